@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include "base/mailbox.h"
+
+void mailbox_init(struct mailbox *m, unsigned max)
+{
+	pthread_mutex_init(&m->lock, NULL);
+	m->head = m->tail = NULL;
+	m->count = 0;
+	m->max = max;
+	m->closed = false;
+}
+
+void mailbox_release(struct mailbox *m)
+{
+	pthread_mutex_destroy(&m->lock);
+}
+
+static int put(struct mailbox *m, struct letter *l, bool owed)
+{
+	int rc;
+
+	l->next = NULL;
+	pthread_mutex_lock(&m->lock);
+	if (m->closed) {
+		rc = -EPIPE;
+	} else if (!owed && m->max && m->count >= m->max) {
+		rc = -EAGAIN;
+	} else {
+		rc = m->head == NULL;
+		if (m->tail)
+			m->tail->next = l;
+		else
+			m->head = l;
+		m->tail = l;
+		m->count++;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
+int mailbox_put(struct mailbox *m, struct letter *l)
+{
+	return put(m, l, false);
+}
+
+int mailbox_put_owed(struct mailbox *m, struct letter *l)
+{
+	return put(m, l, true);
+}
+
+struct letter *mailbox_take(struct mailbox *m)
+{
+	struct letter *l;
+
+	pthread_mutex_lock(&m->lock);
+	l = m->head;
+	m->head = m->tail = NULL;
+	m->count = 0;
+	pthread_mutex_unlock(&m->lock);
+	return l;
+}
+
+void mailbox_close(struct mailbox *m)
+{
+	pthread_mutex_lock(&m->lock);
+	m->closed = true;
+	pthread_mutex_unlock(&m->lock);
+}

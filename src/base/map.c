@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+#include <pthread.h>
+#include <sys/random.h>
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+struct map_slot {
+	struct str_view key;
+	void *value; /* NULL: free */
+	uint64_t hash;
+};
+
+static uint64_t process_seed;
+static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
+
+static void make_seed(void)
+{
+	if (getrandom(&process_seed, sizeof(process_seed), 0) != sizeof(process_seed))
+		process_seed = (uint64_t)clock_wall();
+}
+
+uint64_t map_process_seed(void)
+{
+	pthread_once(&seed_once, make_seed);
+	return process_seed;
+}
+
+void map_init(struct map *m)
+{
+	*m = (struct map){ .seed = map_process_seed() };
+}
+
+void map_release(struct map *m)
+{
+	free(m->slots);
+	m->slots = NULL;
+	m->cap = m->used = 0;
+}
+
+/* Where key is, or the free slot where it would go; cap must not be 0. */
+static size_t find_slot(const struct map *m, struct str_view key, uint64_t hash)
+{
+	size_t i = hash & (m->cap - 1);
+
+	while (m->slots[i].value &&
+	       !(m->slots[i].hash == hash && sv_eq(m->slots[i].key, key)))
+		i = (i + 1) & (m->cap - 1);
+	return i;
+}
+
+static void resize(struct map *m, size_t cap)
+{
+	struct map_slot *old = m->slots;
+	size_t old_cap = m->cap;
+
+	m->slots = xcalloc(cap, sizeof(*m->slots));
+	m->cap = cap;
+	for (size_t i = 0; i < old_cap; i++)
+		if (old[i].value)
+			m->slots[find_slot(m, old[i].key, old[i].hash)] = old[i];
+	free(old);
+}
+
+void *map_get(const struct map *m, struct str_view key)
+{
+	if (!m->used)
+		return NULL;
+	return m->slots[find_slot(m, key, sv_hash(key, m->seed))].value;
+}
+
+void *map_put(struct map *m, struct str_view key, void *value)
+{
+	uint64_t hash = sv_hash(key, m->seed);
+	struct map_slot *s;
+	void *old;
+
+	if (m->used + 1 > m->cap / 4 * 3)
+		resize(m, m->cap ? m->cap * 2 : 8);
+	s = &m->slots[find_slot(m, key, hash)];
+	old = s->value;
+	if (!old)
+		m->used++;
+	*s = (struct map_slot){ key, value, hash };
+	return old;
+}
+
+/* Closes the gap at hole by moving back entries that probed past it. */
+static void close_gap(struct map *m, size_t hole)
+{
+	size_t mask = m->cap - 1;
+	size_t i = hole;
+
+	for (;;) {
+		size_t home;
+
+		i = (i + 1) & mask;
+		if (!m->slots[i].value)
+			break;
+		home = m->slots[i].hash & mask;
+		if (((i - home) & mask) < ((i - hole) & mask))
+			continue;
+		m->slots[hole] = m->slots[i];
+		hole = i;
+	}
+	m->slots[hole].value = NULL;
+}
+
+void *map_del(struct map *m, struct str_view key)
+{
+	size_t i;
+	void *value;
+
+	if (!m->used)
+		return NULL;
+	i = find_slot(m, key, sv_hash(key, m->seed));
+	value = m->slots[i].value;
+	if (!value)
+		return NULL;
+	close_gap(m, i);
+	m->used--;
+	if (m->cap > 64 && m->used < m->cap / 8)
+		resize(m, m->cap / 2);
+	return value;
+}
+
+void *map_next(const struct map *m, size_t *at)
+{
+	while (*at < m->cap) {
+		void *value = m->slots[(*at)++].value;
+
+		if (value)
+			return value;
+	}
+	return NULL;
+}

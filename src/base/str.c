@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdarg.h>
+#include "base/mem.h"
+#include "base/str.h"
+
+struct str_view sv(const char *s)
+{
+	return (struct str_view){ s ? s : "", s ? strlen(s) : 0 };
+}
+
+struct str_view sv_n(const char *ptr, size_t len)
+{
+	return (struct str_view){ ptr, len };
+}
+
+bool sv_eq(struct str_view a, struct str_view b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+bool sv_eq_c(struct str_view a, const char *b)
+{
+	return sv_eq(a, sv(b));
+}
+
+bool sv_starts_with(struct str_view s, struct str_view prefix)
+{
+	return s.len >= prefix.len && sv_eq(sv_n(s.ptr, prefix.len), prefix);
+}
+
+bool sv_ends_with(struct str_view s, struct str_view suffix)
+{
+	return s.len >= suffix.len &&
+	       sv_eq(sv_n(s.ptr + s.len - suffix.len, suffix.len), suffix);
+}
+
+ptrdiff_t sv_find(struct str_view s, char c)
+{
+	const char *hit = s.len ? memchr(s.ptr, c, s.len) : NULL;
+
+	return hit ? hit - s.ptr : -1;
+}
+
+struct str_view sv_skip(struct str_view s, size_t n)
+{
+	if (n > s.len)
+		n = s.len;
+	return sv_n(s.ptr + n, s.len - n);
+}
+
+bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out)
+{
+	uint64_t v = 0;
+
+	if (s.len == 0)
+		return false;
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned d = (unsigned char)s.ptr[i] - '0';
+
+		if (d > 9 || v > (max - (d > max ? max : d)) / 10 || d > max)
+			return false;
+		v = v * 10 + d;
+	}
+	*out = v;
+	return true;
+}
+
+/* Bytes that follow the lead byte c, and the range the first of them may have. */
+static int utf8_tail(unsigned char c, unsigned char *lo, unsigned char *hi)
+{
+	*lo = 0x80;
+	*hi = 0xbf;
+	if (c >= 0xc2 && c <= 0xdf)
+		return 1;
+	if (c >= 0xe0 && c <= 0xef) {
+		if (c == 0xe0)
+			*lo = 0xa0;
+		if (c == 0xed)
+			*hi = 0x9f;
+		return 2;
+	}
+	if (c >= 0xf0 && c <= 0xf4) {
+		if (c == 0xf0)
+			*lo = 0x90;
+		if (c == 0xf4)
+			*hi = 0x8f;
+		return 3;
+	}
+	return -1;
+}
+
+bool sv_is_utf8(struct str_view s)
+{
+	const unsigned char *p = (const unsigned char *)s.ptr;
+	const unsigned char *end = p + s.len;
+
+	while (p < end) {
+		unsigned char lo, hi;
+		int tail;
+
+		if (*p < 0x80) {
+			p++;
+			continue;
+		}
+		tail = utf8_tail(*p++, &lo, &hi);
+		if (tail < 0 || tail > end - p || *p < lo || *p > hi)
+			return false;
+		p++;
+		for (int i = 1; i < tail; i++, p++)
+			if ((*p & 0xc0) != 0x80)
+				return false;
+	}
+	return true;
+}
+
+char *sv_dup(struct str_view s)
+{
+	return xstrndup(s.ptr, s.len);
+}
+
+uint64_t sv_hash(struct str_view s, uint64_t seed)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ seed;
+
+	for (size_t i = 0; i < s.len; i++)
+		h = (h ^ (unsigned char)s.ptr[i]) * UINT64_C(0x100000001b3);
+	/* FNV's low bits mix poorly; tables and shards take both ends. */
+	return h ^ (h >> 32);
+}
+
+void strbuf_init(struct strbuf *b, size_t room)
+{
+	b->cap = room + 1;
+	b->len = 0;
+	b->ptr = xmalloc(b->cap);
+	b->ptr[0] = '\0';
+}
+
+void strbuf_release(struct strbuf *b)
+{
+	free(b->ptr);
+	*b = (struct strbuf){ NULL, 0, 0 };
+}
+
+void strbuf_reset(struct strbuf *b)
+{
+	b->len = 0;
+	b->ptr[0] = '\0';
+}
+
+char *strbuf_reserve(struct strbuf *b, size_t n)
+{
+	if (n >= b->cap - b->len) {
+		size_t want = b->cap * 2;
+
+		if (want - b->len <= n)
+			want = b->len + n + 1;
+		b->ptr = xrealloc(b->ptr, want);
+		b->cap = want;
+	}
+	return b->ptr + b->len;
+}
+
+void strbuf_add(struct strbuf *b, const void *p, size_t n)
+{
+	if (!n)
+		return;
+	memcpy(strbuf_reserve(b, n), p, n);
+	b->len += n;
+	b->ptr[b->len] = '\0';
+}
+
+void strbuf_add_c(struct strbuf *b, char c)
+{
+	strbuf_add(b, &c, 1);
+}
+
+void strbuf_add_sv(struct strbuf *b, struct str_view s)
+{
+	strbuf_add(b, s.ptr, s.len);
+}
+
+void strbuf_add_str(struct strbuf *b, const char *s)
+{
+	strbuf_add(b, s, strlen(s));
+}
+
+void strbuf_add_u64(struct strbuf *b, uint64_t v)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do {
+		digits[--at] = (char)('0' + v % 10);
+		v /= 10;
+	} while (v);
+	strbuf_add(b, digits + at, sizeof(digits) - at);
+}
+
+void strbuf_addf(struct strbuf *b, const char *fmt, ...)
+{
+	va_list ap, again;
+	int n;
+
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	if (n > 0) {
+		vsnprintf(strbuf_reserve(b, (size_t)n), (size_t)n + 1, fmt, again);
+		b->len += (size_t)n;
+	}
+	va_end(again);
+}
+
+static void add_escaped(struct strbuf *b, unsigned char c)
+{
+	static const char hex[] = "0123456789abcdef";
+	static const char named[256] = { ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b',
+					 ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r',
+					 ['\t'] = 't' };
+
+	if (named[c]) {
+		char two[2] = { '\\', named[c] };
+
+		strbuf_add(b, two, sizeof(two));
+	} else {
+		char six[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+
+		strbuf_add(b, six, sizeof(six));
+	}
+}
+
+void strbuf_add_json(struct strbuf *b, struct str_view s)
+{
+	size_t start = 0;
+
+	strbuf_reserve(b, s.len + 2);
+	strbuf_add_c(b, '"');
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned char c = (unsigned char)s.ptr[i];
+
+		if (c >= 0x20 && c != '"' && c != '\\')
+			continue;
+		strbuf_add(b, s.ptr + start, i - start);
+		add_escaped(b, c);
+		start = i + 1;
+	}
+	strbuf_add(b, s.ptr + start, s.len - start);
+	strbuf_add_c(b, '"');
+}
+
+struct str_view strbuf_view(const struct strbuf *b)
+{
+	return sv_n(b->ptr, b->len);
+}
+
+char *strbuf_detach(struct strbuf *b)
+{
+	char *p = b->ptr;
+
+	strbuf_init(b, 0);
+	return p;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BASE_STR_H
+#define BASE_STR_H
+/*
+ * str_view: bytes that somebody else owns (not NUL-terminated, may hold NUL).
+ * strbuf: bytes that grow; always NUL-terminated behind len, so ptr is a C string too.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/annotate.h"
+
+struct str_view {
+	const char *ptr;
+	size_t len; /* bytes */
+};
+
+#define SV(literal) ((struct str_view){ (literal), sizeof(literal) - 1 })
+/* For printf's "%.*s". */
+#define SV_ARG(v) (int)(v).len, (v).ptr
+
+struct str_view sv(const char *s); /* NULL gives the empty view */
+struct str_view sv_n(const char *ptr, size_t len);
+bool sv_eq(struct str_view a, struct str_view b);
+bool sv_eq_c(struct str_view a, const char *b);
+bool sv_starts_with(struct str_view s, struct str_view prefix);
+bool sv_ends_with(struct str_view s, struct str_view suffix);
+/* First byte c in s, or -1. */
+ptrdiff_t sv_find(struct str_view s, char c);
+struct str_view sv_skip(struct str_view s, size_t n);
+/* Decimal digits only; false when empty, not a number, or over max. */
+bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out) MUSTCHECK;
+/* Valid UTF-8 as RFC 3629 has it (no overlong forms, no surrogates). */
+bool sv_is_utf8(struct str_view s);
+/* Heap copy with a NUL behind it. */
+char *sv_dup(struct str_view s) MUSTCHECK;
+/* FNV-1a over the bytes, folded with seed. */
+uint64_t sv_hash(struct str_view s, uint64_t seed);
+
+struct strbuf {
+	char *ptr;   /* owned; never NULL after strbuf_init */
+	size_t len;  /* bytes without the NUL */
+	size_t cap;  /* bytes allocated */
+};
+
+void strbuf_init(struct strbuf *b, size_t room);
+void strbuf_release(struct strbuf *b);
+void strbuf_reset(struct strbuf *b);
+/* Room for n more bytes and a NUL; returns where they go. */
+char *strbuf_reserve(struct strbuf *b, size_t n);
+void strbuf_add(struct strbuf *b, const void *p, size_t n);
+void strbuf_add_c(struct strbuf *b, char c);
+void strbuf_add_sv(struct strbuf *b, struct str_view s);
+void strbuf_add_str(struct strbuf *b, const char *s);
+void strbuf_add_u64(struct strbuf *b, uint64_t v);
+void strbuf_addf(struct strbuf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Appends s as a JSON string with its quotes (RFC 8259 section 7); s must be UTF-8. */
+void strbuf_add_json(struct strbuf *b, struct str_view s);
+struct str_view strbuf_view(const struct strbuf *b);
+/* Gives the bytes away (free them); b is as after strbuf_init. */
+char *strbuf_detach(struct strbuf *b) MUSTCHECK;
+#endif
