@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CONF_APP_H
+#define CONF_APP_H
+/*
+ * An application: its key, secret and limits (protocol A8, Laravel's reverb apps, soketi's apps
+ * table).  A snapshot is immutable and counted; a reload makes new ones.  What lives longer than
+ * a snapshot (open connections, rate buckets) is in struct app_runtime, one per app id for the
+ * life of the process, shared by all its snapshots.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/str.h"
+#include "wire/auth.h"
+
+enum durability { DURABILITY_COMMIT, DURABILITY_ASYNC, DURABILITY_NONE };
+enum client_events { CLIENT_EVENTS_NONE, CLIENT_EVENTS_MEMBERS, CLIENT_EVENTS_ALL };
+
+/* In every limit 0 means no limit. */
+struct app_limits {
+	unsigned max_connections;
+	unsigned max_message_bytes;	  /* a WebSocket message */
+	unsigned max_request_bytes;	  /* an HTTP body */
+	unsigned max_event_payload_bytes; /* data of an event */
+	unsigned max_client_event_bytes;  /* data of a client event */
+	unsigned max_channel_name_bytes;
+	unsigned max_event_name_bytes;
+	unsigned max_event_channels; /* in one trigger */
+	unsigned max_batch_events;
+	unsigned max_channels_per_connection;
+	unsigned max_presence_members;
+	unsigned max_presence_member_bytes;
+	unsigned max_user_id_bytes;
+	unsigned max_watchlist;
+	unsigned max_client_events_per_second;	/* a connection */
+	unsigned max_backend_events_per_second; /* the app, HTTP */
+	unsigned max_read_requests_per_second;	/* the app, HTTP GET */
+	unsigned max_outbox_bytes;		/* waiting for one slow socket */
+	unsigned max_outbox_messages;
+	/* Reverb's rate_limiting: messages a connection may send in a window. */
+	unsigned message_rate_max_attempts; /* 0: off */
+	unsigned message_rate_decay_s;
+	bool message_rate_terminate;
+};
+
+struct channel_rule {
+	char *pattern; /* channel_pattern_match */
+	enum durability durability;
+};
+
+struct app_runtime {
+	unsigned number; /* small, unique, never used again: part of every channel's key */
+	atomic_uint connections;
+	/* token buckets of the HTTP API: see core/limit.h; the words are guarded there */
+	_Atomic uint64_t backend_bucket, read_bucket;
+};
+
+struct app {
+	atomic_uint refs;
+	char *id, *key;
+	struct auth_secret *secret;
+	char *secret_text; /* for HTTP Basic; never logged */
+	bool enabled;
+	bool tls_only;
+	char **allowed_origins; /* NULL-terminated patterns; NULL list: any */
+	enum client_events client_events;
+	bool user_authentication;
+	bool subscription_count;
+	unsigned activity_timeout_s; /* told to clients */
+	unsigned ping_interval_s;    /* silence before the server pings */
+	unsigned pong_timeout_s;
+	unsigned member_removed_delay_ms;
+	unsigned cache_ttl_s;
+	enum durability durability;
+	struct channel_rule *rules; /* first match wins */
+	size_t n_rules;
+	struct app_limits limits;
+	struct app_runtime *runtime; /* not owned */
+};
+
+void app_unref(struct app *a); /* NULL is fine */
+struct app *app_ref(struct app *a);
+enum durability app_durability(const struct app *a, struct str_view channel);
+/* Origin header against allowed_origins (host or whole origin, '*' wild); a missing Origin is
+ * allowed. */
+bool app_allows_origin(const struct app *a, struct str_view origin);
+
+/* All apps of one moment; immutable, counted. */
+struct app_set;
+struct app_set *app_set_ref(struct app_set *s);
+void app_set_unref(struct app_set *s);
+/* Borrowed from s; NULL when there is none. */
+struct app *app_set_by_key(const struct app_set *s, struct str_view key);
+struct app *app_set_by_id(const struct app_set *s, struct str_view id);
+size_t app_set_count(const struct app_set *s);
+struct app *app_set_at(const struct app_set *s, size_t i);
+
+/* The set in force.  Any thread; the caller unrefs what it gets. */
+struct app_set *apps_current(void) MUSTCHECK;
+/* Swaps in a new set (takes the reference). */
+void apps_install(struct app_set *s);
+#endif

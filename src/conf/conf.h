@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+/*
+ * The whole configuration as one immutable snapshot.  Sources, later wins: defaults, the INI
+ * file, --env-file, the environment, flags.  Every option is a row of the table in conf_table.c.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/log.h"
+#include "conf/app.h"
+
+struct conf_server {
+	char *host;	  /* "*", or a comma-separated list of addresses */
+	unsigned port;	  /* 0: the kernel picks */
+	char *path;	  /* prefix such as "/ws", without a trailing slash; "" for none */
+	unsigned workers; /* 0: one per core */
+	char *tls_certificate, *tls_key; /* PEM files; "" for none */
+	unsigned max_connections;	 /* of the node; 0: as file descriptors allow */
+	unsigned backlog;
+	unsigned drain_ms;	     /* how long clients are sent away at stop, in slices */
+	unsigned request_timeout_ms; /* for a peer that sends half a request */
+	unsigned max_header_bytes;
+	char *congestion_control; /* TCP_CONGESTION of accepted sockets; "" leaves the kernel's */
+	char *node; /* name of this node in delivery records; "" for the host's name */
+	bool demo;  /* serve the demo page and its helpers, to loopback only */
+	char *demo_dir;
+	char *user; /* drop to this user after start when run as root; "" stays */
+};
+
+struct conf_database {
+	char *dsn; /* libpq connection string or URI; wins over the parts below */
+	char *host, *name, *user, *password, *sslmode;
+	unsigned port;
+	char *schema;
+	unsigned connect_timeout_s;
+	unsigned commit_timeout_ms; /* a durable publish waits no longer, then 503 */
+	unsigned batch_events;	    /* most rows in one commit */
+	unsigned linger_us;	    /* wait for more rows, above linger_rate only */
+	unsigned linger_rate;	    /* events/s */
+	unsigned queue_events,
+		queue_bytes;	 /* async events that may wait while the database is away */
+	unsigned partition_rows; /* serials in one log partition */
+	unsigned partitions_ahead;
+	bool deliveries; /* keep realtime_deliveries */
+	bool required;	 /* false: start without a database too */
+};
+
+struct conf_log {
+	enum log_level level;
+};
+
+struct conf {
+	struct conf_server server;
+	struct conf_database database;
+	struct conf_log log;
+	struct app_set *apps;	 /* of the file and environment */
+	char *embedded_postgres; /* folder, or NULL */
+	bool migrate_only, check_only;
+};
+
+/*
+ * Reads everything.  0; -EINVAL (bad value: sentence in *why names file, line, option and the
+ * allowed range); -ENOENT and kin for a file.  1: --help or --version was printed.
+ * *why is heap, for the caller to free.
+ */
+int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **why) MUSTCHECK;
+void conf_free(struct conf *c);
+/* libpq connection string of the database options (heap), without a password in it when
+ * dsn is empty and password is set: that goes through PGPASSFILE-free keywords, see store/pg_conn.
+ */
+char *conf_conninfo(const struct conf *c) MUSTCHECK;
+/* Writes the options as roff for scopewire.conf(5), or as the example file; for the build. */
+void conf_print_roff(FILE *out);
+void conf_print_example(FILE *out);
+void conf_print_help(FILE *out);
+
+/*
+ * One app from name/value pairs as they stand in a file section or a row of the table apps.
+ * 0 or -EINVAL with *why (heap).  Names are those of [app ID] in scopewire.conf(5); soketi's and
+ * Reverb's names are accepted as aliases.
+ */
+struct app_option {
+	const char *name, *value;
+};
+int app_build(const char *id, const struct app_option *options, size_t n, struct app **out,
+	      char **why) MUSTCHECK;
+/* A set of those apps (takes their references); later apps replace earlier ones of the same id.
+ * -EEXIST with *why when two apps share a key. */
+int app_set_build(struct app **apps, size_t n, struct app_set **out, char **why) MUSTCHECK;
+#endif

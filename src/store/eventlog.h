@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STORE_EVENTLOG_H
+#define STORE_EVENTLOG_H
+/*
+ * The db writer: one thread, one libpq connection, group commit of event batches, and the
+ * delivery records behind them.  A batch goes as soon as the commit before it returned.
+ * Serials are given under the advisory transaction lock 7777 and only there.
+ * A batch whose commit outcome is unknown is looked up by event_id before it is retried.
+ */
+#include "base/annotate.h"
+#include "conf/conf.h"
+#include "core/event.h"
+
+struct eventlog;
+
+struct eventlog_hooks {
+	/*
+	 * A batch with fan_out set is committed, its events' serials are set: hand them to the
+	 * sockets.  On the log's thread, in serial order, before the batch's done is called.
+	 */
+	void (*fan_out)(void *ctx, struct event_batch *b);
+	void *ctx;
+};
+
+struct eventlog_stats {
+	uint64_t events, commits, failed_batches, reconnects, deliveries;
+	unsigned queued_events;
+	bool connected;
+};
+
+/* Connects in its own thread and keeps trying.  conf must outlive it. */
+int eventlog_start(const struct conf *conf, const char *conninfo,
+		   const struct eventlog_hooks *hooks, struct eventlog **out) MUSTCHECK;
+/* Writes what waits (at most grace_ms), answers the rest -EHOSTDOWN, ends the thread, frees. */
+void eventlog_stop(struct eventlog *l, unsigned grace_ms);
+/*
+ * Takes the batch.  0; -EAGAIN when the queue is at its bound, -EHOSTDOWN when a batch that
+ * waits for commit finds the database gone for longer than commit_timeout_ms: then the batch
+ * stays the caller's.  Any thread.
+ */
+int eventlog_append(struct eventlog *l, struct event_batch *b) MUSTCHECK;
+/* The event is over: its delivery record is queued (when logged) and the event freed.  Any
+ * thread; give it to event_set_done through a wrapper. */
+void eventlog_event_done(struct eventlog *l, struct event *e);
+void eventlog_stats(struct eventlog *l, struct eventlog_stats *out);
+/* The log's epoch (heap copy), or NULL before the first connection.  Any thread. */
+char *eventlog_epoch(struct eventlog *l);
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SVC_PUBLISH_H
+#define SVC_PUBLISH_H
+/*
+ * The one way in for an event: sorts a trigger's channels by durability, fans out what may go
+ * at once, hands the rest to the log, and answers when all of it is as safe as was asked.
+ */
+#include "core/directory.h"
+#include "core/event.h"
+
+struct eventlog;
+struct publisher;
+
+struct publish_item {
+	struct str_view name;
+	struct str_view data;
+	const struct str_view *channels; /* valid names, no repeats */
+	size_t n_channels;
+	uint64_t exclude_socket;
+};
+
+/* log may be NULL (no database): then durable publishes answer -EHOSTDOWN. */
+struct publisher *publisher_new(struct directory *d, struct eventlog *log,
+				unsigned commit_timeout_ms);
+void publisher_free(struct publisher *p);
+/* For struct eventlog_hooks. */
+void publisher_fan_out(void *publisher, struct event_batch *b);
+
+/*
+ * Publishes all items as one: done(ctx, rc) is called exactly once, before or after this
+ * returns, on any thread, with 0, -EAGAIN (queues full), -EHOSTDOWN or -ETIMEDOUT (database
+ * away; nothing was delivered of what needed it), -EINVAL (the database refused the content).
+ * Everything is copied.
+ */
+void publish_submit(struct publisher *p, struct app *app, const struct publish_item *items,
+		    size_t n, void (*done)(void *ctx, int rc), void *ctx);
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SVC_REQUEST_H
+#define SVC_REQUEST_H
+/*
+ * An HTTP request as the API sees it, whoever carried it: libmicrohttpd for plain HTTP,
+ * libwebsockets for HTTPS.  A handler answers exactly once with request_reply(), now or later,
+ * from any thread; the transport's reply function takes care of its own thread.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/str.h"
+#include "wire/auth.h"
+
+#define REQUEST_PARAMS_MAX AUTH_PARAMS_MAX
+
+struct reply {
+	unsigned status;
+	const char *content_type; /* static; NULL: application/json */
+	unsigned retry_after_s;	  /* 0: no header */
+	const char *allow;	  /* static; for 405 */
+	bool close;		  /* Connection: close */
+	struct strbuf body;	  /* the transport releases it */
+};
+
+struct request {
+	/* Views are good until the reply. */
+	struct str_view method;
+	struct str_view path; /* as received, without query, unescaped, prefix still there */
+	struct auth_param params[REQUEST_PARAMS_MAX]; /* query, unescaped */
+	size_t n_params;
+	struct str_view body;
+	bool tls;
+	bool loopback; /* the peer is on this machine */
+	/* Value of a header, case-insensitive; empty view when absent. */
+	struct str_view (*header)(const struct request *r, const char *name);
+	/* Sends the reply; takes body over.  Called by request_reply only. */
+	void (*send)(struct request *r, struct reply *reply);
+};
+
+/* Empty view when absent. */
+struct str_view request_param(const struct request *r, const char *name);
+/* Splits "a=b&c=d" into r->params, unescaping in place; -E2BIG over REQUEST_PARAMS_MAX. */
+int request_parse_query(struct request *r, char *query, size_t len) MUSTCHECK;
+/* body is JSON text, copied. */
+void request_reply(struct request *r, unsigned status, struct str_view body);
+/* {"error":{"code","message"}} for /api/sync; the Pusher API answers errors as a plain sentence. */
+void request_reply_text(struct request *r, unsigned status, struct str_view text);
+void request_reply_full(struct request *r, struct reply *reply);
+
+/*
+ * The way in to the API, as a table so that the transports need not know the router
+ * (http/router.h). limit gives the most bytes of body that the path may have before its handler is
+ * asked.
+ */
+struct api {
+	void (*handle)(void *ctx, struct request *r);
+	size_t (*body_limit)(void *ctx, const struct request *r);
+	void *ctx;
+};
+#endif

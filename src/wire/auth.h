@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WIRE_AUTH_H
+#define WIRE_AUTH_H
+/*
+ * Signatures of channels, users and API calls: HMAC-SHA256 in lower-case hex
+ * (protocol A3, A6, A9).  Comparisons take the same time wherever the bytes differ.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/clock.h"
+#include "base/str.h"
+
+#define AUTH_HEX_BYTES	   64
+#define AUTH_MD5_HEX_BYTES 32
+
+/* A secret made ready to sign with; immutable, any thread. */
+struct auth_secret;
+struct auth_secret *auth_secret_new(struct str_view secret) MUSTCHECK;
+void auth_secret_free(struct auth_secret *s);
+
+/* HMAC over the parts one behind the other; hex gets 64 digits and a NUL. */
+void auth_sign(const struct auth_secret *s, const struct str_view *parts, size_t n_parts,
+	       char hex[AUTH_HEX_BYTES + 1]);
+/* Constant-time for equal lengths. */
+bool auth_equal(struct str_view a, struct str_view b);
+void auth_md5_hex(struct str_view bytes, char hex[AUTH_MD5_HEX_BYTES + 1]);
+
+/*
+ * auth is "key:hex" as the client sent it.  channel_data is signed as received, and left
+ * out when has_channel_data is false.  True when key and signature are right.
+ */
+bool auth_check_channel(struct str_view key, const struct auth_secret *s, struct str_view auth,
+			struct str_view socket_id, struct str_view channel, bool has_channel_data,
+			struct str_view channel_data);
+bool auth_check_user(struct str_view key, const struct auth_secret *s, struct str_view auth,
+		     struct str_view socket_id, struct str_view user_data);
+
+struct auth_param {
+	struct str_view name, value; /* unescaped */
+};
+
+enum auth_verdict {
+	AUTH_OK,
+	AUTH_MISSING,	/* auth_key, auth_signature, auth_timestamp or auth_version is not there */
+	AUTH_VERSION,	/* auth_version is not 1.0 */
+	AUTH_KEY,	/* not this app's key */
+	AUTH_TIMESTAMP, /* not a number, or further than the window from now */
+	AUTH_BODY_MD5,	/* missing for a body that is there, or of another body */
+	AUTH_SIGNATURE,
+};
+
+struct auth_request {
+	struct str_view method;		 /* upper case */
+	struct str_view path;		 /* from "/apps" on */
+	const struct auth_param *params; /* in any order, at most AUTH_PARAMS_MAX */
+	size_t n_params;
+	struct str_view body;
+};
+#define AUTH_PARAMS_MAX 64
+
+/* Checks a signed API call (A9).  now and window in µs of wall time.  Never allocates per
+ * parameter. */
+enum auth_verdict auth_check_request(struct str_view key, const struct auth_secret *s,
+				     const struct auth_request *r, usec_t now, usec_t window);
+/* What to tell the caller: one sentence that says what to do. */
+const char *auth_verdict_text(enum auth_verdict v);
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WIRE_PUSHER_H
+#define WIRE_PUSHER_H
+/*
+ * Frames of the Pusher Channels protocol: client frames in, server frames out.
+ * Pure: bytes in, structs out.
+ */
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/msgbuf.h"
+#include "base/str.h"
+
+/* Codes of protocol A7; also used in band in pusher:error. */
+enum pusher_code {
+	PUSHER_TLS_ONLY = 4000,
+	PUSHER_NO_APP = 4001,
+	PUSHER_APP_DISABLED = 4003,
+	PUSHER_OVER_QUOTA = 4004,
+	PUSHER_BAD_PATH = 4005,
+	PUSHER_BAD_VERSION = 4006,
+	PUSHER_UNSUPPORTED_VERSION = 4007,
+	PUSHER_NO_VERSION = 4008,
+	PUSHER_UNAUTHORIZED = 4009,
+	PUSHER_OVER_CAPACITY = 4100,
+	PUSHER_RECONNECT = 4200,
+	PUSHER_PONG_TIMEOUT = 4201,
+	PUSHER_INACTIVE = 4202,
+	PUSHER_RATE_LIMIT = 4301,
+	PUSHER_WATCHLIST = 4302,
+	PUSHER_CODE_NULL = 0, /* "code":null */
+};
+
+enum frame_kind {
+	FRAME_PING,
+	FRAME_PONG,
+	FRAME_SUBSCRIBE,
+	FRAME_UNSUBSCRIBE,
+	FRAME_SIGNIN,
+	FRAME_CLIENT_EVENT, /* event starts with "client-" */
+	FRAME_UNKNOWN,	    /* any other event name */
+};
+
+/* Views point into root, which the frame owns. */
+struct client_frame {
+	enum frame_kind kind;
+	json_t *root;
+	struct str_view event;
+	struct str_view channel; /* data.channel, or the top-level channel of a client event */
+	struct str_view auth;
+	bool has_channel_data;
+	struct str_view channel_data;
+	struct str_view user_data;
+	struct str_view since; /* "epoch:serial", or empty */
+	json_t *data;	       /* borrowed; NULL when absent */
+};
+
+/*
+ * 0, or -EINVAL with *why a sentence for the client (static).  Wrong types of a field that the
+ * kind needs are errors; unknown fields are not.  Input must be UTF-8; at most 32 levels deep.
+ * A subscribe/unsubscribe/signin whose data is a JSON *string* holding an object is accepted too
+ * (some SDKs double-encode).
+ */
+int client_frame_parse(struct str_view bytes, struct client_frame *out, const char **why) MUSTCHECK;
+void client_frame_release(struct client_frame *f);
+
+struct presence_member {
+	char *user_id;	   /* heap; numbers become their decimal text */
+	char *user_info;   /* heap JSON text, or NULL when absent */
+	json_t *watchlist; /* signin only: array of strings (new reference), or NULL */
+};
+/* Reads channel_data ({"user_id", "user_info"}); -EINVAL with *why; -E2BIG over the limits. */
+int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, size_t max_info_bytes,
+			  struct presence_member *out, const char **why) MUSTCHECK;
+/* Reads user_data of a signin ({"id", "user_info"?, "watchlist"?}); id a non-empty string. */
+int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct presence_member *out,
+		    const char **why) MUSTCHECK;
+void presence_member_release(struct presence_member *m);
+
+/* "123.456": true and the socket's number (hi<<32|lo); parts beyond 32 bits are legal and match no
+ * socket (UINT64_MAX). */
+bool socket_id_parse(struct str_view text, uint64_t *out);
+#define SOCKET_ID_SIZE 24
+char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE]);
+
+/* Each appends one frame's JSON text to b. */
+void frame_connection_established(struct strbuf *b, const char *socket_id,
+				  unsigned activity_timeout_s,
+				  struct str_view epoch /* empty: left out */);
+void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message);
+void frame_ping(struct strbuf *b);
+void frame_pong(struct strbuf *b);
+/* data_json: JSON text that becomes the data *string*; "{}" for public and private channels. */
+void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,
+				  struct str_view data_json);
+/* type: "AuthError", "LimitReached", ...; status as in HTTP or the 4xxx code. */
+void frame_subscription_error(struct strbuf *b, struct str_view channel, const char *type,
+			      struct str_view error, unsigned status);
+void frame_member_added(struct strbuf *b, struct str_view channel, struct str_view user_id,
+			struct str_view user_info_json /* empty: left out */);
+void frame_member_removed(struct strbuf *b, struct str_view channel, struct str_view user_id);
+void frame_subscription_count(struct strbuf *b, struct str_view channel, unsigned count);
+void frame_cache_miss(struct strbuf *b, struct str_view channel);
+void frame_signin_success(struct strbuf *b, struct str_view user_data);
+/* name: "online" or "offline". */
+void frame_watchlist(struct strbuf *b, const char *name, const struct str_view *user_ids, size_t n);
+
+/*
+ * A server event.  data goes in as a JSON string, verbatim; or, when data_is_json, as the JSON
+ * value it is (client events).  id, serial (0) and user_id are left out when empty.
+ */
+struct frame_event {
+	struct str_view event, channel, data, id, user_id;
+	uint64_t serial;
+	bool data_is_json;
+};
+void frame_event(struct strbuf *b, const struct frame_event *e);
+
+/* A finished WebSocket text frame (RFC 6455 section 5.2, FIN, unmasked) around the JSON text. */
+struct msgbuf *ws_text_frame(struct str_view json) MUSTCHECK;
+#endif
