@@ -43,8 +43,7 @@ static size_t find_slot(const struct map *m, struct str_view key, uint64_t hash)
 {
 	size_t i = hash & (m->cap - 1);
 
-	while (m->slots[i].value &&
-	       !(m->slots[i].hash == hash && sv_eq(m->slots[i].key, key)))
+	while (m->slots[i].value && !(m->slots[i].hash == hash && sv_eq(m->slots[i].key, key)))
 		i = (i + 1) & (m->cap - 1);
 	return i;
 }

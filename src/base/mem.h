@@ -18,6 +18,6 @@ void *xreallocarray(void *p, size_t n, size_t size) MUSTCHECK;
 char *xstrdup(const char *s) MUSTCHECK;
 char *xstrndup(const char *s, size_t n) MUSTCHECK;
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+#define ARRAY_SIZE(a)		      (sizeof(a) / sizeof((a)[0]))
+#define CONTAINER_OF(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 #endif

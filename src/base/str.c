@@ -30,8 +30,7 @@ bool sv_starts_with(struct str_view s, struct str_view prefix)
 
 bool sv_ends_with(struct str_view s, struct str_view suffix)
 {
-	return s.len >= suffix.len &&
-	       sv_eq(sv_n(s.ptr + s.len - suffix.len, suffix.len), suffix);
+	return s.len >= suffix.len && sv_eq(sv_n(s.ptr + s.len - suffix.len, suffix.len), suffix);
 }
 
 ptrdiff_t sv_find(struct str_view s, char c)
@@ -216,9 +215,8 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...)
 static void add_escaped(struct strbuf *b, unsigned char c)
 {
 	static const char hex[] = "0123456789abcdef";
-	static const char named[256] = { ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b',
-					 ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r',
-					 ['\t'] = 't' };
+	static const char named[256] = { ['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
+					 ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't' };
 
 	if (named[c]) {
 		char two[2] = { '\\', named[c] };

@@ -38,9 +38,9 @@ char *sv_dup(struct str_view s) MUSTCHECK;
 uint64_t sv_hash(struct str_view s, uint64_t seed);
 
 struct strbuf {
-	char *ptr;   /* owned; never NULL after strbuf_init */
-	size_t len;  /* bytes without the NUL */
-	size_t cap;  /* bytes allocated */
+	char *ptr;  /* owned; never NULL after strbuf_init */
+	size_t len; /* bytes without the NUL */
+	size_t cap; /* bytes allocated */
 };
 
 void strbuf_init(struct strbuf *b, size_t room);
