@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An event's strings lie in one block behind its text pointer; its data is shared by all
+ * channels of a trigger.  The count is atomic: workers, the log and the publisher each hold one.
+ */
+#include <sys/random.h>
+#include "base/mem.h"
+#include "core/event.h"
+
+#define ULID_TIME_CHARS 10
+#define ULID_RANDOM_BYTES 10
+#define RANDOM_POOL_BYTES (ULID_RANDOM_BYTES * 64)
+
+static void (*event_done)(struct event *e) = event_free;
+
+void event_set_done(void (*done)(struct event *e))
+{
+	event_done = done;
+}
+
+struct event *event_new(struct app *app, struct str_view channel, struct str_view name,
+			struct msgbuf *data)
+{
+	struct event *e = xcalloc(1, sizeof(*e));
+
+	atomic_init(&e->refs, 1);
+	e->app = app_ref(app);
+	e->data = msgbuf_ref(data);
+	e->text = xmalloc(channel.len + name.len + 2);
+	memcpy(e->text, channel.ptr, channel.len);
+	e->text[channel.len] = '\0';
+	memcpy(e->text + channel.len + 1, name.ptr, name.len);
+	e->text[channel.len + 1 + name.len] = '\0';
+	e->channel = sv_n(e->text, channel.len);
+	e->name = sv_n(e->text + channel.len + 1, name.len);
+	e->origin = "http";
+	e->published_at = clock_wall();
+	atomic_init(&e->sockets, 0);
+	event_id_make(e->id);
+	return e;
+}
+
+struct event *event_ref(struct event *e)
+{
+	atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+	return e;
+}
+
+void event_unref(struct event *e)
+{
+	if (e && atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) == 1)
+		event_done(e);
+}
+
+void event_free(struct event *e)
+{
+	msgbuf_unref(e->data);
+	app_unref(e->app);
+	free(e->text);
+	free(e);
+}
+
+/* Kernel randomness, fetched for many ids at once: one system call in 64. */
+static const unsigned char *random_bytes(void)
+{
+	static _Thread_local unsigned char pool[RANDOM_POOL_BYTES];
+	static _Thread_local size_t left;
+
+	if (left == 0) {
+		size_t got = 0;
+
+		while (got < sizeof(pool)) {
+			ssize_t n = getrandom(pool + got, sizeof(pool) - got, 0);
+
+			if (n > 0)
+				got += (size_t)n;
+		}
+		left = sizeof(pool);
+	}
+	left -= ULID_RANDOM_BYTES;
+	return pool + left;
+}
+
+void event_id_make(char out[EVENT_ID_BYTES + 1])
+{
+	static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+	uint64_t ms = (uint64_t)(clock_wall() / USEC_PER_MSEC);
+	const unsigned char *r = random_bytes();
+	char *p = out + ULID_TIME_CHARS;
+
+	for (char *t = p; t > out; ms >>= 5)
+		*--t = digits[ms & 31];
+	for (int half = 0; half < 2; half++) { /* 5 bytes are 8 digits */
+		uint64_t bits = 0;
+
+		for (int i = 0; i < 5; i++)
+			bits = bits << 8 | *r++;
+		for (int i = 35; i >= 0; i -= 5)
+			*p++ = digits[bits >> i & 31];
+	}
+	*p = '\0';
+}
