@@ -12,6 +12,7 @@
 #include "wire/auth.h"
 
 #define REQUEST_PARAMS_MAX AUTH_PARAMS_MAX
+#define REQUEST_TEXT	   "text/plain; charset=utf-8"
 
 struct reply {
 	unsigned status;
@@ -39,8 +40,19 @@ struct request {
 
 /* Empty view when absent. */
 struct str_view request_param(const struct request *r, const char *name);
-/* Splits "a=b&c=d" into r->params, unescaping in place; -E2BIG over REQUEST_PARAMS_MAX. */
+/*
+ * Splits "a=b&c=d" into r->params, unescaping in place; -E2BIG over REQUEST_PARAMS_MAX.
+ * Lists as PHP writes them, "k[0]=a&k[1]=b", become one k with "a,b", which is how its SDK signs
+ * them.  A value may hold any byte, NUL too.
+ */
 int request_parse_query(struct request *r, char *query, size_t len) MUSTCHECK;
+/*
+ * Takes the target of a request line apart, in place: path (unescaped) and params.
+ * -E2BIG as above, -EINVAL for a NUL in the path.
+ */
+int request_set_target(struct request *r, char *target, size_t len) MUSTCHECK;
+/* Undoes %XX (and '+' when plus) in place; the new length.  A '%' without two digits stays. */
+size_t request_unescape(char *s, size_t len, bool plus);
 /* body is JSON text, copied. */
 void request_reply(struct request *r, unsigned status, struct str_view body);
 /* {"error":{"code","message"}} for /api/sync; the Pusher API answers errors as a plain sentence. */

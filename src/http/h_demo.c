@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The demo page and what it needs of a server side: something that signs channels for it and
+ * publishes for it.  Off unless server.demo is set, and then for callers on this machine only,
+ * because the helpers answer anybody who asks.
+ *
+ * Bodies must be JSON by their Content-Type: a page of another site cannot send that here
+ * without asking first, and nobody answers such questions.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/annotate.h"
+#include "base/mem.h"
+#include "http/call.h"
+#include "wire/pusher.h"
+
+#define FILE_MAX_BYTES (4 << 20)
+
+static const struct {
+	const char *ending, *type;
+} types[] = {
+	{ ".html", "text/html; charset=utf-8" },
+	{ ".js", "text/javascript; charset=utf-8" },
+	{ ".css", "text/css; charset=utf-8" },
+	{ ".svg", "image/svg+xml" },
+	{ ".png", "image/png" },
+	{ ".woff2", "font/woff2" },
+	{ ".txt", REQUEST_TEXT },
+};
+
+/* ---- files ------------------------------------------------------------ */
+
+/* The type of a file that may be served, or NULL: lower-case plain names only. */
+static const char *type_of(struct str_view name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789-_.", name.ptr[i]) || !name.ptr[i])
+			return NULL;
+	if (!name.len || name.ptr[0] == '.')
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (sv_ends_with(name, sv(types[i].ending)))
+			return types[i].type;
+	return NULL;
+}
+
+static bool read_all(int fd, struct strbuf *b)
+{
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX_BYTES)
+		return false;
+	while (b->len < (size_t)st.st_size) {
+		n = read(fd, strbuf_reserve(b, (size_t)st.st_size - b->len),
+			 (size_t)st.st_size - b->len);
+		if (n <= 0)
+			return n == 0;
+		b->len += (size_t)n;
+	}
+	return true;
+}
+
+static bool read_file(const char *dir, struct str_view name, struct strbuf *b)
+{
+	struct strbuf path;
+	bool ok;
+	int fd;
+
+	strbuf_init(&path, 256);
+	strbuf_addf(&path, "%s/%.*s", dir, SV_ARG(name));
+	fd = open(path.ptr, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	strbuf_release(&path);
+	if (fd < 0)
+		return false;
+	ok = read_all(fd, b);
+	close(fd);
+	return ok;
+}
+
+static void serve(struct call *c, struct str_view name)
+{
+	const char *dir = c->services->conf->server.demo_dir;
+	struct reply reply = { .status = 200, .content_type = type_of(name) };
+
+	strbuf_init(&reply.body, 0);
+	if (reply.content_type && dir && read_file(dir, name, &reply.body)) {
+		request_reply_full(c->r, &reply);
+		return;
+	}
+	strbuf_release(&reply.body);
+	call_fail(c, 404, "There is nothing at this path.");
+}
+
+void h_demo_root(struct call *c)
+{
+	if (call_may_demo(c))
+		serve(c, SV("index.html"));
+	else
+		request_reply_text(c->r, 200, SV("OK"));
+}
+
+void h_demo_file(struct call *c)
+{
+	serve(c, c->arg[0].len ? c->arg[0] : SV("index.html"));
+}
+
+/* ---- helpers ----------------------------------------------------------- */
+
+/* The first application of the configuration, counted; NULL: answered. */
+static struct app *demo_app(struct call *c)
+{
+	struct app_set *set = apps_current();
+	struct app *app = app_set_count(set) ? app_ref(app_set_at(set, 0)) : NULL;
+
+	app_set_unref(set);
+	if (!app)
+		call_fail(c, 503, "No application is configured.");
+	return app;
+}
+
+void h_demo_config(struct call *c)
+{
+	struct app *app = demo_app(c);
+	struct strbuf b;
+
+	if (!app)
+		return;
+	strbuf_init(&b, 128);
+	strbuf_add_str(&b, "{\"app_id\":");
+	strbuf_add_json(&b, sv(app->id));
+	strbuf_add_str(&b, ",\"key\":");
+	strbuf_add_json(&b, sv(app->key));
+	strbuf_add_str(&b, ",\"path\":");
+	strbuf_add_json(&b, sv(c->services->conf->server.path));
+	strbuf_add_c(&b, '}');
+	app_unref(app);
+	call_reply_json(c->r, 200, &b);
+}
+
+/* The body as an object, or NULL: answered. */
+static json_t *read_json(struct call *c)
+{
+	struct str_view type = c->r->header(c->r, "Content-Type");
+	json_t *root;
+
+	if (type.len < 16 || strncasecmp(type.ptr, "application/json", 16) != 0) {
+		call_fail(c, 415, "Send Content-Type: application/json.");
+		return NULL;
+	}
+	root = json_loadb(c->r->body.ptr, c->r->body.len, 0, NULL);
+	if (json_is_object(root))
+		return root;
+	json_decref(root);
+	call_fail(c, 400, "The body must be a JSON object.");
+	return NULL;
+}
+
+static struct str_view member(const json_t *root, const char *key)
+{
+	const json_t *v = json_object_get(root, key);
+
+	return sv_n(json_string_value(v), json_string_length(v));
+}
+
+static void add_auth(struct strbuf *b, const struct app *app, const struct str_view *parts,
+		     size_t n_parts)
+{
+	char hex[AUTH_HEX_BYTES + 1];
+
+	auth_sign(app->secret, parts, n_parts, hex);
+	strbuf_addf(b, "{\"auth\":\"%s:%s\"", app->key, hex);
+}
+
+/* {"socket_id","channel_name","user"?: {"id","name",...}}, answered as Laravel answers. */
+static void sign_channel(struct call *c, const struct app *app, const json_t *root)
+{
+	struct str_view socket = member(root, "socket_id");
+	struct str_view channel = member(root, "channel_name");
+	json_t *user = json_object_get(root, "user");
+	char *data = NULL;
+	struct strbuf b;
+
+	if (sv_starts_with(channel, SV("presence-"))) {
+		json_t *o = json_pack("{s:O?,s:O?}", "user_id", json_object_get(user, "id"),
+				      "user_info", user);
+
+		data = json_dumps(o, JSON_COMPACT);
+		json_decref(o);
+	}
+	const struct str_view parts[] = { socket, SV(":"), channel, SV(":"), sv(data) };
+
+	strbuf_init(&b, 256);
+	add_auth(&b, app, parts, data ? 5 : 3);
+	if (data) {
+		strbuf_add_str(&b, ",\"channel_data\":");
+		strbuf_add_json(&b, sv(data));
+	}
+	strbuf_add_c(&b, '}');
+	free(data);
+	call_reply_json(c->r, 200, &b);
+}
+
+void h_demo_auth(struct call *c)
+{
+	json_t *root = read_json(c);
+	struct app *app = root ? demo_app(c) : NULL;
+	uint64_t socket;
+
+	if (app) {
+		c->app = app;
+		if (!socket_id_parse(member(root, "socket_id"), &socket))
+			call_fail(c, 400, "Invalid socket_id: it looks like \"123.456\".");
+		else
+			sign_channel(c, app, root);
+		app_unref(app);
+	}
+	json_decref(root);
+}
+
+/* The body of POST /apps/{id}/events, published for the caller. */
+void h_demo_publish(struct call *c)
+{
+	json_t *root = read_json(c);
+	struct app *app = root ? demo_app(c) : NULL;
+
+	json_decref(root);
+	if (!app)
+		return;
+	c->app = app;
+	h_events_post(c);
+	app_unref(app);
+}

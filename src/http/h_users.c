@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/annotate.h"
+#include "http/call.h"
+
+void h_users_terminate(struct call *c)
+{
+	unsigned max = c->app->limits.max_user_id_bytes;
+
+	if (max && c->arg[0].len > max) {
+		call_fail(c, 400, "A user's id may have at most %u bytes.", max);
+		return;
+	}
+	if (!call_take_events(c, 1))
+		return;
+	directory_terminate_user(c->services->directory, c->app, c->arg[0]);
+	request_reply(c->r, 200, SV("{}"));
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HTTP_ROUTER_H
+#define HTTP_ROUTER_H
+/*
+ * The HTTP API: one table says which method and path go where, who may call and which rate
+ * limit counts it.  Works at the root and under the configured path prefix.
+ */
+#include "conf/conf.h"
+#include "core/directory.h"
+#include "svc/publish.h"
+#include "svc/request.h"
+
+/* What handlers work with; all of it outlives the transports. */
+struct http_services {
+	const struct conf *conf; /* server.path, server.demo, server.demo_dir */
+	struct directory *directory;
+	struct publisher *publisher;
+};
+
+/* Fills api, which keeps pointing to services. */
+void router_init(struct api *api, const struct http_services *services);
+#endif

@@ -1,0 +1,646 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libmicrohttpd's one thread calls everything here but http_server_* and on_reply().
+ *
+ * A request is born when its request line is complete (on_target), collects its body, is handed to
+ * the api, and dies when its answer was sent or its connection broke (on_completed) and the api
+ * has replied.  It has two owners, hence two references: the connection, until on_completed, and
+ * the api, until its reply.
+ *
+ * The reply may come during the call of the api, right after it on another thread, or much
+ * later.  req->phase settles it: whoever comes second acts.
+ *
+ *   RUNNING -> REPLIED             the reply came before the suspension took effect
+ *   RUNNING -> WAITING -> REPLIED  the replying thread resumes the connection
+ *   WAITING -> DROPPED             the server stops; a late reply is thrown away
+ *   RUNNING -> DROPPED             the same, where nothing may be suspended any more
+ *
+ * The library cannot answer while a body is being received, so what is refused then (413, a
+ * deadline) is written to the bare socket, see http/watch.h.  Its own connection limit is
+ * not used: in 0.9.75 reaching it leaves a mutex locked.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+#include "base/annotate.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "http/server.h"
+#include "http/watch.h"
+
+#define METHOD_SIZE 16
+/* What the library needs beside the headers themselves: their index and the answer's head. */
+#define POOL_EXTRA_BYTES 8192
+#define RETRY_S		 1
+
+struct http_server {
+	struct MHD_Daemon *mhd;
+	const struct api *api;
+	struct http_server_conf conf;
+	struct watch *watch;
+	struct MHD_Response *empty_object; /* "{}": most publishes are answered so */
+	atomic_uint connections;
+	atomic_uint busy; /* requests between the call of the api and their end */
+	/* resumptions that are owed or just being done: the library must outlive them */
+	atomic_uint resumptions;
+	atomic_bool stopping;
+	pthread_mutex_t lock; /* of closed, waiting and changed */
+	bool closed;	      /* nothing may be suspended any more */
+	pthread_cond_t changed;
+	struct http_request *waiting; /* suspended ones */
+};
+
+struct http_conn {
+	struct watched watched;
+	struct http_server *server;
+	bool loopback;
+};
+
+enum phase { RUNNING, WAITING, REPLIED, DROPPED };
+
+enum progress {
+	IN_HEADERS, /* the request line came */
+	IN_BODY,
+	HANDED_OVER, /* the api was called */
+};
+
+struct http_request {
+	struct request base; /* first */
+	struct http_server *server;
+	struct http_conn *conn;
+	struct MHD_Connection *mhd;	  /* good while the connection holds its reference */
+	struct http_request *next, *prev; /* in server->waiting */
+	atomic_uint refs;
+	atomic_int phase;
+	enum progress progress;
+	bool too_long; /* the target has more parameters than we take */
+	bool bad_path;
+	bool has_body;
+	size_t body_limit;
+	struct strbuf body;
+	struct reply reply; /* once REPLIED */
+	char method[METHOD_SIZE];
+	char target[];
+};
+
+static struct http_request *from_base(const struct request *r)
+{
+	return (struct http_request *)r;
+}
+
+static struct http_conn *conn_of(struct MHD_Connection *mhd)
+{
+	return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static usec_t request_deadline(const struct http_server *s)
+{
+	return clock_mono() + s->conf.request_timeout_ms * USEC_PER_MSEC;
+}
+
+static void request_unref(struct http_request *req)
+{
+	if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (req->has_body)
+		strbuf_release(&req->body);
+	if (atomic_load(&req->phase) == REPLIED)
+		strbuf_release(&req->reply.body);
+	free(req);
+}
+
+/* ---- replies -------------------------------------------------------- */
+
+static struct str_view on_header(const struct request *r, const char *name)
+{
+	return sv(MHD_lookup_connection_value(from_base(r)->mhd, MHD_HEADER_KIND, name));
+}
+
+/* The last touch of the server by a thread that is not the library's. */
+static void resume(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	MHD_resume_connection(req->mhd);
+	atomic_fetch_sub(&s->resumptions, 1);
+}
+
+/* Any thread. */
+static void on_reply(struct request *r, struct reply *reply)
+{
+	struct http_request *req = from_base(r);
+	int was = atomic_load(&req->phase);
+
+	req->reply = *reply;
+	while (was != DROPPED && !atomic_compare_exchange_weak(&req->phase, &was, REPLIED))
+		;
+	if (was == WAITING)
+		resume(req);
+	else if (was == DROPPED)
+		strbuf_release(&req->reply.body);
+	request_unref(req);
+}
+
+static void add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+	if (MHD_add_response_header(response, name, value) == MHD_NO)
+		log_debug("header %s could not be added", name);
+}
+
+static bool is_empty_object(const struct http_request *req)
+{
+	const struct reply *reply = &req->reply;
+
+	return !reply->content_type && !reply->retry_after_s && !reply->allow && !reply->close &&
+	       reply->body.len == 2 && memcmp(reply->body.ptr, "{}", 2) == 0 &&
+	       !atomic_load_explicit(&req->server->stopping, memory_order_relaxed);
+}
+
+/* Takes the reply's body over. */
+static struct MHD_Response *make_response(struct http_server *s, struct reply *reply)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		reply->body.len, reply->body.ptr, MHD_RESPMEM_MUST_FREE);
+	char seconds[16];
+
+	if (!response)
+		return NULL;
+	reply->body = (struct strbuf){ NULL, 0, 0 };
+	add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+		   reply->content_type ? reply->content_type : "application/json");
+	if (reply->retry_after_s) {
+		snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
+		add_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+	}
+	if (reply->allow)
+		add_header(response, MHD_HTTP_HEADER_ALLOW, reply->allow);
+	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED)
+		add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
+	if (reply->close || atomic_load(&s->stopping))
+		add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	return response;
+}
+
+static enum MHD_Result send_reply(struct http_request *req)
+{
+	struct http_server *s = req->server;
+	struct MHD_Response *response;
+	enum MHD_Result ok;
+
+	if (is_empty_object(req))
+		return MHD_queue_response(req->mhd, req->reply.status, s->empty_object);
+	response = make_response(s, &req->reply);
+	if (!response)
+		return MHD_NO;
+	ok = MHD_queue_response(req->mhd, req->reply.status, response);
+	MHD_destroy_response(response);
+	return ok;
+}
+
+static enum MHD_Result send_stopping(struct http_request *req)
+{
+	struct reply reply = { .status = MHD_HTTP_SERVICE_UNAVAILABLE,
+			       .content_type = REQUEST_TEXT,
+			       .retry_after_s = RETRY_S };
+	struct MHD_Response *response;
+	enum MHD_Result ok;
+
+	strbuf_init(&reply.body, 0);
+	strbuf_add_str(&reply.body, "The server is stopping; try again.");
+	response = make_response(req->server, &reply);
+	if (!response)
+		return MHD_NO;
+	ok = MHD_queue_response(req->mhd, reply.status, response);
+	MHD_destroy_response(response);
+	return ok;
+}
+
+/* ---- waiting -------------------------------------------------------- */
+
+static void waiting_add_locked(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	req->prev = NULL;
+	req->next = s->waiting;
+	if (s->waiting)
+		s->waiting->prev = req;
+	s->waiting = req;
+	atomic_fetch_add(&s->resumptions, 1);
+}
+
+/* False once the server is closed. */
+static bool waiting_add(struct http_request *req)
+{
+	struct http_server *s = req->server;
+	bool ok;
+
+	pthread_mutex_lock(&s->lock);
+	ok = !s->closed;
+	if (ok)
+		waiting_add_locked(req);
+	pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+static void waiting_del(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	pthread_mutex_lock(&s->lock);
+	if (req->next)
+		req->next->prev = req->prev;
+	if (req->prev)
+		req->prev->next = req->next;
+	else
+		s->waiting = req->next;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static enum MHD_Result suspend(struct http_request *req)
+{
+	int was = RUNNING;
+
+	if (!waiting_add(req)) {
+		bool dropped = atomic_compare_exchange_strong(&req->phase, &was, DROPPED);
+
+		return dropped ? send_stopping(req) : send_reply(req);
+	}
+	MHD_suspend_connection(req->mhd);
+	if (!atomic_compare_exchange_strong(&req->phase, &was, WAITING))
+		resume(req); /* the reply was faster */
+	return MHD_YES;
+}
+
+/* The whole request is here. */
+static enum MHD_Result hand_over(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	if (!watch_set(&req->conn->watched, WATCH_NEVER))
+		return MHD_NO;
+	req->progress = HANDED_OVER;
+	if (req->has_body)
+		req->base.body = strbuf_view(&req->body);
+	atomic_fetch_add(&s->busy, 1);
+	atomic_fetch_add(&req->refs, 1);
+	s->api->handle(s->api->ctx, &req->base);
+	if (atomic_load_explicit(&req->phase, memory_order_acquire) == REPLIED)
+		return send_reply(req);
+	return suspend(req);
+}
+
+static enum MHD_Result resumed(struct http_request *req)
+{
+	waiting_del(req);
+	return atomic_load(&req->phase) == REPLIED ? send_reply(req) : send_stopping(req);
+}
+
+/* ---- a request comes in --------------------------------------------- */
+
+/* Answers now, on the bare socket, and closes. */
+static enum MHD_Result refuse(struct http_request *req, const char *status_line,
+			      struct str_view sentence)
+{
+	struct watched *w = &req->conn->watched;
+
+	if (watch_set(w, WATCH_NEVER)) {
+		watch_refuse(w->fd, status_line, sentence);
+		w->linger = true;
+	}
+	return MHD_NO;
+}
+
+static enum MHD_Result refuse_body(struct http_request *req)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "The request body is larger than the %zu bytes allowed here.",
+		 req->body_limit);
+	return refuse(req, "413 Content Too Large", sv(text));
+}
+
+static bool is_chunked(struct str_view coding)
+{
+	return coding.len == 7 && strncasecmp(coding.ptr, "chunked", 7) == 0;
+}
+
+/* Looks at what is said of the body before it comes.  MHD_NO: answered. */
+static enum MHD_Result expect_body(struct http_request *req)
+{
+	struct str_view length = on_header(&req->base, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	struct str_view coding = on_header(&req->base, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+	uint64_t n = 0;
+
+	if (coding.len && (length.len || !is_chunked(coding)))
+		return refuse(req, "400 Bad Request",
+			      SV("Send Content-Length or Transfer-Encoding: chunked, not both."));
+	if (length.len && !sv_to_u64(length, UINT64_MAX, &n))
+		return refuse(req, "400 Bad Request", SV("Content-Length is not a number."));
+	if (!coding.len && !n)
+		return MHD_YES;
+	req->body_limit = req->server->api->body_limit(req->server->api->ctx, &req->base);
+	if (n > req->body_limit)
+		return refuse_body(req);
+	strbuf_init(&req->body, n);
+	req->has_body = true;
+	return MHD_YES;
+}
+
+static enum MHD_Result on_headers(struct http_request *req, const char *method)
+{
+	size_t n = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
+			   ->header_size;
+	size_t method_len = strlen(method);
+
+	req->progress = IN_BODY;
+	if (n > req->server->conf.max_header_bytes)
+		return refuse(req, "431 Request Header Fields Too Large",
+			      SV("The request line and headers are too large."));
+	if (req->too_long)
+		return refuse(req, "400 Bad Request", SV("Too many query parameters."));
+	if (req->bad_path)
+		return refuse(req, "400 Bad Request", SV("The path holds a NUL byte."));
+	if (method_len >= METHOD_SIZE)
+		return refuse(req, "501 Not Implemented", SV("Unknown method."));
+	memcpy(req->method, method, method_len + 1);
+	req->base.method = sv_n(req->method, method_len);
+	return expect_body(req);
+}
+
+static enum MHD_Result on_body(struct http_request *req, const char *data, size_t *len)
+{
+	if (*len > req->body_limit - req->body.len)
+		return refuse_body(req);
+	strbuf_add(&req->body, data, *len);
+	*len = 0;
+	return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls UNUSED, struct MHD_Connection *mhd UNUSED,
+				  const char *url UNUSED, const char *method,
+				  const char *version UNUSED, const char *upload,
+				  size_t *upload_len, void **ctx)
+{
+	struct http_request *req = *ctx;
+
+	if (!req)
+		return MHD_NO;
+	if (req->progress == IN_HEADERS)
+		return on_headers(req, method);
+	if (*upload_len)
+		return on_body(req, upload, upload_len);
+	if (req->progress == IN_BODY)
+		return hand_over(req);
+	return resumed(req);
+}
+
+/* The request line is complete: target is what stands in it, escaped. */
+static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd)
+{
+	struct http_server *s = cls;
+	struct http_conn *conn = conn_of(mhd);
+	size_t len = strlen(target);
+	struct http_request *req;
+	int rc;
+
+	if (!watch_set(&conn->watched, request_deadline(s)))
+		return NULL;
+	req = xmalloc(sizeof(*req) + len + 1);
+	/* not the parameters, which are the most of it */
+	memset(&req->base, 0, offsetof(struct request, params));
+	memset((char *)req + sizeof(req->base), 0, sizeof(*req) - sizeof(req->base));
+	memcpy(req->target, target, len + 1);
+	rc = request_set_target(&req->base, req->target, len);
+	req->too_long = rc == -E2BIG;
+	req->bad_path = rc == -EINVAL;
+	req->base.body = sv_n("", 0);
+	req->base.tls = false;
+	req->base.loopback = conn->loopback;
+	req->base.header = on_header;
+	req->base.send = on_reply;
+	req->server = s;
+	req->conn = conn;
+	req->mhd = mhd;
+	atomic_init(&req->refs, 1);
+	atomic_init(&req->phase, RUNNING);
+	return req;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
+			 enum MHD_RequestTerminationCode code UNUSED)
+{
+	struct http_server *s = cls;
+	struct http_request *req = *ctx;
+
+	if (!req)
+		return;
+	*ctx = NULL;
+	/* the next one may take its time to begin, the library sees to that */
+	if (!watch_set(&req->conn->watched,
+		       request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC))
+		log_debug("a request came too slowly");
+	if (req->progress == HANDED_OVER && atomic_fetch_sub(&s->busy, 1) == 1 &&
+	    atomic_load(&s->stopping)) {
+		pthread_mutex_lock(&s->lock);
+		pthread_cond_signal(&s->changed);
+		pthread_mutex_unlock(&s->lock);
+	}
+	request_unref(req);
+}
+
+/* ---- connections ---------------------------------------------------- */
+
+static bool is_loopback(const struct sockaddr *a)
+{
+	if (a && a->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
+	if (a && a->sa_family == AF_INET6) {
+		const struct in6_addr *in6 = &((const struct sockaddr_in6 *)a)->sin6_addr;
+
+		return IN6_IS_ADDR_LOOPBACK(in6) ||
+		       (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
+	}
+	return false;
+}
+
+static void conn_start(struct http_server *s, struct MHD_Connection *mhd, void **ctx)
+{
+	struct http_conn *conn = xcalloc(1, sizeof(*conn));
+	int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+
+	conn->server = s;
+	conn->loopback = is_loopback(
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
+	watch_add(s->watch, &conn->watched, fd, request_deadline(s));
+	*ctx = conn;
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct http_server *s = cls;
+	struct http_conn *conn = *ctx;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		thread_take_role(&on_http);
+		conn_start(s, mhd, ctx);
+		return;
+	}
+	watch_remove(s->watch, &conn->watched);
+	free(conn);
+	atomic_fetch_sub(&s->connections, 1);
+}
+
+/* Keeps escapes as they are: the target is taken apart by request_set_target(). */
+static size_t keep_escapes(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, char *s)
+{
+	return strlen(s);
+}
+
+static void refuse_connection(int fd)
+{
+	watch_refuse(fd, "503 Service Unavailable\r\nRetry-After: 1",
+		     SV("Too many connections; try again."));
+	close(fd);
+}
+
+int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len)
+{
+	unsigned max = s->conf.max_connections;
+	int on = 1;
+
+	if (atomic_load(&s->stopping)) {
+		close(fd);
+		return -ESHUTDOWN;
+	}
+	if (atomic_fetch_add(&s->connections, 1) >= max && max) {
+		atomic_fetch_sub(&s->connections, 1);
+		refuse_connection(fd);
+		return -EMFILE;
+	}
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+		log_debug("TCP_NODELAY could not be set");
+	if (MHD_add_connection(s->mhd, fd, peer, len) == MHD_YES)
+		return 0;
+	atomic_fetch_sub(&s->connections, 1);
+	return -EIO;
+}
+
+unsigned http_server_connections(const struct http_server *s)
+{
+	return atomic_load(&s->connections);
+}
+
+/* ---- start and stop -------------------------------------------------- */
+
+static void server_free(struct http_server *s)
+{
+	if (s->empty_object)
+		MHD_destroy_response(s->empty_object);
+	watch_stop(s->watch);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static int start_mhd(struct http_server *s)
+{
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	s->mhd = MHD_start_daemon(
+		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
+			MHD_ALLOW_SUSPEND_RESUME,
+		0, NULL, NULL, on_request, s, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
+		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+		s->conf.idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)s->conf.max_header_bytes + POOL_EXTRA_BYTES, MHD_OPTION_END);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return s->mhd ? 0 : -EIO;
+}
+
+static struct MHD_Response *make_empty_object(void)
+{
+	static char text[] = "{}";
+	struct MHD_Response *r = MHD_create_response_from_buffer(2, text, MHD_RESPMEM_PERSISTENT);
+
+	if (r)
+		add_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+	return r;
+}
+
+int http_server_start(const struct http_server_conf *conf, const struct api *api,
+		      struct http_server **out)
+{
+	struct http_server *s = xcalloc(1, sizeof(*s));
+	pthread_condattr_t attr;
+	int rc;
+
+	s->conf = *conf;
+	s->api = api;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	s->empty_object = make_empty_object();
+	rc = s->empty_object ? watch_start(&s->watch) : -ENOMEM;
+	if (!rc)
+		rc = start_mhd(s);
+	if (rc)
+		server_free(s);
+	else
+		*out = s;
+	return rc;
+}
+
+static void wait_until_idle_locked(struct http_server *s, unsigned ms)
+{
+	usec_t until = clock_mono() + ms * USEC_PER_MSEC;
+	struct timespec ts = { .tv_sec = until / USEC_PER_SEC,
+			       .tv_nsec = until % USEC_PER_SEC * 1000 };
+
+	while (atomic_load(&s->busy))
+		if (pthread_cond_timedwait(&s->changed, &s->lock, &ts))
+			break;
+}
+
+static void drop_waiting_locked(struct http_server *s)
+{
+	for (struct http_request *req = s->waiting; req; req = req->next) {
+		int was = WAITING;
+
+		if (atomic_compare_exchange_strong(&req->phase, &was, DROPPED))
+			resume(req);
+	}
+}
+
+void http_server_stop(struct http_server *s, unsigned grace_ms)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	atomic_store(&s->stopping, true);
+	wait_until_idle_locked(s, grace_ms);
+	/* none may be left suspended, or the library aborts: what waits is resumed by us or by
+	 * its reply, and no other will wait from now on */
+	s->closed = true;
+	while (s->waiting || atomic_load(&s->resumptions)) {
+		drop_waiting_locked(s);
+		wait_until_idle_locked(s, 10);
+	}
+	pthread_mutex_unlock(&s->lock);
+	MHD_stop_daemon(s->mhd);
+	server_free(s);
+}

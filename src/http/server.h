@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HTTP_SERVER_H
+#define HTTP_SERVER_H
+/*
+ * Plain HTTP: libmicrohttpd on one thread of its own, fed with sockets by the acceptor.
+ * It knows the transport only; what a request means is the api's business.
+ */
+#include <sys/socket.h>
+#include "base/annotate.h"
+#include "svc/request.h"
+
+struct http_server;
+
+struct http_server_conf {
+	unsigned max_connections;    /* of this server; 0: no limit */
+	unsigned max_header_bytes;   /* request line and headers; more is answered 431 */
+	unsigned request_timeout_ms; /* from a request's first byte to its last */
+	unsigned idle_timeout_s;     /* of a kept-alive connection between requests */
+};
+
+/* api must outlive the server. */
+int http_server_start(const struct http_server_conf *conf, const struct api *api,
+		      struct http_server **out) MUSTCHECK;
+/*
+ * Serves the connection from its first unread byte on.  Owns fd from now on, whatever the result:
+ * 0, -EMFILE at max_connections (the peer got a 503), -ESHUTDOWN while stopping, -EIO.
+ * Any thread, but not while http_server_stop runs.
+ */
+int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len);
+/*
+ * Lets requests under way finish for at most grace_ms, answers 503 to those still waiting for
+ * the database then, closes all connections, frees.  A late reply is dropped safely.
+ */
+void http_server_stop(struct http_server *s, unsigned grace_ms);
+/* Connections open now.  Any thread. */
+unsigned http_server_connections(const struct http_server *s);
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every transport of the API needs: taking a request target apart, and shaping replies.
+ * Everything works inside the caller's buffer; nothing is allocated per parameter.
+ */
+#include <errno.h>
+#include "base/annotate.h"
+#include "svc/request.h"
+
+/* Elements of lists too, which become one parameter: each costs a move of what lies between. */
+#define PAIRS_MAX (4 * REQUEST_PARAMS_MAX)
+
+struct str_view request_param(const struct request *r, const char *name)
+{
+	for (size_t i = 0; i < r->n_params; i++)
+		if (sv_eq_c(r->params[i].name, name))
+			return r->params[i].value;
+	return sv_n("", 0);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Unescapes [from, from + len) to to, which may be the same or lie before it. */
+static size_t unescape_to(char *to, const char *from, size_t len, bool plus)
+{
+	char *at = to;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = from[i];
+
+		if (c == '+' && plus) {
+			c = ' ';
+		} else if (c == '%' && len - i > 2) {
+			int hi = hex_digit(from[i + 1]), lo = hex_digit(from[i + 2]);
+
+			if (hi >= 0 && lo >= 0) {
+				c = (char)(hi << 4 | lo);
+				i += 2;
+			}
+		}
+		*at++ = c;
+	}
+	return (size_t)(at - to);
+}
+
+size_t request_unescape(char *s, size_t len, bool plus)
+{
+	return unescape_to(s, s, len, plus);
+}
+
+/* Length of "key" in "key[12]" or "key[]"; 0 when the name is no element of a list. */
+static size_t list_base(struct str_view name)
+{
+	ptrdiff_t open = sv_find(name, '[');
+
+	if (open <= 0 || name.ptr[name.len - 1] != ']')
+		return 0;
+	for (size_t i = (size_t)open + 1; i < name.len - 1; i++)
+		if (name.ptr[i] < '0' || name.ptr[i] > '9')
+			return 0;
+	return (size_t)open;
+}
+
+static void reverse(char *p, size_t n)
+{
+	for (size_t i = 0; i < n / 2; i++) {
+		char c = p[i];
+
+		p[i] = p[n - 1 - i];
+		p[n - 1 - i] = c;
+	}
+}
+
+/*
+ * Appends "," and the tail to the value at into.  The tail, with its comma, lies right behind all
+ * parameters, at end; it is turned into its place and what lay between moves up.
+ */
+static void join(struct request *r, struct auth_param *into, char *end, size_t tail_len)
+{
+	char *from = (char *)into->value.ptr + into->value.len;
+	size_t moved = (size_t)(end - from), tail = tail_len + 1;
+
+	reverse(from, moved);
+	reverse(end, tail);
+	reverse(from, moved + tail);
+	for (size_t i = 0; i < r->n_params; i++) {
+		struct auth_param *p = &r->params[i];
+
+		if (p->name.ptr >= from)
+			p->name.ptr += tail;
+		if (p != into && p->value.ptr >= from)
+			p->value.ptr += tail;
+	}
+	into->value.len += tail;
+}
+
+static struct auth_param *find_param(struct request *r, struct str_view name)
+{
+	for (size_t i = 0; i < r->n_params; i++)
+		if (sv_eq(r->params[i].name, name))
+			return &r->params[i];
+	return NULL;
+}
+
+/* Takes one "name=value" in; w is where the parameters so far end.  The new end, or NULL. */
+static char *take_pair(struct request *r, char *w, char *pair, size_t len)
+{
+	const char *eq = memchr(pair, '=', len);
+	size_t name_len = eq ? (size_t)(eq - pair) : len;
+	struct str_view name = sv_n(w, unescape_to(w, pair, name_len, true));
+	size_t base = list_base(name), value_len;
+	const char *value = eq ? eq + 1 : pair + len;
+	struct auth_param *list = NULL;
+
+	len -= (size_t)(value - pair);
+	if (base) {
+		name.len = base;
+		list = find_param(r, name);
+	}
+	if (list) {
+		/* "k[1]=" is longer than ",", so the value never moves back over itself */
+		value_len = unescape_to(w + 1, value, len, true);
+		*w = ',';
+		join(r, list, w, value_len);
+		return w + 1 + value_len;
+	}
+	if (r->n_params == REQUEST_PARAMS_MAX)
+		return NULL;
+	w += name.len;
+	value_len = unescape_to(w, value, len, true);
+	r->params[r->n_params++] = (struct auth_param){ name, sv_n(w, value_len) };
+	return w + value_len;
+}
+
+int request_parse_query(struct request *r, char *query, size_t len)
+{
+	char *w = query, *end = query + len;
+	unsigned pairs = 0;
+
+	r->n_params = 0;
+	while (query < end) {
+		char *amp = memchr(query, '&', (size_t)(end - query));
+		size_t pair = (size_t)((amp ? amp : end) - query);
+
+		if (pair && ++pairs > PAIRS_MAX)
+			return -E2BIG;
+		if (pair) {
+			w = take_pair(r, w, query, pair);
+			if (!w)
+				return -E2BIG;
+		}
+		query += pair + (amp != NULL);
+	}
+	return 0;
+}
+
+/* "http://host/path" as proxies may send it: what comes after the host. */
+static void skip_authority(char **target, size_t *len)
+{
+	struct str_view t = sv_n(*target, *len);
+	size_t scheme = sv_starts_with(t, SV("http://"))    ? 7
+			: sv_starts_with(t, SV("https://")) ? 8
+							    : 0;
+	ptrdiff_t slash;
+
+	if (!scheme)
+		return;
+	slash = sv_find(sv_skip(t, scheme), '/');
+	scheme = slash < 0 ? t.len : scheme + (size_t)slash;
+	*target += scheme;
+	*len -= scheme;
+}
+
+int request_set_target(struct request *r, char *target, size_t len)
+{
+	char *mark;
+
+	skip_authority(&target, &len);
+	mark = memchr(target, '#', len);
+	if (mark)
+		len = (size_t)(mark - target);
+	mark = memchr(target, '?', len);
+	r->n_params = 0;
+	if (mark) {
+		int rc = request_parse_query(r, mark + 1, len - (size_t)(mark + 1 - target));
+
+		if (rc)
+			return rc;
+		len = (size_t)(mark - target);
+	}
+	r->path = sv_n(target, request_unescape(target, len, false));
+	return memchr(target, '\0', r->path.len) ? -EINVAL : 0;
+}
+
+static void reply_with(struct request *r, unsigned status, const char *type, struct str_view body)
+{
+	struct reply reply = { .status = status, .content_type = type };
+
+	strbuf_init(&reply.body, body.len);
+	strbuf_add_sv(&reply.body, body);
+	r->send(r, &reply);
+}
+
+void request_reply(struct request *r, unsigned status, struct str_view body)
+{
+	reply_with(r, status, NULL, body);
+}
+
+void request_reply_text(struct request *r, unsigned status, struct str_view text)
+{
+	reply_with(r, status, REQUEST_TEXT, text);
+}
+
+void request_reply_full(struct request *r, struct reply *reply)
+{
+	r->send(r, reply);
+}
