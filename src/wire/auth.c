@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * HMAC by hand over SHA-256 contexts that already hold the padded secret (RFC 2104): a signature
+ * then costs two copies of a context, about half of what duplicating an EVP_MAC_CTX takes and
+ * 0.5 µs for 200 bytes.  The contexts of a secret are only ever read after auth_secret_new().
+ *
+ * OpenSSL's digests fail for lack of memory only; that aborts, as xmalloc does.
+ */
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include "base/mem.h"
+#include "wire/auth.h"
+
+#define BLOCK_BYTES  64 /* of SHA-256 */
+#define DIGEST_BYTES 32
+#define MD5_BYTES    16
+
+struct auth_secret {
+	EVP_MD_CTX *inner, *outer; /* fed with the secret xor ipad, opad */
+};
+
+static EVP_MD *sha256, *md5;
+static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void release_digests(void)
+{
+	EVP_MD_free(sha256);
+	EVP_MD_free(md5);
+}
+
+static void fetch_digests(void)
+{
+	/* "-fips": MD5 protects nothing here, the protocol wants it as a checksum */
+	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	md5 = EVP_MD_fetch(NULL, "MD5", "-fips");
+	must(sha256 && md5);
+	OPENSSL_atexit(release_digests);
+}
+
+static EVP_MD_CTX *padded(const unsigned char *key, unsigned char pad)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	unsigned char block[BLOCK_BYTES];
+
+	for (size_t i = 0; i < sizeof(block); i++)
+		block[i] = key[i] ^ pad;
+	must(ctx && EVP_DigestInit_ex2(ctx, sha256, NULL) &&
+	     EVP_DigestUpdate(ctx, block, sizeof(block)));
+	OPENSSL_cleanse(block, sizeof(block));
+	return ctx;
+}
+
+struct auth_secret *auth_secret_new(struct str_view secret)
+{
+	struct auth_secret *s = xcalloc(1, sizeof(*s));
+	unsigned char key[BLOCK_BYTES] = { 0 };
+
+	pthread_once(&fetch_once, fetch_digests);
+	if (secret.len > sizeof(key))
+		must(EVP_Digest(secret.ptr, secret.len, key, NULL, sha256, NULL));
+	else if (secret.len)
+		memcpy(key, secret.ptr, secret.len);
+	s->inner = padded(key, 0x36);
+	s->outer = padded(key, 0x5c);
+	OPENSSL_cleanse(key, sizeof(key));
+	return s;
+}
+
+void auth_secret_free(struct auth_secret *s)
+{
+	if (!s)
+		return;
+	EVP_MD_CTX_free(s->inner);
+	EVP_MD_CTX_free(s->outer);
+	free(s);
+}
+
+/* One signature in the making; small parts are gathered, OpenSSL's calls cost more than they. */
+struct signer {
+	const struct auth_secret *secret;
+	EVP_MD_CTX *ctx;
+	size_t used;
+	unsigned char room[256];
+};
+
+static void signer_init(struct signer *g, const struct auth_secret *s)
+{
+	g->secret = s;
+	g->used = 0;
+	g->ctx = EVP_MD_CTX_new();
+	must(g->ctx && EVP_MD_CTX_copy_ex(g->ctx, s->inner));
+}
+
+static void signer_flush(struct signer *g)
+{
+	must(EVP_DigestUpdate(g->ctx, g->room, g->used));
+	g->used = 0;
+}
+
+static void signer_add(struct signer *g, struct str_view part)
+{
+	if (part.len > sizeof(g->room) - g->used)
+		signer_flush(g);
+	if (part.len > sizeof(g->room)) {
+		must(EVP_DigestUpdate(g->ctx, part.ptr, part.len));
+	} else if (part.len) {
+		memcpy(g->room + g->used, part.ptr, part.len);
+		g->used += part.len;
+	}
+}
+
+static void to_hex(const unsigned char *bytes, size_t n, char *hex)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < n; i++) {
+		hex[2 * i] = digits[bytes[i] >> 4];
+		hex[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	hex[2 * n] = '\0';
+}
+
+static void signer_finish(struct signer *g, char hex[AUTH_HEX_BYTES + 1])
+{
+	unsigned char digest[DIGEST_BYTES];
+
+	signer_flush(g);
+	must(EVP_DigestFinal_ex(g->ctx, digest, NULL) &&
+	     EVP_MD_CTX_copy_ex(g->ctx, g->secret->outer) &&
+	     EVP_DigestUpdate(g->ctx, digest, sizeof(digest)) &&
+	     EVP_DigestFinal_ex(g->ctx, digest, NULL));
+	EVP_MD_CTX_free(g->ctx);
+	to_hex(digest, sizeof(digest), hex);
+}
+
+void auth_sign(const struct auth_secret *s, const struct str_view *parts, size_t n_parts,
+	       char hex[AUTH_HEX_BYTES + 1])
+{
+	struct signer g;
+
+	signer_init(&g, s);
+	for (size_t i = 0; i < n_parts; i++)
+		signer_add(&g, parts[i]);
+	signer_finish(&g, hex);
+}
+
+bool auth_equal(struct str_view a, struct str_view b)
+{
+	return a.len == b.len && (a.len == 0 || CRYPTO_memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+void auth_md5_hex(struct str_view bytes, char hex[AUTH_MD5_HEX_BYTES + 1])
+{
+	unsigned char digest[MD5_BYTES];
+
+	pthread_once(&fetch_once, fetch_digests);
+	must(EVP_Digest(bytes.len ? bytes.ptr : "", bytes.len, digest, NULL, md5, NULL));
+	to_hex(digest, sizeof(digest), hex);
+}
+
+/* Splits "key:hex"; false unless the key is ours. */
+static bool take_key(struct str_view key, struct str_view auth, struct str_view *hex)
+{
+	ptrdiff_t colon = sv_find(auth, ':');
+
+	if (colon < 0 || !auth_equal(sv_n(auth.ptr, (size_t)colon), key))
+		return false;
+	*hex = sv_skip(auth, (size_t)colon + 1);
+	return true;
+}
+
+static bool check_parts(struct str_view key, const struct auth_secret *s, struct str_view auth,
+			const struct str_view *parts, size_t n)
+{
+	char want[AUTH_HEX_BYTES + 1];
+	struct str_view got;
+
+	if (!take_key(key, auth, &got))
+		return false;
+	auth_sign(s, parts, n, want);
+	return auth_equal(sv_n(want, AUTH_HEX_BYTES), got);
+}
+
+bool auth_check_channel(struct str_view key, const struct auth_secret *s, struct str_view auth,
+			struct str_view socket_id, struct str_view channel, bool has_channel_data,
+			struct str_view channel_data)
+{
+	const struct str_view parts[] = { socket_id, SV(":"), channel, SV(":"), channel_data };
+
+	return check_parts(key, s, auth, parts, has_channel_data ? 5 : 3);
+}
+
+bool auth_check_user(struct str_view key, const struct auth_secret *s, struct str_view auth,
+		     struct str_view socket_id, struct str_view user_data)
+{
+	const struct str_view parts[] = { socket_id, SV("::user::"), user_data };
+
+	return check_parts(key, s, auth, parts, ARRAY_SIZE(parts));
+}
+
+static unsigned char lower(char c)
+{
+	return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+/* As memcmp of the lower-cased names; a prefix comes first. */
+static int compare_names(struct str_view a, struct str_view b)
+{
+	size_t n = a.len < b.len ? a.len : b.len;
+
+	for (size_t i = 0; i < n; i++) {
+		int d = lower(a.ptr[i]) - lower(b.ptr[i]);
+
+		if (d)
+			return d;
+	}
+	return (a.len > b.len) - (a.len < b.len);
+}
+
+/* NULL when absent; the first when there are several. */
+static const struct str_view *find_param(const struct auth_request *r, struct str_view name)
+{
+	for (size_t i = 0; i < r->n_params; i++)
+		if (compare_names(r->params[i].name, name) == 0)
+			return &r->params[i].value;
+	return NULL;
+}
+
+/* The parameters that are signed, by name; insertion keeps equal names in their order. */
+static size_t sort_params(const struct auth_request *r,
+			  const struct auth_param *sorted[AUTH_PARAMS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_params; i++) {
+		const struct auth_param *p = &r->params[i];
+		size_t at = n;
+
+		if (compare_names(p->name, SV("auth_signature")) == 0)
+			continue;
+		for (; at > 0 && compare_names(p->name, sorted[at - 1]->name) < 0; at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = p;
+		n++;
+	}
+	return n;
+}
+
+static void add_lower(struct signer *g, struct str_view name)
+{
+	for (size_t i = 0; i < name.len; i++) {
+		if (g->used == sizeof(g->room))
+			signer_flush(g);
+		g->room[g->used++] = lower(name.ptr[i]);
+	}
+}
+
+static bool request_signature_is(const struct auth_secret *s, const struct auth_request *r,
+				 struct str_view got)
+{
+	const struct auth_param *sorted[AUTH_PARAMS_MAX];
+	size_t n = sort_params(r, sorted);
+	char want[AUTH_HEX_BYTES + 1];
+	struct signer g;
+
+	signer_init(&g, s);
+	signer_add(&g, r->method);
+	signer_add(&g, SV("\n"));
+	signer_add(&g, r->path);
+	for (size_t i = 0; i < n; i++) {
+		signer_add(&g, i ? SV("&") : SV("\n"));
+		add_lower(&g, sorted[i]->name);
+		signer_add(&g, SV("="));
+		signer_add(&g, sorted[i]->value);
+	}
+	signer_finish(&g, want);
+	return auth_equal(sv_n(want, AUTH_HEX_BYTES), got);
+}
+
+static bool timestamp_is_near(struct str_view text, usec_t now, usec_t window)
+{
+	uint64_t seconds;
+	usec_t then;
+
+	if (!sv_to_u64(text, INT64_MAX / 2 / USEC_PER_SEC, &seconds))
+		return false;
+	then = (usec_t)seconds * USEC_PER_SEC;
+	return then - now <= window && now - then <= window;
+}
+
+static bool body_md5_is(struct str_view body, const struct str_view *got)
+{
+	char want[AUTH_MD5_HEX_BYTES + 1];
+
+	if (!got)
+		return body.len == 0;
+	auth_md5_hex(body, want);
+	return auth_equal(sv_n(want, AUTH_MD5_HEX_BYTES), *got);
+}
+
+/* The signature goes before the body's sum: strangers do not make us read a megabyte. */
+enum auth_verdict auth_check_request(struct str_view key, const struct auth_secret *s,
+				     const struct auth_request *r, usec_t now, usec_t window)
+{
+	const struct str_view *k = find_param(r, SV("auth_key"));
+	const struct str_view *signature = find_param(r, SV("auth_signature"));
+	const struct str_view *timestamp = find_param(r, SV("auth_timestamp"));
+	const struct str_view *version = find_param(r, SV("auth_version"));
+	const struct str_view *body_md5 = find_param(r, SV("body_md5"));
+
+	if (!k || !signature || !timestamp || !version)
+		return AUTH_MISSING;
+	if (!sv_eq_c(*version, "1.0"))
+		return AUTH_VERSION;
+	if (!auth_equal(*k, key))
+		return AUTH_KEY;
+	if (!timestamp_is_near(*timestamp, now, window))
+		return AUTH_TIMESTAMP;
+	if (r->body.len && !body_md5)
+		return AUTH_BODY_MD5;
+	if (r->n_params > AUTH_PARAMS_MAX || !request_signature_is(s, r, *signature))
+		return AUTH_SIGNATURE;
+	return body_md5_is(r->body, body_md5) ? AUTH_OK : AUTH_BODY_MD5;
+}
+
+const char *auth_verdict_text(enum auth_verdict v)
+{
+	switch (v) {
+	case AUTH_OK:
+		return "The request is signed correctly";
+	case AUTH_MISSING:
+		return "The request is not signed: send auth_key, auth_timestamp, auth_version "
+		       "and auth_signature in the query";
+	case AUTH_VERSION:
+		return "Unknown auth_version: send 1.0";
+	case AUTH_KEY:
+		return "auth_key is not the key of this app: check the app id and key";
+	case AUTH_TIMESTAMP:
+		return "auth_timestamp is not within 600 seconds of the server's time: check the "
+		       "clock of the sending machine";
+	case AUTH_BODY_MD5:
+		return "body_md5 is not the MD5 of the body: send the MD5, in lower-case hex, of "
+		       "the very bytes of the body";
+	case AUTH_SIGNATURE:
+		return "Invalid signature: check the app's secret, and that method, path and all "
+		       "query parameters are signed";
+	}
+	return "Unauthorized";
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+#include "wire/channel_name.h"
+
+/* Longer prefixes before those they start with. */
+static const struct {
+	struct str_view prefix;
+	struct channel_traits traits;
+} kinds[] = {
+	{ { "private-encrypted-cache-", 24 },
+	  { .guarded = true, .encrypted = true, .cache = true } },
+	{ { "private-encrypted-", 18 }, { .guarded = true, .encrypted = true } },
+	{ { "private-cache-", 14 }, { .guarded = true, .cache = true } },
+	{ { "private-", 8 }, { .guarded = true } },
+	{ { "presence-cache-", 15 }, { .guarded = true, .presence = true, .cache = true } },
+	{ { "presence-", 9 }, { .guarded = true, .presence = true } },
+	{ { "cache-", 6 }, { .cache = true } },
+};
+
+static bool is_name_byte(unsigned char c)
+{
+	static const bool other[256] = { ['-'] = true, ['_'] = true, ['='] = true, ['@'] = true,
+					 [','] = true, ['.'] = true, [';'] = true };
+
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       other[c];
+}
+
+static struct channel_traits traits_of(struct str_view name)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (sv_starts_with(name, kinds[i].prefix))
+			return kinds[i].traits;
+	return (struct channel_traits){ .guarded = false };
+}
+
+int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_traits *out)
+{
+	struct str_view rest = name;
+	struct channel_traits t;
+
+	if (max_bytes && name.len > max_bytes)
+		return -ENAMETOOLONG;
+	if (sv_starts_with(name, SV(USER_CHANNEL_PREFIX))) {
+		rest = sv_skip(name, sizeof(USER_CHANNEL_PREFIX) - 1);
+		t = (struct channel_traits){ .user = true, .user_id = rest };
+	} else {
+		t = traits_of(name);
+	}
+	if (rest.len == 0)
+		return -EINVAL;
+	for (size_t i = 0; i < rest.len; i++)
+		if (!is_name_byte((unsigned char)rest.ptr[i]))
+			return -EINVAL;
+	*out = t;
+	return 0;
+}
+
+/*
+ * On a mismatch only the last '*' seen needs to take one byte more: what stood before it has
+ * matched as early as it can.
+ */
+bool channel_pattern_match(struct str_view pattern, struct str_view name)
+{
+	size_t p = 0, n = 0, star = 0, resume = 0;
+	bool has_star = false;
+
+	while (n < name.len) {
+		if (p < pattern.len && pattern.ptr[p] == '*') {
+			has_star = true;
+			star = ++p;
+			resume = n;
+		} else if (p < pattern.len && pattern.ptr[p] == name.ptr[n]) {
+			p++;
+			n++;
+		} else if (has_star) {
+			p = star;
+			n = ++resume;
+		} else {
+			return false;
+		}
+	}
+	while (p < pattern.len && pattern.ptr[p] == '*')
+		p++;
+	return p == pattern.len;
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Peer's JSON is bounded in depth before jansson recurses over it.  Strings may hold NUL
+ * (JSON_ALLOW_NUL), so every one is taken with its length.  null counts as absent: some
+ * clients write their unset fields out.
+ */
+#include <errno.h>
+#include "base/mem.h"
+#include "wire/pusher.h"
+
+#define MAX_DEPTH 32
+
+/* Levels of nesting, brackets in strings aside; right for any valid JSON. */
+static bool is_shallow(struct str_view s)
+{
+	unsigned depth = 0;
+	bool in_string = false;
+
+	for (size_t i = 0; i < s.len; i++) {
+		char c = s.ptr[i];
+
+		if (in_string) {
+			if (c == '\\')
+				i++;
+			else if (c == '"')
+				in_string = false;
+		} else if (c == '"') {
+			in_string = true;
+		} else if (c == '{' || c == '[') {
+			if (++depth > MAX_DEPTH)
+				return false;
+		} else if ((c == '}' || c == ']') && depth) {
+			depth--;
+		}
+	}
+	return true;
+}
+
+/* A new reference to the object that text holds; NULL with *why. */
+static json_t *load_object(struct str_view text, const char **why)
+{
+	json_error_t error;
+	json_t *j;
+
+	if (!is_shallow(text)) {
+		*why = "Message is nested too deeply: at most 32 levels";
+		return NULL;
+	}
+	j = text.len ? json_loadb(text.ptr, text.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, &error)
+		     : NULL;
+	if (!j) {
+		*why = sv_is_utf8(text) ? "Message is not valid JSON"
+					: "Message is not valid UTF-8";
+		return NULL;
+	}
+	if (!json_is_object(j)) {
+		json_decref(j);
+		*why = "Message is not a JSON object";
+		return NULL;
+	}
+	return j;
+}
+
+static struct str_view string_view(const json_t *j)
+{
+	return sv_n(json_string_value(j), json_string_length(j));
+}
+
+/* NULL when absent or null. */
+static json_t *member(const json_t *object, const char *key)
+{
+	json_t *j = json_object_get(object, key);
+
+	return json_is_null(j) ? NULL : j;
+}
+
+/* Fields below data, which kinds need them, and what to say. */
+struct field {
+	const char *key;
+	size_t view; /* offset in struct client_frame */
+	unsigned read_by, needed_by;
+	const char *why;
+};
+
+#define KIND(k) (1U << (k))
+
+static const struct field fields[] = {
+	{ "channel", offsetof(struct client_frame, channel),
+	  KIND(FRAME_SUBSCRIBE) | KIND(FRAME_UNSUBSCRIBE),
+	  KIND(FRAME_SUBSCRIBE) | KIND(FRAME_UNSUBSCRIBE), "data.channel must be a string" },
+	{ "auth", offsetof(struct client_frame, auth), KIND(FRAME_SUBSCRIBE) | KIND(FRAME_SIGNIN),
+	  KIND(FRAME_SIGNIN), "data.auth must be a string" },
+	{ "channel_data", offsetof(struct client_frame, channel_data), KIND(FRAME_SUBSCRIBE), 0,
+	  "data.channel_data must be a string of JSON" },
+	{ "since", offsetof(struct client_frame, since), KIND(FRAME_SUBSCRIBE), 0,
+	  "data.since must be a string" },
+	{ "user_data", offsetof(struct client_frame, user_data), KIND(FRAME_SIGNIN),
+	  KIND(FRAME_SIGNIN), "data.user_data must be a string of JSON" },
+};
+
+static int read_fields(struct client_frame *f, const char **why)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		const struct field *d = &fields[i];
+		json_t *j;
+
+		if (!(d->read_by & KIND(f->kind)))
+			continue;
+		j = member(f->data, d->key);
+		if (!j && !(d->needed_by & KIND(f->kind)))
+			continue;
+		if (!json_is_string(j)) {
+			*why = d->why;
+			return -EINVAL;
+		}
+		*(struct str_view *)((char *)f + d->view) = string_view(j);
+	}
+	f->has_channel_data = f->channel_data.ptr != NULL;
+	return 0;
+}
+
+/* data as an object; a string that holds one is unpacked and takes its place in root. */
+static int open_data(struct client_frame *f, const char **why)
+{
+	json_t *inner;
+
+	if (json_is_object(f->data))
+		return 0;
+	if (!json_is_string(f->data)) {
+		*why = "data must be an object";
+		return -EINVAL;
+	}
+	inner = load_object(string_view(f->data), why);
+	if (!inner) {
+		*why = "data must be an object, or a string that holds one";
+		return -EINVAL;
+	}
+	if (json_object_set_new(f->root, "data", inner) < 0)
+		abort(); /* out of memory */
+	f->data = inner;
+	return 0;
+}
+
+static int read_client_event(struct client_frame *f, const char **why)
+{
+	json_t *channel = member(f->root, "channel");
+
+	if (!json_is_string(channel)) {
+		*why = "channel must be a string";
+		return -EINVAL;
+	}
+	f->channel = string_view(channel);
+	return 0;
+}
+
+static enum frame_kind kind_of(struct str_view event)
+{
+	static const struct {
+		const char *event;
+		enum frame_kind kind;
+	} kinds[] = {
+		{ "pusher:ping", FRAME_PING },
+		{ "pusher:pong", FRAME_PONG },
+		{ "pusher:subscribe", FRAME_SUBSCRIBE },
+		{ "pusher:unsubscribe", FRAME_UNSUBSCRIBE },
+		{ "pusher:signin", FRAME_SIGNIN },
+	};
+
+	if (sv_starts_with(event, SV("client-")))
+		return FRAME_CLIENT_EVENT;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (sv_eq_c(event, kinds[i].event))
+			return kinds[i].kind;
+	return FRAME_UNKNOWN;
+}
+
+static int read_frame(struct client_frame *f, const char **why)
+{
+	json_t *event = member(f->root, "event");
+	int rc;
+
+	if (!json_is_string(event)) {
+		*why = "event must be a string";
+		return -EINVAL;
+	}
+	f->event = string_view(event);
+	f->kind = kind_of(f->event);
+	f->data = json_object_get(f->root, "data");
+	switch (f->kind) {
+	case FRAME_SUBSCRIBE:
+	case FRAME_UNSUBSCRIBE:
+	case FRAME_SIGNIN:
+		rc = open_data(f, why);
+		return rc < 0 ? rc : read_fields(f, why);
+	case FRAME_CLIENT_EVENT:
+		return read_client_event(f, why);
+	case FRAME_PING:
+	case FRAME_PONG:
+	case FRAME_UNKNOWN:
+		break;
+	}
+	return 0;
+}
+
+int client_frame_parse(struct str_view bytes, struct client_frame *out, const char **why)
+{
+	struct client_frame f = { .kind = FRAME_UNKNOWN };
+	int rc;
+
+	f.root = load_object(bytes, why);
+	if (!f.root)
+		return -EINVAL;
+	rc = read_frame(&f, why);
+	if (rc < 0) {
+		client_frame_release(&f);
+		return rc;
+	}
+	*out = f;
+	return 0;
+}
+
+void client_frame_release(struct client_frame *f)
+{
+	json_decref(f->root);
+	*f = (struct client_frame){ .kind = FRAME_UNKNOWN };
+}
+
+/* Heap text of an id, or NULL with *why; an id with a NUL in it is none. */
+static char *id_text(const json_t *id, bool numbers_too, const char **why)
+{
+	if (json_is_string(id) && json_string_length(id) &&
+	    strlen(json_string_value(id)) == json_string_length(id))
+		return sv_dup(string_view(id));
+	if (numbers_too && json_is_number(id))
+		return json_dumps(id, JSON_ENCODE_ANY);
+	*why = numbers_too ? "user_id must be a non-empty string or a number"
+			   : "id must be a non-empty string";
+	return NULL;
+}
+
+static int read_member(const json_t *object, const char *id_key, bool numbers_too,
+		       size_t max_id_bytes, struct presence_member *m, const char **why)
+{
+	json_t *info = json_object_get(object, "user_info");
+
+	m->user_id = id_text(json_object_get(object, id_key), numbers_too, why);
+	if (!m->user_id)
+		return -EINVAL;
+	if (max_id_bytes && strlen(m->user_id) > max_id_bytes) {
+		*why = "The user's id is too long";
+		return -E2BIG;
+	}
+	if (!info)
+		return 0;
+	m->user_info = json_dumps(info, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+	if (!m->user_info)
+		abort(); /* out of memory */
+	return 0;
+}
+
+int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, size_t max_info_bytes,
+			  struct presence_member *out, const char **why)
+{
+	struct presence_member m = { NULL, NULL, NULL };
+	json_t *root = load_object(channel_data, why);
+	int rc;
+
+	if (!root) {
+		*why = "channel_data must be a JSON object";
+		return -EINVAL;
+	}
+	rc = read_member(root, "user_id", true, max_id_bytes, &m, why);
+	if (rc == 0 && max_info_bytes && m.user_info && strlen(m.user_info) > max_info_bytes) {
+		*why = "The member's user_info is too large";
+		rc = -E2BIG;
+	}
+	json_decref(root);
+	if (rc < 0)
+		presence_member_release(&m);
+	else
+		*out = m;
+	return rc;
+}
+
+static int read_watchlist(const json_t *root, struct presence_member *m, const char **why)
+{
+	json_t *list = member(root, "watchlist"), *id;
+	size_t i;
+
+	if (!list)
+		return 0;
+	*why = "watchlist must be an array of user ids";
+	if (!json_is_array(list))
+		return -EINVAL;
+	json_array_foreach(list, i, id) if (!json_is_string(id)) return -EINVAL;
+	m->watchlist = json_incref(list);
+	return 0;
+}
+
+int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct presence_member *out,
+		    const char **why)
+{
+	struct presence_member m = { NULL, NULL, NULL };
+	json_t *root = load_object(user_data, why);
+	int rc;
+
+	if (!root) {
+		*why = "user_data must be a JSON object";
+		return -EINVAL;
+	}
+	rc = read_member(root, "id", false, max_id_bytes, &m, why);
+	if (rc == 0)
+		rc = read_watchlist(root, &m, why);
+	json_decref(root);
+	if (rc < 0)
+		presence_member_release(&m);
+	else
+		*out = m;
+	return rc;
+}
+
+void presence_member_release(struct presence_member *m)
+{
+	free(m->user_id);
+	free(m->user_info);
+	json_decref(m->watchlist);
+	*m = (struct presence_member){ NULL, NULL, NULL };
+}
+
+static bool all_digits(struct str_view s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] < '0' || s.ptr[i] > '9')
+			return false;
+	return s.len > 0;
+}
+
+bool socket_id_parse(struct str_view text, uint64_t *out)
+{
+	ptrdiff_t dot = sv_find(text, '.');
+	struct str_view hi, lo;
+	uint64_t h, l;
+
+	if (dot < 0)
+		return false;
+	hi = sv_n(text.ptr, (size_t)dot);
+	lo = sv_skip(text, (size_t)dot + 1);
+	if (!all_digits(hi) || !all_digits(lo))
+		return false;
+	if (sv_to_u64(hi, UINT32_MAX, &h) && sv_to_u64(lo, UINT32_MAX, &l))
+		*out = h << 32 | l;
+	else
+		*out = UINT64_MAX;
+	return true;
+}
+
+char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE])
+{
+	snprintf(out, SOCKET_ID_SIZE, "%u.%u", (unsigned)(id >> 32), (unsigned)(id & UINT32_MAX));
+	return out;
+}
+
+/* Adds ,"key": and leaves the value to the caller. */
+static void add_key(struct strbuf *b, const char *key)
+{
+	strbuf_add(b, ",\"", 2);
+	strbuf_add_str(b, key);
+	strbuf_add(b, "\":", 2);
+}
+
+static void add_string(struct strbuf *b, const char *key, struct str_view value)
+{
+	add_key(b, key);
+	strbuf_add_json(b, value);
+}
+
+/* event needs no escapes. */
+static void begin(struct strbuf *b, const char *event)
+{
+	strbuf_add_str(b, "{\"event\":\"");
+	strbuf_add_str(b, event);
+	strbuf_add_c(b, '"');
+}
+
+static void begin_on(struct strbuf *b, const char *event, struct str_view channel)
+{
+	begin(b, event);
+	add_string(b, "channel", channel);
+}
+
+static void end_with_data(struct strbuf *b, struct strbuf *data)
+{
+	add_string(b, "data", strbuf_view(data));
+	strbuf_add_c(b, '}');
+	strbuf_release(data);
+}
+
+void frame_connection_established(struct strbuf *b, const char *socket_id,
+				  unsigned activity_timeout_s, struct str_view epoch)
+{
+	struct strbuf data;
+
+	strbuf_init(&data, 128);
+	strbuf_addf(&data, "{\"socket_id\":\"%s\",\"activity_timeout\":%u", socket_id,
+		    activity_timeout_s);
+	if (epoch.len)
+		add_string(&data, "epoch", epoch);
+	strbuf_add_c(&data, '}');
+	begin(b, "pusher:connection_established");
+	end_with_data(b, &data);
+}
+
+void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message)
+{
+	begin(b, "pusher:error");
+	strbuf_add_str(b, ",\"data\":{\"code\":");
+	if (code == PUSHER_CODE_NULL)
+		strbuf_add_str(b, "null");
+	else
+		strbuf_add_u64(b, code);
+	add_string(b, "message", message);
+	strbuf_add_str(b, "}}");
+}
+
+void frame_ping(struct strbuf *b)
+{
+	strbuf_add_str(b, "{\"event\":\"pusher:ping\",\"data\":{}}");
+}
+
+void frame_pong(struct strbuf *b)
+{
+	strbuf_add_str(b, "{\"event\":\"pusher:pong\",\"data\":{}}");
+}
+
+void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,
+				  struct str_view data_json)
+{
+	begin(b, "pusher_internal:subscription_succeeded");
+	add_string(b, "data", data_json);
+	add_string(b, "channel", channel);
+	strbuf_add_c(b, '}');
+}
+
+void frame_subscription_error(struct strbuf *b, struct str_view channel, const char *type,
+			      struct str_view error, unsigned status)
+{
+	begin_on(b, "pusher:subscription_error", channel);
+	strbuf_add_str(b, ",\"data\":{\"type\":");
+	strbuf_add_json(b, sv(type));
+	add_string(b, "error", error);
+	strbuf_addf(b, ",\"status\":%u}}", status);
+}
+
+void frame_member_added(struct strbuf *b, struct str_view channel, struct str_view user_id,
+			struct str_view user_info_json)
+{
+	struct strbuf data;
+
+	strbuf_init(&data, 64 + user_id.len + user_info_json.len);
+	strbuf_add_str(&data, "{\"user_id\":");
+	strbuf_add_json(&data, user_id);
+	if (user_info_json.len) {
+		add_key(&data, "user_info");
+		strbuf_add_sv(&data, user_info_json);
+	}
+	strbuf_add_c(&data, '}');
+	begin_on(b, "pusher_internal:member_added", channel);
+	end_with_data(b, &data);
+}
+
+void frame_member_removed(struct strbuf *b, struct str_view channel, struct str_view user_id)
+{
+	struct strbuf data;
+
+	strbuf_init(&data, 64 + user_id.len);
+	strbuf_add_str(&data, "{\"user_id\":");
+	strbuf_add_json(&data, user_id);
+	strbuf_add_c(&data, '}');
+	begin_on(b, "pusher_internal:member_removed", channel);
+	end_with_data(b, &data);
+}
+
+void frame_subscription_count(struct strbuf *b, struct str_view channel, unsigned count)
+{
+	begin_on(b, "pusher_internal:subscription_count", channel);
+	strbuf_addf(b, ",\"data\":\"{\\\"subscription_count\\\":%u}\"}", count);
+}
+
+void frame_cache_miss(struct strbuf *b, struct str_view channel)
+{
+	begin_on(b, "pusher:cache_miss", channel);
+	strbuf_add_c(b, '}');
+}
+
+void frame_signin_success(struct strbuf *b, struct str_view user_data)
+{
+	begin(b, "pusher:signin_success");
+	strbuf_add_str(b, ",\"data\":{\"user_data\":");
+	strbuf_add_json(b, user_data);
+	strbuf_add_str(b, "}}");
+}
+
+void frame_watchlist(struct strbuf *b, const char *name, const struct str_view *user_ids, size_t n)
+{
+	begin(b, "pusher_internal:watchlist_events");
+	strbuf_add_str(b, ",\"data\":{\"events\":[{\"name\":");
+	strbuf_add_json(b, sv(name));
+	strbuf_add_str(b, ",\"user_ids\":[");
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			strbuf_add_c(b, ',');
+		strbuf_add_json(b, user_ids[i]);
+	}
+	strbuf_add_str(b, "]}]}}");
+}
+
+void frame_event(struct strbuf *b, const struct frame_event *e)
+{
+	strbuf_reserve(b, e->data.len + e->event.len + e->channel.len + 128);
+	strbuf_add_str(b, "{\"event\":");
+	strbuf_add_json(b, e->event);
+	add_string(b, "channel", e->channel);
+	if (!e->data_is_json) {
+		add_string(b, "data", e->data);
+	} else if (e->data.len) {
+		add_key(b, "data");
+		strbuf_add_sv(b, e->data);
+	}
+	if (e->id.len)
+		add_string(b, "id", e->id);
+	if (e->serial) {
+		add_key(b, "serial");
+		strbuf_add_u64(b, e->serial);
+	}
+	if (e->user_id.len)
+		add_string(b, "user_id", e->user_id);
+	strbuf_add_c(b, '}');
+}
+
+/* FIN and opcode 1, then the length in 1, 3 or 9 bytes. */
+static size_t ws_header(size_t len, unsigned char out[10])
+{
+	size_t n = 2;
+
+	out[0] = 0x81;
+	if (len < 126) {
+		out[1] = (unsigned char)len;
+		return n;
+	}
+	out[1] = len <= UINT16_MAX ? 126 : 127;
+	for (int shift = len <= UINT16_MAX ? 8 : 56; shift >= 0; shift -= 8)
+		out[n++] = (unsigned char)((uint64_t)len >> shift);
+	return n;
+}
+
+struct msgbuf *ws_text_frame(struct str_view json)
+{
+	unsigned char header[10];
+	size_t n = ws_header(json.len, header);
+	struct msgbuf *m = msgbuf_new(n + json.len);
+
+	memcpy(m->data, header, n);
+	if (json.len)
+		memcpy(m->data + n, json.ptr, json.len);
+	return m;
+}
