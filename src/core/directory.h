@@ -22,8 +22,76 @@ struct directory;
 
 #define DIRECTORY_MAX_WORKERS 64
 
+/* Mail from the directory to one worker. */
+enum mail_kind {
+	MAIL_FRAME,	 /* frame to the subscribers of key */
+	MAIL_CLOSE,	 /* close (4009) the subscribers of key */
+	MAIL_CLOSE_USER, /* close (4009) who is on a presence channel as the user: key is app + id
+			  */
+};
+
+struct channel_mail {
+	struct letter letter;
+	enum mail_kind kind;
+	struct msgbuf *key;   /* counted; see directory_key() */
+	struct msgbuf *frame; /* counted; a finished WebSocket frame, or NULL */
+	struct event *event;  /* counted; whose deliveries to count, or NULL */
+	uint64_t seq;	      /* skip subscriptions that joined at or behind it */
+	uint64_t exclude;     /* socket that must not get it; 0: none */
+};
+void channel_mail_free(struct channel_mail *m);
+
+struct directory_post {
+	/* Puts l into the worker's mailbox (never refuses); true: it was empty, call wake. */
+	bool (*put)(void *ctx, unsigned worker, struct letter *l);
+	void (*wake)(void *ctx, unsigned worker);
+	void *ctx;
+};
+
+/* post's functions are called from any thread, put under a shard's lock. */
+struct directory *directory_new(unsigned n_workers, const struct directory_post *post) MUSTCHECK;
+/* All subscriptions must be gone or are forgotten. */
+void directory_free(struct directory *d);
+/* Time passes: members whose grace is over leave, caches expire, counts held back are sent.
+ * Call every 100 to 500 ms from one thread. */
+void directory_tick(struct directory *d, usec_t now);
+
+/* The bytes that name a channel in maps and mail: the app's number, then the name. */
+struct msgbuf *directory_key(const struct app *app, struct str_view channel) MUSTCHECK;
+
+/* Channels that no client can name, for signed-in users: connections of a user; who watches one. */
+#define INTERNAL_USER_PREFIX  "!user-"
+#define INTERNAL_WATCH_PREFIX "!watch-"
+
+struct directory_join {
+	/* in */
+	struct app *app;
+	struct str_view channel;
+	struct channel_traits traits;
+	unsigned worker;
+	uint64_t socket_id;
+	struct str_view user_id;   /* presence only */
+	struct str_view user_info; /* JSON text; empty when absent */
+	/* out */
+	struct msgbuf *key;    /* counted */
+	uint64_t seq;	       /* what was posted up to here is in roster and cached */
+	struct msgbuf *roster; /* counted; the presence data as JSON text, or NULL */
+	struct event *cached;  /* counted; the cache channel's last event, or NULL */
+};
+/* Counts one more subscription in.  0, or -EDQUOT at the presence member limit (nothing changed).
+ */
+int directory_join(struct directory *d, struct directory_join *j) MUSTCHECK;
+/* Counts it out again; the same app, channel, traits, worker and user_id as at the join. */
+void directory_leave(struct directory *d, struct app *app, struct str_view channel,
+		     struct channel_traits traits, unsigned worker, struct str_view user_id);
+/* Whether a user of app is signed in on some connection (or left within the grace). */
+bool directory_user_online(struct directory *d, const struct app *app, struct str_view user_id);
+
 /* Fan-out of an event on this node, from any thread.  Takes no reference of the caller's. */
 void directory_fan_out(struct directory *d, struct event *e);
+/* A frame that is no event (client events): to all subscribers but exclude. */
+void directory_send(struct directory *d, const struct app *app, struct str_view channel,
+		    struct msgbuf *frame, uint64_t exclude);
 
 struct channel_info {
 	bool occupied;

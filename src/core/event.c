@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "core/event.h"
 
-#define ULID_TIME_CHARS 10
+#define ULID_TIME_CHARS	  10
 #define ULID_RANDOM_BYTES 10
 #define RANDOM_POOL_BYTES (ULID_RANDOM_BYTES * 64)
 

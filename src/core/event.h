@@ -31,10 +31,10 @@ struct event {
 	const char *origin;  /* static: "http", "socket", "sql" */
 	usec_t published_at; /* wall */
 	/* ---- */
-	uint64_t serial;     /* 0 until the log gave one; written before it is shared further */
-	atomic_uint sockets; /* deliveries on this node so far */
-	usec_t delivered_at; /* wall; when it was handed to the workers */
-	bool logged;	     /* a row stands in realtime_events */
+	_Atomic uint64_t serial; /* 0 until the log gave one; written before it is shared further */
+	atomic_uint sockets;	 /* deliveries on this node so far */
+	usec_t delivered_at;	 /* wall; when it was handed to the workers */
+	bool logged;		 /* a row stands in realtime_events */
 };
 
 /* One reference; data is referenced, the rest copied. */

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include "base/mem.h"
+#include "core/outbox.h"
+
+#define KEEP_CAP 16 /* larger rings are given back when empty */
+
+void outbox_release(struct outbox *o)
+{
+	while (o->n)
+		msgbuf_unref(outbox_take(o));
+	free(o->ring);
+	*o = (struct outbox){ 0 };
+}
+
+static void grow(struct outbox *o)
+{
+	unsigned cap = o->cap ? o->cap * 2 : 4;
+	struct msgbuf **ring = xreallocarray(NULL, cap, sizeof(struct msgbuf *));
+
+	for (unsigned i = 0; i < o->n; i++)
+		ring[i] = o->ring[(o->head + i) & (o->cap - 1)];
+	free(o->ring);
+	o->ring = ring;
+	o->head = 0;
+	o->cap = cap;
+}
+
+int outbox_put(struct outbox *o, struct msgbuf *m, unsigned max_bytes, unsigned max_frames)
+{
+	if ((max_frames && o->n >= max_frames) ||
+	    (max_bytes && (m->len > max_bytes || o->bytes > max_bytes - m->len)))
+		return -ENOBUFS;
+	if (o->n == o->cap)
+		grow(o);
+	o->ring[(o->head + o->n++) & (o->cap - 1)] = msgbuf_ref(m);
+	o->bytes += m->len;
+	return 0;
+}
+
+struct msgbuf *outbox_peek(const struct outbox *o)
+{
+	return o->n ? o->ring[o->head] : NULL;
+}
+
+struct msgbuf *outbox_take(struct outbox *o)
+{
+	struct msgbuf *m = o->ring[o->head];
+
+	o->head = (o->head + 1) & (o->cap - 1);
+	o->bytes -= m->len;
+	if (--o->n == 0 && o->cap > KEEP_CAP) {
+		free(o->ring);
+		*o = (struct outbox){ 0 };
+	}
+	return m;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+#include "core/registry.h"
+
+void registry_init(struct registry *r)
+{
+	map_init(&r->channels);
+}
+
+void registry_release(struct registry *r)
+{
+	map_release(&r->channels);
+}
+
+struct rchannel *registry_find(const struct registry *r, struct str_view key)
+{
+	return map_get(&r->channels, key);
+}
+
+struct subscription *registry_add(struct registry *r, struct session *s, struct msgbuf *key,
+				  uint64_t seq)
+{
+	struct rchannel *c = registry_find(r, msgbuf_view(key));
+	struct subscription *sub = xcalloc(1, sizeof(*sub));
+
+	if (!c) {
+		c = xcalloc(1, sizeof(*c));
+		c->key = msgbuf_ref(key);
+		map_put(&r->channels, msgbuf_view(c->key), c);
+	}
+	if (c->n == c->cap) {
+		c->cap = c->cap ? c->cap * 2 : 1;
+		c->subscribers = xreallocarray(c->subscribers, c->cap, sizeof(*c->subscribers));
+	}
+	*sub = (struct subscription){ .session = s, .channel = c, .at = c->n, .seq = seq };
+	c->subscribers[c->n++] = (struct subscriber){ s, sub };
+	if (seq > c->newest_seq)
+		c->newest_seq = seq;
+	return sub;
+}
+
+void registry_remove(struct registry *r, struct subscription *sub)
+{
+	struct rchannel *c = sub->channel;
+
+	c->subscribers[sub->at] = c->subscribers[--c->n];
+	c->subscribers[sub->at].subscription->at = sub->at;
+	if (c->n == 0) {
+		map_del(&r->channels, msgbuf_view(c->key));
+		msgbuf_unref(c->key);
+		free(c->subscribers);
+		free(c);
+	}
+	free(sub->user_id);
+	free(sub);
+}
+
+struct str_view subscription_channel(const struct subscription *sub)
+{
+	return sv_skip(msgbuf_view(sub->channel->key), sizeof(unsigned));
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_REGISTRY_H
+#define CORE_REGISTRY_H
+/*
+ * The subscribers one worker has on each channel.  Subscribers of a channel lie side by side,
+ * so that a delivery touches each once; adding and removing are O(1).  One worker's own.
+ */
+#include "base/annotate.h"
+#include "base/map.h"
+#include "base/msgbuf.h"
+#include "base/thread.h"
+#include "wire/channel_name.h"
+
+struct session;
+
+struct subscription {
+	struct session *session;
+	struct rchannel *channel;
+	unsigned at;  /* place in channel->subscribers */
+	uint64_t seq; /* of the directory at the join: older mail is not for it */
+	struct channel_traits traits;
+	char *user_id; /* presence; heap */
+};
+
+struct subscriber {
+	struct session *session;
+	struct subscription *subscription;
+};
+
+struct rchannel {
+	struct msgbuf *key; /* directory_key() */
+	struct subscriber *subscribers;
+	unsigned n, cap;
+	uint64_t newest_seq; /* the largest seq of its subscriptions, ever */
+};
+
+struct registry {
+	struct map channels; /* key -> struct rchannel */
+};
+
+void registry_init(struct registry *r);
+void registry_release(struct registry *r);
+/* NULL when no session of this worker is on it. */
+struct rchannel *registry_find(const struct registry *r, struct str_view key);
+/* Adds a subscription of the session; owned by the caller until registry_remove frees it. */
+struct subscription *registry_add(struct registry *r, struct session *s, struct msgbuf *key,
+				  uint64_t seq) MUSTCHECK;
+void registry_remove(struct registry *r, struct subscription *sub);
+/* The channel's name inside its key. */
+struct str_view subscription_channel(const struct subscription *sub);
+#endif

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: MIT */
+/* What a client's messages do: one handler a kind (protocol A2 to A6). */
+#include <errno.h>
+#include "base/mem.h"
+#include "core/limit.h"
+#include "core/session-private.h"
+
+#define STATUS_UNAUTHORIZED 401
+
+static void subscription_error(struct session *s, struct str_view channel, const char *type,
+			       const char *text, unsigned status)
+{
+	strbuf_reset(&s->hub->text);
+	frame_subscription_error(&s->hub->text, channel, type, sv(text), status);
+	session_send_text(s);
+}
+
+/*
+ * Both dialects: pusher-js hands the first to the channel (Echo's error()), the second is the
+ * hosted service's.
+ */
+static void auth_error(struct session *s, struct str_view channel, const char *text)
+{
+	subscription_error(s, channel, "AuthError", text, STATUS_UNAUTHORIZED);
+	session_error(s, PUSHER_CODE_NULL, sv(text));
+}
+
+static void on_ping(struct session *s, const struct client_frame *f)
+{
+	(void)f;
+	strbuf_reset(&s->hub->text);
+	frame_pong(&s->hub->text);
+	session_send_text(s);
+}
+
+static void on_pong(struct session *s, const struct client_frame *f)
+{
+	(void)f;
+	session_alive(s);
+}
+
+static void on_unknown(struct session *s, const struct client_frame *f)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 128);
+	strbuf_add_str(&b, "Unknown event: ");
+	strbuf_add(&b, f->event.ptr, f->event.len < 200 ? f->event.len : 0);
+	session_error(s, PUSHER_CODE_NULL, strbuf_view(&b));
+	strbuf_release(&b);
+}
+
+/* ---- subscribe ---- */
+
+struct member_data {
+	struct str_view user_id, user_info;
+	struct presence_member parsed; /* released by the caller */
+};
+
+/* False after the client was told. */
+static bool check_name(struct session *s, const struct client_frame *f, struct channel_traits *t)
+{
+	const struct app_limits *max = &s->app->limits;
+	int rc = channel_name_parse(f->channel, max->max_channel_name_bytes, t);
+
+	if (rc == -ENAMETOOLONG)
+		subscription_error(s, f->channel, "LimitReached", "The channel name is too long",
+				   PUSHER_UNAUTHORIZED);
+	else if (rc)
+		subscription_error(s, f->channel, "InvalidChannel",
+				   "The channel name may hold only letters, digits and _-=@,.;",
+				   PUSHER_UNAUTHORIZED);
+	else if (max->max_channels_per_connection &&
+		 s->subscriptions.used >= max->max_channels_per_connection)
+		subscription_error(s, f->channel, "LimitReached",
+				   "This connection is on as many channels as it may",
+				   PUSHER_OVER_CAPACITY);
+	else
+		return true;
+	return false;
+}
+
+static bool is_signed(const struct session *s, const struct client_frame *f)
+{
+	char id[SOCKET_ID_SIZE];
+
+	return auth_check_channel(sv(s->app->key), s->app->secret, f->auth,
+				  sv(socket_id_format(s->id, id)), f->channel, f->has_channel_data,
+				  f->channel_data);
+}
+
+static void tell_bad_signature(struct session *s, const struct client_frame *f)
+{
+	char id[SOCKET_ID_SIZE];
+	struct strbuf b;
+
+	strbuf_init(&b, 256);
+	strbuf_addf(&b, "Invalid signature: Expected HMAC SHA256 hex digest of %s:",
+		    socket_id_format(s->id, id));
+	strbuf_add_sv(&b, f->channel);
+	if (f->has_channel_data && f->channel_data.len <= 512) {
+		strbuf_add_c(&b, ':');
+		strbuf_add_sv(&b, f->channel_data);
+	}
+	if (f->auth.len <= 512) {
+		strbuf_add_str(&b, ", but got ");
+		strbuf_add_sv(&b, f->auth);
+	}
+	auth_error(s, f->channel, b.ptr);
+	strbuf_release(&b);
+}
+
+/* The right to be on the channel; false after the client was told. */
+static bool check_right(struct session *s, const struct client_frame *f,
+			const struct channel_traits *t)
+{
+	if (t->user) {
+		if (s->user_id && sv_eq_c(t->user_id, s->user_id))
+			return true;
+		auth_error(s, f->channel,
+			   "Only the signed-in user may subscribe to their own channel");
+		return false;
+	}
+	if (!t->guarded || is_signed(s, f))
+		return true;
+	tell_bad_signature(s, f);
+	return false;
+}
+
+/* Who joins a presence channel; false after the client was told. */
+static bool read_member(struct session *s, const struct client_frame *f, struct member_data *m)
+{
+	const struct app_limits *max = &s->app->limits;
+	const char *why;
+	int rc;
+
+	if (!f->has_channel_data && s->user_id) {
+		m->user_id = sv(s->user_id);
+		m->user_info = sv(s->user_info);
+		return true;
+	}
+	if (!f->has_channel_data) {
+		auth_error(s, f->channel,
+			   "A presence channel needs channel_data with a user_id, or a signed-in "
+			   "user");
+		return false;
+	}
+	rc = presence_member_parse(f->channel_data, max->max_user_id_bytes,
+				   max->max_presence_member_bytes, &m->parsed, &why);
+	if (rc) {
+		subscription_error(s, f->channel,
+				   rc == -E2BIG ? "LimitReached" : "InvalidChannelData", why,
+				   rc == -E2BIG ? PUSHER_RATE_LIMIT : STATUS_UNAUTHORIZED);
+		return false;
+	}
+	m->user_id = sv(m->parsed.user_id);
+	m->user_info = sv(m->parsed.user_info);
+	return true;
+}
+
+static void send_cached(struct session *s, struct str_view channel, struct event *e)
+{
+	struct strbuf *b = &s->hub->text;
+
+	strbuf_reset(b);
+	if (e) {
+		struct frame_event f = { .event = e->name,
+					 .channel = e->channel,
+					 .data = msgbuf_view(e->data),
+					 .id = sv(e->id),
+					 .serial = e->serial };
+
+		frame_event(b, &f);
+		event_unref(e);
+	} else {
+		frame_cache_miss(b, channel);
+	}
+	session_send_text(s);
+}
+
+static void join(struct session *s, const struct client_frame *f, struct channel_traits t,
+		 const struct member_data *m)
+{
+	struct directory_join j = { .app = s->app,
+				    .channel = f->channel,
+				    .traits = t,
+				    .worker = s->hub->conf.worker,
+				    .socket_id = s->id,
+				    .user_id = m->user_id,
+				    .user_info = m->user_info };
+	struct subscription *sub;
+
+	if (directory_join(s->hub->conf.directory, &j)) {
+		subscription_error(s, f->channel, "LimitReached",
+				   "The presence channel has as many members as it may",
+				   PUSHER_OVER_CAPACITY);
+		return;
+	}
+	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
+	sub->traits = t;
+	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
+	map_put(&s->subscriptions, subscription_channel(sub), sub);
+	strbuf_reset(&s->hub->text);
+	frame_subscription_succeeded(&s->hub->text, f->channel,
+				     j.roster ? msgbuf_view(j.roster) : SV("{}"));
+	session_send_text(s);
+	if (t.cache)
+		send_cached(s, f->channel, j.cached);
+	msgbuf_unref(j.roster);
+	msgbuf_unref(j.key);
+}
+
+static void on_subscribe(struct session *s, const struct client_frame *f)
+{
+	struct member_data m = { .user_id = SV("") };
+	struct channel_traits t;
+
+	if (map_get(&s->subscriptions, f->channel)) {
+		struct strbuf b;
+
+		strbuf_init(&b, 128);
+		strbuf_add_str(&b, "Existing subscription to channel ");
+		strbuf_add_sv(&b, f->channel);
+		session_error(s, PUSHER_CODE_NULL, strbuf_view(&b));
+		strbuf_release(&b);
+		return;
+	}
+	if (!check_name(s, f, &t) || !check_right(s, f, &t))
+		return;
+	if (!t.presence || read_member(s, f, &m))
+		join(s, f, t, &m);
+	presence_member_release(&m.parsed);
+}
+
+/* ---- leave ---- */
+
+/* Out of the directory and the registry; frees sub. */
+static void drop_subscription(struct session *s, struct subscription *sub)
+{
+	directory_leave(s->hub->conf.directory, s->app, subscription_channel(sub), sub->traits,
+			s->hub->conf.worker, sv(sub->user_id));
+	registry_remove(&s->hub->registry, sub);
+}
+
+void session_leave(struct session *s, struct subscription *sub)
+{
+	map_del(&s->subscriptions, subscription_channel(sub));
+	drop_subscription(s, sub);
+}
+
+void session_leave_all(struct session *s)
+{
+	struct subscription *sub;
+	size_t at = 0;
+
+	while ((sub = map_next(&s->subscriptions, &at)))
+		drop_subscription(s, sub);
+	for (at = 0; (sub = map_next(&s->watches, &at));)
+		drop_subscription(s, sub);
+	if (s->user_channel)
+		drop_subscription(s, s->user_channel);
+	map_release(&s->subscriptions);
+	map_release(&s->watches);
+	s->user_channel = NULL;
+}
+
+static void on_unsubscribe(struct session *s, const struct client_frame *f)
+{
+	struct subscription *sub = map_get(&s->subscriptions, f->channel);
+
+	if (sub)
+		session_leave(s, sub);
+}
+
+/* ---- client events ---- */
+
+/* NULL when it may be relayed, else why not. */
+static const char *client_event_fault(struct session *s, const struct client_frame *f,
+				      const struct subscription *sub)
+{
+	const struct app_limits *max = &s->app->limits;
+	struct channel_traits t;
+
+	if (s->app->client_events == CLIENT_EVENTS_NONE)
+		return "Client event rejected - client events are not enabled for this app";
+	if (max->max_event_name_bytes && f->event.len > max->max_event_name_bytes)
+		return "Client event rejected - the event name is too long";
+	if (channel_name_parse(f->channel, max->max_channel_name_bytes, &t) || !t.guarded)
+		return "Client event rejected - only supported on private and presence channels";
+	if (t.encrypted)
+		return "Client event rejected - not supported on encrypted channels";
+	if (!sub && s->app->client_events != CLIENT_EVENTS_ALL)
+		return ""; /* the sentence holds the channel's name */
+	return NULL;
+}
+
+static void relay(struct session *s, const struct client_frame *f, const struct subscription *sub)
+{
+	char *data = f->data ? json_dumps(f->data,
+					  JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
+			     : NULL;
+	unsigned max = s->app->limits.max_client_event_bytes;
+	struct frame_event e = { .event = f->event,
+				 .channel = f->channel,
+				 .data = data ? sv(data) : SV("null"),
+				 .data_is_json = true,
+				 .user_id = sub ? sv(sub->user_id) : SV("") };
+	struct msgbuf *frame;
+
+	if (max && e.data.len > max) {
+		session_error(s, PUSHER_CODE_NULL,
+			      SV("Client event rejected - the data is too large"));
+	} else {
+		strbuf_reset(&s->hub->text);
+		frame_event(&s->hub->text, &e);
+		frame = ws_text_frame(strbuf_view(&s->hub->text));
+		directory_send(s->hub->conf.directory, s->app, f->channel, frame, s->id);
+		msgbuf_unref(frame);
+	}
+	free(data);
+}
+
+static void tell_not_subscribed(struct session *s, struct str_view channel)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 128);
+	strbuf_add_str(&b, "No current subscription to channel ");
+	strbuf_add_sv(&b, channel);
+	strbuf_add_str(&b, ", or subscription in progress");
+	session_error(s, PUSHER_CODE_NULL, strbuf_view(&b));
+	strbuf_release(&b);
+}
+
+static void on_client_event(struct session *s, const struct client_frame *f)
+{
+	const struct subscription *sub = map_get(&s->subscriptions, f->channel);
+	const char *fault = client_event_fault(s, f, sub);
+
+	if (fault && *fault)
+		session_error(s, PUSHER_CODE_NULL, sv(fault));
+	else if (fault)
+		tell_not_subscribed(s, f->channel);
+	else if (!limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
+			     USEC_PER_SEC, 1, clock_mono()))
+		session_error(
+			s, PUSHER_RATE_LIMIT,
+			SV("Client event rejected - too many in a second on this connection"));
+	else
+		relay(s, f, sub);
+}
+
+/* ---- signin ---- */
+
+static struct subscription *join_internal(struct session *s, const char *prefix,
+					  struct str_view user_id, bool is_user)
+{
+	struct channel_traits t = { .presence = is_user };
+	struct directory_join j = { .app = s->app,
+				    .traits = t,
+				    .worker = s->hub->conf.worker,
+				    .socket_id = s->id,
+				    .user_id = user_id };
+	struct subscription *sub = NULL;
+	struct strbuf name;
+
+	strbuf_init(&name, 64);
+	strbuf_add_str(&name, prefix);
+	strbuf_add_sv(&name, user_id);
+	j.channel = strbuf_view(&name);
+	if (directory_join(s->hub->conf.directory, &j) == 0) {
+		sub = registry_add(&s->hub->registry, s, j.key, j.seq);
+		sub->traits = t;
+		sub->user_id = is_user ? sv_dup(user_id) : NULL;
+		msgbuf_unref(j.key);
+	}
+	strbuf_release(&name);
+	return sub;
+}
+
+static void send_watchlist(struct session *s, const char *what, const struct str_view *ids,
+			   size_t n)
+{
+	if (!n)
+		return;
+	strbuf_reset(&s->hub->text);
+	frame_watchlist(&s->hub->text, what, ids, n);
+	session_send_text(s);
+}
+
+/* Watches the users of the list, and tells who of them is there now. */
+static void watch(struct session *s, json_t *list)
+{
+	unsigned max = s->app->limits.max_watchlist;
+	size_t n = json_array_size(list), n_on = 0, n_off = 0;
+	struct str_view *on, *off;
+
+	if (max && n > max) {
+		session_error(s, PUSHER_WATCHLIST,
+			      SV("Watchlist limit exceeded: only the first users are watched"));
+		n = max;
+	}
+	on = xcalloc(n, sizeof(*on));
+	off = xcalloc(n, sizeof(*off));
+	for (size_t i = 0; i < n; i++) {
+		json_t *item = json_array_get(list, i);
+		struct str_view id = sv_n(json_string_value(item), json_string_length(item));
+		struct subscription *sub;
+
+		if (!id.len || map_get(&s->watches, id))
+			continue;
+		sub = join_internal(s, INTERNAL_WATCH_PREFIX, id, false);
+		map_put(&s->watches,
+			sv_skip(subscription_channel(sub), sizeof(INTERNAL_WATCH_PREFIX) - 1), sub);
+		if (directory_user_online(s->hub->conf.directory, s->app, id))
+			on[n_on++] = id;
+		else
+			off[n_off++] = id;
+	}
+	send_watchlist(s, "online", on, n_on);
+	send_watchlist(s, "offline", off, n_off);
+	free(on);
+	free(off);
+}
+
+/* NULL when the user may be signed in, else what to say. */
+static const char *signin_fault(struct session *s, const struct client_frame *f,
+				struct presence_member *who)
+{
+	char id[SOCKET_ID_SIZE];
+	const char *why;
+
+	if (!auth_check_user(sv(s->app->key), s->app->secret, f->auth,
+			     sv(socket_id_format(s->id, id)), f->user_data))
+		return "Connection not authorized: the signature of user_data is invalid";
+	if (user_data_parse(f->user_data, s->app->limits.max_user_id_bytes, who, &why))
+		return why;
+	return NULL;
+}
+
+static void on_signin(struct session *s, const struct client_frame *f)
+{
+	struct presence_member who = { 0 };
+	const char *fault;
+
+	if (!s->app->user_authentication) {
+		session_error(s, PUSHER_CODE_NULL,
+			      SV("User authentication is not enabled for this app"));
+		return;
+	}
+	fault = signin_fault(s, f, &who);
+	if (fault) {
+		session_refuse(s, PUSHER_UNAUTHORIZED, fault);
+	} else if (s->user_id && strcmp(s->user_id, who.user_id) != 0) {
+		session_error(s, PUSHER_CODE_NULL,
+			      SV("This connection is signed in as another user already"));
+	} else {
+		strbuf_reset(&s->hub->text);
+		frame_signin_success(&s->hub->text, f->user_data);
+		session_send_text(s);
+		if (!s->user_id) {
+			s->user_id = xstrdup(who.user_id);
+			s->user_info = who.user_info ? xstrdup(who.user_info) : NULL;
+			s->user_channel =
+				join_internal(s, INTERNAL_USER_PREFIX, sv(s->user_id), true);
+			if (who.watchlist)
+				watch(s, who.watchlist);
+		}
+	}
+	presence_member_release(&who);
+}
+
+static void (*const handlers[])(struct session *, const struct client_frame *) = {
+	[FRAME_PING] = on_ping,		  [FRAME_PONG] = on_pong,
+	[FRAME_SUBSCRIBE] = on_subscribe, [FRAME_UNSUBSCRIBE] = on_unsubscribe,
+	[FRAME_SIGNIN] = on_signin,	  [FRAME_CLIENT_EVENT] = on_client_event,
+	[FRAME_UNKNOWN] = on_unknown,
+};
+
+void session_handle(struct session *s, struct str_view message)
+{
+	struct client_frame f;
+	const char *why;
+
+	if (client_frame_parse(message, &f, &why)) {
+		session_error(s, PUSHER_CODE_NULL, sv(why));
+		return;
+	}
+	handlers[f.kind](s, &f);
+	client_frame_release(&f);
+}
