@@ -36,9 +36,9 @@
 #include "http/watch.h"
 
 #define METHOD_SIZE 16
-/* What the library needs beside the headers themselves: their index and the answer's head. */
-#define POOL_EXTRA_BYTES 8192
-#define RETRY_S		 1
+/* The library keeps an index of the headers, the answer's head and its read buffer beside them. */
+#define POOL_PER_HEADER_BYTE 2
+#define RETRY_S		     1
 
 struct http_server {
 	struct MHD_Daemon *mhd;
@@ -311,10 +311,8 @@ static enum MHD_Result refuse(struct http_request *req, const char *status_line,
 {
 	struct watched *w = &req->conn->watched;
 
-	if (watch_set(w, WATCH_NEVER)) {
+	if (watch_set(w, WATCH_NEVER))
 		watch_refuse(w->fd, status_line, sentence);
-		w->linger = true;
-	}
 	return MHD_NO;
 }
 
@@ -435,7 +433,7 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
-			 enum MHD_RequestTerminationCode code UNUSED)
+			 enum MHD_RequestTerminationCode code)
 {
 	struct http_server *s = cls;
 	struct http_request *req = *ctx;
@@ -443,6 +441,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ct
 	if (!req)
 		return;
 	*ctx = NULL;
+	req->conn->watched.linger = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
 	/* the next one may take its time to begin, the library sees to that */
 	if (!watch_set(&req->conn->watched,
 		       request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC))
@@ -565,7 +564,7 @@ static int start_mhd(struct http_server *s)
 		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 		s->conf.idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)s->conf.max_header_bytes + POOL_EXTRA_BYTES, MHD_OPTION_END);
+		(size_t)s->conf.max_header_bytes * POOL_PER_HEADER_BYTE, MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return s->mhd ? 0 : -EIO;
 }

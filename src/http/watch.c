@@ -55,18 +55,35 @@ static void cut_off(struct watched *c)
 	shutdown(c->fd, SHUT_RDWR); /* the http thread sees the end and frees */
 }
 
-static void check_deadlines(struct watch *w)
+/* All that came was read, and no more will come. */
+static bool at_end(int fd)
+{
+	char c;
+
+	return recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void check(struct watched *c, usec_t now)
+{
+	usec_t d = atomic_load_explicit(&c->deadline, memory_order_relaxed);
+
+	if (d <= 0)
+		return;
+	if (d <= now && atomic_compare_exchange_strong(&c->deadline, &d, WATCH_CUT))
+		cut_off(c);
+	else if (at_end(c->fd))
+		/* wakes the http thread, which was told of the end and of the bytes before it at
+		 * once, and read no further than the bytes */
+		shutdown(c->fd, SHUT_RD);
+}
+
+static void check_all(struct watch *w)
 {
 	usec_t now = clock_mono();
 
 	pthread_mutex_lock(&w->lock);
-	for (struct watched *c = w->head; c; c = c->next) {
-		usec_t d = atomic_load_explicit(&c->deadline, memory_order_relaxed);
-
-		if (d > 0 && d <= now &&
-		    atomic_compare_exchange_strong(&c->deadline, &d, WATCH_CUT))
-			cut_off(c);
-	}
+	for (struct watched *c = w->head; c; c = c->next)
+		check(c, now);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -142,7 +159,7 @@ static void *run(void *arg)
 			n = 0;
 		linger_turn(w);
 		take_fresh(w);
-		check_deadlines(w);
+		check_all(w);
 	}
 	take_fresh(w);
 	while (w->n_linger)
@@ -196,7 +213,7 @@ void watch_stop(struct watch *w)
 void watch_add(struct watch *w, struct watched *c, int fd, usec_t deadline)
 {
 	c->fd = fd;
-	c->linger = false;
+	c->linger = true;
 	atomic_store(&c->deadline, deadline);
 	pthread_mutex_lock(&w->lock);
 	c->prev = NULL;
@@ -205,6 +222,15 @@ void watch_add(struct watch *w, struct watched *c, int fd, usec_t deadline)
 		w->head->prev = c;
 	w->head = c;
 	pthread_mutex_unlock(&w->lock);
+}
+
+/* An answer may still be on its way to a peer that is not done sending. */
+static bool wants_linger(const struct watched *c)
+{
+	char byte;
+	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n > 0 || (n < 0 && errno == EAGAIN && c->linger);
 }
 
 /* Keeps a copy of the socket: the original may be closed without a reset. */
@@ -231,7 +257,7 @@ void watch_remove(struct watch *w, struct watched *c)
 		c->prev->next = c->next;
 	else
 		w->head = c->next;
-	if (c->linger && !w->stopping)
+	if (!w->stopping && wants_linger(c))
 		linger_locked(w, c->fd);
 	pthread_mutex_unlock(&w->lock);
 }

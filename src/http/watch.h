@@ -3,8 +3,9 @@
 #define HTTP_WATCH_H
 /*
  * Watches over connections for what libmicrohttpd does not do: a deadline for a whole request
- * however slowly its bytes trickle in, and lingering closes, so that a peer that was refused in
- * the middle of its upload reads the answer instead of a reset.
+ * however slowly its bytes trickle in; lingering closes, so that a peer that was refused in the
+ * middle of its upload reads the answer instead of a reset; and noticing peers that closed right
+ * behind their last bytes, which the library's edge-triggered loop can miss.
  *
  * One thread with a coarse tick.  The list of connections is locked; a connection's deadline is an
  * atomic that the http thread sets and clears without the lock.
@@ -22,7 +23,8 @@ struct watched {
 	struct watched *next, *prev;
 	int fd;
 	_Atomic usec_t deadline; /* mono; WATCH_NEVER; WATCH_CUT once it passed */
-	bool linger;		 /* close gently; of the http thread */
+	/* the last request was not answered whole: close gently; of the http thread */
+	bool linger;
 };
 
 #define WATCH_NEVER ((usec_t)0)
@@ -31,7 +33,7 @@ struct watched {
 int watch_start(struct watch **out) MUSTCHECK;
 void watch_stop(struct watch *w); /* NULL is fine; no connection may be left */
 void watch_add(struct watch *w, struct watched *c, int fd, usec_t deadline);
-/* Before the fd is closed.  With linger set a copy of it is kept until the peer is done. */
+/* Before the fd is closed.  A copy of it is kept until the peer is done, where it matters. */
 void watch_remove(struct watch *w, struct watched *c);
 /* False when the deadline passed before: the peer has been told and cut off. */
 bool watch_set(struct watched *c, usec_t deadline);
