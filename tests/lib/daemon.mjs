@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+// scopewired under test: own configuration, own port, own database, always stopped and checked.
+import fs from 'node:fs';
+import path from 'node:path';
+import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
+import { Api, request } from './api.mjs';
+import { newDatabase, query } from './cluster.mjs';
+import { end, logged, start } from './process.mjs';
+import { tempFolder } from './temp.mjs';
+import { Wire } from './wire.mjs';
+
+const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+export const PROGRAM = path.resolve(process.env.SCOPEWIRED
+	?? path.join(REPOSITORY, 'build/scopewired'));
+const SANITIZER = /ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:/;
+
+/** The app of the quickstart; options of [app] beside id are free to change. */
+export const APP = {
+	id: 'client-portal', key: 'local-reverb-key', secret: 'local-reverb-secret',
+	allowed_origins: '*', enable_client_messages: 'yes', enable_user_authentication: 'yes',
+	subscription_count: 'yes',
+};
+
+/** INI text of {section: {option: value}}; undefined leaves an option out. */
+export function ini(sections) {
+	return Object.entries(sections).map(([name, options]) => `[${name}]\n` +
+		Object.entries(options).filter(([, value]) => value !== undefined)
+			.map(([option, value]) => `${option} = ${value}\n`).join('')).join('\n');
+}
+
+export class Daemon {
+	constructor(options) {
+		this.options = options;
+		this.folder = tempFolder('wd');
+		this.apps = options.apps ?? [{ ...APP, ...options.app }];
+		this.app = this.apps[0];
+		this.host = options.server?.host ?? '127.0.0.1';
+		this.port = options.server?.port ?? 0;
+		this.log = '';          // of earlier starts
+	}
+
+	/** Writes the configuration file anew: after a change of options, before SIGHUP. */
+	writeConfig() {
+		const { server, log, sections } = this.options;
+		const all = { server: { drain_ms: 200, ...server, host: this.host, port: this.port },
+			log: { level: 'debug', ...log }, ...sections };
+		if (this.database) all.database = { ...this.database, ...this.options.database };
+		else if (this.options.database) all.database = this.options.database;
+		for (const { id, ...rest } of this.apps) all[`app ${id}`] = rest;
+		fs.writeFileSync(path.join(this.folder, 'scopewire.conf'), ini(all), { mode: 0o600 });
+	}
+
+	/** Command line, for tests of the command line. */
+	arguments() {
+		const { embedded, envFile, args = [], config = true } = this.options;
+		const line = config ? ['--config', path.join(this.folder, 'scopewire.conf')] : [];
+		if (embedded) line.push('--embedded-postgres', this.stateFolder);
+		if (envFile) line.push('--env-file', envFile);
+		return [...line, ...args];
+	}
+
+	get stateFolder() {
+		return typeof this.options.embedded === 'string' ? this.options.embedded
+			: path.join(this.folder, 'state');
+	}
+
+	/** Spawns without waiting for readiness. */
+	async spawn() {
+		if (!this.options.embedded && this.options.databaseMode !== 'none')
+			this.database ??= await newDatabase();
+		if (this.options.config !== false) this.writeConfig();
+		this.child = start(PROGRAM, this.arguments(), { cwd: this.folder,
+			env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', ...sanitizerOptions(),
+				...this.options.env } });
+		return this;
+	}
+
+	async start() {
+		await this.spawn();
+		const ready = await logged(this.child, /ready: listening on (\S+):(\d+)/, 60000);
+		this.port = Number(ready[2]);
+		return this;
+	}
+
+	get pid() {
+		return this.child.pid;
+	}
+
+	get prefix() {
+		return this.options.server?.path ?? '';
+	}
+
+	get address() {
+		const host = ['*', '0.0.0.0'].includes(this.host) ? '127.0.0.1' : this.host;
+		return `${host.includes(':') ? `[${host}]` : host}:${this.port}`;
+	}
+
+	get url() {
+		return `http://${this.address}`;
+	}
+
+	/** Every line it logged, over restarts. */
+	get logText() {
+		return this.log + (this.child?.log ?? '');
+	}
+
+	api(app = this.app, base = this.url, options = {}) {
+		return new Api(base, app, options);
+	}
+
+	/** A plain request to a path of the daemon. */
+	http(path_, options) {
+		return request(`${this.url}${path_}`, options);
+	}
+
+	/** A raw wire client; not yet established. */
+	wire({ app = this.app, key = app.key, path: path_ = '/app/', base, search, ...options } = {}) {
+		const query_ = search ?? '?protocol=7&client=test&version=1.0&flash=false';
+		return new Wire(`${base ?? `ws://${this.address}`}${path_}${key}${query_}`, app, options);
+	}
+
+	/** A wire client that is connected. */
+	connect(options) {
+		return this.wire(options).established();
+	}
+
+	/** Rows from the daemon's database. */
+	query(sql, values) {
+		const at = this.database ?? { host: this.embeddedSocket(), name: 'scopewire' };
+		return query(at.host, at.name, sql, values);
+	}
+
+	/** The socket folder of the embedded cluster, as its postmaster.pid says. */
+	embeddedSocket() {
+		const text = fs.readFileSync(path.join(this.stateFolder, 'data/postmaster.pid'), 'utf8');
+		return text.split('\n')[4];
+	}
+
+	/** Ends it; exit status 0 and no sanitizer report is part of every test. */
+	async stop({ signal = 'SIGTERM', status = 0 } = {}) {
+		if (!this.child) return null;
+		const child = this.child;
+		this.child = null;
+		const result = await end(child, signal, 30000);
+		this.log += child.log;
+		assert.doesNotMatch(child.log, SANITIZER);
+		if (status !== undefined)
+			assert.deepEqual({ code: result.code, signal: result.signal },
+				{ code: status, signal: null }, `exit of scopewired; it said:\n${child.log.slice(-3000)}`);
+		return result;
+	}
+
+	/** Stops and starts again on the same port with the same data. */
+	async restart(how) {
+		await this.stop(how);
+		return this.start();
+	}
+
+	/** As the kernel or an operator in anger would. */
+	async kill() {
+		const child = this.child;
+		this.child = null;
+		await end(child, 'SIGKILL');
+		this.log += child.log;
+	}
+}
+
+function sanitizerOptions() {
+	const names = ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS', 'LSAN_OPTIONS',
+		'LD_LIBRARY_PATH', 'ASAN_SYMBOLIZER_PATH'];
+	return Object.fromEntries(names.filter((n) => process.env[n]).map((n) => [n, process.env[n]]));
+}
+
+/**
+ * Starts a daemon and, with a test context or suite hook t, stops it when that ends.
+ *
+ * options: server, database, log: options of those sections; sections: further ones;
+ * app: changes to APP, or apps: a list of whole apps; embedded: true or a folder, for a PostgreSQL
+ * of its own; databaseMode 'none': no database settings at all; env, envFile, args, config: false.
+ */
+export async function startDaemon(options = {}, t = undefined) {
+	const daemon = new Daemon(options);
+	t?.after(() => daemon.stop());
+	return daemon.start();
+}
+
+/** Runs scopewired to its end: {code, signal, log}. For --check-config, --version, refusals. */
+export async function runDaemon(args, options = {}) {
+	const child = start(PROGRAM, args, { env: { PATH: process.env.PATH, ...sanitizerOptions(),
+		...options.env }, cwd: options.cwd });
+	const result = await end(child, options.signal ?? 0, options.deadlineMs ?? 30000);
+	return { ...result, log: child.log };
+}

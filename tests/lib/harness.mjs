@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+// What integration and end-to-end tests import.
+export { APP, Daemon, PROGRAM, ini, runDaemon, startDaemon } from './daemon.mjs';
+export { Api, channelAuth, hmac, md5, request, signedQuery, userAuth } from './api.mjs';
+export { binaries, clusterSocket, newDatabase, query, startCluster } from './cluster.mjs';
+export { Raw, frame, parseFrames } from './raw.mjs';
+export { Wire, matches } from './wire.mjs';
+export { end, logged, start, unprivileged } from './process.mjs';
+export { freePort, tempFolder } from './temp.mjs';
+export { DEADLINE_MS, waitFor, within } from './wait.mjs';

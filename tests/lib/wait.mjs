@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// Waiting for a state instead of for a time.
+
+export const DEADLINE_MS = Number(process.env.TEST_DEADLINE_MS ?? 15000);
+
+/** Polls predicate (may be async) until it answers truthy; that answer is the result. */
+export async function waitFor(predicate, what = predicate.toString(), deadlineMs = DEADLINE_MS) {
+	const end = Date.now() + deadlineMs;
+	for (;;) {
+		const answer = await predicate();
+		if (answer) return answer;
+		if (Date.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+		await new Promise((resolve) => setTimeout(resolve, 10));
+	}
+}
+
+/** The promise's result, or an error that says what did not come in time. */
+export function within(promise, what, deadlineMs = DEADLINE_MS) {
+	let timer;
+	const late = new Promise((_, reject) => {
+		timer = setTimeout(
+			() => reject(new Error(`not within ${deadlineMs} ms: ${what}`)), deadlineMs);
+	});
+	return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
