@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdarg.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "store/migrate.h"
+#include "store/pg_conn.h"
+
+#define CONNECT_MS 10000
+#define STEP_US (10 * 60 * USEC_PER_SEC) /* an index on a big log takes its time */
+#define CHECKSUM_CHARS 64
+/* "scopewir" as a number: nobody else's lock. */
+#define MIGRATE_LOCK "8314882977862052210"
+
+struct migrate {
+	struct pg_conn *c;
+	const char *schema;
+	char *quoted; /* of libpq */
+	const struct migration *list;
+	unsigned n;
+	char **why;
+};
+
+static int PRINTF_LIKE(3, 4) fail(struct migrate *m, int rc, const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	*m->why = xstrdup(line);
+	return rc;
+}
+
+static int fail_step(struct migrate *m, const char *step, enum pg_fault fault)
+{
+	return fail(m, fault == PG_LOST ? -EHOSTDOWN : -EIO, "%s: %s", step,
+		    pg_conn_error(m->c));
+}
+
+static int script(struct migrate *m, const char *step, const char *sql)
+{
+	enum pg_fault fault = pg_conn_script(m->c, clock_mono() + STEP_US, sql);
+
+	return fault == PG_FINE ? 0 : fail_step(m, step, fault);
+}
+
+static int query(struct migrate *m, const char *step, const char *sql, int n,
+		 const char *const *values, PGresult **out)
+{
+	enum pg_fault fault = pg_conn_query(m->c, clock_mono() + STEP_US, sql, n, values, out);
+
+	return fault == PG_FINE ? 0 : fail_step(m, step, fault);
+}
+
+static void checksum(const char *text, char out[CHECKSUM_CHARS + 1])
+{
+	unsigned char digest[CHECKSUM_CHARS / 2];
+
+	if (!EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(), NULL))
+		memset(digest, 0, sizeof(digest));
+	for (size_t i = 0; i < sizeof(digest); i++)
+		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
+/* The migration's text with every @SCHEMA@ replaced (heap). */
+static char *with_schema(const char *sql, const char *quoted)
+{
+	static const char mark[] = "@SCHEMA@";
+	struct strbuf text;
+	const char *hit;
+	char *out;
+
+	strbuf_init(&text, strlen(sql) + 256);
+	while ((hit = strstr(sql, mark)) != NULL) {
+		strbuf_add(&text, sql, (size_t)(hit - sql));
+		strbuf_add_str(&text, quoted);
+		sql = hit + sizeof(mark) - 1;
+	}
+	strbuf_add_str(&text, sql);
+	out = strbuf_detach(&text);
+	strbuf_release(&text);
+	return out;
+}
+
+/* Only when missing: a role that may not create schemas can still check an existing one. */
+static int make_schema(struct migrate *m)
+{
+	const char *values[] = { m->schema };
+	PGresult *r = NULL;
+	struct strbuf sql;
+	int rc = query(m, "schema", "SELECT 1 FROM pg_namespace WHERE nspname = $1", 1, values,
+		       &r);
+
+	if (rc)
+		return rc;
+	if (PQntuples(r) == 0) {
+		strbuf_init(&sql, 64);
+		strbuf_addf(&sql, "CREATE SCHEMA %s", m->quoted);
+		rc = script(m, "cannot create the schema", sql.ptr);
+		strbuf_release(&sql);
+	}
+	PQclear(r);
+	return rc;
+}
+
+/* By its full name: search_path would also find another product's table in public. */
+static int make_table(struct migrate *m)
+{
+	struct strbuf sql;
+	int rc;
+
+	strbuf_init(&sql, 512);
+	strbuf_addf(&sql,
+		    "CREATE TABLE IF NOT EXISTS %s.schema_migrations ("
+		    "version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, "
+		    "applied_at timestamptz NOT NULL DEFAULT now())",
+		    m->quoted);
+	rc = script(m, "cannot create schema_migrations", sql.ptr);
+	strbuf_release(&sql);
+	return rc;
+}
+
+static const struct migration *find(const struct migrate *m, unsigned version)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->list[i].version == version)
+			return &m->list[i];
+	return NULL;
+}
+
+static int check_applied(struct migrate *m, unsigned version, const char *name, const char *sum)
+{
+	const struct migration *mine = find(m, version);
+	char own[CHECKSUM_CHARS + 1];
+
+	if (!mine)
+		return fail(m, -EPROTO,
+			    "schema \"%s\" has migration %04u_%s, which this program does not "
+			    "know: a newer version was here; install that or a newer one",
+			    m->schema, version, name);
+	checksum(mine->sql, own);
+	if (strcmp(own, sum) == 0)
+		return 0;
+	return fail(m, -EILSEQ,
+		    "migration %04u_%s was changed after schema \"%s\" applied it (checksum %.12s "
+		    "there, %.12s here)",
+		    version, name, m->schema, sum, own);
+}
+
+/* Checks what the database has; *last is its newest version, 0 for none. */
+static int check_all_applied(struct migrate *m, unsigned *last)
+{
+	PGresult *r = NULL;
+	struct strbuf sql;
+	int rc;
+
+	strbuf_init(&sql, 128);
+	strbuf_addf(&sql, "SELECT version, name, checksum FROM %s.schema_migrations ORDER BY 1",
+		    m->quoted);
+	rc = query(m, "schema_migrations", sql.ptr, 0, NULL, &r);
+	strbuf_release(&sql);
+	*last = 0;
+	for (int i = 0; rc == 0 && i < PQntuples(r); i++) {
+		*last = (unsigned)strtoul(PQgetvalue(r, i, 0), NULL, 10);
+		rc = check_applied(m, *last, PQgetvalue(r, i, 1), PQgetvalue(r, i, 2));
+	}
+	PQclear(r);
+	return rc;
+}
+
+static int record(struct migrate *m, const struct migration *one)
+{
+	char sum[CHECKSUM_CHARS + 1], version[12];
+	const char *values[] = { version, one->name, sum };
+	struct strbuf sql;
+	int rc;
+
+	checksum(one->sql, sum);
+	snprintf(version, sizeof(version), "%u", one->version);
+	strbuf_init(&sql, 128);
+	strbuf_addf(&sql,
+		    "INSERT INTO %s.schema_migrations(version, name, checksum) "
+		    "VALUES ($1::integer, $2, $3)",
+		    m->quoted);
+	rc = query(m, one->name, sql.ptr, 3, values, NULL);
+	strbuf_release(&sql);
+	return rc;
+}
+
+static int apply(struct migrate *m, const struct migration *one)
+{
+	char *sql = with_schema(one->sql, m->quoted);
+	int rc = script(m, one->name, "BEGIN");
+
+	if (rc == 0)
+		rc = script(m, one->name, sql);
+	if (rc == 0)
+		rc = record(m, one);
+	if (rc == 0)
+		rc = script(m, one->name, "COMMIT");
+	free(sql);
+	if (rc == 0)
+		log_info("database: applied migration %04u_%s", one->version, one->name);
+	return rc;
+}
+
+static int run(struct migrate *m)
+{
+	unsigned last;
+	int rc = script(m, "migration lock", "SELECT pg_advisory_lock(" MIGRATE_LOCK ")");
+
+	if (rc == 0)
+		rc = make_schema(m);
+	if (rc == 0)
+		rc = make_table(m);
+	if (rc == 0)
+		rc = check_all_applied(m, &last);
+	for (unsigned i = 0; rc == 0 && i < m->n; i++)
+		if (m->list[i].version > last)
+			rc = apply(m, &m->list[i]);
+	return rc; /* the lock and a failed transaction end with the connection */
+}
+
+int migrate_run_list(const char *conninfo, const char *password, const char *schema,
+		     const struct migration *list, unsigned n, char **why)
+{
+	struct migrate m = { .schema = schema, .list = list, .n = n, .why = why };
+	struct pg_options o = { .conninfo = conninfo,
+				.password = password,
+				.schema = schema,
+				.connect_timeout_ms = CONNECT_MS };
+	int rc;
+
+	*why = NULL;
+	rc = pg_conn_open(&o, &m.c, why);
+	if (rc)
+		return rc;
+	m.quoted = PQescapeIdentifier(pg_conn_raw(m.c), schema, strlen(schema));
+	rc = m.quoted ? run(&m) : fail(&m, -EINVAL, "\"%s\" is no name for a schema", schema);
+	if (m.quoted)
+		PQfreemem(m.quoted);
+	pg_conn_close(m.c);
+	return rc;
+}
+
+int migrate_run(const char *conninfo, const char *schema, char **why)
+{
+	return migrate_run_list(conninfo, NULL, schema, migrations, migrations_count, why);
+}

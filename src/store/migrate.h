@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STORE_MIGRATE_H
+#define STORE_MIGRATE_H
+/*
+ * Brings the schema to what this binary needs.  Forward only: each migration runs once, in its
+ * own transaction, under an advisory lock that other daemons starting now wait for.  What was
+ * applied is in schema_migrations with a checksum of its text.
+ */
+#include "base/annotate.h"
+#include "store/migrations.h"
+
+/*
+ * Creates the schema when it is missing.  0; -EPROTO: the database was migrated by a newer
+ * program; -EILSEQ: an applied migration is not the one this binary holds, or the database is
+ * not UTF8; -EHOSTDOWN, -EACCES, -ENODEV as pg_conn_open(); -EIO: a statement failed; each with a
+ * sentence in *why (heap).  In its own thread's time: may wait a minute for another migration.
+ */
+int migrate_run(const char *conninfo, const char *schema, char **why) MUSTCHECK;
+/* As migrate_run, with the password apart (NULL: none) and another list; for main and tests. */
+int migrate_run_list(const char *conninfo, const char *password, const char *schema,
+		     const struct migration *list, unsigned n, char **why) MUSTCHECK;
+#endif

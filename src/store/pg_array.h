@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STORE_PG_ARRAY_H
+#define STORE_PG_ARRAY_H
+/*
+ * A one-dimensional PostgreSQL array in its binary form, built by appending: a whole column of a
+ * batch as one parameter.
+ */
+#include <libpq-fe.h>
+#include "base/clock.h"
+#include "base/str.h"
+
+/* Fixed in PostgreSQL's pg_type.dat. */
+enum pg_oid {
+	PG_BOOL = 16, PG_INT8 = 20, PG_INT4 = 23, PG_TEXT = 25, PG_JSON = 114,
+	PG_TIMESTAMPTZ = 1184,
+	PG_JSON_ARRAY = 199, PG_BOOL_ARRAY = 1000, PG_INT4_ARRAY = 1007, PG_TEXT_ARRAY = 1009,
+	PG_INT8_ARRAY = 1016, PG_TIMESTAMPTZ_ARRAY = 1185
+};
+
+struct pg_array {
+	struct strbuf bytes; /* header and members */
+	Oid member;	     /* type of the members */
+	unsigned n;
+	bool nulls;
+};
+
+void pg_array_init(struct pg_array *a, Oid member);
+void pg_array_release(struct pg_array *a);
+void pg_array_reset(struct pg_array *a); /* empty again, room kept */
+void pg_array_add(struct pg_array *a, struct str_view bytes);
+void pg_array_add_null(struct pg_array *a);
+void pg_array_add_bool(struct pg_array *a, bool v);
+void pg_array_add_int4(struct pg_array *a, int32_t v);
+void pg_array_add_int8(struct pg_array *a, int64_t v);
+void pg_array_add_time(struct pg_array *a, usec_t wall);
+/* The finished parameter; good until the next change. */
+struct str_view pg_array_view(struct pg_array *a);
+
+/* Of a binary result column. */
+int64_t pg_get_int8(const char *p);
+#endif

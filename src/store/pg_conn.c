@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Everything waits in wait_for(): poll(2) in slices of PG_TICK_MS, the tick between them.
+ * No PQcancel(): it blocks.  The server's statement_timeout stops what takes too long.  A lost connection stays lost: every later call says PG_LOST until it is closed.
+ */
+#include <errno.h>
+#include <poll.h>
+#include "base/mem.h"
+#include "base/str.h"
+#include "store/pg_conn.h"
+
+#define ERROR_BYTES 512
+
+struct pg_conn {
+	PGconn *pg;
+	struct pg_options o;
+	bool cancelled; /* tick gave a wait up */
+	char error[ERROR_BYTES];
+};
+
+/* Keeps what libpq or the server said: one line, without the trailing newline. */
+static void keep_error(struct pg_conn *c, const char *text)
+{
+	size_t n = 0;
+
+	for (; *text && n < sizeof(c->error) - 1; text++) {
+		char ch = *text == '\n' || *text == '\t' ? ' ' : *text;
+
+		if (ch != ' ' || (n && c->error[n - 1] != ' '))
+			c->error[n++] = ch;
+	}
+	while (n && c->error[n - 1] == ' ')
+		n--;
+	c->error[n] = '\0';
+}
+
+const char *pg_conn_error(const struct pg_conn *c)
+{
+	return c->error;
+}
+
+PGconn *pg_conn_raw(struct pg_conn *c)
+{
+	return c->pg;
+}
+
+static int slice_ms(usec_t left)
+{
+	usec_t ms = (left + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
+
+	return ms > PG_TICK_MS ? PG_TICK_MS : (int)ms;
+}
+
+/* Until the socket is ready: 0; -ETIMEDOUT, -ECANCELED, -ENOTCONN. */
+static int wait_for(struct pg_conn *c, short events, usec_t deadline)
+{
+	struct pollfd fd = { .fd = PQsocket(c->pg), .events = events };
+
+	if (fd.fd < 0)
+		return -ENOTCONN;
+	for (;;) {
+		usec_t left = deadline - clock_mono();
+
+		if (left <= 0)
+			return -ETIMEDOUT;
+		if (poll(&fd, 1, slice_ms(left)) > 0)
+			return 0;
+		if (c->o.tick && c->o.tick(c->o.ctx)) {
+			c->cancelled = true;
+			return -ECANCELED;
+		}
+	}
+}
+
+static enum pg_fault lost(struct pg_conn *c, int rc)
+{
+	if (rc == -ETIMEDOUT)
+		keep_error(c, "the database did not answer in time");
+	else if (rc == -ECANCELED)
+		keep_error(c, "stopping");
+	else
+		keep_error(c, PQerrorMessage(c->pg));
+	return PG_LOST;
+}
+
+/* -- connecting -- */
+
+static PGconn *start(const struct pg_options *o)
+{
+	/* What stands before dbname, conninfo may override; what stands behind, not. */
+	const char *keywords[] = { "application_name", "password", "keepalives_idle",
+				   "keepalives_interval", "keepalives_count",
+				   "tcp_user_timeout", "dbname", "client_encoding", NULL };
+	const char *values[] = { "scopewired", o->password && *o->password ? o->password : NULL,
+				 "10", "5", "3", "15000", o->conninfo, "UTF8", NULL };
+
+	return PQconnectStartParams(keywords, values, 1);
+}
+
+static int poll_connect(struct pg_conn *c, usec_t deadline)
+{
+	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
+
+	if (PQstatus(c->pg) == CONNECTION_BAD)
+		return -EHOSTDOWN;
+	while (want != PGRES_POLLING_OK) {
+		int rc = wait_for(c, want == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline);
+
+		if (rc)
+			return rc;
+		want = PQconnectPoll(c->pg);
+		if (want == PGRES_POLLING_FAILED)
+			return -EHOSTDOWN;
+	}
+	return 0;
+}
+
+/* libpq gives no SQLSTATE for a refused login: the server's words are all there is. */
+static int refine(const struct pg_conn *c, int rc)
+{
+	if (rc != -EHOSTDOWN)
+		return rc;
+	if (strstr(c->error, "authentication failed") || strstr(c->error, "no password supplied") ||
+	    strstr(c->error, "no pg_hba.conf entry") ||
+	    (strstr(c->error, "role \"") && strstr(c->error, "does not exist")))
+		return -EACCES;
+	if (strstr(c->error, "database \"") && strstr(c->error, "does not exist"))
+		return -ENODEV;
+	return rc;
+}
+
+static int check_encoding(struct pg_conn *c)
+{
+	const char *encoding = PQparameterStatus(c->pg, "server_encoding");
+	char text[ERROR_BYTES];
+
+	if (encoding && strcmp(encoding, "UTF8") == 0)
+		return 0;
+	snprintf(text, sizeof(text),
+		 "database \"%s\" has the encoding %s, but UTF8 is needed; make one with "
+		 "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+		 PQdb(c->pg), encoding ? encoding : "unknown");
+	keep_error(c, text);
+	return -EILSEQ;
+}
+
+static int set_up_session(struct pg_conn *c, usec_t deadline)
+{
+	static const char sql[] = "SELECT set_config('search_path', "
+				  "quote_ident($1) || ', public', false), "
+				  "set_config('jit', 'off', false), "
+				  "set_config('synchronous_commit', 'on', false), "
+				  "set_config('statement_timeout', $2, false), "
+				  "set_config('lock_timeout', $3, false), "
+				  "set_config('TimeZone', 'UTC', false)";
+	char statement_ms[12], lock_ms[12];
+	const char *values[] = { c->o.schema, statement_ms, lock_ms };
+
+	snprintf(statement_ms, sizeof(statement_ms), "%u", c->o.statement_timeout_ms);
+	snprintf(lock_ms, sizeof(lock_ms), "%u", c->o.lock_timeout_ms);
+	return pg_conn_query(c, deadline, sql, 3, values, NULL) == PG_FINE ? 0 : -EHOSTDOWN;
+}
+
+static int connect_by(struct pg_conn *c, usec_t deadline)
+{
+	int rc = poll_connect(c, deadline);
+
+	if (rc) {
+		lost(c, rc == -EHOSTDOWN ? 0 : rc);
+		return rc == -ETIMEDOUT ? -EHOSTDOWN : rc;
+	}
+	PQsetnonblocking(c->pg, 1);
+	rc = check_encoding(c);
+	if (rc == 0)
+		rc = set_up_session(c, deadline);
+	return rc && c->cancelled ? -ECANCELED : rc;
+}
+
+/* Notices ("relation exists, skipping") go nowhere: what matters comes back as a result. */
+static void ignore_notice(void *arg, const PGresult *r)
+{
+	(void)arg;
+	(void)r;
+}
+
+int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
+{
+	struct pg_conn *c = xcalloc(1, sizeof(*c));
+	int rc;
+
+	c->o = *o;
+	c->pg = start(o);
+	if (!c->pg) {
+		rc = -ENOMEM;
+		goto out;
+	}
+	PQsetNoticeReceiver(c->pg, ignore_notice, NULL);
+	rc = connect_by(c, clock_mono() + (usec_t)o->connect_timeout_ms * USEC_PER_MSEC);
+	rc = refine(c, rc);
+	if (rc == 0) {
+		*out = c;
+		c = NULL;
+	}
+out:
+	if (rc && why)
+		*why = xstrdup(c->error);
+	pg_conn_close(c);
+	return rc;
+}
+
+void pg_conn_close(struct pg_conn *c)
+{
+	if (!c)
+		return;
+	PQfinish(c->pg);
+	free(c);
+}
+
+/* -- waiting -- */
+
+enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline)
+{
+	int left;
+
+	while ((left = PQflush(c->pg)) == 1) {
+		/* Reading too: a server that cannot write its answers stops taking questions. */
+		int rc = wait_for(c, POLLIN | POLLOUT, deadline);
+
+		if (rc)
+			return lost(c, rc);
+		if (!PQconsumeInput(c->pg))
+			return lost(c, 0);
+	}
+	return left == 0 ? PG_FINE : lost(c, 0);
+}
+
+enum pg_fault pg_conn_result(struct pg_conn *c, usec_t deadline, PGresult **out)
+{
+	while (PQisBusy(c->pg)) {
+		int rc = wait_for(c, POLLIN, deadline);
+
+		if (rc)
+			return lost(c, rc);
+		if (!PQconsumeInput(c->pg))
+			return lost(c, 0);
+	}
+	*out = PQgetResult(c->pg);
+	return PG_FINE;
+}
+
+enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline)
+{
+	struct pollfd fds[] = { { .fd = PQsocket(c->pg), .events = POLLIN },
+				{ .fd = fd, .events = POLLIN } };
+	usec_t left = deadline - clock_mono();
+
+	if (fds[0].fd < 0)
+		return lost(c, 0);
+	if (poll(fds, 2, left <= 0 ? 0 : (int)((left + 999) / USEC_PER_MSEC)) <= 0)
+		return PG_FINE;
+	if (fds[0].revents && (!PQconsumeInput(c->pg) || PQstatus(c->pg) != CONNECTION_OK))
+		return lost(c, 0);
+	return PG_FINE;
+}
+
+/* -- statements -- */
+
+enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r)
+{
+	enum pg_fault fault;
+
+	switch (PQresultStatus(r)) {
+	case PGRES_COMMAND_OK:
+	case PGRES_TUPLES_OK:
+	case PGRES_PIPELINE_SYNC:
+		return PG_FINE;
+	default:
+		break;
+	}
+	keep_error(c, PQresultErrorMessage(r));
+	fault = pg_fault_of(PQresultErrorField(r, PG_DIAG_SQLSTATE));
+	return PQstatus(c->pg) == CONNECTION_OK ? fault : PG_LOST;
+}
+
+/* All results of what was sent: the first fault, and the last result when there was none. */
+static enum pg_fault collect(struct pg_conn *c, usec_t deadline, PGresult **out)
+{
+	enum pg_fault fault = pg_conn_flush(c, deadline);
+	PGresult *last = NULL, *r;
+
+	while (fault != PG_LOST) {
+		enum pg_fault got = pg_conn_result(c, deadline, &r);
+
+		if (got == PG_FINE && !r)
+			break;
+		if (got == PG_FINE)
+			got = pg_conn_check(c, r);
+		else
+			r = NULL;
+		PQclear(last);
+		last = r;
+		if (fault == PG_FINE || got == PG_LOST)
+			fault = got;
+	}
+	if (fault == PG_FINE && out)
+		*out = last;
+	else
+		PQclear(last);
+	return fault;
+}
+
+enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
+			    const char *const *values, PGresult **out)
+{
+	if (!PQsendQueryParams(c->pg, sql, n, NULL, values, NULL, NULL, 0))
+		return lost(c, 0);
+	return collect(c, deadline, out);
+}
+
+enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql)
+{
+	if (!PQsendQuery(c->pg, sql))
+		return lost(c, 0);
+	return collect(c, deadline, NULL);
+}
+
+enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name,
+			      const char *sql, int n, const Oid *types)
+{
+	if (!PQsendPrepare(c->pg, name, sql, n, types))
+		return lost(c, 0);
+	return collect(c, deadline, NULL);
+}

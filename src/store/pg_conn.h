@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STORE_PG_CONN_H
+#define STORE_PG_CONN_H
+/*
+ * One libpq connection that never blocks without end: each wait has a deadline, and while it
+ * waits the caller's tick runs (so that a thread keeps its other promises).  Pipelining is left
+ * to the caller through pg_conn_raw(), with pg_conn_flush() and pg_conn_result() to wait.
+ *
+ * A connection is for one thread at a time.  Passwords are never part of a message from here:
+ * *why holds what the server or libpq said, which does not repeat them.
+ */
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include "base/annotate.h"
+#include "base/clock.h"
+#include "store/pg_fault.h"
+
+#define PG_TICK_MS 20 /* a waiting connection calls tick about this often */
+
+struct pg_conn;
+
+struct pg_options {
+	const char *conninfo;
+	const char *password; /* used when conninfo has none; NULL or "" for none */
+	const char *schema;   /* first in the search_path */
+	unsigned connect_timeout_ms;
+	unsigned statement_timeout_ms; /* the server's; 0: none */
+	unsigned lock_timeout_ms;      /* the server's; 0: none */
+	/* Called while waiting; non-zero gives the wait up (-ECANCELED).  May be NULL. */
+	int (*tick)(void *ctx);
+	void *ctx;
+};
+
+/*
+ * Connects and sets the session up: search_path, jit off, UTF-8, synchronous_commit on, the
+ * timeouts.  0; -EHOSTDOWN (cannot connect or no answer in time), -EACCES (the server refused the
+ * login), -ENODEV (no such database), -EILSEQ (its encoding is not UTF8), -ECANCELED; *why (heap)
+ * says it in a sentence.  why may be NULL.
+ */
+int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why) MUSTCHECK;
+void pg_conn_close(struct pg_conn *c); /* NULL is fine */
+PGconn *pg_conn_raw(struct pg_conn *c);
+
+/*
+ * One statement with text parameters (NULL-able values), outside a pipeline; *out holds its
+ * result for PQclear when PG_FINE.  deadline is mono; over it the connection counts as lost
+ * (the server's own statement_timeout should be shorter).  On another fault pg_conn_error() tells why.  out may be NULL.
+ */
+enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
+			    const char *const *values, PGresult **out) MUSTCHECK;
+/* Any number of statements in one text; no results. */
+enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
+enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name,
+			      const char *sql, int n, const Oid *types) MUSTCHECK;
+
+/* Waits until all that was queued is on its way.  PG_FINE or PG_LOST. */
+enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline) MUSTCHECK;
+/* The next result as PQgetResult() gives it (NULL included).  PG_FINE or PG_LOST. */
+enum pg_fault pg_conn_result(struct pg_conn *c, usec_t deadline, PGresult **out) MUSTCHECK;
+/* Waits until the server says something of itself (NOTIFY), fd (-1: none) is readable, or
+ * deadline; then takes in what came.  PG_FINE or PG_LOST. */
+enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline) MUSTCHECK;
+
+/* PG_FINE when r is a command's or a query's success; else its fault, with the text kept. */
+enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r);
+/* Last fault in one line without a newline; good until the next call. */
+const char *pg_conn_error(const struct pg_conn *c);
+#endif
