@@ -33,10 +33,11 @@ static void on_ping(struct session *s, const struct client_frame *f)
 	session_send_text(s);
 }
 
+/* That it came is all there is to it: session_receive() took note. */
 static void on_pong(struct session *s, const struct client_frame *f)
 {
+	(void)s;
 	(void)f;
-	session_alive(s);
 }
 
 static void on_unknown(struct session *s, const struct client_frame *f)

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The API over TLS: HTTP requests that reach a worker's TLS host become struct request, the
+ * handlers' answers come back as control mail.  A request outlives its connection when the
+ * client goes away first; then the answer is dropped.  Plain HTTP that strayed here (a
+ * GET of /app/ without an upgrade) is told 426.
+ */
+#include "base/log.h"
+#include "base/mem.h"
+#include "ws/mask_guard.h"
+#include "ws/worker-private.h"
+
+#define HEAD_ROOM 1024
+
+struct https_header {
+	const char *name;
+	enum lws_token_indexes token;
+};
+
+/* What handlers may ask for. */
+static const struct https_header known_headers[] = {
+	{ "Authorization", WSI_TOKEN_HTTP_AUTHORIZATION },
+	{ "Content-Type", WSI_TOKEN_HTTP_CONTENT_TYPE },
+	{ "Host", WSI_TOKEN_HOST },
+	{ "Origin", WSI_TOKEN_ORIGIN },
+	{ "If-None-Match", WSI_TOKEN_HTTP_IF_NONE_MATCH },
+	{ "X-Forwarded-For", WSI_TOKEN_X_FORWARDED_FOR },
+};
+
+struct https_request {
+	struct request request;
+	struct control control; /* to post the reply with */
+	struct worker *worker;
+	struct conn *conn; /* NULL: the connection is gone */
+	struct strbuf path, query, body;
+	char *headers[ARRAY_SIZE(known_headers)];
+	char method[8];
+	size_t body_limit;
+	struct reply reply;
+	bool is_replied, is_handled, is_head;
+};
+
+static void https_free(struct https_request *r)
+{
+	if (r->is_replied)
+		strbuf_release(&r->reply.body);
+	for (size_t i = 0; i < ARRAY_SIZE(known_headers); i++)
+		free(r->headers[i]);
+	strbuf_release(&r->path);
+	strbuf_release(&r->query);
+	strbuf_release(&r->body);
+	free(r);
+}
+
+static struct str_view https_header(const struct request *request, const char *name)
+{
+	const struct https_request *r = CONTAINER_OF(request, const struct https_request, request);
+
+	for (size_t i = 0; i < ARRAY_SIZE(known_headers); i++)
+		if (strcasecmp(known_headers[i].name, name) == 0)
+			return sv(r->headers[i]);
+	return SV("");
+}
+
+/* Any thread. */
+static void https_send(struct request *request, struct reply *reply)
+{
+	struct https_request *r = CONTAINER_OF(request, struct https_request, request);
+
+	r->reply = *reply;
+	r->control = (struct control){ .kind = CONTROL_REPLY, .request = r };
+	worker_tell(r->worker, &r->control);
+}
+
+void https_replied(struct https_request *r)
+{
+	r->is_replied = true;
+	if (r->conn)
+		lws_callback_on_writable(r->conn->wsi);
+	else
+		https_free(r);
+}
+
+struct method_token {
+	enum lws_token_indexes token;
+	const char *name;
+};
+
+static const struct method_token methods[] = {
+	{ WSI_TOKEN_GET_URI, "GET" },	    { WSI_TOKEN_POST_URI, "POST" },
+	{ WSI_TOKEN_HEAD_URI, "HEAD" },	    { WSI_TOKEN_PUT_URI, "PUT" },
+	{ WSI_TOKEN_DELETE_URI, "DELETE" }, { WSI_TOKEN_OPTIONS_URI, "OPTIONS" },
+	{ WSI_TOKEN_PATCH_URI, "PATCH" },
+};
+
+static void copy_token(struct lws *wsi, enum lws_token_indexes token, struct strbuf *b)
+{
+	int n = lws_hdr_total_length(wsi, token);
+
+	strbuf_init(b, n > 0 ? (size_t)n + 1 : 1);
+	if (n > 0 && (n = lws_hdr_copy(wsi, b->ptr, n + 1, token)) > 0)
+		b->len = (size_t)n;
+}
+
+/* libwebsockets hands the arguments over unescaped, one by one. */
+static void read_args(struct lws *wsi, struct https_request *r)
+{
+	char *p;
+	int n;
+
+	strbuf_init(&r->query, 2048);
+	p = strbuf_reserve(&r->query, (size_t)lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_URI_ARGS) +
+					      REQUEST_PARAMS_MAX + 1);
+	for (int i = 0; i < REQUEST_PARAMS_MAX; i++) {
+		struct auth_param *param = &r->request.params[i];
+		struct str_view arg;
+		ptrdiff_t eq;
+
+		n = lws_hdr_copy_fragment(wsi, p, (int)(r->query.ptr + r->query.cap - p),
+					  WSI_TOKEN_HTTP_URI_ARGS, i);
+		if (n <= 0)
+			return;
+		arg = sv_n(p, (size_t)n);
+		eq = sv_find(arg, '=');
+		param->name = sv_n(arg.ptr, eq < 0 ? arg.len : (size_t)eq);
+		param->value = eq < 0 ? SV("") : sv_skip(arg, (size_t)eq + 1);
+		r->request.n_params++;
+		p += n + 1;
+	}
+}
+
+static void read_headers(struct lws *wsi, struct https_request *r)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(known_headers); i++) {
+		struct strbuf b;
+
+		if (lws_hdr_total_length(wsi, known_headers[i].token) <= 0)
+			continue;
+		copy_token(wsi, known_headers[i].token, &b);
+		r->headers[i] = b.ptr;
+	}
+}
+
+static bool is_from_loopback(struct lws *wsi)
+{
+	char peer[64];
+
+	lws_get_peer_simple(wsi, peer, sizeof(peer));
+	return strncmp(peer, "127.", 4) == 0 || strcmp(peer, "::1") == 0 ||
+	       strncmp(peer, "::ffff:127.", 11) == 0;
+}
+
+static struct https_request *request_begin(struct lws *wsi, struct conn *c)
+{
+	struct https_request *r = xcalloc(1, sizeof(*r));
+
+	for (size_t i = 0; i < ARRAY_SIZE(methods) && !r->method[0]; i++) {
+		if (lws_hdr_total_length(wsi, methods[i].token) <= 0)
+			continue;
+		snprintf(r->method, sizeof(r->method), "%s", methods[i].name);
+		copy_token(wsi, methods[i].token, &r->path);
+	}
+	if (!r->path.ptr)
+		strbuf_init(&r->path, 0);
+	r->is_head = strcmp(r->method, "HEAD") == 0;
+	read_args(wsi, r);
+	read_headers(wsi, r);
+	strbuf_init(&r->body, 0);
+	r->worker = worker_of(wsi);
+	r->conn = c;
+	r->request = (struct request){
+		.method = sv(r->method),
+		.path = strbuf_view(&r->path),
+		.n_params = r->request.n_params,
+		.tls = true,
+		.loopback = is_from_loopback(wsi),
+		.header = https_header,
+		.send = https_send,
+	};
+	return r;
+}
+
+static void handle(struct https_request *r)
+{
+	const struct api *api = r->worker->all->conf.api;
+
+	r->is_handled = true;
+	r->request.body = strbuf_view(&r->body);
+	api->handle(api->ctx, &r->request);
+}
+
+/* Answers without the api. */
+static void refuse(struct https_request *r, unsigned status, struct str_view text)
+{
+	struct reply reply = { .status = status, .content_type = "text/plain", .close = true };
+
+	r->is_handled = true;
+	strbuf_init(&reply.body, text.len);
+	strbuf_add_sv(&reply.body, text);
+	r->reply = reply;
+	https_replied(r);
+}
+
+static int on_request(struct lws *wsi, struct conn *c)
+{
+	const struct api *api = worker_of(wsi)->all->conf.api;
+	struct strbuf length;
+	struct https_request *r;
+	uint64_t n = 0;
+
+	mask_guard_forget(lws_get_socket_fd(wsi));
+	c->wsi = wsi;
+	r = c->request = request_begin(wsi, c);
+	if (!lws_is_ssl(wsi)) {
+		refuse(r, 426, SV("This is a WebSocket address: send an upgrade request."));
+		return 0;
+	}
+	r->body_limit = api->body_limit(api->ctx, &r->request);
+	copy_token(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, &length);
+	if (length.len && !sv_to_u64(strbuf_view(&length), UINT32_MAX, &n))
+		n = UINT32_MAX;
+	strbuf_release(&length);
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
+		refuse(r, 411, SV("Send a Content-Length: chunked bodies are not read over TLS."));
+	else if (r->body_limit && n > r->body_limit)
+		refuse(r, 413, SV("The request body is too large."));
+	else if (n == 0)
+		handle(r);
+	return 0;
+}
+
+static int on_body(struct https_request *r, const void *in, size_t len)
+{
+	if (!r || r->is_handled)
+		return 0;
+	if (r->body_limit && len > r->body_limit - r->body.len) {
+		refuse(r, 413, SV("The request body is too large."));
+		return 0;
+	}
+	strbuf_add(&r->body, in, len);
+	return 0;
+}
+
+/* Status line and headers into buf; returns their length, 0 when they do not fit. */
+static size_t write_head(struct lws *wsi, const struct https_request *r, unsigned char *start,
+			 size_t room)
+{
+	const struct reply *reply = &r->reply;
+	const char *type = reply->content_type ? reply->content_type : "application/json";
+	unsigned char *p = start, *end = start + room;
+	char retry[16];
+
+	snprintf(retry, sizeof(retry), "%u", reply->retry_after_s);
+	if (lws_add_http_common_headers(wsi, reply->status, type, reply->body.len, &p, end))
+		return 0;
+	if (reply->retry_after_s &&
+	    lws_add_http_header_by_name(wsi, (const unsigned char *)"retry-after:",
+					(const unsigned char *)retry, (int)strlen(retry), &p, end))
+		return 0;
+	if (reply->allow && lws_add_http_header_by_name(wsi, (const unsigned char *)"allow:",
+							(const unsigned char *)reply->allow,
+							(int)strlen(reply->allow), &p, end))
+		return 0;
+	if (reply->close && lws_add_http_header_by_name(wsi, (const unsigned char *)"connection:",
+							(const unsigned char *)"close", 5, &p, end))
+		return 0;
+	if (lws_finalize_http_header(wsi, &p, end))
+		return 0;
+	return (size_t)(p - start);
+}
+
+static int on_writable(struct lws *wsi, struct conn *c)
+{
+	struct https_request *r = c->request;
+	bool close;
+	size_t head, n;
+	unsigned char *buf;
+
+	if (!r || !r->is_replied)
+		return 0;
+	close = r->reply.close;
+	n = r->is_head ? 0 : r->reply.body.len;
+	buf = xmalloc(LWS_PRE + HEAD_ROOM + n);
+	head = write_head(wsi, r, buf + LWS_PRE, HEAD_ROOM);
+	c->request = NULL;
+	if (head) {
+		/* One write for both: libwebsockets keeps what the socket does not take. */
+		memcpy(buf + LWS_PRE + head, r->reply.body.ptr, n);
+		if (lws_write(wsi, buf + LWS_PRE, head + n, LWS_WRITE_HTTP_FINAL) < (int)(head + n))
+			close = true;
+	}
+	free(buf);
+	https_free(r);
+	if (!head || close || lws_http_transaction_completed(wsi))
+		return -1;
+	return 0;
+}
+
+static void on_gone(struct conn *c)
+{
+	struct https_request *r = c ? c->request : NULL;
+
+	if (!r)
+		return;
+	c->request = NULL;
+	r->conn = NULL;
+	if (r->is_replied || !r->is_handled)
+		https_free(r);
+}
+
+int https_callback(struct lws *wsi, enum lws_callback_reasons reason, struct conn *c, void *in,
+		   size_t len)
+{
+	switch (reason) {
+	case LWS_CALLBACK_HTTP:
+		return on_request(wsi, c);
+	case LWS_CALLBACK_HTTP_BODY:
+		return on_body(c->request, in, len);
+	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+		if (c->request && !c->request->is_handled)
+			handle(c->request);
+		return 0;
+	case LWS_CALLBACK_HTTP_WRITEABLE:
+		return on_writable(wsi, c);
+	case LWS_CALLBACK_CLOSED_HTTP:
+	case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
+		on_gone(c);
+		return 0;
+	default:
+		return 0;
+	}
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* A descriptor belongs to one worker at a time, so its slot needs no lock. */
+#include <errno.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include "base/mem.h"
+#include "ws/mask_guard.h"
+
+enum { GUARD_OFF, GUARD_HANDSHAKE, GUARD_FIRST, GUARD_LENGTH, GUARD_MORE_LENGTH, GUARD_PAYLOAD };
+
+#define MASK_BYTES 4
+
+static struct mask_guard *guards;
+static unsigned n_guards;
+static _Thread_local bool is_worker_thread;
+
+void mask_guard_init(unsigned max_fd)
+{
+	guards = xcalloc(max_fd, sizeof(*guards));
+	n_guards = max_fd;
+}
+
+void mask_guard_enter_thread(void)
+{
+	is_worker_thread = true;
+}
+
+static struct mask_guard *guard_of(int fd)
+{
+	if (!is_worker_thread || fd < 0 || (unsigned)fd >= n_guards ||
+	    guards[fd].state == GUARD_OFF)
+		return NULL;
+	return &guards[fd];
+}
+
+void mask_guard_watch(int fd)
+{
+	if (fd >= 0 && (unsigned)fd < n_guards)
+		guards[fd] = (struct mask_guard){ .state = GUARD_HANDSHAKE };
+}
+
+void mask_guard_forget(int fd)
+{
+	if (fd >= 0 && (unsigned)fd < n_guards)
+		guards[fd].state = GUARD_OFF;
+}
+
+static void feed_handshake(struct mask_guard *g, unsigned char c)
+{
+	static const char end[] = "\r\n\r\n";
+
+	g->progress = c == (unsigned char)end[g->progress] ? g->progress + 1 : c == '\r';
+	if (g->progress == sizeof(end) - 1)
+		g->state = GUARD_FIRST;
+}
+
+static int feed_length(struct mask_guard *g, unsigned char c)
+{
+	if (!(c & 0x80))
+		return -EPROTO;
+	g->left = 0;
+	g->header = (c & 0x7f) == 126 ? 2 : (c & 0x7f) == 127 ? 8 : 0;
+	if (g->header) {
+		g->state = GUARD_MORE_LENGTH;
+	} else {
+		g->left = MASK_BYTES + (c & 0x7f);
+		g->state = GUARD_PAYLOAD;
+	}
+	return 0;
+}
+
+static void feed_more_length(struct mask_guard *g, unsigned char c)
+{
+	g->left = g->left << 8 | c;
+	if (--g->header)
+		return;
+	g->left += MASK_BYTES;
+	g->state = GUARD_PAYLOAD;
+}
+
+int mask_guard_feed(struct mask_guard *g, const unsigned char *p, size_t n)
+{
+	for (const unsigned char *end = p + n; p < end;) {
+		switch (g->state) {
+		case GUARD_HANDSHAKE:
+			feed_handshake(g, *p++);
+			break;
+		case GUARD_FIRST:
+			g->state = GUARD_LENGTH;
+			p++;
+			break;
+		case GUARD_LENGTH:
+			if (feed_length(g, *p++))
+				return -EPROTO;
+			break;
+		case GUARD_MORE_LENGTH:
+			feed_more_length(g, *p++);
+			break;
+		case GUARD_PAYLOAD: {
+			size_t here = (size_t)(end - p);
+
+			if (here > g->left)
+				here = (size_t)g->left;
+			p += here;
+			g->left -= here;
+			if (!g->left)
+				g->state = GUARD_FIRST;
+			break;
+		}
+		default:
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static const unsigned char close_1002[] = { 0x88, 2, 1002 >> 8, 1002 & 0xff };
+
+ssize_t recv(int fd, void *buf, size_t len, int flags)
+{
+	ssize_t n = recvfrom(fd, buf, len, flags, NULL, NULL);
+	struct mask_guard *g = n > 0 && !(flags & MSG_PEEK) ? guard_of(fd) : NULL;
+
+	if (!g || mask_guard_feed(g, buf, (size_t)n) == 0)
+		return n;
+	g->state = GUARD_OFF;
+	send(fd, close_1002, sizeof(close_1002), MSG_DONTWAIT | MSG_NOSIGNAL);
+	shutdown(fd, SHUT_WR);
+	errno = ECONNRESET;
+	return -1;
+}
+
+int SSL_read(SSL *ssl, void *buf, int num)
+{
+	size_t n = 0;
+	struct mask_guard *g;
+
+	if (num < 0 || !SSL_read_ex(ssl, buf, (size_t)num, &n))
+		return -1;
+	g = guard_of(SSL_get_fd(ssl));
+	if (!g || mask_guard_feed(g, buf, n) == 0)
+		return (int)n;
+	g->state = GUARD_OFF;
+	SSL_write(ssl, close_1002, sizeof(close_1002));
+	shutdown(SSL_get_fd(ssl), SHUT_RDWR);
+	return -1;
+}

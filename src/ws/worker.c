@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads: everything in struct worker is its own thread's, but for the mailboxes, the counters
+ * (atomic) and uv_async_send(), which any thread may call.  The async handle is sent only when a
+ * mailbox was empty.  Contexts are created one after another: libwebsockets' global set-up is
+ * not safe beside itself.
+ */
+#include <errno.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "ws/mask_guard.h"
+#include "ws/worker-private.h"
+
+#define TICK_MS		100
+#define FLUSH_EVERY	128 /* channel mails gathered into one write a session */
+#define RX_BUFFER_BYTES 256
+#define TX_PACKET_BYTES 65536
+
+/* Our own timer wheel pings; libwebsockets' validity list would cost O(n) a connection. */
+static const lws_retry_bo_t no_pings = { .secs_since_valid_ping = 0, .secs_since_valid_hangup = 0 };
+
+static const struct lws_protocols protocols[] = {
+	{ .name = "pusher",
+	  .callback = ws_callback,
+	  .per_session_data_size = sizeof(struct conn),
+	  .rx_buffer_size = RX_BUFFER_BYTES,
+	  .tx_packet_size = TX_PACKET_BYTES },
+	{ 0 },
+};
+
+struct worker *worker_of(struct lws *wsi)
+{
+	return lws_context_user(lws_get_context(wsi));
+}
+
+static void wake(struct worker *w)
+{
+	uv_async_send(&w->async);
+}
+
+void worker_tell(struct worker *w, struct control *c)
+{
+	if (mailbox_put_owed(&w->control, &c->letter) > 0)
+		wake(w);
+}
+
+static bool post_put(void *ctx, unsigned worker, struct letter *l)
+{
+	struct workers *all = ctx;
+
+	return mailbox_put_owed(&all->w[worker].mail, l) > 0;
+}
+
+static void post_wake(void *ctx, unsigned worker)
+{
+	struct workers *all = ctx;
+
+	wake(&all->w[worker]);
+}
+
+void workers_directory_post(struct workers *w, struct directory_post *out)
+{
+	*out = (struct directory_post){ .put = post_put, .wake = post_wake, .ctx = w };
+}
+
+static void adopt(struct worker *w, int fd, bool tls)
+{
+	struct lws_vhost *vhost = tls ? w->tls : w->plain;
+
+	if (!vhost) {
+		close(fd);
+		atomic_fetch_sub(&w->load, 1);
+		return;
+	}
+	mask_guard_watch(fd);
+	/* On failure libwebsockets has closed fd. */
+	if (!lws_adopt_socket_vhost(vhost, fd))
+		log_debug("worker %u: a socket could not be adopted", w->index);
+}
+
+static void begin_drain(struct worker *w, unsigned ms) RUNS_ON(on_worker)
+{
+	w->drain_until = clock_mono() + ms * USEC_PER_MSEC;
+	uv_timer_set_repeat(&w->timer, 20);
+	uv_timer_again(&w->timer);
+}
+
+static void begin_stop(struct worker *w)
+{
+	w->is_stopping = true;
+	uv_stop(&w->loop);
+}
+
+static void read_control(struct worker *w) RUNS_ON(on_worker)
+{
+	struct letter *l = mailbox_take(&w->control), *next;
+
+	for (; l; l = next) {
+		struct control *c = CONTAINER_OF(l, struct control, letter);
+
+		next = l->next;
+		switch (c->kind) {
+		case CONTROL_ADOPT:
+			adopt(w, c->fd, c->tls);
+			break;
+		case CONTROL_REPLY:
+			https_replied(c->request);
+			continue; /* the letter lies inside the request */
+		case CONTROL_RELOAD:
+			hub_reload(w->hub);
+			break;
+		case CONTROL_DRAIN:
+			begin_drain(w, c->ms);
+			break;
+		case CONTROL_STOP:
+			begin_stop(w);
+			break;
+		}
+		free(c);
+	}
+}
+
+static void read_mail(struct worker *w) RUNS_ON(on_worker)
+{
+	struct letter *l = mailbox_take(&w->mail), *next;
+	unsigned n = 0;
+
+	if (l && l->next)
+		hub_begin(w->hub);
+	for (; l; l = next) {
+		next = l->next;
+		hub_deliver(w->hub, CONTAINER_OF(l, struct channel_mail, letter));
+		if (++n % FLUSH_EVERY == 0 && next) {
+			hub_flush(w->hub);
+			hub_begin(w->hub);
+		}
+	}
+	hub_flush(w->hub);
+}
+
+static void on_async(uv_async_t *handle)
+{
+	struct worker *w = handle->data;
+
+	ASSERT_ON(on_worker);
+	read_control(w);
+	read_mail(w);
+	atomic_store_explicit(&w->sessions, hub_sessions(w->hub), memory_order_relaxed);
+}
+
+/* A share of who is left, so that the last goes when the time is up. */
+static void drain_some(struct worker *w, usec_t now) RUNS_ON(on_worker)
+{
+	usec_t left = w->drain_until - now, slice = 20 * USEC_PER_MSEC;
+
+	hub_drain(w->hub, left <= slice ? 1000 : (unsigned)(1000 * slice / left));
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+	struct worker *w = handle->data;
+	usec_t now = clock_mono();
+
+	ASSERT_ON(on_worker);
+	hub_tick(w->hub, now);
+	if (w->drain_until)
+		drain_some(w, now);
+	atomic_store_explicit(&w->sessions, hub_sessions(w->hub), memory_order_relaxed);
+}
+
+static struct lws_vhost *make_vhost(struct worker *w, const char *name, bool tls)
+{
+	const struct workers_conf *conf = &w->all->conf;
+	struct lws_context_creation_info info = {
+		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
+		.vhost_name = name,
+		.protocols = protocols,
+		.retry_and_idle_policy = &no_pings,
+		.alpn = "http/1.1",
+		.keepalive_timeout = 60,
+		.timeout_secs = (conf->request_timeout_ms + 999) / 1000,
+	};
+
+	if (tls) {
+		info.ssl_cert_filepath = conf->tls_certificate;
+		info.ssl_private_key_filepath = conf->tls_key;
+		if (w->index == 0)
+			info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+	}
+	return lws_create_vhost(w->context, &info);
+}
+
+static int make_context(struct worker *w)
+{
+	const struct workers_conf *conf = &w->all->conf;
+	void *loops[1] = { &w->loop };
+	struct lws_context_creation_info info = {
+		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+			   LWS_SERVER_OPTION_VALIDATE_UTF8,
+		.foreign_loops = loops,
+		.user = w,
+		.max_http_header_data2 = conf->max_header_bytes,
+		.max_http_header_pool2 = 1000,
+		.timeout_secs = (conf->request_timeout_ms + 999) / 1000,
+		.pt_serv_buf_size = 16384,
+		.gid = (gid_t)-1,
+		.uid = (uid_t)-1,
+	};
+
+	if (conf->tls_certificate[0] && w->index == 0)
+		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+	w->context = lws_create_context(&info);
+	if (!w->context)
+		return -ENOMEM;
+	w->plain = make_vhost(w, "plain", false);
+	if (!w->plain)
+		return -ENOMEM;
+	if (conf->tls_certificate[0]) {
+		w->tls = make_vhost(w, "tls", true);
+		if (!w->tls)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static void tell_started(struct worker *w, int rc)
+{
+	pthread_mutex_lock(&w->all->start_lock);
+	w->start_rc = rc;
+	w->is_started = true;
+	pthread_cond_signal(&w->all->start_cond);
+	pthread_mutex_unlock(&w->all->start_lock);
+}
+
+static void drop_mail(struct worker *w)
+{
+	struct letter *l, *next;
+
+	for (l = mailbox_take(&w->mail); l; l = next) {
+		next = l->next;
+		channel_mail_free(CONTAINER_OF(l, struct channel_mail, letter));
+	}
+}
+
+/* Closes what is still open and lets libuv finish with every handle. */
+static void tear_down(struct worker *w) RUNS_ON(on_worker)
+{
+	read_control(w);
+	if (w->context)
+		lws_context_destroy(w->context);
+	uv_close((uv_handle_t *)&w->timer, NULL);
+	uv_close((uv_handle_t *)&w->async, NULL);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	if (w->context)
+		lws_context_destroy(w->context);
+	w->context = NULL;
+	read_control(w);
+	drop_mail(w);
+	hub_free(w->hub);
+	w->hub = NULL;
+	uv_loop_close(&w->loop);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct hub_conf hc = {
+		.worker = w->index,
+		.n_workers = w->all->conf.n,
+		.directory = w->all->directory,
+		.io = &ws_io,
+		.max_connections = w->all->conf.max_connections,
+		.connections = &w->all->connections,
+		.path = w->all->conf.path,
+	};
+	int rc;
+
+	ASSERT_ON(on_worker);
+	mask_guard_enter_thread();
+	w->hub = hub_new(&hc);
+	uv_timer_start(&w->timer, on_timer, TICK_MS, TICK_MS);
+	rc = make_context(w);
+	tell_started(w, rc);
+	if (!rc)
+		uv_run(&w->loop, UV_RUN_DEFAULT);
+	tear_down(w);
+	return NULL;
+}
+
+static void log_lws(int level, const char *line)
+{
+	size_t n = strcspn(line, "\n");
+
+	if (level & LLL_ERR)
+		log_debug("libwebsockets: %.*s", (int)n, line);
+}
+
+struct workers *workers_new(const struct workers_conf *conf)
+{
+	struct workers *all = xcalloc(1, sizeof(*all) + conf->n * sizeof(all->w[0]));
+
+	lws_set_log_level(LLL_ERR, log_lws);
+	all->conf = *conf;
+	pthread_mutex_init(&all->start_lock, NULL);
+	pthread_cond_init(&all->start_cond, NULL);
+	for (unsigned i = 0; i < conf->n; i++) {
+		struct worker *w = &all->w[i];
+
+		w->all = all;
+		w->index = i;
+		mailbox_init(&w->mail, 0);
+		mailbox_init(&w->control, 0);
+		uv_loop_init(&w->loop);
+		uv_async_init(&w->loop, &w->async, on_async);
+		uv_timer_init(&w->loop, &w->timer);
+		w->async.data = w->timer.data = w;
+	}
+	return all;
+}
+
+static int start_one(struct worker *w)
+{
+	char name[16];
+	int rc;
+
+	snprintf(name, sizeof(name), "worker-%u", w->index);
+	rc = thread_start(&w->thread, name, &on_worker, worker_main, w);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&w->all->start_lock);
+	while (!w->is_started)
+		pthread_cond_wait(&w->all->start_cond, &w->all->start_lock);
+	rc = w->start_rc;
+	pthread_mutex_unlock(&w->all->start_lock);
+	return rc;
+}
+
+int workers_start(struct workers *w, struct directory *d)
+{
+	w->directory = d;
+	for (unsigned i = 0; i < w->conf.n; i++) {
+		int rc = start_one(&w->w[i]);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+void workers_adopt(struct workers *all, int fd, bool tls)
+{
+	struct control *c = xcalloc(1, sizeof(*c));
+	struct worker *best = &all->w[0];
+
+	for (unsigned i = 1; i < all->conf.n; i++)
+		if (atomic_load_explicit(&all->w[i].load, memory_order_relaxed) <
+		    atomic_load_explicit(&best->load, memory_order_relaxed))
+			best = &all->w[i];
+	atomic_fetch_add_explicit(&best->load, 1, memory_order_relaxed);
+	*c = (struct control){ .kind = CONTROL_ADOPT, .fd = fd, .tls = tls };
+	worker_tell(best, c);
+}
+
+static void tell_all(struct workers *all, struct control what)
+{
+	for (unsigned i = 0; i < all->conf.n; i++) {
+		struct control *c = xcalloc(1, sizeof(*c));
+
+		*c = what;
+		worker_tell(&all->w[i], c);
+	}
+}
+
+void workers_reload(struct workers *w)
+{
+	tell_all(w, (struct control){ .kind = CONTROL_RELOAD });
+}
+
+void workers_drain(struct workers *w, unsigned ms)
+{
+	tell_all(w, (struct control){ .kind = CONTROL_DRAIN, .ms = ms });
+}
+
+unsigned workers_sessions(struct workers *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->conf.n; i++)
+		n += atomic_load_explicit(&w->w[i].sessions, memory_order_relaxed);
+	return n;
+}
+
+void workers_stop(struct workers *w)
+{
+	for (unsigned i = 0; i < w->conf.n; i++) {
+		struct control *c;
+
+		if (!w->w[i].is_started)
+			continue;
+		c = xcalloc(1, sizeof(*c));
+		c->kind = CONTROL_STOP;
+		worker_tell(&w->w[i], c);
+		pthread_join(w->w[i].thread, NULL);
+		w->w[i].is_started = false;
+	}
+}
+
+void workers_free(struct workers *w)
+{
+	if (!w)
+		return;
+	for (unsigned i = 0; i < w->conf.n; i++) {
+		mailbox_release(&w->w[i].mail);
+		mailbox_release(&w->w[i].control);
+	}
+	pthread_mutex_destroy(&w->start_lock);
+	pthread_cond_destroy(&w->start_cond);
+	free(w);
+}
+
+bool workers_have_tls(const struct workers *w)
+{
+	return w->conf.tls_certificate[0] != '\0';
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WS_WORKER_H
+#define WS_WORKER_H
+/*
+ * The worker threads.  Each has one libwebsockets context on a libuv loop of our own, a plain
+ * and, with a certificate, a TLS virtual host, a hub of sessions, and two mailboxes: channel
+ * mail from the directory, and control mail (new sockets, late HTTPS answers, reload, drain).
+ */
+#include <stdatomic.h>
+#include "base/annotate.h"
+#include "base/mailbox.h"
+#include "core/directory.h"
+#include "core/session.h"
+#include "svc/request.h"
+
+struct workers;
+
+struct workers_conf {
+	unsigned n;
+	const char *tls_certificate, *tls_key; /* PEM files; "" for none */
+	unsigned max_header_bytes;
+	unsigned request_timeout_ms;
+	unsigned max_connections;
+	struct str_view path;
+	const struct api *api; /* for HTTPS */
+};
+
+/* What directory_new() needs; usable as soon as workers_new() returned. */
+struct workers *workers_new(const struct workers_conf *conf) MUSTCHECK;
+void workers_directory_post(struct workers *w, struct directory_post *out);
+/* Starts all threads.  0; -EINVAL when the certificate or key cannot be used; -ENOMEM, -EAGAIN. */
+int workers_start(struct workers *w, struct directory *d) MUSTCHECK;
+/* Hands a connection to the least-loaded worker; owns fd.  Any thread. */
+void workers_adopt(struct workers *w, int fd, bool tls);
+/* The apps changed.  Any thread. */
+void workers_reload(struct workers *w);
+/* Sends all clients away with 4200, spread over ms.  Returns at once; any thread. */
+void workers_drain(struct workers *w, unsigned ms);
+unsigned workers_sessions(struct workers *w);
+/* Ends the threads. */
+void workers_stop(struct workers *w);
+void workers_free(struct workers *w);
+bool workers_have_tls(const struct workers *w);
+#endif

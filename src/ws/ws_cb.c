@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* libwebsockets' callbacks into session calls, and session_io onto libwebsockets; nothing else. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "ws/mask_guard.h"
+#include "ws/worker-private.h"
+
+static bool io_write(void *conn, unsigned char *p, size_t n)
+{
+	struct conn *c = conn;
+
+	return lws_write(c->wsi, p, n, LWS_WRITE_RAW) >= (int)n;
+}
+
+static bool io_is_blocked(void *conn)
+{
+	struct conn *c = conn;
+
+	return lws_partial_buffered(c->wsi);
+}
+
+static void io_want_writable(void *conn)
+{
+	struct conn *c = conn;
+
+	lws_callback_on_writable(c->wsi);
+}
+
+static void io_close(void *conn, unsigned code, const char *reason)
+{
+	struct conn *c = conn;
+
+	c->close_code = code;
+	c->close_reason = reason;
+	lws_callback_on_writable(c->wsi);
+}
+
+static void io_kill(void *conn)
+{
+	struct conn *c = conn;
+
+	c->is_dead = true;
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
+}
+
+const struct session_io ws_io = {
+	.write = io_write,
+	.is_blocked = io_is_blocked,
+	.want_writable = io_want_writable,
+	.close = io_close,
+	.kill = io_kill,
+};
+
+static struct str_view header(struct lws *wsi, enum lws_token_indexes token, char *buf, int size)
+{
+	int n = lws_hdr_copy(wsi, buf, size, token);
+
+	return sv_n(buf, n > 0 ? (size_t)n : 0);
+}
+
+static void on_established(struct lws *wsi, struct conn *c)
+{
+	char path[1024], origin[512], version[32];
+	struct session_request r = {
+		.path = header(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
+		.origin = header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof(origin)),
+		.tls = lws_is_ssl(wsi),
+	};
+	const char *v = lws_get_urlarg_by_name(wsi, "protocol=", version, sizeof(version));
+	struct worker *w = worker_of(wsi);
+
+	ASSERT_ON(on_worker);
+	r.has_protocol = v != NULL;
+	r.protocol = sv(v);
+	c->wsi = wsi;
+	c->session = session_open(w->hub, c, &r);
+}
+
+static int on_receive(struct lws *wsi, struct conn *c, void *in, size_t len)
+{
+	bool last = lws_is_final_fragment(wsi) && !lws_remaining_packet_payload(wsi);
+
+	ASSERT_ON(on_worker);
+	if (c->is_dead)
+		return -1;
+	session_receive(c->session, sv_n(in, len), lws_is_first_fragment(wsi), last,
+			lws_frame_is_binary(wsi));
+	return 0;
+}
+
+static int on_writable(struct lws *wsi, struct conn *c)
+{
+	ASSERT_ON(on_worker);
+	if (c->is_dead)
+		return -1;
+	if (!c->close_code) {
+		session_writable(c->session);
+		return 0;
+	}
+	if (lws_partial_buffered(wsi)) {
+		lws_callback_on_writable(wsi);
+		return 0;
+	}
+	lws_close_reason(wsi, (enum lws_close_status)c->close_code,
+			 (unsigned char *)(uintptr_t)c->close_reason, strlen(c->close_reason));
+	return -1;
+}
+
+static void on_closed(struct conn *c)
+{
+	ASSERT_ON(on_worker);
+	if (!c->session)
+		return;
+	session_closed(c->session);
+	c->session = NULL;
+}
+
+static void on_pong(struct conn *c)
+{
+	ASSERT_ON(on_worker);
+	session_alive(c->session);
+}
+
+static void on_peer_close(struct conn *c)
+{
+	ASSERT_ON(on_worker);
+	session_peer_closing(c->session);
+}
+
+/* A socket of ours is gone, whatever it carried. */
+static void on_wsi_destroy(struct lws *wsi)
+{
+	struct worker *w = worker_of(wsi);
+
+	mask_guard_forget(lws_get_socket_fd(wsi));
+	if (w)
+		atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
+}
+
+int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+{
+	struct conn *c = user;
+
+	switch (reason) {
+	case LWS_CALLBACK_ESTABLISHED:
+		on_established(wsi, c);
+		return 0;
+	case LWS_CALLBACK_RECEIVE:
+		return on_receive(wsi, c, in, len);
+	case LWS_CALLBACK_RECEIVE_PONG:
+		on_pong(c);
+		return 0;
+	case LWS_CALLBACK_SERVER_WRITEABLE:
+		return on_writable(wsi, c);
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		on_peer_close(c);
+		return 0;
+	case LWS_CALLBACK_CLOSED:
+		on_closed(c);
+		return 0;
+	case LWS_CALLBACK_WSI_DESTROY:
+		on_wsi_destroy(wsi);
+		return 0;
+	default:
+		return https_callback(wsi, reason, c, in, len);
+	}
+}
