@@ -45,6 +45,11 @@ struct publisher *publisher_new(struct directory *d, struct eventlog *log,
 	return p;
 }
 
+void publisher_set_log(struct publisher *p, struct eventlog *log)
+{
+	p->log = log;
+}
+
 void publisher_free(struct publisher *p)
 {
 	free(p);

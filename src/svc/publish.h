@@ -22,6 +22,8 @@ struct publish_item {
 /* log may be NULL (no database): then durable publishes answer -EHOSTDOWN. */
 struct publisher *publisher_new(struct directory *d, struct eventlog *log,
 				unsigned commit_timeout_ms);
+/* The log, when it could not be there before the publisher; before any event. */
+void publisher_set_log(struct publisher *p, struct eventlog *log);
 void publisher_free(struct publisher *p);
 /* For struct eventlog_hooks. */
 void publisher_fan_out(void *publisher, struct event_batch *b);

@@ -5,6 +5,7 @@
  * client goes away first; then the answer is dropped.  Plain HTTP that strayed here (a
  * GET of /app/ without an upgrade) is told 426.
  */
+#include <ctype.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "ws/mask_guard.h"
@@ -25,6 +26,8 @@ static const struct https_header known_headers[] = {
 	{ "Origin", WSI_TOKEN_ORIGIN },
 	{ "If-None-Match", WSI_TOKEN_HTTP_IF_NONE_MATCH },
 	{ "X-Forwarded-For", WSI_TOKEN_X_FORWARDED_FOR },
+	{ "X-Real-IP", WSI_TOKEN_COUNT }, /* no token: found by name */
+	{ "Forwarded", WSI_TOKEN_COUNT },
 };
 
 struct https_request {
@@ -38,6 +41,7 @@ struct https_request {
 	size_t body_limit;
 	struct reply reply;
 	bool is_replied, is_handled, is_head;
+	bool is_unreadable; /* its query has too many parameters */
 };
 
 static void https_free(struct https_request *r)
@@ -102,42 +106,68 @@ static void copy_token(struct lws *wsi, enum lws_token_indexes token, struct str
 		b->len = (size_t)n;
 }
 
-/* libwebsockets hands the arguments over unescaped, one by one. */
-static void read_args(struct lws *wsi, struct https_request *r)
+/* One argument, "name=value", escaped again. */
+static void add_escaped(struct strbuf *b, const char *arg, size_t n)
 {
-	char *p;
-	int n;
+	bool in_name = true;
 
-	strbuf_init(&r->query, 2048);
-	p = strbuf_reserve(&r->query, (size_t)lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_URI_ARGS) +
-					      REQUEST_PARAMS_MAX + 1);
-	for (int i = 0; i < REQUEST_PARAMS_MAX; i++) {
-		struct auth_param *param = &r->request.params[i];
-		struct str_view arg;
-		ptrdiff_t eq;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)arg[i];
 
-		n = lws_hdr_copy_fragment(wsi, p, (int)(r->query.ptr + r->query.cap - p),
-					  WSI_TOKEN_HTTP_URI_ARGS, i);
-		if (n <= 0)
-			return;
-		arg = sv_n(p, (size_t)n);
-		eq = sv_find(arg, '=');
-		param->name = sv_n(arg.ptr, eq < 0 ? arg.len : (size_t)eq);
-		param->value = eq < 0 ? SV("") : sv_skip(arg, (size_t)eq + 1);
-		r->request.n_params++;
-		p += n + 1;
+		if (isalnum(c) || memchr("-_.~[]", c, 6) || (c == '=' && in_name))
+			strbuf_add_c(b, (char)c);
+		else
+			strbuf_addf(b, "%%%02X", c);
+		in_name = in_name && c != '=';
 	}
+}
+
+/*
+ * libwebsockets hands the arguments over unescaped, one by one; they are put together again so
+ * that both transports take a query apart with the same code.
+ */
+static int read_args(struct lws *wsi, struct https_request *r)
+{
+	int n, room = lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_URI_ARGS) + 1;
+	char *arg = xmalloc((size_t)room);
+
+	strbuf_init(&r->query, 256);
+	for (int i = 0; (n = lws_hdr_copy_fragment(wsi, arg, room, WSI_TOKEN_HTTP_URI_ARGS, i)) > 0;
+	     i++) {
+		if (i)
+			strbuf_add_c(&r->query, '&');
+		add_escaped(&r->query, arg, (size_t)n);
+	}
+	free(arg);
+	return request_parse_query(&r->request, r->query.ptr, r->query.len);
+}
+
+/* A header that libwebsockets has no token for; NULL when absent. */
+static char *copy_by_name(struct lws *wsi, const char *name)
+{
+	char lower[32], value[256];
+	size_t n = 0;
+	int got;
+
+	for (; name[n] && n < sizeof(lower) - 2; n++)
+		lower[n] = (char)tolower((unsigned char)name[n]);
+	lower[n++] = ':';
+	got = lws_hdr_custom_copy(wsi, value, sizeof(value), lower, (int)n);
+	return got > 0 ? xstrndup(value, (size_t)got) : NULL;
 }
 
 static void read_headers(struct lws *wsi, struct https_request *r)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(known_headers); i++) {
+		enum lws_token_indexes token = known_headers[i].token;
 		struct strbuf b;
 
-		if (lws_hdr_total_length(wsi, known_headers[i].token) <= 0)
-			continue;
-		copy_token(wsi, known_headers[i].token, &b);
-		r->headers[i] = b.ptr;
+		if (token == WSI_TOKEN_COUNT) {
+			r->headers[i] = copy_by_name(wsi, known_headers[i].name);
+		} else if (lws_hdr_total_length(wsi, token) > 0) {
+			copy_token(wsi, token, &b);
+			r->headers[i] = b.ptr;
+		}
 	}
 }
 
@@ -163,7 +193,6 @@ static struct https_request *request_begin(struct lws *wsi, struct conn *c)
 	if (!r->path.ptr)
 		strbuf_init(&r->path, 0);
 	r->is_head = strcmp(r->method, "HEAD") == 0;
-	read_args(wsi, r);
 	read_headers(wsi, r);
 	strbuf_init(&r->body, 0);
 	r->worker = worker_of(wsi);
@@ -171,12 +200,12 @@ static struct https_request *request_begin(struct lws *wsi, struct conn *c)
 	r->request = (struct request){
 		.method = sv(r->method),
 		.path = strbuf_view(&r->path),
-		.n_params = r->request.n_params,
 		.tls = true,
 		.loopback = is_from_loopback(wsi),
 		.header = https_header,
 		.send = https_send,
 	};
+	r->is_unreadable = read_args(wsi, r) != 0;
 	return r;
 }
 
@@ -220,7 +249,9 @@ static int on_request(struct lws *wsi, struct conn *c)
 	if (length.len && !sv_to_u64(strbuf_view(&length), UINT32_MAX, &n))
 		n = UINT32_MAX;
 	strbuf_release(&length);
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
+	if (r->is_unreadable)
+		refuse(r, 400, SV("The query has too many parameters."));
+	else if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
 		refuse(r, 411, SV("Send a Content-Length: chunked bodies are not read over TLS."));
 	else if (r->body_limit && n > r->body_limit)
 		refuse(r, 413, SV("The request body is too large."));

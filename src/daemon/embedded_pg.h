@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_EMBEDDED_PG_H
+#define DAEMON_EMBEDDED_PG_H
+/*
+ * A private PostgreSQL cluster in a folder, run as our child: made once with initdb, reached by
+ * a unix socket only, never run as root, restarted when it dies, stopped cleanly at exit.  Call
+ * everything from main: the child's life is tied to the thread that started it.
+ */
+#include "base/annotate.h"
+
+struct embedded_pg;
+
+/*
+ * Makes or finds the cluster in dir, starts it and waits until it answers.  0 with *conninfo
+ * (heap; role and database scopewire), or -errno with a sentence in *why (heap).
+ */
+int embedded_pg_start(const char *dir, struct embedded_pg **out, char **conninfo, char **why)
+	MUSTCHECK;
+/* Looks after the child: restarts it (with a pause that grows) when it is gone.  Cheap. */
+void embedded_pg_tend(struct embedded_pg *pg);
+/* Fast shutdown, waits for it; NULL is fine. */
+void embedded_pg_stop(struct embedded_pg *pg);
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One epoll thread.  Waiting connections are watched edge-triggered: bytes that were looked at
+ * and left in the socket would wake a level-triggered watch for ever.  They stand in a list in
+ * the order they came, so the deadline costs a look at its head.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "front/acceptor.h"
+
+#define LISTENERS_MAX 16
+#define EVENTS_MAX    128
+#define ACCEPT_BATCH  64
+#define RETRY_MS      50 /* after accept() found no descriptors left */
+
+struct waiting {
+	struct waiting *prev, *next;
+	int fd;
+	usec_t deadline;
+	struct sockaddr_storage peer;
+	socklen_t peer_len;
+};
+
+struct acceptor {
+	struct acceptor_conf conf;
+	pthread_t thread;
+	bool is_started;
+	int epoll, stop_fd;
+	int listeners[LISTENERS_MAX];
+	unsigned n_listeners, port;
+	struct waiting *first, *last; /* oldest first */
+	bool is_starved;	      /* out of descriptors: look again soon */
+};
+
+/* epoll's tag: a listener's index, or a pointer to a waiting connection, or the stop event. */
+static char stop_tag, listener_tags[LISTENERS_MAX];
+
+static void set_options(const struct acceptor *a, int fd, int family)
+{
+	const char *cc = a->conf.congestion_control;
+	int one = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	/* Accepted sockets inherit both. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (cc[0] && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, (socklen_t)strlen(cc)))
+		log_warn("congestion control %s is not available: the kernel's stays", cc);
+}
+
+static unsigned port_of(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len))
+		return 0;
+	return ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port
+					      : ((struct sockaddr_in *)&ss)->sin_port);
+}
+
+static void set_port(struct sockaddr *sa, unsigned port)
+{
+	if (sa->sa_family == AF_INET6)
+		((struct sockaddr_in6 *)sa)->sin6_port = htons((uint16_t)port);
+	else
+		((struct sockaddr_in *)sa)->sin_port = htons((uint16_t)port);
+}
+
+/* -EAFNOSUPPORT when this machine has no such family, which is no error for "*". */
+static int listen_on(struct acceptor *a, struct addrinfo *ai)
+{
+	int rc, fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	set_options(a, fd, ai->ai_family);
+	set_port(ai->ai_addr, a->port);
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, (int)a->conf.backlog)) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	a->port = port_of(fd);
+	a->listeners[a->n_listeners++] = fd;
+	return 0;
+}
+
+static int fail(char **why, int rc, const char *host, unsigned port)
+{
+	const char *hint = rc == -EADDRINUSE ? "another program has it; choose another port"
+			   : rc == -EACCES   ? "ports below 1024 need privileges"
+					     : "check server.host";
+	char text[64];
+
+	if (asprintf(why, "cannot listen on %s port %u: %s (%s)", host, port,
+		     strerror_r(-rc, text, sizeof(text)), hint) < 0)
+		*why = NULL;
+	return rc;
+}
+
+/* One name of the host list; "*" is both families. */
+static int listen_host(struct acceptor *a, const char *host, char **why)
+{
+	bool any = strcmp(host, "*") == 0;
+	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+				  .ai_socktype = SOCK_STREAM };
+	struct addrinfo *list, *ai;
+	int rc = getaddrinfo(any ? NULL : host, "0", &hints, &list), worst = -EADDRNOTAVAIL;
+
+	if (rc) {
+		if (asprintf(why, "cannot listen on %s: %s (check server.host)", host,
+			     gai_strerror(rc)) < 0)
+			*why = NULL;
+		return -EADDRNOTAVAIL;
+	}
+	for (ai = list; ai && a->n_listeners < LISTENERS_MAX; ai = ai->ai_next) {
+		rc = listen_on(a, ai);
+		if (rc == 0)
+			worst = 0;
+		else if (!(any && (rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL)))
+			break;
+	}
+	freeaddrinfo(list);
+	if (ai && rc)
+		return fail(why, rc, host, a->conf.port);
+	return worst ? fail(why, worst, host, a->conf.port) : 0;
+}
+
+static int listen_all(struct acceptor *a, char **why)
+{
+	char *hosts = xstrdup(a->conf.host), *save = NULL;
+	int rc = 0;
+
+	for (char *h = strtok_r(hosts, ", ", &save); h && !rc; h = strtok_r(NULL, ", ", &save))
+		rc = listen_host(a, h, why);
+	free(hosts);
+	return rc;
+}
+
+static void watch(struct acceptor *a, int fd, unsigned events, void *tag)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = tag };
+
+	if (epoll_ctl(a->epoll, EPOLL_CTL_ADD, fd, &ev))
+		log_error("epoll_ctl failed: descriptors or memory ran out");
+}
+
+int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char **why)
+{
+	struct acceptor *a = xcalloc(1, sizeof(*a));
+	int rc;
+
+	a->conf = *conf;
+	a->port = conf->port;
+	a->epoll = epoll_create1(EPOLL_CLOEXEC);
+	a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = a->epoll < 0 || a->stop_fd < 0 ? -EMFILE : listen_all(a, why);
+	if (rc) {
+		acceptor_stop(a);
+		return rc;
+	}
+	*out = a;
+	return 0;
+}
+
+static void unlink_waiting(struct acceptor *a, struct waiting *w)
+{
+	*(w->prev ? &w->prev->next : &a->first) = w->next;
+	*(w->next ? &w->next->prev : &a->last) = w->prev;
+}
+
+static void drop(struct acceptor *a, struct waiting *w)
+{
+	unlink_waiting(a, w);
+	close(w->fd);
+	free(w);
+}
+
+static void hand_on(struct acceptor *a, struct waiting *w, enum first_bytes what)
+{
+	const struct acceptor_conf *c = &a->conf;
+
+	if (what == FIRST_TLS && !c->on_tls) {
+		drop(a, w);
+		return;
+	}
+	unlink_waiting(a, w);
+	epoll_ctl(a->epoll, EPOLL_CTL_DEL, w->fd, NULL);
+	if (what == FIRST_TLS)
+		c->on_tls(c->ctx, w->fd);
+	else if (what == FIRST_WEBSOCKET)
+		c->on_websocket(c->ctx, w->fd);
+	else
+		c->on_http(c->ctx, w->fd, (struct sockaddr *)&w->peer, w->peer_len);
+	free(w);
+}
+
+static void look(struct acceptor *a, struct waiting *w)
+{
+	char bytes[FIRST_BYTES_MAX];
+	ssize_t n = recv(w->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+	enum first_bytes what;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop(a, w);
+		return;
+	}
+	what = first_bytes_sort(bytes, (size_t)n, a->conf.path);
+	if (what != FIRST_UNDECIDED)
+		hand_on(a, w, what);
+}
+
+static void append_waiting(struct acceptor *a, struct waiting *w)
+{
+	w->prev = a->last;
+	*(a->last ? &a->last->next : &a->first) = w;
+	a->last = w;
+}
+
+/* False when there is nothing more to accept now. */
+static bool accept_one(struct acceptor *a, int listener)
+{
+	struct waiting *w = xcalloc(1, sizeof(*w));
+
+	w->peer_len = sizeof(w->peer);
+	w->fd = accept4(listener, (struct sockaddr *)&w->peer, &w->peer_len,
+			SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (w->fd < 0) {
+		a->is_starved = errno == EMFILE || errno == ENFILE || errno == ENOBUFS;
+		free(w);
+		return errno == ECONNABORTED || errno == EINTR;
+	}
+	w->deadline = clock_mono() + a->conf.first_bytes_ms * USEC_PER_MSEC;
+	append_waiting(a, w);
+	watch(a, w->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, w);
+	return true;
+}
+
+static void accept_some(struct acceptor *a, unsigned index)
+{
+	for (unsigned i = 0; i < ACCEPT_BATCH && accept_one(a, a->listeners[index]); i++)
+		;
+}
+
+/* Drops who is late; milliseconds until the next one is, or -1. */
+static int expire(struct acceptor *a)
+{
+	usec_t now = clock_mono();
+
+	while (a->first && a->first->deadline <= now)
+		drop(a, a->first);
+	if (a->is_starved) {
+		/* Level-triggered listeners would spin: rest, then try again. */
+		a->is_starved = false;
+		usleep(RETRY_MS * 1000);
+	}
+	return a->first ? (int)((a->first->deadline - now) / USEC_PER_MSEC) + 1 : -1;
+}
+
+/* True when it is time to stop. */
+static bool dispatch(struct acceptor *a, const struct epoll_event *ev)
+{
+	char *tag = ev->data.ptr;
+
+	if (tag == &stop_tag)
+		return true;
+	if (tag >= listener_tags && tag < listener_tags + LISTENERS_MAX)
+		accept_some(a, (unsigned)(tag - listener_tags));
+	else
+		look(a, ev->data.ptr);
+	return false;
+}
+
+static void *run(void *arg)
+{
+	struct acceptor *a = arg;
+	struct epoll_event events[EVENTS_MAX];
+
+	for (;;) {
+		int n = epoll_wait(a->epoll, events, EVENTS_MAX, expire(a));
+
+		for (int i = 0; i < n; i++)
+			if (dispatch(a, &events[i]))
+				return NULL;
+	}
+}
+
+int acceptor_start(struct acceptor *a)
+{
+	int rc;
+
+	watch(a, a->stop_fd, EPOLLIN, &stop_tag);
+	for (unsigned i = 0; i < a->n_listeners; i++)
+		watch(a, a->listeners[i], EPOLLIN, &listener_tags[i]);
+	rc = thread_start(&a->thread, "acceptor", &on_front, run, a);
+	a->is_started = rc == 0;
+	return rc;
+}
+
+unsigned acceptor_port(const struct acceptor *a)
+{
+	return a->port;
+}
+
+void acceptor_stop(struct acceptor *a)
+{
+	uint64_t one = 1;
+
+	if (!a)
+		return;
+	if (a->is_started) {
+		if (write(a->stop_fd, &one, sizeof(one)) < 0)
+			log_error("the acceptor could not be told to stop");
+		pthread_join(a->thread, NULL);
+	}
+	while (a->first)
+		drop(a, a->first);
+	for (unsigned i = 0; i < a->n_listeners; i++)
+		close(a->listeners[i]);
+	if (a->stop_fd >= 0)
+		close(a->stop_fd);
+	if (a->epoll >= 0)
+		close(a->epoll);
+	free(a);
+}
