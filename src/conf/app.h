@@ -38,6 +38,7 @@ struct app_limits {
 	unsigned max_outbox_bytes;		/* waiting for one slow socket */
 	unsigned max_outbox_messages;
 	/* Reverb's rate_limiting: messages a connection may send in a window. */
+	bool message_rate;		    /* as configured; off sets max_attempts 0 */
 	unsigned message_rate_max_attempts; /* 0: off */
 	unsigned message_rate_decay_s;
 	bool message_rate_terminate;
@@ -81,22 +82,25 @@ struct app {
 void app_unref(struct app *a); /* NULL is fine */
 struct app *app_ref(struct app *a);
 enum durability app_durability(const struct app *a, struct str_view channel);
-/* Origin header against allowed_origins (host or whole origin, '*' wild); a missing Origin is
- * allowed. */
+/*
+ * Origin header against allowed_origins, regardless of case.  A pattern without a scheme is held
+ * against the host (with the port, if the pattern has one), one with a scheme against the whole
+ * origin; '*' is wild.  A missing (empty) Origin is allowed.
+ */
 bool app_allows_origin(const struct app *a, struct str_view origin);
 
 /* All apps of one moment; immutable, counted. */
 struct app_set;
 struct app_set *app_set_ref(struct app_set *s);
 void app_set_unref(struct app_set *s);
-/* Borrowed from s; NULL when there is none. */
+/* Borrowed from s; NULL when there is none.  s may be NULL: a set without apps. */
 struct app *app_set_by_key(const struct app_set *s, struct str_view key);
 struct app *app_set_by_id(const struct app_set *s, struct str_view id);
 size_t app_set_count(const struct app_set *s);
 struct app *app_set_at(const struct app_set *s, size_t i);
 
-/* The set in force.  Any thread; the caller unrefs what it gets. */
+/* The set in force, or NULL before the first.  Any thread; the caller unrefs what it gets. */
 struct app_set *apps_current(void) MUSTCHECK;
-/* Swaps in a new set (takes the reference). */
+/* Swaps in a new set (takes the reference); NULL for none. */
 void apps_install(struct app_set *s);
 #endif

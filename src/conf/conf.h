@@ -57,17 +57,23 @@ struct conf {
 	struct app_set *apps;	 /* of the file and environment */
 	char *embedded_postgres; /* folder, or NULL */
 	bool migrate_only, check_only;
+	char **notes; /* NULL-terminated sentences worth a warning in the log; or NULL */
 };
 
 /*
- * Reads everything.  0; -EINVAL (bad value: sentence in *why names file, line, option and the
- * allowed range); -ENOENT and kin for a file.  1: --help or --version was printed.
- * *why is heap, for the caller to free.
+ * Reads everything.  1: --help or --version was printed; 0; or with a sentence in *why (heap):
+ * -EINVAL, a bad value (file, line, option and the allowed range are named); -ENOTSUP, a command
+ * line that makes no sense; -ENOENT and kin for a file that cannot be read.
+ *
+ * Without --config the installed scopewire.conf is read if there is one.  Of an .env file or the
+ * environment, DB_* count only if DB_CONNECTION is pgsql or not set; conf->notes tells what was
+ * left aside.
  */
 int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **why) MUSTCHECK;
 void conf_free(struct conf *c);
-/* libpq connection string of the database options (heap), without a password in it when
- * dsn is empty and password is set: that goes through PGPASSFILE-free keywords, see store/pg_conn.
+/*
+ * libpq connection string of the database options (heap): the dsn as it is, or keywords and
+ * quoted values.  The password is in it, so it goes to libpq and nowhere else.
  */
 char *conf_conninfo(const struct conf *c) MUSTCHECK;
 /* Writes the options as roff for scopewire.conf(5), or as the example file; for the build. */
@@ -85,7 +91,9 @@ struct app_option {
 };
 int app_build(const char *id, const struct app_option *options, size_t n, struct app **out,
 	      char **why) MUSTCHECK;
-/* A set of those apps (takes their references); later apps replace earlier ones of the same id.
- * -EEXIST with *why when two apps share a key. */
+/*
+ * A set of those apps; later apps replace earlier ones of the same id.  -EEXIST with *why when two
+ * apps share a key.  Takes the references, on failure too.
+ */
 int app_set_build(struct app **apps, size_t n, struct app_set **out, char **why) MUSTCHECK;
 #endif

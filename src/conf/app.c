@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two locks, each held for a few instructions and never together: one over the set in force, one
+ * over the runtimes, which stay for the life of the process.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <strings.h>
+#include "base/map.h"
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "conf/conf_table.h"
+#include "wire/channel_name.h"
+
+#define ORIGIN_MAX_BYTES 512
+
+struct app_set {
+	atomic_uint refs;
+	struct app **apps; /* counted */
+	size_t n;
+	struct map by_id, by_key;
+};
+
+struct named_runtime {
+	struct app_runtime runtime;
+	char *id;
+};
+
+static pthread_mutex_t runtimes_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct map runtimes; /* by app id: struct named_runtime */
+static unsigned last_number;
+
+static pthread_mutex_t current_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct app_set *current;
+
+static struct app_runtime *runtime_of_locked(const char *id)
+{
+	struct named_runtime *r = map_get(&runtimes, sv(id));
+
+	if (!r) {
+		r = xcalloc(1, sizeof(*r));
+		r->id = xstrdup(id);
+		r->runtime.number = ++last_number;
+		if (!runtimes.cap)
+			map_init(&runtimes);
+		map_put(&runtimes, sv(r->id), r);
+	}
+	return &r->runtime;
+}
+
+static struct app_runtime *runtime_of(const char *id)
+{
+	struct app_runtime *r;
+
+	pthread_mutex_lock(&runtimes_lock);
+	r = runtime_of_locked(id);
+	pthread_mutex_unlock(&runtimes_lock);
+	return r;
+}
+
+static void app_free(struct app *a)
+{
+	options_release(app_options, n_app_options, a);
+	auth_secret_free(a->secret);
+	free(a->id);
+	free(a);
+}
+
+struct app *app_ref(struct app *a)
+{
+	atomic_fetch_add_explicit(&a->refs, 1, memory_order_relaxed);
+	return a;
+}
+
+void app_unref(struct app *a)
+{
+	if (a && atomic_fetch_sub_explicit(&a->refs, 1, memory_order_acq_rel) == 1)
+		app_free(a);
+}
+
+static int set_option(struct app *a, const struct app_option *option, const char *label, char **why)
+{
+	const struct option *o;
+	const char *near;
+	char *complaint;
+	unsigned scale;
+
+	o = option_find("app", option->name, &scale);
+	if (!o) {
+		near = option_nearest("app", option->name);
+		*why = textf("%s: there is no such option%s%s%s", label,
+			     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+		return -EINVAL;
+	}
+	if (option_set(o, a, option->value, scale, &complaint) < 0) {
+		*why = option_error(o, label, option->value, complaint);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Can stand in a URL's path, and before the ':' of a signature. */
+static bool is_name(const char *s)
+{
+	for (const char *p = s; *p; p++)
+		if ((unsigned char)*p <= ' ' || *p == 0x7f || strchr("/?#%:&", *p))
+			return false;
+	return *s != '\0';
+}
+
+static int check_whole(const struct app *a, char **why)
+{
+	if (!is_name(a->id))
+		*why = textf("[app %s]: the id must be without spaces and any of / ? # %% : &",
+			     a->id);
+	else if (!*a->key)
+		*why = textf("[app %s]: key is missing", a->id);
+	else if (!is_name(a->key))
+		*why = textf("[app %s] key: must be without spaces and any of / ? # %% : &", a->id);
+	else if (!*a->secret_text)
+		*why = textf("[app %s]: secret is missing", a->id);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+/* What follows from the options, once they are all read. */
+static void settle(struct app *a)
+{
+	a->secret = auth_secret_new(sv(a->secret_text));
+	a->runtime = runtime_of(a->id);
+	if (!a->limits.message_rate)
+		a->limits.message_rate_max_attempts = 0;
+	for (char **p = a->allowed_origins; p && *p; p++)
+		for (char *c = *p; *c; c++)
+			*c = (char)tolower((unsigned char)*c);
+}
+
+int app_build_labelled(const char *id, const struct app_option *options, const char *const *labels,
+		       size_t n, struct app **out, char **why)
+{
+	struct app *a = xcalloc(1, sizeof(*a));
+	int rc = 0;
+
+	atomic_init(&a->refs, 1);
+	a->id = xstrdup(id);
+	options_default(app_options, n_app_options, a);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		char *label =
+			labels ? xstrdup(labels[i]) : textf("[app %s] %s", id, options[i].name);
+
+		rc = set_option(a, &options[i], label, why);
+		free(label);
+	}
+	if (rc == 0)
+		rc = check_whole(a, why);
+	if (rc < 0) {
+		app_unref(a);
+		return rc;
+	}
+	settle(a);
+	*out = a;
+	return 0;
+}
+
+int app_build(const char *id, const struct app_option *options, size_t n, struct app **out,
+	      char **why)
+{
+	return app_build_labelled(id, options, NULL, n, out, why);
+}
+
+enum durability app_durability(const struct app *a, struct str_view channel)
+{
+	for (size_t i = 0; i < a->n_rules; i++)
+		if (channel_pattern_match(sv(a->rules[i].pattern), channel))
+			return a->rules[i].durability;
+	return a->durability;
+}
+
+struct origin {
+	struct str_view whole, host, host_port;
+	char text[ORIGIN_MAX_BYTES + sizeof(":65535")];
+};
+
+/* Where the port's ':' stands, or authority.len; colons within [] are an IPv6 address's. */
+static size_t port_at(struct str_view authority)
+{
+	for (size_t i = authority.len; i > 0; i--) {
+		if (authority.ptr[i - 1] == ':')
+			return i - 1;
+		if (authority.ptr[i - 1] == ']')
+			break;
+	}
+	return authority.len;
+}
+
+/* Lower-cases and splits; a port that the scheme implies is filled in for host_port. */
+static bool split_origin(struct str_view text, struct origin *o)
+{
+	struct str_view rest;
+	const char *scheme_end;
+	size_t colon, len = text.len;
+
+	if (len > ORIGIN_MAX_BYTES)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		o->text[i] = (char)tolower((unsigned char)text.ptr[i]);
+	o->whole = sv_n(o->text, len);
+	scheme_end = memmem(o->text, len, "://", 3);
+	rest = scheme_end ? sv_skip(o->whole, (size_t)(scheme_end - o->text) + 3) : o->whole;
+	colon = port_at(rest);
+	o->host = sv_n(rest.ptr, colon);
+	o->host_port = rest;
+	if (colon == rest.len) {
+		struct str_view port =
+			sv_starts_with(o->whole, SV("https:")) ? SV(":443") : SV(":80");
+
+		memcpy(o->text + len, port.ptr, port.len);
+		o->host_port.len += port.len;
+	}
+	return true;
+}
+
+static bool origin_matches(const struct origin *o, struct str_view pattern)
+{
+	if (memmem(pattern.ptr, pattern.len, "://", 3))
+		return channel_pattern_match(pattern, o->whole);
+	if (port_at(pattern) < pattern.len)
+		return channel_pattern_match(pattern, o->host_port);
+	return channel_pattern_match(pattern, o->host);
+}
+
+bool app_allows_origin(const struct app *a, struct str_view origin)
+{
+	struct origin o;
+
+	if (!a->allowed_origins || !origin.len)
+		return true;
+	if (!split_origin(origin, &o))
+		return false;
+	for (char **p = a->allowed_origins; *p; p++)
+		if (origin_matches(&o, sv(*p)))
+			return true;
+	return false;
+}
+
+struct app_set *app_set_ref(struct app_set *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return s;
+}
+
+void app_set_unref(struct app_set *s)
+{
+	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	map_release(&s->by_id);
+	map_release(&s->by_key);
+	for (size_t i = 0; i < s->n; i++)
+		app_unref(s->apps[i]);
+	free(s->apps);
+	free(s);
+}
+
+/* Takes a's reference; an app of the same id makes room. */
+static void set_add(struct app_set *s, struct app *a)
+{
+	struct app *old = map_del(&s->by_id, sv(a->id));
+
+	map_put(&s->by_id, sv(a->id), a);
+	for (size_t i = 0; old && i < s->n; i++) {
+		if (s->apps[i] == old) {
+			s->apps[i] = a;
+			app_unref(old);
+			return;
+		}
+	}
+	s->apps[s->n++] = a;
+}
+
+static int set_index_keys(struct app_set *s, char **why)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct app *a = s->apps[i], *other = map_get(&s->by_key, sv(a->key));
+
+		if (other) {
+			*why = textf("[app %s] and [app %s] have the same key", other->id, a->id);
+			return -EEXIST;
+		}
+		map_put(&s->by_key, sv(a->key), a);
+	}
+	return 0;
+}
+
+int app_set_build(struct app **apps, size_t n, struct app_set **out, char **why)
+{
+	struct app_set *s = xcalloc(1, sizeof(*s));
+	int rc;
+
+	atomic_init(&s->refs, 1);
+	map_init(&s->by_id);
+	map_init(&s->by_key);
+	s->apps = xcalloc(n, sizeof(*s->apps));
+	for (size_t i = 0; i < n; i++)
+		set_add(s, apps[i]);
+	rc = set_index_keys(s, why);
+	if (rc < 0)
+		app_set_unref(s);
+	else
+		*out = s;
+	return rc;
+}
+
+struct app *app_set_by_key(const struct app_set *s, struct str_view key)
+{
+	return s ? map_get(&s->by_key, key) : NULL;
+}
+
+struct app *app_set_by_id(const struct app_set *s, struct str_view id)
+{
+	return s ? map_get(&s->by_id, id) : NULL;
+}
+
+size_t app_set_count(const struct app_set *s)
+{
+	return s ? s->n : 0;
+}
+
+struct app *app_set_at(const struct app_set *s, size_t i)
+{
+	return s->apps[i];
+}
+
+struct app_set *apps_current(void)
+{
+	struct app_set *s;
+
+	pthread_mutex_lock(&current_lock);
+	s = current ? app_set_ref(current) : NULL;
+	pthread_mutex_unlock(&current_lock);
+	return s;
+}
+
+void apps_install(struct app_set *s)
+{
+	struct app_set *old;
+
+	pthread_mutex_lock(&current_lock);
+	old = current;
+	current = s;
+	pthread_mutex_unlock(&current_lock);
+	app_set_unref(old);
+}

@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <strings.h>
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "conf/conf_table.h"
+
+#define NAME_MAX_BYTES 64
+
+static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const durabilities[] = { "commit", "async", "none", NULL };
+static const char *const client_events_from[] = { "none", "members", "all", NULL };
+
+#define AT(section_, field)                                                                        \
+	.section = #section_, .name = #field, .offset = offsetof(struct conf, section_.field)
+#define APP(name_, field)   .section = "app", .name = name_, .offset = offsetof(struct app, field)
+#define LIMIT(name_, field) APP(name_, limits.field), .type = OPTION_UINT, .max = UINT_MAX
+#define RANGE(min_, max_)   .type = OPTION_UINT, .min = (min_), .max = (max_)
+#define PER_APP		    OPTION_RELOADABLE
+#define PER_APP_LIMIT	    (OPTION_RELOADABLE | OPTION_LIMIT)
+
+/* clang-format off */
+const struct option conf_options[] = {
+	{ AT(server, host), .type = OPTION_STRING, .fallback = "*",
+	  .env = "REVERB_SERVER_HOST",
+	  .help = "Addresses to listen on, between commas; * is every address, IPv6 and IPv4." },
+	{ AT(server, port), RANGE(0, 65535), .fallback = "8080",
+	  .env = "REVERB_SERVER_PORT SOKETI_PORT",
+	  .help = "Port of WebSocket and HTTP clients alike; with 0 the kernel picks one." },
+	{ AT(server, path), .type = OPTION_STRING, .fallback = "",
+	  .env = "REVERB_SERVER_PATH",
+	  .help = "Prefix of all paths, such as /ws. The paths without it are served too." },
+	{ AT(server, workers), RANGE(0, 64), .fallback = "0",
+	  .help = "Threads that serve WebSocket connections; 0 is one per core." },
+	{ AT(server, tls_certificate), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the certificate and its chain; serves wss and https on the same "
+		  "port." },
+	{ AT(server, tls_key), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the certificate's private key." },
+	{ AT(server, max_connections), .flags = OPTION_LIMIT, RANGE(0, 10000000), .fallback = "0",
+	  .help = "Most connections of this node; 0 is as many as file descriptors allow." },
+	{ AT(server, backlog), RANGE(1, 65535), .fallback = "4096",
+	  .help = "Connections that the kernel may hold before they are accepted." },
+	{ AT(server, drain_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "3000",
+	  .help = "At stop clients are sent away to reconnect, spread over this time." },
+	{ AT(server, request_timeout_ms), RANGE(100, 600000), .unit = "milliseconds",
+	  .fallback = "10000",
+	  .help = "How long a peer may take to send its whole request." },
+	{ AT(server, max_header_bytes), RANGE(1024, 1048576), .unit = "bytes",
+	  .fallback = "16384",
+	  .help = "Largest head of an HTTP request." },
+	{ AT(server, congestion_control), .type = OPTION_STRING, .fallback = "",
+	  .help = "TCP congestion control of accepted connections, such as cubic or reno; empty "
+		  "leaves the kernel's." },
+	{ AT(server, node), .type = OPTION_STRING, .fallback = "",
+	  .help = "Name of this node in delivery records; empty is the host's name." },
+	{ AT(server, demo), .type = OPTION_BOOL, .fallback = "no",
+	  .help = "Serves the demo page and its helpers, to this machine only." },
+	{ AT(server, demo_dir), .type = OPTION_STRING, .fallback = "",
+	  .help = "Folder of the demo page; empty is where it was installed." },
+	{ AT(server, user), .type = OPTION_STRING, .fallback = "",
+	  .help = "User to become after the start as root; empty stays." },
+
+	{ AT(database, dsn), .type = OPTION_STRING, .fallback = "", .flags = OPTION_SECRET,
+	  .env = "DB_URL DATABASE_URL",
+	  .help = "Connection string or postgresql:// address; replaces the six options that "
+		  "follow." },
+	{ AT(database, host), .type = OPTION_STRING, .fallback = "",
+	  .env = "DB_HOST",
+	  .help = "Host, or folder of the Unix socket; empty is libpq's default." },
+	{ AT(database, port), RANGE(1, 65535), .fallback = "5432",
+	  .env = "DB_PORT",
+	  .help = "Port." },
+	{ AT(database, name), .type = OPTION_STRING, .fallback = "scopewire",
+	  .env = "DB_DATABASE",
+	  .help = "Database." },
+	{ AT(database, user), .type = OPTION_STRING, .fallback = "scopewire",
+	  .env = "DB_USERNAME",
+	  .help = "Role." },
+	{ AT(database, password), .type = OPTION_STRING, .fallback = "", .flags = OPTION_SECRET,
+	  .env = "DB_PASSWORD",
+	  .help = "Password of the role." },
+	{ AT(database, sslmode), .type = OPTION_STRING, .fallback = "",
+	  .env = "DB_SSLMODE",
+	  .help = "TLS to the database as libpq names it, such as require or verify-full; empty is "
+		  "libpq's default." },
+	{ AT(database, connect_timeout_s), RANGE(1, 600), .unit = "seconds", .fallback = "5",
+	  .help = "How long one attempt to connect may take." },
+	{ AT(database, schema), .type = OPTION_STRING, .fallback = "scopewire",
+	  .help = "Schema that holds the tables and functions." },
+	{ AT(database, required), .type = OPTION_BOOL, .fallback = "yes",
+	  .help = "With no the daemon starts without a database too; publishes that must be "
+		  "committed are then answered 503." },
+	{ AT(database, commit_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
+	  .fallback = "3000",
+	  .help = "A publish that must be committed waits no longer than this; it is answered 503 "
+		  "then." },
+	{ AT(database, batch_events), RANGE(1, 10000), .unit = "events", .fallback = "1000",
+	  .help = "Most events in one commit." },
+	{ AT(database, linger_us), RANGE(0, 1000000), .unit = "microseconds", .fallback = "1000",
+	  .help = "Wait for more events before a commit, at high rates only." },
+	{ AT(database, linger_rate), RANGE(0, 10000000), .unit = "events/s", .fallback = "5000",
+	  .help = "The rate above which linger_us counts." },
+	{ AT(database, queue_events), RANGE(1, 100000000), .unit = "events",
+	  .fallback = "100000",
+	  .help = "Most async events that wait while the database is away." },
+	{ AT(database, queue_bytes), RANGE(65536, INT_MAX), .unit = "bytes",
+	  .fallback = "67108864",
+	  .help = "Most bytes of them." },
+	{ AT(database, partition_rows), RANGE(1000, 2000000000), .unit = "events",
+	  .fallback = "2000000",
+	  .help = "Events in one partition of realtime_events." },
+	{ AT(database, partitions_ahead), RANGE(1, 100), .fallback = "2",
+	  .help = "Empty partitions that are kept ready." },
+	{ AT(database, deliveries), .type = OPTION_BOOL, .fallback = "yes",
+	  .help = "Records in realtime_deliveries to how many sockets each event went." },
+
+	{ AT(log, level), .type = OPTION_ENUM, .words = log_levels, .fallback = "info",
+	  .flags = OPTION_RELOADABLE,
+	  .help = "Least severe lines that are written." },
+};
+const size_t n_conf_options = ARRAY_SIZE(conf_options);
+
+const struct option app_options[] = {
+	{ APP("key", key), .type = OPTION_STRING, .fallback = "",
+	  .flags = PER_APP | OPTION_REQUIRED,
+	  .env = "REVERB_APP_KEY SOKETI_DEFAULT_APP_KEY",
+	  .help = "The key that clients and servers name; public." },
+	{ APP("secret", secret_text), .type = OPTION_STRING, .fallback = "",
+	  .flags = PER_APP | OPTION_SECRET | OPTION_REQUIRED,
+	  .env = "REVERB_APP_SECRET SOKETI_DEFAULT_APP_SECRET",
+	  .help = "The secret that servers sign with." },
+	{ APP("enabled", enabled), .type = OPTION_BOOL, .fallback = "yes", .flags = PER_APP,
+	  .help = "With no, connections are refused (4003) and calls answered 403." },
+	{ APP("tls_only", tls_only), .type = OPTION_BOOL, .fallback = "no", .flags = PER_APP,
+	  .help = "Refuses connections without TLS (4000)." },
+	{ APP("allowed_origins", allowed_origins), .type = OPTION_LIST, .fallback = "*",
+	  .flags = PER_APP,
+	  .help = "Origins that browsers may connect from: hosts such as *.example.com, or whole "
+		  "origins such as https://app.example.com:8443; * matches any run of "
+		  "characters." },
+	{ APP("client_events", client_events), .type = OPTION_ENUM, .words = client_events_from,
+	  .fallback = "none", .flags = PER_APP | OPTION_BOOL_TOO,
+	  .env = "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
+	  .aliases = "enable_client_messages accept_client_events_from",
+	  .help = "Who may send client events (whispers): nobody, subscribers of the channel "
+		  "(members, yes), or any connection (all)." },
+	{ APP("user_authentication", user_authentication), .type = OPTION_BOOL, .fallback = "no",
+	  .flags = PER_APP, .aliases = "enable_user_authentication",
+	  .help = "Lets clients sign in as a user (pusher:signin)." },
+	{ APP("subscription_count", subscription_count), .type = OPTION_BOOL, .fallback = "no",
+	  .flags = PER_APP, .aliases = "enable_subscription_count",
+	  .help = "Tells subscribers how many they are (pusher:subscription_count)." },
+	{ APP("durability", durability), .type = OPTION_ENUM, .words = durabilities,
+	  .fallback = "commit", .flags = PER_APP,
+	  .help = "When a published event is answered: once committed to the database, at once "
+		  "and written soon after (async), or at once and never written (none)." },
+	{ APP("channel_durability", rules), .type = OPTION_RULES, .fallback = "",
+	  .flags = PER_APP,
+	  .help = "Other durabilities by channel, as PATTERN:DURABILITY between commas; the first "
+		  "that matches counts. Example: cursor-*:none, private-log-*:async" },
+	{ APP("activity_timeout", activity_timeout_s), RANGE(1, 86400), .unit = "seconds",
+	  .fallback = "120", .flags = PER_APP, .env = "REVERB_APP_ACTIVITY_TIMEOUT",
+	  .help = "Silence after which clients send a ping; told to them at connect." },
+	{ APP("ping_interval", ping_interval_s), RANGE(1, 86400), .unit = "seconds",
+	  .fallback = "60", .flags = PER_APP, .env = "REVERB_APP_PING_INTERVAL",
+	  .help = "Silence after which the server sends a ping." },
+	{ APP("pong_timeout", pong_timeout_s), RANGE(1, 86400), .unit = "seconds",
+	  .fallback = "30", .flags = PER_APP,
+	  .help = "Silence after that ping which closes the connection (4201)." },
+	{ APP("member_removed_delay_ms", member_removed_delay_ms), RANGE(0, 600000),
+	  .unit = "milliseconds", .fallback = "3000", .flags = PER_APP,
+	  .help = "A presence member who is back within this time never left." },
+	{ APP("cache_ttl", cache_ttl_s), RANGE(1, 31536000), .unit = "seconds",
+	  .fallback = "1800", .flags = PER_APP,
+	  .help = "How long cache channels keep their last event." },
+	{ LIMIT("max_connections", max_connections), .fallback = "0", .flags = PER_APP_LIMIT,
+	  .env = "REVERB_APP_MAX_CONNECTIONS",
+	  .help = "Most connections of the app on this node (4004 beyond)." },
+	{ LIMIT("max_message_bytes", max_message_bytes), .unit = "bytes", .fallback = "65536",
+	  .flags = PER_APP_LIMIT, .env = "REVERB_APP_MAX_MESSAGE_SIZE",
+	  .aliases = "max_message_size",
+	  .help = "Largest WebSocket message of a client." },
+	{ LIMIT("max_request_bytes", max_request_bytes), .unit = "bytes", .fallback = "1048576",
+	  .flags = PER_APP_LIMIT, .env = "REVERB_MAX_REQUEST_SIZE",
+	  .aliases = "max_request_size",
+	  .help = "Largest body of an HTTP request." },
+	{ LIMIT("max_event_payload_bytes", max_event_payload_bytes), .unit = "bytes",
+	  .fallback = "10000", .flags = PER_APP_LIMIT, .alias_kb = "max_event_payload_in_kb",
+	  .help = "Largest data of a published event." },
+	{ LIMIT("max_client_event_bytes", max_client_event_bytes), .unit = "bytes",
+	  .fallback = "10240", .flags = PER_APP_LIMIT,
+	  .help = "Largest data of a client event." },
+	{ LIMIT("max_channel_name_bytes", max_channel_name_bytes), .unit = "bytes",
+	  .fallback = "200", .flags = PER_APP_LIMIT, .aliases = "max_channel_name_length",
+	  .help = "Longest name of a channel." },
+	{ LIMIT("max_event_name_bytes", max_event_name_bytes), .unit = "bytes",
+	  .fallback = "200", .flags = PER_APP_LIMIT, .aliases = "max_event_name_length",
+	  .help = "Longest name of an event." },
+	{ LIMIT("max_event_channels", max_event_channels), .unit = "channels",
+	  .fallback = "100", .flags = PER_APP_LIMIT, .aliases = "max_event_channels_at_once",
+	  .help = "Most channels of one published event." },
+	{ LIMIT("max_batch_events", max_batch_events), .unit = "events", .fallback = "10",
+	  .flags = PER_APP_LIMIT, .aliases = "max_event_batch_size",
+	  .help = "Most events of one batch." },
+	{ LIMIT("max_channels_per_connection", max_channels_per_connection), .unit = "channels",
+	  .fallback = "1000", .flags = PER_APP_LIMIT,
+	  .help = "Most subscriptions of one connection." },
+	{ LIMIT("max_presence_members", max_presence_members), .unit = "users",
+	  .fallback = "100", .flags = PER_APP_LIMIT,
+	  .aliases = "max_presence_members_per_channel",
+	  .help = "Most members of a presence channel." },
+	{ LIMIT("max_presence_member_bytes", max_presence_member_bytes), .unit = "bytes",
+	  .fallback = "1024", .flags = PER_APP_LIMIT,
+	  .alias_kb = "max_presence_member_size_in_kb",
+	  .help = "Largest user_info of a member." },
+	{ LIMIT("max_user_id_bytes", max_user_id_bytes), .unit = "bytes", .fallback = "128",
+	  .flags = PER_APP_LIMIT,
+	  .help = "Longest id of a user." },
+	{ LIMIT("max_watchlist", max_watchlist), .unit = "users", .fallback = "100",
+	  .flags = PER_APP_LIMIT,
+	  .help = "Most users that a signed-in user may watch; more are cut off (4302)." },
+	{ LIMIT("max_client_events_per_second", max_client_events_per_second),
+	  .unit = "events/s", .fallback = "10", .flags = PER_APP_LIMIT,
+	  .aliases = "max_client_events_per_sec",
+	  .help = "Client events of one connection (4301 beyond)." },
+	{ LIMIT("max_backend_events_per_second", max_backend_events_per_second),
+	  .unit = "events/s", .fallback = "0", .flags = PER_APP_LIMIT,
+	  .aliases = "max_backend_events_per_sec",
+	  .help = "Events published over HTTP (429 beyond)." },
+	{ LIMIT("max_read_requests_per_second", max_read_requests_per_second),
+	  .unit = "requests/s", .fallback = "0", .flags = PER_APP_LIMIT,
+	  .aliases = "max_read_req_per_sec",
+	  .help = "Reading HTTP requests (429 beyond)." },
+	{ LIMIT("max_outbox_bytes", max_outbox_bytes), .unit = "bytes", .fallback = "1048576",
+	  .flags = PER_APP_LIMIT,
+	  .help = "A connection that reads so slowly that more waits for it is closed." },
+	{ LIMIT("max_outbox_messages", max_outbox_messages), .unit = "messages",
+	  .fallback = "4096", .flags = PER_APP_LIMIT,
+	  .help = "The same, in messages." },
+	{ APP("rate_limiting", limits.message_rate), .type = OPTION_BOOL, .fallback = "no",
+	  .flags = PER_APP,
+	  .env = "REVERB_APP_RATE_LIMITING_ENABLED",
+	  .aliases = "rate_limiting_enabled",
+	  .help = "Limits how many messages of any kind a connection may send." },
+	{ APP("rate_limiting_max_attempts", limits.message_rate_max_attempts),
+	  RANGE(1, UINT_MAX), .unit = "messages", .fallback = "60", .flags = PER_APP,
+	  .env = "REVERB_APP_RATE_LIMITING_MAX_ATTEMPTS REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS",
+	  .help = "Messages within rate_limiting_decay_seconds, when rate_limiting is on." },
+	{ APP("rate_limiting_decay_seconds", limits.message_rate_decay_s), RANGE(1, 86400),
+	  .unit = "seconds", .fallback = "60", .flags = PER_APP,
+	  .env = "REVERB_APP_RATE_LIMITING_DECAY_SECONDS REVERB_APP_RATE_LIMIT_DECAY_SECONDS",
+	  .help = "The window of rate_limiting_max_attempts." },
+	{ APP("rate_limiting_terminate_on_limit", limits.message_rate_terminate),
+	  .type = OPTION_BOOL, .fallback = "no", .flags = PER_APP,
+	  .env = "REVERB_APP_RATE_LIMITING_TERMINATE_ON_LIMIT REVERB_APP_RATE_LIMIT_TERMINATE",
+	  .help = "Closes a connection that sends more." },
+};
+const size_t n_app_options = ARRAY_SIZE(app_options);
+/* clang-format on */
+
+bool word_in_list(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *at = list; at && n; at = strchr(at, ' ')) {
+		at += *at == ' ';
+		if (strncmp(at, word, n) == 0 && (at[n] == ' ' || at[n] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+static const struct option *table_of(const char *section, size_t *n)
+{
+	bool app = strcmp(section, "app") == 0;
+
+	*n = app ? n_app_options : n_conf_options;
+	return app ? app_options : conf_options;
+}
+
+const struct option *option_find(const char *section, const char *name, unsigned *scale)
+{
+	size_t n;
+	const struct option *table = table_of(section, &n);
+
+	*scale = 1;
+	for (size_t i = 0; i < n; i++) {
+		const struct option *o = &table[i];
+
+		if (strcmp(o->section, section) != 0)
+			continue;
+		if (strcmp(o->name, name) == 0 || word_in_list(o->aliases, name))
+			return o;
+		if (o->alias_kb && strcmp(o->alias_kb, name) == 0) {
+			*scale = 1024;
+			return o;
+		}
+	}
+	return NULL;
+}
+
+const struct option *option_find_env(const struct option *options, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (word_in_list(options[i].env, name))
+			return &options[i];
+	return NULL;
+}
+
+/* Levenshtein's distance of names up to NAME_MAX_BYTES; longer ones are far. */
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[NAME_MAX_BYTES + 1];
+	size_t la = strlen(a), lb = strlen(b);
+
+	if (la > NAME_MAX_BYTES || lb > NAME_MAX_BYTES)
+		return UINT_MAX;
+	for (unsigned j = 0; j <= lb; j++)
+		row[j] = j;
+	for (unsigned i = 1; i <= la; i++) {
+		unsigned diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= lb; j++) {
+			unsigned swap = diagonal + (a[i - 1] != b[j - 1]);
+			unsigned step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+
+			diagonal = row[j];
+			row[j] = swap < step ? swap : step;
+		}
+	}
+	return row[lb];
+}
+
+const char *option_nearest(const char *section, const char *name)
+{
+	size_t n;
+	const struct option *table = table_of(section, &n);
+	unsigned best = (unsigned)strlen(name) / 3 + 1;
+	const char *nearest = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned d = UINT_MAX;
+
+		if (strcmp(table[i].section, section) == 0)
+			d = distance(name, table[i].name);
+		if (d <= best && (!nearest || d < best)) {
+			best = d;
+			nearest = table[i].name;
+		}
+	}
+	return nearest;
+}
+
+char *textf(const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort(); /* out of memory */
+	va_end(ap);
+	return text;
+}
+
+static bool parse_bool(const char *text, bool *out)
+{
+	static const char *const words[] = { "no", "yes", "false", "true",    "0",
+					     "1",  "off", "on",	   "(false)", "(true)" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (strcasecmp(text, words[i]) == 0) {
+			*out = i % 2;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Digits, and K, M or G (of 1024) behind them where the unit is bytes. */
+static bool parse_uint(const struct option *o, const char *text, unsigned scale, uint64_t *out)
+{
+	static const char suffixes[] = "KMG";
+	struct str_view digits = sv(text);
+	uint64_t v, factor = scale;
+	const char *suffix;
+
+	if ((o->flags & OPTION_LIMIT) &&
+	    (strcmp(text, "-1") == 0 || strcasecmp(text, "unlimited") == 0)) {
+		*out = 0;
+		return true;
+	}
+	if (digits.len && o->unit && strcmp(o->unit, "bytes") == 0) {
+		suffix = strchr(suffixes, digits.ptr[digits.len - 1]);
+		if (suffix) {
+			digits.len--;
+			factor <<= 10 * (suffix - suffixes + 1);
+		}
+	}
+	if (!sv_to_u64(digits, o->max / factor, &v))
+		return false;
+	v *= factor;
+	if (v < o->min || v > o->max)
+		return false;
+	*out = v;
+	return true;
+}
+
+static int set_uint(const struct option *o, void *at, const char *value, unsigned scale,
+		    char **complaint)
+{
+	uint64_t v;
+
+	if (parse_uint(o, value, scale, &v)) {
+		*(unsigned *)at = (unsigned)v;
+		return 0;
+	}
+	*complaint = textf("must be from %ju to %ju%s%s%s", (uintmax_t)o->min / scale,
+			   (uintmax_t)o->max / scale, o->unit && scale == 1 ? " " : "",
+			   o->unit && scale == 1 ? o->unit : "",
+			   o->flags & OPTION_LIMIT ? "; 0 or -1 for no limit" : "");
+	return -EINVAL;
+}
+
+static char *words_text(const char *const *words)
+{
+	struct strbuf b;
+	char *text;
+
+	strbuf_init(&b, 64);
+	for (size_t i = 0; words[i]; i++) {
+		if (i)
+			strbuf_add_str(&b, words[i + 1] ? ", " : " or ");
+		strbuf_add_str(&b, words[i]);
+	}
+	text = strbuf_detach(&b);
+	strbuf_release(&b);
+	return text;
+}
+
+static bool parse_word(const char *const *words, struct str_view text, int *out)
+{
+	for (int i = 0; words[i]; i++) {
+		if (sv_eq_c(text, words[i])) {
+			*out = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int set_enum(const struct option *o, void *at, const char *value, char **complaint)
+{
+	char *words;
+	bool yes;
+	int v;
+
+	if (!parse_word(o->words, sv(value), &v)) {
+		if (!(o->flags & OPTION_BOOL_TOO) || !parse_bool(value, &yes)) {
+			words = words_text(o->words);
+			*complaint = textf("must be %s", words);
+			free(words);
+			return -EINVAL;
+		}
+		v = yes;
+	}
+	memcpy(at, &v, sizeof(v));
+	return 0;
+}
+
+/* The next word between commas and blanks, or the empty view. */
+static struct str_view next_word(const char **at)
+{
+	static const char between[] = ", \t";
+	struct str_view word;
+
+	*at += strspn(*at, between);
+	word = sv_n(*at, strcspn(*at, between));
+	*at += word.len;
+	return word;
+}
+
+static void free_list(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
+
+static int set_list(void *at, const char *value)
+{
+	char **list = xcalloc(strlen(value) / 2 + 2, sizeof(*list));
+	size_t n = 0;
+
+	for (struct str_view w = next_word(&value); w.len; w = next_word(&value))
+		list[n++] = sv_dup(w);
+	free_list(*(char ***)at);
+	*(char ***)at = list;
+	return 0;
+}
+
+static void free_rules(struct channel_rule *rules, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(rules[i].pattern);
+	free(rules);
+}
+
+/* PATTERN:DURABILITY */
+static bool parse_rule(struct str_view text, struct channel_rule *out)
+{
+	size_t colon = text.len;
+	int durability;
+
+	while (colon > 0 && text.ptr[colon - 1] != ':')
+		colon--;
+	if (colon < 2 || !parse_word(durabilities, sv_skip(text, colon), &durability))
+		return false;
+	out->pattern = sv_dup(sv_n(text.ptr, colon - 1));
+	out->durability = (enum durability)durability;
+	return true;
+}
+
+static int set_rules(struct app *a, const char *value, char **complaint)
+{
+	struct channel_rule *rules = xcalloc(strlen(value) / 2 + 1, sizeof(*rules));
+	size_t n = 0;
+
+	for (struct str_view w = next_word(&value); w.len; w = next_word(&value)) {
+		if (!parse_rule(w, &rules[n])) {
+			*complaint = textf("\"%.*s\" is not PATTERN:commit, PATTERN:async or "
+					   "PATTERN:none",
+					   SV_ARG(w));
+			free_rules(rules, n);
+			return -EINVAL;
+		}
+		n++;
+	}
+	free_rules(a->rules, a->n_rules);
+	a->rules = rules;
+	a->n_rules = n;
+	return 0;
+}
+
+int option_set(const struct option *o, void *base, const char *value, unsigned scale,
+	       char **complaint)
+{
+	void *at = (char *)base + o->offset;
+
+	switch (o->type) {
+	case OPTION_STRING:
+		free(*(char **)at);
+		*(char **)at = xstrdup(value);
+		return 0;
+	case OPTION_UINT:
+		return set_uint(o, at, value, scale, complaint);
+	case OPTION_BOOL:
+		if (parse_bool(value, at))
+			return 0;
+		*complaint = xstrdup("must be yes or no");
+		return -EINVAL;
+	case OPTION_ENUM:
+		return set_enum(o, at, value, complaint);
+	case OPTION_LIST:
+		return set_list(at, value);
+	case OPTION_RULES:
+		return set_rules(base, value, complaint);
+	}
+	return -EINVAL;
+}
+
+void options_default(const struct option *options, size_t n, void *base)
+{
+	char *complaint;
+
+	for (size_t i = 0; i < n; i++)
+		if (option_set(&options[i], base, options[i].fallback, 1, &complaint) < 0)
+			abort(); /* the table contradicts itself; test_conf walks all of it */
+}
+
+void options_release(const struct option *options, size_t n, void *base)
+{
+	for (size_t i = 0; i < n; i++) {
+		void *at = (char *)base + options[i].offset;
+
+		if (options[i].type == OPTION_STRING)
+			free(*(char **)at);
+		else if (options[i].type == OPTION_LIST)
+			free_list(*(char ***)at);
+		else if (options[i].type == OPTION_RULES)
+			free_rules(((struct app *)base)->rules, ((struct app *)base)->n_rules);
+	}
+}
+
+char *option_error(const struct option *o, const char *label, const char *value, char *complaint)
+{
+	char *text = o->flags & OPTION_SECRET ? textf("%s: %s", label, complaint)
+					      : textf("%s = %s: %s", label, value, complaint);
+
+	free(complaint);
+	return text;
+}

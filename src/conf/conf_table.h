@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CONF_CONF_TABLE_H
+#define CONF_CONF_TABLE_H
+/*
+ * Every option once: from its row come the parser's checks, --help, scopewire.conf(5) and
+ * etc/scopewire.conf.  Options of the daemon lie in struct conf, those of an app in struct app.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/str.h"
+
+enum option_type {
+	OPTION_STRING, /* char * */
+	OPTION_UINT,   /* unsigned */
+	OPTION_BOOL,   /* bool */
+	OPTION_ENUM,   /* int-sized; the value is the word's index */
+	OPTION_LIST,   /* char **, NULL-terminated; words between commas or spaces */
+	OPTION_RULES,  /* rules and n_rules of struct app: PATTERN:DURABILITY, ... */
+};
+
+enum option_flag {
+	OPTION_RELOADABLE = 1, /* SIGHUP is enough */
+	OPTION_SECRET = 2,     /* the value is in no message */
+	OPTION_LIMIT = 4,      /* 0, -1 and "unlimited" are no limit */
+	OPTION_BOOL_TOO = 8, /* an enum that takes "no" for its first word, "yes" for its second */
+	OPTION_REQUIRED = 16,
+};
+
+struct option {
+	const char *section; /* "app" for an option of [app ID] */
+	const char *name;
+	enum option_type type;
+	size_t offset;
+	const char *fallback; /* the default as it would stand in the file; "" for none */
+	uint64_t min, max;    /* OPTION_UINT */
+	const char *unit;     /* "seconds", "bytes", ...; NULL */
+	unsigned flags;
+	const char *const *words; /* OPTION_ENUM; NULL-terminated */
+	const char *env;	  /* names in the environment beside SCOPEWIRE_*, between spaces */
+	const char *aliases;	  /* other names in an app's section or row, between spaces */
+	const char *alias_kb;	  /* an alias whose value is in units of 1024 */
+	const char *help;
+};
+
+extern const struct option conf_options[], app_options[];
+extern const size_t n_conf_options, n_app_options;
+
+/* NULL when the section has no such option; name may be an alias.  *scale is for option_set. */
+const struct option *option_find(const char *section, const char *name, unsigned *scale);
+/* The row whose env names name, or NULL. */
+const struct option *option_find_env(const struct option *options, size_t n, const char *name);
+/* The option of the section whose name is nearest to name, or NULL when none is near. */
+const char *option_nearest(const char *section, const char *name);
+/* printf into heap text. */
+char *textf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUSTCHECK;
+/* Is word in list ("a b c")? */
+bool word_in_list(const char *list, const char *word);
+
+/*
+ * Reads value into base.  0, or -EINVAL with what the value must be in *complaint (heap): then
+ * nothing changed.
+ */
+int option_set(const struct option *o, void *base, const char *value, unsigned scale,
+	       char **complaint) MUSTCHECK;
+/* Gives every option of the table its default; base was all zero. */
+void options_default(const struct option *options, size_t n, void *base);
+/* Frees what the options own. */
+void options_release(const struct option *options, size_t n, void *base);
+/* "LABEL = VALUE: complaint", without the value of a secret; frees complaint. */
+char *option_error(const struct option *o, const char *label, const char *value, char *complaint)
+	MUSTCHECK;
+
+struct app;
+struct app_option;
+/* As app_build; labels, one an option, say in messages where it came from. */
+int app_build_labelled(const char *id, const struct app_option *options, const char *const *labels,
+		       size_t n, struct app **out, char **why) MUSTCHECK;
+#endif
