@@ -58,7 +58,8 @@ void session_send_text(struct session *s);
 void session_error(struct session *s, enum pusher_code code, struct str_view message);
 /* pusher:error, then a close with that code. */
 void session_refuse(struct session *s, enum pusher_code code, const char *message);
-void session_close(struct session *s, enum pusher_code code, const char *reason);
+/* code: an enum pusher_code, or one of RFC 6455 section 7.4. */
+void session_close(struct session *s, unsigned code, const char *reason);
 /* One whole message. */
 void session_handle(struct session *s, struct str_view message);
 void session_leave(struct session *s, struct subscription *sub);

@@ -6,6 +6,8 @@
 #include "core/limit.h"
 #include "core/session-private.h"
 
+#define WS_INVALID_PAYLOAD 1007 /* RFC 6455 section 7.4.1 */
+
 static void cut_off(struct session *s)
 {
 	s->is_closing = true;
@@ -109,7 +111,7 @@ void session_error(struct session *s, enum pusher_code code, struct str_view mes
 	session_send_text(s);
 }
 
-void session_close(struct session *s, enum pusher_code code, const char *reason)
+void session_close(struct session *s, unsigned code, const char *reason)
 {
 	if (s->is_closing)
 		return;
@@ -304,7 +306,9 @@ static void refuse_message(struct session *s, bool last)
 static void whole_message(struct session *s, struct str_view bytes)
 {
 	s->hub->stats.messages_in++;
-	if (within_message_rate(s))
+	if (!sv_is_utf8(bytes))
+		session_close(s, WS_INVALID_PAYLOAD, "text messages must be UTF-8");
+	else if (within_message_rate(s))
 		session_handle(s, bytes);
 }
 

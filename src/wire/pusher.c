@@ -564,3 +564,16 @@ struct msgbuf *ws_text_frame(struct str_view json)
 		memcpy(m->data + n, json.ptr, json.len);
 	return m;
 }
+
+struct msgbuf *ws_close_frame(unsigned code, struct str_view reason)
+{
+	size_t n = reason.len < 123 ? reason.len : 123;
+	struct msgbuf *m = msgbuf_new(4 + n);
+
+	m->data[0] = 0x88; /* FIN, close */
+	m->data[1] = (unsigned char)(2 + n);
+	m->data[2] = (unsigned char)(code >> 8);
+	m->data[3] = (unsigned char)code;
+	memcpy(m->data + 4, reason.ptr, n);
+	return m;
+}

@@ -8,7 +8,7 @@
 #include <ctype.h>
 #include "base/log.h"
 #include "base/mem.h"
-#include "ws/mask_guard.h"
+#include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 
 #define HEAD_ROOM 1024
@@ -237,7 +237,7 @@ static int on_request(struct lws *wsi, struct conn *c)
 	struct https_request *r;
 	uint64_t n = 0;
 
-	mask_guard_forget(lws_get_socket_fd(wsi));
+	frame_guard_forget(lws_get_socket_fd(wsi));
 	c->wsi = wsi;
 	r = c->request = request_begin(wsi, c);
 	if (!lws_is_ssl(wsi)) {

@@ -53,6 +53,7 @@ struct conn {
 	struct https_request *request;
 	unsigned close_code; /* to send when writable; 0: none */
 	const char *close_reason;
+	bool is_close_sent; /* nothing may be written any more */
 	bool is_dead;
 };
 

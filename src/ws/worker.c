@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
-#include "ws/mask_guard.h"
+#include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 
 #define TICK_MS		100
@@ -73,7 +73,7 @@ static void adopt(struct worker *w, int fd, bool tls)
 		atomic_fetch_sub(&w->load, 1);
 		return;
 	}
-	mask_guard_watch(fd);
+	frame_guard_watch(fd);
 	/* On failure libwebsockets has closed fd. */
 	if (!lws_adopt_socket_vhost(vhost, fd))
 		log_debug("worker %u: a socket could not be adopted", w->index);
@@ -197,8 +197,7 @@ static int make_context(struct worker *w)
 	void *loops[1] = { &w->loop };
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
-		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-			   LWS_SERVER_OPTION_VALIDATE_UTF8,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
 		.foreign_loops = loops,
 		.user = w,
 		.max_http_header_data2 = conf->max_header_bytes,
@@ -278,7 +277,7 @@ static void *worker_main(void *arg)
 	int rc;
 
 	ASSERT_ON(on_worker);
-	mask_guard_enter_thread();
+	frame_guard_enter_thread();
 	w->hub = hub_new(&hc);
 	uv_timer_start(&w->timer, on_timer, TICK_MS, TICK_MS);
 	rc = make_context(w);

@@ -2,8 +2,10 @@
 /* libwebsockets' callbacks into session calls, and session_io onto libwebsockets; nothing else. */
 #include "base/log.h"
 #include "base/mem.h"
-#include "ws/mask_guard.h"
+#include "ws/frame_guard.h"
 #include "ws/worker-private.h"
+
+#define CLOSE_ACK_S 5 /* how long the peer may take to answer our close frame */
 
 static bool io_write(void *conn, unsigned char *p, size_t n)
 {
@@ -26,13 +28,32 @@ static void io_want_writable(void *conn)
 	lws_callback_on_writable(c->wsi);
 }
 
+/*
+ * Sends our close frame and waits a while for the peer's.  libwebsockets' own way
+ * (lws_close_reason and a callback that returns -1) loses the frame on a libuv loop in builds
+ * with _DEBUG, as Debian's 4.1.6 is: they close a second time at once.
+ */
+static void send_close(struct conn *c)
+{
+	struct msgbuf *frame = ws_close_frame(c->close_code, sv(c->close_reason));
+
+	c->close_code = 0;
+	c->is_close_sent = true;
+	lws_write(c->wsi, frame->data, frame->len, LWS_WRITE_RAW);
+	msgbuf_unref(frame);
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_ACK_S);
+}
+
 static void io_close(void *conn, unsigned code, const char *reason)
 {
 	struct conn *c = conn;
 
 	c->close_code = code;
 	c->close_reason = reason;
-	lws_callback_on_writable(c->wsi);
+	if (lws_partial_buffered(c->wsi))
+		lws_callback_on_writable(c->wsi);
+	else
+		send_close(c);
 }
 
 static void io_kill(void *conn)
@@ -93,17 +114,13 @@ static int on_writable(struct lws *wsi, struct conn *c)
 	ASSERT_ON(on_worker);
 	if (c->is_dead)
 		return -1;
-	if (!c->close_code) {
+	if (!c->close_code)
 		session_writable(c->session);
-		return 0;
-	}
-	if (lws_partial_buffered(wsi)) {
+	else if (lws_partial_buffered(wsi))
 		lws_callback_on_writable(wsi);
-		return 0;
-	}
-	lws_close_reason(wsi, (enum lws_close_status)c->close_code,
-			 (unsigned char *)(uintptr_t)c->close_reason, strlen(c->close_reason));
-	return -1;
+	else
+		send_close(c);
+	return 0;
 }
 
 static void on_closed(struct conn *c)
@@ -121,10 +138,12 @@ static void on_pong(struct conn *c)
 	session_alive(c->session);
 }
 
-static void on_peer_close(struct conn *c)
+/* Nonzero: drop it, both sides have said so; else libwebsockets answers the peer's close. */
+static int on_peer_close(struct conn *c)
 {
 	ASSERT_ON(on_worker);
 	session_peer_closing(c->session);
+	return c->is_close_sent ? -1 : 0;
 }
 
 /* A socket of ours is gone, whatever it carried. */
@@ -132,7 +151,7 @@ static void on_wsi_destroy(struct lws *wsi)
 {
 	struct worker *w = worker_of(wsi);
 
-	mask_guard_forget(lws_get_socket_fd(wsi));
+	frame_guard_forget(lws_get_socket_fd(wsi));
 	if (w)
 		atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
 }
@@ -153,8 +172,7 @@ int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, v
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return on_writable(wsi, c);
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-		on_peer_close(c);
-		return 0;
+		return on_peer_close(c);
 	case LWS_CALLBACK_CLOSED:
 		on_closed(c);
 		return 0;

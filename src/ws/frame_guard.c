@@ -4,28 +4,28 @@
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 #include "base/mem.h"
-#include "ws/mask_guard.h"
+#include "ws/frame_guard.h"
 
 enum { GUARD_OFF, GUARD_HANDSHAKE, GUARD_FIRST, GUARD_LENGTH, GUARD_MORE_LENGTH, GUARD_PAYLOAD };
 
 #define MASK_BYTES 4
 
-static struct mask_guard *guards;
+static struct frame_guard *guards;
 static unsigned n_guards;
 static _Thread_local bool is_worker_thread;
 
-void mask_guard_init(unsigned max_fd)
+void frame_guard_init(unsigned max_fd)
 {
 	guards = xcalloc(max_fd, sizeof(*guards));
 	n_guards = max_fd;
 }
 
-void mask_guard_enter_thread(void)
+void frame_guard_enter_thread(void)
 {
 	is_worker_thread = true;
 }
 
-static struct mask_guard *guard_of(int fd)
+static struct frame_guard *guard_of(int fd)
 {
 	if (!is_worker_thread || fd < 0 || (unsigned)fd >= n_guards ||
 	    guards[fd].state == GUARD_OFF)
@@ -33,19 +33,19 @@ static struct mask_guard *guard_of(int fd)
 	return &guards[fd];
 }
 
-void mask_guard_watch(int fd)
+void frame_guard_watch(int fd)
 {
 	if (fd >= 0 && (unsigned)fd < n_guards)
-		guards[fd] = (struct mask_guard){ .state = GUARD_HANDSHAKE };
+		guards[fd] = (struct frame_guard){ .state = GUARD_HANDSHAKE };
 }
 
-void mask_guard_forget(int fd)
+void frame_guard_forget(int fd)
 {
 	if (fd >= 0 && (unsigned)fd < n_guards)
 		guards[fd].state = GUARD_OFF;
 }
 
-static void feed_handshake(struct mask_guard *g, unsigned char c)
+static void feed_handshake(struct frame_guard *g, unsigned char c)
 {
 	static const char end[] = "\r\n\r\n";
 
@@ -54,9 +54,27 @@ static void feed_handshake(struct mask_guard *g, unsigned char c)
 		g->state = GUARD_FIRST;
 }
 
-static int feed_length(struct mask_guard *g, unsigned char c)
+/* Reserved bits, opcodes, and which frame may follow which (sections 5.2, 5.4, 5.5). */
+static int feed_first(struct frame_guard *g, unsigned char c)
 {
-	if (!(c & 0x80))
+	unsigned char opcode = c & 0x0f;
+	bool is_final = c & 0x80;
+
+	g->state = GUARD_LENGTH;
+	g->is_control = opcode & 0x08;
+	if ((c & 0x70) || (opcode > 2 && opcode < 8) || opcode > 10)
+		return -EPROTO;
+	if (g->is_control)
+		return is_final ? 0 : -EPROTO;
+	if ((opcode == 0) != g->is_in_message)
+		return -EPROTO;
+	g->is_in_message = !is_final;
+	return 0;
+}
+
+static int feed_length(struct frame_guard *g, unsigned char c)
+{
+	if (!(c & 0x80) || (g->is_control && (c & 0x7f) > 125))
 		return -EPROTO;
 	g->left = 0;
 	g->header = (c & 0x7f) == 126 ? 2 : (c & 0x7f) == 127 ? 8 : 0;
@@ -69,7 +87,7 @@ static int feed_length(struct mask_guard *g, unsigned char c)
 	return 0;
 }
 
-static void feed_more_length(struct mask_guard *g, unsigned char c)
+static void feed_more_length(struct frame_guard *g, unsigned char c)
 {
 	g->left = g->left << 8 | c;
 	if (--g->header)
@@ -78,7 +96,7 @@ static void feed_more_length(struct mask_guard *g, unsigned char c)
 	g->state = GUARD_PAYLOAD;
 }
 
-int mask_guard_feed(struct mask_guard *g, const unsigned char *p, size_t n)
+int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 {
 	for (const unsigned char *end = p + n; p < end;) {
 		switch (g->state) {
@@ -86,8 +104,8 @@ int mask_guard_feed(struct mask_guard *g, const unsigned char *p, size_t n)
 			feed_handshake(g, *p++);
 			break;
 		case GUARD_FIRST:
-			g->state = GUARD_LENGTH;
-			p++;
+			if (feed_first(g, *p++))
+				return -EPROTO;
 			break;
 		case GUARD_LENGTH:
 			if (feed_length(g, *p++))
@@ -119,9 +137,9 @@ static const unsigned char close_1002[] = { 0x88, 2, 1002 >> 8, 1002 & 0xff };
 ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	ssize_t n = recvfrom(fd, buf, len, flags, NULL, NULL);
-	struct mask_guard *g = n > 0 && !(flags & MSG_PEEK) ? guard_of(fd) : NULL;
+	struct frame_guard *g = n > 0 && !(flags & MSG_PEEK) ? guard_of(fd) : NULL;
 
-	if (!g || mask_guard_feed(g, buf, (size_t)n) == 0)
+	if (!g || frame_guard_feed(g, buf, (size_t)n) == 0)
 		return n;
 	g->state = GUARD_OFF;
 	send(fd, close_1002, sizeof(close_1002), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -133,12 +151,12 @@ ssize_t recv(int fd, void *buf, size_t len, int flags)
 int SSL_read(SSL *ssl, void *buf, int num)
 {
 	size_t n = 0;
-	struct mask_guard *g;
+	struct frame_guard *g;
 
 	if (num < 0 || !SSL_read_ex(ssl, buf, (size_t)num, &n))
 		return -1;
 	g = guard_of(SSL_get_fd(ssl));
-	if (!g || mask_guard_feed(g, buf, n) == 0)
+	if (!g || frame_guard_feed(g, buf, n) == 0)
 		return (int)n;
 	g->state = GUARD_OFF;
 	SSL_write(ssl, close_1002, sizeof(close_1002));

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WS_FRAME_GUARD_H
+#define WS_FRAME_GUARD_H
+/*
+ * Client frames must be masked (RFC 6455 section 5.1); libwebsockets 4.1 reads unmasked ones as
+ * if nothing were wrong and does not tell its user.  Other broken headers it does refuse, but in
+ * builds with _DEBUG, as Debian's, its close frame is lost.  So the bytes are looked at as they
+ * come in: this file defines recv() and SSL_read(), which libwebsockets calls, and follows the
+ * frame headers of guarded sockets on worker threads.  At a header that breaks the RFC it sends
+ * a close frame with 1002 and lets the read fail.  Sockets that are not guarded, and other
+ * threads, read as ever.  See docs/decisions.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/annotate.h"
+
+/* Once, before any worker.  max_fd: one more than the highest descriptor there may be. */
+void frame_guard_init(unsigned max_fd);
+/* This thread's reads are looked at. */
+void frame_guard_enter_thread(void);
+/* fd is a new connection whose WebSocket handshake is still to come. */
+void frame_guard_watch(int fd);
+/* fd turned out to be plain HTTP, or is closed. */
+void frame_guard_forget(int fd);
+/* The parser behind it, for tests: 0, or -EPROTO at a header that breaks the RFC. */
+struct frame_guard {
+	unsigned char state;	 /* enum in frame_guard.c */
+	unsigned char header;	 /* header bytes still to come in this state */
+	unsigned char progress;	 /* of "\r\n\r\n" while the handshake is read */
+	unsigned long long left; /* bytes of payload still to come */
+};
+int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n) MUSTCHECK;
+#endif
