@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * INSERT ... SELECT FROM unnest() takes its rows in the arrays' order and RETURNING gives them
+ * back in it, so the i-th serial belongs to the i-th event.
+ */
+#include "base/mem.h"
+#include "store/json_text.h"
+#include "store/log_write.h"
+#include "store/pg_array.h"
+#include "wire/pusher.h"
+
+enum column {
+	COL_EVENT_ID, COL_CHANNEL, COL_TYPE, COL_PAYLOAD, COL_IS_TEXT, COL_ORIGIN, COL_APP,
+	COL_EXCLUDE, COL_CREATED, COLUMNS
+};
+enum delivery_column { DCOL_SERIAL, DCOL_SOCKETS, DCOL_AT, DCOL_NODE, DCOLUMNS };
+
+struct log_write {
+	struct pg_array cols[COLUMNS];
+	struct pg_array dcols[DCOLUMNS - 1]; /* the node is one value for all */
+	char *node;
+	uint64_t *serials;
+	unsigned n, room; /* events, and room in serials */
+	struct strbuf quoted; /* scratch */
+};
+
+static const Oid column_types[COLUMNS] = {
+	[COL_EVENT_ID] = PG_TEXT, [COL_CHANNEL] = PG_TEXT, [COL_TYPE] = PG_TEXT,
+	[COL_PAYLOAD] = PG_JSON,  [COL_IS_TEXT] = PG_BOOL, [COL_ORIGIN] = PG_TEXT,
+	[COL_APP] = PG_TEXT,	  [COL_EXCLUDE] = PG_TEXT, [COL_CREATED] = PG_TIMESTAMPTZ,
+};
+static const Oid delivery_types[DCOLUMNS - 1] = {
+	[DCOL_SERIAL] = PG_INT8, [DCOL_SOCKETS] = PG_INT4, [DCOL_AT] = PG_TIMESTAMPTZ
+};
+static const Oid events_params[COLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
+					    PG_JSON_ARRAY, PG_BOOL_ARRAY, PG_TEXT_ARRAY,
+					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TIMESTAMPTZ_ARRAY };
+static const Oid deliveries_params[DCOLUMNS] = { PG_INT8_ARRAY, PG_INT4_ARRAY,
+						 PG_TIMESTAMPTZ_ARRAY, PG_TEXT };
+
+/* Statements by step; NULL types: no parameters. */
+static const struct {
+	const char *name, *sql;
+	int n;
+	const Oid *types;
+} steps[LOG_STEPS] = {
+	[LOG_BEGIN] = { "log_begin", "BEGIN", 0, NULL },
+	[LOG_LOCK] = { "log_lock", "SELECT pg_advisory_xact_lock(7777)", 0, NULL },
+	[LOG_EVENTS] = { "log_events",
+			 "INSERT INTO realtime_events (serial, event_id, channel, event_type, "
+			 "payload, payload_is_text, origin, app, exclude_socket, created_at, "
+			 "delivered, delivered_at) "
+			 "SELECT nextval('realtime_events_serial'), e.*, true, now() "
+			 "FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) e "
+			 "RETURNING serial",
+			 COLUMNS, events_params },
+	[LOG_DELIVERIES] = { "log_deliveries",
+			     "INSERT INTO realtime_deliveries (serial, sockets, at, node) "
+			     "SELECT d.*, $4 FROM unnest($1, $2, $3) d",
+			     DCOLUMNS, deliveries_params },
+	[LOG_COMMIT] = { "log_commit", "COMMIT", 0, NULL },
+};
+
+struct log_write *log_write_new(const char *node)
+{
+	struct log_write *w = xcalloc(1, sizeof(*w));
+
+	for (int i = 0; i < COLUMNS; i++)
+		pg_array_init(&w->cols[i], column_types[i]);
+	for (int i = 0; i < DCOLUMNS - 1; i++)
+		pg_array_init(&w->dcols[i], delivery_types[i]);
+	strbuf_init(&w->quoted, 256);
+	w->node = xstrdup(node);
+	return w;
+}
+
+void log_write_free(struct log_write *w)
+{
+	if (!w)
+		return;
+	for (int i = 0; i < COLUMNS; i++)
+		pg_array_release(&w->cols[i]);
+	for (int i = 0; i < DCOLUMNS - 1; i++)
+		pg_array_release(&w->dcols[i]);
+	strbuf_release(&w->quoted);
+	free(w->serials);
+	free(w->node);
+	free(w);
+}
+
+void log_write_reset(struct log_write *w)
+{
+	for (int i = 0; i < COLUMNS; i++)
+		pg_array_reset(&w->cols[i]);
+	for (int i = 0; i < DCOLUMNS - 1; i++)
+		pg_array_reset(&w->dcols[i]);
+	w->n = 0;
+}
+
+unsigned log_write_events(const struct log_write *w)
+{
+	return w->n;
+}
+
+size_t log_write_bytes(const struct log_write *w)
+{
+	return w->cols[COL_PAYLOAD].bytes.len;
+}
+
+uint64_t log_write_serial(const struct log_write *w, unsigned i)
+{
+	return w->serials[i];
+}
+
+/* -- gathering -- */
+
+/* JSON goes in byte for byte; anything else becomes a JSON string. */
+static void add_payload(struct log_write *w, struct str_view data)
+{
+	bool is_json = json_text_valid(data);
+
+	if (!is_json) {
+		strbuf_reset(&w->quoted);
+		strbuf_add_json(&w->quoted, data);
+		data = strbuf_view(&w->quoted);
+	}
+	pg_array_add(&w->cols[COL_PAYLOAD], data);
+	pg_array_add_bool(&w->cols[COL_IS_TEXT], !is_json);
+}
+
+static void add_exclude(struct log_write *w, uint64_t socket)
+{
+	char text[SOCKET_ID_SIZE];
+
+	if (socket)
+		pg_array_add(&w->cols[COL_EXCLUDE], sv(socket_id_format(socket, text)));
+	else
+		pg_array_add_null(&w->cols[COL_EXCLUDE]);
+}
+
+void log_write_event(struct log_write *w, const struct event *e)
+{
+	pg_array_add(&w->cols[COL_EVENT_ID], sv_n(e->id, EVENT_ID_BYTES));
+	pg_array_add(&w->cols[COL_CHANNEL], e->channel);
+	pg_array_add(&w->cols[COL_TYPE], e->name);
+	add_payload(w, msgbuf_view(e->data));
+	pg_array_add(&w->cols[COL_ORIGIN], sv(e->origin));
+	pg_array_add(&w->cols[COL_APP], sv(e->app->id));
+	add_exclude(w, e->exclude_socket);
+	pg_array_add_time(&w->cols[COL_CREATED], e->published_at);
+	if (w->n == w->room) {
+		w->room = w->room ? w->room * 2 : 256;
+		w->serials = xreallocarray(w->serials, w->room, sizeof(*w->serials));
+	}
+	w->n++;
+}
+
+void log_write_delivery(struct log_write *w, const struct delivery *d)
+{
+	pg_array_add_int8(&w->dcols[DCOL_SERIAL], (int64_t)d->serial);
+	pg_array_add_int4(&w->dcols[DCOL_SOCKETS], (int32_t)d->sockets);
+	pg_array_add_time(&w->dcols[DCOL_AT], d->at);
+}
+
+/* -- sending -- */
+
+enum pg_fault log_write_prepare(struct pg_conn *c, usec_t deadline)
+{
+	enum pg_fault fault = PG_FINE;
+
+	for (int i = 0; i < LOG_STEPS && fault == PG_FINE; i++)
+		fault = pg_conn_prepare(c, deadline, steps[i].name, steps[i].sql, steps[i].n,
+					steps[i].types);
+	return fault;
+}
+
+static bool has_step(const struct log_write *w, enum log_step step)
+{
+	switch (step) {
+	case LOG_LOCK:
+	case LOG_EVENTS:
+		return w->n > 0;
+	case LOG_DELIVERIES:
+		return w->dcols[DCOL_SERIAL].n > 0;
+	default:
+		return true;
+	}
+}
+
+/* Binary parameters of a step, from arrays; what lies behind them is text. */
+static int send_arrays(PGconn *pg, enum log_step step, struct pg_array *arrays, int n,
+		       const char *text)
+{
+	const char *values[COLUMNS];
+	int lengths[COLUMNS], formats[COLUMNS];
+
+	for (int i = 0; i < n; i++) {
+		struct str_view v = pg_array_view(&arrays[i]);
+
+		values[i] = v.ptr;
+		lengths[i] = (int)v.len;
+		formats[i] = 1;
+	}
+	if (text) {
+		values[n] = text;
+		lengths[n] = 0;
+		formats[n++] = 0;
+	}
+	return PQsendQueryPrepared(pg, steps[step].name, n, values, lengths, formats, 1);
+}
+
+static int send_step(struct log_write *w, PGconn *pg, enum log_step step)
+{
+	switch (step) {
+	case LOG_EVENTS:
+		return send_arrays(pg, step, w->cols, COLUMNS, NULL);
+	case LOG_DELIVERIES:
+		return send_arrays(pg, step, w->dcols, DCOLUMNS - 1, w->node);
+	default:
+		return PQsendQueryPrepared(pg, steps[step].name, 0, NULL, NULL, NULL, 0);
+	}
+}
+
+static bool send_all(struct log_write *w, PGconn *pg)
+{
+	if (!PQenterPipelineMode(pg))
+		return false;
+	for (int i = 0; i < LOG_STEPS; i++)
+		if (has_step(w, (enum log_step)i) && !send_step(w, pg, (enum log_step)i))
+			return false;
+	return PQpipelineSync(pg);
+}
+
+/* -- answers -- */
+
+static enum pg_fault take_serials(struct log_write *w, const PGresult *r)
+{
+	if (PQntuples(r) != (int)w->n)
+		return PG_LOST; /* a trigger or rule swallowed rows: look at what is there */
+	for (unsigned i = 0; i < w->n; i++)
+		w->serials[i] = (uint64_t)pg_get_int8(PQgetvalue(r, (int)i, 0));
+	return PG_FINE;
+}
+
+static enum pg_fault judge(struct log_write *w, struct pg_conn *c, enum log_step step, PGresult *r)
+{
+	enum pg_fault fault = pg_conn_check(c, r);
+
+	if (fault == PG_FINE && step == LOG_EVENTS)
+		return take_serials(w, r);
+	if (fault == PG_FINE && step == LOG_COMMIT && strcmp(PQcmdStatus(r), "COMMIT") != 0)
+		return PG_UNFIT;
+	return fault;
+}
+
+/* One step's result and the NULL behind it. */
+static enum pg_fault read_step(struct log_write *w, struct pg_conn *c, usec_t deadline,
+			       enum log_step step)
+{
+	PGresult *r = NULL, *end = NULL;
+	enum pg_fault fault = pg_conn_result(c, deadline, &r);
+
+	if (fault != PG_FINE)
+		return fault;
+	if (!r)
+		return PG_LOST;
+	if (PQresultStatus(r) != PGRES_PIPELINE_ABORTED)
+		fault = judge(w, c, step, r);
+	PQclear(r);
+	if (fault == PG_LOST || pg_conn_result(c, deadline, &end) != PG_FINE || end) {
+		PQclear(end);
+		return PG_LOST;
+	}
+	return fault;
+}
+
+/* The mark at the pipeline's end; then the connection is as before. */
+static enum pg_fault read_sync(struct pg_conn *c, usec_t deadline)
+{
+	PGresult *r = NULL;
+	bool synced;
+
+	if (pg_conn_result(c, deadline, &r) != PG_FINE)
+		return PG_LOST;
+	synced = PQresultStatus(r) == PGRES_PIPELINE_SYNC;
+	PQclear(r);
+	return synced && PQexitPipelineMode(pg_conn_raw(c)) ? PG_FINE : PG_LOST;
+}
+
+static enum pg_fault read_all(struct log_write *w, struct pg_conn *c, usec_t deadline,
+			      enum log_step *failed)
+{
+	enum pg_fault first = PG_FINE;
+
+	for (int i = 0; i < LOG_STEPS; i++) {
+		enum log_step step = (enum log_step)i;
+		enum pg_fault fault;
+
+		if (!has_step(w, step))
+			continue;
+		fault = read_step(w, c, deadline, step);
+		if (fault == PG_LOST)
+			return PG_LOST;
+		if (first == PG_FINE && fault != PG_FINE) {
+			first = fault;
+			*failed = step;
+		}
+	}
+	return read_sync(c, deadline) == PG_FINE ? first : PG_LOST;
+}
+
+enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadline,
+			    enum log_step *failed)
+{
+	enum pg_fault fault;
+
+	if (!send_all(w, pg_conn_raw(c)) || pg_conn_flush(c, deadline) != PG_FINE)
+		return PG_LOST;
+	fault = read_all(w, c, deadline, failed);
+	if (fault == PG_FINE || fault == PG_LOST)
+		return fault;
+	if (*failed == LOG_COMMIT)
+		return PG_LOST; /* look it up: what an error in COMMIT means is not certain */
+	if (PQtransactionStatus(pg_conn_raw(c)) != PQTRANS_IDLE &&
+	    pg_conn_script(c, deadline, "ROLLBACK") != PG_FINE)
+		return PG_LOST;
+	return fault;
+}

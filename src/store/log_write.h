@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STORE_LOG_WRITE_H
+#define STORE_LOG_WRITE_H
+/*
+ * One transaction of the db writer: events and delivery records gathered as columns, then
+ *     BEGIN; lock 7777; INSERT events; INSERT deliveries; COMMIT
+ * in one pipeline, so that it costs one round trip whatever its size.  The lock is held from
+ * the first serial to the commit: that is what makes "serial > last" gapless for every reader.
+ */
+#include "core/event.h"
+#include "store/delivery_list.h"
+#include "store/pg_conn.h"
+
+struct log_write;
+
+/* Steps in the order they are sent; which one the server refused matters. */
+enum log_step { LOG_BEGIN, LOG_LOCK, LOG_EVENTS, LOG_DELIVERIES, LOG_COMMIT, LOG_STEPS };
+
+/* node (copied) stands in the delivery records. */
+struct log_write *log_write_new(const char *node);
+void log_write_free(struct log_write *w);
+void log_write_reset(struct log_write *w);
+/* Both copy what they need. */
+void log_write_event(struct log_write *w, const struct event *e);
+void log_write_delivery(struct log_write *w, const struct delivery *d);
+unsigned log_write_events(const struct log_write *w);
+size_t log_write_bytes(const struct log_write *w);
+
+/* Once a connection. */
+enum pg_fault log_write_prepare(struct pg_conn *c, usec_t deadline) MUSTCHECK;
+/*
+ * PG_FINE: committed.  PG_LOST: nobody knows.  Else rolled back, and *failed is the step that
+ * the server refused.  The connection is ready for the next in all cases but PG_LOST.
+ */
+enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadline,
+			    enum log_step *failed) MUSTCHECK;
+/* After PG_FINE: the serial of the i-th event. */
+uint64_t log_write_serial(const struct log_write *w, unsigned i);
+#endif
