@@ -309,12 +309,19 @@ static enum pg_fault collect(struct pg_conn *c, usec_t deadline, PGresult **out)
 	return fault;
 }
 
+enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const char *sql, int n,
+				    const char *const *values, const int *lengths,
+				    const int *formats, PGresult **out)
+{
+	if (!PQsendQueryParams(c->pg, sql, n, NULL, values, lengths, formats, 0))
+		return lost(c, 0);
+	return collect(c, deadline, out);
+}
+
 enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
 			    const char *const *values, PGresult **out)
 {
-	if (!PQsendQueryParams(c->pg, sql, n, NULL, values, NULL, NULL, 0))
-		return lost(c, 0);
-	return collect(c, deadline, out);
+	return pg_conn_query_formats(c, deadline, sql, n, values, NULL, NULL, out);
 }
 
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql)

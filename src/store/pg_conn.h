@@ -48,6 +48,10 @@ PGconn *pg_conn_raw(struct pg_conn *c);
  */
 enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
 			    const char *const *values, PGresult **out) MUSTCHECK;
+/* The same with a length and a format (1: binary) for each value, as PQsendQueryParams() has it. */
+enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const char *sql, int n,
+				    const char *const *values, const int *lengths,
+				    const int *formats, PGresult **out) MUSTCHECK;
 /* Any number of statements in one text; no results. */
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
 enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name,

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STORE_LOG_RESOLVE_H
+#define STORE_LOG_RESOLVE_H
+/*
+ * What became of a transaction whose connection was lost in it.  First the old backend must be
+ * gone: it could still be waiting for a lock, or not even have read what was sent, and commit
+ * after somebody looked.  Then event_id tells: a transaction's events are all there or none.
+ */
+#include "core/event.h"
+#include "store/pg_conn.h"
+
+/* Who serves a connection; the pid alone may be given to another one after a restart. */
+struct log_backend {
+	char pid[16], started[48]; /* "" pid: none */
+};
+
+enum pg_fault log_backend_read(struct pg_conn *c, usec_t deadline, struct log_backend *out)
+	MUSTCHECK;
+/* Ends b if it lives (same role: no right needed); PG_BUSY while it is still there. */
+enum pg_fault log_backend_end(struct pg_conn *c, usec_t deadline, const struct log_backend *b)
+	MUSTCHECK;
+
+struct log_lookup; /* the committed ones, in serial order */
+
+/* Events committed above serial after, by the ids in ids (a finished PG_TEXT array). */
+enum pg_fault log_lookup_run(struct pg_conn *c, usec_t deadline, uint64_t after,
+			     struct str_view ids, struct log_lookup **out) MUSTCHECK;
+bool log_lookup_found_any(const struct log_lookup *k);
+/* The serial of e, 0 when it has no row.  Ask in the order in which the events were written. */
+uint64_t log_lookup_serial(struct log_lookup *k, const struct event *e);
+void log_lookup_free(struct log_lookup *k);
+#endif
