@@ -274,7 +274,7 @@ static void disconnect(struct eventlog *l, const char *why)
 	if (!atomic_load(&l->down_since))
 		atomic_store(&l->down_since, now);
 	/* Between half and all of it, so that many nodes do not come back at once. */
-	l->retry_at = now + l->backoff / 2 + random() % (l->backoff / 2);
+	l->retry_at = now + l->backoff / 2 + now % (l->backoff / 2);
 	l->backoff = l->backoff * 2 > BACKOFF_MAX_US ? BACKOFF_MAX_US : l->backoff * 2;
 }
 
