@@ -27,6 +27,8 @@ struct frame_guard {
 	unsigned char state;	 /* enum in frame_guard.c */
 	unsigned char header;	 /* header bytes still to come in this state */
 	unsigned char progress;	 /* of "\r\n\r\n" while the handshake is read */
+	bool is_control;	 /* the frame being read is */
+	bool is_in_message;	 /* a fragmented message is under way */
 	unsigned long long left; /* bytes of payload still to come */
 };
 int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n) MUSTCHECK;
