@@ -33,18 +33,18 @@
 #include "store/log_write.h"
 #include "store/pg_array.h"
 
-#define GROUP_BYTES_MAX ((size_t)8 << 20)
+#define GROUP_BYTES_MAX	     ((size_t)8 << 20)
 #define WRITE_TIMEOUT_MIN_MS 5000
-#define LOCK_TIMEOUT_MS 2000
+#define LOCK_TIMEOUT_MS	     2000
 #define DELIVERIES_PER_GROUP 4096
-#define DELIVERIES_SOON 2000
-#define DELIVERIES_US (100 * USEC_PER_MSEC)
-#define EXPIRE_EVERY_US (10 * USEC_PER_MSEC)
-#define BACKOFF_MIN_US (50 * USEC_PER_MSEC)
-#define BACKOFF_MAX_US (2 * USEC_PER_SEC)
-#define RATE_WINDOW_US (100 * USEC_PER_MSEC)
-#define UPKEEP_RETRY_US USEC_PER_SEC
-#define IDLE_US (30 * USEC_PER_SEC)
+#define DELIVERIES_SOON	     2000
+#define DELIVERIES_US	     (100 * USEC_PER_MSEC)
+#define EXPIRE_EVERY_US	     (10 * USEC_PER_MSEC)
+#define BACKOFF_MIN_US	     (50 * USEC_PER_MSEC)
+#define BACKOFF_MAX_US	     (2 * USEC_PER_SEC)
+#define RATE_WINDOW_US	     (100 * USEC_PER_MSEC)
+#define UPKEEP_RETRY_US	     USEC_PER_SEC
+#define IDLE_US		     (30 * USEC_PER_SEC)
 
 struct eventlog {
 	const struct conf_database *conf;
@@ -74,9 +74,9 @@ struct eventlog {
 	struct log_write *write;
 	struct delivery taken[DELIVERIES_PER_GROUP];
 	unsigned n_taken;
-	usec_t deliveries_seen;	 /* mono; 0: none waited */
-	unsigned group_batches;	 /* most in a group while a refused one is sought; 0: any */
-	unsigned no_partition;	 /* refusals in a row for want of one */
+	usec_t deliveries_seen; /* mono; 0: none waited */
+	unsigned group_batches; /* most in a group while a refused one is sought; 0: any */
+	unsigned no_partition;	/* refusals in a row for want of one */
 	uint64_t last_serial, partition_end;
 	usec_t next_expire, next_upkeep, retry_at, backoff;
 	char *last_why; /* what was last logged about the database */
@@ -135,6 +135,12 @@ static bool down_too_long(struct eventlog *l)
 	return since && clock_mono() - since > l->conf->commit_timeout_ms * USEC_PER_MSEC;
 }
 
+int eventlog_reserve(struct eventlog *l, struct event_batch *b)
+{
+	b->reserved = count_in(l, b->n, b->bytes);
+	return b->reserved ? 0 : -EAGAIN;
+}
+
 int eventlog_append(struct eventlog *l, struct event_batch *b)
 {
 	/* Behind mailbox_put the batch is the log's: keep what is needed after. */
@@ -144,7 +150,7 @@ int eventlog_append(struct eventlog *l, struct event_batch *b)
 
 	if (b->deadline && down_too_long(l))
 		return -EHOSTDOWN;
-	if (!count_in(l, events, bytes))
+	if (!b->reserved && !count_in(l, events, bytes))
 		return -EAGAIN;
 	rc = mailbox_put(&l->box, &b->letter);
 	if (rc < 0) {

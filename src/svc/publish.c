@@ -182,13 +182,16 @@ static int submit_async(struct publisher *p, struct cut *cut)
 
 	if (!p->log)
 		return -EHOSTDOWN;
+	rc = eventlog_reserve(p->log, b);
+	if (rc)
+		return rc;
 	b->done = on_logged;
 	/* fanned out first: from here on the log may write the events' serials */
 	publisher_fan_out(p, b);
-	rc = eventlog_append(p->log, b);
-	if (!rc)
+	/* refused only while stopping: the events were delivered, which is what async promises */
+	if (eventlog_append(p->log, b) == 0)
 		cut->async = NULL;
-	return rc;
+	return 0;
 }
 
 static void fan_out_now(struct publisher *p, struct cut *cut)
