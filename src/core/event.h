@@ -64,6 +64,7 @@ struct event_batch {
 	struct letter letter;
 	usec_t deadline;			     /* mono; 0: may wait for ever (async) */
 	size_t bytes;				     /* for the queue's bound */
+	bool reserved;				     /* the queue has counted it already */
 	void (*done)(struct event_batch *b, int rc); /* frees b and drops its event references */
 	void *ctx;
 	bool fan_out; /* deliver after commit (false for async: that is done already) */
