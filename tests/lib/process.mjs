@@ -6,15 +6,23 @@ import { within } from './wait.mjs';
 const running = new Set();
 
 process.on('exit', () => {
-	for (const child of running) child.kill('SIGKILL');
+	for (const child of running) send(child, 'SIGKILL');
 });
 for (const signal of ['SIGINT', 'SIGTERM'])
 	process.once(signal, () => process.exit(1));
+
+/** To the child, or with options.detached to its whole process group. */
+function send(child, signal) {
+	try {
+		process.kill(child.grouped ? -child.pid : child.pid, signal);
+	} catch { /* it has just ended */ }
+}
 
 /** Starts a program; what it says gathers in child.log, child.ended resolves to {code, signal}. */
 export function start(command, args, options = {}) {
 	const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
 	child.log = '';
+	child.grouped = options.detached === true;
 	const gather = (chunk) => {
 		child.log += chunk;
 		child.emit('log');
@@ -56,11 +64,11 @@ export function logged(child, pattern, deadlineMs) {
 
 /** Sends the signal and waits for the end; SIGKILL after the deadline, which is an error. */
 export async function end(child, signal = 'SIGTERM', deadlineMs = 20000) {
-	if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+	if (child.exitCode === null && child.signalCode === null) send(child, signal);
 	try {
 		return await within(child.ended, `${child.spawnfile} ends on ${signal}`, deadlineMs);
 	} catch (error) {
-		child.kill('SIGKILL');
+		send(child, 'SIGKILL');
 		await child.ended;
 		throw new Error(`${error.message}; it said:\n${child.log.slice(-4000)}`);
 	}

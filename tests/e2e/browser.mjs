@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// A real Chromium with a profile of its own.
+import { chromium } from 'playwright-core';
+import { tempFolder } from '../lib/harness.mjs';
+
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+	'--disable-background-networking', '--disable-component-update', '--disable-sync',
+	'--disable-dev-shm-usage'];
+
+/** A browser window: playwright's BrowserContext, closed with t. errors gathers the pages' own. */
+export async function openBrowser(t, options = {}) {
+	const context = await chromium.launchPersistentContext(tempFolder('chromium'), {
+		executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: FLAGS,
+		...options });
+	t.after(() => context.close());
+	context.errors = [];
+	context.on('page', (page) => page.on('pageerror', (error) => context.errors.push(error)));
+	context.on('weberror', (error) => context.errors.push(error.error()));
+	return context;
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// pusher-php-server, called directly.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { APP, startDaemon } from '../lib/harness.mjs';
+import { installLaravel } from './portal.mjs';
+
+const SCRIPT = fileURLToPath(new URL('laravel/direct.php', import.meta.url));
+
+function php(daemon, calls, app = APP) {
+	const child = spawnSync('php', [SCRIPT, path.join(installLaravel(), 'vendor'), '127.0.0.1',
+		daemon.port, app.key, app.secret, app.id], { input: JSON.stringify(calls), encoding: 'utf8' });
+	assert.equal(child.status, 0, child.stderr + child.stdout);
+	return JSON.parse(child.stdout);
+}
+
+test('pusher-php-server', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const client = await daemon.connect();
+	t.after(() => client.terminate());
+	await client.subscribe('orders');
+	await client.subscribe('presence-room', { channelData: { user_id: '7', user_info: { name: 'Ada' } } });
+	// PHP runs beside us and blocks this process: frames are read once it has ended.
+
+	await t.test('trigger, with info and to many channels', async () => {
+		const [one, many, info] = php(daemon, [
+			['trigger', 'orders', 'made', { n: 1, name: 'Grüße' }],
+			['trigger', ['orders', 'presence-room'], 'made', { n: 2 }],
+			['trigger', ['orders', 'presence-room'], 'made', { n: 3 },
+				{ info: 'subscription_count' }]]);
+		assert.deepEqual(one.result, {});
+		assert.deepEqual(many.result, {});
+		assert.equal(info.result.channels.orders.subscription_count, 1);
+		const got = await client.next({ event: 'made', channel: 'orders' });
+		assert.deepEqual(JSON.parse(got.data), { n: 1, name: 'Grüße' });
+		await client.next({ event: 'made', channel: 'presence-room', data: { n: 3 } });
+	});
+
+	await t.test('triggerBatch', async () => {
+		const [answer] = php(daemon, [['triggerBatch', [
+			{ channel: 'orders', name: 'batched', data: { n: 1 } },
+			{ channel: 'orders', name: 'batched', data: { n: 2 } }]]]);
+		assert(answer.result, JSON.stringify(answer));
+		await client.next({ event: 'batched', data: { n: 1 } });
+		await client.next({ event: 'batched', data: { n: 2 } });
+	});
+
+	await t.test('socket_id leaves a connection out', async () => {
+		php(daemon, [['trigger', 'orders', 'not-to-me', {}, { socket_id: client.socketId }],
+			['trigger', 'orders', 'to-all', {}]]);
+		await client.next({ event: 'to-all' });
+		assert.deepEqual(client.all({ event: 'not-to-me' }), []);
+	});
+
+	await t.test('channels, channel, members', async () => {
+		const [all, one, users, none] = php(daemon, [
+			['getChannels', { filter_by_prefix: 'presence-', info: 'user_count' }],
+			['getChannelInfo', 'orders', { info: 'subscription_count' }],
+			['getPresenceUsers', 'presence-room'],
+			['getChannels', { filter_by_prefix: 'nothing-' }]]);
+		assert.deepEqual(all.result, { channels: { 'presence-room': { user_count: 1 } } });
+		assert.deepEqual(one.result, { occupied: true, subscription_count: 1 });
+		assert.deepEqual(users.result, { users: [{ id: '7' }] });
+		assert(none.result, JSON.stringify(none));
+	});
+
+	await t.test('terminateUserConnections closes with 4009', async () => {
+		const other = await daemon.connect();
+		other.sendSignin({ id: '12345' });
+		await other.next({ event: 'pusher:signin_success' });
+		const [answer] = php(daemon, [['terminateUserConnections', '12345']]);
+		assert.deepEqual(answer.result, {});
+		assert.equal((await other.closed).code, 4009);
+	});
+
+	await t.test('what is refused becomes an exception that carries the reason', () => {
+		const [large, info] = php(daemon, [
+			['trigger', 'orders', 'large', 'x'.repeat(10001)],
+			['getPresenceUsers', 'orders']]);
+		assert.equal(large.class, 'Pusher\\ApiErrorException');
+		assert.equal(large.code, 413);
+		assert.notEqual(large.error, '');
+		assert.equal(info.code, 400);
+		const [secret] = php(daemon, [['trigger', 'orders', 'x', {}]], { ...APP, secret: 'wrong' });
+		assert.equal(secret.code, 401);
+		const [unknown] = php(daemon, [['trigger', 'orders', 'x', {}]], { ...APP, id: 'nobody' });
+		assert.equal(unknown.class, 'Pusher\\ApiErrorException');
+	});
+});
