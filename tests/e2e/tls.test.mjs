@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// wss and https on the port that serves ws and http.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { execFile, execFileSync } from 'node:child_process';
+import { promisify } from 'node:util';
+import { fileURLToPath } from 'node:url';
+import { APP, request, startDaemon, tempFolder } from '../lib/harness.mjs';
+
+const CLIENT = fileURLToPath(new URL('tls-client.mjs', import.meta.url));
+
+/** A self-signed certificate for localhost, its loopback addresses and the key. */
+function certificate() {
+	const folder = tempFolder('tls');
+	const [cert, key] = ['cert.pem', 'key.pem'].map((f) => path.join(folder, f));
+	execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
+		'-nodes', '-days', '2', '-subj', '/CN=localhost', '-keyout', key, '-out', cert,
+		'-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1'], { stdio: 'pipe' });
+	return { cert, key, ca: fs.readFileSync(cert) };
+}
+
+test('TLS', async (t) => {
+	const { cert, key, ca } = certificate();
+	const daemon = await startDaemon(
+		{ server: { host: '*', tls_certificate: cert, tls_key: key } }, t);
+
+	await t.test('pusher-js with forceTLS, and the SDK over https', async () => {
+		const { stdout } = await promisify(execFile)(process.execPath,
+			[CLIENT, 'localhost', String(daemon.port)],
+			{ env: { ...process.env, NODE_EXTRA_CA_CERTS: cert, NODE_TEST_CONTEXT: '' } });
+		assert.deepEqual(JSON.parse(stdout), { status: 200, bytes: 9000 });
+	});
+
+	await t.test('ws and http on the same port meet those on wss and https', async () => {
+		const open = await daemon.connect();
+		const closed = await daemon.connect({ base: `wss://[::1]:${daemon.port}`, ca });
+		for (const wire of [open, closed]) await wire.subscribe('both');
+		await daemon.api().trigger('both', 'over-http', {});
+		await daemon.api(APP, `https://127.0.0.1:${daemon.port}`, { ca }).trigger('both', 'over-https', {});
+		for (const wire of [open, closed]) {
+			await wire.next({ event: 'over-http' });
+			await wire.next({ event: 'over-https' });
+			await wire.close();
+		}
+	});
+
+	await t.test('the whole API answers over https as over http', async () => {
+		const api = daemon.api(APP, `https://localhost:${daemon.port}`, { ca });
+		assert.deepEqual((await api.get('/channels')).json, { channels: {} });
+		assert.equal((await api.trigger('a', 'b', 'x'.repeat(10001))).status, 413);
+		assert.equal((await api.post('/events', '{')).status, 400);
+		assert.equal((await api.call('GET', '/channels', { override: { auth_signature: 'no' } })).status, 401);
+		const up = await request(`https://localhost:${daemon.port}/up`, { ca });
+		assert.deepEqual(up.json, { health: 'OK' });
+	});
+});
