@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include "unit.h"
+#include "pg_fixture.h"
+#include "store/migrate.h"
+
+static struct pg_fixture *pg;
+
+static void set_up(void)
+{
+	pg = pg_fixture_new(false);
+}
+
+static void tear_down(void)
+{
+	pg_fixture_free(pg);
+}
+
+static void migrate(const char *conninfo)
+{
+	char *why = NULL;
+	int rc = migrate_run(conninfo, "scopewire", &why);
+
+	ck_assert_msg(rc == 0, "%d: %s", rc, why);
+	ck_assert_ptr_null(why);
+}
+
+START_TEST(runs_twice)
+{
+	char *conninfo = pg_fixture_database(pg, "twice", NULL);
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT count(*) FROM schema_migrations"),
+			 migrations_count);
+	migrate(conninfo);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT count(*) FROM schema_migrations"),
+			 migrations_count);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(plain_insert_waits_as_pending)
+{
+	char *conninfo = pg_fixture_database(pg, "plain", NULL);
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	free(pg_fixture_value(c, "INSERT INTO realtime_events(channel, event_type, payload) "
+				 "VALUES ('a', 'B', '{\"x\":  1}')"));
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT count(*) FROM realtime_events_pending "
+					      "WHERE serial = 0 AND NOT delivered AND "
+					      "payload::text = '{\"x\":  1}'"),
+			 1);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(partitions_are_made_ahead)
+{
+	char *conninfo = pg_fixture_database(pg, "ahead", NULL);
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT ensure_partitions(2, 1000000)"), 3000001);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT ensure_partitions(2, 1000000)"), 3000001);
+	free(pg_fixture_value(c, "SELECT setval('realtime_events_serial', 9000000)"));
+	ck_assert_int_ge(pg_fixture_number(c, "SELECT ensure_partitions(1, 1000)"), 9001001);
+	free(pg_fixture_value(c, "INSERT INTO realtime_events(serial, channel, event_type) "
+				 "VALUES (9000001, 'a', 'B'), (1, 'a', 'B'), (3000000, 'a', 'B')"));
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(odd_schema_names)
+{
+	char *conninfo = pg_fixture_database(pg, "odd", NULL);
+	char *why = NULL;
+	PGconn *c;
+
+	ck_assert_int_eq(migrate_run(conninfo, "My \"odd\"'s schema", &why), 0);
+	c = pg_fixture_connect(conninfo);
+	ck_assert_int_gt(pg_fixture_number(c, "SELECT \"My \"\"odd\"\"'s schema\".ensure_partitions"
+					      "(1, 1000)"),
+			 1000);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
+static int refused(const char *conninfo, const char *word)
+{
+	char *why = NULL;
+	int rc = migrate_run(conninfo, "scopewire", &why);
+
+	ck_assert_int_lt(rc, 0);
+	ck_assert_ptr_nonnull(why);
+	ck_assert_msg(strstr(why, word) != NULL, "%s", why);
+	free(why);
+	return rc;
+}
+
+START_TEST(a_changed_migration_is_refused)
+{
+	char *conninfo = pg_fixture_database(pg, "changed", NULL);
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	free(pg_fixture_value(c, "UPDATE schema_migrations SET checksum = repeat('0', 64) "
+				 "WHERE version = 1"));
+	ck_assert_int_eq(refused(conninfo, "0001_event_log was changed"), -EILSEQ);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(a_newer_database_is_refused)
+{
+	char *conninfo = pg_fixture_database(pg, "newer", NULL);
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	free(pg_fixture_value(c, "INSERT INTO schema_migrations(version, name, checksum) "
+				 "VALUES (9999, 'future', 'x')"));
+	ck_assert_int_eq(refused(conninfo, "newer version"), -EPROTO);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(a_failing_migration_leaves_nothing)
+{
+	static const struct migration list[] = {
+		{ 1, "good", "CREATE TABLE good (a integer);" },
+		{ 2, "bad", "CREATE TABLE half (a integer); SELECT 1/0;" },
+	};
+	char *conninfo = pg_fixture_database(pg, "failing", NULL);
+	char *why = NULL;
+	PGconn *c;
+
+	ck_assert_int_eq(migrate_run_list(conninfo, NULL, "scopewire", list, 2, &why), -EIO);
+	ck_assert_ptr_nonnull(strstr(why, "division by zero"));
+	free(why);
+	c = pg_fixture_connect(conninfo);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT count(*) FROM pg_class "
+					      "WHERE relname IN ('good', 'half')"),
+			 1);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT max(version) FROM schema_migrations"), 1);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(other_encodings_are_refused)
+{
+	char *conninfo = pg_fixture_database(pg, "latin", "ENCODING 'LATIN1' TEMPLATE template0");
+
+	ck_assert_int_eq(refused(conninfo, "encoding LATIN1, but UTF8 is needed"), -EILSEQ);
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(what_is_not_there)
+{
+	char *conninfo = pg_fixture_database(pg, "there", NULL);
+	char *other, *why = NULL;
+
+	ck_assert_int_ge(asprintf(&other, "%s user=nobody_knows", conninfo), 0);
+	ck_assert_int_eq(refused(other, "nobody_knows"), -EACCES);
+	free(other);
+	ck_assert_int_ge(asprintf(&other, "%s dbname=absent", conninfo), 0);
+	ck_assert_int_eq(refused(other, "absent"), -ENODEV);
+	free(other);
+	ck_assert_int_eq(migrate_run("host=/nonexistent", "scopewire", &why), -EHOSTDOWN);
+	free(why);
+	free(conninfo);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("store/migrate");
+	TCase *t = tcase_create("migrate");
+
+	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, runs_twice);
+	tcase_add_test(t, plain_insert_waits_as_pending);
+	tcase_add_test(t, partitions_are_made_ahead);
+	tcase_add_test(t, odd_schema_names);
+	tcase_add_test(t, a_changed_migration_is_refused);
+	tcase_add_test(t, a_newer_database_is_refused);
+	tcase_add_test(t, a_failing_migration_leaves_nothing);
+	tcase_add_test(t, other_encodings_are_refused);
+	tcase_add_test(t, what_is_not_there);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
