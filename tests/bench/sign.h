@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BENCH_SIGN_H
+#define BENCH_SIGN_H
+/*
+ * Signed requests of the Pusher HTTP API: body_md5, and auth_signature over method,
+ * path and the sorted query.
+ */
+#include <stddef.h>
+#include "util.h"
+
+struct signer;
+
+/* The strings are kept, not copied. */
+struct signer *signer_new(const char *host, unsigned port, const char *app_id, const char *key,
+			  const char *secret);
+void signer_free(struct signer *s);
+/* Appends a whole keep-alive POST /apps/{id}/events to out. */
+void signer_post(struct signer *s, const struct bytes *body, struct bytes *out);
+#endif
