@@ -9,12 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_CONT 0
-#define FRAME_TEXT 1
-#define FRAME_CLOSE 8
-#define FRAME_PING 9
-#define FRAME_PONG 10
-#define FRAME_HEAD_MAX 14
+#define FRAME_CONT	  0
+#define FRAME_TEXT	  1
+#define FRAME_CLOSE	  8
+#define FRAME_PING	  9
+#define FRAME_PONG	  10
+#define FRAME_HEAD_MAX	  14
 #define FRAME_ACCEPT_SIZE 29 /* 28 characters and a NUL */
 
 struct frame {

@@ -6,7 +6,7 @@
  */
 #include <stdint.h>
 
-#define HIST_SUB 64 /* buckets to each power of two */
+#define HIST_SUB     64 /* buckets to each power of two */
 #define HIST_BUCKETS (HIST_SUB * 48)
 
 struct hist {

@@ -4,14 +4,14 @@
 #include "util.h"
 
 #define EMPTY UINT64_MAX
-#define GONE (UINT64_MAX - 1)
+#define GONE  (UINT64_MAX - 1)
 
 struct ledger {
 	uint32_t publishers;
-	uint32_t *next;	      /* [subscriber * publishers + publisher] */
-	uint64_t *missing;    /* open-addressed set of keys, see key_of() */
-	uint64_t slots;	      /* of missing; a power of two */
-	uint64_t slots_used;  /* live keys and GONE marks */
+	uint32_t *next;	     /* [subscriber * publishers + publisher] */
+	uint64_t *missing;   /* open-addressed set of keys, see key_of() */
+	uint64_t slots;	     /* of missing; a power of two */
+	uint64_t slots_used; /* live keys and GONE marks */
 	struct ledger_sum sum;
 };
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "message.h"
 
-#define DATA_HEAD "\"data\":\"{\\\"m\\\":\\\"@"
+#define DATA_HEAD   "\"data\":\"{\\\"m\\\":\\\"@"
 #define DATA_MIDDLE "@\\\",\\\"pad\\\":\\\""
-#define DATA_TAIL "\\\"}\""
-#define DATA_FIXED (sizeof("{\"m\":\"@@\",\"pad\":\"\"}") - 1)
+#define DATA_TAIL   "\\\"}\""
+#define DATA_FIXED  (sizeof("{\"m\":\"@@\",\"pad\":\"\"}") - 1)
 
 /* The padding never changes: made once. */
 static const char *padding(void)
@@ -22,8 +22,10 @@ void message_body(const struct message *m, const char *channel, size_t size, str
 	int n = snprintf(mark, sizeof(mark), "%u.%u.%u.%llu", m->publisher, m->channel, m->seq,
 			 (unsigned long long)m->due_ns);
 
-	bytes_addf(out, "{\"name\":\"" MESSAGE_EVENT "\",\"channels\":[\"%s\"]," DATA_HEAD
-			"%s" DATA_MIDDLE, channel, mark);
+	bytes_addf(out,
+		   "{\"name\":\"" MESSAGE_EVENT "\",\"channels\":[\"%s\"]," DATA_HEAD
+		   "%s" DATA_MIDDLE,
+		   channel, mark);
 	bytes_add(out, padding(), size - DATA_FIXED - (size_t)n);
 	bytes_add(out, DATA_TAIL "}", sizeof(DATA_TAIL "}") - 1);
 }
@@ -54,8 +56,7 @@ static bool expect(const char **p, const char *stop, const char *what, size_t le
 	return true;
 }
 
-bool message_read(const char *p, size_t len, const char *channel, size_t size,
-		  struct message *out)
+bool message_read(const char *p, size_t len, const char *channel, size_t size, struct message *out)
 {
 	const char *stop = p + len;
 	const char *at = memmem(p, len, DATA_HEAD, sizeof(DATA_HEAD) - 1);

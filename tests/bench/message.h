@@ -10,7 +10,7 @@
 
 #define MESSAGE_SIZE_MIN 96
 #define MESSAGE_SIZE_MAX 9000
-#define MESSAGE_EVENT "bench"
+#define MESSAGE_EVENT	 "bench"
 
 struct message {
 	uint32_t publisher;
@@ -22,6 +22,5 @@ struct message {
 /* Appends the body of POST /events whose data is size bytes long. */
 void message_body(const struct message *m, const char *channel, size_t size, struct bytes *out);
 /* Reads a delivered frame; false when any of event, channel and data is not as it was sent. */
-bool message_read(const char *p, size_t len, const char *channel, size_t size,
-		  struct message *out);
+bool message_read(const char *p, size_t len, const char *channel, size_t size, struct message *out);
 #endif

@@ -5,7 +5,7 @@
 #include <openssl/evp.h>
 #include <time.h>
 
-#define MD5_SIZE 16
+#define MD5_SIZE    16
 #define SHA256_SIZE 32
 
 struct signer {

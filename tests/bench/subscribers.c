@@ -9,8 +9,8 @@
 #include "loop.h"
 #include "message.h"
 
-#define RX_SIZE (256 * 1024)
-#define PER_SOURCE 25000 /* connections from one address of ours */
+#define RX_SIZE	      (256 * 1024)
+#define PER_SOURCE    25000 /* connections from one address of ours */
 #define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoLTE="
 
 enum state { CONNECTING, UPGRADING, ESTABLISHING, SUBSCRIBING, LIVE, ENDED };
@@ -54,7 +54,8 @@ static void end(struct subscribers *s, struct subscriber *c, const char *why)
 	if (s->sum.closed + s->sum.refused == 1)
 		fprintf(stderr, "loadgen: connection %u ended: %s\n", c->number, why);
 	c->state = ENDED;
-	tcp_abort(c->ep.fd);
+	if (c->ep.fd >= 0)
+		tcp_abort(c->ep.fd);
 	c->ep.fd = -1;
 	bytes_release(&c->rest);
 }
@@ -182,7 +183,7 @@ static void on_text(struct subscribers *s, struct subscriber *c, const struct fr
 	if (c->state == LIVE && is_event(f, MESSAGE_EVENT))
 		on_delivery(s, c, f, at_ns);
 	else if (c->state == ESTABLISHING && is_event(f, "pusher:connection_established") &&
-		 memmem(f->payload, f->len, "\\\"socket_id\\\":\\\"", 17))
+		 memmem(f->payload, f->len, "\\\"socket_id\\\":\\\"", 16))
 		subscribe(s, c);
 	else if (c->state == SUBSCRIBING && is_event(f, "pusher_internal:subscription_succeeded"))
 		joined(s, c);

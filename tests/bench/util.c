@@ -151,8 +151,8 @@ int tcp_listen(const struct sockaddr_in *addr, const char *congestion)
 		die("socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-	if (congestion && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion,
-				     (socklen_t)strlen(congestion)))
+	if (congestion &&
+	    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion)))
 		die("congestion control %s: %s", congestion, strerror(errno));
 	if (bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) || listen(fd, 4096))
 		die("listen on port %u: %s", ntohs(addr->sin_port), strerror(errno));

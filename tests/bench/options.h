@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BENCH_OPTIONS_H
+#define BENCH_OPTIONS_H
+/*
+ * What the load generator is asked to do; options_parse() has the meaning of each.
+ */
+#include <sys/types.h>
+#include "util.h"
+
+#define OPTIONS_CHECKPOINTS 16
+
+struct options {
+	const char *host, *key, *secret, *app_id, *prefix;
+	unsigned port;
+	pid_t pid;
+	uint32_t connections, channels, publishers, inflight;
+	size_t size;
+	uint64_t rate, count, window;
+	double seconds;
+	uint32_t checkpoint[OPTIONS_CHECKPOINTS];
+	unsigned checkpoints;
+};
+
+/* Reads the command line over the values that *o has; exits on --help and on errors. */
+void options_parse(int argc, char **argv, struct options *o);
+#endif
