@@ -188,8 +188,12 @@ static int ini_option(struct loader *l, const struct setting *s, const char *lab
 
 	if (!o)
 		return no_such_option(l, s->section, s->name, label);
-	if (!s->continued || o->type != OPTION_STRING)
+	if (!s->continued)
 		return set_conf(l, o, s->value, label);
+	if (o->type != OPTION_STRING) {
+		*l->why = textf("%s: only text goes on in the next line", label);
+		return -EINVAL;
+	}
 	whole = joined(*(char **)((char *)l->conf + o->offset), s->value);
 	rc = set_conf(l, o, whole, label);
 	free(whole);
@@ -682,7 +686,7 @@ static int load(struct loader *l, int argc, char **argv)
 	if (m.help)
 		conf_print_help(stdout);
 	else if (m.version)
-		puts(PACKAGE_STRING);
+		puts("scopewired " PACKAGE_VERSION);
 	if (m.help || m.version)
 		return 1;
 	rc = read_config(l, m.config);

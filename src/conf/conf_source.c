@@ -6,7 +6,8 @@
 #include "conf/conf_source.h"
 #include "conf/conf_table.h"
 
-#define INI_SECTION_MAX 48 /* libinih cuts longer ones off in silence; names too */
+#define BOM		"\xef\xbb\xbf" /* UTF-8's mark, which some editors write */
+#define INI_SECTION_MAX 48	       /* libinih cuts longer ones off in silence; names too */
 
 /*
  * libinih tells neither line numbers nor that it cut something off: so it gets its lines from
@@ -29,18 +30,54 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-static const char *ini_line_complaint(const char *line, size_t len)
+static const char *ini_line_complaint(const char *line)
 {
-	if (memchr(line, '\0', len))
-		return "the line holds a NUL byte";
-	if (len > INI_LINE_MAX)
+	bool section = *line == '[';
+
+	if (strlen(line) > INI_LINE_MAX)
 		return "the line is longer than 198 bytes; a value goes on in the next line if "
 		       "that is indented and without \"=\"";
-	if (*line == '[' && strcspn(line, "]") > INI_SECTION_MAX)
+	if (section ? !strchr(line, ']') : *line && !is_blank(*line) && !strpbrk(line, "=:"))
+		return "is neither [section] nor name = value";
+	if (section && strcspn(line, "]") > INI_SECTION_MAX)
 		return "the section's name is longer than 47 bytes";
 	if (strchr(line, '=') && strcspn(line, "= \t") > INI_SECTION_MAX)
 		return "the option's name is longer than 48 bytes";
 	return NULL;
+}
+
+/* libinih cuts a " ;" off a value, but not off what goes on below it. */
+static void ini_cut_comment(char *line)
+{
+	for (char *p = line + 1; *p; p++) {
+		if (*p == ';' && is_blank(p[-1])) {
+			*p = '\0';
+			return;
+		}
+	}
+}
+
+/* Without its end, byte order mark and comment; blanks in front stay on a continuation only. */
+static char *ini_trim(struct ini_run *r, size_t len)
+{
+	char *line = r->room, *text;
+
+	while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+		line[--len] = '\0';
+	if (memchr(line, '\0', len)) {
+		r->complaint = "the line holds a NUL byte";
+		return line;
+	}
+	if (r->line == 1 && sv_starts_with(sv(line), SV(BOM)))
+		line += sizeof(BOM) - 1;
+	text = line + strspn(line, " \t");
+	if (*text == '#' || *text == ';')
+		*text = '\0';
+	r->continued = is_blank(*line) && *text && *text != '[' && !strchr(text, '=');
+	if (!r->continued)
+		return text;
+	ini_cut_comment(line);
+	return line;
 }
 
 /* As fgets; an indented option loses its indent, which would make it a continuation. */
@@ -56,13 +93,9 @@ static char *ini_next_line(char *out, int size, void *ctx)
 	if (len < 0)
 		return NULL;
 	r->line++;
-	while (len > 0 && strchr("\r\n", r->room[len - 1]))
-		r->room[--len] = '\0';
-	line = r->room;
-	if (strchr(line, '=') || strspn(line, " \t") == strcspn(line, ";#["))
-		line += strspn(line, " \t");
-	r->continued = is_blank(*line);
-	r->complaint = ini_line_complaint(line, (size_t)(len - (line - r->room)));
+	line = ini_trim(r, (size_t)len);
+	if (!r->complaint)
+		r->complaint = ini_line_complaint(line);
 	if (r->complaint)
 		return NULL;
 	snprintf(out, (size_t)size, "%s", line);
@@ -330,8 +363,8 @@ int env_file_read(struct str_view text, char **environ_, const char *label, sett
 		*why = textf("%s: holds a NUL byte; is it a text file?", label);
 		return -EINVAL;
 	}
-	if (sv_starts_with(text, SV("\xef\xbb\xbf")))
-		r.at += 3;
+	if (sv_starts_with(text, SV(BOM)))
+		r.at += sizeof(BOM) - 1;
 	map_init(&r.seen);
 	while (rc == 0 && r.at < r.end) {
 		rc = env_line(&r, label, fn, ctx, why);

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "unit.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mailbox.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/msgbuf.h"
+#include "base/thread.h"
+
+START_TEST(views)
+{
+	ck_assert_uint_eq(sv(NULL).len, 0);
+	ck_assert(sv_eq(sv_n(NULL, 0), SV("")));
+	ck_assert(!sv_eq(SV("a\0b"), SV("a\0c")));
+	ck_assert(sv_starts_with(SV("abc"), SV("ab")));
+	ck_assert(sv_starts_with(SV("abc"), SV("")));
+	ck_assert(!sv_starts_with(SV("ab"), SV("abc")));
+	ck_assert(sv_ends_with(SV("abc"), SV("bc")));
+	ck_assert(!sv_ends_with(SV("bc"), SV("abc")));
+	ck_assert_int_eq(sv_find(SV("a:b:"), ':'), 1);
+	ck_assert_int_eq(sv_find(SV("ab"), ':'), -1);
+	ck_assert_int_eq(sv_find(SV(""), ':'), -1);
+	ck_view_eq(sv_skip(SV("abc"), 1), "bc");
+	ck_view_eq(sv_skip(SV("abc"), 9), "");
+}
+END_TEST
+
+START_TEST(numbers)
+{
+	static const struct {
+		const char *text;
+		uint64_t max;
+		bool ok;
+		uint64_t v;
+	} cases[] = {
+		{ "0", 0, true, 0 },
+		{ "1", 0, false, 0 },
+		{ "9", 5, false, 0 },
+		{ "007", 7, true, 7 },
+		{ "65535", 65535, true, 65535 },
+		{ "65536", 65535, false, 0 },
+		{ "18446744073709551615", UINT64_MAX, true, UINT64_MAX },
+		{ "18446744073709551616", UINT64_MAX, false, 0 },
+		{ "99999999999999999999999", UINT64_MAX, false, 0 },
+		{ "", 9, false, 0 },
+		{ "-1", 9, false, 0 },
+		{ "+1", 9, false, 0 },
+		{ " 1", 9, false, 0 },
+		{ "1 ", 9, false, 0 },
+		{ "0x1", 9, false, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t v = 0;
+
+		ck_assert_msg(sv_to_u64(sv(cases[i].text), cases[i].max, &v) == cases[i].ok, "%s",
+			      cases[i].text);
+		ck_assert_uint_eq(v, cases[i].v);
+	}
+}
+END_TEST
+
+START_TEST(utf8)
+{
+	static const struct {
+		struct str_view text;
+		bool ok;
+	} cases[] = {
+		{ SV(""), true },
+		{ SV("plain\0nul"), true },
+		{ SV("\xc3\xa9"), true },
+		{ SV("\xe2\x82\xac"), true },
+		{ SV("\xf0\x9f\x98\x80"), true },
+		{ SV("\xf4\x8f\xbf\xbf"), true },
+		{ SV("\xed\x9f\xbf"), true },
+		{ SV("\x80"), false },
+		{ SV("\xc3"), false },
+		{ SV("\xc3("), false },
+		{ SV("\xc0\x80"), false },
+		{ SV("\xc1\xbf"), false },
+		{ SV("\xe0\x9f\xbf"), false },
+		{ SV("\xe2\x82"), false },
+		{ SV("\xed\xa0\x80"), false },
+		{ SV("\xf0\x8f\xbf\xbf"), false },
+		{ SV("\xf0\x9f\x98"), false },
+		{ SV("\xf4\x90\x80\x80"), false },
+		{ SV("\xf5\x80\x80\x80"), false },
+		{ SV("\xff"), false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		ck_assert_msg(sv_is_utf8(cases[i].text) == cases[i].ok, "case %zu", i);
+}
+END_TEST
+
+START_TEST(strbufs_grow)
+{
+	struct strbuf b;
+	char *text;
+
+	strbuf_init(&b, 0);
+	ck_assert_str_eq(b.ptr, "");
+	for (int i = 0; i < 1000; i++)
+		strbuf_add_c(&b, 'x');
+	ck_assert_uint_eq(b.len, 1000);
+	ck_assert_uint_eq(strlen(b.ptr), 1000);
+	strbuf_reset(&b);
+	strbuf_add_u64(&b, 0);
+	strbuf_add_u64(&b, UINT64_MAX);
+	strbuf_addf(&b, "-%s-%d", "a", 5);
+	strbuf_add(&b, NULL, 0);
+	ck_assert_str_eq(b.ptr, "018446744073709551615-a-5");
+	text = strbuf_detach(&b);
+	ck_assert_str_eq(text, "018446744073709551615-a-5");
+	ck_assert_str_eq(b.ptr, "");
+	free(text);
+	strbuf_release(&b);
+	ck_assert_ptr_null(b.ptr);
+}
+END_TEST
+
+START_TEST(json_strings)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 0);
+	strbuf_add_json(&b, SV(""));
+	strbuf_add_json(&b, SV("a\"b\\c/\b\f\n\r\t\x01\x1f\x7f\0\xc3\xa9"));
+	ck_assert_str_eq(b.ptr, "\"\"\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\\u0000\xc3\xa9"
+				"\"");
+	strbuf_release(&b);
+}
+END_TEST
+
+struct named {
+	char name[16];
+};
+
+START_TEST(maps)
+{
+	enum { N = 2000 };
+	struct named *all = xcalloc(N, sizeof(*all));
+	struct map m;
+	size_t at = 0, seen = 0;
+
+	map_init(&m);
+	ck_assert_ptr_null(map_get(&m, SV("x")));
+	ck_assert_ptr_null(map_del(&m, SV("x")));
+	ck_assert_ptr_null(map_next(&m, &at));
+	for (int i = 0; i < N; i++) {
+		snprintf(all[i].name, sizeof(all[i].name), "n%d", i);
+		ck_assert_ptr_null(map_put(&m, sv(all[i].name), &all[i]));
+	}
+	ck_assert_ptr_eq(map_put(&m, sv(all[7].name), &all[7]), &all[7]);
+	ck_assert_uint_eq(m.used, N);
+	for (int i = 0; i < N; i += 2)
+		ck_assert_ptr_eq(map_del(&m, sv(all[i].name)), &all[i]);
+	for (int i = 0; i < N; i++)
+		ck_assert_ptr_eq(map_get(&m, sv(all[i].name)), i % 2 ? &all[i] : NULL);
+	for (at = 0; map_next(&m, &at);)
+		seen++;
+	ck_assert_uint_eq(seen, N / 2);
+	for (int i = 1; i < N; i += 2)
+		ck_assert_ptr_eq(map_del(&m, sv(all[i].name)), &all[i]);
+	ck_assert_uint_eq(m.used, 0);
+	ck_assert_uint_le(m.cap, 64);
+	map_release(&m);
+	free(all);
+}
+END_TEST
+
+START_TEST(mailboxes_keep_order_and_bounds)
+{
+	struct letter a, b, c;
+	struct mailbox m;
+
+	mailbox_init(&m, 2);
+	ck_assert_ptr_null(mailbox_take(&m));
+	ck_assert_int_eq(mailbox_put(&m, &a), 1);
+	ck_assert_int_eq(mailbox_put(&m, &b), 0);
+	ck_assert_int_eq(mailbox_put(&m, &c), -EAGAIN);
+	ck_assert_int_eq(mailbox_put_owed(&m, &c), 0);
+	ck_assert_ptr_eq(mailbox_take(&m), &a);
+	ck_assert_ptr_eq(a.next, &b);
+	ck_assert_ptr_eq(b.next, &c);
+	ck_assert_ptr_null(c.next);
+	ck_assert_int_eq(mailbox_put_owed(&m, &a), 1);
+	mailbox_close(&m);
+	ck_assert_int_eq(mailbox_put(&m, &b), -EPIPE);
+	ck_assert_int_eq(mailbox_put_owed(&m, &b), -EPIPE);
+	ck_assert_ptr_eq(mailbox_take(&m), &a);
+	mailbox_release(&m);
+}
+END_TEST
+
+struct note {
+	struct letter letter;
+	int sender, number;
+};
+
+struct sender {
+	struct mailbox *box;
+	struct note notes[500];
+	int wakes;
+};
+
+static void *send_all(void *arg)
+{
+	struct sender *s = arg;
+
+	for (size_t i = 0; i < ARRAY_SIZE(s->notes); i++)
+		if (mailbox_put(s->box, &s->notes[i].letter) == 1)
+			s->wakes++;
+	return NULL;
+}
+
+START_TEST(mailboxes_take_from_many_threads)
+{
+	enum { SENDERS = 3 };
+	struct sender *senders = xcalloc(SENDERS, sizeof(*senders));
+	int got = 0, last[SENDERS] = { 0 }, wakes = 0, takes = 0;
+	pthread_t threads[SENDERS];
+	struct mailbox box;
+
+	mailbox_init(&box, 0);
+	for (int i = 0; i < SENDERS; i++) {
+		senders[i].box = &box;
+		for (int n = 0; n < 500; n++)
+			senders[i].notes[n] = (struct note){ .sender = i, .number = n + 1 };
+		ck_assert_int_eq(
+			thread_start(&threads[i], "sender", &on_worker, send_all, &senders[i]), 0);
+	}
+	while (got < SENDERS * 500) {
+		struct letter *l = mailbox_take(&box);
+
+		takes += l != NULL;
+		for (; l; l = l->next, got++) {
+			struct note *n = CONTAINER_OF(l, struct note, letter);
+
+			ck_assert_int_eq(n->number, last[n->sender] + 1);
+			last[n->sender] = n->number;
+		}
+	}
+	for (int i = 0; i < SENDERS; i++) {
+		pthread_join(threads[i], NULL);
+		wakes += senders[i].wakes;
+	}
+	ck_assert_msg(wakes == takes, "each time the box was not empty somebody was told");
+	mailbox_release(&box);
+	free(senders);
+}
+END_TEST
+
+START_TEST(msgbufs_are_counted)
+{
+	struct msgbuf *m = msgbuf_from(SV("abc"));
+
+	ck_view_eq(msgbuf_view(m), "abc");
+	ck_assert_ptr_eq(msgbuf_ref(m), m);
+	msgbuf_unref(m);
+	ck_view_eq(msgbuf_view(m), "abc");
+	msgbuf_unref(m);
+	msgbuf_unref(NULL);
+	m = msgbuf_from(sv_n(NULL, 0));
+	ck_assert_uint_eq(m->len, 0);
+	msgbuf_unref(m);
+}
+END_TEST
+
+START_TEST(clocks)
+{
+	char text[CLOCK_ISO_SIZE];
+	usec_t a = clock_mono(), b = clock_mono();
+
+	ck_assert_int_ge(b, a);
+	ck_assert_int_gt(clock_wall(), (usec_t)1700000000 * USEC_PER_SEC);
+	ck_assert_str_eq(clock_iso(0, text), "1970-01-01T00:00:00.000Z");
+	ck_assert_str_eq(clock_iso((usec_t)1353088179 * USEC_PER_SEC + 7999, text),
+			 "2012-11-16T17:49:39.007Z");
+}
+END_TEST
+
+/* What the statement writes to standard error; the process is a test's own. */
+#define logged(out, statement)                                                                     \
+	do {                                                                                       \
+		int fd_ = memfd_create("log", 0), n_;                                              \
+		ck_assert_int_ge(dup2(fd_, STDERR_FILENO), 0);                                     \
+		statement;                                                                         \
+		n_ = (int)pread(fd_, (out), sizeof(out) - 1, 0);                                   \
+		ck_assert_int_ge(n_, 0);                                                           \
+		(out)[n_] = '\0';                                                                  \
+		close(fd_);                                                                        \
+	} while (0)
+
+START_TEST(log_lines_cannot_be_forged)
+{
+	char text[4096];
+
+	logged(text, log_info("a\nb\t\x1b[0m\xc3\xa9 %d", 7));
+	ck_assert_ptr_nonnull(strstr(text, "Z info: a\\x0ab\\x09\\x1b[0m\\xc3\\xa9 7\n"));
+	ck_assert_ptr_eq(strchr(text, '\n'), text + strlen(text) - 1);
+}
+END_TEST
+
+START_TEST(log_lines_are_bounded)
+{
+	static char long_text[5000], got[8192];
+
+	memset(long_text, '\n', sizeof(long_text) - 1);
+	logged(got, log_error("%s", long_text));
+	ck_assert_uint_lt(strlen(got), 4096);
+	ck_assert_ptr_eq(strchr(got, '\n'), got + strlen(got) - 1);
+}
+END_TEST
+
+START_TEST(log_levels)
+{
+	enum log_level level = LOG_LEVEL_INFO;
+	char text[256];
+
+	ck_assert_int_eq(log_level_parse("debug", &level), 0);
+	ck_assert_int_eq(level, LOG_LEVEL_DEBUG);
+	ck_assert_int_eq(log_level_parse("loud", &level), -EINVAL);
+	ck_assert_int_eq(level, LOG_LEVEL_DEBUG);
+	log_set_level(LOG_LEVEL_WARN);
+	logged(text, log_info("no"));
+	ck_assert_str_eq(text, "");
+	logged(text, log_warn("yes"));
+	ck_assert_ptr_nonnull(strstr(text, "warn: yes\n"));
+}
+END_TEST
+
+START_TEST(a_role_is_held)
+{
+	thread_take_role(&on_http);
+	ASSERT_ON(on_http);
+}
+END_TEST
+
+START_TEST(another_role_aborts)
+{
+	thread_take_role(&on_http);
+	ASSERT_ON(on_worker);
+}
+END_TEST
+
+START_TEST(no_memory_aborts)
+{
+	/* more members than a size_t counts bytes */
+	free(xreallocarray(NULL, SIZE_MAX / 2, 4));
+}
+END_TEST
+
+static void *blocked_signals(void *arg)
+{
+	sigset_t set;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &set);
+	*(bool *)arg = sigismember(&set, SIGTERM) && sigismember(&set, SIGHUP);
+	ASSERT_ON(on_db);
+	return NULL;
+}
+
+START_TEST(threads_leave_signals_to_main)
+{
+	bool blocked = false;
+	pthread_t t;
+
+	ck_assert_int_eq(thread_start(&t, "a name longer than the kernel's", &on_db,
+				      blocked_signals, &blocked),
+			 0);
+	pthread_join(t, NULL);
+	ck_assert(blocked);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("base");
+	TCase *t = tcase_create("base");
+
+	tcase_add_test(t, views);
+	tcase_add_test(t, numbers);
+	tcase_add_test(t, utf8);
+	tcase_add_test(t, strbufs_grow);
+	tcase_add_test(t, json_strings);
+	tcase_add_test(t, maps);
+	tcase_add_test(t, mailboxes_keep_order_and_bounds);
+	tcase_add_test(t, mailboxes_take_from_many_threads);
+	tcase_add_test(t, msgbufs_are_counted);
+	tcase_add_test(t, clocks);
+	tcase_add_test(t, log_lines_cannot_be_forged);
+	tcase_add_test(t, log_lines_are_bounded);
+	tcase_add_test(t, log_levels);
+	tcase_add_test(t, a_role_is_held);
+	tcase_add_test_raise_signal(t, another_role_aborts, SIGABRT);
+	tcase_add_test_raise_signal(t, no_memory_aborts, SIGABRT);
+	tcase_add_test(t, threads_leave_signals_to_main);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+int main(void)
+{
+	return unit_run(suite());
+}
