@@ -1,5 +1,388 @@
 /* SPDX-License-Identifier: MIT */
-int main(void)
+/*
+ * Starts everything in order, waits for signals, stops everything in reverse.  The parts meet
+ * here and nowhere else: what one layer may not know of another is handed over as functions.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "conf/conf.h"
+#include "core/directory.h"
+#include "daemon/embedded_pg.h"
+#include "daemon/privs.h"
+#include "front/acceptor.h"
+#include "http/router.h"
+#include "http/server.h"
+#include "store/eventlog.h"
+#include "store/keeper.h"
+#include "store/migrate.h"
+#include "svc/publish.h"
+#include "ws/frame_guard.h"
+#include "ws/worker.h"
+
+#define TICK_MS	      250
+#define STOP_GRACE_MS 2000
+#define HTTP_IDLE_S   75
+
+struct scopewired {
+	int argc;
+	char **argv;
+	struct conf *conf;
+	char *conninfo;
+	unsigned open_files;
+	int signals; /* signalfd */
+	struct embedded_pg *postgres;
+	struct keeper *keeper;
+	struct eventlog *log;
+	struct workers *workers;
+	struct directory *directory;
+	struct publisher *publisher;
+	struct http_services services;
+	struct api api;
+	struct http_server *http;
+	struct acceptor *acceptor;
+};
+
+extern char **environ;
+
+/* The log that takes the delivery records; events outlive no daemon. */
+static struct eventlog *event_sink;
+
+static void event_done(struct event *e)
 {
-	return 0;
+	if (event_sink)
+		eventlog_event_done(event_sink, e);
+	else
+		event_free(e);
+}
+
+/* Logs why (and frees it); returns the exit status. */
+static int give_up(int status, char *why)
+{
+	log_error("%s", why ? why : "out of memory");
+	free(why);
+	return status;
+}
+
+static int start_conf(struct scopewired *d, int *done)
+{
+	char *why = NULL;
+	int rc = conf_load(d->argc, d->argv, environ, &d->conf, &why);
+
+	if (rc == 1) {
+		*done = 1;
+		return EX_OK;
+	}
+	if (rc)
+		return give_up(rc == -ENOTSUP ? EX_USAGE : EX_CONFIG, why);
+	log_set_level(d->conf->log.level);
+	for (char **note = d->conf->notes; note && *note; note++)
+		log_warn("%s", *note);
+	if (d->conf->check_only) {
+		puts("The configuration is valid.");
+		*done = 1;
+	}
+	return EX_OK;
+}
+
+static int start_signals(struct scopewired *d)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	d->open_files = privs_raise_open_files();
+	return d->signals < 0 ? give_up(EX_OSERR, xstrdup("signalfd failed")) : EX_OK;
+}
+
+static int start_postgres(struct scopewired *d)
+{
+	char *why = NULL;
+
+	if (!d->conf->embedded_postgres) {
+		d->conninfo = conf_conninfo(d->conf);
+		return EX_OK;
+	}
+	if (embedded_pg_start(d->conf->embedded_postgres, &d->postgres, &d->conninfo, &why))
+		return give_up(EX_UNAVAILABLE, why);
+	return EX_OK;
+}
+
+static int start_schema(struct scopewired *d, int *done)
+{
+	char *why = NULL;
+	int rc = migrate_run(d->conninfo, d->conf->database.schema, &why);
+
+	if (rc == -EPROTO || rc == -EILSEQ)
+		return give_up(EX_DATAERR, why);
+	if (rc && (d->conf->database.required || d->conf->migrate_only))
+		return give_up(EX_UNAVAILABLE, why);
+	if (rc)
+		log_warn("starting without a database: %s", why);
+	free(why);
+	if (d->conf->migrate_only) {
+		puts("The schema is up to date.");
+		*done = 1;
+	}
+	return EX_OK;
+}
+
+static struct workers_conf workers_conf_of(const struct scopewired *d)
+{
+	const struct conf_server *s = &d->conf->server;
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = s->workers ? s->workers : cores > 0 ? (unsigned)cores : 1;
+
+	return (struct workers_conf){
+		.n = n > DIRECTORY_MAX_WORKERS ? DIRECTORY_MAX_WORKERS : n,
+		.tls_certificate = s->tls_certificate,
+		.tls_key = s->tls_key,
+		.max_header_bytes = s->max_header_bytes,
+		.request_timeout_ms = s->request_timeout_ms,
+		.max_connections = s->max_connections,
+		.path = sv(s->path),
+		.api = &d->api,
+	};
+}
+
+/* Publishing: the directory, the log behind it, and the way in. */
+static int start_events(struct scopewired *d)
+{
+	struct workers_conf wc = workers_conf_of(d);
+	struct directory_post post;
+	struct eventlog_hooks hooks = { .fan_out = publisher_fan_out };
+
+	frame_guard_init(d->open_files);
+	d->workers = workers_new(&wc);
+	workers_directory_post(d->workers, &post);
+	d->directory = directory_new(wc.n, &post);
+	d->publisher = publisher_new(d->directory, NULL, d->conf->database.commit_timeout_ms);
+	hooks.ctx = d->publisher;
+	if (eventlog_start(d->conf, d->conninfo, &hooks, &d->log))
+		return give_up(EX_OSERR, xstrdup("the event log's thread could not be started"));
+	publisher_set_log(d->publisher, d->log);
+	event_sink = d->log;
+	event_set_done(event_done);
+	return EX_OK;
+}
+
+static void on_apps_changed(void *ctx)
+{
+	struct scopewired *d = ctx;
+
+	workers_reload(d->workers);
+}
+
+static int start_servers(struct scopewired *d)
+{
+	const struct conf_server *s = &d->conf->server;
+	struct http_server_conf hc = {
+		.max_connections = d->open_files / 2,
+		.max_header_bytes = s->max_header_bytes,
+		.request_timeout_ms = s->request_timeout_ms,
+		.idle_timeout_s = HTTP_IDLE_S,
+	};
+	int rc;
+
+	d->services = (struct http_services){ d->conf, d->directory, d->publisher };
+	router_init(&d->api, &d->services);
+	rc = workers_start(d->workers, d->directory);
+	if (rc == -EINVAL)
+		return give_up(EX_CONFIG,
+			       xstrdup("server.tls_certificate and server.tls_key do not "
+				       "name a readable PEM certificate and its key"));
+	if (rc || http_server_start(&hc, &d->api, &d->http))
+		return give_up(EX_OSERR, xstrdup("the server threads could not be started"));
+	if (keeper_start(d->conf, d->conninfo, on_apps_changed, d, &d->keeper))
+		return give_up(EX_OSERR, xstrdup("the database keeper could not be started"));
+	return EX_OK;
+}
+
+static void take_websocket(void *ctx, int fd)
+{
+	struct scopewired *d = ctx;
+
+	workers_adopt(d->workers, fd, false);
+}
+
+static void take_tls(void *ctx, int fd)
+{
+	struct scopewired *d = ctx;
+
+	workers_adopt(d->workers, fd, true);
+}
+
+static void take_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+{
+	struct scopewired *d = ctx;
+	int rc = http_server_adopt(d->http, fd, peer, len);
+
+	if (rc)
+		log_debug("an HTTP connection was refused: %d", rc);
+}
+
+static int start_front(struct scopewired *d)
+{
+	const struct conf_server *s = &d->conf->server;
+	struct acceptor_conf ac = {
+		.host = s->host,
+		.port = s->port,
+		.backlog = s->backlog,
+		.first_bytes_ms = s->request_timeout_ms,
+		.path = s->path,
+		.congestion_control = s->congestion_control,
+		.on_websocket = take_websocket,
+		.on_tls = workers_have_tls(d->workers) ? take_tls : NULL,
+		.on_http = take_http,
+		.ctx = d,
+	};
+	char *why = NULL;
+	int rc = acceptor_new(&ac, &d->acceptor, &why);
+
+	if (rc)
+		return give_up(EX_OSERR, why);
+	if (s->user[0] && geteuid() == 0 && privs_become(s->user, &why))
+		return give_up(EX_CONFIG, why);
+	if (acceptor_start(d->acceptor))
+		return give_up(EX_OSERR, xstrdup("the acceptor could not be started"));
+	log_info("ready: listening on %s:%u", s->host, acceptor_port(d->acceptor));
+	if (s->demo)
+		log_info("demo page: http://127.0.0.1:%u%s/", acceptor_port(d->acceptor), s->path);
+	return EX_OK;
+}
+
+/* Takes the new configuration's apps; the rest of it needs a restart. */
+static void reload(struct scopewired *d)
+{
+	struct conf *now = NULL;
+	char *why = NULL;
+
+	if (conf_load(d->argc, d->argv, environ, &now, &why)) {
+		log_error("reload refused, nothing changed: %s",
+			  why ? why : "see the command line");
+		free(why);
+		return;
+	}
+	log_set_level(now->log.level);
+	keeper_set_file_apps(d->keeper, now->apps);
+	conf_free(now);
+	log_info("configuration reloaded");
+}
+
+/* True when a signal says to stop. */
+static bool read_signals(struct scopewired *d)
+{
+	struct signalfd_siginfo si;
+	bool stop = false;
+
+	while (read(d->signals, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo == SIGHUP && d->keeper)
+			reload(d);
+		else if (si.ssi_signo == SIGCHLD && d->postgres)
+			embedded_pg_tend(d->postgres);
+		else if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT)
+			stop = true;
+	}
+	return stop;
+}
+
+/* Waits at most ms; true when a signal says to stop. */
+static bool wait_signals(struct scopewired *d, int ms)
+{
+	struct pollfd p = { .fd = d->signals, .events = POLLIN };
+
+	return poll(&p, 1, ms) > 0 && read_signals(d);
+}
+
+static void serve(struct scopewired *d)
+{
+	while (!wait_signals(d, TICK_MS)) {
+		directory_tick(d->directory, clock_mono());
+		if (d->postgres)
+			embedded_pg_tend(d->postgres);
+	}
+}
+
+/* Sends the clients away; a second signal cuts it short. */
+static void drain(struct scopewired *d)
+{
+	usec_t until;
+
+	log_info("stopping: sending %u clients away", workers_sessions(d->workers));
+	workers_drain(d->workers, d->conf->server.drain_ms);
+	until = clock_mono() + (d->conf->server.drain_ms + STOP_GRACE_MS) * USEC_PER_MSEC;
+	while (workers_sessions(d->workers) && clock_mono() < until)
+		if (wait_signals(d, 20))
+			return;
+}
+
+static void stop(struct scopewired *d)
+{
+	bool served = d->acceptor && d->http;
+
+	acceptor_stop(d->acceptor);
+	if (served)
+		drain(d);
+	if (d->keeper)
+		keeper_stop(d->keeper);
+	if (d->http)
+		http_server_stop(d->http, STOP_GRACE_MS);
+	if (d->workers)
+		workers_stop(d->workers);
+	/* Cached events are released with the directory, while the log still takes their records.
+	 */
+	directory_free(d->directory);
+	event_sink = NULL;
+	if (d->log)
+		eventlog_stop(d->log, STOP_GRACE_MS);
+	publisher_free(d->publisher);
+	workers_free(d->workers);
+	embedded_pg_stop(d->postgres);
+	free(d->conninfo);
+	if (d->signals >= 0)
+		close(d->signals);
+}
+
+static int start(struct scopewired *d, int *done)
+{
+	int rc = start_conf(d, done);
+
+	if (rc || *done)
+		return rc;
+	apps_install(app_set_ref(d->conf->apps));
+	if ((rc = start_signals(d)) || (rc = start_postgres(d)) || (rc = start_schema(d, done)) ||
+	    *done)
+		return rc;
+	if ((rc = start_events(d)) || (rc = start_servers(d)))
+		return rc;
+	return start_front(d);
+}
+
+int main(int argc, char **argv)
+{
+	struct scopewired d = { .argc = argc, .argv = argv, .signals = -1 };
+	int done = 0, rc;
+
+	thread_take_role(&on_main);
+	rc = start(&d, &done);
+	if (!rc && !done)
+		serve(&d);
+	stop(&d);
+	apps_install(NULL);
+	conf_free(d.conf);
+	if (!rc && !done)
+		log_info("stopped");
+	return rc;
 }

@@ -2,9 +2,9 @@
 #ifndef STORE_KEEPER_H
 #define STORE_KEEPER_H
 /*
- * Upkeep of the database on a thread and connection of its own: listens for changes of the
- * table apps and installs the set anew (the file's apps, overlaid by the table's), and keeps
- * log partitions ahead.  Reconnects with backoff; meanwhile the apps stay as they are.
+ * Keeps the apps as the database has them, on a thread and connection of its own: listens for
+ * changes of the table apps and installs the set anew (the file's apps, overlaid by the table's).
+ * Reconnects with backoff; meanwhile the apps stay as they are.
  */
 #include "base/annotate.h"
 #include "conf/conf.h"

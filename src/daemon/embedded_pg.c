@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DIR/data is the cluster, DIR/run its socket (or a folder in /tmp when that path would not fit
+ * into sun_path), DIR/postgres.log what the server says.  Superuser is postgres; role and
+ * database scopewire are ours.  Trust is given to whoever reaches the socket, so its folder is
+ * the server's user's alone.
+ *
+ * The child gets SIGINT (fast shutdown) when the thread that forked it ends, so a daemon killed
+ * with -9 leaves no server behind; the next start waits for it to be gone.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <grp.h>
+#include <libpq-fe.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "daemon/embedded_pg.h"
+
+#define START_S	       60
+#define OTHER_GONE_S   15
+#define STOP_S	       30
+#define PAUSE_MS       20
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 5000
+#define STEADY_S       30 /* a server that ran this long starts the backoff anew */
+#define SOCKET_NAME    "/.s.PGSQL.5432"
+
+struct embedded_pg {
+	char *dir, *data, *run, *log, *bin;
+	bool is_root; /* so the server runs as uid, gid */
+	uid_t uid;
+	gid_t gid;
+	pid_t pid;	   /* 0: not running */
+	usec_t restart_at; /* mono, while pid is 0 */
+	usec_t started_at;
+	unsigned backoff_ms;
+};
+
+/* Always negative, so that callers can return it. */
+static int PRINTF_LIKE(3, 4) fail(char **why, int rc, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(why, fmt, ap) < 0)
+		*why = NULL;
+	va_end(ap);
+	return rc < 0 ? rc : -EIO;
+}
+
+static char *join(const char *a, const char *b)
+{
+	struct strbuf s;
+
+	strbuf_init(&s, 64);
+	strbuf_add_str(&s, a);
+	strbuf_add_str(&s, b);
+	return s.ptr;
+}
+
+static void pause_ms(unsigned ms)
+{
+	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+/* The folder of the newest installed server's programs. */
+static char *find_programs(void)
+{
+	static const char *const patterns[] = { "/usr/lib/postgresql/*/bin/initdb",
+						"/usr/pgsql-*/bin/initdb",
+						"/usr/local/pgsql/bin/initdb",
+						"/usr/local/bin/initdb", "/usr/bin/initdb" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+		glob_t g;
+		char *found = NULL;
+
+		if (glob(patterns[i], 0, NULL, &g) == 0) {
+			for (size_t k = g.gl_pathc; k-- > 0 && !found;)
+				if (access(g.gl_pathv[k], X_OK) == 0)
+					found = xstrndup(g.gl_pathv[k],
+							 strlen(g.gl_pathv[k]) - strlen("/initdb"));
+			globfree(&g);
+		}
+		if (found)
+			return found;
+	}
+	return NULL;
+}
+
+static int find_user(struct embedded_pg *pg, char **why)
+{
+	static const char *const users[] = { "postgres", "nobody" };
+	char room[4096];
+
+	pg->is_root = geteuid() == 0;
+	pg->uid = geteuid();
+	pg->gid = getegid();
+	for (size_t i = 0; pg->is_root && i < ARRAY_SIZE(users); i++) {
+		struct passwd pw, *found = NULL;
+
+		getpwnam_r(users[i], &pw, room, sizeof(room), &found);
+		if (found) {
+			pg->uid = pw.pw_uid;
+			pg->gid = pw.pw_gid;
+			return 0;
+		}
+	}
+	return pg->is_root ? fail(why, -ENOENT,
+				  "PostgreSQL cannot run as root and there is no user postgres or "
+				  "nobody")
+			   : 0;
+}
+
+static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, char **why)
+{
+	struct stat st;
+
+	if (mkdir(path, mode) && errno != EEXIST)
+		return fail(why, -errno, "cannot make the folder %s: check --embedded-postgres",
+			    path);
+	if (stat(path, &st) || !S_ISDIR(st.st_mode))
+		return fail(why, -ENOTDIR, "%s is no folder: check --embedded-postgres", path);
+	if (pg->is_root && st.st_uid != pg->uid && chown(path, pg->uid, pg->gid))
+		return fail(why, -errno, "cannot give the folder %s to PostgreSQL's user", path);
+	if (!pg->is_root && st.st_uid != pg->uid)
+		return fail(why, -EPERM, "the folder %s belongs to another user", path);
+	return 0;
+}
+
+/* DIR/run, or a folder in /tmp of the same user and a name made from DIR. */
+static int make_socket_folder(struct embedded_pg *pg, char **why)
+{
+	struct strbuf s;
+	int rc;
+
+	pg->run = join(pg->dir, "/run");
+	if (strlen(pg->run) + sizeof(SOCKET_NAME) > sizeof(((struct sockaddr_un *)0)->sun_path)) {
+		free(pg->run);
+		strbuf_init(&s, 64);
+		strbuf_addf(&s, "/tmp/scopewire-%u-%016llx", (unsigned)pg->uid,
+			    (unsigned long long)sv_hash(sv(pg->dir), 0));
+		pg->run = s.ptr;
+	}
+	rc = make_folder(pg, pg->run, 0700, why);
+	if (!rc && chmod(pg->run, 0700))
+		rc = fail(why, -errno, "cannot protect the folder %s", pg->run);
+	return rc;
+}
+
+/*
+ * In the child, between fork and exec: only calls that are safe there.  Standard output and error
+ * go to log_fd.
+ */
+static void become_server(const struct embedded_pg *pg, int log_fd, pid_t parent)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	setpgid(0, 0); /* the terminal's Ctrl-C is ours to handle, not the server's */
+	if (pg->is_root && (setgroups(0, NULL) || setgid(pg->gid) || setuid(pg->uid)))
+		_exit(126);
+	/* Behind setuid, which clears it. */
+	prctl(PR_SET_PDEATHSIG, SIGINT);
+	if (getppid() != parent || chdir("/"))
+		_exit(126);
+	dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+	dup2(log_fd, STDOUT_FILENO);
+	dup2(log_fd, STDERR_FILENO);
+}
+
+/* The program's pid, or -errno. */
+static pid_t spawn(const struct embedded_pg *pg, const char *name, const char *const *args)
+{
+	char *path = join(pg->bin, name);
+	int log_fd = open(pg->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+	pid_t parent = getpid(), pid = log_fd < 0 ? -1 : fork();
+	int rc = -errno;
+
+	if (pid == 0) {
+		become_server(pg, log_fd, parent);
+		execv(path, (char *const *)(uintptr_t)args);
+		_exit(127);
+	}
+	if (log_fd >= 0)
+		close(log_fd);
+	free(path);
+	return pid < 0 ? rc : pid;
+}
+
+static int run_initdb(struct embedded_pg *pg, char **why)
+{
+	const char *const args[] = { "initdb",
+				     "-D",
+				     pg->data,
+				     "-U",
+				     "postgres",
+				     "-A",
+				     "trust",
+				     "-E",
+				     "UTF8",
+				     "--locale=C.UTF-8",
+				     "--no-instructions",
+				     NULL };
+	char *version = join(pg->data, "/PG_VERSION");
+	bool is_there = access(version, F_OK) == 0;
+	int status = 0;
+	pid_t pid;
+
+	free(version);
+	if (is_there)
+		return 0;
+	log_info("embedded PostgreSQL: making a cluster in %s", pg->data);
+	pid = spawn(pg, "/initdb", args);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		return fail(why, -EIO,
+			    "initdb could not make a cluster in %s: %s tells why (every "
+			    "folder above it must be open to PostgreSQL's user)",
+			    pg->data, pg->log);
+	return 0;
+}
+
+/* Pid in the server's lock file if that server lives; else 0. */
+static pid_t other_server(const struct embedded_pg *pg)
+{
+	char *path = join(pg->data, "/postmaster.pid"), text[32] = "", comm[64], name[16] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	pid_t pid = 0;
+
+	free(path);
+	if (fd < 0)
+		return 0;
+	if (read(fd, text, sizeof(text) - 1) > 0)
+		pid = (pid_t)strtol(text, NULL, 10);
+	close(fd);
+	snprintf(comm, sizeof(comm), "/proc/%d/comm", (int)pid);
+	fd = pid > 0 ? open(comm, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return 0;
+	if (read(fd, name, sizeof(name) - 1) <= 0 || strncmp(name, "postgres", 8) != 0)
+		pid = 0;
+	close(fd);
+	return pid;
+}
+
+/* A server whose daemon was killed is on its way out: give it time. */
+static int wait_for_other(struct embedded_pg *pg, char **why)
+{
+	usec_t until = clock_mono() + OTHER_GONE_S * USEC_PER_SEC;
+	pid_t other;
+
+	while ((other = other_server(pg)) && clock_mono() < until)
+		pause_ms(PAUSE_MS);
+	if (other)
+		return fail(why, -EBUSY,
+			    "%s is in use by another PostgreSQL (process %d): stop the "
+			    "scopewired that runs there, or choose another folder",
+			    pg->dir, (int)other);
+	return 0;
+}
+
+static int start_server(struct embedded_pg *pg)
+{
+	const char *const args[] = { "postgres",
+				     "-D",
+				     pg->data,
+				     "-k",
+				     pg->run,
+				     "-c",
+				     "listen_addresses=",
+				     "-c",
+				     "max_connections=50",
+				     "-c",
+				     "shared_buffers=128MB",
+				     "-c",
+				     "max_wal_size=1GB",
+				     "-c",
+				     "jit=off",
+				     "-c",
+				     "logging_collector=off",
+				     "-c",
+				     "log_min_messages=warning",
+				     NULL };
+	pid_t pid = spawn(pg, "/postgres", args);
+
+	if (pid < 0)
+		return pid;
+	pg->pid = pid;
+	pg->started_at = clock_mono();
+	return 0;
+}
+
+static char *conninfo_for(const struct embedded_pg *pg, const char *role)
+{
+	struct strbuf s;
+
+	strbuf_init(&s, 128);
+	strbuf_add_str(&s, "host='");
+	for (const char *p = pg->run; *p; p++) {
+		if (*p == '\'' || *p == '\\')
+			strbuf_add_c(&s, '\\');
+		strbuf_add_c(&s, *p);
+	}
+	strbuf_addf(&s, "' port=5432 user=%s dbname=%s", role, role);
+	return s.ptr;
+}
+
+/* Notes that the child is gone; true when it was. */
+static bool reap(struct embedded_pg *pg)
+{
+	int status;
+
+	if (!pg->pid || waitpid(pg->pid, &status, WNOHANG) != pg->pid)
+		return false;
+	pg->pid = 0;
+	return true;
+}
+
+static int wait_until_ready(struct embedded_pg *pg, char **why)
+{
+	usec_t until = clock_mono() + START_S * USEC_PER_SEC;
+	char *conninfo = conninfo_for(pg, "postgres");
+	PGPing ping = PQPING_NO_RESPONSE;
+
+	while (!reap(pg) && clock_mono() < until && (ping = PQping(conninfo)) != PQPING_OK)
+		pause_ms(PAUSE_MS);
+	free(conninfo);
+	if (ping == PQPING_OK)
+		return 0;
+	return fail(why, -EHOSTDOWN, "the embedded PostgreSQL in %s did not start: %s tells why",
+		    pg->dir, pg->log);
+}
+
+/* True when the statement worked, or what it makes was there. */
+static bool make(PGconn *c, const char *is_there, const char *sql)
+{
+	PGresult *r = PQexec(c, is_there);
+	bool ok = PQresultStatus(r) == PGRES_TUPLES_OK;
+
+	if (ok && PQntuples(r) == 0) {
+		PQclear(r);
+		r = PQexec(c, sql);
+		ok = PQresultStatus(r) == PGRES_COMMAND_OK;
+	}
+	PQclear(r);
+	return ok;
+}
+
+static int make_role_and_database(struct embedded_pg *pg, char **why)
+{
+	char *conninfo = conninfo_for(pg, "postgres");
+	PGconn *c = PQconnectdb(conninfo);
+	int rc = 0;
+
+	free(conninfo);
+	if (!make(c, "SELECT 1 FROM pg_roles WHERE rolname = 'scopewire'",
+		  "CREATE ROLE scopewire LOGIN") ||
+	    !make(c, "SELECT 1 FROM pg_database WHERE datname = 'scopewire'",
+		  "CREATE DATABASE scopewire OWNER scopewire"))
+		rc = fail(why, -EIO, "the embedded PostgreSQL refused the role and database: %s",
+			  PQerrorMessage(c));
+	PQfinish(c);
+	return rc;
+}
+
+static char *absolute(const char *dir)
+{
+	char *cwd, *path;
+
+	if (dir[0] == '/')
+		return xstrdup(dir);
+	cwd = getcwd(NULL, 0);
+	path = join(cwd ? cwd : "", "/");
+	free(cwd);
+	cwd = path;
+	path = join(cwd, dir);
+	free(cwd);
+	return path;
+}
+
+static int prepare(struct embedded_pg *pg, char **why)
+{
+	int rc;
+
+	pg->bin = find_programs();
+	if (!pg->bin)
+		return fail(why, -ENOENT,
+			    "no PostgreSQL server is installed: install the package "
+			    "postgresql, or give a database instead");
+	if ((rc = find_user(pg, why)) || (rc = make_folder(pg, pg->dir, 0755, why)) ||
+	    (rc = make_socket_folder(pg, why)) || (rc = run_initdb(pg, why)))
+		return rc;
+	return wait_for_other(pg, why);
+}
+
+int embedded_pg_start(const char *dir, struct embedded_pg **out, char **conninfo, char **why)
+{
+	struct embedded_pg *pg = xcalloc(1, sizeof(*pg));
+	int rc;
+
+	pg->dir = absolute(dir);
+	pg->data = join(pg->dir, "/data");
+	pg->log = join(pg->dir, "/postgres.log");
+	pg->backoff_ms = BACKOFF_MIN_MS;
+	rc = prepare(pg, why);
+	if (!rc && (rc = start_server(pg)))
+		fail(why, rc, "the PostgreSQL server could not be started from %s", pg->bin);
+	if (rc || (rc = wait_until_ready(pg, why)) || (rc = make_role_and_database(pg, why))) {
+		embedded_pg_stop(pg);
+		return rc;
+	}
+	log_info("embedded PostgreSQL: ready in %s (psql -h %s -U scopewire)", pg->dir, pg->run);
+	*conninfo = conninfo_for(pg, "scopewire");
+	*out = pg;
+	return 0;
+}
+
+void embedded_pg_tend(struct embedded_pg *pg)
+{
+	usec_t now = clock_mono();
+
+	if (reap(pg)) {
+		if (now - pg->started_at > STEADY_S * USEC_PER_SEC)
+			pg->backoff_ms = BACKOFF_MIN_MS;
+		log_warn("embedded PostgreSQL: the server died; it is started again in %u ms",
+			 pg->backoff_ms);
+		pg->restart_at = now + pg->backoff_ms * USEC_PER_MSEC;
+		pg->backoff_ms =
+			pg->backoff_ms * 2 < BACKOFF_MAX_MS ? pg->backoff_ms * 2 : BACKOFF_MAX_MS;
+	}
+	if (pg->pid || now < pg->restart_at)
+		return;
+	if (start_server(pg)) {
+		log_error("embedded PostgreSQL: the server could not be started");
+		pg->restart_at = now + BACKOFF_MAX_MS * USEC_PER_MSEC;
+	}
+}
+
+static void shut_down(struct embedded_pg *pg)
+{
+	usec_t until = clock_mono() + STOP_S * USEC_PER_SEC;
+
+	if (!pg->pid)
+		return;
+	kill(pg->pid, SIGINT);
+	while (!reap(pg) && clock_mono() < until)
+		pause_ms(PAUSE_MS);
+	if (!pg->pid)
+		return;
+	log_warn("embedded PostgreSQL: no end to its shutdown, it is cut short");
+	kill(pg->pid, SIGQUIT);
+	waitpid(pg->pid, NULL, 0);
+}
+
+void embedded_pg_stop(struct embedded_pg *pg)
+{
+	if (!pg)
+		return;
+	shut_down(pg);
+	free(pg->dir);
+	free(pg->data);
+	free(pg->run);
+	free(pg->log);
+	free(pg->bin);
+	free(pg);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/apps_db.h"
+
+#define OPTIONS_MAX 128 /* of one app */
+
+/* One row an option, all options of an app together; NULL columns keep their defaults. */
+static const char query[] =
+	"SELECT a.id, o.name, o.value"
+	" FROM apps a, LATERAL ("
+	"  SELECT e.key, e.value FROM json_each_text(row_to_json(a)) e"
+	"   WHERE e.key NOT IN ('id', 'options', 'webhooks')"
+	"  UNION ALL"
+	"  SELECT e.key, e.value FROM json_each_text(a.options) e) o(name, value)"
+	" WHERE o.value IS NOT NULL ORDER BY a.id";
+
+struct overlay {
+	struct app **apps;
+	size_t n;
+};
+
+/* The app of the rows from first to before end; left out with a line in the log when bad. */
+static void add_app(struct overlay *o, PGresult *r, int first, int end)
+{
+	struct app_option options[OPTIONS_MAX];
+	const char *id = PQgetvalue(r, first, 0);
+	char *why = NULL;
+	size_t n = 0;
+
+	for (int i = first; i < end && n < OPTIONS_MAX; i++)
+		options[n++] = (struct app_option){ PQgetvalue(r, i, 1), PQgetvalue(r, i, 2) };
+	if (app_build(id, options, n, &o->apps[o->n], &why) == 0)
+		o->n++;
+	else
+		log_error("table apps: the app %s is left out: %s", id, why ? why : "");
+	free(why);
+}
+
+static void add_table(struct overlay *o, PGresult *r)
+{
+	int rows = PQntuples(r), end;
+
+	for (int i = 0; i < rows; i = end) {
+		for (end = i + 1;
+		     end < rows && strcmp(PQgetvalue(r, i, 0), PQgetvalue(r, end, 0)) == 0;)
+			end++;
+		add_app(o, r, i, end);
+	}
+}
+
+static enum pg_fault build(struct overlay *o, struct app_set **out)
+{
+	char *why = NULL;
+	int rc = app_set_build(o->apps, o->n, out, &why);
+
+	if (rc)
+		log_error("table apps: not taken over: %s", why ? why : "");
+	free(why);
+	return rc ? PG_REFUSED : PG_FINE;
+}
+
+enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, const struct app_set *file,
+			   struct app_set **out)
+{
+	struct overlay o = { 0 };
+	PGresult *r = NULL;
+	enum pg_fault fault = pg_conn_query(c, deadline, query, 0, NULL, &r);
+
+	if (fault != PG_FINE)
+		return fault;
+	o.apps = xreallocarray(NULL, app_set_count(file) + (size_t)PQntuples(r),
+			       sizeof(struct app *));
+	for (; o.n < app_set_count(file); o.n++)
+		o.apps[o.n] = app_ref(app_set_at(file, o.n));
+	add_table(&o, r);
+	PQclear(r);
+	fault = build(&o, out);
+	free(o.apps);
+	return fault;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread.  Shared with others: file_apps under the lock, is_stopping, and the eventfd that
+ * wakes the thread for both.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "store/apps_db.h"
+#include "store/keeper.h"
+
+#define QUERY_US       (10 * USEC_PER_SEC)
+#define IDLE_US	       (60 * USEC_PER_SEC)
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 5000
+
+struct keeper {
+	const struct conf *conf;
+	char *conninfo;
+	void (*on_change)(void *ctx);
+	void *ctx;
+	pthread_t thread;
+	int wake_fd;
+	atomic_bool is_stopping;
+	pthread_mutex_t lock;
+	struct app_set *file_apps; /* lock */
+};
+
+static struct app_set *file_apps(struct keeper *k)
+{
+	struct app_set *s;
+
+	pthread_mutex_lock(&k->lock);
+	s = app_set_ref(k->file_apps);
+	pthread_mutex_unlock(&k->lock);
+	return s;
+}
+
+static int tick(void *ctx)
+{
+	struct keeper *k = ctx;
+
+	return atomic_load(&k->is_stopping);
+}
+
+static void drain_wake(struct keeper *k)
+{
+	uint64_t n;
+
+	while (read(k->wake_fd, &n, sizeof(n)) > 0)
+		;
+}
+
+static enum pg_fault reload(struct keeper *k, struct pg_conn *c)
+{
+	struct app_set *file = file_apps(k), *all = NULL;
+	enum pg_fault fault = apps_db_read(c, clock_mono() + QUERY_US, file, &all);
+
+	app_set_unref(file);
+	if (fault == PG_FINE) {
+		apps_install(all);
+		k->on_change(k->ctx);
+	}
+	return fault == PG_REFUSED ? PG_FINE : fault;
+}
+
+/* True when something was heard; takes all of it, so that a burst is one reload. */
+static bool take_notifies(struct pg_conn *c)
+{
+	bool any = false;
+	PGnotify *n;
+
+	while ((n = PQnotifies(pg_conn_raw(c)))) {
+		any = true;
+		PQfreemem(n);
+	}
+	return any;
+}
+
+/* Listens first, then reads: what changes in between is heard. */
+static void serve(struct keeper *k, struct pg_conn *c)
+{
+	enum pg_fault fault = pg_conn_script(c, clock_mono() + QUERY_US, "LISTEN scopewire_apps");
+
+	if (fault == PG_FINE)
+		fault = reload(k, c);
+	while (fault == PG_FINE && !atomic_load(&k->is_stopping)) {
+		struct pollfd p = { .fd = k->wake_fd, .events = POLLIN };
+
+		fault = pg_conn_idle(c, k->wake_fd, clock_mono() + IDLE_US);
+		if (fault != PG_FINE)
+			break;
+		if (take_notifies(c) || poll(&p, 1, 0) > 0) {
+			drain_wake(k);
+			fault = reload(k, c);
+		}
+	}
+	if (fault != PG_FINE && !atomic_load(&k->is_stopping))
+		log_warn("database keeper: %s; connecting again", pg_conn_error(c));
+}
+
+/* Without a database the file's apps stand alone. */
+static void install_file_apps(struct keeper *k)
+{
+	drain_wake(k);
+	apps_install(file_apps(k));
+	k->on_change(k->ctx);
+}
+
+static void *run(void *arg)
+{
+	struct keeper *k = arg;
+	unsigned backoff_ms = BACKOFF_MIN_MS;
+	struct pg_options o = {
+		.conninfo = k->conninfo,
+		.password = k->conf->database.password,
+		.schema = k->conf->database.schema,
+		.connect_timeout_ms = k->conf->database.connect_timeout_s * 1000,
+		.statement_timeout_ms = QUERY_US / USEC_PER_MSEC,
+		.tick = tick,
+		.ctx = k,
+	};
+
+	while (!atomic_load(&k->is_stopping)) {
+		struct pollfd p = { .fd = k->wake_fd, .events = POLLIN };
+		struct pg_conn *c = NULL;
+
+		if (pg_conn_open(&o, &c, NULL) == 0) {
+			backoff_ms = BACKOFF_MIN_MS;
+			serve(k, c);
+			pg_conn_close(c);
+		} else {
+			backoff_ms =
+				backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
+		}
+		if (!atomic_load(&k->is_stopping) && poll(&p, 1, (int)backoff_ms) > 0)
+			install_file_apps(k);
+	}
+	return NULL;
+}
+
+static void keeper_free(struct keeper *k)
+{
+	close(k->wake_fd);
+	pthread_mutex_destroy(&k->lock);
+	app_set_unref(k->file_apps);
+	free(k->conninfo);
+	free(k);
+}
+
+static void wake(struct keeper *k)
+{
+	uint64_t one = 1;
+
+	if (write(k->wake_fd, &one, sizeof(one)) < 0)
+		log_error("the database keeper could not be woken");
+}
+
+int keeper_start(const struct conf *conf, const char *conninfo, void (*on_change)(void *ctx),
+		 void *ctx, struct keeper **out)
+{
+	struct keeper *k = xcalloc(1, sizeof(*k));
+	int rc;
+
+	k->conf = conf;
+	k->conninfo = xstrdup(conninfo);
+	k->on_change = on_change;
+	k->ctx = ctx;
+	k->file_apps = app_set_ref(conf->apps);
+	pthread_mutex_init(&k->lock, NULL);
+	k->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = k->wake_fd < 0 ? -errno : thread_start(&k->thread, "keeper", &on_db, run, k);
+	if (rc)
+		keeper_free(k);
+	else
+		*out = k;
+	return rc;
+}
+
+void keeper_set_file_apps(struct keeper *k, struct app_set *apps)
+{
+	struct app_set *old;
+
+	pthread_mutex_lock(&k->lock);
+	old = k->file_apps;
+	k->file_apps = app_set_ref(apps);
+	pthread_mutex_unlock(&k->lock);
+	app_set_unref(old);
+	wake(k);
+}
+
+void keeper_stop(struct keeper *k)
+{
+	atomic_store(&k->is_stopping, true);
+	wake(k);
+	pthread_join(k->thread, NULL);
+	keeper_free(k);
+}
