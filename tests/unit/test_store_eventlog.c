@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The writer against a real PostgreSQL that is killed under it.  Every event that was answered 0
+ * is in the table once, with the serial it was told; no other answer leaves a row behind that
+ * was not handed on too.
+ */
+#include "unit.h"
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "pg_fixture.h"
+#include "store/eventlog.h"
+#include "store/migrate.h"
+
+#define WAIT_US (60 * USEC_PER_SEC)
+
+static struct pg_fixture *pg;
+
+/* One log on a database of its own. */
+static struct world {
+	struct conf conf;
+	char *conninfo;
+	struct app *app;
+	struct eventlog *log;
+	PGconn *c;
+	atomic_uint ok, refused, timed_out, down, fanned, out_of_order;
+	uint64_t last_fanned; /* the log's thread */
+} w;
+
+static void set_up(void)
+{
+	pg = pg_fixture_new(false);
+}
+
+static void tear_down(void)
+{
+	pg_fixture_free(pg);
+}
+
+static void nap(void)
+{
+	poll(NULL, 0, 1);
+}
+
+#define WAIT_UNTIL(condition)                                                                      \
+	do {                                                                                       \
+		usec_t end_ = clock_mono() + WAIT_US;                                              \
+		while (!(condition)) {                                                             \
+			ck_assert_msg(clock_mono() < end_, "never: %s", #condition);               \
+			nap();                                                                     \
+		}                                                                                  \
+	} while (0)
+
+static void on_fan_out(void *ctx, struct event_batch *b)
+{
+	(void)ctx;
+	for (unsigned i = 0; i < b->n; i++) {
+		if (b->events[i]->serial <= w.last_fanned)
+			atomic_fetch_add(&w.out_of_order, 1);
+		w.last_fanned = b->events[i]->serial;
+		b->events[i]->delivered_at = clock_wall();
+		atomic_fetch_add(&b->events[i]->sockets, 7);
+		atomic_fetch_add(&w.fanned, 1);
+	}
+}
+
+static void on_event_done(struct event *e)
+{
+	eventlog_event_done(w.log, e);
+}
+
+static void on_batch_done(struct event_batch *b, int rc)
+{
+	atomic_uint *count = rc == 0		? &w.ok :
+			     rc == -EINVAL	? &w.refused :
+			     rc == -ETIMEDOUT	? &w.timed_out :
+						  &w.down;
+	unsigned n = b->n;
+
+	for (unsigned i = 0; i < n; i++)
+		event_unref(b->events[i]);
+	free(b->events);
+	free(b);
+	atomic_fetch_add(count, n);
+}
+
+static struct event *make_event(struct str_view channel, struct str_view name,
+				struct str_view data)
+{
+	struct msgbuf *m = msgbuf_from(data);
+	struct event *e = event_new(w.app, channel, name, m);
+
+	msgbuf_unref(m);
+	return e;
+}
+
+static struct event_batch *make_batch(unsigned n, unsigned deadline_ms)
+{
+	struct event_batch *b = xcalloc(1, sizeof(*b));
+
+	b->n = n;
+	b->events = xcalloc(n, sizeof(*b->events));
+	for (unsigned i = 0; i < n; i++)
+		b->events[i] = make_event(SV("private-a"), SV("Thing"), SV("{\"n\":1}"));
+	b->bytes = n * 100;
+	b->deadline = deadline_ms ? clock_mono() + deadline_ms * USEC_PER_MSEC : 0;
+	b->fan_out = deadline_ms > 0;
+	b->done = on_batch_done;
+	return b;
+}
+
+static void append(struct event_batch *b)
+{
+	ck_assert_int_eq(eventlog_append(w.log, b), 0);
+}
+
+static void make_app(void)
+{
+	struct app_option options[] = { { "key", "k" }, { "secret", "s" } };
+	char *why = NULL;
+
+	ck_assert_msg(app_build("app-1", options, 2, &w.app, &why) == 0, "%s", why);
+}
+
+static void fill_conf(void)
+{
+	w.conf.server.node = (char *)"node-1";
+	w.conf.database = (struct conf_database){ .schema = (char *)"scopewire",
+						  .password = (char *)"",
+						  .connect_timeout_s = 5,
+						  .commit_timeout_ms = 2000,
+						  .batch_events = 1000,
+						  .linger_us = 1000,
+						  .linger_rate = 5000,
+						  .queue_events = 100000,
+						  .queue_bytes = 100 << 20,
+						  .partition_rows = 1000000,
+						  .partitions_ahead = 1,
+						  .deliveries = true };
+}
+
+static void start_log(const char *conninfo)
+{
+	struct eventlog_hooks hooks = { .fan_out = on_fan_out };
+
+	event_set_done(on_event_done);
+	ck_assert_int_eq(eventlog_start(&w.conf, conninfo, &hooks, &w.log), 0);
+}
+
+static bool is_connected(void)
+{
+	struct eventlog_stats s;
+
+	eventlog_stats(w.log, &s);
+	return s.connected;
+}
+
+static void begin(const char *database)
+{
+	char *why = NULL;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	make_app();
+	fill_conf();
+	w.conninfo = pg_fixture_database(pg, database, NULL);
+	ck_assert_int_eq(migrate_run(w.conninfo, "scopewire", &why), 0);
+	start_log(w.conninfo);
+	WAIT_UNTIL(is_connected());
+	w.c = pg_fixture_connect(w.conninfo);
+}
+
+static void finish(void)
+{
+	ck_assert_uint_eq(atomic_load(&w.out_of_order), 0);
+	eventlog_stop(w.log, 5000);
+	if (w.c)
+		PQfinish(w.c);
+	app_unref(w.app);
+	free(w.conninfo);
+}
+
+static void reconnect(void)
+{
+	PQfinish(w.c);
+	w.c = pg_fixture_connect(w.conninfo);
+}
+
+static unsigned answered(void)
+{
+	return atomic_load(&w.ok) + atomic_load(&w.refused) + atomic_load(&w.timed_out) +
+	       atomic_load(&w.down);
+}
+
+static long long rows(void)
+{
+	return pg_fixture_number(w.c, "SELECT count(*) FROM realtime_events WHERE serial > 0 AND "
+				      "delivered AND delivered_at IS NOT NULL");
+}
+
+static long long repeats(void)
+{
+	return pg_fixture_number(w.c, "SELECT count(*) - count(DISTINCT event_id) "
+				      "FROM realtime_events");
+}
+
+/* -- many writers -- */
+
+#define THREADS 4
+
+static unsigned batches_each, deadline_each_ms;
+
+static void *appender(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < batches_each; i++) {
+		struct event_batch *b = make_batch(1 + i % 5, deadline_each_ms);
+		int rc;
+
+		while ((rc = eventlog_append(w.log, b)) == -EAGAIN || rc == -EHOSTDOWN)
+			nap();
+		if (rc)
+			abort();
+		if (i % 50 == 49)
+			nap();
+	}
+	return NULL;
+}
+
+static unsigned events_of(unsigned batches)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < batches; i++)
+		n += 1 + i % 5;
+	return n * THREADS;
+}
+
+static void start_appenders(pthread_t *t, unsigned batches, unsigned deadline_ms)
+{
+	batches_each = batches;
+	deadline_each_ms = deadline_ms;
+	for (int i = 0; i < THREADS; i++)
+		ck_assert_int_eq(pthread_create(&t[i], NULL, appender, NULL), 0);
+}
+
+static void join_appenders(pthread_t *t)
+{
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+}
+
+START_TEST(many_threads_one_order)
+{
+	pthread_t t[THREADS];
+
+	begin("many");
+	start_appenders(t, 500, 30000);
+	join_appenders(t);
+	WAIT_UNTIL(answered() == events_of(500));
+	ck_assert_uint_eq(atomic_load(&w.ok), events_of(500));
+	ck_assert_uint_eq(atomic_load(&w.fanned), events_of(500));
+	ck_assert_int_eq(rows(), events_of(500));
+	ck_assert_int_eq(repeats(), 0);
+	finish();
+}
+END_TEST
+
+START_TEST(a_row_says_what_was_published)
+{
+	struct event_batch *b;
+	char *id, *value, *sql;
+
+	begin("row");
+	b = make_batch(1, 5000);
+	b->events[0]->exclude_socket = (UINT64_C(12) << 32) | 34;
+	id = xstrdup(b->events[0]->id);
+	append(b);
+	WAIT_UNTIL(answered() == 1);
+	ck_assert_int_ge(asprintf(&sql,
+				  "SELECT concat_ws('|', channel, event_type, payload, "
+				  "payload_is_text, origin, app, exclude_socket, "
+				  "abs(extract(epoch FROM created_at - now())) < 60, serial) "
+				  "FROM realtime_events WHERE event_id = '%s'",
+				  id),
+			 0);
+	value = pg_fixture_value(w.c, sql);
+	ck_assert_str_eq(value, "private-a|Thing|{\"n\":1}|f|http|app-1|12.34|t|1");
+	free(value);
+	free(sql);
+	free(id);
+	finish();
+}
+END_TEST
+
+START_TEST(payloads_are_kept_byte_for_byte)
+{
+	static const struct {
+		struct str_view data;
+		const char *stored; /* payload::text || payload_is_text */
+	} cases[] = {
+		{ { "{\"a\" :  1}", 10 }, "{\"a\" :  1}f" },
+		{ { "plain text", 10 }, "\"plain text\"t" },
+		{ { "\"quoted\"", 8 }, "\"quoted\"f" },
+		{ { "", 0 }, "\"\"t" },
+		{ { "nul \0 in it", 11 }, "\"nul \\u0000 in it\"t" },
+		{ { "{\"x\":\"\\u0000\"}", 14 }, "{\"x\":\"\\u0000\"}f" },
+		{ { "{\"x\":\"\\ud800\"}", 14 }, "{\"x\":\"\\ud800\"}f" },
+		{ { "01", 2 }, "\"01\"t" },
+		{ { "\xc3\xa9", 2 }, "\"\xc3\xa9\"t" },
+	};
+
+	begin("payloads");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct event_batch *b = make_batch(1, 5000);
+		char *value;
+
+		event_free(b->events[0]);
+		b->events[0] = make_event(SV("c"), SV("e"), cases[i].data);
+		append(b);
+		WAIT_UNTIL(answered() == i + 1);
+		value = pg_fixture_value(w.c, "SELECT payload::text || CASE WHEN payload_is_text "
+					      "THEN 't' ELSE 'f' END FROM realtime_events "
+					      "ORDER BY serial DESC LIMIT 1");
+		ck_assert_str_eq(value, cases[i].stored);
+		free(value);
+	}
+	ck_assert_uint_eq(atomic_load(&w.ok), ARRAY_SIZE(cases));
+	finish();
+}
+END_TEST
+
+START_TEST(deep_nesting_is_text)
+{
+	struct event_batch *b;
+	char *deep;
+
+	begin("deep");
+	deep = xmalloc(200000);
+	memset(deep, '[', 100000);
+	memset(deep + 100000, ']', 100000);
+	b = make_batch(1, 5000);
+	event_free(b->events[0]);
+	b->events[0] = make_event(SV("c"), SV("e"), sv_n(deep, 200000));
+	append(b);
+	WAIT_UNTIL(answered() == 1);
+	ck_assert_int_eq(pg_fixture_number(w.c, "SELECT count(*) FROM realtime_events WHERE "
+						"payload_is_text AND length(payload #>> '{}') = "
+						"200000"),
+			 1);
+	free(deep);
+	finish();
+}
+END_TEST
+
+START_TEST(bad_content_harms_nobody_else)
+{
+	begin("bad");
+	/* While the lock is held the batches gather into one group. */
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	for (int i = 0; i < 40; i++) {
+		struct event_batch *b = make_batch(2, 20000);
+
+		if (i % 13 == 5) {
+			event_free(b->events[1]);
+			b->events[1] = make_event(SV("c"), sv_n("nul\0", 4), SV("{}"));
+		}
+		append(b);
+	}
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+	WAIT_UNTIL(answered() == 80);
+	ck_assert_uint_eq(atomic_load(&w.refused), 6);
+	ck_assert_uint_eq(atomic_load(&w.ok), 74);
+	ck_assert_int_eq(rows(), 74);
+	finish();
+}
+END_TEST
+
+/* -- bounds and deadlines -- */
+
+START_TEST(without_a_database)
+{
+	struct event_batch *b;
+	usec_t start;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	make_app();
+	fill_conf();
+	w.conf.database.queue_events = 10;
+	w.conf.database.commit_timeout_ms = 300;
+	start_log("host=/nonexistent");
+	start = clock_mono();
+	append(make_batch(2, 300));
+	WAIT_UNTIL(atomic_load(&w.down) == 2);
+	ck_assert_int_ge(clock_mono() - start, 300 * USEC_PER_MSEC);
+	ck_assert_int_lt(clock_mono() - start, 2 * USEC_PER_SEC);
+	b = make_batch(1, 300);
+	WAIT_UNTIL(eventlog_append(w.log, b) == -EHOSTDOWN); /* at once now */
+	b->done(b, -EHOSTDOWN);
+	append(make_batch(10, 0));
+	b = make_batch(1, 0);
+	ck_assert_int_eq(eventlog_append(w.log, b), -EAGAIN);
+	b->done(b, -EHOSTDOWN);
+	ck_assert_ptr_null(eventlog_epoch(w.log));
+	eventlog_stop(w.log, 0);
+	ck_assert_uint_eq(atomic_load(&w.down), 14);
+	app_unref(w.app);
+}
+END_TEST
+
+START_TEST(a_commit_after_its_answer_is_delivered_late)
+{
+	begin("late");
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	append(make_batch(3, 200));
+	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
+	ck_assert_uint_eq(atomic_load(&w.fanned), 0);
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+	WAIT_UNTIL(atomic_load(&w.fanned) == 3);
+	ck_assert_int_eq(rows(), 3);
+	append(make_batch(1, 5000));
+	WAIT_UNTIL(atomic_load(&w.ok) == 1);
+	ck_assert_int_eq(rows(), 4);
+	finish();
+}
+END_TEST
+
+static void end_writers_backend(void)
+{
+	free(pg_fixture_value(w.c, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
+				   "application_name = 'scopewired'"));
+}
+
+START_TEST(an_answered_batch_is_not_written_later)
+{
+	begin("not_later");
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	append(make_batch(3, 200));
+	append(make_batch(2, 0));
+	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
+	end_writers_backend();
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+	append(make_batch(1, 20000));
+	WAIT_UNTIL(atomic_load(&w.ok) == 3);
+	ck_assert_uint_eq(atomic_load(&w.fanned), 1);
+	ck_assert_int_eq(rows(), 3);
+	finish();
+}
+END_TEST
+
+/* -- violence -- */
+
+static void check_nothing_lost(unsigned all)
+{
+	WAIT_UNTIL(answered() == all);
+	reconnect();
+	ck_assert_uint_eq(atomic_load(&w.ok), all);
+	ck_assert_int_eq(rows(), all);
+	ck_assert_int_eq(repeats(), 0);
+}
+
+START_TEST(backends_are_terminated)
+{
+	pthread_t t[THREADS];
+	struct eventlog_stats s;
+
+	begin("terminated");
+	start_appenders(t, 3000, 60000);
+	for (int i = 0; i < 25; i++) {
+		unsigned before = answered();
+
+		end_writers_backend();
+		WAIT_UNTIL(answered() > before || answered() == events_of(3000));
+	}
+	join_appenders(t);
+	check_nothing_lost(events_of(3000));
+	ck_assert_uint_eq(atomic_load(&w.fanned), events_of(3000));
+	eventlog_stats(w.log, &s);
+	ck_assert_uint_gt(s.reconnects, 3);
+	finish();
+}
+END_TEST
+
+START_TEST(backends_are_killed)
+{
+	pthread_t t[THREADS];
+
+	begin("killed");
+	start_appenders(t, 1500, 60000);
+	for (int i = 0; i < 3; i++) {
+		long long pid = pg_fixture_number(w.c, "SELECT max(pid) FROM pg_stat_activity WHERE "
+						       "application_name = 'scopewired'");
+		unsigned before = answered();
+
+		/* PostgreSQL restarts itself: every session ends. */
+		if (pid > 0)
+			kill((pid_t)pid, SIGKILL);
+		WAIT_UNTIL(answered() > before + 50 || answered() == events_of(1500));
+		WAIT_UNTIL(PQping(w.conninfo) == PQPING_OK);
+		reconnect();
+	}
+	join_appenders(t);
+	check_nothing_lost(events_of(1500));
+	finish();
+}
+END_TEST
+
+START_TEST(postgresql_is_restarted)
+{
+	pthread_t t[THREADS];
+
+	begin("restarted");
+	start_appenders(t, 3000, 60000);
+	for (int i = 0; i < 2; i++) {
+		WAIT_UNTIL(answered() > 100U * (unsigned)i);
+		pg_fixture_stop(pg, "immediate");
+		pg_fixture_start(pg);
+	}
+	join_appenders(t);
+	check_nothing_lost(events_of(3000));
+	finish();
+}
+END_TEST
+
+START_TEST(async_events_outlive_an_outage)
+{
+	begin("outage");
+	pg_fixture_stop(pg, "fast");
+	for (int i = 0; i < 100; i++)
+		append(make_batch(3, 0));
+	WAIT_UNTIL(!is_connected());
+	pg_fixture_start(pg);
+	check_nothing_lost(300);
+	ck_assert_uint_eq(atomic_load(&w.fanned), 0);
+	finish();
+}
+END_TEST
+
+START_TEST(no_partition_is_no_reason_to_fail)
+{
+	begin("partition");
+	free(pg_fixture_value(w.c, "SELECT setval('realtime_events_serial', 8000000)"));
+	append(make_batch(3, 5000));
+	WAIT_UNTIL(answered() == 3);
+	ck_assert_uint_eq(atomic_load(&w.ok), 3);
+	finish();
+}
+END_TEST
+
+START_TEST(partitions_are_made_as_the_log_grows)
+{
+	begin("grows");
+	eventlog_stop(w.log, 0);
+	w.conf.database.partition_rows = 1000;
+	free(pg_fixture_value(w.c, "SELECT setval('realtime_events_serial', 999000)"));
+	start_log(w.conninfo);
+	for (int i = 0; i < 50; i++)
+		append(make_batch(100, 20000));
+	WAIT_UNTIL(answered() == 5000);
+	ck_assert_uint_eq(atomic_load(&w.ok), 5000);
+	ck_assert_int_gt(pg_fixture_number(w.c, "SELECT log_partition_end('realtime_events')"),
+			 1004000);
+	finish();
+}
+END_TEST
+
+START_TEST(deliveries_are_recorded)
+{
+	char *epoch;
+
+	begin("deliveries");
+	append(make_batch(50, 5000));
+	append(make_batch(50, 0));
+	WAIT_UNTIL(answered() == 100);
+	WAIT_UNTIL(pg_fixture_number(w.c, "SELECT count(*) FROM realtime_deliveries") == 100);
+	ck_assert_int_eq(pg_fixture_number(w.c, "SELECT count(*) FROM realtime_deliveries d JOIN "
+						"realtime_events e USING (serial) WHERE "
+						"d.sockets = 7 AND d.node = 'node-1' AND "
+						"now() - d.at < '1 min'"),
+			 50);
+	epoch = eventlog_epoch(w.log);
+	ck_assert_int_eq((int)strlen(epoch), 32);
+	free(epoch);
+	finish();
+}
+END_TEST
+
+START_TEST(stop_writes_what_waits)
+{
+	begin("stop");
+	for (int i = 0; i < 200; i++)
+		append(make_batch(5, 0));
+	eventlog_stop(w.log, 10000);
+	ck_assert_uint_eq(atomic_load(&w.ok), 1000);
+	ck_assert_int_eq(rows(), 1000);
+	PQfinish(w.c);
+	app_unref(w.app);
+	free(w.conninfo);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("store/eventlog");
+	TCase *t = tcase_create("eventlog");
+
+	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, many_threads_one_order);
+	tcase_add_test(t, a_row_says_what_was_published);
+	tcase_add_test(t, payloads_are_kept_byte_for_byte);
+	tcase_add_test(t, deep_nesting_is_text);
+	tcase_add_test(t, bad_content_harms_nobody_else);
+	tcase_add_test(t, without_a_database);
+	tcase_add_test(t, a_commit_after_its_answer_is_delivered_late);
+	tcase_add_test(t, an_answered_batch_is_not_written_later);
+	tcase_add_test(t, backends_are_terminated);
+	tcase_add_test(t, backends_are_killed);
+	tcase_add_test(t, postgresql_is_restarted);
+	tcase_add_test(t, async_events_outlive_an_outage);
+	tcase_add_test(t, no_partition_is_no_reason_to_fail);
+	tcase_add_test(t, partitions_are_made_as_the_log_grows);
+	tcase_add_test(t, deliveries_are_recorded);
+	tcase_add_test(t, stop_writes_what_waits);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
