@@ -14,6 +14,11 @@ typedef int64_t usec_t;
 
 /* Monotonic time in µs; any thread. */
 usec_t clock_mono(void);
+/*
+ * For tests: from now on clock_mono() is what mono says; NULL is the machine's clock again.
+ * Before other threads run.
+ */
+void clock_set_source(usec_t (*mono)(void));
 /* Microseconds since 1970-01-01 UTC; any thread. */
 usec_t clock_wall(void);
 /* Writes "YYYY-MM-DDThh:mm:ss.mmmZ" (RFC 3339) and its NUL; returns out. */
