@@ -2,6 +2,7 @@
 /* A descriptor belongs to one worker at a time, so its slot needs no lock. */
 #include <errno.h>
 #include <openssl/ssl.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include "base/mem.h"
 #include "ws/frame_guard.h"
@@ -20,6 +21,11 @@ void frame_guard_init(unsigned max_fd)
 	n_guards = max_fd;
 }
 
+void frame_guard_begin(struct frame_guard *g)
+{
+	*g = (struct frame_guard){ .state = GUARD_HANDSHAKE };
+}
+
 void frame_guard_enter_thread(void)
 {
 	is_worker_thread = true;
@@ -36,7 +42,7 @@ static struct frame_guard *guard_of(int fd)
 void frame_guard_watch(int fd)
 {
 	if (fd >= 0 && (unsigned)fd < n_guards)
-		guards[fd] = (struct frame_guard){ .state = GUARD_HANDSHAKE };
+		frame_guard_begin(&guards[fd]);
 }
 
 void frame_guard_forget(int fd)
@@ -87,13 +93,16 @@ static int feed_length(struct frame_guard *g, unsigned char c)
 	return 0;
 }
 
-static void feed_more_length(struct frame_guard *g, unsigned char c)
+static int feed_more_length(struct frame_guard *g, unsigned char c)
 {
 	g->left = g->left << 8 | c;
 	if (--g->header)
-		return;
+		return 0;
+	if (g->left > INT64_MAX)
+		return -EPROTO;
 	g->left += MASK_BYTES;
 	g->state = GUARD_PAYLOAD;
+	return 0;
 }
 
 int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
@@ -112,7 +121,8 @@ int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 				return -EPROTO;
 			break;
 		case GUARD_MORE_LENGTH:
-			feed_more_length(g, *p++);
+			if (feed_more_length(g, *p++))
+				return -EPROTO;
 			break;
 		case GUARD_PAYLOAD: {
 			size_t here = (size_t)(end - p);

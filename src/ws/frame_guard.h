@@ -31,5 +31,7 @@ struct frame_guard {
 	bool is_in_message;	 /* a fragmented message is under way */
 	unsigned long long left; /* bytes of payload still to come */
 };
+/* The handshake comes next. */
+void frame_guard_begin(struct frame_guard *g);
 int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n) MUSTCHECK;
 #endif
