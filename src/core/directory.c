@@ -624,22 +624,25 @@ void directory_fan_out(struct directory *d, struct event *e)
 	msgbuf_unref(key);
 }
 
-/* Posts one letter to a channel if it is there. */
-static void post_to(struct directory *d, const struct app *app, struct str_view channel,
+/* Posts one letter to a channel; false when nobody is subscribed to it. */
+static bool post_to(struct directory *d, const struct app *app, struct str_view channel,
 		    const struct channel_mail *letter)
 {
 	struct wake_set w = { 0 };
 	struct msgbuf *key = directory_key(app, channel);
 	struct shard *s = shard_of(d, msgbuf_view(key));
 	struct dchannel *c;
+	bool occupied;
 
 	pthread_mutex_lock(&s->lock);
 	c = map_get(&s->channels, msgbuf_view(key));
-	if (c)
+	occupied = c && c->total;
+	if (occupied)
 		post_locked(d, s, c, letter, &w);
 	pthread_mutex_unlock(&s->lock);
 	wake_all(d, w);
 	msgbuf_unref(key);
+	return occupied;
 }
 
 void directory_send(struct directory *d, const struct app *app, struct str_view channel,
@@ -654,13 +657,14 @@ void directory_terminate_user(struct directory *d, const struct app *app, struct
 {
 	struct channel_mail letter = { .kind = MAIL_CLOSE };
 	struct strbuf name;
+	bool signed_in;
 
 	strbuf_init(&name, 64);
 	strbuf_add_str(&name, INTERNAL_USER_PREFIX);
 	strbuf_add_sv(&name, user_id);
-	post_to(d, app, strbuf_view(&name), &letter);
+	signed_in = post_to(d, app, strbuf_view(&name), &letter);
 	strbuf_release(&name);
-	if (app->user_authentication)
+	if (signed_in)
 		return;
 	for (unsigned worker = 0; worker < d->n_workers; worker++) {
 		struct channel_mail *m = xcalloc(1, sizeof(*m));
