@@ -1,0 +1,855 @@
+/* SPDX-License-Identifier: MIT */
+/* What the workers share about channels, on a clock that the tests move. */
+#include <errno.h>
+#include <pthread.h>
+#include "core/directory.h"
+#include "unit_app.h"
+#include "wire/pusher.h"
+
+#define WORKERS 2
+#define THREADS 4
+
+static usec_t now;
+static struct directory *dir;
+static struct app *app;
+static struct mailbox boxes[WORKERS];
+static atomic_uint wakes;
+
+static usec_t test_clock(void)
+{
+	return now;
+}
+
+static bool put(void *ctx, unsigned worker, struct letter *l)
+{
+	(void)ctx;
+	return mailbox_put_owed(&boxes[worker], l) > 0;
+}
+
+static void wake(void *ctx, unsigned worker)
+{
+	(void)ctx;
+	(void)worker;
+	atomic_fetch_add(&wakes, 1);
+}
+
+static void begin_with(const char *const *options)
+{
+	struct directory_post post = { .put = put, .wake = wake };
+
+	now = 1000 * USEC_PER_SEC;
+	clock_set_source(test_clock);
+	for (unsigned i = 0; i < WORKERS; i++)
+		mailbox_init(&boxes[i], 0);
+	dir = directory_new(WORKERS, &post);
+	app = unit_app("portal", options);
+}
+
+#define BEGIN(...) begin_with((const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+
+static struct channel_mail *next_mail(unsigned worker)
+{
+	static struct letter *waiting[WORKERS];
+	struct letter *l;
+
+	if (!waiting[worker])
+		waiting[worker] = mailbox_take(&boxes[worker]);
+	l = waiting[worker];
+	if (!l)
+		return NULL;
+	waiting[worker] = l->next;
+	return CONTAINER_OF(l, struct channel_mail, letter);
+}
+
+static void drop_mail(void)
+{
+	struct channel_mail *m;
+
+	for (unsigned i = 0; i < WORKERS; i++)
+		while ((m = next_mail(i)))
+			channel_mail_free(m);
+}
+
+static void end(void)
+{
+	drop_mail();
+	directory_free(dir);
+	for (unsigned i = 0; i < WORKERS; i++)
+		mailbox_release(&boxes[i]);
+	app_unref(app);
+	clock_set_source(NULL);
+}
+
+/* The JSON text inside the mail's frame. */
+static struct str_view mail_text(const struct channel_mail *m)
+{
+	struct str_view f = msgbuf_view(m->frame);
+	unsigned char n = (unsigned char)f.ptr[1];
+
+	return sv_skip(f, n == 127 ? 10 : n == 126 ? 4 : 2);
+}
+
+/* The worker's next mail is this frame; returns its number. */
+static uint64_t expect(unsigned worker, const char *json)
+{
+	struct channel_mail *m = next_mail(worker);
+	uint64_t seq;
+
+	ck_assert_msg(m != NULL, "no mail, want %s", json);
+	ck_assert_int_eq(m->kind, MAIL_FRAME);
+	ck_view_eq(mail_text(m), json);
+	seq = m->seq;
+	channel_mail_free(m);
+	return seq;
+}
+
+static void expect_none(void)
+{
+	for (unsigned i = 0; i < WORKERS; i++) {
+		struct channel_mail *m = next_mail(i);
+
+		ck_assert_msg(m == NULL, "mail that nobody asked for: %.*s",
+			      m && m->frame ? (int)mail_text(m).len : 0,
+			      m && m->frame ? mail_text(m).ptr : "");
+	}
+}
+
+static struct channel_traits traits_of(const char *channel)
+{
+	struct channel_traits t = { 0 };
+
+	if (channel[0] == '!')
+		t.presence = strncmp(channel, INTERNAL_USER_PREFIX,
+				     sizeof(INTERNAL_USER_PREFIX) - 1) == 0;
+	else
+		ck_assert_int_eq(channel_name_parse(sv(channel), 200, &t), 0);
+	return t;
+}
+
+struct joined {
+	int rc;
+	uint64_t seq;
+	char *roster, *cached; /* heap or NULL */
+};
+
+static struct joined join_as(unsigned worker, const char *channel, const char *user,
+			     const char *info)
+{
+	struct directory_join j = { .app = app,
+				    .channel = sv(channel),
+				    .traits = traits_of(channel),
+				    .worker = worker,
+				    .socket_id = 77,
+				    .user_id = sv(user),
+				    .user_info = sv(info) };
+	struct joined out = { .rc = directory_join(dir, &j) };
+
+	out.seq = j.seq;
+	if (j.roster)
+		out.roster = sv_dup(msgbuf_view(j.roster));
+	if (j.cached)
+		out.cached = sv_dup(msgbuf_view(j.cached->data));
+	msgbuf_unref(j.roster);
+	msgbuf_unref(j.key);
+	event_unref(j.cached);
+	return out;
+}
+
+static void joined_free(struct joined *j)
+{
+	free(j->roster);
+	free(j->cached);
+}
+
+static int join(unsigned worker, const char *channel, const char *user, const char *info)
+{
+	struct joined j = join_as(worker, channel, user, info);
+
+	joined_free(&j);
+	return j.rc;
+}
+
+static void leave(unsigned worker, const char *channel, const char *user)
+{
+	directory_leave(dir, app, sv(channel), traits_of(channel), worker, sv(user));
+}
+
+static void publish(const char *channel, const char *data)
+{
+	struct msgbuf *m = msgbuf_from(sv(data));
+	struct event *e = event_new(app, sv(channel), SV("Created"), m);
+
+	directory_fan_out(dir, e);
+	event_unref(e);
+	msgbuf_unref(m);
+}
+
+static void check_info(const char *channel, bool occupied, unsigned subscriptions, unsigned users)
+{
+	struct channel_info i;
+
+	directory_channel_info(dir, app, sv(channel), &i);
+	ck_assert_int_eq(i.occupied, occupied);
+	ck_assert_uint_eq(i.subscription_count, subscriptions);
+	ck_assert_uint_eq(i.user_count, users);
+	channel_info_release(&i);
+}
+
+static void pass(usec_t us)
+{
+	now += us;
+	directory_tick(dir, now);
+}
+
+/* ---- subscriptions ---- */
+
+START_TEST(joins_and_leaves_are_counted)
+{
+	BEGIN();
+	check_info("x", false, 0, 0);
+	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
+	ck_assert_int_eq(join(1, "x", NULL, NULL), 0);
+	ck_assert_int_eq(join(1, "x", NULL, NULL), 0);
+	check_info("x", true, 3, 0);
+	leave(1, "x", NULL);
+	check_info("x", true, 2, 0);
+	leave(0, "x", NULL);
+	leave(1, "x", NULL);
+	check_info("x", false, 0, 0);
+	expect_none();
+	end();
+}
+END_TEST
+
+START_TEST(mail_goes_to_workers_with_subscribers_only)
+{
+	struct channel_mail *m;
+
+	BEGIN();
+	publish("x", "0");
+	expect_none();
+	ck_assert_int_eq(join(1, "x", NULL, NULL), 0);
+	publish("x", "1");
+	ck_assert_uint_eq(atomic_load(&wakes), 1);
+	publish("x", "2");
+	ck_assert_uint_eq(atomic_load(&wakes), 1); /* its box was not empty */
+	ck_assert_ptr_null(next_mail(0));
+	m = next_mail(1);
+	ck_assert_ptr_nonnull(m->event);
+	ck_assert_ptr_nonnull(strstr((char *)m->frame->data, "\"data\":\"1\""));
+	channel_mail_free(m);
+	leave(1, "x", NULL);
+	drop_mail();
+	publish("x", "3");
+	expect_none();
+	end();
+}
+END_TEST
+
+START_TEST(apps_do_not_see_each_other)
+{
+	struct app *other;
+
+	BEGIN();
+	other = unit_app("other", NULL);
+	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
+	directory_send(dir, other, SV("x"), NULL, 0);
+	expect_none();
+	leave(0, "x", NULL);
+	app_unref(other);
+	end();
+}
+END_TEST
+
+/* A subscription takes only what was posted behind its join. */
+START_TEST(numbers_grow_over_the_life_of_a_channel)
+{
+	struct joined a, b;
+	uint64_t first, second;
+
+	BEGIN();
+	a = join_as(0, "x", NULL, NULL);
+	directory_send(dir, app, SV("x"), NULL, 0);
+	directory_send(dir, app, SV("x"), NULL, 0);
+	b = join_as(0, "x", NULL, NULL);
+	{
+		struct channel_mail *m1 = next_mail(0), *m2 = next_mail(0);
+
+		first = m1->seq;
+		second = m2->seq;
+		channel_mail_free(m1);
+		channel_mail_free(m2);
+	}
+	ck_assert_uint_gt(first, a.seq);
+	ck_assert_uint_gt(second, first);
+	ck_assert_uint_ge(b.seq, second);
+	leave(0, "x", NULL);
+	leave(0, "x", NULL);
+	joined_free(&a);
+	joined_free(&b);
+	a = join_as(0, "x", NULL, NULL); /* a new entry goes on counting */
+	ck_assert_uint_ge(a.seq, second);
+	leave(0, "x", NULL);
+	joined_free(&a);
+	end();
+}
+END_TEST
+
+START_TEST(the_excluded_socket_is_named)
+{
+	struct channel_mail *m;
+
+	BEGIN();
+	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
+	directory_send(dir, app, SV("x"), NULL, 42);
+	m = next_mail(0);
+	ck_assert_uint_eq(m->exclude, 42);
+	channel_mail_free(m);
+	leave(0, "x", NULL);
+	end();
+}
+END_TEST
+
+/* ---- presence ---- */
+
+#define ROOM "presence-room"
+#define ADDED_ANN                                                                                  \
+	"{\"event\":\"pusher_internal:member_added\",\"channel\":\"presence-room\","               \
+	"\"data\":\"{\\\"user_id\\\":\\\"ann\\\",\\\"user_info\\\":{\\\"n\\\":1}}\"}"
+#define REMOVED_ANN                                                                                \
+	"{\"event\":\"pusher_internal:member_removed\",\"channel\":\"presence-room\","             \
+	"\"data\":\"{\\\"user_id\\\":\\\"ann\\\"}\"}"
+
+START_TEST(a_roster_has_each_user_once)
+{
+	struct joined j;
+
+	BEGIN();
+	j = join_as(0, ROOM, "ann", "{\"n\":1}");
+	ck_assert_str_eq(j.roster, "{\"presence\":{\"ids\":[\"ann\"],\"hash\":{\"ann\":{\"n\":1}},"
+				   "\"count\":1}}");
+	joined_free(&j);
+	/* The first one's user_info stays. */
+	j = join_as(1, ROOM, "ann", "{\"n\":2}");
+	ck_assert_str_eq(j.roster, "{\"presence\":{\"ids\":[\"ann\"],\"hash\":{\"ann\":{\"n\":1}},"
+				   "\"count\":1}}");
+	joined_free(&j);
+	check_info(ROOM, true, 2, 1);
+	j = join_as(1, ROOM, "bob", NULL);
+	ck_assert_ptr_nonnull(strstr(j.roster, "\"bob\":null"));
+	ck_assert_ptr_nonnull(strstr(j.roster, "\"count\":2"));
+	joined_free(&j);
+	check_info(ROOM, true, 3, 2);
+	end();
+}
+END_TEST
+
+START_TEST(first_comes_and_last_goes_with_no_grace)
+{
+	uint64_t seq;
+	struct joined j;
+
+	BEGIN("member_removed_delay_ms", "0");
+	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
+	drop_mail();
+	j = join_as(1, ROOM, "ann", "{\"n\":1}");
+	seq = expect(0, ADDED_ANN);
+	ck_assert_uint_ge(j.seq, seq); /* ann herself has it in her roster */
+	joined_free(&j);
+	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
+	expect_none();
+	leave(1, ROOM, "ann");
+	expect_none();
+	leave(0, ROOM, "ann");
+	expect(0, REMOVED_ANN);
+	expect_none();
+	check_info(ROOM, true, 1, 1);
+	leave(0, ROOM, "bob");
+	expect_none();
+	check_info(ROOM, false, 0, 0);
+	end();
+}
+END_TEST
+
+START_TEST(grace_ends_on_time)
+{
+	BEGIN("member_removed_delay_ms", "3000");
+	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
+	ck_assert_int_eq(join(1, ROOM, "ann", "{\"n\":1}"), 0);
+	drop_mail();
+	leave(1, ROOM, "ann");
+	check_info(ROOM, true, 1, 2);
+	pass(2999 * USEC_PER_MSEC);
+	expect_none();
+	pass(USEC_PER_MSEC);
+	expect(0, REMOVED_ANN);
+	expect_none();
+	check_info(ROOM, true, 1, 1);
+	leave(0, ROOM, "bob");
+	end();
+}
+END_TEST
+
+START_TEST(back_within_the_grace_never_left)
+{
+	struct joined j;
+
+	BEGIN("member_removed_delay_ms", "3000");
+	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
+	ck_assert_int_eq(join(1, ROOM, "ann", "{\"n\":1}"), 0);
+	drop_mail();
+	for (int reload = 0; reload < 3; reload++) {
+		leave(1, ROOM, "ann");
+		pass(2 * USEC_PER_SEC);
+		j = join_as(0, ROOM, "ann", "{\"n\":2}");
+		ck_assert_ptr_nonnull(strstr(j.roster, "\"ann\":{\"n\":1}"));
+		joined_free(&j);
+		pass(10 * USEC_PER_SEC);
+		leave(0, ROOM, "ann");
+		ck_assert_int_eq(join(1, ROOM, "ann", NULL), 0);
+	}
+	expect_none();
+	leave(1, ROOM, "ann");
+	pass(3 * USEC_PER_SEC);
+	expect(0, REMOVED_ANN);
+	end();
+}
+END_TEST
+
+START_TEST(several_leave_together)
+{
+	static const char *const users[] = { "a", "b", "c", "d", "e" };
+	unsigned removed = 0;
+	struct channel_mail *m;
+
+	BEGIN("member_removed_delay_ms", "1000");
+	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(users); i++)
+		ck_assert_int_eq(join(1, ROOM, users[i], NULL), 0);
+	drop_mail();
+	for (size_t i = 0; i < ARRAY_SIZE(users); i++)
+		leave(1, ROOM, users[i]);
+	ck_assert_int_eq(join(1, ROOM, "c", NULL), 0); /* from the middle of the list */
+	pass(USEC_PER_SEC);
+	while ((m = next_mail(0))) {
+		removed++;
+		channel_mail_free(m);
+	}
+	ck_assert_uint_eq(removed, 4);
+	check_info(ROOM, true, 2, 2);
+	end();
+}
+END_TEST
+
+START_TEST(an_empty_channel_keeps_its_leaving_members_and_then_goes)
+{
+	BEGIN("member_removed_delay_ms", "1000");
+	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
+	drop_mail();
+	leave(0, ROOM, "ann");
+	check_info(ROOM, false, 0, 1);
+	pass(USEC_PER_SEC);
+	check_info(ROOM, false, 0, 0);
+	expect_none();
+	end();
+}
+END_TEST
+
+START_TEST(member_limit)
+{
+	BEGIN("max_presence_members", "2", "member_removed_delay_ms", "0");
+	ck_assert_int_eq(join(0, ROOM, "a", NULL), 0);
+	ck_assert_int_eq(join(0, ROOM, "b", NULL), 0);
+	drop_mail();
+	ck_assert_int_eq(join(1, ROOM, "c", NULL), -EDQUOT);
+	expect_none();
+	check_info(ROOM, true, 2, 2);
+	ck_assert_int_eq(join(1, ROOM, "b", NULL), 0); /* is there already */
+	leave(0, ROOM, "a");
+	ck_assert_int_eq(join(1, ROOM, "c", NULL), 0);
+	check_info(ROOM, true, 3, 2);
+	end();
+}
+END_TEST
+
+struct names {
+	unsigned n;
+	char text[256];
+};
+
+static void add_name(void *ctx, struct str_view name)
+{
+	struct names *names = ctx;
+	size_t used = strlen(names->text);
+
+	names->n++;
+	snprintf(names->text + used, sizeof(names->text) - used, "%.*s ", SV_ARG(name));
+}
+
+static void add_channel(void *ctx, struct str_view channel, unsigned subscriptions, unsigned users)
+{
+	ck_assert_uint_gt(subscriptions, 0);
+	(void)users;
+	add_name(ctx, channel);
+}
+
+START_TEST(walks_show_what_is_occupied)
+{
+	struct names names = { 0 };
+
+	BEGIN();
+	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
+	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
+	ck_assert_int_eq(join(0, "public", NULL, NULL), 0);
+	ck_assert_int_eq(join(0, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	publish("cache-empty", "1");
+	directory_each_channel(dir, app, SV(""), add_channel, &names);
+	ck_assert_uint_eq(names.n, 2);
+	ck_assert_ptr_nonnull(strstr(names.text, ROOM));
+	ck_assert_ptr_nonnull(strstr(names.text, "public"));
+	names = (struct names){ 0 };
+	directory_each_channel(dir, app, SV("presence-"), add_channel, &names);
+	ck_assert_str_eq(names.text, ROOM " ");
+	names = (struct names){ 0 };
+	directory_each_member(dir, app, SV(ROOM), add_name, &names);
+	ck_assert_uint_eq(names.n, 2);
+	names = (struct names){ 0 };
+	directory_each_member(dir, app, SV("presence-none"), add_name, &names);
+	ck_assert_uint_eq(names.n, 0);
+	end();
+}
+END_TEST
+
+/* ---- cache ---- */
+
+START_TEST(a_cache_is_kept_for_its_time)
+{
+	struct joined j;
+	struct channel_info i;
+
+	BEGIN("cache_ttl", "60");
+	j = join_as(0, "cache-x", NULL, NULL);
+	ck_assert_ptr_null(j.cached);
+	publish("cache-x", "one");
+	publish("cache-x", "two");
+	drop_mail();
+	leave(0, "cache-x", NULL); /* it outlives its subscribers */
+	pass(20 * USEC_PER_SEC);
+	directory_channel_info(dir, app, SV("cache-x"), &i);
+	ck_assert(!i.occupied && i.has_cache);
+	ck_assert_str_eq(i.cache_data, "two");
+	ck_assert_uint_eq(i.cache_ttl_s, 40);
+	channel_info_release(&i);
+	j = join_as(0, "cache-x", NULL, NULL);
+	ck_assert_str_eq(j.cached, "two");
+	joined_free(&j);
+	pass(40 * USEC_PER_SEC);
+	j = join_as(0, "cache-x", NULL, NULL);
+	ck_assert_ptr_null(j.cached);
+	directory_channel_info(dir, app, SV("cache-x"), &i);
+	ck_assert(!i.has_cache);
+	end();
+}
+END_TEST
+
+START_TEST(a_cache_that_nobody_hears_is_kept_too)
+{
+	struct joined j;
+
+	BEGIN("cache_ttl", "60");
+	publish("cache-x", "one");
+	publish("plain", "one");
+	expect_none();
+	j = join_as(0, "cache-x", NULL, NULL);
+	ck_assert_str_eq(j.cached, "one");
+	joined_free(&j);
+	expect_none();
+	leave(0, "cache-x", NULL);
+	pass(60 * USEC_PER_SEC);
+	check_info("cache-x", false, 0, 0);
+	end();
+}
+END_TEST
+
+START_TEST(messages_that_are_no_events_are_not_cached)
+{
+	struct joined j;
+	struct msgbuf *frame;
+
+	BEGIN();
+	ck_assert_int_eq(join(0, "private-cache-x", NULL, NULL), 0);
+	frame = ws_text_frame(SV("{}"));
+	directory_send(dir, app, SV("private-cache-x"), frame, 0);
+	msgbuf_unref(frame);
+	j = join_as(1, "private-cache-x", NULL, NULL);
+	ck_assert_ptr_null(j.cached);
+	end();
+}
+END_TEST
+
+/* ---- subscription_count ---- */
+
+#define COUNT(n)                                                                                   \
+	"{\"event\":\"pusher_internal:subscription_count\",\"channel\":\"x\","                     \
+	"\"data\":\"{\\\"subscription_count\\\":" #n "}\"}"
+
+START_TEST(counts_are_told_when_switched_on)
+{
+	BEGIN("subscription_count", "yes");
+	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
+	expect(0, COUNT(1));
+	ck_assert_int_eq(join(1, "x", NULL, NULL), 0);
+	expect(0, COUNT(2));
+	expect(1, COUNT(2));
+	leave(1, "x", NULL);
+	expect(0, COUNT(1));
+	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
+	drop_mail();
+	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
+	expect_none(); /* not on presence channels */
+	leave(0, "x", NULL);
+	expect_none();
+	end();
+}
+END_TEST
+
+START_TEST(large_counts_come_every_five_seconds)
+{
+	BEGIN("subscription_count", "yes");
+	for (unsigned i = 0; i < 100; i++)
+		ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
+	drop_mail();
+	for (unsigned i = 0; i < 50; i++)
+		ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
+	expect_none();
+	pass(4900 * USEC_PER_MSEC);
+	expect_none();
+	pass(100 * USEC_PER_MSEC);
+	expect(0, COUNT(150));
+	expect_none();
+	pass(60 * USEC_PER_SEC);
+	expect_none(); /* nothing changed */
+	leave(0, "x", NULL);
+	expect(0, COUNT(149));
+	for (unsigned i = 0; i < 149; i++)
+		leave(0, "x", NULL);
+	drop_mail();
+	pass(60 * USEC_PER_SEC);
+	expect_none();
+	check_info("x", false, 0, 0);
+	end();
+}
+END_TEST
+
+/* ---- users ---- */
+
+#define WATCHED(what)                                                                              \
+	"{\"event\":\"pusher_internal:watchlist_events\",\"data\":{\"events\":[{\"name\":\"" what  \
+	"\",\"user_ids\":[\"ann\"]}]}}"
+
+START_TEST(watchers_hear_of_a_user)
+{
+	BEGIN("member_removed_delay_ms", "1000");
+	ck_assert_int_eq(join(0, INTERNAL_WATCH_PREFIX "ann", NULL, NULL), 0);
+	ck_assert(!directory_user_online(dir, app, SV("ann")));
+	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	expect(0, WATCHED("online"));
+	ck_assert(directory_user_online(dir, app, SV("ann")));
+	ck_assert(!directory_user_online(dir, app, SV("bob")));
+	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	expect_none();
+	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	expect_none();
+	ck_assert(directory_user_online(dir, app, SV("ann")));
+	pass(USEC_PER_SEC);
+	expect(0, WATCHED("offline"));
+	ck_assert(!directory_user_online(dir, app, SV("ann")));
+	expect_none();
+	leave(0, INTERNAL_WATCH_PREFIX "ann", NULL);
+	end();
+}
+END_TEST
+
+START_TEST(watchers_hear_at_once_without_grace)
+{
+	BEGIN("member_removed_delay_ms", "0");
+	ck_assert_int_eq(join(0, INTERNAL_WATCH_PREFIX "ann", NULL, NULL), 0);
+	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	expect(0, WATCHED("online"));
+	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	expect(0, WATCHED("offline"));
+	ck_assert(!directory_user_online(dir, app, SV("ann")));
+	end();
+}
+END_TEST
+
+START_TEST(terminate_closes_the_signed_in)
+{
+	struct channel_mail *m;
+
+	BEGIN("user_authentication", "yes");
+	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	directory_terminate_user(dir, app, SV("ann"));
+	m = next_mail(1);
+	ck_assert_ptr_nonnull(m);
+	ck_assert_int_eq(m->kind, MAIL_CLOSE);
+	channel_mail_free(m);
+	expect_none();
+	end();
+}
+END_TEST
+
+/* Whoever nobody signed in as is looked for on presence channels, by every worker. */
+START_TEST(terminate_falls_back_to_presence)
+{
+	BEGIN("user_authentication", "yes");
+	directory_terminate_user(dir, app, SV("ann"));
+	for (unsigned i = 0; i < WORKERS; i++) {
+		struct channel_mail *m = next_mail(i);
+
+		ck_assert_ptr_nonnull(m);
+		ck_assert_int_eq(m->kind, MAIL_CLOSE_USER);
+		ck_view_eq(sv_skip(msgbuf_view(m->key), sizeof(unsigned)), "ann");
+		channel_mail_free(m);
+	}
+	expect_none();
+	end();
+}
+END_TEST
+
+/* ---- threads ---- */
+
+struct churn {
+	pthread_t thread;
+	unsigned worker, seed;
+};
+
+static void *join_and_leave(void *arg)
+{
+	const struct churn *c = arg;
+	char user[16];
+
+	snprintf(user, sizeof(user), "user-%u", c->seed);
+	for (unsigned i = 0; i < 400; i++) {
+		struct channel_info info;
+		struct names names = { 0 };
+
+		ck_assert_int_eq(join(c->worker, "x", NULL, NULL), 0);
+		ck_assert_int_eq(join(c->worker, ROOM, user, "{}"), 0);
+		ck_assert_int_eq(join(c->worker, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+		publish(i % 2 ? "x" : "cache-x", "1");
+		directory_channel_info(dir, app, SV("x"), &info);
+		ck_assert(info.occupied);
+		channel_info_release(&info);
+		directory_each_channel(dir, app, SV("presence-"), add_channel, &names);
+		directory_tick(dir, now);
+		leave(c->worker, INTERNAL_USER_PREFIX "ann", "ann");
+		leave(c->worker, ROOM, user);
+		leave(c->worker, "x", NULL);
+	}
+	return NULL;
+}
+
+/* Numbers of one channel's mail only grow, in each worker's box. */
+static void check_order(unsigned worker)
+{
+	struct msgbuf *key = directory_key(app, SV("x"));
+	struct channel_mail *m;
+	uint64_t last = 0;
+
+	while ((m = next_mail(worker))) {
+		if (sv_eq(msgbuf_view(m->key), msgbuf_view(key))) {
+			ck_assert_uint_gt(m->seq, last);
+			last = m->seq;
+		}
+		channel_mail_free(m);
+	}
+	msgbuf_unref(key);
+}
+
+START_TEST(threads_side_by_side)
+{
+	struct churn churns[THREADS];
+
+	BEGIN("subscription_count", "yes", "member_removed_delay_ms", _i ? "1000" : "0");
+	for (unsigned i = 0; i < THREADS; i++) {
+		churns[i].worker = i % WORKERS;
+		churns[i].seed = i;
+		ck_assert_int_eq(
+			pthread_create(&churns[i].thread, NULL, join_and_leave, &churns[i]), 0);
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(churns[i].thread, NULL);
+	pass(2 * USEC_PER_SEC);
+	check_info("x", false, 0, 0);
+	check_info(ROOM, false, 0, 0);
+	ck_assert(!directory_user_online(dir, app, SV("ann")));
+	for (unsigned i = 0; i < WORKERS; i++)
+		check_order(i);
+	end();
+}
+END_TEST
+
+static TCase *subscriptions_case(void)
+{
+	TCase *t = tcase_create("subscriptions");
+
+	tcase_add_test(t, joins_and_leaves_are_counted);
+	tcase_add_test(t, mail_goes_to_workers_with_subscribers_only);
+	tcase_add_test(t, apps_do_not_see_each_other);
+	tcase_add_test(t, numbers_grow_over_the_life_of_a_channel);
+	tcase_add_test(t, the_excluded_socket_is_named);
+	tcase_add_test(t, counts_are_told_when_switched_on);
+	tcase_add_test(t, large_counts_come_every_five_seconds);
+	return t;
+}
+
+static TCase *presence_case(void)
+{
+	TCase *t = tcase_create("presence");
+
+	tcase_add_test(t, a_roster_has_each_user_once);
+	tcase_add_test(t, first_comes_and_last_goes_with_no_grace);
+	tcase_add_test(t, grace_ends_on_time);
+	tcase_add_test(t, back_within_the_grace_never_left);
+	tcase_add_test(t, several_leave_together);
+	tcase_add_test(t, an_empty_channel_keeps_its_leaving_members_and_then_goes);
+	tcase_add_test(t, member_limit);
+	tcase_add_test(t, walks_show_what_is_occupied);
+	return t;
+}
+
+static TCase *cache_and_users_case(void)
+{
+	TCase *t = tcase_create("cache and users");
+
+	tcase_add_test(t, a_cache_is_kept_for_its_time);
+	tcase_add_test(t, a_cache_that_nobody_hears_is_kept_too);
+	tcase_add_test(t, messages_that_are_no_events_are_not_cached);
+	tcase_add_test(t, watchers_hear_of_a_user);
+	tcase_add_test(t, watchers_hear_at_once_without_grace);
+	tcase_add_test(t, terminate_closes_the_signed_in);
+	tcase_add_test(t, terminate_falls_back_to_presence);
+	return t;
+}
+
+static TCase *threads_case(void)
+{
+	TCase *t = tcase_create("threads");
+
+	tcase_set_timeout(t, 120);
+	tcase_add_loop_test(t, threads_side_by_side, 0, 2);
+	return t;
+}
+
+int main(void)
+{
+	Suite *s = suite_create("core/directory");
+
+	suite_add_tcase(s, subscriptions_case());
+	suite_add_tcase(s, presence_case());
+	suite_add_tcase(s, cache_and_users_case());
+	suite_add_tcase(s, threads_case());
+	return unit_run(s);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* Subscribers of one worker, side by side. */
+#include "core/registry.h"
+#include "unit.h"
+
+static struct registry r;
+
+static struct session *nth_session(size_t n)
+{
+	static char sessions[64];
+
+	return (struct session *)(void *)&sessions[n]; /* never looked into */
+}
+
+static struct msgbuf *key_of(const char *channel)
+{
+	struct msgbuf *m = msgbuf_new(sizeof(unsigned) + strlen(channel));
+
+	memset(m->data, 1, sizeof(unsigned));
+	memcpy(m->data + sizeof(unsigned), channel, strlen(channel));
+	return m;
+}
+
+static struct subscription *add(size_t session, const char *channel, uint64_t seq)
+{
+	struct msgbuf *key = key_of(channel);
+	struct subscription *sub = registry_add(&r, nth_session(session), key, seq);
+
+	msgbuf_unref(key);
+	return sub;
+}
+
+static struct rchannel *find(const char *channel)
+{
+	struct msgbuf *key = key_of(channel);
+	struct rchannel *c = registry_find(&r, msgbuf_view(key));
+
+	msgbuf_unref(key);
+	return c;
+}
+
+static void begin(void)
+{
+	registry_init(&r);
+}
+
+static void end(void)
+{
+	registry_release(&r);
+}
+
+static void check_places(const struct rchannel *c)
+{
+	for (unsigned i = 0; i < c->n; i++) {
+		ck_assert_uint_eq(c->subscribers[i].subscription->at, i);
+		ck_assert_ptr_eq(c->subscribers[i].subscription->session,
+				 c->subscribers[i].session);
+	}
+}
+
+START_TEST(a_channel_lives_as_long_as_its_subscribers)
+{
+	struct subscription *a, *b;
+
+	ck_assert_ptr_null(find("x"));
+	a = add(0, "x", 1);
+	b = add(1, "x", 2);
+	ck_assert_ptr_nonnull(find("x"));
+	ck_assert_ptr_null(find("y"));
+	registry_remove(&r, a);
+	ck_assert_ptr_nonnull(find("x"));
+	registry_remove(&r, b);
+	ck_assert_ptr_null(find("x"));
+}
+END_TEST
+
+START_TEST(removal_from_any_place_keeps_the_rest)
+{
+	struct subscription *subs[5];
+
+	for (unsigned hole = 0; hole < 5; hole++) {
+		for (size_t i = 0; i < 5; i++)
+			subs[i] = add(i, "x", i);
+		registry_remove(&r, subs[hole]);
+		ck_assert_uint_eq(find("x")->n, 4);
+		check_places(find("x"));
+		for (size_t i = 0; i < 5; i++)
+			if (i != hole)
+				registry_remove(&r, subs[i]);
+		ck_assert_ptr_null(find("x"));
+	}
+}
+END_TEST
+
+START_TEST(the_newest_number_is_kept)
+{
+	struct subscription *a = add(0, "x", 5), *b = add(1, "x", 3);
+
+	ck_assert_uint_eq(find("x")->newest_seq, 5);
+	registry_remove(&r, a);
+	ck_assert_uint_ge(find("x")->newest_seq, 3);
+	registry_remove(&r, b);
+}
+END_TEST
+
+START_TEST(the_name_is_in_the_key)
+{
+	struct subscription *a = add(0, "private-client.42", 1);
+
+	ck_view_eq(subscription_channel(a), "private-client.42");
+	registry_remove(&r, a);
+}
+END_TEST
+
+START_TEST(many_channels)
+{
+	struct subscription *subs[500];
+	char name[32];
+
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(name, sizeof(name), "channel-%u", i);
+		subs[i] = add(i % 64, name, i);
+	}
+	for (unsigned i = 0; i < 500; i += 2)
+		registry_remove(&r, subs[i]);
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(name, sizeof(name), "channel-%u", i);
+		ck_assert_int_eq(find(name) != NULL, i % 2);
+	}
+	for (unsigned i = 1; i < 500; i += 2)
+		registry_remove(&r, subs[i]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("core/registry");
+	TCase *t = tcase_create("subscribers");
+
+	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_test(t, a_channel_lives_as_long_as_its_subscribers);
+	tcase_add_test(t, removal_from_any_place_keeps_the_rest);
+	tcase_add_test(t, the_newest_number_is_kept);
+	tcase_add_test(t, the_name_is_in_the_key);
+	tcase_add_test(t, many_channels);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
