@@ -85,7 +85,7 @@ static void hmac_hex(struct signer *s, const char *text, size_t len, char out[2 
 	hex(digest, sizeof(digest), out);
 }
 
-void signer_post(struct signer *s, const struct bytes *body, struct bytes *out)
+void signer_post_at(struct signer *s, int64_t at, const struct bytes *body, struct bytes *out)
 {
 	char md5[2 * MD5_SIZE + 1], signature[2 * SHA256_SIZE + 1];
 	char query[512], text[1024];
@@ -94,7 +94,7 @@ void signer_post(struct signer *s, const struct bytes *body, struct bytes *out)
 	md5_hex(s, body, md5);
 	snprintf(query, sizeof(query),
 		 "auth_key=%s&auth_timestamp=%lld&auth_version=1.0&body_md5=%s", s->key,
-		 (long long)time(NULL), md5);
+		 (long long)at, md5);
 	n = snprintf(text, sizeof(text), "POST\n/apps/%s/events\n%s", s->app_id, query);
 	if (n < 0 || (size_t)n >= sizeof(text))
 		die("app id and key are too long");
@@ -104,4 +104,9 @@ void signer_post(struct signer *s, const struct bytes *body, struct bytes *out)
 		   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
 		   s->app_id, query, signature, s->host, s->port, body->len);
 	bytes_add(out, body->ptr, body->len);
+}
+
+void signer_post(struct signer *s, const struct bytes *body, struct bytes *out)
+{
+	signer_post_at(s, time(NULL), body, out);
 }

@@ -14,6 +14,8 @@ struct signer;
 struct signer *signer_new(const char *host, unsigned port, const char *app_id, const char *key,
 			  const char *secret);
 void signer_free(struct signer *s);
-/* Appends a whole keep-alive POST /apps/{id}/events to out. */
+/* Appends a whole keep-alive POST /apps/{id}/events to out, signed for this moment. */
 void signer_post(struct signer *s, const struct bytes *body, struct bytes *out);
+/* The same for another time (seconds since 1970). */
+void signer_post_at(struct signer *s, int64_t at, const struct bytes *body, struct bytes *out);
 #endif

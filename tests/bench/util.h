@@ -32,7 +32,8 @@ struct bytes {
 };
 
 void bytes_add(struct bytes *b, const void *p, size_t n);
-void bytes_addf(struct bytes *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void bytes_addf(struct bytes *b, const char *fmt, ...) PRINTF_LIKE(2, 3)
+	__attribute__((nonnull(2)));
 /* Drops the first n bytes. */
 void bytes_drop(struct bytes *b, size_t n);
 void bytes_release(struct bytes *b);
