@@ -170,20 +170,15 @@ bool call_read_info(struct call *c, struct str_view text, unsigned *out)
 	return true;
 }
 
-static size_t or_no_limit(unsigned limit)
-{
-	return limit ? limit : SIZE_MAX;
-}
-
 bool call_read_channel(struct call *c, struct str_view name, struct channel_traits *out)
 {
-	size_t max = or_no_limit(c->app->limits.max_channel_name_bytes);
+	unsigned max = c->app->limits.max_channel_name_bytes;
 	int rc = channel_name_parse(name, max, out);
 
 	if (!rc)
 		return true;
 	if (rc == -ENAMETOOLONG)
-		call_fail(c, 400, "A channel's name may have at most %zu bytes.", max);
+		call_fail(c, 400, "A channel's name may have at most %u bytes.", max);
 	else if (sv_is_utf8(name) && name.len <= 200)
 		call_fail(c, 400,
 			  "Invalid channel name \"%.*s\": use letters, digits and _-=@,.; only.",
