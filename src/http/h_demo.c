@@ -186,7 +186,7 @@ static void sign_channel(struct call *c, const struct app *app, const json_t *ro
 	struct strbuf b;
 
 	if (sv_starts_with(channel, SV("presence-"))) {
-		json_t *o = json_pack("{s:O?,s:O?}", "user_id", json_object_get(user, "id"),
+		json_t *o = json_pack("{s:O*,s:O*}", "user_id", json_object_get(user, "id"),
 				      "user_info", user);
 
 		data = json_dumps(o, JSON_COMPACT);

@@ -166,7 +166,7 @@ static struct str_view json_view(const json_t *s)
 static json_t *read_object(struct call *c)
 {
 	json_error_t error;
-	json_t *root = json_loadb(c->r->body.ptr, c->r->body.len, 0, &error);
+	json_t *root = json_loadb(c->r->body.ptr, c->r->body.len, JSON_DECODE_ANY, &error);
 
 	if (!root)
 		call_fail(c, 400, "The body is not valid JSON (line %d, column %d).", error.line,

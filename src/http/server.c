@@ -36,9 +36,7 @@
 #include "http/watch.h"
 
 #define METHOD_SIZE 16
-/* The library keeps an index of the headers, the answer's head and its read buffer beside them. */
-#define POOL_PER_HEADER_BYTE 2
-#define RETRY_S		     1
+#define RETRY_S	    1
 
 struct http_server {
 	struct MHD_Daemon *mhd;
@@ -550,6 +548,12 @@ static void server_free(struct http_server *s)
 	free(s);
 }
 
+/* The headers, an index of them, the answer's head, and room to read into. */
+static size_t pool_bytes(const struct http_server_conf *conf)
+{
+	return (size_t)conf->max_header_bytes + conf->max_header_bytes / 2 + 8192;
+}
+
 static int start_mhd(struct http_server *s)
 {
 	sigset_t all, old;
@@ -563,8 +567,8 @@ static int start_mhd(struct http_server *s)
 		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-		s->conf.idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)s->conf.max_header_bytes * POOL_PER_HEADER_BYTE, MHD_OPTION_END);
+		s->conf.idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes(&s->conf),
+		MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return s->mhd ? 0 : -EIO;
 }

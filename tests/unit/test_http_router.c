@@ -99,8 +99,8 @@ static char *signed_target(const char *method, const char *prefix, const char *p
 
 	strbuf_init(&query, 0);
 	strbuf_addf(&query, "auth_key=%s&auth_timestamp=%ld&auth_version=%s",
-		    t->key ? t->key : "key-a",
-		    (long)(clock_wall() / USEC_PER_SEC) - t->age_s, t->version ? t->version : "1.0");
+		    t->key ? t->key : "key-a", (long)(clock_wall() / USEC_PER_SEC) - t->age_s,
+		    t->version ? t->version : "1.0");
 	if (body.len) {
 		auth_md5_hex(t->md5_of ? sv(t->md5_of) : body, md5);
 		strbuf_addf(&query, "&body_md5=%s", md5);
@@ -203,11 +203,16 @@ static void install(struct app **apps, size_t n)
 }
 
 static const struct app_option options_a[] = {
-	{ "key", "key-a" },	       { "secret", "secret-a" },
-	{ "durability", "none" },      { "channel_durability", "logged-*:commit" },
-	{ "max_event_channels", "20" }, { "max_batch_events", "3" },
-	{ "max_event_payload_bytes", "100" }, { "max_channel_name_bytes", "50" },
-	{ "max_event_name_bytes", "20" },     { "max_request_bytes", "5000" },
+	{ "key", "key-a" },
+	{ "secret", "secret-a" },
+	{ "durability", "none" },
+	{ "channel_durability", "logged-*:commit" },
+	{ "max_event_channels", "20" },
+	{ "max_batch_events", "3" },
+	{ "max_event_payload_bytes", "100" },
+	{ "max_channel_name_bytes", "50" },
+	{ "max_event_name_bytes", "20" },
+	{ "max_request_bytes", "5000" },
 	{ "max_user_id_bytes", "10" },
 };
 
@@ -347,16 +352,26 @@ END_TEST
 
 START_TEST(unknown_paths)
 {
-	static const char *const paths[] = { "/nothing", "/upper", "/up/", "/wsup", "/apps",
-					     "/apps/", "/apps/a", "/apps/a/", "/apps//events",
-					     "/apps/a/events/", "/apps/a/channels/", "/ws/ws/up",
-					     "/apps/a/users/7", "", "/demo/config", "/demo/x.js",
+	static const char *const paths[] = { "/nothing",
+					     "/upper",
+					     "/up/",
+					     "/wsup",
+					     "/apps",
+					     "/apps/",
+					     "/apps/a",
+					     "/apps/a/",
+					     "/apps//events",
+					     "/apps/a/events/",
+					     "/apps/a/channels/",
+					     "/ws/ws/up",
+					     "/apps/a/users/7",
+					     "/demo/config",
+					     "/demo/x.js",
 					     "/demo/../etc/passwd" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
-		call(i % 2 ? "GET" : "POST", paths[i], "");
-		if (*paths[i])
-			ck_error(404, "nothing at this path");
+		call("GET", paths[i], "");
+		ck_error(404, "nothing at this path");
 	}
 }
 END_TEST
@@ -418,10 +433,17 @@ END_TEST
 START_TEST(bad_signatures)
 {
 	static const struct twist bad[] = {
-		{ .age_s = 700 },	  { .age_s = -700 },	      { .key = "key-b" },
-		{ .secret = "secret-b" }, { .version = "2.0" },	      { .md5_of = "another" },
-		{ .path_signed = "/x" },  { .path_signed = "/ws" EVENTS }, { .cut = 1 },
-		{ .cut = 64 },		  { .cut = 32 },
+		{ .age_s = 700 },
+		{ .age_s = -700 },
+		{ .key = "key-b" },
+		{ .secret = "secret-b" },
+		{ .version = "2.0" },
+		{ .md5_of = "another" },
+		{ .path_signed = "/x" },
+		{ .path_signed = "/ws" EVENTS },
+		{ .cut = 1 },
+		{ .cut = 64 },
+		{ .cut = 32 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -531,7 +553,8 @@ START_TEST(optional_members_may_be_null)
 	event("{\"name\":\"n\",\"channel\":\"c\",\"channels\":null,\"data\":\"d\","
 	      "\"socket_id\":null,\"info\":null,\"other\":[1]}");
 	ck_reply(200, "{}");
-	event("{\"name\":\"n\",\"channels\":[\"c\"],\"channel\":null,\"data\":\"d\",\"info\":\"\"}");
+	event("{\"name\":\"n\",\"channels\":[\"c\"],\"channel\":null,\"data\":\"d\",\"info\":"
+	      "\"\"}");
 	ck_reply(200, "{}");
 }
 END_TEST
@@ -603,7 +626,8 @@ START_TEST(wrong_bodies)
 		  "Invalid socket_id" },
 		{ "{\"name\":\"n\",\"data\":\"d\",\"channel\":\"c\",\"socket_id\":\"1.2\\n\"}",
 		  "Invalid socket_id" },
-		{ "{\"name\":\"n\",\"data\":\"d\",\"channel\":\"c\",\"info\":[]}", "\"info\" must" },
+		{ "{\"name\":\"n\",\"data\":\"d\",\"channel\":\"c\",\"info\":[]}",
+		  "\"info\" must" },
 		{ "{\"name\":\"n\",\"data\":\"d\",\"channel\":\"c\",\"info\":\"x\"}",
 		  "Unknown attribute" },
 		{ "{\"name\":\"n\",\"data\":\"d\",\"channels\":[\"private-encrypted-a\",\"b\"]}",
@@ -653,7 +677,8 @@ START_TEST(size_of_data)
 
 	memset(data, 'd', 101);
 	data[101] = '\0';
-	snprintf(body, sizeof(body), "{\"name\":\"n\",\"channel\":\"c\",\"data\":\"%s\"}", data + 1);
+	snprintf(body, sizeof(body), "{\"name\":\"n\",\"channel\":\"c\",\"data\":\"%s\"}",
+		 data + 1);
 	event(body);
 	ck_reply(200, "{}");
 	snprintf(body, sizeof(body), "{\"name\":\"n\",\"channel\":\"c\",\"data\":\"%s\"}", data);
@@ -695,7 +720,8 @@ START_TEST(batches)
 	post("/apps/a/batch_events",
 	     "{\"batch\":[{\"name\":\"a\",\"channel\":\"c\",\"data\":\"1\"},"
 	     "{\"name\":\"b\",\"channel\":\"c\",\"data\":\"2\",\"info\":\"subscription_count\"},"
-	     "{\"name\":\"b\",\"channel\":\"presence-x\",\"data\":\"2\",\"info\":\"user_count\"}]}");
+	     "{\"name\":\"b\",\"channel\":\"presence-x\",\"data\":\"2\",\"info\":\"user_count\"}]"
+	     "}");
 	ck_reply(200, "{\"batch\":[{},{\"subscription_count\":1},{\"user_count\":0}]}");
 }
 END_TEST
@@ -724,8 +750,9 @@ START_TEST(wrong_batches)
 		ck_error(400, bad[i].part);
 	}
 	join("c", "");
-	post("/apps/a/batch_events", "{\"batch\":[{\"name\":\"a\",\"channel\":\"c\",\"data\":\"1\"},"
-				     "{\"name\":\"b\",\"channel\":\"a b\",\"data\":\"2\"}]}");
+	post("/apps/a/batch_events",
+	     "{\"batch\":[{\"name\":\"a\",\"channel\":\"c\",\"data\":\"1\"},"
+	     "{\"name\":\"b\",\"channel\":\"a b\",\"data\":\"2\"}]}");
 	ck_error(400, "Invalid channel name");
 	ck_no_frame();
 }
@@ -812,7 +839,8 @@ START_TEST(lists_of_channels)
 	get("/apps/a/channels", "&filter_by_prefix=c&info=subscription_count");
 	ck_reply(200, "{\"channels\":{\"c\":{\"subscription_count\":1}}}");
 	get("/apps/a/channels", "&filter_by_prefix=presence-&info=user_count,subscription_count");
-	ck_reply(200, "{\"channels\":{\"presence-p\":{\"user_count\":2,\"subscription_count\":2}}}");
+	ck_reply(200,
+		 "{\"channels\":{\"presence-p\":{\"user_count\":2,\"subscription_count\":2}}}");
 	get("/apps/a/channels", "");
 	ck_assert_uint_eq(got.status, 200);
 	ck_assert_ptr_nonnull(strstr(got.body, "\"c\":{}"));
@@ -916,10 +944,10 @@ static void teardown_demo(void)
 
 START_TEST(demo_files)
 {
-	static const char *const hidden[] = { "/demo/secret.conf", "/demo/../index.html",
+	static const char *const hidden[] = { "/demo/secret.conf",	 "/demo/../index.html",
 					      "/demo/%2e%2e/index.html", "/demo/none.js",
-					      "/demo/.hidden.js", "/demo//etc/passwd",
-					      "/demo/sub/app.js", "/demo/%2e%2e%2fapp.js" };
+					      "/demo/.hidden.js",	 "/demo//etc/passwd",
+					      "/demo/sub/app.js",	 "/demo/%2e%2e%2fapp.js" };
 
 	call("GET", "/", "");
 	ck_reply(200, "<p>demo");
@@ -954,6 +982,40 @@ START_TEST(demo_is_for_this_machine_only)
 }
 END_TEST
 
+#define JSON_TYPE "Content-Type: application/json\n"
+
+START_TEST(demo_helpers)
+{
+	headers = JSON_TYPE;
+	call("GET", "/demo/config", "");
+	ck_reply(200, "{\"app_id\":\"a\",\"key\":\"key-a\",\"path\":\"/ws\"}");
+	call("POST", "/demo/auth",
+	     "{\"socket_id\":\"1234.1234\",\"channel_name\":\"private-foobar\"}");
+	/* HMAC-SHA256 of 1234.1234:private-foobar with secret-a */
+	ck_reply(200, "{\"auth\":\"key-a:"
+		      "4c156d7bc99b84cf1d8a1fe7a704bf44e18dd718fd25057ea3a3121d751b81c6\"}");
+	call("POST", "/demo/auth",
+	     "{\"socket_id\":\"1.2\",\"channel_name\":\"presence-x\","
+	     "\"user\":{\"id\":\"7\",\"name\":\"Ada\"}}");
+	ck_assert_uint_eq(got.status, 200);
+	ck_assert_ptr_nonnull(strstr(
+		got.body, ",\"channel_data\":\"{\\\"user_id\\\":\\\"7\\\",\\\"user_info\\\":{"
+			  "\\\"id\\\":\\\"7\\\",\\\"name\\\":\\\"Ada\\\"}}\"}"));
+	call("POST", "/demo/auth", "{\"socket_id\":\"x\",\"channel_name\":\"private-x\"}");
+	ck_error(400, "socket_id");
+	join("c", "");
+	call("POST", "/demo/publish", HELLO);
+	ck_reply(200, "{}");
+	ck_frame("c", "n", "d");
+	call("POST", "/demo/publish", "[1]");
+	ck_error(400, "object");
+	headers = "Content-Type: text/plain\n";
+	call("POST", "/demo/publish", HELLO);
+	ck_error(415, "application/json");
+	ck_no_frame();
+}
+END_TEST
+
 static TCase *add_case(Suite *suite, const char *name, const TTest *const *tests)
 {
 	TCase *t = tcase_create(name);
@@ -976,10 +1038,9 @@ int main(void)
 		 (const TTest *const[]){ public_paths, unknown_paths, wrong_methods,
 					 websocket_on_a_kept_connection, limits_of_bodies, NULL });
 	add_case(suite, "rights",
-		 (const TTest *const[]){ signatures, bad_signatures,
-					 signature_of_another_method_or_body,
-					 signature_stands_over_the_path_from_apps_on, apps, rates,
-					 NULL });
+		 (const TTest *const[]){
+			 signatures, bad_signatures, signature_of_another_method_or_body,
+			 signature_stands_over_the_path_from_apps_on, apps, rates, NULL });
 	add_case(suite, "publishing",
 		 (const TTest *const[]){ event_reaches_its_channels_once,
 					 optional_members_may_be_null, info_after_publishing,
@@ -990,6 +1051,7 @@ int main(void)
 		 (const TTest *const[]){ no_channels, lists_of_channels, one_channel, cached_event,
 					 NULL });
 	add_case(suite, "demo",
-		 (const TTest *const[]){ demo_files, demo_is_for_this_machine_only, NULL });
+		 (const TTest *const[]){ demo_files, demo_is_for_this_machine_only, demo_helpers,
+					 NULL });
 	return unit_run(suite);
 }
