@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Publishing.  A request becomes a struct publication: its items point into the parsed JSON, which
- * is kept until the publish is done because "info" is answered afterwards.
+ * Publishing.  A request becomes a struct publication: its items point into the body that was
+ * read, which is kept until the publish is done because "info" is answered afterwards.
  */
 #include <jansson.h>
 #include "base/annotate.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "http/call.h"
+#include "http/event_body.h"
 
-/* A trigger names few channels as a rule; more go to the heap. */
-#define CHANNELS_INLINE 4
 /* Repeats among more names than this are found with a map. */
 #define COMPARE_ALL_MAX 16
 
 struct item {
-	struct str_view name, data;
-	struct str_view few[CHANNELS_INLINE];
-	struct str_view *channels; /* few, or heap */
-	size_t n_channels;
+	struct event_body body;
+	struct str_view *channels; /* body.list or one */
+	struct str_view one;
+	size_t n_channels; /* without repeats */
 	uint64_t exclude_socket;
 	unsigned info;
 };
@@ -27,7 +26,7 @@ struct publication {
 	struct request *r;
 	struct directory *directory;
 	struct app *app; /* counted */
-	json_t *root;	 /* NULL for the legacy call */
+	json_t *root;	 /* NULL when the body was read without a tree */
 	char *text;	 /* a channel name that stands nowhere in the request, or NULL */
 	bool is_batch;
 	unsigned status; /* of success */
@@ -36,24 +35,24 @@ struct publication {
 	struct item items[];
 };
 
-static struct publication *publication_new(struct call *c, json_t *root, size_t n)
+static struct publication *publication_new(struct call *c, size_t n)
 {
 	struct publication *p = xcalloc(1, sizeof(*p) + n * sizeof(p->items[0]));
 
 	p->r = c->r;
 	p->directory = c->services->directory;
 	p->app = app_ref(c->app);
-	p->root = root;
 	p->status = 200;
 	p->n = n;
+	for (size_t i = 0; i < n; i++)
+		event_body_init(&p->items[i].body);
 	return p;
 }
 
 static void publication_free(struct publication *p)
 {
 	for (size_t i = 0; i < p->n; i++)
-		if (p->items[i].channels != p->items[i].few)
-			free(p->items[i].channels);
+		event_body_release(&p->items[i].body);
 	json_decref(p->root);
 	app_unref(p->app);
 	free(p->text);
@@ -132,8 +131,8 @@ static void on_published(void *ctx, int rc)
 
 static void to_publish_item(const struct item *it, struct publish_item *out)
 {
-	*out = (struct publish_item){ it->name, it->data, it->channels, it->n_channels,
-				      it->exclude_socket };
+	*out = (struct publish_item){ it->body.name.text, it->body.data.text, it->channels,
+				      it->n_channels, it->exclude_socket };
 }
 
 /* Takes p over. */
@@ -157,11 +156,6 @@ static void publish(struct call *c, struct publication *p)
 
 /* ---- reading the request --------------------------------------------- */
 
-static struct str_view json_view(const json_t *s)
-{
-	return sv_n(json_string_value(s), json_string_length(s));
-}
-
 /* The body as a JSON object, or NULL: answered. */
 static json_t *read_object(struct call *c)
 {
@@ -179,6 +173,22 @@ static json_t *read_object(struct call *c)
 	return NULL;
 }
 
+/* One event as a publication of one item, or NULL: answered. */
+static struct publication *read_event(struct call *c)
+{
+	struct publication *p = publication_new(c, 1);
+
+	if (event_body_scan(c->r->body, &p->items[0].body))
+		return p;
+	p->root = read_object(c);
+	if (p->root) {
+		event_body_of_json(p->root, &p->items[0].body);
+		return p;
+	}
+	publication_free(p);
+	return NULL;
+}
+
 static bool check_name(struct call *c, struct str_view name)
 {
 	unsigned max = c->app->limits.max_event_name_bytes;
@@ -187,8 +197,6 @@ static bool check_name(struct call *c, struct str_view name)
 		call_fail(c, 400, "The event needs a name.");
 	else if (max && name.len > max)
 		call_fail(c, 400, "An event's name may have at most %u bytes.", max);
-	else if (!sv_is_utf8(name) || memchr(name.ptr, '\0', name.len))
-		call_fail(c, 400, "The event's name is not valid UTF-8 text.");
 	else
 		return true;
 	return false;
@@ -198,171 +206,155 @@ static bool check_data(struct call *c, struct str_view data)
 {
 	unsigned max = c->app->limits.max_event_payload_bytes;
 
-	if (max && data.len > max)
-		call_fail(c, 413, "The event's data has %zu bytes; at most %u are allowed.",
-			  data.len, max);
-	else if (!sv_is_utf8(data) || (data.len && memchr(data.ptr, '\0', data.len)))
-		call_fail(c, 400, "The event's data is not valid UTF-8 text.");
+	if (!max || data.len <= max)
+		return true;
+	call_fail(c, 413, "The event's data has %zu bytes; at most %u are allowed.", data.len, max);
+	return false;
+}
+
+static bool check_type(struct call *c, const struct field *f, const char *key)
+{
+	if (f->state != FIELD_WRONG)
+		return true;
+	call_fail(c, 400, "\"%s\" must be a string.", key);
+	return false;
+}
+
+static bool check_content(struct call *c, const struct event_body *b)
+{
+	if (!check_type(c, &b->name, "name") || !check_name(c, b->name.text) ||
+	    !check_type(c, &b->data, "data"))
+		return false;
+	if (b->data.state == FIELD_ABSENT) {
+		call_fail(c, 400, "The event needs \"data\", a string (encode objects as JSON).");
+		return false;
+	}
+	return check_data(c, b->data.text);
+}
+
+static bool read_options(struct call *c, struct item *it)
+{
+	const struct event_body *b = &it->body;
+
+	if (!check_type(c, &b->socket_id, "socket_id") || !check_type(c, &b->info, "info"))
+		return false;
+	if (b->socket_id.state == FIELD_TEXT && !b->socket_id.text.len) {
+		call_fail(c, 400, "\"socket_id\" is empty; leave it out.");
+		return false;
+	}
+	return call_read_socket(c, b->socket_id.text, &it->exclude_socket) &&
+	       call_read_info(c, b->info.text, &it->info);
+}
+
+static bool is_among(const struct str_view *names, size_t n, struct str_view name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (sv_eq(names[i], name))
+			return true;
+	return false;
+}
+
+/* Leaves the first of each name in it->channels. */
+static void drop_repeats(struct item *it, size_t n)
+{
+	struct map seen;
+
+	map_init(&seen);
+	for (size_t i = 0; i < n; i++) {
+		struct str_view name = it->channels[i];
+		bool repeat = n <= COMPARE_ALL_MAX ? is_among(it->channels, it->n_channels, name)
+						   : map_put(&seen, name, it) != NULL;
+
+		if (!repeat)
+			it->channels[it->n_channels++] = name;
+	}
+	map_release(&seen);
+}
+
+static bool check_channels(struct call *c, struct item *it)
+{
+	bool encrypted = false;
+	struct channel_traits t;
+
+	for (size_t i = 0; i < it->n_channels; i++) {
+		if (!call_read_channel(c, it->channels[i], &t))
+			return false;
+		encrypted |= t.encrypted;
+	}
+	if (!encrypted || it->n_channels == 1)
+		return true;
+	call_fail(c, 400, "An event for an encrypted channel can go to that one only.");
+	return false;
+}
+
+static bool set_channel(struct call *c, struct item *it, struct str_view name)
+{
+	it->one = name;
+	it->channels = &it->one;
+	it->n_channels = 1;
+	return check_channels(c, it);
+}
+
+/* "channels"; a "channel" beside it counts as one more. */
+static bool set_channels(struct call *c, struct item *it)
+{
+	struct event_body *b = &it->body;
+
+	if (b->channel.state == FIELD_TEXT)
+		event_body_add_channel(b, b->channel.text);
+	it->channels = b->list;
+	drop_repeats(it, b->n_channels);
+	return check_channels(c, it);
+}
+
+static bool check_lists(struct call *c, const struct event_body *b)
+{
+	unsigned max = c->app->limits.max_event_channels;
+	size_t n = b->n_channels + (b->channel.state != FIELD_ABSENT);
+
+	if (b->channels == FIELD_WRONG)
+		call_fail(c, 400, "\"channels\" must be an array of strings.");
+	else if (b->channel_wrong || b->channel.state == FIELD_WRONG)
+		call_fail(c, 400, "A channel must be a string.");
+	else if (!n)
+		call_fail(c, 400, "The event needs \"channels\" or \"channel\".");
+	else if (max && n > max)
+		call_fail(c, 400, "An event can go to at most %u channels at once.", max);
 	else
 		return true;
 	return false;
 }
 
-/* A member that must be a string; null and absence give the empty view and *there false. */
-static bool read_string(struct call *c, const json_t *obj, const char *key, struct str_view *out,
-			bool *there)
+static bool read_channels(struct call *c, struct item *it)
 {
-	const json_t *v = json_object_get(obj, key);
-
-	*there = v && !json_is_null(v);
-	*out = sv_n("", 0);
-	if (!*there)
-		return true;
-	if (!json_is_string(v)) {
-		call_fail(c, 400, "\"%s\" must be a string.", key);
+	if (!check_lists(c, &it->body))
 		return false;
-	}
-	*out = json_view(v);
-	return true;
+	return set_channels(c, it);
 }
 
-static bool read_name_and_data(struct call *c, const json_t *obj, struct item *it)
+static bool read_one_channel(struct call *c, struct item *it)
 {
-	bool there;
+	const struct field *f = &it->body.channel;
 
-	if (!read_string(c, obj, "name", &it->name, &there) || !check_name(c, it->name) ||
-	    !read_string(c, obj, "data", &it->data, &there))
-		return false;
-	if (!there) {
-		call_fail(c, 400, "The event needs \"data\", a string (encode objects as JSON).");
-		return false;
-	}
-	return check_data(c, it->data);
-}
-
-static bool read_options(struct call *c, const json_t *obj, struct item *it)
-{
-	struct str_view socket, info;
-	bool there;
-
-	if (!read_string(c, obj, "socket_id", &socket, &there))
-		return false;
-	if (there && !socket.len) {
-		call_fail(c, 400, "\"socket_id\" is empty; leave it out.");
-		return false;
-	}
-	return call_read_socket(c, socket, &it->exclude_socket) &&
-	       read_string(c, obj, "info", &info, &there) && call_read_info(c, info, &it->info);
-}
-
-/* Adds unless it is there already; seen is used once the list is long. */
-static void add_once(struct item *it, struct map *seen, struct str_view name)
-{
-	if (it->n_channels < COMPARE_ALL_MAX) {
-		for (size_t i = 0; i < it->n_channels; i++)
-			if (sv_eq(it->channels[i], name))
-				return;
-	} else {
-		if (!seen->used)
-			for (size_t i = 0; i < it->n_channels; i++)
-				map_put(seen, it->channels[i], it);
-		if (map_put(seen, name, it))
-			return;
-	}
-	it->channels[it->n_channels++] = name;
-}
-
-static bool take_channel(struct call *c, struct item *it, struct map *seen, const json_t *v,
-			 bool *encrypted)
-{
-	struct channel_traits t;
-
-	if (!json_is_string(v)) {
-		call_fail(c, 400, "A channel must be a string.");
-		return false;
-	}
-	if (!call_read_channel(c, json_view(v), &t))
-		return false;
-	*encrypted |= t.encrypted;
-	add_once(it, seen, json_view(v));
-	return true;
-}
-
-static bool take_channels(struct call *c, struct item *it, const json_t *list, const json_t *one)
-{
-	bool encrypted = false, ok = true;
-	struct map seen;
-
-	map_init(&seen);
-	for (size_t i = 0; ok && i < json_array_size(list); i++)
-		ok = take_channel(c, it, &seen, json_array_get(list, i), &encrypted);
-	if (ok && one)
-		ok = take_channel(c, it, &seen, one, &encrypted);
-	map_release(&seen);
-	if (ok && encrypted && it->n_channels > 1) {
-		call_fail(c, 400, "An event for an encrypted channel can go to that one only.");
-		ok = false;
-	}
-	return ok;
-}
-
-static void item_room(struct item *it, size_t n)
-{
-	it->channels =
-		n <= CHANNELS_INLINE ? it->few : xreallocarray(NULL, n, sizeof(*it->channels));
-}
-
-/* "channels", "channel" or both. */
-static bool read_channels(struct call *c, const json_t *obj, struct item *it)
-{
-	const json_t *list = json_object_get(obj, "channels");
-	const json_t *one = json_object_get(obj, "channel");
-	unsigned max = c->app->limits.max_event_channels;
-	size_t n;
-
-	if (list && !json_is_null(list) && !json_is_array(list)) {
-		call_fail(c, 400, "\"channels\" must be an array of strings.");
-		return false;
-	}
-	if (one && json_is_null(one))
-		one = NULL;
-	n = json_array_size(list) + (one != NULL);
-	if (!n) {
-		call_fail(c, 400, "The event needs \"channels\" or \"channel\".");
-		return false;
-	}
-	if (max && n > max) {
-		call_fail(c, 400, "An event can go to at most %u channels at once.", max);
-		return false;
-	}
-	item_room(it, n);
-	return take_channels(c, it, list, one);
-}
-
-static bool read_one_channel(struct call *c, const json_t *obj, struct item *it)
-{
-	const json_t *one = json_object_get(obj, "channel");
-
-	item_room(it, 1);
-	if (!one) {
+	if (f->state == FIELD_ABSENT)
 		call_fail(c, 400, "Each event of a batch needs a \"channel\".");
-		return false;
-	}
-	return take_channels(c, it, NULL, one);
+	else if (f->state == FIELD_WRONG)
+		call_fail(c, 400, "A channel must be a string.");
+	else
+		return set_channel(c, it, f->text);
+	return false;
 }
 
 /* ---- the calls ------------------------------------------------------- */
 
 void h_events_post(struct call *c)
 {
-	json_t *root = read_object(c);
-	struct publication *p;
+	struct publication *p = read_event(c);
 
-	if (!root)
+	if (!p)
 		return;
-	p = publication_new(c, root, 1);
-	if (read_name_and_data(c, root, &p->items[0]) && read_options(c, root, &p->items[0]) &&
-	    read_channels(c, root, &p->items[0]))
+	if (check_content(c, &p->items[0].body) && read_options(c, &p->items[0]) &&
+	    read_channels(c, &p->items[0]))
 		publish(c, p);
 	else
 		publication_free(p);
@@ -372,13 +364,15 @@ static bool read_batch(struct call *c, const json_t *batch, struct publication *
 {
 	for (size_t i = 0; i < p->n; i++) {
 		const json_t *obj = json_array_get(batch, i);
+		struct item *it = &p->items[i];
 
 		if (!json_is_object(obj)) {
 			call_fail(c, 400, "Each event of a batch must be an object.");
 			return false;
 		}
-		if (!read_name_and_data(c, obj, &p->items[i]) ||
-		    !read_options(c, obj, &p->items[i]) || !read_one_channel(c, obj, &p->items[i]))
+		event_body_of_json(obj, &it->body);
+		if (!check_content(c, &it->body) || !read_options(c, it) ||
+		    !read_one_channel(c, it))
 			return false;
 	}
 	return true;
@@ -411,7 +405,8 @@ void h_events_post_batch(struct call *c)
 		json_decref(root);
 		return;
 	}
-	p = publication_new(c, root, json_array_size(batch));
+	p = publication_new(c, json_array_size(batch));
+	p->root = root;
 	p->is_batch = true;
 	if (read_batch(c, batch, p))
 		publish(c, p);
@@ -419,51 +414,51 @@ void h_events_post_batch(struct call *c)
 		publication_free(p);
 }
 
+static bool check_text(struct call *c, struct str_view text, const char *what)
+{
+	if (sv_is_utf8(text) && !(text.len && memchr(text.ptr, '\0', text.len)))
+		return true;
+	call_fail(c, 400, "The event's %s is not valid UTF-8 text.", what);
+	return false;
+}
+
 /* The call of old SDKs: the data is the body, the rest stands in the query. */
 void h_events_post_channel(struct call *c)
 {
-	struct publication *p = publication_new(c, NULL, 1);
+	struct publication *p = publication_new(c, 1);
 	struct item *it = &p->items[0];
-	struct channel_traits t;
 
 	p->status = 202;
-	it->name = request_param(c->r, "name");
-	it->data = c->r->body;
-	item_room(it, 1);
-	it->channels[it->n_channels++] = c->arg[0];
-	if (call_read_channel(c, c->arg[0], &t) && check_name(c, it->name) &&
-	    check_data(c, it->data) &&
+	it->body.name.text = request_param(c->r, "name");
+	it->body.data.text = c->r->body;
+	if (set_channel(c, it, c->arg[0]) && check_name(c, it->body.name.text) &&
+	    check_text(c, it->body.name.text, "name") && check_data(c, it->body.data.text) &&
+	    check_text(c, it->body.data.text, "data") &&
 	    call_read_socket(c, request_param(c->r, "socket_id"), &it->exclude_socket))
 		publish(c, p);
 	else
 		publication_free(p);
 }
 
-static bool read_user_channel(struct call *c, struct publication *p)
+static bool set_user_channel(struct call *c, struct publication *p)
 {
-	struct item *it = &p->items[0];
-	struct channel_traits t;
 	struct strbuf b;
 
 	strbuf_init(&b, sizeof(USER_CHANNEL_PREFIX) + c->arg[0].len);
 	strbuf_add_str(&b, USER_CHANNEL_PREFIX);
 	strbuf_add_sv(&b, c->arg[0]);
-	item_room(it, 1);
-	it->channels[it->n_channels++] = strbuf_view(&b);
 	p->text = b.ptr;
-	return call_read_channel(c, it->channels[0], &t);
+	return set_channel(c, &p->items[0], strbuf_view(&b));
 }
 
 void h_events_post_user(struct call *c)
 {
-	json_t *root = read_object(c);
-	struct publication *p;
+	struct publication *p = read_event(c);
 
-	if (!root)
+	if (!p)
 		return;
-	p = publication_new(c, root, 1);
-	if (read_user_channel(c, p) && read_name_and_data(c, root, &p->items[0]) &&
-	    read_options(c, root, &p->items[0]))
+	if (set_user_channel(c, p) && check_content(c, &p->items[0].body) &&
+	    read_options(c, &p->items[0]))
 		publish(c, p);
 	else
 		publication_free(p);

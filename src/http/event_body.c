@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/annotate.h"
+#include "base/mem.h"
+#include "http/event_body.h"
+
+static struct field *field_of(struct event_body *e, struct str_view key)
+{
+	static const struct {
+		struct str_view key;
+		size_t at;
+	} fields[] = {
+		{ { "name", 4 }, offsetof(struct event_body, name) },
+		{ { "data", 4 }, offsetof(struct event_body, data) },
+		{ { "channel", 7 }, offsetof(struct event_body, channel) },
+		{ { "socket_id", 9 }, offsetof(struct event_body, socket_id) },
+		{ { "info", 4 }, offsetof(struct event_body, info) },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		if (sv_eq(key, fields[i].key))
+			return (struct field *)((char *)e + fields[i].at);
+	return NULL;
+}
+
+void event_body_init(struct event_body *e)
+{
+	memset(e, 0, sizeof(*e));
+	e->list = e->few;
+	e->room = EVENT_CHANNELS_INLINE;
+}
+
+void event_body_add_channel(struct event_body *e, struct str_view name)
+{
+	if (e->n_channels == e->room) {
+		struct str_view *more = xreallocarray(NULL, 2 * e->room, sizeof(*more));
+
+		memcpy(more, e->list, e->n_channels * sizeof(*more));
+		if (e->list != e->few)
+			free(e->list);
+		e->list = more;
+		e->room *= 2;
+	}
+	e->list[e->n_channels++] = name;
+}
+
+void event_body_release(struct event_body *e)
+{
+	if (e->list != e->few)
+		free(e->list);
+	free(e->text);
+}
+
+/* ---- from jansson's tree ------------------------------------------------ */
+
+static struct field field_of_json(const json_t *v)
+{
+	if (!v || json_is_null(v))
+		return (struct field){ FIELD_ABSENT, { "", 0 } };
+	if (!json_is_string(v))
+		return (struct field){ FIELD_WRONG, { "", 0 } };
+	return (struct field){ FIELD_TEXT, { json_string_value(v), json_string_length(v) } };
+}
+
+static void channels_of_json(const json_t *list, struct event_body *e)
+{
+	if (!list || json_is_null(list))
+		return;
+	e->channels = json_is_array(list) ? FIELD_TEXT : FIELD_WRONG;
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		struct field f = field_of_json(json_array_get(list, i));
+
+		e->channel_wrong |= f.state != FIELD_TEXT;
+		event_body_add_channel(e, f.text);
+	}
+}
+
+void event_body_of_json(const json_t *obj, struct event_body *e)
+{
+	event_body_init(e);
+	e->name = field_of_json(json_object_get(obj, "name"));
+	e->data = field_of_json(json_object_get(obj, "data"));
+	e->channel = field_of_json(json_object_get(obj, "channel"));
+	e->socket_id = field_of_json(json_object_get(obj, "socket_id"));
+	e->info = field_of_json(json_object_get(obj, "info"));
+	channels_of_json(json_object_get(obj, "channels"), e);
+}
+
+/* ---- in one pass --------------------------------------------------------- */
+
+struct scan {
+	const char *p, *end;
+	char *to;  /* where the next unescaped byte goes */
+	bool high; /* a byte beyond ASCII was seen */
+};
+
+static void skip_space(struct scan *s)
+{
+	while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
+		s->p++;
+}
+
+/* The next byte that is no space is c: steps over it. */
+static bool take(struct scan *s, char c)
+{
+	skip_space(s);
+	if (s->p == s->end || *s->p != c)
+		return false;
+	s->p++;
+	return true;
+}
+
+/* What stands for "\c"; 0 for those left to jansson. */
+static char unescaped(char c)
+{
+	static const char of[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',	 ['b'] = '\b',
+				      ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
+
+	return (unsigned char)c < 128 ? of[(unsigned char)c] : 0;
+}
+
+/* Steps over bytes that stand for themselves. */
+static void skip_plain(struct scan *s)
+{
+	unsigned char seen = 0;
+
+	while (s->p < s->end && *s->p != '"' && *s->p != '\\' && (unsigned char)*s->p >= 0x20)
+		seen |= (unsigned char)*s->p++;
+	s->high |= seen >= 0x80;
+}
+
+static bool take_string(struct scan *s, struct str_view *out)
+{
+	const char *from;
+
+	if (!take(s, '"'))
+		return false;
+	out->ptr = s->to;
+	for (;;) {
+		from = s->p;
+		skip_plain(s);
+		memcpy(s->to, from, (size_t)(s->p - from));
+		s->to += s->p - from;
+		if (s->end - s->p < 1 || (unsigned char)*s->p < 0x20)
+			return false;
+		if (*s->p++ == '"')
+			break;
+		if (s->p == s->end || !unescaped(*s->p))
+			return false;
+		*s->to++ = unescaped(*s->p++);
+	}
+	out->len = (size_t)(s->to - out->ptr);
+	return true;
+}
+
+static bool take_list(struct scan *s, struct event_body *e)
+{
+	struct str_view name;
+
+	if (!take(s, '['))
+		return false;
+	if (take(s, ']'))
+		return true;
+	do {
+		if (!take_string(s, &name))
+			return false;
+		event_body_add_channel(e, name);
+	} while (take(s, ','));
+	return take(s, ']');
+}
+
+/* A key for the second time is left to jansson, and so is one that is not known. */
+static bool take_member(struct scan *s, struct event_body *e)
+{
+	struct str_view key;
+	struct field *f;
+
+	if (!take_string(s, &key) || !take(s, ':'))
+		return false;
+	if (sv_eq(key, SV("channels"))) {
+		if (e->channels != FIELD_ABSENT)
+			return false;
+		e->channels = FIELD_TEXT;
+		return take_list(s, e);
+	}
+	f = field_of(e, key);
+	if (!f || f->state != FIELD_ABSENT)
+		return false;
+	f->state = FIELD_TEXT;
+	return take_string(s, &f->text);
+}
+
+static bool take_object(struct scan *s, struct event_body *e)
+{
+	if (!take(s, '{'))
+		return false;
+	do {
+		if (!take_member(s, e))
+			return false;
+	} while (take(s, ','));
+	if (!take(s, '}'))
+		return false;
+	skip_space(s);
+	return s->p == s->end;
+}
+
+bool event_body_scan(struct str_view body, struct event_body *e)
+{
+	struct scan s = { .p = body.ptr, .end = body.ptr + body.len };
+
+	event_body_init(e);
+	/* unescaping never makes anything longer */
+	e->text = s.to = xmalloc(body.len + 1);
+	if (take_object(&s, e) && (!s.high || sv_is_utf8(body)))
+		return true;
+	event_body_release(e);
+	event_body_init(e);
+	return false;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HTTP_EVENT_BODY_H
+#define HTTP_EVENT_BODY_H
+/*
+ * The members of an event as they stand in a request's body, before anybody judged them.
+ *
+ * Nearly all bodies are an object of plain strings and one array of them.  Those are read in
+ * one pass without a tree; whatever else comes, wrong JSON too, is left to jansson.  Where
+ * both read a body they find the same.
+ */
+#include <jansson.h>
+#include <stdbool.h>
+#include "base/annotate.h"
+#include "base/str.h"
+
+enum field_state { FIELD_ABSENT, FIELD_TEXT, FIELD_WRONG }; /* null is absent */
+
+struct field {
+	enum field_state state;
+	struct str_view text; /* empty unless FIELD_TEXT; valid UTF-8 */
+};
+
+#define EVENT_CHANNELS_INLINE 4
+
+struct event_body {
+	struct field name, data, channel, socket_id, info;
+	enum field_state channels; /* FIELD_TEXT: an array of strings */
+	bool channel_wrong;	   /* an element of channels is no string */
+	size_t n_channels;
+	size_t room;	       /* in list */
+	struct str_view *list; /* few, or heap */
+	struct str_view few[EVENT_CHANNELS_INLINE];
+	char *text; /* heap: what the views point into, or NULL when that is a json_t */
+};
+
+/* Nothing there; needs no release. */
+void event_body_init(struct event_body *e);
+/* True: body is an event of the plain kind, read into e.  False: ask jansson; e is as after
+ * event_body_init(). */
+bool event_body_scan(struct str_view body, struct event_body *e) MUSTCHECK;
+/* Views point into obj, an object. */
+void event_body_of_json(const json_t *obj, struct event_body *e);
+/* One more for the list. */
+void event_body_add_channel(struct event_body *e, struct str_view name);
+void event_body_release(struct event_body *e);
+#endif
