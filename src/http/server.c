@@ -551,7 +551,7 @@ static void server_free(struct http_server *s)
 /* The headers, an index of them, the answer's head, and room to read into. */
 static size_t pool_bytes(const struct http_server_conf *conf)
 {
-	return (size_t)conf->max_header_bytes + conf->max_header_bytes / 2 + 8192;
+	return (size_t)conf->max_header_bytes + conf->max_header_bytes / 4 + 4096;
 }
 
 static int start_mhd(struct http_server *s)
