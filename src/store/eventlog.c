@@ -141,6 +141,12 @@ int eventlog_reserve(struct eventlog *l, struct event_batch *b)
 	return b->reserved ? 0 : -EAGAIN;
 }
 
+void eventlog_unreserve(struct eventlog *l, struct event_batch *b)
+{
+	uncount(l, b->n, b->bytes);
+	b->reserved = false;
+}
+
 int eventlog_append(struct eventlog *l, struct event_batch *b)
 {
 	/* Behind mailbox_put the batch is the log's: keep what is needed after. */

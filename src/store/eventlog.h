@@ -41,9 +41,11 @@ void eventlog_stop(struct eventlog *l, unsigned grace_ms);
 int eventlog_append(struct eventlog *l, struct event_batch *b) MUSTCHECK;
 /*
  * Counts the batch into the queue's bound before its events are delivered, so that what is
- * delivered can be logged: 0, or -EAGAIN.  eventlog_append must follow.  Any thread.
+ * delivered can be logged: 0, or -EAGAIN.  eventlog_append must follow, or
+ * eventlog_unreserve when it comes to nothing.  Any thread.
  */
 int eventlog_reserve(struct eventlog *l, struct event_batch *b) MUSTCHECK;
+void eventlog_unreserve(struct eventlog *l, struct event_batch *b);
 /* The event is over: its delivery record is queued (when logged) and the event freed.  Any
  * thread; give it to event_set_done through a wrapper. */
 void eventlog_event_done(struct eventlog *l, struct event *e);

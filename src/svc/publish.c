@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A publish is cut into events, one per item and channel, that share the item's data.  What needs
- * a commit goes to the log first: when the log refuses it, nothing at all was delivered and the
- * caller may simply try again.  Then the rest is fanned out, and its logged part queued.
+ * A publish is cut into events, one per item and channel, that share the item's data.  First the
+ * log takes what needs a commit and promises room for what is logged later: when it refuses,
+ * nothing at all was delivered and the caller may simply try again.  Then the rest is fanned out.
  *
  * A publish that touches no log allocates nothing of its own.  Otherwise a struct op counts the
  * parts under way: the submitting thread holds one part until it has handed everything over, so
@@ -161,8 +161,6 @@ static int submit_commit(struct publisher *p, struct cut *cut, struct op *op)
 	struct event_batch *b = cut->commit;
 	int rc;
 
-	if (!p->log)
-		return -EHOSTDOWN;
 	b->deadline = clock_mono() + p->commit_timeout_ms * USEC_PER_MSEC;
 	b->done = on_committed;
 	b->ctx = op;
@@ -175,23 +173,19 @@ static int submit_commit(struct publisher *p, struct cut *cut, struct op *op)
 	return rc;
 }
 
+/* Room in the log's queue is reserved: hands the part that is logged later over. */
 static int submit_async(struct publisher *p, struct cut *cut)
 {
 	struct event_batch *b = cut->async;
 	int rc;
 
-	if (!p->log)
-		return -EHOSTDOWN;
-	rc = eventlog_reserve(p->log, b);
-	if (rc)
-		return rc;
 	b->done = on_logged;
 	/* fanned out first: from here on the log may write the events' serials */
 	publisher_fan_out(p, b);
-	/* refused only while stopping: the events were delivered, which is what async promises */
-	if (eventlog_append(p->log, b) == 0)
+	rc = eventlog_append(p->log, b);
+	if (!rc)
 		cut->async = NULL;
-	return 0;
+	return rc;
 }
 
 static void fan_out_now(struct publisher *p, struct cut *cut)
@@ -211,10 +205,21 @@ static void cut_release(struct cut *cut)
 		event_unref(cut->now[i]);
 }
 
+/* Nothing has been delivered unless this succeeds; but for a log that is just being stopped. */
 static int submit(struct publisher *p, struct cut *cut, struct op *op)
 {
-	int rc = cut->commit ? submit_commit(p, cut, op) : 0;
+	int rc = 0;
 
+	if ((cut->commit || cut->async) && !p->log)
+		return -EHOSTDOWN;
+	if (cut->async)
+		rc = eventlog_reserve(p->log, cut->async);
+	if (rc)
+		return rc;
+	if (cut->commit)
+		rc = submit_commit(p, cut, op);
+	if (rc && cut->async)
+		eventlog_unreserve(p->log, cut->async);
 	if (!rc && cut->async)
 		rc = submit_async(p, cut);
 	if (!rc)
