@@ -78,7 +78,8 @@ struct http_request {
 	atomic_uint refs;
 	atomic_int phase;
 	enum progress progress;
-	bool too_long; /* the target has more parameters than we take */
+	bool is_waiting; /* in server->waiting; of the http thread */
+	bool too_long;	 /* the target has more parameters than we take */
 	bool bad_path;
 	bool has_body;
 	size_t body_limit;
@@ -231,6 +232,7 @@ static void waiting_add_locked(struct http_request *req)
 	if (s->waiting)
 		s->waiting->prev = req;
 	s->waiting = req;
+	req->is_waiting = true;
 	atomic_fetch_add(&s->resumptions, 1);
 }
 
@@ -252,6 +254,9 @@ static void waiting_del(struct http_request *req)
 {
 	struct http_server *s = req->server;
 
+	if (!req->is_waiting)
+		return;
+	req->is_waiting = false;
 	pthread_mutex_lock(&s->lock);
 	if (req->next)
 		req->next->prev = req->prev;
@@ -439,6 +444,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ct
 	if (!req)
 		return;
 	*ctx = NULL;
+	waiting_del(req); /* resumed, but the peer is gone */
 	req->conn->watched.linger = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
 	/* the next one may take its time to begin, the library sees to that */
 	if (!watch_set(&req->conn->watched,
