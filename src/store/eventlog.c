@@ -46,6 +46,15 @@
 #define UPKEEP_RETRY_US	     USEC_PER_SEC
 #define IDLE_US		     (30 * USEC_PER_SEC)
 
+#define GATHER_US (5 * USEC_PER_MSEC)
+
+/* What the thread does, for those who may have to wake it. */
+enum rest {
+	AWAKE,
+	SLEEPING,  /* anything wakes it */
+	GATHERING, /* only a durable batch does */
+};
+
 struct eventlog {
 	const struct conf_database *conf;
 	char *conninfo;
@@ -55,7 +64,7 @@ struct eventlog {
 	/* any thread */
 	struct mailbox box;
 	int wake_fd;
-	atomic_bool sleeping;
+	atomic_int rest; /* enum rest */
 	atomic_uint queued_events;
 	atomic_size_t queued_bytes;
 	_Atomic usec_t down_since; /* mono; 0: connected */
@@ -152,7 +161,8 @@ int eventlog_append(struct eventlog *l, struct event_batch *b)
 	/* Behind mailbox_put the batch is the log's: keep what is needed after. */
 	unsigned events = b->n;
 	size_t bytes = b->bytes;
-	int rc;
+	bool durable = b->deadline != 0;
+	int rc, rest;
 
 	if (b->deadline && down_too_long(l))
 		return -EHOSTDOWN;
@@ -163,7 +173,8 @@ int eventlog_append(struct eventlog *l, struct event_batch *b)
 		uncount(l, events, bytes);
 		return -EHOSTDOWN; /* closed: stopping */
 	}
-	if (rc == 1 && atomic_load(&l->sleeping))
+	rest = atomic_load(&l->rest);
+	if ((rest == SLEEPING && rc == 1) || (rest == GATHERING && durable))
 		wake(l);
 	return 0;
 }
@@ -236,7 +247,7 @@ void eventlog_event_done(struct eventlog *l, struct event *e)
 	bool wanted = e->logged && l->conf->deliveries;
 
 	event_free(e);
-	if (wanted && delivery_list_add(l->deliveries, &d) && atomic_load(&l->sleeping))
+	if (wanted && delivery_list_add(l->deliveries, &d) && atomic_load(&l->rest) == SLEEPING)
 		wake(l);
 }
 
@@ -696,17 +707,46 @@ static void wait_awake(struct eventlog *l, usec_t until)
 	}
 }
 
-static void doze(struct eventlog *l)
+static void get_up(struct eventlog *l)
 {
 	uint64_t wakes;
 
-	atomic_store(&l->sleeping, true);
-	/* Whoever posts from here on sees sleeping. */
-	if (!take_mail(l))
-		wait_awake(l, next_due(l));
-	atomic_store(&l->sleeping, false);
+	atomic_store(&l->rest, AWAKE);
 	if (read(l->wake_fd, &wakes, sizeof(wakes)) < 0)
 		return; /* nobody woke us */
+}
+
+static void doze(struct eventlog *l)
+{
+	atomic_store(&l->rest, SLEEPING);
+	/* Whoever posts from here on sees that it sleeps. */
+	if (!take_mail(l))
+		wait_awake(l, next_due(l));
+	get_up(l);
+}
+
+/* True while nobody waits for what waits here, and it is little. */
+static bool may_gather(struct eventlog *l)
+{
+	if (is_stopping(l) || l->waiting.count >= l->conf->batch_events / 2)
+		return false;
+	for (const struct event_batch *b = l->waiting.head; b; b = batch_next(b))
+		if (b->deadline)
+			return false;
+	return true;
+}
+
+/* Async events gather for a moment: one commit and one waking for many. */
+static void gather_async(struct eventlog *l)
+{
+	if (!may_gather(l))
+		return;
+	atomic_store(&l->rest, GATHERING);
+	take_mail(l);
+	if (may_gather(l))
+		wait_awake(l, clock_mono() + GATHER_US);
+	get_up(l);
+	take_mail(l);
 }
 
 static bool has_work(struct eventlog *l)
@@ -730,8 +770,10 @@ static void turn(struct eventlog *l)
 	if (!l->conn && clock_mono() >= l->retry_at) {
 		try_connect(l);
 	} else if (l->conn && has_work(l)) {
+		gather_async(l);
 		linger(l);
-		write_group(l);
+		if (l->conn)
+			write_group(l);
 		upkeep(l);
 	} else {
 		doze(l);
