@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How many events a second the db writer commits, and what an event costs the daemon in CPU:
+ * batches of async events are appended as fast as the queue takes them, against a private
+ * PostgreSQL with fsync on.  Everything that this process spends is counted, the making of the
+ * events included; PostgreSQL's own CPU is not.
+ *
+ *     bench_eventlog [events] [events in a batch] [payload bytes]
+ */
+#include <errno.h>
+#include <sys/resource.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "pg_fixture.h"
+#include "store/eventlog.h"
+#include "store/migrate.h"
+
+static atomic_uint done_events, failed_events;
+static struct eventlog *log_;
+
+static void fan_out(void *ctx, struct event_batch *b)
+{
+	(void)ctx;
+	(void)b;
+}
+
+static void on_event_done(struct event *e)
+{
+	eventlog_event_done(log_, e);
+}
+
+static void on_done(struct event_batch *b, int rc)
+{
+	atomic_fetch_add(rc ? &failed_events : &done_events, b->n);
+	for (unsigned i = 0; i < b->n; i++)
+		event_unref(b->events[i]);
+	free(b->events);
+	free(b);
+}
+
+static struct event_batch *make_batch(struct app *app, unsigned n, struct msgbuf *data)
+{
+	struct event_batch *b = xcalloc(1, sizeof(*b));
+
+	b->n = n;
+	b->bytes = n * (size_t)data->len;
+	b->events = xcalloc(n, sizeof(*b->events));
+	b->done = on_done;
+	for (unsigned i = 0; i < n; i++)
+		b->events[i] = event_new(app, SV("private-client.42"), SV("InvoiceCreated"), data);
+	return b;
+}
+
+static struct msgbuf *make_data(unsigned bytes)
+{
+	struct msgbuf *m = msgbuf_new(bytes < 16 ? 16 : bytes);
+
+	memset(m->data, 'x', m->len);
+	memcpy(m->data, "{\"a\":\"", 6);
+	memcpy(m->data + m->len - 2, "\"}", 2);
+	return m;
+}
+
+static double seconds(struct timeval t)
+{
+	return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return seconds(u.ru_utime) + seconds(u.ru_stime);
+}
+
+static void nap(long us)
+{
+	struct timespec t = { 0, us * 1000 };
+
+	nanosleep(&t, NULL);
+}
+
+static void append(struct event_batch *b)
+{
+	int rc;
+
+	while ((rc = eventlog_append(log_, b)) == -EAGAIN)
+		nap(200);
+	if (rc) {
+		fprintf(stderr, "append: %s\n", strerror(-rc));
+		exit(1);
+	}
+}
+
+static void run(struct app *app, unsigned events, unsigned in_batch, unsigned bytes)
+{
+	struct msgbuf *data = make_data(bytes);
+	struct eventlog_stats s;
+	usec_t start = clock_mono();
+	double cpu = cpu_seconds(), wall;
+
+	for (unsigned i = 0; i < events; i += in_batch)
+		append(make_batch(app, in_batch, data));
+	while (atomic_load(&done_events) + atomic_load(&failed_events) < events)
+		nap(1000);
+	wall = (double)(clock_mono() - start) / 1e6;
+	cpu = cpu_seconds() - cpu;
+	eventlog_stats(log_, &s);
+	printf("%u events of %u bytes, %u in a batch: %.0f events/s, %.0f commits/s, "
+	       "%.2f us CPU an event, %u failed\n",
+	       events, data->len, in_batch, events / wall, (double)s.commits / wall,
+	       cpu / events * 1e6, atomic_load(&failed_events));
+	msgbuf_unref(data);
+}
+
+static struct conf bench_conf(void)
+{
+	return (struct conf){ .server.node = (char *)"bench",
+			      .database = { .schema = (char *)"scopewire",
+					    .password = (char *)"",
+					    .connect_timeout_s = 5,
+					    .commit_timeout_ms = 5000,
+					    .batch_events = 1000,
+					    .linger_us = 1000,
+					    .linger_rate = 5000,
+					    .queue_events = 20000,
+					    .queue_bytes = 100 << 20,
+					    .partition_rows = 1000000,
+					    .partitions_ahead = 2,
+					    .deliveries = true } };
+}
+
+int main(int argc, char **argv)
+{
+	unsigned events = argc > 1 ? (unsigned)atoi(argv[1]) : 300000;
+	unsigned in_batch = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
+	unsigned bytes = argc > 3 ? (unsigned)atoi(argv[3]) : 200;
+	struct app_option options[] = { { "key", "k" }, { "secret", "s" } };
+	struct eventlog_hooks hooks = { .fan_out = fan_out };
+	struct conf conf = bench_conf();
+	struct pg_fixture *pg = pg_fixture_new(true);
+	char *conninfo = pg_fixture_database(pg, "bench", NULL), *why = NULL;
+	struct app *app = NULL;
+	int rc = 1;
+
+	log_set_level(LOG_LEVEL_WARN);
+	if (migrate_run(conninfo, "scopewire", &why) || app_build("app", options, 2, &app, &why) ||
+	    eventlog_start(&conf, conninfo, &hooks, &log_)) {
+		fprintf(stderr, "%s\n", why ? why : "cannot start");
+		goto out;
+	}
+	event_set_done(on_event_done);
+	events -= events % in_batch;
+	run(app, events, in_batch, bytes);
+	eventlog_stop(log_, 10000);
+	rc = atomic_load(&failed_events) != 0;
+out:
+	app_unref(app);
+	free(why);
+	free(conninfo);
+	pg_fixture_free(pg);
+	return rc;
+}
