@@ -15,9 +15,9 @@ test('pusher-js and the Node SDK', async (t) => {
 
 	/** Resolves once everything published on the channel before has arrived there. */
 	async function flush(channel) {
-		const mark = `${Math.random()}`;
-		const arrived = once(channel, 'flush', (data) => data === mark);
-		await sdk.trigger(channel.name, 'flush', mark);
+		const mark = Math.random();
+		const arrived = once(channel, 'flush', (data) => data.mark === mark);
+		await sdk.trigger(channel.name, 'flush', { mark });
 		await arrived;
 	}
 

@@ -53,14 +53,15 @@ export class Wire extends EventEmitter {
 	/** The next frame that matches (see matches()), skipping others; fails when closed first. */
 	next(wanted, deadlineMs = DEADLINE_MS) {
 		const what = typeof wanted === 'function' ? wanted : JSON.stringify(wanted);
-		let look;
+		let look, settled = false;
 		const found = new Promise((resolve, reject) => {
 			look = () => {
-				while (this.taken < this.frames.length) {
+				while (!settled && this.taken < this.frames.length) {
 					const frame = this.frames[this.taken++];
-					if (matches(frame, wanted)) return resolve(frame);
+					settled = matches(frame, wanted);
+					if (settled) resolve(frame);
 				}
-				if (this.closeCode !== undefined)
+				if (!settled && this.closeCode !== undefined)
 					reject(new Error(`closed (${this.closeCode}, ${this.error ?? 'no error'}) ` +
 						`before ${what}; got ${this.texts.join('\n')}`));
 			};
