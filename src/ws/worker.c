@@ -185,8 +185,9 @@ static struct lws_vhost *make_vhost(struct worker *w, const char *name, bool tls
 	if (tls) {
 		info.ssl_cert_filepath = conf->tls_certificate;
 		info.ssl_private_key_filepath = conf->tls_key;
-		if (w->index == 0)
-			info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+		/* A vhost without this option speaks no TLS; the library itself is set up by the
+		 * first context's option only. */
+		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
 	}
 	return lws_create_vhost(w->context, &info);
 }
@@ -379,6 +380,9 @@ void workers_reload(struct workers *w)
 
 void workers_drain(struct workers *w, unsigned ms)
 {
+	/* The figures lag; none may read as drained before its worker has looked itself. */
+	for (unsigned i = 0; i < w->conf.n; i++)
+		atomic_store_explicit(&w->w[i].sessions, 1, memory_order_relaxed);
 	tell_all(w, (struct control){ .kind = CONTROL_DRAIN, .ms = ms });
 }
 
