@@ -51,13 +51,19 @@ void frame_guard_forget(int fd)
 		guards[fd].state = GUARD_OFF;
 }
 
+/* Frames follow a head with an Upgrade header; after any other come a body and more requests. */
 static void feed_handshake(struct frame_guard *g, unsigned char c)
 {
-	static const char end[] = "\r\n\r\n";
+	static const char end[] = "\r\n\r\n", upgrade[] = "\nupgrade:";
+	unsigned char lower = c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
 
+	if (!g->is_upgrade) {
+		g->header = lower == (unsigned char)upgrade[g->header] ? g->header + 1 : c == '\n';
+		g->is_upgrade = g->header == sizeof(upgrade) - 1;
+	}
 	g->progress = c == (unsigned char)end[g->progress] ? g->progress + 1 : c == '\r';
 	if (g->progress == sizeof(end) - 1)
-		g->state = GUARD_FIRST;
+		g->state = g->is_upgrade ? GUARD_FIRST : GUARD_OFF;
 }
 
 /* Reserved bits, opcodes, and which frame may follow which (sections 5.2, 5.4, 5.5). */

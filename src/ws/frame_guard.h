@@ -25,8 +25,9 @@ void frame_guard_forget(int fd);
 /* The parser behind it, for tests: 0, or -EPROTO at a header that breaks the RFC. */
 struct frame_guard {
 	unsigned char state;	 /* enum in frame_guard.c */
-	unsigned char header;	 /* header bytes still to come in this state */
+	unsigned char header;	 /* header bytes still to come; of "\nupgrade:" in the handshake */
 	unsigned char progress;	 /* of "\r\n\r\n" while the handshake is read */
+	bool is_upgrade;	 /* the handshake has an Upgrade header */
 	bool is_control;	 /* the frame being read is */
 	bool is_in_message;	 /* a fragmented message is under way */
 	unsigned long long left; /* bytes of payload still to come */

@@ -7,7 +7,8 @@ import path from 'node:path';
 import { execFile, execFileSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
-import { APP, request, startDaemon, tempFolder } from '../lib/harness.mjs';
+import { APP, Raw, request, signedQuery, startDaemon, tempFolder, waitFor }
+	from '../lib/harness.mjs';
 
 const CLIENT = fileURLToPath(new URL('tls-client.mjs', import.meta.url));
 
@@ -46,9 +47,24 @@ test('TLS', async (t) => {
 		}
 	});
 
+	await t.test('a head and its body in one record, and requests in a row', async () => {
+		const path = '/apps/client-portal/events';
+		const body = JSON.stringify({ name: 'made', channel: 'one-record', data: 'x' });
+		const post = `POST ${path}?${signedQuery(APP, 'POST', path, {}, body)} HTTP/1.1\r\n` +
+			`Host: localhost\r\nContent-Type: application/json\r\n` +
+			`Content-Length: ${body.length}\r\n\r\n${body}`;
+		const raw = await Raw.connect(daemon.port, '127.0.0.1', { ca });
+		raw.write(post);
+		await waitFor(() => raw.ended || /^HTTP\/1.1 200 [\s\S]*\{\}$/.test(raw.text), 'an answer');
+		assert.match(raw.text, /^HTTP\/1.1 200 /);
+		raw.write('GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n');
+		await waitFor(() => raw.ended || raw.text.includes('{"health":"OK"}'), 'a second answer');
+		raw.destroy();
+	});
+
 	await t.test('the whole API answers over https as over http', async () => {
 		const api = daemon.api(APP, `https://localhost:${daemon.port}`, { ca });
-		assert.deepEqual((await api.get('/channels')).json, { channels: {} });
+		assert.deepEqual((await api.get('/channels')).json, (await daemon.api().get('/channels')).json);
 		assert.equal((await api.trigger('a', 'b', 'x'.repeat(10001))).status, 413);
 		assert.equal((await api.post('/events', '{')).status, 400);
 		assert.equal((await api.call('GET', '/channels', { override: { auth_signature: 'no' } })).status, 401);
