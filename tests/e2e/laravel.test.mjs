@@ -9,6 +9,8 @@ import { APP, freePort, startDaemon, waitFor } from '../lib/harness.mjs';
 import { openBrowser } from './browser.mjs';
 import { Portal } from './portal.mjs';
 
+// A client that finds nobody listening tries again 15 s later: pusher-js does.
+const RETRY_MS = 40000;
 const READY = ['client.42', 'own', 'vault', 'here'];
 
 let portal, daemon, ada, grace;
@@ -17,9 +19,9 @@ let portal, daemon, ada, grace;
 const noted = (page, kind) => page.evaluate((k) => seen.filter(([x]) => x === k).map(([, v]) => v), kind);
 
 /** The first value of kind that satisfies the predicate; both live on our side. */
-async function saw(page, kind, predicate = () => true) {
+async function saw(page, kind, predicate = () => true, deadlineMs = undefined) {
 	const found = await waitFor(async () => (await noted(page, kind)).map((v) => [v])
-		.find(([v]) => predicate(v)), `${kind} on ${await page.title()}`);
+		.find(([v]) => predicate(v)), `${kind} on ${await page.title()}`, deadlineMs);
 	return found[0];
 }
 
@@ -27,7 +29,7 @@ const forget = (...pages) => Promise.all(pages.map((p) => p.evaluate(() => { see
 const send = (page, url, body) => page.evaluate(([u, b]) => send(u, b), [url, body]);
 
 async function everyChannel(page) {
-	for (const kind of READY) await saw(page, kind);
+	for (const kind of READY) await saw(page, kind, undefined, RETRY_MS);
 	return page;
 }
 
@@ -215,7 +217,7 @@ test('Laravel and Echo', async (t) => {
 		await daemon.restart();
 		for (const page of [ada, grace]) {
 			await saw(page, 'state', (v) => v === 'connecting');
-			await saw(page, 'state', (v) => v === 'connected');
+			await saw(page, 'state', (v) => v === 'connected', RETRY_MS);
 			await everyChannel(page);
 		}
 		await send(grace, '/invoices', { client_id: 42, number: 'INV-2', amount: '1' });
