@@ -44,7 +44,7 @@ struct str_view sv_skip(struct str_view s, size_t n)
 {
 	if (n > s.len)
 		n = s.len;
-	return sv_n(s.ptr + n, s.len - n);
+	return n ? sv_n(s.ptr + n, s.len - n) : s;
 }
 
 bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out)
@@ -91,7 +91,7 @@ static int utf8_tail(unsigned char c, unsigned char *lo, unsigned char *hi)
 bool sv_is_utf8(struct str_view s)
 {
 	const unsigned char *p = (const unsigned char *)s.ptr;
-	const unsigned char *end = p + s.len;
+	const unsigned char *end = s.len ? p + s.len : p;
 
 	while (p < end) {
 		unsigned char lo, hi;

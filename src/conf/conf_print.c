@@ -78,7 +78,8 @@ static void example_option(FILE *out, const struct option *o)
 
 void conf_print_example(FILE *out)
 {
-	fputs("# scopewire.conf: every option with its default; see scopewire.conf(5).\n"
+	fputs("# SPDX-License-Identifier: MIT\n"
+	      "# scopewire.conf: every option with its default; see scopewire.conf(5).\n"
 	      "# This file is made from the option table of the program.\n\n",
 	      out);
 	for (size_t i = 0; i < n_conf_options; i++) {

@@ -27,6 +27,8 @@ START_TEST(views)
 	ck_assert_int_eq(sv_find(SV(""), ':'), -1);
 	ck_view_eq(sv_skip(SV("abc"), 1), "bc");
 	ck_view_eq(sv_skip(SV("abc"), 9), "");
+	ck_view_eq(sv_skip(sv_n(NULL, 0), 1), "");
+	ck_assert(sv_is_utf8(sv_n(NULL, 0)));
 }
 END_TEST
 

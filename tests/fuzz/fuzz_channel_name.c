@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Names of channels, and patterns over them (the part before a newline). */
+#include "fuzz.h"
+#include "wire/channel_name.h"
+
+static void fuzz(struct str_view input)
+{
+	ptrdiff_t newline = sv_find(input, '\n');
+	struct channel_traits t;
+
+	if (channel_name_parse(input, 200, &t) == 0) {
+		MUST(input.len > 0 && input.len <= 200);
+		MUST(t.user == (input.ptr[0] == '#'));
+		MUST(t.user == (t.user_id.len > 0));
+		MUST(!t.presence || t.guarded);
+		MUST(!t.encrypted || (t.guarded && !t.presence));
+		MUST(channel_pattern_match(input, input));
+	}
+	if (newline >= 0 && input.len < 4096)
+		(void)channel_pattern_match(sv_n(input.ptr, (size_t)newline),
+					    sv_skip(input, (size_t)newline + 1));
+	MUST(channel_pattern_match(SV("*"), input));
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* The .env of a Laravel application. */
+#include "fuzz.h"
+#include "conf/conf_source.h"
+
+static int on_setting(void *ctx, const struct setting *s)
+{
+	unsigned *lines = ctx;
+
+	MUST(*s->name && strlen(s->value) <= ENV_VALUE_MAX);
+	MUST(s->line >= *lines);
+	*lines = s->line;
+	return 0;
+}
+
+static void fuzz(struct str_view input)
+{
+	unsigned lines = 0;
+	char *why = NULL;
+
+	if (env_file_read(input, NULL, ".env", on_setting, &lines, &why) < 0)
+		MUST(why);
+	else
+		MUST(!why);
+	free(why);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* channel_data of presence subscriptions, user_data of signins, socket ids. */
+#include "fuzz.h"
+#include "wire/pusher.h"
+
+static void check(struct presence_member *m)
+{
+	MUST(*m->user_id && strlen(m->user_id) <= 128);
+	MUST(sv_is_utf8(sv(m->user_id)));
+	MUST(!m->watchlist || json_is_array(m->watchlist));
+	presence_member_release(m);
+}
+
+static void fuzz(struct str_view input)
+{
+	struct presence_member m;
+	const char *why = NULL;
+	uint64_t id;
+
+	if (presence_member_parse(input, 128, 1024, &m, &why) == 0) {
+		MUST(!m.user_info || strlen(m.user_info) <= 1024);
+		check(&m);
+	} else {
+		MUST(why);
+	}
+	if (user_data_parse(input, 128, &m, &why) == 0)
+		check(&m);
+	if (socket_id_parse(input, &id))
+		MUST(sv_find(input, '.') > 0);
+}
