@@ -20,9 +20,15 @@ const noted = (page, kind) => page.evaluate((k) => seen.filter(([x]) => x === k)
 
 /** The first value of kind that satisfies the predicate; both live on our side. */
 async function saw(page, kind, predicate = () => true, deadlineMs = undefined) {
-	const found = await waitFor(async () => (await noted(page, kind)).map((v) => [v])
-		.find(([v]) => predicate(v)), `${kind} on ${await page.title()}`, deadlineMs);
-	return found[0];
+	const look = async () => (await noted(page, kind)).map((v) => [v]).find(([v]) => predicate(v));
+	try {
+		return (await waitFor(look, `${kind} on ${await page.title()}`, deadlineMs))[0];
+	} catch (error) {
+		const all = JSON.stringify(await page.evaluate(() => seen)).slice(0, 3000);
+		error.message += `; it saw ${all}\nLaravel's log: ${portal.log.slice(0, 1500)}\n` +
+			`the daemon's log: ${daemon.logText.slice(-1500)}`;
+		throw error;
+	}
 }
 
 const forget = (...pages) => Promise.all(pages.map((p) => p.evaluate(() => { seen.length = 0; })));
