@@ -224,11 +224,16 @@ static int compare_names(struct str_view a, struct str_view b)
 	return (a.len > b.len) - (a.len < b.len);
 }
 
+static bool is_name(struct str_view a, struct str_view b)
+{
+	return a.len == b.len && compare_names(a, b) == 0;
+}
+
 /* NULL when absent; the first when there are several. */
 static const struct str_view *find_param(const struct auth_request *r, struct str_view name)
 {
 	for (size_t i = 0; i < r->n_params; i++)
-		if (compare_names(r->params[i].name, name) == 0)
+		if (is_name(r->params[i].name, name))
 			return &r->params[i].value;
 	return NULL;
 }
@@ -243,7 +248,7 @@ static size_t sort_params(const struct auth_request *r,
 		const struct auth_param *p = &r->params[i];
 		size_t at = n;
 
-		if (compare_names(p->name, SV("auth_signature")) == 0)
+		if (is_name(p->name, SV("auth_signature")))
 			continue;
 		for (; at > 0 && compare_names(p->name, sorted[at - 1]->name) < 0; at--)
 			sorted[at] = sorted[at - 1];
