@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A publish is cut into events, one per item and channel, that share the item's data.  First the
- * log takes what needs a commit and promises room for what is logged later: when it refuses,
- * nothing at all was delivered and the caller may simply try again.  Then the rest is fanned out.
+ * A publish is cut into events, one per item and channel, that share the item's data.  The log
+ * promises room for what it is to write later (async) and takes what needs a commit; the rest is
+ * fanned out only when that commit is done, or at once where there is none.  So a publish that
+ * fails has delivered nothing, and the caller may simply try again.
  *
- * A publish that touches no log allocates nothing of its own.  Otherwise a struct op counts the
- * parts under way: the submitting thread holds one part until it has handed everything over, so
- * done never runs while the caller's items are still being read.
+ * A publish without a commit allocates nothing of its own.  Otherwise a struct op keeps the rest
+ * until the log's thread has committed; the submitting thread does not touch it any more.
  */
 #include <errno.h>
 #include "base/annotate.h"
@@ -21,19 +21,21 @@ struct publisher {
 	unsigned commit_timeout_ms;
 };
 
-struct op {
-	atomic_uint parts;
-	atomic_int rc; /* of the first part that failed */
-	void (*done)(void *ctx, int rc);
-	void *ctx;
-};
-
 /* A publish while it is cut up. */
 struct cut {
 	struct event_batch *commit, *async; /* NULL until an event needs them */
 	struct event **now;		    /* durability none */
 	size_t n_now;
 	unsigned n_most; /* events of the whole publish */
+};
+
+/* A publish that waits for its commit. */
+struct op {
+	struct publisher *p;
+	struct cut rest; /* commit is the log's */
+	void (*done)(void *ctx, int rc);
+	void *ctx;
+	struct event *now[];
 };
 
 struct publisher *publisher_new(struct directory *d, struct eventlog *log,
@@ -63,18 +65,6 @@ void publisher_fan_out(void *publisher, struct event_batch *b)
 		directory_fan_out(p->directory, b->events[i]);
 }
 
-static void op_part_done(struct op *op, int rc)
-{
-	int none = 0;
-
-	if (rc)
-		atomic_compare_exchange_strong(&op->rc, &none, rc);
-	if (atomic_fetch_sub_explicit(&op->parts, 1, memory_order_acq_rel) != 1)
-		return;
-	op->done(op->ctx, atomic_load(&op->rc));
-	free(op);
-}
-
 static void batch_free(struct event_batch *b)
 {
 	if (!b)
@@ -82,14 +72,6 @@ static void batch_free(struct event_batch *b)
 	for (unsigned i = 0; i < b->n; i++)
 		event_unref(b->events[i]);
 	free(b);
-}
-
-static void on_committed(struct event_batch *b, int rc)
-{
-	struct op *op = b->ctx;
-
-	batch_free(b);
-	op_part_done(op, rc);
 }
 
 /* The answer to an async publish was given when it was queued. */
@@ -145,34 +127,6 @@ static void cut_item(struct cut *cut, struct app *app, const struct publish_item
 	msgbuf_unref(data);
 }
 
-static struct op *op_new(void (*done)(void *ctx, int rc), void *ctx)
-{
-	struct op *op = xcalloc(1, sizeof(*op));
-
-	atomic_init(&op->parts, 1); /* the submitter's own */
-	op->done = done;
-	op->ctx = ctx;
-	return op;
-}
-
-/* Hands the part that must be committed over.  On error it is still the cut's. */
-static int submit_commit(struct publisher *p, struct cut *cut, struct op *op)
-{
-	struct event_batch *b = cut->commit;
-	int rc;
-
-	b->deadline = clock_mono() + p->commit_timeout_ms * USEC_PER_MSEC;
-	b->done = on_committed;
-	b->ctx = op;
-	atomic_fetch_add(&op->parts, 1);
-	rc = eventlog_append(p->log, b);
-	if (rc)
-		atomic_fetch_sub(&op->parts, 1);
-	else
-		cut->commit = NULL;
-	return rc;
-}
-
 /* Room in the log's queue is reserved: hands the part that is logged later over. */
 static int submit_async(struct publisher *p, struct cut *cut)
 {
@@ -188,13 +142,12 @@ static int submit_async(struct publisher *p, struct cut *cut)
 	return rc;
 }
 
-static void fan_out_now(struct publisher *p, struct cut *cut)
+/* What waits for no commit, or whose commit is done. */
+static int deliver(struct publisher *p, struct cut *cut)
 {
-	for (size_t i = 0; i < cut->n_now; i++) {
+	for (size_t i = 0; i < cut->n_now; i++)
 		directory_fan_out(p->directory, cut->now[i]);
-		event_unref(cut->now[i]);
-	}
-	cut->n_now = 0;
+	return cut->async ? submit_async(p, cut) : 0;
 }
 
 static void cut_release(struct cut *cut)
@@ -205,50 +158,88 @@ static void cut_release(struct cut *cut)
 		event_unref(cut->now[i]);
 }
 
-/* Nothing has been delivered unless this succeeds; but for a log that is just being stopped. */
-static int submit(struct publisher *p, struct cut *cut, struct op *op)
+static void op_free(struct op *op)
+{
+	cut_release(&op->rest);
+	free(op);
+}
+
+/* On the log's thread; the batch's events are on their way to the sockets already. */
+static void on_committed(struct event_batch *b, int rc)
+{
+	struct op *op = b->ctx;
+
+	batch_free(b);
+	if (!rc)
+		rc = deliver(op->p, &op->rest);
+	else if (op->rest.async)
+		eventlog_unreserve(op->p->log, op->rest.async);
+	op->done(op->ctx, rc);
+	op_free(op);
+}
+
+/* Takes the cut's events over. */
+static struct op *op_new(struct publisher *p, struct cut *cut, void (*done)(void *ctx, int rc),
+			 void *ctx)
+{
+	size_t bytes = cut->n_now * sizeof(struct event *);
+	struct op *op = xmalloc(sizeof(*op) + bytes);
+
+	*op = (struct op){ .p = p, .rest = *cut, .done = done, .ctx = ctx };
+	memcpy(op->now, cut->now, bytes);
+	op->rest.now = op->now;
+	op->rest.commit = NULL;
+	*cut = (struct cut){ .now = NULL };
+	return op;
+}
+
+/* Takes the cut's events over and sees to the answer. */
+static void submit_commit(struct publisher *p, struct cut *cut, void (*done)(void *ctx, int rc),
+			  void *ctx)
+{
+	struct event_batch *b = cut->commit;
+	struct op *op = op_new(p, cut, done, ctx);
+	int rc;
+
+	b->deadline = clock_mono() + p->commit_timeout_ms * USEC_PER_MSEC;
+	b->done = on_committed;
+	b->ctx = op;
+	rc = eventlog_append(p->log, b);
+	if (rc)
+		on_committed(b, rc);
+}
+
+static void submit(struct publisher *p, struct cut *cut, void (*done)(void *ctx, int rc), void *ctx)
 {
 	int rc = 0;
 
 	if ((cut->commit || cut->async) && !p->log)
-		return -EHOSTDOWN;
-	if (cut->async)
+		rc = -EHOSTDOWN;
+	else if (cut->async)
 		rc = eventlog_reserve(p->log, cut->async);
-	if (rc)
-		return rc;
-	if (cut->commit)
-		rc = submit_commit(p, cut, op);
-	if (rc && cut->async)
-		eventlog_unreserve(p->log, cut->async);
-	if (!rc && cut->async)
-		rc = submit_async(p, cut);
+	if (!rc && cut->commit) {
+		submit_commit(p, cut, done, ctx);
+		return;
+	}
 	if (!rc)
-		fan_out_now(p, cut);
-	return rc;
+		rc = deliver(p, cut);
+	done(ctx, rc);
 }
 
 void publish_submit(struct publisher *p, struct app *app, const struct publish_item *items,
 		    size_t n, void (*done)(void *ctx, int rc), void *ctx)
 {
-	struct event *few[16];
+	struct event *few[16], **many = NULL;
 	struct cut cut = { .now = few };
 	usec_t now = clock_wall();
-	struct op *op;
-	int rc;
 
 	for (size_t i = 0; i < n; i++)
 		cut.n_most += (unsigned)items[i].n_channels;
 	if (cut.n_most > ARRAY_SIZE(few))
-		cut.now = xreallocarray(NULL, cut.n_most, sizeof(*cut.now));
+		cut.now = many = xreallocarray(NULL, cut.n_most, sizeof(*many));
 	for (size_t i = 0; i < n; i++)
 		cut_item(&cut, app, &items[i], now);
-	op = cut.commit ? op_new(done, ctx) : NULL;
-	rc = submit(p, &cut, op);
+	submit(p, &cut, done, ctx);
 	cut_release(&cut);
-	if (cut.now != few)
-		free(cut.now);
-	if (op)
-		op_part_done(op, rc);
-	else
-		done(ctx, rc);
+	free(many);
 }

@@ -31,8 +31,9 @@ void publisher_fan_out(void *publisher, struct event_batch *b);
 /*
  * Publishes all items as one: done(ctx, rc) is called exactly once, before or after this
  * returns, on any thread, with 0, -EAGAIN (queues full), -EHOSTDOWN or -ETIMEDOUT (database
- * away; nothing was delivered of what needed it), -EINVAL (the database refused the content).
- * Everything is copied.
+ * away), -EINVAL (the database refused the content).
+ * On an error nothing was delivered, though a commit that was under way when -ETIMEDOUT was
+ * answered may yet come through.  Everything is copied.
  */
 void publish_submit(struct publisher *p, struct app *app, const struct publish_item *items,
 		    size_t n, void (*done)(void *ctx, int rc), void *ctx);

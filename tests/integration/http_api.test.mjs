@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: MIT
+// The HTTP API over the network (protocol A9): every call, its answers and its statuses.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { APP, Api, Raw, md5, request, signedQuery, startDaemon,
+	waitFor } from '../lib/harness.mjs';
+
+const LIMITED = { id: 'limited', key: 'limited-key', secret: 'limited-secret', durability: 'none',
+	max_backend_events_per_second: '5', max_read_requests_per_second: '3' };
+const DISABLED = { id: 'disabled', key: 'disabled-key', secret: 'disabled-secret', enabled: 'no' };
+const MAIN = { ...APP, channel_durability: 'free-*:none, soon-*:async',
+	max_presence_members: '10', max_request_bytes: '50000' };
+
+let daemon, api;
+
+before(async () => {
+	daemon = await startDaemon({ apps: [MAIN, LIMITED, DISABLED], server: { path: '/ws' } });
+	api = daemon.api();
+});
+after(() => daemon?.stop());
+
+const isText = (answer, status, pattern) => {
+	assert.equal(answer.status, status, answer.text);
+	assert.match(answer.text, pattern);
+	assert.match(answer.headers['content-type'], /^text\/plain/);
+};
+const isJson = (answer, wanted, status = 200) => {
+	assert.equal(answer.status, status, answer.text);
+	assert.equal(answer.headers['content-type'], 'application/json');
+	assert.deepEqual(answer.json, wanted);
+};
+
+describe('POST /events', () => {
+	test('commits, then delivers with id and serial, then answers {}', async () => {
+		const client = await daemon.connect();
+		await client.subscribe('orders');
+		isJson(await api.trigger('orders', 'App\\Events\\Made', { a: 'ä"\\\n' }), {});
+		const frame = await client.next({ event: 'App\\Events\\Made' });
+		assert.equal(frame.channel, 'orders');
+		assert.equal(frame.data, JSON.stringify({ a: 'ä"\\\n' }));
+		const [row] = await daemon.query(
+			'SELECT * FROM realtime_events WHERE event_id = $1', [frame.id]);
+		assert.equal(row.serial, String(frame.serial));
+		assert.equal(row.event_type, 'App\\Events\\Made');
+		assert.equal(row.delivered, true);
+		client.terminate();
+	});
+
+	test('every durability in one trigger', async () => {
+		const client = await daemon.connect();
+		for (const c of ['mixed', 'free-x', 'soon-x']) await client.subscribe(c);
+		isJson(await api.trigger(['mixed', 'free-x', 'soon-x'], 'mix', 'd'), {});
+		for (const c of ['mixed', 'free-x', 'soon-x'])
+			await waitFor(() => client.all({ event: 'mix', channel: c }).length === 1, c);
+		const rows = () => daemon.query(
+			"SELECT channel FROM realtime_events WHERE event_type = 'mix' ORDER BY channel");
+		await waitFor(async () => (await rows()).length === 2, 'two rows');
+		assert.deepEqual((await rows()).map((r) => r.channel), ['mixed', 'soon-x']);
+		client.terminate();
+	});
+
+	test('socket_id leaves one connection out', async () => {
+		const [a, b] = [await daemon.connect(), await daemon.connect()];
+		await a.subscribe('both');
+		await b.subscribe('both');
+		isJson(await api.trigger('both', 'first', '1', { socket_id: a.socketId }), {});
+		isJson(await api.trigger('both', 'second', '2'), {});
+		await b.next({ event: 'first' });
+		await a.next({ event: 'second' });
+		assert.equal(a.all({ event: 'first' }).length, 0);
+		a.terminate();
+		b.terminate();
+	});
+
+	test('info after publishing', async () => {
+		const client = await daemon.connect();
+		await client.subscribe('presence-room', { channelData: { user_id: '1' } });
+		await client.subscribe('plain');
+		isJson(await api.trigger(['presence-room', 'plain'], 'n', 'd',
+			{ info: 'user_count,subscription_count' }), { channels: {
+			'presence-room': { user_count: 1, subscription_count: 1 },
+			plain: { subscription_count: 1 } } });
+		client.terminate();
+	});
+
+	test('channel alone, and the prefix of the configuration', async () => {
+		isJson(await api.post('/events', { name: 'n', channel: 'c', data: 'd' }), {});
+		isJson(await daemon.api(daemon.app, `${daemon.url}/ws`)
+			.post('/events', { name: 'n', channel: 'c', data: 'd' }), {});
+		isJson(await daemon.api(daemon.app, `${daemon.url}/ws/`)
+			.post('/events', { name: 'n', channel: 'c', data: 'd' }), {});
+	});
+
+	test('limits', async () => {
+		isJson(await api.trigger('c', 'n', 'x'.repeat(10000)), {});
+		isText(await api.trigger('c', 'n', 'x'.repeat(10001)), 413, /at most 10000/);
+		isText(await api.trigger('c', 'n', 'x'.repeat(50000)), 413, /50000 bytes/);
+		isJson(await api.trigger('c', 'n'.repeat(200), 'd'), {});
+		isText(await api.trigger('c', 'n'.repeat(201), 'd'), 400, /200/);
+		isJson(await api.trigger('c'.repeat(200), 'n', 'd'), {});
+		isText(await api.trigger('c'.repeat(201), 'n', 'd'), 400, /200/);
+		const many = Array.from({ length: 101 }, (_, i) => `free-${i}`);
+		isJson(await api.trigger(many.slice(1), 'n', 'd'), {});
+		isText(await api.trigger(many, 'n', 'd'), 400, /100 channels/);
+	});
+});
+
+describe('POST /batch_events', () => {
+	test('delivers in order and answers {} or aligned arrays', async () => {
+		const client = await daemon.connect();
+		await client.subscribe('batch');
+		const event = (name, more) => ({ name, channel: 'batch', data: name, ...more });
+		isJson(await api.post('/batch_events', { batch: [event('a'), event('b'), event('c')] }), {});
+		for (const name of 'abc') await client.next({ event: name });
+		assert.deepEqual(client.frames.filter((f) => /^[abc]$/.test(f.event)).map((f) => f.event),
+			['a', 'b', 'c']);
+		isJson(await api.post('/batch_events', { batch: [event('a'),
+			event('b', { info: 'subscription_count' })] }),
+		{ batch: [{}, { subscription_count: 1 }] });
+		client.terminate();
+	});
+
+	test('is all or nothing', async () => {
+		isText(await api.post('/batch_events', { batch: [{ name: 'half', channel: 'c', data: '1' },
+			{ name: 'half', channel: 'no such name', data: '2' }] }), 400, /Invalid channel name/);
+		isText(await api.post('/batch_events', { batch: Array(11).fill(
+			{ name: 'half', channel: 'c', data: 'd' }) }), 400, /at most 10 events/);
+		isJson(await api.post('/events', { name: 'whole', channel: 'c', data: 'd' }), {});
+		assert.deepEqual(await daemon.query(
+			"SELECT event_type FROM realtime_events WHERE event_type = 'half'"), []);
+	});
+});
+
+describe('reading', () => {
+	let client;
+	before(async () => {
+		client = await daemon.connect();
+		await client.subscribe('presence-read',
+			{ channelData: { user_id: '7', user_info: { name: 'Ada' } } });
+		await client.subscribe('read-a');
+	});
+	after(() => client.terminate());
+
+	test('GET /channels', async () => {
+		isJson(await api.get('/channels', { filter_by_prefix: 'presence-read', info: 'user_count' }),
+			{ channels: { 'presence-read': { user_count: 1 } } });
+		isJson(await api.get('/channels', { filter_by_prefix: 'read-' }), { channels: { 'read-a': {} } });
+		isJson(await api.get('/channels', { filter_by_prefix: 'nobody' }), { channels: {} });
+		isText(await api.get('/channels', { info: 'user_count' }), 400, /filter_by_prefix/);
+		isText(await api.get('/channels', { info: 'what' }), 400, /Unknown attribute/);
+		const all = await api.get('/channels');
+		assert.ok(all.json.channels['presence-read'] && all.json.channels['read-a']);
+	});
+
+	test('GET /channels/{name}', async () => {
+		isJson(await api.get('/channels/read-a'), { occupied: true });
+		isJson(await api.get('/channels/presence-read', { info: 'user_count,subscription_count' }),
+			{ occupied: true, user_count: 1, subscription_count: 1 });
+		isJson(await api.get('/channels/empty', { info: 'subscription_count' }),
+			{ occupied: false, subscription_count: 0 });
+		isText(await api.get('/channels/read-a', { info: 'user_count' }), 400, /presence/);
+	});
+
+	test('cache channels', async () => {
+		isJson(await api.get('/channels/cache-x', { info: 'cache' }), { occupied: false, cache: null });
+		await api.trigger('cache-x', 'n', '{"k":"ü"}');
+		const { json } = await api.get('/channels/cache-x', { info: 'cache' });
+		assert.equal(json.cache.data, '{"k":"ü"}');
+		assert.ok(json.cache.ttl > 1790 && json.cache.ttl <= 1800);
+		isText(await api.get('/channels/read-a', { info: 'cache' }), 400, /cache/);
+	});
+
+	test('GET /channels/{name}/users', async () => {
+		isJson(await api.get('/channels/presence-read/users'), { users: [{ id: '7' }] });
+		isJson(await api.get('/channels/presence-none/users'), { users: [] });
+		isText(await api.get('/channels/read-a/users'), 400, /presence/);
+	});
+
+	test('GET /connections', async () => {
+		const { status, json } = await api.get('/connections');
+		assert.equal(status, 200);
+		assert.ok(json.connections >= 1);
+	});
+
+	test('PHP arrays in the query are signed joined', async () => {
+		const params = { info: 'user_count,subscription_count' };
+		const query = new URL(`http://x/?${signedQuery(
+			daemon.app, 'GET', '/apps/client-portal/channels/presence-read', params)}`).searchParams;
+		query.delete('info');
+		query.append('info[0]', 'user_count');
+		query.append('info[1]', 'subscription_count');
+		isJson(await daemon.http(`/apps/client-portal/channels/presence-read?${query}`),
+			{ occupied: true, user_count: 1, subscription_count: 1 });
+	});
+
+	test('HEAD has the head of GET', async () => {
+		const head = await api.call('HEAD', '/channels/read-a');
+		assert.equal(head.status, 200);
+		assert.equal(head.headers['content-length'], '17');
+		assert.equal(head.text, '');
+	});
+});
+
+describe('users', () => {
+	test('POST /users/{id}/events reaches the signed-in user', async () => {
+		const client = await daemon.connect();
+		client.sendSignin({ id: '42' });
+		await client.next({ event: 'pusher:signin_success' });
+		await client.subscribe('#server-to-user-42');
+		isJson(await api.post('/users/42/events', { name: 'hello', data: '{}' }), {});
+		await client.next({ event: 'hello', channel: '#server-to-user-42' });
+		isJson(await api.trigger('#server-to-user-42', 'again', '{}'), {});
+		await client.next({ event: 'again' });
+		client.terminate();
+	});
+
+	test('POST /users/{id}/terminate_connections closes with 4009', async () => {
+		const [one, other] = [await daemon.connect(), await daemon.connect()];
+		one.sendSignin({ id: 'u1' });
+		await one.next({ event: 'pusher:signin_success' });
+		other.sendSignin({ id: 'u2' });
+		await other.next({ event: 'pusher:signin_success' });
+		isJson(await api.post('/users/u1/terminate_connections', {}), {});
+		assert.equal((await one.closed).code, 4009);
+		assert.equal(other.closeCode, undefined);
+		other.terminate();
+	});
+});
+
+test('legacy POST /channels/{name}/events', async () => {
+	const client = await daemon.connect();
+	await client.subscribe('old');
+	const answer = await api.call('POST', '/channels/old/events',
+		{ params: { name: 'then' }, body: 'the body is the data' });
+	isJson(answer, {}, 202);
+	await client.next({ event: 'then', data: 'the body is the data' });
+	client.terminate();
+});
+
+describe('rights', () => {
+	const bad = {
+		'no signature': { auth_signature: undefined },
+		'no key': { auth_key: undefined },
+		'another key': { auth_key: 'limited-key' },
+		'an old timestamp': { auth_timestamp: Math.floor(Date.now() / 1000) - 700 },
+		'a future timestamp': { auth_timestamp: Math.floor(Date.now() / 1000) + 700 },
+		'no number as timestamp': { auth_timestamp: 'now' },
+		'another version': { auth_version: '2.0' },
+		'the md5 of another body': { body_md5: md5('another') },
+		'no md5': { body_md5: undefined },
+		'a short signature': { auth_signature: 'abcd' },
+		'an empty signature': { auth_signature: '' },
+		'a long signature': { auth_signature: 'a'.repeat(500) },
+		'a signature of zeros': { auth_signature: '0'.repeat(64) },
+	};
+	for (const [what, override] of Object.entries(bad))
+		test(`401 for ${what}`, async () => {
+			isText(await api.post('/events', { name: 'n', channel: 'c', data: 'd' }, { override }),
+				401, /\w+ \w+/);
+		});
+
+	test('404, 403, 405', async () => {
+		isText(await daemon.api({ ...MAIN, id: 'nobody' }).get('/channels'), 404, /application/);
+		isText(await daemon.api(DISABLED).get('/channels'), 403, /disabled/);
+		isText(await daemon.http('/apps/client-portal/nothing'), 404, /nothing/);
+		isText(await daemon.http('/what'), 404, /nothing/);
+		const wrong = await daemon.http('/apps/client-portal/events');
+		isText(wrong, 405, /POST/);
+		assert.equal(wrong.headers.allow, 'POST');
+		const deleted = await daemon.http('/up', { method: 'DELETE' });
+		assert.equal(deleted.headers.allow, 'GET, HEAD');
+	});
+
+	test('429 with Retry-After', async () => {
+		const limited = daemon.api(LIMITED);
+		const many = await Promise.all(Array.from({ length: 20 },
+			() => limited.trigger('c', 'n', 'd')));
+		const refused = many.filter((a) => a.status === 429);
+		assert.ok(refused.length >= 10, `${refused.length} refused`);
+		assert.match(refused[0].headers['retry-after'], /^[1-9]/);
+		const reads = await Promise.all(Array.from({ length: 20 }, () => limited.get('/channels')));
+		assert.ok(reads.filter((a) => a.status === 429).length >= 10);
+	});
+});
+
+describe('the rest', () => {
+	test('GET /up and /', async () => {
+		for (const path of ['/up', '/ws/up']) isJson(await daemon.http(path), { health: 'OK' });
+		assert.equal((await daemon.http('/')).text, 'OK');
+	});
+
+	test('no CORS headers are given out', async () => {
+		const answer = await daemon.http('/up', { headers: { Origin: 'http://evil.example' } });
+		assert.equal(answer.headers['access-control-allow-origin'], undefined);
+	});
+
+	test('connections are kept', async () => {
+		const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+		let sockets = 0;
+		agent.on('free', () => {});
+		const kept = new Api(daemon.url, daemon.app, { agent });
+		const create = agent.createConnection;
+		agent.createConnection = function count(...args) {
+			sockets++;
+			return create.apply(this, args);
+		};
+		for (let i = 0; i < 20; i++) {
+			const answer = await kept.trigger('c', 'n', 'd');
+			assert.equal(answer.status, 200);
+			assert.notEqual(answer.headers.connection, 'close');
+		}
+		assert.equal(sockets, 1);
+		agent.destroy();
+	});
+
+	test('a WebSocket handshake on a kept connection gets 426', async () => {
+		const raw = await Raw.connect(daemon.port);
+		raw.write('GET /up HTTP/1.1\r\nHost: x\r\n\r\n');
+		await waitFor(() => raw.text.includes('{"health":"OK"}'));
+		raw.write('GET /app/local-reverb-key?protocol=7 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n' +
+			'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+			'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n');
+		await waitFor(() => raw.ended, 'the close');
+		const second = raw.text.split('{"health":"OK"}')[1];
+		assert.match(second, /^HTTP\/1.1 426 /);
+		assert.match(second, /\r\nUpgrade: websocket\r\n/i);
+		assert.match(second, /\r\nConnection: close\r\n/i);
+		raw.destroy();
+	});
+
+	test('the demo is off unless asked for', async () => {
+		isText(await daemon.http('/demo/config'), 404, /nothing/);
+		isText(await request(`${daemon.url}/demo/publish`, { method: 'POST', body: '{}' }), 404,
+			/nothing/);
+	});
+});
+
+test('without a database durable publishes get 503 and the others work', async (t) => {
+	const alone = await startDaemon({ databaseMode: 'none', app: MAIN,
+		database: { host: '/nonexistent', required: 'no', commit_timeout_ms: '200' } }, t);
+	const client = await alone.connect();
+	await client.subscribe('c');
+	await client.subscribe('free-c');
+	const refused = await alone.api(MAIN).trigger(['c', 'free-c'], 'n', 'd');
+	isText(refused, 503, /try again/);
+	assert.match(refused.headers['retry-after'], /^[1-9]/);
+	isJson(await alone.api(MAIN).trigger('free-c', 'live', 'd'), {});
+	await client.next({ event: 'live' });
+	assert.equal(client.all({ event: 'n' }).length, 0);
+	client.terminate();
+});
