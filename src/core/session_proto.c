@@ -297,13 +297,10 @@ static const char *client_event_fault(struct session *s, const struct client_fra
 
 static void relay(struct session *s, const struct client_frame *f, const struct subscription *sub)
 {
-	char *data = f->data ? json_dumps(f->data,
-					  JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
-			     : NULL;
 	unsigned max = s->app->limits.max_client_event_bytes;
 	struct frame_event e = { .event = f->event,
 				 .channel = f->channel,
-				 .data = data ? sv(data) : SV("null"),
+				 .data = f->data ? f->raw_data : SV("null"),
 				 .data_is_json = true,
 				 .user_id = sub ? sv(sub->user_id) : SV("") };
 	struct msgbuf *frame;
@@ -318,7 +315,6 @@ static void relay(struct session *s, const struct client_frame *f, const struct 
 		directory_send(s->hub->conf.directory, s->app, f->channel, frame, s->id);
 		msgbuf_unref(frame);
 	}
-	free(data);
 }
 
 static void tell_not_subscribed(struct session *s, struct str_view channel)

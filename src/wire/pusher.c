@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include "base/mem.h"
+#include "wire/json_slice.h"
 #include "wire/pusher.h"
 
 #define MAX_DEPTH 32
@@ -211,6 +212,11 @@ int client_frame_parse(struct str_view bytes, struct client_frame *out, const ch
 	if (!f.root)
 		return -EINVAL;
 	rc = read_frame(&f, why);
+	if (rc == 0 && f.kind == FRAME_CLIENT_EVENT && f.data &&
+	    !json_slice_member(bytes, SV("data"), &f.raw_data)) {
+		*why = "Write the names of a client event's members without escapes";
+		rc = -EINVAL;
+	}
 	if (rc < 0) {
 		client_frame_release(&f);
 		return rc;
@@ -238,8 +244,24 @@ static char *id_text(const json_t *id, bool numbers_too, const char **why)
 	return NULL;
 }
 
-static int read_member(const json_t *object, const char *id_key, bool numbers_too,
-		       size_t max_id_bytes, struct presence_member *m, const char **why)
+/* The value as the application wrote it, so that its numbers stay what they were. */
+static char *info_text(struct str_view text, const json_t *info)
+{
+	struct str_view raw;
+	char *printed;
+
+	if (json_slice_member(text, SV("user_info"), &raw))
+		return sv_dup(raw);
+	printed = json_dumps(info, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+	if (!printed)
+		abort(); /* out of memory */
+	return printed;
+}
+
+/* text is what object was read from. */
+static int read_member(struct str_view text, const json_t *object, const char *id_key,
+		       bool numbers_too, size_t max_id_bytes, struct presence_member *m,
+		       const char **why)
 {
 	json_t *info = json_object_get(object, "user_info");
 
@@ -252,9 +274,7 @@ static int read_member(const json_t *object, const char *id_key, bool numbers_to
 	}
 	if (!info)
 		return 0;
-	m->user_info = json_dumps(info, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-	if (!m->user_info)
-		abort(); /* out of memory */
+	m->user_info = info_text(text, info);
 	return 0;
 }
 
@@ -269,7 +289,7 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 		*why = "channel_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = read_member(root, "user_id", true, max_id_bytes, &m, why);
+	rc = read_member(channel_data, root, "user_id", true, max_id_bytes, &m, why);
 	if (rc == 0 && max_info_bytes && m.user_info && strlen(m.user_info) > max_info_bytes) {
 		*why = "The member's user_info is too large";
 		rc = -E2BIG;
@@ -308,7 +328,7 @@ int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct prese
 		*why = "user_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = read_member(root, "id", false, max_id_bytes, &m, why);
+	rc = read_member(user_data, root, "id", false, max_id_bytes, &m, why);
 	if (rc == 0)
 		rc = read_watchlist(root, &m, why);
 	json_decref(root);

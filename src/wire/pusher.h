@@ -41,7 +41,7 @@ enum frame_kind {
 	FRAME_UNKNOWN,	    /* any other event name */
 };
 
-/* Views point into root, which the frame owns. */
+/* Views point into root, which the frame owns; raw_data into the message. */
 struct client_frame {
 	enum frame_kind kind;
 	json_t *root;
@@ -53,6 +53,8 @@ struct client_frame {
 	struct str_view user_data;
 	struct str_view since; /* "epoch:serial", or empty */
 	json_t *data;	       /* borrowed; NULL when absent */
+	struct str_view
+		raw_data; /* of a client event: data's bytes inside the input; empty when absent */
 };
 
 /*

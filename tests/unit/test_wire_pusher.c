@@ -34,6 +34,48 @@ static const char *refusal_of(const char *text)
 	return refusal_of_view(sv(text));
 }
 
+/* What the parsed value would be printed as is not what was sent. */
+START_TEST(a_client_events_data_stays_as_it_was_written)
+{
+	static const char *const values[] = { "0.1",
+					      "1e3",
+					      "{ \"a\" : 1.10, \"b\":[1, {}] }",
+					      "\"a \\\"quote\\\" and } , ] \\u00e9\"",
+					      "[]",
+					      "null",
+					      "123456789012345678" };
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		struct client_frame f;
+		struct strbuf b;
+
+		strbuf_init(&b, 64);
+		strbuf_addf(&b,
+			    " { \"data\": 7, \"event\" : \"client-x\" , \"data\" : %s , "
+			    "\"channel\":\"private-a\"}",
+			    values[i]);
+		f = parse_view(strbuf_view(&b));
+		ck_assert_msg(sv_eq_c(f.raw_data, values[i]), "%.*s for %s", SV_ARG(f.raw_data),
+			      values[i]);
+		client_frame_release(&f);
+		strbuf_release(&b);
+	}
+}
+END_TEST
+
+START_TEST(a_members_info_stays_as_it_was_written)
+{
+	struct presence_member m;
+	const char *why;
+
+	ck_assert_int_eq(presence_member_parse(SV("{\"user_id\":1,\"user_info\": {\"r\": 0.1} }"),
+					       0, 0, &m, &why),
+			 0);
+	ck_assert_str_eq(m.user_info, "{\"r\": 0.1}");
+	presence_member_release(&m);
+}
+END_TEST
+
 START_TEST(ping_and_pong_take_any_data)
 {
 	static const struct {
@@ -332,7 +374,7 @@ START_TEST(member_ids_become_text)
 		{ "{\"user_id\":-3,\"user_info\":null}", "-3", "null" },
 		{ "{\"user_id\":9007199254740993}", "9007199254740993", NULL },
 		{ "{\"user_id\":1.5}", "1.5", NULL },
-		{ "{\"user_id\":\"\\u00e9\",\"user_info\":[ 1, 2 ]}", "\xc3\xa9", "[1,2]" },
+		{ "{\"user_id\":\"\\u00e9\",\"user_info\":[ 1, 2 ]}", "\xc3\xa9", "[ 1, 2 ]" },
 		{ "{\"user_id\":\"x\",\"user_info\":\"text\"}", "x", "\"text\"" },
 	};
 
@@ -672,6 +714,8 @@ static Suite *suite(void)
 
 	tcase_add_checked_fixture(frames, setup, teardown);
 	tcase_add_test(frames, frames_of_a_connection);
+	tcase_add_test(frames, a_client_events_data_stays_as_it_was_written);
+	tcase_add_test(frames, a_members_info_stays_as_it_was_written);
 	tcase_add_test(frames, frames_of_a_channel);
 	tcase_add_test(frames, frames_of_a_user);
 	tcase_add_test(frames, frames_of_events);
