@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pg_fixture.h"
+#include "pg_relay.h"
 #include "store/eventlog.h"
 #include "store/migrate.h"
 
@@ -74,10 +75,10 @@ static void on_event_done(struct event *e)
 
 static void on_batch_done(struct event_batch *b, int rc)
 {
-	atomic_uint *count = rc == 0		? &w.ok :
-			     rc == -EINVAL	? &w.refused :
-			     rc == -ETIMEDOUT	? &w.timed_out :
-						  &w.down;
+	atomic_uint *count = rc == 0		? &w.ok
+			     : rc == -EINVAL	? &w.refused
+			     : rc == -ETIMEDOUT ? &w.timed_out
+						: &w.down;
 	unsigned n = b->n;
 
 	for (unsigned i = 0; i < n; i++)
@@ -87,8 +88,7 @@ static void on_batch_done(struct event_batch *b, int rc)
 	atomic_fetch_add(count, n);
 }
 
-static struct event *make_event(struct str_view channel, struct str_view name,
-				struct str_view data)
+static struct event *make_event(struct str_view channel, struct str_view name, struct str_view data)
 {
 	struct msgbuf *m = msgbuf_from(data);
 	struct event *e = event_new(w.app, channel, name, m);
@@ -450,6 +450,100 @@ START_TEST(an_answered_batch_is_not_written_later)
 }
 END_TEST
 
+/* -- outcomes that nobody heard of -- */
+
+static struct pg_relay *begin_with_relay(const char *database)
+{
+	struct pg_relay *r;
+	char *conninfo;
+
+	begin(database);
+	eventlog_stop(w.log, 0);
+	r = pg_relay_new(w.conninfo);
+	conninfo = pg_relay_conninfo(r);
+	start_log(conninfo);
+	free(conninfo);
+	WAIT_UNTIL(is_connected());
+	return r;
+}
+
+START_TEST(a_commit_whose_answer_is_lost_is_found)
+{
+	struct pg_relay *r = begin_with_relay("found");
+
+	for (unsigned i = 1; i <= 3; i++) {
+		pg_relay_set(r, RELAY_SWALLOW);
+		append(make_batch(4, 20000));
+		append(make_batch(2, 0));
+		WAIT_UNTIL(rows() >= 6 * i - 2);
+		ck_assert_uint_eq(answered(), 6 * (i - 1));
+		pg_relay_cut(r);
+		WAIT_UNTIL(answered() == 6 * i && is_connected());
+	}
+	ck_assert_uint_eq(atomic_load(&w.ok), 18);
+	ck_assert_uint_eq(atomic_load(&w.fanned), 12);
+	ck_assert_int_eq(rows(), 18);
+	ck_assert_int_eq(repeats(), 0);
+	WAIT_UNTIL(pg_fixture_number(w.c, "SELECT count(*) FROM realtime_deliveries JOIN "
+					  "realtime_events USING (serial)") == 18);
+	finish();
+	pg_relay_free(r);
+}
+END_TEST
+
+START_TEST(a_commit_found_after_its_answer_is_delivered_late)
+{
+	struct pg_relay *r = begin_with_relay("found_late");
+
+	pg_relay_set(r, RELAY_SWALLOW);
+	append(make_batch(4, 300));
+	WAIT_UNTIL(atomic_load(&w.timed_out) == 4);
+	ck_assert_int_eq(rows(), 4);
+	ck_assert_uint_eq(atomic_load(&w.fanned), 0);
+	pg_relay_cut(r);
+	WAIT_UNTIL(atomic_load(&w.fanned) == 4);
+	ck_assert_int_eq(rows(), 4);
+	finish();
+	pg_relay_free(r);
+}
+END_TEST
+
+START_TEST(a_request_still_on_its_way_is_not_written_twice)
+{
+	struct pg_relay *r = begin_with_relay("on_its_way");
+
+	pg_relay_set(r, RELAY_HOLD);
+	append(make_batch(4, 20000));
+	WAIT_UNTIL(pg_relay_holds(r));
+	pg_relay_cut(r);
+	WAIT_UNTIL(atomic_load(&w.ok) == 4);
+	pg_relay_release(r);
+	ck_assert_int_eq(rows(), 4);
+	ck_assert_int_eq(repeats(), 0);
+	ck_assert_uint_eq(atomic_load(&w.fanned), 4);
+	finish();
+	pg_relay_free(r);
+}
+END_TEST
+
+START_TEST(a_silent_database_is_given_up)
+{
+	struct pg_relay *r = begin_with_relay("silent");
+
+	pg_relay_set(r, RELAY_HOLD);
+	append(make_batch(1, 300));
+	append(make_batch(3, 0));
+	WAIT_UNTIL(atomic_load(&w.timed_out) == 1);
+	WAIT_UNTIL(atomic_load(&w.ok) == 3);
+	ck_assert_int_eq(rows(), 3);
+	pg_relay_release(r);
+	ck_assert_int_eq(rows(), 3);
+	ck_assert_uint_eq(atomic_load(&w.fanned), 0);
+	finish();
+	pg_relay_free(r);
+}
+END_TEST
+
 /* -- violence -- */
 
 static void check_nothing_lost(unsigned all)
@@ -490,8 +584,9 @@ START_TEST(backends_are_killed)
 	begin("killed");
 	start_appenders(t, 1500, 60000);
 	for (int i = 0; i < 3; i++) {
-		long long pid = pg_fixture_number(w.c, "SELECT max(pid) FROM pg_stat_activity WHERE "
-						       "application_name = 'scopewired'");
+		long long pid =
+			pg_fixture_number(w.c, "SELECT max(pid) FROM pg_stat_activity WHERE "
+					       "application_name = 'scopewired'");
 		unsigned before = answered();
 
 		/* PostgreSQL restarts itself: every session ends. */
@@ -616,6 +711,10 @@ int main(void)
 	tcase_add_test(t, without_a_database);
 	tcase_add_test(t, a_commit_after_its_answer_is_delivered_late);
 	tcase_add_test(t, an_answered_batch_is_not_written_later);
+	tcase_add_test(t, a_commit_whose_answer_is_lost_is_found);
+	tcase_add_test(t, a_commit_found_after_its_answer_is_delivered_late);
+	tcase_add_test(t, a_request_still_on_its_way_is_not_written_twice);
+	tcase_add_test(t, a_silent_database_is_given_up);
 	tcase_add_test(t, backends_are_terminated);
 	tcase_add_test(t, backends_are_killed);
 	tcase_add_test(t, postgresql_is_restarted);
