@@ -10,8 +10,16 @@
 #include "wire/pusher.h"
 
 enum column {
-	COL_EVENT_ID, COL_CHANNEL, COL_TYPE, COL_PAYLOAD, COL_IS_TEXT, COL_ORIGIN, COL_APP,
-	COL_EXCLUDE, COL_CREATED, COLUMNS
+	COL_EVENT_ID,
+	COL_CHANNEL,
+	COL_TYPE,
+	COL_PAYLOAD,
+	COL_IS_TEXT,
+	COL_ORIGIN,
+	COL_APP,
+	COL_EXCLUDE,
+	COL_CREATED,
+	COLUMNS
 };
 enum delivery_column { DCOL_SERIAL, DCOL_SOCKETS, DCOL_AT, DCOL_NODE, DCOLUMNS };
 
@@ -20,7 +28,7 @@ struct log_write {
 	struct pg_array dcols[DCOLUMNS - 1]; /* the node is one value for all */
 	char *node;
 	uint64_t *serials;
-	unsigned n, room; /* events, and room in serials */
+	unsigned n, room;     /* events, and room in serials */
 	struct strbuf quoted; /* scratch */
 };
 
@@ -35,8 +43,8 @@ static const Oid delivery_types[DCOLUMNS - 1] = {
 static const Oid events_params[COLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
 					    PG_JSON_ARRAY, PG_BOOL_ARRAY, PG_TEXT_ARRAY,
 					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TIMESTAMPTZ_ARRAY };
-static const Oid deliveries_params[DCOLUMNS] = { PG_INT8_ARRAY, PG_INT4_ARRAY,
-						 PG_TIMESTAMPTZ_ARRAY, PG_TEXT };
+static const Oid deliveries_params[DCOLUMNS] = { PG_INT8_ARRAY, PG_INT4_ARRAY, PG_TIMESTAMPTZ_ARRAY,
+						 PG_TEXT };
 
 /* Statements by step; NULL types: no parameters. */
 static const struct {

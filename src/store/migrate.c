@@ -8,8 +8,8 @@
 #include "store/migrate.h"
 #include "store/pg_conn.h"
 
-#define CONNECT_MS 10000
-#define STEP_US (10 * 60 * USEC_PER_SEC) /* an index on a big log takes its time */
+#define CONNECT_MS     10000
+#define STEP_US	       (10 * 60 * USEC_PER_SEC) /* an index on a big log takes its time */
 #define CHECKSUM_CHARS 64
 /* "scopewir" as a number: nobody else's lock. */
 #define MIGRATE_LOCK "8314882977862052210"
@@ -37,8 +37,7 @@ static int PRINTF_LIKE(3, 4) fail(struct migrate *m, int rc, const char *fmt, ..
 
 static int fail_step(struct migrate *m, const char *step, enum pg_fault fault)
 {
-	return fail(m, fault == PG_LOST ? -EHOSTDOWN : -EIO, "%s: %s", step,
-		    pg_conn_error(m->c));
+	return fail(m, fault == PG_LOST ? -EHOSTDOWN : -EIO, "%s: %s", step, pg_conn_error(m->c));
 }
 
 static int script(struct migrate *m, const char *step, const char *sql)
@@ -92,8 +91,7 @@ static int make_schema(struct migrate *m)
 	const char *values[] = { m->schema };
 	PGresult *r = NULL;
 	struct strbuf sql;
-	int rc = query(m, "schema", "SELECT 1 FROM pg_namespace WHERE nspname = $1", 1, values,
-		       &r);
+	int rc = query(m, "schema", "SELECT 1 FROM pg_namespace WHERE nspname = $1", 1, values, &r);
 
 	if (rc)
 		return rc;

@@ -7,7 +7,7 @@
 #include "store/pg_array.h"
 
 #define HEADER_BYTES 20
-#define EPOCH_2000 (INT64_C(946684800) * USEC_PER_SEC) /* PostgreSQL counts from there */
+#define EPOCH_2000   (INT64_C(946684800) * USEC_PER_SEC) /* PostgreSQL counts from there */
 
 static void put32(char *p, uint32_t v)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Everything waits in wait_for(): poll(2) in slices of PG_TICK_MS, the tick between them.
- * No PQcancel(): it blocks.  The server's statement_timeout stops what takes too long.  A lost connection stays lost: every later call says PG_LOST until it is closed.
+ * No PQcancel(): it blocks.  The server's statement_timeout stops what takes too long.  A lost
+ * connection stays lost: every later call says PG_LOST until it is closed.
  */
 #include <errno.h>
 #include <poll.h>
@@ -88,11 +89,20 @@ static enum pg_fault lost(struct pg_conn *c, int rc)
 static PGconn *start(const struct pg_options *o)
 {
 	/* What stands before dbname, conninfo may override; what stands behind, not. */
-	const char *keywords[] = { "application_name", "password", "keepalives_idle",
-				   "keepalives_interval", "keepalives_count",
-				   "tcp_user_timeout", "dbname", "client_encoding", NULL };
+	const char *keywords[] = { "application_name",
+				   "password",
+				   "keepalives_idle",
+				   "keepalives_interval",
+				   "keepalives_count",
+				   "tcp_user_timeout",
+				   "dbname",
+				   "client_encoding",
+				   NULL };
 	const char *values[] = { "scopewired", o->password && *o->password ? o->password : NULL,
-				 "10", "5", "3", "15000", o->conninfo, "UTF8", NULL };
+				 "10",	       "5",
+				 "3",	       "15000",
+				 o->conninfo,  "UTF8",
+				 NULL };
 
 	return PQconnectStartParams(keywords, values, 1);
 }
@@ -331,8 +341,8 @@ enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql
 	return collect(c, deadline, NULL);
 }
 
-enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name,
-			      const char *sql, int n, const Oid *types)
+enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
+			      int n, const Oid *types)
 {
 	if (!PQsendPrepare(c->pg, name, sql, n, types))
 		return lost(c, 0);

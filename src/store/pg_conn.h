@@ -44,7 +44,8 @@ PGconn *pg_conn_raw(struct pg_conn *c);
 /*
  * One statement with text parameters (NULL-able values), outside a pipeline; *out holds its
  * result for PQclear when PG_FINE.  deadline is mono; over it the connection counts as lost
- * (the server's own statement_timeout should be shorter).  On another fault pg_conn_error() tells why.  out may be NULL.
+ * (the server's own statement_timeout should be shorter).  On another fault pg_conn_error() tells
+ * why.  out may be NULL.
  */
 enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
 			    const char *const *values, PGresult **out) MUSTCHECK;
@@ -54,8 +55,8 @@ enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const ch
 				    const int *formats, PGresult **out) MUSTCHECK;
 /* Any number of statements in one text; no results. */
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
-enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name,
-			      const char *sql, int n, const Oid *types) MUSTCHECK;
+enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
+			      int n, const Oid *types) MUSTCHECK;
 
 /* Waits until all that was queued is on its way.  PG_FINE or PG_LOST. */
 enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline) MUSTCHECK;

@@ -8,10 +8,10 @@ static const struct {
 	const char *prefix;
 	enum pg_fault fault;
 } faults[] = {
-	{ "08", PG_LOST },	   { "57014", PG_BUSY }, { "57", PG_LOST },
-	{ "55P03", PG_BUSY },	   { "40", PG_BUSY },	 { "23514", PG_NO_PARTITION },
-	{ "22", PG_REFUSED },	   { "23", PG_REFUSED }, { "54", PG_REFUSED },
-	{ "21", PG_REFUSED },	   { "", PG_UNFIT },
+	{ "08", PG_LOST },    { "57014", PG_BUSY }, { "57", PG_LOST },
+	{ "55P03", PG_BUSY }, { "40", PG_BUSY },    { "23514", PG_NO_PARTITION },
+	{ "22", PG_REFUSED }, { "23", PG_REFUSED }, { "54", PG_REFUSED },
+	{ "21", PG_REFUSED }, { "", PG_UNFIT },
 };
 
 enum pg_fault pg_fault_of(const char *sqlstate)

@@ -100,9 +100,18 @@ static char *program(const struct pg_fixture *f, const char *name)
 static void initdb(struct pg_fixture *f)
 {
 	char *path = program(f, "initdb");
-	char *argv[] = { path, (char *)"-D", f->data, (char *)"-U", (char *)"scopewire",
-			 (char *)"-E", (char *)"UTF8", (char *)"--locale=C", (char *)"-A",
-			 (char *)"trust", (char *)"--no-sync", NULL };
+	char *argv[] = { path,
+			 (char *)"-D",
+			 f->data,
+			 (char *)"-U",
+			 (char *)"scopewire",
+			 (char *)"-E",
+			 (char *)"UTF8",
+			 (char *)"--locale=C",
+			 (char *)"-A",
+			 (char *)"trust",
+			 (char *)"--no-sync",
+			 NULL };
 
 	if (pg_fixture_run(argv))
 		die("initdb", f->data);
@@ -116,8 +125,9 @@ void pg_fixture_start(struct pg_fixture *f)
 	char *options = format("-c listen_addresses= -c unix_socket_directories=%s -p " PORT
 			       " -c fsync=%s -c max_connections=50 -c shared_buffers=64MB",
 			       f->dir, f->durable ? "on" : "off");
-	char *argv[] = { path, (char *)"start", (char *)"-w", (char *)"-t", (char *)"60",
-			 (char *)"-D", f->data, (char *)"-l", log, (char *)"-o", options, NULL };
+	char *argv[] = { path,	       (char *)"start", (char *)"-w", (char *)"-t",
+			 (char *)"60", (char *)"-D",	f->data,      (char *)"-l",
+			 log,	       (char *)"-o",	options,      NULL };
 
 	if (pg_fixture_run(argv))
 		die("pg_ctl start", log);
@@ -129,8 +139,8 @@ void pg_fixture_start(struct pg_fixture *f)
 void pg_fixture_stop(struct pg_fixture *f, const char *mode)
 {
 	char *path = program(f, "pg_ctl");
-	char *argv[] = { path, (char *)"stop", (char *)"-w", (char *)"-D", f->data, (char *)"-m",
-			 (char *)mode, NULL };
+	char *argv[] = { path,	  (char *)"stop", (char *)"-w", (char *)"-D",
+			 f->data, (char *)"-m",	  (char *)mode, NULL };
 
 	pg_fixture_run(argv); /* it may be stopped already */
 	free(path);
@@ -182,8 +192,7 @@ PGconn *pg_fixture_connect(const char *conninfo)
 
 char *pg_fixture_database(struct pg_fixture *f, const char *name, const char *options)
 {
-	char *admin = format("host=%s port=" PORT " user=scopewire dbname=%s", f->dir,
-			     "postgres");
+	char *admin = format("host=%s port=" PORT " user=scopewire dbname=%s", f->dir, "postgres");
 	char *sql = format("CREATE DATABASE %s %s", name, options ? options : "");
 	PGconn *c = pg_fixture_connect(admin);
 

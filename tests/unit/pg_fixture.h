@@ -13,8 +13,8 @@ struct pg_fixture;
 
 /* durable: fsync on, for benchmarks. */
 struct pg_fixture *pg_fixture_new(bool durable);
-void pg_fixture_free(struct pg_fixture *f); /* stops it, removes the folder */
-void pg_fixture_start(struct pg_fixture *f); /* waits until it serves */
+void pg_fixture_free(struct pg_fixture *f);		      /* stops it, removes the folder */
+void pg_fixture_start(struct pg_fixture *f);		      /* waits until it serves */
 void pg_fixture_stop(struct pg_fixture *f, const char *mode); /* fast, immediate */
 /* Makes an empty database and returns its conninfo (heap). */
 char *pg_fixture_database(struct pg_fixture *f, const char *name, const char *options);
