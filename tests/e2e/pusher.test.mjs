@@ -255,7 +255,11 @@ test('a restart: drained with 4200, clients come back with everything', async (t
 	await daemon.restart();
 	assert.equal((await plain.closed).code, 4200);
 	await waitFor(() => pushers.every((p, i) => p.connection.state === 'connected' &&
-		p.connection.socket_id !== sockets[i]), 'all reconnected', RETRY_MS);
+		p.connection.socket_id !== sockets[i]), 'all reconnected', RETRY_MS).catch((error) => {
+		error.message += pushers.map((p) => `\n${p.states.join()} ${JSON.stringify(p.errors)}`).join('');
+		error.message += daemon.logText;
+		throw error;
+	});
 	await waitFor(() => channels.every((c) => c.subscribed && c.members.count === 20),
 		'all on the channel', RETRY_MS);
 	const arrived = Promise.all(channels.map((c) => once(c, 'back')));

@@ -31,7 +31,7 @@
 	};
 
 	echo.channel('portal').listen('.announcement', note('announcement')).listen('ReportQueued', note('report'));
-	echo.private('client.42').subscribed(note('client.42')).listen('InvoiceCreated', note('invoice'))
+	echo.private('client.42').subscribed(note('client.42')).error(note('client.42 error')).listen('InvoiceCreated', note('invoice'))
 		.listenForWhisper('typing', note('typing'));
 	echo.private('client.7').error(note('refused'));
 	echo.private('App.Models.User.{{ auth()->id() }}').subscribed(note('own'))
