@@ -29,20 +29,45 @@ static bool write_now(struct session *s, unsigned char *p, size_t n)
 	return false;
 }
 
+static bool takes_more(const struct session *s)
+{
+	return outbox_is_empty(&s->outbox) && !s->hub->conf.io->is_blocked(s->conn);
+}
+
+static bool queue(struct session *s, struct msgbuf *frame)
+{
+	const struct app_limits *max = &s->app->limits;
+
+	return outbox_put(&s->outbox, frame, max->max_outbox_bytes, max->max_outbox_messages) == 0;
+}
+
+/*
+ * The outbox is at its cap.  In a batch it also holds what the socket would have taken: only
+ * who is behind after a write is too slow.
+ */
+static bool write_or_cut_off(struct session *s, struct msgbuf *frame)
+{
+	session_flush(s);
+	if (s->is_closing)
+		return false;
+	if (takes_more(s))
+		return write_now(s, frame->data, frame->len);
+	if (queue(s, frame))
+		return true;
+	cut_off(s);
+	return false;
+}
+
 bool session_send(struct session *s, struct msgbuf *frame)
 {
 	struct hub *h = s->hub;
-	const struct app_limits *max;
 
 	if (s->is_closing)
 		return false;
-	if (!h->is_batch && outbox_is_empty(&s->outbox) && !h->conf.io->is_blocked(s->conn))
+	if (!h->is_batch && takes_more(s))
 		return write_now(s, frame->data, frame->len);
-	max = &s->app->limits;
-	if (outbox_put(&s->outbox, frame, max->max_outbox_bytes, max->max_outbox_messages)) {
-		cut_off(s);
-		return false;
-	}
+	if (!queue(s, frame))
+		return write_or_cut_off(s, frame);
 	if (!h->is_batch) {
 		h->conf.io->want_writable(s->conn);
 	} else if (!s->is_dirty) {
