@@ -101,7 +101,7 @@ static void tick_second(struct hub *h)
 
 void hub_tick(struct hub *h, usec_t now)
 {
-	uint32_t until = (uint32_t)((now - h->started) / USEC_PER_SEC) + 1;
+	uint32_t until = (uint32_t)((now - h->started) / USEC_PER_SEC);
 
 	h->now = now;
 	while (h->now_s < until) {
