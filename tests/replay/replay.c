@@ -1,0 +1,1084 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plays scenarios (see README.md beside this file) against the real hub, sessions and directory,
+ * on a clock that only the scenario moves and on sockets that are arrays.
+ *
+ * usage: replay FILE
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "core/session.h"
+#include "wire/auth.h"
+
+#define WORKERS	  2
+#define PEERS_MAX 400
+#define APPS_MAX  4
+#define TICK	  (100 * USEC_PER_MSEC)
+#define CHUNK	  256 /* bytes that the socket layer hands over at once */
+
+/* One client: what it got and how its connection stands. */
+struct peer {
+	char *name;
+	struct session *session; /* NULL once gone */
+	unsigned worker;
+	char id[SOCKET_ID_SIZE];
+	struct strbuf received; /* raw frames, not yet looked at from at on */
+	size_t at;
+	unsigned close_code;
+	unsigned writes;
+	bool is_blocked, wants_writable, is_closing, is_killed, is_broken;
+};
+
+static struct {
+	const char *file;
+	unsigned line;
+	char scenario[128];
+	usec_t now;
+	struct directory *directory;
+	struct hub *hubs[WORKERS];
+	struct mailbox boxes[WORKERS];
+	atomic_uint connections;
+	char *path;
+	unsigned max_connections;
+	bool is_held; /* mail waits */
+	struct app *apps[APPS_MAX];
+	size_t n_apps;
+	struct peer peers[PEERS_MAX];
+	unsigned n_peers;
+	bool is_failed; /* this scenario; the rest of it is skipped */
+	unsigned n_scenarios, n_failed;
+} play;
+
+static void fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+static void fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (play.is_failed)
+		return;
+	play.is_failed = true;
+	printf("%s:%u: scenario \"%s\": ", play.file, play.line, play.scenario);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+}
+
+static usec_t fake_clock(void)
+{
+	return play.now;
+}
+
+/* ---- sockets ---- */
+
+static bool io_write(void *conn, unsigned char *p, size_t n)
+{
+	struct peer *peer = conn;
+
+	if (peer->is_closing || peer->is_killed)
+		fail("%s: written to behind its close", peer->name);
+	if (peer->is_blocked)
+		fail("%s: written to while it is blocked", peer->name);
+	if (peer->is_broken)
+		return false;
+	peer->writes++;
+	strbuf_add(&peer->received, p, n);
+	return true;
+}
+
+static bool io_is_blocked(void *conn)
+{
+	return ((struct peer *)conn)->is_blocked;
+}
+
+static void io_want_writable(void *conn)
+{
+	((struct peer *)conn)->wants_writable = true;
+}
+
+static void io_close(void *conn, unsigned code, const char *reason)
+{
+	struct peer *peer = conn;
+
+	if (peer->is_closing || peer->is_killed)
+		fail("%s: closed twice", peer->name);
+	if (strlen(reason) > 123)
+		fail("%s: no close frame holds \"%s\"", peer->name, reason);
+	peer->is_closing = true;
+	peer->close_code = code;
+}
+
+static void io_kill(void *conn)
+{
+	((struct peer *)conn)->is_killed = true;
+}
+
+static const struct session_io fake_io = {
+	.write = io_write,
+	.is_blocked = io_is_blocked,
+	.want_writable = io_want_writable,
+	.close = io_close,
+	.kill = io_kill,
+};
+
+/* ---- workers ---- */
+
+static bool post_put(void *ctx, unsigned worker, struct letter *l)
+{
+	(void)ctx;
+	return mailbox_put_owed(&play.boxes[worker], l) > 0;
+}
+
+static void post_wake(void *ctx, unsigned worker)
+{
+	(void)ctx;
+	(void)worker;
+}
+
+static void read_mail(unsigned worker) RUNS_ON(on_worker)
+{
+	struct letter *l = mailbox_take(&play.boxes[worker]), *next;
+
+	if (l && l->next)
+		hub_begin(play.hubs[worker]);
+	for (; l; l = next) {
+		next = l->next;
+		hub_deliver(play.hubs[worker], CONTAINER_OF(l, struct channel_mail, letter));
+	}
+	hub_flush(play.hubs[worker]);
+}
+
+/* What a real loop turn would do next: mail goes round, ended connections are taken away. */
+static void settle(void) RUNS_ON(on_worker)
+{
+	for (unsigned i = 0; i < play.n_peers; i++) {
+		struct peer *p = &play.peers[i];
+
+		if (p->session && (p->is_killed || (p->is_closing && !p->is_blocked))) {
+			session_closed(p->session);
+			p->session = NULL;
+		}
+	}
+	for (unsigned round = 0; round < 4 && !play.is_held; round++)
+		for (unsigned i = 0; i < WORKERS; i++)
+			read_mail(i);
+}
+
+static void make_world(void)
+{
+	struct directory_post post = { .put = post_put, .wake = post_wake };
+
+	play.directory = directory_new(WORKERS, &post);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		struct hub_conf conf = { .worker = i,
+					 .n_workers = WORKERS,
+					 .directory = play.directory,
+					 .io = &fake_io,
+					 .max_connections = play.max_connections,
+					 .connections = &play.connections,
+					 .path = sv(play.path) };
+
+		mailbox_init(&play.boxes[i], 0);
+		play.hubs[i] = hub_new(&conf);
+	}
+}
+
+static void check_clean(void)
+{
+	if (atomic_load(&play.connections))
+		fail("the node's count of connections stands at %u",
+		     atomic_load(&play.connections));
+	for (size_t i = 0; i < play.n_apps; i++)
+		if (atomic_load(&play.apps[i]->runtime->connections))
+			fail("an app's count of connections stands at %u",
+			     atomic_load(&play.apps[i]->runtime->connections));
+}
+
+static void end_world(void) RUNS_ON(on_worker)
+{
+	if (!play.directory)
+		return;
+	for (unsigned i = 0; i < WORKERS; i++)
+		hub_free(play.hubs[i]);
+	check_clean();
+	for (unsigned i = 0; i < WORKERS; i++) {
+		struct letter *l = mailbox_take(&play.boxes[i]), *next;
+
+		for (; l; l = next) {
+			next = l->next;
+			channel_mail_free(CONTAINER_OF(l, struct channel_mail, letter));
+		}
+		mailbox_release(&play.boxes[i]);
+	}
+	directory_free(play.directory);
+	play.directory = NULL;
+}
+
+static void end_scenario(void) RUNS_ON(on_worker)
+{
+	end_world();
+	for (unsigned i = 0; i < play.n_peers; i++) {
+		free(play.peers[i].name);
+		strbuf_release(&play.peers[i].received);
+		play.peers[i] = (struct peer){ 0 };
+	}
+	apps_install(NULL);
+	for (size_t i = 0; i < play.n_apps; i++)
+		app_unref(play.apps[i]);
+	free(play.path);
+	play.path = NULL;
+	play.max_connections = 0;
+	play.n_peers = 0;
+	play.n_apps = 0;
+	play.is_held = false;
+	play.n_failed += play.is_failed;
+	play.is_failed = false;
+}
+
+/* ---- words of a line ---- */
+
+/* Takes the next word off *rest; empty at the end. */
+static struct str_view word(struct str_view *rest)
+{
+	struct str_view w;
+	ptrdiff_t space;
+
+	while (rest->len && *rest->ptr == ' ')
+		*rest = sv_skip(*rest, 1);
+	space = sv_find(*rest, ' ');
+	w = sv_n(rest->ptr, space < 0 ? rest->len : (size_t)space);
+	*rest = sv_skip(*rest, w.len);
+	while (rest->len && *rest->ptr == ' ')
+		*rest = sv_skip(*rest, 1);
+	return w;
+}
+
+/* Splits NAME=VALUE; false when w is no such word. */
+static bool option(struct str_view w, struct str_view *name, struct str_view *value)
+{
+	ptrdiff_t at = sv_find(w, '=');
+
+	if (at <= 0)
+		return false;
+	*name = sv_n(w.ptr, (size_t)at);
+	*value = sv_skip(w, (size_t)at + 1);
+	return true;
+}
+
+static unsigned number(struct str_view w)
+{
+	uint64_t n = 0;
+
+	if (!sv_to_u64(w, 1000000000, &n))
+		fail("\"%.*s\" is no number", SV_ARG(w));
+	return (unsigned)n;
+}
+
+static struct peer *peer_of(struct str_view name)
+{
+	for (unsigned i = 0; i < play.n_peers; i++)
+		if (sv_eq_c(name, play.peers[i].name))
+			return &play.peers[i];
+	return NULL;
+}
+
+/* Puts clients' socket ids in the place of ${name}. */
+static void add_ids(struct strbuf *out, struct str_view in)
+{
+	strbuf_init(out, in.len + 64);
+	for (size_t i = 0; i < in.len; i++) {
+		struct str_view rest = sv_skip(in, i);
+		ptrdiff_t end = sv_starts_with(rest, SV("${")) ? sv_find(rest, '}') : -1;
+		struct peer *p = end > 0 ? peer_of(sv_n(rest.ptr + 2, (size_t)end - 2)) : NULL;
+
+		if (p) {
+			strbuf_add_str(out, p->id);
+			i += (size_t)end;
+		} else {
+			strbuf_add_c(out, in.ptr[i]);
+		}
+	}
+}
+
+/* JSON as scenarios write it: 'text' is the string that holds text, ${name} a socket id. */
+static void expand(struct strbuf *out, struct str_view text)
+{
+	struct strbuf with_ids;
+	struct str_view in;
+	bool in_string = false;
+
+	add_ids(&with_ids, text);
+	in = strbuf_view(&with_ids);
+	strbuf_init(out, in.len + 64);
+	for (size_t i = 0; i < in.len; i++) {
+		struct str_view rest = sv_skip(in, i + 1);
+		ptrdiff_t end = sv_find(rest, '\'');
+
+		if (!in_string && in.ptr[i] == '\'' && end >= 0) {
+			strbuf_add_json(out, sv_n(rest.ptr, (size_t)end));
+			i += (size_t)end + 1;
+			continue;
+		}
+		if (in.ptr[i] == '"' && (!i || in.ptr[i - 1] != '\\'))
+			in_string = !in_string;
+		strbuf_add_c(out, in.ptr[i]);
+	}
+	strbuf_release(&with_ids);
+}
+
+/* ---- what a client got ---- */
+
+/* The next frame's text; false when there is none. */
+static bool next_frame(struct peer *p, struct str_view *text)
+{
+	struct str_view b = sv_skip(strbuf_view(&p->received), p->at);
+	const unsigned char *h = (const unsigned char *)b.ptr;
+	size_t n, head = 2;
+
+	if (b.len < 2)
+		return false;
+	if (h[0] != 0x81 || h[1] & 0x80) {
+		fail("%s: bytes %02x %02x begin no whole text frame", p->name, h[0], h[1]);
+		return false;
+	}
+	n = h[1];
+	if (n >= 126) {
+		head = n == 126 ? 4 : 10;
+		n = 0;
+		for (size_t i = 2; i < head; i++)
+			n = n << 8 | h[i];
+	}
+	if (n > b.len - head) {
+		fail("%s: half a frame", p->name);
+		return false;
+	}
+	*text = sv_n(b.ptr + head, n);
+	p->at += head + n;
+	return true;
+}
+
+static bool is_same(const json_t *got, const json_t *want);
+
+/* Texts are the same, or both are JSON objects that are. */
+static bool is_same_text(const json_t *got, const json_t *want)
+{
+	json_t *g, *w;
+	bool same;
+
+	if (json_equal(got, want))
+		return true;
+	g = json_loads(json_string_value(got), 0, NULL);
+	w = json_loads(json_string_value(want), 0, NULL);
+	same = json_is_object(g) && json_is_object(w) && is_same(g, w);
+	json_decref(g);
+	json_decref(w);
+	return same;
+}
+
+/* In any order: what the server lists comes out of a hash map. */
+static bool is_same_list(const json_t *got, const json_t *want)
+{
+	json_t *left = json_copy((json_t *)(uintptr_t)want), *g, *w;
+	size_t i, j;
+
+	json_array_foreach((json_t *)(uintptr_t)got, i, g) json_array_foreach(left, j, w)
+	{
+		if (is_same(g, w)) {
+			json_array_remove(left, j);
+			break;
+		}
+	}
+	i = json_array_size(left);
+	json_decref(left);
+	return i == 0 && json_array_size(got) == json_array_size(want);
+}
+
+static bool is_same_object(const json_t *got, const json_t *want)
+{
+	const char *key;
+	json_t *value;
+
+	if (json_object_size(got) != json_object_size(want))
+		return false;
+	json_object_foreach((json_t *)(uintptr_t)want, key,
+			    value) if (!is_same(json_object_get(got, key), value)) return false;
+	return true;
+}
+
+/* "*" stands for anything that is there. */
+static bool is_same(const json_t *got, const json_t *want)
+{
+	if (json_is_string(want) && strcmp(json_string_value(want), "*") == 0)
+		return got != NULL;
+	if (!got || json_typeof(got) != json_typeof(want))
+		return false;
+	if (json_is_string(want))
+		return is_same_text(got, want);
+	if (json_is_array(want))
+		return is_same_list(got, want);
+	if (json_is_object(want))
+		return is_same_object(got, want);
+	return json_equal(got, want);
+}
+
+static void expect_frame(struct peer *p, struct str_view want_text)
+{
+	struct strbuf text;
+	struct str_view got_text;
+	json_t *got, *want;
+
+	expand(&text, want_text);
+	want = json_loadb(text.ptr, text.len, JSON_DECODE_ANY, NULL);
+	if (!want) {
+		fail("what is expected is no JSON: %s", text.ptr);
+	} else if (!next_frame(p, &got_text)) {
+		fail("%s: got nothing, want %s", p->name, text.ptr);
+	} else {
+		got = json_loadb(got_text.ptr, got_text.len, JSON_ALLOW_NUL, NULL);
+		if (!is_same(got, want))
+			fail("%s: got %.*s\n  want %s", p->name, SV_ARG(got_text), text.ptr);
+		json_decref(got);
+	}
+	json_decref(want);
+	strbuf_release(&text);
+}
+
+/* ---- steps ---- */
+
+struct step {
+	const char *name;
+	void (*run)(struct peer *p, struct str_view rest) RUNS_ON(on_worker);
+	bool needs_open; /* makes no sense once the connection is gone */
+};
+
+/* As the socket layer hands a message over: in pieces, each of which may be the last. */
+static void receive(struct peer *p, struct str_view text, bool first, bool last, bool binary)
+	RUNS_ON(on_worker)
+{
+	do {
+		struct str_view piece = sv_n(text.ptr, text.len < CHUNK ? text.len : CHUNK);
+		char *copy = xmalloc(piece.len + 1); /* exact but for one: ends are seen */
+
+		memcpy(copy, piece.ptr, piece.len);
+		text = sv_skip(text, piece.len);
+		session_receive(p->session, sv_n(copy, piece.len), first, last && !text.len,
+				binary);
+		first = false;
+		free(copy);
+	} while (text.len);
+}
+
+static void step_send(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	struct strbuf text;
+
+	expand(&text, rest);
+	receive(p, strbuf_view(&text), true, true, false);
+	strbuf_release(&text);
+}
+
+static void step_binary(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	receive(p, rest, true, true, true);
+}
+
+/* fragment first|middle|last TEXT */
+static void step_fragment(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view which = word(&rest);
+
+	receive(p, rest, sv_eq_c(which, "first"), sv_eq_c(which, "last"), false);
+}
+
+/* large BYTES: a ping that is padded to that size. */
+static void step_large(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	static const char ping[] = "{\"event\":\"pusher:ping\"}";
+	size_t n = number(word(&rest));
+	char *text;
+
+	if (n < sizeof(ping) - 1) {
+		fail("a message of %zu bytes is no ping", n);
+		return;
+	}
+	text = xmalloc(n);
+	memset(text, ' ', n);
+	memcpy(text, ping, sizeof(ping) - 1);
+	receive(p, sv_n(text, n), true, true, false);
+	free(text);
+}
+
+static void step_expect(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	expect_frame(p, rest);
+}
+
+/* frames N: that many, whatever they are */
+static void step_frames(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	unsigned want = number(word(&rest)), got = 0;
+	struct str_view text;
+
+	while (next_frame(p, &text))
+		got++;
+	if (got != want)
+		fail("%s: got %u frames, want %u", p->name, got, want);
+}
+
+static void step_nothing(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view text;
+
+	(void)rest;
+	if (next_frame(p, &text))
+		fail("%s: got %.*s, want nothing", p->name, SV_ARG(text));
+	if (p->is_closing || p->is_killed)
+		fail("%s: closed with %u", p->name, p->close_code);
+}
+
+/* closed CODE: by the server, after everything it sent was expected */
+static void step_closed(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	unsigned want = number(word(&rest));
+	struct str_view text;
+
+	if (next_frame(p, &text))
+		fail("%s: got %.*s before its close", p->name, SV_ARG(text));
+	if (!p->is_closing || p->close_code != want)
+		fail("%s: closed with %u, want %u", p->name, p->close_code, want);
+}
+
+static void step_killed(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	if (!p->is_killed)
+		fail("%s: is not cut off", p->name);
+}
+
+/* writes N: so many calls of write since the last look */
+static void step_writes(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	unsigned want = number(word(&rest));
+
+	if (p->writes != want)
+		fail("%s: %u writes, want %u", p->name, p->writes, want);
+	p->writes = 0;
+}
+
+static void step_block(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	p->is_blocked = true;
+}
+
+static void step_unblock(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	p->is_blocked = false;
+	if (!p->wants_writable)
+		fail("%s: nobody asked when it takes more", p->name);
+	p->wants_writable = false;
+	if (p->session && !p->is_closing)
+		session_writable(p->session);
+}
+
+static void step_break(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	p->is_broken = true;
+}
+
+static void step_pong(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	session_alive(p->session);
+}
+
+static void step_closing(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	session_peer_closing(p->session);
+}
+
+static void step_gone(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	session_closed(p->session);
+	p->session = NULL;
+}
+
+static const char *secret_of(void)
+{
+	return play.apps[0]->secret_text;
+}
+
+/* auth of text for the first app, as its server would answer. */
+static void sign(struct strbuf *out, const struct strbuf *text)
+{
+	struct auth_secret *secret = auth_secret_new(sv(secret_of()));
+	struct str_view part = strbuf_view(text);
+	char hex[AUTH_HEX_BYTES + 1];
+
+	auth_sign(secret, &part, 1, hex);
+	auth_secret_free(secret);
+	strbuf_addf(out, "%s:%s", play.apps[0]->key, hex);
+}
+
+static void send_signed(struct peer *p, const char *event, const struct strbuf *signed_text,
+			const char *field, struct str_view value, struct str_view channel)
+	RUNS_ON(on_worker)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 256);
+	strbuf_addf(&b, "{\"event\":\"%s\",\"data\":{\"auth\":\"", event);
+	if (signed_text)
+		sign(&b, signed_text);
+	strbuf_add_c(&b, '"');
+	if (channel.ptr) {
+		strbuf_add_str(&b, ",\"channel\":");
+		strbuf_add_json(&b, channel);
+	}
+	if (value.len) {
+		strbuf_addf(&b, ",\"%s\":", field);
+		strbuf_add_json(&b, value);
+	}
+	strbuf_add_str(&b, "}}");
+	receive(p, strbuf_view(&b), true, true, false);
+	strbuf_release(&b);
+}
+
+/* subscribe CHANNEL [CHANNEL_DATA]: signed rightly if the channel needs it */
+static void step_subscribe(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view channel = word(&rest);
+	struct strbuf text;
+
+	strbuf_init(&text, 256);
+	strbuf_addf(&text, "%s:", p->id);
+	strbuf_add_sv(&text, channel);
+	if (rest.len)
+		strbuf_add_c(&text, ':');
+	strbuf_add_sv(&text, rest);
+	send_signed(p, "pusher:subscribe", sv_starts_with(channel, SV("pr")) ? &text : NULL,
+		    "channel_data", rest, channel);
+	strbuf_release(&text);
+}
+
+/* signin USER_DATA */
+static void step_signin(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	struct strbuf text;
+
+	strbuf_init(&text, 256);
+	strbuf_addf(&text, "%s::user::", p->id);
+	strbuf_add_sv(&text, rest);
+	send_signed(p, "pusher:signin", &text, "user_data", rest, sv_n(NULL, 0));
+	strbuf_release(&text);
+}
+
+static const struct step peer_steps[] = {
+	{ ">", step_send, true },
+	{ "<", step_expect, false },
+	{ "-", step_nothing, false },
+	{ "frames", step_frames, false },
+	{ "closed", step_closed, false },
+	{ "killed", step_killed, false },
+	{ "writes", step_writes, false },
+	{ "binary", step_binary, true },
+	{ "fragment", step_fragment, true },
+	{ "large", step_large, true },
+	{ "block", step_block, true },
+	{ "unblock", step_unblock, false },
+	{ "break", step_break, true },
+	{ "pong", step_pong, true },
+	{ "closing", step_closing, true },
+	{ "gone", step_gone, true },
+	{ "subscribe", step_subscribe, true },
+	{ "signin", step_signin, true },
+};
+
+static void run_step(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view name = word(&rest);
+
+	for (size_t i = 0; i < ARRAY_SIZE(peer_steps); i++) {
+		const struct step *s = &peer_steps[i];
+
+		if (!sv_eq_c(name, s->name))
+			continue;
+		if (s->needs_open && !p->session)
+			fail("%s: is closed (%u)", p->name, p->close_code);
+		else
+			s->run(p, rest);
+		return;
+	}
+	fail("\"%.*s\" is no step", SV_ARG(name));
+}
+
+/* ---- commands ---- */
+
+/* app ID OPTION=VALUE...: replaces that app; sessions learn of it by "reload" */
+static void cmd_app(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct app_option list[16] = { { "key", "key" }, { "secret", "secret" } };
+	char *id = sv_dup(word(&rest)), *words[16] = { NULL }, *why = NULL;
+	struct str_view name, value;
+	struct app *app, *copies[APPS_MAX];
+	struct app_set *set;
+	size_t n = 2, at = 0, i;
+
+	for (i = 0; rest.len && i < ARRAY_SIZE(words) / 2 - 1; i++) {
+		if (!option(word(&rest), &name, &value))
+			fail("an app's options are NAME=VALUE");
+		words[2 * i] = sv_dup(name);
+		words[2 * i + 1] = sv_dup(value);
+		list[n++] = (struct app_option){ words[2 * i], words[2 * i + 1] };
+	}
+	if (app_build(id, list, n, &app, &why)) {
+		fail("%s", why);
+		goto out;
+	}
+	while (at < play.n_apps && strcmp(play.apps[at]->id, id) != 0)
+		at++;
+	if (at == play.n_apps)
+		play.n_apps++;
+	else
+		app_unref(play.apps[at]);
+	play.apps[at] = app;
+	for (i = 0; i < play.n_apps; i++)
+		copies[i] = app_ref(play.apps[i]);
+	if (app_set_build(copies, play.n_apps, &set, &why))
+		fail("%s", why);
+	else
+		apps_install(set);
+out:
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		free(words[i]);
+	free(why);
+	free(id);
+}
+
+/* no-app ID: takes it out */
+static void cmd_no_app(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct app_set *set;
+	struct app *copies[APPS_MAX];
+	char *why = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < play.n_apps; i++) {
+		if (sv_eq_c(rest, play.apps[i]->id))
+			app_unref(play.apps[i]);
+		else
+			play.apps[n++] = play.apps[i];
+	}
+	play.n_apps = n;
+	for (size_t i = 0; i < n; i++)
+		copies[i] = app_ref(play.apps[i]);
+	if (app_set_build(copies, n, &set, &why) == 0)
+		apps_install(set);
+}
+
+/* node path=/ws max_connections=N */
+static void cmd_node(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view name, value;
+
+	while (option(word(&rest), &name, &value)) {
+		if (sv_eq_c(name, "path"))
+			play.path = sv_dup(value);
+		else
+			play.max_connections = number(value);
+	}
+}
+
+struct opening {
+	unsigned worker, times;
+	struct session_request request;
+};
+
+static void open_one(char *name, const struct opening *o) RUNS_ON(on_worker)
+{
+	struct peer *p = &play.peers[play.n_peers++];
+
+	*p = (struct peer){ .name = name, .worker = o->worker };
+	strbuf_init(&p->received, 256);
+	p->session = session_open(play.hubs[o->worker], p, &o->request);
+	socket_id_format(session_id(p->session), p->id);
+}
+
+/* open NAME [worker=N] [path=P] [protocol=N] [origin=O] [tls=yes] [times=N] */
+static void cmd_open(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view name = word(&rest), key, value;
+	struct opening o = { .times = 1, .request = { .path = SV("/app/key") } };
+
+	if (!play.directory)
+		make_world();
+	while (option(word(&rest), &key, &value)) {
+		if (sv_eq_c(key, "worker")) {
+			o.worker = number(value);
+		} else if (sv_eq_c(key, "path")) {
+			o.request.path = value;
+		} else if (sv_eq_c(key, "origin")) {
+			o.request.origin = value;
+		} else if (sv_eq_c(key, "tls")) {
+			o.request.tls = true;
+		} else if (sv_eq_c(key, "times")) {
+			o.times = number(value);
+		} else if (sv_eq_c(key, "protocol")) {
+			o.request.protocol = value;
+			o.request.has_protocol = true;
+		} else {
+			fail("\"%.*s\" is no option of open", SV_ARG(key));
+		}
+	}
+	for (unsigned i = 0; i < o.times && play.n_peers < PEERS_MAX; i++) {
+		char *full = NULL;
+
+		if (asprintf(&full, o.times > 1 ? "%.*s%u" : "%.*s", SV_ARG(name), i) < 0)
+			abort();
+		open_one(full, &o);
+	}
+}
+
+/* connect NAME...: open, and the greeting is taken as read */
+static void cmd_connect(struct str_view rest) RUNS_ON(on_worker)
+{
+	static const char greeting[] = "{\"event\":\"pusher:connection_established\","
+				       "\"data\":'{\"socket_id\":\"${%s}\","
+				       "\"activity_timeout\":%u}'}";
+	unsigned before = play.n_peers;
+
+	cmd_open(rest);
+	for (unsigned i = before; i < play.n_peers; i++) {
+		struct peer *p = &play.peers[i];
+		char *want = NULL;
+
+		if (asprintf(&want, greeting, p->name, play.apps[0]->activity_timeout_s) < 0)
+			abort();
+		expect_frame(p, sv(want));
+		p->writes = 0;
+		free(want);
+	}
+}
+
+/* + N s|ms */
+static void cmd_pass(struct str_view rest) RUNS_ON(on_worker)
+{
+	usec_t us = number(word(&rest));
+	usec_t until = play.now + us * (sv_eq_c(rest, "ms") ? USEC_PER_MSEC : USEC_PER_SEC);
+
+	while (play.now < until) {
+		play.now += until - play.now < TICK ? until - play.now : TICK;
+		directory_tick(play.directory, play.now);
+		for (unsigned i = 0; i < WORKERS; i++)
+			hub_tick(play.hubs[i], play.now);
+		settle();
+	}
+}
+
+static void publish_one(struct str_view channel, struct str_view event, struct str_view data,
+			uint64_t exclude)
+{
+	struct msgbuf *m = msgbuf_from(data);
+	struct event *e = event_new(play.apps[0], channel, event, m);
+
+	e->exclude_socket = exclude;
+	directory_fan_out(play.directory, e);
+	event_unref(e);
+	msgbuf_unref(m);
+}
+
+/* publish CHANNEL EVENT DATA [with except=NAME times=N bytes=N before CHANNEL] */
+static void cmd_publish(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view channel = word(&rest), name, value, event;
+	unsigned times = 1, bytes = 0;
+	uint64_t exclude = 0;
+	struct strbuf data;
+
+	while (option(channel, &name, &value)) {
+		struct peer *p = peer_of(value);
+
+		if (sv_eq_c(name, "except") && p)
+			exclude = session_id(p->session);
+		else if (sv_eq_c(name, "times"))
+			times = number(value);
+		else if (sv_eq_c(name, "bytes"))
+			bytes = number(value);
+		else
+			fail("\"%.*s\" is no option of publish", SV_ARG(name));
+		channel = word(&rest);
+	}
+	event = word(&rest);
+	strbuf_init(&data, rest.len + bytes);
+	strbuf_add_sv(&data, rest);
+	while (data.len < bytes)
+		strbuf_add_c(&data, 'x');
+	for (unsigned i = 0; i < times; i++)
+		publish_one(channel, event, strbuf_view(&data), exclude);
+	strbuf_release(&data);
+}
+
+/* channel NAME occupied=yes|no subscriptions=N users=N cache=yes|no */
+static void cmd_channel(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view channel = word(&rest), name, value;
+	struct channel_info i;
+
+	directory_channel_info(play.directory, play.apps[0], channel, &i);
+	while (option(word(&rest), &name, &value)) {
+		unsigned got = sv_eq_c(name, "occupied")	? i.occupied
+			       : sv_eq_c(name, "subscriptions") ? i.subscription_count
+			       : sv_eq_c(name, "users")		? i.user_count
+								: i.has_cache;
+		unsigned want = sv_eq_c(value, "yes")  ? 1
+				: sv_eq_c(value, "no") ? 0
+						       : number(value);
+
+		if (got != want)
+			fail("%.*s is %u, want %u", SV_ARG(name), got, want);
+	}
+	channel_info_release(&i);
+}
+
+static void cmd_hold(struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	play.is_held = true;
+}
+
+static void cmd_release(struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	play.is_held = false;
+}
+
+static void cmd_terminate(struct str_view rest) RUNS_ON(on_worker)
+{
+	directory_terminate_user(play.directory, play.apps[0], rest);
+}
+
+static void cmd_reload(struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	for (unsigned i = 0; i < WORKERS; i++)
+		hub_reload(play.hubs[i]);
+}
+
+/* drain PERMILLE */
+static void cmd_drain(struct str_view rest) RUNS_ON(on_worker)
+{
+	unsigned share = number(word(&rest));
+
+	for (unsigned i = 0; i < WORKERS; i++)
+		hub_drain(play.hubs[i], share);
+}
+
+/* sessions N: so many are open */
+static void cmd_sessions(struct str_view rest) RUNS_ON(on_worker)
+{
+	unsigned want = number(word(&rest)), got = 0;
+
+	for (unsigned i = 0; i < WORKERS; i++)
+		got += hub_sessions(play.hubs[i]);
+	if (got != want)
+		fail("%u sessions, want %u", got, want);
+}
+
+static void cmd_scenario(struct str_view rest) RUNS_ON(on_worker)
+{
+	end_scenario();
+	snprintf(play.scenario, sizeof(play.scenario), "%.*s", SV_ARG(rest));
+	play.n_scenarios++;
+}
+
+struct command {
+	const char *name;
+	void (*run)(struct str_view rest) RUNS_ON(on_worker);
+};
+
+static const struct command commands[] = {
+	{ "scenario", cmd_scenario },
+	{ "app", cmd_app },
+	{ "no-app", cmd_no_app },
+	{ "node", cmd_node },
+	{ "open", cmd_open },
+	{ "connect", cmd_connect },
+	{ "+", cmd_pass },
+	{ "publish", cmd_publish },
+	{ "channel", cmd_channel },
+	{ "hold", cmd_hold },
+	{ "release", cmd_release },
+	{ "terminate", cmd_terminate },
+	{ "reload", cmd_reload },
+	{ "drain", cmd_drain },
+	{ "sessions", cmd_sessions },
+};
+
+static void run_line(struct str_view line) RUNS_ON(on_worker)
+{
+	struct str_view rest = line, name = word(&rest);
+	struct peer *p = peer_of(name);
+
+	if (play.is_failed && !sv_eq_c(name, "scenario"))
+		return;
+	if (p) {
+		run_step(p, rest);
+		settle();
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (sv_eq_c(name, commands[i].name)) {
+			commands[i].run(rest);
+			if (play.directory)
+				settle();
+			return;
+		}
+	}
+	fail("\"%.*s\" is no command and no client", SV_ARG(name));
+}
+
+static void run_file(FILE *f) RUNS_ON(on_worker)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+
+	while ((n = getline(&line, &room, f)) >= 0) {
+		play.line++;
+		while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == ' '))
+			n--;
+		if (n > 0 && line[0] != '#')
+			run_line(sv_n(line, (size_t)n));
+	}
+	free(line);
+	end_scenario();
+}
+
+int main(int argc, char **argv)
+{
+	FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
+
+	if (!f) {
+		fprintf(stderr, "usage: replay FILE\n");
+		return 64;
+	}
+	thread_take_role(&on_worker);
+	ASSERT_ON(on_worker);
+	play.file = argv[1];
+	play.now = 1000 * USEC_PER_SEC;
+	clock_set_source(fake_clock);
+	run_file(f);
+	fclose(f);
+	/* The line by which test runs count, as Check writes it. */
+	printf("%u%%: Checks: %u, Failures: %u, Errors: 0\n",
+	       play.n_scenarios ? (play.n_scenarios - play.n_failed) * 100 / play.n_scenarios : 0,
+	       play.n_scenarios, play.n_failed);
+	return play.n_failed || !play.n_scenarios ? EXIT_FAILURE : EXIT_SUCCESS;
+}
