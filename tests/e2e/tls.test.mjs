@@ -36,7 +36,8 @@ test('TLS', async (t) => {
 
 	await t.test('ws and http on the same port meet those on wss and https', async () => {
 		const open = await daemon.connect();
-		const closed = await daemon.connect({ base: `wss://[::1]:${daemon.port}`, ca });
+		const closed = await daemon.connect({ base: `wss://[::1]:${daemon.port}`, ca,
+			servername: 'localhost' });
 		for (const wire of [open, closed]) await wire.subscribe('both');
 		await daemon.api().trigger('both', 'over-http', {});
 		await daemon.api(APP, `https://127.0.0.1:${daemon.port}`, { ca }).trigger('both', 'over-https', {});
