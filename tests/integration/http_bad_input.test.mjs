@@ -236,6 +236,8 @@ describe('many at once', () => {
 	const countFds = () => fs.readdirSync(`/proc/${daemon.pid}/fd`).length;
 	const rssKb = () => Number(/VmRSS:\s+(\d+)/.exec(status())[1]);
 
+	const isSanitized = () => Number(/VmSize:\s+(\d+)/.exec(status())[1]) > 1e9;
+
 	/** One connection that does something and dies. */
 	async function brief(seed) {
 		const raw = await Raw.connect(daemon.port);
@@ -275,6 +277,7 @@ describe('many at once', () => {
 		agent.destroy();
 		assert.ok(published > 20, `${published} published`);
 		await waitFor(() => countFds() <= fds, `${countFds()} descriptors, ${fds} before`);
-		assert.ok(rssKb() < rss + 12000, `${rssKb()} KB after, ${rss} KB before`);
+		// Sanitizers keep freed memory for a while; they look for leaks themselves.
+		assert.ok(isSanitized() || rssKb() < rss + 12000, `${rssKb()} KB after, ${rss} KB before`);
 	});
 });
