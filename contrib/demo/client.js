@@ -2,7 +2,7 @@
 // The Pusher protocol, as much of it as the demo shows.  Applications use pusher-js or laravel-echo.
 
 const RETRY_MS = [200, 500, 1000, 2000, 4000];
-const PING_AFTER_MS = 15000;
+const PING_AFTER_MS = 4000;
 const PONG_WITHIN_MS = 5000;
 
 const parse = (data) => (typeof data === 'string' ? JSON.parse(data) : data);
