@@ -232,8 +232,10 @@ END_TEST
 
 START_TEST(a_head_with_stray_line_ends)
 {
-	static const char *const heads[] = { "GET / HTTP/1.1\r\r\n\r\n", "a\r\n\r\r\n\r\n",
-					     "a\n\n\r\n\r\n", "\r\n\r\n" };
+	static const char *const heads[] = { "GET / HTTP/1.1\r\nupgrade: websocket\r\r\n\r\n",
+					     "a\nUPGRADE:\r\n\r\r\n\r\n",
+					     "a\n\nUpgrade:\n\n\r\n\r\n",
+					     "\nupgr\nupgrade:\r\n\r\n" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
 		stream.n = 0;
@@ -242,6 +244,22 @@ START_TEST(a_head_with_stray_line_ends)
 		check_all(0);
 		add_frame(2, false);
 		check_all(-EPROTO);
+	}
+}
+END_TEST
+
+START_TEST(what_follows_a_head_without_upgrade_is_no_frame)
+{
+	static const char *const heads[] = { "POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+					     "POST /?a\r\nX-Upgrade: websocket\r\n\r\n",
+					     "POST / HTTP/1.1\r\nUpgrad: e\r\n\r\n" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
+		stream.n = 0;
+		add(heads[i], strlen(heads[i]));
+		add_frame(5, false);
+		add_frame(5, true);
+		check_all(0);
 	}
 }
 END_TEST
@@ -271,6 +289,7 @@ int main(void)
 	tcase_add_loop_test(t, headers_follow_the_rfc, 0, ARRAY_SIZE(sequences));
 	tcase_add_test(t, control_frames_are_short);
 	tcase_add_test(t, a_head_with_stray_line_ends);
+	tcase_add_test(t, what_follows_a_head_without_upgrade_is_no_frame);
 	tcase_add_test(t, nothing_is_read_into_half_a_head);
 	suite_add_tcase(s, t);
 	return unit_run(s);
