@@ -230,17 +230,22 @@ test('pipelined requests are answered in order, wrong ones between', async () =>
 	assert.deepEqual(statuses, [...[...Array(50)].flatMap(() => ['200', '401', '404']), '200']);
 });
 
-describe('many at once', () => {
-	let fds, rss;
-	const status = () => fs.readFileSync(`/proc/${daemon.pid}/status`, 'utf8');
-	const countFds = () => fs.readdirSync(`/proc/${daemon.pid}/fd`).length;
+for (const durability of ['none', 'commit']) describe(`many at once, durability ${durability}`, () => {
+	let mine, fds, rss;
+	const status = () => fs.readFileSync(`/proc/${mine.pid}/status`, 'utf8');
+	const countFds = () => fs.readdirSync(`/proc/${mine.pid}/fd`).length;
 	const rssKb = () => Number(/VmRSS:\s+(\d+)/.exec(status())[1]);
-
 	const isSanitized = () => Number(/VmSize:\s+(\d+)/.exec(status())[1]) > 1e9;
+
+	before(async () => {
+		mine = durability === 'none' ? daemon
+			: await startDaemon({ log: { level: 'info' }, app: { durability } });
+	});
+	after(() => mine !== daemon && mine?.stop());
 
 	/** One connection that does something and dies. */
 	async function brief(seed) {
-		const raw = await Raw.connect(daemon.port);
+		const raw = await Raw.connect(mine.port);
 		const bytes = head('/events', body) + body;
 		const kind = seed % 5;
 		if (kind === 0) raw.write(bytes);
@@ -259,7 +264,7 @@ describe('many at once', () => {
 
 	test('200 connections that die at random while others publish', async () => {
 		const agent = new http.Agent({ keepAlive: true, maxSockets: 4 });
-		const steady = daemon.api(daemon.app, daemon.url, { agent });
+		const steady = mine.api(mine.app, mine.url, { agent });
 		await storm(2);
 		await waitFor(() => countFds() < 100, 'descriptors to be closed');
 		fds = countFds();
@@ -280,4 +285,31 @@ describe('many at once', () => {
 		// Sanitizers keep freed memory for a while; they look for leaks themselves.
 		assert.ok(isSanitized() || rssKb() < rss + 12000, `${rssKb()} KB after, ${rss} KB before`);
 	});
+});
+
+test('SIGTERM while publishing: what was taken is answered', async () => {
+	const mine = await startDaemon({ log: { level: 'info' } });
+	const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+	const steady = mine.api(mine.app, mine.url, { agent });
+	let published = 0, stopping = false;
+	const publishing = Array.from({ length: 8 }, async () => {
+		for (;;) {
+			let answer;
+			try {
+				answer = await steady.post('/events', EVENT);
+			} catch (error) {
+				assert.ok(stopping, error);
+				return;
+			}
+			if (answer.status === 200) published++;
+			else return assert.equal(answer.status, 503, answer.text);
+		}
+	});
+	await waitFor(() => published > 100);
+	stopping = true;
+	await mine.stop();
+	await Promise.all(publishing);
+	agent.destroy();
+	const [{ n }] = await mine.query('SELECT count(*)::int AS n FROM realtime_events');
+	assert.ok(n >= published, `${published} answered 200, ${n} rows`);
 });
