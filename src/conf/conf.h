@@ -14,7 +14,7 @@ struct conf_server {
 	char *host;	  /* "*", or a comma-separated list of addresses */
 	unsigned port;	  /* 0: the kernel picks */
 	char *path;	  /* prefix such as "/ws", without a trailing slash; "" for none */
-	unsigned workers; /* 0: one per core */
+	unsigned workers; /* 0: one fewer than cores, at least one */
 	char *tls_certificate, *tls_key; /* PEM files; "" for none */
 	unsigned max_connections;	 /* of the node; 0: as file descriptors allow */
 	unsigned backlog;

@@ -33,7 +33,7 @@ const struct option conf_options[] = {
 	  .env = "REVERB_SERVER_PATH",
 	  .help = "Prefix of all paths, such as /ws. The paths without it are served too." },
 	{ AT(server, workers), RANGE(0, 64), .fallback = "0",
-	  .help = "Threads that serve WebSocket connections; 0 is one per core." },
+	  .help = "Threads that serve WebSocket connections; 0 is one fewer than there are cores." },
 	{ AT(server, tls_certificate), .type = OPTION_STRING, .fallback = "",
 	  .help = "PEM file with the certificate and its chain; serves wss and https on the same "
 		  "port." },

@@ -14,7 +14,7 @@
 #include "base/thread.h"
 #include "conf/conf.h"
 #include "core/directory.h"
-#include "daemon/embedded_pg.h"
+#include "store/embedded_pg.h"
 #include "daemon/privs.h"
 #include "front/acceptor.h"
 #include "http/router.h"
@@ -139,11 +139,18 @@ static int start_schema(struct scopewired *d, int *done)
 	return EX_OK;
 }
 
+/* One core is left to HTTP, the log's writer and PostgreSQL: see docs/decisions/0007. */
+static unsigned default_workers(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cores > 1 ? (unsigned)cores - 1 : 1;
+}
+
 static struct workers_conf workers_conf_of(const struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned n = s->workers ? s->workers : cores > 0 ? (unsigned)cores : 1;
+	unsigned n = s->workers ? s->workers : default_workers();
 
 	return (struct workers_conf){
 		.n = n > DIRECTORY_MAX_WORKERS ? DIRECTORY_MAX_WORKERS : n,
