@@ -180,6 +180,7 @@ static struct lws_vhost *make_vhost(struct worker *w, const char *name, bool tls
 		.alpn = "http/1.1",
 		.keepalive_timeout = 60,
 		.timeout_secs = (conf->request_timeout_ms + 999) / 1000,
+		.timeout_secs_ah_idle = (conf->request_timeout_ms + 999) / 1000,
 	};
 
 	if (tls) {
