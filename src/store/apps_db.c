@@ -49,7 +49,7 @@ static void add_table(struct overlay *o, PGresult *r)
 	}
 }
 
-static enum pg_fault build(struct overlay *o, struct app_set **out)
+static int build(struct overlay *o, struct app_set **out)
 {
 	char *why = NULL;
 	int rc = app_set_build(o->apps, o->n, out, &why);
@@ -57,11 +57,10 @@ static enum pg_fault build(struct overlay *o, struct app_set **out)
 	if (rc)
 		log_error("table apps: not taken over: %s", why ? why : "");
 	free(why);
-	return rc ? PG_REFUSED : PG_FINE;
+	return rc;
 }
 
-enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, const struct app_set *file,
-			   struct app_set **out)
+enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, struct app_set **out)
 {
 	struct overlay o = { 0 };
 	PGresult *r = NULL;
@@ -69,13 +68,30 @@ enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, const struct app_
 
 	if (fault != PG_FINE)
 		return fault;
-	o.apps = xreallocarray(NULL, app_set_count(file) + (size_t)PQntuples(r),
-			       sizeof(struct app *));
-	for (; o.n < app_set_count(file); o.n++)
-		o.apps[o.n] = app_ref(app_set_at(file, o.n));
+	o.apps = xreallocarray(NULL, (size_t)PQntuples(r), sizeof(struct app *));
 	add_table(&o, r);
 	PQclear(r);
-	fault = build(&o, out);
+	fault = build(&o, out) ? PG_REFUSED : PG_FINE;
 	free(o.apps);
 	return fault;
+}
+
+static void add_set(struct overlay *o, const struct app_set *s)
+{
+	for (size_t i = 0; s && i < app_set_count(s); i++)
+		o->apps[o->n++] = app_ref(app_set_at(s, i));
+}
+
+int apps_db_overlay(const struct app_set *file, const struct app_set *table, struct app_set **out)
+{
+	struct overlay o = { 0 };
+	int rc;
+
+	o.apps = xreallocarray(NULL, app_set_count(file) + (table ? app_set_count(table) : 0),
+			       sizeof(struct app *));
+	add_set(&o, file);
+	add_set(&o, table);
+	rc = build(&o, out);
+	free(o.apps);
+	return rc;
 }

@@ -6,9 +6,15 @@
 #include "store/pg_conn.h"
 
 /*
- * Reads the table.  PG_FINE with *out set: file's apps, those of the table in place of the same
- * ids.  A row that makes no app is left out and named in the log.  On a fault nothing is set.
+ * Reads the table.  PG_FINE with *out set: its apps.  A row that makes no app is left out and
+ * named in the log.  On a fault nothing is set; PG_REFUSED: the rows do not go together, the log
+ * says why.
  */
-enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, const struct app_set *file,
-			   struct app_set **out) MUSTCHECK;
+enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, struct app_set **out) MUSTCHECK;
+/*
+ * The file's apps, with those of the table in place of the same ids; table may be NULL.  0, or
+ * -EEXIST when two of them share a key: the log says which.
+ */
+int apps_db_overlay(const struct app_set *file, const struct app_set *table, struct app_set **out)
+	MUSTCHECK;
 #endif

@@ -16,7 +16,7 @@
 #include "store/keeper.h"
 
 #define QUERY_US       (10 * USEC_PER_SEC)
-#define IDLE_US	       (60 * USEC_PER_SEC)
+#define UPKEEP_US      (60 * USEC_PER_SEC)
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 
@@ -29,7 +29,8 @@ struct keeper {
 	int wake_fd;
 	atomic_bool is_stopping;
 	pthread_mutex_t lock;
-	struct app_set *file_apps; /* lock */
+	struct app_set *file_apps;  /* lock */
+	struct app_set *table_apps; /* as last read, NULL before; the thread's own */
 };
 
 static struct app_set *file_apps(struct keeper *k)
@@ -57,17 +58,48 @@ static void drain_wake(struct keeper *k)
 		;
 }
 
-static enum pg_fault reload(struct keeper *k, struct pg_conn *c)
+/* Puts the file's and the table's apps in force, as far as both are known. */
+static void install(struct keeper *k)
 {
 	struct app_set *file = file_apps(k), *all = NULL;
-	enum pg_fault fault = apps_db_read(c, clock_mono() + QUERY_US, file, &all);
 
-	app_set_unref(file);
-	if (fault == PG_FINE) {
+	if (apps_db_overlay(file, k->table_apps, &all) == 0) {
 		apps_install(all);
 		k->on_change(k->ctx);
 	}
-	return fault == PG_REFUSED ? PG_FINE : fault;
+	app_set_unref(file);
+}
+
+static enum pg_fault reload(struct keeper *k, struct pg_conn *c)
+{
+	struct app_set *table = NULL;
+	enum pg_fault fault = apps_db_read(c, clock_mono() + QUERY_US, &table);
+
+	if (fault == PG_REFUSED)
+		return PG_FINE; /* the apps stay as they are */
+	if (fault != PG_FINE)
+		return fault;
+	app_set_unref(k->table_apps);
+	k->table_apps = table;
+	install(k);
+	return PG_FINE;
+}
+
+/* Ahead of the writer, on this connection, so that it need not stop for it. */
+static enum pg_fault make_partitions(struct keeper *k, struct pg_conn *c)
+{
+	char ahead[12], rows[12];
+	const char *values[] = { ahead, rows };
+	enum pg_fault fault;
+
+	snprintf(ahead, sizeof(ahead), "%u", k->conf->database.partitions_ahead);
+	snprintf(rows, sizeof(rows), "%u", k->conf->database.partition_rows);
+	fault = pg_conn_query(c, clock_mono() + 2 * QUERY_US,
+			      "SELECT ensure_partitions($1::integer, $2::bigint)", 2, values, NULL);
+	if (fault == PG_FINE || fault == PG_LOST)
+		return fault;
+	log_warn("database keeper: no new log partitions yet: %s", pg_conn_error(c));
+	return PG_FINE;
 }
 
 /* True when something was heard; takes all of it, so that a burst is one reload. */
@@ -83,34 +115,48 @@ static bool take_notifies(struct pg_conn *c)
 	return any;
 }
 
+static bool has_news(struct keeper *k, struct pg_conn *c)
+{
+	struct pollfd p = { .fd = k->wake_fd, .events = POLLIN };
+
+	return take_notifies(c) || poll(&p, 1, 0) > 0;
+}
+
+/* Sees to upkeep and news; waits for either when there is none. */
+static enum pg_fault turn(struct keeper *k, struct pg_conn *c, usec_t *next_upkeep)
+{
+	enum pg_fault fault = PG_FINE;
+	bool news;
+
+	if (clock_mono() >= *next_upkeep) {
+		*next_upkeep = clock_mono() + UPKEEP_US;
+		fault = make_partitions(k, c);
+	}
+	/* What was heard during a query waits inside libpq: poll(2) would not tell. */
+	news = has_news(k, c);
+	if (fault == PG_FINE && !news) {
+		fault = pg_conn_idle(c, k->wake_fd, *next_upkeep);
+		news = has_news(k, c);
+	}
+	if (fault == PG_FINE && news) {
+		drain_wake(k);
+		fault = reload(k, c);
+	}
+	return fault;
+}
+
 /* Listens first, then reads: what changes in between is heard. */
 static void serve(struct keeper *k, struct pg_conn *c)
 {
 	enum pg_fault fault = pg_conn_script(c, clock_mono() + QUERY_US, "LISTEN scopewire_apps");
+	usec_t next_upkeep = 0;
 
 	if (fault == PG_FINE)
 		fault = reload(k, c);
-	while (fault == PG_FINE && !atomic_load(&k->is_stopping)) {
-		struct pollfd p = { .fd = k->wake_fd, .events = POLLIN };
-
-		fault = pg_conn_idle(c, k->wake_fd, clock_mono() + IDLE_US);
-		if (fault != PG_FINE)
-			break;
-		if (take_notifies(c) || poll(&p, 1, 0) > 0) {
-			drain_wake(k);
-			fault = reload(k, c);
-		}
-	}
+	while (fault == PG_FINE && !atomic_load(&k->is_stopping))
+		fault = turn(k, c, &next_upkeep);
 	if (fault != PG_FINE && !atomic_load(&k->is_stopping))
 		log_warn("database keeper: %s; connecting again", pg_conn_error(c));
-}
-
-/* Without a database the file's apps stand alone. */
-static void install_file_apps(struct keeper *k)
-{
-	drain_wake(k);
-	apps_install(file_apps(k));
-	k->on_change(k->ctx);
 }
 
 static void *run(void *arg)
@@ -139,8 +185,10 @@ static void *run(void *arg)
 			backoff_ms =
 				backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
 		}
-		if (!atomic_load(&k->is_stopping) && poll(&p, 1, (int)backoff_ms) > 0)
-			install_file_apps(k);
+		if (!atomic_load(&k->is_stopping) && poll(&p, 1, (int)backoff_ms) > 0) {
+			drain_wake(k);
+			install(k);
+		}
 	}
 	return NULL;
 }
@@ -150,6 +198,7 @@ static void keeper_free(struct keeper *k)
 	close(k->wake_fd);
 	pthread_mutex_destroy(&k->lock);
 	app_set_unref(k->file_apps);
+	app_set_unref(k->table_apps);
 	free(k->conninfo);
 	free(k);
 }

@@ -19,6 +19,8 @@ struct pg_fixture {
 	char dir[64], data[96];
 	char *bindir;
 	bool durable;
+	int life;      /* write end of a pipe: closed when we are gone, however that came */
+	pid_t cleaner; /* waits for that */
 };
 
 static void die(const char *what, const char *why)
@@ -146,6 +148,38 @@ void pg_fixture_stop(struct pg_fixture *f, const char *mode)
 	free(path);
 }
 
+static void clean_up(struct pg_fixture *f)
+{
+	char *argv[] = { (char *)"rm", (char *)"-rf", f->dir, NULL };
+
+	pg_fixture_stop(f, "immediate");
+	pg_fixture_run(argv);
+	rmdir(f->dir);
+}
+
+/* A process that outlives us, so that a test that is killed leaves nothing behind. */
+static void start_cleaner(struct pg_fixture *f)
+{
+	int ends[2];
+	char byte;
+
+	if (pipe2(ends, O_CLOEXEC))
+		die("pipe", strerror(errno));
+	f->cleaner = fork();
+	if (f->cleaner < 0)
+		die("fork", strerror(errno));
+	if (f->cleaner == 0) {
+		setsid();
+		close(ends[1]);
+		while (read(ends[0], &byte, 1) < 0 && errno == EINTR)
+			;
+		clean_up(f);
+		_exit(0);
+	}
+	close(ends[0]);
+	f->life = ends[1];
+}
+
 struct pg_fixture *pg_fixture_new(bool durable)
 {
 	struct pg_fixture *f = calloc(1, sizeof(*f));
@@ -161,6 +195,7 @@ struct pg_fixture *pg_fixture_new(bool durable)
 		die("chown", strerror(errno));
 	snprintf(f->data, sizeof(f->data), "%s/data", f->dir);
 	f->bindir = find_bindir();
+	start_cleaner(f);
 	initdb(f);
 	pg_fixture_start(f);
 	return f;
@@ -168,13 +203,8 @@ struct pg_fixture *pg_fixture_new(bool durable)
 
 void pg_fixture_free(struct pg_fixture *f)
 {
-	char *argv[] = { (char *)"rm", (char *)"-rf", f->dir, NULL };
-	const char *keep = getenv("KEEP_PG");
-
-	pg_fixture_stop(f, "immediate");
-	if (!keep)
-		pg_fixture_run(argv);
-	rmdir(f->dir);
+	close(f->life);
+	waitpid(f->cleaner, NULL, 0);
 	free(f->bindir);
 	free(f);
 }

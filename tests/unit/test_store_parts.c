@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* What the store needs no database for. */
+#include "unit.h"
+#include "base/mem.h"
+#include "store/batch_list.h"
+#include "store/delivery_list.h"
+#include "store/json_text.h"
+#include "store/pg_array.h"
+#include "store/pg_fault.h"
+
+START_TEST(json_or_not)
+{
+	static const char *const yes[] = {
+		"{}",
+		"[]",
+		" [ 1 , -2.5e+3 , 0 ] ",
+		"\"\\u00e9\\n\"",
+		"null",
+		"true",
+		"false",
+		"{\"a\":{\"b\":[{},\"\"]}}",
+		"-0",
+		"1E9",
+		"[[[]]]",
+		"\t1\r\n",
+		"{\"a\":1,\"a\":2}",
+	};
+	static const char *const no[] = {
+		"",   "{",   "[1,]",	  "{\"a\"}", "{a:1}", "01",	"1.",	 ".5",
+		"+1", "nul", "truee",	  "\"\\x\"", "\"",    "\"\t\"", "[1 2]", "{\"a\":1,}",
+		"1e", "--1", "\"\\u12\"", "[}",	     "'a'",   "{} {}",	"\\",	 "{\"a\":}",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+		ck_assert_msg(json_text_valid(sv(yes[i])), "%s", yes[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(no); i++)
+		ck_assert_msg(!json_text_valid(sv(no[i])), "%s", no[i]);
+}
+END_TEST
+
+START_TEST(json_depth_is_bounded)
+{
+	char text[2 * JSON_TEXT_MAX_DEPTH + 2];
+
+	memset(text, '[', JSON_TEXT_MAX_DEPTH + 1);
+	memset(text + JSON_TEXT_MAX_DEPTH + 1, ']', JSON_TEXT_MAX_DEPTH + 1);
+	ck_assert(!json_text_valid(sv_n(text, sizeof(text))));
+	ck_assert(json_text_valid(sv_n(text + 1, sizeof(text) - 2)));
+}
+END_TEST
+
+/* What PostgreSQL's array_send gives for ARRAY['a', NULL, 'bc']. */
+START_TEST(arrays_are_as_postgresql_sends_them)
+{
+	static const char want[] = "\0\0\0\1\0\0\0\1\0\0\0\x19\0\0\0\3\0\0\0\1"
+				   "\0\0\0\1a\377\377\377\377\0\0\0\2bc";
+	struct pg_array a;
+	struct str_view got;
+
+	pg_array_init(&a, PG_TEXT);
+	pg_array_add(&a, SV("thrown away"));
+	pg_array_reset(&a);
+	ck_assert_uint_eq(pg_array_view(&a).len, 12);
+	pg_array_add(&a, SV("a"));
+	pg_array_add_null(&a);
+	pg_array_add(&a, SV("bc"));
+	got = pg_array_view(&a);
+	ck_assert(sv_eq(got, sv_n(want, sizeof(want) - 1)));
+	pg_array_release(&a);
+}
+END_TEST
+
+START_TEST(deliveries_drop_the_oldest)
+{
+	struct delivery_list *l = delivery_list_new();
+	struct delivery out[4];
+
+	ck_assert_int_eq(delivery_list_add(l, &(struct delivery){ .serial = 1 }), 1);
+	for (unsigned i = 2; i <= DELIVERY_LIST_MAX + 3; i++)
+		ck_assert_int_eq(delivery_list_add(l, &(struct delivery){ .serial = i }), 0);
+	ck_assert_uint_eq(delivery_list_count(l), DELIVERY_LIST_MAX);
+	ck_assert_uint_eq(delivery_list_dropped(l), 3);
+	ck_assert_uint_eq(delivery_list_take(l, out, 4), 4);
+	ck_assert_uint_eq(out[0].serial, 4);
+	ck_assert_uint_eq(out[3].serial, 7);
+	ck_assert_int_eq(delivery_list_add(l, &(struct delivery){ .serial = 9 }), 0);
+	delivery_list_put_back(l, out, 4); /* room for three: the oldest of them goes */
+	ck_assert_uint_eq(delivery_list_dropped(l), 1);
+	ck_assert_uint_eq(delivery_list_take(l, out, 1), 1);
+	ck_assert_uint_eq(out[0].serial, 5);
+	delivery_list_free(l);
+}
+END_TEST
+
+static unsigned expired;
+
+static void count_expired(void *ctx, struct event_batch *b)
+{
+	(void)ctx;
+	(void)b;
+	expired++;
+}
+
+START_TEST(lists_keep_their_order)
+{
+	struct event_batch b[5] = { { .deadline = 9 },
+				    { .deadline = 0 },
+				    { .deadline = 10 },
+				    { .deadline = 11 },
+				    { .deadline = 5 } };
+	struct batch_list l = { NULL, NULL, 0 }, more = { NULL, NULL, 0 };
+
+	batch_list_push(&l, &b[3]);
+	batch_list_push(&l, &b[4]);
+	for (int i = 0; i < 3; i++)
+		batch_list_push(&more, &b[i]);
+	batch_list_prepend(&l, &more);
+	ck_assert_uint_eq(l.count, 5);
+	ck_assert_ptr_null(more.head);
+	batch_list_expire(&l, 10, count_expired, NULL);
+	ck_assert_uint_eq(expired, 3);
+	ck_assert_ptr_eq(batch_list_pop(&l), &b[1]);
+	ck_assert_ptr_eq(batch_list_pop(&l), &b[3]);
+	ck_assert_ptr_null(batch_list_pop(&l));
+	batch_list_prepend(&l, &more);
+	ck_assert_ptr_null(l.tail);
+}
+END_TEST
+
+START_TEST(sqlstates_have_meanings)
+{
+	ck_assert_int_eq(pg_fault_of(NULL), PG_LOST);
+	ck_assert_int_eq(pg_fault_of("08006"), PG_LOST);
+	ck_assert_int_eq(pg_fault_of("57P01"), PG_LOST);
+	ck_assert_int_eq(pg_fault_of("57014"), PG_BUSY);
+	ck_assert_int_eq(pg_fault_of("55P03"), PG_BUSY);
+	ck_assert_int_eq(pg_fault_of("22021"), PG_REFUSED);
+	ck_assert_int_eq(pg_fault_of("23514"), PG_NO_PARTITION);
+	ck_assert_int_eq(pg_fault_of("23505"), PG_REFUSED);
+	ck_assert_int_eq(pg_fault_of("53100"), PG_UNFIT);
+	ck_assert_int_eq(pg_fault_of("42P01"), PG_UNFIT);
+}
+END_TEST
+
+START_TEST(ids_sort_by_time_and_differ)
+{
+	char a[EVENT_ID_BYTES + 1], b[EVENT_ID_BYTES + 1];
+
+	event_id_make(a);
+	ck_assert_uint_eq(strlen(a), EVENT_ID_BYTES);
+	ck_assert_uint_eq(strspn(a, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"), EVENT_ID_BYTES);
+	for (int i = 0; i < 1000; i++) {
+		event_id_make(b);
+		ck_assert_str_ne(a, b);
+		ck_assert_int_le(memcmp(a, b, 10), 0);
+		memcpy(a, b, sizeof(a));
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("store/parts");
+	TCase *t = tcase_create("parts");
+
+	tcase_add_test(t, json_or_not);
+	tcase_add_test(t, json_depth_is_bounded);
+	tcase_add_test(t, arrays_are_as_postgresql_sends_them);
+	tcase_add_test(t, deliveries_drop_the_oldest);
+	tcase_add_test(t, lists_keep_their_order);
+	tcase_add_test(t, sqlstates_have_meanings);
+	tcase_add_test(t, ids_sort_by_time_and_differ);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
