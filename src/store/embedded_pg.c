@@ -76,29 +76,73 @@ static void pause_ms(unsigned ms)
 	nanosleep(&ts, NULL);
 }
 
-/* The folder of the newest installed server's programs. */
-static char *find_programs(void)
+/* Major version of an initdb, by its own word; 0 when it does not run. */
+static unsigned version_of(const char *path)
+{
+	char *command = join(path, " --version 2>/dev/null");
+	FILE *f = popen(command, "re");
+	unsigned version = 0;
+
+	free(command);
+	if (!f)
+		return 0;
+	if (fscanf(f, "initdb (PostgreSQL) %u", &version) != 1)
+		version = 0;
+	pclose(f);
+	return version;
+}
+
+/* Of the paths that match, the one of version want (0: the newest); NULL when there is none. */
+static char *pick(const char *pattern, unsigned want)
+{
+	unsigned best = 0;
+	char *found = NULL;
+	glob_t g;
+
+	if (glob(pattern, 0, NULL, &g) == 0) {
+		for (size_t i = 0; i < g.gl_pathc; i++) {
+			const char *path = g.gl_pathv[i];
+			unsigned version = version_of(path);
+
+			if (version <= best || (want && version != want))
+				continue;
+			free(found);
+			found = xstrndup(path, strlen(path) - strlen("/initdb"));
+			best = version;
+		}
+	}
+	globfree(&g);
+	return found;
+}
+
+/* The folder of the server's programs: those that made the cluster, else the newest. */
+static char *find_programs(unsigned want)
 {
 	static const char *const patterns[] = { "/usr/lib/postgresql/*/bin/initdb",
 						"/usr/pgsql-*/bin/initdb",
 						"/usr/local/pgsql/bin/initdb",
 						"/usr/local/bin/initdb", "/usr/bin/initdb" };
+	char *found = NULL;
 
-	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
-		glob_t g;
-		char *found = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(patterns) && !found; i++)
+		found = pick(patterns[i], want);
+	return found;
+}
 
-		if (glob(patterns[i], 0, NULL, &g) == 0) {
-			for (size_t k = g.gl_pathc; k-- > 0 && !found;)
-				if (access(g.gl_pathv[k], X_OK) == 0)
-					found = xstrndup(g.gl_pathv[k],
-							 strlen(g.gl_pathv[k]) - strlen("/initdb"));
-			globfree(&g);
-		}
-		if (found)
-			return found;
-	}
-	return NULL;
+/* The major version that made the cluster; 0 when there is no cluster yet. */
+static unsigned cluster_version(const struct embedded_pg *pg)
+{
+	char *path = join(pg->data, "/PG_VERSION");
+	FILE *f = fopen(path, "re");
+	unsigned version = 0;
+
+	free(path);
+	if (!f)
+		return 0;
+	if (fscanf(f, "%u", &version) != 1)
+		version = 0;
+	fclose(f);
+	return version;
 }
 
 static int find_user(struct embedded_pg *pg, char **why)
@@ -185,9 +229,10 @@ static void become_server(const struct embedded_pg *pg, int log_fd, pid_t parent
 }
 
 /* The program's pid, or -errno. */
-static pid_t spawn(const struct embedded_pg *pg, const char *name, const char *const *args)
+static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *name,
+		   const char *const *args)
 {
-	char *path = join(pg->bin, name);
+	char *path = join(bin, name);
 	int log_fd = open(pg->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 	pid_t parent = getpid(), pid = log_fd < 0 ? -1 : fork();
 	int rc = -errno;
@@ -203,36 +248,47 @@ static pid_t spawn(const struct embedded_pg *pg, const char *name, const char *c
 	return pid < 0 ? rc : pid;
 }
 
+/* Runs a program to its end; its wait status, or -1. */
+static int run_program(const struct embedded_pg *pg, const char *bin, const char *name,
+		       const char *const *args)
+{
+	pid_t pid = spawn(pg, bin, name, args);
+	int status = -1;
+
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+static bool initdb_with(const struct embedded_pg *pg, const char *folder, const char *locale)
+{
+	const char *const args[] = { "initdb", "-D", folder, "-U",   "postgres",	  "-A",
+				     "trust",  "-E", "UTF8", locale, "--no-instructions", NULL };
+	const char *const clear[] = { "rm", "-rf", folder, NULL };
+
+	/* What an earlier one left when it was killed. */
+	return run_program(pg, "/bin", "/rm", clear) == 0 &&
+	       run_program(pg, pg->bin, "/initdb", args) == 0;
+}
+
+/* Made beside and renamed: a cluster that is there is whole. */
 static int run_initdb(struct embedded_pg *pg, char **why)
 {
-	const char *const args[] = { "initdb",
-				     "-D",
-				     pg->data,
-				     "-U",
-				     "postgres",
-				     "-A",
-				     "trust",
-				     "-E",
-				     "UTF8",
-				     "--locale=C.UTF-8",
-				     "--no-instructions",
-				     NULL };
-	char *version = join(pg->data, "/PG_VERSION");
-	bool is_there = access(version, F_OK) == 0;
-	int status = 0;
-	pid_t pid;
+	char *fresh;
+	int rc = 0;
 
-	free(version);
-	if (is_there)
+	if (cluster_version(pg))
 		return 0;
 	log_info("embedded PostgreSQL: making a cluster in %s", pg->data);
-	pid = spawn(pg, "/initdb", args);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
-		return fail(why, -EIO,
-			    "initdb could not make a cluster in %s: %s tells why (every "
-			    "folder above it must be open to PostgreSQL's user)",
-			    pg->data, pg->log);
-	return 0;
+	fresh = join(pg->data, ".new");
+	if (!(initdb_with(pg, fresh, "--locale=C.UTF-8") || initdb_with(pg, fresh, "--locale=C")) ||
+	    rename(fresh, pg->data))
+		rc = fail(why, -EIO,
+			  "initdb could not make a cluster in %s: %s tells why (every folder "
+			  "above it must be open to PostgreSQL's user)",
+			  pg->data, pg->log);
+	free(fresh);
+	return rc;
 }
 
 /* Pid in the server's lock file if that server lives; else 0. */
@@ -296,7 +352,7 @@ static int start_server(struct embedded_pg *pg)
 				     "-c",
 				     "log_min_messages=warning",
 				     NULL };
-	pid_t pid = spawn(pg, "/postgres", args);
+	pid_t pid = spawn(pg, pg->bin, "/postgres", args);
 
 	if (pid < 0)
 		return pid;
@@ -393,15 +449,27 @@ static char *absolute(const char *dir)
 	return path;
 }
 
+static int no_programs(const struct embedded_pg *pg, char **why)
+{
+	unsigned version = cluster_version(pg);
+
+	if (version)
+		return fail(why, -ENOENT,
+			    "the cluster in %s was made by PostgreSQL %u, which is not installed: "
+			    "install the package postgresql-%u, or move the folder away",
+			    pg->dir, version, version);
+	return fail(why, -ENOENT,
+		    "no PostgreSQL server is installed: install the package postgresql, or give "
+		    "a database instead");
+}
+
 static int prepare(struct embedded_pg *pg, char **why)
 {
 	int rc;
 
-	pg->bin = find_programs();
+	pg->bin = find_programs(cluster_version(pg));
 	if (!pg->bin)
-		return fail(why, -ENOENT,
-			    "no PostgreSQL server is installed: install the package "
-			    "postgresql, or give a database instead");
+		return no_programs(pg, why);
 	if ((rc = find_user(pg, why)) || (rc = make_folder(pg, pg->dir, 0755, why)) ||
 	    (rc = make_socket_folder(pg, why)) || (rc = run_initdb(pg, why)))
 		return rc;
@@ -472,6 +540,8 @@ void embedded_pg_stop(struct embedded_pg *pg)
 	if (!pg)
 		return;
 	shut_down(pg);
+	if (pg->run && !sv_starts_with(sv(pg->run), sv(pg->dir)))
+		rmdir(pg->run); /* of /tmp, made anew at each start */
 	free(pg->dir);
 	free(pg->data);
 	free(pg->run);

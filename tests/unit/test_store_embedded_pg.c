@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* The private cluster: made once, found again, alone in its folder, gone with its daemon. */
+#include "unit.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "pg_fixture.h"
+#include "store/embedded_pg.h"
+
+#define WAIT_US (60 * USEC_PER_SEC)
+
+static char parent[32], dir[128];
+
+static void set_up(void)
+{
+	log_set_level(LOG_LEVEL_ERROR);
+	snprintf(parent, sizeof(parent), "/tmp/scopewire-emb-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(parent));
+	ck_assert_int_eq(chmod(parent, 0755), 0);
+	snprintf(dir, sizeof(dir), "%s/state", parent);
+}
+
+static void tear_down(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", parent);
+	ck_assert_int_eq(system(command), 0);
+}
+
+/* A path in the cluster's folder; good until the next call. */
+static const char *under(const char *name)
+{
+	static char path[192];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static struct embedded_pg *start(char **conninfo)
+{
+	struct embedded_pg *pg = NULL;
+	char *why = NULL;
+	int rc = embedded_pg_start(dir, &pg, conninfo, &why);
+
+	ck_assert_msg(rc == 0, "%d: %s", rc, why);
+	return pg;
+}
+
+static long server_pid(void)
+{
+	FILE *f = fopen(under("data/postmaster.pid"), "r");
+	long pid = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%ld", &pid) != 1)
+		pid = 0;
+	fclose(f);
+	return pid;
+}
+
+START_TEST(a_second_start_finds_the_data)
+{
+	char *conninfo;
+	struct embedded_pg *pg = start(&conninfo);
+	PGconn *c = pg_fixture_connect(conninfo);
+	char *text = pg_fixture_value(c, "SELECT current_user || ' ' || current_database() || ' ' "
+					 "|| current_setting('server_encoding') || "
+					 "current_setting('listen_addresses')");
+	struct stat st;
+
+	ck_assert_str_eq(text, "scopewire scopewire UTF8");
+	free(text);
+	free(pg_fixture_value(c, "CREATE TABLE public.kept AS SELECT 42 AS a"));
+	PQfinish(c);
+	free(conninfo);
+	embedded_pg_stop(pg);
+	ck_assert_int_eq(server_pid(), 0);
+
+	pg = start(&conninfo);
+	c = pg_fixture_connect(conninfo);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT a FROM public.kept"), 42);
+	PQfinish(c);
+	free(conninfo);
+	ck_assert_int_eq(stat(under("run"), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0700);
+	ck_assert_uint_ne(st.st_uid, 0);
+	embedded_pg_stop(pg);
+}
+END_TEST
+
+START_TEST(a_server_that_dies_is_started_again)
+{
+	char *conninfo;
+	struct embedded_pg *pg = start(&conninfo);
+	long first = server_pid();
+	usec_t until = clock_mono() + WAIT_US;
+
+	ck_assert_int_eq(kill((pid_t)first, SIGKILL), 0);
+	while (server_pid() == first || PQping(conninfo) != PQPING_OK) {
+		ck_assert_int_lt(clock_mono(), until);
+		embedded_pg_tend(pg);
+		poll(NULL, 0, 5);
+	}
+	free(conninfo);
+	embedded_pg_stop(pg);
+}
+END_TEST
+
+START_TEST(it_ends_with_its_daemon)
+{
+	usec_t until = clock_mono() + WAIT_US;
+	char *conninfo;
+	pid_t daemon = fork();
+	long server;
+
+	if (daemon == 0) {
+		start(&conninfo);
+		for (;;)
+			pause();
+	}
+	while (!(server = server_pid()) || access(dir, F_OK)) {
+		ck_assert_int_lt(clock_mono(), until);
+		poll(NULL, 0, 5);
+	}
+	kill(daemon, SIGKILL);
+	waitpid(daemon, NULL, 0);
+	while (kill((pid_t)server, 0) == 0) {
+		ck_assert_int_lt(clock_mono(), until);
+		poll(NULL, 0, 5);
+	}
+	embedded_pg_stop(start(&conninfo)); /* and nothing is in the way of the next */
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(half_a_cluster_is_made_anew)
+{
+	char *conninfo, command[320];
+
+	/* As an initdb leaves it that was killed. */
+	ck_assert_int_eq(mkdir(dir, 0755), 0);
+	ck_assert_int_eq(mkdir(under("data.new"), 0700), 0);
+	write_file(under("data.new/PG_VERSION"), "15\n");
+	if (geteuid() == 0) {
+		snprintf(command, sizeof(command), "chown -R postgres '%s' || chown -R nobody '%s'",
+			 dir, dir);
+		ck_assert_int_eq(system(command), 0);
+	}
+	embedded_pg_stop(start(&conninfo));
+	free(conninfo);
+}
+END_TEST
+
+START_TEST(a_cluster_of_another_version)
+{
+	struct embedded_pg *pg = NULL;
+	char *conninfo = NULL, *why = NULL;
+
+	ck_assert_int_eq(mkdir(dir, 0755), 0);
+	ck_assert_int_eq(mkdir(under("data"), 0755), 0);
+	write_file(under("data/PG_VERSION"), "99\n");
+	ck_assert_int_lt(embedded_pg_start(dir, &pg, &conninfo, &why), 0);
+	ck_assert_msg(strstr(why, "PostgreSQL 99, which is not installed"), "%s", why);
+	free(why);
+}
+END_TEST
+
+START_TEST(long_paths_have_a_short_socket)
+{
+	char *conninfo;
+
+	snprintf(dir, sizeof(dir), "%s/%070d", parent, 0);
+	embedded_pg_stop(start(&conninfo));
+	ck_assert_ptr_nonnull(strstr(conninfo, "host='/tmp/scopewire-"));
+	ck_assert_ptr_null(strstr(conninfo, parent));
+	free(conninfo);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("store/embedded_pg");
+	TCase *t = tcase_create("embedded_pg");
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, a_second_start_finds_the_data);
+	tcase_add_test(t, a_server_that_dies_is_started_again);
+	tcase_add_test(t, it_ends_with_its_daemon);
+	tcase_add_test(t, half_a_cluster_is_made_anew);
+	tcase_add_test(t, a_cluster_of_another_version);
+	tcase_add_test(t, long_paths_have_a_short_socket);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
