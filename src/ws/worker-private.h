@@ -32,6 +32,7 @@ struct worker {
 	atomic_uint sessions;
 	usec_t drain_until; /* mono; 0: not draining */
 	bool is_stopping;
+	bool owes_turn; /* a timeout was set: libwebsockets has to look at its timers */
 	/* start: the thread tells main how it went */
 	int start_rc;
 	bool is_started;

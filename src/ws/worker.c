@@ -139,6 +139,15 @@ static void read_mail(struct worker *w) RUNS_ON(on_worker)
 	hub_flush(w->hub);
 }
 
+static void end_turn(struct worker *w) RUNS_ON(on_worker)
+{
+	if (w->owes_turn) {
+		w->owes_turn = false;
+		lws_cancel_service(w->context);
+	}
+	atomic_store_explicit(&w->sessions, hub_sessions(w->hub), memory_order_relaxed);
+}
+
 static void on_async(uv_async_t *handle)
 {
 	struct worker *w = handle->data;
@@ -146,7 +155,7 @@ static void on_async(uv_async_t *handle)
 	ASSERT_ON(on_worker);
 	read_control(w);
 	read_mail(w);
-	atomic_store_explicit(&w->sessions, hub_sessions(w->hub), memory_order_relaxed);
+	end_turn(w);
 }
 
 /* A share of who is left, so that the last goes when the time is up. */
@@ -166,7 +175,7 @@ static void on_timer(uv_timer_t *handle)
 	hub_tick(w->hub, now);
 	if (w->drain_until)
 		drain_some(w, now);
-	atomic_store_explicit(&w->sessions, hub_sessions(w->hub), memory_order_relaxed);
+	end_turn(w);
 }
 
 static struct lws_vhost *make_vhost(struct worker *w, const char *name, bool tls)

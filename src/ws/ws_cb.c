@@ -28,6 +28,13 @@ static void io_want_writable(void *conn)
 	lws_callback_on_writable(c->wsi);
 }
 
+/* libwebsockets looks at timers at the end of its own turns only: the worker gives it one. */
+static void set_timeout(struct conn *c, int seconds)
+{
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, seconds);
+	worker_of(c->wsi)->owes_turn = true;
+}
+
 /*
  * Sends our close frame and waits a while for the peer's.  libwebsockets' own way
  * (lws_close_reason and a callback that returns -1) loses the frame on a libuv loop in builds
@@ -41,7 +48,7 @@ static void send_close(struct conn *c)
 	c->is_close_sent = true;
 	lws_write(c->wsi, frame->data, frame->len, LWS_WRITE_RAW);
 	msgbuf_unref(frame);
-	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_ACK_S);
+	set_timeout(c, CLOSE_ACK_S);
 }
 
 static void io_close(void *conn, unsigned code, const char *reason)
@@ -50,10 +57,13 @@ static void io_close(void *conn, unsigned code, const char *reason)
 
 	c->close_code = code;
 	c->close_reason = reason;
-	if (lws_partial_buffered(c->wsi))
-		lws_callback_on_writable(c->wsi);
-	else
+	if (!lws_partial_buffered(c->wsi)) {
 		send_close(c);
+		return;
+	}
+	/* A peer that does not read would keep its connection for ever. */
+	lws_callback_on_writable(c->wsi);
+	set_timeout(c, CLOSE_ACK_S);
 }
 
 static void io_kill(void *conn)
@@ -61,7 +71,7 @@ static void io_kill(void *conn)
 	struct conn *c = conn;
 
 	c->is_dead = true;
-	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
+	set_timeout(c, LWS_TO_KILL_ASYNC);
 }
 
 const struct session_io ws_io = {
