@@ -450,7 +450,7 @@ static void expect_frame(struct peer *p, struct str_view want_text)
 
 struct step {
 	const char *name;
-	void (*run)(struct peer *p, struct str_view rest) RUNS_ON(on_worker);
+	void (*run)(struct peer *p, struct str_view rest); /* on_worker */
 	bool needs_open; /* makes no sense once the connection is gone */
 };
 
@@ -1000,7 +1000,7 @@ static void cmd_scenario(struct str_view rest) RUNS_ON(on_worker)
 
 struct command {
 	const char *name;
-	void (*run)(struct str_view rest) RUNS_ON(on_worker);
+	void (*run)(struct str_view rest); /* on_worker */
 };
 
 static const struct command commands[] = {
