@@ -56,9 +56,11 @@ void event_id_make(char out[EVENT_ID_BYTES + 1]);
 
 /*
  * Events that are written together and answered together.  The log takes the batch; done is
- * called exactly once, on the log's thread, with 0 when all rows are committed, -ETIMEDOUT or
- * -EHOSTDOWN when nothing was (and nothing will be) written, -EINVAL when the database refused
- * an event's content.  Events of durability none are not in batches.
+ * called exactly once, on the log's thread, with 0 when all rows are committed; -EHOSTDOWN when
+ * nothing was (and nothing will be) written; -EINVAL when the database refused an event's
+ * content; -ETIMEDOUT when the time was over before the outcome was known: what was not sent by
+ * then is never written, and what turns out to be committed is still handed to fan_out, later.
+ * Events of durability none are not in batches.
  */
 struct event_batch {
 	struct letter letter;
