@@ -348,6 +348,8 @@ static void stop(struct scopewired *d)
 		http_server_stop(d->http, STOP_GRACE_MS);
 	if (d->workers)
 		workers_stop(d->workers);
+	if (d->publisher)
+		publisher_detach(d->publisher);
 	/* Cached events are released with the directory, while the log still takes their records.
 	 */
 	directory_free(d->directory);

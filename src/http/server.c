@@ -292,7 +292,10 @@ static enum MHD_Result hand_over(struct http_request *req)
 	req->progress = HANDED_OVER;
 	if (req->has_body)
 		req->base.body = strbuf_view(&req->body);
+	/* counted before the look: http_server_stop looks at the count after it set the flag */
 	atomic_fetch_add(&s->busy, 1);
+	if (atomic_load(&s->stopping))
+		return send_stopping(req);
 	atomic_fetch_add(&req->refs, 1);
 	s->api->handle(s->api->ctx, &req->base);
 	if (atomic_load_explicit(&req->phase, memory_order_acquire) == REPLIED)

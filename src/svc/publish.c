@@ -9,6 +9,7 @@
  * until the log's thread has committed; the submitting thread does not touch it any more.
  */
 #include <errno.h>
+#include <pthread.h>
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -16,8 +17,9 @@
 #include "svc/publish.h"
 
 struct publisher {
-	struct directory *directory;
-	struct eventlog *log; /* NULL: no database */
+	pthread_rwlock_t lock;	     /* held for writing by publisher_detach only */
+	struct directory *directory; /* NULL once detached */
+	struct eventlog *log;	     /* NULL: no database */
 	unsigned commit_timeout_ms;
 };
 
@@ -43,7 +45,10 @@ struct publisher *publisher_new(struct directory *d, struct eventlog *log,
 {
 	struct publisher *p = xcalloc(1, sizeof(*p));
 
-	*p = (struct publisher){ d, log, commit_timeout_ms };
+	pthread_rwlock_init(&p->lock, NULL);
+	p->directory = d;
+	p->log = log;
+	p->commit_timeout_ms = commit_timeout_ms;
 	return p;
 }
 
@@ -52,17 +57,32 @@ void publisher_set_log(struct publisher *p, struct eventlog *log)
 	p->log = log;
 }
 
+void publisher_detach(struct publisher *p)
+{
+	pthread_rwlock_wrlock(&p->lock);
+	p->directory = NULL;
+	pthread_rwlock_unlock(&p->lock);
+}
+
 void publisher_free(struct publisher *p)
 {
+	if (!p)
+		return;
+	pthread_rwlock_destroy(&p->lock);
 	free(p);
+}
+
+static void fan_out(struct publisher *p, struct event **events, size_t n)
+{
+	pthread_rwlock_rdlock(&p->lock);
+	for (size_t i = 0; i < n && p->directory; i++)
+		directory_fan_out(p->directory, events[i]);
+	pthread_rwlock_unlock(&p->lock);
 }
 
 void publisher_fan_out(void *publisher, struct event_batch *b)
 {
-	struct publisher *p = publisher;
-
-	for (unsigned i = 0; i < b->n; i++)
-		directory_fan_out(p->directory, b->events[i]);
+	fan_out(publisher, b->events, b->n);
 }
 
 static void batch_free(struct event_batch *b)
@@ -145,8 +165,8 @@ static int submit_async(struct publisher *p, struct cut *cut)
 /* What waits for no commit, or whose commit is done. */
 static int deliver(struct publisher *p, struct cut *cut)
 {
-	for (size_t i = 0; i < cut->n_now; i++)
-		directory_fan_out(p->directory, cut->now[i]);
+	if (cut->n_now)
+		fan_out(p, cut->now, cut->n_now);
 	return cut->async ? submit_async(p, cut) : 0;
 }
 

@@ -24,6 +24,8 @@ struct publisher *publisher_new(struct directory *d, struct eventlog *log,
 				unsigned commit_timeout_ms);
 /* The log, when it could not be there before the publisher; before any event. */
 void publisher_set_log(struct publisher *p, struct eventlog *log);
+/* From its return on the directory is not touched any more, whatever the log still commits. */
+void publisher_detach(struct publisher *p);
 void publisher_free(struct publisher *p);
 /* For struct eventlog_hooks. */
 void publisher_fan_out(void *publisher, struct event_batch *b);

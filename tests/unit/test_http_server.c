@@ -624,6 +624,29 @@ START_TEST(stop_waits_for_an_answer)
 }
 END_TEST
 
+START_TEST(stop_refuses_new_requests)
+{
+	int fd = dial(), other = dial();
+	pthread_t t;
+
+	say(fd, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+	struct request *r = wait_held();
+
+	ck_assert_int_eq(pthread_create(&t, NULL, stop_server, NULL), 0);
+	do {
+		say(other, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+		hear_until(other, "\r\n\r\n");
+	} while (strstr(rest, "200 OK"));
+	ck_status(rest, "503");
+	ck_has(rest, "Connection: close\r\n");
+	request_reply(r, 200, SV("{\"held\":1}"));
+	ck_has(hear_all(fd), "{\"held\":1}");
+	pthread_join(t, NULL);
+	close(other);
+	start_with(0, 1000);
+}
+END_TEST
+
 static void add_case(Suite *suite, const char *name, void (*setup)(void), const TTest *const *tests)
 {
 	TCase *t = tcase_create(name);
@@ -657,6 +680,7 @@ int main(void)
 		 (const TTest *const[]){ slow_requests_get_408, a_waiting_request_has_no_deadline,
 					 NULL });
 	add_case(suite, "stopping", start,
-		 (const TTest *const[]){ stop_answers_what_waits, stop_waits_for_an_answer, NULL });
+		 (const TTest *const[]){ stop_answers_what_waits, stop_waits_for_an_answer,
+					 stop_refuses_new_requests, NULL });
 	return unit_run(suite);
 }
