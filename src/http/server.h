@@ -29,7 +29,8 @@ int http_server_start(const struct http_server_conf *conf, const struct api *api
 int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len);
 /*
  * Lets requests under way finish for at most grace_ms, answers 503 to those still waiting for
- * the database then and to new ones at once, closes all connections, frees.  A late reply is dropped safely.
+ * the database then and to new ones at once, closes all connections, frees.  A late reply is
+ * dropped safely.
  */
 void http_server_stop(struct http_server *s, unsigned grace_ms);
 /* Connections open now.  Any thread. */
