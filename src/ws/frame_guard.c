@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* A descriptor belongs to one worker at a time, so its slot needs no lock. */
+/*
+ * A descriptor belongs to one worker at a time, so its slot needs no lock.  That one worker's
+ * close() comes before another's accept() of the same number is the kernel's doing, which the
+ * memory model does not see: handed_over says it again.
+ */
 #include <errno.h>
 #include <openssl/ssl.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include "base/mem.h"
@@ -11,14 +16,19 @@ enum { GUARD_OFF, GUARD_HANDSHAKE, GUARD_FIRST, GUARD_LENGTH, GUARD_MORE_LENGTH,
 
 #define MASK_BYTES 4
 
-static struct frame_guard *guards;
-static unsigned n_guards;
+struct slot {
+	struct frame_guard guard;
+	atomic_bool handed_over; /* released after each write, acquired by the next owner */
+};
+
+static struct slot *slots;
+static unsigned n_slots;
 static _Thread_local bool is_worker_thread;
 
 void frame_guard_init(unsigned max_fd)
 {
-	guards = xcalloc(max_fd, sizeof(*guards));
-	n_guards = max_fd;
+	slots = xcalloc(max_fd, sizeof(*slots));
+	n_slots = max_fd;
 }
 
 void frame_guard_begin(struct frame_guard *g)
@@ -31,24 +41,35 @@ void frame_guard_enter_thread(void)
 	is_worker_thread = true;
 }
 
-static struct frame_guard *guard_of(int fd)
+static struct slot *slot_of(int fd)
 {
-	if (!is_worker_thread || fd < 0 || (unsigned)fd >= n_guards ||
-	    guards[fd].state == GUARD_OFF)
-		return NULL;
-	return &guards[fd];
+	return fd >= 0 && (unsigned)fd < n_slots ? &slots[fd] : NULL;
+}
+
+static void hand_over(struct slot *s)
+{
+	atomic_store_explicit(&s->handed_over, true, memory_order_release);
 }
 
 void frame_guard_watch(int fd)
 {
-	if (fd >= 0 && (unsigned)fd < n_guards)
-		frame_guard_begin(&guards[fd]);
+	struct slot *s = slot_of(fd);
+
+	if (!s)
+		return;
+	(void)atomic_load_explicit(&s->handed_over, memory_order_acquire);
+	frame_guard_begin(&s->guard);
+	hand_over(s);
 }
 
 void frame_guard_forget(int fd)
 {
-	if (fd >= 0 && (unsigned)fd < n_guards)
-		guards[fd].state = GUARD_OFF;
+	struct slot *s = slot_of(fd);
+
+	if (!s)
+		return;
+	s->guard.state = GUARD_OFF;
+	hand_over(s);
 }
 
 /* Frames follow a head with an Upgrade header; after any other come a body and more requests. */
@@ -150,14 +171,27 @@ int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 
 static const unsigned char close_1002[] = { 0x88, 2, 1002 >> 8, 1002 & 0xff };
 
+/* False: these bytes, just read from fd, break the RFC; nothing more is looked at. */
+static bool look(int fd, const void *p, size_t n)
+{
+	struct slot *s = is_worker_thread ? slot_of(fd) : NULL;
+	bool ok;
+
+	if (!s || s->guard.state == GUARD_OFF)
+		return true;
+	ok = frame_guard_feed(&s->guard, p, n) == 0;
+	if (!ok)
+		s->guard.state = GUARD_OFF;
+	hand_over(s);
+	return ok;
+}
+
 ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	ssize_t n = recvfrom(fd, buf, len, flags, NULL, NULL);
-	struct frame_guard *g = n > 0 && !(flags & MSG_PEEK) ? guard_of(fd) : NULL;
 
-	if (!g || frame_guard_feed(g, buf, (size_t)n) == 0)
+	if (n <= 0 || (flags & MSG_PEEK) || look(fd, buf, (size_t)n))
 		return n;
-	g->state = GUARD_OFF;
 	send(fd, close_1002, sizeof(close_1002), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
 	errno = ECONNRESET;
@@ -167,14 +201,11 @@ ssize_t recv(int fd, void *buf, size_t len, int flags)
 int SSL_read(SSL *ssl, void *buf, int num)
 {
 	size_t n = 0;
-	struct frame_guard *g;
 
 	if (num < 0 || !SSL_read_ex(ssl, buf, (size_t)num, &n))
 		return -1;
-	g = guard_of(SSL_get_fd(ssl));
-	if (!g || frame_guard_feed(g, buf, n) == 0)
+	if (look(SSL_get_fd(ssl), buf, n))
 		return (int)n;
-	g->state = GUARD_OFF;
 	SSL_write(ssl, close_1002, sizeof(close_1002));
 	shutdown(SSL_get_fd(ssl), SHUT_RDWR);
 	return -1;
