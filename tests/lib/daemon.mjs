@@ -181,8 +181,21 @@ function sanitizerOptions() {
  */
 export async function startDaemon(options = {}, t = undefined) {
 	const daemon = new Daemon(options);
-	t?.after(() => daemon.stop());
+	t?.after(() => stopLast(daemon));
 	return daemon.start();
+}
+
+/**
+ * The hook that stops a daemon.  When it fails, the hooks after it are skipped, and what they
+ * would have closed would hold the process open: it ends itself then.
+ */
+async function stopLast(daemon) {
+	try {
+		await daemon.stop();
+	} catch (error) {
+		setTimeout(() => process.exit(1), 3000).unref();
+		throw error;
+	}
 }
 
 /** Runs scopewired to its end: {code, signal, log}. For --check-config, --version, refusals. */
