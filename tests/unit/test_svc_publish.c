@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* Publishing without a database, over the real directory; workers' mail is read as it comes. */
+#include <errno.h>
+#include "unit.h"
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "core/directory.h"
+#include "svc/publish.h"
+
+static struct mailbox mail;
+static struct directory *directory;
+static struct publisher *publisher;
+static struct app *app;
+static struct {
+	unsigned n;
+	int rc;
+} done;
+
+static bool put(void *ctx UNUSED, unsigned worker UNUSED, struct letter *l)
+{
+	return mailbox_put_owed(&mail, l) == 1;
+}
+
+static void wake(void *ctx UNUSED, unsigned worker UNUSED)
+{
+}
+
+/* Letters that wait, each freed; sockets they must leave out are added up. */
+static unsigned take_mail(uint64_t *excluded)
+{
+	struct letter *next, *l = mailbox_take(&mail);
+	unsigned n = 0;
+
+	for (; l; l = next, n++) {
+		struct channel_mail *m = CONTAINER_OF(l, struct channel_mail, letter);
+
+		next = l->next;
+		if (excluded)
+			*excluded += m->exclude;
+		channel_mail_free(m);
+	}
+	return n;
+}
+
+static void setup(void)
+{
+	static const struct app_option options[] = { { "key", "k" },
+						     { "secret", "s" },
+						     { "durability", "none" },
+						     { "channel_durability",
+						       "logged-*:commit, soon-*:async" } };
+	const struct directory_post hooks = { put, wake, NULL };
+	char *why = NULL;
+
+	ck_assert_msg(app_build("a", options, ARRAY_SIZE(options), &app, &why) == 0, "%s", why);
+	mailbox_init(&mail, 0);
+	directory = directory_new(1, &hooks);
+	publisher = publisher_new(directory, NULL, 1000);
+	done.n = 0;
+}
+
+static void teardown(void)
+{
+	take_mail(NULL);
+	mailbox_release(&mail);
+	publisher_free(publisher);
+	directory_free(directory);
+	app_unref(app);
+}
+
+static void join(const char *channel)
+{
+	struct directory_join j = { .app = app, .channel = sv(channel), .socket_id = 7 };
+
+	ck_assert_int_eq(channel_name_parse(j.channel, 200, &j.traits), 0);
+	ck_assert_int_eq(directory_join(directory, &j), 0);
+	msgbuf_unref(j.key);
+	msgbuf_unref(j.roster);
+	event_unref(j.cached);
+	take_mail(NULL);
+}
+
+static void on_done(void *ctx, int rc)
+{
+	ck_assert_ptr_eq(ctx, &done);
+	done.n++;
+	done.rc = rc;
+}
+
+static void publish(const struct str_view *channels, size_t n, uint64_t exclude)
+{
+	const struct publish_item item = { SV("name"), SV("data"), channels, n, exclude };
+	unsigned before = done.n;
+
+	publish_submit(publisher, app, &item, 1, on_done, &done);
+	ck_assert_uint_eq(done.n, before + 1);
+}
+
+START_TEST(at_once)
+{
+	const struct str_view channels[] = { SV("one"), SV("two"), SV("empty") };
+	uint64_t excluded = 0;
+
+	join("one");
+	join("two");
+	publish(channels, ARRAY_SIZE(channels), 5);
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert_uint_eq(take_mail(&excluded), 2);
+	ck_assert_uint_eq(excluded, 10);
+}
+END_TEST
+
+START_TEST(many_items_and_channels)
+{
+	static const char names[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
+	struct str_view channels[40];
+	struct publish_item items[3];
+
+	for (size_t i = 0; i < ARRAY_SIZE(channels); i++)
+		channels[i] = sv_n(names + i, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(items); i++)
+		items[i] = (struct publish_item){ SV("n"), SV("d"), channels, ARRAY_SIZE(channels),
+						  0 };
+	join("a");
+	join("N");
+	publish_submit(publisher, app, items, ARRAY_SIZE(items), on_done, &done);
+	ck_assert_uint_eq(done.n, 1);
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert_uint_eq(take_mail(NULL), 6);
+}
+END_TEST
+
+START_TEST(nothing_is_delivered_of_what_cannot_be_logged)
+{
+	const struct str_view mixed[] = { SV("free"), SV("logged-x") };
+	const struct str_view soon[] = { SV("soon-x"), SV("free") };
+
+	join("free");
+	join("logged-x");
+	join("soon-x");
+	publish(mixed, 2, 0);
+	ck_assert_int_eq(done.rc, -EHOSTDOWN);
+	publish(soon, 2, 0);
+	ck_assert_int_eq(done.rc, -EHOSTDOWN);
+	ck_assert_uint_eq(take_mail(NULL), 0);
+	publish(mixed, 1, 0);
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert_uint_eq(take_mail(NULL), 1);
+}
+END_TEST
+
+START_TEST(nothing_is_delivered_once_detached)
+{
+	const struct str_view channel = SV("c");
+
+	join("c");
+	publisher_detach(publisher);
+	publish(&channel, 1, 0);
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert_uint_eq(take_mail(NULL), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("svc/publish");
+	TCase *t = tcase_create("all");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, at_once);
+	tcase_add_test(t, many_items_and_channels);
+	tcase_add_test(t, nothing_is_delivered_of_what_cannot_be_logged);
+	tcase_add_test(t, nothing_is_delivered_once_detached);
+	suite_add_tcase(suite, t);
+	return unit_run(suite);
+}
