@@ -914,7 +914,8 @@ START_TEST(help_tells_every_flag)
 		ck_assert_ptr_nonnull(end);
 		*end = '\0';
 		/* how long the folder's name is, only configure knows */
-		ck_assert_msg(end - line <= 100 || strstr(line, SCOPEWIRE_SYSCONFDIR), "%.*s", (int)(end - line), line);
+		ck_assert_msg(end - line <= 100 || strstr(line, SCOPEWIRE_SYSCONFDIR), "%.*s",
+			      (int)(end - line), line);
 	}
 	free(text);
 }
