@@ -59,12 +59,23 @@ void hub_schedule(struct hub *h, struct session *s, uint32_t due_s)
 	*slot = s;
 }
 
+/* Takes note of frames that only the socket's layer saw. */
+static void listen_below(struct hub *h, struct session *s)
+{
+	usec_t heard = h->conf.io->heard_at(s->conn);
+	uint32_t heard_s = heard > h->started ? (uint32_t)((heard - h->started) / USEC_PER_SEC) : 0;
+
+	if (heard_s > s->seen_s)
+		s->seen_s = heard_s;
+}
+
 /* Its second came: ping the silent, close who did not answer. */
 static void session_due(struct hub *h, struct session *s)
 {
 	const struct app *app = s->app;
 	uint32_t next;
 
+	listen_below(h, s);
 	if (s->is_pinged && s->seen_s < s->pinged_s) {
 		if (h->now_s - s->pinged_s >= app->pong_timeout_s) {
 			session_refuse(s, PUSHER_PONG_TIMEOUT, "Pong reply not received in time");

@@ -35,6 +35,9 @@ struct session_io {
 	void (*close)(void *conn, unsigned code, const char *reason);
 	/* Drop the connection at once. */
 	void (*kill)(void *conn);
+	/* When bytes came last, of frames that the session is not told of too (pings, empty pongs);
+	 * monotonic, 0: not known. */
+	usec_t (*heard_at)(void *conn);
 };
 
 struct hub_stats {

@@ -72,6 +72,13 @@ void frame_guard_forget(int fd)
 	hand_over(s);
 }
 
+usec_t frame_guard_heard_at(int fd)
+{
+	const struct slot *s = slot_of(fd);
+
+	return s && s->guard.state != GUARD_OFF ? s->guard.heard_at : 0;
+}
+
 /* Frames follow a head with an Upgrade header; after any other come a body and more requests. */
 static void feed_handshake(struct frame_guard *g, unsigned char c)
 {
@@ -179,6 +186,7 @@ static bool look(int fd, const void *p, size_t n)
 
 	if (!s || s->guard.state == GUARD_OFF)
 		return true;
+	s->guard.heard_at = clock_mono();
 	ok = frame_guard_feed(&s->guard, p, n) == 0;
 	if (!ok)
 		s->guard.state = GUARD_OFF;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/annotate.h"
+#include "base/clock.h"
 
 /* Once, before any worker.  max_fd: one more than the highest descriptor there may be. */
 void frame_guard_init(unsigned max_fd);
@@ -22,6 +23,8 @@ void frame_guard_enter_thread(void);
 void frame_guard_watch(int fd);
 /* fd turned out to be plain HTTP, or is closed. */
 void frame_guard_forget(int fd);
+/* When a guarded fd's last bytes came, of whatever kind of frame; monotonic, 0: not known. */
+usec_t frame_guard_heard_at(int fd);
 /* The parser behind it, for tests: 0, or -EPROTO at a header that breaks the RFC. */
 struct frame_guard {
 	unsigned char state;	 /* enum in frame_guard.c */
@@ -31,6 +34,7 @@ struct frame_guard {
 	bool is_control;	 /* the frame being read is */
 	bool is_in_message;	 /* a fragmented message is under way */
 	unsigned long long left; /* bytes of payload still to come */
+	usec_t heard_at;
 };
 /* The handshake comes next. */
 void frame_guard_begin(struct frame_guard *g);

@@ -74,12 +74,20 @@ static void io_kill(void *conn)
 	set_timeout(c, LWS_TO_KILL_ASYNC);
 }
 
+static usec_t io_heard_at(void *conn)
+{
+	struct conn *c = conn;
+
+	return frame_guard_heard_at(lws_get_socket_fd(c->wsi));
+}
+
 const struct session_io ws_io = {
 	.write = io_write,
 	.is_blocked = io_is_blocked,
 	.want_writable = io_want_writable,
 	.close = io_close,
 	.kill = io_kill,
+	.heard_at = io_heard_at,
 };
 
 static struct str_view header(struct lws *wsi, enum lws_token_indexes token, char *buf, int size)

@@ -28,6 +28,7 @@ struct peer {
 	size_t at;
 	unsigned close_code;
 	unsigned writes;
+	usec_t heard_at;
 	bool is_blocked, wants_writable, is_closing, is_killed, is_broken;
 };
 
@@ -116,12 +117,18 @@ static void io_kill(void *conn)
 	((struct peer *)conn)->is_killed = true;
 }
 
+static usec_t io_heard_at(void *conn)
+{
+	return ((struct peer *)conn)->heard_at;
+}
+
 static const struct session_io fake_io = {
 	.write = io_write,
 	.is_blocked = io_is_blocked,
 	.want_writable = io_want_writable,
 	.close = io_close,
 	.kill = io_kill,
+	.heard_at = io_heard_at,
 };
 
 /* ---- workers ---- */
@@ -597,6 +604,13 @@ static void step_pong(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 	session_alive(p->session);
 }
 
+/* Bytes came of which the session is not told. */
+static void step_bytes(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	p->heard_at = play.now;
+}
+
 static void step_closing(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
 	(void)rest;
@@ -695,6 +709,7 @@ static const struct step peer_steps[] = {
 	{ "unblock", step_unblock, false },
 	{ "break", step_break, true },
 	{ "pong", step_pong, true },
+	{ "bytes", step_bytes, true },
 	{ "closing", step_closing, true },
 	{ "gone", step_gone, true },
 	{ "subscribe", step_subscribe, true },
