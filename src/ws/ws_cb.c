@@ -97,12 +97,20 @@ static struct str_view header(struct lws *wsi, enum lws_token_indexes token, cha
 	return sv_n(buf, n > 0 ? (size_t)n : 0);
 }
 
+/* One that does not fit is nobody's: it must not pass for none. */
+static struct str_view origin_header(struct lws *wsi, char *buf, int size)
+{
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) >= size)
+		return SV("too-long");
+	return header(wsi, WSI_TOKEN_ORIGIN, buf, size);
+}
+
 static void on_established(struct lws *wsi, struct conn *c)
 {
 	char path[1024], origin[512], version[32];
 	struct session_request r = {
 		.path = header(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
-		.origin = header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof(origin)),
+		.origin = origin_header(wsi, origin, sizeof(origin)),
 		.tls = lws_is_ssl(wsi),
 	};
 	const char *v = lws_get_urlarg_by_name(wsi, "protocol=", version, sizeof(version));
