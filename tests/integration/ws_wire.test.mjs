@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT
+// The protocol over real sockets: both families, a prefix, TLS, and what ends a connection.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { APP, Raw, frame, startDaemon, tempFolder, waitFor, within }
+	from '../lib/harness.mjs';
+import { APP_PATH, light } from './ws_witness.mjs';
+
+/** A self-signed certificate for localhost: options of the server and the authority. */
+function certificate() {
+	const folder = tempFolder('tls');
+	const [cert, key] = ['cert.pem', 'key.pem'].map((f) => path.join(folder, f));
+	execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
+		'-nodes', '-days', '2', '-subj', '/CN=localhost', '-keyout', key, '-out', cert,
+		'-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1'], { stdio: 'pipe' });
+	return { tls_certificate: cert, tls_key: key, ca: fs.readFileSync(cert) };
+}
+
+/** A connection that is upgraded, told an error with that code, and closed with it. */
+async function refused(wire, code) {
+	const error = await wire.next({ event: 'pusher:error' });
+	assert.equal(error.data.code, code);
+	assert.equal(wire.frames.length, 1);
+	assert.equal((await within(wire.closed, 'the close')).code, code);
+}
+
+describe('one daemon, every way in', () => {
+	const { ca, ...tls } = certificate();
+	let daemon;
+
+	before(async () => {
+		daemon = await startDaemon(light({ server: { host: '*', path: '/ws', workers: 2,
+			request_timeout_ms: 1000, ...tls },
+		apps: [{ ...APP, durability: 'none', member_removed_delay_ms: 0 },
+			{ id: 'secure', key: 'secure-key', secret: 's', tls_only: 'yes' },
+			{ id: 'off', key: 'off-key', secret: 's', enabled: 'no' },
+			{ id: 'strict', key: 'strict-key', secret: 's',
+				allowed_origins: 'app.example.com, https://*.example.org' }] }));
+	});
+	after(() => daemon?.stop());
+
+	const ways = { 'IPv4': 'ws://127.0.0.1', 'IPv6': 'ws://[::1]', 'TLS over IPv4': 'wss://127.0.0.1',
+		'TLS over IPv6': 'wss://[::1]' };
+	for (const [name, base] of Object.entries(ways)) {
+		for (const prefix of ['/app/', '/ws/app/']) {
+			test(`${name}, ${prefix}: connect, subscribe, hear, whisper, leave`, async () => {
+				const options = { base: `${base}:${daemon.port}`, path: prefix, ca };
+				const [a, b] = await Promise.all([daemon.connect(options), daemon.connect(options)]);
+				assert.match(a.socketId, /^\d+\.\d+$/);
+				assert.notEqual(a.socketId, b.socketId);
+				assert.equal(a.activity_timeout, 120);
+				await a.subscribe('presence-room', { channelData: { user_id: 'a' } });
+				await b.subscribe('presence-room', { channelData: { user_id: 'b' } });
+				await a.next({ event: 'pusher_internal:member_added', data: { user_id: 'b' } });
+				await daemon.api().trigger('presence-room', 'made', { big: 'x'.repeat(9000) },
+					{ socket_id: a.socketId });
+				await b.next({ event: 'made', data: { big: 'x'.repeat(9000) } });
+				a.send({ event: 'client-typing', channel: 'presence-room', data: { n: 1 } });
+				await b.next({ event: 'client-typing', data: { n: 1 }, user_id: 'a' });
+				assert.equal(a.all({ event: 'made' }).length, 0);
+				await b.close();
+				await a.next({ event: 'pusher_internal:member_removed', data: { user_id: 'b' } });
+				await a.close();
+			});
+		}
+	}
+
+	test('errors come after the upgrade, with their codes', async () => {
+		await refused(daemon.wire({ key: 'nobody' }), 4001);
+		await refused(daemon.wire({ key: 'off-key' }), 4003);
+		await refused(daemon.wire({ key: 'secure-key' }), 4000);
+		await refused(daemon.wire({ path: '/nowhere/' }), 4005);
+		await refused(daemon.wire({ path: '/', key: '' }), 4005);
+		await refused(daemon.wire({ key: 'a/b' }), 4005);
+		await refused(daemon.wire({ search: '?protocol=3' }), 4007);
+		await refused(daemon.wire({ search: '?protocol=99' }), 4007);
+		await refused(daemon.wire({ search: '?protocol=x' }), 4006);
+		await refused(daemon.wire({ search: '?protocol=' }), 4006);
+		await refused(daemon.wire({ key: 'x'.repeat(2000) }), 4005);
+		for (const search of ['', '?', '?protocol=4', '?a=b&protocol=7&c', '?client=js&version=8.6.0'])
+			await (await daemon.connect({ search })).close();
+	});
+
+	test('an app for TLS alone', async () => {
+		await (await daemon.connect({ key: 'secure-key', base: `wss://localhost:${daemon.port}`,
+			ca })).close();
+	});
+
+	test('origins', async () => {
+		const origin = (value) => daemon.wire({ key: 'strict-key', origin: value });
+		for (const good of ['https://app.example.com', 'http://app.example.com:8080',
+			'https://x.example.org', undefined]) {
+			const wire = await origin(good).established();
+			await wire.close();
+		}
+		for (const bad of ['https://example.com', 'https://app.example.com.evil.net', 'null',
+			'http://x.example.org', 'https://evil.net/app.example.com',
+			`https://${'x'.repeat(3000)}.example.net`])
+			await refused(origin(bad), 4009);
+	});
+
+	test('large and broken messages over TLS', async () => {
+		const raw = await Raw.connect(daemon.port, '127.0.0.1', { ca });
+		await raw.upgrade(APP_PATH);
+		const name = 'e'.repeat(40000);
+		raw.write(frame(JSON.stringify({ event: 'pusher:ping', data: name })));
+		await waitFor(() => raw.messages.some((m) => m.event === 'pusher:pong'), 'the pong');
+		raw.write(frame('x'.repeat(200000)));
+		await waitFor(() => raw.messages.some((m) => m.event === 'pusher:error'), 'the error');
+		raw.write(frame('{}', { mask: false }));
+		assert.equal(await raw.closeCode(), 1002);
+		await waitFor(() => raw.ended, 'the end');
+		raw.destroy();
+	});
+
+	test('a TLS handshake that stops half way, or is none', async () => {
+		for (const bytes of [[0x16], [0x16, 3, 1, 0x40, 0], [0x16, ...Buffer.from('GET / HTTP/1.1')],
+			[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]]) {
+			const raw = await Raw.connect(daemon.port);
+			raw.write(Buffer.from(bytes));
+			await waitFor(() => raw.ended, `the end after ${bytes}`);
+			raw.destroy();
+		}
+		await (await daemon.connect()).close();
+	});
+});
+
+describe('limits of connections', () => {
+	test('of the app (4004) and, behind it, of the node (4100)', async (t) => {
+		const daemon = await startDaemon(light({ server: { max_connections: 3, workers: 2 },
+			apps: [{ ...APP, max_connections: 2 }, { id: 'b', key: 'b-key', secret: 's' }] }), t);
+		const open = [await daemon.connect(), await daemon.connect()];
+		await refused(daemon.wire(), 4004);
+		open.push(await daemon.connect({ key: 'b-key' }));
+		await refused(daemon.wire({ key: 'b-key' }), 4100);
+		await open.pop().close();
+		open.push(await daemon.connect({ key: 'b-key' }));
+		await open.shift().terminate();
+		await open.pop().close();
+		await waitFor(async () => (await daemon.api().get('/connections')).json.connections === 1,
+			'one left');
+		open.push(await daemon.connect());
+		await refused(daemon.wire(), 4004);
+	});
+});
+
+describe('liveness', () => {
+	test('the silent are pinged, and closed with 4201', async (t) => {
+		const daemon = await startDaemon(light({ app: { ping_interval: 1, pong_timeout: 1 } }), t);
+		/** Answers each ping in its own way; any frame is a sign of life. */
+		const answering = async (answer) => {
+			const wire = await daemon.connect();
+			wire.on('change', () => {
+				if (wire.frames.at(-1)?.event === 'pusher:ping') answer(wire);
+			});
+			return wire;
+		};
+		const [silent, ...alive] = await Promise.all([daemon.connect(),
+			answering((w) => w.send({ event: 'pusher:pong' })),
+			answering((w) => w.send({ event: 'pusher:ping' })),
+			answering((w) => w.socket.pong()),
+			answering((w) => w.socket.ping('x'))]);
+		const error = await silent.next({ event: 'pusher:error' });
+		assert.equal(error.data.code, 4201);
+		assert.equal(silent.all({ event: 'pusher:ping' }).length, 1);
+		assert.equal((await within(silent.closed, 'the close')).code, 4201);
+		for (const wire of alive) {
+			await waitFor(() => wire.all({ event: 'pusher:ping' }).length >= 3, 'three pings');
+			assert.equal(wire.closeCode, undefined);
+		}
+	});
+
+	test('a WebSocket ping is answered', async (t) => {
+		const daemon = await startDaemon(light(), t);
+		const wire = await daemon.connect();
+		const pong = new Promise((resolve) => wire.socket.once('pong', resolve));
+		wire.socket.ping('hello');
+		assert.equal((await within(pong, 'the pong')).toString(), 'hello');
+	});
+});
+
+describe('stop', () => {
+	test('sends all away with 4200, spread over the drain', async (t) => {
+		const drain = 1000, n = 60;
+		const daemon = await startDaemon(light({ server: { drain_ms: drain, workers: 2 } }));
+		t.after(() => daemon.stop());
+		const wires = await Promise.all(Array.from({ length: n }, () => daemon.connect()));
+		const began = Date.now();
+		const times = wires.map((w) => w.closed.then(({ code }) => {
+			assert.equal(code, 4200);
+			assert.equal(w.frames.at(-1).data.code, 4200);
+			return Date.now() - began;
+		}));
+		await daemon.stop();
+		const all = (await Promise.all(times)).sort((a, b) => a - b);
+		assert.ok(all[n - 1] - all[0] > drain / 3, `spread over ${all[n - 1] - all[0]} ms`);
+		assert.ok(all[n - 1] < drain + 3000, `the last after ${all[n - 1]} ms`);
+	});
+
+	test('does not wait for those who do not answer', async () => {
+		const daemon = await startDaemon(light({ server: { drain_ms: 100 } }));
+		const raw = await Raw.connect(daemon.port);
+		await raw.upgrade(APP_PATH);
+		raw.socket.pause();
+		const half = await Raw.connect(daemon.port);
+		half.write('GET /app/');
+		const began = Date.now();
+		await daemon.stop();
+		assert.ok(Date.now() - began < 6000);
+		raw.destroy();
+		half.destroy();
+	});
+});
+
+describe('reload', () => {
+	test('SIGHUP takes new apps and options and drops nobody', async (t) => {
+		const daemon = await startDaemon(light({ app: { enable_client_messages: 'no' } }), t);
+		const [a, b] = await Promise.all([daemon.connect(), daemon.connect()]);
+		await a.subscribe('private-x');
+		await b.subscribe('private-x');
+		a.send({ event: 'client-one', channel: 'private-x', data: 1 });
+		await a.next({ event: 'pusher:error' });
+		await refused(daemon.wire({ key: 'new-key' }), 4001);
+
+		daemon.apps[0].enable_client_messages = 'yes';
+		daemon.apps.push({ id: 'new', key: 'new-key', secret: 's' });
+		daemon.writeConfig();
+		process.kill(daemon.pid, 'SIGHUP');
+		await waitFor(() => daemon.logText.includes('configuration reloaded'), 'the reload');
+		await waitFor(async () => {
+			a.send({ event: 'client-two', channel: 'private-x', data: 2 });
+			await a.ping();
+			await b.ping();
+			return b.all({ event: 'client-two' }).length;
+		}, 'a whisper to arrive');
+		await (await daemon.connect({ key: 'new-key' })).close();
+		assert.equal(b.closeCode, undefined);
+		assert.equal((await daemon.api().trigger('private-x', 'still', '1')).status, 200);
+		await a.next({ event: 'still' });
+	});
+
+	test('a broken file changes nothing and says why', async (t) => {
+		const daemon = await startDaemon(light(), t);
+		const wire = await daemon.connect();
+		daemon.apps[0].ping_interval = 'often';
+		daemon.writeConfig();
+		process.kill(daemon.pid, 'SIGHUP');
+		await waitFor(() => /reload refused, nothing changed: .*ping_interval/.test(daemon.logText),
+			'the refusal');
+		await wire.ping();
+		await (await daemon.connect()).close();
+	});
+
+	test('an app that is gone from the file takes its clients with it', async (t) => {
+		const daemon = await startDaemon(light({ apps: [{ ...APP, durability: 'none' },
+			{ id: 'old', key: 'old-key', secret: 's' }] }), t);
+		const [stays, goes] = [await daemon.connect(), await daemon.connect({ key: 'old-key' })];
+		daemon.apps.pop();
+		daemon.writeConfig();
+		process.kill(daemon.pid, 'SIGHUP');
+		assert.equal((await within(goes.closed, 'the close')).code, 4001);
+		await stays.ping();
+	});
+
+	test('rows of the table apps come, change and go without a restart', async (t) => {
+		const daemon = await startDaemon({}, t);
+		await daemon.query(`INSERT INTO apps (id, key, secret, enable_client_messages)
+			VALUES ('table', 'table-key', 'table-secret', false)`);
+		const app = { id: 'table', key: 'table-key', secret: 'table-secret' };
+		/** Connects anew until the app is known. */
+		const wire = await waitFor(async () => {
+			const one = daemon.wire({ app });
+			const first = await one.next((f) => f.event);
+			if (first.event !== 'pusher:error') return one;
+			one.terminate();
+			return null;
+		}, 'the app to be known');
+		Object.assign(wire, JSON.parse(wire.frames[0].data));
+		wire.socketId = wire.socket_id;
+		await wire.subscribe('private-x');
+		assert.equal((await daemon.api(app).trigger('private-x', 'made', '1')).status, 200);
+		await wire.next({ event: 'made' });
+		await daemon.query(`UPDATE apps SET enable_client_messages = true`);
+		const other = await daemon.connect({ app });
+		await other.subscribe('private-x');
+		await waitFor(async () => {
+			wire.send({ event: 'client-x', channel: 'private-x', data: 1 });
+			await wire.ping();
+			await other.ping();
+			return other.all({ event: 'client-x' }).length;
+		}, 'a whisper to arrive');
+		await daemon.query(`DELETE FROM apps`);
+		assert.equal((await within(wire.closed, 'the close')).code, 4001);
+		await (await daemon.connect()).close();
+	});
+});
