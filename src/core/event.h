@@ -16,6 +16,7 @@
 #include "conf/app.h"
 
 #define EVENT_ID_BYTES 26 /* a ULID: sorts by time */
+#define EVENT_ID_MAX   64 /* of a publisher's own choice, from SQL */
 
 struct event {
 	struct letter letter; /* of the log's delivery queue, when it is over */
@@ -25,7 +26,7 @@ struct event {
 	struct msgbuf *data; /* what the publisher sent, byte for byte; shared by the channels of a
 				trigger */
 	char *text;	     /* holds channel and name */
-	char id[EVENT_ID_BYTES + 1];
+	char id[EVENT_ID_MAX + 1];
 	uint64_t exclude_socket; /* 0: nobody */
 	enum durability durability;
 	const char *origin;  /* static: "http", "socket", "sql" */

@@ -21,13 +21,16 @@
 #include "http/server.h"
 #include "store/eventlog.h"
 #include "store/keeper.h"
+#include "store/log_tail.h"
 #include "store/migrate.h"
+#include "store/relay.h"
 #include "svc/publish.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
 
 #define TICK_MS	      250
 #define STOP_GRACE_MS 2000
+#define CATCH_UP_MS   3000
 #define HTTP_IDLE_S   75
 
 struct scopewired {
@@ -39,6 +42,7 @@ struct scopewired {
 	int signals; /* signalfd */
 	struct embedded_pg *postgres;
 	struct keeper *keeper;
+	struct relay *relay;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -214,6 +218,11 @@ static int start_servers(struct scopewired *d)
 		return give_up(EX_OSERR, xstrdup("the server threads could not be started"));
 	if (keeper_start(d->conf, d->conninfo, on_apps_changed, d, &d->keeper))
 		return give_up(EX_OSERR, xstrdup("the database keeper could not be started"));
+	if (relay_start(d->conf, d->conninfo, eventlog_tail(d->log), &d->relay))
+		return give_up(EX_OSERR, xstrdup("the database listener could not be started"));
+	/* What an earlier process left in the log goes before anybody is here to see it twice. */
+	if (!relay_wait(d->relay, CATCH_UP_MS))
+		log_debug("starting before the log was read to its end");
 	return EX_OK;
 }
 
@@ -344,12 +353,15 @@ static void stop(struct scopewired *d)
 		drain(d);
 	if (d->keeper)
 		keeper_stop(d->keeper);
+	relay_stop(d->relay);
 	if (d->http)
 		http_server_stop(d->http, STOP_GRACE_MS);
 	if (d->workers)
 		workers_stop(d->workers);
 	if (d->publisher)
 		publisher_detach(d->publisher);
+	if (d->log)
+		log_tail_close(eventlog_tail(d->log));
 	/* Cached events are released with the directory, while the log still takes their records.
 	 */
 	directory_free(d->directory);

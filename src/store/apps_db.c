@@ -95,3 +95,42 @@ int apps_db_overlay(const struct app_set *file, const struct app_set *table, str
 	free(o.apps);
 	return rc;
 }
+
+static void add_limits(struct strbuf *b, const struct app *a)
+{
+	strbuf_add_c(b, b->len > 1 ? ',' : ' ');
+	strbuf_add_str(b, "{\"app\":");
+	strbuf_add_json(b, sv(a->id));
+	strbuf_addf(b, ",\"c\":%u,\"e\":%u,\"p\":%u}", a->limits.max_channel_name_bytes,
+		    a->limits.max_event_name_bytes, a->limits.max_event_payload_bytes);
+}
+
+enum pg_fault apps_db_publish(struct pg_conn *c, usec_t deadline, const struct app_set *apps)
+{
+	/* Only what differs is written. */
+	static const char sql[] =
+		"WITH now AS (SELECT * FROM json_to_recordset($1::json) AS "
+		"r(app text, c bigint, e bigint, p bigint)), gone AS (DELETE FROM log_apps a WHERE "
+		"NOT EXISTS (SELECT FROM now WHERE now.app = a.app)) INSERT INTO log_apps AS a "
+		"SELECT app, least(c, 2147483647), least(e, 2147483647), least(p, 2147483647) "
+		"FROM now ON CONFLICT (app) DO UPDATE SET max_channel_bytes = "
+		"excluded.max_channel_bytes, max_event_bytes = excluded.max_event_bytes, "
+		"max_payload_bytes = excluded.max_payload_bytes WHERE (a.max_channel_bytes, "
+		"a.max_event_bytes, a.max_payload_bytes) IS DISTINCT FROM "
+		"(excluded.max_channel_bytes, excluded.max_event_bytes, "
+		"excluded.max_payload_bytes)";
+	struct strbuf b;
+	const char *values[1];
+	enum pg_fault fault;
+
+	strbuf_init(&b, 256);
+	strbuf_add_c(&b, '[');
+	for (size_t i = 0; i < app_set_count(apps); i++)
+		if (app_set_at(apps, i)->enabled)
+			add_limits(&b, app_set_at(apps, i));
+	strbuf_add_c(&b, ']');
+	values[0] = b.ptr;
+	fault = pg_conn_query(c, deadline, sql, 1, values, NULL);
+	strbuf_release(&b);
+	return fault;
+}

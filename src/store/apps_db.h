@@ -17,4 +17,7 @@ enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, struct app_set **
  */
 int apps_db_overlay(const struct app_set *file, const struct app_set *table, struct app_set **out)
 	MUSTCHECK;
+/* Tells SQL publishers which apps there are, and their limits: the table log_apps. */
+enum pg_fault apps_db_publish(struct pg_conn *c, usec_t deadline, const struct app_set *apps)
+	MUSTCHECK;
 #endif

@@ -30,6 +30,7 @@
 #include "store/delivery_list.h"
 #include "store/eventlog.h"
 #include "store/log_resolve.h"
+#include "store/log_tail.h"
 #include "store/log_write.h"
 #include "store/pg_array.h"
 
@@ -58,7 +59,7 @@ enum rest {
 struct eventlog {
 	const struct conf_database *conf;
 	char *conninfo;
-	struct eventlog_hooks hooks;
+	struct log_tail *tail; /* has a lock of its own */
 	pthread_t thread;
 
 	/* any thread */
@@ -78,6 +79,7 @@ struct eventlog {
 	/* the log's thread only */
 	struct batch_list waiting, flight;
 	bool unknown; /* whether flight was committed */
+	bool holding; /* the tail, because flight has async events */
 	struct pg_conn *conn;
 	struct log_backend backend; /* of the newest connection that wrote */
 	struct log_write *write;
@@ -388,11 +390,21 @@ static void upkeep(struct eventlog *l)
 
 /* -- outcomes -- */
 
-static void deliver(struct eventlog *l, struct event_batch *b)
+/* in_order: all that lies before b in the log is with the sockets. */
+static void deliver(struct eventlog *l, struct event_batch *b, bool in_order)
 {
-	if (b->fan_out)
-		l->hooks.fan_out(l->hooks.ctx, b);
+	if (in_order)
+		log_tail_deliver(l->tail, b);
+	else
+		log_tail_leave(l->tail, b);
 	finish(l, b, 0);
+}
+
+static void unhold(struct eventlog *l)
+{
+	if (l->holding)
+		log_tail_unhold(l->tail);
+	l->holding = false;
 }
 
 static void set_serial(struct eventlog *l, struct event *e, uint64_t serial)
@@ -427,13 +439,18 @@ static void on_committed(struct eventlog *l)
 {
 	struct event_batch *b;
 	unsigned at = 0;
+	bool in_order;
 
 	count_commit(l);
+	log_tail_count_drained(l->tail, log_write_drained(l->write));
+	in_order = l->flight.count && log_tail_reach(l->tail, l->conn, write_deadline(l),
+						     log_write_serial(l->write, 0));
 	while ((b = batch_list_pop(&l->flight)) != NULL) {
 		for (unsigned i = 0; i < b->n; i++)
 			set_serial(l, b->events[i], log_write_serial(l->write, at++));
-		deliver(l, b);
+		deliver(l, b, in_order);
 	}
+	unhold(l);
 	if (l->group_batches)
 		l->group_batches = l->group_batches > UINT_MAX / 4 ? 0 : l->group_batches * 2;
 	if (l->group_batches > l->conf->batch_events)
@@ -453,6 +470,7 @@ static void on_rolled_back(struct eventlog *l)
 			batch_list_push(&again, b);
 	}
 	batch_list_prepend(&l->waiting, &again);
+	unhold(l);
 	delivery_list_put_back(l->deliveries, l->taken, l->n_taken);
 	l->n_taken = 0;
 }
@@ -518,7 +536,7 @@ static void on_fault(struct eventlog *l, enum pg_fault fault, enum log_step step
 		drop_deliveries(l);
 	else if (fault == PG_REFUSED && step == LOG_EVENTS)
 		on_refused(l);
-	else if (fault == PG_NO_PARTITION && step == LOG_EVENTS)
+	else if (fault == PG_NO_PARTITION && (step == LOG_EVENTS || step == LOG_DRAIN))
 		on_no_partition(l);
 	else
 		on_unfit(l);
@@ -544,6 +562,10 @@ static void gather_events(struct eventlog *l)
 
 		for (unsigned i = 0; i < b->n; i++)
 			log_write_event(l->write, b->events[i]);
+		if (!b->fan_out && !l->holding) {
+			log_tail_hold(l->tail);
+			l->holding = true;
+		}
 		batch_list_push(&l->flight, b);
 	}
 }
@@ -607,7 +629,7 @@ static enum pg_fault look_up(struct eventlog *l, struct log_lookup **out)
 	pg_array_init(&ids, PG_TEXT);
 	for (const struct event_batch *b = l->flight.head; b; b = batch_next(b))
 		for (unsigned i = 0; i < b->n; i++)
-			pg_array_add(&ids, sv_n(b->events[i]->id, EVENT_ID_BYTES));
+			pg_array_add(&ids, sv(b->events[i]->id));
 	fault = log_lookup_run(l->conn, write_deadline(l), l->last_serial, pg_array_view(&ids),
 			       out);
 	pg_array_release(&ids);
@@ -617,13 +639,15 @@ static enum pg_fault look_up(struct eventlog *l, struct log_lookup **out)
 static void on_found(struct eventlog *l, struct log_lookup *k)
 {
 	struct event_batch *b;
+	bool in_order = log_tail_reach(l->tail, l->conn, write_deadline(l), log_lookup_first(k));
 
 	count_commit(l);
 	while ((b = batch_list_pop(&l->flight)) != NULL) {
 		for (unsigned i = 0; i < b->n; i++)
 			set_serial(l, b->events[i], log_lookup_serial(k, b->events[i]));
-		deliver(l, b);
+		deliver(l, b, in_order);
 	}
+	unhold(l);
 }
 
 static enum pg_fault resolve(struct eventlog *l)
@@ -648,6 +672,8 @@ static enum pg_fault prepare(struct eventlog *l)
 {
 	enum pg_fault fault = log_write_prepare(l->conn, write_deadline(l));
 
+	if (fault == PG_FINE)
+		fault = log_tail_begin(l->tail, l->conn, write_deadline(l));
 	if (fault == PG_FINE)
 		fault = read_meta(l);
 	if (fault == PG_FINE)
@@ -825,6 +851,7 @@ static void release(struct eventlog *l)
 	pthread_mutex_destroy(&l->epoch_lock);
 	delivery_list_free(l->deliveries);
 	log_write_free(l->write);
+	log_tail_free(l->tail);
 	free(l->last_why);
 	free(l->epoch);
 	free(l->conninfo);
@@ -843,7 +870,6 @@ int eventlog_start(const struct conf *conf, const char *conninfo,
 	l = xcalloc(1, sizeof(*l));
 	l->conf = &conf->database;
 	l->conninfo = xstrdup(conninfo);
-	l->hooks = *hooks;
 	l->wake_fd = fd;
 	l->backoff = BACKOFF_MIN_US;
 	l->deliveries = delivery_list_new();
@@ -852,6 +878,7 @@ int eventlog_start(const struct conf *conf, const char *conninfo,
 	atomic_store(&l->down_since, clock_mono());
 	node = node_name(conf);
 	l->write = log_write_new(node);
+	l->tail = log_tail_new(node, hooks->fan_out, hooks->ctx);
 	free(node);
 	rc = thread_start(&l->thread, "db writer", &on_db, run, l);
 	if (rc) {
@@ -885,4 +912,9 @@ void eventlog_stats(struct eventlog *l, struct eventlog_stats *out)
 		.queued_events = atomic_load(&l->queued_events),
 		.connected = atomic_load(&l->down_since) == 0,
 	};
+}
+
+struct log_tail *eventlog_tail(struct eventlog *l)
+{
+	return l->tail;
 }

@@ -12,11 +12,13 @@
 #include "core/event.h"
 
 struct eventlog;
+struct log_tail;
 
 struct eventlog_hooks {
 	/*
 	 * A batch with fan_out set is committed, its events' serials are set: hand them to the
-	 * sockets.  On the log's thread, in serial order, before the batch's done is called.
+	 * sockets.  On the log's thread or the relay's, one at a time, in serial order, before
+	 * the batch's done is called.
 	 */
 	void (*fan_out)(void *ctx, struct event_batch *b);
 	void *ctx;
@@ -52,4 +54,6 @@ void eventlog_event_done(struct eventlog *l, struct event *e);
 void eventlog_stats(struct eventlog *l, struct eventlog_stats *out);
 /* The log's epoch (heap copy), or NULL before the first connection.  Any thread. */
 char *eventlog_epoch(struct eventlog *l);
+/* Where it stands with handing events on; for the relay, that ends before the log does. */
+struct log_tail *eventlog_tail(struct eventlog *l);
 #endif

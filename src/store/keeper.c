@@ -70,6 +70,21 @@ static void install(struct keeper *k)
 	app_set_unref(file);
 }
 
+/* So that SQL publishers are held against the same limits. */
+static enum pg_fault publish(struct pg_conn *c)
+{
+	struct app_set *apps = apps_current();
+	enum pg_fault fault = apps_db_publish(c, clock_mono() + QUERY_US, apps);
+
+	app_set_unref(apps);
+	if (fault != PG_FINE && fault != PG_LOST) {
+		log_warn("database keeper: SQL publishers do not know the apps: %s",
+			 pg_conn_error(c));
+		fault = PG_FINE;
+	}
+	return fault;
+}
+
 static enum pg_fault reload(struct keeper *k, struct pg_conn *c)
 {
 	struct app_set *table = NULL;
@@ -82,7 +97,7 @@ static enum pg_fault reload(struct keeper *k, struct pg_conn *c)
 	app_set_unref(k->table_apps);
 	k->table_apps = table;
 	install(k);
-	return PG_FINE;
+	return publish(c);
 }
 
 /* Ahead of the writer, on this connection, so that it need not stop for it. */

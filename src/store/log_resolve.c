@@ -71,6 +71,11 @@ bool log_lookup_found_any(const struct log_lookup *k)
 	return PQntuples(k->rows) > 0;
 }
 
+uint64_t log_lookup_first(const struct log_lookup *k)
+{
+	return strtoull(PQgetvalue(k->rows, 0, 1), NULL, 10);
+}
+
 uint64_t log_lookup_serial(struct log_lookup *k, const struct event *e)
 {
 	if (k->at >= PQntuples(k->rows) || strcmp(PQgetvalue(k->rows, k->at, 0), e->id) != 0)

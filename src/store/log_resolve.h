@@ -26,6 +26,8 @@ struct log_lookup; /* the committed ones, in serial order */
 enum pg_fault log_lookup_run(struct pg_conn *c, usec_t deadline, uint64_t after,
 			     struct str_view ids, struct log_lookup **out) MUSTCHECK;
 bool log_lookup_found_any(const struct log_lookup *k);
+/* The lowest serial found. */
+uint64_t log_lookup_first(const struct log_lookup *k);
 /* The serial of e, 0 when it has no row.  Ask in the order in which the events were written. */
 uint64_t log_lookup_serial(struct log_lookup *k, const struct event *e);
 void log_lookup_free(struct log_lookup *k);

@@ -29,6 +29,7 @@ struct log_write {
 	char *node;
 	uint64_t *serials;
 	unsigned n, room;     /* events, and room in serials */
+	unsigned drained;     /* pending rows that went before them */
 	struct strbuf quoted; /* scratch */
 };
 
@@ -54,6 +55,7 @@ static const struct {
 } steps[LOG_STEPS] = {
 	[LOG_BEGIN] = { "log_begin", "BEGIN", 0, NULL },
 	[LOG_LOCK] = { "log_lock", "SELECT pg_advisory_xact_lock(7777)", 0, NULL },
+	[LOG_DRAIN] = { "log_drain", "SELECT drain_locked(2000)::bigint", 0, NULL },
 	[LOG_EVENTS] = { "log_events",
 			 "INSERT INTO realtime_events (serial, event_id, channel, event_type, "
 			 "payload, payload_is_text, origin, app, exclude_socket, created_at, "
@@ -103,6 +105,12 @@ void log_write_reset(struct log_write *w)
 	for (int i = 0; i < DCOLUMNS - 1; i++)
 		pg_array_reset(&w->dcols[i]);
 	w->n = 0;
+	w->drained = 0;
+}
+
+unsigned log_write_drained(const struct log_write *w)
+{
+	return w->drained;
 }
 
 unsigned log_write_events(const struct log_write *w)
@@ -148,7 +156,7 @@ static void add_exclude(struct log_write *w, uint64_t socket)
 
 void log_write_event(struct log_write *w, const struct event *e)
 {
-	pg_array_add(&w->cols[COL_EVENT_ID], sv_n(e->id, EVENT_ID_BYTES));
+	pg_array_add(&w->cols[COL_EVENT_ID], sv(e->id));
 	pg_array_add(&w->cols[COL_CHANNEL], e->channel);
 	pg_array_add(&w->cols[COL_TYPE], e->name);
 	add_payload(w, msgbuf_view(e->data));
@@ -186,6 +194,7 @@ static bool has_step(const struct log_write *w, enum log_step step)
 {
 	switch (step) {
 	case LOG_LOCK:
+	case LOG_DRAIN:
 	case LOG_EVENTS:
 		return w->n > 0;
 	case LOG_DELIVERIES:
@@ -225,7 +234,7 @@ static int send_step(struct log_write *w, PGconn *pg, enum log_step step)
 	case LOG_DELIVERIES:
 		return send_arrays(pg, step, w->dcols, DCOLUMNS - 1, w->node);
 	default:
-		return PQsendQueryPrepared(pg, steps[step].name, 0, NULL, NULL, NULL, 0);
+		return PQsendQueryPrepared(pg, steps[step].name, 0, NULL, NULL, NULL, 1);
 	}
 }
 
@@ -254,6 +263,8 @@ static enum pg_fault judge(struct log_write *w, struct pg_conn *c, enum log_step
 {
 	enum pg_fault fault = pg_conn_check(c, r);
 
+	if (fault == PG_FINE && step == LOG_DRAIN)
+		w->drained = (unsigned)pg_get_int8(PQgetvalue(r, 0, 0));
 	if (fault == PG_FINE && step == LOG_EVENTS)
 		return take_serials(w, r);
 	if (fault == PG_FINE && step == LOG_COMMIT && strcmp(PQcmdStatus(r), "COMMIT") != 0)

@@ -3,7 +3,7 @@
 #define STORE_LOG_WRITE_H
 /*
  * One transaction of the db writer: events and delivery records gathered as columns, then
- *     BEGIN; lock 7777; INSERT events; INSERT deliveries; COMMIT
+ *     BEGIN; lock 7777; drain pending rows; INSERT events; INSERT deliveries; COMMIT
  * in one pipeline, so that it costs one round trip whatever its size.  The lock is held from
  * the first serial to the commit: that is what makes "serial > last" gapless for every reader.
  */
@@ -14,7 +14,7 @@
 struct log_write;
 
 /* Steps in the order they are sent; which one the server refused matters. */
-enum log_step { LOG_BEGIN, LOG_LOCK, LOG_EVENTS, LOG_DELIVERIES, LOG_COMMIT, LOG_STEPS };
+enum log_step { LOG_BEGIN, LOG_LOCK, LOG_DRAIN, LOG_EVENTS, LOG_DELIVERIES, LOG_COMMIT, LOG_STEPS };
 
 /* node (copied) stands in the delivery records. */
 struct log_write *log_write_new(const char *node);
@@ -36,4 +36,6 @@ enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadl
 			    enum log_step *failed) MUSTCHECK;
 /* After PG_FINE: the serial of the i-th event. */
 uint64_t log_write_serial(const struct log_write *w, unsigned i);
+/* Likewise: how many rows that waited as pending got serials before the events. */
+unsigned log_write_drained(const struct log_write *w);
 #endif

@@ -348,3 +348,11 @@ enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *na
 		return lost(c, 0);
 	return collect(c, deadline, NULL);
 }
+
+enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *name, int n,
+			      const char *const *values, PGresult **out)
+{
+	if (!PQsendQueryPrepared(c->pg, name, n, values, NULL, NULL, 0))
+		return lost(c, 0);
+	return collect(c, deadline, out);
+}

@@ -57,6 +57,9 @@ enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const ch
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
 enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
 			      int n, const Oid *types) MUSTCHECK;
+/* Runs what was prepared, with text parameters, as pg_conn_query(). */
+enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *name, int n,
+			      const char *const *values, PGresult **out) MUSTCHECK;
 
 /* Waits until all that was queued is on its way.  PG_FINE or PG_LOST. */
 enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline) MUSTCHECK;

@@ -1,0 +1,23 @@
+-- SPDX-License-Identifier: MIT
+-- What an application's own role needs to publish and to watch tables.  Run it as the owner of
+-- the schema, after the daemon has migrated it:
+--     psql -v role=portal -v schema=scopewire -f grants.sql DATABASE
+-- It may be run again.  Nothing here lets the role give a serial, read a secret or drain the log.
+\set ON_ERROR_STOP on
+BEGIN;
+GRANT USAGE ON SCHEMA :"schema" TO :"role";
+SET LOCAL search_path = :"schema", pg_temp;
+
+-- Publish: by call or by INSERT.  The columns left out are the log's own.
+GRANT EXECUTE ON FUNCTION broadcast(text, text, json, text, text, text) TO :"role";
+GRANT INSERT (event_id, channel, event_type, payload, exclude_socket, app)
+	ON realtime_events TO :"role";
+
+-- Look: what was published, and to how many sockets it went.
+GRANT SELECT ON realtime_events, realtime_deliveries, watches TO :"role";
+
+-- Watch tables of its own (the triggers need the right TRIGGER on the table besides).
+GRANT EXECUTE ON FUNCTION watch(regclass, text, text[], text[], text, text),
+	watch_define(regclass, text, text[], text[], text, text),
+	unwatch(regclass, text), watch_forget(integer) TO :"role";
+COMMIT;

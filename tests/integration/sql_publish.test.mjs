@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT
+// Publishing from SQL: what commits reaches the sockets once and in order, whatever is killed;
+// what rolls back never does; what is wrong is refused with its SQLSTATE.
+import { test, describe, before, after } from 'node:test';
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { binaries, query, startDaemon, unprivileged, waitFor } from '../lib/harness.mjs';
+
+const GRANTS = fileURLToPath(new URL('../../sql/grants.sql', import.meta.url));
+
+/** A session of its own on the daemon's database. */
+async function session(daemon, user, searchPath = 'scopewire,public') {
+	const at = daemon.database ?? { host: daemon.embeddedSocket(), name: 'scopewire',
+		user: 'scopewire' };
+	const client = new pg.Client({ host: at.host, database: at.name, user: user ?? at.user,
+		port: 5432, options: `-c search_path=${searchPath}` });
+	client.on('error', () => {}); // the server goes away in some tests
+	await client.connect();
+	return client;
+}
+
+async function refused(promise, code, message) {
+	const error = await promise.then(() => assert.fail('was not refused'), (e) => e);
+	assert.equal(error.code, code, error.message);
+	assert.match(error.message, message);
+	return error;
+}
+
+const numbers = (wire, event) => wire.all({ event }).map((f) => JSON.parse(f.data).n);
+const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
+
+function assertOneOrder(wire) {
+	const serials = wire.frames.map((f) => f.serial).filter(Boolean);
+	serials.forEach((serial, i) => assert.ok(!i || serial > serials[i - 1],
+		`serial ${serial} behind ${serials[i - 1]}`));
+}
+
+describe('publish from SQL', () => {
+	let daemon, wire;
+	before(async () => {
+		daemon = await startDaemon();
+		wire = await daemon.connect();
+		await wire.subscribe('private-client.1');
+	});
+	after(() => daemon.stop());
+
+	test('a call is delivered with its id, serial and bytes', async () => {
+		const [{ broadcast }] = await daemon.query(
+			`SELECT broadcast('private-client.1', 'InvoiceCreated', '{"a":  1}')`);
+		const frame = await wire.next({ event: 'InvoiceCreated' });
+		assert.equal(frame.id, broadcast);
+		assert.equal(frame.data, '{"a":  1}');
+		assert.ok(frame.serial > 0);
+		const [row] = await daemon.query(
+			'SELECT * FROM realtime_events WHERE event_id = $1', [broadcast]);
+		assert.equal(Number(row.serial), frame.serial);
+		assert.deepEqual([row.delivered, row.origin, row.app],
+			[true, 'sql', 'client-portal']);
+		assert.ok(row.delivered_at);
+		await waitFor(async () => (await daemon.query(
+			'SELECT FROM realtime_deliveries WHERE serial = $1 AND sockets = 1',
+			[row.serial])).length, 'the delivery record');
+	});
+
+	test('a plain INSERT is delivered', async () => {
+		await daemon.query(`INSERT INTO realtime_events(channel, event_type, payload)
+			VALUES ('private-client.1', 'Plain', '[1]')`);
+		assert.equal((await wire.next({ event: 'Plain' })).data, '[1]');
+	});
+
+	test('a name in Laravel style arrives with single backslashes', async () => {
+		await daemon.query(`SELECT broadcast('private-client.1', 'App\\Events\\InvoiceUpdated',
+			'{}')`);
+		await wire.next({ event: 'App\\Events\\InvoiceUpdated' });
+	});
+
+	test('commits go in order and once, rollbacks never', async () => {
+		const client = await session(daemon);
+		for (let n = 1; n <= 300; n++) {
+			await client.query('BEGIN');
+			await client.query(`SELECT broadcast('private-client.1', 'Gone', '{}')`);
+			await client.query('ROLLBACK');
+			await client.query(`SELECT broadcast('private-client.1', 'Kept', $1)`, [{ n }]);
+		}
+		await client.end();
+		await wire.next({ event: 'Kept', data: { n: 300 } });
+		assert.deepEqual(numbers(wire, 'Kept'), upTo(300));
+		assert.equal(wire.all({ event: 'Gone' }).length, 0);
+		assertOneOrder(wire);
+	});
+
+	test('many in one transaction, mixed with HTTP', async () => {
+		const api = daemon.api();
+		const http = Promise.all(upTo(50).map((n) =>
+			api.trigger('private-client.1', 'Http', { n })));
+		await daemon.query(`SELECT broadcast('private-client.1', 'Many',
+			json_build_object('n', n)) FROM generate_series(1, 3000) n`);
+		await http;
+		await wire.next({ event: 'Many', data: { n: 3000 } });
+		await waitFor(() => wire.all({ event: 'Http' }).length >= 50, 'all of HTTP');
+		assert.deepEqual(numbers(wire, 'Many'), upTo(3000));
+		assert.equal(new Set(numbers(wire, 'Http')).size, 50);
+		assert.equal(wire.all({ event: 'Http' }).length, 50);
+		assertOneOrder(wire);
+	});
+
+	test('an event_id given twice publishes once', async () => {
+		for (let i = 0; i < 2; i++)
+			await daemon.query(`SELECT broadcast('private-client.1', 'Twice', '{}', 'order-7')`);
+		await daemon.query(`SELECT broadcast('private-client.1', 'AfterTwice', '{}')`);
+		await wire.next({ event: 'AfterTwice' });
+		assert.equal(wire.all({ event: 'Twice' }).length, 1);
+		assert.equal(wire.all({ event: 'Twice' })[0].id, 'order-7');
+	});
+
+	test('exclude_socket is left out', async () => {
+		const other = await daemon.connect();
+		await other.subscribe('private-client.1');
+		await daemon.query(`SELECT broadcast('private-client.1', 'Others', '{}',
+			exclude_socket => $1)`, [wire.socketId]);
+		await other.next({ event: 'Others' });
+		await daemon.query(`SELECT broadcast('private-client.1', 'All', '{}')`);
+		await wire.next({ event: 'All' });
+		assert.equal(wire.all({ event: 'Others' }).length, 0);
+		await other.close();
+	});
+
+	test('wrong input is refused', async () => {
+		const call = (sql, values) => daemon.query(`SELECT broadcast(${sql})`, values);
+		const hint = (await refused(call(`'a b', 'E', '{}'`), '22023', /not a channel name/)).hint;
+		assert.match(hint, /Letters, digits/);
+		await refused(call(`'', 'E', '{}'`), '22023', /not a channel name/);
+		await refused(call(`'a#b', 'E', '{}'`), '22023', /not a channel name/);
+		await refused(call(`E'a\\n', 'E', '{}'`), '22023', /not a channel name/);
+		await refused(call(`NULL, 'E', '{}'`), '22004', /needs a channel/);
+		await refused(call(`repeat('x', 201), 'E', '{}'`), '22001', /201 bytes, the limit is 200/);
+		await refused(call(`'c', repeat('x', 201), '{}'`), '22001', /event name has 201/);
+		await refused(call(`'c', '', '{}'`), '22023', /not an event name/);
+		await refused(call(`'c', 'pusher:x', '{}'`), '22023', /not an event name/);
+		await refused(call(`'c', 'E', to_json(repeat('x', 2000000))`), '22001', /payload/);
+		await refused(call(`'c', 'E', '{'`), '22P02', /json/);
+		await refused(call(`'c', 'E', '{}', 'a b'`), '22023', /event_id/);
+		await refused(call(`'c', 'E', '{}', NULL, '1-2'`), '22023', /socket id/);
+		await refused(call(`'c', 'E', '{}', NULL, NULL, 'nobody'`), '22023', /not known/);
+		await refused(daemon.query(`INSERT INTO realtime_events(channel, event_type)
+			VALUES ('a b', 'E')`), '22023', /not a channel name/);
+		await call(`'#server-to-user-7', 'E', '{}'`);
+	});
+
+	test('the LISTEN connection is ended again and again', async () => {
+		for (let n = 1; n <= 10; n++) {
+			await daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+				WHERE application_name = 'scopewired' AND datname = current_database()`);
+			await daemon.query(`SELECT broadcast('private-client.1', 'Cut', $1)`, [{ n }]);
+		}
+		await wire.next({ event: 'Cut', data: { n: 10 } });
+		assert.deepEqual(numbers(wire, 'Cut'), upTo(10));
+		assertOneOrder(wire);
+	});
+
+	test('a burst makes the daemon poll, and quiet makes it listen again', async () => {
+		const held = async () => (await daemon.query(`SELECT FROM pg_locks
+			WHERE locktype = 'advisory' AND objid = 7776 AND mode = 'ExclusiveLock' AND granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`))
+			.length > 0;
+		const clients = await Promise.all(upTo(4).map(() => session(daemon)));
+		let polled = false, n = 0;
+		await waitFor(async () => {
+			await Promise.all(clients.map(async (client) => {
+				for (let i = 0; i < 50; i++)
+					await client.query(`SELECT broadcast('private-client.1', 'Burst', $1)`,
+						[{ n: ++n }]);
+			}));
+			polled ||= await held();
+			return polled;
+		}, 'the polling lock');
+		await Promise.all(clients.map((c) => c.end()));
+		await waitFor(() => wire.all({ event: 'Burst' }).length >= n, 'all of the burst');
+		assert.equal(wire.all({ event: 'Burst' }).length, n);
+		await waitFor(async () => !await held(), 'listening again');
+		assertOneOrder(wire);
+	});
+});
+
+test('what commits while the daemon is down goes out at its start', async (t) => {
+	const daemon = await startDaemon({}, t);
+	for (const how of ['stop', 'kill']) {
+		await daemon[how]();
+		await daemon.query(`SELECT broadcast('cache-news', 'News', $1)`, [{ how }]);
+		await daemon.start();
+		const wire = await daemon.connect();
+		await wire.subscribe('cache-news');
+		await wire.next({ event: 'News', data: { how } });
+		const [{ waiting }] = await daemon.query(
+			'SELECT count(*)::int AS waiting FROM realtime_events WHERE serial = 0');
+		assert.equal(waiting, 0);
+	}
+});
+
+test('rows that were sequenced and not handed on go out after kill -9', async (t) => {
+	const daemon = await startDaemon({}, t);
+	await daemon.query(`SELECT broadcast('cache-a', 'First', '{}')`);
+	await waitFor(async () => (await daemon.query('SELECT FROM relay_cursor WHERE serial > 0'))
+		.length, 'a saved cursor');
+	await daemon.kill();
+	await daemon.query(`SELECT broadcast('cache-a', 'Second', '{}')`);
+	// As if it had been killed between the drain's commit and the sockets.
+	await daemon.query('SELECT drain(100)');
+	await daemon.start();
+	const wire = await daemon.connect();
+	await wire.subscribe('cache-a');
+	await wire.next({ event: 'Second' });
+});
+
+test('PostgreSQL stops at once and comes back', async (t) => {
+	const daemon = await startDaemon({ embedded: true }, t);
+	const wire = await daemon.connect();
+	await wire.subscribe('c');
+	const acknowledged = [];
+	for (let n = 1; n <= 20; n++) {
+		if (n % 7 === 0)
+			execFileSync(path.join(binaries(), 'pg_ctl'), ['stop', '-D',
+				path.join(daemon.stateFolder, 'data'), '-m', 'immediate', '-w'],
+				{ ...unprivileged(), cwd: '/', stdio: 'pipe' });
+		const publish = async () => daemon.query(`SELECT broadcast('c', 'E', $1, $2)`,
+			[{ n }, `e-${n}`]);
+		await waitFor(() => publish().then(() => true, () => false), `publish ${n}`, 30000);
+		acknowledged.push(n);
+	}
+	await wire.next({ event: 'E', data: { n: 20 } });
+	assert.deepEqual(numbers(wire, 'E'), acknowledged);
+	assertOneOrder(wire);
+});
+
+test('several applications: one must be named', async (t) => {
+	const app = { key: 'k1', secret: 's1' };
+	const daemon = await startDaemon({ apps: [{ id: 'one', ...app, max_event_payload_bytes: 20 },
+		{ id: 'two', key: 'k2', secret: 's2' }] }, t);
+	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 2,
+		'the list of applications');
+	const error = await refused(daemon.query(`SELECT broadcast('c', 'E', '{}')`), '22023',
+		/several applications/);
+	assert.match(error.hint, /one, two/);
+	await refused(daemon.query(`SELECT broadcast('c', 'E', to_json(repeat('x', 20)),
+		app => 'one')`), '22001', /22 bytes, the limit is 20/);
+	const wire = await daemon.connect({ app: daemon.apps[1] });
+	await wire.subscribe('c');
+	await daemon.query(`SELECT broadcast('c', 'One', '{}', app => 'one')`);
+	await daemon.query(`SELECT broadcast('c', 'Two', '{}', app => 'two')`);
+	await wire.next({ event: 'Two' });
+	assert.equal(wire.all({ event: 'One' }).length, 0);
+});
+
+describe('watched tables', () => {
+	let daemon, wire;
+	const sql = (text, values) => daemon.query(text, values);
+	const next = async (event, channel) => {
+		const frame = await wire.next({ event, channel });
+		return JSON.parse(frame.data);
+	};
+	before(async () => {
+		daemon = await startDaemon();
+		wire = await daemon.connect();
+		await wire.subscribe('private-client.1');
+		await wire.subscribe('private-client.2');
+		await wire.subscribe('all');
+		await sql(`CREATE TABLE public.invoices (id integer PRIMARY KEY, client_id integer,
+			total integer, secret text)`);
+	});
+	after(() => daemon.stop());
+
+	test('insert, update, move, delete', async () => {
+		await sql(`SELECT watch('invoices', 'private-client.{client_id}')`);
+		await sql(`INSERT INTO invoices VALUES (1, 1, 10, 's'), (2, NULL, 20, 's')`);
+		assert.deepEqual(await next('invoices.insert', 'private-client.1'), { op: 'insert',
+			table: 'public.invoices', new: { id: 1, client_id: 1, total: 10, secret: 's' } });
+		await sql('UPDATE invoices SET total = 11 WHERE id = 1');
+		const update = await next('invoices.update', 'private-client.1');
+		assert.deepEqual([update.new.total, update.old.total], [11, 10]);
+		await sql('UPDATE invoices SET total = 11 WHERE id = 1'); // changes nothing: not told
+		await sql('UPDATE invoices SET client_id = 2 WHERE id = 1');
+		const gone = await next('invoices.delete', 'private-client.1');
+		assert.deepEqual([gone.moved, gone.old.client_id, gone.new], [true, 1, undefined]);
+		const come = await next('invoices.insert', 'private-client.2');
+		assert.deepEqual([come.moved, come.new.client_id, come.old], [true, 2, undefined]);
+		await sql('DELETE FROM invoices WHERE id = 1');
+		const deleted = await next('invoices.delete', 'private-client.2');
+		assert.deepEqual([deleted.old.id, deleted.moved], [1, undefined]);
+		assert.equal(wire.all({ event: 'invoices.update' }).length, 1);
+		assert.equal((await sql(`SELECT unwatch('invoices') AS n`))[0].n, 1);
+		assert.equal((await sql('SELECT * FROM watches')).length, 0);
+	});
+
+	test('columns, operations, names in Laravel style, truncate', async () => {
+		await sql(`SELECT watch('invoices', 'all', '{id,total}', '{insert,update,truncate}',
+			'App\\Events\\Invoice{Op}')`);
+		await sql(`INSERT INTO invoices VALUES (5, 1, 50, 'hidden')`);
+		assert.deepEqual(await next('App\\Events\\InvoiceCreated', 'all'), { op: 'insert',
+			table: 'public.invoices', new: { id: 5, total: 50 } });
+		await sql(`UPDATE invoices SET secret = 'other' WHERE id = 5`); // no column of ours
+		await sql('DELETE FROM invoices WHERE id = 5');
+		await sql('TRUNCATE invoices');
+		assert.deepEqual(await next('App\\Events\\InvoiceTruncated', 'all'), { op: 'truncate',
+			table: 'public.invoices' });
+		assert.equal(wire.all({ event: 'App\\Events\\InvoiceDeleted' }).length, 0);
+		assert.equal(wire.all({ event: 'App\\Events\\InvoiceUpdated' }).length, 0);
+		await sql(`SELECT unwatch('invoices', 'all')`);
+	});
+
+	test('what is too large goes as its key', async () => {
+		await sql(`SELECT watch('invoices', 'all')`);
+		await sql(`INSERT INTO invoices VALUES (6, 1, 1, repeat('x', 2000000))`);
+		assert.deepEqual(await next('invoices.insert', 'all'), { op: 'insert',
+			table: 'public.invoices', key: { id: 6 }, truncated: true });
+		await sql(`SELECT unwatch('invoices')`);
+		await sql(`INSERT INTO invoices VALUES (7, 1, 1, 's')`);
+		await sql(`SELECT broadcast('all', 'Fence', '{}')`);
+		await next('Fence', 'all');
+		assert.equal(wire.all({ event: 'invoices.insert', data: { new: { id: 7 } } }).length, 0);
+	});
+
+	test('a channel that is none does not harm the application', async () => {
+		await sql('CREATE TABLE public.notes (id integer PRIMARY KEY, room text)');
+		await sql(`SELECT watch('notes', 'room-{room}')`);
+		await sql(`INSERT INTO notes VALUES (1, 'no channel'), (2, NULL), (3, repeat('x', 300))`);
+		assert.equal((await sql(`SELECT FROM realtime_events WHERE channel LIKE 'room-%'`)).length,
+			0);
+	});
+
+	test('wrong watches are refused', async () => {
+		const w = (args) => sql(`SELECT watch(${args})`);
+		await refused(w(`'invoices', 'a.{nothing}'`), '42703', /no column "nothing"/);
+		await refused(w(`'invoices', 'a b'`), '22023', /not a channel template/);
+		await refused(w(`'invoices', 'a', '{nothing}'`), '42703', /no column/);
+		await refused(w(`'invoices', 'a', NULL, '{select}'`), '22023', /not an operation/);
+		await refused(w(`'invoices', 'a', NULL, '{insert}', 'pusher:x'`), '22023', /event name/);
+		await refused(w(`'absent', 'a'`), '42P01', /absent/);
+		await sql('CREATE TABLE public.keyless (a integer)');
+		await refused(w(`'keyless', 'a'`), '22023', /no primary key/);
+		await w(`'keyless', 'a', NULL, '{insert,delete}'`);
+		await refused(w(`'keyless', 'a', NULL, '{insert}'`), '42710', /watched .* already/);
+	});
+});
+
+test('an application\'s role gets what it needs and no more', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const { host, name } = daemon.database;
+	const role = `app_${name}`;
+	const owner = (text) => query(host, name, text, [], 'postgres');
+	await owner(`CREATE ROLE ${role} LOGIN`);
+	await owner(`GRANT CREATE ON SCHEMA public TO ${role}`);
+	const client = await session(daemon, role, 'public');
+	t.after(() => client.end());
+	await refused(client.query(`SELECT scopewire.broadcast('c', 'E', '{}')`), '42501', /denied/);
+	execFileSync(path.join(binaries(), 'psql'), ['-X', '-q', '-h', host, '-U', 'scopewire',
+		'-v', `role=${role}`, '-v', 'schema=scopewire', '-f', GRANTS, name], { stdio: 'pipe' });
+	const wire = await daemon.connect();
+	await wire.subscribe('c');
+	await client.query(`SELECT scopewire.broadcast('c', 'Call', '{}')`);
+	await wire.next({ event: 'Call' });
+	await client.query(`INSERT INTO scopewire.realtime_events(channel, event_type, payload)
+		VALUES ('c', 'Plain', '{}')`);
+	await wire.next({ event: 'Plain' });
+	await client.query(`CREATE TABLE things (id integer PRIMARY KEY)`);
+	await client.query(`SELECT scopewire.watch('things', 'c')`);
+	await client.query('INSERT INTO things VALUES (1)');
+	await wire.next({ event: 'things.insert' });
+	await client.query(`SELECT scopewire.unwatch('things')`);
+	for (const denied of ['SELECT scopewire.drain(1)', 'SELECT secret FROM scopewire.apps',
+		`INSERT INTO scopewire.realtime_events(serial, channel, event_type) VALUES (5, 'c', 'E')`,
+		'DELETE FROM scopewire.realtime_events', 'UPDATE scopewire.realtime_events SET app = NULL',
+		`INSERT INTO scopewire.realtime_events_pending(channel, event_type) VALUES ('c', 'E')`])
+		await refused(client.query(denied), '42501', /denied/);
+	assert.ok((await client.query('SELECT * FROM scopewire.realtime_events')).rows.length >= 3);
+	await client.end();
+	await owner(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+});
