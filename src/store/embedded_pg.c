@@ -34,6 +34,7 @@
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 #define STEADY_S       30 /* a server that ran this long starts the backoff anew */
+#define ARGS_MAX       32
 #define SOCKET_NAME    "/.s.PGSQL.5432"
 
 struct embedded_pg {
@@ -232,14 +233,20 @@ static void become_server(const struct embedded_pg *pg, int log_fd, pid_t parent
 static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *name,
 		   const char *const *args)
 {
-	char *path = join(bin, name);
+	char *path = join(bin, name), *argv[ARGS_MAX + 1] = { path };
 	int log_fd = open(pg->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-	pid_t parent = getpid(), pid = log_fd < 0 ? -1 : fork();
-	int rc = -errno;
+	pid_t parent, pid;
+	int rc;
 
+	/* The whole path as argv[0]: PostgreSQL's programs find each other by it. */
+	for (size_t i = 1; i < ARGS_MAX && args[i]; i++)
+		argv[i] = (char *)(uintptr_t)args[i];
+	parent = getpid();
+	pid = log_fd < 0 ? -1 : fork();
+	rc = -errno;
 	if (pid == 0) {
 		become_server(pg, log_fd, parent);
-		execv(path, (char *const *)(uintptr_t)args);
+		execv(path, argv);
 		_exit(127);
 	}
 	if (log_fd >= 0)
