@@ -13,7 +13,8 @@
 #include "base/annotate.h"
 #include "pg_fixture.h"
 
-#define PORT "5499" /* names the socket; the folder is private, so any will do */
+#define CONNECT_TRIES 1500   /* 20 ms apart */
+#define PORT	      "5499" /* names the socket; the folder is private, so any will do */
 
 struct pg_fixture {
 	char dir[64], data[96];
@@ -211,10 +212,16 @@ void pg_fixture_free(struct pg_fixture *f)
 
 PGconn *pg_fixture_connect(const char *conninfo)
 {
+	struct timespec pause = { 0, 20000000 };
 	PGconn *c = PQconnectdb(conninfo);
 
-	if (PQstatus(c) != CONNECTION_OK)
-		die("connect", PQerrorMessage(c));
+	/* A server that recovers from a crash takes nobody for a while. */
+	for (int tries = 0; PQstatus(c) != CONNECTION_OK; tries++) {
+		if (tries == CONNECT_TRIES || PQping(conninfo) == PQPING_NO_ATTEMPT)
+			die("connect", PQerrorMessage(c));
+		nanosleep(&pause, NULL);
+		PQreset(c);
+	}
 	PQclear(PQexec(c, "SET client_min_messages = error"));
 	PQclear(PQexec(c, "SET search_path = scopewire, public"));
 	return c;
