@@ -285,16 +285,14 @@ static void *worker_main(void *arg)
 		.connections = &w->all->connections,
 		.path = w->all->conf.path,
 	};
-	int rc;
 
 	ASSERT_ON(on_worker);
 	frame_guard_enter_thread();
 	w->hub = hub_new(&hc);
 	uv_timer_start(&w->timer, on_timer, TICK_MS, TICK_MS);
-	rc = make_context(w);
-	tell_started(w, rc);
-	if (!rc)
-		uv_run(&w->loop, UV_RUN_DEFAULT);
+	/* When that failed there is nothing to serve, but the order to stop will come all the same. */
+	tell_started(w, make_context(w));
+	uv_run(&w->loop, UV_RUN_DEFAULT);
 	tear_down(w);
 	return NULL;
 }
