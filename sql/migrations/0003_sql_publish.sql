@@ -199,7 +199,7 @@ $$;
 -- From now on this session polls.  False: transactions that were promised a NOTIFY stand in the
 -- way; try later.
 CREATE FUNCTION relay_claim() RETURNS boolean
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET lock_timeout = '20ms'
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET lock_timeout = '200ms'
 AS $$
 BEGIN
 	PERFORM pg_advisory_lock(7776);

@@ -24,8 +24,8 @@
 #define FALLBACK_US	(250 * USEC_PER_MSEC)
 #define POLL_US		(2 * USEC_PER_MSEC)
 #define WINDOW_US	(100 * USEC_PER_MSEC)
-#define POLL_ABOVE	30 /* wakes in a window */
-#define POLL_BELOW	10 /* rows in a window */
+#define POLL_ABOVE	8 /* wakes in a window; NOTIFY may let no more than 200/s commit */
+#define POLL_BELOW	2 /* rows in a window */
 #define CLAIM_RETRY_US	USEC_PER_SEC
 #define SAVE_US		USEC_PER_SEC
 #define QUEUE_US	(30 * USEC_PER_SEC)
