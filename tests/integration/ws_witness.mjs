@@ -2,13 +2,17 @@
 // A daemon that is watched while others misbehave: it must go on serving and keep nothing.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { Raw, startDaemon, waitFor } from '../lib/harness.mjs';
+import { PROGRAM, Raw, startDaemon, waitFor } from '../lib/harness.mjs';
 
 export const APP_PATH = '/app/local-reverb-key?protocol=7';
+
+/** Sanitizers keep freed memory for a while; how much more a daemon built with one may hold. */
+const SLACK = /__(asan|tsan)_init/.test(fs.readFileSync(PROGRAM, 'latin1')) ? 8 : 1;
 
 /** Options for a daemon without a database, whose apps log nothing durably. */
 export function light(options = {}) {
 	return { databaseMode: 'none', ...options,
+		env: { ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:quarantine_size_mb=8`, ...options.env },
 		database: { required: 'no', ...options.database },
 		log: { level: 'info', ...options.log },
 		app: { durability: 'none', subscription_count: 'no', ...options.app } };
@@ -36,6 +40,12 @@ export class Witness {
 	memory() {
 		const status = fs.readFileSync(`/proc/${this.daemon.pid}/status`, 'utf8');
 		return Number(status.match(/^VmRSS:\s+(\d+) kB/m)[1]) * 1024;
+	}
+
+	/** It holds at most that many bytes more than it did. */
+	grewAtMost(bytes, before) {
+		const now = this.memory();
+		assert.ok(now < before + bytes * SLACK, `memory went from ${before} to ${now}`);
 	}
 
 	/** An event goes all the way round. */
