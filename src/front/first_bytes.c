@@ -22,6 +22,8 @@ static bool asks_upgrade(struct str_view head)
 
 	for (ptrdiff_t nl; (nl = sv_find(head, '\n')) >= 0;) {
 		head = sv_skip(head, (size_t)nl + 1);
+		if (sv_starts_with(head, SV("\r\n")) || sv_starts_with(head, SV("\n")))
+			return false; /* what follows is no header */
 		if (head.len < sizeof(name) - 1 || strncasecmp(head.ptr, name, sizeof(name) - 1))
 			continue;
 		head = sv_skip(head, sizeof(name) - 1);

@@ -58,6 +58,8 @@ static const struct sample samples[] = {
 	{ "GET /x HTTP/1.1\r\nX-Upgrade: websocket\r\n\r\n", "", FIRST_HTTP },
 	{ "GET /x HTTP/1.1\r\nUpgrade:\r\n\r\n", "", FIRST_HTTP },
 	{ "GET /x HTTP/1.1\r\nUpgrade: websock", "", FIRST_UNDECIDED },
+	{ "GET /x HTTP/1.1\r\n\r\nUpgrade: websocket\r\n\r\n", "", FIRST_HTTP },
+	{ "GET /x HTTP/1.1\n\nUpgrade: websocket\n\n", "", FIRST_HTTP },
 	{ "GET  HTTP/1.1\r\n\r\n", "", FIRST_HTTP },
 	{ "GET \r\n\r\n", "", FIRST_HTTP },
 	{ "GET \n\n", "", FIRST_HTTP },
