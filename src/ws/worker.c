@@ -290,7 +290,8 @@ static void *worker_main(void *arg)
 	frame_guard_enter_thread();
 	w->hub = hub_new(&hc);
 	uv_timer_start(&w->timer, on_timer, TICK_MS, TICK_MS);
-	/* When that failed there is nothing to serve, but the order to stop will come all the same. */
+	/* When that failed there is nothing to serve, but the order to stop will come all the same.
+	 */
 	tell_started(w, make_context(w));
 	uv_run(&w->loop, UV_RUN_DEFAULT);
 	tear_down(w);
