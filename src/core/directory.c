@@ -52,6 +52,7 @@ struct shard {
 struct directory {
 	unsigned n_workers;
 	struct directory_post post;
+	atomic_size_t mail_bytes; /* of letters that are not freed yet */
 	struct shard shards[N_SHARDS];
 };
 
@@ -94,8 +95,28 @@ static struct shard *shard_of(struct directory *d, struct str_view key)
 	return &d->shards[(sv_hash(key, map_process_seed()) >> 40) % N_SHARDS];
 }
 
+static size_t mail_weight(const struct channel_mail *m)
+{
+	return sizeof(*m) + (m->frame ? m->frame->len : 0);
+}
+
+/* The one way to a worker; true when it must be woken. */
+static bool post(struct directory *d, unsigned worker, struct channel_mail *m)
+{
+	m->of = d;
+	atomic_fetch_add_explicit(&d->mail_bytes, mail_weight(m), memory_order_relaxed);
+	return d->post.put(d->post.ctx, worker, &m->letter);
+}
+
+bool directory_is_behind(struct directory *d)
+{
+	return atomic_load_explicit(&d->mail_bytes, memory_order_relaxed) >
+	       DIRECTORY_MAIL_MAX_BYTES;
+}
+
 void channel_mail_free(struct channel_mail *m)
 {
+	atomic_fetch_sub_explicit(&m->of->mail_bytes, mail_weight(m), memory_order_relaxed);
 	msgbuf_unref(m->key);
 	msgbuf_unref(m->frame);
 	if (m->event)
@@ -103,14 +124,15 @@ void channel_mail_free(struct channel_mail *m)
 	free(m);
 }
 
-struct directory *directory_new(unsigned n_workers, const struct directory_post *post)
+struct directory *directory_new(unsigned n_workers, const struct directory_post *how)
 {
 	struct directory *d = aligned_alloc(64, (sizeof(*d) + 63) / 64 * 64);
 
 	if (!d)
 		abort();
 	d->n_workers = n_workers;
-	d->post = *post;
+	atomic_init(&d->mail_bytes, 0);
+	d->post = *how;
 	for (size_t i = 0; i < N_SHARDS; i++) {
 		struct shard *s = &d->shards[i];
 
@@ -214,7 +236,7 @@ static void post_locked(struct directory *d, struct shard *s, struct dchannel *c
 			msgbuf_ref(m->frame);
 		if (m->event)
 			event_ref(m->event);
-		if (d->post.put(d->post.ctx, worker, &m->letter))
+		if (post(d, worker, m))
 			w->mask |= UINT64_C(1) << worker;
 	}
 }
@@ -671,7 +693,7 @@ void directory_terminate_user(struct directory *d, const struct app *app, struct
 
 		m->kind = MAIL_CLOSE_USER;
 		m->key = directory_key(app, user_id);
-		if (d->post.put(d->post.ctx, worker, &m->letter))
+		if (post(d, worker, m))
 			d->post.wake(d->post.ctx, worker);
 	}
 }

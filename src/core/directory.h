@@ -38,6 +38,7 @@ struct channel_mail {
 	struct event *event;  /* counted; whose deliveries to count, or NULL */
 	uint64_t seq;	      /* skip subscriptions that joined at or behind it */
 	uint64_t exclude;     /* socket that must not get it; 0: none */
+	struct directory *of; /* who counts its bytes as waiting; outlives it */
 };
 void channel_mail_free(struct channel_mail *m);
 
@@ -89,6 +90,12 @@ bool directory_user_online(struct directory *d, const struct app *app, struct st
 
 /* Fan-out of an event on this node, from any thread.  Takes no reference of the caller's. */
 void directory_fan_out(struct directory *d, struct event *e);
+/*
+ * True while so much mail waits for the workers that whoever publishes should be told to come
+ * back: they deliver more slowly than events come in.  Any thread.
+ */
+bool directory_is_behind(struct directory *d);
+#define DIRECTORY_MAIL_MAX_BYTES ((size_t)64 << 20)
 /* A frame that is no event (client events): to all subscribers but exclude. */
 void directory_send(struct directory *d, const struct app *app, struct str_view channel,
 		    struct msgbuf *frame, uint64_t exclude);

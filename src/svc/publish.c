@@ -253,6 +253,10 @@ void publish_submit(struct publisher *p, struct app *app, const struct publish_i
 	struct cut cut = { .now = few };
 	usec_t now = clock_wall();
 
+	if (p->directory && directory_is_behind(p->directory)) {
+		done(ctx, -EAGAIN);
+		return;
+	}
 	for (size_t i = 0; i < n; i++)
 		cut.n_most += (unsigned)items[i].n_channels;
 	if (cut.n_most > ARRAY_SIZE(few))

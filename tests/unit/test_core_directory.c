@@ -310,6 +310,24 @@ START_TEST(the_excluded_socket_is_named)
 }
 END_TEST
 
+START_TEST(it_is_behind_while_too_much_mail_waits)
+{
+	struct msgbuf *frame = msgbuf_new(1 << 20);
+
+	BEGIN();
+	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
+	for (size_t bytes = 0; bytes <= DIRECTORY_MAIL_MAX_BYTES - (1 << 20); bytes += 1 << 20) {
+		ck_assert(!directory_is_behind(dir));
+		directory_send(dir, app, SV("x"), frame, 0);
+	}
+	ck_assert(directory_is_behind(dir));
+	channel_mail_free(next_mail(0));
+	ck_assert(!directory_is_behind(dir));
+	msgbuf_unref(frame);
+	end();
+}
+END_TEST
+
 /* ---- presence ---- */
 
 #define ROOM "presence-room"
@@ -800,6 +818,7 @@ static TCase *subscriptions_case(void)
 	tcase_add_test(t, apps_do_not_see_each_other);
 	tcase_add_test(t, numbers_grow_over_the_life_of_a_channel);
 	tcase_add_test(t, the_excluded_socket_is_named);
+	tcase_add_test(t, it_is_behind_while_too_much_mail_waits);
 	tcase_add_test(t, counts_are_told_when_switched_on);
 	tcase_add_test(t, large_counts_come_every_five_seconds);
 	return t;
