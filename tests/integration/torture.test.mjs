@@ -119,8 +119,11 @@ async function killer(world) {
 function checkReader(spans, rows) {
 	const serials = rows.map((row) => row.serial);
 	const at = new Map(serials.map((serial, i) => [serial, i]));
-	let before = 0, seen = 0;
+	let seen = 0;
 	for (const wire of spans) {
+		/* Each connection by itself: a daemon that was killed may hand on again, to clients that
+		 * come back early, what it had not noted down as handed on (docs/sql.md). */
+		let before = 0;
 		const got = wire.all({ event: EVENT }).map((frame) => frame.serial);
 		for (const serial of got) {
 			assert.ok(serial > before, `serial ${serial} behind ${before}`);
