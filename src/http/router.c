@@ -120,8 +120,12 @@ void call_reply_failure(struct request *r, int rc)
 		reply_later(r, 503, 1, "Too many events are waiting; try again.");
 		break;
 	case -EHOSTDOWN:
-	case -ETIMEDOUT:
 		reply_later(r, 503, 2, "The database is away; nothing was published, try again.");
+		break;
+	case -ETIMEDOUT:
+		reply_later(
+			r, 503, 2,
+			"The database did not confirm in time; the event may still be published.");
 		break;
 	case -EINVAL:
 		request_reply_text(r, 400, SV("The database refused the event's content."));
