@@ -162,14 +162,18 @@ static usec_t job_patience(const struct pg_pool *p, const struct pg_statement *s
 	return ms * USEC_PER_MSEC + GRACE_US;
 }
 
+static const char *job_state(const struct job *j)
+{
+	const char *state = j->result ? PQresultErrorField(j->result, PG_DIAG_SQLSTATE) : NULL;
+
+	return state ? state : "";
+}
+
 /* Answers and frees. */
 static void job_end(struct job *j, int rc)
 {
-	struct pg_answer a = { .rc = rc, .result = j->result, .sqlstate = "" };
-	const char *state = j->result ? PQresultErrorField(j->result, PG_DIAG_SQLSTATE) : NULL;
+	struct pg_answer a = { .rc = rc, .result = j->result, .sqlstate = job_state(j) };
 
-	if (state)
-		a.sqlstate = state;
 	atomic_fetch_sub(&j->pool->n_open, 1);
 	j->done(j->ctx, &a);
 	PQclear(j->result);
@@ -188,12 +192,20 @@ const char *pg_answer_field(const struct pg_answer *a, int code)
 	return text ? text : "";
 }
 
+/* As it came, for its second and last time. */
+static void job_again(struct queue *q, struct job *j)
+{
+	PQclear(j->result);
+	j->result = NULL;
+	j->failed = false;
+	j->is_repeat = true;
+	queue_put(q, j);
+}
+
 /* What the server's refusal means to the asker. */
 static int refusal(const struct job *j)
 {
-	const char *state = PQresultErrorField(j->result, PG_DIAG_SQLSTATE);
-
-	switch (pg_fault_of(state)) {
+	switch (pg_fault_of(job_state(j))) {
 	case PG_BUSY:
 		return -ETIMEDOUT;
 	case PG_LOST:
@@ -302,11 +314,7 @@ static void link_lost(struct pg_pool *p, struct link *l, int first_rc)
 	ask_connector(p, 1);
 	while ((j = queue_take(&sent))) {
 		if (rc == -ECONNABORTED && j->st->repeatable && !j->is_repeat) {
-			PQclear(j->result);
-			j->result = NULL;
-			j->failed = false;
-			j->is_repeat = true;
-			queue_put(&again, j);
+			job_again(&again, j);
 		} else {
 			job_end(j, rc);
 		}
@@ -357,8 +365,25 @@ static void take_result(struct link *l, struct job *j, PGresult *r)
 	j->failed = !ok;
 }
 
+/* It followed one whose PREPARE failed: it has to bring its own. */
+static bool lacks_statement(const struct job *j)
+{
+	return j->failed && !j->is_repeat && strcmp(job_state(j), "26000") == 0;
+}
+
+/* At the SYNC behind the link's first job. */
+static void finish_first(struct pg_pool *p, struct link *l)
+{
+	struct job *j = queue_take(&l->sent);
+
+	if (lacks_statement(j))
+		job_again(&p->waiting, j);
+	else
+		job_end(j, j->failed ? refusal(j) : 0);
+}
+
 /* All that has come; false: the link is lost. */
-static bool receive(struct link *l)
+static bool receive(struct pg_pool *p, struct link *l)
 {
 	PGconn *pg = pg_conn_raw(l->conn);
 
@@ -373,10 +398,8 @@ static bool receive(struct link *l)
 			continue;
 		}
 		if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
-			struct job *j = queue_take(&l->sent);
-
 			PQclear(r);
-			job_end(j, j->failed ? refusal(j) : 0);
+			finish_first(p, l);
 		} else {
 			take_result(l, l->sent.head, r);
 		}
@@ -492,7 +515,7 @@ static void wait_and_receive(struct pg_pool *p)
 	for (unsigned i = 0; i < p->conf.connections; i++) {
 		struct link *l = &p->links[i];
 
-		if (fds[i + 1].revents && l->conn && !receive(l))
+		if (fds[i + 1].revents && l->conn && !receive(p, l))
 			link_lost(p, l, -ECONNABORTED);
 	}
 }

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* The pool of connections, against a real PostgreSQL that is cut, stopped and started again. */
+#include "unit.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "pg_fixture.h"
+#include "store/pg_pool.h"
+
+#define WAIT_US (20 * USEC_PER_SEC)
+
+static const struct pg_statement sum = { .sql = "SELECT $1::integer + $2::integer",
+					 .repeatable = true };
+static const struct pg_statement text_of = { .sql = "SELECT $1::text, $2::text IS NULL" };
+static const struct pg_statement divide = { .sql = "SELECT 1 / $1::integer" };
+static const struct pg_statement no_table = { .sql = "SELECT * FROM nowhere" };
+static const struct pg_statement rest = { .sql = "SELECT pg_sleep(30)", .timeout_ms = 50 };
+static const struct pg_statement rest_long = { .sql = "SELECT pg_sleep(30)" };
+static const struct pg_statement once = {
+	.sql = "WITH r AS (INSERT INTO seen SELECT $1::integer RETURNING 1) "
+	       "SELECT pg_sleep(9) FROM r"
+};
+
+static struct pg_fixture *pg;
+static struct pg_pool *pool;
+static char *conninfo;
+
+struct tally {
+	atomic_uint n, fine, refused, lost, away, timeout, cancelled, busy;
+	atomic_llong sum;
+	char state[8], text[16];
+};
+
+static void set_up(void)
+{
+	pg = pg_fixture_new(false);
+}
+
+static void tear_down(void)
+{
+	pg_fixture_free(pg);
+}
+
+#define WAIT_UNTIL(condition)                                                                      \
+	do {                                                                                       \
+		usec_t end_ = clock_mono() + WAIT_US;                                              \
+		while (!(condition)) {                                                             \
+			ck_assert_msg(clock_mono() < end_, "never: %s", #condition);               \
+			poll(NULL, 0, 1);                                                          \
+		}                                                                                  \
+	} while (0)
+
+static atomic_uint *counter(struct tally *t, int rc)
+{
+	switch (rc) {
+	case 0:
+		return &t->fine;
+	case -EINVAL:
+		return &t->refused;
+	case -ECONNABORTED:
+		return &t->lost;
+	case -EHOSTDOWN:
+		return &t->away;
+	case -ETIMEDOUT:
+		return &t->timeout;
+	case -EAGAIN:
+		return &t->busy;
+	default:
+		return &t->cancelled;
+	}
+}
+
+static void on_done(void *ctx, const struct pg_answer *a)
+{
+	struct tally *t = ctx;
+
+	if (a->rc == 0) {
+		snprintf(t->text, sizeof(t->text), "%s", pg_answer_text(a, 0, 0));
+		atomic_fetch_add(&t->sum, strtol(pg_answer_text(a, 0, 0), NULL, 10));
+	} else {
+		snprintf(t->state, sizeof(t->state), "%s", a->sqlstate);
+	}
+	atomic_fetch_add(counter(t, a->rc), 1);
+	atomic_fetch_add(&t->n, 1);
+}
+
+static void begin(const char *database, unsigned connections, unsigned max_open)
+{
+	struct pg_pool_conf conf = { .password = "",
+				     .schema = "public",
+				     .connections = connections,
+				     .max_open = max_open,
+				     .connect_timeout_ms = 5000,
+				     .statement_timeout_ms = 10000 };
+
+	log_set_level(LOG_LEVEL_ERROR);
+	conninfo = pg_fixture_database(pg, database, NULL);
+	conf.conninfo = conninfo;
+	pool = pg_pool_new(&conf);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(pg_pool_is_up(pool));
+}
+
+static void finish(void)
+{
+	pg_pool_free(pool);
+	free(conninfo);
+}
+
+static void ask(const struct pg_statement *st, const char *a, const char *b, struct tally *t)
+{
+	const char *values[] = { a, b };
+
+	pg_pool_query(pool, st, b ? 2 : a ? 1 : 0, values, on_done, t);
+}
+
+static void cut_all(void)
+{
+	PGconn *c = pg_fixture_connect(conninfo);
+
+	free(pg_fixture_value(c, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+				 "WHERE application_name = 'scopewired'"));
+	PQfinish(c);
+}
+
+START_TEST(answers_and_refusals)
+{
+	struct tally t = { .n = 0 };
+	const char *values[] = { "a'b\"", NULL };
+
+	begin("answers", 2, 100);
+	pg_pool_query(pool, &text_of, 2, values, on_done, &t);
+	WAIT_UNTIL(t.n == 1);
+	ck_assert_str_eq(t.text, "a'b\"");
+	ask(&divide, "0", NULL, &t);
+	WAIT_UNTIL(t.n == 2);
+	ck_assert_str_eq(t.state, "22012");
+	ask(&divide, "x", NULL, &t);
+	WAIT_UNTIL(t.n == 3);
+	ck_assert_str_eq(t.state, "22P02");
+	ask(&no_table, NULL, NULL, &t);
+	ask(&no_table, NULL, NULL, &t);
+	WAIT_UNTIL(t.n == 5);
+	ck_assert_str_eq(t.state, "42P01");
+	ask(&divide, "1", NULL, &t);
+	WAIT_UNTIL(t.n == 6);
+	ck_assert_uint_eq(t.fine, 2);
+	ck_assert_uint_eq(t.refused, 4);
+	finish();
+}
+END_TEST
+
+START_TEST(many_at_once_each_get_their_own)
+{
+	struct tally t = { .n = 0 };
+	char a[12];
+
+	begin("many", 3, 5000);
+	for (int i = 0; i < 4000; i++) {
+		snprintf(a, sizeof(a), "%d", i);
+		ask(&sum, a, "1", &t);
+	}
+	WAIT_UNTIL(t.n == 4000);
+	ck_assert_uint_eq(t.fine, 4000);
+	ck_assert_int_eq(t.sum, 4000LL * 4001 / 2);
+	finish();
+}
+END_TEST
+
+START_TEST(over_the_bound_is_refused_at_once)
+{
+	struct tally t = { .n = 0 };
+
+	begin("bound", 1, 3);
+	for (int i = 0; i < 5; i++)
+		ask(&rest_long, NULL, NULL, &t);
+	ck_assert_uint_eq(t.busy, 2);
+	finish();
+	ck_assert_uint_eq(t.n, 5);
+	ck_assert_uint_eq(t.cancelled, 3);
+}
+END_TEST
+
+START_TEST(a_statement_has_its_own_timeout)
+{
+	struct tally t = { .n = 0 };
+
+	begin("timeout", 1, 10);
+	ask(&rest, NULL, NULL, &t);
+	ask(&sum, "1", "1", &t);
+	WAIT_UNTIL(t.n == 2);
+	ck_assert_uint_eq(t.timeout, 1);
+	ck_assert_uint_eq(t.fine, 1);
+	finish();
+}
+END_TEST
+
+START_TEST(cut_connections_repeat_what_may_be_repeated)
+{
+	struct tally reads = { .n = 0 }, writes = { .n = 0 };
+	PGconn *c;
+
+	begin("cut", 1, 100);
+	c = pg_fixture_connect(conninfo);
+	free(pg_fixture_value(c, "CREATE TABLE seen (n integer)"));
+	ask(&once, "1", NULL, &writes);
+	ask(&sum, "2", "3", &reads);
+	WAIT_UNTIL(pg_fixture_number(c,
+				     "SELECT count(*) FROM pg_stat_activity WHERE "
+				     "application_name = 'scopewired' AND state = 'active'") == 1);
+	cut_all();
+	WAIT_UNTIL(writes.n == 1 && reads.n == 1);
+	ck_assert_uint_eq(writes.lost, 1);
+	ck_assert_uint_eq(reads.fine, 1);
+	ck_assert_int_eq(reads.sum, 5);
+	ck_assert_int_eq(pg_fixture_number(c, "SELECT count(*) FROM seen"), 0);
+	PQfinish(c);
+	finish();
+}
+END_TEST
+
+START_TEST(away_is_said_at_once_and_comes_back)
+{
+	struct tally t = { .n = 0 };
+
+	begin("away", 2, 100);
+	pg_fixture_stop(pg, "immediate");
+	WAIT_UNTIL(!pg_pool_is_up(pool));
+	ask(&sum, "1", "1", &t);
+	WAIT_UNTIL(t.n == 1);
+	ck_assert_uint_eq(t.away, 1);
+	pg_fixture_start(pg);
+	WAIT_UNTIL(pg_pool_is_up(pool));
+	ask(&sum, "1", "1", &t);
+	WAIT_UNTIL(t.n == 2);
+	ck_assert_uint_eq(t.fine, 1);
+	finish();
+}
+END_TEST
+
+static void count_tick(void *ctx)
+{
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+START_TEST(timers_run)
+{
+	struct pg_pool_conf conf = { .conninfo = "host=/nowhere",
+				     .schema = "public",
+				     .connections = 1,
+				     .connect_timeout_ms = 100 };
+	atomic_uint ticks = 0;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	pool = pg_pool_new(&conf);
+	pg_pool_every(pool, 5, count_tick, &ticks);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(ticks > 3);
+	pg_pool_free(pool);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("store/pg_pool");
+	TCase *t = tcase_create("pg_pool");
+
+	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, answers_and_refusals);
+	tcase_add_test(t, many_at_once_each_get_their_own);
+	tcase_add_test(t, over_the_bound_is_refused_at_once);
+	tcase_add_test(t, a_statement_has_its_own_timeout);
+	tcase_add_test(t, cut_connections_repeat_what_may_be_repeated);
+	tcase_add_test(t, away_is_said_at_once_and_comes_back);
+	tcase_add_test(t, timers_run);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
