@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libmicrohttpd's one thread calls everything here but http_server_* and on_reply().
+ * The http thread (http/loop.h) calls everything here but http_server_* and on_reply().
  *
  * A request is born when its request line is complete (on_target), collects its body, is handed to
  * the api, and dies when its answer was sent or its connection broke (on_completed) and the api
@@ -11,7 +11,7 @@
  * later.  req->phase settles it: whoever comes second acts.
  *
  *   RUNNING -> REPLIED             the reply came before the suspension took effect
- *   RUNNING -> WAITING -> REPLIED  the replying thread resumes the connection
+ *   RUNNING -> WAITING -> REPLIED  the replying thread has the connection resumed
  *   WAITING -> DROPPED             the server stops; a late reply is thrown away
  *   RUNNING -> DROPPED             the same, where nothing may be suspended any more
  *
@@ -26,12 +26,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 #include "base/annotate.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/thread.h"
+#include "http/loop.h"
 #include "http/server.h"
 #include "http/watch.h"
 
@@ -39,14 +38,16 @@
 #define RETRY_S	    1
 
 struct http_server {
-	struct MHD_Daemon *mhd;
+	struct MHD_Daemon *mhd; /* of the http thread, as soon as that runs */
+	bool announced;		/* on_connection() knows the one that is being added; likewise */
+	struct http_loop *loop;
 	const struct api *api;
 	struct http_server_conf conf;
 	struct watch *watch;
 	struct MHD_Response *empty_object; /* "{}": most publishes are answered so */
 	atomic_uint connections;
 	atomic_uint busy; /* requests between the call of the api and their end */
-	/* resumptions that are owed or just being done: the library must outlive them */
+	/* resumptions that are owed or just being posted: the loop must outlive them */
 	atomic_uint resumptions;
 	atomic_bool stopping;
 	pthread_mutex_t lock; /* of closed, waiting and changed */
@@ -59,6 +60,15 @@ struct http_conn {
 	struct watched watched;
 	struct http_server *server;
 	bool loopback;
+};
+
+/* A connection on its way to the http thread. */
+struct adoption {
+	struct loop_call call;
+	struct http_server *server;
+	int fd;
+	socklen_t peer_len;
+	struct sockaddr_storage peer;
 };
 
 enum phase { RUNNING, WAITING, REPLIED, DROPPED };
@@ -74,6 +84,7 @@ struct http_request {
 	struct http_server *server;
 	struct http_conn *conn;
 	struct MHD_Connection *mhd;	  /* good while the connection holds its reference */
+	struct loop_call resumption;	  /* while it is suspended the connection stays */
 	struct http_request *next, *prev; /* in server->waiting */
 	atomic_uint refs;
 	atomic_int phase;
@@ -122,12 +133,18 @@ static struct str_view on_header(const struct request *r, const char *name)
 	return sv(MHD_lookup_connection_value(from_base(r)->mhd, MHD_HEADER_KIND, name));
 }
 
-/* The last touch of the server by a thread that is not the library's. */
+static void on_resumption(struct loop_call *call)
+{
+	MHD_resume_connection(CONTAINER_OF(call, struct http_request, resumption)->mhd);
+}
+
+/* Any thread; of one that is not the http thread the last touch of the server. */
 static void resume(struct http_request *req)
 {
 	struct http_server *s = req->server;
 
-	MHD_resume_connection(req->mhd);
+	req->resumption.fn = on_resumption;
+	http_loop_post(s->loop, &req->resumption);
 	atomic_fetch_sub(&s->resumptions, 1);
 }
 
@@ -482,6 +499,7 @@ static void conn_start(struct http_server *s, struct MHD_Connection *mhd, void *
 	struct http_conn *conn = xcalloc(1, sizeof(*conn));
 	int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 
+	s->announced = true;
 	conn->server = s;
 	conn->loopback = is_loopback(
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
@@ -496,7 +514,6 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 	struct http_conn *conn = *ctx;
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-		thread_take_role(&on_http);
 		conn_start(s, mhd, ctx);
 		return;
 	}
@@ -518,6 +535,33 @@ static void refuse_connection(int fd)
 	close(fd);
 }
 
+static void on_adoption(struct loop_call *call)
+{
+	struct adoption *a = CONTAINER_OF(call, struct adoption, call);
+
+	struct http_server *s = a->server;
+
+	s->announced = false;
+	if (MHD_add_connection(s->mhd, a->fd, (struct sockaddr *)&a->peer, a->peer_len) == MHD_NO) {
+		log_warn("http: a connection could not be taken: %s", strerror(errno));
+		if (!s->announced)
+			atomic_fetch_sub(&s->connections, 1);
+	}
+	free(a);
+}
+
+static void adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len)
+{
+	struct adoption *a = xmalloc(sizeof(*a));
+
+	a->call.fn = on_adoption;
+	a->server = s;
+	a->fd = fd;
+	a->peer_len = len < sizeof(a->peer) ? len : (socklen_t)sizeof(a->peer);
+	memcpy(&a->peer, peer, a->peer_len);
+	http_loop_post(s->loop, &a->call);
+}
+
 int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	unsigned max = s->conf.max_connections;
@@ -534,10 +578,8 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 	}
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
 		log_debug("TCP_NODELAY could not be set");
-	if (MHD_add_connection(s->mhd, fd, peer, len) == MHD_YES)
-		return 0;
-	atomic_fetch_sub(&s->connections, 1);
-	return -EIO;
+	adopt(s, fd, peer, len);
+	return 0;
 }
 
 unsigned http_server_connections(const struct http_server *s)
@@ -565,21 +607,23 @@ static size_t pool_bytes(const struct http_server_conf *conf)
 
 static int start_mhd(struct http_server *s)
 {
-	sigset_t all, old;
+	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	s->mhd = MHD_start_daemon(
-		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
-			MHD_ALLOW_SUSPEND_RESUME,
-		0, NULL, NULL, on_request, s, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
-		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-		s->conf.idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes(&s->conf),
-		MHD_OPTION_END);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return s->mhd ? 0 : -EIO;
+		LOOP_MHD_FLAGS, 0, NULL, NULL, on_request, s, MHD_OPTION_URI_LOG_CALLBACK,
+		on_target, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT, s->conf.idle_timeout_s,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes(&s->conf),
+		/* threads of ours block all signals */
+		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+	if (!s->mhd)
+		return -EIO;
+	rc = http_loop_start(s->mhd, &s->loop);
+	if (rc)
+		MHD_stop_daemon(s->mhd);
+	return rc;
 }
 
 static struct MHD_Response *make_empty_object(void)
@@ -653,6 +697,6 @@ void http_server_stop(struct http_server *s, unsigned grace_ms)
 		wait_until_idle_locked(s, 10);
 	}
 	pthread_mutex_unlock(&s->lock);
-	MHD_stop_daemon(s->mhd);
+	http_loop_stop(s->loop);
 	server_free(s);
 }

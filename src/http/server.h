@@ -23,7 +23,7 @@ int http_server_start(const struct http_server_conf *conf, const struct api *api
 		      struct http_server **out) MUSTCHECK;
 /*
  * Serves the connection from its first unread byte on.  Owns fd from now on, whatever the result:
- * 0, -EMFILE at max_connections (the peer got a 503), -ESHUTDOWN while stopping, -EIO.
+ * 0, -EMFILE at max_connections (the peer got a 503), -ESHUTDOWN while stopping.
  * Any thread, but not while http_server_stop runs.
  */
 int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len);

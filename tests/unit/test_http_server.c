@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The transport over real sockets, with an api of the test's own behind it: /now answers during the
- * call, /later on another thread, /held when the test says so, /echo tells what came.
+ * call, /later on another thread, /held when the test says so, /echo tells what came, /gate
+ * stops the server's thread until the test opens it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@ static int listener;
 static struct sockaddr_in address;
 static struct request *_Atomic held;
 static atomic_uint later_threads;
+static sem_t at_gate, gate;
 
 static void *reply_later(void *arg)
 {
@@ -58,6 +61,10 @@ static void on_call(void *ctx UNUSED, struct request *r)
 		pthread_detach(t);
 	} else if (sv_eq(r->path, SV("/held"))) {
 		atomic_store(&held, r);
+	} else if (sv_eq(r->path, SV("/gate"))) {
+		sem_post(&at_gate);
+		sem_wait(&gate);
+		request_reply(r, 200, SV("{}"));
 	} else if (sv_eq(r->path, SV("/busy"))) {
 		struct reply reply = {
 			.status = 503, .retry_after_s = 7, .allow = "GET", .close = true
@@ -242,6 +249,71 @@ START_TEST(answers_later)
 		ck_status(hear_until(fd, "{\"later\":true}"), "200");
 	}
 	close(fd);
+	while (atomic_load(&later_threads))
+		sched_yield();
+}
+END_TEST
+
+/* libmicrohttpd's epoll loop takes 128 events at a time. */
+static const unsigned crowds[] = { 127, 128, 129, 256 };
+#define CROWD_MAX 256
+
+static void ask_all(const int *fds, unsigned n, const char *path)
+{
+	char request[64];
+
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+	for (unsigned i = 0; i < n; i++)
+		say(fds[i], request);
+}
+
+static void hear_them_all(const int *fds, unsigned n, const char *text)
+{
+	for (unsigned i = 0; i < n; i++)
+		hear_until(fds[i], text);
+}
+
+/* n kept-alive connections have a request each when the server's thread looks. */
+static void crowd_at_once(unsigned n)
+{
+	int fds[CROWD_MAX], keeper = dial();
+
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = dial();
+	ask_all(fds, n, "/now");
+	hear_them_all(fds, n, "\r\n\r\n{}");
+	ask_all(&keeper, 1, "/gate");
+	sem_wait(&at_gate);
+	ask_all(fds, n, "/now");
+	sem_post(&gate);
+	hear_them_all(fds, n, "\r\n\r\n{}");
+	hear_them_all(&keeper, 1, "\r\n\r\n{}");
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+	close(keeper);
+}
+
+START_TEST(a_crowd_at_once)
+{
+	sem_init(&at_gate, 0, 0);
+	sem_init(&gate, 0, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(crowds); i++)
+		crowd_at_once(crowds[i]);
+}
+END_TEST
+
+START_TEST(a_crowd_answered_later)
+{
+	int fds[CROWD_MAX];
+
+	for (unsigned i = 0; i < CROWD_MAX; i++)
+		fds[i] = dial();
+	for (size_t i = 0; i < ARRAY_SIZE(crowds); i++) {
+		ask_all(fds, crowds[i], "/later");
+		hear_them_all(fds, crowds[i], "{\"later\":true}");
+	}
+	for (unsigned i = 0; i < CROWD_MAX; i++)
+		close(fds[i]);
 	while (atomic_load(&later_threads))
 		sched_yield();
 }
@@ -669,11 +741,11 @@ int main(void)
 	Suite *suite = suite_create("http/server");
 
 	add_case(suite, "serving", start,
-		 (const TTest *const[]){ answers_now_and_keeps_alive, answers_later,
-					 pipelined_requests_are_answered_in_order,
-					 tells_the_api_everything, http_1_0_and_head,
-					 headers_of_a_reply, chunked_bodies, body_at_the_limit,
-					 large_body_whole, NULL });
+		 (const TTest *const[]){
+			 answers_now_and_keeps_alive, answers_later, a_crowd_at_once,
+			 a_crowd_answered_later, pipelined_requests_are_answered_in_order,
+			 tells_the_api_everything, http_1_0_and_head, headers_of_a_reply,
+			 chunked_bodies, body_at_the_limit, large_body_whole, NULL });
 	add_case(suite, "refusing", start,
 		 (const TTest *const[]){ body_over_the_limit_by_its_length,
 					 sender_of_a_large_body_reads_the_refusal,

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library's own thread (0.9.75) asks epoll for 128 events; having got exactly as many, it asks
+ * again with the same timeout before it looks at any, and they wait until something else happens.
+ * So it is only ever run without a timeout, and the waiting is done here, by poll(2) on its epoll
+ * descriptor.
+ *
+ * Without a thread of its own the library has no channel to be woken by either: a connection that
+ * another thread resumed would stay unanswered.  Hence the mailbox, which also makes one waking of
+ * many resumptions: a sender wakes the thread only when it rests.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/mem.h"
+#include "base/thread.h"
+#include "http/loop.h"
+
+struct http_loop {
+	struct MHD_Daemon *mhd;
+	pthread_t thread;
+	struct mailbox box;
+	int wake_fd, epoll_fd;
+	atomic_bool resting; /* who posts has to wake the thread */
+	atomic_bool stopping;
+};
+
+static void wake(struct http_loop *l)
+{
+	uint64_t one = 1;
+
+	if (write(l->wake_fd, &one, sizeof(one)) < 0)
+		return; /* full: it wakes */
+}
+
+void http_loop_post(struct http_loop *l, struct loop_call *call)
+{
+	/* the box is not closed before its senders are gone */
+	if (mailbox_put_owed(&l->box, &call->letter) == 1 && atomic_load(&l->resting))
+		wake(l);
+}
+
+/* True when there were any. */
+static bool make_calls(struct http_loop *l)
+{
+	struct letter *next, *letter = mailbox_take(&l->box);
+	bool any = letter != NULL;
+
+	for (; letter; letter = next) {
+		struct loop_call *call = CONTAINER_OF(letter, struct loop_call, letter);
+
+		next = letter->next;
+		call->fn(call);
+	}
+	return any;
+}
+
+/* How long the library can wait; -1: for ever. */
+static int patience_ms(struct http_loop *l)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	if (MHD_get_timeout(l->mhd, &ms) != MHD_YES)
+		return -1;
+	return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+static void wait_for_news(struct http_loop *l, int ms)
+{
+	struct pollfd fds[] = { { .fd = l->epoll_fd, .events = POLLIN },
+				{ .fd = l->wake_fd, .events = POLLIN } };
+	uint64_t wakes;
+
+	if (poll(fds, ARRAY_SIZE(fds), ms) > 0 && fds[1].revents &&
+	    read(l->wake_fd, &wakes, sizeof(wakes)) < 0)
+		return; /* cannot be: nobody else reads it */
+}
+
+static void rest(struct http_loop *l)
+{
+	int ms = patience_ms(l);
+
+	if (!ms)
+		return;
+	atomic_store(&l->resting, true);
+	/* Whoever posts from here on wakes us. */
+	if (!make_calls(l) && !atomic_load(&l->stopping))
+		wait_for_news(l, ms);
+	atomic_store(&l->resting, false);
+}
+
+static void *run(void *arg)
+{
+	struct http_loop *l = arg;
+
+	while (!atomic_load(&l->stopping)) {
+		make_calls(l);
+		MHD_run_wait(l->mhd, 0);
+		rest(l);
+	}
+	make_calls(l);
+	MHD_stop_daemon(l->mhd);
+	return NULL;
+}
+
+static void loop_free(struct http_loop *l)
+{
+	close(l->wake_fd);
+	mailbox_release(&l->box);
+	free(l);
+}
+
+int http_loop_start(struct MHD_Daemon *mhd, struct http_loop **out)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	int rc, fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct http_loop *l;
+
+	if (fd < 0)
+		return -errno;
+	l = xcalloc(1, sizeof(*l));
+	l->mhd = mhd;
+	l->wake_fd = fd;
+	l->epoll_fd = info->epoll_fd;
+	mailbox_init(&l->box, 0);
+	rc = thread_start(&l->thread, "http", &on_http, run, l);
+	if (rc)
+		loop_free(l);
+	else
+		*out = l;
+	return rc;
+}
+
+void http_loop_stop(struct http_loop *l)
+{
+	if (!l)
+		return;
+	atomic_store(&l->stopping, true);
+	wake(l);
+	pthread_join(l->thread, NULL);
+	loop_free(l);
+}
