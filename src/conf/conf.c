@@ -212,8 +212,8 @@ static int on_ini(void *ctx, const struct setting *s)
 	} else if (strcmp(s->section, "app") == 0) {
 		*l->why = textf("%s:%u: the section of an app is [app ID]", l->label, s->line);
 	} else if (!is_section(s->section)) {
-		*l->why = textf("%s:%u: there is no section [%s]; use server, database, log or "
-				"app ID",
+		*l->why = textf("%s:%u: there is no section [%s]; use server, database, sync, "
+				"log or app ID",
 				l->label, s->line, s->section);
 	} else {
 		rc = ini_option(l, s, label);

@@ -46,6 +46,14 @@ struct conf_database {
 	bool required;	 /* false: start without a database too */
 };
 
+/* The sync API, /api/sync. */
+struct conf_sync {
+	unsigned connections;	       /* to the database, of its pool */
+	unsigned max_waiting;	       /* requests that wait for the database; more: 503 */
+	unsigned statement_timeout_ms; /* of one request in the database */
+	unsigned max_request_bytes;    /* a body */
+};
+
 struct conf_log {
 	enum log_level level;
 };
@@ -53,6 +61,7 @@ struct conf_log {
 struct conf {
 	struct conf_server server;
 	struct conf_database database;
+	struct conf_sync sync;
 	struct conf_log log;
 	struct app_set *apps;	 /* of the file and environment */
 	char *embedded_postgres; /* folder, or NULL */

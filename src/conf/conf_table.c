@@ -117,6 +117,17 @@ const struct option conf_options[] = {
 	{ AT(database, deliveries), .type = OPTION_BOOL, .fallback = "yes",
 	  .help = "Records in realtime_deliveries to how many sockets each event went." },
 
+	{ AT(sync, connections), RANGE(1, 32), .fallback = "4",
+	  .help = "Connections to the database that serve /api/sync." },
+	{ AT(sync, max_waiting), RANGE(1, 1000000), .unit = "requests", .fallback = "10000",
+	  .help = "Most requests that wait for the database; more are answered 503." },
+	{ AT(sync, statement_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
+	  .fallback = "5000",
+	  .help = "How long the database may work on one request." },
+	{ AT(sync, max_request_bytes), RANGE(1024, 67108864), .unit = "bytes",
+	  .fallback = "262144",
+	  .help = "Largest body of a request to /api/sync." },
+
 	{ AT(log, level), .type = OPTION_ENUM, .words = log_levels, .fallback = "info",
 	  .flags = OPTION_RELOADABLE,
 	  .help = "Least severe lines that are written." },

@@ -23,6 +23,7 @@
 #include "store/keeper.h"
 #include "store/log_tail.h"
 #include "store/migrate.h"
+#include "store/pg_pool.h"
 #include "store/relay.h"
 #include "svc/publish.h"
 #include "ws/frame_guard.h"
@@ -43,6 +44,7 @@ struct scopewired {
 	struct embedded_pg *postgres;
 	struct keeper *keeper;
 	struct relay *relay;
+	struct pg_pool *pool;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -196,6 +198,26 @@ static void on_apps_changed(void *ctx)
 	workers_reload(d->workers);
 }
 
+/* The sync API's way to the database. */
+static int start_pool(struct scopewired *d)
+{
+	const struct conf_database *db = &d->conf->database;
+	struct pg_pool_conf pc = {
+		.conninfo = d->conninfo,
+		.password = db->password,
+		.schema = db->schema,
+		.connections = d->conf->sync.connections,
+		.max_open = d->conf->sync.max_waiting,
+		.connect_timeout_ms = db->connect_timeout_s * 1000,
+		.statement_timeout_ms = d->conf->sync.statement_timeout_ms,
+	};
+
+	d->pool = pg_pool_new(&pc);
+	return pg_pool_start(d->pool)
+		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
+		       : EX_OK;
+}
+
 static int start_servers(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
@@ -207,7 +229,7 @@ static int start_servers(struct scopewired *d)
 	};
 	int rc;
 
-	d->services = (struct http_services){ d->conf, d->directory, d->publisher };
+	d->services = (struct http_services){ d->conf, d->directory, d->publisher, d->pool };
 	router_init(&d->api, &d->services);
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)
@@ -356,6 +378,8 @@ static void stop(struct scopewired *d)
 	relay_stop(d->relay);
 	if (d->http)
 		http_server_stop(d->http, STOP_GRACE_MS);
+	if (d->pool)
+		pg_pool_stop(d->pool);
 	if (d->workers)
 		workers_stop(d->workers);
 	if (d->publisher)
@@ -370,6 +394,7 @@ static void stop(struct scopewired *d)
 		eventlog_stop(d->log, STOP_GRACE_MS);
 	publisher_free(d->publisher);
 	workers_free(d->workers);
+	pg_pool_free(d->pool);
 	embedded_pg_stop(d->postgres);
 	free(d->conninfo);
 	if (d->signals >= 0)
@@ -386,7 +411,7 @@ static int start(struct scopewired *d, int *done)
 	if ((rc = start_signals(d)) || (rc = start_postgres(d)) || (rc = start_schema(d, done)) ||
 	    *done)
 		return rc;
-	if ((rc = start_events(d)) || (rc = start_servers(d)))
+	if ((rc = start_events(d)) || (rc = start_pool(d)) || (rc = start_servers(d)))
 		return rc;
 	return start_front(d);
 }

@@ -22,6 +22,9 @@ struct call {
 
 /* Answers with a plain sentence. */
 void call_fail(struct call *c, unsigned status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Takes from the app's rates; false: it is used up for now. */
+bool call_app_take_events(struct app *app, unsigned n) MUSTCHECK;
+bool call_app_take_read(struct app *app) MUSTCHECK;
 /* Takes n events from the app's rate; false: answered 429. */
 bool call_take_events(struct call *c, unsigned n) MUSTCHECK;
 /* 503 with Retry-After, 400 or 500 for what publish_submit or the database said. */

@@ -11,6 +11,7 @@
 #include "core/limit.h"
 #include "http/call.h"
 #include "http/router.h"
+#include "http/sync.h"
 #include "wire/auth.h"
 #include "wire/pusher.h"
 
@@ -90,13 +91,26 @@ static void reply_later(struct request *r, unsigned status, unsigned retry_after
 	request_reply_full(r, &reply);
 }
 
-bool call_take_events(struct call *c, unsigned n)
+bool call_app_take_events(struct app *app, unsigned n)
 {
-	unsigned rate = c->app->limits.max_backend_events_per_second;
+	unsigned rate = app->limits.max_backend_events_per_second;
 
 	/* a trigger of more channels than the rate takes the whole second's worth */
-	if (!rate || limit_take_shared(&c->app->runtime->backend_bucket, rate, USEC_PER_SEC,
-				       n < rate ? n : rate, clock_mono()))
+	return !rate || limit_take_shared(&app->runtime->backend_bucket, rate, USEC_PER_SEC,
+					  n < rate ? n : rate, clock_mono());
+}
+
+bool call_app_take_read(struct app *app)
+{
+	unsigned rate = app->limits.max_read_requests_per_second;
+
+	return !rate ||
+	       limit_take_shared(&app->runtime->read_bucket, rate, USEC_PER_SEC, 1, clock_mono());
+}
+
+bool call_take_events(struct call *c, unsigned n)
+{
+	if (call_app_take_events(c->app, n))
 		return true;
 	reply_later(c->r, 429, 1, "Too many events a second; slow down.");
 	return false;
@@ -104,10 +118,7 @@ bool call_take_events(struct call *c, unsigned n)
 
 static bool take_read(struct call *c)
 {
-	unsigned rate = c->app->limits.max_read_requests_per_second;
-
-	if (!rate ||
-	    limit_take_shared(&c->app->runtime->read_bucket, rate, USEC_PER_SEC, 1, clock_mono()))
+	if (call_app_take_read(c->app))
 		return true;
 	reply_later(c->r, 429, 1, "Too many requests a second; slow down.");
 	return false;
@@ -364,8 +375,13 @@ static void handle(void *ctx, struct request *r)
 	struct str_view args[CALL_ARGS_MAX + 1] = { { "", 0 }, { "", 0 }, { "", 0 } };
 	struct str_view path = strip_prefix(r->path, services->conf->server.path);
 	const char *allow;
-	const struct route *route = find(r->method, path, args, &allow);
+	const struct route *route;
 
+	if (sync_owns_path(path)) {
+		sync_handle(&c, path);
+		return;
+	}
+	route = find(r->method, path, args, &allow);
 	if (route)
 		run(&c, route, path, args);
 	else if (allow)
@@ -382,6 +398,8 @@ static size_t body_limit(void *ctx, const struct request *r)
 	const struct app *app;
 	size_t limit = CALL_BODY_MAX;
 
+	if (sync_owns_path(path))
+		return services->conf->sync.max_request_bytes;
 	if (!sv_starts_with(path, SV("/apps/")))
 		return limit;
 	path = sv_skip(path, 6);

@@ -7,6 +7,7 @@
  */
 #include "conf/conf.h"
 #include "core/directory.h"
+#include "store/pg_pool.h"
 #include "svc/publish.h"
 #include "svc/request.h"
 
@@ -15,6 +16,7 @@ struct http_services {
 	const struct conf *conf; /* server.path, server.demo, server.demo_dir */
 	struct directory *directory;
 	struct publisher *publisher;
+	struct pg_pool *pool; /* of the sync API */
 };
 
 /* Fills api, which keeps pointing to services. */

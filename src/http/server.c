@@ -122,7 +122,7 @@ static void request_unref(struct http_request *req)
 	if (req->has_body)
 		strbuf_release(&req->body);
 	if (atomic_load(&req->phase) == REPLIED)
-		strbuf_release(&req->reply.body);
+		reply_release(&req->reply);
 	free(req);
 }
 
@@ -160,7 +160,7 @@ static void on_reply(struct request *r, struct reply *reply)
 	if (was == WAITING)
 		resume(req);
 	else if (was == DROPPED)
-		strbuf_release(&req->reply.body);
+		reply_release(&req->reply);
 	request_unref(req);
 }
 
@@ -175,7 +175,7 @@ static bool is_empty_object(const struct http_request *req)
 	const struct reply *reply = &req->reply;
 
 	return !reply->content_type && !reply->retry_after_s && !reply->allow && !reply->close &&
-	       reply->body.len == 2 && memcmp(reply->body.ptr, "{}", 2) == 0 &&
+	       !reply->n_headers && reply->body.len == 2 && memcmp(reply->body.ptr, "{}", 2) == 0 &&
 	       !atomic_load_explicit(&req->server->stopping, memory_order_relaxed);
 }
 
@@ -197,6 +197,8 @@ static struct MHD_Response *make_response(struct http_server *s, struct reply *r
 	}
 	if (reply->allow)
 		add_header(response, MHD_HTTP_HEADER_ALLOW, reply->allow);
+	for (unsigned i = 0; i < reply->n_headers; i++)
+		add_header(response, reply->headers[i].name, reply->headers[i].value);
 	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED)
 		add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
 	if (reply->close || atomic_load(&s->stopping))

@@ -198,6 +198,24 @@ int request_set_target(struct request *r, char *target, size_t len)
 	return memchr(target, '\0', r->path.len) ? -EINVAL : 0;
 }
 
+void reply_add_header(struct reply *reply, const char *name, struct str_view value)
+{
+	if (reply->n_headers == REPLY_HEADERS_MAX)
+		return;
+	for (size_t i = 0; i < value.len; i++)
+		if ((unsigned char)value.ptr[i] < 0x20 || value.ptr[i] == 0x7f)
+			return;
+	reply->headers[reply->n_headers++] = (struct reply_header){ name, sv_dup(value) };
+}
+
+void reply_release(struct reply *reply)
+{
+	for (unsigned i = 0; i < reply->n_headers; i++)
+		free(reply->headers[i].value);
+	reply->n_headers = 0;
+	strbuf_release(&reply->body);
+}
+
 static void reply_with(struct request *r, unsigned status, const char *type, struct str_view body)
 {
 	struct reply reply = { .status = status, .content_type = type };

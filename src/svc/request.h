@@ -14,14 +14,29 @@
 #define REQUEST_PARAMS_MAX AUTH_PARAMS_MAX
 #define REQUEST_TEXT	   "text/plain; charset=utf-8"
 
+/* A header of a reply beyond those that have a member of their own. */
+struct reply_header {
+	const char *name; /* static */
+	char *value;	  /* heap, the reply's */
+};
+#define REPLY_HEADERS_MAX 8
+
 struct reply {
 	unsigned status;
 	const char *content_type; /* static; NULL: application/json */
 	unsigned retry_after_s;	  /* 0: no header */
 	const char *allow;	  /* static; for 405 */
 	bool close;		  /* Connection: close */
-	struct strbuf body;	  /* the transport releases it */
+	unsigned n_headers;
+	struct reply_header headers[REPLY_HEADERS_MAX];
+	struct strbuf body; /* the transport releases it */
 };
+
+/* Adds a header, value copied; one over REPLY_HEADERS_MAX, or with a control character, is left
+ * out. */
+void reply_add_header(struct reply *reply, const char *name, struct str_view value);
+/* Frees what it holds. */
+void reply_release(struct reply *reply);
 
 struct request {
 	/* Views are good until the reply. */

@@ -6,12 +6,13 @@
  * GET of /app/ without an upgrade) is told 426.
  */
 #include <ctype.h>
+#include <errno.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 
-#define HEAD_ROOM 1024
+#define HEAD_ROOM 2048
 
 struct https_header {
 	const char *name;
@@ -20,6 +21,8 @@ struct https_header {
 
 /* What handlers may ask for. */
 static const struct https_header known_headers[] = {
+	{ "Accept", WSI_TOKEN_HTTP_ACCEPT },
+	{ "Accept-Encoding", WSI_TOKEN_HTTP_ACCEPT_ENCODING },
 	{ "Authorization", WSI_TOKEN_HTTP_AUTHORIZATION },
 	{ "Content-Type", WSI_TOKEN_HTTP_CONTENT_TYPE },
 	{ "Host", WSI_TOKEN_HOST },
@@ -47,7 +50,7 @@ struct https_request {
 static void https_free(struct https_request *r)
 {
 	if (r->is_replied)
-		strbuf_release(&r->reply.body);
+		reply_release(&r->reply);
 	for (size_t i = 0; i < ARRAY_SIZE(known_headers); i++)
 		free(r->headers[i]);
 	strbuf_release(&r->path);
@@ -272,6 +275,19 @@ static int on_body(struct https_request *r, const void *in, size_t len)
 	return 0;
 }
 
+/* name with its colon, as libwebsockets wants it; 0 or -ENOSPC. */
+static int add_header(struct lws *wsi, const char *name, const char *value, unsigned char **p,
+		      unsigned char *end)
+{
+	char with_colon[64];
+
+	snprintf(with_colon, sizeof(with_colon), "%s:", name);
+	return lws_add_http_header_by_name(wsi, (const unsigned char *)with_colon,
+					   (const unsigned char *)value, (int)strlen(value), p, end)
+		       ? -ENOSPC
+		       : 0;
+}
+
 /* Status line and headers into buf; returns their length, 0 when they do not fit. */
 static size_t write_head(struct lws *wsi, const struct https_request *r, unsigned char *start,
 			 size_t room)
@@ -280,22 +296,20 @@ static size_t write_head(struct lws *wsi, const struct https_request *r, unsigne
 	const char *type = reply->content_type ? reply->content_type : "application/json";
 	unsigned char *p = start, *end = start + room;
 	char retry[16];
+	int rc = 0;
 
 	snprintf(retry, sizeof(retry), "%u", reply->retry_after_s);
 	if (lws_add_http_common_headers(wsi, reply->status, type, reply->body.len, &p, end))
 		return 0;
-	if (reply->retry_after_s &&
-	    lws_add_http_header_by_name(wsi, (const unsigned char *)"retry-after:",
-					(const unsigned char *)retry, (int)strlen(retry), &p, end))
-		return 0;
-	if (reply->allow && lws_add_http_header_by_name(wsi, (const unsigned char *)"allow:",
-							(const unsigned char *)reply->allow,
-							(int)strlen(reply->allow), &p, end))
-		return 0;
-	if (reply->close && lws_add_http_header_by_name(wsi, (const unsigned char *)"connection:",
-							(const unsigned char *)"close", 5, &p, end))
-		return 0;
-	if (lws_finalize_http_header(wsi, &p, end))
+	if (reply->retry_after_s)
+		rc = add_header(wsi, "retry-after", retry, &p, end);
+	if (!rc && reply->allow)
+		rc = add_header(wsi, "allow", reply->allow, &p, end);
+	if (!rc && reply->close)
+		rc = add_header(wsi, "connection", "close", &p, end);
+	for (unsigned i = 0; !rc && i < reply->n_headers; i++)
+		rc = add_header(wsi, reply->headers[i].name, reply->headers[i].value, &p, end);
+	if (rc || lws_finalize_http_header(wsi, &p, end))
 		return 0;
 	return (size_t)(p - start);
 }

@@ -7,4 +7,5 @@ export { Raw, frame, parseFrames } from './raw.mjs';
 export { Wire, matches } from './wire.mjs';
 export { end, logged, start, unprivileged } from './process.mjs';
 export { freePort, tempFolder } from './temp.mjs';
+export { Sync, jwt, userToken } from './sync.mjs';
 export { DEADLINE_MS, waitFor, within } from './wait.mjs';

@@ -240,7 +240,9 @@ static void setup(void)
 	directory = directory_new(1, &hooks);
 	publisher = publisher_new(directory, NULL, 1000);
 	conf.server.path = prefix;
-	services = (struct http_services){ &conf, directory, publisher };
+	services = (struct http_services){ .conf = &conf,
+					   .directory = directory,
+					   .publisher = publisher };
 	router_init(&api, &services);
 }
 

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a call brings, held against its action's fields.  A GET brings them in its query, the others
+ * in a JSON object; a DELETE without a body in its query too; /broadcasting also takes forms, as
+ * pusher-js sends them.  What no field is named after is refused: a misspelt filter would
+ * otherwise list everything.
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include "base/mem.h"
+#include "http/sync.h"
+#include "wire/channel_name.h"
+#include "wire/pusher.h"
+
+#define TEXT_MAX_BYTES 1024
+#define ID_MAX_BYTES   64
+#define LIST_MAX       1000
+#define STRINGS_MAX    100
+
+/* A field's value as it came: out of JSON, or out of a query (then text). */
+struct raw {
+	const json_t *json;
+	struct str_view text;
+};
+
+static bool fail(struct sync_call *c, const struct sync_field *f, const char *must)
+{
+	sync_fail(c, 400, "invalid_value", f->name, "%s must be %s.", f->name, must);
+	return false;
+}
+
+static int64_t or_default(int64_t value, int64_t fallback)
+{
+	return value ? value : fallback;
+}
+
+/* ---- one value --------------------------------------------------------------- */
+
+static bool is_text(const struct raw *v)
+{
+	return !v->json || json_is_string(v->json);
+}
+
+static struct str_view text_of(const struct raw *v)
+{
+	return v->json ? sv_n(json_string_value(v->json), json_string_length(v->json)) : v->text;
+}
+
+/* No NUL either: PostgreSQL's texts have none. */
+static bool is_clean(struct str_view s)
+{
+	return sv_is_utf8(s) && (!s.len || !memchr(s.ptr, '\0', s.len));
+}
+
+static bool read_text(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		      char **out)
+{
+	int64_t max = or_default(f->max, TEXT_MAX_BYTES);
+	struct str_view s;
+	char must[96];
+
+	snprintf(must, sizeof(must), "a string of %" PRId64 " to %" PRId64 " bytes of UTF-8",
+		 f->min, max);
+	if (!is_text(v))
+		return fail(c, f, must);
+	s = text_of(v);
+	if ((int64_t)s.len < f->min || (int64_t)s.len > max || !is_clean(s))
+		return fail(c, f, must);
+	*out = sv_dup(s);
+	return true;
+}
+
+/* An integer of JSON, or of digits; false: it is none, or does not fit 64 bits. */
+static bool to_int(const struct raw *v, int64_t *out)
+{
+	struct str_view s;
+	bool negative;
+	uint64_t n;
+
+	if (v->json && json_is_integer(v->json)) {
+		*out = json_integer_value(v->json);
+		return true;
+	}
+	if (!is_text(v))
+		return false;
+	s = text_of(v);
+	negative = s.len && s.ptr[0] == '-';
+	if (!sv_to_u64(sv_skip(s, negative), INT64_MAX, &n))
+		return false;
+	*out = negative ? -(int64_t)n : (int64_t)n;
+	return true;
+}
+
+static char *int_text(int64_t n)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRId64, n);
+	return xstrdup(text);
+}
+
+static bool read_id(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		    char **out)
+{
+	int64_t max = or_default(f->max, ID_MAX_BYTES);
+	struct str_view s;
+	char must[96];
+
+	if (v->json && json_is_integer(v->json)) {
+		*out = int_text(json_integer_value(v->json));
+		return true;
+	}
+	snprintf(must, sizeof(must), "an id: an integer, or a string of 1 to %" PRId64 " bytes",
+		 max);
+	if (!is_text(v))
+		return fail(c, f, must);
+	s = text_of(v);
+	if (!s.len || (int64_t)s.len > max || !is_clean(s))
+		return fail(c, f, must);
+	*out = sv_dup(s);
+	return true;
+}
+
+static bool read_int(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		     char **out)
+{
+	int64_t min = f->min, max = f->max, n;
+	char must[96];
+
+	if (!min && !max) {
+		min = INT64_MIN;
+		max = INT64_MAX;
+	}
+	snprintf(must, sizeof(must), "an integer from %" PRId64 " to %" PRId64, min, max);
+	if (!to_int(v, &n) || n < min || n > max)
+		return fail(c, f, must);
+	*out = int_text(n);
+	return true;
+}
+
+/* A user speaks for itself only. */
+static bool read_user(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		      char **out)
+{
+	int64_t id;
+
+	if (!to_int(v, &id) || id < 1)
+		return fail(c, f, "a user's id, a positive integer");
+	if (c->caller.right == BY_USER && id != c->caller.user_id) {
+		sync_fail(c, 403, "forbidden", f->name, "A user acts only as itself.");
+		return false;
+	}
+	*out = int_text(id);
+	return true;
+}
+
+static bool read_bool(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		      char **out)
+{
+	struct str_view s;
+
+	if (v->json && json_is_boolean(v->json)) {
+		*out = xstrdup(json_is_true(v->json) ? "true" : "false");
+		return true;
+	}
+	s = v->json ? SV("") : v->text;
+	if (sv_eq(s, SV("true")) || sv_eq(s, SV("1")))
+		*out = xstrdup("true");
+	else if (sv_eq(s, SV("false")) || sv_eq(s, SV("0")))
+		*out = xstrdup("false");
+	else
+		return fail(c, f, "true or false");
+	return true;
+}
+
+/* The shape "0000-00-00T00:00:00" with an optional fraction and an offset (RFC 3339). */
+static bool has_time_shape(struct str_view s)
+{
+	static const char shape[] = "dddd-dd-ddTdd:dd:dd";
+	size_t n = sizeof(shape) - 1;
+
+	if (s.len <= n || s.len > 40)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (shape[i] == 'd' ? s.ptr[i] < '0' || s.ptr[i] > '9'
+				    : s.ptr[i] != shape[i] && !(i == 10 && s.ptr[i] == ' '))
+			return false;
+	if (s.ptr[n] == '.')
+		for (n++; n < s.len && s.ptr[n] >= '0' && s.ptr[n] <= '9'; n++)
+			;
+	s = sv_skip(s, n);
+	if (sv_eq(s, SV("Z")))
+		return true;
+	return s.len == 6 && (s.ptr[0] == '+' || s.ptr[0] == '-') && s.ptr[3] == ':';
+}
+
+static bool read_time(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		      char **out)
+{
+	if (!is_text(v) || !has_time_shape(text_of(v)))
+		return fail(c, f, "a time such as 2026-01-31T12:00:00Z");
+	*out = sv_dup(text_of(v));
+	return true;
+}
+
+/* The JSON in a query's text, if it is of that kind; a new reference. */
+static json_t *own_json(const struct raw *v)
+{
+	return v->json ? json_incref((json_t *)v->json)
+		       : json_loadb(v->text.ptr, v->text.len, JSON_REJECT_DUPLICATES, NULL);
+}
+
+static bool read_object(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+			char **out)
+{
+	json_t *object = own_json(v);
+	bool ok = json_is_object(object);
+
+	if (ok)
+		*out = json_dumps(object, JSON_COMPACT);
+	json_decref(object);
+	return ok || fail(c, f, "an object");
+}
+
+static bool read_array(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		       char **out)
+{
+	size_t max = (size_t)or_default(f->max, LIST_MAX);
+	json_t *array = own_json(v);
+	bool ok = json_is_array(array) && json_array_size(array) <= max &&
+		  json_array_size(array) >= (size_t)f->min;
+	char must[64];
+
+	if (ok)
+		*out = json_dumps(array, JSON_COMPACT);
+	json_decref(array);
+	snprintf(must, sizeof(must), "a list of %" PRId64 " to %zu members", f->min, max);
+	return ok || fail(c, f, must);
+}
+
+/* "a,b" as a JSON array of strings. */
+static json_t *split(struct str_view text)
+{
+	json_t *array = json_array();
+
+	while (text.len) {
+		ptrdiff_t comma = sv_find(text, ',');
+		size_t n = comma < 0 ? text.len : (size_t)comma;
+
+		if (json_array_append_new(array, json_stringn(text.ptr, n)))
+			break;
+		text = sv_skip(text, comma < 0 ? n : n + 1);
+	}
+	return array;
+}
+
+static bool are_strings(const json_t *array, size_t max)
+{
+	const json_t *one;
+	size_t i;
+
+	if (!json_is_array(array) || !json_array_size(array) || json_array_size(array) > max)
+		return false;
+	json_array_foreach(array, i,
+			   one) if (!json_is_string(one) || !json_string_length(one) ||
+				    json_string_length(one) > TEXT_MAX_BYTES) return false;
+	return true;
+}
+
+static bool read_strings(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+			 char **out)
+{
+	size_t max = (size_t)or_default(f->max, STRINGS_MAX);
+	json_t *array = v->json ? json_incref((json_t *)v->json) : split(v->text);
+	bool ok = are_strings(array, max);
+	char must[64];
+
+	if (ok)
+		*out = json_dumps(array, JSON_COMPACT);
+	json_decref(array);
+	snprintf(must, sizeof(must), "a list of 1 to %zu strings", max);
+	return ok || fail(c, f, must);
+}
+
+static bool read_channel(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+			 char **out)
+{
+	struct channel_traits t;
+
+	if (!is_text(v) ||
+	    channel_name_parse(text_of(v), c->app->limits.max_channel_name_bytes, &t))
+		return fail(c, f, "a channel's name: letters, digits and _-=@,.; only");
+	*out = sv_dup(text_of(v));
+	return true;
+}
+
+static bool read_socket(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+			char **out)
+{
+	uint64_t id;
+
+	if (!is_text(v) || !socket_id_parse(text_of(v), &id))
+		return fail(c, f, "a socket id, as in \"123.456\"");
+	*out = sv_dup(text_of(v));
+	return true;
+}
+
+static bool read_choice(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+			char **out)
+{
+	struct str_view s = is_text(v) ? text_of(v) : SV("");
+	const char *at = f->choices;
+	char must[160];
+
+	while (s.len && at) {
+		size_t n = strcspn(at, "|");
+
+		if (sv_eq(s, sv_n(at, n))) {
+			*out = sv_dup(s);
+			return true;
+		}
+		at = at[n] ? at + n + 1 : NULL;
+	}
+	snprintf(must, sizeof(must), "one of %s", f->choices);
+	for (char *bar = must; (bar = strchr(bar, '|')); bar++)
+		*bar = ' ';
+	return fail(c, f, must);
+}
+
+typedef bool reader(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		    char **out);
+
+static reader *const readers[] = {
+	[FIELD_TEXT] = read_text,	[FIELD_ID] = read_id,
+	[FIELD_INT] = read_int,		[FIELD_USER] = read_user,
+	[FIELD_BOOL] = read_bool,	[FIELD_TIME] = read_time,
+	[FIELD_OBJECT] = read_object,	[FIELD_ARRAY] = read_array,
+	[FIELD_STRINGS] = read_strings, [FIELD_CHANNEL] = read_channel,
+	[FIELD_SOCKET] = read_socket,	[FIELD_CHOICE] = read_choice,
+};
+
+/* ---- all of them --------------------------------------------------------------- */
+
+static ptrdiff_t field_index(const struct sync_action *a, size_t first, struct str_view name)
+{
+	for (size_t i = first; i < a->n_fields; i++)
+		if (sv_eq_c(name, a->fields[i].name))
+			return (ptrdiff_t)i;
+	return -1;
+}
+
+static bool take(struct sync_call *c, size_t first, struct str_view name, const struct raw *v)
+{
+	const struct sync_action *a = c->route->action;
+	ptrdiff_t i = field_index(a, first, name);
+
+	if (i < 0) {
+		char shown[65];
+
+		snprintf(shown, sizeof(shown), "%.*s", name.len > 64 ? 64 : (int)name.len,
+			 name.ptr);
+		sync_fail(c, 400, "unknown_field", sv_is_utf8(sv(shown)) ? shown : NULL,
+			  "The request has a field that is not known here.");
+		return false;
+	}
+	if (v->json && json_is_null(v->json))
+		return true;
+	if (c->values[i]) {
+		sync_fail(c, 400, "repeated_field", a->fields[i].name, "%s is given twice.",
+			  a->fields[i].name);
+		return false;
+	}
+	return readers[a->fields[i].type](c, &a->fields[i], v, &c->values[i]);
+}
+
+static bool take_query(struct sync_call *c, size_t first, bool is_signed)
+{
+	const struct request *r = c->r;
+
+	for (size_t i = 0; i < r->n_params; i++) {
+		struct raw v = { NULL, r->params[i].value };
+		struct str_view name = r->params[i].name;
+
+		if (is_signed && (sv_starts_with(name, SV("auth_")) || sv_eq(name, SV("body_md5"))))
+			continue;
+		if (!take(c, first, name, &v))
+			return false;
+	}
+	return true;
+}
+
+static bool take_object(struct sync_call *c, size_t first, json_t *body)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(body, name, value)
+	{
+		struct raw v = { value, { NULL, 0 } };
+
+		if (!take(c, first, sv(name), &v))
+			return false;
+	}
+	return true;
+}
+
+static bool take_body(struct sync_call *c, size_t first)
+{
+	json_error_t why;
+	json_t *body = json_loadb(c->r->body.ptr, c->r->body.len, JSON_REJECT_DUPLICATES, &why);
+	bool ok;
+
+	if (json_is_object(body)) {
+		ok = take_object(c, first, body);
+	} else {
+		sync_fail(c, 400, "invalid_json", NULL, "The body must be a JSON object: %s.",
+			  body ? "it is something else" : why.text);
+		ok = false;
+	}
+	json_decref(body);
+	return ok;
+}
+
+static bool is_form(const struct sync_call *c)
+{
+	return sv_starts_with(c->r->header(c->r, "Content-Type"),
+			      SV("application/x-www-form-urlencoded"));
+}
+
+/* As pusher-js asks /broadcasting/auth: the body is a query. */
+static bool take_form(struct sync_call *c, size_t first)
+{
+	char *text = sv_dup(c->r->body);
+	bool ok;
+
+	if (request_parse_query(c->r, text, c->r->body.len)) {
+		sync_fail(c, 400, "invalid_form", NULL, "The form has too many fields.");
+		ok = false;
+	} else {
+		ok = take_query(c, first, false);
+	}
+	/* c is gone unless ok; its parameters point into text */
+	if (ok)
+		c->r->n_params = 0;
+	free(text);
+	return ok;
+}
+
+static bool complete(struct sync_call *c)
+{
+	const struct sync_action *a = c->route->action;
+
+	for (size_t i = 0; i < a->n_fields; i++) {
+		const struct sync_field *f = &a->fields[i];
+
+		if (c->values[i])
+			continue;
+		if (f->type == FIELD_USER && c->caller.right == BY_USER)
+			c->values[i] = int_text(c->caller.user_id);
+		else if (f->fallback)
+			c->values[i] = xstrdup(f->fallback);
+		else if (f->flags & FIELD_REQUIRED) {
+			sync_fail(c, 400, "missing_field", f->name, "%s is missing.", f->name);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool sync_read_fields(struct sync_call *c, const struct str_view *path_args, bool is_signed)
+{
+	const struct sync_action *a = c->route->action;
+	bool in_query = c->route->method[0] == 'G' || !c->r->body.len;
+	size_t first = 0;
+
+	for (const char *p = c->route->path; (p = strchr(p, '{')); p++, first++) {
+		struct raw v = { NULL, path_args[first] };
+
+		if (!readers[a->fields[first].type](c, &a->fields[first], &v, &c->values[first]))
+			return false;
+	}
+	if (in_query	 ? !take_query(c, first, is_signed)
+	    : is_form(c) ? !take_form(c, first)
+			 : !take_body(c, first))
+		return false;
+	return complete(c);
+}

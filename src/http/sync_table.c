@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sync API as one table: method, path behind the mount, who may call, what is done.  SDKs that
+ * sign can send GET and POST only, so what is a PUT or a DELETE has a POST beside it.
+ */
+#include "base/mem.h"
+#include "http/sync_table.h"
+
+const struct sync_route sync_routes[] = {
+	{ "GET", "users/{}", BY_BOTH, &sync_user_get },
+	{ "PUT", "users/{}", BY_SERVER, &sync_user_put },
+	{ "POST", "users/{}", BY_SERVER, &sync_user_put },
+};
+const size_t n_sync_routes = ARRAY_SIZE(sync_routes);

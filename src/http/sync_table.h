@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HTTP_SYNC_TABLE_H
+#define HTTP_SYNC_TABLE_H
+/* What the rows of sync_table.c do; each is defined in h_sync_RESOURCE.c. */
+#include "http/sync.h"
+
+extern const struct sync_action sync_user_get;
+extern const struct sync_action sync_user_put;
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+#include <jansson.h>
+#include <jwt.h>
+#include "base/mem.h"
+#include "wire/jwt.h"
+
+#define NAME_MAX_BYTES	 255
+#define AVATAR_MAX_BYTES 2048
+#define ROLES_MAX	 64
+#define ROLE_MAX_BYTES	 64
+
+static const char *const verdicts[] = {
+	[JWT_OK] = "fine",
+	[JWT_MALFORMED] = "The bearer token is not a JSON Web Token.",
+	[JWT_BAD_ALGORITHM] = "The bearer token must be signed with HS256.",
+	[JWT_BAD_SIGNATURE] = "The bearer token's signature is not of this application's secret.",
+	[JWT_NO_EXPIRY] = "The bearer token has no expiry: add the claim exp.",
+	[JWT_EXPIRED] = "The bearer token has expired; get a new one.",
+	[JWT_NOT_YET] = "The bearer token is not valid yet (nbf or iat lies ahead).",
+	[JWT_BAD_SUBJECT] = "The bearer token's sub must be the user's id, a positive integer.",
+	[JWT_BAD_CLAIM] = "The bearer token's name and avatar must be short strings, its roles a "
+			  "list of at most 64 strings.",
+};
+
+const char *jwt_verdict_text(enum jwt_verdict v)
+{
+	return verdicts[v];
+}
+
+/* NULL for what is no token; with a key, for what that key has not signed. */
+static jwt_t *decode(struct str_view token, struct str_view key)
+{
+	jwt_t *jwt = NULL;
+	char *text;
+	int rc;
+
+	if (token.len > JWT_MAX_BYTES || memchr(token.ptr, '\0', token.len))
+		return NULL;
+	text = sv_dup(token);
+	rc = jwt_decode(&jwt, text, key.len ? (const unsigned char *)key.ptr : NULL, (int)key.len);
+	free(text);
+	return rc ? NULL : jwt;
+}
+
+/* All claims as one object; NULL when they are none. */
+static json_t *claims_of(jwt_t *jwt)
+{
+	char *text = jwt_get_grants_json(jwt, NULL);
+	json_t *claims = text ? json_loads(text, 0, NULL) : NULL;
+
+	free(text);
+	return claims;
+}
+
+char *jwt_audience(struct str_view token)
+{
+	jwt_t *jwt = decode(token, SV(""));
+	json_t *claims = jwt ? claims_of(jwt) : NULL;
+	const char *aud = json_string_value(json_object_get(claims, "aud"));
+	char *copy = aud ? xstrdup(aud) : NULL;
+
+	json_decref(claims);
+	jwt_free(jwt);
+	return copy;
+}
+
+/* ---- claims ------------------------------------------------------------ */
+
+/* Seconds as RFC 7519 has them, fractions allowed; false when it is no number. */
+static bool read_time(const json_t *v, usec_t *out)
+{
+	double s = json_number_value(v);
+
+	if (!json_is_number(v) || s < 0 || s > 1e11)
+		return false;
+	*out = (usec_t)(s * (double)USEC_PER_SEC);
+	return true;
+}
+
+static bool lies_ahead(const json_t *claims, const char *name, usec_t now)
+{
+	const json_t *v = json_object_get(claims, name);
+	usec_t t;
+
+	return v && (!read_time(v, &t) || t > now + JWT_LEEWAY_US);
+}
+
+static enum jwt_verdict check_times(const json_t *claims, usec_t now, usec_t *expires)
+{
+	if (!read_time(json_object_get(claims, "exp"), expires))
+		return JWT_NO_EXPIRY;
+	if (*expires + JWT_LEEWAY_US <= now)
+		return JWT_EXPIRED;
+	if (lies_ahead(claims, "nbf", now) || lies_ahead(claims, "iat", now))
+		return JWT_NOT_YET;
+	return JWT_OK;
+}
+
+static bool read_subject(const json_t *v, int64_t *out)
+{
+	uint64_t id = 0;
+
+	if (json_is_integer(v) && json_integer_value(v) > 0)
+		id = (uint64_t)json_integer_value(v);
+	else if (!json_is_string(v) || !sv_to_u64(sv(json_string_value(v)), INT64_MAX, &id))
+		return false;
+	*out = (int64_t)id;
+	return id > 0;
+}
+
+static bool copy_text(json_t *to, const json_t *claims, const char *name, size_t max)
+{
+	json_t *v = json_object_get(claims, name);
+
+	if (!v || json_is_null(v))
+		return true;
+	if (!json_is_string(v) || json_string_length(v) > max)
+		return false;
+	return json_object_set(to, name, v) == 0;
+}
+
+static bool copy_roles(json_t *to, const json_t *claims)
+{
+	json_t *roles = json_object_get(claims, "roles"), *role;
+	size_t i;
+
+	if (!roles || json_is_null(roles))
+		return json_object_set_new(to, "roles", json_array()) == 0;
+	if (!json_is_array(roles) || json_array_size(roles) > ROLES_MAX)
+		return false;
+	json_array_foreach(roles, i,
+			   role) if (!json_is_string(role) ||
+				     json_string_length(role) > ROLE_MAX_BYTES) return false;
+	return json_object_set(to, "roles", roles) == 0;
+}
+
+static enum jwt_verdict read_user(const json_t *claims, struct jwt_user *out)
+{
+	enum jwt_verdict v = JWT_OK;
+	json_t *user = json_object();
+
+	if (!read_subject(json_object_get(claims, "sub"), &out->id))
+		v = JWT_BAD_SUBJECT;
+	else if (json_object_set_new(user, "id", json_integer(out->id)) ||
+		 !copy_text(user, claims, "name", NAME_MAX_BYTES) ||
+		 !copy_text(user, claims, "avatar", AVATAR_MAX_BYTES) || !copy_roles(user, claims))
+		v = JWT_BAD_CLAIM;
+	else
+		out->json = json_dumps(user, JSON_COMPACT);
+	json_decref(user);
+	return v == JWT_OK && !out->json ? JWT_BAD_CLAIM : v;
+}
+
+/* Why no key can make it good, or JWT_OK. */
+static enum jwt_verdict check_header(struct str_view token)
+{
+	jwt_t *jwt = decode(token, SV(""));
+	/* jwt_get_alg() says "none" of all that was not verified */
+	const char *alg = jwt ? jwt_get_header(jwt, "alg") : NULL;
+	enum jwt_verdict v = JWT_OK;
+
+	if (!jwt)
+		v = JWT_MALFORMED;
+	else if (!alg || strcmp(alg, "HS256") != 0)
+		v = JWT_BAD_ALGORITHM;
+	jwt_free(jwt);
+	return v;
+}
+
+enum jwt_verdict jwt_check(struct str_view token, struct str_view secret, usec_t now,
+			   struct jwt_user *out)
+{
+	enum jwt_verdict v = check_header(token);
+	json_t *claims = NULL;
+	jwt_t *jwt;
+
+	*out = (struct jwt_user){ .id = 0 };
+	if (v != JWT_OK)
+		return v;
+	/* An empty key would mean to the library: do not verify. */
+	jwt = secret.len ? decode(token, secret) : NULL;
+	if (!jwt || jwt_get_alg(jwt) != JWT_ALG_HS256) {
+		jwt_free(jwt);
+		return JWT_BAD_SIGNATURE;
+	}
+	claims = claims_of(jwt);
+	v = claims ? check_times(claims, now, &out->expires) : JWT_MALFORMED;
+	if (v == JWT_OK)
+		v = read_user(claims, out);
+	json_decref(claims);
+	jwt_free(jwt);
+	return v;
+}
+
+void jwt_user_release(struct jwt_user *u)
+{
+	free(u->json);
+	u->json = NULL;
+}

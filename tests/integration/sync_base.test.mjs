@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+// The ground of the sync API: who may call, how fields are read, how answers are made.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import zlib from 'node:zlib';
+import { APP, Sync, jwt, startDaemon, userToken } from '../lib/harness.mjs';
+
+const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret',
+	allowed_origins: 'https://portal.example' };
+const DISABLED = { id: 'disabled', key: 'disabled-key', secret: 'disabled-secret', enabled: 'no' };
+const LIMITED = { id: 'limited', key: 'limited-key', secret: 'limited-secret',
+	max_read_requests_per_second: '2', max_backend_events_per_second: '2' };
+
+let daemon, server;
+before(async () => {
+	daemon = await startDaemon({ apps: [APP, OTHER, DISABLED, LIMITED], server: { path: '/ws' } });
+	server = Sync.server(daemon);
+});
+after(() => daemon?.stop());
+
+const failed = (answer, status, code, field) => {
+	assert.equal(answer.status, status, answer.text);
+	assert.equal(answer.json?.error?.code, code, answer.text);
+	assert.ok(answer.json.error.message.length > 10);
+	assert.equal(answer.json.error.field, field, answer.text);
+};
+
+describe('who may call', () => {
+	test('the server, by key and secret', async () => {
+		const told = await server.put('users/1', { name: 'Ada', roles: ['admin'] });
+		assert.equal(told.status, 200, told.text);
+		assert.equal(told.json.user.name, 'Ada');
+		assert.match(told.json.user.updated_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+		assert.deepEqual((await server.get('users/1')).json, told.json);
+	});
+
+	test('the server, by the signed query of the Pusher API', async () => {
+		const api = daemon.api();
+		const told = await api.post('/sync/users/2', { name: 'Grace' });
+		assert.equal(told.status, 200, told.text);
+		assert.deepEqual((await api.get('/sync/users/2')).json, told.json);
+		failed(await api.call('GET', '/sync/users/2', { override: { auth_signature: 'x' } }),
+			401, 'bad_signature');
+		failed(await daemon.http('/apps/nobody/sync/users/2'), 404, 'unknown_app');
+	});
+
+	test('a user, as itself', async () => {
+		await server.put('users/5', { name: 'Five' });
+		assert.equal((await Sync.user(daemon, 5).get('users/5')).json.user.name, 'Five');
+		failed(await Sync.user(daemon, 5).get('users/1'), 403, 'forbidden', 'id');
+		failed(await Sync.user(daemon, 5).put('users/5', { roles: ['admin'] }), 403, 'forbidden');
+	});
+
+	test('under the path prefix too', async () => {
+		assert.equal((await server.get('/ws/api/sync/users/1')).status, 200);
+	});
+
+	test('apps do not see each other', async () => {
+		failed(await Sync.server(daemon, OTHER).get('users/1'), 404, 'unknown_user', 'id');
+		failed(await Sync.user(daemon, 1, {}, OTHER).get('users/1'), 404, 'unknown_user', 'id');
+	});
+
+	test('nobody else', async () => {
+		const as = (authorization) => new Sync(daemon, authorization).get('users/1');
+		const basic = (text) => as(`Basic ${Buffer.from(text).toString('base64')}`);
+		failed(await as(undefined), 401, 'unauthorized');
+		assert.match((await as(undefined)).headers['www-authenticate'], /Basic.*Bearer/);
+		failed(await as('Digest x'), 401, 'unauthorized');
+		failed(await as('Basic'), 401, 'unauthorized');
+		failed(await as('Basic !!!!'), 401, 'bad_credentials');
+		failed(await as('Basic ===='), 401, 'bad_credentials');
+		failed(await as(`Basic ${'QUJD'.repeat(1000)}`), 401, 'bad_credentials');
+		failed(await basic(`${APP.key}:wrong`), 401, 'bad_credentials');
+		failed(await basic(`${APP.key}:${APP.secret}x`), 401, 'bad_credentials');
+		failed(await basic(`nobody:${APP.secret}`), 401, 'bad_credentials');
+		failed(await basic(APP.key), 401, 'bad_credentials');
+		failed(await Sync.server(daemon, DISABLED).get('users/1'), 403, 'app_disabled');
+	});
+
+	test('no token that is not right in every part', async () => {
+		const now = Math.floor(Date.now() / 1000);
+		const good = { sub: '1', aud: APP.id, exp: now + 60 };
+		const as = (token) => new Sync(daemon, `Bearer ${token}`).get('users/1');
+		const cases = {
+			expired: [{ ...good, exp: now - 60 }, /expired/, 'token_expired'],
+			'without exp': [{ ...good, exp: undefined }, /exp/],
+			'exp as text': [{ ...good, exp: 'soon' }, /exp/],
+			'not yet': [{ ...good, nbf: now + 600 }, /not valid yet/],
+			'issued ahead': [{ ...good, iat: now + 600 }, /not valid yet/],
+			'no subject': [{ ...good, sub: undefined }, /sub/],
+			'subject 0': [{ ...good, sub: 0 }, /sub/],
+			'subject a name': [{ ...good, sub: 'ada' }, /sub/],
+			'subject too long': [{ ...good, sub: '9223372036854775808' }, /sub/],
+			'roles no list': [{ ...good, roles: 'admin' }, /roles/],
+			'roles of numbers': [{ ...good, roles: [1] }, /roles/],
+			'name a number': [{ ...good, name: 1 }, /name/],
+			'unknown app': [{ ...good, aud: 'nobody' }, /aud/],
+			'no app among several': [{ ...good, aud: undefined }, /aud/],
+		};
+		for (const [name, [claims, message, code = 'bad_token']] of Object.entries(cases)) {
+			const answer = await as(jwt(APP.secret, claims));
+			failed(answer, 401, code);
+			assert.match(answer.json.error.message, message, name);
+		}
+		failed(await as(jwt(OTHER.secret, good)), 401, 'bad_token');
+		failed(await as(jwt(APP.secret, good, { alg: 'none', typ: 'JWT' })), 401, 'bad_token');
+		failed(await as(jwt(APP.secret, good, { alg: 'HS512', typ: 'JWT' })), 401, 'bad_token');
+		const [head, , mac] = jwt(APP.secret, good).split('.');
+		const claims = Buffer.from(JSON.stringify({ ...good, sub: '2' })).toString('base64url');
+		failed(await as(`${head}.${claims}.${mac}`), 401, 'bad_token');
+		for (const junk of ['x', 'a.b', 'a.b.c', '..', `${head}..${mac}`, 'é.é.é', 'a'.repeat(9000)])
+			failed(await as(junk), 401, 'bad_token');
+		assert.equal((await as(jwt(APP.secret, { ...good, sub: 1 }))).status, 200);
+		assert.equal((await as(userToken(APP, 1, { aud: APP.key }))).status, 200);
+	});
+
+	test('within the rate', async () => {
+		const limited = Sync.server(daemon, LIMITED);
+		const answers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => limited.get('users/1')));
+		const refused = answers.filter((a) => a.status === 429);
+		assert.ok(refused.length >= 1);
+		failed(refused[0], 429, 'rate_limited');
+		assert.equal(refused[0].headers['retry-after'], '1');
+	});
+});
+
+describe('paths and methods', () => {
+	test('unknown paths, wrong methods', async () => {
+		failed(await server.get('nothing'), 404, 'not_found');
+		failed(await server.get('users/'), 404, 'not_found');
+		failed(await server.get('users/1/2'), 404, 'not_found');
+		const wrong = await server.call('PATCH', 'users/1');
+		failed(wrong, 405, 'method_not_allowed');
+		assert.equal(wrong.headers.allow, 'GET, HEAD, PUT, POST');
+	});
+
+	test('HEAD is a GET without a body', async () => {
+		const head = await server.call('HEAD', 'users/1');
+		assert.equal(head.status, 200);
+		assert.equal(head.text, '');
+		const get = await server.get('users/1');
+		assert.equal(head.headers['content-length'], get.headers['content-length']);
+		assert.equal(head.headers.etag, get.headers.etag);
+	});
+});
+
+describe('fields', () => {
+	test('what is not known is refused, in query and body alike', async () => {
+		failed(await server.get('users/1', { colour: 'red' }), 400, 'unknown_field', 'colour');
+		failed(await server.put('users/1', { nam: 'x' }), 400, 'unknown_field', 'nam');
+	});
+
+	test('types and lengths', async () => {
+		const put = (body) => server.put('users/1', body);
+		failed(await put({ name: 1 }), 400, 'invalid_value', 'name');
+		failed(await put({ name: 'x'.repeat(256) }), 400, 'invalid_value', 'name');
+		failed(await put({ roles: 'admin' }), 400, 'invalid_value', 'roles');
+		failed(await put({ roles: [1] }), 400, 'invalid_value', 'roles');
+		failed(await put({ roles: Array(65).fill('x') }), 400, 'invalid_value', 'roles');
+		for (const id of ['0', '-1', 'x', '9223372036854775808', '1%27--'])
+			failed(await server.get(`users/${id}`), 400, 'invalid_value', 'id');
+		assert.equal((await put({ name: null, avatar: '' })).json.user.avatar, '');
+	});
+
+	test('bodies that are no JSON object', async () => {
+		const put = (body) => server.put('users/1', body);
+		for (const body of ['{', '[]', '"x"', 'null', '{"name":"a","name":"b"}', '{"name":"\\u0000"}',
+			Buffer.from([0x7b, 0xff, 0x7d]), '[' .repeat(5000), '{"id2":99999999999999999999}'])
+			failed(await put(body), 400, 'invalid_json');
+	});
+
+	test('a body over the limit', async () => {
+		const answer = await server.put('users/1', { name: 'x'.repeat(300000) });
+		assert.equal(answer.status, 413);
+	});
+
+	test('SQL stays text', async () => {
+		const name = `'); DROP TABLE users; --"\\ $1`;
+		assert.equal((await server.put('users/3', { name })).json.user.name, name);
+		assert.equal((await server.get('users/3')).json.user.name, name);
+	});
+});
+
+describe('answers', () => {
+	test('ETag, and 304 when nothing changed', async () => {
+		const first = await server.get('users/1');
+		const headers = { 'If-None-Match': first.headers.etag };
+		const again = await server.call('GET', 'users/1', { headers });
+		assert.equal(again.status, 304);
+		assert.equal(again.text, '');
+		assert.equal(again.headers.etag, first.headers.etag);
+		await server.put('users/1', { name: 'Changed' });
+		assert.equal((await server.call('GET', 'users/1', { headers })).status, 200);
+	});
+
+	test('gzip for what is long, when it is asked for', async () => {
+		const roles = Array.from({ length: 60 }, (_, i) => `a-rather-long-name-of-a-role-${i}`);
+		await server.put('users/9', { roles });
+		const plain = await server.get('users/9');
+		assert.equal(plain.headers['content-encoding'], undefined);
+		const url = new URL('/api/sync/users/9', daemon.url);
+		const [encoding, bytes] = await new Promise((resolve, reject) => http.get(url, { headers: {
+			Authorization: server.authorization, 'Accept-Encoding': 'br, gzip' } }, (response) => {
+			const parts = [];
+			response.on('data', (p) => parts.push(p)).on('error', reject).on('end', () =>
+				resolve([response.headers['content-encoding'], Buffer.concat(parts)]));
+		}).on('error', reject));
+		assert.equal(encoding, 'gzip');
+		assert.ok(bytes.length < plain.text.length);
+		assert.equal(zlib.gunzipSync(bytes).toString(), plain.text);
+	});
+});
+
+describe('pages of other origins', () => {
+	const from = (origin, app = OTHER) => {
+		const s = Sync.user(daemon, 1, {}, app);
+		return (method) => s.call(method, 'users/1', { headers: { Origin: origin } });
+	};
+
+	test('an allowed one may ask and read', async () => {
+		const asked = await from('https://portal.example')('OPTIONS');
+		assert.equal(asked.status, 204);
+		assert.equal(asked.headers['access-control-allow-origin'], 'https://portal.example');
+		assert.match(asked.headers['access-control-allow-methods'], /GET, HEAD, PUT, POST/);
+		assert.match(asked.headers['access-control-allow-headers'], /Authorization/);
+		await Sync.server(daemon, OTHER).put('users/1', { name: 'x' });
+		const got = await from('https://portal.example')('GET');
+		assert.equal(got.status, 200);
+		assert.equal(got.headers['access-control-allow-origin'], 'https://portal.example');
+		assert.match(got.headers.vary, /Origin/);
+	});
+
+	test('another one may not', async () => {
+		const got = await from('https://evil.example')('GET');
+		failed(got, 403, 'origin_not_allowed');
+		assert.equal(got.headers['access-control-allow-origin'], undefined);
+	});
+});
+
+describe('faults', () => {
+	test('the database away: 503, nothing half done; back: it goes on', async (t) => {
+		const own = await startDaemon({ embedded: true }, t);
+		const s = Sync.server(own);
+		assert.equal((await s.put('users/1', { name: 'a' })).status, 200);
+		const [{ pid }] = await own.query(
+			"SELECT pg_terminate_backend(pid), pid FROM pg_stat_activity WHERE application_name = 'scopewired' LIMIT 1");
+		assert.ok(pid);
+		const after = await s.get('users/1');
+		assert.ok([200, 503].includes(after.status), after.text);
+		if (after.status === 503) assert.ok(after.headers['retry-after']);
+	});
+});
