@@ -51,7 +51,8 @@ AS $$
 $$;
 
 -- Where the log is to begin: the end of the newest partition that has to go, NULL for none.  The
--- one that the next serial falls into stays, and so does what a node has still to hand on.
+-- one that the next serial falls into stays, or else the last one there is, and so does what a
+-- node has still to hand on.
 -- max_age_hours and max_mib as configured; 0: no limit.
 CREATE FUNCTION retention_cut(max_age_hours bigint, max_mib bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -72,8 +73,8 @@ BEGIN
 		SELECT e.serial, coalesce(e.delivered_at, e.created_at) AS at INTO newest
 		FROM realtime_events e WHERE e.serial >= part.lower AND e.serial < part.upper
 		ORDER BY e.serial DESC LIMIT 1;
-		EXIT WHEN part.upper > next_serial OR NOT coalesce(newest.serial, 0) <= handed_on
-			  OR handed_on IS NULL;
+		EXIT WHEN part.upper > next_serial OR part.upper = log_partition_end('realtime_events')
+			  OR coalesce(newest.serial, 0) > handed_on OR handed_on IS NULL;
 		EXIT WHEN NOT (max_mib > 0 AND part.kept > max_mib * 1048576)
 			  AND NOT (max_age_hours > 0 AND coalesce(newest.at < oldest, true));
 		cut := part.upper;

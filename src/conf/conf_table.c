@@ -114,6 +114,14 @@ const struct option conf_options[] = {
 	  .help = "Events in one partition of realtime_events." },
 	{ AT(database, partitions_ahead), RANGE(1, 100), .fallback = "2",
 	  .help = "Empty partitions that are kept ready." },
+	{ AT(database, retention_age), .flags = OPTION_LIMIT, RANGE(0, 876000), .unit = "hours",
+	  .fallback = "0",
+	  .help = "Events older than this go from the log, a partition at a time; 30d is thirty "
+		  "days." },
+	{ AT(database, retention_size), .flags = OPTION_LIMIT, RANGE(0, INT_MAX), .unit = "MiB",
+	  .fallback = "0",
+	  .help = "When the log and its delivery records take more than this on disk, their "
+		  "oldest partitions go; 20G is 20480." },
 	{ AT(database, deliveries), .type = OPTION_BOOL, .fallback = "yes",
 	  .help = "Records in realtime_deliveries to how many sockets each event went." },
 
@@ -392,26 +400,41 @@ static bool parse_bool(const char *text, bool *out)
 	return false;
 }
 
-/* Digits, and K, M or G (of 1024) behind them where the unit is bytes. */
+/* What a letter behind the digits makes of them, by the option's unit. */
+static const struct {
+	const char *unit;
+	char letter;
+	unsigned factor;
+} suffixes[] = {
+	{ "bytes", 'K', 1U << 10 }, { "bytes", 'M', 1U << 20 }, { "bytes", 'G', 1U << 30 },
+	{ "MiB", 'M', 1 },	    { "MiB", 'G', 1U << 10 },	{ "MiB", 'T', 1U << 20 },
+	{ "hours", 'h', 1 },	    { "hours", 'd', 24 },
+};
+
+/* Takes the letter off; 1 when there is none. */
+static unsigned take_suffix(const struct option *o, struct str_view *digits)
+{
+	for (size_t i = 0; digits->len && o->unit && i < ARRAY_SIZE(suffixes); i++) {
+		if (strcmp(o->unit, suffixes[i].unit) == 0 &&
+		    digits->ptr[digits->len - 1] == suffixes[i].letter) {
+			digits->len--;
+			return suffixes[i].factor;
+		}
+	}
+	return 1;
+}
+
 static bool parse_uint(const struct option *o, const char *text, unsigned scale, uint64_t *out)
 {
-	static const char suffixes[] = "KMG";
 	struct str_view digits = sv(text);
-	uint64_t v, factor = scale;
-	const char *suffix;
+	uint64_t v, factor;
 
 	if ((o->flags & OPTION_LIMIT) &&
 	    (strcmp(text, "-1") == 0 || strcasecmp(text, "unlimited") == 0)) {
 		*out = 0;
 		return true;
 	}
-	if (digits.len && o->unit && strcmp(o->unit, "bytes") == 0) {
-		suffix = strchr(suffixes, digits.ptr[digits.len - 1]);
-		if (suffix) {
-			digits.len--;
-			factor <<= 10 * (suffix - suffixes + 1);
-		}
-	}
+	factor = (uint64_t)scale * take_suffix(o, &digits);
 	if (!sv_to_u64(digits, o->max / factor, &v))
 		return false;
 	v *= factor;

@@ -14,9 +14,12 @@
 #include "base/thread.h"
 #include "store/apps_db.h"
 #include "store/keeper.h"
+#include "store/retention.h"
 
 #define QUERY_US       (10 * USEC_PER_SEC)
 #define UPKEEP_US      (60 * USEC_PER_SEC)
+#define RETENTION_US   (5 * USEC_PER_SEC)
+#define LOCK_MS	       2000
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 
@@ -31,6 +34,7 @@ struct keeper {
 	pthread_mutex_t lock;
 	struct app_set *file_apps;  /* lock */
 	struct app_set *table_apps; /* as last read, NULL before; the thread's own */
+	usec_t next_partitions;	    /* mono; the thread's own */
 };
 
 static struct app_set *file_apps(struct keeper *k)
@@ -137,16 +141,35 @@ static bool has_news(struct keeper *k, struct pg_conn *c)
 	return take_notifies(c) || poll(&p, 1, 0) > 0;
 }
 
+static bool has_retention(const struct keeper *k)
+{
+	return k->conf->database.retention_age || k->conf->database.retention_size;
+}
+
+/* What is due; *next is when to look again. */
+static enum pg_fault upkeep(struct keeper *k, struct pg_conn *c, usec_t *next)
+{
+	enum pg_fault fault = PG_FINE;
+	usec_t now = clock_mono();
+
+	if (now >= k->next_partitions) {
+		k->next_partitions = now + UPKEEP_US;
+		fault = make_partitions(k, c);
+	}
+	if (fault == PG_FINE && has_retention(k))
+		fault = retention_run(c, &k->conf->database);
+	*next = has_retention(k) ? clock_mono() + RETENTION_US : k->next_partitions;
+	return fault;
+}
+
 /* Sees to upkeep and news; waits for either when there is none. */
 static enum pg_fault turn(struct keeper *k, struct pg_conn *c, usec_t *next_upkeep)
 {
 	enum pg_fault fault = PG_FINE;
 	bool news;
 
-	if (clock_mono() >= *next_upkeep) {
-		*next_upkeep = clock_mono() + UPKEEP_US;
-		fault = make_partitions(k, c);
-	}
+	if (clock_mono() >= *next_upkeep)
+		fault = upkeep(k, c, next_upkeep);
 	/* What was heard during a query waits inside libpq: poll(2) would not tell. */
 	news = has_news(k, c);
 	if (fault == PG_FINE && !news) {
@@ -166,6 +189,7 @@ static void serve(struct keeper *k, struct pg_conn *c)
 	enum pg_fault fault = pg_conn_script(c, clock_mono() + QUERY_US, "LISTEN scopewire_apps");
 	usec_t next_upkeep = 0;
 
+	k->next_partitions = 0;
 	if (fault == PG_FINE)
 		fault = reload(k, c);
 	while (fault == PG_FINE && !atomic_load(&k->is_stopping))
@@ -184,6 +208,7 @@ static void *run(void *arg)
 		.schema = k->conf->database.schema,
 		.connect_timeout_ms = k->conf->database.connect_timeout_s * 1000,
 		.statement_timeout_ms = QUERY_US / USEC_PER_MSEC,
+		.lock_timeout_ms = LOCK_MS,
 		.tick = tick,
 		.ctx = k,
 	};

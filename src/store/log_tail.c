@@ -11,6 +11,7 @@
 #define PAGE_ROWS_TEXT	 "500"
 #define BACKLOG_MAX_TEXT "10000" /* rows that a start hands on again */
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
+#define ALIVE_US	 (60 * USEC_PER_SEC) /* retention waits for who says so */
 
 enum {
 	COL_SERIAL,
@@ -36,6 +37,7 @@ struct log_tail {
 	bool is_stopped; /* the relay stopped because of that */
 	uint64_t cursor; /* all up to here was handed on */
 	uint64_t saved;	 /* the cursor as the database has it */
+	usec_t saved_at; /* mono; 0: not yet */
 	char *epoch;
 	uint64_t *passed; /* async events behind the cursor: ascending serials to pass over */
 	size_t n_passed, room_passed;
@@ -105,6 +107,7 @@ static void begin_at_locked(struct log_tail *t, const char *epoch, uint64_t star
 			 end + 1);
 	t->cursor = t->is_set ? end : start;
 	t->saved = 0;
+	t->saved_at = 0;
 	t->is_set = true;
 	t->n_passed = 0;
 	free(t->epoch);
@@ -156,11 +159,13 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	const char *values[3] = { t->node, NULL, serial };
 	uint64_t cursor;
 	char *epoch;
+	bool is_due;
 	enum pg_fault fault;
 
 	pthread_mutex_lock(&t->lock);
 	cursor = t->cursor;
-	epoch = t->is_set && cursor != t->saved ? xstrdup(t->epoch) : NULL;
+	is_due = cursor != t->saved || !t->saved_at || clock_mono() - t->saved_at >= ALIVE_US;
+	epoch = t->is_set && is_due ? xstrdup(t->epoch) : NULL;
 	pthread_mutex_unlock(&t->lock);
 	if (!epoch)
 		return PG_FINE;
@@ -176,6 +181,7 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	if (fault == PG_FINE) {
 		pthread_mutex_lock(&t->lock);
 		t->saved = cursor;
+		t->saved_at = clock_mono();
 		pthread_mutex_unlock(&t->lock);
 	}
 	return fault;

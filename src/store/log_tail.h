@@ -51,7 +51,7 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	MUSTCHECK;
 /* The last step stopped at a row on hold: look again soon. */
 bool log_tail_is_stopped(struct log_tail *t);
-/* Writes the cursor down for the node's next start, if it moved. */
+/* Writes the cursor down for the node's next start, if it moved or a minute is over. */
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline) MUSTCHECK;
 
 /* Rows that somebody of this process gave serials to; the sum since the start. */

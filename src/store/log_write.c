@@ -66,7 +66,8 @@ static const struct {
 			 COLUMNS, events_params },
 	[LOG_DELIVERIES] = { "log_deliveries",
 			     "INSERT INTO realtime_deliveries (serial, sockets, at, node) "
-			     "SELECT d.*, $4 FROM unnest($1, $2, $3) d",
+			     "SELECT d.*, $4 FROM unnest($1, $2, $3) d(serial) "
+			     "WHERE d.serial > (SELECT horizon FROM log_meta)",
 			     DCOLUMNS, deliveries_params },
 	[LOG_COMMIT] = { "log_commit", "COMMIT", 0, NULL },
 };

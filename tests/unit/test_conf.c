@@ -320,6 +320,24 @@ START_TEST(numbers_take_suffixes_where_they_are_bytes)
 }
 END_TEST
 
+START_TEST(sizes_and_ages_of_the_log_take_suffixes)
+{
+	ck_load(.file = "[database]\nretention_age = 30d\nretention_size = 20G\n" APP);
+	ck_assert_uint_eq(conf->database.retention_age, 720);
+	ck_assert_uint_eq(conf->database.retention_size, 20480);
+	ck_load(.file = "[database]\nretention_age = 36h\nretention_size = 1T\n" APP);
+	ck_assert_uint_eq(conf->database.retention_age, 36);
+	ck_assert_uint_eq(conf->database.retention_size, 1024 * 1024);
+	ck_load(.file = "[database]\nretention_age = unlimited\nretention_size = 5\n" APP);
+	ck_assert_uint_eq(conf->database.retention_age, 0);
+	ck_assert_uint_eq(conf->database.retention_size, 5);
+	ck_refused(-EINVAL, "876000 hours; 0 or -1 for no limit",
+		   .file = "[database]\nretention_age = 30G\n");
+	ck_refused(-EINVAL, "MiB; 0 or -1 for no limit",
+		   .file = "[database]\nretention_size = 99999T\n");
+}
+END_TEST
+
 START_TEST(an_env_file_of_laravel)
 {
 	ck_load(.env_file = "APP_NAME=\"My App\"\nAPP_KEY=base64:xx==\n"
@@ -937,6 +955,7 @@ static void add_loading(Suite *s)
 	tcase_add_test(t, layout_of_the_file);
 	tcase_add_test(t, paths_are_made_even);
 	tcase_add_test(t, numbers_take_suffixes_where_they_are_bytes);
+	tcase_add_test(t, sizes_and_ages_of_the_log_take_suffixes);
 	tcase_add_test(t, an_env_file_of_laravel);
 	tcase_add_test(t, another_database_driver_is_left_aside);
 	tcase_add_test(t, database_urls);
