@@ -36,7 +36,7 @@ struct conf_database {
 	unsigned connect_timeout_s;
 	unsigned commit_timeout_ms; /* a durable publish waits no longer, then 503 */
 	unsigned batch_events;	    /* most rows in one commit */
-	unsigned linger_us;	    /* wait for more rows, above linger_rate only */
+	unsigned linger_us;	    /* longest wait for more rows */
 	unsigned linger_rate;	    /* events/s */
 	unsigned queue_events,
 		queue_bytes;	 /* async events that may wait while the database is away */

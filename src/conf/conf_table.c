@@ -100,9 +100,10 @@ const struct option conf_options[] = {
 	{ AT(database, batch_events), RANGE(1, 10000), .unit = "events", .fallback = "1000",
 	  .help = "Most events in one commit." },
 	{ AT(database, linger_us), RANGE(0, 1000000), .unit = "microseconds", .fallback = "1000",
-	  .help = "Wait for more events before a commit, at high rates only." },
+	  .help = "The longest that a commit waits for publishers who were just answered "
+		  "to publish again; otherwise half the time that the last commit took." },
 	{ AT(database, linger_rate), RANGE(0, 10000000), .unit = "events/s", .fallback = "5000",
-	  .help = "The rate above which linger_us counts." },
+	  .help = "The rate above which the wait is always linger_us." },
 	{ AT(database, queue_events), RANGE(1, 100000000), .unit = "events",
 	  .fallback = "100000",
 	  .help = "Most async events that wait while the database is away." },

@@ -29,6 +29,7 @@
 #include "store/batch_list.h"
 #include "store/delivery_list.h"
 #include "store/eventlog.h"
+#include "store/log_linger.h"
 #include "store/log_resolve.h"
 #include "store/log_tail.h"
 #include "store/log_write.h"
@@ -54,6 +55,7 @@ enum rest {
 	AWAKE,
 	SLEEPING,  /* anything wakes it */
 	GATHERING, /* only a durable batch does */
+	LINGERING, /* only the last of the durable ones that it waits for */
 };
 
 struct eventlog {
@@ -65,7 +67,8 @@ struct eventlog {
 	/* any thread */
 	struct mailbox box;
 	int wake_fd;
-	atomic_int rest; /* enum rest */
+	atomic_int rest;    /* enum rest */
+	atomic_int awaited; /* batches, while LINGERING; may fall below 0 */
 	atomic_uint queued_events;
 	atomic_size_t queued_bytes;
 	_Atomic usec_t down_since; /* mono; 0: connected */
@@ -93,6 +96,7 @@ struct eventlog {
 	char *last_why; /* what was last logged about the database */
 	usec_t rate_since;
 	unsigned rate_events, rate; /* events/s of the window before */
+	struct log_linger linger;
 };
 
 static void wake(struct eventlog *l)
@@ -158,13 +162,23 @@ void eventlog_unreserve(struct eventlog *l, struct event_batch *b)
 	b->reserved = false;
 }
 
+/* Wakes the thread if a letter is a reason to; first: the box was empty. */
+static void wake_for(struct eventlog *l, bool first, bool durable)
+{
+	int rest = atomic_load(&l->rest);
+
+	if ((rest == SLEEPING && first) || (rest == GATHERING && durable) ||
+	    (rest == LINGERING && durable && atomic_fetch_sub(&l->awaited, 1) == 1))
+		wake(l);
+}
+
 int eventlog_append(struct eventlog *l, struct event_batch *b)
 {
 	/* Behind mailbox_put the batch is the log's: keep what is needed after. */
 	unsigned events = b->n;
 	size_t bytes = b->bytes;
 	bool durable = b->deadline != 0;
-	int rc, rest;
+	int rc;
 
 	if (b->deadline && down_too_long(l))
 		return -EHOSTDOWN;
@@ -175,9 +189,7 @@ int eventlog_append(struct eventlog *l, struct event_batch *b)
 		uncount(l, events, bytes);
 		return -EHOSTDOWN; /* closed: stopping */
 	}
-	rest = atomic_load(&l->rest);
-	if ((rest == SLEEPING && rc == 1) || (rest == GATHERING && durable))
-		wake(l);
+	wake_for(l, rc == 1, durable);
 	return 0;
 }
 
@@ -580,31 +592,32 @@ static void gather_deliveries(struct eventlog *l)
 		log_write_delivery(l->write, &l->taken[i]);
 }
 
+static unsigned count_durable(const struct batch_list *list)
+{
+	unsigned n = 0;
+
+	for (const struct event_batch *b = list->head; b; b = batch_next(b))
+		n += b->deadline != 0;
+	return n;
+}
+
 static void write_group(struct eventlog *l)
 {
 	enum log_step step = LOG_BEGIN;
 	enum pg_fault fault;
+	usec_t start = clock_mono();
 
 	log_write_reset(l->write);
 	gather_events(l);
 	gather_deliveries(l);
 	fault = log_write_run(l->write, l->conn, write_deadline(l), &step);
+	take_mail(l);
+	log_linger_commit(&l->linger, count_durable(&l->flight) + count_durable(&l->waiting),
+			  clock_mono() - start);
 	if (fault == PG_FINE)
 		on_committed(l);
 	else
 		on_fault(l, fault, step);
-}
-
-/* At high rates a short wait makes groups larger and commits fewer. */
-static void linger(struct eventlog *l)
-{
-	struct timespec t = { 0, (long)l->conf->linger_us * 1000 };
-
-	if (!l->conf->linger_us || l->rate <= l->conf->linger_rate || is_stopping(l) ||
-	    l->waiting.count >= l->conf->batch_events / 2)
-		return;
-	nanosleep(&t, NULL);
-	take_mail(l);
 }
 
 /* -- finding out -- */
@@ -773,6 +786,38 @@ static void gather_async(struct eventlog *l)
 		wait_awake(l, clock_mono() + GATHER_US);
 	get_up(l);
 	take_mail(l);
+}
+
+/* Waits for durable batches: until so many more came, or until then.  How many came. */
+static unsigned await_durable(struct eventlog *l, unsigned missing, usec_t until)
+{
+	unsigned before = l->waiting.count;
+
+	atomic_store(&l->awaited, (int)missing);
+	atomic_store(&l->rest, LINGERING);
+	take_mail(l);
+	/* what came before it was said that we linger did not count itself */
+	if (atomic_fetch_sub(&l->awaited, (int)(l->waiting.count - before)) >
+	    (int)(l->waiting.count - before))
+		wait_awake(l, until);
+	get_up(l);
+	take_mail(l);
+	return l->waiting.count - before;
+}
+
+static void linger(struct eventlog *l)
+{
+	bool busy = l->rate > l->conf->linger_rate;
+	unsigned missing;
+	usec_t wait;
+
+	if (is_stopping(l) || l->waiting.count >= l->conf->batch_events / 2)
+		return;
+	wait = log_linger_wait(&l->linger, count_durable(&l->waiting), l->conf->linger_us, busy,
+			       &missing);
+	if (wait)
+		log_linger_done(&l->linger, missing,
+				await_durable(l, missing, clock_mono() + wait));
 }
 
 static bool has_work(struct eventlog *l)

@@ -262,11 +262,13 @@ enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline)
 {
 	struct pollfd fds[] = { { .fd = PQsocket(c->pg), .events = POLLIN },
 				{ .fd = fd, .events = POLLIN } };
-	usec_t left = deadline - clock_mono();
+	usec_t now = clock_mono(), left = deadline > now ? deadline - now : 0;
+	struct timespec ts = { .tv_sec = left / USEC_PER_SEC,
+			       .tv_nsec = left % USEC_PER_SEC * 1000 };
 
 	if (fds[0].fd < 0)
 		return lost(c, 0);
-	if (poll(fds, 2, left <= 0 ? 0 : (int)((left + 999) / USEC_PER_MSEC)) <= 0)
+	if (ppoll(fds, 2, &ts, NULL) <= 0)
 		return PG_FINE;
 	if (fds[0].revents && (!PQconsumeInput(c->pg) || PQstatus(c->pg) != CONNECTION_OK))
 		return lost(c, 0);

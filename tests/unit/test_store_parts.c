@@ -5,6 +5,7 @@
 #include "store/batch_list.h"
 #include "store/delivery_list.h"
 #include "store/json_text.h"
+#include "store/log_linger.h"
 #include "store/pg_array.h"
 #include "store/pg_fault.h"
 
@@ -158,6 +159,50 @@ START_TEST(ids_sort_by_time_and_differ)
 }
 END_TEST
 
+START_TEST(linger_awaits_who_was_answered)
+{
+	struct log_linger g = { .crowd = 0 };
+	unsigned missing = 0;
+
+	ck_assert_int_eq(log_linger_wait(&g, 1, 1000, false, &missing), 0);
+	log_linger_commit(&g, 16, 600);
+	ck_assert_int_eq(log_linger_wait(&g, 16, 1000, false, &missing), 0);
+	ck_assert_int_eq(log_linger_wait(&g, 20, 1000, true, &missing), 0);
+	ck_assert_int_eq(log_linger_wait(&g, 6, 1000, false, &missing), 300);
+	ck_assert_uint_eq(missing, 10);
+	ck_assert_int_eq(log_linger_wait(&g, 6, 200, false, &missing), 200);
+	ck_assert_int_eq(log_linger_wait(&g, 6, 1000, true, &missing), 1000);
+}
+END_TEST
+
+static unsigned commits_without_a_wait(struct log_linger *g)
+{
+	unsigned missing, n = 0;
+
+	while (!log_linger_wait(g, 0, 1000, false, &missing))
+		n++;
+	return n;
+}
+
+START_TEST(linger_gives_up_where_it_is_vain)
+{
+	struct log_linger g = { .crowd = 0 };
+
+	log_linger_commit(&g, 4, 600);
+	for (unsigned want = 1; want < 64; want = 2 * want + 1) {
+		log_linger_done(&g, 4, 1);
+		ck_assert_uint_eq(commits_without_a_wait(&g), want);
+	}
+	for (int i = 0; i < 100; i++)
+		log_linger_done(&g, 4, 1);
+	ck_assert_uint_le(commits_without_a_wait(&g), 128);
+	log_linger_done(&g, 4, 2);
+	ck_assert_uint_eq(commits_without_a_wait(&g), 0);
+	log_linger_done(&g, 1, 0);
+	ck_assert_uint_eq(commits_without_a_wait(&g), 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("store/parts");
@@ -170,6 +215,8 @@ int main(void)
 	tcase_add_test(t, lists_keep_their_order);
 	tcase_add_test(t, sqlstates_have_meanings);
 	tcase_add_test(t, ids_sort_by_time_and_differ);
+	tcase_add_test(t, linger_awaits_who_was_answered);
+	tcase_add_test(t, linger_gives_up_where_it_is_vain);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
