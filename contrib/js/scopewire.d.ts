@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+export interface Resync {
+	channel: string;
+	reason: 'expired' | 'epoch' | 'too_many' | 'unavailable' | 'malformed';
+	epoch?: string;
+	serial?: number;
+}
+
+export interface ReplayOptions {
+	storage?: Pick<Storage, 'getItem' | 'setItem'>;
+	storageKey?: string;
+	onResync?: (resync: Resync) => void;
+}
+
+export interface ReplayHandle {
+	position(channel: string): string | null;
+}
+
+export function attach(client: object, options?: ReplayOptions): ReplayHandle;
+export default attach;
