@@ -54,6 +54,7 @@ struct conf_sync {
 	unsigned max_waiting;	       /* requests that wait for the database; more: 503 */
 	unsigned statement_timeout_ms; /* of one request in the database */
 	unsigned max_request_bytes;    /* a body */
+	char *event_namespace;	       /* in front of the names of its own events */
 };
 
 struct conf_log {

@@ -136,6 +136,10 @@ const struct option conf_options[] = {
 	{ AT(sync, max_request_bytes), RANGE(1024, 67108864), .unit = "bytes",
 	  .fallback = "262144",
 	  .help = "Largest body of a request to /api/sync." },
+	{ AT(sync, event_namespace), .type = OPTION_STRING, .fallback = "App\\Events\\",
+	  .help = "What stands in front of the names of the sync API's own events: Echo's "
+		  "listen('UserPresenceChanged') listens for App\\Events\\UserPresenceChanged. "
+		  "Empty for the bare names, as in listen('.UserPresenceChanged')." },
 
 	{ AT(log, level), .type = OPTION_ENUM, .words = log_levels, .fallback = "info",
 	  .flags = OPTION_RELOADABLE,

@@ -26,6 +26,7 @@
 #include "store/pg_pool.h"
 #include "store/relay.h"
 #include "svc/publish.h"
+#include "svc/sync_settings.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
 
@@ -45,6 +46,7 @@ struct scopewired {
 	struct keeper *keeper;
 	struct relay *relay;
 	struct pg_pool *pool;
+	struct sync_settings *sync_settings;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -213,6 +215,7 @@ static int start_pool(struct scopewired *d)
 	};
 
 	d->pool = pg_pool_new(&pc);
+	d->sync_settings = sync_settings_new(d->pool, &d->conf->sync);
 	return pg_pool_start(d->pool)
 		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
 		       : EX_OK;
@@ -395,6 +398,7 @@ static void stop(struct scopewired *d)
 	publisher_free(d->publisher);
 	workers_free(d->workers);
 	pg_pool_free(d->pool);
+	sync_settings_free(d->sync_settings);
 	embedded_pg_stop(d->postgres);
 	free(d->conninfo);
 	if (d->signals >= 0)

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// What the functions of the sync API know of the daemon's configuration.
+import { describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { startDaemon, waitFor } from '../lib/harness.mjs';
+
+const eventName = async (daemon) =>
+	(await daemon.query("SELECT scopewire.sync_event('ActivityFeedUpdated') AS name"))[0].name;
+
+describe('names of events', () => {
+	test("stand in Laravel's namespace, as Echo's listen() expects", async (t) => {
+		const daemon = await startDaemon({}, t);
+		assert.equal(await eventName(daemon), 'App\\Events\\ActivityFeedUpdated');
+		await waitFor(async () =>
+			(await daemon.query('SELECT value FROM scopewire.sync_settings')).length === 1);
+		assert.equal(await eventName(daemon), 'App\\Events\\ActivityFeedUpdated');
+	});
+
+	test('or in the one configured, or bare; a new start changes it', async (t) => {
+		const daemon = await startDaemon({ sections: { sync: { event_namespace: 'Portal\\"\'' } } }, t);
+		await waitFor(async () => await eventName(daemon) === 'Portal\\"\'ActivityFeedUpdated');
+		daemon.options.sections.sync.event_namespace = '';
+		await daemon.restart();
+		await waitFor(async () => await eventName(daemon) === 'ActivityFeedUpdated');
+	});
+});
