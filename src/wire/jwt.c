@@ -18,8 +18,8 @@ static const char *const verdicts[] = {
 	[JWT_EXPIRED] = "The bearer token has expired; get a new one.",
 	[JWT_NOT_YET] = "The bearer token is not valid yet (nbf or iat lies ahead).",
 	[JWT_BAD_SUBJECT] = "The bearer token's sub must be the user's id, a positive integer.",
-	[JWT_BAD_CLAIM] = "The bearer token's name and avatar must be short strings, its roles a "
-			  "list of at most 64 strings.",
+	[JWT_BAD_CLAIM] =
+		"In the bearer token name and avatar must be short strings, roles a list.",
 };
 
 const char *jwt_verdict_text(enum jwt_verdict v)

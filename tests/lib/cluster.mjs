@@ -9,6 +9,7 @@ import { execFileSync } from 'node:child_process';
 import pg from 'pg';
 import { start, logged, end, unprivileged } from './process.mjs';
 import { tempFolder } from './temp.mjs';
+import { waitFor } from './wait.mjs';
 
 const ROLE = 'scopewire';
 let own;      // the promise of this process's cluster
@@ -23,25 +24,59 @@ export function binaries() {
 	return path.join(root, String(Math.max(...versions)), 'bin');
 }
 
-/** Starts a cluster: {socket, child, stop()}.  Its superuser is postgres, without a password. */
-export async function startCluster(settings = {}) {
-	const folder = tempFolder('pg');
-	const who = unprivileged();
-	const data = path.join(folder, 'data');
-	if (who.uid) fs.chownSync(folder, who.uid, who.gid);
-	const env = { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TZ: 'UTC' };
-	execFileSync(path.join(binaries(), 'initdb'),
-		['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'],
-		{ ...who, env, cwd: folder, stdio: 'pipe' });
-	const all = { listen_addresses: '', unix_socket_directories: folder, fsync: 'off',
-		full_page_writes: 'off', max_connections: 200, shared_buffers: '64MB',
-		logging_collector: 'off', ...settings };
-	const flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-	const child = start(path.join(binaries(), 'postgres'), ['-D', data, ...flags],
-		{ ...who, env, cwd: folder });
-	await logged(child, /database system is ready to accept connections/, 60000);
-	await query(folder, 'postgres', `CREATE ROLE ${ROLE} LOGIN`, [], 'postgres');
-	return { socket: folder, child, stop: () => end(child, 'SIGINT') };
+/** One cluster in a folder of its own.  Its superuser is postgres, without a password. */
+class Cluster {
+	constructor(settings) {
+		this.socket = tempFolder('pg');
+		const all = { listen_addresses: '', unix_socket_directories: this.socket, fsync: 'off',
+			full_page_writes: 'off', max_connections: 200, shared_buffers: '64MB',
+			logging_collector: 'off', ...settings };
+		this.flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+		this.how = { ...unprivileged(), cwd: this.socket,
+			env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TZ: 'UTC' } };
+		this.data = path.join(this.socket, 'data');
+	}
+
+	async make() {
+		if (this.how.uid) fs.chownSync(this.socket, this.how.uid, this.how.gid);
+		execFileSync(path.join(binaries(), 'initdb'),
+			['-D', this.data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'],
+			{ ...this.how, stdio: 'pipe' });
+		await this.start();
+		await query(this.socket, 'postgres', `CREATE ROLE ${ROLE} LOGIN`, [], 'postgres');
+		return this;
+	}
+
+	async start() {
+		this.child = start(path.join(binaries(), 'postgres'), ['-D', this.data, ...this.flags],
+			this.how);
+		await logged(this.child, /database system is ready to accept connections/, 60000);
+	}
+
+	stop() {
+		return end(this.child, 'SIGINT');
+	}
+
+	/** The postmaster dies at once; backends notice, and a new one starts when they are gone. */
+	async killAndStart() {
+		await end(this.child, 'SIGKILL');
+		const started = async () => {
+			try {
+				await this.start();
+				return true;
+			} catch (error) {
+				if (/still in use|already (exists|in use)|is another postmaster/.test(error.message))
+					return false;
+				throw error;
+			}
+		};
+		await waitFor(started, 'PostgreSQL starts after a kill', 60000);
+	}
+}
+
+/** Starts a cluster: {socket, child, start(), stop(), killAndStart()}. */
+export function startCluster(settings = {}) {
+	return new Cluster(settings).make();
 }
 
 /** The socket folder of the cluster to use: the runner's or, made at first need, our own. */
@@ -58,8 +93,8 @@ export async function clusterSocket() {
 }
 
 /** A new, empty database owned by the service role: {host, name, user}. */
-export async function newDatabase() {
-	const host = await clusterSocket();
+export async function newDatabase(cluster = undefined) {
+	const host = cluster?.socket ?? await clusterSocket();
 	const name = `t_${process.pid}_${++serial}`;
 	await query(host, 'postgres', `CREATE DATABASE ${name} OWNER ${ROLE}`, [], 'postgres');
 	return { host, name, user: ROLE };

@@ -68,7 +68,7 @@ export class Daemon {
 	/** Spawns without waiting for readiness. */
 	async spawn() {
 		if (!this.options.embedded && this.options.databaseMode !== 'none')
-			this.database ??= await newDatabase();
+			this.database ??= await newDatabase(this.options.cluster);
 		if (this.options.config !== false) this.writeConfig();
 		this.child = start(PROGRAM, this.arguments(), { cwd: this.folder,
 			env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', ...sanitizerOptions(),
@@ -175,7 +175,8 @@ function sanitizerOptions() {
 /**
  * Starts a daemon and, with a test context or suite hook t, stops it when that ends.
  *
- * options: server, database, log: options of those sections; sections: further ones;
+ * options: server, database, log: options of those sections; sections: further ones; cluster: a
+ * PostgreSQL other than the shared one;
  * app: changes to APP, or apps: a list of whole apps; embedded: true or a folder, for a PostgreSQL
  * of its own; databaseMode 'none': no database settings at all; env, envFile, args, config: false.
  */
