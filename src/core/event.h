@@ -55,13 +55,21 @@ void event_set_done(void (*done)(struct event *e));
 /* A ULID of now: 48 bits of milliseconds, 80 random bits, Crockford base 32. */
 void event_id_make(char out[EVENT_ID_BYTES + 1]);
 
+/* Makes a repeated publish known: written in the transaction of its events, or alone. */
+struct event_key {
+	struct str_view app, key; /* the app's id; what the publisher chose */
+	struct str_view digest;	  /* of the call, hex */
+	struct str_view answer;	  /* that was given, or is going to be */
+	struct str_view event_id; /* of the first event, or one of nothing */
+};
+
 /*
  * Events that are written together and answered together.  The log takes the batch; done is
  * called exactly once, on the log's thread, with 0 when all rows are committed; -EHOSTDOWN when
  * nothing was (and nothing will be) written; -EINVAL when the database refused an event's
- * content; -ETIMEDOUT when the time was over before the outcome was known: what was not sent by
- * then is never written, and what turns out to be committed is still handed to fan_out, later.
- * Events of durability none are not in batches.
+ * content; -EEXIST when its key is taken, and nothing was written; -ETIMEDOUT when the time was
+ * over before the outcome was known: what was not sent by then is never written, and what turns out
+ * to be committed is still handed to fan_out, later. Events of durability none are not in batches.
  */
 struct event_batch {
 	struct letter letter;
@@ -71,6 +79,7 @@ struct event_batch {
 	void (*done)(struct event_batch *b, int rc); /* frees b and drops its event references */
 	void *ctx;
 	bool fan_out; /* deliver after commit (false for async: that is done already) */
+	const struct event_key *key; /* or NULL; good until done.  A batch may have only this */
 	unsigned n;
 	struct event **events; /* references owned by the batch */
 };

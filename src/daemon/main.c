@@ -25,6 +25,7 @@
 #include "store/migrate.h"
 #include "store/pg_pool.h"
 #include "store/relay.h"
+#include "svc/once.h"
 #include "svc/publish.h"
 #include "svc/sync_settings.h"
 #include "ws/frame_guard.h"
@@ -47,6 +48,7 @@ struct scopewired {
 	struct relay *relay;
 	struct pg_pool *pool;
 	struct sync_settings *sync_settings;
+	struct once_table *once;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -232,7 +234,9 @@ static int start_servers(struct scopewired *d)
 	};
 	int rc;
 
-	d->services = (struct http_services){ d->conf, d->directory, d->publisher, d->pool };
+	d->once = once_table_new(d->pool);
+	d->services =
+		(struct http_services){ d->conf, d->directory, d->publisher, d->pool, d->once };
 	router_init(&d->api, &d->services);
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)
@@ -397,6 +401,7 @@ static void stop(struct scopewired *d)
 		eventlog_stop(d->log, STOP_GRACE_MS);
 	publisher_free(d->publisher);
 	workers_free(d->workers);
+	once_table_free(d->once);
 	pg_pool_free(d->pool);
 	sync_settings_free(d->sync_settings);
 	embedded_pg_stop(d->postgres);

@@ -14,6 +14,7 @@ static struct field *field_of(struct event_body *e, struct str_view key)
 		{ { "channel", 7 }, offsetof(struct event_body, channel) },
 		{ { "socket_id", 9 }, offsetof(struct event_body, socket_id) },
 		{ { "info", 4 }, offsetof(struct event_body, info) },
+		{ { "idempotency_key", 15 }, offsetof(struct event_body, idempotency_key) },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
@@ -52,7 +53,7 @@ void event_body_release(struct event_body *e)
 
 /* ---- from jansson's tree ------------------------------------------------ */
 
-static struct field field_of_json(const json_t *v)
+struct field event_body_field(const json_t *v)
 {
 	if (!v || json_is_null(v))
 		return (struct field){ FIELD_ABSENT, { "", 0 } };
@@ -67,7 +68,7 @@ static void channels_of_json(const json_t *list, struct event_body *e)
 		return;
 	e->channels = json_is_array(list) ? FIELD_TEXT : FIELD_WRONG;
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		struct field f = field_of_json(json_array_get(list, i));
+		struct field f = event_body_field(json_array_get(list, i));
 
 		e->channel_wrong |= f.state != FIELD_TEXT;
 		event_body_add_channel(e, f.text);
@@ -77,11 +78,12 @@ static void channels_of_json(const json_t *list, struct event_body *e)
 void event_body_of_json(const json_t *obj, struct event_body *e)
 {
 	event_body_init(e);
-	e->name = field_of_json(json_object_get(obj, "name"));
-	e->data = field_of_json(json_object_get(obj, "data"));
-	e->channel = field_of_json(json_object_get(obj, "channel"));
-	e->socket_id = field_of_json(json_object_get(obj, "socket_id"));
-	e->info = field_of_json(json_object_get(obj, "info"));
+	e->name = event_body_field(json_object_get(obj, "name"));
+	e->data = event_body_field(json_object_get(obj, "data"));
+	e->channel = event_body_field(json_object_get(obj, "channel"));
+	e->socket_id = event_body_field(json_object_get(obj, "socket_id"));
+	e->info = event_body_field(json_object_get(obj, "info"));
+	e->idempotency_key = event_body_field(json_object_get(obj, "idempotency_key"));
 	channels_of_json(json_object_get(obj, "channels"), e);
 }
 

@@ -23,7 +23,7 @@ struct field {
 #define EVENT_CHANNELS_INLINE 4
 
 struct event_body {
-	struct field name, data, channel, socket_id, info;
+	struct field name, data, channel, socket_id, info, idempotency_key;
 	enum field_state channels; /* FIELD_TEXT: an array of strings */
 	bool channel_wrong;	   /* an element of channels is no string */
 	size_t n_channels;
@@ -40,6 +40,8 @@ void event_body_init(struct event_body *e);
 bool event_body_scan(struct str_view body, struct event_body *e) MUSTCHECK;
 /* Views point into obj, an object. */
 void event_body_of_json(const json_t *obj, struct event_body *e);
+/* A member that has to be a string; v may be NULL. */
+struct field event_body_field(const json_t *v);
 /* One more for the list. */
 void event_body_add_channel(struct event_body *e, struct str_view name);
 void event_body_release(struct event_body *e);

@@ -2,6 +2,9 @@
 /*
  * Publishing.  A request becomes a struct publication: its items point into the body that was
  * read, which is kept until the publish is done because "info" is answered afterwards.
+ *
+ * With an idempotency key the answer is made first, since it is written down with the events, and
+ * the publish is asked for through svc/once.h.
  */
 #include <jansson.h>
 #include "base/annotate.h"
@@ -24,13 +27,18 @@ struct item {
 
 struct publication {
 	struct request *r;
+	const struct http_services *services;
 	struct directory *directory;
 	struct app *app; /* counted */
 	json_t *root;	 /* NULL when the body was read without a tree */
 	char *text;	 /* a channel name that stands nowhere in the request, or NULL */
 	bool is_batch;
-	unsigned status; /* of success */
-	unsigned info;	 /* of any item */
+	unsigned status;	/* of success */
+	unsigned info;		/* of any item */
+	struct publish_key key; /* key.key empty: none */
+	char digest[ONCE_DIGEST_HEX + 1];
+	struct strbuf answer; /* with a key */
+	struct once *once;
 	size_t n;
 	struct item items[];
 };
@@ -40,6 +48,7 @@ static struct publication *publication_new(struct call *c, size_t n)
 	struct publication *p = xcalloc(1, sizeof(*p) + n * sizeof(p->items[0]));
 
 	p->r = c->r;
+	p->services = c->services;
 	p->directory = c->services->directory;
 	p->app = app_ref(c->app);
 	p->status = 200;
@@ -55,6 +64,7 @@ static void publication_free(struct publication *p)
 		event_body_release(&p->items[i].body);
 	json_decref(p->root);
 	app_unref(p->app);
+	strbuf_release(&p->answer);
 	free(p->text);
 	free(p);
 }
@@ -109,6 +119,16 @@ static void add_channels(struct strbuf *b, const struct publication *p)
 	strbuf_add_str(b, "}}");
 }
 
+static void add_answer(struct strbuf *b, const struct publication *p)
+{
+	if (!p->info)
+		strbuf_add_str(b, "{}");
+	else if (p->is_batch)
+		add_batch(b, p);
+	else
+		add_channels(b, p);
+}
+
 static void on_published(void *ctx, int rc)
 {
 	struct publication *p = ctx;
@@ -120,10 +140,7 @@ static void on_published(void *ctx, int rc)
 		request_reply(p->r, p->status, SV("{}"));
 	} else {
 		strbuf_init(&b, 256);
-		if (p->is_batch)
-			add_batch(&b, p);
-		else
-			add_channels(&b, p);
+		add_answer(&b, p);
 		call_reply_json(p->r, p->status, &b);
 	}
 	publication_free(p);
@@ -135,23 +152,113 @@ static void to_publish_item(const struct item *it, struct publish_item *out)
 				      it->n_channels, it->exclude_socket };
 }
 
-/* Takes p over. */
-static void publish(struct call *c, struct publication *p)
+static void submit(struct publication *p, const struct publish_key *key,
+		   void (*done)(void *ctx, int rc))
 {
 	struct publish_item one, *items = p->n == 1 ? &one : xcalloc(p->n, sizeof(*items));
+
+	for (size_t i = 0; i < p->n; i++)
+		to_publish_item(&p->items[i], &items[i]);
+	publish_submit(p->services->publisher, p->app, items, p->n, key, done, p);
+	if (items != &one)
+		free(items);
+}
+
+/* ---- with an idempotency key ------------------------------------------ */
+
+static void on_keyed(void *ctx, int rc)
+{
+	struct publication *p = ctx;
+
+	once_end(p->once, rc, p->key.answer);
+}
+
+static void reply_once(struct publication *p, const struct once_reply *once)
+{
+	struct reply reply = { .status = p->status };
+
+	strbuf_init(&reply.body, once->text.len);
+	strbuf_add_sv(&reply.body, once->text);
+	if (once->is_repeat)
+		reply_add_header(&reply, "Idempotent-Replayed", SV("true"));
+	request_reply_full(p->r, &reply);
+}
+
+static void on_once(void *ctx, struct once *o, const struct once_reply *once)
+{
+	struct publication *p = ctx;
+
+	switch (once->result) {
+	case ONCE_FIRST:
+		p->once = o;
+		strbuf_init(&p->answer, 256);
+		add_answer(&p->answer, p);
+		p->key.answer = strbuf_view(&p->answer);
+		submit(p, &p->key, on_keyed);
+		return;
+	case ONCE_ANSWER:
+		reply_once(p, once);
+		break;
+	case ONCE_DIFFERENT:
+		request_reply_text(p->r, 422,
+				   SV("The idempotency key was used for another request before; "
+				      "nothing was published."));
+		break;
+	case ONCE_FAILED:
+		call_reply_failure(p->r, once->rc);
+	}
+	publication_free(p);
+}
+
+static void publish_once(struct publication *p)
+{
+	const struct request *r = p->r;
+	const struct str_view parts[] = { r->path, request_param(r, "name"),
+					  request_param(r, "socket_id"), r->body };
+
+	once_digest(parts, ARRAY_SIZE(parts), p->digest);
+	p->key.digest = sv(p->digest);
+	once_begin(p->services->once, sv(p->app->id), p->key.key, p->key.digest, on_once, p);
+}
+
+/* The header, or the member of the body.  False: answered 400. */
+static bool read_key(struct call *c, const struct field *member, struct str_view *out)
+{
+	struct str_view header = c->r->header(c->r, "Idempotency-Key");
+	bool has_member = member && member->state != FIELD_ABSENT;
+
+	*out = has_member ? member->text : header;
+	if (!has_member && !header.len)
+		return true;
+	if (has_member && member->state == FIELD_WRONG)
+		call_fail(c, 400, "\"idempotency_key\" must be a string.");
+	else if (!once_key_is_valid(*out))
+		call_fail(c, 400,
+			  "An idempotency key is 1 to %d printable ASCII characters without a "
+			  "space.",
+			  ONCE_KEY_MAX);
+	else if (header.len && !sv_eq(header, *out))
+		call_fail(c, 400, "The header Idempotency-Key and \"idempotency_key\" differ.");
+	else
+		return true;
+	return false;
+}
+
+/* Takes p over.  member is the body's idempotency key, NULL where it cannot have one. */
+static void publish(struct call *c, struct publication *p, const struct field *member)
+{
 	unsigned events = 0;
 
 	for (size_t i = 0; i < p->n; i++) {
-		to_publish_item(&p->items[i], &items[i]);
 		events += (unsigned)p->items[i].n_channels;
 		p->info |= p->items[i].info;
 	}
-	if (call_take_events(c, events))
-		publish_submit(c->services->publisher, c->app, items, p->n, on_published, p);
-	else
+	if (!read_key(c, member, &p->key.key) || !call_take_events(c, events))
 		publication_free(p);
-	if (items != &one)
-		free(items);
+	else if (p->key.key.len)
+		publish_once(p);
+	else
+		submit(p, NULL, on_published);
 }
 
 /* ---- reading the request --------------------------------------------- */
@@ -355,7 +462,7 @@ void h_events_post(struct call *c)
 		return;
 	if (check_content(c, &p->items[0].body) && read_options(c, &p->items[0]) &&
 	    read_channels(c, &p->items[0]))
-		publish(c, p);
+		publish(c, p, &p->items[0].body.idempotency_key);
 	else
 		publication_free(p);
 }
@@ -371,6 +478,12 @@ static bool read_batch(struct call *c, const json_t *batch, struct publication *
 			return false;
 		}
 		event_body_of_json(obj, &it->body);
+		if (it->body.idempotency_key.state != FIELD_ABSENT) {
+			call_fail(c, 400,
+				  "\"idempotency_key\" belongs beside \"batch\": it is for all "
+				  "of it.");
+			return false;
+		}
 		if (!check_content(c, &it->body) || !read_options(c, it) ||
 		    !read_one_channel(c, it))
 			return false;
@@ -398,6 +511,7 @@ void h_events_post_batch(struct call *c)
 	json_t *root = read_object(c);
 	const json_t *batch = json_object_get(root, "batch");
 	struct publication *p;
+	struct field key;
 
 	if (!root)
 		return;
@@ -408,8 +522,9 @@ void h_events_post_batch(struct call *c)
 	p = publication_new(c, json_array_size(batch));
 	p->root = root;
 	p->is_batch = true;
+	key = event_body_field(json_object_get(root, "idempotency_key"));
 	if (read_batch(c, batch, p))
-		publish(c, p);
+		publish(c, p, &key);
 	else
 		publication_free(p);
 }
@@ -435,7 +550,7 @@ void h_events_post_channel(struct call *c)
 	    check_text(c, it->body.name.text, "name") && check_data(c, it->body.data.text) &&
 	    check_text(c, it->body.data.text, "data") &&
 	    call_read_socket(c, request_param(c->r, "socket_id"), &it->exclude_socket))
-		publish(c, p);
+		publish(c, p, NULL);
 	else
 		publication_free(p);
 }
@@ -459,7 +574,7 @@ void h_events_post_user(struct call *c)
 		return;
 	if (set_user_channel(c, p) && check_content(c, &p->items[0].body) &&
 	    read_options(c, &p->items[0]))
-		publish(c, p);
+		publish(c, p, &p->items[0].body.idempotency_key);
 	else
 		publication_free(p);
 }

@@ -8,6 +8,7 @@
 #include "conf/conf.h"
 #include "core/directory.h"
 #include "store/pg_pool.h"
+#include "svc/once.h"
 #include "svc/publish.h"
 #include "svc/request.h"
 
@@ -16,7 +17,8 @@ struct http_services {
 	const struct conf *conf; /* server.path, server.demo, server.demo_dir */
 	struct directory *directory;
 	struct publisher *publisher;
-	struct pg_pool *pool; /* of the sync API */
+	struct pg_pool *pool;	 /* of the sync API */
+	struct once_table *once; /* publishes with an idempotency key */
 };
 
 /* Fills api, which keeps pointing to services. */

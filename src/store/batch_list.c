@@ -85,6 +85,7 @@ static struct event_batch *stand_in_new(const struct event_batch *b)
 
 	*s = *b;
 	s->deadline = 0;
+	s->key = NULL;
 	s->done = stand_in_done;
 	s->events = xcalloc(b->n, sizeof(*s->events));
 	for (unsigned i = 0; i < b->n; i++)

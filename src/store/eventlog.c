@@ -455,8 +455,8 @@ static void on_committed(struct eventlog *l)
 
 	count_commit(l);
 	log_tail_count_drained(l->tail, log_write_drained(l->write));
-	in_order = l->flight.count && log_tail_reach(l->tail, l->conn, write_deadline(l),
-						     log_write_serial(l->write, 0));
+	in_order = log_write_events(l->write) && log_tail_reach(l->tail, l->conn, write_deadline(l),
+								log_write_serial(l->write, 0));
 	while ((b = batch_list_pop(&l->flight)) != NULL) {
 		for (unsigned i = 0; i < b->n; i++)
 			set_serial(l, b->events[i], log_write_serial(l->write, at++));
@@ -507,11 +507,12 @@ static void drop_deliveries(struct eventlog *l)
 }
 
 /* Halves the group until the batch with the bad content stands alone. */
-static void on_refused(struct eventlog *l)
+static void on_refused(struct eventlog *l, int rc)
 {
 	if (l->flight.count == 1) {
-		log_warn("database: refused an event: %s", pg_conn_error(l->conn));
-		finish(l, batch_list_pop(&l->flight), -EINVAL);
+		if (rc != -EEXIST)
+			log_warn("database: refused an event: %s", pg_conn_error(l->conn));
+		finish(l, batch_list_pop(&l->flight), rc);
 		on_rolled_back(l);
 		return;
 	}
@@ -546,8 +547,8 @@ static void on_fault(struct eventlog *l, enum pg_fault fault, enum log_step step
 		on_rolled_back(l);
 	else if (content && step == LOG_DELIVERIES)
 		drop_deliveries(l);
-	else if (fault == PG_REFUSED && step == LOG_EVENTS)
-		on_refused(l);
+	else if (fault == PG_REFUSED && (step == LOG_EVENTS || step == LOG_KEYS))
+		on_refused(l, step == LOG_KEYS ? -EEXIST : -EINVAL);
 	else if (fault == PG_NO_PARTITION && (step == LOG_EVENTS || step == LOG_DRAIN))
 		on_no_partition(l);
 	else
@@ -574,6 +575,8 @@ static void gather_events(struct eventlog *l)
 
 		for (unsigned i = 0; i < b->n; i++)
 			log_write_event(l->write, b->events[i]);
+		if (b->key)
+			log_write_key(l->write, b->key);
 		if (!b->fan_out && !l->holding) {
 			log_tail_hold(l->tail);
 			l->holding = true;

@@ -34,7 +34,7 @@ struct keeper {
 	pthread_mutex_t lock;
 	struct app_set *file_apps;  /* lock */
 	struct app_set *table_apps; /* as last read, NULL before; the thread's own */
-	usec_t next_partitions;	    /* mono; the thread's own */
+	usec_t next_minute;	    /* mono; the thread's own */
 };
 
 static struct app_set *file_apps(struct keeper *k)
@@ -141,6 +141,18 @@ static bool has_news(struct keeper *k, struct pg_conn *c)
 	return take_notifies(c) || poll(&p, 1, 0) > 0;
 }
 
+/* Keys that are over would be taken no notice of anyway. */
+static enum pg_fault prune_keys(struct pg_conn *c)
+{
+	enum pg_fault fault = pg_conn_query(c, clock_mono() + 2 * QUERY_US,
+					    "SELECT idempotency_prune(50000)", 0, NULL, NULL);
+
+	if (fault == PG_FINE || fault == PG_LOST)
+		return fault;
+	log_warn("database keeper: old idempotency keys stay: %s", pg_conn_error(c));
+	return PG_FINE;
+}
+
 static bool has_retention(const struct keeper *k)
 {
 	return k->conf->database.retention_age || k->conf->database.retention_size;
@@ -152,13 +164,15 @@ static enum pg_fault upkeep(struct keeper *k, struct pg_conn *c, usec_t *next)
 	enum pg_fault fault = PG_FINE;
 	usec_t now = clock_mono();
 
-	if (now >= k->next_partitions) {
-		k->next_partitions = now + UPKEEP_US;
+	if (now >= k->next_minute) {
+		k->next_minute = now + UPKEEP_US;
 		fault = make_partitions(k, c);
+		if (fault == PG_FINE)
+			fault = prune_keys(c);
 	}
 	if (fault == PG_FINE && has_retention(k))
 		fault = retention_run(c, &k->conf->database);
-	*next = has_retention(k) ? clock_mono() + RETENTION_US : k->next_partitions;
+	*next = has_retention(k) ? clock_mono() + RETENTION_US : k->next_minute;
 	return fault;
 }
 
@@ -189,7 +203,7 @@ static void serve(struct keeper *k, struct pg_conn *c)
 	enum pg_fault fault = pg_conn_script(c, clock_mono() + QUERY_US, "LISTEN scopewire_apps");
 	usec_t next_upkeep = 0;
 
-	k->next_partitions = 0;
+	k->next_minute = 0;
 	if (fault == PG_FINE)
 		fault = reload(k, c);
 	while (fault == PG_FINE && !atomic_load(&k->is_stopping))

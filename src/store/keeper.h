@@ -5,7 +5,8 @@
  * Keeps the apps as the database has them, on a thread and connection of its own: listens for
  * changes of the table apps and installs the set anew (the file's apps, overlaid by the table's).
  * Makes the log's partitions ahead each minute, so that the writer hardly ever has to, and lets
- * those go that are too old or too many (store/retention.h).
+ * those go that are too old or too many (store/retention.h); forgets idempotency keys that
+ * are over.
  * Reconnects with backoff; meanwhile the apps stay as they are.
  */
 #include "base/annotate.h"

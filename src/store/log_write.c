@@ -21,10 +21,12 @@ enum column {
 	COL_CREATED,
 	COLUMNS
 };
+enum key_column { KCOL_APP, KCOL_KEY, KCOL_DIGEST, KCOL_EVENT_ID, KCOL_ANSWER, KCOLUMNS };
 enum delivery_column { DCOL_SERIAL, DCOL_SOCKETS, DCOL_AT, DCOL_NODE, DCOLUMNS };
 
 struct log_write {
 	struct pg_array cols[COLUMNS];
+	struct pg_array kcols[KCOLUMNS];
 	struct pg_array dcols[DCOLUMNS - 1]; /* the node is one value for all */
 	char *node;
 	uint64_t *serials;
@@ -44,6 +46,8 @@ static const Oid delivery_types[DCOLUMNS - 1] = {
 static const Oid events_params[COLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
 					    PG_JSON_ARRAY, PG_BOOL_ARRAY, PG_TEXT_ARRAY,
 					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TIMESTAMPTZ_ARRAY };
+static const Oid keys_params[KCOLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
+					   PG_TEXT_ARRAY, PG_TEXT_ARRAY };
 static const Oid deliveries_params[DCOLUMNS] = { PG_INT8_ARRAY, PG_INT4_ARRAY, PG_TIMESTAMPTZ_ARRAY,
 						 PG_TEXT };
 
@@ -56,6 +60,8 @@ static const struct {
 	[LOG_BEGIN] = { "log_begin", "BEGIN", 0, NULL },
 	[LOG_LOCK] = { "log_lock", "SELECT pg_advisory_xact_lock(7777)", 0, NULL },
 	[LOG_DRAIN] = { "log_drain", "SELECT drain_locked(2000)::bigint", 0, NULL },
+	[LOG_KEYS] = { "log_keys", "SELECT idempotency_take($1, $2, $3, $4, $5)", KCOLUMNS,
+		       keys_params },
 	[LOG_EVENTS] = { "log_events",
 			 "INSERT INTO realtime_events (serial, event_id, channel, event_type, "
 			 "payload, payload_is_text, origin, app, exclude_socket, created_at, "
@@ -78,6 +84,8 @@ struct log_write *log_write_new(const char *node)
 
 	for (int i = 0; i < COLUMNS; i++)
 		pg_array_init(&w->cols[i], column_types[i]);
+	for (int i = 0; i < KCOLUMNS; i++)
+		pg_array_init(&w->kcols[i], PG_TEXT);
 	for (int i = 0; i < DCOLUMNS - 1; i++)
 		pg_array_init(&w->dcols[i], delivery_types[i]);
 	strbuf_init(&w->quoted, 256);
@@ -91,6 +99,8 @@ void log_write_free(struct log_write *w)
 		return;
 	for (int i = 0; i < COLUMNS; i++)
 		pg_array_release(&w->cols[i]);
+	for (int i = 0; i < KCOLUMNS; i++)
+		pg_array_release(&w->kcols[i]);
 	for (int i = 0; i < DCOLUMNS - 1; i++)
 		pg_array_release(&w->dcols[i]);
 	strbuf_release(&w->quoted);
@@ -103,6 +113,8 @@ void log_write_reset(struct log_write *w)
 {
 	for (int i = 0; i < COLUMNS; i++)
 		pg_array_reset(&w->cols[i]);
+	for (int i = 0; i < KCOLUMNS; i++)
+		pg_array_reset(&w->kcols[i]);
 	for (int i = 0; i < DCOLUMNS - 1; i++)
 		pg_array_reset(&w->dcols[i]);
 	w->n = 0;
@@ -121,7 +133,7 @@ unsigned log_write_events(const struct log_write *w)
 
 size_t log_write_bytes(const struct log_write *w)
 {
-	return w->cols[COL_PAYLOAD].bytes.len;
+	return w->cols[COL_PAYLOAD].bytes.len + w->kcols[KCOL_ANSWER].bytes.len;
 }
 
 uint64_t log_write_serial(const struct log_write *w, unsigned i)
@@ -172,6 +184,15 @@ void log_write_event(struct log_write *w, const struct event *e)
 	w->n++;
 }
 
+void log_write_key(struct log_write *w, const struct event_key *k)
+{
+	pg_array_add(&w->kcols[KCOL_APP], k->app);
+	pg_array_add(&w->kcols[KCOL_KEY], k->key);
+	pg_array_add(&w->kcols[KCOL_DIGEST], k->digest);
+	pg_array_add(&w->kcols[KCOL_EVENT_ID], k->event_id);
+	pg_array_add(&w->kcols[KCOL_ANSWER], k->answer);
+}
+
 void log_write_delivery(struct log_write *w, const struct delivery *d)
 {
 	pg_array_add_int8(&w->dcols[DCOL_SERIAL], (int64_t)d->serial);
@@ -195,6 +216,9 @@ static bool has_step(const struct log_write *w, enum log_step step)
 {
 	switch (step) {
 	case LOG_LOCK:
+		return w->n > 0 || w->kcols[KCOL_KEY].n > 0;
+	case LOG_KEYS:
+		return w->kcols[KCOL_KEY].n > 0;
 	case LOG_DRAIN:
 	case LOG_EVENTS:
 		return w->n > 0;
@@ -230,6 +254,8 @@ static int send_arrays(PGconn *pg, enum log_step step, struct pg_array *arrays, 
 static int send_step(struct log_write *w, PGconn *pg, enum log_step step)
 {
 	switch (step) {
+	case LOG_KEYS:
+		return send_arrays(pg, step, w->kcols, KCOLUMNS, NULL);
 	case LOG_EVENTS:
 		return send_arrays(pg, step, w->cols, COLUMNS, NULL);
 	case LOG_DELIVERIES:

@@ -3,7 +3,7 @@
 #define STORE_LOG_WRITE_H
 /*
  * One transaction of the db writer: events and delivery records gathered as columns, then
- *     BEGIN; lock 7777; drain pending rows; INSERT events; INSERT deliveries; COMMIT
+ *     BEGIN; lock 7777; drain pending rows; take keys; INSERT events; INSERT deliveries; COMMIT
  * in one pipeline, so that it costs one round trip whatever its size.  The lock is held from
  * the first serial to the commit: that is what makes "serial > last" gapless for every reader.
  */
@@ -14,14 +14,24 @@
 struct log_write;
 
 /* Steps in the order they are sent; which one the server refused matters. */
-enum log_step { LOG_BEGIN, LOG_LOCK, LOG_DRAIN, LOG_EVENTS, LOG_DELIVERIES, LOG_COMMIT, LOG_STEPS };
+enum log_step {
+	LOG_BEGIN,
+	LOG_LOCK,
+	LOG_DRAIN,
+	LOG_KEYS,
+	LOG_EVENTS,
+	LOG_DELIVERIES,
+	LOG_COMMIT,
+	LOG_STEPS
+};
 
 /* node (copied) stands in the delivery records. */
 struct log_write *log_write_new(const char *node);
 void log_write_free(struct log_write *w);
 void log_write_reset(struct log_write *w);
-/* Both copy what they need. */
+/* All copy what they need. */
 void log_write_event(struct log_write *w, const struct event *e);
+void log_write_key(struct log_write *w, const struct event_key *k);
 void log_write_delivery(struct log_write *w, const struct delivery *d);
 unsigned log_write_events(const struct log_write *w);
 size_t log_write_bytes(const struct log_write *w);

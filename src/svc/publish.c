@@ -26,6 +26,7 @@ struct publisher {
 /* A publish while it is cut up. */
 struct cut {
 	struct event_batch *commit, *async; /* NULL until an event needs them */
+	const struct publish_key *key;	    /* NULL: may be repeated */
 	struct event **now;		    /* durability none */
 	size_t n_now;
 	unsigned n_most; /* events of the whole publish */
@@ -35,6 +36,8 @@ struct cut {
 struct op {
 	struct publisher *p;
 	struct cut rest; /* commit is the log's */
+	struct event_key key;
+	char event_id[EVENT_ID_MAX + 1];
 	void (*done)(void *ctx, int rc);
 	void *ctx;
 	struct event *now[];
@@ -213,14 +216,30 @@ static struct op *op_new(struct publisher *p, struct cut *cut, void (*done)(void
 	return op;
 }
 
-/* Takes the cut's events over and sees to the answer. */
-static void submit_commit(struct publisher *p, struct cut *cut, void (*done)(void *ctx, int rc),
-			  void *ctx)
+/* The key goes with the batch; what it points to, op and the caller keep. */
+static void set_key(struct op *op, struct event_batch *b, const struct publish_key *key,
+		    struct str_view app)
 {
-	struct event_batch *b = cut->commit;
+	if (b->n)
+		snprintf(op->event_id, sizeof(op->event_id), "%s", b->events[0]->id);
+	else
+		event_id_make(op->event_id);
+	op->key = (struct event_key){ app, key->key, key->digest, key->answer, sv(op->event_id) };
+	b->key = &op->key;
+	b->bytes += sizeof(op->key) + key->key.len + key->digest.len + key->answer.len;
+}
+
+/* Takes the cut's events over and sees to the answer. */
+static void submit_commit(struct publisher *p, struct app *app, struct cut *cut,
+			  void (*done)(void *ctx, int rc), void *ctx)
+{
+	struct event_batch *b = cut->commit ? cut->commit : batch_new(0, true);
+	const struct publish_key *key = cut->key;
 	struct op *op = op_new(p, cut, done, ctx);
 	int rc;
 
+	if (key)
+		set_key(op, b, key, sv(app->id));
 	b->deadline = clock_mono() + p->commit_timeout_ms * USEC_PER_MSEC;
 	b->done = on_committed;
 	b->ctx = op;
@@ -229,16 +248,17 @@ static void submit_commit(struct publisher *p, struct cut *cut, void (*done)(voi
 		on_committed(b, rc);
 }
 
-static void submit(struct publisher *p, struct cut *cut, void (*done)(void *ctx, int rc), void *ctx)
+static void submit(struct publisher *p, struct app *app, struct cut *cut,
+		   void (*done)(void *ctx, int rc), void *ctx)
 {
 	int rc = 0;
 
-	if ((cut->commit || cut->async) && !p->log)
+	if ((cut->commit || cut->async || cut->key) && !p->log)
 		rc = -EHOSTDOWN;
 	else if (cut->async)
 		rc = eventlog_reserve(p->log, cut->async);
-	if (!rc && cut->commit) {
-		submit_commit(p, cut, done, ctx);
+	if (!rc && (cut->commit || cut->key)) {
+		submit_commit(p, app, cut, done, ctx);
 		return;
 	}
 	if (!rc)
@@ -247,10 +267,11 @@ static void submit(struct publisher *p, struct cut *cut, void (*done)(void *ctx,
 }
 
 void publish_submit(struct publisher *p, struct app *app, const struct publish_item *items,
-		    size_t n, void (*done)(void *ctx, int rc), void *ctx)
+		    size_t n, const struct publish_key *key, void (*done)(void *ctx, int rc),
+		    void *ctx)
 {
 	struct event *few[16], **many = NULL;
-	struct cut cut = { .now = few };
+	struct cut cut = { .now = few, .key = key };
 	usec_t now = clock_wall();
 
 	if (p->directory && directory_is_behind(p->directory)) {
@@ -263,7 +284,7 @@ void publish_submit(struct publisher *p, struct app *app, const struct publish_i
 		cut.now = many = xreallocarray(NULL, cut.n_most, sizeof(*many));
 	for (size_t i = 0; i < n; i++)
 		cut_item(&cut, app, &items[i], now);
-	submit(p, &cut, done, ctx);
+	submit(p, app, &cut, done, ctx);
 	cut_release(&cut);
 	free(many);
 }

@@ -19,6 +19,11 @@ struct publish_item {
 	uint64_t exclude_socket;
 };
 
+/* A key as the call has it; what else stands in struct event_key is added here. */
+struct publish_key {
+	struct str_view key, digest, answer;
+};
+
 /* log may be NULL (no database): then durable publishes answer -EHOSTDOWN. */
 struct publisher *publisher_new(struct directory *d, struct eventlog *log,
 				unsigned commit_timeout_ms);
@@ -34,9 +39,12 @@ void publisher_fan_out(void *publisher, struct event_batch *b);
  * Publishes all items as one: done(ctx, rc) is called exactly once, before or after this
  * returns, on any thread, with 0, -EAGAIN (queues full), -EHOSTDOWN or -ETIMEDOUT (database
  * away), -EINVAL (the database refused the content).
+ * With key (may be NULL) all of it waits for a commit, whatever its durability, that has the key
+ * in it; -EEXIST: the key is taken.  key is good until done.
  * On an error nothing was delivered, though a commit that was under way when -ETIMEDOUT was
- * answered may yet come through.  Everything is copied.
+ * answered may yet come through.  Everything else is copied.
  */
 void publish_submit(struct publisher *p, struct app *app, const struct publish_item *items,
-		    size_t n, void (*done)(void *ctx, int rc), void *ctx);
+		    size_t n, const struct publish_key *key, void (*done)(void *ctx, int rc),
+		    void *ctx);
 #endif

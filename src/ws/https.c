@@ -31,6 +31,7 @@ static const struct https_header known_headers[] = {
 	{ "X-Forwarded-For", WSI_TOKEN_X_FORWARDED_FOR },
 	{ "X-Real-IP", WSI_TOKEN_COUNT }, /* no token: found by name */
 	{ "Forwarded", WSI_TOKEN_COUNT },
+	{ "Idempotency-Key", WSI_TOKEN_COUNT },
 };
 
 struct https_request {
@@ -148,15 +149,21 @@ static int read_args(struct lws *wsi, struct https_request *r)
 /* A header that libwebsockets has no token for; NULL when absent. */
 static char *copy_by_name(struct lws *wsi, const char *name)
 {
-	char lower[32], value[256];
+	char lower[32], *value;
 	size_t n = 0;
-	int got;
+	int len;
 
 	for (; name[n] && n < sizeof(lower) - 2; n++)
 		lower[n] = (char)tolower((unsigned char)name[n]);
 	lower[n++] = ':';
-	got = lws_hdr_custom_copy(wsi, value, sizeof(value), lower, (int)n);
-	return got > 0 ? xstrndup(value, (size_t)got) : NULL;
+	len = lws_hdr_custom_length(wsi, lower, (int)n);
+	if (len <= 0)
+		return NULL;
+	value = xmalloc((size_t)len + 1);
+	if (lws_hdr_custom_copy(wsi, value, len + 1, lower, (int)n) == len)
+		return value;
+	free(value);
+	return NULL;
 }
 
 static void read_headers(struct lws *wsi, struct https_request *r)

@@ -69,6 +69,12 @@ test('TLS', async (t) => {
 		assert.equal((await api.trigger('a', 'b', 'x'.repeat(10001))).status, 413);
 		assert.equal((await api.post('/events', '{')).status, 400);
 		assert.equal((await api.call('GET', '/channels', { override: { auth_signature: 'no' } })).status, 401);
+		const keyed = (n) => api.post('/events', { name: 'K', data: '{}', channels: ['c'] },
+			{ headers: { 'Idempotency-Key': 'k'.repeat(n) } });
+		assert.equal((await keyed(255)).headers['idempotent-replayed'], undefined);
+		assert.equal((await keyed(255)).headers['idempotent-replayed'], 'true');
+		assert.equal((await keyed(256)).status, 400);
+		assert.equal((await keyed(2000)).status, 400);
 		const up = await request(`https://localhost:${daemon.port}/up`, { ca });
 		assert.deepEqual(up.json, { health: 'OK' });
 	});

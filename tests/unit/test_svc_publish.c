@@ -92,7 +92,7 @@ static void publish(const struct str_view *channels, size_t n, uint64_t exclude)
 	const struct publish_item item = { SV("name"), SV("data"), channels, n, exclude };
 	unsigned before = done.n;
 
-	publish_submit(publisher, app, &item, 1, on_done, &done);
+	publish_submit(publisher, app, &item, 1, NULL, on_done, &done);
 	ck_assert_uint_eq(done.n, before + 1);
 }
 
@@ -123,7 +123,7 @@ START_TEST(many_items_and_channels)
 						  0 };
 	join("a");
 	join("N");
-	publish_submit(publisher, app, items, ARRAY_SIZE(items), on_done, &done);
+	publish_submit(publisher, app, items, ARRAY_SIZE(items), NULL, on_done, &done);
 	ck_assert_uint_eq(done.n, 1);
 	ck_assert_int_eq(done.rc, 0);
 	ck_assert_uint_eq(take_mail(NULL), 6);

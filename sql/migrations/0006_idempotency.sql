@@ -1,0 +1,69 @@
+-- SPDX-License-Identifier: MIT
+-- Publishes that carry an idempotency key: a key stands here from the commit of what it came with,
+-- and the same one of the same application publishes nothing more for 24 hours.
+
+CREATE TABLE idempotency_keys (
+	app text NOT NULL,
+	key text NOT NULL,
+	-- Of the call's path and body, in hex: the same key with another one is a mistake.
+	digest text NOT NULL,
+	-- The first event that came with it, or an id of nothing when none of them is logged.
+	event_id text NOT NULL,
+	answer text NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	-- Calls that were answered from here; those that came while the first was under way are not
+	-- among them.
+	repeats integer NOT NULL DEFAULT 0,
+	repeated_at timestamptz,
+	PRIMARY KEY (app, key)
+) WITH (fillfactor = 80);
+CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
+
+-- For the db writer, in the transaction of the events.  A key that is taken fails all of it; one
+-- that is older than a day, or was written by the same call before, is taken over.
+CREATE FUNCTION idempotency_take(apps text[], keys text[], digests text[], ids text[],
+				 answers text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	taken integer;
+BEGIN
+	INSERT INTO idempotency_keys AS k (app, key, digest, event_id, answer)
+	SELECT * FROM unnest(apps, keys, digests, ids, answers)
+	ON CONFLICT (app, key) DO UPDATE SET digest = excluded.digest,
+		event_id = excluded.event_id, answer = excluded.answer,
+		created_at = excluded.created_at, repeats = 0, repeated_at = NULL
+	WHERE k.created_at <= now() - interval '24 hours' OR k.event_id = excluded.event_id;
+	GET DIAGNOSTICS taken = ROW_COUNT;
+	IF taken < cardinality(keys) THEN
+		RAISE EXCEPTION 'an idempotency key is taken' USING ERRCODE = 'unique_violation';
+	END IF;
+END
+$$;
+
+-- What became of the call that had this key before; no row when there was none.
+CREATE FUNCTION idempotency_find(app text, key text, digest text, OUT is_same boolean,
+				 OUT answer text) RETURNS SETOF record
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	UPDATE idempotency_keys k SET repeats = k.repeats + 1, repeated_at = now()
+	WHERE k.app = $1 AND k.key = $2 AND k.created_at > now() - interval '24 hours'
+	RETURNING k.digest = $3, k.answer
+$$;
+
+-- Forgets keys that are over, at most so many; returns how many.
+CREATE FUNCTION idempotency_prune(max_rows integer) RETURNS bigint
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	WITH gone AS (
+		DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+			SELECT ctid FROM idempotency_keys
+			WHERE created_at <= now() - interval '24 hours'
+			ORDER BY created_at LIMIT max_rows FOR UPDATE SKIP LOCKED))
+		RETURNING 1
+	)
+	SELECT count(*) FROM gone
+$$;
+
+REVOKE EXECUTE ON FUNCTION idempotency_take(text[], text[], text[], text[], text[]),
+	idempotency_find(text, text, text), idempotency_prune(integer) FROM PUBLIC;

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lock guards the map and the lists of those who wait; no callback is called under it.  A key
+ * that is under way belongs to the call that put it there: only that one takes it out.
+ */
+#include <errno.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/map.h"
+#include "base/mem.h"
+#include "svc/once.h"
+
+struct waiter {
+	struct waiter *next;
+	once_done *done;
+	void *ctx;
+};
+
+struct once_table {
+	struct pg_pool *pool;
+	pthread_mutex_t lock;
+	struct map keys; /* lock; struct once by id */
+};
+
+struct once {
+	struct once_table *table;
+	struct str_view id; /* app and key, a NUL behind each: as the pool takes them */
+	const char *app, *key;
+	char digest[ONCE_DIGEST_HEX + 1];
+	bool is_ended; /* the work was done, and somebody else's was faster */
+	struct waiter first;
+	struct waiter *waiters; /* the table's lock */
+	char text[];
+};
+
+static const struct pg_statement find = {
+	.sql = "SELECT is_same, answer FROM idempotency_find($1, $2, $3)"
+};
+
+struct once_table *once_table_new(struct pg_pool *pool)
+{
+	struct once_table *t = xcalloc(1, sizeof(*t));
+
+	t->pool = pool;
+	pthread_mutex_init(&t->lock, NULL);
+	map_init(&t->keys);
+	return t;
+}
+
+void once_table_free(struct once_table *t)
+{
+	if (!t)
+		return;
+	map_release(&t->keys);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+bool once_key_is_valid(struct str_view key)
+{
+	for (size_t i = 0; i < key.len; i++)
+		if (key.ptr[i] < '!' || key.ptr[i] > '~')
+			return false;
+	return key.len >= 1 && key.len <= ONCE_KEY_MAX;
+}
+
+void once_digest(const struct str_view *parts, size_t n, char out[ONCE_DIGEST_HEX + 1])
+{
+	unsigned char digest[ONCE_DIGEST_HEX / 2] = { 0 };
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
+
+	for (size_t i = 0; ok && i < n; i++)
+		ok = EVP_DigestUpdate(ctx, &parts[i].len, sizeof(parts[i].len)) &&
+		     EVP_DigestUpdate(ctx, parts[i].ptr, parts[i].len);
+	if (!ok || !EVP_DigestFinal_ex(ctx, digest, NULL))
+		abort(); /* out of memory */
+	EVP_MD_CTX_free(ctx);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
+static struct once *once_new(struct once_table *t, struct str_view app, struct str_view key,
+			     struct str_view digest)
+{
+	struct once *o = xcalloc(1, sizeof(*o) + app.len + key.len + 2);
+	size_t n = digest.len < ONCE_DIGEST_HEX ? digest.len : ONCE_DIGEST_HEX;
+
+	o->table = t;
+	o->app = memcpy(o->text, app.ptr, app.len);
+	o->key = memcpy(o->text + app.len + 1, key.ptr, key.len);
+	o->id = sv_n(o->text, app.len + 1 + key.len);
+	memcpy(o->digest, digest.ptr, n);
+	return o;
+}
+
+/* Answers all who want this key, and forgets it. */
+static void finish(struct once *o, const struct once_reply *reply)
+{
+	struct waiter *w, *next;
+	struct once_reply repeat = *reply;
+
+	pthread_mutex_lock(&o->table->lock);
+	map_del(&o->table->keys, o->id);
+	w = o->waiters;
+	pthread_mutex_unlock(&o->table->lock);
+	repeat.is_repeat = true;
+	o->first.done(o->first.ctx, o, reply);
+	for (; w; w = next) {
+		next = w->next;
+		w->done(w->ctx, NULL, &repeat);
+		free(w);
+	}
+	free(o);
+}
+
+static void on_found(void *ctx, const struct pg_answer *a)
+{
+	struct once *o = ctx;
+	struct once_reply reply = { .result = ONCE_FAILED, .rc = a->rc, .is_repeat = true };
+
+	if (a->rc) {
+		/* Whether it is a repeat, nobody knows: nothing was done. */
+		reply.rc = a->rc == -EAGAIN ? -EAGAIN : -EHOSTDOWN;
+		finish(o, &reply);
+	} else if (PQntuples(a->result)) {
+		bool is_same = pg_answer_text(a, 0, 0)[0] == 't';
+
+		reply.result = is_same ? ONCE_ANSWER : ONCE_DIFFERENT;
+		reply.text = sv(pg_answer_text(a, 0, 1));
+		finish(o, &reply);
+	} else if (o->is_ended) { /* it was taken, and is over by now */
+		reply.rc = -EAGAIN;
+		finish(o, &reply);
+	} else {
+		reply.result = ONCE_FIRST;
+		o->first.done(o->first.ctx, o, &reply);
+	}
+}
+
+static void look_up(struct once *o)
+{
+	const char *values[] = { o->app, o->key, o->digest };
+
+	pg_pool_query(o->table->pool, &find, 3, values, on_found, o);
+}
+
+static void wait_locked(struct once *o, once_done *done, void *ctx)
+{
+	struct waiter *w = xmalloc(sizeof(*w));
+
+	*w = (struct waiter){ o->waiters, done, ctx };
+	o->waiters = w;
+}
+
+void once_begin(struct once_table *t, struct str_view app, struct str_view key,
+		struct str_view digest, once_done *done, void *ctx)
+{
+	struct once *mine = once_new(t, app, key, digest), *other;
+	bool is_same;
+
+	mine->first = (struct waiter){ NULL, done, ctx };
+	pthread_mutex_lock(&t->lock);
+	other = map_get(&t->keys, mine->id);
+	is_same = other && strcmp(other->digest, mine->digest) == 0;
+	if (!other)
+		map_put(&t->keys, mine->id, mine);
+	else if (is_same)
+		wait_locked(other, done, ctx);
+	pthread_mutex_unlock(&t->lock);
+	if (!other) {
+		look_up(mine);
+		return;
+	}
+	if (!is_same)
+		done(ctx, NULL, &(struct once_reply){ .result = ONCE_DIFFERENT });
+	free(mine);
+}
+
+void once_end(struct once *o, int rc, struct str_view answer)
+{
+	struct once_reply reply = { .result = ONCE_ANSWER, .text = answer };
+
+	if (rc == -EEXIST) {
+		o->is_ended = true;
+		look_up(o);
+		return;
+	}
+	if (rc)
+		reply = (struct once_reply){ .result = ONCE_FAILED, .rc = rc };
+	finish(o, &reply);
+}
