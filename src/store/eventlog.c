@@ -48,7 +48,7 @@
 #define UPKEEP_RETRY_US	     USEC_PER_SEC
 #define IDLE_US		     (30 * USEC_PER_SEC)
 
-#define GATHER_US (5 * USEC_PER_MSEC)
+#define GATHER_US (10 * USEC_PER_MSEC)
 
 /* What the thread does, for those who may have to wake it. */
 enum rest {
