@@ -120,14 +120,38 @@ static char unescaped(char c)
 	return (unsigned char)c < 128 ? of[(unsigned char)c] : 0;
 }
 
+#define EACH_BYTE(b) (0x0101010101010101u * (b))
+
+/*
+ * True when none of the eight bytes is a quote, a backslash or a control.  A byte below n loses
+ * its borrow to its top bit, and a byte that is c is zero once xored with c.  A byte behind a true
+ * one may be told wrongly, and the slow way then looks at all eight.
+ */
+static bool all_plain(uint64_t w)
+{
+	uint64_t quote = w ^ EACH_BYTE('"'), slash = w ^ EACH_BYTE('\\');
+	uint64_t any = ((w - EACH_BYTE(0x20)) & ~w) | ((quote - EACH_BYTE(1)) & ~quote) |
+		       ((slash - EACH_BYTE(1)) & ~slash);
+
+	return !(any & EACH_BYTE(0x80));
+}
+
 /* Steps over bytes that stand for themselves. */
 static void skip_plain(struct scan *s)
 {
-	unsigned char seen = 0;
+	const char *p = s->p;
+	uint64_t w, seen = 0;
 
-	while (s->p < s->end && *s->p != '"' && *s->p != '\\' && (unsigned char)*s->p >= 0x20)
-		seen |= (unsigned char)*s->p++;
-	s->high |= seen >= 0x80;
+	for (; s->end - p >= 8; p += 8) {
+		memcpy(&w, p, sizeof(w));
+		if (!all_plain(w))
+			break;
+		seen |= w & EACH_BYTE(0x80);
+	}
+	for (; p < s->end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20; p++)
+		seen |= (unsigned char)*p & 0x80;
+	s->p = p;
+	s->high |= seen != 0;
 }
 
 static bool take_string(struct scan *s, struct str_view *out)

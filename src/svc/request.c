@@ -31,6 +31,10 @@ static size_t unescape_to(char *to, const char *from, size_t len, bool plus)
 {
 	char *at = to;
 
+	if (!memchr(from, '%', len) && !(plus && memchr(from, '+', len))) {
+		memmove(to, from, len);
+		return len;
+	}
 	for (size_t i = 0; i < len; i++) {
 		char c = from[i];
 
