@@ -88,19 +88,34 @@ static int utf8_tail(unsigned char c, unsigned char *lo, unsigned char *hi)
 	return -1;
 }
 
+#define EACH_BYTE(b) (0x0101010101010101u * (b))
+
+static uint64_t eight_bytes(const void *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+
+static const unsigned char *skip_ascii(const unsigned char *p, const unsigned char *end)
+{
+	while (end - p >= 8 && !(eight_bytes(p) & EACH_BYTE(0x80)))
+		p += 8;
+	while (p < end && *p < 0x80)
+		p++;
+	return p;
+}
+
 bool sv_is_utf8(struct str_view s)
 {
 	const unsigned char *p = (const unsigned char *)s.ptr;
 	const unsigned char *end = s.len ? p + s.len : p;
 
-	while (p < end) {
+	while ((p = skip_ascii(p, end)) < end) {
 		unsigned char lo, hi;
 		int tail;
 
-		if (*p < 0x80) {
-			p++;
-			continue;
-		}
 		tail = utf8_tail(*p++, &lo, &hi);
 		if (tail < 0 || tail > end - p || *p < lo || *p > hi)
 			return false;
@@ -110,6 +125,34 @@ bool sv_is_utf8(struct str_view s)
 				return false;
 	}
 	return true;
+}
+
+static bool is_plain(unsigned char c)
+{
+	return c >= 0x20 && c != '"' && c != '\\';
+}
+
+/*
+ * True only when each of the eight bytes is plain.  Subtracting n from a byte below it sets its top
+ * bit, which was clear; a byte that is c is below 1 once xored with c.  A borrow may speak against
+ * a byte behind such a one, never for it.
+ */
+static bool are_plain(uint64_t w)
+{
+	uint64_t quote = w ^ EACH_BYTE('"'), slash = w ^ EACH_BYTE('\\');
+	uint64_t any = ((w - EACH_BYTE(0x20)) & ~w) | ((quote - EACH_BYTE(1)) & ~quote) |
+		       ((slash - EACH_BYTE(1)) & ~slash);
+
+	return !(any & EACH_BYTE(0x80));
+}
+
+const char *str_plain_end(const char *p, const char *end)
+{
+	while (end - p >= 8 && are_plain(eight_bytes(p)))
+		p += 8;
+	while (p < end && is_plain((unsigned char)*p))
+		p++;
+	return p;
 }
 
 char *sv_dup(struct str_view s)
@@ -231,20 +274,18 @@ static void add_escaped(struct strbuf *b, unsigned char c)
 
 void strbuf_add_json(struct strbuf *b, struct str_view s)
 {
-	size_t start = 0;
+	const char *p = s.ptr, *end = s.len ? p + s.len : p;
 
 	strbuf_reserve(b, s.len + 2);
 	strbuf_add_c(b, '"');
-	for (size_t i = 0; i < s.len; i++) {
-		unsigned char c = (unsigned char)s.ptr[i];
+	while (p < end) {
+		const char *stop = str_plain_end(p, end);
 
-		if (c >= 0x20 && c != '"' && c != '\\')
-			continue;
-		strbuf_add(b, s.ptr + start, i - start);
-		add_escaped(b, c);
-		start = i + 1;
+		strbuf_add(b, p, (size_t)(stop - p));
+		if (stop < end)
+			add_escaped(b, (unsigned char)*stop++);
+		p = stop;
 	}
-	strbuf_add(b, s.ptr + start, s.len - start);
 	strbuf_add_c(b, '"');
 }
 

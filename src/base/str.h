@@ -32,6 +32,8 @@ struct str_view sv_skip(struct str_view s, size_t n);
 bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out) MUSTCHECK;
 /* Valid UTF-8 as RFC 3629 has it (no overlong forms, no surrogates). */
 bool sv_is_utf8(struct str_view s);
+/* Behind the bytes from p on that stand for themselves in a JSON string; at end at most. */
+const char *str_plain_end(const char *p, const char *end);
 /* Heap copy with a NUL behind it. */
 char *sv_dup(struct str_view s) MUSTCHECK;
 /* FNV-1a over the bytes, folded with seed. */

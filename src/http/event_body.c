@@ -91,8 +91,7 @@ void event_body_of_json(const json_t *obj, struct event_body *e)
 
 struct scan {
 	const char *p, *end;
-	char *to;  /* where the next unescaped byte goes */
-	bool high; /* a byte beyond ASCII was seen */
+	char *to; /* where the next unescaped byte goes */
 };
 
 static void skip_space(struct scan *s)
@@ -120,40 +119,6 @@ static char unescaped(char c)
 	return (unsigned char)c < 128 ? of[(unsigned char)c] : 0;
 }
 
-#define EACH_BYTE(b) (0x0101010101010101u * (b))
-
-/*
- * True when none of the eight bytes is a quote, a backslash or a control.  A byte below n loses
- * its borrow to its top bit, and a byte that is c is zero once xored with c.  A byte behind a true
- * one may be told wrongly, and the slow way then looks at all eight.
- */
-static bool all_plain(uint64_t w)
-{
-	uint64_t quote = w ^ EACH_BYTE('"'), slash = w ^ EACH_BYTE('\\');
-	uint64_t any = ((w - EACH_BYTE(0x20)) & ~w) | ((quote - EACH_BYTE(1)) & ~quote) |
-		       ((slash - EACH_BYTE(1)) & ~slash);
-
-	return !(any & EACH_BYTE(0x80));
-}
-
-/* Steps over bytes that stand for themselves. */
-static void skip_plain(struct scan *s)
-{
-	const char *p = s->p;
-	uint64_t w, seen = 0;
-
-	for (; s->end - p >= 8; p += 8) {
-		memcpy(&w, p, sizeof(w));
-		if (!all_plain(w))
-			break;
-		seen |= w & EACH_BYTE(0x80);
-	}
-	for (; p < s->end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20; p++)
-		seen |= (unsigned char)*p & 0x80;
-	s->p = p;
-	s->high |= seen != 0;
-}
-
 static bool take_string(struct scan *s, struct str_view *out)
 {
 	const char *from;
@@ -163,7 +128,7 @@ static bool take_string(struct scan *s, struct str_view *out)
 	out->ptr = s->to;
 	for (;;) {
 		from = s->p;
-		skip_plain(s);
+		s->p = str_plain_end(from, s->end);
 		memcpy(s->to, from, (size_t)(s->p - from));
 		s->to += s->p - from;
 		if (s->end - s->p < 1 || (unsigned char)*s->p < 0x20)
@@ -236,7 +201,7 @@ bool event_body_scan(struct str_view body, struct event_body *e)
 	event_body_init(e);
 	/* unescaping never makes anything longer */
 	e->text = s.to = xmalloc(body.len + 1);
-	if (take_object(&s, e) && (!s.high || sv_is_utf8(body)))
+	if (take_object(&s, e) && sv_is_utf8(body))
 		return true;
 	event_body_release(e);
 	event_body_init(e);

@@ -40,15 +40,14 @@ static const char *skip_string(const char *p, const char *end)
 {
 	if (p == end || *p != '"')
 		return NULL;
-	for (p++; p && p < end;) {
-		unsigned char c = (unsigned char)*p++;
-
-		if (c == '"')
-			return p;
-		if (c < 0x20)
+	for (p++; p; p = skip_escape(p + 1, end)) {
+		p = str_plain_end(p, end);
+		if (p == end)
 			return NULL;
-		if (c == '\\')
-			p = skip_escape(p, end);
+		if (*p == '"')
+			return p + 1;
+		if (*p != '\\')
+			return NULL;
 	}
 	return NULL;
 }

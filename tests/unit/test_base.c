@@ -101,6 +101,42 @@ START_TEST(utf8)
 }
 END_TEST
 
+/* The same wherever it stands: eight bytes are looked at together. */
+START_TEST(utf8_anywhere)
+{
+	char text[28];
+
+	for (size_t at = 0; at < 24; at++) {
+		memset(text, 'a', sizeof(text));
+		memcpy(text + at, "\xf0\x9f\x98\x80", 4);
+		ck_assert(sv_is_utf8(sv_n(text, sizeof(text))));
+		for (size_t len = at + 1; len < at + 4; len++)
+			ck_assert(!sv_is_utf8(sv_n(text, len)));
+		text[at] = 'a';
+		ck_assert(!sv_is_utf8(sv_n(text, sizeof(text))));
+	}
+}
+END_TEST
+
+START_TEST(plain_bytes_of_json_strings)
+{
+	char text[24];
+
+	for (unsigned c = 0; c < 256; c++) {
+		bool plain = c >= 0x20 && c != '"' && c != '\\';
+
+		for (size_t at = 0; at < sizeof(text); at++) {
+			/* neighbours that a borrow or a carry could reach */
+			memset(text, at % 2 ? '!' : 0xff, sizeof(text));
+			text[at] = (char)c;
+			ck_assert_ptr_eq(str_plain_end(text, text + sizeof(text)),
+					 text + (plain ? sizeof(text) : at));
+			ck_assert_ptr_eq(str_plain_end(text, text + at), text + at);
+		}
+	}
+}
+END_TEST
+
 START_TEST(strbufs_grow)
 {
 	struct strbuf b;
@@ -400,6 +436,8 @@ static Suite *suite(void)
 	tcase_add_test(t, views);
 	tcase_add_test(t, numbers);
 	tcase_add_test(t, utf8);
+	tcase_add_test(t, utf8_anywhere);
+	tcase_add_test(t, plain_bytes_of_json_strings);
 	tcase_add_test(t, strbufs_grow);
 	tcase_add_test(t, json_strings);
 	tcase_add_test(t, maps);
