@@ -264,6 +264,10 @@ const struct option app_options[] = {
 	{ LIMIT("max_outbox_messages", max_outbox_messages), .unit = "messages",
 	  .fallback = "4096", .flags = PER_APP_LIMIT,
 	  .help = "The same, in messages." },
+	{ LIMIT("max_replay_events", max_replay_events), .unit = "events", .fallback = "5000",
+	  .flags = PER_APP_LIMIT,
+	  .help = "Most missed events that one subscription is sent again; who missed more is told "
+		  "to fetch anew." },
 	{ APP("rate_limiting", limits.message_rate), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP,
 	  .env = "REVERB_APP_RATE_LIMITING_ENABLED",

@@ -16,6 +16,7 @@
 #define N_SHARDS    64
 #define COUNT_EVERY ((usec_t)5 * USEC_PER_SEC) /* above COUNT_FEW subscriptions (protocol A4) */
 #define COUNT_FEW   100
+#define UNLOGGED_MAX ((usec_t)60 * USEC_PER_SEC)
 
 struct member {
 	struct member *next_leaving; /* in the shard's list while leaving_at is set */
@@ -36,9 +37,16 @@ struct dchannel {
 	struct msgbuf *roster; /* of members, or NULL when they changed since */
 	struct event *cached;
 	usec_t cached_until;
+	bool is_log_asked; /* for an event to cache; what it had is here */
 	usec_t count_sent; /* mono, of the last subscription_count */
 	bool count_due;
 	unsigned per_worker[];
+};
+
+/* Async events whose serial the position has not reached, in the order they were posted. */
+struct unlogged {
+	struct event **list; /* counted */
+	size_t first, n, room;
 };
 
 struct shard {
@@ -47,12 +55,17 @@ struct shard {
 	struct member *leaving;
 	unsigned n_timed; /* channels with a cache or a count held back: worth a walk */
 	uint64_t seq;
+	struct unlogged unlogged;
 } __attribute__((aligned(64)));
 
 struct directory {
 	unsigned n_workers;
 	struct directory_post post;
 	atomic_size_t mail_bytes; /* of letters that are not freed yet */
+	usec_t started;		  /* mono */
+	_Atomic uint64_t serial;  /* handed on up to here; moves under the shard's lock */
+	pthread_mutex_t epoch_lock;
+	char epoch[POSITION_EPOCH_MAX + 1];
 	struct shard shards[N_SHARDS];
 };
 
@@ -97,7 +110,7 @@ static struct shard *shard_of(struct directory *d, struct str_view key)
 
 static size_t mail_weight(const struct channel_mail *m)
 {
-	return sizeof(*m) + (m->frame ? m->frame->len : 0);
+	return sizeof(*m) + (m->frame ? m->frame->len : 0) + (m->page ? m->page->bytes : 0);
 }
 
 /* The one way to a worker; true when it must be woken. */
@@ -119,6 +132,7 @@ void channel_mail_free(struct channel_mail *m)
 	atomic_fetch_sub_explicit(&m->of->mail_bytes, mail_weight(m), memory_order_relaxed);
 	msgbuf_unref(m->key);
 	msgbuf_unref(m->frame);
+	log_page_unref(m->page);
 	if (m->event)
 		event_unref(m->event);
 	free(m);
@@ -133,6 +147,10 @@ struct directory *directory_new(unsigned n_workers, const struct directory_post 
 	d->n_workers = n_workers;
 	atomic_init(&d->mail_bytes, 0);
 	d->post = *how;
+	d->started = clock_mono();
+	atomic_init(&d->serial, 0);
+	pthread_mutex_init(&d->epoch_lock, NULL);
+	d->epoch[0] = '\0';
 	for (size_t i = 0; i < N_SHARDS; i++) {
 		struct shard *s = &d->shards[i];
 
@@ -141,8 +159,114 @@ struct directory *directory_new(unsigned n_workers, const struct directory_post 
 		s->leaving = NULL;
 		s->n_timed = 0;
 		s->seq = 0;
+		s->unlogged = (struct unlogged){ NULL, 0, 0, 0 };
 	}
 	return d;
+}
+
+/* -- async events that are not in the log yet -- */
+
+/* Over: the position covers its serial, or the log gave it up, or is another one now. */
+static bool is_settled(const struct event *e, uint64_t position)
+{
+	bool is_last_ref = atomic_load_explicit(&e->refs, memory_order_acquire) == 1;
+	uint64_t serial = atomic_load(&e->serial);
+
+	if (serial && serial > position)
+		return is_last_ref && clock_wall() - e->delivered_at > UNLOGGED_MAX;
+	return serial || is_last_ref;
+}
+
+static void unlogged_prune(const struct directory *d, struct unlogged *u)
+{
+	uint64_t position = atomic_load(&d->serial);
+
+	while (u->n && is_settled(u->list[u->first], position)) {
+		event_unref(u->list[u->first++]);
+		u->n--;
+	}
+	if (u->n)
+		return;
+	free(u->list);
+	*u = (struct unlogged){ NULL, 0, 0, 0 };
+}
+
+static void unlogged_add(const struct directory *d, struct unlogged *u, struct event *e)
+{
+	unlogged_prune(d, u);
+	if (u->first + u->n == u->room) {
+		if (u->n * 2 > u->room || !u->room) {
+			u->room = u->room ? u->room * 2 : 16;
+			u->list = xreallocarray(u->list, u->room, sizeof(struct event *));
+		}
+		memmove(u->list, u->list + u->first, u->n * sizeof(struct event *));
+		u->first = 0;
+	}
+	u->list[u->first + u->n++] = event_ref(e);
+}
+
+static void unlogged_release(struct unlogged *u)
+{
+	for (size_t i = 0; i < u->n; i++)
+		event_unref(u->list[u->first + i]);
+	free(u->list);
+}
+
+/* Those of the channel that j names, into j. */
+static void unlogged_copy(const struct unlogged *u, struct directory_join *j)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		struct event *e = u->list[u->first + i];
+
+		if (is_settled(e, j->position) || e->app->runtime != j->app->runtime ||
+		    !sv_eq(e->channel, j->channel))
+			continue;
+		j->unlogged = xreallocarray(j->unlogged, j->n_unlogged + 1, sizeof(*j->unlogged));
+		j->unlogged[j->n_unlogged++] = event_ref(e);
+	}
+}
+
+/* -- how far the log was handed on -- */
+
+/* Up to serial; never back. */
+static void reach(struct directory *d, uint64_t serial)
+{
+	uint64_t now = atomic_load(&d->serial);
+
+	while (now < serial && !atomic_compare_exchange_weak(&d->serial, &now, serial))
+		;
+}
+
+void directory_position(struct directory *d, struct position *out)
+{
+	pthread_mutex_lock(&d->epoch_lock);
+	memcpy(out->epoch, d->epoch, sizeof(out->epoch));
+	out->serial = atomic_load(&d->serial);
+	pthread_mutex_unlock(&d->epoch_lock);
+}
+
+void directory_log_reached(struct directory *d, const struct position *p)
+{
+	pthread_mutex_lock(&d->epoch_lock);
+	if (strcmp(d->epoch, p->epoch) == 0) {
+		reach(d, p->serial);
+	} else {
+		memcpy(d->epoch, p->epoch, sizeof(d->epoch));
+		atomic_store(&d->serial, p->serial);
+	}
+	pthread_mutex_unlock(&d->epoch_lock);
+}
+
+void directory_post_page(struct directory *d, unsigned worker, uint64_t token,
+			 struct log_page *page)
+{
+	struct channel_mail *m = xcalloc(1, sizeof(*m));
+
+	m->kind = MAIL_LOG;
+	m->seq = token;
+	m->page = page;
+	if (post(d, worker, m))
+		d->post.wake(d->post.ctx, worker);
 }
 
 static void member_free(struct member *m)
@@ -180,8 +304,10 @@ void directory_free(struct directory *d)
 		while ((c = map_next(&s->channels, &at)))
 			dchannel_free(c);
 		map_release(&s->channels);
+		unlogged_release(&s->unlogged);
 		pthread_mutex_destroy(&s->lock);
 	}
+	pthread_mutex_destroy(&d->epoch_lock);
 	free(d);
 }
 
@@ -390,6 +516,14 @@ static bool is_cache_fresh(const struct dchannel *c, usec_t now)
 	return c->cached && c->cached_until > now;
 }
 
+/* Nothing is cached, and the log may hold an event of before the start that still would be. */
+static bool is_cache_unknown(const struct directory *d, const struct dchannel *c,
+			     const struct app *app, usec_t now)
+{
+	return !(c && (c->is_log_asked || is_cache_fresh(c, now))) &&
+	       now - d->started < app->cache_ttl_s * USEC_PER_SEC;
+}
+
 static int join_locked(struct directory *d, struct shard *s, struct directory_join *j,
 		       bool *user_came, struct wake_set *w)
 {
@@ -418,6 +552,10 @@ static int join_locked(struct directory *d, struct shard *s, struct directory_jo
 		j->roster = roster_locked(c);
 	if (j->traits.cache && is_cache_fresh(c, now))
 		j->cached = event_ref(c->cached);
+	j->cache_unknown = j->traits.cache && is_cache_unknown(d, c, j->app, now);
+	j->position = atomic_load(&d->serial);
+	if (j->wants_unlogged)
+		unlogged_copy(&s->unlogged, j);
 	send_count_locked(d, s, c, now, w);
 	return 0;
 }
@@ -433,6 +571,8 @@ int directory_join(struct directory *d, struct directory_join *j)
 	j->key = key;
 	j->roster = NULL;
 	j->cached = NULL;
+	j->unlogged = NULL;
+	j->n_unlogged = 0;
 	pthread_mutex_lock(&s->lock);
 	rc = join_locked(d, s, j, &user_came, &w);
 	pthread_mutex_unlock(&s->lock);
@@ -565,6 +705,7 @@ void directory_tick(struct directory *d, usec_t now)
 		pthread_mutex_lock(&s->lock);
 		g = tick_leaving_locked(d, s, now, &w);
 		tick_timed_locked(d, s, now, &w);
+		unlogged_prune(d, &s->unlogged);
 		pthread_mutex_unlock(&s->lock);
 		wake_all(d, w);
 		for (; g; g = next) {
@@ -577,27 +718,9 @@ void directory_tick(struct directory *d, usec_t now)
 	}
 }
 
-static struct msgbuf *event_frame(const struct event *e)
-{
-	struct frame_event f = {
-		.event = e->name,
-		.channel = e->channel,
-		.data = msgbuf_view(e->data),
-		.id = sv(e->id),
-		.serial = e->serial,
-	};
-	struct strbuf b;
-	struct msgbuf *frame;
-
-	strbuf_init(&b, 128 + e->channel.len + e->name.len + e->data->len + e->data->len / 8);
-	frame_event(&b, &f);
-	frame = ws_text_frame(strbuf_view(&b));
-	strbuf_release(&b);
-	return frame;
-}
-
 static void cache_locked(struct directory *d, struct shard *s, struct msgbuf *key,
-			 struct dchannel *c, struct channel_traits traits, struct event *e)
+			 struct dchannel *c, struct channel_traits traits, struct event *e,
+			 usec_t until)
 {
 	bool was;
 
@@ -607,8 +730,29 @@ static void cache_locked(struct directory *d, struct shard *s, struct msgbuf *ke
 	if (c->cached)
 		event_unref(c->cached);
 	c->cached = event_ref(e);
-	c->cached_until = clock_mono() + e->app->cache_ttl_s * USEC_PER_SEC;
+	c->cached_until = until;
 	note_timed(s, was, is_timed(c));
+}
+
+void directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
+			 struct event *e, usec_t left)
+{
+	struct msgbuf *key = directory_key(app, channel);
+	struct shard *s = shard_of(d, msgbuf_view(key));
+	usec_t now = clock_mono();
+	struct channel_traits traits;
+	struct dchannel *c;
+
+	if (channel_name_parse(channel, channel.len, &traits))
+		traits = (struct channel_traits){ 0 };
+	pthread_mutex_lock(&s->lock);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (e && !(c && is_cache_fresh(c, now)))
+		cache_locked(d, s, key, c, traits, e, now + left);
+	if (c)
+		c->is_log_asked = true;
+	pthread_mutex_unlock(&s->lock);
+	msgbuf_unref(key);
 }
 
 void directory_fan_out(struct directory *d, struct event *e)
@@ -620,6 +764,7 @@ void directory_fan_out(struct directory *d, struct event *e)
 				       .event = e,
 				       .exclude = e->exclude_socket };
 	struct channel_traits traits;
+	uint64_t serial = e->serial;
 	struct dchannel *c;
 	bool occupied;
 
@@ -639,7 +784,12 @@ void directory_fan_out(struct directory *d, struct event *e)
 	if (c && letter.frame)
 		post_locked(d, s, c, &letter, &w);
 	if (traits.cache)
-		cache_locked(d, s, key, c, traits, e);
+		cache_locked(d, s, key, c, traits, e,
+			     clock_mono() + e->app->cache_ttl_s * USEC_PER_SEC);
+	if (serial)
+		reach(d, serial);
+	else if (e->durability == DURABILITY_ASYNC)
+		unlogged_add(d, &s->unlogged, e);
 	pthread_mutex_unlock(&s->lock);
 	wake_all(d, w);
 	msgbuf_unref(letter.frame);
@@ -745,6 +895,7 @@ void directory_channel_info(struct directory *d, const struct app *app, struct s
 		out->cache_data = sv_dup(msgbuf_view(c->cached->data));
 		out->cache_ttl_s = (unsigned)((c->cached_until - now) / USEC_PER_SEC);
 	}
+	out->cache_unknown = is_cache_unknown(d, c, app, now);
 	pthread_mutex_unlock(&s->lock);
 	msgbuf_unref(key);
 }

@@ -16,7 +16,9 @@
 #include <stdint.h>
 #include "base/annotate.h"
 #include "core/event.h"
+#include "core/log_page.h"
 #include "wire/channel_name.h"
+#include "wire/position.h"
 
 struct directory;
 
@@ -28,6 +30,7 @@ enum mail_kind {
 	MAIL_CLOSE,	 /* close (4009) the subscribers of key */
 	MAIL_CLOSE_USER, /* close (4009) who is on a presence channel as the user: key is app + id
 			  */
+	MAIL_LOG, /* page, for whoever asked with the token seq */
 };
 
 struct channel_mail {
@@ -36,6 +39,7 @@ struct channel_mail {
 	struct msgbuf *key;   /* counted; see directory_key() */
 	struct msgbuf *frame; /* counted; a finished WebSocket frame, or NULL */
 	struct event *event;  /* counted; whose deliveries to count, or NULL */
+	struct log_page *page; /* counted; of MAIL_LOG */
 	uint64_t seq;	      /* skip subscriptions that joined at or behind it */
 	uint64_t exclude;     /* socket that must not get it; 0: none */
 	struct directory *of; /* who counts its bytes as waiting; outlives it */
@@ -73,11 +77,20 @@ struct directory_join {
 	uint64_t socket_id;
 	struct str_view user_id;   /* presence only */
 	struct str_view user_info; /* JSON text; empty when absent */
+	bool wants_unlogged;
 	/* out */
 	struct msgbuf *key;    /* counted */
 	uint64_t seq;	       /* what was posted up to here is in roster and cached */
 	struct msgbuf *roster; /* counted; the presence data as JSON text, or NULL */
 	struct event *cached;  /* counted; the cache channel's last event, or NULL */
+	bool cache_unknown;    /* it has none, but the log may hold one from before the start */
+	/* Every logged event of the channel up to here was posted before the join, and none above
+	 * it. */
+	uint64_t position;
+	/* But for these: async events that were posted and have no serial up to position yet, oldest
+	 * first; each counted, the array heap. */
+	struct event **unlogged;
+	unsigned n_unlogged;
 };
 /* Counts one more subscription in.  0, or -EDQUOT at the presence member limit (nothing changed).
  */
@@ -87,6 +100,21 @@ void directory_leave(struct directory *d, struct app *app, struct str_view chann
 		     struct channel_traits traits, unsigned worker, struct str_view user_id);
 /* Whether a user of app is signed in on some connection (or left within the grace). */
 bool directory_user_online(struct directory *d, const struct app *app, struct str_view user_id);
+
+/*
+ * How far the log was handed on to the workers.  The epoch is "" until directory_log_reached() was
+ * called first.  Any thread.
+ */
+void directory_position(struct directory *d, struct position *out);
+/* All of the log up to p was handed on, whether there was something to fan out or not. */
+void directory_log_reached(struct directory *d, const struct position *p);
+/* Sends the page to whoever asked; takes the reference.  Any thread. */
+void directory_post_page(struct directory *d, unsigned worker, uint64_t token,
+			 struct log_page *page);
+/* What the log knows of a cache channel: its last event (referenced) and how long it is still
+ * good, or NULL.  A newer one stays. */
+void directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
+			 struct event *e, usec_t left);
 
 /* Fan-out of an event on this node, from any thread.  Takes no reference of the caller's. */
 void directory_fan_out(struct directory *d, struct event *e);
@@ -107,6 +135,7 @@ struct channel_info {
 	bool has_cache;
 	char *cache_data;     /* heap, when has_cache: the event's data */
 	unsigned cache_ttl_s; /* seconds left */
+	bool cache_unknown;   /* none here, but the log may hold one from before the start */
 };
 void channel_info_release(struct channel_info *i);
 /* All zero when nobody is there.  Any thread. */

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 #include "base/mem.h"
 #include "core/event.h"
+#include "wire/pusher.h"
 
 #define ULID_TIME_CHARS	  10
 #define ULID_RANDOM_BYTES 10
@@ -58,6 +59,25 @@ void event_free(struct event *e)
 	app_unref(e->app);
 	free(e->text);
 	free(e);
+}
+
+struct msgbuf *event_frame(const struct event *e)
+{
+	struct frame_event f = {
+		.event = e->name,
+		.channel = e->channel,
+		.data = msgbuf_view(e->data),
+		.id = sv(e->id),
+		.serial = e->serial,
+	};
+	struct strbuf b;
+	struct msgbuf *frame;
+
+	strbuf_init(&b, 128 + e->channel.len + e->name.len + e->data->len + e->data->len / 8);
+	frame_event(&b, &f);
+	frame = ws_text_frame(strbuf_view(&b));
+	strbuf_release(&b);
+	return frame;
 }
 
 /* Kernel randomness, fetched for many ids at once: one system call in 64. */

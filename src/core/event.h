@@ -52,6 +52,9 @@ void event_free(struct event *e);
  */
 void event_set_done(void (*done)(struct event *e));
 
+/* Its finished WebSocket frame, with the serial it has now. */
+struct msgbuf *event_frame(const struct event *e) MUSTCHECK;
+
 /* A ULID of now: 48 bits of milliseconds, 80 random bits, Crockford base 32. */
 void event_id_make(char out[EVENT_ID_BYTES + 1]);
 

@@ -13,6 +13,7 @@ struct hub *hub_new(const struct hub_conf *conf)
 
 	h->conf = *conf;
 	registry_init(&h->registry);
+	map_init(&h->catch_ups);
 	strbuf_init(&h->text, 512);
 	h->scratch = xmalloc(MSGBUF_HEADROOM + SCRATCH_BYTES);
 	h->started = h->now = clock_mono();
@@ -26,6 +27,7 @@ void hub_free(struct hub *h)
 	while (h->sessions)
 		session_closed(h->sessions);
 	registry_release(&h->registry);
+	map_release(&h->catch_ups);
 	strbuf_release(&h->text);
 	free(h->scratch);
 	free(h);
@@ -119,6 +121,7 @@ void hub_tick(struct hub *h, usec_t now)
 		h->now_s++;
 		tick_second(h);
 	}
+	catch_up_tick(h);
 }
 
 void hub_begin(struct hub *h)
@@ -139,19 +142,32 @@ void hub_flush(struct hub *h)
 	}
 }
 
+/* What was posted before the subscription is not for it; what comes before it is live waits. */
+static bool is_skipped_or_held(const struct subscription *sub, const struct channel_mail *m)
+	RUNS_ON(on_worker)
+{
+	if (sub->seq >= m->seq)
+		return true;
+	if (!sub->catch_up)
+		return false;
+	catch_up_hold(sub->catch_up, m);
+	return true;
+}
+
 /* The frame to every subscriber it is for; returns how many got it. */
 static unsigned deliver_frame(struct rchannel *c, const struct channel_mail *m)
+	RUNS_ON(on_worker)
 {
-	bool check_seq = c->newest_seq >= m->seq;
+	bool check = c->newest_seq >= m->seq || c->n_held;
 	unsigned sent = 0;
 
 	/* Backwards: a session that is cut off on the way leaves the array from its place on. */
 	for (unsigned i = c->n; i-- > 0;) {
 		struct session *s = c->subscribers[i].session;
 
-		if (check_seq && c->subscribers[i].subscription->seq >= m->seq)
-			continue;
 		if (s->id == m->exclude)
+			continue;
+		if (check && is_skipped_or_held(c->subscribers[i].subscription, m))
 			continue;
 		sent += session_send(s, m->frame);
 	}
@@ -196,6 +212,8 @@ void hub_deliver(struct hub *h, struct channel_mail *m)
 
 	if (m->kind == MAIL_CLOSE_USER) {
 		close_presence_user(h, m);
+	} else if (m->kind == MAIL_LOG) {
+		catch_up_answer(h, m->seq, log_page_ref(m->page));
 	} else if ((c = registry_find(&h->registry, msgbuf_view(m->key)))) {
 		if (m->kind == MAIL_CLOSE) {
 			close_subscribers(h, c);

@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "wire/channel_name.h"
 
+struct catch_up;
 struct session;
 
 struct subscription {
@@ -20,6 +21,7 @@ struct subscription {
 	uint64_t seq; /* of the directory at the join: older mail is not for it */
 	struct channel_traits traits;
 	char *user_id; /* presence; heap */
+	struct catch_up *catch_up; /* while what comes for it is held back, or NULL */
 };
 
 struct subscriber {
@@ -32,6 +34,7 @@ struct rchannel {
 	struct subscriber *subscribers;
 	unsigned n, cap;
 	uint64_t newest_seq; /* the largest seq of its subscriptions, ever */
+	unsigned n_held;     /* subscriptions with a catch_up */
 };
 
 struct registry {

@@ -2,6 +2,7 @@
 #ifndef CORE_SESSION_PRIVATE_H
 #define CORE_SESSION_PRIVATE_H
 /* Shared by hub.c, session.c, session_proto.c and outbox.c only. */
+#include "core/catch_up.h"
 #include "core/outbox.h"
 #include "core/session.h"
 
@@ -22,6 +23,7 @@ struct session {
 	struct hub *hub;
 	struct app *app;
 	struct map subscriptions; /* channel name -> struct subscription */
+	struct catch_up *catching_up; /* those of its subscriptions */
 	struct session *next_dirty;
 	struct session *prev, *next;		 /* all sessions of the hub */
 	struct session *wheel_prev, *wheel_next; /* of one second */
@@ -46,6 +48,9 @@ struct hub {
 	bool is_batch;
 	uint32_t next_number;
 	struct hub_stats stats;
+	struct map catch_ups; /* token -> struct catch_up */
+	uint64_t last_token;
+	unsigned n_ahead;	/* of them, that wait for this node's position */
 	struct strbuf text;	/* of the frame being made */
 	unsigned char *scratch; /* MSGBUF_HEADROOM + SCRATCH_BYTES */
 };

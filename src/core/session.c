@@ -119,6 +119,8 @@ void session_flush(struct session *s)
 void session_writable(struct session *s)
 {
 	session_flush(s);
+	if (s->catching_up)
+		catch_up_writable(s);
 }
 
 void session_send_text(struct session *s)
@@ -263,10 +265,12 @@ static void greet(struct session *s)
 {
 	char id[SOCKET_ID_SIZE];
 	struct hub *h = s->hub;
+	struct position now;
 
 	strbuf_reset(&h->text);
+	directory_position(h->conf.directory, &now);
 	frame_connection_established(&h->text, socket_id_format(s->id, id),
-				     s->app->activity_timeout_s, SV(""));
+				     s->app->activity_timeout_s, sv(now.epoch));
 	session_send_text(s);
 }
 

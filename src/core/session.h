@@ -18,6 +18,7 @@
 #include "base/mailbox.h"
 #include "base/thread.h"
 #include "core/directory.h"
+#include "core/log_page.h"
 #include "core/registry.h"
 #include "wire/pusher.h"
 
@@ -52,6 +53,8 @@ struct hub_conf {
 	unsigned max_connections; /* of the node; 0: none */
 	atomic_uint *connections; /* of the node; shared by the hubs */
 	struct str_view path;	  /* prefix before /app/ */
+	const struct log_reader *log; /* NULL: there is none to replay from */
+	usec_t ahead_max; /* how long a position may be ahead of this node's */
 };
 
 struct hub;

@@ -159,28 +159,21 @@ static bool read_member(struct session *s, const struct client_frame *f, struct 
 	return true;
 }
 
-static void send_cached(struct session *s, struct str_view channel, struct event *e)
+/* Position of the answer: the one that is asked with, or else where the log stands now. */
+static void send_succeeded(struct session *s, const struct client_frame *f,
+			   const struct directory_join *j, const struct position *at)
 {
-	struct strbuf *b = &s->hub->text;
+	char text[POSITION_SIZE];
 
-	strbuf_reset(b);
-	if (e) {
-		struct frame_event f = { .event = e->name,
-					 .channel = e->channel,
-					 .data = msgbuf_view(e->data),
-					 .id = sv(e->id),
-					 .serial = e->serial };
-
-		frame_event(b, &f);
-		event_unref(e);
-	} else {
-		frame_cache_miss(b, channel);
-	}
+	strbuf_reset(&s->hub->text);
+	frame_subscription_succeeded(&s->hub->text, f->channel,
+				     j->roster ? msgbuf_view(j->roster) : SV("{}"),
+				     sv(position_format(at, text)));
 	session_send_text(s);
 }
 
 static void join(struct session *s, const struct client_frame *f, struct channel_traits t,
-		 const struct member_data *m)
+		 const struct member_data *m, const struct catch_up_request *req) RUNS_ON(on_worker)
 {
 	struct directory_join j = { .app = s->app,
 				    .channel = f->channel,
@@ -188,32 +181,52 @@ static void join(struct session *s, const struct client_frame *f, struct channel
 				    .worker = s->hub->conf.worker,
 				    .socket_id = s->id,
 				    .user_id = m->user_id,
-				    .user_info = m->user_info };
+				    .user_info = m->user_info,
+				    .wants_unlogged = req->is_given };
 	struct subscription *sub;
+	struct position now;
 
+	directory_position(s->hub->conf.directory, &now);
 	if (directory_join(s->hub->conf.directory, &j)) {
 		subscription_error(s, f->channel, "LimitReached",
 				   "The presence channel has as many members as it may",
 				   PUSHER_OVER_CAPACITY);
 		return;
 	}
+	now.serial = j.position;
 	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
 	sub->traits = t;
 	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
-	strbuf_reset(&s->hub->text);
-	frame_subscription_succeeded(&s->hub->text, f->channel,
-				     j.roster ? msgbuf_view(j.roster) : SV("{}"));
-	session_send_text(s);
-	if (t.cache)
-		send_cached(s, f->channel, j.cached);
+	send_succeeded(s, f, &j, req->is_valid ? &req->since : &now);
+	catch_up_begin(s, sub, req, &j, &now);
 	msgbuf_unref(j.roster);
 	msgbuf_unref(j.key);
+}
+
+/* What is not one is told, and the subscription made all the same. */
+static struct catch_up_request read_since(struct session *s, const struct client_frame *f)
+{
+	struct catch_up_request req = { .is_given = f->since.ptr != NULL, .was = f->was };
+
+	if (!req.is_given)
+		return req;
+	if (!position_parse(f->since, &req.since))
+		session_error(s, PUSHER_CODE_NULL,
+			      SV("since is not a position: send back the one that a "
+				 "subscription or an event had, as epoch:serial"));
+	else if (!position_was_is_valid(f->was))
+		session_error(s, PUSHER_CODE_NULL,
+			      SV("was must be socket ids between commas, at most 8"));
+	else
+		req.is_valid = true;
+	return req;
 }
 
 static void on_subscribe(struct session *s, const struct client_frame *f)
 {
 	struct member_data m = { .user_id = SV("") };
+	struct catch_up_request req;
 	struct channel_traits t;
 
 	if (map_get(&s->subscriptions, f->channel)) {
@@ -228,16 +241,20 @@ static void on_subscribe(struct session *s, const struct client_frame *f)
 	}
 	if (!check_name(s, f, &t) || !check_right(s, f, &t))
 		return;
-	if (!t.presence || read_member(s, f, &m))
-		join(s, f, t, &m);
+	if (!t.presence || read_member(s, f, &m)) {
+		req = read_since(s, f);
+		join(s, f, t, &m, &req);
+	}
 	presence_member_release(&m.parsed);
 }
 
 /* ---- leave ---- */
 
 /* Out of the directory and the registry; frees sub. */
-static void drop_subscription(struct session *s, struct subscription *sub)
+static void drop_subscription(struct session *s, struct subscription *sub) RUNS_ON(on_worker)
 {
+	if (sub->catch_up)
+		catch_up_drop(sub->catch_up);
 	directory_leave(s->hub->conf.directory, s->app, subscription_channel(sub), sub->traits,
 			s->hub->conf.worker, sv(sub->user_id));
 	registry_remove(&s->hub->registry, sub);

@@ -95,6 +95,8 @@ static const struct field fields[] = {
 	  "data.channel_data must be a string of JSON" },
 	{ "since", offsetof(struct client_frame, since), KIND(FRAME_SUBSCRIBE), 0,
 	  "data.since must be a string" },
+	{ "was", offsetof(struct client_frame, was), KIND(FRAME_SUBSCRIBE), 0,
+	  "data.was must be a string" },
 	{ "user_data", offsetof(struct client_frame, user_data), KIND(FRAME_SIGNIN),
 	  KIND(FRAME_SIGNIN), "data.user_data must be a string of JSON" },
 };
@@ -453,12 +455,60 @@ void frame_pong(struct strbuf *b)
 }
 
 void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,
-				  struct str_view data_json)
+				  struct str_view data_json, struct str_view position)
 {
 	begin(b, "pusher_internal:subscription_succeeded");
 	add_string(b, "data", data_json);
 	add_string(b, "channel", channel);
+	if (position.len)
+		add_string(b, "position", position);
 	strbuf_add_c(b, '}');
+}
+
+/* Begins the data of an event of our own: {"channel":... */
+static void begin_data(struct strbuf *data, struct str_view channel)
+{
+	strbuf_init(data, 128 + channel.len);
+	strbuf_add_str(data, "{\"channel\":");
+	strbuf_add_json(data, channel);
+}
+
+static void end_with_position(struct strbuf *b, struct strbuf *data, struct str_view position)
+{
+	add_string(b, "data", strbuf_view(data));
+	if (position.len)
+		add_string(b, "position", position);
+	strbuf_add_c(b, '}');
+	strbuf_release(data);
+}
+
+void frame_replayed(struct strbuf *b, struct str_view channel, unsigned count,
+		    struct str_view position)
+{
+	struct strbuf data;
+
+	begin_data(&data, channel);
+	strbuf_addf(&data, ",\"count\":%u}", count);
+	begin_on(b, "scopewire:replayed", channel);
+	end_with_position(b, &data, position);
+}
+
+void frame_resync(struct strbuf *b, struct str_view channel, const char *reason,
+		  const struct position *now)
+{
+	char text[POSITION_SIZE];
+	struct strbuf data;
+
+	begin_data(&data, channel);
+	add_string(&data, "reason", sv(reason));
+	if (now->epoch[0]) {
+		add_string(&data, "epoch", sv(now->epoch));
+		add_key(&data, "serial");
+		strbuf_add_u64(&data, now->serial);
+	}
+	strbuf_add_c(&data, '}');
+	begin_on(b, "scopewire:resync", channel);
+	end_with_position(b, &data, sv(position_format(now, text)));
 }
 
 void frame_subscription_error(struct strbuf *b, struct str_view channel, const char *type,

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include "base/msgbuf.h"
 #include "base/str.h"
+#include "wire/position.h"
 
 /* Codes of protocol A7; also used in band in pusher:error. */
 enum pusher_code {
@@ -51,7 +52,8 @@ struct client_frame {
 	bool has_channel_data;
 	struct str_view channel_data;
 	struct str_view user_data;
-	struct str_view since; /* "epoch:serial", or empty */
+	struct str_view since; /* of a subscribe: as it came, unchecked; ptr NULL when absent */
+	struct str_view was;   /* of a subscribe: socket ids of before, unchecked */
 	json_t *data;	       /* borrowed; NULL when absent */
 	struct str_view
 		raw_data; /* of a client event: data's bytes inside the input; empty when absent */
@@ -94,7 +96,14 @@ void frame_ping(struct strbuf *b);
 void frame_pong(struct strbuf *b);
 /* data_json: JSON text that becomes the data *string*; "{}" for public and private channels. */
 void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,
-				  struct str_view data_json);
+				  struct str_view data_json,
+				  struct str_view position /* empty: left out */);
+/* The end of a replay (docs/replay.md); position may be empty. */
+void frame_replayed(struct strbuf *b, struct str_view channel, unsigned count,
+		    struct str_view position);
+/* The position cannot be served: position, if known, is the one that holds now. */
+void frame_resync(struct strbuf *b, struct str_view channel, const char *reason,
+		  const struct position *now);
 /* type: "AuthError", "LimitReached", ...; status as in HTTP or the 4xxx code. */
 void frame_subscription_error(struct strbuf *b, struct str_view channel, const char *type,
 			      struct str_view error, unsigned status);

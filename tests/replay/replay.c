@@ -17,6 +17,8 @@
 #define APPS_MAX  4
 #define TICK	  (100 * USEC_PER_MSEC)
 #define CHUNK	  256 /* bytes that the socket layer hands over at once */
+#define ROWS_MAX  8000
+#define ASKS_MAX  64
 
 /* One client: what it got and how its connection stands. */
 struct peer {
@@ -30,6 +32,12 @@ struct peer {
 	unsigned writes;
 	usec_t heard_at;
 	bool is_blocked, wants_writable, is_closing, is_killed, is_broken;
+};
+
+/* What was asked of the log, as long as the scenario keeps it waiting. */
+struct asked {
+	struct log_ask a;
+	char *channel, *epoch, *was;
 };
 
 static struct {
@@ -46,6 +54,15 @@ static struct {
 	bool is_held; /* mail waits */
 	struct app *apps[APPS_MAX];
 	size_t n_apps;
+	struct event *rows[ROWS_MAX]; /* the log: counted, ascending serials */
+	unsigned n_rows;
+	uint64_t horizon;
+	char epoch[POSITION_EPOCH_MAX + 1];
+	bool is_log_slow; /* answers only when told */
+	struct asked asked[ASKS_MAX];
+	unsigned n_asked;
+	struct event *async[ROWS_MAX]; /* counted: not in the log yet */
+	unsigned n_async;
 	struct peer peers[PEERS_MAX];
 	unsigned n_peers;
 	bool is_failed; /* this scenario; the rest of it is skipped */
@@ -131,6 +148,84 @@ static const struct session_io fake_io = {
 	.heard_at = io_heard_at,
 };
 
+/* ---- the log ---- */
+
+static bool is_for(const struct event *e, const struct asked *q)
+{
+	char id[SOCKET_ID_SIZE];
+
+	return sv_eq_c(e->channel, q->channel) && e->serial > q->a.from && e->serial <= q->a.to &&
+	       !(e->exclude_socket && strstr(q->was, socket_id_format(e->exclude_socket, id)));
+}
+
+static struct log_page *page_of_events(const struct asked *q)
+{
+	struct log_page *page = log_page_new(LOG_SERVED);
+	unsigned n = 0;
+
+	page->to = q->a.to;
+	for (unsigned i = 0; i < play.n_rows; i++) {
+		if (!is_for(play.rows[i], q))
+			continue;
+		n++;
+		if (n > q->a.max)
+			continue;
+		log_page_add(page, event_frame(play.rows[i]), 1);
+		if (n == q->a.max)
+			page->to = play.rows[i]->serial;
+	}
+	if (strcmp(q->epoch, play.epoch) != 0)
+		page->outcome = LOG_OTHER_EPOCH;
+	else if (q->a.from < play.horizon)
+		page->outcome = LOG_EXPIRED;
+	else if (q->a.cap && n > q->a.cap)
+		page->outcome = LOG_TOO_MANY;
+	return page;
+}
+
+static struct log_page *page_of_cached(const struct asked *q)
+{
+	struct log_page *page = log_page_new(LOG_SERVED);
+
+	for (unsigned i = play.n_rows; i-- > 0 && !page->cached;)
+		if (sv_eq_c(play.rows[i]->channel, q->channel))
+			page->cached = event_ref(play.rows[i]);
+	return page;
+}
+
+static void answer(struct asked *q, struct log_page *page)
+{
+	if (!page)
+		page = q->a.kind == LOG_ASK_CACHED ? page_of_cached(q) : page_of_events(q);
+	if (q->a.kind == LOG_ASK_CACHED)
+		directory_cache_put(play.directory, play.apps[0], sv(q->channel), page->cached,
+				    10 * USEC_PER_SEC);
+	directory_post_page(play.directory, q->a.worker, q->a.token, page);
+	free(q->channel);
+	free(q->epoch);
+	free(q->was);
+}
+
+static void log_ask(void *ctx, const struct log_ask *a)
+{
+	struct asked q = { *a, sv_dup(a->channel), xstrdup(a->epoch), sv_dup(a->was) };
+
+	(void)ctx;
+	if (!play.is_log_slow)
+		answer(&q, NULL);
+	else if (play.n_asked < ASKS_MAX)
+		play.asked[play.n_asked++] = q;
+}
+
+static const struct log_reader log_reader = { .ask = log_ask };
+
+static void add_row(struct event *e, uint64_t serial)
+{
+	e->serial = serial;
+	if (play.n_rows < ROWS_MAX)
+		play.rows[play.n_rows++] = event_ref(e);
+}
+
 /* ---- workers ---- */
 
 static bool post_put(void *ctx, unsigned worker, struct letter *l)
@@ -186,7 +281,9 @@ static void make_world(void)
 					 .io = &fake_io,
 					 .max_connections = play.max_connections,
 					 .connections = &play.connections,
-					 .path = sv(play.path) };
+					 .path = sv(play.path),
+					 .log = &log_reader,
+					 .ahead_max = 5 * USEC_PER_SEC };
 
 		mailbox_init(&play.boxes[i], 0);
 		play.hubs[i] = hub_new(&conf);
@@ -211,6 +308,13 @@ static void end_world(void) RUNS_ON(on_worker)
 	for (unsigned i = 0; i < WORKERS; i++)
 		hub_free(play.hubs[i]);
 	check_clean();
+	for (unsigned i = 0; i < play.n_asked; i++)
+		answer(&play.asked[i], NULL);
+	for (unsigned i = 0; i < play.n_rows; i++)
+		event_unref(play.rows[i]);
+	for (unsigned i = 0; i < play.n_async; i++)
+		event_unref(play.async[i]);
+	play.n_asked = play.n_rows = play.n_async = 0;
 	for (unsigned i = 0; i < WORKERS; i++) {
 		struct letter *l = mailbox_take(&play.boxes[i]), *next;
 
@@ -241,6 +345,9 @@ static void end_scenario(void) RUNS_ON(on_worker)
 	play.n_peers = 0;
 	play.n_apps = 0;
 	play.is_held = false;
+	play.is_log_slow = false;
+	play.horizon = 0;
+	play.epoch[0] = '\0';
 	play.n_failed += play.is_failed;
 	play.is_failed = false;
 }
@@ -535,6 +642,18 @@ static void step_frames(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 		fail("%s: got %u frames, want %u", p->name, got, want);
 }
 
+/* skip N: the next so many, whatever they are */
+static void step_skip(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	unsigned want = number(word(&rest)), got = 0;
+	struct str_view text;
+
+	while (got < want && next_frame(p, &text))
+		got++;
+	if (got != want)
+		fail("%s: got %u frames, want %u", p->name, got, want);
+}
+
 static void step_nothing(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
 	struct str_view text;
@@ -642,8 +761,8 @@ static void sign(struct strbuf *out, const struct strbuf *text)
 }
 
 static void send_signed(struct peer *p, const char *event, const struct strbuf *signed_text,
-			const char *field, struct str_view value, struct str_view channel)
-	RUNS_ON(on_worker)
+			const char *field, struct str_view value, struct str_view channel,
+			struct str_view since) RUNS_ON(on_worker)
 {
 	struct strbuf b;
 
@@ -656,6 +775,10 @@ static void send_signed(struct peer *p, const char *event, const struct strbuf *
 		strbuf_add_str(&b, ",\"channel\":");
 		strbuf_add_json(&b, channel);
 	}
+	if (since.len) {
+		strbuf_add_str(&b, ",\"since\":");
+		strbuf_add_json(&b, since);
+	}
 	if (value.len) {
 		strbuf_addf(&b, ",\"%s\":", field);
 		strbuf_add_json(&b, value);
@@ -665,12 +788,16 @@ static void send_signed(struct peer *p, const char *event, const struct strbuf *
 	strbuf_release(&b);
 }
 
-/* subscribe CHANNEL [CHANNEL_DATA]: signed rightly if the channel needs it */
+/* subscribe [since=POSITION] CHANNEL [CHANNEL_DATA]: signed rightly if the channel needs it */
 static void step_subscribe(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
-	struct str_view channel = word(&rest);
+	struct str_view channel = word(&rest), since = SV("");
 	struct strbuf text;
 
+	if (sv_starts_with(channel, SV("since="))) {
+		since = sv_skip(channel, sizeof("since=") - 1);
+		channel = word(&rest);
+	}
 	strbuf_init(&text, 256);
 	strbuf_addf(&text, "%s:", p->id);
 	strbuf_add_sv(&text, channel);
@@ -678,7 +805,7 @@ static void step_subscribe(struct peer *p, struct str_view rest) RUNS_ON(on_work
 		strbuf_add_c(&text, ':');
 	strbuf_add_sv(&text, rest);
 	send_signed(p, "pusher:subscribe", sv_starts_with(channel, SV("pr")) ? &text : NULL,
-		    "channel_data", rest, channel);
+		    "channel_data", rest, channel, since);
 	strbuf_release(&text);
 }
 
@@ -690,7 +817,8 @@ static void step_signin(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 	strbuf_init(&text, 256);
 	strbuf_addf(&text, "%s::user::", p->id);
 	strbuf_add_sv(&text, rest);
-	send_signed(p, "pusher:signin", &text, "user_data", rest, sv_n(NULL, 0));
+	send_signed(p, "pusher:signin", &text, "user_data", rest, sv_n(NULL, 0),
+		    SV(""));
 	strbuf_release(&text);
 }
 
@@ -699,6 +827,7 @@ static const struct step peer_steps[] = {
 	{ "<", step_expect, false },
 	{ "-", step_nothing, false },
 	{ "frames", step_frames, false },
+	{ "skip", step_skip, false },
 	{ "closed", step_closed, false },
 	{ "killed", step_killed, false },
 	{ "writes", step_writes, false },
@@ -866,7 +995,7 @@ static void cmd_connect(struct str_view rest) RUNS_ON(on_worker)
 {
 	static const char greeting[] = "{\"event\":\"pusher:connection_established\","
 				       "\"data\":'{\"socket_id\":\"${%s}\","
-				       "\"activity_timeout\":%u}'}";
+				       "\"activity_timeout\":%u%s%s%s}'}";
 	unsigned before = play.n_peers;
 
 	cmd_open(rest);
@@ -874,7 +1003,9 @@ static void cmd_connect(struct str_view rest) RUNS_ON(on_worker)
 		struct peer *p = &play.peers[i];
 		char *want = NULL;
 
-		if (asprintf(&want, greeting, p->name, play.apps[0]->activity_timeout_s) < 0)
+		if (asprintf(&want, greeting, p->name, play.apps[0]->activity_timeout_s,
+			     play.epoch[0] ? ",\"epoch\":\"" : "", play.epoch,
+			     play.epoch[0] ? "\"" : "") < 0)
 			abort();
 		expect_frame(p, sv(want));
 		p->writes = 0;
@@ -897,47 +1028,128 @@ static void cmd_pass(struct str_view rest) RUNS_ON(on_worker)
 	}
 }
 
+/* How an event reaches the sockets, and the log. */
+struct publishing {
+	uint64_t exclude, serial; /* serial: of the first; 0: never logged */
+	unsigned times, bytes;
+	bool is_async;	/* logged later, by "logged" */
+	bool is_missed; /* only in the log: it was handed on before */
+};
+
 static void publish_one(struct str_view channel, struct str_view event, struct str_view data,
-			uint64_t exclude)
+			const struct publishing *how, unsigned i)
 {
 	struct msgbuf *m = msgbuf_from(data);
 	struct event *e = event_new(play.apps[0], channel, event, m);
 
-	e->exclude_socket = exclude;
-	directory_fan_out(play.directory, e);
+	e->exclude_socket = how->exclude;
+	e->durability = how->is_async ? DURABILITY_ASYNC
+			: how->serial ? DURABILITY_COMMIT
+				      : DURABILITY_NONE;
+	if (how->serial)
+		add_row(e, how->serial + i);
+	if (!how->is_missed)
+		directory_fan_out(play.directory, e);
+	if (how->is_async && play.n_async < ROWS_MAX)
+		play.async[play.n_async++] = event_ref(e);
 	event_unref(e);
 	msgbuf_unref(m);
 }
 
-/* publish CHANNEL EVENT DATA [with except=NAME times=N bytes=N before CHANNEL] */
+static void read_publishing(struct publishing *how, struct str_view name, struct str_view value)
+{
+	struct peer *p = peer_of(value);
+
+	if (sv_eq_c(name, "except") && p)
+		(void)socket_id_parse(sv(p->id), &how->exclude);
+	else if (sv_eq_c(name, "times"))
+		how->times = number(value);
+	else if (sv_eq_c(name, "bytes"))
+		how->bytes = number(value);
+	else if (sv_eq_c(name, "serial"))
+		how->serial = number(value);
+	else if (sv_eq_c(name, "async"))
+		how->is_async = true;
+	else if (sv_eq_c(name, "missed"))
+		how->is_missed = true;
+	else
+		fail("\"%.*s\" is no option of publish", SV_ARG(name));
+}
+
+/* publish [OPTION=VALUE...] CHANNEL EVENT DATA */
 static void cmd_publish(struct str_view rest) RUNS_ON(on_worker)
 {
 	struct str_view channel = word(&rest), name, value, event;
-	unsigned times = 1, bytes = 0;
-	uint64_t exclude = 0;
+	struct publishing how = { .times = 1 };
 	struct strbuf data;
 
 	while (option(channel, &name, &value)) {
-		struct peer *p = peer_of(value);
-
-		if (sv_eq_c(name, "except") && p)
-			exclude = session_id(p->session);
-		else if (sv_eq_c(name, "times"))
-			times = number(value);
-		else if (sv_eq_c(name, "bytes"))
-			bytes = number(value);
-		else
-			fail("\"%.*s\" is no option of publish", SV_ARG(name));
+		read_publishing(&how, name, value);
 		channel = word(&rest);
 	}
 	event = word(&rest);
-	strbuf_init(&data, rest.len + bytes);
+	strbuf_init(&data, rest.len + how.bytes);
 	strbuf_add_sv(&data, rest);
-	while (data.len < bytes)
+	while (data.len < how.bytes)
 		strbuf_add_c(&data, 'x');
-	for (unsigned i = 0; i < times; i++)
-		publish_one(channel, event, strbuf_view(&data), exclude);
+	for (unsigned i = 0; i < how.times; i++)
+		publish_one(channel, event, strbuf_view(&data), &how, i);
 	strbuf_release(&data);
+}
+
+/* log EPOCH SERIAL: so it is called, and up to there it was handed on */
+static void cmd_log(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view epoch = word(&rest);
+	struct position p = { .serial = number(rest) };
+
+	if (!play.directory)
+		make_world();
+	snprintf(p.epoch, sizeof(p.epoch), "%.*s", SV_ARG(epoch));
+	memcpy(play.epoch, p.epoch, sizeof(p.epoch));
+	directory_log_reached(play.directory, &p);
+}
+
+/* horizon SERIAL: what the log had up to there is gone */
+static void cmd_horizon(struct str_view rest) RUNS_ON(on_worker)
+{
+	play.horizon = number(rest);
+}
+
+/* logged SERIAL: the oldest async event is in the log now */
+static void cmd_logged(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct event *e = play.async[0];
+
+	if (!play.n_async) {
+		fail("no async event waits");
+		return;
+	}
+	memmove(play.async, play.async + 1, --play.n_async * sizeof(e));
+	add_row(e, number(rest));
+	event_unref(e);
+}
+
+static void cmd_log_slow(struct str_view rest) RUNS_ON(on_worker)
+{
+	(void)rest;
+	play.is_log_slow = true;
+}
+
+/* answers [N|away]: the log was asked N times (once), and answers now; or cannot */
+static void cmd_answers(struct str_view rest) RUNS_ON(on_worker)
+{
+	bool is_away = sv_eq_c(rest, "away");
+	unsigned n = play.n_asked, want = is_away || !rest.len ? 1 : number(rest);
+
+	if (n != want)
+		fail("the log was asked %u times, want %u", n, want);
+	play.n_asked = 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct asked q = play.asked[i];
+
+		answer(&q, is_away ? log_page_new(LOG_UNAVAILABLE) : NULL);
+	}
 }
 
 /* channel NAME occupied=yes|no subscriptions=N users=N cache=yes|no */
@@ -1027,6 +1239,11 @@ static const struct command commands[] = {
 	{ "connect", cmd_connect },
 	{ "+", cmd_pass },
 	{ "publish", cmd_publish },
+	{ "log", cmd_log },
+	{ "horizon", cmd_horizon },
+	{ "logged", cmd_logged },
+	{ "log-slow", cmd_log_slow },
+	{ "answers", cmd_answers },
 	{ "channel", cmd_channel },
 	{ "hold", cmd_hold },
 	{ "release", cmd_release },

@@ -579,14 +579,25 @@ END_TEST
 
 START_TEST(frames_of_a_channel)
 {
-	frame_subscription_succeeded(&out, SV("x"), SV("{}"));
+	frame_subscription_succeeded(&out, SV("x"), SV("{}"), SV(""));
 	ck_frame("{\"event\":\"pusher_internal:subscription_succeeded\",\"data\":\"{}\","
 		 "\"channel\":\"x\"}");
 	frame_subscription_succeeded(&out, SV("presence-x"),
-				     SV("{\"presence\":{\"ids\":[],\"hash\":{},\"count\":0}}"));
+				     SV("{\"presence\":{\"ids\":[],\"hash\":{},\"count\":0}}"),
+				     SV("e:7"));
 	ck_frame("{\"event\":\"pusher_internal:subscription_succeeded\",\"data\":\"{\\\"presence"
 		 "\\\":{\\\"ids\\\":[],\\\"hash\\\":{},\\\"count\\\":0}}\",\"channel\":\"presence-"
-		 "x\"}");
+		 "x\",\"position\":\"e:7\"}");
+	frame_replayed(&out, SV("x"), 3, SV("e:9"));
+	ck_frame("{\"event\":\"scopewire:replayed\",\"channel\":\"x\",\"data\":\"{\\\"channel\\\":"
+		 "\\\"x\\\",\\\"count\\\":3}\",\"position\":\"e:9\"}");
+	frame_resync(&out, SV("x"), "expired", &(struct position){ "e", 9 });
+	ck_frame("{\"event\":\"scopewire:resync\",\"channel\":\"x\",\"data\":\"{\\\"channel\\\":"
+		 "\\\"x\\\",\\\"reason\\\":\\\"expired\\\",\\\"epoch\\\":\\\"e\\\",\\\"serial\\\":9}\","
+		 "\"position\":\"e:9\"}");
+	frame_resync(&out, SV("x"), "unavailable", &(struct position){ "", 0 });
+	ck_frame("{\"event\":\"scopewire:resync\",\"channel\":\"x\",\"data\":\"{\\\"channel\\\":"
+		 "\\\"x\\\",\\\"reason\\\":\\\"unavailable\\\"}\"}");
 	frame_subscription_error(&out, SV("x"), "AuthError", SV("no"), 401);
 	ck_frame("{\"event\":\"pusher:subscription_error\",\"channel\":\"x\",\"data\":{\"type\":"
 		 "\"AuthError\",\"error\":\"no\",\"status\":401}}");

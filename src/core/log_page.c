@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+#include "core/log_page.h"
+
+struct log_page *log_page_new(enum log_outcome outcome)
+{
+	struct log_page *p = xcalloc(1, sizeof(*p));
+
+	atomic_init(&p->refs, 1);
+	p->outcome = outcome;
+	return p;
+}
+
+struct log_page *log_page_ref(struct log_page *p)
+{
+	atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+	return p;
+}
+
+void log_page_unref(struct log_page *p)
+{
+	if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (unsigned i = 0; i < p->n_chunks; i++)
+		msgbuf_unref(p->chunks[i]);
+	if (p->cached)
+		event_unref(p->cached);
+	free(p->chunks);
+	free(p);
+}
+
+void log_page_add(struct log_page *p, struct msgbuf *chunk, unsigned n_events)
+{
+	p->chunks = xreallocarray(p->chunks, p->n_chunks + 1, sizeof(struct msgbuf *));
+	p->chunks[p->n_chunks++] = chunk;
+	p->n_events += n_events;
+	p->bytes += chunk->len;
+}

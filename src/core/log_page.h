@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_LOG_PAGE_H
+#define CORE_LOG_PAGE_H
+/*
+ * What sessions ask the event log for, and how it answers: the log is read on another thread, and
+ * its answer comes to the worker as mail of the directory (directory_post_page()), behind all that
+ * was posted to that worker before.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/event.h"
+
+enum log_outcome {
+	LOG_SERVED,
+	LOG_EXPIRED,	 /* the log does not reach back that far */
+	LOG_OTHER_EPOCH, /* the serials are of another log */
+	LOG_TOO_MANY,
+	LOG_UNAVAILABLE, /* no answer in time */
+};
+
+/* Counted, and not changed any more once it was posted. */
+struct log_page {
+	atomic_uint refs;
+	enum log_outcome outcome;
+	uint64_t to; /* LOG_SERVED: all of the channel up to here is in it */
+	unsigned n_events;
+	struct msgbuf **chunks; /* finished frames, some in each, in order of serial */
+	unsigned n_chunks;
+	size_t bytes;	      /* of all chunks */
+	struct event *cached; /* counted; LOG_ASK_CACHED: the last event, or NULL */
+};
+
+struct log_page *log_page_new(enum log_outcome outcome) MUSTCHECK;
+struct log_page *log_page_ref(struct log_page *p);
+void log_page_unref(struct log_page *p); /* NULL is fine */
+/* Takes the chunk's reference. */
+void log_page_add(struct log_page *p, struct msgbuf *chunk, unsigned n_events);
+
+enum log_ask_kind {
+	LOG_ASK_EVENTS, /* what came behind a serial */
+	LOG_ASK_CACHED, /* a cache channel's last event */
+};
+
+/* All of it is copied, or referenced. */
+struct log_ask {
+	enum log_ask_kind kind;
+	unsigned worker;
+	uint64_t token; /* comes back with the page */
+	struct app *app;
+	struct str_view channel;
+	/* LOG_ASK_EVENTS: serials above from, up to to, at most max of them */
+	const char *epoch;
+	uint64_t from, to;
+	struct str_view was; /* leave out what excluded these sockets */
+	unsigned max;
+	unsigned cap; /* LOG_TOO_MANY when there are more than that; 0: any number */
+};
+
+struct log_reader {
+	/* The page comes later, once, whatever becomes of it.  Any thread. */
+	void (*ask)(void *ctx, const struct log_ask *a);
+	void *ctx;
+};
+#endif
