@@ -42,10 +42,12 @@ struct conf_database {
 		queue_bytes;	 /* async events that may wait while the database is away */
 	unsigned partition_rows; /* serials in one log partition */
 	unsigned partitions_ahead;
-	unsigned retention_age;	 /* hours; 0: for ever */
-	unsigned retention_size; /* MiB; 0: any */
-	bool deliveries;	 /* keep realtime_deliveries */
-	bool required;		 /* false: start without a database too */
+	unsigned retention_age;	     /* hours; 0: for ever */
+	unsigned retention_size;     /* MiB; 0: any */
+	unsigned replay_timeout_ms;  /* a subscription waits no longer for what it missed */
+	unsigned replay_connections; /* to the database, for that */
+	bool deliveries;	     /* keep realtime_deliveries */
+	bool required;		     /* false: start without a database too */
 };
 
 /* The sync API, /api/sync. */

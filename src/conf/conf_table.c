@@ -123,6 +123,12 @@ const struct option conf_options[] = {
 	  .fallback = "0",
 	  .help = "When the log and its delivery records take more than this on disk, their "
 		  "oldest partitions go; 20G is 20480." },
+	{ AT(database, replay_timeout_ms), RANGE(100, 600000), .unit = "milliseconds",
+	  .fallback = "10000",
+	  .help = "A subscription that asks for what it missed waits no longer for the database "
+		  "than this; it is told to fetch anew then." },
+	{ AT(database, replay_connections), RANGE(1, 32), .fallback = "2",
+	  .help = "Connections that read for such subscriptions." },
 	{ AT(database, deliveries), .type = OPTION_BOOL, .fallback = "yes",
 	  .help = "Records in realtime_deliveries to how many sockets each event went." },
 

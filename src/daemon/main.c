@@ -27,6 +27,7 @@
 #include "store/relay.h"
 #include "svc/once.h"
 #include "svc/publish.h"
+#include "svc/replay.h"
 #include "svc/sync_settings.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
@@ -53,6 +54,7 @@ struct scopewired {
 	struct workers *workers;
 	struct directory *directory;
 	struct publisher *publisher;
+	struct replay *replay;
 	struct http_services services;
 	struct api api;
 	struct http_server *http;
@@ -171,17 +173,21 @@ static struct workers_conf workers_conf_of(const struct scopewired *d)
 		.max_connections = s->max_connections,
 		.path = sv(s->path),
 		.api = &d->api,
+		.log = replay_reader(d->replay),
+		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 	};
 }
 
 /* Publishing: the directory, the log behind it, and the way in. */
 static int start_events(struct scopewired *d)
 {
-	struct workers_conf wc = workers_conf_of(d);
+	struct workers_conf wc;
 	struct directory_post post;
 	struct eventlog_hooks hooks = { .fan_out = publisher_fan_out };
 
 	frame_guard_init(d->open_files);
+	d->replay = replay_new(&d->conf->database, d->conninfo);
+	wc = workers_conf_of(d);
 	d->workers = workers_new(&wc);
 	workers_directory_post(d->workers, &post);
 	d->directory = directory_new(wc.n, &post);
@@ -192,7 +198,19 @@ static int start_events(struct scopewired *d)
 	publisher_set_log(d->publisher, d->log);
 	event_sink = d->log;
 	event_set_done(event_done);
+	if (replay_start(d->replay, d->directory))
+		return give_up(EX_OSERR, xstrdup("the replay threads could not be started"));
 	return EX_OK;
+}
+
+/* Lets the sockets' side know how far the log was handed on, if only to tell clients where they
+ * stand. */
+static void tell_position(struct scopewired *d)
+{
+	struct position p;
+
+	if (log_tail_position(eventlog_tail(d->log), &p))
+		directory_log_reached(d->directory, &p);
 }
 
 static void on_apps_changed(void *ctx)
@@ -252,6 +270,7 @@ static int start_servers(struct scopewired *d)
 	/* What an earlier process left in the log goes before anybody is here to see it twice. */
 	if (!relay_wait(d->relay, CATCH_UP_MS))
 		log_debug("starting before the log was read to its end");
+	tell_position(d);
 	return EX_OK;
 }
 
@@ -354,6 +373,7 @@ static bool wait_signals(struct scopewired *d, int ms)
 static void serve(struct scopewired *d)
 {
 	while (!wait_signals(d, TICK_MS)) {
+		tell_position(d);
 		directory_tick(d->directory, clock_mono());
 		if (d->postgres)
 			embedded_pg_tend(d->postgres);
@@ -387,6 +407,7 @@ static void stop(struct scopewired *d)
 		http_server_stop(d->http, STOP_GRACE_MS);
 	if (d->pool)
 		pg_pool_stop(d->pool);
+	replay_stop(d->replay);
 	if (d->workers)
 		workers_stop(d->workers);
 	if (d->publisher)
@@ -400,6 +421,7 @@ static void stop(struct scopewired *d)
 	if (d->log)
 		eventlog_stop(d->log, STOP_GRACE_MS);
 	publisher_free(d->publisher);
+	replay_free(d->replay);
 	workers_free(d->workers);
 	once_table_free(d->once);
 	pg_pool_free(d->pool);

@@ -83,6 +83,20 @@ uint64_t log_tail_drained(struct log_tail *t)
 	return atomic_load_explicit(&t->drained, memory_order_relaxed);
 }
 
+bool log_tail_position(struct log_tail *t, struct position *out)
+{
+	bool is_set;
+
+	pthread_mutex_lock(&t->lock);
+	is_set = t->is_set && strlen(t->epoch) < sizeof(out->epoch);
+	if (is_set) {
+		snprintf(out->epoch, sizeof(out->epoch), "%s", t->epoch);
+		out->serial = t->cursor;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return is_set;
+}
+
 static uint64_t cursor_of(struct log_tail *t)
 {
 	uint64_t cursor;

@@ -15,6 +15,7 @@
  */
 #include "core/event.h"
 #include "store/pg_conn.h"
+#include "wire/position.h"
 
 struct log_tail;
 
@@ -53,6 +54,9 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_conn *c, usec_t deadli
 bool log_tail_is_stopped(struct log_tail *t);
 /* Writes the cursor down for the node's next start, if it moved or a minute is over. */
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline) MUSTCHECK;
+
+/* How far the log was handed on; false while that is not known.  Any thread. */
+bool log_tail_position(struct log_tail *t, struct position *out);
 
 /* Rows that somebody of this process gave serials to; the sum since the start. */
 void log_tail_count_drained(struct log_tail *t, unsigned n);

@@ -635,6 +635,14 @@ struct msgbuf *ws_text_frame(struct str_view json)
 	return m;
 }
 
+void ws_text_frame_add(struct strbuf *out, struct str_view json)
+{
+	unsigned char header[10];
+
+	strbuf_add(out, header, ws_header(json.len, header));
+	strbuf_add_sv(out, json);
+}
+
 struct msgbuf *ws_close_frame(unsigned code, struct str_view reason)
 {
 	size_t n = reason.len < 123 ? reason.len : 123;

@@ -284,6 +284,8 @@ static void *worker_main(void *arg)
 		.max_connections = w->all->conf.max_connections,
 		.connections = &w->all->connections,
 		.path = w->all->conf.path,
+		.log = w->all->conf.log,
+		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,
 	};
 
 	ASSERT_ON(on_worker);

@@ -23,6 +23,8 @@ struct workers_conf {
 	unsigned max_connections;
 	struct str_view path;
 	const struct api *api; /* for HTTPS */
+	const struct log_reader *log; /* for replays */
+	unsigned replay_timeout_ms;
 };
 
 /* What directory_new() needs; usable as soon as workers_new() returned. */
