@@ -64,8 +64,7 @@ static struct str_view name_of(const struct catch_up *u)
 /* -- a life -- */
 
 static struct catch_up *catch_up_new(struct session *s, struct subscription *sub,
-				     const struct catch_up_request *req,
-				     const struct position *now)
+				     const struct catch_up_request *req, const struct position *now)
 {
 	struct hub *h = s->hub;
 	struct catch_up *u = xcalloc(1, sizeof(*u));
@@ -289,8 +288,7 @@ static bool is_low(const struct session *s)
 	unsigned bytes = s->app->limits.max_outbox_bytes;
 	unsigned n = s->app->limits.max_outbox_messages;
 
-	return s->outbox.bytes < (bytes ? bytes : NO_CAP_BYTES) / 2 &&
-	       (!n || s->outbox.n <= n / 2);
+	return s->outbox.bytes < (bytes ? bytes : NO_CAP_BYTES) / 2 && (!n || s->outbox.n <= n / 2);
 }
 
 /* When not, session_writable() comes. */
@@ -407,8 +405,7 @@ static void (*const take[])(struct catch_up *u, struct log_page *page) = {
 
 void catch_up_answer(struct hub *h, uint64_t token, struct log_page *page)
 {
-	struct catch_up *u =
-		map_get(&h->catch_ups, sv_n((const char *)&token, sizeof(token)));
+	struct catch_up *u = map_get(&h->catch_ups, sv_n((const char *)&token, sizeof(token)));
 
 	if (u && !u->session->is_closing) {
 		u->is_asked = false;
@@ -427,8 +424,8 @@ void catch_up_tick(struct hub *h)
 		return;
 	directory_position(h->conf.directory, &now);
 	while ((u = map_next(&h->catch_ups, &at))) {
-		bool is_there = now.serial >= u->since.serial &&
-				strcmp(now.epoch, u->since.epoch) == 0;
+		bool is_there =
+			now.serial >= u->since.serial && strcmp(now.epoch, u->since.epoch) == 0;
 
 		if (u->stage != STAGE_AHEAD || u->is_asked ||
 		    (!is_there && h->now - u->began < h->conf.ahead_max))
@@ -499,8 +496,7 @@ static const char *fault_of(const struct catch_up *u, const struct catch_up_requ
 	return NULL;
 }
 
-static void begin_replay(struct catch_up *u, const struct catch_up_request *req)
-	RUNS_ON(on_worker)
+static void begin_replay(struct catch_up *u, const struct catch_up_request *req) RUNS_ON(on_worker)
 {
 	const char *fault = fault_of(u, req);
 
@@ -518,9 +514,8 @@ static void begin_replay(struct catch_up *u, const struct catch_up_request *req)
 	}
 }
 
-void catch_up_begin(struct session *s, struct subscription *sub,
-		    const struct catch_up_request *req, struct directory_join *j,
-		    const struct position *now)
+void catch_up_begin(struct session *s, struct subscription *sub, const struct catch_up_request *req,
+		    struct directory_join *j, const struct position *now)
 {
 	struct catch_up *u;
 

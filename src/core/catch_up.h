@@ -32,9 +32,8 @@ struct catch_up_request {
  * Behind subscription_succeeded, with what the join told (its references are taken over): sends
  * what a subscription begins with, now or later.  now: the log as it stood at the join.
  */
-void catch_up_begin(struct session *s, struct subscription *sub,
-		    const struct catch_up_request *req, struct directory_join *j,
-		    const struct position *now) RUNS_ON(on_worker);
+void catch_up_begin(struct session *s, struct subscription *sub, const struct catch_up_request *req,
+		    struct directory_join *j, const struct position *now) RUNS_ON(on_worker);
 /* Mail for a subscription that has one; keeps references of its own. */
 void catch_up_hold(struct catch_up *u, const struct channel_mail *m) RUNS_ON(on_worker);
 /* The subscription ends: forgets it all. */

@@ -13,9 +13,9 @@
 #include "core/directory.h"
 #include "wire/pusher.h"
 
-#define N_SHARDS    64
-#define COUNT_EVERY ((usec_t)5 * USEC_PER_SEC) /* above COUNT_FEW subscriptions (protocol A4) */
-#define COUNT_FEW   100
+#define N_SHARDS     64
+#define COUNT_EVERY  ((usec_t)5 * USEC_PER_SEC) /* above COUNT_FEW subscriptions (protocol A4) */
+#define COUNT_FEW    100
 #define UNLOGGED_MAX ((usec_t)60 * USEC_PER_SEC)
 
 struct member {

@@ -30,19 +30,19 @@ enum mail_kind {
 	MAIL_CLOSE,	 /* close (4009) the subscribers of key */
 	MAIL_CLOSE_USER, /* close (4009) who is on a presence channel as the user: key is app + id
 			  */
-	MAIL_LOG, /* page, for whoever asked with the token seq */
+	MAIL_LOG,	 /* page, for whoever asked with the token seq */
 };
 
 struct channel_mail {
 	struct letter letter;
 	enum mail_kind kind;
-	struct msgbuf *key;   /* counted; see directory_key() */
-	struct msgbuf *frame; /* counted; a finished WebSocket frame, or NULL */
-	struct event *event;  /* counted; whose deliveries to count, or NULL */
+	struct msgbuf *key;    /* counted; see directory_key() */
+	struct msgbuf *frame;  /* counted; a finished WebSocket frame, or NULL */
+	struct event *event;   /* counted; whose deliveries to count, or NULL */
 	struct log_page *page; /* counted; of MAIL_LOG */
-	uint64_t seq;	      /* skip subscriptions that joined at or behind it */
-	uint64_t exclude;     /* socket that must not get it; 0: none */
-	struct directory *of; /* who counts its bytes as waiting; outlives it */
+	uint64_t seq;	       /* skip subscriptions that joined at or behind it */
+	uint64_t exclude;      /* socket that must not get it; 0: none */
+	struct directory *of;  /* who counts its bytes as waiting; outlives it */
 };
 void channel_mail_free(struct channel_mail *m);
 
@@ -87,8 +87,8 @@ struct directory_join {
 	/* Every logged event of the channel up to here was posted before the join, and none above
 	 * it. */
 	uint64_t position;
-	/* But for these: async events that were posted and have no serial up to position yet, oldest
-	 * first; each counted, the array heap. */
+	/* But for these: async events that were posted and have no serial up to position yet,
+	 * oldest first; each counted, the array heap. */
 	struct event **unlogged;
 	unsigned n_unlogged;
 };

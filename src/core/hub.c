@@ -155,8 +155,7 @@ static bool is_skipped_or_held(const struct subscription *sub, const struct chan
 }
 
 /* The frame to every subscriber it is for; returns how many got it. */
-static unsigned deliver_frame(struct rchannel *c, const struct channel_mail *m)
-	RUNS_ON(on_worker)
+static unsigned deliver_frame(struct rchannel *c, const struct channel_mail *m) RUNS_ON(on_worker)
 {
 	bool check = c->newest_seq >= m->seq || c->n_held;
 	unsigned sent = 0;

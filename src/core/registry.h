@@ -20,7 +20,7 @@ struct subscription {
 	unsigned at;  /* place in channel->subscribers */
 	uint64_t seq; /* of the directory at the join: older mail is not for it */
 	struct channel_traits traits;
-	char *user_id; /* presence; heap */
+	char *user_id;		   /* presence; heap */
 	struct catch_up *catch_up; /* while what comes for it is held back, or NULL */
 };
 

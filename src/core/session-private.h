@@ -22,7 +22,7 @@ struct session {
 	/* the rest */
 	struct hub *hub;
 	struct app *app;
-	struct map subscriptions; /* channel name -> struct subscription */
+	struct map subscriptions;     /* channel name -> struct subscription */
 	struct catch_up *catching_up; /* those of its subscriptions */
 	struct session *next_dirty;
 	struct session *prev, *next;		 /* all sessions of the hub */

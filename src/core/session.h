@@ -50,11 +50,11 @@ struct hub_conf {
 	unsigned worker, n_workers;
 	struct directory *directory;
 	const struct session_io *io;
-	unsigned max_connections; /* of the node; 0: none */
-	atomic_uint *connections; /* of the node; shared by the hubs */
-	struct str_view path;	  /* prefix before /app/ */
+	unsigned max_connections;     /* of the node; 0: none */
+	atomic_uint *connections;     /* of the node; shared by the hubs */
+	struct str_view path;	      /* prefix before /app/ */
 	const struct log_reader *log; /* NULL: there is none to replay from */
-	usec_t ahead_max; /* how long a position may be ahead of this node's */
+	usec_t ahead_max;	      /* how long a position may be ahead of this node's */
 };
 
 struct hub;

@@ -255,6 +255,7 @@ static int start_servers(struct scopewired *d)
 	d->once = once_table_new(d->pool);
 	d->services =
 		(struct http_services){ d->conf, d->directory, d->publisher, d->pool, d->once };
+	d->services.replay = d->replay;
 	router_init(&d->api, &d->services);
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is where: GET channels, channels/{name}, channels/{name}/users. */
 #include "base/annotate.h"
+#include "base/mem.h"
 #include "http/call.h"
+#include "svc/replay.h"
 
 struct listing {
 	struct strbuf b;
@@ -99,21 +101,62 @@ static bool check_applies(struct call *c, const struct channel_traits *t, unsign
 	return false;
 }
 
+/* A channel whose cached event is read from the log first. */
+struct lookup {
+	struct request *r;
+	struct directory *directory;
+	struct app *app; /* counted */
+	char *channel;
+	unsigned info;
+};
+
+static void reply_channel(struct request *r, const struct channel_info *ci, unsigned info)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 128);
+	add_channel(&b, ci, info);
+	call_reply_json(r, 200, &b);
+}
+
+/* Without the log the answer is what memory has. */
+static void on_cached(void *ctx, int rc UNUSED)
+{
+	struct lookup *l = ctx;
+	struct channel_info ci = { .occupied = false };
+
+	directory_channel_info(l->directory, l->app, sv(l->channel), &ci);
+	reply_channel(l->r, &ci, l->info);
+	channel_info_release(&ci);
+	app_unref(l->app);
+	free(l->channel);
+	free(l);
+}
+
+static void look_up(struct call *c, unsigned info)
+{
+	struct lookup *l = xmalloc(sizeof(*l));
+
+	*l = (struct lookup){ c->r, c->services->directory, app_ref(c->app), sv_dup(c->arg[0]),
+			      info };
+	replay_read_cached(c->services->replay, l->app, sv(l->channel), on_cached, l);
+}
+
 void h_channels_get(struct call *c)
 {
 	struct channel_traits t;
 	struct channel_info ci = { .occupied = false };
-	struct strbuf b;
 	unsigned info;
 
 	if (!call_read_channel(c, c->arg[0], &t) ||
 	    !call_read_info(c, request_param(c->r, "info"), &info) || !check_applies(c, &t, info))
 		return;
 	directory_channel_info(c->services->directory, c->app, c->arg[0], &ci);
-	strbuf_init(&b, 128);
-	add_channel(&b, &ci, info);
+	if ((info & INFO_CACHE) && ci.cache_unknown && c->services->replay)
+		look_up(c, info);
+	else
+		reply_channel(c->r, &ci, info);
 	channel_info_release(&ci);
-	call_reply_json(c->r, 200, &b);
 }
 
 static void list_user(void *ctx, struct str_view user_id)

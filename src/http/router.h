@@ -10,6 +10,7 @@
 #include "store/pg_pool.h"
 #include "svc/once.h"
 #include "svc/publish.h"
+#include "svc/replay.h"
 #include "svc/request.h"
 
 /* What handlers work with; all of it outlives the transports. */
@@ -19,6 +20,7 @@ struct http_services {
 	struct publisher *publisher;
 	struct pg_pool *pool;	 /* of the sync API */
 	struct once_table *once; /* publishes with an idempotency key */
+	struct replay *replay;	 /* reads the log; NULL without a database */
 };
 
 /* Fills api, which keeps pointing to services. */

@@ -237,8 +237,8 @@ static void on_answer(void *ctx, const struct pg_answer *a)
 static void make_key(struct strbuf *key, const struct log_ask *a)
 {
 	strbuf_init(key, 128);
-	strbuf_addf(key, "%d %u %" PRIu64 " %u %u ", (int)a->kind, a->app->runtime->number,
-		    a->from, a->max, a->cap);
+	strbuf_addf(key, "%d %u %" PRIu64 " %u %u ", (int)a->kind, a->app->runtime->number, a->from,
+		    a->max, a->cap);
 	strbuf_add_sv(key, a->was);
 	strbuf_add_c(key, ' ');
 	if (a->epoch)

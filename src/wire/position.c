@@ -54,7 +54,10 @@ bool position_was_is_valid(struct str_view was)
 
 		if (++n > POSITION_WAS_MAX || one.len > WAS_ID_MAX || !socket_id_parse(one, &id))
 			return false;
-		was = sv_skip(was, one.len + (comma >= 0));
+		was = sv_skip(was, one.len);
+		if (comma >= 0 && was.len == 1)
+			return false; /* nothing behind the last comma */
+		was = sv_skip(was, comma >= 0);
 	}
 	return true;
 }

@@ -22,7 +22,7 @@ struct workers_conf {
 	unsigned request_timeout_ms;
 	unsigned max_connections;
 	struct str_view path;
-	const struct api *api; /* for HTTPS */
+	const struct api *api;	      /* for HTTPS */
 	const struct log_reader *log; /* for replays */
 	unsigned replay_timeout_ms;
 };

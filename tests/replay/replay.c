@@ -817,8 +817,7 @@ static void step_signin(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 	strbuf_init(&text, 256);
 	strbuf_addf(&text, "%s::user::", p->id);
 	strbuf_add_sv(&text, rest);
-	send_signed(p, "pusher:signin", &text, "user_data", rest, sv_n(NULL, 0),
-		    SV(""));
+	send_signed(p, "pusher:signin", &text, "user_data", rest, sv_n(NULL, 0), SV(""));
 	strbuf_release(&text);
 }
 

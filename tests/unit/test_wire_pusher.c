@@ -593,7 +593,8 @@ START_TEST(frames_of_a_channel)
 		 "\\\"x\\\",\\\"count\\\":3}\",\"position\":\"e:9\"}");
 	frame_resync(&out, SV("x"), "expired", &(struct position){ "e", 9 });
 	ck_frame("{\"event\":\"scopewire:resync\",\"channel\":\"x\",\"data\":\"{\\\"channel\\\":"
-		 "\\\"x\\\",\\\"reason\\\":\\\"expired\\\",\\\"epoch\\\":\\\"e\\\",\\\"serial\\\":9}\","
+		 "\\\"x\\\",\\\"reason\\\":\\\"expired\\\",\\\"epoch\\\":\\\"e\\\",\\\"serial\\\":"
+		 "9}\","
 		 "\"position\":\"e:9\"}");
 	frame_resync(&out, SV("x"), "unavailable", &(struct position){ "", 0 });
 	ck_frame("{\"event\":\"scopewire:resync\",\"channel\":\"x\",\"data\":\"{\\\"channel\\\":"

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: MIT
+// What a client missed comes back: in order, once, then live (docs/replay.md).
+import { test, describe, before, after } from 'node:test';
+import assert from 'node:assert/strict';
+import pg from 'pg';
+import { startDaemon, waitFor } from '../lib/harness.mjs';
+import { Returning } from './replay_client.mjs';
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const RESYNC = 'scopewire:resync';
+const REPLAYED = 'scopewire:replayed';
+
+async function session(daemon) {
+	const { host, name, user } = daemon.database;
+	const client = new pg.Client({ host, database: name, user, port: 5432,
+		options: '-c search_path=scopewire,public' });
+	client.on('error', () => {});
+	await client.connect();
+	return client;
+}
+
+/** All frames of the channel up to the one that ends its replay. */
+async function replayOf(wire, channel, since, more = {}) {
+	const from = wire.frames.length;
+	await wire.subscribe(channel, { since, ...more });
+	const end = await wire.next((f) => f.channel === channel &&
+		(f.event === REPLAYED || f.event === RESYNC));
+	const frames = wire.frames.slice(from).filter((f) => f.channel === channel);
+	return { end, data: JSON.parse(end.data),
+		events: frames.slice(1, frames.indexOf(end)).filter((f) => f.id) };
+}
+
+const serialOf = (position) => Number(position.split(':')[1]);
+
+describe('positions and replay', () => {
+	let daemon, wire, api;
+	before(async () => {
+		daemon = await startDaemon({ app: { max_replay_events: 500,
+			channel_durability: 'async-*:async, cache-async-*:async, none-*:none' } });
+		api = daemon.api();
+		wire = await daemon.connect();
+	});
+	after(() => daemon.stop());
+
+	test('the greeting tells the epoch, a quiet channel its position', async () => {
+		const [{ epoch }] = await daemon.query('SELECT epoch FROM log_meta');
+		assert.equal(wire.epoch, epoch);
+		const { position } = await wire.subscribe('quiet');
+		assert.equal(position.split(':')[0], epoch);
+		wire.unsubscribe('quiet');
+		await api.trigger('quiet', 'While', { away: true });
+		const { events, end } = await replayOf(wire, 'quiet', position);
+		assert.deepEqual(events.map((f) => f.event), ['While']);
+		assert.ok(serialOf(end.position) >= events[0].serial);
+	});
+
+	test('a replayed frame is the live one, byte for byte', async () => {
+		const other = await daemon.connect();
+		await other.subscribe('bytes');
+		const { position } = await wire.subscribe('bytes');
+		wire.unsubscribe('bytes');
+		await wire.ping();
+		await api.trigger('bytes', 'App\\Events\\X', '{"ä":  "\\u00e9\\n", "big": 12345678901234567890}');
+		await api.trigger('bytes', 'Text', 'no json "at" all');
+		await daemon.query(`SELECT broadcast('bytes', 'Sql', '{"a":   [1, 2]}')`);
+		await other.next({ event: 'Sql' });
+		const { events } = await replayOf(wire, 'bytes', position);
+		assert.equal(events.length, 3);
+		const texts = (w) => w.texts.filter((_, i) => w.frames[i].channel === 'bytes' &&
+			w.frames[i].id);
+		assert.deepEqual(texts(wire), texts(other));
+		await other.close();
+	});
+
+	test('private, presence and encrypted channels', async () => {
+		for (const [channel, more] of [['private-p', {}], ['private-encrypted-p', {}],
+			['presence-p', { channelData: { user_id: '1' } }]]) {
+			const { position } = await wire.subscribe(channel, more);
+			wire.unsubscribe(channel);
+			const data = { nonce: 'n', ciphertext: 'c' };
+			await api.trigger(channel, 'Missed', data);
+			const { events } = await replayOf(wire, channel, position, more);
+			assert.deepEqual(events.map((f) => JSON.parse(f.data)), [data]);
+		}
+		wire.unsubscribe('private-p');
+		wire.sendSubscribe('private-p', { auth: 'key:bad', since: `${wire.epoch}:0` });
+		await wire.next({ event: 'pusher:subscription_error', channel: 'private-p' });
+	});
+
+	test('not what other applications or channels had', async () => {
+		const { position } = await wire.subscribe('mine');
+		wire.unsubscribe('mine');
+		await api.trigger('mine2', 'No', {});
+		await api.trigger('mine', 'Yes', {});
+		await daemon.query(`INSERT INTO realtime_events (serial, channel, event_type, payload, app)
+			SELECT nextval('realtime_events_serial'), 'mine', 'No', '{}', 'another'`);
+		await api.trigger('mine', 'Yes', {});
+		const { events } = await replayOf(wire, 'mine', position);
+		assert.deepEqual(events.map((f) => f.event), ['Yes', 'Yes']);
+	});
+
+	test('async events are replayed, none are not', async () => {
+		const first = await wire.subscribe('async-1');
+		const none = await wire.subscribe('none-1');
+		wire.unsubscribe('async-1');
+		wire.unsubscribe('none-1');
+		for (let n = 0; n < 20; n++) await api.trigger(['async-1', 'none-1'], 'A', { n });
+		const { events } = await replayOf(wire, 'async-1', first.position);
+		await waitFor(() => wire.all({ event: 'A', channel: 'async-1' }).length === 20,
+			'all async events');
+		assert.ok(events.length <= 20);
+		assert.deepEqual(wire.all({ event: 'A' }).map((f) => JSON.parse(f.data).n),
+			Array.from({ length: 20 }, (_, n) => n));
+		assert.equal((await replayOf(wire, 'none-1', none.position)).data.count, 0);
+	});
+
+	test('own events stay out when the client says who it was', async () => {
+		const { position } = await wire.subscribe('own');
+		wire.unsubscribe('own');
+		await api.trigger('own', 'Own', {}, { socket_id: wire.socketId });
+		await api.trigger('own', 'All', {});
+		const again = await daemon.connect();
+		const { events } = await replayOf(again, 'own', position,
+			{ was: `7.7,${wire.socketId}` });
+		assert.deepEqual(events.map((f) => f.event), ['All']);
+		again.unsubscribe('own');
+		assert.equal((await replayOf(again, 'own', position)).data.count, 2);
+		await again.close();
+	});
+
+	test('as much as the cap, and one more', async () => {
+		const { position } = await wire.subscribe('cap');
+		wire.unsubscribe('cap');
+		const batch = (n) => daemon.query(`SELECT count(broadcast('cap', 'N', '{}'))
+			FROM generate_series(1, $1)`, [n]);
+		await batch(500);
+		await waitFor(async () => (await daemon.query(`SELECT FROM realtime_events
+			WHERE channel = 'cap' AND serial > 0`)).length === 500, 'the rows are sequenced');
+		await wire.subscribe('tick');
+		await api.trigger('tick', 'Tick', {});
+		await wire.next({ event: 'Tick' });
+		const full = await replayOf(wire, 'cap', position);
+		assert.equal(full.data.count, 500);
+		assert.ok(full.events.every((f, i) => !i || f.serial > full.events[i - 1].serial));
+		wire.unsubscribe('cap');
+		await api.trigger('cap', 'One', {});
+		const { data, events, end } = await replayOf(wire, 'cap', position);
+		assert.equal(data.reason, 'too_many');
+		assert.equal(events.length, 0);
+		assert.equal(end.position, `${data.epoch}:${data.serial}`);
+		await api.trigger('cap', 'Live', {});
+		await wire.next({ event: 'Live', channel: 'cap' });
+	});
+
+	test('resync: other epoch, ahead of the log, malformed', async () => {
+		assert.equal((await replayOf(wire, 'r1', 'other:1')).data.reason, 'epoch');
+		assert.equal((await replayOf(wire, 'r2', 'no position')).data.reason, 'malformed');
+		assert.match(wire.all({ event: 'pusher:error' }).at(-1).data.message, /not a position/);
+		for (const [i, since] of ['', ':', 'e:', ':1', `${'e'.repeat(65)}:1`, 'e:1:2', 'e:+1',
+			'e:18446744073709551616', "e';--:1", 'é:1'].entries())
+			assert.equal((await replayOf(wire, `bad-${i}`, since)).data.reason, 'malformed', since);
+		for (const [i, was] of ['x', '1', '1.2,,3.4', Array(9).fill('1.2').join(),
+			`${'9'.repeat(500)}.1`].entries())
+			assert.equal((await replayOf(wire, `was-${i}`, `${wire.epoch}:0`, { was }))
+				.data.reason, 'malformed', was);
+		for (const since of [7, {}, [], true]) {
+			wire.sendSubscribe('typed', { since });
+			await wire.next({ event: 'pusher:error', data: { message: /since must be a string/ } });
+		}
+		await api.trigger('r1', 'Live', {});
+		await wire.next({ event: 'Live', channel: 'r1' });
+	});
+
+	test('resync: the log does not reach back', async () => {
+		const { position } = await wire.subscribe('old');
+		wire.unsubscribe('old');
+		await api.trigger('old', 'Gone', {});
+		await daemon.query('UPDATE log_meta SET horizon = $1', [serialOf(position) + 1]);
+		const { data } = await replayOf(wire, 'old', position);
+		assert.equal(data.reason, 'expired');
+		await daemon.query('UPDATE log_meta SET horizon = 0');
+	});
+});
+
+test('a position ahead of a log that was set back', async (t) => {
+	const daemon = await startDaemon({ database: { replay_timeout_ms: 300 } }, t);
+	const wire = await daemon.connect();
+	const { data } = await replayOf(wire, 'c', `${wire.epoch}:99999999`);
+	assert.equal(data.reason, 'epoch');
+	await wire.close();
+});
+
+describe('under load', () => {
+	test('clients that come and go see each event once, in order', async (t) => {
+		const daemon = await startDaemon({ app: { max_replay_events: 100000,
+			max_presence_members: 1000, max_outbox_bytes: 0, max_outbox_messages: 0,
+			channel_durability: 'async-*:async' }, server: { workers: 2 } }, t);
+		const channels = ['load-a', 'private-load', 'async-load', 'presence-load'];
+		const clients = Array.from({ length: 12 }, (_, i) => new Returning(daemon, channels,
+			{ channelData: (c) => (c.startsWith('presence') ? { user_id: `${i}` } : undefined) }));
+		await Promise.all(clients.map((c) => c.come()));
+		for (const c of clients)
+			await waitFor(() => channels.every((name) => c.of(name).position), 'all are there');
+
+		let stopping = false;
+		const published = new Map(channels.map((c) => [c, new Set()]));
+		const publishers = Array.from({ length: 4 }, async (_, p) => {
+			const api = daemon.api();
+			for (let n = 0; !stopping; n++) {
+				const channel = channels[(n + p) % channels.length];
+				const answer = await api.trigger(channel, 'E', { it: `h${p}-${n}` });
+				assert.equal(answer.status, 200);
+				published.get(channel).add(`h${p}-${n}`);
+			}
+		});
+		publishers.push((async () => {
+			const client = await session(daemon);
+			for (let n = 0; !stopping; n++) {
+				const channel = ['load-a', 'private-load'][n % 2];
+				await client.query('SELECT broadcast($1, $2, $3)', [channel, 'E',
+					{ it: `s-${n}` }]);
+				published.get(channel).add(`s-${n}`);
+			}
+			await client.end();
+		})());
+		await Promise.all(clients.map(async (c, i) => {
+			for (let round = 0; round < 25; round++) {
+				await pause(10 + ((i * 37 + round * 61) % 80));
+				await c.go();
+				await pause((i * 13 + round * 29) % 60);
+				await c.come();
+			}
+		}));
+		stopping = true;
+		await Promise.all(publishers);
+		const count = (c, name) => c.of(name).seen.filter((f) => f.event === 'E').length;
+		for (const c of clients)
+			for (const name of channels)
+				await waitFor(() => c.of(name).isLive &&
+					count(c, name) >= published.get(name).size, () => `${name} is complete`);
+		let replayed = 0;
+		for (const c of clients) {
+			for (const name of channels) {
+				const { seen, repeats, resyncs } = c.of(name);
+				assert.deepEqual(resyncs, []);
+				assert.deepEqual(repeats, [], name);
+				const its = seen.map((f) => JSON.parse(f.data).it);
+				assert.equal(new Set(its).size, its.length, `${name}: an event came twice`);
+				assert.deepEqual(new Set(its), published.get(name), `${name}: events`);
+				const serials = seen.map((f) => f.serial).filter(Boolean);
+				assert.ok(serials.every((s, i) => !i || s > serials[i - 1]), `${name}: order`);
+				replayed += c.of(name).replayed;
+			}
+		}
+		assert.ok(replayed > 0);
+		t.diagnostic(`${clients.length * 26} connections, ${replayed} events replayed`);
+		await Promise.all(clients.map((c) => c.go()));
+	});
+});
+
+describe('what goes away', () => {
+	test('a restart of the daemon between', async (t) => {
+		const daemon = await startDaemon({}, t);
+		const c = await new Returning(daemon, ['c', 'private-d']).come();
+		await waitFor(() => c.of('c').position && c.of('private-d').position, 'positions');
+		await c.go();
+		await daemon.api().trigger(['c', 'private-d'], 'Before', {});
+		await daemon.stop();
+		await daemon.query(`SELECT broadcast('c', 'Down', '{}')`);
+		await daemon.start();
+		await daemon.api().trigger('c', 'After', {});
+		await c.come();
+		await waitFor(() => c.of('c').isLive && c.of('private-d').isLive, 'both are live');
+		assert.deepEqual(c.of('c').seen.map((f) => f.event), ['Before', 'Down', 'After']);
+		assert.deepEqual(c.of('private-d').seen.map((f) => f.event), ['Before']);
+		await c.go();
+	});
+
+	test('kill -9 of the daemon', async (t) => {
+		const daemon = await startDaemon({}, t);
+		const c = await new Returning(daemon, ['c']).come();
+		await waitFor(() => c.of('c').position, 'a position');
+		for (let n = 0; n < 5; n++) {
+			await daemon.api().trigger('c', 'E', { n: 2 * n });
+			await waitFor(() => c.of('c').seen.length === 2 * n + 1, 'the event');
+			await c.go();
+			await daemon.api().trigger('c', 'E', { n: 2 * n + 1 });
+			await daemon.kill();
+			await daemon.start();
+			await c.come();
+			await waitFor(() => c.of('c').isLive, 'it is live');
+			assert.equal(c.of('c').seen.length, 2 * n + 2);
+		}
+		assert.deepEqual(c.of('c').seen.map((f) => JSON.parse(f.data).n),
+			Array.from({ length: 10 }, (_, n) => n));
+		assert.deepEqual(c.of('c').resyncs, []);
+		await c.go();
+	});
+
+	test('the database while it is read', async (t) => {
+		const daemon = await startDaemon({ app: { max_replay_events: 0 },
+			database: { replay_timeout_ms: 2000 } }, t);
+		const wire = await daemon.connect();
+		const { position } = await wire.subscribe('c');
+		wire.unsubscribe('c');
+		await daemon.query(`SELECT count(broadcast('c', 'E', '{}')) FROM generate_series(1, 20000)`);
+		await wire.subscribe('tick');
+		await waitFor(async () => (await daemon.query('SELECT FROM realtime_events_pending LIMIT 1'))
+			.length === 0, 'all are sequenced');
+		await daemon.api().trigger('tick', 'Tick', {});
+		await wire.next({ event: 'Tick' });
+		let ends = 0;
+		for (let round = 0; round < 10; round++) {
+			const replay = replayOf(wire, 'c', position);
+			await daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+				WHERE datname = current_database() AND pid <> pg_backend_pid()`);
+			const { data, events } = await replay;
+			if (data.reason) assert.equal(data.reason, 'unavailable');
+			else assert.equal(data.count, 20000);
+			assert.ok(events.every((f, i) => !i || f.serial > events[i - 1].serial));
+			ends++;
+			wire.unsubscribe('c');
+		}
+		assert.equal(ends, 10);
+		await waitFor(async () => (await replayOf(wire, 'c', position)
+			.finally(() => wire.unsubscribe('c'))).data.count === 20000, 'it is served again');
+		await wire.close();
+	});
+
+	test('the client, in the middle of a long replay', async (t) => {
+		const daemon = await startDaemon({ app: { max_replay_events: 0 } }, t);
+		const first = await daemon.connect();
+		const { position } = await first.subscribe('c');
+		await first.close();
+		await daemon.query(`SELECT count(broadcast('c', 'E', '{"x": "${'x'.repeat(500)}"}'))
+			FROM generate_series(1, 5000)`);
+		await waitFor(async () => (await daemon.query('SELECT FROM realtime_events_pending LIMIT 1'))
+			.length === 0, 'all are sequenced');
+		for (let round = 0; round < 30; round++) {
+			const wire = await daemon.connect();
+			wire.sendSubscribe('c', { since: position });
+			if (round % 3 === 0) await wire.next({ event: 'E' });
+			if (round % 3 === 1) wire.unsubscribe('c');
+			if (round % 2) await wire.ping();
+			await wire.terminate();
+		}
+		const last = await daemon.connect();
+		assert.equal((await replayOf(last, 'c', position)).data.count, 5000);
+		await last.close();
+	});
+});
+
+describe('cache channels after a restart', () => {
+	test('have their last event from the log', async (t) => {
+		const daemon = await startDaemon({ app: { cache_ttl: 600 } }, t);
+		const api = () => daemon.api();
+		await api().trigger('cache-x', 'Old', { n: 1 });
+		await api().trigger('cache-x', 'Last', { n: 2 });
+		await api().trigger('private-cache-y', 'Text', 'plain text');
+		await api().trigger('cache-expired', 'E', {});
+		await daemon.stop();
+		await daemon.query(`UPDATE realtime_events SET delivered_at = now() - interval '1 h'
+			WHERE channel = 'cache-expired'`);
+		await daemon.start();
+		const wire = await daemon.connect();
+		await wire.subscribe('cache-x');
+		assert.equal((await wire.next({ channel: 'cache-x' })).event, 'Last');
+		await wire.subscribe('private-cache-y');
+		assert.equal((await wire.next({ channel: 'private-cache-y' })).data, 'plain text');
+		await wire.subscribe('cache-none');
+		assert.equal((await wire.next({ channel: 'cache-none' })).event, 'pusher:cache_miss');
+		await wire.subscribe('cache-expired');
+		assert.equal((await wire.next({ channel: 'cache-expired' })).event, 'pusher:cache_miss');
+		await api().trigger('cache-none', 'Now', {});
+		await wire.next({ event: 'Now' });
+		const other = await daemon.connect();
+		await other.subscribe('cache-none');
+		assert.equal((await other.next({ channel: 'cache-none' })).event, 'Now');
+		await wire.close();
+		await other.close();
+	});
+
+	test('and so does the HTTP API', async (t) => {
+		const daemon = await startDaemon({}, t);
+		await daemon.api().trigger('cache-x', 'Last', { n: 2 });
+		await daemon.restart();
+		const { json } = await daemon.api().get('/channels/cache-x', { info: 'cache' });
+		assert.equal(json.cache?.data, '{"n":2}');
+		assert.ok(json.cache.ttl > 0 && json.cache.ttl <= 1800);
+		const none = await daemon.api().get('/channels/cache-none', { info: 'cache' });
+		assert.equal(none.json.cache, null);
+	});
+});
