@@ -253,9 +253,8 @@ static int start_servers(struct scopewired *d)
 	int rc;
 
 	d->once = once_table_new(d->pool);
-	d->services =
-		(struct http_services){ d->conf, d->directory, d->publisher, d->pool, d->once };
-	d->services.replay = d->replay;
+	d->services = (struct http_services){ d->conf, d->directory, d->publisher,
+					      d->pool, d->once,	     d->replay };
 	router_init(&d->api, &d->services);
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)
