@@ -193,9 +193,9 @@ BEGIN
 		RETURN channel = '#server-to-user-' || (caller->>'id');
 	END IF;
 	RETURN EXISTS (
-		SELECT FROM channel_rules r, channel_pattern_match(r.pattern, plain) AS found
-		WHERE (r.app IS NULL OR r.app = $1) AND found IS NOT NULL
-		AND channel_rule_allows(r, caller, found));
+		SELECT FROM channel_rules r, channel_pattern_match(r.pattern, plain) AS m(parts)
+		WHERE (r.app IS NULL OR r.app = $1) AND m.parts IS NOT NULL
+		AND channel_rule_allows(r, caller, m.parts));
 END
 $$;
 
