@@ -24,9 +24,14 @@ export function binaries() {
 	return path.join(root, String(Math.max(...versions)), 'bin');
 }
 
+// $0 the cluster's folder, $1 megabytes, $2... the program: its databases on a disk so large.
+const ON_A_SMALL_DISK = `set -e; mkdir -p "$0/disk"; mount -t tmpfs -o "size=$1m" disk "$0/disk"
+cp -a "$0/data/base" "$0/disk/"; mount --bind "$0/disk/base" "$0/data/base"; shift; exec "$@"`;
+
 /** One cluster in a folder of its own.  Its superuser is postgres, without a password. */
 class Cluster {
-	constructor(settings) {
+	constructor(settings, { diskMB } = {}) {
+		this.diskMB = diskMB;
 		this.socket = tempFolder('pg');
 		const all = { listen_addresses: '', unix_socket_directories: this.socket, fsync: 'off',
 			full_page_writes: 'off', max_connections: 200, shared_buffers: '64MB',
@@ -48,9 +53,25 @@ class Cluster {
 	}
 
 	async start() {
-		this.child = start(path.join(binaries(), 'postgres'), ['-D', this.data, ...this.flags],
-			this.how);
+		const line = [path.join(binaries(), 'postgres'), '-D', this.data, ...this.flags];
+		this.child = this.diskMB ? this.startOnDisk(line)
+			: start(line[0], line.slice(1), this.how);
 		await logged(this.child, /database system is ready to accept connections/, 60000);
+	}
+
+	/** In a mount namespace of its own, as root or as the root of a user namespace. */
+	startOnDisk(line) {
+		const { uid, gid, ...how } = this.how;
+		const root = uid !== undefined;
+		const drop = root ? ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'] : [];
+		return start('unshare', [...root ? [] : ['--user', '--map-current-user', '--keep-caps'],
+			'--mount', 'sh', '-c', ON_A_SMALL_DISK, this.socket, String(this.diskMB), ...drop,
+			...line], how);
+	}
+
+	/** Where the disk of option diskMB is for those outside its namespace. */
+	get disk() {
+		return path.join(`/proc/${this.child.pid}/root`, this.socket, 'disk');
 	}
 
 	stop() {
@@ -74,9 +95,12 @@ class Cluster {
 	}
 }
 
-/** Starts a cluster: {socket, child, start(), stop(), killAndStart()}. */
-export function startCluster(settings = {}) {
-	return new Cluster(settings).make();
+/**
+ * Starts a cluster: {socket, child, start(), stop(), killAndStart()}.  With options.diskMB its
+ * databases, but not its log, lie on a disk of that size at .disk, until it stops.
+ */
+export function startCluster(settings = {}, options = {}) {
+	return new Cluster(settings, options).make();
 }
 
 /** The socket folder of the cluster to use: the runner's or, made at first need, our own. */
