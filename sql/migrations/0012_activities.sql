@@ -24,4 +24,422 @@ AS $$
 			'App\Events\') || $1
 $$;
 
-REVOKE EXECUTE ON FUNCTION sync_settings_put(json) FROM PUBLIC;
+-- ---- activities ------------------------------------------------------------------------------
+
+-- The newest end of a feed must not change behind a reader's back: rows are written by many
+-- transactions at once and come to light in another order than their ids were given.  So a row
+-- lies unplaced at first, and gets its position after its commit, by activities_place(): one
+-- transaction at a time, under the advisory transaction lock 7770 from the first position to its
+-- commit.  Positions come to light in their order, and nobody who writes ever waits.  Feeds
+-- show what is placed, and whoever reads one places what lies there first.
+CREATE TABLE activities (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	position bigint,	-- NULL: not placed yet
+	app text NOT NULL,
+	type text NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 100),
+	description text CHECK (octet_length(description) <= 2000),
+	user_id bigint CHECK (user_id > 0),
+	subject_type text CHECK (octet_length(subject_type) BETWEEN 1 AND 100),
+	subject_id text CHECK (octet_length(subject_id) BETWEEN 1 AND 64),
+	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
+	client_id text GENERATED ALWAYS AS (metadata->>'client_id') STORED,
+	project_id text GENERATED ALWAYS AS (metadata->>'project_id') STORED,
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX activities_unplaced ON activities (id) WHERE position IS NULL;
+CREATE UNIQUE INDEX activities_feed ON activities (app, position) WHERE position > 0;
+CREATE INDEX activities_client ON activities (app, client_id, position)
+	WHERE position > 0 AND client_id IS NOT NULL;
+CREATE INDEX activities_project ON activities (app, project_id, position)
+	WHERE position > 0 AND project_id IS NOT NULL;
+CREATE INDEX activities_user ON activities (app, user_id, position)
+	WHERE position > 0 AND user_id IS NOT NULL;
+CREATE INDEX activities_subject ON activities (app, subject_type, subject_id, position)
+	WHERE position > 0 AND subject_type IS NOT NULL;
+CREATE INDEX activities_type ON activities (app, type, position) WHERE position > 0;
+
+CREATE SEQUENCE activities_position;
+
+-- How far a user has read a feed (activity_feed.name).
+CREATE TABLE activity_reads (
+	app text NOT NULL,
+	user_id bigint NOT NULL,
+	feed text NOT NULL,
+	position bigint NOT NULL,
+	read_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (app, user_id, feed)
+) WITH (fillfactor = 70);
+
+-- Places at most max rows, those of lower ids first; returns how many.
+CREATE FUNCTION activities_place(max integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	placed integer;
+BEGIN
+	IF NOT EXISTS (SELECT FROM activities WHERE position IS NULL) THEN
+		RETURN 0;
+	END IF;
+	PERFORM pg_advisory_xact_lock(7770);
+	UPDATE activities a SET position = n.position
+	FROM (SELECT u.id, nextval('activities_position') AS position
+	      FROM (SELECT id FROM activities WHERE position IS NULL ORDER BY id LIMIT max) u) n
+	WHERE a.id = n.id;
+	GET DIAGNOSTICS placed = ROW_COUNT;
+	RETURN placed;
+END
+$$;
+
+-- Deletes at most max rows that are older than that, the oldest; returns how many.
+CREATE FUNCTION activities_expire(days integer, max integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	gone integer;
+BEGIN
+	DELETE FROM activities WHERE id IN (
+		SELECT old.id FROM (SELECT a.id, a.created_at FROM activities a
+				    ORDER BY a.id LIMIT max FOR UPDATE SKIP LOCKED) old
+		WHERE old.created_at < now() - days * interval '1 day');
+	GET DIAGNOSTICS gone = ROW_COUNT;
+	RETURN gone;
+END
+$$;
+
+CREATE FUNCTION activity_json(a activities) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object(
+		'id', a.id, 'type', a.type, 'description', a.description, 'user_id', a.user_id,
+		'user', (SELECT json_build_object('id', u.id, 'name', u.name, 'avatar', u.avatar)
+			 FROM users u WHERE u.app = a.app AND u.id = a.user_id),
+		'subject_type', a.subject_type, 'subject_id', a.subject_id,
+		'client_id', a.client_id, 'project_id', a.project_id,
+		'metadata', a.metadata, 'created_at', iso(a.created_at))
+$$;
+
+-- Refuses what cannot stand behind private-client. or private-project. in a channel's name.
+CREATE FUNCTION activity_check_scope(name text, id text, field text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF id COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' THEN
+		PERFORM sync_fail(400, 'invalid_value', format('%s must be an id: an integer, or a '
+			'string of 1 to 64 letters, digits and -_=@,;', name), field);
+	END IF;
+END
+$$;
+
+-- Adds a row and broadcasts it as ActivityFeedUpdated when the caller's transaction commits.
+-- For the application's own transactions too.  Returns the row's id.
+CREATE FUNCTION activity_add(type text, description text DEFAULT NULL, user_id bigint DEFAULT NULL,
+			     subject_type text DEFAULT NULL, subject_id text DEFAULT NULL,
+			     metadata jsonb DEFAULT '{}', app text DEFAULT NULL,
+			     exclude_socket text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	known CONSTANT record := log_app($7);
+	added activities;
+	payload json;
+BEGIN
+	PERFORM activity_check_scope('metadata.client_id', $6->>'client_id', 'metadata'),
+		activity_check_scope('metadata.project_id', $6->>'project_id', 'metadata');
+	INSERT INTO activities (app, type, description, user_id, subject_type, subject_id, metadata)
+	VALUES (known.app, $1, $2, $3, $4, $5, coalesce($6, '{}'))
+	RETURNING * INTO added;
+	payload := json_build_object('activity', activity_json(added));
+	IF octet_length(payload::text) > nullif(known.max_payload, 0) THEN
+		PERFORM sync_fail(413, 'too_large', format('The activity makes an event of %s bytes; '
+			'the application''s max_event_payload_bytes is %s.',
+			octet_length(payload::text), known.max_payload), 'metadata');
+	END IF;
+	PERFORM broadcast('private-admin', sync_event('ActivityFeedUpdated'), payload, NULL, $8,
+			  known.app);
+	IF added.client_id IS NOT NULL THEN
+		PERFORM broadcast('private-client.' || added.client_id,
+				  sync_event('ActivityFeedUpdated'), payload, NULL, $8, known.app);
+	END IF;
+	RETURN added.id;
+END
+$$;
+
+-- A user may add what it did itself, to clients and projects whose channels it may join.
+CREATE FUNCTION sync_activity_add(app text, caller jsonb, type text, description text,
+				  user_id bigint, "user" bigint, subject_type text,
+				  subject_id text, metadata jsonb, socket_id text,
+				  OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	channel text;
+	added bigint;
+BEGIN
+	IF user_id <> "user" THEN
+		PERFORM sync_fail(400, 'invalid_value',
+				  'user and user_id are the same field; they differ.', 'user');
+	END IF;
+	IF subject_id IS NOT NULL AND subject_type IS NULL THEN
+		PERFORM sync_fail(400, 'missing_field', 'subject_id needs subject_type.',
+				  'subject_type');
+	END IF;
+	FOR channel IN
+		SELECT format('private-%s.%s', s, metadata->>(s || '_id'))
+		FROM unnest('{client,project}'::text[]) s WHERE metadata->>(s || '_id') IS NOT NULL
+	LOOP
+		PERFORM require_channel(app, caller, channel, 'metadata');
+	END LOOP;
+	added := activity_add(type, description, coalesce(user_id, "user"), subject_type,
+			      subject_id, metadata, app, socket_id);
+	status := 201;
+	SELECT json_build_object('activity', activity_json(a)) INTO body
+	FROM activities a WHERE a.id = added;
+END
+$$;
+
+-- ---- feeds -----------------------------------------------------------------------------------
+
+CREATE TYPE activity_feed AS (
+	app text,
+	name text,		-- what its read positions are kept under
+	condition text,		-- on a row a, with the values below as $2 to $7
+	client_id text, project_id text, user_id bigint, subject_type text, subject_id text, type text,
+	sees_all boolean	-- no row of it is hidden from the caller
+);
+
+-- The feed asked for, if the caller may see it; refuses otherwise.
+CREATE FUNCTION activity_feed_open(app text, caller jsonb, feed text, client_id text,
+				   project_id text, user_id bigint, subject_type text,
+				   subject_id text, type text) RETURNS activity_feed
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	-- Conditions are constants: values are parameters of activity_scan()'s statement.
+	kind CONSTANT jsonb := '{
+		"global": {"is": "true"},
+		"client": {"by": "client_id", "is": "a.client_id = $2", "channel": "private-client."},
+		"project": {"by": "project_id", "is": "a.project_id = $3", "channel": "private-project."},
+		"user": {"by": "user_id", "is": "a.user_id = $4"},
+		"subject": {"by": "subject_type", "is": "a.subject_type = $5"},
+		"type": {"by": "type", "is": "a.type = $7"}}'::jsonb->feed;
+	key CONSTANT text := CASE feed WHEN 'client' THEN client_id WHEN 'project' THEN project_id
+				  WHEN 'user' THEN user_id::text WHEN 'type' THEN type
+				  WHEN 'subject' THEN subject_type END;
+	of_subject CONSTANT boolean := feed = 'subject' AND subject_id IS NOT NULL;
+	sees_all boolean := true;
+BEGIN
+	IF kind ? 'by' AND key IS NULL THEN
+		PERFORM sync_fail(400, 'missing_field', format('feed=%s needs %s.', feed, kind->>'by'),
+				  kind->>'by');
+	END IF;
+	IF subject_id IS NOT NULL AND subject_type IS NULL THEN
+		PERFORM sync_fail(400, 'missing_field', 'subject_id needs subject_type.',
+				  'subject_type');
+	END IF;
+	IF kind ? 'channel' THEN
+		PERFORM activity_check_scope(kind->>'by', key, kind->>'by');
+		PERFORM require_channel(app, caller, (kind->>'channel') || key, kind->>'by');
+	ELSIF feed = 'global' OR feed = 'user' AND user_id IS DISTINCT FROM caller_id(caller) THEN
+		PERFORM require_channel(app, caller, 'private-admin', coalesce(kind->>'by', 'feed'));
+	ELSIF feed <> 'user' THEN
+		sees_all := channel_allows(app, caller, 'private-admin');
+	END IF;
+	RETURN ROW(app, concat_ws(':', feed, key, CASE WHEN of_subject THEN subject_id END),
+		   (kind->>'is') || CASE WHEN of_subject THEN ' AND a.subject_id = $6' ELSE '' END,
+		   client_id, project_id, user_id, subject_type, subject_id, type, sees_all);
+END
+$$;
+
+-- At most max rows of a feed that are newer, or older, than start: the nearest.  is_open: the caller
+-- may see it.  Who does not see all of a feed sees what it did itself, and what the feeds of clients
+-- and projects would show it.
+CREATE FUNCTION activity_scan(f activity_feed, caller jsonb, start bigint, is_newer boolean,
+			      max integer)
+RETURNS TABLE (a activities, is_open boolean)
+LANGUAGE plpgsql STABLE ROWS 100 SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	RETURN QUERY EXECUTE format($f$
+		WITH found AS MATERIALIZED (
+			SELECT a FROM activities a
+			WHERE a.app = $1 AND a.position > 0 AND %1$s AND a.position %2$s $8
+			ORDER BY a.position %3$s LIMIT $9
+		), opened AS MATERIALIZED (
+			SELECT c.name FROM (
+				SELECT 'private-client.' || (f.a).client_id FROM found f WHERE NOT $10
+				UNION
+				SELECT 'private-project.' || (f.a).project_id FROM found f WHERE NOT $10
+			) c(name) WHERE c.name IS NOT NULL AND channel_allows($1, $11, c.name)
+		)
+		SELECT f.a, $10 OR coalesce((f.a).user_id = caller_id($11), false) OR EXISTS (
+			SELECT FROM opened o WHERE o.name IN ('private-client.' || (f.a).client_id,
+							      'private-project.' || (f.a).project_id))
+		FROM found f $f$,
+		f.condition, CASE WHEN is_newer THEN '>' ELSE '<' END,
+		CASE WHEN is_newer THEN 'ASC' ELSE 'DESC' END)
+	USING f.app, f.client_id, f.project_id, f.user_id, f.subject_type, f.subject_id, f.type,
+	      start, max, f.sees_all, caller;
+END
+$$;
+
+-- How many the reader has not read of a feed, and up to where it has; at most 1000 are looked at.
+CREATE FUNCTION activity_unread(f activity_feed, caller jsonb, reader_id bigint,
+				OUT unread bigint, OUT read_up_to bigint)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	seen bigint;
+BEGIN
+	SELECT r.position INTO seen FROM activity_reads r
+	WHERE r.app = f.app AND r.user_id = reader_id AND r.feed = f.name;
+	SELECT count(*) INTO unread FROM activity_scan(f, caller, coalesce(seen, 0), true, 1000) s
+	WHERE s.is_open;
+	SELECT max(x.id) INTO read_up_to FROM activities x
+	WHERE x.app = f.app AND x.position > 0 AND x.position = seen;
+END
+$$;
+
+-- Cursors of lists that are read both ways: a direction and a position.
+CREATE FUNCTION keyset_make(is_newer boolean, start bigint) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT cursor_make(CASE WHEN is_newer THEN 'newer' ELSE 'older' END, start::text)
+$$;
+
+-- Without a cursor: from the newest down.
+CREATE FUNCTION keyset_read(cursor text, OUT is_newer boolean, OUT start bigint)
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	parts CONSTANT text[] := cursor_read(cursor, 2, 'cursor');
+BEGIN
+	is_newer := false;
+	start := 9223372036854775807;
+	IF cursor IS NULL THEN
+		RETURN;
+	END IF;
+	IF (parts[1] IN ('newer', 'older') AND parts[2] COLLATE "C" ~ '^[0-9]{1,18}$') IS NOT TRUE THEN
+		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out; '
+				  'start again without it.', 'cursor');
+	END IF;
+	is_newer := parts[1] = 'newer';
+	start := parts[2]::bigint;
+END
+$$;
+
+-- The cursors around a page.  start and is_newer: what was asked; stop: the position of the last row
+-- that was looked at, NULL when there is nothing behind it; top: the newest position there is.
+CREATE FUNCTION keyset_around(is_newer boolean, start bigint, stop bigint, top bigint,
+			      OUT next_cursor text, OUT prev_cursor text, OUT has_newer boolean)
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF is_newer THEN
+		next_cursor := keyset_make(false, start + 1);
+		prev_cursor := keyset_make(true, coalesce(stop, greatest(top, start)));
+		has_newer := stop IS NOT NULL;
+	ELSE
+		next_cursor := CASE WHEN stop IS NOT NULL THEN keyset_make(false, stop) END;
+		has_newer := start < 9223372036854775807;
+		prev_cursor := keyset_make(true, CASE WHEN has_newer THEN greatest(start, 1) - 1
+						 ELSE top END);
+	END IF;
+END
+$$;
+
+-- A page of a feed.  Fields beyond the feed's own are filters on it; a page whose rows are filtered
+-- looks at 1000 at most.
+CREATE FUNCTION sync_activities(app text, caller jsonb, feed text, client_id text, project_id text,
+				user_id bigint, subject_type text, subject_id text, type text,
+				metadata jsonb, reader_id bigint, cursor text, "limit" integer,
+				OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	f CONSTANT activity_feed := activity_feed_open($1, $2, $3, $4, $5, $6, $7, $8, $9);
+	wanted CONSTANT jsonb := coalesce($10, '{}');
+	size CONSTANT integer := $13;
+	k CONSTANT record := keyset_read($12);
+	reader CONSTANT bigint := $11;
+	is_filtered CONSTANT boolean := NOT f.sees_all
+		OR num_nonnulls($4, $5, $6, $7, $8, $9, $10) > CASE $3 WHEN 'global' THEN 0
+			WHEN 'subject' THEN num_nonnulls($7, $8) ELSE 1 END;
+	reach CONSTANT integer := CASE WHEN is_filtered THEN 1000 ELSE size + 1 END;
+	page record;
+BEGIN
+	PERFORM activities_place(5000);
+	-- One statement: what it sees of the rows and of the newest position is of one moment.
+	WITH scanned AS MATERIALIZED (
+		SELECT s.a, s.is_open, (s.a).position AS at FROM activity_scan(f, $2, k.start,
+									       k.is_newer, reach) s
+	), fitting AS (
+		SELECT s.a, s.at, row_number() OVER (
+			ORDER BY CASE WHEN k.is_newer THEN s.at ELSE -s.at END) AS n
+		FROM scanned s
+		WHERE s.is_open AND (s.a).metadata @> wanted
+		AND ($4 IS NULL OR (s.a).client_id = $4) AND ($5 IS NULL OR (s.a).project_id = $5)
+		AND ($6 IS NULL OR (s.a).user_id = $6) AND ($9 IS NULL OR (s.a).type = $9)
+		AND ($7 IS NULL OR (s.a).subject_type = $7)
+		AND ($8 IS NULL OR (s.a).subject_id = $8)
+	)
+	SELECT (SELECT json_agg(activity_json(t.a) ORDER BY t.at DESC) FROM fitting t
+		WHERE t.n <= size) AS rows,
+	       CASE WHEN (SELECT count(*) FROM fitting) > size
+			THEN (SELECT t.at FROM fitting t WHERE t.n = size)
+		    WHEN (SELECT count(*) FROM scanned) = reach
+			THEN (SELECT CASE WHEN k.is_newer THEN max(t.at) ELSE min(t.at) END
+			      FROM scanned t) END AS stop,
+	       (SELECT coalesce(max(t.position), 0) FROM activities t
+		WHERE t.app = $1 AND t.position > 0) AS top
+	INTO page;
+	status := 200;
+	SELECT json_build_object('activities', coalesce(page.rows, '[]'), 'unread', u.unread,
+				 'read_up_to', u.read_up_to, 'next_cursor', c.next_cursor,
+				 'prev_cursor', c.prev_cursor, 'has_newer', c.has_newer)
+	INTO body
+	FROM keyset_around(k.is_newer, k.start, page.stop, page.top) c
+	LEFT JOIN activity_unread(f, $2, reader) u ON reader IS NOT NULL;
+END
+$$;
+
+-- What the reader has read of a feed: up to an activity, or all there is.  It never goes back.
+CREATE FUNCTION sync_activity_read(app text, caller jsonb, feed text, client_id text,
+				   project_id text, user_id bigint, subject_type text,
+				   subject_id text, type text, reader_id bigint, up_to bigint,
+				   OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	f CONSTANT activity_feed := activity_feed_open($1, $2, $3, $4, $5, $6, $7, $8, $9);
+	reader CONSTANT bigint := $10;
+	seen bigint;
+BEGIN
+	PERFORM activities_place(5000);
+	SELECT max(a.position) INTO seen FROM activities a
+	WHERE a.app = $1 AND a.position > 0 AND ($11 IS NULL OR a.id = $11);
+	IF seen IS NULL AND $11 IS NOT NULL THEN
+		PERFORM sync_fail(404, 'unknown_activity', 'There is no activity of this id.', 'up_to');
+	END IF;
+	IF (SELECT count(*) >= 1000 AND bool_and(r.feed <> f.name) FROM activity_reads r
+	    WHERE r.app = $1 AND r.user_id = reader) THEN
+		PERFORM sync_fail(409, 'too_many_feeds',
+				  'Read positions are kept of at most 1000 feeds of a user.', 'feed');
+	END IF;
+	INSERT INTO activity_reads AS r (app, user_id, feed, position)
+	VALUES ($1, reader, f.name, coalesce(seen, 0))
+	ON CONFLICT ON CONSTRAINT activity_reads_pkey DO UPDATE
+	SET position = excluded.position, read_at = now() WHERE r.position < excluded.position;
+	status := 200;
+	SELECT json_build_object('unread', u.unread, 'read_up_to', u.read_up_to) INTO body
+	FROM activity_unread(f, $2, reader) u;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION sync_settings_put(json), activities_place(integer),
+	activities_expire(integer, integer),
+	activity_add(text, text, bigint, text, text, jsonb, text, text) FROM PUBLIC;

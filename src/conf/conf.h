@@ -52,11 +52,12 @@ struct conf_database {
 
 /* The sync API, /api/sync. */
 struct conf_sync {
-	unsigned connections;	       /* to the database, of its pool */
-	unsigned max_waiting;	       /* requests that wait for the database; more: 503 */
-	unsigned statement_timeout_ms; /* of one request in the database */
-	unsigned max_request_bytes;    /* a body */
-	char *event_namespace;	       /* in front of the names of its own events */
+	unsigned connections;		  /* to the database, of its pool */
+	unsigned max_waiting;		  /* requests that wait for the database; more: 503 */
+	unsigned statement_timeout_ms;	  /* of one request in the database */
+	unsigned max_request_bytes;	  /* a body */
+	unsigned activity_retention_days; /* 0: for ever */
+	char *event_namespace;		  /* in front of the names of its own events */
 };
 
 struct conf_log {

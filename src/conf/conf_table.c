@@ -142,6 +142,8 @@ const struct option conf_options[] = {
 	{ AT(sync, max_request_bytes), RANGE(1024, 67108864), .unit = "bytes",
 	  .fallback = "262144",
 	  .help = "Largest body of a request to /api/sync." },
+	{ AT(sync, activity_retention_days), RANGE(0, 36500), .unit = "days", .fallback = "0",
+	  .help = "Activities older than this are deleted; 0 keeps them." },
 	{ AT(sync, event_namespace), .type = OPTION_STRING, .fallback = "App\\Events\\",
 	  .help = "What stands in front of the names of the sync API's own events: Echo's "
 		  "listen('UserPresenceChanged') listens for App\\Events\\UserPresenceChanged. "

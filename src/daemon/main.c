@@ -26,6 +26,7 @@
 #include "store/pg_pool.h"
 #include "store/relay.h"
 #include "svc/once.h"
+#include "svc/activities.h"
 #include "svc/publish.h"
 #include "svc/replay.h"
 #include "svc/sync_settings.h"
@@ -50,6 +51,7 @@ struct scopewired {
 	struct pg_pool *pool;
 	struct sync_settings *sync_settings;
 	struct once_table *once;
+	struct activities *activities;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -236,6 +238,7 @@ static int start_pool(struct scopewired *d)
 
 	d->pool = pg_pool_new(&pc);
 	d->sync_settings = sync_settings_new(d->pool, &d->conf->sync);
+	d->activities = activities_new(d->pool, d->conf->sync.activity_retention_days);
 	return pg_pool_start(d->pool)
 		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
 		       : EX_OK;
@@ -425,6 +428,7 @@ static void stop(struct scopewired *d)
 	workers_free(d->workers);
 	once_table_free(d->once);
 	pg_pool_free(d->pool);
+	activities_free(d->activities);
 	sync_settings_free(d->sync_settings);
 	embedded_pg_stop(d->postgres);
 	free(d->conninfo);

@@ -24,7 +24,8 @@ enum field_type {
 	FIELD_USER, /* a user's id: 1 to 2^63 - 1; for a user, its own if it is not given */
 	FIELD_BOOL,
 	FIELD_TIME,    /* RFC 3339, with an offset or Z */
-	FIELD_OBJECT,  /* JSON, passed on as text */
+	FIELD_JSON,    /* any JSON, passed on as text */
+	FIELD_OBJECT,  /* of JSON, passed on as text */
 	FIELD_ARRAY,   /* JSON of at most max (or 1000) members */
 	FIELD_STRINGS, /* JSON array of at most max (or 100) strings; in a query, between commas */
 	FIELD_CHANNEL, /* a channel's full name */

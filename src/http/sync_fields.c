@@ -210,6 +210,17 @@ static json_t *own_json(const struct raw *v)
 		       : json_loadb(v->text.ptr, v->text.len, JSON_REJECT_DUPLICATES, NULL);
 }
 
+static bool read_json(struct sync_call *c, const struct sync_field *f, const struct raw *v,
+		      char **out)
+{
+	json_t *value = own_json(v);
+
+	if (value)
+		*out = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+	json_decref(value);
+	return value || fail(c, f, "JSON");
+}
+
 static bool read_object(struct sync_call *c, const struct sync_field *f, const struct raw *v,
 			char **out)
 {
@@ -337,6 +348,7 @@ static reader *const readers[] = {
 	[FIELD_OBJECT] = read_object,	[FIELD_ARRAY] = read_array,
 	[FIELD_STRINGS] = read_strings, [FIELD_CHANNEL] = read_channel,
 	[FIELD_SOCKET] = read_socket,	[FIELD_CHOICE] = read_choice,
+	[FIELD_JSON] = read_json,
 };
 
 /* ---- all of them --------------------------------------------------------------- */

@@ -4,6 +4,9 @@
 /* What the rows of sync_table.c do; each is defined in h_sync_RESOURCE.c. */
 #include "http/sync.h"
 
+extern const struct sync_action sync_activities;
+extern const struct sync_action sync_activity_add;
+extern const struct sync_action sync_activity_read;
 extern const struct sync_action sync_user_get;
 extern const struct sync_action sync_user_put;
 #endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* The activity feed: activities, activities/read. */
+#include "base/mem.h"
+#include "http/sync_table.h"
+
+#define ACTIVITY_TYPE_BYTES 100
+#define DESCRIPTION_BYTES   2000
+
+static const struct sync_field add_fields[] = {
+	{ .name = "type",
+	  .type = FIELD_TEXT,
+	  .flags = FIELD_REQUIRED,
+	  .min = 1,
+	  .max = ACTIVITY_TYPE_BYTES },
+	{ .name = "description", .type = FIELD_TEXT, .max = DESCRIPTION_BYTES },
+	{ .name = "user_id", .type = FIELD_USER },
+	{ .name = "user", .type = FIELD_USER },
+	{ .name = "subject_type", .type = FIELD_TEXT, .min = 1, .max = ACTIVITY_TYPE_BYTES },
+	{ .name = "subject_id", .type = FIELD_ID },
+	{ .name = "metadata", .type = FIELD_OBJECT },
+	{ .name = "socket_id", .type = FIELD_SOCKET },
+};
+
+const struct sync_action sync_activity_add = {
+	.fields = add_fields,
+	.n_fields = ARRAY_SIZE(add_fields),
+	.statement = { .sql = "SELECT status, body FROM sync_activity_add($1, $2, $3, $4, $5, $6, "
+			      "$7, $8, $9, $10)" },
+};
+
+/* clang-format off */
+#define TYPE_NAME(name_) { .name = name_, .type = FIELD_TEXT, .min = 1, .max = ACTIVITY_TYPE_BYTES }
+
+/* Which feed, and what it goes by. */
+#define FEED_FIELDS									\
+	{ .name = "feed", .type = FIELD_CHOICE, .fallback = "global",			\
+	  .choices = "global|client|project|user|subject|type" },			\
+	{ .name = "client_id", .type = FIELD_ID },					\
+	{ .name = "project_id", .type = FIELD_ID },					\
+	{ .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },		\
+	TYPE_NAME("subject_type"),							\
+	{ .name = "subject_id", .type = FIELD_ID },					\
+	TYPE_NAME("type")
+/* clang-format on */
+
+static const struct sync_field list_fields[] = {
+	FEED_FIELDS,
+	{ .name = "metadata", .type = FIELD_OBJECT },
+	{ .name = "reader_id", .type = FIELD_USER },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 200 },
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
+};
+
+const struct sync_action sync_activities = {
+	.fields = list_fields,
+	.n_fields = ARRAY_SIZE(list_fields),
+	.statement = { .sql = "SELECT status, body FROM sync_activities($1, $2, $3, $4, $5, $6, "
+			      "$7, "
+			      "$8, $9, $10, $11, $12, $13)",
+		       .repeatable = true },
+};
+
+static const struct sync_field read_fields[] = {
+	FEED_FIELDS,
+	{ .name = "reader_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	{ .name = "up_to", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
+};
+
+const struct sync_action sync_activity_read = {
+	.fields = read_fields,
+	.n_fields = ARRAY_SIZE(read_fields),
+	.statement = { .sql = "SELECT status, body FROM sync_activity_read($1, $2, $3, $4, $5, $6, "
+			      "$7, $8, $9, $10, $11)",
+		       .repeatable = true },
+};
