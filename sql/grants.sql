@@ -16,6 +16,11 @@ GRANT INSERT (event_id, channel, event_type, payload, exclude_socket, app)
 -- Look: what was published, and to how many sockets it went.
 GRANT SELECT ON realtime_events, realtime_deliveries, watches TO :"role";
 
+-- The activity feed.
+GRANT EXECUTE ON FUNCTION activity_add(text, text, bigint, text, text, jsonb, text, text)
+	TO :"role";
+GRANT SELECT ON activities TO :"role";
+
 -- Watch tables of its own (the triggers need the right TRIGGER on the table besides).
 GRANT EXECUTE ON FUNCTION watch(regclass, text, text[], text[], text, text),
 	watch_define(regclass, text, text[], text[], text, text),
