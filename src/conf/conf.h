@@ -34,10 +34,12 @@ struct conf_database {
 	unsigned port;
 	char *schema;
 	unsigned connect_timeout_s;
-	unsigned commit_timeout_ms; /* a durable publish waits no longer, then 503 */
-	unsigned batch_events;	    /* most rows in one commit */
-	unsigned linger_us;	    /* longest wait for more rows */
-	unsigned linger_rate;	    /* events/s */
+	unsigned commit_timeout_ms;  /* a durable publish waits no longer, then 503 */
+	unsigned batch_events;	     /* most rows in one commit */
+	unsigned linger_us;	     /* longest wait for more rows */
+	unsigned linger_rate;	     /* events/s */
+	unsigned sql_fallback_ms;    /* between two looks that nobody asked for */
+	unsigned notify_queue_alarm; /* percent */
 	unsigned queue_events,
 		queue_bytes;	 /* async events that may wait while the database is away */
 	unsigned partition_rows; /* serials in one log partition */

@@ -104,6 +104,13 @@ const struct option conf_options[] = {
 		  "to publish again; otherwise half the time that the last commit took." },
 	{ AT(database, linger_rate), RANGE(0, 10000000), .unit = "events/s", .fallback = "5000",
 	  .help = "The rate above which the wait is always linger_us." },
+	{ AT(database, sql_fallback_ms), RANGE(10, 3600000), .unit = "milliseconds",
+	  .fallback = "250",
+	  .help = "How often the daemon looks for events published from SQL although nobody "
+		  "notified it." },
+	{ AT(database, notify_queue_alarm), RANGE(0, 100), .unit = "percent", .fallback = "25",
+	  .help = "The log complains when PostgreSQL's queue of notifications is fuller than this; "
+		  "a full one makes commits fail." },
 	{ AT(database, queue_events), RANGE(1, 100000000), .unit = "events",
 	  .fallback = "100000",
 	  .help = "Most async events that wait while the database is away." },

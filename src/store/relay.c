@@ -5,8 +5,11 @@
  *
  * Polling pays when NOTIFY does not: each one takes a lock over the whole server at its commit.
  * Above POLL_ABOVE wakes a window the session lock 7776 is taken, below POLL_BELOW rows a window
- * it is given back.  Between the last look and giving it back a commit may have trusted in it:
- * so there is one more look after, and the fallback for who commits later still.
+ * it is given back.  Who inserted while it was held told nobody and may commit later: so it goes
+ * on looking, less often, until all transactions of that time have ended.  The same after each
+ * connecting, for the connection before may have been polling.
+ *
+ * What is looked for is there at last: the fallback is for what nobody has thought of.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,21 +24,27 @@
 #include "store/relay.h"
 
 #define QUERY_US	(10 * USEC_PER_SEC)
-#define FALLBACK_US	(250 * USEC_PER_MSEC)
 #define POLL_US		(2 * USEC_PER_MSEC)
+#define POLL_MAX_US	(10 * USEC_PER_MSEC)
+#define POLL_REST	4 /* rests so many times as long as it looked: larger drains, fewer of them */
+#define LEAVE_US	(20 * USEC_PER_MSEC)
 #define WINDOW_US	(100 * USEC_PER_MSEC)
 #define POLL_ABOVE	8 /* wakes in a window; NOTIFY may let no more than 200/s commit */
 #define POLL_BELOW	2 /* rows in a window */
-#define CLAIM_RETRY_US	USEC_PER_SEC
 #define SAVE_US		USEC_PER_SEC
 #define QUEUE_US	(30 * USEC_PER_SEC)
-#define QUEUE_ALARM	0.25
 #define VACUUM_ROWS	20000
 #define LOCK_TIMEOUT_MS 2000
 #define BACKOFF_MIN_MS	50
 #define BACKOFF_MAX_MS	2000
 #define DRAIN_ROWS	2000
 #define DRAIN_TEXT	"2000"
+
+enum mode {
+	LISTENING, /* whoever commits notifies */
+	POLLING,   /* holds 7776: nobody notifies */
+	LEAVING,   /* gave it back; some who trusted in it still run */
+};
 
 struct relay {
 	const struct conf *conf;
@@ -47,10 +56,13 @@ struct relay {
 
 	/* the relay's thread only */
 	struct pg_conn *conn;
-	bool is_polling;
+	enum mode mode;
+	char *trusted_until;	 /* LEAVING: who trusted has a lower transaction id */
+	bool is_behind;		 /* the last look was cut short */
+	usec_t looked_us;	 /* how long the last look took that found rows; 0: it found none */
 	unsigned wakes;		 /* in the window */
 	uint64_t window_drained; /* tail's sum when the window began */
-	usec_t window_since, claim_at, save_at, queue_at;
+	usec_t window_since, save_at, queue_at;
 	uint64_t vacuumed; /* tail's sum at the last vacuum */
 };
 
@@ -95,7 +107,7 @@ static enum pg_fault drain(struct relay *r, bool *more)
 {
 	PGresult *res = NULL;
 	enum pg_fault fault = pg_conn_execute(r->conn, deadline(), "drain", 0, NULL, &res);
-	unsigned n;
+	long n;
 
 	if (fault == PG_NO_PARTITION) {
 		fault = make_partitions(r);
@@ -104,14 +116,15 @@ static enum pg_fault drain(struct relay *r, bool *more)
 	}
 	if (fault != PG_FINE)
 		return fault;
-	n = (unsigned)strtoul(PQgetvalue(res, 0, 0), NULL, 10);
+	n = strtol(PQgetvalue(res, 0, 0), NULL, 10);
 	PQclear(res);
-	log_tail_count_drained(r->tail, n);
+	r->is_behind = n < 0; /* somebody else drains, and may not see all that is there now */
+	log_tail_count_drained(r->tail, n < 0 ? 0 : (unsigned)n);
 	*more = n == DRAIN_ROWS;
 	return PG_FINE;
 }
 
-static enum pg_fault look(struct relay *r)
+static enum pg_fault look_at_all(struct relay *r)
 {
 	bool more_pending = true, more = true;
 	enum pg_fault fault = PG_FINE;
@@ -119,12 +132,23 @@ static enum pg_fault look(struct relay *r)
 	while (fault == PG_FINE && (more_pending || more) && !atomic_load(&r->is_stopping)) {
 		if (more_pending)
 			fault = drain(r, &more_pending);
-		if (fault == PG_BUSY)
-			return PG_FINE; /* the writer has the lock and drains too */
 		if (fault == PG_FINE)
 			fault = log_tail_step(r->tail, r->conn, deadline(), &more);
 	}
 	return fault;
+}
+
+static enum pg_fault look(struct relay *r)
+{
+	uint64_t drained = log_tail_drained(r->tail);
+	usec_t start = clock_mono();
+	enum pg_fault fault = look_at_all(r);
+
+	r->looked_us = log_tail_drained(r->tail) == drained ? 0 : clock_mono() - start;
+	if (fault != PG_BUSY)
+		return fault;
+	r->is_behind = true; /* the writer has the lock, and drains too, but not all */
+	return PG_FINE;
 }
 
 /* -- polling -- */
@@ -137,37 +161,61 @@ static enum pg_fault claim(struct relay *r)
 
 	if (fault != PG_FINE)
 		return fault;
-	r->is_polling = PQgetvalue(res, 0, 0)[0] == 't';
-	r->claim_at = clock_mono() + CLAIM_RETRY_US;
+	if (PQgetvalue(res, 0, 0)[0] == 't')
+		r->mode = POLLING;
 	PQclear(res);
 	return PG_FINE;
 }
 
-static enum pg_fault unclaim(struct relay *r)
+/* sql returns the transaction id that all who trusted in us are below. */
+static enum pg_fault leave(struct relay *r, const char *sql)
 {
-	r->is_polling = false;
-	return pg_conn_query(r->conn, deadline(), "SELECT pg_advisory_unlock(7776)", 0, NULL, NULL);
+	PGresult *res = NULL;
+	enum pg_fault fault = pg_conn_query(r->conn, deadline(), sql, 0, NULL, &res);
+
+	if (fault != PG_FINE)
+		return fault;
+	free(r->trusted_until);
+	r->trusted_until = xstrdup(PQgetvalue(res, 0, 0));
+	r->mode = LEAVING;
+	PQclear(res);
+	return PG_FINE;
 }
 
-/* At the end of a window: whether to poll.  *again: look once more now. */
-static enum pg_fault adapt(struct relay *r, bool *again)
+/* *gone: all who trusted have ended, so that one more look sees what they left. */
+static enum pg_fault check_gone(struct relay *r, bool *gone)
+{
+	const char *values[] = { r->trusted_until };
+	PGresult *res = NULL;
+	enum pg_fault fault;
+
+	*gone = false;
+	if (r->mode != LEAVING)
+		return PG_FINE;
+	fault = pg_conn_query(r->conn, deadline(), "SELECT relay_may_rest($1::xid8)", 1, values,
+			      &res);
+	if (fault != PG_FINE)
+		return fault;
+	*gone = PQgetvalue(res, 0, 0)[0] == 't';
+	PQclear(res);
+	return PG_FINE;
+}
+
+/* At the end of a window: whether to poll. */
+static enum pg_fault adapt(struct relay *r)
 {
 	usec_t now = clock_mono();
 	uint64_t drained = log_tail_drained(r->tail), rows = drained - r->window_drained;
 	unsigned wakes = r->wakes;
 
-	*again = false;
 	if (now - r->window_since < WINDOW_US)
 		return PG_FINE;
 	r->window_since = now;
 	r->window_drained = drained;
 	r->wakes = 0;
-	if (!r->is_polling)
-		return wakes >= POLL_ABOVE && now >= r->claim_at ? claim(r) : PG_FINE;
-	if (rows >= POLL_BELOW)
-		return PG_FINE;
-	*again = true;
-	return unclaim(r);
+	if (r->mode != POLLING)
+		return wakes >= POLL_ABOVE ? claim(r) : PG_FINE;
+	return rows < POLL_BELOW ? leave(r, "SELECT relay_unclaim()") : PG_FINE;
 }
 
 /* -- upkeep -- */
@@ -184,7 +232,7 @@ static enum pg_fault watch_queue(struct relay *r)
 		return fault;
 	usage = strtod(PQgetvalue(res, 0, 0), NULL);
 	PQclear(res);
-	if (usage > QUEUE_ALARM)
+	if (usage * 100 > r->conf->database.notify_queue_alarm)
 		log_error("database: the queue of notifications is %.0f %% full: a session that "
 			  "listens stays in a transaction",
 			  usage * 100);
@@ -194,7 +242,8 @@ static enum pg_fault watch_queue(struct relay *r)
 /* Rows live for milliseconds here: autovacuum comes too seldom. */
 static enum pg_fault vacuum(struct relay *r)
 {
-	enum pg_fault fault = pg_conn_script(r->conn, deadline(), "VACUUM realtime_events_pending");
+	enum pg_fault fault =
+		pg_conn_script(r->conn, deadline(), "VACUUM (SKIP_LOCKED) realtime_events_pending");
 
 	r->vacuumed = log_tail_drained(r->tail);
 	return fault == PG_LOST ? PG_LOST : PG_FINE;
@@ -220,11 +269,23 @@ static enum pg_fault upkeep(struct relay *r)
 
 /* -- the thread -- */
 
+static usec_t rest_us(const struct relay *r)
+{
+	usec_t us = r->looked_us * POLL_REST;
+
+	if (r->is_behind || log_tail_is_stopped(r->tail))
+		return POLL_US;
+	if (r->mode == POLLING)
+		return us < POLL_US ? POLL_US : us > POLL_MAX_US ? POLL_MAX_US : us;
+	if (r->mode == LEAVING)
+		return LEAVE_US;
+	return r->conf->database.sql_fallback_ms * USEC_PER_MSEC;
+}
+
 /* Until a notification, the next poll, or the end. */
 static enum pg_fault rest(struct relay *r)
 {
-	bool soon = r->is_polling || log_tail_is_stopped(r->tail);
-	usec_t until = clock_mono() + (soon ? POLL_US : FALLBACK_US);
+	usec_t until = clock_mono() + rest_us(r);
 	unsigned n = take_notifies(r);
 	enum pg_fault fault = PG_FINE;
 
@@ -238,29 +299,44 @@ static enum pg_fault rest(struct relay *r)
 
 static enum pg_fault turn(struct relay *r)
 {
-	bool again = false;
-	enum pg_fault fault = look(r);
+	bool gone = false;
+	enum pg_fault fault = check_gone(r, &gone);
 
+	if (fault == PG_FINE)
+		fault = look(r);
 	if (fault != PG_FINE)
 		return fault;
-	atomic_store(&r->is_caught_up, true);
-	fault = adapt(r, &again);
-	if (fault == PG_FINE && !again)
+	if (!r->is_behind)
+		atomic_store(&r->is_caught_up, true);
+	if (gone && !r->is_behind)
+		r->mode = LISTENING;
+	fault = adapt(r);
+	if (fault == PG_FINE)
 		fault = upkeep(r);
-	return fault == PG_FINE && !again ? rest(r) : fault;
+	return fault == PG_FINE ? rest(r) : fault;
 }
 
 /* Listens first, then reads: what is committed in between is heard. */
-static void serve(struct relay *r)
+static enum pg_fault begin(struct relay *r)
 {
-	enum pg_fault fault = pg_conn_script(r->conn, deadline(), "LISTEN scopewire_pending");
+	enum pg_fault fault = pg_conn_script(r->conn, deadline(),
+					     "LISTEN scopewire_pending; "
+					     "SET plan_cache_mode = force_generic_plan");
 
-	r->is_polling = false;
 	if (fault == PG_FINE)
 		fault = pg_conn_prepare(r->conn, deadline(), "drain",
 					"SELECT drain(" DRAIN_TEXT ")", 0, NULL);
 	if (fault == PG_FINE)
-		fault = log_tail_begin(r->tail, r->conn, deadline());
+		fault = pg_conn_query(r->conn, deadline(), "SELECT drain_begin()", 0, NULL, NULL);
+	if (fault == PG_FINE)
+		fault = leave(r, "SELECT pg_current_xact_id()");
+	return fault == PG_FINE ? log_tail_begin(r->tail, r->conn, deadline()) : fault;
+}
+
+static void serve(struct relay *r)
+{
+	enum pg_fault fault = begin(r);
+
 	while (fault == PG_FINE && !atomic_load(&r->is_stopping)) {
 		fault = turn(r);
 		if (fault == PG_BUSY)
@@ -310,6 +386,7 @@ static void *run(void *arg)
 static void relay_free(struct relay *r)
 {
 	close(r->wake_fd);
+	free(r->trusted_until);
 	free(r->conninfo);
 	free(r);
 }

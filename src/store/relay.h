@@ -4,8 +4,8 @@
 /*
  * The db listener: one thread and connection that gives serials to what SQL published (drains the
  * pending rows) and hands on what this process has not committed itself.  It waits for NOTIFY,
- * and looks every 250 ms in any case; while much is published it polls, and says so by an
- * advisory lock, so that nobody notifies.  Never in a transaction while idle.
+ * and looks every database.sql_fallback_ms in any case; while much is published it polls, and says
+ * so by an advisory lock, so that nobody notifies.  Never in a transaction while idle.
  */
 #include "base/annotate.h"
 #include "conf/conf.h"

@@ -1,0 +1,300 @@
+-- SPDX-License-Identifier: MIT
+-- Publishing from SQL at speed: what a row costs the application, what draining costs the daemon,
+-- and who is told.  Why each is as it is: docs/decisions/0008-sql-publish-speed.md.
+--
+-- Advisory locks as in 0003, but for 7776: still held, for its session, by a daemon that polls.
+-- Who inserts only looks whether it is free, and has a transaction id before it looks.  So a
+-- daemon that gave it back knows when all who trusted in it have ended: when no transaction older
+-- than that moment runs.
+
+-- The application that an event without one belongs to: the only one there is.
+ALTER TABLE log_apps ADD COLUMN is_only boolean NOT NULL DEFAULT false;
+
+CREATE FUNCTION log_apps_count() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	UPDATE log_apps SET is_only = NOT is_only
+	WHERE is_only <> ((SELECT count(*) FROM log_apps) = 1);
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER log_apps_count AFTER INSERT OR DELETE ON log_apps
+	FOR EACH STATEMENT EXECUTE FUNCTION log_apps_count();
+UPDATE log_apps SET is_only = true WHERE (SELECT count(*) FROM log_apps) = 1;
+
+-- Why an event is refused, or else the application it belongs to.
+CREATE FUNCTION pending_inspect(e realtime_events_pending) RETURNS text
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	a record := log_app(e.app);
+	size integer;
+BEGIN
+	IF e.channel IS NULL OR e.event_type IS NULL OR e.event_id IS NULL THEN
+		RAISE EXCEPTION 'an event needs a channel, an event name and an event_id'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	size := octet_length(e.channel);
+	IF a.max_channel > 0 AND size > a.max_channel THEN
+		RAISE EXCEPTION 'the channel name has % bytes, the limit is %', size, a.max_channel
+			USING ERRCODE = 'string_data_right_truncation',
+			HINT = 'The limit is max_channel_name_bytes of the application.';
+	END IF;
+	IF NOT channel_is_valid(e.channel) THEN
+		RAISE EXCEPTION '"%" is not a channel name', e.channel
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Letters, digits and _ - = @ , . ; are allowed; in front, '
+			       'private- or presence- as the client subscribes.';
+	END IF;
+	size := octet_length(e.event_type);
+	IF a.max_event > 0 AND size > a.max_event THEN
+		RAISE EXCEPTION 'the event name has % bytes, the limit is %', size, a.max_event
+			USING ERRCODE = 'string_data_right_truncation',
+			HINT = 'The limit is max_event_name_bytes of the application.';
+	END IF;
+	IF e.event_type = '' OR e.event_type ~ '^pusher(_internal)?:' THEN
+		RAISE EXCEPTION '"%" is not an event name', e.event_type
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'It must not be empty, nor start with pusher: or pusher_internal:.';
+	END IF;
+	size := octet_length(e.payload::text);
+	IF a.max_payload > 0 AND size > a.max_payload THEN
+		RAISE EXCEPTION 'the payload has % bytes, the limit is %', size, a.max_payload
+			USING ERRCODE = 'string_data_right_truncation',
+			HINT = 'Send a key and let the client fetch the rest, or raise '
+			       'max_event_payload_bytes of the application.';
+	END IF;
+	IF octet_length(e.event_id) > 64 OR e.event_id COLLATE "C" !~ '^[!-~]+$' THEN
+		RAISE EXCEPTION '"%" is not an event_id', e.event_id
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'An event_id is 1 to 64 printable ASCII characters without a space.';
+	END IF;
+	IF e.exclude_socket COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
+		RAISE EXCEPTION '"%" is not a socket id', e.exclude_socket
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A socket id looks like 1234.5678.';
+	END IF;
+	RETURN a.app;
+END
+$$;
+
+-- Each row that lands pending.  What is right in every way passes by one look-up and one
+-- expression; all else is looked at closely.  No jit = off: nothing here is large enough for it,
+-- and a setting costs as much as the checks.
+CREATE OR REPLACE FUNCTION pending_check() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	known text;
+	max_channel integer;
+	max_event integer;
+	max_payload integer;
+BEGIN
+	-- Without a parameter it is planned once; with one that may be NULL, each time.
+	IF NEW.app IS NULL THEN
+		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
+		INTO known, max_channel, max_event, max_payload FROM log_apps a WHERE a.is_only;
+	ELSE
+		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
+		INTO known, max_channel, max_event, max_payload FROM log_apps a WHERE a.app = NEW.app;
+	END IF;
+	IF known IS NOT NULL AND NEW.exclude_socket IS NULL
+	   AND NEW.serial = 0 AND NEW.origin = 'sql' AND NEW.delivered = false
+	   AND NEW.delivered_at IS NULL AND NEW.payload_is_text = false
+	   AND (octet_length(NEW.channel) <= max_channel OR max_channel = 0)
+	   AND (octet_length(NEW.event_type) <= max_event OR max_event = 0)
+	   AND (octet_length(NEW.payload::text) <= max_payload OR max_payload = 0)
+	   AND NEW.payload IS NOT NULL
+	   AND NEW.channel COLLATE "C" ~ '^[-a-zA-Z0-9_=@,.;]+$'
+	   AND NEW.event_type <> '' AND NEW.event_type NOT LIKE 'pusher%'
+	   AND octet_length(NEW.event_id) <= 64 AND NEW.event_id COLLATE "C" ~ '^[!-~]+$' THEN
+		NEW.app := known;
+	ELSE
+		NEW.payload := coalesce(NEW.payload, '{}');
+		NEW.app := pending_inspect(NEW);
+		NEW.serial := 0;
+		NEW.origin := 'sql';
+		NEW.delivered := false;
+		NEW.delivered_at := NULL;
+		NEW.payload_is_text := coalesce(NEW.payload_is_text, false)
+				       AND json_typeof(NEW.payload) = 'string';
+	END IF;
+	-- First a transaction id, then the look at 7776: relay_unclaim() counts on it.
+	-- NOTIFY makes all commits wait in one line: not while a daemon polls anyway.
+	IF (CASE WHEN pg_current_xact_id() IS NOT NULL AND pg_try_advisory_lock_shared(7776)
+		 THEN pg_advisory_unlock_shared(7776) ELSE false END) THEN
+		NOTIFY scopewire_pending;
+	END IF;
+	-- And an id only now: drain_mark counts on it.
+	NEW.id := nextval('realtime_events_id_seq');
+	RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION broadcast(channel text, event text, payload json,
+				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
+				     app text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	IF event_id IS NULL THEN
+		event_id := gen_random_uuid()::text;
+		INSERT INTO realtime_events (channel, event_type, payload, event_id,
+					     exclude_socket, app)
+		VALUES (channel, event, payload, event_id, exclude_socket, app);
+	ELSE
+		INSERT INTO realtime_events (channel, event_type, payload, event_id,
+					     exclude_socket, app)
+		VALUES (channel, event, payload, event_id, exclude_socket, app)
+		ON CONFLICT DO NOTHING;
+	END IF;
+	RETURN event_id;
+END
+$$;
+
+-- No pending row that will ever be seen has an id up to low, so that nobody has to step over what
+-- was drained and is not vacuumed yet: as long as any transaction looks at an older state, that
+-- can be hours of events.  Ids are given to transactions that have their own id already.  So all
+-- up to next_low are there to be seen, or never will be, once no transaction up to xid runs.
+CREATE TABLE drain_mark (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	low bigint NOT NULL DEFAULT 0,
+	next_low bigint NOT NULL DEFAULT 0,
+	xid xid8 NOT NULL DEFAULT '0',
+	at timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 10);
+INSERT INTO drain_mark DEFAULT VALUES;
+
+-- A daemon vacuums often.  To shorten the file would need a lock that stops those who insert.
+ALTER TABLE realtime_events_pending SET (vacuum_truncate = off);
+
+-- Gives serials to at most max_rows pending rows; the caller holds 7777.  Returns how many.
+-- Plans are kept: making one takes longer than draining some rows.
+CREATE OR REPLACE FUNCTION drain_locked(max_rows integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+	mark CONSTANT bigint := (SELECT m.low FROM drain_mark m);
+	drained integer;
+BEGIN
+	IF NOT EXISTS (SELECT FROM realtime_events_pending p WHERE p.serial = 0 AND p.id > mark) THEN
+		RETURN 0;
+	END IF;
+	BEGIN
+		WITH taken AS (
+			DELETE FROM realtime_events_pending d
+			WHERE d.ctid = ANY (ARRAY(SELECT p.ctid FROM realtime_events_pending p
+						  WHERE p.serial = 0 AND p.id > mark
+						  ORDER BY p.serial, p.id LIMIT max_rows))
+			RETURNING d.*
+		)
+		INSERT INTO realtime_events (serial, id, event_id, channel, event_type, payload,
+			payload_is_text, delivered, delivered_at, origin, app, exclude_socket,
+			created_at)
+		SELECT nextval('realtime_events_serial'), t.id, t.event_id, t.channel,
+		       t.event_type, t.payload, t.payload_is_text, true, clock_timestamp(),
+		       t.origin, t.app, t.exclude_socket, t.created_at
+		FROM (SELECT * FROM taken ORDER BY id) t;
+		GET DIAGNOSTICS drained = ROW_COUNT;
+		RETURN drained;
+	EXCEPTION WHEN unique_violation THEN
+		NULL;
+	END;
+	-- An event_id of the log came again: the same with ON CONFLICT, which doubles the cost.
+	WITH taken AS (
+		DELETE FROM realtime_events_pending d
+		WHERE d.ctid = ANY (ARRAY(SELECT p.ctid FROM realtime_events_pending p
+					  WHERE p.serial = 0 AND p.id > mark
+					  ORDER BY p.serial, p.id LIMIT max_rows))
+		RETURNING d.*
+	), moved AS (
+		INSERT INTO realtime_events (serial, id, event_id, channel, event_type, payload,
+			payload_is_text, delivered, delivered_at, origin, app, exclude_socket,
+			created_at)
+		SELECT nextval('realtime_events_serial'), t.id, t.event_id, t.channel,
+		       t.event_type, t.payload, t.payload_is_text, true, clock_timestamp(),
+		       t.origin, t.app, t.exclude_socket, t.created_at
+		FROM (SELECT * FROM taken ORDER BY id) t
+		ON CONFLICT DO NOTHING
+	)
+	SELECT count(*) INTO drained FROM taken;
+	RETURN drained;
+END
+$$;
+
+-- Sequences pending rows: at most max of them.  One drainer at a time; others get -1, and have to
+-- look again.
+CREATE OR REPLACE FUNCTION drain(max integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off SET enable_seqscan = off
+AS $$
+DECLARE
+	mark drain_mark;
+	has_passed boolean := false;
+	last_id bigint;
+	drained integer;
+BEGIN
+	IF NOT EXISTS (SELECT FROM realtime_events_pending p
+		       WHERE p.serial = 0 AND p.id > (SELECT m.low FROM drain_mark m)) THEN
+		RETURN 0;
+	END IF;
+	IF NOT pg_try_advisory_xact_lock(7778) THEN
+		RETURN -1;
+	END IF;
+	PERFORM pg_advisory_xact_lock(7777);
+	SELECT * INTO mark FROM drain_mark;
+	IF mark.at < clock_timestamp() - interval '1 s' THEN
+		-- In this order: the last id, then an id of our own, and rows are looked at after both.
+		has_passed := mark.xid < pg_snapshot_xmin(pg_current_snapshot());
+		last_id := (SELECT last_value FROM realtime_events_id_seq);
+		mark.xid := pg_current_xact_id();
+	END IF;
+	drained := drain_locked(max);
+	IF has_passed AND drained < max THEN
+		UPDATE drain_mark SET low = mark.next_low, next_low = last_id, xid = mark.xid,
+				      at = clock_timestamp();
+	END IF;
+	RETURN drained;
+END
+$$;
+
+-- When a daemon comes: it looks at all that is there, whatever was noted down in another life of
+-- this database.
+CREATE FUNCTION drain_begin() RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock(7777);
+	UPDATE drain_mark SET low = 0, next_low = 0, xid = pg_current_xact_id(),
+			      at = clock_timestamp();
+END
+$$;
+
+-- From now on this session polls, and nobody needs to notify.  False: somebody just looks.
+CREATE OR REPLACE FUNCTION relay_claim() RETURNS boolean
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT pg_try_advisory_lock(7776)
+$$;
+
+-- Gives that back.  Who inserted without telling has a lower transaction id than the one returned;
+-- relay_may_rest() with it is true when they all have ended.
+CREATE FUNCTION relay_unclaim() RETURNS xid8
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM pg_advisory_unlock(7776);
+	RETURN pg_current_xact_id();
+END
+$$;
+
+CREATE FUNCTION relay_may_rest(since xid8) RETURNS boolean
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT since < pg_snapshot_xmin(pg_current_snapshot())
+$$;
+
+REVOKE EXECUTE ON FUNCTION pending_inspect(realtime_events_pending), drain_begin(),
+	relay_unclaim(), relay_may_rest(xid8), log_apps_count() FROM PUBLIC;
