@@ -71,3 +71,117 @@ $$;
 REVOKE EXECUTE ON FUNCTION
 	replay_page(text, text, boolean, text, bigint, bigint, text, integer, integer),
 	replay_cached(text, boolean, text, integer) FROM PUBLIC;
+
+-- GET /api/sync/events: the log by channels and serial, and for the server by what else helps to
+-- find an event.  A user sees channels that it may join.  What waits for a serial (delivered =
+-- false) has serial 0 and stands in the order it was written.  body is a page; with as_lines its
+-- events come as lines instead, and next is the cursor behind them.
+CREATE FUNCTION sync_events(app text, caller jsonb, channels json, prefix text, event text,
+			    since text, "from" timestamptz, until timestamptz, delivered boolean,
+			    contains text, newest_first boolean, page integer, cursor text,
+			    as_lines boolean DEFAULT false)
+RETURNS TABLE (status integer, body text, lines text, next text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	is_server boolean := caller_is_server(caller);
+	names text[] := ARRAY(SELECT DISTINCT json_array_elements_text(channels));
+	start text[] := regexp_match(since, '^([0-9A-Za-z_-]{1,64}):(\d{1,18})$');
+	behind text[] := cursor_read(cursor, 2, 'cursor');
+	pending boolean := NOT coalesce(delivered, true);
+	meta log_meta;
+	low bigint := 0;
+	high bigint := 9223372036854775807;
+	way text := CASE WHEN newest_first THEN ' DESC' ELSE '' END;
+	by_key text := format(' ORDER BY serial%1$s, id%1$s', way);
+	line text := 'json_build_object(''serial'', e.serial, ''id'', e.event_id, '
+		'''channel'', e.channel, ''event'', e.event_type, ''data'', CASE WHEN '
+		'e.payload_is_text THEN btrim(e.payload::text, E'' \t\r\n'')::json '
+		'ELSE to_json(coalesce(e.payload::text, ''{}'')) END, '
+		'''created_at'', iso(e.created_at)';
+	rows text;
+	found json[];
+	last_serial bigint;
+	last_id bigint;
+	more boolean;
+BEGIN
+	IF since IS NOT NULL AND start IS NULL THEN
+		PERFORM sync_fail(400, 'invalid_value', 'since must be a position, epoch:serial.',
+				  'since');
+	END IF;
+	IF behind IS NOT NULL AND array_to_string(behind, ' ') !~ '^\d{1,18} \d{1,18}$' THEN
+		PERFORM sync_fail(400, 'invalid_cursor',
+			'The cursor is not one that was given out; start again without it.', 'cursor');
+	END IF;
+	IF NOT is_server THEN
+		IF cardinality(names) = 0 THEN
+			PERFORM sync_fail(400, 'missing_field', 'A user names the channels.', 'channels');
+		END IF;
+		IF coalesce(prefix, contains, "from"::text, until::text, delivered::text) IS NOT NULL THEN
+			PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may filter '
+				'by channel_prefix, text, from, until and delivered.');
+		END IF;
+		PERFORM require_channel(app, caller, n, 'channels') FROM unnest(names) n;
+	END IF;
+	low := coalesce(start[2]::bigint, 0);
+	-- Nothing but a block range index knows of times: it tells between which serials to look.
+	-- (serial + 0, or the planner would walk the log from one end.)
+	IF ("from" IS NOT NULL OR until IS NOT NULL) AND NOT pending AND cardinality(names) = 0 THEN
+		SELECT greatest(low, coalesce(min(e.serial + 0) - 1, high)),
+		       coalesce(max(e.serial + 0), 0)
+		INTO low, high FROM realtime_events e
+		WHERE e.created_at >= coalesce("from", '-infinity')
+		  AND e.created_at < coalesce(until, 'infinity') AND e.serial > 0;
+	END IF;
+	IF is_server THEN
+		line := line || ', ''delivered'', e.delivered, ''delivered_at'', iso(e.delivered_at), '
+			'''origin'', e.origin, ''socket_id'', e.exclude_socket';
+	END IF;
+	rows := 'SELECT e.serial, e.id, ' || line || ') AS line FROM realtime_events e WHERE (e.app = $1 '
+		'OR e.app IS NULL AND (SELECT count(*) = 1 FROM log_apps))'
+		|| CASE WHEN pending THEN ' AND e.serial <= 0'
+			ELSE ' AND e.serial > $2 AND e.serial <= $3' END
+		|| CASE WHEN behind IS NULL THEN ''
+			WHEN newest_first THEN ' AND (e.serial, e.id) < ($4, $5)'
+			ELSE ' AND (e.serial, e.id) > ($4, $5)' END
+		|| CASE WHEN prefix IS NULL THEN '' ELSE ' AND starts_with(e.channel, $6)' END
+		|| CASE WHEN event IS NULL THEN '' ELSE ' AND e.event_type = $7' END
+		|| CASE WHEN "from" IS NULL THEN '' ELSE ' AND e.created_at >= $8' END
+		|| CASE WHEN until IS NULL THEN '' ELSE ' AND e.created_at < $9' END
+		|| CASE WHEN contains IS NULL THEN ''
+			ELSE ' AND strpos(lower(e.payload::text), lower($10)) > 0' END;
+	IF cardinality(names) > 0 THEN -- each by the index, then the first of all
+		rows := 'SELECT r.* FROM unnest($11) AS n(channel) CROSS JOIN LATERAL (' || rows
+			|| ' AND e.channel = n.channel' || by_key || ' LIMIT $12) r';
+	END IF;
+	EXECUTE 'SELECT array_agg(line ORDER BY n) FILTER (WHERE n < $12), '
+		'max(serial) FILTER (WHERE n = $12 - 1), max(id) FILTER (WHERE n = $12 - 1), '
+		'count(*) = $12 FROM (SELECT p.*, row_number() OVER (' || ltrim(by_key) || ') AS n FROM ('
+		|| rows || by_key || ' LIMIT $12) p) q'
+	INTO found, last_serial, last_id, more
+	USING app, low, high, behind[1]::bigint, behind[2]::bigint, prefix, event, "from", until,
+	      contains, names, page + 1;
+	-- Behind the rows: what goes meanwhile would not be noticed before.
+	SELECT m.* INTO meta FROM log_meta m;
+	IF start[1] <> meta.epoch THEN
+		PERFORM sync_fail(409, 'other_epoch', 'The position is of another log: fetch anew.',
+				  'since');
+	ELSIF log_horizon() > start[2]::bigint THEN
+		PERFORM sync_fail(410, 'expired',
+			'The log does not reach back to the position: fetch anew.', 'since');
+	END IF;
+	status := 200;
+	next := CASE WHEN more THEN cursor_make(last_serial::text, last_id::text) END;
+	IF as_lines THEN
+		lines := array_to_string(found, E'\n');
+	ELSE
+		body := json_build_object('events', array_to_json(coalesce(found, '{}')),
+			'position', CASE WHEN newest_first OR pending THEN NULL ELSE meta.epoch || ':' ||
+				CASE WHEN more THEN last_serial ELSE (SELECT greatest(low, e.serial, 0)
+					FROM realtime_events e ORDER BY e.serial DESC LIMIT 1) END END,
+			'next', next);
+	END IF;
+	RETURN NEXT;
+END
+$$;

@@ -278,13 +278,17 @@ static void on_answer(void *ctx, const struct pg_answer *a)
 
 void sync_run_statement(struct sync_call *c)
 {
+	sync_run_statement_on(c, c->services->pool);
+}
+
+void sync_run_statement_on(struct sync_call *c, struct pg_pool *pool)
+{
 	const struct sync_action *action = c->route->action;
 	const char *values[PG_POOL_PARAMS_MAX] = { c->app->id, c->caller.json };
 
 	for (size_t i = 0; i < action->n_fields; i++)
 		values[i + 2] = c->values[i];
-	pg_pool_query(c->services->pool, &action->statement, (int)action->n_fields + 2, values,
-		      on_answer, c);
+	pg_pool_query(pool, &action->statement, (int)action->n_fields + 2, values, on_answer, c);
 }
 
 /* ---- finding the action --------------------------------------------------- */

@@ -98,6 +98,8 @@ const char *sync_value(const struct sync_call *c, const char *name);
 
 /* Asks the action's statement and replies what it says. */
 void sync_run_statement(struct sync_call *c);
+/* The same, of another pool than the API's. */
+void sync_run_statement_on(struct sync_call *c, struct pg_pool *pool);
 /* Replies what a statement of the same form (status, body) gave. */
 void sync_reply_answer(struct sync_call *c, const struct pg_answer *a);
 /*

@@ -10,6 +10,7 @@ const struct sync_route sync_routes[] = {
 	{ "GET", "activities", BY_BOTH, &sync_activities },
 	{ "POST", "activities", BY_BOTH, &sync_activity_add },
 	{ "POST", "activities/read", BY_BOTH, &sync_activity_read },
+	{ "GET", "events", BY_BOTH, &sync_events_get },
 	{ "GET", "users/{}", BY_BOTH, &sync_user_get },
 	{ "PUT", "users/{}", BY_SERVER, &sync_user_put },
 	{ "POST", "users/{}", BY_SERVER, &sync_user_put },

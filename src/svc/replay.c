@@ -17,9 +17,10 @@
 #include "svc/replay.h"
 #include "wire/pusher.h"
 
-#define OPEN_MAX    50000 /* statements that wait */
-#define CHUNK_BYTES 16384
-#define COMPLAIN_US (10 * USEC_PER_SEC)
+#define OPEN_MAX	 50000 /* statements that wait */
+#define HISTORY_OPEN_MAX 64
+#define CHUNK_BYTES	 16384
+#define COMPLAIN_US	 (10 * USEC_PER_SEC)
 
 struct waiter {
 	/* a session, or */
@@ -44,7 +45,7 @@ struct job {
 
 struct replay {
 	const struct conf_database *conf;
-	struct pg_pool *pool;
+	struct pg_pool *pool, *history;
 	struct directory *directory;
 	struct log_reader reader;
 	_Atomic usec_t complained;
@@ -362,6 +363,9 @@ struct replay *replay_new(const struct conf_database *conf, const char *conninfo
 
 	r->conf = conf;
 	r->pool = pg_pool_new(&pc);
+	pc.connections = 1;
+	pc.max_open = HISTORY_OPEN_MAX;
+	r->history = pg_pool_new(&pc);
 	r->reader = (struct log_reader){ .ask = reader_ask, .ctx = r };
 	atomic_init(&r->complained, -COMPLAIN_US);
 	pthread_mutex_init(&r->lock, NULL);
@@ -371,24 +375,35 @@ struct replay *replay_new(const struct conf_database *conf, const char *conninfo
 
 int replay_start(struct replay *r, struct directory *d)
 {
+	int rc;
+
 	r->directory = d;
-	return pg_pool_start(r->pool);
+	rc = pg_pool_start(r->pool);
+	return rc ? rc : pg_pool_start(r->history);
 }
 
 void replay_stop(struct replay *r)
 {
-	if (r)
-		pg_pool_stop(r->pool);
+	if (!r)
+		return;
+	pg_pool_stop(r->history);
+	pg_pool_stop(r->pool);
 }
 
 void replay_free(struct replay *r)
 {
 	if (!r)
 		return;
+	pg_pool_free(r->history);
 	pg_pool_free(r->pool);
 	map_release(&r->jobs);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
+}
+
+struct pg_pool *replay_history_pool(struct replay *r)
+{
+	return r->history;
 }
 
 const struct log_reader *replay_reader(const struct replay *r)

@@ -10,6 +10,7 @@
 #include "core/directory.h"
 #include "core/log_page.h"
 
+struct pg_pool;
 struct replay;
 
 /* conf and conninfo outlive it. */
@@ -19,6 +20,9 @@ int replay_start(struct replay *r, struct directory *d) MUSTCHECK;
 /* What waits, and what is still asked, is answered LOG_UNAVAILABLE. */
 void replay_stop(struct replay *r); /* NULL is fine */
 void replay_free(struct replay *r); /* NULL is fine */
+
+/* A connection for long looks into the log. */
+struct pg_pool *replay_history_pool(struct replay *r);
 
 /* For sessions; as long as r. */
 const struct log_reader *replay_reader(const struct replay *r);

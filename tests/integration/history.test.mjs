@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// GET /api/sync/events: the log by channels, serial and what else helps to find an event.
+import { test, describe, before, after } from 'node:test';
+import assert from 'node:assert/strict';
+import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const names = (answer) => answer.json.events.map((e) => e.event);
+
+describe('GET /api/sync/events', () => {
+	let daemon, server, user, epoch;
+	before(async () => {
+		daemon = await startDaemon({ apps: [APP,
+			{ id: 'other', key: 'other-key', secret: 'other-secret' }] });
+		server = Sync.server(daemon);
+		user = Sync.user(daemon, 7);
+		const api = daemon.api();
+		await api.trigger('a', 'A1', { n: 1 });
+		await api.trigger(['a', 'b'], 'AB', 'plain "text"');
+		await daemon.query(`SELECT broadcast('private-client.7', 'Sql', '{"needle":  "HAY_%"}',
+			app => 'client-portal')`);
+		await waitFor(async () => (await server.get('events', { event: 'Sql' }))
+			.json.events.length === 1, 'the row from SQL');
+		await api.trigger('b', 'B2', {});
+		await daemon.api(daemon.apps[1]).trigger('a', 'Foreign', {});
+		[{ epoch }] = await daemon.query('SELECT epoch FROM log_meta');
+	});
+	after(() => daemon.stop());
+
+	test('all, oldest first, with what the publisher sent', async () => {
+		const { status, json } = await server.get('events');
+		assert.equal(status, 200);
+		assert.deepEqual(json.events.map((e) => [e.channel, e.event, e.data]), [
+			['a', 'A1', '{"n":1}'], ['a', 'AB', 'plain "text"'], ['b', 'AB', 'plain "text"'],
+			['private-client.7', 'Sql', '{"needle":  "HAY_%"}'], ['b', 'B2', '{}']]);
+		assert.ok(json.events.every((e, i) => !i || e.serial > json.events[i - 1].serial));
+		assert.equal(json.next, null);
+		const [row] = await daemon.query('SELECT max(serial)::text AS last FROM realtime_events');
+		assert.equal(json.position, `${epoch}:${row.last}`);
+		assert.deepEqual(Object.keys(json.events[0]), ['serial', 'id', 'channel', 'event', 'data',
+			'created_at', 'delivered', 'delivered_at', 'origin', 'socket_id']);
+	});
+
+	test('newest first, page by page, each once', async () => {
+		for (const order of ['oldest', 'newest']) {
+			const seen = [];
+			let cursor;
+			do {
+				const { json } = await server.get('events', { order, limit: 2, cursor });
+				assert.ok(json.events.length <= 2);
+				seen.push(...json.events.map((e) => e.serial));
+				cursor = json.next;
+			} while (cursor);
+			assert.equal(seen.length, 5);
+			const sorted = [...new Set(seen)].sort((x, y) => x - y);
+			assert.deepEqual(seen, order === 'oldest' ? sorted : sorted.reverse());
+		}
+	});
+
+	test('since a position, and on from the one that comes back', async () => {
+		const first = (await server.get('events', { channels: 'a,b', limit: 1 })).json;
+		assert.equal(first.position, `${epoch}:${first.events[0].serial}`);
+		const rest = await server.get('events', { channels: 'a,b', since: first.position });
+		assert.deepEqual(names(rest), ['AB', 'AB', 'B2']);
+		const nothing = await server.get('events', { channels: 'a,b', since: rest.json.position });
+		assert.deepEqual(names(nothing), []);
+		assert.equal(nothing.json.position, rest.json.position);
+	});
+
+	test('filters', async () => {
+		const [{ t }] = await daemon.query(`SELECT iso(max(created_at)) AS t FROM realtime_events`);
+		const later = new Date(Date.parse(t) + 60000).toISOString();
+		const all = ['A1', 'AB', 'AB', 'Sql', 'B2'];
+		for (const [query, wanted] of [
+			[{ channels: 'b' }, ['AB', 'B2']],
+			[{ channels: 'none' }, []],
+			[{ channel_prefix: 'private-' }, ['Sql']],
+			[{ channel_prefix: 'priv_te' }, []],
+			[{ event: 'AB' }, ['AB', 'AB']],
+			[{ event: 'AB', channels: 'a' }, ['AB']],
+			[{ text: 'hay_%' }, ['Sql']],
+			[{ text: '%' }, ['Sql']],
+			[{ text: "'; DROP TABLE realtime_events; --" }, []],
+			[{ from: later }, []],
+			[{ until: later }, all],
+			[{ from: '2020-01-01T00:00:00Z', until: later, channels: 'a' }, ['A1', 'AB']],
+			[{ until: '2020-01-01T00:00:00Z' }, []],
+			[{ delivered: 'true' }, all],
+			[{ delivered: 'false' }, []],
+		]) {
+			const answer = await server.get('events', query);
+			assert.equal(answer.status, 200, answer.text);
+			assert.deepEqual(names(answer), wanted, JSON.stringify(query));
+		}
+	});
+
+	test('what waits for a serial', async () => {
+		await daemon.stop();
+		for (let n = 0; n < 3; n++)
+			await daemon.query(`SELECT broadcast('waits', 'W', $1, app => 'client-portal')`, [{ n }]);
+		const [{ rows }] = await daemon.query(`SELECT count(*)::int AS rows FROM sync_events(
+			'client-portal', '{"server":true}', NULL, NULL, NULL, NULL, NULL, NULL, false, NULL,
+			false, 2, NULL) f, json_array_elements(f.body::json->'events') e
+			WHERE e->>'serial' = '0' AND e->>'delivered' = 'false'`);
+		assert.equal(rows, 2);
+		await daemon.start();
+		await waitFor(async () => (await server.get('events', { event: 'W' }))
+			.json.events.length === 3, 'they are sequenced');
+		assert.deepEqual(names(await server.get('events', { delivered: 'false' })), []);
+	});
+
+	test('a user sees the channels that it may join, and no more', async () => {
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('client.{id}', 'owner', 'id') ON CONFLICT DO NOTHING`);
+		const own = await user.get('events', { channels: 'private-client.7,a' });
+		assert.equal(own.status, 200, own.text);
+		assert.deepEqual(names(own), ['A1', 'AB', 'Sql']);
+		assert.deepEqual(Object.keys(own.json.events[0]),
+			['serial', 'id', 'channel', 'event', 'data', 'created_at']);
+		const forbidden = await user.get('events', { channels: 'a,private-client.8' });
+		assert.equal(forbidden.status, 403);
+		assert.equal(forbidden.json.error.code, 'channel_forbidden');
+		assert.equal((await user.get('events')).json.error.code, 'missing_field');
+		for (const query of [{ text: 'x' }, { channel_prefix: 'private-' }, { delivered: 'true' },
+			{ from: '2020-01-01T00:00:00Z' }, { until: '2020-01-01T00:00:00Z' }])
+			assert.equal((await user.get('events', { channels: 'a', ...query })).status, 403);
+	});
+
+	test('positions that cannot be served', async () => {
+		assert.equal((await server.get('events', { since: 'other:1' })).status, 409);
+		await daemon.query('UPDATE log_meta SET horizon = 3');
+		const gone = await server.get('events', { since: `${epoch}:2` });
+		assert.equal(gone.status, 410);
+		assert.equal(gone.json.error.code, 'expired');
+		assert.equal((await server.get('events', { since: `${epoch}:3` })).status, 200);
+		await daemon.query('UPDATE log_meta SET horizon = 0');
+	});
+
+	test('bad input', async () => {
+		for (const query of [{ since: 'x' }, { since: `${epoch}:-1` }, { since: 'e:1:2' },
+			{ since: `${epoch}:99999999999999999999` }, { cursor: 'x' }, { cursor: 'WyIxIl0' },
+			{ cursor: Buffer.from('["1","x"]').toString('base64url') },
+			{ cursor: Buffer.from('["-1","2"]').toString('base64url') }, { limit: 0 },
+			{ limit: 1001 }, { limit: 'x' }, { order: 'up' }, { from: 'yesterday' },
+			{ delivered: 'maybe' }, { text: '' }, { channel: 'a' }, { event: '' },
+			{ channels: Array(101).fill('a').join() }]) {
+			const answer = await server.get('events', query);
+			assert.equal(answer.status, 400, `${JSON.stringify(query)}: ${answer.text}`);
+			assert.ok(answer.json.error.message);
+		}
+		assert.equal((await new Sync(daemon).get('events')).status, 401);
+		assert.equal((await server.post('events', {})).status, 405);
+	});
+});
