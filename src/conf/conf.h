@@ -60,6 +60,10 @@ struct conf_sync {
 	unsigned max_request_bytes;	  /* a body */
 	unsigned activity_retention_days; /* 0: for ever */
 	char *event_namespace;		  /* in front of the names of its own events */
+	char **presence_channels;	  /* where changed statuses are told; NULL: nowhere */
+	unsigned presence_ttl_s;	  /* of a heartbeat */
+	unsigned presence_batch_ms;	  /* how long heartbeats are gathered */
+	bool presence_from_sockets;	  /* a user with a socket is online */
 };
 
 struct conf_log {

@@ -151,6 +151,18 @@ const struct option conf_options[] = {
 	  .help = "Largest body of a request to /api/sync." },
 	{ AT(sync, activity_retention_days), RANGE(0, 36500), .unit = "days", .fallback = "0",
 	  .help = "Activities older than this are deleted; 0 keeps them." },
+	{ AT(sync, presence_channels), .type = OPTION_LIST,
+	  .fallback = "presence-presence.online presence-online",
+	  .help = "Channels that are told when a user comes, goes or changes status "
+		  "(UserPresenceChanged); users that may join one of them may ask who is online." },
+	{ AT(sync, presence_ttl_s), RANGE(1, 86400), .unit = "seconds", .fallback = "90",
+	  .help = "A user that is not heard of for so long is offline." },
+	{ AT(sync, presence_batch_ms), RANGE(10, 1000), .unit = "milliseconds",
+	  .fallback = "100",
+	  .help = "Heartbeats are gathered this long and written in one statement." },
+	{ AT(sync, presence_from_sockets), .type = OPTION_BOOL, .fallback = "yes",
+	  .help = "A user that is signed in on a socket, or on a presence channel, is online "
+		  "without heartbeats." },
 	{ AT(sync, event_namespace), .type = OPTION_STRING, .fallback = "App\\Events\\",
 	  .help = "What stands in front of the names of the sync API's own events: Echo's "
 		  "listen('UserPresenceChanged') listens for App\\Events\\UserPresenceChanged. "

@@ -66,6 +66,8 @@ struct directory {
 	_Atomic uint64_t serial;  /* handed on up to here; moves under the shard's lock */
 	pthread_mutex_t epoch_lock;
 	char epoch[POSITION_EPOCH_MAX + 1];
+	void (*user_changed)(void *ctx, struct app *app, struct str_view user_id, bool is_here);
+	void *user_ctx;
 	struct shard shards[N_SHARDS];
 };
 
@@ -151,6 +153,7 @@ struct directory *directory_new(unsigned n_workers, const struct directory_post 
 	atomic_init(&d->serial, 0);
 	pthread_mutex_init(&d->epoch_lock, NULL);
 	d->epoch[0] = '\0';
+	d->user_changed = NULL;
 	for (size_t i = 0; i < N_SHARDS; i++) {
 		struct shard *s = &d->shards[i];
 
@@ -267,6 +270,22 @@ void directory_post_page(struct directory *d, unsigned worker, uint64_t token,
 	m->page = page;
 	if (post(d, worker, m))
 		d->post.wake(d->post.ctx, worker);
+}
+
+void directory_watch_users(struct directory *d,
+			   void (*changed)(void *ctx, struct app *app, struct str_view user_id,
+					   bool is_here),
+			   void *ctx)
+{
+	d->user_changed = changed;
+	d->user_ctx = ctx;
+}
+
+static void user_changed(struct directory *d, struct app *app, struct str_view user_id,
+			 bool is_here)
+{
+	if (d->user_changed)
+		d->user_changed(d->user_ctx, app, user_id, is_here);
 }
 
 static void member_free(struct member *m)
@@ -485,6 +504,7 @@ static int member_join_locked(struct directory *d, struct shard *s, struct dchan
 	m->connections = 1;
 	map_put(&c->members, sv(m->user_id), m);
 	roster_changed(c);
+	user_changed(d, c->app, j->user_id, true);
 	*came = true;
 	if (c->internal)
 		return 0;
@@ -503,6 +523,7 @@ static void member_gone_locked(struct directory *d, struct shard *s, struct memb
 
 	map_del(&c->members, sv(m->user_id));
 	roster_changed(c);
+	user_changed(d, c->app, sv(m->user_id), false);
 	if (!c->internal) {
 		strbuf_init(&b, 160);
 		frame_member_removed(&b, dchannel_name(c), sv(m->user_id));

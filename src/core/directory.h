@@ -55,6 +55,15 @@ struct directory_post {
 
 /* post's functions are called from any thread, put under a shard's lock. */
 struct directory *directory_new(unsigned n_workers, const struct directory_post *post) MUSTCHECK;
+/*
+ * Calls changed when the first connection of a user joins a presence channel or signs in
+ * (is_here), and when, the grace over, the last one is gone: once for each of its channels.  Under
+ * a shard's lock, from any thread: it must not call the directory.  Before the first join.
+ */
+void directory_watch_users(struct directory *d,
+			   void (*changed)(void *ctx, struct app *app, struct str_view user_id,
+					   bool is_here),
+			   void *ctx);
 /* All subscriptions must be gone or are forgotten. */
 void directory_free(struct directory *d);
 /* Time passes: members whose grace is over leave, caches expire, counts held back are sent.

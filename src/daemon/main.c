@@ -27,6 +27,7 @@
 #include "store/relay.h"
 #include "svc/once.h"
 #include "svc/activities.h"
+#include "svc/presence_svc.h"
 #include "svc/publish.h"
 #include "svc/replay.h"
 #include "svc/sync_settings.h"
@@ -52,6 +53,7 @@ struct scopewired {
 	struct sync_settings *sync_settings;
 	struct once_table *once;
 	struct activities *activities;
+	struct presence_svc *presence;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -239,6 +241,9 @@ static int start_pool(struct scopewired *d)
 	d->pool = pg_pool_new(&pc);
 	d->sync_settings = sync_settings_new(d->pool, &d->conf->sync);
 	d->activities = activities_new(d->pool, d->conf->sync.activity_retention_days);
+	d->presence = presence_svc_new(d->pool, &d->conf->sync);
+	if (d->conf->sync.presence_from_sockets)
+		directory_watch_users(d->directory, presence_svc_on_user, d->presence);
 	return pg_pool_start(d->pool)
 		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
 		       : EX_OK;
@@ -256,8 +261,8 @@ static int start_servers(struct scopewired *d)
 	int rc;
 
 	d->once = once_table_new(d->pool);
-	d->services = (struct http_services){ d->conf, d->directory, d->publisher,
-					      d->pool, d->once,	     d->replay };
+	d->services = (struct http_services){ d->conf, d->directory, d->publisher, d->pool,
+					      d->once, d->replay,    d->presence };
 	router_init(&d->api, &d->services);
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)
@@ -411,6 +416,8 @@ static void stop(struct scopewired *d)
 	if (d->pool)
 		pg_pool_stop(d->pool);
 	replay_stop(d->replay);
+	if (d->presence)
+		presence_svc_stop(d->presence);
 	if (d->workers)
 		workers_stop(d->workers);
 	if (d->publisher)
@@ -420,6 +427,7 @@ static void stop(struct scopewired *d)
 	/* Cached events are released with the directory, while the log still takes their records.
 	 */
 	directory_free(d->directory);
+	presence_svc_free(d->presence);
 	event_sink = NULL;
 	if (d->log)
 		eventlog_stop(d->log, STOP_GRACE_MS);

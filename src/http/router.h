@@ -9,6 +9,7 @@
 #include "core/directory.h"
 #include "store/pg_pool.h"
 #include "svc/once.h"
+#include "svc/presence_svc.h"
 #include "svc/publish.h"
 #include "svc/replay.h"
 #include "svc/request.h"
@@ -21,6 +22,7 @@ struct http_services {
 	struct pg_pool *pool;	 /* of the sync API */
 	struct once_table *once; /* publishes with an idempotency key */
 	struct replay *replay;	 /* reads the log; NULL without a database */
+	struct presence_svc *presence;
 };
 
 /* Fills api, which keeps pointing to services. */

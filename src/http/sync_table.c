@@ -11,6 +11,8 @@ const struct sync_route sync_routes[] = {
 	{ "POST", "activities", BY_BOTH, &sync_activity_add },
 	{ "POST", "activities/read", BY_BOTH, &sync_activity_read },
 	{ "GET", "events", BY_BOTH, &sync_events_get },
+	{ "POST", "heartbeat", BY_BOTH, &sync_heartbeat },
+	{ "GET", "online-users", BY_BOTH, &sync_online_users },
 	{ "GET", "users/{}", BY_BOTH, &sync_user_get },
 	{ "PUT", "users/{}", BY_SERVER, &sync_user_put },
 	{ "POST", "users/{}", BY_SERVER, &sync_user_put },

@@ -8,6 +8,8 @@ extern const struct sync_action sync_activities;
 extern const struct sync_action sync_activity_add;
 extern const struct sync_action sync_activity_read;
 extern const struct sync_action sync_events_get;
+extern const struct sync_action sync_heartbeat;
+extern const struct sync_action sync_online_users;
 extern const struct sync_action sync_user_get;
 extern const struct sync_action sync_user_put;
 #endif

@@ -1,0 +1,243 @@
+-- SPDX-License-Identifier: MIT
+-- Presence: who is there, where, and since when.  Heartbeats come many at a time in one statement;
+-- only what changes somebody's status is broadcast.
+
+-- last_seen_at has no index on purpose: each heartbeat writes it, and stays a heap-only update.
+CREATE TABLE user_presence (
+	app text NOT NULL,
+	user_id bigint NOT NULL CHECK (user_id > 0),
+	location text,
+	status text NOT NULL CHECK (status IN ('online', 'away', 'busy', 'offline')),
+	last_seen_at timestamptz NOT NULL DEFAULT now(),
+	info json,
+	heartbeat_at timestamptz,	-- of the last heartbeat; NULL: known by sockets only, or expired
+	previous_status text NOT NULL DEFAULT 'offline',	-- before what came last
+	changed_at timestamptz NOT NULL DEFAULT now(),	-- since when the status is what it is
+	PRIMARY KEY (app, user_id)
+) WITH (fillfactor = 50);
+CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 'offline';
+
+-- What a status is worth: whoever was not seen since the deadline is offline, marked yet or not.
+CREATE FUNCTION presence_status(status text, last_seen_at timestamptz, deadline timestamptz)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT CASE WHEN last_seen_at < deadline THEN 'offline' ELSE status END
+$$;
+
+-- The next status: what a heartbeat told; by a socket alone, online for who was not there.
+CREATE FUNCTION presence_next(was text, heard_at timestamptz, told text)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT CASE WHEN heard_at IS NOT NULL THEN told WHEN was = 'offline' THEN 'online' ELSE was END
+$$;
+
+-- Broadcasts changed statuses.  Never fails over an application's limits: a payload that is too
+-- large carries less, and an application that is not served any more is told nothing.
+CREATE FUNCTION presence_tell(changed user_presence[], channels text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	INSERT INTO realtime_events (channel, event_type, payload, app)
+	SELECT c.channel, sync_event('UserPresenceChanged'),
+	       CASE WHEN a.max_payload_bytes = 0 OR octet_length(whole::text) <= a.max_payload_bytes
+		    THEN whole ELSE brief END, p.app
+	FROM unnest(changed) AS p
+	JOIN log_apps a ON a.app = p.app
+	LEFT JOIN users u ON u.app = p.app AND u.id = p.user_id
+	CROSS JOIN LATERAL json_build_object('user_id', p.user_id, 'name', u.name,
+		'status', p.status, 'previous_status', p.previous_status, 'location', p.location,
+		'info', p.info, 'last_seen_at', iso(p.last_seen_at)) AS whole
+	CROSS JOIN LATERAL json_build_object('user_id', p.user_id, 'status', p.status,
+		'truncated', true) AS brief
+	CROSS JOIN unnest(channels) AS c(channel)
+	WHERE (a.max_channel_bytes = 0 OR octet_length(c.channel) <= a.max_channel_bytes)
+	AND (a.max_payload_bytes = 0 OR octet_length(brief::text) <= a.max_payload_bytes);
+END
+$$;
+
+-- Takes what was gathered, each user at most once.
+--     beats  {app, id, location, status, info}: status NULL is a socket's word, and leaves what a
+--            heartbeat said
+--     came   {app, id} of those whose first socket came: they are in beats too
+--     gone   {app, id} of those whose last socket went
+-- location and info stay as they were where they are NULL.  unread has what each who sent a
+-- heartbeat has not read, by its place in beats from 1 on, where it is not 0.
+CREATE FUNCTION presence_beat(beats json, came json, gone json, ttl_s integer, channels text[],
+			      OUT seen_at text, OUT unread json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	deadline CONSTANT timestamptz := now() - ttl_s * interval '1 s';
+	changed user_presence[];
+	left_now user_presence[];
+BEGIN
+	seen_at := iso(now());
+	IF came IS NOT NULL THEN
+		-- Who said to be offline, and comes again, is there.
+		UPDATE user_presence p SET heartbeat_at = NULL
+		FROM json_to_recordset(came) AS c(app text, id bigint)
+		WHERE p.app = c.app AND p.user_id = c.id AND p.status = 'offline';
+	END IF;
+	IF gone IS NOT NULL THEN
+		-- Heartbeats keep them here for as long as was promised.
+		WITH up AS (
+			UPDATE user_presence u SET status = 'offline', previous_status = u.status,
+				changed_at = now(), heartbeat_at = NULL
+			FROM json_to_recordset(gone) AS g(app text, id bigint)
+			WHERE u.app = g.app AND u.user_id = g.id AND u.status <> 'offline'
+			AND coalesce(u.heartbeat_at < deadline, true)
+			RETURNING u
+		)
+		SELECT array_agg(u) INTO left_now FROM up;
+	END IF;
+	-- In the order of the key: two of these at once wait for each other, never both.
+	WITH beat AS MATERIALIZED (
+		SELECT * FROM ROWS FROM (json_to_recordset(beats) AS
+			(app text, id bigint, location text, status text, info json))
+			WITH ORDINALITY AS b(app, id, location, status, info, at)
+	), up AS (
+		INSERT INTO user_presence AS u (app, user_id, location, status, info, heartbeat_at)
+		SELECT b.app, b.id, b.location, coalesce(b.status, 'online'), b.info,
+		       CASE WHEN b.status IS NOT NULL THEN now() END
+		FROM beat b ORDER BY b.app, b.id
+		ON CONFLICT ON CONSTRAINT user_presence_pkey DO UPDATE SET
+			location = coalesce(excluded.location, u.location),
+			info = coalesce(excluded.info, u.info),
+			last_seen_at = excluded.last_seen_at,
+			heartbeat_at = coalesce(excluded.heartbeat_at, u.heartbeat_at),
+			status = presence_next(presence_status(u.status, u.last_seen_at, deadline),
+					       excluded.heartbeat_at, excluded.status),
+			previous_status = presence_status(u.status, u.last_seen_at, deadline),
+			changed_at = CASE WHEN
+				presence_next(presence_status(u.status, u.last_seen_at, deadline),
+					      excluded.heartbeat_at, excluded.status) =
+				presence_status(u.status, u.last_seen_at, deadline)
+				THEN u.changed_at ELSE now() END
+		WHERE excluded.heartbeat_at IS NOT NULL OR u.status <> 'offline'
+		      OR u.heartbeat_at IS NULL
+		RETURNING u
+	)
+	SELECT (SELECT array_agg(u) FROM up WHERE (u).status <> (u).previous_status),
+	       (SELECT json_object_agg(b.at, n.unread) FROM beat b
+		JOIN notification_boxes n ON n.app = b.app AND n.user_id = b.id
+		WHERE n.unread > 0 AND b.status IS NOT NULL)
+	INTO changed, unread;
+	changed := left_now || changed;
+	IF changed IS NOT NULL THEN
+		PERFORM presence_tell(changed, channels);
+	END IF;
+END
+$$;
+
+-- Those who were not heard of for ttl_s go offline, at most 1,000 at once; how many.
+CREATE FUNCTION presence_expire(ttl_s integer, channels text[]) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	changed user_presence[];
+BEGIN
+	WITH due AS (
+		SELECT p.app, p.user_id FROM user_presence p
+		WHERE p.status <> 'offline' AND p.last_seen_at < now() - ttl_s * interval '1 s'
+		ORDER BY p.app, p.user_id LIMIT 1000 FOR UPDATE SKIP LOCKED
+	), up AS (
+		UPDATE user_presence u SET status = 'offline', previous_status = u.status,
+			changed_at = now(), heartbeat_at = NULL
+		FROM due WHERE u.app = due.app AND u.user_id = due.user_id
+		RETURNING u
+	)
+	SELECT array_agg(u) INTO changed FROM up;
+	IF changed IS NULL THEN
+		RETURN 0;
+	END IF;
+	PERFORM presence_tell(changed, channels);
+	RETURN cardinality(changed);
+END
+$$;
+
+-- Without status: all who are not offline.  No search_path of its own, so that it is inlined.
+CREATE FUNCTION presence_list(app text, status text, location text, deadline timestamptz)
+RETURNS SETOF user_presence LANGUAGE sql STABLE
+AS $$
+	SELECT p.* FROM user_presence p
+	WHERE p.app = $1 AND $2 IS DISTINCT FROM 'offline' AND p.status <> 'offline'
+	AND p.last_seen_at >= $4 AND ($2 IS NULL OR p.status = $2)
+	AND ($3 IS NULL OR p.location = $3)
+	UNION ALL
+	SELECT p.* FROM user_presence p
+	WHERE p.app = $1 AND $2 = 'offline' AND (p.status = 'offline' OR p.last_seen_at < $4)
+	AND ($3 IS NULL OR p.location = $3)
+$$;
+
+CREATE FUNCTION presence_json(p user_presence, deadline timestamptz) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object('user_id', p.user_id, 'name', u.name, 'avatar', u.avatar,
+		'status', presence_status(p.status, p.last_seen_at, deadline),
+		'location', p.location, 'info', p.info, 'last_seen_at', iso(p.last_seen_at))
+	FROM (VALUES (1)) AS one LEFT JOIN users u ON u.app = p.app AND u.id = p.user_id
+$$;
+
+-- Refuses a user whom no rule lets join any of the channels.
+CREATE FUNCTION presence_require(app text, caller jsonb, channels text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	IF NOT caller_is_server(caller) AND NOT EXISTS (
+		SELECT FROM unnest(channels) AS c(channel)
+		WHERE channel_allows($1, caller, c.channel)) THEN
+		PERFORM sync_fail(403, 'channel_forbidden', format('No rule lets this user join %s.',
+			coalesce(nullif(array_to_string(channels, ' or '), ''),
+				 'a channel of presence: sync.presence_channels is empty')));
+	END IF;
+END
+$$;
+
+-- A page in the order of the ids; its cursors are {after, id} and {before, id}.
+CREATE FUNCTION sync_online_users(app text, caller jsonb, user_status text, location text,
+				  page_size integer, page_at text, ttl_s integer, channels text[],
+				  OUT status integer, OUT body json)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	deadline CONSTANT timestamptz := now() - ttl_s * interval '1 s';
+	place CONSTANT text[] := cursor_read(page_at, 2, 'cursor');
+	is_back boolean := false;
+	edge bigint := 0;
+	page user_presence[];
+	has_more boolean;
+	ids bigint[];
+BEGIN
+	PERFORM presence_require(app, caller, channels);
+	IF place IS NOT NULL THEN
+		IF coalesce(place[1] NOT IN ('after', 'before') OR place[2] !~ '^[0-9]{1,18}$', true) THEN
+			PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was '
+				'given out; start again without it.', 'cursor');
+		END IF;
+		is_back := place[1] = 'before';
+		edge := place[2]::bigint;
+	END IF;
+	IF is_back THEN
+		page := ARRAY(SELECT p FROM presence_list($1, $3, $4, deadline) p
+			      WHERE p.user_id < edge ORDER BY p.user_id DESC LIMIT page_size + 1);
+	ELSE
+		page := ARRAY(SELECT p FROM presence_list($1, $3, $4, deadline) p
+			      WHERE p.user_id > edge ORDER BY p.user_id LIMIT page_size + 1);
+	END IF;
+	has_more := cardinality(page) > page_size;
+	page := page[:page_size];
+	ids := ARRAY(SELECT p.user_id FROM unnest(page) AS p ORDER BY 1);
+	status := 200;
+	body := json_build_object(
+		'users', coalesce((SELECT json_agg(presence_json(p, deadline) ORDER BY p.user_id)
+				   FROM unnest(page) AS p), '[]'),
+		'count', (SELECT count(*) FROM presence_list($1, $3, $4, deadline)),
+		'next_cursor', CASE WHEN is_back OR has_more
+				    THEN cursor_make('after', ids[cardinality(ids)]::text) END,
+		'prev_cursor', CASE WHEN CASE WHEN is_back THEN has_more ELSE place IS NOT NULL END
+				    THEN cursor_make('before', ids[1]::text) END);
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION presence_tell(user_presence[], text[]),
+	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]) FROM PUBLIC;

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One mutex guards all that the pool's thread, the API's threads and the directory touch; it is
+ * a leaf, held for a few map operations, never while the pool is asked or somebody is answered.
+ *
+ * A batch that the database refuses is tried again an entry at a time, so that nobody is
+ * answered for what somebody else sent.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <pthread.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "svc/presence_svc.h"
+#include "wire/channel_name.h"
+
+#define BATCH_MAX	  2000
+#define CHANNEL_MAX_BYTES 200
+#define EXPIRE_AT_ONCE	  1000 /* of presence_expire() */
+#define EXPIRE_MIN_MS	  250
+#define EXPIRE_MAX_MS	  5000
+#define RETRY_US	  USEC_PER_SEC
+
+struct user_key {
+	int64_t id;
+	uint64_t app; /* its runtime's number */
+};
+
+/* A user with at least one socket: how many memberships the directory has of it. */
+struct user {
+	struct user_key key;
+	struct app *app;
+	unsigned count;
+};
+
+struct waiter {
+	struct waiter *next;
+	presence_done *done;
+	void *ctx;
+};
+
+/* What a batch will say of a user. */
+struct entry {
+	struct entry *next;
+	struct user_key key;
+	struct app *app;
+	char *status; /* of a heartbeat; NULL: a socket is all there is */
+	char *location, *info;
+	bool came, gone; /* its first socket, its last one */
+	bool is_alone;	 /* was in a batch that was refused: not in the map any more */
+	struct waiter *waiters;
+};
+
+struct batch {
+	struct presence_svc *of;
+	struct entry *entries;
+	unsigned n;
+};
+
+struct presence_svc {
+	struct pg_pool *pool;
+	const struct conf_sync *conf;
+	char ttl[12], *channels;
+	usec_t feed_every;
+
+	pthread_mutex_t lock;
+	struct map users;	   /* key -> struct user */
+	struct map waiting;	   /* key -> struct entry */
+	struct entry *head, *tail; /* the same, and those that are alone, in order */
+	unsigned n_waiters;	   /* under way too */
+	bool is_stopped;
+	bool is_under_way; /* a batch */
+	bool is_behind;	   /* a batch failed, and not all users were written since */
+	bool is_fed;	   /* all users were put in line since */
+	usec_t feed_at;
+
+	bool is_expiring; /* the pool's thread only */
+};
+
+static const struct pg_statement beat_statement = {
+	.sql = "SELECT seen_at, unread FROM presence_beat($1, $2, $3, $4, $5)",
+	.repeatable = true,
+};
+
+static const struct pg_statement expire_statement = {
+	.sql = "SELECT presence_expire($1, $2)",
+	.repeatable = true,
+};
+
+static struct str_view key_view(const struct user_key *k)
+{
+	return sv_n((const char *)k, sizeof(*k));
+}
+
+static struct user_key key_of(const struct app *app, int64_t id)
+{
+	return (struct user_key){ id, app->runtime->number };
+}
+
+/* ---- entries --------------------------------------------------------------- */
+
+static struct entry *entry_of(struct presence_svc *p, struct app *app, int64_t id)
+{
+	struct user_key key = key_of(app, id);
+	struct entry *e = map_get(&p->waiting, key_view(&key));
+
+	if (e)
+		return e;
+	e = xcalloc(1, sizeof(*e));
+	e->key = key;
+	e->app = app_ref(app);
+	map_put(&p->waiting, key_view(&e->key), e);
+	if (p->tail)
+		p->tail->next = e;
+	else
+		p->head = e;
+	p->tail = e;
+	return e;
+}
+
+/* Answers who waits for it, and frees. */
+static void entry_end(struct entry *e, const struct pg_answer *a, const struct presence_said *said)
+{
+	struct waiter *w, *next;
+
+	for (w = e->waiters; w; w = next) {
+		next = w->next;
+		w->done(w->ctx, a, said);
+		free(w);
+	}
+	app_unref(e->app);
+	free(e->status);
+	free(e->location);
+	free(e->info);
+	free(e);
+}
+
+static unsigned count_waiters(const struct entry *e)
+{
+	unsigned n = 0;
+
+	for (const struct waiter *w = e->waiters; w; w = w->next)
+		n++;
+	return n;
+}
+
+static void replace(char **at, const char *text)
+{
+	if (!text)
+		return;
+	free(*at);
+	*at = xstrdup(text);
+}
+
+static void take_beat(struct presence_svc *p, const struct presence_beat *beat, presence_done *done,
+		      void *ctx)
+{
+	struct entry *e = entry_of(p, beat->app, beat->user_id);
+	struct waiter *w = xmalloc(sizeof(*w));
+
+	*w = (struct waiter){ e->waiters, done, ctx };
+	e->waiters = w;
+	p->n_waiters++;
+	replace(&e->status, beat->status);
+	replace(&e->location, beat->location);
+	replace(&e->info, beat->info);
+}
+
+void presence_svc_beat(struct presence_svc *p, const struct presence_beat *beat,
+		       presence_done *done, void *ctx)
+{
+	struct pg_answer refused = { .sqlstate = "" };
+
+	pthread_mutex_lock(&p->lock);
+	if (p->is_stopped)
+		refused.rc = -ECANCELED;
+	else if (p->n_waiters >= p->conf->max_waiting)
+		refused.rc = -EAGAIN;
+	else
+		take_beat(p, beat, done, ctx);
+	pthread_mutex_unlock(&p->lock);
+	if (refused.rc)
+		done(ctx, &refused, NULL);
+}
+
+/* ---- sockets ---------------------------------------------------------------- */
+
+static void user_came(struct presence_svc *p, struct app *app, int64_t id)
+{
+	struct user_key key = key_of(app, id);
+	struct user *u = map_get(&p->users, key_view(&key));
+	struct entry *e;
+
+	if (u) {
+		u->count++;
+		return;
+	}
+	u = xmalloc(sizeof(*u));
+	*u = (struct user){ key, app_ref(app), 1 };
+	map_put(&p->users, key_view(&u->key), u);
+	e = entry_of(p, app, id);
+	e->came = true;
+	e->gone = false;
+}
+
+static void user_free(struct user *u)
+{
+	app_unref(u->app);
+	free(u);
+}
+
+static void user_left(struct presence_svc *p, const struct app *app, int64_t id)
+{
+	struct user_key key = key_of(app, id);
+	struct user *u = map_get(&p->users, key_view(&key));
+	struct entry *e;
+
+	if (!u || --u->count)
+		return;
+	map_del(&p->users, key_view(&key));
+	e = entry_of(p, u->app, id);
+	e->gone = true;
+	e->came = false;
+	user_free(u);
+}
+
+void presence_svc_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here)
+{
+	struct presence_svc *p = ctx;
+	uint64_t id;
+
+	/* Other ids are none of the users that the tables know. */
+	if (!sv_to_u64(user_id, INT64_MAX, &id) || !id)
+		return;
+	pthread_mutex_lock(&p->lock);
+	if (is_here)
+		user_came(p, app, (int64_t)id);
+	else
+		user_left(p, app, (int64_t)id);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Every so often all users with sockets are said to be there. */
+static void feed_locked(struct presence_svc *p)
+{
+	usec_t now = clock_mono();
+	struct user *u;
+	size_t at = 0;
+
+	if (now < p->feed_at)
+		return;
+	p->feed_at = now + p->feed_every;
+	p->is_fed = true;
+	while ((u = map_next(&p->users, &at)))
+		entry_of(p, u->app, u->key.id);
+}
+
+/* ---- batches ------------------------------------------------------------------ */
+
+/* The next batch, or NULL: nothing waits, or one is under way. */
+static struct batch *take_locked(struct presence_svc *p)
+{
+	struct batch *b;
+	struct entry **last;
+
+	if (p->is_under_way || !p->head)
+		return NULL;
+	b = xcalloc(1, sizeof(*b));
+	b->of = p;
+	last = &b->entries;
+	do {
+		struct entry *e = p->head;
+
+		p->head = e->next;
+		e->next = NULL;
+		if (!e->is_alone)
+			map_del(&p->waiting, key_view(&e->key));
+		*last = e;
+		last = &e->next;
+		b->n++;
+	} while (p->head && b->n < BATCH_MAX && !b->entries->is_alone);
+	if (!p->head)
+		p->tail = NULL;
+	p->is_under_way = true;
+	return b;
+}
+
+static void add_text(struct strbuf *b, const char *name, const char *text)
+{
+	if (!text)
+		return;
+	strbuf_addf(b, ",\"%s\":", name);
+	strbuf_add_json(b, sv(text));
+}
+
+static void add_who(struct strbuf *b, const struct entry *e)
+{
+	strbuf_add_str(b, b->len ? ",{\"app\":" : "[{\"app\":");
+	strbuf_add_json(b, sv(e->app->id));
+	strbuf_addf(b, ",\"id\":%" PRId64, e->key.id);
+}
+
+/* Whether the batch says that the user is there, or whatever its heartbeat told. */
+static bool is_beat(const struct entry *e)
+{
+	return e->status || !e->gone;
+}
+
+static void add_beat(struct strbuf *b, const struct entry *e)
+{
+	add_who(b, e);
+	add_text(b, "status", e->status);
+	add_text(b, "location", e->location);
+	if (e->info) {
+		strbuf_add_str(b, ",\"info\":");
+		strbuf_add_str(b, e->info);
+	}
+	strbuf_add_c(b, '}');
+}
+
+/* The list as text, NULL when nothing is in it. */
+static const char *finish_list(struct strbuf *b)
+{
+	if (!b->len)
+		return NULL;
+	strbuf_add_c(b, ']');
+	return b->ptr;
+}
+
+static void on_batch(void *ctx, const struct pg_answer *a);
+
+static void send(struct batch *b)
+{
+	struct presence_svc *p = b->of;
+	struct strbuf beats, came, gone;
+	const char *values[5];
+
+	strbuf_init(&beats, 128 * (size_t)b->n);
+	strbuf_init(&came, 0);
+	strbuf_init(&gone, 0);
+	for (const struct entry *e = b->entries; e; e = e->next) {
+		if (is_beat(e)) {
+			add_beat(&beats, e);
+		} else {
+			add_who(&gone, e);
+			strbuf_add_c(&gone, '}');
+		}
+		if (e->came) {
+			add_who(&came, e);
+			strbuf_add_c(&came, '}');
+		}
+	}
+	values[0] = finish_list(&beats);
+	values[0] = values[0] ? values[0] : "[]";
+	values[1] = finish_list(&came);
+	values[2] = finish_list(&gone);
+	values[3] = p->ttl;
+	values[4] = p->channels;
+	pg_pool_query(p->pool, &beat_statement, 5, values, on_batch, b);
+	strbuf_release(&beats);
+	strbuf_release(&came);
+	strbuf_release(&gone);
+}
+
+/* Timer of the pool; and on_batch() when more waits than one batch takes. */
+static void begin_batch(void *ctx)
+{
+	struct presence_svc *p = ctx;
+	struct batch *b;
+
+	pthread_mutex_lock(&p->lock);
+	feed_locked(p);
+	b = take_locked(p);
+	pthread_mutex_unlock(&p->lock);
+	if (b)
+		send(b);
+}
+
+/* In front of all that waits. */
+static void put_back_locked(struct presence_svc *p, struct entry *entries)
+{
+	struct entry *e = entries;
+
+	for (;; e = e->next) {
+		e->is_alone = true;
+		if (!e->next)
+			break;
+	}
+	e->next = p->head;
+	p->head = entries;
+	if (!p->tail)
+		p->tail = e;
+}
+
+/* Takes note of how the batch ended; true: there is more to be sent at once. */
+static bool note_end(struct presence_svc *p, const struct batch *b, bool again, int rc)
+{
+	bool more;
+
+	pthread_mutex_lock(&p->lock);
+	p->is_under_way = false;
+	if (again)
+		put_back_locked(p, b->entries);
+	else
+		for (const struct entry *e = b->entries; e; e = e->next)
+			p->n_waiters -= count_waiters(e);
+	if (rc && rc != -EINVAL) {
+		p->is_behind = true;
+		p->is_fed = false;
+		p->feed_at = clock_mono() + RETRY_US;
+	} else if (p->is_fed && !p->head) {
+		p->is_behind = false;
+	}
+	more = again || (p->head && (b->n == BATCH_MAX || p->head->is_alone));
+	pthread_mutex_unlock(&p->lock);
+	return more;
+}
+
+/* What the user of that place in the batch has not read; unread: {"place": count} or NULL. */
+static int64_t unread_at(const json_t *unread, unsigned place)
+{
+	char text[12];
+
+	snprintf(text, sizeof(text), "%u", place);
+	return json_integer_value(json_object_get(unread, text));
+}
+
+static void end_entries(struct batch *b, const struct pg_answer *a)
+{
+	struct presence_said said = { .seen_at = pg_answer_text(a, 0, 0),
+				      .ttl_s = b->of->conf->presence_ttl_s };
+	json_t *unread = a->rc ? NULL : json_loads(pg_answer_text(a, 0, 1), 0, NULL);
+	struct entry *e, *next;
+	unsigned place = 0;
+
+	for (e = b->entries; e; e = next) {
+		next = e->next;
+		place += is_beat(e);
+		said.status = e->status;
+		said.unread = unread_at(unread, place);
+		if (a->rc == -EINVAL && !e->waiters)
+			log_error("presence: the database refused user %" PRId64 " of app %s: %s",
+				  e->key.id, e->app->id,
+				  pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY));
+		entry_end(e, a, a->rc ? NULL : &said);
+	}
+	json_decref(unread);
+}
+
+static void on_batch(void *ctx, const struct pg_answer *a)
+{
+	struct batch *b = ctx;
+	struct presence_svc *p = b->of;
+	bool again = a->rc == -EINVAL && b->n > 1;
+	bool more = note_end(p, b, again, a->rc);
+
+	if (!again)
+		end_entries(b, a);
+	free(b);
+	if (more)
+		begin_batch(p);
+}
+
+/* ---- those who are not heard of --------------------------------------------------- */
+
+static void expire(void *ctx);
+
+static void on_expired(void *ctx, const struct pg_answer *a)
+{
+	struct presence_svc *p = ctx;
+
+	p->is_expiring = false;
+	if (a->rc == -EINVAL)
+		log_error("presence: expiry was refused: %s",
+			  pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY));
+	else if (a->rc == 0 && strtoul(pg_answer_text(a, 0, 0), NULL, 10) == EXPIRE_AT_ONCE)
+		expire(p);
+}
+
+/* Timer of the pool.  After the database was away, those who are here are said to be so first. */
+static void expire(void *ctx)
+{
+	struct presence_svc *p = ctx;
+	const char *values[] = { p->ttl, p->channels };
+	bool wait;
+
+	pthread_mutex_lock(&p->lock);
+	wait = p->is_behind && p->users.used;
+	pthread_mutex_unlock(&p->lock);
+	if (wait || p->is_expiring)
+		return;
+	p->is_expiring = true;
+	pg_pool_query(p->pool, &expire_statement, 2, values, on_expired, p);
+}
+
+/* ---- its life ----------------------------------------------------------------------- */
+
+/* Names within the grammar need no escape in quotes. */
+static char *channels_array(char *const *names)
+{
+	struct channel_traits t;
+	struct strbuf b;
+
+	strbuf_init(&b, 64);
+	strbuf_add_c(&b, '{');
+	for (; names && *names; names++) {
+		if (channel_name_parse(sv(*names), CHANNEL_MAX_BYTES, &t) || t.user) {
+			log_warn("sync.presence_channels: \"%s\" is not a channel's name", *names);
+			continue;
+		}
+		strbuf_addf(&b, "%s\"%s\"", b.len > 1 ? "," : "", *names);
+	}
+	strbuf_add_c(&b, '}');
+	return b.ptr;
+}
+
+static unsigned expire_ms(const struct conf_sync *conf)
+{
+	unsigned ms = conf->presence_ttl_s * 100;
+
+	return ms < EXPIRE_MIN_MS ? EXPIRE_MIN_MS : ms > EXPIRE_MAX_MS ? EXPIRE_MAX_MS : ms;
+}
+
+struct presence_svc *presence_svc_new(struct pg_pool *pool, const struct conf_sync *conf)
+{
+	struct presence_svc *p = xcalloc(1, sizeof(*p));
+
+	p->pool = pool;
+	p->conf = conf;
+	snprintf(p->ttl, sizeof(p->ttl), "%u", conf->presence_ttl_s);
+	p->channels = channels_array(conf->presence_channels);
+	p->feed_every = conf->presence_ttl_s * USEC_PER_SEC / 3;
+	pthread_mutex_init(&p->lock, NULL);
+	map_init(&p->users);
+	map_init(&p->waiting);
+	pg_pool_every(pool, conf->presence_batch_ms, begin_batch, p);
+	pg_pool_every(pool, expire_ms(conf), expire, p);
+	return p;
+}
+
+void presence_svc_stop(struct presence_svc *p)
+{
+	struct pg_answer stopped = { .rc = -ECANCELED, .sqlstate = "" };
+	struct entry *e, *next;
+
+	pthread_mutex_lock(&p->lock);
+	p->is_stopped = true;
+	e = p->head;
+	p->head = p->tail = NULL;
+	map_release(&p->waiting);
+	pthread_mutex_unlock(&p->lock);
+	for (; e; e = next) {
+		next = e->next;
+		entry_end(e, &stopped, NULL);
+	}
+}
+
+void presence_svc_free(struct presence_svc *p)
+{
+	struct user *u;
+	size_t at = 0;
+
+	if (!p)
+		return;
+	presence_svc_stop(p); /* what the last sockets said */
+	while ((u = map_next(&p->users, &at)))
+		user_free(u);
+	map_release(&p->users);
+	pthread_mutex_destroy(&p->lock);
+	free(p->channels);
+	free(p);
+}
+
+const char *presence_svc_channels(const struct presence_svc *p)
+{
+	return p->channels;
+}
+
+const char *presence_svc_ttl(const struct presence_svc *p)
+{
+	return p->ttl;
+}

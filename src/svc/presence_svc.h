@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SVC_PRESENCE_SVC_H
+#define SVC_PRESENCE_SVC_H
+/*
+ * Who is there, as user_presence in the database has it: heartbeats from any thread are gathered
+ * and written in one statement a batch (sql/migrations/0011_presence.sql); users whom the
+ * directory knows count as there without heartbeats; who is not heard of any more expires.
+ *
+ * A batch is begun every presence_batch_ms, one at a time: what comes while one is under way goes
+ * with the next.  A user is in a batch once, however many heartbeats came.
+ */
+#include "conf/conf.h"
+#include "core/directory.h"
+#include "store/pg_pool.h"
+
+struct presence_svc;
+
+struct presence_beat {
+	struct app *app;
+	int64_t user_id;
+	const char *status;	     /* online, away, busy or offline */
+	const char *location, *info; /* info: JSON text; NULL: as it was */
+};
+
+struct presence_said {
+	const char *status, *seen_at; /* ISO 8601 */
+	unsigned ttl_s;
+	int64_t unread; /* notifications */
+};
+
+/* said is NULL unless a->rc is 0; both are gone when it returns. */
+typedef void presence_done(void *ctx, const struct pg_answer *a, const struct presence_said *said);
+
+/* Before pg_pool_start(); conf and the pool outlive it. */
+struct presence_svc *presence_svc_new(struct pg_pool *pool, const struct conf_sync *conf);
+/* After pg_pool_stop(): what waits is answered with -ECANCELED, and what comes. */
+void presence_svc_stop(struct presence_svc *p);
+/* After the directory, which it watches.  NULL is fine. */
+void presence_svc_free(struct presence_svc *p);
+
+/*
+ * Everything is copied.  done is called exactly once, on the pool's thread after the commit, or
+ * before this returns with -EAGAIN, when sync.max_waiting heartbeats wait, or -ECANCELED.  Any
+ * thread.
+ */
+void presence_svc_beat(struct presence_svc *p, const struct presence_beat *beat,
+		       presence_done *done, void *ctx);
+
+/* For directory_watch_users(): ctx is the service. */
+void presence_svc_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here);
+
+/* sync.presence_channels as a text[], sync.presence_ttl_s in digits: parameters of functions. */
+const char *presence_svc_channels(const struct presence_svc *p);
+const char *presence_svc_ttl(const struct presence_svc *p);
+#endif
