@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include "base/mem.h"
+#include "http/json_dump.h"
 #include "http/sync.h"
 #include "wire/channel_name.h"
 #include "wire/pusher.h"
@@ -228,7 +229,7 @@ static bool read_object(struct sync_call *c, const struct sync_field *f, const s
 	bool ok = json_is_object(object);
 
 	if (ok)
-		*out = json_dumps(object, JSON_COMPACT);
+		*out = json_dump_text(object);
 	json_decref(object);
 	return ok || fail(c, f, "an object");
 }
@@ -243,7 +244,7 @@ static bool read_array(struct sync_call *c, const struct sync_field *f, const st
 	char must[64];
 
 	if (ok)
-		*out = json_dumps(array, JSON_COMPACT);
+		*out = json_dump_text(array);
 	json_decref(array);
 	snprintf(must, sizeof(must), "a list of %" PRId64 " to %zu members", f->min, max);
 	return ok || fail(c, f, must);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include "base/str.h"
+#include "http/json_dump.h"
+
+static void add(struct strbuf *b, const json_t *value);
+
+/* The fewest digits that read as the same double; 17 always do. */
+static void add_real(struct strbuf *b, double value)
+{
+	char text[40];
+	int digits = 15;
+
+	do
+		snprintf(text, sizeof(text), "%.*g", digits, value);
+	while (strtod(text, NULL) != value && ++digits <= 17);
+	strbuf_add_str(b, text);
+	if (!strpbrk(text, ".e"))
+		strbuf_add_str(b, ".0");
+}
+
+static void add_integer(struct strbuf *b, json_int_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRId64, (int64_t)value);
+	strbuf_add_str(b, text);
+}
+
+static void add_array(struct strbuf *b, const json_t *array)
+{
+	strbuf_add_c(b, '[');
+	for (size_t i = 0; i < json_array_size(array); i++) {
+		if (i)
+			strbuf_add_c(b, ',');
+		add(b, json_array_get(array, i));
+	}
+	strbuf_add_c(b, ']');
+}
+
+static void add_object(struct strbuf *b, const json_t *object)
+{
+	const char *name, *comma = "";
+	json_t *value;
+
+	strbuf_add_c(b, '{');
+	json_object_foreach((json_t *)object, name, value)
+	{
+		strbuf_add_str(b, comma);
+		strbuf_add_json(b, sv(name));
+		strbuf_add_c(b, ':');
+		add(b, value);
+		comma = ",";
+	}
+	strbuf_add_c(b, '}');
+}
+
+static void add(struct strbuf *b, const json_t *value)
+{
+	switch (json_typeof(value)) {
+	case JSON_OBJECT:
+		add_object(b, value);
+		break;
+	case JSON_ARRAY:
+		add_array(b, value);
+		break;
+	case JSON_STRING:
+		strbuf_add_json(b, sv_n(json_string_value(value), json_string_length(value)));
+		break;
+	case JSON_INTEGER:
+		add_integer(b, json_integer_value(value));
+		break;
+	case JSON_REAL:
+		add_real(b, json_real_value(value));
+		break;
+	case JSON_TRUE:
+	case JSON_FALSE:
+		strbuf_add_str(b, json_is_true(value) ? "true" : "false");
+		break;
+	case JSON_NULL:
+		strbuf_add_str(b, "null");
+		break;
+	}
+}
+
+char *json_dump_text(const json_t *value)
+{
+	struct strbuf b;
+	char *text;
+
+	strbuf_init(&b, 256);
+	add(&b, value);
+	text = strbuf_detach(&b);
+	strbuf_release(&b);
+	return text;
+}
