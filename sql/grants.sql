@@ -25,4 +25,7 @@ GRANT SELECT ON activities TO :"role";
 GRANT EXECUTE ON FUNCTION watch(regclass, text, text[], text[], text, text),
 	watch_define(regclass, text, text[], text[], text, text),
 	unwatch(regclass, text), watch_forget(integer) TO :"role";
+
+-- Hold its own writes to an edit lock's token.
+GRANT EXECUTE ON FUNCTION lock_check(text, text, bigint, text) TO :"role";
 COMMIT;

@@ -59,6 +59,7 @@ struct conf_sync {
 	unsigned statement_timeout_ms;	  /* of one request in the database */
 	unsigned max_request_bytes;	  /* a body */
 	unsigned activity_retention_days; /* 0: for ever */
+	unsigned changes_retention_days;  /* 0: for ever */
 	char *event_namespace;		  /* in front of the names of its own events */
 	char **presence_channels;	  /* where changed statuses are told; NULL: nowhere */
 	unsigned presence_ttl_s;	  /* of a heartbeat */

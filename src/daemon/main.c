@@ -25,6 +25,7 @@
 #include "store/migrate.h"
 #include "store/pg_pool.h"
 #include "store/relay.h"
+#include "svc/datasync.h"
 #include "svc/once.h"
 #include "svc/activities.h"
 #include "svc/presence_svc.h"
@@ -51,6 +52,7 @@ struct scopewired {
 	struct relay *relay;
 	struct pg_pool *pool;
 	struct sync_settings *sync_settings;
+	struct datasync *datasync;
 	struct once_table *once;
 	struct activities *activities;
 	struct presence_svc *presence;
@@ -244,6 +246,7 @@ static int start_pool(struct scopewired *d)
 	d->presence = presence_svc_new(d->pool, &d->conf->sync);
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_svc_on_user, d->presence);
+	d->datasync = datasync_new(d->pool, &d->conf->sync);
 	return pg_pool_start(d->pool)
 		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
 		       : EX_OK;
@@ -438,6 +441,7 @@ static void stop(struct scopewired *d)
 	pg_pool_free(d->pool);
 	activities_free(d->activities);
 	sync_settings_free(d->sync_settings);
+	datasync_free(d->datasync);
 	embedded_pg_stop(d->postgres);
 	free(d->conninfo);
 	if (d->signals >= 0)

@@ -13,8 +13,15 @@ const struct sync_route sync_routes[] = {
 	{ "GET", "events", BY_BOTH, &sync_events_get },
 	{ "POST", "heartbeat", BY_BOTH, &sync_heartbeat },
 	{ "GET", "online-users", BY_BOTH, &sync_online_users },
+	{ "GET", "changes", BY_BOTH, &sync_change_list },
+	{ "POST", "changes", BY_BOTH, &sync_change_post },
+	{ "GET", "locks", BY_BOTH, &sync_lock_list },
+	{ "POST", "locks", BY_BOTH, &sync_lock_acquire },
+	{ "DELETE", "locks", BY_BOTH, &sync_lock_release },
+	{ "POST", "locks/release", BY_BOTH, &sync_lock_release },
 	{ "GET", "users/{}", BY_BOTH, &sync_user_get },
 	{ "PUT", "users/{}", BY_SERVER, &sync_user_put },
 	{ "POST", "users/{}", BY_SERVER, &sync_user_put },
+	{ "GET", "versions", BY_BOTH, &sync_version_list },
 };
 const size_t n_sync_routes = ARRAY_SIZE(sync_routes);

@@ -10,6 +10,12 @@ extern const struct sync_action sync_activity_read;
 extern const struct sync_action sync_events_get;
 extern const struct sync_action sync_heartbeat;
 extern const struct sync_action sync_online_users;
+extern const struct sync_action sync_change_list;
+extern const struct sync_action sync_change_post;
+extern const struct sync_action sync_lock_acquire;
+extern const struct sync_action sync_lock_list;
+extern const struct sync_action sync_lock_release;
 extern const struct sync_action sync_user_get;
 extern const struct sync_action sync_user_put;
+extern const struct sync_action sync_version_list;
 #endif

@@ -1,0 +1,320 @@
+-- SPDX-License-Identifier: MIT
+-- Edit locks.  A row is a resource that was locked once; its token is the last one given.  Tokens
+-- come from one sequence while the row is locked, so those of a resource only rise, and none
+-- comes twice even when its row is gone.
+
+CREATE SEQUENCE lock_token AS bigint CACHE 1;
+
+CREATE TABLE locks (
+	app text NOT NULL,
+	resource_type text NOT NULL,
+	resource_id text NOT NULL,
+	token bigint NOT NULL,
+	user_id bigint,			-- NULL: nobody holds it
+	name text,
+	ttl_s integer NOT NULL,
+	acquired_at timestamptz NOT NULL,
+	renewed_at timestamptz NOT NULL,
+	expires_at timestamptz NOT NULL,	-- or when it was released
+	PRIMARY KEY (app, resource_type, resource_id)
+) WITH (fillfactor = 70);
+CREATE INDEX locks_held ON locks (app, resource_type, resource_id) WHERE user_id IS NOT NULL;
+CREATE INDEX locks_expiring ON locks (expires_at) WHERE user_id IS NOT NULL;
+CREATE INDEX locks_free ON locks (expires_at) WHERE user_id IS NULL;
+
+-- The channel of a resource; refuses what has none.  A comma would part it from others in a
+-- query, a dot or colon in the type would make two resources share a name.
+CREATE FUNCTION resource_channel(resource_type text, resource_id text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	IF coalesce(resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_]{1,64}$'
+		    OR resource_type ~ '^(encrypted|cache)-', true) THEN
+		PERFORM sync_fail(400, 'invalid_value', 'resource_type must be 1 to 64 letters, '
+			'digits, - or _, and not start with encrypted- or cache-.', 'resource_type');
+	END IF;
+	IF coalesce(resource_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@.;]{1,64}$', true) THEN
+		PERFORM sync_fail(400, 'invalid_value',
+			'resource_id must be 1 to 64 letters, digits, or - _ = @ . ;', 'resource_id');
+	END IF;
+	RETURN 'private-' || resource_type || '.' || resource_id;
+END
+$$;
+
+CREATE FUNCTION lock_json(l locks) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object('resource_type', l.resource_type, 'resource_id', l.resource_id,
+		'user_id', l.user_id, 'name', l.name, 'token', l.token, 'ttl_s', l.ttl_s,
+		'acquired_at', iso(l.acquired_at), 'renewed_at', iso(l.renewed_at),
+		'expires_at', iso(l.expires_at))
+$$;
+
+CREATE FUNCTION lock_is_held(l locks) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT l.user_id IS NOT NULL AND l.expires_at > clock_timestamp()
+$$;
+
+-- Tells the resource's channel who holds the lock now; before is who held it, as far as that is of
+-- interest.
+CREATE FUNCTION lock_tell(action text, now_held locks, before locks, exclude_socket text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	app CONSTANT text := coalesce(now_held.app, before.app);
+	resource_type CONSTANT text := coalesce(now_held.resource_type, before.resource_type);
+	resource_id CONSTANT text := coalesce(now_held.resource_id, before.resource_id);
+BEGIN
+	PERFORM broadcast(resource_channel(resource_type, resource_id), sync_event('LockChanged'),
+		json_build_object('action', action, 'resource_type', resource_type,
+			'resource_id', resource_id,
+			'lock', CASE WHEN now_held.app IS NOT NULL THEN lock_json(now_held) END,
+			'previous', CASE WHEN before.user_id IS NOT NULL THEN json_build_object(
+				'user_id', before.user_id, 'name', before.name,
+				'token', before.token) END),
+		NULL, exclude_socket, app);
+END
+$$;
+
+-- 409, with who holds the lock.
+CREATE FUNCTION lock_refusal(code text, message text, l locks, OUT status integer, OUT body json)
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT 409, json_build_object(
+		'error', json_build_object('code', code, 'message', message),
+		'lock', CASE WHEN lock_is_held(l) THEN lock_json(l) END)
+$$;
+
+-- The resource's row, made if need be, locked until the end of the transaction.
+CREATE FUNCTION lock_row(app text, resource_type text, resource_id text) RETURNS locks
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	l locks;
+BEGIN
+	LOOP
+		SELECT x.* INTO l FROM locks x WHERE x.app = app
+		AND x.resource_type = resource_type AND x.resource_id = resource_id FOR UPDATE;
+		IF FOUND THEN
+			RETURN l;
+		END IF;
+		INSERT INTO locks (app, resource_type, resource_id, token, ttl_s, acquired_at,
+				   renewed_at, expires_at)
+		VALUES (app, resource_type, resource_id, 0, 0, now(), now(), now())
+		ON CONFLICT DO NOTHING;
+	END LOOP;
+END
+$$;
+
+-- Acquires, or extends what the user holds.  With a token: only extends.
+CREATE FUNCTION sync_lock_acquire(app text, caller jsonb, resource_type text, resource_id text,
+				  user_id bigint, ttl_s integer, token bigint, socket_id text,
+				  OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	l locks;
+	before locks;
+	is_renewal boolean;
+	at timestamptz;
+BEGIN
+	PERFORM require_channel(app, caller, resource_channel(resource_type, resource_id),
+				'resource_id');
+	before := lock_row(app, resource_type, resource_id);
+	at := clock_timestamp();
+	is_renewal := lock_is_held(before) AND before.user_id = user_id;
+	IF lock_is_held(before) AND NOT is_renewal THEN
+		SELECT r.status, r.body INTO status, body FROM lock_refusal('locked',
+			format('User %s holds this lock until %s.', before.user_id,
+			       iso(before.expires_at)), before) r;
+		RETURN;
+	END IF;
+	IF token IS NOT NULL AND NOT (is_renewal AND before.token = token) THEN
+		SELECT r.status, r.body INTO status, body FROM lock_refusal('lock_lost',
+			'The lock of this token is over; acquire it again without one.',
+			before) r;
+		RETURN;
+	END IF;
+	UPDATE locks x SET user_id = user_id, ttl_s = ttl_s,
+		token = CASE WHEN is_renewal THEN x.token ELSE nextval('lock_token') END,
+		name = coalesce(caller->>'name', (SELECT u.name FROM users u
+						  WHERE u.app = app AND u.id = user_id)),
+		acquired_at = CASE WHEN is_renewal THEN x.acquired_at ELSE at END,
+		renewed_at = at, expires_at = at + ttl_s * interval '1 s'
+	WHERE x.app = app AND x.resource_type = resource_type AND x.resource_id = resource_id
+	RETURNING x.* INTO l;
+	IF NOT is_renewal THEN
+		PERFORM lock_tell('acquired', l, before, socket_id);
+	END IF;
+	status := 200;
+	body := json_build_object('lock', lock_json(l), 'renewed', is_renewal);
+END
+$$;
+
+CREATE FUNCTION sync_lock_release(app text, caller jsonb, resource_type text, resource_id text,
+				  user_id bigint, token bigint, force boolean, socket_id text,
+				  OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	l locks;
+	channel CONSTANT text := resource_channel(resource_type, resource_id);
+BEGIN
+	IF force AND NOT caller_is_server(caller) THEN
+		PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may force a '
+				  'release.', 'force');
+	END IF;
+	IF user_id IS NULL AND NOT force THEN
+		PERFORM sync_fail(400, 'missing_field',
+				  'Say whose lock it is, or force its release.', 'user_id');
+	END IF;
+	SELECT x.* INTO l FROM locks x WHERE x.app = app
+	AND x.resource_type = resource_type AND x.resource_id = resource_id FOR UPDATE;
+	-- Who may not join the channel any more may still let go.
+	IF l.user_id IS DISTINCT FROM user_id THEN
+		PERFORM require_channel(app, caller, channel, 'resource_id');
+	END IF;
+	status := 200;
+	IF l.app IS NULL OR NOT lock_is_held(l) THEN
+		body := json_build_object('released', false, 'lock', NULL);
+	ELSIF NOT force AND l.user_id <> user_id THEN
+		SELECT r.status, r.body INTO status, body FROM lock_refusal('locked',
+			format('User %s holds this lock; only they may release it.', l.user_id), l) r;
+	ELSIF l.token <> token THEN
+		SELECT r.status, r.body INTO status, body FROM lock_refusal('lock_lost',
+			'A newer token was given for this lock since.', l) r;
+	ELSE
+		UPDATE locks x SET user_id = NULL, expires_at = clock_timestamp()
+		WHERE x.app = app AND x.resource_type = resource_type
+		AND x.resource_id = resource_id;
+		PERFORM lock_tell(CASE WHEN force THEN 'forced' ELSE 'released' END, NULL, l,
+				  socket_id);
+		body := json_build_object('released', true, 'lock', NULL);
+	END IF;
+END
+$$;
+
+-- One resource's lock, or those that are held; looks at no more than 1000 of them.
+CREATE FUNCTION sync_locks(app text, caller jsonb, resource_type text, resource_id text,
+			   user_id bigint, page integer, cursor text,
+			   OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	most CONSTANT integer := 1000;
+	after CONSTANT text[] := coalesce(cursor_read(cursor, 2, 'cursor'), '{"",""}');
+	l locks;
+	found json[] := '{}';
+	seen integer := 0;
+	last locks;
+	is_more boolean;
+BEGIN
+	status := 200;
+	IF resource_id IS NOT NULL THEN
+		PERFORM require_channel(app, caller, resource_channel(resource_type, resource_id),
+					'resource_id');
+		SELECT x.* INTO l FROM locks x WHERE x.app = app
+		AND x.resource_type = resource_type AND x.resource_id = resource_id;
+		body := json_build_object('lock', CASE WHEN lock_is_held(l) THEN lock_json(l) END,
+					  'last_token', coalesce(l.token, 0));
+		RETURN;
+	END IF;
+	FOR l IN
+		SELECT x.* FROM locks x WHERE x.app = app AND x.user_id IS NOT NULL
+		AND (x.resource_type, x.resource_id) > (after[1], after[2])
+		AND (resource_type IS NULL OR x.resource_type = resource_type)
+		ORDER BY x.resource_type, x.resource_id LIMIT most + 1
+	LOOP
+		is_more := cardinality(found) = page OR seen = most;
+		EXIT WHEN is_more;
+		seen := seen + 1;
+		last := l;
+		CONTINUE WHEN NOT lock_is_held(l) OR l.user_id <> user_id OR NOT channel_allows(
+			app, caller, resource_channel(l.resource_type, l.resource_id));
+		found := array_append(found, lock_json(l));
+	END LOOP;
+	body := json_build_object('locks', array_to_json(found), 'next_cursor',
+		CASE WHEN is_more THEN cursor_make(last.resource_type, last.resource_id) END);
+END
+$$;
+
+-- Whether a late holder may still write: NULL, or the code of the refusal.  The answer holds until
+-- the end of the transaction: nobody gets a new token before.  writer NULL: nobody in particular.
+CREATE FUNCTION lock_fence(app text, resource_type text, resource_id text, writer bigint,
+			   token bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	l locks;
+BEGIN
+	SELECT x.* INTO l FROM locks x WHERE x.app = app
+	AND x.resource_type = resource_type AND x.resource_id = resource_id FOR SHARE;
+	IF token IS DISTINCT FROM coalesce(l.token, 0) AND token IS NOT NULL THEN
+		RETURN 'stale_lock';
+	END IF;
+	IF lock_is_held(l) AND l.user_id <> writer THEN
+		RETURN CASE WHEN token IS NULL THEN 'locked' ELSE 'stale_lock' END;
+	END IF;
+	RETURN NULL;
+END
+$$;
+
+-- For an application's own transaction: true when token is the last one given, and none newer is
+-- given before the transaction ends.
+CREATE FUNCTION lock_check(resource_type text, resource_id text, token bigint,
+			   app text DEFAULT NULL) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT lock_fence((log_app($4)).app, $1, $2, NULL, $3) IS NULL AND $3 IS NOT NULL
+$$;
+
+-- Frees at most that many locks whose time is over, and tells it; returns how many.
+CREATE FUNCTION locks_expire(most integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	l locks;
+	n integer := 0;
+BEGIN
+	FOR l IN
+		SELECT x.* FROM locks x WHERE x.user_id IS NOT NULL AND x.expires_at <= now()
+		ORDER BY x.expires_at LIMIT most FOR UPDATE SKIP LOCKED
+	LOOP
+		UPDATE locks x SET user_id = NULL
+		WHERE x.app = l.app AND x.resource_type = l.resource_type
+		AND x.resource_id = l.resource_id;
+		n := n + 1;
+		BEGIN
+			PERFORM lock_tell('expired', NULL, l, NULL);
+		EXCEPTION WHEN data_exception THEN
+			-- Its application is gone, or its limits are narrower now.
+			RAISE WARNING 'an expired lock was told to nobody: %', SQLERRM;
+		END;
+	END LOOP;
+	RETURN n;
+END
+$$;
+
+-- Forgets at most that many resources that nobody locked for 30 days; returns how many.
+CREATE FUNCTION locks_prune(most integer) RETURNS integer
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	WITH gone AS (
+		DELETE FROM locks x WHERE (x.app, x.resource_type, x.resource_id) IN (
+			SELECT y.app, y.resource_type, y.resource_id FROM locks y
+			WHERE y.user_id IS NULL AND y.expires_at < now() - interval '30 days'
+			ORDER BY y.expires_at LIMIT most FOR UPDATE SKIP LOCKED)
+		RETURNING 1)
+	SELECT count(*)::integer FROM gone
+$$;
+
+REVOKE EXECUTE ON FUNCTION lock_check(text, text, bigint, text),
+	lock_fence(text, text, text, bigint, bigint), locks_expire(integer), locks_prune(integer)
+	FROM PUBLIC;

@@ -1,0 +1,579 @@
+-- SPDX-License-Identifier: MIT
+-- Offline data sync: resources that the server keeps for clients, each with a version, and a feed
+-- of what changed.  Each resource is in the feed once, at the position of its last change.
+--
+-- Positions are given under the advisory transaction lock (7781, the application), held until the
+-- commit.  So who has read up to a position never misses one below it: it was committed before.
+-- It is the only lock that a batch takes before the rows of locks, in its own order.
+
+CREATE SEQUENCE sync_position AS bigint CACHE 1;
+
+CREATE TABLE sync_entity (
+	app text NOT NULL,
+	resource_type text NOT NULL,
+	resource_id text NOT NULL,
+	version bigint NOT NULL CHECK (version > 0),
+	position bigint NOT NULL,
+	data jsonb CHECK (jsonb_typeof(data) = 'object'),	-- NULL: deleted
+	updated_by bigint,					-- NULL: the server
+	updated_at timestamptz NOT NULL,
+	PRIMARY KEY (app, resource_type, resource_id)
+);
+CREATE UNIQUE INDEX sync_entity_position ON sync_entity (app, position);
+CREATE INDEX sync_entity_type ON sync_entity (app, resource_type, position);
+CREATE INDEX sync_entity_deleted ON sync_entity (updated_at) WHERE data IS NULL;
+
+-- What must be known of deleted resources that were forgotten: the highest version of one, so that
+-- none is given again, and the highest position, below which the feed lacks deletions.
+CREATE TABLE sync_version (
+	app text NOT NULL,
+	resource_type text NOT NULL,
+	version bigint NOT NULL,
+	horizon bigint NOT NULL,
+	PRIMARY KEY (app, resource_type)
+);
+
+-- Mutations that were decided, with what was answered.
+CREATE TABLE sync_change (
+	app text NOT NULL,
+	user_id bigint NOT NULL,	-- 0: the server
+	client_id text NOT NULL,
+	mutation_id text NOT NULL,
+	resource_type text NOT NULL,
+	resource_id text NOT NULL,
+	op text NOT NULL,
+	digest text NOT NULL,		-- of the mutation, without its lock_token
+	version bigint,			-- what it made; NULL: it changed nothing
+	result json NOT NULL,
+	at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (app, user_id, client_id, mutation_id)
+);
+CREATE INDEX sync_change_at ON sync_change (at);
+CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_id, version);
+
+CREATE FUNCTION sync_entity_json(e sync_entity) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object('resource_type', e.resource_type, 'resource_id', e.resource_id,
+		'version', e.version, 'deleted', e.data IS NULL, 'data', e.data,
+		'updated_by', e.updated_by, 'updated_at', iso(e.updated_at))
+$$;
+
+-- A JSON Merge Patch (RFC 7396).
+CREATE FUNCTION json_merge_patch(target jsonb, patch jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	result jsonb := CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}' END;
+	name text;
+	value jsonb;
+BEGIN
+	IF jsonb_typeof(patch) <> 'object' THEN
+		RETURN patch;
+	END IF;
+	FOR name, value IN SELECT p.key, p.value FROM jsonb_each(patch) p LOOP
+		IF value = 'null' THEN
+			result := result - name;
+		ELSE
+			result := result || jsonb_build_object(name,
+				json_merge_patch(result->name, value));
+		END IF;
+	END LOOP;
+	RETURN result;
+END
+$$;
+
+-- An id in a mutation: a string, or an integer taken as its digits.
+CREATE FUNCTION mutation_id(m jsonb, name text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	found CONSTANT text := nullif(m->name, 'null') #>> '{}';
+BEGIN
+	IF found IS NULL THEN
+		PERFORM sync_fail(400, 'missing_field', format('%s is missing.', name), name);
+	ELSIF NOT (jsonb_typeof(m->name) = 'string'
+		   OR jsonb_typeof(m->name) = 'number' AND found ~ '^-?\d+$')
+	      OR octet_length(found) NOT BETWEEN 1 AND 64 THEN
+		PERFORM sync_fail(400, 'invalid_value', format('%s must be an id: an integer, or a '
+				  'string of 1 to 64 bytes.', name), name);
+	END IF;
+	RETURN found;
+END
+$$;
+
+-- A count in a mutation, 0 to 2^63 - 1; NULL when it is null or not there.
+CREATE FUNCTION mutation_count(m jsonb, name text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	found CONSTANT text := nullif(m->name, 'null') #>> '{}';
+BEGIN
+	IF found IS NULL THEN
+		RETURN NULL;
+	END IF;
+	IF jsonb_typeof(m->name) = 'number' AND found ~ '^\d{1,19}$'
+	   AND found::numeric <= 9223372036854775807 THEN
+		RETURN found::bigint;
+	END IF;
+	PERFORM sync_fail(400, 'invalid_value',
+			  format('%s must be an integer from 0 to 2^63 - 1.', name), name);
+END
+$$;
+
+-- Refuses a mutation that is not well formed.
+CREATE FUNCTION mutation_check(m jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	unknown text;
+	op CONSTANT text := m->>'op';
+BEGIN
+	SELECT k INTO unknown FROM jsonb_object_keys(m) k
+	WHERE k NOT IN ('mutation_id', 'resource_type', 'resource_id', 'op', 'data',
+			'expected_version', 'lock_token') LIMIT 1;
+	IF FOUND THEN
+		PERFORM sync_fail(400, 'unknown_field', 'The mutation has a field that is not known '
+				  'here.', left(unknown, 64));
+	ELSIF coalesce(op NOT IN ('upsert', 'patch', 'delete'), true) THEN
+		PERFORM sync_fail(400, 'invalid_value', 'op must be one of upsert patch delete.',
+				  'op');
+	ELSIF NOT m ? 'expected_version' THEN
+		PERFORM sync_fail(400, 'missing_field', 'expected_version is missing: 0 for what '
+				  'must not exist yet, null for whatever there is.',
+				  'expected_version');
+	ELSIF op = 'delete' AND coalesce(jsonb_typeof(m->'data'), 'null') <> 'null' THEN
+		PERFORM sync_fail(400, 'invalid_value', 'data has no place in a delete.', 'data');
+	ELSIF op = 'delete' AND m->'expected_version' = '0' THEN
+		PERFORM sync_fail(400, 'invalid_value', 'What must not exist cannot be deleted.',
+				  'expected_version');
+	ELSIF op <> 'delete' AND coalesce(jsonb_typeof(m->'data'), '') <> 'object' THEN
+		PERFORM sync_fail(400, 'invalid_value', 'data must be an object.', 'data');
+	ELSIF jsonb_path_exists(m->'data', 'strict $.**{33}') THEN
+		PERFORM sync_fail(400, 'data_too_deep', 'data is nested deeper than 32.', 'data');
+	END IF;
+END
+$$;
+
+-- Refuses what is too large to be kept.
+CREATE FUNCTION entity_check_size(data jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	IF octet_length(data::text) > 65536 THEN
+		PERFORM sync_fail(400, 'data_too_large', format('data would have %s bytes; a '
+				  'resource may have 65536.', octet_length(data::text)), 'data');
+	END IF;
+END
+$$;
+
+-- The answer to a mutation that is in conflict; current is NULL when there never was anything.
+CREATE FUNCTION mutation_refusal(code text, message text, current sync_entity) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object('status', 409,
+		'error', json_build_object('code', code, 'message', message),
+		'current', CASE WHEN current.app IS NOT NULL THEN sync_entity_json(current) END)
+$$;
+
+-- Why a mutation is in conflict with what there is, or NULL.
+CREATE FUNCTION mutation_conflict(m jsonb, fence text, current sync_entity) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	expected CONSTANT bigint := mutation_count(m, 'expected_version');
+	is_there CONSTANT boolean := current.data IS NOT NULL;
+BEGIN
+	RETURN CASE
+	WHEN fence = 'locked' THEN mutation_refusal('locked',
+		'Somebody else holds the lock of this resource.', current)
+	WHEN fence = 'stale_lock' THEN mutation_refusal('stale_lock',
+		'The lock of this token is over: acquire it again.', current)
+	WHEN expected <> coalesce(current.version, 0) AND NOT (expected = 0 AND NOT is_there)
+		THEN mutation_refusal('conflict', format('Expected was version %s.', expected),
+				      current)
+	WHEN m->>'op' = 'patch' AND NOT is_there
+		THEN mutation_refusal('conflict', 'There is nothing to patch.', current)
+	WHEN current.version = 9223372036854775807
+		THEN mutation_refusal('version_exhausted', 'There is no version after this one.',
+				      current)
+	END;
+END
+$$;
+
+-- Decides on a mutation, and changes nothing.  Gives the answer, whether it is to be recorded, and
+-- the row to be written (NULL: none).  Refuses by sync_fail() what is not allowed or well formed.
+CREATE FUNCTION mutation_decide(app text, caller jsonb, writer bigint, client_id text, m jsonb,
+				OUT answer json, OUT is_new boolean, OUT entity sync_entity)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	id CONSTANT text := mutation_id(m, 'mutation_id');
+	resource_type CONSTANT text := mutation_id(m, 'resource_type');
+	resource_id CONSTANT text := mutation_id(m, 'resource_id');
+	channel CONSTANT text := resource_channel(resource_type, resource_id);
+	current sync_entity;
+	fence text;
+	recorded sync_change;
+BEGIN
+	PERFORM mutation_check(m);
+	PERFORM require_channel(app, caller, channel, 'resource_id');
+	IF octet_length(channel) > nullif((log_app(app)).max_channel, 0) THEN
+		PERFORM sync_fail(400, 'invalid_value', 'The name of the resource''s channel is '
+				  'longer than the application allows.', 'resource_id');
+	END IF;
+	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = app
+	AND c.user_id = coalesce(writer, 0) AND c.client_id = client_id AND c.mutation_id = id;
+	IF FOUND THEN
+		IF recorded.digest <> mutation_digest(m) THEN
+			PERFORM sync_fail(400, 'mutation_reused', 'This mutation_id was given to '
+					  'another mutation of the client.', 'mutation_id');
+		END IF;
+		answer := recorded.result;
+		is_new := false;
+		RETURN;
+	END IF;
+	fence := lock_fence(app, resource_type, resource_id, writer, mutation_count(m, 'lock_token'));
+	SELECT e.* INTO current FROM sync_entity e WHERE e.app = app
+	AND e.resource_type = resource_type AND e.resource_id = resource_id;
+	answer := mutation_conflict(m, fence, current);
+	IF answer IS NOT NULL THEN
+		-- Somebody else's lock goes by; the rest stays as it is.
+		is_new := coalesce(fence <> 'locked', true);
+		RETURN;
+	END IF;
+	is_new := true;
+	IF m->>'op' = 'delete' AND current.data IS NULL THEN
+		answer := json_build_object('status', 200, 'version', coalesce(current.version, 0),
+					    'changed', false);
+		RETURN;
+	END IF;
+	entity.app := app;
+	entity.resource_type := resource_type;
+	entity.resource_id := resource_id;
+	entity.version := 1 + coalesce(current.version, (SELECT v.version FROM sync_version v
+		WHERE v.app = app AND v.resource_type = resource_type), 0);
+	entity.data := CASE m->>'op' WHEN 'upsert' THEN m->'data'
+		       WHEN 'patch' THEN json_merge_patch(current.data, m->'data') END;
+	PERFORM entity_check_size(entity.data);
+	entity.updated_by := writer;
+	answer := json_build_object('status', 200, 'version', entity.version, 'changed', true);
+END
+$$;
+
+CREATE FUNCTION mutation_digest(m jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT md5((m - 'lock_token')::text)
+$$;
+
+-- Writes a row at the feed's end, and tells it.  The caller holds the application's lock.
+CREATE FUNCTION sync_entity_write(e sync_entity, op text, client_id text, mutation_id text,
+				  exclude_socket text) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	e.position := nextval('sync_position');
+	e.updated_at := clock_timestamp();
+	INSERT INTO sync_entity AS x SELECT e.*
+	ON CONFLICT ON CONSTRAINT sync_entity_pkey DO UPDATE
+	SET version = e.version, position = e.position, data = e.data,
+	    updated_by = e.updated_by, updated_at = e.updated_at;
+	PERFORM broadcast(resource_channel(e.resource_type, e.resource_id),
+		sync_event('DataChanged'),
+		json_build_object('op', op, 'resource_type', e.resource_type,
+			'resource_id', e.resource_id, 'version', e.version,
+			'user_id', e.updated_by, 'client_id', client_id,
+			'mutation_id', mutation_id, 'updated_at', iso(e.updated_at)),
+		NULL, exclude_socket, e.app);
+END
+$$;
+
+-- One mutation of a batch: all of it or nothing, and its answer.
+CREATE FUNCTION sync_mutate(app text, caller jsonb, writer bigint, client_id text,
+			    exclude_socket text, m jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	d record;
+	head CONSTANT jsonb := jsonb_build_object('mutation_id', m->'mutation_id',
+		'resource_type', m->'resource_type', 'resource_id', m->'resource_id', 'op', m->'op');
+	state text;
+	code text;
+	field text;
+BEGIN
+	-- Only looking stands in the subtransaction: it costs no transaction id then.
+	BEGIN
+		d := mutation_decide(app, caller, writer, client_id, m);
+	EXCEPTION WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, code = CONSTRAINT_NAME,
+					field = COLUMN_NAME;
+		IF state !~ '^(SW4|22)' THEN
+			RAISE;
+		END IF;
+		RETURN head || jsonb_build_object(
+			'status', CASE WHEN state ~ '^SW' THEN substr(state, 3)::integer ELSE 400 END,
+			'error', jsonb_strip_nulls(jsonb_build_object(
+				'code', coalesce(nullif(code, ''), 'invalid_value'),
+				'message', SQLERRM, 'field', nullif(field, ''))));
+	END;
+	IF (d.entity).app IS NOT NULL THEN
+		PERFORM sync_entity_write(d.entity, m->>'op', client_id, m->>'mutation_id',
+					  exclude_socket);
+	END IF;
+	IF d.is_new THEN
+		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type,
+					 resource_id, op, digest, version, result)
+		VALUES ($1, coalesce(writer, 0), $4, m->>'mutation_id', m->>'resource_type',
+			m->>'resource_id', m->>'op', mutation_digest(m), (d.entity).version,
+			d.answer);
+	END IF;
+	RETURN head || d.answer::jsonb
+	       || CASE WHEN d.is_new IS FALSE AND d.answer->'error'->>'code' IS DISTINCT FROM 'locked'
+		       THEN '{"repeated":true}' ELSE '{}'::jsonb END;
+END
+$$;
+
+-- A batch of mutations, in its order; each is answered for itself.
+CREATE FUNCTION sync_changes_post(app text, caller jsonb, client_id text, user_id bigint,
+				  socket_id text, mutations jsonb,
+				  OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	m jsonb;
+	results jsonb[] := '{}';
+BEGIN
+	PERFORM pg_advisory_xact_lock(7781, hashtext(app));
+	FOR m IN
+		SELECT e.value FROM jsonb_array_elements(mutations) WITH ORDINALITY AS e(value, at)
+		ORDER BY e.at
+	LOOP
+		IF jsonb_typeof(m) <> 'object' THEN
+			PERFORM sync_fail(400, 'invalid_value', 'mutations must be a list of '
+					  'objects.', 'mutations');
+		END IF;
+		results := array_append(results, sync_mutate(app, caller, user_id, client_id,
+							     socket_id, m));
+	END LOOP;
+	status := 200;
+	body := json_build_object('results', array_to_json(results));
+END
+$$;
+
+-- "type:id" of a list; refuses what a caller may not see.
+CREATE FUNCTION resources_read(app text, caller jsonb, resources jsonb)
+RETURNS TABLE (resource_type text, resource_id text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	name text;
+BEGIN
+	FOR name IN SELECT DISTINCT r FROM jsonb_array_elements_text(resources) r LOOP
+		IF name !~ '^[^:]+:[^:]+$' THEN
+			PERFORM sync_fail(400, 'invalid_value', 'resources must be a list of '
+					  'type:id.', 'resources');
+		END IF;
+		resource_type := split_part(name, ':', 1);
+		resource_id := split_part(name, ':', 2);
+		PERFORM require_channel(app, caller, resource_channel(resource_type, resource_id),
+					'resources');
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+
+-- Rows of the feed behind a position, in its order; types and resources NULL: all.
+CREATE FUNCTION sync_feed(app text, after bigint, types jsonb, resources jsonb, caller jsonb,
+			  most integer) RETURNS SETOF sync_entity
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	IF resources IS NOT NULL THEN
+		RETURN QUERY SELECT e.* FROM resources_read(app, caller, resources) r
+		JOIN sync_entity e ON e.app = $1 AND e.resource_type = r.resource_type
+		AND e.resource_id = r.resource_id
+		WHERE e.position > after ORDER BY e.position LIMIT most;
+	ELSIF types IS NOT NULL THEN
+		RETURN QUERY SELECT e.*
+		FROM (SELECT DISTINCT t FROM jsonb_array_elements_text(types) t) t
+		CROSS JOIN LATERAL (
+			SELECT x.* FROM sync_entity x
+			WHERE x.app = $1 AND x.resource_type = t.t AND x.position > after
+			ORDER BY x.position LIMIT most) e
+		ORDER BY e.position LIMIT most;
+	ELSE
+		RETURN QUERY SELECT e.* FROM sync_entity e
+		WHERE e.app = $1 AND e.position > after ORDER BY e.position LIMIT most;
+	END IF;
+END
+$$;
+
+-- Where a client stands: "epoch:position:start".  start is the feed's end when the client began:
+-- of what was deleted before, it never had anything.
+CREATE FUNCTION since_read(since text, OUT epoch text, OUT at bigint, OUT start bigint)
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	parts CONSTANT text[] := regexp_match(since, '^([0-9a-f]{1,64}):(\d{1,18}):(\d{1,18})$');
+BEGIN
+	IF since IS NOT NULL AND parts IS NULL THEN
+		PERFORM sync_fail(400, 'invalid_since', 'since is not one that was given out; start '
+				  'again without it.', 'since');
+	END IF;
+	epoch := parts[1];
+	at := parts[2]::bigint;
+	start := parts[3]::bigint;
+END
+$$;
+
+-- What changed since; STABLE, so that all of it is read in one snapshot.  Looks at no more than
+-- 1000 rows, and gives no more than about a megabyte of data.
+CREATE FUNCTION sync_changes(app text, caller jsonb, since text, types jsonb, resources jsonb,
+			     page integer, OUT status integer, OUT body json)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	most CONSTANT integer := 1000;
+	epoch CONSTANT text := (SELECT m.epoch FROM log_meta m);
+	s record := since_read(since);
+	wanted jsonb;
+	horizon bigint;
+	feed_end bigint;
+	e sync_entity;
+	last bigint;
+	seen integer := 0;
+	bytes bigint := 0;
+	found json[] := '{}';
+	is_more boolean := false;
+BEGIN
+	IF types IS NOT NULL AND resources IS NOT NULL THEN
+		PERFORM sync_fail(400, 'invalid_value', 'Give types or resources, not both.', 'types');
+	END IF;
+	status := 200;
+	wanted := coalesce(types, (SELECT jsonb_agg(split_part(r, ':', 1))
+				   FROM jsonb_array_elements_text(resources) r));
+	SELECT max(v.horizon), max(v.horizon) FILTER (WHERE coalesce(wanted ? v.resource_type, true))
+	INTO feed_end, horizon FROM sync_version v WHERE v.app = app;
+	feed_end := greatest(feed_end, (SELECT max(x.position) FROM sync_entity x
+					WHERE x.app = app), 0);
+	IF s.epoch <> epoch OR s.at > feed_end OR horizon > greatest(s.at, s.start) THEN
+		body := json_build_object('changes', '[]'::json, 'has_more', false,
+					  'resync', true, 'since', NULL);
+		RETURN;
+	END IF;
+	s.start := coalesce(s.start, feed_end);
+	last := coalesce(s.at, 0);
+	FOR e IN SELECT * FROM sync_feed(app, last, types, resources, caller, most + 1) LOOP
+		is_more := cardinality(found) = page OR seen = most OR bytes > 1000000;
+		EXIT WHEN is_more;
+		seen := seen + 1;
+		last := e.position;
+		CONTINUE WHEN e.data IS NULL AND e.position <= s.start;
+		CONTINUE WHEN resources IS NULL AND NOT channel_allows(app, caller,
+			resource_channel(e.resource_type, e.resource_id));
+		found := array_append(found, sync_entity_json(e));
+		bytes := bytes + coalesce(octet_length(e.data::text), 0);
+	END LOOP;
+	body := json_build_object('changes', array_to_json(found), 'has_more', is_more,
+		'resync', false, 'since', format('%s:%s:%s', epoch,
+			CASE WHEN is_more THEN last ELSE feed_end END, s.start));
+END
+$$;
+
+CREATE FUNCTION sync_version_json(e sync_entity) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object('resource_type', e.resource_type, 'resource_id', e.resource_id,
+		'version', coalesce(e.version, 0), 'deleted', e.version IS NOT NULL AND e.data IS NULL,
+		'updated_at', iso(e.updated_at))
+$$;
+
+-- The versions of resources that are named, or of all of some types that are there.
+CREATE FUNCTION sync_versions(app text, caller jsonb, resources jsonb, types jsonb, page integer,
+			      cursor text, OUT status integer, OUT body json)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	most CONSTANT integer := 1000;
+	after CONSTANT text[] := coalesce(cursor_read(cursor, 2, 'cursor'), '{"",""}');
+	e sync_entity;
+	last sync_entity;
+	seen integer := 0;
+	found json[] := '{}';
+	is_more boolean := false;
+BEGIN
+	IF num_nonnulls(resources, types) <> 1 THEN
+		PERFORM sync_fail(400, 'missing_field', 'Give resources, or types.', 'resources');
+	END IF;
+	status := 200;
+	IF resources IS NOT NULL THEN
+		SELECT json_build_object('versions', coalesce(json_agg(sync_version_json(
+			(app, r.resource_type, r.resource_id, x.version, x.position, x.data,
+			 x.updated_by, x.updated_at)::sync_entity)
+			ORDER BY r.resource_type, r.resource_id), '[]'), 'next_cursor', NULL)
+		INTO body FROM resources_read(app, caller, resources) r
+		LEFT JOIN sync_entity x ON x.app = app AND x.resource_type = r.resource_type
+		AND x.resource_id = r.resource_id;
+		RETURN;
+	END IF;
+	FOR e IN
+		SELECT x.* FROM (SELECT DISTINCT t FROM jsonb_array_elements_text(types) t) t
+		CROSS JOIN LATERAL (
+			SELECT y.* FROM sync_entity y
+			WHERE y.app = app AND y.resource_type = t.t
+			AND (y.resource_type, y.resource_id) > (after[1], after[2])
+			ORDER BY y.resource_id LIMIT most + 1) x
+		ORDER BY x.resource_type, x.resource_id LIMIT most + 1
+	LOOP
+		is_more := cardinality(found) = page OR seen = most;
+		EXIT WHEN is_more;
+		seen := seen + 1;
+		last := e;
+		CONTINUE WHEN e.data IS NULL OR NOT channel_allows(app, caller,
+			resource_channel(e.resource_type, e.resource_id));
+		found := array_append(found, sync_version_json(e));
+	END LOOP;
+	body := json_build_object('versions', array_to_json(found), 'next_cursor',
+		CASE WHEN is_more THEN cursor_make(last.resource_type, last.resource_id) END);
+END
+$$;
+
+-- Forgets mutations and deletions older than that many days, at most so many of each; returns
+-- whether there may be more.
+CREATE FUNCTION sync_prune(days integer, most integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	oldest CONSTANT timestamptz := now() - days * interval '1 day';
+	n_changes integer;
+	n_deleted integer;
+BEGIN
+	DELETE FROM sync_change c WHERE (c.app, c.user_id, c.client_id, c.mutation_id) IN (
+		SELECT o.app, o.user_id, o.client_id, o.mutation_id FROM sync_change o
+		WHERE o.at < oldest ORDER BY o.at LIMIT most FOR UPDATE SKIP LOCKED);
+	GET DIAGNOSTICS n_changes = ROW_COUNT;
+	WITH gone AS (
+		DELETE FROM sync_entity e WHERE (e.app, e.resource_type, e.resource_id) IN (
+			SELECT o.app, o.resource_type, o.resource_id FROM sync_entity o
+			WHERE o.data IS NULL AND o.updated_at < oldest
+			ORDER BY o.updated_at LIMIT most FOR UPDATE SKIP LOCKED)
+		RETURNING e.*
+	), kept AS (
+		INSERT INTO sync_version AS v (app, resource_type, version, horizon)
+		SELECT g.app, g.resource_type, max(g.version), max(g.position) FROM gone g
+		GROUP BY g.app, g.resource_type
+		ON CONFLICT ON CONSTRAINT sync_version_pkey DO UPDATE
+		SET version = greatest(v.version, excluded.version),
+		    horizon = greatest(v.horizon, excluded.horizon)
+	)
+	SELECT count(*) INTO n_deleted FROM gone;
+	RETURN greatest(n_changes, n_deleted) >= most;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION sync_prune(integer, integer),
+	sync_entity_write(sync_entity, text, text, text, text) FROM PUBLIC;

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Offline data sync: versions, changes.  The rules are sync_...() in 0016_datasync.sql. */
+#include "base/mem.h"
+#include "http/sync_table.h"
+
+static const struct sync_field version_fields[] = {
+	{ .name = "resources", .type = FIELD_STRINGS, .max = 100 },
+	{ .name = "types", .type = FIELD_STRINGS, .max = 20 },
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1 },
+};
+
+const struct sync_action sync_version_list = {
+	.fields = version_fields,
+	.n_fields = ARRAY_SIZE(version_fields),
+	.statement = { .sql = "SELECT status, body FROM sync_versions($1, $2, $3, $4, $5, $6)",
+		       .repeatable = true },
+};
+
+static const struct sync_field feed_fields[] = {
+	{ .name = "since", .type = FIELD_TEXT, .min = 1 },
+	{ .name = "types", .type = FIELD_STRINGS, .max = 20 },
+	{ .name = "resources", .type = FIELD_STRINGS, .max = 100 },
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
+};
+
+const struct sync_action sync_change_list = {
+	.fields = feed_fields,
+	.n_fields = ARRAY_SIZE(feed_fields),
+	.statement = { .sql = "SELECT status, body FROM sync_changes($1, $2, $3, $4, $5, $6)",
+		       .repeatable = true },
+};
+
+static const struct sync_field mutation_fields[] = {
+	{ .name = "client_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
+	{ .name = "user_id", .type = FIELD_USER },
+	{ .name = "socket_id", .type = FIELD_SOCKET },
+	{ .name = "mutations", .type = FIELD_ARRAY, .flags = FIELD_REQUIRED, .min = 1, .max = 100 },
+};
+
+/* Repeatable: a mutation is known by its id. */
+const struct sync_action sync_change_post = {
+	.fields = mutation_fields,
+	.n_fields = ARRAY_SIZE(mutation_fields),
+	.statement = { .sql = "SELECT status, body "
+			      "FROM sync_changes_post($1, $2, $3, $4, $5, $6)",
+		       .repeatable = true },
+};

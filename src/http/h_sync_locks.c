@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* Edit locks: locks, locks/release.  The rules are sync_lock_...() in 0015_locks.sql. */
+#include "base/mem.h"
+#include "http/sync_table.h"
+
+#define TOKEN_MAX INT64_MAX
+
+static const struct sync_field acquire_fields[] = {
+	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
+	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
+	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	{ .name = "ttl_s", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "60" },
+	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
+	{ .name = "socket_id", .type = FIELD_SOCKET },
+};
+
+const struct sync_action sync_lock_acquire = {
+	.fields = acquire_fields,
+	.n_fields = ARRAY_SIZE(acquire_fields),
+	.statement = { .sql = "SELECT status, body "
+			      "FROM sync_lock_acquire($1, $2, $3, $4, $5, $6, $7, $8)",
+		       .repeatable = true },
+};
+
+static const struct sync_field release_fields[] = {
+	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
+	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
+	{ .name = "user_id", .type = FIELD_USER },
+	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
+	{ .name = "force", .type = FIELD_BOOL, .fallback = "false" },
+	{ .name = "socket_id", .type = FIELD_SOCKET },
+};
+
+const struct sync_action sync_lock_release = {
+	.fields = release_fields,
+	.n_fields = ARRAY_SIZE(release_fields),
+	.statement = { .sql = "SELECT status, body "
+			      "FROM sync_lock_release($1, $2, $3, $4, $5, $6, $7, $8)",
+		       .repeatable = true },
+};
+
+static const struct sync_field list_fields[] = {
+	{ .name = "resource_type", .type = FIELD_ID },
+	{ .name = "resource_id", .type = FIELD_ID },
+	{ .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1 },
+};
+
+const struct sync_action sync_lock_list = {
+	.fields = list_fields,
+	.n_fields = ARRAY_SIZE(list_fields),
+	.statement = { .sql = "SELECT status, body FROM sync_locks($1, $2, $3, $4, $5, $6, $7)",
+		       .repeatable = true },
+};

@@ -1,0 +1,655 @@
+// SPDX-License-Identifier: MIT
+// Offline data sync: versions, the feed of changes, batches of mutations.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import pg from 'pg';
+import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
+const CHANGED = { event: 'App\\Events\\DataChanged' };
+const MAX = '9223372036854775807';
+
+let daemon, server;
+let serial = 0;
+before(async () => {
+	daemon = await startDaemon({ apps: [APP, OTHER] });
+	server = Sync.server(daemon);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES
+		('note.{id}', 'role', 'staff'), ('client.{id}', 'owner', 'id')`);
+});
+after(() => daemon?.stop());
+
+const staff = (id, claims = {}) => Sync.user(daemon, id, { roles: ['staff'], ...claims });
+const fresh = (resource_type = 'note') => ({ resource_type, resource_id: `n${++serial}` });
+const failed = (answer, status, code, field) => {
+	assert.equal(answer.status, status, answer.text);
+	assert.equal(answer.json?.error?.code, code, answer.text);
+	assert.equal(answer.json.error.field, field, answer.text);
+	assert.ok(answer.json.error.message.length > 10);
+};
+const done = (answer) => {
+	assert.equal(answer.status, 200, answer.text);
+	return answer.json;
+};
+const upsert = (r, data, expected_version, more) =>
+	({ mutation_id: `m${++serial}`, ...r, op: 'upsert', data, expected_version, ...more });
+const remove = (r, expected_version) =>
+	({ mutation_id: `m${++serial}`, ...r, op: 'delete', expected_version });
+/** The results of a batch. */
+const mutate = async (who, mutations, more = {}) => {
+	const { results } = done(await who.post('changes',
+		{ client_id: 'c1', mutations: [mutations].flat(), ...more }));
+	return Array.isArray(mutations) ? results : results[0];
+};
+const refused = (result, status, code, field) => {
+	assert.equal(result.status, status, JSON.stringify(result));
+	assert.equal(result.error.code, code, JSON.stringify(result));
+	assert.equal(result.error.field, field, JSON.stringify(result));
+};
+const name = (r) => `${r.resource_type}:${r.resource_id}`;
+const channelOf = (r) => `private-${r.resource_type}.${r.resource_id}`;
+const versions = async (...list) => done(await server.get('versions',
+	{ resources: list.map(name).join() })).versions;
+const now = async (r) => done(await server.get('changes', { resources: name(r) })).changes[0];
+/** All of a feed: {changes, since}. */
+async function feed(who, since, filter = {}) {
+	const changes = [];
+	for (;;) {
+		const page = done(await who.get('changes', { since, ...filter }));
+		assert.equal(page.resync, false);
+		changes.push(...page.changes);
+		({ since } = page);
+		if (!page.has_more) return { changes, since };
+	}
+}
+
+describe('mutations', () => {
+	test('make, change, patch, delete, make again: versions go on', async () => {
+		const r = fresh();
+		assert.deepEqual((await versions(r))[0],
+			{ ...r, version: 0, deleted: false, updated_at: null });
+		const made = upsert(r, { a: 1 }, 0);
+		assert.deepEqual(await mutate(staff(1), made), { mutation_id: made.mutation_id, ...r,
+			op: 'upsert', status: 200, version: 1, changed: true });
+		assert.equal((await mutate(staff(2), upsert(r, { a: 2, b: { c: 1, d: 2 } }, 1))).version, 2);
+		const patch = { ...upsert(r, { a: null, b: { c: 3 }, e: [1] }, 2), op: 'patch' };
+		assert.equal((await mutate(staff(1), patch)).version, 3);
+		const got = await now(r);
+		assert.match(got.updated_at, /^\d{4}-\d\d-\d\dT.*Z$/);
+		assert.deepEqual({ ...got, updated_at: 0 }, { ...r, version: 3, deleted: false,
+			data: { b: { c: 3, d: 2 }, e: [1] }, updated_by: 1, updated_at: 0 });
+		assert.equal((await mutate(server, remove(r, 3))).version, 4);
+		assert.equal((await versions(r))[0].deleted, true);
+		assert.equal((await mutate(staff(1), upsert(r, {}, 0))).version, 5);
+		assert.equal((await versions(r))[0].version, 5);
+	});
+
+	test('another version than expected: 409 and the row as it is', async () => {
+		const r = fresh();
+		const absent = await mutate(staff(1), upsert(r, {}, 1));
+		refused(absent, 409, 'conflict');
+		assert.equal(absent.current, null);
+		await mutate(staff(1), upsert(r, { by: 1 }, 0));
+		for (const expected of [0, 2, MAX]) {
+			// A number that JavaScript does not have goes as text.
+			const body = JSON.stringify({ client_id: 'c1', mutations: [upsert(r, {}, 'EXPECTED')] })
+				.replace('"EXPECTED"', String(expected));
+			const [result] = done(await staff(2).call('POST', 'changes', { body })).results;
+			refused(result, 409, 'conflict');
+			assert.deepEqual(result.current, await now(r));
+		}
+		await mutate(staff(1), remove(r, 1));
+		const gone = await mutate(staff(1), upsert(r, {}, 1));
+		refused(gone, 409, 'conflict');
+		assert.deepEqual([gone.current.deleted, gone.current.data, gone.current.version],
+			[true, null, 2]);
+		refused(await mutate(staff(1), { ...upsert(r, {}, 2), op: 'patch' }), 409, 'conflict');
+		refused(await mutate(staff(1), remove(r, 1)), 409, 'conflict');
+		assert.equal((await mutate(staff(1), upsert(r, {}, 2))).version, 3);
+	});
+
+	test('null: whatever there is', async () => {
+		const r = fresh();
+		assert.equal((await mutate(staff(1), upsert(r, { n: 1 }, null))).version, 1);
+		assert.equal((await mutate(staff(2), upsert(r, { n: 2 }, null))).version, 2);
+		assert.equal((await mutate(staff(2), remove(r, null))).version, 3);
+		const again = await mutate(staff(2), remove(r, null));
+		assert.deepEqual([again.status, again.version, again.changed], [200, 3, false]);
+		const never = await mutate(staff(2), remove(fresh(), null));
+		assert.deepEqual([never.status, never.version, never.changed], [200, 0, false]);
+	});
+
+	test('a batch keeps its order, and a bad one does not undo the good', async () => {
+		const [r, q] = [fresh(), fresh()];
+		const results = await mutate(staff(1), [
+			upsert(r, { step: 1 }, 0),
+			upsert(r, { step: 2 }, 1),
+			{ ...upsert(r, {}, 2), op: 'explode' },
+			upsert({ resource_type: 'client', resource_id: '99' }, {}, 0),
+			upsert(r, { step: 3 }, 1),
+			upsert(q, { step: 1 }, 0),
+			{ mutation_id: 'x' },
+			{ ...upsert(r, { step: 4 }, 2), op: 'patch' },
+		]);
+		assert.deepEqual(results.map((x) => x.status), [200, 200, 400, 403, 409, 200, 400, 200]);
+		refused(results[2], 400, 'invalid_value', 'op');
+		refused(results[3], 403, 'channel_forbidden', 'resource_id');
+		assert.deepEqual(results[4].current.data, { step: 2 });
+		assert.deepEqual([(await now(r)).version, (await now(r)).data], [3, { step: 4 }]);
+		assert.deepEqual((await now(q)).data, { step: 1 });
+	});
+
+	test('numbers and texts stay what they are', async () => {
+		const r = fresh();
+		const body = `{"client_id":"c1","mutations":[{"mutation_id":"num${++serial}",` +
+			`"resource_type":"note","resource_id":"${r.resource_id}","op":"upsert",` +
+			`"expected_version":0,"data":{"price":19.99,"tenth":0.1,"one":1.0,"big":${MAX},` +
+			'"exp":1.5e300,"third":0.3333333333333333,"deep":[[{"x":[]}]],"":"",' +
+			'"text":"\\u00e9\\ud83d\\ude00\\"\\\\\\n"}}]}';
+		assert.equal(done(await staff(1).call('POST', 'changes', { body })).results[0].status, 200);
+		const [row] = await daemon.query(`SELECT data->>'price' AS price, data->>'tenth' AS tenth,
+			data->>'big' AS big, data->>'third' AS third, data->>'text' AS text, data->>'one' AS one
+			FROM sync_entity WHERE resource_id = $1`, [r.resource_id]);
+		assert.deepEqual(row, { price: '19.99', tenth: '0.1', big: MAX, one: '1.0',
+			third: '0.3333333333333333', text: 'é😀"\\\n' });
+	});
+
+	test('the largest version', async () => {
+		const r = fresh();
+		await mutate(server, upsert(r, {}, 0));
+		await daemon.query('UPDATE sync_entity SET version = $2 WHERE resource_id = $1',
+			[r.resource_id, MAX]);
+		const results = await mutate(server, [upsert(r, {}, null), upsert(fresh(), {}, 0)]);
+		refused(results[0], 409, 'version_exhausted');
+		assert.equal(results[1].status, 200);
+	});
+});
+
+describe('the same mutation again', () => {
+	test('gives what was answered, and changes nothing', async () => {
+		const r = fresh();
+		const m = upsert(r, { n: 1 }, 0);
+		const first = await mutate(staff(1), m);
+		await mutate(staff(1), upsert(r, { n: 2 }, 1));
+		assert.deepEqual(await mutate(staff(1), m), { ...first, repeated: true });
+		assert.deepEqual((await now(r)).data, { n: 2 });
+		assert.equal((await now(r)).version, 2);
+		const told = await daemon.query('SELECT FROM realtime_events WHERE channel = $1', [channelOf(r)]);
+		assert.equal(told.length, 2);
+	});
+
+	test('a conflict stays one, even when it would fit by now', async () => {
+		const r = fresh();
+		const m = upsert(r, { late: true }, 1);
+		refused(await mutate(staff(1), m), 409, 'conflict');
+		await mutate(staff(1), upsert(r, {}, 0));
+		const again = await mutate(staff(1), m);
+		refused(again, 409, 'conflict');
+		assert.equal(again.repeated, true);
+		assert.equal((await now(r)).version, 1);
+	});
+
+	test('a refusal for its form or for rights is none: it may be tried again', async () => {
+		const r = { resource_type: 'vault', resource_id: `v${++serial}` };
+		const m = upsert(r, {}, 0);
+		refused(await mutate(staff(1), m), 403, 'channel_forbidden', 'resource_id');
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('vault.{id}', 'anyone')`);
+		assert.equal((await waitFor(async () => {
+			const result = await mutate(staff(1), m);
+			return result.status === 200 && result;
+		})).version, 1);
+	});
+
+	test('twice in one batch, and in many at once', async () => {
+		const r = fresh();
+		const m = upsert(r, {}, 0);
+		const [a, b] = await mutate(staff(1), [m, m]);
+		assert.deepEqual([a.status, a.repeated, b.status, b.repeated], [200, undefined, 200, true]);
+		const n = upsert(r, { x: 1 }, null);
+		const results = await Promise.all(Array.from({ length: 20 }, () => mutate(staff(1), n)));
+		assert.equal(results.filter((x) => !x.repeated).length, 1);
+		assert.ok(results.every((x) => x.version === 2));
+		assert.equal((await now(r)).version, 2);
+	});
+
+	test('its id belongs to the client and to the user', async () => {
+		const r = fresh();
+		const m = upsert(r, { who: 1 }, null);
+		await mutate(staff(1), m);
+		assert.equal((await mutate(staff(2), m)).repeated, undefined);
+		assert.equal((await mutate(staff(1), m, { client_id: 'c2' })).repeated, undefined);
+		assert.equal((await now(r)).version, 3);
+		refused(await mutate(staff(1), { ...m, data: { who: 2 } }), 400, 'mutation_reused', 'mutation_id');
+		refused(await mutate(staff(1), { ...m, ...fresh() }), 400, 'mutation_reused', 'mutation_id');
+	});
+});
+
+describe('locks', () => {
+	const lock = async (r, id) => done(await staff(id).post('locks', r)).lock.token;
+
+	test('a late holder cannot write', async () => {
+		const r = fresh();
+		await mutate(staff(1), upsert(r, {}, 0));
+		const token = await lock(r, 1);
+		assert.equal((await mutate(staff(1), upsert(r, {}, null, { lock_token: token }))).version, 2);
+		await daemon.query(`UPDATE locks SET expires_at = now() - interval '1 s'
+			WHERE resource_id = $1`, [r.resource_id]);
+		// Nobody took it yet: nothing speaks against it.
+		assert.equal((await mutate(staff(1), upsert(r, {}, null, { lock_token: token }))).version, 3);
+		const newer = await lock(r, 2);
+		const late = await mutate(staff(1), upsert(r, {}, null, { lock_token: token }));
+		refused(late, 409, 'stale_lock');
+		assert.equal(late.current.version, 3);
+		done(await staff(2).post('locks/release', r));
+		refused(await mutate(staff(1), upsert(r, {}, null, { lock_token: token })), 409, 'stale_lock');
+		refused(await mutate(server, upsert(r, {}, null, { lock_token: token })), 409, 'stale_lock');
+		refused(await mutate(staff(1), upsert(r, {}, null, { lock_token: newer + 1 })), 409, 'stale_lock');
+		assert.equal((await mutate(staff(2), upsert(r, {}, null, { lock_token: newer }))).version, 4);
+	});
+
+	test('nobody writes what another holds, but the server', async () => {
+		const r = fresh();
+		const token = await lock(r, 1);
+		const m = upsert(r, { by: 2 }, 0);
+		refused(await mutate(staff(2), m), 409, 'locked');
+		refused(await mutate(server, { ...m }, { user_id: 2 }), 409, 'locked');
+		refused(await mutate(staff(2), upsert(r, {}, 0, { lock_token: token })), 409, 'stale_lock');
+		assert.equal((await mutate(staff(1), upsert(r, { by: 1 }, 0))).version, 1);
+		assert.equal((await mutate(server, upsert(r, { by: 0 }, 1))).version, 2);
+		done(await staff(1).post('locks/release', r));
+		// The refused one was not recorded: the same mutation is decided anew.
+		const late = await mutate(staff(2), m);
+		refused(late, 409, 'conflict');
+		assert.equal(late.repeated, undefined);
+	});
+});
+
+describe('DataChanged', () => {
+	test('goes to the resource\'s channel, not to the sender', async () => {
+		const r = fresh();
+		const [mine, theirs] = [await daemon.connect(), await daemon.connect()];
+		for (const wire of [mine, theirs]) await wire.subscribe(channelOf(r));
+		const m = upsert(r, { secret: 1 }, 0);
+		await mutate(staff(4), m, { socket_id: mine.socketId, client_id: 'phone' });
+		const told = JSON.parse((await theirs.next({ ...CHANGED, channel: channelOf(r) })).data);
+		assert.match(told.updated_at, /Z$/);
+		assert.deepEqual({ ...told, updated_at: 0 }, { op: 'upsert', ...r, version: 1, user_id: 4,
+			client_id: 'phone', mutation_id: m.mutation_id, updated_at: 0 });
+		refused(await mutate(staff(4), upsert(r, {}, 0)), 409, 'conflict');
+		await mutate(server, remove(r, 1));
+		const next = JSON.parse((await mine.next(CHANGED)).data);
+		assert.deepEqual([next.op, next.version, next.user_id], ['delete', 2, null]);
+		assert.equal(JSON.parse((await theirs.next(CHANGED)).data).op, 'delete');
+		await mine.close();
+		await theirs.close();
+	});
+});
+
+describe('the feed', () => {
+	test('from the beginning, then what changed, each resource once', async () => {
+		const type = `feed${++serial}`;
+		const made = Array.from({ length: 7 }, () => fresh(type));
+		await mutate(server, made.map((r, i) => upsert(r, { i }, 0)));
+		await mutate(server, remove(made[6], 1));
+		const first = await feed(server, undefined, { types: type, limit: 2 });
+		assert.deepEqual(first.changes.map((c) => c.data.i), [0, 1, 2, 3, 4, 5]);
+		await mutate(server, [upsert(made[2], { i: 'a' }, 1), upsert(made[2], { i: 'b' }, 2),
+			remove(made[0], 1)]);
+		const second = await feed(server, first.since, { types: type });
+		assert.deepEqual(second.changes.map((c) => [c.resource_id, c.version, c.deleted, c.data]),
+			[[made[2].resource_id, 3, false, { i: 'b' }], [made[0].resource_id, 2, true, null]]);
+		const third = await feed(server, second.since, { types: type });
+		assert.deepEqual(third, { changes: [], since: second.since });
+	});
+
+	test('of several types in one order; of resources by name', async () => {
+		const [a, b] = [`fa${++serial}`, `fb${serial}`];
+		const list = [fresh(a), fresh(b), fresh(a), fresh(b)];
+		const { since } = await feed(server, undefined, { types: `${a},${b}` });
+		for (const r of list) await mutate(server, upsert(r, {}, 0));
+		const all = await feed(server, since, { types: `${a},${b}`, limit: 1 });
+		assert.deepEqual(all.changes.map((c) => c.resource_id), list.map((r) => r.resource_id));
+		const some = await feed(server, since, { resources: `${name(list[3])},${name(list[0])}`, limit: 1 });
+		assert.deepEqual(some.changes.map((c) => c.resource_id),
+			[list[0].resource_id, list[3].resource_id]);
+		const every = await feed(server, since);
+		assert.deepEqual(every.changes.map((c) => c.resource_id), list.map((r) => r.resource_id));
+	});
+
+	test('what changes while pages are read comes later, once, and nothing is left out', async () => {
+		const type = `live${++serial}`;
+		const made = Array.from({ length: 20 }, () => fresh(type));
+		await mutate(server, made.map((r) => upsert(r, { n: 0 }, 0)));
+		const state = new Map();
+		let since, more = true, n = 0;
+		while (more) {
+			const page = done(await server.get('changes', { since, types: type, limit: 4 }));
+			for (const c of page.changes) state.set(c.resource_id, c.data.n);
+			({ since, has_more: more } = page);
+			if (n < 10) await mutate(server, upsert(made[(n * 7) % 20], { n: ++n }, null));
+			more ||= n < 10;
+		}
+		for (const c of (await feed(server, since, { types: type })).changes)
+			state.set(c.resource_id, c.data.n);
+		const rows = await daemon.query(`SELECT resource_id, data->'n' AS n FROM sync_entity
+			WHERE resource_type = $1`, [type]);
+		assert.deepEqual(new Map(rows.map((r) => [r.resource_id, r.n]).sort()), new Map([...state].sort()));
+	});
+
+	test('a page has no more than about a megabyte', async () => {
+		const type = `large${++serial}`;
+		for (let i = 0; i < 20; i++)
+			await mutate(server, upsert(fresh(type), { i, x: 'x'.repeat(65000) }, 0));
+		const page = done(await server.get('changes', { types: type, limit: 200 }));
+		assert.equal(page.has_more, true);
+		assert.ok(page.changes.length < 20 && page.changes.length > 10);
+		assert.equal((await feed(server, undefined, { types: type, limit: 200 })).changes.length, 20);
+	});
+
+	test('a user sees what its channels allow', async () => {
+		const mine = { resource_type: 'client', resource_id: '71' };
+		const other = { resource_type: 'client', resource_id: '72' };
+		await mutate(server, [upsert(mine, {}, null), upsert(other, {}, null)]);
+		const user = Sync.user(daemon, 71);
+		const { changes, since } = await feed(user, undefined, { limit: 1 });
+		// Vaults are open to anyone; nothing else but its own client is.
+		assert.deepEqual(changes.filter((c) => c.resource_type !== 'vault').map(name), ['client:71']);
+		assert.deepEqual((await feed(user, since)).changes, []);
+		failed(await user.get('changes', { resources: 'client:71,client:72' }), 403,
+			'channel_forbidden', 'resources');
+		failed(await user.get('versions', { resources: 'client:72' }), 403, 'channel_forbidden', 'resources');
+		const seen = done(await user.get('versions', { types: 'client' }));
+		assert.deepEqual(seen.versions.map(name), ['client:71']);
+		failed(await user.post('changes', { client_id: 'c', user_id: 72, mutations: [upsert(mine, {}, 0)] }),
+			403, 'forbidden', 'user_id');
+	});
+
+	test('apps do not see each other', async () => {
+		const r = fresh();
+		await mutate(server, upsert(r, { of: 'portal' }, 0));
+		const other = Sync.server(daemon, OTHER);
+		assert.deepEqual(done(await other.get('changes')).changes, []);
+		assert.equal(done(await other.get('versions', { resources: name(r) })).versions[0].version, 0);
+		assert.equal((await mutate(other, upsert(r, { of: 'other' }, 0))).version, 1);
+		assert.deepEqual((await now(r)).data, { of: 'portal' });
+	});
+
+	test('by the signed query; ETag', async () => {
+		const r = fresh();
+		const api = daemon.api();
+		const { results } = done(await api.post('/sync/changes',
+			{ client_id: 'php', user_id: 5, mutations: [upsert(r, {}, 0)] }));
+		assert.equal(results[0].status, 200);
+		const got = done(await api.get('/sync/changes', { resources: name(r) }));
+		assert.equal(got.changes[0].updated_by, 5);
+		assert.equal(done(await api.get('/sync/versions', { resources: name(r) })).versions[0].version, 1);
+		const first = await server.get('changes', { since: got.since });
+		assert.equal((await server.call('GET', 'changes', { query: { since: got.since },
+			headers: { 'If-None-Match': first.headers.etag } })).status, 304);
+	});
+});
+
+describe('the feed skips no late commit', () => {
+	const open = async () => {
+		const at = daemon.database;
+		const client = new pg.Client({ host: at.host, database: at.name, user: at.user, port: 5432,
+			options: '-c search_path=scopewire' });
+		await client.connect();
+		return client;
+	};
+	const write = (client, list) => client.query(
+		`SELECT body FROM sync_changes_post($1, '{"server":true}', 'slow', NULL, NULL, $2)`,
+		[APP.id, JSON.stringify(list)]);
+
+	test('a slow transaction holds the later ones back', async () => {
+		const type = `slow${++serial}`;
+		const [a, b] = [fresh(type), fresh(type)];
+		const { since } = await feed(server, undefined, { types: type });
+		const client = await open();
+		try {
+			await client.query('BEGIN');
+			await write(client, [upsert(a, {}, 0)]);
+			let answered = false;
+			const later = mutate(server, upsert(b, {}, 0)).then((r) => { answered = true; return r; });
+			await waitFor(async () => (await daemon.query(`SELECT FROM pg_locks
+				WHERE locktype = 'advisory' AND NOT granted AND database = (
+					SELECT oid FROM pg_database WHERE datname = current_database())`)).length === 1);
+			const between = await feed(server, since, { types: type });
+			assert.deepEqual(between.changes, []);
+			assert.equal(answered, false);
+			await client.query('COMMIT');
+			assert.equal((await later).status, 200);
+			const after = await feed(server, between.since, { types: type });
+			assert.deepEqual(after.changes.map((c) => c.resource_id), [a.resource_id, b.resource_id]);
+		} finally {
+			await client.end();
+		}
+	});
+
+	test('many writers, slow ones and such that roll back; readers that follow', async () => {
+		const type = `many${++serial}`;
+		const pool = Array.from({ length: 30 }, () => fresh(type));
+		let writing = true;
+		const reader = async () => {
+			const state = new Map();
+			let since;
+			for (let last = false; ;) {
+				const page = done(await server.get('changes', { since, types: type, limit: 5 }));
+				for (const c of page.changes) {
+					assert.ok(c.version > (state.get(c.resource_id)?.version ?? 0));
+					state.set(c.resource_id, c);
+				}
+				({ since } = page);
+				if (!page.has_more && last) return state;
+				if (!page.has_more) last = !writing;
+			}
+		};
+		const writer = async (w) => {
+			const client = await open();
+			try {
+				for (let n = 0; n < 15; n++) {
+					await client.query('BEGIN');
+					await write(client, [0, 1, 2].map((i) =>
+						upsert(pool[(w * 7 + n * 3 + i * 11) % 30], { w, n }, null)));
+					if (n % 4 === 0) await client.query('SELECT pg_sleep(0.01)');
+					await client.query(n % 5 === 4 ? 'ROLLBACK' : 'COMMIT');
+				}
+			} finally {
+				await client.end();
+			}
+		};
+		const readers = [reader(), reader(), reader()];
+		await Promise.all([0, 1, 2, 3, 4, 5].map(writer));
+		writing = false;
+		const rows = await daemon.query(`SELECT resource_id, version::int, data FROM sync_entity
+			WHERE resource_type = $1 ORDER BY 1`, [type]);
+		for (const state of await Promise.all(readers))
+			assert.deepEqual([...state.values()].map(({ resource_id, version, data }) =>
+				({ resource_id, version, data })).sort((a, b) => (a.resource_id < b.resource_id ? -1 : 1)), rows);
+	});
+});
+
+describe('pruning', () => {
+	const prune = () => daemon.query('SELECT sync_prune(30, 1000)');
+	const old = (table, column, r) => daemon.query(`UPDATE ${table}
+		SET ${column} = now() - interval '31 days' WHERE resource_id = $1`, [r.resource_id]);
+
+	test('who was away for longer starts anew; who was not, does not', async () => {
+		const type = `gone${++serial}`;
+		const [a, b] = [fresh(type), fresh(type)];
+		await mutate(server, [upsert(a, {}, 0), upsert(b, {}, 0)]);
+		const before = await feed(server, undefined, { types: type });
+		await mutate(server, remove(a, 1));
+		const aware = await feed(server, before.since, { types: type });
+		// Half way through its first reading: it has a, and not yet that it is gone.
+		await old('sync_entity', 'updated_at', a);
+		await prune();
+		assert.equal((await versions(a))[0].version, 0);
+		const late = done(await server.get('changes', { since: before.since, types: type }));
+		assert.deepEqual(late, { changes: [], has_more: false, resync: true, since: null });
+		assert.deepEqual((await feed(server, aware.since, { types: type })).changes, []);
+		const anew = await feed(server, undefined, { types: type, limit: 1 });
+		assert.deepEqual(anew.changes.map((c) => c.resource_id), [b.resource_id]);
+		assert.deepEqual((await feed(server, anew.since, { types: type })).changes, []);
+		// Another type's readers are not troubled.
+		assert.equal(done(await server.get('changes', { since: before.since, types: 'elsewhere' })).resync,
+			false);
+		// No version is given twice.
+		assert.equal((await mutate(server, upsert(a, {}, 0))).version, 3);
+	});
+
+	test('a first reading of many pages goes on over it', async () => {
+		const type = `page${++serial}`;
+		const made = Array.from({ length: 6 }, () => fresh(type));
+		await mutate(server, made.map((r) => upsert(r, {}, 0)));
+		await mutate(server, remove(made[5], 1));
+		const page = done(await server.get('changes', { types: type, limit: 2 }));
+		await old('sync_entity', 'updated_at', made[5]);
+		await prune();
+		const rest = await feed(server, page.since, { types: type, limit: 2 });
+		assert.deepEqual(rest.changes.map((c) => c.resource_id), made.slice(2, 5).map((r) => r.resource_id));
+		// But what it had read and was deleted and forgotten since, it must learn of.
+		const again = done(await server.get('changes', { types: type, limit: 2 }));
+		await mutate(server, remove(made[0], 1));
+		await old('sync_entity', 'updated_at', made[0]);
+		await prune();
+		assert.equal(done(await server.get('changes', { since: again.since, types: type })).resync, true);
+	});
+
+	test('mutations are known as long', async () => {
+		const r = fresh();
+		const m = upsert(r, {}, 0);
+		await mutate(server, m);
+		await prune();
+		assert.equal((await mutate(server, m)).repeated, true);
+		await old('sync_change', 'at', r);
+		await prune();
+		refused(await mutate(server, m), 409, 'conflict');
+	});
+
+	test('the daemon does it by itself, and not when it is told to keep all', async (t) => {
+		for (const [days, left] of [['1', 0], ['0', 1]]) {
+			const own = await startDaemon({ sections: { sync: { changes_retention_days: days } } }, t);
+			const s = Sync.server(own);
+			const r = fresh();
+			done(await s.post('changes', { client_id: 'c', mutations: [upsert(r, {}, 0), remove(r, 1)] }));
+			await own.query(`UPDATE sync_entity SET updated_at = now() - interval '25 h'`);
+			await own.query(`UPDATE sync_change SET at = now() - interval '25 h'`);
+			await own.restart();
+			// Freed locks tell that its chores were called.
+			await own.query(`INSERT INTO locks VALUES ('client-portal', 'x', 'y', 1, 1, NULL, 1, now(),
+				now(), now())`);
+			await waitFor(async () => (await own.query(
+				'SELECT FROM locks WHERE user_id IS NOT NULL')).length === 0);
+			await waitFor(async () => (await own.query(`SELECT (SELECT count(*) FROM sync_entity)::int
+				+ (SELECT count(*) FROM sync_change)::int AS n`))[0].n === left * 3);
+		}
+	});
+});
+
+describe('what is refused', () => {
+	test('a position of another epoch, or ahead of all: resync', async () => {
+		const { since } = done(await server.get('changes'));
+		const [epoch, at, start] = since.split(':');
+		const other = `${epoch.startsWith('0') ? '1' : '0'}${epoch.slice(1)}`;
+		for (const s of [`${other}:${at}:${start}`, `${epoch}:999999999:${start}`])
+			assert.equal(done(await server.get('changes', { since: s })).resync, true);
+		for (const s of ['x', '1', `${epoch}:-1:0`, `${epoch}:1`, `${since}'; --`,
+			`${epoch}:${MAX}0:0`])
+			failed(await server.get('changes', { since: s }), 400, 'invalid_since', 'since');
+	});
+
+	test('fields of the request', async () => {
+		const m = upsert(fresh(), {}, 0);
+		const post = (body) => server.post('changes', body);
+		failed(await post({ mutations: [m] }), 400, 'missing_field', 'client_id');
+		failed(await post({ client_id: 'c' }), 400, 'missing_field', 'mutations');
+		failed(await post({ client_id: 'x'.repeat(65), mutations: [m] }), 400, 'invalid_value', 'client_id');
+		failed(await post({ client_id: 'c', mutations: [] }), 400, 'invalid_value', 'mutations');
+		failed(await post({ client_id: 'c', mutations: m }), 400, 'invalid_value', 'mutations');
+		failed(await post({ client_id: 'c', mutations: [1] }), 400, 'invalid_value', 'mutations');
+		failed(await post({ client_id: 'c', mutations: Array(101).fill(m) }), 400, 'invalid_value',
+			'mutations');
+		failed(await post({ client_id: 'c', mutations: [m], socket_id: 'x' }), 400, 'invalid_value',
+			'socket_id');
+		failed(await post({ client_id: 'c', mutations: [m], colour: 1 }), 400, 'unknown_field', 'colour');
+		failed(await server.get('changes', { types: 'a', resources: 'a:1' }), 400, 'invalid_value', 'types');
+		failed(await server.get('changes', { resources: 'a' }), 400, 'invalid_value', 'resources');
+		failed(await server.get('changes', { resources: `a:'; DROP TABLE sync_entity; --` }), 400,
+			'invalid_value', 'resource_id');
+		failed(await server.get('changes', { limit: 0 }), 400, 'invalid_value', 'limit');
+		failed(await server.get('versions'), 400, 'missing_field', 'resources');
+		failed(await server.get('versions', { types: 'a', resources: 'a:1' }), 400, 'missing_field',
+			'resources');
+		failed(await server.get('versions', { types: 'a', cursor: 'x' }), 400, 'invalid_cursor', 'cursor');
+		assert.deepEqual(done(await server.get('versions', { types: `' OR true --` })).versions, []);
+		assert.deepEqual(done(await server.get('changes', { types: `' OR true --` })).changes, []);
+		assert.deepEqual(await versions(m), [{ resource_type: m.resource_type,
+			resource_id: m.resource_id, version: 0, deleted: false, updated_at: null }]);
+	});
+
+	test('fields of a mutation', async () => {
+		const r = fresh();
+		const cases = [
+			[{ mutation_id: undefined }, 'missing_field', 'mutation_id'],
+			[{ mutation_id: '' }, 'invalid_value', 'mutation_id'],
+			[{ mutation_id: 'x'.repeat(65) }, 'invalid_value', 'mutation_id'],
+			[{ mutation_id: { a: 1 } }, 'invalid_value', 'mutation_id'],
+			[{ mutation_id: 1.5 }, 'invalid_value', 'mutation_id'],
+			[{ resource_type: null }, 'missing_field', 'resource_type'],
+			[{ resource_type: 'a.b' }, 'invalid_value', 'resource_type'],
+			[{ resource_type: `'; --` }, 'invalid_value', 'resource_type'],
+			[{ resource_id: [] }, 'invalid_value', 'resource_id'],
+			[{ resource_id: 'a,b' }, 'invalid_value', 'resource_id'],
+			[{ resource_id: `1' OR '1'='1` }, 'invalid_value', 'resource_id'],
+			[{ op: 'insert' }, 'invalid_value', 'op'],
+			[{ op: null }, 'invalid_value', 'op'],
+			[{ op: 'delete' }, 'invalid_value', 'data'],
+			[{ op: 'delete', data: undefined }, 'invalid_value', 'expected_version'],
+			[{ data: undefined }, 'invalid_value', 'data'],
+			[{ data: [] }, 'invalid_value', 'data'],
+			[{ data: 'text' }, 'invalid_value', 'data'],
+			[{ data: { x: 'x'.repeat(65536) } }, 'data_too_large', 'data'],
+			[{ data: JSON.parse(`${'{"a":'.repeat(33)}1${'}'.repeat(33)}`) }, 'data_too_deep', 'data'],
+			[{ expected_version: undefined }, 'missing_field', 'expected_version'],
+			[{ expected_version: -1 }, 'invalid_value', 'expected_version'],
+			[{ expected_version: '1' }, 'invalid_value', 'expected_version'],
+			[{ expected_version: 1.5 }, 'invalid_value', 'expected_version'],
+			[{ lock_token: 'x' }, 'invalid_value', 'lock_token'],
+			[{ lock_token: -5 }, 'invalid_value', 'lock_token'],
+			[{ colour: 'red' }, 'unknown_field', 'colour'],
+		];
+		for (const [wrong, code, field] of cases)
+			refused(await mutate(server, { ...upsert(r, {}, 0), ...wrong }), 400, code, field);
+		assert.equal((await versions(r))[0].version, 0);
+		const deep = JSON.parse(`${'{"a":'.repeat(32)}1${'}'.repeat(32)}`);
+		assert.equal((await mutate(server, upsert(r, deep, 0))).status, 200);
+		const sql = { mutation_id: `'); DROP TABLE sync_change; --`, ...fresh(), op: 'upsert',
+			expected_version: 0, data: { [`'; DROP`]: `'); DELETE FROM sync_entity; --` } };
+		assert.equal((await mutate(server, sql, { client_id: `' OR ''='` })).status, 200);
+		assert.deepEqual((await now(sql)).data, sql.data);
+	});
+
+	test('a patch may not grow a resource over its limit', async () => {
+		const r = fresh();
+		await mutate(server, upsert(r, { a: 'x'.repeat(40000) }, 0));
+		refused(await mutate(server, { ...upsert(r, { b: 'x'.repeat(40000) }, 1), op: 'patch' }), 400,
+			'data_too_large', 'data');
+		assert.equal((await now(r)).version, 1);
+	});
+
+	test('integers and bodies that are too large', async () => {
+		const r = fresh();
+		const raw = (expected) => server.call('POST', 'changes', { body: JSON.stringify({ client_id: 'c',
+			mutations: [upsert(r, {}, 'N')] }).replace('"N"', expected) });
+		failed(await raw('9223372036854775808'), 400, 'invalid_json');
+		failed(await raw('1e999'), 400, 'invalid_json');
+		refused(done(await raw('1e30')).results[0], 400, 'invalid_value', 'expected_version');
+		const body = JSON.stringify({ client_id: 'c', mutations: Array.from({ length: 17 }, () =>
+			upsert(fresh(), { x: 'x'.repeat(62000) }, 0)) });
+		assert.ok(body.length > 1048576);
+		const answer = await server.call('POST', 'changes', { body });
+		assert.equal(answer.status, 413, answer.text);
+		assert.match(answer.text, /larger than the 262144 bytes/);
+	});
+});
