@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clients that come back: all connect, then all subscribe at once from one position, each to one
+ * channel (number modulo channels), and count what is replayed, its order held.  The clock runs
+ * from the first subscribe to the last end of a replay.  Prints "name value" lines; exits 2 when
+ * anything was missing, repeated, out of order, or not served.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include "frame.h"
+#include "hist.h"
+#include "loop.h"
+#include "proc.h"
+#include "util.h"
+
+#define RX_SIZE	      (256 * 1024)
+#define PATIENCE_SEC  60
+#define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoLTE="
+
+enum state { CONNECTING, UPGRADING, ESTABLISHING, READY, REPLAYING, DONE };
+
+struct client {
+	struct ep_item ep;
+	enum state state;
+	uint32_t number;
+	uint64_t serial, events;
+	struct bytes rest;
+};
+
+static struct {
+	const char *host, *key, *prefix, *since;
+	unsigned port;
+	uint32_t connections, channels;
+	uint64_t expect;
+	pid_t pid;
+} o = { "127.0.0.1", "local-reverb-key", "bench-", "", 8080, 1, 1, 0, 0 };
+
+static struct client *clients;
+static int epoll;
+static uint32_t ready, done;
+static uint64_t events, wrong, started_ns;
+static struct hist times;
+static char rx[RX_SIZE];
+
+static void send_frame(struct client *c, const char *text, size_t len)
+{
+	static const uint8_t mask[4] = { 0x5c, 0x17, 0x21, 0x42 };
+	char out[FRAME_HEAD_MAX + 512];
+	size_t n = frame_head(out, FRAME_TEXT, len, mask);
+
+	if (len > sizeof(out) - n)
+		die("a frame to send is too long");
+	memcpy(out + n, text, len);
+	frame_mask(out + n, len, mask);
+	if (send(c->ep.fd, out, n + len, MSG_NOSIGNAL) != (ssize_t)(n + len))
+		die("connection %u: cannot send: %s", c->number, strerror(errno));
+}
+
+static void upgrade(struct client *c)
+{
+	char out[512];
+	int n = snprintf(out, sizeof(out),
+			 "GET /app/%s?protocol=7&client=bench HTTP/1.1\r\nHost: %s:%u\r\n"
+			 "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+			 "Sec-WebSocket-Key: " HANDSHAKE_KEY "\r\n"
+			 "Sec-WebSocket-Version: 13\r\n\r\n",
+			 o.key, o.host, o.port);
+
+	c->state = UPGRADING;
+	ep_change(epoll, &c->ep, EPOLLIN);
+	if (send(c->ep.fd, out, (size_t)n, MSG_NOSIGNAL) != n)
+		die("connection %u: cannot connect", c->number);
+}
+
+static void subscribe(struct client *c)
+{
+	char text[400];
+	int n = snprintf(text, sizeof(text),
+			 "{\"event\":\"pusher:subscribe\",\"data\":{\"auth\":\"\","
+			 "\"channel\":\"%s%u\",\"since\":\"%s\"}}",
+			 o.prefix, c->number % o.channels, o.since);
+
+	c->state = REPLAYING;
+	send_frame(c, text, (size_t)n);
+}
+
+static bool has(const struct frame *f, const char *text)
+{
+	return memmem(f->payload, f->len, text, strlen(text)) != NULL;
+}
+
+/* The last member but for a closing brace: found from behind. */
+static uint64_t serial_of(const struct frame *f)
+{
+	static const char name[] = "\"serial\":";
+	const char *p = f->payload + f->len;
+
+	while (p > f->payload + sizeof(name) && p[-1] != ':')
+		p--;
+	if (memcmp(p - (sizeof(name) - 1), name, sizeof(name) - 1) != 0)
+		return 0;
+	return strtoull(p, NULL, 10);
+}
+
+static void on_replayed(struct client *c, const struct frame *f)
+{
+	wrong += c->events != o.expect || !has(f, "scopewire:replayed");
+	c->state = DONE;
+	done++;
+	hist_add(&times, now_ns() - started_ns);
+}
+
+static void on_text(struct client *c, const struct frame *f)
+{
+	uint64_t serial;
+
+	if (c->state == ESTABLISHING && has(f, "pusher:connection_established")) {
+		c->state = READY;
+		ready++;
+	} else if (c->state == REPLAYING && f->len > 20 &&
+		   memcmp(f->payload, "{\"event\":\"scopewire:", 20) == 0) {
+		on_replayed(c, f);
+	} else if (c->state == REPLAYING && (serial = serial_of(f))) {
+		wrong += serial <= c->serial;
+		c->serial = serial;
+		c->events++;
+		events++;
+	} else if (!has(f, "pusher_internal:subscription_succeeded")) {
+		wrong++;
+	}
+}
+
+static size_t take(struct client *c, char *p, size_t len)
+{
+	struct frame f;
+	size_t at = 0;
+
+	if (c->state == UPGRADING) {
+		const char *stop = memmem(p, len, "\r\n\r\n", 4);
+
+		if (!stop)
+			return 0;
+		if (memcmp(p, "HTTP/1.1 101", 12) != 0)
+			die("connection %u: the upgrade was refused", c->number);
+		at = (size_t)(stop - p) + 4;
+		c->state = ESTABLISHING;
+	}
+	while (frame_parse(p + at, len - at, &f)) {
+		if (f.opcode == FRAME_TEXT)
+			on_text(c, &f);
+		at += f.whole;
+	}
+	return at;
+}
+
+static void on_readable(struct client *c)
+{
+	size_t kept = c->rest.len, len, used;
+	ssize_t n;
+
+	if (kept)
+		memcpy(rx, c->rest.ptr, kept);
+	n = recv(c->ep.fd, rx + kept, RX_SIZE - kept, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		die("connection %u was closed", c->number);
+	len = kept + (size_t)n;
+	used = take(c, rx, len);
+	c->rest.len = 0;
+	if (used < len)
+		bytes_add(&c->rest, rx + used, len - used);
+}
+
+/* Serves until *count is all; dies when nothing comes any more. */
+static void serve_until(const uint32_t *count, const char *what)
+{
+	struct epoll_event ev[256];
+	uint64_t seen = 0, stop = now_ns() + PATIENCE_SEC * NSEC_PER_SEC;
+
+	while (*count < o.connections) {
+		int n = epoll_wait(epoll, ev, 256, 100);
+
+		for (int i = 0; i < n; i++) {
+			struct client *c = ev[i].data.ptr;
+
+			if (c->state == CONNECTING)
+				upgrade(c);
+			else
+				on_readable(c);
+		}
+		if (*count + events != seen)
+			stop = now_ns() + PATIENCE_SEC * NSEC_PER_SEC;
+		seen = *count + events;
+		if (now_ns() > stop)
+			die("%s: %u of %u", what, *count, o.connections);
+	}
+}
+
+static void connect_all(void)
+{
+	struct sockaddr_in addr = tcp_address(o.host, o.port);
+
+	clients = xcalloc(o.connections, sizeof(*clients));
+	for (uint32_t i = 0; i < o.connections; i++) {
+		struct client *c = &clients[i];
+
+		c->number = i;
+		c->ep.kind = EP_CONNECTION;
+		c->ep.fd = tcp_connect(&addr, 0);
+		if (c->ep.fd < 0)
+			die("cannot connect: %s", strerror(-c->ep.fd));
+		ep_add(epoll, &c->ep, EPOLLOUT);
+	}
+	serve_until(&ready, "greeted");
+}
+
+static void replay_all(void)
+{
+	uint64_t cpu = proc_cpu_ns(o.pid);
+	double seconds;
+
+	started_ns = now_ns();
+	for (uint32_t i = 0; i < o.connections; i++)
+		subscribe(&clients[i]);
+	serve_until(&done, "replayed");
+	seconds = (double)(now_ns() - started_ns) / 1e9;
+	printf("replay_seconds %.3f\nevents %llu\nevents_per_sec %.0f\n", seconds,
+	       (unsigned long long)events, (double)events / seconds);
+	printf("cpu_us_per_event %.3f\n",
+	       (double)(proc_cpu_ns(o.pid) - cpu) / 1e3 / (double)(events ? events : 1));
+	printf("replay_p50_ms %.1f\nreplay_max_ms %.1f\nwrong %llu\n", hist_ms(&times, 50),
+	       hist_ms(&times, 100), (unsigned long long)wrong);
+}
+
+static const struct option options[] = {
+	{ "host", required_argument, NULL, 'h' },
+	{ "port", required_argument, NULL, 'p' },
+	{ "key", required_argument, NULL, 'k' },
+	{ "pid", required_argument, NULL, 'i' },
+	{ "connections", required_argument, NULL, 'c' },
+	{ "channels", required_argument, NULL, 'n' },
+	{ "channel-prefix", required_argument, NULL, 'x' },
+	{ "since", required_argument, NULL, 's' },
+	{ "expect", required_argument, NULL, 'e' },
+	{ 0 },
+};
+
+static void read_option(int option)
+{
+	switch (option) {
+	case 'h':
+		o.host = optarg;
+		break;
+	case 'p':
+		o.port = (unsigned)number("port", optarg, 1, 65535);
+		break;
+	case 'k':
+		o.key = optarg;
+		break;
+	case 'i':
+		o.pid = (pid_t)number("pid", optarg, 1, INT32_MAX);
+		break;
+	case 'c':
+		o.connections = (uint32_t)number("connections", optarg, 1, 100000);
+		break;
+	case 'n':
+		o.channels = (uint32_t)number("channels", optarg, 1, 100000);
+		break;
+	case 'x':
+		o.prefix = optarg;
+		break;
+	case 's':
+		o.since = optarg;
+		break;
+	case 'e':
+		o.expect = number("expect", optarg, 0, UINT64_MAX / 2);
+		break;
+	default:
+		die("unknown option");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int option;
+
+	signal(SIGPIPE, SIG_IGN);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+		read_option(option);
+	files_raise();
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	connect_all();
+	replay_all();
+	for (uint32_t i = 0; i < o.connections; i++) {
+		tcp_abort(clients[i].ep.fd);
+		bytes_release(&clients[i].rest);
+	}
+	free(clients);
+	return wrong ? 2 : 0;
+}
