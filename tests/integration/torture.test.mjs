@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Sixteen writers, by SQL and by HTTP, while backends and the daemon itself are killed: every
-// reader sees each committed event of the time it is connected, once, in serial order.
+// Sixteen writers, by SQL and by HTTP, while the daemon, its backends and PostgreSQL itself are
+// killed: every reader, by WebSocket with since and by REST, sees each committed event once, in
+// serial order; what was acknowledged is there, what was rolled back is not.
 // SCOPEWIRE_TORTURE_SECONDS makes it longer, SCOPEWIRE_TORTURE_SEED repeats its choices.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import pg from 'pg';
-import { startDaemon, waitFor } from '../lib/harness.mjs';
+import { Sync, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const SECONDS = Number(process.env.SCOPEWIRE_TORTURE_SECONDS ?? 15);
 const SEED = Number(process.env.SCOPEWIRE_TORTURE_SEED ?? Date.now() % 1000000);
 const CHANNEL = 'torture';
 const EVENT = 'E';
+const END_MS = 90000;
 
 /** Numbers from 0 to below 1 that SEED repeats (mulberry32). */
 function randomFrom(seed) {
@@ -28,39 +30,60 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 class World {
 	committed = new Set();   // acknowledged: must be in the table
 	rolledBack = new Set();  // must not be
-	readers = [];
-	stopping = false;
-	constructor(daemon) {
-		this.daemon = daemon;
+	stopping = false;        // no more writing
+	last = null;             // the serial that readers have to reach
+	constructor(daemon, cluster) {
+		Object.assign(this, { daemon, cluster });
 	}
+}
+
+// ---- writers --------------------------------------------------------------------------------
+
+async function sqlClient(world) {
+	const { host, name, user } = world.daemon.database;
+	const client = new pg.Client({ host, database: name, user, port: 5432,
+		options: '-c search_path=scopewire,public' });
+	client.on('error', () => {});    // PostgreSQL was killed: the next statement fails
+	await client.connect();
+	return client;
+}
+
+/** One transaction of the named events, rolled back or not. */
+async function transaction(client, random, names, keep) {
+	await client.query('BEGIN');
+	for (const it of names) {
+		if (random() < 0.5)
+			await client.query('SELECT broadcast($1, $2, $3)', [CHANNEL, EVENT, { it }]);
+		else
+			await client.query('INSERT INTO realtime_events(channel, event_type, payload) ' +
+				'VALUES ($1, $2, $3)', [CHANNEL, EVENT, { it }]);
+		if (random() < 0.3) await pause(random() * 30);
+	}
+	await client.query(keep ? 'COMMIT' : 'ROLLBACK');
 }
 
 /** Transactions of one to three events, some rolled back, some slow. */
 async function sqlWriter(world, id) {
 	const random = randomFrom(SEED + id);
-	const { host, name, user } = world.daemon.database;
-	const client = new pg.Client({ host, database: name, user, port: 5432,
-		options: '-c search_path=scopewire,public' });
-	await client.connect();
+	let client;
 	for (let n = 0; !world.stopping; n++) {
 		const names = Array.from({ length: 1 + Math.floor(random() * 3) },
 			(_, i) => `sql-${id}-${n}-${i}`);
-		await client.query('BEGIN');
-		for (const it of names) {
-			if (random() < 0.5)
-				await client.query('SELECT broadcast($1, $2, $3)',
-					[CHANNEL, EVENT, { it }]);
-			else
-				await client.query('INSERT INTO realtime_events(channel, event_type, payload) ' +
-					'VALUES ($1, $2, $3)', [CHANNEL, EVENT, { it }]);
-			if (random() < 0.3) await pause(random() * 30);
-		}
 		const keep = random() >= 0.15;
-		await client.query(keep ? 'COMMIT' : 'ROLLBACK');
-		for (const it of names) (keep ? world.committed : world.rolledBack).add(it);
+		try {
+			client ??= await sqlClient(world);
+			await transaction(client, random, names, keep);
+			for (const it of names) (keep ? world.committed : world.rolledBack).add(it);
+		} catch {
+			// cut off: what became of the transaction is not known, except that a rollback is none
+			if (!keep) for (const it of names) world.rolledBack.add(it);
+			await client?.end().catch(() => {});
+			client = undefined;
+			await pause(50);
+		}
 		if (random() < 0.5) await pause(random() * 10);
 	}
-	await client.end();
+	await client?.end().catch(() => {});
 }
 
 /** Publishes that may fail; those that were acknowledged count. */
@@ -80,92 +103,171 @@ async function httpWriter(world, id, batch) {
 	}
 }
 
-/** Comes back whenever it is cut off; each connection is a span of frames. */
-async function reader(world) {
-	const spans = [];
-	world.readers.push(spans);
-	while (!world.stopping || !world.last) {
-		try {
-			const wire = await world.daemon.connect();
-			await wire.subscribe(CHANNEL);
-			spans.push(wire);
-			await wire.closed;
-		} catch {
+// ---- readers --------------------------------------------------------------------------------
+
+const serialOf = (position) => Number(position.split(':')[1]);
+
+/** As docs/replay.md has it: one position, repeats at or below it dropped. */
+class SocketReader {
+	seen = [];          // serials
+	connections = 0;
+	replayed = 0;
+	position = null;
+	constructor(world, id) {
+		this.world = world;
+		this.random = randomFrom(SEED + 1000 + id);
+	}
+
+	/** One frame of the channel; false: this connection is of no more use. */
+	take(frame) {
+		if (frame.event === 'scopewire:resync') {
+			const { reason } = JSON.parse(frame.data);
+			assert.equal(reason, 'unavailable', `resync: ${frame.data}`);
+			return false;
+		}
+		if (frame.event === 'scopewire:replayed') this.replayed += JSON.parse(frame.data).count;
+		if (frame.event === EVENT && frame.serial > serialOf(this.position)) {
+			this.seen.push(frame.serial);
+			this.position = `${this.position.split(':')[0]}:${frame.serial}`;
+		}
+		if (frame.position) this.position = frame.position;
+		return true;
+	}
+
+	async connection() {
+		const wire = await this.world.daemon.connect();
+		const leaveAt = Date.now() + 200 + this.random() * 3000;
+		const since = this.position ? { since: this.position } : {};
+		wire.sendSubscribe(CHANNEL, since);
+		this.connections++;
+		let taken = 0, useful = true;
+		while (useful && !this.isDone() && wire.closeCode === undefined
+			&& (this.world.stopping || Date.now() < leaveAt)) {
+			for (; useful && taken < wire.frames.length; taken++)
+				if (wire.frames[taken].channel === CHANNEL) useful = this.take(wire.frames[taken]);
+			await pause(5);
+		}
+		await wire.terminate();
+	}
+
+	isDone() {
+		return this.world.last !== null && this.position !== null
+			&& serialOf(this.position) >= this.world.last;
+	}
+
+	async run() {
+		while (!this.isDone()) {
+			const failed = await this.connection().then(() => null, (error) => error);
+			if (failed instanceof assert.AssertionError) throw failed;
+			if (failed) await pause(20);
+		}
+	}
+}
+
+/** The same over GET /api/sync/events. */
+class RestReader {
+	seen = [];
+	position = null;
+	constructor(world) {
+		this.world = world;
+	}
+
+	async page() {
+		const answer = await Sync.server(this.world.daemon)
+			.get('events', { channels: CHANNEL, since: this.position, limit: 200 });
+		if (answer.status !== 200) {
+			assert.equal(answer.status, 503, answer.text);
+			return;
+		}
+		for (const event of answer.json.events) this.seen.push(event.serial);
+		this.position = answer.json.position;
+	}
+
+	async run(epoch) {
+		this.position = `${epoch}:0`;
+		while (this.world.last === null || serialOf(this.position) < this.world.last) {
+			const failed = await this.page().then(() => null, (error) => error);
+			if (failed instanceof assert.AssertionError) throw failed;
 			await pause(20);
 		}
 	}
 }
 
+// ---- the killer -----------------------------------------------------------------------------
+
+const kills = {
+	async backends({ daemon }) {
+		await daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE application_name = 'scopewired' AND datname = current_database()
+			AND random() < 0.5`);
+	},
+	async daemon({ daemon }, random) {
+		await daemon.kill();
+		await pause(random() * 300);
+		await daemon.start();
+	},
+	async postgres({ cluster }) {
+		await cluster.killAndStart();
+	},
+};
+
 async function killer(world) {
 	const random = randomFrom(SEED);
 	const end = Date.now() + SECONDS * 1000;
-	let kills = 0;
-	while (Date.now() < end) {
+	const count = { backends: 0, daemon: 0, postgres: 0 };
+	for (let n = 0; Date.now() < end || n < 6; n++) {
 		await pause(200 + random() * 800);
-		if (random() < 0.7) {
-			await world.daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-				WHERE application_name = 'scopewired' AND datname = current_database()
-				AND random() < 0.5`);
-		} else {
-			await world.daemon.kill();
-			await pause(random() * 300);
-			await world.daemon.start();
-		}
-		kills++;
+		const choice = random();
+		const victim = n === 2 || choice < 0.15 ? 'postgres' : choice < 0.45 ? 'daemon' : 'backends';
+		await kills[victim](world, random);
+		count[victim]++;
 	}
-	return kills;
+	return count;
 }
 
-function checkReader(spans, rows) {
-	const serials = rows.map((row) => row.serial);
-	const at = new Map(serials.map((serial, i) => [serial, i]));
-	let seen = 0;
-	for (const wire of spans) {
-		/* Each connection by itself: a daemon that was killed may hand on again, to clients that
-		 * come back early, what it had not noted down as handed on (docs/sql.md). */
-		let before = 0;
-		const got = wire.all({ event: EVENT }).map((frame) => frame.serial);
-		for (const serial of got) {
-			assert.ok(serial > before, `serial ${serial} behind ${before}`);
-			before = serial;
-			assert.ok(at.has(serial), `serial ${serial} is no row`);
-		}
-		if (!got.length) continue;
-		const wanted = serials.slice(at.get(got[0]), at.get(got.at(-1)) + 1);
-		assert.deepEqual(got, wanted, 'all between the first and the last of a connection');
-		seen += got.length;
-	}
-	return seen;
+/** Serials, each once and growing, from the first on all that are in the table. */
+function checkReader(seen, serials) {
+	assert.ok(seen.length, 'a reader saw something');
+	for (let i = 1; i < seen.length; i++)
+		assert.ok(seen[i] > seen[i - 1], `serial ${seen[i]} behind ${seen[i - 1]}`);
+	const missed = new Set(serials.filter((serial) => serial >= seen[0]));
+	for (const serial of seen) assert.ok(missed.delete(serial), `serial ${serial} is no row`);
+	assert.deepEqual([...missed], [], 'missed');
 }
 
-test(`torture for ${SECONDS} s`, { timeout: (SECONDS + 120) * 1000 }, async (t) => {
-	const daemon = await startDaemon({ app: { max_backend_events_per_second: 0 },
-		log: { level: 'info' } }, t);
-	const world = new World(daemon);
+test(`torture for ${SECONDS} s`, { timeout: (SECONDS + 300) * 1000 }, async (t) => {
+	const cluster = await startCluster();
+	t.after(() => cluster.stop());
+	const daemon = await startDaemon({ cluster, log: { level: 'info' },
+		app: { max_backend_events_per_second: 0, max_replay_events: 1000000 } }, t);
+	const world = new World(daemon, cluster);
 	t.diagnostic(`seed ${SEED}`);
-	const readers = [1, 2, 3].map(() => reader(world));
+	const sockets = [1, 2, 3].map((id) => new SocketReader(world, id));
+	const rests = [new RestReader(world), new RestReader(world)];
+	const listening = sockets.map((reader) => reader.run());
+	await waitFor(() => sockets.every((reader) => reader.position), 'all readers connected');
+	const epoch = sockets[0].position.split(':')[0];
+	const reading = Promise.all([...listening, ...rests.map((reader) => reader.run(epoch))]);
 	const writers = Array.from({ length: 16 }, (_, i) =>
 		i < 10 ? sqlWriter(world, i) : httpWriter(world, i, i >= 14));
-	const kills = await killer(world);
+	const count = await Promise.race([killer(world), reading]);
 	world.stopping = true;
 	await Promise.all(writers);
-	await waitFor(() => world.readers.every((spans) =>
-		spans.length && spans.at(-1).closeCode === undefined), 'all readers connected');
-	await daemon.query(`SELECT broadcast($1, 'Last', '{}')`, [CHANNEL]);
-	await Promise.all(world.readers.map((spans) => spans.at(-1).next({ event: 'Last' })));
+	await waitFor(async () => (await daemon.query(
+		'SELECT count(*)::int AS n FROM realtime_events_pending'))[0].n === 0, 'nothing is pending', END_MS);
+	const rows = await daemon.query(`SELECT serial::int AS serial, payload->>'it' AS it
+		FROM realtime_events WHERE event_type = $1 ORDER BY serial`, [EVENT]);
+	world.last = rows.at(-1).serial;
+	await reading;
 
-	const rows = (await daemon.query(`SELECT serial::int AS serial, payload->>'it' AS it,
-		event_type FROM realtime_events WHERE event_type = $1 ORDER BY serial`, [EVENT]));
 	const names = rows.map((row) => row.it);
 	const present = new Set(names);
 	assert.equal(present.size, names.length, 'no event is in the log twice');
-	assert.ok(rows.every((row) => row.serial > 0), 'nothing is left pending');
 	assert.deepEqual([...world.committed].filter((it) => !present.has(it)), []);
 	assert.deepEqual([...world.rolledBack].filter((it) => present.has(it)), []);
-	assert.ok(world.committed.size > 100 && world.rolledBack.size > 10 && kills > 3);
-	for (const spans of world.readers)
-		assert.ok(checkReader(spans, rows) > rows.length / 10, 'a reader saw a good part');
-	world.last = true;
-	for (const spans of world.readers) spans.at(-1).terminate();
-	await Promise.all(readers);
+	assert.ok(world.committed.size > 100 && world.rolledBack.size > 10);
+	assert.ok(count.postgres >= 1 && count.backends + count.daemon >= 3, JSON.stringify(count));
+	for (const { seen } of [...sockets, ...rests])
+		checkReader(seen, rows.map((row) => row.serial));
+	assert.ok(sockets.some((reader) => reader.replayed > 0), 'something was replayed');
 });
