@@ -22,8 +22,9 @@ struct conf_server {
 	unsigned request_timeout_ms; /* for a peer that sends half a request */
 	unsigned max_header_bytes;
 	char *congestion_control; /* TCP_CONGESTION of accepted sockets; "" leaves the kernel's */
-	char *node; /* name of this node in delivery records; "" for the host's name */
-	bool demo;  /* serve the demo page and its helpers, to loopback only */
+	char *node;	 /* name of this node in delivery records; "" for the host's name */
+	char *state_dir; /* for what has to outlive a restore of the database; "" for none */
+	bool demo;	 /* serve the demo page and its helpers, to loopback only */
 	char *demo_dir;
 	char *user; /* drop to this user after start when run as root; "" stays */
 };

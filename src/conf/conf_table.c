@@ -56,6 +56,11 @@ const struct option conf_options[] = {
 		  "leaves the kernel's." },
 	{ AT(server, node), .type = OPTION_STRING, .fallback = "",
 	  .help = "Name of this node in delivery records; empty is the host's name." },
+	{ AT(server, state_dir), .type = OPTION_STRING, .fallback = "",
+	  .env = "STATE_DIRECTORY",
+	  .help = "Folder for a file that says how far the log was handed on, so that a database "
+		  "that was set back is noticed; empty is the folder of the embedded "
+		  "PostgreSQL, or no file." },
 	{ AT(server, demo), .type = OPTION_BOOL, .fallback = "no",
 	  .help = "Serves the demo page and its helpers, to this machine only." },
 	{ AT(server, demo_dir), .type = OPTION_STRING, .fallback = "",

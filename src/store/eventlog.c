@@ -892,6 +892,22 @@ static char *node_name(const struct conf *conf)
 	return xstrdup(host);
 }
 
+/* Reads what an earlier process handed on last, and keeps it from now on. */
+static void keep_seen(struct log_tail *t, const struct conf *conf)
+{
+	const char *folder = conf->server.state_dir && *conf->server.state_dir
+				     ? conf->server.state_dir
+				     : conf->embedded_postgres;
+	struct strbuf path;
+
+	if (!folder)
+		return;
+	strbuf_init(&path, 256);
+	strbuf_addf(&path, "%s/log-position", folder);
+	log_tail_keep(t, path.ptr);
+	strbuf_release(&path);
+}
+
 static void release(struct eventlog *l)
 {
 	close(l->wake_fd);
@@ -927,6 +943,7 @@ int eventlog_start(const struct conf *conf, const char *conninfo,
 	node = node_name(conf);
 	l->write = log_write_new(node);
 	l->tail = log_tail_new(node, hooks->fan_out, hooks->ctx);
+	keep_seen(l->tail, conf);
 	free(node);
 	rc = thread_start(&l->thread, "db writer", &on_db, run, l);
 	if (rc) {

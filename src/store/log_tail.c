@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "store/log_seen.h"
 #include "store/log_tail.h"
 #include "wire/pusher.h"
 
@@ -39,7 +40,9 @@ struct log_tail {
 	uint64_t saved;	 /* the cursor as the database has it */
 	usec_t saved_at; /* mono; 0: not yet */
 	char *epoch;
-	uint64_t *passed; /* async events behind the cursor: ascending serials to pass over */
+	struct log_seen seen; /* the last event that was handed on; its epoch is "" when unknown */
+	char *seen_path;      /* NULL: kept in memory only.  Set before there are threads */
+	uint64_t *passed;     /* async events behind the cursor: ascending serials to pass over */
 	size_t n_passed, room_passed;
 	usec_t complained;
 };
@@ -61,9 +64,17 @@ void log_tail_free(struct log_tail *t)
 		return;
 	pthread_mutex_destroy(&t->lock);
 	free(t->passed);
+	free(t->seen_path);
 	free(t->epoch);
 	free(t->node);
 	free(t);
+}
+
+void log_tail_keep(struct log_tail *t, const char *path)
+{
+	t->seen_path = xstrdup(path);
+	if (log_seen_read(path, &t->seen))
+		log_debug("database: the log was handed on to serial %" PRIu64, t->seen.serial);
 }
 
 void log_tail_close(struct log_tail *t)
@@ -128,6 +139,42 @@ static void begin_at_locked(struct log_tail *t, const char *epoch, uint64_t star
 	t->epoch = xstrdup(epoch);
 }
 
+static void on_new_epoch(struct log_tail *t, const char *why)
+{
+	log_warn("database: the log is not the one it was: %s; clients are told to fetch their "
+		 "data again",
+		 why);
+	pthread_mutex_lock(&t->lock);
+	t->seen.epoch[0] = '\0';
+	pthread_mutex_unlock(&t->lock);
+}
+
+/* Lets the database compare what was handed on last with what it holds. */
+static enum pg_fault compare(struct log_tail *t, struct pg_conn *c, usec_t deadline)
+{
+	char serial[24];
+	const char *values[3] = { NULL };
+	struct log_seen seen;
+	PGresult *r = NULL;
+	enum pg_fault fault;
+
+	pthread_mutex_lock(&t->lock);
+	seen = t->seen;
+	pthread_mutex_unlock(&t->lock);
+	snprintf(serial, sizeof(serial), "%" PRIu64, seen.serial);
+	if (seen.epoch[0]) {
+		values[0] = seen.epoch;
+		values[1] = serial;
+		values[2] = seen.id;
+	}
+	fault = pg_conn_query(c, deadline, "SELECT why FROM log_begin($1, $2::bigint, $3)", 3,
+			      values, &r);
+	if (fault == PG_FINE && PQntuples(r) == 1 && !PQgetisnull(r, 0, 0))
+		on_new_epoch(t, PQgetvalue(r, 0, 0));
+	PQclear(r);
+	return fault;
+}
+
 static enum pg_fault read_start(struct log_tail *t, struct pg_conn *c, usec_t deadline)
 {
 	/* A sequence that was never used has last_value 1, and no serial was given. */
@@ -164,13 +211,34 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadl
 		"ORDER BY serial LIMIT " PAGE_ROWS_TEXT,
 		2, types);
 
+	if (fault == PG_FINE)
+		fault = compare(t, c, deadline);
 	return fault == PG_FINE ? read_start(t, c, deadline) : fault;
+}
+
+/* Beside the database; what cannot be written is told once. */
+static void save_seen(struct log_tail *t, const struct log_seen *seen)
+{
+	int rc;
+
+	if (!t->seen_path || !seen->epoch[0])
+		return;
+	rc = log_seen_write(t->seen_path, seen);
+	if (!rc)
+		return;
+	log_warn("server.state_dir: %s cannot be written: %s; a database that is set back while "
+		 "the daemon is stopped may not be noticed",
+		 t->seen_path, strerror(-rc));
+	free(t->seen_path);
+	t->seen_path = NULL;
 }
 
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline)
 {
 	char serial[24];
 	const char *values[3] = { t->node, NULL, serial };
+	struct log_seen seen;
+	PGresult *r = NULL;
 	uint64_t cursor;
 	char *epoch;
 	bool is_due;
@@ -178,6 +246,7 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 
 	pthread_mutex_lock(&t->lock);
 	cursor = t->cursor;
+	seen = t->seen;
 	is_due = cursor != t->saved || !t->saved_at || clock_mono() - t->saved_at >= ALIVE_US;
 	epoch = t->is_set && is_due ? xstrdup(t->epoch) : NULL;
 	pthread_mutex_unlock(&t->lock);
@@ -187,20 +256,26 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	snprintf(serial, sizeof(serial), "%" PRIu64, cursor);
 	fault = pg_conn_query(
 		c, deadline,
-		"INSERT INTO relay_cursor (node, epoch, serial) SELECT $1, $2, $3::bigint "
+		"INSERT INTO relay_cursor (node, epoch, serial) SELECT $1, m.epoch, $3::bigint "
 		/* A cursor that a crash sets back a second costs nothing; a flush costs others. */
-		"FROM set_config('synchronous_commit', 'off', true) "
-		"ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, "
-		"serial = excluded.serial, at = now()",
-		3, values, NULL);
+		"FROM log_meta m, set_config('synchronous_commit', 'off', true) "
+		"WHERE m.epoch = $2 ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, "
+		"serial = excluded.serial, at = now() RETURNING 1",
+		3, values, &r);
 	free(epoch);
-	if (fault == PG_FINE) {
-		pthread_mutex_lock(&t->lock);
-		t->saved = cursor;
-		t->saved_at = clock_mono();
-		pthread_mutex_unlock(&t->lock);
+	if (fault != PG_FINE)
+		return fault;
+	if (PQntuples(r) == 0) { /* another node gave the log a new epoch: connect again */
+		PQclear(r);
+		return PG_LOST;
 	}
-	return fault;
+	PQclear(r);
+	save_seen(t, &seen);
+	pthread_mutex_lock(&t->lock);
+	t->saved = cursor;
+	t->saved_at = clock_mono();
+	pthread_mutex_unlock(&t->lock);
+	return PG_FINE;
 }
 
 /* -- rows -- */
@@ -295,12 +370,22 @@ static void hand_on_locked(struct log_tail *t, const struct app_set *apps, PGres
 	event_unref(e);
 }
 
+static void note_seen_locked(struct log_tail *t, uint64_t serial, const char *id)
+{
+	if (!t->epoch)
+		return;
+	t->seen.serial = serial;
+	snprintf(t->seen.epoch, sizeof(t->seen.epoch), "%s", t->epoch);
+	snprintf(t->seen.id, sizeof(t->seen.id), "%s", id);
+}
+
 /* True when all of the page is dealt with; false: it stopped at a row that is on hold, or the
  * tail is closed. */
 static bool hand_on_page(struct log_tail *t, PGresult *r, bool heed_hold)
 {
 	struct app_set *apps = apps_current();
 	bool all = true;
+	int last = -1;
 
 	pthread_mutex_lock(&t->lock);
 	for (int row = 0; !t->is_closed && row < PQntuples(r); row++) {
@@ -313,7 +398,10 @@ static bool hand_on_page(struct log_tail *t, PGresult *r, bool heed_hold)
 			break;
 		hand_on_locked(t, apps, r, row, serial);
 		t->cursor = serial;
+		last = row;
 	}
+	if (last >= 0)
+		note_seen_locked(t, t->cursor, PQgetvalue(r, last, COL_ID));
 	t->is_stopped = !all;
 	all = all && !t->is_closed;
 	pthread_mutex_unlock(&t->lock);
@@ -418,8 +506,10 @@ void log_tail_deliver(struct log_tail *t, struct event_batch *b)
 	rest.events += n;
 	if (rest.n && b->fan_out && !t->is_closed)
 		t->fan_out(t->ctx, &rest);
-	if (rest.n && !t->is_closed)
+	if (rest.n && !t->is_closed) {
 		t->cursor = rest.events[rest.n - 1]->serial;
+		note_seen_locked(t, t->cursor, rest.events[rest.n - 1]->id);
+	}
 	pthread_mutex_unlock(&t->lock);
 }
 

@@ -24,13 +24,16 @@ typedef void log_fan_out(void *ctx, struct event_batch *b);
 /* fan_out is called under the tail's lock, in serial order.  node is copied. */
 struct log_tail *log_tail_new(const char *node, log_fan_out *fan_out, void *ctx) MUSTCHECK;
 void log_tail_free(struct log_tail *t);
+/* Where to keep what was handed on last, so that the next process knows it; read now.  A log that
+ * does not hold it any more gets a new epoch.  path is copied; before anything else. */
+void log_tail_keep(struct log_tail *t, const char *path);
 /* From now on nothing is handed on any more. */
 void log_tail_close(struct log_tail *t);
 
 /*
- * Once a connection, before anything else: prepares its statements and, the first time, sets the
- * cursor to where the node left it.  A log that is another one now (its epoch, or shorter than the
- * cursor) is taken up at its end.
+ * Once a connection, before anything else: prepares its statements, sees whether the log is still
+ * the one that was handed on (docs/decisions/0009) and, the first time, sets the cursor to where
+ * the node left it.  A log that is another one now is taken up at its end.
  */
 enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadline) MUSTCHECK;
 
