@@ -201,10 +201,13 @@ BEGIN
 END
 $$;
 
--- Decides on a mutation, and changes nothing.  Gives the answer, whether it is to be recorded, and
--- the row to be written (NULL: none).  Refuses by sync_fail() what is not allowed or well formed.
+-- Decides on a mutation, and changes nothing.  Gives the answer, whether it stands in sync_change
+-- (is_old) or is to be recorded there (is_final), and the row to be written (NULL: none).  Refuses
+-- by sync_fail() what is not allowed or well formed.  behind: whether a refusal of an earlier one
+-- for the resource in the batch was final; NULL: none was refused.
 CREATE FUNCTION mutation_decide(app text, caller jsonb, writer bigint, client_id text, m jsonb,
-				OUT answer json, OUT is_new boolean, OUT entity sync_entity)
+				behind boolean, OUT answer json, OUT is_old boolean,
+				OUT is_final boolean, OUT entity sync_entity)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 #variable_conflict use_variable
@@ -231,19 +234,27 @@ BEGIN
 					  'another mutation of the client.', 'mutation_id');
 		END IF;
 		answer := recorded.result;
-		is_new := false;
+		is_old := true;
+		is_final := true;
 		RETURN;
 	END IF;
+	is_old := false;
 	fence := lock_fence(app, resource_type, resource_id, writer, mutation_count(m, 'lock_token'));
 	SELECT e.* INTO current FROM sync_entity e WHERE e.app = app
 	AND e.resource_type = resource_type AND e.resource_id = resource_id;
 	answer := mutation_conflict(m, fence, current);
+	-- It was made on top of one that was not done.  The version that it expects may be there by
+	-- chance, and be somebody else's.
+	IF answer IS NULL AND behind IS NOT NULL THEN
+		answer := mutation_refusal('conflict',
+			'An earlier mutation of this resource in the batch was refused.', current);
+	END IF;
 	IF answer IS NOT NULL THEN
 		-- Somebody else's lock goes by; the rest stays as it is.
-		is_new := coalesce(fence <> 'locked', true);
+		is_final := fence IS DISTINCT FROM 'locked' AND coalesce(behind, true);
 		RETURN;
 	END IF;
-	is_new := true;
+	is_final := true;
 	IF m->>'op' = 'delete' AND current.data IS NULL THEN
 		answer := json_build_object('status', 200, 'version', coalesce(current.version, 0),
 					    'changed', false);
@@ -290,9 +301,10 @@ BEGIN
 END
 $$;
 
--- One mutation of a batch: all of it or nothing, and its answer.
+-- One mutation of a batch: all of it or nothing; what is answered, and whether that is final.
 CREATE FUNCTION sync_mutate(app text, caller jsonb, writer bigint, client_id text,
-			    exclude_socket text, m jsonb) RETURNS jsonb
+			    exclude_socket text, m jsonb, behind boolean,
+			    OUT result jsonb, OUT is_final boolean)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -305,33 +317,35 @@ DECLARE
 BEGIN
 	-- Only looking stands in the subtransaction: it costs no transaction id then.
 	BEGIN
-		d := mutation_decide(app, caller, writer, client_id, m);
+		d := mutation_decide(app, caller, writer, client_id, m, behind);
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, code = CONSTRAINT_NAME,
 					field = COLUMN_NAME;
 		IF state !~ '^(SW4|22)' THEN
 			RAISE;
 		END IF;
-		RETURN head || jsonb_build_object(
+		is_final := false;
+		result := head || jsonb_build_object(
 			'status', CASE WHEN state ~ '^SW' THEN substr(state, 3)::integer ELSE 400 END,
 			'error', jsonb_strip_nulls(jsonb_build_object(
 				'code', coalesce(nullif(code, ''), 'invalid_value'),
 				'message', SQLERRM, 'field', nullif(field, ''))));
+		RETURN;
 	END;
 	IF (d.entity).app IS NOT NULL THEN
 		PERFORM sync_entity_write(d.entity, m->>'op', client_id, m->>'mutation_id',
 					  exclude_socket);
 	END IF;
-	IF d.is_new THEN
+	IF d.is_final AND NOT d.is_old THEN
 		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type,
 					 resource_id, op, digest, version, result)
 		VALUES ($1, coalesce(writer, 0), $4, m->>'mutation_id', m->>'resource_type',
 			m->>'resource_id', m->>'op', mutation_digest(m), (d.entity).version,
 			d.answer);
 	END IF;
-	RETURN head || d.answer::jsonb
-	       || CASE WHEN d.is_new IS FALSE AND d.answer->'error'->>'code' IS DISTINCT FROM 'locked'
-		       THEN '{"repeated":true}' ELSE '{}'::jsonb END;
+	is_final := d.is_final;
+	result := head || d.answer::jsonb
+		  || CASE WHEN d.is_old THEN '{"repeated":true}' ELSE '{}'::jsonb END;
 END
 $$;
 
@@ -344,6 +358,9 @@ AS $$
 DECLARE
 	m jsonb;
 	results jsonb[] := '{}';
+	refused jsonb := '{}';	-- resource: whether that was final
+	resource text;
+	done record;
 BEGIN
 	PERFORM pg_advisory_xact_lock(7781, hashtext(app));
 	FOR m IN
@@ -354,8 +371,13 @@ BEGIN
 			PERFORM sync_fail(400, 'invalid_value', 'mutations must be a list of '
 					  'objects.', 'mutations');
 		END IF;
-		results := array_append(results, sync_mutate(app, caller, user_id, client_id,
-							     socket_id, m));
+		resource := concat_ws(':', m->>'resource_type', m->>'resource_id');
+		done := sync_mutate(app, caller, user_id, client_id, socket_id, m,
+				    (refused->>resource)::boolean);
+		IF done.result->>'status' <> '200' THEN
+			refused := refused || jsonb_build_object(resource, done.is_final);
+		END IF;
+		results := array_append(results, done.result);
 	END LOOP;
 	status := 200;
 	body := json_build_object('results', array_to_json(results));

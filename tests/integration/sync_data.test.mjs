@@ -124,19 +124,50 @@ describe('mutations', () => {
 		const results = await mutate(staff(1), [
 			upsert(r, { step: 1 }, 0),
 			upsert(r, { step: 2 }, 1),
-			{ ...upsert(r, {}, 2), op: 'explode' },
+			{ ...upsert(fresh(), {}, 2), op: 'explode' },
 			upsert({ resource_type: 'client', resource_id: '99' }, {}, 0),
-			upsert(r, { step: 3 }, 1),
+			upsert(fresh(), { step: 3 }, 1),
 			upsert(q, { step: 1 }, 0),
 			{ mutation_id: 'x' },
 			{ ...upsert(r, { step: 4 }, 2), op: 'patch' },
+			upsert(q, { step: 2 }, 0),
 		]);
-		assert.deepEqual(results.map((x) => x.status), [200, 200, 400, 403, 409, 200, 400, 200]);
+		assert.deepEqual(results.map((x) => x.status), [200, 200, 400, 403, 409, 200, 400, 200, 409]);
 		refused(results[2], 400, 'invalid_value', 'op');
 		refused(results[3], 403, 'channel_forbidden', 'resource_id');
-		assert.deepEqual(results[4].current.data, { step: 2 });
+		assert.equal(results[4].current, null);
+		assert.deepEqual(results[8].current.data, { step: 1 });
 		assert.deepEqual([(await now(r)).version, (await now(r)).data], [3, { step: 4 }]);
 		assert.deepEqual((await now(q)).data, { step: 1 });
+	});
+
+	test('what was made on top of a refused one is refused with it', async () => {
+		const r = fresh();
+		await mutate(staff(1), upsert(r, { n: 1 }, 0));
+		// Two edits made offline on top of version 1, and meanwhile somebody else made a version 2:
+		// the second edit expects just that number, and must not take it for its own.
+		await mutate(staff(2), upsert(r, { theirs: true }, 1));
+		const batch = [upsert(r, { n: 2 }, 1), upsert(r, { n: 3 }, 2), upsert(r, { n: 4 }, null)];
+		const results = await mutate(staff(1), batch);
+		for (const result of results) {
+			refused(result, 409, 'conflict');
+			assert.deepEqual(result.current.data, { theirs: true });
+		}
+		// Also when it is sent by itself again.
+		const again = await mutate(staff(1), batch[1]);
+		refused(again, 409, 'conflict');
+		assert.equal(again.repeated, true);
+		assert.deepEqual((await now(r)).data, { theirs: true });
+		// What had to wait for a lock takes those behind it along, and none of them is decided.
+		const { token } = done(await staff(3).post('locks', r)).lock;
+		const wait = [upsert(r, { n: 5 }, 2), upsert(r, { n: 6 }, 3)];
+		assert.deepEqual((await mutate(staff(1), wait)).map((x) => x.error.code), ['locked', 'locked']);
+		done(await staff(3).post('locks/release', { ...r, token }));
+		assert.deepEqual((await mutate(staff(1), wait)).map((x) => x.version), [3, 4]);
+		const bad = [upsert(r, [], 4), upsert(r, { n: 8 }, 5)];
+		assert.deepEqual((await mutate(staff(1), bad)).map((x) => x.status), [400, 409]);
+		bad[0].data = { n: 7 };
+		assert.deepEqual((await mutate(staff(1), bad)).map((x) => x.version), [5, 6]);
 	});
 
 	test('numbers and texts stay what they are', async () => {
