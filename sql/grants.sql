@@ -21,6 +21,11 @@ GRANT EXECUTE ON FUNCTION activity_add(text, text, bigint, text, text, jsonb, te
 	TO :"role";
 GRANT SELECT ON activities TO :"role";
 
+-- Notifications.
+GRANT EXECUTE ON FUNCTION notification_send(bigint[], text, text, text, jsonb, text),
+	notifications_read(bigint, uuid[], text) TO :"role";
+GRANT SELECT ON notifications, notification_boxes TO :"role";
+
 -- Watch tables of its own (the triggers need the right TRIGGER on the table besides).
 GRANT EXECUTE ON FUNCTION watch(regclass, text, text[], text[], text, text),
 	watch_define(regclass, text, text[], text[], text, text),

@@ -17,3 +17,318 @@ AS $$
 	SELECT coalesce((SELECT b.unread FROM notification_boxes b
 			 WHERE b.app = $1 AND b.user_id = $2), 0)
 $$;
+
+CREATE TABLE notifications (
+	app text NOT NULL,
+	user_id bigint NOT NULL,
+	number bigint NOT NULL,	-- the user's first is 1
+	id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
+	type text NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 255),
+	title text NOT NULL CHECK (octet_length(title) BETWEEN 1 AND 255),
+	message text CHECK (octet_length(message) <= 4000),
+	data jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(data) = 'object'),
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	read_at timestamptz,
+	PRIMARY KEY (app, user_id, number)
+);
+CREATE INDEX notifications_unread ON notifications (app, user_id, number) WHERE read_at IS NULL;
+
+-- What is deleted unread counts no more.
+CREATE FUNCTION notifications_deleted() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	UPDATE notification_boxes b SET unread = b.unread - o.unread
+	FROM (SELECT app, user_id, count(*) AS unread FROM old_rows WHERE read_at IS NULL
+	      GROUP BY app, user_id) o
+	WHERE b.app = o.app AND b.user_id = o.user_id;
+	RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION notifications_deleted();
+
+CREATE FUNCTION notification_json(n notifications) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object('id', n.id, 'type', n.type, 'title', n.title, 'message', n.message,
+				 'data', n.data, 'read_at', iso(n.read_at),
+				 'created_at', iso(n.created_at))
+$$;
+
+-- As Laravel's BroadcastNotificationCreated has it: the data, and id and type beside them.  The text
+-- goes under both its names.
+CREATE FUNCTION notification_event(n notifications) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT (n.data || jsonb_build_object('title', n.title, 'message', n.message,
+		'body', n.message, 'created_at', iso(n.created_at), 'id', n.id, 'type', n.type))::json
+$$;
+
+-- Tells a user's pages how many are unread.
+CREATE FUNCTION notifications_tell_unread(app text, user_id bigint, unread bigint) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT broadcast('private-App.Models.User.' || $2, sync_event('NotificationsUnread'),
+			 json_build_object('unread', $3), NULL, NULL, $1)
+$$;
+
+CREATE FUNCTION notification_recipients_max() RETURNS integer
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT coalesce((SELECT s.value::integer FROM sync_settings s
+			 WHERE s.name = 'max_notification_recipients'), 1000)
+$$;
+
+-- Stores a notification for each of the users and pushes it, with the new unread count, when the
+-- caller's transaction commits.  For the application's own transactions too.
+CREATE FUNCTION notification_send(users bigint[], title text, message text DEFAULT NULL,
+				  type text DEFAULT 'notification', data jsonb DEFAULT '{}',
+				  app text DEFAULT NULL)
+RETURNS TABLE (user_id bigint, id uuid)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	known CONSTANT record := log_app($6);
+	sent record;
+	payload json;
+BEGIN
+	IF cardinality($1) > notification_recipients_max() THEN
+		PERFORM sync_fail(400, 'too_many_recipients', format('A notification goes to at most '
+			'%s users; see sync.max_notification_recipients.', notification_recipients_max()));
+	END IF;
+	FOR sent IN
+		-- The boxes are locked in one order, so that two who send do not wait for each other.
+		WITH boxes AS (
+			INSERT INTO notification_boxes AS b (app, user_id, last, unread)
+			SELECT known.app, r.id, 1, 1
+			FROM (SELECT DISTINCT u.id FROM unnest($1) u(id) ORDER BY u.id) r
+			ON CONFLICT ON CONSTRAINT notification_boxes_pkey
+			DO UPDATE SET last = b.last + 1, unread = b.unread + 1
+			RETURNING b.user_id, b.last, b.unread
+		), rows AS (
+			INSERT INTO notifications AS n (app, user_id, number, type, title, message, data)
+			SELECT known.app, b.user_id, b.last, coalesce($4, 'notification'), $2, $3,
+			       coalesce($5, '{}')
+			FROM boxes b
+			RETURNING n.*
+		)
+		SELECT r.user_id, r.id, notification_event(r) AS event, b.unread
+		FROM rows r JOIN boxes b ON b.user_id = r.user_id ORDER BY r.user_id
+	LOOP
+		payload := sent.event;
+		IF octet_length(payload::text) > nullif(known.max_payload, 0) THEN
+			PERFORM sync_fail(413, 'too_large', format('The notification makes an event of %s '
+				'bytes; the application''s max_event_payload_bytes is %s.',
+				octet_length(payload::text), known.max_payload), 'data');
+		END IF;
+		PERFORM broadcast('private-App.Models.User.' || sent.user_id,
+			'Illuminate\Notifications\Events\BroadcastNotificationCreated', payload, NULL,
+			NULL, known.app);
+		PERFORM notifications_tell_unread(known.app, sent.user_id, sent.unread);
+		user_id := sent.user_id;
+		id := sent.id;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+
+-- Marks a user's notifications as read: those of ids, or all when it is NULL.  Returns how many
+-- were not; the new count is pushed if there were any.
+CREATE FUNCTION notifications_read(user_id bigint, ids uuid[] DEFAULT NULL, app text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	known CONSTANT record := log_app($3);
+	marked bigint;
+	remaining bigint;
+BEGIN
+	PERFORM FROM notification_boxes b WHERE b.app = known.app AND b.user_id = $1 FOR UPDATE;
+	UPDATE notifications n SET read_at = clock_timestamp()
+	WHERE n.app = known.app AND n.user_id = $1 AND n.read_at IS NULL
+	AND ($2 IS NULL OR n.id = ANY($2));
+	GET DIAGNOSTICS marked = ROW_COUNT;
+	IF marked > 0 THEN
+		UPDATE notification_boxes b SET unread = b.unread - marked
+		WHERE b.app = known.app AND b.user_id = $1 RETURNING b.unread INTO remaining;
+		PERFORM notifications_tell_unread(known.app, $1, remaining);
+	END IF;
+	RETURN marked;
+END
+$$;
+
+-- ---- endpoints -------------------------------------------------------------------------------
+
+-- The members of a list, or the one value.
+CREATE FUNCTION json_each_of(value jsonb) RETURNS SETOF jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT e FROM jsonb_array_elements(
+		CASE jsonb_typeof($1) WHEN 'array' THEN $1 ELSE jsonb_build_array($1) END) e
+	WHERE $1 IS NOT NULL
+$$;
+
+-- Users named by id, and those of the roles named; at most one more than may be.
+CREATE FUNCTION notification_recipients(app text, recipient_id jsonb, recipient_role jsonb,
+					"to" jsonb) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	target record;
+	named bigint[] := '{}';
+	role_list text[] := '{}';
+BEGIN
+	FOR target IN
+		SELECT 'recipient_id' AS field, true AS is_user, e FROM json_each_of(recipient_id) e
+		UNION ALL
+		SELECT 'recipient_role', false, e FROM json_each_of(recipient_role) e
+		UNION ALL
+		SELECT 'to', jsonb_typeof(e) = 'number' OR e #>> '{}' ~ '^(user:.*|-?[0-9]+)$', e
+		FROM json_each_of("to") e
+	LOOP
+		DECLARE
+			value CONSTANT text := CASE target.field WHEN 'to'
+				THEN regexp_replace(target.e #>> '{}', '^(user|role):', '')
+				ELSE target.e #>> '{}' END;
+		BEGIN
+			IF target.is_user AND jsonb_typeof(target.e) IN ('number', 'string')
+			   AND value COLLATE "C" ~ '^[0-9]{1,19}$'
+			   AND value::numeric BETWEEN 1 AND 9223372036854775807 THEN
+				named := named || value::bigint;
+			ELSIF NOT target.is_user AND jsonb_typeof(target.e) = 'string'
+			      AND length(value) BETWEEN 1 AND 64 THEN
+				role_list := role_list || value;
+			ELSE
+				PERFORM sync_fail(400, 'invalid_value', format('%s must be %s, or a list '
+					'of these.', target.field, CASE target.field
+					WHEN 'recipient_id' THEN 'a user''s id, a positive integer'
+					WHEN 'recipient_role' THEN 'a role of 1 to 64 characters'
+					ELSE 'a user''s id, or a role of 1 to 64 characters' END),
+					target.field);
+			END IF;
+		END;
+	END LOOP;
+	RETURN ARRAY(SELECT n FROM unnest(named) n UNION SELECT u.id FROM users u
+		     WHERE u.app = $1 AND u.roles && role_list
+		     LIMIT notification_recipients_max() + 1);
+END
+$$;
+
+-- to, title and body; or recipient_type, recipient_id or recipient_role, title and message.
+CREATE FUNCTION sync_notification_send(app text, caller jsonb, recipient_type text,
+				       recipient_id jsonb, recipient_role jsonb, "to" jsonb,
+				       title text, message text, body text, type text, data jsonb,
+				       OUT status integer, OUT answer json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	wanted CONSTANT text := CASE WHEN recipient_type LIKE 'role%' THEN 'recipient_role'
+				     WHEN recipient_type LIKE 'user%' THEN 'recipient_id' END;
+	other CONSTANT text := CASE wanted WHEN 'recipient_id' THEN 'recipient_role'
+				    ELSE 'recipient_id' END;
+	given CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object('to', "to",
+		'recipient_id', recipient_id, 'recipient_role', recipient_role));
+	users bigint[];
+BEGIN
+	IF wanted IS NULL AND given = '{}' THEN
+		PERFORM sync_fail(400, 'missing_field', 'to is missing: a user''s id, or a role.', 'to');
+	ELSIF wanted IS NOT NULL AND NOT given ? wanted THEN
+		PERFORM sync_fail(400, 'missing_field', format('recipient_type=%s needs %s.',
+				  recipient_type, wanted), wanted);
+	ELSIF wanted IS NOT NULL AND given ? other THEN
+		PERFORM sync_fail(400, 'invalid_value', format('recipient_type=%s does not go with %s.',
+				  recipient_type, other), other);
+	ELSIF given ? 'to' AND (wanted IS NOT NULL OR given - 'to' <> '{}') THEN
+		PERFORM sync_fail(400, 'invalid_value', 'to does not go with recipient fields.', 'to');
+	ELSIF message <> body THEN
+		PERFORM sync_fail(400, 'invalid_value',
+				  'message and body are the same field; they differ.', 'body');
+	END IF;
+	users := notification_recipients(app, recipient_id, recipient_role, "to");
+	SELECT count(*), json_build_object('recipients', count(*), 'notifications',
+		coalesce(json_agg(json_build_object('id', s.id, 'user_id', s.user_id)), '[]'))
+	INTO status, answer
+	FROM notification_send(users, title, coalesce(message, body), type, data, app) s;
+	status := CASE status WHEN 0 THEN 200 ELSE 201 END;
+END
+$$;
+
+CREATE FUNCTION sync_notifications(app text, caller jsonb, user_id bigint, unread boolean,
+				   cursor text, "limit" integer, OUT status integer, OUT body json)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	k CONSTANT record := keyset_read($5);
+	size CONSTANT integer := $6;
+	page record;
+BEGIN
+	EXECUTE format($f$
+		WITH found AS MATERIALIZED (
+			SELECT n, n.number FROM notifications n
+			WHERE n.app = $1 AND n.user_id = $2 AND n.number %1$s $3 %3$s
+			ORDER BY n.number %2$s LIMIT $4 + 1
+		), shown AS (
+			SELECT f.n, f.number FROM found f ORDER BY f.number %2$s LIMIT $4
+		)
+		SELECT (SELECT json_agg(notification_json(s.n) ORDER BY s.number DESC) FROM shown s) AS rows,
+		       (SELECT CASE WHEN '%1$s' = '>' THEN max(s.number) ELSE min(s.number) END
+			FROM shown s WHERE (SELECT count(*) FROM found) > $4) AS stop,
+		       coalesce(b.last, 0) AS top, coalesce(b.unread, 0) AS unread
+		FROM (VALUES (1)) v LEFT JOIN notification_boxes b ON b.app = $1 AND b.user_id = $2 $f$,
+		CASE WHEN k.is_newer THEN '>' ELSE '<' END,
+		CASE WHEN k.is_newer THEN 'ASC' ELSE 'DESC' END,
+		CASE WHEN $4 THEN 'AND n.read_at IS NULL' ELSE '' END)
+	INTO page USING $1, $3, k.start, size;
+	status := 200;
+	SELECT json_build_object('notifications', coalesce(page.rows, '[]'), 'unread', page.unread,
+				 'next_cursor', c.next_cursor, 'prev_cursor', c.prev_cursor,
+				 'has_newer', c.has_newer)
+	INTO body FROM keyset_around(k.is_newer, k.start, page.stop, page.top) c;
+END
+$$;
+
+-- One, several or all.
+CREATE FUNCTION sync_notifications_read(app text, caller jsonb, user_id bigint, id text, ids jsonb,
+					"all" boolean, OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	field CONSTANT text := CASE WHEN $4 IS NULL THEN 'ids' ELSE 'id' END;
+	texts CONSTANT text[] := CASE WHEN $4 IS NOT NULL THEN ARRAY[$4]
+		WHEN $5 IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text($5)) END;
+	wanted uuid[];
+	marked bigint;
+BEGIN
+	IF num_nonnulls($4, $5, nullif($6, false)) <> 1 THEN
+		PERFORM sync_fail(400, 'missing_field', 'Give one of id, ids and "all": true.', 'id');
+	END IF;
+	IF EXISTS (SELECT FROM unnest(texts) t WHERE lower(t) COLLATE "C"
+		   !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$') THEN
+		PERFORM sync_fail(400, 'invalid_value', format('%s must be UUIDs, as the list of '
+				  'notifications gives them.', field), field);
+	END IF;
+	wanted := texts::uuid[];
+	IF EXISTS (SELECT FROM unnest(wanted) w(id) WHERE NOT EXISTS (
+			SELECT FROM notifications n
+			WHERE n.id = w.id AND n.app = $1 AND n.user_id = $3)) THEN
+		PERFORM sync_fail(404, 'unknown_notification',
+				  'The user has no notification of such an id; none was marked.', field);
+	END IF;
+	marked := notifications_read($3, wanted, $1);
+	status := 200;
+	body := json_build_object('read', marked, 'unread', unread_count($1, $3));
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION notifications_tell_unread(text, bigint, bigint),
+	notification_send(bigint[], text, text, text, jsonb, text),
+	notifications_read(bigint, uuid[], text) FROM PUBLIC;

@@ -66,6 +66,7 @@ struct conf_sync {
 	unsigned presence_ttl_s;	  /* of a heartbeat */
 	unsigned presence_batch_ms;	  /* how long heartbeats are gathered */
 	bool presence_from_sockets;	  /* a user with a socket is online */
+	unsigned max_notification_recipients;
 };
 
 struct conf_log {

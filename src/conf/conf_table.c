@@ -171,6 +171,9 @@ const struct option conf_options[] = {
 	{ AT(sync, changes_retention_days), RANGE(0, 36500), .unit = "days", .fallback = "30",
 	  .help = "How long the data sync knows mutations that were made and resources that were "
 		  "deleted; clients that were away longer start anew. 0: for ever." },
+	{ AT(sync, max_notification_recipients), RANGE(1, 10000), .unit = "users",
+	  .fallback = "1000",
+	  .help = "Most users that one notification goes to." },
 	{ AT(sync, event_namespace), .type = OPTION_STRING, .fallback = "App\\Events\\",
 	  .help = "What stands in front of the names of the sync API's own events: Echo's "
 		  "listen('UserPresenceChanged') listens for App\\Events\\UserPresenceChanged. "

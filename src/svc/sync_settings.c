@@ -49,7 +49,8 @@ struct sync_settings *sync_settings_new(struct pg_pool *pool, const struct conf_
 	strbuf_init(&json, 64);
 	strbuf_add_str(&json, "{\"event_namespace\":");
 	strbuf_add_json(&json, sv(conf->event_namespace));
-	strbuf_add_c(&json, '}');
+	strbuf_addf(&json, ",\"max_notification_recipients\":%u}",
+		    conf->max_notification_recipients);
 	s->json = strbuf_detach(&json);
 	strbuf_release(&json);
 	s->pool = pool;

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* Notifications to users: notifications, notifications/read. */
+#include "base/mem.h"
+#include "http/sync_table.h"
+
+#define TITLE_BYTES   255
+#define MESSAGE_BYTES 4000
+
+static const struct sync_field send_fields[] = {
+	{ .name = "recipient_type", .type = FIELD_CHOICE, .choices = "user|users|role|roles" },
+	{ .name = "recipient_id", .type = FIELD_JSON },
+	{ .name = "recipient_role", .type = FIELD_JSON },
+	{ .name = "to", .type = FIELD_JSON },
+	{ .name = "title",
+	  .type = FIELD_TEXT,
+	  .flags = FIELD_REQUIRED,
+	  .min = 1,
+	  .max = TITLE_BYTES },
+	{ .name = "message", .type = FIELD_TEXT, .max = MESSAGE_BYTES },
+	{ .name = "body", .type = FIELD_TEXT, .max = MESSAGE_BYTES },
+	{ .name = "type", .type = FIELD_TEXT, .min = 1, .max = TITLE_BYTES },
+	{ .name = "data", .type = FIELD_OBJECT },
+};
+
+const struct sync_action sync_notification_send = {
+	.fields = send_fields,
+	.n_fields = ARRAY_SIZE(send_fields),
+	.statement = { .sql = "SELECT status, answer FROM sync_notification_send($1, $2, $3, $4, "
+			      "$5, $6, $7, $8, $9, $10, $11)" },
+};
+
+static const struct sync_field list_fields[] = {
+	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	{ .name = "unread", .type = FIELD_BOOL, .fallback = "false" },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 200 },
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
+};
+
+const struct sync_action sync_notifications = {
+	.fields = list_fields,
+	.n_fields = ARRAY_SIZE(list_fields),
+	.statement = { .sql = "SELECT status, body "
+			      "FROM sync_notifications($1, $2, $3, $4, $5, $6)",
+		       .repeatable = true },
+};
+
+static const struct sync_field read_fields[] = {
+	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	{ .name = "id", .type = FIELD_TEXT, .min = 1, .max = 36 },
+	{ .name = "ids", .type = FIELD_STRINGS, .max = 200 },
+	{ .name = "all", .type = FIELD_BOOL },
+};
+
+const struct sync_action sync_notifications_read = {
+	.fields = read_fields,
+	.n_fields = ARRAY_SIZE(read_fields),
+	.statement = { .sql = "SELECT status, body "
+			      "FROM sync_notifications_read($1, $2, $3, $4, $5, $6)",
+		       .repeatable = true },
+};

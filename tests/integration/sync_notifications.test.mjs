@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: MIT
+// Notifications: to whom, how they are pushed, what is unread.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import pg from 'pg';
+import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
+const CREATED = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
+const UNREAD = 'App\\Events\\NotificationsUnread';
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+let daemon, server;
+before(async () => {
+	daemon = await startDaemon({ apps: [APP, OTHER],
+		sections: { sync: { max_notification_recipients: 20 } } });
+	server = Sync.server(daemon);
+	for (const [id, roles] of Object.entries({ 11: ['admin'], 12: ['admin', 'staff'], 13: ['staff'],
+		14: [] }))
+		assert.equal((await server.put(`users/${id}`, { roles })).status, 200);
+	await Sync.server(daemon, OTHER).put('users/15', { roles: ['admin'] });
+	await waitFor(async () => (await daemon.query('SELECT FROM scopewire.sync_settings')).length > 0);
+});
+after(() => daemon?.stop());
+
+const failed = (answer, status, code, field) => {
+	assert.equal(answer.status, status, answer.text);
+	assert.equal(answer.json?.error?.code, code, answer.text);
+	assert.ok(answer.json.error.message.length > 10);
+	assert.equal(answer.json.error.field, field, answer.text);
+};
+
+const ok = (answer, status = 200) => {
+	assert.equal(answer.status, status, answer.text);
+	return answer.json;
+};
+
+const send = async (fields, as = server) =>
+	ok(await as.post('notifications', { title: 'T', ...fields }), 201);
+const sentTo = (answer) => answer.notifications.map((n) => n.user_id);
+const list = async (user, query) => ok(await Sync.user(daemon, user).get('notifications', query));
+const read = async (user, fields) =>
+	ok(await Sync.user(daemon, user).post('notifications/read', fields));
+const channel = (user) => `private-App.Models.User.${user}`;
+
+describe('sending', () => {
+	test('to a user: stored, pushed as Laravel does, and the badge with it', async () => {
+		const [mine, other] = await Promise.all([daemon.connect(), daemon.connect()]);
+		await mine.subscribe(channel(101));
+		await other.subscribe(channel(102));
+		const answer = await send({ recipient_type: 'user', recipient_id: 101, title: 'Invoice',
+			message: 'It is due ✓', type: 'App\\Notifications\\InvoiceDue',
+			data: { invoice_id: 5, id: 'not this', title: 'nor this' } });
+		assert.equal(answer.recipients, 1);
+		const [{ id, user_id: to }] = answer.notifications;
+		assert.match(id, UUID);
+		assert.equal(to, 101);
+
+		const frame = await mine.next({ event: CREATED, channel: channel(101) });
+		const { created_at: at, ...payload } = JSON.parse(frame.data);
+		assert.match(at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+		assert.deepEqual(payload, { id, type: 'App\\Notifications\\InvoiceDue', title: 'Invoice',
+			message: 'It is due ✓', body: 'It is due ✓', invoice_id: 5 });
+		const badge = await mine.next({ event: UNREAD, channel: channel(101) });
+		assert.deepEqual(JSON.parse(badge.data), { unread: 1 });
+		await other.ping();
+		assert.equal(other.all({ channel: channel(102), event: CREATED }).length, 0);
+
+		const page = await list(101);
+		assert.deepEqual(page.notifications, [{ id, type: 'App\\Notifications\\InvoiceDue',
+			title: 'Invoice', message: 'It is due ✓', read_at: null, created_at: at,
+			data: { invoice_id: 5, id: 'not this', title: 'nor this' } }]);
+		assert.equal(page.unread, 1);
+		await Promise.all([mine.close(), other.close()]);
+	});
+
+	test('in either format, to one, to several, to roles', async () => {
+		const to = async (fields) => sentTo(await send(fields));
+		assert.deepEqual(await to({ to: 103, body: 'B' }), [103]);
+		assert.deepEqual(await to({ to: '103' }), [103]);
+		assert.deepEqual(await to({ to: 'user:103' }), [103]);
+		assert.deepEqual(await to({ to: [104, '103', 103] }), [103, 104]);
+		assert.deepEqual(await to({ to: 'admin' }), [11, 12]);
+		assert.deepEqual(await to({ to: 'role:staff' }), [12, 13]);
+		assert.deepEqual(await to({ to: ['admin', 13, 'role:staff'] }), [11, 12, 13]);
+		assert.deepEqual(await to({ recipient_type: 'role', recipient_role: 'admin', message: 'M' }),
+			[11, 12]);
+		assert.deepEqual(await to({ recipient_role: ['admin', 'staff'] }), [11, 12, 13]);
+		assert.deepEqual(await to({ recipient_type: 'users', recipient_id: [13, 14] }), [13, 14]);
+		assert.deepEqual(await to({ recipient_id: 14, recipient_role: 'admin' }), [11, 12, 14]);
+		assert.deepEqual((await list(103)).notifications.map((n) => n.message), [null, null, null, 'B']);
+		assert.deepEqual(ok(await server.post('notifications', { title: 'T', to: 'nobody-has-it' })),
+			{ recipients: 0, notifications: [] });
+	});
+
+	test('apps do not mix', async () => {
+		assert.deepEqual(sentTo(await send({ to: 'admin' }, Sync.server(daemon, OTHER))), [15]);
+		assert.deepEqual((await list(15)).notifications, []);
+		assert.equal((await list(15)).unread, 0);
+		const other = ok(await Sync.user(daemon, 15, {}, OTHER).get('notifications'));
+		assert.equal(other.unread, 1);
+		failed(await Sync.user(daemon, 15).post('notifications/read',
+			{ id: other.notifications[0].id }), 404, 'unknown_notification', 'id');
+	});
+
+	test('by the signed query of the Pusher API', async () => {
+		const api = daemon.api();
+		const answer = ok(await api.post('/sync/notifications', { to: 105, title: 'Signed' }), 201);
+		const page = ok(await api.get('/sync/notifications', { user_id: 105 }));
+		assert.deepEqual(page.notifications.map((n) => n.id), answer.notifications.map((n) => n.id));
+		assert.deepEqual(ok(await api.post('/sync/notifications/read', { user_id: 105, all: true })),
+			{ read: 1, unread: 0 });
+	});
+
+	test("in the application's own transaction", async () => {
+		const socket = await daemon.connect();
+		await socket.subscribe(channel(106));
+		await daemon.query(`DO $$ BEGIN
+			PERFORM scopewire.notification_send('{106}', 'Undone', app => '${APP.id}');
+			RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END $$`);
+		const [row] = await daemon.query(
+			"SELECT * FROM scopewire.notification_send('{106}', 'Done', app => $1)", [APP.id]);
+		const frame = await socket.next({ event: CREATED });
+		assert.equal(JSON.parse(frame.data).id, row.id);
+		await socket.next({ event: UNREAD, data: { unread: 1 } });
+		assert.equal((await list(106)).unread, 1);
+		await daemon.query('SELECT scopewire.notifications_read(106, NULL, $1)', [APP.id]);
+		await socket.next({ event: UNREAD, data: { unread: 0 } });
+		await socket.close();
+	});
+
+	test('by nobody but the server', async () => {
+		failed(await Sync.user(daemon, 11, { roles: ['admin'] })
+			.post('notifications', { to: 12, title: 'x' }), 403, 'forbidden');
+		failed(await new Sync(daemon).post('notifications', { to: 12, title: 'x' }), 401, 'unauthorized');
+	});
+
+	test('what is wrong is said, and nothing is sent', async () => {
+		const post = (fields) => server.post('notifications', { title: 'T', ...fields });
+		failed(await post({ to: 107, title: undefined }), 400, 'missing_field', 'title');
+		failed(await post({ to: 107, title: '' }), 400, 'invalid_value', 'title');
+		failed(await post({ to: 107, title: 'x'.repeat(256) }), 400, 'invalid_value', 'title');
+		failed(await post({ to: 107, message: 'x'.repeat(4001) }), 400, 'invalid_value', 'message');
+		failed(await post({ to: 107, message: 'a', body: 'b' }), 400, 'invalid_value', 'body');
+		failed(await post({ to: 107, data: [] }), 400, 'invalid_value', 'data');
+		failed(await post({ to: 107, type: '' }), 400, 'invalid_value', 'type');
+		failed(await post({}), 400, 'missing_field', 'to');
+		for (const bad of [0, -1, '-1', '0', '9223372036854775808', 1.5, 'user:', 'user:x', '', true,
+			{}, [[1]], [null], [107, 'x'.repeat(65)], 'x'.repeat(65)])
+			failed(await post({ to: bad }), 400, 'invalid_value', 'to');
+		for (const bad of [0, 'x', '9223372036854775808', { id: 107 }, [107, 'admin']])
+			failed(await post({ recipient_id: bad }), 400, 'invalid_value', 'recipient_id');
+		for (const bad of [1, '', ['admin', 1], {}])
+			failed(await post({ recipient_role: bad }), 400, 'invalid_value', 'recipient_role');
+		failed(await post({ recipient_type: 'all', recipient_id: 107 }),
+			400, 'invalid_value', 'recipient_type');
+		failed(await post({ recipient_type: 'user' }), 400, 'missing_field', 'recipient_id');
+		failed(await post({ recipient_type: 'role', recipient_id: 107 }),
+			400, 'missing_field', 'recipient_role');
+		failed(await post({ recipient_type: 'user', recipient_id: 107, recipient_role: 'admin' }),
+			400, 'invalid_value', 'recipient_role');
+		failed(await post({ to: 107, recipient_id: 107 }), 400, 'invalid_value', 'to');
+		failed(await post({ to: 107, recipient_type: 'user', recipient_id: 107 }),
+			400, 'invalid_value', 'to');
+		failed(await post({ to: 107, url: '/x' }), 400, 'unknown_field', 'url');
+		failed(await post({ to: 107, data: { text: 'x'.repeat(10000) } }), 413, 'too_large', 'data');
+		assert.deepEqual((await list(107)).notifications, []);
+		assert.equal((await list(107)).unread, 0);
+	});
+
+	test('to no more users than are allowed', async () => {
+		const some = (n) => Array.from({ length: n }, (_, i) => 2000 + i);
+		failed(await server.post('notifications', { title: 'T', to: some(21) }),
+			400, 'too_many_recipients');
+		assert.equal((await list(2000)).unread, 0);
+		assert.equal((await send({ to: some(20) })).recipients, 20);
+		for (let id = 3000; id < 3021; id++) await server.put(`users/${id}`, { roles: ['crowd'] });
+		failed(await server.post('notifications', { title: 'T', to: 'crowd' }),
+			400, 'too_many_recipients');
+	});
+
+	test('SQL stays text, everywhere', async () => {
+		const text = `'); DROP TABLE notifications; --"\\ $1 {x}`;
+		await send({ to: 108, title: text, message: text, type: text, data: { [text]: text } });
+		const [n] = (await list(108)).notifications;
+		assert.deepEqual([n.title, n.message, n.type, n.data], [text, text, text, { [text]: text }]);
+		ok(await server.post('notifications', { title: 'T', to: text }));
+		ok(await server.post('notifications', { title: 'T', recipient_role: text }));
+		failed(await server.get('notifications', { user_id: text }), 400, 'invalid_value', 'user_id');
+		failed(await server.get('notifications', { user_id: 1, cursor: text }),
+			400, 'invalid_cursor', 'cursor');
+		failed(await server.post('notifications/read', { user_id: 1, ids: [text] }),
+			400, 'invalid_value', 'ids');
+	});
+});
+
+describe('listing', () => {
+	before(async () => {
+		for (let i = 1; i <= 7; i++) await send({ to: 201, title: `n${i}` });
+	});
+	const titles = (page) => page.notifications.map((n) => n.title);
+
+	test('newest first, both ways', async () => {
+		const first = await list(201, { limit: 3 });
+		const second = await list(201, { limit: 3, cursor: first.next_cursor });
+		const third = await list(201, { limit: 3, cursor: second.next_cursor });
+		assert.deepEqual([first, second, third].map(titles),
+			[['n7', 'n6', 'n5'], ['n4', 'n3', 'n2'], ['n1']]);
+		assert.equal(third.next_cursor, null);
+		const up = await list(201, { limit: 2, cursor: third.prev_cursor });
+		assert.deepEqual(titles(up), ['n3', 'n2']);
+		assert.equal(up.has_newer, true);
+		await send({ to: 201, title: 'n8' });
+		const news = await list(201, { cursor: first.prev_cursor });
+		assert.deepEqual(titles(news), ['n8']);
+		assert.equal(news.has_newer, false);
+		assert.deepEqual(titles(await list(201, { cursor: news.prev_cursor })), []);
+	});
+
+	test('only what is unread', async () => {
+		const all = (await list(201)).notifications;
+		await read(201, { ids: all.filter((_, i) => i % 2).map((n) => n.id) });
+		const page = await list(201, { unread: true, limit: 2 });
+		assert.deepEqual(titles(page), ['n8', 'n6']);
+		assert.equal(page.unread, 4);
+		const rest = await list(201, { unread: true, cursor: page.next_cursor });
+		assert.deepEqual(titles(rest), ['n4', 'n2']);
+		assert.equal(rest.next_cursor, null);
+	});
+
+	test('by whom it concerns, and the server', async () => {
+		assert.equal(ok(await server.get('notifications', { user_id: 201 })).unread, 4);
+		failed(await server.get('notifications'), 400, 'missing_field', 'user_id');
+		failed(await Sync.user(daemon, 202).get('notifications', { user_id: 201 }),
+			403, 'forbidden', 'user_id');
+		assert.deepEqual(await list(202), { notifications: [], unread: 0, next_cursor: null,
+			prev_cursor: (await list(202)).prev_cursor, has_newer: false });
+	});
+
+	test('what is wrong is said', async () => {
+		const get = (query) => Sync.user(daemon, 201).get('notifications', query);
+		failed(await get({ unread: 'maybe' }), 400, 'invalid_value', 'unread');
+		for (const limit of ['0', '201', 'x', '9223372036854775808'])
+			failed(await get({ limit }), 400, 'invalid_value', 'limit');
+		failed(await get({ cursor: 'AAAA' }), 400, 'invalid_cursor', 'cursor');
+		failed(await get({ user_id: '9223372036854775808' }), 400, 'invalid_value', 'user_id');
+		failed(await get({ unred: 'true' }), 400, 'unknown_field', 'unred');
+	});
+
+	test('304 while nothing changed', async () => {
+		const user = Sync.user(daemon, 201), etag = (await user.get('notifications')).headers.etag;
+		const headers = { 'If-None-Match': etag };
+		assert.equal((await user.call('GET', 'notifications', { headers })).status, 304);
+		await send({ to: 201 });
+		assert.equal((await user.call('GET', 'notifications', { headers })).status, 200);
+	});
+});
+
+describe('reading', () => {
+	test('one, several, all; again changes nothing; each new count is pushed', async () => {
+		const socket = await daemon.connect();
+		await socket.subscribe(channel(301));
+		const made = [];
+		for (let i = 0; i < 5; i++) made.push((await send({ to: 301 })).notifications[0].id);
+		assert.deepEqual(await read(301, { id: made[0] }), { read: 1, unread: 4 });
+		assert.deepEqual(await read(301, { id: made[0] }), { read: 0, unread: 4 });
+		assert.deepEqual(await read(301, { id: made[0].toUpperCase() }), { read: 0, unread: 4 });
+		assert.deepEqual(await read(301, { ids: [made[0], made[1], made[2], made[2]] }),
+			{ read: 2, unread: 2 });
+		assert.deepEqual(await read(301, { all: true }), { read: 2, unread: 0 });
+		assert.deepEqual(await read(301, { all: true }), { read: 0, unread: 0 });
+		await socket.next({ event: UNREAD, data: { unread: 0 } });
+		await socket.ping();
+		assert.deepEqual(socket.all({ event: UNREAD }).map((f) => JSON.parse(f.data).unread),
+			[1, 2, 3, 4, 5, 4, 2, 0]);
+		const page = await list(301);
+		assert.ok(page.notifications.every((n) => n.read_at >= n.created_at));
+		await send({ to: 301 });
+		assert.deepEqual(ok(await server.post('notifications/read', { user_id: 301, all: true })),
+			{ read: 1, unread: 0 });
+		await socket.close();
+	});
+
+	test('what is wrong is said, and nothing is marked', async () => {
+		const { notifications: [{ id }] } = await send({ to: 302 });
+		const { notifications: [{ id: foreign }] } = await send({ to: 303 });
+		const post = (fields) => Sync.user(daemon, 302).post('notifications/read', fields);
+		failed(await post({}), 400, 'missing_field', 'id');
+		failed(await post({ all: false }), 400, 'missing_field', 'id');
+		failed(await post({ id, all: true }), 400, 'missing_field', 'id');
+		failed(await post({ id: 'x' }), 400, 'invalid_value', 'id');
+		failed(await post({ id: `${id}x` }), 400, 'invalid_value', 'id');
+		failed(await post({ ids: [] }), 400, 'invalid_value', 'ids');
+		failed(await post({ ids: Array(201).fill(id) }), 400, 'invalid_value', 'ids');
+		failed(await post({ id: foreign }), 404, 'unknown_notification', 'id');
+		failed(await post({ ids: [id, foreign] }), 404, 'unknown_notification', 'ids');
+		failed(await post({ user_id: 303, all: true }), 403, 'forbidden', 'user_id');
+		failed(await server.post('notifications/read', { all: true }), 400, 'missing_field', 'user_id');
+		assert.equal((await list(302)).unread, 1);
+		assert.equal((await list(303)).unread, 1);
+	});
+
+	test('rows that are deleted count no more', async () => {
+		const ids = [];
+		for (let i = 0; i < 3; i++) ids.push((await send({ to: 304 })).notifications[0].id);
+		await read(304, { id: ids[0] });
+		await daemon.query('DELETE FROM scopewire.notifications WHERE id = ANY($1)', [ids.slice(0, 2)]);
+		assert.equal((await list(304)).unread, 1);
+		const [{ n }] = await daemon.query('SELECT scopewire.unread_count($1, 304)::int AS n', [APP.id]);
+		assert.equal(n, 1);
+	});
+});
+
+describe('many at once', () => {
+	/** A connection of our own, so that a transaction can last. */
+	async function client() {
+		const { host, name, user } = daemon.database;
+		const own = new pg.Client({ host, database: name, user, port: 5432 });
+		await own.connect();
+		return own;
+	}
+
+	test('counts stay right, pages skip nothing, the last badge is the true one', async () => {
+		const users = [401, 402, 403], socket = await daemon.connect();
+		for (const user of users) await socket.subscribe(channel(user));
+		let writing = true;
+		const seen = new Map(users.map((user) => [user, []]));
+		const follow = async (user) => {
+			let { prev_cursor: cursor } = await list(user);
+			for (let rest = true; writing || rest;) {
+				const last = !writing;
+				const page = await list(user, { cursor, limit: 4 });
+				seen.get(user).unshift(...page.notifications.map((n) => n.id));
+				cursor = page.prev_cursor;
+				rest = !last || page.has_newer;
+			}
+		};
+		const followers = users.map(follow);
+		const writer = async (n) => {
+			const own = await client();
+			for (let i = 0; i < 15; i++) {
+				const to = users.filter((_, at) => (i + n) % 3 !== at);
+				await own.query('BEGIN');
+				await own.query("SELECT scopewire.notification_send($1, 'T', app => $2), pg_sleep($3)",
+					[(i + n) % 2 ? to : to.reverse(), APP.id, (i % 3) / 100]);
+				await own.query((i + n) % 4 ? 'COMMIT' : 'ROLLBACK');
+			}
+			await own.end();
+		};
+		const reader = async (user) => {
+			for (let i = 0; i < 10; i++) {
+				const page = await list(user, { unread: true, limit: 2 });
+				if (page.notifications.length)
+					await read(user, { ids: page.notifications.map((n) => n.id) });
+			}
+		};
+		await Promise.all([1, 2, 3, 4].map(writer).concat(users.map(reader)));
+		writing = false;
+		await Promise.all(followers);
+
+		for (const user of users) {
+			const rows = await daemon.query(`SELECT id, read_at FROM scopewire.notifications
+				WHERE app = $1 AND user_id = $2 ORDER BY number DESC`, [APP.id, user]);
+			assert.ok(rows.length > 20);
+			assert.deepEqual(seen.get(user), rows.map((r) => r.id));
+			const { unread } = await list(user);
+			assert.equal(unread, rows.filter((r) => !r.read_at).length);
+			await waitFor(() => socket.all({ event: CREATED, channel: channel(user) }).length === rows.length);
+			await waitFor(() => {
+				const badges = socket.all({ event: UNREAD, channel: channel(user) });
+				return JSON.parse(badges.at(-1).data).unread === unread;
+			});
+		}
+		await socket.close();
+	});
+});
