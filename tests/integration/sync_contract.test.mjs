@@ -116,12 +116,13 @@ describe('calls', () => {
 			const examples = content?.example ? [content.example]
 				: Object.values(content?.examples ?? {}).map((e) => resolve(e).value);
 			if (o.method === 'GET' || !content) examples.push(undefined);
+			const status = Number(Object.keys(o.operation.responses).find((s) => s < 300));
 			assert.ok(examples.length, `${o.id} has no example of its body`);
 			for (const body of examples) {
 				const query = Object.fromEntries(o.parameters
 					.filter((p) => p.in === 'query' && p.example !== undefined)
 					.map((p) => [p.name, p.example]));
-				await t.test(`${o.method} ${o.path}`, () => run({ operation: o.id, query, body,
+				await t.test(`${o.method} ${o.path}`, () => run({ operation: o.id, query, body, status,
 					as: context.exampleCaller?.(o.id) }));
 			}
 		}

@@ -7,12 +7,69 @@ import { Sync } from '../lib/harness.mjs';
 /** Before the examples run: what they presume. */
 export async function prepare(daemon) {
 	await Sync.server(daemon).put('users/7', { name: 'Ada' });
+	await daemon.query(`INSERT INTO channel_rules(pattern, rule, argument)
+		VALUES ('note.{id}', 'anyone', NULL), ('presence.online', 'role', 'staff')`);
 	return {};
 }
 
 const ada = { id: 7, name: 'Ada', roles: [] };
 
+const bad = { status: 400 };
+const forbidden = { status: 403 };
+
 export const calls = {
+	async activities(run, context, daemon) {
+		const list = (query, more) => run({ operation: 'listActivities', query, ...more });
+		const add = (body, more) => run({ operation: 'addActivity', body, status: 201, ...more });
+		const { activity } = await add({ type: 'paid', metadata: { client_id: 5 }, user_id: 7 });
+		await list({ feed: 'client', client_id: 5, reader_id: 7 });
+		await list({ feed: 'user' }, { ...bad, code: 'missing_field' });
+		await list({ feed: 'all' }, { ...bad, code: 'invalid_value' });
+		await list({ cursor: 'x' }, { ...bad, code: 'invalid_cursor' });
+		await list({}, { as: ada, ...forbidden, code: 'channel_forbidden' });
+		await list({ feed: 'user', user_id: 7, reader_id: 8 }, { as: ada, ...forbidden, code: 'forbidden' });
+		await add({}, { ...bad, code: 'missing_field' });
+		await add({ type: 'x', metadata: { client_id: 5 } },
+			{ as: ada, ...forbidden, code: 'channel_forbidden' });
+		await add({ type: 'x', metadata: { text: 'x'.repeat(20000) } },
+			{ status: 413, code: 'too_large' });
+		const read = (body, more) => run({ operation: 'readActivities', body, ...more });
+		await read({ reader_id: 7, up_to: activity.id });
+		await read({ feed: 'global' }, { ...bad, code: 'missing_field' });
+		await read({}, { as: ada, ...forbidden, code: 'channel_forbidden' });
+		await read({ reader_id: 7, up_to: 999999 }, { status: 404, code: 'unknown_activity' });
+		await daemon.query(`INSERT INTO activity_reads(app, user_id, feed, position)
+			SELECT '${daemon.app.id}', 70, 'made up ' || n, 0 FROM generate_series(1, 1000) n`);
+		await read({ reader_id: 70 }, { status: 409, code: 'too_many_feeds' });
+	},
+	async data(run) {
+		const post = (mutation, more) => run({ operation: 'postChanges', body: { client_id: 'c',
+			mutations: [{ mutation_id: 'x1', resource_type: 'note', resource_id: 1, op: 'upsert',
+				data: {}, expected_version: 0, ...mutation }] }, ...more });
+		const is = ({ results: [result] }, status, code) => {
+			if (result.status !== status || result.error?.code !== code)
+				throw new Error(`${status} ${code} wanted: ${JSON.stringify(result)}`);
+		};
+		is(await post({}), 200);
+		is(await post({ mutation_id: 'x2' }), 409, 'conflict');
+		is(await post({ mutation_id: 'x3', resource_type: 'secret' }, { as: ada }), 403, 'channel_forbidden');
+		is(await post({ mutation_id: 'x4', op: 'burn' }), 400, 'invalid_value');
+		is(await post({ op: 'delete', data: undefined, expected_version: 1 }), 400, 'mutation_reused');
+		await run({ operation: 'postChanges', body: { client_id: 'c' }, ...bad, code: 'missing_field' });
+		await run({ operation: 'postChanges', as: ada, body: { client_id: 'c', user_id: 8,
+			mutations: [{}] }, ...forbidden, code: 'forbidden' });
+		const list = (query, more) => run({ operation: 'listChanges', query, ...more });
+		const { since } = await list({ resources: 'note:1' }, { as: ada });
+		await list({ resources: 'note:1', since });
+		await list({ since: 'x' }, { ...bad, code: 'invalid_since' });
+		await list({ resources: 'note' }, { ...bad, code: 'invalid_value' });
+		await list({ resources: 'secret:1' }, { as: ada, ...forbidden, code: 'channel_forbidden' });
+		const versions = (query, more) => run({ operation: 'listVersions', query, ...more });
+		await versions({ types: 'note' });
+		await versions({}, { ...bad, code: 'missing_field' });
+		await versions({ types: 'note', cursor: 'x' }, { ...bad, code: 'invalid_cursor' });
+		await versions({ resources: 'secret:1' }, { as: ada, ...forbidden, code: 'channel_forbidden' });
+	},
 	async history(run, context, daemon) {
 		await daemon.api().trigger('news', 'Told', { n: 1 });
 		const { events, position } = await run({ operation: 'listEvents', query: { channels: 'news' } });
@@ -31,6 +88,39 @@ export const calls = {
 		await run({ operation: 'listEvents', query: { since: `${position.split(':')[0]}:0` },
 			status: 410, code: 'expired' });
 		await daemon.query('UPDATE log_meta SET horizon = 0');
+	},
+	async locks(run) {
+		const at = { resource_type: 'note', resource_id: 1 };
+		const acquire = (body, more) => run({ operation: 'acquireLock', body: { ...at, ...body }, ...more });
+		const release = (body, more) => run({ operation: 'releaseLock', body: { ...at, ...body }, ...more });
+		const { lock } = await acquire({ user_id: 7 });
+		await acquire({}, { as: ada });
+		await acquire({ user_id: 8 }, { status: 409, code: 'locked' });
+		await acquire({ user_id: 7, token: lock.token + 1000 }, { status: 409, code: 'lock_lost' });
+		await acquire({ user_id: 7, ttl_s: 0 }, { ...bad, code: 'invalid_value' });
+		await acquire({}, { ...bad, code: 'missing_field' });
+		await acquire({ resource_type: 'secret' }, { as: ada, ...forbidden, code: 'channel_forbidden' });
+		await run({ operation: 'listLocks', query: at });
+		await run({ operation: 'listLocks', query: { user_id: 7, limit: 1 }, as: ada });
+		await run({ operation: 'listLocks', query: { cursor: 'x' }, ...bad, code: 'invalid_cursor' });
+		await run({ operation: 'listLocks', query: { ...at, resource_type: 'secret' }, as: ada,
+			...forbidden, code: 'channel_forbidden' });
+		await release({ user_id: 8 }, { status: 409, code: 'locked' });
+		await release({ user_id: 7, token: 1000000 }, { status: 409, code: 'lock_lost' });
+		await release({}, { ...bad, code: 'missing_field' });
+		await release({ force: true }, { as: ada, ...forbidden, code: 'forbidden' });
+		await release({ user_id: 7, token: lock.token });
+	},
+	async presence(run) {
+		const staff = { ...ada, roles: ['staff'] };
+		await run({ operation: 'heartbeat', body: { status: 'away' }, as: ada });
+		await run({ operation: 'heartbeat', body: {}, ...bad, code: 'missing_field' });
+		await run({ operation: 'heartbeat', body: { user_id: 8 }, as: ada, ...forbidden, code: 'forbidden' });
+		const { users } = await run({ operation: 'listOnlineUsers', as: staff });
+		if (!users.some((user) => user.user_id === 7)) throw new Error('Ada is not there');
+		await run({ operation: 'listOnlineUsers', query: { status: 'x' }, ...bad, code: 'invalid_value' });
+		await run({ operation: 'listOnlineUsers', query: { cursor: 'x' }, ...bad, code: 'invalid_cursor' });
+		await run({ operation: 'listOnlineUsers', as: ada, ...forbidden, code: 'channel_forbidden' });
 	},
 	async users(run) {
 		await run({ operation: 'putUser', body: { name: 'Ada' } });
