@@ -174,6 +174,12 @@ const struct option conf_options[] = {
 	{ AT(sync, max_notification_recipients), RANGE(1, 10000), .unit = "users",
 	  .fallback = "1000",
 	  .help = "Most users that one notification goes to." },
+	{ AT(sync, viewing_ttl_s), RANGE(1, 3600), .unit = "seconds", .fallback = "60",
+	  .help = "Who does not say again within this time that it views a resource is gone, "
+		  "unless it asked for another time." },
+	{ AT(sync, viewing_grace_ms), RANGE(0, 600000), .unit = "milliseconds",
+	  .fallback = "3000",
+	  .help = "A viewer is gone so long after its socket was closed." },
 	{ AT(sync, event_namespace), .type = OPTION_STRING, .fallback = "App\\Events\\",
 	  .help = "What stands in front of the names of the sync API's own events: Echo's "
 		  "listen('UserPresenceChanged') listens for App\\Events\\UserPresenceChanged. "

@@ -412,6 +412,8 @@ void session_closed(struct session *s)
 	struct hub *h = s->hub;
 
 	s->is_closing = true;
+	if (h->conf.on_closed)
+		h->conf.on_closed(h->conf.closed_ctx, s->id);
 	hub_schedule(h, s, 0);
 	forget_dirty(h, s);
 	session_leave_all(s);

@@ -55,6 +55,9 @@ struct hub_conf {
 	struct str_view path;	      /* prefix before /app/ */
 	const struct log_reader *log; /* NULL: there is none to replay from */
 	usec_t ahead_max;	      /* how long a position may be ahead of this node's */
+	/* A connection is gone; may be NULL.  Must not wait. */
+	void (*on_closed)(void *ctx, uint64_t socket_id);
+	void *closed_ctx;
 };
 
 struct hub;

@@ -32,6 +32,7 @@
 #include "svc/publish.h"
 #include "svc/replay.h"
 #include "svc/sync_settings.h"
+#include "svc/viewing_svc.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
 
@@ -56,6 +57,7 @@ struct scopewired {
 	struct once_table *once;
 	struct activities *activities;
 	struct presence_svc *presence;
+	struct viewing_svc *viewing;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -165,7 +167,14 @@ static unsigned default_workers(void)
 	return cores > 1 ? (unsigned)cores - 1 : 1;
 }
 
-static struct workers_conf workers_conf_of(const struct scopewired *d)
+static void on_socket_closed(void *ctx, uint64_t socket_id)
+{
+	struct scopewired *d = ctx;
+
+	viewing_svc_on_closed(d->viewing, socket_id);
+}
+
+static struct workers_conf workers_conf_of(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
 	unsigned n = s->workers ? s->workers : default_workers();
@@ -181,6 +190,8 @@ static struct workers_conf workers_conf_of(const struct scopewired *d)
 		.api = &d->api,
 		.log = replay_reader(d->replay),
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
+		.on_closed = on_socket_closed,
+		.closed_ctx = d,
 	};
 }
 
@@ -244,6 +255,7 @@ static int start_pool(struct scopewired *d)
 	d->sync_settings = sync_settings_new(d->pool, &d->conf->sync);
 	d->activities = activities_new(d->pool, d->conf->sync.activity_retention_days);
 	d->presence = presence_svc_new(d->pool, &d->conf->sync);
+	d->viewing = viewing_svc_new(d->pool, &d->conf->sync);
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_svc_on_user, d->presence);
 	d->datasync = datasync_new(d->pool, &d->conf->sync);
@@ -265,7 +277,7 @@ static int start_servers(struct scopewired *d)
 
 	d->once = once_table_new(d->pool);
 	d->services = (struct http_services){ d->conf, d->directory, d->publisher, d->pool,
-					      d->once, d->replay,    d->presence };
+					      d->once, d->replay,    d->presence,  d->viewing };
 	router_init(&d->api, &d->services);
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)
@@ -431,6 +443,7 @@ static void stop(struct scopewired *d)
 	 */
 	directory_free(d->directory);
 	presence_svc_free(d->presence);
+	viewing_svc_free(d->viewing);
 	event_sink = NULL;
 	if (d->log)
 		eventlog_stop(d->log, STOP_GRACE_MS);

@@ -13,6 +13,7 @@
 #include "svc/publish.h"
 #include "svc/replay.h"
 #include "svc/request.h"
+#include "svc/viewing_svc.h"
 
 /* What handlers work with; all of it outlives the transports. */
 struct http_services {
@@ -23,6 +24,7 @@ struct http_services {
 	struct once_table *once; /* publishes with an idempotency key */
 	struct replay *replay;	 /* reads the log; NULL without a database */
 	struct presence_svc *presence;
+	struct viewing_svc *viewing;
 };
 
 /* Fills api, which keeps pointing to services. */

@@ -286,6 +286,8 @@ static void *worker_main(void *arg)
 		.path = w->all->conf.path,
 		.log = w->all->conf.log,
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,
+		.on_closed = w->all->conf.on_closed,
+		.closed_ctx = w->all->conf.closed_ctx,
 	};
 
 	ASSERT_ON(on_worker);

@@ -25,6 +25,8 @@ struct workers_conf {
 	const struct api *api;	      /* for HTTPS */
 	const struct log_reader *log; /* for replays */
 	unsigned replay_timeout_ms;
+	void (*on_closed)(void *ctx, uint64_t socket_id); /* as in struct hub_conf */
+	void *closed_ctx;
 };
 
 /* What directory_new() needs; usable as soon as workers_new() returned. */

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Who views or edits what: start-viewing, stop-viewing, viewers. */
+#include "base/mem.h"
+#include "http/sync_table.h"
+#include "svc/viewing_svc.h"
+#include "wire/pusher.h"
+
+/* clang-format off */
+#define RESOURCE                                                                   \
+	{ .name = "resource_type", .type = FIELD_TEXT, .flags = FIELD_REQUIRED,    \
+	  .min = 1, .max = 64 },                                                   \
+	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED }
+/* clang-format on */
+
+enum start_field { RESOURCE_TYPE, RESOURCE_ID, USER_ID, MODE, SOCKET_ID, TTL, N_START_FIELDS };
+
+static const struct sync_field start_fields[N_START_FIELDS] = {
+	RESOURCE,
+	[USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	[MODE] = { .name = "mode",
+		   .type = FIELD_CHOICE,
+		   .choices = "viewing|editing",
+		   .fallback = "viewing" },
+	[SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET },
+	[TTL] = { .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600 },
+};
+
+static void watch_socket(struct sync_call *c)
+{
+	uint64_t socket_id;
+
+	if (c->values[SOCKET_ID] && socket_id_parse(sv(c->values[SOCKET_ID]), &socket_id))
+		viewing_svc_watch(c->services->viewing, socket_id,
+				  (unsigned)strtoul(c->values[TTL], NULL, 10));
+}
+
+static void on_started(void *ctx, const struct pg_answer *a)
+{
+	struct sync_call *c = ctx;
+
+	if (a->rc == 0)
+		watch_socket(c);
+	sync_reply_answer(c, a);
+}
+
+static void start(struct sync_call *c)
+{
+	const char *values[N_START_FIELDS + 2] = { c->app->id, c->caller.json };
+	char ttl[12];
+
+	if (!c->values[TTL]) {
+		snprintf(ttl, sizeof(ttl), "%u", c->services->conf->sync.viewing_ttl_s);
+		c->values[TTL] = xstrdup(ttl);
+	}
+	for (size_t i = 0; i < N_START_FIELDS; i++)
+		values[i + 2] = c->values[i];
+	watch_socket(c);
+	pg_pool_query(c->services->pool, &c->route->action->statement, ARRAY_SIZE(values), values,
+		      on_started, c);
+}
+
+const struct sync_action sync_start_viewing = {
+	.fields = start_fields,
+	.n_fields = N_START_FIELDS,
+	.statement = { .sql = "SELECT status, body "
+			      "FROM sync_start_viewing($1, $2, $3, $4, $5, $6, $7, $8)",
+		       .repeatable = true },
+	.run = start,
+};
+
+static const struct sync_field stop_fields[] = {
+	RESOURCE,
+	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	{ .name = "socket_id", .type = FIELD_SOCKET },
+};
+
+const struct sync_action sync_stop_viewing = {
+	.fields = stop_fields,
+	.n_fields = ARRAY_SIZE(stop_fields),
+	.statement = { .sql = "SELECT status, body "
+			      "FROM sync_stop_viewing($1, $2, $3, $4, $5, $6)",
+		       .repeatable = true },
+};
+
+static const struct sync_field viewers_fields[] = {
+	RESOURCE,
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "100" },
+};
+
+const struct sync_action sync_viewers = {
+	.fields = viewers_fields,
+	.n_fields = ARRAY_SIZE(viewers_fields),
+	.statement = { .sql = "SELECT status, body FROM sync_viewers($1, $2, $3, $4, $5)",
+		       .repeatable = true },
+};

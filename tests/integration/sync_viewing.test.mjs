@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: MIT
+// Who views or edits what: tabs, expiry, the life of a socket, what is broadcast to whom.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { APP, Sync, query, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
+const EVENT = 'App\\Events\\ViewersChanged';
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+const INJECTION = `'); DROP TABLE viewers; --"\\ $1 {}`;
+
+const failed = (answer, status, code, field) => {
+	assert.equal(answer.status, status, answer.text);
+	assert.equal(answer.json?.error?.code, code, answer.text);
+	assert.equal(answer.json.error.field, field, answer.text);
+};
+
+const ok = (answer) => {
+	assert.equal(answer.status, 200, answer.text);
+	return answer.json;
+};
+
+const start = (t, sync = {}, options = {}) =>
+	startDaemon({ apps: [APP, OTHER], sections: { sync }, ...options }, t);
+
+/** [[user_id, mode], ...] of a list, as answered or broadcast. */
+const modes = (list) => list.viewers.map((v) => [v.user_id, v.mode]);
+
+/** A resource of a test's own, and the calls about it. */
+let serial = 0;
+function resource(daemon, type = 'invoice', app = daemon.app) {
+	const id = String(++serial);
+	const named = (more) => ({ resource_type: type, resource_id: id, ...more });
+	const server = Sync.server(daemon, app);
+	return { id, type, channel: `private-${type}.${id}`, server, named,
+		start: (user_id, more = {}) => server.post('start-viewing', named({ user_id, ...more })),
+		stop: (user_id, more = {}) => server.post('stop-viewing', named({ user_id, ...more })),
+		viewers: async () => ok(await server.get('viewers', named())) };
+}
+
+async function subscribed(daemon, channel, app = daemon.app) {
+	const wire = await daemon.connect({ app });
+	await wire.subscribe(channel);
+	return wire;
+}
+
+const next = async (wire) => JSON.parse((await wire.next({ event: EVENT })).data);
+
+/** What was told so far, when everything that was committed before has been. */
+async function toldBy(daemon, wire, channel) {
+	const mark = `mark-${Math.random()}`;
+	await daemon.query('SELECT broadcast($1, $2, $3, NULL, NULL, $4)',
+		[channel, mark, '{}', wire.app.id]);
+	await wire.next({ event: mark });
+	return wire.all({ event: EVENT, channel }).map((f) => modes(JSON.parse(f.data)));
+}
+
+describe('start, stop, viewers', () => {
+	let daemon;
+	before(async () => { daemon = await start(undefined, { viewing_grace_ms: '0' }); });
+	after(() => daemon?.stop());
+
+	test('a life', async () => {
+		const r = resource(daemon);
+		await r.server.put('users/1', { name: 'Ada', avatar: '/ada.png' });
+		const wire = await subscribed(daemon, r.channel);
+		const first = ok(await r.start(1));
+		assert.equal(first.ttl, 60);
+		assert.match(first.expires_at, TIME);
+		const [viewer] = first.viewers;
+		assert.deepEqual(viewer, { user_id: 1, name: 'Ada', avatar: '/ada.png', mode: 'viewing',
+			tabs: 1, since: viewer.since, expires_at: first.expires_at });
+		const told = await next(wire);
+		assert.deepEqual(told, { resource_type: 'invoice', resource_id: r.id, count: 1,
+			truncated: false, viewers: [viewer] });
+		ok(await r.start(2, { mode: 'editing' }));
+		ok(await r.start(1)); // again: renewed, not told
+		ok(await r.start(1, { mode: 'editing' }));
+		ok(await r.start(1, { mode: 'viewing', ttl: 3600 }));
+		const list = await r.viewers();
+		assert.deepEqual(modes(list), [[1, 'viewing'], [2, 'editing']]);
+		assert.equal(list.viewers[0].since, viewer.since);
+		assert.ok(list.viewers[0].expires_at > viewer.expires_at);
+		assert.deepEqual(ok(await r.stop(1)), { resource_type: 'invoice', resource_id: r.id,
+			user_id: 1, stopped: true });
+		assert.equal(ok(await r.stop(1)).stopped, false);
+		ok(await r.stop(2));
+		assert.deepEqual(await r.viewers(), { resource_type: 'invoice', resource_id: r.id, count: 0,
+			truncated: false, viewers: [] });
+		assert.deepEqual(await toldBy(daemon, wire, r.channel), [[[1, 'viewing']],
+			[[1, 'viewing'], [2, 'editing']], [[1, 'editing'], [2, 'editing']],
+			[[1, 'viewing'], [2, 'editing']], [[2, 'editing']], []]);
+		await wire.close();
+	});
+
+	test('tabs of one user count once', async () => {
+		const r = resource(daemon);
+		const wire = await subscribed(daemon, r.channel);
+		const [a, b] = [await daemon.connect(), await daemon.connect()];
+		ok(await r.start(1, { socket_id: a.socketId }));
+		const both = ok(await r.start(1, { socket_id: b.socketId, mode: 'editing' }));
+		assert.equal(both.count, 1);
+		assert.equal(both.viewers[0].tabs, 2);
+		assert.equal(both.viewers[0].mode, 'editing'); // one tab that edits is enough
+		assert.equal(ok(await r.stop(1, { socket_id: b.socketId })).stopped, true);
+		assert.deepEqual(modes(await r.viewers()), [[1, 'viewing']]);
+		ok(await r.start(1, { socket_id: b.socketId }));
+		assert.equal(ok(await r.stop(1)).stopped, true); // all of them
+		assert.equal((await r.viewers()).count, 0);
+		assert.deepEqual(await toldBy(daemon, wire, r.channel),
+			[[[1, 'viewing']], [[1, 'editing']], [[1, 'viewing']], []]);
+		await Promise.all([a, b, wire].map((w) => w.close()));
+	});
+
+	test('a user has 20 tabs at most', async () => {
+		const r = resource(daemon);
+		for (let i = 0; i < 25; i++) ok(await r.start(1, { socket_id: `${i + 1}.1` }));
+		assert.equal((await r.viewers()).viewers[0].tabs, 20);
+	});
+
+	test('many at once: the last that is told is the whole list', async () => {
+		const r = resource(daemon);
+		const wire = await subscribed(daemon, r.channel);
+		const n = 40;
+		await Promise.all(Array.from({ length: n }, async (_, i) => ok(await r.start(i + 1))));
+		const told = await toldBy(daemon, wire, r.channel);
+		assert.equal(told.length, n);
+		told.forEach((list, i) => assert.equal(list.length, i + 1));
+		await wire.close();
+	});
+
+	test('documents, projects and clients tell their presence channels too', async () => {
+		const r = resource(daemon, 'document');
+		const wire = await daemon.connect();
+		await wire.subscribe(`presence-document.${r.id}`, { channelData: { user_id: 'w' } });
+		ok(await r.start(1));
+		assert.deepEqual(modes(await next(wire)), [[1, 'viewing']]);
+		await wire.close();
+	});
+
+	test('the channels of a type are rows', async () => {
+		await daemon.query(`INSERT INTO viewing_channels VALUES
+			('ticket', '{"private-desk.{type}.{id}"}')`);
+		const r = resource(daemon, 'ticket');
+		const wire = await subscribed(daemon, `private-desk.ticket.${r.id}`);
+		ok(await r.start(1));
+		assert.deepEqual(modes(await next(wire)), [[1, 'viewing']]);
+		await wire.close();
+	});
+
+	test('a list over the limit of events is cut, and says so', async (t) => {
+		const small = { ...APP, max_event_payload_bytes: '400' };
+		const own = await start(t, {}, { apps: [small] });
+		await waitFor(async () =>
+			(await own.query('SELECT max_payload_bytes AS n FROM log_apps'))[0]?.n === 400);
+		const r = resource(own);
+		const wire = await subscribed(own, r.channel);
+		for (let i = 1; i <= 3; i++) ok(await r.start(i));
+		assert.equal((await next(wire)).truncated, false);
+		assert.equal((await next(wire)).count, 2);
+		const third = await next(wire);
+		assert.equal(third.count, 3);
+		assert.equal(third.truncated, true);
+		assert.ok(third.viewers.length < 3);
+		assert.equal((await r.viewers()).viewers.length, 3);
+		assert.equal(ok(await r.server.get('viewers', r.named({ limit: 2 }))).truncated, true);
+		await wire.close();
+	});
+
+	test('users: only as themselves, only where they may join', async () => {
+		const r = resource(daemon);
+		const user = Sync.user(daemon, 5, { name: 'Five', avatar: '/5.png' });
+		failed(await user.post('start-viewing', r.named()), 403, 'channel_forbidden', 'resource_id');
+		failed(await user.get('viewers', r.named()), 403, 'channel_forbidden', 'resource_id');
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('invoice.{id}', 'role', 'staff')`);
+		failed(await user.post('start-viewing', r.named()), 403, 'channel_forbidden', 'resource_id');
+		const staff = Sync.user(daemon, 5, { name: 'Five', avatar: '/5.png', roles: ['staff'] });
+		const [viewer] = ok(await staff.post('start-viewing', r.named())).viewers;
+		assert.equal(viewer.user_id, 5);
+		assert.equal(viewer.name, 'Five');
+		assert.equal(viewer.avatar, '/5.png');
+		assert.equal(ok(await staff.get('viewers', r.named())).count, 1);
+		failed(await staff.post('start-viewing', r.named({ user_id: 6 })), 403, 'forbidden', 'user_id');
+		failed(await staff.post('stop-viewing', r.named({ user_id: 6 })), 403, 'forbidden', 'user_id');
+		assert.equal(ok(await user.post('stop-viewing', r.named())).stopped, true);
+		failed(await new Sync(daemon).get('viewers', r.named()), 401, 'unauthorized');
+	});
+
+	test('apps do not see each other', async () => {
+		const r = resource(daemon);
+		ok(await r.start(1));
+		const other = Sync.server(daemon, OTHER);
+		assert.equal(ok(await other.get('viewers', r.named())).count, 0);
+		assert.equal(ok(await other.post('stop-viewing', r.named({ user_id: 1 }))).stopped, false);
+		assert.equal((await r.viewers()).count, 1);
+	});
+
+	test('by the signed query', async () => {
+		const r = resource(daemon);
+		const api = daemon.api();
+		ok(await api.post('/sync/start-viewing', r.named({ user_id: 1 })));
+		assert.deepEqual(modes(ok(await api.get('/sync/viewers', r.named()))), [[1, 'viewing']]);
+		ok(await api.post('/sync/stop-viewing', r.named({ user_id: 1 })));
+		assert.equal((await r.viewers()).count, 0);
+	});
+
+	test('bad fields', async () => {
+		const server = Sync.server(daemon);
+		const good = { resource_type: 'invoice', resource_id: '1', user_id: 1 };
+		for (const path of ['start-viewing', 'stop-viewing']) {
+			const post = (more) => server.post(path, { ...good, ...more });
+			for (const field of Object.keys(good))
+				failed(await post({ [field]: undefined }), 400, 'missing_field', field);
+			for (const user_id of [0, -1, 'x', '9223372036854775808', INJECTION])
+				failed(await post({ user_id }), 400, 'invalid_value', 'user_id');
+			failed(await post({ resource_type: 'x'.repeat(65) }), 400, 'invalid_value', 'resource_type');
+			failed(await post({ resource_id: 'x'.repeat(65) }), 400, 'invalid_value', 'resource_id');
+			for (const socket_id of ['x', 1, '1', '99999999999.1', INJECTION])
+				failed(await post({ socket_id }), 400, 'invalid_value', 'socket_id');
+			failed(await post({ colour: 'red' }), 400, 'unknown_field', 'colour');
+			failed(await server.post(path, '{'), 400, 'invalid_json');
+		}
+		const begin = (more) => server.post('start-viewing', { ...good, ...more });
+		failed(await begin({ mode: 'looking' }), 400, 'invalid_value', 'mode');
+		for (const ttl of [0, 3601, -1, 'x', '99999999999999999999'])
+			failed(await begin({ ttl }), 400, 'invalid_value', 'ttl');
+		for (const text of [INJECTION, 'a b', 'é', 'a.b'])
+			failed(await begin({ resource_type: text }), 400, 'invalid_value', 'resource_type');
+		for (const text of [INJECTION, 'a b', 'é'])
+			failed(await begin({ resource_id: text }), 400, 'invalid_value', 'resource_id');
+		const get = (more) => server.get('viewers', { resource_type: 'x', resource_id: 1, ...more });
+		for (const limit of ['0', '201', 'x'])
+			failed(await get({ limit }), 400, 'invalid_value', 'limit');
+		failed(await get({ resource_type: INJECTION }), 400, 'invalid_value', 'resource_type');
+		failed(await get({ resource_id: INJECTION }), 400, 'invalid_value', 'resource_id');
+		failed(await server.get('viewers', { resource_type: 'x' }), 400, 'missing_field', 'resource_id');
+		assert.equal(ok(await server.post('stop-viewing',
+			{ ...good, resource_type: INJECTION, resource_id: INJECTION })).stopped, false);
+		assert.equal(ok(await begin({ resource_id: 'INV-2026.7' })).resource_id, 'INV-2026.7');
+	});
+});
+
+describe('time', () => {
+	test('a viewer that does not say so again expires, and that is told once', async (t) => {
+		const daemon = await start(t, { viewing_ttl_s: '1' });
+		const r = resource(daemon);
+		const wire = await subscribed(daemon, r.channel);
+		ok(await r.start(1, { ttl: 60 }));
+		assert.equal(ok(await r.start(2)).ttl, 1);
+		await waitFor(async () => (await r.viewers()).count === 1);
+		await waitFor(async () => (await daemon.query('SELECT FROM viewers')).length === 1);
+		assert.deepEqual(await toldBy(daemon, wire, r.channel),
+			[[[1, 'viewing']], [[1, 'viewing'], [2, 'viewing']], [[1, 'viewing']]]);
+		await wire.close();
+	});
+
+	test('and after the daemon was killed', async (t) => {
+		const daemon = await start(t);
+		const r = resource(daemon);
+		ok(await r.start(1));
+		ok(await r.start(2, { ttl: 3600 }));
+		await daemon.kill();
+		await daemon.query(`UPDATE viewers SET expires_at = now() - interval '1 min' WHERE user_id = 1`);
+		await daemon.start();
+		const told = await waitFor(async () => {
+			const rows = await daemon.query(`SELECT payload FROM realtime_events
+				WHERE event_type = $1 ORDER BY id`, [EVENT]);
+			return rows.length === 3 ? rows : undefined;
+		});
+		assert.deepEqual(modes(told[2].payload), [[2, 'viewing']]);
+		assert.deepEqual(modes(await r.viewers()), [[2, 'viewing']]);
+	});
+});
+
+describe('sockets', () => {
+	test('whose socket dies is gone after the grace, and not before', async (t) => {
+		const daemon = await start(t, { viewing_grace_ms: '1500' });
+		const [r, s] = [resource(daemon), resource(daemon, 'project')];
+		const wire = await subscribed(daemon, r.channel);
+		await wire.subscribe(s.channel);
+		const tab = await daemon.connect();
+		const tabs = { socket_id: tab.socketId, ttl: 3600 };
+		ok(await r.start(1, tabs));
+		ok(await s.start(1, tabs));
+		ok(await r.start(2)); // has none
+		const before = (await daemon.query('SELECT clock_timestamp() AS at'))[0].at;
+		await tab.terminate();
+		await wire.next({ event: EVENT, channel: s.channel, data: { count: 0 } });
+		const [{ created_at }] = await daemon.query(`SELECT created_at FROM realtime_events
+			WHERE channel = $1 ORDER BY serial DESC LIMIT 1`, [s.channel]);
+		assert.ok(created_at - before >= 1500, `${created_at - before} ms`);
+		await waitFor(async () => (await r.viewers()).count === 1);
+		assert.deepEqual(modes(await r.viewers()), [[2, 'viewing']]);
+		await wire.close();
+	});
+
+	test('who is back within the grace never left', async (t) => {
+		const daemon = await start(t, { viewing_grace_ms: '1000' });
+		const r = resource(daemon);
+		const wire = await subscribed(daemon, r.channel);
+		const first = await daemon.connect();
+		ok(await r.start(1, { socket_id: first.socketId }));
+		await first.close();
+		const second = await daemon.connect();
+		ok(await r.start(1, { socket_id: second.socketId }));
+		await waitFor(async () => (await r.viewers()).viewers[0].tabs === 1);
+		assert.deepEqual(await toldBy(daemon, wire, r.channel), [[[1, 'viewing']]]);
+		await second.close();
+		await waitFor(async () => (await r.viewers()).count === 0);
+		await wire.close();
+	});
+
+	test('a death while the database is away is told when it is back', async (t) => {
+		const daemon = await start(t, { viewing_grace_ms: '0' });
+		const r = resource(daemon);
+		const tab = await daemon.connect();
+		const wire = await subscribed(daemon, r.channel);
+		ok(await r.start(1, { socket_id: tab.socketId, ttl: 3600 }));
+		const { host, name } = daemon.database;
+		const super_ = (sql, values) => query(host, 'postgres', sql, values, 'postgres');
+		await super_(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
+		await super_('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [name]);
+		const refused = await waitFor(async () => {
+			const answer = await r.start(2);
+			return answer.json?.error?.code === 'database_away' ? answer : undefined;
+		});
+		assert.equal(refused.status, 503);
+		assert.ok(refused.headers['retry-after']);
+		assert.equal((await r.server.get('viewers', r.named())).status, 503);
+		assert.equal((await r.stop(2)).status, 503);
+		await tab.close();
+		await super_(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
+		await wire.next({ event: EVENT, data: { count: 0 } });
+		assert.equal((await r.viewers()).count, 0);
+		await wire.close();
+	});
+
+	test('a socket of nobody leaves the list to the TTL', async (t) => {
+		const daemon = await start(t);
+		const r = resource(daemon);
+		ok(await r.start(1, { socket_id: '1.1', ttl: 1 }));
+		await waitFor(async () => (await r.viewers()).count === 0);
+	});
+});
