@@ -14,7 +14,10 @@ GRANT INSERT (event_id, channel, event_type, payload, exclude_socket, app)
 	ON realtime_events TO :"role";
 
 -- Look: what was published, and to how many sockets it went.
-GRANT SELECT ON realtime_events, realtime_deliveries, watches TO :"role";
+GRANT SELECT ON realtime_events, realtime_deliveries, realtime_event_report, log_partitions,
+	relay_cursor, watches TO :"role";
+GRANT SELECT (epoch, horizon) ON log_meta TO :"role";
+GRANT EXECUTE ON FUNCTION event_report(text) TO :"role";
 
 -- The activity feed.
 GRANT EXECUTE ON FUNCTION activity_add(text, text, bigint, text, text, jsonb, text, text)

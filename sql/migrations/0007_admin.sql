@@ -1,0 +1,62 @@
+-- SPDX-License-Identifier: MIT
+-- What became of an event, for people at psql: docs/admin-queries.md.
+
+-- A row for each event and node that handed it on; one without a node when none did yet.
+--   published_at  HTTP: when the daemon took it; SQL: when its transaction began
+--   committed_at  of the log's row; only with track_commit_timestamp
+--   sequenced_at  it got its serial
+--   handed_on_at  the node gave it to its sockets
+CREATE VIEW realtime_event_report AS
+SELECT e.event_id, nullif(e.serial, 0) AS serial, e.app, e.channel, e.event_type, e.origin,
+       CASE WHEN e.serial = 0 THEN 'pending' WHEN d.node IS NULL THEN 'sequenced'
+	    WHEN d.sockets = 0 THEN 'reached nobody' ELSE 'delivered' END AS state,
+       e.created_at AS published_at,
+       CASE WHEN current_setting('track_commit_timestamp') = 'on'
+	    THEN pg_xact_commit_timestamp(e.xmin) END AS committed_at,
+       e.delivered_at AS sequenced_at, d.at AS handed_on_at, d.node, d.sockets,
+       round(1000 * extract(epoch FROM coalesce(d.at, clock_timestamp()) - e.created_at), 1)
+	       AS late_ms
+FROM realtime_events e
+LEFT JOIN realtime_deliveries d ON d.serial = e.serial AND e.serial > 0;
+
+-- The same for one event as a list of what happened, with the milliseconds since it was published.
+CREATE FUNCTION event_report(event_id text)
+RETURNS TABLE (what text, at timestamptz, after_ms numeric, node text, sockets integer, detail text)
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	WITH report AS MATERIALIZED (
+		SELECT r.* FROM realtime_event_report r WHERE r.event_id = $1
+	), event AS (
+		SELECT DISTINCT r.serial, r.app, r.channel, r.event_type, r.origin, r.state = 'pending'
+		       AS is_pending, r.published_at, r.committed_at, r.sequenced_at FROM report r
+	), steps AS (
+		SELECT 1 AS step, e.serial, e.published_at AS origin_at, 'published' AS what,
+		       e.published_at AS at, NULL AS node, NULL::integer AS sockets,
+		       format('%s on %s, app %s, by %s', e.event_type, e.channel,
+			      coalesce(e.app, 'unnamed'), e.origin) AS detail
+		FROM event e
+		UNION ALL
+		SELECT 2, e.serial, e.published_at, 'pending', NULL, NULL, NULL,
+		       'committed; waits for a daemon to give it a serial'
+		FROM event e WHERE e.is_pending
+		UNION ALL
+		SELECT 2, e.serial, e.published_at, 'sequenced', e.sequenced_at, NULL, NULL,
+		       'serial ' || e.serial
+		FROM event e WHERE NOT e.is_pending
+		UNION ALL
+		SELECT 3, e.serial, e.published_at, 'committed', e.committed_at, NULL, NULL, NULL
+		FROM event e WHERE e.committed_at IS NOT NULL
+		UNION ALL
+		SELECT 4, r.serial, r.published_at, r.state, r.handed_on_at, r.node, r.sockets, NULL
+		FROM report r WHERE r.node IS NOT NULL
+		UNION ALL
+		SELECT 5, NULL, NULL, 'unknown', NULL, NULL, NULL, format('no such event: it was '
+		       'never committed, or is gone; the log begins behind serial %s',
+		       (SELECT m.horizon FROM log_meta m))
+		WHERE NOT EXISTS (SELECT FROM report)
+	)
+	SELECT s.what, s.at, round(1000 * extract(epoch FROM s.at - s.origin_at), 1), s.node,
+	       s.sockets, s.detail
+	FROM steps s ORDER BY s.serial, s.step, s.at, s.node
+$$;
+REVOKE EXECUTE ON FUNCTION event_report(text) FROM PUBLIC;
