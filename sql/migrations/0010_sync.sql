@@ -135,76 +135,125 @@ $$;
 --     anyone  every user
 --     owner   the placeholder named by argument holds the user's id
 --     role    the user has one of the roles in argument, between commas
+--     sql     the predicate in argument holds (0017_channel_rules.sql)
 -- A channel that no rule fits is closed to users.
-CREATE TABLE channel_rules (
-	id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	app text,	-- NULL: every application
-	pattern text NOT NULL,
-	rule text NOT NULL CHECK (rule IN ('anyone', 'owner', 'role')),
-	argument text,
-	CHECK ((rule = 'anyone') = (argument IS NULL)),
-	UNIQUE NULLS NOT DISTINCT (app, pattern, rule, argument)
-);
+CREATE FUNCTION channel_pattern_names(pattern text) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT ARRAY(SELECT m[1] FROM regexp_matches(pattern, '\{([a-zA-Z_][a-zA-Z_0-9]*)\}', 'g') m)
+$$;
 
 -- The pattern as a regular expression, its placeholders as groups.
 CREATE FUNCTION channel_pattern_regex(pattern text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT '^' || regexp_replace(regexp_replace(pattern, '([.;,=@+*?()\[\]\\^$|-])', '\\\1', 'g'),
-				     '\{[a-zA-Z_]+\}', '([^.]+)', 'g') || '$'
+				     '\{[a-zA-Z_][a-zA-Z_0-9]*\}', '([^.]+)', 'g') || '$'
 $$;
 
--- {placeholder: what it stands for}, or NULL when the channel does not fit.
-CREATE FUNCTION channel_pattern_match(pattern text, channel text) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
+CREATE TABLE channel_rules (
+	id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	app text,	-- NULL: every application
+	pattern text NOT NULL,
+	rule text NOT NULL CHECK (rule IN ('anyone', 'owner', 'role', 'sql')),
+	argument text,
+	names text[] GENERATED ALWAYS AS (channel_pattern_names(pattern)) STORED,
+	regex text GENERATED ALWAYS AS (channel_pattern_regex(pattern)) STORED,
+	statement text,	-- of a predicate; its trigger makes it
+	CHECK ((rule = 'anyone') = (argument IS NULL)),
+	UNIQUE NULLS NOT DISTINCT (app, pattern, rule, argument)
+);
+
+-- What rules see of a channel's name.
+CREATE FUNCTION channel_plain(channel text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(jsonb_object_agg(n.name[1], m.groups[n.at]) FILTER (WHERE n.name IS NOT NULL),
-			'{}')
-	FROM regexp_match(channel, channel_pattern_regex(pattern)) AS m(groups)
-	LEFT JOIN LATERAL regexp_matches(pattern, '\{([a-zA-Z_]+)\}', 'g')
-		WITH ORDINALITY AS n(name, at) ON true
-	WHERE m.groups IS NOT NULL
-	HAVING count(*) > 0
+	SELECT regexp_replace(channel,
+		'^(private-encrypted-cache-|private-encrypted-|private-cache-|presence-cache-'
+		'|private-|presence-)', '')
 $$;
 
-CREATE FUNCTION channel_rule_allows(r channel_rules, caller jsonb, found jsonb) RETURNS boolean
+-- The roles of the caller's token; those that the application told, when the token has none.
+CREATE FUNCTION caller_roles(app text, caller jsonb) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	roles text[] := ARRAY(SELECT jsonb_array_elements_text(caller->'roles'));
+BEGIN
+	IF roles = '{}' THEN
+		SELECT u.roles INTO roles FROM users u WHERE u.app = $1 AND u.id = caller_id(caller);
+	END IF;
+	RETURN coalesce(roles, '{}');
+END
+$$;
+
+-- Whether a rule whose pattern fits, with those values for its placeholders, lets the user in.
+CREATE FUNCTION channel_rule_allows(r channel_rules, user_id text, roles text[], held text[])
+RETURNS boolean
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT CASE r.rule
 		WHEN 'anyone' THEN true
-		WHEN 'owner' THEN found->>r.argument = caller->>'id'
-		WHEN 'role' THEN caller->'roles' ?| string_to_array(r.argument, ',')
+		WHEN 'owner' THEN held[array_position(r.names, r.argument)] = user_id
+		WHEN 'role' THEN roles && string_to_array(r.argument, ',')
 	END
 $$;
 
--- Whether the caller may join the channel (its full name, private- and all).
+-- yes, no, or ask: only predicates can tell (the channel's full name, private- and all).
+CREATE FUNCTION channel_verdict(app text, caller jsonb, channel text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	plain text := channel_plain(channel);
+	roles text[];
+BEGIN
+	IF caller_is_server(caller) OR plain = channel AND channel !~ '^#' THEN
+		RETURN 'yes';
+	ELSIF channel ~ '^#' THEN
+		RETURN CASE WHEN channel = '#server-to-user-' || (caller->>'id') THEN 'yes' ELSE 'no' END;
+	END IF;
+	roles := caller_roles(app, caller);
+	RETURN (SELECT CASE WHEN bool_or(r.rule <> 'sql') THEN 'yes'
+			    WHEN count(*) > 0 THEN 'ask' ELSE 'no' END
+		FROM channel_rules r, regexp_match(plain, r.regex) AS held
+		WHERE (r.app IS NULL OR r.app = $1) AND held IS NOT NULL
+		AND (r.rule = 'sql' OR channel_rule_allows(r, caller->>'id', roles, held)));
+END
+$$;
+
+-- Whether the caller may join the channel; what the daemon found out stands in "asked".
 CREATE FUNCTION channel_allows(app text, caller jsonb, channel text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	plain text := regexp_replace(channel,
-		'^(private-encrypted-cache-|private-encrypted-|private-cache-|presence-cache-'
-		'|private-|presence-)', '');
+	verdict text := channel_verdict(app, caller, channel);
+	asked record;
 BEGIN
-	IF caller_is_server(caller) OR plain = channel AND channel !~ '^#' THEN
-		RETURN true;
+	IF verdict <> 'ask' THEN
+		RETURN verdict = 'yes';
+	ELSIF caller->'asked' ? channel THEN
+		RETURN (caller->'asked'->>channel)::boolean;
 	END IF;
-	IF channel ~ '^#' THEN
-		RETURN channel = '#server-to-user-' || (caller->>'id');
+	SELECT * INTO asked FROM channel_ask(app, caller, channel);
+	IF asked.trouble IS NOT NULL THEN
+		RAISE LOG 'scopewire: %', asked.trouble;
 	END IF;
-	RETURN EXISTS (
-		SELECT FROM channel_rules r, channel_pattern_match(r.pattern, plain) AS m(parts)
-		WHERE (r.app IS NULL OR r.app = $1) AND m.parts IS NOT NULL
-		AND channel_rule_allows(r, caller, m.parts));
+	RETURN asked.allowed;
 END
 $$;
 
--- Refuses with 403 what channel_allows() does not allow.
+-- Refuses with 403 what channel_allows() does not allow.  A caller with "asked" has the daemon
+-- find out what the predicates say, where their time is limited: SW001 names the channel, and
+-- the call comes again with {channel: verdict} in it.
 CREATE FUNCTION require_channel(app text, caller jsonb, channel text, field text DEFAULT '')
 RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
+	IF caller ? 'asked' AND NOT caller->'asked' ? channel
+	   AND channel_verdict(app, caller, channel) = 'ask' THEN
+		RAISE EXCEPTION '%', channel USING ERRCODE = 'SW001';
+	END IF;
 	IF NOT channel_allows(app, caller, channel) THEN
 		PERFORM sync_fail(403, 'channel_forbidden',
 			format('No rule lets this user join %s.', channel), field);

@@ -109,7 +109,14 @@ static bool is_name(const char *s)
 	return *s != '\0';
 }
 
-static int check_whole(const struct app *a, char **why)
+static bool read_master_key(struct app *a)
+{
+	a->has_master_key = *a->master_key_text != '\0';
+	return !a->has_master_key ||
+	       auth_read_master_key(sv(a->master_key_text), a->master_key) == 0;
+}
+
+static int check_whole(struct app *a, char **why)
 {
 	if (!is_name(a->id))
 		*why = textf("[app %s]: the id must be without spaces and any of / ? # %% : &",
@@ -120,6 +127,10 @@ static int check_whole(const struct app *a, char **why)
 		*why = textf("[app %s] key: must be without spaces and any of / ? # %% : &", a->id);
 	else if (!*a->secret_text)
 		*why = textf("[app %s]: secret is missing", a->id);
+	else if (!read_master_key(a))
+		*why = textf("[app %s] encryption_master_key: must be 32 bytes in base64, as "
+			     "openssl rand -base64 32 gives them",
+			     a->id);
 	else
 		return 0;
 	return -EINVAL;

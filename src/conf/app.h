@@ -62,6 +62,9 @@ struct app {
 	char *id, *key;
 	struct auth_secret *secret;
 	char *secret_text; /* for HTTP Basic; never logged */
+	char *master_key_text;
+	bool has_master_key; /* encrypted channels can be authorized */
+	unsigned char master_key[AUTH_MASTER_KEY_BYTES];
 	bool enabled;
 	bool tls_only;
 	char **allowed_origins; /* NULL-terminated patterns; NULL list: any */

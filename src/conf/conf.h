@@ -58,6 +58,9 @@ struct conf_sync {
 	unsigned connections;		  /* to the database, of its pool */
 	unsigned max_waiting;		  /* requests that wait for the database; more: 503 */
 	unsigned statement_timeout_ms;	  /* of one request in the database */
+	unsigned rule_connections;	  /* to the database, for predicates of channel rules */
+	unsigned rule_timeout_ms;	  /* of a channel's predicates */
+	unsigned rule_cache_ms;		  /* a predicate's verdict is good for; 0: not kept */
 	unsigned max_request_bytes;	  /* a body */
 	unsigned activity_retention_days; /* 0: for ever */
 	unsigned changes_retention_days;  /* 0: for ever */

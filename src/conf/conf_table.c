@@ -151,6 +151,15 @@ const struct option conf_options[] = {
 	{ AT(sync, statement_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
 	  .fallback = "5000",
 	  .help = "How long the database may work on one request." },
+	{ AT(sync, rule_connections), RANGE(1, 32), .fallback = "2",
+	  .help = "Connections to the database for the predicates of channel rules, so that slow "
+		  "ones hold up nothing else." },
+	{ AT(sync, rule_timeout_ms), RANGE(10, 60000), .unit = "milliseconds", .fallback = "500",
+	  .help = "How long the predicates of a channel may take; the caller is answered 503 "
+		  "then." },
+	{ AT(sync, rule_cache_ms), RANGE(0, 3600000), .unit = "milliseconds", .fallback = "0",
+	  .help = "How long what a predicate said may be used again. Other rules need no such "
+		  "limit: their changes are heard of." },
 	{ AT(sync, max_request_bytes), RANGE(1024, 67108864), .unit = "bytes",
 	  .fallback = "262144",
 	  .help = "Largest body of a request to /api/sync." },
@@ -200,6 +209,11 @@ const struct option app_options[] = {
 	  .flags = PER_APP | OPTION_SECRET | OPTION_REQUIRED,
 	  .env = "REVERB_APP_SECRET SOKETI_DEFAULT_APP_SECRET",
 	  .help = "The secret that servers sign with." },
+	{ APP("encryption_master_key", master_key_text), .type = OPTION_STRING, .fallback = "",
+	  .flags = PER_APP | OPTION_SECRET,
+	  .aliases = "encryption_master_key_base64",
+	  .help = "32 bytes in base64, the same that publishers encrypt with; /broadcasting/auth "
+		  "needs it for private-encrypted- channels." },
 	{ APP("enabled", enabled), .type = OPTION_BOOL, .fallback = "yes", .flags = PER_APP,
 	  .help = "With no, connections are refused (4003) and calls answered 403." },
 	{ APP("tls_only", tls_only), .type = OPTION_BOOL, .fallback = "no", .flags = PER_APP,

@@ -30,6 +30,7 @@
 #include "svc/activities.h"
 #include "svc/presence_svc.h"
 #include "svc/publish.h"
+#include "svc/authorize.h"
 #include "svc/replay.h"
 #include "svc/sync_settings.h"
 #include "svc/viewing_svc.h"
@@ -63,6 +64,7 @@ struct scopewired {
 	struct directory *directory;
 	struct publisher *publisher;
 	struct replay *replay;
+	struct authorizer *authorizer;
 	struct http_services services;
 	struct api api;
 	struct http_server *http;
@@ -250,8 +252,13 @@ static int start_pool(struct scopewired *d)
 		.connect_timeout_ms = db->connect_timeout_s * 1000,
 		.statement_timeout_ms = d->conf->sync.statement_timeout_ms,
 	};
+	struct authorizer_conf ac = { pc, d->conf->sync.rule_cache_ms };
 
 	d->pool = pg_pool_new(&pc);
+	ac.predicates.connections = d->conf->sync.rule_connections;
+	ac.predicates.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
+	if (authorizer_start(d->pool, &ac, &d->authorizer))
+		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
 	d->sync_settings = sync_settings_new(d->pool, &d->conf->sync);
 	d->activities = activities_new(d->pool, d->conf->sync.activity_retention_days);
 	d->presence = presence_svc_new(d->pool, &d->conf->sync);
@@ -276,8 +283,9 @@ static int start_servers(struct scopewired *d)
 	int rc;
 
 	d->once = once_table_new(d->pool);
-	d->services = (struct http_services){ d->conf, d->directory, d->publisher, d->pool,
-					      d->once, d->replay,    d->presence,  d->viewing };
+	d->services = (struct http_services){ d->conf,	   d->directory, d->publisher,
+					      d->pool,	   d->once,	 d->replay,
+					      d->presence, d->viewing,	 d->authorizer };
 	router_init(&d->api, &d->services);
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)
@@ -430,6 +438,7 @@ static void stop(struct scopewired *d)
 		http_server_stop(d->http, STOP_GRACE_MS);
 	if (d->pool)
 		pg_pool_stop(d->pool);
+	authorizer_stop(d->authorizer);
 	replay_stop(d->replay);
 	if (d->presence)
 		presence_svc_stop(d->presence);
@@ -453,6 +462,7 @@ static void stop(struct scopewired *d)
 	once_table_free(d->once);
 	pg_pool_free(d->pool);
 	activities_free(d->activities);
+	authorizer_free(d->authorizer);
 	sync_settings_free(d->sync_settings);
 	datasync_free(d->datasync);
 	embedded_pg_stop(d->postgres);

@@ -8,6 +8,7 @@
 #include "conf/conf.h"
 #include "core/directory.h"
 #include "store/pg_pool.h"
+#include "svc/authorize.h"
 #include "svc/once.h"
 #include "svc/presence_svc.h"
 #include "svc/publish.h"
@@ -25,6 +26,7 @@ struct http_services {
 	struct replay *replay;	 /* reads the log; NULL without a database */
 	struct presence_svc *presence;
 	struct viewing_svc *viewing;
+	struct authorizer *authorizer; /* channel rules */
 };
 
 /* Fills api, which keeps pointing to services. */

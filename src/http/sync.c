@@ -12,6 +12,8 @@
 #define GZIP_LEVEL	 1
 #define MESSAGE_BYTES	 512
 #define PREFLIGHT_AGE	 "600"
+#define ASKED_MAX	 32	 /* channels with predicates that one call may depend on */
+#define SQLSTATE_ASK	 "SW001" /* of require_channel() */
 
 static const char *const mounts[] = { "/api/sync/", "/broadcasting/" };
 
@@ -35,6 +37,7 @@ static struct sync_call *call_new(struct call *from)
 	c->if_none_match = copy_header(from->r, "If-None-Match");
 	c->takes_gzip = encodings && strstr(encodings, "gzip");
 	c->is_head = sv_eq(from->r->method, SV("HEAD"));
+	strbuf_init(&c->asked, 0);
 	free(encodings);
 	return c;
 }
@@ -47,6 +50,7 @@ static void call_free(struct sync_call *c)
 	free(c->caller.json);
 	free(c->origin);
 	free(c->if_none_match);
+	strbuf_release(&c->asked);
 	free(c);
 }
 
@@ -86,6 +90,11 @@ static void add_cors(const struct sync_call *c, struct reply *reply)
 		return;
 	reply_add_header(reply, "Access-Control-Allow-Origin", sv(c->origin));
 	reply_add_header(reply, "Access-Control-Expose-Headers", SV("ETag, Retry-After"));
+}
+
+static bool is_broadcasting(const struct sync_call *c)
+{
+	return c->route && c->route->path[0] == '/';
 }
 
 static void send(struct sync_call *c, struct reply *reply)
@@ -150,9 +159,17 @@ void sync_reply(struct sync_call *c, unsigned status, struct strbuf *body)
 	send(c, &reply);
 }
 
-static void add_error(struct strbuf *b, const char *code, const char *message, const char *field)
+/* like_laravel: with a message where whoever expects Laravel's answers looks for it. */
+static void add_error(struct strbuf *b, bool like_laravel, const char *code, const char *message,
+		      const char *field)
 {
-	strbuf_add_str(b, "{\"error\":{\"code\":");
+	strbuf_add_c(b, '{');
+	if (like_laravel) {
+		strbuf_add_str(b, "\"message\":");
+		strbuf_add_json(b, sv(message));
+		strbuf_add_c(b, ',');
+	}
+	strbuf_add_str(b, "\"error\":{\"code\":");
 	strbuf_add_json(b, sv(code));
 	strbuf_add_str(b, ",\"message\":");
 	strbuf_add_json(b, sv(message));
@@ -174,7 +191,7 @@ static void fail_text(struct sync_call *c, unsigned status, const char *code, co
 		reply_add_header(&reply, "WWW-Authenticate",
 				 SV("Basic realm=\"scopewire\", Bearer realm=\"scopewire\""));
 	strbuf_init(&reply.body, 128);
-	add_error(&reply.body, code, message, field);
+	add_error(&reply.body, is_broadcasting(c), code, message, field);
 	send(c, &reply);
 }
 
@@ -271,9 +288,72 @@ void sync_reply_answer(struct sync_call *c, const struct pg_answer *a)
 	}
 }
 
+/* ---- what predicates say --------------------------------------------------- */
+
+void sync_ask_channel(struct sync_call *c, const char *channel, authorize_done *done)
+{
+	struct authorize_question q = { c->app->id, c->caller.json, channel, c->caller.user_id };
+
+	authorize_ask(c->services->authorizer, &q, done, c);
+}
+
+void sync_fail_unasked(struct sync_call *c, const struct authorize_answer *a)
+{
+	if (a->in_predicate && a->failure->rc == -ETIMEDOUT)
+		sync_fail(c, 503, "rule_slow", NULL,
+			  "The rules of this channel took too long; try again later.");
+	else
+		sync_reply_answer(c, a->failure);
+}
+
+static void on_asked(void *ctx, const struct authorize_answer *a)
+{
+	struct sync_call *c = ctx;
+
+	if (a->failure) {
+		sync_fail_unasked(c, a);
+		return;
+	}
+	strbuf_add_str(&c->asked, a->allowed ? ":true" : ":false");
+	sync_run_statement_on(c, c->pool);
+}
+
+/* channel: as require_channel() named it, in what the database answered. */
+static void ask_for_statement(struct sync_call *c, const char *channel)
+{
+	if (c->n_asked++ == ASKED_MAX) {
+		sync_fail(c, 400, "too_many_channels", NULL,
+			  "The request depends on more than %d channels with predicates.",
+			  ASKED_MAX);
+		return;
+	}
+	if (c->n_asked > 1)
+		strbuf_add_c(&c->asked, ',');
+	strbuf_add_json(&c->asked, sv(channel));
+	sync_ask_channel(c, channel, on_asked);
+}
+
 static void on_answer(void *ctx, const struct pg_answer *a)
 {
-	sync_reply_answer(ctx, a);
+	struct sync_call *c = ctx;
+
+	if (a->rc == -EINVAL && strcmp(a->sqlstate, SQLSTATE_ASK) == 0)
+		ask_for_statement(c, pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY));
+	else
+		sync_reply_answer(c, a);
+}
+
+/* The caller, with what is known of channels: require_channel() may ask for more.  Heap. */
+static char *asking_caller(const struct sync_call *c)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, strlen(c->caller.json) + c->asked.len + 16);
+	strbuf_add_sv(&b, sv_n(c->caller.json, strlen(c->caller.json) - 1));
+	strbuf_add_str(&b, ",\"asked\":{");
+	strbuf_add_sv(&b, strbuf_view(&c->asked));
+	strbuf_add_str(&b, "}}");
+	return strbuf_detach(&b);
 }
 
 void sync_run_statement(struct sync_call *c)
@@ -284,11 +364,15 @@ void sync_run_statement(struct sync_call *c)
 void sync_run_statement_on(struct sync_call *c, struct pg_pool *pool)
 {
 	const struct sync_action *action = c->route->action;
-	const char *values[PG_POOL_PARAMS_MAX] = { c->app->id, c->caller.json };
+	const char *values[PG_POOL_PARAMS_MAX] = { c->app->id };
+	char *caller = asking_caller(c);
 
+	c->pool = pool;
+	values[1] = caller;
 	for (size_t i = 0; i < action->n_fields; i++)
 		values[i + 2] = c->values[i];
 	pg_pool_query(pool, &action->statement, (int)action->n_fields + 2, values, on_answer, c);
+	free(caller);
 }
 
 /* ---- finding the action --------------------------------------------------- */
@@ -431,7 +515,7 @@ static bool check_right(struct sync_call *c)
 
 static bool check_rate(struct sync_call *c)
 {
-	bool reads = c->route->method[0] == 'G';
+	bool reads = c->route->method[0] == 'G' || is_broadcasting(c);
 
 	if (reads ? call_app_take_read(c->app) : call_app_take_events(c->app, 1))
 		return true;

@@ -87,6 +87,10 @@ struct sync_call {
 	/* Copies of headers: the reply is made on another thread. */
 	char *origin, *if_none_match;
 	bool takes_gzip, is_head;
+	struct pg_pool *pool; /* where its statement runs */
+	/* What predicates said of channels, as members of a JSON object. */
+	struct strbuf asked;
+	unsigned n_asked;
 };
 
 /* Answers what /api/sync and /broadcasting are asked; path is without the prefix. */
@@ -96,7 +100,10 @@ bool sync_owns_path(struct str_view path);
 /* The value of a field of the call's action, by name; NULL: not given, or no such field. */
 const char *sync_value(const struct sync_call *c, const char *name);
 
-/* Asks the action's statement and replies what it says. */
+/*
+ * Asks the action's statement and replies what it says; when require_channel() in it has to know
+ * what predicates say, asks for that and then again.
+ */
 void sync_run_statement(struct sync_call *c);
 /* The same, of another pool than the API's. */
 void sync_run_statement_on(struct sync_call *c, struct pg_pool *pool);
@@ -110,6 +117,11 @@ void sync_reply(struct sync_call *c, unsigned status, struct strbuf *body);
 /* {"error":{"code","message","field"?}}; field may be NULL. */
 void sync_fail(struct sync_call *c, unsigned status, const char *code, const char *field,
 	       const char *fmt, ...) PRINTF_LIKE(5, 6);
+
+/* Asks whether the caller, a user, may join the channel. */
+void sync_ask_channel(struct sync_call *c, const char *channel, authorize_done *done);
+/* Replies that there is no verdict, and why. */
+void sync_fail_unasked(struct sync_call *c, const struct authorize_answer *a);
 
 /* Reads the call's fields into values; false: answered 400.  For sync.c. */
 bool sync_read_fields(struct sync_call *c, const struct str_view *path_args, bool is_signed);

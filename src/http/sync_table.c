@@ -25,6 +25,9 @@ const struct sync_route sync_routes[] = {
 	{ "POST", "start-viewing", BY_BOTH, &sync_start_viewing },
 	{ "POST", "stop-viewing", BY_BOTH, &sync_stop_viewing },
 	{ "GET", "viewers", BY_BOTH, &sync_viewers },
+	{ "POST", "/broadcasting/auth", BY_USER, &broadcasting_auth },
+	{ "POST", "/broadcasting/user-auth", BY_USER, &broadcasting_user_auth },
+
 	{ "GET", "users/{}", BY_BOTH, &sync_user_get },
 	{ "PUT", "users/{}", BY_SERVER, &sync_user_put },
 	{ "POST", "users/{}", BY_SERVER, &sync_user_put },

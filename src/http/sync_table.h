@@ -21,6 +21,8 @@ extern const struct sync_action sync_notifications_read;
 extern const struct sync_action sync_start_viewing;
 extern const struct sync_action sync_stop_viewing;
 extern const struct sync_action sync_viewers;
+extern const struct sync_action broadcasting_auth;
+extern const struct sync_action broadcasting_user_auth;
 extern const struct sync_action sync_user_get;
 extern const struct sync_action sync_user_put;
 extern const struct sync_action sync_version_list;

@@ -24,7 +24,7 @@
 
 #define LINKS_MAX      32
 #define TIMERS_MAX     16
-#define DEPTH	       8 /* statements on their way on one connection */
+#define DEPTH	       8 /* statements on their way on one connection, where nobody says */
 #define GRACE_US       (2 * USEC_PER_SEC)
 #define POLL_MS	       100
 #define BACKOFF_MIN_MS 100
@@ -272,10 +272,29 @@ static struct link *choose(struct pg_pool *p)
 	for (unsigned i = 0; i < p->conf.connections; i++) {
 		struct link *l = &p->links[i];
 
-		if (l->conn && l->sent.count < DEPTH && (!best || l->sent.count < best->sent.count))
+		if (l->conn && l->sent.count < p->conf.depth &&
+		    (!best || l->sent.count < best->sent.count))
 			best = l;
 	}
 	return best;
+}
+
+/* -- notifications -- */
+
+static void tell(struct pg_pool *p, const char *payload)
+{
+	if (p->conf.listen)
+		p->conf.on_notify(p->conf.notify_ctx, payload);
+}
+
+static void take_notifies(struct pg_pool *p, PGconn *pg)
+{
+	PGnotify *n;
+
+	while ((n = PQnotifies(pg))) {
+		tell(p, n->extra);
+		PQfreemem(n);
+	}
 }
 
 /* -- links -- */
@@ -311,6 +330,7 @@ static void link_lost(struct pg_pool *p, struct link *l, int first_rc)
 	free(l->prepared);
 	*l = (struct link){ .conn = NULL };
 	atomic_fetch_sub(&p->n_up, 1);
+	tell(p, NULL);
 	ask_connector(p, 1);
 	while ((j = queue_take(&sent))) {
 		if (rc == -ECONNABORTED && j->st->repeatable && !j->is_repeat) {
@@ -332,6 +352,7 @@ static void adopt(struct pg_pool *p, struct pg_conn *c)
 			break;
 		p->links[i].conn = c;
 		atomic_fetch_add(&p->n_up, 1);
+		tell(p, NULL);
 		return;
 	}
 	pg_conn_close(c);
@@ -389,6 +410,7 @@ static bool receive(struct pg_pool *p, struct link *l)
 
 	if (!PQconsumeInput(pg) || PQstatus(pg) != CONNECTION_OK)
 		return false;
+	take_notifies(p, pg);
 	while (l->sent.head && !PQisBusy(pg)) {
 		PGresult *r = PQgetResult(pg);
 
@@ -404,6 +426,7 @@ static bool receive(struct pg_pool *p, struct link *l)
 			take_result(l, l->sent.head, r);
 		}
 	}
+	take_notifies(p, pg);
 	return PQstatus(pg) == CONNECTION_OK;
 }
 
@@ -564,6 +587,23 @@ static void hand_over(struct pg_pool *p, struct pg_conn *c)
 	wake(p->wake_fd);
 }
 
+/* One more connection, listening if it is to; NULL: not now. */
+static struct pg_conn *connect_one(struct pg_pool *p, const struct pg_options *o)
+{
+	struct pg_conn *c = NULL;
+	char sql[80];
+
+	if (pg_conn_open(o, &c, NULL))
+		return NULL;
+	if (!p->conf.listen)
+		return c;
+	snprintf(sql, sizeof(sql), "LISTEN %s", p->conf.listen);
+	if (pg_conn_script(c, clock_mono() + o->connect_timeout_ms * USEC_PER_MSEC, sql) == PG_FINE)
+		return c;
+	pg_conn_close(c);
+	return NULL;
+}
+
 static void *connect_all(void *arg)
 {
 	struct pg_pool *p = arg;
@@ -583,7 +623,7 @@ static void *connect_all(void *arg)
 		struct pg_conn *c = NULL;
 		int wait_ms = -1;
 
-		if (is_missing(p) && pg_conn_open(&o, &c, NULL) == 0) {
+		if (is_missing(p) && (c = connect_one(p, &o))) {
 			atomic_store(&p->is_away, false);
 			backoff_ms = BACKOFF_MIN_MS;
 			hand_over(p, c);
@@ -611,6 +651,8 @@ struct pg_pool *pg_pool_new(const struct pg_pool_conf *conf)
 	p->conf = *conf;
 	if (p->conf.connections > LINKS_MAX)
 		p->conf.connections = LINKS_MAX;
+	if (!p->conf.depth)
+		p->conf.depth = DEPTH;
 	p->wake_fd = p->connector_fd = -1;
 	pthread_mutex_init(&p->lock, NULL);
 	return p;

@@ -25,6 +25,15 @@ struct pg_pool_conf {
 	unsigned max_open;			  /* asked and not yet answered; more: -EAGAIN */
 	unsigned connect_timeout_ms;
 	unsigned statement_timeout_ms; /* the server's; an answer that never comes: 2 s more */
+	unsigned depth;		       /* statements on their way on one connection; 0: a few */
+	/*
+	 * A channel that every connection listens on, or NULL.  on_notify gets each payload, and
+	 * NULL when a connection came or went: something may not have been heard.  On the
+	 * pool's thread.
+	 */
+	const char *listen;
+	void (*on_notify)(void *ctx, const char *payload);
+	void *notify_ctx;
 };
 
 /* A static object: connections know by its address whether they have it prepared. */

@@ -6,7 +6,9 @@
  * request, a sixth of what checking it takes.  They cannot fail.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
+#include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/md5.h>
 #include <openssl/sha.h>
 #include "base/mem.h"
@@ -132,6 +134,35 @@ void auth_md5_hex(struct str_view bytes, char hex[AUTH_MD5_HEX_BYTES + 1])
 	/* it protects nothing here; the protocol wants it as a checksum */
 	MD5((const unsigned char *)(bytes.len ? bytes.ptr : ""), bytes.len, digest);
 	to_hex(digest, sizeof(digest), hex);
+}
+
+int auth_read_master_key(struct str_view base64, unsigned char out[AUTH_MASTER_KEY_BYTES])
+{
+	unsigned char bytes[AUTH_SHARED_SECRET_CHARS / 4 * 3];
+	bool ok = base64.len == AUTH_SHARED_SECRET_CHARS && sv_ends_with(base64, SV("=")) &&
+		  !sv_ends_with(base64, SV("==")) &&
+		  EVP_DecodeBlock(bytes, (const unsigned char *)base64.ptr, (int)base64.len) ==
+			  sizeof(bytes);
+
+	if (ok)
+		memcpy(out, bytes, AUTH_MASTER_KEY_BYTES);
+	OPENSSL_cleanse(bytes, sizeof(bytes));
+	return ok ? 0 : -EINVAL;
+}
+
+void auth_shared_secret(const unsigned char key[AUTH_MASTER_KEY_BYTES], struct str_view channel,
+			char out[AUTH_SHARED_SECRET_CHARS + 1])
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	SHA256_CTX ctx;
+
+	SHA256_Init(&ctx);
+	SHA256_Update(&ctx, channel.ptr, channel.len);
+	SHA256_Update(&ctx, key, AUTH_MASTER_KEY_BYTES);
+	SHA256_Final(digest, &ctx);
+	OPENSSL_cleanse(&ctx, sizeof(ctx));
+	EVP_EncodeBlock((unsigned char *)out, digest, sizeof(digest));
+	OPENSSL_cleanse(digest, sizeof(digest));
 }
 
 /* Splits "key:hex"; false unless the key is ours. */

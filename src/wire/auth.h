@@ -35,6 +35,18 @@ bool auth_check_channel(struct str_view key, const struct auth_secret *s, struct
 bool auth_check_user(struct str_view key, const struct auth_secret *s, struct str_view auth,
 		     struct str_view socket_id, struct str_view user_data);
 
+/*
+ * Encrypted channels (protocol A4): the master key in base64, as server SDKs are given it; 0 or
+ * -EINVAL when it is not one of 32 bytes.
+ */
+#define AUTH_MASTER_KEY_BYTES	 32
+#define AUTH_SHARED_SECRET_CHARS 44
+int auth_read_master_key(struct str_view base64, unsigned char out[AUTH_MASTER_KEY_BYTES])
+	MUSTCHECK;
+/* What a subscriber decrypts the channel with, in base64 with a NUL. */
+void auth_shared_secret(const unsigned char key[AUTH_MASTER_KEY_BYTES], struct str_view channel,
+			char out[AUTH_SHARED_SECRET_CHARS + 1]);
+
 struct auth_param {
 	struct str_view name, value; /* unescaped */
 };

@@ -1,0 +1,75 @@
+-- SPDX-License-Identifier: MIT
+-- Channel rules of a client portal, as an example to start from: who may join its channels.
+-- Run it as the owner of the schema, in the database of the portal's tables:
+--     psql -v schema=scopewire -f portal_rules.sql DATABASE
+-- It may be run again: rules that are there already stay as they are.
+--
+-- It presumes these tables (ids bigint), in public; edit the predicates where yours differ:
+--     client_user(client_id, user_id)    the users who work for or belong to a client
+--     project_user(project_id, user_id)  the members of a project
+--     projects(id, client_id)            a project's client
+--     invoices(id, client_id)            an invoice's client
+--     documents(id, project_id)          a document's project
+--     timesheets(id, user_id)            whose timesheet it is
+--     workflows(id, project_id)          a workflow's project
+-- and the roles admin and manager, in the users' tokens or told by PUT /api/sync/users/{id}.
+-- The daemon's role reads the tables:
+--     GRANT SELECT ON client_user, project_user, projects, invoices, documents, timesheets,
+--         workflows TO scopewire;
+--
+-- A pattern counts for private- and presence- channels alike.  Those that begin with presence- are
+-- for Echo.join('presence-project.1'), which is presence-presence-project.1 on the wire.  The
+-- channel "portal" is public: it needs no rule.
+\set ON_ERROR_STOP on
+\if :{?schema}
+\else
+	\set schema scopewire
+\endif
+BEGIN;
+SET LOCAL search_path = :"schema", pg_temp;
+
+INSERT INTO channel_rules (pattern, rule, argument) VALUES
+	-- A user's own notifications and timers.
+	('App.Models.User.{id}', 'owner', 'id'),
+	('timer.{userId}', 'owner', 'userId'),
+	('timer.{userId}', 'role', 'admin,manager'),
+	-- Whoever is signed in sees who else is.
+	('online', 'anyone', NULL),
+	('presence.online', 'anyone', NULL),
+	('presence-online', 'anyone', NULL),
+	-- Administrators: their own channel, and everybody's.
+	('admin', 'role', 'admin'),
+	('client.{id}', 'role', 'admin'),
+	('project.{id}', 'role', 'admin'),
+	('invoice.{id}', 'role', 'admin'),
+	('document.{id}', 'role', 'admin'),
+	('timesheet.{id}', 'role', 'admin,manager'),
+	('workflow.{id}', 'role', 'admin,manager'),
+	('presence-client.{id}', 'role', 'admin'),
+	('presence-project.{id}', 'role', 'admin'),
+	('presence-document.{id}', 'role', 'admin')
+ON CONFLICT DO NOTHING;
+
+-- Everybody else by what the portal's tables say.
+WITH reach (patterns, predicate) AS (VALUES
+	(ARRAY['client.{id}', 'presence-client.{id}'],
+	 'EXISTS (SELECT FROM client_user WHERE client_id = {id}::bigint AND user_id = {user})'),
+	(ARRAY['project.{id}', 'presence-project.{id}'],
+	 'EXISTS (SELECT FROM project_user WHERE project_id = {id}::bigint AND user_id = {user})'
+	 ' OR EXISTS (SELECT FROM projects p JOIN client_user c USING (client_id)'
+	 ' WHERE p.id = {id}::bigint AND c.user_id = {user})'),
+	(ARRAY['invoice.{id}'],
+	 'EXISTS (SELECT FROM invoices i JOIN client_user c USING (client_id)'
+	 ' WHERE i.id = {id}::bigint AND c.user_id = {user})'),
+	(ARRAY['document.{id}', 'presence-document.{id}'],
+	 'EXISTS (SELECT FROM documents d JOIN project_user m USING (project_id)'
+	 ' WHERE d.id = {id}::bigint AND m.user_id = {user})'),
+	(ARRAY['timesheet.{id}'],
+	 'EXISTS (SELECT FROM timesheets WHERE id = {id}::bigint AND user_id = {user})'),
+	(ARRAY['workflow.{id}'],
+	 'EXISTS (SELECT FROM workflows w JOIN project_user m USING (project_id)'
+	 ' WHERE w.id = {id}::bigint AND m.user_id = {user})'))
+INSERT INTO channel_rules (pattern, rule, argument)
+SELECT unnest(patterns), 'sql', predicate FROM reach
+ON CONFLICT DO NOTHING;
+COMMIT;

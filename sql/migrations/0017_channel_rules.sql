@@ -1,0 +1,224 @@
+-- SPDX-License-Identifier: MIT
+-- Channel rules: what may be written into the table, predicates, and what /broadcasting asks.
+--
+-- A predicate is SQL that is true or not, with placeholders in braces: those of the pattern (text),
+-- {user} (bigint), {roles} (text[]), {app} and {channel} (text).  They become parameters, so that
+-- no channel's name is ever part of a statement.  Tables are looked for in public first.
+
+-- The statement of a predicate; its parameters are those of channel_predicate_run().
+CREATE FUNCTION channel_predicate_compile(predicate text, names text[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	known CONSTANT jsonb := '{"user": "$2", "roles": "$3", "app": "$4", "channel": "$5"}';
+	token text;
+	name text;
+	statement text := '';
+	depth integer := 0;
+BEGIN
+	IF length(predicate) NOT BETWEEN 1 AND 2000 THEN
+		RAISE EXCEPTION 'a predicate must have 1 to 2000 characters'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	FOR token IN SELECT m[1] FROM regexp_matches(predicate,
+		$re$('(?:[^']|'')*'|"(?:[^"]|"")*"|\{[a-zA-Z_][a-zA-Z_0-9]*\}|--|/\*|.)$re$, 'g') m
+	LOOP
+		name := substring(token FROM '\{([a-zA-Z_][a-zA-Z_0-9]*)\}');
+		depth := depth + CASE token WHEN '(' THEN 1 WHEN ')' THEN -1 ELSE 0 END;
+		IF token IN ('''', '"', ';', '--', '/*', '$') OR depth < 0 THEN
+			RAISE EXCEPTION 'a predicate is one expression: no % %', token,
+				CASE WHEN token IN ('''', '"') THEN 'left open'
+				     WHEN token = ')' THEN 'without its ('
+				     ELSE 'outside quotes' END
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF token LIKE '''%' AND statement ~* '(^|[^a-z0-9_])e$' THEN
+			RAISE EXCEPTION 'a predicate has no strings with backslash escapes (E''...'')'
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF name IS NULL OR token LIKE '"%' THEN
+			statement := statement || token;
+		ELSIF NOT (known ? name OR name = ANY (names)) THEN
+			IF token LIKE '''%' THEN
+				statement := statement || token;
+				CONTINUE;
+			END IF;
+			RAISE EXCEPTION 'the predicate''s {%} is neither in the pattern nor one of {user}, {roles}, {app}, {channel}', name
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF token LIKE '''%' THEN
+			RAISE EXCEPTION 'the predicate has {%} within quotes: it is a value already, write it without', name
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSE
+			statement := statement || coalesce(known->>name,
+				format('($1)[%s]', array_position(names, name)));
+		END IF;
+	END LOOP;
+	IF depth > 0 THEN
+		RAISE EXCEPTION 'the predicate has a ( without its )'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	RETURN 'SELECT true WHERE (' || statement || E'\n)';
+END
+$$;
+
+-- Refuses what PostgreSQL cannot plan: no such table or column, not a boolean, no right.
+CREATE FUNCTION channel_predicate_check(statement text, n_names integer) RETURNS void
+LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	EXECUTE 'EXPLAIN ' || statement
+		USING array_fill(NULL::text, ARRAY[n_names]), NULL::bigint, '{}'::text[], ''::text, ''::text;
+EXCEPTION WHEN OTHERS THEN
+	RAISE EXCEPTION 'the predicate is not valid: %', SQLERRM USING ERRCODE = SQLSTATE;
+END
+$$;
+
+-- Read-only for as long as it runs: PostgreSQL ends that with the subtransaction, here the block.
+-- NULL when the channel's name is not what the predicate can read, as a word cast to a number.
+CREATE FUNCTION channel_predicate_run(statement text, held text[], user_id bigint, roles text[],
+				      app text, channel text,
+				      OUT allowed boolean, OUT trouble text)
+LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM set_config('transaction_read_only', 'on', true);
+	EXECUTE statement INTO allowed USING held, user_id, roles, app, channel;
+EXCEPTION
+	WHEN data_exception THEN
+		allowed := NULL;
+	WHEN OTHERS THEN
+		trouble := format('%s (%s)', SQLERRM, SQLSTATE);
+END
+$$;
+
+-- What the predicates say, one after the other until one holds.  One that fails lets nobody in and
+-- stops no other; trouble tells of the last that did.
+CREATE FUNCTION channel_ask(app text, caller jsonb, channel text,
+			    OUT allowed boolean, OUT trouble text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	roles text[] := caller_roles(app, caller);
+	one record;
+	ran record;
+BEGIN
+	allowed := false;
+	FOR one IN
+		SELECT r.id, r.pattern, r.statement, held
+		FROM channel_rules r, regexp_match(channel_plain(channel), r.regex) AS held
+		WHERE (r.app IS NULL OR r.app = $1) AND r.rule = 'sql' AND held IS NOT NULL
+		ORDER BY r.id
+	LOOP
+		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,
+			caller_id(caller), roles, app, channel);
+		IF ran.trouble IS NOT NULL THEN
+			trouble := format('channel rule %s (%s) lets nobody in: %s', one.id,
+					  one.pattern, ran.trouble);
+		END IF;
+		allowed := coalesce(ran.allowed, false);
+		EXIT WHEN allowed;
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION channel_rule_check() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	names text[] := channel_pattern_names(NEW.pattern);
+	literal text := regexp_replace(NEW.pattern, '\{[a-zA-Z_][a-zA-Z_0-9]*\}', '', 'g');
+	complaint text;
+BEGIN
+	NEW.statement := NULL;
+	complaint := CASE
+		WHEN length(NEW.pattern) NOT BETWEEN 1 AND 200 THEN
+			'must have 1 to 200 characters'
+		WHEN literal !~ '^[-a-zA-Z0-9_=@,.;]*$' THEN
+			'may hold letters, digits, _-=@,.; and {placeholders} only'
+		WHEN NEW.pattern ~ '\}\{' THEN
+			'must have something between two placeholders'
+		WHEN cardinality(names) <> (SELECT count(DISTINCT n) FROM unnest(names) n) THEN
+			'has a placeholder twice'
+		WHEN NEW.rule = 'sql' AND names && '{user,roles,app,channel}' THEN
+			'uses a name that stands for something else in a predicate: {user}, {roles}, {app} or {channel}'
+		END;
+	IF complaint IS NOT NULL THEN
+		RAISE EXCEPTION 'the pattern "%" %', NEW.pattern, complaint
+			USING ERRCODE = 'check_violation';
+	ELSIF NEW.rule = 'owner' AND NEW.argument <> ALL (names) THEN
+		RAISE EXCEPTION 'the pattern "%" has no placeholder {%} for its owner', NEW.pattern, NEW.argument
+			USING ERRCODE = 'check_violation';
+	ELSIF NEW.rule = 'role' AND NEW.argument !~ '^[^,\s]+(,[^,\s]+)*$' THEN
+		RAISE EXCEPTION 'the roles "%" must be words with a comma between them, without spaces', NEW.argument
+			USING ERRCODE = 'check_violation';
+	ELSIF NEW.rule = 'sql' AND NEW.argument IS NOT NULL THEN
+		NEW.statement := channel_predicate_compile(NEW.argument, names);
+		PERFORM channel_predicate_check(NEW.statement, cardinality(names));
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER channel_rule_check BEFORE INSERT OR UPDATE ON channel_rules
+	FOR EACH ROW EXECUTE FUNCTION channel_rule_check();
+
+-- The daemons remember verdicts until they hear of a change: '' for any, "ID APP" for a user's.
+CREATE FUNCTION channel_rules_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	NOTIFY scopewire_rules;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER channel_rules_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON channel_rules
+	FOR EACH STATEMENT EXECUTE FUNCTION channel_rules_changed();
+CREATE TRIGGER users_emptied AFTER TRUNCATE ON users
+	FOR EACH STATEMENT EXECUTE FUNCTION channel_rules_changed();
+
+CREATE FUNCTION users_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	told text[];
+BEGIN
+	IF TG_OP = 'UPDATE' THEN
+		told := ARRAY(SELECT DISTINCT id || ' ' || app FROM (
+			(SELECT id, app, name, avatar, roles FROM changed EXCEPT
+			 SELECT id, app, name, avatar, roles FROM before) UNION ALL
+			(SELECT id, app, name, avatar, roles FROM before EXCEPT
+			 SELECT id, app, name, avatar, roles FROM changed)) AS differing
+			LIMIT 100);
+	ELSE
+		told := ARRAY(SELECT id || ' ' || app FROM changed LIMIT 100);
+	END IF;
+	IF cardinality(told) = 100 THEN
+		NOTIFY scopewire_rules;
+	ELSE
+		PERFORM pg_notify('scopewire_rules', t) FROM unnest(told) t;
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER users_added AFTER INSERT ON users
+	REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
+CREATE TRIGGER users_updated AFTER UPDATE ON users
+	REFERENCING OLD TABLE AS before NEW TABLE AS changed
+	FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
+CREATE TRIGGER users_deleted AFTER DELETE ON users
+	REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
+
+-- For /broadcasting: the verdict, and how others see the user: as the application told, or else as
+-- the token says.
+CREATE FUNCTION channel_authorize(app text, caller jsonb, channel text,
+				  OUT verdict text, OUT name text, OUT avatar text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	verdict := channel_verdict(app, caller, channel);
+	SELECT u.name, u.avatar INTO name, avatar
+	FROM users u WHERE u.app = $1 AND u.id = caller_id(caller);
+	name := coalesce(name, caller->>'name');
+	avatar := coalesce(avatar, caller->>'avatar');
+END
+$$;
+
+REVOKE ALL ON FUNCTION channel_predicate_run(text, text[], bigint, text[], text, text),
+	channel_ask(text, jsonb, text), channel_authorize(text, jsonb, text) FROM PUBLIC;

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SVC_AUTHORIZE_H
+#define SVC_AUTHORIZE_H
+/*
+ * Whether a user may join a channel, by the table channel_rules.
+ *
+ * The database alone knows the rules: channel_verdict() in SQL is what both this and the sync API's
+ * functions ask.  Verdicts are remembered here until the database tells of a change of rules or
+ * users; while nothing can be heard of it, none is.  Predicates run on connections of their own,
+ * with a time limit, so that a slow one holds up other predicates at most.
+ */
+#include "store/pg_pool.h"
+
+struct authorizer;
+
+struct authorizer_conf {
+	struct pg_pool_conf predicates; /* where they run; its timeout is theirs */
+	unsigned predicate_cache_ms;	/* what they said is good for; 0: not kept */
+};
+
+struct authorize_question {
+	const char *app, *caller, *channel; /* caller: JSON, as struct sync_action has it */
+	int64_t user_id;		    /* the caller's */
+};
+
+struct authorize_answer {
+	const struct pg_answer *failure; /* NULL: there is a verdict */
+	bool in_predicate;		 /* what failed is a predicate, or had to wait for one */
+	bool allowed;
+	const char *name, *avatar; /* of the user, or NULL */
+};
+
+/* answer is good until it returns.  It must not wait. */
+typedef void authorize_done(void *ctx, const struct authorize_answer *answer);
+
+/* pool is the sync API's, borrowed.  0 or -errno. */
+int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
+		     struct authorizer **out) MUSTCHECK;
+/* Answers what is open; before the pool it borrowed stops. */
+void authorizer_stop(struct authorizer *a); /* NULL is fine */
+void authorizer_free(struct authorizer *a); /* after that pool stopped; NULL is fine */
+
+/* All is copied.  done is called exactly once, before this returns or on a pool's thread. */
+void authorize_ask(struct authorizer *a, const struct authorize_question *q, authorize_done *done,
+		   void *ctx);
+#endif

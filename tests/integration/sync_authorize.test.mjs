@@ -1,0 +1,647 @@
+// SPDX-License-Identifier: MIT
+// Who may join which channel: /broadcasting/auth and /broadcasting/user-auth, channel_rules and its
+// predicates, and how soon a change counts.
+import { after, before, beforeEach, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import path from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { APP, Daemon, Sync, binaries, channelAuth, query, startDaemon, userAuth, waitFor }
+	from '../lib/harness.mjs';
+
+const MASTER_KEY = crypto.createHash('sha256').update('a master key').digest();
+const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
+const LIMITED = { id: 'limited', key: 'limited-key', secret: 'limited-secret',
+	max_presence_member_bytes: '64', max_backend_events_per_second: '1' };
+const PORTAL_RULES = fileURLToPath(new URL('../../sql/examples/portal_rules.sql', import.meta.url));
+const SOCKET = '123.456';
+const RULE_TIMEOUT_MS = 300;
+
+let daemon;
+before(async () => {
+	// One connection that listens: what it heard of last, it heard of last.
+	daemon = await startDaemon({
+		sections: { sync: { rule_timeout_ms: RULE_TIMEOUT_MS, rule_connections: 1 } },
+		apps: [{ ...APP, encryption_master_key: MASTER_KEY.toString('base64') }, OTHER, LIMITED] });
+	await daemon.query('CREATE TABLE public.project_members (project_id bigint, user_id bigint)');
+});
+after(() => daemon?.stop());
+
+const add = (pattern, rule, argument = null, app = null) => daemon.query(
+	`INSERT INTO channel_rules (app, pattern, rule, argument) VALUES ($1, $2, $3, $4)`,
+	[app, pattern, rule, argument]);
+const user = (id, claims = {}, app = APP) => Sync.user(daemon, id, claims, app);
+const auth = (who, channel, more = {}) =>
+	who.post('/broadcasting/auth', { socket_id: SOCKET, channel_name: channel, ...more });
+
+/** An answer that refuses, in the shape of Laravel's and in our own. */
+const refused = (answer, status, code, field) => {
+	assert.equal(answer.status, status, answer.text);
+	assert.equal(answer.json.error.code, code, answer.text);
+	assert.equal(answer.json.error.field, field, answer.text);
+	assert.equal(answer.json.message, answer.json.error.message);
+	assert.ok(answer.json.message.length > 10);
+};
+const allowed = async (who, channel) => {
+	const answer = await auth(who, channel);
+	if (answer.status !== 200) refused(answer, 403, 'channel_forbidden', 'channel_name');
+	return answer.status === 200;
+};
+/** Until the daemon answers so: what changed is told to it by NOTIFY. */
+const becomes = (who, channel, wanted) => waitFor(async () =>
+	(await allowed(who, channel)) === wanted, `${channel} ${wanted ? 'open' : 'closed'}`);
+
+describe('answers', () => {
+	before(async () => {
+		await add('room.{id}', 'anyone');
+		await becomes(user(7), 'private-room.1', true);
+	});
+
+	test('a private channel: auth, as Laravel has it', async () => {
+		const answer = await auth(user(7), 'private-room.1');
+		assert.deepEqual(answer.json, { auth: channelAuth(APP, SOCKET, 'private-room.1') });
+		assert.match(answer.headers['content-type'], /^application\/json/);
+		const cached = await auth(user(7), 'private-cache-room.1');
+		assert.deepEqual(cached.json, { auth: channelAuth(APP, SOCKET, 'private-cache-room.1') });
+	});
+
+	test('a presence channel: channel_data too, a string', async () => {
+		for (const channel of ['presence-room.1', 'presence-cache-room.1']) {
+			const { json } = await auth(user(7, { name: 'Ada "A" Lovelace' }), channel);
+			assert.deepEqual(Object.keys(json), ['auth', 'channel_data']);
+			assert.deepEqual(JSON.parse(json.channel_data),
+				{ user_id: '7', user_info: { id: 7, name: 'Ada "A" Lovelace' } });
+			assert.equal(json.auth, channelAuth(APP, SOCKET, channel, json.channel_data));
+		}
+	});
+
+	test('an encrypted channel: shared_secret too', async () => {
+		for (const channel of ['private-encrypted-room.1', 'private-encrypted-cache-room.1']) {
+			const secret = crypto.createHash('sha256').update(channel).update(MASTER_KEY);
+			assert.deepEqual((await auth(user(7), channel)).json, {
+				auth: channelAuth(APP, SOCKET, channel), shared_secret: secret.digest('base64') });
+		}
+	});
+
+	test('an encrypted channel of an application without a master key', async () => {
+		refused(await auth(user(7, {}, OTHER), 'private-encrypted-room.1'), 500, 'no_master_key');
+		refused(await auth(user(7, {}, OTHER), 'private-encrypted-no.1'), 403, 'channel_forbidden',
+			'channel_name');
+	});
+
+	test('a form, as pusher-js sends it', async () => {
+		const form = { socket_id: SOCKET, channel_name: 'private-room.1' };
+		const answer = await user(7).call('POST', '/broadcasting/auth', {
+			body: new URLSearchParams(form).toString(),
+			headers: { 'Content-Type': 'application/x-www-form-urlencoded' } });
+		assert.deepEqual(answer.json, { auth: channelAuth(APP, SOCKET, 'private-room.1') });
+	});
+
+	test('a user: auth and user_data', async () => {
+		const { json } = await user(7, { name: 'Ada' }).post('/broadcasting/user-auth',
+			{ socket_id: SOCKET });
+		assert.deepEqual(Object.keys(json), ['auth', 'user_data']);
+		assert.deepEqual(JSON.parse(json.user_data), { id: '7', user_info: { id: 7, name: 'Ada' } });
+		assert.equal(json.auth, userAuth(APP, SOCKET, json.user_data));
+	});
+
+	test('the daemon takes what it signed: subscriptions and a signin', async (t) => {
+		const wire = await daemon.connect();
+		t.after(() => wire.close());
+		const ask = async (path_, more) =>
+			(await user(7, { name: 'Ada' }).post(path_, { socket_id: wire.socketId, ...more })).json;
+		for (const channel of ['private-room.1', 'presence-room.1', 'private-encrypted-room.1']) {
+			const { shared_secret, ...data } = await ask('/broadcasting/auth', { channel_name: channel });
+			wire.send({ event: 'pusher:subscribe', data: { channel, ...data } });
+			await wire.next({ event: 'pusher_internal:subscription_succeeded', channel });
+		}
+		wire.send({ event: 'pusher:signin', data: await ask('/broadcasting/user-auth') });
+		await wire.next({ event: 'pusher:signin_success' });
+	});
+});
+
+describe('who a member is', () => {
+	const member = async (who, channel = 'presence-room.1') =>
+		JSON.parse((await auth(who, channel)).json.channel_data).user_info;
+
+	test('as the application told, else as the token says; a change counts at once', async () => {
+		const server = Sync.server(daemon);
+		const ada = user(21, { name: 'From the token', avatar: '/token.png' });
+		assert.deepEqual(await member(ada), { id: 21, name: 'From the token', avatar: '/token.png' });
+		await server.put('users/21', { name: 'Ada' });
+		await waitFor(async () => (await member(ada)).name === 'Ada', 'the name that was told');
+		assert.equal((await member(ada)).avatar, '/token.png');
+		await server.put('users/21', { name: 'Countess', avatar: '/told.png' });
+		await waitFor(async () => (await member(ada)).name === 'Countess', 'the new name');
+		assert.deepEqual(await member(ada), { id: 21, name: 'Countess', avatar: '/told.png' });
+		const { json } = await ada.post('/broadcasting/user-auth', { socket_id: SOCKET });
+		assert.equal(JSON.parse(json.user_data).user_info.name, 'Countess');
+		await daemon.query('DELETE FROM users WHERE id = 21');
+		await waitFor(async () => (await member(ada)).name === 'From the token', 'nothing told');
+	});
+
+	test('of each application its own', async () => {
+		await Sync.server(daemon, OTHER).put('users/22', { name: 'Elsewhere' });
+		assert.deepEqual(await member(user(22)), { id: 22 });
+	});
+
+	test('an avatar too large for a member is left out, the member is not', async () => {
+		const who = user(23, { name: 'Ada', avatar: `/${'x'.repeat(64)}` }, LIMITED);
+		assert.deepEqual(await member(who), { id: 23, name: 'Ada' });
+	});
+
+	test('all users changed at once', async () => {
+		const many = user(24, { name: 'before' });
+		assert.equal((await member(many)).name, 'before');
+		await daemon.query(`INSERT INTO users (app, id, name)
+			SELECT $1, i, 'after' FROM generate_series(24, 400) i`, [APP.id]);
+		await waitFor(async () => (await member(many)).name === 'after', 'the name of one of many');
+		await daemon.query('TRUNCATE users');
+		await waitFor(async () => (await member(many)).name === 'before', 'no user told');
+	});
+});
+
+describe('refused', () => {
+	test('what is no user', async () => {
+		const body = { socket_id: SOCKET, channel_name: 'private-room.1' };
+		for (const where of ['/broadcasting/auth', '/broadcasting/user-auth']) {
+			refused(await Sync.server(daemon).post(where, body), 403, 'forbidden');
+			refused(await new Sync(daemon).post(where, body), 401, 'unauthorized');
+			refused(await user(1, { exp: 1 }).post(where, body), 401, 'token_expired');
+			const got = await user(1).get(where);
+			assert.equal(got.status, 405);
+		}
+	});
+
+	test('channels that need no authorization, or that no rule names', async () => {
+		for (const channel of ['room.1', 'cache-room.1', '#server-to-user-7', 'privateer'])
+			refused(await auth(user(7), channel), 403, 'not_guarded', 'channel_name');
+		for (const channel of ['private-nothing', 'private-room.1.2', 'private-room.', 'private-xroom.1',
+			'private-room-1', 'presence-presence-room.1', 'private-Room.1'])
+			refused(await auth(user(7), channel), 403, 'channel_forbidden', 'channel_name');
+	});
+
+	test('fields', async () => {
+		const who = user(7);
+		const body = { socket_id: SOCKET, channel_name: 'private-room.1' };
+		const post = (change) => who.post('/broadcasting/auth', { ...body, ...change });
+		refused(await post({ socket_id: null }), 400, 'missing_field', 'socket_id');
+		refused(await post({ channel_name: null }), 400, 'missing_field', 'channel_name');
+		refused(await post({ more: 1 }), 400, 'unknown_field', 'more');
+		for (const socket of ['', '1', 'a.b', '1.2.3', `1.2' OR '1'='1`, `1.2:private-other`, 12, 1.2])
+			refused(await post({ socket_id: socket }), 400, 'invalid_value', 'socket_id');
+		for (const channel of ['', 'private- x', `private-room.1'; DROP TABLE users; --`, 'private-é',
+			'private-x:y', `private-${'x'.repeat(200)}`, 7, ['private-room.1']])
+			refused(await post({ channel_name: channel }), 400, 'invalid_value', 'channel_name');
+		refused(await who.post('/broadcasting/auth', '{'), 400, 'invalid_json');
+	});
+
+	test('a master key that is none', async () => {
+		for (const key of ['short', MASTER_KEY.toString('hex'), `${'A'.repeat(42)}==`,
+			`${'!'.repeat(43)}=`]) {
+			const own = new Daemon({ databaseMode: 'none', app: { encryption_master_key: key } });
+			await own.spawn();
+			await own.stop({ signal: 0, status: 78 });
+			assert.match(own.logText, /encryption_master_key: must be 32 bytes in base64/);
+			assert.ok(!own.logText.includes(key));
+		}
+	});
+
+	test('asking does not use up what the server may publish', async () => {
+		const who = user(7, {}, LIMITED);
+		const answers = await Promise.all(Array.from({ length: 8 }, () => auth(who, 'private-room.1')));
+		assert.deepEqual(answers.map((a) => a.status), Array(8).fill(200));
+	});
+});
+
+describe('kinds of rule', () => {
+	beforeEach(async () => {
+		await daemon.query('DELETE FROM channel_rules');
+		await becomes(user(1), 'private-room.1', false);
+	});
+
+	test('owner', async () => {
+		await add('of.{id}', 'owner', 'id');
+		await add('a.{b}.c.{d}', 'owner', 'd');
+		await becomes(user(7), 'private-of.7', true);
+		for (const [id, channel, wanted] of [[7, 'of.8', false], [7, 'of.07', false], [77, 'of.7', false],
+			[7, 'a.1.c.7', true], [7, 'a.7.c.1', false], [7, 'of.7.8', false], [7, 'of.-7', false]])
+			assert.equal(await allowed(user(id), `private-${channel}`), wanted, channel);
+	});
+
+	test('role: of the token; of what the application told when the token has none', async () => {
+		await add('admin', 'role', 'admin,owner');
+		await becomes(user(1, { roles: ['admin'] }), 'private-admin', true);
+		assert.equal(await allowed(user(1, { roles: ['x', 'owner'] }), 'private-admin'), true);
+		for (const roles of [[], ['adm'], ['admin,owner'], ['Admin']])
+			assert.equal(await allowed(user(1, { roles }), 'private-admin'), false, roles.join());
+		await Sync.server(daemon).put('users/1', { roles: ['admin'] });
+		await becomes(user(1), 'private-admin', true);
+		assert.equal(await allowed(user(1, { roles: ['guest'] }), 'private-admin'), false);
+		assert.equal(await allowed(user(2), 'private-admin'), false);
+		assert.equal(await allowed(user(1, {}, OTHER), 'private-admin'), false);
+		await Sync.server(daemon).put('users/1', { roles: [] });
+		await becomes(user(1), 'private-admin', false);
+	});
+
+	test('of one application', async () => {
+		await add('own.{id}', 'anyone', null, OTHER.id);
+		await becomes(user(1, {}, OTHER), 'private-own.1', true);
+		assert.equal(await allowed(user(1), 'private-own.1'), false);
+	});
+
+	test('several rules of a channel: any of them', async () => {
+		await add('many.{id}', 'owner', 'id');
+		await add('many.{id}', 'role', 'admin');
+		await add('many.{id}', 'sql', `{id} = 'open'`);
+		await becomes(user(7), 'private-many.7', true);
+		assert.equal(await allowed(user(7, { roles: ['admin'] }), 'private-many.8'), true);
+		assert.equal(await allowed(user(7), 'private-many.open'), true);
+		assert.equal(await allowed(user(7), 'private-many.8'), false);
+	});
+
+	test('predicates, with every placeholder', async () => {
+		await daemon.query('INSERT INTO project_members VALUES (1, 7)');
+		await add('project.{id}', 'sql',
+			'EXISTS (SELECT 1 FROM project_members WHERE project_id = {id}::bigint AND user_id = {user})');
+		await add('all.{a}.{b_2}', 'sql', `{a} = '1' AND {b_2} = 'it''s' IS FALSE AND {user} = 7
+			AND {roles} @> '{x}' AND {app} = '${APP.id}' AND {channel} LIKE 'private-all.%'`);
+		await becomes(user(7), 'private-project.1', true);
+		assert.equal(await allowed(user(8), 'private-project.1'), false);
+		assert.equal(await allowed(user(7), 'private-project.2'), false);
+		assert.equal(await allowed(user(7, { roles: ['x'] }), 'private-all.1.2'), true);
+		assert.equal(await allowed(user(7), 'private-all.1.2'), false);
+		await daemon.query('DELETE FROM project_members');
+		assert.equal(await allowed(user(7), 'private-project.1'), false, 'it is asked each time');
+	});
+
+	test('public comes first for predicates', async () => {
+		await daemon.query('CREATE TABLE public.users (id bigint, is_staff boolean)');
+		await daemon.query('INSERT INTO public.users VALUES (7, true)');
+		await add('staff', 'sql', 'EXISTS (SELECT FROM users WHERE id = {user} AND is_staff)');
+		await becomes(user(7), 'private-staff', true);
+		assert.equal(await allowed(user(8), 'private-staff'), false);
+	});
+});
+
+describe('predicates that go wrong', () => {
+	before(async () => {
+		await daemon.query('DELETE FROM channel_rules');
+		await add('any.{id}', 'anyone');
+		await becomes(user(1), 'private-any.1', true);
+	});
+
+	test('a name that does not fit lets nobody in, without a fuss', async () => {
+		await add('number.{id}', 'sql', '{id}::integer > 0');
+		await becomes(user(1), 'private-number.1', true);
+		for (const id of ['abc', '99999999999', '1,2', '-1', '1=1'])
+			assert.equal(await allowed(user(1), `private-number.${id}`), false, id);
+		assert.doesNotMatch(daemon.logText, /rule \d+ \(number/);
+	});
+
+	test('what writes fails, is logged, and wrote nothing', async () => {
+		await daemon.query('CREATE TABLE public.written (a integer)');
+		await daemon.query('CREATE SEQUENCE public.counted');
+		await daemon.query(`CREATE FUNCTION public.scribble() RETURNS boolean LANGUAGE plpgsql AS
+			$$ BEGIN INSERT INTO public.written VALUES (1); RETURN true; END $$`);
+		await daemon.query(`CREATE FUNCTION public.free_itself() RETURNS boolean LANGUAGE plpgsql AS
+			$$ BEGIN PERFORM set_config('transaction_read_only', 'off', false);
+			INSERT INTO public.written VALUES (1); RETURN true; END $$`);
+		await add('scribble', 'sql', 'scribble()');
+		await add('free', 'sql', 'free_itself()');
+		await add('count', 'sql', `nextval('counted') > 0`);
+		for (const name of ['scribble', 'free', 'count'])
+			assert.equal(await allowed(user(1), `private-${name}`), false, name);
+		for (const name of ['scribble', 'free', 'count'])
+			await waitFor(() => new RegExp(`channel rule \\d+ \\(${name}\\) lets nobody in: cannot`)
+				.test(daemon.logText), `${name} in the log`);
+		assert.deepEqual(await daemon.query('SELECT * FROM public.written'), []);
+		assert.equal((await daemon.query('SELECT is_called FROM public.counted'))[0].is_called, false);
+	});
+
+	test('one that fails stops no other rule of the channel', async () => {
+		await daemon.query('CREATE TABLE public.gone (a integer)');
+		await add('broken.{id}', 'sql', 'EXISTS (SELECT FROM gone)');
+		await add('broken.{id}', 'sql', `{id} = 'fine'`);
+		await daemon.query('DROP TABLE public.gone');
+		await becomes(user(1), 'private-broken.fine', true);
+		assert.equal(await allowed(user(1), 'private-broken.1'), false);
+		assert.equal(await allowed(user(1), 'private-any.1'), true);
+	});
+
+	test('a slow one is answered 503', async () => {
+		await add('slow.{id}', 'sql', '(SELECT true FROM pg_sleep(60))');
+		await waitFor(async () => {
+			const answer = await auth(user(1), 'private-slow.1');
+			if (answer.status === 403) return false;       // the rule has not been heard of yet
+			refused(answer, 503, 'rule_slow');
+			assert.ok(answer.headers['retry-after']);
+			return true;
+		}, 'the answer to a slow predicate');
+		assert.match(daemon.logText, /the predicates of private-slow.1 took too long/);
+		await daemon.query(`DELETE FROM channel_rules WHERE pattern = 'slow.{id}'`);
+		await becomes(user(1), 'private-slow.1', false);
+	});
+
+	test('slow ones hold up no other channel', async (t) => {
+		const own = await startDaemon({ sections: { sync: { rule_timeout_ms: 60000 } } }, t);
+		await own.query(`CREATE TABLE public.gate (a integer);
+			INSERT INTO channel_rules (pattern, rule) VALUES ('any.{id}', 'anyone');
+			INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('behind.{id}', 'sql', 'NOT EXISTS (SELECT FROM gate)')`, undefined);
+		const gate = new pg.Client({ host: own.database.host, database: own.database.name,
+			user: 'scopewire' });
+		await gate.connect();
+		t.after(() => gate.end());
+		await gate.query('BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE');
+		let answered = 0;
+		const slow = Array.from({ length: 20 }, (_, i) => auth(Sync.user(own, 1), `private-behind.${i}`)
+			.finally(() => { answered++; }));
+		await waitFor(async () => (await own.query(
+			`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'`)).length > 0, 'one that waits');
+		for (let i = 0; i < 30; i++)
+			assert.equal((await auth(Sync.user(own, i + 1), `private-any.${i}`)).status, 200);
+		assert.equal((await Sync.server(own).put('users/1', { name: 'x' })).status, 200);
+		assert.equal(answered, 0);
+		await gate.query('COMMIT');
+		for (const answer of await Promise.all(slow)) assert.equal(answer.status, 200, answer.text);
+	});
+});
+
+describe('what may be written into channel_rules', () => {
+	const complaint = (...rule) => add(...rule).then(() => '', (error) => error.message);
+
+	test('patterns', async () => {
+		for (const [pattern, why] of [['', /1 to 200/], ['x'.repeat(201), /1 to 200/], ['a b', /may hold/],
+			['a{', /may hold/], ['a}', /may hold/], ['{}', /may hold/], ['{1}', /may hold/], ['a*', /may hold/],
+			['(a|b)', /may hold/], [`a'--`, /may hold/], ['#server-to-user-{id}', /may hold/],
+			['{a}{b}', /between/], ['{a}.{a}', /twice/]])
+			assert.match(await complaint(pattern, 'anyone'), why, pattern);
+		assert.match(await complaint('a', 'any'), /check constraint/);
+		assert.match(await complaint('a', 'anyone', 'x'), /check constraint/);
+		assert.match(await complaint('a.{id}', 'owner'), /check constraint/);
+		assert.match(await complaint('a.{id}', 'owner', 'user'), /no placeholder \{user\}/);
+		for (const roles of ['', ',', 'a,', 'a, b', ' a', 'a,,b'])
+			assert.match(await complaint('a', 'role', roles), /words with a comma/, roles);
+		assert.match(await complaint('a.{user}', 'sql', 'true'), /stands for something else/);
+	});
+
+	test('predicates', async () => {
+		const bad = { '': /1 to 2000/, [`'${'x'.repeat(2000)}' = ''`]: /1 to 2000/, 'tru': /column "tru"/,
+			'1': /must be type boolean/, 'EXISTS (SELECT FROM nowhere)': /"nowhere" does not exist/,
+			'true; DROP TABLE users': /no ; outside/, 'true -- x': /no -- outside/, 'true /* x': /no \/\*/,
+			'$1 IS NULL': /no \$ outside/, '$$x$$ = {id}': /no \$ outside/, 'true) OR (true': /no \) without/,
+			'(true': /\( without/, '{nothing} = 1': /\{nothing\} is neither/, [`'{id}' = '1'`]: /within quotes/,
+			[`'a`]: /left open/, '"a': /left open/, [`E'\\'' = {id}`]: /backslash/,
+			'DELETE FROM users': /syntax error/, '{id} = ': /syntax error/, '{id} = 1': /text = integer/ };
+		for (const [predicate, why] of Object.entries(bad))
+			assert.match(await complaint('bad.{id}', 'sql', predicate), why, predicate);
+		assert.deepEqual(await daemon.query(`SELECT FROM channel_rules WHERE pattern = 'bad.{id}'`), []);
+		for (const good of [`{id} = 'it''s; -- $1 {nobody} ('`, `'{1,2}'::int[] @> ARRAY[1]`, `'"' = {id}`])
+			assert.equal(await complaint('good.{id}', 'sql', good), '', good);
+		await daemon.query(`DELETE FROM channel_rules WHERE pattern = 'good.{id}'`);
+	});
+
+	test('an update is checked as well', async () => {
+		await add('updated.{id}', 'sql', `{id} = '1'`);
+		const update = (set) => daemon.query(
+			`UPDATE channel_rules SET ${set} WHERE pattern LIKE 'updated%'`).then(() => '', (e) => e.message);
+		assert.match(await update(`argument = 'nonsense'`), /nonsense/);
+		assert.match(await update(`pattern = 'updated.{other}'`), /\{id\} is neither/);
+		assert.equal(await update(`argument = '{id} = ''2'''`), '');
+		assert.equal(await allowed(user(1), 'private-updated.2'), true);
+		assert.equal(await allowed(user(1), 'private-updated.1'), false);
+	});
+
+	test('by the owner of the schema alone', async () => {
+		const { host, name } = daemon.database;
+		const role = `app_${name}`;
+		const owner = (text) => query(host, name, text, [], 'postgres');
+		await owner(`CREATE ROLE ${role} LOGIN`);
+		execFileSync(path.join(binaries(), 'psql'), ['-X', '-q', '-h', host, '-U', 'scopewire',
+			'-v', `role=${role}`, '-v', 'schema=scopewire', '-f',
+			fileURLToPath(new URL('../../sql/grants.sql', import.meta.url)), name], { stdio: 'pipe' });
+		for (const text of [`INSERT INTO scopewire.channel_rules (pattern, rule) VALUES ('x', 'anyone')`,
+			`UPDATE scopewire.channel_rules SET rule = 'anyone', argument = NULL`,
+			'DELETE FROM scopewire.channel_rules', 'SELECT * FROM scopewire.channel_rules',
+			`SELECT scopewire.channel_predicate_run('SELECT true', '{}', 1, '{}', '', '')`,
+			`INSERT INTO scopewire.users (app, id) VALUES ('x', 1)`])
+			await assert.rejects(query(host, name, text, [], role), /permission denied/, text);
+		await owner(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+	});
+});
+
+describe('changes', () => {
+	test('insert, update, delete and truncate of rules count at once', async () => {
+		const who = user(31);
+		assert.equal(await allowed(who, 'private-fresh.31'), false);
+		await add('fresh.{id}', 'owner', 'id');
+		await becomes(who, 'private-fresh.31', true);
+		await daemon.query(`UPDATE channel_rules SET pattern = 'stale.{id}' WHERE pattern = 'fresh.{id}'`);
+		await becomes(who, 'private-fresh.31', false);
+		await becomes(who, 'private-stale.31', true);
+		await daemon.query(`DELETE FROM channel_rules WHERE pattern = 'stale.{id}'`);
+		await becomes(who, 'private-stale.31', false);
+		await add('fresh.{id}', 'anyone');
+		await becomes(who, 'private-fresh.31', true);
+		await daemon.query('TRUNCATE channel_rules');
+		await becomes(who, 'private-fresh.31', false);
+	});
+
+	/** Runs what changes rules without telling anybody. */
+	const silently = async (text) => {
+		const { host, name } = daemon.database;
+		await query(host, name, `SET session_replication_role = replica; SET search_path = scopewire; ${text}`,
+			undefined, 'postgres');
+	};
+
+	test('verdicts are remembered until something is heard', async () => {
+		const who = user(32);
+		assert.equal(await allowed(who, 'private-quiet'), false);
+		await silently(`INSERT INTO channel_rules (pattern, rule) VALUES ('quiet', 'anyone')`);
+		assert.equal(await allowed(who, 'private-quiet'), false, 'remembered');
+		assert.equal(await allowed(user(33), 'private-quiet'), true, 'another user is asked about');
+		await daemon.query(`SELECT pg_notify('scopewire_rules', '33 ' || $1)`, [APP.id]);
+		await daemon.query(`SELECT pg_notify('scopewire_rules', '32 another-app')`);
+		assert.equal(await allowed(who, 'private-quiet'), false, 'not told of this user');
+		await daemon.query(`SELECT pg_notify('scopewire_rules', '32 ' || $1)`, [APP.id]);
+		await becomes(who, 'private-quiet', true);
+		await silently(`DELETE FROM channel_rules`);
+		assert.equal(await allowed(who, 'private-quiet'), true, 'remembered');
+		await daemon.query('NOTIFY scopewire_rules');
+		await becomes(who, 'private-quiet', false);
+	});
+
+	test('the connections that listen are cut: nothing is remembered after', async () => {
+		const who = user(34);
+		assert.equal(await allowed(who, 'private-cut'), false);
+		await silently(`INSERT INTO channel_rules (pattern, rule) VALUES ('cut', 'anyone')`);
+		assert.equal(await allowed(who, 'private-cut'), false, 'remembered');
+		const cut = await query(daemon.database.host, daemon.database.name,
+			`SELECT pg_terminate_backend(pid) AS done FROM pg_stat_activity
+			 WHERE datname = current_database() AND pid <> pg_backend_pid()`, [], 'postgres');
+		assert.ok(cut.length >= 3);
+		await waitFor(async () => {
+			const answer = await auth(who, 'private-cut');
+			assert.ok([200, 403, 503].includes(answer.status), answer.text);
+			return answer.status === 200;
+		}, 'the rule that nobody told of');
+		await silently(`DELETE FROM channel_rules`);
+		await daemon.query('NOTIFY scopewire_rules');
+		await becomes(who, 'private-cut', false);
+	});
+
+	test('what a predicate said is kept as long as rule_cache_ms says', async (t) => {
+		const own = await startDaemon({
+			sections: { sync: { rule_cache_ms: 3600000, rule_connections: 1 } } }, t);
+		const ask = (id) => auth(Sync.user(own, id), 'private-kept').then((a) => a.status);
+		await own.query('CREATE TABLE public.open (user_id bigint)');
+		await own.query('INSERT INTO public.open VALUES (1)');
+		assert.equal(await ask(1), 403);
+		await own.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('kept', 'sql', 'EXISTS (SELECT FROM open WHERE user_id = {user})')`);
+		await waitFor(async () => (await ask(1)) === 200, 'the rule is heard of');
+		assert.equal(await ask(1), 200);
+		await own.query('DELETE FROM public.open');
+		assert.equal(await ask(1), 200, 'kept');
+		assert.equal(await ask(2), 403);
+		await own.query('NOTIFY scopewire_rules');
+		await waitFor(async () => (await ask(1)) === 403, 'asked anew');
+	});
+});
+
+describe('one implementation', () => {
+	test('/broadcasting/auth and the sync API agree, whoever asks about whatever', async () => {
+		await daemon.query('TRUNCATE channel_rules');
+		await daemon.query('TRUNCATE project_members');
+		const rules = [['App.Models.User.{id}', 'owner', 'id'], ['admin', 'role', 'admin'],
+			['project.{id}', 'role', 'admin'], ['news.{year}', 'anyone'], ['timer.{a}.{b}', 'owner', 'b'],
+			['only.{id}', 'anyone', null, OTHER.id], ['presence-project.{id}', 'role', 'staff,admin'],
+			['project.{id}', 'sql',
+				'EXISTS (SELECT FROM project_members WHERE project_id = {id}::bigint AND user_id = {user})'],
+			['broken.{id}', 'sql', '1 / ({id}::integer - 1) > 0'], ['staff', 'sql', `'staff' = ANY ({roles})`]];
+		for (const rule of rules) await add(...rule);
+		for (const [project, member] of [[1, 1], [1, 2], [2, 3]])
+			await daemon.query('INSERT INTO project_members VALUES ($1, $2)', [project, member]);
+		await Sync.server(daemon).put('users/3', { roles: ['staff'] });
+		await becomes(user(1), 'private-news.2026', true);
+		await becomes(user(3), 'private-staff', true);
+		const names = ['App.Models.User.1', 'App.Models.User.2', 'admin', 'project.1', 'project.2',
+			'project.x', 'news.1', 'timer.1.2', 'timer.2.1', 'only.1', 'presence-project.1', 'broken.1',
+			'broken.3', 'staff', 'nobody'];
+		const kinds = ['private-', 'presence-', 'private-encrypted-', 'private-cache-',
+			'presence-cache-', 'private-encrypted-cache-'];
+		const seen = { true: 0, false: 0 };
+		for (const app of [APP, OTHER])
+			for (const id of [1, 2, 3])
+				for (const roles of [[], ['admin']])
+					await Promise.all(names.flatMap((name) => kinds.map(async (kind) => {
+						const channel = kind + name;
+						const answer = await auth(user(id, { roles }, app), channel);
+						// 500: allowed, but this application has no master key to go on with.
+						const one = [200, 500].includes(answer.status);
+						const events = await user(id, { roles }, app).get('events', { channels: channel });
+						assert.ok([200, 403].includes(events.status), events.text);
+						const what = `${app.id} ${id} ${roles} ${channel}: ${answer.text} ${events.text}`;
+						assert.equal(one, events.status === 200, what);
+						const [{ allows }] = await daemon.query('SELECT channel_allows($1, $2, $3) AS allows',
+							[app.id, { id, roles }, channel]);
+						assert.equal(one, allows, what);
+						seen[one]++;
+					})));
+		assert.ok(seen.true > 100 && seen.false > 100, JSON.stringify(seen));
+	});
+});
+
+describe('predicates within the sync API', () => {
+	const events = (who, ...channels) => who.get('events', { channels: channels.join() });
+	before(async () => {
+		await daemon.query('TRUNCATE channel_rules');
+		await add('even.{n}', 'sql', '{n}::integer % 2 = 0');
+		await add('slow.{n}', 'sql', '(SELECT true FROM pg_sleep(60))');
+		await becomes(user(1), 'private-even.2', true);
+	});
+
+	test('each channel is asked about, and all must be open', async () => {
+		const even = Array.from({ length: 20 }, (_, i) => `private-even.${2 * i}`);
+		assert.equal((await events(user(1), ...even)).status, 200);
+		const answer = await events(user(1), ...even, 'private-even.3');
+		assert.equal(answer.status, 403, answer.text);
+		assert.equal(answer.json.error.code, 'channel_forbidden');
+		assert.match(answer.json.error.message, /private-even\.3/);
+		const many = Array.from({ length: 40 }, (_, i) => `private-even.${2 * i}`);
+		assert.equal((await events(user(1), ...many)).json.error.code, 'too_many_channels');
+		assert.equal((await events(Sync.server(daemon), ...many)).status, 200);
+	});
+
+	test('a slow one: 503, and what the call did is undone', async () => {
+		const answer = await events(user(1), 'private-even.2', 'private-slow.1');
+		assert.equal(answer.status, 503, answer.text);
+		assert.equal(answer.json.error.code, 'rule_slow');
+		await add('client.{n}', 'sql', '(SELECT true FROM pg_sleep(60))');
+		await waitFor(async () => (await user(1).post('activities', { type: 'once',
+			metadata: { client_id: 1 } })).status === 503, 'the rule is heard of');
+		assert.deepEqual(await daemon.query(`SELECT FROM activities WHERE type = 'once'`), []);
+		await daemon.query(`UPDATE channel_rules SET argument = '{n} = ''1''' WHERE pattern = 'client.{n}'`);
+		await waitFor(async () => (await user(1).post('activities', { type: 'once',
+			metadata: { client_id: 1 } })).status === 201, 'the quicker rule');
+		assert.equal((await daemon.query(`SELECT FROM activities WHERE type = 'once'`)).length, 1);
+	});
+});
+
+describe('sql/examples/portal_rules.sql', () => {
+	before(async () => {
+		await daemon.query('TRUNCATE channel_rules');
+		await daemon.query(`
+			CREATE TABLE public.client_user (client_id bigint, user_id bigint);
+			CREATE TABLE public.project_user (project_id bigint, user_id bigint);
+			CREATE TABLE public.projects (id bigint, client_id bigint);
+			CREATE TABLE public.invoices (id bigint, client_id bigint);
+			CREATE TABLE public.documents (id bigint, project_id bigint);
+			CREATE TABLE public.timesheets (id bigint, user_id bigint);
+			CREATE TABLE public.workflows (id bigint, project_id bigint);
+			INSERT INTO public.client_user VALUES (42, 1);
+			INSERT INTO public.project_user VALUES (5, 2);
+			INSERT INTO public.projects VALUES (5, 42), (6, 43);
+			INSERT INTO public.invoices VALUES (9, 42), (10, 43);
+			INSERT INTO public.documents VALUES (3, 5), (4, 6);
+			INSERT INTO public.timesheets VALUES (8, 2);
+			INSERT INTO public.workflows VALUES (11, 5)`, undefined);
+		const { host, name } = daemon.database;
+		// Twice: it may be run again.
+		for (const more of [[], ['-v', 'schema=scopewire']])
+			execFileSync(path.join(binaries(), 'psql'), ['-X', '-q', '-h', host, '-U', 'scopewire',
+				...more, '-f', PORTAL_RULES, name], { stdio: 'pipe' });
+		await becomes(user(1), 'private-App.Models.User.1', true);
+	});
+
+	test('every channel of the portal, for those it is meant for and for no other', async () => {
+		const open = {
+			1: ['private-App.Models.User.1', 'private-client.42', 'presence-client.42',
+				'presence-presence-client.42', 'private-project.5', 'presence-project.5',
+				'presence-presence-project.5', 'private-invoice.9', 'private-timer.1'],
+			2: ['private-App.Models.User.2', 'private-project.5', 'presence-project.5',
+				'presence-presence-project.5', 'private-document.3', 'presence-document.3',
+				'presence-presence-document.3', 'private-timer.2', 'private-timesheet.8',
+				'private-workflow.11'],
+		};
+		const forAll = ['presence-online', 'presence-presence.online', 'presence-presence-online'];
+		const closed = ['private-client.43', 'private-project.6', 'private-invoice.10',
+			'private-document.4', 'private-admin', 'private-client.x', 'private-client.1.2'];
+		const all = [...new Set([...open[1], ...open[2], ...forAll, ...closed])];
+		for (const id of [1, 2])
+			for (const channel of all)
+				assert.equal(await allowed(user(id), channel),
+					open[id].includes(channel) || forAll.includes(channel), `${id} ${channel}`);
+		const admin = user(3, { roles: ['admin'] });
+		for (const channel of all)
+			assert.equal(await allowed(admin, channel),
+				!/User\.[12]$|client\.1\.2/.test(channel), `admin ${channel}`);
+		const manager = user(4, { roles: ['manager'] });
+		for (const channel of ['private-timer.1', 'private-timesheet.8', 'private-workflow.11'])
+			assert.equal(await allowed(manager, channel), true, channel);
+		assert.equal(await allowed(manager, 'private-client.42'), false);
+	});
+});
