@@ -103,7 +103,8 @@ describe('calls', () => {
 		const sync = call.anonymous ? new Sync(daemon) : as(call.as);
 		const answer = await sync.call(o.method, route,
 			{ query: call.query, body: call.body, headers: call.headers });
-		assert.equal(answer.status, call.status ?? 200, `${call.operation}: ${answer.text}`);
+		if (call.status === 'success') assert.ok(answer.status < 300, `${call.operation}: ${answer.text}`);
+		else assert.equal(answer.status, call.status ?? 200, `${call.operation}: ${answer.text}`);
 		fits(o, answer.status, answer.json);
 		if (call.code) assert.equal(answer.json.error.code, call.code, answer.text);
 		provoked.add(`${call.operation} ${answer.status} ${answer.json?.error?.code ?? ''}`);
@@ -116,13 +117,13 @@ describe('calls', () => {
 			const examples = content?.example ? [content.example]
 				: Object.values(content?.examples ?? {}).map((e) => resolve(e).value);
 			if (o.method === 'GET' || !content) examples.push(undefined);
-			const status = Number(Object.keys(o.operation.responses).find((s) => s < 300));
 			assert.ok(examples.length, `${o.id} has no example of its body`);
 			for (const body of examples) {
 				const query = Object.fromEntries(o.parameters
 					.filter((p) => p.in === 'query' && p.example !== undefined)
 					.map((p) => [p.name, p.example]));
-				await t.test(`${o.method} ${o.path}`, () => run({ operation: o.id, query, body, status,
+				await t.test(`${o.method} ${o.path}`, () => run({ operation: o.id, query, body,
+					status: 'success',
 					as: context.exampleCaller?.(o.id) }));
 			}
 		}

@@ -111,6 +111,28 @@ export const calls = {
 		await release({ force: true }, { as: ada, ...forbidden, code: 'forbidden' });
 		await release({ user_id: 7, token: lock.token });
 	},
+	async notifications(run, context, daemon) {
+		const send = (body, more) => run({ operation: 'sendNotification', body: { to: 7, title: 'Due',
+			...body }, status: 201, ...more });
+		const { notifications: [{ id }] } = await send({});
+		await send({ to: 'role:nobody' }, { status: 200 });
+		await send({ title: undefined }, { ...bad, code: 'missing_field' });
+		await send({ to: Array.from({ length: 1001 }, (_, i) => i + 1) },
+			{ ...bad, code: 'too_many_recipients' });
+		await send({ data: { text: 'x'.repeat(20000) } }, { status: 413, code: 'too_large' });
+		await send({}, { as: ada, ...forbidden, code: 'forbidden' });
+		const list = (query, more) => run({ operation: 'listNotifications', query, ...more });
+		await list({ unread: true }, { as: ada });
+		await list({}, { ...bad, code: 'missing_field' });
+		await list({ user_id: 7, cursor: 'x' }, { ...bad, code: 'invalid_cursor' });
+		await list({ user_id: 8 }, { as: ada, ...forbidden, code: 'forbidden' });
+		const read = (body, more) => run({ operation: 'readNotifications', body, ...more });
+		await read({ id }, { as: ada });
+		await read({ user_id: 7, ids: [id] });
+		await read({ user_id: 7 }, { ...bad, code: 'missing_field' });
+		await read({ user_id: 8, all: true }, { as: ada, ...forbidden, code: 'forbidden' });
+		await read({ user_id: 8, id }, { status: 404, code: 'unknown_notification' });
+	},
 	async presence(run) {
 		const staff = { ...ada, roles: ['staff'] };
 		await run({ operation: 'heartbeat', body: { status: 'away' }, as: ada });
@@ -131,5 +153,23 @@ export const calls = {
 		await run({ operation: 'putUser', body: { nam: '' }, status: 400, code: 'unknown_field' });
 		await run({ operation: 'putUser', body: '{', status: 400, code: 'invalid_json' });
 		await run({ operation: 'putUser', as: ada, body: {}, status: 403, code: 'forbidden' });
+	},
+	async viewing(run) {
+		const at = { resource_type: 'note', resource_id: 1 };
+		const secret = { resource_type: 'secret', resource_id: 1 };
+		const start = (body, more) => run({ operation: 'startViewing', body: { ...at, ...body }, ...more });
+		await start({ mode: 'editing', socket_id: '123.456' }, { as: ada });
+		await start({}, { ...bad, code: 'missing_field' });
+		await start({ mode: 'x', user_id: 7 }, { ...bad, code: 'invalid_value' });
+		await start(secret, { as: ada, ...forbidden, code: 'channel_forbidden' });
+		const { viewers } = await run({ operation: 'listViewers', query: at, as: ada });
+		if (viewers[0]?.mode !== 'editing') throw new Error('Ada is not there');
+		await run({ operation: 'listViewers', ...bad, code: 'missing_field' });
+		await run({ operation: 'listViewers', query: secret, as: ada, ...forbidden,
+			code: 'channel_forbidden' });
+		const stop = (body, more) => run({ operation: 'stopViewing', body: { ...at, ...body }, ...more });
+		await stop({ user_id: 8 }, { as: ada, ...forbidden, code: 'forbidden' });
+		await stop({ user_id: 7, socket_id: 'x' }, { ...bad, code: 'invalid_value' });
+		await stop({}, { as: ada });
 	},
 };
