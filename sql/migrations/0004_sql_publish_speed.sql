@@ -80,73 +80,83 @@ END
 $$;
 
 -- Each row that lands pending.  What is right in every way passes by one look-up and one
--- expression; all else is looked at closely.  No jit = off: nothing here is large enough for it,
--- and a setting costs as much as the checks.
+-- expression; all else is looked at closely.
+-- No SET: a setting costs as much as all the checks.  The caller's search_path holds here, so every
+-- name is written out, types and operators too; and nothing is large enough for jit.
 CREATE OR REPLACE FUNCTION pending_check() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 DECLARE
-	known text;
-	max_channel integer;
-	max_event integer;
-	max_payload integer;
+	known pg_catalog.text;
+	max_channel pg_catalog.int4;
+	max_event pg_catalog.int4;
+	max_payload pg_catalog.int4;
 BEGIN
 	-- Without a parameter it is planned once; with one that may be NULL, each time.
 	IF NEW.app IS NULL THEN
 		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
-		INTO known, max_channel, max_event, max_payload FROM log_apps a WHERE a.is_only;
+		INTO known, max_channel, max_event, max_payload
+		FROM @SCHEMA@.log_apps a WHERE a.is_only;
 	ELSE
 		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
-		INTO known, max_channel, max_event, max_payload FROM log_apps a WHERE a.app = NEW.app;
+		INTO known, max_channel, max_event, max_payload
+		FROM @SCHEMA@.log_apps a WHERE a.app OPERATOR(pg_catalog.=) NEW.app;
 	END IF;
-	IF known IS NOT NULL AND NEW.exclude_socket IS NULL
-	   AND NEW.serial = 0 AND NEW.origin = 'sql' AND NEW.delivered = false
-	   AND NEW.delivered_at IS NULL AND NEW.payload_is_text = false
-	   AND (octet_length(NEW.channel) <= max_channel OR max_channel = 0)
-	   AND (octet_length(NEW.event_type) <= max_event OR max_event = 0)
-	   AND (octet_length(NEW.payload::text) <= max_payload OR max_payload = 0)
-	   AND NEW.payload IS NOT NULL
-	   AND NEW.channel COLLATE "C" ~ '^[-a-zA-Z0-9_=@,.;]+$'
-	   AND NEW.event_type <> '' AND NEW.event_type NOT LIKE 'pusher%'
-	   AND octet_length(NEW.event_id) <= 64 AND NEW.event_id COLLATE "C" ~ '^[!-~]+$' THEN
+	IF known IS NOT NULL AND NEW.exclude_socket IS NULL AND NEW.delivered_at IS NULL
+	   AND NEW.serial OPERATOR(pg_catalog.=) 0 AND NEW.origin OPERATOR(pg_catalog.=) 'sql'
+	   AND NEW.delivered IS FALSE AND NEW.payload_is_text IS FALSE AND NEW.payload IS NOT NULL
+	   AND (pg_catalog.octet_length(NEW.channel) OPERATOR(pg_catalog.<=) max_channel
+		OR max_channel OPERATOR(pg_catalog.=) 0)
+	   AND (pg_catalog.octet_length(NEW.event_type) OPERATOR(pg_catalog.<=) max_event
+		OR max_event OPERATOR(pg_catalog.=) 0)
+	   AND (pg_catalog.octet_length(NEW.payload::pg_catalog.text)
+		OPERATOR(pg_catalog.<=) max_payload OR max_payload OPERATOR(pg_catalog.=) 0)
+	   AND NEW.channel COLLATE pg_catalog."C"
+	       OPERATOR(pg_catalog.~) '^[-a-zA-Z0-9_=@,.;]+$'
+	   AND NEW.event_type OPERATOR(pg_catalog.<>) ''
+	   AND NEW.event_type OPERATOR(pg_catalog.!~~) 'pusher%'
+	   AND pg_catalog.octet_length(NEW.event_id) OPERATOR(pg_catalog.<=) 64
+	   AND NEW.event_id COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) '^[!-~]+$' THEN
 		NEW.app := known;
 	ELSE
-		NEW.payload := coalesce(NEW.payload, '{}');
-		NEW.app := pending_inspect(NEW);
+		NEW.payload := coalesce(NEW.payload, '{}'::pg_catalog.json);
+		NEW.app := @SCHEMA@.pending_inspect(NEW);
 		NEW.serial := 0;
 		NEW.origin := 'sql';
 		NEW.delivered := false;
 		NEW.delivered_at := NULL;
 		NEW.payload_is_text := coalesce(NEW.payload_is_text, false)
-				       AND json_typeof(NEW.payload) = 'string';
+			AND pg_catalog.json_typeof(NEW.payload) OPERATOR(pg_catalog.=) 'string';
 	END IF;
 	-- First a transaction id, then the look at 7776: relay_unclaim() counts on it.
 	-- NOTIFY makes all commits wait in one line: not while a daemon polls anyway.
-	IF (CASE WHEN pg_current_xact_id() IS NOT NULL AND pg_try_advisory_lock_shared(7776)
-		 THEN pg_advisory_unlock_shared(7776) ELSE false END) THEN
+	IF (CASE WHEN pg_catalog.pg_current_xact_id() IS NOT NULL
+		      AND pg_catalog.pg_try_advisory_lock_shared(7776)
+		 THEN pg_catalog.pg_advisory_unlock_shared(7776) ELSE false END) THEN
 		NOTIFY scopewire_pending;
 	END IF;
 	-- And an id only now: drain_mark counts on it.
-	NEW.id := nextval('realtime_events_id_seq');
+	NEW.id := pg_catalog.nextval($name$@SCHEMA@.realtime_events_id_seq$name$);
 	RETURN NEW;
 END
 $$;
 
+-- The same here; and ON CONFLICT is only for an event_id that may be there already.
 CREATE OR REPLACE FUNCTION broadcast(channel text, event text, payload json,
 				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
 				     app text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+LANGUAGE plpgsql
 AS $$
 #variable_conflict use_variable
 BEGIN
 	IF event_id IS NULL THEN
-		event_id := gen_random_uuid()::text;
-		INSERT INTO realtime_events (channel, event_type, payload, event_id,
-					     exclude_socket, app)
+		event_id := pg_catalog.gen_random_uuid();
+		INSERT INTO @SCHEMA@.realtime_events (channel, event_type, payload, event_id,
+						      exclude_socket, app)
 		VALUES (channel, event, payload, event_id, exclude_socket, app);
 	ELSE
-		INSERT INTO realtime_events (channel, event_type, payload, event_id,
-					     exclude_socket, app)
+		INSERT INTO @SCHEMA@.realtime_events (channel, event_type, payload, event_id,
+						      exclude_socket, app)
 		VALUES (channel, event, payload, event_id, exclude_socket, app)
 		ON CONFLICT DO NOTHING;
 	END IF;

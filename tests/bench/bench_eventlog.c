@@ -6,6 +6,9 @@
  * events included; PostgreSQL's own CPU is not.
  *
  *     bench_eventlog [events] [events in a batch] [payload bytes]
+ *
+ * Beside it, what PostgreSQL does alone: the same rows, made by the server itself, in transactions
+ * of as many as a group of the writer has, into a table with the indexes of the log.
  */
 #include <errno.h>
 #include <sys/resource.h>
@@ -93,9 +96,8 @@ static void append(struct event_batch *b)
 	}
 }
 
-static void run(struct app *app, unsigned events, unsigned in_batch, unsigned bytes)
+static void run(struct app *app, unsigned events, unsigned in_batch, struct msgbuf *data)
 {
-	struct msgbuf *data = make_data(bytes);
 	struct eventlog_stats s;
 	usec_t start = clock_mono();
 	double cpu = cpu_seconds(), wall;
@@ -107,11 +109,34 @@ static void run(struct app *app, unsigned events, unsigned in_batch, unsigned by
 	wall = (double)(clock_mono() - start) / 1e6;
 	cpu = cpu_seconds() - cpu;
 	eventlog_stats(log_, &s);
-	printf("%u events of %u bytes, %u in a batch: %.0f events/s, %.0f commits/s, "
-	       "%.2f us CPU an event, %u failed\n",
-	       events, data->len, in_batch, events / wall, (double)s.commits / wall,
-	       cpu / events * 1e6, atomic_load(&failed_events));
-	msgbuf_unref(data);
+	printf("events %u\nevents_per_sec %.0f\ncommits_per_sec %.0f\ncpu_us_per_event %.2f\n"
+	       "failed %u\n",
+	       events, events / wall, (double)s.commits / wall, cpu / events * 1e6,
+	       atomic_load(&failed_events));
+}
+
+static void postgres_alone(const char *conninfo, unsigned rows, unsigned in_commit,
+			   const struct msgbuf *data)
+{
+	PGconn *c = pg_fixture_connect(conninfo);
+	struct strbuf sql;
+	usec_t start;
+
+	free(pg_fixture_value(c, "CREATE TABLE alone (LIKE realtime_events INCLUDING ALL)"));
+	free(pg_fixture_value(c, "CREATE UNIQUE INDEX ON alone (event_id)"));
+	strbuf_init(&sql, 1024);
+	strbuf_addf(&sql,
+		    "INSERT INTO alone (serial, channel, event_type, payload, app, delivered, "
+		    "delivered_at) SELECT nextval('realtime_events_serial'), 'private-client.42', "
+		    "'InvoiceCreated', '%.*s', 'app', true, now() FROM generate_series(1, %u)",
+		    (int)data->len, data->data, in_commit);
+	start = clock_mono();
+	for (unsigned done = 0; done < rows; done += in_commit)
+		free(pg_fixture_value(c, sql.ptr));
+	printf("postgres_rows_per_sec %.0f\n",
+	       rows / ((double)(clock_mono() - start) / USEC_PER_SEC));
+	strbuf_release(&sql);
+	PQfinish(c);
 }
 
 static struct conf bench_conf(void)
@@ -141,6 +166,7 @@ int main(int argc, char **argv)
 	struct conf conf = bench_conf();
 	struct pg_fixture *pg = pg_fixture_new(true);
 	char *conninfo = pg_fixture_database(pg, "bench", NULL), *why = NULL;
+	struct msgbuf *data = make_data(bytes);
 	struct app *app = NULL;
 	int rc = 1;
 
@@ -152,11 +178,13 @@ int main(int argc, char **argv)
 	}
 	event_set_done(on_event_done);
 	events -= events % in_batch;
-	run(app, events, in_batch, bytes);
+	run(app, events, in_batch, data);
 	eventlog_stop(log_, 10000);
+	postgres_alone(conninfo, events, conf.database.batch_events, data);
 	rc = atomic_load(&failed_events) != 0;
 out:
 	app_unref(app);
+	msgbuf_unref(data);
 	free(why);
 	free(conninfo);
 	pg_fixture_free(pg);

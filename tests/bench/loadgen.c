@@ -225,9 +225,9 @@ static void load_init(struct load *l)
 	struct subscribers_options so = { addr,	       o->host,	       o->port,	    o->key,
 					  o->prefix,   o->connections, o->channels, o->publishers,
 					  o->inflight, o->size };
-	struct publishers_options po = { addr,	      o->host,	 o->port,   o->app_id,
-					 o->key,      o->secret, o->prefix, o->publishers,
-					 o->channels, o->size,	 o->rate,   o->count };
+	struct publishers_options po = { addr,	    o->host,   o->port,	      o->app_id,   o->key,
+					 o->secret, o->prefix, o->publishers, o->channels, o->sql,
+					 o->size,   o->rate,   o->count };
 	uint32_t i;
 
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);

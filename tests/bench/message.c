@@ -16,17 +16,32 @@ static const char *padding(void)
 	return pad;
 }
 
+static size_t write_mark(const struct message *m, char out[80])
+{
+	return (size_t)snprintf(out, 80, "%u.%u.%u.%llu", m->publisher, m->channel, m->seq,
+				(unsigned long long)m->due_ns);
+}
+
+void message_data(const struct message *m, size_t size, struct bytes *out)
+{
+	char mark[80];
+	size_t n = write_mark(m, mark);
+
+	bytes_addf(out, "{\"m\":\"@%s@\",\"pad\":\"", mark);
+	bytes_add(out, padding(), size - DATA_FIXED - n);
+	bytes_add(out, "\"}", 2);
+}
+
 void message_body(const struct message *m, const char *channel, size_t size, struct bytes *out)
 {
 	char mark[80];
-	int n = snprintf(mark, sizeof(mark), "%u.%u.%u.%llu", m->publisher, m->channel, m->seq,
-			 (unsigned long long)m->due_ns);
+	size_t n = write_mark(m, mark);
 
 	bytes_addf(out,
 		   "{\"name\":\"" MESSAGE_EVENT "\",\"channels\":[\"%s\"]," DATA_HEAD
 		   "%s" DATA_MIDDLE,
 		   channel, mark);
-	bytes_add(out, padding(), size - DATA_FIXED - (size_t)n);
+	bytes_add(out, padding(), size - DATA_FIXED - n);
 	bytes_add(out, DATA_TAIL "}", sizeof(DATA_TAIL "}") - 1);
 }
 

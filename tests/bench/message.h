@@ -16,11 +16,13 @@ struct message {
 	uint32_t publisher;
 	uint32_t channel;
 	uint32_t seq;	 /* from 0, for each publisher and channel */
-	uint64_t due_ns; /* when it should have been sent */
+	uint64_t due_ns; /* when it should have been sent; by SQL: when it was */
 };
 
 /* Appends the body of POST /events whose data is size bytes long. */
 void message_body(const struct message *m, const char *channel, size_t size, struct bytes *out);
+/* Appends that data alone, as the JSON text that it is. */
+void message_data(const struct message *m, size_t size, struct bytes *out);
 /* Reads a delivered frame; false when any of event, channel and data is not as it was sent. */
 bool message_read(const char *p, size_t len, const char *channel, size_t size, struct message *out);
 #endif

@@ -15,6 +15,7 @@ static const struct option LONG[] = {
 	{ "channels", required_argument, NULL, 'm' },
 	{ "channel-prefix", required_argument, NULL, 'c' },
 	{ "publishers", required_argument, NULL, 'u' },
+	{ "sql", required_argument, NULL, 'q' },
 	{ "size", required_argument, NULL, 'z' },
 	{ "rate", required_argument, NULL, 'r' },
 	{ "seconds", required_argument, NULL, 't' },
@@ -38,6 +39,7 @@ static const char HELP[] =
 	"  --inflight N           handshakes under way at once (200)\n"
 	"  --checkpoints A,B,...  print CPU and memory at so many connections\n"
 	"  --publishers N         kept-alive HTTP connections (1)\n"
+	"  --sql CONNINFO         they publish by SQL in this database instead\n"
 	"  --size BYTES           of each event's data (200)\n"
 	"  --rate N               events a second in all; 0: as fast as answered (0)\n"
 	"  --seconds N            of publishing; 0: only connect (5)\n"
@@ -114,6 +116,9 @@ void options_parse(int argc, char **argv, struct options *o)
 			break;
 		case 'c':
 			o->prefix = optarg;
+			break;
+		case 'q':
+			o->sql = optarg;
 			break;
 		case 'C':
 			parse_checkpoints(o, optarg);

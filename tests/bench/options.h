@@ -11,6 +11,7 @@
 
 struct options {
 	const char *host, *key, *secret, *app_id, *prefix;
+	const char *sql; /* publishers commit there; NULL: they use HTTP */
 	unsigned port;
 	pid_t pid;
 	uint32_t connections, channels, publishers, inflight;

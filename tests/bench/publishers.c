@@ -8,6 +8,7 @@
 #include "loop.h"
 #include "message.h"
 #include "sign.h"
+#include "sql.h"
 
 #define ANSWER_MAX 16384
 
@@ -19,6 +20,7 @@ struct publisher {
 	uint64_t due_ns;
 	uint64_t sent_ns;
 	uint32_t *seq;	  /* [channels]: the next number */
+	PGconn *pg;	  /* with o.sql */
 	struct bytes out; /* the request */
 	size_t out_sent;
 	size_t in_len;
@@ -36,6 +38,13 @@ struct publishers {
 	struct publisher *all; /* [publishers] */
 	struct bytes body;
 };
+
+static void open_sql(struct publishers *p, struct publisher *c)
+{
+	c->pg = sql_open(p->o.sql);
+	c->ep.fd = PQsocket(c->pg);
+	ep_add(p->epoll, &c->ep, EPOLLIN);
+}
 
 struct publishers *publishers_new(int epoll, const struct publishers_options *o,
 				  const uint32_t *subscribers_on)
@@ -55,6 +64,8 @@ struct publishers *publishers_new(int epoll, const struct publishers_options *o,
 		p->all[i].number = i;
 		p->all[i].channel = (uint32_t)((uint64_t)i * o->channels / o->publishers);
 		p->all[i].seq = xcalloc(o->channels, sizeof(uint32_t));
+		if (o->sql)
+			open_sql(p, &p->all[i]);
 	}
 	return p;
 }
@@ -75,8 +86,11 @@ void publishers_stop(struct publishers *p)
 
 static void hang_up(struct publisher *c)
 {
-	if (c->ep.fd >= 0)
+	if (c->pg)
+		PQfinish(c->pg);
+	else if (c->ep.fd >= 0)
 		tcp_abort(c->ep.fd);
+	c->pg = NULL;
 	c->ep.fd = -1;
 }
 
@@ -133,27 +147,54 @@ static void dial(struct publishers *p, struct publisher *c)
 	ep_add(p->epoll, &c->ep, EPOLLIN | EPOLLOUT);
 }
 
-static void publish(struct publishers *p, struct publisher *c, uint64_t now)
+static void post(struct publishers *p, struct publisher *c, const struct message *m,
+		 const char *channel)
 {
-	struct message m = { c->number, c->channel, c->seq[c->channel],
-			     p->interval_ns ? c->due_ns : now };
-	char channel[128];
-
-	snprintf(channel, sizeof(channel), "%s%u", p->o.channel_prefix, c->channel);
-	p->body.len = 0;
-	message_body(&m, channel, p->o.size, &p->body);
-	c->out.len = 0;
-	c->out_sent = 0;
-	c->in_len = 0;
+	message_body(m, channel, p->o.size, &p->body);
 	signer_post(p->signer, &p->body, &c->out);
-	c->busy = true;
-	c->sent_ns = now;
-	p->sum.busy++;
-	p->sum.sent++;
 	if (c->ep.fd >= 0)
 		flush(p, c);
 	else
 		dial(p, c);
+}
+
+static void insert(struct publishers *p, struct publisher *c, const struct message *m,
+		   const char *channel)
+{
+	message_data(m, p->o.size, &c->out);
+	if (!sql_send(c->pg, channel, MESSAGE_EVENT, &c->out))
+		die("--sql: %s", PQerrorMessage(c->pg));
+}
+
+static void on_sql_answer(struct publishers *p, struct publisher *c)
+{
+	enum sql_answer answer = sql_read(c->pg);
+
+	if (answer == SQL_REFUSED)
+		die("--sql: %s", PQerrorMessage(c->pg));
+	if (answer == SQL_COMMITTED && c->busy)
+		answered(p, c);
+}
+
+static void publish(struct publishers *p, struct publisher *c, uint64_t now)
+{
+	struct message m = { c->number, c->channel, c->seq[c->channel],
+			     p->interval_ns && !p->o.sql ? c->due_ns : now };
+	char channel[128];
+
+	snprintf(channel, sizeof(channel), "%s%u", p->o.channel_prefix, c->channel);
+	p->body.len = 0;
+	c->out.len = 0;
+	c->out_sent = 0;
+	c->in_len = 0;
+	c->busy = true;
+	c->sent_ns = now;
+	p->sum.busy++;
+	p->sum.sent++;
+	if (p->o.sql)
+		insert(p, c, &m, channel);
+	else
+		post(p, c, &m, channel);
 }
 
 uint64_t publishers_run(struct publishers *p, bool may_send)
@@ -248,6 +289,10 @@ void publishers_event(struct publishers *p, struct ep_item *item, uint32_t event
 
 	if (c->ep.fd < 0)
 		return;
+	if (c->pg) {
+		on_sql_answer(p, c);
+		return;
+	}
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		on_readable(p, c);
 		return;

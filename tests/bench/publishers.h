@@ -2,9 +2,9 @@
 #ifndef BENCH_PUBLISHERS_H
 #define BENCH_PUBLISHERS_H
 /*
- * The HTTP side of the load: each publisher has one kept-alive connection and one
- * request under way, goes round the channels, and reads the whole of each answer.
- * A number whose publish failed is used again.
+ * The publishing side of the load: each publisher has one kept-alive connection, to the HTTP API
+ * or to the database, and one request under way, goes round the channels, and reads the whole of
+ * each answer. A number whose publish failed is used again.
  */
 #include "hist.h"
 #include "util.h"
@@ -19,9 +19,10 @@ struct publishers_options {
 	const char *channel_prefix;
 	uint32_t publishers;
 	uint32_t channels;
-	size_t size;	/* bytes of an event's data */
-	uint64_t rate;	/* events a second of all publishers together; 0 for no pause */
-	uint64_t limit; /* events in all; 0 for no limit */
+	const char *sql; /* conninfo of the database that they publish in; NULL: by HTTP */
+	size_t size;	 /* bytes of an event's data */
+	uint64_t rate;	 /* events a second of all publishers together; 0 for no pause */
+	uint64_t limit;	 /* events in all; 0 for no limit */
 };
 
 struct publishers_sum {
