@@ -4,15 +4,17 @@
 
 import { Sync } from '../lib/harness.mjs';
 
+const ada = { id: 7, name: 'Ada', roles: [] };
+
 /** Before the examples run: what they presume. */
 export async function prepare(daemon) {
 	await Sync.server(daemon).put('users/7', { name: 'Ada' });
+	const users = new Set(['authorizeChannel', 'authorizeUser']);
 	await daemon.query(`INSERT INTO channel_rules(pattern, rule, argument)
 		VALUES ('note.{id}', 'anyone', NULL), ('presence.online', 'role', 'staff')`);
-	return {};
+	return { exampleCaller: (operation) => (users.has(operation) ? ada : 'server') };
 }
 
-const ada = { id: 7, name: 'Ada', roles: [] };
 
 const bad = { status: 400 };
 const forbidden = { status: 403 };
@@ -41,6 +43,27 @@ export const calls = {
 		await daemon.query(`INSERT INTO activity_reads(app, user_id, feed, position)
 			SELECT '${daemon.app.id}', 70, 'made up ' || n, 0 FROM generate_series(1, 1000) n`);
 		await read({ reader_id: 70 }, { status: 409, code: 'too_many_feeds' });
+	},
+	async authorization(run) {
+		const ask = (channel, more) => run({ operation: 'authorizeChannel', as: ada,
+			body: { socket_id: '1.2', channel_name: channel }, ...more });
+		const { channel_data: member } = await ask('presence-note.1');
+		if (JSON.parse(member).user_id !== '7') throw new Error(member);
+		await ask('private-secret.1', { ...forbidden, code: 'channel_forbidden' });
+		await ask('news', { ...forbidden, code: 'not_guarded' });
+		await ask('private-note.1', { as: 'server', ...forbidden, code: 'forbidden' });
+		await ask('private-encrypted-note.1', { status: 500, code: 'no_master_key' });
+		await ask('a b', { ...bad, code: 'invalid_value' });
+		await run({ operation: 'authorizeUser', as: ada, body: {}, ...bad, code: 'missing_field' });
+		await run({ operation: 'authorizeUser', as: 'server', body: { socket_id: '1.2' }, ...forbidden,
+			code: 'forbidden' });
+		const expired = { ...ada, exp: 1 };
+		for (const [operation, body] of [['authorizeChannel', { socket_id: '1.2',
+			channel_name: 'private-note.1' }], ['authorizeUser', { socket_id: '1.2' }]]) {
+			await run({ operation, body, as: expired, status: 401, code: 'token_expired' });
+			await run({ operation, body, as: { ...ada, aud: 'x' }, status: 401, code: 'bad_token' });
+			await run({ operation, body, anonymous: true, status: 401, code: 'unauthorized' });
+		}
 	},
 	async data(run) {
 		const post = (mutation, more) => run({ operation: 'postChanges', body: { client_id: 'c',
