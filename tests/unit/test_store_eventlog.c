@@ -639,6 +639,75 @@ START_TEST(async_events_outlive_an_outage)
 }
 END_TEST
 
+/* event_id tells whose row it is when one call writes it twice. */
+static const struct event_key *make_key(const char *key, const char *event_id)
+{
+	static struct event_key keys[16];
+	static unsigned n;
+	struct event_key *k = &keys[n++];
+
+	*k = (struct event_key){ SV("app-1"), sv(key), SV("d"), SV("{}"), sv(event_id) };
+	return k;
+}
+
+START_TEST(a_taken_key_harms_nobody_else)
+{
+	struct event_batch *b;
+
+	begin("keys");
+	b = make_batch(2, 5000);
+	b->key = make_key("first", "id-1");
+	append(b);
+	WAIT_UNTIL(atomic_load(&w.ok) == 2);
+
+	/* They wait together, so that they are written together. */
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	append(make_batch(1, 20000));
+	for (int i = 0; i < 5; i++)
+		append(make_batch(10, 20000));
+	b = make_batch(3, 20000);
+	b->key = make_key("first", "id-2");
+	append(b);
+	b = make_batch(0, 20000); /* a key alone */
+	b->key = make_key("second", "id-3");
+	append(b);
+	append(make_batch(10, 0));
+	b = make_batch(4, 20000);
+	b->key = make_key("third", "id-4");
+	append(b);
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+
+	WAIT_UNTIL(answered() == 2 + 1 + 50 + 3 + 10 + 4);
+	ck_assert_uint_eq(atomic_load(&w.down), 3); /* -EEXIST */
+	ck_assert_int_eq(rows(), 2 + 1 + 50 + 10 + 4);
+	WAIT_UNTIL(pg_fixture_number(w.c, "SELECT count(*) FROM idempotency_keys") == 3);
+	ck_assert_int_eq(pg_fixture_number(w.c, "SELECT count(*) FROM idempotency_keys WHERE "
+						"event_id IN ('id-1', 'id-3', 'id-4')"),
+			 3);
+	finish();
+}
+END_TEST
+
+START_TEST(a_key_alone_outlasts_a_lost_connection)
+{
+	begin("key_alone");
+	for (int i = 0; i < 10; i++) {
+		static const char *const names[] = { "a", "b", "c", "d", "e",
+						     "f", "g", "h", "i", "j" };
+		struct event_batch *b = make_batch(0, 20000);
+
+		b->key = make_key(names[i], "mine");
+		append(b);
+		free(pg_fixture_value(w.c, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+					   "WHERE application_name = 'scopewired'"));
+		WAIT_UNTIL(pg_fixture_number(w.c, "SELECT count(*) FROM idempotency_keys") ==
+			   i + 1);
+		WAIT_UNTIL(is_connected());
+	}
+	finish();
+}
+END_TEST
+
 START_TEST(no_partition_is_no_reason_to_fail)
 {
 	begin("partition");
@@ -725,6 +794,8 @@ int main(void)
 	tcase_add_test(t, backends_are_killed);
 	tcase_add_test(t, postgresql_is_restarted);
 	tcase_add_test(t, async_events_outlive_an_outage);
+	tcase_add_test(t, a_taken_key_harms_nobody_else);
+	tcase_add_test(t, a_key_alone_outlasts_a_lost_connection);
 	tcase_add_test(t, no_partition_is_no_reason_to_fail);
 	tcase_add_test(t, partitions_are_made_as_the_log_grows);
 	tcase_add_test(t, deliveries_are_recorded);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* What the store needs no database for. */
 #include "unit.h"
+#include <errno.h>
+#include <unistd.h>
 #include "base/mem.h"
 #include "store/batch_list.h"
 #include "store/delivery_list.h"
 #include "store/json_text.h"
 #include "store/log_linger.h"
+#include "store/log_seen.h"
 #include "store/pg_array.h"
 #include "store/pg_fault.h"
 
@@ -203,6 +206,54 @@ START_TEST(linger_gives_up_where_it_is_vain)
 }
 END_TEST
 
+static bool seen_in(const char *path, const char *text, struct log_seen *out)
+{
+	FILE *f = fopen(path, "we");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	fclose(f);
+	return log_seen_read(path, out);
+}
+
+START_TEST(what_was_seen_is_kept)
+{
+	static const char *const none[] = { "",
+					    "e",
+					    "e 1",
+					    "e x id\n",
+					    " 1 id\n",
+					    "e -1 id\n",
+					    "e 1 ",
+					    "e 1 id\nmore",
+					    "e 99999999999999999999 id\n" };
+	char folder[] = "/tmp/sw-seen-XXXXXX", path[64];
+	struct log_seen s = { "epoch", INT64_MAX, "an-id" }, got = { "", 0, "" };
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/position", folder);
+	ck_assert(!log_seen_read(path, &got));
+	ck_assert_int_eq(log_seen_write(path, &s), 0);
+	ck_assert(log_seen_read(path, &got));
+	ck_assert_str_eq(got.epoch, "epoch");
+	ck_assert_uint_eq(got.serial, INT64_MAX);
+	ck_assert_str_eq(got.id, "an-id");
+	got = (struct log_seen){ "", 0, "" };
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
+		ck_assert_msg(!seen_in(path, none[i], &got), "%s", none[i]);
+		ck_assert_str_eq(got.epoch, "");
+	}
+	memset(s.epoch, 'e', LOG_EPOCH_MAX);
+	memset(s.id, 'i', EVENT_ID_MAX);
+	ck_assert_int_eq(log_seen_write(path, &s), 0);
+	ck_assert(log_seen_read(path, &got));
+	ck_assert_str_eq(got.id, s.id);
+	unlink(path);
+	rmdir(folder);
+	ck_assert_int_eq(log_seen_write(path, &s), -ENOENT);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("store/parts");
@@ -217,6 +268,7 @@ int main(void)
 	tcase_add_test(t, ids_sort_by_time_and_differ);
 	tcase_add_test(t, linger_awaits_who_was_answered);
 	tcase_add_test(t, linger_gives_up_where_it_is_vain);
+	tcase_add_test(t, what_was_seen_is_kept);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
