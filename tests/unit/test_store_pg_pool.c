@@ -86,6 +86,16 @@ static void on_done(void *ctx, const struct pg_answer *a)
 	atomic_fetch_add(&t->n, 1);
 }
 
+static void begin_with(struct pg_pool_conf conf, const char *database)
+{
+	log_set_level(LOG_LEVEL_ERROR);
+	conninfo = pg_fixture_database(pg, database, NULL);
+	conf.conninfo = conninfo;
+	pool = pg_pool_new(&conf);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(pg_pool_is_up(pool));
+}
+
 static void begin(const char *database, unsigned connections, unsigned max_open)
 {
 	struct pg_pool_conf conf = { .password = "",
@@ -95,12 +105,7 @@ static void begin(const char *database, unsigned connections, unsigned max_open)
 				     .connect_timeout_ms = 5000,
 				     .statement_timeout_ms = 10000 };
 
-	log_set_level(LOG_LEVEL_ERROR);
-	conninfo = pg_fixture_database(pg, database, NULL);
-	conf.conninfo = conninfo;
-	pool = pg_pool_new(&conf);
-	ck_assert_int_eq(pg_pool_start(pool), 0);
-	WAIT_UNTIL(pg_pool_is_up(pool));
+	begin_with(conf, database);
 }
 
 static void finish(void)
@@ -245,6 +250,68 @@ static void count_tick(void *ctx)
 	atomic_fetch_add((atomic_uint *)ctx, 1);
 }
 
+struct heard {
+	atomic_uint payloads, gaps;
+	char last[16];
+};
+
+static void on_notify(void *ctx, const char *payload)
+{
+	struct heard *h = ctx;
+
+	if (!payload) {
+		atomic_fetch_add(&h->gaps, 1);
+		return;
+	}
+	snprintf(h->last, sizeof(h->last), "%s", payload);
+	atomic_fetch_add(&h->payloads, 1);
+}
+
+static void notify(const char *payload)
+{
+	PGconn *c = pg_fixture_connect(conninfo);
+	char sql[64];
+
+	snprintf(sql, sizeof(sql), "SELECT pg_notify('news', '%s')", payload);
+	free(pg_fixture_value(c, sql));
+	PQfinish(c);
+}
+
+START_TEST(what_is_notified_is_heard_and_gaps_are_told)
+{
+	struct heard h = { .last = "" };
+	struct tally t = { .n = 0 };
+	struct pg_pool_conf conf = { .password = "",
+				     .schema = "public",
+				     .connections = 2,
+				     .max_open = 100,
+				     .depth = 1,
+				     .connect_timeout_ms = 5000,
+				     .statement_timeout_ms = 10000,
+				     .listen = "news",
+				     .on_notify = on_notify,
+				     .notify_ctx = &h };
+	unsigned gaps;
+
+	begin_with(conf, "heard");
+	WAIT_UNTIL(h.gaps == 2);
+	notify("first");
+	WAIT_UNTIL(h.payloads == 2);
+	ck_assert_str_eq(h.last, "first");
+	gaps = h.gaps;
+	cut_all();
+	WAIT_UNTIL(h.gaps >= gaps + 4);
+	notify("second");
+	WAIT_UNTIL(h.payloads == 4);
+	ck_assert_str_eq(h.last, "second");
+	for (int i = 0; i < 50; i++)
+		ask(&sum, "1", "2", &t);
+	WAIT_UNTIL(t.n == 50);
+	ck_assert_uint_eq(t.fine, 50);
+	finish();
+}
+END_TEST
+
 START_TEST(timers_run)
 {
 	struct pg_pool_conf conf = { .conninfo = "host=/nowhere",
@@ -275,6 +342,7 @@ int main(void)
 	tcase_add_test(t, a_statement_has_its_own_timeout);
 	tcase_add_test(t, cut_connections_repeat_what_may_be_repeated);
 	tcase_add_test(t, away_is_said_at_once_and_comes_back);
+	tcase_add_test(t, what_is_notified_is_heard_and_gaps_are_told);
 	tcase_add_test(t, timers_run);
 	suite_add_tcase(s, t);
 	return unit_run(s);

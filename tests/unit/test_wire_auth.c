@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The vectors are those of the Pusher documentation and its server SDKs. */
 #include "unit.h"
+#include <errno.h>
 #include "base/mem.h"
 #include "wire/auth.h"
 
@@ -436,6 +437,45 @@ START_TEST(too_many_parameters_are_refused)
 }
 END_TEST
 
+/* The bytes 0 to 31; the digest is sha256sum's of the channel's name and them. */
+#define MASTER_KEY "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+#define SHARED	   "wp8Orjt2S4H4n8dDP7pa2A9reduRTTedbaiVnjqomsc="
+
+START_TEST(a_shared_secret_is_of_channel_and_master_key)
+{
+	unsigned char key[AUTH_MASTER_KEY_BYTES];
+	char shared[AUTH_SHARED_SECRET_CHARS + 1];
+
+	ck_assert_int_eq(auth_read_master_key(SV(MASTER_KEY), key), 0);
+	for (size_t i = 0; i < sizeof(key); i++)
+		ck_assert_uint_eq(key[i], i);
+	auth_shared_secret(key, SV("private-encrypted-vault"), shared);
+	ck_assert_str_eq(shared, SHARED);
+	auth_shared_secret(key, SV("private-encrypted-vaults"), shared);
+	ck_assert_str_ne(shared, SHARED);
+}
+END_TEST
+
+START_TEST(a_master_key_has_32_bytes)
+{
+	static const char *const bad[] = {
+		"",
+		"AA==",
+		"000102030405060708090a0b0c0d0e0f101112131415",
+		"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg==",
+		"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+		"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gIQ==",
+		"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh!=",
+		"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGx==Hh8=",
+	};
+	unsigned char key[AUTH_MASTER_KEY_BYTES] = { 7 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_msg(auth_read_master_key(sv(bad[i]), key) == -EINVAL, "%s", bad[i]);
+	ck_assert_uint_eq(key[0], 7);
+}
+END_TEST
+
 START_TEST(every_verdict_has_its_own_sentence)
 {
 	for (int v = AUTH_OK; v <= AUTH_SIGNATURE; v++) {
@@ -471,6 +511,8 @@ static Suite *suite(void)
 	tcase_add_test(t, names_are_lowered_and_sorted_values_left_as_they_are);
 	tcase_add_test(t, long_names_and_values_sign_too);
 	tcase_add_test(t, too_many_parameters_are_refused);
+	tcase_add_test(t, a_shared_secret_is_of_channel_and_master_key);
+	tcase_add_test(t, a_master_key_has_32_bytes);
 	tcase_add_test(t, every_verdict_has_its_own_sentence);
 	suite_add_tcase(s, t);
 	return s;
