@@ -90,32 +90,40 @@ BEGIN
 END
 $$;
 
--- Deletes at most max rows that are older than that, the oldest; returns how many.
+-- Deletes at most max rows that are older than that, those of lower ids first; returns how many.
 CREATE FUNCTION activities_expire(days integer, max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	gone integer;
 BEGIN
+	-- Not while the same rows are placed, or deleted by another node.
+	PERFORM pg_advisory_xact_lock(7770);
 	DELETE FROM activities WHERE id IN (
 		SELECT old.id FROM (SELECT a.id, a.created_at FROM activities a
-				    ORDER BY a.id LIMIT max FOR UPDATE SKIP LOCKED) old
+				    ORDER BY a.id LIMIT max) old
 		WHERE old.created_at < now() - days * interval '1 day');
 	GET DIAGNOSTICS gone = ROW_COUNT;
 	RETURN gone;
 END
 $$;
 
+-- In plpgsql, as what is called for each row of a page: its plans are kept.
 CREATE FUNCTION activity_json(a activities) RETURNS json
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT json_build_object(
+DECLARE
+	who users;
+BEGIN
+	SELECT u.* INTO who FROM users u WHERE u.app = a.app AND u.id = a.user_id;
+	RETURN json_build_object(
 		'id', a.id, 'type', a.type, 'description', a.description, 'user_id', a.user_id,
-		'user', (SELECT json_build_object('id', u.id, 'name', u.name, 'avatar', u.avatar)
-			 FROM users u WHERE u.app = a.app AND u.id = a.user_id),
+		'user', CASE WHEN who.id IS NOT NULL THEN
+			json_build_object('id', who.id, 'name', who.name, 'avatar', who.avatar) END,
 		'subject_type', a.subject_type, 'subject_id', a.subject_id,
 		'client_id', a.client_id, 'project_id', a.project_id,
-		'metadata', a.metadata, 'created_at', iso(a.created_at))
+		'metadata', a.metadata, 'created_at', iso(a.created_at));
+END
 $$;
 
 -- Refuses what cannot stand behind private-client. or private-project. in a channel's name.
@@ -267,12 +275,13 @@ BEGIN
 			SELECT a FROM activities a
 			WHERE a.app = $1 AND a.position > 0 AND %1$s AND a.position %2$s $8
 			ORDER BY a.position %3$s LIMIT $9
+		), channels(name) AS MATERIALIZED (
+			SELECT 'private-client.' || (f.a).client_id FROM found f WHERE NOT $10
+			UNION
+			SELECT 'private-project.' || (f.a).project_id FROM found f WHERE NOT $10
 		), opened AS MATERIALIZED (
-			SELECT c.name FROM (
-				SELECT 'private-client.' || (f.a).client_id FROM found f WHERE NOT $10
-				UNION
-				SELECT 'private-project.' || (f.a).project_id FROM found f WHERE NOT $10
-			) c(name) WHERE c.name IS NOT NULL AND channel_allows($1, $11, c.name)
+			SELECT c.name FROM channels c
+			WHERE CASE WHEN c.name IS NOT NULL THEN channel_allows($1, $11, c.name) END
 		)
 		SELECT f.a, $10 OR coalesce((f.a).user_id = caller_id($11), false) OR EXISTS (
 			SELECT FROM opened o WHERE o.name IN ('private-client.' || (f.a).client_id,
@@ -371,7 +380,7 @@ DECLARE
 	reach CONSTANT integer := CASE WHEN is_filtered THEN 1000 ELSE size + 1 END;
 	page record;
 BEGIN
-	PERFORM activities_place(5000);
+	PERFORM activities_place(1000);
 	-- One statement: what it sees of the rows and of the newest position is of one moment.
 	WITH scanned AS MATERIALIZED (
 		SELECT s.a, s.is_open, (s.a).position AS at FROM activity_scan(f, $2, k.start,
@@ -393,8 +402,11 @@ BEGIN
 		    WHEN (SELECT count(*) FROM scanned) = reach
 			THEN (SELECT CASE WHEN k.is_newer THEN max(t.at) ELSE min(t.at) END
 			      FROM scanned t) END AS stop,
-	       (SELECT coalesce(max(t.position), 0) FROM activities t
-		WHERE t.app = $1 AND t.position > 0) AS top
+	       -- The newest of all where rows are hidden: those must not show in a cursor.
+	       coalesce(CASE WHEN is_filtered
+			THEN (SELECT max(t.position) FROM activities t
+			      WHERE t.app = $1 AND t.position > 0)
+			ELSE (SELECT max(t.at) FROM scanned t) END, 0) AS top
 	INTO page;
 	status := 200;
 	SELECT json_build_object('activities', coalesce(page.rows, '[]'), 'unread', u.unread,
@@ -419,7 +431,7 @@ DECLARE
 	reader CONSTANT bigint := $10;
 	seen bigint;
 BEGIN
-	PERFORM activities_place(5000);
+	PERFORM activities_place(1000);
 	SELECT max(a.position) INTO seen FROM activities a
 	WHERE a.app = $1 AND a.position > 0 AND ($11 IS NULL OR a.id = $11);
 	IF seen IS NULL AND $11 IS NOT NULL THEN

@@ -51,28 +51,34 @@ CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications
 	FOR EACH STATEMENT EXECUTE FUNCTION notifications_deleted();
 
 CREATE FUNCTION notification_json(n notifications) RETURNS json
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT json_build_object('id', n.id, 'type', n.type, 'title', n.title, 'message', n.message,
+BEGIN
+	RETURN json_build_object('id', n.id, 'type', n.type, 'title', n.title, 'message', n.message,
 				 'data', n.data, 'read_at', iso(n.read_at),
-				 'created_at', iso(n.created_at))
+				 'created_at', iso(n.created_at));
+END
 $$;
 
 -- As Laravel's BroadcastNotificationCreated has it: the data, and id and type beside them.  The text
 -- goes under both its names.
 CREATE FUNCTION notification_event(n notifications) RETURNS json
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT (n.data || jsonb_build_object('title', n.title, 'message', n.message,
-		'body', n.message, 'created_at', iso(n.created_at), 'id', n.id, 'type', n.type))::json
+BEGIN
+	RETURN n.data || jsonb_build_object('title', n.title, 'message', n.message,
+		'body', n.message, 'created_at', iso(n.created_at), 'id', n.id, 'type', n.type);
+END
 $$;
 
 -- Tells a user's pages how many are unread.
 CREATE FUNCTION notifications_tell_unread(app text, user_id bigint, unread bigint) RETURNS void
-LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT broadcast('private-App.Models.User.' || $2, sync_event('NotificationsUnread'),
-			 json_build_object('unread', $3), NULL, NULL, $1)
+BEGIN
+	PERFORM broadcast('private-App.Models.User.' || $2, sync_event('NotificationsUnread'),
+			  json_build_object('unread', $3), NULL, NULL, $1);
+END
 $$;
 
 CREATE FUNCTION notification_recipients_max() RETURNS integer

@@ -5,7 +5,7 @@
 #include "svc/activities.h"
 
 #define PLACE_MS     1000
-#define PLACE_BATCH  5000
+#define PLACE_BATCH  1000
 #define EXPIRE_MS    60000
 #define EXPIRE_BATCH 1000
 

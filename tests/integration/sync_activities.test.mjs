@@ -35,6 +35,8 @@ const ok = (answer, status = 200) => {
 
 const add = async (fields, as = server) => ok(await as.post('activities', fields), 201).activity;
 const list = async (query, as = server) => ok(await as.get('activities', query));
+const allPlaced = () => waitFor(async () => (await daemon.query(
+	'SELECT FROM scopewire.activities WHERE position IS NULL')).length === 0);
 const ids = (page) => page.activities.map((a) => a.id);
 
 describe('adding', () => {
@@ -322,6 +324,7 @@ describe('pages', () => {
 		await daemon.query(`SELECT scopewire.activity_add('crowd', metadata => CASE i % 700 WHEN 5
 			THEN '{"client_id": "seen"}' ELSE '{"client_id": "hidden"}' END::jsonb,
 			app => '${APP.id}') FROM generate_series(1, 2500) i`);
+		await allPlaced();
 		const user = Sync.user(daemon, 77), found = [];
 		await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule)
 			VALUES ('client.seen', 'anyone')`);
@@ -512,7 +515,6 @@ describe('retention', () => {
 
 	test('rows are placed even when nobody reads', async () => {
 		await add({ type: 'unread' });
-		await waitFor(async () => (await daemon.query(
-			'SELECT FROM scopewire.activities WHERE position IS NULL')).length === 0);
+		await allPlaced();
 	});
 });
