@@ -44,7 +44,7 @@ CREATE TABLE sync_change (
 	op text NOT NULL,
 	digest text NOT NULL,		-- of the mutation, without its lock_token
 	version bigint,			-- what it made; NULL: it changed nothing
-	result json NOT NULL,
+	result json NOT NULL,		-- the answer, but for the resource as it was
 	at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	PRIMARY KEY (app, user_id, client_id, mutation_id)
 );
@@ -226,6 +226,8 @@ BEGIN
 		PERFORM sync_fail(400, 'invalid_value', 'The name of the resource''s channel is '
 				  'longer than the application allows.', 'resource_id');
 	END IF;
+	SELECT e.* INTO current FROM sync_entity e WHERE e.app = app
+	AND e.resource_type = resource_type AND e.resource_id = resource_id;
 	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = app
 	AND c.user_id = coalesce(writer, 0) AND c.client_id = client_id AND c.mutation_id = id;
 	IF FOUND THEN
@@ -233,15 +235,16 @@ BEGIN
 			PERFORM sync_fail(400, 'mutation_reused', 'This mutation_id was given to '
 					  'another mutation of the client.', 'mutation_id');
 		END IF;
-		answer := recorded.result;
+		answer := CASE WHEN recorded.result->'error' IS NOT NULL
+			  THEN mutation_refusal(recorded.result->'error'->>'code',
+						recorded.result->'error'->>'message', current)
+			  ELSE recorded.result END;
 		is_old := true;
 		is_final := true;
 		RETURN;
 	END IF;
 	is_old := false;
 	fence := lock_fence(app, resource_type, resource_id, writer, mutation_count(m, 'lock_token'));
-	SELECT e.* INTO current FROM sync_entity e WHERE e.app = app
-	AND e.resource_type = resource_type AND e.resource_id = resource_id;
 	answer := mutation_conflict(m, fence, current);
 	-- It was made on top of one that was not done.  The version that it expects may be there by
 	-- chance, and be somebody else's.
@@ -341,7 +344,7 @@ BEGIN
 					 resource_id, op, digest, version, result)
 		VALUES ($1, coalesce(writer, 0), $4, m->>'mutation_id', m->>'resource_type',
 			m->>'resource_id', m->>'op', mutation_digest(m), (d.entity).version,
-			d.answer);
+			d.answer::jsonb - 'current');
 	END IF;
 	is_final := d.is_final;
 	result := head || d.answer::jsonb

@@ -217,7 +217,12 @@ describe('the same mutation again', () => {
 		const again = await mutate(staff(1), m);
 		refused(again, 409, 'conflict');
 		assert.equal(again.repeated, true);
-		assert.equal((await now(r)).version, 1);
+		// What it has to be merged with is the resource as it is by now.
+		assert.deepEqual(again.current, await now(r));
+		assert.equal(again.current.version, 1);
+		const [{ result }] = await daemon.query('SELECT result FROM sync_change WHERE mutation_id = $1',
+			[m.mutation_id]);
+		assert.deepEqual(Object.keys(result).sort(), ['error', 'status']);
 	});
 
 	test('a refusal for its form or for rights is none: it may be tried again', async () => {
