@@ -50,8 +50,9 @@ AS $$
 		'expires_at', iso(l.expires_at))
 $$;
 
+-- Without a search_path of its own, so that it becomes part of its callers' plans.
 CREATE FUNCTION lock_is_held(l locks) RETURNS boolean
-LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE sql VOLATILE
 AS $$
 	SELECT l.user_id IS NOT NULL AND l.expires_at > clock_timestamp()
 $$;

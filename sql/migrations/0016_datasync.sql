@@ -13,14 +13,16 @@ CREATE TABLE sync_entity (
 	resource_type text NOT NULL,
 	resource_id text NOT NULL,
 	version bigint NOT NULL CHECK (version > 0),
-	position bigint NOT NULL,
+	position bigint NOT NULL CHECK (position > 0),
 	data jsonb CHECK (jsonb_typeof(data) = 'object'),	-- NULL: deleted
 	updated_by bigint,					-- NULL: the server
 	updated_at timestamptz NOT NULL,
 	PRIMARY KEY (app, resource_type, resource_id)
 );
-CREATE UNIQUE INDEX sync_entity_position ON sync_entity (app, position);
-CREATE INDEX sync_entity_type ON sync_entity (app, resource_type, position);
+-- Partial, by what is always so, lest a plan that was made while the table was empty takes one of
+-- them for a look-up by primary key, and reads all of a type's rows.
+CREATE UNIQUE INDEX sync_entity_position ON sync_entity (app, position) WHERE position > 0;
+CREATE INDEX sync_entity_type ON sync_entity (app, resource_type, position) WHERE position > 0;
 CREATE INDEX sync_entity_deleted ON sync_entity (updated_at) WHERE data IS NULL;
 
 -- What must be known of deleted resources that were forgotten: the highest version of one, so that
@@ -49,10 +51,12 @@ CREATE TABLE sync_change (
 	PRIMARY KEY (app, user_id, client_id, mutation_id)
 );
 CREATE INDEX sync_change_at ON sync_change (at);
-CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_id, version);
+CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_id, version)
+	WHERE version IS NOT NULL;
 
+-- Without a search_path of its own, as others below, so that it becomes part of its callers' plans.
 CREATE FUNCTION sync_entity_json(e sync_entity) RETURNS json
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE sql STABLE
 AS $$
 	SELECT json_build_object('resource_type', e.resource_type, 'resource_id', e.resource_id,
 		'version', e.version, 'deleted', e.data IS NULL, 'data', e.data,
@@ -169,7 +173,7 @@ $$;
 
 -- The answer to a mutation that is in conflict; current is NULL when there never was anything.
 CREATE FUNCTION mutation_refusal(code text, message text, current sync_entity) RETURNS json
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE sql STABLE
 AS $$
 	SELECT json_build_object('status', 409,
 		'error', json_build_object('code', code, 'message', message),
@@ -201,13 +205,23 @@ BEGIN
 END
 $$;
 
+-- What the mutations of a batch have in common.
+CREATE TYPE sync_batch AS (
+	app text,
+	caller jsonb,
+	writer bigint,		-- NULL: the server
+	client_id text,
+	exclude_socket text,
+	event text,		-- DataChanged, as clients know it
+	max_channel integer	-- bytes of a channel's name; 0: no limit
+);
+
 -- Decides on a mutation, and changes nothing.  Gives the answer, whether it stands in sync_change
 -- (is_old) or is to be recorded there (is_final), and the row to be written (NULL: none).  Refuses
 -- by sync_fail() what is not allowed or well formed.  behind: whether a refusal of an earlier one
 -- for the resource in the batch was final; NULL: none was refused.
-CREATE FUNCTION mutation_decide(app text, caller jsonb, writer bigint, client_id text, m jsonb,
-				behind boolean, OUT answer json, OUT is_old boolean,
-				OUT is_final boolean, OUT entity sync_entity)
+CREATE FUNCTION mutation_decide(b sync_batch, m jsonb, behind boolean, OUT answer json,
+				OUT is_old boolean, OUT is_final boolean, OUT entity sync_entity)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 #variable_conflict use_variable
@@ -221,17 +235,19 @@ DECLARE
 	recorded sync_change;
 BEGIN
 	PERFORM mutation_check(m);
-	PERFORM require_channel(app, caller, channel, 'resource_id');
-	IF octet_length(channel) > nullif((log_app(app)).max_channel, 0) THEN
+	IF b.caller->>'server' IS DISTINCT FROM 'true' THEN
+		PERFORM require_channel(b.app, b.caller, channel, 'resource_id');
+	END IF;
+	IF octet_length(channel) > nullif(b.max_channel, 0) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'The name of the resource''s channel is '
 				  'longer than the application allows.', 'resource_id');
 	END IF;
-	SELECT e.* INTO current FROM sync_entity e WHERE e.app = app
+	SELECT e.* INTO current FROM sync_entity e WHERE e.app = b.app
 	AND e.resource_type = resource_type AND e.resource_id = resource_id;
-	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = app
-	AND c.user_id = coalesce(writer, 0) AND c.client_id = client_id AND c.mutation_id = id;
+	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = b.app
+	AND c.user_id = coalesce(b.writer, 0) AND c.client_id = b.client_id AND c.mutation_id = id;
 	IF FOUND THEN
-		IF recorded.digest <> mutation_digest(m) THEN
+		IF recorded.digest <> md5((m - 'lock_token')::text) THEN
 			PERFORM sync_fail(400, 'mutation_reused', 'This mutation_id was given to '
 					  'another mutation of the client.', 'mutation_id');
 		END IF;
@@ -244,7 +260,7 @@ BEGIN
 		RETURN;
 	END IF;
 	is_old := false;
-	fence := lock_fence(app, resource_type, resource_id, writer, mutation_count(m, 'lock_token'));
+	fence := lock_fence(b.app, resource_type, resource_id, b.writer, mutation_count(m, 'lock_token'));
 	answer := mutation_conflict(m, fence, current);
 	-- It was made on top of one that was not done.  The version that it expects may be there by
 	-- chance, and be somebody else's.
@@ -263,28 +279,22 @@ BEGIN
 					    'changed', false);
 		RETURN;
 	END IF;
-	entity.app := app;
+	entity.app := b.app;
 	entity.resource_type := resource_type;
 	entity.resource_id := resource_id;
 	entity.version := 1 + coalesce(current.version, (SELECT v.version FROM sync_version v
-		WHERE v.app = app AND v.resource_type = resource_type), 0);
+		WHERE v.app = b.app AND v.resource_type = resource_type), 0);
 	entity.data := CASE m->>'op' WHEN 'upsert' THEN m->'data'
 		       WHEN 'patch' THEN json_merge_patch(current.data, m->'data') END;
 	PERFORM entity_check_size(entity.data);
-	entity.updated_by := writer;
+	entity.updated_by := b.writer;
 	answer := json_build_object('status', 200, 'version', entity.version, 'changed', true);
 END
 $$;
 
-CREATE FUNCTION mutation_digest(m jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT md5((m - 'lock_token')::text)
-$$;
-
 -- Writes a row at the feed's end, and tells it.  The caller holds the application's lock.
-CREATE FUNCTION sync_entity_write(e sync_entity, op text, client_id text, mutation_id text,
-				  exclude_socket text) RETURNS void
+CREATE FUNCTION sync_entity_write(b sync_batch, e sync_entity, op text, mutation_id text)
+RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -295,18 +305,17 @@ BEGIN
 	SET version = e.version, position = e.position, data = e.data,
 	    updated_by = e.updated_by, updated_at = e.updated_at;
 	PERFORM broadcast(resource_channel(e.resource_type, e.resource_id),
-		sync_event('DataChanged'),
+		b.event,
 		json_build_object('op', op, 'resource_type', e.resource_type,
 			'resource_id', e.resource_id, 'version', e.version,
-			'user_id', e.updated_by, 'client_id', client_id,
+			'user_id', e.updated_by, 'client_id', b.client_id,
 			'mutation_id', mutation_id, 'updated_at', iso(e.updated_at)),
-		NULL, exclude_socket, e.app);
+		NULL, b.exclude_socket, e.app);
 END
 $$;
 
 -- One mutation of a batch: all of it or nothing; what is answered, and whether that is final.
-CREATE FUNCTION sync_mutate(app text, caller jsonb, writer bigint, client_id text,
-			    exclude_socket text, m jsonb, behind boolean,
+CREATE FUNCTION sync_mutate(b sync_batch, m jsonb, behind boolean,
 			    OUT result jsonb, OUT is_final boolean)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -320,7 +329,7 @@ DECLARE
 BEGIN
 	-- Only looking stands in the subtransaction: it costs no transaction id then.
 	BEGIN
-		d := mutation_decide(app, caller, writer, client_id, m, behind);
+		d := mutation_decide(b, m, behind);
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, code = CONSTRAINT_NAME,
 					field = COLUMN_NAME;
@@ -336,14 +345,14 @@ BEGIN
 		RETURN;
 	END;
 	IF (d.entity).app IS NOT NULL THEN
-		PERFORM sync_entity_write(d.entity, m->>'op', client_id, m->>'mutation_id',
-					  exclude_socket);
+		PERFORM sync_entity_write(b, d.entity, m->>'op', m->>'mutation_id');
 	END IF;
 	IF d.is_final AND NOT d.is_old THEN
 		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type,
 					 resource_id, op, digest, version, result)
-		VALUES ($1, coalesce(writer, 0), $4, m->>'mutation_id', m->>'resource_type',
-			m->>'resource_id', m->>'op', mutation_digest(m), (d.entity).version,
+		VALUES (b.app, coalesce(b.writer, 0), b.client_id, m->>'mutation_id',
+			m->>'resource_type', m->>'resource_id', m->>'op',
+			md5((m - 'lock_token')::text), (d.entity).version,
 			d.answer::jsonb - 'current');
 	END IF;
 	is_final := d.is_final;
@@ -359,6 +368,8 @@ CREATE FUNCTION sync_changes_post(app text, caller jsonb, client_id text, user_i
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	b CONSTANT sync_batch := (app, caller, user_id, client_id, socket_id,
+				  sync_event('DataChanged'), (log_app(app)).max_channel);
 	m jsonb;
 	results jsonb[] := '{}';
 	refused jsonb := '{}';	-- resource: whether that was final
@@ -375,8 +386,7 @@ BEGIN
 					  'objects.', 'mutations');
 		END IF;
 		resource := concat_ws(':', m->>'resource_type', m->>'resource_id');
-		done := sync_mutate(app, caller, user_id, client_id, socket_id, m,
-				    (refused->>resource)::boolean);
+		done := sync_mutate(b, m, (refused->>resource)::boolean);
 		IF done.result->>'status' <> '200' THEN
 			refused := refused || jsonb_build_object(resource, done.is_final);
 		END IF;
@@ -426,11 +436,13 @@ BEGIN
 		CROSS JOIN LATERAL (
 			SELECT x.* FROM sync_entity x
 			WHERE x.app = $1 AND x.resource_type = t.t AND x.position > after
+			AND x.position > 0
 			ORDER BY x.position LIMIT most) e
 		ORDER BY e.position LIMIT most;
 	ELSE
 		RETURN QUERY SELECT e.* FROM sync_entity e
-		WHERE e.app = $1 AND e.position > after ORDER BY e.position LIMIT most;
+		WHERE e.app = $1 AND e.position > after AND e.position > 0
+		ORDER BY e.position LIMIT most;
 	END IF;
 END
 $$;
@@ -483,7 +495,7 @@ BEGIN
 	SELECT max(v.horizon), max(v.horizon) FILTER (WHERE coalesce(wanted ? v.resource_type, true))
 	INTO feed_end, horizon FROM sync_version v WHERE v.app = app;
 	feed_end := greatest(feed_end, (SELECT max(x.position) FROM sync_entity x
-					WHERE x.app = app), 0);
+					WHERE x.app = app AND x.position > 0), 0);
 	IF s.epoch <> epoch OR s.at > feed_end OR horizon > greatest(s.at, s.start) THEN
 		body := json_build_object('changes', '[]'::json, 'has_more', false,
 					  'resync', true, 'since', NULL);
@@ -509,7 +521,7 @@ END
 $$;
 
 CREATE FUNCTION sync_version_json(e sync_entity) RETURNS json
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE sql STABLE
 AS $$
 	SELECT json_build_object('resource_type', e.resource_type, 'resource_id', e.resource_id,
 		'version', coalesce(e.version, 0), 'deleted', e.version IS NOT NULL AND e.data IS NULL,
@@ -601,4 +613,4 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION sync_prune(integer, integer),
-	sync_entity_write(sync_entity, text, text, text, text) FROM PUBLIC;
+	sync_entity_write(sync_batch, sync_entity, text, text) FROM PUBLIC;
