@@ -155,18 +155,17 @@ BEGIN
 END
 $$;
 
--- Without status: all who are not offline.  No search_path of its own, so that it is inlined.
-CREATE FUNCTION presence_list(app text, status text, location text, deadline timestamptz)
-RETURNS SETOF user_presence LANGUAGE sql STABLE
+-- The condition on user_presence p for a list: $1 app, $2 status, $3 location, $4 deadline.  A text
+-- of its own for each kind of question, so that the partial index and the order of its key are
+-- used; without status it is all who are not offline.
+CREATE FUNCTION presence_where(status text, location text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT p.* FROM user_presence p
-	WHERE p.app = $1 AND $2 IS DISTINCT FROM 'offline' AND p.status <> 'offline'
-	AND p.last_seen_at >= $4 AND ($2 IS NULL OR p.status = $2)
-	AND ($3 IS NULL OR p.location = $3)
-	UNION ALL
-	SELECT p.* FROM user_presence p
-	WHERE p.app = $1 AND $2 = 'offline' AND (p.status = 'offline' OR p.last_seen_at < $4)
-	AND ($3 IS NULL OR p.location = $3)
+	SELECT 'p.app = $1'
+	       || CASE WHEN status = 'offline' THEN ' AND (p.status = $2 OR p.last_seen_at < $4)'
+		       ELSE ' AND p.status <> ''offline'' AND p.last_seen_at >= $4' END
+	       || CASE WHEN status <> 'offline' THEN ' AND p.status = $2' ELSE '' END
+	       || CASE WHEN location IS NOT NULL THEN ' AND p.location = $3' ELSE '' END
 $$;
 
 CREATE FUNCTION presence_json(p user_presence, deadline timestamptz) RETURNS json
@@ -207,6 +206,7 @@ DECLARE
 	page user_presence[];
 	has_more boolean;
 	ids bigint[];
+	matching bigint;
 BEGIN
 	PERFORM presence_require(app, caller, channels);
 	IF place IS NOT NULL THEN
@@ -217,13 +217,12 @@ BEGIN
 		is_back := place[1] = 'before';
 		edge := place[2]::bigint;
 	END IF;
-	IF is_back THEN
-		page := ARRAY(SELECT p FROM presence_list($1, $3, $4, deadline) p
-			      WHERE p.user_id < edge ORDER BY p.user_id DESC LIMIT page_size + 1);
-	ELSE
-		page := ARRAY(SELECT p FROM presence_list($1, $3, $4, deadline) p
-			      WHERE p.user_id > edge ORDER BY p.user_id LIMIT page_size + 1);
-	END IF;
+	EXECUTE format('SELECT ARRAY(SELECT p FROM user_presence p WHERE %s AND p.user_id %s $5
+				     ORDER BY p.user_id %s LIMIT $6 + 1),
+			       (SELECT count(*) FROM user_presence p WHERE %1$s)',
+		       presence_where($3, $4), CASE WHEN is_back THEN '<' ELSE '>' END,
+		       CASE WHEN is_back THEN 'DESC' ELSE 'ASC' END)
+	INTO page, matching USING $1, $3, $4, deadline, edge, page_size;
 	has_more := cardinality(page) > page_size;
 	page := page[:page_size];
 	ids := ARRAY(SELECT p.user_id FROM unnest(page) AS p ORDER BY 1);
@@ -231,7 +230,7 @@ BEGIN
 	body := json_build_object(
 		'users', coalesce((SELECT json_agg(presence_json(p, deadline) ORDER BY p.user_id)
 				   FROM unnest(page) AS p), '[]'),
-		'count', (SELECT count(*) FROM presence_list($1, $3, $4, deadline)),
+		'count', matching,
 		'next_cursor', CASE WHEN is_back OR has_more
 				    THEN cursor_make('after', ids[cardinality(ids)]::text) END,
 		'prev_cursor', CASE WHEN CASE WHEN is_back THEN has_more ELSE place IS NOT NULL END

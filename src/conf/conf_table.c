@@ -172,7 +172,7 @@ const struct option conf_options[] = {
 	{ AT(sync, presence_ttl_s), RANGE(1, 86400), .unit = "seconds", .fallback = "90",
 	  .help = "A user that is not heard of for so long is offline." },
 	{ AT(sync, presence_batch_ms), RANGE(10, 1000), .unit = "milliseconds",
-	  .fallback = "100",
+	  .fallback = "250",
 	  .help = "Heartbeats are gathered this long and written in one statement." },
 	{ AT(sync, presence_from_sockets), .type = OPTION_BOOL, .fallback = "yes",
 	  .help = "A user that is signed in on a socket, or on a presence channel, is online "

@@ -736,6 +736,47 @@ START_TEST(terminate_falls_back_to_presence)
 }
 END_TEST
 
+/* Which users came ("+ann ") and went ("-ann "). */
+static void on_user(void *ctx, struct app *of, struct str_view user_id, bool is_here)
+{
+	struct strbuf *seen = ctx;
+
+	ck_assert_ptr_eq(of, app);
+	strbuf_addf(seen, "%c%.*s ", is_here ? '+' : '-', SV_ARG(user_id));
+}
+
+START_TEST(users_are_told_of_once_for_each_of_their_channels)
+{
+	struct strbuf seen;
+
+	BEGIN("member_removed_delay_ms", "3000");
+	strbuf_init(&seen, 64);
+	directory_watch_users(dir, on_user, &seen);
+	ck_assert_int_eq(join(0, "plain", NULL, NULL), 0);
+	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
+	ck_assert_int_eq(join(1, ROOM, "ann", NULL), 0);
+	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	ck_view_eq(strbuf_view(&seen), "+ann +ann ");
+	leave(0, ROOM, "ann");
+	leave(1, ROOM, "ann");
+	pass(2999 * USEC_PER_MSEC);
+	ck_view_eq(strbuf_view(&seen), "+ann +ann ");
+	pass(USEC_PER_MSEC);
+	ck_view_eq(strbuf_view(&seen), "+ann +ann -ann ");
+	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	pass(2000 * USEC_PER_MSEC);
+	ck_assert_int_eq(join(0, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0); /* in time */
+	pass(4000 * USEC_PER_MSEC);
+	ck_view_eq(strbuf_view(&seen), "+ann +ann -ann ");
+	leave(0, INTERNAL_USER_PREFIX "ann", "ann");
+	pass(3000 * USEC_PER_MSEC);
+	ck_view_eq(strbuf_view(&seen), "+ann +ann -ann -ann ");
+	leave(0, "plain", NULL);
+	strbuf_release(&seen);
+	end();
+}
+END_TEST
+
 /* ---- threads ---- */
 
 struct churn {
@@ -836,6 +877,7 @@ static TCase *presence_case(void)
 	tcase_add_test(t, an_empty_channel_keeps_its_leaving_members_and_then_goes);
 	tcase_add_test(t, member_limit);
 	tcase_add_test(t, walks_show_what_is_occupied);
+	tcase_add_test(t, users_are_told_of_once_for_each_of_their_channels);
 	return t;
 }
 

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/* How heartbeats and sockets become batches, against a real PostgreSQL. */
+#include "unit_app.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include "base/log.h"
+#include "pg_fixture.h"
+#include "store/migrate.h"
+#include "svc/presence_svc.h"
+
+#define WAIT_US (30 * USEC_PER_SEC)
+
+#define WAIT_UNTIL(condition)                                                                      \
+	do {                                                                                       \
+		usec_t end_ = clock_mono() + WAIT_US;                                              \
+		while (!(condition)) {                                                             \
+			ck_assert_msg(clock_mono() < end_, "never: %s", #condition);               \
+			poll(NULL, 0, 1);                                                          \
+		}                                                                                  \
+	} while (0)
+
+static struct pg_fixture *pg;
+static struct pg_pool *pool;
+static struct presence_svc *presence;
+static struct conf_sync conf;
+static struct app *app;
+static char *conninfo;
+static PGconn *db;
+
+struct tally {
+	atomic_uint n, fine, refused, busy, stopped;
+	char status[16], seen_at[32];
+	unsigned ttl_s;
+};
+
+static void set_up(void)
+{
+	pg = pg_fixture_new(false);
+}
+
+static void tear_down(void)
+{
+	pg_fixture_free(pg);
+}
+
+static char **words(const char *a)
+{
+	static char *list[2];
+
+	list[0] = (char *)a;
+	return list;
+}
+
+/* start: with the pool running, so that batches are sent. */
+static void begin(const char *database, bool start)
+{
+	struct pg_pool_conf pc = { .password = "",
+				   .schema = "scopewire",
+				   .connections = 1,
+				   .max_open = 100,
+				   .connect_timeout_ms = 5000,
+				   .statement_timeout_ms = 10000 };
+	char *why = NULL;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	conninfo = pg_fixture_database(pg, database, NULL);
+	ck_assert_msg(migrate_run(conninfo, "scopewire", &why) == 0, "%s", why);
+	db = pg_fixture_connect(conninfo);
+	free(pg_fixture_value(db, "SET search_path = scopewire"));
+	free(pg_fixture_value(db, "INSERT INTO log_apps VALUES ('portal', 200, 200, 10000)"));
+	conf = (struct conf_sync){ .max_waiting = 5000,
+				   .presence_channels = words("presence-online"),
+				   .presence_ttl_s = 3600,
+				   .presence_batch_ms = 10 };
+	pc.conninfo = conninfo;
+	pool = pg_pool_new(&pc);
+	presence = presence_svc_new(pool, &conf);
+	app = UNIT_APP();
+	if (!start)
+		return;
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(pg_pool_is_up(pool));
+}
+
+static void finish(void)
+{
+	pg_pool_stop(pool);
+	presence_svc_stop(presence);
+	presence_svc_free(presence);
+	pg_pool_free(pool);
+	PQfinish(db);
+	free(conninfo);
+	app_unref(app);
+}
+
+static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_said *said)
+{
+	struct tally *t = ctx;
+
+	ck_assert_int_eq(said != NULL, a->rc == 0);
+	if (said) {
+		snprintf(t->status, sizeof(t->status), "%s", said->status);
+		snprintf(t->seen_at, sizeof(t->seen_at), "%s", said->seen_at);
+		t->ttl_s = said->ttl_s;
+	}
+	t->fine += a->rc == 0;
+	t->refused += a->rc == -EINVAL;
+	t->busy += a->rc == -EAGAIN;
+	t->stopped += a->rc == -ECANCELED;
+	t->n++;
+}
+
+static void beat(int64_t id, const char *status, const char *location, struct tally *t)
+{
+	struct presence_beat b = { app, id, status, location, NULL };
+
+	presence_svc_beat(presence, &b, on_beat, t);
+}
+
+/* So many rows of user_presence fit the condition. */
+static long long count(const char *condition)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM user_presence WHERE %s", condition);
+	return pg_fixture_number(db, sql);
+}
+
+static long long told(void)
+{
+	return pg_fixture_number(db, "SELECT count(*) FROM realtime_events");
+}
+
+START_TEST(what_is_gathered_is_one_user_once)
+{
+	struct tally t = { .n = 0 };
+
+	begin("gathered", false);
+	beat(7, "online", "/a", &t);
+	beat(7, "away", NULL, &t);
+	beat(8, "online", NULL, &t);
+	beat(7, "busy", NULL, &t);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(t.n == 4);
+	ck_assert_uint_eq(t.fine, 4);
+	ck_assert_uint_eq(t.ttl_s, 3600);
+	ck_assert_uint_eq(strlen(t.seen_at), CLOCK_ISO_SIZE - 1);
+	ck_assert_int_eq(count("user_id = 7 AND status = 'busy' AND location = '/a'"), 1);
+	ck_assert_int_eq(told(), 2); /* not what came between */
+	ck_assert_int_eq(pg_fixture_number(db, "SELECT count(DISTINCT last_seen_at) "
+					       "FROM user_presence"),
+			 1);
+	finish();
+}
+END_TEST
+
+START_TEST(more_than_a_batch_goes_in_several)
+{
+	struct tally t = { .n = 0 };
+
+	begin("several", false);
+	for (int i = 1; i <= 4500; i++)
+		beat(i, "online", NULL, &t);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(t.n == 4500);
+	ck_assert_uint_eq(t.fine, 4500);
+	ck_assert_int_eq(count("true"), 4500);
+	ck_assert_int_eq(pg_fixture_number(db, "SELECT count(DISTINCT last_seen_at) "
+					       "FROM user_presence"),
+			 3);
+	finish();
+}
+END_TEST
+
+START_TEST(one_too_many_is_told_at_once)
+{
+	struct tally t = { .n = 0 };
+
+	begin("bound", false);
+	conf.max_waiting = 3;
+	for (int i = 0; i < 5; i++)
+		beat(1, "online", NULL, &t);
+	ck_assert_uint_eq(t.busy, 2);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(t.fine == 3);
+	beat(1, "online", NULL, &t); /* the places are free again */
+	WAIT_UNTIL(t.fine == 4);
+	finish();
+}
+END_TEST
+
+START_TEST(a_refused_batch_is_tried_one_by_one)
+{
+	struct tally good = { .n = 0 }, bad = { .n = 0 };
+
+	begin("refused", false);
+	free(pg_fixture_value(db, "ALTER TABLE user_presence ADD CHECK (user_id <> 66)"));
+	for (int i = 60; i < 70; i++)
+		beat(i, "online", NULL, i == 66 ? &bad : &good);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(good.n == 9 && bad.n == 1);
+	ck_assert_uint_eq(good.fine, 9);
+	ck_assert_uint_eq(bad.refused, 1);
+	ck_assert_int_eq(count("true"), 9);
+	beat(70, "online", NULL, &good); /* and it goes on as before */
+	WAIT_UNTIL(good.fine == 10);
+	finish();
+}
+END_TEST
+
+START_TEST(who_waits_at_the_end_is_answered)
+{
+	struct tally t = { .n = 0 };
+
+	begin("at_end", false);
+	beat(1, "online", NULL, &t);
+	beat(2, "online", NULL, &t);
+	presence_svc_stop(presence);
+	ck_assert_uint_eq(t.stopped, 2);
+	beat(3, "online", NULL, &t);
+	ck_assert_uint_eq(t.stopped, 3);
+	finish();
+}
+END_TEST
+
+START_TEST(sockets_count_until_the_last_one)
+{
+	struct tally t = { .n = 0 };
+
+	begin("sockets", true);
+	presence_svc_on_user(presence, app, SV("7"), true);
+	presence_svc_on_user(presence, app, SV("7"), true);
+	WAIT_UNTIL(count("user_id = 7 AND status = 'online'") == 1);
+	presence_svc_on_user(presence, app, SV("7"), false);
+	presence_svc_on_user(presence, app, SV("ada"), true);
+	presence_svc_on_user(presence, app, SV("0"), true);
+	presence_svc_on_user(presence, app, SV(""), true);
+	presence_svc_on_user(presence, app, SV("9223372036854775808"), true);
+	beat(1, "online", NULL, &t);
+	WAIT_UNTIL(t.fine == 1); /* whatever was to come of those has */
+	ck_assert_int_eq(count("user_id = 7 AND status = 'online'"), 1);
+	ck_assert_int_eq(count("true"), 2);
+	presence_svc_on_user(presence, app, SV("7"), false);
+	WAIT_UNTIL(count("user_id = 7 AND status = 'offline'") == 1);
+	finish();
+}
+END_TEST
+
+START_TEST(a_heartbeat_in_the_same_batch_wins)
+{
+	struct tally t = { .n = 0 };
+
+	begin("wins", false);
+	presence_svc_on_user(presence, app, SV("7"), true);
+	beat(7, "busy", NULL, &t);
+	presence_svc_on_user(presence, app, SV("8"), true);
+	beat(8, "away", NULL, &t);
+	presence_svc_on_user(presence, app, SV("8"), false);
+	presence_svc_on_user(presence, app, SV("9"), true);
+	presence_svc_on_user(presence, app, SV("9"), false);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(t.fine == 2);
+	ck_assert_int_eq(count("user_id = 7 AND status = 'busy'"), 1);
+	ck_assert_int_eq(count("user_id = 8 AND status = 'away'"), 1);
+	ck_assert_int_eq(count("user_id = 9"), 0); /* came and went unseen */
+	finish();
+}
+END_TEST
+
+START_TEST(channels_are_those_that_can_be)
+{
+	static char good[] = "presence-online", bad[] = "no channel", user[] = "#server-to-user-1";
+	char *names[] = { bad, good, user, NULL };
+	struct presence_svc *p;
+
+	begin("channels", false);
+	conf.presence_channels = names;
+	p = presence_svc_new(pool, &conf);
+	ck_assert_str_eq(presence_svc_channels(p), "{\"presence-online\"}");
+	ck_assert_str_eq(presence_svc_ttl(p), "3600");
+	presence_svc_free(p);
+	conf.presence_channels = NULL;
+	p = presence_svc_new(pool, &conf);
+	ck_assert_str_eq(presence_svc_channels(p), "{}");
+	presence_svc_free(p);
+	finish();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("svc/presence");
+	TCase *t = tcase_create("presence");
+
+	tcase_set_timeout(t, 120);
+	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, what_is_gathered_is_one_user_once);
+	tcase_add_test(t, more_than_a_batch_goes_in_several);
+	tcase_add_test(t, one_too_many_is_told_at_once);
+	tcase_add_test(t, a_refused_batch_is_tried_one_by_one);
+	tcase_add_test(t, who_waits_at_the_end_is_answered);
+	tcase_add_test(t, sockets_count_until_the_last_one);
+	tcase_add_test(t, a_heartbeat_in_the_same_batch_wins);
+	tcase_add_test(t, channels_are_those_that_can_be);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
