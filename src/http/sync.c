@@ -145,7 +145,8 @@ static bool is_unchanged(const struct sync_call *c, const struct strbuf *body, s
 
 void sync_reply(struct sync_call *c, unsigned status, struct strbuf *body)
 {
-	struct reply reply = { .status = status };
+	/* pusher-php-server takes every answer but 200 for an error */
+	struct reply reply = { .status = c->is_signed && status < 300 ? 200 : status };
 
 	if (status == 200 && c->route && c->route->method[0] == 'G' &&
 	    is_unchanged(c, body, &reply)) {
@@ -529,6 +530,7 @@ void sync_handle(struct call *call, struct str_view path)
 	struct sync_call *c = call_new(call);
 	char allow[64];
 
+	c->is_signed = signed_app.len > 0;
 	c->route = find(c->r->method, rest, args, allow, sizeof(allow));
 	if (!c->route && !allow[0]) {
 		sync_fail(c, 404, "not_found", NULL, "There is nothing at this path.");
@@ -543,7 +545,7 @@ void sync_handle(struct call *call, struct str_view path)
 		return;
 	}
 	if (!sync_identify(c, path, signed_app) || !check_right(c) || !check_rate(c) ||
-	    !sync_read_fields(c, args, signed_app.len > 0))
+	    !sync_read_fields(c, args))
 		return;
 	if (c->route->action->run)
 		c->route->action->run(c);

@@ -87,6 +87,7 @@ struct sync_call {
 	/* Copies of headers: the reply is made on another thread. */
 	char *origin, *if_none_match;
 	bool takes_gzip, is_head;
+	bool is_signed;	      /* below /apps/{id}/sync/ */
 	struct pg_pool *pool; /* where its statement runs */
 	/* What predicates said of channels, as members of a JSON object. */
 	struct strbuf asked;
@@ -124,7 +125,7 @@ void sync_ask_channel(struct sync_call *c, const char *channel, authorize_done *
 void sync_fail_unasked(struct sync_call *c, const struct authorize_answer *a);
 
 /* Reads the call's fields into values; false: answered 400.  For sync.c. */
-bool sync_read_fields(struct sync_call *c, const struct str_view *path_args, bool is_signed);
+bool sync_read_fields(struct sync_call *c, const struct str_view *path_args);
 /* Who calls; false: answered 401 or 403, and c is gone.  For sync.c. */
 bool sync_identify(struct sync_call *c, struct str_view path, struct str_view signed_app);
 #endif

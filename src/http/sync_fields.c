@@ -386,7 +386,7 @@ static bool take(struct sync_call *c, size_t first, struct str_view name, const 
 	return readers[a->fields[i].type](c, &a->fields[i], v, &c->values[i]);
 }
 
-static bool take_query(struct sync_call *c, size_t first, bool is_signed)
+static bool take_query(struct sync_call *c, size_t first)
 {
 	const struct request *r = c->r;
 
@@ -394,7 +394,8 @@ static bool take_query(struct sync_call *c, size_t first, bool is_signed)
 		struct raw v = { NULL, r->params[i].value };
 		struct str_view name = r->params[i].name;
 
-		if (is_signed && (sv_starts_with(name, SV("auth_")) || sv_eq(name, SV("body_md5"))))
+		if (c->is_signed &&
+		    (sv_starts_with(name, SV("auth_")) || sv_eq(name, SV("body_md5"))))
 			continue;
 		if (!take(c, first, name, &v))
 			return false;
@@ -450,7 +451,7 @@ static bool take_form(struct sync_call *c, size_t first)
 		sync_fail(c, 400, "invalid_form", NULL, "The form has too many fields.");
 		ok = false;
 	} else {
-		ok = take_query(c, first, false);
+		ok = take_query(c, first);
 	}
 	/* c is gone unless ok; its parameters point into text */
 	if (ok)
@@ -480,7 +481,7 @@ static bool complete(struct sync_call *c)
 	return true;
 }
 
-bool sync_read_fields(struct sync_call *c, const struct str_view *path_args, bool is_signed)
+bool sync_read_fields(struct sync_call *c, const struct str_view *path_args)
 {
 	const struct sync_action *a = c->route->action;
 	bool in_query = c->route->method[0] == 'G' || !c->r->body.len;
@@ -492,7 +493,7 @@ bool sync_read_fields(struct sync_call *c, const struct str_view *path_args, boo
 		if (!readers[a->fields[first].type](c, &a->fields[first], &v, &c->values[first]))
 			return false;
 	}
-	if (in_query	 ? !take_query(c, first, is_signed)
+	if (in_query	 ? !take_query(c, first)
 	    : is_form(c) ? !take_form(c, first)
 			 : !take_body(c, first))
 		return false;

@@ -218,6 +218,49 @@ test('Laravel and Echo', async (t) => {
 		assert.deepEqual(answer.users.users.map((u) => u.id).sort(), ['1', '2']);
 	});
 
+	await t.test('an event inside a transaction comes with its commit, or not at all', async () => {
+		await forget(grace);
+		const invoice = (number, fail) => send(ada, '/transaction',
+			{ client_id: 42, number, amount: '1', fail });
+		assert.equal((await invoice('TX-1', true)).status, 409);
+		const committed = await invoice('TX-2', false);
+		assert.equal(committed.status, 200, JSON.stringify(committed.body).slice(0, 500));
+		await saw(grace, 'invoice', (v) => v.invoice.number === 'TX-2');
+		await flush(grace);
+		const numbers = (await noted(grace, 'invoice')).map((v) => v.invoice.number);
+		assert.deepEqual(numbers, ['TX-2']);
+		const rows = await daemon.query("SELECT number FROM public.invoices WHERE number LIKE 'TX%'");
+		assert.deepEqual(rows, [{ number: 'TX-2' }]);
+	});
+
+	await t.test('activities: from Laravel to Echo, and to a dashboard that asks', async () => {
+		await daemon.query(`INSERT INTO channel_rules(pattern, rule)
+			VALUES ('client.{id}', 'anyone'), ('presence.online', 'anyone')`);
+		await grace.evaluate(() => echo.private('client.42')
+			.listen('ActivityFeedUpdated', note('activity')));
+		const added = await send(ada, '/activities',
+			{ type: 'invoice_paid', description: 'Paid', metadata: { client_id: 42 } });
+		assert.equal(added.status, 200, JSON.stringify(added.body).slice(0, 500));
+		assert.equal((await saw(grace, 'activity')).activity.id, added.body.activity.id);
+		const feed = await grace.evaluate(async () => {
+			const { token, url } = await (await fetch('/sync-token')).json();
+			const headers = { Authorization: `Bearer ${token}` };
+			return (await fetch(`${url}activities?feed=client&client_id=42`, { headers })).json();
+		});
+		assert.equal(feed.activities[0].id, added.body.activity.id);
+		assert.equal(feed.unread, 1);
+	});
+
+	await t.test('the sync API by way of the Pusher SDK: notifications and who is there', async () => {
+		await forget(grace);
+		const sent = await send(ada, '/remind/2', { text: 'It is due on Friday' });
+		assert.equal(sent.body.recipients, 1, JSON.stringify(sent.body).slice(0, 500));
+		assert.equal((await saw(grace, 'notification')).message, 'It is due on Friday');
+		const online = await ada.evaluate(async () => (await fetch('/online')).json());
+		await waitFor(async () => online.users.length === 2, JSON.stringify(online));
+		assert.deepEqual(online.users.map((u) => u.user_id).sort(), [1, 2]);
+	});
+
 	await t.test('the server restarts: 4200, and everything is as before', async () => {
 		await forget(ada, grace);
 		await daemon.restart();
@@ -228,7 +271,7 @@ test('Laravel and Echo', async (t) => {
 		}
 		await send(grace, '/invoices', { client_id: 42, number: 'INV-2', amount: '1' });
 		await saw(ada, 'invoice', (v) => v.invoice.number === 'INV-2');
-		assert.equal((await events('App\\Events\\InvoiceCreated')).length, 2);
+		assert.equal((await events('App\\Events\\InvoiceCreated')).length, 3);
 	});
 
 	await t.test('the server is killed: the clients come back by themselves', async () => {

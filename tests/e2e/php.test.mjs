@@ -48,6 +48,18 @@ test('pusher-php-server', async (t) => {
 		await client.next({ event: 'batched', data: { n: 2 } });
 	});
 
+	await t.test('the sync API by the generic get and post', async () => {
+		const [beat, online, added, refused] = php(daemon, [
+			['post', '/sync/heartbeat', JSON.stringify({ user_id: 7, location: '/invoices' })],
+			['get', '/sync/online-users', { location: '/invoices' }],
+			['post', '/sync/activities', JSON.stringify({ type: 'paid', user_id: 7 })],
+			['get', '/sync/online-users', { nonsense: 1 }]]);
+		assert.equal(beat.result?.status, 'online', JSON.stringify(beat));
+		assert.equal(online.result.users[0].user_id, 7);
+		assert.ok(added.result?.activity.id, JSON.stringify(added));
+		assert.equal(JSON.parse(refused.error).error.code, 'unknown_field');
+	});
+
 	await t.test('socket_id leaves a connection out', async () => {
 		php(daemon, [['trigger', 'orders', 'not-to-me', {}, { socket_id: client.socketId }],
 			['trigger', 'orders', 'to-all', {}]]);

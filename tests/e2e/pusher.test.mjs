@@ -32,6 +32,18 @@ test('pusher-js and the Node SDK', async (t) => {
 		}
 	});
 
+	await t.test('the sync API by the generic get and post', async () => {
+		const json = async (answer) => (await answer).json();
+		const beat = await json(sdk.post({ path: '/sync/heartbeat', body: { user_id: 7 } }));
+		assert.equal(beat.status, 'online');
+		const online = await json(sdk.get({ path: '/sync/online-users', params: { limit: 10 } }));
+		assert.deepEqual(online.users.map((user) => user.user_id), [7]);
+		const added = await json(sdk.post({ path: '/sync/activities', body: { type: 'paid' } }));
+		assert.ok(added.activity.id);
+		await assert.rejects(sdk.get({ path: '/sync/online-users', params: { nonsense: 1 } }),
+			(error) => error.status === 400 && /unknown_field/.test(error.body));
+	});
+
 	await t.test('several channels at once, and one connection left out', async (t2) => {
 		const [a, b] = [await join(t2), await join(t2)];
 		const [a1, a2, b1] = [await subscribed(a, 'one'), await subscribed(a, 'two'),
