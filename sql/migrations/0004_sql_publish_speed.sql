@@ -306,5 +306,145 @@ AS $$
 	SELECT since < pg_snapshot_xmin(pg_current_snapshot())
 $$;
 
+-- Table watches: one INSERT for all rows of a statement.  Watches that were made before go on with
+-- watch_tell(), a call for each row, until they are made anew.
+
+-- What a watch's trigger function needs once a statement: whom its events belong to, the limits (0:
+-- none for a payload), and how the table is called now.  name is NULL when nothing can be broadcast.
+-- Nothing here may fail: it would undo the caller's change of the table.
+CREATE FUNCTION watch_begin(watch integer, OUT app text, OUT max_channel integer,
+			    OUT max_payload integer, OUT name text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	w watches;
+	a log_apps;
+BEGIN
+	SELECT x.* INTO w FROM watches x WHERE x.id = $1;
+	SELECT x.* INTO a FROM log_apps x WHERE w.app IS NULL OR x.app = w.app
+	ORDER BY x.app LIMIT 1;
+	IF w.id IS NULL OR (a.app IS NULL AND EXISTS (SELECT FROM log_apps)) THEN
+		RAISE WARNING 'watch % has no application: nothing is broadcast', $1;
+		RETURN;
+	END IF;
+	app := a.app;
+	max_channel := coalesce(nullif(a.max_channel_bytes, 0),
+				CASE WHEN a.app IS NULL THEN 200 ELSE 2147483647 END);
+	max_payload := coalesce(a.max_payload_bytes, 10000);
+	name := ',"table":' || to_json(w.relation::text);
+END
+$$;
+
+-- What goes instead of a row that is too large.
+CREATE FUNCTION watch_short(head text, key text, moved text, max_payload integer) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+	SELECT CASE WHEN octet_length(head || ',"key":' || key || moved || ',"truncated":true}')
+			 <= max_payload
+		    THEN head || ',"key":' || key || moved || ',"truncated":true}'
+		    ELSE head || ',"key":null,"truncated":true}' END
+$$;
+
+-- The statement that broadcasts what source gives.  source (a FROM, perhaps with a WHERE), channel,
+-- members (of the payload), key and moved are SQL over the aliases n and o.
+CREATE FUNCTION watch_insert(w watches, op text, source text, condition text, channel text,
+			     members text, key text, moved text) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT format($f$
+		INSERT INTO realtime_events (channel, event_type, payload, app)
+		SELECT t.channel, %1$L, (CASE
+			WHEN watched.max_payload = 0 OR octet_length(t.body) <= watched.max_payload
+			THEN t.body
+			ELSE watch_short(%2$L || watched.name, coalesce(%3$s::text, 'null'), %4$s,
+					 watched.max_payload) END)::json, watched.app
+		FROM %5$s CROSS JOIN LATERAL (SELECT %6$s AS channel,
+			%2$L || watched.name || %7$s || %4$s || '}' AS body OFFSET 0) t
+		WHERE channel_is_valid(t.channel) AND octet_length(t.channel) <= watched.max_channel
+		      AND %8$s;
+	$f$, replace(replace(w.event_name, '{op}', op), '{Op}', CASE op
+			WHEN 'insert' THEN 'Created' WHEN 'update' THEN 'Updated'
+			WHEN 'delete' THEN 'Deleted' ELSE 'Truncated' END),
+	'{"op":' || to_json(op), key, moved, source, channel, members, condition)
+$$;
+
+-- A row's shown columns as json; by "alias.*" also when a column is called as the alias is.
+CREATE FUNCTION watch_row(w watches, alias text) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT CASE WHEN w.columns IS NULL THEN format('row_to_json(%s.*)', alias)
+		    ELSE watch_columns(w.relation, w.columns, alias) END || '::text'
+$$;
+
+-- The body of a watch's trigger function: SQL made once, from names and literals quoted here.
+CREATE OR REPLACE FUNCTION watch_source(w watches) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	key text[] := watch_key(w.relation);
+	chan_n text := watch_expression(w.relation, w.channel_template, 'n');
+	chan_o text := watch_expression(w.relation, w.channel_template, 'o');
+	row_n text := watch_row(w, 'n');
+	row_o text := watch_row(w, 'o');
+	new_n text := format('%L || %s', ',"new":', row_n);
+	old_o text := format('%L || %s', ',"old":', row_o);
+	key_n text := 'NULL::json';
+	key_o text := 'NULL::json';
+	on_key text;
+	moved text := $f$CASE WHEN %s IS NULL THEN '' ELSE ',"moved":true' END$f$;
+	here text;
+	there text;
+	updates text := '';
+BEGIN
+	IF key IS NOT NULL THEN
+		key_n := watch_columns(w.relation, key, 'n');
+		key_o := watch_columns(w.relation, key, 'o');
+		here := format('n.%I', key[1]);
+		there := format('o.%I', key[1]);
+		SELECT string_agg(format('o.%I = n.%I', k, k), ' AND ') INTO on_key
+		FROM unnest(key) k;
+		-- Who saw the row and sees it no more; who sees it first; who saw it change.
+		updates := 'ELSE'
+			|| watch_insert(w, 'delete', 'old_rows o LEFT JOIN new_rows n ON ' || on_key,
+				format('(%s IS NULL OR %s IS DISTINCT FROM %s)', here, chan_n, chan_o),
+				chan_o, old_o, key_o, format(moved, here))
+			|| watch_insert(w, 'insert', 'new_rows n LEFT JOIN old_rows o ON ' || on_key,
+				format('(%s IS NULL OR %s IS DISTINCT FROM %s)', there, chan_n, chan_o),
+				chan_n, new_n, key_n, format(moved, there))
+			|| watch_insert(w, 'update', 'new_rows n JOIN old_rows o ON ' || on_key,
+				format('%s = %s AND %s IS DISTINCT FROM %s', chan_n, chan_o, row_n,
+				       row_o),
+				chan_n, new_n || ' || ' || old_o, key_n, quote_literal(''));
+	END IF;
+	RETURN format('
+DECLARE
+	watched record;
+BEGIN
+	SELECT * INTO watched FROM watch_begin(%s);
+	IF watched.name IS NULL THEN
+		RETURN NULL;
+	END IF;
+	IF TG_OP = %L THEN%s
+	ELSIF TG_OP = %L THEN%s
+	ELSIF TG_OP = %L THEN%s
+	%s
+	END IF;
+	RETURN NULL;
+END', w.id,
+	'INSERT', watch_insert(w, 'insert', 'new_rows n', 'true', chan_n, new_n, key_n,
+			       quote_literal('')),
+	'DELETE', watch_insert(w, 'delete', 'old_rows o', 'true', chan_o, old_o, key_o,
+			       quote_literal('')),
+	'TRUNCATE', CASE WHEN w.channel_template ~ '[{]' THEN ' NULL;'
+			 ELSE watch_insert(w, 'truncate', '(SELECT) n', 'true',
+					   quote_literal(w.channel_template), quote_literal(''),
+					   'NULL::json', quote_literal('')) END,
+	updates);
+END
+$$;
+
 REVOKE EXECUTE ON FUNCTION pending_inspect(realtime_events_pending), drain_begin(),
-	relay_unclaim(), relay_may_rest(xid8), log_apps_count() FROM PUBLIC;
+	relay_unclaim(), relay_may_rest(xid8), log_apps_count(), watch_begin(integer),
+	watch_row(watches, text), watch_short(text, text, text, integer),
+	watch_insert(watches, text, text, text, text, text, text, text) FROM PUBLIC;

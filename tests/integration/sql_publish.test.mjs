@@ -330,6 +330,38 @@ describe('watched tables', () => {
 			0);
 	});
 
+	test('columns may be called as they like', async () => {
+		const row = { id: 1, n: 'n', o: 'o', t: 't', app: 'a', name: 'b', watched: 'w', body: 'c',
+			channel: 'd', event_type: '%s %L {op}', 'a "b': "it's" };
+		await sql(`CREATE TABLE public.odd (id integer PRIMARY KEY, n text, o text, t text,
+			app text, name text, watched text, body text, channel text, event_type text,
+			"a ""b" text)`);
+		await sql(`SELECT watch('odd', 'all')`);
+		const values = Object.values(row);
+		await sql(`INSERT INTO odd VALUES (${values.map((_, i) => `$${i + 1}`)})`, values);
+		assert.deepEqual((await next('odd.insert', 'all')).new, row);
+		await sql(`UPDATE odd SET n = 'm'`);
+		const update = await next('odd.update', 'all');
+		assert.deepEqual([update.new, update.old], [{ ...row, n: 'm' }, row]);
+		await sql('DELETE FROM odd');
+		assert.equal((await next('odd.delete', 'all')).old.n, 'm');
+	});
+
+	test('a watch of an earlier version goes on', async () => {
+		await sql('CREATE TABLE public.earlier (id integer PRIMARY KEY)');
+		const [{ id }] = await sql(`SELECT watch('earlier', 'all') AS id`);
+		await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
+			SECURITY DEFINER SET search_path = scopewire, pg_temp SET jit = off AS $$
+			BEGIN
+				PERFORM watch_tell(${id}, 'all', 'insert', row_to_json(n), NULL, NULL, false)
+				FROM new_rows n;
+				RETURN NULL;
+			END $$`);
+		await sql('INSERT INTO earlier VALUES (1), (2)');
+		assert.deepEqual((await next('earlier.insert', 'all')).new, { id: 1 });
+		assert.deepEqual((await next('earlier.insert', 'all')).new, { id: 2 });
+	});
+
 	test('wrong watches are refused', async () => {
 		const w = (args) => sql(`SELECT watch(${args})`);
 		await refused(w(`'invoices', 'a.{nothing}'`), '42703', /no column "nothing"/);
