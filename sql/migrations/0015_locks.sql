@@ -200,7 +200,7 @@ BEGIN
 END
 $$;
 
--- One resource's lock, or those that are held; looks at no more than 1000 of them.
+-- One resource's lock, or those that are held; looks at no more than 250 of them.
 CREATE FUNCTION sync_locks(app text, caller jsonb, resource_type text, resource_id text,
 			   user_id bigint, page integer, cursor text,
 			   OUT status integer, OUT body json)
@@ -208,7 +208,7 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
-	most CONSTANT integer := 1000;
+	most CONSTANT integer := 250;
 	after CONSTANT text[] := coalesce(cursor_read(cursor, 2, 'cursor'), '{"",""}');
 	l locks;
 	found json[] := '{}';

@@ -465,15 +465,16 @@ BEGIN
 END
 $$;
 
--- What changed since; STABLE, so that all of it is read in one snapshot.  Looks at no more than
--- 1000 rows, and gives no more than about a megabyte of data.
+-- What changed since; STABLE, so that all of it is read in one snapshot.  Looks at no more than 250
+-- rows for whether a user may see them, and gives no more than about a megabyte of data.
 CREATE FUNCTION sync_changes(app text, caller jsonb, since text, types jsonb, resources jsonb,
 			     page integer, OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
-	most CONSTANT integer := 1000;
+	is_open CONSTANT boolean := caller_is_server(caller) OR resources IS NOT NULL;
+	most CONSTANT integer := CASE WHEN is_open THEN page ELSE 250 END;
 	epoch CONSTANT text := (SELECT m.epoch FROM log_meta m);
 	s record := since_read(since);
 	wanted jsonb;
@@ -509,7 +510,7 @@ BEGIN
 		seen := seen + 1;
 		last := e.position;
 		CONTINUE WHEN e.data IS NULL AND e.position <= s.start;
-		CONTINUE WHEN resources IS NULL AND NOT channel_allows(app, caller,
+		CONTINUE WHEN NOT is_open AND NOT channel_allows(app, caller,
 			resource_channel(e.resource_type, e.resource_id));
 		found := array_append(found, sync_entity_json(e));
 		bytes := bytes + coalesce(octet_length(e.data::text), 0);
@@ -535,7 +536,8 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
-	most CONSTANT integer := 1000;
+	is_server CONSTANT boolean := caller_is_server(caller);
+	most CONSTANT integer := CASE WHEN is_server THEN page ELSE 250 END;
 	after CONSTANT text[] := coalesce(cursor_read(cursor, 2, 'cursor'), '{"",""}');
 	e sync_entity;
 	last sync_entity;
@@ -570,7 +572,7 @@ BEGIN
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := e;
-		CONTINUE WHEN e.data IS NULL OR NOT channel_allows(app, caller,
+		CONTINUE WHEN e.data IS NULL OR NOT is_server AND NOT channel_allows(app, caller,
 			resource_channel(e.resource_type, e.resource_id));
 		found := array_append(found, sync_version_json(e));
 	END LOOP;

@@ -400,6 +400,51 @@ describe('the feed', () => {
 			403, 'forbidden', 'user_id');
 	});
 
+	test('a user that may see few of many: empty pages, and none is left out', async (t) => {
+		const own = await startDaemon({}, t);
+		await own.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('client.{id}', 'owner', 'id')`);
+		await own.query(`INSERT INTO sync_entity
+			SELECT $1, 'client', g::text, 1, nextval('sync_position'), '{}', NULL, now()
+			FROM generate_series(1, 600) g`, [own.app.id]);
+		const user = Sync.user(own, 599);
+		const first = done(await user.get('changes', { types: 'client' }));
+		assert.deepEqual([first.changes, first.has_more], [[], true]);
+		assert.deepEqual((await feed(user)).changes.map(name), ['client:599']);
+		const seen = [];
+		let cursor;
+		do {
+			const page = done(await user.get('versions', { types: 'client', cursor }));
+			seen.push(...page.versions.map(name));
+			cursor = page.next_cursor ?? undefined;
+		} while (cursor);
+		assert.deepEqual(seen, ['client:599']);
+	});
+
+	test('its look-ups read one row, also with plans of an empty table', async (t) => {
+		const own = await startDaemon({}, t);
+		const { host, name: database, user } = own.database;
+		const client = new pg.Client({ host, database, user, port: 5432,
+			options: '-c search_path=scopewire -c plan_cache_mode=force_generic_plan -c enable_seqscan=off' });
+		await client.connect();
+		try {
+			for (const [sql, index] of [
+				['SELECT FROM sync_entity WHERE app = $1 AND resource_type = $2 AND resource_id = $3',
+					'sync_entity_pkey'],
+				['SELECT FROM sync_change WHERE app = $1 AND user_id = 1 AND client_id = $2 AND mutation_id = $3',
+					'sync_change_pkey'],
+				['SELECT FROM locks WHERE app = $1 AND resource_type = $2 AND resource_id = $3',
+					'locks_pkey']]) {
+				await client.query(`PREPARE look(text, text, text) AS ${sql}`);
+				const { rows } = await client.query(`EXPLAIN EXECUTE look('a', 'b', 'c')`);
+				assert.ok(rows.some((r) => r['QUERY PLAN'].includes(index)), JSON.stringify(rows));
+				await client.query('DEALLOCATE look');
+			}
+		} finally {
+			await client.end();
+		}
+	});
+
 	test('apps do not see each other', async () => {
 		const r = fresh();
 		await mutate(server, upsert(r, { of: 'portal' }, 0));
