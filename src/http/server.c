@@ -15,6 +15,9 @@
  *   WAITING -> DROPPED             the server stops; a late reply is thrown away
  *   RUNNING -> DROPPED             the same, where nothing may be suspended any more
  *
+ * A stream goes through the same for each of its parts: RUNNING while it is asked, REPLIED when the
+ * part is there.
+ *
  * The library cannot answer while a body is being received, so what is refused then (413, a
  * deadline) is written to the bare socket, see http/watch.h.  Its own connection limit is
  * not used: in 0.9.75 reaching it leaves a mutex locked.
@@ -36,6 +39,7 @@
 
 #define METHOD_SIZE 16
 #define RETRY_S	    1
+#define BLOCK_BYTES 65536
 
 struct http_server {
 	struct MHD_Daemon *mhd; /* of the http thread, as soon as that runs */
@@ -95,7 +99,11 @@ struct http_request {
 	bool has_body;
 	size_t body_limit;
 	struct strbuf body;
-	struct reply reply; /* once REPLIED */
+	struct reply reply;	     /* once REPLIED */
+	struct reply_stream *stream; /* or NULL */
+	struct strbuf part;	     /* of the stream, while REPLIED; sent up to part_at */
+	size_t part_at;
+	enum stream_end end; /* of that part */
 	char method[METHOD_SIZE];
 	char target[];
 };
@@ -121,8 +129,12 @@ static void request_unref(struct http_request *req)
 		return;
 	if (req->has_body)
 		strbuf_release(&req->body);
-	if (atomic_load(&req->phase) == REPLIED)
+	if (req->stream) {
+		strbuf_release(&req->part);
+		req->stream->release(req->stream);
+	} else if (atomic_load(&req->phase) == REPLIED) {
 		reply_release(&req->reply);
+	}
 	free(req);
 }
 
@@ -179,16 +191,11 @@ static bool is_empty_object(const struct http_request *req)
 	       !atomic_load_explicit(&req->server->stopping, memory_order_relaxed);
 }
 
-/* Takes the reply's body over. */
-static struct MHD_Response *make_response(struct http_server *s, struct reply *reply)
+static void add_headers(struct http_server *s, const struct reply *reply,
+			struct MHD_Response *response)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(
-		reply->body.len, reply->body.ptr, MHD_RESPMEM_MUST_FREE);
 	char seconds[16];
 
-	if (!response)
-		return NULL;
-	reply->body = (struct strbuf){ NULL, 0, 0 };
 	add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
 		   reply->content_type ? reply->content_type : "application/json");
 	if (reply->retry_after_s) {
@@ -203,8 +210,22 @@ static struct MHD_Response *make_response(struct http_server *s, struct reply *r
 		add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
 	if (reply->close || atomic_load(&s->stopping))
 		add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+}
+
+/* Takes the reply's body over. */
+static struct MHD_Response *make_response(struct http_server *s, struct reply *reply)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		reply->body.len, reply->body.ptr, MHD_RESPMEM_MUST_FREE);
+
+	if (!response)
+		return NULL;
+	reply->body = (struct strbuf){ NULL, 0, 0 };
+	add_headers(s, reply, response);
 	return response;
 }
+
+static enum MHD_Result send_stream(struct http_request *req);
 
 static enum MHD_Result send_reply(struct http_request *req)
 {
@@ -212,6 +233,8 @@ static enum MHD_Result send_reply(struct http_request *req)
 	struct MHD_Response *response;
 	enum MHD_Result ok;
 
+	if (req->reply.stream)
+		return send_stream(req);
 	if (is_empty_object(req))
 		return MHD_queue_response(req->mhd, req->reply.status, s->empty_object);
 	response = make_response(s, &req->reply);
@@ -299,6 +322,87 @@ static enum MHD_Result suspend(struct http_request *req)
 	if (!atomic_compare_exchange_strong(&req->phase, &was, WAITING))
 		resume(req); /* the reply was faster */
 	return MHD_YES;
+}
+
+/* ---- streams -------------------------------------------------------- */
+
+/* Any thread. */
+static void on_part(struct reply_stream *stream, struct strbuf *text, enum stream_end end)
+{
+	struct http_request *req = stream->transport;
+	int was = atomic_load(&req->phase);
+
+	req->part = *text;
+	req->end = end;
+	while (was != DROPPED && !atomic_compare_exchange_weak(&req->phase, &was, REPLIED))
+		;
+	if (was == WAITING)
+		resume(req);
+	request_unref(req);
+}
+
+/* False: the part is not here yet, and the connection suspended; or the server stops. */
+static bool ask_part(struct http_request *req)
+{
+	int was = RUNNING;
+
+	strbuf_release(&req->part);
+	req->part = (struct strbuf){ NULL, 0, 0 };
+	req->part_at = 0;
+	atomic_store(&req->phase, RUNNING);
+	atomic_fetch_add(&req->refs, 1);
+	req->stream->next(req->stream);
+	if (atomic_load_explicit(&req->phase, memory_order_acquire) == REPLIED)
+		return true;
+	if (!waiting_add(req))
+		return !atomic_compare_exchange_strong(&req->phase, &was, DROPPED);
+	MHD_suspend_connection(req->mhd);
+	if (!atomic_compare_exchange_strong(&req->phase, &was, WAITING))
+		resume(req);
+	return false;
+}
+
+/* MHD's: fills buf, or says that the body ends. */
+static ssize_t read_stream(void *cls, uint64_t pos UNUSED, char *buf, size_t max)
+{
+	struct http_request *req = cls;
+	size_t n;
+
+	waiting_del(req);
+	if (atomic_load_explicit(&req->phase, memory_order_acquire) == DROPPED)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	while (req->part_at == req->part.len) {
+		if (req->end != STREAM_GOES_ON)
+			return req->end == STREAM_ENDS ? MHD_CONTENT_READER_END_OF_STREAM
+						       : MHD_CONTENT_READER_END_WITH_ERROR;
+		if (!ask_part(req))
+			return atomic_load(&req->phase) == DROPPED
+				       ? MHD_CONTENT_READER_END_WITH_ERROR
+				       : 0;
+	}
+	n = req->part.len - req->part_at < max ? req->part.len - req->part_at : max;
+	memcpy(buf, req->part.ptr + req->part_at, n);
+	req->part_at += n;
+	return (ssize_t)n;
+}
+
+static enum MHD_Result send_stream(struct http_request *req)
+{
+	struct MHD_Response *response = MHD_create_response_from_callback(
+		MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, req, NULL);
+	enum MHD_Result ok;
+
+	if (!response)
+		return MHD_NO;
+	add_headers(req->server, &req->reply, response);
+	req->stream = req->reply.stream;
+	req->stream->part = on_part;
+	req->stream->transport = req;
+	req->reply.stream = NULL;
+	ok = MHD_queue_response(req->mhd, req->reply.status, response);
+	reply_release(&req->reply);
+	MHD_destroy_response(response);
+	return ok;
 }
 
 /* The whole request is here. */

@@ -160,6 +160,15 @@ void sync_reply(struct sync_call *c, unsigned status, struct strbuf *body)
 	send(c, &reply);
 }
 
+void sync_reply_stream(struct sync_call *c, struct reply_stream *stream)
+{
+	struct reply reply = { .status = 200,
+			       .content_type = "application/x-ndjson",
+			       .stream = stream };
+
+	send(c, &reply);
+}
+
 /* like_laravel: with a message where whoever expects Laravel's answers looks for it. */
 static void add_error(struct strbuf *b, bool like_laravel, const char *code, const char *message,
 		      const char *field)

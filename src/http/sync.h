@@ -115,6 +115,8 @@ void sync_reply_answer(struct sync_call *c, const struct pg_answer *a);
  * released.  Frees the call, as all replies do.
  */
 void sync_reply(struct sync_call *c, unsigned status, struct strbuf *body);
+/* Replies a body in parts, as lines of JSON.  Not over TLS. */
+void sync_reply_stream(struct sync_call *c, struct reply_stream *stream);
 /* {"error":{"code","message","field"?}}; field may be NULL. */
 void sync_fail(struct sync_call *c, unsigned status, const char *code, const char *field,
 	       const char *fmt, ...) PRINTF_LIKE(5, 6);

@@ -218,6 +218,9 @@ void reply_release(struct reply *reply)
 		free(reply->headers[i].value);
 	reply->n_headers = 0;
 	strbuf_release(&reply->body);
+	if (reply->stream)
+		reply->stream->release(reply->stream);
+	reply->stream = NULL;
 }
 
 static void reply_with(struct request *r, unsigned status, const char *type, struct str_view body)

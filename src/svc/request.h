@@ -21,6 +21,23 @@ struct reply_header {
 };
 #define REPLY_HEADERS_MAX 8
 
+enum stream_end { STREAM_GOES_ON, STREAM_ENDS, STREAM_FAILS };
+
+/*
+ * A body that is made while it is sent: a part is asked for when the one before is on its way, so
+ * no more than one is ever kept.  Over plain HTTP only.
+ */
+struct reply_stream {
+	/* Asks for a part, on the transport's thread; part() answers once, now or later. */
+	void (*next)(struct reply_stream *s);
+	/* Any thread; never while a part is owed. */
+	void (*release)(struct reply_stream *s);
+	/* The transport's, set before it asks; any thread.  text is taken over; with STREAM_FAILS
+	 * the body is cut off, so that nobody takes it for whole. */
+	void (*part)(struct reply_stream *s, struct strbuf *text, enum stream_end end);
+	void *transport;
+};
+
 struct reply {
 	unsigned status;
 	const char *content_type; /* static; NULL: application/json */
@@ -29,7 +46,8 @@ struct reply {
 	bool close;		  /* Connection: close */
 	unsigned n_headers;
 	struct reply_header headers[REPLY_HEADERS_MAX];
-	struct strbuf body; /* the transport releases it */
+	struct strbuf body;	     /* the transport releases it */
+	struct reply_stream *stream; /* instead of the body, or NULL; the transport's from now on */
 };
 
 /* Adds a header, value copied; one over REPLY_HEADERS_MAX, or with a control character, is left

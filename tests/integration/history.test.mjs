@@ -2,6 +2,9 @@
 // GET /api/sync/events: the log by channels, serial and what else helps to find an event.
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import http from 'node:http';
+import { once } from 'node:events';
 import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const names = (answer) => answer.json.events.map((e) => e.event);
@@ -149,5 +152,105 @@ describe('GET /api/sync/events', () => {
 		}
 		assert.equal((await new Sync(daemon).get('events')).status, 401);
 		assert.equal((await server.post('events', {})).status, 405);
+	});
+});
+
+describe('GET /api/sync/events as lines', () => {
+	const ROWS = 30000;
+	const NDJSON = { Accept: 'application/x-ndjson' };
+	let daemon, server;
+	before(async () => {
+		daemon = await startDaemon();
+		server = Sync.server(daemon);
+		await daemon.query(`INSERT INTO realtime_events (channel, event_type, payload)
+			SELECT 'c' || n % 3, 'N', json_build_object('n', n, 'pad', repeat('x', 1000))
+			FROM generate_series(1, $1) n`, [ROWS]);
+		await waitFor(async () => (await daemon.query('SELECT FROM realtime_events_pending LIMIT 1'))
+			.length === 0, 'all are sequenced', 60000);
+	});
+	after(() => daemon.stop());
+
+	const lines = (answer) => answer.text.split('\n').slice(0, -1).map((l) => JSON.parse(l));
+	const read = (query, who = server) => who.call('GET', 'events', { query, headers: NDJSON });
+
+	/** A response whose body is not read yet. */
+	async function open(query = '') {
+		const request = http.get(`${daemon.url}/api/sync/events${query}`,
+			{ headers: { ...NDJSON, Authorization: server.authorization } });
+		const [response] = await once(request, 'response');
+		return response;
+	}
+
+	test('the whole range, each once, in order', async () => {
+		for (const [query, count] of [[{}, ROWS], [{ order: 'newest' }, ROWS],
+			[{ channels: 'c1' }, ROWS / 3], [{ channels: 'none' }, 0], [{ limit: 1 }, ROWS]]) {
+			const answer = await read(query);
+			assert.equal(answer.status, 200);
+			assert.equal(answer.headers['content-type'], 'application/x-ndjson');
+			const serials = lines(answer).map((e) => e.serial);
+			assert.equal(serials.length, count);
+			const up = query.order !== 'newest';
+			assert.ok(serials.every((n, i) => !i || (up ? n > serials[i - 1] : n < serials[i - 1])));
+		}
+	});
+
+	test('users, and what is refused, as with pages', async () => {
+		const user = Sync.user(daemon, 7);
+		assert.equal(lines(await read({ channels: 'c0,c2' }, user)).length, ROWS / 3 * 2);
+		assert.equal((await read({}, user)).json.error.code, 'missing_field');
+		assert.equal((await read({ channels: 'private-x' }, user)).status, 403);
+		assert.equal((await read({ since: 'x' })).status, 400);
+		assert.equal((await read({ since: 'other:1' })).status, 409);
+		assert.equal((await read({}, new Sync(daemon))).status, 401);
+	});
+
+	test('who does not read holds nothing up, and costs no memory', async () => {
+		const rss = () => Number(/VmRSS:\s+(\d+)/.exec(
+			fs.readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))[1]);
+		const before = rss();
+		const lazy = await Promise.all(Array.from({ length: 20 }, () => open()));
+		assert.equal(lines(await read({ channels: 'c1' })).length, ROWS / 3);
+		assert.equal((await daemon.api().trigger('c1', 'After', {})).status, 200);
+		// all of them at once would be 600 MB; a sanitizer's memory is its own
+		assert.ok(rss() - before < (process.env.ASAN_OPTIONS || process.env.TSAN_OPTIONS ? 300 : 100)
+			* 1024, `${rss() - before} KiB more`);
+		let n = 0;
+		for await (const chunk of lazy[0]) n += chunk.toString().split('\n').length - 1;
+		assert.equal(n, ROWS + (n > ROWS));
+		for (const response of lazy) response.destroy();
+	});
+
+	test('clients that go in the middle', async () => {
+		for (let n = 0; n < 40; n++) {
+			const response = await open(n % 2 ? '?channels=c1' : '');
+			if (n % 3) await once(response, 'data');
+			response.destroy();
+		}
+		assert.equal((await read({ channels: 'c2' })).status, 200);
+	});
+
+	test('the database goes in the middle: the body is not whole', async () => {
+		const response = await open();
+		await once(response, 'data');
+		response.pause();
+		await daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid()`);
+		let text = '', error;
+		response.on('error', (e) => { error = e; });
+		response.on('data', (chunk) => { text += chunk; });
+		response.resume();
+		await waitFor(() => response.closed, 'its end');
+		// a statement that only reads is asked again: then it goes on to its end
+		assert.ok(error || text.endsWith('}\n'));
+		assert.equal(response.complete, !error);
+	});
+
+	test('a stop in the middle ends it', async () => {
+		const open_ = await Promise.all(Array.from({ length: 5 }, () => open()));
+		for (const response of open_) response.on('error', () => {});
+		await daemon.stop();
+		for (const response of open_) response.destroy();
+		await daemon.start();
+		assert.equal((await read({ channels: 'none' })).status, 200);
 	});
 });
