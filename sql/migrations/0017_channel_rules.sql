@@ -97,14 +97,16 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	roles text[] := caller_roles(app, caller);
+	plain text := channel_plain(channel);
 	one record;
 	ran record;
 BEGIN
 	allowed := false;
 	FOR one IN
 		SELECT r.id, r.pattern, r.statement, held
-		FROM channel_rules r, regexp_match(channel_plain(channel), r.regex) AS held
-		WHERE (r.app IS NULL OR r.app = $1) AND r.rule = 'sql' AND held IS NOT NULL
+		FROM channel_rules r, regexp_match(plain, r.regex) AS held
+		WHERE (r.app IS NULL OR r.app = $1) AND r.rule = 'sql'
+		AND starts_with(plain, r.prefix) AND held IS NOT NULL
 		ORDER BY r.id
 	LOOP
 		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,

@@ -13,7 +13,7 @@
 #include "svc/authorize.h"
 
 #define MEMORY_BYTES (8 << 20)
-#define FOR_EVER     INT64_MAX
+#define MEMORY_US    (60 * USEC_PER_SEC) /* should a change not be heard of after all */
 /* A predicate that fails does so for every subscriber: so many lines at most, each so often. */
 #define LOG_LINES     10
 #define LOG_WINDOW_US (10 * USEC_PER_SEC)
@@ -296,7 +296,7 @@ static void on_verdict(void *ctx, const struct pg_answer *answered)
 		ask(q, q->a->predicates, &ask_statement, on_predicates);
 		return;
 	}
-	remember(q, verdict[0] == 'y', FOR_EVER);
+	remember(q, verdict[0] == 'y', clock_mono() + MEMORY_US);
 	answer(q, verdict[0] == 'y');
 }
 

@@ -370,6 +370,41 @@ describe('predicates that go wrong', () => {
 	});
 });
 
+describe('patterns', () => {
+	// A second opinion, without regular expressions: what stands between the literals.
+	const fits = (pattern, name) => {
+		const literals = pattern.split(/\{\w+\}/);
+		const tries = (i, at) => {
+			if (!name.startsWith(literals[i], at)) return false;
+			const from = at + literals[i].length;
+			if (i === literals.length - 1) return from === name.length;
+			for (let to = from + 1; to <= name.length && name[to - 1] !== '.'; to++)
+				if (tries(i + 1, to)) return true;
+			return false;
+		};
+		return tries(0, 0);
+	};
+	const pick = (list) => list[crypto.randomInt(list.length)];
+	const text = (parts, most) =>
+		Array.from({ length: 1 + crypto.randomInt(most) }, () => pick(parts)).join('');
+
+	test('fit what they say, generated', async () => {
+		const pairs = [];
+		while (pairs.length < 3000) {
+			let n = 0;
+			const pattern = text(['a', 'b', '.', '-', '_', '=', '@', ',', ';', '{}.', '-{}', '1'], 5)
+				.replace(/\{\}/g, () => `{p${n++}}`);
+			const near = pattern.replace(/\{\w+\}/g, () => text(['a', 'b', '-', '.', '1'], 3));
+			pairs.push([pattern, pick([near, near, text(['a', 'b', '.', '-'], 6)])]);
+		}
+		const rows = await daemon.query(`SELECT p, n, n ~ channel_pattern_regex(p) AS fits
+			FROM unnest($1::text[], $2::text[]) AS t(p, n)`, [pairs.map(([p]) => p), pairs.map(([, n]) => n)]);
+		assert.deepEqual(rows.filter((r) => r.fits !== fits(r.p, r.n)), []);
+		const open = rows.filter((r) => r.fits).length;
+		assert.ok(open > 300 && open < 2700, `${open} of ${rows.length} fit`);
+	});
+});
+
 describe('what may be written into channel_rules', () => {
 	const complaint = (...rule) => add(...rule).then(() => '', (error) => error.message);
 
