@@ -345,6 +345,8 @@ static int on_writable(struct lws *wsi, struct conn *c)
 	https_free(r);
 	if (!head || close || lws_http_transaction_completed(wsi))
 		return -1;
+	/* the next request may be an upgrade */
+	frame_guard_watch(lws_get_socket_fd(wsi));
 	return 0;
 }
 

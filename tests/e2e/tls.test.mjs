@@ -7,7 +7,7 @@ import path from 'node:path';
 import { execFile, execFileSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
-import { APP, Raw, request, signedQuery, startDaemon, tempFolder, waitFor }
+import { APP, Raw, frame, request, signedQuery, startDaemon, tempFolder, waitFor }
 	from '../lib/harness.mjs';
 
 const CLIENT = fileURLToPath(new URL('tls-client.mjs', import.meta.url));
@@ -60,6 +60,20 @@ test('TLS', async (t) => {
 		assert.match(raw.text, /^HTTP\/1.1 200 /);
 		raw.write('GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n');
 		await waitFor(() => raw.ended || raw.text.includes('{"health":"OK"}'), 'a second answer');
+		raw.destroy();
+	});
+
+	await t.test('an upgrade behind a plain request is guarded like any other', async () => {
+		const raw = await Raw.connect(daemon.port, '127.0.0.1', { ca });
+		raw.write('GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n');
+		await waitFor(() => raw.ended || raw.text.endsWith('{"health":"OK"}'), 'an answer');
+		raw.received = Buffer.alloc(0);
+		assert.match(await raw.upgrade(`/app/${APP.key}?protocol=7`), /^HTTP\/1.1 101 /);
+		await waitFor(() => raw.messages.length, 'the connection is established');
+		raw.write(frame('{"event":"pusher:ping"}'));
+		await waitFor(() => raw.messages.some((m) => m.event === 'pusher:pong'), 'a pong');
+		raw.write(frame('{"event":"pusher:ping"}', { mask: false }));
+		assert.equal(await raw.closeCode(), 1002);
 		raw.destroy();
 	});
 
