@@ -357,13 +357,16 @@ static void on_answer(void *ctx, const struct pg_answer *a)
 static char *asking_caller(const struct sync_call *c)
 {
 	struct strbuf b;
+	char *text;
 
 	strbuf_init(&b, strlen(c->caller.json) + c->asked.len + 16);
 	strbuf_add_sv(&b, sv_n(c->caller.json, strlen(c->caller.json) - 1));
 	strbuf_add_str(&b, ",\"asked\":{");
 	strbuf_add_sv(&b, strbuf_view(&c->asked));
 	strbuf_add_str(&b, "}}");
-	return strbuf_detach(&b);
+	text = strbuf_detach(&b);
+	strbuf_release(&b);
+	return text;
 }
 
 void sync_run_statement(struct sync_call *c)
