@@ -31,7 +31,7 @@ $$;
 -- lies unplaced at first, and gets its position after its commit, by activities_place(): one
 -- transaction at a time, under the advisory transaction lock 7770 from the first position to its
 -- commit.  Positions come to light in their order, and nobody who writes ever waits.  Feeds
--- show what is placed, and whoever reads one places what lies there first.
+-- show what is placed; the daemon has what lies there placed before it reads one.
 CREATE TABLE activities (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	position bigint,	-- NULL: not placed yet
@@ -81,6 +81,8 @@ BEGIN
 		RETURN 0;
 	END IF;
 	PERFORM pg_advisory_xact_lock(7770);
+	-- A crash must not give a position out twice, whatever the database's default is.
+	PERFORM set_config('synchronous_commit', 'on', true);
 	UPDATE activities a SET position = n.position
 	FROM (SELECT u.id, nextval('activities_position') AS position
 	      FROM (SELECT id FROM activities WHERE position IS NULL ORDER BY id LIMIT max) u) n
@@ -294,7 +296,14 @@ BEGIN
 END
 $$;
 
--- How many the reader has not read of a feed, and up to where it has; at most 1000 are looked at.
+-- How many rows one request looks at: fewer where a channel has to be asked about for each.
+CREATE FUNCTION activity_reach(f activity_feed) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT CASE WHEN f.sees_all THEN 1000 ELSE 200 END
+$$;
+
+-- How many the reader has not read of a feed within its reach, and up to where it has.
 CREATE FUNCTION activity_unread(f activity_feed, caller jsonb, reader_id bigint,
 				OUT unread bigint, OUT read_up_to bigint)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -304,7 +313,8 @@ DECLARE
 BEGIN
 	SELECT r.position INTO seen FROM activity_reads r
 	WHERE r.app = f.app AND r.user_id = reader_id AND r.feed = f.name;
-	SELECT count(*) INTO unread FROM activity_scan(f, caller, coalesce(seen, 0), true, 1000) s
+	SELECT count(*) INTO unread FROM activity_scan(f, caller, coalesce(seen, 0), true,
+							activity_reach(f)) s
 	WHERE s.is_open;
 	SELECT max(x.id) INTO read_up_to FROM activities x
 	WHERE x.app = f.app AND x.position > 0 AND x.position = seen;
@@ -360,12 +370,12 @@ END
 $$;
 
 -- A page of a feed.  Fields beyond the feed's own are filters on it; a page whose rows are filtered
--- looks at 1000 at most.
+-- looks no further than the feed's reach.
 CREATE FUNCTION sync_activities(app text, caller jsonb, feed text, client_id text, project_id text,
 				user_id bigint, subject_type text, subject_id text, type text,
 				metadata jsonb, reader_id bigint, cursor text, "limit" integer,
 				OUT status integer, OUT body json)
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -377,10 +387,9 @@ DECLARE
 	is_filtered CONSTANT boolean := NOT f.sees_all
 		OR num_nonnulls($4, $5, $6, $7, $8, $9, $10) > CASE $3 WHEN 'global' THEN 0
 			WHEN 'subject' THEN num_nonnulls($7, $8) ELSE 1 END;
-	reach CONSTANT integer := CASE WHEN is_filtered THEN 1000 ELSE size + 1 END;
+	reach CONSTANT integer := CASE WHEN is_filtered THEN activity_reach(f) ELSE size + 1 END;
 	page record;
 BEGIN
-	PERFORM activities_place(1000);
 	-- One statement: what it sees of the rows and of the newest position is of one moment.
 	WITH scanned AS MATERIALIZED (
 		SELECT s.a, s.is_open, (s.a).position AS at FROM activity_scan(f, $2, k.start,
@@ -431,7 +440,6 @@ DECLARE
 	reader CONSTANT bigint := $10;
 	seen bigint;
 BEGIN
-	PERFORM activities_place(1000);
 	SELECT max(a.position) INTO seen FROM activities a
 	WHERE a.app = $1 AND a.position > 0 AND ($11 IS NULL OR a.id = $11);
 	IF seen IS NULL AND $11 IS NOT NULL THEN

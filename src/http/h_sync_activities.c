@@ -28,6 +28,27 @@ const struct sync_action sync_activity_add = {
 			      "$7, $8, $9, $10)" },
 };
 
+static const struct pg_statement place = {
+	.sql = "SELECT activities_place(1000)",
+	.repeatable = true,
+};
+
+static void on_placed(void *ctx, const struct pg_answer *a)
+{
+	struct sync_call *c = ctx;
+
+	if (a->rc)
+		sync_reply_answer(c, a);
+	else
+		sync_run_statement(c);
+}
+
+/* What has come to light gets its place first; in a transaction of its own, as it locks. */
+static void run_placed(struct sync_call *c)
+{
+	pg_pool_query(c->services->pool, &place, 0, NULL, on_placed, c);
+}
+
 /* clang-format off */
 #define TYPE_NAME(name_) { .name = name_, .type = FIELD_TEXT, .min = 1, .max = ACTIVITY_TYPE_BYTES }
 
@@ -58,6 +79,7 @@ const struct sync_action sync_activities = {
 			      "$7, "
 			      "$8, $9, $10, $11, $12, $13)",
 		       .repeatable = true },
+	.run = run_placed,
 };
 
 static const struct sync_field read_fields[] = {
@@ -72,4 +94,5 @@ const struct sync_action sync_activity_read = {
 	.statement = { .sql = "SELECT status, body FROM sync_activity_read($1, $2, $3, $4, $5, $6, "
 			      "$7, $8, $9, $10, $11)",
 		       .repeatable = true },
+	.run = run_placed,
 };

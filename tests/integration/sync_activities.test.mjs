@@ -99,7 +99,7 @@ describe('adding', () => {
 	});
 
 	test('by the signed query of the Pusher API', async () => {
-		const answer = ok(await daemon.api().post('/sync/activities', { type: 'signed' }), 201);
+		const answer = ok(await daemon.api().post('/sync/activities', { type: 'signed' }));
 		const page = ok(await daemon.api().get('/sync/activities', { feed: 'type', type: 'signed' }));
 		assert.deepEqual(ids(page), [answer.activity.id]);
 		ok(await daemon.api().post('/sync/activities/read', { feed: 'global', reader_id: 1 }));
@@ -320,7 +320,7 @@ describe('pages', () => {
 		assert.deepEqual(ids(await list({ ...feed, cursor: none.prev_cursor })), made);
 	});
 
-	test('that hide most rows look at no more than a thousand, and say where to go on', async () => {
+	test('that hide most rows look at a limited number, and say where to go on', async () => {
 		await daemon.query(`SELECT scopewire.activity_add('crowd', metadata => CASE i % 700 WHEN 5
 			THEN '{"client_id": "seen"}' ELSE '{"client_id": "hidden"}' END::jsonb,
 			app => '${APP.id}') FROM generate_series(1, 2500) i`);
@@ -336,7 +336,7 @@ describe('pages', () => {
 			cursor = page.next_cursor ?? undefined;
 			pages++;
 		} while (cursor);
-		assert.equal(pages, 3);
+		assert.equal(pages, 13);
 		assert.equal(found.length, 4);
 		assert.deepEqual(found, [...found].sort((a, b) => b - a));
 		const filtered = await list({ feed: 'type', type: 'crowd', metadata: '{"client_id":"seen"}' });

@@ -2,8 +2,13 @@
 // Notifications: to whom, how they are pushed, what is unread.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, binaries, query, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const GRANTS = fileURLToPath(new URL('../../sql/grants.sql', import.meta.url));
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
 const CREATED = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
@@ -105,7 +110,7 @@ describe('sending', () => {
 
 	test('by the signed query of the Pusher API', async () => {
 		const api = daemon.api();
-		const answer = ok(await api.post('/sync/notifications', { to: 105, title: 'Signed' }), 201);
+		const answer = ok(await api.post('/sync/notifications', { to: 105, title: 'Signed' }));
 		const page = ok(await api.get('/sync/notifications', { user_id: 105 }));
 		assert.deepEqual(page.notifications.map((n) => n.id), answer.notifications.map((n) => n.id));
 		assert.deepEqual(ok(await api.post('/sync/notifications/read', { user_id: 105, all: true })),
@@ -126,6 +131,34 @@ describe('sending', () => {
 		assert.equal((await list(106)).unread, 1);
 		await daemon.query('SELECT scopewire.notifications_read(106, NULL, $1)', [APP.id]);
 		await socket.next({ event: UNREAD, data: { unread: 0 } });
+		await socket.close();
+	});
+
+	test("by an application's role that grants.sql was run for", async (t) => {
+		const { host, name } = daemon.database, role = `portal_${name}`;
+		await query(host, name, `CREATE ROLE ${role} LOGIN`, [], 'postgres');
+		t.after(() => query(host, name, `DROP OWNED BY ${role}; DROP ROLE ${role}`, [], 'postgres'));
+		execFileSync(path.join(binaries(), 'psql'), ['-X', '-q', '-h', host, '-U', 'scopewire',
+			'-v', `role=${role}`, '-v', 'schema=scopewire', '-f', GRANTS, name], { stdio: 'pipe' });
+		const as = (sql) => query(host, name, sql, [APP.id], role);
+		const socket = await daemon.connect();
+		await socket.subscribe(channel(109));
+		await socket.subscribe('private-admin');
+		await as("SELECT scopewire.notification_send('{109}', 'Granted', app => $1)");
+		await socket.next({ event: CREATED, data: { title: 'Granted' } });
+		await as('SELECT scopewire.notifications_read(109, app => $1)');
+		await socket.next({ event: UNREAD, data: { unread: 0 } });
+		await as("SELECT scopewire.activity_add('granted', app => $1)");
+		await socket.next({ event: 'App\\Events\\ActivityFeedUpdated' });
+		assert.equal((await as('SELECT FROM scopewire.notifications WHERE user_id = 109 AND app = $1'))
+			.length, 1);
+		for (const denied of ['DELETE FROM scopewire.notifications WHERE app = $1',
+			'UPDATE scopewire.notification_boxes SET unread = 0 WHERE app = $1',
+			'SELECT FROM scopewire.users WHERE app = $1',
+			'INSERT INTO scopewire.sync_settings VALUES ($1, $1)',
+			'SELECT scopewire.sync_settings_put(to_json($1::text))',
+			'SELECT scopewire.activities_place(1) WHERE $1 IS NOT NULL'])
+			await assert.rejects(as(denied), { code: '42501' }, denied);
 		await socket.close();
 	});
 
