@@ -42,10 +42,7 @@ class Reading {
 
 	/** Notes an event; true when it was seen before. */
 	isRepeat({ id, serial }) {
-		if (typeof serial !== 'number') {
-			if (id !== undefined) this.keep(id);
-			return false;
-		}
+		if (typeof serial !== 'number') return id !== undefined && !this.keep(id);
 		if (this.position) {
 			if (serial <= this.position.serial) return true;
 			this.position.serial = serial;
@@ -53,9 +50,12 @@ class Reading {
 		return this.ids.delete(id);
 	}
 
+	/** False when it is kept already: an event that the log had not got to, replayed. */
 	keep(id) {
+		if (this.ids.has(id)) return false;
 		this.ids.add(id);
 		if (this.ids.size > KEPT_IDS) this.ids.delete(this.ids.values().next().value);
+		return true;
 	}
 }
 

@@ -67,7 +67,7 @@ void session_refuse(struct session *s, enum pusher_code code, const char *messag
 void session_close(struct session *s, unsigned code, const char *reason);
 /* One whole message. */
 void session_handle(struct session *s, struct str_view message);
-void session_leave(struct session *s, struct subscription *sub);
-void session_leave_all(struct session *s);
+void session_leave(struct session *s, struct subscription *sub) RUNS_ON(on_worker);
+void session_leave_all(struct session *s) RUNS_ON(on_worker);
 void hub_schedule(struct hub *h, struct session *s, uint32_t due_s);
 #endif

@@ -223,7 +223,7 @@ static struct catch_up_request read_since(struct session *s, const struct client
 	return req;
 }
 
-static void on_subscribe(struct session *s, const struct client_frame *f)
+static void on_subscribe(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct member_data m = { .user_id = SV("") };
 	struct catch_up_request req;
@@ -282,7 +282,7 @@ void session_leave_all(struct session *s)
 	s->user_channel = NULL;
 }
 
-static void on_unsubscribe(struct session *s, const struct client_frame *f)
+static void on_unsubscribe(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct subscription *sub = map_get(&s->subscriptions, f->channel);
 
