@@ -107,12 +107,13 @@ static void finish(struct once *o, const struct once_reply *reply)
 	w = o->waiters;
 	pthread_mutex_unlock(&o->table->lock);
 	repeat.is_repeat = true;
-	o->first.done(o->first.ctx, o, reply);
 	for (; w; w = next) {
 		next = w->next;
 		w->done(w->ctx, NULL, &repeat);
 		free(w);
 	}
+	/* Last: the text is the first one's, and goes with it. */
+	o->first.done(o->first.ctx, o, reply);
 	free(o);
 }
 
