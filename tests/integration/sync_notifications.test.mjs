@@ -157,7 +157,7 @@ describe('sending', () => {
 			'SELECT FROM scopewire.users WHERE app = $1',
 			'INSERT INTO scopewire.sync_settings VALUES ($1, $1)',
 			'SELECT scopewire.sync_settings_put(to_json($1::text))',
-			'SELECT scopewire.activities_place(1) WHERE $1 IS NOT NULL'])
+			'SELECT scopewire.activities_place(1) WHERE $1::text <> $$$$'])
 			await assert.rejects(as(denied), { code: '42501' }, denied);
 		await socket.close();
 	});
