@@ -361,6 +361,24 @@ BEGIN
 END
 $$;
 
+-- Lets require_channel() ask what it has to before anything is written, and while nobody waits.
+CREATE FUNCTION mutations_ask(app text, caller jsonb, mutations jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN SELECT DISTINCT e->>'resource_type' AS type, e->>'resource_id' AS id
+		 FROM jsonb_array_elements(mutations) e LOOP
+		BEGIN
+			PERFORM require_channel(app, caller, resource_channel(r.type, r.id));
+		EXCEPTION WHEN SQLSTATE 'SW400' OR SQLSTATE 'SW403' THEN
+			NULL;	-- answered to the mutation itself
+		END;
+	END LOOP;
+END
+$$;
+
 -- A batch of mutations, in its order; each is answered for itself.
 CREATE FUNCTION sync_changes_post(app text, caller jsonb, client_id text, user_id bigint,
 				  socket_id text, mutations jsonb,
@@ -376,6 +394,9 @@ DECLARE
 	resource text;
 	done record;
 BEGIN
+	IF caller ? 'asked' THEN
+		PERFORM mutations_ask(app, caller, mutations);
+	END IF;
 	PERFORM pg_advisory_xact_lock(7781, hashtext(app));
 	FOR m IN
 		SELECT e.value FROM jsonb_array_elements(mutations) WITH ORDINALITY AS e(value, at)

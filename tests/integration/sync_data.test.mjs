@@ -300,6 +300,27 @@ describe('locks', () => {
 	});
 });
 
+test('rights by predicates of channel rules', async () => {
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+		VALUES ('task.{id}', 'sql', '{id} LIKE ''mine%'' AND {user} = 5')`);
+	const user = staff(5);
+	const task = (id) => ({ resource_type: 'task', resource_id: `${id}${++serial}` });
+	const list = [task('mine'), fresh(), task('other'), task('mine')];
+	// Rules are cached for a moment after they changed.
+	await waitFor(async () => (await user.post('locks', task('mine'))).status === 200);
+	const results = await mutate(user, list.map((r) => upsert(r, {}, 0)));
+	assert.deepEqual(results.map((r) => r.status), [200, 200, 403, 200]);
+	refused(results[2], 403, 'channel_forbidden', 'resource_id');
+	assert.deepEqual((await versions(...list)).map((v) => v.version).sort(), [0, 1, 1, 1]);
+	failed(await user.get('changes', { resources: name(list[2]) }), 403, 'channel_forbidden', 'resources');
+	assert.equal(done(await user.get('changes', { resources: name(list[0]) })).changes.length, 1);
+	failed(await staff(6).post('locks', list[0]), 403, 'channel_forbidden', 'resource_id');
+	failed(await user.post('changes', { client_id: 'c', mutations: Array.from({ length: 33 }, () =>
+		upsert(task('mine'), {}, 0)) }), 400, 'too_many_channels');
+	assert.deepEqual((await feed(user, undefined, { types: 'task' })).changes.map(name).sort(),
+		[name(list[0]), name(list[3])].sort());
+});
+
 describe('DataChanged', () => {
 	test('goes to the resource\'s channel, not to the sender', async () => {
 		const r = fresh();

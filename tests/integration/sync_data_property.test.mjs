@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Clients that edit offline, lose requests and answers, send the same again, merge what was in
-// conflict, while the daemon is killed once: in the end all have what the server has, no accepted
+// conflict, while the daemon is killed once, and its database connections twice: in the end all have what the server has, no accepted
 // edit is lost, and none was made twice.
 // SCOPEWIRE_SYNC_ROUNDS makes it longer, SCOPEWIRE_SYNC_SEED repeats its choices.
 import http from 'node:http';
@@ -203,11 +203,20 @@ test('all end with the same, nothing is lost, nothing is made twice', async (t) 
 	const promised = new Promised();
 	const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(daemon, i + 1, promised));
 	const lives = Promise.all(clients.map((c) => c.live()));
-	const killer = (async () => {
-		const enough = ROUNDS * CLIENTS / 3;
+	const progress = async (share) => {
+		const enough = ROUNDS * CLIENTS * share;
 		while (promised.accepted.length < enough && clients.some((c) => !c.calm)) await pause(5);
+	};
+	const cut = () => daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE application_name = 'scopewired' AND datname = current_database()`);
+	const killer = (async () => {
+		await progress(0.3);
+		assert.ok((await cut()).length > 0);
+		await progress(0.6);
 		await daemon.kill();
 		await daemon.start();
+		await progress(0.9);
+		await cut();
 	})();
 	await Promise.all([lives, killer]);
 	for (const client of clients) await client.pull();
