@@ -601,14 +601,12 @@ describe('predicates within the sync API', () => {
 
 	test('each channel is asked about, and all must be open', async () => {
 		const even = Array.from({ length: 20 }, (_, i) => `private-even.${2 * i}`);
-		assert.equal((await events(user(1), ...even)).status, 200);
 		const answer = await events(user(1), ...even, 'private-even.3');
 		assert.equal(answer.status, 403, answer.text);
 		assert.equal(answer.json.error.code, 'channel_forbidden');
 		assert.match(answer.json.error.message, /private-even\.3/);
-		const many = Array.from({ length: 40 }, (_, i) => `private-even.${2 * i}`);
-		assert.equal((await events(user(1), ...many)).json.error.code, 'too_many_channels');
-		assert.equal((await events(Sync.server(daemon), ...many)).status, 200);
+		const most = Array.from({ length: 100 }, (_, i) => `private-even.${2 * i}`);
+		assert.equal((await events(user(1), ...most)).status, 200);
 	});
 
 	test('a slow one: 503, and what the call did is undone', async () => {
