@@ -283,6 +283,34 @@ describe('locks', () => {
 		assert.equal((await mutate(staff(2), upsert(r, {}, null, { lock_token: newer }))).version, 4);
 	});
 
+	test('once a newer token is out, no write of the older one comes behind', async () => {
+		let accepted = 0, stale = 0;
+		for (let round = 0; round < 15; round++) {
+			const r = fresh();
+			await mutate(server, upsert(r, {}, 0));
+			const token = await lock(r, 1);
+			await daemon.query(`UPDATE locks SET expires_at = now() - interval '1 s'
+				WHERE resource_id = $1`, [r.resource_id]);
+			const write = () => mutate(staff(1), upsert(r, {}, null, { lock_token: token }));
+			const writes = [write(), write()];
+			const given = staff(2).post('locks', r).then(async (answer) => {
+				done(answer);
+				return (await versions(r))[0].version;
+			});
+			writes.push(write(), write());
+			const seen = await given;
+			for (const result of await Promise.all(writes)) {
+				if (result.status === 200) accepted++;
+				else {
+					refused(result, 409, 'stale_lock');
+					stale++;
+				}
+			}
+			assert.equal((await versions(r))[0].version, seen);
+		}
+		assert.ok(accepted > 0 && stale > 0, `${accepted} accepted, ${stale} stale`);
+	});
+
 	test('nobody writes what another holds, but the server', async () => {
 		const r = fresh();
 		const token = await lock(r, 1);
