@@ -17,6 +17,7 @@
 #include "store/embedded_pg.h"
 #include "daemon/privs.h"
 #include "front/acceptor.h"
+#include "front/listen_fds.h"
 #include "http/router.h"
 #include "http/server.h"
 #include "store/eventlog.h"
@@ -48,7 +49,9 @@ struct scopewired {
 	struct conf *conf;
 	char *conninfo;
 	unsigned open_files;
-	int signals; /* signalfd */
+	int signals;   /* signalfd */
+	int listen_fd; /* first of n_listen_fds that were handed over */
+	unsigned n_listen_fds;
 	struct embedded_pg *postgres;
 	struct keeper *keeper;
 	struct relay *relay;
@@ -338,6 +341,8 @@ static int start_front(struct scopewired *d)
 		.first_bytes_ms = s->request_timeout_ms,
 		.path = s->path,
 		.congestion_control = s->congestion_control,
+		.first_fd = d->listen_fd,
+		.n_fds = d->n_listen_fds,
 		.on_websocket = take_websocket,
 		.on_tls = workers_have_tls(d->workers) ? take_tls : NULL,
 		.on_http = take_http,
@@ -492,6 +497,7 @@ int main(int argc, char **argv)
 	int done = 0, rc;
 
 	thread_take_role(&on_main);
+	d.n_listen_fds = listen_fds_take(&d.listen_fd);
 	rc = start(&d, &done);
 	if (!rc && !done)
 		serve(&d);

@@ -149,6 +149,25 @@ static int listen_all(struct acceptor *a, char **why)
 	return rc;
 }
 
+/* Sockets that were handed over; what they lack of our options, they get. */
+static int take_over(struct acceptor *a, char **why)
+{
+	for (int fd = a->conf.first_fd; fd < a->conf.first_fd + (int)a->conf.n_fds; fd++) {
+		int listens = 0;
+		socklen_t len = sizeof(listens);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) || !listens) {
+			*why = xstrdup("a descriptor of LISTEN_FDS is no listening socket; its "
+				       "socket unit needs ListenStream");
+			return -EINVAL;
+		}
+		set_options(a, fd, AF_UNSPEC);
+		a->port = port_of(fd);
+		a->listeners[a->n_listeners++] = fd;
+	}
+	return 0;
+}
+
 static void watch(struct acceptor *a, int fd, unsigned events, void *tag)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = tag };
@@ -166,7 +185,10 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 	a->port = conf->port;
 	a->epoll = epoll_create1(EPOLL_CLOEXEC);
 	a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = a->epoll < 0 || a->stop_fd < 0 ? -EMFILE : listen_all(a, why);
+	if (a->epoll < 0 || a->stop_fd < 0)
+		rc = -EMFILE;
+	else
+		rc = conf->n_fds ? take_over(a, why) : listen_all(a, why);
 	if (rc) {
 		acceptor_stop(a);
 		return rc;

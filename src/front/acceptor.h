@@ -14,6 +14,10 @@ struct acceptor_conf {
 	const char *host; /* "*": all addresses, IPv6 and IPv4; or a comma-separated list */
 	unsigned port;	  /* 0: the kernel picks one, the same for all addresses */
 	unsigned backlog;
+	/* Sockets that listen already, taken over instead of host and port: see front/listen_fds.h.
+	 */
+	int first_fd;
+	unsigned n_fds;
 	unsigned first_bytes_ms; /* a peer that sends less than a request head by then is dropped */
 	const char *path;	 /* prefix of "/app/" */
 	const char *congestion_control; /* "" leaves the kernel's */
