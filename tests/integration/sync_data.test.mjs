@@ -343,10 +343,10 @@ test('rights by predicates of channel rules', async () => {
 	failed(await user.get('changes', { resources: name(list[2]) }), 403, 'channel_forbidden', 'resources');
 	assert.equal(done(await user.get('changes', { resources: name(list[0]) })).changes.length, 1);
 	failed(await staff(6).post('locks', list[0]), 403, 'channel_forbidden', 'resource_id');
-	failed(await user.post('changes', { client_id: 'c', mutations: Array.from({ length: 33 }, () =>
-		upsert(task('mine'), {}, 0)) }), 400, 'too_many_channels');
 	assert.deepEqual((await feed(user, undefined, { types: 'task' })).changes.map(name).sort(),
 		[name(list[0]), name(list[3])].sort());
+	const many = await mutate(user, Array.from({ length: 100 }, () => upsert(task('mine'), {}, 0)));
+	assert.ok(many.every((r) => r.status === 200));
 });
 
 describe('DataChanged', () => {
