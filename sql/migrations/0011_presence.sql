@@ -177,17 +177,33 @@ AS $$
 	FROM (VALUES (1)) AS one LEFT JOIN users u ON u.app = p.app AND u.id = p.user_id
 $$;
 
--- Refuses a user whom no rule lets join any of the channels.
-CREATE FUNCTION presence_require(app text, caller jsonb, channels text[]) RETURNS void
+-- As require_channel(), for users that may join any of the channels.
+CREATE FUNCTION require_any_channel(app text, caller jsonb, channels text[], field text DEFAULT '')
+RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+DECLARE
+	one text;
+	verdict text;
+	unasked text;
 BEGIN
-	IF NOT caller_is_server(caller) AND NOT EXISTS (
-		SELECT FROM unnest(channels) AS c(channel)
-		WHERE channel_allows($1, caller, c.channel)) THEN
+	IF caller_is_server(caller) THEN
+		RETURN;
+	END IF;
+	FOREACH one IN ARRAY channels LOOP
+		verdict := channel_verdict(app, caller, one);
+		IF verdict = 'yes' OR (verdict = 'ask' AND (caller->'asked'->>one)::boolean) THEN
+			RETURN;
+		ELSIF verdict = 'ask' AND NOT coalesce(caller->'asked' ? one, false) THEN
+			unasked := coalesce(unasked, one);
+		END IF;
+	END LOOP;
+	IF unasked IS NOT NULL THEN
+		PERFORM require_channel(app, caller, unasked, field);
+	ELSE
 		PERFORM sync_fail(403, 'channel_forbidden', format('No rule lets this user join %s.',
 			coalesce(nullif(array_to_string(channels, ' or '), ''),
-				 'a channel of presence: sync.presence_channels is empty')));
+				 'a channel of presence: sync.presence_channels is empty')), field);
 	END IF;
 END
 $$;
@@ -208,7 +224,7 @@ DECLARE
 	ids bigint[];
 	matching bigint;
 BEGIN
-	PERFORM presence_require(app, caller, channels);
+	PERFORM require_any_channel(app, caller, channels);
 	IF place IS NOT NULL THEN
 		IF coalesce(place[1] NOT IN ('after', 'before') OR place[2] !~ '^[0-9]{1,18}$', true) THEN
 			PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was '

@@ -53,13 +53,7 @@ BEGIN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_id must be 1 to 64 letters, '
 				  'digits and _-=@,.; characters.', 'resource_id');
 	END IF;
-	IF NOT caller_is_server(caller) AND NOT EXISTS (
-		SELECT FROM unnest(channels) AS c(channel)
-		WHERE channel_allows($1, caller, c.channel)) THEN
-		PERFORM sync_fail(403, 'channel_forbidden',
-				  format('No rule lets this user join %s.',
-					 array_to_string(channels, ' or ')), 'resource_id');
-	END IF;
+	PERFORM require_any_channel(app, caller, channels, 'resource_id');
 END
 $$;
 

@@ -61,25 +61,12 @@ static const struct sync_field online_fields[] = {
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 128 },
 };
 
-static void on_online_users(void *ctx, const struct pg_answer *a)
-{
-	sync_reply_answer(ctx, a);
-}
-
 static void online_users(struct sync_call *c)
 {
-	const struct sync_action *action = c->route->action;
-	const char *values[] = { c->app->id,
-				 c->caller.json,
-				 sync_value(c, "status"),
-				 sync_value(c, "location"),
-				 sync_value(c, "limit"),
-				 sync_value(c, "cursor"),
-				 presence_svc_ttl(c->services->presence),
-				 presence_svc_channels(c->services->presence) };
-
-	pg_pool_query(c->services->pool, &action->statement, ARRAY_SIZE(values), values,
-		      on_online_users, c);
+	c->extra[0] = presence_svc_ttl(c->services->presence);
+	c->extra[1] = presence_svc_channels(c->services->presence);
+	c->n_extra = 2;
+	sync_run_statement(c);
 }
 
 const struct sync_action sync_online_users = {

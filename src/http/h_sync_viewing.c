@@ -25,38 +25,19 @@ static const struct sync_field start_fields[N_START_FIELDS] = {
 	[TTL] = { .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600 },
 };
 
-static void watch_socket(struct sync_call *c)
-{
-	uint64_t socket_id;
-
-	if (c->values[SOCKET_ID] && socket_id_parse(sv(c->values[SOCKET_ID]), &socket_id))
-		viewing_svc_watch(c->services->viewing, socket_id,
-				  (unsigned)strtoul(c->values[TTL], NULL, 10));
-}
-
-static void on_started(void *ctx, const struct pg_answer *a)
-{
-	struct sync_call *c = ctx;
-
-	if (a->rc == 0)
-		watch_socket(c);
-	sync_reply_answer(c, a);
-}
-
 static void start(struct sync_call *c)
 {
-	const char *values[N_START_FIELDS + 2] = { c->app->id, c->caller.json };
+	uint64_t socket_id;
 	char ttl[12];
 
 	if (!c->values[TTL]) {
 		snprintf(ttl, sizeof(ttl), "%u", c->services->conf->sync.viewing_ttl_s);
 		c->values[TTL] = xstrdup(ttl);
 	}
-	for (size_t i = 0; i < N_START_FIELDS; i++)
-		values[i + 2] = c->values[i];
-	watch_socket(c);
-	pg_pool_query(c->services->pool, &c->route->action->statement, ARRAY_SIZE(values), values,
-		      on_started, c);
+	if (c->values[SOCKET_ID] && socket_id_parse(sv(c->values[SOCKET_ID]), &socket_id))
+		viewing_svc_watch(c->services->viewing, socket_id,
+				  (unsigned)strtoul(c->values[TTL], NULL, 10));
+	sync_run_statement(c);
 }
 
 const struct sync_action sync_start_viewing = {

@@ -384,7 +384,10 @@ void sync_run_statement_on(struct sync_call *c, struct pg_pool *pool)
 	values[1] = caller;
 	for (size_t i = 0; i < action->n_fields; i++)
 		values[i + 2] = c->values[i];
-	pg_pool_query(pool, &action->statement, (int)action->n_fields + 2, values, on_answer, c);
+	for (unsigned i = 0; i < c->n_extra; i++)
+		values[action->n_fields + 2 + i] = c->extra[i];
+	pg_pool_query(pool, &action->statement, (int)(action->n_fields + 2 + c->n_extra), values,
+		      on_answer, c);
 	free(caller);
 }
 

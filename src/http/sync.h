@@ -15,7 +15,8 @@
 #include "http/call.h"
 #include "store/pg_pool.h"
 
-#define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 2)
+#define SYNC_EXTRA_MAX	2
+#define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 2 - SYNC_EXTRA_MAX)
 
 enum field_type {
 	FIELD_TEXT, /* a string of min to max bytes */
@@ -92,6 +93,8 @@ struct sync_call {
 	/* What predicates said of channels, as members of a JSON object. */
 	struct strbuf asked;
 	unsigned n_asked;
+	const char *extra[SYNC_EXTRA_MAX]; /* settings for the statement, behind the fields */
+	unsigned n_extra;		   /* set by the action's run; not owned */
 };
 
 /* Answers what /api/sync and /broadcasting are asked; path is without the prefix. */

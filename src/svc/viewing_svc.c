@@ -18,6 +18,7 @@
 #define SWEEP_EVERY (2 * USEC_PER_SEC)
 #define AT_ONCE	    500 /* of viewing_sweep() */
 #define SOCKETS_MAX 1000
+#define AGAIN_MAX   500
 
 struct watched {
 	uint64_t id;
@@ -82,9 +83,10 @@ void viewing_svc_on_closed(struct viewing_svc *v, uint64_t socket_id)
 	pthread_mutex_unlock(&v->lock);
 }
 
-static bool is_due(const struct viewing_svc *v, const struct watched *w, usec_t now)
+/* Dead, and its grace is over. */
+static bool is_gone(const struct viewing_svc *v, const struct watched *w, usec_t now)
 {
-	return w->dead_at && !w->is_told && now - w->dead_at >= v->grace;
+	return w->dead_at && now - w->dead_at >= v->grace;
 }
 
 static void add_socket(struct strbuf *b, uint64_t id)
@@ -94,19 +96,26 @@ static void add_socket(struct strbuf *b, uint64_t id)
 	strbuf_addf(b, "%s%s", b->len > 1 ? "," : "", socket_id_format(id, text));
 }
 
-/* Lists the dead as members of a text[]; forgets those whose time is over. */
+/*
+ * Lists the dead as members of a text[]; how many of them the database does not know of.  The
+ * others go along: a call that began before its socket's death may have come in after it was told.
+ * Forgets those whose time is over.
+ */
 static unsigned gather(struct viewing_svc *v, usec_t now, struct strbuf *b)
 {
 	struct watched *w, **over = NULL;
 	size_t n_over = 0, at = 0;
-	unsigned n = 0;
+	unsigned n = 0, n_again = 0;
 
 	pthread_mutex_lock(&v->lock);
 	while ((w = map_next(&v->sockets, &at))) {
-		if (is_due(v, w, now) && n < SOCKETS_MAX) {
+		bool is_new = is_gone(v, w, now) && !w->is_told && n < SOCKETS_MAX;
+
+		if (is_new || (is_gone(v, w, now) && now <= w->until && n_again < AGAIN_MAX)) {
 			w->is_asked = true;
 			add_socket(b, w->id);
-			n++;
+			n += is_new;
+			n_again += !is_new;
 		} else if (now > w->until) {
 			over = xreallocarray(over, n_over + 1, sizeof(struct watched *));
 			over[n_over++] = w;

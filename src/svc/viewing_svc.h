@@ -16,9 +16,7 @@ struct viewing_svc;
 struct viewing_svc *viewing_svc_new(struct pg_pool *pool, const struct conf_sync *conf);
 /* After the pool and the sockets' threads have stopped.  NULL is fine. */
 void viewing_svc_free(struct viewing_svc *v);
-/*
- * The socket views something for ttl_s from now: call it before the database is told, and again
- * after, for a socket that died meanwhile.  Any thread.
+/* The socket views something for ttl_s from now; call it before the database is told.  Any thread.
  */
 void viewing_svc_watch(struct viewing_svc *v, uint64_t socket_id, unsigned ttl_s);
 /* A connection is gone.  Any thread; cheap. */

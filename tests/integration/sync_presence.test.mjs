@@ -301,6 +301,14 @@ describe('online-users', () => {
 		assert.equal(ok(await Sync.user(daemon, 1, { roles: ['staff'] }).get('online-users')).count, 20);
 	});
 
+	test('predicates let in too, whichever of the channels they are about', async () => {
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('online', 'sql', '{user} = 71'), ('presence.online', 'sql', '{user} = 70')`);
+		for (const id of [70, 71])
+			assert.equal(ok(await Sync.user(daemon, id).get('online-users')).count, 20);
+		failed(await Sync.user(daemon, 72).get('online-users'), 403, 'channel_forbidden');
+	});
+
 	test('unchanged is 304', async () => {
 		const headers = { 'If-None-Match': (await server.get('online-users')).headers.etag };
 		assert.equal((await server.call('GET', 'online-users', { headers })).status, 304);

@@ -187,6 +187,16 @@ describe('start, stop, viewers', () => {
 		failed(await new Sync(daemon).get('viewers', r.named()), 401, 'unauthorized');
 	});
 
+	test('users that a predicate lets in', async () => {
+		const r = resource(daemon, 'ledger');
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('ledger.{id}', 'sql', '{id}::bigint = ${r.id} AND {user} = 70')`);
+		assert.equal(ok(await Sync.user(daemon, 70).post('start-viewing', r.named())).count, 1);
+		assert.equal(ok(await Sync.user(daemon, 70).get('viewers', r.named())).count, 1);
+		failed(await Sync.user(daemon, 71).get('viewers', r.named()), 403, 'channel_forbidden',
+			'resource_id');
+	});
+
 	test('apps do not see each other', async () => {
 		const r = resource(daemon);
 		ok(await r.start(1));
