@@ -178,8 +178,9 @@ BEGIN
 	ELSE
 		body := json_build_object('events', array_to_json(coalesce(found, '{}')),
 			'position', CASE WHEN newest_first OR pending THEN NULL ELSE meta.epoch || ':' ||
-				CASE WHEN more THEN last_serial ELSE (SELECT greatest(low, e.serial, 0)
-					FROM realtime_events e ORDER BY e.serial DESC LIMIT 1) END END,
+				CASE WHEN more THEN last_serial ELSE coalesce((
+					SELECT greatest(low, e.serial, 0) FROM realtime_events e
+					ORDER BY e.serial DESC LIMIT 1), low) END END,
 			'next', next);
 	END IF;
 	RETURN NEXT;
