@@ -33,12 +33,13 @@
 #define POLL_BELOW	2 /* rows in a window */
 #define SAVE_US		USEC_PER_SEC
 #define QUEUE_US	(30 * USEC_PER_SEC)
-#define VACUUM_ROWS	20000
+#define VACUUM_ROWS	20000  /* when nothing is to be drained */
+#define VACUUM_MOST	200000 /* in any case: those who publish meanwhile wait */
 #define LOCK_TIMEOUT_MS 2000
 #define BACKOFF_MIN_MS	50
 #define BACKOFF_MAX_MS	2000
-#define DRAIN_ROWS	2000
-#define DRAIN_TEXT	"2000"
+#define DRAIN_ROWS	500 /* who publishes by HTTP waits for as many */
+#define DRAIN_TEXT	"500"
 
 enum mode {
 	LISTENING, /* whoever commits notifies */
@@ -249,6 +250,13 @@ static enum pg_fault vacuum(struct relay *r)
 	return fault == PG_LOST ? PG_LOST : PG_FINE;
 }
 
+static bool vacuum_is_due(const struct relay *r)
+{
+	uint64_t dead = log_tail_drained(r->tail) - r->vacuumed;
+
+	return dead >= (r->looked_us ? VACUUM_MOST : VACUUM_ROWS);
+}
+
 static enum pg_fault upkeep(struct relay *r)
 {
 	usec_t now = clock_mono();
@@ -262,7 +270,7 @@ static enum pg_fault upkeep(struct relay *r)
 		r->queue_at = now + QUEUE_US;
 		fault = watch_queue(r);
 	}
-	if (fault == PG_FINE && log_tail_drained(r->tail) - r->vacuumed >= VACUUM_ROWS)
+	if (fault == PG_FINE && vacuum_is_due(r))
 		fault = vacuum(r);
 	return fault;
 }

@@ -40,13 +40,15 @@ test('kill -9 in the middle of a drain', async (t) => {
 	const seen = numbers(wire, 'Many');
 	assert.deepEqual(seen, upTo(seen.length), 'the first ones, in order, once');
 	await daemon.start();
-	await waitFor(async () => (await progress(daemon)).waiting === 0, 'all drained');
+	await waitFor(async () => (await progress(daemon)).waiting === 0, 'all drained',
+		60000);
 	await assertDrained(daemon, COUNT);
 });
 
 test('a large backlog at the start, and HTTP publishes beside it', async (t) => {
 	const COUNT = 100000;
-	const daemon = await startDaemon({}, t);
+	// Far below what the backlog takes in all, far above what one publish should wait.
+	const daemon = await startDaemon({ database: { commit_timeout_ms: 10000 } }, t);
 	await daemon.stop();
 	await publishMany(daemon, 'backlog', COUNT);
 	await daemon.start();
@@ -61,7 +63,8 @@ test('a large backlog at the start, and HTTP publishes beside it', async (t) => 
 	t.diagnostic(`${beside} of 20 were acknowledged while the backlog was drained`);
 	await wire.next({ event: 'Http', data: { n: 20 } });
 	assert.deepEqual(numbers(wire, 'Http'), upTo(20));
-	await waitFor(async () => (await progress(daemon)).waiting === 0, 'all drained');
+	await waitFor(async () => (await progress(daemon)).waiting === 0, 'all drained',
+		60000);
 	await assertDrained(daemon, COUNT);
 });
 
