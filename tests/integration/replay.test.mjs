@@ -2,22 +2,12 @@
 // What a client missed comes back: in order, once, then live (docs/replay.md).
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
-import pg from 'pg';
 import { startDaemon, waitFor } from '../lib/harness.mjs';
 import { Returning } from './replay_client.mjs';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const RESYNC = 'scopewire:resync';
 const REPLAYED = 'scopewire:replayed';
-
-async function session(daemon) {
-	const { host, name, user } = daemon.database;
-	const client = new pg.Client({ host, database: name, user, port: 5432,
-		options: '-c search_path=scopewire,public' });
-	client.on('error', () => {});
-	await client.connect();
-	return client;
-}
 
 /** All frames of the channel up to the one that ends its replay. */
 async function replayOf(wire, channel, since, more = {}) {
@@ -214,7 +204,7 @@ describe('under load', () => {
 			}
 		});
 		publishers.push((async () => {
-			const client = await session(daemon);
+			const client = await daemon.session();
 			for (let n = 0; !stopping; n++) {
 				const channel = ['load-a', 'private-load'][n % 2];
 				await client.query('SELECT broadcast($1, $2, $3)', [channel, 'E',

@@ -9,15 +9,6 @@ import { startCluster, startDaemon, query, waitFor } from '../lib/harness.mjs';
 const HOUR_MS = 3600000;
 const CHANNEL = 'private-client.1';
 
-async function session(daemon) {
-	const { host, name, user } = daemon.database;
-	const client = new pg.Client({ host, database: name, user, port: 5432,
-		options: '-c search_path=scopewire,public' });
-	client.on('error', () => {});
-	await client.connect();
-	return client;
-}
-
 const publish = (client, event, data = {}) =>
 	client.query('SELECT broadcast($1, $2, $3)', [CHANNEL, event, data]);
 
@@ -30,7 +21,7 @@ const polls = async (daemon) => (await daemon.query(`SELECT FROM pg_locks
 function burst(daemon) {
 	const run = { sent: 0, stopped: false };
 	const publishers = Array.from({ length: 4 }, async () => {
-		const client = await session(daemon);
+		const client = await daemon.session();
 		while (!run.stopped) await publish(client, 'Burst', { n: ++run.sent });
 		await client.end();
 	});
@@ -47,7 +38,7 @@ describe('without the fallback', () => {
 		daemon = await startDaemon({ database: { sql_fallback_ms: HOUR_MS } });
 		wire = await daemon.connect();
 		await wire.subscribe(CHANNEL);
-		late = await session(daemon);
+		late = await daemon.session();
 	});
 	after(async () => {
 		await late.end();
@@ -123,7 +114,7 @@ describe('without the fallback', () => {
 
 test('what was drained is not stepped over again while an old transaction looks on', async (t) => {
 	const daemon = await startDaemon({}, t);
-	const old = await session(daemon);
+	const old = await daemon.session();
 	t.after(() => old.end());
 	await old.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
 	await old.query('SELECT FROM realtime_events');
@@ -141,7 +132,7 @@ test('what was drained is not stepped over again while an old transaction looks 
 		[low]);
 	assert.equal(rows.length, 0);
 	// Who has an id below the mark's next place and commits late is waited for.
-	const late = await session(daemon);
+	const late = await daemon.session();
 	t.after(() => late.end());
 	await late.query('BEGIN');
 	await late.query(`SELECT broadcast('c', 'Late', '{}')`);

@@ -3,7 +3,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import pg from 'pg';
-import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, failed, ok, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
 const SMALL = { id: 'small', key: 'small-key', secret: 'small-secret',
@@ -20,18 +20,6 @@ before(async () => {
 		('project.{id}', 'owner', 'id')`);
 });
 after(() => daemon?.stop());
-
-const failed = (answer, status, code, field) => {
-	assert.equal(answer.status, status, answer.text);
-	assert.equal(answer.json?.error?.code, code, answer.text);
-	assert.ok(answer.json.error.message.length > 10);
-	assert.equal(answer.json.error.field, field, answer.text);
-};
-
-const ok = (answer, status = 200) => {
-	assert.equal(answer.status, status, answer.text);
-	return answer.json;
-};
 
 const add = async (fields, as = server) => ok(await as.post('activities', fields), 201).activity;
 const list = async (query, as = server) => ok(await as.get('activities', query));

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import zlib from 'node:zlib';
-import { APP, Sync, jwt, startDaemon, userToken } from '../lib/harness.mjs';
+import { APP, Sync, failed, jwt, startDaemon, userToken } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret',
 	allowed_origins: 'https://portal.example' };
@@ -18,13 +18,6 @@ before(async () => {
 	server = Sync.server(daemon);
 });
 after(() => daemon?.stop());
-
-const failed = (answer, status, code, field) => {
-	assert.equal(answer.status, status, answer.text);
-	assert.equal(answer.json?.error?.code, code, answer.text);
-	assert.ok(answer.json.error.message.length > 10);
-	assert.equal(answer.json.error.field, field, answer.text);
-};
 
 describe('who may call', () => {
 	test('the server, by key and secret', async () => {

@@ -3,7 +3,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import pg from 'pg';
-import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, failed, ok, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
 const CHANGED = { event: 'App\\Events\\DataChanged' };
@@ -21,23 +21,13 @@ after(() => daemon?.stop());
 
 const staff = (id, claims = {}) => Sync.user(daemon, id, { roles: ['staff'], ...claims });
 const fresh = (resource_type = 'note') => ({ resource_type, resource_id: `n${++serial}` });
-const failed = (answer, status, code, field) => {
-	assert.equal(answer.status, status, answer.text);
-	assert.equal(answer.json?.error?.code, code, answer.text);
-	assert.equal(answer.json.error.field, field, answer.text);
-	assert.ok(answer.json.error.message.length > 10);
-};
-const done = (answer) => {
-	assert.equal(answer.status, 200, answer.text);
-	return answer.json;
-};
 const upsert = (r, data, expected_version, more) =>
 	({ mutation_id: `m${++serial}`, ...r, op: 'upsert', data, expected_version, ...more });
 const remove = (r, expected_version) =>
 	({ mutation_id: `m${++serial}`, ...r, op: 'delete', expected_version });
 /** The results of a batch. */
 const mutate = async (who, mutations, more = {}) => {
-	const { results } = done(await who.post('changes',
+	const { results } = ok(await who.post('changes',
 		{ client_id: 'c1', mutations: [mutations].flat(), ...more }));
 	return Array.isArray(mutations) ? results : results[0];
 };
@@ -48,14 +38,14 @@ const refused = (result, status, code, field) => {
 };
 const name = (r) => `${r.resource_type}:${r.resource_id}`;
 const channelOf = (r) => `private-${r.resource_type}.${r.resource_id}`;
-const versions = async (...list) => done(await server.get('versions',
+const versions = async (...list) => ok(await server.get('versions',
 	{ resources: list.map(name).join() })).versions;
-const now = async (r) => done(await server.get('changes', { resources: name(r) })).changes[0];
+const now = async (r) => ok(await server.get('changes', { resources: name(r) })).changes[0];
 /** All of a feed: {changes, since}. */
 async function feed(who, since, filter = {}) {
 	const changes = [];
 	for (;;) {
-		const page = done(await who.get('changes', { since, ...filter }));
+		const page = ok(await who.get('changes', { since, ...filter }));
 		assert.equal(page.resync, false);
 		changes.push(...page.changes);
 		({ since } = page);
@@ -94,7 +84,7 @@ describe('mutations', () => {
 			// A number that JavaScript does not have goes as text.
 			const body = JSON.stringify({ client_id: 'c1', mutations: [upsert(r, {}, 'EXPECTED')] })
 				.replace('"EXPECTED"', String(expected));
-			const [result] = done(await staff(2).call('POST', 'changes', { body })).results;
+			const [result] = ok(await staff(2).call('POST', 'changes', { body })).results;
 			refused(result, 409, 'conflict');
 			assert.deepEqual(result.current, await now(r));
 		}
@@ -159,10 +149,10 @@ describe('mutations', () => {
 		assert.equal(again.repeated, true);
 		assert.deepEqual((await now(r)).data, { theirs: true });
 		// What had to wait for a lock takes those behind it along, and none of them is decided.
-		const { token } = done(await staff(3).post('locks', r)).lock;
+		const { token } = ok(await staff(3).post('locks', r)).lock;
 		const wait = [upsert(r, { n: 5 }, 2), upsert(r, { n: 6 }, 3)];
 		assert.deepEqual((await mutate(staff(1), wait)).map((x) => x.error.code), ['locked', 'locked']);
-		done(await staff(3).post('locks/release', { ...r, token }));
+		ok(await staff(3).post('locks/release', { ...r, token }));
 		assert.deepEqual((await mutate(staff(1), wait)).map((x) => x.version), [3, 4]);
 		const bad = [upsert(r, [], 4), upsert(r, { n: 8 }, 5)];
 		assert.deepEqual((await mutate(staff(1), bad)).map((x) => x.status), [400, 409]);
@@ -177,7 +167,7 @@ describe('mutations', () => {
 			`"expected_version":0,"data":{"price":19.99,"tenth":0.1,"one":1.0,"big":${MAX},` +
 			'"exp":1.5e300,"third":0.3333333333333333,"deep":[[{"x":[]}]],"":"",' +
 			'"text":"\\u00e9\\ud83d\\ude00\\"\\\\\\n"}}]}';
-		assert.equal(done(await staff(1).call('POST', 'changes', { body })).results[0].status, 200);
+		assert.equal(ok(await staff(1).call('POST', 'changes', { body })).results[0].status, 200);
 		const [row] = await daemon.query(`SELECT data->>'price' AS price, data->>'tenth' AS tenth,
 			data->>'big' AS big, data->>'third' AS third, data->>'text' AS text, data->>'one' AS one
 			FROM sync_entity WHERE resource_id = $1`, [r.resource_id]);
@@ -261,7 +251,7 @@ describe('the same mutation again', () => {
 });
 
 describe('locks', () => {
-	const lock = async (r, id) => done(await staff(id).post('locks', r)).lock.token;
+	const lock = async (r, id) => ok(await staff(id).post('locks', r)).lock.token;
 
 	test('a late holder cannot write', async () => {
 		const r = fresh();
@@ -276,7 +266,7 @@ describe('locks', () => {
 		const late = await mutate(staff(1), upsert(r, {}, null, { lock_token: token }));
 		refused(late, 409, 'stale_lock');
 		assert.equal(late.current.version, 3);
-		done(await staff(2).post('locks/release', r));
+		ok(await staff(2).post('locks/release', r));
 		refused(await mutate(staff(1), upsert(r, {}, null, { lock_token: token })), 409, 'stale_lock');
 		refused(await mutate(server, upsert(r, {}, null, { lock_token: token })), 409, 'stale_lock');
 		refused(await mutate(staff(1), upsert(r, {}, null, { lock_token: newer + 1 })), 409, 'stale_lock');
@@ -294,7 +284,7 @@ describe('locks', () => {
 			const write = () => mutate(staff(1), upsert(r, {}, null, { lock_token: token }));
 			const writes = [write(), write()];
 			const given = staff(2).post('locks', r).then(async (answer) => {
-				done(answer);
+				ok(answer);
 				return (await versions(r))[0].version;
 			});
 			writes.push(write(), write());
@@ -320,7 +310,7 @@ describe('locks', () => {
 		refused(await mutate(staff(2), upsert(r, {}, 0, { lock_token: token })), 409, 'stale_lock');
 		assert.equal((await mutate(staff(1), upsert(r, { by: 1 }, 0))).version, 1);
 		assert.equal((await mutate(server, upsert(r, { by: 0 }, 1))).version, 2);
-		done(await staff(1).post('locks/release', r));
+		ok(await staff(1).post('locks/release', r));
 		// The refused one was not recorded: the same mutation is decided anew.
 		const late = await mutate(staff(2), m);
 		refused(late, 409, 'conflict');
@@ -341,7 +331,7 @@ test('rights by predicates of channel rules', async () => {
 	refused(results[2], 403, 'channel_forbidden', 'resource_id');
 	assert.deepEqual((await versions(...list)).map((v) => v.version).sort(), [0, 1, 1, 1]);
 	failed(await user.get('changes', { resources: name(list[2]) }), 403, 'channel_forbidden', 'resources');
-	assert.equal(done(await user.get('changes', { resources: name(list[0]) })).changes.length, 1);
+	assert.equal(ok(await user.get('changes', { resources: name(list[0]) })).changes.length, 1);
 	failed(await staff(6).post('locks', list[0]), 403, 'channel_forbidden', 'resource_id');
 	assert.deepEqual((await feed(user, undefined, { types: 'task' })).changes.map(name).sort(),
 		[name(list[0]), name(list[3])].sort());
@@ -408,7 +398,7 @@ describe('the feed', () => {
 		const state = new Map();
 		let since, more = true, n = 0;
 		while (more) {
-			const page = done(await server.get('changes', { since, types: type, limit: 4 }));
+			const page = ok(await server.get('changes', { since, types: type, limit: 4 }));
 			for (const c of page.changes) state.set(c.resource_id, c.data.n);
 			({ since, has_more: more } = page);
 			if (n < 10) await mutate(server, upsert(made[(n * 7) % 20], { n: ++n }, null));
@@ -425,7 +415,7 @@ describe('the feed', () => {
 		const type = `large${++serial}`;
 		for (let i = 0; i < 20; i++)
 			await mutate(server, upsert(fresh(type), { i, x: 'x'.repeat(65000) }, 0));
-		const page = done(await server.get('changes', { types: type, limit: 200 }));
+		const page = ok(await server.get('changes', { types: type, limit: 200 }));
 		assert.equal(page.has_more, true);
 		assert.ok(page.changes.length < 20 && page.changes.length > 10);
 		assert.equal((await feed(server, undefined, { types: type, limit: 200 })).changes.length, 20);
@@ -443,7 +433,7 @@ describe('the feed', () => {
 		failed(await user.get('changes', { resources: 'client:71,client:72' }), 403,
 			'channel_forbidden', 'resources');
 		failed(await user.get('versions', { resources: 'client:72' }), 403, 'channel_forbidden', 'resources');
-		const seen = done(await user.get('versions', { types: 'client' }));
+		const seen = ok(await user.get('versions', { types: 'client' }));
 		assert.deepEqual(seen.versions.map(name), ['client:71']);
 		failed(await user.post('changes', { client_id: 'c', user_id: 72, mutations: [upsert(mine, {}, 0)] }),
 			403, 'forbidden', 'user_id');
@@ -457,13 +447,13 @@ describe('the feed', () => {
 			SELECT $1, 'client', g::text, 1, nextval('sync_position'), '{}', NULL, now()
 			FROM generate_series(1, 600) g`, [own.app.id]);
 		const user = Sync.user(own, 599);
-		const first = done(await user.get('changes', { types: 'client' }));
+		const first = ok(await user.get('changes', { types: 'client' }));
 		assert.deepEqual([first.changes, first.has_more], [[], true]);
 		assert.deepEqual((await feed(user)).changes.map(name), ['client:599']);
 		const seen = [];
 		let cursor;
 		do {
-			const page = done(await user.get('versions', { types: 'client', cursor }));
+			const page = ok(await user.get('versions', { types: 'client', cursor }));
 			seen.push(...page.versions.map(name));
 			cursor = page.next_cursor ?? undefined;
 		} while (cursor);
@@ -498,8 +488,8 @@ describe('the feed', () => {
 		const r = fresh();
 		await mutate(server, upsert(r, { of: 'portal' }, 0));
 		const other = Sync.server(daemon, OTHER);
-		assert.deepEqual(done(await other.get('changes')).changes, []);
-		assert.equal(done(await other.get('versions', { resources: name(r) })).versions[0].version, 0);
+		assert.deepEqual(ok(await other.get('changes')).changes, []);
+		assert.equal(ok(await other.get('versions', { resources: name(r) })).versions[0].version, 0);
 		assert.equal((await mutate(other, upsert(r, { of: 'other' }, 0))).version, 1);
 		assert.deepEqual((await now(r)).data, { of: 'portal' });
 	});
@@ -507,12 +497,12 @@ describe('the feed', () => {
 	test('by the signed query; ETag', async () => {
 		const r = fresh();
 		const api = daemon.api();
-		const { results } = done(await api.post('/sync/changes',
+		const { results } = ok(await api.post('/sync/changes',
 			{ client_id: 'php', user_id: 5, mutations: [upsert(r, {}, 0)] }));
 		assert.equal(results[0].status, 200);
-		const got = done(await api.get('/sync/changes', { resources: name(r) }));
+		const got = ok(await api.get('/sync/changes', { resources: name(r) }));
 		assert.equal(got.changes[0].updated_by, 5);
-		assert.equal(done(await api.get('/sync/versions', { resources: name(r) })).versions[0].version, 1);
+		assert.equal(ok(await api.get('/sync/versions', { resources: name(r) })).versions[0].version, 1);
 		const first = await server.get('changes', { since: got.since });
 		assert.equal((await server.call('GET', 'changes', { query: { since: got.since },
 			headers: { 'If-None-Match': first.headers.etag } })).status, 304);
@@ -564,7 +554,7 @@ describe('the feed skips no late commit', () => {
 			const state = new Map();
 			let since;
 			for (let last = false; ;) {
-				const page = done(await server.get('changes', { since, types: type, limit: 5 }));
+				const page = ok(await server.get('changes', { since, types: type, limit: 5 }));
 				for (const c of page.changes) {
 					assert.ok(c.version > (state.get(c.resource_id)?.version ?? 0));
 					state.set(c.resource_id, c);
@@ -615,14 +605,14 @@ describe('pruning', () => {
 		await old('sync_entity', 'updated_at', a);
 		await prune();
 		assert.equal((await versions(a))[0].version, 0);
-		const late = done(await server.get('changes', { since: before.since, types: type }));
+		const late = ok(await server.get('changes', { since: before.since, types: type }));
 		assert.deepEqual(late, { changes: [], has_more: false, resync: true, since: null });
 		assert.deepEqual((await feed(server, aware.since, { types: type })).changes, []);
 		const anew = await feed(server, undefined, { types: type, limit: 1 });
 		assert.deepEqual(anew.changes.map((c) => c.resource_id), [b.resource_id]);
 		assert.deepEqual((await feed(server, anew.since, { types: type })).changes, []);
 		// Another type's readers are not troubled.
-		assert.equal(done(await server.get('changes', { since: before.since, types: 'elsewhere' })).resync,
+		assert.equal(ok(await server.get('changes', { since: before.since, types: 'elsewhere' })).resync,
 			false);
 		// No version is given twice.
 		assert.equal((await mutate(server, upsert(a, {}, 0))).version, 3);
@@ -633,17 +623,17 @@ describe('pruning', () => {
 		const made = Array.from({ length: 6 }, () => fresh(type));
 		await mutate(server, made.map((r) => upsert(r, {}, 0)));
 		await mutate(server, remove(made[5], 1));
-		const page = done(await server.get('changes', { types: type, limit: 2 }));
+		const page = ok(await server.get('changes', { types: type, limit: 2 }));
 		await old('sync_entity', 'updated_at', made[5]);
 		await prune();
 		const rest = await feed(server, page.since, { types: type, limit: 2 });
 		assert.deepEqual(rest.changes.map((c) => c.resource_id), made.slice(2, 5).map((r) => r.resource_id));
 		// But what it had read and was deleted and forgotten since, it must learn of.
-		const again = done(await server.get('changes', { types: type, limit: 2 }));
+		const again = ok(await server.get('changes', { types: type, limit: 2 }));
 		await mutate(server, remove(made[0], 1));
 		await old('sync_entity', 'updated_at', made[0]);
 		await prune();
-		assert.equal(done(await server.get('changes', { since: again.since, types: type })).resync, true);
+		assert.equal(ok(await server.get('changes', { since: again.since, types: type })).resync, true);
 	});
 
 	test('mutations are known as long', async () => {
@@ -662,7 +652,7 @@ describe('pruning', () => {
 			const own = await startDaemon({ sections: { sync: { changes_retention_days: days } } }, t);
 			const s = Sync.server(own);
 			const r = fresh();
-			done(await s.post('changes', { client_id: 'c', mutations: [upsert(r, {}, 0), remove(r, 1)] }));
+			ok(await s.post('changes', { client_id: 'c', mutations: [upsert(r, {}, 0), remove(r, 1)] }));
 			await own.query(`UPDATE sync_entity SET updated_at = now() - interval '25 h'`);
 			await own.query(`UPDATE sync_change SET at = now() - interval '25 h'`);
 			await own.restart();
@@ -679,11 +669,11 @@ describe('pruning', () => {
 
 describe('what is refused', () => {
 	test('a position of another epoch, or ahead of all: resync', async () => {
-		const { since } = done(await server.get('changes'));
+		const { since } = ok(await server.get('changes'));
 		const [epoch, at, start] = since.split(':');
 		const other = `${epoch.startsWith('0') ? '1' : '0'}${epoch.slice(1)}`;
 		for (const s of [`${other}:${at}:${start}`, `${epoch}:999999999:${start}`])
-			assert.equal(done(await server.get('changes', { since: s })).resync, true);
+			assert.equal(ok(await server.get('changes', { since: s })).resync, true);
 		for (const s of ['x', '1', `${epoch}:-1:0`, `${epoch}:1`, `${since}'; --`,
 			`${epoch}:${MAX}0:0`])
 			failed(await server.get('changes', { since: s }), 400, 'invalid_since', 'since');
@@ -712,8 +702,8 @@ describe('what is refused', () => {
 		failed(await server.get('versions', { types: 'a', resources: 'a:1' }), 400, 'missing_field',
 			'resources');
 		failed(await server.get('versions', { types: 'a', cursor: 'x' }), 400, 'invalid_cursor', 'cursor');
-		assert.deepEqual(done(await server.get('versions', { types: `' OR true --` })).versions, []);
-		assert.deepEqual(done(await server.get('changes', { types: `' OR true --` })).changes, []);
+		assert.deepEqual(ok(await server.get('versions', { types: `' OR true --` })).versions, []);
+		assert.deepEqual(ok(await server.get('changes', { types: `' OR true --` })).changes, []);
 		assert.deepEqual(await versions(m), [{ resource_type: m.resource_type,
 			resource_id: m.resource_id, version: 0, deleted: false, updated_at: null }]);
 	});
@@ -774,7 +764,7 @@ describe('what is refused', () => {
 			mutations: [upsert(r, {}, 'N')] }).replace('"N"', expected) });
 		failed(await raw('9223372036854775808'), 400, 'invalid_json');
 		failed(await raw('1e999'), 400, 'invalid_json');
-		refused(done(await raw('1e30')).results[0], 400, 'invalid_value', 'expected_version');
+		refused(ok(await raw('1e30')).results[0], 400, 'invalid_value', 'expected_version');
 		const body = JSON.stringify({ client_id: 'c', mutations: Array.from({ length: 17 }, () =>
 			upsert(fresh(), { x: 'x'.repeat(62000) }, 0)) });
 		assert.ok(body.length > 1048576);

@@ -6,23 +6,12 @@
 import http from 'node:http';
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, startDaemon } from '../lib/harness.mjs';
+import { Sync, randomFrom, startDaemon } from '../lib/harness.mjs';
 
 const ROUNDS = Number(process.env.SCOPEWIRE_SYNC_ROUNDS ?? 25);
 const SEED = Number(process.env.SCOPEWIRE_SYNC_SEED ?? Date.now() % 1000000);
 const CLIENTS = 5;
 const NAMES = ['a', 'b', 'c', 'd', 'e', 'f'];
-
-/** Numbers from 0 to below 1 that SEED repeats (mulberry32). */
-function randomFrom(seed) {
-	let a = seed;
-	return () => {
-		a = (a + 0x6D2B79F5) | 0;
-		let t = Math.imul(a ^ (a >>> 15), 1 | a);
-		t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-		return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-	};
-}
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

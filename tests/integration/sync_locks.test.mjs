@@ -3,7 +3,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import pg from 'pg';
-import { APP, Sync, jwt, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, failed, jwt, ok, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
 const CHANGED = { event: 'App\\Events\\LockChanged' };
@@ -21,17 +21,7 @@ after(() => daemon?.stop());
 const staff = (id, claims = {}) => Sync.user(daemon, id, { roles: ['staff'], ...claims });
 /** A resource that no other test uses. */
 const fresh = () => ({ resource_type: 'invoice', resource_id: `i${++serial}` });
-const failed = (answer, status, code, field) => {
-	assert.equal(answer.status, status, answer.text);
-	assert.equal(answer.json?.error?.code, code, answer.text);
-	assert.equal(answer.json.error.field, field, answer.text);
-	assert.ok(answer.json.error.message.length > 10);
-};
-const done = (answer) => {
-	assert.equal(answer.status, 200, answer.text);
-	return answer.json;
-};
-const held = async (resource) => done(await server.get('locks', resource)).lock;
+const held = async (resource) => ok(await server.get('locks', resource)).lock;
 /** Makes a lock's time be over, as far as the database can tell. */
 const age = (resource) => daemon.query(`UPDATE locks SET expires_at = now() - interval '1 s'
 	WHERE resource_id = $1 AND user_id IS NOT NULL`, [resource.resource_id]);
@@ -47,7 +37,7 @@ describe('acquire, renew, release', () => {
 	test('a user acquires; everybody sees who', async () => {
 		const r = fresh();
 		const wire = await listener(r);
-		const { lock, renewed } = done(await staff(1, { name: 'Ada' })
+		const { lock, renewed } = ok(await staff(1, { name: 'Ada' })
 			.post('locks', { ...r, ttl_s: 30 }));
 		assert.equal(renewed, false);
 		assert.deepEqual({ ...r, user_id: 1, name: 'Ada', ttl_s: 30 },
@@ -64,18 +54,18 @@ describe('acquire, renew, release', () => {
 
 	test('another gets 409 and who it is; after the release it is theirs', async () => {
 		const r = fresh();
-		const first = done(await staff(1, { name: 'Ada' }).post('locks', r)).lock;
+		const first = ok(await staff(1, { name: 'Ada' }).post('locks', r)).lock;
 		const refused = await staff(2).post('locks', r);
 		failed(refused, 409, 'locked');
 		assert.deepEqual(refused.json.lock, first);
 		failed(await staff(2).post('locks/release', r), 409, 'locked');
 		failed(await staff(2).delete('locks', { ...r, token: first.token }), 409, 'locked');
 		const wire = await listener(r);
-		assert.deepEqual(done(await staff(1).delete('locks', r)), { released: true, lock: null });
+		assert.deepEqual(ok(await staff(1).delete('locks', r)), { released: true, lock: null });
 		const told = payload(await wire.next({ ...CHANGED, data: { action: 'released' } }));
 		assert.deepEqual(told, { action: 'released', ...r, lock: null,
 			previous: { user_id: 1, name: 'Ada', token: first.token } });
-		const second = done(await staff(2).post('locks', r)).lock;
+		const second = ok(await staff(2).post('locks', r)).lock;
 		assert.ok(second.token > first.token);
 		await wire.close();
 	});
@@ -83,16 +73,16 @@ describe('acquire, renew, release', () => {
 	test('the holder renews, with or without its token; nobody is told', async () => {
 		const r = fresh();
 		const wire = await listener(r);
-		const first = done(await staff(1).post('locks', { ...r, ttl_s: 5 })).lock;
+		const first = ok(await staff(1).post('locks', { ...r, ttl_s: 5 })).lock;
 		assert.equal(payload(await wire.next(CHANGED)).action, 'acquired');
-		const again = done(await staff(1).post('locks', { ...r, ttl_s: 600, token: first.token }));
+		const again = ok(await staff(1).post('locks', { ...r, ttl_s: 600, token: first.token }));
 		assert.equal(again.renewed, true);
 		assert.equal(again.lock.token, first.token);
 		assert.equal(again.lock.acquired_at, first.acquired_at);
 		assert.ok(again.lock.expires_at > first.expires_at);
-		assert.equal(done(await staff(1).post('locks', r)).lock.token, first.token);
+		assert.equal(ok(await staff(1).post('locks', r)).lock.token, first.token);
 		failed(await staff(1).post('locks', { ...r, token: first.token + 1 }), 409, 'lock_lost');
-		done(await staff(1).post('locks/release', { ...r, token: first.token }));
+		ok(await staff(1).post('locks/release', { ...r, token: first.token }));
 		const told = payload(await wire.next(CHANGED));
 		assert.equal(told.action, 'released');
 		await wire.close();
@@ -100,33 +90,33 @@ describe('acquire, renew, release', () => {
 
 	test('who lost it hears so', async () => {
 		const r = fresh();
-		const { token } = done(await staff(1).post('locks', r)).lock;
+		const { token } = ok(await staff(1).post('locks', r)).lock;
 		await age(r);
 		failed(await staff(1).post('locks', { ...r, token }), 409, 'lock_lost');
-		const other = done(await staff(2).post('locks', r)).lock;
+		const other = ok(await staff(2).post('locks', r)).lock;
 		const late = await staff(1).post('locks', { ...r, token });
 		failed(late, 409, 'locked');
 		assert.deepEqual(late.json.lock, other);
 		// And a tab of the same user with an old token does not let go of the newer lock.
-		done(await staff(2).post('locks/release', r));
-		const mine = done(await staff(1).post('locks', r)).lock;
+		ok(await staff(2).post('locks/release', r));
+		const mine = ok(await staff(1).post('locks', r)).lock;
 		failed(await staff(1).post('locks/release', { ...r, token }), 409, 'lock_lost');
 		assert.equal((await held(r)).token, mine.token);
 	});
 
 	test('releasing what nobody holds is no error', async () => {
 		const r = fresh();
-		assert.deepEqual(done(await staff(1).post('locks/release', r)),
+		assert.deepEqual(ok(await staff(1).post('locks/release', r)),
 			{ released: false, lock: null });
-		done(await staff(1).post('locks', r));
-		done(await staff(1).post('locks/release', r));
-		assert.equal(done(await staff(1).post('locks/release', r)).released, false);
+		ok(await staff(1).post('locks', r));
+		ok(await staff(1).post('locks/release', r));
+		assert.equal(ok(await staff(1).post('locks/release', r)).released, false);
 	});
 
 	test('the server acts for users, and may force', async () => {
 		const r = fresh();
 		await server.put('users/7', { name: 'Grace' });
-		const lock = done(await server.post('locks', { ...r, user_id: 7 })).lock;
+		const lock = ok(await server.post('locks', { ...r, user_id: 7 })).lock;
 		assert.equal(lock.name, 'Grace');
 		failed(await server.post('locks/release', r), 400, 'missing_field', 'user_id');
 		failed(await server.post('locks/release', { ...r, user_id: 8 }), 409, 'locked');
@@ -135,7 +125,7 @@ describe('acquire, renew, release', () => {
 		failed(await server.post('locks/release', { ...r, force: true, token: lock.token + 1 }),
 			409, 'lock_lost');
 		const wire = await listener(r);
-		assert.equal(done(await server.delete('locks', { ...r, force: true })).released, true);
+		assert.equal(ok(await server.delete('locks', { ...r, force: true })).released, true);
 		await wire.next({ ...CHANGED, data: { action: 'forced' } });
 		await wire.close();
 	});
@@ -143,23 +133,23 @@ describe('acquire, renew, release', () => {
 	test('by the signed query too', async () => {
 		const r = fresh();
 		const api = daemon.api();
-		const lock = done(await api.post('/sync/locks', { ...r, user_id: 3 })).lock;
-		assert.deepEqual(done(await api.get('/sync/locks', r)).lock, lock);
-		assert.equal(done(await api.post('/sync/locks/release', { ...r, user_id: 3 })).released,
+		const lock = ok(await api.post('/sync/locks', { ...r, user_id: 3 })).lock;
+		assert.deepEqual(ok(await api.get('/sync/locks', r)).lock, lock);
+		assert.equal(ok(await api.post('/sync/locks/release', { ...r, user_id: 3 })).released,
 			true);
 	});
 
 	test('DELETE takes its fields from the query as well', async () => {
 		const r = fresh();
-		done(await staff(1).post('locks', r));
-		assert.equal(done(await staff(1).call('DELETE', 'locks', { query: r })).released, true);
+		ok(await staff(1).post('locks', r));
+		assert.equal(ok(await staff(1).call('DELETE', 'locks', { query: r })).released, true);
 	});
 
 	test('the sender\'s own socket is left out', async () => {
 		const r = fresh();
 		const [mine, theirs] = [await listener(r), await listener(r)];
-		done(await staff(1).post('locks', { ...r, socket_id: mine.socketId }));
-		done(await staff(1).post('locks/release', r));
+		ok(await staff(1).post('locks', { ...r, socket_id: mine.socketId }));
+		ok(await staff(1).post('locks/release', r));
 		assert.equal(payload(await theirs.next(CHANGED)).action, 'acquired');
 		assert.equal(payload(await mine.next(CHANGED)).action, 'released');
 		await mine.close();
@@ -171,24 +161,24 @@ describe('expiry', () => {
 	test('it is told once, and the lock is free', async () => {
 		const r = fresh();
 		const wire = await listener(r);
-		const { token } = done(await staff(1, { name: 'Ada' }).post('locks', { ...r, ttl_s: 1 })).lock;
+		const { token } = ok(await staff(1, { name: 'Ada' }).post('locks', { ...r, ttl_s: 1 })).lock;
 		await wire.next({ ...CHANGED, data: { action: 'acquired' } });
 		const told = payload(await wire.next(CHANGED));
 		assert.deepEqual(told, { action: 'expired', ...r, lock: null,
 			previous: { user_id: 1, name: 'Ada', token } });
 		assert.equal(await held(r), null);
-		assert.equal(done(await server.get('locks', r)).last_token, token);
+		assert.equal(ok(await server.get('locks', r)).last_token, token);
 		// What is told after it is the next holder: nothing stands between.
-		done(await staff(2).post('locks', r));
+		ok(await staff(2).post('locks', r));
 		assert.equal(payload(await wire.next(CHANGED)).action, 'acquired');
 		await wire.close();
 	});
 
 	test('whoever comes after it takes over, seen or not by the sweep', async () => {
 		const r = fresh();
-		const first = done(await staff(1).post('locks', r)).lock;
+		const first = ok(await staff(1).post('locks', r)).lock;
 		await age(r);
-		const second = done(await staff(2).post('locks', r)).lock;
+		const second = ok(await staff(2).post('locks', r)).lock;
 		assert.ok(second.token > first.token);
 		assert.equal((await held(r)).user_id, 2);
 	});
@@ -197,7 +187,7 @@ describe('expiry', () => {
 		const own = await startDaemon({}, t);
 		const r = fresh();
 		const s = Sync.server(own);
-		done(await s.post('locks', { ...r, user_id: 1, ttl_s: 1 }));
+		ok(await s.post('locks', { ...r, user_id: 1, ttl_s: 1 }));
 		await own.stop();
 		await own.query(`UPDATE locks SET expires_at = now() - interval '1 h'`);
 		await own.start();
@@ -207,7 +197,7 @@ describe('expiry', () => {
 			return rows.length ? rows : null;
 		});
 		assert.equal(told.length, 1);
-		done(await s.post('locks', { ...r, user_id: 2 }));
+		ok(await s.post('locks', { ...r, user_id: 2 }));
 		const again = await own.query(`SELECT payload FROM realtime_events
 			WHERE channel = $1 AND payload->>'action' = 'expired'`, [channelOf(r)]);
 		assert.equal(again.length, 1);
@@ -217,7 +207,7 @@ describe('expiry', () => {
 		await daemon.query(`INSERT INTO locks VALUES ('gone', 'invoice', 'x', 1, 1, NULL, 1,
 			now(), now(), now() - interval '1 h')`);
 		const r = fresh();
-		done(await staff(1).post('locks', { ...r, ttl_s: 1 }));
+		ok(await staff(1).post('locks', { ...r, ttl_s: 1 }));
 		await waitFor(async () => (await daemon.query(`SELECT count(*)::int AS n FROM locks
 			WHERE user_id IS NOT NULL AND (app = 'gone' OR resource_id = $1)`,
 		[r.resource_id]))[0].n === 0);
@@ -225,15 +215,15 @@ describe('expiry', () => {
 
 	test('tokens go on after a resource was forgotten', async () => {
 		const r = fresh();
-		const first = done(await staff(1).post('locks', r)).lock;
-		done(await staff(1).post('locks/release', r));
+		const first = ok(await staff(1).post('locks', r)).lock;
+		ok(await staff(1).post('locks/release', r));
 		await daemon.query(`UPDATE locks SET expires_at = now() - interval '31 days'
 			WHERE resource_id = $1`, [r.resource_id]);
 		const [{ n }] = await daemon.query('SELECT locks_prune(1000) AS n');
 		assert.ok(n >= 1);
 		assert.equal((await daemon.query('SELECT FROM locks WHERE resource_id = $1',
 			[r.resource_id])).length, 0);
-		const second = done(await staff(1).post('locks', r)).lock;
+		const second = ok(await staff(1).post('locks', r)).lock;
 		assert.ok(second.token > first.token);
 	});
 });
@@ -257,7 +247,7 @@ describe('races', () => {
 			tokens.push(lock.token);
 			// Every second time it is left to expire instead.
 			if (round % 2) await age(r);
-			else done(await staff(lock.user_id).post('locks/release', r));
+			else ok(await staff(lock.user_id).post('locks/release', r));
 		}
 		for (let i = 1; i < tokens.length; i++) assert.ok(tokens[i] > tokens[i - 1], tokens.join());
 		const told = [];
@@ -282,12 +272,12 @@ describe('races', () => {
 		}));
 		assert.ok(given.length >= 5);
 		assert.equal(new Set(given).size, given.length);
-		assert.equal(done(await server.get('locks', r)).last_token, Math.max(...given));
+		assert.equal(ok(await server.get('locks', r)).last_token, Math.max(...given));
 	});
 
 	test('the application\'s own transaction: no newer token before it ends', async () => {
 		const r = fresh();
-		const { token } = done(await staff(1).post('locks', r)).lock;
+		const { token } = ok(await staff(1).post('locks', r)).lock;
 		await age(r);
 		const at = daemon.database;
 		const client = new pg.Client({ host: at.host, database: at.name, user: at.user, port: 5432,
@@ -305,7 +295,7 @@ describe('races', () => {
 				WHERE NOT granted AND database = (SELECT oid FROM pg_database
 					WHERE datname = current_database()) OR NOT granted AND locktype = 'transactionid'`)).length);
 			await client.query('COMMIT');
-			assert.ok(done(await other).lock.token > token);
+			assert.ok(ok(await other).lock.token > token);
 			assert.equal(await ask(token), false);
 			assert.equal(await ask(null), false);
 		} finally {
@@ -318,30 +308,30 @@ describe('lists', () => {
 	test('pages of what is held, by type and by user', async () => {
 		const made = Array.from({ length: 7 }, (_, i) => ({ resource_type: 'page', resource_id: `p${i}` }));
 		for (const [i, r] of made.entries())
-			done(await server.post('locks', { ...r, user_id: 50 + i % 2 }));
+			ok(await server.post('locks', { ...r, user_id: 50 + i % 2 }));
 		const ids = [];
 		let cursor;
 		do {
-			const page = done(await server.get('locks', { resource_type: 'page', limit: 3, cursor }));
+			const page = ok(await server.get('locks', { resource_type: 'page', limit: 3, cursor }));
 			assert.ok(page.locks.length <= 3);
 			ids.push(...page.locks.map((l) => l.resource_id));
 			cursor = page.next_cursor ?? undefined;
 		} while (cursor);
 		assert.deepEqual(ids, made.map((r) => r.resource_id));
-		const whole = done(await server.get('locks', { resource_type: 'page', limit: 7 }));
+		const whole = ok(await server.get('locks', { resource_type: 'page', limit: 7 }));
 		assert.equal(whole.next_cursor, null);
-		const of51 = done(await server.get('locks', { resource_type: 'page', user_id: 51 }));
+		const of51 = ok(await server.get('locks', { resource_type: 'page', user_id: 51 }));
 		assert.deepEqual(of51.locks.map((l) => l.resource_id), ['p1', 'p3', 'p5']);
 		await age(made[0]);
-		assert.equal(done(await server.get('locks', { resource_type: 'page' })).locks.length, 6);
+		assert.equal(ok(await server.get('locks', { resource_type: 'page' })).locks.length, 6);
 	});
 
 	test('a user sees those whose channel it may join', async () => {
-		for (const id of [60, 61]) done(await server.post('locks', { resource_type: 'client',
+		for (const id of [60, 61]) ok(await server.post('locks', { resource_type: 'client',
 			resource_id: id, user_id: id }));
-		const seen = done(await Sync.user(daemon, 60).get('locks', { resource_type: 'client' }));
+		const seen = ok(await Sync.user(daemon, 60).get('locks', { resource_type: 'client' }));
 		assert.deepEqual(seen.locks.map((l) => l.resource_id), ['60']);
-		assert.equal(done(await Sync.user(daemon, 62).get('locks')).locks.length, 0);
+		assert.equal(ok(await Sync.user(daemon, 62).get('locks')).locks.length, 0);
 		failed(await Sync.user(daemon, 62).get('locks', { resource_type: 'client', resource_id: 60 }),
 			403, 'channel_forbidden', 'resource_id');
 	});
@@ -362,21 +352,21 @@ describe('rights and refusals', () => {
 		failed(await staff(1).post('locks', { ...r, user_id: 2 }), 403, 'forbidden', 'user_id');
 		failed(await Sync.user(daemon, 1).post('locks/release', { ...r, user_id: 2 }), 403,
 			'forbidden', 'user_id');
-		done(await staff(1).post('locks', r));
+		ok(await staff(1).post('locks', r));
 		failed(await Sync.user(daemon, 2).post('locks/release', r), 403, 'channel_forbidden',
 			'resource_id');
 		// Who has lost the right may still let go.
-		assert.equal(done(await Sync.user(daemon, 1).post('locks/release', r)).released, true);
+		assert.equal(ok(await Sync.user(daemon, 1).post('locks/release', r)).released, true);
 		failed(await new Sync(daemon, `Bearer ${jwt('wrong', { sub: '1', aud: APP.id,
 			exp: Date.now() / 1000 + 60 | 0 })}`).post('locks', r), 401, 'bad_token');
 	});
 
 	test('apps do not see each other', async () => {
 		const r = fresh();
-		const mine = done(await server.post('locks', { ...r, user_id: 1 })).lock;
+		const mine = ok(await server.post('locks', { ...r, user_id: 1 })).lock;
 		const other = Sync.server(daemon, OTHER);
-		assert.equal(done(await other.get('locks', r)).lock, null);
-		done(await other.post('locks', { ...r, user_id: 2 }));
+		assert.equal(ok(await other.get('locks', r)).lock, null);
+		ok(await other.post('locks', { ...r, user_id: 2 }));
 		assert.deepEqual(await held(r), mine);
 		const told = await daemon.query(`SELECT app FROM realtime_events WHERE channel = $1
 			ORDER BY serial`, [channelOf(r)]);
@@ -410,13 +400,13 @@ describe('rights and refusals', () => {
 		failed(await server.get('locks', { resource_id: '1' }), 400, 'invalid_value', 'resource_type');
 		failed(await server.get('locks', { resource_type: `x' OR true --`, resource_id: 1 }), 400,
 			'invalid_value', 'resource_type');
-		assert.equal(done(await server.get('locks', { resource_type: `x' OR true --` })).locks.length, 0);
+		assert.equal(ok(await server.get('locks', { resource_type: `x' OR true --` })).locks.length, 0);
 		assert.equal(await held(r), null);
 	});
 
 	test('the largest numbers there are', async () => {
 		const r = fresh();
-		const lock = done(await server.post('locks', { ...r, user_id: '9223372036854775807' }));
+		const lock = ok(await server.post('locks', { ...r, user_id: '9223372036854775807' }));
 		assert.ok(lock);
 		const raw = await server.get('locks', r);
 		assert.match(raw.text, /"user_id" ?: ?9223372036854775807/);

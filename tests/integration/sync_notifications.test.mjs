@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { APP, Sync, binaries, query, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, binaries, failed, ok, query, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const GRANTS = fileURLToPath(new URL('../../sql/grants.sql', import.meta.url));
 
@@ -27,18 +27,6 @@ before(async () => {
 	await waitFor(async () => (await daemon.query('SELECT FROM scopewire.sync_settings')).length > 0);
 });
 after(() => daemon?.stop());
-
-const failed = (answer, status, code, field) => {
-	assert.equal(answer.status, status, answer.text);
-	assert.equal(answer.json?.error?.code, code, answer.text);
-	assert.ok(answer.json.error.message.length > 10);
-	assert.equal(answer.json.error.field, field, answer.text);
-};
-
-const ok = (answer, status = 200) => {
-	assert.equal(answer.status, status, answer.text);
-	return answer.json;
-};
 
 const send = async (fields, as = server) =>
 	ok(await as.post('notifications', { title: 'T', ...fields }), 201);

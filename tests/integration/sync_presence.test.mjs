@@ -2,24 +2,13 @@
 // Presence: heartbeats in batches, who is online, expiry, and users known by their sockets.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { APP, Sync, query, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, failed, ok, query, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret', member_removed_delay_ms: '0' };
 const CHANNELS = ['presence-presence.online', 'presence-online'];
 const EVENT = 'App\\Events\\UserPresenceChanged';
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const INJECTION = `'); DROP TABLE user_presence; --"\\ $1 {}`;
-
-const failed = (answer, status, code, field) => {
-	assert.equal(answer.status, status, answer.text);
-	assert.equal(answer.json?.error?.code, code, answer.text);
-	assert.equal(answer.json.error.field, field, answer.text);
-};
-
-const ok = (answer) => {
-	assert.equal(answer.status, 200, answer.text);
-	return answer.json;
-};
 
 const start = (t, sync = {}, options = {}) =>
 	startDaemon({ apps: [APP, OTHER], sections: { sync }, ...options }, t);

@@ -2,23 +2,12 @@
 // Who views or edits what: tabs, expiry, the life of a socket, what is broadcast to whom.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { APP, Sync, query, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, failed, ok, query, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
 const EVENT = 'App\\Events\\ViewersChanged';
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const INJECTION = `'); DROP TABLE viewers; --"\\ $1 {}`;
-
-const failed = (answer, status, code, field) => {
-	assert.equal(answer.status, status, answer.text);
-	assert.equal(answer.json?.error?.code, code, answer.text);
-	assert.equal(answer.json.error.field, field, answer.text);
-};
-
-const ok = (answer) => {
-	assert.equal(answer.status, 200, answer.text);
-	return answer.json;
-};
 
 const start = (t, sync = {}, options = {}) =>
 	startDaemon({ apps: [APP, OTHER], sections: { sync }, ...options }, t);

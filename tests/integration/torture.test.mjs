@@ -5,25 +5,13 @@
 // SCOPEWIRE_TORTURE_SECONDS makes it longer, SCOPEWIRE_TORTURE_SEED repeats its choices.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import pg from 'pg';
-import { Sync, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
+import { Sync, randomFrom, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const SECONDS = Number(process.env.SCOPEWIRE_TORTURE_SECONDS ?? 15);
 const SEED = Number(process.env.SCOPEWIRE_TORTURE_SEED ?? Date.now() % 1000000);
 const CHANNEL = 'torture';
 const EVENT = 'E';
 const END_MS = 90000;
-
-/** Numbers from 0 to below 1 that SEED repeats (mulberry32). */
-function randomFrom(seed) {
-	let a = seed;
-	return () => {
-		a = (a + 0x6D2B79F5) | 0;
-		let t = Math.imul(a ^ (a >>> 15), 1 | a);
-		t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-		return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-	};
-}
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -38,15 +26,6 @@ class World {
 }
 
 // ---- writers --------------------------------------------------------------------------------
-
-async function sqlClient(world) {
-	const { host, name, user } = world.daemon.database;
-	const client = new pg.Client({ host, database: name, user, port: 5432,
-		options: '-c search_path=scopewire,public' });
-	client.on('error', () => {});    // PostgreSQL was killed: the next statement fails
-	await client.connect();
-	return client;
-}
 
 /** One transaction of the named events, rolled back or not. */
 async function transaction(client, random, names, keep) {
@@ -71,7 +50,7 @@ async function sqlWriter(world, id) {
 			(_, i) => `sql-${id}-${n}-${i}`);
 		const keep = random() >= 0.15;
 		try {
-			client ??= await sqlClient(world);
+			client ??= await world.daemon.session();
 			await transaction(client, random, names, keep);
 			for (const it of names) (keep ? world.committed : world.rolledBack).add(it);
 		} catch {

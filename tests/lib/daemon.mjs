@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import assert from 'node:assert/strict';
+import pg from 'pg';
 import { fileURLToPath } from 'node:url';
 import { Api, request } from './api.mjs';
 import { newDatabase, query } from './cluster.mjs';
@@ -129,6 +130,16 @@ export class Daemon {
 	query(sql, values) {
 		const at = this.database ?? { host: this.embeddedSocket(), name: 'scopewire' };
 		return query(at.host, at.name, sql, values);
+	}
+
+	/** A connection to its database, for transactions; the caller ends it. */
+	async session() {
+		const { host, name, user } = this.database;
+		const client = new pg.Client({ host, database: name, user, port: 5432,
+			options: '-c search_path=scopewire,public' });
+		client.on('error', () => {});    // cut off: the next statement says so
+		await client.connect();
+		return client;
 	}
 
 	/** The socket folder of the embedded cluster, as its postmaster.pid says. */

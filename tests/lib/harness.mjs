@@ -7,5 +7,6 @@ export { Raw, frame, parseFrames } from './raw.mjs';
 export { Wire, matches } from './wire.mjs';
 export { end, logged, start, unprivileged } from './process.mjs';
 export { freePort, tempFolder } from './temp.mjs';
-export { Sync, jwt, userToken } from './sync.mjs';
+export { randomFrom } from './random.mjs';
+export { Sync, failed, jwt, ok, userToken } from './sync.mjs';
 export { DEADLINE_MS, waitFor, within } from './wait.mjs';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The sync API: as the application's server, or as a user with a token signed by our own code.
+import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { request } from './api.mjs';
 
@@ -64,4 +65,18 @@ export class Sync {
 	delete(path, body) {
 		return this.call('DELETE', path, { body });
 	}
+}
+
+/** The body of an answer that is as it should be. */
+export function ok(answer, status = 200) {
+	assert.equal(answer.status, status, answer.text);
+	return answer.json;
+}
+
+/** The answer is that refusal, with a message that says something. */
+export function failed(answer, status, code, field) {
+	assert.equal(answer.status, status, answer.text);
+	assert.equal(answer.json?.error?.code, code, answer.text);
+	assert.equal(answer.json.error.field, field, answer.text);
+	assert.ok(answer.json.error.message.length > 10, answer.text);
 }
