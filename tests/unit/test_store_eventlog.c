@@ -5,6 +5,7 @@
  * was not handed on too.
  */
 #include "unit.h"
+#include "wait.h"
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -15,8 +16,6 @@
 #include "pg_relay.h"
 #include "store/eventlog.h"
 #include "store/migrate.h"
-
-#define WAIT_US (60 * USEC_PER_SEC)
 
 static struct pg_fixture *pg;
 
@@ -45,15 +44,6 @@ static void nap(void)
 {
 	poll(NULL, 0, 1);
 }
-
-#define WAIT_UNTIL(condition)                                                                      \
-	do {                                                                                       \
-		usec_t end_ = clock_mono() + WAIT_US;                                              \
-		while (!(condition)) {                                                             \
-			ck_assert_msg(clock_mono() < end_, "never: %s", #condition);               \
-			nap();                                                                     \
-		}                                                                                  \
-	} while (0)
 
 static void on_fan_out(void *ctx, struct event_batch *b)
 {

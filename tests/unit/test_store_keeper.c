@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The table apps and the log's partitions, against a real PostgreSQL. */
 #include "unit.h"
+#include "wait.h"
 #include <poll.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -8,8 +9,6 @@
 #include "pg_fixture.h"
 #include "store/keeper.h"
 #include "store/migrate.h"
-
-#define WAIT_US (20 * USEC_PER_SEC)
 
 static struct pg_fixture *pg;
 static struct conf conf;
@@ -27,15 +26,6 @@ static void tear_down(void)
 {
 	pg_fixture_free(pg);
 }
-
-#define WAIT_UNTIL(condition)                                                                      \
-	do {                                                                                       \
-		usec_t end_ = clock_mono() + WAIT_US;                                              \
-		while (!(condition)) {                                                             \
-			ck_assert_msg(clock_mono() < end_, "never: %s", #condition);               \
-			poll(NULL, 0, 1);                                                          \
-		}                                                                                  \
-	} while (0)
 
 static void on_change(void *ctx)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The pool of connections, against a real PostgreSQL that is cut, stopped and started again. */
 #include "unit.h"
+#include "wait.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -8,8 +9,6 @@
 #include "base/log.h"
 #include "pg_fixture.h"
 #include "store/pg_pool.h"
-
-#define WAIT_US (20 * USEC_PER_SEC)
 
 static const struct pg_statement sum = { .sql = "SELECT $1::integer + $2::integer",
 					 .repeatable = true };
@@ -42,15 +41,6 @@ static void tear_down(void)
 {
 	pg_fixture_free(pg);
 }
-
-#define WAIT_UNTIL(condition)                                                                      \
-	do {                                                                                       \
-		usec_t end_ = clock_mono() + WAIT_US;                                              \
-		while (!(condition)) {                                                             \
-			ck_assert_msg(clock_mono() < end_, "never: %s", #condition);               \
-			poll(NULL, 0, 1);                                                          \
-		}                                                                                  \
-	} while (0)
 
 static atomic_uint *counter(struct tally *t, int rc)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How heartbeats and sockets become batches, against a real PostgreSQL. */
+#include "wait.h"
 #include "unit_app.h"
 #include <errno.h>
 #include <poll.h>
@@ -8,17 +9,6 @@
 #include "pg_fixture.h"
 #include "store/migrate.h"
 #include "svc/presence_svc.h"
-
-#define WAIT_US (30 * USEC_PER_SEC)
-
-#define WAIT_UNTIL(condition)                                                                      \
-	do {                                                                                       \
-		usec_t end_ = clock_mono() + WAIT_US;                                              \
-		while (!(condition)) {                                                             \
-			ck_assert_msg(clock_mono() < end_, "never: %s", #condition);               \
-			poll(NULL, 0, 1);                                                          \
-		}                                                                                  \
-	} while (0)
 
 static struct pg_fixture *pg;
 static struct pg_pool *pool;
