@@ -26,7 +26,8 @@
 #define TIMERS_MAX     16
 #define DEPTH	       8 /* statements on their way on one connection, where nobody says */
 #define GRACE_US       (2 * USEC_PER_SEC)
-#define POLL_MS	       100
+#define POLL_MS	       100  /* deadlines are looked at this often while anything is asked */
+#define IDLE_MS	       5000 /* else everything that matters wakes us */
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 
@@ -510,10 +511,11 @@ static void run_timers(struct pg_pool *p)
 	}
 }
 
-/* Until something comes, or the next timer. */
+/* Until something comes, or the next timer, or deadlines want a look. */
 static int rest_ms(const struct pg_pool *p)
 {
-	usec_t now = clock_mono(), left = POLL_MS * USEC_PER_MSEC;
+	usec_t now = clock_mono();
+	usec_t left = (atomic_load(&p->n_open) ? POLL_MS : IDLE_MS) * USEC_PER_MSEC;
 
 	for (unsigned i = 0; i < p->n_timers; i++)
 		if (p->timers[i].at - now < left)

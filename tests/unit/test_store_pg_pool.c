@@ -116,7 +116,8 @@ static void cut_all(void)
 	PGconn *c = pg_fixture_connect(conninfo);
 
 	free(pg_fixture_value(c, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-				 "WHERE application_name = 'scopewired'"));
+				 "WHERE application_name = 'scopewired' "
+				 "AND datname = current_database()"));
 	PQfinish(c);
 }
 
@@ -204,6 +205,7 @@ START_TEST(cut_connections_repeat_what_may_be_repeated)
 	ask(&sum, "2", "3", &reads);
 	WAIT_UNTIL(pg_fixture_number(c,
 				     "SELECT count(*) FROM pg_stat_activity WHERE "
+				     "datname = current_database() AND "
 				     "application_name = 'scopewired' AND state = 'active'") == 1);
 	cut_all();
 	WAIT_UNTIL(writes.n == 1 && reads.n == 1);
