@@ -25,6 +25,7 @@ static char *token_of(const char *header, const char *claims, const char *secret
 	unsigned char mac[32];
 	unsigned len = sizeof(mac);
 	struct strbuf b;
+	char *token;
 
 	strbuf_init(&b, 256);
 	add_base64url(&b, header, strlen(header));
@@ -34,7 +35,9 @@ static char *token_of(const char *header, const char *claims, const char *secret
 	     &len);
 	strbuf_add_c(&b, '.');
 	add_base64url(&b, mac, len);
-	return strbuf_detach(&b);
+	token = strbuf_detach(&b);
+	strbuf_release(&b);
+	return token;
 }
 
 static enum jwt_verdict check_with(const char *header, const char *claims, const char *signer,
