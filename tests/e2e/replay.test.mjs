@@ -8,8 +8,7 @@ import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setTimeout as pause } from 'node:timers/promises';
-import { APP, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, pause, startDaemon, waitFor } from '../lib/harness.mjs';
 import { server, startAuthorizer } from './stock.mjs';
 import { openBrowser } from './browser.mjs';
 

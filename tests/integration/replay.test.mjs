@@ -2,10 +2,9 @@
 // What a client missed comes back: in order, once, then live (docs/replay.md).
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
-import { startDaemon, waitFor } from '../lib/harness.mjs';
+import { pause, startDaemon, waitFor } from '../lib/harness.mjs';
 import { Returning } from './replay_client.mjs';
 
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const RESYNC = 'scopewire:resync';
 const REPLAYED = 'scopewire:replayed';
 

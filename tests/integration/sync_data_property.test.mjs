@@ -6,14 +6,13 @@
 import http from 'node:http';
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, randomFrom, startDaemon } from '../lib/harness.mjs';
+import { Sync, pause, randomFrom, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const ROUNDS = Number(process.env.SCOPEWIRE_SYNC_ROUNDS ?? 25);
 const SEED = Number(process.env.SCOPEWIRE_SYNC_SEED ?? Date.now() % 1000000);
 const CLIENTS = 5;
+const PROGRESS_MS = 60000 + 2000 * ROUNDS;
 const NAMES = ['a', 'b', 'c', 'd', 'e', 'f'];
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** One request over a connection of its own.  fault: 'cut' in its midst, 'lost' before the answer. */
 function ask(url, method, authorization, body, fault, ms) {
@@ -194,7 +193,8 @@ test('all end with the same, nothing is lost, nothing is made twice', async (t) 
 	const lives = Promise.all(clients.map((c) => c.live()));
 	const progress = async (share) => {
 		const enough = ROUNDS * CLIENTS * share;
-		while (promised.accepted.length < enough && clients.some((c) => !c.calm)) await pause(5);
+		await waitFor(() => promised.accepted.length >= enough || clients.every((c) => c.calm),
+			`${enough} accepted`, PROGRESS_MS);
 	};
 	const cut = () => daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 		WHERE application_name = 'scopewired' AND datname = current_database()`);

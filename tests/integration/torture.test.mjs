@@ -5,15 +5,13 @@
 // SCOPEWIRE_TORTURE_SECONDS makes it longer, SCOPEWIRE_TORTURE_SEED repeats its choices.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, randomFrom, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
+import { Sync, pause, randomFrom, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const SECONDS = Number(process.env.SCOPEWIRE_TORTURE_SECONDS ?? 15);
 const SEED = Number(process.env.SCOPEWIRE_TORTURE_SEED ?? Date.now() % 1000000);
 const CHANNEL = 'torture';
 const EVENT = 'E';
 const END_MS = 90000;
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 class World {
 	committed = new Set();   // acknowledged: must be in the table

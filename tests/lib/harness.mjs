@@ -9,4 +9,4 @@ export { end, logged, start, unprivileged } from './process.mjs';
 export { freePort, tempFolder } from './temp.mjs';
 export { randomFrom } from './random.mjs';
 export { Sync, failed, jwt, ok, userToken } from './sync.mjs';
-export { DEADLINE_MS, waitFor, within } from './wait.mjs';
+export { DEADLINE_MS, pause, waitFor, within } from './wait.mjs';

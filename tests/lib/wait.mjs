@@ -14,6 +14,9 @@ export async function waitFor(predicate, what = predicate.toString(), deadlineMs
 	}
 }
 
+/** The pace of a load; never to wait for a state. */
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** The promise's result, or an error that says what did not come in time. */
 export function within(promise, what, deadlineMs = DEADLINE_MS) {
 	let timer;
