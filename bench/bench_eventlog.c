@@ -15,8 +15,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pg_fixture.h"
-#include "store/eventlog.h"
-#include "store/migrate.h"
+#include "log/writer.h"
+#include "pg/migrate.h"
 
 static atomic_uint done_events, failed_events;
 static struct eventlog *log_;

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Prints C with the migrations given as arguments, in their order, for store/migrations.h.
+# Prints C with the migrations given as arguments, in their order, for pg/migrations.h.
 set -eu
 cat <<'C'
 /* SPDX-License-Identifier: MIT */
 /* Made by sql/embed.sh from sql/migrations; do not edit. */
-#include "store/migrations.h"
+#include "pg/migrations.h"
 
 const struct migration migrations[] = {
 C

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include "base/mem.h"
 #include "conf/app.h"
-#include "http/sync_table.h"
+#include "api/sync_table.h"
 #include "wire/channel_name.h"
 
 /* {"id":7,"name":"Ada","avatar":"..."}: id, because Echo's here() gives its users nothing else. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HTTP_CALL_H
-#define HTTP_CALL_H
+#ifndef API_CALL_H
+#define API_CALL_H
 /*
  * One call of the API on its way from the router to its handler.  A handler replies exactly once;
  * it runs on a transport's thread and does not wait.
  */
 #include "base/annotate.h"
-#include "http/router.h"
+#include "api/router.h"
 
 #define CALL_ARGS_MAX 2
 

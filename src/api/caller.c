@@ -8,7 +8,7 @@
 #include <strings.h>
 #include "base/mem.h"
 #include "conf/app.h"
-#include "http/sync.h"
+#include "api/sync_call.h"
 #include "wire/jwt.h"
 
 #define AUTH_WINDOW_US	(600 * USEC_PER_SEC)

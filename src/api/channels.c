@@ -2,8 +2,8 @@
 /* Who is where: GET channels, channels/{name}, channels/{name}/users. */
 #include "base/annotate.h"
 #include "base/mem.h"
-#include "http/call.h"
-#include "svc/replay.h"
+#include "api/call.h"
+#include "log/reader.h"
 
 struct listing {
 	struct strbuf b;

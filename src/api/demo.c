@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "base/annotate.h"
 #include "base/mem.h"
-#include "http/call.h"
+#include "api/call.h"
 #include "wire/pusher.h"
 
 #define FILE_MAX_BYTES (4 << 20)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/annotate.h"
 #include "base/mem.h"
-#include "http/event_body.h"
+#include "api/event_body.h"
 
 static struct field *field_of(struct event_body *e, struct str_view key)
 {

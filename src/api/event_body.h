@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HTTP_EVENT_BODY_H
-#define HTTP_EVENT_BODY_H
+#ifndef API_EVENT_BODY_H
+#define API_EVENT_BODY_H
 /*
  * The members of an event as they stand in a request's body, before anybody judged them.
  *

@@ -10,8 +10,8 @@
 #include "base/annotate.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "http/call.h"
-#include "http/event_body.h"
+#include "api/call.h"
+#include "api/event_body.h"
 
 /* Repeats among more names than this are found with a map. */
 #define COMPARE_ALL_MAX 16

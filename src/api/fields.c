@@ -8,8 +8,8 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include "base/mem.h"
-#include "http/json_dump.h"
-#include "http/sync.h"
+#include "api/json_dump.h"
+#include "api/sync_call.h"
 #include "wire/channel_name.h"
 #include "wire/pusher.h"
 

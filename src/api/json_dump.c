@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <inttypes.h>
 #include "base/str.h"
-#include "http/json_dump.h"
+#include "api/json_dump.h"
 
 static void add(struct strbuf *b, const json_t *value);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What was published, out of the log: events. */
 #include "base/mem.h"
-#include "http/sync_table.h"
-#include "svc/replay.h"
+#include "api/sync_table.h"
+#include "log/reader.h"
 
 static const struct sync_field events_fields[] = {
 	{ .name = "channels", .type = FIELD_STRINGS, .max = 100 },

@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 #include "base/annotate.h"
-#include "svc/request.h"
+#include "api/request.h"
 
 /* Elements of lists too, which become one parameter: each costs a move of what lies between. */
 #define PAIRS_MAX (4 * REQUEST_PARAMS_MAX)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef SVC_REQUEST_H
-#define SVC_REQUEST_H
+#ifndef API_REQUEST_H
+#define API_REQUEST_H
 /*
  * An HTTP request as the API sees it, whoever carried it: libmicrohttpd for plain HTTP,
  * libwebsockets for HTTPS.  A handler answers exactly once with request_reply(), now or later,

@@ -9,9 +9,9 @@
 #include "base/mem.h"
 #include "conf/app.h"
 #include "core/limit.h"
-#include "http/call.h"
-#include "http/router.h"
-#include "http/sync.h"
+#include "api/call.h"
+#include "api/router.h"
+#include "api/sync_call.h"
 #include "wire/auth.h"
 #include "wire/pusher.h"
 

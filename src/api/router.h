@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HTTP_ROUTER_H
-#define HTTP_ROUTER_H
+#ifndef API_ROUTER_H
+#define API_ROUTER_H
 /*
  * The HTTP API: one table says which method and path go where, who may call and which rate
  * limit counts it.  Works at the root and under the configured path prefix.
  */
 #include "conf/conf.h"
 #include "core/directory.h"
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 #include "svc/authorize.h"
-#include "svc/once.h"
-#include "svc/presence_svc.h"
+#include "svc/idempotency.h"
+#include "svc/presence_db.h"
 #include "svc/publish.h"
-#include "svc/replay.h"
-#include "svc/request.h"
-#include "svc/viewing_svc.h"
+#include "log/reader.h"
+#include "api/request.h"
+#include "svc/viewers.h"
 
 /* What handlers work with; all of it outlives the transports. */
 struct http_services {

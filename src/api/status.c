@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the server says of itself. */
 #include "base/annotate.h"
-#include "http/call.h"
+#include "api/call.h"
 
 void h_status_up(struct call *c)
 {

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/app.h"
-#include "http/sync.h"
+#include "api/sync_call.h"
 #include "wire/auth.h"
 
 #define GZIP_ABOVE_BYTES 1400 /* a smaller body fits one packet as it is */

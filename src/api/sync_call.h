@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HTTP_SYNC_H
-#define HTTP_SYNC_H
+#ifndef API_SYNC_CALL_H
+#define API_SYNC_CALL_H
 /*
  * The sync API: /api/sync/..., the same under /apps/{id}/sync/... for SDKs that sign, and
  * /broadcasting/....  One table (sync_table.c) says for each method and path who may call and what
@@ -12,8 +12,8 @@
  */
 #include "base/annotate.h"
 #include "base/clock.h"
-#include "http/call.h"
-#include "store/pg_pool.h"
+#include "api/call.h"
+#include "pg/pool.h"
 
 #define SYNC_EXTRA_MAX	2
 #define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 2 - SYNC_EXTRA_MAX)

@@ -4,7 +4,7 @@
  * sign can send GET and POST only, so what is a PUT or a DELETE has a POST beside it.
  */
 #include "base/mem.h"
-#include "http/sync_table.h"
+#include "api/sync_table.h"
 
 const struct sync_route sync_routes[] = {
 	{ "GET", "activities", BY_BOTH, &sync_activities },

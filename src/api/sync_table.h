@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HTTP_SYNC_TABLE_H
-#define HTTP_SYNC_TABLE_H
+#ifndef API_SYNC_TABLE_H
+#define API_SYNC_TABLE_H
 /* What the rows of sync_table.c do; each is defined in h_sync_RESOURCE.c. */
-#include "http/sync.h"
+#include "api/sync_call.h"
 
 extern const struct sync_action sync_activities;
 extern const struct sync_action sync_activity_add;

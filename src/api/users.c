@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/annotate.h"
-#include "http/call.h"
+#include "api/call.h"
 
 void h_users_terminate(struct call *c)
 {

@@ -25,7 +25,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "store/embedded_pg.h"
+#include "daemon/embedded_pg.h"
 
 #define START_S	       60
 #define OTHER_GONE_S   15

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_EMBEDDED_PG_H
-#define STORE_EMBEDDED_PG_H
+#ifndef DAEMON_EMBEDDED_PG_H
+#define DAEMON_EMBEDDED_PG_H
 /*
  * A private PostgreSQL cluster in a folder, run as our child: made once with initdb, reached by
  * a unix socket only, never run as root, restarted when it dies, stopped cleanly at exit.  Call

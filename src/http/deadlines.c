@@ -9,7 +9,7 @@
 #include "base/annotate.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "http/watch.h"
+#include "http/deadlines.h"
 
 #define TICK_MS	     1000
 #define LINGER_MAX   64 /* connections that linger at a time; more are just closed */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HTTP_WATCH_H
-#define HTTP_WATCH_H
+#ifndef HTTP_DEADLINES_H
+#define HTTP_DEADLINES_H
 /*
  * Watches over connections for what libmicrohttpd does not do: a deadline for a whole request
  * however slowly its bytes trickle in; lingering closes, so that a peer that was refused in the

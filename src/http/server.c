@@ -35,7 +35,7 @@
 #include "base/mem.h"
 #include "http/loop.h"
 #include "http/server.h"
-#include "http/watch.h"
+#include "http/deadlines.h"
 
 #define METHOD_SIZE 16
 #define RETRY_S	    1

@@ -7,7 +7,7 @@
  */
 #include <sys/socket.h>
 #include "base/annotate.h"
-#include "svc/request.h"
+#include "api/request.h"
 
 struct http_server;
 

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include "base/annotate.h"
 #include "base/mem.h"
-#include "store/batch_list.h"
+#include "log/batch.h"
 
 struct event_batch *batch_next(const struct event_batch *b)
 {

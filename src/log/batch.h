@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_BATCH_LIST_H
-#define STORE_BATCH_LIST_H
+#ifndef LOG_BATCH_H
+#define LOG_BATCH_H
 /* Event batches in order, linked by their letters.  Of one thread. */
 #include "core/event.h"
 

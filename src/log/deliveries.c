@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <pthread.h>
 #include "base/mem.h"
-#include "store/delivery_list.h"
+#include "log/deliveries.h"
 
 #define FIRST_ROOM 1024
 

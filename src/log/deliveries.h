@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_DELIVERY_LIST_H
-#define STORE_DELIVERY_LIST_H
+#ifndef LOG_DELIVERIES_H
+#define LOG_DELIVERIES_H
 /*
  * Delivery records that wait to be written: a ring behind a mutex that is held for a copy of
  * 24 bytes.  Any thread adds, the log's takes.  When the database is away the oldest are

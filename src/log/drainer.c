@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "store/relay.h"
+#include "log/drainer.h"
 
 #define QUERY_US	(10 * USEC_PER_SEC)
 #define POLL_US		(2 * USEC_PER_MSEC)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_RELAY_H
-#define STORE_RELAY_H
+#ifndef LOG_DRAINER_H
+#define LOG_DRAINER_H
 /*
  * The db listener: one thread and connection that gives serials to what SQL published (drains the
  * pending rows) and hands on what this process has not committed itself.  It waits for NOTIFY,
@@ -9,7 +9,7 @@
  */
 #include "base/annotate.h"
 #include "conf/conf.h"
-#include "store/log_tail.h"
+#include "log/tail.h"
 
 struct relay;
 

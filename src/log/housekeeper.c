@@ -12,9 +12,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "store/apps_db.h"
-#include "store/keeper.h"
-#include "store/retention.h"
+#include "svc/apps_db.h"
+#include "log/housekeeper.h"
+#include "log/retention.h"
 
 #define QUERY_US       (10 * USEC_PER_SEC)
 #define UPKEEP_US      (60 * USEC_PER_SEC)

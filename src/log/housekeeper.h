@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_KEEPER_H
-#define STORE_KEEPER_H
+#ifndef LOG_HOUSEKEEPER_H
+#define LOG_HOUSEKEEPER_H
 /*
  * Keeps the apps as the database has them, on a thread and connection of its own: listens for
  * changes of the table apps and installs the set anew (the file's apps, overlaid by the table's).

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "store/log_linger.h"
+#include "log/linger.h"
 
 #define PAUSES_MAX 64
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_LOG_LINGER_H
-#define STORE_LOG_LINGER_H
+#ifndef LOG_LINGER_H
+#define LOG_LINGER_H
 /*
  * How long the db writer waits, after a commit, for the clients whom it has just answered.
  *

@@ -13,8 +13,8 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "store/pg_pool.h"
-#include "svc/replay.h"
+#include "pg/pool.h"
+#include "log/reader.h"
 #include "wire/pusher.h"
 
 #define OPEN_MAX	 50000 /* statements that wait */

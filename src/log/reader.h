@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef SVC_REPLAY_H
-#define SVC_REPLAY_H
+#ifndef LOG_READER_H
+#define LOG_READER_H
 /*
  * Reads the event log for sessions that catch up (core/catch_up.h) and for cache channels, page by
  * page, over connections of its own.  Who asks for the same page while it is read shares it: many

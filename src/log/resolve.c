@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/mem.h"
-#include "store/log_resolve.h"
+#include "log/resolve.h"
 
 struct log_lookup {
 	PGresult *rows; /* event_id, serial; by serial */

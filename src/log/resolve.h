@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_LOG_RESOLVE_H
-#define STORE_LOG_RESOLVE_H
+#ifndef LOG_RESOLVE_H
+#define LOG_RESOLVE_H
 /*
  * What became of a transaction whose connection was lost in it.  First the old backend must be
  * gone: it could still be waiting for a lock, or not even have read what was sent, and commit
  * after somebody looked.  Then event_id tells: a transaction's events are all there or none.
  */
 #include "core/event.h"
-#include "store/pg_conn.h"
+#include "pg/conn.h"
 
 /* Who serves a connection; the pid alone may be given to another one after a restart. */
 struct log_backend {

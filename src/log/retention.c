@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
 #include "base/mem.h"
-#include "store/retention.h"
+#include "log/retention.h"
 
 #define QUERY_US (20 * USEC_PER_SEC)
 

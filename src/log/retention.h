@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_RETENTION_H
-#define STORE_RETENTION_H
+#ifndef LOG_RETENTION_H
+#define LOG_RETENTION_H
 /*
  * Lets the log's old end go: what is due, and by which statements, sql/migrations/0005 says.
  * Whole partitions are detached beside running writers and readers, then dropped; nothing is
@@ -8,7 +8,7 @@
  */
 #include "base/annotate.h"
 #include "conf/conf.h"
-#include "store/pg_conn.h"
+#include "pg/conn.h"
 
 /*
  * Does what is due by retention_age and retention_size.  A transaction that still looks at a

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 #include "base/str.h"
-#include "store/log_seen.h"
+#include "log/seen.h"
 
 /* The word up to the next space or newline; it and that are taken off the text. */
 static struct str_view take_word(struct str_view *text)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_LOG_SEEN_H
-#define STORE_LOG_SEEN_H
+#ifndef LOG_SEEN_H
+#define LOG_SEEN_H
 /*
  * The last event that a node handed on, in a file beside the database: what a database that was
  * set back to an earlier state cannot know of itself.  One line: epoch, serial, event_id.

@@ -4,8 +4,8 @@
 #include <pthread.h>
 #include "base/log.h"
 #include "base/mem.h"
-#include "store/log_seen.h"
-#include "store/log_tail.h"
+#include "log/seen.h"
+#include "log/tail.h"
 #include "wire/pusher.h"
 
 #define PAGE_ROWS	 500

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_LOG_TAIL_H
-#define STORE_LOG_TAIL_H
+#ifndef LOG_TAIL_H
+#define LOG_TAIL_H
 /*
  * How far this process has handed the log to its sockets: one cursor, shared by the writer (which
  * hands on what it committed itself) and the relay (which reads what others committed).  Rows go
@@ -14,7 +14,7 @@
  * tail is on hold: the relay stops at rows that could be them, until it is known.
  */
 #include "core/event.h"
-#include "store/pg_conn.h"
+#include "pg/conn.h"
 #include "wire/position.h"
 
 struct log_tail;

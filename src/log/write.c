@@ -4,9 +4,9 @@
  * back in it, so the i-th serial belongs to the i-th event.
  */
 #include "base/mem.h"
-#include "store/json_text.h"
-#include "store/log_write.h"
-#include "store/pg_array.h"
+#include "pg/json_text.h"
+#include "log/write.h"
+#include "pg/array.h"
 #include "wire/pusher.h"
 
 enum column {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_LOG_WRITE_H
-#define STORE_LOG_WRITE_H
+#ifndef LOG_WRITE_H
+#define LOG_WRITE_H
 /*
  * One transaction of the db writer: events and delivery records gathered as columns, then
  *     BEGIN; lock 7777; drain pending rows; take keys; INSERT events; INSERT deliveries; COMMIT
@@ -8,8 +8,8 @@
  * the first serial to the commit: that is what makes "serial > last" gapless for every reader.
  */
 #include "core/event.h"
-#include "store/delivery_list.h"
-#include "store/pg_conn.h"
+#include "log/deliveries.h"
+#include "pg/conn.h"
 
 struct log_write;
 

@@ -26,14 +26,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "store/batch_list.h"
-#include "store/delivery_list.h"
-#include "store/eventlog.h"
-#include "store/log_linger.h"
-#include "store/log_resolve.h"
-#include "store/log_tail.h"
-#include "store/log_write.h"
-#include "store/pg_array.h"
+#include "log/batch.h"
+#include "log/deliveries.h"
+#include "log/writer.h"
+#include "log/linger.h"
+#include "log/resolve.h"
+#include "log/tail.h"
+#include "log/write.h"
+#include "pg/array.h"
 
 #define GROUP_BYTES_MAX	     ((size_t)8 << 20)
 #define WRITE_TIMEOUT_MIN_MS 5000

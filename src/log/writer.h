@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_EVENTLOG_H
-#define STORE_EVENTLOG_H
+#ifndef LOG_WRITER_H
+#define LOG_WRITER_H
 /*
  * The db writer: one thread, one libpq connection, group commit of event batches, and the
  * delivery records behind them.  A batch goes as soon as the commit before it returned.

@@ -4,7 +4,7 @@
  * member as its length and bytes; all numbers are 32 bits, big endian.
  */
 #include <endian.h>
-#include "store/pg_array.h"
+#include "pg/array.h"
 
 #define HEADER_BYTES 20
 #define EPOCH_2000   (INT64_C(946684800) * USEC_PER_SEC) /* PostgreSQL counts from there */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_PG_ARRAY_H
-#define STORE_PG_ARRAY_H
+#ifndef PG_ARRAY_H
+#define PG_ARRAY_H
 /*
  * A one-dimensional PostgreSQL array in its binary form, built by appending: a whole column of a
  * batch as one parameter.

@@ -8,7 +8,7 @@
 #include <poll.h>
 #include "base/mem.h"
 #include "base/str.h"
-#include "store/pg_conn.h"
+#include "pg/conn.h"
 
 #define ERROR_BYTES 512
 

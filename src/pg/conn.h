@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_PG_CONN_H
-#define STORE_PG_CONN_H
+#ifndef PG_CONN_H
+#define PG_CONN_H
 /*
  * One libpq connection that never blocks without end: each wait has a deadline, and while it
  * waits the caller's tick runs (so that a thread keeps its other promises).  Pipelining is left
@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include "base/annotate.h"
 #include "base/clock.h"
-#include "store/pg_fault.h"
+#include "pg/fault.h"
 
 #define PG_TICK_MS 20 /* a waiting connection calls tick about this often */
 

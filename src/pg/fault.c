@@ -2,7 +2,7 @@
 /* First match wins, so single codes stand before their class. */
 #include <string.h>
 #include "base/mem.h"
-#include "store/pg_fault.h"
+#include "pg/fault.h"
 
 static const struct {
 	const char *prefix;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_PG_FAULT_H
-#define STORE_PG_FAULT_H
+#ifndef PG_FAULT_H
+#define PG_FAULT_H
 /*
  * What an SQLSTATE means to a caller that must decide whether to try again.
  */

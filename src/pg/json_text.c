@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* RFC 8259, by recursive descent; each skip_ moves past what it names or answers NULL. */
-#include "store/json_text.h"
+#include "pg/json_text.h"
 
 static const char *skip_value(const char *p, const char *end, unsigned depth);
 

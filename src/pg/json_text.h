@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_JSON_TEXT_H
-#define STORE_JSON_TEXT_H
+#ifndef PG_JSON_TEXT_H
+#define PG_JSON_TEXT_H
 /*
  * Would PostgreSQL take this text as a json value?  Only looks, builds nothing: one pass.
  */

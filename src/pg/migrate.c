@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "store/migrate.h"
-#include "store/pg_conn.h"
+#include "pg/migrate.h"
+#include "pg/conn.h"
 
 #define CONNECT_MS     10000
 #define STEP_US	       (10 * 60 * USEC_PER_SEC) /* an index on a big log takes its time */

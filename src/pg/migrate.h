@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_MIGRATE_H
-#define STORE_MIGRATE_H
+#ifndef PG_MIGRATE_H
+#define PG_MIGRATE_H
 /*
  * Brings the schema to what this binary needs.  Forward only: each migration runs once, in its
  * own transaction, under an advisory lock that other daemons starting now wait for.  What was
  * applied is in schema_migrations with a checksum of its text.
  */
 #include "base/annotate.h"
-#include "store/migrations.h"
+#include "pg/migrations.h"
 
 /*
  * Creates the schema when it is missing.  0; -EPROTO: the database was migrated by a newer

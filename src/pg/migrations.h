@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_MIGRATIONS_H
-#define STORE_MIGRATIONS_H
+#ifndef PG_MIGRATIONS_H
+#define PG_MIGRATIONS_H
 /* The migrations built into the binary, by number; sql/embed.sh writes the definitions. */
 
 struct migration {

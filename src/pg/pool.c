@@ -19,8 +19,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/thread.h"
-#include "store/pg_conn.h"
-#include "store/pg_pool.h"
+#include "pg/conn.h"
+#include "pg/pool.h"
 
 #define LINKS_MAX      32
 #define TIMERS_MAX     16

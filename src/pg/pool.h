@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_PG_POOL_H
-#define STORE_PG_POOL_H
+#ifndef PG_POOL_H
+#define PG_POOL_H
 /*
  * Database statements for those who must not wait: asked from any thread, answered later on the
  * pool's own thread.
@@ -13,7 +13,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 #include "base/annotate.h"
-#include "store/pg_fault.h"
+#include "pg/fault.h"
 
 #define PG_POOL_PARAMS_MAX 32
 

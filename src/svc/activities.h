@@ -6,7 +6,7 @@
  * is read seldom does not have much to place; and old ones go, in small batches.  What is done
  * stands in 0012_activities.sql.
  */
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 struct activities;
 

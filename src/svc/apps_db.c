@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
 #include "base/mem.h"
-#include "store/apps_db.h"
+#include "svc/apps_db.h"
 
 #define OPTIONS_MAX 128 /* of one app */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STORE_APPS_DB_H
-#define STORE_APPS_DB_H
+#ifndef SVC_APPS_DB_H
+#define SVC_APPS_DB_H
 /* The table apps as apps: its rows overlay those of the configuration file. */
 #include "conf/conf.h"
-#include "store/pg_conn.h"
+#include "pg/conn.h"
 
 /*
  * Reads the table.  PG_FINE with *out set: its apps.  A row that makes no app is left out and

@@ -9,7 +9,7 @@
  * users; while nothing can be heard of it, none is.  Predicates run on connections of their own,
  * with a time limit, so that a slow one holds up other predicates at most.
  */
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 struct authorizer;
 

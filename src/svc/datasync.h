@@ -7,7 +7,7 @@
  * Several nodes may do it at once: each row is taken by one of them.
  */
 #include "conf/conf.h"
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 struct datasync;
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include "base/map.h"
 #include "base/mem.h"
-#include "svc/once.h"
+#include "svc/idempotency.h"
 
 struct waiter {
 	struct waiter *next;

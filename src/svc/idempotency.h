@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef SVC_ONCE_H
-#define SVC_ONCE_H
+#ifndef SVC_IDEMPOTENCY_H
+#define SVC_IDEMPOTENCY_H
 /*
  * Calls that carry an idempotency key: the first does the work, and those that come while it is
  * under way, or within 24 hours, get its answer.
@@ -11,7 +11,7 @@
  */
 #include "base/annotate.h"
 #include "base/str.h"
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 #define ONCE_KEY_MAX	255
 #define ONCE_DIGEST_HEX 64 /* SHA-256 */

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "svc/presence_svc.h"
+#include "svc/presence_db.h"
 #include "wire/channel_name.h"
 
 #define BATCH_MAX	  2000

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef SVC_PRESENCE_SVC_H
-#define SVC_PRESENCE_SVC_H
+#ifndef SVC_PRESENCE_DB_H
+#define SVC_PRESENCE_DB_H
 /*
  * Who is there, as user_presence in the database has it: heartbeats from any thread are gathered
  * and written in one statement a batch (sql/migrations/0011_presence.sql); users whom the
@@ -11,7 +11,7 @@
  */
 #include "conf/conf.h"
 #include "core/directory.h"
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 struct presence_svc;
 

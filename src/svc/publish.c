@@ -13,7 +13,7 @@
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "store/eventlog.h"
+#include "log/writer.h"
 #include "svc/publish.h"
 
 struct publisher {

@@ -7,7 +7,7 @@
  * last says what they are.
  */
 #include "conf/conf.h"
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 struct sync_settings;
 

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "svc/viewing_svc.h"
+#include "svc/viewers.h"
 #include "wire/pusher.h"
 
 #define TICK_MS	    250

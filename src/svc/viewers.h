@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef SVC_VIEWING_SVC_H
-#define SVC_VIEWING_SVC_H
+#ifndef SVC_VIEWERS_H
+#define SVC_VIEWERS_H
 /*
  * The time that passes for viewers: those who did not say again that they view expire, and those
  * whose socket died are gone after the grace.  The rest is in sql/migrations/0014_viewing.sql.
@@ -8,7 +8,7 @@
  * Sockets that view are in a set; one that dies is looked up there and nowhere else.
  */
 #include "conf/conf.h"
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 struct viewing_svc;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "wire/json_slice.h"
+#include "wire/json.h"
 
 static bool is_space(char c)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef WIRE_JSON_SLICE_H
-#define WIRE_JSON_SLICE_H
+#ifndef WIRE_JSON_H
+#define WIRE_JSON_H
 /*
  * The bytes of one member of a JSON object, as they were written: what is passed on must not
  * be printed anew (0.1 would come out as 0.10000000000000001).

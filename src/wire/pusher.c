@@ -6,7 +6,7 @@
  */
 #include <errno.h>
 #include "base/mem.h"
-#include "wire/json_slice.h"
+#include "wire/json.h"
 #include "wire/pusher.h"
 
 #define MAX_DEPTH 32

@@ -11,7 +11,7 @@
 #include "base/mailbox.h"
 #include "core/directory.h"
 #include "core/session.h"
-#include "svc/request.h"
+#include "api/request.h"
 
 struct workers;
 

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pg_fixture.h"
-#include "store/embedded_pg.h"
+#include "daemon/embedded_pg.h"
 
 #define WAIT_US (60 * USEC_PER_SEC)
 

@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pg_fixture.h"
-#include "store/keeper.h"
-#include "store/migrate.h"
+#include "log/housekeeper.h"
+#include "pg/migrate.h"
 
 static struct pg_fixture *pg;
 static struct conf conf;

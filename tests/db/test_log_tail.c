@@ -8,8 +8,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pg_fixture.h"
-#include "store/log_tail.h"
-#include "store/migrate.h"
+#include "log/tail.h"
+#include "pg/migrate.h"
 #include "unit_app.h"
 
 #define SEEN_MAX 2000

@@ -14,8 +14,8 @@
 #include "base/mem.h"
 #include "pg_fixture.h"
 #include "pg_relay.h"
-#include "store/eventlog.h"
-#include "store/migrate.h"
+#include "log/writer.h"
+#include "pg/migrate.h"
 
 static struct pg_fixture *pg;
 

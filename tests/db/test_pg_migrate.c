@@ -2,7 +2,7 @@
 #include <errno.h>
 #include "unit.h"
 #include "pg_fixture.h"
-#include "store/migrate.h"
+#include "pg/migrate.h"
 
 static struct pg_fixture *pg;
 

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pg_fixture.h"
-#include "store/pg_pool.h"
+#include "pg/pool.h"
 
 static const struct pg_statement sum = { .sql = "SELECT $1::integer + $2::integer",
 					 .repeatable = true };

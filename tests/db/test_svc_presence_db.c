@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include "base/log.h"
 #include "pg_fixture.h"
-#include "store/migrate.h"
-#include "svc/presence_svc.h"
+#include "pg/migrate.h"
+#include "svc/presence_db.h"
 
 static struct pg_fixture *pg;
 static struct pg_pool *pool;

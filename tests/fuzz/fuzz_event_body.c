@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Bodies of publishes: what is read in one pass is what jansson reads. */
 #include "fuzz.h"
-#include "http/event_body.h"
+#include "api/event_body.h"
 
 static void check_field(const struct field *a, const struct field *b)
 {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include "base/mem.h"
 #include "fuzz.h"
-#include "svc/request.h"
+#include "api/request.h"
 
 static void fuzz(struct str_view input)
 {

@@ -3,7 +3,7 @@
  * Plays scenarios (see README.md beside this file) against the real hub, sessions and directory,
  * on a clock that only the scenario moves and on sockets that are arrays.
  *
- * usage: replay FILE
+ * usage: scenario FILE
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -1297,7 +1297,7 @@ int main(int argc, char **argv)
 	FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
 
 	if (!f) {
-		fprintf(stderr, "usage: replay FILE\n");
+		fprintf(stderr, "usage: scenario FILE\n");
 		return 64;
 	}
 	thread_take_role(&on_worker);

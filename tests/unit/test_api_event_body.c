@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 #include "base/mem.h"
-#include "http/event_body.h"
+#include "api/event_body.h"
 
 /* In a block of the text's exact size. */
 static bool scan(const char *text, struct event_body *e)

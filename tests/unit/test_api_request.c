@@ -2,7 +2,7 @@
 #include <errno.h>
 #include "unit.h"
 #include "base/mem.h"
-#include "svc/request.h"
+#include "api/request.h"
 
 static char *text;
 

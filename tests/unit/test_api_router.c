@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "core/directory.h"
-#include "http/router.h"
+#include "api/router.h"
 #include "wire/auth.h"
 #include "wire/pusher.h"
 

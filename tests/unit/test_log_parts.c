@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <unistd.h>
 #include "base/mem.h"
-#include "store/batch_list.h"
-#include "store/delivery_list.h"
-#include "store/json_text.h"
-#include "store/log_linger.h"
-#include "store/log_seen.h"
-#include "store/pg_array.h"
-#include "store/pg_fault.h"
+#include "log/batch.h"
+#include "log/deliveries.h"
+#include "pg/json_text.h"
+#include "log/linger.h"
+#include "log/seen.h"
+#include "pg/array.h"
+#include "pg/fault.h"
 
 START_TEST(json_or_not)
 {

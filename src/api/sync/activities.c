@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The activity feed: activities, activities/read. */
 #include "base/mem.h"
-#include "http/sync_table.h"
+#include "api/sync_table.h"
 
 #define ACTIVITY_TYPE_BYTES 100
 #define DESCRIPTION_BYTES   2000

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Offline data sync: versions, changes.  The rules are sync_...() in 0016_datasync.sql. */
 #include "base/mem.h"
-#include "http/sync_table.h"
+#include "api/sync_table.h"
 
 static const struct sync_field version_fields[] = {
 	{ .name = "resources", .type = FIELD_STRINGS, .max = 100 },

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Edit locks: locks, locks/release.  The rules are sync_lock_...() in 0015_locks.sql. */
 #include "base/mem.h"
-#include "http/sync_table.h"
+#include "api/sync_table.h"
 
 #define TOKEN_MAX INT64_MAX
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Notifications to users: notifications, notifications/read. */
 #include "base/mem.h"
-#include "http/sync_table.h"
+#include "api/sync_table.h"
 
 #define TITLE_BYTES   255
 #define MESSAGE_BYTES 4000

@@ -2,8 +2,8 @@
 /* Who is there: heartbeat, online-users. */
 #include <inttypes.h>
 #include "base/mem.h"
-#include "http/sync_table.h"
-#include "svc/presence_svc.h"
+#include "api/sync_table.h"
+#include "svc/presence_db.h"
 
 #define STATUSES       "online|away|busy|offline"
 #define INFO_MAX_BYTES 2048

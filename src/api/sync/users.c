@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the application tells about its users: users/{id}. */
 #include "base/mem.h"
-#include "http/sync_table.h"
+#include "api/sync_table.h"
 
 static const struct sync_field get_fields[] = {
 	{ .name = "id", .type = FIELD_USER },

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Who views or edits what: start-viewing, stop-viewing, viewers. */
 #include "base/mem.h"
-#include "http/sync_table.h"
-#include "svc/viewing_svc.h"
+#include "api/sync_table.h"
+#include "svc/viewers.h"
 #include "wire/pusher.h"
 
 /* clang-format off */
