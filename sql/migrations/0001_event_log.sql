@@ -2,13 +2,23 @@
 -- The event log: every broadcast is a row, in one order that all readers share.
 --
 -- serial is that order.  It is given only under the advisory transaction lock 7777, from
--- realtime_events_serial; 0 means the row was inserted by SQL and waits to be sequenced.
+-- realtime_events_serial; 0 means the row was inserted by SQL and waits for its serial.
+--
+-- Advisory locks of the log:
+--     7775  session: held by the daemon that drops old partitions
+--     7776  session: held by a daemon that polls, so that no session needs to notify it
+--     7777  transaction: gives serials, from the first one to the commit
+--     7778  transaction, only tried: one drainer at a time
+--     7779  transaction: makes partitions
 
 CREATE TABLE log_meta (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
 	-- A new one says: serials that clients remember from before mean nothing now.
 	epoch text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', ''),
-	created_at timestamptz NOT NULL DEFAULT now()
+	created_at timestamptz NOT NULL DEFAULT now(),
+	horizon bigint NOT NULL DEFAULT 0,	-- raised before anything goes
+	place text,				-- log_place() and log_timeline() as last seen
+	timeline text
 );
 INSERT INTO log_meta DEFAULT VALUES;
 
@@ -34,17 +44,17 @@ CREATE TABLE realtime_events (
 	created_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (serial, id)
 ) PARTITION BY RANGE (serial);
-
 CREATE INDEX realtime_events_channel ON realtime_events (channel, serial);
 CREATE INDEX realtime_events_created ON realtime_events USING brin (created_at)
 	WITH (autosummarize = on);
 
 -- Rows come and go here within milliseconds: vacuum by count, not by share of the table.
+-- A daemon vacuums often; to shorten the file would need a lock that stops those who insert.
 CREATE TABLE realtime_events_pending PARTITION OF realtime_events
 	FOR VALUES FROM (MINVALUE) TO (1)
 	WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 	      autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000,
-	      autovacuum_vacuum_cost_delay = 0);
+	      autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 CREATE UNIQUE INDEX realtime_events_pending_event_id ON realtime_events_pending (event_id);
 
 -- To how many sockets an event went, from where, when.  Append-only.  Partitioned by the same
@@ -58,6 +68,19 @@ CREATE TABLE realtime_deliveries (
 ) PARTITION BY RANGE (serial);
 CREATE INDEX realtime_deliveries_serial ON realtime_deliveries USING brin (serial)
 	WITH (pages_per_range = 32, autosummarize = on);
+
+-- The log's partitions and those of its delivery records; lower is NULL for the pending one.
+CREATE VIEW log_partitions AS
+SELECT p.relname::text AS parent, c.relname::text AS leaf, b.lower, b.upper,
+       i.inhdetachpending AS is_leaving, pg_total_relation_size(c.oid) AS bytes
+FROM pg_inherits i
+JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_class c ON c.oid = i.inhrelid
+CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS text) e
+CROSS JOIN LATERAL (SELECT
+	(regexp_match(e.text, 'FROM \(''?(\d+)''?\)'))[1]::bigint AS lower,
+	(regexp_match(e.text, 'TO \(''?(\d+)''?\)'))[1]::bigint AS upper) b
+WHERE i.inhparent IN ('realtime_events'::regclass, 'realtime_deliveries'::regclass);
 
 -- Where the newest partition ends: the first serial that has no place yet.
 CREATE FUNCTION log_partition_end(parent regclass) RETURNS bigint
@@ -116,4 +139,21 @@ BEGIN
 END
 $$;
 
+-- The first serial that was not given yet.
+CREATE FUNCTION log_next_serial() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT last_value + is_called::integer FROM realtime_events_serial
+$$;
+
+-- The lowest serial that a reader may have seen last and still miss nothing.  Ask in the same
+-- statement as for the rows, or after it, never before: what goes meanwhile would not be noticed.
+CREATE FUNCTION log_horizon() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT horizon FROM log_meta
+$$;
+
 SELECT ensure_partitions(1, 1000000);
+
+REVOKE EXECUTE ON FUNCTION ensure_partitions(integer, bigint), log_next_serial() FROM PUBLIC;

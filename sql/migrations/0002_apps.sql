@@ -1,7 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Applications beside those of the configuration file.  The columns are soketi's, so that its
--- table can be copied over as it is; NULL leaves an option at its default.  Every other option
--- of an [app ID] section goes into options, by the name it has there.
+-- Applications: those of the table apps, and what the log must know of all of them.
 
 CREATE TABLE apps (
 	id text PRIMARY KEY,
@@ -33,6 +31,66 @@ BEGIN
 	RETURN NULL;
 END
 $$;
-
 CREATE TRIGGER apps_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON apps
 	FOR EACH STATEMENT EXECUTE FUNCTION apps_changed();
+
+-- Applications and their limits, kept by the daemon; 0: no limit.  Empty before its first start.
+CREATE TABLE log_apps (
+	app text PRIMARY KEY,
+	max_channel_bytes integer NOT NULL,
+	max_event_bytes integer NOT NULL,
+	max_payload_bytes integer NOT NULL,
+	-- Events without an application belong to it: the only one there is.
+	is_only boolean NOT NULL DEFAULT false
+);
+
+CREATE FUNCTION log_apps_count() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	UPDATE log_apps SET is_only = NOT is_only
+	WHERE is_only <> ((SELECT count(*) FROM log_apps) = 1);
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER log_apps_count AFTER INSERT OR DELETE ON log_apps
+	FOR EACH STATEMENT EXECUTE FUNCTION log_apps_count();
+
+-- What an application's events are held against; app NULL: the only one there is.
+CREATE FUNCTION log_app(INOUT app text, OUT max_channel integer, OUT max_event integer,
+			OUT max_payload integer)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	wanted CONSTANT text := $1;
+	found log_apps;
+BEGIN
+	SELECT a.* INTO found FROM log_apps a WHERE wanted IS NULL OR a.app = wanted
+	ORDER BY a.app LIMIT 1;
+	IF found.app IS NULL THEN
+		IF EXISTS (SELECT FROM log_apps) THEN
+			RAISE EXCEPTION 'the application "%" is not known', wanted
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Known are: ' || (SELECT string_agg(a.app, ', ' ORDER BY a.app)
+							 FROM log_apps a) || '.';
+		END IF;
+		max_channel := 200;
+		max_event := 200;
+		max_payload := 10000;
+		RETURN;
+	END IF;
+	IF wanted IS NULL AND (SELECT count(*) > 1 FROM log_apps) THEN
+		RAISE EXCEPTION 'there are several applications, and none is named'
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Name one of: ' || (SELECT string_agg(a.app, ', ' ORDER BY a.app)
+						   FROM log_apps a) || '.';
+	END IF;
+	app := found.app;
+	max_channel := found.max_channel_bytes;
+	max_event := found.max_event_bytes;
+	max_payload := found.max_payload_bytes;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION log_apps_count(), log_app(text) FROM PUBLIC;

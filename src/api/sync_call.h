@@ -53,7 +53,7 @@ struct sync_action {
 	/*
 	 * $1 the app's id, $2 the caller (jsonb: {"server":true} or {"id","name","avatar",
 	 * "roles"}), $3 and on the fields, as text or NULL.  Gives one row: status, body.
-	 * A function refuses with sync_fail() (0010_sync.sql).
+	 * A function refuses with sync_fail() (0011_sync.sql).
 	 */
 	struct pg_statement statement;
 	/* Instead of the statement; it must end in one of the replies below. */

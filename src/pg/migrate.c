@@ -130,17 +130,30 @@ static const struct migration *find(const struct migrate *m, unsigned version)
 	return NULL;
 }
 
-static int check_applied(struct migrate *m, unsigned version, const char *name, const char *sum)
+static int check_name(struct migrate *m, unsigned version, const char *name)
 {
 	const struct migration *mine = find(m, version);
+
+	if (mine && strcmp(mine->name, name) == 0)
+		return 0;
+	if (mine)
+		return fail(m, -EPROTO,
+			    "schema \"%s\" was made by a version of this program from before the "
+			    "first release (its migration %04u is %s, not %s): docs/upgrading.md "
+			    "describes how to convert it",
+			    m->schema, version, name, mine->name);
+	return fail(
+		m, -EPROTO,
+		"schema \"%s\" has migration %04u_%s, which this program does not know: a newer "
+		"version of the program applied it; install that version or a newer one",
+		m->schema, version, name);
+}
+
+static int check_text(struct migrate *m, unsigned version, const char *name, const char *sum)
+{
 	char own[CHECKSUM_CHARS + 1];
 
-	if (!mine)
-		return fail(m, -EPROTO,
-			    "schema \"%s\" has migration %04u_%s, which this program does not "
-			    "know: a newer version was here; install that or a newer one",
-			    m->schema, version, name);
-	checksum(mine->sql, own);
+	checksum(find(m, version)->sql, own);
 	if (strcmp(own, sum) == 0)
 		return 0;
 	return fail(m, -EILSEQ,
@@ -149,7 +162,15 @@ static int check_applied(struct migrate *m, unsigned version, const char *name, 
 		    version, name, m->schema, sum, own);
 }
 
-/* Checks what the database has; *last is its newest version, 0 for none. */
+static unsigned applied_version(const PGresult *r, int row)
+{
+	return (unsigned)strtoul(PQgetvalue(r, row, 0), NULL, 10);
+}
+
+/*
+ * Checks what the database has; *last is its newest version, 0 for none.  First all names: a
+ * schema made by other migrations is refused as such, not because its first text differs.
+ */
 static int check_all_applied(struct migrate *m, unsigned *last)
 {
 	PGresult *r = NULL;
@@ -162,9 +183,11 @@ static int check_all_applied(struct migrate *m, unsigned *last)
 	rc = query(m, "schema_migrations", sql.ptr, 0, NULL, &r);
 	strbuf_release(&sql);
 	*last = 0;
+	for (int i = 0; rc == 0 && i < PQntuples(r); i++)
+		rc = check_name(m, applied_version(r, i), PQgetvalue(r, i, 1));
 	for (int i = 0; rc == 0 && i < PQntuples(r); i++) {
-		*last = (unsigned)strtoul(PQgetvalue(r, i, 0), NULL, 10);
-		rc = check_applied(m, *last, PQgetvalue(r, i, 1), PQgetvalue(r, i, 2));
+		*last = applied_version(r, i);
+		rc = check_text(m, *last, PQgetvalue(r, i, 1), PQgetvalue(r, i, 2));
 	}
 	PQclear(r);
 	return rc;

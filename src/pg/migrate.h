@@ -11,7 +11,7 @@
 
 /*
  * Creates the schema when it is missing.  0; -EPROTO: the database was migrated by a newer
- * program; -EILSEQ: an applied migration is not the one this binary holds, or the database is
+ * program, or by one from before the first release; -EILSEQ: an applied migration is not the one this binary holds, or the database is
  * not UTF8; -EHOSTDOWN, -EACCES, -ENODEV as pg_conn_open(); -EIO: a statement failed; each with a
  * sentence in *why (heap).  In its own thread's time: may wait a minute for another migration.
  */

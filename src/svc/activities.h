@@ -4,7 +4,7 @@
 /*
  * The activity feed's chores: rows get their positions soon after their commit, so that a feed that
  * is read seldom does not have much to place; and old ones go, in small batches.  What is done
- * stands in 0012_activities.sql.
+ * stands in 0016_activities.sql.
  */
 #include "pg/pool.h"
 

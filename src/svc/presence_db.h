@@ -3,7 +3,7 @@
 #define SVC_PRESENCE_DB_H
 /*
  * Who is there, as user_presence in the database has it: heartbeats from any thread are gathered
- * and written in one statement a batch (sql/migrations/0011_presence.sql); users whom the
+ * and written in one statement a batch (sql/migrations/0015_presence.sql); users whom the
  * directory knows count as there without heartbeats; who is not heard of any more expires.
  *
  * A batch is begun every presence_batch_ms, one at a time: what comes while one is under way goes

@@ -3,7 +3,7 @@
 #define SVC_VIEWERS_H
 /*
  * The time that passes for viewers: those who did not say again that they view expire, and those
- * whose socket died are gone after the grace.  The rest is in sql/migrations/0014_viewing.sql.
+ * whose socket died are gone after the grace.  The rest is in sql/migrations/0017_viewing.sql.
  *
  * Sockets that view are in a set; one that dies is looked up there and nowhere else.
  */

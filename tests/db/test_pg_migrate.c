@@ -136,6 +136,24 @@ START_TEST(a_newer_database_is_refused)
 }
 END_TEST
 
+/* What the program left before its migrations were put together anew: 0003 was sql_publish. */
+START_TEST(a_schema_from_before_the_first_release_is_refused)
+{
+	char *conninfo = pg_fixture_database(pg, "before", NULL);
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	free(pg_fixture_value(c, "UPDATE schema_migrations SET name = 'sql_publish', "
+				 "checksum = repeat('0', 64) WHERE version = 3"));
+	free(pg_fixture_value(c, "UPDATE schema_migrations SET checksum = repeat('0', 64) "
+				 "WHERE version = 1"));
+	ck_assert_int_eq(refused(conninfo, "docs/upgrading.md"), -EPROTO);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
 START_TEST(a_failing_migration_leaves_nothing)
 {
 	static const struct migration list[] = {
@@ -187,7 +205,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("store/migrate");
+	Suite *s = suite_create("pg/migrate");
 	TCase *t = tcase_create("migrate");
 
 	tcase_add_unchecked_fixture(t, set_up, tear_down);
@@ -198,6 +216,7 @@ int main(void)
 	tcase_add_test(t, odd_schema_names);
 	tcase_add_test(t, a_changed_migration_is_refused);
 	tcase_add_test(t, a_newer_database_is_refused);
+	tcase_add_test(t, a_schema_from_before_the_first_release_is_refused);
 	tcase_add_test(t, a_failing_migration_leaves_nothing);
 	tcase_add_test(t, other_encodings_are_refused);
 	tcase_add_test(t, what_is_not_there);

@@ -347,21 +347,6 @@ describe('watched tables', () => {
 		assert.equal((await next('odd.delete', 'all')).old.n, 'm');
 	});
 
-	test('a watch of an earlier version goes on', async () => {
-		await sql('CREATE TABLE public.earlier (id integer PRIMARY KEY)');
-		const [{ id }] = await sql(`SELECT watch('earlier', 'all') AS id`);
-		await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
-			SECURITY DEFINER SET search_path = scopewire, pg_temp SET jit = off AS $$
-			BEGIN
-				PERFORM watch_tell(${id}, 'all', 'insert', row_to_json(n), NULL, NULL, false)
-				FROM new_rows n;
-				RETURN NULL;
-			END $$`);
-		await sql('INSERT INTO earlier VALUES (1), (2)');
-		assert.deepEqual((await next('earlier.insert', 'all')).new, { id: 1 });
-		assert.deepEqual((await next('earlier.insert', 'all')).new, { id: 2 });
-	});
-
 	test('wrong watches are refused', async () => {
 		const w = (args) => sql(`SELECT watch(${args})`);
 		await refused(w(`'invoices', 'a.{nothing}'`), '42703', /no column "nothing"/);

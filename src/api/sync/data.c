@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Offline data sync: versions, changes.  The rules are sync_...() in 0016_datasync.sql. */
+/* Offline data sync: versions, changes.  The rules are sync_...() in 0019_data_sync.sql. */
 #include "base/mem.h"
 #include "api/sync_table.h"
 

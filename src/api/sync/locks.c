@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Edit locks: locks, locks/release.  The rules are sync_lock_...() in 0015_locks.sql. */
+/* Edit locks: locks, locks/release.  The rules are sync_lock_...() in 0018_edit_locks.sql. */
 #include "base/mem.h"
 #include "api/sync_table.h"
 

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Publishes that carry an idempotency key: a key stands here from the commit of what it came with,
--- and the same one of the same application publishes nothing more for 24 hours.
+-- Publishes that carry an idempotency key: a key is here from the commit of its events, and the same
+-- key of the same application publishes nothing more for 24 hours.
 
 CREATE TABLE idempotency_keys (
 	app text NOT NULL,

@@ -45,7 +45,6 @@ BEGIN
 	RETURN NULL;
 END
 $$;
-
 CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications
 	REFERENCING OLD TABLE AS old_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION notifications_deleted();
@@ -167,8 +166,6 @@ BEGIN
 	RETURN marked;
 END
 $$;
-
--- ---- endpoints -------------------------------------------------------------------------------
 
 -- The members of a list, or the one value.
 CREATE FUNCTION json_each_of(value jsonb) RETURNS SETOF jsonb

@@ -258,4 +258,5 @@ REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
 	viewing_tell(text, text, text, timestamptz),
 	viewing_settle(text, text, text, text, text[], timestamptz),
 	sync_start_viewing(text, jsonb, text, text, bigint, text, text, integer),
-	sync_stop_viewing(text, jsonb, text, text, bigint, text), viewing_sweep(text[]) FROM PUBLIC;
+	sync_stop_viewing(text, jsonb, text, text, bigint, text), viewing_sweep(text[])
+	FROM PUBLIC;

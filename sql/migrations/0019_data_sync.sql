@@ -3,8 +3,8 @@
 -- of what changed.  Each resource is in the feed once, at the position of its last change.
 --
 -- Positions are given under the advisory transaction lock (7781, the application), held until the
--- commit.  So who has read up to a position never misses one below it: it was committed before.
--- It is the only lock that a batch takes before the rows of locks, in its own order.
+-- commit.  So a reader that has read up to a position never misses one below it: it was committed
+-- before.  It is the only lock that a batch takes before the rows of locks, in its own order.
 
 CREATE SEQUENCE sync_position AS bigint CACHE 1;
 
@@ -19,6 +19,7 @@ CREATE TABLE sync_entity (
 	updated_at timestamptz NOT NULL,
 	PRIMARY KEY (app, resource_type, resource_id)
 );
+
 -- Partial, by what is always so, lest a plan that was made while the table was empty takes one of
 -- them for a look-up by primary key, and reads all of a type's rows.
 CREATE UNIQUE INDEX sync_entity_position ON sync_entity (app, position) WHERE position > 0;
@@ -635,5 +636,5 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION sync_prune(integer, integer),
-	sync_entity_write(sync_batch, sync_entity, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION sync_entity_write(sync_batch, sync_entity, text, text),
+	sync_prune(integer, integer) FROM PUBLIC;

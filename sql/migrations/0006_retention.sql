@@ -1,12 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Where the log begins: whole partitions go from its old end, oldest first, while publishing goes
--- on.  And where it ends: whether it is still the one that clients remember.
--- Advisory locks: 7775, session: the one that lets partitions go; 7777 as ever.
-
-ALTER TABLE log_meta
-	ADD COLUMN horizon bigint NOT NULL DEFAULT 0,	-- raised before anything goes
-	ADD COLUMN place text,				-- log_place() and log_timeline() as last seen
-	ADD COLUMN timeline text;
+-- Retention: where the log begins.  Whole partitions are dropped from its old end, oldest first, while
+-- publishing goes on.
 
 -- Partitions that are on their way out, so that one that somebody else detached is never dropped.
 CREATE TABLE log_leaving (
@@ -15,43 +9,6 @@ CREATE TABLE log_leaving (
 	upper bigint NOT NULL,
 	since timestamptz NOT NULL DEFAULT now()
 );
-
--- The log's partitions and those of its delivery records; lower is NULL for the pending one.
-CREATE VIEW log_partitions AS
-SELECT p.relname::text AS parent, c.relname::text AS leaf, b.lower, b.upper,
-       i.inhdetachpending AS is_leaving, pg_total_relation_size(c.oid) AS bytes
-FROM pg_inherits i
-JOIN pg_class p ON p.oid = i.inhparent
-JOIN pg_class c ON c.oid = i.inhrelid
-CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS text) e
-CROSS JOIN LATERAL (SELECT
-	(regexp_match(e.text, 'FROM \(''?(\d+)''?\)'))[1]::bigint AS lower,
-	(regexp_match(e.text, 'TO \(''?(\d+)''?\)'))[1]::bigint AS upper) b
-WHERE i.inhparent IN ('realtime_events'::regclass, 'realtime_deliveries'::regclass);
-
--- The lowest serial that a reader may have seen last and still miss nothing.  Ask in the same
--- statement as for the rows, or after it, never before: what goes meanwhile would not be noticed.
-CREATE FUNCTION log_horizon() RETURNS bigint
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	SELECT horizon FROM log_meta
-$$;
-
--- Up to which serial all nodes that run have handed the log on; NULL when none does.  A running
--- node says each minute that it is there; one that was not heard of for ten is not waited for.
-CREATE FUNCTION log_handed_on() RETURNS bigint
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	SELECT min(r.serial) FROM relay_cursor r JOIN log_meta m ON r.epoch = m.epoch
-	WHERE r.at > now() - interval '10 min'
-$$;
-
--- The first serial that was not given yet.
-CREATE FUNCTION log_next_serial() RETURNS bigint
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	SELECT last_value + is_called::integer FROM realtime_events_serial
-$$;
 
 -- Where the log is to begin: the end of the newest partition that has to go, NULL for none.  The
 -- one that the next serial falls into stays, or else the last one there is, and so does what a
@@ -177,76 +134,6 @@ BEGIN
 END
 $$;
 
--- A copy that was restored into another server, database or table is in another place.
-CREATE FUNCTION log_place() RETURNS text
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	SELECT concat_ws('/', s.system_identifier, d.oid, to_regclass('log_meta')::oid)
-	FROM pg_control_system() s CROSS JOIN pg_database d WHERE d.datname = current_database()
-$$;
-
--- Another one: a standby was promoted, or the server was recovered to a point in time.
-CREATE FUNCTION log_timeline() RETURNS text
-LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)
-$$;
-
--- A daemon connects; what it handed on last, and in which epoch, is its proof that nothing of the
--- log was lost (NULL when it knows nothing).  Gives the epoch, a new one when events that clients
--- may have seen are gone or nobody can tell, and then why.
-CREATE FUNCTION log_begin(seen_epoch text, seen_serial bigint, seen_id text,
-			  OUT epoch text, OUT why text)
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-#variable_conflict use_column
-DECLARE
-	m log_meta;
-	here CONSTANT text := log_place();
-	line CONSTANT text := log_timeline();
-	next_serial bigint;
-	top bigint;
-	is_witness boolean;
-BEGIN
-	PERFORM pg_advisory_xact_lock(7777);
-	SELECT x.* INTO m FROM log_meta x;
-	next_serial := log_next_serial();
-	top := (SELECT max(e.serial) FROM realtime_events e);
-	is_witness := coalesce(seen_epoch = m.epoch, false);
-	why := CASE
-		WHEN m.place <> here THEN 'it was restored from a copy'
-		WHEN top >= next_serial THEN 'its serials were set back'
-		WHEN is_witness AND seen_serial >= next_serial
-			THEN 'it ends before what was handed on'
-		WHEN is_witness AND seen_serial > m.horizon AND NOT EXISTS (
-			SELECT FROM realtime_events e
-			WHERE e.serial = seen_serial AND e.event_id = seen_id)
-			THEN 'it does not hold what was handed on last'
-		WHEN is_witness THEN NULL
-		WHEN m.timeline <> line
-			THEN 'the server was promoted or recovered, and nothing tells whether all of '
-			     'it is there'
-		WHEN EXISTS (SELECT FROM relay_cursor r
-			     WHERE r.epoch = m.epoch AND r.serial >= next_serial)
-			THEN 'it ends before what was handed on'
-		WHEN coalesce(top, 0) <= m.horizon AND EXISTS (SELECT FROM relay_cursor r
-						  WHERE r.epoch = m.epoch AND r.serial > m.horizon)
-			THEN 'its events are gone'
-	END;
-	IF why IS NOT NULL THEN
-		m.epoch := replace(gen_random_uuid()::text, '-', '');
-		-- Who is connected goes on with higher serials than it has seen.
-		top := greatest(top, CASE WHEN is_witness THEN seen_serial END);
-		IF top >= next_serial THEN
-			PERFORM setval('realtime_events_serial', top);
-		END IF;
-	END IF;
-	UPDATE log_meta x SET epoch = m.epoch, place = here, timeline = line
-	WHERE (x.epoch, x.place, x.timeline) IS DISTINCT FROM (m.epoch, here, line);
-	epoch := m.epoch;
-END
-$$;
-
-REVOKE EXECUTE ON FUNCTION log_begin(text, bigint, text), log_handed_on(), log_next_serial(), retention_cut(bigint, bigint),
+REVOKE EXECUTE ON FUNCTION retention_cut(bigint, bigint),
 	retention_turn(bigint, bigint, bigint), retention_mark(bigint),
 	retention_next(bigint, bigint, bigint) FROM PUBLIC;

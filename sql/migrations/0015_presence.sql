@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Presence: who is there, where, and since when.  Heartbeats come many at a time in one statement;
--- only what changes somebody's status is broadcast.
+-- only a change of a user's status is broadcast.
 
 -- last_seen_at has no index on purpose: each heartbeat writes it, and stays a heap-only update.
 CREATE TABLE user_presence (
@@ -177,37 +177,6 @@ AS $$
 	FROM (VALUES (1)) AS one LEFT JOIN users u ON u.app = p.app AND u.id = p.user_id
 $$;
 
--- As require_channel(), for users that may join any of the channels.
-CREATE FUNCTION require_any_channel(app text, caller jsonb, channels text[], field text DEFAULT '')
-RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-DECLARE
-	one text;
-	verdict text;
-	unasked text;
-BEGIN
-	IF caller_is_server(caller) THEN
-		RETURN;
-	END IF;
-	FOREACH one IN ARRAY channels LOOP
-		verdict := channel_verdict(app, caller, one);
-		IF verdict = 'yes' OR (verdict = 'ask' AND (caller->'asked'->>one)::boolean) THEN
-			RETURN;
-		ELSIF verdict = 'ask' AND NOT coalesce(caller->'asked' ? one, false) THEN
-			unasked := coalesce(unasked, one);
-		END IF;
-	END LOOP;
-	IF unasked IS NOT NULL THEN
-		PERFORM require_channel(app, caller, unasked, field);
-	ELSE
-		PERFORM sync_fail(403, 'channel_forbidden', format('No rule lets this user join %s.',
-			coalesce(nullif(array_to_string(channels, ' or '), ''),
-				 'a channel of presence: sync.presence_channels is empty')), field);
-	END IF;
-END
-$$;
-
 -- A page in the order of the ids; its cursors are {after, id} and {before, id}.
 CREATE FUNCTION sync_online_users(app text, caller jsonb, user_status text, location text,
 				  page_size integer, page_at text, ttl_s integer, channels text[],
@@ -255,4 +224,5 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION presence_tell(user_presence[], text[]),
-	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]) FROM PUBLIC;
+	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[])
+	FROM PUBLIC;

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Edit locks.  A row is a resource that was locked once; its token is the last one given.  Tokens
 -- come from one sequence while the row is locked, so those of a resource only rise, and none
--- comes twice even when its row is gone.
+-- comes twice even when its row is deleted.
 
 CREATE SEQUENCE lock_token AS bigint CACHE 1;
 
@@ -316,6 +316,6 @@ AS $$
 	SELECT count(*)::integer FROM gone
 $$;
 
-REVOKE EXECUTE ON FUNCTION lock_check(text, text, bigint, text),
-	lock_fence(text, text, text, bigint, bigint), locks_expire(integer), locks_prune(integer)
+REVOKE EXECUTE ON FUNCTION lock_fence(text, text, text, bigint, bigint),
+	lock_check(text, text, bigint, text), locks_expire(integer), locks_prune(integer)
 	FROM PUBLIC;

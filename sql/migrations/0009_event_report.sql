@@ -59,4 +59,5 @@ AS $$
 	       s.sockets, s.detail
 	FROM steps s ORDER BY s.serial, s.step, s.at, s.node
 $$;
+
 REVOKE EXECUTE ON FUNCTION event_report(text) FROM PUBLIC;

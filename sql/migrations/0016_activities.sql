@@ -1,30 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Settings of the daemon that its functions need; and the activity feed.
-
--- Written by the daemon at its start.
-CREATE TABLE sync_settings (
-	name text PRIMARY KEY,
-	value text NOT NULL
-);
-
-CREATE FUNCTION sync_settings_put(settings json) RETURNS void
-LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	INSERT INTO sync_settings AS s (name, value)
-	SELECT e.key, e.value FROM json_each_text(settings) e
-	ON CONFLICT ON CONSTRAINT sync_settings_pkey DO UPDATE SET value = excluded.value
-	WHERE s.value <> excluded.value
-$$;
-
--- An event's name as Echo's listen(name) expects it: behind sync.event_namespace.
-CREATE FUNCTION sync_event(name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	SELECT coalesce((SELECT s.value FROM sync_settings s WHERE s.name = 'event_namespace'),
-			'App\Events\') || $1
-$$;
-
--- ---- activities ------------------------------------------------------------------------------
+-- The activity feed.
 
 -- The newest end of a feed must not change behind a reader's back: rows are written by many
 -- transactions at once and come to light in another order than their ids were given.  So a row
@@ -209,8 +184,6 @@ BEGIN
 END
 $$;
 
--- ---- feeds -----------------------------------------------------------------------------------
-
 CREATE TYPE activity_feed AS (
 	app text,
 	name text,		-- what its read positions are kept under
@@ -321,54 +294,6 @@ BEGIN
 END
 $$;
 
--- Cursors of lists that are read both ways: a direction and a position.
-CREATE FUNCTION keyset_make(is_newer boolean, start bigint) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
-AS $$
-	SELECT cursor_make(CASE WHEN is_newer THEN 'newer' ELSE 'older' END, start::text)
-$$;
-
--- Without a cursor: from the newest down.
-CREATE FUNCTION keyset_read(cursor text, OUT is_newer boolean, OUT start bigint)
-LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
-AS $$
-DECLARE
-	parts CONSTANT text[] := cursor_read(cursor, 2, 'cursor');
-BEGIN
-	is_newer := false;
-	start := 9223372036854775807;
-	IF cursor IS NULL THEN
-		RETURN;
-	END IF;
-	IF (parts[1] IN ('newer', 'older') AND parts[2] COLLATE "C" ~ '^[0-9]{1,18}$') IS NOT TRUE THEN
-		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out; '
-				  'start again without it.', 'cursor');
-	END IF;
-	is_newer := parts[1] = 'newer';
-	start := parts[2]::bigint;
-END
-$$;
-
--- The cursors around a page.  start and is_newer: what was asked; stop: the position of the last row
--- that was looked at, NULL when there is nothing behind it; top: the newest position there is.
-CREATE FUNCTION keyset_around(is_newer boolean, start bigint, stop bigint, top bigint,
-			      OUT next_cursor text, OUT prev_cursor text, OUT has_newer boolean)
-LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
-AS $$
-BEGIN
-	IF is_newer THEN
-		next_cursor := keyset_make(false, start + 1);
-		prev_cursor := keyset_make(true, coalesce(stop, greatest(top, start)));
-		has_newer := stop IS NOT NULL;
-	ELSE
-		next_cursor := CASE WHEN stop IS NOT NULL THEN keyset_make(false, stop) END;
-		has_newer := start < 9223372036854775807;
-		prev_cursor := keyset_make(true, CASE WHEN has_newer THEN greatest(start, 1) - 1
-						 ELSE top END);
-	END IF;
-END
-$$;
-
 -- A page of a feed.  Fields beyond the feed's own are filters on it; a page whose rows are filtered
 -- looks no further than the feed's reach.
 CREATE FUNCTION sync_activities(app text, caller jsonb, feed text, client_id text, project_id text,
@@ -460,6 +385,5 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION sync_settings_put(json), activities_place(integer),
-	activities_expire(integer, integer),
+REVOKE EXECUTE ON FUNCTION activities_place(integer), activities_expire(integer, integer),
 	activity_add(text, text, bigint, text, text, jsonb, text, text) FROM PUBLIC;

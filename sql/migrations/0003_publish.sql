@@ -1,0 +1,157 @@
+-- SPDX-License-Identifier: MIT
+-- Publishing from SQL.  An inserted row is pending (serial 0) until a daemon drains it after its
+-- commit.  Why each step is as it is: docs/decisions/0008-sql-publish-speed.md.
+
+CREATE FUNCTION channel_is_valid(channel text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT channel COLLATE "C" ~ '^(#server-to-user-)?[-a-zA-Z0-9_=@,.;]+$'
+$$;
+
+-- Why an event is refused, or else the application it belongs to.
+CREATE FUNCTION pending_inspect(e realtime_events_pending) RETURNS text
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	a record := log_app(e.app);
+	size integer;
+BEGIN
+	IF e.channel IS NULL OR e.event_type IS NULL OR e.event_id IS NULL THEN
+		RAISE EXCEPTION 'an event needs a channel, an event name and an event_id'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	size := octet_length(e.channel);
+	IF a.max_channel > 0 AND size > a.max_channel THEN
+		RAISE EXCEPTION 'the channel name has % bytes, the limit is %', size, a.max_channel
+			USING ERRCODE = 'string_data_right_truncation',
+			HINT = 'The limit is max_channel_name_bytes of the application.';
+	END IF;
+	IF NOT channel_is_valid(e.channel) THEN
+		RAISE EXCEPTION '"%" is not a channel name', e.channel
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Letters, digits and _ - = @ , . ; are allowed; in front, '
+			       'private- or presence- as the client subscribes.';
+	END IF;
+	size := octet_length(e.event_type);
+	IF a.max_event > 0 AND size > a.max_event THEN
+		RAISE EXCEPTION 'the event name has % bytes, the limit is %', size, a.max_event
+			USING ERRCODE = 'string_data_right_truncation',
+			HINT = 'The limit is max_event_name_bytes of the application.';
+	END IF;
+	IF e.event_type = '' OR e.event_type ~ '^pusher(_internal)?:' THEN
+		RAISE EXCEPTION '"%" is not an event name', e.event_type
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'It must not be empty, nor start with pusher: or pusher_internal:.';
+	END IF;
+	size := octet_length(e.payload::text);
+	IF a.max_payload > 0 AND size > a.max_payload THEN
+		RAISE EXCEPTION 'the payload has % bytes, the limit is %', size, a.max_payload
+			USING ERRCODE = 'string_data_right_truncation',
+			HINT = 'Send a key and let the client fetch the rest, or raise '
+			       'max_event_payload_bytes of the application.';
+	END IF;
+	IF octet_length(e.event_id) > 64 OR e.event_id COLLATE "C" !~ '^[!-~]+$' THEN
+		RAISE EXCEPTION '"%" is not an event_id', e.event_id
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'An event_id is 1 to 64 printable ASCII characters without a space.';
+	END IF;
+	IF e.exclude_socket COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
+		RAISE EXCEPTION '"%" is not a socket id', e.exclude_socket
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A socket id looks like 1234.5678.';
+	END IF;
+	RETURN a.app;
+END
+$$;
+
+-- Each row that lands pending.  What is right in every way passes by one look-up and one
+-- expression; all else is looked at closely.
+-- No SET: a setting costs as much as all the checks.  The caller's search_path holds here, so every
+-- name is written out, types and operators too; and nothing is large enough for jit.
+CREATE FUNCTION pending_check() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+AS $$
+DECLARE
+	known pg_catalog.text;
+	max_channel pg_catalog.int4;
+	max_event pg_catalog.int4;
+	max_payload pg_catalog.int4;
+BEGIN
+	-- Without a parameter it is planned once; with one that may be NULL, each time.
+	IF NEW.app IS NULL THEN
+		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
+		INTO known, max_channel, max_event, max_payload
+		FROM @SCHEMA@.log_apps a WHERE a.is_only;
+	ELSE
+		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
+		INTO known, max_channel, max_event, max_payload
+		FROM @SCHEMA@.log_apps a WHERE a.app OPERATOR(pg_catalog.=) NEW.app;
+	END IF;
+	IF known IS NOT NULL AND NEW.exclude_socket IS NULL AND NEW.delivered_at IS NULL
+	   AND NEW.serial OPERATOR(pg_catalog.=) 0 AND NEW.origin OPERATOR(pg_catalog.=) 'sql'
+	   AND NEW.delivered IS FALSE AND NEW.payload_is_text IS FALSE AND NEW.payload IS NOT NULL
+	   AND (pg_catalog.octet_length(NEW.channel) OPERATOR(pg_catalog.<=) max_channel
+		OR max_channel OPERATOR(pg_catalog.=) 0)
+	   AND (pg_catalog.octet_length(NEW.event_type) OPERATOR(pg_catalog.<=) max_event
+		OR max_event OPERATOR(pg_catalog.=) 0)
+	   AND (pg_catalog.octet_length(NEW.payload::pg_catalog.text)
+		OPERATOR(pg_catalog.<=) max_payload OR max_payload OPERATOR(pg_catalog.=) 0)
+	   AND NEW.channel COLLATE pg_catalog."C"
+	       OPERATOR(pg_catalog.~) '^[-a-zA-Z0-9_=@,.;]+$'
+	   AND NEW.event_type OPERATOR(pg_catalog.<>) ''
+	   AND NEW.event_type OPERATOR(pg_catalog.!~~) 'pusher%'
+	   AND pg_catalog.octet_length(NEW.event_id) OPERATOR(pg_catalog.<=) 64
+	   AND NEW.event_id COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) '^[!-~]+$' THEN
+		NEW.app := known;
+	ELSE
+		NEW.payload := coalesce(NEW.payload, '{}'::pg_catalog.json);
+		NEW.app := @SCHEMA@.pending_inspect(NEW);
+		NEW.serial := 0;
+		NEW.origin := 'sql';
+		NEW.delivered := false;
+		NEW.delivered_at := NULL;
+		NEW.payload_is_text := coalesce(NEW.payload_is_text, false)
+			AND pg_catalog.json_typeof(NEW.payload) OPERATOR(pg_catalog.=) 'string';
+	END IF;
+	-- First a transaction id, then the look at 7776: relay_unclaim() counts on it.
+	-- NOTIFY makes all commits wait in one line: not while a daemon polls anyway.
+	IF (CASE WHEN pg_catalog.pg_current_xact_id() IS NOT NULL
+		      AND pg_catalog.pg_try_advisory_lock_shared(7776)
+		 THEN pg_catalog.pg_advisory_unlock_shared(7776) ELSE false END) THEN
+		NOTIFY scopewire_pending;
+	END IF;
+	-- And an id only now: drain_mark counts on it.
+	NEW.id := pg_catalog.nextval($name$@SCHEMA@.realtime_events_id_seq$name$);
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER pending_check BEFORE INSERT ON realtime_events_pending
+	FOR EACH ROW EXECUTE FUNCTION pending_check();
+
+-- Publishes when the caller's transaction commits.  An event_id that is pending, or in the newest
+-- partition of the log, publishes nothing more: only then is ON CONFLICT needed.
+-- No SET, as in pending_check().
+CREATE FUNCTION broadcast(channel text, event text, payload json,
+				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
+				     app text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_variable
+BEGIN
+	IF event_id IS NULL THEN
+		event_id := pg_catalog.gen_random_uuid();
+		INSERT INTO @SCHEMA@.realtime_events (channel, event_type, payload, event_id,
+						      exclude_socket, app)
+		VALUES (channel, event, payload, event_id, exclude_socket, app);
+	ELSE
+		INSERT INTO @SCHEMA@.realtime_events (channel, event_type, payload, event_id,
+						      exclude_socket, app)
+		VALUES (channel, event, payload, event_id, exclude_socket, app)
+		ON CONFLICT DO NOTHING;
+	END IF;
+	RETURN event_id;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION pending_inspect(realtime_events_pending),
+	broadcast(text, text, json, text, text, text) FROM PUBLIC;

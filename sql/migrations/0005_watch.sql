@@ -1,0 +1,325 @@
+-- SPDX-License-Identifier: MIT
+-- Watched tables: their changes are broadcast by triggers whose functions are compiled here.
+
+-- Table watches.  trigger_function belongs to this schema; the triggers, to the table.
+CREATE TABLE watches (
+	id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	relation regclass NOT NULL,
+	channel_template text NOT NULL,
+	columns text[],
+	operations text[] NOT NULL,
+	event_name text NOT NULL,
+	app text,
+	created_by text NOT NULL DEFAULT session_user,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	UNIQUE (relation, channel_template)
+);
+
+-- The SQL expression of a template over the row named by alias: 'a.{b}' is ('a.' || n.b::text).
+CREATE FUNCTION watch_expression(relation regclass, template text, alias text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	part text[];
+	sql text := '';
+	name text;
+BEGIN
+	FOR part IN SELECT regexp_matches(template, '([^{}]*)(\{([^{}]+)\})?', 'g') LOOP
+		IF part[1] <> '' THEN
+			sql := sql || ' || ' || quote_literal(part[1]);
+		END IF;
+		name := part[3];
+		IF name IS NULL THEN
+			CONTINUE;
+		END IF;
+		IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation
+			       AND a.attname = name AND a.attnum > 0 AND NOT a.attisdropped) THEN
+			RAISE EXCEPTION 'the table % has no column "%"', relation, name
+				USING ERRCODE = 'undefined_column',
+				HINT = 'Placeholders of a channel template are columns of the table.';
+		END IF;
+		sql := sql || format(' || %s.%I::text', alias, name);
+	END LOOP;
+	RETURN '(' || ltrim(sql, ' |') || ')';
+END
+$$;
+
+CREATE FUNCTION watch_columns(relation regclass, columns text[], alias text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	missing text;
+BEGIN
+	IF columns IS NULL THEN
+		RETURN format('row_to_json(%s)', alias);
+	END IF;
+	SELECT c INTO missing FROM unnest(columns) c WHERE NOT EXISTS (
+		SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = c
+		AND a.attnum > 0 AND NOT a.attisdropped);
+	IF FOUND OR cardinality(columns) = 0 THEN
+		RAISE EXCEPTION 'the table % has no column "%"', relation, coalesce(missing, '')
+			USING ERRCODE = 'undefined_column',
+			HINT = 'columns are names of the table''s columns, or NULL for all.';
+	END IF;
+	RETURN (SELECT '(SELECT row_to_json(c) FROM (SELECT '
+		       || string_agg(format('%s.%I', alias, c), ', ') || ') c)'
+		FROM unnest(columns) c);
+END
+$$;
+
+CREATE FUNCTION watch_key(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::smallint[], a.attnum))
+	FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+	WHERE i.indrelid = relation AND i.indisprimary
+$$;
+
+-- What a watch's trigger function needs once a statement: whom its events belong to, the limits (0:
+-- none for a payload), and how the table is called now.  name is NULL when nothing can be broadcast.
+-- Nothing here may fail: it would undo the caller's change of the table.
+CREATE FUNCTION watch_begin(watch integer, OUT app text, OUT max_channel integer,
+			    OUT max_payload integer, OUT name text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	w watches;
+	a log_apps;
+BEGIN
+	SELECT x.* INTO w FROM watches x WHERE x.id = $1;
+	SELECT x.* INTO a FROM log_apps x WHERE w.app IS NULL OR x.app = w.app
+	ORDER BY x.app LIMIT 1;
+	IF w.id IS NULL OR (a.app IS NULL AND EXISTS (SELECT FROM log_apps)) THEN
+		RAISE WARNING 'watch % has no application: nothing is broadcast', $1;
+		RETURN;
+	END IF;
+	app := a.app;
+	max_channel := coalesce(nullif(a.max_channel_bytes, 0),
+				CASE WHEN a.app IS NULL THEN 200 ELSE 2147483647 END);
+	max_payload := coalesce(a.max_payload_bytes, 10000);
+	name := ',"table":' || to_json(w.relation::text);
+END
+$$;
+
+-- What goes instead of a row that is too large.
+CREATE FUNCTION watch_short(head text, key text, moved text, max_payload integer) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+	SELECT CASE WHEN octet_length(head || ',"key":' || key || moved || ',"truncated":true}')
+			 <= max_payload
+		    THEN head || ',"key":' || key || moved || ',"truncated":true}'
+		    ELSE head || ',"key":null,"truncated":true}' END
+$$;
+
+-- The statement that broadcasts what source gives.  source (a FROM, perhaps with a WHERE), channel,
+-- members (of the payload), key and moved are SQL over the aliases n and o.
+CREATE FUNCTION watch_insert(w watches, op text, source text, condition text, channel text,
+			     members text, key text, moved text) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT format($f$
+		INSERT INTO realtime_events (channel, event_type, payload, app)
+		SELECT t.channel, %1$L, (CASE
+			WHEN watched.max_payload = 0 OR octet_length(t.body) <= watched.max_payload
+			THEN t.body
+			ELSE watch_short(%2$L || watched.name, coalesce(%3$s::text, 'null'), %4$s,
+					 watched.max_payload) END)::json, watched.app
+		FROM %5$s CROSS JOIN LATERAL (SELECT %6$s AS channel,
+			%2$L || watched.name || %7$s || %4$s || '}' AS body OFFSET 0) t
+		WHERE channel_is_valid(t.channel) AND octet_length(t.channel) <= watched.max_channel
+		      AND %8$s;
+	$f$, replace(replace(w.event_name, '{op}', op), '{Op}', CASE op
+			WHEN 'insert' THEN 'Created' WHEN 'update' THEN 'Updated'
+			WHEN 'delete' THEN 'Deleted' ELSE 'Truncated' END),
+	'{"op":' || to_json(op), key, moved, source, channel, members, condition)
+$$;
+
+-- A row's shown columns as json; by "alias.*" also when a column is called as the alias is.
+CREATE FUNCTION watch_row(w watches, alias text) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT CASE WHEN w.columns IS NULL THEN format('row_to_json(%s.*)', alias)
+		    ELSE watch_columns(w.relation, w.columns, alias) END || '::text'
+$$;
+
+-- The body of a watch's trigger function: SQL made once, from names and literals quoted here.
+CREATE FUNCTION watch_source(w watches) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	key text[] := watch_key(w.relation);
+	chan_n text := watch_expression(w.relation, w.channel_template, 'n');
+	chan_o text := watch_expression(w.relation, w.channel_template, 'o');
+	row_n text := watch_row(w, 'n');
+	row_o text := watch_row(w, 'o');
+	new_n text := format('%L || %s', ',"new":', row_n);
+	old_o text := format('%L || %s', ',"old":', row_o);
+	key_n text := 'NULL::json';
+	key_o text := 'NULL::json';
+	on_key text;
+	moved text := $f$CASE WHEN %s IS NULL THEN '' ELSE ',"moved":true' END$f$;
+	here text;
+	there text;
+	updates text := '';
+BEGIN
+	IF key IS NOT NULL THEN
+		key_n := watch_columns(w.relation, key, 'n');
+		key_o := watch_columns(w.relation, key, 'o');
+		here := format('n.%I', key[1]);
+		there := format('o.%I', key[1]);
+		SELECT string_agg(format('o.%I = n.%I', k, k), ' AND ') INTO on_key
+		FROM unnest(key) k;
+		-- Who saw the row and sees it no more; who sees it first; who saw it change.
+		updates := 'ELSE'
+			|| watch_insert(w, 'delete', 'old_rows o LEFT JOIN new_rows n ON ' || on_key,
+				format('(%s IS NULL OR %s IS DISTINCT FROM %s)', here, chan_n, chan_o),
+				chan_o, old_o, key_o, format(moved, here))
+			|| watch_insert(w, 'insert', 'new_rows n LEFT JOIN old_rows o ON ' || on_key,
+				format('(%s IS NULL OR %s IS DISTINCT FROM %s)', there, chan_n, chan_o),
+				chan_n, new_n, key_n, format(moved, there))
+			|| watch_insert(w, 'update', 'new_rows n JOIN old_rows o ON ' || on_key,
+				format('%s = %s AND %s IS DISTINCT FROM %s', chan_n, chan_o, row_n,
+				       row_o),
+				chan_n, new_n || ' || ' || old_o, key_n, quote_literal(''));
+	END IF;
+	RETURN format('
+DECLARE
+	watched record;
+BEGIN
+	SELECT * INTO watched FROM watch_begin(%s);
+	IF watched.name IS NULL THEN
+		RETURN NULL;
+	END IF;
+	IF TG_OP = %L THEN%s
+	ELSIF TG_OP = %L THEN%s
+	ELSIF TG_OP = %L THEN%s
+	%s
+	END IF;
+	RETURN NULL;
+END', w.id,
+	'INSERT', watch_insert(w, 'insert', 'new_rows n', 'true', chan_n, new_n, key_n,
+			       quote_literal('')),
+	'DELETE', watch_insert(w, 'delete', 'old_rows o', 'true', chan_o, old_o, key_o,
+			       quote_literal('')),
+	'TRUNCATE', CASE WHEN w.channel_template ~ '[{]' THEN ' NULL;'
+			 ELSE watch_insert(w, 'truncate', '(SELECT) n', 'true',
+					   quote_literal(w.channel_template), quote_literal(''),
+					   'NULL::json', quote_literal('')) END,
+	updates);
+END
+$$;
+
+-- Writes a watch down and makes its trigger function; the owner's part of watch().  The function
+-- does nothing until somebody with the right to the table hangs it there.
+CREATE FUNCTION watch_define(relation regclass, channel_template text, columns text[],
+			     operations text[], event_name text, app text) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	w watches;
+	a record := log_app(app);
+	bad text;
+BEGIN
+	SELECT o INTO bad FROM unnest(operations) o
+	WHERE o NOT IN ('insert', 'update', 'delete', 'truncate');
+	IF FOUND OR cardinality(operations) = 0 THEN
+		RAISE EXCEPTION '"%" is not an operation', coalesce(bad, '')
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Operations are insert, update, delete and truncate.';
+	END IF;
+	IF channel_template IS NULL OR channel_template LIKE '%{}%' OR NOT channel_is_valid(
+		regexp_replace(channel_template, '\{[^{}]+\}', 'x', 'g')) THEN
+		RAISE EXCEPTION '"%" is not a channel template', channel_template
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A template is a channel name with columns in braces: '
+			       'private-client.{client_id}.';
+	END IF;
+	IF 'update' = ANY(operations) AND watch_key(relation) IS NULL THEN
+		RAISE EXCEPTION 'updates of % cannot be told: it has no primary key', relation
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Add a primary key, or leave update out of the operations.';
+	END IF;
+	event_name := coalesce(event_name, (SELECT c.relname FROM pg_class c
+					    WHERE c.oid = relation) || '.{op}');
+	IF event_name = '' OR event_name ~ '^pusher(_internal)?:' OR octet_length(event_name)
+	   + 8 > coalesce(nullif(a.max_event, 0), 2147483647) THEN
+		RAISE EXCEPTION '"%" is not an event name', event_name
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'It must not be empty or too long, nor start with pusher: or '
+			       'pusher_internal:; {op} and {Op} stand for the operation.';
+	END IF;
+	INSERT INTO watches (relation, channel_template, columns, operations, event_name, app)
+	VALUES (relation, channel_template, columns, operations, event_name, a.app)
+	RETURNING * INTO w;
+	EXECUTE format('CREATE FUNCTION %I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
+		       'SET search_path = %I, pg_temp SET jit = off AS %L',
+		       'watch_' || w.id, current_schema(), watch_source(w));
+	RETURN w.id;
+EXCEPTION WHEN unique_violation THEN
+	RAISE EXCEPTION '% is watched for "%" already', relation, channel_template
+		USING ERRCODE = 'duplicate_object', HINT = 'Call unwatch() first.';
+END
+$$;
+
+-- Broadcasts a table's changes: statement triggers that read transition tables.  The caller needs
+-- the right TRIGGER on the table.  Returns the watch's id.
+CREATE FUNCTION watch("table" regclass, channel_template text, columns text[] DEFAULT NULL,
+		      operations text[] DEFAULT '{insert,update,delete,truncate}',
+		      event_name text DEFAULT NULL, app text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	op text;
+	id integer := watch_define($1, channel_template, columns, operations, event_name, app);
+	seen CONSTANT jsonb := '{"insert": "REFERENCING NEW TABLE AS new_rows",
+		"update": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+		"delete": "REFERENCING OLD TABLE AS old_rows", "truncate": ""}';
+BEGIN
+	FOREACH op IN ARRAY operations LOOP
+		EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT '
+			       'EXECUTE FUNCTION %I.%I()', 'scopewire_watch_' || id || '_' || op,
+			       op, $1, seen->>op, current_schema(), 'watch_' || id);
+	END LOOP;
+	RETURN id;
+END
+$$;
+
+-- The owner's part of unwatch(): only when no trigger uses the function any more.
+CREATE FUNCTION watch_forget(watch integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('DROP FUNCTION IF EXISTS %I()', 'watch_' || watch);
+	DELETE FROM watches WHERE id = watch;
+END
+$$;
+
+-- Ends the table's watches, or the one of that template; returns how many.
+CREATE FUNCTION unwatch("table" regclass, channel_template text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	w record;
+	op text;
+	n integer := 0;
+BEGIN
+	FOR w IN SELECT x.id, x.operations FROM watches x WHERE x.relation = $1
+		 AND ($2 IS NULL OR x.channel_template = $2) LOOP
+		FOREACH op IN ARRAY w.operations LOOP
+			EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s',
+				       'scopewire_watch_' || w.id || '_' || op, $1);
+		END LOOP;
+		PERFORM watch_forget(w.id);
+		n := n + 1;
+	END LOOP;
+	RETURN n;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION watch_begin(integer), watch_short(text, text, text, integer),
+	watch_insert(watches, text, text, text, text, text, text, text),
+	watch_row(watches, text), watch_define(regclass, text, text[], text[], text, text),
+	watch(regclass, text, text[], text[], text, text), watch_forget(integer),
+	unwatch(regclass, text) FROM PUBLIC;

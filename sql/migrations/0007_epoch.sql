@@ -1,0 +1,74 @@
+-- SPDX-License-Identifier: MIT
+-- The epoch: whether the log is still the one that clients remember.
+
+-- A copy that was restored into another server, database or table is in another place.
+CREATE FUNCTION log_place() RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT concat_ws('/', s.system_identifier, d.oid, to_regclass('log_meta')::oid)
+	FROM pg_control_system() s CROSS JOIN pg_database d WHERE d.datname = current_database()
+$$;
+
+-- Another one: a standby was promoted, or the server was recovered to a point in time.
+CREATE FUNCTION log_timeline() RETURNS text
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)
+$$;
+
+-- A daemon connects; what it handed on last, and in which epoch, is its proof that nothing of the
+-- log was lost (NULL when it knows nothing).  Gives the epoch, a new one when events that clients
+-- may have seen are gone or nobody can tell, and then why.
+CREATE FUNCTION log_begin(seen_epoch text, seen_serial bigint, seen_id text,
+			  OUT epoch text, OUT why text)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	m log_meta;
+	here CONSTANT text := log_place();
+	line CONSTANT text := log_timeline();
+	next_serial bigint;
+	top bigint;
+	is_witness boolean;
+BEGIN
+	PERFORM pg_advisory_xact_lock(7777);
+	SELECT x.* INTO m FROM log_meta x;
+	next_serial := log_next_serial();
+	top := (SELECT max(e.serial) FROM realtime_events e);
+	is_witness := coalesce(seen_epoch = m.epoch, false);
+	why := CASE
+		WHEN m.place <> here THEN 'it was restored from a copy'
+		WHEN top >= next_serial THEN 'its serials were set back'
+		WHEN is_witness AND seen_serial >= next_serial
+			THEN 'it ends before what was handed on'
+		WHEN is_witness AND seen_serial > m.horizon AND NOT EXISTS (
+			SELECT FROM realtime_events e
+			WHERE e.serial = seen_serial AND e.event_id = seen_id)
+			THEN 'it does not hold what was handed on last'
+		WHEN is_witness THEN NULL
+		WHEN m.timeline <> line
+			THEN 'the server was promoted or recovered, and nothing tells whether all of '
+			     'it is there'
+		WHEN EXISTS (SELECT FROM relay_cursor r
+			     WHERE r.epoch = m.epoch AND r.serial >= next_serial)
+			THEN 'it ends before what was handed on'
+		WHEN coalesce(top, 0) <= m.horizon AND EXISTS (SELECT FROM relay_cursor r
+						  WHERE r.epoch = m.epoch AND r.serial > m.horizon)
+			THEN 'its events are gone'
+	END;
+	IF why IS NOT NULL THEN
+		m.epoch := replace(gen_random_uuid()::text, '-', '');
+		-- Who is connected goes on with higher serials than it has seen.
+		top := greatest(top, CASE WHEN is_witness THEN seen_serial END);
+		IF top >= next_serial THEN
+			PERFORM setval('realtime_events_serial', top);
+		END IF;
+	END IF;
+	UPDATE log_meta x SET epoch = m.epoch, place = here, timeline = line
+	WHERE (x.epoch, x.place, x.timeline) IS DISTINCT FROM (m.epoch, here, line);
+	epoch := m.epoch;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION log_begin(text, bigint, text) FROM PUBLIC;

@@ -1,0 +1,385 @@
+-- SPDX-License-Identifier: MIT
+-- Channel rules: which user may join which channel.
+--
+-- A pattern is a channel's name without private- and presence-, with {placeholders} of one or more
+-- characters other than a dot.  A channel is open to a user when any rule of a pattern that fits
+-- allows it:
+--     anyone  every user
+--     owner   the placeholder named by argument holds the user's id
+--     role    the user has one of the roles in argument, between commas
+--     sql     the predicate in argument holds
+-- A channel that no rule fits is closed to users.
+--
+-- A predicate is SQL that is true or not, with placeholders in braces: those of the pattern (text),
+-- {user} (bigint), {roles} (text[]), {app} and {channel} (text).  They become parameters, so that
+-- no channel's name is ever part of a statement.  Tables are searched for in public first.
+
+-- The placeholders' names, in their order.
+CREATE FUNCTION channel_pattern_names(pattern text) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT ARRAY(SELECT m[1] FROM regexp_matches(pattern, '\{([a-zA-Z_][a-zA-Z_0-9]*)\}', 'g') m)
+$$;
+
+-- The pattern as a regular expression, its placeholders as groups.
+CREATE FUNCTION channel_pattern_regex(pattern text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '^' || regexp_replace(regexp_replace(pattern, '([.;,=@+*?()\[\]\\^$|-])', '\\\1', 'g'),
+				     '\{[a-zA-Z_][a-zA-Z_0-9]*\}', '([^.]+)', 'g') || '$'
+$$;
+
+CREATE TABLE channel_rules (
+	id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	app text,	-- NULL: every application
+	pattern text NOT NULL,
+	rule text NOT NULL CHECK (rule IN ('anyone', 'owner', 'role', 'sql')),
+	argument text,
+	names text[] GENERATED ALWAYS AS (channel_pattern_names(pattern)) STORED,
+	-- What names begin with, looked at first: PostgreSQL keeps few compiled expressions.
+	prefix text GENERATED ALWAYS AS (split_part(pattern, '{', 1)) STORED,
+	regex text GENERATED ALWAYS AS (channel_pattern_regex(pattern)) STORED,
+	statement text,	-- of a predicate; its trigger makes it
+	CHECK ((rule = 'anyone') = (argument IS NULL)),
+	UNIQUE NULLS NOT DISTINCT (app, pattern, rule, argument)
+);
+
+-- The statement of a predicate; its parameters are those of channel_predicate_run().
+CREATE FUNCTION channel_predicate_compile(predicate text, names text[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	known CONSTANT jsonb := '{"user": "$2", "roles": "$3", "app": "$4", "channel": "$5"}';
+	token text;
+	name text;
+	statement text := '';
+	depth integer := 0;
+BEGIN
+	IF length(predicate) NOT BETWEEN 1 AND 2000 THEN
+		RAISE EXCEPTION 'a predicate must have 1 to 2000 characters'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	FOR token IN SELECT m[1] FROM regexp_matches(predicate,
+		$re$('(?:[^']|'')*'|"(?:[^"]|"")*"|\{[a-zA-Z_][a-zA-Z_0-9]*\}|--|/\*|.)$re$, 'g') m
+	LOOP
+		name := substring(token FROM '\{([a-zA-Z_][a-zA-Z_0-9]*)\}');
+		depth := depth + CASE token WHEN '(' THEN 1 WHEN ')' THEN -1 ELSE 0 END;
+		IF token IN ('''', '"', ';', '--', '/*', '$') OR depth < 0 THEN
+			RAISE EXCEPTION 'a predicate is one expression: no % %', token,
+				CASE WHEN token IN ('''', '"') THEN 'left open'
+				     WHEN token = ')' THEN 'without its ('
+				     ELSE 'outside quotes' END
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF token LIKE '''%' AND statement ~* '(^|[^a-z0-9_])e$' THEN
+			RAISE EXCEPTION 'a predicate has no strings with backslash escapes (E''...'')'
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF name IS NULL OR token LIKE '"%' THEN
+			statement := statement || token;
+		ELSIF NOT (known ? name OR name = ANY (names)) THEN
+			IF token LIKE '''%' THEN
+				statement := statement || token;
+				CONTINUE;
+			END IF;
+			RAISE EXCEPTION 'the predicate''s {%} is neither in the pattern nor one of {user}, {roles}, {app}, {channel}', name
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF token LIKE '''%' THEN
+			RAISE EXCEPTION 'the predicate has {%} within quotes: it is a value already, write it without', name
+				USING ERRCODE = 'invalid_parameter_value';
+		ELSE
+			statement := statement || coalesce(known->>name,
+				format('($1)[%s]', array_position(names, name)));
+		END IF;
+	END LOOP;
+	IF depth > 0 THEN
+		RAISE EXCEPTION 'the predicate has a ( without its )'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	RETURN 'SELECT true WHERE (' || statement || E'\n)';
+END
+$$;
+
+-- Refuses what PostgreSQL cannot plan: no such table or column, not a boolean, no right.
+CREATE FUNCTION channel_predicate_check(statement text, n_names integer) RETURNS void
+LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	EXECUTE 'EXPLAIN ' || statement
+		USING array_fill(NULL::text, ARRAY[n_names]), NULL::bigint, '{}'::text[], ''::text, ''::text;
+EXCEPTION WHEN OTHERS THEN
+	RAISE EXCEPTION 'the predicate is not valid: %', SQLERRM USING ERRCODE = SQLSTATE;
+END
+$$;
+
+CREATE FUNCTION channel_rule_check() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	names text[] := channel_pattern_names(NEW.pattern);
+	literal text := regexp_replace(NEW.pattern, '\{[a-zA-Z_][a-zA-Z_0-9]*\}', '', 'g');
+	complaint text;
+BEGIN
+	NEW.statement := NULL;
+	complaint := CASE
+		WHEN length(NEW.pattern) NOT BETWEEN 1 AND 200 THEN
+			'must have 1 to 200 characters'
+		WHEN literal !~ '^[-a-zA-Z0-9_=@,.;]*$' THEN
+			'may hold letters, digits, _-=@,.; and {placeholders} only'
+		WHEN NEW.pattern ~ '\}\{' THEN
+			'must have something between two placeholders'
+		WHEN cardinality(names) <> (SELECT count(DISTINCT n) FROM unnest(names) n) THEN
+			'has a placeholder twice'
+		WHEN NEW.rule = 'sql' AND names && '{user,roles,app,channel}' THEN
+			'uses a name that stands for something else in a predicate: {user}, {roles}, {app} or {channel}'
+		END;
+	IF complaint IS NOT NULL THEN
+		RAISE EXCEPTION 'the pattern "%" %', NEW.pattern, complaint
+			USING ERRCODE = 'check_violation';
+	ELSIF NEW.rule = 'owner' AND NEW.argument <> ALL (names) THEN
+		RAISE EXCEPTION 'the pattern "%" has no placeholder {%} for its owner', NEW.pattern, NEW.argument
+			USING ERRCODE = 'check_violation';
+	ELSIF NEW.rule = 'role' AND NEW.argument !~ '^[^,\s]+(,[^,\s]+)*$' THEN
+		RAISE EXCEPTION 'the roles "%" must be words with a comma between them, without spaces', NEW.argument
+			USING ERRCODE = 'check_violation';
+	ELSIF NEW.rule = 'sql' AND NEW.argument IS NOT NULL THEN
+		NEW.statement := channel_predicate_compile(NEW.argument, names);
+		PERFORM channel_predicate_check(NEW.statement, cardinality(names));
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER channel_rule_check BEFORE INSERT OR UPDATE ON channel_rules
+	FOR EACH ROW EXECUTE FUNCTION channel_rule_check();
+
+-- The daemons remember verdicts until they hear of a change: '' for any, "ID APP" for a user's.
+CREATE FUNCTION channel_rules_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	NOTIFY scopewire_rules;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER channel_rules_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON channel_rules
+	FOR EACH STATEMENT EXECUTE FUNCTION channel_rules_changed();
+CREATE TRIGGER users_emptied AFTER TRUNCATE ON users
+	FOR EACH STATEMENT EXECUTE FUNCTION channel_rules_changed();
+
+CREATE FUNCTION users_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	told text[];
+BEGIN
+	IF TG_OP = 'UPDATE' THEN
+		told := ARRAY(SELECT DISTINCT id || ' ' || app FROM (
+			(SELECT id, app, name, avatar, roles FROM changed EXCEPT
+			 SELECT id, app, name, avatar, roles FROM before) UNION ALL
+			(SELECT id, app, name, avatar, roles FROM before EXCEPT
+			 SELECT id, app, name, avatar, roles FROM changed)) AS differing
+			LIMIT 100);
+	ELSE
+		told := ARRAY(SELECT id || ' ' || app FROM changed LIMIT 100);
+	END IF;
+	IF cardinality(told) = 100 THEN
+		NOTIFY scopewire_rules;
+	ELSE
+		PERFORM pg_notify('scopewire_rules', t) FROM unnest(told) t;
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER users_added AFTER INSERT ON users
+	REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
+CREATE TRIGGER users_updated AFTER UPDATE ON users
+	REFERENCING OLD TABLE AS before NEW TABLE AS changed
+	FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
+CREATE TRIGGER users_deleted AFTER DELETE ON users
+	REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
+
+-- What rules see of a channel's name.
+CREATE FUNCTION channel_plain(channel text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT regexp_replace(channel,
+		'^(private-encrypted-cache-|private-encrypted-|private-cache-|presence-cache-'
+		'|private-|presence-)', '')
+$$;
+
+-- The roles of the caller's token; those that the application told, when the token has none.
+CREATE FUNCTION caller_roles(app text, caller jsonb) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	roles text[] := ARRAY(SELECT jsonb_array_elements_text(caller->'roles'));
+BEGIN
+	IF roles = '{}' THEN
+		SELECT u.roles INTO roles FROM users u WHERE u.app = $1 AND u.id = caller_id(caller);
+	END IF;
+	RETURN coalesce(roles, '{}');
+END
+$$;
+
+-- yes, no, or ask: only predicates can tell (the channel's full name, private- and all).
+CREATE FUNCTION channel_verdict(app text, caller jsonb, channel text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	plain text := channel_plain(channel);
+	roles text[];
+BEGIN
+	IF caller_is_server(caller) OR plain = channel AND channel !~ '^#' THEN
+		RETURN 'yes';
+	ELSIF channel ~ '^#' THEN
+		RETURN CASE WHEN channel = '#server-to-user-' || (caller->>'id') THEN 'yes' ELSE 'no' END;
+	END IF;
+	roles := caller_roles(app, caller);
+	RETURN (SELECT CASE WHEN bool_or(r.rule <> 'sql') THEN 'yes'
+			    WHEN count(*) > 0 THEN 'ask' ELSE 'no' END
+		FROM channel_rules r, regexp_match(plain, r.regex) AS held
+		WHERE (r.app IS NULL OR r.app = $1) AND starts_with(plain, r.prefix)
+		AND held IS NOT NULL
+		AND CASE r.rule
+			WHEN 'owner' THEN held[array_position(r.names, r.argument)] = caller->>'id'
+			WHEN 'role' THEN roles && string_to_array(r.argument, ',')
+			ELSE true END);
+END
+$$;
+
+-- Read-only for as long as it runs: PostgreSQL ends that with the subtransaction, here the block.
+-- NULL when the channel's name is not what the predicate can read, as a word cast to a number.
+CREATE FUNCTION channel_predicate_run(statement text, held text[], user_id bigint, roles text[],
+				      app text, channel text,
+				      OUT allowed boolean, OUT trouble text)
+LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM set_config('transaction_read_only', 'on', true);
+	EXECUTE statement INTO allowed USING held, user_id, roles, app, channel;
+EXCEPTION
+	WHEN data_exception THEN
+		allowed := NULL;
+	WHEN OTHERS THEN
+		trouble := format('%s (%s)', SQLERRM, SQLSTATE);
+END
+$$;
+
+-- What the predicates say, one after the other until one holds.  One that fails lets nobody in and
+-- stops no other; trouble tells of the last that did.
+CREATE FUNCTION channel_ask(app text, caller jsonb, channel text,
+			    OUT allowed boolean, OUT trouble text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	roles text[] := caller_roles(app, caller);
+	plain text := channel_plain(channel);
+	one record;
+	ran record;
+BEGIN
+	allowed := false;
+	FOR one IN
+		SELECT r.id, r.pattern, r.statement, held
+		FROM channel_rules r, regexp_match(plain, r.regex) AS held
+		WHERE (r.app IS NULL OR r.app = $1) AND r.rule = 'sql'
+		AND starts_with(plain, r.prefix) AND held IS NOT NULL
+		ORDER BY r.id
+	LOOP
+		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,
+			caller_id(caller), roles, app, channel);
+		IF ran.trouble IS NOT NULL THEN
+			trouble := format('channel rule %s (%s) lets nobody in: %s', one.id,
+					  one.pattern, ran.trouble);
+		END IF;
+		allowed := coalesce(ran.allowed, false);
+		EXIT WHEN allowed;
+	END LOOP;
+END
+$$;
+
+-- Whether the caller may join the channel; what the daemon found out stands in "asked".
+CREATE FUNCTION channel_allows(app text, caller jsonb, channel text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	verdict text := channel_verdict(app, caller, channel);
+	asked record;
+BEGIN
+	IF verdict <> 'ask' THEN
+		RETURN verdict = 'yes';
+	ELSIF caller->'asked' ? channel THEN
+		RETURN (caller->'asked'->>channel)::boolean;
+	END IF;
+	SELECT * INTO asked FROM channel_ask(app, caller, channel);
+	IF asked.trouble IS NOT NULL THEN
+		RAISE LOG 'scopewire: %', asked.trouble;
+	END IF;
+	RETURN asked.allowed;
+END
+$$;
+
+-- Refuses with 403 what channel_allows() does not allow.  A caller with "asked" has the daemon
+-- find out what the predicates say, where their time is limited: SW001 names the channel, and
+-- the call comes again with {channel: verdict} in it.
+CREATE FUNCTION require_channel(app text, caller jsonb, channel text, field text DEFAULT '')
+RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	IF caller ? 'asked' AND NOT caller->'asked' ? channel
+	   AND channel_verdict(app, caller, channel) = 'ask' THEN
+		RAISE EXCEPTION '%', channel USING ERRCODE = 'SW001';
+	END IF;
+	IF NOT channel_allows(app, caller, channel) THEN
+		PERFORM sync_fail(403, 'channel_forbidden',
+			format('No rule lets this user join %s.', channel), field);
+	END IF;
+END
+$$;
+
+-- As require_channel(), for users that may join any of the channels.
+CREATE FUNCTION require_any_channel(app text, caller jsonb, channels text[], field text DEFAULT '')
+RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	one text;
+	verdict text;
+	unasked text;
+BEGIN
+	IF caller_is_server(caller) THEN
+		RETURN;
+	END IF;
+	FOREACH one IN ARRAY channels LOOP
+		verdict := channel_verdict(app, caller, one);
+		IF verdict = 'yes' OR (verdict = 'ask' AND (caller->'asked'->>one)::boolean) THEN
+			RETURN;
+		ELSIF verdict = 'ask' AND NOT coalesce(caller->'asked' ? one, false) THEN
+			unasked := coalesce(unasked, one);
+		END IF;
+	END LOOP;
+	IF unasked IS NOT NULL THEN
+		PERFORM require_channel(app, caller, unasked, field);
+	ELSE
+		PERFORM sync_fail(403, 'channel_forbidden', format('No rule lets this user join %s.',
+			coalesce(nullif(array_to_string(channels, ' or '), ''),
+				 'a channel of presence: sync.presence_channels is empty')), field);
+	END IF;
+END
+$$;
+
+-- For /broadcasting: the verdict, and how others see the user: as the application told, or else as
+-- the token says.
+CREATE FUNCTION channel_authorize(app text, caller jsonb, channel text,
+				  OUT verdict text, OUT name text, OUT avatar text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	verdict := channel_verdict(app, caller, channel);
+	SELECT u.name, u.avatar INTO name, avatar
+	FROM users u WHERE u.app = $1 AND u.id = caller_id(caller);
+	name := coalesce(name, caller->>'name');
+	avatar := coalesce(avatar, caller->>'avatar');
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION channel_predicate_run(text, text[], bigint, text[], text, text),
+	channel_ask(text, jsonb, text), channel_authorize(text, jsonb, text) FROM PUBLIC;
