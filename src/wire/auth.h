@@ -70,7 +70,7 @@ struct auth_request {
 };
 #define AUTH_PARAMS_MAX 64
 
-/* Checks a signed API call (A9).  now and window in µs of wall time.  Never allocates per
+/* Checks a signed API call (protocol A9).  now and window in µs of wall time.  Never allocates per
  * parameter. */
 enum auth_verdict auth_check_request(struct str_view key, const struct auth_secret *s,
 				     const struct auth_request *r, usec_t now, usec_t window);
