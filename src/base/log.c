@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/mem.h"
+#include "base/macros.h"
 
 #define LINE_BYTES 2048
 

@@ -2,13 +2,14 @@
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 /*
- * Small helpers over malloc.  Running out of memory in a daemon that holds every
- * client's connection is not something a caller can mend: xmalloc and kin log once
- * and abort, so their callers carry no untestable branches.  Sizes that a peer
- * chooses are bounded before they get here.
+ * malloc() and its relatives.  A caller cannot repair that memory has run out in a daemon that
+ * holds every client's connection: these functions log one line and abort, so that their callers
+ * need no branches that no test reaches.  Sizes that a peer chooses are limited before they get
+ * here.
  */
 #include <stddef.h>
 #include "base/annotate.h"
+#include "base/macros.h"
 
 void *xmalloc(size_t size) MUSTCHECK;
 void *xcalloc(size_t n, size_t size) MUSTCHECK;
@@ -17,7 +18,4 @@ void *xrealloc(void *p, size_t size) MUSTCHECK;
 void *xreallocarray(void *p, size_t n, size_t size) MUSTCHECK;
 char *xstrdup(const char *s) MUSTCHECK;
 char *xstrndup(const char *s, size_t n) MUSTCHECK;
-
-#define ARRAY_SIZE(a)		      (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 #endif

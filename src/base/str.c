@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdarg.h>
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -45,6 +46,17 @@ struct str_view sv_skip(struct str_view s, size_t n)
 	if (n > s.len)
 		n = s.len;
 	return n ? sv_n(s.ptr + n, s.len - n) : s;
+}
+
+bool sv_split(struct str_view *rest, char separator, struct str_view *part)
+{
+	ptrdiff_t end = sv_find(*rest, separator);
+
+	if (!rest->len)
+		return false;
+	*part = sv_n(rest->ptr, end < 0 ? rest->len : (size_t)end);
+	*rest = sv_skip(*rest, part->len + 1);
+	return true;
 }
 
 bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out)
@@ -257,7 +269,6 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...)
 
 static void add_escaped(struct strbuf *b, unsigned char c)
 {
-	static const char hex[] = "0123456789abcdef";
 	static const char named[256] = { ['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
 					 ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't' };
 
@@ -266,9 +277,10 @@ static void add_escaped(struct strbuf *b, unsigned char c)
 
 		strbuf_add(b, two, sizeof(two));
 	} else {
-		char six[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+		char six[7] = "\\u00";
 
-		strbuf_add(b, six, sizeof(six));
+		hex_encode(&c, 1, six + 4);
+		strbuf_add(b, six, 6);
 	}
 }
 
@@ -300,4 +312,10 @@ char *strbuf_detach(struct strbuf *b)
 
 	strbuf_init(b, 0);
 	return p;
+}
+
+void strbuf_move(struct strbuf *to, struct strbuf *from)
+{
+	*to = *from;
+	*from = (struct strbuf){ NULL, 0, 0 };
 }

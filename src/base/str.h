@@ -28,6 +28,11 @@ bool sv_ends_with(struct str_view s, struct str_view suffix);
 /* First byte c in s, or -1. */
 ptrdiff_t sv_find(struct str_view s, char c);
 struct str_view sv_skip(struct str_view s, size_t n);
+/*
+ * Takes the next part of a list from *rest: "a,b," has the parts "a" and "b", ",a" has "" and
+ * "a".  False: *rest is empty.
+ */
+bool sv_split(struct str_view *rest, char separator, struct str_view *part);
 /* Decimal digits only; false when empty, not a number, or over max. */
 bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out) MUSTCHECK;
 /* Valid UTF-8 as RFC 3629 has it (no overlong forms, no surrogates). */
@@ -61,4 +66,6 @@ void strbuf_add_json(struct strbuf *b, struct str_view s);
 struct str_view strbuf_view(const struct strbuf *b);
 /* Gives the bytes away (free them); b is as after strbuf_init. */
 char *strbuf_detach(struct strbuf *b) MUSTCHECK;
+/* Moves the bytes without a copy; from is as after strbuf_release.  What is in to is not freed. */
+void strbuf_move(struct strbuf *to, struct strbuf *from);
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* RFC 8259, by recursive descent; each skip_ moves past what it names or answers NULL. */
+#include "base/hex.h"
 #include "pg/json_text.h"
 
 static const char *skip_value(const char *p, const char *end, unsigned depth);
@@ -16,11 +17,6 @@ static const char *skip_word(const char *p, const char *end, struct str_view wor
 	return sv_starts_with(sv_n(p, (size_t)(end - p)), word) ? p + word.len : NULL;
 }
 
-static bool is_hex(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /* p is behind the backslash. */
 static const char *skip_escape(const char *p, const char *end)
 {
@@ -31,7 +27,7 @@ static const char *skip_escape(const char *p, const char *end)
 	if (end - p < 5)
 		return NULL;
 	for (int i = 1; i < 5; i++)
-		if (!is_hex(p[i]))
+		if (hex_value(p[i]) < 0)
 			return NULL;
 	return p + 5;
 }

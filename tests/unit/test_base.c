@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "unit.h"
+#include "base/backoff.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/msgbuf.h"
 #include "base/thread.h"
+#include "base/wake.h"
 
 START_TEST(views)
 {
@@ -30,6 +34,28 @@ START_TEST(views)
 	ck_view_eq(sv_skip(SV("abc"), 9), "");
 	ck_view_eq(sv_skip(sv_n(NULL, 0), 1), "");
 	ck_assert(sv_is_utf8(sv_n(NULL, 0)));
+}
+END_TEST
+
+START_TEST(a_list_is_split_at_each_separator)
+{
+	static const struct {
+		const char *list, *parts; /* each part in brackets */
+	} cases[] = {
+		{ "", "" },	   { "a", "[a]" },	   { "a,bc", "[a][bc]" }, { "a,", "[a]" },
+		{ ",a", "[][a]" }, { "a,,b", "[a][][b]" }, { ",", "[]" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct str_view rest = sv(cases[i].list), part;
+		struct strbuf b;
+
+		strbuf_init(&b, 0);
+		while (sv_split(&rest, ',', &part))
+			strbuf_addf(&b, "[%.*s]", SV_ARG(part));
+		ck_assert_str_eq(b.ptr, cases[i].parts);
+		strbuf_release(&b);
+	}
 }
 END_TEST
 
@@ -428,18 +454,100 @@ START_TEST(threads_leave_signals_to_main)
 }
 END_TEST
 
+START_TEST(a_strbuf_moves_without_a_copy)
+{
+	struct strbuf from, to;
+	char *bytes;
+
+	strbuf_init(&from, 0);
+	strbuf_add_str(&from, "abc");
+	bytes = from.ptr;
+	strbuf_move(&to, &from);
+	ck_assert_ptr_eq(to.ptr, bytes);
+	ck_assert_uint_eq(to.len, 3);
+	ck_assert_ptr_null(from.ptr);
+	strbuf_release(&from);
+	strbuf_release(&to);
+}
+END_TEST
+
+START_TEST(hex_digits)
+{
+	char out[9];
+
+	hex_encode("\0\x7f\xa0\xff", 4, out);
+	ck_assert_str_eq(out, "007fa0ff");
+	hex_encode("", 0, out);
+	ck_assert_str_eq(out, "");
+	for (int c = CHAR_MIN; c <= CHAR_MAX; c++) {
+		static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+		const char *at = c ? strchr(digits, c) : NULL;
+		int want = at ? (int)(at - digits) % 16 : -1;
+
+		ck_assert_int_eq(hex_value((char)c), want);
+	}
+}
+END_TEST
+
+START_TEST(a_backoff_doubles_up_to_its_maximum)
+{
+	struct backoff b;
+
+	backoff_init(&b, 100, 500);
+	ck_assert_uint_eq(backoff_next(&b), 100);
+	ck_assert_uint_eq(backoff_next(&b), 200);
+	ck_assert_uint_eq(backoff_next(&b), 400);
+	ck_assert_uint_eq(backoff_next(&b), 500);
+	ck_assert_uint_eq(backoff_next(&b), 500);
+	backoff_reset(&b);
+	ck_assert_uint_eq(backoff_next(&b), 100);
+}
+END_TEST
+
+static void *signal_wake(void *arg)
+{
+	wake_signal(arg);
+	return NULL;
+}
+
+START_TEST(signals_before_a_drain_count_as_one)
+{
+	struct wake w = { 0 };
+	pthread_t t;
+
+	wake_release(&w); /* nothing to release */
+	ck_assert_int_eq(wake_init(&w), 0);
+	ck_assert(!wake_wait(&w, 0));
+	wake_signal(&w);
+	wake_signal(&w);
+	ck_assert(wake_wait(&w, -1));
+	ck_assert(!wake_wait(&w, 0));
+	wake_drain(&w); /* does not block */
+	ck_assert_int_eq(thread_start(&t, "signals", &on_db, signal_wake, &w), 0);
+	ck_assert(wake_wait(&w, -1));
+	pthread_join(t, NULL);
+	wake_release(&w);
+	wake_release(&w);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("base");
 	TCase *t = tcase_create("base");
 
 	tcase_add_test(t, views);
+	tcase_add_test(t, a_list_is_split_at_each_separator);
 	tcase_add_test(t, numbers);
 	tcase_add_test(t, utf8);
 	tcase_add_test(t, utf8_anywhere);
 	tcase_add_test(t, plain_bytes_of_json_strings);
 	tcase_add_test(t, strbufs_grow);
+	tcase_add_test(t, a_strbuf_moves_without_a_copy);
 	tcase_add_test(t, json_strings);
+	tcase_add_test(t, hex_digits);
+	tcase_add_test(t, a_backoff_doubles_up_to_its_maximum);
+	tcase_add_test(t, signals_before_a_drain_count_as_one);
 	tcase_add_test(t, maps);
 	tcase_add_test(t, mailboxes_keep_order_and_bounds);
 	tcase_add_test(t, mailboxes_take_from_many_threads);
