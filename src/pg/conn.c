@@ -358,3 +358,26 @@ enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *na
 		return lost(c, 0);
 	return collect(c, deadline, out);
 }
+
+enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_query *q,
+			  struct pg_answer *out)
+{
+	PGresult *r = NULL;
+	enum pg_fault fault;
+	int sent = q->is_prepared ? PQsendQueryPrepared(c->pg, q->sql, q->n, q->values, q->lengths,
+							q->formats, 0)
+				  : PQsendQueryParams(c->pg, q->sql, q->n, NULL, q->values,
+						      q->lengths, q->formats, 0);
+
+	if (!sent)
+		return lost(c, 0);
+	fault = collect(c, deadline, out ? &r : NULL);
+	if (fault == PG_FINE && out)
+		*out = (struct pg_answer){ .result = r };
+	return fault;
+}
+
+bool pg_conn_is_in_transaction(const struct pg_conn *c)
+{
+	return PQtransactionStatus(c->pg) != PQTRANS_IDLE;
+}

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include "base/annotate.h"
 #include "base/clock.h"
+#include "pg/answer.h"
 #include "pg/fault.h"
 
 #define PG_TICK_MS 20 /* a waiting connection calls tick about this often */
@@ -60,6 +61,26 @@ enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *na
 /* Runs what was prepared, with text parameters, as pg_conn_query(). */
 enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *name, int n,
 			      const char *const *values, PGresult **out) MUSTCHECK;
+
+/* A statement and its parameters. */
+struct pg_query {
+	const char *sql;	   /* its text, or the name of a prepared statement */
+	int n;			   /* parameters */
+	const char *const *values; /* n of them; NULL: SQL's NULL */
+	const int *lengths;	   /* bytes, for binary values; NULL: all values are text */
+	const int *formats;	   /* 1: binary; NULL: all values are text */
+	bool is_prepared;	   /* sql is a name */
+};
+/*
+ * Runs one statement, outside a pipeline.  deadline is mono; after it the connection counts as
+ * lost (the server's own statement_timeout should be shorter).  PG_FINE: *out has the result, and
+ * the caller releases it; out may be NULL.  On another fault *out is unchanged and pg_conn_error()
+ * says why.
+ */
+enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_query *q,
+			  struct pg_answer *out) MUSTCHECK;
+/* A transaction is open, or was aborted and not yet rolled back. */
+bool pg_conn_is_in_transaction(const struct pg_conn *c);
 
 /* Waits until all that was queued is on its way.  PG_FINE or PG_LOST. */
 enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline) MUSTCHECK;

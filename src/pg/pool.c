@@ -181,18 +181,6 @@ static void job_end(struct job *j, int rc)
 	free(j);
 }
 
-const char *pg_answer_text(const struct pg_answer *a, int row, int column)
-{
-	return a->result ? PQgetvalue(a->result, row, column) : "";
-}
-
-const char *pg_answer_field(const struct pg_answer *a, int code)
-{
-	const char *text = a->result ? PQresultErrorField(a->result, code) : NULL;
-
-	return text ? text : "";
-}
-
 /* As it came, for its second and last time. */
 static void job_again(struct queue *q, struct job *j)
 {

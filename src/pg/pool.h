@@ -13,6 +13,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 #include "base/annotate.h"
+#include "pg/answer.h"
 #include "pg/fault.h"
 
 #define PG_POOL_PARAMS_MAX 32
@@ -44,23 +45,16 @@ struct pg_statement {
 	unsigned timeout_ms; /* instead of the pool's, when not 0 */
 };
 
-/*
- * rc: 0, result has the rows; -EINVAL, the server refused: sqlstate and pg_answer_field() say why;
- * -EAGAIN, too many are under way; -EHOSTDOWN, the database is away and nothing was done;
- * -ETIMEDOUT, it did not answer in time; -ECONNABORTED, the connection broke and it may or may not
- * have been done; -ECANCELED, the pool stops.
- */
-struct pg_answer {
-	int rc;
-	const PGresult *result; /* the pool's, until done() returns; may be NULL unless rc is 0 */
-	const char *sqlstate;	/* "" when there is none */
-};
-
-/* rows of a result: "" for NULL; PQgetisnull() tells them apart. */
-const char *pg_answer_text(const struct pg_answer *a, int row, int column);
-/* A field of the server's error (PG_DIAG_...), or "". */
+/* A field of the server's error (PG_DIAG_...), or "".  Use pg_answer_message() and its like. */
 const char *pg_answer_field(const struct pg_answer *a, int code);
 
+/*
+ * The answer is the pool's, good until this returns.  Its rc: 0, result has the rows; -EINVAL, the
+ * server refused: sqlstate and pg_answer_message() say why; -EAGAIN, too many are under way;
+ * -EHOSTDOWN, the database is away and nothing was done; -ETIMEDOUT, it did not answer in time;
+ * -ECONNABORTED, the connection broke and the statement may or may not have run; -ECANCELED, the
+ * pool stops.
+ */
 typedef void pg_pool_done(void *ctx, const struct pg_answer *a);
 
 /* Copies conf; connects from pg_pool_start() on. */

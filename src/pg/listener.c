@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include <libpq-fe.h>
+#include "base/str.h"
+#include "pg/listener.h"
+
+enum pg_fault pg_listener_begin(struct pg_conn *c, usec_t deadline, const char *channel)
+{
+	struct strbuf sql;
+	enum pg_fault fault;
+
+	strbuf_init(&sql, 64);
+	strbuf_addf(&sql, "LISTEN %s", channel);
+	fault = pg_conn_script(c, deadline, sql.ptr);
+	strbuf_release(&sql);
+	return fault;
+}
+
+unsigned pg_listener_take(struct pg_conn *c, void (*fn)(void *ctx, const char *payload), void *ctx)
+{
+	unsigned n = 0;
+	PGnotify *one;
+
+	while ((one = PQnotifies(pg_conn_raw(c)))) {
+		n++;
+		if (fn)
+			fn(ctx, one->extra);
+		PQfreemem(one);
+	}
+	return n;
+}
+
+enum pg_fault pg_listener_wait(struct pg_conn *c, int fd, usec_t deadline, unsigned *n)
+{
+	enum pg_fault fault = PG_FINE;
+
+	/* What arrived during a query is inside libpq already: the socket is not readable for it.
+	 */
+	*n = pg_listener_take(c, NULL, NULL);
+	if (*n)
+		return PG_FINE;
+	fault = pg_conn_idle(c, fd, deadline);
+	if (fault == PG_FINE)
+		*n = pg_listener_take(c, NULL, NULL);
+	return fault;
+}

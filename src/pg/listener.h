@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef PG_LISTENER_H
+#define PG_LISTENER_H
+/*
+ * LISTEN and the notifications that arrive.  Listen first, then read what the notifications are
+ * about: a change between the two is then seen at least once.
+ *
+ * On the thread that owns the connection.
+ */
+#include "pg/conn.h"
+
+/* channel is a plain SQL name. */
+enum pg_fault pg_listener_begin(struct pg_conn *c, usec_t deadline, const char *channel) MUSTCHECK;
+/* Takes the notifications that have arrived and passes each payload to fn (may be NULL); their
+ * number. */
+unsigned pg_listener_take(struct pg_conn *c, void (*fn)(void *ctx, const char *payload), void *ctx);
+/*
+ * Waits for a notification, for fd (-1: none) to be readable, or for the deadline.  *n is the
+ * number of notifications, all of which are taken.  PG_FINE or PG_LOST.
+ */
+enum pg_fault pg_listener_wait(struct pg_conn *c, int fd, usec_t deadline, unsigned *n) MUSTCHECK;
+#endif
