@@ -1,31 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* The table apps and the log's partitions, against a real PostgreSQL. */
-#include "unit.h"
+#include "unit_app.h"
 #include "wait.h"
 #include <poll.h>
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "pg_fixture.h"
+#include "database.h"
 #include "log/housekeeper.h"
-#include "pg/migrate.h"
 
-static struct pg_fixture *pg;
 static struct conf conf;
 static struct keeper *keeper;
 static char *conninfo;
 static PGconn *c;
 static atomic_uint changes;
-
-static void set_up(void)
-{
-	pg = pg_fixture_new(false);
-}
-
-static void tear_down(void)
-{
-	pg_fixture_free(pg);
-}
 
 static void on_change(void *ctx)
 {
@@ -35,30 +22,20 @@ static void on_change(void *ctx)
 
 static struct app_set *one_app(const char *id, const char *key)
 {
-	struct app_option options[] = { { "key", key }, { "secret", "s" } };
-	struct app_set *set = NULL;
-	struct app *app = NULL;
-	char *why = NULL;
+	struct app *app = UNIT_APP_AS(id, "key", key);
 
-	ck_assert_int_eq(app_build(id, options, 2, &app, &why), 0);
-	ck_assert_int_eq(app_set_build(&app, 1, &set, &why), 0);
-	return set;
+	return unit_app_set(&app, 1);
 }
 
 static void begin(const char *database)
 {
-	char *why = NULL;
-
-	log_set_level(LOG_LEVEL_ERROR);
 	conf.database = (struct conf_database){ .schema = (char *)"scopewire",
 						.password = (char *)"",
 						.connect_timeout_s = 5,
 						.partition_rows = 1000,
 						.partitions_ahead = 3 };
 	conf.apps = one_app("from-file", "file-key");
-	conninfo = pg_fixture_database(pg, database, NULL);
-	ck_assert_int_eq(migrate_run(conninfo, "scopewire", &why), 0);
-	c = pg_fixture_connect(conninfo);
+	conninfo = database_new(database, &c);
 	apps_install(app_set_ref(conf.apps));
 	ck_assert_int_eq(keeper_start(&conf, conninfo, on_change, NULL, &keeper), 0);
 	WAIT_UNTIL(atomic_load(&changes) > 0);
@@ -75,7 +52,7 @@ static void finish(void)
 
 static void run_sql(const char *sql)
 {
-	free(pg_fixture_value(c, sql));
+	database_run(c, sql);
 }
 
 /* Of the app with that key; -1 when there is none. */
@@ -176,7 +153,7 @@ int main(void)
 	Suite *s = suite_create("store/keeper");
 	TCase *t = tcase_create("keeper");
 
-	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, the_table_is_followed);
 	tcase_add_test(t, the_table_wins_over_the_file);

@@ -5,16 +5,12 @@
  */
 #include "unit.h"
 #include <string.h>
-#include "base/log.h"
 #include "base/mem.h"
-#include "pg_fixture.h"
+#include "database.h"
 #include "log/tail.h"
-#include "pg/migrate.h"
 #include "unit_app.h"
 
 #define SEEN_MAX 2000
-
-static struct pg_fixture *pg;
 
 static struct world {
 	char *conninfo;
@@ -26,16 +22,6 @@ static struct world {
 	unsigned n;
 	unsigned logged; /* those whose delivery record is the tail's */
 } w;
-
-static void set_up(void)
-{
-	pg = pg_fixture_new(false);
-}
-
-static void tear_down(void)
-{
-	pg_fixture_free(pg);
-}
 
 static usec_t soon(void)
 {
@@ -73,18 +59,12 @@ static void start_tail(const char *node)
 
 static void begin(const char *database)
 {
-	struct app_set *set;
 	struct app *app;
-	char *why = NULL;
 
-	log_set_level(LOG_LEVEL_ERROR);
-	w.conninfo = pg_fixture_database(pg, database, NULL);
-	ck_assert_msg(migrate_run(w.conninfo, "scopewire", &why) == 0, "%s", why);
-	w.c = pg_fixture_connect(w.conninfo);
+	w.conninfo = database_new(database, &w.c);
 	w.app = UNIT_APP();
 	app = app_ref(w.app);
-	ck_assert_int_eq(app_set_build(&app, 1, &set, &why), 0);
-	apps_install(set);
+	unit_apps_install(&app, 1);
 }
 
 static void finish(void)
@@ -99,7 +79,7 @@ static void finish(void)
 
 static void sql(const char *text)
 {
-	free(pg_fixture_value(w.c, text));
+	database_run(w.c, text);
 }
 
 /* Rows with the next serials, from sql or from http. */
@@ -367,7 +347,7 @@ int main(void)
 	Suite *s = suite_create("store/log_tail");
 	TCase *t = tcase_create("log_tail");
 
-	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_new_node_begins_at_the_end);
 	tcase_add_test(t, a_node_goes_on_where_it_was);

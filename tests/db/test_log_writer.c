@@ -4,20 +4,16 @@
  * is in the table once, with the serial it was told; no other answer leaves a row behind that
  * was not handed on too.
  */
-#include "unit.h"
+#include "unit_app.h"
 #include "wait.h"
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include "base/log.h"
 #include "base/mem.h"
-#include "pg_fixture.h"
+#include "database.h"
 #include "pg_relay.h"
 #include "log/writer.h"
-#include "pg/migrate.h"
-
-static struct pg_fixture *pg;
 
 /* One log on a database of its own. */
 static struct world {
@@ -29,16 +25,6 @@ static struct world {
 	atomic_uint ok, refused, timed_out, down, fanned, out_of_order;
 	uint64_t last_fanned; /* the log's thread */
 } w;
-
-static void set_up(void)
-{
-	pg = pg_fixture_new(false);
-}
-
-static void tear_down(void)
-{
-	pg_fixture_free(pg);
-}
 
 static void nap(void)
 {
@@ -107,14 +93,6 @@ static void append(struct event_batch *b)
 	ck_assert_int_eq(eventlog_append(w.log, b), 0);
 }
 
-static void make_app(void)
-{
-	struct app_option options[] = { { "key", "k" }, { "secret", "s" } };
-	char *why = NULL;
-
-	ck_assert_msg(app_build("app-1", options, 2, &w.app, &why) == 0, "%s", why);
-}
-
 static void fill_conf(void)
 {
 	w.conf.server.node = (char *)"node-1";
@@ -150,16 +128,11 @@ static bool is_connected(void)
 
 static void begin(const char *database)
 {
-	char *why = NULL;
-
-	log_set_level(LOG_LEVEL_ERROR);
-	make_app();
+	w.app = UNIT_APP_AS("app-1");
 	fill_conf();
-	w.conninfo = pg_fixture_database(pg, database, NULL);
-	ck_assert_int_eq(migrate_run(w.conninfo, "scopewire", &why), 0);
+	w.conninfo = database_new(database, &w.c);
 	start_log(w.conninfo);
 	WAIT_UNTIL(is_connected());
-	w.c = pg_fixture_connect(w.conninfo);
 }
 
 static void finish(void)
@@ -382,8 +355,7 @@ START_TEST(without_a_database)
 	struct event_batch *b;
 	usec_t start;
 
-	log_set_level(LOG_LEVEL_ERROR);
-	make_app();
+	w.app = UNIT_APP_AS("app-1");
 	fill_conf();
 	w.conf.database.queue_events = 10;
 	w.conf.database.commit_timeout_ms = 300;
@@ -766,7 +738,7 @@ int main(void)
 	Suite *s = suite_create("store/eventlog");
 	TCase *t = tcase_create("eventlog");
 
-	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, many_threads_one_order);
 	tcase_add_test(t, a_row_says_what_was_published);

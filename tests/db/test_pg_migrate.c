@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include "unit.h"
-#include "pg_fixture.h"
+#include "database.h"
 #include "pg/migrate.h"
-
-static struct pg_fixture *pg;
-
-static void set_up(void)
-{
-	pg = pg_fixture_new(false);
-}
-
-static void tear_down(void)
-{
-	pg_fixture_free(pg);
-}
 
 static void migrate(const char *conninfo)
 {
@@ -208,7 +196,7 @@ int main(void)
 	Suite *s = suite_create("pg/migrate");
 	TCase *t = tcase_create("migrate");
 
-	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, runs_twice);
 	tcase_add_test(t, plain_insert_waits_as_pending);

@@ -6,8 +6,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include "base/clock.h"
-#include "base/log.h"
-#include "pg_fixture.h"
+#include "database.h"
 #include "pg/pool.h"
 
 static const struct pg_statement sum = { .sql = "SELECT $1::integer + $2::integer",
@@ -22,7 +21,6 @@ static const struct pg_statement once = {
 	       "SELECT pg_sleep(9) FROM r"
 };
 
-static struct pg_fixture *pg;
 static struct pg_pool *pool;
 static char *conninfo;
 
@@ -31,16 +29,6 @@ struct tally {
 	atomic_llong sum;
 	char state[8], text[16];
 };
-
-static void set_up(void)
-{
-	pg = pg_fixture_new(false);
-}
-
-static void tear_down(void)
-{
-	pg_fixture_free(pg);
-}
 
 static atomic_uint *counter(struct tally *t, int rc)
 {
@@ -78,7 +66,6 @@ static void on_done(void *ctx, const struct pg_answer *a)
 
 static void begin_with(struct pg_pool_conf conf, const char *database)
 {
-	log_set_level(LOG_LEVEL_ERROR);
 	conninfo = pg_fixture_database(pg, database, NULL);
 	conf.conninfo = conninfo;
 	pool = pg_pool_new(&conf);
@@ -312,7 +299,6 @@ START_TEST(timers_run)
 				     .connect_timeout_ms = 100 };
 	atomic_uint ticks = 0;
 
-	log_set_level(LOG_LEVEL_ERROR);
 	pool = pg_pool_new(&conf);
 	pg_pool_every(pool, 5, count_tick, &ticks);
 	ck_assert_int_eq(pg_pool_start(pool), 0);
@@ -326,7 +312,7 @@ int main(void)
 	Suite *s = suite_create("store/pg_pool");
 	TCase *t = tcase_create("pg_pool");
 
-	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, answers_and_refusals);
 	tcase_add_test(t, many_at_once_each_get_their_own);

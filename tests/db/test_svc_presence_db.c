@@ -5,12 +5,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include "base/log.h"
-#include "pg_fixture.h"
-#include "pg/migrate.h"
+#include "database.h"
 #include "svc/presence_db.h"
 
-static struct pg_fixture *pg;
 static struct pg_pool *pool;
 static struct presence_svc *presence;
 static struct conf_sync conf;
@@ -23,16 +20,6 @@ struct tally {
 	char status[16], seen_at[32];
 	unsigned ttl_s;
 };
-
-static void set_up(void)
-{
-	pg = pg_fixture_new(false);
-}
-
-static void tear_down(void)
-{
-	pg_fixture_free(pg);
-}
 
 static char **words(const char *a)
 {
@@ -51,14 +38,9 @@ static void begin(const char *database, bool start)
 				   .max_open = 100,
 				   .connect_timeout_ms = 5000,
 				   .statement_timeout_ms = 10000 };
-	char *why = NULL;
 
-	log_set_level(LOG_LEVEL_ERROR);
-	conninfo = pg_fixture_database(pg, database, NULL);
-	ck_assert_msg(migrate_run(conninfo, "scopewire", &why) == 0, "%s", why);
-	db = pg_fixture_connect(conninfo);
-	free(pg_fixture_value(db, "SET search_path = scopewire"));
-	free(pg_fixture_value(db, "INSERT INTO log_apps VALUES ('portal', 200, 200, 10000)"));
+	conninfo = database_new(database, &db);
+	database_run(db, "INSERT INTO log_apps VALUES ('portal', 200, 200, 10000)");
 	conf = (struct conf_sync){ .max_waiting = 5000,
 				   .presence_channels = words("presence-online"),
 				   .presence_ttl_s = 3600,
@@ -284,7 +266,7 @@ int main(void)
 	TCase *t = tcase_create("presence");
 
 	tcase_set_timeout(t, 120);
-	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_add_test(t, what_is_gathered_is_one_user_once);
 	tcase_add_test(t, more_than_a_batch_goes_in_several);
 	tcase_add_test(t, one_too_many_is_told_at_once);

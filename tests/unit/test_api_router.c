@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <jansson.h>
 #include <unistd.h>
-#include "unit.h"
+#include "post.h"
+#include "unit_app.h"
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "core/directory.h"
@@ -14,7 +15,6 @@
 #include "wire/auth.h"
 #include "wire/pusher.h"
 
-static struct mailbox mail;
 static struct directory *directory;
 static struct publisher *publisher;
 static struct conf conf;
@@ -175,69 +175,22 @@ static void event(const char *body)
 
 /* ---- the world ---------------------------------------------------------- */
 
-static bool put(void *ctx UNUSED, unsigned worker UNUSED, struct letter *l)
-{
-	return mailbox_put_owed(&mail, l) == 1;
-}
-
-static void wake(void *ctx UNUSED, unsigned worker UNUSED)
-{
-}
-
-static struct app *make_app(const char *id, const struct app_option *options, size_t n)
-{
-	struct app *app;
-	char *why = NULL;
-
-	ck_assert_msg(app_build(id, options, n, &app, &why) == 0, "%s", why);
-	return app;
-}
-
-static void install(struct app **apps, size_t n)
-{
-	struct app_set *set;
-	char *why = NULL;
-
-	ck_assert_msg(app_set_build(apps, n, &set, &why) == 0, "%s", why);
-	apps_install(set);
-}
-
-static const struct app_option options_a[] = {
-	{ "key", "key-a" },
-	{ "secret", "secret-a" },
-	{ "durability", "none" },
-	{ "channel_durability", "logged-*:commit" },
-	{ "max_event_channels", "20" },
-	{ "max_batch_events", "3" },
-	{ "max_event_payload_bytes", "100" },
-	{ "max_channel_name_bytes", "50" },
-	{ "max_event_name_bytes", "20" },
-	{ "max_request_bytes", "5000" },
-	{ "max_user_id_bytes", "10" },
-};
-
 static void setup(void)
 {
-	const struct directory_post hooks = { put, wake, NULL };
 	static char prefix[] = "/ws";
 	struct app *apps[3];
 
-	apps[0] = make_app("a", options_a, ARRAY_SIZE(options_a));
-	apps[1] = make_app("off",
-			   (const struct app_option[]){ { "key", "key-off" },
-							{ "secret", "secret-off" },
-							{ "enabled", "no" } },
-			   3);
-	apps[2] = make_app("slow",
-			   (const struct app_option[]){ { "key", "key-slow" },
-							{ "secret", "secret-slow" },
-							{ "durability", "none" },
-							{ "max_backend_events_per_second", "3" },
-							{ "max_read_requests_per_second", "2" } },
-			   5);
-	install(apps, 3);
-	mailbox_init(&mail, 0);
-	directory = directory_new(1, &hooks);
+	apps[0] = UNIT_APP_AS("a", "key", "key-a", "secret", "secret-a", "durability", "none",
+			      "channel_durability", "logged-*:commit", "max_event_channels", "20",
+			      "max_batch_events", "3", "max_event_payload_bytes", "100",
+			      "max_channel_name_bytes", "50", "max_event_name_bytes", "20",
+			      "max_request_bytes", "5000", "max_user_id_bytes", "10");
+	apps[1] = UNIT_APP_AS("off", "key", "key-off", "secret", "secret-off", "enabled", "no");
+	apps[2] = UNIT_APP_AS("slow", "key", "key-slow", "secret", "secret-slow", "durability",
+			      "none", "max_backend_events_per_second", "3",
+			      "max_read_requests_per_second", "2");
+	unit_apps_install(apps, 3);
+	directory = fake_post_directory(1);
 	publisher = publisher_new(directory, NULL, 1000);
 	conf.server.path = prefix;
 	services = (struct http_services){ .conf = &conf,
@@ -246,25 +199,12 @@ static void setup(void)
 	router_init(&api, &services);
 }
 
-static void drop_mail(void)
-{
-	struct letter *l = mailbox_take(&mail);
-
-	while (l) {
-		struct channel_mail *m = CONTAINER_OF(l, struct channel_mail, letter);
-
-		l = l->next;
-		channel_mail_free(m);
-	}
-}
-
 static void teardown(void)
 {
-	drop_mail();
-	mailbox_release(&mail);
+	fake_post_release();
 	publisher_free(publisher);
 	directory_free(directory);
-	install(NULL, 0);
+	unit_apps_install(NULL, 0);
 	free(got.body);
 	got.body = NULL;
 	headers = NULL;
@@ -285,27 +225,18 @@ static void join(const char *channel, const char *user)
 	msgbuf_unref(j.roster);
 	event_unref(j.cached);
 	app_set_unref(set);
-	drop_mail();
+	fake_post_drop();
 }
 
 /* The next frame that goes to sockets: its JSON text, or NULL. */
 static char *next_frame(uint64_t *exclude)
 {
-	static struct letter *waiting;
-	struct channel_mail *m;
-	struct str_view bytes;
-	size_t head;
+	struct channel_mail *m = fake_post_next(0);
 	char *text;
 
-	if (!waiting)
-		waiting = mailbox_take(&mail);
-	if (!waiting)
+	if (!m)
 		return NULL;
-	m = CONTAINER_OF(waiting, struct channel_mail, letter);
-	waiting = waiting->next;
-	bytes = msgbuf_view(m->frame);
-	head = (unsigned char)bytes.ptr[1] < 126 ? 2 : 4;
-	text = sv_dup(sv_skip(bytes, head));
+	text = sv_dup(fake_post_text(m));
 	if (exclude)
 		*exclude = m->exclude;
 	channel_mail_free(m);

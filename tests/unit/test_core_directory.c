@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include "core/directory.h"
+#include "post.h"
 #include "unit_app.h"
 #include "wire/pusher.h"
 
@@ -12,92 +13,40 @@
 static usec_t now;
 static struct directory *dir;
 static struct app *app;
-static struct mailbox boxes[WORKERS];
-static atomic_uint wakes;
 
 static usec_t test_clock(void)
 {
 	return now;
 }
 
-static bool put(void *ctx, unsigned worker, struct letter *l)
-{
-	(void)ctx;
-	return mailbox_put_owed(&boxes[worker], l) > 0;
-}
-
-static void wake(void *ctx, unsigned worker)
-{
-	(void)ctx;
-	(void)worker;
-	atomic_fetch_add(&wakes, 1);
-}
-
 static void begin_with(const char *const *options)
 {
-	struct directory_post post = { .put = put, .wake = wake };
-
 	now = 1000 * USEC_PER_SEC;
 	clock_set_source(test_clock);
-	for (unsigned i = 0; i < WORKERS; i++)
-		mailbox_init(&boxes[i], 0);
-	dir = directory_new(WORKERS, &post);
+	dir = fake_post_directory(WORKERS);
 	app = unit_app("portal", options);
 }
 
 #define BEGIN(...) begin_with((const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
 
-static struct channel_mail *next_mail(unsigned worker)
-{
-	static struct letter *waiting[WORKERS];
-	struct letter *l;
-
-	if (!waiting[worker])
-		waiting[worker] = mailbox_take(&boxes[worker]);
-	l = waiting[worker];
-	if (!l)
-		return NULL;
-	waiting[worker] = l->next;
-	return CONTAINER_OF(l, struct channel_mail, letter);
-}
-
-static void drop_mail(void)
-{
-	struct channel_mail *m;
-
-	for (unsigned i = 0; i < WORKERS; i++)
-		while ((m = next_mail(i)))
-			channel_mail_free(m);
-}
-
 static void end(void)
 {
-	drop_mail();
+	fake_post_drop();
 	directory_free(dir);
-	for (unsigned i = 0; i < WORKERS; i++)
-		mailbox_release(&boxes[i]);
+	fake_post_release();
 	app_unref(app);
 	clock_set_source(NULL);
-}
-
-/* The JSON text inside the mail's frame. */
-static struct str_view mail_text(const struct channel_mail *m)
-{
-	struct str_view f = msgbuf_view(m->frame);
-	unsigned char n = (unsigned char)f.ptr[1];
-
-	return sv_skip(f, n == 127 ? 10 : n == 126 ? 4 : 2);
 }
 
 /* The worker's next mail is this frame; returns its number. */
 static uint64_t expect(unsigned worker, const char *json)
 {
-	struct channel_mail *m = next_mail(worker);
+	struct channel_mail *m = fake_post_next(worker);
 	uint64_t seq;
 
 	ck_assert_msg(m != NULL, "no mail, want %s", json);
 	ck_assert_int_eq(m->kind, MAIL_FRAME);
-	ck_view_eq(mail_text(m), json);
+	ck_view_eq(fake_post_text(m), json);
 	seq = m->seq;
 	channel_mail_free(m);
 	return seq;
@@ -106,11 +55,11 @@ static uint64_t expect(unsigned worker, const char *json)
 static void expect_none(void)
 {
 	for (unsigned i = 0; i < WORKERS; i++) {
-		struct channel_mail *m = next_mail(i);
+		struct channel_mail *m = fake_post_next(i);
 
 		ck_assert_msg(m == NULL, "mail that nobody asked for: %.*s",
-			      m && m->frame ? (int)mail_text(m).len : 0,
-			      m && m->frame ? mail_text(m).ptr : "");
+			      m && m->frame ? (int)fake_post_text(m).len : 0,
+			      m && m->frame ? fake_post_text(m).ptr : "");
 	}
 }
 
@@ -230,16 +179,16 @@ START_TEST(mail_goes_to_workers_with_subscribers_only)
 	expect_none();
 	ck_assert_int_eq(join(1, "x", NULL, NULL), 0);
 	publish("x", "1");
-	ck_assert_uint_eq(atomic_load(&wakes), 1);
+	ck_assert_uint_eq(atomic_load(&fake_post.wakes), 1);
 	publish("x", "2");
-	ck_assert_uint_eq(atomic_load(&wakes), 1); /* its box was not empty */
-	ck_assert_ptr_null(next_mail(0));
-	m = next_mail(1);
+	ck_assert_uint_eq(atomic_load(&fake_post.wakes), 1); /* its box was not empty */
+	ck_assert_ptr_null(fake_post_next(0));
+	m = fake_post_next(1);
 	ck_assert_ptr_nonnull(m->event);
 	ck_assert_ptr_nonnull(memmem(m->frame->data, m->frame->len, "\"data\":\"1\"", 10));
 	channel_mail_free(m);
 	leave(1, "x", NULL);
-	drop_mail();
+	fake_post_drop();
 	publish("x", "3");
 	expect_none();
 	end();
@@ -273,7 +222,7 @@ START_TEST(numbers_grow_over_the_life_of_a_channel)
 	directory_send(dir, app, SV("x"), NULL, 0);
 	b = join_as(0, "x", NULL, NULL);
 	{
-		struct channel_mail *m1 = next_mail(0), *m2 = next_mail(0);
+		struct channel_mail *m1 = fake_post_next(0), *m2 = fake_post_next(0);
 
 		first = m1->seq;
 		second = m2->seq;
@@ -302,7 +251,7 @@ START_TEST(the_excluded_socket_is_named)
 	BEGIN();
 	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
 	directory_send(dir, app, SV("x"), NULL, 42);
-	m = next_mail(0);
+	m = fake_post_next(0);
 	ck_assert_uint_eq(m->exclude, 42);
 	channel_mail_free(m);
 	leave(0, "x", NULL);
@@ -321,7 +270,7 @@ START_TEST(it_is_behind_while_too_much_mail_waits)
 		directory_send(dir, app, SV("x"), frame, 0);
 	}
 	ck_assert(directory_is_behind(dir));
-	channel_mail_free(next_mail(0));
+	channel_mail_free(fake_post_next(0));
 	ck_assert(!directory_is_behind(dir));
 	msgbuf_unref(frame);
 	end();
@@ -369,7 +318,7 @@ START_TEST(first_comes_and_last_goes_with_no_grace)
 
 	BEGIN("member_removed_delay_ms", "0");
 	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
-	drop_mail();
+	fake_post_drop();
 	j = join_as(1, ROOM, "ann", "{\"n\":1}");
 	seq = expect(0, ADDED_ANN);
 	ck_assert_uint_ge(j.seq, seq); /* ann herself has it in her roster */
@@ -394,7 +343,7 @@ START_TEST(grace_ends_on_time)
 	BEGIN("member_removed_delay_ms", "3000");
 	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
 	ck_assert_int_eq(join(1, ROOM, "ann", "{\"n\":1}"), 0);
-	drop_mail();
+	fake_post_drop();
 	leave(1, ROOM, "ann");
 	check_info(ROOM, true, 1, 2);
 	pass(2999 * USEC_PER_MSEC);
@@ -415,7 +364,7 @@ START_TEST(back_within_the_grace_never_left)
 	BEGIN("member_removed_delay_ms", "3000");
 	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
 	ck_assert_int_eq(join(1, ROOM, "ann", "{\"n\":1}"), 0);
-	drop_mail();
+	fake_post_drop();
 	for (int reload = 0; reload < 3; reload++) {
 		leave(1, ROOM, "ann");
 		pass(2 * USEC_PER_SEC);
@@ -444,12 +393,12 @@ START_TEST(several_leave_together)
 	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(users); i++)
 		ck_assert_int_eq(join(1, ROOM, users[i], NULL), 0);
-	drop_mail();
+	fake_post_drop();
 	for (size_t i = 0; i < ARRAY_SIZE(users); i++)
 		leave(1, ROOM, users[i]);
 	ck_assert_int_eq(join(1, ROOM, "c", NULL), 0); /* from the middle of the list */
 	pass(USEC_PER_SEC);
-	while ((m = next_mail(0))) {
+	while ((m = fake_post_next(0))) {
 		removed++;
 		channel_mail_free(m);
 	}
@@ -463,7 +412,7 @@ START_TEST(an_empty_channel_keeps_its_leaving_members_and_then_goes)
 {
 	BEGIN("member_removed_delay_ms", "1000");
 	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
-	drop_mail();
+	fake_post_drop();
 	leave(0, ROOM, "ann");
 	check_info(ROOM, false, 0, 1);
 	pass(USEC_PER_SEC);
@@ -478,7 +427,7 @@ START_TEST(member_limit)
 	BEGIN("max_presence_members", "2", "member_removed_delay_ms", "0");
 	ck_assert_int_eq(join(0, ROOM, "a", NULL), 0);
 	ck_assert_int_eq(join(0, ROOM, "b", NULL), 0);
-	drop_mail();
+	fake_post_drop();
 	ck_assert_int_eq(join(1, ROOM, "c", NULL), -EDQUOT);
 	expect_none();
 	check_info(ROOM, true, 2, 2);
@@ -550,7 +499,7 @@ START_TEST(a_cache_is_kept_for_its_time)
 	ck_assert_ptr_null(j.cached);
 	publish("cache-x", "one");
 	publish("cache-x", "two");
-	drop_mail();
+	fake_post_drop();
 	leave(0, "cache-x", NULL); /* it outlives its subscribers */
 	pass(20 * USEC_PER_SEC);
 	directory_channel_info(dir, app, SV("cache-x"), &i);
@@ -622,7 +571,7 @@ START_TEST(counts_are_told_when_switched_on)
 	leave(1, "x", NULL);
 	expect(0, COUNT(1));
 	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
-	drop_mail();
+	fake_post_drop();
 	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
 	expect_none(); /* not on presence channels */
 	leave(0, "x", NULL);
@@ -636,7 +585,7 @@ START_TEST(large_counts_come_every_five_seconds)
 	BEGIN("subscription_count", "yes");
 	for (unsigned i = 0; i < 100; i++)
 		ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
-	drop_mail();
+	fake_post_drop();
 	for (unsigned i = 0; i < 50; i++)
 		ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
 	expect_none();
@@ -651,7 +600,7 @@ START_TEST(large_counts_come_every_five_seconds)
 	expect(0, COUNT(149));
 	for (unsigned i = 0; i < 149; i++)
 		leave(0, "x", NULL);
-	drop_mail();
+	fake_post_drop();
 	pass(60 * USEC_PER_SEC);
 	expect_none();
 	check_info("x", false, 0, 0);
@@ -709,7 +658,7 @@ START_TEST(terminate_closes_the_signed_in)
 	BEGIN("user_authentication", "yes");
 	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
 	directory_terminate_user(dir, app, SV("ann"));
-	m = next_mail(1);
+	m = fake_post_next(1);
 	ck_assert_ptr_nonnull(m);
 	ck_assert_int_eq(m->kind, MAIL_CLOSE);
 	channel_mail_free(m);
@@ -724,7 +673,7 @@ START_TEST(terminate_falls_back_to_presence)
 	BEGIN("user_authentication", "yes");
 	directory_terminate_user(dir, app, SV("ann"));
 	for (unsigned i = 0; i < WORKERS; i++) {
-		struct channel_mail *m = next_mail(i);
+		struct channel_mail *m = fake_post_next(i);
 
 		ck_assert_ptr_nonnull(m);
 		ck_assert_int_eq(m->kind, MAIL_CLOSE_USER);
@@ -817,7 +766,7 @@ static void check_order(unsigned worker)
 	struct channel_mail *m;
 	uint64_t last = 0;
 
-	while ((m = next_mail(worker))) {
+	while ((m = fake_post_next(worker))) {
 		if (sv_eq(msgbuf_view(m->key), msgbuf_view(key))) {
 			ck_assert_uint_gt(m->seq, last);
 			last = m->seq;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Publishing without a database, over the real directory; workers' mail is read as it comes. */
 #include <errno.h>
-#include "unit.h"
+#include "post.h"
+#include "unit_app.h"
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "core/directory.h"
 #include "svc/publish.h"
 
-static struct mailbox mail;
 static struct directory *directory;
 static struct publisher *publisher;
 static struct app *app;
@@ -16,27 +16,14 @@ static struct {
 	int rc;
 } done;
 
-static bool put(void *ctx UNUSED, unsigned worker UNUSED, struct letter *l)
-{
-	return mailbox_put_owed(&mail, l) == 1;
-}
-
-static void wake(void *ctx UNUSED, unsigned worker UNUSED)
-{
-}
-
-/* Letters that wait, each freed; sockets they must leave out are added up. */
+/* The number of messages for worker 0; the sockets that they leave out are added up. */
 static unsigned take_mail(uint64_t *excluded)
 {
-	struct letter *next, *l = mailbox_take(&mail);
+	struct channel_mail *m;
 	unsigned n = 0;
 
-	for (; l; l = next, n++) {
-		struct channel_mail *m = CONTAINER_OF(l, struct channel_mail, letter);
-
-		next = l->next;
-		if (excluded)
-			*excluded += m->exclude;
+	for (; (m = fake_post_next(0)); n++) {
+		*excluded += m->exclude;
 		channel_mail_free(m);
 	}
 	return n;
@@ -44,25 +31,15 @@ static unsigned take_mail(uint64_t *excluded)
 
 static void setup(void)
 {
-	static const struct app_option options[] = { { "key", "k" },
-						     { "secret", "s" },
-						     { "durability", "none" },
-						     { "channel_durability",
-						       "logged-*:commit, soon-*:async" } };
-	const struct directory_post hooks = { put, wake, NULL };
-	char *why = NULL;
-
-	ck_assert_msg(app_build("a", options, ARRAY_SIZE(options), &app, &why) == 0, "%s", why);
-	mailbox_init(&mail, 0);
-	directory = directory_new(1, &hooks);
+	app = UNIT_APP("durability", "none", "channel_durability", "logged-*:commit, soon-*:async");
+	directory = fake_post_directory(1);
 	publisher = publisher_new(directory, NULL, 1000);
 	done.n = 0;
 }
 
 static void teardown(void)
 {
-	take_mail(NULL);
-	mailbox_release(&mail);
+	fake_post_release();
 	publisher_free(publisher);
 	directory_free(directory);
 	app_unref(app);
@@ -77,7 +54,7 @@ static void join(const char *channel)
 	msgbuf_unref(j.key);
 	msgbuf_unref(j.roster);
 	event_unref(j.cached);
-	take_mail(NULL);
+	fake_post_drop();
 }
 
 static void on_done(void *ctx, int rc)
@@ -126,7 +103,7 @@ START_TEST(many_items_and_channels)
 	publish_submit(publisher, app, items, ARRAY_SIZE(items), NULL, on_done, &done);
 	ck_assert_uint_eq(done.n, 1);
 	ck_assert_int_eq(done.rc, 0);
-	ck_assert_uint_eq(take_mail(NULL), 6);
+	ck_assert_uint_eq(fake_post_drop(), 6);
 }
 END_TEST
 
@@ -142,10 +119,10 @@ START_TEST(nothing_is_delivered_of_what_cannot_be_logged)
 	ck_assert_int_eq(done.rc, -EHOSTDOWN);
 	publish(soon, 2, 0);
 	ck_assert_int_eq(done.rc, -EHOSTDOWN);
-	ck_assert_uint_eq(take_mail(NULL), 0);
+	ck_assert_uint_eq(fake_post_drop(), 0);
 	publish(mixed, 1, 0);
 	ck_assert_int_eq(done.rc, 0);
-	ck_assert_uint_eq(take_mail(NULL), 1);
+	ck_assert_uint_eq(fake_post_drop(), 1);
 }
 END_TEST
 
@@ -157,7 +134,7 @@ START_TEST(nothing_is_delivered_once_detached)
 	publisher_detach(publisher);
 	publish(&channel, 1, 0);
 	ck_assert_int_eq(done.rc, 0);
-	ck_assert_uint_eq(take_mail(NULL), 0);
+	ck_assert_uint_eq(fake_post_drop(), 0);
 }
 END_TEST
 

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_POST_H
+#define TESTS_POST_H
+/*
+ * Workers' mailboxes without workers: what the directory sends to a worker stays in its box until
+ * the test takes it.  One post a program, as one directory.
+ */
+#include <stdatomic.h>
+#include "base/mem.h"
+#include "core/directory.h"
+
+#define FAKE_POST_WORKERS 4
+
+static struct {
+	struct mailbox boxes[FAKE_POST_WORKERS];
+	struct letter *taken[FAKE_POST_WORKERS]; /* from the box, not yet returned */
+	atomic_uint wakes;
+} fake_post;
+
+static inline bool fake_post_put(void *ctx UNUSED, unsigned worker, struct letter *l)
+{
+	return mailbox_put_owed(&fake_post.boxes[worker], l) > 0;
+}
+
+static inline void fake_post_wake(void *ctx UNUSED, unsigned worker UNUSED)
+{
+	atomic_fetch_add(&fake_post.wakes, 1);
+}
+
+/* A directory that sends to the fake post.  Free it after fake_post_drop(). */
+static inline struct directory *fake_post_directory(unsigned workers)
+{
+	const struct directory_post post = { .put = fake_post_put, .wake = fake_post_wake };
+
+	for (unsigned i = 0; i < FAKE_POST_WORKERS; i++)
+		mailbox_init(&fake_post.boxes[i], 0);
+	return directory_new(workers, &post);
+}
+
+/* The worker's next message, for channel_mail_free(), or NULL. */
+static inline struct channel_mail *fake_post_next(unsigned worker)
+{
+	struct letter *l = fake_post.taken[worker];
+
+	if (!l)
+		l = mailbox_take(&fake_post.boxes[worker]);
+	if (!l)
+		return NULL;
+	fake_post.taken[worker] = l->next;
+	return CONTAINER_OF(l, struct channel_mail, letter);
+}
+
+/* Frees all messages that wait; their number. */
+static inline unsigned fake_post_drop(void)
+{
+	struct channel_mail *m;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FAKE_POST_WORKERS; i++)
+		while ((m = fake_post_next(i))) {
+			channel_mail_free(m);
+			n++;
+		}
+	return n;
+}
+
+static inline void fake_post_release(void)
+{
+	fake_post_drop();
+	for (unsigned i = 0; i < FAKE_POST_WORKERS; i++)
+		mailbox_release(&fake_post.boxes[i]);
+}
+
+/* The JSON text inside the message's frame. */
+static inline struct str_view fake_post_text(const struct channel_mail *m)
+{
+	struct str_view f = msgbuf_view(m->frame);
+	unsigned char n = (unsigned char)f.ptr[1];
+
+	return sv_skip(f, n == 127 ? 10 : n == 126 ? 4 : 2);
+}
+#endif
