@@ -4,24 +4,11 @@
 #include "wait.h"
 #include <stdatomic.h>
 #include "base/log.h"
-#include "pg_fixture.h"
+#include "database.h"
 #include "pg/chore.h"
 #include "pg/listener.h"
 #include "pg/pipeline.h"
 #include "pg/runner.h"
-
-static struct pg_fixture *pg;
-
-static void set_up(void)
-{
-	log_set_level(LOG_LEVEL_ERROR);
-	pg = pg_fixture_new(false);
-}
-
-static void tear_down(void)
-{
-	pg_fixture_free(pg);
-}
 
 static struct pg_options options_for(const char *conninfo)
 {
@@ -257,7 +244,7 @@ int main(void)
 	Suite *s = suite_create("pg/runner");
 	TCase *t = tcase_create("pg_runner");
 
-	tcase_add_unchecked_fixture(t, set_up, tear_down);
+	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, an_answer_is_read_by_type);
 	tcase_add_test(t, a_pipeline_skips_what_follows_a_failure);
