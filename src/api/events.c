@@ -36,9 +36,9 @@ struct publication {
 	unsigned status;	/* of success */
 	unsigned info;		/* of any item */
 	struct publish_key key; /* key.key empty: none */
-	char digest[ONCE_DIGEST_HEX + 1];
+	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
 	struct strbuf answer; /* with a key */
-	struct once *once;
+	struct idempotent_call *once;
 	size_t n;
 	struct item items[];
 };
@@ -170,10 +170,10 @@ static void on_keyed(void *ctx, int rc)
 {
 	struct publication *p = ctx;
 
-	once_end(p->once, rc, p->key.answer);
+	idempotency_end(p->once, rc, p->key.answer);
 }
 
-static void reply_once(struct publication *p, const struct once_reply *once)
+static void reply_once(struct publication *p, const struct idempotency_reply *once)
 {
 	struct reply reply = { .status = p->status };
 
@@ -184,27 +184,27 @@ static void reply_once(struct publication *p, const struct once_reply *once)
 	request_reply_full(p->r, &reply);
 }
 
-static void on_once(void *ctx, struct once *o, const struct once_reply *once)
+static void on_once(void *ctx, struct idempotent_call *o, const struct idempotency_reply *once)
 {
 	struct publication *p = ctx;
 
 	switch (once->result) {
-	case ONCE_FIRST:
+	case IDEMPOTENCY_FIRST:
 		p->once = o;
 		strbuf_init(&p->answer, 256);
 		add_answer(&p->answer, p);
 		p->key.answer = strbuf_view(&p->answer);
 		submit(p, &p->key, on_keyed);
 		return;
-	case ONCE_ANSWER:
+	case IDEMPOTENCY_ANSWER:
 		reply_once(p, once);
 		break;
-	case ONCE_DIFFERENT:
+	case IDEMPOTENCY_DIFFERENT:
 		request_reply_text(p->r, 422,
 				   SV("The idempotency key was used for another request before; "
 				      "nothing was published."));
 		break;
-	case ONCE_FAILED:
+	case IDEMPOTENCY_FAILED:
 		call_reply_failure(p->r, once->rc);
 	}
 	publication_free(p);
@@ -216,9 +216,9 @@ static void publish_once(struct publication *p)
 	const struct str_view parts[] = { r->path, request_param(r, "name"),
 					  request_param(r, "socket_id"), r->body };
 
-	once_digest(parts, ARRAY_SIZE(parts), p->digest);
+	idempotency_digest(parts, ARRAY_SIZE(parts), p->digest);
 	p->key.digest = sv(p->digest);
-	once_begin(p->services->once, sv(p->app->id), p->key.key, p->key.digest, on_once, p);
+	idempotency_begin(p->services->once, sv(p->app->id), p->key.key, p->key.digest, on_once, p);
 }
 
 /* The header, or the member of the body.  False: answered 400. */
@@ -232,11 +232,11 @@ static bool read_key(struct call *c, const struct field *member, struct str_view
 		return true;
 	if (has_member && member->state == FIELD_WRONG)
 		call_fail(c, 400, "\"idempotency_key\" must be a string.");
-	else if (!once_key_is_valid(*out))
+	else if (!idempotency_key_is_valid(*out))
 		call_fail(c, 400,
 			  "An idempotency key is 1 to %d printable ASCII characters without a "
 			  "space.",
-			  ONCE_KEY_MAX);
+			  IDEMPOTENCY_KEY_MAX);
 	else if (header.len && !sv_eq(header, *out))
 		call_fail(c, 400, "The header Idempotency-Key and \"idempotency_key\" differ.");
 	else

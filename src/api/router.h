@@ -21,11 +21,11 @@ struct http_services {
 	const struct conf *conf; /* server.path, server.demo, server.demo_dir */
 	struct directory *directory;
 	struct publisher *publisher;
-	struct pg_pool *pool;	 /* of the sync API */
-	struct once_table *once; /* publishes with an idempotency key */
-	struct replay *replay;	 /* reads the log; NULL without a database */
-	struct presence_svc *presence;
-	struct viewing_svc *viewing;
+	struct pg_pool *pool;	  /* of the sync API */
+	struct idempotency *once; /* publishes with an idempotency key */
+	struct replay *replay;	  /* reads the log; NULL without a database */
+	struct presence_db *presence;
+	struct viewers *viewing;
 	struct authorizer *authorizer; /* channel rules */
 };
 

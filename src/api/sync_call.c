@@ -304,7 +304,7 @@ void sync_ask_channel(struct sync_call *c, const char *channel, authorize_done *
 {
 	struct authorize_question q = { c->app->id, c->caller.json, channel, c->caller.user_id };
 
-	authorize_ask(c->services->authorizer, &q, done, c);
+	authorize_check(c->services->authorizer, &q, done, c);
 }
 
 void sync_fail_unasked(struct sync_call *c, const struct authorize_answer *a)

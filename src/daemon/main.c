@@ -58,10 +58,10 @@ struct scopewired {
 	struct pg_pool *pool;
 	struct sync_settings *sync_settings;
 	struct datasync *datasync;
-	struct once_table *once;
+	struct idempotency *once;
 	struct activities *activities;
-	struct presence_svc *presence;
-	struct viewing_svc *viewing;
+	struct presence_db *presence;
+	struct viewers *viewing;
 	struct eventlog *log;
 	struct workers *workers;
 	struct directory *directory;
@@ -176,7 +176,7 @@ static void on_socket_closed(void *ctx, uint64_t socket_id)
 {
 	struct scopewired *d = ctx;
 
-	viewing_svc_on_closed(d->viewing, socket_id);
+	viewers_on_closed(d->viewing, socket_id);
 }
 
 static struct workers_conf workers_conf_of(struct scopewired *d)
@@ -264,10 +264,10 @@ static int start_pool(struct scopewired *d)
 		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
 	d->sync_settings = sync_settings_new(d->pool, &d->conf->sync);
 	d->activities = activities_new(d->pool, d->conf->sync.activity_retention_days);
-	d->presence = presence_svc_new(d->pool, &d->conf->sync);
-	d->viewing = viewing_svc_new(d->pool, &d->conf->sync);
+	d->presence = presence_db_new(d->pool, &d->conf->sync);
+	d->viewing = viewers_new(d->pool, &d->conf->sync);
 	if (d->conf->sync.presence_from_sockets)
-		directory_watch_users(d->directory, presence_svc_on_user, d->presence);
+		directory_watch_users(d->directory, presence_db_on_user, d->presence);
 	d->datasync = datasync_new(d->pool, &d->conf->sync);
 	return pg_pool_start(d->pool)
 		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
@@ -285,7 +285,7 @@ static int start_servers(struct scopewired *d)
 	};
 	int rc;
 
-	d->once = once_table_new(d->pool);
+	d->once = idempotency_new(d->pool);
 	d->services = (struct http_services){ d->conf,	   d->directory, d->publisher,
 					      d->pool,	   d->once,	 d->replay,
 					      d->presence, d->viewing,	 d->authorizer };
@@ -446,7 +446,7 @@ static void stop(struct scopewired *d)
 	authorizer_stop(d->authorizer);
 	replay_stop(d->replay);
 	if (d->presence)
-		presence_svc_stop(d->presence);
+		presence_db_stop(d->presence);
 	if (d->workers)
 		workers_stop(d->workers);
 	if (d->publisher)
@@ -456,15 +456,15 @@ static void stop(struct scopewired *d)
 	/* Cached events are released with the directory, while the log still takes their records.
 	 */
 	directory_free(d->directory);
-	presence_svc_free(d->presence);
-	viewing_svc_free(d->viewing);
+	presence_db_free(d->presence);
+	viewers_free(d->viewing);
 	event_sink = NULL;
 	if (d->log)
 		eventlog_stop(d->log, STOP_GRACE_MS);
 	publisher_free(d->publisher);
 	replay_free(d->replay);
 	workers_free(d->workers);
-	once_table_free(d->once);
+	idempotency_free(d->once);
 	pg_pool_free(d->pool);
 	activities_free(d->activities);
 	authorizer_free(d->authorizer);

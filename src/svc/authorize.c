@@ -300,8 +300,8 @@ static void on_verdict(void *ctx, const struct pg_answer *answered)
 	answer(q, verdict[0] == 'y');
 }
 
-void authorize_ask(struct authorizer *a, const struct authorize_question *from,
-		   authorize_done *done, void *ctx)
+void authorize_check(struct authorizer *a, const struct authorize_question *from,
+		     authorize_done *done, void *ctx)
 {
 	struct question *q = question_new(a, from, done, ctx);
 	bool allowed;

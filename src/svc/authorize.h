@@ -41,6 +41,6 @@ void authorizer_stop(struct authorizer *a); /* NULL is fine */
 void authorizer_free(struct authorizer *a); /* after that pool stopped; NULL is fine */
 
 /* All is copied.  done is called exactly once, before this returns or on a pool's thread. */
-void authorize_ask(struct authorizer *a, const struct authorize_question *q, authorize_done *done,
-		   void *ctx);
+void authorize_check(struct authorizer *a, const struct authorize_question *q, authorize_done *done,
+		     void *ctx);
 #endif

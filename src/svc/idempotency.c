@@ -14,21 +14,21 @@
 
 struct waiter {
 	struct waiter *next;
-	once_done *done;
+	idempotency_done *done;
 	void *ctx;
 };
 
-struct once_table {
+struct idempotency {
 	struct pg_pool *pool;
 	pthread_mutex_t lock;
-	struct map keys; /* lock; struct once by id */
+	struct map keys; /* lock; struct idempotent_call by id */
 };
 
-struct once {
-	struct once_table *table;
+struct idempotent_call {
+	struct idempotency *table;
 	struct str_view id; /* app and key, a NUL behind each: as the pool takes them */
 	const char *app, *key;
-	char digest[ONCE_DIGEST_HEX + 1];
+	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
 	bool is_ended; /* the work was done, and somebody else's was faster */
 	struct waiter first;
 	struct waiter *waiters; /* the table's lock */
@@ -39,9 +39,9 @@ static const struct pg_statement find = {
 	.sql = "SELECT is_same, answer FROM idempotency_find($1, $2, $3)"
 };
 
-struct once_table *once_table_new(struct pg_pool *pool)
+struct idempotency *idempotency_new(struct pg_pool *pool)
 {
-	struct once_table *t = xcalloc(1, sizeof(*t));
+	struct idempotency *t = xcalloc(1, sizeof(*t));
 
 	t->pool = pool;
 	pthread_mutex_init(&t->lock, NULL);
@@ -49,7 +49,7 @@ struct once_table *once_table_new(struct pg_pool *pool)
 	return t;
 }
 
-void once_table_free(struct once_table *t)
+void idempotency_free(struct idempotency *t)
 {
 	if (!t)
 		return;
@@ -58,17 +58,18 @@ void once_table_free(struct once_table *t)
 	free(t);
 }
 
-bool once_key_is_valid(struct str_view key)
+bool idempotency_key_is_valid(struct str_view key)
 {
 	for (size_t i = 0; i < key.len; i++)
 		if (key.ptr[i] < '!' || key.ptr[i] > '~')
 			return false;
-	return key.len >= 1 && key.len <= ONCE_KEY_MAX;
+	return key.len >= 1 && key.len <= IDEMPOTENCY_KEY_MAX;
 }
 
-void once_digest(const struct str_view *parts, size_t n, char out[ONCE_DIGEST_HEX + 1])
+void idempotency_digest(const struct str_view *parts, size_t n,
+			char out[IDEMPOTENCY_DIGEST_HEX + 1])
 {
-	unsigned char digest[ONCE_DIGEST_HEX / 2] = { 0 };
+	unsigned char digest[IDEMPOTENCY_DIGEST_HEX / 2] = { 0 };
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
 
@@ -82,11 +83,11 @@ void once_digest(const struct str_view *parts, size_t n, char out[ONCE_DIGEST_HE
 		snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
 
-static struct once *once_new(struct once_table *t, struct str_view app, struct str_view key,
-			     struct str_view digest)
+static struct idempotent_call *once_new(struct idempotency *t, struct str_view app,
+					struct str_view key, struct str_view digest)
 {
-	struct once *o = xcalloc(1, sizeof(*o) + app.len + key.len + 2);
-	size_t n = digest.len < ONCE_DIGEST_HEX ? digest.len : ONCE_DIGEST_HEX;
+	struct idempotent_call *o = xcalloc(1, sizeof(*o) + app.len + key.len + 2);
+	size_t n = digest.len < IDEMPOTENCY_DIGEST_HEX ? digest.len : IDEMPOTENCY_DIGEST_HEX;
 
 	o->table = t;
 	o->app = memcpy(o->text, app.ptr, app.len);
@@ -97,10 +98,10 @@ static struct once *once_new(struct once_table *t, struct str_view app, struct s
 }
 
 /* Answers all who want this key, and forgets it. */
-static void finish(struct once *o, const struct once_reply *reply)
+static void finish(struct idempotent_call *o, const struct idempotency_reply *reply)
 {
 	struct waiter *w, *next;
-	struct once_reply repeat = *reply;
+	struct idempotency_reply repeat = *reply;
 
 	pthread_mutex_lock(&o->table->lock);
 	map_del(&o->table->keys, o->id);
@@ -119,8 +120,10 @@ static void finish(struct once *o, const struct once_reply *reply)
 
 static void on_found(void *ctx, const struct pg_answer *a)
 {
-	struct once *o = ctx;
-	struct once_reply reply = { .result = ONCE_FAILED, .rc = a->rc, .is_repeat = true };
+	struct idempotent_call *o = ctx;
+	struct idempotency_reply reply = { .result = IDEMPOTENCY_FAILED,
+					   .rc = a->rc,
+					   .is_repeat = true };
 
 	if (a->rc) {
 		/* Whether it is a repeat, nobody knows: nothing was done. */
@@ -129,26 +132,26 @@ static void on_found(void *ctx, const struct pg_answer *a)
 	} else if (PQntuples(a->result)) {
 		bool is_same = pg_answer_text(a, 0, 0)[0] == 't';
 
-		reply.result = is_same ? ONCE_ANSWER : ONCE_DIFFERENT;
+		reply.result = is_same ? IDEMPOTENCY_ANSWER : IDEMPOTENCY_DIFFERENT;
 		reply.text = sv(pg_answer_text(a, 0, 1));
 		finish(o, &reply);
 	} else if (o->is_ended) { /* it was taken, and is over by now */
 		reply.rc = -EAGAIN;
 		finish(o, &reply);
 	} else {
-		reply.result = ONCE_FIRST;
+		reply.result = IDEMPOTENCY_FIRST;
 		o->first.done(o->first.ctx, o, &reply);
 	}
 }
 
-static void look_up(struct once *o)
+static void look_up(struct idempotent_call *o)
 {
 	const char *values[] = { o->app, o->key, o->digest };
 
 	pg_pool_query(o->table->pool, &find, 3, values, on_found, o);
 }
 
-static void wait_locked(struct once *o, once_done *done, void *ctx)
+static void wait_locked(struct idempotent_call *o, idempotency_done *done, void *ctx)
 {
 	struct waiter *w = xmalloc(sizeof(*w));
 
@@ -156,10 +159,10 @@ static void wait_locked(struct once *o, once_done *done, void *ctx)
 	o->waiters = w;
 }
 
-void once_begin(struct once_table *t, struct str_view app, struct str_view key,
-		struct str_view digest, once_done *done, void *ctx)
+void idempotency_begin(struct idempotency *t, struct str_view app, struct str_view key,
+		       struct str_view digest, idempotency_done *done, void *ctx)
 {
-	struct once *mine = once_new(t, app, key, digest), *other;
+	struct idempotent_call *mine = once_new(t, app, key, digest), *other;
 	bool is_same;
 
 	mine->first = (struct waiter){ NULL, done, ctx };
@@ -176,13 +179,13 @@ void once_begin(struct once_table *t, struct str_view app, struct str_view key,
 		return;
 	}
 	if (!is_same)
-		done(ctx, NULL, &(struct once_reply){ .result = ONCE_DIFFERENT });
+		done(ctx, NULL, &(struct idempotency_reply){ .result = IDEMPOTENCY_DIFFERENT });
 	free(mine);
 }
 
-void once_end(struct once *o, int rc, struct str_view answer)
+void idempotency_end(struct idempotent_call *o, int rc, struct str_view answer)
 {
-	struct once_reply reply = { .result = ONCE_ANSWER, .text = answer };
+	struct idempotency_reply reply = { .result = IDEMPOTENCY_ANSWER, .text = answer };
 
 	if (rc == -EEXIST) {
 		o->is_ended = true;
@@ -190,6 +193,6 @@ void once_end(struct once *o, int rc, struct str_view answer)
 		return;
 	}
 	if (rc)
-		reply = (struct once_reply){ .result = ONCE_FAILED, .rc = rc };
+		reply = (struct idempotency_reply){ .result = IDEMPOTENCY_FAILED, .rc = rc };
 	finish(o, &reply);
 }

@@ -13,45 +13,47 @@
 #include "base/str.h"
 #include "pg/pool.h"
 
-#define ONCE_KEY_MAX	255
-#define ONCE_DIGEST_HEX 64 /* SHA-256 */
+#define IDEMPOTENCY_KEY_MAX    255
+#define IDEMPOTENCY_DIGEST_HEX 64 /* SHA-256 */
 
-struct once;	   /* one call of a key, from once_begin() to its answer */
-struct once_table; /* those under way */
+struct idempotent_call; /* one call of a key, from idempotency_begin() to its answer */
+struct idempotency;	/* those under way */
 
-enum once_result {
-	ONCE_FIRST,	/* do the work, then once_end(); the answer comes after that */
-	ONCE_ANSWER,	/* text is the answer, of this call or of an earlier one */
-	ONCE_DIFFERENT, /* the key came with something else before */
-	ONCE_FAILED,	/* rc, as of publish_submit() or pg_pool_query() */
+enum idempotency_result {
+	IDEMPOTENCY_FIRST,  /* do the work, then idempotency_end(); the answer comes after that */
+	IDEMPOTENCY_ANSWER, /* text is the answer, of this call or of an earlier one */
+	IDEMPOTENCY_DIFFERENT, /* the key came with something else before */
+	IDEMPOTENCY_FAILED,    /* rc, as of publish_submit() or pg_pool_query() */
 };
 
-struct once_reply {
-	enum once_result result;
+struct idempotency_reply {
+	enum idempotency_result result;
 	int rc;
 	struct str_view text; /* good until the callback returns */
 	bool is_repeat;	      /* the work was not done by this call */
 };
-typedef void once_done(void *ctx, struct once *o, const struct once_reply *reply);
+typedef void idempotency_done(void *ctx, struct idempotent_call *o,
+			      const struct idempotency_reply *reply);
 
 /* pool outlives the table. */
-struct once_table *once_table_new(struct pg_pool *pool) MUSTCHECK;
+struct idempotency *idempotency_new(struct pg_pool *pool) MUSTCHECK;
 /* No call may be under way.  NULL is fine. */
-void once_table_free(struct once_table *t);
+void idempotency_free(struct idempotency *t);
 
-/* 1 to ONCE_KEY_MAX printable ASCII characters without a space. */
-bool once_key_is_valid(struct str_view key) MUSTCHECK;
+/* 1 to IDEMPOTENCY_KEY_MAX printable ASCII characters without a space. */
+bool idempotency_key_is_valid(struct str_view key) MUSTCHECK;
 
 /* Of all parts, each with its length, so that no two lists give the same. */
-void once_digest(const struct str_view *parts, size_t n, char out[ONCE_DIGEST_HEX + 1]);
+void idempotency_digest(const struct str_view *parts, size_t n,
+			char out[IDEMPOTENCY_DIGEST_HEX + 1]);
 
 /*
  * Asks for the key of that app (its id); digest says what the call is.  All are copied.
  * done is called on any thread, before or after this returns: once with the answer, and with
- * ONCE_FIRST before that if this call has to do the work.
+ * IDEMPOTENCY_FIRST before that if this call has to do the work.
  */
-void once_begin(struct once_table *t, struct str_view app, struct str_view key,
-		struct str_view digest, once_done *done, void *ctx);
-/* The work of a call that was ONCE_FIRST is done: rc of publish_submit(), and the answer. */
-void once_end(struct once *o, int rc, struct str_view answer);
+void idempotency_begin(struct idempotency *t, struct str_view app, struct str_view key,
+		       struct str_view digest, idempotency_done *done, void *ctx);
+/* The work of a call that was IDEMPOTENCY_FIRST is done: rc of publish_submit(), and the answer. */
+void idempotency_end(struct idempotent_call *o, int rc, struct str_view answer);
 #endif

@@ -38,7 +38,7 @@ struct user {
 
 struct waiter {
 	struct waiter *next;
-	presence_done *done;
+	presence_db_done *done;
 	void *ctx;
 };
 
@@ -55,12 +55,12 @@ struct entry {
 };
 
 struct batch {
-	struct presence_svc *of;
+	struct presence_db *of;
 	struct entry *entries;
 	unsigned n;
 };
 
-struct presence_svc {
+struct presence_db {
 	struct pg_pool *pool;
 	const struct conf_sync *conf;
 	char ttl[12], *channels;
@@ -102,7 +102,7 @@ static struct user_key key_of(const struct app *app, int64_t id)
 
 /* ---- entries --------------------------------------------------------------- */
 
-static struct entry *entry_of(struct presence_svc *p, struct app *app, int64_t id)
+static struct entry *entry_of(struct presence_db *p, struct app *app, int64_t id)
 {
 	struct user_key key = key_of(app, id);
 	struct entry *e = map_get(&p->waiting, key_view(&key));
@@ -122,7 +122,8 @@ static struct entry *entry_of(struct presence_svc *p, struct app *app, int64_t i
 }
 
 /* Answers who waits for it, and frees. */
-static void entry_end(struct entry *e, const struct pg_answer *a, const struct presence_said *said)
+static void entry_end(struct entry *e, const struct pg_answer *a,
+		      const struct presence_db_reply *said)
 {
 	struct waiter *w, *next;
 
@@ -155,8 +156,8 @@ static void replace(char **at, const char *text)
 	*at = xstrdup(text);
 }
 
-static void take_beat(struct presence_svc *p, const struct presence_beat *beat, presence_done *done,
-		      void *ctx)
+static void take_beat(struct presence_db *p, const struct presence_db_heartbeat *beat,
+		      presence_db_done *done, void *ctx)
 {
 	struct entry *e = entry_of(p, beat->app, beat->user_id);
 	struct waiter *w = xmalloc(sizeof(*w));
@@ -169,8 +170,8 @@ static void take_beat(struct presence_svc *p, const struct presence_beat *beat, 
 	replace(&e->info, beat->info);
 }
 
-void presence_svc_beat(struct presence_svc *p, const struct presence_beat *beat,
-		       presence_done *done, void *ctx)
+void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heartbeat *beat,
+			   presence_db_done *done, void *ctx)
 {
 	struct pg_answer refused = { .sqlstate = "" };
 
@@ -188,7 +189,7 @@ void presence_svc_beat(struct presence_svc *p, const struct presence_beat *beat,
 
 /* ---- sockets ---------------------------------------------------------------- */
 
-static void user_came(struct presence_svc *p, struct app *app, int64_t id)
+static void user_came(struct presence_db *p, struct app *app, int64_t id)
 {
 	struct user_key key = key_of(app, id);
 	struct user *u = map_get(&p->users, key_view(&key));
@@ -212,7 +213,7 @@ static void user_free(struct user *u)
 	free(u);
 }
 
-static void user_left(struct presence_svc *p, const struct app *app, int64_t id)
+static void user_left(struct presence_db *p, const struct app *app, int64_t id)
 {
 	struct user_key key = key_of(app, id);
 	struct user *u = map_get(&p->users, key_view(&key));
@@ -227,9 +228,9 @@ static void user_left(struct presence_svc *p, const struct app *app, int64_t id)
 	user_free(u);
 }
 
-void presence_svc_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here)
+void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here)
 {
-	struct presence_svc *p = ctx;
+	struct presence_db *p = ctx;
 	uint64_t id;
 
 	/* Other ids are none of the users that the tables know. */
@@ -244,7 +245,7 @@ void presence_svc_on_user(void *ctx, struct app *app, struct str_view user_id, b
 }
 
 /* Every so often all users with sockets are said to be there. */
-static void feed_locked(struct presence_svc *p)
+static void feed_locked(struct presence_db *p)
 {
 	usec_t now = clock_mono();
 	struct user *u;
@@ -261,7 +262,7 @@ static void feed_locked(struct presence_svc *p)
 /* ---- batches ------------------------------------------------------------------ */
 
 /* The next batch, or NULL: nothing waits, or one is under way. */
-static struct batch *take_locked(struct presence_svc *p)
+static struct batch *take_locked(struct presence_db *p)
 {
 	struct batch *b;
 	struct entry **last;
@@ -334,7 +335,7 @@ static void on_batch(void *ctx, const struct pg_answer *a);
 
 static void send(struct batch *b)
 {
-	struct presence_svc *p = b->of;
+	struct presence_db *p = b->of;
 	struct strbuf beats, came, gone;
 	const char *values[5];
 
@@ -368,7 +369,7 @@ static void send(struct batch *b)
 /* Timer of the pool; and on_batch() when more waits than one batch takes. */
 static void begin_batch(void *ctx)
 {
-	struct presence_svc *p = ctx;
+	struct presence_db *p = ctx;
 	struct batch *b;
 
 	pthread_mutex_lock(&p->lock);
@@ -380,7 +381,7 @@ static void begin_batch(void *ctx)
 }
 
 /* In front of all that waits. */
-static void put_back_locked(struct presence_svc *p, struct entry *entries)
+static void put_back_locked(struct presence_db *p, struct entry *entries)
 {
 	struct entry *e = entries;
 
@@ -396,7 +397,7 @@ static void put_back_locked(struct presence_svc *p, struct entry *entries)
 }
 
 /* Takes note of how the batch ended; true: there is more to be sent at once. */
-static bool note_end(struct presence_svc *p, const struct batch *b, bool again, int rc)
+static bool note_end(struct presence_db *p, const struct batch *b, bool again, int rc)
 {
 	bool more;
 
@@ -430,8 +431,8 @@ static int64_t unread_at(const json_t *unread, unsigned place)
 
 static void end_entries(struct batch *b, const struct pg_answer *a)
 {
-	struct presence_said said = { .seen_at = pg_answer_text(a, 0, 0),
-				      .ttl_s = b->of->conf->presence_ttl_s };
+	struct presence_db_reply said = { .seen_at = pg_answer_text(a, 0, 0),
+					  .ttl_s = b->of->conf->presence_ttl_s };
 	json_t *unread = a->rc ? NULL : json_loads(pg_answer_text(a, 0, 1), 0, NULL);
 	struct entry *e, *next;
 	unsigned place = 0;
@@ -453,7 +454,7 @@ static void end_entries(struct batch *b, const struct pg_answer *a)
 static void on_batch(void *ctx, const struct pg_answer *a)
 {
 	struct batch *b = ctx;
-	struct presence_svc *p = b->of;
+	struct presence_db *p = b->of;
 	bool again = a->rc == -EINVAL && b->n > 1;
 	bool more = note_end(p, b, again, a->rc);
 
@@ -470,7 +471,7 @@ static void expire(void *ctx);
 
 static void on_expired(void *ctx, const struct pg_answer *a)
 {
-	struct presence_svc *p = ctx;
+	struct presence_db *p = ctx;
 
 	p->is_expiring = false;
 	if (a->rc == -EINVAL)
@@ -483,7 +484,7 @@ static void on_expired(void *ctx, const struct pg_answer *a)
 /* Timer of the pool.  After the database was away, those who are here are said to be so first. */
 static void expire(void *ctx)
 {
-	struct presence_svc *p = ctx;
+	struct presence_db *p = ctx;
 	const char *values[] = { p->ttl, p->channels };
 	bool wait;
 
@@ -524,9 +525,9 @@ static unsigned expire_ms(const struct conf_sync *conf)
 	return ms < EXPIRE_MIN_MS ? EXPIRE_MIN_MS : ms > EXPIRE_MAX_MS ? EXPIRE_MAX_MS : ms;
 }
 
-struct presence_svc *presence_svc_new(struct pg_pool *pool, const struct conf_sync *conf)
+struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync *conf)
 {
-	struct presence_svc *p = xcalloc(1, sizeof(*p));
+	struct presence_db *p = xcalloc(1, sizeof(*p));
 
 	p->pool = pool;
 	p->conf = conf;
@@ -541,7 +542,7 @@ struct presence_svc *presence_svc_new(struct pg_pool *pool, const struct conf_sy
 	return p;
 }
 
-void presence_svc_stop(struct presence_svc *p)
+void presence_db_stop(struct presence_db *p)
 {
 	struct pg_answer stopped = { .rc = -ECANCELED, .sqlstate = "" };
 	struct entry *e, *next;
@@ -558,14 +559,14 @@ void presence_svc_stop(struct presence_svc *p)
 	}
 }
 
-void presence_svc_free(struct presence_svc *p)
+void presence_db_free(struct presence_db *p)
 {
 	struct user *u;
 	size_t at = 0;
 
 	if (!p)
 		return;
-	presence_svc_stop(p); /* what the last sockets said */
+	presence_db_stop(p); /* what the last sockets said */
 	while ((u = map_next(&p->users, &at)))
 		user_free(u);
 	map_release(&p->users);
@@ -574,12 +575,12 @@ void presence_svc_free(struct presence_svc *p)
 	free(p);
 }
 
-const char *presence_svc_channels(const struct presence_svc *p)
+const char *presence_db_channels(const struct presence_db *p)
 {
 	return p->channels;
 }
 
-const char *presence_svc_ttl(const struct presence_svc *p)
+const char *presence_db_ttl(const struct presence_db *p)
 {
 	return p->ttl;
 }

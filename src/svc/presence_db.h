@@ -13,43 +13,44 @@
 #include "core/directory.h"
 #include "pg/pool.h"
 
-struct presence_svc;
+struct presence_db;
 
-struct presence_beat {
+struct presence_db_heartbeat {
 	struct app *app;
 	int64_t user_id;
 	const char *status;	     /* online, away, busy or offline */
 	const char *location, *info; /* info: JSON text; NULL: as it was */
 };
 
-struct presence_said {
+struct presence_db_reply {
 	const char *status, *seen_at; /* ISO 8601 */
 	unsigned ttl_s;
 	int64_t unread; /* notifications */
 };
 
 /* said is NULL unless a->rc is 0; both are gone when it returns. */
-typedef void presence_done(void *ctx, const struct pg_answer *a, const struct presence_said *said);
+typedef void presence_db_done(void *ctx, const struct pg_answer *a,
+			      const struct presence_db_reply *said);
 
 /* Before pg_pool_start(); conf and the pool outlive it. */
-struct presence_svc *presence_svc_new(struct pg_pool *pool, const struct conf_sync *conf);
+struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync *conf);
 /* After pg_pool_stop(): what waits is answered with -ECANCELED, and what comes. */
-void presence_svc_stop(struct presence_svc *p);
+void presence_db_stop(struct presence_db *p);
 /* After the directory, which it watches.  NULL is fine. */
-void presence_svc_free(struct presence_svc *p);
+void presence_db_free(struct presence_db *p);
 
 /*
  * Everything is copied.  done is called exactly once, on the pool's thread after the commit, or
  * before this returns with -EAGAIN, when sync.max_waiting heartbeats wait, or -ECANCELED.  Any
  * thread.
  */
-void presence_svc_beat(struct presence_svc *p, const struct presence_beat *beat,
-		       presence_done *done, void *ctx);
+void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heartbeat *beat,
+			   presence_db_done *done, void *ctx);
 
 /* For directory_watch_users(): ctx is the service. */
-void presence_svc_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here);
+void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here);
 
 /* sync.presence_channels as a text[], sync.presence_ttl_s in digits: parameters of functions. */
-const char *presence_svc_channels(const struct presence_svc *p);
-const char *presence_svc_ttl(const struct presence_svc *p);
+const char *presence_db_channels(const struct presence_db *p);
+const char *presence_db_ttl(const struct presence_db *p);
 #endif

@@ -28,7 +28,7 @@ struct watched {
 	bool is_asked;	/* is in the sweep that is under way */
 };
 
-struct viewing_svc {
+struct viewers {
 	struct pg_pool *pool;
 	usec_t grace;
 	atomic_size_t n_watched; /* a look at it spares the lock where nobody views anything */
@@ -51,7 +51,7 @@ static struct str_view id_view(const uint64_t *id)
 	return sv_n((const char *)id, sizeof(*id));
 }
 
-void viewing_svc_watch(struct viewing_svc *v, uint64_t socket_id, unsigned ttl_s)
+void viewers_watch(struct viewers *v, uint64_t socket_id, unsigned ttl_s)
 {
 	usec_t until = clock_mono() + ttl_s * USEC_PER_SEC + v->grace;
 	struct watched *w;
@@ -70,7 +70,7 @@ void viewing_svc_watch(struct viewing_svc *v, uint64_t socket_id, unsigned ttl_s
 	pthread_mutex_unlock(&v->lock);
 }
 
-void viewing_svc_on_closed(struct viewing_svc *v, uint64_t socket_id)
+void viewers_on_closed(struct viewers *v, uint64_t socket_id)
 {
 	struct watched *w;
 
@@ -84,7 +84,7 @@ void viewing_svc_on_closed(struct viewing_svc *v, uint64_t socket_id)
 }
 
 /* Dead, and its grace is over. */
-static bool is_gone(const struct viewing_svc *v, const struct watched *w, usec_t now)
+static bool is_gone(const struct viewers *v, const struct watched *w, usec_t now)
 {
 	return w->dead_at && now - w->dead_at >= v->grace;
 }
@@ -101,7 +101,7 @@ static void add_socket(struct strbuf *b, uint64_t id)
  * others go along: a call that began before its socket's death may have come in after it was told.
  * Forgets those whose time is over.
  */
-static unsigned gather(struct viewing_svc *v, usec_t now, struct strbuf *b)
+static unsigned gather(struct viewers *v, usec_t now, struct strbuf *b)
 {
 	struct watched *w, **over = NULL;
 	size_t n_over = 0, at = 0;
@@ -131,7 +131,7 @@ static unsigned gather(struct viewing_svc *v, usec_t now, struct strbuf *b)
 	return n;
 }
 
-static void note_told(struct viewing_svc *v, bool is_told)
+static void note_told(struct viewers *v, bool is_told)
 {
 	struct watched *w;
 	size_t at = 0;
@@ -146,7 +146,7 @@ static void note_told(struct viewing_svc *v, bool is_told)
 
 static void on_swept(void *ctx, const struct pg_answer *a)
 {
-	struct viewing_svc *v = ctx;
+	struct viewers *v = ctx;
 	bool is_all = a->rc == 0 && strtoul(pg_answer_text(a, 0, 0), NULL, 10) < AT_ONCE;
 
 	if (a->rc == -EINVAL)
@@ -160,7 +160,7 @@ static void on_swept(void *ctx, const struct pg_answer *a)
 
 static void tick(void *ctx)
 {
-	struct viewing_svc *v = ctx;
+	struct viewers *v = ctx;
 	usec_t now = clock_mono();
 	struct strbuf sockets;
 	const char *value;
@@ -179,9 +179,9 @@ static void tick(void *ctx)
 	strbuf_release(&sockets);
 }
 
-struct viewing_svc *viewing_svc_new(struct pg_pool *pool, const struct conf_sync *conf)
+struct viewers *viewers_new(struct pg_pool *pool, const struct conf_sync *conf)
 {
-	struct viewing_svc *v = xcalloc(1, sizeof(*v));
+	struct viewers *v = xcalloc(1, sizeof(*v));
 
 	v->pool = pool;
 	v->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
@@ -192,7 +192,7 @@ struct viewing_svc *viewing_svc_new(struct pg_pool *pool, const struct conf_sync
 	return v;
 }
 
-void viewing_svc_free(struct viewing_svc *v)
+void viewers_free(struct viewers *v)
 {
 	struct watched *w;
 	size_t at = 0;

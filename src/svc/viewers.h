@@ -10,15 +10,15 @@
 #include "conf/conf.h"
 #include "pg/pool.h"
 
-struct viewing_svc;
+struct viewers;
 
 /* Before pg_pool_start(); the pool outlives it. */
-struct viewing_svc *viewing_svc_new(struct pg_pool *pool, const struct conf_sync *conf);
+struct viewers *viewers_new(struct pg_pool *pool, const struct conf_sync *conf);
 /* After the pool and the sockets' threads have stopped.  NULL is fine. */
-void viewing_svc_free(struct viewing_svc *v);
+void viewers_free(struct viewers *v);
 /* The socket views something for ttl_s from now; call it before the database is told.  Any thread.
  */
-void viewing_svc_watch(struct viewing_svc *v, uint64_t socket_id, unsigned ttl_s);
+void viewers_watch(struct viewers *v, uint64_t socket_id, unsigned ttl_s);
 /* A connection is gone.  Any thread; cheap. */
-void viewing_svc_on_closed(struct viewing_svc *v, uint64_t socket_id);
+void viewers_on_closed(struct viewers *v, uint64_t socket_id);
 #endif

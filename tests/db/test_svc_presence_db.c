@@ -9,7 +9,7 @@
 #include "svc/presence_db.h"
 
 static struct pg_pool *pool;
-static struct presence_svc *presence;
+static struct presence_db *presence;
 static struct conf_sync conf;
 static struct app *app;
 static char *conninfo;
@@ -47,7 +47,7 @@ static void begin(const char *database, bool start)
 				   .presence_batch_ms = 10 };
 	pc.conninfo = conninfo;
 	pool = pg_pool_new(&pc);
-	presence = presence_svc_new(pool, &conf);
+	presence = presence_db_new(pool, &conf);
 	app = UNIT_APP();
 	if (!start)
 		return;
@@ -58,15 +58,15 @@ static void begin(const char *database, bool start)
 static void finish(void)
 {
 	pg_pool_stop(pool);
-	presence_svc_stop(presence);
-	presence_svc_free(presence);
+	presence_db_stop(presence);
+	presence_db_free(presence);
 	pg_pool_free(pool);
 	PQfinish(db);
 	free(conninfo);
 	app_unref(app);
 }
 
-static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_said *said)
+static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_db_reply *said)
 {
 	struct tally *t = ctx;
 
@@ -85,9 +85,9 @@ static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_
 
 static void beat(int64_t id, const char *status, const char *location, struct tally *t)
 {
-	struct presence_beat b = { app, id, status, location, NULL };
+	struct presence_db_heartbeat b = { app, id, status, location, NULL };
 
-	presence_svc_beat(presence, &b, on_beat, t);
+	presence_db_heartbeat(presence, &b, on_beat, t);
 }
 
 /* So many rows of user_presence fit the condition. */
@@ -188,7 +188,7 @@ START_TEST(who_waits_at_the_end_is_answered)
 	begin("at_end", false);
 	beat(1, "online", NULL, &t);
 	beat(2, "online", NULL, &t);
-	presence_svc_stop(presence);
+	presence_db_stop(presence);
 	ck_assert_uint_eq(t.stopped, 2);
 	beat(3, "online", NULL, &t);
 	ck_assert_uint_eq(t.stopped, 3);
@@ -201,19 +201,19 @@ START_TEST(sockets_count_until_the_last_one)
 	struct tally t = { .n = 0 };
 
 	begin("sockets", true);
-	presence_svc_on_user(presence, app, SV("7"), true);
-	presence_svc_on_user(presence, app, SV("7"), true);
+	presence_db_on_user(presence, app, SV("7"), true);
+	presence_db_on_user(presence, app, SV("7"), true);
 	WAIT_UNTIL(count("user_id = 7 AND status = 'online'") == 1);
-	presence_svc_on_user(presence, app, SV("7"), false);
-	presence_svc_on_user(presence, app, SV("ada"), true);
-	presence_svc_on_user(presence, app, SV("0"), true);
-	presence_svc_on_user(presence, app, SV(""), true);
-	presence_svc_on_user(presence, app, SV("9223372036854775808"), true);
+	presence_db_on_user(presence, app, SV("7"), false);
+	presence_db_on_user(presence, app, SV("ada"), true);
+	presence_db_on_user(presence, app, SV("0"), true);
+	presence_db_on_user(presence, app, SV(""), true);
+	presence_db_on_user(presence, app, SV("9223372036854775808"), true);
 	beat(1, "online", NULL, &t);
 	WAIT_UNTIL(t.fine == 1); /* whatever was to come of those has */
 	ck_assert_int_eq(count("user_id = 7 AND status = 'online'"), 1);
 	ck_assert_int_eq(count("true"), 2);
-	presence_svc_on_user(presence, app, SV("7"), false);
+	presence_db_on_user(presence, app, SV("7"), false);
 	WAIT_UNTIL(count("user_id = 7 AND status = 'offline'") == 1);
 	finish();
 }
@@ -224,13 +224,13 @@ START_TEST(a_heartbeat_in_the_same_batch_wins)
 	struct tally t = { .n = 0 };
 
 	begin("wins", false);
-	presence_svc_on_user(presence, app, SV("7"), true);
+	presence_db_on_user(presence, app, SV("7"), true);
 	beat(7, "busy", NULL, &t);
-	presence_svc_on_user(presence, app, SV("8"), true);
+	presence_db_on_user(presence, app, SV("8"), true);
 	beat(8, "away", NULL, &t);
-	presence_svc_on_user(presence, app, SV("8"), false);
-	presence_svc_on_user(presence, app, SV("9"), true);
-	presence_svc_on_user(presence, app, SV("9"), false);
+	presence_db_on_user(presence, app, SV("8"), false);
+	presence_db_on_user(presence, app, SV("9"), true);
+	presence_db_on_user(presence, app, SV("9"), false);
 	ck_assert_int_eq(pg_pool_start(pool), 0);
 	WAIT_UNTIL(t.fine == 2);
 	ck_assert_int_eq(count("user_id = 7 AND status = 'busy'"), 1);
@@ -244,18 +244,18 @@ START_TEST(channels_are_those_that_can_be)
 {
 	static char good[] = "presence-online", bad[] = "no channel", user[] = "#server-to-user-1";
 	char *names[] = { bad, good, user, NULL };
-	struct presence_svc *p;
+	struct presence_db *p;
 
 	begin("channels", false);
 	conf.presence_channels = names;
-	p = presence_svc_new(pool, &conf);
-	ck_assert_str_eq(presence_svc_channels(p), "{\"presence-online\"}");
-	ck_assert_str_eq(presence_svc_ttl(p), "3600");
-	presence_svc_free(p);
+	p = presence_db_new(pool, &conf);
+	ck_assert_str_eq(presence_db_channels(p), "{\"presence-online\"}");
+	ck_assert_str_eq(presence_db_ttl(p), "3600");
+	presence_db_free(p);
 	conf.presence_channels = NULL;
-	p = presence_svc_new(pool, &conf);
-	ck_assert_str_eq(presence_svc_channels(p), "{}");
-	presence_svc_free(p);
+	p = presence_db_new(pool, &conf);
+	ck_assert_str_eq(presence_db_channels(p), "{}");
+	presence_db_free(p);
 	finish();
 }
 END_TEST

@@ -15,7 +15,7 @@ static const struct sync_field heartbeat_fields[] = {
 	{ .name = "info", .type = FIELD_OBJECT },
 };
 
-static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_said *said)
+static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_db_reply *said)
 {
 	struct sync_call *c = ctx;
 	struct strbuf body;
@@ -35,17 +35,18 @@ static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_
 
 static void heartbeat(struct sync_call *c)
 {
-	struct presence_beat beat = { .app = c->app,
-				      .user_id = strtoll(sync_value(c, "user_id"), NULL, 10),
-				      .status = sync_value(c, "status"),
-				      .location = sync_value(c, "location"),
-				      .info = sync_value(c, "info") };
+	struct presence_db_heartbeat beat = { .app = c->app,
+					      .user_id =
+						      strtoll(sync_value(c, "user_id"), NULL, 10),
+					      .status = sync_value(c, "status"),
+					      .location = sync_value(c, "location"),
+					      .info = sync_value(c, "info") };
 
 	if (beat.info && strlen(beat.info) > INFO_MAX_BYTES)
 		sync_fail(c, 400, "invalid_value", "info",
 			  "info must be an object of at most %d bytes.", INFO_MAX_BYTES);
 	else
-		presence_svc_beat(c->services->presence, &beat, on_beat, c);
+		presence_db_heartbeat(c->services->presence, &beat, on_beat, c);
 }
 
 const struct sync_action sync_heartbeat = {
@@ -63,8 +64,8 @@ static const struct sync_field online_fields[] = {
 
 static void online_users(struct sync_call *c)
 {
-	c->extra[0] = presence_svc_ttl(c->services->presence);
-	c->extra[1] = presence_svc_channels(c->services->presence);
+	c->extra[0] = presence_db_ttl(c->services->presence);
+	c->extra[1] = presence_db_channels(c->services->presence);
 	c->n_extra = 2;
 	sync_run_statement(c);
 }

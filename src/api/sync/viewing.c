@@ -35,8 +35,8 @@ static void start(struct sync_call *c)
 		c->values[TTL] = xstrdup(ttl);
 	}
 	if (c->values[SOCKET_ID] && socket_id_parse(sv(c->values[SOCKET_ID]), &socket_id))
-		viewing_svc_watch(c->services->viewing, socket_id,
-				  (unsigned)strtoul(c->values[TTL], NULL, 10));
+		viewers_watch(c->services->viewing, socket_id,
+			      (unsigned)strtoul(c->values[TTL], NULL, 10));
 	sync_run_statement(c);
 }
 
