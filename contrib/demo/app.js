@@ -3,9 +3,9 @@
 // With ?user=NAME it shows one pane, for a real second window.
 import { Client } from './client.js';
 
-const FEED = 'demo';                    // what is published
-const ROOM = 'presence-demo';           // who is here, who types
-const CARDS = 60;                       // kept in a feed
+const FEED = 'demo';                    // published events
+const ROOM = 'presence-demo';           // members and typing
+const CARDS = 60;                       // shown in a feed at most
 const TYPING_MS = 1800;
 
 const PRESETS = [
@@ -135,7 +135,7 @@ class Pane {
 		}
 	}
 
-	// -- typing: a whisper, seen by the others only, stored nowhere
+	// -- typing: a client event, received by the other clients only and never stored
 
 	#type(typing) {
 		clearTimeout(this.quiet);
@@ -204,7 +204,7 @@ function cardBody(event, fields) {
 	return list;
 }
 
-/** What the server says about the event beside its data: its place in the log. */
+/** The event's id and serial, and its latency. */
 function cardFoot(frame, latency) {
 	const foot = element('div', 'card-foot');
 	const add = (label, value, title) => {

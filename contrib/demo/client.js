@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The Pusher protocol, as much of it as the demo shows.  Applications use pusher-js or laravel-echo.
+// The part of the Pusher protocol that the demo needs.  Applications use pusher-js or laravel-echo.
 
 const RETRY_MS = [200, 500, 1000, 2000, 4000];
 const PING_AFTER_MS = 4000;
@@ -35,7 +35,7 @@ export class Client extends EventTarget {
 		this.socket?.close(1000);
 	}
 
-	/** A client event: to the others on the channel, past the server's log. */
+	/** A client event: for the other subscribers of the channel, never in the event log. */
 	whisper(channel, event, data) {
 		if (this.state === 'connected') this.#send({ event: `client-${event}`, channel, data });
 	}
@@ -94,7 +94,7 @@ export class Client extends EventTarget {
 		this.dispatchEvent(new CustomEvent('latency', { detail }));
 	}
 
-	/** Something came: the connection lives; ask again when it has been silent for a while. */
+	/** A message arrived, so the connection is alive; pings after the next silence. */
 	#alive() {
 		clearTimeout(this.timer);
 		this.timer = setTimeout(() => {

@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: MIT
 /**
- * Nothing missed, with stock pusher-js and laravel-echo: remembers how far each channel was read,
- * asks scopewired for the rest when it subscribes again, and drops what was seen already.
+ * Replay for stock pusher-js and laravel-echo: keeps the position of each channel, sends it to
+ * scopewired when it subscribes again, and drops events that were received already.
  * The contract is docs/replay.md.
  *
  *     import { attach } from './scopewire.js';
  *     attach(new Pusher(key, options));                   // or attach(echo)
  *     attach(echo, { storage: sessionStorage, onResync: ({ channel }) => refetch(channel) });
  *
- * It stands between the socket and pusher-js, at two methods of the instance: send_event() for what
- * goes out, onMessage() of its transport for what comes in.  Servers that know nothing of positions
- * are served as before.
+ * It wraps two methods of the instance: send_event() for outgoing messages, and onMessage() of its
+ * transport for incoming ones.  It also works with servers that do not know positions.
  */
 
-const KEPT_IDS = 1000;      // of events that had no serial yet, a channel
-const KEPT_SOCKETS = 8;     // as many as the server reads
+const KEPT_IDS = 1000;      // per channel, of events that had no serial yet
+const KEPT_SOCKETS = 8;     // the server reads no more
 const OWN_EVENT = 'scopewire:';
 
-/** "epoch:serial" taken apart, or null. */
+/** The parts of "epoch:serial", or null. */
 function parsePosition(text) {
 	const match = /^([^:]+):(\d+)$/.exec(typeof text === 'string' ? text : '');
 	return match && { epoch: match[1], serial: Number(match[2]) };
 }
 
-/** How far one channel was read. */
+/** The position of one channel. */
 class Reading {
 	constructor(position = null) {
 		this.position = position;
@@ -34,13 +33,13 @@ class Reading {
 		return this.position && `${this.position.epoch}:${this.position.serial}`;
 	}
 
-	/** A frame's position, where it has one. */
+	/** Takes over a frame's position, if it has one. */
 	move(text) {
 		const position = parsePosition(text);
 		if (position) this.position = position;
 	}
 
-	/** Notes an event; true when it was seen before. */
+	/** Records an event; true if it was received before. */
 	isRepeat({ id, serial }) {
 		if (typeof serial !== 'number') return id !== undefined && !this.keep(id);
 		if (this.position) {
@@ -50,7 +49,7 @@ class Reading {
 		return this.ids.delete(id);
 	}
 
-	/** False when it is kept already: an event that the log had not got to, replayed. */
+	/** False if the id is kept already: the event was received before it had a serial. */
 	keep(id) {
 		if (this.ids.has(id)) return false;
 		this.ids.add(id);
@@ -59,19 +58,19 @@ class Reading {
 	}
 }
 
-/** What outlives a page: positions and socket ids, under one name of a Storage. */
+/** Positions and socket ids in a Storage, so that they survive a reload of the page. */
 class Memory {
 	constructor(storage, name) {
 		this.storage = storage;
 		this.name = name;
 	}
 
-	/** {positions: {channel: "epoch:serial"}, sockets: [...]}, whatever was found. */
+	/** {positions: [[channel, "epoch:serial"]...], sockets: [...]}; empty if nothing is stored. */
 	load() {
 		let kept = null;
 		try {
 			kept = JSON.parse(this.storage?.getItem(this.name));
-		} catch { /* not ours, or not readable: as if there were none */ }
+		} catch { /* not ours, or not readable: treated as empty */ }
 		return {
 			positions: Object.entries(kept?.positions ?? {}),
 			sockets: Array.isArray(kept?.sockets) ? kept.sockets : [],
@@ -85,7 +84,7 @@ class Memory {
 			if (reading.since) positions[channel] = reading.since;
 		try {
 			this.storage.setItem(this.name, JSON.stringify({ positions, sockets }));
-		} catch { /* full or forbidden: a reload will not remember, nothing else is lost */ }
+		} catch { /* full or forbidden: positions do not survive a reload */ }
 	}
 }
 
@@ -102,7 +101,7 @@ class Replay {
 		this.socket = pusher.connection.socket_id;
 	}
 
-	/** Takes the instance's place on both ways. */
+	/** Replaces the instance's methods. */
 	install() {
 		const { pusher } = this;
 		const manager = pusher.connection;
@@ -110,7 +109,7 @@ class Replay {
 		const unsubscribe = pusher.unsubscribe.bind(pusher);
 		const setConnection = manager.setConnection.bind(manager);
 		pusher.send_event = (name, data, channel) =>
-			send(name, name === 'pusher:subscribe' ? this.asking(data) : data, channel);
+			send(name, name === 'pusher:subscribe' ? this.withSince(data) : data, channel);
 		pusher.unsubscribe = (channel) => {
 			this.readings.delete(channel);
 			this.save();
@@ -137,8 +136,8 @@ class Replay {
 		this.memory.save(this.readings, [...own, ...this.sockets].slice(0, KEPT_SOCKETS));
 	}
 
-	/** The data of a subscription, with what is to be asked for. */
-	asking(data) {
+	/** The data of a subscription, with since and was. */
+	withSince(data) {
 		const since = this.readings.get(data.channel)?.since;
 		if (!since) return data;
 		const was = this.sockets.filter((id) => id !== this.socket).join(',');
@@ -150,7 +149,7 @@ class Replay {
 		transport.onMessage = (message) => this.receive(message, deliver);
 	}
 
-	/** One frame on its way to pusher-js. */
+	/** One incoming frame; passes it to pusher-js unless it is a repeat or ours. */
 	receive(message, deliver) {
 		const frame = this.parse(message.data);
 		if (!frame) {
@@ -158,13 +157,13 @@ class Replay {
 			return;
 		}
 		const reading = this.reading(frame.channel);
-		if (frame.event.startsWith(OWN_EVENT)) this.tell(frame);
+		if (frame.event.startsWith(OWN_EVENT)) this.emitOwn(frame);
 		else if (!reading.isRepeat(frame)) deliver(message);
 		reading.move(frame.position);
-		this.save();     // behind the handlers: what they did not get is asked for again
+		this.save();     // after the handlers: an event that they did not receive is requested again
 	}
 
-	/** The frame, when it says something about a position; else null. */
+	/** The frame, if it has a position, a serial or an id; else null. */
 	parse(text) {
 		if (typeof text !== 'string' || !/"(serial|id|position)"|"scopewire:/.test(text)) return null;
 		try {
@@ -173,7 +172,7 @@ class Replay {
 				|| frame.event.startsWith(OWN_EVENT);
 			return ours && typeof frame.channel === 'string' ? frame : null;
 		} catch {
-			return null;     // pusher-js says what is wrong with it
+			return null;     // pusher-js reports the error
 		}
 	}
 
@@ -183,25 +182,26 @@ class Replay {
 	}
 
 	/**
-	 * scopewire:replayed and scopewire:resync go to the channel's handlers by hand: an encrypted
-	 * channel would try to decrypt them.
+	 * Emits scopewire:replayed and scopewire:resync on the channel directly: an encrypted channel
+	 * would try to decrypt them.
 	 */
-	tell({ event, channel, data }) {
-		const told = typeof data === 'string' ? JSON.parse(data) : data;
-		this.pusher.channel(channel)?.emit(event, told);
-		if (event === 'scopewire:resync') this.onResync?.({ channel, ...told });
+	emitOwn({ event, channel, data }) {
+		const content = typeof data === 'string' ? JSON.parse(data) : data;
+		this.pusher.channel(channel)?.emit(event, content);
+		if (event === 'scopewire:resync') this.onResync?.({ channel, ...content });
 	}
 }
 
 const attached = new WeakMap();
 
 /**
- * Makes a Pusher, or the one inside an Echo, ask for what it missed.  Attach before subscribing;
- * a second time does nothing.
+ * Makes a Pusher, or the one inside an Echo, request what it missed.  Attach before subscribing;
+ * a second call does nothing.
  *
- * options: storage, a Storage such as sessionStorage: positions survive a reload of the page;
- * storageKey, their name there; onResync({channel, reason}): the gap cannot be filled, fetch the
- * state anew (also a scopewire:resync event on the channel).
+ * options: storage, a Storage such as sessionStorage, in which positions survive a reload of the
+ * page; storageKey, their name there; onResync({channel, reason}), called when the missed events
+ * cannot be replayed and the state must be fetched again (also a scopewire:resync event on the
+ * channel).
  *
  * Returns {position(channel)}: "epoch:serial" or null.
  */
@@ -211,7 +211,7 @@ export function attach(client, options = {}) {
 	for (const [owner, method] of [[pusher, 'send_event'], [pusher, 'unsubscribe'],
 		[manager, 'setConnection']])
 		if (typeof owner?.[method] !== 'function')
-			throw new TypeError(`scopewire: this is no Pusher or Echo of a kind known here (no ${method}())`);
+			throw new TypeError(`scopewire: not a supported Pusher or Echo instance: it has no ${method}()`);
 	if (!attached.has(pusher)) attached.set(pusher, new Replay(pusher, options).install());
 	const replay = attached.get(pusher);
 	return { position: (channel) => replay.readings.get(channel)?.since ?? null };
