@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/annotate.h"
 #include "api/call.h"
+#include "core/users.h"
 
 void h_users_terminate(struct call *c)
 {
@@ -12,6 +13,6 @@ void h_users_terminate(struct call *c)
 	}
 	if (!call_take_events(c, 1))
 		return;
-	directory_terminate_user(c->services->directory, c->app, c->arg[0]);
+	users_terminate(c->services->directory, c->app, c->arg[0]);
 	request_reply(c->r, 200, SV("{}"));
 }

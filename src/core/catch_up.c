@@ -446,7 +446,7 @@ static bool is_full(const struct catch_up *u, const struct msgbuf *frame)
 	       (max->max_outbox_bytes && u->held_bytes + frame->len > max->max_outbox_bytes / 2);
 }
 
-static void hold(struct catch_up *u, const struct channel_mail *m)
+static void hold(struct catch_up *u, const struct worker_message *m)
 {
 	struct held *h = xmalloc(sizeof(*h));
 
@@ -467,7 +467,7 @@ static void give_up(struct catch_up *u) RUNS_ON(on_worker)
 		resync(u, reasons[LOG_TOO_MANY]);
 }
 
-void catch_up_hold(struct catch_up *u, const struct channel_mail *m)
+void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 {
 	struct session *s = u->session;
 

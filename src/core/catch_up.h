@@ -35,7 +35,7 @@ struct catch_up_request {
 void catch_up_begin(struct session *s, struct subscription *sub, const struct catch_up_request *req,
 		    struct directory_join *j, const struct position *now) RUNS_ON(on_worker);
 /* Mail for a subscription that has one; keeps references of its own. */
-void catch_up_hold(struct catch_up *u, const struct channel_mail *m) RUNS_ON(on_worker);
+void catch_up_hold(struct catch_up *u, const struct worker_message *m) RUNS_ON(on_worker);
 /* The subscription ends: forgets it all. */
 void catch_up_drop(struct catch_up *u) RUNS_ON(on_worker);
 /* The session's socket takes more. */

@@ -2,85 +2,47 @@
 #ifndef CORE_DIRECTORY_H
 #define CORE_DIRECTORY_H
 /*
- * What the workers share about channels: who has how many subscriptions, presence members,
- * the last event of cache channels, signed-in users.  Workers keep their own subscribers
- * (core/registry.h) and touch each other only through here and through mail.
+ * What the workers share about channels: which workers have subscribers, presence members, the
+ * last event of cache channels, and the position in the event log.  Each worker keeps its own
+ * subscribers (core/registry.h).  Workers reach each other only through the directory, which puts
+ * messages into their mailboxes.
  *
- * Locks: channels are spread over shards, each with one mutex held for a few microseconds,
- * never while a socket or a database is used.  Every message to a channel gets the channel's
- * next sequence number and is posted to the workers' mailboxes under the shard's lock, so all
- * workers see one order; a subscription remembers the number at its join and skips what was
- * posted before (it is in the roster or the cache it got).
+ * Channels are spread over shards, each with one mutex; see the head of directory.c.  Any thread
+ * may call any function unless its comment says otherwise.
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/annotate.h"
+#include "core/channel_key.h"
 #include "core/event.h"
-#include "core/log_page.h"
+#include "core/worker_message.h"
 #include "wire/channel_name.h"
 #include "wire/position.h"
 
 struct directory;
 
 #define DIRECTORY_MAX_WORKERS 64
+#define DIRECTORY_SHARDS      64
 
-/* Mail from the directory to one worker. */
-enum mail_kind {
-	MAIL_FRAME,	 /* frame to the subscribers of key */
-	MAIL_CLOSE,	 /* close (4009) the subscribers of key */
-	MAIL_CLOSE_USER, /* close (4009) who is on a presence channel as the user: key is app + id
-			  */
-	MAIL_LOG,	 /* page, for whoever asked with the token seq */
-};
-
-struct channel_mail {
-	struct letter letter;
-	enum mail_kind kind;
-	struct msgbuf *key;    /* counted; see directory_key() */
-	struct msgbuf *frame;  /* counted; a finished WebSocket frame, or NULL */
-	struct event *event;   /* counted; whose deliveries to count, or NULL */
-	struct log_page *page; /* counted; of MAIL_LOG */
-	uint64_t seq;	       /* skip subscriptions that joined at or behind it */
-	uint64_t exclude;      /* socket that must not get it; 0: none */
-	struct directory *of;  /* who counts its bytes as waiting; outlives it */
-};
-void channel_mail_free(struct channel_mail *m);
-
-struct directory_post {
-	/* Puts l into the worker's mailbox (never refuses); true: it was empty, call wake. */
-	bool (*put)(void *ctx, unsigned worker, struct letter *l);
-	void (*wake)(void *ctx, unsigned worker);
-	void *ctx;
-};
-
-/* post's functions are called from any thread, put under a shard's lock. */
 struct directory *directory_new(unsigned n_workers, const struct directory_post *post) MUSTCHECK;
+/* No other thread uses d any more. */
+void directory_free(struct directory *d);
 /*
- * Calls changed when the first connection of a user joins a presence channel or signs in
- * (is_here), and when, the grace over, the last one is gone: once for each of its channels.  Under
- * a shard's lock, from any thread: it must not call the directory.  Before the first join.
+ * Sets the function that is called when a user becomes a member of a presence channel or signs in
+ * (is_here), and when that ends after its grace: once for each channel.  It runs on any thread,
+ * under a shard's lock, and must not call the directory.  Call this before the first join.
  */
 void directory_watch_users(struct directory *d,
 			   void (*changed)(void *ctx, struct app *app, struct str_view user_id,
 					   bool is_here),
 			   void *ctx);
-/* All subscriptions must be gone or are forgotten. */
-void directory_free(struct directory *d);
-/* Time passes: members whose grace is over leave, caches expire, counts held back are sent.
- * Call every 100 to 500 ms from one thread. */
-void directory_tick(struct directory *d, usec_t now);
 
-/* The bytes that name a channel in maps and mail: the app's number, then the name. */
-struct msgbuf *directory_key(const struct app *app, struct str_view channel) MUSTCHECK;
-
-/* Channels that no client can name, for signed-in users: connections of a user; who watches one. */
-#define INTERNAL_USER_PREFIX  "!user-"
-#define INTERNAL_WATCH_PREFIX "!watch-"
+/* ---- subscriptions ---- */
 
 struct directory_join {
 	/* in */
 	struct app *app;
-	struct str_view channel;
+	struct str_view channel; /* one that starts with '!' is internal: see core/users.h */
 	struct channel_traits traits;
 	unsigned worker;
 	uint64_t socket_id;
@@ -89,53 +51,80 @@ struct directory_join {
 	bool wants_unlogged;
 	/* out */
 	struct msgbuf *key;    /* counted */
-	uint64_t seq;	       /* what was posted up to here is in roster and cached */
+	uint64_t seq;	       /* messages up to this one are contained in roster and cached */
 	struct msgbuf *roster; /* counted; the presence data as JSON text, or NULL */
 	struct event *cached;  /* counted; the cache channel's last event, or NULL */
-	bool cache_unknown;    /* it has none, but the log may hold one from before the start */
-	/* Every logged event of the channel up to here was posted before the join, and none above
-	 * it. */
+	bool cache_unknown;    /* cached is NULL, but the log may hold an event */
+	bool is_new_member;    /* presence: the user had no connection on the channel */
+	/* Every logged event of the channel up to this serial was delivered to the workers before
+	 * the join, and none above it, ... */
 	uint64_t position;
-	/* But for these: async events that were posted and have no serial up to position yet,
-	 * oldest first; each counted, the array heap. */
+	/* ... except these: async events that were delivered and have no serial up to position
+	 * yet.  Oldest first; each is counted, the array is heap. */
 	struct event **unlogged;
 	unsigned n_unlogged;
 };
-/* Counts one more subscription in.  0, or -EDQUOT at the presence member limit (nothing changed).
- */
+/* Counts a subscription in.  0, or -EDQUOT at the presence member limit (nothing changed). */
 int directory_join(struct directory *d, struct directory_join *j) MUSTCHECK;
-/* Counts it out again; the same app, channel, traits, worker and user_id as at the join. */
-void directory_leave(struct directory *d, struct app *app, struct str_view channel,
-		     struct channel_traits traits, unsigned worker, struct str_view user_id);
-/* Whether a user of app is signed in on some connection (or left within the grace). */
-bool directory_user_online(struct directory *d, const struct app *app, struct str_view user_id);
 
+struct directory_leave { /* the same values as at the join */
+	struct app *app;
+	struct str_view channel;
+	struct channel_traits traits;
+	unsigned worker;
+	struct str_view user_id;
+};
+/* Counts a subscription out.  True: the user is no presence member any more (there is no grace). */
+bool directory_leave(struct directory *d, const struct directory_leave *l);
+
+/* An internal channel's member whose grace has ended. */
+struct directory_gone {
+	struct directory_gone *next;
+	struct app *app; /* counted */
+	char *user_id;	 /* heap */
+};
 /*
- * How far the log was handed on to the workers.  The epoch is "" until directory_log_reached() was
- * called first.  Any thread.
+ * Does what is due in one shard (0 to DIRECTORY_SHARDS - 1): removes members whose grace has
+ * ended and expired cached events, and sends delayed subscription counts.  Returns the internal
+ * members that it removed; the caller frees them.  See users_tick().
  */
+struct directory_gone *directory_tick_shard(struct directory *d, unsigned shard, usec_t now)
+	MUSTCHECK;
+
+/* ---- messages to channels ---- */
+
+/* Delivers an event to the workers of this node.  Takes no reference of the caller's. */
+void directory_fan_out(struct directory *d, struct event *e);
+/* Sends a frame that is no event, such as a client event, to all subscribers but exclude. */
+void directory_send(struct directory *d, const struct app *app, struct str_view channel,
+		    struct msgbuf *frame, uint64_t exclude);
+/* Closes (4009) the connections that are subscribed to the channel.  False: there are none. */
+bool directory_close(struct directory *d, const struct app *app, struct str_view channel);
+/* Closes (4009) the connections that are on any presence channel of app as user_id. */
+void directory_close_members(struct directory *d, const struct app *app, struct str_view user_id);
+/*
+ * True while the messages that wait for the workers have more than DIRECTORY_MESSAGES_MAX_BYTES:
+ * the workers deliver more slowly than events arrive, and publishers must retry later.
+ */
+bool directory_is_behind(struct directory *d);
+#define DIRECTORY_MESSAGES_MAX_BYTES ((size_t)64 << 20)
+
+/* ---- the event log ---- */
+
+/* The position up to which the log was delivered to the workers.  The epoch is "" until the first
+ * directory_log_reached(). */
 void directory_position(struct directory *d, struct position *out);
-/* All of the log up to p was handed on, whether there was something to fan out or not. */
+/* The log was delivered up to p, whether this node had subscribers for its events or not. */
 void directory_log_reached(struct directory *d, const struct position *p);
-/* Sends the page to whoever asked; takes the reference.  Any thread. */
+/* Sends the page to the worker that requested it; takes the reference. */
 void directory_post_page(struct directory *d, unsigned worker, uint64_t token,
 			 struct log_page *page);
-/* What the log knows of a cache channel: its last event (referenced) and how long it is still
- * good, or NULL.  A newer one stays. */
+/* The last event of a cache channel as read from the log, and the time until it expires; NULL when
+ * there is none.  It does not replace an event that was cached since. */
 void directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
 			 struct event *e, usec_t left);
 
-/* Fan-out of an event on this node, from any thread.  Takes no reference of the caller's. */
-void directory_fan_out(struct directory *d, struct event *e);
-/*
- * True while so much mail waits for the workers that whoever publishes should be told to come
- * back: they deliver more slowly than events come in.  Any thread.
- */
-bool directory_is_behind(struct directory *d);
-#define DIRECTORY_MAIL_MAX_BYTES ((size_t)64 << 20)
-/* A frame that is no event (client events): to all subscribers but exclude. */
-void directory_send(struct directory *d, const struct app *app, struct str_view channel,
-		    struct msgbuf *frame, uint64_t exclude);
+/* ---- queries ---- */
 
 struct channel_info {
 	bool occupied;
@@ -144,22 +133,19 @@ struct channel_info {
 	bool has_cache;
 	char *cache_data;     /* heap, when has_cache: the event's data */
 	unsigned cache_ttl_s; /* seconds left */
-	bool cache_unknown;   /* none here, but the log may hold one from before the start */
+	bool cache_unknown;   /* there is none here, but the log may hold one */
 };
 void channel_info_release(struct channel_info *i);
-/* All zero when nobody is there.  Any thread. */
+/* All zero for a channel without subscriptions, members and cached event. */
 void directory_channel_info(struct directory *d, const struct app *app, struct str_view channel,
 			    struct channel_info *out);
-/* Calls fn for each occupied channel of app whose name starts with prefix, in no order; fn must not
- * call the directory. */
+/* Calls fn for each occupied channel of app whose name starts with prefix, in no order.  fn runs
+ * under a shard's lock and must not call the directory. */
 void directory_each_channel(struct directory *d, const struct app *app, struct str_view prefix,
 			    void (*fn)(void *ctx, struct str_view channel,
 				       unsigned subscription_count, unsigned user_count),
 			    void *ctx);
-/* Each member of a presence channel. */
+/* The same for each member of a presence channel. */
 void directory_each_member(struct directory *d, const struct app *app, struct str_view channel,
 			   void (*fn)(void *ctx, struct str_view user_id), void *ctx);
-/* Closes (4009) every connection of app that signed in as user_id or, when none did, that is on a
- * presence channel as that user.  Returns at once. */
-void directory_terminate_user(struct directory *d, const struct app *app, struct str_view user_id);
 #endif

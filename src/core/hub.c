@@ -143,7 +143,7 @@ void hub_flush(struct hub *h)
 }
 
 /* What was posted before the subscription is not for it; what comes before it is live waits. */
-static bool is_skipped_or_held(const struct subscription *sub, const struct channel_mail *m)
+static bool is_skipped_or_held(const struct subscription *sub, const struct worker_message *m)
 	RUNS_ON(on_worker)
 {
 	if (sub->seq >= m->seq)
@@ -155,7 +155,7 @@ static bool is_skipped_or_held(const struct subscription *sub, const struct chan
 }
 
 /* The frame to every subscriber it is for; returns how many got it. */
-static unsigned deliver_frame(struct rchannel *c, const struct channel_mail *m) RUNS_ON(on_worker)
+static unsigned deliver_frame(struct rchannel *c, const struct worker_message *m) RUNS_ON(on_worker)
 {
 	bool check = c->newest_seq >= m->seq || c->n_held;
 	unsigned sent = 0;
@@ -182,12 +182,11 @@ static void close_subscribers(struct hub *h, struct rchannel *c)
 }
 
 /* Walks all sessions for presence members of that user: a rare call of the API. */
-static void close_presence_user(struct hub *h, const struct channel_mail *m)
+static void close_presence_user(struct hub *h, const struct worker_message *m)
 {
-	unsigned number;
-	struct str_view user = sv_skip(msgbuf_view(m->key), sizeof(number));
+	unsigned number = channel_key_app(m->key);
+	struct str_view user = channel_key_name(m->key);
 
-	memcpy(&number, m->key->data, sizeof(number));
 	for (struct session *s = h->sessions; s; s = s->next) {
 		struct subscription *sub;
 		size_t at = 0;
@@ -204,17 +203,17 @@ static void close_presence_user(struct hub *h, const struct channel_mail *m)
 	}
 }
 
-void hub_deliver(struct hub *h, struct channel_mail *m)
+void hub_deliver(struct hub *h, struct worker_message *m)
 {
 	struct rchannel *c;
 	unsigned sent;
 
-	if (m->kind == MAIL_CLOSE_USER) {
+	if (m->kind == MESSAGE_CLOSE_MEMBER) {
 		close_presence_user(h, m);
-	} else if (m->kind == MAIL_LOG) {
+	} else if (m->kind == MESSAGE_LOG_PAGE) {
 		catch_up_answer(h, m->seq, log_page_ref(m->page));
 	} else if ((c = registry_find(&h->registry, msgbuf_view(m->key)))) {
-		if (m->kind == MAIL_CLOSE) {
+		if (m->kind == MESSAGE_CLOSE) {
 			close_subscribers(h, c);
 		} else {
 			sent = deliver_frame(c, m);
@@ -224,7 +223,7 @@ void hub_deliver(struct hub *h, struct channel_mail *m)
 							  memory_order_relaxed);
 		}
 	}
-	channel_mail_free(m);
+	worker_message_free(m);
 }
 
 /* The app's snapshot in set, when the session may stay. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/mem.h"
+#include "core/channel_key.h"
 #include "core/registry.h"
 
 void registry_init(struct registry *r)
@@ -57,5 +58,5 @@ void registry_remove(struct registry *r, struct subscription *sub)
 
 struct str_view subscription_channel(const struct subscription *sub)
 {
-	return sv_skip(msgbuf_view(sub->channel->key), sizeof(unsigned));
+	return channel_key_name(sub->channel->key);
 }

@@ -30,7 +30,7 @@ struct subscriber {
 };
 
 struct rchannel {
-	struct msgbuf *key; /* directory_key() */
+	struct msgbuf *key; /* see core/channel_key.h */
 	struct subscriber *subscribers;
 	unsigned n, cap;
 	uint64_t newest_seq; /* the largest seq of its subscriptions, ever */

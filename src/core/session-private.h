@@ -32,8 +32,8 @@ struct session {
 	struct strbuf message;		   /* fragments so far; ptr NULL when idle */
 	char *user_id;			   /* signed in as; NULL before */
 	char *user_info;		   /* JSON text or NULL */
-	struct subscription *user_channel; /* INTERNAL_USER_PREFIX */
-	struct map watches; /* name -> struct subscription on INTERNAL_WATCH_PREFIX */
+	struct subscription *user_channel; /* core/users.h; NULL before sign-in */
+	struct map watches;		   /* user id -> struct subscription; core/users.h */
 };
 
 struct hub {

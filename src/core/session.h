@@ -66,7 +66,7 @@ void hub_free(struct hub *h) RUNS_ON(on_worker); /* all sessions closed */
 /* Once a second or oftener: liveness.  now is monotonic. */
 void hub_tick(struct hub *h, usec_t now) RUNS_ON(on_worker);
 /* Mail from the directory, already taken from the box; frees it. */
-void hub_deliver(struct hub *h, struct channel_mail *m) RUNS_ON(on_worker);
+void hub_deliver(struct hub *h, struct worker_message *m) RUNS_ON(on_worker);
 /* Brackets a batch of hub_deliver calls. */
 void hub_begin(struct hub *h) RUNS_ON(on_worker);
 void hub_flush(struct hub *h) RUNS_ON(on_worker);

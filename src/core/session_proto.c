@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "core/limit.h"
 #include "core/session-private.h"
+#include "core/users.h"
 
 #define STATUS_UNAUTHORIZED 401
 
@@ -250,20 +251,29 @@ static void on_subscribe(struct session *s, const struct client_frame *f) RUNS_O
 
 /* ---- leave ---- */
 
-/* Out of the directory and the registry; frees sub. */
-static void drop_subscription(struct session *s, struct subscription *sub) RUNS_ON(on_worker)
+/* Removes sub from the directory and the registry, and frees it. */
+static void drop_subscription(struct session *s, struct subscription *sub, bool is_internal)
+	RUNS_ON(on_worker)
 {
+	struct directory_leave l = { .app = s->app,
+				     .channel = subscription_channel(sub),
+				     .traits = sub->traits,
+				     .worker = s->hub->conf.worker,
+				     .user_id = sv(sub->user_id) };
+
 	if (sub->catch_up)
 		catch_up_drop(sub->catch_up);
-	directory_leave(s->hub->conf.directory, s->app, subscription_channel(sub), sub->traits,
-			s->hub->conf.worker, sv(sub->user_id));
+	if (is_internal)
+		users_leave(s->hub->conf.directory, &l);
+	else
+		directory_leave(s->hub->conf.directory, &l);
 	registry_remove(&s->hub->registry, sub);
 }
 
 void session_leave(struct session *s, struct subscription *sub)
 {
 	map_del(&s->subscriptions, subscription_channel(sub));
-	drop_subscription(s, sub);
+	drop_subscription(s, sub, false);
 }
 
 void session_leave_all(struct session *s)
@@ -272,11 +282,11 @@ void session_leave_all(struct session *s)
 	size_t at = 0;
 
 	while ((sub = map_next(&s->subscriptions, &at)))
-		drop_subscription(s, sub);
+		drop_subscription(s, sub, false);
 	for (at = 0; (sub = map_next(&s->watches, &at));)
-		drop_subscription(s, sub);
+		drop_subscription(s, sub, true);
 	if (s->user_channel)
-		drop_subscription(s, s->user_channel);
+		drop_subscription(s, s->user_channel, true);
 	map_release(&s->subscriptions);
 	map_release(&s->watches);
 	s->user_channel = NULL;
@@ -366,29 +376,23 @@ static void on_client_event(struct session *s, const struct client_frame *f)
 
 /* ---- signin ---- */
 
-static struct subscription *join_internal(struct session *s, const char *prefix,
-					  struct str_view user_id, bool is_user)
+/* Subscribes to a channel of core/users.h. */
+static struct subscription *join_internal(struct session *s, struct str_view user_id, bool is_user)
+	RUNS_ON(on_worker)
 {
-	struct channel_traits t = { .presence = is_user };
-	struct directory_join j = { .app = s->app,
-				    .traits = t,
-				    .worker = s->hub->conf.worker,
-				    .socket_id = s->id,
-				    .user_id = user_id };
-	struct subscription *sub = NULL;
-	struct strbuf name;
+	struct directory_join j = {
+		.app = s->app, .worker = s->hub->conf.worker, .socket_id = s->id, .user_id = user_id
+	};
+	struct subscription *sub;
 
-	strbuf_init(&name, 64);
-	strbuf_add_str(&name, prefix);
-	strbuf_add_sv(&name, user_id);
-	j.channel = strbuf_view(&name);
-	if (directory_join(s->hub->conf.directory, &j) == 0) {
-		sub = registry_add(&s->hub->registry, s, j.key, j.seq);
-		sub->traits = t;
-		sub->user_id = is_user ? sv_dup(user_id) : NULL;
-		msgbuf_unref(j.key);
-	}
-	strbuf_release(&name);
+	if (is_user)
+		users_sign_in(s->hub->conf.directory, &j);
+	else
+		users_watch(s->hub->conf.directory, &j);
+	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
+	sub->traits = j.traits;
+	sub->user_id = sv_dup(user_id);
+	msgbuf_unref(j.key);
 	return sub;
 }
 
@@ -403,7 +407,7 @@ static void send_watchlist(struct session *s, const char *what, const struct str
 }
 
 /* Watches the users of the list, and tells who of them is there now. */
-static void watch(struct session *s, json_t *list)
+static void watch(struct session *s, json_t *list) RUNS_ON(on_worker)
 {
 	unsigned max = s->app->limits.max_watchlist;
 	size_t n = json_array_size(list), n_on = 0, n_off = 0;
@@ -423,10 +427,9 @@ static void watch(struct session *s, json_t *list)
 
 		if (!id.len || map_get(&s->watches, id))
 			continue;
-		sub = join_internal(s, INTERNAL_WATCH_PREFIX, id, false);
-		map_put(&s->watches,
-			sv_skip(subscription_channel(sub), sizeof(INTERNAL_WATCH_PREFIX) - 1), sub);
-		if (directory_user_online(s->hub->conf.directory, s->app, id))
+		sub = join_internal(s, id, false);
+		map_put(&s->watches, sv(sub->user_id), sub);
+		if (users_is_online(s->hub->conf.directory, s->app, id))
 			on[n_on++] = id;
 		else
 			off[n_off++] = id;
@@ -452,7 +455,7 @@ static const char *signin_fault(struct session *s, const struct client_frame *f,
 	return NULL;
 }
 
-static void on_signin(struct session *s, const struct client_frame *f)
+static void on_signin(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct presence_member who = { 0 };
 	const char *fault;
@@ -475,8 +478,7 @@ static void on_signin(struct session *s, const struct client_frame *f)
 		if (!s->user_id) {
 			s->user_id = xstrdup(who.user_id);
 			s->user_info = who.user_info ? xstrdup(who.user_info) : NULL;
-			s->user_channel =
-				join_internal(s, INTERNAL_USER_PREFIX, sv(s->user_id), true);
+			s->user_channel = join_internal(s, sv(s->user_id), true);
 			if (who.watchlist)
 				watch(s, who.watchlist);
 		}

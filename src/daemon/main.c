@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "conf/conf.h"
 #include "core/directory.h"
+#include "core/users.h"
 #include "daemon/embedded_pg.h"
 #include "daemon/privs.h"
 #include "front/acceptor.h"
@@ -410,7 +411,7 @@ static void serve(struct scopewired *d)
 {
 	while (!wait_signals(d, TICK_MS)) {
 		tell_position(d);
-		directory_tick(d->directory, clock_mono());
+		users_tick(d->directory, clock_mono());
 		if (d->postgres)
 			embedded_pg_tend(d->postgres);
 	}

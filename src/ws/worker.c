@@ -130,7 +130,7 @@ static void read_mail(struct worker *w) RUNS_ON(on_worker)
 		hub_begin(w->hub);
 	for (; l; l = next) {
 		next = l->next;
-		hub_deliver(w->hub, CONTAINER_OF(l, struct channel_mail, letter));
+		hub_deliver(w->hub, CONTAINER_OF(l, struct worker_message, letter));
 		if (++n % FLUSH_EVERY == 0 && next) {
 			hub_flush(w->hub);
 			hub_begin(w->hub);
@@ -250,7 +250,7 @@ static void drop_mail(struct worker *w)
 
 	for (l = mailbox_take(&w->mail); l; l = next) {
 		next = l->next;
-		channel_mail_free(CONTAINER_OF(l, struct channel_mail, letter));
+		worker_message_free(CONTAINER_OF(l, struct worker_message, letter));
 	}
 }
 

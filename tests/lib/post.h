@@ -37,8 +37,8 @@ static inline struct directory *fake_post_directory(unsigned workers)
 	return directory_new(workers, &post);
 }
 
-/* The worker's next message, for channel_mail_free(), or NULL. */
-static inline struct channel_mail *fake_post_next(unsigned worker)
+/* The worker's next message, for worker_message_free(), or NULL. */
+static inline struct worker_message *fake_post_next(unsigned worker)
 {
 	struct letter *l = fake_post.taken[worker];
 
@@ -47,18 +47,18 @@ static inline struct channel_mail *fake_post_next(unsigned worker)
 	if (!l)
 		return NULL;
 	fake_post.taken[worker] = l->next;
-	return CONTAINER_OF(l, struct channel_mail, letter);
+	return CONTAINER_OF(l, struct worker_message, letter);
 }
 
 /* Frees all messages that wait; their number. */
 static inline unsigned fake_post_drop(void)
 {
-	struct channel_mail *m;
+	struct worker_message *m;
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < FAKE_POST_WORKERS; i++)
 		while ((m = fake_post_next(i))) {
-			channel_mail_free(m);
+			worker_message_free(m);
 			n++;
 		}
 	return n;
@@ -72,7 +72,7 @@ static inline void fake_post_release(void)
 }
 
 /* The JSON text inside the message's frame. */
-static inline struct str_view fake_post_text(const struct channel_mail *m)
+static inline struct str_view fake_post_text(const struct worker_message *m)
 {
 	struct str_view f = msgbuf_view(m->frame);
 	unsigned char n = (unsigned char)f.ptr[1];

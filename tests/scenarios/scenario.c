@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "core/session.h"
+#include "core/users.h"
 #include "wire/auth.h"
 
 #define WORKERS	  2
@@ -248,7 +249,7 @@ static void read_mail(unsigned worker) RUNS_ON(on_worker)
 		hub_begin(play.hubs[worker]);
 	for (; l; l = next) {
 		next = l->next;
-		hub_deliver(play.hubs[worker], CONTAINER_OF(l, struct channel_mail, letter));
+		hub_deliver(play.hubs[worker], CONTAINER_OF(l, struct worker_message, letter));
 	}
 	hub_flush(play.hubs[worker]);
 }
@@ -320,7 +321,7 @@ static void end_world(void) RUNS_ON(on_worker)
 
 		for (; l; l = next) {
 			next = l->next;
-			channel_mail_free(CONTAINER_OF(l, struct channel_mail, letter));
+			worker_message_free(CONTAINER_OF(l, struct worker_message, letter));
 		}
 		mailbox_release(&play.boxes[i]);
 	}
@@ -1020,7 +1021,7 @@ static void cmd_pass(struct str_view rest) RUNS_ON(on_worker)
 
 	while (play.now < until) {
 		play.now += until - play.now < TICK ? until - play.now : TICK;
-		directory_tick(play.directory, play.now);
+		users_tick(play.directory, play.now);
 		for (unsigned i = 0; i < WORKERS; i++)
 			hub_tick(play.hubs[i], play.now);
 		settle();
@@ -1187,7 +1188,7 @@ static void cmd_release(struct str_view rest) RUNS_ON(on_worker)
 
 static void cmd_terminate(struct str_view rest) RUNS_ON(on_worker)
 {
-	directory_terminate_user(play.directory, play.apps[0], rest);
+	users_terminate(play.directory, play.apps[0], rest);
 }
 
 static void cmd_reload(struct str_view rest) RUNS_ON(on_worker)

@@ -231,7 +231,7 @@ static void join(const char *channel, const char *user)
 /* The next frame that goes to sockets: its JSON text, or NULL. */
 static char *next_frame(uint64_t *exclude)
 {
-	struct channel_mail *m = fake_post_next(0);
+	struct worker_message *m = fake_post_next(0);
 	char *text;
 
 	if (!m)
@@ -239,7 +239,7 @@ static char *next_frame(uint64_t *exclude)
 	text = sv_dup(fake_post_text(m));
 	if (exclude)
 		*exclude = m->exclude;
-	channel_mail_free(m);
+	worker_message_free(m);
 	return text;
 }
 

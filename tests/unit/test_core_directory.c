@@ -2,7 +2,7 @@
 /* What the workers share about channels, on a clock that the tests move. */
 #include <errno.h>
 #include <pthread.h>
-#include "core/directory.h"
+#include "core/users.h"
 #include "post.h"
 #include "unit_app.h"
 #include "wire/pusher.h"
@@ -41,21 +41,21 @@ static void end(void)
 /* The worker's next mail is this frame; returns its number. */
 static uint64_t expect(unsigned worker, const char *json)
 {
-	struct channel_mail *m = fake_post_next(worker);
+	struct worker_message *m = fake_post_next(worker);
 	uint64_t seq;
 
 	ck_assert_msg(m != NULL, "no mail, want %s", json);
-	ck_assert_int_eq(m->kind, MAIL_FRAME);
+	ck_assert_int_eq(m->kind, MESSAGE_FRAME);
 	ck_view_eq(fake_post_text(m), json);
 	seq = m->seq;
-	channel_mail_free(m);
+	worker_message_free(m);
 	return seq;
 }
 
 static void expect_none(void)
 {
 	for (unsigned i = 0; i < WORKERS; i++) {
-		struct channel_mail *m = fake_post_next(i);
+		struct worker_message *m = fake_post_next(i);
 
 		ck_assert_msg(m == NULL, "mail that nobody asked for: %.*s",
 			      m && m->frame ? (int)fake_post_text(m).len : 0,
@@ -65,13 +65,9 @@ static void expect_none(void)
 
 static struct channel_traits traits_of(const char *channel)
 {
-	struct channel_traits t = { 0 };
+	struct channel_traits t;
 
-	if (channel[0] == '!')
-		t.presence = strncmp(channel, INTERNAL_USER_PREFIX,
-				     sizeof(INTERNAL_USER_PREFIX) - 1) == 0;
-	else
-		ck_assert_int_eq(channel_name_parse(sv(channel), 200, &t), 0);
+	ck_assert_int_eq(channel_name_parse(sv(channel), 200, &t), 0);
 	return t;
 }
 
@@ -120,7 +116,57 @@ static int join(unsigned worker, const char *channel, const char *user, const ch
 
 static void leave(unsigned worker, const char *channel, const char *user)
 {
-	directory_leave(dir, app, sv(channel), traits_of(channel), worker, sv(user));
+	struct directory_leave l = { .app = app,
+				     .channel = sv(channel),
+				     .traits = traits_of(channel),
+				     .worker = worker,
+				     .user_id = sv(user) };
+
+	directory_leave(dir, &l);
+}
+
+static void sign_in(unsigned worker, const char *user)
+{
+	struct directory_join j = {
+		.app = app, .worker = worker, .socket_id = 77, .user_id = sv(user)
+	};
+
+	users_sign_in(dir, &j);
+	msgbuf_unref(j.key);
+}
+
+static void watch(unsigned worker, const char *user)
+{
+	struct directory_join j = {
+		.app = app, .worker = worker, .socket_id = 77, .user_id = sv(user)
+	};
+
+	users_watch(dir, &j);
+	msgbuf_unref(j.key);
+}
+
+/* prefix: as core/users.h names these channels. */
+static void leave_internal(unsigned worker, const char *prefix, const char *user, bool is_presence)
+{
+	char name[64];
+	struct directory_leave l = { .app = app,
+				     .traits = { .presence = is_presence },
+				     .worker = worker,
+				     .user_id = sv(user) };
+
+	snprintf(name, sizeof(name), "%s%s", prefix, user);
+	l.channel = sv(name);
+	users_leave(dir, &l);
+}
+
+static void sign_out(unsigned worker, const char *user)
+{
+	leave_internal(worker, "!user-", user, true);
+}
+
+static void unwatch(unsigned worker, const char *user)
+{
+	leave_internal(worker, "!watch-", user, false);
 }
 
 static void publish(const char *channel, const char *data)
@@ -147,7 +193,7 @@ static void check_info(const char *channel, bool occupied, unsigned subscription
 static void pass(usec_t us)
 {
 	now += us;
-	directory_tick(dir, now);
+	users_tick(dir, now);
 }
 
 /* ---- subscriptions ---- */
@@ -172,7 +218,7 @@ END_TEST
 
 START_TEST(mail_goes_to_workers_with_subscribers_only)
 {
-	struct channel_mail *m;
+	struct worker_message *m;
 
 	BEGIN();
 	publish("x", "0");
@@ -186,7 +232,7 @@ START_TEST(mail_goes_to_workers_with_subscribers_only)
 	m = fake_post_next(1);
 	ck_assert_ptr_nonnull(m->event);
 	ck_assert_ptr_nonnull(memmem(m->frame->data, m->frame->len, "\"data\":\"1\"", 10));
-	channel_mail_free(m);
+	worker_message_free(m);
 	leave(1, "x", NULL);
 	fake_post_drop();
 	publish("x", "3");
@@ -222,12 +268,12 @@ START_TEST(numbers_grow_over_the_life_of_a_channel)
 	directory_send(dir, app, SV("x"), NULL, 0);
 	b = join_as(0, "x", NULL, NULL);
 	{
-		struct channel_mail *m1 = fake_post_next(0), *m2 = fake_post_next(0);
+		struct worker_message *m1 = fake_post_next(0), *m2 = fake_post_next(0);
 
 		first = m1->seq;
 		second = m2->seq;
-		channel_mail_free(m1);
-		channel_mail_free(m2);
+		worker_message_free(m1);
+		worker_message_free(m2);
 	}
 	ck_assert_uint_gt(first, a.seq);
 	ck_assert_uint_gt(second, first);
@@ -246,14 +292,14 @@ END_TEST
 
 START_TEST(the_excluded_socket_is_named)
 {
-	struct channel_mail *m;
+	struct worker_message *m;
 
 	BEGIN();
 	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
 	directory_send(dir, app, SV("x"), NULL, 42);
 	m = fake_post_next(0);
 	ck_assert_uint_eq(m->exclude, 42);
-	channel_mail_free(m);
+	worker_message_free(m);
 	leave(0, "x", NULL);
 	end();
 }
@@ -265,12 +311,13 @@ START_TEST(it_is_behind_while_too_much_mail_waits)
 
 	BEGIN();
 	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
-	for (size_t bytes = 0; bytes <= DIRECTORY_MAIL_MAX_BYTES - (1 << 20); bytes += 1 << 20) {
+	for (size_t bytes = 0; bytes <= DIRECTORY_MESSAGES_MAX_BYTES - (1 << 20);
+	     bytes += 1 << 20) {
 		ck_assert(!directory_is_behind(dir));
 		directory_send(dir, app, SV("x"), frame, 0);
 	}
 	ck_assert(directory_is_behind(dir));
-	channel_mail_free(fake_post_next(0));
+	worker_message_free(fake_post_next(0));
 	ck_assert(!directory_is_behind(dir));
 	msgbuf_unref(frame);
 	end();
@@ -387,7 +434,7 @@ START_TEST(several_leave_together)
 {
 	static const char *const users[] = { "a", "b", "c", "d", "e" };
 	unsigned removed = 0;
-	struct channel_mail *m;
+	struct worker_message *m;
 
 	BEGIN("member_removed_delay_ms", "1000");
 	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
@@ -400,7 +447,7 @@ START_TEST(several_leave_together)
 	pass(USEC_PER_SEC);
 	while ((m = fake_post_next(0))) {
 		removed++;
-		channel_mail_free(m);
+		worker_message_free(m);
 	}
 	ck_assert_uint_eq(removed, 4);
 	check_info(ROOM, true, 2, 2);
@@ -468,7 +515,7 @@ START_TEST(walks_show_what_is_occupied)
 	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
 	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
 	ck_assert_int_eq(join(0, "public", NULL, NULL), 0);
-	ck_assert_int_eq(join(0, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	sign_in(0, "ann");
 	publish("cache-empty", "1");
 	directory_each_channel(dir, app, SV(""), add_channel, &names);
 	ck_assert_uint_eq(names.n, 2);
@@ -617,23 +664,23 @@ END_TEST
 START_TEST(watchers_hear_of_a_user)
 {
 	BEGIN("member_removed_delay_ms", "1000");
-	ck_assert_int_eq(join(0, INTERNAL_WATCH_PREFIX "ann", NULL, NULL), 0);
-	ck_assert(!directory_user_online(dir, app, SV("ann")));
-	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	watch(0, "ann");
+	ck_assert(!users_is_online(dir, app, SV("ann")));
+	sign_in(1, "ann");
 	expect(0, WATCHED("online"));
-	ck_assert(directory_user_online(dir, app, SV("ann")));
-	ck_assert(!directory_user_online(dir, app, SV("bob")));
-	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
-	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	ck_assert(users_is_online(dir, app, SV("ann")));
+	ck_assert(!users_is_online(dir, app, SV("bob")));
+	sign_in(1, "ann");
+	sign_out(1, "ann");
 	expect_none();
-	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	sign_out(1, "ann");
 	expect_none();
-	ck_assert(directory_user_online(dir, app, SV("ann")));
+	ck_assert(users_is_online(dir, app, SV("ann")));
 	pass(USEC_PER_SEC);
 	expect(0, WATCHED("offline"));
-	ck_assert(!directory_user_online(dir, app, SV("ann")));
+	ck_assert(!users_is_online(dir, app, SV("ann")));
 	expect_none();
-	leave(0, INTERNAL_WATCH_PREFIX "ann", NULL);
+	unwatch(0, "ann");
 	end();
 }
 END_TEST
@@ -641,27 +688,27 @@ END_TEST
 START_TEST(watchers_hear_at_once_without_grace)
 {
 	BEGIN("member_removed_delay_ms", "0");
-	ck_assert_int_eq(join(0, INTERNAL_WATCH_PREFIX "ann", NULL, NULL), 0);
-	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	watch(0, "ann");
+	sign_in(1, "ann");
 	expect(0, WATCHED("online"));
-	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	sign_out(1, "ann");
 	expect(0, WATCHED("offline"));
-	ck_assert(!directory_user_online(dir, app, SV("ann")));
+	ck_assert(!users_is_online(dir, app, SV("ann")));
 	end();
 }
 END_TEST
 
 START_TEST(terminate_closes_the_signed_in)
 {
-	struct channel_mail *m;
+	struct worker_message *m;
 
 	BEGIN("user_authentication", "yes");
-	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
-	directory_terminate_user(dir, app, SV("ann"));
+	sign_in(1, "ann");
+	users_terminate(dir, app, SV("ann"));
 	m = fake_post_next(1);
 	ck_assert_ptr_nonnull(m);
-	ck_assert_int_eq(m->kind, MAIL_CLOSE);
-	channel_mail_free(m);
+	ck_assert_int_eq(m->kind, MESSAGE_CLOSE);
+	worker_message_free(m);
 	expect_none();
 	end();
 }
@@ -671,14 +718,14 @@ END_TEST
 START_TEST(terminate_falls_back_to_presence)
 {
 	BEGIN("user_authentication", "yes");
-	directory_terminate_user(dir, app, SV("ann"));
+	users_terminate(dir, app, SV("ann"));
 	for (unsigned i = 0; i < WORKERS; i++) {
-		struct channel_mail *m = fake_post_next(i);
+		struct worker_message *m = fake_post_next(i);
 
 		ck_assert_ptr_nonnull(m);
-		ck_assert_int_eq(m->kind, MAIL_CLOSE_USER);
+		ck_assert_int_eq(m->kind, MESSAGE_CLOSE_MEMBER);
 		ck_view_eq(sv_skip(msgbuf_view(m->key), sizeof(unsigned)), "ann");
-		channel_mail_free(m);
+		worker_message_free(m);
 	}
 	expect_none();
 	end();
@@ -704,7 +751,7 @@ START_TEST(users_are_told_of_once_for_each_of_their_channels)
 	ck_assert_int_eq(join(0, "plain", NULL, NULL), 0);
 	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
 	ck_assert_int_eq(join(1, ROOM, "ann", NULL), 0);
-	ck_assert_int_eq(join(1, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+	sign_in(1, "ann");
 	ck_view_eq(strbuf_view(&seen), "+ann +ann ");
 	leave(0, ROOM, "ann");
 	leave(1, ROOM, "ann");
@@ -712,12 +759,12 @@ START_TEST(users_are_told_of_once_for_each_of_their_channels)
 	ck_view_eq(strbuf_view(&seen), "+ann +ann ");
 	pass(USEC_PER_MSEC);
 	ck_view_eq(strbuf_view(&seen), "+ann +ann -ann ");
-	leave(1, INTERNAL_USER_PREFIX "ann", "ann");
+	sign_out(1, "ann");
 	pass(2000 * USEC_PER_MSEC);
-	ck_assert_int_eq(join(0, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0); /* in time */
+	sign_in(0, "ann"); /* in time */
 	pass(4000 * USEC_PER_MSEC);
 	ck_view_eq(strbuf_view(&seen), "+ann +ann -ann ");
-	leave(0, INTERNAL_USER_PREFIX "ann", "ann");
+	sign_out(0, "ann");
 	pass(3000 * USEC_PER_MSEC);
 	ck_view_eq(strbuf_view(&seen), "+ann +ann -ann -ann ");
 	leave(0, "plain", NULL);
@@ -745,14 +792,14 @@ static void *join_and_leave(void *arg)
 
 		ck_assert_int_eq(join(c->worker, "x", NULL, NULL), 0);
 		ck_assert_int_eq(join(c->worker, ROOM, user, "{}"), 0);
-		ck_assert_int_eq(join(c->worker, INTERNAL_USER_PREFIX "ann", "ann", NULL), 0);
+		sign_in(c->worker, "ann");
 		publish(i % 2 ? "x" : "cache-x", "1");
 		directory_channel_info(dir, app, SV("x"), &info);
 		ck_assert(info.occupied);
 		channel_info_release(&info);
 		directory_each_channel(dir, app, SV("presence-"), add_channel, &names);
-		directory_tick(dir, now);
-		leave(c->worker, INTERNAL_USER_PREFIX "ann", "ann");
+		users_tick(dir, now);
+		sign_out(c->worker, "ann");
 		leave(c->worker, ROOM, user);
 		leave(c->worker, "x", NULL);
 	}
@@ -762,8 +809,8 @@ static void *join_and_leave(void *arg)
 /* Numbers of one channel's mail only grow, in each worker's box. */
 static void check_order(unsigned worker)
 {
-	struct msgbuf *key = directory_key(app, SV("x"));
-	struct channel_mail *m;
+	struct msgbuf *key = channel_key_new(app, SV("x"));
+	struct worker_message *m;
 	uint64_t last = 0;
 
 	while ((m = fake_post_next(worker))) {
@@ -771,7 +818,7 @@ static void check_order(unsigned worker)
 			ck_assert_uint_gt(m->seq, last);
 			last = m->seq;
 		}
-		channel_mail_free(m);
+		worker_message_free(m);
 	}
 	msgbuf_unref(key);
 }
@@ -792,7 +839,7 @@ START_TEST(threads_side_by_side)
 	pass(2 * USEC_PER_SEC);
 	check_info("x", false, 0, 0);
 	check_info(ROOM, false, 0, 0);
-	ck_assert(!directory_user_online(dir, app, SV("ann")));
+	ck_assert(!users_is_online(dir, app, SV("ann")));
 	for (unsigned i = 0; i < WORKERS; i++)
 		check_order(i);
 	end();

@@ -19,12 +19,12 @@ static struct {
 /* The number of messages for worker 0; the sockets that they leave out are added up. */
 static unsigned take_mail(uint64_t *excluded)
 {
-	struct channel_mail *m;
+	struct worker_message *m;
 	unsigned n = 0;
 
 	for (; (m = fake_post_next(0)); n++) {
 		*excluded += m->exclude;
-		channel_mail_free(m);
+		worker_message_free(m);
 	}
 	return n;
 }

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Members are owned by the map of their channel; the list of those in their grace only links
+ * them.  A member is in that list exactly while leaving_at is set.
+ */
+#include <errno.h>
+#include "base/mem.h"
+#include "base/str.h"
+#include "core/presence.h"
+
+void presence_init(struct presence *p)
+{
+	map_init(&p->members);
+	p->roster = NULL;
+}
+
+static void presence_user_free(struct presence_user *m)
+{
+	free(m->user_id);
+	free(m->info);
+	free(m);
+}
+
+void presence_release(struct presence *p)
+{
+	struct presence_user *m;
+	size_t at = 0;
+
+	while ((m = map_next(&p->members, &at)))
+		presence_user_free(m);
+	map_release(&p->members);
+	msgbuf_unref(p->roster);
+}
+
+static void presence_forget_roster(struct presence *p)
+{
+	msgbuf_unref(p->roster);
+	p->roster = NULL;
+}
+
+int presence_join(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
+		  struct str_view info, unsigned max, bool *is_new)
+{
+	struct presence_user *m = map_get(&p->members, user_id);
+
+	*is_new = !m;
+	if (m) {
+		if (m->leaving_at) { /* back within the grace */
+			struct presence_user **at = &leaving->first;
+
+			while (*at != m)
+				at = &(*at)->next;
+			*at = m->next;
+			m->leaving_at = 0;
+		}
+		m->connections++;
+		return 0;
+	}
+	if (max && p->members.used >= max)
+		return -EDQUOT;
+	m = xcalloc(1, sizeof(*m));
+	m->presence = p;
+	m->user_id = sv_dup(user_id);
+	m->info = info.len ? sv_dup(info) : NULL;
+	m->connections = 1;
+	map_put(&p->members, sv(m->user_id), m);
+	presence_forget_roster(p);
+	return 0;
+}
+
+bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
+		    usec_t gone_at)
+{
+	struct presence_user *m = map_get(&p->members, user_id);
+
+	if (!m || --m->connections)
+		return false;
+	if (!gone_at) {
+		presence_remove(m);
+		return true;
+	}
+	m->leaving_at = gone_at;
+	m->next = leaving->first;
+	leaving->first = m;
+	return false;
+}
+
+struct presence_user *presence_leaving_expired(struct presence_leaving *leaving, usec_t now)
+{
+	struct presence_user *expired = NULL, **end = &expired, **at = &leaving->first;
+
+	while (*at) {
+		struct presence_user *m = *at;
+
+		if (m->leaving_at > now) {
+			at = &m->next;
+			continue;
+		}
+		*at = m->next;
+		m->next = NULL;
+		*end = m;
+		end = &m->next;
+	}
+	return expired;
+}
+
+void presence_remove(struct presence_user *m)
+{
+	map_del(&m->presence->members, sv(m->user_id));
+	presence_forget_roster(m->presence);
+	presence_user_free(m);
+}
+
+struct msgbuf *presence_roster(struct presence *p)
+{
+	struct strbuf b;
+	struct presence_user *m;
+	size_t at;
+	const char *sep = "";
+
+	if (p->roster)
+		return msgbuf_ref(p->roster);
+	strbuf_init(&b, 64 + p->members.used * 64);
+	strbuf_add_str(&b, "{\"presence\":{\"ids\":[");
+	for (at = 0; (m = map_next(&p->members, &at)); sep = ",") {
+		strbuf_add_str(&b, sep);
+		strbuf_add_json(&b, sv(m->user_id));
+	}
+	strbuf_add_str(&b, "],\"hash\":{");
+	for (at = 0, sep = ""; (m = map_next(&p->members, &at)); sep = ",") {
+		strbuf_add_str(&b, sep);
+		strbuf_add_json(&b, sv(m->user_id));
+		strbuf_add_c(&b, ':');
+		strbuf_add_str(&b, m->info ? m->info : "null");
+	}
+	strbuf_addf(&b, "},\"count\":%zu}}", p->members.used);
+	p->roster = msgbuf_from(strbuf_view(&b));
+	strbuf_release(&b);
+	return msgbuf_ref(p->roster);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_PRESENCE_H
+#define CORE_PRESENCE_H
+/*
+ * The members of one presence channel, and the grace before a member is removed.
+ *
+ * A user is one member however many connections it has.  After its last connection left, the
+ * member stays for the app's member_removed_delay_ms: a page that reloads does not leave.  Join
+ * and leave are O(1); ending a grace early is O(members in their grace of the same shard).
+ *
+ * Not locked: the directory calls these functions under the shard's lock.
+ */
+#include <stdbool.h>
+#include "base/annotate.h"
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/msgbuf.h"
+
+struct presence_user {
+	struct presence_user *next; /* in presence_leaving, while leaving_at is set */
+	struct presence *presence;
+	char *user_id;
+	char *info; /* JSON text, or NULL */
+	unsigned connections;
+	usec_t leaving_at; /* monotonic, when the grace ends; 0: has connections */
+};
+
+struct presence {
+	struct map members;    /* user_id -> struct presence_user */
+	struct msgbuf *roster; /* see presence_roster(); NULL after a change */
+};
+
+/* The members in their grace, of all channels of a shard. */
+struct presence_leaving {
+	struct presence_user *first;
+};
+
+void presence_init(struct presence *p);
+/* No member may be in a presence_leaving that is used afterwards. */
+void presence_release(struct presence *p);
+/*
+ * Adds a connection of user_id.  The info of its first connection is kept.  Both are copied.
+ * 0 and *is_new, whether the user was no member before; -EDQUOT when there are max members
+ * (0: no limit), and nothing changed.
+ */
+int presence_join(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
+		  struct str_view info, unsigned max, bool *is_new) MUSTCHECK;
+/*
+ * Removes a connection of user_id.  gone_at: when the grace of the last one ends (monotonic), 0
+ * for no grace.  True: the user is no member any more.
+ */
+bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
+		    usec_t gone_at);
+/* Unlinks the members whose grace has ended.  The caller passes each to presence_remove(). */
+struct presence_user *presence_leaving_expired(struct presence_leaving *leaving, usec_t now)
+	MUSTCHECK;
+/* Removes and frees m. */
+void presence_remove(struct presence_user *m);
+/* The data of subscription_succeeded as JSON text, referenced.  Built once after each change. */
+struct msgbuf *presence_roster(struct presence *p) MUSTCHECK;
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_USERS_H
+#define CORE_USERS_H
+/*
+ * Users who are signed in, and the watchlists that follow them (protocol A6).
+ *
+ * Both are channels of the directory whose names no client can use: "!user-ID" has the user as
+ * its presence member and the user's connections as its subscriptions; "!watch-ID" has the
+ * connections that watch the user.  So a user who reloads a page stays online for the same grace
+ * as a presence member.
+ *
+ * Any thread, but for users_tick().
+ */
+#include "core/directory.h"
+
+/*
+ * Subscribe a connection to the user's channels.  The caller sets app, worker, socket_id and
+ * user_id of j; the rest is set here, and the results are those of directory_join(), with the
+ * name in j->channel, inside j->key.
+ * The first connection of a user notifies its watchers.
+ */
+void users_sign_in(struct directory *d, struct directory_join *j);
+void users_watch(struct directory *d, struct directory_join *j);
+/*
+ * Ends a subscription made by one of them, as directory_leave(); l->channel is the name that j
+ * got.  The watchers of a user who is offline now are notified.
+ */
+void users_leave(struct directory *d, const struct directory_leave *l);
+/* Whether a connection is signed in as the user, or the last one left within the grace. */
+bool users_is_online(struct directory *d, const struct app *app, struct str_view user_id);
+/*
+ * Closes (4009) every connection that is signed in as the user.  When there is none, those that
+ * are on a presence channel as the user.  Returns before they are closed.
+ */
+void users_terminate(struct directory *d, const struct app *app, struct str_view user_id);
+/*
+ * Does what is due in the directory: see directory_tick_shard().  Notifies the watchers of users
+ * whose grace has ended.  One thread calls it, every 100 to 500 ms.
+ */
+void users_tick(struct directory *d, usec_t now);
+#endif

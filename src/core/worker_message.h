@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_WORKER_MESSAGE_H
+#define CORE_WORKER_MESSAGE_H
+/*
+ * Messages from the directory to the workers, and the count of their bytes until they are freed.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/mailbox.h"
+#include "core/event.h"
+#include "core/log_page.h"
+
+enum worker_message_kind {
+	MESSAGE_FRAME,	      /* write frame to the subscribers of key */
+	MESSAGE_CLOSE,	      /* close (4009) the connections of key's subscribers */
+	MESSAGE_CLOSE_MEMBER, /* close (4009) the connections that are on a presence channel as the
+				 user; key is the app and the user's id */
+	MESSAGE_LOG_PAGE,     /* page answers the log request with the token seq */
+};
+
+struct worker_message {
+	struct letter letter;
+	enum worker_message_kind kind;
+	struct msgbuf *key;    /* counted; see core/channel_key.h */
+	struct msgbuf *frame;  /* counted; a complete WebSocket frame, or NULL */
+	struct event *event;   /* counted; the event whose deliveries are counted, or NULL */
+	struct log_page *page; /* counted; of MESSAGE_LOG_PAGE */
+	uint64_t seq;	       /* subscriptions with the same or a higher seq skip it */
+	uint64_t exclude;      /* id of the connection that does not get it; 0: none */
+	atomic_size_t *bytes;  /* where its bytes are counted; outlives it */
+};
+
+/* How messages get into the workers' mailboxes.  Called from any thread. */
+struct directory_post {
+	/* Puts l into the worker's mailbox and never refuses.  True: the mailbox was empty, so wake
+	 * must be called.  Called under a shard's lock. */
+	bool (*put)(void *ctx, unsigned worker, struct letter *l);
+	void (*wake)(void *ctx, unsigned worker);
+	void *ctx;
+};
+
+/* The way to all workers. */
+struct worker_messages {
+	struct directory_post post;
+	atomic_size_t bytes; /* of messages that are not freed yet */
+};
+
+/* Any thread may call these. */
+
+void worker_messages_init(struct worker_messages *w, const struct directory_post *post);
+/* Takes m over.  True: the caller must wake the worker, outside of a shard's lock. */
+bool worker_messages_put(struct worker_messages *w, unsigned worker, struct worker_message *m)
+	MUSTCHECK;
+/* Wakes the workers whose bits are set. */
+void worker_messages_wake(struct worker_messages *w, uint64_t workers);
+/* Puts m and wakes the worker if needed. */
+void worker_messages_send(struct worker_messages *w, unsigned worker, struct worker_message *m);
+void worker_message_free(struct worker_message *m);
+#endif
