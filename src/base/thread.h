@@ -13,7 +13,10 @@ struct TSA(capability("thread role")) thread_role {
 	const char *name;
 };
 
-extern struct thread_role on_main, on_worker, on_http, on_db, on_front;
+extern struct thread_role on_main, on_worker, on_http, on_front;
+extern struct thread_role on_db;	/* a thread with one database connection (pg/runner.h) */
+extern struct thread_role on_pool;	/* of a pool of connections (pg/pool.h) */
+extern struct thread_role on_connector; /* opens connections for a pool (pg/connector.h) */
 
 /* Starts fn(arg) in a joinable thread of that name, all signals blocked.  0 or -errno. */
 int thread_start(pthread_t *t, const char *name, const struct thread_role *role,

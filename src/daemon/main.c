@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "conf/conf.h"
+#include "conf/conf_pg.h"
 #include "core/directory.h"
 #include "core/users.h"
 #include "daemon/embedded_pg.h"
@@ -27,14 +28,12 @@
 #include "pg/migrate.h"
 #include "pg/pool.h"
 #include "log/drainer.h"
-#include "svc/datasync.h"
 #include "svc/idempotency.h"
-#include "svc/activities.h"
 #include "svc/presence_db.h"
 #include "svc/publish.h"
 #include "svc/authorize.h"
 #include "log/reader.h"
-#include "svc/sync_settings.h"
+#include "svc/jobs.h"
 #include "svc/viewers.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
@@ -57,10 +56,8 @@ struct scopewired {
 	struct keeper *keeper;
 	struct relay *relay;
 	struct pg_pool *pool;
-	struct sync_settings *sync_settings;
-	struct datasync *datasync;
+	struct jobs *jobs;
 	struct idempotency *once;
-	struct activities *activities;
 	struct presence_db *presence;
 	struct viewers *viewing;
 	struct eventlog *log;
@@ -246,30 +243,24 @@ static void on_apps_changed(void *ctx)
 /* The sync API's way to the database. */
 static int start_pool(struct scopewired *d)
 {
-	const struct conf_database *db = &d->conf->database;
 	struct pg_pool_conf pc = {
-		.conninfo = d->conninfo,
-		.password = db->password,
-		.schema = db->schema,
+		.options = conf_pg_options(&d->conf->database, d->conninfo),
 		.connections = d->conf->sync.connections,
 		.max_open = d->conf->sync.max_waiting,
-		.connect_timeout_ms = db->connect_timeout_s * 1000,
-		.statement_timeout_ms = d->conf->sync.statement_timeout_ms,
 	};
 	struct authorizer_conf ac = { pc, d->conf->sync.rule_cache_ms };
 
+	pc.options.statement_timeout_ms = d->conf->sync.statement_timeout_ms;
 	d->pool = pg_pool_new(&pc);
 	ac.predicates.connections = d->conf->sync.rule_connections;
-	ac.predicates.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
+	ac.predicates.options.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
 	if (authorizer_start(d->pool, &ac, &d->authorizer))
 		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
-	d->sync_settings = sync_settings_new(d->pool, &d->conf->sync);
-	d->activities = activities_new(d->pool, d->conf->sync.activity_retention_days);
+	d->jobs = jobs_new(d->pool, &d->conf->sync);
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
 	d->viewing = viewers_new(d->pool, &d->conf->sync);
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_db_on_user, d->presence);
-	d->datasync = datasync_new(d->pool, &d->conf->sync);
 	return pg_pool_start(d->pool)
 		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
 		       : EX_OK;
@@ -467,10 +458,8 @@ static void stop(struct scopewired *d)
 	workers_free(d->workers);
 	idempotency_free(d->once);
 	pg_pool_free(d->pool);
-	activities_free(d->activities);
+	jobs_free(d->jobs);
 	authorizer_free(d->authorizer);
-	sync_settings_free(d->sync_settings);
-	datasync_free(d->datasync);
 	embedded_pg_stop(d->postgres);
 	free(d->conninfo);
 	if (d->signals >= 0)

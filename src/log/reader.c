@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "conf/conf_pg.h"
 #include "pg/pool.h"
 #include "log/reader.h"
 #include "wire/pusher.h"
@@ -353,14 +354,11 @@ void replay_read_cached(struct replay *r, struct app *app, struct str_view chann
 struct replay *replay_new(const struct conf_database *conf, const char *conninfo)
 {
 	struct replay *r = xcalloc(1, sizeof(*r));
-	struct pg_pool_conf pc = { .conninfo = conninfo,
-				   .password = conf->password,
-				   .schema = conf->schema,
+	struct pg_pool_conf pc = { .options = conf_pg_options(conf, conninfo),
 				   .connections = conf->replay_connections,
-				   .max_open = OPEN_MAX,
-				   .connect_timeout_ms = conf->connect_timeout_s * 1000,
-				   .statement_timeout_ms = conf->replay_timeout_ms };
+				   .max_open = OPEN_MAX };
 
+	pc.options.statement_timeout_ms = conf->replay_timeout_ms;
 	r->conf = conf;
 	r->pool = pg_pool_new(&pc);
 	pc.connections = 1;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The thread that owns the connection. */
+/* On the thread that owns the connection, or the pool's. */
+#include <errno.h>
 #include "base/log.h"
+#include "base/thread.h"
 #include "pg/chore.h"
 
 enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c, const char *name,
@@ -27,4 +29,34 @@ enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c
 			*next = chore->due;
 	}
 	return PG_FINE;
+}
+
+static void chore_run(void *ctx);
+
+static void on_chore_done(void *ctx, const struct pg_answer *a)
+{
+	struct pg_pool_chore *chore = ctx;
+
+	chore->is_open = false;
+	chore->is_done = chore->runs_once && a->rc == 0;
+	if (a->rc == -EINVAL)
+		log_error("%s: the database refused: %s", chore->name, pg_answer_message(a));
+	else if (a->rc == 0 && pg_answer_bool(a, 0, 0))
+		chore_run(chore);
+}
+
+static void chore_run(void *ctx)
+{
+	struct pg_pool_chore *chore = ctx;
+
+	if (chore->is_open || chore->is_done || (chore->is_due && !chore->is_due(chore->ctx)))
+		return;
+	chore->is_open = true;
+	pg_pool_query(chore->pool, chore->statement, chore->n, chore->values, on_chore_done, chore);
+}
+
+void pg_pool_chore_add(struct pg_pool *p, struct pg_pool_chore *chore)
+{
+	chore->pool = p;
+	pg_pool_every(p, chore->every_ms, chore_run, chore);
 }

@@ -2,13 +2,13 @@
 #ifndef PG_CHORE_H
 #define PG_CHORE_H
 /*
- * A statement that runs about every so often on a connection (of a pg_runner).
+ * Statements that run at an interval: on a connection (of a pg_runner), or on a pool.
  *
- * The server's refusal is logged and the chore runs again at its next time; only a lost connection
- * ends the caller's loop.
+ * When the server refuses one, that is logged, and the chore runs again at its next time.
  */
-#include "pg/conn.h"
+#include "pg/pool.h"
 
+/* On a connection: the caller runs its chores in its loop. */
 struct pg_chore {
 	struct pg_query query;
 	usec_t every;
@@ -27,4 +27,24 @@ struct pg_chore {
  */
 enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c, const char *name,
 			    usec_t *next) MUSTCHECK;
+
+#define PG_CHORE_VALUES_MAX 2
+
+/* On a pool: the pool's thread sends it, and one at a time is under way. */
+struct pg_pool_chore {
+	const char *name;		      /* for the log */
+	const struct pg_statement *statement; /* its first column: true, run it again at once */
+	unsigned every_ms;
+	int n; /* parameters */
+	const char *values[PG_CHORE_VALUES_MAX];
+	bool (*is_due)(void *ctx); /* on the pool's thread, before each run; NULL: always */
+	void *ctx;
+	bool runs_once; /* not again after its first success */
+	/* the pool's thread only */
+	struct pg_pool *pool;
+	bool is_open, is_done;
+};
+
+/* Before pg_pool_start().  The chore and its values outlive the pool's threads. */
+void pg_pool_chore_add(struct pg_pool *p, struct pg_pool_chore *chore);
 #endif

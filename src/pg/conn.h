@@ -40,7 +40,6 @@ struct pg_options {
  */
 int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why) MUSTCHECK;
 void pg_conn_close(struct pg_conn *c); /* NULL is fine */
-PGconn *pg_conn_raw(struct pg_conn *c);
 
 /*
  * One statement with text parameters (NULL-able values), outside a pipeline; *out holds its
@@ -49,18 +48,18 @@ PGconn *pg_conn_raw(struct pg_conn *c);
  * why.  out may be NULL.
  */
 enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
-			    const char *const *values, PGresult **out) MUSTCHECK;
+			    const char *const *values, struct pg_result **out) MUSTCHECK;
 /* The same with a length and a format (1: binary) for each value, as PQsendQueryParams() has it. */
 enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const char *sql, int n,
 				    const char *const *values, const int *lengths,
-				    const int *formats, PGresult **out) MUSTCHECK;
+				    const int *formats, struct pg_result **out) MUSTCHECK;
 /* Any number of statements in one text; no results. */
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
 enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
-			      int n, const Oid *types) MUSTCHECK;
+			      int n, const unsigned *types) MUSTCHECK;
 /* Runs what was prepared, with text parameters, as pg_conn_query(). */
 enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *name, int n,
-			      const char *const *values, PGresult **out) MUSTCHECK;
+			      const char *const *values, struct pg_result **out) MUSTCHECK;
 
 /* A statement and its parameters. */
 struct pg_query {
@@ -82,16 +81,12 @@ enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_qu
 /* A transaction is open, or was aborted and not yet rolled back. */
 bool pg_conn_is_in_transaction(const struct pg_conn *c);
 
-/* Waits until all that was queued is on its way.  PG_FINE or PG_LOST. */
-enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline) MUSTCHECK;
-/* The next result as PQgetResult() gives it (NULL included).  PG_FINE or PG_LOST. */
-enum pg_fault pg_conn_result(struct pg_conn *c, usec_t deadline, PGresult **out) MUSTCHECK;
 /* Waits until the server says something of itself (NOTIFY), fd (-1: none) is readable, or
  * deadline; then takes in what came.  PG_FINE or PG_LOST. */
 enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline) MUSTCHECK;
 
-/* PG_FINE when r is a command's or a query's success; else its fault, with the text kept. */
-enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r);
-/* Last fault in one line without a newline; good until the next call. */
+/* The last fault in one line without a newline; good until the next call. */
 const char *pg_conn_error(const struct pg_conn *c);
+
+#include "pg/conn_private.h" /* until no layer above pg uses it */
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <libpq-fe.h>
 #include "base/str.h"
+#include "pg/conn_private.h"
 #include "pg/listener.h"
 
 enum pg_fault pg_listener_begin(struct pg_conn *c, usec_t deadline, const char *channel)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The thread that owns the connection; the connection keeps all state. */
 #include <libpq-fe.h>
+#include "pg/conn_private.h"
 #include "pg/pipeline.h"
 
 bool pg_pipeline_begin(struct pg_conn *c)

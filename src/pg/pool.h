@@ -2,34 +2,34 @@
 #ifndef PG_POOL_H
 #define PG_POOL_H
 /*
- * Database statements for those who must not wait: asked from any thread, answered later on the
- * pool's own thread.
+ * Database statements for threads that must not wait: queried from any thread, answered later on
+ * the pool's own thread.
  *
- * A few connections, each a pipeline (libpq 14 and later, "Pipeline Mode" in the PostgreSQL
- * manual): statements follow each other without waiting for answers, each in its own transaction,
- * prepared where it first comes by.  One after the other on a connection, so what must not stand
- * behind a slow statement needs more connections, not more depth.
+ * Each of the few connections is a pipeline ("Pipeline Mode" in the PostgreSQL manual): statements
+ * follow each other without waiting for answers, each in its own transaction, and are prepared
+ * at their first use on a connection.  A connection runs one statement after the other: what must
+ * not wait for a slow statement needs more connections, not more depth.
  */
-#include <libpq-fe.h>
 #include <stdbool.h>
-#include "base/annotate.h"
 #include "pg/answer.h"
-#include "pg/fault.h"
+#include "pg/conn.h"
 
 #define PG_POOL_PARAMS_MAX 32
 
 struct pg_pool;
 
 struct pg_pool_conf {
-	const char *conninfo, *password, *schema; /* as struct pg_options; outlive the pool */
-	unsigned connections;			  /* at least 1 */
-	unsigned max_open;			  /* asked and not yet answered; more: -EAGAIN */
-	unsigned connect_timeout_ms;
-	unsigned statement_timeout_ms; /* the server's; an answer that never comes: 2 s more */
-	unsigned depth;		       /* statements on their way on one connection; 0: a few */
 	/*
-	 * A channel that every connection listens on, or NULL.  on_notify gets each payload, and
-	 * NULL when a connection came or went: something may not have been heard.  On the
+	 * Without a tick; its strings outlive the pool.  A statement that has no answer 2 s after
+	 * the server's timeout counts as lost with its connection.
+	 */
+	struct pg_options options;
+	unsigned connections; /* at least 1 */
+	unsigned max_open;    /* statements without an answer; one more is refused with -EAGAIN */
+	unsigned depth;	      /* statements under way on one connection; 0: a few */
+	/*
+	 * A channel that each connection listens on, or NULL.  on_notify gets each payload, and
+	 * NULL when a connection was opened or lost: notifications may have been missed.  On the
 	 * pool's thread.
 	 */
 	const char *listen;
@@ -37,10 +37,10 @@ struct pg_pool_conf {
 	void *notify_ctx;
 };
 
-/* A static object: connections know by its address whether they have it prepared. */
+/* A static object: a connection knows by its address whether it is prepared there. */
 struct pg_statement {
 	const char *sql;
-	/* May be sent again when its connection broke: it only reads, or says the same twice. */
+	/* Can be retried when its connection broke: to run it twice is as good as once. */
 	bool repeatable;
 	unsigned timeout_ms; /* instead of the pool's, when not 0 */
 };
@@ -63,14 +63,14 @@ struct pg_pool *pg_pool_new(const struct pg_pool_conf *conf);
 void pg_pool_every(struct pg_pool *p, unsigned ms, void (*fn)(void *ctx), void *ctx);
 /* 0 or -errno. */
 int pg_pool_start(struct pg_pool *p) MUSTCHECK;
-/* From now on everything asked and waiting is answered -ECANCELED; ends the threads. */
+/* Answers all open statements, and those to come, with -ECANCELED; ends the threads. */
 void pg_pool_stop(struct pg_pool *p);
 void pg_pool_free(struct pg_pool *p); /* NULL is fine */
 
 /*
- * Asks.  values: n text parameters (NULL: SQL's NULL), copied.  done is called exactly once, on
- * the pool's thread, or before this returns when nothing can be asked (-EAGAIN, -ECANCELED).
- * It must not wait; it may ask again.  Any thread.
+ * Sends a statement.  values: n text parameters (NULL: SQL's NULL), copied.  done is called exactly
+ * once: on the pool's thread, or before this returns when it is refused (-EAGAIN, -ECANCELED).
+ * done must not wait; it may query again.  Any thread.
  */
 void pg_pool_query(struct pg_pool *p, const struct pg_statement *st, int n,
 		   const char *const *values, pg_pool_done *done, void *ctx);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/hex.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "svc/idempotency.h"
@@ -79,8 +80,7 @@ void idempotency_digest(const struct str_view *parts, size_t n,
 	if (!ok || !EVP_DigestFinal_ex(ctx, digest, NULL))
 		abort(); /* out of memory */
 	EVP_MD_CTX_free(ctx);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	hex_encode(digest, sizeof(digest), out);
 }
 
 static struct idempotent_call *once_new(struct idempotency *t, struct str_view app,
@@ -129,8 +129,8 @@ static void on_found(void *ctx, const struct pg_answer *a)
 		/* Whether it is a repeat, nobody knows: nothing was done. */
 		reply.rc = a->rc == -EAGAIN ? -EAGAIN : -EHOSTDOWN;
 		finish(o, &reply);
-	} else if (PQntuples(a->result)) {
-		bool is_same = pg_answer_text(a, 0, 0)[0] == 't';
+	} else if (pg_answer_rows(a)) {
+		bool is_same = pg_answer_bool(a, 0, 0);
 
 		reply.result = is_same ? IDEMPOTENCY_ANSWER : IDEMPOTENCY_DIFFERENT;
 		reply.text = sv(pg_answer_text(a, 0, 1));

@@ -14,12 +14,12 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "pg/chore.h"
 #include "svc/presence_db.h"
 #include "wire/channel_name.h"
 
 #define BATCH_MAX	  2000
 #define CHANNEL_MAX_BYTES 200
-#define EXPIRE_AT_ONCE	  1000 /* of presence_expire() */
 #define EXPIRE_MIN_MS	  250
 #define EXPIRE_MAX_MS	  5000
 #define RETRY_US	  USEC_PER_SEC
@@ -77,7 +77,7 @@ struct presence_db {
 	bool is_fed;	   /* all users were put in line since */
 	usec_t feed_at;
 
-	bool is_expiring; /* the pool's thread only */
+	struct pg_pool_chore expire;
 };
 
 static const struct pg_statement beat_statement = {
@@ -86,7 +86,7 @@ static const struct pg_statement beat_statement = {
 };
 
 static const struct pg_statement expire_statement = {
-	.sql = "SELECT presence_expire($1, $2)",
+	.sql = "SELECT presence_expire($1, $2) = 1000",
 	.repeatable = true,
 };
 
@@ -444,8 +444,7 @@ static void end_entries(struct batch *b, const struct pg_answer *a)
 		said.unread = unread_at(unread, place);
 		if (a->rc == -EINVAL && !e->waiters)
 			log_error("presence: the database refused user %" PRId64 " of app %s: %s",
-				  e->key.id, e->app->id,
-				  pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY));
+				  e->key.id, e->app->id, pg_answer_message(a));
 		entry_end(e, a, a->rc ? NULL : &said);
 	}
 	json_decref(unread);
@@ -465,36 +464,18 @@ static void on_batch(void *ctx, const struct pg_answer *a)
 		begin_batch(p);
 }
 
-/* ---- those who are not heard of --------------------------------------------------- */
+/* ---- expiry ----------------------------------------------------------------------- */
 
-static void expire(void *ctx);
-
-static void on_expired(void *ctx, const struct pg_answer *a)
+/* After the database was away, the users who are here are written before others expire. */
+static bool presence_db_may_expire(void *ctx)
 {
 	struct presence_db *p = ctx;
-
-	p->is_expiring = false;
-	if (a->rc == -EINVAL)
-		log_error("presence: expiry was refused: %s",
-			  pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY));
-	else if (a->rc == 0 && strtoul(pg_answer_text(a, 0, 0), NULL, 10) == EXPIRE_AT_ONCE)
-		expire(p);
-}
-
-/* Timer of the pool.  After the database was away, those who are here are said to be so first. */
-static void expire(void *ctx)
-{
-	struct presence_db *p = ctx;
-	const char *values[] = { p->ttl, p->channels };
-	bool wait;
+	bool may;
 
 	pthread_mutex_lock(&p->lock);
-	wait = p->is_behind && p->users.used;
+	may = !p->is_behind || !p->users.used;
 	pthread_mutex_unlock(&p->lock);
-	if (wait || p->is_expiring)
-		return;
-	p->is_expiring = true;
-	pg_pool_query(p->pool, &expire_statement, 2, values, on_expired, p);
+	return may;
 }
 
 /* ---- its life ----------------------------------------------------------------------- */
@@ -538,7 +519,14 @@ struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync
 	map_init(&p->users);
 	map_init(&p->waiting);
 	pg_pool_every(pool, conf->presence_batch_ms, begin_batch, p);
-	pg_pool_every(pool, expire_ms(conf), expire, p);
+	p->expire = (struct pg_pool_chore){ .name = "presence expiry",
+					    .statement = &expire_statement,
+					    .every_ms = expire_ms(conf),
+					    .n = 2,
+					    .values = { p->ttl, p->channels },
+					    .is_due = presence_db_may_expire,
+					    .ctx = p };
+	pg_pool_chore_add(pool, &p->expire);
 	return p;
 }
 

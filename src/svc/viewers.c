@@ -150,8 +150,7 @@ static void on_swept(void *ctx, const struct pg_answer *a)
 	bool is_all = a->rc == 0 && strtoul(pg_answer_text(a, 0, 0), NULL, 10) < AT_ONCE;
 
 	if (a->rc == -EINVAL)
-		log_error("viewing: the database refused: %s",
-			  pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY));
+		log_error("viewing: the database refused: %s", pg_answer_message(a));
 	v->is_sweeping = false;
 	if (a->rc == 0 && !is_all)
 		v->sweep_at = 0;

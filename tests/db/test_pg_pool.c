@@ -67,7 +67,7 @@ static void on_done(void *ctx, const struct pg_answer *a)
 static void begin_with(struct pg_pool_conf conf, const char *database)
 {
 	conninfo = pg_fixture_database(pg, database, NULL);
-	conf.conninfo = conninfo;
+	conf.options.conninfo = conninfo;
 	pool = pg_pool_new(&conf);
 	ck_assert_int_eq(pg_pool_start(pool), 0);
 	WAIT_UNTIL(pg_pool_is_up(pool));
@@ -75,12 +75,12 @@ static void begin_with(struct pg_pool_conf conf, const char *database)
 
 static void begin(const char *database, unsigned connections, unsigned max_open)
 {
-	struct pg_pool_conf conf = { .password = "",
-				     .schema = "public",
+	struct pg_pool_conf conf = { .options.password = "",
+				     .options.schema = "public",
 				     .connections = connections,
 				     .max_open = max_open,
-				     .connect_timeout_ms = 5000,
-				     .statement_timeout_ms = 10000 };
+				     .options.connect_timeout_ms = 5000,
+				     .options.statement_timeout_ms = 10000 };
 
 	begin_with(conf, database);
 }
@@ -260,13 +260,13 @@ START_TEST(what_is_notified_is_heard_and_gaps_are_told)
 {
 	struct heard h = { .last = "" };
 	struct tally t = { .n = 0 };
-	struct pg_pool_conf conf = { .password = "",
-				     .schema = "public",
+	struct pg_pool_conf conf = { .options.password = "",
+				     .options.schema = "public",
 				     .connections = 2,
 				     .max_open = 100,
 				     .depth = 1,
-				     .connect_timeout_ms = 5000,
-				     .statement_timeout_ms = 10000,
+				     .options.connect_timeout_ms = 5000,
+				     .options.statement_timeout_ms = 10000,
 				     .listen = "news",
 				     .on_notify = on_notify,
 				     .notify_ctx = &h };
@@ -293,10 +293,10 @@ END_TEST
 
 START_TEST(timers_run)
 {
-	struct pg_pool_conf conf = { .conninfo = "host=/nowhere",
-				     .schema = "public",
+	struct pg_pool_conf conf = { .options.conninfo = "host=/nowhere",
+				     .options.schema = "public",
 				     .connections = 1,
-				     .connect_timeout_ms = 100 };
+				     .options.connect_timeout_ms = 100 };
 	atomic_uint ticks = 0;
 
 	pool = pg_pool_new(&conf);

@@ -32,12 +32,12 @@ static char **words(const char *a)
 /* start: with the pool running, so that batches are sent. */
 static void begin(const char *database, bool start)
 {
-	struct pg_pool_conf pc = { .password = "",
-				   .schema = "scopewire",
+	struct pg_pool_conf pc = { .options.password = "",
+				   .options.schema = "scopewire",
 				   .connections = 1,
 				   .max_open = 100,
-				   .connect_timeout_ms = 5000,
-				   .statement_timeout_ms = 10000 };
+				   .options.connect_timeout_ms = 5000,
+				   .options.statement_timeout_ms = 10000 };
 
 	conninfo = database_new(database, &db);
 	database_run(db, "INSERT INTO log_apps VALUES ('portal', 200, 200, 10000)");
@@ -45,7 +45,7 @@ static void begin(const char *database, bool start)
 				   .presence_channels = words("presence-online"),
 				   .presence_ttl_s = 3600,
 				   .presence_batch_ms = 10 };
-	pc.conninfo = conninfo;
+	pc.options.conninfo = conninfo;
 	pool = pg_pool_new(&pc);
 	presence = presence_db_new(pool, &conf);
 	app = UNIT_APP();
