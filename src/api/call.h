@@ -2,64 +2,206 @@
 #ifndef API_CALL_H
 #define API_CALL_H
 /*
- * One call of the API on its way from the router to its handler.  A handler replies exactly once;
- * it runs on a transport's thread and does not wait.
+ * One call of the HTTP API: what the router knows of it, and what a handler works with.
+ *
+ * A Pusher route has a handler that gets struct call, which is on the router's stack: a handler
+ * that replies later copies what it needs.  A route of the sync API or of /broadcasting has a
+ * struct sync_action: fields, which are read and checked before anything is done, and a SQL
+ * function that gets them.  Its struct sync_call is on the heap and lives until its reply, because
+ * the database's answer arrives on another thread.  Only one thread has it at a time.
+ *
+ * Every call is replied to exactly once.
  */
+#include <stdbool.h>
+#include <stdint.h>
 #include "base/annotate.h"
-#include "api/router.h"
+#include "base/str.h"
+#include "conf/app.h"
+#include "conf/conf.h"
+#include "pg/pool.h"
+#include "wire/channel_name.h"
+#include "api/request.h"
+
+struct authorizer;
+struct directory;
+struct idempotency;
+struct presence_db;
+struct publisher;
+struct replay;
+struct viewers;
+
+/* What handlers work with; all of it outlives the transports. */
+struct api_services {
+	const struct conf *conf; /* server.path, server.demo, server.demo_dir, sync */
+	struct directory *directory;
+	struct publisher *publisher;
+	struct pg_pool *pool;	  /* of the sync API */
+	struct idempotency *once; /* publishes with an idempotency key */
+	struct replay *replay;	  /* reads the log; NULL without a database */
+	struct presence_db *presence;
+	struct viewers *viewing;
+	struct authorizer *authorizer; /* channel rules */
+};
+
+/* ---- routes --------------------------------------------------------------- */
+
+/* Who may call; BY_SERVER and BY_USER can be combined. */
+enum {
+	BY_ANYONE = 0,
+	BY_SERVER = 1, /* an application's server */
+	BY_USER = 2,   /* a user of an application */
+	BY_BOTH = BY_SERVER | BY_USER,
+	BY_LOCAL = 4, /* server.demo is on, and the client is on this machine */
+};
+
+enum rate {
+	RATE_NONE,
+	RATE_READ,    /* one of max_read_requests_per_second */
+	RATE_EVENT,   /* one of max_backend_events_per_second */
+	RATE_HANDLER, /* the handler counts the events with call_take_events() */
+};
+
+struct call;
+struct sync_action;
+
+/* Has either a handler or an action. */
+struct route {
+	const char *method;
+	/* {name} is a segment, {name...} all the rest */
+	const char *path;
+	unsigned rights;
+	enum rate rate;
+	void (*handle)(struct call *c);
+	struct sync_action *action;
+	const char *help; /* for --print-routes */
+};
+
+/* ---- a call ---------------------------------------------------------------- */
 
 #define CALL_ARGS_MAX 2
 
-/* Most bytes of a body where no application says otherwise. */
-#define CALL_BODY_MAX 65536
+struct caller {
+	unsigned kind; /* BY_SERVER, BY_USER, or 0 on a public route */
+	int64_t user_id;
+	char *user_json; /* {"id","name","avatar","roles"} of a user, or NULL; heap */
+};
 
 struct call {
 	struct request *r;
-	const struct http_services *services;
-	struct app *app; /* of the snapshot in force; NULL on public paths.  Ref it to keep it. */
-	struct str_view arg[CALL_ARGS_MAX]; /* what the pattern's placeholders stood for */
+	const struct api_services *services;
+	const struct route *route; /* NULL until it is found */
+	struct str_view path;	   /* without server.path */
+	struct str_view app_id;	   /* of /apps/{id}/: the query is signed.  Empty elsewhere. */
+	struct app *app;	   /* counted; NULL on public routes.  Ref it to keep it. */
+	struct caller caller;
+	struct str_view
+		arg[CALL_ARGS_MAX]; /* values of the path's placeholders after the app's id */
+	/* Below /api/sync/, /apps/{id}/sync/ and /broadcasting/: errors are JSON, CORS applies. */
+	bool is_sync;
+	struct str_view origin; /* the Origin header, if is_sync */
 };
 
-/* Answers with a plain sentence. */
-void call_fail(struct call *c, unsigned status, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* Takes from the app's rates; false: it is used up for now. */
-bool call_app_take_events(struct app *app, unsigned n) MUSTCHECK;
-bool call_app_take_read(struct app *app) MUSTCHECK;
-/* Takes n events from the app's rate; false: answered 429. */
-bool call_take_events(struct call *c, unsigned n) MUSTCHECK;
-/* 503 with Retry-After, 400 or 500 for what publish_submit or the database said. */
-void call_reply_failure(struct request *r, int rc);
-/* Answers with b, which is released. */
-void call_reply_json(struct request *r, unsigned status, struct strbuf *b);
+/* Drops what the call holds. */
+void call_release(struct call *c);
 
-/* server.demo is on and the caller sits at this machine, not behind a proxy on it. */
+/* Takes n events from the app's rate; false: replied 429. */
+bool call_take_events(struct call *c, unsigned n) MUSTCHECK;
+/* Takes one request from the app's rate of reads; false: replied 429. */
+bool call_take_read(struct call *c) MUSTCHECK;
+/* server.demo is on and the client is on this machine, not behind a proxy on it. */
 bool call_may_demo(const struct call *c);
 
 /* Attributes of the parameter "info". */
 enum call_info { INFO_USER_COUNT = 1, INFO_SUBSCRIPTION_COUNT = 2, INFO_CACHE = 4 };
 
-/* Reads "user_count,subscription_count"; false: answered 400. */
+/* Reads "user_count,subscription_count"; false: replied 400. */
 bool call_read_info(struct call *c, struct str_view text, unsigned *out) MUSTCHECK;
-/* A channel's name within the app's limit; false: answered 400. */
+/* A channel's name within the app's limit; false: replied 400. */
 bool call_read_channel(struct call *c, struct str_view name, struct channel_traits *out) MUSTCHECK;
-/* "socket_id"; an empty text is nobody.  False: answered 400. */
+/* "socket_id"; 0 for an empty text.  False: replied 400. */
 bool call_read_socket(struct call *c, struct str_view text, uint64_t *out) MUSTCHECK;
 
-/* Handlers, a resource a file. */
-void h_events_post(struct call *c);
-void h_events_post_batch(struct call *c);
-void h_events_post_channel(struct call *c);
-void h_events_post_user(struct call *c);
-void h_channels_list(struct call *c);
-void h_channels_get(struct call *c);
-void h_channels_users(struct call *c);
-void h_users_terminate(struct call *c);
-void h_status_up(struct call *c);
-void h_status_connections(struct call *c);
-void h_status_websocket(struct call *c);
-void h_demo_root(struct call *c);
-void h_demo_file(struct call *c);
-void h_demo_config(struct call *c);
-void h_demo_auth(struct call *c);
-void h_demo_publish(struct call *c);
+/* ---- actions of the sync API -------------------------------------------------- */
+
+/* Settings that a function takes after the fields. */
+#define SYNC_EXTRA_MAX 2
+/* The function's first two parameters are the app's id and the caller. */
+#define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 2 - SYNC_EXTRA_MAX)
+
+enum field_type {
+	FIELD_TEXT, /* a string of min to max bytes */
+	FIELD_ID,   /* a string, or an integer taken as its digits; 1 to max (or 64) bytes */
+	FIELD_INT,  /* min to max; both 0: any */
+	FIELD_USER, /* a user's id: 1 to 2^63 - 1; for a user, its own if it is not given */
+	FIELD_BOOL,
+	FIELD_TIME,    /* RFC 3339, with an offset or Z */
+	FIELD_JSON,    /* any JSON, passed on as text */
+	FIELD_OBJECT,  /* of JSON, passed on as text */
+	FIELD_ARRAY,   /* JSON of at most max (or 1000) members */
+	FIELD_STRINGS, /* JSON array of at most max (or 100) strings; in a query, comma-separated */
+	FIELD_CHANNEL, /* a channel's full name */
+	FIELD_SOCKET,  /* a socket id */
+	FIELD_CHOICE,  /* one of choices */
+};
+
+enum { FIELD_REQUIRED = 1 };
+
+struct sync_field {
+	const char *name;
+	enum field_type type;
+	unsigned flags;
+	int64_t min, max;
+	const char *choices;  /* "online|away|busy" */
+	const char *fallback; /* when it is not given; NULL: SQL's NULL */
+};
+
+/* A field's value.  An action with a handler has an enum of its fields to find it by. */
+struct sync_value {
+	char *text; /* as the function gets it; NULL: not given.  Heap. */
+	union {
+		int64_t number;		       /* FIELD_INT, FIELD_USER; not of a fallback */
+		uint64_t socket_id;	       /* FIELD_SOCKET */
+		struct channel_traits channel; /* FIELD_CHANNEL */
+	};
+};
+
+struct sync_call;
+
+struct sync_action {
+	const struct sync_field *fields; /* the path's placeholders first, in their order */
+	size_t n_fields;
+	/*
+	 * Its parameters: the app's id, the caller (jsonb: {"server":true} or {"id","name",
+	 * "avatar","roles"}), the fields, the settings.  Gives one row: status, body, and
+	 * columns that are not read.  It refuses with sync_fail() of SQL.
+	 */
+	const char *function;
+	unsigned n_extra;
+	/* The function can be called again when its connection broke: it reads only, or a second
+	 * call changes nothing. */
+	bool repeatable;
+	/* Instead of calling the function; must end in a reply. */
+	void (*run)(struct sync_call *sc);
+	/* SELECT * FROM function($1, ...): made by statement_prepare(), constant afterwards. */
+	struct pg_statement statement;
+};
+
+struct sync_call {
+	struct call call; /* app and caller are owned; arg, path and app_id are not valid */
+	struct sync_value values[SYNC_FIELDS_MAX]; /* of the action's fields */
+	char *origin, *if_none_match;		   /* copies of headers, or NULL */
+	bool takes_gzip;
+	bool is_signed;	      /* below /apps/{id}/sync/ */
+	struct pg_pool *pool; /* the statement's */
+	/* What channel rules said so far, as members of a JSON object, for require_channel(). */
+	struct strbuf verdicts;
+	unsigned n_verdicts;
+	const char *extra[SYNC_EXTRA_MAX]; /* set by the action's run; not owned */
+};
+
+/* A call that goes on after the router has returned; takes what from holds. */
+struct sync_call *sync_call_new(struct call *from) MUSTCHECK;
+void sync_call_free(struct sync_call *sc);
+/* The caller as a function's parameter. */
+const char *sync_caller_json(const struct sync_call *sc);
 #endif

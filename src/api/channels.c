@@ -2,8 +2,10 @@
 /* Who is where: GET channels, channels/{name}, channels/{name}/users. */
 #include "base/annotate.h"
 #include "base/mem.h"
-#include "api/call.h"
+#include "core/directory.h"
 #include "log/reader.h"
+#include "api/handlers.h"
+#include "api/reply.h"
 
 struct listing {
 	struct strbuf b;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The demo page and what it needs of a server side: something that signs channels for it and
- * publishes for it.  Off unless server.demo is set, and then for callers on this machine only,
- * because the helpers answer anybody who asks.
+ * The demo page and its server side: signing of channels, and publishing.  Off unless server.demo
+ * is set, and then for clients on this machine only, because these endpoints need no credentials.
  *
- * Bodies must be JSON by their Content-Type: a page of another site cannot send that here
- * without asking first, and nobody answers such questions.
+ * Bodies must be JSON by their Content-Type: a browser sends that for a page of another site only
+ * after a preflight request, which these paths refuse.
+ *
+ * Runs on a transport's thread; files are read there, which a demo can afford.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,8 @@
 #include <unistd.h>
 #include "base/annotate.h"
 #include "base/mem.h"
-#include "api/call.h"
+#include "api/handlers.h"
+#include "api/reply.h"
 #include "wire/pusher.h"
 
 #define FILE_MAX_BYTES (4 << 20)
@@ -82,7 +84,7 @@ static bool read_file(const char *dir, struct str_view name, struct strbuf *b)
 	return ok;
 }
 
-static void serve(struct call *c, struct str_view name)
+static void reply_file(struct call *c, struct str_view name)
 {
 	const char *dir = c->services->conf->server.demo_dir;
 	struct reply reply = { .status = 200, .content_type = type_of(name) };
@@ -93,57 +95,56 @@ static void serve(struct call *c, struct str_view name)
 		return;
 	}
 	strbuf_release(&reply.body);
-	call_fail(c, 404, "There is nothing at this path.");
+	call_fail(c, 404, "This path does not exist.");
 }
 
 void h_demo_root(struct call *c)
 {
 	if (call_may_demo(c))
-		serve(c, SV("index.html"));
+		reply_file(c, SV("index.html"));
 	else
 		request_reply_text(c->r, 200, SV("OK"));
 }
 
 void h_demo_file(struct call *c)
 {
-	serve(c, c->arg[0].len ? c->arg[0] : SV("index.html"));
+	reply_file(c, c->arg[0].len ? c->arg[0] : SV("index.html"));
 }
 
 /* ---- helpers ----------------------------------------------------------- */
 
-/* The first application of the configuration, counted; NULL: answered. */
-static struct app *demo_app(struct call *c)
+/* Makes the first application of the configuration the call's; false: replied. */
+static bool take_demo_app(struct call *c)
 {
 	struct app_set *set = apps_current();
-	struct app *app = app_set_count(set) ? app_ref(app_set_at(set, 0)) : NULL;
 
+	if (app_set_count(set))
+		c->app = app_ref(app_set_at(set, 0));
 	app_set_unref(set);
-	if (!app)
+	if (!c->app)
 		call_fail(c, 503, "No application is configured.");
-	return app;
+	return c->app != NULL;
 }
 
 void h_demo_config(struct call *c)
 {
-	struct app *app = demo_app(c);
 	struct strbuf b;
 
-	if (!app)
+	if (!take_demo_app(c))
 		return;
 	strbuf_init(&b, 128);
 	strbuf_add_str(&b, "{\"app_id\":");
-	strbuf_add_json(&b, sv(app->id));
+	strbuf_add_json(&b, sv(c->app->id));
 	strbuf_add_str(&b, ",\"key\":");
-	strbuf_add_json(&b, sv(app->key));
+	strbuf_add_json(&b, sv(c->app->key));
 	strbuf_add_str(&b, ",\"path\":");
 	strbuf_add_json(&b, sv(c->services->conf->server.path));
 	strbuf_add_c(&b, '}');
-	app_unref(app);
 	call_reply_json(c->r, 200, &b);
 }
 
-/* The body as an object, or NULL: answered. */
-static json_t *read_json(struct call *c)
+/* The body as an object, or NULL: replied. */
+static json_t *read_object(struct call *c)
 {
 	struct str_view type = c->r->header(c->r, "Content-Type");
 	json_t *root;
@@ -176,7 +177,7 @@ static void add_auth(struct strbuf *b, const struct app *app, const struct str_v
 	strbuf_addf(b, "{\"auth\":\"%s:%s\"", app->key, hex);
 }
 
-/* {"socket_id","channel_name","user"?: {"id","name",...}}, answered as Laravel answers. */
+/* {"socket_id","channel_name","user"?: {"id","name",...}}; replies as Laravel does. */
 static void sign_channel(struct call *c, const struct app *app, const json_t *root)
 {
 	struct str_view socket = member(root, "socket_id");
@@ -207,17 +208,14 @@ static void sign_channel(struct call *c, const struct app *app, const json_t *ro
 
 void h_demo_auth(struct call *c)
 {
-	json_t *root = read_json(c);
-	struct app *app = root ? demo_app(c) : NULL;
-	uint64_t socket;
+	json_t *root = read_object(c);
+	uint64_t socket_id;
 
-	if (app) {
-		c->app = app;
-		if (!socket_id_parse(member(root, "socket_id"), &socket))
-			call_fail(c, 400, "Invalid socket_id: it looks like \"123.456\".");
+	if (root && take_demo_app(c)) {
+		if (!socket_id_parse(member(root, "socket_id"), &socket_id))
+			call_fail(c, 400, "Invalid socket_id: it must look like \"123.456\".");
 		else
-			sign_channel(c, app, root);
-		app_unref(app);
+			sign_channel(c, c->app, root);
 	}
 	json_decref(root);
 }
@@ -225,13 +223,10 @@ void h_demo_auth(struct call *c)
 /* The body of POST /apps/{id}/events, published for the caller. */
 void h_demo_publish(struct call *c)
 {
-	json_t *root = read_json(c);
-	struct app *app = root ? demo_app(c) : NULL;
+	json_t *root = read_object(c);
+	bool ok = root && take_demo_app(c);
 
 	json_decref(root);
-	if (!app)
-		return;
-	c->app = app;
-	h_events_post(c);
-	app_unref(app);
+	if (ok)
+		h_events_post(c);
 }

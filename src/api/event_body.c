@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "api/event_body.h"
 
-static struct field *field_of(struct event_body *e, struct str_view key)
+static struct event_member *field_of(struct event_body *e, struct str_view key)
 {
 	static const struct {
 		struct str_view key;
@@ -19,7 +19,7 @@ static struct field *field_of(struct event_body *e, struct str_view key)
 
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		if (sv_eq(key, fields[i].key))
-			return (struct field *)((char *)e + fields[i].at);
+			return (struct event_member *)((char *)e + fields[i].at);
 	return NULL;
 }
 
@@ -53,24 +53,25 @@ void event_body_release(struct event_body *e)
 
 /* ---- from jansson's tree ------------------------------------------------ */
 
-struct field event_body_field(const json_t *v)
+struct event_member event_body_member(const json_t *v)
 {
 	if (!v || json_is_null(v))
-		return (struct field){ FIELD_ABSENT, { "", 0 } };
+		return (struct event_member){ MEMBER_ABSENT, { "", 0 } };
 	if (!json_is_string(v))
-		return (struct field){ FIELD_WRONG, { "", 0 } };
-	return (struct field){ FIELD_TEXT, { json_string_value(v), json_string_length(v) } };
+		return (struct event_member){ MEMBER_WRONG, { "", 0 } };
+	return (struct event_member){ MEMBER_TEXT,
+				      { json_string_value(v), json_string_length(v) } };
 }
 
 static void channels_of_json(const json_t *list, struct event_body *e)
 {
 	if (!list || json_is_null(list))
 		return;
-	e->channels = json_is_array(list) ? FIELD_TEXT : FIELD_WRONG;
+	e->channels = json_is_array(list) ? MEMBER_TEXT : MEMBER_WRONG;
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		struct field f = event_body_field(json_array_get(list, i));
+		struct event_member f = event_body_member(json_array_get(list, i));
 
-		e->channel_wrong |= f.state != FIELD_TEXT;
+		e->channel_wrong |= f.state != MEMBER_TEXT;
 		event_body_add_channel(e, f.text);
 	}
 }
@@ -78,12 +79,12 @@ static void channels_of_json(const json_t *list, struct event_body *e)
 void event_body_of_json(const json_t *obj, struct event_body *e)
 {
 	event_body_init(e);
-	e->name = event_body_field(json_object_get(obj, "name"));
-	e->data = event_body_field(json_object_get(obj, "data"));
-	e->channel = event_body_field(json_object_get(obj, "channel"));
-	e->socket_id = event_body_field(json_object_get(obj, "socket_id"));
-	e->info = event_body_field(json_object_get(obj, "info"));
-	e->idempotency_key = event_body_field(json_object_get(obj, "idempotency_key"));
+	e->name = event_body_member(json_object_get(obj, "name"));
+	e->data = event_body_member(json_object_get(obj, "data"));
+	e->channel = event_body_member(json_object_get(obj, "channel"));
+	e->socket_id = event_body_member(json_object_get(obj, "socket_id"));
+	e->info = event_body_member(json_object_get(obj, "info"));
+	e->idempotency_key = event_body_member(json_object_get(obj, "idempotency_key"));
 	channels_of_json(json_object_get(obj, "channels"), e);
 }
 
@@ -163,20 +164,20 @@ static bool take_list(struct scan *s, struct event_body *e)
 static bool take_member(struct scan *s, struct event_body *e)
 {
 	struct str_view key;
-	struct field *f;
+	struct event_member *f;
 
 	if (!take_string(s, &key) || !take(s, ':'))
 		return false;
 	if (sv_eq(key, SV("channels"))) {
-		if (e->channels != FIELD_ABSENT)
+		if (e->channels != MEMBER_ABSENT)
 			return false;
-		e->channels = FIELD_TEXT;
+		e->channels = MEMBER_TEXT;
 		return take_list(s, e);
 	}
 	f = field_of(e, key);
-	if (!f || f->state != FIELD_ABSENT)
+	if (!f || f->state != MEMBER_ABSENT)
 		return false;
-	f->state = FIELD_TEXT;
+	f->state = MEMBER_TEXT;
 	return take_string(s, &f->text);
 }
 

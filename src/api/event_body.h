@@ -13,19 +13,19 @@
 #include "base/annotate.h"
 #include "base/str.h"
 
-enum field_state { FIELD_ABSENT, FIELD_TEXT, FIELD_WRONG }; /* null is absent */
+enum member_state { MEMBER_ABSENT, MEMBER_TEXT, MEMBER_WRONG }; /* null is absent */
 
-struct field {
-	enum field_state state;
-	struct str_view text; /* empty unless FIELD_TEXT; valid UTF-8 */
+struct event_member {
+	enum member_state state;
+	struct str_view text; /* empty unless MEMBER_TEXT; valid UTF-8 */
 };
 
 #define EVENT_CHANNELS_INLINE 4
 
 struct event_body {
-	struct field name, data, channel, socket_id, info, idempotency_key;
-	enum field_state channels; /* FIELD_TEXT: an array of strings */
-	bool channel_wrong;	   /* an element of channels is no string */
+	struct event_member name, data, channel, socket_id, info, idempotency_key;
+	enum member_state channels; /* MEMBER_TEXT: an array of strings */
+	bool channel_wrong;	    /* an element of channels is no string */
 	size_t n_channels;
 	size_t room;	       /* in list */
 	struct str_view *list; /* few, or heap */
@@ -41,7 +41,7 @@ bool event_body_scan(struct str_view body, struct event_body *e) MUSTCHECK;
 /* Views point into obj, an object. */
 void event_body_of_json(const json_t *obj, struct event_body *e);
 /* A member that has to be a string; v may be NULL. */
-struct field event_body_field(const json_t *v);
+struct event_member event_body_member(const json_t *v);
 /* One more for the list. */
 void event_body_add_channel(struct event_body *e, struct str_view name);
 void event_body_release(struct event_body *e);

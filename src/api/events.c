@@ -10,8 +10,13 @@
 #include "base/annotate.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "api/call.h"
+#include "core/directory.h"
+#include "svc/idempotency.h"
+#include "svc/publish.h"
+#include "wire/pusher.h"
 #include "api/event_body.h"
+#include "api/handlers.h"
+#include "api/reply.h"
 
 /* Repeats among more names than this are found with a map. */
 #define COMPARE_ALL_MAX 16
@@ -27,7 +32,7 @@ struct item {
 
 struct publication {
 	struct request *r;
-	const struct http_services *services;
+	const struct api_services *services;
 	struct directory *directory;
 	struct app *app; /* counted */
 	json_t *root;	 /* NULL when the body was read without a tree */
@@ -222,15 +227,15 @@ static void publish_once(struct publication *p)
 }
 
 /* The header, or the member of the body.  False: answered 400. */
-static bool read_key(struct call *c, const struct field *member, struct str_view *out)
+static bool read_key(struct call *c, const struct event_member *member, struct str_view *out)
 {
 	struct str_view header = c->r->header(c->r, "Idempotency-Key");
-	bool has_member = member && member->state != FIELD_ABSENT;
+	bool has_member = member && member->state != MEMBER_ABSENT;
 
 	*out = has_member ? member->text : header;
 	if (!has_member && !header.len)
 		return true;
-	if (has_member && member->state == FIELD_WRONG)
+	if (has_member && member->state == MEMBER_WRONG)
 		call_fail(c, 400, "\"idempotency_key\" must be a string.");
 	else if (!idempotency_key_is_valid(*out))
 		call_fail(c, 400,
@@ -245,7 +250,7 @@ static bool read_key(struct call *c, const struct field *member, struct str_view
 }
 
 /* Takes p over.  member is the body's idempotency key, NULL where it cannot have one. */
-static void publish(struct call *c, struct publication *p, const struct field *member)
+static void publish(struct call *c, struct publication *p, const struct event_member *member)
 {
 	unsigned events = 0;
 
@@ -319,9 +324,9 @@ static bool check_data(struct call *c, struct str_view data)
 	return false;
 }
 
-static bool check_type(struct call *c, const struct field *f, const char *key)
+static bool check_type(struct call *c, const struct event_member *f, const char *key)
 {
-	if (f->state != FIELD_WRONG)
+	if (f->state != MEMBER_WRONG)
 		return true;
 	call_fail(c, 400, "\"%s\" must be a string.", key);
 	return false;
@@ -332,7 +337,7 @@ static bool check_content(struct call *c, const struct event_body *b)
 	if (!check_type(c, &b->name, "name") || !check_name(c, b->name.text) ||
 	    !check_type(c, &b->data, "data"))
 		return false;
-	if (b->data.state == FIELD_ABSENT) {
+	if (b->data.state == MEMBER_ABSENT) {
 		call_fail(c, 400, "The event needs \"data\", a string (encode objects as JSON).");
 		return false;
 	}
@@ -345,7 +350,7 @@ static bool read_options(struct call *c, struct item *it)
 
 	if (!check_type(c, &b->socket_id, "socket_id") || !check_type(c, &b->info, "info"))
 		return false;
-	if (b->socket_id.state == FIELD_TEXT && !b->socket_id.text.len) {
+	if (b->socket_id.state == MEMBER_TEXT && !b->socket_id.text.len) {
 		call_fail(c, 400, "\"socket_id\" is empty; leave it out.");
 		return false;
 	}
@@ -407,7 +412,7 @@ static bool set_channels(struct call *c, struct item *it)
 {
 	struct event_body *b = &it->body;
 
-	if (b->channel.state == FIELD_TEXT)
+	if (b->channel.state == MEMBER_TEXT)
 		event_body_add_channel(b, b->channel.text);
 	it->channels = b->list;
 	drop_repeats(it, b->n_channels);
@@ -417,11 +422,11 @@ static bool set_channels(struct call *c, struct item *it)
 static bool check_lists(struct call *c, const struct event_body *b)
 {
 	unsigned max = c->app->limits.max_event_channels;
-	size_t n = b->n_channels + (b->channel.state != FIELD_ABSENT);
+	size_t n = b->n_channels + (b->channel.state != MEMBER_ABSENT);
 
-	if (b->channels == FIELD_WRONG)
+	if (b->channels == MEMBER_WRONG)
 		call_fail(c, 400, "\"channels\" must be an array of strings.");
-	else if (b->channel_wrong || b->channel.state == FIELD_WRONG)
+	else if (b->channel_wrong || b->channel.state == MEMBER_WRONG)
 		call_fail(c, 400, "A channel must be a string.");
 	else if (!n)
 		call_fail(c, 400, "The event needs \"channels\" or \"channel\".");
@@ -441,11 +446,11 @@ static bool read_channels(struct call *c, struct item *it)
 
 static bool read_one_channel(struct call *c, struct item *it)
 {
-	const struct field *f = &it->body.channel;
+	const struct event_member *f = &it->body.channel;
 
-	if (f->state == FIELD_ABSENT)
+	if (f->state == MEMBER_ABSENT)
 		call_fail(c, 400, "Each event of a batch needs a \"channel\".");
-	else if (f->state == FIELD_WRONG)
+	else if (f->state == MEMBER_WRONG)
 		call_fail(c, 400, "A channel must be a string.");
 	else
 		return set_channel(c, it, f->text);
@@ -478,7 +483,7 @@ static bool read_batch(struct call *c, const json_t *batch, struct publication *
 			return false;
 		}
 		event_body_of_json(obj, &it->body);
-		if (it->body.idempotency_key.state != FIELD_ABSENT) {
+		if (it->body.idempotency_key.state != MEMBER_ABSENT) {
 			call_fail(c, 400,
 				  "\"idempotency_key\" belongs beside \"batch\": it is for all "
 				  "of it.");
@@ -511,7 +516,7 @@ void h_events_post_batch(struct call *c)
 	json_t *root = read_object(c);
 	const json_t *batch = json_object_get(root, "batch");
 	struct publication *p;
-	struct field key;
+	struct event_member key;
 
 	if (!root)
 		return;
@@ -522,7 +527,7 @@ void h_events_post_batch(struct call *c)
 	p = publication_new(c, json_array_size(batch));
 	p->root = root;
 	p->is_batch = true;
-	key = event_body_field(json_object_get(root, "idempotency_key"));
+	key = event_body_member(json_object_get(root, "idempotency_key"));
 	if (read_batch(c, batch, p))
 		publish(c, p, &key);
 	else

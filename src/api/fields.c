@@ -1,32 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a call brings, held against its action's fields.  A GET brings them in its query, the others
- * in a JSON object; a DELETE without a body in its query too; /broadcasting also takes forms, as
- * pusher-js sends them.  What no field is named after is refused: a misspelt filter would
- * otherwise list everything.
+ * Reads the fields of a request and checks them against those of its action.  A GET has them in its
+ * query, other methods in a JSON object, a DELETE without a body in its query too; /broadcasting
+ * also accepts forms, as pusher-js sends them.  An unknown field is refused: a misspelt filter
+ * would otherwise list everything.
+ *
+ * Runs on a transport's thread, before anything is done.  Whatever fails has replied and freed the
+ * call.
  */
 #include <inttypes.h>
 #include <jansson.h>
 #include "base/mem.h"
-#include "api/json_dump.h"
-#include "api/sync_call.h"
-#include "wire/channel_name.h"
 #include "wire/pusher.h"
+#include "api/fields.h"
+#include "api/json_dump.h"
+#include "api/reply.h"
 
 #define TEXT_MAX_BYTES 1024
 #define ID_MAX_BYTES   64
 #define LIST_MAX       1000
 #define STRINGS_MAX    100
 
-/* A field's value as it came: out of JSON, or out of a query (then text). */
+/* A field's value as received: from JSON, or from a query (then text). */
 struct raw {
 	const json_t *json;
 	struct str_view text;
 };
 
-static bool fail(struct sync_call *c, const struct sync_field *f, const char *must)
+static bool fail_value(struct sync_call *sc, const struct sync_field *f, const char *must)
 {
-	sync_fail(c, 400, "invalid_value", f->name, "%s must be %s.", f->name, must);
+	sync_fail(sc, 400, "invalid_value", f->name, "%s must be %s.", f->name, must);
 	return false;
 }
 
@@ -47,14 +50,14 @@ static struct str_view text_of(const struct raw *v)
 	return v->json ? sv_n(json_string_value(v->json), json_string_length(v->json)) : v->text;
 }
 
-/* No NUL either: PostgreSQL's texts have none. */
+/* Without NUL: PostgreSQL's type text cannot hold it. */
 static bool is_clean(struct str_view s)
 {
 	return sv_is_utf8(s) && (!s.len || !memchr(s.ptr, '\0', s.len));
 }
 
-static bool read_text(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		      char **out)
+static bool read_text(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		      struct sync_value *out)
 {
 	int64_t max = or_default(f->max, TEXT_MAX_BYTES);
 	struct str_view s;
@@ -63,15 +66,15 @@ static bool read_text(struct sync_call *c, const struct sync_field *f, const str
 	snprintf(must, sizeof(must), "a string of %" PRId64 " to %" PRId64 " bytes of UTF-8",
 		 f->min, max);
 	if (!is_text(v))
-		return fail(c, f, must);
+		return fail_value(sc, f, must);
 	s = text_of(v);
 	if ((int64_t)s.len < f->min || (int64_t)s.len > max || !is_clean(s))
-		return fail(c, f, must);
-	*out = sv_dup(s);
+		return fail_value(sc, f, must);
+	out->text = sv_dup(s);
 	return true;
 }
 
-/* An integer of JSON, or of digits; false: it is none, or does not fit 64 bits. */
+/* An integer of JSON, or text of digits; false: not an integer of 64 bits. */
 static bool to_int(const struct raw *v, int64_t *out)
 {
 	struct str_view s;
@@ -100,30 +103,30 @@ static char *int_text(int64_t n)
 	return xstrdup(text);
 }
 
-static bool read_id(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		    char **out)
+static bool read_id(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		    struct sync_value *out)
 {
 	int64_t max = or_default(f->max, ID_MAX_BYTES);
 	struct str_view s;
 	char must[96];
 
 	if (v->json && json_is_integer(v->json)) {
-		*out = int_text(json_integer_value(v->json));
+		out->text = int_text(json_integer_value(v->json));
 		return true;
 	}
 	snprintf(must, sizeof(must), "an id: an integer, or a string of 1 to %" PRId64 " bytes",
 		 max);
 	if (!is_text(v))
-		return fail(c, f, must);
+		return fail_value(sc, f, must);
 	s = text_of(v);
 	if (!s.len || (int64_t)s.len > max || !is_clean(s))
-		return fail(c, f, must);
-	*out = sv_dup(s);
+		return fail_value(sc, f, must);
+	out->text = sv_dup(s);
 	return true;
 }
 
-static bool read_int(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		     char **out)
+static bool read_int(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		     struct sync_value *out)
 {
 	int64_t min = f->min, max = f->max, n;
 	char must[96];
@@ -134,43 +137,45 @@ static bool read_int(struct sync_call *c, const struct sync_field *f, const stru
 	}
 	snprintf(must, sizeof(must), "an integer from %" PRId64 " to %" PRId64, min, max);
 	if (!to_int(v, &n) || n < min || n > max)
-		return fail(c, f, must);
-	*out = int_text(n);
+		return fail_value(sc, f, must);
+	out->number = n;
+	out->text = int_text(n);
 	return true;
 }
 
-/* A user speaks for itself only. */
-static bool read_user(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		      char **out)
+/* A user can name itself only. */
+static bool read_user(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		      struct sync_value *out)
 {
 	int64_t id;
 
 	if (!to_int(v, &id) || id < 1)
-		return fail(c, f, "a user's id, a positive integer");
-	if (c->caller.right == BY_USER && id != c->caller.user_id) {
-		sync_fail(c, 403, "forbidden", f->name, "A user acts only as itself.");
+		return fail_value(sc, f, "a user's id, a positive integer");
+	if (sc->call.caller.kind == BY_USER && id != sc->call.caller.user_id) {
+		sync_fail(sc, 403, "forbidden", f->name, "A user may act only as itself.");
 		return false;
 	}
-	*out = int_text(id);
+	out->number = id;
+	out->text = int_text(id);
 	return true;
 }
 
-static bool read_bool(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		      char **out)
+static bool read_bool(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		      struct sync_value *out)
 {
 	struct str_view s;
 
 	if (v->json && json_is_boolean(v->json)) {
-		*out = xstrdup(json_is_true(v->json) ? "true" : "false");
+		out->text = xstrdup(json_is_true(v->json) ? "true" : "false");
 		return true;
 	}
 	s = v->json ? SV("") : v->text;
 	if (sv_eq(s, SV("true")) || sv_eq(s, SV("1")))
-		*out = xstrdup("true");
+		out->text = xstrdup("true");
 	else if (sv_eq(s, SV("false")) || sv_eq(s, SV("0")))
-		*out = xstrdup("false");
+		out->text = xstrdup("false");
 	else
-		return fail(c, f, "true or false");
+		return fail_value(sc, f, "true or false");
 	return true;
 }
 
@@ -195,47 +200,47 @@ static bool has_time_shape(struct str_view s)
 	return s.len == 6 && (s.ptr[0] == '+' || s.ptr[0] == '-') && s.ptr[3] == ':';
 }
 
-static bool read_time(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		      char **out)
+static bool read_time(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		      struct sync_value *out)
 {
 	if (!is_text(v) || !has_time_shape(text_of(v)))
-		return fail(c, f, "a time such as 2026-01-31T12:00:00Z");
-	*out = sv_dup(text_of(v));
+		return fail_value(sc, f, "a time such as 2026-01-31T12:00:00Z");
+	out->text = sv_dup(text_of(v));
 	return true;
 }
 
-/* The JSON in a query's text, if it is of that kind; a new reference. */
+/* The value, parsed if it is a query's text; a new reference, or NULL. */
 static json_t *own_json(const struct raw *v)
 {
 	return v->json ? json_incref((json_t *)v->json)
 		       : json_loadb(v->text.ptr, v->text.len, JSON_REJECT_DUPLICATES, NULL);
 }
 
-static bool read_json(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		      char **out)
+static bool read_json(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		      struct sync_value *out)
 {
 	json_t *value = own_json(v);
 
 	if (value)
-		*out = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		out->text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 	json_decref(value);
-	return value || fail(c, f, "JSON");
+	return value || fail_value(sc, f, "JSON");
 }
 
-static bool read_object(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-			char **out)
+static bool read_object(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			struct sync_value *out)
 {
 	json_t *object = own_json(v);
 	bool ok = json_is_object(object);
 
 	if (ok)
-		*out = json_dump_text(object);
+		out->text = json_dump_text(object);
 	json_decref(object);
-	return ok || fail(c, f, "an object");
+	return ok || fail_value(sc, f, "an object");
 }
 
-static bool read_array(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		       char **out)
+static bool read_array(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		       struct sync_value *out)
 {
 	size_t max = (size_t)or_default(f->max, LIST_MAX);
 	json_t *array = own_json(v);
@@ -244,10 +249,10 @@ static bool read_array(struct sync_call *c, const struct sync_field *f, const st
 	char must[64];
 
 	if (ok)
-		*out = json_dump_text(array);
+		out->text = json_dump_text(array);
 	json_decref(array);
 	snprintf(must, sizeof(must), "a list of %" PRId64 " to %zu members", f->min, max);
-	return ok || fail(c, f, must);
+	return ok || fail_value(sc, f, must);
 }
 
 /* "a,b" as a JSON array of strings. */
@@ -279,8 +284,8 @@ static bool are_strings(const json_t *array, size_t max)
 	return true;
 }
 
-static bool read_strings(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-			 char **out)
+static bool read_strings(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			 struct sync_value *out)
 {
 	size_t max = (size_t)or_default(f->max, STRINGS_MAX);
 	json_t *array = v->json ? json_incref((json_t *)v->json) : split(v->text);
@@ -288,37 +293,34 @@ static bool read_strings(struct sync_call *c, const struct sync_field *f, const 
 	char must[64];
 
 	if (ok)
-		*out = json_dumps(array, JSON_COMPACT);
+		out->text = json_dumps(array, JSON_COMPACT);
 	json_decref(array);
 	snprintf(must, sizeof(must), "a list of 1 to %zu strings", max);
-	return ok || fail(c, f, must);
+	return ok || fail_value(sc, f, must);
 }
 
-static bool read_channel(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-			 char **out)
+static bool read_channel(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			 struct sync_value *out)
 {
-	struct channel_traits t;
-
 	if (!is_text(v) ||
-	    channel_name_parse(text_of(v), c->app->limits.max_channel_name_bytes, &t))
-		return fail(c, f, "a channel's name: letters, digits and _-=@,.; only");
-	*out = sv_dup(text_of(v));
+	    channel_name_parse(text_of(v), sc->call.app->limits.max_channel_name_bytes,
+			       &out->channel))
+		return fail_value(sc, f, "a channel's name: letters, digits and _-=@,.; only");
+	out->text = sv_dup(text_of(v));
 	return true;
 }
 
-static bool read_socket(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-			char **out)
+static bool read_socket(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			struct sync_value *out)
 {
-	uint64_t id;
-
-	if (!is_text(v) || !socket_id_parse(text_of(v), &id))
-		return fail(c, f, "a socket id, as in \"123.456\"");
-	*out = sv_dup(text_of(v));
+	if (!is_text(v) || !socket_id_parse(text_of(v), &out->socket_id))
+		return fail_value(sc, f, "a socket id, as in \"123.456\"");
+	out->text = sv_dup(text_of(v));
 	return true;
 }
 
-static bool read_choice(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-			char **out)
+static bool read_choice(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			struct sync_value *out)
 {
 	struct str_view s = is_text(v) ? text_of(v) : SV("");
 	const char *at = f->choices;
@@ -328,7 +330,7 @@ static bool read_choice(struct sync_call *c, const struct sync_field *f, const s
 		size_t n = strcspn(at, "|");
 
 		if (sv_eq(s, sv_n(at, n))) {
-			*out = sv_dup(s);
+			out->text = sv_dup(s);
 			return true;
 		}
 		at = at[n] ? at + n + 1 : NULL;
@@ -336,11 +338,11 @@ static bool read_choice(struct sync_call *c, const struct sync_field *f, const s
 	snprintf(must, sizeof(must), "one of %s", f->choices);
 	for (char *bar = must; (bar = strchr(bar, '|')); bar++)
 		*bar = ' ';
-	return fail(c, f, must);
+	return fail_value(sc, f, must);
 }
 
-typedef bool reader(struct sync_call *c, const struct sync_field *f, const struct raw *v,
-		    char **out);
+typedef bool reader(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+		    struct sync_value *out);
 
 static reader *const readers[] = {
 	[FIELD_TEXT] = read_text,	[FIELD_ID] = read_id,
@@ -352,7 +354,7 @@ static reader *const readers[] = {
 	[FIELD_JSON] = read_json,
 };
 
-/* ---- all of them --------------------------------------------------------------- */
+/* ---- all fields --------------------------------------------------------------- */
 
 static ptrdiff_t field_index(const struct sync_action *a, size_t first, struct str_view name)
 {
@@ -362,9 +364,9 @@ static ptrdiff_t field_index(const struct sync_action *a, size_t first, struct s
 	return -1;
 }
 
-static bool take(struct sync_call *c, size_t first, struct str_view name, const struct raw *v)
+static bool take(struct sync_call *sc, size_t first, struct str_view name, const struct raw *v)
 {
-	const struct sync_action *a = c->route->action;
+	const struct sync_action *a = sc->call.route->action;
 	ptrdiff_t i = field_index(a, first, name);
 
 	if (i < 0) {
@@ -372,38 +374,38 @@ static bool take(struct sync_call *c, size_t first, struct str_view name, const 
 
 		snprintf(shown, sizeof(shown), "%.*s", name.len > 64 ? 64 : (int)name.len,
 			 name.ptr);
-		sync_fail(c, 400, "unknown_field", sv_is_utf8(sv(shown)) ? shown : NULL,
-			  "The request has a field that is not known here.");
+		sync_fail(sc, 400, "unknown_field", sv_is_utf8(sv(shown)) ? shown : NULL,
+			  "The request has a field that this endpoint does not know.");
 		return false;
 	}
 	if (v->json && json_is_null(v->json))
 		return true;
-	if (c->values[i]) {
-		sync_fail(c, 400, "repeated_field", a->fields[i].name, "%s is given twice.",
-			  a->fields[i].name);
+	if (sc->values[i].text) {
+		sync_fail(sc, 400, "repeated_field", a->fields[i].name,
+			  "%s is given more than once.", a->fields[i].name);
 		return false;
 	}
-	return readers[a->fields[i].type](c, &a->fields[i], v, &c->values[i]);
+	return readers[a->fields[i].type](sc, &a->fields[i], v, &sc->values[i]);
 }
 
-static bool take_query(struct sync_call *c, size_t first)
+static bool take_query(struct sync_call *sc, size_t first)
 {
-	const struct request *r = c->r;
+	const struct request *r = sc->call.r;
 
 	for (size_t i = 0; i < r->n_params; i++) {
 		struct raw v = { NULL, r->params[i].value };
 		struct str_view name = r->params[i].name;
 
-		if (c->is_signed &&
+		if (sc->is_signed &&
 		    (sv_starts_with(name, SV("auth_")) || sv_eq(name, SV("body_md5"))))
 			continue;
-		if (!take(c, first, name, &v))
+		if (!take(sc, first, name, &v))
 			return false;
 	}
 	return true;
 }
 
-static bool take_object(struct sync_call *c, size_t first, json_t *body)
+static bool take_object(struct sync_call *sc, size_t first, json_t *body)
 {
 	const char *name;
 	json_t *value;
@@ -412,90 +414,92 @@ static bool take_object(struct sync_call *c, size_t first, json_t *body)
 	{
 		struct raw v = { value, { NULL, 0 } };
 
-		if (!take(c, first, sv(name), &v))
+		if (!take(sc, first, sv(name), &v))
 			return false;
 	}
 	return true;
 }
 
-static bool take_body(struct sync_call *c, size_t first)
+static bool take_body(struct sync_call *sc, size_t first)
 {
 	json_error_t why;
-	json_t *body = json_loadb(c->r->body.ptr, c->r->body.len, JSON_REJECT_DUPLICATES, &why);
+	json_t *body = json_loadb(sc->call.r->body.ptr, sc->call.r->body.len,
+				  JSON_REJECT_DUPLICATES, &why);
 	bool ok;
 
 	if (json_is_object(body)) {
-		ok = take_object(c, first, body);
+		ok = take_object(sc, first, body);
 	} else {
-		sync_fail(c, 400, "invalid_json", NULL, "The body must be a JSON object: %s.",
-			  body ? "it is something else" : why.text);
+		sync_fail(sc, 400, "invalid_json", NULL, "The body must be a JSON object: %s.",
+			  body ? "it is another type" : why.text);
 		ok = false;
 	}
 	json_decref(body);
 	return ok;
 }
 
-static bool is_form(const struct sync_call *c)
+static bool is_form(const struct sync_call *sc)
 {
-	return sv_starts_with(c->r->header(c->r, "Content-Type"),
+	return sv_starts_with(sc->call.r->header(sc->call.r, "Content-Type"),
 			      SV("application/x-www-form-urlencoded"));
 }
 
-/* As pusher-js asks /broadcasting/auth: the body is a query. */
-static bool take_form(struct sync_call *c, size_t first)
+/* As pusher-js sends POST /broadcasting/auth: the body has the form of a query. */
+static bool take_form(struct sync_call *sc, size_t first)
 {
-	char *text = sv_dup(c->r->body);
+	char *text = sv_dup(sc->call.r->body);
 	bool ok;
 
-	if (request_parse_query(c->r, text, c->r->body.len)) {
-		sync_fail(c, 400, "invalid_form", NULL, "The form has too many fields.");
+	if (request_parse_query(sc->call.r, text, sc->call.r->body.len)) {
+		sync_fail(sc, 400, "invalid_form", NULL, "The form has too many fields.");
 		ok = false;
 	} else {
-		ok = take_query(c, first);
+		ok = take_query(sc, first);
 	}
-	/* c is gone unless ok; its parameters point into text */
+	/* sc is freed unless ok; its parameters point into text */
 	if (ok)
-		c->r->n_params = 0;
+		sc->call.r->n_params = 0;
 	free(text);
 	return ok;
 }
 
-static bool complete(struct sync_call *c)
+static bool complete(struct sync_call *sc)
 {
-	const struct sync_action *a = c->route->action;
+	const struct sync_action *a = sc->call.route->action;
 
 	for (size_t i = 0; i < a->n_fields; i++) {
 		const struct sync_field *f = &a->fields[i];
 
-		if (c->values[i])
+		if (sc->values[i].text)
 			continue;
-		if (f->type == FIELD_USER && c->caller.right == BY_USER)
-			c->values[i] = int_text(c->caller.user_id);
-		else if (f->fallback)
-			c->values[i] = xstrdup(f->fallback);
-		else if (f->flags & FIELD_REQUIRED) {
-			sync_fail(c, 400, "missing_field", f->name, "%s is missing.", f->name);
+		if (f->type == FIELD_USER && sc->call.caller.kind == BY_USER) {
+			sc->values[i].number = sc->call.caller.user_id;
+			sc->values[i].text = int_text(sc->call.caller.user_id);
+		} else if (f->fallback) {
+			sc->values[i].text = xstrdup(f->fallback);
+		} else if (f->flags & FIELD_REQUIRED) {
+			sync_fail(sc, 400, "missing_field", f->name, "%s is missing.", f->name);
 			return false;
 		}
 	}
 	return true;
 }
 
-bool sync_read_fields(struct sync_call *c, const struct str_view *path_args)
+bool fields_read(struct sync_call *sc, const struct str_view *args)
 {
-	const struct sync_action *a = c->route->action;
-	bool in_query = c->route->method[0] == 'G' || !c->r->body.len;
+	const struct sync_action *a = sc->call.route->action;
+	bool in_query = sc->call.route->method[0] == 'G' || !sc->call.r->body.len;
 	size_t first = 0;
 
-	for (const char *p = c->route->path; (p = strchr(p, '{')); p++, first++) {
-		struct raw v = { NULL, path_args[first] };
+	for (const char *p = sc->call.route->path; (p = strchr(p, '{')); p++, first++) {
+		struct raw v = { NULL, args[first] };
 
-		if (!readers[a->fields[first].type](c, &a->fields[first], &v, &c->values[first]))
+		if (!readers[a->fields[first].type](sc, &a->fields[first], &v, &sc->values[first]))
 			return false;
 	}
-	if (in_query	 ? !take_query(c, first)
-	    : is_form(c) ? !take_form(c, first)
-			 : !take_body(c, first))
+	if (in_query	  ? !take_query(sc, first)
+	    : is_form(sc) ? !take_form(sc, first)
+			  : !take_body(sc, first))
 		return false;
-	return complete(c);
+	return complete(sc);
 }

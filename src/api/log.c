@@ -1,50 +1,85 @@
 /* SPDX-License-Identifier: MIT */
-/* What was published, out of the log: events. */
+/*
+ * Published events, read from the event log: events.  As pages of JSON, or, with Accept:
+ * application/x-ndjson, as one stream with an event a line, which is read page by page.
+ *
+ * The statements run on a pool of their own: a long search delays no other request.  A stream's
+ * pages are requested on the transport's thread and arrive on the pool's.
+ */
 #include "base/mem.h"
-#include "api/sync_table.h"
 #include "log/reader.h"
+#include "api/handlers.h"
+#include "api/reply.h"
+#include "api/statement.h"
 
-static const struct sync_field events_fields[] = {
-	{ .name = "channels", .type = FIELD_STRINGS, .max = 100 },
-	{ .name = "channel_prefix", .type = FIELD_TEXT, .min = 1, .max = 200 },
-	{ .name = "event", .type = FIELD_TEXT, .min = 1, .max = 200 },
-	{ .name = "since", .type = FIELD_TEXT, .min = 1, .max = POSITION_SIZE },
-	{ .name = "from", .type = FIELD_TIME },
-	{ .name = "until", .type = FIELD_TIME },
-	{ .name = "delivered", .type = FIELD_BOOL },
-	{ .name = "text", .type = FIELD_TEXT, .min = 1, .max = 200 },
-	{ .name = "order", .type = FIELD_CHOICE, .choices = "oldest|newest", .fallback = "oldest" },
-	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 1000, .fallback = "100" },
-	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 200 },
+enum {
+	EVENTS_CHANNELS,
+	EVENTS_PREFIX,
+	EVENTS_EVENT,
+	EVENTS_SINCE,
+	EVENTS_FROM,
+	EVENTS_UNTIL,
+	EVENTS_DELIVERED,
+	EVENTS_TEXT,
+	EVENTS_ORDER,
+	EVENTS_LIMIT,
+	EVENTS_CURSOR,
+	EVENTS_FIELDS
 };
 
-#define N_FIELDS  ARRAY_SIZE(events_fields)
-#define PART_ROWS "500"
+static const struct sync_field events_fields[EVENTS_FIELDS] = {
+	[EVENTS_CHANNELS] = { .name = "channels", .type = FIELD_STRINGS, .max = 100 },
+	[EVENTS_PREFIX] = { .name = "channel_prefix", .type = FIELD_TEXT, .min = 1, .max = 200 },
+	[EVENTS_EVENT] = { .name = "event", .type = FIELD_TEXT, .min = 1, .max = 200 },
+	[EVENTS_SINCE] = { .name = "since", .type = FIELD_TEXT, .min = 1, .max = POSITION_SIZE },
+	[EVENTS_FROM] = { .name = "from", .type = FIELD_TIME },
+	[EVENTS_UNTIL] = { .name = "until", .type = FIELD_TIME },
+	[EVENTS_DELIVERED] = { .name = "delivered", .type = FIELD_BOOL },
+	[EVENTS_TEXT] = { .name = "text", .type = FIELD_TEXT, .min = 1, .max = 200 },
+	[EVENTS_ORDER] = { .name = "order",
+			   .type = FIELD_CHOICE,
+			   .choices = "oldest|newest",
+			   .fallback = "oldest" },
+	[EVENTS_LIMIT] = { .name = "limit",
+			   .type = FIELD_INT,
+			   .min = 1,
+			   .max = 1000,
+			   .fallback = "100" },
+	[EVENTS_CURSOR] = { .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 200 },
+};
+
+#define PAGE_ROWS "500"
 #define NDJSON	  "application/x-ndjson"
 
-/* The same range in one answer, a line an event, read from page to page. */
+/* The same range in one reply, a line an event, read page by page. */
 struct events_stream {
 	struct reply_stream base; /* first */
-	struct sync_call *call;	  /* until the first page is here */
+	struct sync_call *call;	  /* until the first page has arrived */
 	struct pg_pool *pool;
 	struct app *app; /* counted */
 	char *caller;
-	char *values[N_FIELDS];
-	struct strbuf first; /* the first page, until it is asked for */
+	char *values[EVENTS_FIELDS];
+	struct strbuf first; /* the first page, until it is requested */
 	bool has_first, is_last;
 };
 
 static const struct pg_statement stream_statement = {
 	.sql = "SELECT status, body, lines, next FROM sync_events($1, $2, $3, $4, $5, $6, $7, $8, "
-	       "$9, $10, $11 = 'newest', $12, $13, true)",
+	       "$9, $10, $11, $12, $13, true)",
 	.repeatable = true
 };
+
+static void stream_set(char **value, const char *text)
+{
+	free(*value);
+	*value = xstrdup(text);
+}
 
 static void stream_release(struct reply_stream *base)
 {
 	struct events_stream *s = (struct events_stream *)base;
 
-	for (size_t i = 0; i < N_FIELDS; i++)
+	for (size_t i = 0; i < EVENTS_FIELDS; i++)
 		free(s->values[i]);
 	if (s->has_first)
 		strbuf_release(&s->first);
@@ -53,32 +88,22 @@ static void stream_release(struct reply_stream *base)
 	free(s);
 }
 
-static void set_value(struct events_stream *s, const char *name, const char *value)
+static void stream_query(struct events_stream *s, pg_pool_done *done)
 {
-	size_t i = 0;
+	const char *values[EVENTS_FIELDS + 2] = { s->app->id, s->caller };
 
-	while (strcmp(events_fields[i].name, name) != 0)
-		i++;
-	free(s->values[i]);
-	s->values[i] = xstrdup(value);
-}
-
-static void ask_page(struct events_stream *s, pg_pool_done *done)
-{
-	const char *values[N_FIELDS + 2] = { s->app->id, s->caller };
-
-	for (size_t i = 0; i < N_FIELDS; i++)
+	for (size_t i = 0; i < EVENTS_FIELDS; i++)
 		values[i + 2] = s->values[i];
-	pg_pool_query(s->pool, &stream_statement, N_FIELDS + 2, values, done, s);
+	pg_pool_query(s->pool, &stream_statement, EVENTS_FIELDS + 2, values, done, s);
 }
 
-/* A page's lines; false: there is none. */
-static bool read_page(struct events_stream *s, const struct pg_answer *a, struct strbuf *lines)
+/* A page's lines; false: the statement failed. */
+static bool stream_read(struct events_stream *s, const struct pg_answer *a, struct strbuf *lines)
 {
 	const char *next;
 
 	strbuf_init(lines, 0);
-	if (a->rc || PQntuples(a->result) != 1)
+	if (a->rc || pg_answer_rows(a) != 1)
 		return false;
 	strbuf_add_str(lines, pg_answer_text(a, 0, 2));
 	if (lines->len)
@@ -86,15 +111,16 @@ static bool read_page(struct events_stream *s, const struct pg_answer *a, struct
 	next = pg_answer_text(a, 0, 3);
 	s->is_last = !*next;
 	if (*next)
-		set_value(s, "cursor", next);
+		stream_set(&s->values[EVENTS_CURSOR], next);
 	return true;
 }
 
-static void on_page(void *ctx, const struct pg_answer *a)
+/* On the pool's thread. */
+static void stream_on_page(void *ctx, const struct pg_answer *a)
 {
 	struct events_stream *s = ctx;
 	struct strbuf lines;
-	bool ok = read_page(s, a, &lines);
+	bool ok = stream_read(s, a, &lines);
 
 	s->base.part(&s->base, &lines,
 		     !ok	  ? STREAM_FAILS
@@ -102,74 +128,77 @@ static void on_page(void *ctx, const struct pg_answer *a)
 				  : STREAM_GOES_ON);
 }
 
+/* On the transport's thread. */
 static void stream_next(struct reply_stream *base)
 {
 	struct events_stream *s = (struct events_stream *)base;
 
 	if (!s->has_first) {
-		ask_page(s, on_page);
+		stream_query(s, stream_on_page);
 		return;
 	}
 	s->has_first = false;
 	base->part(base, &s->first, s->is_last ? STREAM_ENDS : STREAM_GOES_ON);
 }
 
-/* Errors are answered as ever while nothing was sent. */
-static void on_first_page(void *ctx, const struct pg_answer *a)
+/* Nothing was sent yet, so an error is an ordinary reply. */
+static void stream_on_first_page(void *ctx, const struct pg_answer *a)
 {
 	struct events_stream *s = ctx;
 
 	s->has_first = true;
-	if (read_page(s, a, &s->first)) {
+	if (stream_read(s, a, &s->first)) {
 		sync_reply_stream(s->call, &s->base);
 	} else {
-		sync_reply_answer(s->call, a);
+		statement_reply(s->call, a);
 		stream_release(&s->base);
 	}
 }
 
-static void begin_stream(struct sync_call *c)
+static void stream_begin(struct sync_call *sc)
 {
 	struct events_stream *s = xcalloc(1, sizeof(*s));
 
 	s->base.next = stream_next;
 	s->base.release = stream_release;
-	s->call = c;
-	s->pool = replay_history_pool(c->services->replay);
-	s->app = app_ref(c->app);
-	s->caller = xstrdup(c->caller.json);
-	for (size_t i = 0; i < N_FIELDS; i++)
-		s->values[i] = c->values[i] ? xstrdup(c->values[i]) : NULL;
-	set_value(s, "limit", PART_ROWS);
-	ask_page(s, on_first_page);
+	s->call = sc;
+	s->pool = replay_history_pool(sc->call.services->replay);
+	s->app = app_ref(sc->call.app);
+	s->caller = xstrdup(sync_caller_json(sc));
+	for (size_t i = 0; i < EVENTS_FIELDS; i++)
+		s->values[i] = sc->values[i].text ? xstrdup(sc->values[i].text) : NULL;
+	stream_set(&s->values[EVENTS_LIMIT], PAGE_ROWS);
+	stream_query(s, stream_on_first_page);
 }
 
-static bool wants_lines(const struct sync_call *c)
+static bool wants_lines(const struct sync_call *sc)
 {
-	struct str_view accept = c->r->header(c->r, "Accept");
+	struct str_view accept = sc->call.r->header(sc->call.r, "Accept");
 
 	return accept.len >= sizeof(NDJSON) - 1 &&
 	       memmem(accept.ptr, accept.len, NDJSON, sizeof(NDJSON) - 1);
 }
 
-/* Long searches keep nobody else waiting: they have a connection of their own. */
-static void run_events(struct sync_call *c)
+static void run_events(struct sync_call *sc)
 {
-	if (!wants_lines(c))
-		sync_run_statement_on(c, replay_history_pool(c->services->replay));
-	else if (c->r->tls)
-		sync_fail(c, 406, "not_over_tls", NULL,
-			  "Lines are streamed over plain HTTP only, as behind a proxy: read pages "
-			  "of JSON.");
+	char **order = &sc->values[EVENTS_ORDER].text;
+
+	/* the function's parameter is whether the newest events come first */
+	stream_set(order, strcmp(*order, "newest") == 0 ? "true" : "false");
+	if (!wants_lines(sc))
+		statement_run_on(sc, replay_history_pool(sc->call.services->replay));
+	else if (sc->call.r->tls)
+		sync_fail(sc, 406, "not_over_tls", NULL,
+			  "application/x-ndjson is served over plain HTTP only, for instance "
+			  "behind a proxy; read pages of JSON instead.");
 	else
-		begin_stream(c);
+		stream_begin(sc);
 }
 
-const struct sync_action sync_events_get = {
+struct sync_action sync_events_get = {
 	.fields = events_fields,
-	.n_fields = ARRAY_SIZE(events_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_events($1, $2, $3, $4, $5, $6, $7, "
-			      "$8, $9, $10, $11 = 'newest', $12, $13)",
-		       .repeatable = true },
+	.n_fields = EVENTS_FIELDS,
+	.function = "sync_events",
+	.repeatable = true,
 	.run = run_events,
 };

@@ -42,7 +42,6 @@ struct reply {
 	unsigned status;
 	const char *content_type; /* static; NULL: application/json */
 	unsigned retry_after_s;	  /* 0: no header */
-	const char *allow;	  /* static; for 405 */
 	bool close;		  /* Connection: close */
 	unsigned n_headers;
 	struct reply_header headers[REPLY_HEADERS_MAX];
@@ -92,14 +91,4 @@ void request_reply(struct request *r, unsigned status, struct str_view body);
 void request_reply_text(struct request *r, unsigned status, struct str_view text);
 void request_reply_full(struct request *r, struct reply *reply);
 
-/*
- * The way in to the API, as a table so that the transports need not know the router
- * (http/router.h). limit gives the most bytes of body that the path may have before its handler is
- * asked.
- */
-struct api {
-	void (*handle)(void *ctx, struct request *r);
-	size_t (*body_limit)(void *ctx, const struct request *r);
-	void *ctx;
-};
 #endif

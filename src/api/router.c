@@ -1,410 +1,311 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding the route is a walk over some twenty rows, a compare of a few bytes each; nothing is
- * allocated on the way to a handler.
+ * Finds a request's route and takes it there: who calls (api/caller.h), which rate counts, the
+ * fields (api/fields.h), the handler.
+ *
+ * The search walks over some forty rows and compares a few bytes of each; nothing is allocated on
+ * the way to a handler of a Pusher route.  Runs on the transports' threads, several at a time:
+ * http, and each worker for HTTPS.  The table is constant after router_init().
  */
 #include <errno.h>
-#include <stdarg.h>
-#include "base/annotate.h"
 #include "base/mem.h"
-#include "conf/app.h"
-#include "core/limit.h"
-#include "api/call.h"
+#include "api/caller.h"
+#include "api/fields.h"
+#include "api/handlers.h"
+#include "api/reply.h"
 #include "api/router.h"
-#include "api/sync_call.h"
-#include "wire/auth.h"
-#include "wire/pusher.h"
+#include "api/statement.h"
 
-/* How far a caller's clock may be from ours (protocol A9). */
-#define AUTH_WINDOW_US (600 * USEC_PER_SEC)
 /* Where an application sets no limit to its requests. */
 #define BODY_UNLIMITED (64u << 20)
-
-enum right {
-	ANYBODY,
-	SIGNED, /* the query is signed with the secret of the app the path names */
-	DEMO,	/* server.demo is on, and the caller sits at this machine */
-};
-
-enum rate {
-	RATE_NONE,
-	RATE_READ,
-	RATE_EVENTS, /* the handler counts them */
-};
-
-struct route {
-	const char *method;
-	const char *pattern; /* {}: a segment; {...}: all the rest */
-	enum right right;
-	enum rate rate;
-	void (*handle)(struct call *c);
-};
-
-/* The first placeholder of a SIGNED route is the app's id. */
-static const struct route routes[] = {
-	{ "POST", "/apps/{}/events", SIGNED, RATE_EVENTS, h_events_post },
-	{ "POST", "/apps/{}/batch_events", SIGNED, RATE_EVENTS, h_events_post_batch },
-	{ "GET", "/apps/{}/channels", SIGNED, RATE_READ, h_channels_list },
-	{ "GET", "/apps/{}/channels/{}", SIGNED, RATE_READ, h_channels_get },
-	{ "GET", "/apps/{}/channels/{}/users", SIGNED, RATE_READ, h_channels_users },
-	{ "POST", "/apps/{}/channels/{}/events", SIGNED, RATE_EVENTS, h_events_post_channel },
-	{ "POST", "/apps/{}/users/{}/terminate_connections", SIGNED, RATE_EVENTS,
-	  h_users_terminate },
-	{ "POST", "/apps/{}/users/{}/events", SIGNED, RATE_EVENTS, h_events_post_user },
-	{ "GET", "/apps/{}/connections", SIGNED, RATE_READ, h_status_connections },
-	{ "GET", "/up", ANYBODY, RATE_NONE, h_status_up },
-	{ "GET", "/app/{...}", ANYBODY, RATE_NONE, h_status_websocket },
-	{ "GET", "/", ANYBODY, RATE_NONE, h_demo_root },
-	{ "GET", "/demo/config", DEMO, RATE_NONE, h_demo_config },
-	{ "POST", "/demo/auth", DEMO, RATE_NONE, h_demo_auth },
-	{ "POST", "/demo/publish", DEMO, RATE_NONE, h_demo_publish },
-	{ "GET", "/demo/{...}", DEMO, RATE_NONE, h_demo_file },
-};
-
-/* ---- what handlers use ---------------------------------------------- */
-
-void call_fail(struct call *c, unsigned status, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	if (n < 0)
-		n = 0;
-	if ((size_t)n >= sizeof(text))
-		n = sizeof(text) - 1;
-	request_reply_text(c->r, status, sv_n(text, (size_t)n));
-}
-
-static void reply_later(struct request *r, unsigned status, unsigned retry_after_s,
-			const char *text)
-{
-	struct reply reply = { .status = status,
-			       .content_type = REQUEST_TEXT,
-			       .retry_after_s = retry_after_s };
-
-	strbuf_init(&reply.body, 0);
-	strbuf_add_str(&reply.body, text);
-	request_reply_full(r, &reply);
-}
-
-bool call_app_take_events(struct app *app, unsigned n)
-{
-	unsigned rate = app->limits.max_backend_events_per_second;
-
-	/* a trigger of more channels than the rate takes the whole second's worth */
-	return !rate || limit_take_shared(&app->runtime->backend_bucket, rate, USEC_PER_SEC,
-					  n < rate ? n : rate, clock_mono());
-}
-
-bool call_app_take_read(struct app *app)
-{
-	unsigned rate = app->limits.max_read_requests_per_second;
-
-	return !rate ||
-	       limit_take_shared(&app->runtime->read_bucket, rate, USEC_PER_SEC, 1, clock_mono());
-}
-
-bool call_take_events(struct call *c, unsigned n)
-{
-	if (call_app_take_events(c->app, n))
-		return true;
-	reply_later(c->r, 429, 1, "Too many events a second; slow down.");
-	return false;
-}
-
-static bool take_read(struct call *c)
-{
-	if (call_app_take_read(c->app))
-		return true;
-	reply_later(c->r, 429, 1, "Too many requests a second; slow down.");
-	return false;
-}
-
-void call_reply_failure(struct request *r, int rc)
-{
-	switch (rc) {
-	case -EAGAIN:
-		reply_later(r, 503, 1, "Too many events are waiting; try again.");
-		break;
-	case -EHOSTDOWN:
-		reply_later(r, 503, 2, "The database is away; nothing was published, try again.");
-		break;
-	case -ETIMEDOUT:
-		reply_later(
-			r, 503, 2,
-			"The database did not confirm in time; the event may still be published.");
-		break;
-	case -EINVAL:
-		request_reply_text(r, 400, SV("The database refused the event's content."));
-		break;
-	default:
-		request_reply_text(r, 500, SV("The event could not be published."));
-	}
-}
-
-void call_reply_json(struct request *r, unsigned status, struct strbuf *b)
-{
-	struct reply reply = { .status = status, .body = *b };
-
-	*b = (struct strbuf){ NULL, 0, 0 };
-	request_reply_full(r, &reply);
-}
-
-static unsigned info_flag(struct str_view word)
-{
-	if (sv_eq(word, SV("user_count")))
-		return INFO_USER_COUNT;
-	if (sv_eq(word, SV("subscription_count")))
-		return INFO_SUBSCRIPTION_COUNT;
-	return sv_eq(word, SV("cache")) ? INFO_CACHE : 0;
-}
-
-bool call_read_info(struct call *c, struct str_view text, unsigned *out)
-{
-	unsigned info = 0;
-
-	while (text.len) {
-		ptrdiff_t comma = sv_find(text, ',');
-		size_t len = comma < 0 ? text.len : (size_t)comma;
-		unsigned flag = info_flag(sv_n(text.ptr, len));
-
-		if (len && !flag) {
-			call_fail(c, 400,
-				  "Unknown attribute in info; known are user_count, "
-				  "subscription_count and cache.");
-			return false;
-		}
-		info |= flag;
-		text = sv_skip(text, len + 1);
-	}
-	*out = info;
-	return true;
-}
-
-bool call_read_channel(struct call *c, struct str_view name, struct channel_traits *out)
-{
-	unsigned max = c->app->limits.max_channel_name_bytes;
-	int rc = channel_name_parse(name, max, out);
-
-	if (!rc)
-		return true;
-	if (rc == -ENAMETOOLONG)
-		call_fail(c, 400, "A channel's name may have at most %u bytes.", max);
-	else if (sv_is_utf8(name) && name.len <= 200)
-		call_fail(c, 400,
-			  "Invalid channel name \"%.*s\": use letters, digits and _-=@,.; only.",
-			  SV_ARG(name));
-	else
-		call_fail(c, 400, "Invalid channel name: use letters, digits and _-=@,.; only.");
-	return false;
-}
-
-bool call_read_socket(struct call *c, struct str_view text, uint64_t *out)
-{
-	*out = 0;
-	if (!text.len || socket_id_parse(text, out))
-		return true;
-	call_fail(c, 400, "Invalid socket_id: it looks like \"123.456\".");
-	return false;
-}
-
-/* ---- finding the route ----------------------------------------------- */
+/* Where there is no application. */
+#define BODY_PUBLIC 65536
 
 /*
- * The path within our part of the URL space: the configured prefix may be there or not, and
- * SDKs given a base of "/ws/" double the slash.
+ * Routes below /apps/{id} are for servers that sign the query.  All of /api/sync is served below
+ * /apps/{id}/sync too; as SDKs that sign can send GET and POST only, each PUT and DELETE has a POST
+ * with the same action.
  */
-static struct str_view strip_prefix(struct str_view path, const char *prefix)
-{
-	struct str_view p = sv(prefix);
+#define APPS "/apps/{id}"
+#define API  "/api"
+#define SYNC API "/sync/"
 
-	if (p.len && sv_starts_with(path, p) && (path.len == p.len || path.ptr[p.len] == '/'))
-		path = sv_skip(path, p.len);
+/* clang-format off */
+static const struct route routes[] = {
+	{ "POST", APPS "/events", BY_SERVER, RATE_HANDLER, h_events_post, NULL,
+	  "publish an event" },
+	{ "POST", APPS "/batch_events", BY_SERVER, RATE_HANDLER, h_events_post_batch, NULL,
+	  "publish several events" },
+	{ "GET", APPS "/channels", BY_SERVER, RATE_READ, h_channels_list, NULL,
+	  "list occupied channels" },
+	{ "GET", APPS "/channels/{channel}", BY_SERVER, RATE_READ, h_channels_get, NULL,
+	  "state of a channel" },
+	{ "GET", APPS "/channels/{channel}/users", BY_SERVER, RATE_READ, h_channels_users, NULL,
+	  "users of a presence channel" },
+	{ "POST", APPS "/channels/{channel}/events", BY_SERVER, RATE_HANDLER,
+	  h_events_post_channel, NULL, "publish an event (old SDKs)" },
+	{ "POST", APPS "/users/{user}/terminate_connections", BY_SERVER, RATE_HANDLER,
+	  h_users_terminate, NULL, "close a user's connections" },
+	{ "POST", APPS "/users/{user}/events", BY_SERVER, RATE_HANDLER, h_events_post_user, NULL,
+	  "send an event to a user" },
+	{ "GET", APPS "/connections", BY_SERVER, RATE_READ, h_status_connections, NULL,
+	  "number of connections" },
+
+	{ "GET", SYNC "activities", BY_BOTH, RATE_READ, NULL, &sync_activities,
+	  "read an activity feed" },
+	{ "POST", SYNC "activities", BY_BOTH, RATE_EVENT, NULL, &sync_activity_add,
+	  "add an activity" },
+	{ "POST", SYNC "activities/read", BY_BOTH, RATE_EVENT, NULL, &sync_activity_read,
+	  "mark a feed as read" },
+	{ "GET", SYNC "changes", BY_BOTH, RATE_READ, NULL, &sync_change_list,
+	  "changes of resources since a position" },
+	{ "POST", SYNC "changes", BY_BOTH, RATE_EVENT, NULL, &sync_change_post,
+	  "change resources" },
+	{ "GET", SYNC "events", BY_BOTH, RATE_READ, NULL, &sync_events_get,
+	  "read the event log" },
+	{ "POST", SYNC "heartbeat", BY_BOTH, RATE_EVENT, NULL, &sync_heartbeat,
+	  "set a user's presence" },
+	{ "GET", SYNC "locks", BY_BOTH, RATE_READ, NULL, &sync_lock_list,
+	  "list edit locks" },
+	{ "POST", SYNC "locks", BY_BOTH, RATE_EVENT, NULL, &sync_lock_acquire,
+	  "acquire or extend an edit lock" },
+	{ "DELETE", SYNC "locks", BY_BOTH, RATE_EVENT, NULL, &sync_lock_release,
+	  "release an edit lock" },
+	{ "POST", SYNC "locks/release", BY_BOTH, RATE_EVENT, NULL, &sync_lock_release,
+	  "release an edit lock" },
+	{ "GET", SYNC "notifications", BY_BOTH, RATE_READ, NULL, &sync_notifications,
+	  "list a user's notifications" },
+	{ "POST", SYNC "notifications", BY_SERVER, RATE_EVENT, NULL, &sync_notification_send,
+	  "send a notification" },
+	{ "POST", SYNC "notifications/read", BY_BOTH, RATE_EVENT, NULL, &sync_notifications_read,
+	  "mark notifications as read" },
+	{ "GET", SYNC "online-users", BY_BOTH, RATE_READ, NULL, &sync_online_users,
+	  "list online users" },
+	{ "POST", SYNC "start-viewing", BY_BOTH, RATE_EVENT, NULL, &sync_start_viewing,
+	  "start to view or edit a resource" },
+	{ "POST", SYNC "stop-viewing", BY_BOTH, RATE_EVENT, NULL, &sync_stop_viewing,
+	  "stop to view or edit a resource" },
+	{ "GET", SYNC "users/{id}", BY_BOTH, RATE_READ, NULL, &sync_user_get,
+	  "a user's data" },
+	{ "PUT", SYNC "users/{id}", BY_SERVER, RATE_EVENT, NULL, &sync_user_put,
+	  "set a user's data" },
+	{ "POST", SYNC "users/{id}", BY_SERVER, RATE_EVENT, NULL, &sync_user_put,
+	  "set a user's data" },
+	{ "GET", SYNC "versions", BY_BOTH, RATE_READ, NULL, &sync_version_list,
+	  "versions of resources" },
+	{ "GET", SYNC "viewers", BY_BOTH, RATE_READ, NULL, &sync_viewers,
+	  "list a resource's viewers" },
+	{ "POST", "/broadcasting/auth", BY_USER, RATE_READ, NULL, &broadcasting_auth,
+	  "authorize a subscription" },
+	{ "POST", "/broadcasting/user-auth", BY_USER, RATE_READ, NULL, &broadcasting_user_auth,
+	  "authorize a sign-in" },
+
+	{ "GET", "/up", BY_ANYONE, RATE_NONE, h_status_up, NULL,
+	  "health check" },
+	{ "GET", "/app/{key...}", BY_ANYONE, RATE_NONE, h_status_websocket, NULL,
+	  "WebSocket connection of a client" },
+	{ "GET", "/", BY_ANYONE, RATE_NONE, h_demo_root, NULL,
+	  "OK, or the demo page" },
+	{ "GET", "/demo/config", BY_LOCAL, RATE_NONE, h_demo_config, NULL,
+	  "the demo's application" },
+	{ "POST", "/demo/auth", BY_LOCAL, RATE_NONE, h_demo_auth, NULL,
+	  "authorize a subscription of the demo" },
+	{ "POST", "/demo/publish", BY_LOCAL, RATE_NONE, h_demo_publish, NULL,
+	  "publish an event of the demo" },
+	{ "GET", "/demo/{file...}", BY_LOCAL, RATE_NONE, h_demo_file, NULL,
+	  "a file of the demo" },
+};
+/* clang-format on */
+
+void router_init(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
+		if (routes[i].action)
+			statement_prepare(routes[i].action);
+}
+
+/* ---- paths --------------------------------------------------------------------- */
+
+/* A request's path, taken apart. */
+struct target {
+	struct str_view path;	/* without server.path */
+	struct str_view app_id; /* of /apps/{id}/, or empty */
+	struct str_view rest;	/* what follows /apps/{id}, or all of it */
+	bool is_sync;
+};
+
+/*
+ * server.path may be there or not, as a proxy may have removed it; SDKs given a base such as "/ws/"
+ * double the slash.
+ */
+static void target_parse(struct target *t, struct str_view path, struct str_view prefix)
+{
+	ptrdiff_t slash;
+
+	if (prefix.len && sv_starts_with(path, prefix) &&
+	    (path.len == prefix.len || path.ptr[prefix.len] == '/'))
+		path = sv_skip(path, prefix.len);
 	while (path.len > 1 && path.ptr[0] == '/' && path.ptr[1] == '/')
 		path = sv_skip(path, 1);
-	return path.len ? path : SV("/");
+	if (!path.len)
+		path = SV("/");
+	*t = (struct target){ .path = path, .app_id = SV(""), .rest = path };
+	t->is_sync = sv_starts_with(path, SV(SYNC)) || sv_starts_with(path, SV("/broadcasting/"));
+	if (!sv_starts_with(path, SV("/apps/")))
+		return;
+	path = sv_skip(path, 6);
+	slash = sv_find(path, '/');
+	if (slash == 0)
+		return;
+	t->app_id = sv_n(path.ptr, slash < 0 ? path.len : (size_t)slash);
+	t->rest = sv_skip(path, t->app_id.len);
+	t->is_sync = sv_starts_with(t->rest, SV("/sync/"));
 }
 
-/* Length of the segment at the start of s. */
-static size_t segment(struct str_view s)
+/* args has room for CALL_ARGS_MAX values of placeholders. */
+static bool path_matches(const char *pattern, struct str_view path, struct str_view *args)
 {
-	ptrdiff_t slash = sv_find(s, '/');
-
-	return slash < 0 ? s.len : (size_t)slash;
-}
-
-/* args gets room for the placeholders' values. */
-static bool match(const char *pattern, struct str_view path, struct str_view *args)
-{
-	const char *p = pattern;
-
-	while (*p) {
+	while (*pattern) {
+		const char *end;
+		ptrdiff_t slash;
+		bool takes_rest;
 		size_t n;
 
-		if (*p != '{') {
-			if (!path.len || path.ptr[0] != *p)
+		if (*pattern != '{') {
+			if (!path.len || path.ptr[0] != *pattern++)
 				return false;
-			p++;
 			path = sv_skip(path, 1);
 			continue;
 		}
-		n = p[1] == '.' ? path.len : segment(path);
-		if (!n && p[1] != '.')
+		end = strchr(pattern, '}');
+		takes_rest = end[-1] == '.';
+		slash = takes_rest ? -1 : sv_find(path, '/');
+		n = slash < 0 ? path.len : (size_t)slash;
+		if (!n && !takes_rest)
 			return false;
 		*args++ = sv_n(path.ptr, n);
 		path = sv_skip(path, n);
-		p = strchr(p, '}') + 1;
+		pattern = end + 1;
 	}
 	return path.len == 0;
 }
 
-/* HEAD is a GET whose body the transport leaves out. */
-static bool method_fits(const struct route *route, struct str_view method)
+/* The pattern of what follows /apps/{id}; NULL: the route is not served there. */
+static const char *signed_pattern(const struct route *route)
 {
-	return sv_eq_c(method, route->method) ||
-	       (sv_eq(method, SV("HEAD")) && strcmp(route->method, "GET") == 0);
+	if (strncmp(route->path, APPS "/", sizeof(APPS)) == 0)
+		return route->path + strlen(APPS);
+	if (strncmp(route->path, SYNC, strlen(SYNC)) == 0)
+		return route->path + strlen(API);
+	return NULL;
 }
 
+#define ALLOW_BYTES 64
+
 /*
- * The route, with args set; or NULL with *allow the method that the path does have, or NULL when
- * there is no such path.
+ * The route, with args set; or NULL with the methods that the path has in allow, "GET, HEAD, POST",
+ * empty when there is no such path.  HEAD is a GET whose body the transport leaves out.
  */
-static const struct route *find(struct str_view method, struct str_view path, struct str_view *args,
-				const char **allow)
+static const struct route *route_find(const struct target *t, struct str_view method,
+				      struct str_view *args, char allow[ALLOW_BYTES])
 {
-	*allow = NULL;
+	bool is_head = sv_eq(method, SV("HEAD"));
+
+	allow[0] = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		const struct route *route = &routes[i];
+		const char *pattern = t->app_id.len ? signed_pattern(route) : route->path;
+		size_t n = strlen(allow);
 
-		if (!match(route->pattern, path, args))
+		if (!pattern || !path_matches(pattern, t->rest, args))
 			continue;
-		if (method_fits(route, method))
+		if (sv_eq_c(method, route->method) || (is_head && route->method[0] == 'G'))
 			return route;
-		if (!*allow)
-			*allow = route->method[0] == 'G' ? "GET, HEAD" : "POST";
+		if (!strstr(allow, route->method))
+			snprintf(allow + n, ALLOW_BYTES - n, "%s%s", n ? ", " : "",
+				 route->method[0] == 'G' ? "GET, HEAD" : route->method);
 	}
 	return NULL;
 }
 
-/* ---- who may call ---------------------------------------------------- */
-
-static void fail_method(struct call *c, const char *allow)
-{
-	struct reply reply = { .status = 405, .content_type = REQUEST_TEXT, .allow = allow };
-
-	strbuf_init(&reply.body, 0);
-	strbuf_addf(&reply.body, "This path takes %s only.", allow);
-	request_reply_full(c->r, &reply);
-}
+/* ---- a request ---------------------------------------------------------------------- */
 
 static void fail_path(struct call *c)
 {
-	request_reply_text(c->r, 404, SV("There is nothing at this path."));
+	call_fail_code(c, 404, "not_found", NULL, "This path does not exist.");
 }
 
-static bool check_signature(struct call *c, struct str_view path)
+static bool take_rate(struct call *c)
 {
-	struct auth_request a = { c->r->method, path, c->r->params, c->r->n_params, c->r->body };
-	enum auth_verdict v = auth_check_request(sv(c->app->key), c->app->secret, &a, clock_wall(),
-						 AUTH_WINDOW_US);
-
-	if (v == AUTH_OK)
-		return true;
-	request_reply_text(c->r, 401, sv(auth_verdict_text(v)));
-	return false;
+	switch (c->route->rate) {
+	case RATE_READ:
+		return call_take_read(c);
+	case RATE_EVENT:
+		return call_take_events(c, 1);
+	case RATE_NONE:
+	case RATE_HANDLER:
+		break;
+	}
+	return true;
 }
 
-/* Over plain HTTP on this machine nobody can listen in; a proxy that ends TLS sits there. */
-static bool check_enabled(struct call *c)
+static void route_run(struct call *c)
 {
-	if (!c->app->enabled)
-		call_fail(c, 403, "This application is disabled.");
-	else if (c->app->tls_only && !c->r->tls && !c->r->loopback)
-		call_fail(c, 403, "This application is for TLS only: use https.");
-	else
-		return true;
-	return false;
-}
+	const struct sync_action *action = c->route->action;
+	struct sync_call *sc;
 
-static void run_signed(struct call *c, const struct route *route, struct str_view path,
-		       const struct str_view *args)
-{
-	struct app_set *set = apps_current();
-
-	c->app = app_set_by_id(set, args[0]);
-	c->arg[0] = args[1];
-	if (!c->app)
-		request_reply_text(c->r, 404, SV("There is no application with this id."));
-	else if (check_signature(c, path) && check_enabled(c) &&
-		 (route->rate != RATE_READ || take_read(c)))
-		route->handle(c);
-	app_set_unref(set);
-}
-
-bool call_may_demo(const struct call *c)
-{
-	const struct request *r = c->r;
-
-	return c->services->conf->server.demo && r->loopback &&
-	       !r->header(r, "X-Forwarded-For").len && !r->header(r, "Forwarded").len &&
-	       !r->header(r, "X-Real-IP").len;
-}
-
-static void run(struct call *c, const struct route *route, struct str_view path,
-		const struct str_view *args)
-{
-	if (route->right == SIGNED) {
-		run_signed(c, route, path, args);
+	if (!action) {
+		c->route->handle(c);
 		return;
 	}
-	c->arg[0] = args[0];
-	if (route->right == DEMO && !call_may_demo(c))
-		fail_path(c);
+	sc = sync_call_new(c);
+	if (!fields_read(sc, c->arg))
+		return;
+	if (action->run)
+		action->run(sc);
 	else
-		route->handle(c);
+		statement_run(sc);
 }
 
-static void handle(void *ctx, struct request *r)
+void router_handle(const struct api_services *services, struct request *r)
 {
-	const struct http_services *services = ctx;
 	struct call c = { .r = r, .services = services };
-	struct str_view args[CALL_ARGS_MAX + 1] = { { "", 0 }, { "", 0 }, { "", 0 } };
-	struct str_view path = strip_prefix(r->path, services->conf->server.path);
-	const char *allow;
-	const struct route *route;
+	char allow[ALLOW_BYTES];
+	struct target t;
 
-	if (sync_owns_path(path)) {
-		sync_handle(&c, path);
-		return;
-	}
-	route = find(r->method, path, args, &allow);
-	if (route)
-		run(&c, route, path, args);
-	else if (allow)
-		fail_method(&c, allow);
-	else
+	target_parse(&t, r->path, sv(services->conf->server.path));
+	c.path = t.path;
+	c.app_id = t.app_id;
+	c.is_sync = t.is_sync;
+	c.origin = t.is_sync ? r->header(r, "Origin") : SV("");
+	c.route = route_find(&t, r->method, c.arg, allow);
+	if (!c.route && !allow[0])
 		fail_path(&c);
+	else if (!c.route && t.is_sync && sv_eq(r->method, SV("OPTIONS")))
+		call_reply_preflight(&c, allow);
+	else if (!c.route)
+		call_fail_method(&c, allow);
+	else if (c.route->rights == BY_LOCAL && !call_may_demo(&c))
+		fail_path(&c);
+	else if (!(c.route->rights & BY_BOTH) || (caller_identify(&c) && take_rate(&c)))
+		route_run(&c);
+	call_release(&c);
 }
 
-static size_t body_limit(void *ctx, const struct request *r)
+size_t router_body_limit(const struct api_services *services, const struct request *r)
 {
-	const struct http_services *services = ctx;
-	struct str_view path = strip_prefix(r->path, services->conf->server.path);
+	size_t limit = BODY_PUBLIC;
 	struct app_set *set;
 	const struct app *app;
-	size_t limit = CALL_BODY_MAX;
+	struct target t;
 
-	if (sync_owns_path(path))
+	target_parse(&t, r->path, sv(services->conf->server.path));
+	if (t.is_sync)
 		return services->conf->sync.max_request_bytes;
-	if (!sv_starts_with(path, SV("/apps/")))
+	if (!t.app_id.len)
 		return limit;
-	path = sv_skip(path, 6);
 	set = apps_current();
-	app = app_set_by_id(set, sv_n(path.ptr, segment(path)));
+	app = app_set_by_id(set, t.app_id);
 	if (app)
 		limit = app->limits.max_request_bytes ? app->limits.max_request_bytes
 						      : BODY_UNLIMITED;
@@ -412,7 +313,39 @@ static size_t body_limit(void *ctx, const struct request *r)
 	return limit;
 }
 
-void router_init(struct api *api, const struct http_services *services)
+/* ---- --print-routes ------------------------------------------------------------------ */
+
+static void print_route(FILE *out, const struct route *route, const char *root, const char *path,
+			const char *callers)
 {
-	*api = (struct api){ handle, body_limit, (void *)services };
+	fprintf(out, "%-6s  %s%-*s  %-19s  %s\n", route->method, root, (int)(54 - strlen(root)),
+		path, callers, route->help);
+}
+
+static const char *callers_of(const struct route *route)
+{
+	switch (route->rights) {
+	case BY_SERVER:
+		return "basic";
+	case BY_USER:
+		return "bearer";
+	case BY_BOTH:
+		return "basic, bearer";
+	case BY_LOCAL:
+		return "this machine";
+	default:
+		return "anyone";
+	}
+}
+
+void router_print(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		const char *pattern = signed_pattern(&routes[i]);
+
+		if (pattern)
+			print_route(out, &routes[i], APPS, pattern, "signature");
+		if (!pattern || routes[i].action)
+			print_route(out, &routes[i], "", routes[i].path, callers_of(&routes[i]));
+	}
 }

@@ -2,33 +2,24 @@
 #ifndef API_ROUTER_H
 #define API_ROUTER_H
 /*
- * The HTTP API: one table says which method and path go where, who may call and which rate
- * limit counts it.  Works at the root and under the configured path prefix.
+ * The way into the HTTP API.  One table has every route of the daemon: method, path, who may call,
+ * which rate limit counts it, and what is done.  Paths are the same at the root and below
+ * server.path.
  */
-#include "conf/conf.h"
-#include "core/directory.h"
-#include "pg/pool.h"
-#include "svc/authorize.h"
-#include "svc/idempotency.h"
-#include "svc/presence_db.h"
-#include "svc/publish.h"
-#include "log/reader.h"
+#include <stdio.h>
 #include "api/request.h"
-#include "svc/viewers.h"
 
-/* What handlers work with; all of it outlives the transports. */
-struct http_services {
-	const struct conf *conf; /* server.path, server.demo, server.demo_dir */
-	struct directory *directory;
-	struct publisher *publisher;
-	struct pg_pool *pool;	  /* of the sync API */
-	struct idempotency *once; /* publishes with an idempotency key */
-	struct replay *replay;	  /* reads the log; NULL without a database */
-	struct presence_db *presence;
-	struct viewers *viewing;
-	struct authorizer *authorizer; /* channel rules */
-};
+struct api_services;
 
-/* Fills api, which keeps pointing to services. */
-void router_init(struct api *api, const struct http_services *services);
+/* Completes the table.  Once, before the first request. */
+void router_init(void);
+/*
+ * Handles a request; it is replied to before this returns or later.  services outlives all
+ * requests.  Any transport's thread; does not wait.
+ */
+void router_handle(const struct api_services *services, struct request *r);
+/* Most bytes of body that the request's path may have. */
+size_t router_body_limit(const struct api_services *services, const struct request *r);
+/* Prints every route, a line each: method, path, who may call, what it does. */
+void router_print(FILE *out);
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the server says of itself. */
 #include "base/annotate.h"
-#include "api/call.h"
+#include "api/handlers.h"
+#include "api/reply.h"
 
 void h_status_up(struct call *c)
 {

@@ -20,6 +20,7 @@
 #include "daemon/privs.h"
 #include "front/acceptor.h"
 #include "front/listen_fds.h"
+#include "api/call.h"
 #include "api/router.h"
 #include "http/server.h"
 #include "log/writer.h"
@@ -66,8 +67,7 @@ struct scopewired {
 	struct publisher *publisher;
 	struct replay *replay;
 	struct authorizer *authorizer;
-	struct http_services services;
-	struct api api;
+	struct api_services services;
 	struct http_server *http;
 	struct acceptor *acceptor;
 };
@@ -190,7 +190,7 @@ static struct workers_conf workers_conf_of(struct scopewired *d)
 		.request_timeout_ms = s->request_timeout_ms,
 		.max_connections = s->max_connections,
 		.path = sv(s->path),
-		.api = &d->api,
+		.services = &d->services,
 		.log = replay_reader(d->replay),
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_closed = on_socket_closed,
@@ -278,16 +278,16 @@ static int start_servers(struct scopewired *d)
 	int rc;
 
 	d->once = idempotency_new(d->pool);
-	d->services = (struct http_services){ d->conf,	   d->directory, d->publisher,
-					      d->pool,	   d->once,	 d->replay,
-					      d->presence, d->viewing,	 d->authorizer };
-	router_init(&d->api, &d->services);
+	d->services =
+		(struct api_services){ d->conf,	  d->directory, d->publisher, d->pool,	    d->once,
+				       d->replay, d->presence,	d->viewing,   d->authorizer };
+	router_init();
 	rc = workers_start(d->workers, d->directory);
 	if (rc == -EINVAL)
 		return give_up(EX_CONFIG,
 			       xstrdup("server.tls_certificate and server.tls_key do not "
 				       "name a readable PEM certificate and its key"));
-	if (rc || http_server_start(&hc, &d->api, &d->http))
+	if (rc || http_server_start(&hc, &d->services, &d->http))
 		return give_up(EX_OSERR, xstrdup("the server threads could not be started"));
 	if (keeper_start(d->conf, d->conninfo, on_apps_changed, d, &d->keeper))
 		return give_up(EX_OSERR, xstrdup("the database keeper could not be started"));

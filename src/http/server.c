@@ -45,7 +45,7 @@ struct http_server {
 	struct MHD_Daemon *mhd; /* of the http thread, as soon as that runs */
 	bool announced;		/* on_connection() knows the one that is being added; likewise */
 	struct http_loop *loop;
-	const struct api *api;
+	const struct api_services *services;
 	struct http_server_conf conf;
 	struct watch *watch;
 	struct MHD_Response *empty_object; /* "{}": most publishes are answered so */
@@ -186,7 +186,7 @@ static bool is_empty_object(const struct http_request *req)
 {
 	const struct reply *reply = &req->reply;
 
-	return !reply->content_type && !reply->retry_after_s && !reply->allow && !reply->close &&
+	return !reply->content_type && !reply->retry_after_s && !reply->close &&
 	       !reply->n_headers && reply->body.len == 2 && memcmp(reply->body.ptr, "{}", 2) == 0 &&
 	       !atomic_load_explicit(&req->server->stopping, memory_order_relaxed);
 }
@@ -202,8 +202,6 @@ static void add_headers(struct http_server *s, const struct reply *reply,
 		snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
 		add_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
 	}
-	if (reply->allow)
-		add_header(response, MHD_HTTP_HEADER_ALLOW, reply->allow);
 	for (unsigned i = 0; i < reply->n_headers; i++)
 		add_header(response, reply->headers[i].name, reply->headers[i].value);
 	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED)
@@ -420,7 +418,7 @@ static enum MHD_Result hand_over(struct http_request *req)
 	if (atomic_load(&s->stopping))
 		return send_stopping(req);
 	atomic_fetch_add(&req->refs, 1);
-	s->api->handle(s->api->ctx, &req->base);
+	router_handle(s->services, &req->base);
 	if (atomic_load_explicit(&req->phase, memory_order_acquire) == REPLIED)
 		return send_reply(req);
 	return suspend(req);
@@ -473,7 +471,7 @@ static enum MHD_Result expect_body(struct http_request *req)
 		return refuse(req, "400 Bad Request", SV("Content-Length is not a number."));
 	if (!coding.len && !n)
 		return MHD_YES;
-	req->body_limit = req->server->api->body_limit(req->server->api->ctx, &req->base);
+	req->body_limit = router_body_limit(req->server->services, &req->base);
 	if (n > req->body_limit)
 		return refuse_body(req);
 	strbuf_init(&req->body, n);
@@ -742,7 +740,7 @@ static struct MHD_Response *make_empty_object(void)
 	return r;
 }
 
-int http_server_start(const struct http_server_conf *conf, const struct api *api,
+int http_server_start(const struct http_server_conf *conf, const struct api_services *services,
 		      struct http_server **out)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
@@ -750,7 +748,7 @@ int http_server_start(const struct http_server_conf *conf, const struct api *api
 	int rc;
 
 	s->conf = *conf;
-	s->api = api;
+	s->services = services;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -7,7 +7,7 @@
  */
 #include <sys/socket.h>
 #include "base/annotate.h"
-#include "api/request.h"
+#include "api/router.h"
 
 struct http_server;
 
@@ -18,8 +18,8 @@ struct http_server_conf {
 	unsigned idle_timeout_s;     /* of a kept-alive connection between requests */
 };
 
-/* api must outlive the server. */
-int http_server_start(const struct http_server_conf *conf, const struct api *api,
+/* services must outlive the server. */
+int http_server_start(const struct http_server_conf *conf, const struct api_services *services,
 		      struct http_server **out) MUSTCHECK;
 /*
  * Serves the connection from its first unread byte on.  Owns fd from now on, whatever the result:

@@ -221,11 +221,9 @@ static struct https_request *request_begin(struct lws *wsi, struct conn *c)
 
 static void handle(struct https_request *r)
 {
-	const struct api *api = r->worker->all->conf.api;
-
 	r->is_handled = true;
 	r->request.body = strbuf_view(&r->body);
-	api->handle(api->ctx, &r->request);
+	router_handle(r->worker->all->conf.services, &r->request);
 }
 
 /* Answers without the api. */
@@ -242,7 +240,7 @@ static void refuse(struct https_request *r, unsigned status, struct str_view tex
 
 static int on_request(struct lws *wsi, struct conn *c)
 {
-	const struct api *api = worker_of(wsi)->all->conf.api;
+	const struct api_services *services = worker_of(wsi)->all->conf.services;
 	struct strbuf length;
 	struct https_request *r;
 	uint64_t n = 0;
@@ -254,7 +252,7 @@ static int on_request(struct lws *wsi, struct conn *c)
 		refuse(r, 426, SV("This is a WebSocket address: send an upgrade request."));
 		return 0;
 	}
-	r->body_limit = api->body_limit(api->ctx, &r->request);
+	r->body_limit = router_body_limit(services, &r->request);
 	copy_token(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, &length);
 	if (length.len && !sv_to_u64(strbuf_view(&length), UINT32_MAX, &n))
 		n = UINT32_MAX;
@@ -310,8 +308,6 @@ static size_t write_head(struct lws *wsi, const struct https_request *r, unsigne
 		return 0;
 	if (reply->retry_after_s)
 		rc = add_header(wsi, "retry-after", retry, &p, end);
-	if (!rc && reply->allow)
-		rc = add_header(wsi, "allow", reply->allow, &p, end);
 	if (!rc && reply->close)
 		rc = add_header(wsi, "connection", "close", &p, end);
 	for (unsigned i = 0; !rc && i < reply->n_headers; i++)

@@ -11,7 +11,7 @@
 #include "base/mailbox.h"
 #include "core/directory.h"
 #include "core/session.h"
-#include "api/request.h"
+#include "api/router.h"
 
 struct workers;
 
@@ -22,8 +22,8 @@ struct workers_conf {
 	unsigned request_timeout_ms;
 	unsigned max_connections;
 	struct str_view path;
-	const struct api *api;	      /* for HTTPS */
-	const struct log_reader *log; /* for replays */
+	const struct api_services *services; /* for HTTPS */
+	const struct log_reader *log;	     /* for replays */
 	unsigned replay_timeout_ms;
 	void (*on_closed)(void *ctx, uint64_t socket_id); /* as in struct hub_conf */
 	void *closed_ctx;

@@ -27,7 +27,7 @@ START_TEST(bodies_of_the_sdks_need_no_tree)
 	ck_view_eq(e.name.text, "App\\Events\\X");
 	ck_view_eq(e.data.text, "{\"a\":\"\\u00e4/\"}");
 	ck_view_eq(e.socket_id.text, "1.2");
-	ck_assert_int_eq(e.info.state, FIELD_ABSENT);
+	ck_assert_int_eq(e.info.state, MEMBER_ABSENT);
 	ck_assert_uint_eq(e.n_channels, 5);
 	ck_view_eq(e.list[4], "e");
 	event_body_add_channel(&e, SV("f"));
@@ -38,11 +38,11 @@ START_TEST(bodies_of_the_sdks_need_no_tree)
 		       &e));
 	ck_view_eq(e.channel.text, "c");
 	ck_view_eq(e.data.text, "\xc3\xa4");
-	ck_assert_int_eq(e.channels, FIELD_ABSENT);
+	ck_assert_int_eq(e.channels, MEMBER_ABSENT);
 	event_body_release(&e);
 
 	ck_assert(scan("{\"channels\":[]}", &e));
-	ck_assert_int_eq(e.channels, FIELD_TEXT);
+	ck_assert_int_eq(e.channels, MEMBER_TEXT);
 	ck_assert_uint_eq(e.n_channels, 0);
 	event_body_release(&e);
 }
@@ -97,10 +97,10 @@ START_TEST(a_tree_tells_wrong_types)
 	struct event_body e;
 
 	event_body_of_json(root, &e);
-	ck_assert_int_eq(e.name.state, FIELD_ABSENT);
-	ck_assert_int_eq(e.data.state, FIELD_WRONG);
-	ck_assert_int_eq(e.info.state, FIELD_WRONG);
-	ck_assert_int_eq(e.channels, FIELD_TEXT);
+	ck_assert_int_eq(e.name.state, MEMBER_ABSENT);
+	ck_assert_int_eq(e.data.state, MEMBER_WRONG);
+	ck_assert_int_eq(e.info.state, MEMBER_WRONG);
+	ck_assert_int_eq(e.channels, MEMBER_TEXT);
 	ck_assert(e.channel_wrong);
 	event_body_release(&e);
 	json_decref(root);

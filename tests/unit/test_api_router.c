@@ -11,22 +11,23 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "core/directory.h"
+#include "api/call.h"
 #include "api/router.h"
+#include "svc/publish.h"
 #include "wire/auth.h"
 #include "wire/pusher.h"
 
 static struct directory *directory;
 static struct publisher *publisher;
 static struct conf conf;
-static struct http_services services;
-static struct api api;
+static struct api_services services;
 
 /* The answer to the last call. */
 static struct {
 	unsigned n, status, retry_after_s;
-	const char *type, *allow;
+	const char *type;
 	bool close;
-	char *body;
+	char *allow, *body;
 } got;
 
 static void on_reply(struct request *r UNUSED, struct reply *reply)
@@ -34,12 +35,16 @@ static void on_reply(struct request *r UNUSED, struct reply *reply)
 	got.n++;
 	got.status = reply->status;
 	got.type = reply->content_type;
-	got.allow = reply->allow;
 	got.close = reply->close;
 	got.retry_after_s = reply->retry_after_s;
 	free(got.body);
 	got.body = sv_dup(strbuf_view(&reply->body));
-	strbuf_release(&reply->body);
+	free(got.allow);
+	got.allow = NULL;
+	for (unsigned i = 0; i < reply->n_headers; i++)
+		if (strcmp(reply->headers[i].name, "Allow") == 0)
+			got.allow = xstrdup(reply->headers[i].value);
+	reply_release(reply);
 }
 
 static const char *headers; /* "Name: value\n..." of the next calls */
@@ -65,7 +70,7 @@ static void call_from(bool loopback, const char *method, const char *target, str
 	unsigned before = got.n;
 
 	ck_assert_int_eq(request_set_target(&r, copy, strlen(copy)), 0);
-	api.handle(api.ctx, &r);
+	router_handle(&services, &r);
 	ck_assert_uint_eq(got.n, before + 1);
 	free(copy);
 }
@@ -193,10 +198,10 @@ static void setup(void)
 	directory = fake_post_directory(1);
 	publisher = publisher_new(directory, NULL, 1000);
 	conf.server.path = prefix;
-	services = (struct http_services){ .conf = &conf,
-					   .directory = directory,
-					   .publisher = publisher };
-	router_init(&api, &services);
+	services = (struct api_services){ .conf = &conf,
+					  .directory = directory,
+					  .publisher = publisher };
+	router_init();
 }
 
 static void teardown(void)
@@ -206,7 +211,8 @@ static void teardown(void)
 	directory_free(directory);
 	unit_apps_install(NULL, 0);
 	free(got.body);
-	got.body = NULL;
+	free(got.allow);
+	got.body = got.allow = NULL;
 	headers = NULL;
 }
 
@@ -304,7 +310,7 @@ START_TEST(unknown_paths)
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
 		call("GET", paths[i], "");
-		ck_error(404, "nothing at this path");
+		ck_error(404, "path does not exist");
 	}
 }
 END_TEST
@@ -338,13 +344,13 @@ START_TEST(limits_of_bodies)
 {
 	struct request r = { .path = SV("/apps/a/events") };
 
-	ck_assert_uint_eq(api.body_limit(api.ctx, &r), 5000);
+	ck_assert_uint_eq(router_body_limit(&services, &r), 5000);
 	r.path = SV("/ws/apps/a/anything");
-	ck_assert_uint_eq(api.body_limit(api.ctx, &r), 5000);
+	ck_assert_uint_eq(router_body_limit(&services, &r), 5000);
 	r.path = SV("/apps/none/events");
-	ck_assert_uint_le(api.body_limit(api.ctx, &r), 65536);
+	ck_assert_uint_le(router_body_limit(&services, &r), 65536);
 	r.path = SV("/up");
-	ck_assert_uint_le(api.body_limit(api.ctx, &r), 65536);
+	ck_assert_uint_le(router_body_limit(&services, &r), 65536);
 }
 END_TEST
 
@@ -447,7 +453,7 @@ START_TEST(rates)
 		if (got.status == 200)
 			continue;
 		refused++;
-		ck_error(429, "slow down");
+		ck_error(429, "try again later");
 		ck_assert_uint_ge(got.retry_after_s, 1);
 	}
 	ck_assert_uint_ge(refused, 17);
@@ -891,7 +897,7 @@ START_TEST(demo_files)
 	ck_reply(200, "x");
 	for (size_t i = 0; i < ARRAY_SIZE(hidden); i++) {
 		call("GET", hidden[i], "");
-		ck_error(404, "nothing at this path");
+		ck_error(404, "path does not exist");
 	}
 }
 END_TEST
@@ -904,13 +910,13 @@ START_TEST(demo_is_for_this_machine_only)
 	call_from(false, "GET", "/", SV(""));
 	ck_reply(200, "OK");
 	call_from(false, "GET", "/demo/config", SV(""));
-	ck_error(404, "nothing");
+	ck_error(404, "does not exist");
 	call_from(false, "POST", "/demo/publish", SV(HELLO));
-	ck_error(404, "nothing");
+	ck_error(404, "does not exist");
 	for (size_t i = 0; i < ARRAY_SIZE(proxied); i++) {
 		headers = proxied[i];
 		call("POST", "/demo/auth", "{}");
-		ck_error(404, "nothing");
+		ck_error(404, "does not exist");
 	}
 }
 END_TEST

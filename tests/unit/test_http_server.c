@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The transport over real sockets, with an api of the test's own behind it: /now answers during the
- * call, /later on another thread, /held when the test says so, /echo tells what came, /gate
- * stops the server's thread until the test opens it.
+ * The transport over real sockets.  The test defines the router's two functions itself, so the
+ * API is not linked: /now replies during the call, /later on another thread, /held when the test
+ * decides, /echo with the request, and /gate stops the server's thread until the test opens it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -49,7 +49,7 @@ static void echo(struct request *r)
 	strbuf_release(&b);
 }
 
-static void on_call(void *ctx UNUSED, struct request *r)
+void router_handle(const struct api_services *services UNUSED, struct request *r)
 {
 	pthread_t t;
 
@@ -66,10 +66,9 @@ static void on_call(void *ctx UNUSED, struct request *r)
 		sem_wait(&gate);
 		request_reply(r, 200, SV("{}"));
 	} else if (sv_eq(r->path, SV("/busy"))) {
-		struct reply reply = {
-			.status = 503, .retry_after_s = 7, .allow = "GET", .close = true
-		};
+		struct reply reply = { .status = 503, .retry_after_s = 7, .close = true };
 
+		reply_add_header(&reply, "Allow", SV("GET"));
 		strbuf_init(&reply.body, 0);
 		request_reply_full(r, &reply);
 	} else if (sv_eq(r->path, SV("/upgrade"))) {
@@ -79,12 +78,10 @@ static void on_call(void *ctx UNUSED, struct request *r)
 	}
 }
 
-static size_t on_limit(void *ctx UNUSED, const struct request *r)
+size_t router_body_limit(const struct api_services *services UNUSED, const struct request *r)
 {
 	return sv_eq(r->path, SV("/big")) ? 10u << 20 : LIMIT;
 }
-
-static const struct api api = { on_call, on_limit, NULL };
 
 static void listen_here(void)
 {
@@ -106,7 +103,7 @@ static void start_with(unsigned max, unsigned request_timeout_ms)
 					 .idle_timeout_s = 60 };
 
 	listen_here();
-	ck_assert_int_eq(http_server_start(&conf, &api, &server), 0);
+	ck_assert_int_eq(http_server_start(&conf, NULL, &server), 0);
 }
 
 static void start(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The activity feed: activities, activities/read. */
 #include "base/mem.h"
-#include "api/sync_table.h"
+#include "api/handlers.h"
+#include "api/statement.h"
 
 #define ACTIVITY_TYPE_BYTES 100
 #define DESCRIPTION_BYTES   2000
@@ -21,11 +22,10 @@ static const struct sync_field add_fields[] = {
 	{ .name = "socket_id", .type = FIELD_SOCKET },
 };
 
-const struct sync_action sync_activity_add = {
+struct sync_action sync_activity_add = {
 	.fields = add_fields,
 	.n_fields = ARRAY_SIZE(add_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_activity_add($1, $2, $3, $4, $5, $6, "
-			      "$7, $8, $9, $10)" },
+	.function = "sync_activity_add",
 };
 
 static const struct pg_statement place = {
@@ -35,24 +35,24 @@ static const struct pg_statement place = {
 
 static void on_placed(void *ctx, const struct pg_answer *a)
 {
-	struct sync_call *c = ctx;
+	struct sync_call *sc = ctx;
 
 	if (a->rc)
-		sync_reply_answer(c, a);
+		statement_reply(sc, a);
 	else
-		sync_run_statement(c);
+		statement_run(sc);
 }
 
-/* What has come to light gets its place first; in a transaction of its own, as it locks. */
-static void run_placed(struct sync_call *c)
+/* Committed activities get their positions first; in a transaction of its own, because it locks. */
+static void run_placed(struct sync_call *sc)
 {
-	pg_pool_query(c->services->pool, &place, 0, NULL, on_placed, c);
+	pg_pool_query(sc->call.services->pool, &place, 0, NULL, on_placed, sc);
 }
 
 /* clang-format off */
 #define TYPE_NAME(name_) { .name = name_, .type = FIELD_TEXT, .min = 1, .max = ACTIVITY_TYPE_BYTES }
 
-/* Which feed, and what it goes by. */
+/* The feed, and the object that it is about. */
 #define FEED_FIELDS									\
 	{ .name = "feed", .type = FIELD_CHOICE, .fallback = "global",			\
 	  .choices = "global|client|project|user|subject|type" },			\
@@ -72,13 +72,11 @@ static const struct sync_field list_fields[] = {
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
 };
 
-const struct sync_action sync_activities = {
+struct sync_action sync_activities = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_activities($1, $2, $3, $4, $5, $6, "
-			      "$7, "
-			      "$8, $9, $10, $11, $12, $13)",
-		       .repeatable = true },
+	.function = "sync_activities",
+	.repeatable = true,
 	.run = run_placed,
 };
 
@@ -88,11 +86,10 @@ static const struct sync_field read_fields[] = {
 	{ .name = "up_to", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
 };
 
-const struct sync_action sync_activity_read = {
+struct sync_action sync_activity_read = {
 	.fields = read_fields,
 	.n_fields = ARRAY_SIZE(read_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_activity_read($1, $2, $3, $4, $5, $6, "
-			      "$7, $8, $9, $10, $11)",
-		       .repeatable = true },
+	.function = "sync_activity_read",
+	.repeatable = true,
 	.run = run_placed,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Offline data sync: versions, changes.  The rules are sync_...() in 0019_data_sync.sql. */
 #include "base/mem.h"
-#include "api/sync_table.h"
+#include "api/handlers.h"
 
 static const struct sync_field version_fields[] = {
 	{ .name = "resources", .type = FIELD_STRINGS, .max = 100 },
@@ -10,11 +10,11 @@ static const struct sync_field version_fields[] = {
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1 },
 };
 
-const struct sync_action sync_version_list = {
+struct sync_action sync_version_list = {
 	.fields = version_fields,
 	.n_fields = ARRAY_SIZE(version_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_versions($1, $2, $3, $4, $5, $6)",
-		       .repeatable = true },
+	.function = "sync_versions",
+	.repeatable = true,
 };
 
 static const struct sync_field feed_fields[] = {
@@ -24,11 +24,11 @@ static const struct sync_field feed_fields[] = {
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
 };
 
-const struct sync_action sync_change_list = {
+struct sync_action sync_change_list = {
 	.fields = feed_fields,
 	.n_fields = ARRAY_SIZE(feed_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_changes($1, $2, $3, $4, $5, $6)",
-		       .repeatable = true },
+	.function = "sync_changes",
+	.repeatable = true,
 };
 
 static const struct sync_field mutation_fields[] = {
@@ -39,10 +39,9 @@ static const struct sync_field mutation_fields[] = {
 };
 
 /* Repeatable: a mutation is known by its id. */
-const struct sync_action sync_change_post = {
+struct sync_action sync_change_post = {
 	.fields = mutation_fields,
 	.n_fields = ARRAY_SIZE(mutation_fields),
-	.statement = { .sql = "SELECT status, body "
-			      "FROM sync_changes_post($1, $2, $3, $4, $5, $6)",
-		       .repeatable = true },
+	.function = "sync_changes_post",
+	.repeatable = true,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Edit locks: locks, locks/release.  The rules are sync_lock_...() in 0018_edit_locks.sql. */
 #include "base/mem.h"
-#include "api/sync_table.h"
+#include "api/handlers.h"
 
 #define TOKEN_MAX INT64_MAX
 
@@ -14,12 +14,11 @@ static const struct sync_field acquire_fields[] = {
 	{ .name = "socket_id", .type = FIELD_SOCKET },
 };
 
-const struct sync_action sync_lock_acquire = {
+struct sync_action sync_lock_acquire = {
 	.fields = acquire_fields,
 	.n_fields = ARRAY_SIZE(acquire_fields),
-	.statement = { .sql = "SELECT status, body "
-			      "FROM sync_lock_acquire($1, $2, $3, $4, $5, $6, $7, $8)",
-		       .repeatable = true },
+	.function = "sync_lock_acquire",
+	.repeatable = true,
 };
 
 static const struct sync_field release_fields[] = {
@@ -31,12 +30,11 @@ static const struct sync_field release_fields[] = {
 	{ .name = "socket_id", .type = FIELD_SOCKET },
 };
 
-const struct sync_action sync_lock_release = {
+struct sync_action sync_lock_release = {
 	.fields = release_fields,
 	.n_fields = ARRAY_SIZE(release_fields),
-	.statement = { .sql = "SELECT status, body "
-			      "FROM sync_lock_release($1, $2, $3, $4, $5, $6, $7, $8)",
-		       .repeatable = true },
+	.function = "sync_lock_release",
+	.repeatable = true,
 };
 
 static const struct sync_field list_fields[] = {
@@ -47,9 +45,9 @@ static const struct sync_field list_fields[] = {
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1 },
 };
 
-const struct sync_action sync_lock_list = {
+struct sync_action sync_lock_list = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_locks($1, $2, $3, $4, $5, $6, $7)",
-		       .repeatable = true },
+	.function = "sync_locks",
+	.repeatable = true,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Notifications to users: notifications, notifications/read. */
 #include "base/mem.h"
-#include "api/sync_table.h"
+#include "api/handlers.h"
 
 #define TITLE_BYTES   255
 #define MESSAGE_BYTES 4000
@@ -22,11 +22,10 @@ static const struct sync_field send_fields[] = {
 	{ .name = "data", .type = FIELD_OBJECT },
 };
 
-const struct sync_action sync_notification_send = {
+struct sync_action sync_notification_send = {
 	.fields = send_fields,
 	.n_fields = ARRAY_SIZE(send_fields),
-	.statement = { .sql = "SELECT status, answer FROM sync_notification_send($1, $2, $3, $4, "
-			      "$5, $6, $7, $8, $9, $10, $11)" },
+	.function = "sync_notification_send",
 };
 
 static const struct sync_field list_fields[] = {
@@ -36,12 +35,11 @@ static const struct sync_field list_fields[] = {
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
 };
 
-const struct sync_action sync_notifications = {
+struct sync_action sync_notifications = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
-	.statement = { .sql = "SELECT status, body "
-			      "FROM sync_notifications($1, $2, $3, $4, $5, $6)",
-		       .repeatable = true },
+	.function = "sync_notifications",
+	.repeatable = true,
 };
 
 static const struct sync_field read_fields[] = {
@@ -51,10 +49,9 @@ static const struct sync_field read_fields[] = {
 	{ .name = "all", .type = FIELD_BOOL },
 };
 
-const struct sync_action sync_notifications_read = {
+struct sync_action sync_notifications_read = {
 	.fields = read_fields,
 	.n_fields = ARRAY_SIZE(read_fields),
-	.statement = { .sql = "SELECT status, body "
-			      "FROM sync_notifications_read($1, $2, $3, $4, $5, $6)",
-		       .repeatable = true },
+	.function = "sync_notifications_read",
+	.repeatable = true,
 };

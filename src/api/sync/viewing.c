@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Who views or edits what: start-viewing, stop-viewing, viewers. */
+/* Viewers of resources: start-viewing, stop-viewing, viewers.  The rules are in 0017_viewing.sql.
+ */
 #include "base/mem.h"
-#include "api/sync_table.h"
 #include "svc/viewers.h"
-#include "wire/pusher.h"
+#include "api/handlers.h"
+#include "api/statement.h"
 
 /* clang-format off */
 #define RESOURCE                                                                   \
@@ -12,41 +13,43 @@
 	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED }
 /* clang-format on */
 
-enum start_field { RESOURCE_TYPE, RESOURCE_ID, USER_ID, MODE, SOCKET_ID, TTL, N_START_FIELDS };
+enum { START_TYPE, START_ID, START_USER_ID, START_MODE, START_SOCKET_ID, START_TTL, START_FIELDS };
 
-static const struct sync_field start_fields[N_START_FIELDS] = {
-	RESOURCE,
-	[USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
-	[MODE] = { .name = "mode",
-		   .type = FIELD_CHOICE,
-		   .choices = "viewing|editing",
-		   .fallback = "viewing" },
-	[SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET },
-	[TTL] = { .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600 },
+static const struct sync_field start_fields[START_FIELDS] = {
+	RESOURCE, /* START_TYPE, START_ID */
+	[START_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	[START_MODE] = { .name = "mode",
+			 .type = FIELD_CHOICE,
+			 .choices = "viewing|editing",
+			 .fallback = "viewing" },
+	[START_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET },
+	[START_TTL] = { .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600 },
 };
 
-static void start(struct sync_call *c)
+static void start_viewing(struct sync_call *sc)
 {
-	uint64_t socket_id;
-	char ttl[12];
+	struct sync_value *ttl = &sc->values[START_TTL];
+	const struct sync_value *socket_id = &sc->values[START_SOCKET_ID];
+	char text[12];
 
-	if (!c->values[TTL]) {
-		snprintf(ttl, sizeof(ttl), "%u", c->services->conf->sync.viewing_ttl_s);
-		c->values[TTL] = xstrdup(ttl);
+	if (!ttl->text) {
+		ttl->number = sc->call.services->conf->sync.viewing_ttl_s;
+		snprintf(text, sizeof(text), "%u", (unsigned)ttl->number);
+		ttl->text = xstrdup(text);
 	}
-	if (c->values[SOCKET_ID] && socket_id_parse(sv(c->values[SOCKET_ID]), &socket_id))
-		viewers_watch(c->services->viewing, socket_id,
-			      (unsigned)strtoul(c->values[TTL], NULL, 10));
-	sync_run_statement(c);
+	/* before the statement: a socket that closes meanwhile must be known */
+	if (socket_id->text)
+		viewers_watch(sc->call.services->viewing, socket_id->socket_id,
+			      (unsigned)ttl->number);
+	statement_run(sc);
 }
 
-const struct sync_action sync_start_viewing = {
+struct sync_action sync_start_viewing = {
 	.fields = start_fields,
-	.n_fields = N_START_FIELDS,
-	.statement = { .sql = "SELECT status, body "
-			      "FROM sync_start_viewing($1, $2, $3, $4, $5, $6, $7, $8)",
-		       .repeatable = true },
-	.run = start,
+	.n_fields = START_FIELDS,
+	.function = "sync_start_viewing",
+	.repeatable = true,
+	.run = start_viewing,
 };
 
 static const struct sync_field stop_fields[] = {
@@ -55,12 +58,11 @@ static const struct sync_field stop_fields[] = {
 	{ .name = "socket_id", .type = FIELD_SOCKET },
 };
 
-const struct sync_action sync_stop_viewing = {
+struct sync_action sync_stop_viewing = {
 	.fields = stop_fields,
 	.n_fields = ARRAY_SIZE(stop_fields),
-	.statement = { .sql = "SELECT status, body "
-			      "FROM sync_stop_viewing($1, $2, $3, $4, $5, $6)",
-		       .repeatable = true },
+	.function = "sync_stop_viewing",
+	.repeatable = true,
 };
 
 static const struct sync_field viewers_fields[] = {
@@ -68,9 +70,9 @@ static const struct sync_field viewers_fields[] = {
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "100" },
 };
 
-const struct sync_action sync_viewers = {
+struct sync_action sync_viewers = {
 	.fields = viewers_fields,
 	.n_fields = ARRAY_SIZE(viewers_fields),
-	.statement = { .sql = "SELECT status, body FROM sync_viewers($1, $2, $3, $4, $5)",
-		       .repeatable = true },
+	.function = "sync_viewers",
+	.repeatable = true,
 };

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What handlers of several resources need of a call: its rates, and the parameters that Pusher
+ * routes share.  Runs on a transport's thread: http, or a worker for HTTPS.
+ */
+#include <errno.h>
+#include "base/mem.h"
+#include "core/limit.h"
+#include "wire/pusher.h"
+#include "api/call.h"
+#include "api/reply.h"
+
+void call_release(struct call *c)
+{
+	app_unref(c->app);
+	free(c->caller.user_json);
+}
+
+/* ---- rates ------------------------------------------------------------------ */
+
+bool call_take_events(struct call *c, unsigned n)
+{
+	unsigned rate = c->app->limits.max_backend_events_per_second;
+
+	/* an event for more channels than the rate allows takes a whole second's worth */
+	if (!rate || limit_take_shared(&c->app->runtime->backend_bucket, rate, USEC_PER_SEC,
+				       n < rate ? n : rate, clock_mono()))
+		return true;
+	if (c->is_sync)
+		call_fail_code(c, 429, "rate_limited", NULL,
+			       "Too many requests per second; try again later.");
+	else
+		call_fail(c, 429, "Too many events per second; try again later.");
+	return false;
+}
+
+bool call_take_read(struct call *c)
+{
+	unsigned rate = c->app->limits.max_read_requests_per_second;
+
+	if (!rate ||
+	    limit_take_shared(&c->app->runtime->read_bucket, rate, USEC_PER_SEC, 1, clock_mono()))
+		return true;
+	call_fail_code(c, 429, "rate_limited", NULL,
+		       "Too many requests per second; try again later.");
+	return false;
+}
+
+bool call_may_demo(const struct call *c)
+{
+	const struct request *r = c->r;
+
+	return c->services->conf->server.demo && r->loopback &&
+	       !r->header(r, "X-Forwarded-For").len && !r->header(r, "Forwarded").len &&
+	       !r->header(r, "X-Real-IP").len;
+}
+
+/* ---- parameters --------------------------------------------------------------- */
+
+bool call_read_info(struct call *c, struct str_view text, unsigned *out)
+{
+	unsigned info = 0;
+
+	while (text.len) {
+		ptrdiff_t comma = sv_find(text, ',');
+		size_t len = comma < 0 ? text.len : (size_t)comma;
+		struct str_view word = sv_n(text.ptr, len);
+
+		if (sv_eq(word, SV("user_count"))) {
+			info |= INFO_USER_COUNT;
+		} else if (sv_eq(word, SV("subscription_count"))) {
+			info |= INFO_SUBSCRIPTION_COUNT;
+		} else if (sv_eq(word, SV("cache"))) {
+			info |= INFO_CACHE;
+		} else if (len) {
+			call_fail(c, 400,
+				  "Unknown attribute in \"info\": use user_count, "
+				  "subscription_count or cache.");
+			return false;
+		}
+		text = sv_skip(text, len + 1);
+	}
+	*out = info;
+	return true;
+}
+
+bool call_read_channel(struct call *c, struct str_view name, struct channel_traits *out)
+{
+	unsigned max = c->app->limits.max_channel_name_bytes;
+	int rc = channel_name_parse(name, max, out);
+
+	if (!rc)
+		return true;
+	if (rc == -ENAMETOOLONG)
+		call_fail(c, 400, "A channel name may have at most %u bytes.", max);
+	else if (sv_is_utf8(name) && name.len <= 200)
+		call_fail(c, 400,
+			  "Invalid channel name \"%.*s\": use letters, digits and _-=@,.; only.",
+			  SV_ARG(name));
+	else
+		call_fail(c, 400, "Invalid channel name: use letters, digits and _-=@,.; only.");
+	return false;
+}
+
+bool call_read_socket(struct call *c, struct str_view text, uint64_t *out)
+{
+	*out = 0;
+	if (!text.len || socket_id_parse(text, out))
+		return true;
+	call_fail(c, 400, "Invalid socket_id: it must look like \"123.456\".");
+	return false;
+}
+
+/* ---- calls of the sync API ------------------------------------------------------ */
+
+static char *copy_header(const struct request *r, const char *name)
+{
+	struct str_view v = r->header(r, name);
+
+	return v.len ? sv_dup(v) : NULL;
+}
+
+struct sync_call *sync_call_new(struct call *from)
+{
+	struct sync_call *sc = xcalloc(1, sizeof(*sc));
+	struct str_view encodings = from->r->header(from->r, "Accept-Encoding");
+
+	sc->call = *from;
+	from->app = NULL;
+	from->caller.user_json = NULL;
+	sc->is_signed = from->app_id.len > 0;
+	sc->origin = from->origin.len ? sv_dup(from->origin) : NULL;
+	sc->call.origin = sv(sc->origin);
+	sc->if_none_match = copy_header(from->r, "If-None-Match");
+	sc->takes_gzip = encodings.len && memmem(encodings.ptr, encodings.len, "gzip", 4);
+	strbuf_init(&sc->verdicts, 0);
+	return sc;
+}
+
+void sync_call_free(struct sync_call *sc)
+{
+	for (size_t i = 0; i < SYNC_FIELDS_MAX; i++)
+		free(sc->values[i].text);
+	call_release(&sc->call);
+	free(sc->origin);
+	free(sc->if_none_match);
+	strbuf_release(&sc->verdicts);
+	free(sc);
+}
+
+const char *sync_caller_json(const struct sync_call *sc)
+{
+	return sc->call.caller.user_json ? sc->call.caller.user_json : "{\"server\":true}";
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef API_HANDLERS_H
+#define API_HANDLERS_H
+/* What the rows of the router's table do; each is defined in the file of its resource. */
+#include "api/call.h"
+
+void h_events_post(struct call *c);
+void h_events_post_batch(struct call *c);
+void h_events_post_channel(struct call *c);
+void h_events_post_user(struct call *c);
+void h_channels_list(struct call *c);
+void h_channels_get(struct call *c);
+void h_channels_users(struct call *c);
+void h_users_terminate(struct call *c);
+void h_status_up(struct call *c);
+void h_status_connections(struct call *c);
+void h_status_websocket(struct call *c);
+void h_demo_root(struct call *c);
+void h_demo_file(struct call *c);
+void h_demo_config(struct call *c);
+void h_demo_auth(struct call *c);
+void h_demo_publish(struct call *c);
+
+extern struct sync_action sync_activities;
+extern struct sync_action sync_activity_add;
+extern struct sync_action sync_activity_read;
+extern struct sync_action sync_change_list;
+extern struct sync_action sync_change_post;
+extern struct sync_action sync_events_get;
+extern struct sync_action sync_heartbeat;
+extern struct sync_action sync_lock_acquire;
+extern struct sync_action sync_lock_list;
+extern struct sync_action sync_lock_release;
+extern struct sync_action sync_notification_send;
+extern struct sync_action sync_notifications;
+extern struct sync_action sync_notifications_read;
+extern struct sync_action sync_online_users;
+extern struct sync_action sync_start_viewing;
+extern struct sync_action sync_stop_viewing;
+extern struct sync_action sync_user_get;
+extern struct sync_action sync_user_put;
+extern struct sync_action sync_version_list;
+extern struct sync_action sync_viewers;
+extern struct sync_action broadcasting_auth;
+extern struct sync_action broadcasting_user_auth;
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shapes replies: errors in the form of their route, CORS, ETag, gzip.  Nothing here keeps state;
+ * a reply is made on the thread that has the call, and the transport moves it to its own.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <zlib.h>
+#include "base/mem.h"
+#include "wire/auth.h"
+#include "api/reply.h"
+
+#define GZIP_ABOVE_BYTES 1400 /* a smaller body fits one packet as it is */
+#define GZIP_LEVEL	 1
+#define MESSAGE_BYTES	 512
+#define PREFLIGHT_AGE_S	 "600"
+
+/* ---- CORS ------------------------------------------------------------------- */
+
+/* Without an app, as before the caller is known: the origin of any. */
+static bool cors_allows(const struct call *c)
+{
+	struct app_set *set;
+	bool allowed = false;
+
+	if (c->app)
+		return app_allows_origin(c->app, c->origin);
+	set = apps_current();
+	for (size_t i = 0; !allowed && i < app_set_count(set); i++)
+		allowed = app_allows_origin(app_set_at(set, i), c->origin);
+	app_set_unref(set);
+	return allowed;
+}
+
+/* https://fetch.spec.whatwg.org/#http-cors-protocol */
+static void cors_add(const struct call *c, struct reply *reply)
+{
+	if (!c->origin.len)
+		return;
+	reply_add_header(reply, "Vary", SV("Origin, Accept-Encoding"));
+	if (!cors_allows(c))
+		return;
+	reply_add_header(reply, "Access-Control-Allow-Origin", c->origin);
+	reply_add_header(reply, "Access-Control-Expose-Headers", SV("ETag, Retry-After"));
+}
+
+void call_reply_preflight(struct call *c, const char *allow)
+{
+	struct reply reply = { .status = 204 };
+
+	reply_add_header(&reply, "Allow", sv(allow));
+	if (cors_allows(c)) {
+		reply_add_header(&reply, "Access-Control-Allow-Methods", sv(allow));
+		reply_add_header(&reply, "Access-Control-Allow-Headers",
+				 SV("Authorization, Content-Type, If-None-Match, Idempotency-Key, "
+				    "X-CSRF-TOKEN, X-Requested-With, X-Socket-Id"));
+		reply_add_header(&reply, "Access-Control-Max-Age", SV(PREFLIGHT_AGE_S));
+	}
+	strbuf_init(&reply.body, 0);
+	cors_add(c, &reply);
+	request_reply_full(c->r, &reply);
+}
+
+/* ---- errors ------------------------------------------------------------------ */
+
+/* Cuts an incomplete character at the end: JSON would not be valid with it. */
+static void trim_utf8(char *text)
+{
+	size_t n = strlen(text);
+
+	while (n && !sv_is_utf8(sv_n(text, n)))
+		n--;
+	text[n] = '\0';
+}
+
+static void add_error(struct strbuf *b, const struct call *c, const char *code, const char *message,
+		      const char *field)
+{
+	strbuf_add_c(b, '{');
+	if (c->route && sv_starts_with(sv(c->route->path), SV("/broadcasting/"))) {
+		strbuf_add_str(b, "\"message\":");
+		strbuf_add_json(b, sv(message));
+		strbuf_add_c(b, ',');
+	}
+	strbuf_add_str(b, "\"error\":{\"code\":");
+	strbuf_add_json(b, sv(code));
+	strbuf_add_str(b, ",\"message\":");
+	strbuf_add_json(b, sv(message));
+	if (field && *field) {
+		strbuf_add_str(b, ",\"field\":");
+		strbuf_add_json(b, sv(field));
+	}
+	strbuf_add_str(b, "}}");
+}
+
+struct failure {
+	int rc;
+	unsigned status, retry_after_s;
+	const char *code, *message;
+};
+
+/* The one place where an errno becomes a status. */
+static const struct failure failures[] = {
+	{ -EAGAIN, 503, 1, "busy", "Too many requests are waiting for the database; try again." },
+	{ -EHOSTDOWN, 503, 2, "database_away",
+	  "The database is not reachable; nothing was published or changed.  Try again." },
+	{ -ETIMEDOUT, 503, 2, "database_slow",
+	  "The database did not answer in time; the request may still take effect." },
+	{ -ECONNABORTED, 503, 2, "database_slow",
+	  "The connection to the database broke; the request may still take effect." },
+	{ -ECANCELED, 503, 2, "stopping", "The server is stopping; try again." },
+	{ -EINVAL, 400, 0, "invalid_value", "The database rejected the content of the request." },
+};
+
+static const struct failure *failure_of(int rc)
+{
+	static const struct failure unknown = { 0, 500, 0, "internal",
+						"The request failed; the server's log may have "
+						"the reason." };
+
+	for (size_t i = 0; i < ARRAY_SIZE(failures); i++)
+		if (failures[i].rc == rc)
+			return &failures[i];
+	return &unknown;
+}
+
+static void fail_with(struct call *c, const struct failure *f, const char *field)
+{
+	struct reply reply = { .status = f->status, .retry_after_s = f->retry_after_s };
+
+	strbuf_init(&reply.body, 128);
+	if (!c->is_sync) {
+		reply.content_type = REQUEST_TEXT;
+		strbuf_add_str(&reply.body, f->message);
+	} else {
+		if (f->status == 401)
+			reply_add_header(
+				&reply, "WWW-Authenticate",
+				SV("Basic realm=\"scopewire\", Bearer realm=\"scopewire\""));
+		add_error(&reply.body, c, f->code, f->message, field);
+		cors_add(c, &reply);
+	}
+	request_reply_full(c->r, &reply);
+}
+
+static void fail_text(struct call *c, unsigned status, const char *code, const char *field,
+		      const char *message)
+{
+	struct failure f = { .status = status, .code = code, .message = message };
+
+	if (status == 429 || status == 503)
+		f.retry_after_s = status == 429 ? 1 : 2;
+	fail_with(c, &f, field);
+}
+
+static void fail_va(struct call *c, unsigned status, const char *code, const char *field,
+		    const char *fmt, va_list ap)
+{
+	char message[MESSAGE_BYTES];
+
+	vsnprintf(message, sizeof(message), fmt, ap);
+	trim_utf8(message);
+	fail_text(c, status, code, field, message);
+}
+
+void call_fail(struct call *c, unsigned status, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fail_va(c, status, "", NULL, fmt, ap);
+	va_end(ap);
+}
+
+void call_fail_code(struct call *c, unsigned status, const char *code, const char *field,
+		    const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fail_va(c, status, code, field, fmt, ap);
+	va_end(ap);
+}
+
+void call_fail_method(struct call *c, const char *allow)
+{
+	struct reply reply = { .status = 405 };
+	char message[MESSAGE_BYTES];
+
+	reply_add_header(&reply, "Allow", sv(allow));
+	snprintf(message, sizeof(message), "This path accepts %s only.", allow);
+	strbuf_init(&reply.body, 128);
+	if (c->is_sync) {
+		add_error(&reply.body, c, "method_not_allowed", message, NULL);
+		cors_add(c, &reply);
+	} else {
+		reply.content_type = REQUEST_TEXT;
+		strbuf_add_str(&reply.body, message);
+	}
+	request_reply_full(c->r, &reply);
+}
+
+void call_reply_failure(struct request *r, int rc)
+{
+	struct call c = { .r = r };
+
+	fail_with(&c, failure_of(rc), NULL);
+}
+
+void call_reply_json(struct request *r, unsigned status, struct strbuf *b)
+{
+	struct reply reply = { .status = status, .body = *b };
+
+	*b = (struct strbuf){ NULL, 0, 0 };
+	request_reply_full(r, &reply);
+}
+
+/* ---- the sync API --------------------------------------------------------------- */
+
+void sync_fail(struct sync_call *sc, unsigned status, const char *code, const char *field,
+	       const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fail_va(&sc->call, status, code, field, fmt, ap);
+	va_end(ap);
+	sync_call_free(sc);
+}
+
+void sync_fail_text(struct sync_call *sc, unsigned status, const char *code, const char *field,
+		    const char *message)
+{
+	fail_text(&sc->call, status, code, field, message);
+	sync_call_free(sc);
+}
+
+void sync_fail_rc(struct sync_call *sc, int rc)
+{
+	fail_with(&sc->call, failure_of(rc), NULL);
+	sync_call_free(sc);
+}
+
+/* Compresses the body with gzip (RFC 1952); false: it did not get smaller. */
+static bool compress_body(struct strbuf *body)
+{
+	z_stream z = { .next_in = (Bytef *)body->ptr, .avail_in = (uInt)body->len };
+	struct strbuf out;
+	bool ok;
+
+	if (deflateInit2(&z, GZIP_LEVEL, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		return false;
+	strbuf_init(&out, body->len);
+	z.next_out = (Bytef *)out.ptr;
+	z.avail_out = (uInt)body->len;
+	ok = deflate(&z, Z_FINISH) == Z_STREAM_END;
+	out.len = z.total_out;
+	deflateEnd(&z);
+	if (ok) {
+		strbuf_release(body);
+		*body = out;
+	} else {
+		strbuf_release(&out);
+	}
+	return ok;
+}
+
+/*
+ * Adds the body's ETag; true when the client has the same.  Weak, because the same content can be
+ * sent compressed or not (RFC 9110 section 8.8.3).
+ */
+static bool is_unchanged(const struct sync_call *sc, const struct strbuf *body, struct reply *reply)
+{
+	char hex[AUTH_MD5_HEX_BYTES + 1], tag[AUTH_MD5_HEX_BYTES + 8];
+
+	auth_md5_hex(strbuf_view(body), hex);
+	snprintf(tag, sizeof(tag), "W/\"%s\"", hex);
+	reply_add_header(reply, "ETag", sv(tag));
+	reply_add_header(reply, "Cache-Control", SV("private, no-cache"));
+	return sc->if_none_match &&
+	       (strstr(sc->if_none_match, hex) || strcmp(sc->if_none_match, "*") == 0);
+}
+
+void sync_reply(struct sync_call *sc, unsigned status, struct strbuf *body)
+{
+	/* pusher-php-server takes every status but 200 for an error */
+	struct reply reply = { .status = sc->is_signed && status < 300 ? 200 : status };
+
+	if (status == 200 && sc->call.route->method[0] == 'G' && is_unchanged(sc, body, &reply)) {
+		reply.status = 304;
+		strbuf_reset(body);
+	}
+	if (sc->takes_gzip && body->len >= GZIP_ABOVE_BYTES && compress_body(body))
+		reply_add_header(&reply, "Content-Encoding", SV("gzip"));
+	strbuf_move(&reply.body, body);
+	cors_add(&sc->call, &reply);
+	request_reply_full(sc->call.r, &reply);
+	sync_call_free(sc);
+}
+
+void sync_reply_stream(struct sync_call *sc, struct reply_stream *stream)
+{
+	struct reply reply = { .status = 200,
+			       .content_type = "application/x-ndjson",
+			       .stream = stream };
+
+	cors_add(&sc->call, &reply);
+	request_reply_full(sc->call.r, &reply);
+	sync_call_free(sc);
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a call's values to the reply by way of the database.  statement_run() is called on a
+ * transport's thread or a pool's; answers arrive on a pool's thread, or during the call when the
+ * pool takes nothing more.  So nothing here belongs to one thread; the call itself is the state.
+ */
+#include <errno.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "api/reply.h"
+#include "api/statement.h"
+
+#define VERDICTS_MAX 100     /* channels; no request names more */
+#define SQLSTATE_ASK "SW001" /* require_channel() needs a verdict */
+
+void statement_prepare(struct sync_action *action)
+{
+	size_t n = action->n_fields + 2 + action->n_extra;
+	struct strbuf b;
+
+	if (!action->function || action->statement.sql)
+		return;
+	strbuf_init(&b, 128);
+	strbuf_addf(&b, "SELECT * FROM %s($1", action->function);
+	for (size_t i = 2; i <= n; i++)
+		strbuf_addf(&b, ", $%zu", i);
+	strbuf_add_c(&b, ')');
+	action->statement.sql = strbuf_detach(&b);
+	action->statement.repeatable = action->repeatable;
+	strbuf_release(&b);
+}
+
+/* ---- the answer ------------------------------------------------------------- */
+
+/* SW404 and the like: the function refused, with the status in its SQLSTATE. */
+static unsigned status_of_sqlstate(const char *sqlstate)
+{
+	unsigned status = 0;
+
+	if (strncmp(sqlstate, "SW", 2) == 0)
+		status = (unsigned)strtoul(sqlstate + 2, NULL, 10);
+	return status >= 400 && status < 600 ? status : 0;
+}
+
+static void reply_refusal(struct sync_call *sc, const struct pg_answer *a)
+{
+	const struct route *route = sc->call.route;
+	const char *message = pg_answer_message(a);
+	unsigned status = status_of_sqlstate(a->sqlstate);
+
+	if (status) {
+		sync_fail_text(sc, status, pg_answer_error_constraint(a), pg_answer_error_column(a),
+			       message);
+	} else if (strncmp(a->sqlstate, "22", 2) == 0 || strncmp(a->sqlstate, "23", 2) == 0) {
+		sync_fail_text(sc, 400, "invalid_value", NULL, message);
+	} else {
+		log_error("api: %s %s: the database refused the statement with SQLSTATE %s: %s",
+			  route->method, route->path, a->sqlstate, message);
+		sync_fail_rc(sc, -EIO);
+	}
+}
+
+void statement_reply(struct sync_call *sc, const struct pg_answer *a)
+{
+	const struct route *route = sc->call.route;
+	struct strbuf body;
+
+	if (a->rc == -EINVAL) {
+		reply_refusal(sc, a);
+	} else if (a->rc) {
+		sync_fail_rc(sc, a->rc);
+	} else if (pg_answer_rows(a) != 1 || pg_answer_columns(a) < 2) {
+		log_error("api: %s %s: the SQL function did not return one row of status and body",
+			  route->method, route->path);
+		sync_fail_rc(sc, -EIO);
+	} else {
+		strbuf_init(&body, 0);
+		strbuf_add_sv(&body, pg_answer_view(a, 0, 1));
+		sync_reply(sc, (unsigned)pg_answer_int(a, 0, 0), &body);
+	}
+}
+
+/* ---- verdicts of channel rules ------------------------------------------------ */
+
+void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_done *done)
+{
+	struct authorize_question q = { sc->call.app->id, sync_caller_json(sc), channel,
+					sc->call.caller.user_id };
+
+	authorize_check(sc->call.services->authorizer, &q, done, sc);
+}
+
+void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer *a)
+{
+	if (a->in_predicate && a->failure->rc == -ETIMEDOUT)
+		sync_fail(sc, 503, "rule_slow", NULL,
+			  "The predicate of this channel's rule did not answer in time; "
+			  "try again later.");
+	else
+		statement_reply(sc, a->failure);
+}
+
+static void on_verdict(void *ctx, const struct authorize_answer *a)
+{
+	struct sync_call *sc = ctx;
+
+	if (a->failure) {
+		statement_fail_verdict(sc, a);
+		return;
+	}
+	strbuf_add_str(&sc->verdicts, a->allowed ? ":true" : ":false");
+	statement_run_on(sc, sc->pool);
+}
+
+/* channel: the name that require_channel() gave. */
+static void add_verdict(struct sync_call *sc, const char *channel)
+{
+	if (sc->n_verdicts++ == VERDICTS_MAX) {
+		log_error("api: %s %s: the SQL function needs verdicts of more than %d channels",
+			  sc->call.route->method, sc->call.route->path, VERDICTS_MAX);
+		sync_fail_rc(sc, -EIO);
+		return;
+	}
+	if (sc->n_verdicts > 1)
+		strbuf_add_c(&sc->verdicts, ',');
+	strbuf_add_json(&sc->verdicts, sv(channel));
+	statement_ask_channel(sc, channel, on_verdict);
+}
+
+/* ---- the call ------------------------------------------------------------------- */
+
+static void on_answer(void *ctx, const struct pg_answer *a)
+{
+	struct sync_call *sc = ctx;
+
+	if (a->rc == -EINVAL && strcmp(a->sqlstate, SQLSTATE_ASK) == 0)
+		add_verdict(sc, pg_answer_message(a));
+	else
+		statement_reply(sc, a);
+}
+
+void statement_run(struct sync_call *sc)
+{
+	statement_run_on(sc, sc->call.services->pool);
+}
+
+void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
+{
+	const struct sync_action *action = sc->call.route->action;
+	const char *values[PG_POOL_PARAMS_MAX] = { sc->call.app->id };
+	const char *json = sync_caller_json(sc);
+	size_t n = 2;
+	struct strbuf caller;
+
+	/* the member "asked" allows require_channel() to request verdicts */
+	strbuf_init(&caller, strlen(json) + sc->verdicts.len + 16);
+	strbuf_add_sv(&caller, sv_n(json, strlen(json) - 1));
+	strbuf_add_str(&caller, ",\"asked\":{");
+	strbuf_add_sv(&caller, strbuf_view(&sc->verdicts));
+	strbuf_add_str(&caller, "}}");
+	values[1] = caller.ptr;
+	for (size_t i = 0; i < action->n_fields; i++)
+		values[n++] = sc->values[i].text;
+	for (unsigned i = 0; i < action->n_extra; i++)
+		values[n++] = sc->extra[i];
+	sc->pool = pool;
+	pg_pool_query(pool, &action->statement, (int)n, values, on_answer, sc);
+	strbuf_release(&caller);
+}
