@@ -23,10 +23,10 @@
 
 /*
  * Routes below /apps/{id} are for servers that sign the query.  All of /api/sync is served below
- * /apps/{id}/sync too; as SDKs that sign can send GET and POST only, each PUT and DELETE has a POST
+ * /apps/{app_id}/sync too; as SDKs that sign can send GET and POST only, each PUT and DELETE has a POST
  * with the same action.
  */
-#define APPS "/apps/{id}"
+#define APPS "/apps/{app_id}"
 #define API  "/api"
 #define SYNC API "/sync/"
 
@@ -129,7 +129,7 @@ void router_init(void)
 /* A request's path, taken apart. */
 struct target {
 	struct str_view path;	/* without server.path */
-	struct str_view app_id; /* of /apps/{id}/, or empty */
+	struct str_view app_id; /* of /apps/{app_id}/, or empty */
 	struct str_view rest;	/* what follows /apps/{id}, or all of it */
 	bool is_sync;
 };

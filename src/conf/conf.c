@@ -427,6 +427,7 @@ enum flag_kind {
 	FLAG_EMBEDDED,
 	FLAG_MIGRATE,
 	FLAG_CHECK,
+	FLAG_ROUTES,
 	FLAG_HELP,
 	FLAG_VERSION,
 };
@@ -440,6 +441,7 @@ static const struct {
 	{ "embedded_postgres", NULL, FLAG_EMBEDDED },
 	{ "migrate", NULL, FLAG_MIGRATE },
 	{ "check_config", NULL, FLAG_CHECK },
+	{ "print_routes", NULL, FLAG_ROUTES },
 	{ "help", NULL, FLAG_HELP },
 	{ "version", NULL, FLAG_VERSION },
 	{ "host", "server_host", FLAG_OPTION },
@@ -557,6 +559,7 @@ static int flag_mode(struct loader *l, struct args *a, enum flag_kind kind, stru
 		replace(&l->conf->embedded_postgres, a->value);
 	l->conf->migrate_only |= kind == FLAG_MIGRATE;
 	l->conf->check_only |= kind == FLAG_CHECK;
+	l->conf->print_routes |= kind == FLAG_ROUTES;
 	m->help |= kind == FLAG_HELP;
 	m->version |= kind == FLAG_VERSION;
 	return 0;
@@ -689,6 +692,8 @@ static int load(struct loader *l, int argc, char **argv)
 		puts("scopewired " PACKAGE_VERSION);
 	if (m.help || m.version)
 		return 1;
+	if (l->conf->print_routes)
+		return 0;
 	rc = read_config(l, m.config);
 	if (rc == 0 && m.env_file)
 		rc = read_env_file(l, m.env_file);

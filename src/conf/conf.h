@@ -86,6 +86,7 @@ struct conf {
 	struct app_set *apps;	 /* of the file and environment */
 	char *embedded_postgres; /* folder, or NULL */
 	bool migrate_only, check_only;
+	bool print_routes; /* then nothing else is read */
 	char **notes; /* NULL-terminated sentences worth a warning in the log; or NULL */
 };
 

@@ -104,6 +104,11 @@ static int start_conf(struct scopewired *d, int *done)
 	}
 	if (rc)
 		return give_up(rc == -ENOTSUP ? EX_USAGE : EX_CONFIG, why);
+	if (d->conf->print_routes) {
+		router_print(stdout);
+		*done = 1;
+		return EX_OK;
+	}
 	log_set_level(d->conf->log.level);
 	for (char **note = d->conf->notes; note && *note; note++)
 		log_warn("%s", *note);
