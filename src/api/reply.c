@@ -103,7 +103,7 @@ struct failure {
 static const struct failure failures[] = {
 	{ -EAGAIN, 503, 1, "busy", "Too many requests are waiting for the database; try again." },
 	{ -EHOSTDOWN, 503, 2, "database_away",
-	  "The database is not reachable; nothing was published or changed.  Try again." },
+	  "The database is not reachable; nothing was published or changed, try again." },
 	{ -ETIMEDOUT, 503, 2, "database_slow",
 	  "The database did not answer in time; the request may still take effect." },
 	{ -ECONNABORTED, 503, 2, "database_slow",

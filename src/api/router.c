@@ -193,7 +193,7 @@ static bool path_matches(const char *pattern, struct str_view path, struct str_v
 /* The pattern of what follows /apps/{id}; NULL: the route is not served there. */
 static const char *signed_pattern(const struct route *route)
 {
-	if (strncmp(route->path, APPS "/", sizeof(APPS)) == 0)
+	if (strncmp(route->path, APPS "/", strlen(APPS "/")) == 0)
 		return route->path + strlen(APPS);
 	if (strncmp(route->path, SYNC, strlen(SYNC)) == 0)
 		return route->path + strlen(API);

@@ -263,8 +263,8 @@ describe('rights', () => {
 	test('404, 403, 405', async () => {
 		isText(await daemon.api({ ...MAIN, id: 'nobody' }).get('/channels'), 404, /application/);
 		isText(await daemon.api(DISABLED).get('/channels'), 403, /disabled/);
-		isText(await daemon.http('/apps/client-portal/nothing'), 404, /nothing/);
-		isText(await daemon.http('/what'), 404, /nothing/);
+		isText(await daemon.http('/apps/client-portal/nothing'), 404, /does not exist/);
+		isText(await daemon.http('/what'), 404, /does not exist/);
 		const wrong = await daemon.http('/apps/client-portal/events');
 		isText(wrong, 405, /POST/);
 		assert.equal(wrong.headers.allow, 'POST');
@@ -330,9 +330,9 @@ describe('the rest', () => {
 	});
 
 	test('the demo is off unless asked for', async () => {
-		isText(await daemon.http('/demo/config'), 404, /nothing/);
+		isText(await daemon.http('/demo/config'), 404, /does not exist/);
 		isText(await request(`${daemon.url}/demo/publish`, { method: 'POST', body: '{}' }), 404,
-			/nothing/);
+			/does not exist/);
 	});
 });
 
