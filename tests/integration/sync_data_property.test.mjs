@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Clients that edit offline, lose requests and answers, send the same again, merge what was in
-// conflict, while the daemon is killed once, and its database connections twice: in the end all have what the server has, no accepted
-// edit is lost, and none was made twice.
-// SCOPEWIRE_SYNC_ROUNDS makes it longer, SCOPEWIRE_SYNC_SEED repeats its choices.
+// Data sync under faults.  Clients edit offline, lose requests and answers, send requests again,
+// merge conflicts and are replaced by new clients; the daemon is killed once, and its database
+// connections are cut twice.  At the end every client has what the server has, no accepted edit is
+// lost, and no edit was applied twice.
+// SCOPEWIRE_SYNC_ROUNDS sets the length, SCOPEWIRE_SYNC_SEED repeats the clients' choices.
 import http from 'node:http';
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -14,8 +15,11 @@ const CLIENTS = 5;
 const PROGRESS_MS = 60000 + 2000 * ROUNDS;
 const NAMES = ['a', 'b', 'c', 'd', 'e', 'f'];
 
-/** One request over a connection of its own.  fault: 'cut' in its midst, 'lost' before the answer. */
-function ask(url, method, authorization, body, fault, ms) {
+/**
+ * One request over a connection of its own.  fault 'cut': the connection ends within the request's
+ * body; 'lost': it ends, after ms, before the answer is read.
+ */
+function requestWithFault(url, method, authorization, body, fault, ms) {
 	return new Promise((resolve, reject) => {
 		const call = http.request(url, { method, agent: false, headers: { Authorization: authorization,
 			...(body && { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }) } });
@@ -37,22 +41,22 @@ function ask(url, method, authorization, body, fault, ms) {
 	});
 }
 
-/** What all clients were promised. */
+/** What the server acknowledged, to all clients together. */
 class Promised {
 	accepted = [];           // {name, version, op, edit}
-	removed = new Set();     // edits that an accepted delete knew of
+	removed = new Set();     // edits that were in a resource when its delete was accepted
 	repeated = 0;
 	conflicts = 0;
 	faults = 0;
 }
 
 class Client {
-	known = new Map();       // name -> {version, edits: Set or null}: what the server is known to have
-	wishes = [];             // {name, kind, edit}: made offline, not sent yet
-	serial = 0;
+	serial = 0;              // of edits and mutations; never starts again, so that they stay distinct
+	devices = 0;
 
 	constructor(daemon, id, promised) {
 		Object.assign(this, { daemon, id, promised });
+		this.forget();
 		this.random = randomFrom(SEED * 31 + id);
 		this.authorization = Sync.user(daemon, id).authorization;
 	}
@@ -61,13 +65,24 @@ class Client {
 		return list[Math.floor(this.random() * list.length)];
 	}
 
-	/** Asks until it is answered; the request is the same each time. */
+	/**
+	 * The user goes on with a new device: it has no position, no resources, no unsent edits, and a
+	 * client_id of its own.
+	 */
+	forget() {
+		this.known = new Map();  // name -> {version, edits: Set or null}: the server's last known state
+		this.wishes = [];        // {name, kind, edit}: edits made offline and not sent yet
+		this.since = undefined;
+		this.clientId = `client-${this.id}-${++this.devices}`;
+	}
+
+	/** Sends the same request again until it is answered. */
 	async insist(method, path, body) {
 		for (;;) {
 			const dice = this.random();
 			const fault = this.calm ? null : dice < 0.2 ? 'lost' : dice < 0.3 && body ? 'cut' : null;
 			try {
-				const answer = await ask(`${this.daemon.url}/api/sync/${path}`, method,
+				const answer = await requestWithFault(`${this.daemon.url}/api/sync/${path}`, method,
 					this.authorization, body, fault, this.random() * 12);
 				if (answer.status === 200) return JSON.parse(answer.text);
 				assert.equal(answer.status, 503, answer.text);
@@ -87,7 +102,7 @@ class Client {
 		}
 	}
 
-	/** Mutations of what is wished, on top of what is known and of each other. */
+	/** The unsent edits as mutations, each based on the known state and the mutations before it. */
 	batch() {
 		const ahead = new Map(this.known);
 		return this.wishes.splice(0).map((wish) => {
@@ -122,7 +137,7 @@ class Client {
 		this.promised.accepted.push({ name: wish.name, version: result.version, op: m.op,
 			edit: wish.edit });
 		if (m.op === 'delete') for (const e of from.edits) this.promised.removed.add(e);
-		// A forced patch may stand on what is not known here; the feed will tell.
+		// A forced patch may have been applied to a version that is not known here; pull() gets it.
 		if (m.expected_version !== null) {
 			assert.equal(m.expected_version === 0 || result.version === m.expected_version + 1, true);
 			this.known.set(wish.name, { version: result.version, edits: to.edits });
@@ -133,7 +148,7 @@ class Client {
 		const batch = this.batch();
 		if (!batch.length) return;
 		const { results } = await this.insist('POST', 'changes', JSON.stringify({
-			client_id: `client-${this.id}`, mutations: batch.map((b) => b.m) }));
+			client_id: this.clientId, mutations: batch.map((b) => b.m) }));
 		assert.equal(results.length, batch.length);
 		for (const [i, result] of results.entries()) {
 			assert.equal(result.mutation_id, batch[i].m.mutation_id);
@@ -146,7 +161,7 @@ class Client {
 			assert.equal(result.error.code, 'conflict');
 			this.promised.conflicts++;
 			if (result.current) this.learn(result.current);
-			// Merged: the same wish on top of what there is; a delete is thought over.
+			// Merged: the same edit is sent again, based on the current state.  A delete is given up.
 			if (batch[i].wish.kind !== 'delete') this.wishes.push(batch[i].wish);
 		}
 	}
@@ -168,10 +183,10 @@ class Client {
 	async live() {
 		for (let round = 0; round < ROUNDS; round++) {
 			this.edit();
-			if (this.random() < 0.3) await pause(this.random() * 20);   // out of reach
+			if (this.random() < 0.3) await pause(this.random() * 20);   // offline
 			if (this.random() < 0.7) await this.flush();
 			if (this.random() < 0.7) await this.pull();
-			else if (this.random() < 0.5) this.since = undefined;       // a new device
+			else if (this.random() < 0.5) this.forget();
 		}
 		this.calm = true;
 		while (this.wishes.length) {
@@ -184,7 +199,7 @@ class Client {
 const sorted = (known) => [...known].map(([name, { version, edits }]) =>
 	[name, version, edits && [...edits].sort()]).sort();
 
-test('all end with the same, nothing is lost, nothing is made twice', async (t) => {
+test('after faults, restarts and new devices all clients agree, no edit is lost or applied twice', async (t) => {
 	console.log(`sync_data_property: seed ${SEED}, ${ROUNDS} rounds`);
 	const daemon = await startDaemon({}, t);
 	await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('note.{id}', 'anyone')`);
@@ -214,7 +229,7 @@ test('all end with the same, nothing is lost, nothing is made twice', async (t) 
 	const truth = new Map(rows.map((r) => [r.resource_id, { version: r.version,
 		edits: r.data && new Set(Object.keys(r.data)) }]));
 	for (const client of clients) {
-		// A tombstone that was there before a client began is unknown to it.
+		// A new device does not receive tombstones that are older than its first pull.
 		for (const [name, row] of truth)
 			if (!row.edits && !client.known.has(name)) client.known.set(name, row);
 		assert.deepEqual(sorted(client.known), sorted(truth), `seed ${SEED}`);
@@ -231,7 +246,7 @@ test('all end with the same, nothing is lost, nothing is made twice', async (t) 
 			FROM realtime_events WHERE channel = $1 ORDER BY id`, [`private-note.${name}`]);
 		assert.deepEqual(told.map((e) => e.version), versions, `seed ${SEED}: events of ${name}`);
 	}
-	// It was no walk in the park.
+	// The faults that this test is about did occur.
 	for (const what of ['repeated', 'conflicts', 'faults'])
 		assert.ok(promised[what] > 0, `seed ${SEED}: ${what}`);
 	console.log(`sync_data_property: ${promised.accepted.length} accepted, ${promised.conflicts} ` +
