@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* WebSocket frames as a client writes and reads them. */
 #include "frame.h"
 
 #include <openssl/evp.h>

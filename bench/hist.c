@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A histogram of durations with buckets of less than 1 % width. */
 #include "hist.h"
 
 /* Below HIST_SUB one bucket a nanosecond, then HIST_SUB to each doubling. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Counts what each subscriber received of each publisher: lost, repeated, out of order. */
 #include "ledger.h"
 
 #include "util.h"

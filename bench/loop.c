@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What the epoll loops of the programs share. */
 #include "loop.h"
 
 #include <errno.h>

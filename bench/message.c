@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The event that is measured: written by the publisher, checked byte by byte by the subscriber. */
 #include "message.h"
 
 #define DATA_HEAD   "\"data\":\"{\\\"m\\\":\\\"@"
@@ -50,7 +51,7 @@ static bool has(const char *p, size_t len, const char *what)
 	return memmem(p, len, what, strlen(what)) != NULL;
 }
 
-/* Digits up to the byte `end`; moves *p behind it. */
+/* Digits up to the byte `end`; moves *p to the byte after it. */
 static bool read_number(const char **p, const char *stop, char end, uint64_t *out)
 {
 	const char *start = *p;

@@ -2,8 +2,8 @@
 #ifndef BENCH_MESSAGE_H
 #define BENCH_MESSAGE_H
 /*
- * The event that is measured.  Its data is a JSON text of a fixed size that tells
- * publisher, channel, number and time, so that whoever receives it can check every byte:
+ * The event that is measured.  Its data is a JSON text of a fixed size with
+ * publisher, channel, number and time, so that the receiver can check every byte:
  *     {"m":"@1.0.7.123456789@","pad":"xxx..."}
  */
 #include "util.h"

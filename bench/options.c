@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The command line of the load generator. */
 #include "options.h"
 
 #include <getopt.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* CPU time and memory of the server, from /proc and its process clock. */
 #include "proc.h"
 
 #include <time.h>
@@ -13,7 +14,7 @@ static FILE *open_of(pid_t pid, const char *name)
 	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
 	f = fopen(path, "re");
 	if (!f)
-		die("%s: the server is gone", path);
+		die("%s: the process has ended", path);
 	return f;
 }
 

@@ -11,7 +11,7 @@
 /*
  * User and system time of all threads of pid, in ns: utime + stime of /proc/PID/stat,
  * from the process clock behind them where the kernel gives it (those two are that
- * clock, cut to 10 ms).  0 for pid 0; exits when the process is gone.
+ * clock, cut to 10 ms).  0 for pid 0; exits when the process has ended.
  */
 uint64_t proc_cpu_ns(pid_t pid);
 /* Resident memory (VmRSS) in KiB; 0 for pid 0. */

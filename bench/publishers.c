@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* Publishers over kept-alive HTTP connections, or by SQL, at a fixed rate or as fast as answered.
+ */
 #include "publishers.h"
 
 #include <errno.h>

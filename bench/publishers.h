@@ -45,8 +45,8 @@ struct publishers *publishers_new(int epoll, const struct publishers_options *o,
 void publishers_begin(struct publishers *p);
 /* No new request from here on. */
 void publishers_stop(struct publishers *p);
-/* Sends whatever is due; may_send says that the window has room.  The time of the next, or
- * UINT64_MAX. */
+/* Sends the requests that are due, if may_send (the window has room).  Returns the time of the
+ * next one, or UINT64_MAX. */
 uint64_t publishers_run(struct publishers *p, bool may_send);
 void publishers_event(struct publishers *p, struct ep_item *item, uint32_t events);
 const struct publishers_sum *publishers_sum(const struct publishers *p);

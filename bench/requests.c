@@ -140,7 +140,7 @@ static void finish(struct client *c, bool good)
 		c->due_ns += NSEC_PER_SEC * o.connections / o.rate;
 }
 
-/* The answer is whole when its head's Content-Length says so. */
+/* The answer is complete when its body has Content-Length bytes. */
 static void look(struct client *c)
 {
 	const char *stop = memmem(c->in.ptr, c->in.len, "\r\n\r\n", 4);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Signs requests as the Pusher HTTP API requires. */
 #include "sign.h"
 
 #include <openssl/core_names.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A publisher by SQL, with non-blocking libpq. */
 #include "sql.h"
 
 #define INSERT                                                                                     \

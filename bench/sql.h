@@ -15,6 +15,6 @@ enum sql_answer { SQL_WAITING, SQL_COMMITTED, SQL_REFUSED };
 PGconn *sql_open(const char *conninfo);
 /* Sends the INSERT; false when that failed.  payload is JSON. */
 bool sql_send(PGconn *c, const char *channel, const char *event, struct bytes *payload);
-/* Reads what came; PQerrorMessage() says why it was refused. */
+/* Reads the answer, if there is one; PQerrorMessage() has the reason of a refusal. */
 enum sql_answer sql_read(PGconn *c);
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* WebSocket clients that connect, subscribe and check each delivery. */
 #include "subscribers.h"
 
 #include <errno.h>
@@ -154,8 +155,9 @@ static void joined(struct subscribers *s, struct subscriber *c)
 static void strange(struct subscribers *s, const struct subscriber *c, const struct frame *f)
 {
 	if (s->sum.strange++ == 0)
-		fprintf(stderr, "loadgen: connection %u got what nobody sent: %.*s\n", c->number,
-			(int)(f->len < 400 ? f->len : 400), f->payload);
+		fprintf(stderr,
+			"loadgen: connection %u received a frame that no publisher sent: %.*s\n",
+			c->number, (int)(f->len < 400 ? f->len : 400), f->payload);
 }
 
 static void on_delivery(struct subscribers *s, struct subscriber *c, const struct frame *f,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The clock, growing bytes, sockets, and die(). */
 #include "util.h"
 
 #include <arpa/inet.h>

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2154
+# Connections: what one costs that stays, and how fast many are accepted.
+
+# per_connection SIDE: KiB of resident memory that one more connection takes.
+per_connection() {
+	local low high
+	low=$(value idle "$1" rss_kib_1000) high=$(value idle "$1" rss_kib_$most)
+	calc "($high - $low) / ($most - 1000)" "$low" "$high"
+}
+
+# CPU of a connection beyond 5,000 over that of one of the first 5,000: 1 is linear.
+growth() {
+	local low high
+	low=$(value idle "$1" connect_cpu_ms_5000) high=$(value idle "$1" connect_cpu_ms_$most)
+	calc "($high - $low) / ($most - 5000) / ($low / 5000)" "$low" "$high"
+}
+
+# Memory and CPU of idle connections, each subscribed to one of 100 channels.
+case_idle() {
+	local side points=1000,5000,10000 d r
+	[ $most = 10000 ] || points+=,$most
+	fresh_servers
+	for side in $(sides); do
+		load "$side" "$tmp/idle.$side.1" --connections $most --channels 100 --seconds 0 \
+			--inflight 500 --checkpoints $points
+	done
+	d=$(per_connection daemon) r=$(per_connection reference)
+	row idle "KiB a connection, 1,000 to $most" "$d" "$r" "$(calc "$d / $r" "$d" "$r")" "$d" '<= 4'
+	d=$(growth daemon) r=$(growth reference)
+	row_ratio idle 'CPU ms for 5,000' connect_cpu_ms_5000 ''
+	row_ratio idle 'CPU ms for 10,000' connect_cpu_ms_10000 ''
+	[ $most = 10000 ] || row_ratio idle "CPU ms for $most" connect_cpu_ms_$most ''
+	row idle 'a later connection to an early one' "$d" "$r" - "$d" '<= 1.25'
+}
+
+# 5,000 handshakes at once.
+case_storm() {
+	local refused
+	fresh_servers
+	rounds_of storm --connections 5000 --channels 100 --inflight 5000 --seconds 0
+	row_ratio storm 'seconds for 5,000 handshakes' connect_seconds ''
+	row_ratio storm 'slowest handshake ms' connect_max_ms ''
+	row_ratio storm 'CPU ms' connect_cpu_ms ''
+	[ $with_daemon = 1 ] || return 0
+	refused=$(($(total storm daemon refused) + $(total storm daemon closed)))
+	row storm 'refused' "$refused" "$(total storm reference refused)" - "$refused" '== 0'
+}
