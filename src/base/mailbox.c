@@ -16,7 +16,7 @@ void mailbox_release(struct mailbox *m)
 	pthread_mutex_destroy(&m->lock);
 }
 
-static int put(struct mailbox *m, struct letter *l, bool owed)
+static int mailbox_add(struct mailbox *m, struct letter *l, bool owed)
 {
 	int rc;
 
@@ -41,12 +41,12 @@ static int put(struct mailbox *m, struct letter *l, bool owed)
 
 int mailbox_put(struct mailbox *m, struct letter *l)
 {
-	return put(m, l, false);
+	return mailbox_add(m, l, false);
 }
 
 int mailbox_put_owed(struct mailbox *m, struct letter *l)
 {
-	return put(m, l, true);
+	return mailbox_add(m, l, true);
 }
 
 struct letter *mailbox_take(struct mailbox *m)

@@ -5,7 +5,7 @@
 static void *or_die(void *p, size_t size)
 {
 	if (!p) {
-		log_error("out of memory (asked for %zu bytes)", size);
+		log_error("out of memory (%zu bytes were requested)", size);
 		abort();
 	}
 	return p;

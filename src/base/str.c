@@ -267,7 +267,7 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...)
 	va_end(again);
 }
 
-static void add_escaped(struct strbuf *b, unsigned char c)
+static void strbuf_add_escaped(struct strbuf *b, unsigned char c)
 {
 	static const char named[256] = { ['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
 					 ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't' };
@@ -295,7 +295,7 @@ void strbuf_add_json(struct strbuf *b, struct str_view s)
 
 		strbuf_add(b, p, (size_t)(stop - p));
 		if (stop < end)
-			add_escaped(b, (unsigned char)*stop++);
+			strbuf_add_escaped(b, (unsigned char)*stop++);
 		p = stop;
 	}
 	strbuf_add_c(b, '"');

@@ -31,7 +31,7 @@ void thread_assert_on(struct thread_role *role)
 	abort();
 }
 
-static void *run(void *p)
+static void *thread_run(void *p)
 {
 	struct start s = *(struct start *)p;
 
@@ -52,7 +52,7 @@ int thread_start(pthread_t *t, const char *name, const struct thread_role *role,
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(t, NULL, run, s);
+	rc = pthread_create(t, NULL, thread_run, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc)
 		free(s);

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <grp.h>
-#include <libpq-fe.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <signal.h>
@@ -26,6 +25,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "daemon/embedded_pg.h"
+#include "pg/conn.h"
 
 #define START_S	       60
 #define OTHER_GONE_S   15
@@ -398,46 +398,51 @@ static int wait_until_ready(struct embedded_pg *pg, char **why)
 {
 	usec_t until = clock_mono() + START_S * USEC_PER_SEC;
 	char *conninfo = conninfo_for(pg, "postgres");
-	PGPing ping = PQPING_NO_RESPONSE;
+	bool is_ready = false;
 
-	while (!reap(pg) && clock_mono() < until && (ping = PQping(conninfo)) != PQPING_OK)
+	while (!reap(pg) && clock_mono() < until && !(is_ready = pg_conn_ping(conninfo)))
 		pause_ms(PAUSE_MS);
 	free(conninfo);
-	if (ping == PQPING_OK)
+	if (is_ready)
 		return 0;
 	return fail(why, -EHOSTDOWN, "the embedded PostgreSQL in %s did not start: %s tells why",
 		    pg->dir, pg->log);
 }
 
-/* True when the statement worked, or what it makes was there. */
-static bool make(PGconn *c, const char *is_there, const char *sql)
+/* Runs sql unless the query is_there has a row. */
+static enum pg_fault make_unless(struct pg_conn *c, const char *is_there, const char *sql)
 {
-	PGresult *r = PQexec(c, is_there);
-	bool ok = PQresultStatus(r) == PGRES_TUPLES_OK;
+	usec_t deadline = clock_mono() + START_S * USEC_PER_SEC;
+	struct pg_query q = { .sql = is_there };
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = pg_conn_run(c, deadline, &q, &a);
 
-	if (ok && PQntuples(r) == 0) {
-		PQclear(r);
-		r = PQexec(c, sql);
-		ok = PQresultStatus(r) == PGRES_COMMAND_OK;
-	}
-	PQclear(r);
-	return ok;
+	if (fault == PG_FINE && pg_answer_rows(&a) == 0)
+		fault = pg_conn_script(c, deadline, sql);
+	pg_answer_release(&a);
+	return fault;
 }
 
 static int make_role_and_database(struct embedded_pg *pg, char **why)
 {
-	char *conninfo = conninfo_for(pg, "postgres");
-	PGconn *c = PQconnectdb(conninfo);
-	int rc = 0;
+	char *conninfo = conninfo_for(pg, "postgres"), *reason = NULL;
+	struct pg_options o = { .conninfo = conninfo,
+				.schema = "public",
+				.connect_timeout_ms = START_S * 1000 };
+	struct pg_conn *c = NULL;
+	int rc = pg_conn_open(&o, &c, &reason);
 
-	free(conninfo);
-	if (!make(c, "SELECT 1 FROM pg_roles WHERE rolname = 'scopewire'",
-		  "CREATE ROLE scopewire LOGIN") ||
-	    !make(c, "SELECT 1 FROM pg_database WHERE datname = 'scopewire'",
-		  "CREATE DATABASE scopewire OWNER scopewire"))
+	if (rc == 0 && (make_unless(c, "SELECT 1 FROM pg_roles WHERE rolname = 'scopewire'",
+				    "CREATE ROLE scopewire LOGIN") != PG_FINE ||
+			make_unless(c, "SELECT 1 FROM pg_database WHERE datname = 'scopewire'",
+				    "CREATE DATABASE scopewire OWNER scopewire") != PG_FINE))
+		rc = -EIO;
+	if (rc)
 		rc = fail(why, -EIO, "the embedded PostgreSQL refused the role and database: %s",
-			  PQerrorMessage(c));
-	PQfinish(c);
+			  c ? pg_conn_error(c) : reason);
+	pg_conn_close(c);
+	free(reason);
+	free(conninfo);
 	return rc;
 }
 

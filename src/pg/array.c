@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout (array_recv): dimensions, has-nulls flag, member type, length, lower bound, then each
- * member as its length and bytes; all numbers are 32 bits, big endian.
+ * Layout (array_recv() in PostgreSQL): dimensions, has-nulls flag, member type, length, lower
+ * bound, then each member as its length and bytes; all numbers are 32 bits, big endian.
  */
 #include <endian.h>
 #include "pg/array.h"
@@ -88,7 +88,7 @@ struct str_view pg_array_view(struct pg_array *a)
 	put32(p + 8, a->member);
 	put32(p + 12, a->n);
 	put32(p + 16, 1);
-	/* An empty array has no dimensions, so nothing behind the type. */
+	/* An empty array has no dimensions, so nothing after the type. */
 	return sv_n(p, a->n ? a->bytes.len : 12);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Everything waits in wait_for(): poll(2) in slices of PG_TICK_MS, the tick between them.
+ * Everything waits in conn_wait(): poll(2) in slices of PG_TICK_MS, the tick between them.
  * No PQcancel(): it blocks.  The server's statement_timeout stops what takes too long.  A lost
  * connection stays lost: every later call says PG_LOST until it is closed.
  */
@@ -8,19 +8,19 @@
 #include <poll.h>
 #include "base/mem.h"
 #include "base/str.h"
-#include "pg/conn.h"
+#include "pg/conn_private.h"
 
 #define ERROR_BYTES 512
 
 struct pg_conn {
 	PGconn *pg;
 	struct pg_options o;
-	bool cancelled; /* tick gave a wait up */
+	bool is_cancelled; /* the tick ended a wait */
 	char error[ERROR_BYTES];
 };
 
-/* Keeps what libpq or the server said: one line, without the trailing newline. */
-static void keep_error(struct pg_conn *c, const char *text)
+/* Keeps the message of libpq or the server: one line, without the trailing newline. */
+static void conn_keep_error(struct pg_conn *c, const char *text)
 {
 	size_t n = 0;
 
@@ -45,15 +45,8 @@ PGconn *pg_conn_raw(struct pg_conn *c)
 	return c->pg;
 }
 
-static int slice_ms(usec_t left)
-{
-	usec_t ms = (left + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
-
-	return ms > PG_TICK_MS ? PG_TICK_MS : (int)ms;
-}
-
 /* Until the socket is ready: 0; -ETIMEDOUT, -ECANCELED, -ENOTCONN. */
-static int wait_for(struct pg_conn *c, short events, usec_t deadline)
+static int conn_wait(struct pg_conn *c, short events, usec_t deadline)
 {
 	struct pollfd fd = { .fd = PQsocket(c->pg), .events = events };
 
@@ -61,34 +54,107 @@ static int wait_for(struct pg_conn *c, short events, usec_t deadline)
 		return -ENOTCONN;
 	for (;;) {
 		usec_t left = deadline - clock_mono();
+		usec_t ms = (left + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
 
 		if (left <= 0)
 			return -ETIMEDOUT;
-		if (poll(&fd, 1, slice_ms(left)) > 0)
+		if (poll(&fd, 1, ms > PG_TICK_MS ? PG_TICK_MS : (int)ms) > 0)
 			return 0;
 		if (c->o.tick && c->o.tick(c->o.ctx)) {
-			c->cancelled = true;
+			c->is_cancelled = true;
 			return -ECANCELED;
 		}
 	}
 }
 
-static enum pg_fault lost(struct pg_conn *c, int rc)
+static enum pg_fault conn_lost(struct pg_conn *c, int rc)
 {
 	if (rc == -ETIMEDOUT)
-		keep_error(c, "the database did not answer in time");
+		conn_keep_error(c, "the database did not answer in time");
 	else if (rc == -ECANCELED)
-		keep_error(c, "stopping");
+		conn_keep_error(c, "stopping");
 	else
-		keep_error(c, PQerrorMessage(c->pg));
+		conn_keep_error(c, PQerrorMessage(c->pg));
 	return PG_LOST;
 }
 
 /* -- connecting -- */
 
-static PGconn *start(const struct pg_options *o)
+/* 0; -EHOSTDOWN, -ETIMEDOUT, -ECANCELED. */
+static int conn_wait_connected(struct pg_conn *c, usec_t deadline)
 {
-	/* What stands before dbname, conninfo may override; what stands behind, not. */
+	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
+
+	if (PQstatus(c->pg) == CONNECTION_BAD)
+		return -EHOSTDOWN;
+	while (want != PGRES_POLLING_OK) {
+		short events = want == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+		int rc = conn_wait(c, events, deadline);
+
+		if (rc)
+			return rc == -ENOTCONN ? -EHOSTDOWN : rc;
+		want = PQconnectPoll(c->pg);
+		if (want == PGRES_POLLING_FAILED)
+			return -EHOSTDOWN;
+	}
+	return 0;
+}
+
+static int conn_check_encoding(struct pg_conn *c)
+{
+	const char *encoding = PQparameterStatus(c->pg, "server_encoding");
+	char text[ERROR_BYTES];
+
+	if (encoding && strcmp(encoding, "UTF8") == 0)
+		return 0;
+	snprintf(text, sizeof(text),
+		 "database \"%s\" has the encoding %s, but UTF8 is needed; make one with "
+		 "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+		 PQdb(c->pg), encoding ? encoding : "unknown");
+	conn_keep_error(c, text);
+	return -EILSEQ;
+}
+
+static int conn_set_up_session(struct pg_conn *c, usec_t deadline)
+{
+	static const char sql[] = "SELECT set_config('search_path', "
+				  "quote_ident($1) || ', public', false), "
+				  "set_config('jit', 'off', false), "
+				  "set_config('synchronous_commit', 'on', false), "
+				  "set_config('statement_timeout', $2, false), "
+				  "set_config('lock_timeout', $3, false), "
+				  "set_config('TimeZone', 'UTC', false)";
+	char statement_ms[12], lock_ms[12];
+	const char *values[] = { c->o.schema, statement_ms, lock_ms };
+	struct pg_query q = { .sql = sql, .n = 3, .values = values };
+
+	snprintf(statement_ms, sizeof(statement_ms), "%u", c->o.statement_timeout_ms);
+	snprintf(lock_ms, sizeof(lock_ms), "%u", c->o.lock_timeout_ms);
+	return pg_conn_run(c, deadline, &q, NULL) == PG_FINE ? 0 : -EHOSTDOWN;
+}
+
+/* libpq gives no SQLSTATE for a refused login: only the server's message shows the cause. */
+static int conn_refusal_cause(const struct pg_conn *c)
+{
+	if (strstr(c->error, "authentication failed") || strstr(c->error, "no password supplied") ||
+	    strstr(c->error, "no pg_hba.conf entry") ||
+	    (strstr(c->error, "role \"") && strstr(c->error, "does not exist")))
+		return -EACCES;
+	if (strstr(c->error, "database \"") && strstr(c->error, "does not exist"))
+		return -ENODEV;
+	return -EHOSTDOWN;
+}
+
+/* Notices ("relation exists, skipping") are dropped: what matters comes as a result. */
+static void conn_ignore_notice(void *arg, const PGresult *r)
+{
+	(void)arg;
+	(void)r;
+}
+
+int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
+{
+	/* conninfo, given as dbname, overrides what is before it and not what is after it. */
 	const char *keywords[] = { "application_name",
 				   "password",
 				   "keepalives_idle",
@@ -103,110 +169,28 @@ static PGconn *start(const struct pg_options *o)
 				 "3",	       "15000",
 				 o->conninfo,  "UTF8",
 				 NULL };
-
-	return PQconnectStartParams(keywords, values, 1);
-}
-
-static int poll_connect(struct pg_conn *c, usec_t deadline)
-{
-	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
-
-	if (PQstatus(c->pg) == CONNECTION_BAD)
-		return -EHOSTDOWN;
-	while (want != PGRES_POLLING_OK) {
-		int rc = wait_for(c, want == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline);
-
-		if (rc)
-			return rc;
-		want = PQconnectPoll(c->pg);
-		if (want == PGRES_POLLING_FAILED)
-			return -EHOSTDOWN;
-	}
-	return 0;
-}
-
-/* libpq gives no SQLSTATE for a refused login: the server's words are all there is. */
-static int refine(const struct pg_conn *c, int rc)
-{
-	if (rc != -EHOSTDOWN)
-		return rc;
-	if (strstr(c->error, "authentication failed") || strstr(c->error, "no password supplied") ||
-	    strstr(c->error, "no pg_hba.conf entry") ||
-	    (strstr(c->error, "role \"") && strstr(c->error, "does not exist")))
-		return -EACCES;
-	if (strstr(c->error, "database \"") && strstr(c->error, "does not exist"))
-		return -ENODEV;
-	return rc;
-}
-
-static int check_encoding(struct pg_conn *c)
-{
-	const char *encoding = PQparameterStatus(c->pg, "server_encoding");
-	char text[ERROR_BYTES];
-
-	if (encoding && strcmp(encoding, "UTF8") == 0)
-		return 0;
-	snprintf(text, sizeof(text),
-		 "database \"%s\" has the encoding %s, but UTF8 is needed; make one with "
-		 "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
-		 PQdb(c->pg), encoding ? encoding : "unknown");
-	keep_error(c, text);
-	return -EILSEQ;
-}
-
-static int set_up_session(struct pg_conn *c, usec_t deadline)
-{
-	static const char sql[] = "SELECT set_config('search_path', "
-				  "quote_ident($1) || ', public', false), "
-				  "set_config('jit', 'off', false), "
-				  "set_config('synchronous_commit', 'on', false), "
-				  "set_config('statement_timeout', $2, false), "
-				  "set_config('lock_timeout', $3, false), "
-				  "set_config('TimeZone', 'UTC', false)";
-	char statement_ms[12], lock_ms[12];
-	const char *values[] = { c->o.schema, statement_ms, lock_ms };
-
-	snprintf(statement_ms, sizeof(statement_ms), "%u", c->o.statement_timeout_ms);
-	snprintf(lock_ms, sizeof(lock_ms), "%u", c->o.lock_timeout_ms);
-	return pg_conn_query(c, deadline, sql, 3, values, NULL) == PG_FINE ? 0 : -EHOSTDOWN;
-}
-
-static int connect_by(struct pg_conn *c, usec_t deadline)
-{
-	int rc = poll_connect(c, deadline);
-
-	if (rc) {
-		lost(c, rc == -EHOSTDOWN ? 0 : rc);
-		return rc == -ETIMEDOUT ? -EHOSTDOWN : rc;
-	}
-	PQsetnonblocking(c->pg, 1);
-	rc = check_encoding(c);
-	if (rc == 0)
-		rc = set_up_session(c, deadline);
-	return rc && c->cancelled ? -ECANCELED : rc;
-}
-
-/* Notices ("relation exists, skipping") go nowhere: what matters comes back as a result. */
-static void ignore_notice(void *arg, const PGresult *r)
-{
-	(void)arg;
-	(void)r;
-}
-
-int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
-{
+	usec_t deadline = clock_mono() + (usec_t)o->connect_timeout_ms * USEC_PER_MSEC;
 	struct pg_conn *c = xcalloc(1, sizeof(*c));
-	int rc;
+	int rc = -ENOMEM;
 
 	c->o = *o;
-	c->pg = start(o);
-	if (!c->pg) {
-		rc = -ENOMEM;
+	c->pg = PQconnectStartParams(keywords, values, 1);
+	if (!c->pg)
 		goto out;
+	PQsetNoticeReceiver(c->pg, conn_ignore_notice, NULL);
+	rc = conn_wait_connected(c, deadline);
+	if (rc) {
+		conn_lost(c, rc == -EHOSTDOWN ? 0 : rc);
+	} else {
+		PQsetnonblocking(c->pg, 1);
+		rc = conn_check_encoding(c);
+		if (rc == 0)
+			rc = conn_set_up_session(c, deadline);
 	}
-	PQsetNoticeReceiver(c->pg, ignore_notice, NULL);
-	rc = connect_by(c, clock_mono() + (usec_t)o->connect_timeout_ms * USEC_PER_MSEC);
-	rc = refine(c, rc);
+	if (c->is_cancelled && rc)
+		rc = -ECANCELED;
+	else if (rc == -ETIMEDOUT || rc == -EHOSTDOWN)
+		rc = conn_refusal_cause(c);
 	if (rc == 0) {
 		*out = c;
 		c = NULL;
@@ -226,6 +210,11 @@ void pg_conn_close(struct pg_conn *c)
 	free(c);
 }
 
+bool pg_conn_ping(const char *conninfo)
+{
+	return PQping(conninfo) == PQPING_OK;
+}
+
 /* -- waiting -- */
 
 enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline)
@@ -233,26 +222,26 @@ enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline)
 	int left;
 
 	while ((left = PQflush(c->pg)) == 1) {
-		/* Reading too: a server that cannot write its answers stops taking questions. */
-		int rc = wait_for(c, POLLIN | POLLOUT, deadline);
+		/* Read too: a server that cannot write its answers stops reading statements. */
+		int rc = conn_wait(c, POLLIN | POLLOUT, deadline);
 
 		if (rc)
-			return lost(c, rc);
+			return conn_lost(c, rc);
 		if (!PQconsumeInput(c->pg))
-			return lost(c, 0);
+			return conn_lost(c, 0);
 	}
-	return left == 0 ? PG_FINE : lost(c, 0);
+	return left == 0 ? PG_FINE : conn_lost(c, 0);
 }
 
 enum pg_fault pg_conn_result(struct pg_conn *c, usec_t deadline, PGresult **out)
 {
 	while (PQisBusy(c->pg)) {
-		int rc = wait_for(c, POLLIN, deadline);
+		int rc = conn_wait(c, POLLIN, deadline);
 
 		if (rc)
-			return lost(c, rc);
+			return conn_lost(c, rc);
 		if (!PQconsumeInput(c->pg))
-			return lost(c, 0);
+			return conn_lost(c, 0);
 	}
 	*out = PQgetResult(c->pg);
 	return PG_FINE;
@@ -267,11 +256,11 @@ enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline)
 			       .tv_nsec = left % USEC_PER_SEC * 1000 };
 
 	if (fds[0].fd < 0)
-		return lost(c, 0);
+		return conn_lost(c, 0);
 	if (ppoll(fds, 2, &ts, NULL) <= 0)
 		return PG_FINE;
 	if (fds[0].revents && (!PQconsumeInput(c->pg) || PQstatus(c->pg) != CONNECTION_OK))
-		return lost(c, 0);
+		return conn_lost(c, 0);
 	return PG_FINE;
 }
 
@@ -289,13 +278,13 @@ enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r)
 	default:
 		break;
 	}
-	keep_error(c, PQresultErrorMessage(r));
+	conn_keep_error(c, PQresultErrorMessage(r));
 	fault = pg_fault_of(PQresultErrorField(r, PG_DIAG_SQLSTATE));
 	return PQstatus(c->pg) == CONNECTION_OK ? fault : PG_LOST;
 }
 
 /* All results of what was sent: the first fault, and the last result when there was none. */
-static enum pg_fault collect(struct pg_conn *c, usec_t deadline, PGresult **out)
+static enum pg_fault conn_collect(struct pg_conn *c, usec_t deadline, PGresult **out)
 {
 	enum pg_fault fault = pg_conn_flush(c, deadline);
 	PGresult *last = NULL, *r;
@@ -326,8 +315,8 @@ enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const ch
 				    const int *formats, PGresult **out)
 {
 	if (!PQsendQueryParams(c->pg, sql, n, NULL, values, lengths, formats, 0))
-		return lost(c, 0);
-	return collect(c, deadline, out);
+		return conn_lost(c, 0);
+	return conn_collect(c, deadline, out);
 }
 
 enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
@@ -339,24 +328,24 @@ enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql,
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql)
 {
 	if (!PQsendQuery(c->pg, sql))
-		return lost(c, 0);
-	return collect(c, deadline, NULL);
+		return conn_lost(c, 0);
+	return conn_collect(c, deadline, NULL);
 }
 
 enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
 			      int n, const Oid *types)
 {
 	if (!PQsendPrepare(c->pg, name, sql, n, types))
-		return lost(c, 0);
-	return collect(c, deadline, NULL);
+		return conn_lost(c, 0);
+	return conn_collect(c, deadline, NULL);
 }
 
 enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *name, int n,
 			      const char *const *values, PGresult **out)
 {
 	if (!PQsendQueryPrepared(c->pg, name, n, values, NULL, NULL, 0))
-		return lost(c, 0);
-	return collect(c, deadline, out);
+		return conn_lost(c, 0);
+	return conn_collect(c, deadline, out);
 }
 
 enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_query *q,
@@ -370,8 +359,8 @@ enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_qu
 						      q->lengths, q->formats, 0);
 
 	if (!sent)
-		return lost(c, 0);
-	fault = collect(c, deadline, out ? &r : NULL);
+		return conn_lost(c, 0);
+	fault = conn_collect(c, deadline, out ? &r : NULL);
 	if (fault == PG_FINE && out)
 		*out = (struct pg_answer){ .result = r };
 	return fault;

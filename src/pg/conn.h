@@ -3,11 +3,10 @@
 #define PG_CONN_H
 /*
  * One libpq connection that never blocks without end: each wait has a deadline, and while it
- * waits the caller's tick runs (so that a thread keeps its other promises).  Pipelining is left
- * to the caller through pg_conn_raw(), with pg_conn_flush() and pg_conn_result() to wait.
+ * waits the caller's tick runs (so that a thread can keep other deadlines).
  *
- * A connection is for one thread at a time.  Passwords are never part of a message from here:
- * *why holds what the server or libpq said, which does not repeat them.
+ * A connection is for one thread at a time.  No message from here contains a password: *why is a
+ * message of the server or of libpq, which do not repeat it.
  */
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -27,7 +26,7 @@ struct pg_options {
 	unsigned connect_timeout_ms;
 	unsigned statement_timeout_ms; /* the server's; 0: none */
 	unsigned lock_timeout_ms;      /* the server's; 0: none */
-	/* Called while waiting; non-zero gives the wait up (-ECANCELED).  May be NULL. */
+	/* Called during a wait; non-zero ends the wait with -ECANCELED.  May be NULL. */
 	int (*tick)(void *ctx);
 	void *ctx;
 };
@@ -36,10 +35,12 @@ struct pg_options {
  * Connects and sets the session up: search_path, jit off, UTF-8, synchronous_commit on, the
  * timeouts.  0; -EHOSTDOWN (cannot connect or no answer in time), -EACCES (the server refused the
  * login), -ENODEV (no such database), -EILSEQ (its encoding is not UTF8), -ECANCELED; *why (heap)
- * says it in a sentence.  why may be NULL.
+ * is then a sentence for the operator.  why may be NULL.
  */
 int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why) MUSTCHECK;
 void pg_conn_close(struct pg_conn *c); /* NULL is fine */
+/* A server answers there and accepts connections.  Blocks while it connects. */
+bool pg_conn_ping(const char *conninfo) MUSTCHECK;
 
 /*
  * One statement with text parameters (NULL-able values), outside a pipeline; *out holds its
@@ -81,8 +82,8 @@ enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_qu
 /* A transaction is open, or was aborted and not yet rolled back. */
 bool pg_conn_is_in_transaction(const struct pg_conn *c);
 
-/* Waits until the server says something of itself (NOTIFY), fd (-1: none) is readable, or
- * deadline; then takes in what came.  PG_FINE or PG_LOST. */
+/* Waits until the server sends something unasked (a notification), fd (-1: none) is readable, or
+ * the deadline; then reads what has arrived.  PG_FINE or PG_LOST. */
 enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline) MUSTCHECK;
 
 /* The last fault in one line without a newline; good until the next call. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* First match wins, so single codes stand before their class. */
+/* The first prefix that matches decides, so a single code is listed before its class. */
 #include <string.h>
 #include "base/mem.h"
 #include "pg/fault.h"

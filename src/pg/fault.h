@@ -2,15 +2,15 @@
 #ifndef PG_FAULT_H
 #define PG_FAULT_H
 /*
- * What an SQLSTATE means to a caller that must decide whether to try again.
+ * What an SQLSTATE means to a caller that must decide whether to retry.
  */
 enum pg_fault {
 	PG_FINE,
-	PG_LOST,	 /* the connection is gone; what was under way may have happened */
-	PG_REFUSED,	 /* this content will never be taken */
-	PG_BUSY,	 /* a lock, a deadlock, a statement timeout: again at once is fine */
-	PG_NO_PARTITION, /* no partition of the table has a place for the row */
-	PG_UNFIT	 /* the server cannot now: disk full, read only, no table, no right */
+	PG_LOST,	 /* the connection is lost; the statement under way may have run */
+	PG_REFUSED,	 /* the server will never accept this content */
+	PG_BUSY,	 /* a lock, a deadlock, a statement timeout: can be retried at once */
+	PG_NO_PARTITION, /* the table has no partition for the row */
+	PG_UNFIT	 /* the server cannot do it now: disk full, read only, no table, no right */
 };
 
 /* sqlstate may be NULL or empty (libpq's own errors): PG_LOST. */

@@ -2,11 +2,11 @@
 #ifndef PG_JSON_TEXT_H
 #define PG_JSON_TEXT_H
 /*
- * Would PostgreSQL take this text as a json value?  Only looks, builds nothing: one pass.
+ * Whether PostgreSQL accepts a text as a json value.  One pass; nothing is built.
  */
 #include "base/str.h"
 
-/* Deeper nesting is not called JSON here: the server parses by recursion and has a stack limit. */
+/* Deeper nesting is not accepted: the server parses by recursion and has a stack limit. */
 #define JSON_TEXT_MAX_DEPTH 256
 
 /* text must be UTF-8. */

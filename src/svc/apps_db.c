@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * On the thread that owns the connection.  app_build() keeps copies, so nothing here outlives the
+ * answer.
+ */
 #include "base/log.h"
 #include "base/mem.h"
 #include "svc/apps_db.h"
@@ -20,63 +24,52 @@ struct overlay {
 	size_t n;
 };
 
-/* The app of the rows from first to before end; left out with a line in the log when bad. */
-static void add_app(struct overlay *o, PGresult *r, int first, int end)
-{
-	struct app_option options[OPTIONS_MAX];
-	const char *id = PQgetvalue(r, first, 0);
-	char *why = NULL;
-	size_t n = 0;
-
-	for (int i = first; i < end && n < OPTIONS_MAX; i++)
-		options[n++] = (struct app_option){ PQgetvalue(r, i, 1), PQgetvalue(r, i, 2) };
-	if (app_build(id, options, n, &o->apps[o->n], &why) == 0)
-		o->n++;
-	else
-		log_error("table apps: the app %s is left out: %s", id, why ? why : "");
-	free(why);
-}
-
-static void add_table(struct overlay *o, PGresult *r)
-{
-	int rows = PQntuples(r), end;
-
-	for (int i = 0; i < rows; i = end) {
-		for (end = i + 1;
-		     end < rows && strcmp(PQgetvalue(r, i, 0), PQgetvalue(r, end, 0)) == 0;)
-			end++;
-		add_app(o, r, i, end);
-	}
-}
-
-static int build(struct overlay *o, struct app_set **out)
+static int apps_build_set(struct overlay *o, struct app_set **out)
 {
 	char *why = NULL;
 	int rc = app_set_build(o->apps, o->n, out, &why);
 
 	if (rc)
-		log_error("table apps: not taken over: %s", why ? why : "");
+		log_error("table apps: the applications stay as they are: %s", why ? why : "");
 	free(why);
 	return rc;
 }
 
 enum pg_fault apps_db_read(struct pg_conn *c, usec_t deadline, struct app_set **out)
 {
+	struct pg_query q = { .sql = query };
 	struct overlay o = { 0 };
-	PGresult *r = NULL;
-	enum pg_fault fault = pg_conn_query(c, deadline, query, 0, NULL, &r);
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = pg_conn_run(c, deadline, &q, &a);
+	int rows, row = 0;
 
 	if (fault != PG_FINE)
 		return fault;
-	o.apps = xreallocarray(NULL, (size_t)PQntuples(r), sizeof(struct app *));
-	add_table(&o, r);
-	PQclear(r);
-	fault = build(&o, out) ? PG_REFUSED : PG_FINE;
+	rows = pg_answer_rows(&a);
+	o.apps = xreallocarray(NULL, (size_t)rows, sizeof(struct app *));
+	while (row < rows) {
+		const char *id = pg_answer_text(&a, row, 0);
+		struct app_option options[OPTIONS_MAX];
+		char *why = NULL;
+		size_t n = 0;
+
+		for (; row < rows && strcmp(pg_answer_text(&a, row, 0), id) == 0; row++)
+			if (n < OPTIONS_MAX)
+				options[n++] = (struct app_option){ pg_answer_text(&a, row, 1),
+								    pg_answer_text(&a, row, 2) };
+		if (app_build(id, options, n, &o.apps[o.n], &why) == 0)
+			o.n++;
+		else
+			log_error("table apps: application %s is left out: %s", id, why ? why : "");
+		free(why);
+	}
+	fault = apps_build_set(&o, out) ? PG_REFUSED : PG_FINE;
+	pg_answer_release(&a);
 	free(o.apps);
 	return fault;
 }
 
-static void add_set(struct overlay *o, const struct app_set *s)
+static void overlay_add_set(struct overlay *o, const struct app_set *s)
 {
 	for (size_t i = 0; s && i < app_set_count(s); i++)
 		o->apps[o->n++] = app_ref(app_set_at(s, i));
@@ -89,14 +82,14 @@ int apps_db_overlay(const struct app_set *file, const struct app_set *table, str
 
 	o.apps = xreallocarray(NULL, app_set_count(file) + (table ? app_set_count(table) : 0),
 			       sizeof(struct app *));
-	add_set(&o, file);
-	add_set(&o, table);
-	rc = build(&o, out);
+	overlay_add_set(&o, file);
+	overlay_add_set(&o, table);
+	rc = apps_build_set(&o, out);
 	free(o.apps);
 	return rc;
 }
 
-static void add_limits(struct strbuf *b, const struct app *a)
+static void add_app_limits(struct strbuf *b, const struct app *a)
 {
 	strbuf_add_c(b, b->len > 1 ? ',' : ' ');
 	strbuf_add_str(b, "{\"app\":");
@@ -120,17 +113,18 @@ enum pg_fault apps_db_publish(struct pg_conn *c, usec_t deadline, const struct a
 		"(excluded.max_channel_bytes, excluded.max_event_bytes, "
 		"excluded.max_payload_bytes)";
 	struct strbuf b;
-	const char *values[1];
+	const char *value;
+	struct pg_query q = { .sql = sql, .n = 1, .values = &value };
 	enum pg_fault fault;
 
 	strbuf_init(&b, 256);
 	strbuf_add_c(&b, '[');
 	for (size_t i = 0; i < app_set_count(apps); i++)
 		if (app_set_at(apps, i)->enabled)
-			add_limits(&b, app_set_at(apps, i));
+			add_app_limits(&b, app_set_at(apps, i));
 	strbuf_add_c(&b, ']');
-	values[0] = b.ptr;
-	fault = pg_conn_query(c, deadline, sql, 1, values, NULL);
+	value = b.ptr;
+	fault = pg_conn_run(c, deadline, &q, NULL);
 	strbuf_release(&b);
 	return fault;
 }

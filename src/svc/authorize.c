@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The memory of verdicts is a map under one mutex, which is a leaf and held for a lookup.  A
- * verdict is stamped with the generation in which it was asked for; each change that is heard of
- * begins a new one, so that an answer made before the change is not remembered after it.
+ * Verdicts are cached in a map under one mutex, which is a leaf and held for a lookup.  A query
+ * records the generation at its start, and each notified change begins a new generation: a verdict
+ * of an earlier generation is not cached, because it may be from before the change.
+ *
+ * A query is answered on the thread that called authorize_check() (from the cache), on the pool's
+ * thread, or on that of the predicates' pool.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -12,9 +15,9 @@
 #include "base/mem.h"
 #include "svc/authorize.h"
 
-#define MEMORY_BYTES (8 << 20)
-#define MEMORY_US    (60 * USEC_PER_SEC) /* should a change not be heard of after all */
-/* A predicate that fails does so for every subscriber: so many lines at most, each so often. */
+#define CACHE_BYTES (8 << 20)
+#define CACHE_US    (60 * USEC_PER_SEC) /* in case a notification is missed */
+/* A predicate that fails does so for every subscriber: at most LOG_LINES a window are logged. */
 #define LOG_LINES     10
 #define LOG_WINDOW_US (10 * USEC_PER_SEC)
 #define CHANNEL_RULES "scopewire_rules"
@@ -23,17 +26,17 @@ static const struct pg_statement authorize_statement = {
 	.sql = "SELECT verdict, name, avatar FROM channel_authorize($1, $2, $3)",
 	.repeatable = true,
 };
-static const struct pg_statement ask_statement = {
+static const struct pg_statement predicate_statement = {
 	.sql = "SELECT allowed, trouble FROM channel_ask($1, $2, $3)",
 	.repeatable = true,
 };
 
-/* One block: its texts stand behind it. */
+/* One block: the struct, followed by its texts. */
 struct verdict {
 	struct str_view key; /* app, caller, channel, each with a NUL */
 	const char *app, *name, *avatar;
 	int64_t user_id;
-	usec_t until; /* mono; 0: of old */
+	usec_t until; /* mono; 0: invalid */
 	size_t bytes;
 	bool allowed;
 };
@@ -43,9 +46,9 @@ struct authorizer {
 	usec_t predicate_cache;
 	pthread_mutex_t lock;
 	struct map verdicts; /* lock: struct verdict, by its key */
-	size_t bytes;	     /* lock: of all of them */
+	size_t bytes;	     /* lock: of all verdicts */
 	uint64_t generation; /* lock */
-	usec_t log_since;    /* the predicates' pool's thread only, as the next */
+	usec_t log_since;    /* the predicates' pool's thread only, like the next */
 	unsigned log_lines;
 };
 
@@ -61,36 +64,36 @@ struct question {
 	char *name, *avatar; /* heap, or NULL */
 };
 
-/* ---- memory ----------------------------------------------------------------- */
+/* ---- cache ------------------------------------------------------------------ */
 
-static size_t room_of(const char *text)
+static size_t text_room(const char *text)
 {
 	return text ? strlen(text) + 1 : 0;
 }
 
-static char *put_text(char **at, const char *text)
+static char *block_put_text(char **at, const char *text)
 {
 	char *start = *at;
 
 	if (!text)
 		return NULL;
-	memcpy(start, text, room_of(text));
-	*at += room_of(text);
+	memcpy(start, text, text_room(text));
+	*at += text_room(text);
 	return start;
 }
 
 static struct verdict *verdict_new(const struct question *q, bool allowed, usec_t until)
 {
-	size_t room = q->key.len + room_of(q->app) + room_of(q->name) + room_of(q->avatar);
+	size_t room = q->key.len + text_room(q->app) + text_room(q->name) + text_room(q->avatar);
 	struct verdict *v = xmalloc(sizeof(*v) + room);
 	char *at = (char *)(v + 1);
 
 	memcpy(at, q->key.ptr, q->key.len);
 	v->key = sv_n(at, q->key.len);
 	at += q->key.len;
-	v->app = put_text(&at, q->app);
-	v->name = put_text(&at, q->name);
-	v->avatar = put_text(&at, q->avatar);
+	v->app = block_put_text(&at, q->app);
+	v->name = block_put_text(&at, q->name);
+	v->avatar = block_put_text(&at, q->avatar);
 	v->user_id = q->user_id;
 	v->until = until;
 	v->bytes = sizeof(*v) + room;
@@ -98,7 +101,7 @@ static struct verdict *verdict_new(const struct question *q, bool allowed, usec_
 	return v;
 }
 
-static void forget_all_locked(struct authorizer *a)
+static void verdicts_clear_locked(struct authorizer *a)
 {
 	struct verdict *v;
 	size_t at = 0;
@@ -110,7 +113,7 @@ static void forget_all_locked(struct authorizer *a)
 	a->bytes = 0;
 }
 
-static void remember(const struct question *q, bool allowed, usec_t until)
+static void verdicts_put(const struct question *q, bool allowed, usec_t until)
 {
 	struct authorizer *a = q->a;
 	struct verdict *v = verdict_new(q, allowed, until), *old;
@@ -121,10 +124,10 @@ static void remember(const struct question *q, bool allowed, usec_t until)
 		free(v);
 		return;
 	}
-	if (a->bytes + v->bytes > MEMORY_BYTES)
-		forget_all_locked(a);
+	if (a->bytes + v->bytes > CACHE_BYTES)
+		verdicts_clear_locked(a);
 	a->bytes += v->bytes;
-	/* The key lies in the value: the old one has to be out before it is freed. */
+	/* The key is part of the value: the old one leaves the map before it is freed. */
 	old = map_del(&a->verdicts, v->key);
 	map_put(&a->verdicts, v->key, v);
 	if (old)
@@ -133,8 +136,8 @@ static void remember(const struct question *q, bool allowed, usec_t until)
 	free(old);
 }
 
-/* Copies what is remembered into q; false: nothing is. */
-static bool recall(struct question *q, bool *allowed)
+/* Copies the cached verdict into q; false: there is none. */
+static bool verdicts_get(struct question *q, bool *allowed)
 {
 	struct authorizer *a = q->a;
 	const struct verdict *v;
@@ -153,7 +156,7 @@ static bool recall(struct question *q, bool *allowed)
 	return found;
 }
 
-static void forget_user_locked(struct authorizer *a, int64_t user_id, const char *app)
+static void verdicts_drop_user_locked(struct authorizer *a, int64_t user_id, const char *app)
 {
 	struct verdict *v;
 	size_t at = 0;
@@ -163,8 +166,9 @@ static void forget_user_locked(struct authorizer *a, int64_t user_id, const char
 			v->until = 0;
 }
 
-/* "ID APP", a user of whom something changed; else a rule, or nobody knows what. */
-static void on_change(void *ctx, const char *payload)
+/* The payload is "ID APP" when a user changed.  Any other payload, or NULL (notifications may have
+ * been missed), makes every verdict invalid. */
+static void on_rules_change(void *ctx, const char *payload)
 {
 	struct authorizer *a = ctx;
 	ptrdiff_t space = sv_find(sv(payload), ' ');
@@ -173,18 +177,19 @@ static void on_change(void *ctx, const char *payload)
 	pthread_mutex_lock(&a->lock);
 	a->generation++;
 	if (space > 0 && sv_to_u64(sv_n(payload, (size_t)space), INT64_MAX, &user_id))
-		forget_user_locked(a, (int64_t)user_id, payload + space + 1);
+		verdicts_drop_user_locked(a, (int64_t)user_id, payload + space + 1);
 	else
-		forget_all_locked(a);
+		verdicts_clear_locked(a);
 	pthread_mutex_unlock(&a->lock);
 }
 
 /* ---- questions ---------------------------------------------------------------- */
 
-static struct question *question_new(struct authorizer *a, const struct authorize_question *from,
-				     authorize_done *done, void *ctx)
+static struct question *authorize_question_new(struct authorizer *a,
+					       const struct authorize_question *from,
+					       authorize_done *done, void *ctx)
 {
-	size_t n = room_of(from->app) + room_of(from->caller) + room_of(from->channel);
+	size_t n = text_room(from->app) + text_room(from->caller) + text_room(from->channel);
 	struct question *q = xcalloc(1, sizeof(*q) + n);
 	char *at = (char *)(q + 1);
 
@@ -193,44 +198,45 @@ static struct question *question_new(struct authorizer *a, const struct authoriz
 	q->ctx = ctx;
 	q->user_id = from->user_id;
 	q->key = sv_n(at, n);
-	q->app = put_text(&at, from->app);
-	q->caller = put_text(&at, from->caller);
-	q->channel = put_text(&at, from->channel);
+	q->app = block_put_text(&at, from->app);
+	q->caller = block_put_text(&at, from->caller);
+	q->channel = block_put_text(&at, from->channel);
 	return q;
 }
 
-static void question_free(struct question *q)
+static void authorize_question_free(struct question *q)
 {
 	free(q->name);
 	free(q->avatar);
 	free(q);
 }
 
-static void answer(struct question *q, bool allowed)
+static void authorize_answer_send(struct question *q, bool allowed)
 {
 	struct authorize_answer a = { .allowed = allowed, .name = q->name, .avatar = q->avatar };
 
 	q->done(q->ctx, &a);
-	question_free(q);
+	authorize_question_free(q);
 }
 
-static void fail(struct question *q, const struct pg_answer *why, bool in_predicate)
+static void authorize_answer_failure(struct question *q, const struct pg_answer *why,
+				     bool in_predicate)
 {
 	struct authorize_answer a = { .failure = why, .in_predicate = in_predicate };
 
 	q->done(q->ctx, &a);
-	question_free(q);
+	authorize_question_free(q);
 }
 
-static void ask(struct question *q, struct pg_pool *pool, const struct pg_statement *st,
-		pg_pool_done *done)
+static void authorize_query(struct question *q, struct pg_pool *pool, const struct pg_statement *st,
+			    pg_pool_done *done)
 {
 	const char *values[] = { q->app, q->caller, q->channel };
 
 	pg_pool_query(pool, st, ARRAY_SIZE(values), values, done, q);
 }
 
-static void log_trouble(struct authorizer *a, const char *app, const char *trouble)
+static void authorize_log_trouble(struct authorizer *a, const char *app, const char *trouble)
 {
 	usec_t now = clock_mono();
 
@@ -242,13 +248,13 @@ static void log_trouble(struct authorizer *a, const char *app, const char *troub
 		log_warn("app %s: %s", app, trouble);
 }
 
-static void log_slow(const struct question *q)
+static void authorize_log_slow(const struct question *q)
 {
 	struct strbuf text;
 
 	strbuf_init(&text, 0);
 	strbuf_addf(&text, "the predicates of %s took too long", q->channel);
-	log_trouble(q->a, q->app, text.ptr);
+	authorize_log_trouble(q->a, q->app, text.ptr);
 	strbuf_release(&text);
 }
 
@@ -260,20 +266,20 @@ static void on_predicates(void *ctx, const struct pg_answer *answered)
 
 	if (answered->rc) {
 		if (answered->rc == -ETIMEDOUT)
-			log_slow(q);
-		fail(q, answered, true);
+			authorize_log_slow(q);
+		authorize_answer_failure(q, answered, true);
 		return;
 	}
 	if (*pg_answer_text(answered, 0, 1))
-		log_trouble(q->a, q->app, pg_answer_text(answered, 0, 1));
-	allowed = pg_answer_text(answered, 0, 0)[0] == 't';
+		authorize_log_trouble(q->a, q->app, pg_answer_text(answered, 0, 1));
+	allowed = pg_answer_bool(answered, 0, 0);
 	if (good_for)
-		remember(q, allowed, clock_mono() + good_for);
-	answer(q, allowed);
+		verdicts_put(q, allowed, clock_mono() + good_for);
+	authorize_answer_send(q, allowed);
 }
 
 /* A text of the only row on the heap; NULL for NULL. */
-static char *take_text(const struct pg_answer *a, int column)
+static char *answer_dup_nonempty(const struct pg_answer *a, int column)
 {
 	const char *text = pg_answer_text(a, 0, column);
 
@@ -286,30 +292,30 @@ static void on_verdict(void *ctx, const struct pg_answer *answered)
 	const char *verdict;
 
 	if (answered->rc) {
-		fail(q, answered, false);
+		authorize_answer_failure(q, answered, false);
 		return;
 	}
 	verdict = pg_answer_text(answered, 0, 0);
-	q->name = take_text(answered, 1);
-	q->avatar = take_text(answered, 2);
+	q->name = answer_dup_nonempty(answered, 1);
+	q->avatar = answer_dup_nonempty(answered, 2);
 	if (strcmp(verdict, "ask") == 0) {
-		ask(q, q->a->predicates, &ask_statement, on_predicates);
+		authorize_query(q, q->a->predicates, &predicate_statement, on_predicates);
 		return;
 	}
-	remember(q, verdict[0] == 'y', clock_mono() + MEMORY_US);
-	answer(q, verdict[0] == 'y');
+	verdicts_put(q, verdict[0] == 'y', clock_mono() + CACHE_US);
+	authorize_answer_send(q, verdict[0] == 'y');
 }
 
 void authorize_check(struct authorizer *a, const struct authorize_question *from,
 		     authorize_done *done, void *ctx)
 {
-	struct question *q = question_new(a, from, done, ctx);
+	struct question *q = authorize_question_new(a, from, done, ctx);
 	bool allowed;
 
-	if (recall(q, &allowed))
-		answer(q, allowed);
+	if (verdicts_get(q, &allowed))
+		authorize_answer_send(q, allowed);
 	else
-		ask(q, a->pool, &authorize_statement, on_verdict);
+		authorize_query(q, a->pool, &authorize_statement, on_verdict);
 }
 
 /* ---- the outside -------------------------------------------------------------- */
@@ -327,7 +333,7 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 	map_init(&a->verdicts);
 	pc.depth = 1;
 	pc.listen = CHANNEL_RULES;
-	pc.on_notify = on_change;
+	pc.on_notify = on_rules_change;
 	pc.notify_ctx = a;
 	a->predicates = pg_pool_new(&pc);
 	rc = pg_pool_start(a->predicates);
@@ -349,7 +355,7 @@ void authorizer_free(struct authorizer *a)
 	if (!a)
 		return;
 	pg_pool_free(a->predicates);
-	forget_all_locked(a);
+	verdicts_clear_locked(a);
 	map_release(&a->verdicts);
 	pthread_mutex_destroy(&a->lock);
 	free(a);

@@ -4,10 +4,10 @@
 /*
  * Whether a user may join a channel, by the table channel_rules.
  *
- * The database alone knows the rules: channel_verdict() in SQL is what both this and the sync API's
- * functions ask.  Verdicts are remembered here until the database tells of a change of rules or
- * users; while nothing can be heard of it, none is.  Predicates run on connections of their own,
- * with a time limit, so that a slow one holds up other predicates at most.
+ * The rules are in the database only: the SQL function channel_verdict() decides for this module
+ * and for the sync API's functions.  Verdicts are cached here until the database notifies of a
+ * change of rules or users; while no connection listens, none is cached.  Predicates run on
+ * connections of their own, with a time limit, so that a slow one delays other predicates only.
  */
 #include "pg/pool.h"
 
@@ -15,7 +15,7 @@ struct authorizer;
 
 struct authorizer_conf {
 	struct pg_pool_conf predicates; /* where they run; its timeout is theirs */
-	unsigned predicate_cache_ms;	/* what they said is good for; 0: not kept */
+	unsigned predicate_cache_ms;	/* how long their verdict is cached; 0: not at all */
 };
 
 struct authorize_question {
@@ -36,7 +36,7 @@ typedef void authorize_done(void *ctx, const struct authorize_answer *answer);
 /* pool is the sync API's, borrowed.  0 or -errno. */
 int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 		     struct authorizer **out) MUSTCHECK;
-/* Answers what is open; before the pool it borrowed stops. */
+/* Answers what is open.  Before the borrowed pool stops. */
 void authorizer_stop(struct authorizer *a); /* NULL is fine */
 void authorizer_free(struct authorizer *a); /* after that pool stopped; NULL is fine */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lock guards the map and the lists of those who wait; no callback is called under it.  A key
- * that is under way belongs to the call that put it there: only that one takes it out.
+ * The lock guards the map and the lists of waiting calls; no callback is called under it.  A key
+ * that is under way belongs to the call that put it into the map, and only that call removes it.
  */
 #include <errno.h>
 #include <openssl/evp.h>
@@ -27,16 +27,16 @@ struct idempotency {
 
 struct idempotent_call {
 	struct idempotency *table;
-	struct str_view id; /* app and key, a NUL behind each: as the pool takes them */
+	struct str_view id; /* app and key, each followed by a NUL, as the pool needs them */
 	const char *app, *key;
 	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
-	bool is_ended; /* the work was done, and somebody else's was faster */
+	bool is_ended; /* the work was done, but another node committed the key first */
 	struct waiter first;
 	struct waiter *waiters; /* the table's lock */
 	char text[];
 };
 
-static const struct pg_statement find = {
+static const struct pg_statement find_statement = {
 	.sql = "SELECT is_same, answer FROM idempotency_find($1, $2, $3)"
 };
 
@@ -83,8 +83,8 @@ void idempotency_digest(const struct str_view *parts, size_t n,
 	hex_encode(digest, sizeof(digest), out);
 }
 
-static struct idempotent_call *once_new(struct idempotency *t, struct str_view app,
-					struct str_view key, struct str_view digest)
+static struct idempotent_call *idempotent_call_new(struct idempotency *t, struct str_view app,
+						   struct str_view key, struct str_view digest)
 {
 	struct idempotent_call *o = xcalloc(1, sizeof(*o) + app.len + key.len + 2);
 	size_t n = digest.len < IDEMPOTENCY_DIGEST_HEX ? digest.len : IDEMPOTENCY_DIGEST_HEX;
@@ -97,8 +97,8 @@ static struct idempotent_call *once_new(struct idempotency *t, struct str_view a
 	return o;
 }
 
-/* Answers all who want this key, and forgets it. */
-static void finish(struct idempotent_call *o, const struct idempotency_reply *reply)
+/* Answers all calls of this key, and removes it. */
+static void idempotent_call_finish(struct idempotent_call *o, const struct idempotency_reply *reply)
 {
 	struct waiter *w, *next;
 	struct idempotency_reply repeat = *reply;
@@ -113,12 +113,12 @@ static void finish(struct idempotent_call *o, const struct idempotency_reply *re
 		w->done(w->ctx, NULL, &repeat);
 		free(w);
 	}
-	/* Last: the text is the first one's, and goes with it. */
+	/* Last: reply->text belongs to the first call and is freed with it. */
 	o->first.done(o->first.ctx, o, reply);
 	free(o);
 }
 
-static void on_found(void *ctx, const struct pg_answer *a)
+static void on_key_found(void *ctx, const struct pg_answer *a)
 {
 	struct idempotent_call *o = ctx;
 	struct idempotency_reply reply = { .result = IDEMPOTENCY_FAILED,
@@ -126,32 +126,33 @@ static void on_found(void *ctx, const struct pg_answer *a)
 					   .is_repeat = true };
 
 	if (a->rc) {
-		/* Whether it is a repeat, nobody knows: nothing was done. */
+		/* Whether the call is a repeat is unknown, so the work was not done. */
 		reply.rc = a->rc == -EAGAIN ? -EAGAIN : -EHOSTDOWN;
-		finish(o, &reply);
+		idempotent_call_finish(o, &reply);
 	} else if (pg_answer_rows(a)) {
 		bool is_same = pg_answer_bool(a, 0, 0);
 
 		reply.result = is_same ? IDEMPOTENCY_ANSWER : IDEMPOTENCY_DIFFERENT;
 		reply.text = sv(pg_answer_text(a, 0, 1));
-		finish(o, &reply);
-	} else if (o->is_ended) { /* it was taken, and is over by now */
+		idempotent_call_finish(o, &reply);
+	} else if (o->is_ended) { /* the key was taken, and has expired since */
 		reply.rc = -EAGAIN;
-		finish(o, &reply);
+		idempotent_call_finish(o, &reply);
 	} else {
 		reply.result = IDEMPOTENCY_FIRST;
 		o->first.done(o->first.ctx, o, &reply);
 	}
 }
 
-static void look_up(struct idempotent_call *o)
+static void idempotent_call_look_up(struct idempotent_call *o)
 {
 	const char *values[] = { o->app, o->key, o->digest };
 
-	pg_pool_query(o->table->pool, &find, 3, values, on_found, o);
+	pg_pool_query(o->table->pool, &find_statement, 3, values, on_key_found, o);
 }
 
-static void wait_locked(struct idempotent_call *o, idempotency_done *done, void *ctx)
+static void idempotent_call_wait_locked(struct idempotent_call *o, idempotency_done *done,
+					void *ctx)
 {
 	struct waiter *w = xmalloc(sizeof(*w));
 
@@ -162,7 +163,7 @@ static void wait_locked(struct idempotent_call *o, idempotency_done *done, void 
 void idempotency_begin(struct idempotency *t, struct str_view app, struct str_view key,
 		       struct str_view digest, idempotency_done *done, void *ctx)
 {
-	struct idempotent_call *mine = once_new(t, app, key, digest), *other;
+	struct idempotent_call *mine = idempotent_call_new(t, app, key, digest), *other;
 	bool is_same;
 
 	mine->first = (struct waiter){ NULL, done, ctx };
@@ -172,10 +173,10 @@ void idempotency_begin(struct idempotency *t, struct str_view app, struct str_vi
 	if (!other)
 		map_put(&t->keys, mine->id, mine);
 	else if (is_same)
-		wait_locked(other, done, ctx);
+		idempotent_call_wait_locked(other, done, ctx);
 	pthread_mutex_unlock(&t->lock);
 	if (!other) {
-		look_up(mine);
+		idempotent_call_look_up(mine);
 		return;
 	}
 	if (!is_same)
@@ -189,10 +190,10 @@ void idempotency_end(struct idempotent_call *o, int rc, struct str_view answer)
 
 	if (rc == -EEXIST) {
 		o->is_ended = true;
-		look_up(o);
+		idempotent_call_look_up(o);
 		return;
 	}
 	if (rc)
 		reply = (struct idempotency_reply){ .result = IDEMPOTENCY_FAILED, .rc = rc };
-	finish(o, &reply);
+	idempotent_call_finish(o, &reply);
 }

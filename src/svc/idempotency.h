@@ -2,12 +2,12 @@
 #ifndef SVC_IDEMPOTENCY_H
 #define SVC_IDEMPOTENCY_H
 /*
- * Calls that carry an idempotency key: the first does the work, and those that come while it is
- * under way, or within 24 hours, get its answer.
+ * Calls with an idempotency key: the first one does the work.  Calls with the same key that arrive
+ * during the work, or within 24 hours, get its answer.
  *
- * What is under way stands in a map of this process; what is done, in the table
- * idempotency_keys, which the work itself has to write (struct publish_key).  Two nodes that get
- * the same key at the same moment both begin, and the table lets one of them commit.
+ * Keys under way are in a map of this process.  Finished ones are in the table idempotency_keys,
+ * which the work itself has to write (struct publish_key).  When two nodes get the same key at the
+ * same moment, both begin, and the table lets one of them commit.
  */
 #include "base/annotate.h"
 #include "base/str.h"
@@ -17,12 +17,12 @@
 #define IDEMPOTENCY_DIGEST_HEX 64 /* SHA-256 */
 
 struct idempotent_call; /* one call of a key, from idempotency_begin() to its answer */
-struct idempotency;	/* those under way */
+struct idempotency;	/* the calls under way */
 
 enum idempotency_result {
 	IDEMPOTENCY_FIRST,  /* do the work, then idempotency_end(); the answer comes after that */
 	IDEMPOTENCY_ANSWER, /* text is the answer, of this call or of an earlier one */
-	IDEMPOTENCY_DIFFERENT, /* the key came with something else before */
+	IDEMPOTENCY_DIFFERENT, /* an earlier call had this key and another content */
 	IDEMPOTENCY_FAILED,    /* rc, as of publish_submit() or pg_pool_query() */
 };
 
@@ -43,12 +43,12 @@ void idempotency_free(struct idempotency *t);
 /* 1 to IDEMPOTENCY_KEY_MAX printable ASCII characters without a space. */
 bool idempotency_key_is_valid(struct str_view key) MUSTCHECK;
 
-/* Of all parts, each with its length, so that no two lists give the same. */
+/* SHA-256 of all parts, each with its length, so that no two lists have the same digest. */
 void idempotency_digest(const struct str_view *parts, size_t n,
 			char out[IDEMPOTENCY_DIGEST_HEX + 1]);
 
 /*
- * Asks for the key of that app (its id); digest says what the call is.  All are copied.
+ * Begins a call with a key of that app (its id); digest identifies its content.  All are copied.
  * done is called on any thread, before or after this returns: once with the answer, and with
  * IDEMPOTENCY_FIRST before that if this call has to do the work.
  */

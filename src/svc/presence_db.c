@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One mutex guards all that the pool's thread, the API's threads and the directory touch; it is
- * a leaf, held for a few map operations, never while the pool is asked or somebody is answered.
+ * One mutex guards the state that the pool's thread, the API's threads and the directory share.  It
+ * is a leaf, held for a few map operations, and never while a statement is sent or a caller is
+ * answered.
  *
- * A batch that the database refuses is tried again an entry at a time, so that nobody is
- * answered for what somebody else sent.
+ * A batch that the database refuses is retried one entry at a time, so that one user's content
+ * fails that user's heartbeat only.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -42,15 +43,15 @@ struct waiter {
 	void *ctx;
 };
 
-/* What a batch will say of a user. */
+/* What a batch writes about a user. */
 struct entry {
 	struct entry *next;
 	struct user_key key;
 	struct app *app;
-	char *status; /* of a heartbeat; NULL: a socket is all there is */
+	char *status; /* of a heartbeat; NULL: there was none, the user has a connection */
 	char *location, *info;
-	bool came, gone; /* its first socket, its last one */
-	bool is_alone;	 /* was in a batch that was refused: not in the map any more */
+	bool has_come, has_gone; /* its first connection opened, its last one closed */
+	bool is_alone;		 /* was in a batch that was refused: no longer in the map */
 	struct waiter *waiters;
 };
 
@@ -69,12 +70,12 @@ struct presence_db {
 	pthread_mutex_t lock;
 	struct map users;	   /* key -> struct user */
 	struct map waiting;	   /* key -> struct entry */
-	struct entry *head, *tail; /* the same, and those that are alone, in order */
-	unsigned n_waiters;	   /* under way too */
+	struct entry *head, *tail; /* the same entries, and those that are alone, in order */
+	unsigned n_waiters;	   /* including those of the batch under way */
 	bool is_stopped;
 	bool is_under_way; /* a batch */
-	bool is_behind;	   /* a batch failed, and not all users were written since */
-	bool is_fed;	   /* all users were put in line since */
+	bool is_behind;	   /* a batch failed, and not all users have been written since */
+	bool is_fed;	   /* all users have been queued since */
 	usec_t feed_at;
 
 	struct pg_pool_chore expire;
@@ -90,29 +91,29 @@ static const struct pg_statement expire_statement = {
 	.repeatable = true,
 };
 
-static struct str_view key_view(const struct user_key *k)
+static struct str_view user_key_view(const struct user_key *k)
 {
 	return sv_n((const char *)k, sizeof(*k));
 }
 
-static struct user_key key_of(const struct app *app, int64_t id)
+static struct user_key user_key_of(const struct app *app, int64_t id)
 {
 	return (struct user_key){ id, app->runtime->number };
 }
 
 /* ---- entries --------------------------------------------------------------- */
 
-static struct entry *entry_of(struct presence_db *p, struct app *app, int64_t id)
+static struct entry *presence_entry_of(struct presence_db *p, struct app *app, int64_t id)
 {
-	struct user_key key = key_of(app, id);
-	struct entry *e = map_get(&p->waiting, key_view(&key));
+	struct user_key key = user_key_of(app, id);
+	struct entry *e = map_get(&p->waiting, user_key_view(&key));
 
 	if (e)
 		return e;
 	e = xcalloc(1, sizeof(*e));
 	e->key = key;
 	e->app = app_ref(app);
-	map_put(&p->waiting, key_view(&e->key), e);
+	map_put(&p->waiting, user_key_view(&e->key), e);
 	if (p->tail)
 		p->tail->next = e;
 	else
@@ -121,9 +122,9 @@ static struct entry *entry_of(struct presence_db *p, struct app *app, int64_t id
 	return e;
 }
 
-/* Answers who waits for it, and frees. */
-static void entry_end(struct entry *e, const struct pg_answer *a,
-		      const struct presence_db_reply *said)
+/* Answers the callers that wait for the entry, and frees it. */
+static void presence_entry_end(struct entry *e, const struct pg_answer *a,
+			       const struct presence_db_reply *said)
 {
 	struct waiter *w, *next;
 
@@ -139,7 +140,7 @@ static void entry_end(struct entry *e, const struct pg_answer *a,
 	free(e);
 }
 
-static unsigned count_waiters(const struct entry *e)
+static unsigned entry_count_waiters(const struct entry *e)
 {
 	unsigned n = 0;
 
@@ -148,7 +149,7 @@ static unsigned count_waiters(const struct entry *e)
 	return n;
 }
 
-static void replace(char **at, const char *text)
+static void replace_text(char **at, const char *text)
 {
 	if (!text)
 		return;
@@ -156,18 +157,19 @@ static void replace(char **at, const char *text)
 	*at = xstrdup(text);
 }
 
-static void take_beat(struct presence_db *p, const struct presence_db_heartbeat *beat,
-		      presence_db_done *done, void *ctx)
+static void presence_take_heartbeat_locked(struct presence_db *p,
+					   const struct presence_db_heartbeat *beat,
+					   presence_db_done *done, void *ctx)
 {
-	struct entry *e = entry_of(p, beat->app, beat->user_id);
+	struct entry *e = presence_entry_of(p, beat->app, beat->user_id);
 	struct waiter *w = xmalloc(sizeof(*w));
 
 	*w = (struct waiter){ e->waiters, done, ctx };
 	e->waiters = w;
 	p->n_waiters++;
-	replace(&e->status, beat->status);
-	replace(&e->location, beat->location);
-	replace(&e->info, beat->info);
+	replace_text(&e->status, beat->status);
+	replace_text(&e->location, beat->location);
+	replace_text(&e->info, beat->info);
 }
 
 void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heartbeat *beat,
@@ -181,7 +183,7 @@ void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heart
 	else if (p->n_waiters >= p->conf->max_waiting)
 		refused.rc = -EAGAIN;
 	else
-		take_beat(p, beat, done, ctx);
+		presence_take_heartbeat_locked(p, beat, done, ctx);
 	pthread_mutex_unlock(&p->lock);
 	if (refused.rc)
 		done(ctx, &refused, NULL);
@@ -189,10 +191,10 @@ void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heart
 
 /* ---- sockets ---------------------------------------------------------------- */
 
-static void user_came(struct presence_db *p, struct app *app, int64_t id)
+static void presence_user_came_locked(struct presence_db *p, struct app *app, int64_t id)
 {
-	struct user_key key = key_of(app, id);
-	struct user *u = map_get(&p->users, key_view(&key));
+	struct user_key key = user_key_of(app, id);
+	struct user *u = map_get(&p->users, user_key_view(&key));
 	struct entry *e;
 
 	if (u) {
@@ -201,31 +203,31 @@ static void user_came(struct presence_db *p, struct app *app, int64_t id)
 	}
 	u = xmalloc(sizeof(*u));
 	*u = (struct user){ key, app_ref(app), 1 };
-	map_put(&p->users, key_view(&u->key), u);
-	e = entry_of(p, app, id);
-	e->came = true;
-	e->gone = false;
+	map_put(&p->users, user_key_view(&u->key), u);
+	e = presence_entry_of(p, app, id);
+	e->has_come = true;
+	e->has_gone = false;
 }
 
-static void user_free(struct user *u)
+static void presence_user_free(struct user *u)
 {
 	app_unref(u->app);
 	free(u);
 }
 
-static void user_left(struct presence_db *p, const struct app *app, int64_t id)
+static void presence_user_left_locked(struct presence_db *p, const struct app *app, int64_t id)
 {
-	struct user_key key = key_of(app, id);
-	struct user *u = map_get(&p->users, key_view(&key));
+	struct user_key key = user_key_of(app, id);
+	struct user *u = map_get(&p->users, user_key_view(&key));
 	struct entry *e;
 
 	if (!u || --u->count)
 		return;
-	map_del(&p->users, key_view(&key));
-	e = entry_of(p, u->app, id);
-	e->gone = true;
-	e->came = false;
-	user_free(u);
+	map_del(&p->users, user_key_view(&key));
+	e = presence_entry_of(p, u->app, id);
+	e->has_gone = true;
+	e->has_come = false;
+	presence_user_free(u);
 }
 
 void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here)
@@ -238,14 +240,14 @@ void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bo
 		return;
 	pthread_mutex_lock(&p->lock);
 	if (is_here)
-		user_came(p, app, (int64_t)id);
+		presence_user_came_locked(p, app, (int64_t)id);
 	else
-		user_left(p, app, (int64_t)id);
+		presence_user_left_locked(p, app, (int64_t)id);
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* Every so often all users with sockets are said to be there. */
-static void feed_locked(struct presence_db *p)
+/* At an interval all users with connections are queued, as if each had sent a heartbeat. */
+static void presence_feed_locked(struct presence_db *p)
 {
 	usec_t now = clock_mono();
 	struct user *u;
@@ -256,13 +258,13 @@ static void feed_locked(struct presence_db *p)
 	p->feed_at = now + p->feed_every;
 	p->is_fed = true;
 	while ((u = map_next(&p->users, &at)))
-		entry_of(p, u->app, u->key.id);
+		presence_entry_of(p, u->app, u->key.id);
 }
 
 /* ---- batches ------------------------------------------------------------------ */
 
-/* The next batch, or NULL: nothing waits, or one is under way. */
-static struct batch *take_locked(struct presence_db *p)
+/* The next batch; NULL: nothing waits, or a batch is under way. */
+static struct batch *presence_take_batch_locked(struct presence_db *p)
 {
 	struct batch *b;
 	struct entry **last;
@@ -278,7 +280,7 @@ static struct batch *take_locked(struct presence_db *p)
 		p->head = e->next;
 		e->next = NULL;
 		if (!e->is_alone)
-			map_del(&p->waiting, key_view(&e->key));
+			map_del(&p->waiting, user_key_view(&e->key));
 		*last = e;
 		last = &e->next;
 		b->n++;
@@ -289,7 +291,7 @@ static struct batch *take_locked(struct presence_db *p)
 	return b;
 }
 
-static void add_text(struct strbuf *b, const char *name, const char *text)
+static void batch_add_text(struct strbuf *b, const char *name, const char *text)
 {
 	if (!text)
 		return;
@@ -297,24 +299,24 @@ static void add_text(struct strbuf *b, const char *name, const char *text)
 	strbuf_add_json(b, sv(text));
 }
 
-static void add_who(struct strbuf *b, const struct entry *e)
+static void batch_add_user(struct strbuf *b, const struct entry *e)
 {
 	strbuf_add_str(b, b->len ? ",{\"app\":" : "[{\"app\":");
 	strbuf_add_json(b, sv(e->app->id));
 	strbuf_addf(b, ",\"id\":%" PRId64, e->key.id);
 }
 
-/* Whether the batch says that the user is there, or whatever its heartbeat told. */
-static bool is_beat(const struct entry *e)
+/* Whether the batch writes the user as present, or with its heartbeat's status. */
+static bool entry_is_heartbeat(const struct entry *e)
 {
-	return e->status || !e->gone;
+	return e->status || !e->has_gone;
 }
 
-static void add_beat(struct strbuf *b, const struct entry *e)
+static void batch_add_heartbeat(struct strbuf *b, const struct entry *e)
 {
-	add_who(b, e);
-	add_text(b, "status", e->status);
-	add_text(b, "location", e->location);
+	batch_add_user(b, e);
+	batch_add_text(b, "status", e->status);
+	batch_add_text(b, "location", e->location);
 	if (e->info) {
 		strbuf_add_str(b, ",\"info\":");
 		strbuf_add_str(b, e->info);
@@ -322,8 +324,8 @@ static void add_beat(struct strbuf *b, const struct entry *e)
 	strbuf_add_c(b, '}');
 }
 
-/* The list as text, NULL when nothing is in it. */
-static const char *finish_list(struct strbuf *b)
+/* The list as text; NULL when it is empty. */
+static const char *batch_finish_list(struct strbuf *b)
 {
 	if (!b->len)
 		return NULL;
@@ -331,9 +333,9 @@ static const char *finish_list(struct strbuf *b)
 	return b->ptr;
 }
 
-static void on_batch(void *ctx, const struct pg_answer *a);
+static void on_presence_batch(void *ctx, const struct pg_answer *a);
 
-static void send(struct batch *b)
+static void presence_send_batch(struct batch *b)
 {
 	struct presence_db *p = b->of;
 	struct strbuf beats, came, gone;
@@ -343,45 +345,45 @@ static void send(struct batch *b)
 	strbuf_init(&came, 0);
 	strbuf_init(&gone, 0);
 	for (const struct entry *e = b->entries; e; e = e->next) {
-		if (is_beat(e)) {
-			add_beat(&beats, e);
+		if (entry_is_heartbeat(e)) {
+			batch_add_heartbeat(&beats, e);
 		} else {
-			add_who(&gone, e);
+			batch_add_user(&gone, e);
 			strbuf_add_c(&gone, '}');
 		}
-		if (e->came) {
-			add_who(&came, e);
+		if (e->has_come) {
+			batch_add_user(&came, e);
 			strbuf_add_c(&came, '}');
 		}
 	}
-	values[0] = finish_list(&beats);
+	values[0] = batch_finish_list(&beats);
 	values[0] = values[0] ? values[0] : "[]";
-	values[1] = finish_list(&came);
-	values[2] = finish_list(&gone);
+	values[1] = batch_finish_list(&came);
+	values[2] = batch_finish_list(&gone);
 	values[3] = p->ttl;
 	values[4] = p->channels;
-	pg_pool_query(p->pool, &beat_statement, 5, values, on_batch, b);
+	pg_pool_query(p->pool, &beat_statement, 5, values, on_presence_batch, b);
 	strbuf_release(&beats);
 	strbuf_release(&came);
 	strbuf_release(&gone);
 }
 
-/* Timer of the pool; and on_batch() when more waits than one batch takes. */
-static void begin_batch(void *ctx)
+/* A timer of the pool; on_presence_batch() calls it too when more waits than one batch takes. */
+static void presence_begin_batch(void *ctx)
 {
 	struct presence_db *p = ctx;
 	struct batch *b;
 
 	pthread_mutex_lock(&p->lock);
-	feed_locked(p);
-	b = take_locked(p);
+	presence_feed_locked(p);
+	b = presence_take_batch_locked(p);
 	pthread_mutex_unlock(&p->lock);
 	if (b)
-		send(b);
+		presence_send_batch(b);
 }
 
-/* In front of all that waits. */
-static void put_back_locked(struct presence_db *p, struct entry *entries)
+/* Before all other entries. */
+static void presence_put_back_locked(struct presence_db *p, struct entry *entries)
 {
 	struct entry *e = entries;
 
@@ -396,18 +398,18 @@ static void put_back_locked(struct presence_db *p, struct entry *entries)
 		p->tail = e;
 }
 
-/* Takes note of how the batch ended; true: there is more to be sent at once. */
-static bool note_end(struct presence_db *p, const struct batch *b, bool again, int rc)
+/* Records how the batch ended; true: there is more to presence_send_batch at once. */
+static bool presence_note_end(struct presence_db *p, const struct batch *b, bool again, int rc)
 {
 	bool more;
 
 	pthread_mutex_lock(&p->lock);
 	p->is_under_way = false;
 	if (again)
-		put_back_locked(p, b->entries);
+		presence_put_back_locked(p, b->entries);
 	else
 		for (const struct entry *e = b->entries; e; e = e->next)
-			p->n_waiters -= count_waiters(e);
+			p->n_waiters -= entry_count_waiters(e);
 	if (rc && rc != -EINVAL) {
 		p->is_behind = true;
 		p->is_fed = false;
@@ -420,8 +422,8 @@ static bool note_end(struct presence_db *p, const struct batch *b, bool again, i
 	return more;
 }
 
-/* What the user of that place in the batch has not read; unread: {"place": count} or NULL. */
-static int64_t unread_at(const json_t *unread, unsigned place)
+/* Unread notifications of the user at that index of the batch; unread: {"index": count} or NULL. */
+static int64_t batch_unread_at(const json_t *unread, unsigned place)
 {
 	char text[12];
 
@@ -429,7 +431,7 @@ static int64_t unread_at(const json_t *unread, unsigned place)
 	return json_integer_value(json_object_get(unread, text));
 }
 
-static void end_entries(struct batch *b, const struct pg_answer *a)
+static void batch_end_entries(struct batch *b, const struct pg_answer *a)
 {
 	struct presence_db_reply said = { .seen_at = pg_answer_text(a, 0, 0),
 					  .ttl_s = b->of->conf->presence_ttl_s };
@@ -439,35 +441,35 @@ static void end_entries(struct batch *b, const struct pg_answer *a)
 
 	for (e = b->entries; e; e = next) {
 		next = e->next;
-		place += is_beat(e);
+		place += entry_is_heartbeat(e);
 		said.status = e->status;
-		said.unread = unread_at(unread, place);
+		said.unread = batch_unread_at(unread, place);
 		if (a->rc == -EINVAL && !e->waiters)
 			log_error("presence: the database refused user %" PRId64 " of app %s: %s",
 				  e->key.id, e->app->id, pg_answer_message(a));
-		entry_end(e, a, a->rc ? NULL : &said);
+		presence_entry_end(e, a, a->rc ? NULL : &said);
 	}
 	json_decref(unread);
 }
 
-static void on_batch(void *ctx, const struct pg_answer *a)
+static void on_presence_batch(void *ctx, const struct pg_answer *a)
 {
 	struct batch *b = ctx;
 	struct presence_db *p = b->of;
 	bool again = a->rc == -EINVAL && b->n > 1;
-	bool more = note_end(p, b, again, a->rc);
+	bool more = presence_note_end(p, b, again, a->rc);
 
 	if (!again)
-		end_entries(b, a);
+		batch_end_entries(b, a);
 	free(b);
 	if (more)
-		begin_batch(p);
+		presence_begin_batch(p);
 }
 
 /* ---- expiry ----------------------------------------------------------------------- */
 
 /* After the database was away, the users who are here are written before others expire. */
-static bool presence_db_may_expire(void *ctx)
+static bool presence_may_expire(void *ctx)
 {
 	struct presence_db *p = ctx;
 	bool may;
@@ -481,7 +483,7 @@ static bool presence_db_may_expire(void *ctx)
 /* ---- its life ----------------------------------------------------------------------- */
 
 /* Names within the grammar need no escape in quotes. */
-static char *channels_array(char *const *names)
+static char *presence_channels_array(char *const *names)
 {
 	struct channel_traits t;
 	struct strbuf b;
@@ -499,7 +501,7 @@ static char *channels_array(char *const *names)
 	return b.ptr;
 }
 
-static unsigned expire_ms(const struct conf_sync *conf)
+static unsigned presence_expire_ms(const struct conf_sync *conf)
 {
 	unsigned ms = conf->presence_ttl_s * 100;
 
@@ -513,18 +515,18 @@ struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync
 	p->pool = pool;
 	p->conf = conf;
 	snprintf(p->ttl, sizeof(p->ttl), "%u", conf->presence_ttl_s);
-	p->channels = channels_array(conf->presence_channels);
+	p->channels = presence_channels_array(conf->presence_channels);
 	p->feed_every = conf->presence_ttl_s * USEC_PER_SEC / 3;
 	pthread_mutex_init(&p->lock, NULL);
 	map_init(&p->users);
 	map_init(&p->waiting);
-	pg_pool_every(pool, conf->presence_batch_ms, begin_batch, p);
+	pg_pool_every(pool, conf->presence_batch_ms, presence_begin_batch, p);
 	p->expire = (struct pg_pool_chore){ .name = "presence expiry",
 					    .statement = &expire_statement,
-					    .every_ms = expire_ms(conf),
+					    .every_ms = presence_expire_ms(conf),
 					    .n = 2,
 					    .values = { p->ttl, p->channels },
-					    .is_due = presence_db_may_expire,
+					    .is_due = presence_may_expire,
 					    .ctx = p };
 	pg_pool_chore_add(pool, &p->expire);
 	return p;
@@ -543,7 +545,7 @@ void presence_db_stop(struct presence_db *p)
 	pthread_mutex_unlock(&p->lock);
 	for (; e; e = next) {
 		next = e->next;
-		entry_end(e, &stopped, NULL);
+		presence_entry_end(e, &stopped, NULL);
 	}
 }
 
@@ -554,9 +556,9 @@ void presence_db_free(struct presence_db *p)
 
 	if (!p)
 		return;
-	presence_db_stop(p); /* what the last sockets said */
+	presence_db_stop(p); /* entries of the last connections */
 	while ((u = map_next(&p->users, &at)))
-		user_free(u);
+		presence_user_free(u);
 	map_release(&p->users);
 	pthread_mutex_destroy(&p->lock);
 	free(p->channels);

@@ -2,12 +2,12 @@
 #ifndef SVC_PRESENCE_DB_H
 #define SVC_PRESENCE_DB_H
 /*
- * Who is there, as user_presence in the database has it: heartbeats from any thread are gathered
- * and written in one statement a batch (sql/migrations/0015_presence.sql); users whom the
- * directory knows count as there without heartbeats; who is not heard of any more expires.
+ * Which users are present, in the table user_presence: heartbeats from any thread are collected and
+ * written with one statement a batch (sql/migrations/0015_presence.sql).  A user that the directory
+ * has a connection of is present without heartbeats.  Other users expire after the TTL.
  *
- * A batch is begun every presence_batch_ms, one at a time: what comes while one is under way goes
- * with the next.  A user is in a batch once, however many heartbeats came.
+ * A batch starts every sync.presence_batch_ms; one is under way at a time.  A user is in a batch
+ * once, however many heartbeats it sent.
  */
 #include "conf/conf.h"
 #include "core/directory.h"
@@ -28,13 +28,13 @@ struct presence_db_reply {
 	int64_t unread; /* notifications */
 };
 
-/* said is NULL unless a->rc is 0; both are gone when it returns. */
+/* reply is NULL unless a->rc is 0; both are good until it returns. */
 typedef void presence_db_done(void *ctx, const struct pg_answer *a,
-			      const struct presence_db_reply *said);
+			      const struct presence_db_reply *reply);
 
 /* Before pg_pool_start(); conf and the pool outlive it. */
 struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync *conf);
-/* After pg_pool_stop(): what waits is answered with -ECANCELED, and what comes. */
+/* After pg_pool_stop(): answers all that wait, and those to come, with -ECANCELED. */
 void presence_db_stop(struct presence_db *p);
 /* After the directory, which it watches.  NULL is fine. */
 void presence_db_free(struct presence_db *p);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One mutex guards the set; held for a map operation by those who come from outside, and for a
- * walk four times a second by the pool's thread.  An entry stays until its time is over, dead or
- * not, so that the set is bounded by what was asked within the longest TTL.
+ * One mutex guards the set of sockets.  Other threads hold it for a map operation, the pool's
+ * thread for a walk four times a second.  An entry stays until it expires, whether its socket is
+ * closed or not, so that the set is bounded by the calls within the longest TTL.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,16 +22,16 @@
 
 struct watched {
 	uint64_t id;
-	usec_t until;	/* mono: the viewer expires by itself then */
-	usec_t dead_at; /* mono; 0: alive */
-	bool is_told;	/* the database knows that it is dead */
-	bool is_asked;	/* is in the sweep that is under way */
+	usec_t until;	  /* mono: the viewer expires then in any case */
+	usec_t closed_at; /* mono; 0: open */
+	bool is_swept;	  /* the database knows that it is closed */
+	bool is_sent;	  /* is in the sweep that is under way */
 };
 
 struct viewers {
 	struct pg_pool *pool;
 	usec_t grace;
-	atomic_size_t n_watched; /* a look at it spares the lock where nobody views anything */
+	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
 	pthread_mutex_t lock;
 	struct map sockets; /* id -> struct watched */
@@ -41,12 +41,12 @@ struct viewers {
 	usec_t sweep_at;
 };
 
-static const struct pg_statement sweep = {
+static const struct pg_statement sweep_statement = {
 	.sql = "SELECT viewing_sweep($1)",
 	.repeatable = true,
 };
 
-static struct str_view id_view(const uint64_t *id)
+static struct str_view socket_id_view(const uint64_t *id)
 {
 	return sv_n((const char *)id, sizeof(*id));
 }
@@ -57,16 +57,16 @@ void viewers_watch(struct viewers *v, uint64_t socket_id, unsigned ttl_s)
 	struct watched *w;
 
 	pthread_mutex_lock(&v->lock);
-	w = map_get(&v->sockets, id_view(&socket_id));
+	w = map_get(&v->sockets, socket_id_view(&socket_id));
 	if (!w) {
 		w = xcalloc(1, sizeof(*w));
 		w->id = socket_id;
-		map_put(&v->sockets, id_view(&w->id), w);
+		map_put(&v->sockets, socket_id_view(&w->id), w);
 		atomic_fetch_add(&v->n_watched, 1);
 	}
 	if (w->until < until)
 		w->until = until;
-	w->is_told = w->is_asked = false;
+	w->is_swept = w->is_sent = false;
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -77,19 +77,19 @@ void viewers_on_closed(struct viewers *v, uint64_t socket_id)
 	if (!atomic_load(&v->n_watched))
 		return;
 	pthread_mutex_lock(&v->lock);
-	w = map_get(&v->sockets, id_view(&socket_id));
-	if (w && !w->dead_at)
-		w->dead_at = clock_mono();
+	w = map_get(&v->sockets, socket_id_view(&socket_id));
+	if (w && !w->closed_at)
+		w->closed_at = clock_mono();
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* Dead, and its grace is over. */
-static bool is_gone(const struct viewers *v, const struct watched *w, usec_t now)
+/* Closed, and its grace has expired. */
+static bool watched_is_gone(const struct viewers *v, const struct watched *w, usec_t now)
 {
-	return w->dead_at && now - w->dead_at >= v->grace;
+	return w->closed_at && now - w->closed_at >= v->grace;
 }
 
-static void add_socket(struct strbuf *b, uint64_t id)
+static void sweep_add_socket(struct strbuf *b, uint64_t id)
 {
 	char text[SOCKET_ID_SIZE];
 
@@ -97,11 +97,11 @@ static void add_socket(struct strbuf *b, uint64_t id)
 }
 
 /*
- * Lists the dead as members of a text[]; how many of them the database does not know of.  The
- * others go along: a call that began before its socket's death may have come in after it was told.
- * Forgets those whose time is over.
+ * Lists the closed sockets as members of a text[]; the number of those that the database does not
+ * know of.  The others are listed again: a call that began before its socket was closed may have
+ * been committed after the sweep.  Removes expired entries.
  */
-static unsigned gather(struct viewers *v, usec_t now, struct strbuf *b)
+static unsigned viewers_list_closed(struct viewers *v, usec_t now, struct strbuf *b)
 {
 	struct watched *w, **over = NULL;
 	size_t n_over = 0, at = 0;
@@ -109,11 +109,12 @@ static unsigned gather(struct viewers *v, usec_t now, struct strbuf *b)
 
 	pthread_mutex_lock(&v->lock);
 	while ((w = map_next(&v->sockets, &at))) {
-		bool is_new = is_gone(v, w, now) && !w->is_told && n < SOCKETS_MAX;
+		bool is_new = watched_is_gone(v, w, now) && !w->is_swept && n < SOCKETS_MAX;
 
-		if (is_new || (is_gone(v, w, now) && now <= w->until && n_again < AGAIN_MAX)) {
-			w->is_asked = true;
-			add_socket(b, w->id);
+		if (is_new ||
+		    (watched_is_gone(v, w, now) && now <= w->until && n_again < AGAIN_MAX)) {
+			w->is_sent = true;
+			sweep_add_socket(b, w->id);
 			n += is_new;
 			n_again += !is_new;
 		} else if (now > w->until) {
@@ -122,7 +123,7 @@ static unsigned gather(struct viewers *v, usec_t now, struct strbuf *b)
 		}
 	}
 	for (size_t i = 0; i < n_over; i++) {
-		map_del(&v->sockets, id_view(&over[i]->id));
+		map_del(&v->sockets, socket_id_view(&over[i]->id));
 		atomic_fetch_sub(&v->n_watched, 1);
 		free(over[i]);
 	}
@@ -131,33 +132,33 @@ static unsigned gather(struct viewers *v, usec_t now, struct strbuf *b)
 	return n;
 }
 
-static void note_told(struct viewers *v, bool is_told)
+static void viewers_note_swept(struct viewers *v, bool is_swept)
 {
 	struct watched *w;
 	size_t at = 0;
 
 	pthread_mutex_lock(&v->lock);
 	while ((w = map_next(&v->sockets, &at))) {
-		w->is_told |= w->is_asked && is_told;
-		w->is_asked = false;
+		w->is_swept |= w->is_sent && is_swept;
+		w->is_sent = false;
 	}
 	pthread_mutex_unlock(&v->lock);
 }
 
-static void on_swept(void *ctx, const struct pg_answer *a)
+static void on_viewers_swept(void *ctx, const struct pg_answer *a)
 {
 	struct viewers *v = ctx;
 	bool is_all = a->rc == 0 && strtoul(pg_answer_text(a, 0, 0), NULL, 10) < AT_ONCE;
 
 	if (a->rc == -EINVAL)
-		log_error("viewing: the database refused: %s", pg_answer_message(a));
+		log_error("viewers: the database refused: %s", pg_answer_message(a));
 	v->is_sweeping = false;
 	if (a->rc == 0 && !is_all)
 		v->sweep_at = 0;
-	note_told(v, is_all);
+	viewers_note_swept(v, is_all);
 }
 
-static void tick(void *ctx)
+static void viewers_sweep(void *ctx)
 {
 	struct viewers *v = ctx;
 	usec_t now = clock_mono();
@@ -168,12 +169,12 @@ static void tick(void *ctx)
 		return;
 	strbuf_init(&sockets, 32);
 	strbuf_add_c(&sockets, '{');
-	if (gather(v, now, &sockets) || now >= v->sweep_at) {
+	if (viewers_list_closed(v, now, &sockets) || now >= v->sweep_at) {
 		strbuf_add_c(&sockets, '}');
 		v->sweep_at = now + SWEEP_EVERY;
 		v->is_sweeping = true;
 		value = sockets.ptr;
-		pg_pool_query(v->pool, &sweep, 1, &value, on_swept, v);
+		pg_pool_query(v->pool, &sweep_statement, 1, &value, on_viewers_swept, v);
 	}
 	strbuf_release(&sockets);
 }
@@ -187,7 +188,7 @@ struct viewers *viewers_new(struct pg_pool *pool, const struct conf_sync *conf)
 	atomic_init(&v->n_watched, 0);
 	pthread_mutex_init(&v->lock, NULL);
 	map_init(&v->sockets);
-	pg_pool_every(pool, TICK_MS, tick, v);
+	pg_pool_every(pool, TICK_MS, viewers_sweep, v);
 	return v;
 }
 
