@@ -83,57 +83,57 @@ CROSS JOIN LATERAL (SELECT
 WHERE i.inhparent IN ('realtime_events'::regclass, 'realtime_deliveries'::regclass);
 
 -- Where the newest partition ends: the first serial that has no place yet.
-CREATE FUNCTION log_partition_end(parent regclass) RETURNS bigint
+CREATE FUNCTION log_partition_end(p_parent regclass) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT coalesce(max((regexp_match(pg_get_expr(c.relpartbound, c.oid),
 					  'TO \(''?(\d+)''?\)'))[1]::bigint), 1)
 	FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-	WHERE i.inhparent = parent;
+	WHERE i.inhparent = p_parent;
 $$;
 
 -- Makes one partition of parent for lower <= serial < upper.  It is made beside the parent and
 -- then attached: that lock lets writers go on, CREATE ... PARTITION OF would stop them.
-CREATE FUNCTION log_partition_make(parent regclass, lower bigint, upper bigint) RETURNS void
+CREATE FUNCTION log_partition_make(p_parent regclass, p_lower bigint, p_upper bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
-	leaf text := (SELECT relname FROM pg_class WHERE oid = parent) || '_' ||
-		     lpad(lower::text, 12, '0');
+	leaf text := (SELECT relname FROM pg_class WHERE oid = p_parent) || '_' ||
+		     lpad(p_lower::text, 12, '0');
 BEGIN
-	EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING ALL EXCLUDING IDENTITY)', leaf, parent);
-	IF parent = 'realtime_events'::regclass THEN
+	EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING ALL EXCLUDING IDENTITY)', leaf, p_parent);
+	IF p_parent = 'realtime_events'::regclass THEN
 		EXECUTE format('CREATE UNIQUE INDEX %I ON %I (event_id)',
 			       leaf || '_event_id', leaf);
 	END IF;
 	EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
-		       parent, leaf, lower, upper);
+		       p_parent, leaf, p_lower, p_upper);
 END
 $$;
 
 -- Sees to it that at least ahead partitions of that many rows lie before the next serial.
 -- Returns the first serial without a place.  Cheap when there is nothing to do.
-CREATE FUNCTION ensure_partitions(ahead integer, rows bigint) RETURNS bigint
+CREATE FUNCTION ensure_partitions(p_ahead integer, p_rows bigint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
 	next_serial bigint := (SELECT last_value FROM realtime_events_serial) + 1;
 	lower bigint;
 BEGIN
-	IF ahead < 1 OR rows < 1 THEN
+	IF p_ahead < 1 OR p_rows < 1 THEN
 		RAISE EXCEPTION 'ensure_partitions: ahead and rows must be at least 1'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	lower := log_partition_end('realtime_events');
-	IF lower >= next_serial + ahead * rows THEN
+	IF lower >= next_serial + p_ahead * p_rows THEN
 		RETURN lower;
 	END IF;
 	PERFORM pg_advisory_xact_lock(7779);	-- one maker at a time
 	lower := greatest(log_partition_end('realtime_events'), next_serial - 1);
-	WHILE lower < next_serial + ahead * rows LOOP
-		PERFORM log_partition_make('realtime_events', lower, lower + rows);
-		PERFORM log_partition_make('realtime_deliveries', lower, lower + rows);
-		lower := lower + rows;
+	WHILE lower < next_serial + p_ahead * p_rows LOOP
+		PERFORM log_partition_make('realtime_events', lower, lower + p_rows);
+		PERFORM log_partition_make('realtime_deliveries', lower, lower + p_rows);
+		lower := lower + p_rows;
 	END LOOP;
 	RETURN lower;
 END

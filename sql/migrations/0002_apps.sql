@@ -57,13 +57,12 @@ CREATE TRIGGER log_apps_count AFTER INSERT OR DELETE ON log_apps
 	FOR EACH STATEMENT EXECUTE FUNCTION log_apps_count();
 
 -- What an application's events are held against; app NULL: the only one there is.
-CREATE FUNCTION log_app(INOUT app text, OUT max_channel integer, OUT max_event integer,
+CREATE FUNCTION log_app(p_app text, OUT app text, OUT max_channel integer, OUT max_event integer,
 			OUT max_payload integer)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_column
 DECLARE
-	wanted CONSTANT text := $1;
+	wanted CONSTANT text := p_app;
 	found log_apps;
 BEGIN
 	SELECT a.* INTO found FROM log_apps a WHERE wanted IS NULL OR a.app = wanted

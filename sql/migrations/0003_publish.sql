@@ -2,61 +2,61 @@
 -- Publishing from SQL.  An inserted row is pending (serial 0) until a daemon drains it after its
 -- commit.  Why each step is as it is: docs/decisions/0008-sql-publish-speed.md.
 
-CREATE FUNCTION channel_is_valid(channel text) RETURNS boolean
+CREATE FUNCTION channel_is_valid(p_channel text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	SELECT channel COLLATE "C" ~ '^(#server-to-user-)?[-a-zA-Z0-9_=@,.;]+$'
+	SELECT p_channel COLLATE "C" ~ '^(#server-to-user-)?[-a-zA-Z0-9_=@,.;]+$'
 $$;
 
 -- Why an event is refused, or else the application it belongs to.
-CREATE FUNCTION pending_inspect(e realtime_events_pending) RETURNS text
+CREATE FUNCTION pending_inspect(p_event realtime_events_pending) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	a record := log_app(e.app);
+	a record := log_app(p_event.app);
 	size integer;
 BEGIN
-	IF e.channel IS NULL OR e.event_type IS NULL OR e.event_id IS NULL THEN
+	IF p_event.channel IS NULL OR p_event.event_type IS NULL OR p_event.event_id IS NULL THEN
 		RAISE EXCEPTION 'an event needs a channel, an event name and an event_id'
 			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	size := octet_length(e.channel);
+	size := octet_length(p_event.channel);
 	IF a.max_channel > 0 AND size > a.max_channel THEN
 		RAISE EXCEPTION 'the channel name has % bytes, the limit is %', size, a.max_channel
 			USING ERRCODE = 'string_data_right_truncation',
 			HINT = 'The limit is max_channel_name_bytes of the application.';
 	END IF;
-	IF NOT channel_is_valid(e.channel) THEN
-		RAISE EXCEPTION '"%" is not a channel name', e.channel
+	IF NOT channel_is_valid(p_event.channel) THEN
+		RAISE EXCEPTION '"%" is not a channel name', p_event.channel
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Letters, digits and _ - = @ , . ; are allowed; in front, '
 			       'private- or presence- as the client subscribes.';
 	END IF;
-	size := octet_length(e.event_type);
+	size := octet_length(p_event.event_type);
 	IF a.max_event > 0 AND size > a.max_event THEN
 		RAISE EXCEPTION 'the event name has % bytes, the limit is %', size, a.max_event
 			USING ERRCODE = 'string_data_right_truncation',
 			HINT = 'The limit is max_event_name_bytes of the application.';
 	END IF;
-	IF e.event_type = '' OR e.event_type ~ '^pusher(_internal)?:' THEN
-		RAISE EXCEPTION '"%" is not an event name', e.event_type
+	IF p_event.event_type = '' OR p_event.event_type ~ '^pusher(_internal)?:' THEN
+		RAISE EXCEPTION '"%" is not an event name', p_event.event_type
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'It must not be empty, nor start with pusher: or pusher_internal:.';
 	END IF;
-	size := octet_length(e.payload::text);
+	size := octet_length(p_event.payload::text);
 	IF a.max_payload > 0 AND size > a.max_payload THEN
 		RAISE EXCEPTION 'the payload has % bytes, the limit is %', size, a.max_payload
 			USING ERRCODE = 'string_data_right_truncation',
 			HINT = 'Send a key and let the client fetch the rest, or raise '
 			       'max_event_payload_bytes of the application.';
 	END IF;
-	IF octet_length(e.event_id) > 64 OR e.event_id COLLATE "C" !~ '^[!-~]+$' THEN
-		RAISE EXCEPTION '"%" is not an event_id', e.event_id
+	IF octet_length(p_event.event_id) > 64 OR p_event.event_id COLLATE "C" !~ '^[!-~]+$' THEN
+		RAISE EXCEPTION '"%" is not an event_id', p_event.event_id
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'An event_id is 1 to 64 printable ASCII characters without a space.';
 	END IF;
-	IF e.exclude_socket COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
-		RAISE EXCEPTION '"%" is not a socket id', e.exclude_socket
+	IF p_event.exclude_socket COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
+		RAISE EXCEPTION '"%" is not a socket id', p_event.exclude_socket
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'A socket id looks like 1234.5678.';
 	END IF;

@@ -37,7 +37,7 @@ INSERT INTO drain_mark DEFAULT VALUES;
 
 -- Gives serials to at most max_rows pending rows; the caller holds 7777.  Returns how many.
 -- Plans are kept: making one takes longer than draining some rows.
-CREATE FUNCTION drain_locked(max_rows integer) RETURNS integer
+CREATE FUNCTION drain_locked(p_max_rows integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
@@ -53,7 +53,7 @@ BEGIN
 			DELETE FROM realtime_events_pending d
 			WHERE d.ctid = ANY (ARRAY(SELECT p.ctid FROM realtime_events_pending p
 						  WHERE p.serial = 0 AND p.id > mark
-						  ORDER BY p.serial, p.id LIMIT max_rows))
+						  ORDER BY p.serial, p.id LIMIT p_max_rows))
 			RETURNING d.*
 		)
 		INSERT INTO realtime_events (serial, id, event_id, channel, event_type, payload,
@@ -73,7 +73,7 @@ BEGIN
 		DELETE FROM realtime_events_pending d
 		WHERE d.ctid = ANY (ARRAY(SELECT p.ctid FROM realtime_events_pending p
 					  WHERE p.serial = 0 AND p.id > mark
-					  ORDER BY p.serial, p.id LIMIT max_rows))
+					  ORDER BY p.serial, p.id LIMIT p_max_rows))
 		RETURNING d.*
 	), moved AS (
 		INSERT INTO realtime_events (serial, id, event_id, channel, event_type, payload,
@@ -92,7 +92,7 @@ $$;
 
 -- Sequences pending rows: at most max of them.  One drainer at a time; others get -1, and have to
 -- look again.
-CREATE FUNCTION drain(max integer) RETURNS integer
+CREATE FUNCTION drain(p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off SET enable_seqscan = off
 AS $$
 DECLARE
@@ -116,8 +116,8 @@ BEGIN
 		last_id := (SELECT last_value FROM realtime_events_id_seq);
 		mark.xid := pg_current_xact_id();
 	END IF;
-	drained := drain_locked(max);
-	IF has_passed AND drained < max THEN
+	drained := drain_locked(p_max);
+	IF has_passed AND drained < p_max THEN
 		UPDATE drain_mark SET low = mark.next_low, next_low = last_id, xid = mark.xid,
 				      at = clock_timestamp();
 	END IF;
@@ -155,10 +155,10 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION relay_may_rest(since xid8) RETURNS boolean
+CREATE FUNCTION relay_may_rest(p_since xid8) RETURNS boolean
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT since < pg_snapshot_xmin(pg_current_snapshot())
+	SELECT p_since < pg_snapshot_xmin(pg_current_snapshot())
 $$;
 
 REVOKE EXECUTE ON FUNCTION log_handed_on(), drain_locked(integer), drain(integer),

@@ -16,7 +16,7 @@ CREATE TABLE watches (
 );
 
 -- The SQL expression of a template over the row named by alias: 'a.{b}' is ('a.' || n.b::text).
-CREATE FUNCTION watch_expression(relation regclass, template text, alias text) RETURNS text
+CREATE FUNCTION watch_expression(p_relation regclass, p_template text, p_alias text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
@@ -24,7 +24,7 @@ DECLARE
 	sql text := '';
 	name text;
 BEGIN
-	FOR part IN SELECT regexp_matches(template, '([^{}]*)(\{([^{}]+)\})?', 'g') LOOP
+	FOR part IN SELECT regexp_matches(p_template, '([^{}]*)(\{([^{}]+)\})?', 'g') LOOP
 		IF part[1] <> '' THEN
 			sql := sql || ' || ' || quote_literal(part[1]);
 		END IF;
@@ -32,66 +32,65 @@ BEGIN
 		IF name IS NULL THEN
 			CONTINUE;
 		END IF;
-		IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation
+		IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = p_relation
 			       AND a.attname = name AND a.attnum > 0 AND NOT a.attisdropped) THEN
-			RAISE EXCEPTION 'the table % has no column "%"', relation, name
+			RAISE EXCEPTION 'the table % has no column "%"', p_relation, name
 				USING ERRCODE = 'undefined_column',
 				HINT = 'Placeholders of a channel template are columns of the table.';
 		END IF;
-		sql := sql || format(' || %s.%I::text', alias, name);
+		sql := sql || format(' || %s.%I::text', p_alias, name);
 	END LOOP;
 	RETURN '(' || ltrim(sql, ' |') || ')';
 END
 $$;
 
-CREATE FUNCTION watch_columns(relation regclass, columns text[], alias text) RETURNS text
+CREATE FUNCTION watch_columns(p_relation regclass, p_columns text[], p_alias text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
 	missing text;
 BEGIN
-	IF columns IS NULL THEN
-		RETURN format('row_to_json(%s)', alias);
+	IF p_columns IS NULL THEN
+		RETURN format('row_to_json(%s)', p_alias);
 	END IF;
-	SELECT c INTO missing FROM unnest(columns) c WHERE NOT EXISTS (
-		SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = c
+	SELECT c INTO missing FROM unnest(p_columns) c WHERE NOT EXISTS (
+		SELECT FROM pg_attribute a WHERE a.attrelid = p_relation AND a.attname = c
 		AND a.attnum > 0 AND NOT a.attisdropped);
-	IF FOUND OR cardinality(columns) = 0 THEN
-		RAISE EXCEPTION 'the table % has no column "%"', relation, coalesce(missing, '')
+	IF FOUND OR cardinality(p_columns) = 0 THEN
+		RAISE EXCEPTION 'the table % has no column "%"', p_relation, coalesce(missing, '')
 			USING ERRCODE = 'undefined_column',
 			HINT = 'columns are names of the table''s columns, or NULL for all.';
 	END IF;
 	RETURN (SELECT '(SELECT row_to_json(c) FROM (SELECT '
-		       || string_agg(format('%s.%I', alias, c), ', ') || ') c)'
-		FROM unnest(columns) c);
+		       || string_agg(format('%s.%I', p_alias, c), ', ') || ') c)'
+		FROM unnest(p_columns) c);
 END
 $$;
 
-CREATE FUNCTION watch_key(relation regclass) RETURNS text[]
+CREATE FUNCTION watch_key(p_relation regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::smallint[], a.attnum))
 	FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
-	WHERE i.indrelid = relation AND i.indisprimary
+	WHERE i.indrelid = p_relation AND i.indisprimary
 $$;
 
 -- What a watch's trigger function needs once a statement: whom its events belong to, the limits (0:
 -- none for a payload), and how the table is called now.  name is NULL when nothing can be broadcast.
 -- Nothing here may fail: it would undo the caller's change of the table.
-CREATE FUNCTION watch_begin(watch integer, OUT app text, OUT max_channel integer,
+CREATE FUNCTION watch_begin(p_watch integer, OUT app text, OUT max_channel integer,
 			    OUT max_payload integer, OUT name text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_column
 DECLARE
 	w watches;
 	a log_apps;
 BEGIN
-	SELECT x.* INTO w FROM watches x WHERE x.id = $1;
+	SELECT x.* INTO w FROM watches x WHERE x.id = p_watch;
 	SELECT x.* INTO a FROM log_apps x WHERE w.app IS NULL OR x.app = w.app
 	ORDER BY x.app LIMIT 1;
 	IF w.id IS NULL OR (a.app IS NULL AND EXISTS (SELECT FROM log_apps)) THEN
-		RAISE WARNING 'watch % has no application: nothing is broadcast', $1;
+		RAISE WARNING 'watch % has no application: nothing is broadcast', p_watch;
 		RETURN;
 	END IF;
 	app := a.app;
@@ -103,19 +102,20 @@ END
 $$;
 
 -- What goes instead of a row that is too large.
-CREATE FUNCTION watch_short(head text, key text, moved text, max_payload integer) RETURNS text
+CREATE FUNCTION watch_short(p_head text, p_key text, p_moved text, p_max_payload integer)
+RETURNS text
 LANGUAGE sql IMMUTABLE
 AS $$
-	SELECT CASE WHEN octet_length(head || ',"key":' || key || moved || ',"truncated":true}')
-			 <= max_payload
-		    THEN head || ',"key":' || key || moved || ',"truncated":true}'
-		    ELSE head || ',"key":null,"truncated":true}' END
+	SELECT CASE WHEN octet_length(p_head || ',"key":' || p_key || p_moved || ',"truncated":true}')
+			 <= p_max_payload
+		    THEN p_head || ',"key":' || p_key || p_moved || ',"truncated":true}'
+		    ELSE p_head || ',"key":null,"truncated":true}' END
 $$;
 
 -- The statement that broadcasts what source gives.  source (a FROM, perhaps with a WHERE), channel,
 -- members (of the payload), key and moved are SQL over the aliases n and o.
-CREATE FUNCTION watch_insert(w watches, op text, source text, condition text, channel text,
-			     members text, key text, moved text) RETURNS text
+CREATE FUNCTION watch_insert(p_watch watches, p_op text, p_source text, p_condition text,
+			     p_channel text, p_members text, p_key text, p_moved text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT format($f$
@@ -129,30 +129,30 @@ AS $$
 			%2$L || watched.name || %7$s || %4$s || '}' AS body OFFSET 0) t
 		WHERE channel_is_valid(t.channel) AND octet_length(t.channel) <= watched.max_channel
 		      AND %8$s;
-	$f$, replace(replace(w.event_name, '{op}', op), '{Op}', CASE op
+	$f$, replace(replace(p_watch.event_name, '{op}', p_op), '{Op}', CASE p_op
 			WHEN 'insert' THEN 'Created' WHEN 'update' THEN 'Updated'
 			WHEN 'delete' THEN 'Deleted' ELSE 'Truncated' END),
-	'{"op":' || to_json(op), key, moved, source, channel, members, condition)
+	'{"op":' || to_json(p_op), p_key, p_moved, p_source, p_channel, p_members, p_condition)
 $$;
 
 -- A row's shown columns as json; by "alias.*" also when a column is called as the alias is.
-CREATE FUNCTION watch_row(w watches, alias text) RETURNS text
+CREATE FUNCTION watch_row(p_watch watches, p_alias text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT CASE WHEN w.columns IS NULL THEN format('row_to_json(%s.*)', alias)
-		    ELSE watch_columns(w.relation, w.columns, alias) END || '::text'
+	SELECT CASE WHEN p_watch.columns IS NULL THEN format('row_to_json(%s.*)', p_alias)
+		    ELSE watch_columns(p_watch.relation, p_watch.columns, p_alias) END || '::text'
 $$;
 
 -- The body of a watch's trigger function: SQL made once, from names and literals quoted here.
-CREATE FUNCTION watch_source(w watches) RETURNS text
+CREATE FUNCTION watch_source(p_watch watches) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
-	key text[] := watch_key(w.relation);
-	chan_n text := watch_expression(w.relation, w.channel_template, 'n');
-	chan_o text := watch_expression(w.relation, w.channel_template, 'o');
-	row_n text := watch_row(w, 'n');
-	row_o text := watch_row(w, 'o');
+	key text[] := watch_key(p_watch.relation);
+	chan_n text := watch_expression(p_watch.relation, p_watch.channel_template, 'n');
+	chan_o text := watch_expression(p_watch.relation, p_watch.channel_template, 'o');
+	row_n text := watch_row(p_watch, 'n');
+	row_o text := watch_row(p_watch, 'o');
 	new_n text := format('%L || %s', ',"new":', row_n);
 	old_o text := format('%L || %s', ',"old":', row_o);
 	key_n text := 'NULL::json';
@@ -164,21 +164,24 @@ DECLARE
 	updates text := '';
 BEGIN
 	IF key IS NOT NULL THEN
-		key_n := watch_columns(w.relation, key, 'n');
-		key_o := watch_columns(w.relation, key, 'o');
+		key_n := watch_columns(p_watch.relation, key, 'n');
+		key_o := watch_columns(p_watch.relation, key, 'o');
 		here := format('n.%I', key[1]);
 		there := format('o.%I', key[1]);
 		SELECT string_agg(format('o.%I = n.%I', k, k), ' AND ') INTO on_key
 		FROM unnest(key) k;
 		-- Who saw the row and sees it no more; who sees it first; who saw it change.
 		updates := 'ELSE'
-			|| watch_insert(w, 'delete', 'old_rows o LEFT JOIN new_rows n ON ' || on_key,
+			|| watch_insert(p_watch, 'delete',
+				'old_rows o LEFT JOIN new_rows n ON ' || on_key,
 				format('(%s IS NULL OR %s IS DISTINCT FROM %s)', here, chan_n, chan_o),
 				chan_o, old_o, key_o, format(moved, here))
-			|| watch_insert(w, 'insert', 'new_rows n LEFT JOIN old_rows o ON ' || on_key,
+			|| watch_insert(p_watch, 'insert',
+				'new_rows n LEFT JOIN old_rows o ON ' || on_key,
 				format('(%s IS NULL OR %s IS DISTINCT FROM %s)', there, chan_n, chan_o),
 				chan_n, new_n, key_n, format(moved, there))
-			|| watch_insert(w, 'update', 'new_rows n JOIN old_rows o ON ' || on_key,
+			|| watch_insert(p_watch, 'update',
+				'new_rows n JOIN old_rows o ON ' || on_key,
 				format('%s = %s AND %s IS DISTINCT FROM %s', chan_n, chan_o, row_n,
 				       row_o),
 				chan_n, new_n || ' || ' || old_o, key_n, quote_literal(''));
@@ -197,14 +200,14 @@ BEGIN
 	%s
 	END IF;
 	RETURN NULL;
-END', w.id,
-	'INSERT', watch_insert(w, 'insert', 'new_rows n', 'true', chan_n, new_n, key_n,
+END', p_watch.id,
+	'INSERT', watch_insert(p_watch, 'insert', 'new_rows n', 'true', chan_n, new_n, key_n,
 			       quote_literal('')),
-	'DELETE', watch_insert(w, 'delete', 'old_rows o', 'true', chan_o, old_o, key_o,
+	'DELETE', watch_insert(p_watch, 'delete', 'old_rows o', 'true', chan_o, old_o, key_o,
 			       quote_literal('')),
-	'TRUNCATE', CASE WHEN w.channel_template ~ '[{]' THEN ' NULL;'
-			 ELSE watch_insert(w, 'truncate', '(SELECT) n', 'true',
-					   quote_literal(w.channel_template), quote_literal(''),
+	'TRUNCATE', CASE WHEN p_watch.channel_template ~ '[{]' THEN ' NULL;'
+			 ELSE watch_insert(p_watch, 'truncate', '(SELECT) n', 'true',
+					   quote_literal(p_watch.channel_template), quote_literal(''),
 					   'NULL::json', quote_literal('')) END,
 	updates);
 END

@@ -14,13 +14,13 @@ CREATE TABLE log_leaving (
 -- one that the next serial falls into stays, or else the last one there is, and so does what a
 -- node has still to hand on.
 -- max_age_hours and max_mib as configured; 0: no limit.
-CREATE FUNCTION retention_cut(max_age_hours bigint, max_mib bigint) RETURNS bigint
+CREATE FUNCTION retention_cut(p_max_age_hours bigint, p_max_mib bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	next_serial CONSTANT bigint := log_next_serial();
 	handed_on CONSTANT bigint := log_handed_on();
-	oldest CONSTANT timestamptz := now() - max_age_hours * interval '1 hour';
+	oldest CONSTANT timestamptz := now() - p_max_age_hours * interval '1 hour';
 	part record;
 	newest record;
 	cut bigint;
@@ -35,8 +35,8 @@ BEGIN
 		ORDER BY e.serial DESC LIMIT 1;
 		EXIT WHEN part.upper > next_serial OR part.upper = log_partition_end('realtime_events')
 			  OR coalesce(newest.serial, 0) > handed_on OR handed_on IS NULL;
-		EXIT WHEN NOT (max_mib > 0 AND part.kept > max_mib * 1048576)
-			  AND NOT (max_age_hours > 0 AND coalesce(newest.at < oldest, true));
+		EXIT WHEN NOT (p_max_mib > 0 AND part.kept > p_max_mib * 1048576)
+			  AND NOT (p_max_age_hours > 0 AND coalesce(newest.at < oldest, true));
 		cut := part.upper;
 	END LOOP;
 	RETURN cut;
@@ -46,7 +46,8 @@ $$;
 -- Lets the serials go on in the next partition when the newest one holds an eighth of what is to
 -- be kept: only whole partitions can go, and a quiet log would not fill one in years.  rows is the
 -- size of that partition if it has yet to be made.
-CREATE FUNCTION retention_turn(max_age_hours bigint, max_mib bigint, rows bigint) RETURNS boolean
+CREATE FUNCTION retention_turn(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint)
+RETURNS boolean
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -58,15 +59,15 @@ BEGIN
 	SELECT coalesce(e.delivered_at, e.created_at) INTO oldest FROM realtime_events e
 	WHERE e.serial >= part.lower AND e.serial < part.upper ORDER BY e.serial LIMIT 1;
 	IF oldest IS NULL
-	   OR (NOT (max_mib > 0 AND part.bytes > max_mib * 1048576 / 8)
-	       AND NOT (max_age_hours > 0
-			AND oldest < now() - max_age_hours * interval '1 hour' / 8)) THEN
+	   OR (NOT (p_max_mib > 0 AND part.bytes > p_max_mib * 1048576 / 8)
+	       AND NOT (p_max_age_hours > 0
+			AND oldest < now() - p_max_age_hours * interval '1 hour' / 8)) THEN
 		RETURN false;
 	END IF;
 	PERFORM pg_advisory_xact_lock(7779);
 	IF log_partition_end('realtime_events') <= part.upper THEN
-		PERFORM log_partition_make('realtime_events', part.upper, part.upper + rows);
-		PERFORM log_partition_make('realtime_deliveries', part.upper, part.upper + rows);
+		PERFORM log_partition_make('realtime_events', part.upper, part.upper + p_rows);
+		PERFORM log_partition_make('realtime_deliveries', part.upper, part.upper + p_rows);
 	END IF;
 	PERFORM pg_advisory_xact_lock(7777);
 	-- A node that starts looks at a limited number of serials back.
@@ -80,16 +81,16 @@ END
 $$;
 
 -- Writes down that all partitions below cut go.
-CREATE FUNCTION retention_mark(cut bigint) RETURNS void
+CREATE FUNCTION retention_mark(p_cut bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	-- Who has got a serial below it has committed, once this lock is had.
 	PERFORM pg_advisory_xact_lock(7777);
-	UPDATE log_meta SET horizon = greatest(horizon, cut - 1);
+	UPDATE log_meta SET horizon = greatest(horizon, p_cut - 1);
 	INSERT INTO log_leaving (leaf, parent, upper)
 	SELECT p.leaf, p.parent, p.upper FROM log_partitions p
-	WHERE p.lower IS NOT NULL AND p.upper <= cut
+	WHERE p.lower IS NOT NULL AND p.upper <= p_cut
 	ON CONFLICT DO NOTHING;
 END
 $$;
@@ -97,7 +98,7 @@ $$;
 -- Drops what is detached, and returns the next statement to be run, NULL when all is done.  It
 -- has to be run by itself, outside a transaction; what was cut short is taken up here again.
 -- The caller holds 7775.
-CREATE FUNCTION retention_next(max_age_hours bigint, max_mib bigint, rows bigint) RETURNS text
+CREATE FUNCTION retention_next(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -110,8 +111,8 @@ BEGIN
 	      WHERE p.parent = 'realtime_events' AND NOT p.is_leaving) s
 	WHERE m.horizon < s.lower - 1;
 	IF NOT EXISTS (SELECT FROM log_leaving) THEN
-		PERFORM retention_turn(max_age_hours, max_mib, rows);
-		cut := retention_cut(max_age_hours, max_mib);
+		PERFORM retention_turn(p_max_age_hours, p_max_mib, p_rows);
+		cut := retention_cut(p_max_age_hours, p_max_mib);
 		IF cut IS NULL THEN
 			RETURN NULL;
 		END IF;

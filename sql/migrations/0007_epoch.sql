@@ -19,11 +19,10 @@ $$;
 -- A daemon connects; what it handed on last, and in which epoch, is its proof that nothing of the
 -- log was lost (NULL when it knows nothing).  Gives the epoch, a new one when events that clients
 -- may have seen are gone or nobody can tell, and then why.
-CREATE FUNCTION log_begin(seen_epoch text, seen_serial bigint, seen_id text,
+CREATE FUNCTION log_begin(p_seen_epoch text, p_seen_serial bigint, p_seen_id text,
 			  OUT epoch text, OUT why text)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_column
 DECLARE
 	m log_meta;
 	here CONSTANT text := log_place();
@@ -36,15 +35,15 @@ BEGIN
 	SELECT x.* INTO m FROM log_meta x;
 	next_serial := log_next_serial();
 	top := (SELECT max(e.serial) FROM realtime_events e);
-	is_witness := coalesce(seen_epoch = m.epoch, false);
+	is_witness := coalesce(p_seen_epoch = m.epoch, false);
 	why := CASE
 		WHEN m.place <> here THEN 'it was restored from a copy'
 		WHEN top >= next_serial THEN 'its serials were set back'
-		WHEN is_witness AND seen_serial >= next_serial
+		WHEN is_witness AND p_seen_serial >= next_serial
 			THEN 'it ends before what was handed on'
-		WHEN is_witness AND seen_serial > m.horizon AND NOT EXISTS (
+		WHEN is_witness AND p_seen_serial > m.horizon AND NOT EXISTS (
 			SELECT FROM realtime_events e
-			WHERE e.serial = seen_serial AND e.event_id = seen_id)
+			WHERE e.serial = p_seen_serial AND e.event_id = p_seen_id)
 			THEN 'it does not hold what was handed on last'
 		WHEN is_witness THEN NULL
 		WHEN m.timeline <> line
@@ -60,7 +59,7 @@ BEGIN
 	IF why IS NOT NULL THEN
 		m.epoch := replace(gen_random_uuid()::text, '-', '');
 		-- Who is connected goes on with higher serials than it has seen.
-		top := greatest(top, CASE WHEN is_witness THEN seen_serial END);
+		top := greatest(top, CASE WHEN is_witness THEN p_seen_serial END);
 		IF top >= next_serial THEN
 			PERFORM setval('realtime_events_serial', top);
 		END IF;

@@ -21,45 +21,45 @@ CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
 
 -- For the db writer, in the transaction of the events.  A key that is taken fails all of it; one
 -- that is older than a day, or was written by the same call before, is taken over.
-CREATE FUNCTION idempotency_take(apps text[], keys text[], digests text[], ids text[],
-				 answers text[]) RETURNS void
+CREATE FUNCTION idempotency_take(p_apps text[], p_keys text[], p_digests text[], p_ids text[],
+				 p_answers text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	taken integer;
 BEGIN
 	INSERT INTO idempotency_keys AS k (app, key, digest, event_id, answer)
-	SELECT * FROM unnest(apps, keys, digests, ids, answers)
+	SELECT * FROM unnest(p_apps, p_keys, p_digests, p_ids, p_answers)
 	ON CONFLICT (app, key) DO UPDATE SET digest = excluded.digest,
 		event_id = excluded.event_id, answer = excluded.answer,
 		created_at = excluded.created_at, repeats = 0, repeated_at = NULL
 	WHERE k.created_at <= now() - interval '24 hours' OR k.event_id = excluded.event_id;
 	GET DIAGNOSTICS taken = ROW_COUNT;
-	IF taken < cardinality(keys) THEN
+	IF taken < cardinality(p_keys) THEN
 		RAISE EXCEPTION 'an idempotency key is taken' USING ERRCODE = 'unique_violation';
 	END IF;
 END
 $$;
 
 -- What became of the call that had this key before; no row when there was none.
-CREATE FUNCTION idempotency_find(app text, key text, digest text, OUT is_same boolean,
+CREATE FUNCTION idempotency_find(p_app text, p_key text, p_digest text, OUT is_same boolean,
 				 OUT answer text) RETURNS SETOF record
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	UPDATE idempotency_keys k SET repeats = k.repeats + 1, repeated_at = now()
-	WHERE k.app = $1 AND k.key = $2 AND k.created_at > now() - interval '24 hours'
-	RETURNING k.digest = $3, k.answer
+	WHERE k.app = p_app AND k.key = p_key AND k.created_at > now() - interval '24 hours'
+	RETURNING k.digest = p_digest, k.answer
 $$;
 
 -- Forgets keys that are over, at most so many; returns how many.
-CREATE FUNCTION idempotency_prune(max_rows integer) RETURNS bigint
+CREATE FUNCTION idempotency_prune(p_max_rows integer) RETURNS bigint
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	WITH gone AS (
 		DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
 			SELECT ctid FROM idempotency_keys
 			WHERE created_at <= now() - interval '24 hours'
-			ORDER BY created_at LIMIT max_rows FOR UPDATE SKIP LOCKED))
+			ORDER BY created_at LIMIT p_max_rows FOR UPDATE SKIP LOCKED))
 		RETURNING 1
 	)
 	SELECT count(*) FROM gone

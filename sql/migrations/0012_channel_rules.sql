@@ -15,17 +15,17 @@
 -- no channel's name is ever part of a statement.  Tables are searched for in public first.
 
 -- The placeholders' names, in their order.
-CREATE FUNCTION channel_pattern_names(pattern text) RETURNS text[]
+CREATE FUNCTION channel_pattern_names(p_pattern text) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT ARRAY(SELECT m[1] FROM regexp_matches(pattern, '\{([a-zA-Z_][a-zA-Z_0-9]*)\}', 'g') m)
+	SELECT ARRAY(SELECT m[1] FROM regexp_matches(p_pattern, '\{([a-zA-Z_][a-zA-Z_0-9]*)\}', 'g') m)
 $$;
 
 -- The pattern as a regular expression, its placeholders as groups.
-CREATE FUNCTION channel_pattern_regex(pattern text) RETURNS text
+CREATE FUNCTION channel_pattern_regex(p_pattern text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT '^' || regexp_replace(regexp_replace(pattern, '([.;,=@+*?()\[\]\\^$|-])', '\\\1', 'g'),
+	SELECT '^' || regexp_replace(regexp_replace(p_pattern, '([.;,=@+*?()\[\]\\^$|-])', '\\\1', 'g'),
 				     '\{[a-zA-Z_][a-zA-Z_0-9]*\}', '([^.]+)', 'g') || '$'
 $$;
 
@@ -45,7 +45,7 @@ CREATE TABLE channel_rules (
 );
 
 -- The statement of a predicate; its parameters are those of channel_predicate_run().
-CREATE FUNCTION channel_predicate_compile(predicate text, names text[]) RETURNS text
+CREATE FUNCTION channel_predicate_compile(p_predicate text, p_names text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -55,11 +55,11 @@ DECLARE
 	statement text := '';
 	depth integer := 0;
 BEGIN
-	IF length(predicate) NOT BETWEEN 1 AND 2000 THEN
+	IF length(p_predicate) NOT BETWEEN 1 AND 2000 THEN
 		RAISE EXCEPTION 'a predicate must have 1 to 2000 characters'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	FOR token IN SELECT m[1] FROM regexp_matches(predicate,
+	FOR token IN SELECT m[1] FROM regexp_matches(p_predicate,
 		$re$('(?:[^']|'')*'|"(?:[^"]|"")*"|\{[a-zA-Z_][a-zA-Z_0-9]*\}|--|/\*|.)$re$, 'g') m
 	LOOP
 		name := substring(token FROM '\{([a-zA-Z_][a-zA-Z_0-9]*)\}');
@@ -75,19 +75,21 @@ BEGIN
 				USING ERRCODE = 'invalid_parameter_value';
 		ELSIF name IS NULL OR token LIKE '"%' THEN
 			statement := statement || token;
-		ELSIF NOT (known ? name OR name = ANY (names)) THEN
+		ELSIF NOT (known ? name OR name = ANY (p_names)) THEN
 			IF token LIKE '''%' THEN
 				statement := statement || token;
 				CONTINUE;
 			END IF;
-			RAISE EXCEPTION 'the predicate''s {%} is neither in the pattern nor one of {user}, {roles}, {app}, {channel}', name
+			RAISE EXCEPTION 'the predicate''s {%} is neither in the pattern nor one of {user}, {roles}, {app}, {channel}',
+				name
 				USING ERRCODE = 'invalid_parameter_value';
 		ELSIF token LIKE '''%' THEN
-			RAISE EXCEPTION 'the predicate has {%} within quotes: it is a value already, write it without', name
+			RAISE EXCEPTION 'the predicate has {%} within quotes: it is a value already, write it without',
+				name
 				USING ERRCODE = 'invalid_parameter_value';
 		ELSE
 			statement := statement || coalesce(known->>name,
-				format('($1)[%s]', array_position(names, name)));
+				format('($1)[%s]', array_position(p_names, name)));
 		END IF;
 	END LOOP;
 	IF depth > 0 THEN
@@ -99,12 +101,13 @@ END
 $$;
 
 -- Refuses what PostgreSQL cannot plan: no such table or column, not a boolean, no right.
-CREATE FUNCTION channel_predicate_check(statement text, n_names integer) RETURNS void
+CREATE FUNCTION channel_predicate_check(p_statement text, p_n_names integer) RETURNS void
 LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	EXECUTE 'EXPLAIN ' || statement
-		USING array_fill(NULL::text, ARRAY[n_names]), NULL::bigint, '{}'::text[], ''::text, ''::text;
+	EXECUTE 'EXPLAIN ' || p_statement
+		USING array_fill(NULL::text, ARRAY[p_n_names]), NULL::bigint, '{}'::text[], ''::text,
+		      ''::text;
 EXCEPTION WHEN OTHERS THEN
 	RAISE EXCEPTION 'the predicate is not valid: %', SQLERRM USING ERRCODE = SQLSTATE;
 END
@@ -135,10 +138,12 @@ BEGIN
 		RAISE EXCEPTION 'the pattern "%" %', NEW.pattern, complaint
 			USING ERRCODE = 'check_violation';
 	ELSIF NEW.rule = 'owner' AND NEW.argument <> ALL (names) THEN
-		RAISE EXCEPTION 'the pattern "%" has no placeholder {%} for its owner', NEW.pattern, NEW.argument
+		RAISE EXCEPTION 'the pattern "%" has no placeholder {%} for its owner',
+			NEW.pattern, NEW.argument
 			USING ERRCODE = 'check_violation';
 	ELSIF NEW.rule = 'role' AND NEW.argument !~ '^[^,\s]+(,[^,\s]+)*$' THEN
-		RAISE EXCEPTION 'the roles "%" must be words with a comma between them, without spaces', NEW.argument
+		RAISE EXCEPTION 'the roles "%" must be words with a comma between them, without spaces',
+			NEW.argument
 			USING ERRCODE = 'check_violation';
 	ELSIF NEW.rule = 'sql' AND NEW.argument IS NOT NULL THEN
 		NEW.statement := channel_predicate_compile(NEW.argument, names);
@@ -197,49 +202,51 @@ CREATE TRIGGER users_deleted AFTER DELETE ON users
 	REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
 
 -- What rules see of a channel's name.
-CREATE FUNCTION channel_plain(channel text) RETURNS text
+CREATE FUNCTION channel_plain(p_channel text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	SELECT regexp_replace(channel,
+	SELECT regexp_replace(p_channel,
 		'^(private-encrypted-cache-|private-encrypted-|private-cache-|presence-cache-'
 		'|private-|presence-)', '')
 $$;
 
 -- The roles of the caller's token; those that the application told, when the token has none.
-CREATE FUNCTION caller_roles(app text, caller jsonb) RETURNS text[]
+CREATE FUNCTION caller_roles(p_app text, p_caller jsonb) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	roles text[] := ARRAY(SELECT jsonb_array_elements_text(caller->'roles'));
+	roles text[] := ARRAY(SELECT jsonb_array_elements_text(p_caller->'roles'));
 BEGIN
 	IF roles = '{}' THEN
-		SELECT u.roles INTO roles FROM users u WHERE u.app = $1 AND u.id = caller_id(caller);
+		SELECT u.roles INTO roles FROM users u
+		WHERE u.app = p_app AND u.id = caller_id(p_caller);
 	END IF;
 	RETURN coalesce(roles, '{}');
 END
 $$;
 
 -- yes, no, or ask: only predicates can tell (the channel's full name, private- and all).
-CREATE FUNCTION channel_verdict(app text, caller jsonb, channel text) RETURNS text
+CREATE FUNCTION channel_verdict(p_app text, p_caller jsonb, p_channel text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	plain text := channel_plain(channel);
+	plain text := channel_plain(p_channel);
 	roles text[];
 BEGIN
-	IF caller_is_server(caller) OR plain = channel AND channel !~ '^#' THEN
+	IF caller_is_server(p_caller) OR plain = p_channel AND p_channel !~ '^#' THEN
 		RETURN 'yes';
-	ELSIF channel ~ '^#' THEN
-		RETURN CASE WHEN channel = '#server-to-user-' || (caller->>'id') THEN 'yes' ELSE 'no' END;
+	ELSIF p_channel ~ '^#' THEN
+		RETURN CASE WHEN p_channel = '#server-to-user-' || (p_caller->>'id')
+			    THEN 'yes' ELSE 'no' END;
 	END IF;
-	roles := caller_roles(app, caller);
+	roles := caller_roles(p_app, p_caller);
 	RETURN (SELECT CASE WHEN bool_or(r.rule <> 'sql') THEN 'yes'
 			    WHEN count(*) > 0 THEN 'ask' ELSE 'no' END
 		FROM channel_rules r, regexp_match(plain, r.regex) AS held
-		WHERE (r.app IS NULL OR r.app = $1) AND starts_with(plain, r.prefix)
+		WHERE (r.app IS NULL OR r.app = p_app) AND starts_with(plain, r.prefix)
 		AND held IS NOT NULL
 		AND CASE r.rule
-			WHEN 'owner' THEN held[array_position(r.names, r.argument)] = caller->>'id'
+			WHEN 'owner' THEN held[array_position(r.names, r.argument)] = p_caller->>'id'
 			WHEN 'role' THEN roles && string_to_array(r.argument, ',')
 			ELSE true END);
 END
@@ -247,14 +254,14 @@ $$;
 
 -- Read-only for as long as it runs: PostgreSQL ends that with the subtransaction, here the block.
 -- NULL when the channel's name is not what the predicate can read, as a word cast to a number.
-CREATE FUNCTION channel_predicate_run(statement text, held text[], user_id bigint, roles text[],
-				      app text, channel text,
+CREATE FUNCTION channel_predicate_run(p_statement text, p_held text[], p_user_id bigint,
+				      p_roles text[], p_app text, p_channel text,
 				      OUT allowed boolean, OUT trouble text)
 LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	PERFORM set_config('transaction_read_only', 'on', true);
-	EXECUTE statement INTO allowed USING held, user_id, roles, app, channel;
+	EXECUTE p_statement INTO allowed USING p_held, p_user_id, p_roles, p_app, p_channel;
 EXCEPTION
 	WHEN data_exception THEN
 		allowed := NULL;
@@ -265,13 +272,13 @@ $$;
 
 -- What the predicates say, one after the other until one holds.  One that fails lets nobody in and
 -- stops no other; trouble tells of the last that did.
-CREATE FUNCTION channel_ask(app text, caller jsonb, channel text,
+CREATE FUNCTION channel_ask(p_app text, p_caller jsonb, p_channel text,
 			    OUT allowed boolean, OUT trouble text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	roles text[] := caller_roles(app, caller);
-	plain text := channel_plain(channel);
+	roles text[] := caller_roles(p_app, p_caller);
+	plain text := channel_plain(p_channel);
 	one record;
 	ran record;
 BEGIN
@@ -279,12 +286,12 @@ BEGIN
 	FOR one IN
 		SELECT r.id, r.pattern, r.statement, held
 		FROM channel_rules r, regexp_match(plain, r.regex) AS held
-		WHERE (r.app IS NULL OR r.app = $1) AND r.rule = 'sql'
+		WHERE (r.app IS NULL OR r.app = p_app) AND r.rule = 'sql'
 		AND starts_with(plain, r.prefix) AND held IS NOT NULL
 		ORDER BY r.id
 	LOOP
 		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,
-			caller_id(caller), roles, app, channel);
+			caller_id(p_caller), roles, p_app, p_channel);
 		IF ran.trouble IS NOT NULL THEN
 			trouble := format('channel rule %s (%s) lets nobody in: %s', one.id,
 					  one.pattern, ran.trouble);
@@ -296,19 +303,19 @@ END
 $$;
 
 -- Whether the caller may join the channel; what the daemon found out stands in "asked".
-CREATE FUNCTION channel_allows(app text, caller jsonb, channel text) RETURNS boolean
+CREATE FUNCTION channel_allows(p_app text, p_caller jsonb, p_channel text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	verdict text := channel_verdict(app, caller, channel);
+	verdict text := channel_verdict(p_app, p_caller, p_channel);
 	asked record;
 BEGIN
 	IF verdict <> 'ask' THEN
 		RETURN verdict = 'yes';
-	ELSIF caller->'asked' ? channel THEN
-		RETURN (caller->'asked'->>channel)::boolean;
+	ELSIF p_caller->'asked' ? p_channel THEN
+		RETURN (p_caller->'asked'->>p_channel)::boolean;
 	END IF;
-	SELECT * INTO asked FROM channel_ask(app, caller, channel);
+	SELECT * INTO asked FROM channel_ask(p_app, p_caller, p_channel);
 	IF asked.trouble IS NOT NULL THEN
 		RAISE LOG 'scopewire: %', asked.trouble;
 	END IF;
@@ -319,24 +326,26 @@ $$;
 -- Refuses with 403 what channel_allows() does not allow.  A caller with "asked" has the daemon
 -- find out what the predicates say, where their time is limited: SW001 names the channel, and
 -- the call comes again with {channel: verdict} in it.
-CREATE FUNCTION require_channel(app text, caller jsonb, channel text, field text DEFAULT '')
+CREATE FUNCTION require_channel(p_app text, p_caller jsonb, p_channel text,
+				p_field text DEFAULT '')
 RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF caller ? 'asked' AND NOT caller->'asked' ? channel
-	   AND channel_verdict(app, caller, channel) = 'ask' THEN
-		RAISE EXCEPTION '%', channel USING ERRCODE = 'SW001';
+	IF p_caller ? 'asked' AND NOT p_caller->'asked' ? p_channel
+	   AND channel_verdict(p_app, p_caller, p_channel) = 'ask' THEN
+		RAISE EXCEPTION '%', p_channel USING ERRCODE = 'SW001';
 	END IF;
-	IF NOT channel_allows(app, caller, channel) THEN
+	IF NOT channel_allows(p_app, p_caller, p_channel) THEN
 		PERFORM sync_fail(403, 'channel_forbidden',
-			format('No rule lets this user join %s.', channel), field);
+			format('No rule lets this user join %s.', p_channel), p_field);
 	END IF;
 END
 $$;
 
 -- As require_channel(), for users that may join any of the channels.
-CREATE FUNCTION require_any_channel(app text, caller jsonb, channels text[], field text DEFAULT '')
+CREATE FUNCTION require_any_channel(p_app text, p_caller jsonb, p_channels text[],
+				    p_field text DEFAULT '')
 RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -345,39 +354,39 @@ DECLARE
 	verdict text;
 	unasked text;
 BEGIN
-	IF caller_is_server(caller) THEN
+	IF caller_is_server(p_caller) THEN
 		RETURN;
 	END IF;
-	FOREACH one IN ARRAY channels LOOP
-		verdict := channel_verdict(app, caller, one);
-		IF verdict = 'yes' OR (verdict = 'ask' AND (caller->'asked'->>one)::boolean) THEN
+	FOREACH one IN ARRAY p_channels LOOP
+		verdict := channel_verdict(p_app, p_caller, one);
+		IF verdict = 'yes' OR (verdict = 'ask' AND (p_caller->'asked'->>one)::boolean) THEN
 			RETURN;
-		ELSIF verdict = 'ask' AND NOT coalesce(caller->'asked' ? one, false) THEN
+		ELSIF verdict = 'ask' AND NOT coalesce(p_caller->'asked' ? one, false) THEN
 			unasked := coalesce(unasked, one);
 		END IF;
 	END LOOP;
 	IF unasked IS NOT NULL THEN
-		PERFORM require_channel(app, caller, unasked, field);
+		PERFORM require_channel(p_app, p_caller, unasked, p_field);
 	ELSE
 		PERFORM sync_fail(403, 'channel_forbidden', format('No rule lets this user join %s.',
-			coalesce(nullif(array_to_string(channels, ' or '), ''),
-				 'a channel of presence: sync.presence_channels is empty')), field);
+			coalesce(nullif(array_to_string(p_channels, ' or '), ''),
+				 'a channel of presence: sync.presence_channels is empty')), p_field);
 	END IF;
 END
 $$;
 
 -- For /broadcasting: the verdict, and how others see the user: as the application told, or else as
 -- the token says.
-CREATE FUNCTION channel_authorize(app text, caller jsonb, channel text,
+CREATE FUNCTION channel_authorize(p_app text, p_caller jsonb, p_channel text,
 				  OUT verdict text, OUT name text, OUT avatar text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	verdict := channel_verdict(app, caller, channel);
+	verdict := channel_verdict(p_app, p_caller, p_channel);
 	SELECT u.name, u.avatar INTO name, avatar
-	FROM users u WHERE u.app = $1 AND u.id = caller_id(caller);
-	name := coalesce(name, caller->>'name');
-	avatar := coalesce(avatar, caller->>'avatar');
+	FROM users u WHERE u.app = p_app AND u.id = caller_id(p_caller);
+	name := coalesce(name, p_caller->>'name');
+	avatar := coalesce(avatar, p_caller->>'avatar');
 END
 $$;
 

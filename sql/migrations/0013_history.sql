@@ -5,24 +5,23 @@
 -- find an event.  A user sees channels that it may join.  What waits for a serial (delivered =
 -- false) has serial 0 and stands in the order it was written.  body is a page; with as_lines its
 -- events come as lines instead, and next is the cursor behind them.
-CREATE FUNCTION sync_events(app text, caller jsonb, channels json, prefix text, event text,
-			    since text, "from" timestamptz, until timestamptz, delivered boolean,
-			    contains text, newest_first boolean, page integer, cursor text,
-			    as_lines boolean DEFAULT false)
+CREATE FUNCTION sync_events(p_app text, p_caller jsonb, p_channels json, p_prefix text,
+			    p_event text, p_since text, p_from timestamptz, p_until timestamptz,
+			    p_delivered boolean, p_contains text, p_newest_first boolean,
+			    p_page integer, p_cursor text, p_as_lines boolean DEFAULT false)
 RETURNS TABLE (status integer, body text, lines text, next text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
-	is_server boolean := caller_is_server(caller);
-	names text[] := ARRAY(SELECT DISTINCT json_array_elements_text(channels));
-	start text[] := regexp_match(since, '^([0-9A-Za-z_-]{1,64}):(\d{1,18})$');
-	behind text[] := cursor_read(cursor, 2, 'cursor');
-	pending boolean := NOT coalesce(delivered, true);
+	is_server boolean := caller_is_server(p_caller);
+	names text[] := ARRAY(SELECT DISTINCT json_array_elements_text(p_channels));
+	start text[] := regexp_match(p_since, '^([0-9A-Za-z_-]{1,64}):(\d{1,18})$');
+	behind text[] := cursor_read(p_cursor, 2, 'cursor');
+	pending boolean := NOT coalesce(p_delivered, true);
 	meta log_meta;
 	low bigint := 0;
 	high bigint := 9223372036854775807;
-	way text := CASE WHEN newest_first THEN ' DESC' ELSE '' END;
+	way text := CASE WHEN p_newest_first THEN ' DESC' ELSE '' END;
 	by_key text := format(' ORDER BY serial%1$s, id%1$s', way);
 	line text := 'json_build_object(''serial'', e.serial, ''id'', e.event_id, '
 		'''channel'', e.channel, ''event'', e.event_type, ''data'', CASE WHEN '
@@ -35,7 +34,7 @@ DECLARE
 	last_id bigint;
 	more boolean;
 BEGIN
-	IF since IS NOT NULL AND start IS NULL THEN
+	IF p_since IS NOT NULL AND start IS NULL THEN
 		PERFORM sync_fail(400, 'invalid_value', 'since must be a position, epoch:serial.',
 				  'since');
 	END IF;
@@ -47,21 +46,21 @@ BEGIN
 		IF cardinality(names) = 0 THEN
 			PERFORM sync_fail(400, 'missing_field', 'A user names the channels.', 'channels');
 		END IF;
-		IF coalesce(prefix, contains, "from"::text, until::text, delivered::text) IS NOT NULL THEN
+		IF coalesce(p_prefix, p_contains, p_from::text, p_until::text, p_delivered::text) IS NOT NULL THEN
 			PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may filter '
 				'by channel_prefix, text, from, until and delivered.');
 		END IF;
-		PERFORM require_channel(app, caller, n, 'channels') FROM unnest(names) n;
+		PERFORM require_channel(p_app, p_caller, n, 'channels') FROM unnest(names) n;
 	END IF;
 	low := coalesce(start[2]::bigint, 0);
 	-- Nothing but a block range index knows of times: it tells between which serials to look.
 	-- (serial + 0, or the planner would walk the log from one end.)
-	IF ("from" IS NOT NULL OR until IS NOT NULL) AND NOT pending AND cardinality(names) = 0 THEN
+	IF (p_from IS NOT NULL OR p_until IS NOT NULL) AND NOT pending AND cardinality(names) = 0 THEN
 		SELECT greatest(low, coalesce(min(e.serial + 0) - 1, high)),
 		       coalesce(max(e.serial + 0), 0)
 		INTO low, high FROM realtime_events e
-		WHERE e.created_at >= coalesce("from", '-infinity')
-		  AND e.created_at < coalesce(until, 'infinity') AND e.serial > 0;
+		WHERE e.created_at >= coalesce(p_from, '-infinity')
+		  AND e.created_at < coalesce(p_until, 'infinity') AND e.serial > 0;
 	END IF;
 	IF is_server THEN
 		line := line || ', ''delivered'', e.delivered, ''delivered_at'', iso(e.delivered_at), '
@@ -72,13 +71,13 @@ BEGIN
 		|| CASE WHEN pending THEN ' AND e.serial <= 0'
 			ELSE ' AND e.serial > $2 AND e.serial <= $3' END
 		|| CASE WHEN behind IS NULL THEN ''
-			WHEN newest_first THEN ' AND (e.serial, e.id) < ($4, $5)'
+			WHEN p_newest_first THEN ' AND (e.serial, e.id) < ($4, $5)'
 			ELSE ' AND (e.serial, e.id) > ($4, $5)' END
-		|| CASE WHEN prefix IS NULL THEN '' ELSE ' AND starts_with(e.channel, $6)' END
-		|| CASE WHEN event IS NULL THEN '' ELSE ' AND e.event_type = $7' END
-		|| CASE WHEN "from" IS NULL THEN '' ELSE ' AND e.created_at >= $8' END
-		|| CASE WHEN until IS NULL THEN '' ELSE ' AND e.created_at < $9' END
-		|| CASE WHEN contains IS NULL THEN ''
+		|| CASE WHEN p_prefix IS NULL THEN '' ELSE ' AND starts_with(e.channel, $6)' END
+		|| CASE WHEN p_event IS NULL THEN '' ELSE ' AND e.event_type = $7' END
+		|| CASE WHEN p_from IS NULL THEN '' ELSE ' AND e.created_at >= $8' END
+		|| CASE WHEN p_until IS NULL THEN '' ELSE ' AND e.created_at < $9' END
+		|| CASE WHEN p_contains IS NULL THEN ''
 			ELSE ' AND strpos(lower(e.payload::text), lower($10)) > 0' END;
 	IF cardinality(names) > 0 THEN -- each by the index, then the first of all
 		rows := 'SELECT r.* FROM unnest($11) AS n(channel) CROSS JOIN LATERAL (' || rows
@@ -89,8 +88,8 @@ BEGIN
 		'count(*) = $12 FROM (SELECT p.*, row_number() OVER (' || ltrim(by_key) || ') AS n FROM ('
 		|| rows || by_key || ' LIMIT $12) p) q'
 	INTO found, last_serial, last_id, more
-	USING app, low, high, behind[1]::bigint, behind[2]::bigint, prefix, event, "from", until,
-	      contains, names, page + 1;
+	USING p_app, low, high, behind[1]::bigint, behind[2]::bigint, p_prefix, p_event, p_from, p_until,
+	      p_contains, names, p_page + 1;
 	-- Behind the rows: what goes meanwhile would not be noticed before.
 	SELECT m.* INTO meta FROM log_meta m;
 	IF start[1] <> meta.epoch THEN
@@ -102,11 +101,11 @@ BEGIN
 	END IF;
 	status := 200;
 	next := CASE WHEN more THEN cursor_make(last_serial::text, last_id::text) END;
-	IF as_lines THEN
+	IF p_as_lines THEN
 		lines := array_to_string(found, E'\n');
 	ELSE
 		body := json_build_object('events', array_to_json(coalesce(found, '{}')),
-			'position', CASE WHEN newest_first OR pending THEN NULL ELSE meta.epoch || ':' ||
+			'position', CASE WHEN p_newest_first OR pending THEN NULL ELSE meta.epoch || ':' ||
 				CASE WHEN more THEN last_serial ELSE coalesce((
 					SELECT greatest(low, e.serial, 0) FROM realtime_events e
 					ORDER BY e.serial DESC LIMIT 1), low) END END,

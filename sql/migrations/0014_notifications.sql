@@ -11,11 +11,11 @@ CREATE TABLE notification_boxes (
 	PRIMARY KEY (app, user_id)
 ) WITH (fillfactor = 50);
 
-CREATE FUNCTION unread_count(app text, user_id bigint) RETURNS bigint
+CREATE FUNCTION unread_count(p_app text, p_user_id bigint) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT coalesce((SELECT b.unread FROM notification_boxes b
-			 WHERE b.app = $1 AND b.user_id = $2), 0)
+			 WHERE b.app = p_app AND b.user_id = p_user_id), 0)
 $$;
 
 CREATE TABLE notifications (
@@ -49,34 +49,36 @@ CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications
 	REFERENCING OLD TABLE AS old_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION notifications_deleted();
 
-CREATE FUNCTION notification_json(n notifications) RETURNS json
+CREATE FUNCTION notification_json(p_row notifications) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
-	RETURN json_build_object('id', n.id, 'type', n.type, 'title', n.title, 'message', n.message,
-				 'data', n.data, 'read_at', iso(n.read_at),
-				 'created_at', iso(n.created_at));
+	RETURN json_build_object('id', p_row.id, 'type', p_row.type, 'title', p_row.title,
+				 'message', p_row.message, 'data', p_row.data, 'read_at', iso(p_row.read_at),
+				 'created_at', iso(p_row.created_at));
 END
 $$;
 
 -- As Laravel's BroadcastNotificationCreated has it: the data, and id and type beside them.  The text
 -- goes under both its names.
-CREATE FUNCTION notification_event(n notifications) RETURNS json
+CREATE FUNCTION notification_event(p_row notifications) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
-	RETURN n.data || jsonb_build_object('title', n.title, 'message', n.message,
-		'body', n.message, 'created_at', iso(n.created_at), 'id', n.id, 'type', n.type);
+	RETURN p_row.data || jsonb_build_object('title', p_row.title, 'message', p_row.message,
+		'body', p_row.message, 'created_at', iso(p_row.created_at), 'id', p_row.id,
+		'type', p_row.type);
 END
 $$;
 
 -- Tells a user's pages how many are unread.
-CREATE FUNCTION notifications_tell_unread(app text, user_id bigint, unread bigint) RETURNS void
+CREATE FUNCTION notifications_tell_unread(p_app text, p_user_id bigint, p_unread bigint)
+RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM broadcast('private-App.Models.User.' || $2, sync_event('NotificationsUnread'),
-			  json_build_object('unread', $3), NULL, NULL, $1);
+	PERFORM broadcast('private-App.Models.User.' || p_user_id, sync_event('NotificationsUnread'),
+			  json_build_object('unread', p_unread), NULL, NULL, p_app);
 END
 $$;
 
@@ -168,32 +170,32 @@ END
 $$;
 
 -- The members of a list, or the one value.
-CREATE FUNCTION json_each_of(value jsonb) RETURNS SETOF jsonb
+CREATE FUNCTION json_each_of(p_value jsonb) RETURNS SETOF jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT e FROM jsonb_array_elements(
-		CASE jsonb_typeof($1) WHEN 'array' THEN $1 ELSE jsonb_build_array($1) END) e
-	WHERE $1 IS NOT NULL
+		CASE jsonb_typeof(p_value) WHEN 'array' THEN p_value
+		     ELSE jsonb_build_array(p_value) END) e
+	WHERE p_value IS NOT NULL
 $$;
 
 -- Users named by id, and those of the roles named; at most one more than may be.
-CREATE FUNCTION notification_recipients(app text, recipient_id jsonb, recipient_role jsonb,
-					"to" jsonb) RETURNS bigint[]
+CREATE FUNCTION notification_recipients(p_app text, p_recipient_id jsonb, p_recipient_role jsonb,
+					p_to jsonb) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	target record;
 	named bigint[] := '{}';
 	role_list text[] := '{}';
 BEGIN
 	FOR target IN
-		SELECT 'recipient_id' AS field, true AS is_user, e FROM json_each_of(recipient_id) e
+		SELECT 'recipient_id' AS field, true AS is_user, e FROM json_each_of(p_recipient_id) e
 		UNION ALL
-		SELECT 'recipient_role', false, e FROM json_each_of(recipient_role) e
+		SELECT 'recipient_role', false, e FROM json_each_of(p_recipient_role) e
 		UNION ALL
 		SELECT 'to', jsonb_typeof(e) = 'number' OR e #>> '{}' ~ '^(user:.*|-?[0-9]+)$', e
-		FROM json_each_of("to") e
+		FROM json_each_of(p_to) e
 	LOOP
 		DECLARE
 			value CONSTANT text := CASE target.field WHEN 'to'
@@ -218,59 +220,58 @@ BEGIN
 		END;
 	END LOOP;
 	RETURN ARRAY(SELECT n FROM unnest(named) n UNION SELECT u.id FROM users u
-		     WHERE u.app = $1 AND u.roles && role_list
+		     WHERE u.app = p_app AND u.roles && role_list
 		     LIMIT notification_recipients_max() + 1);
 END
 $$;
 
 -- to, title and body; or recipient_type, recipient_id or recipient_role, title and message.
-CREATE FUNCTION sync_notification_send(app text, caller jsonb, recipient_type text,
-				       recipient_id jsonb, recipient_role jsonb, "to" jsonb,
-				       title text, message text, body text, type text, data jsonb,
-				       OUT status integer, OUT answer json)
+CREATE FUNCTION sync_notification_send(p_app text, p_caller jsonb, p_recipient_type text,
+				       p_recipient_id jsonb, p_recipient_role jsonb, p_to jsonb,
+				       p_title text, p_message text, p_body text, p_type text,
+				       p_data jsonb, OUT status integer, OUT answer json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
-	wanted CONSTANT text := CASE WHEN recipient_type LIKE 'role%' THEN 'recipient_role'
-				     WHEN recipient_type LIKE 'user%' THEN 'recipient_id' END;
+	wanted CONSTANT text := CASE WHEN p_recipient_type LIKE 'role%' THEN 'recipient_role'
+				     WHEN p_recipient_type LIKE 'user%' THEN 'recipient_id' END;
 	other CONSTANT text := CASE wanted WHEN 'recipient_id' THEN 'recipient_role'
 				    ELSE 'recipient_id' END;
-	given CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object('to', "to",
-		'recipient_id', recipient_id, 'recipient_role', recipient_role));
+	given CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object('to', p_to,
+		'recipient_id', p_recipient_id, 'recipient_role', p_recipient_role));
 	users bigint[];
 BEGIN
 	IF wanted IS NULL AND given = '{}' THEN
 		PERFORM sync_fail(400, 'missing_field', 'to is missing: a user''s id, or a role.', 'to');
 	ELSIF wanted IS NOT NULL AND NOT given ? wanted THEN
 		PERFORM sync_fail(400, 'missing_field', format('recipient_type=%s needs %s.',
-				  recipient_type, wanted), wanted);
+				  p_recipient_type, wanted), wanted);
 	ELSIF wanted IS NOT NULL AND given ? other THEN
 		PERFORM sync_fail(400, 'invalid_value', format('recipient_type=%s does not go with %s.',
-				  recipient_type, other), other);
+				  p_recipient_type, other), other);
 	ELSIF given ? 'to' AND (wanted IS NOT NULL OR given - 'to' <> '{}') THEN
 		PERFORM sync_fail(400, 'invalid_value', 'to does not go with recipient fields.', 'to');
-	ELSIF message <> body THEN
+	ELSIF p_message <> p_body THEN
 		PERFORM sync_fail(400, 'invalid_value',
 				  'message and body are the same field; they differ.', 'body');
 	END IF;
-	users := notification_recipients(app, recipient_id, recipient_role, "to");
+	users := notification_recipients(p_app, p_recipient_id, p_recipient_role, p_to);
 	SELECT count(*), json_build_object('recipients', count(*), 'notifications',
 		coalesce(json_agg(json_build_object('id', s.id, 'user_id', s.user_id)), '[]'))
 	INTO status, answer
-	FROM notification_send(users, title, coalesce(message, body), type, data, app) s;
+	FROM notification_send(users, p_title, coalesce(p_message, p_body), p_type, p_data, p_app) s;
 	status := CASE status WHEN 0 THEN 200 ELSE 201 END;
 END
 $$;
 
-CREATE FUNCTION sync_notifications(app text, caller jsonb, user_id bigint, unread boolean,
-				   cursor text, "limit" integer, OUT status integer, OUT body json)
+CREATE FUNCTION sync_notifications(p_app text, p_caller jsonb, p_user_id bigint, p_unread boolean,
+				   p_cursor text, p_limit integer, OUT status integer,
+				   OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_column
 DECLARE
-	k CONSTANT record := keyset_read($5);
-	size CONSTANT integer := $6;
+	k CONSTANT record := keyset_read(p_cursor);
+	size CONSTANT integer := p_limit;
 	page record;
 BEGIN
 	EXECUTE format($f$
@@ -281,15 +282,16 @@ BEGIN
 		), shown AS (
 			SELECT f.n, f.number FROM found f ORDER BY f.number %2$s LIMIT $4
 		)
-		SELECT (SELECT json_agg(notification_json(s.n) ORDER BY s.number DESC) FROM shown s) AS rows,
+		SELECT (SELECT json_agg(notification_json(s.n) ORDER BY s.number DESC)
+			FROM shown s) AS rows,
 		       (SELECT CASE WHEN '%1$s' = '>' THEN max(s.number) ELSE min(s.number) END
 			FROM shown s WHERE (SELECT count(*) FROM found) > $4) AS stop,
 		       coalesce(b.last, 0) AS top, coalesce(b.unread, 0) AS unread
 		FROM (VALUES (1)) v LEFT JOIN notification_boxes b ON b.app = $1 AND b.user_id = $2 $f$,
 		CASE WHEN k.is_newer THEN '>' ELSE '<' END,
 		CASE WHEN k.is_newer THEN 'ASC' ELSE 'DESC' END,
-		CASE WHEN $4 THEN 'AND n.read_at IS NULL' ELSE '' END)
-	INTO page USING $1, $3, k.start, size;
+		CASE WHEN p_unread THEN 'AND n.read_at IS NULL' ELSE '' END)
+	INTO page USING p_app, p_user_id, k.start, size;
 	status := 200;
 	SELECT json_build_object('notifications', coalesce(page.rows, '[]'), 'unread', page.unread,
 				 'next_cursor', c.next_cursor, 'prev_cursor', c.prev_cursor,
@@ -299,19 +301,19 @@ END
 $$;
 
 -- One, several or all.
-CREATE FUNCTION sync_notifications_read(app text, caller jsonb, user_id bigint, id text, ids jsonb,
-					"all" boolean, OUT status integer, OUT body json)
+CREATE FUNCTION sync_notifications_read(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
+					p_ids jsonb, p_all boolean, OUT status integer,
+					OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_column
 DECLARE
-	field CONSTANT text := CASE WHEN $4 IS NULL THEN 'ids' ELSE 'id' END;
-	texts CONSTANT text[] := CASE WHEN $4 IS NOT NULL THEN ARRAY[$4]
-		WHEN $5 IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text($5)) END;
+	field CONSTANT text := CASE WHEN p_id IS NULL THEN 'ids' ELSE 'id' END;
+	texts CONSTANT text[] := CASE WHEN p_id IS NOT NULL THEN ARRAY[p_id]
+		WHEN p_ids IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(p_ids)) END;
 	wanted uuid[];
 	marked bigint;
 BEGIN
-	IF num_nonnulls($4, $5, nullif($6, false)) <> 1 THEN
+	IF num_nonnulls(p_id, p_ids, nullif(p_all, false)) <> 1 THEN
 		PERFORM sync_fail(400, 'missing_field', 'Give one of id, ids and "all": true.', 'id');
 	END IF;
 	IF EXISTS (SELECT FROM unnest(texts) t WHERE lower(t) COLLATE "C"
@@ -322,13 +324,13 @@ BEGIN
 	wanted := texts::uuid[];
 	IF EXISTS (SELECT FROM unnest(wanted) w(id) WHERE NOT EXISTS (
 			SELECT FROM notifications n
-			WHERE n.id = w.id AND n.app = $1 AND n.user_id = $3)) THEN
+			WHERE n.id = w.id AND n.app = p_app AND n.user_id = p_user_id)) THEN
 		PERFORM sync_fail(404, 'unknown_notification',
 				  'The user has no notification of such an id; none was marked.', field);
 	END IF;
-	marked := notifications_read($3, wanted, $1);
+	marked := notifications_read(p_user_id, wanted, p_app);
 	status := 200;
-	body := json_build_object('read', marked, 'unread', unread_count($1, $3));
+	body := json_build_object('read', marked, 'unread', unread_count(p_app, p_user_id));
 END
 $$;
 

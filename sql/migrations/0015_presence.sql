@@ -18,22 +18,23 @@ CREATE TABLE user_presence (
 CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 'offline';
 
 -- What a status is worth: whoever was not seen since the deadline is offline, marked yet or not.
-CREATE FUNCTION presence_status(status text, last_seen_at timestamptz, deadline timestamptz)
+CREATE FUNCTION presence_status(p_status text, p_last_seen_at timestamptz, p_deadline timestamptz)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	SELECT CASE WHEN last_seen_at < deadline THEN 'offline' ELSE status END
+	SELECT CASE WHEN p_last_seen_at < p_deadline THEN 'offline' ELSE p_status END
 $$;
 
 -- The next status: what a heartbeat told; by a socket alone, online for who was not there.
-CREATE FUNCTION presence_next(was text, heard_at timestamptz, told text)
+CREATE FUNCTION presence_next(p_was text, p_heard_at timestamptz, p_told text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	SELECT CASE WHEN heard_at IS NOT NULL THEN told WHEN was = 'offline' THEN 'online' ELSE was END
+	SELECT CASE WHEN p_heard_at IS NOT NULL THEN p_told WHEN p_was = 'offline' THEN 'online'
+		    ELSE p_was END
 $$;
 
 -- Broadcasts changed statuses.  Never fails over an application's limits: a payload that is too
 -- large carries less, and an application that is not served any more is told nothing.
-CREATE FUNCTION presence_tell(changed user_presence[], channels text[]) RETURNS void
+CREATE FUNCTION presence_tell(p_changed user_presence[], p_channels text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -41,7 +42,7 @@ BEGIN
 	SELECT c.channel, sync_event('UserPresenceChanged'),
 	       CASE WHEN a.max_payload_bytes = 0 OR octet_length(whole::text) <= a.max_payload_bytes
 		    THEN whole ELSE brief END, p.app
-	FROM unnest(changed) AS p
+	FROM unnest(p_changed) AS p
 	JOIN log_apps a ON a.app = p.app
 	LEFT JOIN users u ON u.app = p.app AND u.id = p.user_id
 	CROSS JOIN LATERAL json_build_object('user_id', p.user_id, 'name', u.name,
@@ -49,7 +50,7 @@ BEGIN
 		'info', p.info, 'last_seen_at', iso(p.last_seen_at)) AS whole
 	CROSS JOIN LATERAL json_build_object('user_id', p.user_id, 'status', p.status,
 		'truncated', true) AS brief
-	CROSS JOIN unnest(channels) AS c(channel)
+	CROSS JOIN unnest(p_channels) AS c(channel)
 	WHERE (a.max_channel_bytes = 0 OR octet_length(c.channel) <= a.max_channel_bytes)
 	AND (a.max_payload_bytes = 0 OR octet_length(brief::text) <= a.max_payload_bytes);
 END
@@ -62,28 +63,28 @@ $$;
 --     gone   {app, id} of those whose last socket went
 -- location and info stay as they were where they are NULL.  unread has what each who sent a
 -- heartbeat has not read, by its place in beats from 1 on, where it is not 0.
-CREATE FUNCTION presence_beat(beats json, came json, gone json, ttl_s integer, channels text[],
-			      OUT seen_at text, OUT unread json)
+CREATE FUNCTION presence_beat(p_beats json, p_came json, p_gone json, p_ttl_s integer,
+			      p_channels text[], OUT seen_at text, OUT unread json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	deadline CONSTANT timestamptz := now() - ttl_s * interval '1 s';
+	deadline CONSTANT timestamptz := now() - p_ttl_s * interval '1 s';
 	changed user_presence[];
 	left_now user_presence[];
 BEGIN
 	seen_at := iso(now());
-	IF came IS NOT NULL THEN
+	IF p_came IS NOT NULL THEN
 		-- Who said to be offline, and comes again, is there.
 		UPDATE user_presence p SET heartbeat_at = NULL
-		FROM json_to_recordset(came) AS c(app text, id bigint)
+		FROM json_to_recordset(p_came) AS c(app text, id bigint)
 		WHERE p.app = c.app AND p.user_id = c.id AND p.status = 'offline';
 	END IF;
-	IF gone IS NOT NULL THEN
+	IF p_gone IS NOT NULL THEN
 		-- Heartbeats keep them here for as long as was promised.
 		WITH up AS (
 			UPDATE user_presence u SET status = 'offline', previous_status = u.status,
 				changed_at = now(), heartbeat_at = NULL
-			FROM json_to_recordset(gone) AS g(app text, id bigint)
+			FROM json_to_recordset(p_gone) AS g(app text, id bigint)
 			WHERE u.app = g.app AND u.user_id = g.id AND u.status <> 'offline'
 			AND coalesce(u.heartbeat_at < deadline, true)
 			RETURNING u
@@ -92,7 +93,7 @@ BEGIN
 	END IF;
 	-- In the order of the key: two of these at once wait for each other, never both.
 	WITH beat AS MATERIALIZED (
-		SELECT * FROM ROWS FROM (json_to_recordset(beats) AS
+		SELECT * FROM ROWS FROM (json_to_recordset(p_beats) AS
 			(app text, id bigint, location text, status text, info json))
 			WITH ORDINALITY AS b(app, id, location, status, info, at)
 	), up AS (
@@ -124,13 +125,13 @@ BEGIN
 	INTO changed, unread;
 	changed := left_now || changed;
 	IF changed IS NOT NULL THEN
-		PERFORM presence_tell(changed, channels);
+		PERFORM presence_tell(changed, p_channels);
 	END IF;
 END
 $$;
 
 -- Those who were not heard of for ttl_s go offline, at most 1,000 at once; how many.
-CREATE FUNCTION presence_expire(ttl_s integer, channels text[]) RETURNS integer
+CREATE FUNCTION presence_expire(p_ttl_s integer, p_channels text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -138,7 +139,7 @@ DECLARE
 BEGIN
 	WITH due AS (
 		SELECT p.app, p.user_id FROM user_presence p
-		WHERE p.status <> 'offline' AND p.last_seen_at < now() - ttl_s * interval '1 s'
+		WHERE p.status <> 'offline' AND p.last_seen_at < now() - p_ttl_s * interval '1 s'
 		ORDER BY p.app, p.user_id LIMIT 1000 FOR UPDATE SKIP LOCKED
 	), up AS (
 		UPDATE user_presence u SET status = 'offline', previous_status = u.status,
@@ -150,7 +151,7 @@ BEGIN
 	IF changed IS NULL THEN
 		RETURN 0;
 	END IF;
-	PERFORM presence_tell(changed, channels);
+	PERFORM presence_tell(changed, p_channels);
 	RETURN cardinality(changed);
 END
 $$;
@@ -158,34 +159,34 @@ $$;
 -- The condition on user_presence p for a list: $1 app, $2 status, $3 location, $4 deadline.  A text
 -- of its own for each kind of question, so that the partial index and the order of its key are
 -- used; without status it is all who are not offline.
-CREATE FUNCTION presence_where(status text, location text) RETURNS text
+CREATE FUNCTION presence_where(p_status text, p_location text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'p.app = $1'
-	       || CASE WHEN status = 'offline' THEN ' AND (p.status = $2 OR p.last_seen_at < $4)'
+	       || CASE WHEN p_status = 'offline' THEN ' AND (p.status = $2 OR p.last_seen_at < $4)'
 		       ELSE ' AND p.status <> ''offline'' AND p.last_seen_at >= $4' END
-	       || CASE WHEN status <> 'offline' THEN ' AND p.status = $2' ELSE '' END
-	       || CASE WHEN location IS NOT NULL THEN ' AND p.location = $3' ELSE '' END
+	       || CASE WHEN p_status <> 'offline' THEN ' AND p.status = $2' ELSE '' END
+	       || CASE WHEN p_location IS NOT NULL THEN ' AND p.location = $3' ELSE '' END
 $$;
 
-CREATE FUNCTION presence_json(p user_presence, deadline timestamptz) RETURNS json
+CREATE FUNCTION presence_json(p_row user_presence, p_deadline timestamptz) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT json_build_object('user_id', p.user_id, 'name', u.name, 'avatar', u.avatar,
-		'status', presence_status(p.status, p.last_seen_at, deadline),
-		'location', p.location, 'info', p.info, 'last_seen_at', iso(p.last_seen_at))
-	FROM (VALUES (1)) AS one LEFT JOIN users u ON u.app = p.app AND u.id = p.user_id
+	SELECT json_build_object('user_id', p_row.user_id, 'name', u.name, 'avatar', u.avatar,
+		'status', presence_status(p_row.status, p_row.last_seen_at, p_deadline),
+		'location', p_row.location, 'info', p_row.info, 'last_seen_at', iso(p_row.last_seen_at))
+	FROM (VALUES (1)) AS one LEFT JOIN users u ON u.app = p_row.app AND u.id = p_row.user_id
 $$;
 
 -- A page in the order of the ids; its cursors are {after, id} and {before, id}.
-CREATE FUNCTION sync_online_users(app text, caller jsonb, user_status text, location text,
-				  page_size integer, page_at text, ttl_s integer, channels text[],
-				  OUT status integer, OUT body json)
+CREATE FUNCTION sync_online_users(p_app text, p_caller jsonb, p_user_status text, p_location text,
+				  p_page_size integer, p_page_at text, p_ttl_s integer,
+				  p_channels text[], OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	deadline CONSTANT timestamptz := now() - ttl_s * interval '1 s';
-	place CONSTANT text[] := cursor_read(page_at, 2, 'cursor');
+	deadline CONSTANT timestamptz := now() - p_ttl_s * interval '1 s';
+	place CONSTANT text[] := cursor_read(p_page_at, 2, 'cursor');
 	is_back boolean := false;
 	edge bigint := 0;
 	page user_presence[];
@@ -193,9 +194,10 @@ DECLARE
 	ids bigint[];
 	matching bigint;
 BEGIN
-	PERFORM require_any_channel(app, caller, channels);
+	PERFORM require_any_channel(p_app, p_caller, p_channels);
 	IF place IS NOT NULL THEN
-		IF coalesce(place[1] NOT IN ('after', 'before') OR place[2] !~ '^[0-9]{1,18}$', true) THEN
+		IF coalesce(place[1] NOT IN ('after', 'before') OR place[2] !~ '^[0-9]{1,18}$',
+			    true) THEN
 			PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was '
 				'given out; start again without it.', 'cursor');
 		END IF;
@@ -205,11 +207,12 @@ BEGIN
 	EXECUTE format('SELECT ARRAY(SELECT p FROM user_presence p WHERE %s AND p.user_id %s $5
 				     ORDER BY p.user_id %s LIMIT $6 + 1),
 			       (SELECT count(*) FROM user_presence p WHERE %1$s)',
-		       presence_where($3, $4), CASE WHEN is_back THEN '<' ELSE '>' END,
+		       presence_where(p_user_status, p_location),
+		       CASE WHEN is_back THEN '<' ELSE '>' END,
 		       CASE WHEN is_back THEN 'DESC' ELSE 'ASC' END)
-	INTO page, matching USING $1, $3, $4, deadline, edge, page_size;
-	has_more := cardinality(page) > page_size;
-	page := page[:page_size];
+	INTO page, matching USING p_app, p_user_status, p_location, deadline, edge, p_page_size;
+	has_more := cardinality(page) > p_page_size;
+	page := page[:p_page_size];
 	ids := ARRAY(SELECT p.user_id FROM unnest(page) AS p ORDER BY 1);
 	status := 200;
 	body := json_build_object(

@@ -46,7 +46,7 @@ CREATE TABLE activity_reads (
 ) WITH (fillfactor = 70);
 
 -- Places at most max rows, those of lower ids first; returns how many.
-CREATE FUNCTION activities_place(max integer) RETURNS integer
+CREATE FUNCTION activities_place(p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -60,7 +60,7 @@ BEGIN
 	PERFORM set_config('synchronous_commit', 'on', true);
 	UPDATE activities a SET position = n.position
 	FROM (SELECT u.id, nextval('activities_position') AS position
-	      FROM (SELECT id FROM activities WHERE position IS NULL ORDER BY id LIMIT max) u) n
+	      FROM (SELECT id FROM activities WHERE position IS NULL ORDER BY id LIMIT p_max) u) n
 	WHERE a.id = n.id;
 	GET DIAGNOSTICS placed = ROW_COUNT;
 	RETURN placed;
@@ -68,7 +68,7 @@ END
 $$;
 
 -- Deletes at most max rows that are older than that, those of lower ids first; returns how many.
-CREATE FUNCTION activities_expire(days integer, max integer) RETURNS integer
+CREATE FUNCTION activities_expire(p_days integer, p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -78,39 +78,40 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(7770);
 	DELETE FROM activities WHERE id IN (
 		SELECT old.id FROM (SELECT a.id, a.created_at FROM activities a
-				    ORDER BY a.id LIMIT max) old
-		WHERE old.created_at < now() - days * interval '1 day');
+				    ORDER BY a.id LIMIT p_max) old
+		WHERE old.created_at < now() - p_days * interval '1 day');
 	GET DIAGNOSTICS gone = ROW_COUNT;
 	RETURN gone;
 END
 $$;
 
 -- In plpgsql, as what is called for each row of a page: its plans are kept.
-CREATE FUNCTION activity_json(a activities) RETURNS json
+CREATE FUNCTION activity_json(p_row activities) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
 	who users;
 BEGIN
-	SELECT u.* INTO who FROM users u WHERE u.app = a.app AND u.id = a.user_id;
+	SELECT u.* INTO who FROM users u WHERE u.app = p_row.app AND u.id = p_row.user_id;
 	RETURN json_build_object(
-		'id', a.id, 'type', a.type, 'description', a.description, 'user_id', a.user_id,
+		'id', p_row.id, 'type', p_row.type, 'description', p_row.description,
+		'user_id', p_row.user_id,
 		'user', CASE WHEN who.id IS NOT NULL THEN
 			json_build_object('id', who.id, 'name', who.name, 'avatar', who.avatar) END,
-		'subject_type', a.subject_type, 'subject_id', a.subject_id,
-		'client_id', a.client_id, 'project_id', a.project_id,
-		'metadata', a.metadata, 'created_at', iso(a.created_at));
+		'subject_type', p_row.subject_type, 'subject_id', p_row.subject_id,
+		'client_id', p_row.client_id, 'project_id', p_row.project_id,
+		'metadata', p_row.metadata, 'created_at', iso(p_row.created_at));
 END
 $$;
 
 -- Refuses what cannot stand behind private-client. or private-project. in a channel's name.
-CREATE FUNCTION activity_check_scope(name text, id text, field text) RETURNS void
+CREATE FUNCTION activity_check_scope(p_name text, p_id text, p_field text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
-	IF id COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' THEN
+	IF p_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' THEN
 		PERFORM sync_fail(400, 'invalid_value', format('%s must be an id: an integer, or a '
-			'string of 1 to 64 letters, digits and -_=@,;', name), field);
+			'string of 1 to 64 letters, digits and -_=@,;', p_name), p_field);
 	END IF;
 END
 $$;
@@ -151,33 +152,32 @@ END
 $$;
 
 -- A user may add what it did itself, to clients and projects whose channels it may join.
-CREATE FUNCTION sync_activity_add(app text, caller jsonb, type text, description text,
-				  user_id bigint, "user" bigint, subject_type text,
-				  subject_id text, metadata jsonb, socket_id text,
+CREATE FUNCTION sync_activity_add(p_app text, p_caller jsonb, p_type text, p_description text,
+				  p_user_id bigint, p_user bigint, p_subject_type text,
+				  p_subject_id text, p_metadata jsonb, p_socket_id text,
 				  OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	channel text;
 	added bigint;
 BEGIN
-	IF user_id <> "user" THEN
+	IF p_user_id <> p_user THEN
 		PERFORM sync_fail(400, 'invalid_value',
 				  'user and user_id are the same field; they differ.', 'user');
 	END IF;
-	IF subject_id IS NOT NULL AND subject_type IS NULL THEN
+	IF p_subject_id IS NOT NULL AND p_subject_type IS NULL THEN
 		PERFORM sync_fail(400, 'missing_field', 'subject_id needs subject_type.',
 				  'subject_type');
 	END IF;
 	FOR channel IN
-		SELECT format('private-%s.%s', s, metadata->>(s || '_id'))
-		FROM unnest('{client,project}'::text[]) s WHERE metadata->>(s || '_id') IS NOT NULL
+		SELECT format('private-%s.%s', s, p_metadata->>(s || '_id'))
+		FROM unnest('{client,project}'::text[]) s WHERE p_metadata->>(s || '_id') IS NOT NULL
 	LOOP
-		PERFORM require_channel(app, caller, channel, 'metadata');
+		PERFORM require_channel(p_app, p_caller, channel, 'metadata');
 	END LOOP;
-	added := activity_add(type, description, coalesce(user_id, "user"), subject_type,
-			      subject_id, metadata, app, socket_id);
+	added := activity_add(p_type, p_description, coalesce(p_user_id, p_user), p_subject_type,
+			      p_subject_id, p_metadata, p_app, p_socket_id);
 	status := 201;
 	SELECT json_build_object('activity', activity_json(a)) INTO body
 	FROM activities a WHERE a.id = added;
@@ -193,12 +193,11 @@ CREATE TYPE activity_feed AS (
 );
 
 -- The feed asked for, if the caller may see it; refuses otherwise.
-CREATE FUNCTION activity_feed_open(app text, caller jsonb, feed text, client_id text,
-				   project_id text, user_id bigint, subject_type text,
-				   subject_id text, type text) RETURNS activity_feed
+CREATE FUNCTION activity_feed_open(p_app text, p_caller jsonb, p_feed text, p_client_id text,
+				   p_project_id text, p_user_id bigint, p_subject_type text,
+				   p_subject_id text, p_type text) RETURNS activity_feed
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	-- Conditions are constants: values are parameters of activity_scan()'s statement.
 	kind CONSTANT jsonb := '{
@@ -207,40 +206,43 @@ DECLARE
 		"project": {"by": "project_id", "is": "a.project_id = $3", "channel": "private-project."},
 		"user": {"by": "user_id", "is": "a.user_id = $4"},
 		"subject": {"by": "subject_type", "is": "a.subject_type = $5"},
-		"type": {"by": "type", "is": "a.type = $7"}}'::jsonb->feed;
-	key CONSTANT text := CASE feed WHEN 'client' THEN client_id WHEN 'project' THEN project_id
-				  WHEN 'user' THEN user_id::text WHEN 'type' THEN type
-				  WHEN 'subject' THEN subject_type END;
-	of_subject CONSTANT boolean := feed = 'subject' AND subject_id IS NOT NULL;
+		"type": {"by": "type", "is": "a.type = $7"}}'::jsonb->p_feed;
+	key CONSTANT text := CASE p_feed WHEN 'client' THEN p_client_id WHEN 'project' THEN p_project_id
+				  WHEN 'user' THEN p_user_id::text WHEN 'type' THEN p_type
+				  WHEN 'subject' THEN p_subject_type END;
+	of_subject CONSTANT boolean := p_feed = 'subject' AND p_subject_id IS NOT NULL;
 	sees_all boolean := true;
 BEGIN
 	IF kind ? 'by' AND key IS NULL THEN
-		PERFORM sync_fail(400, 'missing_field', format('feed=%s needs %s.', feed, kind->>'by'),
-				  kind->>'by');
+		PERFORM sync_fail(400, 'missing_field',
+				  format('feed=%s needs %s.', p_feed, kind->>'by'), kind->>'by');
 	END IF;
-	IF subject_id IS NOT NULL AND subject_type IS NULL THEN
+	IF p_subject_id IS NOT NULL AND p_subject_type IS NULL THEN
 		PERFORM sync_fail(400, 'missing_field', 'subject_id needs subject_type.',
 				  'subject_type');
 	END IF;
 	IF kind ? 'channel' THEN
 		PERFORM activity_check_scope(kind->>'by', key, kind->>'by');
-		PERFORM require_channel(app, caller, (kind->>'channel') || key, kind->>'by');
-	ELSIF feed = 'global' OR feed = 'user' AND user_id IS DISTINCT FROM caller_id(caller) THEN
-		PERFORM require_channel(app, caller, 'private-admin', coalesce(kind->>'by', 'feed'));
-	ELSIF feed <> 'user' THEN
-		sees_all := channel_allows(app, caller, 'private-admin');
+		PERFORM require_channel(p_app, p_caller, (kind->>'channel') || key, kind->>'by');
+	ELSIF p_feed = 'global'
+	      OR p_feed = 'user' AND p_user_id IS DISTINCT FROM caller_id(p_caller) THEN
+		PERFORM require_channel(p_app, p_caller, 'private-admin',
+					coalesce(kind->>'by', 'feed'));
+	ELSIF p_feed <> 'user' THEN
+		sees_all := channel_allows(p_app, p_caller, 'private-admin');
 	END IF;
-	RETURN ROW(app, concat_ws(':', feed, key, CASE WHEN of_subject THEN subject_id END),
+	RETURN ROW(p_app, concat_ws(':', p_feed, key, CASE WHEN of_subject THEN p_subject_id END),
 		   (kind->>'is') || CASE WHEN of_subject THEN ' AND a.subject_id = $6' ELSE '' END,
-		   client_id, project_id, user_id, subject_type, subject_id, type, sees_all);
+		   p_client_id, p_project_id, p_user_id, p_subject_type, p_subject_id, p_type,
+		   sees_all);
 END
 $$;
 
 -- At most max rows of a feed that are newer, or older, than start: the nearest.  is_open: the caller
 -- may see it.  Who does not see all of a feed sees what it did itself, and what the feeds of clients
 -- and projects would show it.
-CREATE FUNCTION activity_scan(f activity_feed, caller jsonb, start bigint, is_newer boolean,
-			      max integer)
+CREATE FUNCTION activity_scan(p_feed activity_feed, p_caller jsonb, p_start bigint,
+			      p_is_newer boolean, p_max integer)
 RETURNS TABLE (a activities, is_open boolean)
 LANGUAGE plpgsql STABLE ROWS 100 SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -262,22 +264,22 @@ BEGIN
 			SELECT FROM opened o WHERE o.name IN ('private-client.' || (f.a).client_id,
 							      'private-project.' || (f.a).project_id))
 		FROM found f $f$,
-		f.condition, CASE WHEN is_newer THEN '>' ELSE '<' END,
-		CASE WHEN is_newer THEN 'ASC' ELSE 'DESC' END)
-	USING f.app, f.client_id, f.project_id, f.user_id, f.subject_type, f.subject_id, f.type,
-	      start, max, f.sees_all, caller;
+		p_feed.condition, CASE WHEN p_is_newer THEN '>' ELSE '<' END,
+		CASE WHEN p_is_newer THEN 'ASC' ELSE 'DESC' END)
+	USING p_feed.app, p_feed.client_id, p_feed.project_id, p_feed.user_id,
+	      p_feed.subject_type, p_feed.subject_id, p_feed.type, p_start, p_max, p_feed.sees_all, p_caller;
 END
 $$;
 
 -- How many rows one request looks at: fewer where a channel has to be asked about for each.
-CREATE FUNCTION activity_reach(f activity_feed) RETURNS integer
+CREATE FUNCTION activity_reach(p_feed activity_feed) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	SELECT CASE WHEN f.sees_all THEN 1000 ELSE 200 END
+	SELECT CASE WHEN p_feed.sees_all THEN 1000 ELSE 200 END
 $$;
 
 -- How many the reader has not read of a feed within its reach, and up to where it has.
-CREATE FUNCTION activity_unread(f activity_feed, caller jsonb, reader_id bigint,
+CREATE FUNCTION activity_unread(p_feed activity_feed, p_caller jsonb, p_reader_id bigint,
 				OUT unread bigint, OUT read_up_to bigint)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -285,49 +287,53 @@ DECLARE
 	seen bigint;
 BEGIN
 	SELECT r.position INTO seen FROM activity_reads r
-	WHERE r.app = f.app AND r.user_id = reader_id AND r.feed = f.name;
-	SELECT count(*) INTO unread FROM activity_scan(f, caller, coalesce(seen, 0), true,
-							activity_reach(f)) s
+	WHERE r.app = p_feed.app AND r.user_id = p_reader_id AND r.feed = p_feed.name;
+	SELECT count(*) INTO unread FROM activity_scan(p_feed, p_caller, coalesce(seen, 0), true,
+							activity_reach(p_feed)) s
 	WHERE s.is_open;
 	SELECT max(x.id) INTO read_up_to FROM activities x
-	WHERE x.app = f.app AND x.position > 0 AND x.position = seen;
+	WHERE x.app = p_feed.app AND x.position > 0 AND x.position = seen;
 END
 $$;
 
 -- A page of a feed.  Fields beyond the feed's own are filters on it; a page whose rows are filtered
 -- looks no further than the feed's reach.
-CREATE FUNCTION sync_activities(app text, caller jsonb, feed text, client_id text, project_id text,
-				user_id bigint, subject_type text, subject_id text, type text,
-				metadata jsonb, reader_id bigint, cursor text, "limit" integer,
+CREATE FUNCTION sync_activities(p_app text, p_caller jsonb, p_feed text, p_client_id text,
+				p_project_id text, p_user_id bigint, p_subject_type text,
+				p_subject_id text, p_type text, p_metadata jsonb,
+				p_reader_id bigint, p_cursor text, p_limit integer,
 				OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_column
 DECLARE
-	f CONSTANT activity_feed := activity_feed_open($1, $2, $3, $4, $5, $6, $7, $8, $9);
-	wanted CONSTANT jsonb := coalesce($10, '{}');
-	size CONSTANT integer := $13;
-	k CONSTANT record := keyset_read($12);
-	reader CONSTANT bigint := $11;
+	f CONSTANT activity_feed := activity_feed_open(p_app, p_caller, p_feed, p_client_id,
+		p_project_id, p_user_id, p_subject_type, p_subject_id, p_type);
+	wanted CONSTANT jsonb := coalesce(p_metadata, '{}');
+	size CONSTANT integer := p_limit;
+	k CONSTANT record := keyset_read(p_cursor);
+	reader CONSTANT bigint := p_reader_id;
 	is_filtered CONSTANT boolean := NOT f.sees_all
-		OR num_nonnulls($4, $5, $6, $7, $8, $9, $10) > CASE $3 WHEN 'global' THEN 0
-			WHEN 'subject' THEN num_nonnulls($7, $8) ELSE 1 END;
+		OR num_nonnulls(p_client_id, p_project_id, p_user_id, p_subject_type, p_subject_id,
+				p_type, p_metadata) > CASE p_feed WHEN 'global' THEN 0
+			WHEN 'subject' THEN num_nonnulls(p_subject_type, p_subject_id) ELSE 1 END;
 	reach CONSTANT integer := CASE WHEN is_filtered THEN activity_reach(f) ELSE size + 1 END;
 	page record;
 BEGIN
 	-- One statement: what it sees of the rows and of the newest position is of one moment.
 	WITH scanned AS MATERIALIZED (
-		SELECT s.a, s.is_open, (s.a).position AS at FROM activity_scan(f, $2, k.start,
+		SELECT s.a, s.is_open, (s.a).position AS at FROM activity_scan(f, p_caller, k.start,
 									       k.is_newer, reach) s
 	), fitting AS (
 		SELECT s.a, s.at, row_number() OVER (
 			ORDER BY CASE WHEN k.is_newer THEN s.at ELSE -s.at END) AS n
 		FROM scanned s
 		WHERE s.is_open AND (s.a).metadata @> wanted
-		AND ($4 IS NULL OR (s.a).client_id = $4) AND ($5 IS NULL OR (s.a).project_id = $5)
-		AND ($6 IS NULL OR (s.a).user_id = $6) AND ($9 IS NULL OR (s.a).type = $9)
-		AND ($7 IS NULL OR (s.a).subject_type = $7)
-		AND ($8 IS NULL OR (s.a).subject_id = $8)
+		AND (p_client_id IS NULL OR (s.a).client_id = p_client_id)
+		AND (p_project_id IS NULL OR (s.a).project_id = p_project_id)
+		AND (p_user_id IS NULL OR (s.a).user_id = p_user_id)
+		AND (p_type IS NULL OR (s.a).type = p_type)
+		AND (p_subject_type IS NULL OR (s.a).subject_type = p_subject_type)
+		AND (p_subject_id IS NULL OR (s.a).subject_id = p_subject_id)
 	)
 	SELECT (SELECT json_agg(activity_json(t.a) ORDER BY t.at DESC) FROM fitting t
 		WHERE t.n <= size) AS rows,
@@ -339,7 +345,7 @@ BEGIN
 	       -- The newest of all where rows are hidden: those must not show in a cursor.
 	       coalesce(CASE WHEN is_filtered
 			THEN (SELECT max(t.position) FROM activities t
-			      WHERE t.app = $1 AND t.position > 0)
+			      WHERE t.app = p_app AND t.position > 0)
 			ELSE (SELECT max(t.at) FROM scanned t) END, 0) AS top
 	INTO page;
 	status := 200;
@@ -348,40 +354,40 @@ BEGIN
 				 'prev_cursor', c.prev_cursor, 'has_newer', c.has_newer)
 	INTO body
 	FROM keyset_around(k.is_newer, k.start, page.stop, page.top) c
-	LEFT JOIN activity_unread(f, $2, reader) u ON reader IS NOT NULL;
+	LEFT JOIN activity_unread(f, p_caller, reader) u ON reader IS NOT NULL;
 END
 $$;
 
 -- What the reader has read of a feed: up to an activity, or all there is.  It never goes back.
-CREATE FUNCTION sync_activity_read(app text, caller jsonb, feed text, client_id text,
-				   project_id text, user_id bigint, subject_type text,
-				   subject_id text, type text, reader_id bigint, up_to bigint,
-				   OUT status integer, OUT body json)
+CREATE FUNCTION sync_activity_read(p_app text, p_caller jsonb, p_feed text, p_client_id text,
+				   p_project_id text, p_user_id bigint, p_subject_type text,
+				   p_subject_id text, p_type text, p_reader_id bigint,
+				   p_up_to bigint, OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_column
 DECLARE
-	f CONSTANT activity_feed := activity_feed_open($1, $2, $3, $4, $5, $6, $7, $8, $9);
-	reader CONSTANT bigint := $10;
+	f CONSTANT activity_feed := activity_feed_open(p_app, p_caller, p_feed, p_client_id,
+		p_project_id, p_user_id, p_subject_type, p_subject_id, p_type);
+	reader CONSTANT bigint := p_reader_id;
 	seen bigint;
 BEGIN
 	SELECT max(a.position) INTO seen FROM activities a
-	WHERE a.app = $1 AND a.position > 0 AND ($11 IS NULL OR a.id = $11);
-	IF seen IS NULL AND $11 IS NOT NULL THEN
+	WHERE a.app = p_app AND a.position > 0 AND (p_up_to IS NULL OR a.id = p_up_to);
+	IF seen IS NULL AND p_up_to IS NOT NULL THEN
 		PERFORM sync_fail(404, 'unknown_activity', 'There is no activity of this id.', 'up_to');
 	END IF;
 	IF (SELECT count(*) >= 1000 AND bool_and(r.feed <> f.name) FROM activity_reads r
-	    WHERE r.app = $1 AND r.user_id = reader) THEN
+	    WHERE r.app = p_app AND r.user_id = reader) THEN
 		PERFORM sync_fail(409, 'too_many_feeds',
 				  'Read positions are kept of at most 1000 feeds of a user.', 'feed');
 	END IF;
 	INSERT INTO activity_reads AS r (app, user_id, feed, position)
-	VALUES ($1, reader, f.name, coalesce(seen, 0))
+	VALUES (p_app, reader, f.name, coalesce(seen, 0))
 	ON CONFLICT ON CONSTRAINT activity_reads_pkey DO UPDATE
 	SET position = excluded.position, read_at = now() WHERE r.position < excluded.position;
 	status := 200;
 	SELECT json_build_object('unread', u.unread, 'read_up_to', u.read_up_to) INTO body
-	FROM activity_unread(f, $2, reader) u;
+	FROM activity_unread(f, p_caller, reader) u;
 END
 $$;
 

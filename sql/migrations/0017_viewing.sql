@@ -28,93 +28,97 @@ INSERT INTO viewing_channels VALUES
 	('document', '{"private-{type}.{id}","presence-{type}.{id}"}'),
 	('project', '{"private-{type}.{id}","presence-{type}.{id}"}');
 
-CREATE FUNCTION viewing_channels_of(resource_type text, resource_id text) RETURNS text[]
+CREATE FUNCTION viewing_channels_of(p_resource_type text, p_resource_id text) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT ARRAY(SELECT replace(replace(t, '{type}', $1), '{id}', $2)
+	SELECT ARRAY(SELECT replace(replace(t, '{type}', p_resource_type), '{id}', p_resource_id)
 		     FROM unnest(c.templates) AS t)
-	FROM viewing_channels c WHERE c.resource_type IN ($1, '*')
+	FROM viewing_channels c WHERE c.resource_type IN (p_resource_type, '*')
 	ORDER BY c.resource_type = '*' LIMIT 1
 $$;
 
 -- Refuses what cannot be part of a channel's name, and users that may join no channel of it.
-CREATE FUNCTION viewing_require(app text, caller jsonb, resource_type text, resource_id text)
+CREATE FUNCTION viewing_require(p_app text, p_caller jsonb, p_resource_type text,
+				p_resource_id text)
 RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	channels text[] := viewing_channels_of(resource_type, resource_id);
+	channels text[] := viewing_channels_of(p_resource_type, p_resource_id);
 BEGIN
-	IF resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' THEN
+	IF p_resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_type must be 1 to 64 letters, '
 				  'digits and _-=@,; without a dot.', 'resource_type');
 	END IF;
-	IF resource_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@,.;]{1,64}$' THEN
+	IF p_resource_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@,.;]{1,64}$' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_id must be 1 to 64 letters, '
 				  'digits and _-=@,.; characters.', 'resource_id');
 	END IF;
-	PERFORM require_any_channel(app, caller, channels, 'resource_id');
+	PERFORM require_any_channel(p_app, p_caller, channels, 'resource_id');
 END
 $$;
 
 -- The tab of a socket; refuses what no socket here can be called.
-CREATE FUNCTION viewing_tab(socket_id text) RETURNS text
+CREATE FUNCTION viewing_tab(p_socket_id text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF socket_id COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
+	IF p_socket_id COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
 		PERFORM sync_fail(400, 'invalid_value',
 				  'socket_id must be a socket id, as in "123.456".', 'socket_id');
 	END IF;
-	RETURN coalesce(socket_id, '');
+	RETURN coalesce(p_socket_id, '');
 END
 $$;
 
-CREATE FUNCTION viewing_hash(app text, resource_type text, resource_id text) RETURNS integer
+CREATE FUNCTION viewing_hash(p_app text, p_resource_type text, p_resource_id text) RETURNS integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT hashtext(json_build_array(app, resource_type, resource_id)::text)
+	SELECT hashtext(json_build_array(p_app, p_resource_type, p_resource_id)::text)
 $$;
 
 -- One change of a resource at a time, so that each tells what the one before left.
-CREATE FUNCTION viewing_lock(app text, resource_type text, resource_id text) RETURNS void
+CREATE FUNCTION viewing_lock(p_app text, p_resource_type text, p_resource_id text) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT pg_advisory_xact_lock(7784, viewing_hash(app, resource_type, resource_id))
+	SELECT pg_advisory_xact_lock(7784, viewing_hash(p_app, p_resource_type, p_resource_id))
 $$;
 
 -- What a change is held against: users and modes, of expired tabs too as long as nobody was told.
-CREATE FUNCTION viewing_state(app text, resource_type text, resource_id text) RETURNS text
+CREATE FUNCTION viewing_state(p_app text, p_resource_type text, p_resource_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT string_agg(x.user_id || x.mode, ' ' ORDER BY x.user_id)
 	FROM (SELECT v.user_id, min(v.mode) AS mode FROM viewers v
-	      WHERE v.app = $1 AND v.resource_type = $2 AND v.resource_id = $3 GROUP BY 1) x
+	      WHERE v.app = p_app AND v.resource_type = p_resource_type
+	      AND v.resource_id = p_resource_id GROUP BY 1) x
 $$;
 
 -- The viewers at a time, each user once, who came first first; at most that many of them.
-CREATE FUNCTION viewing_list(app text, resource_type text, resource_id text, at timestamptz,
-			     most integer) RETURNS jsonb
+CREATE FUNCTION viewing_list(p_app text, p_resource_type text, p_resource_id text,
+			     p_at timestamptz, p_most integer) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT jsonb_build_object('resource_type', $2, 'resource_id', $3, 'count', count(*),
-		'truncated', count(*) > most,
+	SELECT jsonb_build_object('resource_type', p_resource_type, 'resource_id', p_resource_id,
+		'count', count(*), 'truncated', count(*) > p_most,
 		'viewers', coalesce(jsonb_agg(jsonb_build_object('user_id', x.user_id,
 			'name', coalesce(x.name, u.name), 'avatar', coalesce(x.avatar, u.avatar),
 			'mode', x.mode, 'tabs', x.tabs, 'since', iso(x.since),
 			'expires_at', iso(x.expires_at)) ORDER BY x.place)
-			FILTER (WHERE x.place <= most), '[]'))
+			FILTER (WHERE x.place <= p_most), '[]'))
 	FROM (SELECT v.user_id, min(v.mode) AS mode, count(*) AS tabs, min(v.since) AS since,
 		     max(v.expires_at) AS expires_at, max(v.name) AS name, max(v.avatar) AS avatar,
 		     row_number() OVER (ORDER BY min(v.since), v.user_id) AS place
 	      FROM viewers v
-	      WHERE v.app = $1 AND v.resource_type = $2 AND v.resource_id = $3 AND v.expires_at > at
+	      WHERE v.app = p_app AND v.resource_type = p_resource_type
+	      AND v.resource_id = p_resource_id AND v.expires_at > p_at
 	      GROUP BY v.user_id) x
-	LEFT JOIN users u ON u.app = $1 AND u.id = x.user_id
+	LEFT JOIN users u ON u.app = p_app AND u.id = x.user_id
 $$;
 
 -- Broadcasts the list, as much of it as the application's limit takes.  Never fails over limits.
-CREATE FUNCTION viewing_tell(app text, resource_type text, resource_id text, at timestamptz)
+CREATE FUNCTION viewing_tell(p_app text, p_resource_type text, p_resource_id text,
+			     p_at timestamptz)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -123,9 +127,9 @@ DECLARE
 	list json;
 	most integer := 100;
 BEGIN
-	SELECT a.* INTO limits FROM log_apps a WHERE a.app = $1;
+	SELECT a.* INTO limits FROM log_apps a WHERE a.app = p_app;
 	LOOP
-		list := viewing_list($1, $2, $3, at, most)::json;
+		list := viewing_list(p_app, p_resource_type, p_resource_id, p_at, most)::json;
 		EXIT WHEN limits.max_payload_bytes = 0
 			  OR octet_length(list::text) <= limits.max_payload_bytes;
 		IF limits.app IS NULL OR most = 0 THEN
@@ -134,100 +138,104 @@ BEGIN
 		most := most / 2;
 	END LOOP;
 	INSERT INTO realtime_events (channel, event_type, payload, app)
-	SELECT c.channel, sync_event('ViewersChanged'), list, $1
-	FROM unnest(viewing_channels_of($2, $3)) AS c(channel)
+	SELECT c.channel, sync_event('ViewersChanged'), list, p_app
+	FROM unnest(viewing_channels_of(p_resource_type, p_resource_id)) AS c(channel)
 	WHERE limits.max_channel_bytes = 0 OR octet_length(c.channel) <= limits.max_channel_bytes;
 END
 $$;
 
 -- Takes expired tabs of a resource out, and those of the sockets; tells when that changes the list
 -- against was.  The resource is locked.
-CREATE FUNCTION viewing_settle(app text, resource_type text, resource_id text, was text,
-			       sockets text[], at timestamptz) RETURNS void
+CREATE FUNCTION viewing_settle(p_app text, p_resource_type text, p_resource_id text, p_was text,
+			       p_sockets text[], p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	DELETE FROM viewers v
-	WHERE v.app = $1 AND v.resource_type = $2 AND v.resource_id = $3
-	AND (v.expires_at <= at OR v.tab = ANY (sockets));
-	IF viewing_state($1, $2, $3) IS DISTINCT FROM was THEN
-		PERFORM viewing_tell($1, $2, $3, at);
+	WHERE v.app = p_app AND v.resource_type = p_resource_type AND v.resource_id = p_resource_id
+	AND (v.expires_at <= p_at OR v.tab = ANY (p_sockets));
+	IF viewing_state(p_app, p_resource_type, p_resource_id) IS DISTINCT FROM p_was THEN
+		PERFORM viewing_tell(p_app, p_resource_type, p_resource_id, p_at);
 	END IF;
 END
 $$;
 
-CREATE FUNCTION sync_start_viewing(app text, caller jsonb, resource_type text, resource_id text,
-				   user_id bigint, mode text, socket_id text, ttl integer,
-				   OUT status integer, OUT body json)
+CREATE FUNCTION sync_start_viewing(p_app text, p_caller jsonb, p_resource_type text,
+				   p_resource_id text, p_user_id bigint, p_mode text,
+				   p_socket_id text, p_ttl integer, OUT status integer,
+				   OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	this_tab CONSTANT text := viewing_tab(socket_id);
+	this_tab CONSTANT text := viewing_tab(p_socket_id);
 	was text;
 	at timestamptz;
 BEGIN
-	PERFORM viewing_require($1, caller, $3, $4);
-	PERFORM viewing_lock($1, $3, $4);
+	PERFORM viewing_require(p_app, p_caller, p_resource_type, p_resource_id);
+	PERFORM viewing_lock(p_app, p_resource_type, p_resource_id);
 	at := clock_timestamp();
-	was := viewing_state($1, $3, $4);
+	was := viewing_state(p_app, p_resource_type, p_resource_id);
 	INSERT INTO viewers AS v (app, resource_type, resource_id, user_id, tab, mode, name, avatar,
 				  since, expires_at)
-	VALUES ($1, $3, $4, $5, this_tab, $6, caller->>'name', caller->>'avatar', at,
-		at + ttl * interval '1 s')
+	VALUES (p_app, p_resource_type, p_resource_id, p_user_id, this_tab, p_mode,
+		p_caller->>'name', p_caller->>'avatar', at, at + p_ttl * interval '1 s')
 	ON CONFLICT ON CONSTRAINT viewers_pkey DO UPDATE
 	SET mode = excluded.mode, name = coalesce(excluded.name, v.name),
 	    avatar = coalesce(excluded.avatar, v.avatar), expires_at = excluded.expires_at,
 	    since = CASE WHEN v.expires_at > at THEN v.since ELSE at END;
 	-- A user has so many tabs at most; beyond, those that expire first go.
 	DELETE FROM viewers v
-	WHERE v.app = $1 AND v.resource_type = $3 AND v.resource_id = $4 AND v.user_id = $5
+	WHERE v.app = p_app AND v.resource_type = p_resource_type
+	AND v.resource_id = p_resource_id AND v.user_id = p_user_id
 	AND v.tab IN (SELECT o.tab FROM viewers o
-		      WHERE o.app = $1 AND o.resource_type = $3 AND o.resource_id = $4
-		      AND o.user_id = $5
+		      WHERE o.app = p_app AND o.resource_type = p_resource_type
+		      AND o.resource_id = p_resource_id AND o.user_id = p_user_id
 		      ORDER BY o.tab = this_tab DESC, o.expires_at DESC OFFSET 20);
-	PERFORM viewing_settle($1, $3, $4, was, NULL, at);
+	PERFORM viewing_settle(p_app, p_resource_type, p_resource_id, was, NULL, at);
 	status := 200;
-	body := viewing_list($1, $3, $4, at, 100)
-		|| jsonb_build_object('ttl', ttl, 'expires_at', iso(at + ttl * interval '1 s'));
+	body := viewing_list(p_app, p_resource_type, p_resource_id, at, 100)
+		|| jsonb_build_object('ttl', p_ttl, 'expires_at', iso(at + p_ttl * interval '1 s'));
 END
 $$;
 
 -- Without a socket's id: all tabs of the user.
-CREATE FUNCTION sync_stop_viewing(app text, caller jsonb, resource_type text, resource_id text,
-				  user_id bigint, socket_id text, OUT status integer, OUT body json)
+CREATE FUNCTION sync_stop_viewing(p_app text, p_caller jsonb, p_resource_type text,
+				  p_resource_id text, p_user_id bigint, p_socket_id text,
+				  OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	this_tab CONSTANT text := viewing_tab(socket_id);
+	this_tab CONSTANT text := viewing_tab(p_socket_id);
 	was text;
 	stopped boolean;
 BEGIN
-	PERFORM viewing_lock($1, $3, $4);
-	was := viewing_state($1, $3, $4);
+	PERFORM viewing_lock(p_app, p_resource_type, p_resource_id);
+	was := viewing_state(p_app, p_resource_type, p_resource_id);
 	DELETE FROM viewers v
-	WHERE v.app = $1 AND v.resource_type = $3 AND v.resource_id = $4 AND v.user_id = $5
-	AND ($6 IS NULL OR v.tab = this_tab);
+	WHERE v.app = p_app AND v.resource_type = p_resource_type
+	AND v.resource_id = p_resource_id AND v.user_id = p_user_id
+	AND (p_socket_id IS NULL OR v.tab = this_tab);
 	stopped := FOUND;
-	PERFORM viewing_settle($1, $3, $4, was, NULL, clock_timestamp());
+	PERFORM viewing_settle(p_app, p_resource_type, p_resource_id, was, NULL, clock_timestamp());
 	status := 200;
-	body := json_build_object('resource_type', $3, 'resource_id', $4, 'user_id', $5,
-				  'stopped', stopped);
+	body := json_build_object('resource_type', p_resource_type, 'resource_id', p_resource_id,
+				  'user_id', p_user_id, 'stopped', stopped);
 END
 $$;
 
-CREATE FUNCTION sync_viewers(app text, caller jsonb, resource_type text, resource_id text,
-			     most integer, OUT status integer, OUT body json)
+CREATE FUNCTION sync_viewers(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
+			     p_most integer, OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM viewing_require($1, caller, $3, $4);
+	PERFORM viewing_require(p_app, p_caller, p_resource_type, p_resource_id);
 	status := 200;
-	body := viewing_list($1, $3, $4, clock_timestamp(), most);
+	body := viewing_list(p_app, p_resource_type, p_resource_id, clock_timestamp(), p_most);
 END
 $$;
 
 -- Tabs that expired, and those of sockets that are gone: of at most 500 resources, how many it was.
-CREATE FUNCTION viewing_sweep(sockets text[]) RETURNS integer
+CREATE FUNCTION viewing_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -237,7 +245,7 @@ BEGIN
 	FOR r IN
 		SELECT x.app, x.resource_type, x.resource_id FROM (
 			SELECT v.app, v.resource_type, v.resource_id FROM viewers v
-			WHERE v.tab <> '' AND v.tab = ANY (sockets)
+			WHERE v.tab <> '' AND v.tab = ANY (p_sockets)
 			UNION
 			SELECT v.app, v.resource_type, v.resource_id FROM viewers v
 			WHERE v.expires_at <= now()) x
@@ -247,7 +255,7 @@ BEGIN
 		PERFORM viewing_lock(r.app, r.resource_type, r.resource_id);
 		PERFORM viewing_settle(r.app, r.resource_type, r.resource_id,
 				       viewing_state(r.app, r.resource_type, r.resource_id),
-				       sockets, clock_timestamp());
+				       p_sockets, clock_timestamp());
 		n := n + 1;
 	END LOOP;
 	RETURN n;

@@ -24,192 +24,191 @@ CREATE INDEX locks_free ON locks (expires_at) WHERE user_id IS NULL;
 
 -- The channel of a resource; refuses what has none.  A comma would part it from others in a
 -- query, a dot or colon in the type would make two resources share a name.
-CREATE FUNCTION resource_channel(resource_type text, resource_id text) RETURNS text
+CREATE FUNCTION resource_channel(p_resource_type text, p_resource_id text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF coalesce(resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_]{1,64}$'
-		    OR resource_type ~ '^(encrypted|cache)-', true) THEN
+	IF coalesce(p_resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_]{1,64}$'
+		    OR p_resource_type ~ '^(encrypted|cache)-', true) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_type must be 1 to 64 letters, '
 			'digits, - or _, and not start with encrypted- or cache-.', 'resource_type');
 	END IF;
-	IF coalesce(resource_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@.;]{1,64}$', true) THEN
+	IF coalesce(p_resource_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@.;]{1,64}$', true) THEN
 		PERFORM sync_fail(400, 'invalid_value',
 			'resource_id must be 1 to 64 letters, digits, or - _ = @ . ;', 'resource_id');
 	END IF;
-	RETURN 'private-' || resource_type || '.' || resource_id;
+	RETURN 'private-' || p_resource_type || '.' || p_resource_id;
 END
 $$;
 
-CREATE FUNCTION lock_json(l locks) RETURNS json
+CREATE FUNCTION lock_json(p_row locks) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT json_build_object('resource_type', l.resource_type, 'resource_id', l.resource_id,
-		'user_id', l.user_id, 'name', l.name, 'token', l.token, 'ttl_s', l.ttl_s,
-		'acquired_at', iso(l.acquired_at), 'renewed_at', iso(l.renewed_at),
-		'expires_at', iso(l.expires_at))
+	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
+		'user_id', p_row.user_id, 'name', p_row.name, 'token', p_row.token, 'ttl_s', p_row.ttl_s,
+		'acquired_at', iso(p_row.acquired_at), 'renewed_at', iso(p_row.renewed_at),
+		'expires_at', iso(p_row.expires_at))
 $$;
 
 -- Without a search_path of its own, so that it becomes part of its callers' plans.
-CREATE FUNCTION lock_is_held(l locks) RETURNS boolean
+CREATE FUNCTION lock_is_held(p_row locks) RETURNS boolean
 LANGUAGE sql VOLATILE
 AS $$
-	SELECT l.user_id IS NOT NULL AND l.expires_at > clock_timestamp()
+	SELECT p_row.user_id IS NOT NULL AND p_row.expires_at > clock_timestamp()
 $$;
 
 -- Tells the resource's channel who holds the lock now; before is who held it, as far as that is of
 -- interest.
-CREATE FUNCTION lock_tell(action text, now_held locks, before locks, exclude_socket text)
+CREATE FUNCTION lock_tell(p_action text, p_now_held locks, p_before locks, p_exclude_socket text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	app CONSTANT text := coalesce(now_held.app, before.app);
-	resource_type CONSTANT text := coalesce(now_held.resource_type, before.resource_type);
-	resource_id CONSTANT text := coalesce(now_held.resource_id, before.resource_id);
+	app CONSTANT text := coalesce(p_now_held.app, p_before.app);
+	resource_type CONSTANT text := coalesce(p_now_held.resource_type, p_before.resource_type);
+	resource_id CONSTANT text := coalesce(p_now_held.resource_id, p_before.resource_id);
 BEGIN
 	PERFORM broadcast(resource_channel(resource_type, resource_id), sync_event('LockChanged'),
-		json_build_object('action', action, 'resource_type', resource_type,
+		json_build_object('action', p_action, 'resource_type', resource_type,
 			'resource_id', resource_id,
-			'lock', CASE WHEN now_held.app IS NOT NULL THEN lock_json(now_held) END,
-			'previous', CASE WHEN before.user_id IS NOT NULL THEN json_build_object(
-				'user_id', before.user_id, 'name', before.name,
-				'token', before.token) END),
-		NULL, exclude_socket, app);
+			'lock', CASE WHEN p_now_held.app IS NOT NULL THEN lock_json(p_now_held) END,
+			'previous', CASE WHEN p_before.user_id IS NOT NULL THEN json_build_object(
+				'user_id', p_before.user_id, 'name', p_before.name,
+				'token', p_before.token) END),
+		NULL, p_exclude_socket, app);
 END
 $$;
 
 -- 409, with who holds the lock.
-CREATE FUNCTION lock_refusal(code text, message text, l locks, OUT status integer, OUT body json)
+CREATE FUNCTION lock_refusal(p_code text, p_message text, p_lock locks, OUT status integer,
+			     OUT body json)
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT 409, json_build_object(
-		'error', json_build_object('code', code, 'message', message),
-		'lock', CASE WHEN lock_is_held(l) THEN lock_json(l) END)
+		'error', json_build_object('code', p_code, 'message', p_message),
+		'lock', CASE WHEN lock_is_held(p_lock) THEN lock_json(p_lock) END)
 $$;
 
 -- The resource's row, made if need be, locked until the end of the transaction.
-CREATE FUNCTION lock_row(app text, resource_type text, resource_id text) RETURNS locks
+CREATE FUNCTION lock_row(p_app text, p_resource_type text, p_resource_id text) RETURNS locks
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	l locks;
 BEGIN
 	LOOP
-		SELECT x.* INTO l FROM locks x WHERE x.app = app
-		AND x.resource_type = resource_type AND x.resource_id = resource_id FOR UPDATE;
+		SELECT x.* INTO l FROM locks x WHERE x.app = p_app
+		AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id FOR UPDATE;
 		IF FOUND THEN
 			RETURN l;
 		END IF;
 		INSERT INTO locks (app, resource_type, resource_id, token, ttl_s, acquired_at,
 				   renewed_at, expires_at)
-		VALUES (app, resource_type, resource_id, 0, 0, now(), now(), now())
+		VALUES (p_app, p_resource_type, p_resource_id, 0, 0, now(), now(), now())
 		ON CONFLICT DO NOTHING;
 	END LOOP;
 END
 $$;
 
 -- Acquires, or extends what the user holds.  With a token: only extends.
-CREATE FUNCTION sync_lock_acquire(app text, caller jsonb, resource_type text, resource_id text,
-				  user_id bigint, ttl_s integer, token bigint, socket_id text,
-				  OUT status integer, OUT body json)
+CREATE FUNCTION sync_lock_acquire(p_app text, p_caller jsonb, p_resource_type text,
+				  p_resource_id text, p_user_id bigint, p_ttl_s integer,
+				  p_token bigint, p_socket_id text, OUT status integer,
+				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	l locks;
 	before locks;
 	is_renewal boolean;
 	at timestamptz;
 BEGIN
-	PERFORM require_channel(app, caller, resource_channel(resource_type, resource_id),
+	PERFORM require_channel(p_app, p_caller, resource_channel(p_resource_type, p_resource_id),
 				'resource_id');
-	before := lock_row(app, resource_type, resource_id);
+	before := lock_row(p_app, p_resource_type, p_resource_id);
 	at := clock_timestamp();
-	is_renewal := lock_is_held(before) AND before.user_id = user_id;
+	is_renewal := lock_is_held(before) AND before.user_id = p_user_id;
 	IF lock_is_held(before) AND NOT is_renewal THEN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('locked',
 			format('User %s holds this lock until %s.', before.user_id,
 			       iso(before.expires_at)), before) r;
 		RETURN;
 	END IF;
-	IF token IS NOT NULL AND NOT (is_renewal AND before.token = token) THEN
+	IF p_token IS NOT NULL AND NOT (is_renewal AND before.token = p_token) THEN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('lock_lost',
 			'The lock of this token is over; acquire it again without one.',
 			before) r;
 		RETURN;
 	END IF;
-	UPDATE locks x SET user_id = user_id, ttl_s = ttl_s,
+	UPDATE locks x SET user_id = p_user_id, ttl_s = p_ttl_s,
 		token = CASE WHEN is_renewal THEN x.token ELSE nextval('lock_token') END,
-		name = coalesce(caller->>'name', (SELECT u.name FROM users u
-						  WHERE u.app = app AND u.id = user_id)),
+		name = coalesce(p_caller->>'name', (SELECT u.name FROM users u
+						  WHERE u.app = p_app AND u.id = p_user_id)),
 		acquired_at = CASE WHEN is_renewal THEN x.acquired_at ELSE at END,
-		renewed_at = at, expires_at = at + ttl_s * interval '1 s'
-	WHERE x.app = app AND x.resource_type = resource_type AND x.resource_id = resource_id
+		renewed_at = at, expires_at = at + p_ttl_s * interval '1 s'
+	WHERE x.app = p_app AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
 	RETURNING x.* INTO l;
 	IF NOT is_renewal THEN
-		PERFORM lock_tell('acquired', l, before, socket_id);
+		PERFORM lock_tell('acquired', l, before, p_socket_id);
 	END IF;
 	status := 200;
 	body := json_build_object('lock', lock_json(l), 'renewed', is_renewal);
 END
 $$;
 
-CREATE FUNCTION sync_lock_release(app text, caller jsonb, resource_type text, resource_id text,
-				  user_id bigint, token bigint, force boolean, socket_id text,
-				  OUT status integer, OUT body json)
+CREATE FUNCTION sync_lock_release(p_app text, p_caller jsonb, p_resource_type text,
+				  p_resource_id text, p_user_id bigint, p_token bigint,
+				  p_force boolean, p_socket_id text, OUT status integer,
+				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	l locks;
-	channel CONSTANT text := resource_channel(resource_type, resource_id);
+	channel CONSTANT text := resource_channel(p_resource_type, p_resource_id);
 BEGIN
-	IF force AND NOT caller_is_server(caller) THEN
+	IF p_force AND NOT caller_is_server(p_caller) THEN
 		PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may force a '
 				  'release.', 'force');
 	END IF;
-	IF user_id IS NULL AND NOT force THEN
+	IF p_user_id IS NULL AND NOT p_force THEN
 		PERFORM sync_fail(400, 'missing_field',
 				  'Say whose lock it is, or force its release.', 'user_id');
 	END IF;
-	SELECT x.* INTO l FROM locks x WHERE x.app = app
-	AND x.resource_type = resource_type AND x.resource_id = resource_id FOR UPDATE;
+	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
+	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id FOR UPDATE;
 	-- Who may not join the channel any more may still let go.
-	IF l.user_id IS DISTINCT FROM user_id THEN
-		PERFORM require_channel(app, caller, channel, 'resource_id');
+	IF l.user_id IS DISTINCT FROM p_user_id THEN
+		PERFORM require_channel(p_app, p_caller, channel, 'resource_id');
 	END IF;
 	status := 200;
 	IF l.app IS NULL OR NOT lock_is_held(l) THEN
 		body := json_build_object('released', false, 'lock', NULL);
-	ELSIF NOT force AND l.user_id <> user_id THEN
+	ELSIF NOT p_force AND l.user_id <> p_user_id THEN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('locked',
 			format('User %s holds this lock; only they may release it.', l.user_id), l) r;
-	ELSIF l.token <> token THEN
+	ELSIF l.token <> p_token THEN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('lock_lost',
 			'A newer token was given for this lock since.', l) r;
 	ELSE
 		UPDATE locks x SET user_id = NULL, expires_at = clock_timestamp()
-		WHERE x.app = app AND x.resource_type = resource_type
-		AND x.resource_id = resource_id;
-		PERFORM lock_tell(CASE WHEN force THEN 'forced' ELSE 'released' END, NULL, l,
-				  socket_id);
+		WHERE x.app = p_app AND x.resource_type = p_resource_type
+		AND x.resource_id = p_resource_id;
+		PERFORM lock_tell(CASE WHEN p_force THEN 'forced' ELSE 'released' END, NULL, l,
+				  p_socket_id);
 		body := json_build_object('released', true, 'lock', NULL);
 	END IF;
 END
 $$;
 
 -- One resource's lock, or those that are held; looks at no more than 250 of them.
-CREATE FUNCTION sync_locks(app text, caller jsonb, resource_type text, resource_id text,
-			   user_id bigint, page integer, cursor text,
+CREATE FUNCTION sync_locks(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
+			   p_user_id bigint, p_page integer, p_cursor text,
 			   OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	most CONSTANT integer := 250;
-	after CONSTANT text[] := coalesce(cursor_read(cursor, 2, 'cursor'), '{"",""}');
+	after CONSTANT text[] := coalesce(cursor_read(p_cursor, 2, 'cursor'), '{"",""}');
 	l locks;
 	found json[] := '{}';
 	seen integer := 0;
@@ -217,27 +216,27 @@ DECLARE
 	is_more boolean;
 BEGIN
 	status := 200;
-	IF resource_id IS NOT NULL THEN
-		PERFORM require_channel(app, caller, resource_channel(resource_type, resource_id),
-					'resource_id');
-		SELECT x.* INTO l FROM locks x WHERE x.app = app
-		AND x.resource_type = resource_type AND x.resource_id = resource_id;
+	IF p_resource_id IS NOT NULL THEN
+		PERFORM require_channel(p_app, p_caller,
+			resource_channel(p_resource_type, p_resource_id), 'resource_id');
+		SELECT x.* INTO l FROM locks x WHERE x.app = p_app
+		AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id;
 		body := json_build_object('lock', CASE WHEN lock_is_held(l) THEN lock_json(l) END,
 					  'last_token', coalesce(l.token, 0));
 		RETURN;
 	END IF;
 	FOR l IN
-		SELECT x.* FROM locks x WHERE x.app = app AND x.user_id IS NOT NULL
+		SELECT x.* FROM locks x WHERE x.app = p_app AND x.user_id IS NOT NULL
 		AND (x.resource_type, x.resource_id) > (after[1], after[2])
-		AND (resource_type IS NULL OR x.resource_type = resource_type)
+		AND (p_resource_type IS NULL OR x.resource_type = p_resource_type)
 		ORDER BY x.resource_type, x.resource_id LIMIT most + 1
 	LOOP
-		is_more := cardinality(found) = page OR seen = most;
+		is_more := cardinality(found) = p_page OR seen = most;
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := l;
-		CONTINUE WHEN NOT lock_is_held(l) OR l.user_id <> user_id OR NOT channel_allows(
-			app, caller, resource_channel(l.resource_type, l.resource_id));
+		CONTINUE WHEN NOT lock_is_held(l) OR l.user_id <> p_user_id OR NOT channel_allows(
+			p_app, p_caller, resource_channel(l.resource_type, l.resource_id));
 		found := array_append(found, lock_json(l));
 	END LOOP;
 	body := json_build_object('locks', array_to_json(found), 'next_cursor',
@@ -247,21 +246,20 @@ $$;
 
 -- Whether a late holder may still write: NULL, or the code of the refusal.  The answer holds until
 -- the end of the transaction: nobody gets a new token before.  writer NULL: nobody in particular.
-CREATE FUNCTION lock_fence(app text, resource_type text, resource_id text, writer bigint,
-			   token bigint) RETURNS text
+CREATE FUNCTION lock_fence(p_app text, p_resource_type text, p_resource_id text, p_writer bigint,
+			   p_token bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
 	l locks;
 BEGIN
-	SELECT x.* INTO l FROM locks x WHERE x.app = app
-	AND x.resource_type = resource_type AND x.resource_id = resource_id FOR SHARE;
-	IF token IS DISTINCT FROM coalesce(l.token, 0) AND token IS NOT NULL THEN
+	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
+	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id FOR SHARE;
+	IF p_token IS DISTINCT FROM coalesce(l.token, 0) AND p_token IS NOT NULL THEN
 		RETURN 'stale_lock';
 	END IF;
-	IF lock_is_held(l) AND l.user_id <> writer THEN
-		RETURN CASE WHEN token IS NULL THEN 'locked' ELSE 'stale_lock' END;
+	IF lock_is_held(l) AND l.user_id <> p_writer THEN
+		RETURN CASE WHEN p_token IS NULL THEN 'locked' ELSE 'stale_lock' END;
 	END IF;
 	RETURN NULL;
 END
@@ -277,7 +275,7 @@ AS $$
 $$;
 
 -- Frees at most that many locks whose time is over, and tells it; returns how many.
-CREATE FUNCTION locks_expire(most integer) RETURNS integer
+CREATE FUNCTION locks_expire(p_most integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -286,7 +284,7 @@ DECLARE
 BEGIN
 	FOR l IN
 		SELECT x.* FROM locks x WHERE x.user_id IS NOT NULL AND x.expires_at <= now()
-		ORDER BY x.expires_at LIMIT most FOR UPDATE SKIP LOCKED
+		ORDER BY x.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED
 	LOOP
 		UPDATE locks x SET user_id = NULL
 		WHERE x.app = l.app AND x.resource_type = l.resource_type
@@ -304,14 +302,14 @@ END
 $$;
 
 -- Forgets at most that many resources that nobody locked for 30 days; returns how many.
-CREATE FUNCTION locks_prune(most integer) RETURNS integer
+CREATE FUNCTION locks_prune(p_most integer) RETURNS integer
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	WITH gone AS (
 		DELETE FROM locks x WHERE (x.app, x.resource_type, x.resource_id) IN (
 			SELECT y.app, y.resource_type, y.resource_id FROM locks y
 			WHERE y.user_id IS NULL AND y.expires_at < now() - interval '30 days'
-			ORDER BY y.expires_at LIMIT most FOR UPDATE SKIP LOCKED)
+			ORDER BY y.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED)
 		RETURNING 1)
 	SELECT count(*)::integer FROM gone
 $$;

@@ -56,27 +56,27 @@ CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_i
 	WHERE version IS NOT NULL;
 
 -- Without a search_path of its own, as others below, so that it becomes part of its callers' plans.
-CREATE FUNCTION sync_entity_json(e sync_entity) RETURNS json
+CREATE FUNCTION sync_entity_json(p_row sync_entity) RETURNS json
 LANGUAGE sql STABLE
 AS $$
-	SELECT json_build_object('resource_type', e.resource_type, 'resource_id', e.resource_id,
-		'version', e.version, 'deleted', e.data IS NULL, 'data', e.data,
-		'updated_by', e.updated_by, 'updated_at', iso(e.updated_at))
+	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
+		'version', p_row.version, 'deleted', p_row.data IS NULL, 'data', p_row.data,
+		'updated_by', p_row.updated_by, 'updated_at', iso(p_row.updated_at))
 $$;
 
 -- A JSON Merge Patch (RFC 7396).
-CREATE FUNCTION json_merge_patch(target jsonb, patch jsonb) RETURNS jsonb
+CREATE FUNCTION json_merge_patch(p_target jsonb, p_patch jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	result jsonb := CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}' END;
+	result jsonb := CASE WHEN jsonb_typeof(p_target) = 'object' THEN p_target ELSE '{}' END;
 	name text;
 	value jsonb;
 BEGIN
-	IF jsonb_typeof(patch) <> 'object' THEN
-		RETURN patch;
+	IF jsonb_typeof(p_patch) <> 'object' THEN
+		RETURN p_patch;
 	END IF;
-	FOR name, value IN SELECT p.key, p.value FROM jsonb_each(patch) p LOOP
+	FOR name, value IN SELECT p.key, p.value FROM jsonb_each(p_patch) p LOOP
 		IF value = 'null' THEN
 			result := result - name;
 		ELSE
@@ -89,52 +89,52 @@ END
 $$;
 
 -- An id in a mutation: a string, or an integer taken as its digits.
-CREATE FUNCTION mutation_id(m jsonb, name text) RETURNS text
+CREATE FUNCTION mutation_id(p_mutation jsonb, p_name text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	found CONSTANT text := nullif(m->name, 'null') #>> '{}';
+	found CONSTANT text := nullif(p_mutation->p_name, 'null') #>> '{}';
 BEGIN
 	IF found IS NULL THEN
-		PERFORM sync_fail(400, 'missing_field', format('%s is missing.', name), name);
-	ELSIF NOT (jsonb_typeof(m->name) = 'string'
-		   OR jsonb_typeof(m->name) = 'number' AND found ~ '^-?\d+$')
+		PERFORM sync_fail(400, 'missing_field', format('%s is missing.', p_name), p_name);
+	ELSIF NOT (jsonb_typeof(p_mutation->p_name) = 'string'
+		   OR jsonb_typeof(p_mutation->p_name) = 'number' AND found ~ '^-?\d+$')
 	      OR octet_length(found) NOT BETWEEN 1 AND 64 THEN
 		PERFORM sync_fail(400, 'invalid_value', format('%s must be an id: an integer, or a '
-				  'string of 1 to 64 bytes.', name), name);
+				  'string of 1 to 64 bytes.', p_name), p_name);
 	END IF;
 	RETURN found;
 END
 $$;
 
 -- A count in a mutation, 0 to 2^63 - 1; NULL when it is null or not there.
-CREATE FUNCTION mutation_count(m jsonb, name text) RETURNS bigint
+CREATE FUNCTION mutation_count(p_mutation jsonb, p_name text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	found CONSTANT text := nullif(m->name, 'null') #>> '{}';
+	found CONSTANT text := nullif(p_mutation->p_name, 'null') #>> '{}';
 BEGIN
 	IF found IS NULL THEN
 		RETURN NULL;
 	END IF;
-	IF jsonb_typeof(m->name) = 'number' AND found ~ '^\d{1,19}$'
+	IF jsonb_typeof(p_mutation->p_name) = 'number' AND found ~ '^\d{1,19}$'
 	   AND found::numeric <= 9223372036854775807 THEN
 		RETURN found::bigint;
 	END IF;
 	PERFORM sync_fail(400, 'invalid_value',
-			  format('%s must be an integer from 0 to 2^63 - 1.', name), name);
+			  format('%s must be an integer from 0 to 2^63 - 1.', p_name), p_name);
 END
 $$;
 
 -- Refuses a mutation that is not well formed.
-CREATE FUNCTION mutation_check(m jsonb) RETURNS void
+CREATE FUNCTION mutation_check(p_mutation jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	unknown text;
-	op CONSTANT text := m->>'op';
+	op CONSTANT text := p_mutation->>'op';
 BEGIN
-	SELECT k INTO unknown FROM jsonb_object_keys(m) k
+	SELECT k INTO unknown FROM jsonb_object_keys(p_mutation) k
 	WHERE k NOT IN ('mutation_id', 'resource_type', 'resource_id', 'op', 'data',
 			'expected_version', 'lock_token') LIMIT 1;
 	IF FOUND THEN
@@ -143,65 +143,66 @@ BEGIN
 	ELSIF coalesce(op NOT IN ('upsert', 'patch', 'delete'), true) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'op must be one of upsert patch delete.',
 				  'op');
-	ELSIF NOT m ? 'expected_version' THEN
+	ELSIF NOT p_mutation ? 'expected_version' THEN
 		PERFORM sync_fail(400, 'missing_field', 'expected_version is missing: 0 for what '
 				  'must not exist yet, null for whatever there is.',
 				  'expected_version');
-	ELSIF op = 'delete' AND coalesce(jsonb_typeof(m->'data'), 'null') <> 'null' THEN
+	ELSIF op = 'delete' AND coalesce(jsonb_typeof(p_mutation->'data'), 'null') <> 'null' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'data has no place in a delete.', 'data');
-	ELSIF op = 'delete' AND m->'expected_version' = '0' THEN
+	ELSIF op = 'delete' AND p_mutation->'expected_version' = '0' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'What must not exist cannot be deleted.',
 				  'expected_version');
-	ELSIF op <> 'delete' AND coalesce(jsonb_typeof(m->'data'), '') <> 'object' THEN
+	ELSIF op <> 'delete' AND coalesce(jsonb_typeof(p_mutation->'data'), '') <> 'object' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'data must be an object.', 'data');
-	ELSIF jsonb_path_exists(m->'data', 'strict $.**{33}') THEN
+	ELSIF jsonb_path_exists(p_mutation->'data', 'strict $.**{33}') THEN
 		PERFORM sync_fail(400, 'data_too_deep', 'data is nested deeper than 32.', 'data');
 	END IF;
 END
 $$;
 
 -- Refuses what is too large to be kept.
-CREATE FUNCTION entity_check_size(data jsonb) RETURNS void
+CREATE FUNCTION entity_check_size(p_data jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF octet_length(data::text) > 65536 THEN
+	IF octet_length(p_data::text) > 65536 THEN
 		PERFORM sync_fail(400, 'data_too_large', format('data would have %s bytes; a '
-				  'resource may have 65536.', octet_length(data::text)), 'data');
+				  'resource may have 65536.', octet_length(p_data::text)), 'data');
 	END IF;
 END
 $$;
 
 -- The answer to a mutation that is in conflict; current is NULL when there never was anything.
-CREATE FUNCTION mutation_refusal(code text, message text, current sync_entity) RETURNS json
+CREATE FUNCTION mutation_refusal(p_code text, p_message text, p_current sync_entity) RETURNS json
 LANGUAGE sql STABLE
 AS $$
 	SELECT json_build_object('status', 409,
-		'error', json_build_object('code', code, 'message', message),
-		'current', CASE WHEN current.app IS NOT NULL THEN sync_entity_json(current) END)
+		'error', json_build_object('code', p_code, 'message', p_message),
+		'current', CASE WHEN p_current.app IS NOT NULL THEN sync_entity_json(p_current) END)
 $$;
 
 -- Why a mutation is in conflict with what there is, or NULL.
-CREATE FUNCTION mutation_conflict(m jsonb, fence text, current sync_entity) RETURNS json
+CREATE FUNCTION mutation_conflict(p_mutation jsonb, p_fence text, p_current sync_entity)
+RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	expected CONSTANT bigint := mutation_count(m, 'expected_version');
-	is_there CONSTANT boolean := current.data IS NOT NULL;
+	expected CONSTANT bigint := mutation_count(p_mutation, 'expected_version');
+	is_there CONSTANT boolean := p_current.data IS NOT NULL;
 BEGIN
 	RETURN CASE
-	WHEN fence = 'locked' THEN mutation_refusal('locked',
-		'Somebody else holds the lock of this resource.', current)
-	WHEN fence = 'stale_lock' THEN mutation_refusal('stale_lock',
-		'The lock of this token is over: acquire it again.', current)
-	WHEN expected <> coalesce(current.version, 0) AND NOT (expected = 0 AND NOT is_there)
+	WHEN p_fence = 'locked' THEN mutation_refusal('locked',
+		'Somebody else holds the lock of this resource.', p_current)
+	WHEN p_fence = 'stale_lock' THEN mutation_refusal('stale_lock',
+		'The lock of this token is over: acquire it again.', p_current)
+	WHEN expected <> coalesce(p_current.version, 0) AND NOT (expected = 0 AND NOT is_there)
 		THEN mutation_refusal('conflict', format('Expected was version %s.', expected),
-				      current)
-	WHEN m->>'op' = 'patch' AND NOT is_there
-		THEN mutation_refusal('conflict', 'There is nothing to patch.', current)
-	WHEN current.version = 9223372036854775807
+				      p_current)
+	WHEN p_mutation->>'op' = 'patch' AND NOT is_there
+		THEN mutation_refusal('conflict', 'There is nothing to patch.', p_current)
+	WHEN p_current.version = 9223372036854775807
 		THEN mutation_refusal('version_exhausted', 'There is no version after this one.',
-				      current)
+				      p_current)
 	END;
 END
 $$;
@@ -221,34 +222,35 @@ CREATE TYPE sync_batch AS (
 -- (is_old) or is to be recorded there (is_final), and the row to be written (NULL: none).  Refuses
 -- by sync_fail() what is not allowed or well formed.  behind: whether a refusal of an earlier one
 -- for the resource in the batch was final; NULL: none was refused.
-CREATE FUNCTION mutation_decide(b sync_batch, m jsonb, behind boolean, OUT answer json,
-				OUT is_old boolean, OUT is_final boolean, OUT entity sync_entity)
+CREATE FUNCTION mutation_decide(p_batch sync_batch, p_mutation jsonb, p_behind boolean,
+				OUT answer json, OUT is_old boolean, OUT is_final boolean,
+				OUT entity sync_entity)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
-	id CONSTANT text := mutation_id(m, 'mutation_id');
-	resource_type CONSTANT text := mutation_id(m, 'resource_type');
-	resource_id CONSTANT text := mutation_id(m, 'resource_id');
-	channel CONSTANT text := resource_channel(resource_type, resource_id);
+	id CONSTANT text := mutation_id(p_mutation, 'mutation_id');
+	type_name CONSTANT text := mutation_id(p_mutation, 'resource_type');
+	resource CONSTANT text := mutation_id(p_mutation, 'resource_id');
+	channel CONSTANT text := resource_channel(type_name, resource);
 	current sync_entity;
 	fence text;
 	recorded sync_change;
 BEGIN
-	PERFORM mutation_check(m);
-	IF b.caller->>'server' IS DISTINCT FROM 'true' THEN
-		PERFORM require_channel(b.app, b.caller, channel, 'resource_id');
+	PERFORM mutation_check(p_mutation);
+	IF p_batch.caller->>'server' IS DISTINCT FROM 'true' THEN
+		PERFORM require_channel(p_batch.app, p_batch.caller, channel, 'resource_id');
 	END IF;
-	IF octet_length(channel) > nullif(b.max_channel, 0) THEN
+	IF octet_length(channel) > nullif(p_batch.max_channel, 0) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'The name of the resource''s channel is '
 				  'longer than the application allows.', 'resource_id');
 	END IF;
-	SELECT e.* INTO current FROM sync_entity e WHERE e.app = b.app
-	AND e.resource_type = resource_type AND e.resource_id = resource_id;
-	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = b.app
-	AND c.user_id = coalesce(b.writer, 0) AND c.client_id = b.client_id AND c.mutation_id = id;
+	SELECT e.* INTO current FROM sync_entity e WHERE e.app = p_batch.app
+	AND e.resource_type = type_name AND e.resource_id = resource;
+	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = p_batch.app
+	AND c.user_id = coalesce(p_batch.writer, 0) AND c.client_id = p_batch.client_id
+	AND c.mutation_id = id;
 	IF FOUND THEN
-		IF recorded.digest <> md5((m - 'lock_token')::text) THEN
+		IF recorded.digest <> md5((p_mutation - 'lock_token')::text) THEN
 			PERFORM sync_fail(400, 'mutation_reused', 'This mutation_id was given to '
 					  'another mutation of the client.', 'mutation_id');
 		END IF;
@@ -261,76 +263,79 @@ BEGIN
 		RETURN;
 	END IF;
 	is_old := false;
-	fence := lock_fence(b.app, resource_type, resource_id, b.writer, mutation_count(m, 'lock_token'));
-	answer := mutation_conflict(m, fence, current);
+	fence := lock_fence(p_batch.app, type_name, resource, p_batch.writer,
+			    mutation_count(p_mutation, 'lock_token'));
+	answer := mutation_conflict(p_mutation, fence, current);
 	-- It was made on top of one that was not done.  The version that it expects may be there by
 	-- chance, and be somebody else's.
-	IF answer IS NULL AND behind IS NOT NULL THEN
+	IF answer IS NULL AND p_behind IS NOT NULL THEN
 		answer := mutation_refusal('conflict',
 			'An earlier mutation of this resource in the batch was refused.', current);
 	END IF;
 	IF answer IS NOT NULL THEN
 		-- Somebody else's lock goes by; the rest stays as it is.
-		is_final := fence IS DISTINCT FROM 'locked' AND coalesce(behind, true);
+		is_final := fence IS DISTINCT FROM 'locked' AND coalesce(p_behind, true);
 		RETURN;
 	END IF;
 	is_final := true;
-	IF m->>'op' = 'delete' AND current.data IS NULL THEN
+	IF p_mutation->>'op' = 'delete' AND current.data IS NULL THEN
 		answer := json_build_object('status', 200, 'version', coalesce(current.version, 0),
 					    'changed', false);
 		RETURN;
 	END IF;
-	entity.app := b.app;
-	entity.resource_type := resource_type;
-	entity.resource_id := resource_id;
+	entity.app := p_batch.app;
+	entity.resource_type := type_name;
+	entity.resource_id := resource;
 	entity.version := 1 + coalesce(current.version, (SELECT v.version FROM sync_version v
-		WHERE v.app = b.app AND v.resource_type = resource_type), 0);
-	entity.data := CASE m->>'op' WHEN 'upsert' THEN m->'data'
-		       WHEN 'patch' THEN json_merge_patch(current.data, m->'data') END;
+		WHERE v.app = p_batch.app AND v.resource_type = type_name), 0);
+	entity.data := CASE p_mutation->>'op' WHEN 'upsert' THEN p_mutation->'data'
+		       WHEN 'patch' THEN json_merge_patch(current.data, p_mutation->'data') END;
 	PERFORM entity_check_size(entity.data);
-	entity.updated_by := b.writer;
+	entity.updated_by := p_batch.writer;
 	answer := json_build_object('status', 200, 'version', entity.version, 'changed', true);
 END
 $$;
 
 -- Writes a row at the feed's end, and tells it.  The caller holds the application's lock.
-CREATE FUNCTION sync_entity_write(b sync_batch, e sync_entity, op text, mutation_id text)
+CREATE FUNCTION sync_entity_write(p_batch sync_batch, p_entity sync_entity, p_op text,
+				  p_mutation_id text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	e.position := nextval('sync_position');
-	e.updated_at := clock_timestamp();
-	INSERT INTO sync_entity AS x SELECT e.*
+	p_entity.position := nextval('sync_position');
+	p_entity.updated_at := clock_timestamp();
+	INSERT INTO sync_entity AS x SELECT p_entity.*
 	ON CONFLICT ON CONSTRAINT sync_entity_pkey DO UPDATE
-	SET version = e.version, position = e.position, data = e.data,
-	    updated_by = e.updated_by, updated_at = e.updated_at;
-	PERFORM broadcast(resource_channel(e.resource_type, e.resource_id),
-		b.event,
-		json_build_object('op', op, 'resource_type', e.resource_type,
-			'resource_id', e.resource_id, 'version', e.version,
-			'user_id', e.updated_by, 'client_id', b.client_id,
-			'mutation_id', mutation_id, 'updated_at', iso(e.updated_at)),
-		NULL, b.exclude_socket, e.app);
+	SET version = p_entity.version, position = p_entity.position, data = p_entity.data,
+	    updated_by = p_entity.updated_by, updated_at = p_entity.updated_at;
+	PERFORM broadcast(resource_channel(p_entity.resource_type, p_entity.resource_id),
+		p_batch.event,
+		json_build_object('op', p_op, 'resource_type', p_entity.resource_type,
+			'resource_id', p_entity.resource_id, 'version', p_entity.version,
+			'user_id', p_entity.updated_by, 'client_id', p_batch.client_id,
+			'mutation_id', p_mutation_id, 'updated_at', iso(p_entity.updated_at)),
+		NULL, p_batch.exclude_socket, p_entity.app);
 END
 $$;
 
 -- One mutation of a batch: all of it or nothing; what is answered, and whether that is final.
-CREATE FUNCTION sync_mutate(b sync_batch, m jsonb, behind boolean,
+CREATE FUNCTION sync_mutate(p_batch sync_batch, p_mutation jsonb, p_behind boolean,
 			    OUT result jsonb, OUT is_final boolean)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	d record;
-	head CONSTANT jsonb := jsonb_build_object('mutation_id', m->'mutation_id',
-		'resource_type', m->'resource_type', 'resource_id', m->'resource_id', 'op', m->'op');
+	head CONSTANT jsonb := jsonb_build_object('mutation_id', p_mutation->'mutation_id',
+		'resource_type', p_mutation->'resource_type',
+		'resource_id', p_mutation->'resource_id', 'op', p_mutation->'op');
 	state text;
 	code text;
 	field text;
 BEGIN
 	-- Only looking stands in the subtransaction: it costs no transaction id then.
 	BEGIN
-		d := mutation_decide(b, m, behind);
+		d := mutation_decide(p_batch, p_mutation, p_behind);
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, code = CONSTRAINT_NAME,
 					field = COLUMN_NAME;
@@ -346,14 +351,15 @@ BEGIN
 		RETURN;
 	END;
 	IF (d.entity).app IS NOT NULL THEN
-		PERFORM sync_entity_write(b, d.entity, m->>'op', m->>'mutation_id');
+		PERFORM sync_entity_write(p_batch, d.entity, p_mutation->>'op',
+					  p_mutation->>'mutation_id');
 	END IF;
 	IF d.is_final AND NOT d.is_old THEN
 		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type,
 					 resource_id, op, digest, version, result)
-		VALUES (b.app, coalesce(b.writer, 0), b.client_id, m->>'mutation_id',
-			m->>'resource_type', m->>'resource_id', m->>'op',
-			md5((m - 'lock_token')::text), (d.entity).version,
+		VALUES (p_batch.app, coalesce(p_batch.writer, 0), p_batch.client_id,
+			p_mutation->>'mutation_id', p_mutation->>'resource_type', p_mutation->>'resource_id', p_mutation->>'op',
+			md5((p_mutation - 'lock_token')::text), (d.entity).version,
 			d.answer::jsonb - 'current');
 	END IF;
 	is_final := d.is_final;
@@ -363,16 +369,16 @@ END
 $$;
 
 -- Lets require_channel() ask what it has to before anything is written, and while nobody waits.
-CREATE FUNCTION mutations_ask(app text, caller jsonb, mutations jsonb) RETURNS void
+CREATE FUNCTION mutations_ask(p_app text, p_caller jsonb, p_mutations jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	r record;
 BEGIN
 	FOR r IN SELECT DISTINCT e->>'resource_type' AS type, e->>'resource_id' AS id
-		 FROM jsonb_array_elements(mutations) e LOOP
+		 FROM jsonb_array_elements(p_mutations) e LOOP
 		BEGIN
-			PERFORM require_channel(app, caller, resource_channel(r.type, r.id));
+			PERFORM require_channel(p_app, p_caller, resource_channel(r.type, r.id));
 		EXCEPTION WHEN SQLSTATE 'SW400' OR SQLSTATE 'SW403' THEN
 			NULL;	-- answered to the mutation itself
 		END;
@@ -381,26 +387,26 @@ END
 $$;
 
 -- A batch of mutations, in its order; each is answered for itself.
-CREATE FUNCTION sync_changes_post(app text, caller jsonb, client_id text, user_id bigint,
-				  socket_id text, mutations jsonb,
+CREATE FUNCTION sync_changes_post(p_app text, p_caller jsonb, p_client_id text, p_user_id bigint,
+				  p_socket_id text, p_mutations jsonb,
 				  OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	b CONSTANT sync_batch := (app, caller, user_id, client_id, socket_id,
-				  sync_event('DataChanged'), (log_app(app)).max_channel);
+	b CONSTANT sync_batch := (p_app, p_caller, p_user_id, p_client_id, p_socket_id,
+				  sync_event('DataChanged'), (log_app(p_app)).max_channel);
 	m jsonb;
 	results jsonb[] := '{}';
 	refused jsonb := '{}';	-- resource: whether that was final
 	resource text;
 	done record;
 BEGIN
-	IF caller ? 'asked' THEN
-		PERFORM mutations_ask(app, caller, mutations);
+	IF p_caller ? 'asked' THEN
+		PERFORM mutations_ask(p_app, p_caller, p_mutations);
 	END IF;
-	PERFORM pg_advisory_xact_lock(7781, hashtext(app));
+	PERFORM pg_advisory_xact_lock(7781, hashtext(p_app));
 	FOR m IN
-		SELECT e.value FROM jsonb_array_elements(mutations) WITH ORDINALITY AS e(value, at)
+		SELECT e.value FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS e(value, at)
 		ORDER BY e.at
 	LOOP
 		IF jsonb_typeof(m) <> 'object' THEN
@@ -420,21 +426,21 @@ END
 $$;
 
 -- "type:id" of a list; refuses what a caller may not see.
-CREATE FUNCTION resources_read(app text, caller jsonb, resources jsonb)
+CREATE FUNCTION resources_read(p_app text, p_caller jsonb, p_resources jsonb)
 RETURNS TABLE (resource_type text, resource_id text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	name text;
 BEGIN
-	FOR name IN SELECT DISTINCT r FROM jsonb_array_elements_text(resources) r LOOP
+	FOR name IN SELECT DISTINCT r FROM jsonb_array_elements_text(p_resources) r LOOP
 		IF name !~ '^[^:]+:[^:]+$' THEN
 			PERFORM sync_fail(400, 'invalid_value', 'resources must be a list of '
 					  'type:id.', 'resources');
 		END IF;
 		resource_type := split_part(name, ':', 1);
 		resource_id := split_part(name, ':', 2);
-		PERFORM require_channel(app, caller, resource_channel(resource_type, resource_id),
+		PERFORM require_channel(p_app, p_caller, resource_channel(resource_type, resource_id),
 					'resources');
 		RETURN NEXT;
 	END LOOP;
@@ -442,42 +448,42 @@ END
 $$;
 
 -- Rows of the feed behind a position, in its order; types and resources NULL: all.
-CREATE FUNCTION sync_feed(app text, after bigint, types jsonb, resources jsonb, caller jsonb,
-			  most integer) RETURNS SETOF sync_entity
+CREATE FUNCTION sync_feed(p_app text, p_after bigint, p_types jsonb, p_resources jsonb,
+			  p_caller jsonb, p_most integer) RETURNS SETOF sync_entity
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF resources IS NOT NULL THEN
-		RETURN QUERY SELECT e.* FROM resources_read(app, caller, resources) r
-		JOIN sync_entity e ON e.app = $1 AND e.resource_type = r.resource_type
+	IF p_resources IS NOT NULL THEN
+		RETURN QUERY SELECT e.* FROM resources_read(p_app, p_caller, p_resources) r
+		JOIN sync_entity e ON e.app = p_app AND e.resource_type = r.resource_type
 		AND e.resource_id = r.resource_id
-		WHERE e.position > after ORDER BY e.position LIMIT most;
-	ELSIF types IS NOT NULL THEN
+		WHERE e.position > p_after ORDER BY e.position LIMIT p_most;
+	ELSIF p_types IS NOT NULL THEN
 		RETURN QUERY SELECT e.*
-		FROM (SELECT DISTINCT t FROM jsonb_array_elements_text(types) t) t
+		FROM (SELECT DISTINCT t FROM jsonb_array_elements_text(p_types) t) t
 		CROSS JOIN LATERAL (
 			SELECT x.* FROM sync_entity x
-			WHERE x.app = $1 AND x.resource_type = t.t AND x.position > after
+			WHERE x.app = p_app AND x.resource_type = t.t AND x.position > p_after
 			AND x.position > 0
-			ORDER BY x.position LIMIT most) e
-		ORDER BY e.position LIMIT most;
+			ORDER BY x.position LIMIT p_most) e
+		ORDER BY e.position LIMIT p_most;
 	ELSE
 		RETURN QUERY SELECT e.* FROM sync_entity e
-		WHERE e.app = $1 AND e.position > after AND e.position > 0
-		ORDER BY e.position LIMIT most;
+		WHERE e.app = p_app AND e.position > p_after AND e.position > 0
+		ORDER BY e.position LIMIT p_most;
 	END IF;
 END
 $$;
 
 -- Where a client stands: "epoch:position:start".  start is the feed's end when the client began:
 -- of what was deleted before, it never had anything.
-CREATE FUNCTION since_read(since text, OUT epoch text, OUT at bigint, OUT start bigint)
+CREATE FUNCTION since_read(p_since text, OUT epoch text, OUT at bigint, OUT start bigint)
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	parts CONSTANT text[] := regexp_match(since, '^([0-9a-f]{1,64}):(\d{1,18}):(\d{1,18})$');
+	parts CONSTANT text[] := regexp_match(p_since, '^([0-9a-f]{1,64}):(\d{1,18}):(\d{1,18})$');
 BEGIN
-	IF since IS NOT NULL AND parts IS NULL THEN
+	IF p_since IS NOT NULL AND parts IS NULL THEN
 		PERFORM sync_fail(400, 'invalid_since', 'since is not one that was given out; start '
 				  'again without it.', 'since');
 	END IF;
@@ -489,16 +495,15 @@ $$;
 
 -- What changed since; STABLE, so that all of it is read in one snapshot.  Looks at no more than 250
 -- rows for whether a user may see them, and gives no more than about a megabyte of data.
-CREATE FUNCTION sync_changes(app text, caller jsonb, since text, types jsonb, resources jsonb,
-			     page integer, OUT status integer, OUT body json)
+CREATE FUNCTION sync_changes(p_app text, p_caller jsonb, p_since text, p_types jsonb,
+			     p_resources jsonb, p_page integer, OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
-	is_open CONSTANT boolean := caller_is_server(caller) OR resources IS NOT NULL;
-	most CONSTANT integer := CASE WHEN is_open THEN page ELSE 250 END;
+	is_open CONSTANT boolean := caller_is_server(p_caller) OR p_resources IS NOT NULL;
+	most CONSTANT integer := CASE WHEN is_open THEN p_page ELSE 250 END;
 	epoch CONSTANT text := (SELECT m.epoch FROM log_meta m);
-	s record := since_read(since);
+	s record := since_read(p_since);
 	wanted jsonb;
 	horizon bigint;
 	feed_end bigint;
@@ -509,16 +514,16 @@ DECLARE
 	found json[] := '{}';
 	is_more boolean := false;
 BEGIN
-	IF types IS NOT NULL AND resources IS NOT NULL THEN
+	IF p_types IS NOT NULL AND p_resources IS NOT NULL THEN
 		PERFORM sync_fail(400, 'invalid_value', 'Give types or resources, not both.', 'types');
 	END IF;
 	status := 200;
-	wanted := coalesce(types, (SELECT jsonb_agg(split_part(r, ':', 1))
-				   FROM jsonb_array_elements_text(resources) r));
+	wanted := coalesce(p_types, (SELECT jsonb_agg(split_part(r, ':', 1))
+				   FROM jsonb_array_elements_text(p_resources) r));
 	SELECT max(v.horizon), max(v.horizon) FILTER (WHERE coalesce(wanted ? v.resource_type, true))
-	INTO feed_end, horizon FROM sync_version v WHERE v.app = app;
+	INTO feed_end, horizon FROM sync_version v WHERE v.app = p_app;
 	feed_end := greatest(feed_end, (SELECT max(x.position) FROM sync_entity x
-					WHERE x.app = app AND x.position > 0), 0);
+					WHERE x.app = p_app AND x.position > 0), 0);
 	IF s.epoch <> epoch OR s.at > feed_end OR horizon > greatest(s.at, s.start) THEN
 		body := json_build_object('changes', '[]'::json, 'has_more', false,
 					  'resync', true, 'since', NULL);
@@ -526,13 +531,13 @@ BEGIN
 	END IF;
 	s.start := coalesce(s.start, feed_end);
 	last := coalesce(s.at, 0);
-	FOR e IN SELECT * FROM sync_feed(app, last, types, resources, caller, most + 1) LOOP
-		is_more := cardinality(found) = page OR seen = most OR bytes > 1000000;
+	FOR e IN SELECT * FROM sync_feed(p_app, last, p_types, p_resources, p_caller, most + 1) LOOP
+		is_more := cardinality(found) = p_page OR seen = most OR bytes > 1000000;
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := e.position;
 		CONTINUE WHEN e.data IS NULL AND e.position <= s.start;
-		CONTINUE WHEN NOT is_open AND NOT channel_allows(app, caller,
+		CONTINUE WHEN NOT is_open AND NOT channel_allows(p_app, p_caller,
 			resource_channel(e.resource_type, e.resource_id));
 		found := array_append(found, sync_entity_json(e));
 		bytes := bytes + coalesce(octet_length(e.data::text), 0);
@@ -543,58 +548,58 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION sync_version_json(e sync_entity) RETURNS json
+CREATE FUNCTION sync_version_json(p_row sync_entity) RETURNS json
 LANGUAGE sql STABLE
 AS $$
-	SELECT json_build_object('resource_type', e.resource_type, 'resource_id', e.resource_id,
-		'version', coalesce(e.version, 0), 'deleted', e.version IS NOT NULL AND e.data IS NULL,
-		'updated_at', iso(e.updated_at))
+	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
+		'version', coalesce(p_row.version, 0),
+		'deleted', p_row.version IS NOT NULL AND p_row.data IS NULL,
+		'updated_at', iso(p_row.updated_at))
 $$;
 
 -- The versions of resources that are named, or of all of some types that are there.
-CREATE FUNCTION sync_versions(app text, caller jsonb, resources jsonb, types jsonb, page integer,
-			      cursor text, OUT status integer, OUT body json)
+CREATE FUNCTION sync_versions(p_app text, p_caller jsonb, p_resources jsonb, p_types jsonb,
+			      p_page integer, p_cursor text, OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-#variable_conflict use_variable
 DECLARE
-	is_server CONSTANT boolean := caller_is_server(caller);
-	most CONSTANT integer := CASE WHEN is_server THEN page ELSE 250 END;
-	after CONSTANT text[] := coalesce(cursor_read(cursor, 2, 'cursor'), '{"",""}');
+	is_server CONSTANT boolean := caller_is_server(p_caller);
+	most CONSTANT integer := CASE WHEN is_server THEN p_page ELSE 250 END;
+	after CONSTANT text[] := coalesce(cursor_read(p_cursor, 2, 'cursor'), '{"",""}');
 	e sync_entity;
 	last sync_entity;
 	seen integer := 0;
 	found json[] := '{}';
 	is_more boolean := false;
 BEGIN
-	IF num_nonnulls(resources, types) <> 1 THEN
+	IF num_nonnulls(p_resources, p_types) <> 1 THEN
 		PERFORM sync_fail(400, 'missing_field', 'Give resources, or types.', 'resources');
 	END IF;
 	status := 200;
-	IF resources IS NOT NULL THEN
+	IF p_resources IS NOT NULL THEN
 		SELECT json_build_object('versions', coalesce(json_agg(sync_version_json(
-			(app, r.resource_type, r.resource_id, x.version, x.position, x.data,
+			(p_app, r.resource_type, r.resource_id, x.version, x.position, x.data,
 			 x.updated_by, x.updated_at)::sync_entity)
 			ORDER BY r.resource_type, r.resource_id), '[]'), 'next_cursor', NULL)
-		INTO body FROM resources_read(app, caller, resources) r
-		LEFT JOIN sync_entity x ON x.app = app AND x.resource_type = r.resource_type
+		INTO body FROM resources_read(p_app, p_caller, p_resources) r
+		LEFT JOIN sync_entity x ON x.app = p_app AND x.resource_type = r.resource_type
 		AND x.resource_id = r.resource_id;
 		RETURN;
 	END IF;
 	FOR e IN
-		SELECT x.* FROM (SELECT DISTINCT t FROM jsonb_array_elements_text(types) t) t
+		SELECT x.* FROM (SELECT DISTINCT t FROM jsonb_array_elements_text(p_types) t) t
 		CROSS JOIN LATERAL (
 			SELECT y.* FROM sync_entity y
-			WHERE y.app = app AND y.resource_type = t.t
+			WHERE y.app = p_app AND y.resource_type = t.t
 			AND (y.resource_type, y.resource_id) > (after[1], after[2])
 			ORDER BY y.resource_id LIMIT most + 1) x
 		ORDER BY x.resource_type, x.resource_id LIMIT most + 1
 	LOOP
-		is_more := cardinality(found) = page OR seen = most;
+		is_more := cardinality(found) = p_page OR seen = most;
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := e;
-		CONTINUE WHEN e.data IS NULL OR NOT is_server AND NOT channel_allows(app, caller,
+		CONTINUE WHEN e.data IS NULL OR NOT is_server AND NOT channel_allows(p_app, p_caller,
 			resource_channel(e.resource_type, e.resource_id));
 		found := array_append(found, sync_version_json(e));
 	END LOOP;
@@ -605,23 +610,23 @@ $$;
 
 -- Forgets mutations and deletions older than that many days, at most so many of each; returns
 -- whether there may be more.
-CREATE FUNCTION sync_prune(days integer, most integer) RETURNS boolean
+CREATE FUNCTION sync_prune(p_days integer, p_most integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	oldest CONSTANT timestamptz := now() - days * interval '1 day';
+	oldest CONSTANT timestamptz := now() - p_days * interval '1 day';
 	n_changes integer;
 	n_deleted integer;
 BEGIN
 	DELETE FROM sync_change c WHERE (c.app, c.user_id, c.client_id, c.mutation_id) IN (
 		SELECT o.app, o.user_id, o.client_id, o.mutation_id FROM sync_change o
-		WHERE o.at < oldest ORDER BY o.at LIMIT most FOR UPDATE SKIP LOCKED);
+		WHERE o.at < oldest ORDER BY o.at LIMIT p_most FOR UPDATE SKIP LOCKED);
 	GET DIAGNOSTICS n_changes = ROW_COUNT;
 	WITH gone AS (
 		DELETE FROM sync_entity e WHERE (e.app, e.resource_type, e.resource_id) IN (
 			SELECT o.app, o.resource_type, o.resource_id FROM sync_entity o
 			WHERE o.data IS NULL AND o.updated_at < oldest
-			ORDER BY o.updated_at LIMIT most FOR UPDATE SKIP LOCKED)
+			ORDER BY o.updated_at LIMIT p_most FOR UPDATE SKIP LOCKED)
 		RETURNING e.*
 	), kept AS (
 		INSERT INTO sync_version AS v (app, resource_type, version, horizon)
@@ -632,7 +637,7 @@ BEGIN
 		    horizon = greatest(v.horizon, excluded.horizon)
 	)
 	SELECT count(*) INTO n_deleted FROM gone;
-	RETURN greatest(n_changes, n_deleted) >= most;
+	RETURN greatest(n_changes, n_deleted) >= p_most;
 END
 $$;
 
