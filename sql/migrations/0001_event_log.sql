@@ -1,15 +1,32 @@
 -- SPDX-License-Identifier: MIT
 -- The event log: every broadcast is a row, in one order that all readers share.
 --
--- serial is that order.  It is given only under the advisory transaction lock 7777, from
+-- serial is that order.  It is given only under the advisory lock "serials", from
 -- realtime_events_serial; 0 means the row was inserted by SQL and waits for its serial.
---
--- Advisory locks of the log:
---     7775  session: held by the daemon that drops old partitions
---     7776  session: held by a daemon that polls, so that no session needs to notify it
---     7777  transaction: gives serials, from the first one to the commit
---     7778  transaction, only tried: one drainer at a time
---     7779  transaction: makes partitions
+
+-- The advisory locks, for every statement that takes one.  src/pg/locks.h has the same numbers.
+--     retention   session: held by the daemon that drops old partitions
+--     polling     session: held by a daemon that polls, so that no session needs to notify it
+--     serials     transaction: gives serials, from the first one to the commit
+--     drain       transaction, only tried: one drainer at a time
+--     partitions  transaction: makes partitions
+--     activities  transaction: gives activities their positions, from the first one to the commit
+--     sync_feed   transaction, with a hash of the application: gives positions in its feed of changes
+--     viewing     transaction, with a hash of the resource: one change of its viewers at a time
+-- The body is parsed here and not in the caller's search_path, and it is evaluated when a plan is
+-- made: a call costs nothing.  A name that is not known is an error.
+CREATE FUNCTION lock_key(p_lock text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE p_lock
+	WHEN 'retention' THEN 7775
+	WHEN 'polling' THEN 7776
+	WHEN 'serials' THEN 7777
+	WHEN 'drain' THEN 7778
+	WHEN 'partitions' THEN 7779
+	WHEN 'activities' THEN 7770
+	WHEN 'sync_feed' THEN 7781
+	WHEN 'viewing' THEN 7784
+	ELSE ('no advisory lock is called ' || p_lock)::integer END;
 
 CREATE TABLE log_meta (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -128,7 +145,7 @@ BEGIN
 	IF lower >= next_serial + p_ahead * p_rows THEN
 		RETURN lower;
 	END IF;
-	PERFORM pg_advisory_xact_lock(7779);	-- one maker at a time
+	PERFORM pg_advisory_xact_lock(lock_key('partitions'));	-- one maker at a time
 	lower := greatest(log_partition_end('realtime_events'), next_serial - 1);
 	WHILE lower < next_serial + p_ahead * p_rows LOOP
 		PERFORM log_partition_make('realtime_events', lower, lower + p_rows);

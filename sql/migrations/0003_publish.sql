@@ -113,11 +113,12 @@ BEGIN
 		NEW.payload_is_text := coalesce(NEW.payload_is_text, false)
 			AND pg_catalog.json_typeof(NEW.payload) OPERATOR(pg_catalog.=) 'string';
 	END IF;
-	-- First a transaction id, then the look at 7776: relay_unclaim() counts on it.
+	-- First a transaction id, then the check of the lock: relay_unclaim() relies on it.
 	-- NOTIFY makes all commits wait in one line: not while a daemon polls anyway.
 	IF (CASE WHEN pg_catalog.pg_current_xact_id() IS NOT NULL
-		      AND pg_catalog.pg_try_advisory_lock_shared(7776)
-		 THEN pg_catalog.pg_advisory_unlock_shared(7776) ELSE false END) THEN
+		      AND pg_catalog.pg_try_advisory_lock_shared(@SCHEMA@.lock_key('polling'))
+		 THEN pg_catalog.pg_advisory_unlock_shared(@SCHEMA@.lock_key('polling'))
+		 ELSE false END) THEN
 		NOTIFY scopewire_pending;
 	END IF;
 	-- And an id only now: drain_mark counts on it.

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- Draining: pending rows get their serials, by one daemon at a time.
 --
--- The lock 7776 is held, for its session, by a daemon that polls.  A session that inserts only checks
--- whether it is free, and has a transaction id before it checks.  So a daemon that released it
--- knows when all that relied on it have ended: when no transaction older than that moment runs.
+-- The lock "polling" is held, for its session, by a daemon that polls.  A session that inserts only
+-- checks whether it is free, and has a transaction id before it checks.  So a daemon that released
+-- it knows when all that relied on it have ended: when no transaction older than that moment runs.
 
 -- How far each node has handed the log to its sockets; written about once a second.
 CREATE TABLE relay_cursor (
@@ -35,7 +35,7 @@ CREATE TABLE drain_mark (
 ) WITH (fillfactor = 10);
 INSERT INTO drain_mark DEFAULT VALUES;
 
--- Gives serials to at most max_rows pending rows; the caller holds 7777.  Returns how many.
+-- Gives serials to at most max_rows pending rows; the caller holds the lock "serials".  Returns how many.
 -- Plans are kept: making one takes longer than draining some rows.
 CREATE FUNCTION drain_locked(p_max_rows integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -105,10 +105,10 @@ BEGIN
 		       WHERE p.serial = 0 AND p.id > (SELECT m.low FROM drain_mark m)) THEN
 		RETURN 0;
 	END IF;
-	IF NOT pg_try_advisory_xact_lock(7778) THEN
+	IF NOT pg_try_advisory_xact_lock(lock_key('drain')) THEN
 		RETURN -1;
 	END IF;
-	PERFORM pg_advisory_xact_lock(7777);
+	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	SELECT * INTO mark FROM drain_mark;
 	IF mark.at < clock_timestamp() - interval '1 s' THEN
 		-- In this order: the last id, then an id of our own, and rows are looked at after both.
@@ -131,7 +131,7 @@ CREATE FUNCTION drain_begin() RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM pg_advisory_xact_lock(7777);
+	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	UPDATE drain_mark SET low = 0, next_low = 0, xid = pg_current_xact_id(),
 			      at = clock_timestamp();
 END
@@ -141,7 +141,7 @@ $$;
 CREATE FUNCTION relay_claim() RETURNS boolean
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT pg_try_advisory_lock(7776)
+	SELECT pg_try_advisory_lock(lock_key('polling'))
 $$;
 
 -- Gives that back.  Who inserted without telling has a lower transaction id than the one returned;
@@ -150,7 +150,7 @@ CREATE FUNCTION relay_unclaim() RETURNS xid8
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM pg_advisory_unlock(7776);
+	PERFORM pg_advisory_unlock(lock_key('polling'));
 	RETURN pg_current_xact_id();
 END
 $$;

@@ -64,12 +64,12 @@ BEGIN
 			AND oldest < now() - p_max_age_hours * interval '1 hour' / 8)) THEN
 		RETURN false;
 	END IF;
-	PERFORM pg_advisory_xact_lock(7779);
+	PERFORM pg_advisory_xact_lock(lock_key('partitions'));
 	IF log_partition_end('realtime_events') <= part.upper THEN
 		PERFORM log_partition_make('realtime_events', part.upper, part.upper + p_rows);
 		PERFORM log_partition_make('realtime_deliveries', part.upper, part.upper + p_rows);
 	END IF;
-	PERFORM pg_advisory_xact_lock(7777);
+	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	-- A node that starts looks at a limited number of serials back.
 	IF log_next_serial() >= part.upper
 	   OR coalesce(log_handed_on() < (SELECT max(serial) FROM realtime_events), true) THEN
@@ -86,7 +86,7 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	-- Who has got a serial below it has committed, once this lock is had.
-	PERFORM pg_advisory_xact_lock(7777);
+	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	UPDATE log_meta SET horizon = greatest(horizon, p_cut - 1);
 	INSERT INTO log_leaving (leaf, parent, upper)
 	SELECT p.leaf, p.parent, p.upper FROM log_partitions p
@@ -97,7 +97,7 @@ $$;
 
 -- Drops what is detached, and returns the next statement to be run, NULL when all is done.  It
 -- has to be run by itself, outside a transaction; what was cut short is taken up here again.
--- The caller holds 7775.
+-- The caller holds the lock "retention".
 CREATE FUNCTION retention_next(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$

@@ -31,7 +31,7 @@ DECLARE
 	top bigint;
 	is_witness boolean;
 BEGIN
-	PERFORM pg_advisory_xact_lock(7777);
+	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	SELECT x.* INTO m FROM log_meta x;
 	next_serial := log_next_serial();
 	top := (SELECT max(e.serial) FROM realtime_events e);

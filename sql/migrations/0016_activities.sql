@@ -4,8 +4,7 @@
 -- The newest end of a feed must not change behind a reader's back: rows are written by many
 -- transactions at once and come to light in another order than their ids were given.  So a row
 -- lies unplaced at first, and gets its position after its commit, by activities_place(): one
--- transaction at a time, under the advisory transaction lock 7770 from the first position to its
--- commit.  Positions come to light in their order, and nobody who writes ever waits.  Feeds
+-- transaction at a time, under the lock "activities" from the first position to its commit.  Positions come to light in their order, and nobody who writes ever waits.  Feeds
 -- show what is placed; the daemon has what lies there placed before it reads one.
 CREATE TABLE activities (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -55,7 +54,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM activities WHERE position IS NULL) THEN
 		RETURN 0;
 	END IF;
-	PERFORM pg_advisory_xact_lock(7770);
+	PERFORM pg_advisory_xact_lock(lock_key('activities'));
 	-- A crash must not give a position out twice, whatever the database's default is.
 	PERFORM set_config('synchronous_commit', 'on', true);
 	UPDATE activities a SET position = n.position
@@ -75,7 +74,7 @@ DECLARE
 	gone integer;
 BEGIN
 	-- Not while the same rows are placed, or deleted by another node.
-	PERFORM pg_advisory_xact_lock(7770);
+	PERFORM pg_advisory_xact_lock(lock_key('activities'));
 	DELETE FROM activities WHERE id IN (
 		SELECT old.id FROM (SELECT a.id, a.created_at FROM activities a
 				    ORDER BY a.id LIMIT p_max) old

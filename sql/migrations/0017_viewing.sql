@@ -79,9 +79,12 @@ $$;
 
 -- One change of a resource at a time, so that each tells what the one before left.
 CREATE FUNCTION viewing_lock(p_app text, p_resource_type text, p_resource_id text) RETURNS void
-LANGUAGE sql SET search_path = @SCHEMA@, pg_temp
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT pg_advisory_xact_lock(7784, viewing_hash(p_app, p_resource_type, p_resource_id))
+BEGIN
+	PERFORM pg_advisory_xact_lock(lock_key('viewing'),
+				      viewing_hash(p_app, p_resource_type, p_resource_id));
+END
 $$;
 
 -- What a change is held against: users and modes, of expired tabs too as long as nobody was told.

@@ -2,8 +2,7 @@
 -- Offline data sync: resources that the server keeps for clients, each with a version, and a feed
 -- of what changed.  Each resource is in the feed once, at the position of its last change.
 --
--- Positions are given under the advisory transaction lock (7781, the application), held until the
--- commit.  So a reader that has read up to a position never misses one below it: it was committed
+-- Positions are given under the lock "sync_feed" of the application, held until the commit.  So a reader that has read up to a position never misses one below it: it was committed
 -- before.  It is the only lock that a batch takes before the rows of locks, in its own order.
 
 CREATE SEQUENCE sync_position AS bigint CACHE 1;
@@ -404,7 +403,7 @@ BEGIN
 	IF p_caller ? 'asked' THEN
 		PERFORM mutations_ask(p_app, p_caller, p_mutations);
 	END IF;
-	PERFORM pg_advisory_xact_lock(7781, hashtext(p_app));
+	PERFORM pg_advisory_xact_lock(lock_key('sync_feed'), hashtext(p_app));
 	FOR m IN
 		SELECT e.value FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS e(value, at)
 		ORDER BY e.at

@@ -4,7 +4,7 @@
  * is_caught_up, is_away and the eventfd that wakes the thread.
  *
  * Polling pays when NOTIFY does not: each one takes a lock over the whole server at its commit.
- * Above POLL_ABOVE wakes a window the session lock 7776 is taken, below POLL_BELOW rows a window
+ * Above POLL_ABOVE wakes a window the lock "polling" is taken, below POLL_BELOW rows a window
  * it is given back.  Who inserted while it was held told nobody and may commit later: so it goes
  * on looking, less often, until all transactions of that time have ended.  The same after each
  * connecting, for the connection before may have been polling.
@@ -43,7 +43,7 @@
 
 enum mode {
 	LISTENING, /* whoever commits notifies */
-	POLLING,   /* holds 7776: nobody notifies */
+	POLLING,   /* holds the lock "polling": no session notifies */
 	LEAVING,   /* gave it back; some who trusted in it still run */
 };
 

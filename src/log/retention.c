@@ -62,7 +62,7 @@ enum pg_fault retention_run(struct pg_conn *c, const struct conf_database *conf)
 	char *mine = NULL;
 	unsigned n = 0;
 
-	fault = ask(c, "SELECT pg_try_advisory_lock(7775)", 0, NULL, &mine);
+	fault = ask(c, "SELECT pg_try_advisory_lock(lock_key('retention'))", 0, NULL, &mine);
 	if (fault != PG_FINE || mine[0] != 't') {
 		free(mine);
 		return fault == PG_LOST ? PG_LOST : PG_FINE;
@@ -77,6 +77,6 @@ enum pg_fault retention_run(struct pg_conn *c, const struct conf_database *conf)
 		tell_horizon(c);
 	if (fault != PG_LOST)
 		fault = pg_conn_script(c, clock_mono() + QUERY_US,
-				       "SELECT pg_advisory_unlock(7775)");
+				       "SELECT pg_advisory_unlock(lock_key('retention'))");
 	return fault == PG_LOST ? PG_LOST : PG_FINE;
 }

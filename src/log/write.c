@@ -58,7 +58,7 @@ static const struct {
 	const Oid *types;
 } steps[LOG_STEPS] = {
 	[LOG_BEGIN] = { "log_begin", "BEGIN", 0, NULL },
-	[LOG_LOCK] = { "log_lock", "SELECT pg_advisory_xact_lock(7777)", 0, NULL },
+	[LOG_LOCK] = { "log_lock", "SELECT pg_advisory_xact_lock(lock_key('serials'))", 0, NULL },
 	[LOG_DRAIN] = { "log_drain", "SELECT drain_locked(500)::bigint", 0, NULL },
 	[LOG_KEYS] = { "log_keys", "SELECT idempotency_take($1, $2, $3, $4, $5)", KCOLUMNS,
 		       keys_params },

@@ -3,7 +3,7 @@
 #define LOG_WRITE_H
 /*
  * One transaction of the db writer: events and delivery records gathered as columns, then
- *     BEGIN; lock 7777; drain pending rows; take keys; INSERT events; INSERT deliveries; COMMIT
+ *     BEGIN; lock "serials"; drain pending rows; take keys; INSERT events; INSERT deliveries; COMMIT
  * in one pipeline, so that it costs one round trip whatever its size.  The lock is held from
  * the first serial to the commit: that is what makes "serial > last" gapless for every reader.
  */

@@ -4,7 +4,7 @@
 /*
  * The db writer: one thread, one libpq connection, group commit of event batches, and the
  * delivery records behind them.  A batch goes as soon as the commit before it returned.
- * Serials are given under the advisory transaction lock 7777 and only there.
+ * Serials are given under the advisory lock "serials" and only there.
  * A batch whose commit outcome is unknown is looked up by event_id before it is retried.
  */
 #include "base/annotate.h"

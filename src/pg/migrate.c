@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
 #include "base/log.h"
@@ -7,12 +8,11 @@
 #include "base/str.h"
 #include "pg/migrate.h"
 #include "pg/conn.h"
+#include "pg/locks.h"
 
 #define CONNECT_MS     10000
 #define STEP_US	       (10 * 60 * USEC_PER_SEC) /* an index on a big log takes its time */
 #define CHECKSUM_CHARS 64
-/* "scopewir" as a number: nobody else's lock. */
-#define MIGRATE_LOCK "8314882977862052210"
 
 struct migrate {
 	struct pg_conn *c;
@@ -232,8 +232,11 @@ static int apply(struct migrate *m, const struct migration *one)
 static int run(struct migrate *m)
 {
 	unsigned last;
-	int rc = script(m, "migration lock", "SELECT pg_advisory_lock(" MIGRATE_LOCK ")");
+	char lock[64];
+	int rc;
 
+	snprintf(lock, sizeof(lock), "SELECT pg_advisory_lock(%" PRId64 ")", PG_LOCK_MIGRATE);
+	rc = script(m, "migration lock", lock);
 	if (rc == 0)
 		rc = make_schema(m);
 	if (rc == 0)

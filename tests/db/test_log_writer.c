@@ -329,7 +329,7 @@ START_TEST(bad_content_harms_nobody_else)
 {
 	begin("bad");
 	/* While the lock is held the batches gather into one group. */
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
 	for (int i = 0; i < 40; i++) {
 		struct event_batch *b = make_batch(2, 20000);
 
@@ -339,7 +339,7 @@ START_TEST(bad_content_harms_nobody_else)
 		}
 		append(b);
 	}
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
 	WAIT_UNTIL(answered() == 80);
 	ck_assert_uint_eq(atomic_load(&w.refused), 6);
 	ck_assert_uint_eq(atomic_load(&w.ok), 74);
@@ -382,11 +382,11 @@ END_TEST
 START_TEST(a_commit_after_its_answer_is_delivered_late)
 {
 	begin("late");
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
 	append(make_batch(3, 200));
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
 	ck_assert_uint_eq(atomic_load(&w.fanned), 0);
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
 	WAIT_UNTIL(atomic_load(&w.fanned) == 3);
 	ck_assert_int_eq(rows(), 3);
 	append(make_batch(1, 5000));
@@ -405,12 +405,12 @@ static void end_writers_backend(void)
 START_TEST(an_answered_batch_is_not_written_later)
 {
 	begin("not_later");
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
 	append(make_batch(3, 200));
 	append(make_batch(2, 0));
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
 	end_writers_backend();
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
 	append(make_batch(1, 20000));
 	WAIT_UNTIL(atomic_load(&w.ok) == 3);
 	ck_assert_uint_eq(atomic_load(&w.fanned), 1);
@@ -623,7 +623,7 @@ START_TEST(a_taken_key_harms_nobody_else)
 	WAIT_UNTIL(atomic_load(&w.ok) == 2);
 
 	/* They wait together, so that they are written together. */
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
 	append(make_batch(1, 20000));
 	for (int i = 0; i < 5; i++)
 		append(make_batch(10, 20000));
@@ -637,7 +637,7 @@ START_TEST(a_taken_key_harms_nobody_else)
 	b = make_batch(4, 20000);
 	b->key = make_key("third", "id-4");
 	append(b);
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(7777)"));
+	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
 
 	WAIT_UNTIL(answered() == 2 + 1 + 50 + 3 + 10 + 4);
 	ck_assert_uint_eq(atomic_load(&w.down), 3); /* -EEXIST */

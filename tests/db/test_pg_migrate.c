@@ -2,6 +2,7 @@
 #include <errno.h>
 #include "unit.h"
 #include "database.h"
+#include "pg/locks.h"
 #include "pg/migrate.h"
 
 static void migrate(const char *conninfo)
@@ -124,6 +125,32 @@ START_TEST(a_newer_database_is_refused)
 }
 END_TEST
 
+START_TEST(the_database_has_the_numbers_of_the_locks)
+{
+	static const struct {
+		const char *name;
+		enum pg_lock key;
+	} locks[] = {
+		{ "activities", PG_LOCK_ACTIVITIES }, { "retention", PG_LOCK_RETENTION },
+		{ "polling", PG_LOCK_POLLING },	      { "serials", PG_LOCK_SERIALS },
+		{ "drain", PG_LOCK_DRAIN },	      { "partitions", PG_LOCK_PARTITIONS },
+		{ "sync_feed", PG_LOCK_SYNC_FEED },   { "viewing", PG_LOCK_VIEWING },
+	};
+	char *conninfo = pg_fixture_database(pg, "locks", NULL);
+	char sql[64];
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++) {
+		snprintf(sql, sizeof(sql), "SELECT lock_key('%s')", locks[i].name);
+		ck_assert_int_eq(pg_fixture_number(c, sql), locks[i].key);
+	}
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
 /* What the program left before its migrations were put together anew: 0003 was sql_publish. */
 START_TEST(a_schema_from_before_the_first_release_is_refused)
 {
@@ -203,6 +230,7 @@ int main(void)
 	tcase_add_test(t, partitions_are_made_ahead);
 	tcase_add_test(t, odd_schema_names);
 	tcase_add_test(t, a_changed_migration_is_refused);
+	tcase_add_test(t, the_database_has_the_numbers_of_the_locks);
 	tcase_add_test(t, a_newer_database_is_refused);
 	tcase_add_test(t, a_schema_from_before_the_first_release_is_refused);
 	tcase_add_test(t, a_failing_migration_leaves_nothing);

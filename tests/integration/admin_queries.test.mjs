@@ -209,7 +209,7 @@ test('pending events, and who holds the locks', async () => {
 		user: 'scopewire', port: 5432, application_name: 'holder' });
 	await holder.connect();
 	await holder.query('BEGIN');
-	await holder.query('SELECT pg_advisory_xact_lock(7777)');
+	await holder.query("SELECT pg_advisory_xact_lock(lock_key('serials'))");
 	const [{ id }] = (await client.query(`SELECT broadcast('private-client.1', 'Stuck', '{}') AS id`))
 		.rows;
 	const [{ pid }] = (await holder.query('SELECT pg_backend_pid() AS pid')).rows;
@@ -217,9 +217,9 @@ test('pending events, and who holds the locks', async () => {
 		const rows = await ask('Who holds the log\'s locks, and who waits for them?', {}, true);
 		return rows.some((r) => !r.granted) && rows;
 	}, 'the daemon to wait');
-	assert.ok(locks.some((r) => r.lock === 7777 && r.granted && r.pid === pid &&
+	assert.ok(locks.some((r) => r.lock === 'serials' && r.granted && r.pid === pid &&
 		r.application_name === 'holder'));
-	assert.ok(locks.some((r) => r.lock === 7777 && !r.granted && r.waits_for.includes(pid) &&
+	assert.ok(locks.some((r) => r.lock === 'serials' && !r.granted && r.waits_for.includes(pid) &&
 		r.application_name === 'scopewired'));
 	assert.deepEqual((await ask(waiting)).map((r) => r.waiting), ['1']);
 	const report = () => ask('What became of this event?', { event_id: id });

@@ -163,7 +163,7 @@ describe('publish from SQL', () => {
 
 	test('a burst makes the daemon poll, and quiet makes it listen again', async () => {
 		const held = async () => (await daemon.query(`SELECT FROM pg_locks
-			WHERE locktype = 'advisory' AND objid = 7776 AND mode = 'ExclusiveLock' AND granted
+			WHERE locktype = 'advisory' AND objid = lock_key('polling')::oid AND mode = 'ExclusiveLock' AND granted
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`))
 			.length > 0;
 		const clients = await Promise.all(upTo(4).map(() => session(daemon)));

@@ -12,9 +12,9 @@ const CHANNEL = 'private-client.1';
 const publish = (client, event, data = {}) =>
 	client.query('SELECT broadcast($1, $2, $3)', [CHANNEL, event, data]);
 
-/** Whether the daemon polls: it holds 7776 then. */
+/** Whether the daemon polls: it holds the lock "polling" then. */
 const polls = async (daemon) => (await daemon.query(`SELECT FROM pg_locks
-	WHERE locktype = 'advisory' AND objid = 7776 AND mode = 'ExclusiveLock' AND granted
+	WHERE locktype = 'advisory' AND objid = lock_key('polling')::oid AND mode = 'ExclusiveLock' AND granted
 	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)).length > 0;
 
 /** Publishes from four sessions until it is told to stop; {sent, stop()}. */
@@ -85,29 +85,29 @@ describe('without the fallback', () => {
 
 	test('somebody else drains at that moment', async () => {
 		await waitFor(async () => !await polls(daemon), 'no polling');
-		await late.query('SELECT pg_advisory_lock(7778)');
+		await late.query("SELECT pg_advisory_lock(lock_key('drain'))");
 		await daemon.query(`SELECT broadcast($1, 'Waiting', '{}')`, [CHANNEL]);
 		const tried = () => daemon.query(`SELECT query_start FROM pg_stat_activity
 			WHERE application_name = 'scopewired' AND query LIKE '%drain(%'
 			AND datname = current_database() AND query_start > now() - interval '1 s'`);
 		await waitFor(async () => (await tried()).length, 'a look');
-		await late.query('SELECT pg_advisory_unlock(7778)');
+		await late.query("SELECT pg_advisory_unlock(lock_key('drain'))");
 		await wire.next({ event: 'Waiting' });
 	});
 
 	test('serials cannot be had for longer than the daemon waits', async () => {
-		await late.query('SELECT pg_advisory_lock(7777)');
+		await late.query("SELECT pg_advisory_lock(lock_key('serials'))");
 		await daemon.query(`SELECT broadcast($1, 'Blocked', '{}')`, [CHANNEL]);
 		const attempts = new Set();
 		await waitFor(async () => {
 			const rows = await daemon.query(`SELECT a.query_start::text AS at
 				FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-				WHERE l.locktype = 'advisory' AND l.objid = 7777 AND NOT l.granted
+				WHERE l.locktype = 'advisory' AND l.objid = lock_key('serials')::oid AND NOT l.granted
 				AND a.datname = current_database()`);
 			for (const row of rows) attempts.add(row.at);
 			return attempts.size > 1;
 		}, 'a second attempt', 30000);
-		await late.query('SELECT pg_advisory_unlock(7777)');
+		await late.query("SELECT pg_advisory_unlock(lock_key('serials'))");
 		await wire.next({ event: 'Blocked' });
 	});
 });
