@@ -61,7 +61,7 @@ BEGIN
 			USING ERRCODE = 'undefined_column',
 			HINT = 'columns are names of the table''s columns, or NULL for all.';
 	END IF;
-	RETURN (SELECT '(SELECT row_to_json(c) FROM (SELECT '
+	RETURN (SELECT '(SELECT row_to_json(c.*) FROM (SELECT '
 		       || string_agg(format('%s.%I', p_alias, c), ', ') || ') c)'
 		FROM unnest(p_columns) c);
 END
@@ -213,6 +213,17 @@ END', p_watch.id,
 END
 $$;
 
+-- Makes the trigger function of a watch, or makes it anew.
+CREATE FUNCTION watch_compile(p_watch watches) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('CREATE OR REPLACE FUNCTION %I() RETURNS trigger LANGUAGE plpgsql '
+		       'SECURITY DEFINER SET search_path = %I, pg_temp SET jit = off AS %L',
+		       'watch_' || p_watch.id, current_schema(), watch_source(p_watch));
+END
+$$;
+
 -- Writes a watch down and makes its trigger function; the owner's part of watch().  The function
 -- does nothing until somebody with the right to the table hangs it there.
 CREATE FUNCTION watch_define(relation regclass, channel_template text, columns text[],
@@ -256,9 +267,7 @@ BEGIN
 	INSERT INTO watches (relation, channel_template, columns, operations, event_name, app)
 	VALUES (relation, channel_template, columns, operations, event_name, a.app)
 	RETURNING * INTO w;
-	EXECUTE format('CREATE FUNCTION %I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
-		       'SET search_path = %I, pg_temp SET jit = off AS %L',
-		       'watch_' || w.id, current_schema(), watch_source(w));
+	PERFORM watch_compile(w);
 	RETURN w.id;
 EXCEPTION WHEN unique_violation THEN
 	RAISE EXCEPTION '% is watched for "%" already', relation, channel_template
@@ -323,6 +332,6 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION watch_begin(integer), watch_short(text, text, text, integer),
 	watch_insert(watches, text, text, text, text, text, text, text),
-	watch_row(watches, text), watch_define(regclass, text, text[], text[], text, text),
+	watch_row(watches, text), watch_compile(watches), watch_define(regclass, text, text[], text[], text, text),
 	watch(regclass, text, text[], text[], text, text), watch_forget(integer),
 	unwatch(regclass, text) FROM PUBLIC;
