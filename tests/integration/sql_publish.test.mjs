@@ -331,10 +331,10 @@ describe('watched tables', () => {
 	});
 
 	test('columns may be called as they like', async () => {
-		const row = { id: 1, n: 'n', o: 'o', t: 't', app: 'a', name: 'b', watched: 'w', body: 'c',
+		const row = { id: 1, n: 'n', o: 'o', t: 't', app: 'a', c: 'p', name: 'b', watched: 'w', body: 'c',
 			channel: 'd', event_type: '%s %L {op}', 'a "b': "it's" };
 		await sql(`CREATE TABLE public.odd (id integer PRIMARY KEY, n text, o text, t text,
-			app text, name text, watched text, body text, channel text, event_type text,
+			app text, c text, name text, watched text, body text, channel text, event_type text,
 			"a ""b" text)`);
 		await sql(`SELECT watch('odd', 'all')`);
 		const values = Object.values(row);

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// A schema from before the first release: refused at start, and converted by the script that
+// docs/upgrading.md names.  Its state is imitated: new tables, with the old list of migrations.
+import { before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { APP, binaries, ini, newDatabase, query, runDaemon, startDaemon,
+	tempFolder } from '../lib/harness.mjs';
+
+const root = new URL('../..', import.meta.url).pathname;
+const inRoot = (...names) => path.join(root, ...names);
+const template = inRoot('sql/upgrade/from_unreleased.sql.in');
+let database, config;
+
+/** The script for the schema, as the build makes it. */
+function script(schema) {
+	const migrations = fs.readdirSync(inRoot('sql/migrations')).sort()
+		.map((name) => inRoot('sql/migrations', name));
+	return execFileSync('sh', [inRoot('sql/upgrade/make.sh'), template, inRoot('src/pg/locks.h'),
+		...migrations], { encoding: 'utf8', maxBuffer: 1 << 24 }).replaceAll('@SCHEMA@', schema);
+}
+
+const psql = (input, user = database.user) => spawnSync(path.join(binaries(), 'psql'),
+	['-X', '-q', '-h', database.host, '-U', user, '-d', database.name],
+	{ input, encoding: 'utf8' });
+const sql = (text, values) => query(database.host, database.name, text, values);
+const applied = async () => (await sql('SELECT version, name, checksum FROM schema_migrations ORDER BY 1'));
+
+before(async () => {
+	database = await newDatabase();
+	config = path.join(tempFolder('conf'), 'scopewire.conf');
+	const { id, ...app } = APP;
+	fs.writeFileSync(config, ini({ server: { port: 0, host: '127.0.0.1' }, [`app ${id}`]: app,
+		database: { host: database.host, name: database.name, user: database.user } }));
+});
+
+test('a schema from before the first release is converted by the script', async (t) => {
+	assert.equal((await runDaemon(['--migrate', '--config', config])).code, 0);
+	const now = await applied();
+	await sql('CREATE TABLE public.items (id integer PRIMARY KEY)');
+	const [{ id }] = await sql(`SELECT watch('items', 'items') AS id`);
+	await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
+		AS $$ BEGIN RAISE 'of an old version'; END $$`);
+	await sql(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('a.{id}', 'owner', 'id')`);
+	const old = fs.readFileSync(template, 'utf8').match(/EXCEPT ALL VALUES\n([^;]*?)\) THEN/)[1]
+		.replace(/\)\s*OR[^]*$/, '');
+	await sql('DELETE FROM schema_migrations');
+	await sql(`INSERT INTO schema_migrations (version, name, checksum) VALUES ${old}`);
+	assert.equal((await applied()).length, 16);
+
+	const { code, log } = await runDaemon(['--config', config]);
+	assert.equal(code, 65, log);
+	assert.match(log, /before the first release .*docs\/upgrading\.md/);
+
+	const other = psql(script('scopewire'), 'postgres');
+	assert.match(other.stderr, /does not belong to postgres/);
+	assert.equal(other.status, 3);
+	assert.equal((await applied()).length, 16);
+
+	const done = psql(script('scopewire'));
+	assert.equal(done.status, 0, done.stderr);
+	assert.equal(done.stderr, '');
+	assert.deepEqual(await applied(), now);
+	assert.deepEqual(await sql('SELECT names, regex FROM channel_rules'),
+		[{ names: ['id'], regex: '^a\\.([^.]+)$' }]);
+
+	const daemon = await startDaemon({ database }, t);
+	const wire = await daemon.connect();
+	await wire.subscribe('items');
+	await sql('INSERT INTO items VALUES (1)');
+	assert.deepEqual(JSON.parse((await wire.next({ event: 'items.insert' })).data).new, { id: 1 });
+});
+
+test('another schema is left as it is', async () => {
+	const now = await applied();
+	const again = psql(script('scopewire'));
+	assert.equal(again.status, 3);
+	assert.match(again.stderr, /is not in the last state before the first release/);
+	assert.deepEqual(await applied(), now);
+	assert.match(psql(script('nowhere')).stderr, /does not exist|has no migrations/);
+});
