@@ -2,14 +2,15 @@
 #ifndef CORE_CATCH_UP_H
 #define CORE_CATCH_UP_H
 /*
- * A subscription that is not live yet: what its client missed is read from the log and sent
- * (docs/replay.md), while what comes for it is held back; then that follows, and it is live.
- * Also for a cache channel whose last event has to be read from the log first.
+ * A subscription that is not live yet.  What its client missed is read from the log and sent
+ * (docs/replay.md) while new frames for it are held back; then the held frames follow, and it is
+ * live.  The same for a cache channel whose last event must be read from the log first.
  *
- * The join told a position: every logged event up to it was posted before the join, so it is in
- * the log and not among what is held back; every one above it is held back.  A page may reach
- * further, never further than what was posted before the page itself.  So the two meet without
- * gap or overlap wherever the cut lies; what is held back and covered by the last page is dropped.
+ * No gap and no overlap.  The join returned a position: every logged event up to it was sent to
+ * the workers before the join, so it is in the log and not among the held frames; every event
+ * above it is held.  A page may reach further than that position, but never further than what was
+ * sent to the worker before the page itself.  So held frames that the last page covers are dropped,
+ * and the rest follows it.
  */
 #include "base/annotate.h"
 #include "base/thread.h"
@@ -21,27 +22,29 @@ struct session;
 struct subscription;
 struct catch_up;
 
-/* What a subscribe asked for. */
+/* What the client's subscribe message requested. */
 struct catch_up_request {
-	bool is_given, is_valid;
+	bool is_given; /* it has "since" */
+	bool is_valid; /* since and was are well-formed */
 	struct position since;
-	struct str_view was;
+	struct str_view was; /* socket ids of the client's earlier connections */
 };
 
 /*
- * Behind subscription_succeeded, with what the join told (its references are taken over): sends
- * what a subscription begins with, now or later.  now: the log as it stood at the join.
+ * Called after subscription_succeeded was sent, with the results of the join; takes over
+ * j->unlogged and j->cached.  Sends what the subscription begins with, now or later.  now: the
+ * log's position at the join.
  */
 void catch_up_begin(struct session *s, struct subscription *sub, const struct catch_up_request *req,
 		    struct directory_join *j, const struct position *now) RUNS_ON(on_worker);
-/* Mail for a subscription that has one; keeps references of its own. */
+/* A frame arrived for a subscription that has a catch-up.  Takes references of its own. */
 void catch_up_hold(struct catch_up *u, const struct worker_message *m) RUNS_ON(on_worker);
-/* The subscription ends: forgets it all. */
+/* The subscription ends before it went live. */
 void catch_up_drop(struct catch_up *u) RUNS_ON(on_worker);
 /* The session's socket takes more. */
 void catch_up_writable(struct session *s) RUNS_ON(on_worker);
-/* The answer to what was asked with this token; takes the page. */
+/* The answer to the request with this token; takes the page. */
 void catch_up_answer(struct hub *h, uint64_t token, struct log_page *page) RUNS_ON(on_worker);
-/* Looks after those that wait for this node to come as far as their position. */
+/* Continues the catch-ups whose position this node has reached, or has not reached in time. */
 void catch_up_tick(struct hub *h) RUNS_ON(on_worker);
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Filled by the thread that reads the log; not changed after it was posted. */
 #include "base/mem.h"
 #include "core/log_page.h"
 

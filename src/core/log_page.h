@@ -2,9 +2,9 @@
 #ifndef CORE_LOG_PAGE_H
 #define CORE_LOG_PAGE_H
 /*
- * What sessions ask the event log for, and how it answers: the log is read on another thread, and
- * its answer comes to the worker as mail of the directory (directory_post_page()), behind all that
- * was posted to that worker before.
+ * What sessions request from the event log, and the answer.  The log is read on another thread.
+ * Its answer comes to the worker as a message (directory_post_page()), after all messages that
+ * were sent to that worker before.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,13 +19,13 @@ enum log_outcome {
 	LOG_UNAVAILABLE, /* no answer in time */
 };
 
-/* Counted, and not changed any more once it was posted. */
+/* Counted; not changed any more once it was posted. */
 struct log_page {
 	atomic_uint refs;
 	enum log_outcome outcome;
-	uint64_t to; /* LOG_SERVED: all of the channel up to here is in it */
+	uint64_t to; /* LOG_SERVED: it contains the channel's events up to this serial */
 	unsigned n_events;
-	struct msgbuf **chunks; /* finished frames, some in each, in order of serial */
+	struct msgbuf **chunks; /* complete frames, some in each, in order of serial */
 	unsigned n_chunks;
 	size_t bytes;	      /* of all chunks */
 	struct event *cached; /* counted; LOG_ASK_CACHED: the last event, or NULL */
@@ -38,7 +38,7 @@ void log_page_unref(struct log_page *p); /* NULL is fine */
 void log_page_add(struct log_page *p, struct msgbuf *chunk, unsigned n_events);
 
 enum log_ask_kind {
-	LOG_ASK_EVENTS, /* what came behind a serial */
+	LOG_ASK_EVENTS, /* the events after a serial */
 	LOG_ASK_CACHED, /* a cache channel's last event */
 };
 
@@ -49,16 +49,16 @@ struct log_ask {
 	uint64_t token; /* comes back with the page */
 	struct app *app;
 	struct str_view channel;
-	/* LOG_ASK_EVENTS: serials above from, up to to, at most max of them */
+	/* LOG_ASK_EVENTS: serials above from, up to to, at most max events */
 	const char *epoch;
 	uint64_t from, to;
-	struct str_view was; /* leave out what excluded these sockets */
+	struct str_view was; /* leave out events that exclude these socket ids */
 	unsigned max;
 	unsigned cap; /* LOG_TOO_MANY when there are more than that; 0: any number */
 };
 
 struct log_reader {
-	/* The page comes later, once, whatever becomes of it.  Any thread. */
+	/* Returns at once.  Exactly one page is posted later, whatever happens.  Any thread. */
 	void (*ask)(void *ctx, const struct log_ask *a);
 	void *ctx;
 };

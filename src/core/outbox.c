@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/* cap is a power of two or 0, so an index is masked, not divided.  One worker's own. */
 #include <errno.h>
 #include "base/mem.h"
 #include "core/outbox.h"
 
-#define KEEP_CAP 16 /* larger rings are given back when empty */
+#define KEEP_CAP 16 /* larger rings are freed when empty */
 
 void outbox_release(struct outbox *o)
 {
@@ -13,7 +14,7 @@ void outbox_release(struct outbox *o)
 	*o = (struct outbox){ 0 };
 }
 
-static void grow(struct outbox *o)
+static void outbox_grow(struct outbox *o)
 {
 	unsigned cap = o->cap ? o->cap * 2 : 4;
 	struct msgbuf **ring = xreallocarray(NULL, cap, sizeof(struct msgbuf *));
@@ -32,7 +33,7 @@ int outbox_put(struct outbox *o, struct msgbuf *m, unsigned max_bytes, unsigned 
 	    (max_bytes && (m->len > max_bytes || o->bytes > max_bytes - m->len)))
 		return -ENOBUFS;
 	if (o->n == o->cap)
-		grow(o);
+		outbox_grow(o);
 	o->ring[(o->head + o->n++) & (o->cap - 1)] = msgbuf_ref(m);
 	o->bytes += m->len;
 	return 0;

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * An entry for a channel exists while it has subscribers.  Removing a subscriber moves the last one
+ * into its index.
+ */
 #include "base/mem.h"
 #include "core/channel_key.h"
 #include "core/registry.h"

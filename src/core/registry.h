@@ -2,8 +2,9 @@
 #ifndef CORE_REGISTRY_H
 #define CORE_REGISTRY_H
 /*
- * The subscribers one worker has on each channel.  Subscribers of a channel lie side by side,
- * so that a delivery touches each once; adding and removing are O(1).  One worker's own.
+ * The subscribers one worker has on each channel.  The subscribers of a channel are one
+ * array, so that a delivery touches each once.  Adding and removing are O(1).  A registry belongs
+ * to its worker's thread.
  */
 #include "base/annotate.h"
 #include "base/map.h"
@@ -17,11 +18,11 @@ struct session;
 struct subscription {
 	struct session *session;
 	struct rchannel *channel;
-	unsigned at;  /* place in channel->subscribers */
-	uint64_t seq; /* of the directory at the join: older mail is not for it */
+	unsigned at;  /* index in channel->subscribers */
+	uint64_t seq; /* of the directory at the join: it skips messages up to this one */
 	struct channel_traits traits;
-	char *user_id;		   /* presence; heap */
-	struct catch_up *catch_up; /* while what comes for it is held back, or NULL */
+	char *user_id;		   /* of the presence member or the watched user; heap or NULL */
+	struct catch_up *catch_up; /* until it is live; or NULL */
 };
 
 struct subscriber {

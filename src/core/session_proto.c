@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* What a client's messages do: one handler a kind (protocol A2 to A6). */
+/*
+ * One handler for each kind of client message.  A handler that refuses sends the error itself:
+ * functions here that return false have sent it.
+ */
 #include <errno.h>
 #include "base/mem.h"
 #include "core/limit.h"
-#include "core/session-private.h"
+#include "core/session_out.h"
+#include "core/session_proto.h"
 #include "core/users.h"
 
 #define STATUS_UNAUTHORIZED 401
 
-static void subscription_error(struct session *s, struct str_view channel, const char *type,
-			       const char *text, unsigned status)
+static void proto_subscription_error(struct session *s, struct str_view channel, const char *type,
+				     const char *text, unsigned status) RUNS_ON(on_worker)
 {
 	strbuf_reset(&s->hub->text);
 	frame_subscription_error(&s->hub->text, channel, type, sv(text), status);
@@ -17,16 +21,17 @@ static void subscription_error(struct session *s, struct str_view channel, const
 }
 
 /*
- * Both dialects: pusher-js hands the first to the channel (Echo's error()), the second is the
- * hosted service's.
+ * Sends both forms of the error: pusher-js passes the first to the channel (error() in Laravel
+ * Echo), the second is what the hosted Pusher service sends.
  */
-static void auth_error(struct session *s, struct str_view channel, const char *text)
+static void proto_auth_error(struct session *s, struct str_view channel, const char *text)
+	RUNS_ON(on_worker)
 {
-	subscription_error(s, channel, "AuthError", text, STATUS_UNAUTHORIZED);
+	proto_subscription_error(s, channel, "AuthError", text, STATUS_UNAUTHORIZED);
 	session_error(s, PUSHER_CODE_NULL, sv(text));
 }
 
-static void on_ping(struct session *s, const struct client_frame *f)
+static void proto_on_ping(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	(void)f;
 	strbuf_reset(&s->hub->text);
@@ -34,14 +39,14 @@ static void on_ping(struct session *s, const struct client_frame *f)
 	session_send_text(s);
 }
 
-/* That it came is all there is to it: session_receive() took note. */
-static void on_pong(struct session *s, const struct client_frame *f)
+/* session_receive() has noted the sign of life already. */
+static void proto_on_pong(struct session *s, const struct client_frame *f)
 {
 	(void)s;
 	(void)f;
 }
 
-static void on_unknown(struct session *s, const struct client_frame *f)
+static void proto_on_unknown(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct strbuf b;
 
@@ -59,30 +64,31 @@ struct member_data {
 	struct presence_member parsed; /* released by the caller */
 };
 
-/* False after the client was told. */
-static bool check_name(struct session *s, const struct client_frame *f, struct channel_traits *t)
+static bool proto_check_name(struct session *s, const struct client_frame *f,
+			     struct channel_traits *t) RUNS_ON(on_worker)
 {
 	const struct app_limits *max = &s->app->limits;
 	int rc = channel_name_parse(f->channel, max->max_channel_name_bytes, t);
 
 	if (rc == -ENAMETOOLONG)
-		subscription_error(s, f->channel, "LimitReached", "The channel name is too long",
-				   PUSHER_UNAUTHORIZED);
+		proto_subscription_error(s, f->channel, "LimitReached",
+					 "The channel name is too long", PUSHER_UNAUTHORIZED);
 	else if (rc)
-		subscription_error(s, f->channel, "InvalidChannel",
-				   "The channel name may hold only letters, digits and _-=@,.;",
-				   PUSHER_UNAUTHORIZED);
+		proto_subscription_error(
+			s, f->channel, "InvalidChannel",
+			"The channel name may hold only letters, digits and _-=@,.;",
+			PUSHER_UNAUTHORIZED);
 	else if (max->max_channels_per_connection &&
 		 s->subscriptions.used >= max->max_channels_per_connection)
-		subscription_error(s, f->channel, "LimitReached",
-				   "This connection is on as many channels as it may",
-				   PUSHER_OVER_CAPACITY);
+		proto_subscription_error(s, f->channel, "LimitReached",
+					 "This connection is on as many channels as it may",
+					 PUSHER_OVER_CAPACITY);
 	else
 		return true;
 	return false;
 }
 
-static bool is_signed(const struct session *s, const struct client_frame *f)
+static bool proto_is_signed(const struct session *s, const struct client_frame *f)
 {
 	char id[SOCKET_ID_SIZE];
 
@@ -91,7 +97,7 @@ static bool is_signed(const struct session *s, const struct client_frame *f)
 				  f->channel_data);
 }
 
-static void tell_bad_signature(struct session *s, const struct client_frame *f)
+static void proto_bad_signature(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	char id[SOCKET_ID_SIZE];
 	struct strbuf b;
@@ -108,29 +114,30 @@ static void tell_bad_signature(struct session *s, const struct client_frame *f)
 		strbuf_add_str(&b, ", but got ");
 		strbuf_add_sv(&b, f->auth);
 	}
-	auth_error(s, f->channel, b.ptr);
+	proto_auth_error(s, f->channel, b.ptr);
 	strbuf_release(&b);
 }
 
-/* The right to be on the channel; false after the client was told. */
-static bool check_right(struct session *s, const struct client_frame *f,
-			const struct channel_traits *t)
+/* Whether the client may be on the channel. */
+static bool proto_check_right(struct session *s, const struct client_frame *f,
+			      const struct channel_traits *t) RUNS_ON(on_worker)
 {
 	if (t->user) {
 		if (s->user_id && sv_eq_c(t->user_id, s->user_id))
 			return true;
-		auth_error(s, f->channel,
-			   "Only the signed-in user may subscribe to their own channel");
+		proto_auth_error(s, f->channel,
+				 "Only the signed-in user may subscribe to their own channel");
 		return false;
 	}
-	if (!t->guarded || is_signed(s, f))
+	if (!t->guarded || proto_is_signed(s, f))
 		return true;
-	tell_bad_signature(s, f);
+	proto_bad_signature(s, f);
 	return false;
 }
 
-/* Who joins a presence channel; false after the client was told. */
-static bool read_member(struct session *s, const struct client_frame *f, struct member_data *m)
+/* The member that joins a presence channel. */
+static bool proto_read_member(struct session *s, const struct client_frame *f,
+			      struct member_data *m) RUNS_ON(on_worker)
 {
 	const struct app_limits *max = &s->app->limits;
 	const char *why;
@@ -142,17 +149,18 @@ static bool read_member(struct session *s, const struct client_frame *f, struct 
 		return true;
 	}
 	if (!f->has_channel_data) {
-		auth_error(s, f->channel,
-			   "A presence channel needs channel_data with a user_id, or a signed-in "
-			   "user");
+		proto_auth_error(
+			s, f->channel,
+			"A presence channel needs channel_data with a user_id, or a signed-in "
+			"user");
 		return false;
 	}
 	rc = presence_member_parse(f->channel_data, max->max_user_id_bytes,
 				   max->max_presence_member_bytes, &m->parsed, &why);
 	if (rc) {
-		subscription_error(s, f->channel,
-				   rc == -E2BIG ? "LimitReached" : "InvalidChannelData", why,
-				   rc == -E2BIG ? PUSHER_RATE_LIMIT : STATUS_UNAUTHORIZED);
+		proto_subscription_error(s, f->channel,
+					 rc == -E2BIG ? "LimitReached" : "InvalidChannelData", why,
+					 rc == -E2BIG ? PUSHER_RATE_LIMIT : STATUS_UNAUTHORIZED);
 		return false;
 	}
 	m->user_id = sv(m->parsed.user_id);
@@ -160,21 +168,9 @@ static bool read_member(struct session *s, const struct client_frame *f, struct 
 	return true;
 }
 
-/* Position of the answer: the one that is asked with, or else where the log stands now. */
-static void send_succeeded(struct session *s, const struct client_frame *f,
-			   const struct directory_join *j, const struct position *at)
-{
-	char text[POSITION_SIZE];
-
-	strbuf_reset(&s->hub->text);
-	frame_subscription_succeeded(&s->hub->text, f->channel,
-				     j->roster ? msgbuf_view(j->roster) : SV("{}"),
-				     sv(position_format(at, text)));
-	session_send_text(s);
-}
-
-static void join(struct session *s, const struct client_frame *f, struct channel_traits t,
-		 const struct member_data *m, const struct catch_up_request *req) RUNS_ON(on_worker)
+static void proto_join(struct session *s, const struct client_frame *f, struct channel_traits t,
+		       const struct member_data *m, const struct catch_up_request *req)
+	RUNS_ON(on_worker)
 {
 	struct directory_join j = { .app = s->app,
 				    .channel = f->channel,
@@ -186,12 +182,13 @@ static void join(struct session *s, const struct client_frame *f, struct channel
 				    .wants_unlogged = req->is_given };
 	struct subscription *sub;
 	struct position now;
+	char text[POSITION_SIZE];
 
 	directory_position(s->hub->conf.directory, &now);
 	if (directory_join(s->hub->conf.directory, &j)) {
-		subscription_error(s, f->channel, "LimitReached",
-				   "The presence channel has as many members as it may",
-				   PUSHER_OVER_CAPACITY);
+		proto_subscription_error(s, f->channel, "LimitReached",
+					 "The presence channel has as many members as it may",
+					 PUSHER_OVER_CAPACITY);
 		return;
 	}
 	now.serial = j.position;
@@ -199,14 +196,19 @@ static void join(struct session *s, const struct client_frame *f, struct channel
 	sub->traits = t;
 	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
-	send_succeeded(s, f, &j, req->is_valid ? &req->since : &now);
+	strbuf_reset(&s->hub->text);
+	frame_subscription_succeeded(&s->hub->text, f->channel,
+				     j.roster ? msgbuf_view(j.roster) : SV("{}"),
+				     sv(position_format(req->is_valid ? &req->since : &now, text)));
+	session_send_text(s);
 	catch_up_begin(s, sub, req, &j, &now);
 	msgbuf_unref(j.roster);
 	msgbuf_unref(j.key);
 }
 
-/* What is not one is told, and the subscription made all the same. */
-static struct catch_up_request read_since(struct session *s, const struct client_frame *f)
+/* An invalid "since" or "was" is reported; the subscription is made nevertheless. */
+static struct catch_up_request proto_read_since(struct session *s, const struct client_frame *f)
+	RUNS_ON(on_worker)
 {
 	struct catch_up_request req = { .is_given = f->since.ptr != NULL, .was = f->was };
 
@@ -224,7 +226,7 @@ static struct catch_up_request read_since(struct session *s, const struct client
 	return req;
 }
 
-static void on_subscribe(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
+static void proto_on_subscribe(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct member_data m = { .user_id = SV("") };
 	struct catch_up_request req;
@@ -240,11 +242,11 @@ static void on_subscribe(struct session *s, const struct client_frame *f) RUNS_O
 		strbuf_release(&b);
 		return;
 	}
-	if (!check_name(s, f, &t) || !check_right(s, f, &t))
+	if (!proto_check_name(s, f, &t) || !proto_check_right(s, f, &t))
 		return;
-	if (!t.presence || read_member(s, f, &m)) {
-		req = read_since(s, f);
-		join(s, f, t, &m, &req);
+	if (!t.presence || proto_read_member(s, f, &m)) {
+		req = proto_read_since(s, f);
+		proto_join(s, f, t, &m, &req);
 	}
 	presence_member_release(&m.parsed);
 }
@@ -252,7 +254,7 @@ static void on_subscribe(struct session *s, const struct client_frame *f) RUNS_O
 /* ---- leave ---- */
 
 /* Removes sub from the directory and the registry, and frees it. */
-static void drop_subscription(struct session *s, struct subscription *sub, bool is_internal)
+static void proto_drop_subscription(struct session *s, struct subscription *sub, bool is_internal)
 	RUNS_ON(on_worker)
 {
 	struct directory_leave l = { .app = s->app,
@@ -270,41 +272,37 @@ static void drop_subscription(struct session *s, struct subscription *sub, bool 
 	registry_remove(&s->hub->registry, sub);
 }
 
-void session_leave(struct session *s, struct subscription *sub)
-{
-	map_del(&s->subscriptions, subscription_channel(sub));
-	drop_subscription(s, sub, false);
-}
-
 void session_leave_all(struct session *s)
 {
 	struct subscription *sub;
 	size_t at = 0;
 
 	while ((sub = map_next(&s->subscriptions, &at)))
-		drop_subscription(s, sub, false);
+		proto_drop_subscription(s, sub, false);
 	for (at = 0; (sub = map_next(&s->watches, &at));)
-		drop_subscription(s, sub, true);
+		proto_drop_subscription(s, sub, true);
 	if (s->user_channel)
-		drop_subscription(s, s->user_channel, true);
+		proto_drop_subscription(s, s->user_channel, true);
 	map_release(&s->subscriptions);
 	map_release(&s->watches);
 	s->user_channel = NULL;
 }
 
-static void on_unsubscribe(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
+static void proto_on_unsubscribe(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct subscription *sub = map_get(&s->subscriptions, f->channel);
 
-	if (sub)
-		session_leave(s, sub);
+	if (!sub)
+		return;
+	map_del(&s->subscriptions, subscription_channel(sub));
+	proto_drop_subscription(s, sub, false);
 }
 
 /* ---- client events ---- */
 
-/* NULL when it may be relayed, else why not. */
-static const char *client_event_fault(struct session *s, const struct client_frame *f,
-				      const struct subscription *sub)
+/* NULL when the event may be forwarded, else the error message. */
+static const char *proto_client_event_fault(struct session *s, const struct client_frame *f,
+					    const struct subscription *sub)
 {
 	const struct app_limits *max = &s->app->limits;
 	struct channel_traits t;
@@ -318,11 +316,12 @@ static const char *client_event_fault(struct session *s, const struct client_fra
 	if (t.encrypted)
 		return "Client event rejected - not supported on encrypted channels";
 	if (!sub && s->app->client_events != CLIENT_EVENTS_ALL)
-		return ""; /* the sentence holds the channel's name */
+		return ""; /* see proto_on_client_event() */
 	return NULL;
 }
 
-static void relay(struct session *s, const struct client_frame *f, const struct subscription *sub)
+static void proto_forward_client_event(struct session *s, const struct client_frame *f,
+				       const struct subscription *sub) RUNS_ON(on_worker)
 {
 	unsigned max = s->app->limits.max_client_event_bytes;
 	struct frame_event e = { .event = f->event,
@@ -344,41 +343,39 @@ static void relay(struct session *s, const struct client_frame *f, const struct 
 	}
 }
 
-static void tell_not_subscribed(struct session *s, struct str_view channel)
-{
-	struct strbuf b;
-
-	strbuf_init(&b, 128);
-	strbuf_add_str(&b, "No current subscription to channel ");
-	strbuf_add_sv(&b, channel);
-	strbuf_add_str(&b, ", or subscription in progress");
-	session_error(s, PUSHER_CODE_NULL, strbuf_view(&b));
-	strbuf_release(&b);
-}
-
-static void on_client_event(struct session *s, const struct client_frame *f)
+static void proto_on_client_event(struct session *s, const struct client_frame *f)
+	RUNS_ON(on_worker)
 {
 	const struct subscription *sub = map_get(&s->subscriptions, f->channel);
-	const char *fault = client_event_fault(s, f, sub);
+	const char *fault = proto_client_event_fault(s, f, sub);
 
-	if (fault && *fault)
+	if (fault && !*fault) {
+		struct strbuf b;
+
+		strbuf_init(&b, 128);
+		strbuf_add_str(&b, "No current subscription to channel ");
+		strbuf_add_sv(&b, f->channel);
+		strbuf_add_str(&b, ", or subscription in progress");
+		session_error(s, PUSHER_CODE_NULL, strbuf_view(&b));
+		strbuf_release(&b);
+		return;
+	}
+	if (fault)
 		session_error(s, PUSHER_CODE_NULL, sv(fault));
-	else if (fault)
-		tell_not_subscribed(s, f->channel);
 	else if (!limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
 			     USEC_PER_SEC, 1, clock_mono()))
 		session_error(
 			s, PUSHER_RATE_LIMIT,
 			SV("Client event rejected - too many in a second on this connection"));
 	else
-		relay(s, f, sub);
+		proto_forward_client_event(s, f, sub);
 }
 
 /* ---- signin ---- */
 
 /* Subscribes to a channel of core/users.h. */
-static struct subscription *join_internal(struct session *s, struct str_view user_id, bool is_user)
-	RUNS_ON(on_worker)
+static struct subscription *proto_join_internal(struct session *s, struct str_view user_id,
+						bool is_user) RUNS_ON(on_worker)
 {
 	struct directory_join j = {
 		.app = s->app, .worker = s->hub->conf.worker, .socket_id = s->id, .user_id = user_id
@@ -396,8 +393,8 @@ static struct subscription *join_internal(struct session *s, struct str_view use
 	return sub;
 }
 
-static void send_watchlist(struct session *s, const char *what, const struct str_view *ids,
-			   size_t n)
+static void proto_send_watchlist(struct session *s, const char *what, const struct str_view *ids,
+				 size_t n) RUNS_ON(on_worker)
 {
 	if (!n)
 		return;
@@ -406,8 +403,8 @@ static void send_watchlist(struct session *s, const char *what, const struct str
 	session_send_text(s);
 }
 
-/* Watches the users of the list, and tells who of them is there now. */
-static void watch(struct session *s, json_t *list) RUNS_ON(on_worker)
+/* Watches the users of the list, and sends which of them are online. */
+static void proto_watch(struct session *s, json_t *list) RUNS_ON(on_worker)
 {
 	unsigned max = s->app->limits.max_watchlist;
 	size_t n = json_array_size(list), n_on = 0, n_off = 0;
@@ -427,22 +424,22 @@ static void watch(struct session *s, json_t *list) RUNS_ON(on_worker)
 
 		if (!id.len || map_get(&s->watches, id))
 			continue;
-		sub = join_internal(s, id, false);
+		sub = proto_join_internal(s, id, false);
 		map_put(&s->watches, sv(sub->user_id), sub);
 		if (users_is_online(s->hub->conf.directory, s->app, id))
 			on[n_on++] = id;
 		else
 			off[n_off++] = id;
 	}
-	send_watchlist(s, "online", on, n_on);
-	send_watchlist(s, "offline", off, n_off);
+	proto_send_watchlist(s, "online", on, n_on);
+	proto_send_watchlist(s, "offline", off, n_off);
 	free(on);
 	free(off);
 }
 
-/* NULL when the user may be signed in, else what to say. */
-static const char *signin_fault(struct session *s, const struct client_frame *f,
-				struct presence_member *who)
+/* NULL when the user may be signed in, else the error message. */
+static const char *proto_signin_fault(struct session *s, const struct client_frame *f,
+				      struct presence_member *who)
 {
 	char id[SOCKET_ID_SIZE];
 	const char *why;
@@ -455,7 +452,7 @@ static const char *signin_fault(struct session *s, const struct client_frame *f,
 	return NULL;
 }
 
-static void on_signin(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
+static void proto_on_signin(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct presence_member who = { 0 };
 	const char *fault;
@@ -465,7 +462,7 @@ static void on_signin(struct session *s, const struct client_frame *f) RUNS_ON(o
 			      SV("User authentication is not enabled for this app"));
 		return;
 	}
-	fault = signin_fault(s, f, &who);
+	fault = proto_signin_fault(s, f, &who);
 	if (fault) {
 		session_refuse(s, PUSHER_UNAUTHORIZED, fault);
 	} else if (s->user_id && strcmp(s->user_id, who.user_id) != 0) {
@@ -478,19 +475,19 @@ static void on_signin(struct session *s, const struct client_frame *f) RUNS_ON(o
 		if (!s->user_id) {
 			s->user_id = xstrdup(who.user_id);
 			s->user_info = who.user_info ? xstrdup(who.user_info) : NULL;
-			s->user_channel = join_internal(s, sv(s->user_id), true);
+			s->user_channel = proto_join_internal(s, sv(s->user_id), true);
 			if (who.watchlist)
-				watch(s, who.watchlist);
+				proto_watch(s, who.watchlist);
 		}
 	}
 	presence_member_release(&who);
 }
 
-static void (*const handlers[])(struct session *, const struct client_frame *) = {
-	[FRAME_PING] = on_ping,		  [FRAME_PONG] = on_pong,
-	[FRAME_SUBSCRIBE] = on_subscribe, [FRAME_UNSUBSCRIBE] = on_unsubscribe,
-	[FRAME_SIGNIN] = on_signin,	  [FRAME_CLIENT_EVENT] = on_client_event,
-	[FRAME_UNKNOWN] = on_unknown,
+static void (*const proto_handlers[])(struct session *, const struct client_frame *) = {
+	[FRAME_PING] = proto_on_ping,		[FRAME_PONG] = proto_on_pong,
+	[FRAME_SUBSCRIBE] = proto_on_subscribe, [FRAME_UNSUBSCRIBE] = proto_on_unsubscribe,
+	[FRAME_SIGNIN] = proto_on_signin,	[FRAME_CLIENT_EVENT] = proto_on_client_event,
+	[FRAME_UNKNOWN] = proto_on_unknown,
 };
 
 void session_handle(struct session *s, struct str_view message)
@@ -502,6 +499,6 @@ void session_handle(struct session *s, struct str_view message)
 		session_error(s, PUSHER_CODE_NULL, sv(why));
 		return;
 	}
-	handlers[f.kind](s, &f);
+	proto_handlers[f.kind](s, &f);
 	client_frame_release(&f);
 }

@@ -10,7 +10,7 @@
 #include "base/annotate.h"
 #include "base/mailbox.h"
 #include "core/directory.h"
-#include "core/session.h"
+#include "core/hub.h"
 #include "api/router.h"
 
 struct workers;

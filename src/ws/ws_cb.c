@@ -2,6 +2,7 @@
 /* libwebsockets' callbacks into session calls, and session_io onto libwebsockets; nothing else. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "wire/pusher.h"
 #include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 

@@ -9,9 +9,10 @@
 #include <stdarg.h>
 #include "base/mem.h"
 #include "conf/conf.h"
-#include "core/session.h"
+#include "core/hub.h"
 #include "core/users.h"
 #include "wire/auth.h"
+#include "wire/pusher.h"
 
 #define WORKERS	  2
 #define PEERS_MAX 400

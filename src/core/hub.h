@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HUB_H
+#define CORE_HUB_H
+/*
+ * All sessions of one worker, and what comes to them from other threads.  A hub belongs to its
+ * worker's thread.
+ */
+#include <stdatomic.h>
+#include "core/directory.h"
+#include "core/session.h"
+
+struct hub_stats {
+	uint64_t deliveries, writes, messages_in, opened, closed, dropped_slow;
+	unsigned sessions;
+};
+
+struct hub_conf {
+	unsigned worker, n_workers;
+	struct directory *directory;
+	const struct session_io *io;
+	unsigned max_connections;     /* of the node; 0: no limit */
+	atomic_uint *connections;     /* of the node; shared by the hubs */
+	struct str_view path;	      /* prefix before /app/ */
+	const struct log_reader *log; /* NULL: there is no event log */
+	usec_t ahead_max;	      /* how long a client's position may be ahead of this node's */
+	/* A connection has ended; may be NULL.  Must not wait. */
+	void (*on_closed)(void *ctx, uint64_t socket_id);
+	void *closed_ctx;
+};
+
+struct hub;
+struct hub *hub_new(const struct hub_conf *conf) MUSTCHECK;
+/* Closes the sessions that are left. */
+void hub_free(struct hub *h) RUNS_ON(on_worker);
+/* Once a second or more often: liveness, and catch-ups that wait.  now is monotonic. */
+void hub_tick(struct hub *h, usec_t now) RUNS_ON(on_worker);
+/* Does what a message from the directory says, and frees it. */
+void hub_deliver(struct hub *h, struct worker_message *m) RUNS_ON(on_worker);
+/* The beginning and the end of a batch of hub_deliver() calls. */
+void hub_begin(struct hub *h) RUNS_ON(on_worker);
+void hub_flush(struct hub *h) RUNS_ON(on_worker);
+/* The apps changed: sessions take their app's new snapshot, or are closed if it does not exist any
+ * more. */
+void hub_reload(struct hub *h) RUNS_ON(on_worker);
+/* Closes share_permille of the sessions that are left with 4200. */
+void hub_drain(struct hub *h, unsigned share_permille) RUNS_ON(on_worker);
+unsigned hub_sessions(const struct hub *h) RUNS_ON(on_worker);
+const struct hub_stats *hub_stats(const struct hub *h) RUNS_ON(on_worker);
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a frame to the socket: session_send(), and session_flush() for what it had to queue.
+ *
+ * While is_closing is not set, frames leave in the order in which they were sent, and the outbox
+ * is written before any later frame.  When is_closing is set, nothing is written any more; the
+ * session itself lives until session_closed().
+ */
+#include "base/log.h"
+#include "core/session_out.h"
+
+static bool session_out_takes_more(const struct session *s) RUNS_ON(on_worker)
+{
+	return outbox_is_empty(&s->outbox) && !s->hub->conf.io->is_blocked(s->conn);
+}
+
+static bool session_out_write(struct session *s, unsigned char *p, size_t n) RUNS_ON(on_worker)
+{
+	s->hub->stats.writes++;
+	if (s->hub->conf.io->write(s->conn, p, n))
+		return true;
+	s->is_closing = true;
+	outbox_release(&s->outbox);
+	s->hub->conf.io->kill(s->conn);
+	return false;
+}
+
+static bool session_out_queue(struct session *s, struct msgbuf *frame) RUNS_ON(on_worker)
+{
+	const struct app_limits *max = &s->app->limits;
+
+	return outbox_put(&s->outbox, frame, max->max_outbox_bytes, max->max_outbox_messages) == 0;
+}
+
+/*
+ * The outbox is at its cap.  During a batch it also holds what the socket would take at once, so
+ * only a client that is over the cap after a write is too slow.
+ */
+static bool session_out_write_or_drop(struct session *s, struct msgbuf *frame) RUNS_ON(on_worker)
+{
+	session_flush(s);
+	if (s->is_closing)
+		return false;
+	if (session_out_takes_more(s))
+		return session_out_write(s, frame->data, frame->len);
+	if (session_out_queue(s, frame))
+		return true;
+	s->is_closing = true;
+	s->hub->stats.dropped_slow++;
+	log_info("socket %u.%u: connection dropped: the client reads too slowly, %u bytes wait",
+		 (unsigned)(s->id >> 32), (unsigned)s->id, s->outbox.bytes);
+	outbox_release(&s->outbox);
+	s->hub->conf.io->kill(s->conn);
+	return false;
+}
+
+bool session_send(struct session *s, struct msgbuf *frame)
+{
+	struct hub *h = s->hub;
+
+	if (s->is_closing)
+		return false;
+	if (!h->is_batch && session_out_takes_more(s))
+		return session_out_write(s, frame->data, frame->len);
+	if (!session_out_queue(s, frame))
+		return session_out_write_or_drop(s, frame);
+	if (!h->is_batch) {
+		h->conf.io->want_writable(s->conn);
+	} else if (!s->is_dirty) {
+		s->is_dirty = true;
+		s->next_dirty = h->dirty;
+		h->dirty = s;
+	}
+	return true;
+}
+
+/* Moves the frames that fit together into the scratch buffer.  Returns their bytes. */
+static size_t session_out_gather(struct session *s) RUNS_ON(on_worker)
+{
+	unsigned char *to = s->hub->scratch + MSGBUF_HEADROOM;
+	size_t n = 0;
+
+	while (!outbox_is_empty(&s->outbox) && outbox_peek(&s->outbox)->len <= SCRATCH_BYTES - n) {
+		struct msgbuf *m = outbox_take(&s->outbox);
+
+		memcpy(to + n, m->data, m->len);
+		n += m->len;
+		msgbuf_unref(m);
+	}
+	return n;
+}
+
+void session_flush(struct session *s)
+{
+	const struct session_io *io = s->hub->conf.io;
+
+	while (!s->is_closing && !outbox_is_empty(&s->outbox)) {
+		struct msgbuf *m;
+		size_t n;
+
+		if (io->is_blocked(s->conn)) {
+			io->want_writable(s->conn);
+			return;
+		}
+		if (s->outbox.n > 1 && (n = session_out_gather(s))) {
+			session_out_write(s, s->hub->scratch + MSGBUF_HEADROOM, n);
+			continue;
+		}
+		m = outbox_take(&s->outbox);
+		session_out_write(s, m->data, m->len);
+		msgbuf_unref(m);
+	}
+}
+
+void session_send_text(struct session *s)
+{
+	struct msgbuf *frame = ws_text_frame(strbuf_view(&s->hub->text));
+
+	session_send(s, frame);
+	msgbuf_unref(frame);
+}
+
+void session_error(struct session *s, enum pusher_code code, struct str_view message)
+{
+	strbuf_reset(&s->hub->text);
+	frame_error(&s->hub->text, code, message);
+	session_send_text(s);
+}
+
+void session_close(struct session *s, unsigned code, const char *reason)
+{
+	if (s->is_closing)
+		return;
+	session_flush(s);
+	if (s->is_closing)
+		return;
+	s->is_closing = true;
+	s->hub->conf.io->close(s->conn, code, reason);
+}
+
+void session_refuse(struct session *s, enum pusher_code code, const char *message)
+{
+	session_error(s, code, sv(message));
+	session_close(s, code, message);
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_SESSION_PROTO_H
+#define CORE_SESSION_PROTO_H
+/* What a client's messages do (protocol A2 to A6). */
+#include "core/session-private.h"
+
+/* Does what one whole message requests, and answers it. */
+void session_handle(struct session *s, struct str_view message) RUNS_ON(on_worker);
+/* Ends all subscriptions of the session, watches and sign-in too. */
+void session_leave_all(struct session *s) RUNS_ON(on_worker);
+#endif
