@@ -59,26 +59,22 @@ bool call_may_demo(const struct call *c)
 
 bool call_read_info(struct call *c, struct str_view text, unsigned *out)
 {
+	struct str_view word;
 	unsigned info = 0;
 
-	while (text.len) {
-		ptrdiff_t comma = sv_find(text, ',');
-		size_t len = comma < 0 ? text.len : (size_t)comma;
-		struct str_view word = sv_n(text.ptr, len);
-
+	while (sv_split(&text, ',', &word)) {
 		if (sv_eq(word, SV("user_count"))) {
 			info |= INFO_USER_COUNT;
 		} else if (sv_eq(word, SV("subscription_count"))) {
 			info |= INFO_SUBSCRIPTION_COUNT;
 		} else if (sv_eq(word, SV("cache"))) {
 			info |= INFO_CACHE;
-		} else if (len) {
+		} else if (word.len) {
 			call_fail(c, 400,
 				  "Unknown attribute in \"info\": use user_count, "
 				  "subscription_count or cache.");
 			return false;
 		}
-		text = sv_skip(text, len + 1);
 	}
 	*out = info;
 	return true;

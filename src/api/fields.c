@@ -259,15 +259,11 @@ static bool read_array(struct sync_call *sc, const struct sync_field *f, const s
 static json_t *split(struct str_view text)
 {
 	json_t *array = json_array();
+	struct str_view part;
 
-	while (text.len) {
-		ptrdiff_t comma = sv_find(text, ',');
-		size_t n = comma < 0 ? text.len : (size_t)comma;
-
-		if (json_array_append_new(array, json_stringn(text.ptr, n)))
+	while (sv_split(&text, ',', &part))
+		if (json_array_append_new(array, json_stringn(part.ptr, part.len)))
 			break;
-		text = sv_skip(text, comma < 0 ? n : n + 1);
-	}
 	return array;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include "base/annotate.h"
 #include "api/request.h"
+#include "base/hex.h"
 
 /* Elements of lists too, which become one parameter: each costs a move of what lies between. */
 #define PAIRS_MAX (4 * REQUEST_PARAMS_MAX)
@@ -16,14 +17,6 @@ struct str_view request_param(const struct request *r, const char *name)
 		if (sv_eq_c(r->params[i].name, name))
 			return r->params[i].value;
 	return sv_n("", 0);
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Unescapes [from, from + len) to to, which may be the same or lie before it. */
@@ -41,7 +34,7 @@ static size_t unescape_to(char *to, const char *from, size_t len, bool plus)
 		if (c == '+' && plus) {
 			c = ' ';
 		} else if (c == '%' && len - i > 2) {
-			int hi = hex_digit(from[i + 1]), lo = hex_digit(from[i + 2]);
+			int hi = hex_value(from[i + 1]), lo = hex_value(from[i + 2]);
 
 			if (hi >= 0 && lo >= 0) {
 				c = (char)(hi << 4 | lo);

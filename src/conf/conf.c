@@ -736,38 +736,3 @@ void conf_free(struct conf *c)
 	free(c->notes);
 	free(c);
 }
-
-/* keyword='value', as libpq unquotes it; nothing for an empty value. */
-static void add_keyword(struct strbuf *b, const char *keyword, const char *value)
-{
-	if (!*value)
-		return;
-	strbuf_addf(b, "%s%s='", b->len ? " " : "", keyword);
-	for (const char *p = value; *p; p++) {
-		if (*p == '\'' || *p == '\\')
-			strbuf_add_c(b, '\\');
-		strbuf_add_c(b, *p);
-	}
-	strbuf_add_c(b, '\'');
-}
-
-char *conf_conninfo(const struct conf *c)
-{
-	const struct conf_database *d = &c->database;
-	struct strbuf b;
-	char *text;
-
-	if (*d->dsn)
-		return xstrdup(d->dsn);
-	strbuf_init(&b, 200);
-	add_keyword(&b, "host", d->host);
-	strbuf_addf(&b, "%sport=%u", b.len ? " " : "", d->port);
-	add_keyword(&b, "dbname", d->name);
-	add_keyword(&b, "user", d->user);
-	add_keyword(&b, "password", d->password);
-	add_keyword(&b, "sslmode", d->sslmode);
-	strbuf_addf(&b, " connect_timeout=%u", d->connect_timeout_s);
-	text = strbuf_detach(&b);
-	strbuf_release(&b);
-	return text;
-}

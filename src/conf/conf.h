@@ -87,7 +87,7 @@ struct conf {
 	char *embedded_postgres; /* folder, or NULL */
 	bool migrate_only, check_only;
 	bool print_routes; /* then nothing else is read */
-	char **notes; /* NULL-terminated sentences worth a warning in the log; or NULL */
+	char **notes;	   /* NULL-terminated sentences worth a warning in the log; or NULL */
 };
 
 /*
@@ -101,11 +101,6 @@ struct conf {
  */
 int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **why) MUSTCHECK;
 void conf_free(struct conf *c);
-/*
- * libpq connection string of the database options (heap): the dsn as it is, or keywords and
- * quoted values.  The password is in it, so it goes to libpq and nowhere else.
- */
-char *conf_conninfo(const struct conf *c) MUSTCHECK;
 /* Writes the options as roff for scopewire.conf(5), or as the example file; for the build. */
 void conf_print_roff(FILE *out);
 void conf_print_example(FILE *out);

@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "conf/conninfo.h"
 #include "daemon/embedded_pg.h"
 #include "pg/conn.h"
 
@@ -373,13 +374,8 @@ static char *conninfo_for(const struct embedded_pg *pg, const char *role)
 	struct strbuf s;
 
 	strbuf_init(&s, 128);
-	strbuf_add_str(&s, "host='");
-	for (const char *p = pg->run; *p; p++) {
-		if (*p == '\'' || *p == '\\')
-			strbuf_add_c(&s, '\\');
-		strbuf_add_c(&s, *p);
-	}
-	strbuf_addf(&s, "' port=5432 user=%s dbname=%s", role, role);
+	conninfo_add(&s, "host", pg->run);
+	strbuf_addf(&s, " port=5432 user=%s dbname=%s", role, role);
 	return s.ptr;
 }
 

@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "conf/conf.h"
-#include "conf/conf_pg.h"
+#include "conf/conninfo.h"
 #include "core/directory.h"
 #include "core/users.h"
 #include "daemon/embedded_pg.h"

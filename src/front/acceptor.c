@@ -9,13 +9,13 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "base/wake.h"
 #include "front/acceptor.h"
 
 #define LISTENERS_MAX 16
@@ -35,7 +35,8 @@ struct acceptor {
 	struct acceptor_conf conf;
 	pthread_t thread;
 	bool is_started;
-	int epoll, stop_fd;
+	int epoll;
+	struct wake stop; /* signalled once */
 	int listeners[LISTENERS_MAX];
 	unsigned n_listeners, port;
 	struct waiting *first, *last; /* oldest first */
@@ -184,8 +185,7 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 	a->conf = *conf;
 	a->port = conf->port;
 	a->epoll = epoll_create1(EPOLL_CLOEXEC);
-	a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (a->epoll < 0 || a->stop_fd < 0)
+	if (a->epoll < 0 || wake_init(&a->stop))
 		rc = -EMFILE;
 	else
 		rc = conf->n_fds ? take_over(a, why) : listen_all(a, why);
@@ -325,7 +325,7 @@ int acceptor_start(struct acceptor *a)
 {
 	int rc;
 
-	watch(a, a->stop_fd, EPOLLIN, &stop_tag);
+	watch(a, wake_fd(&a->stop), EPOLLIN, &stop_tag);
 	for (unsigned i = 0; i < a->n_listeners; i++)
 		watch(a, a->listeners[i], EPOLLIN, &listener_tags[i]);
 	rc = thread_start(&a->thread, "acceptor", &on_front, run, a);
@@ -340,21 +340,17 @@ unsigned acceptor_port(const struct acceptor *a)
 
 void acceptor_stop(struct acceptor *a)
 {
-	uint64_t one = 1;
-
 	if (!a)
 		return;
 	if (a->is_started) {
-		if (write(a->stop_fd, &one, sizeof(one)) < 0)
-			log_error("the acceptor could not be told to stop");
+		wake_signal(&a->stop);
 		pthread_join(a->thread, NULL);
 	}
 	while (a->first)
 		drop(a, a->first);
 	for (unsigned i = 0; i < a->n_listeners; i++)
 		close(a->listeners[i]);
-	if (a->stop_fd >= 0)
-		close(a->stop_fd);
+	wake_release(&a->stop);
 	if (a->epoll >= 0)
 		close(a->epoll);
 	free(a);

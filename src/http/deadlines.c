@@ -3,12 +3,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/annotate.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "base/wake.h"
 #include "http/deadlines.h"
 
 #define TICK_MS	     1000
@@ -19,7 +19,7 @@
 
 struct watch {
 	pthread_t thread;
-	int wake; /* eventfd: a new lingerer, or stop */
+	struct wake wake; /* a new socket lingers, or stop */
 	pthread_mutex_t lock;
 	struct watched *head;
 	bool stopping;
@@ -150,13 +150,11 @@ static void *run(void *arg)
 {
 	struct watch *w = arg;
 
-	w->linger[0] = (struct pollfd){ .fd = w->wake, .events = POLLIN };
+	w->linger[0] = (struct pollfd){ .fd = wake_fd(&w->wake), .events = POLLIN };
 	while (!is_stopping(w)) {
-		uint64_t n;
-
 		poll(w->linger, w->n_linger + 1, TICK_MS);
-		if (w->linger[0].revents && read(w->wake, &n, sizeof(n)) < 0)
-			n = 0;
+		if (w->linger[0].revents)
+			wake_drain(&w->wake);
 		linger_turn(w);
 		take_fresh(w);
 		check_all(w);
@@ -167,18 +165,9 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static void wake(struct watch *w)
-{
-	uint64_t one = 1;
-
-	if (write(w->wake, &one, sizeof(one)) < 0)
-		errno = 0; /* full: then it is awake */
-}
-
 static void watch_free(struct watch *w)
 {
-	if (w->wake >= 0)
-		close(w->wake);
+	wake_release(&w->wake);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
@@ -189,8 +178,9 @@ int watch_start(struct watch **out)
 	int rc;
 
 	pthread_mutex_init(&w->lock, NULL);
-	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = w->wake < 0 ? -errno : thread_start(&w->thread, "http-watch", &on_http, run, w);
+	rc = wake_init(&w->wake);
+	if (rc == 0)
+		rc = thread_start(&w->thread, "http-watch", &on_http, run, w);
 	if (rc)
 		watch_free(w);
 	else
@@ -205,7 +195,7 @@ void watch_stop(struct watch *w)
 	pthread_mutex_lock(&w->lock);
 	w->stopping = true;
 	pthread_mutex_unlock(&w->lock);
-	wake(w);
+	wake_signal(&w->wake);
 	pthread_join(w->thread, NULL);
 	watch_free(w);
 }
@@ -245,7 +235,7 @@ static void linger_locked(struct watch *w, int fd)
 		return;
 	shutdown(copy, SHUT_WR);
 	w->fresh[w->n_fresh++] = copy;
-	wake(w);
+	wake_signal(&w->wake);
 }
 
 void watch_remove(struct watch *w, struct watched *c)

@@ -13,34 +13,26 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 #include "base/mem.h"
 #include "base/thread.h"
+#include "base/wake.h"
 #include "http/loop.h"
 
 struct http_loop {
 	struct MHD_Daemon *mhd;
 	pthread_t thread;
 	struct mailbox box;
-	int wake_fd, epoll_fd;
+	struct wake wake;
+	int epoll_fd;
 	atomic_bool resting; /* who posts has to wake the thread */
 	atomic_bool stopping;
 };
-
-static void wake(struct http_loop *l)
-{
-	uint64_t one = 1;
-
-	if (write(l->wake_fd, &one, sizeof(one)) < 0)
-		return; /* full: it wakes */
-}
 
 void http_loop_post(struct http_loop *l, struct loop_call *call)
 {
 	/* the box is not closed before its senders are gone */
 	if (mailbox_put_owed(&l->box, &call->letter) == 1 && atomic_load(&l->resting))
-		wake(l);
+		wake_signal(&l->wake);
 }
 
 /* True when there were any. */
@@ -71,12 +63,10 @@ static int patience_ms(struct http_loop *l)
 static void wait_for_news(struct http_loop *l, int ms)
 {
 	struct pollfd fds[] = { { .fd = l->epoll_fd, .events = POLLIN },
-				{ .fd = l->wake_fd, .events = POLLIN } };
-	uint64_t wakes;
+				{ .fd = wake_fd(&l->wake), .events = POLLIN } };
 
-	if (poll(fds, ARRAY_SIZE(fds), ms) > 0 && fds[1].revents &&
-	    read(l->wake_fd, &wakes, sizeof(wakes)) < 0)
-		return; /* cannot be: nobody else reads it */
+	if (poll(fds, ARRAY_SIZE(fds), ms) > 0 && fds[1].revents)
+		wake_drain(&l->wake);
 }
 
 static void rest(struct http_loop *l)
@@ -108,7 +98,7 @@ static void *run(void *arg)
 
 static void loop_free(struct http_loop *l)
 {
-	close(l->wake_fd);
+	wake_release(&l->wake);
 	mailbox_release(&l->box);
 	free(l);
 }
@@ -116,17 +106,14 @@ static void loop_free(struct http_loop *l)
 int http_loop_start(struct MHD_Daemon *mhd, struct http_loop **out)
 {
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_EPOLL_FD);
-	int rc, fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	struct http_loop *l;
+	struct http_loop *l = xcalloc(1, sizeof(*l));
+	int rc = wake_init(&l->wake);
 
-	if (fd < 0)
-		return -errno;
-	l = xcalloc(1, sizeof(*l));
 	l->mhd = mhd;
-	l->wake_fd = fd;
 	l->epoll_fd = info->epoll_fd;
 	mailbox_init(&l->box, 0);
-	rc = thread_start(&l->thread, "http", &on_http, run, l);
+	if (rc == 0)
+		rc = thread_start(&l->thread, "http", &on_http, run, l);
 	if (rc)
 		loop_free(l);
 	else
@@ -139,7 +126,7 @@ void http_loop_stop(struct http_loop *l)
 	if (!l)
 		return;
 	atomic_store(&l->stopping, true);
-	wake(l);
+	wake_signal(&l->wake);
 	pthread_join(l->thread, NULL);
 	loop_free(l);
 }

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "conf/conf_pg.h"
+#include "conf/conninfo.h"
 #include "pg/pool.h"
 #include "log/reader.h"
 #include "wire/pusher.h"

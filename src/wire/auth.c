@@ -11,6 +11,7 @@
 #include <openssl/evp.h>
 #include <openssl/md5.h>
 #include <openssl/sha.h>
+#include "base/hex.h"
 #include "base/mem.h"
 #include "wire/auth.h"
 
@@ -87,17 +88,6 @@ static void signer_add(struct signer *g, struct str_view part)
 	}
 }
 
-static void to_hex(const unsigned char *bytes, size_t n, char *hex)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < n; i++) {
-		hex[2 * i] = digits[bytes[i] >> 4];
-		hex[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	hex[2 * n] = '\0';
-}
-
 static void signer_finish(struct signer *g, char hex[AUTH_HEX_BYTES + 1])
 {
 	unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -108,7 +98,7 @@ static void signer_finish(struct signer *g, char hex[AUTH_HEX_BYTES + 1])
 	SHA256_Update(&g->ctx, digest, sizeof(digest));
 	SHA256_Final(digest, &g->ctx);
 	OPENSSL_cleanse(&g->ctx, sizeof(g->ctx));
-	to_hex(digest, sizeof(digest), hex);
+	hex_encode(digest, sizeof(digest), hex);
 }
 
 void auth_sign(const struct auth_secret *s, const struct str_view *parts, size_t n_parts,
@@ -133,7 +123,7 @@ void auth_md5_hex(struct str_view bytes, char hex[AUTH_MD5_HEX_BYTES + 1])
 
 	/* it protects nothing here; the protocol wants it as a checksum */
 	MD5((const unsigned char *)(bytes.len ? bytes.ptr : ""), bytes.len, digest);
-	to_hex(digest, sizeof(digest), hex);
+	hex_encode(digest, sizeof(digest), hex);
 }
 
 int auth_read_master_key(struct str_view base64, unsigned char out[AUTH_MASTER_KEY_BYTES])

@@ -45,19 +45,14 @@ char *position_format(const struct position *p, char out[POSITION_SIZE])
 
 bool position_was_is_valid(struct str_view was)
 {
+	struct str_view one;
 	unsigned n = 0;
 	uint64_t id;
 
-	while (was.len) {
-		ptrdiff_t comma = sv_find(was, ',');
-		struct str_view one = sv_n(was.ptr, comma < 0 ? was.len : (size_t)comma);
-
+	if (sv_ends_with(was, SV(",")))
+		return false;
+	while (sv_split(&was, ',', &one))
 		if (++n > POSITION_WAS_MAX || one.len > WAS_ID_MAX || !socket_id_parse(one, &id))
 			return false;
-		was = sv_skip(was, one.len);
-		if (comma >= 0 && was.len == 1)
-			return false; /* nothing behind the last comma */
-		was = sv_skip(was, comma >= 0);
-	}
 	return true;
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 #include "fuzz.h"
 #include "conf/conf.h"
+#include "conf/conninfo.h"
 
 static void load(const char *path)
 {

@@ -8,6 +8,7 @@
 #include "unit.h"
 #include "base/mem.h"
 #include "conf/conf.h"
+#include "conf/conninfo.h"
 #include "conf/conf_source.h"
 #include "conf/conf_table.h"
 
