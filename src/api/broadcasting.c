@@ -54,8 +54,8 @@ static void make_member(struct strbuf *b, const struct sync_call *sc, const char
 }
 
 /* "auth":"key:signature" of the texts with a colon between. */
-static void add_auth(struct strbuf *b, const struct sync_call *sc, const char *middle,
-		     struct str_view last)
+static void broadcasting_add_auth(struct strbuf *b, const struct sync_call *sc, const char *middle,
+				  struct str_view last)
 {
 	const struct str_view parts[] = { sv(sc->values[AUTH_SOCKET_ID].text), sv(middle), last };
 	char hex[AUTH_HEX_BYTES + 1];
@@ -98,7 +98,7 @@ static void add_channel_auth(struct strbuf *b, const struct sync_call *sc,
 		strbuf_add_c(&signed_text, ':');
 		strbuf_add_sv(&signed_text, strbuf_view(&data));
 	}
-	add_auth(b, sc, ":", strbuf_view(&signed_text));
+	broadcasting_add_auth(b, sc, ":", strbuf_view(&signed_text));
 	if (t->presence) {
 		add_member(b, "channel_data", &data);
 		strbuf_release(&data);
@@ -166,7 +166,7 @@ static void on_user(void *ctx, const struct authorize_answer *a)
 	}
 	make_member(&data, sc, "id", a);
 	strbuf_init(&body, data.len + 256);
-	add_auth(&body, sc, "::user::", strbuf_view(&data));
+	broadcasting_add_auth(&body, sc, "::user::", strbuf_view(&data));
 	add_member(&body, "user_data", &data);
 	strbuf_add_c(&body, '}');
 	strbuf_release(&data);

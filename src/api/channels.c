@@ -135,7 +135,7 @@ static void on_cached(void *ctx, int rc UNUSED)
 	free(l);
 }
 
-static void look_up(struct call *c, unsigned info)
+static void channels_look_up(struct call *c, unsigned info)
 {
 	struct lookup *l = xmalloc(sizeof(*l));
 
@@ -155,7 +155,7 @@ void h_channels_get(struct call *c)
 		return;
 	directory_channel_info(c->services->directory, c->app, c->arg[0], &ci);
 	if ((info & INFO_CACHE) && ci.cache_unknown && c->services->replay)
-		look_up(c, info);
+		channels_look_up(c, info);
 	else
 		reply_channel(c->r, &ci, info);
 	channel_info_release(&ci);

@@ -50,7 +50,7 @@ static const char *type_of(struct str_view name)
 	return NULL;
 }
 
-static bool read_all(int fd, struct strbuf *b)
+static bool demo_read_file(int fd, struct strbuf *b)
 {
 	struct stat st;
 	ssize_t n;
@@ -79,7 +79,7 @@ static bool read_file(const char *dir, struct str_view name, struct strbuf *b)
 	strbuf_release(&path);
 	if (fd < 0)
 		return false;
-	ok = read_all(fd, b);
+	ok = demo_read_file(fd, b);
 	close(fd);
 	return ok;
 }
@@ -144,7 +144,7 @@ void h_demo_config(struct call *c)
 }
 
 /* The body as an object, or NULL: replied. */
-static json_t *read_object(struct call *c)
+static json_t *demo_read_object(struct call *c)
 {
 	struct str_view type = c->r->header(c->r, "Content-Type");
 	json_t *root;
@@ -161,15 +161,15 @@ static json_t *read_object(struct call *c)
 	return NULL;
 }
 
-static struct str_view member(const json_t *root, const char *key)
+static struct str_view demo_member(const json_t *root, const char *key)
 {
 	const json_t *v = json_object_get(root, key);
 
 	return sv_n(json_string_value(v), json_string_length(v));
 }
 
-static void add_auth(struct strbuf *b, const struct app *app, const struct str_view *parts,
-		     size_t n_parts)
+static void demo_add_auth(struct strbuf *b, const struct app *app, const struct str_view *parts,
+			  size_t n_parts)
 {
 	char hex[AUTH_HEX_BYTES + 1];
 
@@ -180,8 +180,8 @@ static void add_auth(struct strbuf *b, const struct app *app, const struct str_v
 /* {"socket_id","channel_name","user"?: {"id","name",...}}; replies as Laravel does. */
 static void sign_channel(struct call *c, const struct app *app, const json_t *root)
 {
-	struct str_view socket = member(root, "socket_id");
-	struct str_view channel = member(root, "channel_name");
+	struct str_view socket = demo_member(root, "socket_id");
+	struct str_view channel = demo_member(root, "channel_name");
 	json_t *user = json_object_get(root, "user");
 	char *data = NULL;
 	struct strbuf b;
@@ -196,7 +196,7 @@ static void sign_channel(struct call *c, const struct app *app, const json_t *ro
 	const struct str_view parts[] = { socket, SV(":"), channel, SV(":"), sv(data) };
 
 	strbuf_init(&b, 256);
-	add_auth(&b, app, parts, data ? 5 : 3);
+	demo_add_auth(&b, app, parts, data ? 5 : 3);
 	if (data) {
 		strbuf_add_str(&b, ",\"channel_data\":");
 		strbuf_add_json(&b, sv(data));
@@ -208,11 +208,11 @@ static void sign_channel(struct call *c, const struct app *app, const json_t *ro
 
 void h_demo_auth(struct call *c)
 {
-	json_t *root = read_object(c);
+	json_t *root = demo_read_object(c);
 	uint64_t socket_id;
 
 	if (root && take_demo_app(c)) {
-		if (!socket_id_parse(member(root, "socket_id"), &socket_id))
+		if (!socket_id_parse(demo_member(root, "socket_id"), &socket_id))
 			call_fail(c, 400, "Invalid socket_id: it must look like \"123.456\".");
 		else
 			sign_channel(c, c->app, root);
@@ -223,7 +223,7 @@ void h_demo_auth(struct call *c)
 /* The body of POST /apps/{id}/events, published for the caller. */
 void h_demo_publish(struct call *c)
 {
-	json_t *root = read_object(c);
+	json_t *root = demo_read_object(c);
 	bool ok = root && take_demo_app(c);
 
 	json_decref(root);

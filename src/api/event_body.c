@@ -95,16 +95,16 @@ struct scan {
 	char *to; /* where the next unescaped byte goes */
 };
 
-static void skip_space(struct scan *s)
+static void body_skip_space(struct scan *s)
 {
 	while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
 		s->p++;
 }
 
 /* The next byte that is no space is c: steps over it. */
-static bool take(struct scan *s, char c)
+static bool body_take(struct scan *s, char c)
 {
-	skip_space(s);
+	body_skip_space(s);
 	if (s->p == s->end || *s->p != c)
 		return false;
 	s->p++;
@@ -124,7 +124,7 @@ static bool take_string(struct scan *s, struct str_view *out)
 {
 	const char *from;
 
-	if (!take(s, '"'))
+	if (!body_take(s, '"'))
 		return false;
 	out->ptr = s->to;
 	for (;;) {
@@ -148,16 +148,16 @@ static bool take_list(struct scan *s, struct event_body *e)
 {
 	struct str_view name;
 
-	if (!take(s, '['))
+	if (!body_take(s, '['))
 		return false;
-	if (take(s, ']'))
+	if (body_take(s, ']'))
 		return true;
 	do {
 		if (!take_string(s, &name))
 			return false;
 		event_body_add_channel(e, name);
-	} while (take(s, ','));
-	return take(s, ']');
+	} while (body_take(s, ','));
+	return body_take(s, ']');
 }
 
 /* A key for the second time is left to jansson, and so is one that is not known. */
@@ -166,7 +166,7 @@ static bool take_member(struct scan *s, struct event_body *e)
 	struct str_view key;
 	struct event_member *f;
 
-	if (!take_string(s, &key) || !take(s, ':'))
+	if (!take_string(s, &key) || !body_take(s, ':'))
 		return false;
 	if (sv_eq(key, SV("channels"))) {
 		if (e->channels != MEMBER_ABSENT)
@@ -181,17 +181,17 @@ static bool take_member(struct scan *s, struct event_body *e)
 	return take_string(s, &f->text);
 }
 
-static bool take_object(struct scan *s, struct event_body *e)
+static bool body_take_object(struct scan *s, struct event_body *e)
 {
-	if (!take(s, '{'))
+	if (!body_take(s, '{'))
 		return false;
 	do {
 		if (!take_member(s, e))
 			return false;
-	} while (take(s, ','));
-	if (!take(s, '}'))
+	} while (body_take(s, ','));
+	if (!body_take(s, '}'))
 		return false;
-	skip_space(s);
+	body_skip_space(s);
 	return s->p == s->end;
 }
 
@@ -202,7 +202,7 @@ bool event_body_scan(struct str_view body, struct event_body *e)
 	event_body_init(e);
 	/* unescaping never makes anything longer */
 	e->text = s.to = xmalloc(body.len + 1);
-	if (take_object(&s, e) && sv_is_utf8(body))
+	if (body_take_object(&s, e) && sv_is_utf8(body))
 		return true;
 	event_body_release(e);
 	event_body_init(e);

@@ -157,8 +157,8 @@ static void to_publish_item(const struct item *it, struct publish_item *out)
 				      it->n_channels, it->exclude_socket };
 }
 
-static void submit(struct publication *p, const struct publish_key *key,
-		   void (*done)(void *ctx, int rc))
+static void events_submit(struct publication *p, const struct publish_key *key,
+			  void (*done)(void *ctx, int rc))
 {
 	struct publish_item one, *items = p->n == 1 ? &one : xcalloc(p->n, sizeof(*items));
 
@@ -199,7 +199,7 @@ static void on_once(void *ctx, struct idempotent_call *o, const struct idempoten
 		strbuf_init(&p->answer, 256);
 		add_answer(&p->answer, p);
 		p->key.answer = strbuf_view(&p->answer);
-		submit(p, &p->key, on_keyed);
+		events_submit(p, &p->key, on_keyed);
 		return;
 	case IDEMPOTENCY_ANSWER:
 		reply_once(p, once);
@@ -250,7 +250,7 @@ static bool read_key(struct call *c, const struct event_member *member, struct s
 }
 
 /* Takes p over.  member is the body's idempotency key, NULL where it cannot have one. */
-static void publish(struct call *c, struct publication *p, const struct event_member *member)
+static void events_publish(struct call *c, struct publication *p, const struct event_member *member)
 {
 	unsigned events = 0;
 
@@ -263,13 +263,13 @@ static void publish(struct call *c, struct publication *p, const struct event_me
 	else if (p->key.key.len)
 		publish_once(p);
 	else
-		submit(p, NULL, on_published);
+		events_submit(p, NULL, on_published);
 }
 
 /* ---- reading the request --------------------------------------------- */
 
 /* The body as a JSON object, or NULL: answered. */
-static json_t *read_object(struct call *c)
+static json_t *events_read_object(struct call *c)
 {
 	json_error_t error;
 	json_t *root = json_loadb(c->r->body.ptr, c->r->body.len, JSON_DECODE_ANY, &error);
@@ -292,7 +292,7 @@ static struct publication *read_event(struct call *c)
 
 	if (event_body_scan(c->r->body, &p->items[0].body))
 		return p;
-	p->root = read_object(c);
+	p->root = events_read_object(c);
 	if (p->root) {
 		event_body_of_json(p->root, &p->items[0].body);
 		return p;
@@ -301,7 +301,7 @@ static struct publication *read_event(struct call *c)
 	return NULL;
 }
 
-static bool check_name(struct call *c, struct str_view name)
+static bool events_check_name(struct call *c, struct str_view name)
 {
 	unsigned max = c->app->limits.max_event_name_bytes;
 
@@ -334,7 +334,7 @@ static bool check_type(struct call *c, const struct event_member *f, const char 
 
 static bool check_content(struct call *c, const struct event_body *b)
 {
-	if (!check_type(c, &b->name, "name") || !check_name(c, b->name.text) ||
+	if (!check_type(c, &b->name, "name") || !events_check_name(c, b->name.text) ||
 	    !check_type(c, &b->data, "data"))
 		return false;
 	if (b->data.state == MEMBER_ABSENT) {
@@ -467,7 +467,7 @@ void h_events_post(struct call *c)
 		return;
 	if (check_content(c, &p->items[0].body) && read_options(c, &p->items[0]) &&
 	    read_channels(c, &p->items[0]))
-		publish(c, p, &p->items[0].body.idempotency_key);
+		events_publish(c, p, &p->items[0].body.idempotency_key);
 	else
 		publication_free(p);
 }
@@ -513,7 +513,7 @@ static bool check_batch(struct call *c, const json_t *batch)
 
 void h_events_post_batch(struct call *c)
 {
-	json_t *root = read_object(c);
+	json_t *root = events_read_object(c);
 	const json_t *batch = json_object_get(root, "batch");
 	struct publication *p;
 	struct event_member key;
@@ -529,12 +529,12 @@ void h_events_post_batch(struct call *c)
 	p->is_batch = true;
 	key = event_body_member(json_object_get(root, "idempotency_key"));
 	if (read_batch(c, batch, p))
-		publish(c, p, &key);
+		events_publish(c, p, &key);
 	else
 		publication_free(p);
 }
 
-static bool check_text(struct call *c, struct str_view text, const char *what)
+static bool events_check_text(struct call *c, struct str_view text, const char *what)
 {
 	if (sv_is_utf8(text) && !(text.len && memchr(text.ptr, '\0', text.len)))
 		return true;
@@ -551,11 +551,11 @@ void h_events_post_channel(struct call *c)
 	p->status = 202;
 	it->body.name.text = request_param(c->r, "name");
 	it->body.data.text = c->r->body;
-	if (set_channel(c, it, c->arg[0]) && check_name(c, it->body.name.text) &&
-	    check_text(c, it->body.name.text, "name") && check_data(c, it->body.data.text) &&
-	    check_text(c, it->body.data.text, "data") &&
+	if (set_channel(c, it, c->arg[0]) && events_check_name(c, it->body.name.text) &&
+	    events_check_text(c, it->body.name.text, "name") && check_data(c, it->body.data.text) &&
+	    events_check_text(c, it->body.data.text, "data") &&
 	    call_read_socket(c, request_param(c->r, "socket_id"), &it->exclude_socket))
-		publish(c, p, NULL);
+		events_publish(c, p, NULL);
 	else
 		publication_free(p);
 }
@@ -579,7 +579,7 @@ void h_events_post_user(struct call *c)
 		return;
 	if (set_user_channel(c, p) && check_content(c, &p->items[0].body) &&
 	    read_options(c, &p->items[0]))
-		publish(c, p, &p->items[0].body.idempotency_key);
+		events_publish(c, p, &p->items[0].body.idempotency_key);
 	else
 		publication_free(p);
 }

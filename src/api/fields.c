@@ -144,8 +144,8 @@ static bool read_int(struct sync_call *sc, const struct sync_field *f, const str
 }
 
 /* A user can name itself only. */
-static bool read_user(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		      struct sync_value *out)
+static bool field_read_user(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			    struct sync_value *out)
 {
 	int64_t id;
 
@@ -200,8 +200,8 @@ static bool has_time_shape(struct str_view s)
 	return s.len == 6 && (s.ptr[0] == '+' || s.ptr[0] == '-') && s.ptr[3] == ':';
 }
 
-static bool read_time(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		      struct sync_value *out)
+static bool field_read_time(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			    struct sync_value *out)
 {
 	if (!is_text(v) || !has_time_shape(text_of(v)))
 		return fail_value(sc, f, "a time such as 2026-01-31T12:00:00Z");
@@ -227,8 +227,8 @@ static bool read_json(struct sync_call *sc, const struct sync_field *f, const st
 	return value || fail_value(sc, f, "JSON");
 }
 
-static bool read_object(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-			struct sync_value *out)
+static bool field_read_object(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			      struct sync_value *out)
 {
 	json_t *object = own_json(v);
 	bool ok = json_is_object(object);
@@ -341,12 +341,18 @@ typedef bool reader(struct sync_call *sc, const struct sync_field *f, const stru
 		    struct sync_value *out);
 
 static reader *const readers[] = {
-	[FIELD_TEXT] = read_text,	[FIELD_ID] = read_id,
-	[FIELD_INT] = read_int,		[FIELD_USER] = read_user,
-	[FIELD_BOOL] = read_bool,	[FIELD_TIME] = read_time,
-	[FIELD_OBJECT] = read_object,	[FIELD_ARRAY] = read_array,
-	[FIELD_STRINGS] = read_strings, [FIELD_CHANNEL] = read_channel,
-	[FIELD_SOCKET] = read_socket,	[FIELD_CHOICE] = read_choice,
+	[FIELD_TEXT] = read_text,
+	[FIELD_ID] = read_id,
+	[FIELD_INT] = read_int,
+	[FIELD_USER] = field_read_user,
+	[FIELD_BOOL] = read_bool,
+	[FIELD_TIME] = field_read_time,
+	[FIELD_OBJECT] = field_read_object,
+	[FIELD_ARRAY] = read_array,
+	[FIELD_STRINGS] = read_strings,
+	[FIELD_CHANNEL] = read_channel,
+	[FIELD_SOCKET] = read_socket,
+	[FIELD_CHOICE] = read_choice,
 	[FIELD_JSON] = read_json,
 };
 
@@ -360,7 +366,8 @@ static ptrdiff_t field_index(const struct sync_action *a, size_t first, struct s
 	return -1;
 }
 
-static bool take(struct sync_call *sc, size_t first, struct str_view name, const struct raw *v)
+static bool field_take(struct sync_call *sc, size_t first, struct str_view name,
+		       const struct raw *v)
 {
 	const struct sync_action *a = sc->call.route->action;
 	ptrdiff_t i = field_index(a, first, name);
@@ -395,13 +402,13 @@ static bool take_query(struct sync_call *sc, size_t first)
 		if (sc->is_signed &&
 		    (sv_starts_with(name, SV("auth_")) || sv_eq(name, SV("body_md5"))))
 			continue;
-		if (!take(sc, first, name, &v))
+		if (!field_take(sc, first, name, &v))
 			return false;
 	}
 	return true;
 }
 
-static bool take_object(struct sync_call *sc, size_t first, json_t *body)
+static bool field_take_object(struct sync_call *sc, size_t first, json_t *body)
 {
 	const char *name;
 	json_t *value;
@@ -410,7 +417,7 @@ static bool take_object(struct sync_call *sc, size_t first, json_t *body)
 	{
 		struct raw v = { value, { NULL, 0 } };
 
-		if (!take(sc, first, sv(name), &v))
+		if (!field_take(sc, first, sv(name), &v))
 			return false;
 	}
 	return true;
@@ -424,7 +431,7 @@ static bool take_body(struct sync_call *sc, size_t first)
 	bool ok;
 
 	if (json_is_object(body)) {
-		ok = take_object(sc, first, body);
+		ok = field_take_object(sc, first, body);
 	} else {
 		sync_fail(sc, 400, "invalid_json", NULL, "The body must be a JSON object: %s.",
 			  body ? "it is another type" : why.text);

@@ -78,7 +78,8 @@ static void reverse(char *p, size_t n)
  * Appends "," and the tail to the value at into.  The tail, with its comma, lies right behind all
  * parameters, at end; it is turned into its place and what lay between moves up.
  */
-static void join(struct request *r, struct auth_param *into, char *end, size_t tail_len)
+static void request_join_list(struct request *r, struct auth_param *into, char *end,
+			      size_t tail_len)
 {
 	char *from = (char *)into->value.ptr + into->value.len;
 	size_t moved = (size_t)(end - from), tail = tail_len + 1;
@@ -97,7 +98,7 @@ static void join(struct request *r, struct auth_param *into, char *end, size_t t
 	into->value.len += tail;
 }
 
-static struct auth_param *find_param(struct request *r, struct str_view name)
+static struct auth_param *request_find_param(struct request *r, struct str_view name)
 {
 	for (size_t i = 0; i < r->n_params; i++)
 		if (sv_eq(r->params[i].name, name))
@@ -118,13 +119,13 @@ static char *take_pair(struct request *r, char *w, char *pair, size_t len)
 	len -= (size_t)(value - pair);
 	if (base) {
 		name.len = base;
-		list = find_param(r, name);
+		list = request_find_param(r, name);
 	}
 	if (list) {
 		/* "k[1]=" is longer than ",", so the value never moves back over itself */
 		value_len = unescape_to(w + 1, value, len, true);
 		*w = ',';
-		join(r, list, w, value_len);
+		request_join_list(r, list, w, value_len);
 		return w + 1 + value_len;
 	}
 	if (r->n_params == REQUEST_PARAMS_MAX)

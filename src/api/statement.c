@@ -100,7 +100,7 @@ void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer 
 		statement_reply(sc, a->failure);
 }
 
-static void on_verdict(void *ctx, const struct authorize_answer *a)
+static void on_statement_verdict(void *ctx, const struct authorize_answer *a)
 {
 	struct sync_call *sc = ctx;
 
@@ -124,12 +124,12 @@ static void add_verdict(struct sync_call *sc, const char *channel)
 	if (sc->n_verdicts > 1)
 		strbuf_add_c(&sc->verdicts, ',');
 	strbuf_add_json(&sc->verdicts, sv(channel));
-	statement_ask_channel(sc, channel, on_verdict);
+	statement_ask_channel(sc, channel, on_statement_verdict);
 }
 
 /* ---- the call ------------------------------------------------------------------- */
 
-static void on_answer(void *ctx, const struct pg_answer *a)
+static void on_statement_answer(void *ctx, const struct pg_answer *a)
 {
 	struct sync_call *sc = ctx;
 
@@ -164,6 +164,6 @@ void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
 	for (unsigned i = 0; i < action->n_extra; i++)
 		values[n++] = sc->extra[i];
 	sc->pool = pool;
-	pg_pool_query(pool, &action->statement, (int)n, values, on_answer, sc);
+	pg_pool_query(pool, &action->statement, (int)n, values, on_statement_answer, sc);
 	strbuf_release(&caller);
 }

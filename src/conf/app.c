@@ -101,7 +101,7 @@ static int set_option(struct app *a, const struct app_option *option, const char
 }
 
 /* Can stand in a URL's path, and before the ':' of a signature. */
-static bool is_name(const char *s)
+static bool app_is_name(const char *s)
 {
 	for (const char *p = s; *p; p++)
 		if ((unsigned char)*p <= ' ' || *p == 0x7f || strchr("/?#%:&", *p))
@@ -116,14 +116,14 @@ static bool read_master_key(struct app *a)
 	       auth_read_master_key(sv(a->master_key_text), a->master_key) == 0;
 }
 
-static int check_whole(struct app *a, char **why)
+static int app_check_whole(struct app *a, char **why)
 {
-	if (!is_name(a->id))
+	if (!app_is_name(a->id))
 		*why = textf("[app %s]: the id must be without spaces and any of / ? # %% : &",
 			     a->id);
 	else if (!*a->key)
 		*why = textf("[app %s]: key is missing", a->id);
-	else if (!is_name(a->key))
+	else if (!app_is_name(a->key))
 		*why = textf("[app %s] key: must be without spaces and any of / ? # %% : &", a->id);
 	else if (!*a->secret_text)
 		*why = textf("[app %s]: secret is missing", a->id);
@@ -165,7 +165,7 @@ int app_build_labelled(const char *id, const struct app_option *options, const c
 		free(label);
 	}
 	if (rc == 0)
-		rc = check_whole(a, why);
+		rc = app_check_whole(a, why);
 	if (rc < 0) {
 		app_unref(a);
 		return rc;

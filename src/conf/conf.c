@@ -661,7 +661,7 @@ static bool is_identifier(const char *s)
 }
 
 /* What no option can tell by itself. */
-static int check_whole(struct conf *c, char **why)
+static int conf_check_whole(struct conf *c, char **why)
 {
 	normalize_path(&c->server.path);
 	if (!*c->server.demo_dir)
@@ -704,7 +704,7 @@ static int load(struct loader *l, int argc, char **argv)
 	if (rc == 0)
 		rc = build_apps(l);
 	if (rc == 0)
-		rc = check_whole(l->conf, l->why);
+		rc = conf_check_whole(l->conf, l->why);
 	return rc;
 }
 

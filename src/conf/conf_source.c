@@ -150,7 +150,7 @@ struct env_run {
 	struct map seen; /* by name: struct env_entry */
 };
 
-static bool is_name_byte(char c)
+static bool source_is_name_byte(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
 	       c == '_' || c == '.';
@@ -178,7 +178,7 @@ static bool env_expand(struct env_run *r, struct strbuf *b)
 
 	if (b->len > ENV_VALUE_MAX || r->end - r->at < 4 || r->at[0] != '$' || r->at[1] != '{')
 		return false;
-	while (p < r->end && is_name_byte(*p))
+	while (p < r->end && source_is_name_byte(*p))
 		p++;
 	if (p == r->end || *p != '}' || p == r->at + 2)
 		return false;
@@ -268,7 +268,7 @@ static struct str_view env_name(struct env_run *r)
 		env_skip_blanks(r);
 	}
 	start = r->at;
-	while (r->at < r->end && is_name_byte(*r->at))
+	while (r->at < r->end && source_is_name_byte(*r->at))
 		r->at++;
 	name = sv_n(start, (size_t)(r->at - start));
 	env_skip_blanks(r);

@@ -574,7 +574,7 @@ static int set_enum(const struct option *o, void *at, const char *value, char **
 }
 
 /* The next word between commas and blanks, or the empty view. */
-static struct str_view next_word(const char **at)
+static struct str_view conf_next_word(const char **at)
 {
 	static const char between[] = ", \t";
 	struct str_view word;
@@ -597,7 +597,7 @@ static int set_list(void *at, const char *value)
 	char **list = xcalloc(strlen(value) / 2 + 2, sizeof(*list));
 	size_t n = 0;
 
-	for (struct str_view w = next_word(&value); w.len; w = next_word(&value))
+	for (struct str_view w = conf_next_word(&value); w.len; w = conf_next_word(&value))
 		list[n++] = sv_dup(w);
 	free_list(*(char ***)at);
 	*(char ***)at = list;
@@ -631,7 +631,7 @@ static int set_rules(struct app *a, const char *value, char **complaint)
 	struct channel_rule *rules = xcalloc(strlen(value) / 2 + 1, sizeof(*rules));
 	size_t n = 0;
 
-	for (struct str_view w = next_word(&value); w.len; w = next_word(&value)) {
+	for (struct str_view w = conf_next_word(&value); w.len; w = conf_next_word(&value)) {
 		if (!parse_rule(w, &rules[n])) {
 			*complaint = textf("\"%.*s\" is not PATTERN:commit, PATTERN:async or "
 					   "PATTERN:none",

@@ -50,7 +50,7 @@ struct embedded_pg {
 };
 
 /* Always negative, so that callers can return it. */
-static int PRINTF_LIKE(3, 4) fail(char **why, int rc, const char *fmt, ...)
+static int PRINTF_LIKE(3, 4) embedded_fail(char **why, int rc, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -61,7 +61,7 @@ static int PRINTF_LIKE(3, 4) fail(char **why, int rc, const char *fmt, ...)
 	return rc < 0 ? rc : -EIO;
 }
 
-static char *join(const char *a, const char *b)
+static char *join_path(const char *a, const char *b)
 {
 	struct strbuf s;
 
@@ -81,7 +81,7 @@ static void pause_ms(unsigned ms)
 /* Major version of an initdb, by its own word; 0 when it does not run. */
 static unsigned version_of(const char *path)
 {
-	char *command = join(path, " --version 2>/dev/null");
+	char *command = join_path(path, " --version 2>/dev/null");
 	FILE *f = popen(command, "re");
 	unsigned version = 0;
 
@@ -134,7 +134,7 @@ static char *find_programs(unsigned want)
 /* The major version that made the cluster; 0 when there is no cluster yet. */
 static unsigned cluster_version(const struct embedded_pg *pg)
 {
-	char *path = join(pg->data, "/PG_VERSION");
+	char *path = join_path(pg->data, "/PG_VERSION");
 	FILE *f = fopen(path, "re");
 	unsigned version = 0;
 
@@ -165,10 +165,12 @@ static int find_user(struct embedded_pg *pg, char **why)
 			return 0;
 		}
 	}
-	return pg->is_root ? fail(why, -ENOENT,
-				  "PostgreSQL cannot run as root and there is no user postgres or "
-				  "nobody")
-			   : 0;
+	return pg->is_root
+		       ? embedded_fail(
+				 why, -ENOENT,
+				 "PostgreSQL cannot run as root and there is no user postgres or "
+				 "nobody")
+		       : 0;
 }
 
 static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, char **why)
@@ -176,14 +178,16 @@ static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, ch
 	struct stat st;
 
 	if (mkdir(path, mode) && errno != EEXIST)
-		return fail(why, -errno, "cannot make the folder %s: check --embedded-postgres",
-			    path);
+		return embedded_fail(why, -errno,
+				     "cannot make the folder %s: check --embedded-postgres", path);
 	if (stat(path, &st) || !S_ISDIR(st.st_mode))
-		return fail(why, -ENOTDIR, "%s is no folder: check --embedded-postgres", path);
+		return embedded_fail(why, -ENOTDIR, "%s is no folder: check --embedded-postgres",
+				     path);
 	if (pg->is_root && st.st_uid != pg->uid && chown(path, pg->uid, pg->gid))
-		return fail(why, -errno, "cannot give the folder %s to PostgreSQL's user", path);
+		return embedded_fail(why, -errno, "cannot give the folder %s to PostgreSQL's user",
+				     path);
 	if (!pg->is_root && st.st_uid != pg->uid)
-		return fail(why, -EPERM, "the folder %s belongs to another user", path);
+		return embedded_fail(why, -EPERM, "the folder %s belongs to another user", path);
 	return 0;
 }
 
@@ -193,7 +197,7 @@ static int make_socket_folder(struct embedded_pg *pg, char **why)
 	struct strbuf s;
 	int rc;
 
-	pg->run = join(pg->dir, "/run");
+	pg->run = join_path(pg->dir, "/run");
 	if (strlen(pg->run) + sizeof(SOCKET_NAME) > sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		free(pg->run);
 		strbuf_init(&s, 64);
@@ -203,7 +207,7 @@ static int make_socket_folder(struct embedded_pg *pg, char **why)
 	}
 	rc = make_folder(pg, pg->run, 0700, why);
 	if (!rc && chmod(pg->run, 0700))
-		rc = fail(why, -errno, "cannot protect the folder %s", pg->run);
+		rc = embedded_fail(why, -errno, "cannot protect the folder %s", pg->run);
 	return rc;
 }
 
@@ -234,7 +238,7 @@ static void become_server(const struct embedded_pg *pg, int log_fd, pid_t parent
 static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *name,
 		   const char *const *args)
 {
-	char *path = join(bin, name), *argv[ARGS_MAX + 1] = { path };
+	char *path = join_path(bin, name), *argv[ARGS_MAX + 1] = { path };
 	int log_fd = open(pg->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 	pid_t parent, pid;
 	int rc;
@@ -288,13 +292,14 @@ static int run_initdb(struct embedded_pg *pg, char **why)
 	if (cluster_version(pg))
 		return 0;
 	log_info("embedded PostgreSQL: making a cluster in %s", pg->data);
-	fresh = join(pg->data, ".new");
+	fresh = join_path(pg->data, ".new");
 	if (!(initdb_with(pg, fresh, "--locale=C.UTF-8") || initdb_with(pg, fresh, "--locale=C")) ||
 	    rename(fresh, pg->data))
-		rc = fail(why, -EIO,
-			  "initdb could not make a cluster in %s: %s tells why (every folder "
-			  "above it must be open to PostgreSQL's user)",
-			  pg->data, pg->log);
+		rc = embedded_fail(
+			why, -EIO,
+			"initdb could not make a cluster in %s: %s tells why (every folder "
+			"above it must be open to PostgreSQL's user)",
+			pg->data, pg->log);
 	free(fresh);
 	return rc;
 }
@@ -302,7 +307,7 @@ static int run_initdb(struct embedded_pg *pg, char **why)
 /* Pid in the server's lock file if that server lives; else 0. */
 static pid_t other_server(const struct embedded_pg *pg)
 {
-	char *path = join(pg->data, "/postmaster.pid"), text[32] = "", comm[64], name[16] = "";
+	char *path = join_path(pg->data, "/postmaster.pid"), text[32] = "", comm[64], name[16] = "";
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	pid_t pid = 0;
 
@@ -331,10 +336,10 @@ static int wait_for_other(struct embedded_pg *pg, char **why)
 	while ((other = other_server(pg)) && clock_mono() < until)
 		pause_ms(PAUSE_MS);
 	if (other)
-		return fail(why, -EBUSY,
-			    "%s is in use by another PostgreSQL (process %d): stop the "
-			    "scopewired that runs there, or choose another folder",
-			    pg->dir, (int)other);
+		return embedded_fail(why, -EBUSY,
+				     "%s is in use by another PostgreSQL (process %d): stop the "
+				     "scopewired that runs there, or choose another folder",
+				     pg->dir, (int)other);
 	return 0;
 }
 
@@ -401,8 +406,9 @@ static int wait_until_ready(struct embedded_pg *pg, char **why)
 	free(conninfo);
 	if (is_ready)
 		return 0;
-	return fail(why, -EHOSTDOWN, "the embedded PostgreSQL in %s did not start: %s tells why",
-		    pg->dir, pg->log);
+	return embedded_fail(why, -EHOSTDOWN,
+			     "the embedded PostgreSQL in %s did not start: %s tells why", pg->dir,
+			     pg->log);
 }
 
 /* Runs sql unless the query is_there has a row. */
@@ -434,8 +440,9 @@ static int make_role_and_database(struct embedded_pg *pg, char **why)
 				    "CREATE DATABASE scopewire OWNER scopewire") != PG_FINE))
 		rc = -EIO;
 	if (rc)
-		rc = fail(why, -EIO, "the embedded PostgreSQL refused the role and database: %s",
-			  c ? pg_conn_error(c) : reason);
+		rc = embedded_fail(why, -EIO,
+				   "the embedded PostgreSQL refused the role and database: %s",
+				   c ? pg_conn_error(c) : reason);
 	pg_conn_close(c);
 	free(reason);
 	free(conninfo);
@@ -449,10 +456,10 @@ static char *absolute(const char *dir)
 	if (dir[0] == '/')
 		return xstrdup(dir);
 	cwd = getcwd(NULL, 0);
-	path = join(cwd ? cwd : "", "/");
+	path = join_path(cwd ? cwd : "", "/");
 	free(cwd);
 	cwd = path;
-	path = join(cwd, dir);
+	path = join_path(cwd, dir);
 	free(cwd);
 	return path;
 }
@@ -462,16 +469,18 @@ static int no_programs(const struct embedded_pg *pg, char **why)
 	unsigned version = cluster_version(pg);
 
 	if (version)
-		return fail(why, -ENOENT,
-			    "the cluster in %s was made by PostgreSQL %u, which is not installed: "
-			    "install the package postgresql-%u, or move the folder away",
-			    pg->dir, version, version);
-	return fail(why, -ENOENT,
-		    "no PostgreSQL server is installed: install the package postgresql, or give "
-		    "a database instead");
+		return embedded_fail(
+			why, -ENOENT,
+			"the cluster in %s was made by PostgreSQL %u, which is not installed: "
+			"install the package postgresql-%u, or move the folder away",
+			pg->dir, version, version);
+	return embedded_fail(
+		why, -ENOENT,
+		"no PostgreSQL server is installed: install the package postgresql, or give "
+		"a database instead");
 }
 
-static int prepare(struct embedded_pg *pg, char **why)
+static int embedded_prepare(struct embedded_pg *pg, char **why)
 {
 	int rc;
 
@@ -490,12 +499,13 @@ int embedded_pg_start(const char *dir, struct embedded_pg **out, char **conninfo
 	int rc;
 
 	pg->dir = absolute(dir);
-	pg->data = join(pg->dir, "/data");
-	pg->log = join(pg->dir, "/postgres.log");
+	pg->data = join_path(pg->dir, "/data");
+	pg->log = join_path(pg->dir, "/postgres.log");
 	pg->backoff_ms = BACKOFF_MIN_MS;
-	rc = prepare(pg, why);
+	rc = embedded_prepare(pg, why);
 	if (!rc && (rc = start_server(pg)))
-		fail(why, rc, "the PostgreSQL server could not be started from %s", pg->bin);
+		embedded_fail(why, rc, "the PostgreSQL server could not be started from %s",
+			      pg->bin);
 	if (rc || (rc = wait_until_ready(pg, why)) || (rc = make_role_and_database(pg, why))) {
 		embedded_pg_stop(pg);
 		return rc;

@@ -98,7 +98,7 @@ static int listen_on(struct acceptor *a, struct addrinfo *ai)
 	return 0;
 }
 
-static int fail(char **why, int rc, const char *host, unsigned port)
+static int acceptor_fail(char **why, int rc, const char *host, unsigned port)
 {
 	const char *hint = rc == -EADDRINUSE ? "another program has it; choose another port"
 			   : rc == -EACCES   ? "ports below 1024 need privileges"
@@ -135,8 +135,8 @@ static int listen_host(struct acceptor *a, const char *host, char **why)
 	}
 	freeaddrinfo(list);
 	if (ai && rc)
-		return fail(why, rc, host, a->conf.port);
-	return worst ? fail(why, worst, host, a->conf.port) : 0;
+		return acceptor_fail(why, rc, host, a->conf.port);
+	return worst ? acceptor_fail(why, worst, host, a->conf.port) : 0;
 }
 
 static int listen_all(struct acceptor *a, char **why)
@@ -169,7 +169,7 @@ static int take_over(struct acceptor *a, char **why)
 	return 0;
 }
 
-static void watch(struct acceptor *a, int fd, unsigned events, void *tag)
+static void acceptor_watch(struct acceptor *a, int fd, unsigned events, void *tag)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = tag };
 
@@ -203,19 +203,19 @@ static void unlink_waiting(struct acceptor *a, struct waiting *w)
 	*(w->next ? &w->next->prev : &a->last) = w->prev;
 }
 
-static void drop(struct acceptor *a, struct waiting *w)
+static void acceptor_drop(struct acceptor *a, struct waiting *w)
 {
 	unlink_waiting(a, w);
 	close(w->fd);
 	free(w);
 }
 
-static void hand_on(struct acceptor *a, struct waiting *w, enum first_bytes what)
+static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_bytes what)
 {
 	const struct acceptor_conf *c = &a->conf;
 
 	if (what == FIRST_TLS && !c->on_tls) {
-		drop(a, w);
+		acceptor_drop(a, w);
 		return;
 	}
 	unlink_waiting(a, w);
@@ -229,7 +229,7 @@ static void hand_on(struct acceptor *a, struct waiting *w, enum first_bytes what
 	free(w);
 }
 
-static void look(struct acceptor *a, struct waiting *w)
+static void acceptor_inspect(struct acceptor *a, struct waiting *w)
 {
 	char bytes[FIRST_BYTES_MAX];
 	ssize_t n = recv(w->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
@@ -238,12 +238,12 @@ static void look(struct acceptor *a, struct waiting *w)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		drop(a, w);
+		acceptor_drop(a, w);
 		return;
 	}
 	what = first_bytes_sort(bytes, (size_t)n, a->conf.path);
 	if (what != FIRST_UNDECIDED)
-		hand_on(a, w, what);
+		acceptor_pass_on(a, w, what);
 }
 
 static void append_waiting(struct acceptor *a, struct waiting *w)
@@ -268,7 +268,7 @@ static bool accept_one(struct acceptor *a, int listener)
 	}
 	w->deadline = clock_mono() + a->conf.first_bytes_ms * USEC_PER_MSEC;
 	append_waiting(a, w);
-	watch(a, w->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, w);
+	acceptor_watch(a, w->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, w);
 	return true;
 }
 
@@ -279,12 +279,12 @@ static void accept_some(struct acceptor *a, unsigned index)
 }
 
 /* Drops who is late; milliseconds until the next one is, or -1. */
-static int expire(struct acceptor *a)
+static int acceptor_expire(struct acceptor *a)
 {
 	usec_t now = clock_mono();
 
 	while (a->first && a->first->deadline <= now)
-		drop(a, a->first);
+		acceptor_drop(a, a->first);
 	if (a->is_starved) {
 		/* Level-triggered listeners would spin: rest, then try again. */
 		a->is_starved = false;
@@ -294,7 +294,7 @@ static int expire(struct acceptor *a)
 }
 
 /* True when it is time to stop. */
-static bool dispatch(struct acceptor *a, const struct epoll_event *ev)
+static bool acceptor_dispatch(struct acceptor *a, const struct epoll_event *ev)
 {
 	char *tag = ev->data.ptr;
 
@@ -303,20 +303,20 @@ static bool dispatch(struct acceptor *a, const struct epoll_event *ev)
 	if (tag >= listener_tags && tag < listener_tags + LISTENERS_MAX)
 		accept_some(a, (unsigned)(tag - listener_tags));
 	else
-		look(a, ev->data.ptr);
+		acceptor_inspect(a, ev->data.ptr);
 	return false;
 }
 
-static void *run(void *arg)
+static void *acceptor_run(void *arg)
 {
 	struct acceptor *a = arg;
 	struct epoll_event events[EVENTS_MAX];
 
 	for (;;) {
-		int n = epoll_wait(a->epoll, events, EVENTS_MAX, expire(a));
+		int n = epoll_wait(a->epoll, events, EVENTS_MAX, acceptor_expire(a));
 
 		for (int i = 0; i < n; i++)
-			if (dispatch(a, &events[i]))
+			if (acceptor_dispatch(a, &events[i]))
 				return NULL;
 	}
 }
@@ -325,10 +325,10 @@ int acceptor_start(struct acceptor *a)
 {
 	int rc;
 
-	watch(a, wake_fd(&a->stop), EPOLLIN, &stop_tag);
+	acceptor_watch(a, wake_fd(&a->stop), EPOLLIN, &stop_tag);
 	for (unsigned i = 0; i < a->n_listeners; i++)
-		watch(a, a->listeners[i], EPOLLIN, &listener_tags[i]);
-	rc = thread_start(&a->thread, "acceptor", &on_front, run, a);
+		acceptor_watch(a, a->listeners[i], EPOLLIN, &listener_tags[i]);
+	rc = thread_start(&a->thread, "acceptor", &on_front, acceptor_run, a);
 	a->is_started = rc == 0;
 	return rc;
 }
@@ -347,7 +347,7 @@ void acceptor_stop(struct acceptor *a)
 		pthread_join(a->thread, NULL);
 	}
 	while (a->first)
-		drop(a, a->first);
+		acceptor_drop(a, a->first);
 	for (unsigned i = 0; i < a->n_listeners; i++)
 		close(a->listeners[i]);
 	wake_release(&a->stop);

@@ -48,7 +48,7 @@ void watch_refuse(int fd, const char *status_line, struct str_view sentence)
 	strbuf_release(&b);
 }
 
-static void cut_off(struct watched *c)
+static void watch_cut_off(struct watched *c)
 {
 	watch_refuse(c->fd, "408 Request Timeout",
 		     SV("The request did not arrive in time; send it again, faster."));
@@ -70,7 +70,7 @@ static void check(struct watched *c, usec_t now)
 	if (d <= 0)
 		return;
 	if (d <= now && atomic_compare_exchange_strong(&c->deadline, &d, WATCH_CUT))
-		cut_off(c);
+		watch_cut_off(c);
 	else if (at_end(c->fd))
 		/* wakes the http thread, which was told of the end and of the bytes before it at
 		 * once, and read no further than the bytes */
@@ -136,7 +136,7 @@ static void take_fresh(struct watch *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static bool is_stopping(struct watch *w)
+static bool watch_is_stopping(struct watch *w)
 {
 	bool yes;
 
@@ -146,12 +146,12 @@ static bool is_stopping(struct watch *w)
 	return yes;
 }
 
-static void *run(void *arg)
+static void *watch_run(void *arg)
 {
 	struct watch *w = arg;
 
 	w->linger[0] = (struct pollfd){ .fd = wake_fd(&w->wake), .events = POLLIN };
-	while (!is_stopping(w)) {
+	while (!watch_is_stopping(w)) {
 		poll(w->linger, w->n_linger + 1, TICK_MS);
 		if (w->linger[0].revents)
 			wake_drain(&w->wake);
@@ -180,7 +180,7 @@ int watch_start(struct watch **out)
 	pthread_mutex_init(&w->lock, NULL);
 	rc = wake_init(&w->wake);
 	if (rc == 0)
-		rc = thread_start(&w->thread, "http-watch", &on_http, run, w);
+		rc = thread_start(&w->thread, "http-watch", &on_http, watch_run, w);
 	if (rc)
 		watch_free(w);
 	else

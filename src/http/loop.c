@@ -36,7 +36,7 @@ void http_loop_post(struct http_loop *l, struct loop_call *call)
 }
 
 /* True when there were any. */
-static bool make_calls(struct http_loop *l)
+static bool loop_make_calls(struct http_loop *l)
 {
 	struct letter *next, *letter = mailbox_take(&l->box);
 	bool any = letter != NULL;
@@ -51,7 +51,7 @@ static bool make_calls(struct http_loop *l)
 }
 
 /* How long the library can wait; -1: for ever. */
-static int patience_ms(struct http_loop *l)
+static int loop_timeout_ms(struct http_loop *l)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
@@ -60,7 +60,7 @@ static int patience_ms(struct http_loop *l)
 	return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
-static void wait_for_news(struct http_loop *l, int ms)
+static void loop_poll(struct http_loop *l, int ms)
 {
 	struct pollfd fds[] = { { .fd = l->epoll_fd, .events = POLLIN },
 				{ .fd = wake_fd(&l->wake), .events = POLLIN } };
@@ -69,29 +69,29 @@ static void wait_for_news(struct http_loop *l, int ms)
 		wake_drain(&l->wake);
 }
 
-static void rest(struct http_loop *l)
+static void loop_wait(struct http_loop *l)
 {
-	int ms = patience_ms(l);
+	int ms = loop_timeout_ms(l);
 
 	if (!ms)
 		return;
 	atomic_store(&l->resting, true);
 	/* Whoever posts from here on wakes us. */
-	if (!make_calls(l) && !atomic_load(&l->stopping))
-		wait_for_news(l, ms);
+	if (!loop_make_calls(l) && !atomic_load(&l->stopping))
+		loop_poll(l, ms);
 	atomic_store(&l->resting, false);
 }
 
-static void *run(void *arg)
+static void *loop_run(void *arg)
 {
 	struct http_loop *l = arg;
 
 	while (!atomic_load(&l->stopping)) {
-		make_calls(l);
+		loop_make_calls(l);
 		MHD_run_wait(l->mhd, 0);
-		rest(l);
+		loop_wait(l);
 	}
-	make_calls(l);
+	loop_make_calls(l);
 	MHD_stop_daemon(l->mhd);
 	return NULL;
 }
@@ -113,7 +113,7 @@ int http_loop_start(struct MHD_Daemon *mhd, struct http_loop **out)
 	l->epoll_fd = info->epoll_fd;
 	mailbox_init(&l->box, 0);
 	if (rc == 0)
-		rc = thread_start(&l->thread, "http", &on_http, run, l);
+		rc = thread_start(&l->thread, "http", &on_http, loop_run, l);
 	if (rc)
 		loop_free(l);
 	else

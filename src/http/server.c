@@ -176,7 +176,7 @@ static void on_reply(struct request *r, struct reply *reply)
 	request_unref(req);
 }
 
-static void add_header(struct MHD_Response *response, const char *name, const char *value)
+static void server_add_header(struct MHD_Response *response, const char *name, const char *value)
 {
 	if (MHD_add_response_header(response, name, value) == MHD_NO)
 		log_debug("header %s could not be added", name);
@@ -196,18 +196,18 @@ static void add_headers(struct http_server *s, const struct reply *reply,
 {
 	char seconds[16];
 
-	add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-		   reply->content_type ? reply->content_type : "application/json");
+	server_add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+			  reply->content_type ? reply->content_type : "application/json");
 	if (reply->retry_after_s) {
 		snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
-		add_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+		server_add_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
 	}
 	for (unsigned i = 0; i < reply->n_headers; i++)
-		add_header(response, reply->headers[i].name, reply->headers[i].value);
+		server_add_header(response, reply->headers[i].name, reply->headers[i].value);
 	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED)
-		add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
+		server_add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
 	if (reply->close || atomic_load(&s->stopping))
-		add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+		server_add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
 
 /* Takes the reply's body over. */
@@ -404,7 +404,7 @@ static enum MHD_Result send_stream(struct http_request *req)
 }
 
 /* The whole request is here. */
-static enum MHD_Result hand_over(struct http_request *req)
+static enum MHD_Result server_pass_on(struct http_request *req)
 {
 	struct http_server *s = req->server;
 
@@ -433,8 +433,8 @@ static enum MHD_Result resumed(struct http_request *req)
 /* ---- a request comes in --------------------------------------------- */
 
 /* Answers now, on the bare socket, and closes. */
-static enum MHD_Result refuse(struct http_request *req, const char *status_line,
-			      struct str_view sentence)
+static enum MHD_Result server_refuse(struct http_request *req, const char *status_line,
+				     struct str_view sentence)
 {
 	struct watched *w = &req->conn->watched;
 
@@ -449,7 +449,7 @@ static enum MHD_Result refuse_body(struct http_request *req)
 
 	snprintf(text, sizeof(text), "The request body is larger than the %zu bytes allowed here.",
 		 req->body_limit);
-	return refuse(req, "413 Content Too Large", sv(text));
+	return server_refuse(req, "413 Content Too Large", sv(text));
 }
 
 static bool is_chunked(struct str_view coding)
@@ -465,10 +465,11 @@ static enum MHD_Result expect_body(struct http_request *req)
 	uint64_t n = 0;
 
 	if (coding.len && (length.len || !is_chunked(coding)))
-		return refuse(req, "400 Bad Request",
-			      SV("Send Content-Length or Transfer-Encoding: chunked, not both."));
+		return server_refuse(
+			req, "400 Bad Request",
+			SV("Send Content-Length or Transfer-Encoding: chunked, not both."));
 	if (length.len && !sv_to_u64(length, UINT64_MAX, &n))
-		return refuse(req, "400 Bad Request", SV("Content-Length is not a number."));
+		return server_refuse(req, "400 Bad Request", SV("Content-Length is not a number."));
 	if (!coding.len && !n)
 		return MHD_YES;
 	req->body_limit = router_body_limit(req->server->services, &req->base);
@@ -487,20 +488,20 @@ static enum MHD_Result on_headers(struct http_request *req, const char *method)
 
 	req->progress = IN_BODY;
 	if (n > req->server->conf.max_header_bytes)
-		return refuse(req, "431 Request Header Fields Too Large",
-			      SV("The request line and headers are too large."));
+		return server_refuse(req, "431 Request Header Fields Too Large",
+				     SV("The request line and headers are too large."));
 	if (req->too_long)
-		return refuse(req, "400 Bad Request", SV("Too many query parameters."));
+		return server_refuse(req, "400 Bad Request", SV("Too many query parameters."));
 	if (req->bad_path)
-		return refuse(req, "400 Bad Request", SV("The path holds a NUL byte."));
+		return server_refuse(req, "400 Bad Request", SV("The path holds a NUL byte."));
 	if (method_len >= METHOD_SIZE)
-		return refuse(req, "501 Not Implemented", SV("Unknown method."));
+		return server_refuse(req, "501 Not Implemented", SV("Unknown method."));
 	memcpy(req->method, method, method_len + 1);
 	req->base.method = sv_n(req->method, method_len);
 	return expect_body(req);
 }
 
-static enum MHD_Result on_body(struct http_request *req, const char *data, size_t *len)
+static enum MHD_Result on_http_body(struct http_request *req, const char *data, size_t *len)
 {
 	if (*len > req->body_limit - req->body.len)
 		return refuse_body(req);
@@ -509,10 +510,10 @@ static enum MHD_Result on_body(struct http_request *req, const char *data, size_
 	return MHD_YES;
 }
 
-static enum MHD_Result on_request(void *cls UNUSED, struct MHD_Connection *mhd UNUSED,
-				  const char *url UNUSED, const char *method,
-				  const char *version UNUSED, const char *upload,
-				  size_t *upload_len, void **ctx)
+static enum MHD_Result on_http_request(void *cls UNUSED, struct MHD_Connection *mhd UNUSED,
+				       const char *url UNUSED, const char *method,
+				       const char *version UNUSED, const char *upload,
+				       size_t *upload_len, void **ctx)
 {
 	struct http_request *req = *ctx;
 
@@ -521,9 +522,9 @@ static enum MHD_Result on_request(void *cls UNUSED, struct MHD_Connection *mhd U
 	if (req->progress == IN_HEADERS)
 		return on_headers(req, method);
 	if (*upload_len)
-		return on_body(req, upload, upload_len);
+		return on_http_body(req, upload, upload_len);
 	if (req->progress == IN_BODY)
-		return hand_over(req);
+		return server_pass_on(req);
 	return resumed(req);
 }
 
@@ -654,7 +655,7 @@ static void on_adoption(struct loop_call *call)
 	free(a);
 }
 
-static void adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len)
+static void server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	struct adoption *a = xmalloc(sizeof(*a));
 
@@ -682,7 +683,7 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 	}
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
 		log_debug("TCP_NODELAY could not be set");
-	adopt(s, fd, peer, len);
+	server_adopt(s, fd, peer, len);
 	return 0;
 }
 
@@ -714,7 +715,7 @@ static int start_mhd(struct http_server *s)
 	int rc;
 
 	s->mhd = MHD_start_daemon(
-		LOOP_MHD_FLAGS, 0, NULL, NULL, on_request, s, MHD_OPTION_URI_LOG_CALLBACK,
+		LOOP_MHD_FLAGS, 0, NULL, NULL, on_http_request, s, MHD_OPTION_URI_LOG_CALLBACK,
 		on_target, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
 		on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX,
@@ -736,7 +737,7 @@ static struct MHD_Response *make_empty_object(void)
 	struct MHD_Response *r = MHD_create_response_from_buffer(2, text, MHD_RESPMEM_PERSISTENT);
 
 	if (r)
-		add_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+		server_add_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
 	return r;
 }
 

@@ -209,7 +209,7 @@ static void presence_user_came_locked(struct presence_db *p, struct app *app, in
 	e->has_gone = false;
 }
 
-static void presence_user_free(struct user *u)
+static void presence_db_user_free(struct user *u)
 {
 	app_unref(u->app);
 	free(u);
@@ -227,7 +227,7 @@ static void presence_user_left_locked(struct presence_db *p, const struct app *a
 	e = presence_entry_of(p, u->app, id);
 	e->has_gone = true;
 	e->has_come = false;
-	presence_user_free(u);
+	presence_db_user_free(u);
 }
 
 void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here)
@@ -558,7 +558,7 @@ void presence_db_free(struct presence_db *p)
 		return;
 	presence_db_stop(p); /* entries of the last connections */
 	while ((u = map_next(&p->users, &at)))
-		presence_user_free(u);
+		presence_db_user_free(u);
 	map_release(&p->users);
 	pthread_mutex_destroy(&p->lock);
 	free(p->channels);

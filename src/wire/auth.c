@@ -215,16 +215,16 @@ static int compare_names(struct str_view a, struct str_view b)
 	return (a.len > b.len) - (a.len < b.len);
 }
 
-static bool is_name(struct str_view a, struct str_view b)
+static bool auth_is_name(struct str_view a, struct str_view b)
 {
 	return a.len == b.len && compare_names(a, b) == 0;
 }
 
 /* NULL when absent; the first when there are several. */
-static const struct str_view *find_param(const struct auth_request *r, struct str_view name)
+static const struct str_view *auth_find_param(const struct auth_request *r, struct str_view name)
 {
 	for (size_t i = 0; i < r->n_params; i++)
-		if (is_name(r->params[i].name, name))
+		if (auth_is_name(r->params[i].name, name))
 			return &r->params[i].value;
 	return NULL;
 }
@@ -239,7 +239,7 @@ static size_t sort_params(const struct auth_request *r,
 		const struct auth_param *p = &r->params[i];
 		size_t at = n;
 
-		if (is_name(p->name, SV("auth_signature")))
+		if (auth_is_name(p->name, SV("auth_signature")))
 			continue;
 		for (; at > 0 && compare_names(p->name, sorted[at - 1]->name) < 0; at--)
 			sorted[at] = sorted[at - 1];
@@ -305,11 +305,11 @@ static bool body_md5_is(struct str_view body, const struct str_view *got)
 enum auth_verdict auth_check_request(struct str_view key, const struct auth_secret *s,
 				     const struct auth_request *r, usec_t now, usec_t window)
 {
-	const struct str_view *k = find_param(r, SV("auth_key"));
-	const struct str_view *signature = find_param(r, SV("auth_signature"));
-	const struct str_view *timestamp = find_param(r, SV("auth_timestamp"));
-	const struct str_view *version = find_param(r, SV("auth_version"));
-	const struct str_view *body_md5 = find_param(r, SV("body_md5"));
+	const struct str_view *k = auth_find_param(r, SV("auth_key"));
+	const struct str_view *signature = auth_find_param(r, SV("auth_signature"));
+	const struct str_view *timestamp = auth_find_param(r, SV("auth_timestamp"));
+	const struct str_view *version = auth_find_param(r, SV("auth_version"));
+	const struct str_view *body_md5 = auth_find_param(r, SV("body_md5"));
 
 	if (!k || !signature || !timestamp || !version)
 		return AUTH_MISSING;

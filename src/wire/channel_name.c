@@ -18,7 +18,7 @@ static const struct {
 	{ { "cache-", 6 }, { .cache = true } },
 };
 
-static bool is_name_byte(unsigned char c)
+static bool channel_is_name_byte(unsigned char c)
 {
 	static const bool other[256] = { ['-'] = true, ['_'] = true, ['='] = true, ['@'] = true,
 					 [','] = true, ['.'] = true, [';'] = true };
@@ -51,7 +51,7 @@ int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_tr
 	if (rest.len == 0)
 		return -EINVAL;
 	for (size_t i = 0; i < rest.len; i++)
-		if (!is_name_byte((unsigned char)rest.ptr[i]))
+		if (!channel_is_name_byte((unsigned char)rest.ptr[i]))
 			return -EINVAL;
 	*out = t;
 	return 0;

@@ -6,7 +6,7 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static const char *skip_space(const char *p, const char *end)
+static const char *json_skip_space(const char *p, const char *end)
 {
 	while (p < end && is_space(*p))
 		p++;
@@ -45,11 +45,11 @@ static const char *skip_value(const char *p, const char *end)
 
 bool json_slice_member(struct str_view object, struct str_view key, struct str_view *value)
 {
-	const char *end = object.ptr + object.len, *p = skip_space(object.ptr, end);
+	const char *end = object.ptr + object.len, *p = json_skip_space(object.ptr, end);
 	bool found = false;
 
 	while (p < end && (*p == '{' || *p == ',')) {
-		const char *name = skip_space(p + 1, end), *from;
+		const char *name = json_skip_space(p + 1, end), *from;
 		struct str_view text;
 
 		if (name == end || *name != '"')
@@ -58,8 +58,8 @@ bool json_slice_member(struct str_view object, struct str_view key, struct str_v
 		text = sv_n(name + 1, (size_t)(p - name) - 2);
 		if (sv_find(text, '\\') >= 0)
 			return false;
-		p = skip_space(p, end);
-		from = skip_space(p < end ? p + 1 : end, end);
+		p = json_skip_space(p, end);
+		from = json_skip_space(p < end ? p + 1 : end, end);
 		p = skip_value(from, end);
 		if (!sv_eq(text, key))
 			continue;
@@ -67,7 +67,7 @@ bool json_slice_member(struct str_view object, struct str_view key, struct str_v
 			p--;
 		*value = sv_n(from, (size_t)(p - from));
 		found = true;
-		p = skip_space(p, end);
+		p = json_skip_space(p, end);
 	}
 	return found;
 }

@@ -67,7 +67,7 @@ char *jwt_audience(struct str_view token)
 /* ---- claims ------------------------------------------------------------ */
 
 /* Seconds as RFC 7519 has them, fractions allowed; false when it is no number. */
-static bool read_time(const json_t *v, usec_t *out)
+static bool jwt_read_time(const json_t *v, usec_t *out)
 {
 	double s = json_number_value(v);
 
@@ -82,12 +82,12 @@ static bool lies_ahead(const json_t *claims, const char *name, usec_t now)
 	const json_t *v = json_object_get(claims, name);
 	usec_t t;
 
-	return v && (!read_time(v, &t) || t > now + JWT_LEEWAY_US);
+	return v && (!jwt_read_time(v, &t) || t > now + JWT_LEEWAY_US);
 }
 
 static enum jwt_verdict check_times(const json_t *claims, usec_t now, usec_t *expires)
 {
-	if (!read_time(json_object_get(claims, "exp"), expires))
+	if (!jwt_read_time(json_object_get(claims, "exp"), expires))
 		return JWT_NO_EXPIRY;
 	if (*expires + JWT_LEEWAY_US <= now)
 		return JWT_EXPIRED;
@@ -134,7 +134,7 @@ static bool copy_roles(json_t *to, const json_t *claims)
 	return json_object_set(to, "roles", roles) == 0;
 }
 
-static enum jwt_verdict read_user(const json_t *claims, struct jwt_user *out)
+static enum jwt_verdict jwt_read_user(const json_t *claims, struct jwt_user *out)
 {
 	enum jwt_verdict v = JWT_OK;
 	json_t *user = json_object();
@@ -186,7 +186,7 @@ enum jwt_verdict jwt_check(struct str_view token, struct str_view secret, usec_t
 	claims = claims_of(jwt);
 	v = claims ? check_times(claims, now, &out->expires) : JWT_MALFORMED;
 	if (v == JWT_OK)
-		v = read_user(claims, out);
+		v = jwt_read_user(claims, out);
 	json_decref(claims);
 	jwt_free(jwt);
 	return v;

@@ -68,7 +68,7 @@ static struct str_view string_view(const json_t *j)
 }
 
 /* NULL when absent or null. */
-static json_t *member(const json_t *object, const char *key)
+static json_t *pusher_member(const json_t *object, const char *key)
 {
 	json_t *j = json_object_get(object, key);
 
@@ -109,7 +109,7 @@ static int read_fields(struct client_frame *f, const char **why)
 
 		if (!(d->read_by & KIND(f->kind)))
 			continue;
-		j = member(f->data, d->key);
+		j = pusher_member(f->data, d->key);
 		if (!j && !(d->needed_by & KIND(f->kind)))
 			continue;
 		if (!json_is_string(j)) {
@@ -146,7 +146,7 @@ static int open_data(struct client_frame *f, const char **why)
 
 static int read_client_event(struct client_frame *f, const char **why)
 {
-	json_t *channel = member(f->root, "channel");
+	json_t *channel = pusher_member(f->root, "channel");
 
 	if (!json_is_string(channel)) {
 		*why = "channel must be a string";
@@ -179,7 +179,7 @@ static enum frame_kind kind_of(struct str_view event)
 
 static int read_frame(struct client_frame *f, const char **why)
 {
-	json_t *event = member(f->root, "event");
+	json_t *event = pusher_member(f->root, "event");
 	int rc;
 
 	if (!json_is_string(event)) {
@@ -261,9 +261,9 @@ static char *info_text(struct str_view text, const json_t *info)
 }
 
 /* text is what object was read from. */
-static int read_member(struct str_view text, const json_t *object, const char *id_key,
-		       bool numbers_too, size_t max_id_bytes, struct presence_member *m,
-		       const char **why)
+static int pusher_read_member(struct str_view text, const json_t *object, const char *id_key,
+			      bool numbers_too, size_t max_id_bytes, struct presence_member *m,
+			      const char **why)
 {
 	json_t *info = json_object_get(object, "user_info");
 
@@ -291,7 +291,7 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 		*why = "channel_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = read_member(channel_data, root, "user_id", true, max_id_bytes, &m, why);
+	rc = pusher_read_member(channel_data, root, "user_id", true, max_id_bytes, &m, why);
 	if (rc == 0 && max_info_bytes && m.user_info && strlen(m.user_info) > max_info_bytes) {
 		*why = "The member's user_info is too large";
 		rc = -E2BIG;
@@ -306,7 +306,7 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 
 static int read_watchlist(const json_t *root, struct presence_member *m, const char **why)
 {
-	json_t *list = member(root, "watchlist"), *id;
+	json_t *list = pusher_member(root, "watchlist"), *id;
 	size_t i;
 
 	if (!list)
@@ -330,7 +330,7 @@ int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct prese
 		*why = "user_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = read_member(user_data, root, "id", false, max_id_bytes, &m, why);
+	rc = pusher_read_member(user_data, root, "id", false, max_id_bytes, &m, why);
 	if (rc == 0)
 		rc = read_watchlist(root, &m, why);
 	json_decref(root);
@@ -397,7 +397,7 @@ static void add_string(struct strbuf *b, const char *key, struct str_view value)
 }
 
 /* event needs no escapes. */
-static void begin(struct strbuf *b, const char *event)
+static void pusher_begin(struct strbuf *b, const char *event)
 {
 	strbuf_add_str(b, "{\"event\":\"");
 	strbuf_add_str(b, event);
@@ -406,7 +406,7 @@ static void begin(struct strbuf *b, const char *event)
 
 static void begin_on(struct strbuf *b, const char *event, struct str_view channel)
 {
-	begin(b, event);
+	pusher_begin(b, event);
 	add_string(b, "channel", channel);
 }
 
@@ -428,13 +428,13 @@ void frame_connection_established(struct strbuf *b, const char *socket_id,
 	if (epoch.len)
 		add_string(&data, "epoch", epoch);
 	strbuf_add_c(&data, '}');
-	begin(b, "pusher:connection_established");
+	pusher_begin(b, "pusher:connection_established");
 	end_with_data(b, &data);
 }
 
 void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message)
 {
-	begin(b, "pusher:error");
+	pusher_begin(b, "pusher:error");
 	strbuf_add_str(b, ",\"data\":{\"code\":");
 	if (code == PUSHER_CODE_NULL)
 		strbuf_add_str(b, "null");
@@ -457,7 +457,7 @@ void frame_pong(struct strbuf *b)
 void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,
 				  struct str_view data_json, struct str_view position)
 {
-	begin(b, "pusher_internal:subscription_succeeded");
+	pusher_begin(b, "pusher_internal:subscription_succeeded");
 	add_string(b, "data", data_json);
 	add_string(b, "channel", channel);
 	if (position.len)
@@ -564,7 +564,7 @@ void frame_cache_miss(struct strbuf *b, struct str_view channel)
 
 void frame_signin_success(struct strbuf *b, struct str_view user_data)
 {
-	begin(b, "pusher:signin_success");
+	pusher_begin(b, "pusher:signin_success");
 	strbuf_add_str(b, ",\"data\":{\"user_data\":");
 	strbuf_add_json(b, user_data);
 	strbuf_add_str(b, "}}");
@@ -572,7 +572,7 @@ void frame_signin_success(struct strbuf *b, struct str_view user_data)
 
 void frame_watchlist(struct strbuf *b, const char *name, const struct str_view *user_ids, size_t n)
 {
-	begin(b, "pusher_internal:watchlist_events");
+	pusher_begin(b, "pusher_internal:watchlist_events");
 	strbuf_add_str(b, ",\"data\":{\"events\":[{\"name\":");
 	strbuf_add_json(b, sv(name));
 	strbuf_add_str(b, ",\"user_ids\":[");

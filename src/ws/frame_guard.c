@@ -46,7 +46,7 @@ static struct slot *slot_of(int fd)
 	return fd >= 0 && (unsigned)fd < n_slots ? &slots[fd] : NULL;
 }
 
-static void hand_over(struct slot *s)
+static void guard_pass_on(struct slot *s)
 {
 	atomic_store_explicit(&s->handed_over, true, memory_order_release);
 }
@@ -59,7 +59,7 @@ void frame_guard_watch(int fd)
 		return;
 	(void)atomic_load_explicit(&s->handed_over, memory_order_acquire);
 	frame_guard_begin(&s->guard);
-	hand_over(s);
+	guard_pass_on(s);
 }
 
 void frame_guard_forget(int fd)
@@ -69,7 +69,7 @@ void frame_guard_forget(int fd)
 	if (!s)
 		return;
 	s->guard.state = GUARD_OFF;
-	hand_over(s);
+	guard_pass_on(s);
 }
 
 usec_t frame_guard_heard_at(int fd)
@@ -179,7 +179,7 @@ int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 static const unsigned char close_1002[] = { 0x88, 2, 1002 >> 8, 1002 & 0xff };
 
 /* False: these bytes, just read from fd, break the RFC; nothing more is looked at. */
-static bool look(int fd, const void *p, size_t n)
+static bool guard_inspect(int fd, const void *p, size_t n)
 {
 	struct slot *s = is_worker_thread ? slot_of(fd) : NULL;
 	bool ok;
@@ -190,7 +190,7 @@ static bool look(int fd, const void *p, size_t n)
 	ok = frame_guard_feed(&s->guard, p, n) == 0;
 	if (!ok)
 		s->guard.state = GUARD_OFF;
-	hand_over(s);
+	guard_pass_on(s);
 	return ok;
 }
 
@@ -198,7 +198,7 @@ ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	ssize_t n = recvfrom(fd, buf, len, flags, NULL, NULL);
 
-	if (n <= 0 || (flags & MSG_PEEK) || look(fd, buf, (size_t)n))
+	if (n <= 0 || (flags & MSG_PEEK) || guard_inspect(fd, buf, (size_t)n))
 		return n;
 	send(fd, close_1002, sizeof(close_1002), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
@@ -212,7 +212,7 @@ int SSL_read(SSL *ssl, void *buf, int num)
 
 	if (num < 0 || !SSL_read_ex(ssl, buf, (size_t)num, &n))
 		return -1;
-	if (look(SSL_get_fd(ssl), buf, n))
+	if (guard_inspect(SSL_get_fd(ssl), buf, n))
 		return (int)n;
 	SSL_write(ssl, close_1002, sizeof(close_1002));
 	shutdown(SSL_get_fd(ssl), SHUT_RDWR);

@@ -111,7 +111,7 @@ static void copy_token(struct lws *wsi, enum lws_token_indexes token, struct str
 }
 
 /* One argument, "name=value", escaped again. */
-static void add_escaped(struct strbuf *b, const char *arg, size_t n)
+static void https_add_escaped(struct strbuf *b, const char *arg, size_t n)
 {
 	bool in_name = true;
 
@@ -140,7 +140,7 @@ static int read_args(struct lws *wsi, struct https_request *r)
 	     i++) {
 		if (i)
 			strbuf_add_c(&r->query, '&');
-		add_escaped(&r->query, arg, (size_t)n);
+		https_add_escaped(&r->query, arg, (size_t)n);
 	}
 	free(arg);
 	return request_parse_query(&r->request, r->query.ptr, r->query.len);
@@ -227,7 +227,7 @@ static void handle(struct https_request *r)
 }
 
 /* Answers without the api. */
-static void refuse(struct https_request *r, unsigned status, struct str_view text)
+static void https_refuse(struct https_request *r, unsigned status, struct str_view text)
 {
 	struct reply reply = { .status = status, .content_type = "text/plain", .close = true };
 
@@ -238,7 +238,7 @@ static void refuse(struct https_request *r, unsigned status, struct str_view tex
 	https_replied(r);
 }
 
-static int on_request(struct lws *wsi, struct conn *c)
+static int on_https_request(struct lws *wsi, struct conn *c)
 {
 	const struct api_services *services = worker_of(wsi)->all->conf.services;
 	struct strbuf length;
@@ -249,7 +249,7 @@ static int on_request(struct lws *wsi, struct conn *c)
 	c->wsi = wsi;
 	r = c->request = request_begin(wsi, c);
 	if (!lws_is_ssl(wsi)) {
-		refuse(r, 426, SV("This is a WebSocket address: send an upgrade request."));
+		https_refuse(r, 426, SV("This is a WebSocket address: send an upgrade request."));
 		return 0;
 	}
 	r->body_limit = router_body_limit(services, &r->request);
@@ -258,22 +258,23 @@ static int on_request(struct lws *wsi, struct conn *c)
 		n = UINT32_MAX;
 	strbuf_release(&length);
 	if (r->is_unreadable)
-		refuse(r, 400, SV("The query has too many parameters."));
+		https_refuse(r, 400, SV("The query has too many parameters."));
 	else if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
-		refuse(r, 411, SV("Send a Content-Length: chunked bodies are not read over TLS."));
+		https_refuse(r, 411,
+			     SV("Send a Content-Length: chunked bodies are not read over TLS."));
 	else if (r->body_limit && n > r->body_limit)
-		refuse(r, 413, SV("The request body is too large."));
+		https_refuse(r, 413, SV("The request body is too large."));
 	else if (n == 0)
 		handle(r);
 	return 0;
 }
 
-static int on_body(struct https_request *r, const void *in, size_t len)
+static int on_https_body(struct https_request *r, const void *in, size_t len)
 {
 	if (!r || r->is_handled)
 		return 0;
 	if (r->body_limit && len > r->body_limit - r->body.len) {
-		refuse(r, 413, SV("The request body is too large."));
+		https_refuse(r, 413, SV("The request body is too large."));
 		return 0;
 	}
 	strbuf_add(&r->body, in, len);
@@ -281,8 +282,8 @@ static int on_body(struct https_request *r, const void *in, size_t len)
 }
 
 /* name with its colon, as libwebsockets wants it; 0 or -ENOSPC. */
-static int add_header(struct lws *wsi, const char *name, const char *value, unsigned char **p,
-		      unsigned char *end)
+static int https_add_header(struct lws *wsi, const char *name, const char *value, unsigned char **p,
+			    unsigned char *end)
 {
 	char with_colon[64];
 
@@ -307,17 +308,18 @@ static size_t write_head(struct lws *wsi, const struct https_request *r, unsigne
 	if (lws_add_http_common_headers(wsi, reply->status, type, reply->body.len, &p, end))
 		return 0;
 	if (reply->retry_after_s)
-		rc = add_header(wsi, "retry-after", retry, &p, end);
+		rc = https_add_header(wsi, "retry-after", retry, &p, end);
 	if (!rc && reply->close)
-		rc = add_header(wsi, "connection", "close", &p, end);
+		rc = https_add_header(wsi, "connection", "close", &p, end);
 	for (unsigned i = 0; !rc && i < reply->n_headers; i++)
-		rc = add_header(wsi, reply->headers[i].name, reply->headers[i].value, &p, end);
+		rc = https_add_header(wsi, reply->headers[i].name, reply->headers[i].value, &p,
+				      end);
 	if (rc || lws_finalize_http_header(wsi, &p, end))
 		return 0;
 	return (size_t)(p - start);
 }
 
-static int on_writable(struct lws *wsi, struct conn *c)
+static int on_https_writable(struct lws *wsi, struct conn *c)
 {
 	struct https_request *r = c->request;
 	bool close;
@@ -363,15 +365,15 @@ int https_callback(struct lws *wsi, enum lws_callback_reasons reason, struct con
 {
 	switch (reason) {
 	case LWS_CALLBACK_HTTP:
-		return on_request(wsi, c);
+		return on_https_request(wsi, c);
 	case LWS_CALLBACK_HTTP_BODY:
-		return on_body(c->request, in, len);
+		return on_https_body(c->request, in, len);
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		if (c->request && !c->request->is_handled)
 			handle(c->request);
 		return 0;
 	case LWS_CALLBACK_HTTP_WRITEABLE:
-		return on_writable(wsi, c);
+		return on_https_writable(wsi, c);
 	case LWS_CALLBACK_CLOSED_HTTP:
 	case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
 		on_gone(c);

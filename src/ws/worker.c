@@ -34,7 +34,7 @@ struct worker *worker_of(struct lws *wsi)
 	return lws_context_user(lws_get_context(wsi));
 }
 
-static void wake(struct worker *w)
+static void worker_wake(struct worker *w)
 {
 	uv_async_send(&w->async);
 }
@@ -42,7 +42,7 @@ static void wake(struct worker *w)
 void worker_tell(struct worker *w, struct control *c)
 {
 	if (mailbox_put_owed(&w->control, &c->letter) > 0)
-		wake(w);
+		worker_wake(w);
 }
 
 static bool post_put(void *ctx, unsigned worker, struct letter *l)
@@ -56,7 +56,7 @@ static void post_wake(void *ctx, unsigned worker)
 {
 	struct workers *all = ctx;
 
-	wake(&all->w[worker]);
+	worker_wake(&all->w[worker]);
 }
 
 void workers_directory_post(struct workers *w, struct directory_post *out)
@@ -64,7 +64,7 @@ void workers_directory_post(struct workers *w, struct directory_post *out)
 	*out = (struct directory_post){ .put = post_put, .wake = post_wake, .ctx = w };
 }
 
-static void adopt(struct worker *w, int fd, bool tls)
+static void worker_adopt(struct worker *w, int fd, bool tls)
 {
 	struct lws_vhost *vhost = tls ? w->tls : w->plain;
 
@@ -102,7 +102,7 @@ static void read_control(struct worker *w) RUNS_ON(on_worker)
 		next = l->next;
 		switch (c->kind) {
 		case CONTROL_ADOPT:
-			adopt(w, c->fd, c->tls);
+			worker_adopt(w, c->fd, c->tls);
 			break;
 		case CONTROL_REPLY:
 			https_replied(c->request);

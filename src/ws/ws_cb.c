@@ -136,7 +136,7 @@ static int on_receive(struct lws *wsi, struct conn *c, void *in, size_t len)
 	return 0;
 }
 
-static int on_writable(struct lws *wsi, struct conn *c)
+static int on_ws_writable(struct lws *wsi, struct conn *c)
 {
 	ASSERT_ON(on_worker);
 	if (c->is_dead)
@@ -159,7 +159,7 @@ static void on_closed(struct conn *c)
 	c->session = NULL;
 }
 
-static void on_pong(struct conn *c)
+static void on_ws_pong(struct conn *c)
 {
 	ASSERT_ON(on_worker);
 	session_alive(c->session);
@@ -194,10 +194,10 @@ int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, v
 	case LWS_CALLBACK_RECEIVE:
 		return on_receive(wsi, c, in, len);
 	case LWS_CALLBACK_RECEIVE_PONG:
-		on_pong(c);
+		on_ws_pong(c);
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
-		return on_writable(wsi, c);
+		return on_ws_writable(wsi, c);
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 		return on_peer_close(c);
 	case LWS_CALLBACK_CLOSED:
