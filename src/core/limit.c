@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The word holds the time at which the bucket would be empty again; a request moves it by its
- * share of the window and is refused when that would lie more than a window ahead of now.
+ * The word holds the time at which the bucket will be empty again.  A request moves it by its
+ * share of the window, and is refused when the result is more than a window ahead of now.
  */
 #include "base/annotate.h"
 #include "core/limit.h"
 
-static bool next_word(uint64_t word, unsigned rate, usec_t window_us, unsigned n, usec_t now,
-		      uint64_t *next)
+static bool limit_next_word(uint64_t word, unsigned rate, usec_t window_us, unsigned n, usec_t now,
+			    uint64_t *next)
 {
 	uint64_t start = word > (uint64_t)now ? word : (uint64_t)now;
 
@@ -21,7 +21,7 @@ bool limit_take(uint64_t *word, unsigned rate, usec_t window_us, unsigned n, use
 
 	if (!rate)
 		return true;
-	if (!next_word(*word, rate, window_us, n, now, &next))
+	if (!limit_next_word(*word, rate, window_us, n, now, &next))
 		return false;
 	*word = next;
 	return true;
@@ -36,7 +36,7 @@ bool limit_take_shared(_Atomic uint64_t *word, unsigned rate, usec_t window_us, 
 	if (!rate)
 		return true;
 	do {
-		if (!next_word(seen, rate, window_us, n, now, &next))
+		if (!limit_next_word(seen, rate, window_us, n, now, &next))
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(word, &seen, next, memory_order_relaxed,
 							memory_order_relaxed));

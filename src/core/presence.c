@@ -14,7 +14,7 @@ void presence_init(struct presence *p)
 	p->roster = NULL;
 }
 
-static void presence_user_free(struct presence_user *m)
+static void presence_free_user(struct presence_user *m)
 {
 	free(m->user_id);
 	free(m->info);
@@ -27,7 +27,7 @@ void presence_release(struct presence *p)
 	size_t at = 0;
 
 	while ((m = map_next(&p->members, &at)))
-		presence_user_free(m);
+		presence_free_user(m);
 	map_release(&p->members);
 	msgbuf_unref(p->roster);
 }
@@ -108,7 +108,7 @@ void presence_remove(struct presence_user *m)
 {
 	map_del(&m->presence->members, sv(m->user_id));
 	presence_forget_roster(m->presence);
-	presence_user_free(m);
+	presence_free_user(m);
 }
 
 struct msgbuf *presence_roster(struct presence *p)

@@ -34,7 +34,7 @@ static bool session_out_queue(struct session *s, struct msgbuf *frame) RUNS_ON(o
 
 /*
  * The outbox is at its cap.  During a batch it also holds what the socket would take at once, so
- * only a client that is over the cap after a write is too slow.
+ * only a client above the cap after a write is too slow.
  */
 static bool session_out_write_or_drop(struct session *s, struct msgbuf *frame) RUNS_ON(on_worker)
 {

@@ -81,7 +81,7 @@ static bool proto_check_name(struct session *s, const struct client_frame *f,
 	else if (max->max_channels_per_connection &&
 		 s->subscriptions.used >= max->max_channels_per_connection)
 		proto_subscription_error(s, f->channel, "LimitReached",
-					 "This connection is on as many channels as it may",
+					 "This connection has reached its limit of channels",
 					 PUSHER_OVER_CAPACITY);
 	else
 		return true;
@@ -187,7 +187,7 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	directory_position(s->hub->conf.directory, &now);
 	if (directory_join(s->hub->conf.directory, &j)) {
 		proto_subscription_error(s, f->channel, "LimitReached",
-					 "The presence channel has as many members as it may",
+					 "The presence channel has reached its limit of members",
 					 PUSHER_OVER_CAPACITY);
 		return;
 	}

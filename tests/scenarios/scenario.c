@@ -18,17 +18,17 @@
 #define PEERS_MAX 400
 #define APPS_MAX  4
 #define TICK	  (100 * USEC_PER_MSEC)
-#define CHUNK	  256 /* bytes that the socket layer hands over at once */
+#define CHUNK	  256 /* bytes that the socket layer passes at once */
 #define ROWS_MAX  8000
 #define ASKS_MAX  64
 
-/* One client: what it got and how its connection stands. */
+/* One client: what it received, and the state of its connection. */
 struct peer {
 	char *name;
-	struct session *session; /* NULL once gone */
+	struct session *session; /* NULL after its end */
 	unsigned worker;
 	char id[SOCKET_ID_SIZE];
-	struct strbuf received; /* raw frames, not yet looked at from at on */
+	struct strbuf received; /* raw frames; those from at on were not checked yet */
 	size_t at;
 	unsigned close_code;
 	unsigned writes;
@@ -36,7 +36,7 @@ struct peer {
 	bool is_blocked, wants_writable, is_closing, is_killed, is_broken;
 };
 
-/* What was asked of the log, as long as the scenario keeps it waiting. */
+/* A request to the log that the scenario has not answered yet. */
 struct asked {
 	struct log_ask a;
 	char *channel, *epoch, *was;
@@ -53,14 +53,14 @@ static struct {
 	atomic_uint connections;
 	char *path;
 	unsigned max_connections;
-	bool is_held; /* mail waits */
+	bool is_held; /* messages to workers wait */
 	struct app *apps[APPS_MAX];
 	size_t n_apps;
 	struct event *rows[ROWS_MAX]; /* the log: counted, ascending serials */
 	unsigned n_rows;
 	uint64_t horizon;
 	char epoch[POSITION_EPOCH_MAX + 1];
-	bool is_log_slow; /* answers only when told */
+	bool is_log_slow; /* answers only at the command "answers" */
 	struct asked asked[ASKS_MAX];
 	unsigned n_asked;
 	struct event *async[ROWS_MAX]; /* counted: not in the log yet */
@@ -99,7 +99,7 @@ static bool io_write(void *conn, unsigned char *p, size_t n)
 	struct peer *peer = conn;
 
 	if (peer->is_closing || peer->is_killed)
-		fail("%s: written to behind its close", peer->name);
+		fail("%s: written to after its close", peer->name);
 	if (peer->is_blocked)
 		fail("%s: written to while it is blocked", peer->name);
 	if (peer->is_broken)
@@ -255,7 +255,7 @@ static void read_mail(unsigned worker) RUNS_ON(on_worker)
 	hub_flush(play.hubs[worker]);
 }
 
-/* What a real loop turn would do next: mail goes round, ended connections are taken away. */
+/* What an iteration of a worker's loop does: delivers messages, frees ended connections. */
 static void settle(void) RUNS_ON(on_worker)
 {
 	for (unsigned i = 0; i < play.n_peers; i++) {
@@ -295,11 +295,10 @@ static void make_world(void)
 static void check_clean(void)
 {
 	if (atomic_load(&play.connections))
-		fail("the node's count of connections stands at %u",
-		     atomic_load(&play.connections));
+		fail("the node's count of connections is %u", atomic_load(&play.connections));
 	for (size_t i = 0; i < play.n_apps; i++)
 		if (atomic_load(&play.apps[i]->runtime->connections))
-			fail("an app's count of connections stands at %u",
+			fail("an app's count of connections is %u",
 			     atomic_load(&play.apps[i]->runtime->connections));
 }
 
@@ -445,7 +444,7 @@ static void expand(struct strbuf *out, struct str_view text)
 	strbuf_release(&with_ids);
 }
 
-/* ---- what a client got ---- */
+/* ---- what a client received ---- */
 
 /* The next frame's text; false when there is none. */
 static bool next_frame(struct peer *p, struct str_view *text)
@@ -567,10 +566,10 @@ static void expect_frame(struct peer *p, struct str_view want_text)
 struct step {
 	const char *name;
 	void (*run)(struct peer *p, struct str_view rest); /* on_worker */
-	bool needs_open; /* makes no sense once the connection is gone */
+	bool needs_open;				   /* needs an open connection */
 };
 
-/* As the socket layer hands a message over: in pieces, each of which may be the last. */
+/* As the socket layer passes a message: in pieces, each of which may be the last. */
 static void receive(struct peer *p, struct str_view text, bool first, bool last, bool binary)
 	RUNS_ON(on_worker)
 {
@@ -683,10 +682,10 @@ static void step_killed(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
 	(void)rest;
 	if (!p->is_killed)
-		fail("%s: is not cut off", p->name);
+		fail("%s: was not dropped", p->name);
 }
 
-/* writes N: so many calls of write since the last look */
+/* writes N: calls of write since the last check */
 static void step_writes(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
 	unsigned want = number(word(&rest));
@@ -707,7 +706,7 @@ static void step_unblock(struct peer *p, struct str_view rest) RUNS_ON(on_worker
 	(void)rest;
 	p->is_blocked = false;
 	if (!p->wants_writable)
-		fail("%s: nobody asked when it takes more", p->name);
+		fail("%s: the session did not request session_writable()", p->name);
 	p->wants_writable = false;
 	if (p->session && !p->is_closing)
 		session_writable(p->session);
@@ -725,7 +724,7 @@ static void step_pong(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 	session_alive(p->session);
 }
 
-/* Bytes came of which the session is not told. */
+/* Bytes of a frame that only the socket layer sees. */
 static void step_bytes(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
 	(void)rest;
@@ -790,7 +789,7 @@ static void send_signed(struct peer *p, const char *event, const struct strbuf *
 	strbuf_release(&b);
 }
 
-/* subscribe [since=POSITION] CHANNEL [CHANNEL_DATA]: signed rightly if the channel needs it */
+/* subscribe [since=POSITION] CHANNEL [CHANNEL_DATA]: with a signature if the channel needs one */
 static void step_subscribe(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
 	struct str_view channel = word(&rest), since = SV("");
@@ -866,7 +865,7 @@ static void run_step(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 
 /* ---- commands ---- */
 
-/* app ID OPTION=VALUE...: replaces that app; sessions learn of it by "reload" */
+/* app ID OPTION=VALUE...: replaces that app; sessions are notified by "reload" */
 static void cmd_app(struct str_view rest) RUNS_ON(on_worker)
 {
 	struct app_option list[16] = { { "key", "key" }, { "secret", "secret" } };
@@ -907,7 +906,7 @@ out:
 	free(id);
 }
 
-/* no-app ID: takes it out */
+/* no-app ID: removes it */
 static void cmd_no_app(struct str_view rest) RUNS_ON(on_worker)
 {
 	struct app_set *set;
@@ -991,7 +990,7 @@ static void cmd_open(struct str_view rest) RUNS_ON(on_worker)
 	}
 }
 
-/* connect NAME...: open, and the greeting is taken as read */
+/* connect NAME...: open, and checks the greeting */
 static void cmd_connect(struct str_view rest) RUNS_ON(on_worker)
 {
 	static const char greeting[] = "{\"event\":\"pusher:connection_established\","
@@ -1034,7 +1033,7 @@ struct publishing {
 	uint64_t exclude, serial; /* serial: of the first; 0: never logged */
 	unsigned times, bytes;
 	bool is_async;	/* logged later, by "logged" */
-	bool is_missed; /* only in the log: it was handed on before */
+	bool is_missed; /* only in the log: it was delivered before */
 };
 
 static void publish_one(struct str_view channel, struct str_view event, struct str_view data,
@@ -1098,7 +1097,7 @@ static void cmd_publish(struct str_view rest) RUNS_ON(on_worker)
 	strbuf_release(&data);
 }
 
-/* log EPOCH SERIAL: so it is called, and up to there it was handed on */
+/* log EPOCH SERIAL: its epoch, and the serial up to which it was delivered */
 static void cmd_log(struct str_view rest) RUNS_ON(on_worker)
 {
 	struct str_view epoch = word(&rest);
@@ -1111,7 +1110,7 @@ static void cmd_log(struct str_view rest) RUNS_ON(on_worker)
 	directory_log_reached(play.directory, &p);
 }
 
-/* horizon SERIAL: what the log had up to there is gone */
+/* horizon SERIAL: retention has removed the events up to it */
 static void cmd_horizon(struct str_view rest) RUNS_ON(on_worker)
 {
 	play.horizon = number(rest);
@@ -1137,14 +1136,14 @@ static void cmd_log_slow(struct str_view rest) RUNS_ON(on_worker)
 	play.is_log_slow = true;
 }
 
-/* answers [N|away]: the log was asked N times (once), and answers now; or cannot */
+/* answers [N|away]: the log received N requests (1), and answers them now; or is unavailable */
 static void cmd_answers(struct str_view rest) RUNS_ON(on_worker)
 {
 	bool is_away = sv_eq_c(rest, "away");
 	unsigned n = play.n_asked, want = is_away || !rest.len ? 1 : number(rest);
 
 	if (n != want)
-		fail("the log was asked %u times, want %u", n, want);
+		fail("the log received %u requests, want %u", n, want);
 	play.n_asked = 0;
 	for (unsigned i = 0; i < n; i++) {
 		struct asked q = play.asked[i];
@@ -1208,7 +1207,7 @@ static void cmd_drain(struct str_view rest) RUNS_ON(on_worker)
 		hub_drain(play.hubs[i], share);
 }
 
-/* sessions N: so many are open */
+/* sessions N: the number of open sessions */
 static void cmd_sessions(struct str_view rest) RUNS_ON(on_worker)
 {
 	unsigned want = number(word(&rest)), got = 0;

@@ -38,13 +38,13 @@ static void end(void)
 	clock_set_source(NULL);
 }
 
-/* The worker's next mail is this frame; returns its number. */
+/* The worker's next message is this frame; returns its seq. */
 static uint64_t expect(unsigned worker, const char *json)
 {
 	struct worker_message *m = fake_post_next(worker);
 	uint64_t seq;
 
-	ck_assert_msg(m != NULL, "no mail, want %s", json);
+	ck_assert_msg(m != NULL, "no message, want %s", json);
 	ck_assert_int_eq(m->kind, MESSAGE_FRAME);
 	ck_view_eq(fake_post_text(m), json);
 	seq = m->seq;
@@ -57,7 +57,7 @@ static void expect_none(void)
 	for (unsigned i = 0; i < WORKERS; i++) {
 		struct worker_message *m = fake_post_next(i);
 
-		ck_assert_msg(m == NULL, "mail that nobody asked for: %.*s",
+		ck_assert_msg(m == NULL, "unexpected message: %.*s",
 			      m && m->frame ? (int)fake_post_text(m).len : 0,
 			      m && m->frame ? fake_post_text(m).ptr : "");
 	}
@@ -216,7 +216,7 @@ START_TEST(joins_and_leaves_are_counted)
 }
 END_TEST
 
-START_TEST(mail_goes_to_workers_with_subscribers_only)
+START_TEST(messages_go_only_to_workers_with_subscribers)
 {
 	struct worker_message *m;
 
@@ -241,7 +241,7 @@ START_TEST(mail_goes_to_workers_with_subscribers_only)
 }
 END_TEST
 
-START_TEST(apps_do_not_see_each_other)
+START_TEST(channels_of_two_apps_are_separate)
 {
 	struct app *other;
 
@@ -256,8 +256,8 @@ START_TEST(apps_do_not_see_each_other)
 }
 END_TEST
 
-/* A subscription takes only what was posted behind its join. */
-START_TEST(numbers_grow_over_the_life_of_a_channel)
+/* A subscription takes only messages that were posted after its join. */
+START_TEST(seq_rises_when_a_channel_is_made_again)
 {
 	struct joined a, b;
 	uint64_t first, second;
@@ -282,7 +282,7 @@ START_TEST(numbers_grow_over_the_life_of_a_channel)
 	leave(0, "x", NULL);
 	joined_free(&a);
 	joined_free(&b);
-	a = join_as(0, "x", NULL, NULL); /* a new entry goes on counting */
+	a = join_as(0, "x", NULL, NULL); /* a new entry continues the numbers */
 	ck_assert_uint_ge(a.seq, second);
 	leave(0, "x", NULL);
 	joined_free(&a);
@@ -290,7 +290,7 @@ START_TEST(numbers_grow_over_the_life_of_a_channel)
 }
 END_TEST
 
-START_TEST(the_excluded_socket_is_named)
+START_TEST(a_message_carries_the_excluded_socket)
 {
 	struct worker_message *m;
 
@@ -305,7 +305,7 @@ START_TEST(the_excluded_socket_is_named)
 }
 END_TEST
 
-START_TEST(it_is_behind_while_too_much_mail_waits)
+START_TEST(is_behind_while_too_many_bytes_wait)
 {
 	struct msgbuf *frame = msgbuf_new(1 << 20);
 
@@ -334,7 +334,7 @@ END_TEST
 	"{\"event\":\"pusher_internal:member_removed\",\"channel\":\"presence-room\","             \
 	"\"data\":\"{\\\"user_id\\\":\\\"ann\\\"}\"}"
 
-START_TEST(a_roster_has_each_user_once)
+START_TEST(roster_has_each_user_once)
 {
 	struct joined j;
 
@@ -358,7 +358,7 @@ START_TEST(a_roster_has_each_user_once)
 }
 END_TEST
 
-START_TEST(first_comes_and_last_goes_with_no_grace)
+START_TEST(without_grace_the_first_adds_and_the_last_removes)
 {
 	uint64_t seq;
 	struct joined j;
@@ -385,7 +385,7 @@ START_TEST(first_comes_and_last_goes_with_no_grace)
 }
 END_TEST
 
-START_TEST(grace_ends_on_time)
+START_TEST(member_is_removed_when_the_grace_ends)
 {
 	BEGIN("member_removed_delay_ms", "3000");
 	ck_assert_int_eq(join(0, ROOM, "bob", NULL), 0);
@@ -404,7 +404,7 @@ START_TEST(grace_ends_on_time)
 }
 END_TEST
 
-START_TEST(back_within_the_grace_never_left)
+START_TEST(return_within_the_grace_is_no_change)
 {
 	struct joined j;
 
@@ -430,7 +430,7 @@ START_TEST(back_within_the_grace_never_left)
 }
 END_TEST
 
-START_TEST(several_leave_together)
+START_TEST(graces_that_end_together)
 {
 	static const char *const users[] = { "a", "b", "c", "d", "e" };
 	unsigned removed = 0;
@@ -455,7 +455,7 @@ START_TEST(several_leave_together)
 }
 END_TEST
 
-START_TEST(an_empty_channel_keeps_its_leaving_members_and_then_goes)
+START_TEST(empty_channel_lives_until_the_grace_ends)
 {
 	BEGIN("member_removed_delay_ms", "1000");
 	ck_assert_int_eq(join(0, ROOM, "ann", NULL), 0);
@@ -469,7 +469,7 @@ START_TEST(an_empty_channel_keeps_its_leaving_members_and_then_goes)
 }
 END_TEST
 
-START_TEST(member_limit)
+START_TEST(join_above_the_member_limit_is_refused)
 {
 	BEGIN("max_presence_members", "2", "member_removed_delay_ms", "0");
 	ck_assert_int_eq(join(0, ROOM, "a", NULL), 0);
@@ -507,7 +507,7 @@ static void add_channel(void *ctx, struct str_view channel, unsigned subscriptio
 	add_name(ctx, channel);
 }
 
-START_TEST(walks_show_what_is_occupied)
+START_TEST(walks_list_occupied_channels_and_members)
 {
 	struct names names = { 0 };
 
@@ -536,7 +536,7 @@ END_TEST
 
 /* ---- cache ---- */
 
-START_TEST(a_cache_is_kept_for_its_time)
+START_TEST(cached_event_expires_after_cache_ttl)
 {
 	struct joined j;
 	struct channel_info i;
@@ -566,7 +566,7 @@ START_TEST(a_cache_is_kept_for_its_time)
 }
 END_TEST
 
-START_TEST(a_cache_that_nobody_hears_is_kept_too)
+START_TEST(event_without_subscribers_is_cached)
 {
 	struct joined j;
 
@@ -585,7 +585,7 @@ START_TEST(a_cache_that_nobody_hears_is_kept_too)
 }
 END_TEST
 
-START_TEST(messages_that_are_no_events_are_not_cached)
+START_TEST(client_events_are_not_cached)
 {
 	struct joined j;
 	struct msgbuf *frame;
@@ -607,7 +607,7 @@ END_TEST
 	"{\"event\":\"pusher_internal:subscription_count\",\"channel\":\"x\","                     \
 	"\"data\":\"{\\\"subscription_count\\\":" #n "}\"}"
 
-START_TEST(counts_are_told_when_switched_on)
+START_TEST(counts_are_sent_when_enabled)
 {
 	BEGIN("subscription_count", "yes");
 	ck_assert_int_eq(join(0, "x", NULL, NULL), 0);
@@ -627,7 +627,7 @@ START_TEST(counts_are_told_when_switched_on)
 }
 END_TEST
 
-START_TEST(large_counts_come_every_five_seconds)
+START_TEST(large_counts_are_sent_every_five_seconds)
 {
 	BEGIN("subscription_count", "yes");
 	for (unsigned i = 0; i < 100; i++)
@@ -661,7 +661,7 @@ END_TEST
 	"{\"event\":\"pusher_internal:watchlist_events\",\"data\":{\"events\":[{\"name\":\"" what  \
 	"\",\"user_ids\":[\"ann\"]}]}}"
 
-START_TEST(watchers_hear_of_a_user)
+START_TEST(watchers_are_notified_of_online_and_offline)
 {
 	BEGIN("member_removed_delay_ms", "1000");
 	watch(0, "ann");
@@ -685,7 +685,7 @@ START_TEST(watchers_hear_of_a_user)
 }
 END_TEST
 
-START_TEST(watchers_hear_at_once_without_grace)
+START_TEST(without_grace_watchers_are_notified_at_once)
 {
 	BEGIN("member_removed_delay_ms", "0");
 	watch(0, "ann");
@@ -698,7 +698,7 @@ START_TEST(watchers_hear_at_once_without_grace)
 }
 END_TEST
 
-START_TEST(terminate_closes_the_signed_in)
+START_TEST(terminate_closes_signed_in_connections)
 {
 	struct worker_message *m;
 
@@ -714,8 +714,8 @@ START_TEST(terminate_closes_the_signed_in)
 }
 END_TEST
 
-/* Whoever nobody signed in as is looked for on presence channels, by every worker. */
-START_TEST(terminate_falls_back_to_presence)
+/* When no connection is signed in as the user, every worker searches its presence channels. */
+START_TEST(terminate_of_a_user_not_signed_in_closes_presence_members)
 {
 	BEGIN("user_authentication", "yes");
 	users_terminate(dir, app, SV("ann"));
@@ -741,7 +741,7 @@ static void on_user(void *ctx, struct app *of, struct str_view user_id, bool is_
 	strbuf_addf(seen, "%c%.*s ", is_here ? '+' : '-', SV_ARG(user_id));
 }
 
-START_TEST(users_are_told_of_once_for_each_of_their_channels)
+START_TEST(user_changes_are_reported_once_for_each_channel)
 {
 	struct strbuf seen;
 
@@ -806,7 +806,7 @@ static void *join_and_leave(void *arg)
 	return NULL;
 }
 
-/* Numbers of one channel's mail only grow, in each worker's box. */
+/* The seq of one channel's messages rises in each worker's mailbox. */
 static void check_order(unsigned worker)
 {
 	struct msgbuf *key = channel_key_new(app, SV("x"));
@@ -823,7 +823,7 @@ static void check_order(unsigned worker)
 	msgbuf_unref(key);
 }
 
-START_TEST(threads_side_by_side)
+START_TEST(threads_may_call_everything_at_once)
 {
 	struct churn churns[THREADS];
 
@@ -851,13 +851,13 @@ static TCase *subscriptions_case(void)
 	TCase *t = tcase_create("subscriptions");
 
 	tcase_add_test(t, joins_and_leaves_are_counted);
-	tcase_add_test(t, mail_goes_to_workers_with_subscribers_only);
-	tcase_add_test(t, apps_do_not_see_each_other);
-	tcase_add_test(t, numbers_grow_over_the_life_of_a_channel);
-	tcase_add_test(t, the_excluded_socket_is_named);
-	tcase_add_test(t, it_is_behind_while_too_much_mail_waits);
-	tcase_add_test(t, counts_are_told_when_switched_on);
-	tcase_add_test(t, large_counts_come_every_five_seconds);
+	tcase_add_test(t, messages_go_only_to_workers_with_subscribers);
+	tcase_add_test(t, channels_of_two_apps_are_separate);
+	tcase_add_test(t, seq_rises_when_a_channel_is_made_again);
+	tcase_add_test(t, a_message_carries_the_excluded_socket);
+	tcase_add_test(t, is_behind_while_too_many_bytes_wait);
+	tcase_add_test(t, counts_are_sent_when_enabled);
+	tcase_add_test(t, large_counts_are_sent_every_five_seconds);
 	return t;
 }
 
@@ -865,15 +865,15 @@ static TCase *presence_case(void)
 {
 	TCase *t = tcase_create("presence");
 
-	tcase_add_test(t, a_roster_has_each_user_once);
-	tcase_add_test(t, first_comes_and_last_goes_with_no_grace);
-	tcase_add_test(t, grace_ends_on_time);
-	tcase_add_test(t, back_within_the_grace_never_left);
-	tcase_add_test(t, several_leave_together);
-	tcase_add_test(t, an_empty_channel_keeps_its_leaving_members_and_then_goes);
-	tcase_add_test(t, member_limit);
-	tcase_add_test(t, walks_show_what_is_occupied);
-	tcase_add_test(t, users_are_told_of_once_for_each_of_their_channels);
+	tcase_add_test(t, roster_has_each_user_once);
+	tcase_add_test(t, without_grace_the_first_adds_and_the_last_removes);
+	tcase_add_test(t, member_is_removed_when_the_grace_ends);
+	tcase_add_test(t, return_within_the_grace_is_no_change);
+	tcase_add_test(t, graces_that_end_together);
+	tcase_add_test(t, empty_channel_lives_until_the_grace_ends);
+	tcase_add_test(t, join_above_the_member_limit_is_refused);
+	tcase_add_test(t, walks_list_occupied_channels_and_members);
+	tcase_add_test(t, user_changes_are_reported_once_for_each_channel);
 	return t;
 }
 
@@ -881,13 +881,13 @@ static TCase *cache_and_users_case(void)
 {
 	TCase *t = tcase_create("cache and users");
 
-	tcase_add_test(t, a_cache_is_kept_for_its_time);
-	tcase_add_test(t, a_cache_that_nobody_hears_is_kept_too);
-	tcase_add_test(t, messages_that_are_no_events_are_not_cached);
-	tcase_add_test(t, watchers_hear_of_a_user);
-	tcase_add_test(t, watchers_hear_at_once_without_grace);
-	tcase_add_test(t, terminate_closes_the_signed_in);
-	tcase_add_test(t, terminate_falls_back_to_presence);
+	tcase_add_test(t, cached_event_expires_after_cache_ttl);
+	tcase_add_test(t, event_without_subscribers_is_cached);
+	tcase_add_test(t, client_events_are_not_cached);
+	tcase_add_test(t, watchers_are_notified_of_online_and_offline);
+	tcase_add_test(t, without_grace_watchers_are_notified_at_once);
+	tcase_add_test(t, terminate_closes_signed_in_connections);
+	tcase_add_test(t, terminate_of_a_user_not_signed_in_closes_presence_members);
 	return t;
 }
 
@@ -896,7 +896,7 @@ static TCase *threads_case(void)
 	TCase *t = tcase_create("threads");
 
 	tcase_set_timeout(t, 120);
-	tcase_add_loop_test(t, threads_side_by_side, 0, 2);
+	tcase_add_loop_test(t, threads_may_call_everything_at_once, 0, 2);
 	return t;
 }
 

@@ -7,7 +7,7 @@
 #define START	((usec_t)1000 * USEC_PER_SEC)
 #define THREADS 4
 
-START_TEST(no_rate_is_no_limit)
+START_TEST(a_rate_of_0_is_no_limit)
 {
 	uint64_t word = 0;
 	_Atomic uint64_t shared = 0;
@@ -34,7 +34,7 @@ START_TEST(burst_then_refusal_then_one_at_a_time)
 }
 END_TEST
 
-START_TEST(a_quiet_window_gives_the_whole_burst_back)
+START_TEST(a_window_without_calls_restores_the_burst)
 {
 	uint64_t word = 0;
 	usec_t later = START + USEC_PER_SEC;
@@ -59,7 +59,7 @@ START_TEST(a_refusal_takes_nothing)
 }
 END_TEST
 
-START_TEST(more_than_the_rate_at_once_never_goes)
+START_TEST(more_than_the_rate_at_once_is_refused)
 {
 	uint64_t word = 0;
 
@@ -107,11 +107,11 @@ int main(void)
 	Suite *s = suite_create("core/limit");
 	TCase *t = tcase_create("bucket");
 
-	tcase_add_test(t, no_rate_is_no_limit);
+	tcase_add_test(t, a_rate_of_0_is_no_limit);
 	tcase_add_test(t, burst_then_refusal_then_one_at_a_time);
-	tcase_add_test(t, a_quiet_window_gives_the_whole_burst_back);
+	tcase_add_test(t, a_window_without_calls_restores_the_burst);
 	tcase_add_test(t, a_refusal_takes_nothing);
-	tcase_add_test(t, more_than_the_rate_at_once_never_goes);
+	tcase_add_test(t, more_than_the_rate_at_once_is_refused);
 	tcase_add_test(t, threads_share_one_budget);
 	suite_add_tcase(s, t);
 	return unit_run(s);

@@ -45,7 +45,7 @@ static void end(void)
 	outbox_release(&box);
 }
 
-START_TEST(an_empty_one_has_nothing)
+START_TEST(an_empty_outbox_has_no_frame)
 {
 	ck_assert(outbox_is_empty(&box));
 	ck_assert_ptr_null(outbox_peek(&box));
@@ -70,7 +70,7 @@ START_TEST(order_is_kept_while_it_grows_and_wraps)
 }
 END_TEST
 
-START_TEST(a_burst_leaves_no_memory_behind)
+START_TEST(memory_is_freed_after_a_burst)
 {
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_int_eq(put(i, 8, 0, 0), 0);
@@ -83,7 +83,7 @@ START_TEST(a_burst_leaves_no_memory_behind)
 }
 END_TEST
 
-START_TEST(byte_cap)
+START_TEST(a_frame_above_the_byte_cap_is_refused)
 {
 	ck_assert_int_eq(put(1, 60, 100, 0), 0);
 	ck_assert_int_eq(put(2, 41, 100, 0), -ENOBUFS);
@@ -97,7 +97,7 @@ START_TEST(byte_cap)
 }
 END_TEST
 
-START_TEST(frame_cap)
+START_TEST(a_frame_above_the_frame_cap_is_refused)
 {
 	ck_assert_int_eq(put(1, 8, 0, 2), 0);
 	ck_assert_int_eq(put(2, 8, 0, 2), 0);
@@ -109,7 +109,7 @@ START_TEST(frame_cap)
 }
 END_TEST
 
-START_TEST(it_holds_a_reference_of_its_own)
+START_TEST(the_outbox_holds_a_reference_of_its_own)
 {
 	struct msgbuf *m = numbered(9, 8);
 
@@ -130,12 +130,12 @@ int main(void)
 	TCase *t = tcase_create("ring");
 
 	tcase_add_checked_fixture(t, begin, end);
-	tcase_add_test(t, an_empty_one_has_nothing);
+	tcase_add_test(t, an_empty_outbox_has_no_frame);
 	tcase_add_test(t, order_is_kept_while_it_grows_and_wraps);
-	tcase_add_test(t, a_burst_leaves_no_memory_behind);
-	tcase_add_test(t, byte_cap);
-	tcase_add_test(t, frame_cap);
-	tcase_add_test(t, it_holds_a_reference_of_its_own);
+	tcase_add_test(t, memory_is_freed_after_a_burst);
+	tcase_add_test(t, a_frame_above_the_byte_cap_is_refused);
+	tcase_add_test(t, a_frame_above_the_frame_cap_is_refused);
+	tcase_add_test(t, the_outbox_holds_a_reference_of_its_own);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

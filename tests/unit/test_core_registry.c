@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Subscribers of one worker, side by side. */
+/* The subscribers of one worker. */
 #include "core/registry.h"
 #include "unit.h"
 
@@ -9,7 +9,7 @@ static struct session *nth_session(size_t n)
 {
 	static char sessions[64];
 
-	return (struct session *)(void *)&sessions[n]; /* never looked into */
+	return (struct session *)(void *)&sessions[n]; /* not dereferenced */
 }
 
 static struct msgbuf *key_of(const char *channel)
@@ -58,7 +58,7 @@ static void check_places(const struct rchannel *c)
 	}
 }
 
-START_TEST(a_channel_lives_as_long_as_its_subscribers)
+START_TEST(a_channel_exists_while_it_has_subscribers)
 {
 	struct subscription *a, *b;
 
@@ -74,7 +74,7 @@ START_TEST(a_channel_lives_as_long_as_its_subscribers)
 }
 END_TEST
 
-START_TEST(removal_from_any_place_keeps_the_rest)
+START_TEST(removal_at_any_index_keeps_the_rest)
 {
 	struct subscription *subs[5];
 
@@ -92,7 +92,7 @@ START_TEST(removal_from_any_place_keeps_the_rest)
 }
 END_TEST
 
-START_TEST(the_newest_number_is_kept)
+START_TEST(the_newest_seq_is_kept)
 {
 	struct subscription *a = add(0, "x", 5), *b = add(1, "x", 3);
 
@@ -112,7 +112,7 @@ START_TEST(the_name_is_in_the_key)
 }
 END_TEST
 
-START_TEST(many_channels)
+START_TEST(many_channels_are_found)
 {
 	struct subscription *subs[500];
 	char name[32];
@@ -138,11 +138,11 @@ int main(void)
 	TCase *t = tcase_create("subscribers");
 
 	tcase_add_checked_fixture(t, begin, end);
-	tcase_add_test(t, a_channel_lives_as_long_as_its_subscribers);
-	tcase_add_test(t, removal_from_any_place_keeps_the_rest);
-	tcase_add_test(t, the_newest_number_is_kept);
+	tcase_add_test(t, a_channel_exists_while_it_has_subscribers);
+	tcase_add_test(t, removal_at_any_index_keeps_the_rest);
+	tcase_add_test(t, the_newest_seq_is_kept);
 	tcase_add_test(t, the_name_is_in_the_key);
-	tcase_add_test(t, many_channels);
+	tcase_add_test(t, many_channels_are_found);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
