@@ -33,11 +33,11 @@ INSERT INTO channel_rules (pattern, rule, argument) VALUES
 	('App.Models.User.{id}', 'owner', 'id'),
 	('timer.{userId}', 'owner', 'userId'),
 	('timer.{userId}', 'role', 'admin,manager'),
-	-- Whoever is signed in sees who else is.
+	-- Every signed-in user sees the others.
 	('online', 'anyone', NULL),
 	('presence.online', 'anyone', NULL),
 	('presence-online', 'anyone', NULL),
-	-- Administrators: their own channel, and everybody's.
+	-- Administrators: their own channel, and all others.
 	('admin', 'role', 'admin'),
 	('client.{id}', 'role', 'admin'),
 	('project.{id}', 'role', 'admin'),
@@ -50,7 +50,7 @@ INSERT INTO channel_rules (pattern, rule, argument) VALUES
 	('presence-document.{id}', 'role', 'admin')
 ON CONFLICT DO NOTHING;
 
--- Everybody else by what the portal's tables say.
+-- All other users according to the portal's tables.
 WITH reach (patterns, predicate) AS (VALUES
 	(ARRAY['client.{id}', 'presence-client.{id}'],
 	 'EXISTS (SELECT FROM client_user WHERE client_id = {id}::bigint AND user_id = {user})'),

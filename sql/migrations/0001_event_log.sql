@@ -11,7 +11,7 @@
 --     drain       transaction, only tried: one drainer at a time
 --     partitions  transaction: makes partitions
 --     activities  transaction: gives activities their positions, from the first one to the commit
---     sync_feed   transaction, with a hash of the application: gives positions in its feed of changes
+--     sync_feed   transaction, with a hash of the application: gives positions in the feed of changes
 --     viewing     transaction, with a hash of the resource: one change of its viewers at a time
 -- The body is parsed here and not in the caller's search_path, and it is evaluated when a plan is
 -- made: a call costs nothing.  A name that is not known is an error.
@@ -28,19 +28,35 @@ RETURN CASE p_lock
 	WHEN 'viewing' THEN 7784
 	ELSE ('no advisory lock is called ' || p_lock)::integer END;
 
+COMMENT ON TABLE schema_migrations IS
+	'The migrations that were applied, with checksums of their texts.';
+
 CREATE TABLE log_meta (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-	-- A new one says: serials that clients remember from before mean nothing now.
 	epoch text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', ''),
 	created_at timestamptz NOT NULL DEFAULT now(),
-	horizon bigint NOT NULL DEFAULT 0,	-- raised before anything goes
-	place text,				-- log_place() and log_timeline() as last seen
+	horizon bigint NOT NULL DEFAULT 0,
+	place text,
 	timeline text
 );
+COMMENT ON TABLE log_meta IS
+	'The state of the event log, in one row.';
+COMMENT ON COLUMN log_meta.epoch IS
+	'Identifies this log. A new value means that serials which clients know from before are '
+	'meaningless.';
+COMMENT ON COLUMN log_meta.horizon IS
+	'Serials up to this one may have been dropped by retention. It is raised before '
+	'anything is dropped.';
+COMMENT ON COLUMN log_meta.place IS
+	'log_place() when a daemon connected last.';
+COMMENT ON COLUMN log_meta.timeline IS
+	'log_timeline() when a daemon connected last.';
 INSERT INTO log_meta DEFAULT VALUES;
 
--- CACHE 1: a session that kept numbers back would hand them out late, behind readers' cursors.
+-- CACHE 1: a session with cached numbers would use them late, after readers have passed them.
 CREATE SEQUENCE realtime_events_serial AS bigint CACHE 1;
+COMMENT ON SEQUENCE realtime_events_serial IS
+	'The serials of the event log. Taken only under the advisory lock "serials".';
 
 CREATE TABLE realtime_events (
 	serial bigint NOT NULL DEFAULT 0,
@@ -50,9 +66,7 @@ CREATE TABLE realtime_events (
 	event_type text NOT NULL,
 	-- json, not jsonb: the publisher's text stays byte for byte, and costs less to write.
 	payload json,
-	-- What was published is a plain string: payload holds it as a JSON string.
 	payload_is_text boolean NOT NULL DEFAULT false,
-	-- Sequenced and handed to the nodes; to how many sockets is in realtime_deliveries.
 	delivered boolean NOT NULL DEFAULT false,
 	delivered_at timestamptz,
 	origin text NOT NULL DEFAULT 'sql',
@@ -61,32 +75,66 @@ CREATE TABLE realtime_events (
 	created_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (serial, id)
 ) PARTITION BY RANGE (serial);
+COMMENT ON TABLE realtime_events IS
+	'The event log: one row for each event and channel. Partitioned by serial.';
+COMMENT ON COLUMN realtime_events.serial IS
+	'Position in the log, the same order for all readers; 0 while the event is pending.';
+COMMENT ON COLUMN realtime_events.id IS
+	'Order of insertion; the order of pending events.';
+COMMENT ON COLUMN realtime_events.event_id IS
+	'Identifies the event for clients and for its publisher.';
+COMMENT ON COLUMN realtime_events.event_type IS
+	'Name of the event.';
+COMMENT ON COLUMN realtime_events.payload IS
+	'Data of the event, byte for byte as it was published.';
+COMMENT ON COLUMN realtime_events.payload_is_text IS
+	'The published data is a plain string, which payload holds as a JSON string.';
+COMMENT ON COLUMN realtime_events.delivered IS
+	'The event has a serial and was forwarded to the nodes. realtime_deliveries has the '
+	'number of sockets.';
+COMMENT ON COLUMN realtime_events.delivered_at IS
+	'When the event got its serial.';
+COMMENT ON COLUMN realtime_events.origin IS
+	'How it was published: sql or http.';
+COMMENT ON COLUMN realtime_events.app IS
+	'Application.';
+COMMENT ON COLUMN realtime_events.exclude_socket IS
+	'This connection does not receive the event.';
+COMMENT ON COLUMN realtime_events.created_at IS
+	'SQL: begin of the transaction that published it. HTTP: when the daemon received it.';
 CREATE INDEX realtime_events_channel ON realtime_events (channel, serial);
 CREATE INDEX realtime_events_created ON realtime_events USING brin (created_at)
 	WITH (autosummarize = on);
 
--- Rows come and go here within milliseconds: vacuum by count, not by share of the table.
--- A daemon vacuums often; to shorten the file would need a lock that stops those who insert.
+-- Rows stay for milliseconds: vacuum by number of rows, not by share of the table.  A daemon
+-- vacuums often; truncating the file would need a lock that blocks inserts.
 CREATE TABLE realtime_events_pending PARTITION OF realtime_events
 	FOR VALUES FROM (MINVALUE) TO (1)
 	WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 	      autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000,
 	      autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+COMMENT ON TABLE realtime_events_pending IS
+	'Events that were published by SQL and have no serial yet.';
 CREATE UNIQUE INDEX realtime_events_pending_event_id ON realtime_events_pending (event_id);
 
--- To how many sockets an event went, from where, when.  Append-only.  Partitioned by the same
--- bounds as the log, so that retention drops both sides of an event together and never deletes.
--- BRIN, because rows arrive nearly in serial order: a few bytes of index for thousands of rows.
 CREATE TABLE realtime_deliveries (
 	serial bigint NOT NULL,
 	node text NOT NULL,
 	sockets integer NOT NULL,
 	at timestamptz NOT NULL
 ) PARTITION BY RANGE (serial);
+COMMENT ON TABLE realtime_deliveries IS
+	'Delivery records: how many sockets of a node received an event, and when. Partitioned '
+	'as the log is.';
+COMMENT ON COLUMN realtime_deliveries.node IS
+	'The node that delivered the event.';
+COMMENT ON COLUMN realtime_deliveries.sockets IS
+	'Number of sockets that it was sent to; 0 when no subscriber was connected.';
+COMMENT ON COLUMN realtime_deliveries.at IS
+	'When it was sent to the sockets.';
 CREATE INDEX realtime_deliveries_serial ON realtime_deliveries USING brin (serial)
 	WITH (pages_per_range = 32, autosummarize = on);
 
--- The log's partitions and those of its delivery records; lower is NULL for the pending one.
 CREATE VIEW log_partitions AS
 SELECT p.relname::text AS parent, c.relname::text AS leaf, b.lower, b.upper,
        i.inhdetachpending AS is_leaving, pg_total_relation_size(c.oid) AS bytes
@@ -98,8 +146,10 @@ CROSS JOIN LATERAL (SELECT
 	(regexp_match(e.text, 'FROM \(''?(\d+)''?\)'))[1]::bigint AS lower,
 	(regexp_match(e.text, 'TO \(''?(\d+)''?\)'))[1]::bigint AS upper) b
 WHERE i.inhparent IN ('realtime_events'::regclass, 'realtime_deliveries'::regclass);
+COMMENT ON VIEW log_partitions IS
+	'The partitions of the log and of the delivery records, with their bounds and sizes. '
+	'lower is NULL for the pending partition.';
 
--- Where the newest partition ends: the first serial that has no place yet.
 CREATE FUNCTION log_partition_end(p_parent regclass) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -108,9 +158,13 @@ AS $$
 	FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 	WHERE i.inhparent = p_parent;
 $$;
+COMMENT ON FUNCTION log_partition_end IS
+	'The upper bound of the newest partition: the first serial without a partition.';
+COMMENT ON FUNCTION lock_key IS
+	'The number of an advisory lock, by its name. Unknown names are an error.';
 
--- Makes one partition of parent for lower <= serial < upper.  It is made beside the parent and
--- then attached: that lock lets writers go on, CREATE ... PARTITION OF would stop them.
+-- It is created as a table and then attached: writers continue under that lock.  CREATE ...
+-- PARTITION OF would block them.
 CREATE FUNCTION log_partition_make(p_parent regclass, p_lower bigint, p_upper bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -118,7 +172,8 @@ DECLARE
 	leaf text := (SELECT relname FROM pg_class WHERE oid = p_parent) || '_' ||
 		     lpad(p_lower::text, 12, '0');
 BEGIN
-	EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING ALL EXCLUDING IDENTITY)', leaf, p_parent);
+	EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING ALL EXCLUDING IDENTITY '
+		       'EXCLUDING COMMENTS)', leaf, p_parent);
 	IF p_parent = 'realtime_events'::regclass THEN
 		EXECUTE format('CREATE UNIQUE INDEX %I ON %I (event_id)',
 			       leaf || '_event_id', leaf);
@@ -127,9 +182,9 @@ BEGIN
 		       p_parent, leaf, p_lower, p_upper);
 END
 $$;
+COMMENT ON FUNCTION log_partition_make IS
+	'Creates a partition of p_parent for p_lower <= serial < p_upper.';
 
--- Sees to it that at least ahead partitions of that many rows lie before the next serial.
--- Returns the first serial without a place.  Cheap when there is nothing to do.
 CREATE FUNCTION ensure_partitions(p_ahead integer, p_rows bigint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -145,7 +200,7 @@ BEGIN
 	IF lower >= next_serial + p_ahead * p_rows THEN
 		RETURN lower;
 	END IF;
-	PERFORM pg_advisory_xact_lock(lock_key('partitions'));	-- one maker at a time
+	PERFORM pg_advisory_xact_lock(lock_key('partitions'));
 	lower := greatest(log_partition_end('realtime_events'), next_serial - 1);
 	WHILE lower < next_serial + p_ahead * p_rows LOOP
 		PERFORM log_partition_make('realtime_events', lower, lower + p_rows);
@@ -155,21 +210,27 @@ BEGIN
 	RETURN lower;
 END
 $$;
+COMMENT ON FUNCTION ensure_partitions IS
+	'Makes sure that p_ahead partitions of p_rows serials exist after the next serial. '
+	'Returns the first serial without a partition.';
 
--- The first serial that was not given yet.
 CREATE FUNCTION log_next_serial() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT last_value + is_called::integer FROM realtime_events_serial
 $$;
+COMMENT ON FUNCTION log_next_serial IS
+	'The next serial that will be assigned.';
 
--- The lowest serial that a reader may have seen last and still miss nothing.  Ask in the same
--- statement as for the rows, or after it, never before: what goes meanwhile would not be noticed.
 CREATE FUNCTION log_horizon() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT horizon FROM log_meta
 $$;
+COMMENT ON FUNCTION log_horizon IS
+	'The lowest serial that a reader may have seen last without missing an event. Query it '
+	'in the same statement as the rows or after it, not before: rows dropped in between '
+	'would go unnoticed.';
 
 SELECT ensure_partitions(1, 1000000);
 

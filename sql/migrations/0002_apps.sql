@@ -22,6 +22,15 @@ CREATE TABLE apps (
 	enable_user_authentication boolean NOT NULL DEFAULT false,
 	options json CHECK (json_typeof(options) = 'object')
 );
+COMMENT ON TABLE apps IS
+	'Applications in addition to those of the configuration file. The columns are those of '
+	'soketi; NULL keeps an option at its default.';
+COMMENT ON COLUMN apps.options IS
+	'Further options of an [app ID] section, by their names there.';
+COMMENT ON COLUMN apps.enabled IS
+	'Whether clients of the application are served.';
+COMMENT ON COLUMN apps.webhooks IS
+	'Accepted for compatibility with soketi.';
 
 CREATE FUNCTION apps_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
@@ -31,18 +40,23 @@ BEGIN
 	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION apps_changed IS
+	'Trigger of apps: notifies the daemons of a change.';
 CREATE TRIGGER apps_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON apps
 	FOR EACH STATEMENT EXECUTE FUNCTION apps_changed();
 
--- Applications and their limits, kept by the daemon; 0: no limit.  Empty before its first start.
 CREATE TABLE log_apps (
 	app text PRIMARY KEY,
 	max_channel_bytes integer NOT NULL,
 	max_event_bytes integer NOT NULL,
 	max_payload_bytes integer NOT NULL,
-	-- Events without an application belong to it: the only one there is.
 	is_only boolean NOT NULL DEFAULT false
 );
+COMMENT ON TABLE log_apps IS
+	'The applications that a daemon serves and their limits, written by the daemon. 0 means '
+	'no limit. Empty before its first start.';
+COMMENT ON COLUMN log_apps.is_only IS
+	'This is the only application: events without an application belong to it.';
 
 CREATE FUNCTION log_apps_count() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -53,10 +67,11 @@ BEGIN
 	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION log_apps_count IS
+	'Trigger of log_apps: maintains is_only.';
 CREATE TRIGGER log_apps_count AFTER INSERT OR DELETE ON log_apps
 	FOR EACH STATEMENT EXECUTE FUNCTION log_apps_count();
 
--- What an application's events are held against; app NULL: the only one there is.
 CREATE FUNCTION log_app(p_app text, OUT app text, OUT max_channel integer, OUT max_event integer,
 			OUT max_payload integer)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -91,5 +106,8 @@ BEGIN
 	max_payload := found.max_payload_bytes;
 END
 $$;
+COMMENT ON FUNCTION log_app IS
+	'An application and its limits. p_app NULL means the only one; an unknown or missing '
+	'name is an error.';
 
 REVOKE EXECUTE ON FUNCTION log_apps_count(), log_app(text) FROM PUBLIC;

@@ -7,8 +7,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 	SELECT p_channel COLLATE "C" ~ '^(#server-to-user-)?[-a-zA-Z0-9_=@,.;]+$'
 $$;
+COMMENT ON FUNCTION channel_is_valid IS
+	'Whether the name is valid for a channel.';
 
--- Why an event is refused, or else the application it belongs to.
 CREATE FUNCTION pending_inspect(p_event realtime_events_pending) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -63,11 +64,13 @@ BEGIN
 	RETURN a.app;
 END
 $$;
+COMMENT ON FUNCTION pending_inspect IS
+	'Raises the error that explains why an event is refused. Returns its application when '
+	'it is not refused.';
 
--- Each row that lands pending.  What is right in every way passes by one look-up and one
--- expression; all else is looked at closely.
--- No SET: a setting costs as much as all the checks.  The caller's search_path holds here, so every
--- name is written out, types and operators too; and nothing is large enough for jit.
+-- A valid event passes one query and one expression; pending_inspect() examines all others.
+-- No SET: it would cost as much as all the checks.  So the caller's search_path applies here, and
+-- every name is qualified, those of types and operators too.  No statement is large enough for jit.
 CREATE FUNCTION pending_check() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 AS $$
@@ -114,24 +117,25 @@ BEGIN
 			AND pg_catalog.json_typeof(NEW.payload) OPERATOR(pg_catalog.=) 'string';
 	END IF;
 	-- First a transaction id, then the check of the lock: relay_unclaim() relies on it.
-	-- NOTIFY makes all commits wait in one line: not while a daemon polls anyway.
+	-- NOTIFY serializes all commits: not while a daemon polls.
 	IF (CASE WHEN pg_catalog.pg_current_xact_id() IS NOT NULL
 		      AND pg_catalog.pg_try_advisory_lock_shared(@SCHEMA@.lock_key('polling'))
 		 THEN pg_catalog.pg_advisory_unlock_shared(@SCHEMA@.lock_key('polling'))
 		 ELSE false END) THEN
 		NOTIFY scopewire_pending;
 	END IF;
-	-- And an id only now: drain_mark counts on it.
+	-- The id is assigned after the transaction id: drain_mark relies on it.
 	NEW.id := pg_catalog.nextval($name$@SCHEMA@.realtime_events_id_seq$name$);
 	RETURN NEW;
 END
 $$;
+COMMENT ON FUNCTION pending_check IS
+	'Trigger of realtime_events_pending: checks an event, fills in its defaults, and '
+	'notifies the daemon unless one polls.';
 CREATE TRIGGER pending_check BEFORE INSERT ON realtime_events_pending
 	FOR EACH ROW EXECUTE FUNCTION pending_check();
 
--- Publishes when the caller's transaction commits.  An event_id that is pending, or in the newest
--- partition of the log, publishes nothing more: only then is ON CONFLICT needed.
--- No SET, as in pending_check().
+-- ON CONFLICT is needed only for an event_id of the caller.  No SET, as in pending_check().
 CREATE FUNCTION broadcast(channel text, event text, payload json,
 				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
 				     app text DEFAULT NULL) RETURNS text
@@ -153,6 +157,9 @@ BEGIN
 	RETURN event_id;
 END
 $$;
+COMMENT ON FUNCTION broadcast(text, text, json, text, text, text) IS
+	'Publishes an event when the transaction commits. Returns its event_id. An event_id '
+	'that is pending or in the newest partition of the log is not published again.';
 
 REVOKE EXECUTE ON FUNCTION pending_inspect(realtime_events_pending),
 	broadcast(text, text, json, text, text, text) FROM PUBLIC;

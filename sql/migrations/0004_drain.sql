@@ -5,27 +5,35 @@
 -- checks whether it is free, and has a transaction id before it checks.  So a daemon that released
 -- it knows when all that relied on it have ended: when no transaction older than that moment runs.
 
--- How far each node has handed the log to its sockets; written about once a second.
 CREATE TABLE relay_cursor (
 	node text PRIMARY KEY,
 	epoch text NOT NULL,
 	serial bigint NOT NULL,
 	at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
+COMMENT ON TABLE relay_cursor IS
+	'The position of each node: up to where it delivered the log to its sockets. Written '
+	'about once a second.';
+COMMENT ON COLUMN relay_cursor.serial IS
+	'The last serial that the node delivered.';
+COMMENT ON COLUMN relay_cursor.at IS
+	'When the row was written; a row of more than ten minutes ago is of a node that is not '
+	'running.';
 
--- Up to which serial all nodes that run have handed the log on; NULL when none does.  A running
--- node says each minute that it is there; one that was not heard of for ten is not waited for.
 CREATE FUNCTION log_handed_on() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT min(r.serial) FROM relay_cursor r JOIN log_meta m ON r.epoch = m.epoch
 	WHERE r.at > now() - interval '10 min'
 $$;
+COMMENT ON FUNCTION log_handed_on IS
+	'The serial up to which all running nodes have delivered the log; NULL when none is '
+	'running. A node that did not write its position for ten minutes is not running.';
 
--- No pending row that will ever be seen has an id up to low, so that nobody has to step over what
--- was drained and is not vacuumed yet: as long as any transaction looks at an older state, that
--- can be hours of events.  Ids are given to transactions that have their own id already.  So all
--- up to next_low are there to be seen, or never will be, once no transaction up to xid runs.
+-- The drainer need not read past rows that were drained and are not vacuumed yet: while a
+-- transaction has an old snapshot, these can be hours of events.  An event gets its id after its
+-- transaction has its own id.  So all events up to next_low are visible, or never will be, once no
+-- transaction up to xid is running.
 CREATE TABLE drain_mark (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
 	low bigint NOT NULL DEFAULT 0,
@@ -33,10 +41,17 @@ CREATE TABLE drain_mark (
 	xid xid8 NOT NULL DEFAULT '0',
 	at timestamptz NOT NULL DEFAULT '-infinity'
 ) WITH (fillfactor = 10);
+COMMENT ON TABLE drain_mark IS
+	'Where the drainer begins to search for pending events, in one row.';
+COMMENT ON COLUMN drain_mark.low IS
+	'No pending event that can become visible has an id up to this one.';
+COMMENT ON COLUMN drain_mark.next_low IS
+	'The next value of low, once no transaction up to xid is running.';
+COMMENT ON COLUMN drain_mark.xid IS
+	'See next_low.';
 INSERT INTO drain_mark DEFAULT VALUES;
 
--- Gives serials to at most max_rows pending rows; the caller holds the lock "serials".  Returns how many.
--- Plans are kept: making one takes longer than draining some rows.
+-- Plans are cached: planning takes longer than draining some rows.
 CREATE FUNCTION drain_locked(p_max_rows integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -68,7 +83,7 @@ BEGIN
 	EXCEPTION WHEN unique_violation THEN
 		NULL;
 	END;
-	-- An event_id of the log came again: the same with ON CONFLICT, which doubles the cost.
+	-- An event_id is in the log already: the same with ON CONFLICT, which doubles the cost.
 	WITH taken AS (
 		DELETE FROM realtime_events_pending d
 		WHERE d.ctid = ANY (ARRAY(SELECT p.ctid FROM realtime_events_pending p
@@ -89,9 +104,10 @@ BEGIN
 	RETURN drained;
 END
 $$;
+COMMENT ON FUNCTION drain_locked IS
+	'Gives serials to at most p_max_rows pending events and moves them to the log. The '
+	'caller holds the advisory lock "serials". Returns how many.';
 
--- Sequences pending rows: at most max of them.  One drainer at a time; others get -1, and have to
--- look again.
 CREATE FUNCTION drain(p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off SET enable_seqscan = off
 AS $$
@@ -111,7 +127,7 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	SELECT * INTO mark FROM drain_mark;
 	IF mark.at < clock_timestamp() - interval '1 s' THEN
-		-- In this order: the last id, then an id of our own, and rows are looked at after both.
+		-- In this order: the last id, then a transaction id, then the rows.
 		has_passed := mark.xid < pg_snapshot_xmin(pg_current_snapshot());
 		last_id := (SELECT last_value FROM realtime_events_id_seq);
 		mark.xid := pg_current_xact_id();
@@ -124,9 +140,10 @@ BEGIN
 	RETURN drained;
 END
 $$;
+COMMENT ON FUNCTION drain IS
+	'Gives serials to at most p_max pending events. Returns how many, or -1 when another '
+	'session is draining: try again.';
 
--- When a daemon comes: it looks at all that is there, whatever was noted down in another life of
--- this database.
 CREATE FUNCTION drain_begin() RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -136,16 +153,19 @@ BEGIN
 			      at = clock_timestamp();
 END
 $$;
+COMMENT ON FUNCTION drain_begin IS
+	'Called when a daemon connects: the drainer searches from the first pending event '
+	'again, whatever drain_mark says.';
 
--- From now on this session polls, and nobody needs to notify.  False: somebody just looks.
 CREATE FUNCTION relay_claim() RETURNS boolean
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT pg_try_advisory_lock(lock_key('polling'))
 $$;
+COMMENT ON FUNCTION relay_claim IS
+	'The session polls from now on, so that transactions which publish need not notify. '
+	'False when the lock is not free: try again.';
 
--- Gives that back.  Who inserted without telling has a lower transaction id than the one returned;
--- relay_may_rest() with it is true when they all have ended.
 CREATE FUNCTION relay_unclaim() RETURNS xid8
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -154,12 +174,17 @@ BEGIN
 	RETURN pg_current_xact_id();
 END
 $$;
+COMMENT ON FUNCTION relay_unclaim IS
+	'Ends relay_claim(). Transactions that published without a notification have '
+	'transaction ids below the returned one.';
 
 CREATE FUNCTION relay_may_rest(p_since xid8) RETURNS boolean
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT p_since < pg_snapshot_xmin(pg_current_snapshot())
 $$;
+COMMENT ON FUNCTION relay_may_rest IS
+	'Whether all transactions with ids below p_since have ended.';
 
 REVOKE EXECUTE ON FUNCTION log_handed_on(), drain_locked(integer), drain(integer),
 	drain_begin(), relay_claim(), relay_unclaim(), relay_may_rest(xid8) FROM PUBLIC;

@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Watched tables: their changes are broadcast by triggers whose functions are compiled here.
 
--- Table watches.  trigger_function belongs to this schema; the triggers, to the table.
 CREATE TABLE watches (
 	id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	relation regclass NOT NULL,
@@ -14,8 +13,18 @@ CREATE TABLE watches (
 	created_at timestamptz NOT NULL DEFAULT now(),
 	UNIQUE (relation, channel_template)
 );
+COMMENT ON TABLE watches IS
+	'Watched tables. Each has a trigger function watch_ID in this schema, and triggers on '
+	'the table.';
+COMMENT ON COLUMN watches.channel_template IS
+	'Name of the channel, with columns of the row in braces.';
+COMMENT ON COLUMN watches.columns IS
+	'Columns that the events show; NULL means all.';
+COMMENT ON COLUMN watches.operations IS
+	'Operations that are broadcast: insert, update, delete, truncate.';
+COMMENT ON COLUMN watches.event_name IS
+	'Name of the events; {op} and {Op} are replaced by the operation.';
 
--- The SQL expression of a template over the row named by alias: 'a.{b}' is ('a.' || n.b::text).
 CREATE FUNCTION watch_expression(p_relation regclass, p_template text, p_alias text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -43,6 +52,8 @@ BEGIN
 	RETURN '(' || ltrim(sql, ' |') || ')';
 END
 $$;
+COMMENT ON FUNCTION watch_expression IS
+	'The SQL expression of a template over the row p_alias: a.{b} is (''a.'' || n.b::text).';
 
 CREATE FUNCTION watch_columns(p_relation regclass, p_columns text[], p_alias text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
@@ -66,6 +77,8 @@ BEGIN
 		FROM unnest(p_columns) c);
 END
 $$;
+COMMENT ON FUNCTION watch_columns IS
+	'The SQL expression of a row''s columns as JSON. NULL means all columns.';
 
 CREATE FUNCTION watch_key(p_relation regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
@@ -74,10 +87,10 @@ AS $$
 	FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
 	WHERE i.indrelid = p_relation AND i.indisprimary
 $$;
+COMMENT ON FUNCTION watch_key IS
+	'The columns of the table''s primary key, NULL when it has none.';
 
--- What a watch's trigger function needs once a statement: whom its events belong to, the limits (0:
--- none for a payload), and how the table is called now.  name is NULL when nothing can be broadcast.
--- Nothing here may fail: it would undo the caller's change of the table.
+-- This must not raise an error: it would undo the caller's change of the table.
 CREATE FUNCTION watch_begin(p_watch integer, OUT app text, OUT max_channel integer,
 			    OUT max_payload integer, OUT name text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -100,8 +113,10 @@ BEGIN
 	name := ',"table":' || to_json(w.relation::text);
 END
 $$;
+COMMENT ON FUNCTION watch_begin IS
+	'Called once for each statement by the trigger function of a watch: the application, '
+	'its limits and the table''s name as JSON. name is NULL when nothing can be broadcast.';
 
--- What goes instead of a row that is too large.
 CREATE FUNCTION watch_short(p_head text, p_key text, p_moved text, p_max_payload integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE
@@ -111,9 +126,9 @@ AS $$
 		    THEN p_head || ',"key":' || p_key || p_moved || ',"truncated":true}'
 		    ELSE p_head || ',"key":null,"truncated":true}' END
 $$;
+COMMENT ON FUNCTION watch_short IS
+	'The payload that replaces one which is larger than the limit.';
 
--- The statement that broadcasts what source gives.  source (a FROM, perhaps with a WHERE), channel,
--- members (of the payload), key and moved are SQL over the aliases n and o.
 CREATE FUNCTION watch_insert(p_watch watches, p_op text, p_source text, p_condition text,
 			     p_channel text, p_members text, p_key text, p_moved text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
@@ -134,16 +149,19 @@ AS $$
 			WHEN 'delete' THEN 'Deleted' ELSE 'Truncated' END),
 	'{"op":' || to_json(p_op), p_key, p_moved, p_source, p_channel, p_members, p_condition)
 $$;
+COMMENT ON FUNCTION watch_insert IS
+	'The statement that broadcasts the rows of p_source. p_channel, p_members, p_key and '
+	'p_moved are SQL expressions over the aliases n and o.';
 
--- A row's shown columns as json; by "alias.*" also when a column is called as the alias is.
 CREATE FUNCTION watch_row(p_watch watches, p_alias text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT CASE WHEN p_watch.columns IS NULL THEN format('row_to_json(%s.*)', p_alias)
 		    ELSE watch_columns(p_watch.relation, p_watch.columns, p_alias) END || '::text'
 $$;
+COMMENT ON FUNCTION watch_row IS
+	'The SQL expression of a row''s shown columns as JSON text.';
 
--- The body of a watch's trigger function: SQL made once, from names and literals quoted here.
 CREATE FUNCTION watch_source(p_watch watches) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -170,7 +188,7 @@ BEGIN
 		there := format('o.%I', key[1]);
 		SELECT string_agg(format('o.%I = n.%I', k, k), ' AND ') INTO on_key
 		FROM unnest(key) k;
-		-- Who saw the row and sees it no more; who sees it first; who saw it change.
+		-- Rows that left a channel; rows that are new in a channel; rows that changed in it.
 		updates := 'ELSE'
 			|| watch_insert(p_watch, 'delete',
 				'old_rows o LEFT JOIN new_rows n ON ' || on_key,
@@ -212,8 +230,10 @@ END', p_watch.id,
 	updates);
 END
 $$;
+COMMENT ON FUNCTION watch_source IS
+	'The body of a watch''s trigger function, compiled from names and literals that are '
+	'quoted here.';
 
--- Makes the trigger function of a watch, or makes it anew.
 CREATE FUNCTION watch_compile(p_watch watches) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -223,9 +243,9 @@ BEGIN
 		       'watch_' || p_watch.id, current_schema(), watch_source(p_watch));
 END
 $$;
+COMMENT ON FUNCTION watch_compile IS
+	'Creates the trigger function of a watch, or replaces it.';
 
--- Writes a watch down and makes its trigger function; the owner's part of watch().  The function
--- does nothing until somebody with the right to the table hangs it there.
 CREATE FUNCTION watch_define(relation regclass, channel_template text, columns text[],
 			     operations text[], event_name text, app text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
@@ -251,7 +271,7 @@ BEGIN
 			       'private-client.{client_id}.';
 	END IF;
 	IF 'update' = ANY(operations) AND watch_key(relation) IS NULL THEN
-		RAISE EXCEPTION 'updates of % cannot be told: it has no primary key', relation
+		RAISE EXCEPTION 'updates of % cannot be broadcast: it has no primary key', relation
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Add a primary key, or leave update out of the operations.';
 	END IF;
@@ -274,9 +294,10 @@ EXCEPTION WHEN unique_violation THEN
 		USING ERRCODE = 'duplicate_object', HINT = 'Call unwatch() first.';
 END
 $$;
+COMMENT ON FUNCTION watch_define IS
+	'The part of watch() that runs as the schema''s owner: stores the watch and creates its '
+	'trigger function.';
 
--- Broadcasts a table's changes: statement triggers that read transition tables.  The caller needs
--- the right TRIGGER on the table.  Returns the watch's id.
 CREATE FUNCTION watch("table" regclass, channel_template text, columns text[] DEFAULT NULL,
 		      operations text[] DEFAULT '{insert,update,delete,truncate}',
 		      event_name text DEFAULT NULL, app text DEFAULT NULL) RETURNS integer
@@ -297,8 +318,10 @@ BEGIN
 	RETURN id;
 END
 $$;
+COMMENT ON FUNCTION watch IS
+	'Broadcasts the changes of a table. The caller needs the right TRIGGER on the table. '
+	'Returns the id of the watch.';
 
--- The owner's part of unwatch(): only when no trigger uses the function any more.
 CREATE FUNCTION watch_forget(watch integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -307,8 +330,10 @@ BEGIN
 	DELETE FROM watches WHERE id = watch;
 END
 $$;
+COMMENT ON FUNCTION watch_forget IS
+	'The part of unwatch() that runs as the schema''s owner. Fails while a trigger uses the '
+	'function.';
 
--- Ends the table's watches, or the one of that template; returns how many.
 CREATE FUNCTION unwatch("table" regclass, channel_template text DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -329,9 +354,12 @@ BEGIN
 	RETURN n;
 END
 $$;
+COMMENT ON FUNCTION unwatch IS
+	'Ends the watches of a table, or the one with this template. Returns how many.';
 
 REVOKE EXECUTE ON FUNCTION watch_begin(integer), watch_short(text, text, text, integer),
 	watch_insert(watches, text, text, text, text, text, text, text),
-	watch_row(watches, text), watch_compile(watches), watch_define(regclass, text, text[], text[], text, text),
+	watch_row(watches, text), watch_compile(watches),
+	watch_define(regclass, text, text[], text[], text, text),
 	watch(regclass, text, text[], text[], text, text), watch_forget(integer),
 	unwatch(regclass, text) FROM PUBLIC;

@@ -2,18 +2,16 @@
 -- Retention: where the log begins.  Whole partitions are dropped from its old end, oldest first, while
 -- publishing goes on.
 
--- Partitions that are on their way out, so that one that somebody else detached is never dropped.
 CREATE TABLE log_leaving (
 	leaf text PRIMARY KEY,
 	parent text NOT NULL,
 	upper bigint NOT NULL,
 	since timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON TABLE log_leaving IS
+	'Partitions that retention is dropping. A partition that somebody else detached is not '
+	'in it and is not dropped.';
 
--- Where the log is to begin: the end of the newest partition that has to go, NULL for none.  The
--- one that the next serial falls into stays, or else the last one there is, and so does what a
--- node has still to hand on.
--- max_age_hours and max_mib as configured; 0: no limit.
 CREATE FUNCTION retention_cut(p_max_age_hours bigint, p_max_mib bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -42,10 +40,12 @@ BEGIN
 	RETURN cut;
 END
 $$;
+COMMENT ON FUNCTION retention_cut IS
+	'The end of the newest partition that exceeds the limits, NULL when none does. The '
+	'partition of the next serial stays, and so do events that a running node has not '
+	'delivered. 0 means no limit.';
 
--- Lets the serials go on in the next partition when the newest one holds an eighth of what is to
--- be kept: only whole partitions can go, and a quiet log would not fill one in years.  rows is the
--- size of that partition if it has yet to be made.
+-- Only whole partitions can be dropped, and a quiet log would not fill one in years.
 CREATE FUNCTION retention_turn(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint)
 RETURNS boolean
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -70,7 +70,7 @@ BEGIN
 		PERFORM log_partition_make('realtime_deliveries', part.upper, part.upper + p_rows);
 	END IF;
 	PERFORM pg_advisory_xact_lock(lock_key('serials'));
-	-- A node that starts looks at a limited number of serials back.
+	-- A node that starts reads a limited number of serials back.
 	IF log_next_serial() >= part.upper
 	   OR coalesce(log_handed_on() < (SELECT max(serial) FROM realtime_events), true) THEN
 		RETURN false;
@@ -79,13 +79,15 @@ BEGIN
 	RETURN true;
 END
 $$;
+COMMENT ON FUNCTION retention_turn IS
+	'Moves the serials to the next partition when the newest one holds an eighth of what is '
+	'kept. p_rows is the size of that partition if it has to be created.';
 
--- Writes down that all partitions below cut go.
 CREATE FUNCTION retention_mark(p_cut bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	-- Who has got a serial below it has committed, once this lock is had.
+	-- Under this lock, all transactions with serials below p_cut have committed.
 	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	UPDATE log_meta SET horizon = greatest(horizon, p_cut - 1);
 	INSERT INTO log_leaving (leaf, parent, upper)
@@ -94,10 +96,10 @@ BEGIN
 	ON CONFLICT DO NOTHING;
 END
 $$;
+COMMENT ON FUNCTION retention_mark IS
+	'Records that all partitions below p_cut are dropped.';
 
--- Drops what is detached, and returns the next statement to be run, NULL when all is done.  It
--- has to be run by itself, outside a transaction; what was cut short is taken up here again.
--- The caller holds the lock "retention".
+-- An interrupted statement is returned again by the next call.
 CREATE FUNCTION retention_next(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -105,7 +107,7 @@ DECLARE
 	part record;
 	cut bigint;
 BEGIN
-	-- Somebody may have dropped partitions by hand.
+	-- Partitions may have been dropped by hand.
 	UPDATE log_meta m SET horizon = s.lower - 1
 	FROM (SELECT min(p.lower) AS lower FROM log_partitions p
 	      WHERE p.parent = 'realtime_events' AND NOT p.is_leaving) s
@@ -134,6 +136,10 @@ BEGIN
 	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION retention_next IS
+	'Drops detached partitions and returns the next statement to run, NULL when there is '
+	'none. The statement must run outside a transaction. The caller holds the advisory lock '
+	'"retention".';
 
 REVOKE EXECUTE ON FUNCTION retention_cut(bigint, bigint),
 	retention_turn(bigint, bigint, bigint), retention_mark(bigint),

@@ -5,22 +5,27 @@
 CREATE TABLE idempotency_keys (
 	app text NOT NULL,
 	key text NOT NULL,
-	-- Of the call's path and body, in hex: the same key with another one is a mistake.
 	digest text NOT NULL,
-	-- The first event that came with it, or an id of nothing when none of them is logged.
 	event_id text NOT NULL,
 	answer text NOT NULL,
 	created_at timestamptz NOT NULL DEFAULT now(),
-	-- Calls that were answered from here; those that came while the first was under way are not
-	-- among them.
 	repeats integer NOT NULL DEFAULT 0,
 	repeated_at timestamptz,
 	PRIMARY KEY (app, key)
 ) WITH (fillfactor = 80);
+COMMENT ON TABLE idempotency_keys IS
+	'Publishes that carried an idempotency key, for 24 hours.';
+COMMENT ON COLUMN idempotency_keys.digest IS
+	'Hash of the call''s path and body, in hex. The same key with another digest is an '
+	'error of the caller.';
+COMMENT ON COLUMN idempotency_keys.event_id IS
+	'The first event of the call. When none of them is logged, an id that no event has.';
+COMMENT ON COLUMN idempotency_keys.answer IS
+	'The answer to the call.';
+COMMENT ON COLUMN idempotency_keys.repeats IS
+	'How many calls were answered from this row.';
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
 
--- For the db writer, in the transaction of the events.  A key that is taken fails all of it; one
--- that is older than a day, or was written by the same call before, is taken over.
 CREATE FUNCTION idempotency_take(p_apps text[], p_keys text[], p_digests text[], p_ids text[],
 				 p_answers text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -40,8 +45,10 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION idempotency_take IS
+	'Stores keys in the transaction of their events. A key that is in use raises '
+	'unique_violation; an expired one, or one of the same call, is replaced.';
 
--- What became of the call that had this key before; no row when there was none.
 CREATE FUNCTION idempotency_find(p_app text, p_key text, p_digest text, OUT is_same boolean,
 				 OUT answer text) RETURNS SETOF record
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -50,8 +57,10 @@ AS $$
 	WHERE k.app = p_app AND k.key = p_key AND k.created_at > now() - interval '24 hours'
 	RETURNING k.digest = p_digest, k.answer
 $$;
+COMMENT ON FUNCTION idempotency_find IS
+	'The stored answer to the call with this key, and whether it was the same call. No row '
+	'when the key is not in use.';
 
--- Forgets keys that are over, at most so many; returns how many.
 CREATE FUNCTION idempotency_prune(p_max_rows integer) RETURNS bigint
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -64,6 +73,8 @@ AS $$
 	)
 	SELECT count(*) FROM gone
 $$;
+COMMENT ON FUNCTION idempotency_prune IS
+	'Deletes at most p_max_rows expired keys. Returns how many.';
 
 REVOKE EXECUTE ON FUNCTION idempotency_take(text[], text[], text[], text[], text[]),
 	idempotency_find(text, text, text), idempotency_prune(integer) FROM PUBLIC;

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- What became of an event, for people at psql: docs/admin-queries.md.
 
--- A row for each event and node that handed it on; one without a node when none did yet.
---   published_at  HTTP: when the daemon took it; SQL: when its transaction began
+-- A row for each event and node that delivered it; one without a node when none has yet.
+--   published_at  HTTP: when the daemon received it; SQL: when its transaction began
 --   committed_at  of the log's row; only with track_commit_timestamp
 --   sequenced_at  it got its serial
 --   handed_on_at  the node gave it to its sockets
@@ -18,8 +18,10 @@ SELECT e.event_id, nullif(e.serial, 0) AS serial, e.app, e.channel, e.event_type
 	       AS late_ms
 FROM realtime_events e
 LEFT JOIN realtime_deliveries d ON d.serial = e.serial AND e.serial > 0;
+COMMENT ON VIEW realtime_event_report IS
+	'Events with the nodes that delivered them: one row for each event and node, and one '
+	'without a node for an event that none delivered.';
 
--- The same for one event as a list of what happened, with the milliseconds since it was published.
 CREATE FUNCTION event_report(event_id text)
 RETURNS TABLE (what text, at timestamptz, after_ms numeric, node text, sockets integer, detail text)
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -51,7 +53,7 @@ AS $$
 		FROM report r WHERE r.node IS NOT NULL
 		UNION ALL
 		SELECT 5, NULL, NULL, 'unknown', NULL, NULL, NULL, format('no such event: it was '
-		       'never committed, or is gone; the log begins behind serial %s',
+		       'never committed, or was deleted; the log begins after serial %s',
 		       (SELECT m.horizon FROM log_meta m))
 		WHERE NOT EXISTS (SELECT FROM report)
 	)
@@ -59,5 +61,8 @@ AS $$
 	       s.sockets, s.detail
 	FROM steps s ORDER BY s.serial, s.step, s.at, s.node
 $$;
+COMMENT ON FUNCTION event_report IS
+	'What happened to an event, in the order of time, with the milliseconds since it was '
+	'published.';
 
 REVOKE EXECUTE ON FUNCTION event_report(text) FROM PUBLIC;

@@ -3,12 +3,6 @@
 --
 -- Partitions are pruned by the values asked with, so plans are made for them each time.
 
--- One page of what came on a channel of an application above a serial, oldest first.  was: socket
--- ids between commas; what excluded them is left out.  A last row with a fault says that the
--- others do not count:
---     epoch     the log is another one
---     expired   the log does not reach back to above
---     too_many  there are more than cap (0: any number)
 CREATE FUNCTION replay_page(p_epoch text, p_app text, p_is_only_app boolean, p_channel text,
 			    p_above bigint, p_up_to bigint, p_was text, p_max_rows integer,
 			    p_cap integer)
@@ -30,7 +24,7 @@ BEGIN
 	  AND (not_for IS NULL OR e.exclude_socket IS NULL OR e.exclude_socket <> ALL (not_for))
 	ORDER BY e.serial LIMIT p_max_rows;
 	GET DIAGNOSTICS found_rows = ROW_COUNT;
-	-- Behind the rows: what goes meanwhile would not be noticed before.
+	-- After the rows: rows dropped in between would go unnoticed.
 	SELECT CASE WHEN m.epoch <> p_epoch THEN 'epoch'
 		    WHEN log_horizon() > p_above THEN 'expired' END
 	INTO fault FROM log_meta m;
@@ -48,9 +42,12 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION replay_page IS
+	'One page of the events of a channel after the serial p_above, oldest first. A last row '
+	'with a fault invalidates the others: epoch (another log), expired (the log begins '
+	'later), too_many (more than p_cap; 0 means no limit). Events that exclude one of the '
+	'socket ids in p_was are left out.';
 
--- The last event of a cache channel, if it came within ttl_s seconds, and for how many
--- microseconds it is still good.
 CREATE FUNCTION replay_cached(p_app text, p_is_only_app boolean, p_channel text, p_ttl_s integer)
 RETURNS TABLE (fault text, serial bigint, event_id text, event_type text, payload text,
 	       payload_is_text boolean, left_us bigint)
@@ -68,6 +65,9 @@ AS $$
 		ORDER BY e.serial DESC LIMIT 1) l
 	WHERE l.left_us > 0
 $$;
+COMMENT ON FUNCTION replay_cached IS
+	'The last event of a cache channel, if it is at most p_ttl_s seconds old, and for how '
+	'many microseconds it stays valid.';
 
 REVOKE EXECUTE ON FUNCTION
 	replay_page(text, text, boolean, text, bigint, bigint, text, integer, integer),

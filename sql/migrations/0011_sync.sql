@@ -3,8 +3,6 @@
 -- gives one row: the HTTP status and the body.  caller is {"server": true}, or a user's
 -- {"id", "name", "avatar", "roles"} as its token says.
 
--- Refuses with an HTTP status, a code for programs and a sentence for people; what the function
--- did is undone.
 CREATE FUNCTION sync_fail(p_status integer, p_code text, p_message text, p_field text DEFAULT '')
 RETURNS void
 LANGUAGE plpgsql AS $$
@@ -13,23 +11,27 @@ BEGIN
 		USING ERRCODE = 'SW' || p_status, CONSTRAINT = p_code, COLUMN = p_field;
 END
 $$;
+COMMENT ON FUNCTION sync_fail IS
+	'Refuses a call of the sync API: HTTP status, code for programs, message for people, '
+	'and the field. The transaction is undone.';
 
--- ISO 8601 in UTC, to the millisecond.
 CREATE FUNCTION iso(p_time timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT to_char(p_time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
+COMMENT ON FUNCTION iso IS
+	'The time as ISO 8601 in UTC with milliseconds.';
 
--- Opaque cursors: a list of texts as base64url.
 CREATE FUNCTION cursor_make(VARIADIC p_parts text[]) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT rtrim(translate(encode(convert_to(to_json(p_parts)::text, 'UTF8'), 'base64'),
 			       E'+/\n', '-_'), '=')
 $$;
+COMMENT ON FUNCTION cursor_make IS
+	'Makes an opaque cursor from a list of texts.';
 
--- The parts of a cursor of that many; refuses what is none.
 CREATE FUNCTION cursor_read(p_cursor text, p_parts integer, p_field text) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -51,15 +53,17 @@ EXCEPTION WHEN data_exception THEN
 			  'The cursor is not one that was given out; start again without it.', p_field);
 END
 $$;
+COMMENT ON FUNCTION cursor_read IS
+	'The p_parts parts of a cursor; refuses a text that is not such a cursor.';
 
--- Cursors of lists that are read both ways: a direction and a position.
 CREATE FUNCTION keyset_make(p_is_newer boolean, p_start bigint) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT cursor_make(CASE WHEN p_is_newer THEN 'newer' ELSE 'older' END, p_start::text)
 $$;
+COMMENT ON FUNCTION keyset_make IS
+	'Makes the cursor of a list that is read in both directions.';
 
--- Without a cursor: from the newest down.
 CREATE FUNCTION keyset_read(p_cursor text, OUT is_newer boolean, OUT start bigint)
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -79,9 +83,12 @@ BEGIN
 	start := parts[2]::bigint;
 END
 $$;
+COMMENT ON FUNCTION keyset_read IS
+	'The direction and the position of such a cursor. Without a cursor: from the newest '
+	'entry to older ones.';
 
--- The cursors around a page.  start and is_newer: what was asked; stop: the position of the last row
--- that was looked at, NULL when there is nothing behind it; top: the newest position there is.
+-- p_start and p_is_newer: the request; p_stop: the position of the last row that was read, NULL when
+-- there are no rows after it; p_top: the newest position.
 CREATE FUNCTION keyset_around(p_is_newer boolean, p_start bigint, p_stop bigint, p_top bigint,
 			      OUT next_cursor text, OUT prev_cursor text, OUT has_newer boolean)
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
@@ -99,26 +106,33 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION keyset_around IS
+	'The cursors before and after a page.';
 
--- These two, and channel_plain(), have no search_path of their own: with one PostgreSQL could not
--- inline them, and each call would cost more than the statement it stands in.
+-- These two, and channel_plain(), do not set search_path: PostgreSQL could not inline them then, and
+-- a call would cost more than the statement that contains it.
 CREATE FUNCTION caller_is_server(p_caller jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 	SELECT coalesce((p_caller->>'server')::boolean, false)
 $$;
+COMMENT ON FUNCTION caller_is_server IS
+	'Whether the caller is the application''s server and not a user.';
 
 CREATE FUNCTION caller_id(p_caller jsonb) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 	SELECT (p_caller->>'id')::bigint
 $$;
+COMMENT ON FUNCTION caller_id IS
+	'The id of the calling user, NULL for the application''s server.';
 
--- Written by the daemon at its start.
 CREATE TABLE sync_settings (
 	name text PRIMARY KEY,
 	value text NOT NULL
 );
+COMMENT ON TABLE sync_settings IS
+	'Settings of the daemon that functions here need. Written by the daemon when it starts.';
 
 CREATE FUNCTION sync_settings_put(p_settings json) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -128,16 +142,18 @@ AS $$
 	ON CONFLICT ON CONSTRAINT sync_settings_pkey DO UPDATE SET value = excluded.value
 	WHERE s.value <> excluded.value
 $$;
+COMMENT ON FUNCTION sync_settings_put IS
+	'Stores settings.';
 
--- An event's name as Echo's listen(name) expects it: behind sync.event_namespace.
 CREATE FUNCTION sync_event(p_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT coalesce((SELECT s.value FROM sync_settings s WHERE s.name = 'event_namespace'),
 			'App\Events\') || p_name
 $$;
+COMMENT ON FUNCTION sync_event IS
+	'The name of an event of the sync API, with the configured namespace in front.';
 
--- What the application told about its users.
 CREATE TABLE users (
 	app text NOT NULL,
 	id bigint NOT NULL CHECK (id > 0),
@@ -147,6 +163,10 @@ CREATE TABLE users (
 	updated_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (app, id)
 );
+COMMENT ON TABLE users IS
+	'What the application reported about its users.';
+COMMENT ON COLUMN users.roles IS
+	'Names of roles; channel rules and notifications use them.';
 CREATE INDEX users_roles ON users USING gin (roles);
 
 CREATE FUNCTION user_json(p_row users) RETURNS json
@@ -155,6 +175,8 @@ AS $$
 	SELECT json_build_object('id', p_row.id, 'name', p_row.name, 'avatar', p_row.avatar,
 				 'roles', p_row.roles, 'updated_at', iso(p_row.updated_at))
 $$;
+COMMENT ON FUNCTION user_json IS
+	'A user as JSON.';
 
 CREATE FUNCTION sync_user_get(p_app text, p_caller jsonb, p_user_id bigint,
 			      OUT status integer, OUT body json)
@@ -166,12 +188,13 @@ BEGIN
 	FROM users u WHERE u.app = p_app AND u.id = p_user_id;
 	IF NOT FOUND THEN
 		PERFORM sync_fail(404, 'unknown_user',
-				  'Nothing was told about this user: PUT users/{id} does.', 'id');
+				  'The application has not reported this user; PUT users/{id} does.', 'id');
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION sync_user_get IS
+	'GET /users/{id}.';
 
--- What is not given stays as it was.
 CREATE FUNCTION sync_user_put(p_app text, p_caller jsonb, p_user_id bigint, p_name text,
 			      p_avatar text, p_roles jsonb, OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -202,5 +225,7 @@ BEGIN
 	body := json_build_object('user', user_json(told));
 END
 $$;
+COMMENT ON FUNCTION sync_user_put IS
+	'PUT /users/{id}. Fields that are missing keep their values.';
 
 REVOKE EXECUTE ON FUNCTION sync_settings_put(json) FROM PUBLIC;

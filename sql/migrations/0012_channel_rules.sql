@@ -14,37 +14,59 @@
 -- {user} (bigint), {roles} (text[]), {app} and {channel} (text).  They become parameters, so that
 -- no channel's name is ever part of a statement.  Tables are searched for in public first.
 
--- The placeholders' names, in their order.
 CREATE FUNCTION channel_pattern_names(p_pattern text) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT ARRAY(SELECT m[1] FROM regexp_matches(p_pattern, '\{([a-zA-Z_][a-zA-Z_0-9]*)\}', 'g') m)
 $$;
+COMMENT ON FUNCTION channel_pattern_names IS
+	'The names of a pattern''s placeholders, in their order.';
 
--- The pattern as a regular expression, its placeholders as groups.
 CREATE FUNCTION channel_pattern_regex(p_pattern text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT '^' || regexp_replace(regexp_replace(p_pattern, '([.;,=@+*?()\[\]\\^$|-])', '\\\1', 'g'),
 				     '\{[a-zA-Z_][a-zA-Z_0-9]*\}', '([^.]+)', 'g') || '$'
 $$;
+COMMENT ON FUNCTION channel_pattern_regex IS
+	'The pattern as a regular expression, with its placeholders as groups.';
 
 CREATE TABLE channel_rules (
 	id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	app text,	-- NULL: every application
+	app text,
 	pattern text NOT NULL,
 	rule text NOT NULL CHECK (rule IN ('anyone', 'owner', 'role', 'sql')),
 	argument text,
 	names text[] GENERATED ALWAYS AS (channel_pattern_names(pattern)) STORED,
-	-- What names begin with, looked at first: PostgreSQL keeps few compiled expressions.
 	prefix text GENERATED ALWAYS AS (split_part(pattern, '{', 1)) STORED,
 	regex text GENERATED ALWAYS AS (channel_pattern_regex(pattern)) STORED,
-	statement text,	-- of a predicate; its trigger makes it
+	statement text,
 	CHECK ((rule = 'anyone') = (argument IS NULL)),
 	UNIQUE NULLS NOT DISTINCT (app, pattern, rule, argument)
 );
+COMMENT ON TABLE channel_rules IS
+	'Rules for which users may join which channels. A channel that no rule matches is '
+	'closed to users.';
+COMMENT ON COLUMN channel_rules.app IS
+	'Application; NULL means all.';
+COMMENT ON COLUMN channel_rules.pattern IS
+	'Name of channels without private- and presence-, with {placeholders} for one or more '
+	'characters other than a dot.';
+COMMENT ON COLUMN channel_rules.rule IS
+	'anyone, owner, role or sql.';
+COMMENT ON COLUMN channel_rules.argument IS
+	'owner: name of the placeholder that holds the id of the user. role: roles, separated '
+	'by commas. sql: the predicate.';
+COMMENT ON COLUMN channel_rules.names IS
+	'Names of the placeholders; generated.';
+COMMENT ON COLUMN channel_rules.prefix IS
+	'Text before the first placeholder; generated. It is compared first, because PostgreSQL '
+	'caches few regular expressions.';
+COMMENT ON COLUMN channel_rules.regex IS
+	'The pattern as a regular expression; generated.';
+COMMENT ON COLUMN channel_rules.statement IS
+	'The compiled predicate; a trigger sets it.';
 
--- The statement of a predicate; its parameters are those of channel_predicate_run().
 CREATE FUNCTION channel_predicate_compile(p_predicate text, p_names text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -99,8 +121,9 @@ BEGIN
 	RETURN 'SELECT true WHERE (' || statement || E'\n)';
 END
 $$;
+COMMENT ON FUNCTION channel_predicate_compile IS
+	'The statement of a predicate. Its parameters are those of channel_predicate_run().';
 
--- Refuses what PostgreSQL cannot plan: no such table or column, not a boolean, no right.
 CREATE FUNCTION channel_predicate_check(p_statement text, p_n_names integer) RETURNS void
 LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -112,6 +135,9 @@ EXCEPTION WHEN OTHERS THEN
 	RAISE EXCEPTION 'the predicate is not valid: %', SQLERRM USING ERRCODE = SQLSTATE;
 END
 $$;
+COMMENT ON FUNCTION channel_predicate_check IS
+	'Refuses a predicate that PostgreSQL cannot plan: a table or column that does not '
+	'exist, a result that is not boolean, a missing right.';
 
 CREATE FUNCTION channel_rule_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
@@ -152,10 +178,11 @@ BEGIN
 	RETURN NEW;
 END
 $$;
+COMMENT ON FUNCTION channel_rule_check IS
+	'Trigger of channel_rules: checks a rule and compiles its predicate.';
 CREATE TRIGGER channel_rule_check BEFORE INSERT OR UPDATE ON channel_rules
 	FOR EACH ROW EXECUTE FUNCTION channel_rule_check();
 
--- The daemons remember verdicts until they hear of a change: '' for any, "ID APP" for a user's.
 CREATE FUNCTION channel_rules_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -164,6 +191,8 @@ BEGIN
 	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION channel_rules_changed IS
+	'Trigger: notifies the daemons, which forget all verdicts.';
 CREATE TRIGGER channel_rules_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON channel_rules
 	FOR EACH STATEMENT EXECUTE FUNCTION channel_rules_changed();
 CREATE TRIGGER users_emptied AFTER TRUNCATE ON users
@@ -193,6 +222,9 @@ BEGIN
 	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION users_changed IS
+	'Trigger of users: notifies the daemons of changed users, so that they forget the '
+	'verdicts about them.';
 CREATE TRIGGER users_added AFTER INSERT ON users
 	REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
 CREATE TRIGGER users_updated AFTER UPDATE ON users
@@ -201,7 +233,6 @@ CREATE TRIGGER users_updated AFTER UPDATE ON users
 CREATE TRIGGER users_deleted AFTER DELETE ON users
 	REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION users_changed();
 
--- What rules see of a channel's name.
 CREATE FUNCTION channel_plain(p_channel text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
@@ -209,8 +240,10 @@ AS $$
 		'^(private-encrypted-cache-|private-encrypted-|private-cache-|presence-cache-'
 		'|private-|presence-)', '')
 $$;
+COMMENT ON FUNCTION channel_plain IS
+	'The channel''s name without private-, presence- and similar prefixes, as patterns see '
+	'it.';
 
--- The roles of the caller's token; those that the application told, when the token has none.
 CREATE FUNCTION caller_roles(p_app text, p_caller jsonb) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -224,8 +257,9 @@ BEGIN
 	RETURN coalesce(roles, '{}');
 END
 $$;
+COMMENT ON FUNCTION caller_roles IS
+	'The roles in the caller''s token; if it has none, those in the table users.';
 
--- yes, no, or ask: only predicates can tell (the channel's full name, private- and all).
 CREATE FUNCTION channel_verdict(p_app text, p_caller jsonb, p_channel text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -251,9 +285,12 @@ BEGIN
 			ELSE true END);
 END
 $$;
+COMMENT ON FUNCTION channel_verdict IS
+	'Whether the caller may join the channel: yes, no, or ask when only predicates can '
+	'decide. p_channel is the full name.';
 
--- Read-only for as long as it runs: PostgreSQL ends that with the subtransaction, here the block.
--- NULL when the channel's name is not what the predicate can read, as a word cast to a number.
+-- The transaction is read-only while it runs: PostgreSQL ends that with the subtransaction, which is
+-- the block.  A name that cannot be converted is, for example, a word that is cast to a number.
 CREATE FUNCTION channel_predicate_run(p_statement text, p_held text[], p_user_id bigint,
 				      p_roles text[], p_app text, p_channel text,
 				      OUT allowed boolean, OUT trouble text)
@@ -269,9 +306,10 @@ EXCEPTION
 		trouble := format('%s (%s)', SQLERRM, SQLSTATE);
 END
 $$;
+COMMENT ON FUNCTION channel_predicate_run IS
+	'Evaluates a predicate, read-only. allowed is NULL when the channel''s name cannot be '
+	'converted; trouble is the error of a predicate that failed.';
 
--- What the predicates say, one after the other until one holds.  One that fails lets nobody in and
--- stops no other; trouble tells of the last that did.
 CREATE FUNCTION channel_ask(p_app text, p_caller jsonb, p_channel text,
 			    OUT allowed boolean, OUT trouble text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -293,7 +331,7 @@ BEGIN
 		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,
 			caller_id(p_caller), roles, p_app, p_channel);
 		IF ran.trouble IS NOT NULL THEN
-			trouble := format('channel rule %s (%s) lets nobody in: %s', one.id,
+			trouble := format('channel rule %s (%s) failed and allows no user: %s', one.id,
 					  one.pattern, ran.trouble);
 		END IF;
 		allowed := coalesce(ran.allowed, false);
@@ -301,8 +339,10 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION channel_ask IS
+	'Evaluates the predicates for a channel, until one allows it. A predicate that fails '
+	'allows nothing and does not stop the others; trouble describes the last failure.';
 
--- Whether the caller may join the channel; what the daemon found out stands in "asked".
 CREATE FUNCTION channel_allows(p_app text, p_caller jsonb, p_channel text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -322,10 +362,12 @@ BEGIN
 	RETURN asked.allowed;
 END
 $$;
+COMMENT ON FUNCTION channel_allows IS
+	'Whether the caller may join the channel. Verdicts that the daemon has already are in '
+	'the member "asked" of the caller.';
 
--- Refuses with 403 what channel_allows() does not allow.  A caller with "asked" has the daemon
--- find out what the predicates say, where their time is limited: SW001 names the channel, and
--- the call comes again with {channel: verdict} in it.
+-- For a caller with the member "asked" the daemon evaluates the predicates, within a time limit:
+-- the error SW001 names the channel, and the daemon repeats the call with {channel: verdict} in it.
 CREATE FUNCTION require_channel(p_app text, p_caller jsonb, p_channel text,
 				p_field text DEFAULT '')
 RETURNS void
@@ -342,8 +384,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION require_channel IS
+	'Refuses a call with 403 unless the caller may join the channel.';
 
--- As require_channel(), for users that may join any of the channels.
 CREATE FUNCTION require_any_channel(p_app text, p_caller jsonb, p_channels text[],
 				    p_field text DEFAULT '')
 RETURNS void
@@ -374,9 +417,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION require_any_channel IS
+	'Refuses a call with 403 unless the caller may join one of the channels.';
 
--- For /broadcasting: the verdict, and how others see the user: as the application told, or else as
--- the token says.
 CREATE FUNCTION channel_authorize(p_app text, p_caller jsonb, p_channel text,
 				  OUT verdict text, OUT name text, OUT avatar text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -389,6 +432,9 @@ BEGIN
 	avatar := coalesce(avatar, p_caller->>'avatar');
 END
 $$;
+COMMENT ON FUNCTION channel_authorize IS
+	'For /broadcasting: the verdict, and the user''s name and avatar, from the table users '
+	'or from the token.';
 
 REVOKE EXECUTE ON FUNCTION channel_predicate_run(text, text[], bigint, text[], text, text),
 	channel_ask(text, jsonb, text), channel_authorize(text, jsonb, text) FROM PUBLIC;

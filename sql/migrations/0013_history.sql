@@ -1,10 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- GET /api/sync/events: the log by channels, serials and other filters.
 
--- GET /api/sync/events: the log by channels and serial, and for the server by what else helps to
--- find an event.  A user sees channels that it may join.  What waits for a serial (delivered =
--- false) has serial 0 and stands in the order it was written.  body is a page; with as_lines its
--- events come as lines instead, and next is the cursor behind them.
+-- A user reads channels that the user may join; the application's server has more filters.  Pending
+-- events (p_delivered = false) have serial 0 and are in the order of their ids.  body is a page; with
+-- p_as_lines the events are returned as lines instead, and next is the cursor after them.
 CREATE FUNCTION sync_events(p_app text, p_caller jsonb, p_channels json, p_prefix text,
 			    p_event text, p_since text, p_from timestamptz, p_until timestamptz,
 			    p_delivered boolean, p_contains text, p_newest_first boolean,
@@ -90,7 +89,7 @@ BEGIN
 	INTO found, last_serial, last_id, more
 	USING p_app, low, high, behind[1]::bigint, behind[2]::bigint, p_prefix, p_event, p_from, p_until,
 	      p_contains, names, p_page + 1;
-	-- Behind the rows: what goes meanwhile would not be noticed before.
+	-- After the rows: rows dropped in between would go unnoticed.
 	SELECT m.* INTO meta FROM log_meta m;
 	IF start[1] <> meta.epoch THEN
 		PERFORM sync_fail(409, 'other_epoch', 'The position is of another log: fetch anew.',
@@ -114,3 +113,5 @@ BEGIN
 	RETURN NEXT;
 END
 $$;
+COMMENT ON FUNCTION sync_events IS
+	'GET /events: a page of the log.';

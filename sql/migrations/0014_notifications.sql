@@ -1,15 +1,19 @@
 -- SPDX-License-Identifier: MIT
 -- Notifications to users, one row a recipient.
 
--- A user's notifications counted.  Whoever sends one or marks one read locks this row until its
--- commit: so numbers are given in the order of commits, and unread is always right.
+-- A transaction that sends a notification or marks one as read locks this row until its commit: so
+-- numbers are assigned in the order of commits, and unread is always exact.
 CREATE TABLE notification_boxes (
 	app text NOT NULL,
 	user_id bigint NOT NULL CHECK (user_id > 0),
-	last bigint NOT NULL,	-- number of the newest
+	last bigint NOT NULL,
 	unread bigint NOT NULL CHECK (unread >= 0),
 	PRIMARY KEY (app, user_id)
 ) WITH (fillfactor = 50);
+COMMENT ON TABLE notification_boxes IS
+	'The number of notifications of each user, and how many are unread.';
+COMMENT ON COLUMN notification_boxes.last IS
+	'Number of the newest notification.';
 
 CREATE FUNCTION unread_count(p_app text, p_user_id bigint) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -17,11 +21,13 @@ AS $$
 	SELECT coalesce((SELECT b.unread FROM notification_boxes b
 			 WHERE b.app = p_app AND b.user_id = p_user_id), 0)
 $$;
+COMMENT ON FUNCTION unread_count IS
+	'How many notifications the user has not read.';
 
 CREATE TABLE notifications (
 	app text NOT NULL,
 	user_id bigint NOT NULL,
-	number bigint NOT NULL,	-- the user's first is 1
+	number bigint NOT NULL,
 	id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
 	type text NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 255),
 	title text NOT NULL CHECK (octet_length(title) BETWEEN 1 AND 255),
@@ -31,9 +37,14 @@ CREATE TABLE notifications (
 	read_at timestamptz,
 	PRIMARY KEY (app, user_id, number)
 );
+COMMENT ON TABLE notifications IS
+	'Notifications, one row for each recipient.';
+COMMENT ON COLUMN notifications.number IS
+	'Counts the notifications of a user from 1.';
+COMMENT ON COLUMN notifications.read_at IS
+	'When the user read it; NULL means unread.';
 CREATE INDEX notifications_unread ON notifications (app, user_id, number) WHERE read_at IS NULL;
 
--- What is deleted unread counts no more.
 CREATE FUNCTION notifications_deleted() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -45,6 +56,8 @@ BEGIN
 	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION notifications_deleted IS
+	'Trigger of notifications: deleted rows do not count as unread any more.';
 CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications
 	REFERENCING OLD TABLE AS old_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION notifications_deleted();
@@ -58,9 +71,9 @@ BEGIN
 				 'created_at', iso(p_row.created_at));
 END
 $$;
+COMMENT ON FUNCTION notification_json IS
+	'A notification as JSON, as the API lists it.';
 
--- As Laravel's BroadcastNotificationCreated has it: the data, and id and type beside them.  The text
--- goes under both its names.
 CREATE FUNCTION notification_event(p_row notifications) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -70,8 +83,10 @@ BEGIN
 		'type', p_row.type);
 END
 $$;
+COMMENT ON FUNCTION notification_event IS
+	'The payload of the event for a notification, as Laravel''s '
+	'BroadcastNotificationCreated has it. The text has both names, message and body.';
 
--- Tells a user's pages how many are unread.
 CREATE FUNCTION notifications_tell_unread(p_app text, p_user_id bigint, p_unread bigint)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -81,6 +96,8 @@ BEGIN
 			  json_build_object('unread', p_unread), NULL, NULL, p_app);
 END
 $$;
+COMMENT ON FUNCTION notifications_tell_unread IS
+	'Broadcasts to a user how many notifications are unread.';
 
 CREATE FUNCTION notification_recipients_max() RETURNS integer
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -88,9 +105,9 @@ AS $$
 	SELECT coalesce((SELECT s.value::integer FROM sync_settings s
 			 WHERE s.name = 'max_notification_recipients'), 1000)
 $$;
+COMMENT ON FUNCTION notification_recipients_max IS
+	'The limit of recipients of one notification.';
 
--- Stores a notification for each of the users and pushes it, with the new unread count, when the
--- caller's transaction commits.  For the application's own transactions too.
 CREATE FUNCTION notification_send(users bigint[], title text, message text DEFAULT NULL,
 				  type text DEFAULT 'notification', data jsonb DEFAULT '{}',
 				  app text DEFAULT NULL)
@@ -142,9 +159,10 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION notification_send IS
+	'Stores a notification for each of the users and broadcasts it when the transaction '
+	'commits. Can be called in the application''s own transactions.';
 
--- Marks a user's notifications as read: those of ids, or all when it is NULL.  Returns how many
--- were not; the new count is pushed if there were any.
 CREATE FUNCTION notifications_read(user_id bigint, ids uuid[] DEFAULT NULL, app text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -168,8 +186,10 @@ BEGIN
 	RETURN marked;
 END
 $$;
+COMMENT ON FUNCTION notifications_read IS
+	'Marks notifications of a user as read: those in ids, or all when it is NULL. Returns '
+	'how many were unread, and broadcasts the new count if there were any.';
 
--- The members of a list, or the one value.
 CREATE FUNCTION json_each_of(p_value jsonb) RETURNS SETOF jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -178,8 +198,9 @@ AS $$
 		     ELSE jsonb_build_array(p_value) END) e
 	WHERE p_value IS NOT NULL
 $$;
+COMMENT ON FUNCTION json_each_of IS
+	'The elements of a JSON list, or the one value when it is not a list.';
 
--- Users named by id, and those of the roles named; at most one more than may be.
 CREATE FUNCTION notification_recipients(p_app text, p_recipient_id jsonb, p_recipient_role jsonb,
 					p_to jsonb) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -224,8 +245,9 @@ BEGIN
 		     LIMIT notification_recipients_max() + 1);
 END
 $$;
+COMMENT ON FUNCTION notification_recipients IS
+	'The ids of users that are given by id or by role; at most one more than the limit.';
 
--- to, title and body; or recipient_type, recipient_id or recipient_role, title and message.
 CREATE FUNCTION sync_notification_send(p_app text, p_caller jsonb, p_recipient_type text,
 				       p_recipient_id jsonb, p_recipient_role jsonb, p_to jsonb,
 				       p_title text, p_message text, p_body text, p_type text,
@@ -263,6 +285,8 @@ BEGIN
 	status := CASE status WHEN 0 THEN 200 ELSE 201 END;
 END
 $$;
+COMMENT ON FUNCTION sync_notification_send IS
+	'POST /notifications.';
 
 CREATE FUNCTION sync_notifications(p_app text, p_caller jsonb, p_user_id bigint, p_unread boolean,
 				   p_cursor text, p_limit integer, OUT status integer,
@@ -299,8 +323,9 @@ BEGIN
 	INTO body FROM keyset_around(k.is_newer, k.start, page.stop, page.top) c;
 END
 $$;
+COMMENT ON FUNCTION sync_notifications IS
+	'GET /notifications: a page of a user''s notifications.';
 
--- One, several or all.
 CREATE FUNCTION sync_notifications_read(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
 					p_ids jsonb, p_all boolean, OUT status integer,
 					OUT body json)
@@ -333,6 +358,8 @@ BEGIN
 	body := json_build_object('read', marked, 'unread', unread_count(p_app, p_user_id));
 END
 $$;
+COMMENT ON FUNCTION sync_notifications_read IS
+	'POST /notifications/read: one, several or all.';
 
 REVOKE EXECUTE ON FUNCTION notifications_tell_unread(text, bigint, bigint),
 	notification_send(bigint[], text, text, text, jsonb, text),

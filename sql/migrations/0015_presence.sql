@@ -10,30 +10,41 @@ CREATE TABLE user_presence (
 	status text NOT NULL CHECK (status IN ('online', 'away', 'busy', 'offline')),
 	last_seen_at timestamptz NOT NULL DEFAULT now(),
 	info json,
-	heartbeat_at timestamptz,	-- of the last heartbeat; NULL: known by sockets only, or expired
-	previous_status text NOT NULL DEFAULT 'offline',	-- before what came last
-	changed_at timestamptz NOT NULL DEFAULT now(),	-- since when the status is what it is
+	heartbeat_at timestamptz,
+	previous_status text NOT NULL DEFAULT 'offline',
+	changed_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (app, user_id)
 ) WITH (fillfactor = 50);
+COMMENT ON TABLE user_presence IS
+	'Which users are present, where, and since when.';
+COMMENT ON COLUMN user_presence.heartbeat_at IS
+	'When the last heartbeat was received. NULL when the user is known from sockets only, '
+	'or has expired.';
+COMMENT ON COLUMN user_presence.previous_status IS
+	'The status before the last change.';
+COMMENT ON COLUMN user_presence.changed_at IS
+	'Since when the status is what it is.';
 CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 'offline';
 
--- What a status is worth: whoever was not seen since the deadline is offline, marked yet or not.
 CREATE FUNCTION presence_status(p_status text, p_last_seen_at timestamptz, p_deadline timestamptz)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 	SELECT CASE WHEN p_last_seen_at < p_deadline THEN 'offline' ELSE p_status END
 $$;
+COMMENT ON FUNCTION presence_status IS
+	'The status at a time: a user who was not seen since p_deadline is offline, whatever '
+	'the row says.';
 
--- The next status: what a heartbeat told; by a socket alone, online for who was not there.
 CREATE FUNCTION presence_next(p_was text, p_heard_at timestamptz, p_told text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 	SELECT CASE WHEN p_heard_at IS NOT NULL THEN p_told WHEN p_was = 'offline' THEN 'online'
 		    ELSE p_was END
 $$;
+COMMENT ON FUNCTION presence_next IS
+	'The next status: that of a heartbeat; from a socket alone, online when the user was '
+	'offline.';
 
--- Broadcasts changed statuses.  Never fails over an application's limits: a payload that is too
--- large carries less, and an application that is not served any more is told nothing.
 CREATE FUNCTION presence_tell(p_changed user_presence[], p_channels text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -55,14 +66,16 @@ BEGIN
 	AND (a.max_payload_bytes = 0 OR octet_length(brief::text) <= a.max_payload_bytes);
 END
 $$;
+COMMENT ON FUNCTION presence_tell IS
+	'Broadcasts changed statuses. Does not fail because of limits: a payload that is too '
+	'large is shortened.';
 
--- Takes what was gathered, each user at most once.
---     beats  {app, id, location, status, info}: status NULL is a socket's word, and leaves what a
---            heartbeat said
---     came   {app, id} of those whose first socket came: they are in beats too
---     gone   {app, id} of those whose last socket went
--- location and info stay as they were where they are NULL.  unread has what each who sent a
--- heartbeat has not read, by its place in beats from 1 on, where it is not 0.
+-- Each user is in a list at most once.
+--     p_beats  {app, id, location, status, info}: status NULL means known from a socket, and does
+--              not change the status of a heartbeat
+--     p_came   {app, id} of users whose first socket connected: they are in p_beats too
+--     p_gone   {app, id} of users whose last socket closed
+-- location and info do not change where they are NULL.
 CREATE FUNCTION presence_beat(p_beats json, p_came json, p_gone json, p_ttl_s integer,
 			      p_channels text[], OUT seen_at text, OUT unread json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -74,13 +87,13 @@ DECLARE
 BEGIN
 	seen_at := iso(now());
 	IF p_came IS NOT NULL THEN
-		-- Who said to be offline, and comes again, is there.
+		-- A user whose heartbeat said offline, and who connects again, is present.
 		UPDATE user_presence p SET heartbeat_at = NULL
 		FROM json_to_recordset(p_came) AS c(app text, id bigint)
 		WHERE p.app = c.app AND p.user_id = c.id AND p.status = 'offline';
 	END IF;
 	IF p_gone IS NOT NULL THEN
-		-- Heartbeats keep them here for as long as was promised.
+		-- After a heartbeat they stay present until the deadline.
 		WITH up AS (
 			UPDATE user_presence u SET status = 'offline', previous_status = u.status,
 				changed_at = now(), heartbeat_at = NULL
@@ -91,7 +104,7 @@ BEGIN
 		)
 		SELECT array_agg(u) INTO left_now FROM up;
 	END IF;
-	-- In the order of the key: two of these at once wait for each other, never both.
+	-- In the order of the key: two calls at once cannot deadlock.
 	WITH beat AS MATERIALIZED (
 		SELECT * FROM ROWS FROM (json_to_recordset(p_beats) AS
 			(app text, id bigint, location text, status text, info json))
@@ -129,8 +142,11 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION presence_beat IS
+	'Stores heartbeats and connected and disconnected users, many in one call. unread is '
+	'the unread count of each user who sent a heartbeat, by index in p_beats from 1, if not '
+	'0.';
 
--- Those who were not heard of for ttl_s go offline, at most 1,000 at once; how many.
 CREATE FUNCTION presence_expire(p_ttl_s integer, p_channels text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -155,10 +171,12 @@ BEGIN
 	RETURN cardinality(changed);
 END
 $$;
+COMMENT ON FUNCTION presence_expire IS
+	'Sets users offline who were not seen for p_ttl_s seconds, at most 1,000 in one call. '
+	'Returns how many.';
 
--- The condition on user_presence p for a list: $1 app, $2 status, $3 location, $4 deadline.  A text
--- of its own for each kind of question, so that the partial index and the order of its key are
--- used; without status it is all who are not offline.
+-- Its parameters: $1 app, $2 status, $3 location, $4 deadline.  Each kind of query has its own text,
+-- so that the partial index and its order are used; without a status: all who are not offline.
 CREATE FUNCTION presence_where(p_status text, p_location text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -168,6 +186,8 @@ AS $$
 	       || CASE WHEN p_status <> 'offline' THEN ' AND p.status = $2' ELSE '' END
 	       || CASE WHEN p_location IS NOT NULL THEN ' AND p.location = $3' ELSE '' END
 $$;
+COMMENT ON FUNCTION presence_where IS
+	'The condition on user_presence for a list of users.';
 
 CREATE FUNCTION presence_json(p_row user_presence, p_deadline timestamptz) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
@@ -177,8 +197,9 @@ AS $$
 		'location', p_row.location, 'info', p_row.info, 'last_seen_at', iso(p_row.last_seen_at))
 	FROM (VALUES (1)) AS one LEFT JOIN users u ON u.app = p_row.app AND u.id = p_row.user_id
 $$;
+COMMENT ON FUNCTION presence_json IS
+	'A user''s presence as JSON.';
 
--- A page in the order of the ids; its cursors are {after, id} and {before, id}.
 CREATE FUNCTION sync_online_users(p_app text, p_caller jsonb, p_user_status text, p_location text,
 				  p_page_size integer, p_page_at text, p_ttl_s integer,
 				  p_channels text[], OUT status integer, OUT body json)
@@ -225,6 +246,8 @@ BEGIN
 				    THEN cursor_make('before', ids[1]::text) END);
 END
 $$;
+COMMENT ON FUNCTION sync_online_users IS
+	'GET /online-users: a page in the order of the ids.';
 
 REVOKE EXECUTE ON FUNCTION presence_tell(user_presence[], text[]),
 	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[])

@@ -1,14 +1,15 @@
 -- SPDX-License-Identifier: MIT
 -- The activity feed.
 
--- The newest end of a feed must not change behind a reader's back: rows are written by many
--- transactions at once and come to light in another order than their ids were given.  So a row
--- lies unplaced at first, and gets its position after its commit, by activities_place(): one
--- transaction at a time, under the lock "activities" from the first position to its commit.  Positions come to light in their order, and nobody who writes ever waits.  Feeds
--- show what is placed; the daemon has what lies there placed before it reads one.
+-- Entries must not appear in a feed before ones that a reader has read already.  Many transactions
+-- insert at the same time, and commit in another order than their ids were assigned in.  So a row has
+-- no position at first.  activities_place() assigns it after the commit, one transaction at a time,
+-- under the lock "activities" from the first position to its commit: positions become visible in
+-- their order, and no inserting transaction waits.  Feeds show rows with positions; the daemon has
+-- positions assigned before it reads a feed.
 CREATE TABLE activities (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	position bigint,	-- NULL: not placed yet
+	position bigint,
 	app text NOT NULL,
 	type text NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 100),
 	description text CHECK (octet_length(description) <= 2000),
@@ -20,6 +21,10 @@ CREATE TABLE activities (
 	project_id text GENERATED ALWAYS AS (metadata->>'project_id') STORED,
 	created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+COMMENT ON TABLE activities IS
+	'Activities of users, shown in feeds.';
+COMMENT ON COLUMN activities.position IS
+	'Order in the feeds; NULL until activities_place() assigns it.';
 CREATE INDEX activities_unplaced ON activities (id) WHERE position IS NULL;
 CREATE UNIQUE INDEX activities_feed ON activities (app, position) WHERE position > 0;
 CREATE INDEX activities_client ON activities (app, client_id, position)
@@ -33,8 +38,9 @@ CREATE INDEX activities_subject ON activities (app, subject_type, subject_id, po
 CREATE INDEX activities_type ON activities (app, type, position) WHERE position > 0;
 
 CREATE SEQUENCE activities_position;
+COMMENT ON SEQUENCE activities_position IS
+	'The positions of activities. Taken only under the advisory lock "activities".';
 
--- How far a user has read a feed (activity_feed.name).
 CREATE TABLE activity_reads (
 	app text NOT NULL,
 	user_id bigint NOT NULL,
@@ -43,8 +49,11 @@ CREATE TABLE activity_reads (
 	read_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (app, user_id, feed)
 ) WITH (fillfactor = 70);
+COMMENT ON TABLE activity_reads IS
+	'Up to where users have read feeds.';
+COMMENT ON COLUMN activity_reads.feed IS
+	'Name of the feed, as in activity_feed.name.';
 
--- Places at most max rows, those of lower ids first; returns how many.
 CREATE FUNCTION activities_place(p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -65,8 +74,9 @@ BEGIN
 	RETURN placed;
 END
 $$;
+COMMENT ON FUNCTION activities_place IS
+	'Assigns positions to at most p_max activities, lower ids first. Returns how many.';
 
--- Deletes at most max rows that are older than that, those of lower ids first; returns how many.
 CREATE FUNCTION activities_expire(p_days integer, p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -83,8 +93,10 @@ BEGIN
 	RETURN gone;
 END
 $$;
+COMMENT ON FUNCTION activities_expire IS
+	'Deletes at most p_max activities that are older than p_days days. Returns how many.';
 
--- In plpgsql, as what is called for each row of a page: its plans are kept.
+-- In plpgsql, because it is called for each row of a page: its plans are cached.
 CREATE FUNCTION activity_json(p_row activities) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -102,8 +114,9 @@ BEGIN
 		'metadata', p_row.metadata, 'created_at', iso(p_row.created_at));
 END
 $$;
+COMMENT ON FUNCTION activity_json IS
+	'An activity as JSON.';
 
--- Refuses what cannot stand behind private-client. or private-project. in a channel's name.
 CREATE FUNCTION activity_check_scope(p_name text, p_id text, p_field text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -114,9 +127,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION activity_check_scope IS
+	'Refuses an id that cannot be part of the name of a client''s or project''s channel.';
 
--- Adds a row and broadcasts it as ActivityFeedUpdated when the caller's transaction commits.
--- For the application's own transactions too.  Returns the row's id.
 CREATE FUNCTION activity_add(type text, description text DEFAULT NULL, user_id bigint DEFAULT NULL,
 			     subject_type text DEFAULT NULL, subject_id text DEFAULT NULL,
 			     metadata jsonb DEFAULT '{}', app text DEFAULT NULL,
@@ -149,8 +162,10 @@ BEGIN
 	RETURN added.id;
 END
 $$;
+COMMENT ON FUNCTION activity_add IS
+	'Adds an activity and broadcasts it when the transaction commits. Can be called in the '
+	'application''s own transactions. Returns its id.';
 
--- A user may add what it did itself, to clients and projects whose channels it may join.
 CREATE FUNCTION sync_activity_add(p_app text, p_caller jsonb, p_type text, p_description text,
 				  p_user_id bigint, p_user bigint, p_subject_type text,
 				  p_subject_id text, p_metadata jsonb, p_socket_id text,
@@ -182,6 +197,9 @@ BEGIN
 	FROM activities a WHERE a.id = added;
 END
 $$;
+COMMENT ON FUNCTION sync_activity_add IS
+	'POST /activities. A user may add activities of clients and projects whose channels the '
+	'user may join.';
 
 CREATE TYPE activity_feed AS (
 	app text,
@@ -190,8 +208,9 @@ CREATE TYPE activity_feed AS (
 	client_id text, project_id text, user_id bigint, subject_type text, subject_id text, type text,
 	sees_all boolean	-- no row of it is hidden from the caller
 );
+COMMENT ON TYPE activity_feed IS
+	'A feed that was opened by a caller.';
 
--- The feed asked for, if the caller may see it; refuses otherwise.
 CREATE FUNCTION activity_feed_open(p_app text, p_caller jsonb, p_feed text, p_client_id text,
 				   p_project_id text, p_user_id bigint, p_subject_type text,
 				   p_subject_id text, p_type text) RETURNS activity_feed
@@ -236,10 +255,9 @@ BEGIN
 		   sees_all);
 END
 $$;
+COMMENT ON FUNCTION activity_feed_open IS
+	'The feed, if the caller may read it; refuses the call otherwise.';
 
--- At most max rows of a feed that are newer, or older, than start: the nearest.  is_open: the caller
--- may see it.  Who does not see all of a feed sees what it did itself, and what the feeds of clients
--- and projects would show it.
 CREATE FUNCTION activity_scan(p_feed activity_feed, p_caller jsonb, p_start bigint,
 			      p_is_newer boolean, p_max integer)
 RETURNS TABLE (a activities, is_open boolean)
@@ -266,18 +284,24 @@ BEGIN
 		p_feed.condition, CASE WHEN p_is_newer THEN '>' ELSE '<' END,
 		CASE WHEN p_is_newer THEN 'ASC' ELSE 'DESC' END)
 	USING p_feed.app, p_feed.client_id, p_feed.project_id, p_feed.user_id,
-	      p_feed.subject_type, p_feed.subject_id, p_feed.type, p_start, p_max, p_feed.sees_all, p_caller;
+	      p_feed.subject_type, p_feed.subject_id, p_feed.type, p_start, p_max,
+	      p_feed.sees_all, p_caller;
 END
 $$;
+COMMENT ON FUNCTION activity_scan IS
+	'At most p_max activities of a feed, newer or older than p_start, nearest first. '
+	'is_open: the caller may see it. A caller who may not see the whole feed sees own '
+	'activities and those of clients and projects whose channels the caller may join.';
 
--- How many rows one request looks at: fewer where a channel has to be asked about for each.
 CREATE FUNCTION activity_reach(p_feed activity_feed) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 	SELECT CASE WHEN p_feed.sees_all THEN 1000 ELSE 200 END
 $$;
+COMMENT ON FUNCTION activity_reach IS
+	'How many activities one request reads at most. Fewer when a channel has to be checked '
+	'for each.';
 
--- How many the reader has not read of a feed within its reach, and up to where it has.
 CREATE FUNCTION activity_unread(p_feed activity_feed, p_caller jsonb, p_reader_id bigint,
 				OUT unread bigint, OUT read_up_to bigint)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -294,9 +318,10 @@ BEGIN
 	WHERE x.app = p_feed.app AND x.position > 0 AND x.position = seen;
 END
 $$;
+COMMENT ON FUNCTION activity_unread IS
+	'How many activities of a feed the reader has not read, counted up to the limit of '
+	'activity_reach(), and up to which id.';
 
--- A page of a feed.  Fields beyond the feed's own are filters on it; a page whose rows are filtered
--- looks no further than the feed's reach.
 CREATE FUNCTION sync_activities(p_app text, p_caller jsonb, p_feed text, p_client_id text,
 				p_project_id text, p_user_id bigint, p_subject_type text,
 				p_subject_id text, p_type text, p_metadata jsonb,
@@ -356,8 +381,9 @@ BEGIN
 	LEFT JOIN activity_unread(f, p_caller, reader) u ON reader IS NOT NULL;
 END
 $$;
+COMMENT ON FUNCTION sync_activities IS
+	'GET /activities: a page of a feed. Fields that do not belong to the feed are filters.';
 
--- What the reader has read of a feed: up to an activity, or all there is.  It never goes back.
 CREATE FUNCTION sync_activity_read(p_app text, p_caller jsonb, p_feed text, p_client_id text,
 				   p_project_id text, p_user_id bigint, p_subject_type text,
 				   p_subject_id text, p_type text, p_reader_id bigint,
@@ -389,6 +415,9 @@ BEGIN
 	FROM activity_unread(f, p_caller, reader) u;
 END
 $$;
+COMMENT ON FUNCTION sync_activity_read IS
+	'POST /activities/read: the reader has read a feed up to an activity, or all of it. The '
+	'position never moves back.';
 
 REVOKE EXECUTE ON FUNCTION activities_place(integer), activities_expire(integer, integer),
 	activity_add(text, text, bigint, text, text, jsonb, text, text) FROM PUBLIC;

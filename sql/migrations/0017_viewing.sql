@@ -8,20 +8,33 @@ CREATE TABLE viewers (
 	user_id bigint NOT NULL CHECK (user_id > 0),
 	tab text NOT NULL,
 	mode text NOT NULL CHECK (mode IN ('viewing', 'editing')),
-	name text,	-- and avatar: as the user's token has them
+	name text,
 	avatar text,
 	since timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
 	PRIMARY KEY (app, resource_type, resource_id, user_id, tab)
 ) WITH (fillfactor = 70);
+COMMENT ON TABLE viewers IS
+	'Who views or edits which resource. A row is a tab: a user''s socket, or an empty text '
+	'for a user without a socket.';
+COMMENT ON COLUMN viewers.tab IS
+	'Socket id, or an empty text.';
+COMMENT ON COLUMN viewers.name IS
+	'Name in the user''s token.';
+COMMENT ON COLUMN viewers.avatar IS
+	'Avatar in the user''s token.';
 CREATE INDEX viewers_expires_at ON viewers (expires_at);
 CREATE INDEX viewers_tab ON viewers (tab) WHERE tab <> '';
 
--- Where changes are told, by type of resource; '*' is every type without a row of its own.
 CREATE TABLE viewing_channels (
 	resource_type text PRIMARY KEY,
-	templates text[] NOT NULL	-- with {type} and {id}
+	templates text[] NOT NULL
 );
+COMMENT ON TABLE viewing_channels IS
+	'Channels to which changes of viewers are broadcast, by type of resource. ''*'' is for '
+	'all types without a row.';
+COMMENT ON COLUMN viewing_channels.templates IS
+	'Names of channels with {type} and {id}.';
 INSERT INTO viewing_channels VALUES
 	('*', '{"private-{type}.{id}"}'),
 	('client', '{"private-{type}.{id}","presence-{type}.{id}"}'),
@@ -36,8 +49,9 @@ AS $$
 	FROM viewing_channels c WHERE c.resource_type IN (p_resource_type, '*')
 	ORDER BY c.resource_type = '*' LIMIT 1
 $$;
+COMMENT ON FUNCTION viewing_channels_of IS
+	'The channels of a resource.';
 
--- Refuses what cannot be part of a channel's name, and users that may join no channel of it.
 CREATE FUNCTION viewing_require(p_app text, p_caller jsonb, p_resource_type text,
 				p_resource_id text)
 RETURNS void
@@ -57,8 +71,10 @@ BEGIN
 	PERFORM require_any_channel(p_app, p_caller, channels, 'resource_id');
 END
 $$;
+COMMENT ON FUNCTION viewing_require IS
+	'Refuses a resource that cannot be part of a channel''s name, and users who may join '
+	'none of its channels.';
 
--- The tab of a socket; refuses what no socket here can be called.
 CREATE FUNCTION viewing_tab(p_socket_id text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -70,14 +86,17 @@ BEGIN
 	RETURN coalesce(p_socket_id, '');
 END
 $$;
+COMMENT ON FUNCTION viewing_tab IS
+	'The tab of a socket; refuses a text that is not a socket id.';
 
 CREATE FUNCTION viewing_hash(p_app text, p_resource_type text, p_resource_id text) RETURNS integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT hashtext(json_build_array(p_app, p_resource_type, p_resource_id)::text)
 $$;
+COMMENT ON FUNCTION viewing_hash IS
+	'The hash of a resource for the advisory lock "viewing".';
 
--- One change of a resource at a time, so that each tells what the one before left.
 CREATE FUNCTION viewing_lock(p_app text, p_resource_type text, p_resource_id text) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -86,8 +105,10 @@ BEGIN
 				      viewing_hash(p_app, p_resource_type, p_resource_id));
 END
 $$;
+COMMENT ON FUNCTION viewing_lock IS
+	'Takes the advisory lock "viewing" of a resource until the end of the transaction: one '
+	'change of its viewers at a time.';
 
--- What a change is held against: users and modes, of expired tabs too as long as nobody was told.
 CREATE FUNCTION viewing_state(p_app text, p_resource_type text, p_resource_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -96,8 +117,10 @@ AS $$
 	      WHERE v.app = p_app AND v.resource_type = p_resource_type
 	      AND v.resource_id = p_resource_id GROUP BY 1) x
 $$;
+COMMENT ON FUNCTION viewing_state IS
+	'Users and modes of a resource, to compare before and after a change. Expired tabs '
+	'count until their removal is broadcast.';
 
--- The viewers at a time, each user once, who came first first; at most that many of them.
 CREATE FUNCTION viewing_list(p_app text, p_resource_type text, p_resource_id text,
 			     p_at timestamptz, p_most integer) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -118,8 +141,10 @@ AS $$
 	      GROUP BY v.user_id) x
 	LEFT JOIN users u ON u.app = p_app AND u.id = x.user_id
 $$;
+COMMENT ON FUNCTION viewing_list IS
+	'The viewers of a resource at a time, each user once, the earliest first; at most '
+	'p_most of them.';
 
--- Broadcasts the list, as much of it as the application's limit takes.  Never fails over limits.
 CREATE FUNCTION viewing_tell(p_app text, p_resource_type text, p_resource_id text,
 			     p_at timestamptz)
 RETURNS void
@@ -146,9 +171,9 @@ BEGIN
 	WHERE limits.max_channel_bytes = 0 OR octet_length(c.channel) <= limits.max_channel_bytes;
 END
 $$;
+COMMENT ON FUNCTION viewing_tell IS
+	'Broadcasts the viewers of a resource, as many of them as fit the application''s limit.';
 
--- Takes expired tabs of a resource out, and those of the sockets; tells when that changes the list
--- against was.  The resource is locked.
 CREATE FUNCTION viewing_settle(p_app text, p_resource_type text, p_resource_id text, p_was text,
 			       p_sockets text[], p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -162,6 +187,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION viewing_settle IS
+	'Removes the expired tabs of a resource and those of the sockets, and broadcasts the '
+	'list if it differs from p_was. The caller holds the lock of the resource.';
 
 CREATE FUNCTION sync_start_viewing(p_app text, p_caller jsonb, p_resource_type text,
 				   p_resource_id text, p_user_id bigint, p_mode text,
@@ -200,8 +228,9 @@ BEGIN
 		|| jsonb_build_object('ttl', p_ttl, 'expires_at', iso(at + p_ttl * interval '1 s'));
 END
 $$;
+COMMENT ON FUNCTION sync_start_viewing IS
+	'POST /start-viewing.';
 
--- Without a socket's id: all tabs of the user.
 CREATE FUNCTION sync_stop_viewing(p_app text, p_caller jsonb, p_resource_type text,
 				  p_resource_id text, p_user_id bigint, p_socket_id text,
 				  OUT status integer, OUT body json)
@@ -225,6 +254,8 @@ BEGIN
 				  'user_id', p_user_id, 'stopped', stopped);
 END
 $$;
+COMMENT ON FUNCTION sync_stop_viewing IS
+	'POST /stop-viewing. Without a socket id: all tabs of the user.';
 
 CREATE FUNCTION sync_viewers(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
 			     p_most integer, OUT status integer, OUT body json)
@@ -236,8 +267,9 @@ BEGIN
 	body := viewing_list(p_app, p_resource_type, p_resource_id, clock_timestamp(), p_most);
 END
 $$;
+COMMENT ON FUNCTION sync_viewers IS
+	'GET /viewers.';
 
--- Tabs that expired, and those of sockets that are gone: of at most 500 resources, how many it was.
 CREATE FUNCTION viewing_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -264,6 +296,9 @@ BEGIN
 	RETURN n;
 END
 $$;
+COMMENT ON FUNCTION viewing_sweep IS
+	'Removes expired tabs and those of closed sockets, for at most 500 resources. Returns '
+	'for how many.';
 
 REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
 	viewing_tell(text, text, text, timestamptz),

@@ -4,26 +4,36 @@
 -- comes twice even when its row is deleted.
 
 CREATE SEQUENCE lock_token AS bigint CACHE 1;
+COMMENT ON SEQUENCE lock_token IS
+	'The tokens of edit locks.';
 
 CREATE TABLE locks (
 	app text NOT NULL,
 	resource_type text NOT NULL,
 	resource_id text NOT NULL,
 	token bigint NOT NULL,
-	user_id bigint,			-- NULL: nobody holds it
+	user_id bigint,
 	name text,
 	ttl_s integer NOT NULL,
 	acquired_at timestamptz NOT NULL,
 	renewed_at timestamptz NOT NULL,
-	expires_at timestamptz NOT NULL,	-- or when it was released
+	expires_at timestamptz NOT NULL,
 	PRIMARY KEY (app, resource_type, resource_id)
 ) WITH (fillfactor = 70);
+COMMENT ON TABLE locks IS
+	'Edit locks. A row is a resource that has been locked before.';
+COMMENT ON COLUMN locks.token IS
+	'The newest token of the resource.';
+COMMENT ON COLUMN locks.user_id IS
+	'The user who holds the lock; NULL when no user does.';
+COMMENT ON COLUMN locks.expires_at IS
+	'When the lock expires, or when it was released.';
 CREATE INDEX locks_held ON locks (app, resource_type, resource_id) WHERE user_id IS NOT NULL;
 CREATE INDEX locks_expiring ON locks (expires_at) WHERE user_id IS NOT NULL;
 CREATE INDEX locks_free ON locks (expires_at) WHERE user_id IS NULL;
 
--- The channel of a resource; refuses what has none.  A comma would part it from others in a
--- query, a dot or colon in the type would make two resources share a name.
+-- A comma separates resources in a query; with a dot or colon in the type, two resources could have
+-- one name.
 CREATE FUNCTION resource_channel(p_resource_type text, p_resource_id text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -40,6 +50,8 @@ BEGIN
 	RETURN 'private-' || p_resource_type || '.' || p_resource_id;
 END
 $$;
+COMMENT ON FUNCTION resource_channel IS
+	'The channel of a resource; refuses a resource that cannot have one.';
 
 CREATE FUNCTION lock_json(p_row locks) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
@@ -49,16 +61,18 @@ AS $$
 		'acquired_at', iso(p_row.acquired_at), 'renewed_at', iso(p_row.renewed_at),
 		'expires_at', iso(p_row.expires_at))
 $$;
+COMMENT ON FUNCTION lock_json IS
+	'An edit lock as JSON.';
 
--- Without a search_path of its own, so that it becomes part of its callers' plans.
+-- It does not set search_path, so that PostgreSQL can inline it.
 CREATE FUNCTION lock_is_held(p_row locks) RETURNS boolean
 LANGUAGE sql VOLATILE
 AS $$
 	SELECT p_row.user_id IS NOT NULL AND p_row.expires_at > clock_timestamp()
 $$;
+COMMENT ON FUNCTION lock_is_held IS
+	'Whether a user holds the lock now.';
 
--- Tells the resource's channel who holds the lock now; before is who held it, as far as that is of
--- interest.
 CREATE FUNCTION lock_tell(p_action text, p_now_held locks, p_before locks, p_exclude_socket text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -78,8 +92,9 @@ BEGIN
 		NULL, p_exclude_socket, app);
 END
 $$;
+COMMENT ON FUNCTION lock_tell IS
+	'Broadcasts who holds a lock now. p_before is the previous state.';
 
--- 409, with who holds the lock.
 CREATE FUNCTION lock_refusal(p_code text, p_message text, p_lock locks, OUT status integer,
 			     OUT body json)
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp
@@ -88,8 +103,9 @@ AS $$
 		'error', json_build_object('code', p_code, 'message', p_message),
 		'lock', CASE WHEN lock_is_held(p_lock) THEN lock_json(p_lock) END)
 $$;
+COMMENT ON FUNCTION lock_refusal IS
+	'The answer 409, with the current holder.';
 
--- The resource's row, made if need be, locked until the end of the transaction.
 CREATE FUNCTION lock_row(p_app text, p_resource_type text, p_resource_id text) RETURNS locks
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -109,8 +125,9 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION lock_row IS
+	'The row of a resource, created if necessary, locked until the end of the transaction.';
 
--- Acquires, or extends what the user holds.  With a token: only extends.
 CREATE FUNCTION sync_lock_acquire(p_app text, p_caller jsonb, p_resource_type text,
 				  p_resource_id text, p_user_id bigint, p_ttl_s integer,
 				  p_token bigint, p_socket_id text, OUT status integer,
@@ -136,7 +153,7 @@ BEGIN
 	END IF;
 	IF p_token IS NOT NULL AND NOT (is_renewal AND before.token = p_token) THEN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('lock_lost',
-			'The lock of this token is over; acquire it again without one.',
+			'The lock of this token has expired; acquire it again without a token.',
 			before) r;
 		RETURN;
 	END IF;
@@ -155,6 +172,9 @@ BEGIN
 	body := json_build_object('lock', lock_json(l), 'renewed', is_renewal);
 END
 $$;
+COMMENT ON FUNCTION sync_lock_acquire IS
+	'POST /locks: acquires a lock, or extends it for its holder. With a token it only '
+	'extends.';
 
 CREATE FUNCTION sync_lock_release(p_app text, p_caller jsonb, p_resource_type text,
 				  p_resource_id text, p_user_id bigint, p_token bigint,
@@ -176,7 +196,7 @@ BEGIN
 	END IF;
 	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
 	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id FOR UPDATE;
-	-- Who may not join the channel any more may still let go.
+	-- A holder who may not join the channel any more may still release the lock.
 	IF l.user_id IS DISTINCT FROM p_user_id THEN
 		PERFORM require_channel(p_app, p_caller, channel, 'resource_id');
 	END IF;
@@ -199,8 +219,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION sync_lock_release IS
+	'POST /locks/release.';
 
--- One resource's lock, or those that are held; looks at no more than 250 of them.
 CREATE FUNCTION sync_locks(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
 			   p_user_id bigint, p_page integer, p_cursor text,
 			   OUT status integer, OUT body json)
@@ -243,9 +264,10 @@ BEGIN
 		CASE WHEN is_more THEN cursor_make(last.resource_type, last.resource_id) END);
 END
 $$;
+COMMENT ON FUNCTION sync_locks IS
+	'GET /locks: the lock of one resource, or a page of held locks. One request reads at '
+	'most 250 of them.';
 
--- Whether a late holder may still write: NULL, or the code of the refusal.  The answer holds until
--- the end of the transaction: nobody gets a new token before.  writer NULL: nobody in particular.
 CREATE FUNCTION lock_fence(p_app text, p_resource_type text, p_resource_id text, p_writer bigint,
 			   p_token bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -264,17 +286,20 @@ BEGIN
 	RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION lock_fence IS
+	'Whether a write with this token is refused: NULL or the code of the refusal. The '
+	'answer holds until the end of the transaction. p_writer NULL means no particular user.';
 
--- For an application's own transaction: true when token is the last one given, and none newer is
--- given before the transaction ends.
 CREATE FUNCTION lock_check(resource_type text, resource_id text, token bigint,
 			   app text DEFAULT NULL) RETURNS boolean
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT lock_fence((log_app($4)).app, $1, $2, NULL, $3) IS NULL AND $3 IS NOT NULL
 $$;
+COMMENT ON FUNCTION lock_check IS
+	'Whether token is the newest one of the resource. No newer one is assigned before the '
+	'transaction ends. For the application''s own transactions.';
 
--- Frees at most that many locks whose time is over, and tells it; returns how many.
 CREATE FUNCTION locks_expire(p_most integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -293,15 +318,16 @@ BEGIN
 		BEGIN
 			PERFORM lock_tell('expired', NULL, l, NULL);
 		EXCEPTION WHEN data_exception THEN
-			-- Its application is gone, or its limits are narrower now.
-			RAISE WARNING 'an expired lock was told to nobody: %', SQLERRM;
+			-- Its application was removed, or has lower limits now.
+			RAISE WARNING 'the expiry of an edit lock was not broadcast: %', SQLERRM;
 		END;
 	END LOOP;
 	RETURN n;
 END
 $$;
+COMMENT ON FUNCTION locks_expire IS
+	'Releases at most p_most expired locks and broadcasts it. Returns how many.';
 
--- Forgets at most that many resources that nobody locked for 30 days; returns how many.
 CREATE FUNCTION locks_prune(p_most integer) RETURNS integer
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -313,6 +339,8 @@ AS $$
 		RETURNING 1)
 	SELECT count(*)::integer FROM gone
 $$;
+COMMENT ON FUNCTION locks_prune IS
+	'Deletes at most p_most resources that were not locked for 30 days. Returns how many.';
 
 REVOKE EXECUTE ON FUNCTION lock_fence(text, text, text, bigint, bigint),
 	lock_check(text, text, bigint, text), locks_expire(integer), locks_prune(integer)

@@ -2,10 +2,13 @@
 -- Offline data sync: resources that the server keeps for clients, each with a version, and a feed
 -- of what changed.  Each resource is in the feed once, at the position of its last change.
 --
--- Positions are given under the lock "sync_feed" of the application, held until the commit.  So a reader that has read up to a position never misses one below it: it was committed
--- before.  It is the only lock that a batch takes before the rows of locks, in its own order.
+-- Positions are given under the lock "sync_feed" of the application, held until the commit.  So a
+-- reader that has read up to a position never misses one below it: it was committed before.  A batch
+-- takes this lock first, and then locks the rows of locks in its own order.
 
 CREATE SEQUENCE sync_position AS bigint CACHE 1;
+COMMENT ON SEQUENCE sync_position IS
+	'The positions in the feeds of changes. Taken only under the advisory lock "sync_feed".';
 
 CREATE TABLE sync_entity (
 	app text NOT NULL,
@@ -13,20 +16,26 @@ CREATE TABLE sync_entity (
 	resource_id text NOT NULL,
 	version bigint NOT NULL CHECK (version > 0),
 	position bigint NOT NULL CHECK (position > 0),
-	data jsonb CHECK (jsonb_typeof(data) = 'object'),	-- NULL: deleted
-	updated_by bigint,					-- NULL: the server
+	data jsonb CHECK (jsonb_typeof(data) = 'object'),
+	updated_by bigint,
 	updated_at timestamptz NOT NULL,
 	PRIMARY KEY (app, resource_type, resource_id)
 );
+COMMENT ON TABLE sync_entity IS
+	'Resources of the offline data sync, with their current versions.';
+COMMENT ON COLUMN sync_entity.position IS
+	'Position of the last change in the feed.';
+COMMENT ON COLUMN sync_entity.data IS
+	'The resource; NULL when it was deleted.';
+COMMENT ON COLUMN sync_entity.updated_by IS
+	'The user who changed it; NULL means the server.';
 
--- Partial, by what is always so, lest a plan that was made while the table was empty takes one of
--- them for a look-up by primary key, and reads all of a type's rows.
+-- Partial, with a condition that is always true: otherwise a plan that was made while the table was
+-- empty could use one of them instead of the primary key, and read all rows of a type.
 CREATE UNIQUE INDEX sync_entity_position ON sync_entity (app, position) WHERE position > 0;
 CREATE INDEX sync_entity_type ON sync_entity (app, resource_type, position) WHERE position > 0;
 CREATE INDEX sync_entity_deleted ON sync_entity (updated_at) WHERE data IS NULL;
 
--- What must be known of deleted resources that were forgotten: the highest version of one, so that
--- none is given again, and the highest position, below which the feed lacks deletions.
 CREATE TABLE sync_version (
 	app text NOT NULL,
 	resource_type text NOT NULL,
@@ -34,27 +43,42 @@ CREATE TABLE sync_version (
 	horizon bigint NOT NULL,
 	PRIMARY KEY (app, resource_type)
 );
+COMMENT ON TABLE sync_version IS
+	'What remains of deleted resources that were pruned, by type.';
+COMMENT ON COLUMN sync_version.version IS
+	'The highest version of one of them, so that no version is used twice.';
+COMMENT ON COLUMN sync_version.horizon IS
+	'The highest position of one of them. The feed lacks deletions up to this position.';
 
--- Mutations that were decided, with what was answered.
 CREATE TABLE sync_change (
 	app text NOT NULL,
-	user_id bigint NOT NULL,	-- 0: the server
+	user_id bigint NOT NULL,
 	client_id text NOT NULL,
 	mutation_id text NOT NULL,
 	resource_type text NOT NULL,
 	resource_id text NOT NULL,
 	op text NOT NULL,
-	digest text NOT NULL,		-- of the mutation, without its lock_token
-	version bigint,			-- what it made; NULL: it changed nothing
-	result json NOT NULL,		-- the answer, but for the resource as it was
+	digest text NOT NULL,
+	version bigint,
+	result json NOT NULL,
 	at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	PRIMARY KEY (app, user_id, client_id, mutation_id)
 );
+COMMENT ON TABLE sync_change IS
+	'Mutations that were decided, with their results.';
+COMMENT ON COLUMN sync_change.user_id IS
+	'0 means the server.';
+COMMENT ON COLUMN sync_change.digest IS
+	'Hash of the mutation without its lock_token.';
+COMMENT ON COLUMN sync_change.version IS
+	'The version that it made; NULL when it changed nothing.';
+COMMENT ON COLUMN sync_change.result IS
+	'The answer, without the current state of the resource.';
 CREATE INDEX sync_change_at ON sync_change (at);
 CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_id, version)
 	WHERE version IS NOT NULL;
 
--- Without a search_path of its own, as others below, so that it becomes part of its callers' plans.
+-- Like others below it does not set search_path, so that PostgreSQL can inline it.
 CREATE FUNCTION sync_entity_json(p_row sync_entity) RETURNS json
 LANGUAGE sql STABLE
 AS $$
@@ -62,8 +86,9 @@ AS $$
 		'version', p_row.version, 'deleted', p_row.data IS NULL, 'data', p_row.data,
 		'updated_by', p_row.updated_by, 'updated_at', iso(p_row.updated_at))
 $$;
+COMMENT ON FUNCTION sync_entity_json IS
+	'A resource as JSON.';
 
--- A JSON Merge Patch (RFC 7396).
 CREATE FUNCTION json_merge_patch(p_target jsonb, p_patch jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -86,8 +111,9 @@ BEGIN
 	RETURN result;
 END
 $$;
+COMMENT ON FUNCTION json_merge_patch IS
+	'Applies a JSON Merge Patch (RFC 7396).';
 
--- An id in a mutation: a string, or an integer taken as its digits.
 CREATE FUNCTION mutation_id(p_mutation jsonb, p_name text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -105,8 +131,9 @@ BEGIN
 	RETURN found;
 END
 $$;
+COMMENT ON FUNCTION mutation_id IS
+	'An id in a mutation: a string, or an integer that is taken as its digits.';
 
--- A count in a mutation, 0 to 2^63 - 1; NULL when it is null or not there.
 CREATE FUNCTION mutation_count(p_mutation jsonb, p_name text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -124,8 +151,9 @@ BEGIN
 			  format('%s must be an integer from 0 to 2^63 - 1.', p_name), p_name);
 END
 $$;
+COMMENT ON FUNCTION mutation_count IS
+	'A number in a mutation, from 0 to 2^63 - 1; NULL when it is null or missing.';
 
--- Refuses a mutation that is not well formed.
 CREATE FUNCTION mutation_check(p_mutation jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -158,8 +186,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION mutation_check IS
+	'Refuses a mutation that is not well formed.';
 
--- Refuses what is too large to be kept.
 CREATE FUNCTION entity_check_size(p_data jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -170,8 +199,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION entity_check_size IS
+	'Refuses data that is too large.';
 
--- The answer to a mutation that is in conflict; current is NULL when there never was anything.
 CREATE FUNCTION mutation_refusal(p_code text, p_message text, p_current sync_entity) RETURNS json
 LANGUAGE sql STABLE
 AS $$
@@ -179,8 +209,10 @@ AS $$
 		'error', json_build_object('code', p_code, 'message', p_message),
 		'current', CASE WHEN p_current.app IS NOT NULL THEN sync_entity_json(p_current) END)
 $$;
+COMMENT ON FUNCTION mutation_refusal IS
+	'The answer to a mutation that conflicts; p_current is NULL when the resource never '
+	'existed.';
 
--- Why a mutation is in conflict with what there is, or NULL.
 CREATE FUNCTION mutation_conflict(p_mutation jsonb, p_fence text, p_current sync_entity)
 RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -191,9 +223,9 @@ DECLARE
 BEGIN
 	RETURN CASE
 	WHEN p_fence = 'locked' THEN mutation_refusal('locked',
-		'Somebody else holds the lock of this resource.', p_current)
+		'Another user holds the lock of this resource.', p_current)
 	WHEN p_fence = 'stale_lock' THEN mutation_refusal('stale_lock',
-		'The lock of this token is over: acquire it again.', p_current)
+		'The lock of this token has expired: acquire it again.', p_current)
 	WHEN expected <> coalesce(p_current.version, 0) AND NOT (expected = 0 AND NOT is_there)
 		THEN mutation_refusal('conflict', format('Expected was version %s.', expected),
 				      p_current)
@@ -205,8 +237,9 @@ BEGIN
 	END;
 END
 $$;
+COMMENT ON FUNCTION mutation_conflict IS
+	'Why a mutation conflicts with the current state, or NULL.';
 
--- What the mutations of a batch have in common.
 CREATE TYPE sync_batch AS (
 	app text,
 	caller jsonb,
@@ -216,11 +249,11 @@ CREATE TYPE sync_batch AS (
 	event text,		-- DataChanged, as clients know it
 	max_channel integer	-- bytes of a channel's name; 0: no limit
 );
+COMMENT ON TYPE sync_batch IS
+	'What the mutations of a batch have in common.';
 
--- Decides on a mutation, and changes nothing.  Gives the answer, whether it stands in sync_change
--- (is_old) or is to be recorded there (is_final), and the row to be written (NULL: none).  Refuses
--- by sync_fail() what is not allowed or well formed.  behind: whether a refusal of an earlier one
--- for the resource in the batch was final; NULL: none was refused.
+-- sync_fail() refuses a mutation that is not allowed or not well formed.  p_behind: whether the
+-- refusal of an earlier mutation of the resource in the batch was final; NULL: none was refused.
 CREATE FUNCTION mutation_decide(p_batch sync_batch, p_mutation jsonb, p_behind boolean,
 				OUT answer json, OUT is_old boolean, OUT is_final boolean,
 				OUT entity sync_entity)
@@ -265,14 +298,14 @@ BEGIN
 	fence := lock_fence(p_batch.app, type_name, resource, p_batch.writer,
 			    mutation_count(p_mutation, 'lock_token'));
 	answer := mutation_conflict(p_mutation, fence, current);
-	-- It was made on top of one that was not done.  The version that it expects may be there by
-	-- chance, and be somebody else's.
+	-- It was made after one that was not applied.  The expected version may exist by chance, and be
+	-- another user's.
 	IF answer IS NULL AND p_behind IS NOT NULL THEN
 		answer := mutation_refusal('conflict',
 			'An earlier mutation of this resource in the batch was refused.', current);
 	END IF;
 	IF answer IS NOT NULL THEN
-		-- Somebody else's lock goes by; the rest stays as it is.
+		-- Another user's lock expires; the other reasons are permanent.
 		is_final := fence IS DISTINCT FROM 'locked' AND coalesce(p_behind, true);
 		RETURN;
 	END IF;
@@ -294,8 +327,11 @@ BEGIN
 	answer := json_build_object('status', 200, 'version', entity.version, 'changed', true);
 END
 $$;
+COMMENT ON FUNCTION mutation_decide IS
+	'Decides about a mutation without changing anything: the answer, whether it was decided '
+	'before (is_old), whether the decision is to be recorded (is_final), and the row to '
+	'write (NULL: none).';
 
--- Writes a row at the feed's end, and tells it.  The caller holds the application's lock.
 CREATE FUNCTION sync_entity_write(p_batch sync_batch, p_entity sync_entity, p_op text,
 				  p_mutation_id text)
 RETURNS void
@@ -317,8 +353,10 @@ BEGIN
 		NULL, p_batch.exclude_socket, p_entity.app);
 END
 $$;
+COMMENT ON FUNCTION sync_entity_write IS
+	'Writes a resource at the end of the feed and broadcasts the change. The caller holds '
+	'the advisory lock "sync_feed".';
 
--- One mutation of a batch: all of it or nothing; what is answered, and whether that is final.
 CREATE FUNCTION sync_mutate(p_batch sync_batch, p_mutation jsonb, p_behind boolean,
 			    OUT result jsonb, OUT is_final boolean)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -332,7 +370,7 @@ DECLARE
 	code text;
 	field text;
 BEGIN
-	-- Only looking stands in the subtransaction: it costs no transaction id then.
+	-- Only reads are in the subtransaction: so it needs no transaction id.
 	BEGIN
 		d := mutation_decide(p_batch, p_mutation, p_behind);
 	EXCEPTION WHEN OTHERS THEN
@@ -357,7 +395,8 @@ BEGIN
 		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type,
 					 resource_id, op, digest, version, result)
 		VALUES (p_batch.app, coalesce(p_batch.writer, 0), p_batch.client_id,
-			p_mutation->>'mutation_id', p_mutation->>'resource_type', p_mutation->>'resource_id', p_mutation->>'op',
+			p_mutation->>'mutation_id', p_mutation->>'resource_type',
+			p_mutation->>'resource_id', p_mutation->>'op',
 			md5((p_mutation - 'lock_token')::text), (d.entity).version,
 			d.answer::jsonb - 'current');
 	END IF;
@@ -366,8 +405,10 @@ BEGIN
 		  || CASE WHEN d.is_old THEN '{"repeated":true}' ELSE '{}'::jsonb END;
 END
 $$;
+COMMENT ON FUNCTION sync_mutate IS
+	'Applies one mutation of a batch, completely or not at all.';
 
--- Lets require_channel() ask what it has to before anything is written, and while nobody waits.
+-- Before any lock is taken, so that no other call waits for the predicates.
 CREATE FUNCTION mutations_ask(p_app text, p_caller jsonb, p_mutations jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -384,8 +425,9 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION mutations_ask IS
+	'Has the predicates of all channels of a batch evaluated before anything is written.';
 
--- A batch of mutations, in its order; each is answered for itself.
 CREATE FUNCTION sync_changes_post(p_app text, p_caller jsonb, p_client_id text, p_user_id bigint,
 				  p_socket_id text, p_mutations jsonb,
 				  OUT status integer, OUT body json)
@@ -423,8 +465,9 @@ BEGIN
 	body := json_build_object('results', array_to_json(results));
 END
 $$;
+COMMENT ON FUNCTION sync_changes_post IS
+	'POST /changes: applies a batch of mutations in their order; each has its own answer.';
 
--- "type:id" of a list; refuses what a caller may not see.
 CREATE FUNCTION resources_read(p_app text, p_caller jsonb, p_resources jsonb)
 RETURNS TABLE (resource_type text, resource_id text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -445,8 +488,9 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION resources_read IS
+	'The resources of a list of type:id; refuses those that the caller may not see.';
 
--- Rows of the feed behind a position, in its order; types and resources NULL: all.
 CREATE FUNCTION sync_feed(p_app text, p_after bigint, p_types jsonb, p_resources jsonb,
 			  p_caller jsonb, p_most integer) RETURNS SETOF sync_entity
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -473,9 +517,9 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION sync_feed IS
+	'The changes after a position, in their order. p_types and p_resources NULL means all.';
 
--- Where a client stands: "epoch:position:start".  start is the feed's end when the client began:
--- of what was deleted before, it never had anything.
 CREATE FUNCTION since_read(p_since text, OUT epoch text, OUT at bigint, OUT start bigint)
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -491,9 +535,9 @@ BEGIN
 	start := parts[3]::bigint;
 END
 $$;
+COMMENT ON FUNCTION since_read IS
+	'The parts of a "since"; refuses a text that is not one.';
 
--- What changed since; STABLE, so that all of it is read in one snapshot.  Looks at no more than 250
--- rows for whether a user may see them, and gives no more than about a megabyte of data.
 CREATE FUNCTION sync_changes(p_app text, p_caller jsonb, p_since text, p_types jsonb,
 			     p_resources jsonb, p_page integer, OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -546,6 +590,8 @@ BEGIN
 			CASE WHEN is_more THEN last ELSE feed_end END, s.start));
 END
 $$;
+COMMENT ON FUNCTION sync_changes IS
+	'GET /changes: a page of the feed of changes.';
 
 CREATE FUNCTION sync_version_json(p_row sync_entity) RETURNS json
 LANGUAGE sql STABLE
@@ -555,8 +601,9 @@ AS $$
 		'deleted', p_row.version IS NOT NULL AND p_row.data IS NULL,
 		'updated_at', iso(p_row.updated_at))
 $$;
+COMMENT ON FUNCTION sync_version_json IS
+	'The version of a resource as JSON.';
 
--- The versions of resources that are named, or of all of some types that are there.
 CREATE FUNCTION sync_versions(p_app text, p_caller jsonb, p_resources jsonb, p_types jsonb,
 			      p_page integer, p_cursor text, OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -606,9 +653,9 @@ BEGIN
 		CASE WHEN is_more THEN cursor_make(last.resource_type, last.resource_id) END);
 END
 $$;
+COMMENT ON FUNCTION sync_versions IS
+	'GET /versions: the versions of resources, or of all existing resources of some types.';
 
--- Forgets mutations and deletions older than that many days, at most so many of each; returns
--- whether there may be more.
 CREATE FUNCTION sync_prune(p_days integer, p_most integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -639,6 +686,9 @@ BEGIN
 	RETURN greatest(n_changes, n_deleted) >= p_most;
 END
 $$;
+COMMENT ON FUNCTION sync_prune IS
+	'Deletes mutations and deleted resources that are older than p_days days, at most '
+	'p_most of each. Returns whether there may be more.';
 
 REVOKE EXECUTE ON FUNCTION sync_entity_write(sync_batch, sync_entity, text, text),
 	sync_prune(integer, integer) FROM PUBLIC;

@@ -125,6 +125,30 @@ START_TEST(a_newer_database_is_refused)
 }
 END_TEST
 
+START_TEST(tables_and_functions_have_comments)
+{
+	char *conninfo = pg_fixture_database(pg, "comments", NULL);
+	char *bare;
+	PGconn *c;
+
+	migrate(conninfo);
+	c = pg_fixture_connect(conninfo);
+	bare = pg_fixture_value(
+		c, "SELECT string_agg(o.name, ', ') FROM ("
+		   "SELECT proname AS name FROM pg_proc "
+		   "WHERE pronamespace = 'scopewire'::regnamespace "
+		   "AND obj_description(oid, 'pg_proc') IS NULL "
+		   "UNION ALL SELECT relname FROM pg_class "
+		   "WHERE relnamespace = 'scopewire'::regnamespace AND relkind IN ('r', 'p', 'v') "
+		   "AND (NOT relispartition OR relname = 'realtime_events_pending') "
+		   "AND obj_description(oid, 'pg_class') IS NULL) o");
+	ck_assert_msg(!bare || !*bare, "no comment: %s", bare);
+	free(bare);
+	PQfinish(c);
+	free(conninfo);
+}
+END_TEST
+
 START_TEST(the_database_has_the_numbers_of_the_locks)
 {
 	static const struct {
@@ -230,6 +254,7 @@ int main(void)
 	tcase_add_test(t, partitions_are_made_ahead);
 	tcase_add_test(t, odd_schema_names);
 	tcase_add_test(t, a_changed_migration_is_refused);
+	tcase_add_test(t, tables_and_functions_have_comments);
 	tcase_add_test(t, the_database_has_the_numbers_of_the_locks);
 	tcase_add_test(t, a_newer_database_is_refused);
 	tcase_add_test(t, a_schema_from_before_the_first_release_is_refused);

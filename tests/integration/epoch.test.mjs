@@ -123,7 +123,7 @@ test('a copy of the files that was put back has a new epoch, one that lost nothi
 		restore();
 		await daemon.start();
 		assert.notEqual(await epochOf(daemon), epoch);
-		changed(daemon, 'it ends before what was handed on');
+		changed(daemon, 'it ends before the last event that was delivered');
 		await assertServes(daemon, last);
 	});
 
@@ -150,7 +150,7 @@ test('a copy whose serials have caught up is noticed by the event', async (t) =>
 	fs.writeFileSync(path.join(folder, 'log-position'), kept);
 	await daemon.start();
 	assert.notEqual(await epochOf(daemon), epoch);
-	changed(daemon, 'it does not hold what was handed on last');
+	changed(daemon, 'it does not contain the last event that was delivered');
 	// A file that is none is taken no notice of.
 	const second = await epochOf(daemon);
 	await daemon.stop();
@@ -163,10 +163,10 @@ test('a log that was emptied or set back by hand', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const epochs = [await epochOf(daemon)];
 	for (const [sql, why] of [
-		['TRUNCATE realtime_events', 'its events are gone'],
+		['TRUNCATE realtime_events', 'its events are missing'],
 		[`SELECT setval('realtime_events_serial', 1)`, 'its serials were set back'],
 		[`TRUNCATE realtime_events; SELECT setval('realtime_events_serial', 1)`,
-			'it ends before what was handed on']]) {
+			'it ends before the last event that was delivered']]) {
 		const last = await publish(daemon, 5);
 		await daemon.stop();
 		for (const statement of sql.split('; ')) await daemon.query(statement);
@@ -254,7 +254,7 @@ test('a promoted standby keeps the epoch when it has all, and gets a new one whe
 	await daemon.start();
 	const after = await epochOf(daemon);
 	assert.notEqual(after, epoch);
-	changed(daemon, 'it ends before what was handed on');
+	changed(daemon, 'it ends before the last event that was delivered');
 	await assertServes(daemon, more);
 
 	// All is there again, but nobody knows it.

@@ -293,7 +293,7 @@ describe('predicates that go wrong', () => {
 		await becomes(user(1), 'private-any.1', true);
 	});
 
-	test('a name that does not fit lets nobody in, without a fuss', async () => {
+	test('a name that does not fit allows no user, without a fuss', async () => {
 		await add('number.{id}', 'sql', '{id}::integer > 0');
 		await becomes(user(1), 'private-number.1', true);
 		for (const id of ['abc', '99999999999', '1,2', '-1', '1=1'])
@@ -315,7 +315,7 @@ describe('predicates that go wrong', () => {
 		for (const name of ['scribble', 'free', 'count'])
 			assert.equal(await allowed(user(1), `private-${name}`), false, name);
 		for (const name of ['scribble', 'free', 'count'])
-			await waitFor(() => new RegExp(`channel rule \\d+ \\(${name}\\) lets nobody in: cannot`)
+			await waitFor(() => new RegExp(`channel rule \\d+ \\(${name}\\) failed and allows no user: cannot`)
 				.test(daemon.logText), `${name} in the log`);
 		assert.deepEqual(await daemon.query('SELECT * FROM public.written'), []);
 		assert.equal((await daemon.query('SELECT is_called FROM public.counted'))[0].is_called, false);
