@@ -68,7 +68,8 @@ export class Api {
 		const bytes = body === undefined ? ''
 			: typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
 		const query = signedQuery(this.app, method, full, params, bytes, override);
-		const type = bytes.length ? { 'Content-Type': 'application/json' } : {};
+		const type = bytes.length ? { 'Content-Type': 'application/json',
+			'Content-Length': Buffer.byteLength(bytes) } : {};
 		return request(`${this.base}${full}?${query}`, { ...this.options, method,
 			headers: { ...type, ...headers }, body: bytes.length ? bytes : undefined });
 	}
