@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The thread "http-deadlines" polls the sockets that linger and checks all deadlines once a second.
+ * deadlines_add() and _remove() run on the http thread.  The lock guards the list, the flag and the
+ * sockets that begin to linger; under it only system calls that do not block are made.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -11,28 +16,30 @@
 #include "base/wake.h"
 #include "http/deadlines.h"
 
-#define TICK_MS	     1000
-#define LINGER_MAX   64 /* connections that linger at a time; more are just closed */
+#define CHECK_MS     1000
+#define LINGER_MAX   64 /* connections that linger at a time; others are closed at once */
 #define LINGER_US    (2 * USEC_PER_SEC)
-#define LINGER_STEPS 64 /* reads in one turn */
+#define LINGER_STEPS 64 /* reads per poll */
 #define LINGER_PIECE 65536
 
-struct watch {
+struct thread_role on_http_deadlines = { "http deadlines" };
+
+struct deadlines {
 	pthread_t thread;
-	struct wake wake; /* a new socket lingers, or stop */
+	struct wake wake; /* a socket begins to linger, or stop */
 	pthread_mutex_t lock;
-	struct watched *head;
+	struct deadline *head;
 	bool stopping;
-	/* sockets whose peer is still sending what nobody wants, and when we lose patience */
+	/* sockets whose client is still sending, and when each is closed; of the thread */
 	struct pollfd linger[LINGER_MAX + 1]; /* the first is wake */
 	usec_t until[LINGER_MAX + 1];
 	unsigned n_linger;
-	/* handed over by watch_remove, under the lock */
+	/* for linger, from deadlines_remove(); under the lock */
 	int fresh[LINGER_MAX];
 	unsigned n_fresh;
 };
 
-void watch_refuse(int fd, const char *status_line, struct str_view sentence)
+void deadlines_refuse(int fd, const char *status_line, struct str_view sentence)
 {
 	struct strbuf b;
 
@@ -42,60 +49,46 @@ void watch_refuse(int fd, const char *status_line, struct str_view sentence)
 		    "Content-Length: %zu\r\nConnection: close\r\n\r\n",
 		    status_line, sentence.len);
 	strbuf_add_sv(&b, sentence);
-	/* fits an empty send buffer; a peer that does not read has none of our pity */
+	/* fits an empty send buffer; a client that does not read gets no response */
 	if (send(fd, b.ptr, b.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		errno = 0;
 	strbuf_release(&b);
 }
 
-static void watch_cut_off(struct watched *c)
-{
-	watch_refuse(c->fd, "408 Request Timeout",
-		     SV("The request did not arrive in time; send it again, faster."));
-	shutdown(c->fd, SHUT_RDWR); /* the http thread sees the end and frees */
-}
-
-/* All that came was read, and no more will come. */
-static bool at_end(int fd)
-{
-	char c;
-
-	return recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
-
-static void check(struct watched *c, usec_t now)
-{
-	usec_t d = atomic_load_explicit(&c->deadline, memory_order_relaxed);
-
-	if (d <= 0)
-		return;
-	if (d <= now && atomic_compare_exchange_strong(&c->deadline, &d, WATCH_CUT))
-		watch_cut_off(c);
-	else if (at_end(c->fd))
-		/* wakes the http thread, which was told of the end and of the bytes before it at
-		 * once, and read no further than the bytes */
-		shutdown(c->fd, SHUT_RD);
-}
-
-static void check_all(struct watch *w)
+static void deadlines_check(struct deadlines *d) RUNS_ON(on_http_deadlines)
 {
 	usec_t now = clock_mono();
+	char byte;
 
-	pthread_mutex_lock(&w->lock);
-	for (struct watched *c = w->head; c; c = c->next)
-		check(c, now);
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_lock(&d->lock);
+	for (struct deadline *c = d->head; c; c = c->next) {
+		usec_t at = atomic_load_explicit(&c->at, memory_order_relaxed);
+
+		if (at <= 0)
+			continue;
+		if (at <= now && atomic_compare_exchange_strong(&c->at, &at, DEADLINE_PASSED)) {
+			deadlines_refuse(c->fd, "408 Request Timeout",
+					 SV("The request did not arrive in time; send it again."));
+			shutdown(c->fd, SHUT_RDWR); /* the http thread sees the end and frees */
+		} else if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+			/* all bytes were read and the client has closed: wakes the http thread,
+			 * which had one event for the end and for the bytes before it, and read no
+			 * further than the bytes */
+			shutdown(c->fd, SHUT_RD);
+		}
+	}
+	pthread_mutex_unlock(&d->lock);
 }
 
-static void linger_drop(struct watch *w, unsigned i)
+static void linger_drop(struct deadlines *d, unsigned i)
 {
-	close(w->linger[i].fd);
-	w->linger[i] = w->linger[w->n_linger];
-	w->until[i] = w->until[w->n_linger];
-	w->n_linger--;
+	close(d->linger[i].fd);
+	d->linger[i] = d->linger[d->n_linger];
+	d->until[i] = d->until[d->n_linger];
+	d->n_linger--;
 }
 
-/* Throws away what came; true when the peer is done. */
+/* Discards received bytes; true when the client has closed. */
 static bool linger_read(int fd)
 {
 	char piece[LINGER_PIECE];
@@ -110,112 +103,107 @@ static bool linger_read(int fd)
 	return false;
 }
 
-static void linger_turn(struct watch *w)
+static void linger_poll(struct deadlines *d) RUNS_ON(on_http_deadlines)
 {
 	usec_t now = clock_mono();
 
-	for (unsigned i = w->n_linger; i > 0; i--)
-		if (now >= w->until[i] || (w->linger[i].revents && linger_read(w->linger[i].fd)))
-			linger_drop(w, i);
+	for (unsigned i = d->n_linger; i > 0; i--)
+		if (now >= d->until[i] || (d->linger[i].revents && linger_read(d->linger[i].fd)))
+			linger_drop(d, i);
 }
 
-static void take_fresh(struct watch *w)
+/* Takes the sockets that begin to linger; false: the thread is to stop. */
+static bool linger_take(struct deadlines *d) RUNS_ON(on_http_deadlines)
 {
-	pthread_mutex_lock(&w->lock);
-	while (w->n_fresh) {
-		int fd = w->fresh[--w->n_fresh];
+	bool stopping;
 
-		if (w->n_linger == LINGER_MAX) {
+	pthread_mutex_lock(&d->lock);
+	while (d->n_fresh) {
+		int fd = d->fresh[--d->n_fresh];
+
+		if (d->n_linger == LINGER_MAX) {
 			close(fd);
 			continue;
 		}
-		w->n_linger++;
-		w->linger[w->n_linger] = (struct pollfd){ .fd = fd, .events = POLLIN };
-		w->until[w->n_linger] = clock_mono() + LINGER_US;
+		d->n_linger++;
+		d->linger[d->n_linger] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		d->until[d->n_linger] = clock_mono() + LINGER_US;
 	}
-	pthread_mutex_unlock(&w->lock);
+	stopping = d->stopping;
+	pthread_mutex_unlock(&d->lock);
+	return !stopping;
 }
 
-static bool watch_is_stopping(struct watch *w)
+static void *deadlines_run(void *arg)
 {
-	bool yes;
+	struct deadlines *d = arg;
 
-	pthread_mutex_lock(&w->lock);
-	yes = w->stopping;
-	pthread_mutex_unlock(&w->lock);
-	return yes;
-}
-
-static void *watch_run(void *arg)
-{
-	struct watch *w = arg;
-
-	w->linger[0] = (struct pollfd){ .fd = wake_fd(&w->wake), .events = POLLIN };
-	while (!watch_is_stopping(w)) {
-		poll(w->linger, w->n_linger + 1, TICK_MS);
-		if (w->linger[0].revents)
-			wake_drain(&w->wake);
-		linger_turn(w);
-		take_fresh(w);
-		check_all(w);
+	ASSERT_ON(on_http_deadlines);
+	d->linger[0] = (struct pollfd){ .fd = wake_fd(&d->wake), .events = POLLIN };
+	while (linger_take(d)) {
+		deadlines_check(d);
+		poll(d->linger, d->n_linger + 1, CHECK_MS);
+		if (d->linger[0].revents)
+			wake_drain(&d->wake);
+		linger_poll(d);
 	}
-	take_fresh(w);
-	while (w->n_linger)
-		linger_drop(w, w->n_linger);
+	while (d->n_linger)
+		linger_drop(d, d->n_linger);
 	return NULL;
 }
 
-static void watch_free(struct watch *w)
+static void deadlines_free(struct deadlines *d)
 {
-	wake_release(&w->wake);
-	pthread_mutex_destroy(&w->lock);
-	free(w);
+	wake_release(&d->wake);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
 }
 
-int watch_start(struct watch **out)
+int deadlines_start(struct deadlines **out)
 {
-	struct watch *w = xcalloc(1, sizeof(*w));
+	struct deadlines *d = xcalloc(1, sizeof(*d));
 	int rc;
 
-	pthread_mutex_init(&w->lock, NULL);
-	rc = wake_init(&w->wake);
-	if (rc == 0)
-		rc = thread_start(&w->thread, "http-watch", &on_http, watch_run, w);
+	pthread_mutex_init(&d->lock, NULL);
+	rc = wake_init(&d->wake);
+	if (!rc)
+		rc = thread_start(&d->thread, "http-deadlines", &on_http_deadlines, deadlines_run,
+				  d);
 	if (rc)
-		watch_free(w);
+		deadlines_free(d);
 	else
-		*out = w;
+		*out = d;
 	return rc;
 }
 
-void watch_stop(struct watch *w)
+void deadlines_stop(struct deadlines *d)
 {
-	if (!w)
+	if (!d)
 		return;
-	pthread_mutex_lock(&w->lock);
-	w->stopping = true;
-	pthread_mutex_unlock(&w->lock);
-	wake_signal(&w->wake);
-	pthread_join(w->thread, NULL);
-	watch_free(w);
+	pthread_mutex_lock(&d->lock);
+	d->stopping = true;
+	pthread_mutex_unlock(&d->lock);
+	wake_signal(&d->wake);
+	pthread_join(d->thread, NULL);
+	deadlines_free(d);
 }
 
-void watch_add(struct watch *w, struct watched *c, int fd, usec_t deadline)
+void deadlines_add(struct deadlines *d, struct deadline *c, int fd, usec_t at)
 {
 	c->fd = fd;
 	c->linger = true;
-	atomic_store(&c->deadline, deadline);
-	pthread_mutex_lock(&w->lock);
+	atomic_store(&c->at, at);
+	pthread_mutex_lock(&d->lock);
 	c->prev = NULL;
-	c->next = w->head;
-	if (w->head)
-		w->head->prev = c;
-	w->head = c;
-	pthread_mutex_unlock(&w->lock);
+	c->next = d->head;
+	if (d->head)
+		d->head->prev = c;
+	d->head = c;
+	pthread_mutex_unlock(&d->lock);
 }
 
-/* An answer may still be on its way to a peer that is not done sending. */
-static bool wants_linger(const struct watched *c)
+/* A response may still be under way to a client that has not finished sending. */
+static bool wants_linger(const struct deadline *c)
 {
 	char byte;
 	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -224,40 +212,40 @@ static bool wants_linger(const struct watched *c)
 }
 
 /* Keeps a copy of the socket: the original may be closed without a reset. */
-static void linger_locked(struct watch *w, int fd)
+static void linger_locked(struct deadlines *d, int fd)
 {
 	int copy;
 
-	if (w->n_fresh == LINGER_MAX)
+	if (d->n_fresh == LINGER_MAX)
 		return;
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0)
 		return;
 	shutdown(copy, SHUT_WR);
-	w->fresh[w->n_fresh++] = copy;
-	wake_signal(&w->wake);
+	d->fresh[d->n_fresh++] = copy;
+	wake_signal(&d->wake);
 }
 
-void watch_remove(struct watch *w, struct watched *c)
+void deadlines_remove(struct deadlines *d, struct deadline *c)
 {
-	pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&d->lock);
 	if (c->next)
 		c->next->prev = c->prev;
 	if (c->prev)
 		c->prev->next = c->next;
 	else
-		w->head = c->next;
-	if (!w->stopping && wants_linger(c))
-		linger_locked(w, c->fd);
-	pthread_mutex_unlock(&w->lock);
+		d->head = c->next;
+	if (!d->stopping && wants_linger(c))
+		linger_locked(d, c->fd);
+	pthread_mutex_unlock(&d->lock);
 }
 
-bool watch_set(struct watched *c, usec_t deadline)
+bool deadline_set(struct deadline *c, usec_t at)
 {
-	usec_t old = atomic_load_explicit(&c->deadline, memory_order_relaxed);
+	usec_t old = atomic_load_explicit(&c->at, memory_order_relaxed);
 
-	while (old != WATCH_CUT)
-		if (atomic_compare_exchange_weak(&c->deadline, &old, deadline))
+	while (old != DEADLINE_PASSED)
+		if (atomic_compare_exchange_weak(&c->at, &old, at))
 			return true;
 	return false;
 }

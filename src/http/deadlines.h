@@ -2,45 +2,49 @@
 #ifndef HTTP_DEADLINES_H
 #define HTTP_DEADLINES_H
 /*
- * Watches over connections for what libmicrohttpd does not do: a deadline for a whole request
- * however slowly its bytes trickle in; lingering closes, so that a peer that was refused in the
- * middle of its upload reads the answer instead of a reset; and noticing peers that closed right
- * behind their last bytes, which the library's edge-triggered loop can miss.
+ * What libmicrohttpd does not do for connections: a deadline for a whole request, however slowly
+ * its bytes arrive; lingering closes, so that a client that was refused in the middle of its upload
+ * receives the response instead of a reset; and noticing clients that closed right after their last
+ * bytes, which the library's edge-triggered loop can miss.
  *
- * One thread with a coarse tick.  The list of connections is locked; a connection's deadline is an
- * atomic that the http thread sets and clears without the lock.
+ * One thread, which checks once a second.  The list of connections is locked; a connection's
+ * deadline is an atomic that the http thread sets and clears without the lock.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/thread.h"
 
-struct watch;
+struct deadlines;
+
+extern struct thread_role on_http_deadlines;
 
 /* Embedded in a connection. */
-struct watched {
-	struct watched *next, *prev;
+struct deadline {
+	struct deadline *next, *prev;
 	int fd;
-	_Atomic usec_t deadline; /* mono; WATCH_NEVER; WATCH_CUT once it passed */
-	/* the last request was not answered whole: close gently; of the http thread */
+	_Atomic usec_t at; /* monotonic; DEADLINE_NEVER; DEADLINE_PASSED once it passed */
+	/* the last request was not responded to completely: close gently; of the http thread */
 	bool linger;
 };
 
-#define WATCH_NEVER ((usec_t)0)
-#define WATCH_CUT   ((usec_t)-1)
+#define DEADLINE_NEVER	((usec_t)0)
+#define DEADLINE_PASSED ((usec_t)-1)
 
-int watch_start(struct watch **out) MUSTCHECK;
-void watch_stop(struct watch *w); /* NULL is fine; no connection may be left */
-void watch_add(struct watch *w, struct watched *c, int fd, usec_t deadline);
-/* Before the fd is closed.  A copy of it is kept until the peer is done, where it matters. */
-void watch_remove(struct watch *w, struct watched *c);
-/* False when the deadline passed before: the peer has been told and cut off. */
-bool watch_set(struct watched *c, usec_t deadline);
+/* 0 or -errno. */
+int deadlines_start(struct deadlines **out) MUSTCHECK;
+void deadlines_stop(struct deadlines *d); /* NULL is fine; no connection may be left */
+void deadlines_add(struct deadlines *d, struct deadline *c, int fd, usec_t at) RUNS_ON(on_http);
+/* Before the fd is closed.  Where it matters, a copy of it is kept until the client has read. */
+void deadlines_remove(struct deadlines *d, struct deadline *c) RUNS_ON(on_http);
+/* False when the deadline passed before: the client got 408 and the connection is shut down. */
+bool deadline_set(struct deadline *c, usec_t at) RUNS_ON(on_http);
 
 /*
- * Answers on the bare socket, with Connection: close; for when libmicrohttpd cannot.  Nothing of
- * another answer may be on its way.
+ * Responds on the bare socket, with Connection: close; for when libmicrohttpd cannot.  No other
+ * response may be under way.  Any thread.
  */
-void watch_refuse(int fd, const char *status_line, struct str_view sentence);
+void deadlines_refuse(int fd, const char *status_line, struct str_view sentence);
 #endif

@@ -2,8 +2,8 @@
 #ifndef HTTP_LOOP_H
 #define HTTP_LOOP_H
 /*
- * libmicrohttpd's daemon on a thread of ours, which also makes the calls that other threads ask
- * it for: run so, the library is woken by nobody else, and all it does happens on this thread.
+ * libmicrohttpd's daemon on a thread of ours, which also makes the calls that other threads post.
+ * Only these calls wake the library, and all of its callbacks run on this thread.
  */
 #include <microhttpd.h>
 #include "base/annotate.h"
@@ -11,10 +11,10 @@
 
 struct http_loop;
 
-/* Embedded in what the call is about; free for another call once fn was called. */
+/* Embedded in the object of the call; can be used again once fn was called. */
 struct loop_call {
 	struct letter letter;
-	void (*fn)(struct loop_call *call); /* on the loop's thread */
+	void (*fn)(struct loop_call *call); /* on the http thread */
 };
 
 /*
@@ -22,9 +22,9 @@ struct loop_call {
  * 0 or -errno.
  */
 int http_loop_start(struct MHD_Daemon *mhd, struct http_loop **out) MUSTCHECK;
-/* Has the call made soon, after those posted before it.  Any thread, until http_loop_stop. */
+/* The call is made soon, in the order of posting.  Any thread, until http_loop_stop(). */
 void http_loop_post(struct http_loop *l, struct loop_call *call);
-/* Makes the calls that wait, stops the library's daemon, ends the thread, frees.  NULL is fine. */
+/* Makes the waiting calls, stops the library's daemon, ends the thread, frees.  NULL is fine. */
 void http_loop_stop(struct http_loop *l);
 
 #define LOOP_MHD_FLAGS (MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME)

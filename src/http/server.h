@@ -2,8 +2,8 @@
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
 /*
- * Plain HTTP: libmicrohttpd on one thread of its own, fed with sockets by the acceptor.
- * It knows the transport only; what a request means is the api's business.
+ * Plain HTTP: libmicrohttpd on one thread of its own.  The acceptor passes it sockets; complete
+ * requests go to the router (api/router.h).
  */
 #include <sys/socket.h>
 #include "base/annotate.h"
@@ -13,7 +13,7 @@ struct http_server;
 
 struct http_server_conf {
 	unsigned max_connections;    /* of this server; 0: no limit */
-	unsigned max_header_bytes;   /* request line and headers; more is answered 431 */
+	unsigned max_header_bytes;   /* request line and headers; more is refused with 431 */
 	unsigned request_timeout_ms; /* from a request's first byte to its last */
 	unsigned idle_timeout_s;     /* of a kept-alive connection between requests */
 };
@@ -28,9 +28,8 @@ int http_server_start(const struct http_server_conf *conf, const struct api_serv
  */
 int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len);
 /*
- * Lets requests under way finish for at most grace_ms, answers 503 to those still waiting for
- * the database then and to new ones at once, closes all connections, frees.  A late reply is
- * dropped safely.
+ * Lets requests under way finish for at most grace_ms, then replies 503 to those that still wait;
+ * new ones get 503 at once.  Closes all connections, frees.  A late reply is discarded.
  */
 void http_server_stop(struct http_server *s, unsigned grace_ms);
 /* Connections open now.  Any thread. */

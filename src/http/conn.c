@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection and the requests on it: head and body are collected within the limits, then the
+ * router is called.
+ *
+ * libmicrohttpd cannot respond while a body is being received, so an error found then (413, a
+ * deadline) is written to the bare socket, see http/deadlines.h.
+ *
+ * Everything runs on the http thread, but http_request_unref().
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <strings.h>
+#include "base/annotate.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/server-private.h"
+
+void http_request_unref(struct http_request *req)
+{
+	if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (req->has_body)
+		strbuf_release(&req->body);
+	if (req->stream) {
+		strbuf_release(&req->part);
+		req->stream->release(req->stream);
+	} else if (atomic_load(&req->phase) == REPLIED) {
+		reply_release(&req->reply);
+	}
+	free(req);
+}
+
+static struct str_view conn_header(const struct request *r, const char *name)
+{
+	const struct http_request *req = (const struct http_request *)r;
+
+	return sv(MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name));
+}
+
+static usec_t request_deadline(const struct http_server *s)
+{
+	return clock_mono() + s->conf.request_timeout_ms * USEC_PER_MSEC;
+}
+
+/* ---- receiving -------------------------------------------------------------- */
+
+/* Responds now, on the bare socket, and closes. */
+static enum MHD_Result conn_refuse(struct http_request *req, const char *status_line,
+				   struct str_view sentence) RUNS_ON(on_http)
+{
+	struct deadline *d = &req->conn->deadline;
+
+	if (deadline_set(d, DEADLINE_NEVER))
+		deadlines_refuse(d->fd, status_line, sentence);
+	return MHD_NO;
+}
+
+static enum MHD_Result conn_refuse_body(struct http_request *req) RUNS_ON(on_http)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "The request body is larger than the %zu bytes allowed here.",
+		 req->body_limit);
+	return conn_refuse(req, "413 Content Too Large", sv(text));
+}
+
+/* Checks Content-Length and Transfer-Encoding before the body arrives.  MHD_NO: refused. */
+static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_http)
+{
+	struct str_view length = conn_header(&req->base, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	struct str_view coding = conn_header(&req->base, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+	bool is_chunked = coding.len == 7 && strncasecmp(coding.ptr, "chunked", 7) == 0;
+	uint64_t n = 0;
+
+	if (coding.len && (length.len || !is_chunked))
+		return conn_refuse(
+			req, "400 Bad Request",
+			SV("Send Content-Length or Transfer-Encoding: chunked, not both."));
+	if (length.len && !sv_to_u64(length, UINT64_MAX, &n))
+		return conn_refuse(req, "400 Bad Request", SV("Content-Length is not a number."));
+	if (!coding.len && !n)
+		return MHD_YES;
+	req->body_limit = router_body_limit(req->server->services, &req->base);
+	if (n > req->body_limit)
+		return conn_refuse_body(req);
+	strbuf_init(&req->body, n);
+	req->has_body = true;
+	return MHD_YES;
+}
+
+static enum MHD_Result conn_take_headers(struct http_request *req, const char *method)
+	RUNS_ON(on_http)
+{
+	size_t n = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
+			   ->header_size;
+	size_t method_len = strlen(method);
+
+	req->progress = IN_BODY;
+	if (n > req->server->conf.max_header_bytes)
+		return conn_refuse(req, "431 Request Header Fields Too Large",
+				   SV("The request line and headers are too large."));
+	if (req->too_long)
+		return conn_refuse(req, "400 Bad Request", SV("Too many query parameters."));
+	if (req->bad_path)
+		return conn_refuse(req, "400 Bad Request", SV("The path contains a NUL byte."));
+	if (method_len >= HTTP_METHOD_SIZE)
+		return conn_refuse(req, "501 Not Implemented", SV("Unknown method."));
+	memcpy(req->method, method, method_len + 1);
+	req->base.method = sv_n(req->method, method_len);
+	return conn_expect_body(req);
+}
+
+/* The request is complete. */
+static enum MHD_Result conn_route(struct http_request *req) RUNS_ON(on_http)
+{
+	struct http_server *s = req->server;
+
+	if (!deadline_set(&req->conn->deadline, DEADLINE_NEVER))
+		return MHD_NO;
+	req->progress = ROUTED;
+	if (req->has_body)
+		req->base.body = strbuf_view(&req->body);
+	/* counted before the flag is read: http_server_stop() reads the count after it set it */
+	atomic_fetch_add(&s->busy, 1);
+	if (atomic_load(&s->stopping))
+		return http_reply_stopping(req);
+	atomic_fetch_add(&req->refs, 1);
+	router_handle(s->services, &req->base);
+	return http_reply_or_suspend(req);
+}
+
+enum MHD_Result conn_on_request(void *cls UNUSED, struct MHD_Connection *mhd UNUSED,
+				const char *url UNUSED, const char *method,
+				const char *version UNUSED, const char *upload, size_t *upload_len,
+				void **ctx)
+{
+	struct http_request *req = *ctx;
+
+	ASSERT_ON(on_http);
+	if (!req)
+		return MHD_NO;
+	if (req->progress == IN_HEADERS)
+		return conn_take_headers(req, method);
+	if (*upload_len) {
+		if (*upload_len > req->body_limit - req->body.len)
+			return conn_refuse_body(req);
+		strbuf_add(&req->body, upload, *upload_len);
+		*upload_len = 0;
+		return MHD_YES;
+	}
+	return req->progress == IN_BODY ? conn_route(req) : http_reply_resumed(req);
+}
+
+/* ---- begin and end of a request ------------------------------------------------- */
+
+/* The request line is complete; target is its second word, still escaped. */
+void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
+{
+	struct http_server *s = cls;
+	struct http_conn *conn =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+	size_t len = strlen(target);
+	struct http_request *req;
+	int rc;
+
+	ASSERT_ON(on_http);
+	if (!deadline_set(&conn->deadline, request_deadline(s)))
+		return NULL;
+	req = xmalloc(sizeof(*req) + len + 1);
+	/* not the parameters, which are most of it */
+	memset(&req->base, 0, offsetof(struct request, params));
+	memset((char *)req + sizeof(req->base), 0, sizeof(*req) - sizeof(req->base));
+	memcpy(req->target, target, len + 1);
+	rc = request_set_target(&req->base, req->target, len);
+	req->too_long = rc == -E2BIG;
+	req->bad_path = rc == -EINVAL;
+	req->base.body = sv_n("", 0);
+	req->base.tls = false;
+	req->base.loopback = conn->loopback;
+	req->base.header = conn_header;
+	req->base.send = http_reply;
+	req->server = s;
+	req->conn = conn;
+	req->mhd = mhd;
+	atomic_init(&req->refs, 1);
+	atomic_init(&req->phase, RUNNING);
+	return req;
+}
+
+void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
+		       enum MHD_RequestTerminationCode code)
+{
+	struct http_server *s = cls;
+	struct http_request *req = *ctx;
+
+	ASSERT_ON(on_http);
+	if (!req)
+		return;
+	*ctx = NULL;
+	http_suspend_end(req); /* resumed, but the client has closed the connection */
+	req->conn->deadline.linger = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
+	/* idle time does not count for the next request; the library limits it */
+	if (!deadline_set(&req->conn->deadline,
+			  request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC))
+		log_debug("http: a request did not arrive in time");
+	if (req->progress == ROUTED && atomic_fetch_sub(&s->busy, 1) == 1 &&
+	    atomic_load(&s->stopping)) {
+		http_lock(s);
+		pthread_cond_signal(&s->changed);
+		http_unlock(s);
+	}
+	http_request_unref(req);
+}
+
+/* ---- connections -------------------------------------------------------------------- */
+
+static bool is_loopback(const struct sockaddr *a)
+{
+	if (a && a->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
+	if (a && a->sa_family == AF_INET6) {
+		const struct in6_addr *in6 = &((const struct sockaddr_in6 *)a)->sin6_addr;
+
+		return IN6_IS_ADDR_LOOPBACK(in6) ||
+		       (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
+	}
+	return false;
+}
+
+void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
+			enum MHD_ConnectionNotificationCode code)
+{
+	struct http_server *s = cls;
+	struct http_conn *conn = *ctx;
+
+	ASSERT_ON(on_http);
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		s->announced = true;
+		*ctx = conn = xcalloc(1, sizeof(*conn));
+		conn->loopback =
+			is_loopback(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
+					    ->client_addr);
+		deadlines_add(
+			s->deadlines, &conn->deadline,
+			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+			request_deadline(s));
+		return;
+	}
+	deadlines_remove(s->deadlines, &conn->deadline);
+	free(conn);
+	atomic_fetch_sub(&s->connections, 1);
+}

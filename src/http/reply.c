@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the router's reply to libmicrohttpd's response, and the suspension of connections whose
+ * reply is not there yet.
+ *
+ * http_reply() and http_resume() run on any thread; everything else on the http thread.
+ */
+#include "base/annotate.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "http/server-private.h"
+
+#define RETRY_S 1
+
+/* ---- suspension ----------------------------------------------------------- */
+
+static void on_resumption(struct loop_call *call)
+{
+	ASSERT_ON(on_http);
+	MHD_resume_connection(CONTAINER_OF(call, struct http_request, resumption)->mhd);
+}
+
+void http_resume(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	req->resumption.fn = on_resumption;
+	http_loop_post(s->loop, &req->resumption);
+	atomic_fetch_sub(&s->resumptions, 1);
+}
+
+bool http_suspend(struct http_request *req)
+{
+	struct http_server *s = req->server;
+	int was = RUNNING;
+	bool ok;
+
+	http_lock(s);
+	ok = !s->closed;
+	if (ok) {
+		req->prev = NULL;
+		req->next = s->waiting;
+		if (s->waiting)
+			s->waiting->prev = req;
+		s->waiting = req;
+		req->is_waiting = true;
+		atomic_fetch_add(&s->resumptions, 1);
+	}
+	http_unlock(s);
+	if (!ok)
+		return false;
+	MHD_suspend_connection(req->mhd);
+	if (!atomic_compare_exchange_strong(&req->phase, &was, WAITING))
+		http_resume(req); /* the reply was faster */
+	return true;
+}
+
+void http_suspend_end(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	if (!req->is_waiting)
+		return;
+	req->is_waiting = false;
+	http_lock(s);
+	if (req->next)
+		req->next->prev = req->prev;
+	if (req->prev)
+		req->prev->next = req->next;
+	else
+		s->waiting = req->next;
+	http_unlock(s);
+}
+
+void http_reply(struct request *r, struct reply *reply)
+{
+	struct http_request *req = (struct http_request *)r;
+	int was = atomic_load(&req->phase);
+
+	req->reply = *reply;
+	while (was != DROPPED && !atomic_compare_exchange_weak(&req->phase, &was, REPLIED))
+		;
+	if (was == WAITING)
+		http_resume(req);
+	else if (was == DROPPED)
+		reply_release(&req->reply);
+	http_request_unref(req);
+}
+
+/* ---- responses --------------------------------------------------------------- */
+
+void http_add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+	if (MHD_add_response_header(response, name, value) == MHD_NO)
+		log_debug("http: the header %s could not be added", name);
+}
+
+void http_add_headers(struct http_server *s, const struct reply *reply,
+		      struct MHD_Response *response)
+{
+	char seconds[16];
+
+	http_add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+			reply->content_type ? reply->content_type : "application/json");
+	if (reply->retry_after_s) {
+		snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
+		http_add_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+	}
+	for (unsigned i = 0; i < reply->n_headers; i++)
+		http_add_header(response, reply->headers[i].name, reply->headers[i].value);
+	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED)
+		http_add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
+	if (reply->close || atomic_load(&s->stopping))
+		http_add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+}
+
+/* The reply to most publishes: its response is made once. */
+static bool is_empty_object(const struct http_request *req)
+{
+	const struct reply *reply = &req->reply;
+
+	return !reply->content_type && !reply->retry_after_s && !reply->close &&
+	       !reply->n_headers && reply->body.len == 2 && memcmp(reply->body.ptr, "{}", 2) == 0 &&
+	       !atomic_load_explicit(&req->server->stopping, memory_order_relaxed);
+}
+
+/* Takes the reply's body. */
+static enum MHD_Result queue_reply(struct http_request *req, struct reply *reply) RUNS_ON(on_http)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		reply->body.len, reply->body.ptr, MHD_RESPMEM_MUST_FREE);
+	enum MHD_Result ok;
+
+	if (!response)
+		return MHD_NO;
+	reply->body = (struct strbuf){ NULL, 0, 0 };
+	http_add_headers(req->server, reply, response);
+	ok = MHD_queue_response(req->mhd, reply->status, response);
+	MHD_destroy_response(response);
+	return ok;
+}
+
+static enum MHD_Result send_reply(struct http_request *req) RUNS_ON(on_http)
+{
+	if (req->reply.stream)
+		return http_stream_send(req);
+	if (is_empty_object(req))
+		return MHD_queue_response(req->mhd, req->reply.status, req->server->empty_object);
+	return queue_reply(req, &req->reply);
+}
+
+enum MHD_Result http_reply_stopping(struct http_request *req)
+{
+	struct reply reply = { .status = MHD_HTTP_SERVICE_UNAVAILABLE,
+			       .content_type = REQUEST_TEXT,
+			       .retry_after_s = RETRY_S };
+	enum MHD_Result ok;
+
+	strbuf_init(&reply.body, 0);
+	strbuf_add_str(&reply.body, "The server is stopping; try again.");
+	ok = queue_reply(req, &reply);
+	strbuf_release(&reply.body);
+	return ok;
+}
+
+enum MHD_Result http_reply_or_suspend(struct http_request *req)
+{
+	int was = RUNNING;
+
+	if (atomic_load_explicit(&req->phase, memory_order_acquire) == REPLIED)
+		return send_reply(req);
+	if (http_suspend(req))
+		return MHD_YES;
+	if (atomic_compare_exchange_strong(&req->phase, &was, DROPPED))
+		return http_reply_stopping(req);
+	return send_reply(req);
+}
+
+enum MHD_Result http_reply_resumed(struct http_request *req)
+{
+	http_suspend_end(req);
+	return atomic_load(&req->phase) == REPLIED ? send_reply(req) : http_reply_stopping(req);
+}
