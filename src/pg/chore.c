@@ -31,12 +31,13 @@ enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c
 	return PG_FINE;
 }
 
-static void chore_run(void *ctx);
+RUNS_ON(on_pool) static void chore_run(void *ctx);
 
 static void on_chore_done(void *ctx, const struct pg_answer *a)
 {
 	struct pg_pool_chore *chore = ctx;
 
+	ASSERT_ON(on_pool);
 	chore->is_open = false;
 	chore->is_done = chore->runs_once && a->rc == 0;
 	if (a->rc == -EINVAL)
@@ -45,7 +46,7 @@ static void on_chore_done(void *ctx, const struct pg_answer *a)
 		chore_run(chore);
 }
 
-static void chore_run(void *ctx)
+RUNS_ON(on_pool) static void chore_run(void *ctx)
 {
 	struct pg_pool_chore *chore = ctx;
 

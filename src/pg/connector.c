@@ -18,6 +18,11 @@ struct ready {
 	struct pg_conn *conn;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) connector_held {
+	char unused;
+} connector_held UNUSED;
+
 struct pg_connector {
 	struct pg_connector_conf conf;
 	pthread_t thread;
@@ -25,9 +30,19 @@ struct pg_connector {
 	atomic_bool is_stopping, is_failing;
 
 	pthread_mutex_t lock;
-	unsigned missing;    /* lock: requested and not yet open */
-	struct ready *ready; /* lock: open and not yet taken */
+	unsigned missing OWNED_BY(connector_held);    /* lock: requested and not yet open */
+	struct ready *ready OWNED_BY(connector_held); /* lock: open and not yet taken */
 };
+
+static void connector_lock(struct pg_connector *k) TSA(acquire_capability(connector_held)) NO_TSA
+{
+	pthread_mutex_lock(&k->lock);
+}
+
+static void connector_unlock(struct pg_connector *k) TSA(release_capability(connector_held)) NO_TSA
+{
+	pthread_mutex_unlock(&k->lock);
+}
 
 static int connector_tick(void *ctx)
 {
@@ -40,14 +55,14 @@ static bool connector_has_request(struct pg_connector *k)
 {
 	bool has;
 
-	pthread_mutex_lock(&k->lock);
+	connector_lock(k);
 	has = k->missing > 0;
-	pthread_mutex_unlock(&k->lock);
+	connector_unlock(k);
 	return has;
 }
 
 /* Opens one connection and puts it on the list; false: not now. */
-static bool connector_open(struct pg_connector *k)
+RUNS_ON(on_connector) static bool connector_open(struct pg_connector *k)
 {
 	const struct pg_options *o = &k->conf.options;
 	struct pg_conn *c = NULL;
@@ -63,11 +78,11 @@ static bool connector_open(struct pg_connector *k)
 	}
 	ready = xmalloc(sizeof(*ready));
 	ready->conn = c;
-	pthread_mutex_lock(&k->lock);
+	connector_lock(k);
 	ready->next = k->ready;
 	k->ready = ready;
 	k->missing--;
-	pthread_mutex_unlock(&k->lock);
+	connector_unlock(k);
 	return true;
 }
 
@@ -133,9 +148,9 @@ void pg_connector_free(struct pg_connector *k)
 
 void pg_connector_request(struct pg_connector *k, unsigned n)
 {
-	pthread_mutex_lock(&k->lock);
+	connector_lock(k);
 	k->missing += n;
-	pthread_mutex_unlock(&k->lock);
+	connector_unlock(k);
 	wake_signal(&k->wake);
 }
 
@@ -144,13 +159,13 @@ struct pg_conn *pg_connector_take(struct pg_connector *k)
 	struct pg_conn *c = NULL;
 	struct ready *ready;
 
-	pthread_mutex_lock(&k->lock);
+	connector_lock(k);
 	ready = k->ready;
 	if (ready) {
 		k->ready = ready->next;
 		c = ready->conn;
 	}
-	pthread_mutex_unlock(&k->lock);
+	connector_unlock(k);
 	free(ready);
 	return c;
 }

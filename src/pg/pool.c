@@ -64,6 +64,11 @@ struct pool_timer {
 	void *ctx;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) pool_held {
+	char unused;
+} pool_held UNUSED;
+
 struct pg_pool {
 	struct pg_pool_conf conf;
 	pthread_t thread;
@@ -75,15 +80,25 @@ struct pg_pool {
 	atomic_uint n_open; /* jobs not yet answered */
 
 	pthread_mutex_t lock;
-	struct pool_queue inbox; /* lock */
-	bool is_closed;		 /* lock */
+	struct pool_queue inbox OWNED_BY(pool_held); /* lock */
+	bool is_closed OWNED_BY(pool_held);	     /* lock */
 
 	/* the pool's thread only */
-	struct pool_queue waiting;
-	struct pool_link links[LINKS_MAX];
+	struct pool_queue waiting OWNED_BY(on_pool);
+	struct pool_link links[LINKS_MAX] OWNED_BY(on_pool);
 	struct pool_timer timers[TIMERS_MAX];
 	unsigned n_timers;
 };
+
+static void pool_lock(struct pg_pool *p) TSA(acquire_capability(pool_held)) NO_TSA
+{
+	pthread_mutex_lock(&p->lock);
+}
+
+static void pool_unlock(struct pg_pool *p) TSA(release_capability(pool_held)) NO_TSA
+{
+	pthread_mutex_unlock(&p->lock);
+}
 
 /* -- jobs -- */
 
@@ -172,7 +187,7 @@ static void pool_end_all(struct pool_queue *q, int rc)
 
 /* -- links -- */
 
-static void pool_notify_gap(struct pg_pool *p)
+RUNS_ON(on_pool) static void pool_notify_gap(struct pg_pool *p)
 {
 	if (p->conf.on_notify)
 		p->conf.on_notify(p->conf.notify_ctx, NULL);
@@ -240,7 +255,7 @@ static size_t pool_statement_number(const struct pool_link *l, const struct pg_s
 }
 
 /* False: the connection is lost. */
-static bool pool_send_job(struct pool_link *l, struct pool_job *j)
+RUNS_ON(on_pool) static bool pool_send_job(struct pool_link *l, struct pool_job *j)
 {
 	PGconn *pg = pg_conn_raw(l->conn);
 	size_t number = pool_statement_number(l, j->st);
@@ -312,7 +327,7 @@ RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 
 /* -- receiving -- */
 
-static void pool_take_result(struct pool_link *l, struct pool_job *j, PGresult *r)
+RUNS_ON(on_pool) static void pool_take_result(struct pool_link *l, struct pool_job *j, PGresult *r)
 {
 	ExecStatusType status = PQresultStatus(r);
 	bool is_ok = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
@@ -335,7 +350,7 @@ static void pool_take_result(struct pool_link *l, struct pool_job *j, PGresult *
 }
 
 /* At the SYNC after the link's first job. */
-static void pool_finish_first(struct pg_pool *p, struct pool_link *l)
+RUNS_ON(on_pool) static void pool_finish_first(struct pg_pool *p, struct pool_link *l)
 {
 	struct pool_job *j = pool_queue_take(&l->sent);
 	const char *sqlstate = pool_job_sqlstate(j);
@@ -356,7 +371,7 @@ static void pool_finish_first(struct pg_pool *p, struct pool_link *l)
 }
 
 /* Reads all that has arrived; false: the connection is lost. */
-static bool pool_receive(struct pg_pool *p, struct pool_link *l)
+RUNS_ON(on_pool) static bool pool_receive(struct pg_pool *p, struct pool_link *l)
 {
 	PGconn *pg = pg_conn_raw(l->conn);
 
@@ -392,10 +407,10 @@ RUNS_ON(on_pool) static void pool_take_inbox(struct pg_pool *p)
 
 	while ((c = pg_connector_take(p->connector)))
 		pool_adopt(p, c);
-	pthread_mutex_lock(&p->lock);
+	pool_lock(p);
 	inbox = p->inbox;
 	p->inbox = (struct pool_queue){ NULL, NULL, 0 };
-	pthread_mutex_unlock(&p->lock);
+	pool_unlock(p);
 	while ((j = pool_queue_take(&inbox)))
 		pool_queue_put(&p->waiting, j);
 }
@@ -526,9 +541,9 @@ int pg_pool_start(struct pg_pool *p)
 
 void pg_pool_stop(struct pg_pool *p)
 {
-	pthread_mutex_lock(&p->lock);
+	pool_lock(p);
 	p->is_closed = true;
-	pthread_mutex_unlock(&p->lock);
+	pool_unlock(p);
 	if (!p->is_running)
 		return;
 	p->is_running = false;
@@ -566,14 +581,14 @@ void pg_pool_query(struct pg_pool *p, const struct pg_statement *st, int n,
 		pool_job_end(j, -EAGAIN);
 		return;
 	}
-	pthread_mutex_lock(&p->lock);
+	pool_lock(p);
 	if (p->is_closed) {
 		rc = -ECANCELED;
 	} else {
 		was_empty = p->inbox.count == 0;
 		pool_queue_put(&p->inbox, j);
 	}
-	pthread_mutex_unlock(&p->lock);
+	pool_unlock(p);
 	if (rc)
 		pool_job_end(j, rc);
 	else if (was_empty)

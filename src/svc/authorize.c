@@ -41,16 +41,31 @@ struct verdict {
 	bool allowed;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) verdicts_held {
+	char unused;
+} verdicts_held UNUSED;
+
 struct authorizer {
 	struct pg_pool *pool, *predicates;
 	usec_t predicate_cache;
 	pthread_mutex_t lock;
-	struct map verdicts; /* lock: struct verdict, by its key */
-	size_t bytes;	     /* lock: of all verdicts */
-	uint64_t generation; /* lock */
-	usec_t log_since;    /* the predicates' pool's thread only, like the next */
+	struct map verdicts OWNED_BY(verdicts_held); /* lock: struct verdict, by its key */
+	size_t bytes OWNED_BY(verdicts_held);	     /* lock: of all verdicts */
+	uint64_t generation OWNED_BY(verdicts_held); /* lock */
+	usec_t log_since; /* the predicates' pool's thread only, like the next */
 	unsigned log_lines;
 };
+
+static void verdicts_lock(struct authorizer *a) TSA(acquire_capability(verdicts_held)) NO_TSA
+{
+	pthread_mutex_lock(&a->lock);
+}
+
+static void verdicts_unlock(struct authorizer *a) TSA(release_capability(verdicts_held)) NO_TSA
+{
+	pthread_mutex_unlock(&a->lock);
+}
 
 /* One block, as a verdict. */
 struct question {
@@ -101,7 +116,7 @@ static struct verdict *verdict_new(const struct question *q, bool allowed, usec_
 	return v;
 }
 
-static void verdicts_clear_locked(struct authorizer *a)
+static void verdicts_clear_locked(struct authorizer *a) NEEDS_LOCK(verdicts_held)
 {
 	struct verdict *v;
 	size_t at = 0;
@@ -118,9 +133,9 @@ static void verdicts_put(const struct question *q, bool allowed, usec_t until)
 	struct authorizer *a = q->a;
 	struct verdict *v = verdict_new(q, allowed, until), *old;
 
-	pthread_mutex_lock(&a->lock);
+	verdicts_lock(a);
 	if (q->generation != a->generation || !pg_pool_is_up(a->predicates)) {
-		pthread_mutex_unlock(&a->lock);
+		verdicts_unlock(a);
 		free(v);
 		return;
 	}
@@ -132,7 +147,7 @@ static void verdicts_put(const struct question *q, bool allowed, usec_t until)
 	map_put(&a->verdicts, v->key, v);
 	if (old)
 		a->bytes -= old->bytes;
-	pthread_mutex_unlock(&a->lock);
+	verdicts_unlock(a);
 	free(old);
 }
 
@@ -143,7 +158,7 @@ static bool verdicts_get(struct question *q, bool *allowed)
 	const struct verdict *v;
 	bool found;
 
-	pthread_mutex_lock(&a->lock);
+	verdicts_lock(a);
 	q->generation = a->generation;
 	v = map_get(&a->verdicts, q->key);
 	found = v && clock_mono() < v->until;
@@ -152,11 +167,12 @@ static bool verdicts_get(struct question *q, bool *allowed)
 		q->name = v->name ? xstrdup(v->name) : NULL;
 		q->avatar = v->avatar ? xstrdup(v->avatar) : NULL;
 	}
-	pthread_mutex_unlock(&a->lock);
+	verdicts_unlock(a);
 	return found;
 }
 
 static void verdicts_drop_user_locked(struct authorizer *a, int64_t user_id, const char *app)
+	NEEDS_LOCK(verdicts_held)
 {
 	struct verdict *v;
 	size_t at = 0;
@@ -174,13 +190,13 @@ static void on_rules_change(void *ctx, const char *payload)
 	ptrdiff_t space = sv_find(sv(payload), ' ');
 	uint64_t user_id;
 
-	pthread_mutex_lock(&a->lock);
+	verdicts_lock(a);
 	a->generation++;
 	if (space > 0 && sv_to_u64(sv_n(payload, (size_t)space), INT64_MAX, &user_id))
 		verdicts_drop_user_locked(a, (int64_t)user_id, payload + space + 1);
 	else
 		verdicts_clear_locked(a);
-	pthread_mutex_unlock(&a->lock);
+	verdicts_unlock(a);
 }
 
 /* ---- questions ---------------------------------------------------------------- */
@@ -355,7 +371,9 @@ void authorizer_free(struct authorizer *a)
 	if (!a)
 		return;
 	pg_pool_free(a->predicates);
+	verdicts_lock(a);
 	verdicts_clear_locked(a);
+	verdicts_unlock(a);
 	map_release(&a->verdicts);
 	pthread_mutex_destroy(&a->lock);
 	free(a);

@@ -19,11 +19,26 @@ struct waiter {
 	void *ctx;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) keys_held {
+	char unused;
+} keys_held UNUSED;
+
 struct idempotency {
 	struct pg_pool *pool;
 	pthread_mutex_t lock;
-	struct map keys; /* lock; struct idempotent_call by id */
+	struct map keys OWNED_BY(keys_held); /* lock; struct idempotent_call by id */
 };
+
+static void keys_lock(struct idempotency *t) TSA(acquire_capability(keys_held)) NO_TSA
+{
+	pthread_mutex_lock(&t->lock);
+}
+
+static void keys_unlock(struct idempotency *t) TSA(release_capability(keys_held)) NO_TSA
+{
+	pthread_mutex_unlock(&t->lock);
+}
 
 struct idempotent_call {
 	struct idempotency *table;
@@ -32,7 +47,7 @@ struct idempotent_call {
 	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
 	bool is_ended; /* the work was done, but another node committed the key first */
 	struct waiter first;
-	struct waiter *waiters; /* the table's lock */
+	struct waiter *waiters OWNED_BY(keys_held); /* the table's lock */
 	char text[];
 };
 
@@ -103,10 +118,10 @@ static void idempotent_call_finish(struct idempotent_call *o, const struct idemp
 	struct waiter *w, *next;
 	struct idempotency_reply repeat = *reply;
 
-	pthread_mutex_lock(&o->table->lock);
+	keys_lock(o->table);
 	map_del(&o->table->keys, o->id);
 	w = o->waiters;
-	pthread_mutex_unlock(&o->table->lock);
+	keys_unlock(o->table);
 	repeat.is_repeat = true;
 	for (; w; w = next) {
 		next = w->next;
@@ -152,7 +167,7 @@ static void idempotent_call_look_up(struct idempotent_call *o)
 }
 
 static void idempotent_call_wait_locked(struct idempotent_call *o, idempotency_done *done,
-					void *ctx)
+					void *ctx) NEEDS_LOCK(keys_held)
 {
 	struct waiter *w = xmalloc(sizeof(*w));
 
@@ -167,14 +182,14 @@ void idempotency_begin(struct idempotency *t, struct str_view app, struct str_vi
 	bool is_same;
 
 	mine->first = (struct waiter){ NULL, done, ctx };
-	pthread_mutex_lock(&t->lock);
+	keys_lock(t);
 	other = map_get(&t->keys, mine->id);
 	is_same = other && strcmp(other->digest, mine->digest) == 0;
 	if (!other)
 		map_put(&t->keys, mine->id, mine);
 	else if (is_same)
 		idempotent_call_wait_locked(other, done, ctx);
-	pthread_mutex_unlock(&t->lock);
+	keys_unlock(t);
 	if (!other) {
 		idempotent_call_look_up(mine);
 		return;

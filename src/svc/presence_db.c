@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "pg/chore.h"
 #include "svc/presence_db.h"
 #include "wire/channel_name.h"
@@ -61,6 +62,11 @@ struct batch {
 	unsigned n;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) presence_held {
+	char unused;
+} presence_held UNUSED;
+
 struct presence_db {
 	struct pg_pool *pool;
 	const struct conf_sync *conf;
@@ -71,15 +77,26 @@ struct presence_db {
 	struct map users;	   /* key -> struct user */
 	struct map waiting;	   /* key -> struct entry */
 	struct entry *head, *tail; /* the same entries, and those that are alone, in order */
-	unsigned n_waiters;	   /* including those of the batch under way */
-	bool is_stopped;
-	bool is_under_way; /* a batch */
-	bool is_behind;	   /* a batch failed, and not all users have been written since */
-	bool is_fed;	   /* all users have been queued since */
-	usec_t feed_at;
+	unsigned n_waiters OWNED_BY(presence_held); /* including those of the batch under way */
+	bool is_stopped OWNED_BY(presence_held);
+	bool is_under_way OWNED_BY(presence_held); /* a batch */
+	bool is_behind OWNED_BY(
+		presence_held); /* a batch failed, and not all users have been written since */
+	bool is_fed OWNED_BY(presence_held); /* all users have been queued since */
+	usec_t feed_at OWNED_BY(presence_held);
 
 	struct pg_pool_chore expire;
 };
+
+static void presence_lock(struct presence_db *p) TSA(acquire_capability(presence_held)) NO_TSA
+{
+	pthread_mutex_lock(&p->lock);
+}
+
+static void presence_unlock(struct presence_db *p) TSA(release_capability(presence_held)) NO_TSA
+{
+	pthread_mutex_unlock(&p->lock);
+}
 
 static const struct pg_statement beat_statement = {
 	.sql = "SELECT seen_at, unread FROM presence_beat($1, $2, $3, $4, $5)",
@@ -103,7 +120,8 @@ static struct user_key user_key_of(const struct app *app, int64_t id)
 
 /* ---- entries --------------------------------------------------------------- */
 
-static struct entry *presence_entry_of(struct presence_db *p, struct app *app, int64_t id)
+static struct entry *presence_entry_of_locked(struct presence_db *p, struct app *app, int64_t id)
+	NEEDS_LOCK(presence_held)
 {
 	struct user_key key = user_key_of(app, id);
 	struct entry *e = map_get(&p->waiting, user_key_view(&key));
@@ -160,8 +178,9 @@ static void replace_text(char **at, const char *text)
 static void presence_take_heartbeat_locked(struct presence_db *p,
 					   const struct presence_db_heartbeat *beat,
 					   presence_db_done *done, void *ctx)
+	NEEDS_LOCK(presence_held)
 {
-	struct entry *e = presence_entry_of(p, beat->app, beat->user_id);
+	struct entry *e = presence_entry_of_locked(p, beat->app, beat->user_id);
 	struct waiter *w = xmalloc(sizeof(*w));
 
 	*w = (struct waiter){ e->waiters, done, ctx };
@@ -177,14 +196,14 @@ void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heart
 {
 	struct pg_answer refused = { .sqlstate = "" };
 
-	pthread_mutex_lock(&p->lock);
+	presence_lock(p);
 	if (p->is_stopped)
 		refused.rc = -ECANCELED;
 	else if (p->n_waiters >= p->conf->max_waiting)
 		refused.rc = -EAGAIN;
 	else
 		presence_take_heartbeat_locked(p, beat, done, ctx);
-	pthread_mutex_unlock(&p->lock);
+	presence_unlock(p);
 	if (refused.rc)
 		done(ctx, &refused, NULL);
 }
@@ -192,6 +211,7 @@ void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heart
 /* ---- sockets ---------------------------------------------------------------- */
 
 static void presence_user_came_locked(struct presence_db *p, struct app *app, int64_t id)
+	NEEDS_LOCK(presence_held)
 {
 	struct user_key key = user_key_of(app, id);
 	struct user *u = map_get(&p->users, user_key_view(&key));
@@ -204,7 +224,7 @@ static void presence_user_came_locked(struct presence_db *p, struct app *app, in
 	u = xmalloc(sizeof(*u));
 	*u = (struct user){ key, app_ref(app), 1 };
 	map_put(&p->users, user_key_view(&u->key), u);
-	e = presence_entry_of(p, app, id);
+	e = presence_entry_of_locked(p, app, id);
 	e->has_come = true;
 	e->has_gone = false;
 }
@@ -216,6 +236,7 @@ static void presence_db_user_free(struct user *u)
 }
 
 static void presence_user_left_locked(struct presence_db *p, const struct app *app, int64_t id)
+	NEEDS_LOCK(presence_held)
 {
 	struct user_key key = user_key_of(app, id);
 	struct user *u = map_get(&p->users, user_key_view(&key));
@@ -224,7 +245,7 @@ static void presence_user_left_locked(struct presence_db *p, const struct app *a
 	if (!u || --u->count)
 		return;
 	map_del(&p->users, user_key_view(&key));
-	e = presence_entry_of(p, u->app, id);
+	e = presence_entry_of_locked(p, u->app, id);
 	e->has_gone = true;
 	e->has_come = false;
 	presence_db_user_free(u);
@@ -238,16 +259,16 @@ void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bo
 	/* Other ids are none of the users that the tables know. */
 	if (!sv_to_u64(user_id, INT64_MAX, &id) || !id)
 		return;
-	pthread_mutex_lock(&p->lock);
+	presence_lock(p);
 	if (is_here)
 		presence_user_came_locked(p, app, (int64_t)id);
 	else
 		presence_user_left_locked(p, app, (int64_t)id);
-	pthread_mutex_unlock(&p->lock);
+	presence_unlock(p);
 }
 
 /* At an interval all users with connections are queued, as if each had sent a heartbeat. */
-static void presence_feed_locked(struct presence_db *p)
+static void presence_feed_locked(struct presence_db *p) NEEDS_LOCK(presence_held)
 {
 	usec_t now = clock_mono();
 	struct user *u;
@@ -258,13 +279,13 @@ static void presence_feed_locked(struct presence_db *p)
 	p->feed_at = now + p->feed_every;
 	p->is_fed = true;
 	while ((u = map_next(&p->users, &at)))
-		presence_entry_of(p, u->app, u->key.id);
+		presence_entry_of_locked(p, u->app, u->key.id);
 }
 
 /* ---- batches ------------------------------------------------------------------ */
 
 /* The next batch; NULL: nothing waits, or a batch is under way. */
-static struct batch *presence_take_batch_locked(struct presence_db *p)
+static struct batch *presence_take_batch_locked(struct presence_db *p) NEEDS_LOCK(presence_held)
 {
 	struct batch *b;
 	struct entry **last;
@@ -335,7 +356,7 @@ static const char *batch_finish_list(struct strbuf *b)
 
 static void on_presence_batch(void *ctx, const struct pg_answer *a);
 
-static void presence_send_batch(struct batch *b)
+RUNS_ON(on_pool) static void presence_send_batch(struct batch *b)
 {
 	struct presence_db *p = b->of;
 	struct strbuf beats, came, gone;
@@ -369,21 +390,22 @@ static void presence_send_batch(struct batch *b)
 }
 
 /* A timer of the pool; on_presence_batch() calls it too when more waits than one batch takes. */
-static void presence_begin_batch(void *ctx)
+RUNS_ON(on_pool) static void presence_begin_batch(void *ctx)
 {
 	struct presence_db *p = ctx;
 	struct batch *b;
 
-	pthread_mutex_lock(&p->lock);
+	presence_lock(p);
 	presence_feed_locked(p);
 	b = presence_take_batch_locked(p);
-	pthread_mutex_unlock(&p->lock);
+	presence_unlock(p);
 	if (b)
 		presence_send_batch(b);
 }
 
 /* Before all other entries. */
 static void presence_put_back_locked(struct presence_db *p, struct entry *entries)
+	NEEDS_LOCK(presence_held)
 {
 	struct entry *e = entries;
 
@@ -403,7 +425,7 @@ static bool presence_note_end(struct presence_db *p, const struct batch *b, bool
 {
 	bool more;
 
-	pthread_mutex_lock(&p->lock);
+	presence_lock(p);
 	p->is_under_way = false;
 	if (again)
 		presence_put_back_locked(p, b->entries);
@@ -418,7 +440,7 @@ static bool presence_note_end(struct presence_db *p, const struct batch *b, bool
 		p->is_behind = false;
 	}
 	more = again || (p->head && (b->n == BATCH_MAX || p->head->is_alone));
-	pthread_mutex_unlock(&p->lock);
+	presence_unlock(p);
 	return more;
 }
 
@@ -459,6 +481,7 @@ static void on_presence_batch(void *ctx, const struct pg_answer *a)
 	bool again = a->rc == -EINVAL && b->n > 1;
 	bool more = presence_note_end(p, b, again, a->rc);
 
+	ASSERT_ON(on_pool);
 	if (!again)
 		batch_end_entries(b, a);
 	free(b);
@@ -469,14 +492,14 @@ static void on_presence_batch(void *ctx, const struct pg_answer *a)
 /* ---- expiry ----------------------------------------------------------------------- */
 
 /* After the database was away, the users who are here are written before others expire. */
-static bool presence_may_expire(void *ctx)
+RUNS_ON(on_pool) static bool presence_may_expire(void *ctx)
 {
 	struct presence_db *p = ctx;
 	bool may;
 
-	pthread_mutex_lock(&p->lock);
+	presence_lock(p);
 	may = !p->is_behind || !p->users.used;
-	pthread_mutex_unlock(&p->lock);
+	presence_unlock(p);
 	return may;
 }
 
@@ -537,12 +560,12 @@ void presence_db_stop(struct presence_db *p)
 	struct pg_answer stopped = { .rc = -ECANCELED, .sqlstate = "" };
 	struct entry *e, *next;
 
-	pthread_mutex_lock(&p->lock);
+	presence_lock(p);
 	p->is_stopped = true;
 	e = p->head;
 	p->head = p->tail = NULL;
 	map_release(&p->waiting);
-	pthread_mutex_unlock(&p->lock);
+	presence_unlock(p);
 	for (; e; e = next) {
 		next = e->next;
 		presence_entry_end(e, &stopped, NULL);

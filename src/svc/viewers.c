@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "svc/viewers.h"
 #include "wire/pusher.h"
 
@@ -28,18 +29,33 @@ struct watched {
 	bool is_sent;	  /* is in the sweep that is under way */
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) viewers_held {
+	char unused;
+} viewers_held UNUSED;
+
 struct viewers {
 	struct pg_pool *pool;
 	usec_t grace;
 	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
 	pthread_mutex_t lock;
-	struct map sockets; /* id -> struct watched */
+	struct map sockets OWNED_BY(viewers_held); /* id -> struct watched */
 
 	/* the pool's thread only */
-	bool is_sweeping;
-	usec_t sweep_at;
+	bool is_sweeping OWNED_BY(on_pool);
+	usec_t sweep_at OWNED_BY(on_pool);
 };
+
+static void viewers_lock(struct viewers *v) TSA(acquire_capability(viewers_held)) NO_TSA
+{
+	pthread_mutex_lock(&v->lock);
+}
+
+static void viewers_unlock(struct viewers *v) TSA(release_capability(viewers_held)) NO_TSA
+{
+	pthread_mutex_unlock(&v->lock);
+}
 
 static const struct pg_statement sweep_statement = {
 	.sql = "SELECT viewing_sweep($1)",
@@ -56,7 +72,7 @@ void viewers_watch(struct viewers *v, uint64_t socket_id, unsigned ttl_s)
 	usec_t until = clock_mono() + ttl_s * USEC_PER_SEC + v->grace;
 	struct watched *w;
 
-	pthread_mutex_lock(&v->lock);
+	viewers_lock(v);
 	w = map_get(&v->sockets, socket_id_view(&socket_id));
 	if (!w) {
 		w = xcalloc(1, sizeof(*w));
@@ -67,7 +83,7 @@ void viewers_watch(struct viewers *v, uint64_t socket_id, unsigned ttl_s)
 	if (w->until < until)
 		w->until = until;
 	w->is_swept = w->is_sent = false;
-	pthread_mutex_unlock(&v->lock);
+	viewers_unlock(v);
 }
 
 void viewers_on_closed(struct viewers *v, uint64_t socket_id)
@@ -76,11 +92,11 @@ void viewers_on_closed(struct viewers *v, uint64_t socket_id)
 
 	if (!atomic_load(&v->n_watched))
 		return;
-	pthread_mutex_lock(&v->lock);
+	viewers_lock(v);
 	w = map_get(&v->sockets, socket_id_view(&socket_id));
 	if (w && !w->closed_at)
 		w->closed_at = clock_mono();
-	pthread_mutex_unlock(&v->lock);
+	viewers_unlock(v);
 }
 
 /* Closed, and its grace has expired. */
@@ -101,13 +117,14 @@ static void sweep_add_socket(struct strbuf *b, uint64_t id)
  * know of.  The others are listed again: a call that began before its socket was closed may have
  * been committed after the sweep.  Removes expired entries.
  */
+RUNS_ON(on_pool)
 static unsigned viewers_list_closed(struct viewers *v, usec_t now, struct strbuf *b)
 {
 	struct watched *w, **over = NULL;
 	size_t n_over = 0, at = 0;
 	unsigned n = 0, n_again = 0;
 
-	pthread_mutex_lock(&v->lock);
+	viewers_lock(v);
 	while ((w = map_next(&v->sockets, &at))) {
 		bool is_new = watched_is_gone(v, w, now) && !w->is_swept && n < SOCKETS_MAX;
 
@@ -127,22 +144,22 @@ static unsigned viewers_list_closed(struct viewers *v, usec_t now, struct strbuf
 		atomic_fetch_sub(&v->n_watched, 1);
 		free(over[i]);
 	}
-	pthread_mutex_unlock(&v->lock);
+	viewers_unlock(v);
 	free(over);
 	return n;
 }
 
-static void viewers_note_swept(struct viewers *v, bool is_swept)
+RUNS_ON(on_pool) static void viewers_note_swept(struct viewers *v, bool is_swept)
 {
 	struct watched *w;
 	size_t at = 0;
 
-	pthread_mutex_lock(&v->lock);
+	viewers_lock(v);
 	while ((w = map_next(&v->sockets, &at))) {
 		w->is_swept |= w->is_sent && is_swept;
 		w->is_sent = false;
 	}
-	pthread_mutex_unlock(&v->lock);
+	viewers_unlock(v);
 }
 
 static void on_viewers_swept(void *ctx, const struct pg_answer *a)
@@ -150,6 +167,7 @@ static void on_viewers_swept(void *ctx, const struct pg_answer *a)
 	struct viewers *v = ctx;
 	bool is_all = a->rc == 0 && strtoul(pg_answer_text(a, 0, 0), NULL, 10) < AT_ONCE;
 
+	ASSERT_ON(on_pool);
 	if (a->rc == -EINVAL)
 		log_error("viewers: the database refused: %s", pg_answer_message(a));
 	v->is_sweeping = false;
@@ -158,7 +176,7 @@ static void on_viewers_swept(void *ctx, const struct pg_answer *a)
 	viewers_note_swept(v, is_all);
 }
 
-static void viewers_sweep(void *ctx)
+RUNS_ON(on_pool) static void viewers_sweep(void *ctx)
 {
 	struct viewers *v = ctx;
 	usec_t now = clock_mono();

@@ -98,7 +98,7 @@ static void ask(const struct pg_statement *st, const char *a, const char *b, str
 	pg_pool_query(pool, st, b ? 2 : a ? 1 : 0, values, on_done, t);
 }
 
-static void cut_all(void)
+static void close_all_connections(void)
 {
 	PGconn *c = pg_fixture_connect(conninfo);
 
@@ -108,7 +108,7 @@ static void cut_all(void)
 	PQfinish(c);
 }
 
-START_TEST(answers_and_refusals)
+START_TEST(a_refusal_has_its_sqlstate)
 {
 	struct tally t = { .n = 0 };
 	const char *values[] = { "a'b\"", NULL };
@@ -135,7 +135,7 @@ START_TEST(answers_and_refusals)
 }
 END_TEST
 
-START_TEST(many_at_once_each_get_their_own)
+START_TEST(each_statement_gets_its_own_answer)
 {
 	struct tally t = { .n = 0 };
 	char a[12];
@@ -152,7 +152,7 @@ START_TEST(many_at_once_each_get_their_own)
 }
 END_TEST
 
-START_TEST(over_the_bound_is_refused_at_once)
+START_TEST(a_statement_over_max_open_is_refused_at_once)
 {
 	struct tally t = { .n = 0 };
 
@@ -180,7 +180,7 @@ START_TEST(a_statement_has_its_own_timeout)
 }
 END_TEST
 
-START_TEST(cut_connections_repeat_what_may_be_repeated)
+START_TEST(only_repeatable_statements_are_retried)
 {
 	struct tally reads = { .n = 0 }, writes = { .n = 0 };
 	PGconn *c;
@@ -194,7 +194,7 @@ START_TEST(cut_connections_repeat_what_may_be_repeated)
 				     "SELECT count(*) FROM pg_stat_activity WHERE "
 				     "datname = current_database() AND "
 				     "application_name = 'scopewired' AND state = 'active'") == 1);
-	cut_all();
+	close_all_connections();
 	WAIT_UNTIL(writes.n == 1 && reads.n == 1);
 	ck_assert_uint_eq(writes.lost, 1);
 	ck_assert_uint_eq(reads.fine, 1);
@@ -205,7 +205,7 @@ START_TEST(cut_connections_repeat_what_may_be_repeated)
 }
 END_TEST
 
-START_TEST(away_is_said_at_once_and_comes_back)
+START_TEST(a_statement_fails_at_once_while_the_database_is_away)
 {
 	struct tally t = { .n = 0 };
 
@@ -229,14 +229,14 @@ static void count_tick(void *ctx)
 	atomic_fetch_add((atomic_uint *)ctx, 1);
 }
 
-struct heard {
+struct received {
 	atomic_uint payloads, gaps;
 	char last[16];
 };
 
 static void on_notify(void *ctx, const char *payload)
 {
-	struct heard *h = ctx;
+	struct received *h = ctx;
 
 	if (!payload) {
 		atomic_fetch_add(&h->gaps, 1);
@@ -256,9 +256,9 @@ static void notify(const char *payload)
 	PQfinish(c);
 }
 
-START_TEST(what_is_notified_is_heard_and_gaps_are_told)
+START_TEST(payloads_and_gaps_are_passed_to_the_listener)
 {
-	struct heard h = { .last = "" };
+	struct received h = { .last = "" };
 	struct tally t = { .n = 0 };
 	struct pg_pool_conf conf = { .options.password = "",
 				     .options.schema = "public",
@@ -278,7 +278,7 @@ START_TEST(what_is_notified_is_heard_and_gaps_are_told)
 	WAIT_UNTIL(h.payloads == 2);
 	ck_assert_str_eq(h.last, "first");
 	gaps = h.gaps;
-	cut_all();
+	close_all_connections();
 	WAIT_UNTIL(h.gaps >= gaps + 4);
 	notify("second");
 	WAIT_UNTIL(h.payloads == 4);
@@ -291,7 +291,7 @@ START_TEST(what_is_notified_is_heard_and_gaps_are_told)
 }
 END_TEST
 
-START_TEST(timers_run)
+START_TEST(a_timer_runs_without_a_database)
 {
 	struct pg_pool_conf conf = { .options.conninfo = "host=/nowhere",
 				     .options.schema = "public",
@@ -309,19 +309,19 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("store/pg_pool");
+	Suite *s = suite_create("pg/pool");
 	TCase *t = tcase_create("pg_pool");
 
 	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 60);
-	tcase_add_test(t, answers_and_refusals);
-	tcase_add_test(t, many_at_once_each_get_their_own);
-	tcase_add_test(t, over_the_bound_is_refused_at_once);
+	tcase_add_test(t, a_refusal_has_its_sqlstate);
+	tcase_add_test(t, each_statement_gets_its_own_answer);
+	tcase_add_test(t, a_statement_over_max_open_is_refused_at_once);
 	tcase_add_test(t, a_statement_has_its_own_timeout);
-	tcase_add_test(t, cut_connections_repeat_what_may_be_repeated);
-	tcase_add_test(t, away_is_said_at_once_and_comes_back);
-	tcase_add_test(t, what_is_notified_is_heard_and_gaps_are_told);
-	tcase_add_test(t, timers_run);
+	tcase_add_test(t, only_repeatable_statements_are_retried);
+	tcase_add_test(t, a_statement_fails_at_once_while_the_database_is_away);
+	tcase_add_test(t, payloads_and_gaps_are_passed_to_the_listener);
+	tcase_add_test(t, a_timer_runs_without_a_database);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

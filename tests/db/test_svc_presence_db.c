@@ -104,7 +104,7 @@ static long long told(void)
 	return pg_fixture_number(db, "SELECT count(*) FROM realtime_events");
 }
 
-START_TEST(what_is_gathered_is_one_user_once)
+START_TEST(heartbeats_of_one_user_are_one_entry)
 {
 	struct tally t = { .n = 0 };
 
@@ -127,7 +127,7 @@ START_TEST(what_is_gathered_is_one_user_once)
 }
 END_TEST
 
-START_TEST(more_than_a_batch_goes_in_several)
+START_TEST(more_entries_than_a_batch_are_several_batches)
 {
 	struct tally t = { .n = 0 };
 
@@ -145,7 +145,7 @@ START_TEST(more_than_a_batch_goes_in_several)
 }
 END_TEST
 
-START_TEST(one_too_many_is_told_at_once)
+START_TEST(a_heartbeat_over_max_waiting_is_refused_at_once)
 {
 	struct tally t = { .n = 0 };
 
@@ -162,7 +162,7 @@ START_TEST(one_too_many_is_told_at_once)
 }
 END_TEST
 
-START_TEST(a_refused_batch_is_tried_one_by_one)
+START_TEST(a_refused_batch_is_retried_entry_by_entry)
 {
 	struct tally good = { .n = 0 }, bad = { .n = 0 };
 
@@ -181,7 +181,7 @@ START_TEST(a_refused_batch_is_tried_one_by_one)
 }
 END_TEST
 
-START_TEST(who_waits_at_the_end_is_answered)
+START_TEST(waiting_heartbeats_are_answered_at_stop)
 {
 	struct tally t = { .n = 0 };
 
@@ -196,7 +196,7 @@ START_TEST(who_waits_at_the_end_is_answered)
 }
 END_TEST
 
-START_TEST(sockets_count_until_the_last_one)
+START_TEST(a_user_is_present_until_its_last_connection_closes)
 {
 	struct tally t = { .n = 0 };
 
@@ -219,7 +219,7 @@ START_TEST(sockets_count_until_the_last_one)
 }
 END_TEST
 
-START_TEST(a_heartbeat_in_the_same_batch_wins)
+START_TEST(a_heartbeat_overrides_a_connection_in_the_same_batch)
 {
 	struct tally t = { .n = 0 };
 
@@ -240,7 +240,7 @@ START_TEST(a_heartbeat_in_the_same_batch_wins)
 }
 END_TEST
 
-START_TEST(channels_are_those_that_can_be)
+START_TEST(an_invalid_presence_channel_is_left_out)
 {
 	static char good[] = "presence-online", bad[] = "no channel", user[] = "#server-to-user-1";
 	char *names[] = { bad, good, user, NULL };
@@ -267,14 +267,14 @@ int main(void)
 
 	tcase_set_timeout(t, 120);
 	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
-	tcase_add_test(t, what_is_gathered_is_one_user_once);
-	tcase_add_test(t, more_than_a_batch_goes_in_several);
-	tcase_add_test(t, one_too_many_is_told_at_once);
-	tcase_add_test(t, a_refused_batch_is_tried_one_by_one);
-	tcase_add_test(t, who_waits_at_the_end_is_answered);
-	tcase_add_test(t, sockets_count_until_the_last_one);
-	tcase_add_test(t, a_heartbeat_in_the_same_batch_wins);
-	tcase_add_test(t, channels_are_those_that_can_be);
+	tcase_add_test(t, heartbeats_of_one_user_are_one_entry);
+	tcase_add_test(t, more_entries_than_a_batch_are_several_batches);
+	tcase_add_test(t, a_heartbeat_over_max_waiting_is_refused_at_once);
+	tcase_add_test(t, a_refused_batch_is_retried_entry_by_entry);
+	tcase_add_test(t, waiting_heartbeats_are_answered_at_stop);
+	tcase_add_test(t, a_user_is_present_until_its_last_connection_closes);
+	tcase_add_test(t, a_heartbeat_overrides_a_connection_in_the_same_batch);
+	tcase_add_test(t, an_invalid_presence_channel_is_left_out);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

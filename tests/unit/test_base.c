@@ -17,7 +17,7 @@
 #include "base/thread.h"
 #include "base/wake.h"
 
-START_TEST(views)
+START_TEST(views_compare_search_and_skip)
 {
 	ck_assert_uint_eq(sv(NULL).len, 0);
 	ck_assert(sv_eq(sv_n(NULL, 0), SV("")));
@@ -59,7 +59,7 @@ START_TEST(a_list_is_split_at_each_separator)
 }
 END_TEST
 
-START_TEST(numbers)
+START_TEST(a_number_over_max_is_refused)
 {
 	static const struct {
 		const char *text;
@@ -94,7 +94,7 @@ START_TEST(numbers)
 }
 END_TEST
 
-START_TEST(utf8)
+START_TEST(utf8_is_checked_by_rfc_3629)
 {
 	static const struct {
 		struct str_view text;
@@ -189,7 +189,7 @@ START_TEST(strbufs_grow)
 }
 END_TEST
 
-START_TEST(json_strings)
+START_TEST(a_json_string_is_escaped)
 {
 	struct strbuf b;
 
@@ -206,7 +206,7 @@ struct named {
 	char name[16];
 };
 
-START_TEST(maps)
+START_TEST(a_map_finds_what_was_put)
 {
 	enum { N = 2000 };
 	struct named *all = xcalloc(N, sizeof(*all));
@@ -337,7 +337,7 @@ START_TEST(msgbufs_are_counted)
 }
 END_TEST
 
-START_TEST(clocks)
+START_TEST(a_clock_goes_forward_and_is_written_as_iso_8601)
 {
 	char text[CLOCK_ISO_SIZE];
 	usec_t a = clock_mono(), b = clock_mono();
@@ -383,7 +383,7 @@ START_TEST(log_lines_are_bounded)
 }
 END_TEST
 
-START_TEST(log_levels)
+START_TEST(log_levels_have_names_and_hide_lines)
 {
 	enum log_level level = LOG_LEVEL_INFO;
 	char text[256];
@@ -471,7 +471,7 @@ START_TEST(a_strbuf_moves_without_a_copy)
 }
 END_TEST
 
-START_TEST(hex_digits)
+START_TEST(hex_is_written_in_lower_case_and_read_in_both)
 {
 	char out[9];
 
@@ -536,26 +536,26 @@ static Suite *suite(void)
 	Suite *s = suite_create("base");
 	TCase *t = tcase_create("base");
 
-	tcase_add_test(t, views);
+	tcase_add_test(t, views_compare_search_and_skip);
 	tcase_add_test(t, a_list_is_split_at_each_separator);
-	tcase_add_test(t, numbers);
-	tcase_add_test(t, utf8);
+	tcase_add_test(t, a_number_over_max_is_refused);
+	tcase_add_test(t, utf8_is_checked_by_rfc_3629);
 	tcase_add_test(t, utf8_anywhere);
 	tcase_add_test(t, plain_bytes_of_json_strings);
 	tcase_add_test(t, strbufs_grow);
 	tcase_add_test(t, a_strbuf_moves_without_a_copy);
-	tcase_add_test(t, json_strings);
-	tcase_add_test(t, hex_digits);
+	tcase_add_test(t, a_json_string_is_escaped);
+	tcase_add_test(t, hex_is_written_in_lower_case_and_read_in_both);
 	tcase_add_test(t, a_backoff_doubles_up_to_its_maximum);
 	tcase_add_test(t, signals_before_a_drain_count_as_one);
-	tcase_add_test(t, maps);
+	tcase_add_test(t, a_map_finds_what_was_put);
 	tcase_add_test(t, mailboxes_keep_order_and_bounds);
 	tcase_add_test(t, mailboxes_take_from_many_threads);
 	tcase_add_test(t, msgbufs_are_counted);
-	tcase_add_test(t, clocks);
+	tcase_add_test(t, a_clock_goes_forward_and_is_written_as_iso_8601);
 	tcase_add_test(t, log_lines_cannot_be_forged);
 	tcase_add_test(t, log_lines_are_bounded);
-	tcase_add_test(t, log_levels);
+	tcase_add_test(t, log_levels_have_names_and_hide_lines);
 	tcase_add_test(t, a_role_is_held);
 	tcase_add_test_raise_signal(t, another_role_aborts, SIGABRT);
 	tcase_add_test(t, no_memory_ends_the_process);
