@@ -3,11 +3,12 @@
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "pg/migrate.h"
-#include "pg/conn.h"
+#include "pg/conn_private.h"
 #include "pg/locks.h"
 
 #define CONNECT_MS     10000
@@ -17,13 +18,13 @@
 struct migrate {
 	struct pg_conn *c;
 	const char *schema;
-	char *quoted; /* of libpq */
+	char *quoted; /* the schema as an SQL identifier; libpq frees it */
 	const struct migration *list;
 	unsigned n;
 	char **why;
 };
 
-static int PRINTF_LIKE(3, 4) fail(struct migrate *m, int rc, const char *fmt, ...)
+static int PRINTF_LIKE(3, 4) migrate_fail(struct migrate *m, int rc, const char *fmt, ...)
 {
 	char line[1024];
 	va_list ap;
@@ -35,38 +36,38 @@ static int PRINTF_LIKE(3, 4) fail(struct migrate *m, int rc, const char *fmt, ..
 	return rc;
 }
 
-static int fail_step(struct migrate *m, const char *step, enum pg_fault fault)
+static int migrate_fail_step(struct migrate *m, const char *step, enum pg_fault fault)
 {
-	return fail(m, fault == PG_LOST ? -EHOSTDOWN : -EIO, "%s: %s", step, pg_conn_error(m->c));
+	return migrate_fail(m, fault == PG_LOST ? -EHOSTDOWN : -EIO, "%s: %s", step,
+			    pg_conn_error(m->c));
 }
 
-static int script(struct migrate *m, const char *step, const char *sql)
+static int migrate_script(struct migrate *m, const char *step, const char *sql)
 {
 	enum pg_fault fault = pg_conn_script(m->c, clock_mono() + STEP_US, sql);
 
-	return fault == PG_FINE ? 0 : fail_step(m, step, fault);
+	return fault == PG_FINE ? 0 : migrate_fail_step(m, step, fault);
 }
 
-static int query(struct migrate *m, const char *step, const char *sql, int n,
-		 const char *const *values, PGresult **out)
+static int migrate_query(struct migrate *m, const char *step, const struct pg_query *q,
+			 struct pg_answer *out)
 {
-	enum pg_fault fault = pg_conn_query(m->c, clock_mono() + STEP_US, sql, n, values, out);
+	enum pg_fault fault = pg_conn_run(m->c, clock_mono() + STEP_US, q, out);
 
-	return fault == PG_FINE ? 0 : fail_step(m, step, fault);
+	return fault == PG_FINE ? 0 : migrate_fail_step(m, step, fault);
 }
 
-static void checksum(const char *text, char out[CHECKSUM_CHARS + 1])
+static void migration_checksum(const char *text, char out[CHECKSUM_CHARS + 1])
 {
 	unsigned char digest[CHECKSUM_CHARS / 2];
 
 	if (!EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(), NULL))
 		memset(digest, 0, sizeof(digest));
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	hex_encode(digest, sizeof(digest), out);
 }
 
 /* The migration's text with every @SCHEMA@ replaced (heap). */
-static char *with_schema(const char *sql, const char *quoted)
+static char *migration_text(const char *sql, const char *quoted)
 {
 	static const char mark[] = "@SCHEMA@";
 	struct strbuf text;
@@ -86,27 +87,29 @@ static char *with_schema(const char *sql, const char *quoted)
 }
 
 /* Only when missing: a role that may not create schemas can still check an existing one. */
-static int make_schema(struct migrate *m)
+static int migrate_make_schema(struct migrate *m)
 {
-	const char *values[] = { m->schema };
-	PGresult *r = NULL;
+	struct pg_query q = { .sql = "SELECT 1 FROM pg_namespace WHERE nspname = $1",
+			      .n = 1,
+			      .values = &m->schema };
+	struct pg_answer a = { 0 };
 	struct strbuf sql;
-	int rc = query(m, "schema", "SELECT 1 FROM pg_namespace WHERE nspname = $1", 1, values, &r);
+	int rc = migrate_query(m, "schema", &q, &a);
 
 	if (rc)
 		return rc;
-	if (PQntuples(r) == 0) {
+	if (pg_answer_rows(&a) == 0) {
 		strbuf_init(&sql, 64);
 		strbuf_addf(&sql, "CREATE SCHEMA %s", m->quoted);
-		rc = script(m, "cannot create the schema", sql.ptr);
+		rc = migrate_script(m, "cannot create the schema", sql.ptr);
 		strbuf_release(&sql);
 	}
-	PQclear(r);
+	pg_answer_release(&a);
 	return rc;
 }
 
 /* By its full name: search_path would also find another product's table in public. */
-static int make_table(struct migrate *m)
+static int migrate_make_table(struct migrate *m)
 {
 	struct strbuf sql;
 	int rc;
@@ -117,12 +120,12 @@ static int make_table(struct migrate *m)
 		    "version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, "
 		    "applied_at timestamptz NOT NULL DEFAULT now())",
 		    m->quoted);
-	rc = script(m, "cannot create schema_migrations", sql.ptr);
+	rc = migrate_script(m, "cannot create schema_migrations", sql.ptr);
 	strbuf_release(&sql);
 	return rc;
 }
 
-static const struct migration *find(const struct migrate *m, unsigned version)
+static const struct migration *migration_find(const struct migrate *m, unsigned version)
 {
 	for (unsigned i = 0; i < m->n; i++)
 		if (m->list[i].version == version)
@@ -130,122 +133,124 @@ static const struct migration *find(const struct migrate *m, unsigned version)
 	return NULL;
 }
 
-static int check_name(struct migrate *m, unsigned version, const char *name)
+static int migration_check_name(struct migrate *m, unsigned version, const char *name)
 {
-	const struct migration *mine = find(m, version);
+	const struct migration *mine = migration_find(m, version);
 
 	if (mine && strcmp(mine->name, name) == 0)
 		return 0;
 	if (mine)
-		return fail(m, -EPROTO,
-			    "schema \"%s\" was made by a version of this program from before the "
-			    "first release (its migration %04u is %s, not %s): docs/upgrading.md "
-			    "describes how to convert it",
-			    m->schema, version, name, mine->name);
-	return fail(
+		return migrate_fail(
+			m, -EPROTO,
+			"schema \"%s\" was made by a version of this program from before the "
+			"first release (its migration %04u is %s, not %s): docs/upgrading.md "
+			"describes how to convert it",
+			m->schema, version, name, mine->name);
+	return migrate_fail(
 		m, -EPROTO,
 		"schema \"%s\" has migration %04u_%s, which this program does not know: a newer "
 		"version of the program applied it; install that version or a newer one",
 		m->schema, version, name);
 }
 
-static int check_text(struct migrate *m, unsigned version, const char *name, const char *sum)
+static int migration_check_text(struct migrate *m, unsigned version, const char *name,
+				const char *sum)
 {
 	char own[CHECKSUM_CHARS + 1];
 
-	checksum(find(m, version)->sql, own);
+	migration_checksum(migration_find(m, version)->sql, own);
 	if (strcmp(own, sum) == 0)
 		return 0;
-	return fail(m, -EILSEQ,
-		    "migration %04u_%s was changed after schema \"%s\" applied it (checksum %.12s "
-		    "there, %.12s here)",
-		    version, name, m->schema, sum, own);
-}
-
-static unsigned applied_version(const PGresult *r, int row)
-{
-	return (unsigned)strtoul(PQgetvalue(r, row, 0), NULL, 10);
+	return migrate_fail(
+		m, -EILSEQ,
+		"migration %04u_%s was changed after schema \"%s\" applied it (checksum %.12s "
+		"there, %.12s here)",
+		version, name, m->schema, sum, own);
 }
 
 /*
  * Checks what the database has; *last is its newest version, 0 for none.  First all names: a
  * schema made by other migrations is refused as such, not because its first text differs.
  */
-static int check_all_applied(struct migrate *m, unsigned *last)
+static int migrate_check_applied(struct migrate *m, unsigned *last)
 {
-	PGresult *r = NULL;
+	struct pg_answer a = { 0 };
 	struct strbuf sql;
 	int rc;
 
 	strbuf_init(&sql, 128);
 	strbuf_addf(&sql, "SELECT version, name, checksum FROM %s.schema_migrations ORDER BY 1",
 		    m->quoted);
-	rc = query(m, "schema_migrations", sql.ptr, 0, NULL, &r);
+	rc = migrate_query(m, "schema_migrations", &(struct pg_query){ .sql = sql.ptr }, &a);
 	strbuf_release(&sql);
 	*last = 0;
-	for (int i = 0; rc == 0 && i < PQntuples(r); i++)
-		rc = check_name(m, applied_version(r, i), PQgetvalue(r, i, 1));
-	for (int i = 0; rc == 0 && i < PQntuples(r); i++) {
-		*last = applied_version(r, i);
-		rc = check_text(m, *last, PQgetvalue(r, i, 1), PQgetvalue(r, i, 2));
+	for (int i = 0; rc == 0 && i < pg_answer_rows(&a); i++)
+		rc = migration_check_name(m, (unsigned)pg_answer_int(&a, i, 0),
+					  pg_answer_text(&a, i, 1));
+	for (int i = 0; rc == 0 && i < pg_answer_rows(&a); i++) {
+		*last = (unsigned)pg_answer_int(&a, i, 0);
+		rc = migration_check_text(m, *last, pg_answer_text(&a, i, 1),
+					  pg_answer_text(&a, i, 2));
 	}
-	PQclear(r);
+	pg_answer_release(&a);
 	return rc;
 }
 
-static int record(struct migrate *m, const struct migration *one)
+static int migration_record(struct migrate *m, const struct migration *one)
 {
 	char sum[CHECKSUM_CHARS + 1], version[12];
 	const char *values[] = { version, one->name, sum };
+	struct pg_query q = { .n = 3, .values = values };
 	struct strbuf sql;
 	int rc;
 
-	checksum(one->sql, sum);
+	migration_checksum(one->sql, sum);
 	snprintf(version, sizeof(version), "%u", one->version);
 	strbuf_init(&sql, 128);
 	strbuf_addf(&sql,
 		    "INSERT INTO %s.schema_migrations(version, name, checksum) "
 		    "VALUES ($1::integer, $2, $3)",
 		    m->quoted);
-	rc = query(m, one->name, sql.ptr, 3, values, NULL);
+	q.sql = sql.ptr;
+	rc = migrate_query(m, one->name, &q, NULL);
 	strbuf_release(&sql);
 	return rc;
 }
 
-static int apply(struct migrate *m, const struct migration *one)
+static int migration_apply(struct migrate *m, const struct migration *one)
 {
-	char *sql = with_schema(one->sql, m->quoted);
-	int rc = script(m, one->name, "BEGIN");
+	char *sql = migration_text(one->sql, m->quoted);
+	int rc = migrate_script(m, one->name, "BEGIN");
 
 	if (rc == 0)
-		rc = script(m, one->name, sql);
+		rc = migrate_script(m, one->name, sql);
 	if (rc == 0)
-		rc = record(m, one);
+		rc = migration_record(m, one);
 	if (rc == 0)
-		rc = script(m, one->name, "COMMIT");
+		rc = migrate_script(m, one->name, "COMMIT");
 	free(sql);
 	if (rc == 0)
 		log_info("database: applied migration %04u_%s", one->version, one->name);
 	return rc;
 }
 
-static int run(struct migrate *m)
+static int migrate_locked(struct migrate *m)
 {
 	unsigned last;
 	char lock[64];
 	int rc;
 
 	snprintf(lock, sizeof(lock), "SELECT pg_advisory_lock(%" PRId64 ")", PG_LOCK_MIGRATE);
-	rc = script(m, "migration lock", lock);
+	rc = migrate_script(m, "migration lock", lock);
 	if (rc == 0)
-		rc = make_schema(m);
+		rc = migrate_make_schema(m);
 	if (rc == 0)
-		rc = make_table(m);
+		rc = migrate_make_table(m);
 	if (rc == 0)
-		rc = check_all_applied(m, &last);
+		rc = migrate_check_applied(m, &last);
 	for (unsigned i = 0; rc == 0 && i < m->n; i++)
 		if (m->list[i].version > last)
-			rc = apply(m, &m->list[i]);
+			rc = migration_apply(m, &m->list[i]);
 	return rc; /* the lock and a failed transaction end with the connection */
 }
 
@@ -264,7 +269,8 @@ int migrate_run_list(const char *conninfo, const char *password, const char *sch
 	if (rc)
 		return rc;
 	m.quoted = PQescapeIdentifier(pg_conn_raw(m.c), schema, strlen(schema));
-	rc = m.quoted ? run(&m) : fail(&m, -EINVAL, "\"%s\" is no name for a schema", schema);
+	rc = m.quoted ? migrate_locked(&m)
+		      : migrate_fail(&m, -EINVAL, "\"%s\" is no name for a schema", schema);
 	if (m.quoted)
 		PQfreemem(m.quoted);
 	pg_conn_close(m.c);
