@@ -23,8 +23,8 @@
 
 /*
  * Routes below /apps/{id} are for servers that sign the query.  All of /api/sync is served below
- * /apps/{app_id}/sync too; as SDKs that sign can send GET and POST only, each PUT and DELETE has a POST
- * with the same action.
+ * /apps/{app_id}/sync too; as SDKs that sign can send GET and POST only, each PUT and DELETE has a
+ * POST with the same action.
  */
 #define APPS "/apps/{app_id}"
 #define API  "/api"

@@ -11,9 +11,10 @@
 
 /*
  * Creates the schema when it is missing.  0; -EPROTO: the database was migrated by a newer
- * program, or by one from before the first release; -EILSEQ: an applied migration is not the one this binary holds, or the database is
- * not UTF8; -EHOSTDOWN, -EACCES, -ENODEV as pg_conn_open(); -EIO: a statement failed; each with a
- * sentence in *why (heap).  In its own thread's time: may wait a minute for another migration.
+ * program, or by one from before the first release; -EILSEQ: an applied migration is not the one
+ * this binary holds, or the database is not UTF8; -EHOSTDOWN, -EACCES, -ENODEV as pg_conn_open();
+ * -EIO: a statement failed; each with a sentence in *why (heap).  In its own thread's time: may
+ * wait a minute for another migration.
  */
 int migrate_run(const char *conninfo, const char *schema, char **why) MUSTCHECK;
 /* As migrate_run, with the password apart (NULL: none) and another list; for main and tests. */
