@@ -173,7 +173,7 @@ static void on_user(void *ctx, const struct authorize_answer *a)
 	sync_reply(sc, 200, &body);
 }
 
-/* Asks for the user's own channel, which the user may always join: gives its name and avatar. */
+/* Checks the user's own channel, which the user may always join: gives its name and avatar. */
 static void authorize_user(struct sync_call *sc)
 {
 	char channel[sizeof(USER_CHANNEL_PREFIX) + 24];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who calls the API.  An application's server: by the Pusher signature in the query below
- * /apps/{id}/, elsewhere by HTTP Basic with the app's key and secret (RFC 7617).  A user: by a
- * bearer token (RFC 6750) signed with the app's secret.
+ * Identifies the caller of the API.  An application's server: by the Pusher signature in the query
+ * below /apps/{id}/, elsewhere by HTTP Basic with the app's key and secret (RFC 7617).  A user: by
+ * a bearer token (RFC 6750) signed with the app's secret.
  *
  * Runs on a transport's thread: http, or a worker for HTTPS.
  */

@@ -4,7 +4,7 @@
 #include "api/call.h"
 
 /*
- * Finds out who calls, from the credentials of the request: sets app and caller.  Then checks that
+ * Identifies the caller from the credentials of the request: sets app and caller.  Then checks that
  * the app may be used this way and that the route is open to this caller.  False: replied 401, 403
  * or 404.
  */

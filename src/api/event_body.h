@@ -2,11 +2,11 @@
 #ifndef API_EVENT_BODY_H
 #define API_EVENT_BODY_H
 /*
- * The members of an event as they stand in a request's body, before anybody judged them.
+ * The members of an event in a request's body, before they are checked.
  *
- * Nearly all bodies are an object of plain strings and one array of them.  Those are read in
- * one pass without a tree; whatever else comes, wrong JSON too, is left to jansson.  Where
- * both read a body they find the same.
+ * Nearly all bodies are an object of plain strings and one array of strings.  Those are read in
+ * one pass without a tree; any other body, invalid JSON too, is parsed by jansson.  Both give the
+ * same result for a body that both can read.
  */
 #include <jansson.h>
 #include <stdbool.h>
@@ -33,7 +33,7 @@ struct event_body {
 	char *text; /* heap: what the views point into, or NULL when that is a json_t */
 };
 
-/* Nothing there; needs no release. */
+/* All members are absent; needs no release. */
 void event_body_init(struct event_body *e);
 /* True: body is an event of the plain kind, read into e.  False: ask jansson; e is as after
  * event_body_init(). */
@@ -42,7 +42,7 @@ bool event_body_scan(struct str_view body, struct event_body *e) MUSTCHECK;
 void event_body_of_json(const json_t *obj, struct event_body *e);
 /* A member that has to be a string; v may be NULL. */
 struct event_member event_body_member(const json_t *v);
-/* One more for the list. */
+/* Appends to the list. */
 void event_body_add_channel(struct event_body *e, struct str_view name);
 void event_body_release(struct event_body *e);
 #endif

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Publishing.  A request becomes a struct publication: its items point into the body that was
- * read, which is kept until the publish is done because "info" is answered afterwards.
+ * Publishing.  A request becomes a struct publication: its items point into the body, which is
+ * kept until the publish has finished, because the attributes of "info" are read afterwards.
  *
- * With an idempotency key the answer is made first, since it is written down with the events, and
- * the publish is asked for through svc/once.h.
+ * With an idempotency key the reply is made first, since it is stored with the events, and
+ * svc/idempotency.h decides whether to publish.
+ *
+ * The handlers run on a transport's thread; on_published() and its kin on the log writer's, a
+ * pool's, or within publish_submit().
  */
 #include <jansson.h>
 #include "base/annotate.h"
@@ -18,7 +21,7 @@
 #include "api/handlers.h"
 #include "api/reply.h"
 
-/* Repeats among more names than this are found with a map. */
+/* Among more names than this, repeated ones are found with a map. */
 #define COMPARE_ALL_MAX 16
 
 struct item {
@@ -36,7 +39,7 @@ struct publication {
 	struct directory *directory;
 	struct app *app; /* counted */
 	json_t *root;	 /* NULL when the body was read without a tree */
-	char *text;	 /* a channel name that stands nowhere in the request, or NULL */
+	char *text;	 /* a channel name that is not in the request, or NULL */
 	bool is_batch;
 	unsigned status;	/* of success */
 	unsigned info;		/* of any item */
@@ -74,14 +77,14 @@ static void publication_free(struct publication *p)
 	free(p);
 }
 
-/* ---- the answer ------------------------------------------------------ */
+/* ---- the reply ------------------------------------------------------ */
 
 static bool is_presence(struct str_view channel)
 {
 	return sv_starts_with(channel, SV("presence-"));
 }
 
-/* {"user_count":1,"subscription_count":2}: what was asked for and applies. */
+/* {"user_count":1,"subscription_count":2}: requested attributes that the channel has. */
 static void add_attributes(struct strbuf *b, const struct publication *p, struct str_view channel,
 			   unsigned info)
 {
@@ -226,7 +229,7 @@ static void publish_once(struct publication *p)
 	idempotency_begin(p->services->once, sv(p->app->id), p->key.key, p->key.digest, on_once, p);
 }
 
-/* The header, or the member of the body.  False: answered 400. */
+/* The header, or the member of the body.  False: replied 400. */
 static bool read_key(struct call *c, const struct event_member *member, struct str_view *out)
 {
 	struct str_view header = c->r->header(c->r, "Idempotency-Key");
@@ -268,7 +271,7 @@ static void events_publish(struct call *c, struct publication *p, const struct e
 
 /* ---- reading the request --------------------------------------------- */
 
-/* The body as a JSON object, or NULL: answered. */
+/* The body as a JSON object, or NULL: replied. */
 static json_t *events_read_object(struct call *c)
 {
 	json_error_t error;
@@ -285,7 +288,7 @@ static json_t *events_read_object(struct call *c)
 	return NULL;
 }
 
-/* One event as a publication of one item, or NULL: answered. */
+/* One event as a publication of one item, or NULL: replied. */
 static struct publication *read_event(struct call *c)
 {
 	struct publication *p = publication_new(c, 1);
@@ -395,7 +398,7 @@ static bool check_channels(struct call *c, struct item *it)
 	}
 	if (!encrypted || it->n_channels == 1)
 		return true;
-	call_fail(c, 400, "An event for an encrypted channel can go to that one only.");
+	call_fail(c, 400, "An event for an encrypted channel can have no other channel.");
 	return false;
 }
 
@@ -407,7 +410,7 @@ static bool set_channel(struct call *c, struct item *it, struct str_view name)
 	return check_channels(c, it);
 }
 
-/* "channels"; a "channel" beside it counts as one more. */
+/* "channels"; a "channel" next to it counts as one more. */
 static bool set_channels(struct call *c, struct item *it)
 {
 	struct event_body *b = &it->body;
@@ -485,8 +488,8 @@ static bool read_batch(struct call *c, const json_t *batch, struct publication *
 		event_body_of_json(obj, &it->body);
 		if (it->body.idempotency_key.state != MEMBER_ABSENT) {
 			call_fail(c, 400,
-				  "\"idempotency_key\" belongs beside \"batch\": it is for all "
-				  "of it.");
+				  "\"idempotency_key\" belongs next to \"batch\": it is for the "
+				  "whole batch.");
 			return false;
 		}
 		if (!check_content(c, &it->body) || !read_options(c, it) ||
@@ -542,7 +545,7 @@ static bool events_check_text(struct call *c, struct str_view text, const char *
 	return false;
 }
 
-/* The call of old SDKs: the data is the body, the rest stands in the query. */
+/* For old SDKs: the data is the body, the rest is in the query. */
 void h_events_post_channel(struct call *c)
 {
 	struct publication *p = publication_new(c, 1);

@@ -2,9 +2,9 @@
 #ifndef API_REQUEST_H
 #define API_REQUEST_H
 /*
- * An HTTP request as the API sees it, whoever carried it: libmicrohttpd for plain HTTP,
- * libwebsockets for HTTPS.  A handler answers exactly once with request_reply(), now or later,
- * from any thread; the transport's reply function takes care of its own thread.
+ * An HTTP request, independent of its transport: libmicrohttpd for plain HTTP, libwebsockets for
+ * HTTPS.  A handler replies exactly once with request_reply(), now or later, from any thread; the
+ * transport's send function moves the reply to its own thread.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,16 +24,16 @@ struct reply_header {
 enum stream_end { STREAM_GOES_ON, STREAM_ENDS, STREAM_FAILS };
 
 /*
- * A body that is made while it is sent: a part is asked for when the one before is on its way, so
- * no more than one is ever kept.  Over plain HTTP only.
+ * A body that is made while it is sent: a part is requested when the one before is being sent, so
+ * no more than one is kept.  Over plain HTTP only.
  */
 struct reply_stream {
-	/* Asks for a part, on the transport's thread; part() answers once, now or later. */
+	/* Requests a part, on the transport's thread; part() is called once, now or later. */
 	void (*next)(struct reply_stream *s);
 	/* Any thread; never while a part is owed. */
 	void (*release)(struct reply_stream *s);
-	/* The transport's, set before it asks; any thread.  text is taken over; with STREAM_FAILS
-	 * the body is cut off, so that nobody takes it for whole. */
+	/* The transport's, set before next(); any thread.  text is taken over; with STREAM_FAILS
+	 * the body is cut off, so that the client sees that it is incomplete. */
 	void (*part)(struct reply_stream *s, struct strbuf *text, enum stream_end end);
 	void *transport;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finds a request's route and takes it there: who calls (api/caller.h), which rate counts, the
+ * Finds a request's route and takes it there: the caller (api/caller.h), which rate counts, the
  * fields (api/fields.h), the handler.
  *
  * The search walks over some forty rows and compares a few bytes of each; nothing is allocated on
