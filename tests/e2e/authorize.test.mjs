@@ -50,7 +50,7 @@ const noted = (page, kind) =>
 const saw = async (page, kind) =>
 	(await waitFor(async () => (await noted(page, kind)).map((v) => [v])[0], kind))[0];
 
-test('Echo, authorized by the daemon', async (t) => {
+test('Echo is authorized by the daemon', async (t) => {
 	const port = await startSite(t);
 	const daemon = await startDaemon({ app: { allowed_origins: `127.0.0.1:${port}`,
 		encryption_master_key: MASTER_KEY, member_removed_delay_ms: 100 } }, t);
@@ -72,7 +72,7 @@ test('Echo, authorized by the daemon', async (t) => {
 	const ada = await open(t, 1, { name: 'Ada', roles: ['admin'] });
 	const grace = await open(t, 2, { name: 'from her token' });
 
-	await t.test('private channels, by owner, role and predicate', async () => {
+	await t.test('private channels are allowed by owner, role and predicate', async () => {
 		for (const name of ['App.Models.User.1', 'admin', 'client.42']) {
 			await ada.evaluate((n) => {
 				echo.private(n).subscribed(note(`${n} subscribed`)).error(note(`${n} error`))
@@ -85,7 +85,7 @@ test('Echo, authorized by the daemon', async (t) => {
 		}
 	});
 
-	await t.test('denied: error() gets 403', async () => {
+	await t.test('a denied channel calls error() with 403', async () => {
 		for (const name of ['App.Models.User.1', 'admin', 'client.43', 'client.x', 'unknown']) {
 			await grace.evaluate((n) => {
 				echo.private(n).subscribed(note(`${n} subscribed`)).error(note(`${n} error`));
@@ -95,7 +95,7 @@ test('Echo, authorized by the daemon', async (t) => {
 		}
 	});
 
-	await t.test('presence: here, joining and leaving, with names', async () => {
+	await t.test('presence channels have here, joining and leaving, with names', async () => {
 		await ada.evaluate(() => {
 			echo.join('online').here(note('here')).joining(note('joining')).leaving(note('leaving'));
 		});
@@ -109,7 +109,7 @@ test('Echo, authorized by the daemon', async (t) => {
 		assert.deepEqual(await saw(ada, 'leaving'), told);
 	});
 
-	await t.test('an encrypted channel: what the SDK seals, the page reads', async () => {
+	await t.test('the page decrypts what the SDK encrypts', async () => {
 		await grace.evaluate(() => {
 			echo.encryptedPrivate('client.42').subscribed(note('vault')).error(note('vault error'))
 				.listen('.secret', note('secret'));
@@ -120,7 +120,7 @@ test('Echo, authorized by the daemon', async (t) => {
 		assert.deepEqual(await noted(grace, 'vault error'), []);
 	});
 
-	await t.test('signin, and what is sent to the user', async () => {
+	await t.test('a signed-in user receives its events', async () => {
 		await grace.evaluate(() => {
 			const { pusher } = echo.connector;
 			pusher.bind('pusher:signin_success', (data) => note('signin')(JSON.parse(data.user_data)));
@@ -135,7 +135,7 @@ test('Echo, authorized by the daemon', async (t) => {
 		assert.deepEqual(await saw(grace, 'hello'), { n: 2 });
 	});
 
-	await t.test('a membership that ends counts at the next subscription', async () => {
+	await t.test('an ended membership counts at the next subscription', async () => {
 		await daemon.query('DELETE FROM public.client_user WHERE user_id = 1');
 		await ada.evaluate(() => {
 			echo.leave('client.42');
@@ -146,7 +146,7 @@ test('Echo, authorized by the daemon', async (t) => {
 		assert.deepEqual(await noted(ada, 'back'), []);
 	});
 
-	await t.test('without a token, with an expired one, from another origin', async (t2) => {
+	await t.test('a missing or expired token and a foreign origin are refused', async (t2) => {
 		assert.equal(await ada.evaluate(() => ask({})), 401);
 		assert.equal(await ada.evaluate((token) => ask({ Authorization: `Bearer ${token}` }),
 			userToken(APP, 1, { exp: 1 })), 401);

@@ -24,7 +24,7 @@ test('the demo page', async (t) => {
 		}
 	});
 
-	await t.test('a comment appears in both, with serial, id and latency', async () => {
+	await t.test('a comment appears in both windows, with serial, id and latency', async () => {
 		await pane(1).locator('.compose input').fill('Hello from Ada');
 		await pane(1).locator('.compose button').click();
 		for (const n of [1, 2]) {
@@ -42,7 +42,7 @@ test('the demo page', async (t) => {
 		await pane(1).locator('.typing:not(.on)').waitFor();
 	});
 
-	await t.test('the form publishes, and says what is wrong with its data', async () => {
+	await t.test('the form publishes, and reports errors in its data', async () => {
 		await page.locator('#publish [name=name]').fill('TimeEntryUpdated');
 		await page.locator('#publish [name=data]').fill('{"task":"Review","hours":2}');
 		await page.locator('#publish .primary').click();
@@ -51,7 +51,7 @@ test('the demo page', async (t) => {
 		await page.locator('#problem', { hasText: 'not JSON' }).waitFor();
 	});
 
-	await t.test('the curl line is ready to paste', async () => {
+	await t.test('the curl command works', async () => {
 		await page.locator('#publish [name=data]').fill(`{"task":"It's from curl"}`);
 		const line = await page.locator('#curl').innerText();
 		assert.match(line, /^curl http:/);
@@ -59,14 +59,14 @@ test('the demo page', async (t) => {
 		for (const n of [1, 2]) await pane(n).locator('.card', { hasText: 'from curl' }).waitFor();
 	});
 
-	await t.test('a window that disconnects leaves, and comes back', async () => {
+	await t.test('a window that disconnects leaves, and can reconnect', async () => {
 		await pane(2).locator('[data-act=toggle]').click();
 		await waitFor(async () => (await texts(pane(1).locator('.here li'))).length === 1, 'Grace left');
 		await pane(2).locator('[data-act=toggle]').click();
 		await waitFor(async () => (await texts(pane(1).locator('.here li'))).length === 2, 'Grace back');
 	});
 
-	await t.test('a real second window', async () => {
+	await t.test('a second window can be opened', async () => {
 		const second = await browser.newPage();
 		await second.goto(`${daemon.url}/?user=Linus`);
 		await second.locator('.pane[data-state=connected]').waitFor();
@@ -74,7 +74,7 @@ test('the demo page', async (t) => {
 		await second.close();
 	});
 
-	await t.test('it comes back by itself after a restart', async () => {
+	await t.test('the page reconnects after a restart', async () => {
 		await daemon.restart();
 		for (const n of [1, 2])
 			await waitFor(async () => (await texts(pane(n).locator('.here li'))).length >= 2, 'two here');
@@ -86,7 +86,7 @@ test('the demo page', async (t) => {
 	await t.test('the pages made no error', () => assert.deepEqual(browser.errors, []));
 });
 
-test('without server.demo there is no helper that signs or publishes', async (t) => {
+test('without server.demo no helper signs or publishes', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const headers = { 'Content-Type': 'application/json' };
 	for (const path of ['/demo/auth', '/demo/publish'])

@@ -70,13 +70,13 @@ test('Laravel and Echo', async (t) => {
 	await portal.start();
 	[ada, grace] = await Promise.all([enter(t, 1), enter(t, 2)]);
 
-	await t.test('config/broadcasting.php is the framework’s own, without a change', () => {
+	await t.test('config/broadcasting.php is the framework\'s, unchanged', () => {
 		const read = (file) => fs.readFileSync(path.join(portal.folder, file), 'utf8');
 		assert.equal(read('config/broadcasting.php'),
 			read('vendor/laravel/framework/config/broadcasting.php'));
 	});
 
-	await t.test('a public channel', async () => {
+	await t.test('an event on a public channel is received', async () => {
 		await send(ada, '/announce', { text: 'Grüße, 世界 🎉' });
 		for (const page of [ada, grace])
 			await saw(page, 'announcement', (v) => v.text === 'Grüße, 世界 🎉');
@@ -101,7 +101,7 @@ test('Laravel and Echo', async (t) => {
 		assert.equal(refusal.status, 403);
 	});
 
-	await t.test('presence: here, joining, leaving', async (t2) => {
+	await t.test('presence channels have here, joining and leaving', async (t2) => {
 		const names = (list) => list.map((m) => m.name).sort();
 		await waitFor(async () => (await noted(ada, 'here')).flat().length + (await noted(ada, 'joining')).length >= 2);
 		await forget(ada);
@@ -122,7 +122,7 @@ test('Laravel and Echo', async (t) => {
 			'a second window of one’s own that closes is nobody’s leaving');
 	});
 
-	await t.test('a reload within the grace period is silent', async () => {
+	await t.test('a reload within the grace period is not visible to others', async () => {
 		await forget(ada);
 		await grace.reload();
 		await everyChannel(grace);
@@ -153,7 +153,7 @@ test('Laravel and Echo', async (t) => {
 		assert.deepEqual(await noted(ada, 'typing'), []);
 	});
 
-	await t.test('toOthers() leaves out the one who did it', async () => {
+	await t.test('toOthers() leaves out the sender', async () => {
 		await forget(ada, grace);
 		assert.equal((await send(ada, '/comments', { text: 'to the others' })).status, 200);
 		assert.equal((await saw(grace, 'comment')).text, 'to the others');
@@ -172,7 +172,7 @@ test('Laravel and Echo', async (t) => {
 		assert.deepEqual(await noted(ada, 'notification'), []);
 	});
 
-	await t.test('one event to 250 channels is three requests and 250 rows', async () => {
+	await t.test('one event on 250 channels is three requests and 250 rows', async () => {
 		const channels = Array.from({ length: 250 }, (_, i) => `wide-${i}`);
 		await ada.evaluate(() => {
 			for (const i of [0, 99, 100, 249])
@@ -189,7 +189,7 @@ test('Laravel and Echo', async (t) => {
 
 	const padded = (bytes) => ({ text: 'x'.repeat(bytes - '{"text":""}'.length) });
 
-	await t.test('a payload of 9,999 bytes arrives, one of 10,001 is refused with a reason', async () => {
+	await t.test('a payload of 9,999 bytes is received, one of 10,001 is refused with a reason', async () => {
 		await forget(grace);
 		assert.equal((await send(ada, '/announce', padded(9999))).status, 200);
 		assert.equal(JSON.stringify(await saw(grace, 'announcement')).length, 9999);
@@ -201,7 +201,7 @@ test('Laravel and Echo', async (t) => {
 		assert.equal((await noted(grace, 'announcement')).length, 1);
 	});
 
-	await t.test('a queued broadcast: done by the worker, failed when refused', async () => {
+	await t.test('a queued broadcast succeeds in the worker, or fails when it is refused', async () => {
 		await send(ada, '/reports', { text: 'by the queue' });
 		await portal.artisan('queue:work', '--once');
 		await saw(grace, 'report', (v) => v.text === 'by the queue');
@@ -212,13 +212,13 @@ test('Laravel and Echo', async (t) => {
 		assert.match(failed[0].exception, /BroadcastException: Pusher error: /);
 	});
 
-	await t.test('the application asks for channels and members', async () => {
+	await t.test('the application can query channels and members', async () => {
 		const answer = await ada.evaluate(async () => (await fetch('/server')).json());
 		assert(answer.channels.channels['private-client.42'], JSON.stringify(answer));
 		assert.deepEqual(answer.users.users.map((u) => u.id).sort(), ['1', '2']);
 	});
 
-	await t.test('an event inside a transaction comes with its commit, or not at all', async () => {
+	await t.test('an event inside a transaction is delivered after its commit, or never', async () => {
 		await forget(grace);
 		const invoice = (number, fail) => send(ada, '/transaction',
 			{ client_id: 42, number, amount: '1', fail });
@@ -233,7 +233,7 @@ test('Laravel and Echo', async (t) => {
 		assert.deepEqual(rows, [{ number: 'TX-2' }]);
 	});
 
-	await t.test('activities: from Laravel to Echo, and to a dashboard that asks', async () => {
+	await t.test('activities of Laravel reach Echo, and can be queried', async () => {
 		await daemon.query(`INSERT INTO channel_rules(pattern, rule)
 			VALUES ('client.{id}', 'anyone'), ('presence.online', 'anyone')`);
 		await grace.evaluate(() => echo.private('client.42')
@@ -251,7 +251,7 @@ test('Laravel and Echo', async (t) => {
 		assert.equal(feed.unread, 1);
 	});
 
-	await t.test('the sync API by way of the Pusher SDK: notifications and who is there', async () => {
+	await t.test('the Pusher SDK can use the sync API', async () => {
 		await forget(grace);
 		const sent = await send(ada, '/remind/2', { text: 'It is due on Friday' });
 		assert.equal(sent.body.recipients, 1, JSON.stringify(sent.body).slice(0, 500));
@@ -261,7 +261,7 @@ test('Laravel and Echo', async (t) => {
 		assert.deepEqual(online.users.map((u) => u.user_id).sort(), [1, 2]);
 	});
 
-	await t.test('the server restarts: 4200, and everything is as before', async () => {
+	await t.test('after a restart with 4200 the clients reconnect and resubscribe', async () => {
 		await forget(ada, grace);
 		await daemon.restart();
 		for (const page of [ada, grace]) {
@@ -274,7 +274,7 @@ test('Laravel and Echo', async (t) => {
 		assert.equal((await events('App\\Events\\InvoiceCreated')).length, 3);
 	});
 
-	await t.test('the server is killed: the clients come back by themselves', async () => {
+	await t.test('after kill -9 the clients reconnect and resubscribe', async () => {
 		await forget(ada, grace);
 		await daemon.kill();
 		await daemon.start();

@@ -25,7 +25,7 @@ test('pusher-php-server', async (t) => {
 	await client.subscribe('presence-room', { channelData: { user_id: '7', user_info: { name: 'Ada' } } });
 	// PHP runs beside us and blocks this process: frames are read once it has ended.
 
-	await t.test('trigger, with info and to many channels', async () => {
+	await t.test('trigger works, with info and on many channels', async () => {
 		const [one, many, info] = php(daemon, [
 			['trigger', 'orders', 'made', { n: 1, name: 'Grüße' }],
 			['trigger', ['orders', 'presence-room'], 'made', { n: 2 }],
@@ -48,7 +48,7 @@ test('pusher-php-server', async (t) => {
 		await client.next({ event: 'batched', data: { n: 2 } });
 	});
 
-	await t.test('the sync API by the generic get and post', async () => {
+	await t.test('the generic get and post can use the sync API', async () => {
 		const [beat, online, added, refused] = php(daemon, [
 			['post', '/sync/heartbeat', JSON.stringify({ user_id: 7, location: '/invoices' })],
 			['get', '/sync/online-users', { location: '/invoices' }],
@@ -60,14 +60,14 @@ test('pusher-php-server', async (t) => {
 		assert.equal(JSON.parse(refused.error).error.code, 'unknown_field');
 	});
 
-	await t.test('socket_id leaves a connection out', async () => {
+	await t.test('socket_id leaves one connection out', async () => {
 		php(daemon, [['trigger', 'orders', 'not-to-me', {}, { socket_id: client.socketId }],
 			['trigger', 'orders', 'to-all', {}]]);
 		await client.next({ event: 'to-all' });
 		assert.deepEqual(client.all({ event: 'not-to-me' }), []);
 	});
 
-	await t.test('channels, channel, members', async () => {
+	await t.test('channels and members can be queried', async () => {
 		const [all, one, users, none] = php(daemon, [
 			['getChannels', { filter_by_prefix: 'presence-', info: 'user_count' }],
 			['getChannelInfo', 'orders', { info: 'subscription_count' }],
@@ -88,7 +88,7 @@ test('pusher-php-server', async (t) => {
 		assert.equal((await other.closed).code, 4009);
 	});
 
-	await t.test('what is refused becomes an exception that carries the reason', () => {
+	await t.test('a refusal is an exception with the reason', () => {
 		const [large, info] = php(daemon, [
 			['trigger', 'orders', 'large', 'x'.repeat(10001)],
 			['getPresenceUsers', 'orders']]);

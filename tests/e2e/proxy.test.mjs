@@ -58,7 +58,7 @@ for (const [name, startProxy] of [['nginx', startNginx], ['Apache', startApache]
 		const sdk = server(direct);
 		const authorizer = await startAuthorizer(t, sdk);
 
-		await t.test('pusher-js and the SDK', async (t2) => {
+		await t.test('pusher-js and the SDK work', async (t2) => {
 			const pusher = await connected(client(t2, direct, authorizer, { id: 'ada', user_info: {} }));
 			const channel = await subscribed(pusher, 'presence-room');
 			const arrived = once(channel, 'made');
@@ -66,7 +66,7 @@ for (const [name, startProxy] of [['nginx', startNginx], ['Apache', startApache]
 			assert.deepEqual(await arrived, { n: 1 });
 		});
 
-		await t.test('under a path', async (t2) => {
+		await t.test('a path prefix works', async (t2) => {
 			const pusher = await connected(client(t2, direct, authorizer, {}, { wsPath: '/ws' }));
 			const channel = await subscribed(pusher, 'news');
 			const arrived = once(channel, 'made');
@@ -88,7 +88,7 @@ for (const [name, startProxy] of [['nginx', startNginx], ['Apache', startApache]
 			agent.destroy();
 		});
 
-		await t.test('close codes come through: an unknown key, a restart', async () => {
+		await t.test('close codes are passed through', async () => {
 			const unknown = daemon.wire({ base: `ws://127.0.0.1:${port}`, key: 'unknown' });
 			assert.equal((await unknown.closed).code, 4001);
 			const wire = await daemon.connect({ base: `ws://127.0.0.1:${port}` });
@@ -98,7 +98,7 @@ for (const [name, startProxy] of [['nginx', startNginx], ['Apache', startApache]
 	});
 }
 
-test('the daemon’s own path prefix serves both ways', async (t) => {
+test('the daemon\'s own path prefix works for WebSocket and HTTP', async (t) => {
 	const daemon = await startDaemon({ server: { path: '/realtime' } }, t);
 	for (const prefix of ['', '/realtime']) {
 		const wire = await daemon.connect({ path: `${prefix}/app/` });

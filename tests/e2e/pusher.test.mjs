@@ -21,7 +21,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		await arrived;
 	}
 
-	await t.test('public channels; data of any kind arrives as it was', async (t2) => {
+	await t.test('data of any kind is received unchanged on public channels', async (t2) => {
 		const channel = await subscribed(await join(t2), 'news');
 		const samples = [{ a: [1, { b: null }] }, [], {}, 'plain text', '', 17, null, true,
 			'Grüße 世界 🎉 \u2028 \\ "quoted" </script>'];
@@ -32,7 +32,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		}
 	});
 
-	await t.test('the sync API by the generic get and post', async () => {
+	await t.test('the generic get and post can use the sync API', async () => {
 		const json = async (answer) => (await answer).json();
 		const beat = await json(sdk.post({ path: '/sync/heartbeat', body: { user_id: 7 } }));
 		assert.equal(beat.status, 'online');
@@ -44,7 +44,7 @@ test('pusher-js and the Node SDK', async (t) => {
 			(error) => error.status === 400 && /unknown_field/.test(error.body));
 	});
 
-	await t.test('several channels at once, and one connection left out', async (t2) => {
+	await t.test('one trigger can have several channels and leave one connection out', async (t2) => {
 		const [a, b] = [await join(t2), await join(t2)];
 		const [a1, a2, b1] = [await subscribed(a, 'one'), await subscribed(a, 'two'),
 			await subscribed(b, 'one')];
@@ -56,7 +56,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.deepEqual([onA, onTwo], [[], []]);
 	});
 
-	await t.test('private channels, and a refusal of the application', async (t2) => {
+	await t.test('private channels work, and a refusal of the application is reported', async (t2) => {
 		const pusher = await join(t2, ada);
 		const channel = await subscribed(pusher, 'private-orders');
 		const arrived = once(channel, 'App\\Events\\Made');
@@ -66,7 +66,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.equal(error.status, 403);
 	});
 
-	await t.test('a signature made with another secret is told to the channel', async (t2) => {
+	await t.test('a signature with another secret is reported to the channel', async (t2) => {
 		const liar = await startAuthorizer(t2, server(daemon, { secret: 'another' }));
 		const pusher = await connected(client(t2, daemon, liar, ada));
 		const error = await once(pusher.subscribe('private-orders'), 'pusher:subscription_error');
@@ -75,7 +75,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		await subscribed(pusher, 'still-works');
 	});
 
-	await t.test('presence: me, the others, joining and leaving', async (t2) => {
+	await t.test('presence channels have me, members, joining and leaving', async (t2) => {
 		const first = await subscribed(await join(t2, ada), 'presence-room');
 		assert.equal(first.members.count, 1);
 		assert.deepEqual(first.members.me, { id: 'ada', info: { name: 'Ada' } });
@@ -90,7 +90,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.equal(first.members.count, 1);
 	});
 
-	await t.test('a second connection of a user is silent, and so is a quick return', async (t2) => {
+	await t.test('a second connection of a user and a quick return are not visible to others', async (t2) => {
 		const watcher = await subscribed(await join(t2, ada), 'presence-silent');
 		const [added, removed] = [gather(watcher, 'pusher:member_added'), gather(watcher, 'pusher:member_removed')];
 		const one = await join(t2, grace);
@@ -108,7 +108,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.deepEqual(removed, []);
 	});
 
-	await t.test('encrypted channels', async (t2) => {
+	await t.test('encrypted channels are decrypted', async (t2) => {
 		const channel = await subscribed(await join(t2, ada), 'private-encrypted-vault');
 		const arrived = once(channel, 'secret');
 		await sdk.trigger('private-encrypted-vault', 'secret', { code: 12345 });
@@ -118,7 +118,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.deepEqual(Object.keys(row.payload).sort(), ['ciphertext', 'nonce']);
 	});
 
-	await t.test('cache channels: a miss, then the last event', async (t2) => {
+	await t.test('cache channels report a miss, then the last event', async (t2) => {
 		for (const name of ['cache-rates', 'private-cache-rates', 'presence-cache-rates',
 			'private-encrypted-cache-rates']) {
 			const early = (await join(t2, ada)).subscribe(name);
@@ -148,7 +148,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.deepEqual(rows, []);
 	});
 
-	await t.test('signin and sendToUser', async (t2) => {
+	await t.test('a signed-in user receives sendToUser', async (t2) => {
 		const [a, b] = [await join(t2, ada), await join(t2, grace)];
 		for (const pusher of [a, b]) {
 			pusher.signin();
@@ -165,7 +165,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.deepEqual(other, [{ n: 2 }]);
 	});
 
-	await t.test('the watchlist says online and offline', async (t2) => {
+	await t.test('the watchlist reports online and offline', async (t2) => {
 		const watcher = await join(t2, { ...ada, watchlist: ['watched-1', 'watched-2'] });
 		const log = [];
 		watcher.user.watchlist.bind('online', ({ user_ids }) => log.push(['online', ...user_ids]));
@@ -183,7 +183,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		await waitFor(() => seen('offline', 'watched-1'), 'watched-1 offline');
 	});
 
-	await t.test('subscription_count counts', async (t2) => {
+	await t.test('subscription_count is reported', async (t2) => {
 		const channel = (await join(t2)).subscribe('counted');
 		await once(channel, 'pusher:subscription_count', (d) => d.subscription_count === 1);
 		const two = once(channel, 'pusher:subscription_count', (d) => d.subscription_count === 2);
@@ -196,7 +196,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.equal(channel.subscriptionCount, 1);
 	});
 
-	await t.test('terminateUserConnections refuses for good', async (t2) => {
+	await t.test('a terminated user does not reconnect', async (t2) => {
 		const pusher = await join(t2, { id: 'leaver' });
 		pusher.signin();
 		await waitFor(() => pusher.user.user_data);
@@ -207,7 +207,7 @@ test('pusher-js and the Node SDK', async (t) => {
 			JSON.stringify(pusher.errors));
 	});
 
-	await t.test('triggerBatch keeps its order', async (t2) => {
+	await t.test('a batch keeps its order', async (t2) => {
 		const channel = await subscribed(await join(t2), 'batched');
 		const got = gather(channel, 'n');
 		const answer = await sdk.triggerBatch(Array.from({ length: 10 }, (_, i) =>
@@ -217,7 +217,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		assert.deepEqual(got.map((d) => d.i), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 	});
 
-	await t.test('channels, channel, users, info', async (t2) => {
+	await t.test('channels, users and info can be queried', async (t2) => {
 		const get = async (path, params = {}) => (await sdk.get({ path, params })).json();
 		const pusher = await join(t2, ada);
 		await subscribed(pusher, 'presence-asked');
@@ -255,7 +255,7 @@ test('pusher-js and the Node SDK', async (t) => {
 // A client that finds nobody listening tries again 15 s later: pusher-js does.
 const RETRY_MS = 40000;
 
-test('a restart: drained with 4200, clients come back with everything', async (t) => {
+test('after a restart with 4200 clients resubscribe to everything', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const sdk = server(daemon);
 	const authorizer = await startAuthorizer(t, sdk);
@@ -279,7 +279,7 @@ test('a restart: drained with 4200, clients come back with everything', async (t
 	assert.deepEqual(await arrived, channels.map(() => ({ n: 1 })));
 });
 
-test('IPv6, and all addresses at once', async (t) => {
+test('the daemon listens on IPv6 and on all addresses', async (t) => {
 	const daemon = await startDaemon({ server: { host: '*' } }, t);
 	for (const host of ['[::1]', '127.0.0.1']) {
 		const wire = await daemon.connect({ base: `ws://${host}:${daemon.port}` });

@@ -30,14 +30,14 @@ class Inheriting extends Daemon {
 	async begin() {
 		const before = this.count(/ready: listening/g);
 		this.child.stdin.write('start\n');
-		await waitFor(() => this.count(/ready: listening/g) > before, 'ready', 60000);
+		await waitFor(() => this.count(/ready: listening/g) > before, 'ready');
 		this.port = Number([...this.child.log.matchAll(/listening on \S+:(\d+)/g)].at(-1)[1]);
 	}
 
 	async finish() {
 		const before = this.count(/^ended 0$/gm);
 		process.kill(Number([...this.child.log.matchAll(/^pid (\d+)$/gm)].at(-1)[1]), 'SIGTERM');
-		await waitFor(() => this.count(/^ended 0$/gm) > before, 'ended', 30000);
+		await waitFor(() => this.count(/^ended 0$/gm) > before, 'ended');
 	}
 }
 
@@ -48,7 +48,7 @@ async function listening() {
 	return holder;
 }
 
-test('a restart with LISTEN_FDS', async (t) => {
+test('a restart with LISTEN_FDS refuses no connection', async (t) => {
 	const holder = await listening();
 	const { port } = holder.address();
 	const daemon = new Inheriting({ server: { port: 1, drain_ms: 0 } });
@@ -83,5 +83,5 @@ test('a descriptor that does not listen is refused', async (t) => {
 	const daemon = await new Inheriting({}).hold(connection._handle);
 	t.after(() => end(daemon.child));
 	daemon.child.stdin.write('start\n');
-	await logged(daemon.child, /LISTEN_FDS is no listening socket[\s\S]*ended 71/, 30000);
+	await logged(daemon.child, /LISTEN_FDS is no listening socket[\s\S]*ended 71/);
 });

@@ -34,7 +34,7 @@ test('TLS', async (t) => {
 		assert.deepEqual(JSON.parse(stdout), { status: 200, bytes: 9000 });
 	});
 
-	await t.test('ws and http on the same port meet those on wss and https', async () => {
+	await t.test('ws and http clients on the same port share channels with wss and https', async () => {
 		const open = await daemon.connect();
 		const closed = await daemon.connect({ base: `wss://[::1]:${daemon.port}`, ca,
 			servername: 'localhost' });
@@ -48,7 +48,7 @@ test('TLS', async (t) => {
 		}
 	});
 
-	await t.test('a head and its body in one record, and requests in a row', async () => {
+	await t.test('a request in one TLS record, and requests in sequence, are answered', async () => {
 		const path = '/apps/client-portal/events';
 		const body = JSON.stringify({ name: 'made', channel: 'one-record', data: 'x' });
 		const post = `POST ${path}?${signedQuery(APP, 'POST', path, {}, body)} HTTP/1.1\r\n` +
@@ -63,7 +63,7 @@ test('TLS', async (t) => {
 		raw.destroy();
 	});
 
-	await t.test('an upgrade behind a plain request is guarded like any other', async () => {
+	await t.test('an upgrade after a plain request is checked like any other', async () => {
 		const raw = await Raw.connect(daemon.port, '127.0.0.1', { ca });
 		raw.write('GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n');
 		await waitFor(() => raw.ended || raw.text.endsWith('{"health":"OK"}'), 'an answer');
@@ -77,7 +77,7 @@ test('TLS', async (t) => {
 		raw.destroy();
 	});
 
-	await t.test('the whole API answers over https as over http', async () => {
+	await t.test('the whole API works over https as over http', async () => {
 		const api = daemon.api(APP, `https://localhost:${daemon.port}`, { ca });
 		assert.deepEqual((await api.get('/channels')).json, (await daemon.api().get('/channels')).json);
 		assert.equal((await api.trigger('a', 'b', 'x'.repeat(10001))).status, 413);

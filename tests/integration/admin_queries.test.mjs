@@ -86,7 +86,7 @@ after(async () => {
 	await query(host, name, `DROP ROLE ${role}`, [], 'postgres');
 });
 
-test('what became of an event', async () => {
+test('an event\'s row, deliveries and node can be found', async () => {
 	const report = (id) => ask('What became of this event?', { event_id: id });
 	for (const id of [known.sql, known.http]) {
 		const rows = await report(id);
@@ -107,7 +107,7 @@ test('what became of an event', async () => {
 	assert.match(unknown.detail, /behind serial 0$/);
 });
 
-test('was it published, and what is in it', async () => {
+test('an event can be found by channel, and its payload read', async () => {
 	const rows = await ask('Was it published at all, and by whom?',
 		{ channel: 'private-client.1', member: 'id', value: '42' });
 	assert.deepEqual(rows.map((r) => [r.event_id, r.origin, r.app, r.event_type, r.payload]),
@@ -116,20 +116,20 @@ test('was it published, and what is in it', async () => {
 		{ channel: 'private-client.1', member: 'id', value: '77' }), []);
 });
 
-test('to how many sockets, where, how late', async () => {
+test('deliveries have sockets, node and delay', async () => {
 	const [row, ...rest] = await ask('To how many sockets did it go, on which node, how late?',
 		{ event_id: known.http });
 	assert.deepEqual([row.state, row.node, row.sockets, rest.length], ['delivered', 'node-a', 2, 0]);
 	assert.ok(row.published_at <= row.handed_on_at && Number(row.late_ms) >= 0);
 });
 
-test('what reached nobody', async () => {
+test('events without a subscriber can be listed', async () => {
 	const rows = await ask('Which events reached nobody?');
 	assert.deepEqual(rows.map((r) => [r.channel, r.event_type, r.events]),
 		[['client.1', 'InvoiceCreated', '1']]);
 });
 
-test('the slowest', async () => {
+test('the slowest deliveries can be listed', async () => {
 	const rows = await ask('Which deliveries were the slowest?');
 	assert.equal(rows.length, 9);
 	rows.forEach((r, i) => assert.ok(!i || Number(r.late_ms) <= Number(rows[i - 1].late_ms)));
@@ -137,7 +137,7 @@ test('the slowest', async () => {
 	assert.ok(Number(slow.before_ms) >= 500 && Number(slow.late_ms) >= Number(slow.before_ms));
 });
 
-test('traffic by channel and minute', async () => {
+test('traffic can be summed by channel and minute', async () => {
 	const rows = await ask('How much goes over which channel, minute by minute?');
 	const sums = {};
 	for (const r of rows) sums[r.channel] = (sums[r.channel] ?? 0) + Number(r.events);
@@ -145,7 +145,7 @@ test('traffic by channel and minute', async () => {
 	assert.ok(rows.every((r) => /bytes$/.test(r.payload)));
 });
 
-test('around a time', async () => {
+test('events around a point in time can be listed', async () => {
 	const rows = await ask('Was there a gap around that time?', { moment: 'now' });
 	assert.equal(rows.length, 9);
 	assert.equal(rows[0].pause, null);
@@ -155,28 +155,28 @@ test('around a time', async () => {
 	assert.deepEqual(none, []);
 });
 
-test('what a user got', async () => {
+test('events of a user\'s channels can be listed', async () => {
 	const since = (when) => ask('What did this user get since then?', { user_id: 7, since: when });
 	assert.deepEqual((await since('yesterday')).map((r) => [r.event_type, r.sockets]),
 		[['Keyed', '1']]);
 	assert.deepEqual(await since('tomorrow'), []);
 });
 
-test('idempotent repeats', async () => {
+test('repeated publishes can be listed by idempotency key', async () => {
 	const rows = await ask('Which publishes are sent again and again?', {}, true);
 	assert.deepEqual(rows.map((r) => [r.app, r.key, r.repeats, r.channel, r.event_type]),
 		[['client-portal', 'again', 2, USER, 'Keyed']]);
 	await assert.rejects(ask('Which publishes are sent again and again?'), { code: '42501' });
 });
 
-test('size and partitions', async () => {
+test('the log\'s size and partitions can be listed', async () => {
 	const rows = await ask('How large is the log, and how far back does it reach?');
 	assert.ok(rows.some((r) => r.leaf === 'realtime_events_pending' && r.lower === null));
 	assert.ok(rows.some((r) => r.leaf === 'realtime_events_000000000001' && r.lower === '1'));
 	assert.ok(rows.every((r) => r.horizon === '0' && !r.is_leaving && r.oldest_event instanceof Date));
 });
 
-test('how far the nodes are', async () => {
+test('each node\'s position in the log can be listed', async () => {
 	const title = 'How far is each node behind the log?';
 	await waitFor(async () => (await ask(title)).some((r) => r.behind === '0'), 'the cursor');
 	assert.deepEqual((await ask(title)).map((r) => [r.node, r.is_this_log]), [['node-a', true]]);
@@ -187,7 +187,7 @@ test('how far the nodes are', async () => {
 	await daemon.query(`DELETE FROM relay_cursor WHERE node = 'node-b'`);
 });
 
-test('the queue of notifications, and who is in a transaction', async () => {
+test('the usage of the NOTIFY queue and open transactions can be listed', async () => {
 	const title = 'Is the queue of notifications filling up, and because of whom?';
 	const idle = new pg.Client({ host: daemon.database.host, database: daemon.database.name,
 		user: 'scopewire', port: 5432, application_name: 'forgotten' });
@@ -202,7 +202,7 @@ test('the queue of notifications, and who is in a transaction', async () => {
 		r.application_name !== 'forgotten' && r.queue_percent !== null), 'its end');
 });
 
-test('pending events, and who holds the locks', async () => {
+test('pending events and holders of advisory locks can be listed', async () => {
 	const waiting = 'Is anything still waiting to be sequenced?';
 	assert.deepEqual((await ask(waiting)).map((r) => [r.waiting, r.channels]), [['0', '0']]);
 	const holder = new pg.Client({ host: daemon.database.host, database: daemon.database.name,
@@ -229,7 +229,7 @@ test('pending events, and who holds the locks', async () => {
 	assert.deepEqual((await ask(waiting)).map((r) => r.waiting), ['0']);
 });
 
-test('with track_commit_timestamp the commit is told', async (t) => {
+test('with track_commit_timestamp the commit\'s time can be shown', async (t) => {
 	const other = await startDaemon({ embedded: true }, t);
 	await other.stop();
 	fs.appendFileSync(path.join(other.stateFolder, 'data/postgresql.auto.conf'),
@@ -246,7 +246,7 @@ test('with track_commit_timestamp the commit is told', async (t) => {
 	assert.ok(rows.every((r) => r.at instanceof Date));
 });
 
-test('no query of the document is left out', () => {
+test('every query of docs/admin-queries.md is tested', () => {
 	assert.ok(Object.keys(sections).length >= 10);
 	assert.deepEqual([...untested], []);
 });

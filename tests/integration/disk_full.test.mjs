@@ -26,7 +26,7 @@ function fill(disk) {
 	return () => fs.rmSync(ballast);
 }
 
-test('a full disk', async (t) => {
+test('a full disk delays durable publishes and loses nothing', async (t) => {
 	const cluster = await startCluster({}, { diskMB: DISK_MB });
 	t.after(() => cluster.stop());
 	const daemon = await startDaemon({ cluster, database: { commit_timeout_ms: 500 },
@@ -61,7 +61,7 @@ test('a full disk', async (t) => {
 		}
 		await waitFor(() => /No space left on device/.test(daemon.logText), 'the log says why');
 	});
-	await t.test('sockets, durability none and async go on', async () => {
+	await t.test('sockets, and durability none and async, work during a full disk', async () => {
 		await wire.ping();
 		assert.equal((await api.trigger('none-1', 'E', '{"n":1}')).status, 200);
 		await wire.next({ channel: 'none-1', event: 'E' });
@@ -73,13 +73,13 @@ test('a full disk', async (t) => {
 		await other.subscribe('logged');
 		await other.close();
 	});
-	await t.test('with room again all is as before', async () => {
+	await t.test('durable publishes succeed when there is room again', async () => {
 		empty();
 		await waitFor(async () => (await publish()).status === 200, 'a publish is taken');
 		await waitFor(async () => (await rows('async-1')).length === 20, 'the async rows');
 		assert.deepEqual(await rows('async-1'), Array.from({ length: 20 }, (_, i) => i));
 	});
-	await t.test('each that was acknowledged is in the log once and was delivered', async () => {
+	await t.test('every acknowledged event is in the log once and was delivered', async () => {
 		const found = await rows('logged');
 		assert.equal(new Set(found).size, found.length);
 		for (const [i, { status, text }] of answers)

@@ -47,7 +47,7 @@ describe('POST /events', () => {
 		client.terminate();
 	});
 
-	test('every durability in one trigger', async () => {
+	test('one trigger may have channels of every durability', async () => {
 		const client = await daemon.connect();
 		for (const c of ['mixed', 'free-x', 'soon-x']) await client.subscribe(c);
 		isJson(await api.trigger(['mixed', 'free-x', 'soon-x'], 'mix', 'd'), {});
@@ -73,7 +73,7 @@ describe('POST /events', () => {
 		b.terminate();
 	});
 
-	test('info after publishing', async () => {
+	test('info is read after publishing', async () => {
 		const client = await daemon.connect();
 		await client.subscribe('presence-room', { channelData: { user_id: '1' } });
 		await client.subscribe('plain');
@@ -84,7 +84,7 @@ describe('POST /events', () => {
 		client.terminate();
 	});
 
-	test('channel alone, and the prefix of the configuration', async () => {
+	test('the member channel works, and so does the configured path prefix', async () => {
 		isJson(await api.post('/events', { name: 'n', channel: 'c', data: 'd' }), {});
 		isJson(await daemon.api(daemon.app, `${daemon.url}/ws`)
 			.post('/events', { name: 'n', channel: 'c', data: 'd' }), {});
@@ -92,7 +92,7 @@ describe('POST /events', () => {
 			.post('/events', { name: 'n', channel: 'c', data: 'd' }), {});
 	});
 
-	test('limits', async () => {
+	test('limits on channels, names and payload are enforced', async () => {
 		isJson(await api.trigger('c', 'n', 'x'.repeat(10000)), {});
 		isText(await api.trigger('c', 'n', 'x'.repeat(10001)), 413, /at most 10000/);
 		isText(await api.trigger('c', 'n', 'x'.repeat(50000)), 413, /50000 bytes/);
@@ -121,7 +121,7 @@ describe('POST /batch_events', () => {
 		client.terminate();
 	});
 
-	test('is all or nothing', async () => {
+	test('a batch is published completely or not at all', async () => {
 		isText(await api.post('/batch_events', { batch: [{ name: 'half', channel: 'c', data: '1' },
 			{ name: 'half', channel: 'no such name', data: '2' }] }), 400, /Invalid channel name/);
 		isText(await api.post('/batch_events', { batch: Array(11).fill(
@@ -132,7 +132,7 @@ describe('POST /batch_events', () => {
 	});
 });
 
-describe('reading', () => {
+describe('reading state', () => {
 	let client;
 	before(async () => {
 		client = await daemon.connect();
@@ -142,7 +142,7 @@ describe('reading', () => {
 	});
 	after(() => client.terminate());
 
-	test('GET /channels', async () => {
+	test('GET /channels lists occupied channels with the requested info', async () => {
 		isJson(await api.get('/channels', { filter_by_prefix: 'presence-read', info: 'user_count' }),
 			{ channels: { 'presence-read': { user_count: 1 } } });
 		isJson(await api.get('/channels', { filter_by_prefix: 'read-' }), { channels: { 'read-a': {} } });
@@ -153,7 +153,7 @@ describe('reading', () => {
 		assert.ok(all.json.channels['presence-read'] && all.json.channels['read-a']);
 	});
 
-	test('GET /channels/{name}', async () => {
+	test('GET /channels/{name} returns the state of one channel', async () => {
 		isJson(await api.get('/channels/read-a'), { occupied: true });
 		isJson(await api.get('/channels/presence-read', { info: 'user_count,subscription_count' }),
 			{ occupied: true, user_count: 1, subscription_count: 1 });
@@ -162,7 +162,7 @@ describe('reading', () => {
 		isText(await api.get('/channels/read-a', { info: 'user_count' }), 400, /presence/);
 	});
 
-	test('cache channels', async () => {
+	test('GET /channels/{name} returns a cache channel\'s last event', async () => {
 		isJson(await api.get('/channels/cache-x', { info: 'cache' }), { occupied: false, cache: null });
 		await api.trigger('cache-x', 'n', '{"k":"ü"}');
 		const { json } = await api.get('/channels/cache-x', { info: 'cache' });
@@ -171,13 +171,13 @@ describe('reading', () => {
 		isText(await api.get('/channels/read-a', { info: 'cache' }), 400, /cache/);
 	});
 
-	test('GET /channels/{name}/users', async () => {
+	test('GET /channels/{name}/users lists presence members', async () => {
 		isJson(await api.get('/channels/presence-read/users'), { users: [{ id: '7' }] });
 		isJson(await api.get('/channels/presence-none/users'), { users: [] });
 		isText(await api.get('/channels/read-a/users'), 400, /presence/);
 	});
 
-	test('GET /connections', async () => {
+	test('GET /connections counts the connections', async () => {
 		const { status, json } = await api.get('/connections');
 		assert.equal(status, 200);
 		assert.ok(json.connections >= 1);
@@ -194,7 +194,7 @@ describe('reading', () => {
 			{ occupied: true, user_count: 1, subscription_count: 1 });
 	});
 
-	test('HEAD has the head of GET', async () => {
+	test('HEAD returns the headers of GET', async () => {
 		const head = await api.call('HEAD', '/channels/read-a');
 		assert.equal(head.status, 200);
 		assert.equal(head.headers['content-length'], '17');
@@ -228,7 +228,7 @@ describe('users', () => {
 	});
 });
 
-test('legacy POST /channels/{name}/events', async () => {
+test('the legacy POST /channels/{name}/events publishes', async () => {
 	const client = await daemon.connect();
 	await client.subscribe('old');
 	const answer = await api.call('POST', '/channels/old/events',
@@ -260,7 +260,7 @@ describe('rights', () => {
 				401, /\w+ \w+/);
 		});
 
-	test('404, 403, 405', async () => {
+	test('unknown app is 404, disabled app 403, wrong method 405', async () => {
 		isText(await daemon.api({ ...MAIN, id: 'nobody' }).get('/channels'), 404, /application/);
 		isText(await daemon.api(DISABLED).get('/channels'), 403, /disabled/);
 		isText(await daemon.http('/apps/client-portal/nothing'), 404, /does not exist/);
@@ -272,7 +272,7 @@ describe('rights', () => {
 		assert.equal(deleted.headers.allow, 'GET, HEAD');
 	});
 
-	test('429 with Retry-After', async () => {
+	test('over the rate limit is 429 with Retry-After', async () => {
 		const limited = daemon.api(LIMITED);
 		const many = await Promise.all(Array.from({ length: 20 },
 			() => limited.trigger('c', 'n', 'd')));
@@ -284,18 +284,18 @@ describe('rights', () => {
 	});
 });
 
-describe('the rest', () => {
-	test('GET /up and /', async () => {
+describe('other rules', () => {
+	test('GET /up and / are answered without a signature', async () => {
 		for (const path of ['/up', '/ws/up']) isJson(await daemon.http(path), { health: 'OK' });
 		assert.equal((await daemon.http('/')).text, 'OK');
 	});
 
-	test('no CORS headers are given out', async () => {
+	test('the Pusher API sends no CORS headers', async () => {
 		const answer = await daemon.http('/up', { headers: { Origin: 'http://evil.example' } });
 		assert.equal(answer.headers['access-control-allow-origin'], undefined);
 	});
 
-	test('connections are kept', async () => {
+	test('HTTP connections are kept alive', async () => {
 		const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
 		let sockets = 0;
 		agent.on('free', () => {});
@@ -329,7 +329,7 @@ describe('the rest', () => {
 		raw.destroy();
 	});
 
-	test('the demo is off unless asked for', async () => {
+	test('the demo is off by default', async () => {
 		isText(await daemon.http('/demo/config'), 404, /does not exist/);
 		isText(await request(`${daemon.url}/demo/publish`, { method: 'POST', body: '{}' }), 404,
 			/does not exist/);

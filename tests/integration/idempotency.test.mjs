@@ -34,7 +34,7 @@ describe('idempotency keys', () => {
 	});
 	after(() => daemon.stop());
 
-	test('a repeat gets the first answer and publishes nothing', async () => {
+	test('a repeat gets the first response and publishes nothing', async () => {
 		const first = await api.post('/events', body(1, 'c', { info: 'subscription_count' }),
 			withKey('k-1'));
 		assert.deepEqual([first.status, first.json],
@@ -57,7 +57,7 @@ describe('idempotency keys', () => {
 			[row.event_id])).length, 1);
 	});
 
-	test('the key may stand in the body, and in both', async () => {
+	test('the key can be in the body, or in header and body', async () => {
 		const send = (more) => api.post('/events', body(2, 'c', { idempotency_key: 'k-2' }), more);
 		assert.equal((await send()).status, 200);
 		assert.equal((await send()).headers[REPLAYED], 'true');
@@ -67,7 +67,7 @@ describe('idempotency keys', () => {
 		assert.equal(await rows(daemon, 2), 1);
 	});
 
-	test('batches have one key for all', async () => {
+	test('a batch has one key for all its events', async () => {
 		const batch = [{ name: 'E', channel: 'c', data: '{"n":3}', info: 'subscription_count' },
 			{ name: 'E', channel: 'c', data: '{"n":3}' }];
 		const send = (body_, more) => api.post('/batch_events', body_, more);
@@ -82,7 +82,7 @@ describe('idempotency keys', () => {
 		assert.deepEqual([inside.status, /beside "batch"/.test(inside.text)], [400, true]);
 	});
 
-	test('the same key with another request is refused', async () => {
+	test('the same key with a different request is refused', async () => {
 		assert.equal((await api.post('/events', body(4), withKey('k-4'))).status, 200);
 		const other = await api.post('/events', body(5), withKey('k-4'));
 		assert.deepEqual([other.status, /another request/.test(other.text)], [422, true]);
@@ -111,7 +111,7 @@ describe('idempotency keys', () => {
 		assert.equal(answers.filter((a) => a.status === 422).length, 19);
 	});
 
-	test('events that are logged later or never are published once too', async () => {
+	test('a key works with durability async and none', async () => {
 		for (const [n, channel, logged] of [[6, 'soon-c', 1], [7, 'never-c', 0],
 			[8, ['c', 'soon-c', 'never-c'], 2]]) {
 			const answers = [];
@@ -125,7 +125,7 @@ describe('idempotency keys', () => {
 		}
 	});
 
-	test('keys that are none are refused', async () => {
+	test('malformed keys are refused', async () => {
 		const bad = [[{ idempotency_key: '' }, /1 to 255/], [{ idempotency_key: 7 }, /string/],
 			[{ idempotency_key: 'a b' }, /1 to 255/], [{ idempotency_key: 'ä' }, /1 to 255/],
 			[{ idempotency_key: 'x'.repeat(256) }, /1 to 255/]];
@@ -146,7 +146,7 @@ describe('idempotency keys', () => {
 			200);
 	});
 
-	test('a key belongs to its application, and is over after a day', async () => {
+	test('a key belongs to its application and expires after a day', async () => {
 		await daemon.query(`INSERT INTO apps(id, key, secret) VALUES ('other', 'ok', 'os')`);
 		const other = daemon.api({ id: 'other', key: 'ok', secret: 'os' });
 		await waitFor(async () => (await other.post('/events', body(11))).status === 200, 'the app');
@@ -163,7 +163,7 @@ describe('idempotency keys', () => {
 		assert.equal(await rows(daemon, 13), 1);
 	});
 
-	test('the Pusher library for Node passes it on', async () => {
+	test('the Pusher library for Node sends the key', async () => {
 		const { id: appId, key, secret } = daemon.app;
 		const pusher = new Pusher({ appId, key, secret, host: '127.0.0.1', port: String(daemon.port),
 			useTLS: false });
@@ -179,7 +179,7 @@ describe('idempotency keys', () => {
 	});
 });
 
-test('keys outlast kill -9, and are forgotten when they are over', async (t) => {
+test('keys survive kill -9 and are deleted when they expire', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const send = (n, key) => daemon.api().post('/events', body(n), withKey(key));
 	assert.equal((await send(1, 'kept')).status, 200);
@@ -193,7 +193,7 @@ test('keys outlast kill -9, and are forgotten when they are over', async (t) => 
 	assert.equal(await rows(daemon, 1), 1);
 });
 
-test('two daemons that get a key at the same moment publish it once', async (t) => {
+test('two daemons that receive a key at the same moment publish once', async (t) => {
 	const one = await startDaemon({ server: { node: 'one' } }, t);
 	const two = new Daemon({ server: { node: 'two' } });
 	two.database = one.database;
@@ -208,7 +208,7 @@ test('two daemons that get a key at the same moment publish it once', async (t) 
 	}
 });
 
-test('while the database is away nothing with a key is published, and then once', async (t) => {
+test('without the database a publish with a key is refused, and later published once', async (t) => {
 	const daemon = await startDaemon({ embedded: true, app: RULES,
 		database: { commit_timeout_ms: 500 } }, t);
 	const wire = await daemon.connect();
@@ -227,7 +227,7 @@ test('while the database is away nothing with a key is published, and then once'
 		assert.ok([200, 503].includes(during.status), during.text);
 		for (const answer of await Promise.all(under))
 			assert.ok([200, 503].includes(answer.status), answer.text);
-		await waitFor(async () => (await send(n)).status === 200, `event ${n}`, 30000);
+		await waitFor(async () => (await send(n)).status === 200, `event ${n}`);
 		assert.equal((await send(n)).headers[REPLAYED], 'true');
 		assert.equal(await rows(daemon, n), 1);
 		assert.equal(await seen(wire, api, 'c', n), 1);

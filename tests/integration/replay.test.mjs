@@ -21,7 +21,7 @@ async function replayOf(wire, channel, since, more = {}) {
 
 const serialOf = (position) => Number(position.split(':')[1]);
 
-describe('positions and replay', () => {
+describe('replay', () => {
 	let daemon, wire, api;
 	before(async () => {
 		daemon = await startDaemon({ app: { max_replay_events: 500,
@@ -31,7 +31,7 @@ describe('positions and replay', () => {
 	});
 	after(() => daemon.stop());
 
-	test('the greeting tells the epoch, a quiet channel its position', async () => {
+	test('connection_established has the epoch, subscription_succeeded the position', async () => {
 		const [{ epoch }] = await daemon.query('SELECT epoch FROM log_meta');
 		assert.equal(wire.epoch, epoch);
 		const { position } = await wire.subscribe('quiet');
@@ -61,7 +61,7 @@ describe('positions and replay', () => {
 		await other.close();
 	});
 
-	test('private, presence and encrypted channels', async () => {
+	test('private, presence and encrypted channels are replayed', async () => {
 		for (const [channel, more] of [['private-p', {}], ['private-encrypted-p', {}],
 			['presence-p', { channelData: { user_id: '1' } }]]) {
 			const { position } = await wire.subscribe(channel, more);
@@ -76,7 +76,7 @@ describe('positions and replay', () => {
 		await wire.next({ event: 'pusher:subscription_error', channel: 'private-p' });
 	});
 
-	test('not what other applications or channels had', async () => {
+	test('events of other applications and channels are not replayed', async () => {
 		const { position } = await wire.subscribe('mine');
 		wire.unsubscribe('mine');
 		await api.trigger('mine2', 'No', {});
@@ -88,7 +88,7 @@ describe('positions and replay', () => {
 		assert.deepEqual(events.map((f) => f.event), ['Yes', 'Yes']);
 	});
 
-	test('async events are replayed, none are not', async () => {
+	test('async events are replayed, events of durability none are not', async () => {
 		const first = await wire.subscribe('async-1');
 		const none = await wire.subscribe('none-1');
 		wire.unsubscribe('async-1');
@@ -103,7 +103,7 @@ describe('positions and replay', () => {
 		assert.equal((await replayOf(wire, 'none-1', none.position)).data.count, 0);
 	});
 
-	test('own events stay out when the client says who it was', async () => {
+	test('a client\'s own events are left out when it names its former socket_id', async () => {
 		const { position } = await wire.subscribe('own');
 		wire.unsubscribe('own');
 		await api.trigger('own', 'Own', {}, { socket_id: wire.socketId });
@@ -117,7 +117,7 @@ describe('positions and replay', () => {
 		await again.close();
 	});
 
-	test('as much as the cap, and one more', async () => {
+	test('max_replay_events are replayed; one more is a resync', async () => {
 		const { position } = await wire.subscribe('cap');
 		wire.unsubscribe('cap');
 		const batch = (n) => daemon.query(`SELECT count(broadcast('cap', 'N', '{}'))
@@ -141,7 +141,7 @@ describe('positions and replay', () => {
 		await wire.next({ event: 'Live', channel: 'cap' });
 	});
 
-	test('resync: other epoch, ahead of the log, malformed', async () => {
+	test('another epoch, a position ahead of the log, or a malformed one is a resync', async () => {
 		assert.equal((await replayOf(wire, 'r1', 'other:1')).data.reason, 'epoch');
 		assert.equal((await replayOf(wire, 'r2', 'no position')).data.reason, 'malformed');
 		assert.match(wire.all({ event: 'pusher:error' }).at(-1).data.message, /not a position/);
@@ -160,7 +160,7 @@ describe('positions and replay', () => {
 		await wire.next({ event: 'Live', channel: 'r1' });
 	});
 
-	test('resync: the log does not reach back', async () => {
+	test('a position older than the oldest entry is a resync', async () => {
 		const { position } = await wire.subscribe('old');
 		wire.unsubscribe('old');
 		await api.trigger('old', 'Gone', {});
@@ -171,7 +171,7 @@ describe('positions and replay', () => {
 	});
 });
 
-test('a position ahead of a log that was set back', async (t) => {
+test('a position ahead of a log that was set back is a resync', async (t) => {
 	const daemon = await startDaemon({ database: { replay_timeout_ms: 300 } }, t);
 	const wire = await daemon.connect();
 	const { data } = await replayOf(wire, 'c', `${wire.epoch}:99999999`);
@@ -180,7 +180,7 @@ test('a position ahead of a log that was set back', async (t) => {
 });
 
 describe('under load', () => {
-	test('clients that come and go see each event once, in order', async (t) => {
+	test('clients that reconnect receive each event once, in order', async (t) => {
 		const daemon = await startDaemon({ app: { max_replay_events: 100000,
 			max_presence_members: 1000, max_outbox_bytes: 0, max_outbox_messages: 0,
 			channel_durability: 'async-*:async' }, server: { workers: 2 } }, t);
@@ -247,8 +247,8 @@ describe('under load', () => {
 	});
 });
 
-describe('what goes away', () => {
-	test('a restart of the daemon between', async (t) => {
+describe('restarts and lost connections', () => {
+	test('no event is missed over a restart of the daemon', async (t) => {
 		const daemon = await startDaemon({}, t);
 		const c = await new Returning(daemon, ['c', 'private-d']).come();
 		await waitFor(() => c.of('c').position && c.of('private-d').position, 'positions');
@@ -265,7 +265,7 @@ describe('what goes away', () => {
 		await c.go();
 	});
 
-	test('kill -9 of the daemon', async (t) => {
+	test('no event is missed over kill -9 of the daemon', async (t) => {
 		const daemon = await startDaemon({}, t);
 		const c = await new Returning(daemon, ['c']).come();
 		await waitFor(() => c.of('c').position, 'a position');
@@ -286,7 +286,7 @@ describe('what goes away', () => {
 		await c.go();
 	});
 
-	test('the database while it is read', async (t) => {
+	test('a lost database connection during a replay is a resync or a complete replay', async (t) => {
 		const daemon = await startDaemon({ app: { max_replay_events: 0 },
 			database: { replay_timeout_ms: 2000 } }, t);
 		const wire = await daemon.connect();
@@ -316,7 +316,7 @@ describe('what goes away', () => {
 		await wire.close();
 	});
 
-	test('the client, in the middle of a long replay', async (t) => {
+	test('a client that disconnects in the middle of a replay leaves nothing behind', async (t) => {
 		const daemon = await startDaemon({ app: { max_replay_events: 0 } }, t);
 		const first = await daemon.connect();
 		const { position } = await first.subscribe('c');
@@ -340,7 +340,7 @@ describe('what goes away', () => {
 });
 
 describe('cache channels after a restart', () => {
-	test('have their last event from the log', async (t) => {
+	test('a subscriber receives the last event from the log', async (t) => {
 		const daemon = await startDaemon({ app: { cache_ttl: 600 } }, t);
 		const api = () => daemon.api();
 		await api().trigger('cache-x', 'Old', { n: 1 });
@@ -369,7 +369,7 @@ describe('cache channels after a restart', () => {
 		await other.close();
 	});
 
-	test('and so does the HTTP API', async (t) => {
+	test('the HTTP API returns the last event from the log', async (t) => {
 		const daemon = await startDaemon({}, t);
 		await daemon.api().trigger('cache-x', 'Last', { n: 2 });
 		await daemon.restart();

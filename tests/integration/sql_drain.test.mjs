@@ -27,7 +27,7 @@ async function assertDrained(daemon, n) {
 	assert.deepEqual(rows.map((row) => row.n), upTo(n));
 }
 
-test('kill -9 in the middle of a drain', async (t) => {
+test('kill -9 in the middle of a drain loses and repeats no event', async (t) => {
 	const COUNT = 30000;
 	const daemon = await startDaemon({}, t);
 	const wire = await daemon.connect();
@@ -45,7 +45,7 @@ test('kill -9 in the middle of a drain', async (t) => {
 	await assertDrained(daemon, COUNT);
 });
 
-test('a large backlog at the start, and HTTP publishes beside it', async (t) => {
+test('a large backlog is drained while HTTP publishes', async (t) => {
 	const COUNT = 100000;
 	// Far below what the backlog takes in all, far above what one publish should wait.
 	const daemon = await startDaemon({ database: { commit_timeout_ms: 10000 } }, t);
@@ -68,7 +68,7 @@ test('a large backlog at the start, and HTTP publishes beside it', async (t) => 
 	await assertDrained(daemon, COUNT);
 });
 
-test('async HTTP and SQL on one channel', async (t) => {
+test('async HTTP and SQL events on one channel are delivered in the order of serials', async (t) => {
 	const daemon = await startDaemon({ app: { channel_durability: 'async-*:async' } }, t);
 	const wires = await Promise.all([1, 2].map(() => daemon.connect()));
 	for (const wire of wires) await wire.subscribe('async-1');
@@ -101,7 +101,7 @@ test('async HTTP and SQL on one channel', async (t) => {
 	for (const row of rows) assert.deepEqual(row.n, upTo(300), row.event_type);
 });
 
-test('no search_path of a caller gets around the checks', async (t) => {
+test('no search_path of a caller bypasses the checks', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const { host, name } = daemon.database;
 	const role = `path_${name}`;

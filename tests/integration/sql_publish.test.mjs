@@ -47,7 +47,7 @@ describe('publish from SQL', () => {
 	});
 	after(() => daemon.stop());
 
-	test('a call is delivered with its id, serial and bytes', async () => {
+	test('broadcast() delivers id, serial and the exact payload', async () => {
 		const [{ broadcast }] = await daemon.query(
 			`SELECT broadcast('private-client.1', 'InvoiceCreated', '{"a":  1}')`);
 		const frame = await wire.next({ event: 'InvoiceCreated' });
@@ -92,7 +92,7 @@ describe('publish from SQL', () => {
 		assertOneOrder(wire);
 	});
 
-	test('many in one transaction, mixed with HTTP', async () => {
+	test('3,000 events of one transaction are delivered among HTTP publishes', async () => {
 		const api = daemon.api();
 		const http = Promise.all(upTo(50).map((n) =>
 			api.trigger('private-client.1', 'Http', { n })));
@@ -116,7 +116,7 @@ describe('publish from SQL', () => {
 		assert.equal(wire.all({ event: 'Twice' })[0].id, 'order-7');
 	});
 
-	test('exclude_socket is left out', async () => {
+	test('the socket in exclude_socket does not receive the event', async () => {
 		const other = await daemon.connect();
 		await other.subscribe('private-client.1');
 		await daemon.query(`SELECT broadcast('private-client.1', 'Others', '{}',
@@ -128,7 +128,7 @@ describe('publish from SQL', () => {
 		await other.close();
 	});
 
-	test('wrong input is refused', async () => {
+	test('malformed arguments are refused', async () => {
 		const call = (sql, values) => daemon.query(`SELECT broadcast(${sql})`, values);
 		const hint = (await refused(call(`'a b', 'E', '{}'`), '22023', /not a channel name/)).hint;
 		assert.match(hint, /Letters, digits/);
@@ -150,7 +150,7 @@ describe('publish from SQL', () => {
 		await call(`'#server-to-user-7', 'E', '{}'`);
 	});
 
-	test('the LISTEN connection is ended again and again', async () => {
+	test('no event is missed when the LISTEN connection is cut repeatedly', async () => {
 		for (let n = 1; n <= 10; n++) {
 			await daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 				WHERE application_name = 'scopewired' AND datname = current_database()`);
@@ -161,7 +161,7 @@ describe('publish from SQL', () => {
 		assertOneOrder(wire);
 	});
 
-	test('a burst makes the daemon poll, and quiet makes it listen again', async () => {
+	test('the daemon polls during a burst and listens again afterwards', async () => {
 		const held = async () => (await daemon.query(`SELECT FROM pg_locks
 			WHERE locktype = 'advisory' AND objid = lock_key('polling')::oid AND mode = 'ExclusiveLock' AND granted
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`))
@@ -185,7 +185,7 @@ describe('publish from SQL', () => {
 	});
 });
 
-test('what commits while the daemon is down goes out at its start', async (t) => {
+test('events committed while the daemon is down are delivered at its start', async (t) => {
 	const daemon = await startDaemon({}, t);
 	for (const how of ['stop', 'kill']) {
 		await daemon[how]();
@@ -200,7 +200,7 @@ test('what commits while the daemon is down goes out at its start', async (t) =>
 	}
 });
 
-test('rows that were sequenced and not handed on go out after kill -9', async (t) => {
+test('rows with a serial that were not delivered are delivered after kill -9', async (t) => {
 	const daemon = await startDaemon({}, t);
 	await daemon.query(`SELECT broadcast('cache-a', 'First', '{}')`);
 	await waitFor(async () => (await daemon.query('SELECT FROM relay_cursor WHERE serial > 0'))
@@ -215,7 +215,7 @@ test('rows that were sequenced and not handed on go out after kill -9', async (t
 	await wire.next({ event: 'Second' });
 });
 
-test('PostgreSQL stops at once and comes back', async (t) => {
+test('an immediate stop of PostgreSQL loses no committed event', async (t) => {
 	const daemon = await startDaemon({ embedded: true }, t);
 	const wire = await daemon.connect();
 	await wire.subscribe('c');
@@ -227,7 +227,7 @@ test('PostgreSQL stops at once and comes back', async (t) => {
 				{ ...unprivileged(), cwd: '/', stdio: 'pipe' });
 		const publish = async () => daemon.query(`SELECT broadcast('c', 'E', $1, $2)`,
 			[{ n }, `e-${n}`]);
-		await waitFor(() => publish().then(() => true, () => false), `publish ${n}`, 30000);
+		await waitFor(() => publish().then(() => true, () => false), `publish ${n}`);
 		acknowledged.push(n);
 	}
 	await wire.next({ event: 'E', data: { n: 20 } });
@@ -235,7 +235,7 @@ test('PostgreSQL stops at once and comes back', async (t) => {
 	assertOneOrder(wire);
 });
 
-test('several applications: one must be named', async (t) => {
+test('with several applications the caller must name one', async (t) => {
 	const app = { key: 'k1', secret: 's1' };
 	const daemon = await startDaemon({ apps: [{ id: 'one', ...app, max_event_payload_bytes: 20 },
 		{ id: 'two', key: 'k2', secret: 's2' }] }, t);
@@ -272,7 +272,7 @@ describe('watched tables', () => {
 	});
 	after(() => daemon.stop());
 
-	test('insert, update, move, delete', async () => {
+	test('insert, update and delete are published, also a change of channel', async () => {
 		await sql(`SELECT watch('invoices', 'private-client.{client_id}')`);
 		await sql(`INSERT INTO invoices VALUES (1, 1, 10, 's'), (2, NULL, 20, 's')`);
 		assert.deepEqual(await next('invoices.insert', 'private-client.1'), { op: 'insert',
@@ -294,7 +294,7 @@ describe('watched tables', () => {
 		assert.equal((await sql('SELECT * FROM watches')).length, 0);
 	});
 
-	test('columns, operations, names in Laravel style, truncate', async () => {
+	test('a watch selects columns and operations, and names events', async () => {
 		await sql(`SELECT watch('invoices', 'all', '{id,total}', '{insert,update,truncate}',
 			'App\\Events\\Invoice{Op}')`);
 		await sql(`INSERT INTO invoices VALUES (5, 1, 50, 'hidden')`);
@@ -310,7 +310,7 @@ describe('watched tables', () => {
 		await sql(`SELECT unwatch('invoices', 'all')`);
 	});
 
-	test('what is too large goes as its key', async () => {
+	test('a row over the payload limit is published as its key', async () => {
 		await sql(`SELECT watch('invoices', 'all')`);
 		await sql(`INSERT INTO invoices VALUES (6, 1, 1, repeat('x', 2000000))`);
 		assert.deepEqual(await next('invoices.insert', 'all'), { op: 'insert',
@@ -322,7 +322,7 @@ describe('watched tables', () => {
 		assert.equal(wire.all({ event: 'invoices.insert', data: { new: { id: 7 } } }).length, 0);
 	});
 
-	test('a channel that is none does not harm the application', async () => {
+	test('an invalid channel name does not fail the application\'s statement', async () => {
 		await sql('CREATE TABLE public.notes (id integer PRIMARY KEY, room text)');
 		await sql(`SELECT watch('notes', 'room-{room}')`);
 		await sql(`INSERT INTO notes VALUES (1, 'no channel'), (2, NULL), (3, repeat('x', 300))`);
@@ -330,7 +330,7 @@ describe('watched tables', () => {
 			0);
 	});
 
-	test('columns may be called as they like', async () => {
+	test('a watched table\'s columns can have any name', async () => {
 		const row = { id: 1, n: 'n', o: 'o', t: 't', app: 'a', c: 'p', name: 'b', watched: 'w', body: 'c',
 			channel: 'd', event_type: '%s %L {op}', 'a "b': "it's" };
 		await sql(`CREATE TABLE public.odd (id integer PRIMARY KEY, n text, o text, t text,
@@ -347,7 +347,7 @@ describe('watched tables', () => {
 		assert.equal((await next('odd.delete', 'all')).old.n, 'm');
 	});
 
-	test('wrong watches are refused', async () => {
+	test('invalid watches are refused', async () => {
 		const w = (args) => sql(`SELECT watch(${args})`);
 		await refused(w(`'invoices', 'a.{nothing}'`), '42703', /no column "nothing"/);
 		await refused(w(`'invoices', 'a b'`), '22023', /not a channel template/);
@@ -362,7 +362,7 @@ describe('watched tables', () => {
 	});
 });
 
-test('an application\'s role gets what it needs and no more', async (t) => {
+test('grants.sql gives an application\'s role only what it needs', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const { host, name } = daemon.database;
 	const role = `app_${name}`;

@@ -32,7 +32,7 @@ function burst(daemon) {
 	return run;
 }
 
-describe('without the fallback', () => {
+describe('wake-ups without the fallback poll', () => {
 	let daemon, wire, late;
 	before(async () => {
 		daemon = await startDaemon({ database: { sql_fallback_ms: HOUR_MS } });
@@ -45,7 +45,7 @@ describe('without the fallback', () => {
 		await daemon.stop();
 	});
 
-	test('inserted while the daemon polls, committed when it does no more', async () => {
+	test('an event inserted during polling and committed afterwards is delivered', async () => {
 		const run = burst(daemon);
 		await waitFor(() => polls(daemon), 'polling');
 		await late.query('BEGIN');
@@ -58,7 +58,7 @@ describe('without the fallback', () => {
 		assert.equal(wire.all({ event: 'Burst' }).length, run.sent);
 	});
 
-	test('a transaction that published and stays open keeps nobody from polling', async () => {
+	test('an open transaction that published does not stop polling', async () => {
 		await late.query('BEGIN');
 		await publish(late, 'Open');
 		const run = burst(daemon);
@@ -68,7 +68,7 @@ describe('without the fallback', () => {
 		await wire.next({ event: 'Open' });
 	});
 
-	test('inserted while a connection polls that is then cut', async () => {
+	test('an event inserted before the polling connection is cut is delivered', async () => {
 		const run = burst(daemon);
 		await waitFor(() => polls(daemon), 'polling');
 		await late.query('BEGIN');
@@ -83,7 +83,7 @@ describe('without the fallback', () => {
 		assert.equal(wire.all({ event: 'Orphan' }).length, 1);
 	});
 
-	test('somebody else drains at that moment', async () => {
+	test('an event is delivered after another node releases the lock of the drain', async () => {
 		await waitFor(async () => !await polls(daemon), 'no polling');
 		await late.query("SELECT pg_advisory_lock(lock_key('drain'))");
 		await daemon.query(`SELECT broadcast($1, 'Waiting', '{}')`, [CHANNEL]);
@@ -95,7 +95,7 @@ describe('without the fallback', () => {
 		await wire.next({ event: 'Waiting' });
 	});
 
-	test('serials cannot be had for longer than the daemon waits', async () => {
+	test('the daemon retries when the lock of the serials is held for too long', async () => {
 		await late.query("SELECT pg_advisory_lock(lock_key('serials'))");
 		await daemon.query(`SELECT broadcast($1, 'Blocked', '{}')`, [CHANNEL]);
 		const attempts = new Set();
@@ -106,13 +106,13 @@ describe('without the fallback', () => {
 				AND a.datname = current_database()`);
 			for (const row of rows) attempts.add(row.at);
 			return attempts.size > 1;
-		}, 'a second attempt', 30000);
+		}, 'a second attempt');
 		await late.query("SELECT pg_advisory_unlock(lock_key('serials'))");
 		await wire.next({ event: 'Blocked' });
 	});
 });
 
-test('what was drained is not stepped over again while an old transaction looks on', async (t) => {
+test('drained rows are not scanned again while an old snapshot is open', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const old = await daemon.session();
 	t.after(() => old.end());
@@ -150,7 +150,7 @@ test('what was drained is not stepped over again while an old transaction looks 
 		`SELECT FROM realtime_events WHERE event_type = 'Late' AND serial > 0`)).length, 'Late');
 });
 
-test('a queue of notifications that fills up is said', async (t) => {
+test('a NOTIFY queue that fills up is logged', async (t) => {
 	const cluster = await startCluster();
 	t.after(() => cluster.stop());
 	await query(cluster.socket, 'postgres', 'CREATE DATABASE queue OWNER scopewire', [], 'postgres');

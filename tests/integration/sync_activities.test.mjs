@@ -27,8 +27,8 @@ const allPlaced = () => waitFor(async () => (await daemon.query(
 	'SELECT FROM scopewire.activities WHERE position IS NULL')).length === 0);
 const ids = (page) => page.activities.map((a) => a.id);
 
-describe('adding', () => {
-	test('every field comes back, and who did it', async () => {
+describe('adding an activity', () => {
+	test('every field is returned, with the user', async () => {
 		await server.put('users/7', { name: 'Ada', avatar: 'https://x.example/a.png' });
 		const activity = await add({ type: 'invoice_paid', description: 'Paid ✓', user_id: 7,
 			subject_type: 'App\\Models\\Invoice', subject_id: 42,
@@ -44,7 +44,7 @@ describe('adding', () => {
 		assert.deepEqual(page.activities, [{ id, ...rest, created_at: at }]);
 	});
 
-	test('is told to the admins and to the client, but not to the socket that did it', async () => {
+	test('an activity is published to admins and the client, without the sender\'s socket', async () => {
 		const [one, two, other] = await Promise.all([daemon.connect(), daemon.connect(),
 			daemon.connect({ app: OTHER })]);
 		for (const s of [one, two]) {
@@ -71,7 +71,7 @@ describe('adding', () => {
 		await Promise.all([one.close(), two.close(), other.close()]);
 	});
 
-	test("in the application's own transaction: rolled back, it never was", async () => {
+	test("an activity of a rolled-back transaction does not exist", async () => {
 		const socket = await daemon.connect();
 		await socket.subscribe('private-admin');
 		await daemon.query(`DO $$ BEGIN
@@ -86,14 +86,14 @@ describe('adding', () => {
 		await socket.close();
 	});
 
-	test('by the signed query of the Pusher API', async () => {
+	test('the signed query of the Pusher API works', async () => {
 		const answer = ok(await daemon.api().post('/sync/activities', { type: 'signed' }));
 		const page = ok(await daemon.api().get('/sync/activities', { feed: 'type', type: 'signed' }));
 		assert.deepEqual(ids(page), [answer.activity.id]);
 		ok(await daemon.api().post('/sync/activities/read', { feed: 'global', reader_id: 1 }));
 	});
 
-	test('a user adds what it did itself, where it may', async () => {
+	test('a user adds its own activities on channels that it may join', async () => {
 		const user = Sync.user(daemon, 1005);
 		assert.equal((await add({ type: 'own', metadata: { client_id: 1005 } }, user)).user_id, 1005);
 		assert.equal((await add({ type: 'own', user: 1005 }, user)).user_id, 1005);
@@ -106,7 +106,7 @@ describe('adding', () => {
 		failed(await new Sync(daemon).post('activities', { type: 'x' }), 401, 'unauthorized');
 	});
 
-	test('what is wrong is said', async () => {
+	test('adding: invalid fields are 400 with the field\'s name', async () => {
 		const post = (fields) => server.post('activities', { type: 'x', ...fields });
 		failed(await post({ type: undefined }), 400, 'missing_field', 'type');
 		failed(await post({ type: '' }), 400, 'invalid_value', 'type');
@@ -131,7 +131,7 @@ describe('adding', () => {
 		assert.deepEqual((await list({ feed: 'type', type: 'x' })).activities, []);
 	});
 
-	test('SQL stays text, everywhere', async () => {
+	test('SQL in a field is stored as text', async () => {
 		const text = `'); DROP TABLE activities; --"\\ $1 {x}`;
 		const activity = await add({ type: text, description: text, subject_type: text,
 			subject_id: text, metadata: { [text]: text } });
@@ -171,7 +171,7 @@ describe('feeds', () => {
 	const named = (page) => page.activities
 		.map((a) => Object.keys(all).find((name) => all[name] === a.id)).filter(Boolean);
 
-	test('newest first, each with what belongs to it', async () => {
+	test('a feed lists newest first and only its own activities', async () => {
 		assert.deepEqual(named(await list({})),
 			['elsewhere', 'nobody', 'user', 'project', 'both', 'client']);
 		assert.deepEqual(named(await list({ feed: 'client', client_id: 50 })), ['both', 'client']);
@@ -183,7 +183,7 @@ describe('feeds', () => {
 		assert.deepEqual(ids(await list({ feed: 'subject', subject_type: 'Doc', subject_id: 6 })), []);
 	});
 
-	test('further fields filter', async () => {
+	test('further fields filter a feed', async () => {
 		const client = { feed: 'client', client_id: 50 };
 		assert.deepEqual(named(await list({ ...client, project_id: 60 })), ['both']);
 		assert.deepEqual(named(await list({ ...client, metadata: '{"state":"paid"}' })), ['client']);
@@ -193,7 +193,7 @@ describe('feeds', () => {
 			['elsewhere']);
 	});
 
-	test('a user sees what its channels allow', async () => {
+	test('a user sees activities of channels that it may join', async () => {
 		const user = Sync.user(daemon, 50), query = { feed: 'type', type: 'feed' };
 		assert.deepEqual(named(await list({ feed: 'client', client_id: 50 }, user)), ['both', 'client']);
 		assert.deepEqual(named(await list({ feed: 'user', user_id: 50 }, user)), ['user']);
@@ -211,7 +211,7 @@ describe('feeds', () => {
 		assert.deepEqual(named(await list({ feed: 'user', user_id: 50 }, admin)), ['user']);
 	});
 
-	test('and no more', async () => {
+	test('a user sees no other activities', async () => {
 		const user = Sync.user(daemon, 50);
 		failed(await user.get('activities'), 403, 'channel_forbidden', 'feed');
 		failed(await user.get('activities', { feed: 'client', client_id: 61 }),
@@ -228,7 +228,7 @@ describe('feeds', () => {
 			403, 'forbidden', 'reader_id');
 	});
 
-	test('what is hidden leaves no trace in a page', async () => {
+	test('hidden activities leave no trace in a page', async () => {
 		const nobody = Sync.user(daemon, 63);
 		const hidden = await list({ feed: 'subject', subject_type: 'Doc', subject_id: 5 }, nobody);
 		const missing = await list({ feed: 'subject', subject_type: 'Doc', subject_id: 7 }, nobody);
@@ -236,7 +236,7 @@ describe('feeds', () => {
 		assert.equal(hidden.unread, 0);
 	});
 
-	test('what is wrong is said', async () => {
+	test('feeds: invalid fields are 400 with the field\'s name', async () => {
 		const get = (query) => server.get('activities', query);
 		for (const [feed, field] of Object.entries({ client: 'client_id', project: 'project_id',
 			user: 'user_id', subject: 'subject_type', type: 'type' }))
@@ -255,7 +255,7 @@ describe('feeds', () => {
 		failed(await get({ cursor: 'A'.repeat(201) }), 400, 'invalid_value', 'cursor');
 	});
 
-	test('304 while nothing changed', async () => {
+	test('an unchanged feed is 304', async () => {
 		const query = { feed: 'client', client_id: 50 };
 		const etag = (await server.get('activities', query)).headers.etag;
 		const again = await server.call('GET', 'activities', { query,
@@ -272,7 +272,7 @@ describe('pages', () => {
 		return made;
 	};
 
-	test('down to the end, and up again', async () => {
+	test('pages lead to the oldest activity and back', async () => {
 		const made = await fill('pages', 7), feed = { feed: 'client', client_id: 'pages', limit: 3 };
 		const first = await list(feed);
 		assert.equal(first.has_newer, false);
@@ -299,7 +299,7 @@ describe('pages', () => {
 		assert.deepEqual(ids(await list({ ...feed, cursor: second.next_cursor })), made.slice(6));
 	});
 
-	test('of an empty feed, then of its first rows', async () => {
+	test('the position of an empty feed finds its first activities', async () => {
 		const feed = { feed: 'client', client_id: 'empty' };
 		const none = await list(feed);
 		assert.deepEqual(none.activities, []);
@@ -308,7 +308,7 @@ describe('pages', () => {
 		assert.deepEqual(ids(await list({ ...feed, cursor: none.prev_cursor })), made);
 	});
 
-	test('that hide most rows look at a limited number, and say where to go on', async () => {
+	test('a page that hides most rows reads a limited number and returns where to continue', async () => {
 		await daemon.query(`SELECT scopewire.activity_add('crowd', metadata => CASE i % 700 WHEN 5
 			THEN '{"client_id": "seen"}' ELSE '{"client_id": "hidden"}' END::jsonb,
 			app => '${APP.id}') FROM generate_series(1, 2500) i`);
@@ -332,11 +332,11 @@ describe('pages', () => {
 	});
 });
 
-describe('reading', () => {
+describe('unread counts', () => {
 	const feed = { feed: 'client', client_id: 80 };
 	const user = () => Sync.user(daemon, 80);
 
-	test('counts what is new to each user, in each feed', async () => {
+	test('new activities are counted for each user and feed', async () => {
 		const made = [];
 		for (let i = 0; i < 3; i++) made.push(await add({ type: 'r', metadata: { client_id: 80 } }));
 		let page = await list(feed, user());
@@ -360,13 +360,13 @@ describe('reading', () => {
 		assert.equal(ok(await server.post('activities/read', { ...feed, reader_id: 80 })).unread, 0);
 	});
 
-	test('counts only what the user may see', async () => {
+	test('only activities that the user may see are counted', async () => {
 		await add({ type: 'mixed', metadata: { client_id: 80 } });
 		await add({ type: 'mixed', metadata: { client_id: 81 } });
 		assert.equal((await list({ feed: 'type', type: 'mixed' }, user())).unread, 1);
 	});
 
-	test('what is wrong is said', async () => {
+	test('counts: invalid fields are 400 with the field\'s name', async () => {
 		const post = (fields) => server.post('activities/read', fields);
 		failed(await post(feed), 400, 'missing_field', 'reader_id');
 		failed(await post({ ...feed, reader_id: 80, up_to: 999999999 }), 404, 'unknown_activity', 'up_to');
@@ -377,7 +377,7 @@ describe('reading', () => {
 		failed(await post({ ...feed, reader_id: 80, metadata: {} }), 400, 'unknown_field', 'metadata');
 	});
 
-	test('keeps positions of a limited number of feeds', async () => {
+	test('positions are kept for a limited number of feeds', async () => {
 		await daemon.query(`INSERT INTO scopewire.activity_reads (app, user_id, feed, position)
 			SELECT '${APP.id}', 82, 'type:' || i, 0 FROM generate_series(1, 1000) i`);
 		const read = (type) => server.post('activities/read', { feed: 'type', type, reader_id: 82 });
@@ -466,7 +466,7 @@ describe('cursors while rows arrive', () => {
 		});
 	}
 
-	test('a row that comes to light late is new then, whatever its id', async () => {
+	test('a row that commits late is new at its commit, whatever its id', async () => {
 		const feed = { feed: 'client', client_id: 'late' };
 		const { host, name, user } = daemon.database;
 		const slow = new pg.Client({ host, database: name, user, port: 5432 });
@@ -487,7 +487,7 @@ describe('cursors while rows arrive', () => {
 });
 
 describe('retention', () => {
-	test('old rows go, in batches; young ones stay', async (t) => {
+	test('old rows are deleted in batches, younger ones stay', async (t) => {
 		const own = await startDaemon({ sections: { sync: { activity_retention_days: 30 } } }, t);
 		const s = Sync.server(own);
 		await own.stop();
@@ -501,7 +501,7 @@ describe('retention', () => {
 		assert.equal((await list({}, s)).activities.length, 3);
 	});
 
-	test('rows are placed even when nobody reads', async () => {
+	test('rows get their place in the feed without a reader', async () => {
 		await add({ type: 'unread' });
 		await allPlaced();
 	});

@@ -53,13 +53,13 @@ const allowed = async (who, channel) => {
 const becomes = (who, channel, wanted) => waitFor(async () =>
 	(await allowed(who, channel)) === wanted, `${channel} ${wanted ? 'open' : 'closed'}`);
 
-describe('answers', () => {
+describe('responses', () => {
 	before(async () => {
 		await add('room.{id}', 'anyone');
 		await becomes(user(7), 'private-room.1', true);
 	});
 
-	test('a private channel: auth, as Laravel has it', async () => {
+	test('a private channel gets auth, as from Laravel', async () => {
 		const answer = await auth(user(7), 'private-room.1');
 		assert.deepEqual(answer.json, { auth: channelAuth(APP, SOCKET, 'private-room.1') });
 		assert.match(answer.headers['content-type'], /^application\/json/);
@@ -67,7 +67,7 @@ describe('answers', () => {
 		assert.deepEqual(cached.json, { auth: channelAuth(APP, SOCKET, 'private-cache-room.1') });
 	});
 
-	test('a presence channel: channel_data too, a string', async () => {
+	test('a presence channel also gets channel_data, as a string', async () => {
 		for (const channel of ['presence-room.1', 'presence-cache-room.1']) {
 			const { json } = await auth(user(7, { name: 'Ada "A" Lovelace' }), channel);
 			assert.deepEqual(Object.keys(json), ['auth', 'channel_data']);
@@ -77,7 +77,7 @@ describe('answers', () => {
 		}
 	});
 
-	test('an encrypted channel: shared_secret too', async () => {
+	test('an encrypted channel also gets shared_secret', async () => {
 		for (const channel of ['private-encrypted-room.1', 'private-encrypted-cache-room.1']) {
 			const secret = crypto.createHash('sha256').update(channel).update(MASTER_KEY);
 			assert.deepEqual((await auth(user(7), channel)).json, {
@@ -85,13 +85,13 @@ describe('answers', () => {
 		}
 	});
 
-	test('an encrypted channel of an application without a master key', async () => {
+	test('an encrypted channel without a master key is refused', async () => {
 		refused(await auth(user(7, {}, OTHER), 'private-encrypted-room.1'), 500, 'no_master_key');
 		refused(await auth(user(7, {}, OTHER), 'private-encrypted-no.1'), 403, 'channel_forbidden',
 			'channel_name');
 	});
 
-	test('a form, as pusher-js sends it', async () => {
+	test('a form body, as pusher-js sends it, is accepted', async () => {
 		const form = { socket_id: SOCKET, channel_name: 'private-room.1' };
 		const answer = await user(7).call('POST', '/broadcasting/auth', {
 			body: new URLSearchParams(form).toString(),
@@ -99,7 +99,7 @@ describe('answers', () => {
 		assert.deepEqual(answer.json, { auth: channelAuth(APP, SOCKET, 'private-room.1') });
 	});
 
-	test('a user: auth and user_data', async () => {
+	test('user authentication returns auth and user_data', async () => {
 		const { json } = await user(7, { name: 'Ada' }).post('/broadcasting/user-auth',
 			{ socket_id: SOCKET });
 		assert.deepEqual(Object.keys(json), ['auth', 'user_data']);
@@ -107,7 +107,7 @@ describe('answers', () => {
 		assert.equal(json.auth, userAuth(APP, SOCKET, json.user_data));
 	});
 
-	test('the daemon takes what it signed: subscriptions and a signin', async (t) => {
+	test('the daemon accepts its own signatures for subscriptions and signin', async (t) => {
 		const wire = await daemon.connect();
 		t.after(() => wire.close());
 		const ask = async (path_, more) =>
@@ -122,11 +122,11 @@ describe('answers', () => {
 	});
 });
 
-describe('who a member is', () => {
+describe('a member\'s user_info', () => {
 	const member = async (who, channel = 'presence-room.1') =>
 		JSON.parse((await auth(who, channel)).json.channel_data).user_info;
 
-	test('as the application told, else as the token says; a change counts at once', async () => {
+	test('user_info is the stored user\'s, otherwise the token\'s; a change counts at once', async () => {
 		const server = Sync.server(daemon);
 		const ada = user(21, { name: 'From the token', avatar: '/token.png' });
 		assert.deepEqual(await member(ada), { id: 21, name: 'From the token', avatar: '/token.png' });
@@ -142,17 +142,17 @@ describe('who a member is', () => {
 		await waitFor(async () => (await member(ada)).name === 'From the token', 'nothing told');
 	});
 
-	test('of each application its own', async () => {
+	test('each application has its own users', async () => {
 		await Sync.server(daemon, OTHER).put('users/22', { name: 'Elsewhere' });
 		assert.deepEqual(await member(user(22)), { id: 22 });
 	});
 
-	test('an avatar too large for a member is left out, the member is not', async () => {
+	test('an avatar over the member limit is left out', async () => {
 		const who = user(23, { name: 'Ada', avatar: `/${'x'.repeat(64)}` }, LIMITED);
 		assert.deepEqual(await member(who), { id: 23, name: 'Ada' });
 	});
 
-	test('all users changed at once', async () => {
+	test('a change of all users at once is seen', async () => {
 		const many = user(24, { name: 'before' });
 		assert.equal((await member(many)).name, 'before');
 		await daemon.query(`INSERT INTO users (app, id, name)
@@ -163,8 +163,8 @@ describe('who a member is', () => {
 	});
 });
 
-describe('refused', () => {
-	test('what is no user', async () => {
+describe('refusals', () => {
+	test('a request without a valid user is refused', async () => {
 		const body = { socket_id: SOCKET, channel_name: 'private-room.1' };
 		for (const where of ['/broadcasting/auth', '/broadcasting/user-auth']) {
 			refused(await Sync.server(daemon).post(where, body), 403, 'forbidden');
@@ -175,7 +175,7 @@ describe('refused', () => {
 		}
 	});
 
-	test('channels that need no authorization, or that no rule names', async () => {
+	test('public channels and channels without a rule are refused', async () => {
 		for (const channel of ['room.1', 'cache-room.1', '#server-to-user-7', 'privateer'])
 			refused(await auth(user(7), channel), 403, 'not_guarded', 'channel_name');
 		for (const channel of ['private-nothing', 'private-room.1.2', 'private-room.', 'private-xroom.1',
@@ -183,7 +183,7 @@ describe('refused', () => {
 			refused(await auth(user(7), channel), 403, 'channel_forbidden', 'channel_name');
 	});
 
-	test('fields', async () => {
+	test('invalid fields are refused', async () => {
 		const who = user(7);
 		const body = { socket_id: SOCKET, channel_name: 'private-room.1' };
 		const post = (change) => who.post('/broadcasting/auth', { ...body, ...change });
@@ -198,7 +198,7 @@ describe('refused', () => {
 		refused(await who.post('/broadcasting/auth', '{'), 400, 'invalid_json');
 	});
 
-	test('a master key that is none', async () => {
+	test('an invalid master key is refused', async () => {
 		for (const key of ['short', MASTER_KEY.toString('hex'), `${'A'.repeat(42)}==`,
 			`${'!'.repeat(43)}=`]) {
 			const own = new Daemon({ databaseMode: 'none', app: { encryption_master_key: key } });
@@ -209,7 +209,7 @@ describe('refused', () => {
 		}
 	});
 
-	test('asking does not use up what the server may publish', async () => {
+	test('authorization does not use the rate limit of publishing', async () => {
 		const who = user(7, {}, LIMITED);
 		const answers = await Promise.all(Array.from({ length: 8 }, () => auth(who, 'private-room.1')));
 		assert.deepEqual(answers.map((a) => a.status), Array(8).fill(200));
@@ -222,7 +222,7 @@ describe('kinds of rule', () => {
 		await becomes(user(1), 'private-room.1', false);
 	});
 
-	test('owner', async () => {
+	test('owner: the user\'s id is in the channel name', async () => {
 		await add('of.{id}', 'owner', 'id');
 		await add('a.{b}.c.{d}', 'owner', 'd');
 		await becomes(user(7), 'private-of.7', true);
@@ -231,7 +231,7 @@ describe('kinds of rule', () => {
 			assert.equal(await allowed(user(id), `private-${channel}`), wanted, channel);
 	});
 
-	test('role: of the token; of what the application told when the token has none', async () => {
+	test('role: of the token, or of the stored user when the token has none', async () => {
 		await add('admin', 'role', 'admin,owner');
 		await becomes(user(1, { roles: ['admin'] }), 'private-admin', true);
 		assert.equal(await allowed(user(1, { roles: ['x', 'owner'] }), 'private-admin'), true);
@@ -246,13 +246,13 @@ describe('kinds of rule', () => {
 		await becomes(user(1), 'private-admin', false);
 	});
 
-	test('of one application', async () => {
+	test('a rule can be limited to one application', async () => {
 		await add('own.{id}', 'anyone', null, OTHER.id);
 		await becomes(user(1, {}, OTHER), 'private-own.1', true);
 		assert.equal(await allowed(user(1), 'private-own.1'), false);
 	});
 
-	test('several rules of a channel: any of them', async () => {
+	test('one matching rule of several is enough', async () => {
 		await add('many.{id}', 'owner', 'id');
 		await add('many.{id}', 'role', 'admin');
 		await add('many.{id}', 'sql', `{id} = 'open'`);
@@ -262,7 +262,7 @@ describe('kinds of rule', () => {
 		assert.equal(await allowed(user(7), 'private-many.8'), false);
 	});
 
-	test('predicates, with every placeholder', async () => {
+	test('a predicate can use every placeholder', async () => {
 		await daemon.query('INSERT INTO project_members VALUES (1, 7)');
 		await add('project.{id}', 'sql',
 			'EXISTS (SELECT 1 FROM project_members WHERE project_id = {id}::bigint AND user_id = {user})');
@@ -277,7 +277,7 @@ describe('kinds of rule', () => {
 		assert.equal(await allowed(user(7), 'private-project.1'), false, 'it is asked each time');
 	});
 
-	test('public comes first for predicates', async () => {
+	test('a predicate\'s search_path starts with public', async () => {
 		await daemon.query('CREATE TABLE public.users (id bigint, is_staff boolean)');
 		await daemon.query('INSERT INTO public.users VALUES (7, true)');
 		await add('staff', 'sql', 'EXISTS (SELECT FROM users WHERE id = {user} AND is_staff)');
@@ -286,14 +286,14 @@ describe('kinds of rule', () => {
 	});
 });
 
-describe('predicates that go wrong', () => {
+describe('failing predicates', () => {
 	before(async () => {
 		await daemon.query('DELETE FROM channel_rules');
 		await add('any.{id}', 'anyone');
 		await becomes(user(1), 'private-any.1', true);
 	});
 
-	test('a name that does not fit allows no user, without a fuss', async () => {
+	test('a channel name that does not fit the predicate\'s types is denied without a log line', async () => {
 		await add('number.{id}', 'sql', '{id}::integer > 0');
 		await becomes(user(1), 'private-number.1', true);
 		for (const id of ['abc', '99999999999', '1,2', '-1', '1=1'])
@@ -301,7 +301,7 @@ describe('predicates that go wrong', () => {
 		assert.doesNotMatch(daemon.logText, /rule \d+ \(number/);
 	});
 
-	test('what writes fails, is logged, and wrote nothing', async () => {
+	test('a predicate that writes fails, is logged, and wrote nothing', async () => {
 		await daemon.query('CREATE TABLE public.written (a integer)');
 		await daemon.query('CREATE SEQUENCE public.counted');
 		await daemon.query(`CREATE FUNCTION public.scribble() RETURNS boolean LANGUAGE plpgsql AS
@@ -321,7 +321,7 @@ describe('predicates that go wrong', () => {
 		assert.equal((await daemon.query('SELECT is_called FROM public.counted'))[0].is_called, false);
 	});
 
-	test('one that fails stops no other rule of the channel', async () => {
+	test('a failing predicate does not stop the channel\'s other rules', async () => {
 		await daemon.query('CREATE TABLE public.gone (a integer)');
 		await add('broken.{id}', 'sql', 'EXISTS (SELECT FROM gone)');
 		await add('broken.{id}', 'sql', `{id} = 'fine'`);
@@ -331,7 +331,7 @@ describe('predicates that go wrong', () => {
 		assert.equal(await allowed(user(1), 'private-any.1'), true);
 	});
 
-	test('a slow one is answered 503', async () => {
+	test('a predicate that exceeds its time is 503', async () => {
 		await add('slow.{id}', 'sql', '(SELECT true FROM pg_sleep(60))');
 		await waitFor(async () => {
 			const answer = await auth(user(1), 'private-slow.1');
@@ -345,7 +345,7 @@ describe('predicates that go wrong', () => {
 		await becomes(user(1), 'private-slow.1', false);
 	});
 
-	test('slow ones hold up no other channel', async (t) => {
+	test('slow predicates delay no other channel', async (t) => {
 		const own = await startDaemon({ sections: { sync: { rule_timeout_ms: 60000 } } }, t);
 		await own.query(`CREATE TABLE public.gate (a integer);
 			INSERT INTO channel_rules (pattern, rule) VALUES ('any.{id}', 'anyone');
@@ -388,7 +388,7 @@ describe('patterns', () => {
 	const text = (parts, most) =>
 		Array.from({ length: 1 + crypto.randomInt(most) }, () => pick(parts)).join('');
 
-	test('fit what they say, generated', async () => {
+	test('generated patterns match exactly the names they describe', async () => {
 		const pairs = [];
 		while (pairs.length < 3000) {
 			let n = 0;
@@ -405,10 +405,10 @@ describe('patterns', () => {
 	});
 });
 
-describe('what may be written into channel_rules', () => {
+describe('checks on channel_rules', () => {
 	const complaint = (...rule) => add(...rule).then(() => '', (error) => error.message);
 
-	test('patterns', async () => {
+	test('patterns of channel rules', async () => {
 		for (const [pattern, why] of [['', /1 to 200/], ['x'.repeat(201), /1 to 200/], ['a b', /may hold/],
 			['a{', /may hold/], ['a}', /may hold/], ['{}', /may hold/], ['{1}', /may hold/], ['a*', /may hold/],
 			['(a|b)', /may hold/], [`a'--`, /may hold/], ['#server-to-user-{id}', /may hold/],
@@ -423,7 +423,7 @@ describe('what may be written into channel_rules', () => {
 		assert.match(await complaint('a.{user}', 'sql', 'true'), /stands for something else/);
 	});
 
-	test('predicates', async () => {
+	test('an invalid predicate is refused', async () => {
 		const bad = { '': /1 to 2000/, [`'${'x'.repeat(2000)}' = ''`]: /1 to 2000/, 'tru': /column "tru"/,
 			'1': /must be type boolean/, 'EXISTS (SELECT FROM nowhere)': /"nowhere" does not exist/,
 			'true; DROP TABLE users': /no ; outside/, 'true -- x': /no -- outside/, 'true /* x': /no \/\*/,
@@ -439,7 +439,7 @@ describe('what may be written into channel_rules', () => {
 		await daemon.query(`DELETE FROM channel_rules WHERE pattern = 'good.{id}'`);
 	});
 
-	test('an update is checked as well', async () => {
+	test('an update is checked like an insert', async () => {
 		await add('updated.{id}', 'sql', `{id} = '1'`);
 		const update = (set) => daemon.query(
 			`UPDATE channel_rules SET ${set} WHERE pattern LIKE 'updated%'`).then(() => '', (e) => e.message);
@@ -450,7 +450,7 @@ describe('what may be written into channel_rules', () => {
 		assert.equal(await allowed(user(1), 'private-updated.1'), false);
 	});
 
-	test('by the owner of the schema alone', async () => {
+	test('only the schema\'s owner may write', async () => {
 		const { host, name } = daemon.database;
 		const role = `app_${name}`;
 		const owner = (text) => query(host, name, text, [], 'postgres');
@@ -468,7 +468,7 @@ describe('what may be written into channel_rules', () => {
 	});
 });
 
-describe('changes', () => {
+describe('changes of rules', () => {
 	test('insert, update, delete and truncate of rules count at once', async () => {
 		const who = user(31);
 		assert.equal(await allowed(who, 'private-fresh.31'), false);
@@ -492,7 +492,7 @@ describe('changes', () => {
 			undefined, 'postgres');
 	};
 
-	test('verdicts are remembered until something is heard', async () => {
+	test('verdicts are remembered until a change is received', async () => {
 		const who = user(32);
 		assert.equal(await allowed(who, 'private-quiet'), false);
 		await silently(`INSERT INTO channel_rules (pattern, rule) VALUES ('quiet', 'anyone')`);
@@ -509,7 +509,7 @@ describe('changes', () => {
 		await becomes(who, 'private-quiet', false);
 	});
 
-	test('the connections that listen are cut: nothing is remembered after', async () => {
+	test('when a listening connection is cut, no verdict is remembered', async () => {
 		const who = user(34);
 		assert.equal(await allowed(who, 'private-cut'), false);
 		await silently(`INSERT INTO channel_rules (pattern, rule) VALUES ('cut', 'anyone')`);
@@ -528,7 +528,7 @@ describe('changes', () => {
 		await becomes(who, 'private-cut', false);
 	});
 
-	test('what a predicate said is kept as long as rule_cache_ms says', async (t) => {
+	test('a predicate\'s verdict is kept for rule_cache_ms', async (t) => {
 		const own = await startDaemon({
 			sections: { sync: { rule_cache_ms: 3600000, rule_connections: 1 } } }, t);
 		const ask = (id) => auth(Sync.user(own, id), 'private-kept').then((a) => a.status);
@@ -548,7 +548,7 @@ describe('changes', () => {
 });
 
 describe('one implementation', () => {
-	test('/broadcasting/auth and the sync API agree, whoever asks about whatever', async () => {
+	test('/broadcasting/auth and the sync API agree for every user and channel', async () => {
 		await daemon.query('TRUNCATE channel_rules');
 		await daemon.query('TRUNCATE project_members');
 		const rules = [['App.Models.User.{id}', 'owner', 'id'], ['admin', 'role', 'admin'],
@@ -599,7 +599,7 @@ describe('predicates within the sync API', () => {
 		await becomes(user(1), 'private-even.2', true);
 	});
 
-	test('each channel is asked about, and all must be open', async () => {
+	test('every channel of a call is checked, and all must be allowed', async () => {
 		const even = Array.from({ length: 20 }, (_, i) => `private-even.${2 * i}`);
 		const answer = await events(user(1), ...even, 'private-even.3');
 		assert.equal(answer.status, 403, answer.text);
@@ -609,7 +609,7 @@ describe('predicates within the sync API', () => {
 		assert.equal((await events(user(1), ...most)).status, 200);
 	});
 
-	test('a slow one: 503, and what the call did is undone', async () => {
+	test('a slow predicate is 503, and the call is undone', async () => {
 		const answer = await events(user(1), 'private-even.2', 'private-slow.1');
 		assert.equal(answer.status, 503, answer.text);
 		assert.equal(answer.json.error.code, 'rule_slow');
@@ -650,7 +650,7 @@ describe('sql/examples/portal_rules.sql', () => {
 		await becomes(user(1), 'private-App.Models.User.1', true);
 	});
 
-	test('every channel of the portal, for those it is meant for and for no other', async () => {
+	test('every channel of the example is open to its users and to no other', async () => {
 		const open = {
 			1: ['private-App.Models.User.1', 'private-client.42', 'presence-client.42',
 				'presence-presence-client.42', 'private-project.5', 'presence-project.5',

@@ -19,8 +19,8 @@ before(async () => {
 });
 after(() => daemon?.stop());
 
-describe('who may call', () => {
-	test('the server, by key and secret', async () => {
+describe('callers', () => {
+	test('the server is accepted with key and secret', async () => {
 		const told = await server.put('users/1', { name: 'Ada', roles: ['admin'] });
 		assert.equal(told.status, 200, told.text);
 		assert.equal(told.json.user.name, 'Ada');
@@ -28,7 +28,7 @@ describe('who may call', () => {
 		assert.deepEqual((await server.get('users/1')).json, told.json);
 	});
 
-	test('the server, by the signed query of the Pusher API', async () => {
+	test('the server is accepted with the signed query of the Pusher API', async () => {
 		const api = daemon.api();
 		const told = await api.post('/sync/users/2', { name: 'Grace' });
 		assert.equal(told.status, 200, told.text);
@@ -38,14 +38,14 @@ describe('who may call', () => {
 		failed(await daemon.http('/apps/nobody/sync/users/2'), 404, 'unknown_app');
 	});
 
-	test('a user, as itself', async () => {
+	test('a user is accepted as itself', async () => {
 		await server.put('users/5', { name: 'Five' });
 		assert.equal((await Sync.user(daemon, 5).get('users/5')).json.user.name, 'Five');
 		failed(await Sync.user(daemon, 5).get('users/1'), 403, 'forbidden', 'id');
 		failed(await Sync.user(daemon, 5).put('users/5', { roles: ['admin'] }), 403, 'forbidden');
 	});
 
-	test('under the path prefix too', async () => {
+	test('the configured path prefix works', async () => {
 		assert.equal((await server.get('/ws/api/sync/users/1')).status, 200);
 	});
 
@@ -54,7 +54,7 @@ describe('who may call', () => {
 		failed(await Sync.user(daemon, 1, {}, OTHER).get('users/1'), 404, 'unknown_user', 'id');
 	});
 
-	test('nobody else', async () => {
+	test('any other caller is refused', async () => {
 		const as = (authorization) => new Sync(daemon, authorization).get('users/1');
 		const basic = (text) => as(`Basic ${Buffer.from(text).toString('base64')}`);
 		failed(await as(undefined), 401, 'unauthorized');
@@ -71,7 +71,7 @@ describe('who may call', () => {
 		failed(await Sync.server(daemon, DISABLED).get('users/1'), 403, 'app_disabled');
 	});
 
-	test('no token that is not right in every part', async () => {
+	test('a token with any wrong part is refused', async () => {
 		const now = Math.floor(Date.now() / 1000);
 		const good = { sub: '1', aud: APP.id, exp: now + 60 };
 		const as = (token) => new Sync(daemon, `Bearer ${token}`).get('users/1');
@@ -108,7 +108,7 @@ describe('who may call', () => {
 		assert.equal((await as(userToken(APP, 1, { aud: APP.key }))).status, 200);
 	});
 
-	test('within the rate', async () => {
+	test('calls over the rate limit are 429', async () => {
 		const limited = Sync.server(daemon, LIMITED);
 		const answers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => limited.get('users/1')));
 		const refused = answers.filter((a) => a.status === 429);
@@ -119,7 +119,7 @@ describe('who may call', () => {
 });
 
 describe('paths and methods', () => {
-	test('unknown paths, wrong methods', async () => {
+	test('unknown path is 404, wrong method 405', async () => {
 		failed(await server.get('nothing'), 404, 'not_found');
 		failed(await server.get('users/'), 404, 'not_found');
 		failed(await server.get('users/1/2'), 404, 'not_found');
@@ -138,13 +138,13 @@ describe('paths and methods', () => {
 	});
 });
 
-describe('fields', () => {
-	test('what is not known is refused, in query and body alike', async () => {
+describe('fields of requests', () => {
+	test('unknown fields are refused, in query and body', async () => {
 		failed(await server.get('users/1', { colour: 'red' }), 400, 'unknown_field', 'colour');
 		failed(await server.put('users/1', { nam: 'x' }), 400, 'unknown_field', 'nam');
 	});
 
-	test('types and lengths', async () => {
+	test('wrong types and lengths are refused', async () => {
 		const put = (body) => server.put('users/1', body);
 		failed(await put({ name: 1 }), 400, 'invalid_value', 'name');
 		failed(await put({ name: 'x'.repeat(256) }), 400, 'invalid_value', 'name');
@@ -156,27 +156,27 @@ describe('fields', () => {
 		assert.equal((await put({ name: null, avatar: '' })).json.user.avatar, '');
 	});
 
-	test('bodies that are no JSON object', async () => {
+	test('a body that is not a JSON object is refused', async () => {
 		const put = (body) => server.put('users/1', body);
 		for (const body of ['{', '[]', '"x"', 'null', '{"name":"a","name":"b"}', '{"name":"\\u0000"}',
 			Buffer.from([0x7b, 0xff, 0x7d]), '[' .repeat(5000), '{"id2":99999999999999999999}'])
 			failed(await put(body), 400, 'invalid_json');
 	});
 
-	test('a body over the limit', async () => {
+	test('a body over the limit is 413', async () => {
 		const answer = await server.put('users/1', { name: 'x'.repeat(300000) });
 		assert.equal(answer.status, 413);
 	});
 
-	test('SQL stays text', async () => {
+	test('SQL in a field is stored as text', async () => {
 		const name = `'); DROP TABLE users; --"\\ $1`;
 		assert.equal((await server.put('users/3', { name })).json.user.name, name);
 		assert.equal((await server.get('users/3')).json.user.name, name);
 	});
 });
 
-describe('answers', () => {
-	test('ETag, and 304 when nothing changed', async () => {
+describe('responses', () => {
+	test('a response has an ETag, and an unchanged one is 304', async () => {
 		const first = await server.get('users/1');
 		const headers = { 'If-None-Match': first.headers.etag };
 		const again = await server.call('GET', 'users/1', { headers });
@@ -187,7 +187,7 @@ describe('answers', () => {
 		assert.equal((await server.call('GET', 'users/1', { headers })).status, 200);
 	});
 
-	test('gzip for what is long, when it is asked for', async () => {
+	test('long responses are compressed on request', async () => {
 		const roles = Array.from({ length: 60 }, (_, i) => `a-rather-long-name-of-a-role-${i}`);
 		await server.put('users/9', { roles });
 		const plain = await server.get('users/9');
@@ -205,13 +205,13 @@ describe('answers', () => {
 	});
 });
 
-describe('pages of other origins', () => {
+describe('CORS', () => {
 	const from = (origin, app = OTHER) => {
 		const s = Sync.user(daemon, 1, {}, app);
 		return (method) => s.call(method, 'users/1', { headers: { Origin: origin } });
 	};
 
-	test('an allowed one may ask and read', async () => {
+	test('a page of an allowed origin may call and read', async () => {
 		const asked = await from('https://portal.example')('OPTIONS');
 		assert.equal(asked.status, 204);
 		assert.equal(asked.headers['access-control-allow-origin'], 'https://portal.example');
@@ -224,15 +224,15 @@ describe('pages of other origins', () => {
 		assert.match(got.headers.vary, /Origin/);
 	});
 
-	test('another one may not', async () => {
+	test('a page of another origin may not', async () => {
 		const got = await from('https://evil.example')('GET');
 		failed(got, 403, 'origin_not_allowed');
 		assert.equal(got.headers['access-control-allow-origin'], undefined);
 	});
 });
 
-describe('faults', () => {
-	test('the database away: 503, nothing half done; back: it goes on', async (t) => {
+describe('lost database', () => {
+	test('without the database calls are 503 and change nothing; afterwards they succeed', async (t) => {
 		const own = await startDaemon({ embedded: true }, t);
 		const s = Sync.server(own);
 		assert.equal((await s.put('users/1', { name: 'a' })).status, 200);

@@ -68,7 +68,7 @@ function fits(operation, status, body, type) {
 		JSON.stringify(body)}`);
 }
 
-test('the file passes a linter', async () => {
+test('openapi.yaml passes a linter', async () => {
 	const config = await openapi.createConfig({ extends: ['recommended'],
 		// a WebSocket's success is 101
 		rules: { 'no-server-example.com': 'off', 'operation-4xx-response': 'error',
@@ -118,7 +118,7 @@ describe('calls', () => {
 		return answer.json;
 	}
 
-	test('every example of the file works', async (t) => {
+	test('every example of openapi.yaml works', async (t) => {
 		for (const o of operations.filter(({ id }) => id !== 'connectWebSocket')) {
 			const content = resolve(o.operation.requestBody)?.content?.['application/json'];
 			const examples = content?.example ? [content.example]
@@ -146,7 +146,7 @@ describe('calls', () => {
 		fits(o, 426, undefined, answer.headers['content-type']);
 	});
 
-	test('the scenarios, and with them every documented refusal', async (t) => {
+	test('every documented refusal occurs', async (t) => {
 		for (const [name, scenario] of Object.entries(calls))
 			await t.test(name, () => scenario(run, context, daemon));
 		const missing = [];

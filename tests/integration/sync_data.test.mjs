@@ -54,7 +54,7 @@ async function feed(who, since, filter = {}) {
 }
 
 describe('mutations', () => {
-	test('make, change, patch, delete, make again: versions go on', async () => {
+	test('create, replace, patch, delete, create again: versions go on', async () => {
 		const r = fresh();
 		assert.deepEqual((await versions(r))[0],
 			{ ...r, version: 0, deleted: false, updated_at: null });
@@ -74,7 +74,7 @@ describe('mutations', () => {
 		assert.equal((await versions(r))[0].version, 5);
 	});
 
-	test('another version than expected: 409 and the row as it is', async () => {
+	test('an unexpected version is 409 with the current row', async () => {
 		const r = fresh();
 		const absent = await mutate(staff(1), upsert(r, {}, 1));
 		refused(absent, 409, 'conflict');
@@ -98,7 +98,7 @@ describe('mutations', () => {
 		assert.equal((await mutate(staff(1), upsert(r, {}, 2))).version, 3);
 	});
 
-	test('null: whatever there is', async () => {
+	test('expected_version null applies to any version', async () => {
 		const r = fresh();
 		assert.equal((await mutate(staff(1), upsert(r, { n: 1 }, null))).version, 1);
 		assert.equal((await mutate(staff(2), upsert(r, { n: 2 }, null))).version, 2);
@@ -109,7 +109,7 @@ describe('mutations', () => {
 		assert.deepEqual([never.status, never.version, never.changed], [200, 0, false]);
 	});
 
-	test('a batch keeps its order, and a bad one does not undo the good', async () => {
+	test('a batch keeps its order, and a refused mutation does not undo the others', async () => {
 		const [r, q] = [fresh(), fresh()];
 		const results = await mutate(staff(1), [
 			upsert(r, { step: 1 }, 0),
@@ -131,7 +131,7 @@ describe('mutations', () => {
 		assert.deepEqual((await now(q)).data, { step: 1 });
 	});
 
-	test('what was made on top of a refused one is refused with it', async () => {
+	test('a mutation based on a refused one is refused', async () => {
 		const r = fresh();
 		await mutate(staff(1), upsert(r, { n: 1 }, 0));
 		// Two edits made offline on top of version 1, and meanwhile somebody else made a version 2:
@@ -160,7 +160,7 @@ describe('mutations', () => {
 		assert.deepEqual((await mutate(staff(1), bad)).map((x) => x.version), [5, 6]);
 	});
 
-	test('numbers and texts stay what they are', async () => {
+	test('numbers and strings are stored exactly', async () => {
 		const r = fresh();
 		const body = `{"client_id":"c1","mutations":[{"mutation_id":"num${++serial}",` +
 			`"resource_type":"note","resource_id":"${r.resource_id}","op":"upsert",` +
@@ -175,7 +175,7 @@ describe('mutations', () => {
 			third: '0.3333333333333333', text: 'é😀"\\\n' });
 	});
 
-	test('the largest version', async () => {
+	test('the largest version is accepted', async () => {
 		const r = fresh();
 		await mutate(server, upsert(r, {}, 0));
 		await daemon.query('UPDATE sync_entity SET version = $2 WHERE resource_id = $1',
@@ -186,8 +186,8 @@ describe('mutations', () => {
 	});
 });
 
-describe('the same mutation again', () => {
-	test('gives what was answered, and changes nothing', async () => {
+describe('repeated mutations', () => {
+	test('a repeat gets the first result and changes nothing', async () => {
 		const r = fresh();
 		const m = upsert(r, { n: 1 }, 0);
 		const first = await mutate(staff(1), m);
@@ -199,7 +199,7 @@ describe('the same mutation again', () => {
 		assert.equal(told.length, 2);
 	});
 
-	test('a conflict stays one, even when it would fit by now', async () => {
+	test('a repeated conflict stays a conflict', async () => {
 		const r = fresh();
 		const m = upsert(r, { late: true }, 1);
 		refused(await mutate(staff(1), m), 409, 'conflict');
@@ -215,7 +215,7 @@ describe('the same mutation again', () => {
 		assert.deepEqual(Object.keys(result).sort(), ['error', 'status']);
 	});
 
-	test('a refusal for its form or for rights is none: it may be tried again', async () => {
+	test('a mutation refused for its form or rights can be sent again', async () => {
 		const r = { resource_type: 'vault', resource_id: `v${++serial}` };
 		const m = upsert(r, {}, 0);
 		refused(await mutate(staff(1), m), 403, 'channel_forbidden', 'resource_id');
@@ -226,7 +226,7 @@ describe('the same mutation again', () => {
 		})).version, 1);
 	});
 
-	test('twice in one batch, and in many at once', async () => {
+	test('a mutation sent twice in a batch, or at the same time, is applied once', async () => {
 		const r = fresh();
 		const m = upsert(r, {}, 0);
 		const [a, b] = await mutate(staff(1), [m, m]);
@@ -238,7 +238,7 @@ describe('the same mutation again', () => {
 		assert.equal((await now(r)).version, 2);
 	});
 
-	test('its id belongs to the client and to the user', async () => {
+	test('a mutation_id belongs to the client and the user', async () => {
 		const r = fresh();
 		const m = upsert(r, { who: 1 }, null);
 		await mutate(staff(1), m);
@@ -250,10 +250,10 @@ describe('the same mutation again', () => {
 	});
 });
 
-describe('locks', () => {
+describe('edit locks', () => {
 	const lock = async (r, id) => ok(await staff(id).post('locks', r)).lock.token;
 
-	test('a late holder cannot write', async () => {
+	test('a former holder of the lock cannot write', async () => {
 		const r = fresh();
 		await mutate(staff(1), upsert(r, {}, 0));
 		const token = await lock(r, 1);
@@ -273,7 +273,7 @@ describe('locks', () => {
 		assert.equal((await mutate(staff(2), upsert(r, {}, null, { lock_token: newer }))).version, 4);
 	});
 
-	test('once a newer token is out, no write of the older one comes behind', async () => {
+	test('after a newer token no write with the older one succeeds', async () => {
 		let accepted = 0, stale = 0;
 		for (let round = 0; round < 15; round++) {
 			const r = fresh();
@@ -301,7 +301,7 @@ describe('locks', () => {
 		assert.ok(accepted > 0 && stale > 0, `${accepted} accepted, ${stale} stale`);
 	});
 
-	test('nobody writes what another holds, but the server', async () => {
+	test('only the holder and the server can write a locked resource', async () => {
 		const r = fresh();
 		const token = await lock(r, 1);
 		const m = upsert(r, { by: 2 }, 0);
@@ -340,7 +340,7 @@ test('rights by predicates of channel rules', async () => {
 });
 
 describe('DataChanged', () => {
-	test('goes to the resource\'s channel, not to the sender', async () => {
+	test('DataChanged is sent to the resource\'s channel without the sender', async () => {
 		const r = fresh();
 		const [mine, theirs] = [await daemon.connect(), await daemon.connect()];
 		for (const wire of [mine, theirs]) await wire.subscribe(channelOf(r));
@@ -361,7 +361,7 @@ describe('DataChanged', () => {
 });
 
 describe('the feed', () => {
-	test('from the beginning, then what changed, each resource once', async () => {
+	test('the feed starts with all resources, then has each changed resource once', async () => {
 		const type = `feed${++serial}`;
 		const made = Array.from({ length: 7 }, () => fresh(type));
 		await mutate(server, made.map((r, i) => upsert(r, { i }, 0)));
@@ -377,7 +377,7 @@ describe('the feed', () => {
 		assert.deepEqual(third, { changes: [], since: second.since });
 	});
 
-	test('of several types in one order; of resources by name', async () => {
+	test('the feed can have several types in one order, or named resources', async () => {
 		const [a, b] = [`fa${++serial}`, `fb${serial}`];
 		const list = [fresh(a), fresh(b), fresh(a), fresh(b)];
 		const { since } = await feed(server, undefined, { types: `${a},${b}` });
@@ -391,7 +391,7 @@ describe('the feed', () => {
 		assert.deepEqual(every.changes.map((c) => c.resource_id), list.map((r) => r.resource_id));
 	});
 
-	test('what changes while pages are read comes later, once, and nothing is left out', async () => {
+	test('a resource that changes while pages are read is in a later page, once', async () => {
 		const type = `live${++serial}`;
 		const made = Array.from({ length: 20 }, () => fresh(type));
 		await mutate(server, made.map((r) => upsert(r, { n: 0 }, 0)));
@@ -421,7 +421,7 @@ describe('the feed', () => {
 		assert.equal((await feed(server, undefined, { types: type, limit: 200 })).changes.length, 20);
 	});
 
-	test('a user sees what its channels allow', async () => {
+	test('a user sees resources of channels that it may join', async () => {
 		const mine = { resource_type: 'client', resource_id: '71' };
 		const other = { resource_type: 'client', resource_id: '72' };
 		await mutate(server, [upsert(mine, {}, null), upsert(other, {}, null)]);
@@ -439,7 +439,7 @@ describe('the feed', () => {
 			403, 'forbidden', 'user_id');
 	});
 
-	test('a user that may see few of many: empty pages, and none is left out', async (t) => {
+	test('a user that may see few resources gets them all, with empty pages between', async (t) => {
 		const own = await startDaemon({}, t);
 		await own.query(`INSERT INTO channel_rules (pattern, rule, argument)
 			VALUES ('client.{id}', 'owner', 'id')`);
@@ -460,7 +460,7 @@ describe('the feed', () => {
 		assert.deepEqual(seen, ['client:599']);
 	});
 
-	test('its look-ups read one row, also with plans of an empty table', async (t) => {
+	test('look-ups use the index, also with plans made for an empty table', async (t) => {
 		const own = await startDaemon({}, t);
 		const { host, name: database, user } = own.database;
 		const client = new pg.Client({ host, database, user, port: 5432,
@@ -494,7 +494,7 @@ describe('the feed', () => {
 		assert.deepEqual((await now(r)).data, { of: 'portal' });
 	});
 
-	test('by the signed query; ETag', async () => {
+	test('the signed query works; an unchanged feed is 304', async () => {
 		const r = fresh();
 		const api = daemon.api();
 		const { results } = ok(await api.post('/sync/changes',
@@ -521,7 +521,7 @@ describe('the feed skips no late commit', () => {
 		`SELECT body FROM sync_changes_post($1, '{"server":true}', 'slow', NULL, NULL, $2)`,
 		[APP.id, JSON.stringify(list)]);
 
-	test('a slow transaction holds the later ones back', async () => {
+	test('a slow transaction delays the later ones', async () => {
 		const type = `slow${++serial}`;
 		const [a, b] = [fresh(type), fresh(type)];
 		const { since } = await feed(server, undefined, { types: type });
@@ -546,7 +546,7 @@ describe('the feed skips no late commit', () => {
 		}
 	});
 
-	test('many writers, slow ones and such that roll back; readers that follow', async () => {
+	test('readers that follow many writers, slow and rolled back, miss no commit', async () => {
 		const type = `many${++serial}`;
 		const pool = Array.from({ length: 30 }, () => fresh(type));
 		let writing = true;
@@ -594,7 +594,7 @@ describe('pruning', () => {
 	const old = (table, column, r) => daemon.query(`UPDATE ${table}
 		SET ${column} = now() - interval '31 days' WHERE resource_id = $1`, [r.resource_id]);
 
-	test('who was away for longer starts anew; who was not, does not', async () => {
+	test('a client that was away longer than the retention gets a resync, another does not', async () => {
 		const type = `gone${++serial}`;
 		const [a, b] = [fresh(type), fresh(type)];
 		await mutate(server, [upsert(a, {}, 0), upsert(b, {}, 0)]);
@@ -618,7 +618,7 @@ describe('pruning', () => {
 		assert.equal((await mutate(server, upsert(a, {}, 0))).version, 3);
 	});
 
-	test('a first reading of many pages goes on over it', async () => {
+	test('a first read of many pages continues over pruning', async () => {
 		const type = `page${++serial}`;
 		const made = Array.from({ length: 6 }, () => fresh(type));
 		await mutate(server, made.map((r) => upsert(r, {}, 0)));
@@ -636,7 +636,7 @@ describe('pruning', () => {
 		assert.equal(ok(await server.get('changes', { since: again.since, types: type })).resync, true);
 	});
 
-	test('mutations are known as long', async () => {
+	test('mutations are remembered for as long', async () => {
 		const r = fresh();
 		const m = upsert(r, {}, 0);
 		await mutate(server, m);
@@ -647,7 +647,7 @@ describe('pruning', () => {
 		refused(await mutate(server, m), 409, 'conflict');
 	});
 
-	test('the daemon does it by itself, and not when it is told to keep all', async (t) => {
+	test('the daemon prunes by itself, unless it is configured to keep all', async (t) => {
 		for (const [days, left] of [['1', 0], ['0', 1]]) {
 			const own = await startDaemon({ sections: { sync: { changes_retention_days: days } } }, t);
 			const s = Sync.server(own);
@@ -667,8 +667,8 @@ describe('pruning', () => {
 	});
 });
 
-describe('what is refused', () => {
-	test('a position of another epoch, or ahead of all: resync', async () => {
+describe('refusals', () => {
+	test('a position of another epoch, or ahead of the log, is a resync', async () => {
 		const { since } = ok(await server.get('changes'));
 		const [epoch, at, start] = since.split(':');
 		const other = `${epoch.startsWith('0') ? '1' : '0'}${epoch.slice(1)}`;
@@ -679,7 +679,7 @@ describe('what is refused', () => {
 			failed(await server.get('changes', { since: s }), 400, 'invalid_since', 'since');
 	});
 
-	test('fields of the request', async () => {
+	test('invalid fields of the request are refused', async () => {
 		const m = upsert(fresh(), {}, 0);
 		const post = (body) => server.post('changes', body);
 		failed(await post({ mutations: [m] }), 400, 'missing_field', 'client_id');
@@ -708,7 +708,7 @@ describe('what is refused', () => {
 			resource_id: m.resource_id, version: 0, deleted: false, updated_at: null }]);
 	});
 
-	test('fields of a mutation', async () => {
+	test('invalid fields of a mutation are refused', async () => {
 		const r = fresh();
 		const cases = [
 			[{ mutation_id: undefined }, 'missing_field', 'mutation_id'],
@@ -750,7 +750,7 @@ describe('what is refused', () => {
 		assert.deepEqual((await now(sql)).data, sql.data);
 	});
 
-	test('a patch may not grow a resource over its limit', async () => {
+	test('a patch that exceeds the resource\'s limit is refused', async () => {
 		const r = fresh();
 		await mutate(server, upsert(r, { a: 'x'.repeat(40000) }, 0));
 		refused(await mutate(server, { ...upsert(r, { b: 'x'.repeat(40000) }, 1), op: 'patch' }), 400,
@@ -758,7 +758,7 @@ describe('what is refused', () => {
 		assert.equal((await now(r)).version, 1);
 	});
 
-	test('integers and bodies that are too large', async () => {
+	test('too large integers and bodies are refused', async () => {
 		const r = fresh();
 		const raw = (expected) => server.call('POST', 'changes', { body: JSON.stringify({ client_id: 'c',
 			mutations: [upsert(r, {}, 'N')] }).replace('"N"', expected) });

@@ -34,7 +34,7 @@ async function listener(resource) {
 const payload = (frame) => JSON.parse(frame.data);
 
 describe('acquire, renew, release', () => {
-	test('a user acquires; everybody sees who', async () => {
+	test('an acquired lock is published with its holder', async () => {
 		const r = fresh();
 		const wire = await listener(r);
 		const { lock, renewed } = ok(await staff(1, { name: 'Ada' })
@@ -52,7 +52,7 @@ describe('acquire, renew, release', () => {
 		await wire.close();
 	});
 
-	test('another gets 409 and who it is; after the release it is theirs', async () => {
+	test('another user gets 409 with the holder, and the lock after its release', async () => {
 		const r = fresh();
 		const first = ok(await staff(1, { name: 'Ada' }).post('locks', r)).lock;
 		const refused = await staff(2).post('locks', r);
@@ -70,7 +70,7 @@ describe('acquire, renew, release', () => {
 		await wire.close();
 	});
 
-	test('the holder renews, with or without its token; nobody is told', async () => {
+	test('the holder renews with or without its token, and no event is published', async () => {
 		const r = fresh();
 		const wire = await listener(r);
 		const first = ok(await staff(1).post('locks', { ...r, ttl_s: 5 })).lock;
@@ -88,7 +88,7 @@ describe('acquire, renew, release', () => {
 		await wire.close();
 	});
 
-	test('who lost it hears so', async () => {
+	test('a renewal of a lost lock is refused', async () => {
 		const r = fresh();
 		const { token } = ok(await staff(1).post('locks', r)).lock;
 		await age(r);
@@ -104,7 +104,7 @@ describe('acquire, renew, release', () => {
 		assert.equal((await held(r)).token, mine.token);
 	});
 
-	test('releasing what nobody holds is no error', async () => {
+	test('releasing a free lock succeeds', async () => {
 		const r = fresh();
 		assert.deepEqual(ok(await staff(1).post('locks/release', r)),
 			{ released: false, lock: null });
@@ -130,7 +130,7 @@ describe('acquire, renew, release', () => {
 		await wire.close();
 	});
 
-	test('by the signed query too', async () => {
+	test('the signed query works', async () => {
 		const r = fresh();
 		const api = daemon.api();
 		const lock = ok(await api.post('/sync/locks', { ...r, user_id: 3 })).lock;
@@ -139,13 +139,13 @@ describe('acquire, renew, release', () => {
 			true);
 	});
 
-	test('DELETE takes its fields from the query as well', async () => {
+	test('DELETE accepts its fields in the query', async () => {
 		const r = fresh();
 		ok(await staff(1).post('locks', r));
 		assert.equal(ok(await staff(1).call('DELETE', 'locks', { query: r })).released, true);
 	});
 
-	test('the sender\'s own socket is left out', async () => {
+	test('the sender\'s socket does not receive the event', async () => {
 		const r = fresh();
 		const [mine, theirs] = [await listener(r), await listener(r)];
 		ok(await staff(1).post('locks', { ...r, socket_id: mine.socketId }));
@@ -158,7 +158,7 @@ describe('acquire, renew, release', () => {
 });
 
 describe('expiry', () => {
-	test('it is told once, and the lock is free', async () => {
+	test('an expiry is published once, and the lock is free', async () => {
 		const r = fresh();
 		const wire = await listener(r);
 		const { token } = ok(await staff(1, { name: 'Ada' }).post('locks', { ...r, ttl_s: 1 })).lock;
@@ -174,7 +174,7 @@ describe('expiry', () => {
 		await wire.close();
 	});
 
-	test('whoever comes after it takes over, seen or not by the sweep', async () => {
+	test('an expired lock can be acquired before and after the sweep', async () => {
 		const r = fresh();
 		const first = ok(await staff(1).post('locks', r)).lock;
 		await age(r);
@@ -183,7 +183,7 @@ describe('expiry', () => {
 		assert.equal((await held(r)).user_id, 2);
 	});
 
-	test('what expired while the daemon was down is told when it is back', async (t) => {
+	test('an expiry while the daemon was down is published at its start', async (t) => {
 		const own = await startDaemon({}, t);
 		const r = fresh();
 		const s = Sync.server(own);
@@ -203,7 +203,7 @@ describe('expiry', () => {
 		assert.equal(again.length, 1);
 	});
 
-	test('locks of an application that is gone hold nothing up', async () => {
+	test('locks of a removed application do not delay the sweep', async () => {
 		await daemon.query(`INSERT INTO locks VALUES ('gone', 'invoice', 'x', 1, 1, NULL, 1,
 			now(), now(), now() - interval '1 h')`);
 		const r = fresh();
@@ -213,7 +213,7 @@ describe('expiry', () => {
 		[r.resource_id]))[0].n === 0);
 	});
 
-	test('tokens go on after a resource was forgotten', async () => {
+	test('tokens keep rising after a resource was deleted', async () => {
 		const r = fresh();
 		const first = ok(await staff(1).post('locks', r)).lock;
 		ok(await staff(1).post('locks/release', r));
@@ -229,7 +229,7 @@ describe('expiry', () => {
 });
 
 describe('races', () => {
-	test('50 clients: one holder, and tokens that only rise', async () => {
+	test('50 clients at once: one holder, and tokens only rise', async () => {
 		const r = fresh();
 		const wire = await listener(r);
 		const tokens = [];
@@ -259,7 +259,7 @@ describe('races', () => {
 		await wire.close();
 	});
 
-	test('everybody takes what has expired, again and again: no token twice', async () => {
+	test('many clients that take over expired locks never get the same token', async () => {
 		const r = fresh();
 		const given = [];
 		await Promise.all(Array.from({ length: 20 }, async (_, i) => {
@@ -275,7 +275,7 @@ describe('races', () => {
 		assert.equal(ok(await server.get('locks', r)).last_token, Math.max(...given));
 	});
 
-	test('the application\'s own transaction: no newer token before it ends', async () => {
+	test('an application\'s open transaction delays newer tokens', async () => {
 		const r = fresh();
 		const { token } = ok(await staff(1).post('locks', r)).lock;
 		await age(r);
@@ -305,7 +305,7 @@ describe('races', () => {
 });
 
 describe('lists', () => {
-	test('pages of what is held, by type and by user', async () => {
+	test('held locks are listed in pages, by type and by user', async () => {
 		const made = Array.from({ length: 7 }, (_, i) => ({ resource_type: 'page', resource_id: `p${i}` }));
 		for (const [i, r] of made.entries())
 			ok(await server.post('locks', { ...r, user_id: 50 + i % 2 }));
@@ -326,7 +326,7 @@ describe('lists', () => {
 		assert.equal(ok(await server.get('locks', { resource_type: 'page' })).locks.length, 6);
 	});
 
-	test('a user sees those whose channel it may join', async () => {
+	test('a user sees locks of channels that it may join', async () => {
 		for (const id of [60, 61]) ok(await server.post('locks', { resource_type: 'client',
 			resource_id: id, user_id: id }));
 		const seen = ok(await Sync.user(daemon, 60).get('locks', { resource_type: 'client' }));
@@ -336,7 +336,7 @@ describe('lists', () => {
 			403, 'channel_forbidden', 'resource_id');
 	});
 
-	test('ETag', async () => {
+	test('an unchanged list is 304', async () => {
 		const r = fresh();
 		const first = await server.get('locks', r);
 		const again = await server.call('GET', 'locks',
@@ -346,7 +346,7 @@ describe('lists', () => {
 });
 
 describe('rights and refusals', () => {
-	test('only who may join the channel, and only as itself', async () => {
+	test('a user acts only as itself, on channels that it may join', async () => {
 		const r = fresh();
 		failed(await Sync.user(daemon, 1).post('locks', r), 403, 'channel_forbidden', 'resource_id');
 		failed(await staff(1).post('locks', { ...r, user_id: 2 }), 403, 'forbidden', 'user_id');
@@ -373,7 +373,7 @@ describe('rights and refusals', () => {
 		assert.deepEqual(told.map((e) => e.app).sort(), [APP.id, OTHER.id]);
 	});
 
-	test('fields that are not right', async () => {
+	test('invalid fields are refused', async () => {
 		const r = fresh();
 		const post = (more) => server.post('locks', { ...r, user_id: 1, ...more });
 		failed(await server.post('locks', r), 400, 'missing_field', 'user_id');
@@ -404,7 +404,7 @@ describe('rights and refusals', () => {
 		assert.equal(await held(r), null);
 	});
 
-	test('the largest numbers there are', async () => {
+	test('the largest numbers are accepted', async () => {
 		const r = fresh();
 		const lock = ok(await server.post('locks', { ...r, user_id: '9223372036854775807' }));
 		assert.ok(lock);

@@ -37,7 +37,7 @@ const read = async (user, fields) =>
 const channel = (user) => `private-App.Models.User.${user}`;
 
 describe('sending', () => {
-	test('to a user: stored, pushed as Laravel does, and the badge with it', async () => {
+	test('a notification is stored and pushed as by Laravel, with the unread count', async () => {
 		const [mine, other] = await Promise.all([daemon.connect(), daemon.connect()]);
 		await mine.subscribe(channel(101));
 		await other.subscribe(channel(102));
@@ -67,7 +67,7 @@ describe('sending', () => {
 		await Promise.all([mine.close(), other.close()]);
 	});
 
-	test('in either format, to one, to several, to roles', async () => {
+	test('either format is accepted, for one user, several, or roles', async () => {
 		const to = async (fields) => sentTo(await send(fields));
 		assert.deepEqual(await to({ to: 103, body: 'B' }), [103]);
 		assert.deepEqual(await to({ to: '103' }), [103]);
@@ -86,7 +86,7 @@ describe('sending', () => {
 			{ recipients: 0, notifications: [] });
 	});
 
-	test('apps do not mix', async () => {
+	test('apps do not see each other', async () => {
 		assert.deepEqual(sentTo(await send({ to: 'admin' }, Sync.server(daemon, OTHER))), [15]);
 		assert.deepEqual((await list(15)).notifications, []);
 		assert.equal((await list(15)).unread, 0);
@@ -96,7 +96,7 @@ describe('sending', () => {
 			{ id: other.notifications[0].id }), 404, 'unknown_notification', 'id');
 	});
 
-	test('by the signed query of the Pusher API', async () => {
+	test('the signed query of the Pusher API works', async () => {
 		const api = daemon.api();
 		const answer = ok(await api.post('/sync/notifications', { to: 105, title: 'Signed' }));
 		const page = ok(await api.get('/sync/notifications', { user_id: 105 }));
@@ -105,7 +105,7 @@ describe('sending', () => {
 			{ read: 1, unread: 0 });
 	});
 
-	test("in the application's own transaction", async () => {
+	test("a notification of a rolled-back transaction does not exist", async () => {
 		const socket = await daemon.connect();
 		await socket.subscribe(channel(106));
 		await daemon.query(`DO $$ BEGIN
@@ -122,7 +122,7 @@ describe('sending', () => {
 		await socket.close();
 	});
 
-	test("by an application's role that grants.sql was run for", async (t) => {
+	test("an application's role with grants.sql can send", async (t) => {
 		const { host, name } = daemon.database, role = `portal_${name}`;
 		await query(host, name, `CREATE ROLE ${role} LOGIN`, [], 'postgres');
 		t.after(() => query(host, name, `DROP OWNED BY ${role}; DROP ROLE ${role}`, [], 'postgres'));
@@ -150,13 +150,13 @@ describe('sending', () => {
 		await socket.close();
 	});
 
-	test('by nobody but the server', async () => {
+	test('only the server can send', async () => {
 		failed(await Sync.user(daemon, 11, { roles: ['admin'] })
 			.post('notifications', { to: 12, title: 'x' }), 403, 'forbidden');
 		failed(await new Sync(daemon).post('notifications', { to: 12, title: 'x' }), 401, 'unauthorized');
 	});
 
-	test('what is wrong is said, and nothing is sent', async () => {
+	test('sending: invalid fields are 400, and nothing is sent', async () => {
 		const post = (fields) => server.post('notifications', { title: 'T', ...fields });
 		failed(await post({ to: 107, title: undefined }), 400, 'missing_field', 'title');
 		failed(await post({ to: 107, title: '' }), 400, 'invalid_value', 'title');
@@ -189,7 +189,7 @@ describe('sending', () => {
 		assert.equal((await list(107)).unread, 0);
 	});
 
-	test('to no more users than are allowed', async () => {
+	test('the number of recipients is limited', async () => {
 		const some = (n) => Array.from({ length: n }, (_, i) => 2000 + i);
 		failed(await server.post('notifications', { title: 'T', to: some(21) }),
 			400, 'too_many_recipients');
@@ -200,7 +200,7 @@ describe('sending', () => {
 			400, 'too_many_recipients');
 	});
 
-	test('SQL stays text, everywhere', async () => {
+	test('SQL in a field is stored as text', async () => {
 		const text = `'); DROP TABLE notifications; --"\\ $1 {x}`;
 		await send({ to: 108, title: text, message: text, type: text, data: { [text]: text } });
 		const [n] = (await list(108)).notifications;
@@ -221,7 +221,7 @@ describe('listing', () => {
 	});
 	const titles = (page) => page.notifications.map((n) => n.title);
 
-	test('newest first, both ways', async () => {
+	test('notifications are listed newest first, in pages in both directions', async () => {
 		const first = await list(201, { limit: 3 });
 		const second = await list(201, { limit: 3, cursor: first.next_cursor });
 		const third = await list(201, { limit: 3, cursor: second.next_cursor });
@@ -238,7 +238,7 @@ describe('listing', () => {
 		assert.deepEqual(titles(await list(201, { cursor: news.prev_cursor })), []);
 	});
 
-	test('only what is unread', async () => {
+	test('unread notifications can be listed alone', async () => {
 		const all = (await list(201)).notifications;
 		await read(201, { ids: all.filter((_, i) => i % 2).map((n) => n.id) });
 		const page = await list(201, { unread: true, limit: 2 });
@@ -249,7 +249,7 @@ describe('listing', () => {
 		assert.equal(rest.next_cursor, null);
 	});
 
-	test('by whom it concerns, and the server', async () => {
+	test('only the user and the server can list', async () => {
 		assert.equal(ok(await server.get('notifications', { user_id: 201 })).unread, 4);
 		failed(await server.get('notifications'), 400, 'missing_field', 'user_id');
 		failed(await Sync.user(daemon, 202).get('notifications', { user_id: 201 }),
@@ -258,7 +258,7 @@ describe('listing', () => {
 			prev_cursor: (await list(202)).prev_cursor, has_newer: false });
 	});
 
-	test('what is wrong is said', async () => {
+	test('listing: invalid fields are 400 with the field\'s name', async () => {
 		const get = (query) => Sync.user(daemon, 201).get('notifications', query);
 		failed(await get({ unread: 'maybe' }), 400, 'invalid_value', 'unread');
 		for (const limit of ['0', '201', 'x', '9223372036854775808'])
@@ -268,7 +268,7 @@ describe('listing', () => {
 		failed(await get({ unred: 'true' }), 400, 'unknown_field', 'unred');
 	});
 
-	test('304 while nothing changed', async () => {
+	test('an unchanged list is 304', async () => {
 		const user = Sync.user(daemon, 201), etag = (await user.get('notifications')).headers.etag;
 		const headers = { 'If-None-Match': etag };
 		assert.equal((await user.call('GET', 'notifications', { headers })).status, 304);
@@ -277,8 +277,8 @@ describe('listing', () => {
 	});
 });
 
-describe('reading', () => {
-	test('one, several, all; again changes nothing; each new count is pushed', async () => {
+describe('marking as read', () => {
+	test('one, several or all are marked, once, and each new count is pushed', async () => {
 		const socket = await daemon.connect();
 		await socket.subscribe(channel(301));
 		const made = [];
@@ -302,7 +302,7 @@ describe('reading', () => {
 		await socket.close();
 	});
 
-	test('what is wrong is said, and nothing is marked', async () => {
+	test('marking: invalid fields are 400, and nothing is marked', async () => {
 		const { notifications: [{ id }] } = await send({ to: 302 });
 		const { notifications: [{ id: foreign }] } = await send({ to: 303 });
 		const post = (fields) => Sync.user(daemon, 302).post('notifications/read', fields);
@@ -321,7 +321,7 @@ describe('reading', () => {
 		assert.equal((await list(303)).unread, 1);
 	});
 
-	test('rows that are deleted count no more', async () => {
+	test('deleted notifications are not counted', async () => {
 		const ids = [];
 		for (let i = 0; i < 3; i++) ids.push((await send({ to: 304 })).notifications[0].id);
 		await read(304, { id: ids[0] });
@@ -341,7 +341,7 @@ describe('many at once', () => {
 		return own;
 	}
 
-	test('counts stay right, pages skip nothing, the last badge is the true one', async () => {
+	test('under load counts stay exact and pages skip nothing', async () => {
 		const users = [401, 402, 403], socket = await daemon.connect();
 		for (const user of users) await socket.subscribe(channel(user));
 		let writing = true;

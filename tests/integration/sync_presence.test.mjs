@@ -62,7 +62,7 @@ describe('heartbeats', () => {
 	});
 	after(() => daemon?.stop());
 
-	test('are answered and kept', async () => {
+	test('a heartbeat is answered and stored', async () => {
 		await server.put('users/1', { name: 'Ada' });
 		const said = ok(await server.post('heartbeat', { user_id: 1, location: '/invoices',
 			status: 'busy', info: { device: 'laptop' } }));
@@ -76,7 +76,7 @@ describe('heartbeats', () => {
 		assert.equal(kept.last_seen_at.toISOString(), said.last_seen_at);
 	});
 
-	test('what is left out stays; the status is online then', async () => {
+	test('omitted fields keep their value; an omitted status is online', async () => {
 		await server.post('heartbeat', { user_id: 2, location: '/a', status: 'away', info: { a: 1 } });
 		assert.equal(ok(await server.post('heartbeat', { user_id: 2 })).status, 'online');
 		assert.equal((await row(daemon, 2)).location, '/a');
@@ -85,7 +85,7 @@ describe('heartbeats', () => {
 		assert.equal((await row(daemon, 2)).location, '');
 	});
 
-	test('only a change of status is told, once, on every channel', async () => {
+	test('only a change of status is published, once on each channel', async () => {
 		const wire = await watch(daemon);
 		await server.post('heartbeat', { user_id: 3, location: '/a', info: { x: 1 } });
 		const came = JSON.parse((await change(wire, 3, 'online')).data);
@@ -105,7 +105,7 @@ describe('heartbeats', () => {
 		await wire.close();
 	});
 
-	test('a first heartbeat that says offline changes nothing', async () => {
+	test('a first heartbeat with status offline changes nothing', async () => {
 		const wire = await watch(daemon);
 		assert.equal(ok(await server.post('heartbeat', { user_id: 4, status: 'offline' })).status,
 			'offline');
@@ -114,7 +114,7 @@ describe('heartbeats', () => {
 		await wire.close();
 	});
 
-	test('many at once go in few statements, and each is answered', async () => {
+	test('many heartbeats at once take few statements, and each is answered', async () => {
 		const wire = await watch(daemon);
 		const n = 120;
 		const answers = await Promise.all(Array.from({ length: 3 * n }, (_, i) =>
@@ -128,7 +128,7 @@ describe('heartbeats', () => {
 		await wire.close();
 	});
 
-	test('one that the database refuses takes none of its batch with it', async () => {
+	test('a heartbeat that the database refuses fails alone', async () => {
 		await daemon.query('ALTER TABLE user_presence ADD CONSTRAINT no_666 CHECK (user_id <> 666)');
 		const answers = await Promise.all([661, 662, 666, 667].map((user_id) =>
 			server.post('heartbeat', { user_id })));
@@ -138,7 +138,7 @@ describe('heartbeats', () => {
 		for (const id of [661, 662, 667]) assert.equal((await row(daemon, id)).status, 'online');
 	});
 
-	test('unread notifications are counted', async () => {
+	test('a heartbeat returns the count of unread notifications', async () => {
 		await daemon.query('INSERT INTO notification_boxes (app, user_id, last, unread) '
 			+ 'VALUES ($1, 7, 9, 5)', [APP.id]);
 		const [a, b] = await Promise.all([6, 7].map((user_id) =>
@@ -147,13 +147,13 @@ describe('heartbeats', () => {
 		assert.equal(ok(b).unread_count, 5);
 	});
 
-	test('by the signed query', async () => {
+	test('the signed query works', async () => {
 		const said = ok(await daemon.api().post('/sync/heartbeat', { user_id: 8, location: '/s' }));
 		assert.equal(said.status, 'online');
 		assert.equal((await row(daemon, 8)).location, '/s');
 	});
 
-	test('a user speaks for itself only', async () => {
+	test('a user can send heartbeats only for itself', async () => {
 		const five = Sync.user(daemon, 5);
 		assert.equal(ok(await five.post('heartbeat', { location: '/me' })).user_id, 5);
 		assert.equal(ok(await five.post('heartbeat', { user_id: 5 })).user_id, 5);
@@ -173,7 +173,7 @@ describe('heartbeats', () => {
 		await wire.close();
 	});
 
-	test('bad fields', async () => {
+	test('heartbeats: invalid fields are refused', async () => {
 		const post = (body) => server.post('heartbeat', body);
 		failed(await post({}), 400, 'missing_field', 'user_id');
 		for (const user_id of [0, -1, 'x', 1.5, '9223372036854775808', true, [], INJECTION])
@@ -189,7 +189,7 @@ describe('heartbeats', () => {
 		failed(await server.get('heartbeat'), 405, 'method_not_allowed');
 	});
 
-	test('SQL stays text, and so do quotes of JSON', async () => {
+	test('SQL and JSON quotes in a field are stored as text', async () => {
 		ok(await server.post('heartbeat', { user_id: 9, location: INJECTION,
 			info: { [INJECTION]: INJECTION } }));
 		const kept = await row(daemon, 9);
@@ -200,7 +200,7 @@ describe('heartbeats', () => {
 		assert.equal((await row(daemon, big)).status, 'online');
 	});
 
-	test('a payload over the limit carries less, one that has no room is left out', async (t) => {
+	test('an event over the payload limit has fewer fields, or is left out', async (t) => {
 		const small = { ...APP, max_event_payload_bytes: '100' };
 		const own = await start(t, lasting, { apps: [small] });
 		const wire = await watch(own, { app: small });
@@ -227,7 +227,7 @@ describe('online-users', () => {
 	const ids = (answer) => ok(answer).users.map((u) => u.user_id);
 	const having = (f) => Array.from({ length: 25 }, (_, i) => i).filter(f).map((i) => i + 1);
 
-	test('all who are not offline, with what is known of them', async () => {
+	test('all users who are not offline are listed, with their fields', async () => {
 		const answer = await server.get('online-users');
 		assert.deepEqual(ids(answer), having((i) => i % 5 !== 4));
 		const { users, count, next_cursor, prev_cursor } = answer.json;
@@ -239,7 +239,7 @@ describe('online-users', () => {
 			location: '/even', info: { i: 0 }, last_seen_at: users[0].last_seen_at });
 	});
 
-	test('by status and location', async () => {
+	test('the list can be filtered by status and location', async () => {
 		const get = (q) => server.get('online-users', q);
 		assert.deepEqual(ids(await get({ status: 'away' })), having((i) => i % 5 === 1));
 		assert.deepEqual(ids(await get({ status: 'offline' })), having((i) => i % 5 === 4));
@@ -251,7 +251,7 @@ describe('online-users', () => {
 		assert.deepEqual(ids(await get({ location: INJECTION })), []);
 	});
 
-	test('page by page, forth and back', async () => {
+	test('the list has pages in both directions', async () => {
 		const all = having((i) => i % 5 !== 4);
 		let page = ok(await server.get('online-users', { limit: 6 }));
 		const seen = [page.users];
@@ -269,7 +269,7 @@ describe('online-users', () => {
 		assert.equal(page.prev_cursor, null);
 	});
 
-	test('bad fields', async () => {
+	test('lists: invalid fields are refused', async () => {
 		const get = (q) => server.get('online-users', q);
 		for (const limit of ['0', '201', '-1', 'x', '99999999999999999999'])
 			failed(await get({ limit }), 400, 'invalid_value', 'limit');
@@ -282,7 +282,7 @@ describe('online-users', () => {
 		failed(await get({ colour: 'x' }), 400, 'unknown_field', 'colour');
 	});
 
-	test('users see it when a rule lets them join a channel that is told', async () => {
+	test('a user sees the list when it may join a presence channel of the settings', async () => {
 		failed(await Sync.user(daemon, 1).get('online-users'), 403, 'channel_forbidden');
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
 			VALUES ('online', 'role', 'staff')`);
@@ -290,7 +290,7 @@ describe('online-users', () => {
 		assert.equal(ok(await Sync.user(daemon, 1, { roles: ['staff'] }).get('online-users')).count, 20);
 	});
 
-	test('predicates let in too, whichever of the channels they are about', async () => {
+	test('a predicate for any of these channels is enough', async () => {
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
 			VALUES ('online', 'sql', '{user} = 71'), ('presence.online', 'sql', '{user} = 70')`);
 		for (const id of [70, 71])
@@ -298,7 +298,7 @@ describe('online-users', () => {
 		failed(await Sync.user(daemon, 72).get('online-users'), 403, 'channel_forbidden');
 	});
 
-	test('unchanged is 304', async () => {
+	test('an unchanged list is 304', async () => {
 		const headers = { 'If-None-Match': (await server.get('online-users')).headers.etag };
 		assert.equal((await server.call('GET', 'online-users', { headers })).status, 304);
 		await server.post('heartbeat', { user_id: 1 });
@@ -309,7 +309,7 @@ describe('online-users', () => {
 describe('expiry', () => {
 	const quick = { presence_ttl_s: '1' };
 
-	test('while the daemon runs, told once', async (t) => {
+	test('an expiry while the daemon runs is published once', async (t) => {
 		const daemon = await start(t, quick);
 		const wire = await watch(daemon);
 		ok(await Sync.server(daemon).post('heartbeat', { user_id: 1, status: 'busy' }));
@@ -323,7 +323,7 @@ describe('expiry', () => {
 		await wire.close();
 	});
 
-	test('and after it was killed', async (t) => {
+	test('an expiry after the daemon was killed is published once', async (t) => {
 		const daemon = await start(t, lasting);
 		const server = Sync.server(daemon);
 		ok(await server.post('heartbeat', { user_id: 1 }));
@@ -375,7 +375,7 @@ describe('sockets', () => {
 		await watcher.close();
 	});
 
-	test('so is a member of a presence channel; ids that are no number are nobody', async (t) => {
+	test('a presence member is online; a user id that is no number is ignored', async (t) => {
 		const daemon = await start(t, lasting);
 		const app = OTHER; // no grace
 		const watcher = await watch(daemon, { app });
@@ -396,7 +396,7 @@ describe('sockets', () => {
 		await watcher.close();
 	});
 
-	test('what a heartbeat said stays: away, busy, and offline too until a new socket', async (t) => {
+	test('a heartbeat\'s status stays, offline until a new socket', async (t) => {
 		const daemon = await start(t, { presence_ttl_s: '3' }, { apps: [{ ...APP,
 			member_removed_delay_ms: '0' }] });
 		const server = Sync.server(daemon);
@@ -441,7 +441,7 @@ describe('sockets', () => {
 		await watcher.close();
 	});
 
-	test('not when presence_from_sockets is off', async (t) => {
+	test('sockets do not count with presence_from_sockets = no', async (t) => {
 		const daemon = await start(t, { ...lasting, presence_from_sockets: 'no' });
 		const wire = await signedIn(daemon, 1);
 		ok(await Sync.server(daemon).post('heartbeat', { user_id: 2 }));
@@ -449,7 +449,7 @@ describe('sockets', () => {
 		await wire.close();
 	});
 
-	test('whoever stays connected while the database is away never goes', async (t) => {
+	test('a user connected while the database is away stays online', async (t) => {
 		const daemon = await start(t, { presence_ttl_s: '2' });
 		const watcher = await watch(daemon);
 		const wire = await signedIn(daemon, 1);
@@ -479,7 +479,7 @@ describe('sockets', () => {
 });
 
 describe('settings', () => {
-	test('other channels, other names; none at all', async (t) => {
+	test('channels and event names can be configured, also none', async (t) => {
 		const daemon = await start(t, { ...lasting, event_namespace: '',
 			presence_channels: 'private-staff, bad name!' });
 		assert.match(daemon.logText, /presence_channels: "name!" is not a channel's name/);

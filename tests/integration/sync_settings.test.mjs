@@ -8,7 +8,7 @@ const eventName = async (daemon) =>
 	(await daemon.query("SELECT scopewire.sync_event('ActivityFeedUpdated') AS name"))[0].name;
 
 describe('names of events', () => {
-	test("stand in Laravel's namespace, as Echo's listen() expects", async (t) => {
+	test("by default event names have Laravel's namespace, as Echo's listen() expects", async (t) => {
 		const daemon = await startDaemon({}, t);
 		assert.equal(await eventName(daemon), 'App\\Events\\ActivityFeedUpdated');
 		await waitFor(async () =>
@@ -16,7 +16,7 @@ describe('names of events', () => {
 		assert.equal(await eventName(daemon), 'App\\Events\\ActivityFeedUpdated');
 	});
 
-	test('or in the one configured, or bare; a new start changes it', async (t) => {
+	test('event names have the configured namespace or none, from the next start on', async (t) => {
 		const daemon = await startDaemon({ sections: { sync: { event_namespace: 'Portal\\"\'' } } }, t);
 		await waitFor(async () => await eventName(daemon) === 'Portal\\"\'ActivityFeedUpdated');
 		daemon.options.sections.sync.event_namespace = '';

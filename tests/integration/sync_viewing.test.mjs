@@ -49,7 +49,7 @@ describe('start, stop, viewers', () => {
 	before(async () => { daemon = await start(undefined, { viewing_grace_ms: '0' }); });
 	after(() => daemon?.stop());
 
-	test('a life', async () => {
+	test('a viewer starts, is listed and stops', async () => {
 		const r = resource(daemon);
 		await r.server.put('users/1', { name: 'Ada', avatar: '/ada.png' });
 		const wire = await subscribed(daemon, r.channel);
@@ -82,7 +82,7 @@ describe('start, stop, viewers', () => {
 		await wire.close();
 	});
 
-	test('tabs of one user count once', async () => {
+	test('several tabs of a user are one viewer', async () => {
 		const r = resource(daemon);
 		const wire = await subscribed(daemon, r.channel);
 		const [a, b] = [await daemon.connect(), await daemon.connect()];
@@ -107,7 +107,7 @@ describe('start, stop, viewers', () => {
 		assert.equal((await r.viewers()).viewers[0].tabs, 20);
 	});
 
-	test('many at once: the last that is told is the whole list', async () => {
+	test('with many changes at once the last event has the whole list', async () => {
 		const r = resource(daemon);
 		const wire = await subscribed(daemon, r.channel);
 		const n = 40;
@@ -118,7 +118,7 @@ describe('start, stop, viewers', () => {
 		await wire.close();
 	});
 
-	test('documents, projects and clients tell their presence channels too', async () => {
+	test('documents, projects and clients also publish to their presence channels', async () => {
 		const r = resource(daemon, 'document');
 		const wire = await daemon.connect();
 		await wire.subscribe(`presence-document.${r.id}`, { channelData: { user_id: 'w' } });
@@ -127,7 +127,7 @@ describe('start, stop, viewers', () => {
 		await wire.close();
 	});
 
-	test('the channels of a type are rows', async () => {
+	test('the channels of a type are configured in a table', async () => {
 		await daemon.query(`INSERT INTO viewing_channels VALUES
 			('ticket', '{"private-desk.{type}.{id}"}')`);
 		const r = resource(daemon, 'ticket');
@@ -137,7 +137,7 @@ describe('start, stop, viewers', () => {
 		await wire.close();
 	});
 
-	test('a list over the limit of events is cut, and says so', async (t) => {
+	test('a list over the payload limit is cut and marked', async (t) => {
 		const small = { ...APP, max_event_payload_bytes: '400' };
 		const own = await start(t, {}, { apps: [small] });
 		await waitFor(async () =>
@@ -156,7 +156,7 @@ describe('start, stop, viewers', () => {
 		await wire.close();
 	});
 
-	test('users: only as themselves, only where they may join', async () => {
+	test('a user acts only as itself, on channels that it may join', async () => {
 		const r = resource(daemon);
 		const user = Sync.user(daemon, 5, { name: 'Five', avatar: '/5.png' });
 		failed(await user.post('start-viewing', r.named()), 403, 'channel_forbidden', 'resource_id');
@@ -176,7 +176,7 @@ describe('start, stop, viewers', () => {
 		failed(await new Sync(daemon).get('viewers', r.named()), 401, 'unauthorized');
 	});
 
-	test('users that a predicate lets in', async () => {
+	test('a predicate can admit users', async () => {
 		const r = resource(daemon, 'ledger');
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
 			VALUES ('ledger.{id}', 'sql', '{id}::bigint = ${r.id} AND {user} = 70')`);
@@ -195,7 +195,7 @@ describe('start, stop, viewers', () => {
 		assert.equal((await r.viewers()).count, 1);
 	});
 
-	test('by the signed query', async () => {
+	test('the signed query works', async () => {
 		const r = resource(daemon);
 		const api = daemon.api();
 		ok(await api.post('/sync/start-viewing', r.named({ user_id: 1 })));
@@ -204,7 +204,7 @@ describe('start, stop, viewers', () => {
 		assert.equal((await r.viewers()).count, 0);
 	});
 
-	test('bad fields', async () => {
+	test('invalid fields are refused', async () => {
 		const server = Sync.server(daemon);
 		const good = { resource_type: 'invoice', resource_id: '1', user_id: 1 };
 		for (const path of ['start-viewing', 'stop-viewing']) {
@@ -240,8 +240,8 @@ describe('start, stop, viewers', () => {
 	});
 });
 
-describe('time', () => {
-	test('a viewer that does not say so again expires, and that is told once', async (t) => {
+describe('expiry', () => {
+	test('a viewer that does not renew expires, and that is published once', async (t) => {
 		const daemon = await start(t, { viewing_ttl_s: '1' });
 		const r = resource(daemon);
 		const wire = await subscribed(daemon, r.channel);
@@ -254,7 +254,7 @@ describe('time', () => {
 		await wire.close();
 	});
 
-	test('and after the daemon was killed', async (t) => {
+	test('a viewer expires after the daemon was killed', async (t) => {
 		const daemon = await start(t);
 		const r = resource(daemon);
 		ok(await r.start(1));
@@ -273,7 +273,7 @@ describe('time', () => {
 });
 
 describe('sockets', () => {
-	test('whose socket dies is gone after the grace, and not before', async (t) => {
+	test('a viewer whose socket closed is removed after the grace period, not before', async (t) => {
 		const daemon = await start(t, { viewing_grace_ms: '1500' });
 		const [r, s] = [resource(daemon), resource(daemon, 'project')];
 		const wire = await subscribed(daemon, r.channel);
@@ -294,7 +294,7 @@ describe('sockets', () => {
 		await wire.close();
 	});
 
-	test('who is back within the grace never left', async (t) => {
+	test('a viewer that returns within the grace period never left', async (t) => {
 		const daemon = await start(t, { viewing_grace_ms: '1000' });
 		const r = resource(daemon);
 		const wire = await subscribed(daemon, r.channel);
@@ -310,7 +310,7 @@ describe('sockets', () => {
 		await wire.close();
 	});
 
-	test('a death while the database is away is told when it is back', async (t) => {
+	test('a socket closed while the database is away is published afterwards', async (t) => {
 		const daemon = await start(t, { viewing_grace_ms: '0' });
 		const r = resource(daemon);
 		const tab = await daemon.connect();
@@ -335,7 +335,7 @@ describe('sockets', () => {
 		await wire.close();
 	});
 
-	test('a socket of nobody leaves the list to the TTL', async (t) => {
+	test('a viewer without a known socket is removed by the TTL', async (t) => {
 		const daemon = await start(t);
 		const r = resource(daemon);
 		ok(await r.start(1, { socket_id: '1.1', ttl: 1 }));

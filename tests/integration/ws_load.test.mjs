@@ -30,7 +30,7 @@ async function deaf(channel) {
 const subscriptions = async (channel) => (await witness.api.get(`/channels/${channel}`,
 	{ info: 'subscription_count' })).json.subscription_count ?? 0;
 
-test('who does not read while 50 MB are published is dropped, others get all of it', async () => {
+test('a client that does not read 50 MB of events is cut off, others receive all', async () => {
 	const bytes = 250000, events = 200;
 	const slow = await deaf('flood');
 	const fast = await witness.daemon.connect();
@@ -56,7 +56,7 @@ test('who does not read while 50 MB are published is dropped, others get all of 
 	fast.terminate();
 });
 
-test('who neither reads nor answers pings is gone, however full its socket', async (t) => {
+test('a client that neither reads nor answers pings is cut off with a full socket', async (t) => {
 	const daemon = await startDaemon(light({ app: { ping_interval: 1, pong_timeout: 1,
 		max_outbox_bytes: 0, max_outbox_messages: 0, max_event_payload_bytes: 0 } }), t);
 	const full = await Raw.connect(daemon.port);
@@ -74,7 +74,7 @@ test('who neither reads nor answers pings is gone, however full its socket', asy
 	full.destroy();
 });
 
-test('ten thousand channels on one connection, and no more', async () => {
+test('a connection can subscribe to ten thousand channels, and no more', async () => {
 	const raw = await witness.raw();
 	const all = Array.from({ length: MANY + 1 }, (_, i) =>
 		frame(JSON.stringify({ event: 'pusher:subscribe', data: { channel: `many-${i}` } })));
@@ -103,7 +103,7 @@ function random(seed) {
 	};
 }
 
-test('two hundred that open and die at random while events are published', async () => {
+test('200 connections that open and close at random miss and disturb nothing', async () => {
 	const next = random(7);
 	const listener = await witness.daemon.connect();
 	await listener.subscribe('churn');
@@ -155,7 +155,7 @@ test('two hundred that open and die at random while events are published', async
 });
 
 describe('memory', () => {
-	test('connections that come and go leave none of it behind', async () => {
+	test('closed connections leave no memory behind', async () => {
 		const round = async () => {
 			const clients = await Promise.all(Array.from({ length: 100 },
 				() => witness.daemon.connect()));

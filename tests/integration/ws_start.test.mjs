@@ -59,7 +59,7 @@ describe('configuration', { concurrency: 2 }, () => {
 		});
 	}
 
-	test('an unknown section, a line that is none, a file that is none', async () => {
+	test('an unknown section, a malformed line, or a missing file is refused', async () => {
 		await refused(['--config', config('[servers]\nport = 1\n')], EX.CONFIG, [/servers/]);
 		await refused(['--config', config('[server]\nport 80\n')], EX.CONFIG, [/:2\b/]);
 		await refused(['--config', '/nonexistent/scopewire.conf'], EX.CONFIG,
@@ -67,7 +67,7 @@ describe('configuration', { concurrency: 2 }, () => {
 		await refused(['--config', '/'], EX.CONFIG, [/\//]);
 	});
 
-	test('an app without key or secret, two with one key', async () => {
+	test('an app without key or secret, or two with one key, are refused', async () => {
 		await refused(['--config', config({ 'app a': { secret: SECRET } })], EX.CONFIG,
 			[/\[app a\]/, /key/]);
 		await refused(['--config', config({ 'app a': { key: 'k' } })], EX.CONFIG,
@@ -76,7 +76,7 @@ describe('configuration', { concurrency: 2 }, () => {
 			'app b': { key: 'k', secret: SECRET } })], EX.CONFIG, [/\ba\b/, /\bb\b/, /same key/]);
 	});
 
-	test('the environment and an --env-file', async () => {
+	test('errors in the environment and an --env-file are reported', async () => {
 		await refused(['--config', config(base())], EX.CONFIG, [/REVERB_SERVER_PORT/, /eighty/],
 			{ env: { REVERB_SERVER_PORT: 'eighty' } });
 		await refused(['--config', config(base())], EX.CONFIG, [/SCOPEWIRE_SERVER_PORT/],
@@ -87,14 +87,14 @@ describe('configuration', { concurrency: 2 }, () => {
 		await refused(['--env-file', '/nonexistent/.env'], EX.CONFIG, [/\/nonexistent\/.env/]);
 	});
 
-	test('the command line', async () => {
+	test('errors of the command line are reported', async () => {
 		await refused(['--server-port=x'], EX.CONFIG, [/server-port/, /0 to 65535/]);
 		await refused(['--no-such-option'], EX.USAGE, [/no-such-option/]);
 		await refused(['stray'], EX.USAGE, [/stray/]);
 		await refused(['--config'], EX.USAGE, [/config/]);
 	});
 
-	test('certificates that are none', async () => {
+	test('invalid certificates are refused', async () => {
 		const folder = tempFolder('tls');
 		const junk = path.join(folder, 'junk.pem');
 		fs.writeFileSync(junk, 'no certificate');
@@ -105,7 +105,7 @@ describe('configuration', { concurrency: 2 }, () => {
 				EX.CONFIG, [/tls_certificate|tls_key/]);
 	});
 
-	test('--help, --version and --check-config say so and end well', async () => {
+	test('--help, --version and --check-config print and exit with 0', async () => {
 		for (const [args, pattern] of [[['--help'], /--config/], [['--version'], /scopewired? \d+\.\d+/],
 			[['--check-config', '--config', config(base())], /valid/]]) {
 			const { code, log } = await runDaemon(args);
@@ -116,7 +116,7 @@ describe('configuration', { concurrency: 2 }, () => {
 });
 
 describe('sockets', () => {
-	test('a port that is taken', async () => {
+	test('a port in use is refused', async () => {
 		const server = net.createServer().listen(0, '127.0.0.1');
 		await new Promise((resolve) => server.once('listening', resolve));
 		const { port } = server.address();
@@ -125,14 +125,14 @@ describe('sockets', () => {
 		server.close();
 	});
 
-	test('a port that another scopewired has; the first goes on', async (t) => {
+	test('a port of another scopewired is refused; the first keeps running', async (t) => {
 		const first = await startDaemon(light(), t);
 		await refused(['--config', config(base({ server: { host: '127.0.0.1', port: first.port } }))],
 			EX.OSERR, [new RegExp(`\\b${first.port}\\b`), /in use/]);
 		await (await first.connect()).close();
 	});
 
-	test('an address that is not ours, a host that is none', async () => {
+	test('a foreign address and an unknown host are refused', async () => {
 		await refused(['--config', config(base({ server: { host: '192.0.2.1', port: 0 } }))], EX.OSERR,
 			[/192\.0\.2\.1/]);
 		await refused(['--config', config(base({ server: { host: 'no.such.host.invalid', port: 0 } }))],
@@ -148,7 +148,7 @@ describe('database', () => {
 		host = await clusterSocket();
 	});
 
-	test('nobody listens there', async () => {
+	test('a database server that does not listen is reported', async () => {
 		await refused(['--config', file({ host: '127.0.0.1', port: 1, password: SECRET })],
 			EX.UNAVAILABLE, [/127\.0\.0\.1/, /refused/]);
 		await refused(['--config', file({ host: '/nonexistent' })], EX.UNAVAILABLE, [/nonexistent/]);
@@ -156,7 +156,7 @@ describe('database', () => {
 			[/no\.such\.host\.invalid/]);
 	});
 
-	test('one that accepts and says nothing', async (t) => {
+	test('a database server that does not answer is reported', async (t) => {
 		const mute = net.createServer((socket) => t.after(() => socket.destroy()))
 			.listen(0, '127.0.0.1');
 		t.after(() => mute.close());
@@ -165,17 +165,17 @@ describe('database', () => {
 			EX.UNAVAILABLE, [/time/i]);
 	});
 
-	test('the database is missing', async () => {
+	test('a missing database is reported', async () => {
 		await refused(['--config', file({ host, name: 'missing_db', user: 'scopewire' })],
 			EX.UNAVAILABLE, [/missing_db/, /does not exist/]);
 	});
 
-	test('the role is missing', async () => {
+	test('a missing role is reported', async () => {
 		await refused(['--config', file({ host, name: 'postgres', user: 'missing_role' })],
 			EX.UNAVAILABLE, [/missing_role/]);
 	});
 
-	test('the password is wrong', async (t) => {
+	test('a wrong password is reported', async (t) => {
 		const cluster = await startCluster();
 		t.after(() => cluster.stop());
 		await query(cluster.socket, 'postgres', `ALTER ROLE scopewire PASSWORD 'right'`, [], 'postgres');
@@ -193,13 +193,13 @@ describe('database', () => {
 		await refused(['--config', file(settings)], EX.UNAVAILABLE, [/password/]);
 	});
 
-	test('the role may not create the schema', async () => {
+	test('a role without the right to create the schema is reported', async () => {
 		const database = await newDatabase();
 		await query(host, 'postgres', `ALTER DATABASE ${database.name} OWNER TO postgres`, [], 'postgres');
 		await refused(['--config', file(database)], EX.UNAVAILABLE, [/permission denied/]);
 	});
 
-	test('the schema is newer than the program', async () => {
+	test('a schema newer than the program is refused', async () => {
 		const database = await newDatabase();
 		const { code } = await runDaemon(['--migrate', '--config', file(database)]);
 		assert.equal(code, EX.OK);
@@ -209,7 +209,7 @@ describe('database', () => {
 		await refused(['--migrate', '--config', file(database)], EX.DATAERR, [/newer/]);
 	});
 
-	test('a migration is another than the program holds', async () => {
+	test('a migration with another checksum is refused', async () => {
 		const database = await newDatabase();
 		await runDaemon(['--migrate', '--config', file(database)]);
 		await query(host, database.name, `UPDATE schema_migrations SET checksum = 'x' || substr(checksum, 2)
@@ -217,7 +217,7 @@ describe('database', () => {
 		await refused(['--config', file(database)], EX.DATAERR, [/0*1/, /changed|checksum|differ/]);
 	});
 
-	test('with required = no it starts without one', async (t) => {
+	test('with required = no the daemon starts without a database', async (t) => {
 		const daemon = await startDaemon(light({ database: { host: '127.0.0.1', port: 1 } }), t);
 		assert.match(daemon.logText, /starting without a database/);
 		await (await daemon.connect()).close();

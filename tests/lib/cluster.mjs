@@ -56,7 +56,7 @@ class Cluster {
 		const line = [path.join(binaries(), 'postgres'), '-D', this.data, ...this.flags];
 		this.child = this.diskMB ? this.startOnDisk(line)
 			: start(line[0], line.slice(1), this.how);
-		await logged(this.child, /database system is ready to accept connections/, 60000);
+		await logged(this.child, /database system is ready to accept connections/);
 	}
 
 	/** In a mount namespace of its own, as root or as the root of a user namespace. */
@@ -91,7 +91,7 @@ class Cluster {
 				throw error;
 			}
 		};
-		await waitFor(started, 'PostgreSQL starts after a kill', 60000);
+		await waitFor(started, 'PostgreSQL starts after a kill');
 	}
 }
 

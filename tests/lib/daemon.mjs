@@ -79,7 +79,7 @@ export class Daemon {
 
 	async start() {
 		await this.spawn();
-		const ready = await logged(this.child, /ready: listening on (\S+):(\d+)/, 60000);
+		const ready = await logged(this.child, /ready: listening on (\S+):(\d+)/);
 		this.port = Number(ready[2]);
 		return this;
 	}
@@ -153,7 +153,7 @@ export class Daemon {
 		if (!this.child) return null;
 		const child = this.child;
 		this.child = null;
-		const result = await end(child, signal, 30000);
+		const result = await end(child, signal);
 		this.log += child.log;
 		assert.doesNotMatch(child.log, SANITIZER);
 		if (status !== undefined)
@@ -214,6 +214,6 @@ async function stopLast(daemon) {
 export async function runDaemon(args, options = {}) {
 	const child = start(PROGRAM, args, { env: { PATH: process.env.PATH, ...sanitizerOptions(),
 		...options.env }, cwd: options.cwd });
-	const result = await end(child, options.signal ?? 0, options.deadlineMs ?? 30000);
+	const result = await end(child, options.signal ?? 0, options.deadlineMs);
 	return { ...result, log: child.log };
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Child processes that are always ended, by their id, whatever becomes of the test.
 import { spawn, execFileSync } from 'node:child_process';
-import { within } from './wait.mjs';
+import { DEADLINE_MS, within } from './wait.mjs';
 
 const running = new Set();
 
@@ -63,7 +63,7 @@ export function logged(child, pattern, deadlineMs) {
 }
 
 /** Sends the signal and waits for the end; SIGKILL after the deadline, which is an error. */
-export async function end(child, signal = 'SIGTERM', deadlineMs = 20000) {
+export async function end(child, signal = 'SIGTERM', deadlineMs = DEADLINE_MS) {
 	if (child.exitCode === null && child.signalCode === null) send(child, signal);
 	try {
 		return await within(child.ended, `${child.spawnfile} ends on ${signal}`, deadlineMs);

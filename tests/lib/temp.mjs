@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Temporary folders that are gone when the process ends, and free ports.
+// Temporary folders, removed when the process ends, and free ports.
 import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
@@ -21,11 +21,26 @@ export function tempFolder(name = 'test') {
 	return folder;
 }
 
-/** A port that was free a moment ago, for programs that cannot take port 0 themselves. */
+/**
+ * A free port, for programs that cannot take port 0 themselves.  It is below the range from which
+ * the kernel takes its own choices, and a folder reserves it for this process until its end, so
+ * that tests can run side by side.
+ */
 export async function freePort(host = '127.0.0.1') {
-	const server = net.createServer().listen(0, host);
-	await new Promise((resolve, reject) => server.once('listening', resolve).once('error', reject));
-	const { port } = server.address();
-	await new Promise((resolve) => server.close(resolve));
-	return port;
+	for (;;) {
+		const port = 20000 + Math.floor(Math.random() * 12000);
+		const reservation = path.join(os.tmpdir(), `sw-port-${port}`);
+		try {
+			fs.mkdirSync(reservation);
+		} catch {
+			continue;     // another test has it
+		}
+		folders.push(reservation);
+		const server = net.createServer().listen(port, host);
+		const isFree = await new Promise((resolve) => server.once('listening', () => resolve(true))
+			.once('error', () => resolve(false)));
+		if (!isFree) continue;
+		await new Promise((resolve) => server.close(resolve));
+		return port;
+	}
 }

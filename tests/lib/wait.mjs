@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Waiting for a state instead of for a time.
 
-export const DEADLINE_MS = Number(process.env.TEST_DEADLINE_MS ?? 15000);
+/**
+ * How long a test waits for a state before it fails.  A passing test never waits so long, so it is
+ * generous: a busy machine and a sanitizer's daemon are slow.
+ */
+export const DEADLINE_MS = Number(process.env.TEST_DEADLINE_MS ?? 60000);
 
-/** Polls predicate (may be async) until it answers truthy; that answer is the result. */
+/** Polls predicate (may be async) until it returns something truthy, which is the result. */
 export async function waitFor(predicate, what = predicate.toString(), deadlineMs = DEADLINE_MS) {
 	const end = Date.now() + deadlineMs;
 	for (;;) {
@@ -14,10 +18,10 @@ export async function waitFor(predicate, what = predicate.toString(), deadlineMs
 	}
 }
 
-/** The pace of a load; never to wait for a state. */
+/** The pace of a load.  Never use it to wait for a state. */
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** The promise's result, or an error that says what did not come in time. */
+/** The promise's result, or an error that names what did not happen before the deadline. */
 export function within(promise, what, deadlineMs = DEADLINE_MS) {
 	let timer;
 	const late = new Promise((_, reject) => {
