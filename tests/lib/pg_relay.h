@@ -24,6 +24,6 @@ void pg_relay_set(struct pg_relay *r, enum relay_mode mode);
 void pg_relay_cut(struct pg_relay *r);
 /* Whether a request waits in the connection on hold. */
 bool pg_relay_holds(struct pg_relay *r);
-/* Lets what was held go to the server, if it still listens, and waits until that is over. */
+/* Sends the held requests to the server, if it still listens, and waits until the connection ends. */
 void pg_relay_release(struct pg_relay *r);
 #endif

@@ -7,7 +7,7 @@ import { DEADLINE_MS, within } from './wait.mjs';
 
 const isObject = (v) => v !== null && typeof v === 'object';
 
-/** Whether every member named in wanted stands in got; strings of JSON are opened on demand. */
+/** Whether got has every member of wanted; a string is parsed as JSON where wanted has an object. */
 export function matches(got, wanted) {
 	if (typeof wanted === 'function') return wanted(got);
 	if (wanted instanceof RegExp) return wanted.test(got);
