@@ -19,38 +19,32 @@
 #include "pg/migrate.h"
 
 static atomic_uint done_events, failed_events;
-static struct eventlog *log_;
+static struct log_writer *writer;
 
-static void fan_out(void *ctx, struct event_batch *b)
+/* No worker has a subscriber, so the directory sends nothing. */
+static bool post_put(void *ctx UNUSED, unsigned worker UNUSED, struct letter *l UNUSED)
 {
-	(void)ctx;
-	(void)b;
+	abort();
 }
 
-static void on_event_done(struct event *e)
+static void post_wake(void *ctx UNUSED, unsigned worker UNUSED)
 {
-	eventlog_event_done(log_, e);
+	abort();
 }
 
 static void on_done(struct event_batch *b, int rc)
 {
 	atomic_fetch_add(rc ? &failed_events : &done_events, b->n);
-	for (unsigned i = 0; i < b->n; i++)
-		event_unref(b->events[i]);
-	free(b->events);
-	free(b);
+	batch_free(b);
 }
 
 static struct event_batch *make_batch(struct app *app, unsigned n, struct msgbuf *data)
 {
-	struct event_batch *b = xcalloc(1, sizeof(*b));
+	struct event_batch *b = batch_new(n, false);
 
-	b->n = n;
-	b->bytes = n * (size_t)data->len;
-	b->events = xcalloc(n, sizeof(*b->events));
 	b->done = on_done;
 	for (unsigned i = 0; i < n; i++)
-		b->events[i] = event_new(app, SV("private-client.42"), SV("InvoiceCreated"), data);
+		batch_add(b, event_new(app, SV("private-client.42"), SV("InvoiceCreated"), data));
 	return b;
 }
 
@@ -88,7 +82,7 @@ static void append(struct event_batch *b)
 {
 	int rc;
 
-	while ((rc = eventlog_append(log_, b)) == -EAGAIN)
+	while ((rc = log_queue_append(log_writer_queue(writer), b)) == -EAGAIN)
 		nap(200);
 	if (rc) {
 		fprintf(stderr, "append: %s\n", strerror(-rc));
@@ -98,7 +92,7 @@ static void append(struct event_batch *b)
 
 static void run(struct app *app, unsigned events, unsigned in_batch, struct msgbuf *data)
 {
-	struct eventlog_stats s;
+	struct log_writer_stats s;
 	usec_t start = clock_mono();
 	double cpu = cpu_seconds(), wall;
 
@@ -108,7 +102,7 @@ static void run(struct app *app, unsigned events, unsigned in_batch, struct msgb
 		nap(1000);
 	wall = (double)(clock_mono() - start) / 1e6;
 	cpu = cpu_seconds() - cpu;
-	eventlog_stats(log_, &s);
+	log_writer_stats(writer, &s);
 	printf("events %u\nevents_per_sec %.0f\ncommits_per_sec %.0f\ncpu_us_per_event %.2f\n"
 	       "failed %u\n",
 	       events, events / wall, (double)s.commits / wall, cpu / events * 1e6,
@@ -162,7 +156,8 @@ int main(int argc, char **argv)
 	unsigned in_batch = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
 	unsigned bytes = argc > 3 ? (unsigned)atoi(argv[3]) : 200;
 	struct app_option options[] = { { "key", "k" }, { "secret", "s" } };
-	struct eventlog_hooks hooks = { .fan_out = fan_out };
+	const struct directory_post post = { .put = post_put, .wake = post_wake };
+	struct directory *directory = directory_new(1, &post);
 	struct conf conf = bench_conf();
 	struct pg_fixture *pg = pg_fixture_new(true);
 	char *conninfo = pg_fixture_database(pg, "bench", NULL), *why = NULL;
@@ -172,17 +167,17 @@ int main(int argc, char **argv)
 
 	log_set_level(LOG_LEVEL_WARN);
 	if (migrate_run(conninfo, "scopewire", &why) || app_build("app", options, 2, &app, &why) ||
-	    eventlog_start(&conf, conninfo, &hooks, &log_)) {
+	    log_writer_start(&conf, conninfo, directory, &writer)) {
 		fprintf(stderr, "%s\n", why ? why : "cannot start");
 		goto out;
 	}
-	event_set_done(on_event_done);
 	events -= events % in_batch;
 	run(app, events, in_batch, data);
-	eventlog_stop(log_, 10000);
+	log_writer_stop(writer, 10000);
 	postgres_alone(conninfo, events, conf.database.batch_events, data);
 	rc = atomic_load(&failed_events) != 0;
 out:
+	directory_free(directory);
 	app_unref(app);
 	msgbuf_unref(data);
 	free(why);

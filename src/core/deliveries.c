@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A ring under a mutex, which is held for the copy of a record.  Any thread adds; one thread, the
+ * log writer, takes.  That thread is woken only while it sleeps and the ring was empty before.
+ */
 #include <pthread.h>
+#include <stdatomic.h>
 #include "base/mem.h"
-#include "log/deliveries.h"
+#include "core/deliveries.h"
 
 #define FIRST_ROOM 1024
 
-struct delivery_list {
+struct deliveries {
 	pthread_mutex_t lock;
 	struct delivery *ring;
 	unsigned room; /* power of two */
 	unsigned head; /* of the oldest; grows, folded by room */
 	unsigned count;
 	uint64_t dropped;
+	struct wake *wake; /* NULL: no thread waits */
+	atomic_bool is_awaited;
 };
 
-struct delivery_list *delivery_list_new(void)
+struct deliveries *deliveries_new(void)
 {
-	struct delivery_list *l = xcalloc(1, sizeof(*l));
+	struct deliveries *l = xcalloc(1, sizeof(*l));
 
 	pthread_mutex_init(&l->lock, NULL);
 	l->room = FIRST_ROOM;
@@ -24,7 +31,7 @@ struct delivery_list *delivery_list_new(void)
 	return l;
 }
 
-void delivery_list_free(struct delivery_list *l)
+void deliveries_free(struct deliveries *l)
 {
 	if (!l)
 		return;
@@ -33,77 +40,81 @@ void delivery_list_free(struct delivery_list *l)
 	free(l);
 }
 
-static struct delivery *at(struct delivery_list *l, unsigned i)
+static struct delivery *deliveries_at(struct deliveries *l, unsigned i)
 {
 	return &l->ring[(l->head + i) & (l->room - 1)];
 }
 
-static void grow_locked(struct delivery_list *l)
+static void deliveries_grow_locked(struct deliveries *l)
 {
 	struct delivery *ring = xcalloc((size_t)l->room * 2, sizeof(*ring));
 
 	for (unsigned i = 0; i < l->count; i++)
-		ring[i] = *at(l, i);
+		ring[i] = *deliveries_at(l, i);
 	free(l->ring);
 	l->ring = ring;
 	l->room *= 2;
 	l->head = 0;
 }
 
-static void make_room_locked(struct delivery_list *l)
+void deliveries_set_wake(struct deliveries *l, struct wake *wake)
 {
-	if (l->count < l->room)
-		return;
-	if (l->room < DELIVERY_LIST_MAX) {
-		grow_locked(l);
-		return;
-	}
-	l->head++;
-	l->count--;
-	l->dropped++;
+	l->wake = wake;
 }
 
-int delivery_list_add(struct delivery_list *l, const struct delivery *d)
+void deliveries_await(struct deliveries *l, bool is_awaited)
 {
-	int was_empty;
+	atomic_store(&l->is_awaited, is_awaited);
+}
+
+void deliveries_add(struct deliveries *l, const struct delivery *d)
+{
+	bool was_empty;
 
 	pthread_mutex_lock(&l->lock);
-	make_room_locked(l);
+	if (l->count == l->room && l->room < DELIVERIES_MAX) {
+		deliveries_grow_locked(l);
+	} else if (l->count == l->room) {
+		l->head++;
+		l->count--;
+		l->dropped++;
+	}
 	was_empty = l->count == 0;
-	*at(l, l->count++) = *d;
+	*deliveries_at(l, l->count++) = *d;
 	pthread_mutex_unlock(&l->lock);
-	return was_empty;
+	if (was_empty && l->wake && atomic_load(&l->is_awaited))
+		wake_signal(l->wake);
 }
 
-unsigned delivery_list_take(struct delivery_list *l, struct delivery *out, unsigned max)
+unsigned deliveries_take(struct deliveries *l, struct delivery *out, unsigned max)
 {
 	unsigned n;
 
 	pthread_mutex_lock(&l->lock);
 	n = l->count < max ? l->count : max;
 	for (unsigned i = 0; i < n; i++)
-		out[i] = *at(l, i);
+		out[i] = *deliveries_at(l, i);
 	l->head += n;
 	l->count -= n;
 	pthread_mutex_unlock(&l->lock);
 	return n;
 }
 
-void delivery_list_put_back(struct delivery_list *l, const struct delivery *d, unsigned n)
+void deliveries_put_back(struct deliveries *l, const struct delivery *d, unsigned n)
 {
 	pthread_mutex_lock(&l->lock);
-	while (n && l->count < DELIVERY_LIST_MAX) {
+	while (n && l->count < DELIVERIES_MAX) {
 		if (l->count == l->room)
-			grow_locked(l);
+			deliveries_grow_locked(l);
 		l->head--;
 		l->count++;
-		*at(l, 0) = d[--n];
+		*deliveries_at(l, 0) = d[--n];
 	}
 	l->dropped += n;
 	pthread_mutex_unlock(&l->lock);
 }
 
-unsigned delivery_list_count(struct delivery_list *l)
+unsigned deliveries_count(struct deliveries *l)
 {
 	unsigned n;
 
@@ -113,7 +124,7 @@ unsigned delivery_list_count(struct delivery_list *l)
 	return n;
 }
 
-uint64_t delivery_list_dropped(struct delivery_list *l)
+uint64_t deliveries_dropped(struct deliveries *l)
 {
 	uint64_t n;
 

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef LOG_DELIVERIES_H
-#define LOG_DELIVERIES_H
+#ifndef CORE_DELIVERIES_H
+#define CORE_DELIVERIES_H
 /*
- * Delivery records that wait to be written: a ring behind a mutex that is held for a copy of
- * 24 bytes.  Any thread adds, the log's takes.  When the database is away the oldest are
- * dropped and counted: the list never grows beyond DELIVERY_LIST_MAX.
+ * Delivery records that wait to be written to realtime_deliveries.
+ *
+ * event_unref() adds the record of an event whose last reference it drops; the log writer takes
+ * the records.  The queue outlives all events that name it.  While the database cannot be reached
+ * it holds DELIVERIES_MAX records; then the oldest are dropped and counted.
  */
+#include <stdbool.h>
 #include "base/annotate.h"
 #include "base/clock.h"
+#include "base/wake.h"
 
-#define DELIVERY_LIST_MAX 65536
+#define DELIVERIES_MAX 65536
 
 struct delivery {
 	uint64_t serial;
@@ -17,17 +21,23 @@ struct delivery {
 	unsigned sockets;
 };
 
-struct delivery_list;
+struct deliveries;
 
-struct delivery_list *delivery_list_new(void);
-void delivery_list_free(struct delivery_list *l);
-/* Whether it was empty before: then somebody should see to it that it is written soon. */
-int delivery_list_add(struct delivery_list *l, const struct delivery *d);
-/* Takes up to max of the oldest; returns how many. */
-unsigned delivery_list_take(struct delivery_list *l, struct delivery *out, unsigned max);
-/* Puts n back in front (as many as there is room for): they could not be written. */
-void delivery_list_put_back(struct delivery_list *l, const struct delivery *d, unsigned n);
-unsigned delivery_list_count(struct delivery_list *l);
-/* Dropped since the last call. */
-uint64_t delivery_list_dropped(struct delivery_list *l);
+struct deliveries *deliveries_new(void);
+void deliveries_free(struct deliveries *l); /* NULL is fine */
+
+/* Any thread. */
+void deliveries_add(struct deliveries *l, const struct delivery *d);
+unsigned deliveries_count(struct deliveries *l);
+
+/* The thread that takes records.  wake (not owned) is signalled by the first record that arrives
+ * while the thread awaits records; set it before the first event. */
+void deliveries_set_wake(struct deliveries *l, struct wake *wake);
+void deliveries_await(struct deliveries *l, bool is_awaited);
+/* Takes up to max of the oldest; returns their number. */
+unsigned deliveries_take(struct deliveries *l, struct delivery *out, unsigned max);
+/* Puts n back in front, as many as there is room for: they could not be written. */
+void deliveries_put_back(struct deliveries *l, const struct delivery *d, unsigned n);
+/* The number of dropped records since the last call. */
+uint64_t deliveries_dropped(struct deliveries *l);
 #endif

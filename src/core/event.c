@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An event's strings lie in one block behind its text pointer; its data is shared by all
- * channels of a trigger.  The count is atomic: workers, the log and the publisher each hold one.
+ * An event's strings are in one block, text; its data is shared by all channels of one publish.
+ * The count is atomic: workers, the log and the publisher each hold a reference.  Any thread.
  */
 #include <sys/random.h>
 #include "base/mem.h"
@@ -11,13 +11,6 @@
 #define ULID_TIME_CHARS	  10
 #define ULID_RANDOM_BYTES 10
 #define RANDOM_POOL_BYTES (ULID_RANDOM_BYTES * 64)
-
-static void (*event_done)(struct event *e) = event_free;
-
-void event_set_done(void (*done)(struct event *e))
-{
-	event_done = done;
-}
 
 struct event *event_new(struct app *app, struct str_view channel, struct str_view name,
 			struct msgbuf *data)
@@ -49,12 +42,15 @@ struct event *event_ref(struct event *e)
 
 void event_unref(struct event *e)
 {
-	if (e && atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) == 1)
-		event_done(e);
-}
-
-void event_free(struct event *e)
-{
+	if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (e->deliveries)
+		deliveries_add(
+			e->deliveries,
+			&(struct delivery){ .serial = e->serial,
+					    .at = e->delivered_at ? e->delivered_at : clock_wall(),
+					    .sockets = atomic_load_explicit(
+						    &e->sockets, memory_order_relaxed) });
 	msgbuf_unref(e->data);
 	app_unref(e->app);
 	free(e->text);

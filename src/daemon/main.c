@@ -23,12 +23,12 @@
 #include "api/call.h"
 #include "api/router.h"
 #include "http/server.h"
-#include "log/writer.h"
 #include "log/housekeeper.h"
-#include "log/tail.h"
+#include "log/drainer.h"
+#include "log/writer.h"
 #include "pg/migrate.h"
 #include "pg/pool.h"
-#include "log/drainer.h"
+#include "svc/apps_watch.h"
 #include "svc/idempotency.h"
 #include "svc/presence_db.h"
 #include "svc/publish.h"
@@ -54,14 +54,15 @@ struct scopewired {
 	int listen_fd; /* first of n_listen_fds that were handed over */
 	unsigned n_listen_fds;
 	struct embedded_pg *postgres;
-	struct keeper *keeper;
-	struct relay *relay;
+	struct apps_watch *apps_watch;
+	struct housekeeper *housekeeper;
+	struct drainer *drainer;
 	struct pg_pool *pool;
 	struct jobs *jobs;
 	struct idempotency *once;
 	struct presence_db *presence;
 	struct viewers *viewing;
-	struct eventlog *log;
+	struct log_writer *log;
 	struct workers *workers;
 	struct directory *directory;
 	struct publisher *publisher;
@@ -73,17 +74,6 @@ struct scopewired {
 };
 
 extern char **environ;
-
-/* The log that takes the delivery records; events outlive no daemon. */
-static struct eventlog *event_sink;
-
-static void event_done(struct event *e)
-{
-	if (event_sink)
-		eventlog_event_done(event_sink, e);
-	else
-		event_free(e);
-}
 
 /* Logs why (and frees it); returns the exit status. */
 static int give_up(int status, char *why)
@@ -208,7 +198,6 @@ static int start_events(struct scopewired *d)
 {
 	struct workers_conf wc;
 	struct directory_post post;
-	struct eventlog_hooks hooks = { .fan_out = publisher_fan_out };
 
 	frame_guard_init(d->open_files);
 	d->replay = replay_new(&d->conf->database, d->conninfo);
@@ -216,13 +205,10 @@ static int start_events(struct scopewired *d)
 	d->workers = workers_new(&wc);
 	workers_directory_post(d->workers, &post);
 	d->directory = directory_new(wc.n, &post);
-	d->publisher = publisher_new(d->directory, NULL, d->conf->database.commit_timeout_ms);
-	hooks.ctx = d->publisher;
-	if (eventlog_start(d->conf, d->conninfo, &hooks, &d->log))
-		return give_up(EX_OSERR, xstrdup("the event log's thread could not be started"));
-	publisher_set_log(d->publisher, d->log);
-	event_sink = d->log;
-	event_set_done(event_done);
+	if (log_writer_start(d->conf, d->conninfo, d->directory, &d->log))
+		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
+	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),
+				     d->conf->database.commit_timeout_ms);
 	if (replay_start(d->replay, d->directory))
 		return give_up(EX_OSERR, xstrdup("the replay threads could not be started"));
 	return EX_OK;
@@ -234,7 +220,7 @@ static void tell_position(struct scopewired *d)
 {
 	struct position p;
 
-	if (log_tail_position(eventlog_tail(d->log), &p))
+	if (log_tail_position(log_writer_tail(d->log), &p))
 		directory_log_reached(d->directory, &p);
 }
 
@@ -294,12 +280,14 @@ static int start_servers(struct scopewired *d)
 				       "name a readable PEM certificate and its key"));
 	if (rc || http_server_start(&hc, &d->services, &d->http))
 		return give_up(EX_OSERR, xstrdup("the server threads could not be started"));
-	if (keeper_start(d->conf, d->conninfo, on_apps_changed, d, &d->keeper))
-		return give_up(EX_OSERR, xstrdup("the database keeper could not be started"));
-	if (relay_start(d->conf, d->conninfo, eventlog_tail(d->log), &d->relay))
-		return give_up(EX_OSERR, xstrdup("the database listener could not be started"));
+	if (apps_watch_start(d->conf, d->conninfo, on_apps_changed, d, &d->apps_watch))
+		return give_up(EX_OSERR, xstrdup("the apps watch could not be started"));
+	if (housekeeper_start(d->conf, d->conninfo, &d->housekeeper))
+		return give_up(EX_OSERR, xstrdup("the housekeeper could not be started"));
+	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), &d->drainer))
+		return give_up(EX_OSERR, xstrdup("the drainer could not be started"));
 	/* What an earlier process left in the log goes before anybody is here to see it twice. */
-	if (!relay_wait(d->relay, CATCH_UP_MS))
+	if (!drainer_wait(d->drainer, CATCH_UP_MS))
 		log_debug("starting before the log was read to its end");
 	tell_position(d);
 	return EX_OK;
@@ -373,7 +361,7 @@ static void reload(struct scopewired *d)
 		return;
 	}
 	log_set_level(now->log.level);
-	keeper_set_file_apps(d->keeper, now->apps);
+	apps_watch_set_file(d->apps_watch, now->apps);
 	conf_free(now);
 	log_info("configuration reloaded");
 }
@@ -385,7 +373,7 @@ static bool read_signals(struct scopewired *d)
 	bool stop = false;
 
 	while (read(d->signals, &si, sizeof(si)) == sizeof(si)) {
-		if (si.ssi_signo == SIGHUP && d->keeper)
+		if (si.ssi_signo == SIGHUP && d->apps_watch)
 			reload(d);
 		else if (si.ssi_signo == SIGCHLD && d->postgres)
 			embedded_pg_tend(d->postgres);
@@ -433,9 +421,8 @@ static void stop(struct scopewired *d)
 	acceptor_stop(d->acceptor);
 	if (served)
 		drain(d);
-	if (d->keeper)
-		keeper_stop(d->keeper);
-	relay_stop(d->relay);
+	apps_watch_stop(d->apps_watch);
+	housekeeper_stop(d->housekeeper);
 	if (d->http)
 		http_server_stop(d->http, STOP_GRACE_MS);
 	if (d->pool)
@@ -444,20 +431,16 @@ static void stop(struct scopewired *d)
 	replay_stop(d->replay);
 	if (d->presence)
 		presence_db_stop(d->presence);
+	/* Publishes under way are committed, delivered and answered. */
+	log_writer_close(d->log, STOP_GRACE_MS);
+	drainer_stop(d->drainer);
 	if (d->workers)
 		workers_stop(d->workers);
-	if (d->publisher)
-		publisher_detach(d->publisher);
-	if (d->log)
-		log_tail_close(eventlog_tail(d->log));
-	/* Cached events are released with the directory, while the log still takes their records.
-	 */
 	directory_free(d->directory);
 	presence_db_free(d->presence);
 	viewers_free(d->viewing);
-	event_sink = NULL;
-	if (d->log)
-		eventlog_stop(d->log, STOP_GRACE_MS);
+	/* No event exists any more: the last delivery records are written. */
+	log_writer_stop(d->log, STOP_GRACE_MS);
 	publisher_free(d->publisher);
 	replay_free(d->replay);
 	workers_free(d->workers);

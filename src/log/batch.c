@@ -1,8 +1,31 @@
 /* SPDX-License-Identifier: MIT */
+/* Lists are linked by the batches' own letters.  No thread of its own, no lock. */
 #include <errno.h>
-#include "base/annotate.h"
 #include "base/mem.h"
 #include "log/batch.h"
+
+struct event_batch *batch_new(unsigned room, bool fan_out)
+{
+	struct event_batch *b = xmalloc(sizeof(*b) + room * sizeof(struct event *));
+
+	*b = (struct event_batch){ .fan_out = fan_out, .events = (struct event **)(b + 1) };
+	return b;
+}
+
+void batch_add(struct event_batch *b, struct event *e)
+{
+	b->events[b->n++] = e;
+	b->bytes += sizeof(*e) + e->channel.len + e->name.len + e->data->len;
+}
+
+void batch_free(struct event_batch *b)
+{
+	if (!b)
+		return;
+	for (unsigned i = 0; i < b->n; i++)
+		event_unref(b->events[i]);
+	free(b);
+}
 
 struct event_batch *batch_next(const struct event_batch *b)
 {
@@ -45,7 +68,7 @@ void batch_list_prepend(struct batch_list *l, struct batch_list *more)
 	*more = (struct batch_list){ NULL, NULL, 0 };
 }
 
-static bool is_over(const struct event_batch *b, usec_t now)
+static bool batch_is_expired(const struct event_batch *b, usec_t now)
 {
 	return b->deadline && now >= b->deadline;
 }
@@ -58,20 +81,16 @@ void batch_list_expire(struct batch_list *l, usec_t now,
 
 	*l = (struct batch_list){ NULL, NULL, 0 };
 	while ((b = batch_list_pop(&all)) != NULL) {
-		if (is_over(b, now))
+		if (batch_is_expired(b, now))
 			fn(ctx, b);
 		else
 			batch_list_push(l, b);
 	}
 }
 
-static void stand_in_done(struct event_batch *b, int rc)
+static void stand_in_done(struct event_batch *b, int rc UNUSED)
 {
-	(void)rc; /* the real one was answered */
-	for (unsigned i = 0; i < b->n; i++)
-		event_unref(b->events[i]);
-	free(b->events);
-	free(b);
+	batch_free(b); /* the batch that it stands for was answered */
 }
 
 bool batch_is_stand_in(const struct event_batch *b)
@@ -81,15 +100,13 @@ bool batch_is_stand_in(const struct event_batch *b)
 
 static struct event_batch *stand_in_new(const struct event_batch *b)
 {
-	struct event_batch *s = xmalloc(sizeof(*s));
+	struct event_batch *s = batch_new(b->n, b->fan_out);
 
-	*s = *b;
-	s->deadline = 0;
-	s->key = NULL;
+	s->reserved = b->reserved;
 	s->done = stand_in_done;
-	s->events = xcalloc(b->n, sizeof(*s->events));
 	for (unsigned i = 0; i < b->n; i++)
-		s->events[i] = event_ref(b->events[i]);
+		batch_add(s, event_ref(b->events[i]));
+	s->bytes = b->bytes;
 	return s;
 }
 
@@ -100,7 +117,7 @@ void batch_list_answer_late(struct batch_list *l, usec_t now)
 
 	*l = (struct batch_list){ NULL, NULL, 0 };
 	while ((b = batch_list_pop(&all)) != NULL) {
-		if (!is_over(b, now)) {
+		if (!batch_is_expired(b, now)) {
 			batch_list_push(l, b);
 			continue;
 		}

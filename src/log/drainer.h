@@ -2,25 +2,26 @@
 #ifndef LOG_DRAINER_H
 #define LOG_DRAINER_H
 /*
- * The db listener: one thread and connection that gives serials to what SQL published (drains the
- * pending rows) and hands on what this process has not committed itself.  It waits for NOTIFY,
- * and looks every database.sql_fallback_ms in any case; while much is published it polls, and says
- * so by an advisory lock, so that nobody notifies.  Never in a transaction while idle.
+ * The drainer: one thread and connection that gives serials to what SQL published (drains the
+ * pending rows) and has the tail deliver what this process has not committed itself.  It waits for
+ * NOTIFY, and polls every database.sql_fallback_ms in any case.  While much is published it polls
+ * all the time and holds an advisory lock, which makes publishers skip NOTIFY.  It is never
+ * in a transaction while it waits.
  */
 #include "base/annotate.h"
 #include "conf/conf.h"
 #include "log/tail.h"
 
-struct relay;
+struct drainer;
 
-/* Connects in its own thread and keeps trying.  conf and tail must outlive it. */
-int relay_start(const struct conf *conf, const char *conninfo, struct log_tail *tail,
-		struct relay **out) MUSTCHECK;
+/* conf, conninfo and tail outlive it.  0 or -errno. */
+int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail *tail,
+		  struct drainer **out) MUSTCHECK;
 /*
- * Waits until all that was in the log at the start was handed on, at most so long, and not
- * for a database that is away: what an earlier process left goes before anybody is connected.
- * False when it was not reached.
+ * Waits, at most ms, until everything that was in the log at the start is delivered, so that what
+ * an earlier process left is delivered before a client connects.  False when it is not, or the
+ * database cannot be reached.
  */
-bool relay_wait(struct relay *r, unsigned ms);
-void relay_stop(struct relay *r); /* NULL is fine */
+bool drainer_wait(struct drainer *d, unsigned ms);
+void drainer_stop(struct drainer *d); /* NULL is fine */
 #endif

@@ -1,307 +1,167 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * One thread.  Shared with others: file_apps under the lock, is_stopping, and the eventfd that
- * wakes the thread for both.
- */
-#include <errno.h>
-#include <poll.h>
-#include <stdatomic.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-#include "base/clock.h"
+/* Chores on a connection (pg/chore.h, pg/runner.h).  Nothing is shared with other threads. */
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/thread.h"
-#include "svc/apps_db.h"
 #include "log/housekeeper.h"
-#include "log/retention.h"
+#include "log/partitions.h"
+#include "pg/chore.h"
+#include "pg/runner.h"
 
-#define QUERY_US       (10 * USEC_PER_SEC)
-#define UPKEEP_US      (60 * USEC_PER_SEC)
-#define RETENTION_US   (5 * USEC_PER_SEC)
-#define LOCK_MS	       2000
-#define BACKOFF_MIN_MS 100
-#define BACKOFF_MAX_MS 5000
+#define NAME		  "housekeeper"
+#define STATEMENT_TIMEOUT (10 * USEC_PER_SEC)
+#define CHORE_TIMEOUT	  (20 * USEC_PER_SEC)
+#define MINUTE		  (60 * USEC_PER_SEC)
+#define RETENTION_EVERY	  (5 * USEC_PER_SEC)
+#define LOCK_TIMEOUT_MS	  2000
+#define BACKOFF_MIN_MS	  100
+#define BACKOFF_MAX_MS	  5000
 
-struct keeper {
-	const struct conf *conf;
-	char *conninfo;
-	void (*on_change)(void *ctx);
-	void *ctx;
-	pthread_t thread;
-	int wake_fd;
-	atomic_bool is_stopping;
-	pthread_mutex_t lock;
-	struct app_set *file_apps;  /* lock */
-	struct app_set *table_apps; /* as last read, NULL before; the thread's own */
-	usec_t next_minute;	    /* mono; the thread's own */
+enum { PARTITIONS, KEYS, RETENTION, CHORES };
+
+struct housekeeper {
+	const struct conf_database *conf;
+	struct pg_runner *runner;
+	struct pg_chore chores[CHORES];
 };
 
-static struct app_set *file_apps(struct keeper *k)
+static enum pg_fault housekeeper_partitions(void *ctx, struct pg_conn *c, usec_t deadline)
 {
-	struct app_set *s;
+	struct housekeeper *k = ctx;
 
-	pthread_mutex_lock(&k->lock);
-	s = app_set_ref(k->file_apps);
-	pthread_mutex_unlock(&k->lock);
-	return s;
+	return log_partitions_ensure(c, deadline, k->conf, NULL);
 }
 
-static int tick(void *ctx)
+/* Runs the statements that retention_next() names, until it names none.  *n: their number. */
+static enum pg_fault housekeeper_drop_old(struct housekeeper *k, struct pg_conn *c, unsigned *n)
 {
-	struct keeper *k = ctx;
-
-	return atomic_load(&k->is_stopping);
-}
-
-static void drain_wake(struct keeper *k)
-{
-	uint64_t n;
-
-	while (read(k->wake_fd, &n, sizeof(n)) > 0)
-		;
-}
-
-/* Puts the file's and the table's apps in force, as far as both are known. */
-static void install(struct keeper *k)
-{
-	struct app_set *file = file_apps(k), *all = NULL;
-
-	if (apps_db_overlay(file, k->table_apps, &all) == 0) {
-		apps_install(all);
-		k->on_change(k->ctx);
-	}
-	app_set_unref(file);
-}
-
-/* So that SQL publishers are held against the same limits. */
-static enum pg_fault publish(struct pg_conn *c)
-{
-	struct app_set *apps = apps_current();
-	enum pg_fault fault = apps_db_publish(c, clock_mono() + QUERY_US, apps);
-
-	app_set_unref(apps);
-	if (fault != PG_FINE && fault != PG_LOST) {
-		log_warn("database keeper: SQL publishers do not know the apps: %s",
-			 pg_conn_error(c));
-		fault = PG_FINE;
-	}
-	return fault;
-}
-
-static enum pg_fault reload(struct keeper *k, struct pg_conn *c)
-{
-	struct app_set *table = NULL;
-	enum pg_fault fault = apps_db_read(c, clock_mono() + QUERY_US, &table);
-
-	if (fault == PG_REFUSED)
-		return PG_FINE; /* the apps stay as they are */
-	if (fault != PG_FINE)
-		return fault;
-	app_set_unref(k->table_apps);
-	k->table_apps = table;
-	install(k);
-	return publish(c);
-}
-
-/* Ahead of the writer, on this connection, so that it need not stop for it. */
-static enum pg_fault make_partitions(struct keeper *k, struct pg_conn *c)
-{
-	char ahead[12], rows[12];
-	const char *values[] = { ahead, rows };
+	char age[12], size[12], rows[12];
+	const struct pg_query next = {
+		.sql = "SELECT retention_next($1::bigint, $2::bigint, $3::bigint)",
+		.n = 3,
+		.values = (const char *const[]){ age, size, rows },
+	};
 	enum pg_fault fault;
 
-	snprintf(ahead, sizeof(ahead), "%u", k->conf->database.partitions_ahead);
-	snprintf(rows, sizeof(rows), "%u", k->conf->database.partition_rows);
-	fault = pg_conn_query(c, clock_mono() + 2 * QUERY_US,
-			      "SELECT ensure_partitions($1::integer, $2::bigint)", 2, values, NULL);
-	if (fault == PG_FINE || fault == PG_LOST)
-		return fault;
-	log_warn("database keeper: no new log partitions yet: %s", pg_conn_error(c));
-	return PG_FINE;
-}
+	snprintf(age, sizeof(age), "%u", k->conf->retention_age);
+	snprintf(size, sizeof(size), "%u", k->conf->retention_size);
+	snprintf(rows, sizeof(rows), "%u", k->conf->partition_rows);
+	for (;;) {
+		struct pg_answer a = { 0 };
+		char *sql = NULL;
 
-/* True when something was heard; takes all of it, so that a burst is one reload. */
-static bool take_notifies(struct pg_conn *c)
-{
-	bool any = false;
-	PGnotify *n;
-
-	while ((n = PQnotifies(pg_conn_raw(c)))) {
-		any = true;
-		PQfreemem(n);
+		fault = pg_conn_run(c, clock_mono() + CHORE_TIMEOUT, &next, &a);
+		if (fault == PG_FINE && pg_answer_rows(&a))
+			sql = pg_answer_dup(&a, 0, 0);
+		pg_answer_release(&a);
+		if (!sql)
+			return fault;
+		log_debug(NAME ": %s", sql);
+		fault = pg_conn_script(c, clock_mono() + CHORE_TIMEOUT, sql);
+		free(sql);
+		if (fault != PG_FINE)
+			return fault;
+		++*n;
 	}
-	return any;
 }
 
-static bool has_news(struct keeper *k, struct pg_conn *c)
+/*
+ * A transaction that reads a partition stops the retention for now; the next run continues there,
+ * as after a crash.
+ */
+static enum pg_fault housekeeper_retention(void *ctx, struct pg_conn *c, usec_t deadline)
 {
-	struct pollfd p = { .fd = k->wake_fd, .events = POLLIN };
+	const struct pg_query lock = { .sql = "SELECT pg_try_advisory_lock(lock_key('retention'))" };
+	const struct pg_query horizon = { .sql = "SELECT log_horizon()" };
+	struct housekeeper *k = ctx;
+	struct pg_answer a = { 0 };
+	unsigned n = 0;
+	enum pg_fault fault = pg_conn_run(c, deadline, &lock, &a);
+	bool is_mine = fault == PG_FINE && pg_answer_bool(&a, 0, 0);
 
-	return take_notifies(c) || poll(&p, 1, 0) > 0;
-}
-
-/* Keys that are over would be taken no notice of anyway. */
-static enum pg_fault prune_keys(struct pg_conn *c)
-{
-	enum pg_fault fault = pg_conn_query(c, clock_mono() + 2 * QUERY_US,
-					    "SELECT idempotency_prune(50000)", 0, NULL, NULL);
-
-	if (fault == PG_FINE || fault == PG_LOST)
+	pg_answer_release(&a);
+	if (!is_mine)
 		return fault;
-	log_warn("database keeper: old idempotency keys stay: %s", pg_conn_error(c));
-	return PG_FINE;
+	fault = housekeeper_drop_old(k, c, &n);
+	if (fault == PG_BUSY)
+		log_debug(NAME ": old partitions are still in use: %s", pg_conn_error(c));
+	else if (fault != PG_FINE && fault != PG_LOST)
+		log_warn(NAME ": old partitions are not dropped: %s", pg_conn_error(c));
+	a = (struct pg_answer){ 0 };
+	if (fault != PG_LOST && n &&
+	    pg_conn_run(c, clock_mono() + CHORE_TIMEOUT, &horizon, &a) == PG_FINE)
+		log_info(NAME ": the log begins after serial %s now", pg_answer_text(&a, 0, 0));
+	pg_answer_release(&a);
+	if (fault != PG_LOST)
+		fault = pg_conn_script(c, clock_mono() + CHORE_TIMEOUT,
+				       "SELECT pg_advisory_unlock(lock_key('retention'))");
+	return fault == PG_LOST ? PG_LOST : PG_FINE;
 }
 
-static bool has_retention(const struct keeper *k)
+RUNS_ON(on_db) static enum pg_fault housekeeper_serve(void *ctx, struct pg_conn *c)
 {
-	return k->conf->database.retention_age || k->conf->database.retention_size;
-}
-
-/* What is due; *next is when to look again. */
-static enum pg_fault upkeep(struct keeper *k, struct pg_conn *c, usec_t *next)
-{
+	struct housekeeper *k = ctx;
+	bool has_retention = k->conf->retention_age || k->conf->retention_size;
+	size_t n = has_retention ? CHORES : RETENTION;
 	enum pg_fault fault = PG_FINE;
-	usec_t now = clock_mono();
 
-	if (now >= k->next_minute) {
-		k->next_minute = now + UPKEEP_US;
-		fault = make_partitions(k, c);
+	for (size_t i = 0; i < n; i++)
+		k->chores[i].due = 0;
+	while (fault == PG_FINE && !pg_runner_is_stopping(k->runner)) {
+		struct pg_news news;
+		usec_t next;
+
+		fault = pg_chores_run(k->chores, n, c, NAME, &next);
 		if (fault == PG_FINE)
-			fault = prune_keys(c);
-	}
-	if (fault == PG_FINE && has_retention(k))
-		fault = retention_run(c, &k->conf->database);
-	*next = has_retention(k) ? clock_mono() + RETENTION_US : k->next_minute;
-	return fault;
-}
-
-/* Sees to upkeep and news; waits for either when there is none. */
-static enum pg_fault turn(struct keeper *k, struct pg_conn *c, usec_t *next_upkeep)
-{
-	enum pg_fault fault = PG_FINE;
-	bool news;
-
-	if (clock_mono() >= *next_upkeep)
-		fault = upkeep(k, c, next_upkeep);
-	/* What was heard during a query waits inside libpq: poll(2) would not tell. */
-	news = has_news(k, c);
-	if (fault == PG_FINE && !news) {
-		fault = pg_conn_idle(c, k->wake_fd, *next_upkeep);
-		news = has_news(k, c);
-	}
-	if (fault == PG_FINE && news) {
-		drain_wake(k);
-		fault = reload(k, c);
+			fault = pg_runner_wait(k->runner, c, next, &news);
 	}
 	return fault;
 }
 
-/* Listens first, then reads: what changes in between is heard. */
-static void serve(struct keeper *k, struct pg_conn *c)
+int housekeeper_start(const struct conf *conf, const char *conninfo, struct housekeeper **out)
 {
-	enum pg_fault fault = pg_conn_script(c, clock_mono() + QUERY_US, "LISTEN scopewire_apps");
-	usec_t next_upkeep = 0;
-
-	k->next_minute = 0;
-	if (fault == PG_FINE)
-		fault = reload(k, c);
-	while (fault == PG_FINE && !atomic_load(&k->is_stopping))
-		fault = turn(k, c, &next_upkeep);
-	if (fault != PG_FINE && !atomic_load(&k->is_stopping))
-		log_warn("database keeper: %s; connecting again", pg_conn_error(c));
-}
-
-static void *run(void *arg)
-{
-	struct keeper *k = arg;
-	unsigned backoff_ms = BACKOFF_MIN_MS;
-	struct pg_options o = {
-		.conninfo = k->conninfo,
-		.password = k->conf->database.password,
-		.schema = k->conf->database.schema,
-		.connect_timeout_ms = k->conf->database.connect_timeout_s * 1000,
-		.statement_timeout_ms = QUERY_US / USEC_PER_MSEC,
-		.lock_timeout_ms = LOCK_MS,
-		.tick = tick,
+	struct housekeeper *k = xcalloc(1, sizeof(*k));
+	const struct pg_runner_conf rc = {
+		.name = NAME,
+		.options = { .conninfo = conninfo,
+			     .password = conf->database.password,
+			     .schema = conf->database.schema,
+			     .connect_timeout_ms = conf->database.connect_timeout_s * 1000,
+			     .statement_timeout_ms = STATEMENT_TIMEOUT / USEC_PER_MSEC,
+			     .lock_timeout_ms = LOCK_TIMEOUT_MS },
+		.backoff_min_ms = BACKOFF_MIN_MS,
+		.backoff_max_ms = BACKOFF_MAX_MS,
+		.serve = housekeeper_serve,
 		.ctx = k,
 	};
+	int err;
 
-	while (!atomic_load(&k->is_stopping)) {
-		struct pollfd p = { .fd = k->wake_fd, .events = POLLIN };
-		struct pg_conn *c = NULL;
-
-		if (pg_conn_open(&o, &c, NULL) == 0) {
-			backoff_ms = BACKOFF_MIN_MS;
-			serve(k, c);
-			pg_conn_close(c);
-		} else {
-			backoff_ms =
-				backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
-		}
-		if (!atomic_load(&k->is_stopping) && poll(&p, 1, (int)backoff_ms) > 0) {
-			drain_wake(k);
-			install(k);
-		}
-	}
-	return NULL;
-}
-
-static void keeper_free(struct keeper *k)
-{
-	close(k->wake_fd);
-	pthread_mutex_destroy(&k->lock);
-	app_set_unref(k->file_apps);
-	app_set_unref(k->table_apps);
-	free(k->conninfo);
-	free(k);
-}
-
-static void wake(struct keeper *k)
-{
-	uint64_t one = 1;
-
-	if (write(k->wake_fd, &one, sizeof(one)) < 0)
-		log_error("the database keeper could not be woken");
-}
-
-int keeper_start(const struct conf *conf, const char *conninfo, void (*on_change)(void *ctx),
-		 void *ctx, struct keeper **out)
-{
-	struct keeper *k = xcalloc(1, sizeof(*k));
-	int rc;
-
-	k->conf = conf;
-	k->conninfo = xstrdup(conninfo);
-	k->on_change = on_change;
-	k->ctx = ctx;
-	k->file_apps = app_set_ref(conf->apps);
-	pthread_mutex_init(&k->lock, NULL);
-	k->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = k->wake_fd < 0 ? -errno : thread_start(&k->thread, "keeper", &on_db, run, k);
-	if (rc)
-		keeper_free(k);
+	k->conf = &conf->database;
+	k->chores[PARTITIONS] = (struct pg_chore){ .fn = housekeeper_partitions,
+						   .ctx = k,
+						   .every = MINUTE,
+						   .timeout = CHORE_TIMEOUT,
+						   .on_refusal = "no new log partitions yet" };
+	k->chores[KEYS] = (struct pg_chore){ .query = { .sql = "SELECT idempotency_prune(50000)" },
+					     .every = MINUTE,
+					     .timeout = CHORE_TIMEOUT,
+					     .on_refusal = "old idempotency keys are not deleted" };
+	k->chores[RETENTION] = (struct pg_chore){ .fn = housekeeper_retention,
+						  .ctx = k,
+						  .every = RETENTION_EVERY,
+						  .timeout = CHORE_TIMEOUT,
+						  .on_refusal = "old partitions are not dropped" };
+	err = pg_runner_start(&rc, &k->runner);
+	if (err)
+		free(k);
 	else
 		*out = k;
-	return rc;
+	return err;
 }
 
-void keeper_set_file_apps(struct keeper *k, struct app_set *apps)
+void housekeeper_stop(struct housekeeper *k)
 {
-	struct app_set *old;
-
-	pthread_mutex_lock(&k->lock);
-	old = k->file_apps;
-	k->file_apps = app_set_ref(apps);
-	pthread_mutex_unlock(&k->lock);
-	app_set_unref(old);
-	wake(k);
-}
-
-void keeper_stop(struct keeper *k)
-{
-	atomic_store(&k->is_stopping, true);
-	wake(k);
-	pthread_join(k->thread, NULL);
-	keeper_free(k);
+	if (!k)
+		return;
+	pg_runner_stop(k->runner);
+	free(k);
 }

@@ -2,21 +2,21 @@
 #ifndef LOG_RESOLVE_H
 #define LOG_RESOLVE_H
 /*
- * What became of a transaction whose connection was lost in it.  First the old backend must be
- * gone: it could still be waiting for a lock, or not even have read what was sent, and commit
- * after somebody looked.  Then event_id tells: a transaction's events are all there or none.
+ * Finds the outcome of a transaction whose connection was lost in it.  First the old backend must
+ * have ended: it could still be waiting for a lock, or not have read what was sent, and commit
+ * after the look-up.  Then event_id tells: a transaction's events are all there, or none is.
  */
 #include "core/event.h"
 #include "pg/conn.h"
 
-/* Who serves a connection; the pid alone may be given to another one after a restart. */
+/* The server process of a connection.  The pid alone could be another process after a restart. */
 struct log_backend {
 	char pid[16], started[48]; /* "" pid: none */
 };
 
 enum pg_fault log_backend_read(struct pg_conn *c, usec_t deadline, struct log_backend *out)
 	MUSTCHECK;
-/* Ends b if it lives (same role: no right needed); PG_BUSY while it is still there. */
+/* Ends b if it exists (same role: no right is needed); PG_BUSY while it does. */
 enum pg_fault log_backend_end(struct pg_conn *c, usec_t deadline, const struct log_backend *b)
 	MUSTCHECK;
 
@@ -28,7 +28,7 @@ enum pg_fault log_lookup_run(struct pg_conn *c, usec_t deadline, uint64_t after,
 bool log_lookup_found_any(const struct log_lookup *k);
 /* The lowest serial found. */
 uint64_t log_lookup_first(const struct log_lookup *k);
-/* The serial of e, 0 when it has no row.  Ask in the order in which the events were written. */
+/* The serial of e, 0 when it has no row.  Call it in the order in which the events were written. */
 uint64_t log_lookup_serial(struct log_lookup *k, const struct event *e);
 void log_lookup_free(struct log_lookup *k);
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * INSERT ... SELECT FROM unnest() takes its rows in the arrays' order and RETURNING gives them
- * back in it, so the i-th serial belongs to the i-th event.
+ * INSERT ... SELECT FROM unnest() inserts its rows in the arrays' order, and RETURNING gives them
+ * back in that order, so the i-th serial belongs to the i-th event.  The log writer's thread only.
  */
 #include "base/mem.h"
-#include "pg/json_text.h"
 #include "log/write.h"
 #include "pg/array.h"
+#include "pg/json_text.h"
+#include "pg/pipeline.h"
 #include "wire/pusher.h"
 
 enum column {
@@ -35,27 +36,28 @@ struct log_write {
 	struct strbuf quoted; /* scratch */
 };
 
-static const Oid column_types[COLUMNS] = {
+static const unsigned column_types[COLUMNS] = {
 	[COL_EVENT_ID] = PG_TEXT, [COL_CHANNEL] = PG_TEXT, [COL_TYPE] = PG_TEXT,
 	[COL_PAYLOAD] = PG_JSON,  [COL_IS_TEXT] = PG_BOOL, [COL_ORIGIN] = PG_TEXT,
 	[COL_APP] = PG_TEXT,	  [COL_EXCLUDE] = PG_TEXT, [COL_CREATED] = PG_TIMESTAMPTZ,
 };
-static const Oid delivery_types[DCOLUMNS - 1] = {
+static const unsigned delivery_types[DCOLUMNS - 1] = {
 	[DCOL_SERIAL] = PG_INT8, [DCOL_SOCKETS] = PG_INT4, [DCOL_AT] = PG_TIMESTAMPTZ
 };
-static const Oid events_params[COLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
-					    PG_JSON_ARRAY, PG_BOOL_ARRAY, PG_TEXT_ARRAY,
-					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TIMESTAMPTZ_ARRAY };
-static const Oid keys_params[KCOLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
-					   PG_TEXT_ARRAY, PG_TEXT_ARRAY };
-static const Oid deliveries_params[DCOLUMNS] = { PG_INT8_ARRAY, PG_INT4_ARRAY, PG_TIMESTAMPTZ_ARRAY,
-						 PG_TEXT };
+static const unsigned events_params[COLUMNS] = {
+	PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_JSON_ARRAY,	  PG_BOOL_ARRAY,
+	PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TIMESTAMPTZ_ARRAY
+};
+static const unsigned keys_params[KCOLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
+						PG_TEXT_ARRAY, PG_TEXT_ARRAY };
+static const unsigned deliveries_params[DCOLUMNS] = { PG_INT8_ARRAY, PG_INT4_ARRAY,
+						      PG_TIMESTAMPTZ_ARRAY, PG_TEXT };
 
 /* Statements by step; NULL types: no parameters. */
 static const struct {
 	const char *name, *sql;
 	int n;
-	const Oid *types;
+	const unsigned *types;
 } steps[LOG_STEPS] = {
 	[LOG_BEGIN] = { "log_begin", "BEGIN", 0, NULL },
 	[LOG_LOCK] = { "log_lock", "SELECT pg_advisory_xact_lock(lock_key('serials'))", 0, NULL },
@@ -143,8 +145,8 @@ uint64_t log_write_serial(const struct log_write *w, unsigned i)
 
 /* -- gathering -- */
 
-/* JSON goes in byte for byte; anything else becomes a JSON string. */
-static void add_payload(struct log_write *w, struct str_view data)
+/* JSON is stored byte for byte; other data as a JSON string. */
+static void write_add_payload(struct log_write *w, struct str_view data)
 {
 	bool is_json = json_text_valid(data);
 
@@ -157,7 +159,7 @@ static void add_payload(struct log_write *w, struct str_view data)
 	pg_array_add_bool(&w->cols[COL_IS_TEXT], !is_json);
 }
 
-static void add_exclude(struct log_write *w, uint64_t socket)
+static void write_add_exclude(struct log_write *w, uint64_t socket)
 {
 	char text[SOCKET_ID_SIZE];
 
@@ -172,10 +174,10 @@ void log_write_event(struct log_write *w, const struct event *e)
 	pg_array_add(&w->cols[COL_EVENT_ID], sv(e->id));
 	pg_array_add(&w->cols[COL_CHANNEL], e->channel);
 	pg_array_add(&w->cols[COL_TYPE], e->name);
-	add_payload(w, msgbuf_view(e->data));
+	write_add_payload(w, msgbuf_view(e->data));
 	pg_array_add(&w->cols[COL_ORIGIN], sv(e->origin));
 	pg_array_add(&w->cols[COL_APP], sv(e->app->id));
-	add_exclude(w, e->exclude_socket);
+	write_add_exclude(w, e->exclude_socket);
 	pg_array_add_time(&w->cols[COL_CREATED], e->published_at);
 	if (w->n == w->room) {
 		w->room = w->room ? w->room * 2 : 256;
@@ -212,7 +214,7 @@ enum pg_fault log_write_prepare(struct pg_conn *c, usec_t deadline)
 	return fault;
 }
 
-static bool has_step(const struct log_write *w, enum log_step step)
+static bool write_has_step(const struct log_write *w, enum log_step step)
 {
 	switch (step) {
 	case LOG_LOCK:
@@ -229,122 +231,81 @@ static bool has_step(const struct log_write *w, enum log_step step)
 	}
 }
 
-/* Binary parameters of a step, from arrays; what lies behind them is text. */
-static int send_arrays(PGconn *pg, enum log_step step, struct pg_array *arrays, int n,
-		       const char *text)
+/* A step's parameters are arrays in binary form, and after them the node as text, or none. */
+static bool write_send_step(struct log_write *w, struct pg_conn *c, enum log_step step)
 {
+	struct pg_array *arrays = step == LOG_KEYS     ? w->kcols
+				  : step == LOG_EVENTS ? w->cols
+						       : w->dcols;
 	const char *values[COLUMNS];
 	int lengths[COLUMNS], formats[COLUMNS];
+	struct pg_query q = { .sql = steps[step].name,
+			      .n = steps[step].n,
+			      .values = values,
+			      .lengths = lengths,
+			      .formats = formats,
+			      .is_prepared = true };
 
-	for (int i = 0; i < n; i++) {
-		struct str_view v = pg_array_view(&arrays[i]);
+	for (int i = 0; i < q.n; i++) {
+		bool is_text = step == LOG_DELIVERIES && i == DCOL_NODE;
+		struct str_view v = is_text ? sv(w->node) : pg_array_view(&arrays[i]);
 
 		values[i] = v.ptr;
 		lengths[i] = (int)v.len;
-		formats[i] = 1;
+		formats[i] = !is_text;
 	}
-	if (text) {
-		values[n] = text;
-		lengths[n] = 0;
-		formats[n++] = 0;
-	}
-	return PQsendQueryPrepared(pg, steps[step].name, n, values, lengths, formats, 1);
+	return pg_pipeline_add(c, &q);
 }
 
-static int send_step(struct log_write *w, PGconn *pg, enum log_step step)
+static bool write_send_steps(struct log_write *w, struct pg_conn *c)
 {
-	switch (step) {
-	case LOG_KEYS:
-		return send_arrays(pg, step, w->kcols, KCOLUMNS, NULL);
-	case LOG_EVENTS:
-		return send_arrays(pg, step, w->cols, COLUMNS, NULL);
-	case LOG_DELIVERIES:
-		return send_arrays(pg, step, w->dcols, DCOLUMNS - 1, w->node);
-	default:
-		return PQsendQueryPrepared(pg, steps[step].name, 0, NULL, NULL, NULL, 1);
-	}
-}
-
-static bool send_all(struct log_write *w, PGconn *pg)
-{
-	if (!PQenterPipelineMode(pg))
+	if (!pg_pipeline_begin(c))
 		return false;
 	for (int i = 0; i < LOG_STEPS; i++)
-		if (has_step(w, (enum log_step)i) && !send_step(w, pg, (enum log_step)i))
+		if (write_has_step(w, (enum log_step)i) && !write_send_step(w, c, (enum log_step)i))
 			return false;
-	return PQpipelineSync(pg);
+	return true;
 }
 
 /* -- answers -- */
 
-static enum pg_fault take_serials(struct log_write *w, const PGresult *r)
+static enum pg_fault write_take_answer(struct log_write *w, enum log_step step,
+				       const struct pg_answer *a)
 {
-	if (PQntuples(r) != (int)w->n)
-		return PG_LOST; /* a trigger or rule swallowed rows: look at what is there */
-	for (unsigned i = 0; i < w->n; i++)
-		w->serials[i] = (uint64_t)pg_get_int8(PQgetvalue(r, (int)i, 0));
-	return PG_FINE;
-}
-
-static enum pg_fault judge(struct log_write *w, struct pg_conn *c, enum log_step step, PGresult *r)
-{
-	enum pg_fault fault = pg_conn_check(c, r);
-
-	if (fault == PG_FINE && step == LOG_DRAIN)
-		w->drained = (unsigned)pg_get_int8(PQgetvalue(r, 0, 0));
-	if (fault == PG_FINE && step == LOG_EVENTS)
-		return take_serials(w, r);
-	if (fault == PG_FINE && step == LOG_COMMIT && strcmp(PQcmdStatus(r), "COMMIT") != 0)
-		return PG_UNFIT;
-	return fault;
-}
-
-/* One step's result and the NULL behind it. */
-static enum pg_fault read_step(struct log_write *w, struct pg_conn *c, usec_t deadline,
-			       enum log_step step)
-{
-	PGresult *r = NULL, *end = NULL;
-	enum pg_fault fault = pg_conn_result(c, deadline, &r);
-
-	if (fault != PG_FINE)
-		return fault;
-	if (!r)
-		return PG_LOST;
-	if (PQresultStatus(r) != PGRES_PIPELINE_ABORTED)
-		fault = judge(w, c, step, r);
-	PQclear(r);
-	if (fault == PG_LOST || pg_conn_result(c, deadline, &end) != PG_FINE || end) {
-		PQclear(end);
-		return PG_LOST;
+	switch (step) {
+	case LOG_DRAIN:
+		w->drained = (unsigned)pg_answer_int(a, 0, 0);
+		return PG_FINE;
+	case LOG_EVENTS:
+		if (pg_answer_rows(a) != (int)w->n)
+			return PG_LOST; /* a trigger or rule dropped rows: look up what is there */
+		for (unsigned i = 0; i < w->n; i++)
+			w->serials[i] = (uint64_t)pg_answer_int(a, (int)i, 0);
+		return PG_FINE;
+	case LOG_COMMIT:
+		return strcmp(pg_answer_command(a), "COMMIT") == 0 ? PG_FINE : PG_UNFIT;
+	default:
+		return PG_FINE;
 	}
-	return fault;
 }
 
-/* The mark at the pipeline's end; then the connection is as before. */
-static enum pg_fault read_sync(struct pg_conn *c, usec_t deadline)
-{
-	PGresult *r = NULL;
-	bool synced;
-
-	if (pg_conn_result(c, deadline, &r) != PG_FINE)
-		return PG_LOST;
-	synced = PQresultStatus(r) == PGRES_PIPELINE_SYNC;
-	PQclear(r);
-	return synced && PQexitPipelineMode(pg_conn_raw(c)) ? PG_FINE : PG_LOST;
-}
-
-static enum pg_fault read_all(struct log_write *w, struct pg_conn *c, usec_t deadline,
-			      enum log_step *failed)
+/* *failed is the step of the first fault. */
+static enum pg_fault write_read_answers(struct log_write *w, struct pg_conn *c, usec_t deadline,
+					enum log_step *failed)
 {
 	enum pg_fault first = PG_FINE;
 
 	for (int i = 0; i < LOG_STEPS; i++) {
 		enum log_step step = (enum log_step)i;
+		struct pg_answer a = { 0 };
 		enum pg_fault fault;
 
-		if (!has_step(w, step))
+		if (!write_has_step(w, step))
 			continue;
-		fault = read_step(w, c, deadline, step);
+		fault = pg_pipeline_read(c, deadline, &a);
+		if (fault == PG_FINE && a.result)
+			fault = write_take_answer(w, step, &a);
+		pg_answer_release(&a);
 		if (fault == PG_LOST)
 			return PG_LOST;
 		if (first == PG_FINE && fault != PG_FINE) {
@@ -352,7 +313,7 @@ static enum pg_fault read_all(struct log_write *w, struct pg_conn *c, usec_t dea
 			*failed = step;
 		}
 	}
-	return read_sync(c, deadline) == PG_FINE ? first : PG_LOST;
+	return pg_pipeline_end(c, deadline) == PG_FINE ? first : PG_LOST;
 }
 
 enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadline,
@@ -360,15 +321,14 @@ enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadl
 {
 	enum pg_fault fault;
 
-	if (!send_all(w, pg_conn_raw(c)) || pg_conn_flush(c, deadline) != PG_FINE)
+	if (!write_send_steps(w, c) || pg_pipeline_send(c, deadline) != PG_FINE)
 		return PG_LOST;
-	fault = read_all(w, c, deadline, failed);
+	fault = write_read_answers(w, c, deadline, failed);
 	if (fault == PG_FINE || fault == PG_LOST)
 		return fault;
 	if (*failed == LOG_COMMIT)
 		return PG_LOST; /* look it up: what an error in COMMIT means is not certain */
-	if (PQtransactionStatus(pg_conn_raw(c)) != PQTRANS_IDLE &&
-	    pg_conn_script(c, deadline, "ROLLBACK") != PG_FINE)
+	if (pg_conn_is_in_transaction(c) && pg_conn_script(c, deadline, "ROLLBACK") != PG_FINE)
 		return PG_LOST;
 	return fault;
 }

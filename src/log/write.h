@@ -2,13 +2,14 @@
 #ifndef LOG_WRITE_H
 #define LOG_WRITE_H
 /*
- * One transaction of the db writer: events and delivery records gathered as columns, then
+ * One transaction of the log writer: events and delivery records gathered as columns, then
  *     BEGIN; lock "serials"; drain pending rows; take keys; INSERT events; INSERT deliveries; COMMIT
- * in one pipeline, so that it costs one round trip whatever its size.  The lock is held from
- * the first serial to the commit: that is what makes "serial > last" gapless for every reader.
+ * in one pipeline: one round trip whatever its size.  The lock is held from the first serial to
+ * the commit, so a reader of "serial > last" misses no row.
+ *
+ * Serials are given here and in drain() (sql/migrations), and nowhere else.
  */
-#include "core/event.h"
-#include "log/deliveries.h"
+#include "log/batch.h"
 #include "pg/conn.h"
 
 struct log_write;
@@ -25,7 +26,7 @@ enum log_step {
 	LOG_STEPS
 };
 
-/* node (copied) stands in the delivery records. */
+/* node (copied) is written to the delivery records. */
 struct log_write *log_write_new(const char *node);
 void log_write_free(struct log_write *w);
 void log_write_reset(struct log_write *w);
@@ -36,16 +37,16 @@ void log_write_delivery(struct log_write *w, const struct delivery *d);
 unsigned log_write_events(const struct log_write *w);
 size_t log_write_bytes(const struct log_write *w);
 
-/* Once a connection. */
+/* Once for each connection. */
 enum pg_fault log_write_prepare(struct pg_conn *c, usec_t deadline) MUSTCHECK;
 /*
- * PG_FINE: committed.  PG_LOST: nobody knows.  Else rolled back, and *failed is the step that
- * the server refused.  The connection is ready for the next in all cases but PG_LOST.
+ * PG_FINE: committed.  PG_LOST: the outcome is unknown.  Another fault: rolled back, and *failed is
+ * the step that the server refused.  Except after PG_LOST the connection can be used again.
  */
 enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadline,
 			    enum log_step *failed) MUSTCHECK;
 /* After PG_FINE: the serial of the i-th event. */
 uint64_t log_write_serial(const struct log_write *w, unsigned i);
-/* Likewise: how many rows that waited as pending got serials before the events. */
+/* After PG_FINE: the number of pending rows that got serials before the events. */
 unsigned log_write_drained(const struct log_write *w);
 #endif

@@ -2,58 +2,45 @@
 #ifndef LOG_WRITER_H
 #define LOG_WRITER_H
 /*
- * The db writer: one thread, one libpq connection, group commit of event batches, and the
- * delivery records behind them.  A batch goes as soon as the commit before it returned.
- * Serials are given under the advisory lock "serials" and only there.
- * A batch whose commit outcome is unknown is looked up by event_id before it is retried.
+ * The log writer: one thread and connection that commits queued batches in groups and writes the
+ * delivery records.  A group is sent as soon as the commit before it has returned.  Committed
+ * batches are offered to the tail, which delivers them, and then answered.
+ *
+ * A batch whose outcome is unknown is looked up by event_id before it is written again.
  */
-#include "base/annotate.h"
-#include "conf/conf.h"
-#include "core/event.h"
+#include "core/directory.h"
+#include "log/queue.h"
+#include "log/tail.h"
 
-struct eventlog;
-struct log_tail;
+struct log_writer;
 
-struct eventlog_hooks {
-	/*
-	 * A batch with fan_out set is committed, its events' serials are set: hand them to the
-	 * sockets.  On the log's thread or the relay's, one at a time, in serial order, before
-	 * the batch's done is called.
-	 */
-	void (*fan_out)(void *ctx, struct event_batch *b);
-	void *ctx;
-};
-
-struct eventlog_stats {
+struct log_writer_stats {
 	uint64_t events, commits, failed_batches, reconnects, deliveries;
 	unsigned queued_events;
-	bool connected;
+	bool is_connected;
 };
 
-/* Connects in its own thread and keeps trying.  conf must outlive it. */
-int eventlog_start(const struct conf *conf, const char *conninfo,
-		   const struct eventlog_hooks *hooks, struct eventlog **out) MUSTCHECK;
-/* Writes what waits (at most grace_ms), answers the rest -EHOSTDOWN, ends the thread, frees. */
-void eventlog_stop(struct eventlog *l, unsigned grace_ms);
 /*
- * Takes the batch.  0; -EAGAIN when the queue is at its bound, -EHOSTDOWN when a batch that
- * waits for commit finds the database gone for longer than commit_timeout_ms: then the batch
- * stays the caller's.  Any thread.
+ * Starts the thread, which connects and keeps trying.  conf, conninfo and d outlive the writer.
+ * 0 or -errno.
  */
-int eventlog_append(struct eventlog *l, struct event_batch *b) MUSTCHECK;
+int log_writer_start(const struct conf *conf, const char *conninfo, struct directory *d,
+		     struct log_writer **out) MUSTCHECK;
 /*
- * Counts the batch into the queue's bound before its events are delivered, so that what is
- * delivered can be logged: 0, or -EAGAIN.  eventlog_append must follow, or
- * eventlog_unreserve when it comes to nothing.  Any thread.
+ * The first half of the stop: closes the queue, writes what it holds (for at most grace_ms) and
+ * answers the rest -EHOSTDOWN, or -ETIMEDOUT where the outcome is unknown.  After its return no
+ * batch is delivered or answered any more.  Delivery records are still taken.  NULL is fine.
  */
-int eventlog_reserve(struct eventlog *l, struct event_batch *b) MUSTCHECK;
-void eventlog_unreserve(struct eventlog *l, struct event_batch *b);
-/* The event is over: its delivery record is queued (when logged) and the event freed.  Any
- * thread; give it to event_set_done through a wrapper. */
-void eventlog_event_done(struct eventlog *l, struct event *e);
-void eventlog_stats(struct eventlog *l, struct eventlog_stats *out);
-/* The log's epoch (heap copy), or NULL before the first connection.  Any thread. */
-char *eventlog_epoch(struct eventlog *l);
-/* Where it stands with handing events on; for the relay, that ends before the log does. */
-struct log_tail *eventlog_tail(struct eventlog *l);
+void log_writer_close(struct log_writer *w, unsigned grace_ms);
+/*
+ * The second half, when no event exists any more: writes the delivery records that wait (for at
+ * most grace_ms), ends the thread and frees.  NULL is fine.
+ */
+void log_writer_stop(struct log_writer *w, unsigned grace_ms);
+
+/* As long as the writer. */
+struct log_queue *log_writer_queue(struct log_writer *w);
+struct log_tail *log_writer_tail(struct log_writer *w);
+/* Any thread. */
+void log_writer_stats(struct log_writer *w, struct log_writer_stats *out);
 #endif

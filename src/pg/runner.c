@@ -29,11 +29,15 @@ static bool runner_is_finished(struct pg_runner *r)
 	return r->conf.is_finished ? r->conf.is_finished(r->conf.ctx) : pg_runner_is_stopping(r);
 }
 
-/* Until the next attempt is due, or the runner stops. */
+/*
+ * Until the next attempt is due, or the runner stops.  Between half and all of ms, so that many
+ * nodes do not connect at the same moment.
+ */
 static void runner_pause(struct pg_runner *r, unsigned ms)
 {
 	const struct pg_runner_conf *conf = &r->conf;
-	usec_t until = clock_mono() + ms * USEC_PER_MSEC, now;
+	usec_t now = clock_mono(), half = ms * USEC_PER_MSEC / 2;
+	usec_t until = now + half + now % (half + 1);
 	bool is_woken = false;
 
 	if (conf->on_away)
@@ -58,17 +62,23 @@ RUNS_ON(on_db) static void *runner_run(void *arg)
 	backoff_init(&backoff, conf->backoff_min_ms, conf->backoff_max_ms);
 	while (!runner_is_finished(r)) {
 		struct pg_conn *c = NULL;
+		char *why = NULL;
 
-		if (pg_conn_open(&conf->options, &c, NULL) == 0) {
+		if (pg_conn_open(&conf->options, &c, &why) == 0) {
 			usec_t since = clock_mono();
 			enum pg_fault fault = conf->serve(conf->ctx, c);
 
-			if (fault != PG_FINE && !pg_runner_is_stopping(r))
+			if (fault != PG_FINE && conf->on_down)
+				conf->on_down(conf->ctx, pg_conn_error(c));
+			else if (fault != PG_FINE && !pg_runner_is_stopping(r))
 				log_warn("%s: %s; connecting again", conf->name, pg_conn_error(c));
 			pg_conn_close(c);
 			if (clock_mono() - since > STEADY_US)
 				backoff_reset(&backoff);
+		} else if (conf->on_down) {
+			conf->on_down(conf->ctx, why ? why : "cannot connect");
 		}
+		free(why);
 		if (!runner_is_finished(r))
 			runner_pause(r, backoff_next(&backoff));
 	}

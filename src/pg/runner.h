@@ -23,6 +23,8 @@ struct pg_runner_conf {
 	 * necessary; the fault is logged, and the connection closed.
 	 */
 	enum pg_fault (*serve)(void *ctx, struct pg_conn *c);
+	/* Called instead of logging why there is no connection, or no longer one.  May be NULL. */
+	void (*on_down)(void *ctx, const char *why);
 	/*
 	 * Called without a connection: after each attempt that failed and each connection that was
 	 * lost, and at a wake-up before the next attempt (is_woken).  May be NULL.

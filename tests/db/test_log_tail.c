@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tail against a real log: each row is handed on once and in order, whether the writer or the
- * relay comes first, and from where the node left it.
+ * The tail against a real log: each row is delivered once and in order, whether the writer or the
+ * drainer comes first, and after the position that the node saved.
  */
 #include "unit.h"
 #include <string.h>
 #include "base/mem.h"
 #include "database.h"
 #include "log/tail.h"
+#include "post.h"
 #include "unit_app.h"
 
 #define SEEN_MAX 2000
@@ -17,10 +18,12 @@ static struct world {
 	PGconn *c;	      /* to meddle */
 	struct pg_conn *conn; /* the tail's */
 	struct log_tail *tail;
+	struct directory *directory;
+	struct deliveries *deliveries;
 	struct app *app;
-	uint64_t seen[SEEN_MAX]; /* serials as they were handed on */
+	uint64_t seen[SEEN_MAX]; /* serials as they were delivered */
 	unsigned n;
-	unsigned logged; /* those whose delivery record is the tail's */
+	unsigned with_record; /* those whose events have a delivery record */
 } w;
 
 static usec_t soon(void)
@@ -28,17 +31,20 @@ static usec_t soon(void)
 	return clock_mono() + 10 * USEC_PER_SEC;
 }
 
-static void on_fan_out(void *ctx, struct event_batch *b)
+/* Takes what was delivered since. */
+static void take(void)
 {
-	(void)ctx;
-	for (unsigned i = 0; i < b->n; i++) {
+	struct worker_message *m;
+
+	while ((m = fake_post_next(0))) {
 		ck_assert_uint_lt(w.n, SEEN_MAX);
-		w.logged += b->events[i]->logged;
-		w.seen[w.n++] = b->events[i]->serial;
+		w.with_record += m->event->deliveries != NULL;
+		w.seen[w.n++] = m->event->serial;
+		worker_message_free(m);
 	}
 }
 
-/* A new connection each time, as whoever has a tail does. */
+/* A new connection each time, as its owners do. */
 static void connect_tail(void)
 {
 	struct pg_options o = { .conninfo = w.conninfo,
@@ -53,7 +59,7 @@ static void connect_tail(void)
 
 static void start_tail(const char *node)
 {
-	w.tail = log_tail_new(node, on_fan_out, NULL);
+	w.tail = log_tail_new(node, w.directory, w.deliveries);
 	connect_tail();
 }
 
@@ -65,12 +71,18 @@ static void begin(const char *database)
 	w.app = UNIT_APP();
 	app = app_ref(w.app);
 	unit_apps_install(&app, 1);
+	w.deliveries = deliveries_new();
+	w.directory = fake_post_directory(1);
+	fake_post_subscribe(w.directory, w.app, "c");
 }
 
 static void finish(void)
 {
 	apps_install(NULL);
 	log_tail_free(w.tail);
+	fake_post_release();
+	directory_free(w.directory);
+	deliveries_free(w.deliveries);
 	pg_conn_close(w.conn);
 	PQfinish(w.c);
 	app_unref(w.app);
@@ -100,11 +112,13 @@ static bool step(void)
 	bool more;
 
 	ck_assert_int_eq(log_tail_step(w.tail, w.conn, soon(), &more), PG_FINE);
+	take();
 	return more;
 }
 
 static void assert_seen(uint64_t first, unsigned n)
 {
+	take();
 	ck_assert_uint_eq(w.n, n);
 	for (unsigned i = 0; i < n; i++)
 		ck_assert_uint_eq(w.seen[i], first + i);
@@ -113,27 +127,23 @@ static void assert_seen(uint64_t first, unsigned n)
 /* What the writer has committed as first, first + 1, ... */
 static struct event_batch *committed(uint64_t first, unsigned n, bool fan_out)
 {
-	struct event_batch *b = xcalloc(1, sizeof(*b));
+	struct event_batch *b = batch_new(n, fan_out);
 	struct msgbuf *data = msgbuf_from(SV("{}"));
 
-	b->n = n;
-	b->fan_out = fan_out;
-	b->events = xcalloc(n, sizeof(*b->events));
 	for (unsigned i = 0; i < n; i++) {
-		b->events[i] = event_new(w.app, SV("c"), SV("E"), data);
+		batch_add(b, event_new(w.app, SV("c"), SV("E"), data));
 		b->events[i]->serial = first + i;
-		b->events[i]->logged = true;
+		b->events[i]->deliveries = w.deliveries;
 	}
 	msgbuf_unref(data);
 	return b;
 }
 
-static void batch_free(struct event_batch *b)
+/* As the writer does, after it reached the batch or not. */
+static void offer(struct event_batch *b, bool is_reached)
 {
-	for (unsigned i = 0; i < b->n; i++)
-		event_unref(b->events[i]);
-	free(b->events);
-	free(b);
+	log_tail_offer(w.tail, b, is_reached);
+	take();
 }
 
 START_TEST(a_new_node_begins_at_the_end)
@@ -146,21 +156,21 @@ START_TEST(a_new_node_begins_at_the_end)
 	add_rows(2, "sql");
 	step();
 	assert_seen(4, 2);
-	ck_assert_uint_eq(w.logged, 2);
+	ck_assert_uint_eq(w.with_record, 2);
 	step();
 	ck_assert_uint_eq(w.n, 2);
 	finish();
 }
 END_TEST
 
-START_TEST(a_node_goes_on_where_it_was)
+START_TEST(a_node_continues_after_the_position_that_it_saved)
 {
 	begin("goes_on");
 	start_tail("n");
 	add_rows(5, "sql");
 	step();
 	ck_assert_int_eq(log_tail_save(w.tail, w.conn, soon()), PG_FINE);
-	add_rows(3, "sql"); /* handed on by nobody */
+	add_rows(3, "sql"); /* not delivered yet */
 	log_tail_free(w.tail);
 	w.n = 0;
 	start_tail("n");
@@ -170,7 +180,7 @@ START_TEST(a_node_goes_on_where_it_was)
 }
 END_TEST
 
-START_TEST(a_long_tail_comes_in_pages)
+START_TEST(a_long_log_is_delivered_in_pages)
 {
 	begin("pages");
 	start_tail("n");
@@ -184,7 +194,7 @@ START_TEST(a_long_tail_comes_in_pages)
 }
 END_TEST
 
-START_TEST(the_writer_was_faster)
+START_TEST(the_drainer_skips_what_the_writer_delivered)
 {
 	struct event_batch *b;
 
@@ -192,7 +202,7 @@ START_TEST(the_writer_was_faster)
 	start_tail("n");
 	add_rows(3, "http");
 	b = committed(1, 3, true);
-	log_tail_deliver(w.tail, b);
+	offer(b, true);
 	step();
 	assert_seen(1, 3);
 	batch_free(b);
@@ -200,8 +210,8 @@ START_TEST(the_writer_was_faster)
 }
 END_TEST
 
-/* The batch's events keep no delivery records then: the relay's do. */
-START_TEST(the_relay_was_faster)
+/* The batch's events have no delivery records then: the drainer's events do. */
+START_TEST(the_writer_skips_what_the_drainer_delivered)
 {
 	struct event_batch *b;
 
@@ -210,16 +220,16 @@ START_TEST(the_relay_was_faster)
 	add_rows(3, "http");
 	step();
 	b = committed(1, 3, true);
-	log_tail_deliver(w.tail, b);
+	offer(b, true);
 	assert_seen(1, 3);
 	for (unsigned i = 0; i < 3; i++)
-		ck_assert(!b->events[i]->logged);
+		ck_assert(!b->events[i]->deliveries);
 	batch_free(b);
 	finish();
 }
 END_TEST
 
-START_TEST(the_relay_was_faster_with_the_first_ones)
+START_TEST(the_writer_skips_the_part_of_a_batch_that_the_drainer_delivered)
 {
 	struct event_batch *b;
 
@@ -229,7 +239,7 @@ START_TEST(the_relay_was_faster_with_the_first_ones)
 	step();
 	add_rows(2, "http");
 	b = committed(1, 4, true);
-	log_tail_deliver(w.tail, b);
+	offer(b, true);
 	assert_seen(1, 4);
 	step();
 	ck_assert_uint_eq(w.n, 4);
@@ -238,7 +248,7 @@ START_TEST(the_relay_was_faster_with_the_first_ones)
 }
 END_TEST
 
-START_TEST(what_lies_before_a_batch_goes_first)
+START_TEST(rows_before_a_batch_are_delivered_before_it)
 {
 	struct event_batch *b;
 
@@ -248,9 +258,10 @@ START_TEST(what_lies_before_a_batch_goes_first)
 	sql("SELECT nextval('realtime_events_serial')"); /* rolled back: no row */
 	add_rows(2, "http");
 	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 702));
+	take();
 	assert_seen(1, 700);
 	b = committed(702, 2, true);
-	log_tail_deliver(w.tail, b);
+	offer(b, true);
 	ck_assert_uint_eq(w.n, 702);
 	ck_assert_uint_eq(w.seen[701], 703);
 	step();
@@ -261,7 +272,7 @@ START_TEST(what_lies_before_a_batch_goes_first)
 END_TEST
 
 /* Async events are with the sockets already. */
-START_TEST(async_events_are_passed_over)
+START_TEST(async_events_are_not_delivered_twice)
 {
 	struct event_batch *b;
 
@@ -271,7 +282,7 @@ START_TEST(async_events_are_passed_over)
 	add_rows(2, "http");
 	add_rows(1, "sql");
 	b = committed(2, 2, false);
-	log_tail_leave(w.tail, b); /* what lies before could not be read */
+	offer(b, false); /* the rows before it could not be read */
 	step();
 	ck_assert_uint_eq(w.n, 2);
 	ck_assert_uint_eq(w.seen[0], 1);
@@ -281,7 +292,7 @@ START_TEST(async_events_are_passed_over)
 }
 END_TEST
 
-START_TEST(on_hold_only_sql_goes)
+START_TEST(on_hold_only_rows_from_sql_are_delivered)
 {
 	struct event_batch *b;
 
@@ -290,13 +301,13 @@ START_TEST(on_hold_only_sql_goes)
 	add_rows(2, "sql");
 	add_rows(1, "http"); /* may be async */
 	add_rows(1, "sql");
-	log_tail_hold(w.tail);
+	log_tail_set_hold(w.tail, true);
 	ck_assert(!step());
 	assert_seen(1, 2);
 	ck_assert(log_tail_is_stopped(w.tail));
 	b = committed(3, 1, false);
-	log_tail_deliver(w.tail, b);
-	log_tail_unhold(w.tail);
+	offer(b, true);
+	log_tail_set_hold(w.tail, false);
 	step();
 	ck_assert(!log_tail_is_stopped(w.tail));
 	ck_assert_uint_eq(w.n, 3);
@@ -306,7 +317,7 @@ START_TEST(on_hold_only_sql_goes)
 }
 END_TEST
 
-START_TEST(another_log_is_taken_up_at_its_end)
+START_TEST(a_log_of_another_epoch_is_delivered_from_its_end_on)
 {
 	begin("another");
 	start_tail("n");
@@ -325,41 +336,23 @@ START_TEST(another_log_is_taken_up_at_its_end)
 }
 END_TEST
 
-START_TEST(closed_it_hands_on_nothing)
-{
-	struct event_batch *b;
-
-	begin("closed");
-	start_tail("n");
-	add_rows(2, "http");
-	log_tail_close(w.tail);
-	ck_assert(!step());
-	b = committed(1, 2, true);
-	log_tail_deliver(w.tail, b);
-	ck_assert_uint_eq(w.n, 0);
-	batch_free(b);
-	finish();
-}
-END_TEST
-
 int main(void)
 {
-	Suite *s = suite_create("store/log_tail");
-	TCase *t = tcase_create("log_tail");
+	Suite *s = suite_create("log/tail");
+	TCase *t = tcase_create("tail");
 
 	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_new_node_begins_at_the_end);
-	tcase_add_test(t, a_node_goes_on_where_it_was);
-	tcase_add_test(t, a_long_tail_comes_in_pages);
-	tcase_add_test(t, the_writer_was_faster);
-	tcase_add_test(t, the_relay_was_faster);
-	tcase_add_test(t, the_relay_was_faster_with_the_first_ones);
-	tcase_add_test(t, what_lies_before_a_batch_goes_first);
-	tcase_add_test(t, async_events_are_passed_over);
-	tcase_add_test(t, on_hold_only_sql_goes);
-	tcase_add_test(t, another_log_is_taken_up_at_its_end);
-	tcase_add_test(t, closed_it_hands_on_nothing);
+	tcase_add_test(t, a_node_continues_after_the_position_that_it_saved);
+	tcase_add_test(t, a_long_log_is_delivered_in_pages);
+	tcase_add_test(t, the_drainer_skips_what_the_writer_delivered);
+	tcase_add_test(t, the_writer_skips_what_the_drainer_delivered);
+	tcase_add_test(t, the_writer_skips_the_part_of_a_batch_that_the_drainer_delivered);
+	tcase_add_test(t, rows_before_a_batch_are_delivered_before_it);
+	tcase_add_test(t, async_events_are_not_delivered_twice);
+	tcase_add_test(t, on_hold_only_rows_from_sql_are_delivered);
+	tcase_add_test(t, a_log_of_another_epoch_is_delivered_from_its_end_on);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

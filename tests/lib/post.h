@@ -37,6 +37,17 @@ static inline struct directory *fake_post_directory(unsigned workers)
 	return directory_new(workers, &post);
 }
 
+/* One subscription of worker 0 to a public channel of app. */
+static inline void fake_post_subscribe(struct directory *d, struct app *app, const char *channel)
+{
+	struct directory_join j = { .app = app, .channel = sv(channel), .socket_id = 1 };
+	int rc = directory_join(d, &j);
+
+	if (rc)
+		abort();
+	msgbuf_unref(j.key);
+}
+
 /* The worker's next message, for worker_message_free(), or NULL. */
 static inline struct worker_message *fake_post_next(unsigned worker)
 {

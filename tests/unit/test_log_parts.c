@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* What the store needs no database for. */
+/* The parts of the log and of pg that need no database. */
 #include "unit.h"
 #include <errno.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "log/batch.h"
-#include "log/deliveries.h"
-#include "pg/json_text.h"
+#include "log/epoch.h"
 #include "log/linger.h"
-#include "log/seen.h"
+#include "core/deliveries.h"
+#include "pg/json_text.h"
 #include "pg/array.h"
 #include "pg/fault.h"
 
@@ -76,23 +76,23 @@ END_TEST
 
 START_TEST(deliveries_drop_the_oldest)
 {
-	struct delivery_list *l = delivery_list_new();
+	struct deliveries *l = deliveries_new();
 	struct delivery out[4];
 
-	ck_assert_int_eq(delivery_list_add(l, &(struct delivery){ .serial = 1 }), 1);
-	for (unsigned i = 2; i <= DELIVERY_LIST_MAX + 3; i++)
-		ck_assert_int_eq(delivery_list_add(l, &(struct delivery){ .serial = i }), 0);
-	ck_assert_uint_eq(delivery_list_count(l), DELIVERY_LIST_MAX);
-	ck_assert_uint_eq(delivery_list_dropped(l), 3);
-	ck_assert_uint_eq(delivery_list_take(l, out, 4), 4);
+	deliveries_add(l, &(struct delivery){ .serial = 1 });
+	for (unsigned i = 2; i <= DELIVERIES_MAX + 3; i++)
+		deliveries_add(l, &(struct delivery){ .serial = i });
+	ck_assert_uint_eq(deliveries_count(l), DELIVERIES_MAX);
+	ck_assert_uint_eq(deliveries_dropped(l), 3);
+	ck_assert_uint_eq(deliveries_take(l, out, 4), 4);
 	ck_assert_uint_eq(out[0].serial, 4);
 	ck_assert_uint_eq(out[3].serial, 7);
-	ck_assert_int_eq(delivery_list_add(l, &(struct delivery){ .serial = 9 }), 0);
-	delivery_list_put_back(l, out, 4); /* room for three: the oldest of them goes */
-	ck_assert_uint_eq(delivery_list_dropped(l), 1);
-	ck_assert_uint_eq(delivery_list_take(l, out, 1), 1);
+	deliveries_add(l, &(struct delivery){ .serial = 9 });
+	deliveries_put_back(l, out, 4); /* room for three: the oldest of them is dropped */
+	ck_assert_uint_eq(deliveries_dropped(l), 1);
+	ck_assert_uint_eq(deliveries_take(l, out, 1), 1);
 	ck_assert_uint_eq(out[0].serial, 5);
-	delivery_list_free(l);
+	deliveries_free(l);
 }
 END_TEST
 

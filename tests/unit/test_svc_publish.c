@@ -126,18 +126,6 @@ START_TEST(nothing_is_delivered_of_what_cannot_be_logged)
 }
 END_TEST
 
-START_TEST(nothing_is_delivered_once_detached)
-{
-	const struct str_view channel = SV("c");
-
-	join("c");
-	publisher_detach(publisher);
-	publish(&channel, 1, 0);
-	ck_assert_int_eq(done.rc, 0);
-	ck_assert_uint_eq(fake_post_drop(), 0);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("svc/publish");
@@ -147,7 +135,6 @@ int main(void)
 	tcase_add_test(t, at_once);
 	tcase_add_test(t, many_items_and_channels);
 	tcase_add_test(t, nothing_is_delivered_of_what_cannot_be_logged);
-	tcase_add_test(t, nothing_is_delivered_once_detached);
 	suite_add_tcase(suite, t);
 	return unit_run(suite);
 }

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* The one place that knows how a row represents an event; log/write.c is its counterpart. */
+#include <jansson.h>
+#include "base/mem.h"
+#include "log/row.h"
+#include "wire/pusher.h"
+
+void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
+{
+	enum { SERIAL, ID, CHANNEL, NAME, PAYLOAD, IS_TEXT, ORIGIN, APP, EXCLUDE };
+
+	*out = (struct log_row){
+		.serial = (uint64_t)pg_answer_int(a, row, SERIAL),
+		.id = pg_answer_view(a, row, ID),
+		.channel = pg_answer_view(a, row, CHANNEL),
+		.name = pg_answer_view(a, row, NAME),
+		.payload = pg_answer_view(a, row, PAYLOAD),
+		.is_text = pg_answer_bool(a, row, IS_TEXT),
+		.is_sql = sv_eq_c(pg_answer_view(a, row, ORIGIN), "sql"),
+		.app = pg_answer_view(a, row, APP),
+		.exclude = pg_answer_view(a, row, EXCLUDE),
+	};
+}
+
+struct app *log_row_app(const struct log_row *r, const struct app_set *apps)
+{
+	if (!r->app.len)
+		return app_set_count(apps) == 1 ? app_set_at(apps, 0) : NULL;
+	return app_set_by_id(apps, r->app);
+}
+
+struct event *log_row_event(const struct log_row *r, struct app *app, struct deliveries *deliveries)
+{
+	struct str_view published = r->payload.len ? r->payload : SV("{}");
+	json_t *string = NULL;
+	struct msgbuf *data;
+	struct event *e;
+
+	if (r->is_text)
+		string = json_loadb(r->payload.ptr, r->payload.len,
+				    JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	if (json_is_string(string))
+		published = sv_n(json_string_value(string), json_string_length(string));
+	data = msgbuf_from(published);
+	json_decref(string);
+	e = event_new(app, r->channel, r->name, data);
+	msgbuf_unref(data);
+	snprintf(e->id, sizeof(e->id), "%.*s", SV_ARG(r->id));
+	if (!r->exclude.len || !socket_id_parse(r->exclude, &e->exclude_socket))
+		e->exclude_socket = 0;
+	e->origin = r->is_sql ? "sql" : "http";
+	e->serial = r->serial;
+	e->deliveries = deliveries;
+	return e;
+}
+
+void log_row_add_frame(const struct log_row *r, struct strbuf *out, struct strbuf *text)
+{
+	struct frame_event f = { .event = r->name,
+				 .channel = r->channel,
+				 .data = r->payload,
+				 .data_is_json = r->is_text,
+				 .id = r->id,
+				 .serial = r->serial };
+
+	strbuf_reset(text);
+	frame_event(text, &f);
+	ws_text_frame_add(out, strbuf_view(text));
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LOG_ROW_H
+#define LOG_ROW_H
+/*
+ * A row of realtime_events, and the event or the frame that it is.  For any thread; a row's views
+ * are good as long as the answer that it was read from.
+ */
+#include "conf/app.h"
+#include "core/event.h"
+#include "pg/answer.h"
+
+/* For a statement whose answer log_row_read() reads. */
+#define LOG_ROW_COLUMNS                                                                            \
+	"serial, event_id, channel, event_type, payload, payload_is_text, origin, app, "           \
+	"exclude_socket"
+
+struct log_row {
+	uint64_t serial;
+	struct str_view id, channel, name;
+	struct str_view payload; /* JSON text; "" for NULL */
+	bool is_text;		 /* payload is a JSON string: what it holds was published */
+	bool is_sql;		 /* published from SQL */
+	struct str_view app;	 /* the application's id; "" for NULL */
+	struct str_view exclude; /* a socket id; "" for none */
+};
+
+void log_row_read(const struct pg_answer *a, int row, struct log_row *out);
+/* The row's application (counted by apps); one that names none is of the only one.  Or NULL. */
+struct app *log_row_app(const struct log_row *r, const struct app_set *apps);
+/* One reference.  Its delivery record is added to deliveries (may be NULL). */
+struct event *log_row_event(const struct log_row *r, struct app *app, struct deliveries *deliveries)
+	MUSTCHECK;
+/* Appends the row's frame, as it was when the event was live, to out.  text is scratch. */
+void log_row_add_frame(const struct log_row *r, struct strbuf *out, struct strbuf *text);
+#endif

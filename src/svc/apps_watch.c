@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread (pg/runner.h).  Shared with others: file_apps, under the lock.
+ */
+#include <pthread.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "pg/listener.h"
+#include "pg/runner.h"
+#include "svc/apps_watch.h"
+
+#define QUERY_US       (10 * USEC_PER_SEC)
+#define IDLE_US	       (60 * USEC_PER_SEC)
+#define LOCK_MS	       2000
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 5000
+#define OPTIONS_MAX    128 /* of one application */
+
+struct apps_watch {
+	struct pg_runner *runner;
+	void (*on_change)(void *ctx);
+	void *ctx;
+	pthread_mutex_t lock;
+	struct app_set *file_apps;  /* lock */
+	struct app_set *table_apps; /* as last read, NULL before; the thread's own */
+};
+
+/* -- the table -- */
+
+/* One row an option, all options of an app together; NULL columns keep their defaults. */
+static const char table_sql[] =
+	"SELECT a.id, o.name, o.value"
+	" FROM apps a, LATERAL ("
+	"  SELECT e.key, e.value FROM json_each_text(row_to_json(a)) e"
+	"   WHERE e.key NOT IN ('id', 'options', 'webhooks')"
+	"  UNION ALL"
+	"  SELECT e.key, e.value FROM json_each_text(a.options) e) o(name, value)"
+	" WHERE o.value IS NOT NULL ORDER BY a.id";
+
+struct app_list {
+	struct app **apps;
+	size_t n;
+};
+
+/* The application of the rows from first to before end; a bad one is left out and logged. */
+static void table_add_app(struct app_list *list, const struct pg_answer *a, int first, int end)
+{
+	struct app_option options[OPTIONS_MAX];
+	const char *id = pg_answer_text(a, first, 0);
+	char *why = NULL;
+	size_t n = 0;
+
+	for (int i = first; i < end && n < OPTIONS_MAX; i++)
+		options[n++] =
+			(struct app_option){ pg_answer_text(a, i, 1), pg_answer_text(a, i, 2) };
+	if (app_build(id, options, n, &list->apps[list->n], &why) == 0)
+		list->n++;
+	else
+		log_error("table apps: the app %s is left out: %s", id, why ? why : "");
+	free(why);
+}
+
+/* Takes the list's references.  0 or -EEXIST, logged: two applications have the same key. */
+static int apps_build_set(struct app_list *list, struct app_set **out)
+{
+	char *why = NULL;
+	int rc = app_set_build(list->apps, list->n, out, &why);
+
+	if (rc)
+		log_error("table apps: not in force: %s", why ? why : "");
+	free(why);
+	return rc;
+}
+
+/* PG_REFUSED: the rows are not consistent; that is logged. */
+static enum pg_fault table_read(struct pg_conn *c, struct app_set **out)
+{
+	const struct pg_query q = { .sql = table_sql };
+	struct pg_answer a = { 0 };
+	struct app_list list = { 0 };
+	enum pg_fault fault = pg_conn_run(c, clock_mono() + QUERY_US, &q, &a);
+	int rows, end;
+
+	if (fault != PG_FINE)
+		return fault;
+	rows = pg_answer_rows(&a);
+	list.apps = xreallocarray(NULL, (size_t)rows, sizeof(struct app *));
+	for (int i = 0; i < rows; i = end) {
+		const char *id = pg_answer_text(&a, i, 0);
+
+		for (end = i + 1; end < rows && strcmp(id, pg_answer_text(&a, end, 0)) == 0;)
+			end++;
+		table_add_app(&list, &a, i, end);
+	}
+	pg_answer_release(&a);
+	fault = apps_build_set(&list, out) ? PG_REFUSED : PG_FINE;
+	free(list.apps);
+	return fault;
+}
+
+/* Stores the limits of the applications in force for SQL publishers. */
+static enum pg_fault limits_write(struct pg_conn *c)
+{
+	/* Only what differs is written. */
+	static const char sql[] =
+		"WITH now AS (SELECT * FROM json_to_recordset($1::json) AS "
+		"r(app text, c bigint, e bigint, p bigint)), gone AS (DELETE FROM log_apps a WHERE "
+		"NOT EXISTS (SELECT FROM now WHERE now.app = a.app)) INSERT INTO log_apps AS a "
+		"SELECT app, least(c, 2147483647), least(e, 2147483647), least(p, 2147483647) "
+		"FROM now ON CONFLICT (app) DO UPDATE SET max_channel_bytes = "
+		"excluded.max_channel_bytes, max_event_bytes = excluded.max_event_bytes, "
+		"max_payload_bytes = excluded.max_payload_bytes WHERE (a.max_channel_bytes, "
+		"a.max_event_bytes, a.max_payload_bytes) IS DISTINCT FROM "
+		"(excluded.max_channel_bytes, excluded.max_event_bytes, "
+		"excluded.max_payload_bytes)";
+	struct app_set *apps = apps_current();
+	struct pg_query q = { .sql = sql, .n = 1 };
+	struct strbuf b;
+	enum pg_fault fault;
+
+	strbuf_init(&b, 256);
+	strbuf_add_c(&b, '[');
+	for (size_t i = 0; i < app_set_count(apps); i++) {
+		const struct app *a = app_set_at(apps, i);
+
+		if (!a->enabled)
+			continue;
+		strbuf_add_c(&b, b.len > 1 ? ',' : ' ');
+		strbuf_add_str(&b, "{\"app\":");
+		strbuf_add_json(&b, sv(a->id));
+		strbuf_addf(&b, ",\"c\":%u,\"e\":%u,\"p\":%u}", a->limits.max_channel_name_bytes,
+			    a->limits.max_event_name_bytes, a->limits.max_event_payload_bytes);
+	}
+	strbuf_add_c(&b, ']');
+	q.values = (const char *const[]){ b.ptr };
+	fault = pg_conn_run(c, clock_mono() + QUERY_US, &q, NULL);
+	strbuf_release(&b);
+	app_set_unref(apps);
+	if (fault == PG_FINE || fault == PG_LOST)
+		return fault;
+	log_warn("apps: the limits for SQL publishers are not stored: %s", pg_conn_error(c));
+	return PG_FINE;
+}
+
+/* -- the applications in force -- */
+
+/* The file's, with the table's in place of those with the same id. */
+static void apps_watch_install(struct apps_watch *w)
+{
+	struct app_set *file, *all = NULL;
+	struct app_list list = { 0 };
+	size_t n_table = w->table_apps ? app_set_count(w->table_apps) : 0;
+
+	pthread_mutex_lock(&w->lock);
+	file = app_set_ref(w->file_apps);
+	pthread_mutex_unlock(&w->lock);
+	list.apps = xreallocarray(NULL, app_set_count(file) + n_table, sizeof(struct app *));
+	for (size_t i = 0; i < app_set_count(file); i++)
+		list.apps[list.n++] = app_ref(app_set_at(file, i));
+	for (size_t i = 0; i < n_table; i++)
+		list.apps[list.n++] = app_ref(app_set_at(w->table_apps, i));
+	if (apps_build_set(&list, &all) == 0) {
+		apps_install(all);
+		w->on_change(w->ctx);
+	}
+	free(list.apps);
+	app_set_unref(file);
+}
+
+static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_conn *c)
+{
+	struct app_set *table = NULL;
+	enum pg_fault fault = table_read(c, &table);
+
+	if (fault == PG_REFUSED)
+		return PG_FINE; /* the applications stay as they are */
+	if (fault != PG_FINE)
+		return fault;
+	app_set_unref(w->table_apps);
+	w->table_apps = table;
+	apps_watch_install(w);
+	return limits_write(c);
+}
+
+/* -- the thread -- */
+
+RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_conn *c)
+{
+	struct apps_watch *w = ctx;
+	struct pg_news news = { .is_woken = true };
+	enum pg_fault fault = pg_listener_begin(c, clock_mono() + QUERY_US, "scopewire_apps");
+
+	while (fault == PG_FINE && !pg_runner_is_stopping(w->runner)) {
+		if (news.notifications || news.is_woken)
+			fault = apps_watch_reload(w, c);
+		if (fault == PG_FINE)
+			fault = pg_runner_wait(w->runner, c, clock_mono() + IDLE_US, &news);
+	}
+	return fault;
+}
+
+/* Without a database the file's applications can change all the same. */
+static void apps_watch_on_away(void *ctx, bool is_woken)
+{
+	if (is_woken)
+		apps_watch_install(ctx);
+}
+
+static void apps_watch_free(struct apps_watch *w)
+{
+	pthread_mutex_destroy(&w->lock);
+	app_set_unref(w->file_apps);
+	app_set_unref(w->table_apps);
+	free(w);
+}
+
+int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_change)(void *ctx),
+		     void *ctx, struct apps_watch **out)
+{
+	struct apps_watch *w = xcalloc(1, sizeof(*w));
+	const struct pg_runner_conf rc = {
+		.name = "apps watch",
+		.options = { .conninfo = conninfo,
+			     .password = conf->database.password,
+			     .schema = conf->database.schema,
+			     .connect_timeout_ms = conf->database.connect_timeout_s * 1000,
+			     .statement_timeout_ms = QUERY_US / USEC_PER_MSEC,
+			     .lock_timeout_ms = LOCK_MS },
+		.backoff_min_ms = BACKOFF_MIN_MS,
+		.backoff_max_ms = BACKOFF_MAX_MS,
+		.serve = apps_watch_serve,
+		.on_away = apps_watch_on_away,
+		.ctx = w,
+	};
+	int err;
+
+	w->on_change = on_change;
+	w->ctx = ctx;
+	w->file_apps = app_set_ref(conf->apps);
+	pthread_mutex_init(&w->lock, NULL);
+	err = pg_runner_start(&rc, &w->runner);
+	if (err)
+		apps_watch_free(w);
+	else
+		*out = w;
+	return err;
+}
+
+void apps_watch_set_file(struct apps_watch *w, struct app_set *apps)
+{
+	struct app_set *old;
+
+	pthread_mutex_lock(&w->lock);
+	old = w->file_apps;
+	w->file_apps = app_set_ref(apps);
+	pthread_mutex_unlock(&w->lock);
+	app_set_unref(old);
+	pg_runner_wake(w->runner);
+}
+
+void apps_watch_stop(struct apps_watch *w)
+{
+	if (!w)
+		return;
+	pg_runner_stop(w->runner);
+	apps_watch_free(w);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SVC_APPS_WATCH_H
+#define SVC_APPS_WATCH_H
+/*
+ * Follows the table apps, on a thread and connection of its own: the applications in force are
+ * those of the configuration, overlaid by the table's rows.  Also stores their limits in log_apps,
+ * so that the same limits hold for what SQL publishes.
+ *
+ * While the database cannot be reached the applications stay as they are.
+ */
+#include "base/annotate.h"
+#include "conf/conf.h"
+
+struct apps_watch;
+
+/*
+ * conf and conninfo outlive it.  on_change is called on the watch's thread after apps_install().
+ * 0 or -errno.
+ */
+int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_change)(void *ctx),
+		     void *ctx, struct apps_watch **out) MUSTCHECK;
+/*
+ * The configuration was read again and has these applications (referenced): installs them with the
+ * table's as last read, and calls on_change.  Any thread.
+ */
+void apps_watch_set_file(struct apps_watch *w, struct app_set *apps);
+void apps_watch_stop(struct apps_watch *w); /* NULL is fine */
+#endif
