@@ -4,11 +4,11 @@
  * shared with others: is_caught_up, is_away.
  *
  * Polling pays where NOTIFY does not: each NOTIFY takes a lock over the whole server at its commit.
- * Above POLL_ABOVE wake-ups in a window the drainer takes the session lock "polling" and polls; below
- * POLL_BELOW rows in a window it releases it.  A transaction that inserted while the lock was held
- * has notified no one and may commit later: so the drainer continues to poll, less often, until all
- * transactions of that time have ended.  The same after each connect, for the connection before may
- * have held the lock.
+ * Above POLL_ABOVE wake-ups in a window the drainer takes the session lock "polling" and polls;
+ * below POLL_BELOW rows in a window it releases it.  A transaction that inserted while the lock was
+ * held has notified no one and may commit later: so the drainer continues to poll, less often,
+ * until all transactions of that time have ended.  The same after each connect, for the connection
+ * before may have held the lock.
  *
  * The fallback poll is for the case that no other rule covers.
  */
@@ -26,8 +26,9 @@
 #define QUERY_US    (10 * USEC_PER_SEC)
 #define POLL_US	    (2 * USEC_PER_MSEC)
 #define POLL_MAX_US (10 * USEC_PER_MSEC)
-#define POLL_FACTOR 4 /* waits so many times as long as the last drain took: fewer, larger drains  \
-		       */
+#define POLL_FACTOR                                                                                \
+	4 /* waits so many times as long as the last drain took: fewer, larger drains              \
+	   */
 #define LEAVE_US	(20 * USEC_PER_MSEC)
 #define WINDOW_US	(100 * USEC_PER_MSEC)
 #define POLL_ABOVE	8 /* wake-ups in a window; NOTIFY may let no more than 200/s commit */

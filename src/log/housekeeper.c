@@ -70,7 +70,9 @@ static enum pg_fault housekeeper_drop_old(struct housekeeper *k, struct pg_conn 
  */
 static enum pg_fault housekeeper_retention(void *ctx, struct pg_conn *c, usec_t deadline)
 {
-	const struct pg_query lock = { .sql = "SELECT pg_try_advisory_lock(lock_key('retention'))" };
+	const struct pg_query lock = {
+		.sql = "SELECT pg_try_advisory_lock(lock_key('retention'))"
+	};
 	const struct pg_query horizon = { .sql = "SELECT log_horizon()" };
 	struct housekeeper *k = ctx;
 	struct pg_answer a = { 0 };

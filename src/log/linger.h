@@ -16,7 +16,8 @@
 struct log_linger {
 	unsigned crowd;	 /* batches under way when the last commit returned */
 	usec_t took;	 /* that commit */
-	unsigned pauses; /* commits without a wait after the last wait that failed; 0: it succeeded */
+	unsigned pauses; /* commits without a wait after the last wait that failed; 0: it succeeded
+			  */
 	unsigned paused; /* how many of them are still to come */
 };
 

@@ -3,9 +3,9 @@
 #define LOG_WRITE_H
 /*
  * One transaction of the log writer: events and delivery records gathered as columns, then
- *     BEGIN; lock "serials"; drain pending rows; take keys; INSERT events; INSERT deliveries; COMMIT
- * in one pipeline: one round trip whatever its size.  The lock is held from the first serial to
- * the commit, so a reader of "serial > last" misses no row.
+ *     BEGIN; lock "serials"; drain pending rows; take keys; INSERT events; INSERT deliveries;
+ * COMMIT in one pipeline: one round trip whatever its size.  The lock is held from the first serial
+ * to the commit, so a reader of "serial > last" misses no row.
  *
  * Serials are given here and in drain() (sql/migrations), and nowhere else.
  */
