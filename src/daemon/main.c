@@ -391,7 +391,7 @@ static bool wait_signals(struct scopewired *d, int ms)
 	return poll(&p, 1, ms) > 0 && read_signals(d);
 }
 
-static void serve(struct scopewired *d)
+static void serve_until_signal(struct scopewired *d)
 {
 	while (!wait_signals(d, TICK_MS)) {
 		tell_position(d);
@@ -454,7 +454,7 @@ static void stop(struct scopewired *d)
 		close(d->signals);
 }
 
-static int start(struct scopewired *d, int *done)
+static int start_all(struct scopewired *d, int *done)
 {
 	int rc = start_conf(d, done);
 
@@ -476,9 +476,9 @@ int main(int argc, char **argv)
 
 	thread_take_role(&on_main);
 	d.n_listen_fds = listen_fds_take(&d.listen_fd);
-	rc = start(&d, &done);
+	rc = start_all(&d, &done);
 	if (!rc && !done)
-		serve(&d);
+		serve_until_signal(&d);
 	stop(&d);
 	apps_install(NULL);
 	conf_free(d.conf);

@@ -129,7 +129,7 @@ static enum log_outcome outcome_of(const char *fault)
 
 static struct log_page *page_of_events(const struct job *j, const struct pg_answer *a)
 {
-	int rows = PQntuples(a->result);
+	int rows = pg_answer_rows(a);
 	enum log_outcome outcome =
 		rows ? outcome_of(pg_answer_text(a, rows - 1, COL_FAULT)) : LOG_SERVED;
 	struct log_page *page = log_page_new(outcome);
@@ -176,7 +176,7 @@ static struct log_page *page_of_cached(const struct job *j, const struct pg_answ
 	struct log_page *page = log_page_new(LOG_SERVED);
 	usec_t left = 0;
 
-	if (PQntuples(a->result)) {
+	if (pg_answer_rows(a)) {
 		page->cached = event_of(j, a);
 		left = strtoll(pg_answer_text(a, 0, COL_LEFT), NULL, 10);
 	}
@@ -192,7 +192,7 @@ static void complain(struct replay *r, const struct pg_answer *a)
 		return;
 	atomic_store(&r->complained, now);
 	log_warn("replay: the log could not be read (%s): %s", strerror(-a->rc),
-		 pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY));
+		 pg_answer_message(a));
 }
 
 static struct log_page *page_of(const struct job *j, const struct pg_answer *a)
@@ -321,7 +321,7 @@ static bool join_job(struct replay *r, struct job *j, const struct waiter *w)
 	return old != NULL;
 }
 
-static void ask(struct replay *r, const struct log_ask *a, const struct waiter *w)
+static void reader_query(struct replay *r, const struct log_ask *a, const struct waiter *w)
 {
 	struct job *j = job_new(r, a);
 
@@ -337,7 +337,7 @@ static void reader_ask(void *ctx, const struct log_ask *a)
 {
 	struct waiter w = { .worker = a->worker, .token = a->token };
 
-	ask(ctx, a, &w);
+	reader_query(ctx, a, &w);
 }
 
 void replay_read_cached(struct replay *r, struct app *app, struct str_view channel,
@@ -346,7 +346,7 @@ void replay_read_cached(struct replay *r, struct app *app, struct str_view chann
 	struct log_ask a = { .kind = LOG_ASK_CACHED, .app = app, .channel = channel };
 	struct waiter w = { .done = done, .ctx = ctx };
 
-	ask(r, &a, &w);
+	reader_query(r, &a, &w);
 }
 
 /* -- the outside -- */

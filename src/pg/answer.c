@@ -4,7 +4,6 @@
 #include <libpq-fe.h>
 #include "base/mem.h"
 #include "pg/answer.h"
-#include "pg/pool.h"
 
 void pg_answer_release(struct pg_answer *a)
 {
@@ -77,7 +76,7 @@ const char *pg_answer_command(const struct pg_answer *a)
 	return a->result ? PQcmdStatus(a->result) : "";
 }
 
-const char *pg_answer_field(const struct pg_answer *a, int code)
+static const char *answer_error_field(const struct pg_answer *a, int code)
 {
 	const char *text = a->result ? PQresultErrorField(a->result, code) : NULL;
 
@@ -86,15 +85,15 @@ const char *pg_answer_field(const struct pg_answer *a, int code)
 
 const char *pg_answer_message(const struct pg_answer *a)
 {
-	return pg_answer_field(a, PG_DIAG_MESSAGE_PRIMARY);
+	return answer_error_field(a, PG_DIAG_MESSAGE_PRIMARY);
 }
 
 const char *pg_answer_error_constraint(const struct pg_answer *a)
 {
-	return pg_answer_field(a, PG_DIAG_CONSTRAINT_NAME);
+	return answer_error_field(a, PG_DIAG_CONSTRAINT_NAME);
 }
 
 const char *pg_answer_error_column(const struct pg_answer *a)
 {
-	return pg_answer_field(a, PG_DIAG_COLUMN_NAME);
+	return answer_error_field(a, PG_DIAG_COLUMN_NAME);
 }

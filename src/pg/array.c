@@ -15,7 +15,7 @@ static void put32(char *p, uint32_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-void pg_array_init(struct pg_array *a, Oid member)
+void pg_array_init(struct pg_array *a, uint32_t member)
 {
 	*a = (struct pg_array){ .member = member };
 	strbuf_init(&a->bytes, 256);
@@ -90,12 +90,4 @@ struct str_view pg_array_view(struct pg_array *a)
 	put32(p + 16, 1);
 	/* An empty array has no dimensions, so nothing after the type. */
 	return sv_n(p, a->n ? a->bytes.len : 12);
-}
-
-int64_t pg_get_int8(const char *p)
-{
-	uint64_t wire;
-
-	memcpy(&wire, p, sizeof(wire));
-	return (int64_t)be64toh(wire);
 }

@@ -5,7 +5,6 @@
  * A one-dimensional PostgreSQL array in its binary form, built by appending: a whole column of a
  * batch as one parameter.
  */
-#include <libpq-fe.h>
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -27,12 +26,12 @@ enum pg_oid {
 
 struct pg_array {
 	struct strbuf bytes; /* header and members */
-	Oid member;	     /* type of the members */
+	uint32_t member;     /* type of the members */
 	unsigned n;
 	bool nulls;
 };
 
-void pg_array_init(struct pg_array *a, Oid member);
+void pg_array_init(struct pg_array *a, uint32_t member);
 void pg_array_release(struct pg_array *a);
 void pg_array_reset(struct pg_array *a); /* empty again, room kept */
 void pg_array_add(struct pg_array *a, struct str_view bytes);
@@ -43,7 +42,4 @@ void pg_array_add_int8(struct pg_array *a, int64_t v);
 void pg_array_add_time(struct pg_array *a, usec_t wall);
 /* The finished parameter; good until the next change. */
 struct str_view pg_array_view(struct pg_array *a);
-
-/* Of a binary result column. */
-int64_t pg_get_int8(const char *p);
 #endif

@@ -310,21 +310,6 @@ static enum pg_fault conn_collect(struct pg_conn *c, usec_t deadline, PGresult *
 	return fault;
 }
 
-enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const char *sql, int n,
-				    const char *const *values, const int *lengths,
-				    const int *formats, PGresult **out)
-{
-	if (!PQsendQueryParams(c->pg, sql, n, NULL, values, lengths, formats, 0))
-		return conn_lost(c, 0);
-	return conn_collect(c, deadline, out);
-}
-
-enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
-			    const char *const *values, PGresult **out)
-{
-	return pg_conn_query_formats(c, deadline, sql, n, values, NULL, NULL, out);
-}
-
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql)
 {
 	if (!PQsendQuery(c->pg, sql))
@@ -333,19 +318,11 @@ enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql
 }
 
 enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
-			      int n, const Oid *types)
+			      int n, const uint32_t *types)
 {
 	if (!PQsendPrepare(c->pg, name, sql, n, types))
 		return conn_lost(c, 0);
 	return conn_collect(c, deadline, NULL);
-}
-
-enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *name, int n,
-			      const char *const *values, PGresult **out)
-{
-	if (!PQsendQueryPrepared(c->pg, name, n, values, NULL, NULL, 0))
-		return conn_lost(c, 0);
-	return conn_collect(c, deadline, out);
 }
 
 enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_query *q,

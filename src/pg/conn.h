@@ -8,8 +8,8 @@
  * A connection is for one thread at a time.  No message from here contains a password: *why is a
  * message of the server or of libpq, which do not repeat it.
  */
-#include <libpq-fe.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "pg/answer.h"
@@ -42,25 +42,11 @@ void pg_conn_close(struct pg_conn *c); /* NULL is fine */
 /* A server answers there and accepts connections.  Blocks while it connects. */
 bool pg_conn_ping(const char *conninfo) MUSTCHECK;
 
-/*
- * One statement with text parameters (NULL-able values), outside a pipeline; *out holds its
- * result for PQclear when PG_FINE.  deadline is mono; over it the connection counts as lost
- * (the server's own statement_timeout should be shorter).  On another fault pg_conn_error() tells
- * why.  out may be NULL.
- */
-enum pg_fault pg_conn_query(struct pg_conn *c, usec_t deadline, const char *sql, int n,
-			    const char *const *values, struct pg_result **out) MUSTCHECK;
-/* The same with a length and a format (1: binary) for each value, as PQsendQueryParams() has it. */
-enum pg_fault pg_conn_query_formats(struct pg_conn *c, usec_t deadline, const char *sql, int n,
-				    const char *const *values, const int *lengths,
-				    const int *formats, struct pg_result **out) MUSTCHECK;
 /* Any number of statements in one text; no results. */
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
+/* types: of the n parameters, as enum pg_oid has them; NULL: the server infers them. */
 enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
-			      int n, const unsigned *types) MUSTCHECK;
-/* Runs what was prepared, with text parameters, as pg_conn_query(). */
-enum pg_fault pg_conn_execute(struct pg_conn *c, usec_t deadline, const char *name, int n,
-			      const char *const *values, struct pg_result **out) MUSTCHECK;
+			      int n, const uint32_t *types) MUSTCHECK;
 
 /* A statement and its parameters. */
 struct pg_query {
@@ -89,5 +75,4 @@ enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline) MUSTCHECK
 /* The last fault in one line without a newline; good until the next call. */
 const char *pg_conn_error(const struct pg_conn *c);
 
-#include "pg/conn_private.h" /* until no layer above pg uses it */
 #endif

@@ -45,9 +45,6 @@ struct pg_statement {
 	unsigned timeout_ms; /* instead of the pool's, when not 0 */
 };
 
-/* A field of the server's error (PG_DIAG_...), or "".  Use pg_answer_message() and its like. */
-const char *pg_answer_field(const struct pg_answer *a, int code);
-
 /*
  * The answer is the pool's, good until this returns.  Its rc: 0, result has the rows; -EINVAL, the
  * server refused: sqlstate and pg_answer_message() say why; -EAGAIN, too many are under way;
