@@ -25,15 +25,17 @@ static const char *const client_events_from[] = { "none", "members", "all", NULL
 const struct option conf_options[] = {
 	{ AT(server, host), .type = OPTION_STRING, .fallback = "*",
 	  .env = "REVERB_SERVER_HOST",
-	  .help = "Addresses to listen on, between commas; * is every address, IPv6 and IPv4." },
+	  .help = "Addresses to listen on, separated by commas; * is every address, IPv6 "
+		  "and IPv4." },
 	{ AT(server, port), RANGE(0, 65535), .fallback = "8080",
 	  .env = "REVERB_SERVER_PORT SOKETI_PORT",
-	  .help = "Port of WebSocket and HTTP clients alike; with 0 the kernel picks one." },
+	  .help = "Port for WebSocket and HTTP clients; 0: the kernel chooses one." },
 	{ AT(server, path), .type = OPTION_STRING, .fallback = "",
 	  .env = "REVERB_SERVER_PATH",
 	  .help = "Prefix of all paths, such as /ws. The paths without it are served too." },
 	{ AT(server, workers), RANGE(0, 64), .fallback = "0",
-	  .help = "Threads that serve WebSocket connections; 0 is one fewer than there are cores." },
+	  .help = "Threads that serve WebSocket connections; 0: one fewer than there are "
+		  "cores." },
 	{ AT(server, tls_certificate), .type = OPTION_STRING, .fallback = "",
 	  .help = "PEM file with the certificate and its chain; serves wss and https on the same "
 		  "port." },
@@ -44,10 +46,11 @@ const struct option conf_options[] = {
 	{ AT(server, backlog), RANGE(1, 65535), .fallback = "4096",
 	  .help = "Connections that the kernel may hold before they are accepted." },
 	{ AT(server, drain_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "3000",
-	  .help = "At stop clients are sent away to reconnect, spread over this time." },
+	  .help = "When the daemon stops, connections are closed so that clients reconnect, "
+		  "spread over this time." },
 	{ AT(server, request_timeout_ms), RANGE(100, 600000), .unit = "milliseconds",
 	  .fallback = "10000",
-	  .help = "How long a peer may take to send its whole request." },
+	  .help = "How long a client may take to send its whole request." },
 	{ AT(server, max_header_bytes), RANGE(1024, 1048576), .unit = "bytes",
 	  .fallback = "16384",
 	  .help = "Largest head of an HTTP request." },
@@ -58,15 +61,15 @@ const struct option conf_options[] = {
 	  .help = "Name of this node in delivery records; empty is the host's name." },
 	{ AT(server, state_dir), .type = OPTION_STRING, .fallback = "",
 	  .env = "STATE_DIRECTORY",
-	  .help = "Folder for a file that says how far the log was handed on, so that a database "
-		  "that was set back is noticed; empty is the folder of the embedded "
-		  "PostgreSQL, or no file." },
+	  .help = "Folder for a file with the position of the last delivered event, by "
+		  "which a restored database is detected; empty is the folder of the "
+		  "embedded PostgreSQL, or no file." },
 	{ AT(server, demo), .type = OPTION_BOOL, .fallback = "no",
 	  .help = "Serves the demo page and its helpers, to this machine only." },
 	{ AT(server, demo_dir), .type = OPTION_STRING, .fallback = "",
 	  .help = "Folder of the demo page; empty is where it was installed." },
 	{ AT(server, user), .type = OPTION_STRING, .fallback = "",
-	  .help = "User to become after the start as root; empty stays." },
+	  .help = "User to change to after a start as root; empty: no change." },
 
 	{ AT(database, dsn), .type = OPTION_STRING, .fallback = "", .flags = OPTION_SECRET,
 	  .env = "DB_URL DATABASE_URL",
@@ -96,29 +99,30 @@ const struct option conf_options[] = {
 	{ AT(database, schema), .type = OPTION_STRING, .fallback = "scopewire",
 	  .help = "Schema that holds the tables and functions." },
 	{ AT(database, required), .type = OPTION_BOOL, .fallback = "yes",
-	  .help = "With no the daemon starts without a database too; publishes that must be "
-		  "committed are then answered 503." },
+	  .help = "With no, the daemon also starts without a database; publishes that must "
+		  "be committed are then answered with 503." },
 	{ AT(database, commit_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
 	  .fallback = "3000",
-	  .help = "A publish that must be committed waits no longer than this; it is answered 503 "
-		  "then." },
+	  .help = "A publish that must be committed waits no longer than this; then it is "
+		  "answered with 503." },
 	{ AT(database, batch_events), RANGE(1, 10000), .unit = "events", .fallback = "1000",
 	  .help = "Most events in one commit." },
 	{ AT(database, linger_us), RANGE(0, 1000000), .unit = "microseconds", .fallback = "1000",
-	  .help = "The longest that a commit waits for publishers who were just answered "
-		  "to publish again; otherwise half the time that the last commit took." },
+	  .help = "The longest time that a commit waits for publishers that were just "
+		  "answered to publish again; otherwise it waits for half the time that the "
+		  "last commit took." },
 	{ AT(database, linger_rate), RANGE(0, 10000000), .unit = "events/s", .fallback = "5000",
 	  .help = "The rate above which the wait is always linger_us." },
 	{ AT(database, sql_fallback_ms), RANGE(10, 3600000), .unit = "milliseconds",
 	  .fallback = "250",
-	  .help = "How often the daemon looks for events published from SQL although nobody "
-		  "notified it." },
+	  .help = "How often the daemon polls for events published from SQL without a "
+		  "notification." },
 	{ AT(database, notify_queue_alarm), RANGE(0, 100), .unit = "percent", .fallback = "25",
-	  .help = "The log complains when PostgreSQL's queue of notifications is fuller than this; "
-		  "a full one makes commits fail." },
+	  .help = "An error is logged when PostgreSQL's queue of notifications is fuller "
+		  "than this; when it is full, commits fail." },
 	{ AT(database, queue_events), RANGE(1, 100000000), .unit = "events",
 	  .fallback = "100000",
-	  .help = "Most async events that wait while the database is away." },
+	  .help = "Most async events that wait while the database is unavailable." },
 	{ AT(database, queue_bytes), RANGE(65536, INT_MAX), .unit = "bytes",
 	  .fallback = "67108864",
 	  .help = "Most bytes of them." },
@@ -129,37 +133,38 @@ const struct option conf_options[] = {
 	  .help = "Empty partitions that are kept ready." },
 	{ AT(database, retention_age), .flags = OPTION_LIMIT, RANGE(0, 876000), .unit = "hours",
 	  .fallback = "0",
-	  .help = "Events older than this go from the log, a partition at a time; 30d is thirty "
-		  "days." },
+	  .help = "Events older than this are deleted from the log, a partition at a time; "
+		  "30d is thirty days." },
 	{ AT(database, retention_size), .flags = OPTION_LIMIT, RANGE(0, INT_MAX), .unit = "MiB",
 	  .fallback = "0",
-	  .help = "When the log and its delivery records take more than this on disk, their "
-		  "oldest partitions go; 20G is 20480." },
+	  .help = "When the log and its delivery records use more than this on disk, their "
+		  "oldest partitions are dropped; 20G is 20480." },
 	{ AT(database, replay_timeout_ms), RANGE(100, 600000), .unit = "milliseconds",
 	  .fallback = "10000",
-	  .help = "A subscription that asks for what it missed waits no longer for the database "
-		  "than this; it is told to fetch anew then." },
+	  .help = "A subscription with since waits no longer than this for the database; "
+		  "then the client receives scopewire:resync." },
 	{ AT(database, replay_connections), RANGE(1, 32), .fallback = "2",
-	  .help = "Connections that read for such subscriptions." },
+	  .help = "Connections that read the log for such subscriptions." },
 	{ AT(database, deliveries), .type = OPTION_BOOL, .fallback = "yes",
-	  .help = "Records in realtime_deliveries to how many sockets each event went." },
+	  .help = "Records in realtime_deliveries to how many connections each event was "
+		  "delivered." },
 
 	{ AT(sync, connections), RANGE(1, 32), .fallback = "4",
 	  .help = "Connections to the database that serve /api/sync." },
 	{ AT(sync, max_waiting), RANGE(1, 1000000), .unit = "requests", .fallback = "10000",
-	  .help = "Most requests that wait for the database; more are answered 503." },
+	  .help = "Most requests that wait for the database; more are answered with 503." },
 	{ AT(sync, statement_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
 	  .fallback = "5000",
 	  .help = "How long the database may work on one request." },
 	{ AT(sync, rule_connections), RANGE(1, 32), .fallback = "2",
-	  .help = "Connections to the database for the predicates of channel rules, so that slow "
-		  "ones hold up nothing else." },
+	  .help = "Connections to the database for the predicates of channel rules, so that "
+		  "slow ones delay nothing else." },
 	{ AT(sync, rule_timeout_ms), RANGE(10, 60000), .unit = "milliseconds", .fallback = "500",
-	  .help = "How long the predicates of a channel may take; the caller is answered 503 "
-		  "then." },
+	  .help = "How long the predicates of a channel may take; then the caller is "
+		  "answered with 503." },
 	{ AT(sync, rule_cache_ms), RANGE(0, 3600000), .unit = "milliseconds", .fallback = "0",
-	  .help = "How long what a predicate said may be used again. Other rules need no such "
-		  "limit: their changes are heard of." },
+	  .help = "How long the result of a predicate may be reused. Other rules need no "
+		  "limit: the daemon is notified of their changes." },
 	{ AT(sync, max_request_bytes), RANGE(1024, 67108864), .unit = "bytes",
 	  .fallback = "262144",
 	  .help = "Largest body of a request to /api/sync." },
@@ -167,36 +172,38 @@ const struct option conf_options[] = {
 	  .help = "Activities older than this are deleted; 0 keeps them." },
 	{ AT(sync, presence_channels), .type = OPTION_LIST,
 	  .fallback = "presence-presence.online presence-online",
-	  .help = "Channels that are told when a user comes, goes or changes status "
-		  "(UserPresenceChanged); users that may join one of them may ask who is online." },
+	  .help = "Channels on which changes of a user's status are broadcast "
+		  "(UserPresenceChanged); users that may subscribe to one of them may list "
+		  "online users." },
 	{ AT(sync, presence_ttl_s), RANGE(1, 86400), .unit = "seconds", .fallback = "90",
-	  .help = "A user that is not heard of for so long is offline." },
+	  .help = "A user without a heartbeat for this time is offline." },
 	{ AT(sync, presence_batch_ms), RANGE(10, 1000), .unit = "milliseconds",
 	  .fallback = "250",
-	  .help = "Heartbeats are gathered this long and written in one statement." },
+	  .help = "Heartbeats are collected for this time and written in one statement." },
 	{ AT(sync, presence_from_sockets), .type = OPTION_BOOL, .fallback = "yes",
-	  .help = "A user that is signed in on a socket, or on a presence channel, is online "
-		  "without heartbeats." },
+	  .help = "A user that is signed in on a connection, or on a presence channel, is "
+		  "online without heartbeats." },
 	{ AT(sync, changes_retention_days), RANGE(0, 36500), .unit = "days", .fallback = "30",
-	  .help = "How long the data sync knows mutations that were made and resources that were "
-		  "deleted; clients that were away longer start anew. 0: for ever." },
+	  .help = "How long the data sync remembers mutations and deleted resources; "
+		  "clients that were away longer start again. 0: for ever." },
 	{ AT(sync, max_notification_recipients), RANGE(1, 10000), .unit = "users",
 	  .fallback = "1000",
-	  .help = "Most users that one notification goes to." },
+	  .help = "Most recipients of one notification." },
 	{ AT(sync, viewing_ttl_s), RANGE(1, 3600), .unit = "seconds", .fallback = "60",
-	  .help = "Who does not say again within this time that it views a resource is gone, "
-		  "unless it asked for another time." },
+	  .help = "A viewer that does not repeat start-viewing within this time is removed, "
+		  "unless the call gave another time." },
 	{ AT(sync, viewing_grace_ms), RANGE(0, 600000), .unit = "milliseconds",
 	  .fallback = "3000",
-	  .help = "A viewer is gone so long after its socket was closed." },
+	  .help = "A viewer is removed this long after its connection closed." },
 	{ AT(sync, event_namespace), .type = OPTION_STRING, .fallback = "App\\Events\\",
-	  .help = "What stands in front of the names of the sync API's own events: Echo's "
-		  "listen('UserPresenceChanged') listens for App\\Events\\UserPresenceChanged. "
-		  "Empty for the bare names, as in listen('.UserPresenceChanged')." },
+	  .help = "Prefix of the names of the sync API's own events: Echo's "
+		  "listen('UserPresenceChanged') listens for "
+		  "App\\Events\\UserPresenceChanged. Empty for the bare names, as in "
+		  "listen('.UserPresenceChanged')." },
 
 	{ AT(log, level), .type = OPTION_ENUM, .words = log_levels, .fallback = "info",
 	  .flags = OPTION_RELOADABLE,
-	  .help = "Least severe lines that are written." },
+	  .help = "Lines less severe than this are not logged." },
 };
 const size_t n_conf_options = ARRAY_SIZE(conf_options);
 
@@ -204,7 +211,7 @@ const struct option app_options[] = {
 	{ APP("key", key), .type = OPTION_STRING, .fallback = "",
 	  .flags = PER_APP | OPTION_REQUIRED,
 	  .env = "REVERB_APP_KEY SOKETI_DEFAULT_APP_KEY",
-	  .help = "The key that clients and servers name; public." },
+	  .help = "The public key that clients and servers use." },
 	{ APP("secret", secret_text), .type = OPTION_STRING, .fallback = "",
 	  .flags = PER_APP | OPTION_SECRET | OPTION_REQUIRED,
 	  .env = "REVERB_APP_SECRET SOKETI_DEFAULT_APP_SECRET",
@@ -215,7 +222,8 @@ const struct option app_options[] = {
 	  .help = "32 bytes in base64, the same that publishers encrypt with; /broadcasting/auth "
 		  "needs it for private-encrypted- channels." },
 	{ APP("enabled", enabled), .type = OPTION_BOOL, .fallback = "yes", .flags = PER_APP,
-	  .help = "With no, connections are refused (4003) and calls answered 403." },
+	  .help = "With no, connections are refused (4003) and requests are answered with "
+		  "403." },
 	{ APP("tls_only", tls_only), .type = OPTION_BOOL, .fallback = "no", .flags = PER_APP,
 	  .help = "Refuses connections without TLS (4000)." },
 	{ APP("allowed_origins", allowed_origins), .type = OPTION_LIST, .fallback = "*",
@@ -227,34 +235,36 @@ const struct option app_options[] = {
 	  .fallback = "none", .flags = PER_APP | OPTION_BOOL_TOO,
 	  .env = "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
 	  .aliases = "enable_client_messages accept_client_events_from",
-	  .help = "Who may send client events (whispers): nobody, subscribers of the channel "
-		  "(members, yes), or any connection (all)." },
+	  .help = "Which clients may send client events (whispers): none, subscribers of "
+		  "the channel (members, yes), or any connection (all)." },
 	{ APP("user_authentication", user_authentication), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP, .aliases = "enable_user_authentication",
 	  .help = "Lets clients sign in as a user (pusher:signin)." },
 	{ APP("subscription_count", subscription_count), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP, .aliases = "enable_subscription_count",
-	  .help = "Tells subscribers how many they are (pusher:subscription_count)." },
+	  .help = "Sends subscribers their number (pusher:subscription_count)." },
 	{ APP("durability", durability), .type = OPTION_ENUM, .words = durabilities,
 	  .fallback = "commit", .flags = PER_APP,
 	  .help = "When a published event is answered: once committed to the database, at once "
 		  "and written soon after (async), or at once and never written (none)." },
 	{ APP("channel_durability", rules), .type = OPTION_RULES, .fallback = "",
 	  .flags = PER_APP,
-	  .help = "Other durabilities by channel, as PATTERN:DURABILITY between commas; the first "
-		  "that matches counts. Example: cursor-*:none, private-log-*:async" },
+	  .help = "Other durabilities by channel, as PATTERN:DURABILITY separated by "
+		  "commas; the first that matches is used. Example: cursor-*:none, "
+		  "private-log-*:async" },
 	{ APP("activity_timeout", activity_timeout_s), RANGE(1, 86400), .unit = "seconds",
 	  .fallback = "120", .flags = PER_APP, .env = "REVERB_APP_ACTIVITY_TIMEOUT",
-	  .help = "Silence after which clients send a ping; told to them at connect." },
+	  .help = "Silence after which clients send a ping; sent to them at connect." },
 	{ APP("ping_interval", ping_interval_s), RANGE(1, 86400), .unit = "seconds",
 	  .fallback = "60", .flags = PER_APP, .env = "REVERB_APP_PING_INTERVAL",
-	  .help = "Silence after which the server sends a ping." },
+	  .help = "Silence of a client after which the server sends a ping." },
 	{ APP("pong_timeout", pong_timeout_s), RANGE(1, 86400), .unit = "seconds",
 	  .fallback = "30", .flags = PER_APP,
 	  .help = "Silence after that ping which closes the connection (4201)." },
 	{ APP("member_removed_delay_ms", member_removed_delay_ms), RANGE(0, 600000),
 	  .unit = "milliseconds", .fallback = "3000", .flags = PER_APP,
-	  .help = "A presence member who is back within this time never left." },
+	  .help = "A presence member that is back within this time is not reported as "
+		  "removed." },
 	{ APP("cache_ttl", cache_ttl_s), RANGE(1, 31536000), .unit = "seconds",
 	  .fallback = "1800", .flags = PER_APP,
 	  .help = "How long cache channels keep their last event." },
@@ -303,34 +313,36 @@ const struct option app_options[] = {
 	  .help = "Longest id of a user." },
 	{ LIMIT("max_watchlist", max_watchlist), .unit = "users", .fallback = "100",
 	  .flags = PER_APP_LIMIT,
-	  .help = "Most users that a signed-in user may watch; more are cut off (4302)." },
+	  .help = "Most users that a signed-in user may watch; further ones are ignored "
+		  "(4302)." },
 	{ LIMIT("max_client_events_per_second", max_client_events_per_second),
 	  .unit = "events/s", .fallback = "10", .flags = PER_APP_LIMIT,
 	  .aliases = "max_client_events_per_sec",
-	  .help = "Client events of one connection (4301 beyond)." },
+	  .help = "Client events of one connection; beyond that error 4301." },
 	{ LIMIT("max_backend_events_per_second", max_backend_events_per_second),
 	  .unit = "events/s", .fallback = "0", .flags = PER_APP_LIMIT,
 	  .aliases = "max_backend_events_per_sec",
-	  .help = "Events published over HTTP (429 beyond)." },
+	  .help = "Events published over HTTP; beyond that 429." },
 	{ LIMIT("max_read_requests_per_second", max_read_requests_per_second),
 	  .unit = "requests/s", .fallback = "0", .flags = PER_APP_LIMIT,
 	  .aliases = "max_read_req_per_sec",
-	  .help = "Reading HTTP requests (429 beyond)." },
+	  .help = "Reading HTTP requests; beyond that 429." },
 	{ LIMIT("max_outbox_bytes", max_outbox_bytes), .unit = "bytes", .fallback = "1048576",
 	  .flags = PER_APP_LIMIT,
-	  .help = "A connection that reads so slowly that more waits for it is closed." },
+	  .help = "A connection that reads so slowly that more than this waits for it is "
+		  "closed." },
 	{ LIMIT("max_outbox_messages", max_outbox_messages), .unit = "messages",
 	  .fallback = "4096", .flags = PER_APP_LIMIT,
 	  .help = "The same, in messages." },
 	{ LIMIT("max_replay_events", max_replay_events), .unit = "events", .fallback = "5000",
 	  .flags = PER_APP_LIMIT,
-	  .help = "Most missed events that one subscription is sent again; who missed more is told "
-		  "to fetch anew." },
+	  .help = "Most missed events that are replayed to one subscription; a client that "
+		  "missed more receives scopewire:resync." },
 	{ APP("rate_limiting", limits.message_rate), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP,
 	  .env = "REVERB_APP_RATE_LIMITING_ENABLED",
 	  .aliases = "rate_limiting_enabled",
-	  .help = "Limits how many messages of any kind a connection may send." },
+	  .help = "Limits the number of messages of any kind that a connection may send." },
 	{ APP("rate_limiting_max_attempts", limits.message_rate_max_attempts),
 	  RANGE(1, UINT_MAX), .unit = "messages", .fallback = "60", .flags = PER_APP,
 	  .env = "REVERB_APP_RATE_LIMITING_MAX_ATTEMPTS REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS",
@@ -342,7 +354,7 @@ const struct option app_options[] = {
 	{ APP("rate_limiting_terminate_on_limit", limits.message_rate_terminate),
 	  .type = OPTION_BOOL, .fallback = "no", .flags = PER_APP,
 	  .env = "REVERB_APP_RATE_LIMITING_TERMINATE_ON_LIMIT REVERB_APP_RATE_LIMIT_TERMINATE",
-	  .help = "Closes a connection that sends more." },
+	  .help = "Closes a connection that exceeds the limit." },
 };
 const size_t n_app_options = ARRAY_SIZE(app_options);
 /* clang-format on */
