@@ -27,7 +27,7 @@ struct directory;
 struct idempotency;
 struct presence_db;
 struct publisher;
-struct replay;
+struct reader;
 struct viewers;
 
 /* What handlers work with; all of it outlives the transports. */
@@ -37,7 +37,7 @@ struct api_services {
 	struct publisher *publisher;
 	struct pg_pool *pool;	  /* of the sync API */
 	struct idempotency *once; /* publishes with an idempotency key */
-	struct replay *replay;	  /* reads the log; NULL without a database */
+	struct reader *replay;	  /* reads the log; NULL without a database */
 	struct presence_db *presence;
 	struct viewers *viewing;
 	struct authorizer *authorizer; /* channel rules */

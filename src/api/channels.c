@@ -141,7 +141,7 @@ static void channels_look_up(struct call *c, unsigned info)
 
 	*l = (struct lookup){ c->r, c->services->directory, app_ref(c->app), sv_dup(c->arg[0]),
 			      info };
-	replay_read_cached(c->services->replay, l->app, sv(l->channel), on_cached, l);
+	reader_read_cached(c->services->replay, l->app, sv(l->channel), on_cached, l);
 }
 
 void h_channels_get(struct call *c)

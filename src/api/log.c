@@ -162,7 +162,7 @@ static void stream_begin(struct sync_call *sc)
 	s->base.next = stream_next;
 	s->base.release = stream_release;
 	s->call = sc;
-	s->pool = replay_history_pool(sc->call.services->replay);
+	s->pool = reader_history_pool(sc->call.services->replay);
 	s->app = app_ref(sc->call.app);
 	s->caller = xstrdup(sync_caller_json(sc));
 	for (size_t i = 0; i < EVENTS_FIELDS; i++)
@@ -186,7 +186,7 @@ static void run_events(struct sync_call *sc)
 	/* the function's parameter is whether the newest events come first */
 	stream_set(order, strcmp(*order, "newest") == 0 ? "true" : "false");
 	if (!wants_lines(sc))
-		statement_run_on(sc, replay_history_pool(sc->call.services->replay));
+		statement_run_on(sc, reader_history_pool(sc->call.services->replay));
 	else if (sc->call.r->tls)
 		sync_fail(sc, 406, "not_over_tls", NULL,
 			  "application/x-ndjson is served over plain HTTP only, for instance "

@@ -66,7 +66,7 @@ struct scopewired {
 	struct workers *workers;
 	struct directory *directory;
 	struct publisher *publisher;
-	struct replay *replay;
+	struct reader *replay;
 	struct authorizer *authorizer;
 	struct api_services services;
 	struct http_server *http;
@@ -186,7 +186,7 @@ static struct workers_conf workers_conf_of(struct scopewired *d)
 		.max_connections = s->max_connections,
 		.path = sv(s->path),
 		.services = &d->services,
-		.log = replay_reader(d->replay),
+		.log = reader_interface(d->replay),
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_closed = on_socket_closed,
 		.closed_ctx = d,
@@ -200,7 +200,7 @@ static int start_events(struct scopewired *d)
 	struct directory_post post;
 
 	frame_guard_init(d->open_files);
-	d->replay = replay_new(&d->conf->database, d->conninfo);
+	d->replay = reader_new(&d->conf->database, d->conninfo);
 	wc = workers_conf_of(d);
 	d->workers = workers_new(&wc);
 	workers_directory_post(d->workers, &post);
@@ -209,7 +209,7 @@ static int start_events(struct scopewired *d)
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
 	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),
 				     d->conf->database.commit_timeout_ms);
-	if (replay_start(d->replay, d->directory))
+	if (reader_start(d->replay, d->directory))
 		return give_up(EX_OSERR, xstrdup("the replay threads could not be started"));
 	return EX_OK;
 }
@@ -428,7 +428,7 @@ static void stop(struct scopewired *d)
 	if (d->pool)
 		pg_pool_stop(d->pool);
 	authorizer_stop(d->authorizer);
-	replay_stop(d->replay);
+	reader_stop(d->replay);
 	if (d->presence)
 		presence_db_stop(d->presence);
 	/* Publishes under way are committed, delivered and answered. */
@@ -442,7 +442,7 @@ static void stop(struct scopewired *d)
 	/* No event exists any more: the last delivery records are written. */
 	log_writer_stop(d->log, STOP_GRACE_MS);
 	publisher_free(d->publisher);
-	replay_free(d->replay);
+	reader_free(d->replay);
 	workers_free(d->workers);
 	idempotency_free(d->once);
 	pg_pool_free(d->pool);

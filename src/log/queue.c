@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Publishers count a batch against the bounds, put it into the mailbox and wake the writer when
- * its state asks for it; while a commit is under way the next batches gather here.
+ * its state requires it; while a commit is under way the next batches gather here.
  *
  * Everything is atomic or has a lock of its own (the mailbox); any thread appends, the log
  * writer's takes.

@@ -2,34 +2,34 @@
 #ifndef LOG_READER_H
 #define LOG_READER_H
 /*
- * Reads the event log for sessions that catch up (core/catch_up.h) and for cache channels, page by
- * page, over connections of its own.  Who asks for the same page while it is read shares it: many
- * clients that come back at once stand at few positions.
+ * Reads the event log page by page, over connections of its own, for sessions that catch up
+ * (core/catch_up.h) and for cache channels.  Equal requests share one statement: many clients that
+ * come back at the same time are at few positions.
  */
 #include "conf/conf.h"
 #include "core/directory.h"
 #include "core/log_page.h"
 
 struct pg_pool;
-struct replay;
+struct reader;
 
 /* conf and conninfo outlive it. */
-struct replay *replay_new(const struct conf_database *conf, const char *conninfo) MUSTCHECK;
-/* 0 or -errno.  Pages go through the directory, which outlives replay_stop(). */
-int replay_start(struct replay *r, struct directory *d) MUSTCHECK;
-/* What waits, and what is still asked, is answered LOG_UNAVAILABLE. */
-void replay_stop(struct replay *r); /* NULL is fine */
-void replay_free(struct replay *r); /* NULL is fine */
+struct reader *reader_new(const struct conf_database *conf, const char *conninfo) MUSTCHECK;
+/* 0 or -errno.  Pages go through the directory, which outlives reader_stop(). */
+int reader_start(struct reader *r, struct directory *d) MUSTCHECK;
+/* Requests that wait, and later ones, are answered LOG_UNAVAILABLE. */
+void reader_stop(struct reader *r); /* NULL is fine */
+void reader_free(struct reader *r); /* NULL is fine */
 
-/* A connection for long looks into the log. */
-struct pg_pool *replay_history_pool(struct replay *r);
+/* A connection for queries that run long. */
+struct pg_pool *reader_history_pool(struct reader *r);
 
-/* For sessions; as long as r. */
-const struct log_reader *replay_reader(const struct replay *r);
+/* What a session needs of the reader; as long as r. */
+const struct log_reader *reader_interface(const struct reader *r);
 /*
- * Reads the channel's last event, if it is still good, into the directory's cache; then calls
+ * Reads the channel's last event, unless it has expired, into the directory's cache; then calls
  * done(ctx, rc), on any thread, with 0 or -EHOSTDOWN.
  */
-void replay_read_cached(struct replay *r, struct app *app, struct str_view channel,
+void reader_read_cached(struct reader *r, struct app *app, struct str_view channel,
 			void (*done)(void *ctx, int rc), void *ctx);
 #endif

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+// The stop, at each step of it and under load (docs/architecture.md, Stopping): what was
+// acknowledged is in the log once, has its delivery record, and every publisher got an answer.
+// The daemon's exit status and the sanitizers' reports are checked by daemon.stop().
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+
+const PUBLISHERS = 6;
+const PER_EVENT = { channel_durability: 'soon-*:async, free-*:none' };
+
+/** Publishes without a pause on the channel until the daemon refuses or closes. */
+class Publisher {
+	accepted = [];
+	answers = 0;
+	errors = 0;
+
+	constructor(api, channel, name) {
+		this.done = this.#run(api, channel, name);
+	}
+
+	async #run(api, channel, name) {
+		for (let n = 0; ; n++) {
+			const id = `${name}-${n}`;
+			try {
+				const { status } = await api.trigger(channel, 'E', { id });
+				this.answers++;
+				if (status !== 200) return;
+				this.accepted.push(id);
+			} catch {     // the connection was closed or refused
+				this.errors++;
+				return;
+			}
+		}
+	}
+}
+
+function load(daemon, api = daemon.api(), channels = ['logged', 'soon-a', 'free-a']) {
+	return Array.from({ length: PUBLISHERS }, (_, i) =>
+		new Publisher(api, channels[i % channels.length], `p${i}-${channels[i % channels.length]}`));
+}
+
+const accepted = (publishers) => publishers.flatMap((p) => p.accepted);
+
+/** Every acknowledged event that is to have a row has one, and its delivery record. */
+async function assertWritten(daemon, publishers) {
+	const ids = accepted(publishers).filter((id) => !id.includes('free-'));
+	const rows = await daemon.query(`SELECT payload->>'id' AS id, count(*)::integer AS n,
+		count(d.serial)::integer AS records FROM realtime_events e
+		LEFT JOIN realtime_deliveries d USING (serial) GROUP BY 1`);
+	const found = new Map(rows.map((row) => [row.id, row]));
+	for (const id of ids) assert.equal(found.get(id)?.n, 1, `${id} is in the log once`);
+	for (const row of rows) {
+		assert.equal(row.n, 1, `${row.id} is in the log once`);
+		assert.equal(row.records, 1, `${row.id} has its delivery record`);
+	}
+}
+
+function certificate() {
+	const folder = tempFolder('stop-tls');
+	const files = { tls_certificate: path.join(folder, 'c.pem'), tls_key: path.join(folder, 'k.pem') };
+	execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt',
+		'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=localhost', '-days', '2',
+		'-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', files.tls_key,
+		'-out', files.tls_certificate], { stdio: 'pipe' });
+	return files;
+}
+
+describe('the stop under load', () => {
+	test('loses no acknowledged event and no delivery record', async (t) => {
+		const daemon = await startDaemon({ app: PER_EVENT }, t);
+		const clients = await Promise.all(Array.from({ length: 4 }, () => daemon.connect()));
+		for (const client of clients)
+			for (const channel of ['logged', 'soon-a', 'free-a']) await client.subscribe(channel);
+		const publishers = load(daemon);
+		await waitFor(() => accepted(publishers).length > 200, '200 events are accepted');
+		await daemon.stop();
+		await Promise.all(publishers.map((p) => p.done));
+		for (const client of clients) assert.equal((await client.closed).code, 4200);
+		await assertWritten(daemon, publishers);
+	});
+
+	test('loses no acknowledged event that was published over TLS', async (t) => {
+		const files = certificate();
+		const daemon = await startDaemon({ app: PER_EVENT, server: files }, t);
+		const api = daemon.api(undefined, daemon.url.replace('http:', 'https:'),
+			{ ca: fs.readFileSync(files.tls_certificate) });
+		const publishers = load(daemon, api);
+		await waitFor(() => accepted(publishers).length > 100, '100 events are accepted');
+		await daemon.stop();
+		await Promise.all(publishers.map((p) => p.done));
+		await assertWritten(daemon, publishers);
+	});
+
+	test('writes and answers what waits for the log', async (t) => {
+		const daemon = await startDaemon({ app: PER_EVENT }, t);
+		const session = await daemon.session();
+		await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
+		const publishers = load(daemon, undefined, ['logged']);
+		await waitFor(async () => (await daemon.query(`SELECT count(*)::integer AS n FROM pg_locks
+			WHERE locktype = 'advisory' AND NOT granted`))[0].n > 0, 'the writer waits');
+		const stopped = daemon.stop();
+		await waitFor(() => /stopping/.test(daemon.logText) || !daemon.child, 'the stop began');
+		await session.query("SELECT pg_advisory_unlock(lock_key('serials'))");
+		await stopped;
+		await session.end();
+		await Promise.all(publishers.map((p) => p.done));
+		await assertWritten(daemon, publishers);
+		assert.ok(publishers.every((p) => p.answers + p.errors > 0));
+	});
+
+	test('ends in time while the database does not answer', async (t) => {
+		const daemon = await startDaemon({ app: PER_EVENT }, t);
+		const session = await daemon.session();
+		await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
+		const publishers = load(daemon);
+		await waitFor(async () => (await daemon.query(`SELECT count(*)::integer AS n FROM pg_locks
+			WHERE locktype = 'advisory' AND NOT granted`))[0].n > 0, 'the writer waits');
+		await daemon.stop();
+		await Promise.all(publishers.map((p) => p.done));
+		await session.end();
+		assert.equal(accepted(publishers).filter((id) => id.includes('logged')).length, 0);
+	});
+
+	test('a second signal cuts the sending away of clients short', async (t) => {
+		const daemon = await startDaemon({ app: PER_EVENT, server: { drain_ms: 30000 } }, t);
+		const client = await daemon.connect();
+		await client.subscribe('logged');
+		const publishers = load(daemon);
+		await waitFor(() => accepted(publishers).length > 50, '50 events are accepted');
+		const { child } = daemon;
+		const stopped = daemon.stop();
+		await waitFor(() => /stopping/.test(child.log), 'the stop began');
+		child.kill('SIGTERM');
+		await stopped;
+		await Promise.all(publishers.map((p) => p.done));
+		await assertWritten(daemon, publishers);
+	});
+
+	test('clients that catch up are sent away too', async (t) => {
+		const daemon = await startDaemon({ app: PER_EVENT }, t);
+		const first = await daemon.connect();
+		await first.subscribe('logged');
+		await daemon.api().trigger('logged', 'E', { id: 'first' });
+		const event = await first.next({ event: 'E' });
+		assert.ok(event);
+		const publishers = load(daemon, undefined, ['logged']);
+		await waitFor(() => accepted(publishers).length > 100, '100 events are accepted');
+		const returning = await Promise.all(Array.from({ length: 8 }, () => daemon.connect()));
+		for (const client of returning)
+			client.send({ event: 'pusher:subscribe', data: { channel: 'logged', since: '0' } });
+		await daemon.stop();
+		await Promise.all(publishers.map((p) => p.done));
+		await Promise.all(returning.map((client) => client.closed));
+		await assertWritten(daemon, publishers);
+	});
+});
+
+test('a daemon that is stopped while it starts ends cleanly', async (t) => {
+	const daemon = await startDaemon({}, t);
+	for (const reached of [/^/, /./, /connected after/, /ready: /]) {
+		await daemon.stop();
+		await daemon.spawn();
+		const { child } = daemon;
+		await waitFor(() => reached.test(child.log) || child.exitCode !== null,
+			`the start logs ${reached}`);
+		child.kill('SIGTERM');
+		const { code, signal } = await child.ended;
+		// Before it has taken its signals over, the signal itself ends it.
+		assert.ok(code === 0 || signal === 'SIGTERM', `ended with ${code ?? signal}:\n${child.log}`);
+		await daemon.stop({ status: code ?? undefined, signal: 'SIGTERM' }).catch((error) => {
+			if (signal !== 'SIGTERM') throw error;
+		});
+		await daemon.start();
+	}
+});
