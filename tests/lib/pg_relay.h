@@ -24,6 +24,7 @@ void pg_relay_set(struct pg_relay *r, enum relay_mode mode);
 void pg_relay_cut(struct pg_relay *r);
 /* Whether a request waits in the connection on hold. */
 bool pg_relay_holds(struct pg_relay *r);
-/* Sends the held requests to the server, if it still listens, and waits until the connection ends. */
+/* Sends the held requests to the server, if it still listens, and waits until the connection ends.
+ */
 void pg_relay_release(struct pg_relay *r);
 #endif
