@@ -2,8 +2,8 @@
 #ifndef BASE_MSGBUF_H
 #define BASE_MSGBUF_H
 /*
- * Immutable bytes that many queues share.  Whoever keeps one holds a reference.
- * HEADROOM bytes lie free before data, as lws_write() asks (LWS_PRE).
+ * Immutable bytes that many queues share.  Each queue that keeps one holds a reference.
+ * HEADROOM bytes are free before data, as lws_write() requires (LWS_PRE).
  * The count is atomic: any thread may ref and unref.
  */
 #include <stdatomic.h>

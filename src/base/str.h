@@ -39,7 +39,7 @@ bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out) MUSTCHECK;
 bool sv_is_utf8(struct str_view s);
 /* Behind the bytes from p on that stand for themselves in a JSON string; at end at most. */
 const char *str_plain_end(const char *p, const char *end);
-/* Heap copy with a NUL behind it. */
+/* Heap copy that ends with a NUL. */
 char *sv_dup(struct str_view s) MUSTCHECK;
 /* FNV-1a over the bytes, folded with seed. */
 uint64_t sv_hash(struct str_view s, uint64_t seed);

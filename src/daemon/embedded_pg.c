@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * DIR/data is the cluster, DIR/run its socket (or a folder in /tmp when that path would not fit
- * into sun_path), DIR/postgres.log what the server says.  Superuser is postgres; role and
- * database scopewire are ours.  Trust is given to whoever reaches the socket, so its folder is
- * the server's user's alone.
+ * into sun_path), DIR/postgres.log the server's log.  The superuser is postgres; the role and the
+ * database scopewire are ours.  Every process that can open the socket is trusted, so only the
+ * server's user may enter its folder.
  *
- * The child gets SIGINT (fast shutdown) when the thread that forked it ends, so a daemon killed
- * with -9 leaves no server behind; the next start waits for it to be gone.
+ * The child gets SIGINT (fast shutdown) when the thread that forked it ends, so a daemon that is
+ * killed with SIGKILL leaves no server; the next start waits until the old server has ended.
+ * Main thread only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -384,7 +385,7 @@ static char *conninfo_for(const struct embedded_pg *pg, const char *role)
 	return s.ptr;
 }
 
-/* Notes that the child is gone; true when it was. */
+/* True when the child has ended; it is forgotten then. */
 static bool reap(struct embedded_pg *pg)
 {
 	int status;

@@ -3,8 +3,8 @@
 #define DAEMON_EMBEDDED_PG_H
 /*
  * A private PostgreSQL cluster in a folder, run as our child: made once with initdb, reached by
- * a unix socket only, never run as root, restarted when it dies, stopped cleanly at exit.  Call
- * everything from main: the child's life is tied to the thread that started it.
+ * a unix socket only, never run as root, restarted when it ends, stopped cleanly at exit.  All
+ * functions are for the main thread: the child ends with the thread that started it.
  */
 #include "base/annotate.h"
 
@@ -16,7 +16,7 @@ struct embedded_pg;
  */
 int embedded_pg_start(const char *dir, struct embedded_pg **out, char **conninfo, char **why)
 	MUSTCHECK;
-/* Looks after the child: restarts it (with a pause that grows) when it is gone.  Cheap. */
+/* Restarts the child, after a pause that grows, when it has ended.  Cheap. */
 void embedded_pg_tend(struct embedded_pg *pg);
 /* Fast shutdown, waits for it; NULL is fine. */
 void embedded_pg_stop(struct embedded_pg *pg);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Starts everything in order, waits for signals, stops everything in reverse.  The parts meet
- * here and nowhere else: what one layer may not know of another is handed over as functions.
+ * Starts the parts of the daemon in the order of one table, waits for signals, and stops them in
+ * the opposite order.  The parts are connected here and nowhere else: what one layer may not know
+ * of another is passed to it as a function.  Everything here runs on the main thread, except the
+ * callbacks (on_...), which other threads call.
  */
 #include <errno.h>
 #include <poll.h>
@@ -12,32 +14,32 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "pg/migrate.h"
+#include "pg/pool.h"
 #include "conf/conf.h"
 #include "conf/conninfo.h"
 #include "core/directory.h"
 #include "core/users.h"
-#include "daemon/embedded_pg.h"
-#include "daemon/privs.h"
-#include "front/acceptor.h"
-#include "front/listen_fds.h"
+#include "log/drainer.h"
+#include "log/housekeeper.h"
+#include "log/reader.h"
+#include "log/writer.h"
+#include "svc/apps_watch.h"
+#include "svc/authorize.h"
+#include "svc/idempotency.h"
+#include "svc/jobs.h"
+#include "svc/presence_db.h"
+#include "svc/publish.h"
+#include "svc/viewers.h"
 #include "api/call.h"
 #include "api/router.h"
 #include "http/server.h"
-#include "log/housekeeper.h"
-#include "log/drainer.h"
-#include "log/writer.h"
-#include "pg/migrate.h"
-#include "pg/pool.h"
-#include "svc/apps_watch.h"
-#include "svc/idempotency.h"
-#include "svc/presence_db.h"
-#include "svc/publish.h"
-#include "svc/authorize.h"
-#include "log/reader.h"
-#include "svc/jobs.h"
-#include "svc/viewers.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
+#include "front/acceptor.h"
+#include "front/listen_fds.h"
+#include "daemon/embedded_pg.h"
+#include "daemon/privs.h"
 
 #define TICK_MS	      250
 #define STOP_GRACE_MS 2000
@@ -51,7 +53,7 @@ struct scopewired {
 	char *conninfo;
 	unsigned open_files;
 	int signals;   /* signalfd */
-	int listen_fd; /* first of n_listen_fds that were handed over */
+	int listen_fd; /* first of n_listen_fds that systemd, for instance, passed to us */
 	unsigned n_listen_fds;
 	struct embedded_pg *postgres;
 	struct apps_watch *apps_watch;
@@ -71,6 +73,9 @@ struct scopewired {
 	struct api_services services;
 	struct http_server *http;
 	struct acceptor *acceptor;
+	unsigned n_workers;
+	bool is_serving;
+	bool is_done; /* the command line wanted something else, and has it */
 };
 
 extern char **environ;
@@ -83,20 +88,22 @@ static int give_up(int status, char *why)
 	return status;
 }
 
-static int start_conf(struct scopewired *d, int *done)
+/* -- configuration -- */
+
+static int start_conf(struct scopewired *d)
 {
 	char *why = NULL;
 	int rc = conf_load(d->argc, d->argv, environ, &d->conf, &why);
 
 	if (rc == 1) {
-		*done = 1;
+		d->is_done = true;
 		return EX_OK;
 	}
 	if (rc)
 		return give_up(rc == -ENOTSUP ? EX_USAGE : EX_CONFIG, why);
 	if (d->conf->print_routes) {
 		router_print(stdout);
-		*done = 1;
+		d->is_done = true;
 		return EX_OK;
 	}
 	log_set_level(d->conf->log.level);
@@ -104,10 +111,19 @@ static int start_conf(struct scopewired *d, int *done)
 		log_warn("%s", *note);
 	if (d->conf->check_only) {
 		puts("The configuration is valid.");
-		*done = 1;
+		d->is_done = true;
 	}
+	apps_install(app_set_ref(d->conf->apps));
 	return EX_OK;
 }
+
+static void stop_conf(struct scopewired *d)
+{
+	apps_install(NULL);
+	conf_free(d->conf);
+}
+
+/* -- signals -- */
 
 static int start_signals(struct scopewired *d)
 {
@@ -125,6 +141,14 @@ static int start_signals(struct scopewired *d)
 	return d->signals < 0 ? give_up(EX_OSERR, xstrdup("signalfd failed")) : EX_OK;
 }
 
+static void stop_signals(struct scopewired *d)
+{
+	if (d->signals >= 0)
+		close(d->signals);
+}
+
+/* -- database -- */
+
 static int start_postgres(struct scopewired *d)
 {
 	char *why = NULL;
@@ -138,7 +162,13 @@ static int start_postgres(struct scopewired *d)
 	return EX_OK;
 }
 
-static int start_schema(struct scopewired *d, int *done)
+static void stop_postgres(struct scopewired *d)
+{
+	embedded_pg_stop(d->postgres);
+	free(d->conninfo);
+}
+
+static int start_schema(struct scopewired *d)
 {
 	char *why = NULL;
 	int rc = migrate_run(d->conninfo, d->conf->database.schema, &why);
@@ -152,18 +182,12 @@ static int start_schema(struct scopewired *d, int *done)
 	free(why);
 	if (d->conf->migrate_only) {
 		puts("The schema is up to date.");
-		*done = 1;
+		d->is_done = true;
 	}
 	return EX_OK;
 }
 
-/* One core is left to HTTP, the log's writer and PostgreSQL: see docs/decisions/0007. */
-static unsigned default_workers(void)
-{
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return cores > 1 ? (unsigned)cores - 1 : 1;
-}
+/* -- workers and services, made but not running -- */
 
 static void on_socket_closed(void *ctx, uint64_t socket_id)
 {
@@ -172,12 +196,19 @@ static void on_socket_closed(void *ctx, uint64_t socket_id)
 	viewers_on_closed(d->viewing, socket_id);
 }
 
-static struct workers_conf workers_conf_of(struct scopewired *d)
+/* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
+static unsigned default_workers(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cores > 1 ? (unsigned)cores - 1 : 1;
+}
+
+static int make_workers(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
 	unsigned n = s->workers ? s->workers : default_workers();
-
-	return (struct workers_conf){
+	struct workers_conf wc = {
 		.n = n > DIRECTORY_MAX_WORKERS ? DIRECTORY_MAX_WORKERS : n,
 		.tls_certificate = s->tls_certificate,
 		.tls_key = s->tls_key,
@@ -186,42 +217,198 @@ static struct workers_conf workers_conf_of(struct scopewired *d)
 		.max_connections = s->max_connections,
 		.path = sv(s->path),
 		.services = &d->services,
-		.log = reader_interface(d->replay),
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_closed = on_socket_closed,
 		.closed_ctx = d,
 	};
-}
-
-/* Publishing: the directory, the log behind it, and the way in. */
-static int start_events(struct scopewired *d)
-{
-	struct workers_conf wc;
-	struct directory_post post;
 
 	frame_guard_init(d->open_files);
 	d->replay = reader_new(&d->conf->database, d->conninfo);
-	wc = workers_conf_of(d);
+	wc.log = reader_interface(d->replay);
+	d->n_workers = wc.n;
 	d->workers = workers_new(&wc);
+	return EX_OK;
+}
+
+static void free_workers(struct scopewired *d)
+{
+	workers_free(d->workers);
+	reader_free(d->replay);
+}
+
+/* The sync API's connections. */
+static struct pg_pool_conf pool_conf(const struct scopewired *d)
+{
+	struct pg_pool_conf pc = {
+		.options = conf_pg_options(&d->conf->database, d->conninfo),
+		.connections = d->conf->sync.connections,
+		.max_open = d->conf->sync.max_waiting,
+	};
+
+	pc.options.statement_timeout_ms = d->conf->sync.statement_timeout_ms;
+	return pc;
+}
+
+static int make_services(struct scopewired *d)
+{
+	struct pg_pool_conf pc = pool_conf(d);
+
+	d->pool = pg_pool_new(&pc);
+	d->jobs = jobs_new(d->pool, &d->conf->sync);
+	d->presence = presence_db_new(d->pool, &d->conf->sync);
+	d->viewing = viewers_new(d->pool, &d->conf->sync);
+	d->once = idempotency_new(d->pool);
+	return EX_OK;
+}
+
+static void free_services(struct scopewired *d)
+{
+	presence_db_free(d->presence);
+	viewers_free(d->viewing);
+	idempotency_free(d->once);
+	pg_pool_free(d->pool);
+	jobs_free(d->jobs);
+	authorizer_free(d->authorizer);
+}
+
+/* -- events: the directory and the event log -- */
+
+/* No event exists any more. */
+static void stop_delivery_records(struct scopewired *d)
+{
+	log_writer_stop(d->log, STOP_GRACE_MS);
+	publisher_free(d->publisher);
+}
+
+static int start_events(struct scopewired *d)
+{
+	struct directory_post post;
+
 	workers_directory_post(d->workers, &post);
-	d->directory = directory_new(wc.n, &post);
+	d->directory = directory_new(d->n_workers, &post);
+	if (d->conf->sync.presence_from_sockets)
+		directory_watch_users(d->directory, presence_db_on_user, d->presence);
 	if (log_writer_start(d->conf, d->conninfo, d->directory, &d->log))
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
 	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),
 				     d->conf->database.commit_timeout_ms);
+	return EX_OK;
+}
+
+static void free_directory(struct scopewired *d)
+{
+	directory_free(d->directory);
+}
+
+static int start_workers(struct scopewired *d)
+{
+	int rc = workers_start(d->workers, d->directory);
+
+	if (rc == -EINVAL)
+		return give_up(EX_CONFIG,
+			       xstrdup("server.tls_certificate and server.tls_key do not "
+				       "name a readable PEM certificate and its key"));
+	return rc ? give_up(EX_OSERR, xstrdup("the workers could not be started")) : EX_OK;
+}
+
+static void stop_workers(struct scopewired *d)
+{
+	workers_stop(d->workers);
+}
+
+static void stop_drainer(struct scopewired *d)
+{
+	drainer_stop(d->drainer);
+}
+
+/* Publishes under way are written, delivered and answered. */
+static void close_log(struct scopewired *d)
+{
+	log_writer_close(d->log, STOP_GRACE_MS);
+}
+
+/* -- services -- */
+
+static void stop_presence(struct scopewired *d)
+{
+	presence_db_stop(d->presence);
+}
+
+static int start_reader(struct scopewired *d)
+{
 	if (reader_start(d->replay, d->directory))
 		return give_up(EX_OSERR, xstrdup("the replay threads could not be started"));
 	return EX_OK;
 }
 
-/* Lets the sockets' side know how far the log was handed on, if only to tell clients where they
- * stand. */
-static void tell_position(struct scopewired *d)
+static void stop_reader(struct scopewired *d)
 {
-	struct position p;
+	reader_stop(d->replay);
+}
 
-	if (log_tail_position(log_writer_tail(d->log), &p))
-		directory_log_reached(d->directory, &p);
+static int start_authorizer(struct scopewired *d)
+{
+	struct authorizer_conf ac = { pool_conf(d), d->conf->sync.rule_cache_ms };
+
+	ac.predicates.connections = d->conf->sync.rule_connections;
+	ac.predicates.options.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
+	if (authorizer_start(d->pool, &ac, &d->authorizer))
+		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
+	return EX_OK;
+}
+
+static void stop_authorizer(struct scopewired *d)
+{
+	authorizer_stop(d->authorizer);
+}
+
+static int start_pool(struct scopewired *d)
+{
+	if (pg_pool_start(d->pool))
+		return give_up(EX_OSERR, xstrdup("the database pool could not be started"));
+	return EX_OK;
+}
+
+static void stop_pool(struct scopewired *d)
+{
+	pg_pool_stop(d->pool);
+}
+
+static int start_http(struct scopewired *d)
+{
+	const struct conf_server *s = &d->conf->server;
+	struct http_server_conf hc = {
+		.max_connections = d->open_files / 2,
+		.max_header_bytes = s->max_header_bytes,
+		.request_timeout_ms = s->request_timeout_ms,
+		.idle_timeout_s = HTTP_IDLE_S,
+	};
+
+	d->services =
+		(struct api_services){ d->conf,	  d->directory, d->publisher, d->pool,	    d->once,
+				       d->replay, d->presence,	d->viewing,   d->authorizer };
+	router_init();
+	if (http_server_start(&hc, &d->services, &d->http))
+		return give_up(EX_OSERR, xstrdup("the HTTP server could not be started"));
+	return EX_OK;
+}
+
+static void stop_http(struct scopewired *d)
+{
+	if (d->http)
+		http_server_stop(d->http, STOP_GRACE_MS);
+}
+
+static int start_housekeeper(struct scopewired *d)
+{
+	if (housekeeper_start(d->conf, d->conninfo, &d->housekeeper))
+		return give_up(EX_OSERR, xstrdup("the housekeeper could not be started"));
+	return EX_OK;
+}
+
+static void stop_housekeeper(struct scopewired *d)
+{
+	housekeeper_stop(d->housekeeper);
 }
 
 static void on_apps_changed(void *ctx)
@@ -231,65 +418,40 @@ static void on_apps_changed(void *ctx)
 	workers_reload(d->workers);
 }
 
-/* The sync API's way to the database. */
-static int start_pool(struct scopewired *d)
+static int start_apps_watch(struct scopewired *d)
 {
-	struct pg_pool_conf pc = {
-		.options = conf_pg_options(&d->conf->database, d->conninfo),
-		.connections = d->conf->sync.connections,
-		.max_open = d->conf->sync.max_waiting,
-	};
-	struct authorizer_conf ac = { pc, d->conf->sync.rule_cache_ms };
-
-	pc.options.statement_timeout_ms = d->conf->sync.statement_timeout_ms;
-	d->pool = pg_pool_new(&pc);
-	ac.predicates.connections = d->conf->sync.rule_connections;
-	ac.predicates.options.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
-	if (authorizer_start(d->pool, &ac, &d->authorizer))
-		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
-	d->jobs = jobs_new(d->pool, &d->conf->sync);
-	d->presence = presence_db_new(d->pool, &d->conf->sync);
-	d->viewing = viewers_new(d->pool, &d->conf->sync);
-	if (d->conf->sync.presence_from_sockets)
-		directory_watch_users(d->directory, presence_db_on_user, d->presence);
-	return pg_pool_start(d->pool)
-		       ? give_up(EX_OSERR, xstrdup("the database pool could not be started"))
-		       : EX_OK;
-}
-
-static int start_servers(struct scopewired *d)
-{
-	const struct conf_server *s = &d->conf->server;
-	struct http_server_conf hc = {
-		.max_connections = d->open_files / 2,
-		.max_header_bytes = s->max_header_bytes,
-		.request_timeout_ms = s->request_timeout_ms,
-		.idle_timeout_s = HTTP_IDLE_S,
-	};
-	int rc;
-
-	d->once = idempotency_new(d->pool);
-	d->services =
-		(struct api_services){ d->conf,	  d->directory, d->publisher, d->pool,	    d->once,
-				       d->replay, d->presence,	d->viewing,   d->authorizer };
-	router_init();
-	rc = workers_start(d->workers, d->directory);
-	if (rc == -EINVAL)
-		return give_up(EX_CONFIG,
-			       xstrdup("server.tls_certificate and server.tls_key do not "
-				       "name a readable PEM certificate and its key"));
-	if (rc || http_server_start(&hc, &d->services, &d->http))
-		return give_up(EX_OSERR, xstrdup("the server threads could not be started"));
 	if (apps_watch_start(d->conf, d->conninfo, on_apps_changed, d, &d->apps_watch))
 		return give_up(EX_OSERR, xstrdup("the apps watch could not be started"));
-	if (housekeeper_start(d->conf, d->conninfo, &d->housekeeper))
-		return give_up(EX_OSERR, xstrdup("the housekeeper could not be started"));
+	return EX_OK;
+}
+
+static void stop_apps_watch(struct scopewired *d)
+{
+	apps_watch_stop(d->apps_watch);
+}
+
+/* -- clients -- */
+
+/* Clients get positions in the log, whether there are events for them or not. */
+static void update_position(struct scopewired *d)
+{
+	struct position p;
+
+	if (log_tail_position(log_writer_tail(d->log), &p))
+		directory_log_reached(d->directory, &p);
+}
+
+/*
+ * The drainer starts when the applications are followed.  What an earlier process left in the log
+ * is delivered before a client can see it twice.
+ */
+static int start_drainer(struct scopewired *d)
+{
 	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), &d->drainer))
 		return give_up(EX_OSERR, xstrdup("the drainer could not be started"));
-	/* What an earlier process left in the log goes before anybody is here to see it twice. */
 	if (!drainer_wait(d->drainer, CATCH_UP_MS))
 		log_debug("starting before the log was read to its end");
-	tell_position(d);
+	update_position(d);
 	return EX_OK;
 }
 
@@ -316,7 +478,7 @@ static void take_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t 
 		log_debug("an HTTP connection was refused: %d", rc);
 }
 
-static int start_front(struct scopewired *d)
+static int start_acceptor(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
 	struct acceptor_conf ac = {
@@ -345,10 +507,18 @@ static int start_front(struct scopewired *d)
 	log_info("ready: listening on %s:%u", s->host, acceptor_port(d->acceptor));
 	if (s->demo)
 		log_info("demo page: http://127.0.0.1:%u%s/", acceptor_port(d->acceptor), s->path);
+	d->is_serving = true;
 	return EX_OK;
 }
 
-/* Takes the new configuration's apps; the rest of it needs a restart. */
+static void stop_acceptor(struct scopewired *d)
+{
+	acceptor_stop(d->acceptor);
+}
+
+/* -- running -- */
+
+/* The applications of the new configuration are in force; other changes need a restart. */
 static void reload(struct scopewired *d)
 {
 	struct conf *now = NULL;
@@ -394,18 +564,20 @@ static bool wait_signals(struct scopewired *d, int ms)
 static void serve_until_signal(struct scopewired *d)
 {
 	while (!wait_signals(d, TICK_MS)) {
-		tell_position(d);
+		update_position(d);
 		users_tick(d->directory, clock_mono());
 		if (d->postgres)
 			embedded_pg_tend(d->postgres);
 	}
 }
 
-/* Sends the clients away; a second signal cuts it short. */
-static void drain(struct scopewired *d)
+/* Sends the clients away; a second signal skips the rest. */
+static void send_clients_away(struct scopewired *d)
 {
 	usec_t until;
 
+	if (!d->is_serving)
+		return;
 	log_info("stopping: sending %u clients away", workers_sessions(d->workers));
 	workers_drain(d->workers, d->conf->server.drain_ms);
 	until = clock_mono() + (d->conf->server.drain_ms + STOP_GRACE_MS) * USEC_PER_MSEC;
@@ -414,75 +586,54 @@ static void drain(struct scopewired *d)
 			return;
 }
 
-static void stop(struct scopewired *d)
-{
-	bool served = d->acceptor && d->http;
-
-	acceptor_stop(d->acceptor);
-	if (served)
-		drain(d);
-	apps_watch_stop(d->apps_watch);
-	housekeeper_stop(d->housekeeper);
-	if (d->http)
-		http_server_stop(d->http, STOP_GRACE_MS);
-	if (d->pool)
-		pg_pool_stop(d->pool);
-	authorizer_stop(d->authorizer);
-	reader_stop(d->replay);
-	if (d->presence)
-		presence_db_stop(d->presence);
-	/* Publishes under way are committed, delivered and answered. */
-	log_writer_close(d->log, STOP_GRACE_MS);
-	drainer_stop(d->drainer);
-	if (d->workers)
-		workers_stop(d->workers);
-	directory_free(d->directory);
-	presence_db_free(d->presence);
-	viewers_free(d->viewing);
-	/* No event exists any more: the last delivery records are written. */
-	log_writer_stop(d->log, STOP_GRACE_MS);
-	publisher_free(d->publisher);
-	reader_free(d->replay);
-	workers_free(d->workers);
-	idempotency_free(d->once);
-	pg_pool_free(d->pool);
-	jobs_free(d->jobs);
-	authorizer_free(d->authorizer);
-	embedded_pg_stop(d->postgres);
-	free(d->conninfo);
-	if (d->signals >= 0)
-		close(d->signals);
-}
-
-static int start_all(struct scopewired *d, int *done)
-{
-	int rc = start_conf(d, done);
-
-	if (rc || *done)
-		return rc;
-	apps_install(app_set_ref(d->conf->apps));
-	if ((rc = start_signals(d)) || (rc = start_postgres(d)) || (rc = start_schema(d, done)) ||
-	    *done)
-		return rc;
-	if ((rc = start_events(d)) || (rc = start_pool(d)) || (rc = start_servers(d)))
-		return rc;
-	return start_front(d);
-}
+/*
+ * The parts, in the order of their start; they stop in the opposite order, so that each needs only
+ * what is still running (docs/architecture.md, Stopping).  A start returns an exit status, after it
+ * has logged why.  A stop also follows a start that failed.
+ */
+static const struct {
+	int (*start)(struct scopewired *d);
+	void (*stop)(struct scopewired *d);
+} parts[] = {
+	{ start_conf, stop_conf },
+	{ start_signals, stop_signals },
+	{ start_postgres, stop_postgres },
+	{ start_schema, NULL },
+	{ make_workers, free_workers },
+	{ make_services, free_services },
+	{ NULL, stop_delivery_records },
+	{ start_events, free_directory },
+	{ start_workers, stop_workers },
+	{ NULL, stop_drainer },
+	{ NULL, close_log },
+	{ NULL, stop_presence },
+	{ start_reader, stop_reader },
+	{ start_authorizer, stop_authorizer },
+	{ start_pool, stop_pool },
+	{ start_http, stop_http },
+	{ start_housekeeper, stop_housekeeper },
+	{ start_apps_watch, stop_apps_watch },
+	{ start_drainer, send_clients_away },
+	{ start_acceptor, stop_acceptor },
+};
 
 int main(int argc, char **argv)
 {
 	struct scopewired d = { .argc = argc, .argv = argv, .signals = -1 };
-	int done = 0, rc;
+	size_t n = 0;
+	int rc = EX_OK;
 
 	thread_take_role(&on_main);
 	d.n_listen_fds = listen_fds_take(&d.listen_fd);
-	rc = start_all(&d, &done);
-	if (!rc && !done)
+	for (; n < ARRAY_SIZE(parts) && !rc && !d.is_done; n++)
+		if (parts[n].start)
+			rc = parts[n].start(&d);
+	if (d.is_serving)
 		serve_until_signal(&d);
-	stop(&d);
-	apps_install(NULL);
-	conf_free(d.conf);
-	if (!rc && !done)
+	while (n-- > 0)
+		if (parts[n].stop)
+			parts[n].stop(&d);
+	if (d.is_serving)
 		log_info("stopped");
 	return rc;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One epoll thread.  Waiting connections are watched edge-triggered: bytes that were looked at
- * and left in the socket would wake a level-triggered watch for ever.  They stand in a list in
- * the order they came, so the deadline costs a look at its head.
+ * One epoll thread.  Waiting connections are watched edge-triggered: bytes that are peeked at and
+ * left in the socket would wake a level-triggered watch again and again.  The connections are in a
+ * list in the order of their arrival, so a deadline is checked at its head only.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -150,7 +150,7 @@ static int listen_all(struct acceptor *a, char **why)
 	return rc;
 }
 
-/* Sockets that were handed over; what they lack of our options, they get. */
+/* Sockets that the service manager passed to us; they get the options that they lack. */
 static int take_over(struct acceptor *a, char **why)
 {
 	for (int fd = a->conf.first_fd; fd < a->conf.first_fd + (int)a->conf.n_fds; fd++) {

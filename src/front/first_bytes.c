@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+/* Tells TLS, WebSocket and plain HTTP apart by their first bytes.  No state; any thread. */
 #include <strings.h>
 #include "base/str.h"
 #include "front/acceptor.h"
 
 #define TLS_HANDSHAKE 0x16 /* record type (RFC 8446 section 5.1) */
 
-/* The target of "GET target HTTP/1.1"; empty when the line is not whole yet. */
+/* The target of "GET target HTTP/1.1"; empty while the line is incomplete. */
 static struct str_view target_of(struct str_view line)
 {
 	ptrdiff_t space;
@@ -15,7 +16,7 @@ static struct str_view target_of(struct str_view line)
 	return sv_n(line.ptr, space < 0 ? line.len : (size_t)space);
 }
 
-/* Whether a header line "Upgrade: websocket" stands in head. */
+/* Whether head has a header line "Upgrade: websocket". */
 static bool asks_upgrade(struct str_view head)
 {
 	static const char name[] = "upgrade:";
@@ -23,7 +24,7 @@ static bool asks_upgrade(struct str_view head)
 	for (ptrdiff_t nl; (nl = sv_find(head, '\n')) >= 0;) {
 		head = sv_skip(head, (size_t)nl + 1);
 		if (sv_starts_with(head, SV("\r\n")) || sv_starts_with(head, SV("\n")))
-			return false; /* what follows is no header */
+			return false; /* the end of the header */
 		if (head.len < sizeof(name) - 1 || strncasecmp(head.ptr, name, sizeof(name) - 1))
 			continue;
 		head = sv_skip(head, sizeof(name) - 1);
@@ -56,7 +57,7 @@ enum first_bytes first_bytes_sort(const char *bytes, size_t n, const char *path)
 	    (prefix.len && sv_starts_with(target, prefix) &&
 	     sv_starts_with(sv_skip(target, prefix.len), SV("/app/"))))
 		return FIRST_WEBSOCKET;
-	/* A WebSocket on a wrong path must be told so after the upgrade (protocol A1). */
+	/* A WebSocket on a wrong path gets its error after the upgrade (protocol A1). */
 	if (!is_head_whole(head) && n < FIRST_BYTES_MAX)
 		return FIRST_UNDECIDED;
 	return asks_upgrade(head) ? FIRST_WEBSOCKET : FIRST_HTTP;

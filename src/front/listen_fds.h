@@ -2,14 +2,15 @@
 #ifndef FRONT_LISTEN_FDS_H
 #define FRONT_LISTEN_FDS_H
 /*
- * Listening sockets that whoever started us keeps open over our restarts: systemd's socket units
- * (sd_listen_fds(3)).  Clients that come back meanwhile wait in the kernel's queue instead of
- * finding nobody.
+ * Listening sockets that the service manager keeps open over our restarts: systemd's socket units
+ * (sd_listen_fds(3)).  Clients that connect meanwhile wait in the kernel's queue and are not
+ * refused.
  */
 
 /*
- * How many were handed over, from descriptor *first on; 0: none.  They are marked close-on-exec,
- * and the environment is cleared of them.  Once, at the start, before there are threads.
+ * The number of sockets that we got, from descriptor *first on; 0: none.  They are marked
+ * close-on-exec, and the variables are removed from the environment.  Call it once, at the start,
+ * before there are threads.
  */
 unsigned listen_fds_take(int *first);
 #endif

@@ -25,7 +25,7 @@ void frame_guard_watch(int fd);
 void frame_guard_forget(int fd);
 /* When a guarded fd's last bytes came, of whatever kind of frame; monotonic, 0: not known. */
 usec_t frame_guard_heard_at(int fd);
-/* The parser behind it, for tests: 0, or -EPROTO at a header that breaks the RFC. */
+/* The parser that it uses, for tests: 0, or -EPROTO at a header that breaks the RFC. */
 struct frame_guard {
 	unsigned char state;	 /* enum in frame_guard.c */
 	unsigned char header;	 /* header bytes still to come; of "\nupgrade:" in the handshake */

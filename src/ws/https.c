@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The API over TLS: HTTP requests that reach a worker's TLS host become struct request, the
- * handlers' answers come back as control mail.  A request outlives its connection when the
- * client goes away first; then the answer is dropped.  Plain HTTP that strayed here (a
- * GET of /app/ without an upgrade) is told 426.
+ * The API over TLS: an HTTP request that reaches a worker's TLS host becomes a struct request; the
+ * answer returns as a control message to the worker.  A request outlives its connection when the
+ * client closes first; then the answer is dropped.  A GET of /app/ without an upgrade is answered
+ * with 426.  Worker threads only, except that any thread may reply.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -19,7 +19,7 @@ struct https_header {
 	enum lws_token_indexes token;
 };
 
-/* What handlers may ask for. */
+/* The headers that handlers use. */
 static const struct https_header known_headers[] = {
 	{ "Accept", WSI_TOKEN_HTTP_ACCEPT },
 	{ "Accept-Encoding", WSI_TOKEN_HTTP_ACCEPT_ENCODING },
@@ -38,7 +38,7 @@ struct https_request {
 	struct request request;
 	struct control control; /* to post the reply with */
 	struct worker *worker;
-	struct conn *conn; /* NULL: the connection is gone */
+	struct conn *conn; /* NULL: the connection is closed */
 	struct strbuf path, query, body;
 	char *headers[ARRAY_SIZE(known_headers)];
 	char method[8];

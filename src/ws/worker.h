@@ -3,8 +3,8 @@
 #define WS_WORKER_H
 /*
  * The worker threads.  Each has one libwebsockets context on a libuv loop of our own, a plain
- * and, with a certificate, a TLS virtual host, a hub of sessions, and two mailboxes: channel
- * mail from the directory, and control mail (new sockets, late HTTPS answers, reload, drain).
+ * and, with a certificate, a TLS virtual host, a hub of sessions, and two mailboxes: messages from
+ * the directory, and control messages (new sockets, HTTPS answers, reload, drain).
  */
 #include <stdatomic.h>
 #include "base/annotate.h"
@@ -34,7 +34,7 @@ struct workers *workers_new(const struct workers_conf *conf) MUSTCHECK;
 void workers_directory_post(struct workers *w, struct directory_post *out);
 /* Starts all threads.  0; -EINVAL when the certificate or key cannot be used; -ENOMEM, -EAGAIN. */
 int workers_start(struct workers *w, struct directory *d) MUSTCHECK;
-/* Hands a connection to the least-loaded worker; owns fd.  Any thread. */
+/* Gives a connection to the worker with the fewest; takes fd.  Any thread. */
 void workers_adopt(struct workers *w, int fd, bool tls);
 /* The apps changed.  Any thread. */
 void workers_reload(struct workers *w);

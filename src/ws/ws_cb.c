@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* libwebsockets' callbacks into session calls, and session_io onto libwebsockets; nothing else. */
+/*
+ * libwebsockets' callbacks become calls of the session; struct session_io becomes calls of
+ * libwebsockets.  Worker threads only.
+ */
 #include "base/log.h"
 #include "base/mem.h"
 #include "wire/pusher.h"
@@ -98,7 +101,7 @@ static struct str_view header(struct lws *wsi, enum lws_token_indexes token, cha
 	return sv_n(buf, n > 0 ? (size_t)n : 0);
 }
 
-/* One that does not fit is nobody's: it must not pass for none. */
+/* An origin that is too long must not count as absent: it becomes one that no list allows. */
 static struct str_view origin_header(struct lws *wsi, char *buf, int size)
 {
 	if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) >= size)
@@ -173,7 +176,7 @@ static int on_peer_close(struct conn *c)
 	return c->is_close_sent ? -1 : 0;
 }
 
-/* A socket of ours is gone, whatever it carried. */
+/* A socket is closed, whatever it carried. */
 static void on_wsi_destroy(struct lws *wsi)
 {
 	struct worker *w = worker_of(wsi);
