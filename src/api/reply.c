@@ -153,6 +153,7 @@ static void fail_text(struct call *c, unsigned status, const char *code, const c
 	fail_with(c, &f, field);
 }
 
+PRINTF_LIKE(5, 0)
 static void fail_va(struct call *c, unsigned status, const char *code, const char *field,
 		    const char *fmt, va_list ap)
 {

@@ -104,7 +104,7 @@ test('an event\'s row, deliveries and node can be found', async () => {
 		[['published', null], ['sequenced', null], ['reached nobody', 0]]);
 	const [unknown] = await report('no-such-id');
 	assert.equal(unknown.what, 'unknown');
-	assert.match(unknown.detail, /behind serial 0$/);
+	assert.match(unknown.detail, /after serial 0$/);
 });
 
 test('an event can be found by channel, and its payload read', async () => {

@@ -79,7 +79,7 @@ describe('idempotency keys', () => {
 		assert.equal((await send({ batch, idempotency_key: 'k-3b' })).headers[REPLAYED], 'true');
 		assert.equal(await rows(daemon, 3), 4);
 		const inside = await send({ batch: [{ ...batch[0], idempotency_key: 'k' }] });
-		assert.deepEqual([inside.status, /beside "batch"/.test(inside.text)], [400, true]);
+		assert.deepEqual([inside.status, /next to "batch"/.test(inside.text)], [400, true]);
 	});
 
 	test('the same key with a different request is refused', async () => {

@@ -15,11 +15,14 @@ const spec = yaml.parse(fs.readFileSync(
 
 function resolve(node) {
 	if (!node?.$ref) return node;
-	return resolve(node.$ref.slice(2).split('/').reduce((at, key) => at[key], spec));
+	const keys = node.$ref.slice(2).split('/')
+		.map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));    // RFC 6901
+	return resolve(keys.reduce((at, key) => at[key], spec));
 }
 
-/** Every endpoint: {method, route, inPath, inQuery, inBody}: names with their schemas. */
-const endpoints = Object.entries(spec.paths).flatMap(([route, item]) =>
+/** Every endpoint of the sync API: {method, route, inPath, inQuery, inBody}: names with their schemas. */
+const endpoints = Object.entries(spec.paths).filter(([route]) => /^\/(api\/sync|broadcasting)\//.test(route))
+	.flatMap(([route, item]) =>
 	['get', 'put', 'post', 'delete'].filter((method) => item[method]).map((method) => {
 		const parameters = [...item.parameters ?? [], ...item[method].parameters ?? []].map(resolve);
 		const of = (place) => Object.fromEntries(parameters.filter((p) => p.in === place)
