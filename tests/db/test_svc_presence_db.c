@@ -119,7 +119,7 @@ START_TEST(heartbeats_of_one_user_are_one_entry)
 	ck_assert_uint_eq(t.ttl_s, 3600);
 	ck_assert_uint_eq(strlen(t.seen_at), CLOCK_ISO_SIZE - 1);
 	ck_assert_int_eq(count("user_id = 7 AND status = 'busy' AND location = '/a'"), 1);
-	ck_assert_int_eq(told(), 2); /* not what came between */
+	ck_assert_int_eq(told(), 2); /* the states in between are not sent */
 	ck_assert_int_eq(pg_fixture_number(db, "SELECT count(DISTINCT last_seen_at) "
 					       "FROM user_presence"),
 			 1);

@@ -14,7 +14,7 @@ const module = (file) => fileURLToPath(new URL(`../node_modules/${file}`, import
 const SCRIPTS = { '/pusher.js': module('pusher-js/dist/web/pusher-with-encryption.min.js'),
 	'/echo.js': module('laravel-echo/dist/echo.iife.js') };
 
-/** The page; its options (port, token) stand in its query. */
+/** The page; its options (port, token) are in its query. */
 const PAGE = `<!DOCTYPE html><meta charset="utf-8"><title>Portal</title><link rel="icon" href="data:,">
 <meta name="csrf-token" content="not-for-the-daemon">
 <script src="/pusher.js"></script><script src="/echo.js"></script><script>

@@ -9,7 +9,7 @@ import { APP, freePort, startDaemon, waitFor } from '../lib/harness.mjs';
 import { openBrowser } from './browser.mjs';
 import { Portal } from './portal.mjs';
 
-// A client that finds nobody listening tries again 15 s later: pusher-js does.
+// A client whose connection is refused retries after 15 s: pusher-js does.
 const RETRY_MS = 40000;
 const READY = ['client.42', 'own', 'vault', 'here'];
 
@@ -119,7 +119,7 @@ test('Laravel and Echo', async (t) => {
 		assert.deepEqual(names(await saw(grace, 'here again')), ['Ada', 'Grace']);
 		assert.equal((await saw(ada, 'joining')).name, 'Grace');
 		assert.deepEqual(await noted(ada, 'leaving').then((l) => l.length), 1,
-			'a second window of one’s own that closes is nobody’s leaving');
+			'a second window of one’s own that closes removes no member');
 	});
 
 	await t.test('a reload within the grace period is not visible to others', async () => {

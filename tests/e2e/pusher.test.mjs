@@ -252,7 +252,7 @@ test('pusher-js and the Node SDK', async (t) => {
 	});
 });
 
-// A client that finds nobody listening tries again 15 s later: pusher-js does.
+// A client whose connection is refused retries after 15 s: pusher-js does.
 const RETRY_MS = 40000;
 
 test('after a restart with 4200 clients resubscribe to everything', async (t) => {

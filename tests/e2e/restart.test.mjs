@@ -41,7 +41,7 @@ class Inheriting extends Daemon {
 	}
 }
 
-/** A socket that listens; whoever takes its handle keeps it when it is closed here. */
+/** A listening socket. A process that inherited its handle keeps it open after it is closed here. */
 async function listening() {
 	const holder = net.createServer();
 	await new Promise((resolve) => holder.listen(0, '127.0.0.1', resolve));

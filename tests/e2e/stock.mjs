@@ -22,7 +22,7 @@ function form(request) {
 }
 
 /**
- * The application's side of authorization: who asks is in the header X-User (JSON: {id,
+ * The application's side of authorization: the user is in the header X-User (JSON: {id,
  * user_info, watchlist}); channels with "forbidden" in their name are refused.
  */
 export async function startAuthorizer(t, sdk) {

@@ -2,7 +2,7 @@
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
 /*
- * A target defines fuzz(); its input lies in a heap block of just its size, so that a read past
+ * A target defines fuzz(); its input is in a heap block of just its size, so that a read past
  * the end is seen.  What must hold is said with MUST.
  */
 #include <stdint.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The queries of docs/admin-queries.md, as they stand there, over a log with real traffic; and
+// The queries of docs/admin-queries.md, run unchanged over a log with real traffic; and
 // event_report() in every state an event can be in.
 import { test, before, after } from 'node:test';
 import assert from 'node:assert/strict';
@@ -170,14 +170,14 @@ test('repeated publishes can be listed by idempotency key', async () => {
 });
 
 test('the log\'s size and partitions can be listed', async () => {
-	const rows = await ask('How large is the log, and how far back does it reach?');
+	const rows = await ask('How large is the log, and how old is its first event?');
 	assert.ok(rows.some((r) => r.leaf === 'realtime_events_pending' && r.lower === null));
 	assert.ok(rows.some((r) => r.leaf === 'realtime_events_000000000001' && r.lower === '1'));
 	assert.ok(rows.every((r) => r.horizon === '0' && !r.is_leaving && r.oldest_event instanceof Date));
 });
 
 test('each node\'s position in the log can be listed', async () => {
-	const title = 'How far is each node behind the log?';
+	const title = 'What is the lag of each node?';
 	await waitFor(async () => (await ask(title)).some((r) => r.behind === '0'), 'the cursor');
 	assert.deepEqual((await ask(title)).map((r) => [r.node, r.is_this_log]), [['node-a', true]]);
 	await daemon.query(`INSERT INTO relay_cursor(node, epoch, serial) SELECT 'node-b', epoch, 5
@@ -214,7 +214,7 @@ test('pending events and holders of advisory locks can be listed', async () => {
 		.rows;
 	const [{ pid }] = (await holder.query('SELECT pg_backend_pid() AS pid')).rows;
 	const locks = await waitFor(async () => {
-		const rows = await ask('Who holds the log\'s locks, and who waits for them?', {}, true);
+		const rows = await ask('Which sessions hold the log\'s locks or wait for them?', {}, true);
 		return rows.some((r) => !r.granted) && rows;
 	}, 'the daemon to wait');
 	assert.ok(locks.some((r) => r.lock === 'serials' && r.granted && r.pid === pid &&

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The log's epoch: it stays through stops, kills and crashes, and changes when events that
-// clients may have seen are gone: a dump or a copy was restored, a standby was promoted that
+// clients may have seen were lost: a dump or a copy was restored, a standby was promoted that
 // did not have them, a table was emptied.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -19,7 +19,7 @@ const run = (name, args) => execFileSync(path.join(binaries(), name), args,
 const stateFile = (daemon) => path.join(daemon.options.server?.state_dir ?? daemon.stateFolder,
 	'log-position');
 
-/** Publishes n events and waits until the daemon has written down that it handed them on. */
+/** Publishes n events and waits until the daemon has stored that it delivered them. */
 async function publish(daemon, n) {
 	for (let i = 0; i < n; i++)
 		assert.equal((await daemon.api().trigger('c', 'E', { i })).status, 200);
@@ -77,7 +77,7 @@ test('a restored dump, elsewhere or in place, has a new epoch', async (t) => {
 	await publish(daemon, 5);
 	await daemon.stop();
 
-	// In place, older than what was handed on.
+	// In place, older than the last delivered event.
 	await query(host, name, 'DROP SCHEMA scopewire CASCADE');
 	restore(name);
 	assert.equal(await epochOf(daemon), epoch);
@@ -144,7 +144,7 @@ test('a restored copy with as many serials is detected by the event\'s id', asyn
 	const kept = fs.readFileSync(path.join(folder, 'log-position'));
 	fs.rmSync(path.join(folder, 'log-position'));
 	await daemon.start();
-	assert.equal(await epochOf(daemon), epoch); // what nobody can know
+	assert.equal(await epochOf(daemon), epoch); // the loss cannot be detected
 	while (await lastOf(daemon) < last) await publish(daemon, 1);
 	await daemon.stop();
 	fs.writeFileSync(path.join(folder, 'log-position'), kept);
@@ -257,7 +257,7 @@ test('a promoted standby keeps the epoch only if it has every event', async (t) 
 	changed(daemon, 'it ends before the last event that was delivered');
 	await assertServes(daemon, more);
 
-	// All is there again, but nobody knows it.
+	// No event is missing, but no record proves it.
 	const third = standbyOf(second.socket, 'third');
 	await daemon.stop();
 	run('pg_ctl', ['stop', '-D', second.data, '-m', 'fast', '-w']);

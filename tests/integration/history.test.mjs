@@ -240,7 +240,7 @@ describe('GET /api/sync/events as lines', () => {
 		response.on('data', (chunk) => { text += chunk; });
 		response.resume();
 		await waitFor(() => response.closed, 'its end');
-		// a statement that only reads is asked again: then it goes on to its end
+		// a statement that only reads is retried: then the answer is complete
 		assert.ok(error || text.endsWith('}\n'));
 		assert.equal(response.complete, !error);
 	});

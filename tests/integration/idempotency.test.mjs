@@ -104,7 +104,7 @@ describe('idempotency keys', () => {
 			assert.equal(answers.filter((a) => !a.headers[REPLAYED]).length, 1);
 			assert.equal(await rows(daemon, n), 1);
 		}
-		// Different bodies race for one key: one wins, the others are told.
+		// Different bodies race for one key: one is accepted, the others are refused.
 		const answers = await Promise.all(Array.from({ length: 20 }, (_, i) =>
 			api.post('/events', body(200 + i), withKey('at-once-differ'))));
 		assert.equal(answers.filter((a) => a.status === 200).length, 1);

@@ -137,7 +137,7 @@ test('partitions are dropped by age, also in a quiet log', async (t) => {
 	await assertWhole(daemon);
 	assert.deepEqual((await kept(daemon)).map((r) => r.n), [2]);
 
-	// A log that nobody writes to any more goes too, and begins anew where it stood.
+	// A log without new events is removed too, and continues at its last serial.
 	await age(11);
 	await waitFor(async () => await horizon(daemon) === daemon.first + 2 * ROWS - 1, 'all to go');
 	const wire = await daemon.connect();
@@ -166,7 +166,7 @@ test('a reading transaction keeps its partition, and kill -9 during a drop loses
 		const pending = () => daemon.query(`SELECT FROM log_partitions WHERE is_leaving`);
 		for (let round = 0; round < 3; round++) {
 			await waitFor(async () => (await pending()).length, 'a detach under way');
-			// The reader's snapshot is whole, and the horizon was told before.
+			// The reader's snapshot is whole, and the horizon was published before.
 			assert.equal((await reader.query('SELECT count(*)::int AS n FROM realtime_events'))
 				.rows[0].n, 500);
 			assert.ok(await horizon(daemon) >= daemon.first);

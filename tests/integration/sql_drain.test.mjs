@@ -20,7 +20,7 @@ const progress = async (daemon) => (await daemon.query(`SELECT
 	count(*) FILTER (WHERE serial = 0)::int AS waiting,
 	count(*) FILTER (WHERE serial > 0)::int AS drained FROM realtime_events`))[0];
 
-/** Every event of publishMany() has one serial, and they stand in the order of n. */
+/** Every event of publishMany() has one serial, and serials rise in the order of n. */
 async function assertDrained(daemon, n) {
 	const rows = await daemon.query(`SELECT (payload->>'n')::int AS n FROM realtime_events
 		WHERE event_type = 'Many' AND serial > 0 ORDER BY serial`);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Nothing that is published from SQL waits for the fallback: here the daemon would look by itself
-// once an hour, so that what arrives was told, or polled for.
+// Nothing that is published from SQL waits for the fallback: here the fallback runs
+// once an hour, so an event that arrives was announced by NOTIFY, or found by polling.
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import pg from 'pg';
@@ -17,7 +17,7 @@ const polls = async (daemon) => (await daemon.query(`SELECT FROM pg_locks
 	WHERE locktype = 'advisory' AND objid = lock_key('polling')::oid AND mode = 'ExclusiveLock' AND granted
 	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)).length > 0;
 
-/** Publishes from four sessions until it is told to stop; {sent, stop()}. */
+/** Publishes from four sessions until stop() is called; {sent, stop()}. */
 function burst(daemon) {
 	const run = { sent: 0, stopped: false };
 	const publishers = Array.from({ length: 4 }, async () => {

@@ -49,7 +49,7 @@ const allowed = async (who, channel) => {
 	if (answer.status !== 200) refused(answer, 403, 'channel_forbidden', 'channel_name');
 	return answer.status === 200;
 };
-/** Until the daemon answers so: what changed is told to it by NOTIFY. */
+/** Waits for the wanted verdict: the daemon is notified of changes by NOTIFY. */
 const becomes = (who, channel, wanted) => waitFor(async () =>
 	(await allowed(who, channel)) === wanted, `${channel} ${wanted ? 'open' : 'closed'}`);
 
@@ -131,7 +131,7 @@ describe('a member\'s user_info', () => {
 		const ada = user(21, { name: 'From the token', avatar: '/token.png' });
 		assert.deepEqual(await member(ada), { id: 21, name: 'From the token', avatar: '/token.png' });
 		await server.put('users/21', { name: 'Ada' });
-		await waitFor(async () => (await member(ada)).name === 'Ada', 'the name that was told');
+		await waitFor(async () => (await member(ada)).name === 'Ada', 'the name that was set');
 		assert.equal((await member(ada)).avatar, '/token.png');
 		await server.put('users/21', { name: 'Countess', avatar: '/told.png' });
 		await waitFor(async () => (await member(ada)).name === 'Countess', 'the new name');
@@ -522,7 +522,7 @@ describe('changes of rules', () => {
 			const answer = await auth(who, 'private-cut');
 			assert.ok([200, 403, 503].includes(answer.status), answer.text);
 			return answer.status === 200;
-		}, 'the rule that nobody told of');
+		}, 'the rule that was added without NOTIFY');
 		await silently(`DELETE FROM channel_rules`);
 		await daemon.query('NOTIFY scopewire_rules');
 		await becomes(who, 'private-cut', false);

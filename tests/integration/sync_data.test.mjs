@@ -148,7 +148,7 @@ describe('mutations', () => {
 		refused(again, 409, 'conflict');
 		assert.equal(again.repeated, true);
 		assert.deepEqual((await now(r)).data, { theirs: true });
-		// What had to wait for a lock takes those behind it along, and none of them is decided.
+		// What had to wait for a lock makes the later ones wait too, and none of them is decided.
 		const { token } = ok(await staff(3).post('locks', r)).lock;
 		const wait = [upsert(r, { n: 5 }, 2), upsert(r, { n: 6 }, 3)];
 		assert.deepEqual((await mutate(staff(1), wait)).map((x) => x.error.code), ['locked', 'locked']);
@@ -260,7 +260,7 @@ describe('edit locks', () => {
 		assert.equal((await mutate(staff(1), upsert(r, {}, null, { lock_token: token }))).version, 2);
 		await daemon.query(`UPDATE locks SET expires_at = now() - interval '1 s'
 			WHERE resource_id = $1`, [r.resource_id]);
-		// Nobody took it yet: nothing speaks against it.
+		// No other user holds it: the mutation is accepted.
 		assert.equal((await mutate(staff(1), upsert(r, {}, null, { lock_token: token }))).version, 3);
 		const newer = await lock(r, 2);
 		const late = await mutate(staff(1), upsert(r, {}, null, { lock_token: token }));
@@ -601,7 +601,7 @@ describe('pruning', () => {
 		const before = await feed(server, undefined, { types: type });
 		await mutate(server, remove(a, 1));
 		const aware = await feed(server, before.since, { types: type });
-		// Half way through its first reading: it has a, and not yet that it is gone.
+		// Half way through its first reading: it has a, but not its deletion yet.
 		await old('sync_entity', 'updated_at', a);
 		await prune();
 		assert.equal((await versions(a))[0].version, 0);
@@ -656,7 +656,7 @@ describe('pruning', () => {
 			await own.query(`UPDATE sync_entity SET updated_at = now() - interval '25 h'`);
 			await own.query(`UPDATE sync_change SET at = now() - interval '25 h'`);
 			await own.restart();
-			// Freed locks tell that its chores were called.
+			// Released locks prove that its chores ran.
 			await own.query(`INSERT INTO locks VALUES ('client-portal', 'x', 'y', 1, 1, NULL, 1, now(),
 				now(), now())`);
 			await waitFor(async () => (await own.query(

@@ -168,7 +168,7 @@ describe('expiry', () => {
 			previous: { user_id: 1, name: 'Ada', token } });
 		assert.equal(await held(r), null);
 		assert.equal(ok(await server.get('locks', r)).last_token, token);
-		// What is told after it is the next holder: nothing stands between.
+		// The next broadcast is the next holder's: there is none between.
 		ok(await staff(2).post('locks', r));
 		assert.equal(payload(await wire.next(CHANGED)).action, 'acquired');
 		await wire.close();

@@ -13,7 +13,7 @@ const INJECTION = `'); DROP TABLE user_presence; --"\\ $1 {}`;
 const start = (t, sync = {}, options = {}) =>
 	startDaemon({ apps: [APP, OTHER], sections: { sync }, ...options }, t);
 
-/** A socket on the channels that are told, as user watcher. */
+/** A socket on the channels that receive presence, as user watcher. */
 async function watch(daemon, { app = daemon.app, channels = CHANNELS } = {}) {
 	const wire = await daemon.connect({ app });
 	for (const channel of channels)
@@ -21,7 +21,7 @@ async function watch(daemon, { app = daemon.app, channels = CHANNELS } = {}) {
 	return wire;
 }
 
-/** What was told of a user so far on a channel, statuses only. */
+/** The statuses of a user that a channel has received so far. */
 const told = (wire, userId, channel = CHANNELS[0]) => wire.all({ event: EVENT, channel })
 	.map((f) => JSON.parse(f.data)).filter((d) => d.user_id === userId).map((d) => d.status);
 

@@ -35,7 +35,7 @@ async function subscribed(daemon, channel, app = daemon.app) {
 
 const next = async (wire) => JSON.parse((await wire.next({ event: EVENT })).data);
 
-/** What was told so far, when everything that was committed before has been. */
+/** The broadcasts received, after all that were committed before have arrived. */
 async function toldBy(daemon, wire, channel) {
 	const mark = `mark-${Math.random()}`;
 	await daemon.query('SELECT broadcast($1, $2, $3, NULL, NULL, $4)',

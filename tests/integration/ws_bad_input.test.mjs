@@ -26,7 +26,7 @@ async function refusedInBand(bytes, pattern, code = null) {
 	raw.write(bytes);
 	raw.write(ping());
 	await waitFor(() => raw.ended || raw.messages.some((m) => m.event === 'pusher:pong'),
-		'the pong behind it');
+		'the pong after it');
 	assert.equal(raw.ended, false, raw.text);
 	assert.equal(errors(raw).length, 1);
 	assert.equal(errors(raw)[0].data.code, code);

@@ -187,7 +187,7 @@ describe('database', () => {
 			const { log } = await runDaemon(['--migrate', '--config',
 				file({ ...settings, password: SECRET })]);
 			return /password/.test(log);
-		}, 'passwords to be asked for');
+		}, 'the server to require passwords');
 		await refused(['--config', file({ ...settings, password: SECRET })], EX.UNAVAILABLE,
 			[/password authentication failed/, /scopewire/]);
 		await refused(['--config', file(settings)], EX.UNAVAILABLE, [/password/]);

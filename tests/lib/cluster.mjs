@@ -78,7 +78,7 @@ class Cluster {
 		return end(this.child, 'SIGINT');
 	}
 
-	/** The postmaster dies at once; backends notice, and a new one starts when they are gone. */
+	/** The postmaster dies at once; backends notice, and a new one starts after they exit. */
 	async killAndStart() {
 		await end(this.child, 'SIGKILL');
 		const started = async () => {

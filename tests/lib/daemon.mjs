@@ -137,7 +137,7 @@ export class Daemon {
 		const { host, name, user } = this.database;
 		const client = new pg.Client({ host, database: name, user, port: 5432,
 			options: '-c search_path=scopewire,public' });
-		client.on('error', () => {});    // cut off: the next statement says so
+		client.on('error', () => {});    // cut off: the next statement fails
 		await client.connect();
 		return client;
 	}

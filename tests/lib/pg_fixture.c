@@ -20,7 +20,7 @@ struct pg_fixture {
 	char dir[64], data[96];
 	char *bindir;
 	bool durable;
-	int life;      /* write end of a pipe: closed when we are gone, however that came */
+	int life;      /* write end of a pipe: closed when this process ends, for any reason */
 	pid_t cleaner; /* waits for that */
 };
 
@@ -215,7 +215,7 @@ PGconn *pg_fixture_connect(const char *conninfo)
 	struct timespec pause = { 0, 20000000 };
 	PGconn *c = PQconnectdb(conninfo);
 
-	/* A server that recovers from a crash takes nobody for a while. */
+	/* A server that recovers from a crash refuses connections for a while. */
 	for (int tries = 0; PQstatus(c) != CONNECTION_OK; tries++) {
 		if (tries == CONNECT_TRIES || PQping(conninfo) == PQPING_NO_ATTEMPT)
 			die("connect", PQerrorMessage(c));

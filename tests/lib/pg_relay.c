@@ -51,7 +51,7 @@ static void send_all(int fd, const char *p, size_t n)
 		ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
 
 		if (sent <= 0)
-			return; /* the other side is gone: its reader will see */
+			return; /* the other side has closed: its reader will notice */
 		p += sent;
 		n -= (size_t)sent;
 	}

@@ -16,7 +16,7 @@ enum relay_mode {
 
 struct pg_relay *pg_relay_new(const char *conninfo);
 void pg_relay_free(struct pg_relay *r);
-/* conninfo with the relay's folder in place of the server's (heap). */
+/* conninfo with this relay's folder in place of the server's (heap). */
 char *pg_relay_conninfo(const struct pg_relay *r);
 /* Of the newest connection; later ones start with RELAY_PASS. */
 void pg_relay_set(struct pg_relay *r, enum relay_mode mode);

@@ -83,5 +83,5 @@ export function unprivileged() {
 			return { uid: ask('-u'), gid: ask('-g') };
 		} catch { /* no such account: the next one */ }
 	}
-	throw new Error('neither postgres nor nobody is an account here');
+	throw new Error('this test needs an unprivileged account');
 }

@@ -78,7 +78,7 @@ export class Raw {
 		return this;
 	}
 
-	/** What came so far, as text. */
+	/** The bytes received so far, as text. */
 	get text() {
 		return this.received.toString('latin1');
 	}

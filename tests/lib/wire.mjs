@@ -121,7 +121,7 @@ export class Wire extends EventEmitter {
 			data: { auth: userAuth(this.app, this.socketId, text), user_data: text } });
 	}
 
-	/** Asks for a pong and waits for it: whatever was sent before has been dealt with then. */
+	/** Sends a ping and waits for its pong: all frames sent before have been processed then. */
 	ping() {
 		this.send({ event: 'pusher:ping', data: {} });
 		return this.next({ event: 'pusher:pong' });

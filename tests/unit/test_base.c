@@ -315,7 +315,7 @@ START_TEST(mailboxes_take_from_many_threads)
 		pthread_join(threads[i], NULL);
 		wakes += senders[i].wakes;
 	}
-	ck_assert_msg(wakes == takes, "each time the box was not empty somebody was told");
+	ck_assert_msg(wakes == takes, "each non-empty take has one wake");
 	mailbox_release(&box);
 	free(senders);
 }

@@ -14,7 +14,7 @@
 
 #define DEADLINE_MS 10000
 
-/* What the acceptor handed on, for the test's thread. */
+/* The connections that the acceptor passed on, for the test's thread. */
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

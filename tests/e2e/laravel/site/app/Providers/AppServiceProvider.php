@@ -11,7 +11,7 @@ class AppServiceProvider extends ServiceProvider
 {
     public function register(): void
     {
-        // Laravel's documentation asks for this option where encrypted channels are used.
+        // Laravel's documentation requires this option where encrypted channels are used.
         config(['broadcasting.connections.reverb.options.encryption_master_key_base64' => base64_encode(str_repeat('k', 32))]);
     }
 
