@@ -100,7 +100,7 @@ static int set_option(struct app *a, const struct app_option *option, const char
 	return 0;
 }
 
-/* Can stand in a URL's path, and before the ':' of a signature. */
+/* The bytes that may be in a URL's path and before the ':' of a signature. */
 static bool app_is_name(const char *s)
 {
 	for (const char *p = s; *p; p++)

@@ -158,7 +158,7 @@ static struct draft *draft_of(struct loader *l, const char *id)
 	return &l->drafts[l->n_drafts++];
 }
 
-/* The value so far and what goes on behind it; heap. */
+/* The value so far and its continuation; heap. */
 static char *joined(const char *first, const char *more)
 {
 	return textf("%s %s", first, more);

@@ -39,7 +39,7 @@ struct conf_database {
 	unsigned batch_events;	     /* most rows in one commit */
 	unsigned linger_us;	     /* longest wait for more rows */
 	unsigned linger_rate;	     /* events/s */
-	unsigned sql_fallback_ms;    /* between two looks that nobody asked for */
+	unsigned sql_fallback_ms;    /* longest time between two drains */
 	unsigned notify_queue_alarm; /* percent */
 	unsigned queue_events,
 		queue_bytes;	 /* async events that may wait while the database is away */
@@ -65,7 +65,7 @@ struct conf_sync {
 	unsigned activity_retention_days; /* 0: for ever */
 	unsigned changes_retention_days;  /* 0: for ever */
 	char *event_namespace;		  /* in front of the names of its own events */
-	char **presence_channels;	  /* where changed statuses are told; NULL: nowhere */
+	char **presence_channels;	  /* get UserPresenceChanged; NULL: none do */
 	unsigned presence_ttl_s;	  /* of a heartbeat */
 	unsigned presence_batch_ms;	  /* how long heartbeats are gathered */
 	bool presence_from_sockets;	  /* a user with a socket is online */
@@ -96,8 +96,8 @@ struct conf {
  * line that makes no sense; -ENOENT and kin for a file that cannot be read.
  *
  * Without --config the installed scopewire.conf is read if there is one.  Of an .env file or the
- * environment, DB_* count only if DB_CONNECTION is pgsql or not set; conf->notes tells what was
- * left aside.
+ * environment, DB_* count only if DB_CONNECTION is pgsql or not set; conf->notes names what was
+ * ignored.
  */
 int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **why) MUSTCHECK;
 void conf_free(struct conf *c);
@@ -107,7 +107,7 @@ void conf_print_example(FILE *out);
 void conf_print_help(FILE *out);
 
 /*
- * One app from name/value pairs as they stand in a file section or a row of the table apps.
+ * One app from name/value pairs of a section of the file, or of a row of the table apps.
  * 0 or -EINVAL with *why (heap).  Names are those of [app ID] in scopewire.conf(5); soketi's and
  * Reverb's names are accepted as aliases.
  */

@@ -182,7 +182,7 @@ void conf_print_help(FILE *out)
 	      out);
 	for (size_t i = 0; i < n_conf_options; i++)
 		help_option(out, &conf_options[i]);
-	fputs("\nOptions of an app stand in [app ID] of the file, see scopewire.conf(5); for one "
+	fputs("\nOptions of an app are in [app ID] of the file, see scopewire.conf(5); for one "
 	      "app\nalso as --app-id, --app-key and so on.\n",
 	      out);
 }

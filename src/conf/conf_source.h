@@ -3,7 +3,7 @@
 #define CONF_CONF_SOURCE_H
 /*
  * The two kinds of file that settings come from: INI, and .env as Laravel reads it.
- * Both hand over one setting after the other; what they mean is the caller's matter.
+ * Both pass one setting after the other to the caller, who knows what each means.
  */
 #include <stdio.h>
 #include "base/str.h"

@@ -32,7 +32,7 @@ struct option {
 	const char *name;
 	enum option_type type;
 	size_t offset;
-	const char *fallback; /* the default as it would stand in the file; "" for none */
+	const char *fallback; /* the default, as the file would have it; "" for none */
 	uint64_t min, max;    /* OPTION_UINT */
 	const char *unit;     /* "seconds", "bytes", ...; NULL */
 	unsigned flags;

@@ -20,7 +20,7 @@ struct pg_connector *pg_connector_new(const struct pg_connector_conf *conf) MUST
 /* 0 or -errno. */
 int pg_connector_start(struct pg_connector *k) MUSTCHECK;
 void pg_connector_stop(struct pg_connector *k);
-/* Closes connections that nobody took.  NULL is fine. */
+/* Closes the connections that no pool has taken.  NULL is fine. */
 void pg_connector_free(struct pg_connector *k);
 
 /* Requests n more connections.  It retries, with a pause that grows, until it has them.  Any

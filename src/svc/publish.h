@@ -4,7 +4,7 @@
 /*
  * Every event that is published by HTTP passes here: the channels of a publish are sorted by their
  * durability, what may go at once is fanned out, the rest is appended to the log's queue, and the
- * caller gets the answer when all of it is as safe as the application asked for.
+ * caller gets the answer when all of it is as durable as the application wants it.
  */
 #include "core/directory.h"
 #include "core/event.h"

@@ -74,6 +74,6 @@ struct auth_request {
  * parameter. */
 enum auth_verdict auth_check_request(struct str_view key, const struct auth_secret *s,
 				     const struct auth_request *r, usec_t now, usec_t window);
-/* What to tell the caller: one sentence that says what to do. */
+/* One sentence for the caller: what is wrong and what to do. */
 const char *auth_verdict_text(enum auth_verdict v);
 #endif

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-#define JWT_LEEWAY_US (30 * USEC_PER_SEC) /* how far the issuer's clock may be from ours */
+#define JWT_LEEWAY_US (30 * USEC_PER_SEC) /* between the issuer's clock and ours */
 #define JWT_MAX_BYTES 8192
 
 struct jwt_user {
@@ -39,6 +39,6 @@ char *jwt_audience(struct str_view token) MUSTCHECK;
 enum jwt_verdict jwt_check(struct str_view token, struct str_view secret, usec_t now,
 			   struct jwt_user *out) MUSTCHECK;
 void jwt_user_release(struct jwt_user *u);
-/* One sentence that says what to do. */
+/* One sentence for the caller: what is wrong and what to do. */
 const char *jwt_verdict_text(enum jwt_verdict v);
 #endif

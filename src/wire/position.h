@@ -2,7 +2,7 @@
 #ifndef WIRE_POSITION_H
 #define WIRE_POSITION_H
 /*
- * Where a client stands in the event log, as "epoch:serial" (docs/replay.md).  Pure.
+ * A client's position in the event log, as "epoch:serial" (docs/replay.md).  No state; any thread.
  */
 #include <stdbool.h>
 #include <stdint.h>
