@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "core/limit.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 #include "api/call.h"
 #include "api/reply.h"
 

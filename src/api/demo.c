@@ -19,6 +19,7 @@
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 #define FILE_MAX_BYTES (4 << 20)
 

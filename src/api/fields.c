@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include "base/mem.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 #include "api/fields.h"
 #include "api/json_dump.h"
 #include "api/reply.h"

@@ -11,6 +11,7 @@
  */
 #include "base/mem.h"
 #include "core/session_out.h"
+#include "wire/socket_id.h"
 
 #define PAGES	     2
 #define PAGE_FIRST   200 /* events; later pages depend on the size of the events */

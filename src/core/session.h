@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "wire/socket_id.h"
 
 struct hub;
 struct session;

@@ -9,6 +9,7 @@
 #include "core/session_out.h"
 #include "core/session_proto.h"
 #include "core/users.h"
+#include "wire/socket_id.h"
 
 #define STATUS_UNAUTHORIZED 401
 

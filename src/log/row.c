@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "log/row.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
 {

@@ -9,6 +9,7 @@
 #include "pg/json_text.h"
 #include "pg/pipeline.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 enum column {
 	COL_EVENT_ID,

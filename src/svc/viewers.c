@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "svc/viewers.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 #define TICK_MS	    250
 #define SWEEP_EVERY (2 * USEC_PER_SEC)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "wire/position.h"
-#include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 #define WAS_ID_MAX 21 /* two numbers of 32 bits and the dot */
 

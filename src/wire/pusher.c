@@ -349,39 +349,6 @@ void presence_member_release(struct presence_member *m)
 	*m = (struct presence_member){ NULL, NULL, NULL };
 }
 
-static bool all_digits(struct str_view s)
-{
-	for (size_t i = 0; i < s.len; i++)
-		if (s.ptr[i] < '0' || s.ptr[i] > '9')
-			return false;
-	return s.len > 0;
-}
-
-bool socket_id_parse(struct str_view text, uint64_t *out)
-{
-	ptrdiff_t dot = sv_find(text, '.');
-	struct str_view hi, lo;
-	uint64_t h, l;
-
-	if (dot < 0)
-		return false;
-	hi = sv_n(text.ptr, (size_t)dot);
-	lo = sv_skip(text, (size_t)dot + 1);
-	if (!all_digits(hi) || !all_digits(lo))
-		return false;
-	if (sv_to_u64(hi, UINT32_MAX, &h) && sv_to_u64(lo, UINT32_MAX, &l))
-		*out = h << 32 | l;
-	else
-		*out = UINT64_MAX;
-	return true;
-}
-
-char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE])
-{
-	snprintf(out, SOCKET_ID_SIZE, "%u.%u", (unsigned)(id >> 32), (unsigned)(id & UINT32_MAX));
-	return out;
-}
-
 /* Adds ,"key": and leaves the value to the caller. */
 static void add_key(struct strbuf *b, const char *key)
 {

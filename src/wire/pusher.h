@@ -81,12 +81,6 @@ int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct prese
 		    const char **why) MUSTCHECK;
 void presence_member_release(struct presence_member *m);
 
-/* "123.456": true and the socket's number (hi<<32|lo); parts beyond 32 bits are legal and match no
- * socket (UINT64_MAX). */
-bool socket_id_parse(struct str_view text, uint64_t *out);
-#define SOCKET_ID_SIZE 24
-char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE]);
-
 /* Each appends one frame's JSON text to b. */
 void frame_connection_established(struct strbuf *b, const char *socket_id,
 				  unsigned activity_timeout_s,

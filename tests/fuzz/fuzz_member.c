@@ -2,6 +2,7 @@
 /* channel_data of presence subscriptions, user_data of signins, socket ids. */
 #include "fuzz.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 static void check(struct presence_member *m)
 {

@@ -13,6 +13,7 @@
 #include "core/users.h"
 #include "wire/auth.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 #define WORKERS	  2
 #define PEERS_MAX 400

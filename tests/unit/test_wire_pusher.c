@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "wire/channel_name.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 static struct client_frame parse_view(struct str_view text)
 {

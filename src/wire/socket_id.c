@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* No state; any thread. */
+#include <stdio.h>
+#include "wire/socket_id.h"
+
+static bool socket_id_is_number(struct str_view s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] < '0' || s.ptr[i] > '9')
+			return false;
+	return s.len > 0;
+}
+
+bool socket_id_parse(struct str_view text, uint64_t *out)
+{
+	ptrdiff_t dot = sv_find(text, '.');
+	struct str_view hi, lo;
+	uint64_t h, l;
+
+	if (dot < 0)
+		return false;
+	hi = sv_n(text.ptr, (size_t)dot);
+	lo = sv_skip(text, (size_t)dot + 1);
+	if (!socket_id_is_number(hi) || !socket_id_is_number(lo))
+		return false;
+	if (sv_to_u64(hi, UINT32_MAX, &h) && sv_to_u64(lo, UINT32_MAX, &l))
+		*out = h << 32 | l;
+	else
+		*out = UINT64_MAX;
+	return true;
+}
+
+char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE])
+{
+	snprintf(out, SOCKET_ID_SIZE, "%u.%u", (unsigned)(id >> 32), (unsigned)(id & UINT32_MAX));
+	return out;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WIRE_SOCKET_ID_H
+#define WIRE_SOCKET_ID_H
+/* A connection's socket_id, "123.456", and its number: the first part is the upper 32 bits. */
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/str.h"
+
+#define SOCKET_ID_SIZE 24 /* with the NUL */
+
+/*
+ * True when text is a socket id.  Parts beyond 32 bits are valid and match no connection: *out is
+ * UINT64_MAX.
+ */
+bool socket_id_parse(struct str_view text, uint64_t *out);
+/* Returns out. */
+char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE]);
+#endif
