@@ -52,6 +52,7 @@ static void connect_tail(void)
 				.connect_timeout_ms = 5000 };
 	char *why = NULL;
 
+	ASSERT_ON(on_db);
 	pg_conn_close(w.conn);
 	ck_assert_msg(pg_conn_open(&o, &w.conn, &why) == 0, "%s", why);
 	ck_assert_int_eq(log_tail_begin(w.tail, w.conn, soon()), PG_FINE);
@@ -67,6 +68,7 @@ static void begin(const char *database)
 {
 	struct app *app;
 
+	thread_take_role(&on_db);
 	w.conninfo = database_new(database, &w.c);
 	w.app = UNIT_APP();
 	app = app_ref(w.app);
@@ -111,6 +113,7 @@ static bool step(void)
 {
 	bool more;
 
+	ASSERT_ON(on_db);
 	ck_assert_int_eq(log_tail_step(w.tail, w.conn, soon(), &more), PG_FINE);
 	take();
 	return more;
@@ -142,6 +145,7 @@ static struct event_batch *committed(uint64_t first, unsigned n, bool fan_out)
 /* As the writer does, after it reached the batch or not. */
 static void offer(struct event_batch *b, bool is_reached)
 {
+	ASSERT_ON(on_db);
 	log_tail_offer(w.tail, b, is_reached);
 	take();
 }
@@ -166,6 +170,7 @@ END_TEST
 START_TEST(a_node_continues_after_the_position_that_it_saved)
 {
 	begin("goes_on");
+	ASSERT_ON(on_db);
 	start_tail("n");
 	add_rows(5, "sql");
 	step();
@@ -253,6 +258,7 @@ START_TEST(rows_before_a_batch_are_delivered_before_it)
 	struct event_batch *b;
 
 	begin("before");
+	ASSERT_ON(on_db);
 	start_tail("n");
 	add_rows(700, "sql");
 	sql("SELECT nextval('realtime_events_serial')"); /* rolled back: no row */
@@ -297,6 +303,7 @@ START_TEST(on_hold_only_rows_from_sql_are_delivered)
 	struct event_batch *b;
 
 	begin("hold");
+	ASSERT_ON(on_db);
 	start_tail("n");
 	add_rows(2, "sql");
 	add_rows(1, "http"); /* may be async */

@@ -3,7 +3,7 @@
 #include "fuzz.h"
 #include "api/event_body.h"
 
-static void check_field(const struct field *a, const struct field *b)
+static void check_field(const struct event_member *a, const struct event_member *b)
 {
 	MUST(a->state == b->state);
 	MUST(sv_eq(a->text, b->text));
