@@ -286,7 +286,7 @@ RUNS_ON(on_db) static void writer_release_hold(struct log_writer *w)
 	w->is_holding = false;
 }
 
-static void writer_count_commit(struct log_writer *w)
+RUNS_ON(on_db) static void writer_count_commit(struct log_writer *w)
 {
 	usec_t now = clock_mono();
 	unsigned n = log_write_events(w->write);
@@ -296,6 +296,7 @@ static void writer_count_commit(struct log_writer *w)
 	atomic_fetch_add(&w->delivered, w->n_taken);
 	w->n_taken = 0;
 	w->no_partition = 0;
+	pg_runner_reset_backoff(w->runner);
 	w->rate_events += n;
 	if (now - w->rate_since < RATE_WINDOW_US)
 		return;

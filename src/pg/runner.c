@@ -17,6 +17,7 @@ struct pg_runner {
 	pthread_t thread;
 	struct wake wake;
 	atomic_bool is_stopping;
+	struct backoff backoff; /* the runner's thread only */
 };
 
 static int runner_tick(void *ctx)
@@ -57,9 +58,8 @@ RUNS_ON(on_db) static void *runner_run(void *arg)
 {
 	struct pg_runner *r = arg;
 	const struct pg_runner_conf *conf = &r->conf;
-	struct backoff backoff;
 
-	backoff_init(&backoff, conf->backoff_min_ms, conf->backoff_max_ms);
+	backoff_init(&r->backoff, conf->backoff_min_ms, conf->backoff_max_ms);
 	while (!runner_is_finished(r)) {
 		struct pg_conn *c = NULL;
 		char *why = NULL;
@@ -74,13 +74,13 @@ RUNS_ON(on_db) static void *runner_run(void *arg)
 				log_warn("%s: %s; connecting again", conf->name, pg_conn_error(c));
 			pg_conn_close(c);
 			if (clock_mono() - since > STEADY_US)
-				backoff_reset(&backoff);
+				backoff_reset(&r->backoff);
 		} else if (conf->on_down) {
 			conf->on_down(conf->ctx, why ? why : "cannot connect");
 		}
 		free(why);
 		if (!runner_is_finished(r))
-			runner_pause(r, backoff_next(&backoff));
+			runner_pause(r, backoff_next(&r->backoff));
 	}
 	return NULL;
 }
@@ -140,6 +140,11 @@ enum pg_fault pg_runner_wait(struct pg_runner *r, struct pg_conn *c, usec_t dead
 
 	news->is_woken = wake_wait(&r->wake, 0);
 	return fault;
+}
+
+void pg_runner_reset_backoff(struct pg_runner *r)
+{
+	backoff_reset(&r->backoff);
 }
 
 struct wake *pg_runner_get_wake(struct pg_runner *r)

@@ -55,6 +55,9 @@ bool pg_runner_is_stopping(const struct pg_runner *r);
  */
 enum pg_fault pg_runner_wait(struct pg_runner *r, struct pg_conn *c, usec_t deadline,
 			     struct pg_news *news) MUSTCHECK RUNS_ON(on_db);
+/* For serve: the connection does its work, so the pause before the next one is the shortest again.
+ * A connection that lasts a second has the same effect. */
+void pg_runner_reset_backoff(struct pg_runner *r) RUNS_ON(on_db);
 /* The wake-up itself, for a thread that waits in a way of its own. */
 struct wake *pg_runner_get_wake(struct pg_runner *r);
 #endif
