@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <zlib.h>
+#include "base/log_gate.h"
 #include "base/mem.h"
 #include "wire/auth.h"
 #include "api/reply.h"
@@ -62,6 +63,33 @@ void call_reply_preflight(struct call *c, const char *allow)
 }
 
 /* ---- errors ------------------------------------------------------------------ */
+
+/* A gate for each status, so that many of one kind do not hide another. */
+static struct {
+	unsigned status; /* 0: any other */
+	struct log_gate gate;
+} refused[] = {
+	{ 400, LOG_GATE("requests refused with 400") },
+	{ 401, LOG_GATE("requests refused with 401") },
+	{ 403, LOG_GATE("requests refused with 403") },
+	{ 404, LOG_GATE("requests refused with 404") },
+	{ 413, LOG_GATE("requests refused with 413") },
+	{ 429, LOG_GATE("requests refused with 429") },
+	{ 503, LOG_GATE("requests refused with 503") },
+	{ 0, LOG_GATE("requests refused") },
+};
+
+/* The query is left out: it has a signature. */
+static void log_refusal(const struct call *c, unsigned status, const char *message)
+{
+	size_t i = 0;
+
+	while (refused[i].status && refused[i].status != status)
+		i++;
+	log_gated(&refused[i].gate, "request refused: %.*s %.*s: %u, %s%s%s", SV_ARG(c->r->method),
+		  SV_ARG(c->r->path), status, message, c->app ? " Application " : "",
+		  c->app ? c->app->id : "");
+}
 
 /* Cuts an incomplete character at the end: JSON would not be valid with it. */
 static void trim_utf8(char *text)
@@ -128,6 +156,7 @@ static void fail_with(struct call *c, const struct failure *f, const char *field
 {
 	struct reply reply = { .status = f->status, .retry_after_s = f->retry_after_s };
 
+	log_refusal(c, f->status, f->message);
 	strbuf_init(&reply.body, 128);
 	if (!c->is_sync) {
 		reply.content_type = REQUEST_TEXT;
@@ -190,6 +219,7 @@ void call_fail_method(struct call *c, const char *allow)
 
 	reply_add_header(&reply, "Allow", sv(allow));
 	snprintf(message, sizeof(message), "This path accepts %s only.", allow);
+	log_refusal(c, 405, message);
 	strbuf_init(&reply.body, 128);
 	if (c->is_sync) {
 		add_error(&reply.body, c, "method_not_allowed", message, NULL);

@@ -105,6 +105,23 @@ static struct refusal session_admit(struct session *s, const struct session_requ
 	return session_count_in(s);
 }
 
+static struct log_gate connections_refused = LOG_GATE("connections refused"),
+		       connections_closed = LOG_GATE("connections closed by limits");
+
+/* The key is shown in part: it may be a secret that was set in the wrong place. */
+static void session_log_refused_connection(const struct session *s, const struct session_request *r,
+					   struct refusal no)
+{
+	struct str_view key = SV(""), origin = r->origin.len ? r->origin : SV("none");
+
+	if (!session_read_key(s->hub, r->path, &key))
+		key = SV("");
+	log_gated(&connections_refused,
+		  "connection refused: %d, %s; application key %.*s..., origin %.*s", no.code,
+		  no.text, key.len < 6 ? (int)key.len : 6, key.ptr,
+		  origin.len < 200 ? (int)origin.len : 200, origin.ptr);
+}
+
 /* For a session that is refused before its app is known: the outbox needs an app's limits. */
 static struct app *session_placeholder_app(void)
 {
@@ -146,6 +163,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 	if (!s->app)
 		s->app = session_placeholder_app();
 	if (no.code) {
+		session_log_refused_connection(s, r, no);
 		session_refuse(s, no.code, no.text);
 		return s;
 	}
@@ -179,10 +197,13 @@ static bool session_is_in_message_rate(struct session *s) RUNS_ON(on_worker)
 	    limit_take(&s->message_bucket, l->message_rate_max_attempts,
 		       l->message_rate_decay_s * USEC_PER_SEC, 1, clock_mono()))
 		return true;
-	if (l->message_rate_terminate)
+	if (l->message_rate_terminate) {
+		session_log_refusal(s, &connections_closed, "connection closed",
+				    "more messages than rate_limiting_max_attempts allows");
 		session_refuse(s, PUSHER_RECONNECT, "Rate limit exceeded: connection closed");
-	else
+	} else {
 		session_error(s, PUSHER_RATE_LIMIT, SV("Rate limit exceeded: send fewer messages"));
+	}
 	return false;
 }
 

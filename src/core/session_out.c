@@ -8,6 +8,7 @@
  */
 #include "base/log.h"
 #include "core/session_out.h"
+#include "wire/socket_id.h"
 
 static bool session_out_takes_more(const struct session *s) RUNS_ON(on_worker)
 {
@@ -23,6 +24,19 @@ static bool session_out_write(struct session *s, unsigned char *p, size_t n) RUN
 	outbox_release(&s->outbox);
 	s->hub->conf.io->kill(s->conn);
 	return false;
+}
+
+static struct log_gate messages_refused = LOG_GATE("messages of clients refused"),
+		       slow_dropped = LOG_GATE("connections of slow clients dropped");
+
+void session_log_refusal(const struct session *s, struct log_gate *gate, const char *what,
+			 const char *why)
+{
+	char id[SOCKET_ID_SIZE];
+
+	log_gated(gate, "%s: %s; socket %s, application %s%s%s", what, why,
+		  socket_id_format(s->id, id), s->app->id, s->user_id ? ", user " : "",
+		  s->user_id ? s->user_id : "");
 }
 
 static bool session_out_queue(struct session *s, struct msgbuf *frame) RUNS_ON(on_worker)
@@ -47,8 +61,8 @@ static bool session_out_write_or_drop(struct session *s, struct msgbuf *frame) R
 		return true;
 	s->is_closing = true;
 	s->hub->stats.dropped_slow++;
-	log_info("socket %u.%u: connection dropped: the client reads too slowly, %u bytes wait",
-		 (unsigned)(s->id >> 32), (unsigned)s->id, s->outbox.bytes);
+	session_log_refusal(s, &slow_dropped, "connection dropped",
+			    "the client reads too slowly (option max_outbox_bytes)");
 	outbox_release(&s->outbox);
 	s->hub->conf.io->kill(s->conn);
 	return false;
@@ -120,11 +134,17 @@ void session_send_text(struct session *s)
 	msgbuf_unref(frame);
 }
 
-void session_error(struct session *s, enum pusher_code code, struct str_view message)
+void session_send_error(struct session *s, enum pusher_code code, struct str_view message)
 {
 	strbuf_reset(&s->hub->text);
 	frame_error(&s->hub->text, code, message);
 	session_send_text(s);
+}
+
+void session_error(struct session *s, enum pusher_code code, struct str_view message)
+{
+	session_log_refusal(s, &messages_refused, "message refused", message.ptr);
+	session_send_error(s, code, message);
 }
 
 void session_close(struct session *s, unsigned code, const char *reason)
@@ -140,6 +160,6 @@ void session_close(struct session *s, unsigned code, const char *reason)
 
 void session_refuse(struct session *s, enum pusher_code code, const char *message)
 {
-	session_error(s, code, sv(message));
+	session_send_error(s, code, sv(message));
 	session_close(s, code, message);
 }

@@ -8,6 +8,7 @@
  * hub_flush()) frames are collected and go out as one write for each session.  What the socket
  * does not take waits in the outbox, up to the app's cap; beyond it the connection is dropped.
  */
+#include "base/log_gate.h"
 #include "core/session-private.h"
 #include "wire/pusher.h"
 
@@ -15,14 +16,20 @@
 bool session_send(struct session *s, struct msgbuf *frame) RUNS_ON(on_worker);
 /* Builds a frame of the JSON text in hub->text and sends it. */
 void session_send_text(struct session *s) RUNS_ON(on_worker);
-/* Sends pusher:error. */
+/* Sends pusher:error, and writes to the log that the message was refused.  message ends with NUL. */
 void session_error(struct session *s, enum pusher_code code, struct str_view message)
 	RUNS_ON(on_worker);
+/* Sends pusher:error only. */
+void session_send_error(struct session *s, enum pusher_code code, struct str_view message)
+	RUNS_ON(on_worker);
+/* Writes what was refused and why to the log: "WHAT: WHY; socket, application, user". */
+void session_log_refusal(const struct session *s, struct log_gate *gate, const char *what,
+			 const char *why) RUNS_ON(on_worker);
 /* Writes what waits in the outbox until the socket takes no more. */
 void session_flush(struct session *s) RUNS_ON(on_worker);
 /* Flushes and starts to close.  code: an enum pusher_code, or one of RFC 6455 section 7.4. */
 void session_close(struct session *s, unsigned code, const char *reason) RUNS_ON(on_worker);
-/* session_error(), then session_close() with the same code. */
+/* session_send_error(), then session_close() with the same code. */
 void session_refuse(struct session *s, enum pusher_code code, const char *message)
 	RUNS_ON(on_worker);
 #endif

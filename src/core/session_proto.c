@@ -13,23 +13,51 @@
 
 #define STATUS_UNAUTHORIZED 401
 
-static void proto_subscription_error(struct session *s, struct str_view channel, const char *type,
-				     const char *text, unsigned status) RUNS_ON(on_worker)
+static struct log_gate subscriptions_refused = LOG_GATE("subscriptions refused"),
+		       signins_refused = LOG_GATE("sign-ins refused");
+
+static void proto_log_refusal(struct session *s, struct str_view channel, const char *why)
+	RUNS_ON(on_worker)
+{
+	char what[128];
+
+	snprintf(what, sizeof(what), "subscription to %.*s refused",
+		 channel.len < 90 ? (int)channel.len : 90, channel.ptr);
+	session_log_refusal(s, &subscriptions_refused, what, why);
+}
+
+static void proto_send_subscription_error(struct session *s, struct str_view channel,
+					  const char *type, const char *text, unsigned status)
+	RUNS_ON(on_worker)
 {
 	strbuf_reset(&s->hub->text);
 	frame_subscription_error(&s->hub->text, channel, type, sv(text), status);
 	session_send_text(s);
 }
 
+static void proto_subscription_error(struct session *s, struct str_view channel, const char *type,
+				     const char *text, unsigned status) RUNS_ON(on_worker)
+{
+	proto_log_refusal(s, channel, text);
+	proto_send_subscription_error(s, channel, type, text, status);
+}
+
 /*
  * Sends both forms of the error: pusher-js passes the first to the channel (error() in Laravel
- * Echo), the second is what the hosted Pusher service sends.
+ * Echo), the second is what the hosted Pusher service sends.  Writes nothing to the log.
  */
+static void proto_send_auth_error(struct session *s, struct str_view channel, const char *text)
+	RUNS_ON(on_worker)
+{
+	proto_send_subscription_error(s, channel, "AuthError", text, STATUS_UNAUTHORIZED);
+	session_send_error(s, PUSHER_CODE_NULL, sv(text));
+}
+
 static void proto_auth_error(struct session *s, struct str_view channel, const char *text)
 	RUNS_ON(on_worker)
 {
-	proto_subscription_error(s, channel, "AuthError", text, STATUS_UNAUTHORIZED);
-	session_error(s, PUSHER_CODE_NULL, sv(text));
+	proto_log_refusal(s, channel, text);
+	proto_send_auth_error(s, channel, text);
 }
 
 static void proto_on_ping(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
@@ -115,7 +143,8 @@ static void proto_bad_signature(struct session *s, const struct client_frame *f)
 		strbuf_add_str(&b, ", but got ");
 		strbuf_add_sv(&b, f->auth);
 	}
-	proto_auth_error(s, f->channel, b.ptr);
+	proto_log_refusal(s, f->channel, "the signature is not valid");
+	proto_send_auth_error(s, f->channel, b.ptr);
 	strbuf_release(&b);
 }
 
@@ -465,6 +494,7 @@ static void proto_on_signin(struct session *s, const struct client_frame *f) RUN
 	}
 	fault = proto_signin_fault(s, f, &who);
 	if (fault) {
+		session_log_refusal(s, &signins_refused, "sign-in refused", fault);
 		session_refuse(s, PUSHER_UNAUTHORIZED, fault);
 	} else if (s->user_id && strcmp(s->user_id, who.user_id) != 0) {
 		session_error(s, PUSHER_CODE_NULL,

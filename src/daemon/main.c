@@ -12,6 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/log_gate.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "pg/migrate.h"
@@ -566,6 +567,7 @@ static void serve_until_signal(struct scopewired *d)
 	while (!wait_signals(d, TICK_MS)) {
 		update_position(d);
 		users_tick(d->directory, clock_mono());
+		log_gates_flush(clock_mono());
 		if (d->postgres)
 			embedded_pg_tend(d->postgres);
 	}

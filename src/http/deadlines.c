@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/annotate.h"
+#include "base/log_gate.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "base/wake.h"
@@ -41,7 +42,10 @@ struct deadlines {
 
 void deadlines_refuse(int fd, const char *status_line, struct str_view sentence)
 {
+	static struct log_gate refused = LOG_GATE("requests refused before they were complete");
 	struct strbuf b;
+
+	log_gated(&refused, "request refused: %.3s, %.*s", status_line, SV_ARG(sentence));
 
 	strbuf_init(&b, 256);
 	strbuf_addf(&b,

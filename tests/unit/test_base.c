@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/hex.h"
 #include "base/log.h"
+#include "base/log_gate.h"
 #include "base/mailbox.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -383,6 +384,51 @@ START_TEST(log_lines_are_bounded)
 }
 END_TEST
 
+static usec_t gate_time;
+
+static usec_t gate_clock(void)
+{
+	return gate_time;
+}
+
+static unsigned lines_with(const char *text, const char *part)
+{
+	unsigned n = 0;
+
+	while ((text = strstr(text, part))) {
+		text++;
+		n++;
+	}
+	return n;
+}
+
+START_TEST(a_gate_lets_some_lines_through_and_counts_the_others)
+{
+	static struct log_gate gate = LOG_GATE("requests refused"), other = LOG_GATE("others");
+	static char text[8192];
+	usec_t window = LOG_GATE_WINDOW_S * USEC_PER_SEC;
+
+	clock_set_source(gate_clock);
+	gate_time = 5 * window;
+	logged(text, for (int i = 0; i < 25; i++) log_gated(&gate, "line %d", i));
+	ck_assert_uint_eq(lines_with(text, "info: line"), LOG_GATE_LINES);
+	logged(text, log_gated(&other, "another kind"));
+	ck_assert_uint_eq(lines_with(text, "another kind"), 1);
+	gate_time += window - 1;
+	logged(text, log_gates_flush(gate_time));
+	ck_assert_str_eq(text, "");
+	gate_time++;
+	logged(text, log_gates_flush(gate_time));
+	ck_assert_ptr_nonnull(strstr(text, "info: and 15 more requests refused\n"));
+	ck_assert_uint_eq(lines_with(text, "\n"), 1);
+	logged(text, log_gates_flush(gate_time + window));
+	ck_assert_str_eq(text, "");
+	logged(text, log_gated(&gate, "again"));
+	ck_assert_uint_eq(lines_with(text, "again"), 1);
+	clock_set_source(NULL);
+}
+END_TEST
+
 START_TEST(log_levels_have_names_and_hide_lines)
 {
 	enum log_level level = LOG_LEVEL_INFO;
@@ -555,6 +601,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_clock_goes_forward_and_is_written_as_iso_8601);
 	tcase_add_test(t, log_lines_cannot_be_forged);
 	tcase_add_test(t, log_lines_are_bounded);
+	tcase_add_test(t, a_gate_lets_some_lines_through_and_counts_the_others);
 	tcase_add_test(t, log_levels_have_names_and_hide_lines);
 	tcase_add_test(t, a_role_is_held);
 	tcase_add_test_raise_signal(t, another_role_aborts, SIGABRT);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// What the daemon refuses is in its log: who, what, why, and the option that would change it.
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { APP, Raw, request, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const ORIGINS = { ...APP, id: 'strict', key: 'strict-key', secret: 'strict-secret',
+	allowed_origins: 'https://portal.example.com' };
+const SLOW = { ...APP, id: 'slow', key: 'slow-key', secret: 'slow-secret',
+	max_read_requests_per_second: '1', rate_limiting: 'yes', rate_limiting_max_attempts: '2',
+	rate_limiting_decay_seconds: '60', client_events: 'yes', max_channel_name_bytes: '20' };
+
+let daemon;
+
+before(async () => { daemon = await startDaemon({ apps: [APP, ORIGINS, SLOW] }); });
+after(() => daemon?.stop());
+
+const inLog = (pattern) => waitFor(() => pattern.test(daemon.logText), String(pattern));
+
+test('a request with a wrong signature is in the log, with its path and reason', async () => {
+	const liar = daemon.api({ ...APP, secret: 'wrong' });
+	assert.equal((await liar.trigger('orders', 'made', {})).status, 401);
+	await inLog(/request refused: POST \/apps\/client-portal\/events: 401, .*signature/i);
+	assert.doesNotMatch(daemon.logText, /auth_signature|auth_key/);
+});
+
+test('a request to an unknown path or with a wrong method is in the log', async () => {
+	await request(`${daemon.url}/nothing/here`);
+	await inLog(/request refused: GET \/nothing\/here: 404, /);
+	await request(`${daemon.url}/apps/client-portal/events`, { method: 'DELETE' });
+	await inLog(/request refused: DELETE \/apps\/client-portal\/events: 405, This path accepts POST only/);
+});
+
+test('a request that is broken before its handler runs is in the log', async () => {
+	const raw = await Raw.connect(daemon.port);
+	raw.write('POST /apps/client-portal/events HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n');
+	await inLog(/request refused: 413, /);
+	raw.destroy();
+});
+
+test('a request over a rate limit is in the log', async () => {
+	const api = daemon.api(SLOW);
+	await waitFor(async () => (await api.get('/channels')).status === 429, 'the limit');
+	await inLog(/request refused: GET \/apps\/slow\/channels: 429, Too many requests/);
+});
+
+test('a refused connection is in the log, with code, origin and part of the key', async () => {
+	assert.equal((await daemon.wire({ key: 'unknown-key' }).closed).code, 4001);
+	await inLog(/connection refused: 4001, Application does not exist; application key unknow\.\.\., origin none/);
+	assert.equal((await daemon.wire({ key: ORIGINS.key,
+		headers: { Origin: 'https://evil.example' } }).closed).code, 4009);
+	await inLog(/connection refused: 4009, Origin not allowed.*strict\.\.\., origin https:\/\/evil\.example/);
+});
+
+test('a refused subscription is in the log, with channel, user and reason', async () => {
+	const client = await daemon.connect();
+	client.send({ event: 'pusher:subscribe', data: { channel: 'private-a', auth: `${APP.key}:00` } });
+	await client.next({ event: 'pusher:subscription_error' });
+	await inLog(/subscription to private-a refused: the signature is not valid; socket \d+\.\d+, application client-portal/);
+	await client.close();
+	const limited = await daemon.connect({ key: SLOW.key });
+	limited.send({ event: 'pusher:subscribe', data: { channel: 'c'.repeat(30) } });
+	await limited.next({ event: 'pusher:subscription_error' });
+	await inLog(/subscription to c{30} refused: The channel name is too long/);
+	await limited.close();
+});
+
+test('a message over the rate is in the log', async () => {
+	const client = await daemon.connect({ key: SLOW.key });
+	for (let n = 0; n < 4; n++) client.send({ event: 'pusher:ping', data: {} });
+	await client.next({ event: 'pusher:error' });
+	await inLog(/message refused: Rate limit exceeded.*application slow/);
+	await client.close();
+});
+
+test('many refusals of one kind are ten lines and a count, and do not hide other kinds', async () => {
+	const liar = daemon.api({ ...APP, secret: 'wrong' });
+	for (let n = 0; n < 60; n++) await liar.trigger('orders', 'made', {});
+	await waitFor(() => /and \d+ more requests refused with 401/.test(daemon.logText), 'the count');
+	const lines = daemon.logText.match(/request refused: POST \/apps\/client-portal\/events: 401/g);
+	assert.ok(lines.length <= 31, `${lines.length} lines`);
+	await request(`${daemon.url}/still/seen`);
+	await inLog(/request refused: GET \/still\/seen: 404/);
+});
+
+test('no line of the log holds a secret', () => {
+	for (const app of [APP, ORIGINS, SLOW]) assert.ok(!daemon.logText.includes(app.secret));
+});
