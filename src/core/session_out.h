@@ -16,7 +16,8 @@
 bool session_send(struct session *s, struct msgbuf *frame) RUNS_ON(on_worker);
 /* Builds a frame of the JSON text in hub->text and sends it. */
 void session_send_text(struct session *s) RUNS_ON(on_worker);
-/* Sends pusher:error, and writes to the log that the message was refused.  message ends with NUL. */
+/* Sends pusher:error, and writes to the log that the message was refused.  message ends with NUL.
+ */
 void session_error(struct session *s, enum pusher_code code, struct str_view message)
 	RUNS_ON(on_worker);
 /* Sends pusher:error only. */
