@@ -64,8 +64,9 @@ struct events_stream {
 };
 
 static const struct pg_statement stream_statement = {
-	.sql = "SELECT status, body, lines, next FROM sync_events($1, $2, $3, $4, $5, $6, $7, $8, "
-	       "$9, $10, $11, $12, $13, true)",
+	.sql = "SELECT status, body, lines, next FROM sync_events($1::text, $2::jsonb, "
+	       "$3::json, $4::text, $5::text, $6::text, $7::timestamptz, $8::timestamptz, "
+	       "$9::boolean, $10::text, $11::boolean, $12::integer, $13::text, true)",
 	.repeatable = true
 };
 

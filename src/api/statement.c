@@ -21,8 +21,8 @@ void statement_prepare(struct sync_action *action)
 	if (!action->function || action->statement.sql)
 		return;
 	strbuf_init(&b, 128);
-	strbuf_addf(&b, "SELECT * FROM %s($1", action->function);
-	for (size_t i = 2; i <= n; i++)
+	strbuf_addf(&b, "SELECT * FROM %s($1::text, $2::jsonb", action->function);
+	for (size_t i = 3; i <= n; i++)
 		strbuf_addf(&b, ", $%zu", i);
 	strbuf_add_c(&b, ')');
 	action->statement.sql = strbuf_detach(&b);

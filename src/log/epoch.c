@@ -72,9 +72,11 @@ enum pg_fault log_epoch_compare(struct pg_conn *c, usec_t deadline, const struct
 {
 	char serial[24];
 	const char *values[3] = { NULL };
-	const struct pg_query q = { .sql = "SELECT why FROM log_begin($1, $2::bigint, $3)",
-				    .n = 3,
-				    .values = values };
+	const struct pg_query q = {
+		.sql = "SELECT why FROM log_begin($1::text, $2::bigint, $3::text)",
+		.n = 3,
+		.values = values
+	};
 	struct pg_answer a = { 0 };
 	enum pg_fault fault;
 

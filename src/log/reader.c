@@ -59,10 +59,11 @@ struct reader {
 enum { COL_FAULT, COL_SERIAL, COL_ID, COL_TYPE, COL_PAYLOAD, COL_IS_TEXT, COL_LEFT };
 
 static const struct pg_statement statements[] = {
-	[LOG_ASK_EVENTS] = { .sql = "SELECT * FROM replay_page($1, $2, $3::boolean, $4, "
-				    "$5::bigint, $6::bigint, $7, $8::integer, $9::integer)",
+	[LOG_ASK_EVENTS] = { .sql = "SELECT * FROM replay_page($1::text, $2::text, $3::boolean, "
+				    "$4::text, "
+				    "$5::bigint, $6::bigint, $7::text, $8::integer, $9::integer)",
 			     .repeatable = true },
-	[LOG_ASK_CACHED] = { .sql = "SELECT * FROM replay_cached($1, $2::boolean, $3, "
+	[LOG_ASK_CACHED] = { .sql = "SELECT * FROM replay_cached($1::text, $2::boolean, $3::text, "
 				    "$4::integer)",
 			     .repeatable = true },
 };

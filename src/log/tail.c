@@ -135,7 +135,7 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadl
 		"SELECT m.epoch, s.last, coalesce(greatest(least(r.serial, s.last), "
 		"s.last - " BACKLOG_MAX_TEXT "), s.last) FROM log_meta m CROSS JOIN (SELECT CASE "
 		"WHEN is_called THEN last_value ELSE 0 END AS last FROM realtime_events_serial) s "
-		"LEFT JOIN relay_cursor r ON r.node = $1 AND r.epoch = m.epoch";
+		"LEFT JOIN relay_cursor r ON r.node = $1::text AND r.epoch = m.epoch";
 	static const char page_sql[] = "SELECT " LOG_ROW_COLUMNS " FROM realtime_events "
 				       "WHERE serial > $1 AND serial <= $2 "
 				       "ORDER BY serial LIMIT " PAGE_ROWS_TEXT;
@@ -190,10 +190,11 @@ static void tail_save_seen(struct log_tail *t, const struct log_seen *seen)
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline)
 {
 	static const char sql[] =
-		"INSERT INTO relay_cursor (node, epoch, serial) SELECT $1, m.epoch, $3::bigint "
+		"INSERT INTO relay_cursor (node, epoch, serial) SELECT $1::text, m.epoch, "
+		"$3::bigint "
 		/* A cursor that a crash sets back a second costs nothing; a flush costs others. */
 		"FROM log_meta m, set_config('synchronous_commit', 'off', true) "
-		"WHERE m.epoch = $2 ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, "
+		"WHERE m.epoch = $2::text ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, "
 		"serial = excluded.serial, at = now() RETURNING 1";
 	char serial[24], *epoch;
 	const char *values[3] = { t->node, NULL, serial };

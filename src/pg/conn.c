@@ -117,13 +117,15 @@ static int conn_check_encoding(struct pg_conn *c)
 
 static int conn_set_up_session(struct pg_conn *c, usec_t deadline)
 {
-	static const char sql[] = "SELECT set_config('search_path', "
-				  "quote_ident($1) || ', public', false), "
-				  "set_config('jit', 'off', false), "
-				  "set_config('synchronous_commit', 'on', false), "
-				  "set_config('statement_timeout', $2, false), "
-				  "set_config('lock_timeout', $3, false), "
-				  "set_config('TimeZone', 'UTC', false)";
+	/* The role's or database's own search_path is in force here: every name is qualified. */
+	static const char sql[] =
+		"SELECT pg_catalog.set_config('search_path', pg_catalog.concat("
+		"pg_catalog.quote_ident($1::pg_catalog.text), ', pg_temp'), false), "
+		"pg_catalog.set_config('jit', 'off', false), "
+		"pg_catalog.set_config('synchronous_commit', 'on', false), "
+		"pg_catalog.set_config('statement_timeout', $2::pg_catalog.text, false), "
+		"pg_catalog.set_config('lock_timeout', $3::pg_catalog.text, false), "
+		"pg_catalog.set_config('TimeZone', 'UTC', false)";
 	char statement_ms[12], lock_ms[12];
 	const char *values[] = { c->o.schema, statement_ms, lock_ms };
 	struct pg_query q = { .sql = sql, .n = 3, .values = values };

@@ -22,7 +22,7 @@ struct pg_conn;
 struct pg_options {
 	const char *conninfo;
 	const char *password; /* used when conninfo has none; NULL or "" for none */
-	const char *schema;   /* first in the search_path */
+	const char *schema;   /* the search_path, with pg_temp last */
 	unsigned connect_timeout_ms;
 	unsigned statement_timeout_ms; /* the server's; 0: none */
 	unsigned lock_timeout_ms;      /* the server's; 0: none */
@@ -32,10 +32,11 @@ struct pg_options {
 };
 
 /*
- * Connects and sets the session up: search_path, jit off, UTF-8, synchronous_commit on, the
- * timeouts.  0; -EHOSTDOWN (cannot connect or no answer in time), -EACCES (the server refused the
- * login), -ENODEV (no such database), -EILSEQ (its encoding is not UTF8), -ECANCELED; *why (heap)
- * is then a sentence for the operator.  why may be NULL.
+ * Connects and sets the session up: search_path (the schema only, so that a role which may create
+ * functions, operators or tables elsewhere cannot have its own called here), jit off, UTF-8,
+ * synchronous_commit on, the timeouts.  0; -EHOSTDOWN (cannot connect or no answer in time),
+ * -EACCES (the server refused the login), -ENODEV (no such database), -EILSEQ (its encoding is not
+ * UTF8), -ECANCELED; *why (heap) is then a sentence for the operator.  why may be NULL.
  */
 int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why) MUSTCHECK;
 void pg_conn_close(struct pg_conn *c); /* NULL is fine */

@@ -89,7 +89,7 @@ static char *migration_text(const char *sql, const char *quoted)
 /* Only when missing: a role that may not create schemas can still check an existing one. */
 static int migrate_make_schema(struct migrate *m)
 {
-	struct pg_query q = { .sql = "SELECT 1 FROM pg_namespace WHERE nspname = $1",
+	struct pg_query q = { .sql = "SELECT 1 FROM pg_namespace WHERE nspname = $1::text",
 			      .n = 1,
 			      .values = &m->schema };
 	struct pg_answer a = { 0 };
@@ -209,7 +209,7 @@ static int migration_record(struct migrate *m, const struct migration *one)
 	strbuf_init(&sql, 128);
 	strbuf_addf(&sql,
 		    "INSERT INTO %s.schema_migrations(version, name, checksum) "
-		    "VALUES ($1::integer, $2, $3)",
+		    "VALUES ($1::integer, $2::text, $3::text)",
 		    m->quoted);
 	q.sql = sql.ptr;
 	rc = migrate_query(m, one->name, &q, NULL);

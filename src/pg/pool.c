@@ -274,7 +274,8 @@ RUNS_ON(on_pool) static bool pool_send_job(struct pool_link *l, struct pool_job 
 	if (j->is_preparing && !PQsendPrepare(pg, name, j->st->sql, j->n, NULL))
 		return false;
 	if (j->st->timeout_ms) {
-		static const char sql[] = "SELECT set_config('statement_timeout', $1, true)";
+		static const char sql[] = "SELECT pg_catalog.set_config("
+					  "'statement_timeout', $1::pg_catalog.text, true)";
 		char ms[12];
 		const char *values[] = { ms };
 

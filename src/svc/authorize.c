@@ -23,11 +23,11 @@
 #define CHANNEL_RULES "scopewire_rules"
 
 static const struct pg_statement authorize_statement = {
-	.sql = "SELECT verdict, name, avatar FROM channel_authorize($1, $2, $3)",
+	.sql = "SELECT verdict, name, avatar FROM channel_authorize($1::text, $2::jsonb, $3::text)",
 	.repeatable = true,
 };
 static const struct pg_statement predicate_statement = {
-	.sql = "SELECT allowed, trouble FROM channel_ask($1, $2, $3)",
+	.sql = "SELECT allowed, trouble FROM channel_ask($1::text, $2::jsonb, $3::text)",
 	.repeatable = true,
 };
 

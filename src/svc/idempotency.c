@@ -52,7 +52,7 @@ struct idempotent_call {
 };
 
 static const struct pg_statement find_statement = {
-	.sql = "SELECT is_same, answer FROM idempotency_find($1, $2, $3)"
+	.sql = "SELECT is_same, answer FROM idempotency_find($1::text, $2::text, $3::text)"
 };
 
 struct idempotency *idempotency_new(struct pg_pool *pool)

@@ -19,7 +19,7 @@ static const struct {
 	bool runs_once;
 } job_table[] = {
 	{ "sync settings",
-	  { .sql = "SELECT sync_settings_put($1)", .repeatable = true },
+	  { .sql = "SELECT sync_settings_put($1::json)", .repeatable = true },
 	  2000,
 	  VALUE_SETTINGS,
 	  true },
@@ -29,7 +29,7 @@ static const struct {
 	  VALUE_NONE,
 	  false },
 	{ "activities' retention",
-	  { .sql = "SELECT activities_expire($1, 1000) = 1000", .repeatable = true },
+	  { .sql = "SELECT activities_expire($1::integer, 1000) = 1000", .repeatable = true },
 	  60000,
 	  VALUE_ACTIVITY_DAYS,
 	  false },
@@ -44,7 +44,7 @@ static const struct {
 	  VALUE_NONE,
 	  false },
 	{ "data sync's retention",
-	  { .sql = "SELECT sync_prune($1, 1000)", .repeatable = true },
+	  { .sql = "SELECT sync_prune($1::integer, 1000)", .repeatable = true },
 	  60000,
 	  VALUE_CHANGE_DAYS,
 	  false },

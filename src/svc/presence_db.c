@@ -99,12 +99,13 @@ static void presence_unlock(struct presence_db *p) TSA(release_capability(presen
 }
 
 static const struct pg_statement beat_statement = {
-	.sql = "SELECT seen_at, unread FROM presence_beat($1, $2, $3, $4, $5)",
+	.sql = "SELECT seen_at, unread FROM presence_beat($1::json, $2::json, "
+	       "$3::json, $4::integer, $5::text[])",
 	.repeatable = true,
 };
 
 static const struct pg_statement expire_statement = {
-	.sql = "SELECT presence_expire($1, $2) = 1000",
+	.sql = "SELECT presence_expire($1::integer, $2::text[]) = 1000",
 	.repeatable = true,
 };
 

@@ -59,7 +59,7 @@ static void viewers_unlock(struct viewers *v) TSA(release_capability(viewers_hel
 }
 
 static const struct pg_statement sweep_statement = {
-	.sql = "SELECT viewing_sweep($1)",
+	.sql = "SELECT viewing_sweep($1::text[])",
 	.repeatable = true,
 };
 
