@@ -2,25 +2,13 @@
 // wss and https on the port that serves ws and http.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
-import path from 'node:path';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
-import { APP, Raw, frame, request, signedQuery, startDaemon, tempFolder, waitFor }
+import { APP, Raw, certificate, frame, request, signedQuery, startDaemon, waitFor }
 	from '../lib/harness.mjs';
 
 const CLIENT = fileURLToPath(new URL('tls-client.mjs', import.meta.url));
-
-/** A self-signed certificate for localhost, its loopback addresses and the key. */
-function certificate() {
-	const folder = tempFolder('tls');
-	const [cert, key] = ['cert.pem', 'key.pem'].map((f) => path.join(folder, f));
-	execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
-		'-nodes', '-days', '2', '-subj', '/CN=localhost', '-keyout', key, '-out', cert,
-		'-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1'], { stdio: 'pipe' });
-	return { cert, key, ca: fs.readFileSync(cert) };
-}
 
 test('TLS', async (t) => {
 	const { cert, key, ca } = certificate();

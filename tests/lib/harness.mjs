@@ -2,6 +2,7 @@
 // What integration and end-to-end tests import.
 export { APP, Daemon, PROGRAM, ini, runDaemon, startDaemon } from './daemon.mjs';
 export { Api, channelAuth, hmac, md5, request, signedQuery, userAuth } from './api.mjs';
+export { certificate } from './certificate.mjs';
 export { binaries, clusterSocket, newDatabase, query, startCluster } from './cluster.mjs';
 export { Raw, frame, parseFrames } from './raw.mjs';
 export { Wire, matches } from './wire.mjs';
