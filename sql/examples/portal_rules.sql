@@ -13,9 +13,9 @@
 --     timesheets(id, user_id)            whose timesheet it is
 --     workflows(id, project_id)          a workflow's project
 -- and the roles admin and manager, in the users' tokens or told by PUT /api/sync/users/{id}.
--- The daemon's role reads the tables:
+-- The role that predicates run as reads the tables (docs/sync/authorization.md):
 --     GRANT SELECT ON client_user, project_user, projects, invoices, documents, timesheets,
---         workflows TO scopewire;
+--         workflows TO scopewire_rules;
 --
 -- A pattern counts for private- and presence- channels alike.  Those that begin with presence- are
 -- for Echo.join('presence-project.1'), which is presence-presence-project.1 on the wire.  The

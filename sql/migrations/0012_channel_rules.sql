@@ -12,7 +12,13 @@
 --
 -- A predicate is SQL that is true or not, with placeholders in braces: those of the pattern (text),
 -- {user} (bigint), {roles} (text[]), {app} and {channel} (text).  They become parameters, so that
--- no channel's name is ever part of a statement.  Tables are searched for in public first.
+-- no channel's name is ever part of a statement.
+--
+-- A predicate calls whatever functions, operators and casts its names find, and a role that may
+-- create such objects in public can make them.  So its code runs as a role of its own, without
+-- rights here (channel_predicates_as()): inside a SECURITY DEFINER function, where PostgreSQL
+-- refuses SET ROLE, in a read-only transaction, and in a subtransaction that is always undone, so
+-- that no setting, cursor or notification of it remains in the session.
 
 CREATE FUNCTION channel_pattern_names(p_pattern text) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -37,6 +43,7 @@ CREATE TABLE channel_rules (
 	pattern text NOT NULL,
 	rule text NOT NULL CHECK (rule IN ('anyone', 'owner', 'role', 'sql')),
 	argument text,
+	search_path text NOT NULL DEFAULT 'public',
 	names text[] GENERATED ALWAYS AS (channel_pattern_names(pattern)) STORED,
 	prefix text GENERATED ALWAYS AS (split_part(pattern, '{', 1)) STORED,
 	regex text GENERATED ALWAYS AS (channel_pattern_regex(pattern)) STORED,
@@ -57,6 +64,8 @@ COMMENT ON COLUMN channel_rules.rule IS
 COMMENT ON COLUMN channel_rules.argument IS
 	'owner: name of the placeholder that holds the id of the user. role: roles, separated '
 	'by commas. sql: the predicate.';
+COMMENT ON COLUMN channel_rules.search_path IS
+	'The search_path of the predicate.';
 COMMENT ON COLUMN channel_rules.names IS
 	'Names of the placeholders; generated.';
 COMMENT ON COLUMN channel_rules.prefix IS
@@ -124,20 +133,89 @@ $$;
 COMMENT ON FUNCTION channel_predicate_compile IS
 	'The statement of a predicate. Its parameters are those of channel_predicate_run().';
 
-CREATE FUNCTION channel_predicate_check(p_statement text, p_n_names integer) RETURNS void
-LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
+CREATE FUNCTION channel_predicate_check(p_statement text, p_n_names integer, p_search_path text)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
+DECLARE
+	explain CONSTANT text := 'EXPLAIN ' || p_statement;
+	path CONSTANT text := p_search_path || ', pg_temp';
+	held CONSTANT text[] := array_fill(NULL::text, ARRAY[p_n_names]);
 BEGIN
-	EXECUTE 'EXPLAIN ' || p_statement
-		USING array_fill(NULL::text, ARRAY[p_n_names]), NULL::bigint, '{}'::text[], ''::text,
-		      ''::text;
-EXCEPTION WHEN OTHERS THEN
-	RAISE EXCEPTION 'the predicate is not valid: %', SQLERRM USING ERRCODE = SQLSTATE;
+	PERFORM set_config('transaction_read_only', 'on', true),
+		set_config('search_path', path, true);
+	EXECUTE explain USING held, NULL::bigint, '{}'::text[], ''::text, ''::text;
+	RAISE EXCEPTION USING ERRCODE = 'SW002';
+EXCEPTION
+	WHEN SQLSTATE 'SW002' THEN
+		NULL;
+	WHEN insufficient_privilege THEN
+		RAISE EXCEPTION 'the predicate is not valid: %', SQLERRM USING ERRCODE = SQLSTATE,
+			HINT = format('Predicates run as the role %I: grant it SELECT on the tables '
+				      'and USAGE on their schema.', current_user);
+	WHEN OTHERS THEN
+		RAISE EXCEPTION 'the predicate is not valid: %', SQLERRM USING ERRCODE = SQLSTATE;
 END
 $$;
 COMMENT ON FUNCTION channel_predicate_check IS
 	'Refuses a predicate that PostgreSQL cannot plan: a table or column that does not '
 	'exist, a result that is not boolean, a missing right.';
+
+CREATE FUNCTION channel_predicates_role() RETURNS name
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT pg_get_userbyid(p.proowner) FROM pg_proc p
+	WHERE p.proname = 'channel_predicate_run' AND p.pronamespace = current_schema()::regnamespace
+$$;
+COMMENT ON FUNCTION channel_predicates_role IS
+	'The role that predicates run as.';
+
+CREATE FUNCTION channel_predicates_warning() RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT format('the predicates of channel rules run as the role %I, which has rights on the '
+		      'schema %s: give them a role of their own with SELECT '
+		      '%s.channel_predicates_as(ROLE)', r, current_schema(), current_schema())
+	FROM channel_predicates_role() r
+	WHERE has_schema_privilege(r, current_schema(), 'USAGE')
+	AND EXISTS (SELECT FROM channel_rules WHERE rule = 'sql')
+$$;
+COMMENT ON FUNCTION channel_predicates_warning IS
+	'NULL, or a warning: there are predicates, and they run as a role with rights on this '
+	'schema.';
+
+CREATE FUNCTION channel_predicates_as(p_role name) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	own CONSTANT name := pg_get_userbyid(n.nspowner) FROM pg_namespace n
+			     WHERE n.nspname = current_schema();
+	one record;
+BEGIN
+	IF p_role <> own AND has_schema_privilege(p_role, current_schema(), 'USAGE') THEN
+		RAISE EXCEPTION 'the role "%" has rights on the schema "%"', p_role, current_schema()
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Predicates need a role without rights here: CREATE ROLE '
+			       'scopewire_rules NOLOGIN.';
+	END IF;
+	EXECUTE format('GRANT CREATE ON SCHEMA %I TO %I', current_schema(), p_role);
+	FOR one IN
+		SELECT p.oid::regprocedure AS signature, pg_get_userbyid(c.relowner) AS caller
+		FROM pg_proc p JOIN pg_class c ON c.oid = 'channel_rules'::regclass
+		WHERE p.pronamespace = current_schema()::regnamespace
+		AND p.proname IN ('channel_predicate_run', 'channel_predicate_check')
+	LOOP
+		EXECUTE format('ALTER FUNCTION %s OWNER TO %I', one.signature, p_role);
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.signature, one.caller);
+	END LOOP;
+	IF p_role <> own THEN
+		EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM %I', current_schema(), p_role);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION channel_predicates_as IS
+	'Lets predicates run as this role, which must have no rights on the schema. The caller '
+	'owns the schema and is a member of the role.';
 
 CREATE FUNCTION channel_rule_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
@@ -173,7 +251,7 @@ BEGIN
 			USING ERRCODE = 'check_violation';
 	ELSIF NEW.rule = 'sql' AND NEW.argument IS NOT NULL THEN
 		NEW.statement := channel_predicate_compile(NEW.argument, names);
-		PERFORM channel_predicate_check(NEW.statement, cardinality(names));
+		PERFORM channel_predicate_check(NEW.statement, cardinality(names), NEW.search_path);
 	END IF;
 	RETURN NEW;
 END
@@ -293,26 +371,35 @@ COMMENT ON FUNCTION channel_verdict IS
 -- the block.  A name that cannot be converted is, for example, a word that is cast to a number.
 CREATE FUNCTION channel_predicate_run(p_statement text, p_held text[], p_user_id bigint,
 				      p_roles text[], p_app text, p_channel text,
+				      p_search_path text DEFAULT 'public',
 				      OUT allowed boolean, OUT trouble text)
-LANGUAGE plpgsql SET search_path = public, @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
+DECLARE
+	path CONSTANT text := p_search_path || ', pg_temp';
 BEGIN
-	PERFORM set_config('transaction_read_only', 'on', true);
+	PERFORM set_config('transaction_read_only', 'on', true),
+		set_config('search_path', path, true);
 	EXECUTE p_statement INTO allowed USING p_held, p_user_id, p_roles, p_app, p_channel;
+	RAISE EXCEPTION USING ERRCODE = 'SW002';
 EXCEPTION
+	WHEN SQLSTATE 'SW002' THEN
+		NULL;
 	WHEN data_exception THEN
 		allowed := NULL;
 	WHEN OTHERS THEN
+		allowed := NULL;
 		trouble := format('%s (%s)', SQLERRM, SQLSTATE);
 END
 $$;
 COMMENT ON FUNCTION channel_predicate_run IS
-	'Evaluates a predicate, read-only. allowed is NULL when the channel''s name cannot be '
-	'converted; trouble is the error of a predicate that failed.';
+	'Evaluates a predicate, read-only, as the role that owns this function. allowed is NULL '
+	'when the channel''s name cannot be converted; trouble is the error of a predicate that '
+	'failed.';
 
 CREATE FUNCTION channel_ask(p_app text, p_caller jsonb, p_channel text,
 			    OUT allowed boolean, OUT trouble text)
-LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	roles text[] := caller_roles(p_app, p_caller);
@@ -322,14 +409,14 @@ DECLARE
 BEGIN
 	allowed := false;
 	FOR one IN
-		SELECT r.id, r.pattern, r.statement, held
+		SELECT r.id, r.pattern, r.statement, r.search_path, held
 		FROM channel_rules r, regexp_match(plain, r.regex) AS held
 		WHERE (r.app IS NULL OR r.app = p_app) AND r.rule = 'sql'
 		AND starts_with(plain, r.prefix) AND held IS NOT NULL
 		ORDER BY r.id
 	LOOP
 		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,
-			caller_id(p_caller), roles, p_app, p_channel);
+			caller_id(p_caller), roles, p_app, p_channel, one.search_path);
 		IF ran.trouble IS NOT NULL THEN
 			trouble := format('channel rule %s (%s) failed and allows no user: %s', one.id,
 					  one.pattern, ran.trouble);
@@ -436,5 +523,18 @@ COMMENT ON FUNCTION channel_authorize IS
 	'For /broadcasting: the verdict, and the user''s name and avatar, from the table users '
 	'or from the token.';
 
-REVOKE EXECUTE ON FUNCTION channel_predicate_run(text, text[], bigint, text[], text, text),
-	channel_ask(text, jsonb, text), channel_authorize(text, jsonb, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION channel_predicate_check(text, integer, text),
+	channel_predicate_run(text, text[], bigint, text[], text, text, text),
+	channel_predicates_as(name), channel_ask(text, jsonb, text),
+	channel_authorize(text, jsonb, text) FROM PUBLIC;
+
+-- A role of this name that an administrator made is used from the start.
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'scopewire_rules'
+		   AND pg_has_role(current_user, r.oid, 'MEMBER')
+		   AND NOT has_schema_privilege(r.oid, current_schema(), 'USAGE')) THEN
+		PERFORM channel_predicates_as('scopewire_rules');
+	END IF;
+END
+$$;

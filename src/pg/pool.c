@@ -258,10 +258,10 @@ static size_t pool_statement_number(const struct pool_link *l, const struct pg_s
 RUNS_ON(on_pool) static bool pool_send_job(struct pool_link *l, struct pool_job *j)
 {
 	PGconn *pg = pg_conn_raw(l->conn);
-	size_t number = pool_statement_number(l, j->st);
+	size_t number = j->st->is_unnamed ? 0 : pool_statement_number(l, j->st);
 	char name[24];
 
-	j->is_preparing = number == l->n_prepared;
+	j->is_preparing = !j->st->is_unnamed && number == l->n_prepared;
 	if (j->is_preparing) {
 		if (l->n_prepared == l->cap_prepared) {
 			l->cap_prepared = l->cap_prepared ? 2 * l->cap_prepared : 32;
@@ -284,8 +284,12 @@ RUNS_ON(on_pool) static bool pool_send_job(struct pool_link *l, struct pool_job 
 		if (!PQsendQueryParams(pg, sql, 1, NULL, values, NULL, NULL, 0))
 			return false;
 	}
-	return PQsendQueryPrepared(pg, name, j->n, (const char *const *)j->values, NULL, NULL, 0) &&
-	       PQpipelineSync(pg);
+	if (j->st->is_unnamed ? !PQsendQueryParams(pg, j->st->sql, j->n, NULL,
+						   (const char *const *)j->values, NULL, NULL, 0)
+			      : !PQsendQueryPrepared(pg, name, j->n, (const char *const *)j->values,
+						     NULL, NULL, 0))
+		return false;
+	return PQpipelineSync(pg);
 }
 
 RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)

@@ -43,6 +43,9 @@ struct pg_statement {
 	/* Can be retried when its connection broke: to run it twice is as good as once. */
 	bool repeatable;
 	unsigned timeout_ms; /* instead of the pool's, when not 0 */
+	/* Not prepared under a name: it runs code that is not ours, which could prepare another
+	 * statement under that name. */
+	bool is_unnamed;
 };
 
 /*

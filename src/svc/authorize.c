@@ -29,6 +29,12 @@ static const struct pg_statement authorize_statement = {
 static const struct pg_statement predicate_statement = {
 	.sql = "SELECT allowed, trouble FROM channel_ask($1::text, $2::jsonb, $3::text)",
 	.repeatable = true,
+	.is_unnamed = true,
+};
+static const struct pg_statement warning_statement = {
+	.sql = "SELECT channel_predicates_warning()",
+	.repeatable = true,
+	.is_unnamed = true,
 };
 
 /* One block: the struct, followed by its texts. */
@@ -334,6 +340,13 @@ void authorize_check(struct authorizer *a, const struct authorize_question *from
 		authorize_query(q, a->pool, &authorize_statement, on_verdict);
 }
 
+static void on_warning(void *ctx, const struct pg_answer *answered)
+{
+	(void)ctx;
+	if (answered->rc == 0 && *pg_answer_text(answered, 0, 0))
+		log_warn("%s", pg_answer_text(answered, 0, 0));
+}
+
 /* ---- the outside -------------------------------------------------------------- */
 
 int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
@@ -353,11 +366,13 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 	pc.notify_ctx = a;
 	a->predicates = pg_pool_new(&pc);
 	rc = pg_pool_start(a->predicates);
-	if (rc)
+	if (rc) {
 		authorizer_free(a);
-	else
-		*out = a;
-	return rc;
+		return rc;
+	}
+	pg_pool_query(a->predicates, &warning_statement, 0, NULL, on_warning, a);
+	*out = a;
+	return 0;
 }
 
 void authorizer_stop(struct authorizer *a)

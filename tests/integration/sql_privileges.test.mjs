@@ -3,7 +3,7 @@
 // What is tried is taken from the catalog, so that a new function or table is tried too.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, query, startDaemon } from '../lib/harness.mjs';
+import { Sync, query, startDaemon, waitFor } from '../lib/harness.mjs';
 
 /** A daemon with a schema, and a role of the application that may create objects in public. */
 async function daemonAndRole(t, options = {}) {
@@ -108,4 +108,106 @@ test('objects in public are never used instead of the daemon\'s own', async (t) 
 		assert.deepEqual(await admin('SELECT is_called FROM public.hijacked'),
 			[{ is_called: false }]);
 	}
+});
+
+/** The role that predicates run as, of this database only. */
+async function predicatesRole(t, daemon, admin) {
+	const role = `rules_${daemon.database.name}`;
+	await admin(`CREATE ROLE ${role} NOLOGIN; GRANT ${role} TO scopewire`);
+	t.after(async () => {
+		await daemon.query('SELECT channel_predicates_as(current_user)');
+		await admin(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+	});
+	await daemon.query('SELECT channel_predicates_as($1)', [role]);
+	return role;
+}
+
+// Each attempt is a block of its own: one that fails undoes only itself.
+const attempts = (statements) => statements.map((one) =>
+	`BEGIN ${one}; got := got || $a$${one}$a$; EXCEPTION WHEN OTHERS THEN NULL; END;`).join('\n');
+
+test('the code of a predicate has no rights on our tables and cannot get any', async (t) => {
+	const { daemon, role, as, admin } = await daemonAndRole(t);
+	const rules = await predicatesRole(t, daemon, admin);
+	// The portal's own function; the call finds the hostile one, whose types fit better.
+	await daemon.query(`CREATE FUNCTION public.is_member(text, numeric) RETURNS boolean
+		LANGUAGE sql AS 'SELECT false'`);
+	const tables = await daemon.query(`SELECT format('%I.%I', relnamespace::regnamespace, relname)
+		AS name FROM pg_class WHERE relnamespace = 'scopewire'::regnamespace
+		AND relkind IN ('r', 'p', 'v')`);
+	assert.ok(tables.length > 20);
+	await as(`CREATE FUNCTION public.is_member(id text, who bigint) RETURNS boolean LANGUAGE plpgsql AS
+		$f$ DECLARE got text := ''; BEGIN
+		IF current_user <> '${rules}' THEN got := 'as ' || current_user; END IF;
+		${attempts([...tables.map(({ name }) => `PERFORM count(*) FROM ${name}`),
+		...['SET ROLE scopewire', 'SET ROLE NONE', 'RESET ROLE', 'SET SESSION AUTHORIZATION scopewire',
+			'CREATE TEMP TABLE held (a integer)', 'GRANT USAGE ON SCHEMA scopewire TO PUBLIC',
+			`SET transaction_read_only = off`, `ALTER FUNCTION scopewire.channel_predicate_run SET jit = on`,
+			`PERFORM scopewire.channel_ask('a', '{}', 'c')`]])}
+		RETURN id = 'reached' OR got <> ''; END $f$`);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+		VALUES ('m.{id}', 'sql', 'is_member({id}, {user})')`);
+	const status = async (channel) => (await Sync.user(daemon, 7).post('/broadcasting/auth',
+		{ socket_id: '1.2', channel_name: channel })).status;
+	assert.equal(await status('private-m.reached'), 200, 'the hostile function is called');
+	assert.equal(await status('private-m.1'), 403);
+	assert.equal(await admin(`SELECT pg_has_role('${role}', 'scopewire', 'MEMBER') AS is`)
+		.then(([row]) => row.is), false);
+});
+
+test('the code of a predicate leaves nothing in the session that runs it', async (t) => {
+	const { daemon, as, admin } = await daemonAndRole(t, { sections: { sync: { rule_connections: 1 } } });
+	await predicatesRole(t, daemon, admin);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES
+		('before.{id}', 'sql', '{id} = ''yes'''), ('hostile.{id}', 'sql', 'true')`);
+	const status = async (channel) => (await Sync.user(daemon, 7).post('/broadcasting/auth',
+		{ socket_id: '1.2', channel_name: `private-${channel}` })).status;
+	assert.equal(await status('before.yes'), 200);
+	await as(`CREATE FUNCTION public.channel_ask(text, jsonb, text, OUT allowed boolean, OUT trouble text)
+		LANGUAGE sql AS 'SELECT true, ''''';
+		CREATE FUNCTION public.hostile() RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
+		PERFORM set_config('search_path', 'public', false), set_config('statement_timeout', '1', false);
+		EXECUTE 'UNLISTEN *';
+		EXECUTE 'DEALLOCATE ALL';
+		FOR i IN 0..9 LOOP
+			EXECUTE format('PREPARE s%s (text, jsonb, text) AS SELECT true AS allowed, '''' AS trouble', i);
+		END LOOP;
+		EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT public.hostile()';
+		RETURN true; END $f$`);
+	await daemon.query(`UPDATE channel_rules SET argument = 'hostile()' WHERE pattern LIKE 'hostile%'`);
+	assert.equal(await status('hostile.1'), 200);
+	assert.equal(await status('before.no'), 403);
+	assert.equal(await status('before.yes'), 200);
+	// The session still listens: a change of the rules takes effect.
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('before.{id}', 'anyone')`);
+	await waitFor(async () => await status('before.no') === 200, 'the new rule');
+});
+
+test('predicates run with the search_path of their rule', async (t) => {
+	const { daemon } = await daemonAndRole(t);
+	await daemon.query(`CREATE SCHEMA crm; CREATE TABLE crm.staff (id bigint);
+		INSERT INTO crm.staff VALUES (7)`);
+	const add = (path) => daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, search_path)
+		VALUES ('staff', 'sql', 'EXISTS (SELECT FROM staff WHERE id = {user})', $1)`, [path]);
+	await assert.rejects(add('public'), /relation "staff" does not exist/);
+	await add('crm, public');
+	const status = async (id) => (await Sync.user(daemon, id).post('/broadcasting/auth',
+		{ socket_id: '1.2', channel_name: 'private-staff' })).status;
+	assert.equal(await status(7), 200);
+	assert.equal(await status(8), 403);
+});
+
+test('a role with rights on the schema is refused for predicates', async (t) => {
+	const { daemon, role, admin } = await daemonAndRole(t);
+	await admin(`GRANT USAGE ON SCHEMA scopewire TO ${role}; GRANT ${role} TO scopewire`);
+	await assert.rejects(daemon.query('SELECT channel_predicates_as($1)', [role]),
+		/has rights on the schema/);
+});
+
+test('predicates that run as the owner are reported at the start', async (t) => {
+	const { daemon } = await daemonAndRole(t);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('x', 'sql', 'true')`);
+	await daemon.restart();
+	await waitFor(() => /predicates of channel rules run as the role scopewire/.test(daemon.logText),
+		'the warning');
 });
