@@ -57,6 +57,7 @@ struct events_stream {
 	struct sync_call *call;	  /* until the first page has arrived */
 	struct pg_pool *pool;
 	struct app *app; /* counted */
+	struct pg_owner owner;
 	char *caller;
 	char *values[EVENTS_FIELDS];
 	struct strbuf first; /* the first page, until it is requested */
@@ -92,10 +93,12 @@ static void stream_release(struct reply_stream *base)
 static void stream_query(struct events_stream *s, pg_pool_done *done)
 {
 	const char *values[EVENTS_FIELDS + 2] = { s->app->id, s->caller };
+	struct pg_call call;
 
 	for (size_t i = 0; i < EVENTS_FIELDS; i++)
 		values[i + 2] = s->values[i];
-	pg_pool_query(s->pool, &stream_statement, EVENTS_FIELDS + 2, values, done, s);
+	call = (struct pg_call){ &stream_statement, EVENTS_FIELDS + 2, values, s->owner };
+	pg_pool_call(s->pool, &call, done, s);
 }
 
 /* A page's lines; false: the statement failed. */
@@ -165,6 +168,7 @@ static void stream_begin(struct sync_call *sc)
 	s->call = sc;
 	s->pool = reader_history_pool(sc->call.services->replay);
 	s->app = app_ref(sc->call.app);
+	s->owner = statement_owner(sc);
 	s->caller = xstrdup(sync_caller_json(sc));
 	for (size_t i = 0; i < EVENTS_FIELDS; i++)
 		s->values[i] = sc->values[i].text ? xstrdup(sc->values[i].text) : NULL;

@@ -121,7 +121,7 @@ void router_init(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
 		if (routes[i].action)
-			statement_prepare(routes[i].action);
+			statement_prepare(routes[i].action, routes[i].method[0] != 'G');
 }
 
 /* ---- paths --------------------------------------------------------------------- */

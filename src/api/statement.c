@@ -13,7 +13,7 @@
 #define VERDICTS_MAX 100     /* channels; no request names more */
 #define SQLSTATE_ASK "SW001" /* require_channel() needs a verdict */
 
-void statement_prepare(struct sync_action *action)
+void statement_prepare(struct sync_action *action, bool writes)
 {
 	size_t n = action->n_fields + 2 + action->n_extra;
 	struct strbuf b;
@@ -27,6 +27,7 @@ void statement_prepare(struct sync_action *action)
 	strbuf_add_c(&b, ')');
 	action->statement.sql = strbuf_detach(&b);
 	action->statement.repeatable = action->repeatable;
+	action->statement.locks = writes;
 	strbuf_release(&b);
 }
 
@@ -84,7 +85,7 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 
 void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_done *done)
 {
-	struct authorize_question q = { sc->call.app->id, sync_caller_json(sc), channel,
+	struct authorize_question q = { sc->call.app, sync_caller_json(sc), channel,
 					sc->call.caller.user_id };
 
 	authorize_check(sc->call.services->authorizer, &q, done, sc);
@@ -139,6 +140,11 @@ static void on_statement_answer(void *ctx, const struct pg_answer *a)
 		statement_reply(sc, a);
 }
 
+struct pg_owner statement_owner(const struct sync_call *sc)
+{
+	return (struct pg_owner){ sc->call.app->runtime->number, sc->call.caller.user_id };
+}
+
 void statement_run(struct sync_call *sc)
 {
 	statement_run_on(sc, sc->call.services->pool);
@@ -151,6 +157,7 @@ void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
 	const char *json = sync_caller_json(sc);
 	size_t n = 2;
 	struct strbuf caller;
+	struct pg_call call;
 
 	/* the member "asked" allows require_channel() to request verdicts */
 	strbuf_init(&caller, strlen(json) + sc->verdicts.len + 16);
@@ -164,6 +171,7 @@ void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
 	for (unsigned i = 0; i < action->n_extra; i++)
 		values[n++] = sc->extra[i];
 	sc->pool = pool;
-	pg_pool_query(pool, &action->statement, (int)n, values, on_statement_answer, sc);
+	call = (struct pg_call){ &action->statement, (int)n, values, statement_owner(sc) };
+	pg_pool_call(pool, &call, on_statement_answer, sc);
 	strbuf_release(&caller);
 }

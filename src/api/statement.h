@@ -10,8 +10,11 @@
 #include "svc/authorize.h"
 #include "api/call.h"
 
-/* Makes the action's statement from the function's name and the number of its parameters. */
-void statement_prepare(struct sync_action *action);
+/* Makes the action's statement from the function's name and the number of its parameters.
+ * writes: it can wait for a lock. */
+void statement_prepare(struct sync_action *action, bool writes);
+/* On whose behalf the call's statements run. */
+struct pg_owner statement_owner(const struct sync_call *sc);
 /* Calls the function with the call's values. */
 void statement_run(struct sync_call *sc);
 /* The same on another pool than the API's. */

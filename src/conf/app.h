@@ -32,10 +32,13 @@ struct app_limits {
 	unsigned max_presence_member_bytes;
 	unsigned max_user_id_bytes;
 	unsigned max_watchlist;
-	unsigned max_client_events_per_second;	/* a connection */
-	unsigned max_backend_events_per_second; /* the app, HTTP */
-	unsigned max_read_requests_per_second;	/* the app, HTTP GET */
-	unsigned max_outbox_bytes;		/* waiting for one slow socket */
+	unsigned max_client_events_per_second;	    /* a connection */
+	unsigned max_backend_events_per_second;	    /* the app, HTTP */
+	unsigned max_read_requests_per_second;	    /* the app, HTTP GET */
+	unsigned max_user_requests_per_second;	    /* a user, sync API */
+	unsigned max_user_bytes_per_second;	    /* a user, sync API */
+	unsigned max_all_users_requests_per_second; /* the app's users together, sync API */
+	unsigned max_outbox_bytes;		    /* waiting for one slow socket */
 	unsigned max_outbox_messages;
 	unsigned max_replay_events; /* to one subscription */
 	/* Reverb's rate_limiting: messages a connection may send in a window. */

@@ -58,6 +58,10 @@ struct conf_sync {
 	unsigned connections;		  /* to the database, of its pool */
 	unsigned max_waiting;		  /* requests that wait for the database; more: 503 */
 	unsigned statement_timeout_ms;	  /* of one request in the database */
+	unsigned lock_wait_ms;		  /* of one request, for locks in the database */
+	unsigned authorize_connections;	  /* to the database, for channel rules and keys */
+	unsigned max_user_calls;	  /* of one user, without an answer; more: 429 */
+	unsigned max_app_calls;		  /* of one application; more: 429 */
 	unsigned rule_connections;	  /* to the database, for predicates of channel rules */
 	unsigned rule_timeout_ms;	  /* of a channel's predicates */
 	unsigned rule_cache_ms;		  /* a predicate's verdict is good for; 0: not kept */

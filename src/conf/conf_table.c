@@ -149,14 +149,30 @@ const struct option conf_options[] = {
 	  .help = "Records in realtime_deliveries to how many connections each event was "
 		  "delivered." },
 
-	{ AT(sync, connections), RANGE(1, 32), .fallback = "4",
-	  .help = "Connections to the database that serve /api/sync." },
+	{ AT(sync, connections), RANGE(2, 32), .fallback = "6",
+	  .help = "Connections to the database that serve /api/sync. An application uses at "
+		  "most all but one of them at a time, and half of them for requests that "
+		  "write." },
+	{ AT(sync, authorize_connections), RANGE(2, 32), .fallback = "3",
+	  .help = "Connections to the database for /broadcasting/auth and for publishes with an "
+		  "idempotency key." },
 	{ AT(sync, max_waiting), RANGE(1, 1000000), .unit = "requests", .fallback = "10000",
 	  .help = "Most requests that wait for the database; more are answered with 503." },
 	{ AT(sync, statement_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
 	  .fallback = "5000",
 	  .help = "How long the database may work on one request." },
-	{ AT(sync, rule_connections), RANGE(1, 32), .fallback = "2",
+	{ AT(sync, lock_wait_ms), RANGE(10, 600000), .unit = "milliseconds", .fallback = "400",
+	  .help = "How long a request may wait for a lock that another transaction holds; then "
+		  "it is answered with 503." },
+	{ AT(sync, max_user_calls), .flags = OPTION_LIMIT, RANGE(0, 1000000),
+	  .unit = "requests", .fallback = "32",
+	  .help = "Most requests of one user that wait for their answers; more are answered "
+		  "with 429." },
+	{ AT(sync, max_app_calls), .flags = OPTION_LIMIT, RANGE(0, 1000000),
+	  .unit = "requests", .fallback = "5000",
+	  .help = "Most requests for one application, of its server and its users, that wait "
+		  "for their answers; more are answered with 429." },
+	{ AT(sync, rule_connections), RANGE(1, 32), .fallback = "4",
 	  .help = "Connections to the database for the predicates of channel rules, so that "
 		  "slow ones delay nothing else." },
 	{ AT(sync, rule_timeout_ms), RANGE(10, 60000), .unit = "milliseconds", .fallback = "500",
@@ -327,6 +343,17 @@ const struct option app_options[] = {
 	  .unit = "requests/s", .fallback = "0", .flags = PER_APP_LIMIT,
 	  .aliases = "max_read_req_per_sec",
 	  .help = "Reading HTTP requests; beyond that 429." },
+	{ LIMIT("max_user_requests_per_second", max_user_requests_per_second),
+	  .unit = "requests/s", .fallback = "100", .flags = PER_APP_LIMIT,
+	  .help = "Requests of one user to the sync API and /broadcasting, each change of a "
+		  "batch counted; beyond that 429. A user's requests do not count as "
+		  "requests of the application's server." },
+	{ LIMIT("max_user_bytes_per_second", max_user_bytes_per_second), .unit = "bytes/s",
+	  .fallback = "1048576", .flags = PER_APP_LIMIT,
+	  .help = "Bytes of the bodies that one user sends to the sync API; beyond that 429." },
+	{ LIMIT("max_all_users_requests_per_second", max_all_users_requests_per_second),
+	  .unit = "requests/s", .fallback = "0", .flags = PER_APP_LIMIT,
+	  .help = "Requests of all users together, counted in the same way; beyond that 429." },
 	{ LIMIT("max_outbox_bytes", max_outbox_bytes), .unit = "bytes", .fallback = "1048576",
 	  .flags = PER_APP_LIMIT,
 	  .help = "A connection that reads so slowly that more than this waits for it is "

@@ -60,7 +60,8 @@ struct scopewired {
 	struct apps_watch *apps_watch;
 	struct housekeeper *housekeeper;
 	struct drainer *drainer;
-	struct pg_pool *pool;
+	struct pg_pool *pool;		/* of the sync API */
+	struct pg_pool *authorize_pool; /* of channel rules and idempotency keys */
 	struct jobs *jobs;
 	struct idempotency *once;
 	struct presence_db *presence;
@@ -244,6 +245,8 @@ static struct pg_pool_conf pool_conf(const struct scopewired *d)
 		.options = conf_pg_options(&d->conf->database, d->conninfo),
 		.connections = d->conf->sync.connections,
 		.max_open = d->conf->sync.max_waiting,
+		.depth = 1,
+		.lock_wait_ms = d->conf->sync.lock_wait_ms,
 	};
 
 	pc.options.statement_timeout_ms = d->conf->sync.statement_timeout_ms;
@@ -258,7 +261,9 @@ static int make_services(struct scopewired *d)
 	d->jobs = jobs_new(d->pool, &d->conf->sync);
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
 	d->viewing = viewers_new(d->pool, &d->conf->sync);
-	d->once = idempotency_new(d->pool);
+	pc.connections = d->conf->sync.authorize_connections;
+	d->authorize_pool = pg_pool_new(&pc);
+	d->once = idempotency_new(d->authorize_pool);
 	return EX_OK;
 }
 
@@ -268,6 +273,7 @@ static void free_services(struct scopewired *d)
 	viewers_free(d->viewing);
 	idempotency_free(d->once);
 	pg_pool_free(d->pool);
+	pg_pool_free(d->authorize_pool);
 	jobs_free(d->jobs);
 	authorizer_free(d->authorizer);
 }
@@ -353,7 +359,8 @@ static int start_authorizer(struct scopewired *d)
 
 	ac.predicates.connections = d->conf->sync.rule_connections;
 	ac.predicates.options.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
-	if (authorizer_start(d->pool, &ac, &d->authorizer))
+	ac.predicates.lock_wait_ms = 0; /* the predicates' timeout is short */
+	if (authorizer_start(d->authorize_pool, &ac, &d->authorizer))
 		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
 	return EX_OK;
 }
@@ -365,7 +372,7 @@ static void stop_authorizer(struct scopewired *d)
 
 static int start_pool(struct scopewired *d)
 {
-	if (pg_pool_start(d->pool))
+	if (pg_pool_start(d->pool) || pg_pool_start(d->authorize_pool))
 		return give_up(EX_OSERR, xstrdup("the database pool could not be started"));
 	return EX_OK;
 }
@@ -373,6 +380,7 @@ static int start_pool(struct scopewired *d)
 static void stop_pool(struct scopewired *d)
 {
 	pg_pool_stop(d->pool);
+	pg_pool_stop(d->authorize_pool);
 }
 
 static int start_http(struct scopewired *d)

@@ -8,6 +8,10 @@
  * order, so the results up to a SYNC are those of the link's first job.  A link is closed when its
  * connection breaks or its first job gets no answer in time.  Its jobs are then sent on another
  * link if they can be retried, and answered with an error otherwise.
+ *
+ * A job that cannot have a lock within LOCK_SLICE_MS fails there without having done anything.  It
+ * waits for its turn again, until pg_pool_conf.lock_wait_ms have passed: so jobs that are blocked
+ * occupy connections in turn with others.
  */
 #include <errno.h>
 #include <libpq-fe.h>
@@ -22,15 +26,18 @@
 #include "pg/listener.h"
 #include "pg/pool.h"
 
-#define LINKS_MAX  32
-#define TIMERS_MAX 16
-#define DEPTH	   8 /* statements under way on one connection, by default */
-#define GRACE_US   (2 * USEC_PER_SEC)
-#define POLL_MS	   100	/* deadlines are checked this often while a job is open */
-#define IDLE_MS	   5000 /* without an open job: whatever happens wakes the thread */
+#define LINKS_MAX     32
+#define TIMERS_MAX    16
+#define DEPTH	      8 /* statements under way on one connection, by default */
+#define LOCK_SLICE_MS 50
+#define GRACE_US      (2 * USEC_PER_SEC)
+#define POLL_MS	      100  /* deadlines are checked this often while a job is open */
+#define IDLE_MS	      5000 /* without an open job: whatever happens wakes the thread */
 
 struct pool_job {
-	struct pool_job *next;
+	struct turn turn;      /* first: while it waits */
+	struct pool_job *next; /* in the inbox, or on a link */
+	struct pg_owner owner;
 	struct pg_pool *pool;
 	const struct pg_statement *st;
 	int n;
@@ -38,7 +45,8 @@ struct pool_job {
 	pg_pool_done *done;
 	void *ctx;
 	usec_t deadline;
-	bool is_preparing; /* the next result is PREPARE's */
+	usec_t lock_deadline; /* 0: no lock was refused yet */
+	bool is_preparing;    /* the next result is PREPARE's */
 	bool is_retry;
 	PGresult *result; /* the last one, or the first that failed */
 	bool has_failed;
@@ -84,7 +92,8 @@ struct pg_pool {
 	bool is_closed OWNED_BY(pool_held);	     /* lock */
 
 	/* the pool's thread only */
-	struct pool_queue waiting OWNED_BY(on_pool);
+	struct turns turns OWNED_BY(on_pool); /* the jobs that are not in the inbox */
+	usec_t checked_at OWNED_BY(on_pool);  /* their deadlines */
 	struct pool_link links[LINKS_MAX] OWNED_BY(on_pool);
 	struct pool_timer timers[TIMERS_MAX];
 	unsigned n_timers;
@@ -127,9 +136,10 @@ static struct pool_job *pool_queue_take(struct pool_queue *q)
 }
 
 /* One block: the job, followed by its values. */
-static struct pool_job *pool_job_new(const struct pg_statement *st, int n,
-				     const char *const *values)
+static struct pool_job *pool_job_new(const struct pg_call *call)
 {
+	const char *const *values = call->values;
+	int n = call->n;
 	size_t room = 0;
 	struct pool_job *j;
 	char *at;
@@ -138,8 +148,9 @@ static struct pool_job *pool_job_new(const struct pg_statement *st, int n,
 		room += values[i] ? strlen(values[i]) + 1 : 0;
 	j = xcalloc(1, sizeof(*j) + room);
 	at = (char *)(j + 1);
-	j->st = st;
+	j->st = call->statement;
 	j->n = n;
+	j->owner = call->owner;
 	for (int i = 0; i < n; i++) {
 		size_t size = values[i] ? strlen(values[i]) + 1 : 0;
 
@@ -170,19 +181,44 @@ static void pool_job_end(struct pool_job *j, int rc)
 	free(j);
 }
 
-static void pool_job_retry(struct pool_queue *q, struct pool_job *j)
+static void pool_job_reset(struct pool_job *j)
 {
 	PQclear(j->result);
 	j->result = NULL;
 	j->has_failed = false;
-	j->is_retry = true;
-	pool_queue_put(q, j);
 }
 
-static void pool_end_all(struct pool_queue *q, int rc)
+static void pool_turn_end(struct turn *t, int rc)
+{
+	pool_job_end((struct pool_job *)t, rc);
+}
+
+/* It waited too long for its turn, or for a lock. */
+static void pool_turn_end_late(struct turn *t, int rc)
+{
+	struct pool_job *j = (struct pool_job *)t;
+
+	pool_job_end(j, j->lock_deadline ? -EBUSY : rc);
+}
+
+static bool pool_turn_is_late(const struct turn *t, usec_t now)
+{
+	const struct pool_job *j = (const struct pool_job *)t;
+
+	return now >= j->deadline || (j->lock_deadline && now >= j->lock_deadline);
+}
+
+/* Ends a job that is or was on a link. */
+RUNS_ON(on_pool) static void pool_end_sent(struct pg_pool *p, struct pool_job *j, int rc)
+{
+	turns_end(&p->turns, &j->turn);
+	pool_job_end(j, rc);
+}
+
+RUNS_ON(on_pool) static void pool_end_all_sent(struct pg_pool *p, struct pool_queue *q, int rc)
 {
 	for (struct pool_job *j = pool_queue_take(q); j; j = pool_queue_take(q))
-		pool_job_end(j, rc);
+		pool_end_sent(p, j, rc);
 }
 
 /* -- links -- */
@@ -215,8 +251,8 @@ RUNS_ON(on_pool) static void pool_adopt(struct pg_pool *p, struct pg_conn *c)
 RUNS_ON(on_pool)
 static void pool_link_lost(struct pg_pool *p, struct pool_link *l, int first_rc)
 {
-	struct pool_queue sent = l->sent, again = { NULL, NULL, 0 };
-	struct pool_job *j;
+	struct pool_queue sent = l->sent;
+	struct pool_job *j, *again = NULL;
 	int rc = first_rc;
 
 	log_warn("database pool: %s; connecting again", pg_conn_error(l->conn));
@@ -227,19 +263,18 @@ static void pool_link_lost(struct pg_pool *p, struct pool_link *l, int first_rc)
 	pool_notify_gap(p);
 	pg_connector_request(p->connector, 1);
 	while ((j = pool_queue_take(&sent))) {
-		if (rc == -ECONNABORTED && j->st->repeatable && !j->is_retry)
-			pool_job_retry(&again, j);
-		else
-			pool_job_end(j, rc);
+		if (rc == -ECONNABORTED && j->st->repeatable && !j->is_retry) {
+			pool_job_reset(j);
+			j->is_retry = true;
+			j->next = again;
+			again = j;
+		} else {
+			pool_end_sent(p, j, rc);
+		}
 		rc = -ECONNABORTED;
 	}
-	if (!again.head)
-		return;
-	again.tail->next = p->waiting.head;
-	if (!p->waiting.tail)
-		p->waiting.tail = again.tail;
-	p->waiting.head = again.head;
-	p->waiting.count += again.count;
+	for (; (j = again); turns_put_back(&p->turns, &j->turn, true))
+		again = j->next;
 }
 
 /* -- sending -- */
@@ -294,7 +329,7 @@ RUNS_ON(on_pool) static bool pool_send_job(struct pool_link *l, struct pool_job 
 
 RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 {
-	while (p->waiting.head) {
+	for (;;) {
 		struct pool_link *best = NULL;
 		struct pool_job *j;
 
@@ -306,9 +341,13 @@ RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 			    (!best || l->sent.count < best->sent.count))
 				best = l;
 		}
-		if (!best)
+		j = best ? (struct pool_job *)turns_take(&p->turns) : NULL;
+		if (!j)
 			break;
-		j = pool_queue_take(&p->waiting);
+		if (j->lock_deadline && clock_mono() >= j->lock_deadline) {
+			pool_end_sent(p, j, -EBUSY);
+			continue;
+		}
 		pool_queue_put(&best->sent, j);
 		if (pool_send_job(best, j))
 			best->is_unflushed = true;
@@ -316,7 +355,7 @@ RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 			pool_link_lost(p, best, -ECONNABORTED);
 	}
 	if (atomic_load(&p->n_up) == 0 && pg_connector_is_failing(p->connector))
-		pool_end_all(&p->waiting, -EHOSTDOWN);
+		turns_expire(&p->turns, NULL, pool_turn_end, -EHOSTDOWN);
 	for (unsigned i = 0; i < p->conf.connections; i++) {
 		struct pool_link *l = &p->links[i];
 		int left;
@@ -354,25 +393,49 @@ RUNS_ON(on_pool) static void pool_take_result(struct pool_link *l, struct pool_j
 	j->has_failed = !is_ok;
 }
 
+/* False: the job is answered.  Its transaction was rolled back for want of a lock. */
+RUNS_ON(on_pool) static bool pool_retry_lock(struct pg_pool *p, struct pool_job *j)
+{
+	usec_t now = clock_mono();
+
+	if (!p->conf.lock_wait_ms || strcmp(pool_job_sqlstate(j), "55P03") != 0)
+		return false;
+	if (!j->lock_deadline) {
+		usec_t tried = (usec_t)p->conf.options.lock_timeout_ms * USEC_PER_MSEC;
+
+		j->lock_deadline = now + p->conf.lock_wait_ms * USEC_PER_MSEC - tried;
+	}
+	if (now >= j->lock_deadline)
+		return false;
+	pool_job_reset(j);
+	turns_put_back(&p->turns, &j->turn, false);
+	return true;
+}
+
 /* At the SYNC after the link's first job. */
 RUNS_ON(on_pool) static void pool_finish_first(struct pg_pool *p, struct pool_link *l)
 {
 	struct pool_job *j = pool_queue_take(&l->sent);
 	const char *sqlstate = pool_job_sqlstate(j);
+	enum pg_fault fault = j->has_failed ? pg_fault_of(sqlstate) : PG_FINE;
 	int rc = -EINVAL;
 
 	/* The PREPARE that came with an earlier job failed: this one has to bring its own. */
 	if (j->has_failed && !j->is_retry && strcmp(sqlstate, "26000") == 0) {
-		pool_job_retry(&p->waiting, j);
+		pool_job_reset(j);
+		j->is_retry = true;
+		turns_put_back(&p->turns, &j->turn, true);
 		return;
 	}
+	if (fault == PG_BUSY && pool_retry_lock(p, j))
+		return;
 	if (!j->has_failed)
 		rc = 0;
-	else if (pg_fault_of(sqlstate) == PG_BUSY)
-		rc = -ETIMEDOUT;
-	else if (pg_fault_of(sqlstate) == PG_LOST)
+	else if (fault == PG_BUSY)
+		rc = strcmp(sqlstate, "57014") == 0 ? -ETIMEDOUT : -EBUSY;
+	else if (fault == PG_LOST)
 		rc = -ECONNABORTED;
-	pool_job_end(j, rc);
+	pool_end_sent(p, j, rc);
 }
 
 /* Reads all that has arrived; false: the connection is lost. */
@@ -417,7 +480,7 @@ RUNS_ON(on_pool) static void pool_take_inbox(struct pg_pool *p)
 	p->inbox = (struct pool_queue){ NULL, NULL, 0 };
 	pool_unlock(p);
 	while ((j = pool_queue_take(&inbox)))
-		pool_queue_put(&p->waiting, j);
+		turns_put(&p->turns, &j->turn, j->owner, j->st->locks);
 }
 
 RUNS_ON(on_pool) static void pool_run_timers(struct pg_pool *p)
@@ -476,8 +539,10 @@ RUNS_ON(on_pool) static void pool_check_deadlines(struct pg_pool *p)
 		if (l->conn && l->sent.head && now >= l->sent.head->deadline)
 			pool_link_lost(p, l, -ETIMEDOUT);
 	}
-	while (p->waiting.head && now >= p->waiting.head->deadline)
-		pool_job_end(pool_queue_take(&p->waiting), -ETIMEDOUT);
+	if (now - p->checked_at < POLL_MS * USEC_PER_MSEC)
+		return;
+	p->checked_at = now;
+	turns_expire(&p->turns, pool_turn_is_late, pool_turn_end_late, -EAGAIN);
 }
 
 RUNS_ON(on_pool) static void *pool_run(void *arg)
@@ -494,27 +559,43 @@ RUNS_ON(on_pool) static void *pool_run(void *arg)
 	}
 	pool_take_inbox(p);
 	for (unsigned i = 0; i < p->conf.connections; i++) {
-		pool_end_all(&p->links[i].sent, -ECANCELED);
+		pool_end_all_sent(p, &p->links[i].sent, -ECANCELED);
 		pg_conn_close(p->links[i].conn);
 		free(p->links[i].prepared);
 		p->links[i] = (struct pool_link){ .conn = NULL };
 	}
-	pool_end_all(&p->waiting, -ECANCELED);
+	turns_expire(&p->turns, NULL, pool_turn_end, -ECANCELED);
 	return NULL;
 }
 
 /* -- for other threads -- */
 
+/* No thread of the pool runs yet, or any more. */
+static void pool_init_turns(struct pg_pool *p) NO_TSA
+{
+	turns_init(&p->turns, p->conf.connections);
+}
+
+static void pool_release_turns(struct pg_pool *p) NO_TSA
+{
+	turns_release(&p->turns);
+}
+
 struct pg_pool *pg_pool_new(const struct pg_pool_conf *conf)
 {
 	struct pg_pool *p = xcalloc(1, sizeof(*p));
 	struct pg_connector_conf kc = { conf->options, conf->listen, &p->wake };
+	unsigned lock_ms = conf->lock_wait_ms;
 
 	p->conf = *conf;
+	if (lock_ms)
+		kc.options.lock_timeout_ms = p->conf.options.lock_timeout_ms =
+			lock_ms < LOCK_SLICE_MS ? lock_ms : LOCK_SLICE_MS;
 	if (p->conf.connections > LINKS_MAX)
 		p->conf.connections = LINKS_MAX;
 	if (!p->conf.depth)
 		p->conf.depth = DEPTH;
+	pool_init_turns(p);
 	p->connector = pg_connector_new(&kc);
 	pthread_mutex_init(&p->lock, NULL);
 	return p;
@@ -564,6 +645,7 @@ void pg_pool_free(struct pg_pool *p)
 		return;
 	pg_pool_stop(p);
 	pg_connector_free(p->connector);
+	pool_release_turns(p);
 	wake_release(&p->wake);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
@@ -572,9 +654,16 @@ void pg_pool_free(struct pg_pool *p)
 void pg_pool_query(struct pg_pool *p, const struct pg_statement *st, int n,
 		   const char *const *values, pg_pool_done *done, void *ctx)
 {
-	struct pool_job *j = pool_job_new(st, n, values);
-	unsigned timeout_ms =
-		st->timeout_ms ? st->timeout_ms : p->conf.options.statement_timeout_ms;
+	struct pg_call call = { .statement = st, .n = n, .values = values };
+
+	pg_pool_call(p, &call, done, ctx);
+}
+
+void pg_pool_call(struct pg_pool *p, const struct pg_call *call, pg_pool_done *done, void *ctx)
+{
+	struct pool_job *j = pool_job_new(call);
+	unsigned timeout_ms = call->statement->timeout_ms ? call->statement->timeout_ms
+							  : p->conf.options.statement_timeout_ms;
 	bool was_empty = false;
 	int rc = 0;
 

@@ -7,12 +7,15 @@
  *
  * Each of the few connections is a pipeline ("Pipeline Mode" in the PostgreSQL manual): statements
  * follow each other without waiting for answers, each in its own transaction, and are prepared
- * at their first use on a connection.  A connection runs one statement after the other: what must
- * not wait for a slow statement needs more connections, not more depth.
+ * at their first use on a connection.  A connection runs one statement after the other: with a
+ * depth of 1 no statement waits behind a slow one while another connection has nothing to do.
+ *
+ * Owners take turns, and none occupies all connections (pg/turns.h).
  */
 #include <stdbool.h>
 #include "pg/answer.h"
 #include "pg/conn.h"
+#include "pg/turns.h"
 
 #define PG_POOL_PARAMS_MAX 32
 
@@ -28,6 +31,12 @@ struct pg_pool_conf {
 	unsigned max_open;    /* statements without an answer; one more is refused with -EAGAIN */
 	unsigned depth;	      /* statements under way on one connection; 0: a few */
 	/*
+	 * How long a statement may try to take locks that other transactions hold; 0: as long as
+	 * options say.  It does not wait on its connection meanwhile: after a short while the
+	 * server ends it, and it is sent again in its turn.
+	 */
+	unsigned lock_wait_ms;
+	/*
 	 * A channel that each connection listens on, or NULL.  on_notify gets each payload, and
 	 * NULL when a connection was opened or lost: notifications may have been missed.  On the
 	 * pool's thread.
@@ -42,18 +51,27 @@ struct pg_statement {
 	const char *sql;
 	/* Can be retried when its connection broke: to run it twice is as good as once. */
 	bool repeatable;
+	bool locks;	     /* can wait for a lock: it writes */
 	unsigned timeout_ms; /* instead of the pool's, when not 0 */
 	/* Not prepared under a name: it runs code that is not ours, which could prepare another
 	 * statement under that name. */
 	bool is_unnamed;
 };
 
+struct pg_call {
+	const struct pg_statement *statement;
+	int n;
+	const char *const *values; /* n text parameters; NULL: SQL's NULL */
+	struct pg_owner owner;
+};
+
 /*
  * The answer is the pool's, good until this returns.  Its rc: 0, result has the rows; -EINVAL, the
- * server refused: sqlstate and pg_answer_message() say why; -EAGAIN, too many are under way;
- * -EHOSTDOWN, the database is away and nothing was done; -ETIMEDOUT, it did not answer in time;
- * -ECONNABORTED, the connection broke and the statement may or may not have run; -ECANCELED, the
- * pool stops.
+ * server refused: sqlstate and pg_answer_message() say why; -EAGAIN, too many are under way, or it
+ * waited too long for its turn; -EBUSY, another transaction holds a lock that it needs, and nothing
+ * was done; -EHOSTDOWN, the database is away and nothing was done; -ETIMEDOUT, it did not answer in
+ * time; -ECONNABORTED, the connection broke and the statement may or may not have run; -ECANCELED,
+ * the pool stops.
  */
 typedef void pg_pool_done(void *ctx, const struct pg_answer *a);
 
@@ -68,10 +86,12 @@ void pg_pool_stop(struct pg_pool *p);
 void pg_pool_free(struct pg_pool *p); /* NULL is fine */
 
 /*
- * Sends a statement.  values: n text parameters (NULL: SQL's NULL), copied.  done is called exactly
- * once: on the pool's thread, or before this returns when it is refused (-EAGAIN, -ECANCELED).
- * done must not wait; it may query again.  Any thread.
+ * Sends a statement; its values are copied.  done is called exactly once: on the pool's thread, or
+ * before this returns when it is refused (-EAGAIN, -ECANCELED).  done must not wait; it may query
+ * again.  Any thread.
  */
+void pg_pool_call(struct pg_pool *p, const struct pg_call *call, pg_pool_done *done, void *ctx);
+/* The same for the daemon itself. */
 void pg_pool_query(struct pg_pool *p, const struct pg_statement *st, int n,
 		   const char *const *values, pg_pool_done *done, void *ctx);
 /* A connection is up.  Any thread. */

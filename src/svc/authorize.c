@@ -81,6 +81,7 @@ struct question {
 	struct str_view key;
 	const char *app, *caller, *channel;
 	int64_t user_id;
+	struct pg_owner owner;
 	uint64_t generation;
 	char *name, *avatar; /* heap, or NULL */
 };
@@ -211,7 +212,7 @@ static struct question *authorize_question_new(struct authorizer *a,
 					       const struct authorize_question *from,
 					       authorize_done *done, void *ctx)
 {
-	size_t n = text_room(from->app) + text_room(from->caller) + text_room(from->channel);
+	size_t n = text_room(from->app->id) + text_room(from->caller) + text_room(from->channel);
 	struct question *q = xcalloc(1, sizeof(*q) + n);
 	char *at = (char *)(q + 1);
 
@@ -219,8 +220,9 @@ static struct question *authorize_question_new(struct authorizer *a,
 	q->done = done;
 	q->ctx = ctx;
 	q->user_id = from->user_id;
+	q->owner = (struct pg_owner){ from->app->runtime->number, from->user_id };
 	q->key = sv_n(at, n);
-	q->app = block_put_text(&at, from->app);
+	q->app = block_put_text(&at, from->app->id);
 	q->caller = block_put_text(&at, from->caller);
 	q->channel = block_put_text(&at, from->channel);
 	return q;
@@ -254,8 +256,9 @@ static void authorize_query(struct question *q, struct pg_pool *pool, const stru
 			    pg_pool_done *done)
 {
 	const char *values[] = { q->app, q->caller, q->channel };
+	struct pg_call call = { st, ARRAY_SIZE(values), values, q->owner };
 
-	pg_pool_query(pool, st, ARRAY_SIZE(values), values, done, q);
+	pg_pool_call(pool, &call, done, q);
 }
 
 static void authorize_log_trouble(struct authorizer *a, const char *app, const char *trouble)

@@ -9,6 +9,7 @@
  * change of rules or users; while no connection listens, none is cached.  Predicates run on
  * connections of their own, with a time limit, so that a slow one delays other predicates only.
  */
+#include "conf/app.h"
 #include "pg/pool.h"
 
 struct authorizer;
@@ -19,8 +20,9 @@ struct authorizer_conf {
 };
 
 struct authorize_question {
-	const char *app, *caller, *channel; /* caller: JSON, as struct sync_action has it */
-	int64_t user_id;		    /* the caller's */
+	const struct app *app;
+	const char *caller, *channel; /* caller: JSON, as struct sync_action has it */
+	int64_t user_id;	      /* the caller's */
 };
 
 struct authorize_answer {
@@ -33,7 +35,7 @@ struct authorize_answer {
 /* answer is good until it returns.  It must not wait. */
 typedef void authorize_done(void *ctx, const struct authorize_answer *answer);
 
-/* pool is the sync API's, borrowed.  0 or -errno. */
+/* pool evaluates rules without predicates; borrowed.  0 or -errno. */
 int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 		     struct authorizer **out) MUSTCHECK;
 /* Answers what is open.  Before the borrowed pool stops. */

@@ -52,7 +52,8 @@ struct idempotent_call {
 };
 
 static const struct pg_statement find_statement = {
-	.sql = "SELECT is_same, answer FROM idempotency_find($1::text, $2::text, $3::text)"
+	.sql = "SELECT is_same, answer FROM idempotency_find($1::text, $2::text, $3::text)",
+	.locks = true,
 };
 
 struct idempotency *idempotency_new(struct pg_pool *pool)
@@ -142,7 +143,7 @@ static void on_key_found(void *ctx, const struct pg_answer *a)
 
 	if (a->rc) {
 		/* Whether the call is a repeat is unknown, so the work was not done. */
-		reply.rc = a->rc == -EAGAIN ? -EAGAIN : -EHOSTDOWN;
+		reply.rc = a->rc == -EAGAIN || a->rc == -EBUSY ? -EAGAIN : -EHOSTDOWN;
 		idempotent_call_finish(o, &reply);
 	} else if (pg_answer_rows(a)) {
 		bool is_same = pg_answer_bool(a, 0, 0);

@@ -102,11 +102,13 @@ static const struct pg_statement beat_statement = {
 	.sql = "SELECT seen_at, unread FROM presence_beat($1::json, $2::json, "
 	       "$3::json, $4::integer, $5::text[])",
 	.repeatable = true,
+	.locks = true,
 };
 
 static const struct pg_statement expire_statement = {
 	.sql = "SELECT presence_expire($1::integer, $2::text[]) = 1000",
 	.repeatable = true,
+	.locks = true,
 };
 
 static struct str_view user_key_view(const struct user_key *k)

@@ -61,6 +61,7 @@ static void viewers_unlock(struct viewers *v) TSA(release_capability(viewers_hel
 static const struct pg_statement sweep_statement = {
 	.sql = "SELECT viewing_sweep($1::text[])",
 	.repeatable = true,
+	.locks = true,
 };
 
 static struct str_view socket_id_view(const uint64_t *id)

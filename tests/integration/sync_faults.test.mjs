@@ -169,7 +169,8 @@ describe('lost database', () => {
 
 test('5,000 waiting requests delay no socket or publish, and all are answered', async (t) => {
 	const COUNT = 5000;
-	const daemon = await startDaemon({ sections: { sync: { statement_timeout_ms: 120000 } } }, t);
+	const daemon = await startDaemon({ sections: { sync: { statement_timeout_ms: 120000,
+		lock_wait_ms: 120000 } } }, t);
 	const server = Sync.server(daemon);
 	await server.put('users/7', { name: 'Ada' });
 	const { host, name, user } = daemon.database;

@@ -31,6 +31,7 @@ struct sync_action sync_activity_add = {
 static const struct pg_statement place = {
 	.sql = "SELECT activities_place(1000)",
 	.repeatable = true,
+	.locks = true,
 };
 
 static void on_placed(void *ctx, const struct pg_answer *a)
@@ -46,7 +47,9 @@ static void on_placed(void *ctx, const struct pg_answer *a)
 /* Committed activities get their positions first; in a transaction of its own, because it locks. */
 static void run_placed(struct sync_call *sc)
 {
-	pg_pool_query(sc->call.services->pool, &place, 0, NULL, on_placed, sc);
+	struct pg_call call = { .statement = &place, .owner = statement_owner(sc) };
+
+	pg_pool_call(sc->call.services->pool, &call, on_placed, sc);
 }
 
 /* clang-format off */
