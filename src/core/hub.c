@@ -19,6 +19,7 @@ struct hub *hub_new(const struct hub_conf *conf)
 	registry_init(&h->registry);
 	map_init(&h->catch_ups);
 	strbuf_init(&h->text, 512);
+	h->ping = ws_ping_frames();
 	h->scratch = xmalloc(MSGBUF_HEADROOM + SCRATCH_BYTES);
 	h->started = h->now = clock_mono();
 	return h;
@@ -33,6 +34,7 @@ void hub_free(struct hub *h)
 	registry_release(&h->registry);
 	map_release(&h->catch_ups);
 	strbuf_release(&h->text);
+	msgbuf_unref(h->ping);
 	free(h->scratch);
 	free(h);
 }

@@ -63,12 +63,10 @@ static void liveness_check(struct hub *h, struct session *s) RUNS_ON(on_worker)
 		}
 		next = s->pinged_s + app->pong_timeout_s;
 	} else if (h->now_s - s->seen_s >= app->ping_interval_s) {
-		strbuf_reset(&h->text);
-		frame_ping(&h->text);
 		s->is_pinged = true;
 		s->pinged_s = h->now_s;
 		next = h->now_s + app->pong_timeout_s;
-		session_send_text(s);
+		session_send(s, h->ping);
 	} else {
 		s->is_pinged = false;
 		next = s->seen_s + app->ping_interval_s;

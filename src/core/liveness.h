@@ -4,6 +4,9 @@
 /*
  * Pings silent clients and closes those that do not answer (protocol A2).
  *
+ * A ping is a WebSocket PING and pusher:ping in one write: some clients answer only the first,
+ * others only the second.  Any frame of the client counts as an answer.
+ *
  * A wheel of seconds has one entry for each session.  A sign of life only writes the time; the
  * entry moves when its second comes.  So a message costs nothing here, and a second costs only the
  * sessions that are due in it.

@@ -59,6 +59,7 @@ struct hub {
 	uint64_t last_token;
 	unsigned n_ahead;	/* catch-ups that wait for this node's position */
 	struct strbuf text;	/* of the frame that is being built */
+	struct msgbuf *ping;	/* what a silent client receives; see ws_ping_frames() */
 	unsigned char *scratch; /* MSGBUF_HEADROOM + SCRATCH_BYTES */
 };
 #endif

@@ -610,6 +610,23 @@ void ws_text_frame_add(struct strbuf *out, struct str_view json)
 	strbuf_add_sv(out, json);
 }
 
+struct msgbuf *ws_ping_frames(void)
+{
+	static const unsigned char ping[] = { 0x89, 0 }; /* FIN, PING; no payload */
+	struct strbuf text, frames;
+	struct msgbuf *m;
+
+	strbuf_init(&text, 64);
+	strbuf_init(&frames, 64);
+	frame_ping(&text);
+	strbuf_add(&frames, ping, sizeof(ping));
+	ws_text_frame_add(&frames, strbuf_view(&text));
+	m = msgbuf_from(strbuf_view(&frames));
+	strbuf_release(&frames);
+	strbuf_release(&text);
+	return m;
+}
+
 struct msgbuf *ws_close_frame(unsigned code, struct str_view reason)
 {
 	size_t n = reason.len < 123 ? reason.len : 123;

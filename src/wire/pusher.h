@@ -125,6 +125,8 @@ void frame_event(struct strbuf *b, const struct frame_event *e);
 struct msgbuf *ws_text_frame(struct str_view json) MUSTCHECK;
 /* The same, appended to what is in out. */
 void ws_text_frame_add(struct strbuf *out, struct str_view json);
+/* An empty PING frame (section 5.5.2), then a text frame with pusher:ping. */
+struct msgbuf *ws_ping_frames(void) MUSTCHECK;
 /* A close frame (section 5.5.1); reason is cut to the 123 bytes a control frame has room for. */
 struct msgbuf *ws_close_frame(unsigned code, struct str_view reason) MUSTCHECK;
 #endif

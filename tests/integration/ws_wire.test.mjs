@@ -150,15 +150,16 @@ describe('limits of connections', () => {
 describe('liveness', () => {
 	test('a silent client is pinged, and closed with 4201', async (t) => {
 		const daemon = await startDaemon(light({ app: { ping_interval: 1, pong_timeout: 1 } }), t);
+		const silently = { autoPong: false };
 		/** Answers each ping in its own way; any frame is a sign of life. */
 		const answering = async (answer) => {
-			const wire = await daemon.connect();
+			const wire = await daemon.connect(silently);
 			wire.on('change', () => {
 				if (wire.frames.at(-1)?.event === 'pusher:ping') answer(wire);
 			});
 			return wire;
 		};
-		const [silent, ...alive] = await Promise.all([daemon.connect(),
+		const [silent, ...alive] = await Promise.all([daemon.connect(silently),
 			answering((w) => w.send({ event: 'pusher:pong' })),
 			answering((w) => w.send({ event: 'pusher:ping' })),
 			answering((w) => w.socket.pong()),
@@ -170,6 +171,24 @@ describe('liveness', () => {
 		for (const wire of alive) {
 			await waitFor(() => wire.all({ event: 'pusher:ping' }).length >= 3, 'three pings');
 			assert.equal(wire.closeCode, undefined);
+		}
+	});
+
+	test('a client that answers only PING frames stays connected, on both ports', async (t) => {
+		const { ca, ...tls } = certificate();
+		const daemon = await startDaemon(light({ server: tls,
+			app: { ping_interval: 1, pong_timeout: 1 } }), t);
+		const wires = await Promise.all([daemon.connect(),
+			daemon.connect({ base: `wss://127.0.0.1:${daemon.port}`, ca })]);
+		for (const wire of wires) {
+			let pings = 0;
+			wire.socket.on('ping', () => { pings++; });
+			await wire.subscribe('busy');
+			await waitFor(() => pings >= 3, 'three PING frames');
+			await daemon.api().trigger('busy', 'made', '1');
+			await wire.next({ event: 'made' });
+			assert.equal(wire.closeCode, undefined);
+			assert.ok(wire.all({ event: 'pusher:ping' }).length >= 3);
 		}
 	});
 

@@ -33,6 +33,7 @@ struct peer {
 	size_t at;
 	unsigned close_code;
 	unsigned writes;
+	unsigned pings; /* PING frames among received */
 	usec_t heard_at;
 	bool is_blocked, wants_writable, is_closing, is_killed, is_broken;
 };
@@ -447,12 +448,25 @@ static void expand(struct strbuf *out, struct str_view text)
 
 /* ---- what a client received ---- */
 
-/* The next frame's text; false when there is none. */
+/* Counts the empty PING frames that come next. */
+static void count_pings(struct peer *p)
+{
+	while (sv_starts_with(sv_skip(strbuf_view(&p->received), p->at), SV("\x89\x00"))) {
+		p->at += 2;
+		p->pings++;
+	}
+}
+
+/* The next text frame's text; false when there is none. */
 static bool next_frame(struct peer *p, struct str_view *text)
 {
-	struct str_view b = sv_skip(strbuf_view(&p->received), p->at);
-	const unsigned char *h = (const unsigned char *)b.ptr;
+	struct str_view b;
+	const unsigned char *h;
 	size_t n, head = 2;
+
+	count_pings(p);
+	b = sv_skip(strbuf_view(&p->received), p->at);
+	h = (const unsigned char *)b.ptr;
 
 	if (b.len < 2)
 		return false;
@@ -686,6 +700,17 @@ static void step_killed(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 		fail("%s: was not dropped", p->name);
 }
 
+/* pings N: PING frames since the last check, before the next text frame */
+static void step_pings(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
+{
+	unsigned want = number(word(&rest));
+
+	count_pings(p);
+	if (p->pings != want)
+		fail("%s: %u PING frames, want %u", p->name, p->pings, want);
+	p->pings = 0;
+}
+
 /* writes N: calls of write since the last check */
 static void step_writes(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
@@ -832,6 +857,7 @@ static const struct step peer_steps[] = {
 	{ "closed", step_closed, false },
 	{ "killed", step_killed, false },
 	{ "writes", step_writes, false },
+	{ "pings", step_pings, false },
 	{ "binary", step_binary, true },
 	{ "fragment", step_fragment, true },
 	{ "large", step_large, true },

@@ -578,6 +578,16 @@ START_TEST(frames_of_a_connection)
 }
 END_TEST
 
+START_TEST(a_ping_is_a_ping_frame_and_an_event)
+{
+	static const char want[] = "\x89\x00\x81!{\"event\":\"pusher:ping\",\"data\":{}}";
+	struct msgbuf *m = ws_ping_frames();
+
+	ck_assert(sv_eq(msgbuf_view(m), sv_n(want, sizeof(want) - 1)));
+	msgbuf_unref(m);
+}
+END_TEST
+
 START_TEST(frames_of_a_channel)
 {
 	frame_subscription_succeeded(&out, SV("x"), SV("{}"), SV(""));
@@ -729,6 +739,7 @@ static Suite *suite(void)
 	tcase_add_test(frames, frames_of_a_connection);
 	tcase_add_test(frames, a_client_events_data_stays_as_it_was_written);
 	tcase_add_test(frames, a_members_info_stays_as_it_was_written);
+	tcase_add_test(frames, a_ping_is_a_ping_frame_and_an_event);
 	tcase_add_test(frames, frames_of_a_channel);
 	tcase_add_test(frames, frames_of_a_user);
 	tcase_add_test(frames, frames_of_events);
