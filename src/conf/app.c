@@ -82,15 +82,12 @@ void app_unref(struct app *a)
 static int set_option(struct app *a, const struct app_option *option, const char *label, char **why)
 {
 	const struct option *o;
-	const char *near;
 	char *complaint;
 	unsigned scale;
 
 	o = option_find("app", option->name, &scale);
 	if (!o) {
-		near = option_nearest("app", option->name);
-		*why = textf("%s: there is no such option%s%s%s", label,
-			     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+		*why = option_unknown("app", option->name, label);
 		return -EINVAL;
 	}
 	if (option_set(o, a, option->value, scale, &complaint) < 0) {

@@ -460,7 +460,7 @@ static unsigned distance(const char *a, const char *b)
 	return row[lb];
 }
 
-const char *option_nearest(const char *section, const char *name)
+static const char *option_nearest(const char *section, const char *name)
 {
 	size_t n;
 	const struct option *table = table_of(section, &n);
@@ -490,6 +490,14 @@ char *textf(const char *fmt, ...)
 		abort(); /* out of memory */
 	va_end(ap);
 	return text;
+}
+
+char *option_unknown(const char *section, const char *name, const char *label)
+{
+	const char *near = option_nearest(section, name);
+
+	return textf("%s: there is no such option%s%s%s", label, near ? "; did you mean " : "",
+		     near ? near : "", near ? "?" : "");
 }
 
 static bool parse_bool(const char *text, bool *out)

@@ -50,8 +50,8 @@ extern const size_t n_conf_options, n_app_options;
 const struct option *option_find(const char *section, const char *name, unsigned *scale);
 /* The row whose env names name, or NULL. */
 const struct option *option_find_env(const struct option *options, size_t n, const char *name);
-/* The option of the section whose name is nearest to name, or NULL when none is near. */
-const char *option_nearest(const char *section, const char *name);
+/* "LABEL: there is no such option; did you mean NAME?", with the nearest name if one is near. */
+char *option_unknown(const char *section, const char *name, const char *label) MUSTCHECK;
 /* printf into heap text. */
 char *textf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUSTCHECK;
 /* Is word in list ("a b c")? */
