@@ -94,6 +94,9 @@ BEGIN
 	IF start[1] <> meta.epoch THEN
 		PERFORM sync_fail(409, 'other_epoch', 'The position is of another log: fetch anew.',
 				  'since');
+	ELSIF start[2]::bigint > (SELECT s.last_value FROM realtime_events_serial s) THEN
+		PERFORM sync_fail(409, 'other_epoch', 'The position is later than the end of the log: '
+				  'fetch anew.', 'since');
 	ELSIF log_horizon() > start[2]::bigint THEN
 		PERFORM sync_fail(410, 'expired',
 			'The log does not reach back to the position: fetch anew.', 'since');

@@ -41,6 +41,7 @@ struct app_limits {
 	unsigned max_outbox_bytes;		    /* waiting for one slow socket */
 	unsigned max_outbox_messages;
 	unsigned max_replay_events; /* to one subscription */
+	unsigned max_replay_age_s;
 	/* Reverb's rate_limiting: messages a connection may send in a window. */
 	bool message_rate;		    /* as configured; off sets max_attempts 0 */
 	unsigned message_rate_max_attempts; /* 0: off */

@@ -365,6 +365,10 @@ const struct option app_options[] = {
 	  .flags = PER_APP_LIMIT,
 	  .help = "Most missed events that are replayed to one subscription; a client that "
 		  "missed more receives scopewire:resync." },
+	{ LIMIT("max_replay_age", max_replay_age_s), .unit = "seconds", .fallback = "604800",
+	  .flags = PER_APP_LIMIT,
+	  .help = "Events that are older than this are not replayed; a client that missed one "
+		  "receives scopewire:resync." },
 	{ APP("rate_limiting", limits.message_rate), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP,
 	  .env = "REVERB_APP_RATE_LIMITING_ENABLED",

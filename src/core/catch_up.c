@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A catch-up has one page at most on its way from the log, and up to PAGES that are not sent.
+ * Each session has CATCH_UP_PAGES slots for all of its catch-ups.  A slot is in use from the
+ * request of a page to its answer, and while the page is not sent.  A catch-up that ends before the
+ * answer leaves its slot in use: a client that subscribes and unsubscribes in a loop waits for the
+ * log as often as one that does not.  Free slots go to the oldest catch-up without a page, then to
+ * the page after the one that is being sent.
  *
- * Pages are sent as fast as the socket takes them: while the outbox is under half its cap.  The
- * other half is for the held frames, so that going live cannot overflow it.  The page after the
- * one that is being sent is requested ahead when the socket keeps up.
+ * Memory: pages, held frames and unlogged events count as the outbox does, so a session never keeps
+ * more than max_outbox_bytes.  Of these, a quarter is for pages; replayed frames fill a quarter of
+ * the outbox; held frames have a half, so that going live cannot overflow the outbox.
  *
  * Every catch-up ends in catch_up_go_live() or catch_up_drop(), which free it.  Functions here that
  * send may have ended it when they return.  All of it runs on the session's worker.
@@ -13,12 +17,11 @@
 #include "core/session_out.h"
 #include "wire/socket_id.h"
 
-#define PAGES	     2
-#define PAGE_FIRST   200 /* events; later pages depend on the size of the events */
-#define PAGE_MIN     50
-#define PAGE_MAX     2000
-#define PAGE_BYTES   ((size_t)256 << 10)
+#define PAGE_FIRST   200 /* events; later pages have more */
+#define PAGE_NEXT    2000
+#define PAGE_BYTES   (256U << 10)
 #define NO_CAP_BYTES (1U << 20) /* the outbox's, for an app that has none */
+#define STALLED_US   (30 * USEC_PER_SEC)
 
 struct held {
 	struct held *next;
@@ -33,40 +36,191 @@ enum stage {
 };
 
 struct catch_up {
-	uint64_t token; /* its bytes are the key in the hub's map */
 	struct session *session;
 	struct subscription *sub;
-	struct catch_up *prev, *next; /* of the session */
+	struct catch_up **link, *next; /* of the session; link points here */
+	struct page_request *request;  /* NULL: none is under way */
 	enum stage stage;
-	usec_t began; /* monotonic */
+	bool is_in_log; /* STAGE_AHEAD: the log has reached the position, this node has not */
+	usec_t began;	/* monotonic */
 	struct position since;
-	struct position now;	       /* the log at the join */
-	char *was;		       /* the client's earlier socket ids, or NULL */
-	uint64_t read_to;	       /* all events up to this serial are in a page */
-	uint64_t sent_to;	       /* and up to this one in the outbox */
-	uint64_t to;		       /* the replay ends here */
-	unsigned limit;		       /* events of the next page */
-	unsigned n_events;	       /* sent */
-	bool is_first;		       /* no page was requested yet */
-	bool is_requested;	       /* a page is on its way */
-	struct log_page *pages[PAGES]; /* oldest first */
-	unsigned n_pages, chunk;       /* of pages[0]: the next to send */
+	struct position now;			/* the log at the join */
+	char *was;				/* the client's earlier socket ids, or NULL */
+	uint64_t read_to;			/* all events up to this serial are in a page */
+	uint64_t sent_to;			/* and up to this one in the outbox */
+	uint64_t to;				/* the replay ends here */
+	unsigned n_events;			/* sent */
+	bool is_first;				/* no page was requested yet */
+	struct log_page *pages[CATCH_UP_PAGES]; /* oldest first */
+	unsigned n_pages, chunk;		/* of pages[0]: the next to send */
 	struct held *held, **held_end;
-	unsigned n_held, held_bytes;
 	struct event **unlogged; /* counted */
-	unsigned n_unlogged;
+	unsigned n_unlogged, unlogged_bytes;
 	struct event *cached; /* counted, or NULL */
 	bool cache_unknown;
 };
 
-static struct str_view catch_up_key(const struct catch_up *u)
-{
-	return sv_n((const char *)&u->token, sizeof(u->token));
-}
-
 static struct str_view catch_up_channel(const struct catch_up *u)
 {
 	return subscription_channel(u->sub);
+}
+
+static unsigned catch_up_cap_bytes(const struct session *s)
+{
+	unsigned bytes = s->app->limits.max_outbox_bytes;
+
+	return bytes ? bytes : NO_CAP_BYTES;
+}
+
+/* ---- the session's part ---- */
+
+static struct catching_up *catching_up_of(struct session *s)
+{
+	struct catching_up *c = s->catching_up;
+
+	if (c)
+		return c;
+	c = s->catching_up = xcalloc(1, sizeof(*c));
+	c->session = s;
+	c->list_end = &c->list;
+	c->moved = s->hub->now;
+	c->next = s->hub->catching_up;
+	if (c->next)
+		c->next->prev = c;
+	s->hub->catching_up = c;
+	return c;
+}
+
+static void catching_up_free(struct catching_up *c)
+{
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		c->session->hub->catching_up = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	c->session->catching_up = NULL;
+	free(c);
+}
+
+/* ---- requests ---- */
+
+static struct str_view page_request_key(const struct page_request *r)
+{
+	return sv_n((const char *)&r->token, sizeof(r->token));
+}
+
+/* The caller made sure that a slot is free. */
+static struct page_request *page_request_begin(struct catch_up *u)
+{
+	struct hub *h = u->session->hub;
+	struct page_request *r = u->session->catching_up->requests;
+
+	while (r->token)
+		r++;
+	*r = (struct page_request){ .token = ++h->last_token,
+				    .session = u->session,
+				    .catch_up = u };
+	map_put(&h->page_requests, page_request_key(r), r);
+	u->request = r;
+	return r;
+}
+
+static void page_request_end(struct page_request *r)
+{
+	map_del(&r->session->hub->page_requests, page_request_key(r));
+	log_ticket_unref(r->ticket);
+	*r = (struct page_request){ 0 };
+}
+
+/* The slot stays in use until the answer. */
+static void page_request_abandon(struct page_request *r)
+{
+	if (!r)
+		return;
+	if (r->ticket)
+		atomic_store(&r->ticket->is_cancelled, true);
+	r->catch_up->request = NULL;
+	r->catch_up = NULL;
+}
+
+static unsigned catching_up_n_requests(const struct catching_up *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < CATCH_UP_PAGES; i++)
+		n += c->requests[i].token != 0;
+	return n;
+}
+
+static bool catching_up_has_slot(const struct catching_up *c)
+{
+	return c->n_pages + catching_up_n_requests(c) < CATCH_UP_PAGES;
+}
+
+static void catch_up_request_page(struct catch_up *u)
+{
+	struct session *s = u->session;
+	const struct log_reader *log = s->hub->conf.log;
+	const struct app_limits *max = &s->app->limits;
+	unsigned bytes = catch_up_cap_bytes(s) / 8;
+	struct page_request *r = page_request_begin(u);
+	struct log_ask a = { .kind = u->stage == STAGE_CACHED ? LOG_ASK_CACHED : LOG_ASK_EVENTS,
+			     .worker = s->hub->conf.worker,
+			     .token = r->token,
+			     .ticket = r->ticket = log_ticket_new(),
+			     .app = s->app,
+			     .channel = catch_up_channel(u),
+			     .epoch = u->since.epoch,
+			     .from = u->read_to,
+			     .to = u->to,
+			     .was = sv(u->was),
+			     .max = u->is_first ? PAGE_FIRST : PAGE_NEXT,
+			     .max_bytes = bytes < PAGE_BYTES ? bytes : PAGE_BYTES,
+			     .cap = u->is_first ? max->max_replay_events : 0,
+			     .max_age_s = max->max_replay_age_s };
+
+	u->is_first = false;
+	log->ask(log->ctx, &a);
+}
+
+static bool catch_up_wants_page(const struct catch_up *u)
+{
+	switch (u->stage) {
+	case STAGE_AHEAD:
+		return !u->request && !u->is_in_log;
+	case STAGE_CACHED:
+		return !u->request;
+	case STAGE_EVENTS:
+		break;
+	}
+	return !u->request && !u->n_pages && u->read_to < u->to;
+}
+
+/* The page after the one that is being sent, while the socket keeps up. */
+static bool catch_up_wants_next_page(const struct catch_up *u)
+{
+	return u->stage == STAGE_EVENTS && !u->request && u->n_pages && u->read_to < u->to &&
+	       outbox_is_empty(&u->session->outbox);
+}
+
+/* Uses free slots.  Called when a function that may have freed one is done. */
+static void catch_up_continue(struct session *s)
+{
+	struct catching_up *c = s->catching_up;
+
+	if (!c)
+		return;
+	for (struct catch_up *u = c->list; u && !s->is_closing && catching_up_has_slot(c);
+	     u = u->next)
+		if (catch_up_wants_page(u))
+			catch_up_request_page(u);
+	for (struct catch_up *u = c->list; u && !s->is_closing && catching_up_has_slot(c);
+	     u = u->next)
+		if (catch_up_wants_next_page(u))
+			catch_up_request_page(u);
+	if (!c->list && !catching_up_n_requests(c))
+		catching_up_free(c);
 }
 
 /* ---- beginning and end of a catch-up ---- */
@@ -74,27 +228,23 @@ static struct str_view catch_up_channel(const struct catch_up *u)
 static struct catch_up *catch_up_new(struct session *s, struct subscription *sub,
 				     const struct catch_up_request *req, const struct position *now)
 {
-	struct hub *h = s->hub;
+	struct catching_up *c = catching_up_of(s);
 	struct catch_up *u = xcalloc(1, sizeof(*u));
 
-	u->token = ++h->last_token;
 	u->session = s;
 	u->sub = sub;
-	u->began = h->now;
+	u->began = s->hub->now;
 	u->now = *now;
 	if (req->is_valid) {
 		u->since = req->since;
 		u->was = sv_dup(req->was);
 		u->read_to = req->since.serial;
 	}
-	u->limit = PAGE_FIRST;
 	u->is_first = true;
 	u->held_end = &u->held;
-	u->next = s->catching_up;
-	if (u->next)
-		u->next->prev = u;
-	s->catching_up = u;
-	map_put(&h->catch_ups, catch_up_key(u), u);
+	u->link = c->list_end;
+	*u->link = u;
+	c->list_end = &u->next;
 	sub->catch_up = u;
 	sub->channel->n_held++;
 	return u;
@@ -103,37 +253,68 @@ static struct catch_up *catch_up_new(struct session *s, struct subscription *sub
 /* From now on the subscription receives frames itself. */
 static void catch_up_detach(struct catch_up *u)
 {
-	struct session *s = u->session;
+	struct catching_up *c = u->session->catching_up;
 
-	s->hub->n_ahead -= u->stage == STAGE_AHEAD;
-	map_del(&s->hub->catch_ups, catch_up_key(u));
-	if (u->prev)
-		u->prev->next = u->next;
-	else
-		s->catching_up = u->next;
+	u->session->hub->n_ahead -= u->stage == STAGE_AHEAD;
+	page_request_abandon(u->request);
+	*u->link = u->next;
 	if (u->next)
-		u->next->prev = u->prev;
+		u->next->link = u->link;
+	else
+		c->list_end = u->link;
 	u->sub->catch_up = NULL;
 	u->sub->channel->n_held--;
 }
 
+/* NULL: none is left. */
+static struct held *catch_up_take_held(struct catch_up *u)
+{
+	struct catching_up *c = u->session->catching_up;
+	struct held *h = u->held;
+
+	if (!h)
+		return NULL;
+	u->held = h->next;
+	c->n_held--;
+	c->held_bytes -= h->frame->len;
+	c->bytes -= h->frame->len;
+	return h;
+}
+
+static void held_free(struct held *h)
+{
+	msgbuf_unref(h->frame);
+	event_unref(h->event);
+	free(h);
+}
+
+/* The first page was sent, or is not needed any more. */
+static void catch_up_drop_page(struct catch_up *u)
+{
+	struct log_page *p = u->pages[0];
+
+	for (; u->chunk < p->n_chunks; u->chunk++)
+		u->session->catching_up->bytes -= p->chunks[u->chunk]->len;
+	u->chunk = 0;
+	u->n_pages--;
+	u->session->catching_up->n_pages--;
+	for (unsigned i = 0; i < u->n_pages; i++)
+		u->pages[i] = u->pages[i + 1];
+	log_page_unref(p);
+}
+
 static void catch_up_free(struct catch_up *u)
 {
-	struct held *h, *next;
+	struct held *h;
 
-	for (h = u->held; h; h = next) {
-		next = h->next;
-		msgbuf_unref(h->frame);
-		if (h->event)
-			event_unref(h->event);
-		free(h);
-	}
-	for (unsigned i = 0; i < u->n_pages; i++)
-		log_page_unref(u->pages[i]);
+	while ((h = catch_up_take_held(u)))
+		held_free(h);
+	while (u->n_pages)
+		catch_up_drop_page(u);
 	for (unsigned i = 0; i < u->n_unlogged; i++)
 		event_unref(u->unlogged[i]);
-	if (u->cached)
-		event_unref(u->cached);
+	u->session->catching_up->bytes -= u->unlogged_bytes;
+	event_unref(u->cached);
 	free(u->unlogged);
 	free(u->was);
 	free(u);
@@ -141,8 +322,26 @@ static void catch_up_free(struct catch_up *u)
 
 void catch_up_drop(struct catch_up *u)
 {
+	struct session *s = u->session;
+
 	catch_up_detach(u);
 	catch_up_free(u);
+	catch_up_continue(s);
+}
+
+void catch_up_session_closed(struct session *s)
+{
+	struct catching_up *c = s->catching_up;
+
+	if (!c)
+		return;
+	for (unsigned i = 0; i < CATCH_UP_PAGES; i++)
+		if (c->requests[i].token) {
+			if (c->requests[i].ticket)
+				atomic_store(&c->requests[i].ticket->is_cancelled, true);
+			page_request_end(&c->requests[i]);
+		}
+	catching_up_free(c);
 }
 
 /* ---- going live ---- */
@@ -186,41 +385,25 @@ static void catch_up_send_event(struct session *s, struct event *e) RUNS_ON(on_w
 static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_worker)
 {
 	struct session *s = u->session;
+	struct held *h;
 
 	catch_up_detach(u);
+	s->catching_up->bytes -= u->unlogged_bytes;
+	u->unlogged_bytes = 0;
 	for (unsigned i = 0; i < u->n_unlogged; i++)
 		if (!catch_up_is_covered(u->unlogged[i], floor) &&
 		    !catch_up_is_own(u->was, u->unlogged[i]->exclude_socket))
 			catch_up_send_event(s, u->unlogged[i]);
-	for (struct held *h = u->held; h; h = h->next) {
-		if (catch_up_is_covered(h->event, floor) || !session_send(s, h->frame))
-			continue;
-		s->hub->stats.deliveries++;
-		if (h->event)
-			atomic_fetch_add_explicit(&h->event->sockets, 1, memory_order_relaxed);
+	while ((h = catch_up_take_held(u))) {
+		if (!catch_up_is_covered(h->event, floor) && session_send(s, h->frame)) {
+			s->hub->stats.deliveries++;
+			if (h->event)
+				atomic_fetch_add_explicit(&h->event->sockets, 1,
+							  memory_order_relaxed);
+		}
+		held_free(h);
 	}
 	catch_up_free(u);
-}
-
-static void catch_up_request_page(struct catch_up *u, enum log_ask_kind kind)
-{
-	struct session *s = u->session;
-	const struct log_reader *log = s->hub->conf.log;
-	struct log_ask a = { .kind = kind,
-			     .worker = s->hub->conf.worker,
-			     .token = u->token,
-			     .app = s->app,
-			     .channel = catch_up_channel(u),
-			     .epoch = u->since.epoch,
-			     .from = u->read_to,
-			     .to = u->to,
-			     .was = sv(u->was),
-			     .max = u->limit,
-			     .cap = u->is_first ? s->app->limits.max_replay_events : 0 };
-
-	u->is_requested = true;
-	u->is_first = false;
-	log->ask(log->ctx, &a);
 }
 
 /* Goes live; a cache channel gets its last event first. */
@@ -231,10 +414,7 @@ static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 	if (u->sub->traits.cache && !u->cached && u->cache_unknown && s->hub->conf.log) {
 		u->stage = STAGE_CACHED;
 		/* A page that is on its way must not be taken for the answer. */
-		map_del(&s->hub->catch_ups, catch_up_key(u));
-		u->token = ++s->hub->last_token;
-		map_put(&s->hub->catch_ups, catch_up_key(u), u);
-		catch_up_request_page(u, LOG_ASK_CACHED);
+		page_request_abandon(u->request);
 		return;
 	}
 	if (u->cached) {
@@ -287,10 +467,9 @@ static const char *const catch_up_reasons[] = {
 
 static bool catch_up_outbox_is_low(const struct session *s)
 {
-	unsigned bytes = s->app->limits.max_outbox_bytes;
 	unsigned n = s->app->limits.max_outbox_messages;
 
-	return s->outbox.bytes < (bytes ? bytes : NO_CAP_BYTES) / 2 && (!n || s->outbox.n <= n / 2);
+	return s->outbox.bytes < catch_up_cap_bytes(s) / 4 && (!n || s->outbox.n < n / 2 + 1);
 }
 
 /* When it has not, the socket's session_writable() continues. */
@@ -299,12 +478,6 @@ static bool catch_up_has_room(struct session *s) RUNS_ON(on_worker)
 	if (!catch_up_outbox_is_low(s))
 		session_flush(s);
 	return !s->is_closing && catch_up_outbox_is_low(s);
-}
-
-static void catch_up_request_more(struct catch_up *u)
-{
-	if (!u->is_requested && u->n_pages < PAGES && u->read_to < u->to)
-		catch_up_request_page(u, LOG_ASK_EVENTS);
 }
 
 /* Sends what the socket takes; goes live after the last page. */
@@ -316,20 +489,21 @@ static void catch_up_send_pages(struct catch_up *u) RUNS_ON(on_worker)
 		struct log_page *p = u->pages[0];
 
 		while (u->chunk < p->n_chunks) {
-			if (!catch_up_has_room(s) || !session_send(s, p->chunks[u->chunk]))
+			struct msgbuf *chunk = p->chunks[u->chunk];
+
+			if (!catch_up_has_room(s))
 				return;
+			s->catching_up->bytes -= chunk->len;
 			u->chunk++;
+			if (!session_send(s, chunk))
+				return;
 		}
 		u->n_events += p->n_events;
 		s->hub->stats.deliveries += p->n_events;
 		u->sent_to = p->to;
-		u->chunk = 0;
-		u->pages[0] = u->pages[1];
-		u->n_pages--;
-		log_page_unref(p);
-		catch_up_request_more(u);
+		catch_up_drop_page(u);
 	}
-	if (!u->is_requested)
+	if (u->read_to >= u->to)
 		catch_up_finish(u);
 }
 
@@ -337,31 +511,27 @@ void catch_up_writable(struct session *s)
 {
 	struct catch_up *u, *next;
 
-	for (u = s->catching_up; u && !s->is_closing; u = next) {
+	s->catching_up->moved = s->hub->now;
+	for (u = s->catching_up->list; u && !s->is_closing; u = next) {
 		next = u->next;
 		if (u->stage == STAGE_EVENTS && u->n_pages)
 			catch_up_send_pages(u);
 	}
+	catch_up_continue(s);
 }
 
 /* ---- answers of the log ---- */
 
-static unsigned catch_up_next_limit(const struct log_page *p)
-{
-	size_t n = p->n_events ? PAGE_BYTES / (p->bytes / p->n_events + 1) : PAGE_MAX;
-
-	return n < PAGE_MIN ? PAGE_MIN : n > PAGE_MAX ? PAGE_MAX : (unsigned)n;
-}
-
 static void catch_up_take_page(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
 {
-	u->limit = catch_up_next_limit(page);
+	struct catching_up *c = u->session->catching_up;
+
 	u->read_to = page->to;
 	if (u->to < page->to)
 		u->to = page->to;
 	u->pages[u->n_pages++] = log_page_ref(page);
-	if (outbox_is_empty(&u->session->outbox))
-		catch_up_request_more(u);
+	c->n_pages++;
+	c->bytes += (unsigned)page->bytes;
 	catch_up_send_pages(u);
 }
 
@@ -383,17 +553,20 @@ static void catch_up_take_cached(struct catch_up *u, struct log_page *page) RUNS
 }
 
 /*
- * The answer is a message that this worker sent itself.  It comes after all messages that were sent
- * before the node reached the position, so the events up to it are sent or held.
+ * The first answer is whether the log has reached the position.  The second is a message that
+ * this worker sent itself.  It comes after all messages that were sent before the node reached the
+ * position, so the events up to it are sent or held.
  */
 static void catch_up_take_ahead(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
 {
 	if (page->outcome != LOG_SERVED) {
 		catch_up_resync(u, catch_up_reasons[page->outcome]);
-		return;
+	} else if (!u->is_in_log) {
+		u->is_in_log = true;
+	} else {
+		u->to = u->since.serial;
+		catch_up_finish(u);
 	}
-	u->to = u->since.serial;
-	catch_up_finish(u);
 }
 
 static void (*const catch_up_take[])(struct catch_up *u, struct log_page *page) = {
@@ -404,34 +577,52 @@ static void (*const catch_up_take[])(struct catch_up *u, struct log_page *page) 
 
 void catch_up_answer(struct hub *h, uint64_t token, struct log_page *page)
 {
-	struct catch_up *u = map_get(&h->catch_ups, sv_n((const char *)&token, sizeof(token)));
+	struct page_request *r =
+		map_get(&h->page_requests, sv_n((const char *)&token, sizeof(token)));
 
-	if (u && !u->session->is_closing) {
-		u->is_requested = false;
-		catch_up_take[u->stage](u, page);
+	if (r) {
+		struct session *s = r->session;
+		struct catch_up *u = r->catch_up;
+
+		page_request_end(r);
+		if (u)
+			u->request = NULL;
+		if (u && !s->is_closing)
+			catch_up_take[u->stage](u, page);
+		catch_up_continue(s);
 	}
 	log_page_unref(page);
+}
+
+/* Continues the catch-ups whose position this node has reached, or has not reached in time. */
+static void catch_up_check_ahead(struct catch_up *u, const struct position *now)
+{
+	struct hub *h = u->session->hub;
+	bool is_there = now->serial >= u->since.serial && strcmp(now->epoch, u->since.epoch) == 0;
+
+	if (u->stage != STAGE_AHEAD || !u->is_in_log || u->request ||
+	    (!is_there && h->now - u->began < h->conf.ahead_max) ||
+	    !catching_up_has_slot(u->session->catching_up))
+		return;
+	directory_post_page(h->conf.directory, h->conf.worker, page_request_begin(u)->token,
+			    log_page_new(is_there ? LOG_SERVED : LOG_OTHER_EPOCH));
 }
 
 void catch_up_tick(struct hub *h)
 {
 	struct position now;
-	struct catch_up *u;
-	size_t at = 0;
 
-	if (!h->n_ahead)
-		return;
-	directory_position(h->conf.directory, &now);
-	while ((u = map_next(&h->catch_ups, &at))) {
-		bool is_there =
-			now.serial >= u->since.serial && strcmp(now.epoch, u->since.epoch) == 0;
+	if (h->catching_up)
+		directory_position(h->conf.directory, &now);
+	for (struct catching_up *c = h->catching_up; c; c = c->next) {
+		struct session *s = c->session;
 
-		if (u->stage != STAGE_AHEAD || u->is_requested ||
-		    (!is_there && h->now - u->began < h->conf.ahead_max))
-			continue;
-		u->is_requested = true;
-		directory_post_page(h->conf.directory, h->conf.worker, u->token,
-				    log_page_new(is_there ? LOG_SERVED : LOG_OTHER_EPOCH));
+		if (outbox_is_empty(&s->outbox))
+			c->moved = h->now;
+		else if (h->now - c->moved >= STALLED_US && !s->is_closing)
+			session_drop_slow(s, "the client read nothing for 30 seconds of a replay");
+		for (struct catch_up *u = h->n_ahead ? c->list : NULL; u; u = u->next)
+			catch_up_check_ahead(u, &now);
 	}
 }
 
@@ -440,14 +631,16 @@ void catch_up_tick(struct hub *h)
 static bool catch_up_is_full(const struct catch_up *u, const struct msgbuf *frame)
 {
 	const struct app_limits *max = &u->session->app->limits;
+	const struct catching_up *c = u->session->catching_up;
 
-	return (max->max_outbox_messages && u->n_held >= max->max_outbox_messages / 2) ||
-	       (max->max_outbox_bytes && u->held_bytes + frame->len > max->max_outbox_bytes / 2);
+	return (max->max_outbox_messages && c->n_held >= max->max_outbox_messages / 2) ||
+	       (max->max_outbox_bytes && c->held_bytes + frame->len > max->max_outbox_bytes / 2);
 }
 
 void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 {
 	struct session *s = u->session;
+	struct catching_up *c = s->catching_up;
 
 	if (catch_up_is_own(u->was, m->exclude))
 		return;
@@ -458,8 +651,9 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 				    m->event ? event_ref(m->event) : NULL };
 		*u->held_end = h;
 		u->held_end = &h->next;
-		u->n_held++;
-		u->held_bytes += m->frame->len;
+		c->n_held++;
+		c->held_bytes += m->frame->len;
+		c->bytes += m->frame->len;
 		return;
 	}
 	/* No room: it ends here, and m follows it. */
@@ -470,6 +664,7 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 		catch_up_resync(u, catch_up_reasons[LOG_TOO_MANY]);
 	if (session_send(s, m->frame) && m->event)
 		atomic_fetch_add_explicit(&m->event->sockets, 1, memory_order_relaxed);
+	catch_up_continue(s);
 }
 
 /* ---- the start ---- */
@@ -500,8 +695,6 @@ static void catch_up_begin_replay(struct catch_up *u, const struct catch_up_requ
 		u->session->hub->n_ahead++;
 	} else if (u->since.serial == u->to) {
 		catch_up_finish(u);
-	} else {
-		catch_up_request_page(u, LOG_ASK_EVENTS);
 	}
 }
 
@@ -515,10 +708,14 @@ void catch_up_begin(struct session *s, struct subscription *sub, const struct ca
 	u = catch_up_new(s, sub, req, now);
 	u->unlogged = j->unlogged;
 	u->n_unlogged = j->n_unlogged;
+	for (unsigned i = 0; i < j->n_unlogged; i++)
+		u->unlogged_bytes += j->unlogged[i]->data->len;
+	s->catching_up->bytes += u->unlogged_bytes;
 	u->cached = j->cached;
 	u->cache_unknown = j->cache_unknown;
 	if (req->is_given)
 		catch_up_begin_replay(u, req);
 	else
 		catch_up_begin_cached(u);
+	catch_up_continue(s);
 }

@@ -41,10 +41,15 @@ void catch_up_begin(struct session *s, struct subscription *sub, const struct ca
 void catch_up_hold(struct catch_up *u, const struct worker_message *m) RUNS_ON(on_worker);
 /* The subscription ends before it went live. */
 void catch_up_drop(struct catch_up *u) RUNS_ON(on_worker);
-/* The session's socket takes more. */
+/* The session has ended: its requests to the log are cancelled. */
+void catch_up_session_closed(struct session *s) RUNS_ON(on_worker);
+/* The session's socket takes more; it has s->catching_up. */
 void catch_up_writable(struct session *s) RUNS_ON(on_worker);
 /* The answer to the request with this token; takes the page. */
 void catch_up_answer(struct hub *h, uint64_t token, struct log_page *page) RUNS_ON(on_worker);
-/* Continues the catch-ups whose position this node has reached, or has not reached in time. */
+/*
+ * Continues the catch-ups whose position this node has reached, or has not reached in time; drops
+ * connections that read nothing while they catch up.
+ */
 void catch_up_tick(struct hub *h) RUNS_ON(on_worker);
 #endif

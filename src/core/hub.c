@@ -17,7 +17,7 @@ struct hub *hub_new(const struct hub_conf *conf)
 
 	h->conf = *conf;
 	registry_init(&h->registry);
-	map_init(&h->catch_ups);
+	map_init(&h->page_requests);
 	strbuf_init(&h->text, 512);
 	h->ping = ws_ping_frames();
 	h->scratch = xmalloc(MSGBUF_HEADROOM + SCRATCH_BYTES);
@@ -32,7 +32,7 @@ void hub_free(struct hub *h)
 	while (h->sessions)
 		session_closed(h->sessions);
 	registry_release(&h->registry);
-	map_release(&h->catch_ups);
+	map_release(&h->page_requests);
 	strbuf_release(&h->text);
 	msgbuf_unref(h->ping);
 	free(h->scratch);

@@ -3,6 +3,26 @@
 #include "base/mem.h"
 #include "core/log_page.h"
 
+struct log_ticket *log_ticket_new(void)
+{
+	struct log_ticket *t = xcalloc(1, sizeof(*t));
+
+	atomic_init(&t->refs, 1);
+	return t;
+}
+
+struct log_ticket *log_ticket_ref(struct log_ticket *t)
+{
+	atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+	return t;
+}
+
+void log_ticket_unref(struct log_ticket *t)
+{
+	if (t && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1)
+		free(t);
+}
+
 struct log_page *log_page_new(enum log_outcome outcome)
 {
 	struct log_page *p = xcalloc(1, sizeof(*p));

@@ -37,6 +37,19 @@ void log_page_unref(struct log_page *p); /* NULL is fine */
 /* Takes the chunk's reference. */
 void log_page_add(struct log_page *p, struct msgbuf *chunk, unsigned n_events);
 
+/*
+ * Whether somebody still wants the answer.  The reader drops a request that was cancelled before
+ * it reached the database.  Counted; any thread.
+ */
+struct log_ticket {
+	atomic_uint refs;
+	atomic_bool is_cancelled;
+};
+
+struct log_ticket *log_ticket_new(void) MUSTCHECK;
+struct log_ticket *log_ticket_ref(struct log_ticket *t);
+void log_ticket_unref(struct log_ticket *t); /* NULL is fine */
+
 enum log_ask_kind {
 	LOG_ASK_EVENTS, /* the events after a serial */
 	LOG_ASK_CACHED, /* a cache channel's last event */
@@ -47,14 +60,20 @@ struct log_ask {
 	enum log_ask_kind kind;
 	unsigned worker;
 	uint64_t token; /* comes back with the page */
+	struct log_ticket *ticket;
 	struct app *app;
 	struct str_view channel;
-	/* LOG_ASK_EVENTS: serials above from, up to to, at most max events */
+	/*
+	 * LOG_ASK_EVENTS: serials above from, up to to; at most max events, and about max_bytes
+	 * of payload.  from > to requests no event: LOG_OTHER_EPOCH when the log has not reached
+	 * from.
+	 */
 	const char *epoch;
 	uint64_t from, to;
 	struct str_view was; /* leave out events that exclude these socket ids */
-	unsigned max;
-	unsigned cap; /* LOG_TOO_MANY when there are more than that; 0: any number */
+	unsigned max, max_bytes;
+	unsigned cap;	    /* LOG_TOO_MANY when there are more than that; 0: any number */
+	unsigned max_age_s; /* LOG_EXPIRED when one is older; 0: any age */
 };
 
 struct log_reader {

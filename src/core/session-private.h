@@ -14,6 +14,31 @@
 #define WHEEL_SLOTS   256 /* one second each */
 #define SCRATCH_BYTES 65536
 
+/* Requests to the log and pages that are not sent yet, of one session. */
+#define CATCH_UP_PAGES 2
+
+/* A request to the log that has no answer yet. */
+struct page_request {
+	uint64_t token; /* its bytes are the key in the hub's map; 0: free */
+	struct session *session;
+	struct catch_up
+		*catch_up; /* NULL: it ended or went live; the slot is in use until the answer */
+	struct log_ticket *ticket;
+};
+
+/* What a session has while subscriptions of it catch up, or a request of one has no answer. */
+struct catching_up {
+	struct session *session;
+	struct catching_up *prev, *next;   /* of the hub */
+	struct catch_up *list, **list_end; /* in the order of their subscriptions */
+	struct page_request requests[CATCH_UP_PAGES];
+	unsigned n_pages;    /* that are not sent yet */
+	unsigned bytes;	     /* of pages, held frames and unlogged events */
+	unsigned n_held;     /* frames */
+	unsigned held_bytes; /* their part of bytes */
+	usec_t moved;	     /* monotonic: the socket took something, or nothing waited */
+};
+
 struct session {
 	/* used by every delivery */
 	void *conn; /* of session_io */
@@ -27,8 +52,8 @@ struct session {
 	/* the rest */
 	struct hub *hub;
 	struct app *app;
-	struct map subscriptions;     /* channel name -> struct subscription */
-	struct catch_up *catching_up; /* list: those of its subscriptions */
+	struct map subscriptions;	 /* channel name -> struct subscription */
+	struct catching_up *catching_up; /* NULL: all subscriptions are live */
 	struct session *next_dirty;
 	struct session *prev, *next;		 /* all sessions of the hub */
 	struct session *wheel_prev, *wheel_next; /* in one slot of the wheel */
@@ -55,11 +80,12 @@ struct hub {
 	bool is_batch;	/* between hub_begin() and hub_flush() */
 	uint32_t next_number;
 	struct hub_stats stats;
-	struct map catch_ups; /* token -> struct catch_up */
+	struct map page_requests; /* token -> struct page_request */
 	uint64_t last_token;
-	unsigned n_ahead;	/* catch-ups that wait for this node's position */
-	struct strbuf text;	/* of the frame that is being built */
-	struct msgbuf *ping;	/* what a silent client receives; see ws_ping_frames() */
-	unsigned char *scratch; /* MSGBUF_HEADROOM + SCRATCH_BYTES */
+	struct catching_up *catching_up; /* list: those of its sessions */
+	unsigned n_ahead;		 /* catch-ups that wait for this node's position */
+	struct strbuf text;		 /* of the frame that is being built */
+	struct msgbuf *ping;		 /* what a silent client receives; see ws_ping_frames() */
+	unsigned char *scratch;		 /* MSGBUF_HEADROOM + SCRATCH_BYTES */
 };
 #endif

@@ -290,6 +290,7 @@ void session_closed(struct session *s)
 	liveness_stop(s);
 	session_forget_dirty(h, s);
 	session_leave_all(s);
+	catch_up_session_closed(s);
 	if (s->is_opened) {
 		atomic_fetch_sub(&s->app->runtime->connections, 1);
 		if (h->conf.connections)

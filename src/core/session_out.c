@@ -39,11 +39,32 @@ void session_log_refusal(const struct session *s, struct log_gate *gate, const c
 		  s->user_id ? s->user_id : "");
 }
 
+/* Of a cap, where 0 is no cap. */
+static unsigned session_out_left(unsigned cap, unsigned used)
+{
+	return !cap ? 0 : cap > used ? cap - used : 1;
+}
+
 static bool session_out_queue(struct session *s, struct msgbuf *frame) RUNS_ON(on_worker)
 {
 	const struct app_limits *max = &s->app->limits;
+	const struct catching_up *c = s->catching_up;
 
-	return outbox_put(&s->outbox, frame, max->max_outbox_bytes, max->max_outbox_messages) == 0;
+	if (!c)
+		return outbox_put(&s->outbox, frame, max->max_outbox_bytes,
+				  max->max_outbox_messages) == 0;
+	/* What a catch-up keeps counts too. */
+	return outbox_put(&s->outbox, frame, session_out_left(max->max_outbox_bytes, c->bytes),
+			  session_out_left(max->max_outbox_messages, c->n_held)) == 0;
+}
+
+void session_drop_slow(struct session *s, const char *why)
+{
+	s->is_closing = true;
+	s->hub->stats.dropped_slow++;
+	session_log_refusal(s, &slow_dropped, "connection dropped", why);
+	outbox_release(&s->outbox);
+	s->hub->conf.io->kill(s->conn);
 }
 
 /*
@@ -59,12 +80,7 @@ static bool session_out_write_or_drop(struct session *s, struct msgbuf *frame) R
 		return session_out_write(s, frame->data, frame->len);
 	if (session_out_queue(s, frame))
 		return true;
-	s->is_closing = true;
-	s->hub->stats.dropped_slow++;
-	session_log_refusal(s, &slow_dropped, "connection dropped",
-			    "the client reads too slowly (option max_outbox_bytes)");
-	outbox_release(&s->outbox);
-	s->hub->conf.io->kill(s->conn);
+	session_drop_slow(s, "the client reads too slowly (option max_outbox_bytes)");
 	return false;
 }
 

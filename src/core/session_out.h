@@ -26,6 +26,8 @@ void session_send_error(struct session *s, enum pusher_code code, struct str_vie
 /* Writes what was refused and why to the log: "WHAT: WHY; socket, application, user". */
 void session_log_refusal(const struct session *s, struct log_gate *gate, const char *what,
 			 const char *why) RUNS_ON(on_worker);
+/* Drops the connection of a client that reads too slowly, and logs it. */
+void session_drop_slow(struct session *s, const char *why) RUNS_ON(on_worker);
 /* Writes what waits in the outbox until the socket takes no more. */
 void session_flush(struct session *s) RUNS_ON(on_worker);
 /* Flushes and starts to close.  code: an enum pusher_code, or one of RFC 6455 section 7.4. */

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A job is one statement and all requests that wait for its answer.  While it is under way it is in
- * the map, under everything that decides what it reads except where it ends: a later request may
- * need more than it reads, and requests the rest then.
+ * A job is one statement and all requests that wait for its answer.  Until its answer it is in the
+ * map, under everything that decides what it reads except where it ends: a later request may need
+ * more than it reads, and requests the rest then.
  *
- * The lock guards the map and the waiters of the jobs in it.  Any thread requests; answers come on
- * the pool's thread.
+ * Only a few jobs are in the pool; the others wait in a queue of their application, and the queues
+ * take turns.  Within a queue the oldest job is first.  A session has only a few requests at a time
+ * (core/catch_up.c), so its turn comes after a few jobs of each other session.  A job whose
+ * requests were all cancelled is not sent.
+ *
+ * The lock guards the map, the queues and the waiters of the jobs.  Any thread requests; answers
+ * come on the pool's thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,7 +25,9 @@
 #include "pg/pool.h"
 #include "wire/pusher.h"
 
-#define OPEN_MAX	 50000 /* statements that wait */
+#define WAITING_MAX	 50000 /* jobs of one application */
+#define SENT_MAX	 2     /* jobs in the pool, for each of its connections */
+#define OVERDUE_CHECK_MS 100
 #define HISTORY_OPEN_MAX 64
 #define CHUNK_BYTES	 16384
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
@@ -32,18 +39,29 @@ struct waiter {
 	/* a callback */
 	void (*done)(void *ctx, int rc);
 	void *ctx;
+	struct log_ticket *ticket; /* counted; NULL: it cannot be cancelled */
 };
 
 struct job {
+	struct job *next; /* in its queue */
 	struct reader *reader;
+	usec_t began; /* monotonic */
 	struct strbuf key;
 	enum log_ask_kind kind;
-	struct app *app; /* counted */
-	char *channel;
-	uint64_t to;
-	unsigned max;
+	struct app *app;	     /* counted */
+	char *channel, *epoch, *was; /* epoch and was may be NULL */
+	uint64_t from, to;
+	unsigned max, max_bytes, cap, max_age_s;
 	struct waiter *waiters;
 	size_t n, room;
+};
+
+/* The jobs of one application that wait. */
+struct reader_queue {
+	struct reader_queue *next;
+	unsigned app;
+	struct job *head, **end;
+	unsigned n;
 };
 
 struct reader {
@@ -53,15 +71,18 @@ struct reader {
 	struct log_reader reader;
 	_Atomic usec_t complained;
 	pthread_mutex_t lock;
-	struct map jobs; /* key -> struct job */
+	struct map jobs;			 /* key -> struct job */
+	struct reader_queue *turns, **turns_end; /* none is empty; the first is next */
+	unsigned n_sent;			 /* jobs in the pool */
+	bool is_stopping;
 };
 
 enum { COL_FAULT, COL_SERIAL, COL_ID, COL_TYPE, COL_PAYLOAD, COL_IS_TEXT, COL_LEFT };
 
 static const struct pg_statement statements[] = {
 	[LOG_ASK_EVENTS] = { .sql = "SELECT * FROM replay_page($1::text, $2::text, $3::boolean, "
-				    "$4::text, "
-				    "$5::bigint, $6::bigint, $7::text, $8::integer, $9::integer)",
+				    "$4::text, $5::bigint, $6::bigint, $7::text, $8::integer, "
+				    "$9::integer, $10::integer, $11::integer)",
 			     .repeatable = true },
 	[LOG_ASK_CACHED] = { .sql = "SELECT * FROM replay_cached($1::text, $2::boolean, $3::text, "
 				    "$4::integer)",
@@ -125,18 +146,18 @@ static enum log_outcome reader_outcome(const char *fault)
 	return LOG_SERVED;
 }
 
+/* The last row may be a fault, or say that more events follow. */
 static struct log_page *reader_events_page(const struct job *j, const struct pg_answer *a)
 {
 	int rows = pg_answer_rows(a);
-	enum log_outcome outcome =
-		rows ? reader_outcome(pg_answer_text(a, rows - 1, COL_FAULT)) : LOG_SERVED;
-	struct log_page *page = log_page_new(outcome);
+	const char *fault = rows ? pg_answer_text(a, rows - 1, COL_FAULT) : "";
+	struct log_page *page = log_page_new(reader_outcome(fault));
 
-	if (outcome != LOG_SERVED)
+	if (page->outcome != LOG_SERVED)
 		return page;
+	rows -= *fault != '\0';
 	reader_add_frames(page, j, a, rows);
-	page->to =
-		(unsigned)rows < j->max ? j->to : (uint64_t)pg_answer_int(a, rows - 1, COL_SERIAL);
+	page->to = *fault && rows ? (uint64_t)pg_answer_int(a, rows - 1, COL_SERIAL) : j->to;
 	return page;
 }
 
@@ -173,31 +194,39 @@ static struct log_page *reader_fault_page(struct reader *r, const struct pg_answ
 
 static void job_free(struct job *j)
 {
+	for (size_t i = 0; i < j->n; i++)
+		log_ticket_unref(j->waiters[i].ticket);
 	app_unref(j->app);
 	strbuf_release(&j->key);
 	free(j->channel);
+	free(j->epoch);
+	free(j->was);
 	free(j->waiters);
 	free(j);
 }
 
-static void job_on_answer(void *ctx, const struct pg_answer *a)
+/* No later request joins the job.  With the lock held. */
+static void reader_forget(struct reader *r, const struct job *j)
 {
-	struct job *j = ctx;
-	struct log_page *page = a->rc			    ? reader_fault_page(j->reader, a)
-				: j->kind == LOG_ASK_CACHED ? reader_cached_page(j, a)
-							    : reader_events_page(j, a);
+	if (map_get(&r->jobs, strbuf_view(&j->key)) == j)
+		map_del(&r->jobs, strbuf_view(&j->key));
+}
 
-	pthread_mutex_lock(&j->reader->lock);
-	map_del(&j->reader->jobs, strbuf_view(&j->key));
-	pthread_mutex_unlock(&j->reader->lock);
+/* Answers all requests of the job and frees it; takes the page. */
+static void job_end(struct job *j, struct log_page *page)
+{
+	struct reader *r = j->reader;
+
+	pthread_mutex_lock(&r->lock);
+	reader_forget(r, j);
+	pthread_mutex_unlock(&r->lock);
 	for (size_t i = 0; i < j->n; i++) {
 		struct waiter *w = &j->waiters[i];
 
 		if (w->done)
 			w->done(w->ctx, page->outcome == LOG_SERVED ? 0 : -EHOSTDOWN);
 		else
-			directory_post_page(j->reader->directory, w->worker, w->token,
-					    log_page_ref(page));
+			directory_post_page(r->directory, w->worker, w->token, log_page_ref(page));
 	}
 	log_page_unref(page);
 	job_free(j);
@@ -208,14 +237,22 @@ static struct job *job_new(struct reader *r, const struct log_ask *a)
 	struct job *j = xcalloc(1, sizeof(*j));
 
 	j->reader = r;
+	j->began = clock_mono();
 	j->kind = a->kind;
 	j->app = app_ref(a->app);
 	j->channel = sv_dup(a->channel);
+	j->epoch = a->epoch ? xstrdup(a->epoch) : NULL;
+	j->was = a->was.len ? sv_dup(a->was) : NULL;
+	j->from = a->from;
 	j->to = a->to;
 	j->max = a->max;
+	j->max_bytes = a->max_bytes;
+	j->cap = a->cap;
+	j->max_age_s = a->max_age_s;
 	strbuf_init(&j->key, 128);
-	strbuf_addf(&j->key, "%d %u %" PRIu64 " %u %u ", (int)a->kind, a->app->runtime->number,
-		    a->from, a->max, a->cap);
+	strbuf_addf(&j->key, "%d %u %" PRIu64 " %u %u %u %u %d ", (int)a->kind,
+		    a->app->runtime->number, a->from, a->max, a->max_bytes, a->cap, a->max_age_s,
+		    a->from > a->to);
 	strbuf_add_sv(&j->key, a->was);
 	strbuf_add_c(&j->key, ' ');
 	if (a->epoch)
@@ -235,62 +272,217 @@ static const char *reader_is_only_app(void)
 	return text;
 }
 
-static void job_query_events(struct job *j, const struct log_ask *a)
+static void job_query_events(struct job *j, pg_pool_done *done)
 {
-	char from[24], to[24], max[12], cap[12];
-	char *was = a->was.len ? sv_dup(a->was) : NULL;
-	const char *values[] = { a->epoch,   a->app->id, reader_is_only_app(),
+	char from[24], to[24], max[12], max_bytes[12], cap[12], max_age[12];
+	const char *values[] = { j->epoch,   j->app->id, reader_is_only_app(),
 				 j->channel, from,	 to,
-				 was,	     max,	 cap };
+				 j->was,     max,	 max_bytes,
+				 cap,	     max_age };
 
-	snprintf(from, sizeof(from), "%" PRIu64, a->from);
-	snprintf(to, sizeof(to), "%" PRIu64, a->to);
-	snprintf(max, sizeof(max), "%u", a->max);
-	snprintf(cap, sizeof(cap), "%u", a->cap);
+	snprintf(from, sizeof(from), "%" PRIu64, j->from);
+	snprintf(to, sizeof(to), "%" PRIu64, j->to);
+	snprintf(max, sizeof(max), "%u", j->max);
+	snprintf(max_bytes, sizeof(max_bytes), "%u", j->max_bytes);
+	snprintf(cap, sizeof(cap), "%u", j->cap);
+	snprintf(max_age, sizeof(max_age), "%u", j->max_age_s);
 	pg_pool_query(j->reader->pool, &statements[LOG_ASK_EVENTS], ARRAY_SIZE(values), values,
-		      job_on_answer, j);
-	free(was);
+		      done, j);
 }
 
-static void job_query_cached(struct job *j, const struct log_ask *a)
+static void job_query_cached(struct job *j, pg_pool_done *done)
 {
 	char ttl[12];
-	const char *values[] = { a->app->id, reader_is_only_app(), j->channel, ttl };
+	const char *values[] = { j->app->id, reader_is_only_app(), j->channel, ttl };
 
-	snprintf(ttl, sizeof(ttl), "%u", a->app->cache_ttl_s);
+	snprintf(ttl, sizeof(ttl), "%u", j->app->cache_ttl_s);
 	pg_pool_query(j->reader->pool, &statements[LOG_ASK_CACHED], ARRAY_SIZE(values), values,
-		      job_on_answer, j);
+		      done, j);
 }
 
-/* Adds the request to a job that is under way, or starts one. */
-static void reader_request(struct reader *r, const struct log_ask *a, const struct waiter *w)
+/* -- the queues: all with the lock held -- */
+
+static void reader_queue_put(struct reader *r, struct job *j)
+{
+	struct reader_queue *q = r->turns;
+
+	while (q && q->app != j->app->runtime->number)
+		q = q->next;
+	if (!q) {
+		q = xcalloc(1, sizeof(*q));
+		q->app = j->app->runtime->number;
+		q->end = &q->head;
+		*r->turns_end = q;
+		r->turns_end = &q->next;
+	}
+	*q->end = j;
+	q->end = &j->next;
+	q->n++;
+}
+
+static unsigned reader_queue_length(const struct reader *r, unsigned app)
+{
+	const struct reader_queue *q = r->turns;
+
+	while (q && q->app != app)
+		q = q->next;
+	return q ? q->n : 0;
+}
+
+/* The first job of the application whose turn it is, or NULL. */
+static struct job *reader_queue_take(struct reader *r)
+{
+	struct reader_queue *q = r->turns;
+	struct job *j;
+
+	if (!q)
+		return NULL;
+	r->turns = q->next;
+	if (!r->turns)
+		r->turns_end = &r->turns;
+	j = q->head;
+	q->head = j->next;
+	j->next = NULL;
+	if (--q->n == 0) {
+		free(q);
+		return j;
+	}
+	q->next = NULL;
+	*r->turns_end = q;
+	r->turns_end = &q->next;
+	return j;
+}
+
+static bool job_is_wanted(const struct job *j)
+{
+	for (size_t i = 0; i < j->n; i++)
+		if (!j->waiters[i].ticket || !atomic_load(&j->waiters[i].ticket->is_cancelled))
+			return true;
+	return false;
+}
+
+/* -- sending -- */
+
+static void reader_send(struct reader *r);
+
+static void job_on_answer(void *ctx, const struct pg_answer *a)
+{
+	struct job *j = ctx;
+	struct reader *r = j->reader;
+
+	job_end(j, a->rc		       ? reader_fault_page(r, a)
+		   : j->kind == LOG_ASK_CACHED ? reader_cached_page(j, a)
+					       : reader_events_page(j, a));
+	pthread_mutex_lock(&r->lock);
+	r->n_sent--;
+	pthread_mutex_unlock(&r->lock);
+	reader_send(r);
+}
+
+/* Sends the jobs whose turn it is, while the pool has room. */
+static void reader_send(struct reader *r)
+{
+	for (;;) {
+		struct job *j = NULL;
+		bool is_wanted = false;
+
+		pthread_mutex_lock(&r->lock);
+		if (r->is_stopping || r->n_sent < r->conf->replay_connections * SENT_MAX)
+			j = reader_queue_take(r);
+		if (j) {
+			is_wanted = !r->is_stopping && job_is_wanted(j);
+			if (!is_wanted)
+				reader_forget(r, j);
+		}
+		r->n_sent += is_wanted;
+		pthread_mutex_unlock(&r->lock);
+		if (!j)
+			return;
+		if (!is_wanted)
+			job_end(j, log_page_new(LOG_UNAVAILABLE));
+		else if (j->kind == LOG_ASK_CACHED)
+			job_query_cached(j, job_on_answer);
+		else
+			job_query_events(j, job_on_answer);
+	}
+}
+
+/* Answers the jobs that have waited too long.  On the pool's thread, now and then. */
+static void reader_end_overdue(void *ctx)
+{
+	struct reader *r = ctx;
+	usec_t before = clock_mono() - r->conf->replay_timeout_ms * USEC_PER_MSEC;
+	struct job *overdue = NULL, **end = &overdue, *j;
+
+	pthread_mutex_lock(&r->lock);
+	for (struct reader_queue **at = &r->turns; *at;) {
+		struct reader_queue *q = *at;
+
+		while (q->head && q->head->began < before) {
+			j = q->head;
+			q->head = j->next;
+			q->n--;
+			j->next = NULL;
+			*end = j;
+			end = &j->next;
+			reader_forget(r, j);
+		}
+		if (q->head) {
+			at = &q->next;
+			continue;
+		}
+		*at = q->next;
+		if (!q->next)
+			r->turns_end = at;
+		free(q);
+	}
+	pthread_mutex_unlock(&r->lock);
+	while ((j = overdue)) {
+		overdue = j->next;
+		job_end(j, log_page_new(LOG_UNAVAILABLE));
+	}
+}
+
+/* Adds the request to a job that has no answer yet, or makes one; false: too many wait. */
+static bool reader_request(struct reader *r, const struct log_ask *a, const struct waiter *w)
 {
 	struct job *j = job_new(r, a), *old, *to;
 
 	pthread_mutex_lock(&r->lock);
 	old = map_get(&r->jobs, strbuf_view(&j->key));
+	if (!old && reader_queue_length(r, a->app->runtime->number) >= WAITING_MAX) {
+		pthread_mutex_unlock(&r->lock);
+		job_free(j);
+		return false;
+	}
 	to = old ? old : j;
 	if (to->n == to->room) {
 		to->room = to->room ? to->room * 2 : 1;
 		to->waiters = xreallocarray(to->waiters, to->room, sizeof(*to->waiters));
 	}
 	to->waiters[to->n++] = *w;
-	if (!old)
+	if (w->ticket)
+		log_ticket_ref(w->ticket);
+	if (!old) {
 		map_put(&r->jobs, strbuf_view(&j->key), j);
+		reader_queue_put(r, j);
+	}
 	pthread_mutex_unlock(&r->lock);
 	if (old)
 		job_free(j);
-	else if (a->kind == LOG_ASK_CACHED)
-		job_query_cached(j, a);
 	else
-		job_query_events(j, a);
+		reader_send(r);
+	return true;
 }
 
 static void reader_ask(void *ctx, const struct log_ask *a)
 {
-	const struct waiter w = { .worker = a->worker, .token = a->token };
+	const struct waiter w = { .worker = a->worker, .token = a->token, .ticket = a->ticket };
+	struct reader *r = ctx;
 
-	reader_request(ctx, a, &w);
+	if (!reader_request(r, a, &w))
+		directory_post_page(r->directory, a->worker, a->token,
+				    log_page_new(LOG_UNAVAILABLE));
 }
 
 void reader_read_cached(struct reader *r, struct app *app, struct str_view channel,
@@ -299,7 +491,8 @@ void reader_read_cached(struct reader *r, struct app *app, struct str_view chann
 	const struct log_ask a = { .kind = LOG_ASK_CACHED, .app = app, .channel = channel };
 	const struct waiter w = { .done = done, .ctx = ctx };
 
-	reader_request(r, &a, &w);
+	if (!reader_request(r, &a, &w))
+		done(ctx, -EHOSTDOWN);
 }
 
 /* -- start and stop -- */
@@ -309,11 +502,12 @@ struct reader *reader_new(const struct conf_database *conf, const char *conninfo
 	struct reader *r = xcalloc(1, sizeof(*r));
 	struct pg_pool_conf pc = { .options = conf_pg_options(conf, conninfo),
 				   .connections = conf->replay_connections,
-				   .max_open = OPEN_MAX };
+				   .max_open = conf->replay_connections * SENT_MAX };
 
 	pc.options.statement_timeout_ms = conf->replay_timeout_ms;
 	r->conf = conf;
 	r->pool = pg_pool_new(&pc);
+	pg_pool_every(r->pool, OVERDUE_CHECK_MS, reader_end_overdue, r);
 	pc.connections = 1;
 	pc.max_open = HISTORY_OPEN_MAX;
 	r->history = pg_pool_new(&pc);
@@ -321,6 +515,7 @@ struct reader *reader_new(const struct conf_database *conf, const char *conninfo
 	atomic_init(&r->complained, -COMPLAIN_US);
 	pthread_mutex_init(&r->lock, NULL);
 	map_init(&r->jobs);
+	r->turns_end = &r->turns;
 	return r;
 }
 
@@ -337,8 +532,12 @@ void reader_stop(struct reader *r)
 {
 	if (!r)
 		return;
+	pthread_mutex_lock(&r->lock);
+	r->is_stopping = true;
+	pthread_mutex_unlock(&r->lock);
 	pg_pool_stop(r->history);
 	pg_pool_stop(r->pool);
+	reader_send(r); /* answers those that wait */
 }
 
 void reader_free(struct reader *r)

@@ -130,6 +130,8 @@ describe('GET /api/sync/events', () => {
 
 	test('a position that cannot be served is refused with a reason', async () => {
 		assert.equal((await server.get('events', { since: 'other:1' })).status, 409);
+		assert.equal((await server.get('events', { since: `${epoch}:9999999999` })).status, 409,
+			'a position later than the end of the log');
 		await daemon.query('UPDATE log_meta SET horizon = 3');
 		const gone = await server.get('events', { since: `${epoch}:2` });
 		assert.equal(gone.status, 410);

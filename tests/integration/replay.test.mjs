@@ -171,12 +171,182 @@ describe('replay', () => {
 	});
 });
 
-test('a position ahead of a log that was set back is a resync', async (t) => {
-	const daemon = await startDaemon({ database: { replay_timeout_ms: 300 } }, t);
+test('a position later than the end of the log is a resync at once', async (t) => {
+	const daemon = await startDaemon({ database: { replay_timeout_ms: 600000 } }, t);
 	const wire = await daemon.connect();
 	const { data } = await replayOf(wire, 'c', `${wire.epoch}:99999999`);
 	assert.equal(data.reason, 'epoch');
 	await wire.close();
+});
+
+/** The rows that broadcast() made have serials, and this node has delivered them. */
+async function sequenced(daemon) {
+	const wire = await daemon.connect();
+	await waitFor(async () => (await daemon.query('SELECT FROM realtime_events_pending LIMIT 1'))
+		.length === 0, 'all are sequenced');
+	await wire.subscribe('tick');
+	await daemon.api().trigger('tick', 'Tick', {});
+	await wire.next({ event: 'Tick' });
+	await wire.close();
+}
+
+describe('limits of a replay', () => {
+	let daemon, wire, position;
+	before(async () => {
+		daemon = await startDaemon({ app: { max_replay_events: 50, max_replay_age: 3600 } });
+		wire = await daemon.connect();
+		({ position } = await wire.subscribe('c'));
+		wire.unsubscribe('c');
+		await daemon.query(`SELECT count(broadcast('c', 'E', '{}')) FROM generate_series(1, 50)`);
+		await sequenced(daemon);
+	});
+	after(() => daemon.stop());
+
+	test('max_replay_events below a page is enforced', async () => {
+		const full = await replayOf(wire, 'c', position);
+		assert.equal(full.data.count, 50);
+		wire.unsubscribe('c');
+		await daemon.api().trigger('c', 'One', {});
+		const { data, events } = await replayOf(wire, 'c', position);
+		assert.equal(data.reason, 'too_many');
+		assert.equal(events.length, 0);
+		wire.unsubscribe('c');
+	});
+
+	test('an event older than max_replay_age is not replayed', async () => {
+		const old = await wire.subscribe('old');
+		wire.unsubscribe('old');
+		await daemon.api().trigger('old', 'Old', {});
+		await daemon.api().trigger('old', 'New', {});
+		const [{ serial }] = await daemon.query(`UPDATE realtime_events
+			SET created_at = now() - interval '2 h'
+			WHERE channel = 'old' AND event_type = 'Old' RETURNING serial`);
+		assert.equal((await replayOf(wire, 'old', old.position)).data.reason, 'expired');
+		wire.unsubscribe('old');
+		const { events } = await replayOf(wire, 'old', `${wire.epoch}:${serial}`);
+		assert.deepEqual(events.map((f) => f.event), ['New']);
+		assert.equal((await replayOf(wire, 'quiet', `${wire.epoch}:0`)).data.count, 0);
+	});
+
+	test('a replay of large events comes in pages of few events', async () => {
+		const { position: from } = await wire.subscribe('large');
+		wire.unsubscribe('large');
+		for (let n = 0; n < 40; n++)
+			await daemon.api().trigger('large', 'L', { n, x: 'x'.repeat(9000) });
+		const { data, events } = await replayOf(wire, 'large', from);
+		assert.equal(data.count, 40);
+		assert.deepEqual(events.map((f) => JSON.parse(f.data).n),
+			Array.from({ length: 40 }, (_, n) => n));
+	});
+});
+
+/**
+ * Counts the calls of replay_page in the sequence replay_calls.  Each call waits while the test
+ * holds the advisory lock of its name.
+ */
+async function countReplayCalls(daemon) {
+	await daemon.query('CREATE SEQUENCE replay_calls MINVALUE 0 START 0');
+	await daemon.query('ALTER FUNCTION replay_page RENAME TO replay_page_real');
+	const args = '$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11';
+	await daemon.query(`CREATE FUNCTION replay_page(text, text, boolean, text, bigint, bigint, text,
+			integer, integer, integer, integer)
+		RETURNS TABLE (fault text, serial bigint, event_id text, event_type text, payload text,
+			payload_is_text boolean) LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM nextval('replay_calls');
+			PERFORM pg_advisory_xact_lock_shared(hashtext('replay_page'));
+			RETURN QUERY SELECT * FROM replay_page_real(${args});
+		END $$`);
+}
+
+describe('many replays', () => {
+	test('a returning client waits for a few requests of each other client, not for all', async (t) => {
+		const daemon = await startDaemon({ database: { replay_timeout_ms: 60000 } }, t);
+		const wire = await daemon.connect();
+		const { position } = await wire.subscribe('c');
+		wire.unsubscribe('c');
+		await daemon.api().trigger('c', 'Missed', {});
+		await countReplayCalls(daemon);
+		const holder = await daemon.session();
+		await holder.query('SELECT pg_advisory_lock(hashtext(\'replay_page\'))');
+		const flood = await Promise.all([daemon.connect(), daemon.connect()]);
+		for (const [i, f] of flood.entries()) {
+			for (let n = 1; n <= 1000; n++) {
+				f.sendSubscribe('c', { since: `${wire.epoch}:0`, was: `${i + 1}.${n}` });
+				f.unsubscribe('c');
+			}
+			await f.ping();
+		}
+		const replay = replayOf(wire, 'c', position);
+		await wire.ping();
+		await holder.query('SELECT pg_advisory_unlock(hashtext(\'replay_page\'))');
+		assert.deepEqual((await replay).events.map((f) => f.event), ['Missed']);
+		const [{ n }] = await daemon.query('SELECT last_value::int + 1 AS n FROM replay_calls');
+		assert.ok(n <= 5, `${n} requests were sent to the database`);
+		await holder.end();
+		await Promise.all([...flood, wire].map((w) => w.close()));
+	});
+
+	test('requests of a client that disconnected are not sent to the database', async (t) => {
+		const daemon = await startDaemon({ database: { replay_timeout_ms: 60000,
+			replay_connections: 1 } }, t);
+		const wire = await daemon.connect();
+		const { position } = await wire.subscribe('c');
+		wire.unsubscribe('c');
+		await daemon.api().trigger('c', 'Missed', {});
+		await countReplayCalls(daemon);
+		const holder = await daemon.session();
+		await holder.query('SELECT pg_advisory_lock(hashtext(\'replay_page\'))');
+		for (let n = 1; n <= 50; n++) {
+			const f = await daemon.connect();
+			f.sendSubscribe('c', { since: `${wire.epoch}:0`, was: `1.${n}` });
+			f.sendSubscribe('d', { since: `${wire.epoch}:0`, was: `1.${n}` });
+			await f.ping();
+			await f.close();
+		}
+		const connections = async () => (await daemon.api().get('/connections')).json.connections;
+		await waitFor(async () => await connections() === 1, 'their connections have ended');
+		const replay = replayOf(wire, 'c', position);
+		await wire.ping();
+		await holder.query('SELECT pg_advisory_unlock(hashtext(\'replay_page\'))');
+		assert.equal((await replay).data.count, 1);
+		const [{ n }] = await daemon.query('SELECT last_value::int + 1 AS n FROM replay_calls');
+		assert.ok(n <= 3, `${n} requests were sent to the database`);
+		await holder.end();
+		await wire.close();
+	});
+
+	test('applications take turns', async (t) => {
+		const daemon = await startDaemon({ database: { replay_timeout_ms: 60000,
+			replay_connections: 1 } }, t);
+		await daemon.query(`INSERT INTO apps (id, key, secret) VALUES ('two', 'two-key', 's')`);
+		let two;
+		await waitFor(async () => {
+			two = await daemon.connect({ key: 'two-key' });
+			return two.socketId;
+		}, 'the application is known');
+		const wire = await daemon.connect();
+		await daemon.api().trigger('c', 'Missed', {});
+		await countReplayCalls(daemon);
+		const holder = await daemon.session();
+		await holder.query('SELECT pg_advisory_lock(hashtext(\'replay_page\'))');
+		const flood = [];
+		for (let n = 1; n <= 50; n++) {
+			const f = await daemon.connect();
+			f.sendSubscribe('c', { since: `${wire.epoch}:0`, was: `1.${n}` });
+			await f.ping();
+			flood.push(f);
+		}
+		const replay = replayOf(two, 'c', `${wire.epoch}:0`);
+		await two.ping();
+		const order = [];
+		const done = flood.map((f) => f.next({ event: REPLAYED }).then(() => order.push('one')));
+		await holder.query('SELECT pg_advisory_unlock(hashtext(\'replay_page\'))');
+		await replay.then(() => order.push('two'));
+		await Promise.all(done);
+		assert.ok(order.indexOf('two') < 25, `place ${order.indexOf('two')} of ${order.length}`);
+		await holder.end();
+		await Promise.all([...flood, two, wire].map((w) => w.close()));
+	});
 });
 
 describe('under load', () => {

@@ -61,6 +61,7 @@ static struct {
 	struct event *rows[ROWS_MAX]; /* the log: counted, ascending serials */
 	unsigned n_rows;
 	uint64_t horizon;
+	uint64_t log_end; /* 0: later than every position */
 	char epoch[POSITION_EPOCH_MAX + 1];
 	bool is_log_slow; /* answers only at the command "answers" */
 	struct asked asked[ASKS_MAX];
@@ -165,20 +166,27 @@ static bool is_for(const struct event *e, const struct asked *q)
 static struct log_page *page_of_events(const struct asked *q)
 {
 	struct log_page *page = log_page_new(LOG_SERVED);
+	bool is_cut = false;
+	uint64_t last = 0;
 	unsigned n = 0;
 
-	page->to = q->a.to;
 	for (unsigned i = 0; i < play.n_rows; i++) {
-		if (!is_for(play.rows[i], q))
+		const struct event *e = play.rows[i];
+
+		if (!is_for(e, q))
 			continue;
+		is_cut = is_cut || n == q->a.max ||
+			 (n && page->bytes + e->data->len > q->a.max_bytes);
 		n++;
-		if (n > q->a.max)
+		if (is_cut)
 			continue;
-		log_page_add(page, event_frame(play.rows[i]), 1);
-		if (n == q->a.max)
-			page->to = play.rows[i]->serial;
+		log_page_add(page, event_frame(e), 1);
+		last = e->serial;
 	}
+	page->to = is_cut ? last : q->a.to;
 	if (strcmp(q->epoch, play.epoch) != 0)
+		page->outcome = LOG_OTHER_EPOCH;
+	else if (play.log_end && q->a.from > q->a.to && q->a.from > play.log_end)
 		page->outcome = LOG_OTHER_EPOCH;
 	else if (q->a.from < play.horizon)
 		page->outcome = LOG_EXPIRED;
@@ -268,7 +276,7 @@ static void settle(void) RUNS_ON(on_worker)
 			p->session = NULL;
 		}
 	}
-	for (unsigned round = 0; round < 4 && !play.is_held; round++)
+	for (unsigned round = 0; round < 256 && !play.is_held; round++)
 		for (unsigned i = 0; i < WORKERS; i++)
 			read_mail(i);
 }
@@ -350,6 +358,7 @@ static void end_scenario(void) RUNS_ON(on_worker)
 	play.is_held = false;
 	play.is_log_slow = false;
 	play.horizon = 0;
+	play.log_end = 0;
 	play.epoch[0] = '\0';
 	play.n_failed += play.is_failed;
 	play.is_failed = false;
@@ -1137,6 +1146,12 @@ static void cmd_log(struct str_view rest) RUNS_ON(on_worker)
 	directory_log_reached(play.directory, &p);
 }
 
+/* log-end SERIAL: the last serial that the log has given */
+static void cmd_log_end(struct str_view rest) RUNS_ON(on_worker)
+{
+	play.log_end = number(rest);
+}
+
 /* horizon SERIAL: retention has removed the events up to it */
 static void cmd_horizon(struct str_view rest) RUNS_ON(on_worker)
 {
@@ -1268,6 +1283,7 @@ static const struct command commands[] = {
 	{ "publish", cmd_publish },
 	{ "log", cmd_log },
 	{ "horizon", cmd_horizon },
+	{ "log-end", cmd_log_end },
 	{ "logged", cmd_logged },
 	{ "log-slow", cmd_log_slow },
 	{ "answers", cmd_answers },
