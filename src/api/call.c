@@ -47,13 +47,30 @@ bool call_take_read(struct call *c)
 	return false;
 }
 
+/*
+ * A page of another site can reach this machine through a name of its own that it lets point here
+ * (DNS rebinding), but then the request has that name.
+ */
+static bool host_is_local(struct str_view host)
+{
+	static const char *const names[] = { "localhost", "127.0.0.1", "[::1]" };
+	ptrdiff_t end = sv_starts_with(host, SV("[")) ? sv_find(host, ']') + 1 : sv_find(host, ':');
+
+	if (end > 0)
+		host.len = (size_t)end;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (sv_eq_c(host, names[i]))
+			return true;
+	return false;
+}
+
 bool call_may_demo(const struct call *c)
 {
 	const struct request *r = c->r;
 
 	return c->services->conf->server.demo && r->loopback &&
-	       !r->header(r, "X-Forwarded-For").len && !r->header(r, "Forwarded").len &&
-	       !r->header(r, "X-Real-IP").len;
+	       host_is_local(r->header(r, "Host")) && !r->header(r, "X-Forwarded-For").len &&
+	       !r->header(r, "Forwarded").len && !r->header(r, "X-Real-IP").len;
 }
 
 /* ---- parameters --------------------------------------------------------------- */
@@ -129,7 +146,7 @@ struct sync_call *sync_call_new(struct call *from)
 	sc->origin = from->origin.len ? sv_dup(from->origin) : NULL;
 	sc->call.origin = sv(sc->origin);
 	sc->if_none_match = copy_header(from->r, "If-None-Match");
-	sc->takes_gzip = encodings.len && memmem(encodings.ptr, encodings.len, "gzip", 4);
+	sc->takes_gzip = request_accepts(encodings, SV("gzip"));
 	strbuf_init(&sc->verdicts, 0);
 	return sc;
 }

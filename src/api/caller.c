@@ -2,7 +2,7 @@
 /*
  * Identifies the caller of the API.  An application's server: by the Pusher signature in the query
  * below /apps/{id}/, elsewhere by HTTP Basic with the app's key and secret (RFC 7617).  A user: by
- * a bearer token (RFC 6750) signed with the app's secret.
+ * a bearer token (RFC 6750) signed with the app's token_secret or secret.
  *
  * Runs on a transport's thread: http, or a worker for HTTPS.
  */
@@ -91,38 +91,51 @@ static bool by_basic(struct call *c, struct str_view credentials)
 
 /* ---- a user ------------------------------------------------------------------ */
 
-/* By the token's audience (id or key); without one, the only app.  Counted, or NULL. */
-static struct app *app_of_token(struct str_view token)
+/* Finds the app of a token's audience, its id or key. */
+static bool take_audience(void *ctx, struct str_view name)
 {
-	char *audience = jwt_audience(token);
-	struct app *app = NULL;
+	struct call *c = ctx;
+
+	c->app = app_find(app_set_by_id, name);
+	if (!c->app)
+		c->app = app_find(app_set_by_key, name);
+	return c->app != NULL;
+}
+
+/* The app that the token names; a token without an audience is for the only app. */
+static bool take_app_of_token(struct call *c, struct str_view token)
+{
 	struct app_set *set;
 
-	if (audience) {
-		app = app_find(app_set_by_id, sv(audience));
-		if (!app)
-			app = app_find(app_set_by_key, sv(audience));
-		free(audience);
-		return app;
+	switch (jwt_audience(token, take_audience, c)) {
+	case JWT_AUDIENCE_OURS:
+		return true;
+	case JWT_AUDIENCE_OTHER:
+		return false;
+	case JWT_AUDIENCE_NONE:
+		break;
 	}
 	set = apps_current();
 	if (app_set_count(set) == 1)
-		app = app_ref(app_set_at(set, 0));
+		c->app = app_ref(app_set_at(set, 0));
 	app_set_unref(set);
-	return app;
+	return c->app != NULL;
 }
 
 static bool by_token(struct call *c, struct str_view token)
 {
+	struct str_view keys[2];
 	struct jwt_user user;
 	enum jwt_verdict v;
 
-	c->app = app_of_token(token);
-	if (!c->app)
-		return fail_auth(c, "bad_token",
-				 "The bearer token does not name an application of this server: "
-				 "\"aud\" must be the application's id or key.");
-	v = jwt_check(token, sv(c->app->secret_text), clock_wall(), &user);
+	if (!take_app_of_token(c, token))
+		return fail_auth(
+			c, "bad_token",
+			"The bearer token does not name an application of this server: "
+			"\"aud\" must be the application's id or key, or a list with one.");
+	keys[0] = sv(c->app->token_secret_text);
+	keys[1] = sv(c->app->secret_text);
+	v = jwt_check(token, keys, ARRAY_SIZE(keys), clock_wall(), &user);
 	if (v != JWT_OK) {
 		jwt_user_release(&user);
 		return fail_auth(c, v == JWT_EXPIRED ? "token_expired" : "bad_token",
@@ -135,7 +148,7 @@ static bool by_token(struct call *c, struct str_view token)
 /* ---- either -------------------------------------------------------------------- */
 
 /* Sets rest to what follows "Basic " or "Bearer "; false: another scheme. */
-static bool has_scheme(struct str_view header, const char *scheme, struct str_view *rest)
+static bool caller_has_scheme(struct str_view header, const char *scheme, struct str_view *rest)
 {
 	size_t n = strlen(scheme);
 
@@ -147,13 +160,20 @@ static bool has_scheme(struct str_view header, const char *scheme, struct str_vi
 	return true;
 }
 
+bool call_has_basic(const struct call *c)
+{
+	struct str_view rest;
+
+	return caller_has_scheme(c->r->header(c->r, "Authorization"), "Basic", &rest);
+}
+
 static bool by_header(struct call *c)
 {
 	struct str_view header = c->r->header(c->r, "Authorization"), rest;
 
-	if (has_scheme(header, "Basic", &rest))
+	if (caller_has_scheme(header, "Basic", &rest))
 		return by_basic(c, rest);
-	if (has_scheme(header, "Bearer", &rest))
+	if (caller_has_scheme(header, "Bearer", &rest))
 		return by_token(c, rest);
 	return fail_auth(c, "unauthorized",
 			 "Authorization is missing: send Basic with an application's key and "

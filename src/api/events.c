@@ -208,9 +208,9 @@ static void on_once(void *ctx, struct idempotent_call *o, const struct idempoten
 		reply_once(p, once);
 		break;
 	case IDEMPOTENCY_DIFFERENT:
-		request_reply_text(p->r, 422,
-				   SV("The idempotency key was used for another request before; "
-				      "nothing was published."));
+		call_fail(&(struct call){ .r = p->r }, 422,
+			  "The idempotency key was used for another request before; nothing was "
+			  "published.");
 		break;
 	case IDEMPOTENCY_FAILED:
 		call_reply_failure(p->r, once->rc);

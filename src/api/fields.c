@@ -205,7 +205,10 @@ static bool field_read_time(struct sync_call *sc, const struct sync_field *f, co
 			    struct sync_value *out)
 {
 	if (!is_text(v) || !has_time_shape(text_of(v)))
-		return fail_value(sc, f, "a time such as 2026-01-31T12:00:00Z");
+		return fail_value(sc, f,
+				  v->json ? "a time such as 2026-01-31T12:00:00Z"
+					  : "a time such as 2026-01-31T12:00:00Z; in a URL write "
+					    "the + of an offset as %2B");
 	out->text = sv_dup(text_of(v));
 	return true;
 }
@@ -256,15 +259,17 @@ static bool read_array(struct sync_call *sc, const struct sync_field *f, const s
 	return ok || fail_value(sc, f, must);
 }
 
-/* "a,b" as a JSON array of strings. */
+/* "a,b" as a JSON array of strings; NULL: a part is not UTF-8. */
 static json_t *split(struct str_view text)
 {
 	json_t *array = json_array();
 	struct str_view part;
 
 	while (sv_split(&text, ',', &part))
-		if (json_array_append_new(array, json_stringn(part.ptr, part.len)))
-			break;
+		if (json_array_append_new(array, json_stringn(part.ptr, part.len))) {
+			json_decref(array);
+			return NULL;
+		}
 	return array;
 }
 
@@ -292,7 +297,7 @@ static bool read_strings(struct sync_call *sc, const struct sync_field *f, const
 	if (ok)
 		out->text = json_dumps(array, JSON_COMPACT);
 	json_decref(array);
-	snprintf(must, sizeof(must), "a list of 1 to %zu strings", max);
+	snprintf(must, sizeof(must), "a list of 1 to %zu strings of UTF-8", max);
 	return ok || fail_value(sc, f, must);
 }
 

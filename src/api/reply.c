@@ -9,6 +9,7 @@
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "wire/auth.h"
+#include "api/caller.h"
 #include "api/reply.h"
 
 #define GZIP_ABOVE_BYTES 1400 /* a smaller body fits one packet as it is */
@@ -101,19 +102,29 @@ static void trim_utf8(char *text)
 	text[n] = '\0';
 }
 
-static void add_error(struct strbuf *b, const struct call *c, const char *code, const char *message,
-		      const char *field)
+/* Messages are sentences; clients show them in sentences of their own, with a full stop. */
+static struct str_view without_stop(const char *message)
+{
+	struct str_view s = sv(message);
+
+	if (sv_ends_with(s, SV(".")))
+		s.len--;
+	return s;
+}
+
+static void add_error(struct strbuf *b, const struct call *c, const char *code,
+		      struct str_view message, const char *field)
 {
 	strbuf_add_c(b, '{');
 	if (c->route && sv_starts_with(sv(c->route->path), SV("/broadcasting/"))) {
 		strbuf_add_str(b, "\"message\":");
-		strbuf_add_json(b, sv(message));
+		strbuf_add_json(b, message);
 		strbuf_add_c(b, ',');
 	}
 	strbuf_add_str(b, "\"error\":{\"code\":");
 	strbuf_add_json(b, sv(code));
 	strbuf_add_str(b, ",\"message\":");
-	strbuf_add_json(b, sv(message));
+	strbuf_add_json(b, message);
 	if (field && *field) {
 		strbuf_add_str(b, ",\"field\":");
 		strbuf_add_json(b, sv(field));
@@ -161,15 +172,16 @@ static void fail_with(struct call *c, const struct failure *f, const char *field
 
 	log_refusal(c, f->status, f->message);
 	strbuf_init(&reply.body, 128);
+	/* RFC 9110 section 11.6.1; browsers show a password dialog for Basic */
+	if (f->status == 401 && c->is_sync)
+		reply_add_header(&reply, "WWW-Authenticate",
+				 call_has_basic(c) ? SV("Basic realm=\"scopewire\"")
+						   : SV("Bearer realm=\"scopewire\""));
 	if (!c->is_sync) {
 		reply.content_type = REQUEST_TEXT;
-		strbuf_add_str(&reply.body, f->message);
+		strbuf_add_sv(&reply.body, without_stop(f->message));
 	} else {
-		if (f->status == 401)
-			reply_add_header(
-				&reply, "WWW-Authenticate",
-				SV("Basic realm=\"scopewire\", Bearer realm=\"scopewire\""));
-		add_error(&reply.body, c, f->code, f->message, field);
+		add_error(&reply.body, c, f->code, without_stop(f->message), field);
 		cors_add(c, &reply);
 	}
 	request_reply_full(c->r, &reply);
@@ -225,11 +237,11 @@ void call_fail_method(struct call *c, const char *allow)
 	log_refusal(c, 405, message);
 	strbuf_init(&reply.body, 128);
 	if (c->is_sync) {
-		add_error(&reply.body, c, "method_not_allowed", message, NULL);
+		add_error(&reply.body, c, "method_not_allowed", without_stop(message), NULL);
 		cors_add(c, &reply);
 	} else {
 		reply.content_type = REQUEST_TEXT;
-		strbuf_add_str(&reply.body, message);
+		strbuf_add_sv(&reply.body, without_stop(message));
 	}
 	request_reply_full(c->r, &reply);
 }

@@ -4,6 +4,7 @@
  * Everything works inside the caller's buffer; nothing is allocated per parameter.
  */
 #include <errno.h>
+#include <strings.h>
 #include "base/annotate.h"
 #include "api/request.h"
 #include "base/hex.h"
@@ -17,6 +18,48 @@ struct str_view request_param(const struct request *r, const char *name)
 		if (sv_eq_c(r->params[i].name, name))
 			return r->params[i].value;
 	return sv_n("", 0);
+}
+
+static struct str_view trim(struct str_view s)
+{
+	while (s.len && (*s.ptr == ' ' || *s.ptr == '\t'))
+		s = sv_skip(s, 1);
+	while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+		s.len--;
+	return s;
+}
+
+/* "q=0", "q=0.", "q=0.000": not acceptable. */
+static bool weight_is_zero(struct str_view s)
+{
+	if (s.len < 3 || (s.ptr[0] | 0x20) != 'q' || s.ptr[1] != '=')
+		return false;
+	for (size_t i = 2; i < s.len; i++)
+		if (s.ptr[i] != '0' && s.ptr[i] != '.')
+			return false;
+	return true;
+}
+
+bool request_accepts(struct str_view list, struct str_view word)
+{
+	bool any = false;
+	struct str_view one;
+
+	while (sv_split(&list, ',', &one)) {
+		struct str_view name, rest = one;
+		bool is_word, ok;
+
+		if (!sv_split(&rest, ';', &name))
+			continue;
+		name = trim(name);
+		ok = !weight_is_zero(trim(rest));
+		is_word = name.len == word.len && strncasecmp(name.ptr, word.ptr, word.len) == 0;
+		if (is_word)
+			return ok;
+		if (sv_eq(name, SV("*")))
+			any = ok;
+	}
+	return any;
 }
 
 /* Unescapes [from, from + len) to to, which may be the same or lie before it. */

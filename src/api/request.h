@@ -70,6 +70,9 @@ struct request {
 	void (*send)(struct request *r, struct reply *reply);
 };
 
+/* Whether a list such as Accept-Encoding has the word, or "*", with a weight above 0 (RFC 9110
+ * section 12.4.2).  An empty list has none. */
+bool request_accepts(struct str_view list, struct str_view word);
 /* Empty view when absent. */
 struct str_view request_param(const struct request *r, const char *name);
 /*

@@ -14,6 +14,7 @@
 #include "wire/channel_name.h"
 
 #define ORIGIN_MAX_BYTES 512
+#define TOKEN_SECRET_MIN 32 /* RFC 7518 section 3.2 */
 
 struct app_set {
 	atomic_uint refs;
@@ -124,6 +125,10 @@ static int app_check_whole(struct app *a, char **why)
 		*why = textf("[app %s] key: must be without spaces and any of / ? # %% : &", a->id);
 	else if (!*a->secret_text)
 		*why = textf("[app %s]: secret is missing", a->id);
+	else if (*a->token_secret_text && strlen(a->token_secret_text) < TOKEN_SECRET_MIN)
+		*why = textf("[app %s] token_secret: must have %d bytes or more, as openssl rand "
+			     "-hex 32 gives them",
+			     a->id, TOKEN_SECRET_MIN);
 	else if (!read_master_key(a))
 		*why = textf("[app %s] encryption_master_key: must be 32 bytes in base64, as "
 			     "openssl rand -base64 32 gives them",
@@ -137,6 +142,13 @@ static int app_check_whole(struct app *a, char **why)
 static void settle(struct app *a)
 {
 	a->secret = auth_secret_new(sv(a->secret_text));
+	if (!*a->token_secret_text) {
+		const struct str_view name = SV("scopewire-token");
+
+		free(a->token_secret_text);
+		a->token_secret_text = xmalloc(AUTH_HEX_BYTES + 1);
+		auth_sign(a->secret, &name, 1, a->token_secret_text);
+	}
 	a->runtime = runtime_of(a->id);
 	if (!a->limits.message_rate)
 		a->limits.message_rate_max_attempts = 0;

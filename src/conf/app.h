@@ -66,6 +66,8 @@ struct app {
 	char *id, *key;
 	struct auth_secret *secret;
 	char *secret_text; /* for HTTP Basic; never logged */
+	/* Signs bearer tokens; made of the secret when it is not set.  Never logged. */
+	char *token_secret_text;
 	char *master_key_text;
 	bool has_master_key; /* encrypted channels can be authorized */
 	unsigned char master_key[AUTH_MASTER_KEY_BYTES];

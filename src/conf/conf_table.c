@@ -232,6 +232,12 @@ const struct option app_options[] = {
 	  .flags = PER_APP | OPTION_SECRET | OPTION_REQUIRED,
 	  .env = "REVERB_APP_SECRET SOKETI_DEFAULT_APP_SECRET",
 	  .help = "The secret that servers sign with." },
+	{ APP("token_secret", token_secret_text), .type = OPTION_STRING, .fallback = "",
+	  .flags = PER_APP | OPTION_SECRET,
+	  .help = "The key that signs users' bearer tokens (JSON Web Tokens, HS256), 32 bytes or "
+		  "more. Empty: the HMAC-SHA256 of \"scopewire-token\" with the secret, in "
+		  "hexadecimal digits. Tokens that are signed with the secret itself are accepted "
+		  "too." },
 	{ APP("encryption_master_key", master_key_text), .type = OPTION_STRING, .fallback = "",
 	  .flags = PER_APP | OPTION_SECRET,
 	  .aliases = "encryption_master_key_base64",

@@ -61,7 +61,7 @@ static enum MHD_Result conn_refuse_body(struct http_request *req) RUNS_ON(on_htt
 {
 	char text[96];
 
-	snprintf(text, sizeof(text), "The request body is larger than the %zu bytes allowed here.",
+	snprintf(text, sizeof(text), "The request body is larger than the %zu bytes allowed here",
 		 req->body_limit);
 	return conn_refuse(req, "413 Content Too Large", sv(text));
 }
@@ -77,9 +77,9 @@ static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_htt
 	if (coding.len && (length.len || !is_chunked))
 		return conn_refuse(
 			req, "400 Bad Request",
-			SV("Send Content-Length or Transfer-Encoding: chunked, not both."));
+			SV("Send Content-Length or Transfer-Encoding: chunked, not both"));
 	if (length.len && !sv_to_u64(length, UINT64_MAX, &n))
-		return conn_refuse(req, "400 Bad Request", SV("Content-Length is not a number."));
+		return conn_refuse(req, "400 Bad Request", SV("Content-Length is not a number"));
 	if (!coding.len && !n)
 		return MHD_YES;
 	req->body_limit = router_body_limit(req->server->services, &req->base);
@@ -100,13 +100,13 @@ static enum MHD_Result conn_take_headers(struct http_request *req, const char *m
 	req->progress = IN_BODY;
 	if (n > req->server->conf.max_header_bytes)
 		return conn_refuse(req, "431 Request Header Fields Too Large",
-				   SV("The request line and headers are too large."));
+				   SV("The request line and headers are too large"));
 	if (req->too_long)
-		return conn_refuse(req, "400 Bad Request", SV("Too many query parameters."));
+		return conn_refuse(req, "400 Bad Request", SV("Too many query parameters"));
 	if (req->bad_path)
-		return conn_refuse(req, "400 Bad Request", SV("The path contains a NUL byte."));
+		return conn_refuse(req, "400 Bad Request", SV("The path contains a NUL byte"));
 	if (method_len >= HTTP_METHOD_SIZE)
-		return conn_refuse(req, "501 Not Implemented", SV("Unknown method."));
+		return conn_refuse(req, "501 Not Implemented", SV("Unknown method"));
 	memcpy(req->method, method, method_len + 1);
 	req->base.method = sv_n(req->method, method_len);
 	return conn_expect_body(req);

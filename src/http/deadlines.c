@@ -72,7 +72,7 @@ static void deadlines_check(struct deadlines *d) RUNS_ON(on_http_deadlines)
 			continue;
 		if (at <= now && atomic_compare_exchange_strong(&c->at, &at, DEADLINE_PASSED)) {
 			deadlines_refuse(c->fd, "408 Request Timeout",
-					 SV("The request did not arrive in time; send it again."));
+					 SV("The request did not arrive in time; send it again"));
 			shutdown(c->fd, SHUT_RDWR); /* the http thread sees the end and frees */
 		} else if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
 			/* all bytes were read and the client has closed: wakes the http thread,

@@ -69,7 +69,7 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 	if (atomic_fetch_add(&s->connections, 1) >= max && max) {
 		atomic_fetch_sub(&s->connections, 1);
 		deadlines_refuse(fd, "503 Service Unavailable\r\nRetry-After: 1",
-				 SV("Too many connections; try again."));
+				 SV("Too many connections; try again"));
 		close(fd);
 		return -EMFILE;
 	}

@@ -196,35 +196,40 @@ bool auth_check_user(struct str_view key, const struct auth_secret *s, struct st
 	return check_parts(key, s, auth, parts, ARRAY_SIZE(parts));
 }
 
-static unsigned char lower(char c)
-{
-	return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-}
-
-/* As memcmp of the lower-cased names; a prefix comes first. */
+/* As memcmp of the names; a prefix comes first. */
 static int compare_names(struct str_view a, struct str_view b)
 {
-	size_t n = a.len < b.len ? a.len : b.len;
+	int d = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
 
-	for (size_t i = 0; i < n; i++) {
-		int d = lower(a.ptr[i]) - lower(b.ptr[i]);
-
-		if (d)
-			return d;
-	}
-	return (a.len > b.len) - (a.len < b.len);
+	return d ? d : (a.len > b.len) - (a.len < b.len);
 }
 
-static bool auth_is_name(struct str_view a, struct str_view b)
+/*
+ * The signed text is name=value&name=value with lower-case names and unescaped values.  Requests
+ * whose parameters can be read from it in another way are refused: otherwise a signed URL could be
+ * sent again as Filter=x or with an escaped & in place of a parameter, with the same signature and
+ * another meaning.
+ */
+static bool auth_is_ambiguous(const struct auth_request *r)
 {
-	return a.len == b.len && compare_names(a, b) == 0;
+	for (size_t i = 0; i < r->n_params; i++) {
+		struct str_view name = r->params[i].name, value = r->params[i].value;
+
+		for (size_t k = 0; k < name.len; k++)
+			if ((name.ptr[k] >= 'A' && name.ptr[k] <= 'Z') || name.ptr[k] == '&' ||
+			    name.ptr[k] == '=')
+				return true;
+		if (value.len && memchr(value.ptr, '&', value.len))
+			return true;
+	}
+	return false;
 }
 
 /* NULL when absent; the first when there are several. */
 static const struct str_view *auth_find_param(const struct auth_request *r, struct str_view name)
 {
 	for (size_t i = 0; i < r->n_params; i++)
-		if (auth_is_name(r->params[i].name, name))
+		if (sv_eq(r->params[i].name, name))
 			return &r->params[i].value;
 	return NULL;
 }
@@ -239,7 +244,7 @@ static size_t sort_params(const struct auth_request *r,
 		const struct auth_param *p = &r->params[i];
 		size_t at = n;
 
-		if (auth_is_name(p->name, SV("auth_signature")))
+		if (sv_eq(p->name, SV("auth_signature")))
 			continue;
 		for (; at > 0 && compare_names(p->name, sorted[at - 1]->name) < 0; at--)
 			sorted[at] = sorted[at - 1];
@@ -247,15 +252,6 @@ static size_t sort_params(const struct auth_request *r,
 		n++;
 	}
 	return n;
-}
-
-static void add_lower(struct signer *g, struct str_view name)
-{
-	for (size_t i = 0; i < name.len; i++) {
-		if (g->used == sizeof(g->room))
-			signer_flush(g);
-		g->room[g->used++] = lower(name.ptr[i]);
-	}
 }
 
 static bool request_signature_is(const struct auth_secret *s, const struct auth_request *r,
@@ -272,7 +268,7 @@ static bool request_signature_is(const struct auth_secret *s, const struct auth_
 	signer_add(&g, r->path);
 	for (size_t i = 0; i < n; i++) {
 		signer_add(&g, i ? SV("&") : SV("\n"));
-		add_lower(&g, sorted[i]->name);
+		signer_add(&g, sorted[i]->name);
 		signer_add(&g, SV("="));
 		signer_add(&g, sorted[i]->value);
 	}
@@ -311,6 +307,8 @@ enum auth_verdict auth_check_request(struct str_view key, const struct auth_secr
 	const struct str_view *version = auth_find_param(r, SV("auth_version"));
 	const struct str_view *body_md5 = auth_find_param(r, SV("body_md5"));
 
+	if (auth_is_ambiguous(r))
+		return AUTH_AMBIGUOUS;
 	if (!k || !signature || !timestamp || !version)
 		return AUTH_MISSING;
 	if (!sv_eq_c(*version, "1.0"))
@@ -344,6 +342,9 @@ const char *auth_verdict_text(enum auth_verdict v)
 	case AUTH_BODY_MD5:
 		return "body_md5 is not the MD5 of the body: send the MD5, in lower-case hex, of "
 		       "the very bytes of the body";
+	case AUTH_AMBIGUOUS:
+		return "A signed query must have parameters in lower case, without & or = in a "
+		       "name and without & in a value";
 	case AUTH_SIGNATURE:
 		return "Invalid signature: check the app's secret, and that method, path and all "
 		       "query parameters are signed";

@@ -59,6 +59,7 @@ enum auth_verdict {
 	AUTH_TIMESTAMP, /* not a number, or further than the window from now */
 	AUTH_BODY_MD5,	/* missing for a body that is there, or of another body */
 	AUTH_SIGNATURE,
+	AUTH_AMBIGUOUS, /* a name in upper case, or a name or value with & or a name with = */
 };
 
 struct auth_request {

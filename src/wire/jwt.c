@@ -13,8 +13,11 @@ static const char *const verdicts[] = {
 	[JWT_OK] = "fine",
 	[JWT_MALFORMED] = "The bearer token is not a JSON Web Token.",
 	[JWT_BAD_ALGORITHM] = "The bearer token must be signed with HS256.",
-	[JWT_BAD_SIGNATURE] = "The bearer token's signature is not of this application's secret.",
+	[JWT_BAD_SIGNATURE] = "The bearer token is not signed with this application's secret or "
+			      "token_secret.",
 	[JWT_NO_EXPIRY] = "The bearer token has no expiry: add the claim exp.",
+	[JWT_BAD_TIME] = "In the bearer token exp, nbf and iat must be numbers of seconds since "
+			 "1970, not text.",
 	[JWT_EXPIRED] = "The bearer token has expired; get a new one.",
 	[JWT_NOT_YET] = "The bearer token is not valid yet (nbf or iat lies ahead).",
 	[JWT_BAD_SUBJECT] = "The bearer token's sub must be the user's id, a positive integer.",
@@ -52,16 +55,23 @@ static json_t *claims_of(jwt_t *jwt)
 	return claims;
 }
 
-char *jwt_audience(struct str_view token)
+enum jwt_audience jwt_audience(struct str_view token,
+			       bool (*is_ours)(void *ctx, struct str_view name), void *ctx)
 {
 	jwt_t *jwt = decode(token, SV(""));
-	json_t *claims = jwt ? claims_of(jwt) : NULL;
-	const char *aud = json_string_value(json_object_get(claims, "aud"));
-	char *copy = aud ? xstrdup(aud) : NULL;
+	json_t *claims = jwt ? claims_of(jwt) : NULL, *aud = json_object_get(claims, "aud");
+	size_t n = json_is_array(aud) ? json_array_size(aud) : 1;
+	enum jwt_audience found = aud ? JWT_AUDIENCE_OTHER : JWT_AUDIENCE_NONE;
 
+	for (size_t i = 0; aud && found == JWT_AUDIENCE_OTHER && i < n; i++) {
+		const json_t *name = json_is_array(aud) ? json_array_get(aud, i) : aud;
+
+		if (json_is_string(name) && is_ours(ctx, sv(json_string_value(name))))
+			found = JWT_AUDIENCE_OURS;
+	}
 	json_decref(claims);
 	jwt_free(jwt);
-	return copy;
+	return found;
 }
 
 /* ---- claims ------------------------------------------------------------ */
@@ -77,21 +87,20 @@ static bool jwt_read_time(const json_t *v, usec_t *out)
 	return true;
 }
 
-static bool lies_ahead(const json_t *claims, const char *name, usec_t now)
-{
-	const json_t *v = json_object_get(claims, name);
-	usec_t t;
-
-	return v && (!jwt_read_time(v, &t) || t > now + JWT_LEEWAY_US);
-}
-
 static enum jwt_verdict check_times(const json_t *claims, usec_t now, usec_t *expires)
 {
-	if (!jwt_read_time(json_object_get(claims, "exp"), expires))
+	const json_t *exp = json_object_get(claims, "exp"), *nbf = json_object_get(claims, "nbf"),
+		     *iat = json_object_get(claims, "iat");
+	usec_t not_before = 0, issued = 0;
+
+	if (!exp)
 		return JWT_NO_EXPIRY;
+	if (!jwt_read_time(exp, expires) || (nbf && !jwt_read_time(nbf, &not_before)) ||
+	    (iat && !jwt_read_time(iat, &issued)))
+		return JWT_BAD_TIME;
 	if (*expires + JWT_LEEWAY_US <= now)
 		return JWT_EXPIRED;
-	if (lies_ahead(claims, "nbf", now) || lies_ahead(claims, "iat", now))
+	if (not_before > now + JWT_LEEWAY_US || issued > now + JWT_LEEWAY_US)
 		return JWT_NOT_YET;
 	return JWT_OK;
 }
@@ -167,8 +176,22 @@ static enum jwt_verdict check_header(struct str_view token)
 	return v;
 }
 
-enum jwt_verdict jwt_check(struct str_view token, struct str_view secret, usec_t now,
-			   struct jwt_user *out)
+/* The token, verified with the first key that signed it; NULL: none did. */
+static jwt_t *jwt_verify(struct str_view token, const struct str_view *keys, size_t n_keys)
+{
+	for (size_t i = 0; i < n_keys; i++) {
+		/* An empty key would mean to the library: do not verify. */
+		jwt_t *jwt = keys[i].len ? decode(token, keys[i]) : NULL;
+
+		if (jwt && jwt_get_alg(jwt) == JWT_ALG_HS256)
+			return jwt;
+		jwt_free(jwt);
+	}
+	return NULL;
+}
+
+enum jwt_verdict jwt_check(struct str_view token, const struct str_view *keys, size_t n_keys,
+			   usec_t now, struct jwt_user *out)
 {
 	enum jwt_verdict v = check_header(token);
 	json_t *claims = NULL;
@@ -177,12 +200,9 @@ enum jwt_verdict jwt_check(struct str_view token, struct str_view secret, usec_t
 	*out = (struct jwt_user){ .id = 0 };
 	if (v != JWT_OK)
 		return v;
-	/* An empty key would mean to the library: do not verify. */
-	jwt = secret.len ? decode(token, secret) : NULL;
-	if (!jwt || jwt_get_alg(jwt) != JWT_ALG_HS256) {
-		jwt_free(jwt);
+	jwt = jwt_verify(token, keys, n_keys);
+	if (!jwt)
 		return JWT_BAD_SIGNATURE;
-	}
 	claims = claims_of(jwt);
 	v = claims ? check_times(claims, now, &out->expires) : JWT_MALFORMED;
 	if (v == JWT_OK)

@@ -249,7 +249,7 @@ static int on_https_request(struct lws *wsi, struct conn *c)
 	c->wsi = wsi;
 	r = c->request = request_begin(wsi, c);
 	if (!lws_is_ssl(wsi)) {
-		https_refuse(r, 426, SV("This is a WebSocket address: send an upgrade request."));
+		https_refuse(r, 426, SV("This is a WebSocket address: send an upgrade request"));
 		return 0;
 	}
 	r->body_limit = router_body_limit(services, &r->request);
@@ -258,12 +258,12 @@ static int on_https_request(struct lws *wsi, struct conn *c)
 		n = UINT32_MAX;
 	strbuf_release(&length);
 	if (r->is_unreadable)
-		https_refuse(r, 400, SV("The query has too many parameters."));
+		https_refuse(r, 400, SV("The query has too many parameters"));
 	else if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
 		https_refuse(r, 411,
-			     SV("Send a Content-Length: chunked bodies are not read over TLS."));
+			     SV("Send a Content-Length: chunked bodies are not read over TLS"));
 	else if (r->body_limit && n > r->body_limit)
-		https_refuse(r, 413, SV("The request body is too large."));
+		https_refuse(r, 413, SV("The request body is too large"));
 	else if (n == 0)
 		handle(r);
 	return 0;
@@ -274,7 +274,7 @@ static int on_https_body(struct https_request *r, const void *in, size_t len)
 	if (!r || r->is_handled)
 		return 0;
 	if (r->body_limit && len > r->body_limit - r->body.len) {
-		https_refuse(r, 413, SV("The request body is too large."));
+		https_refuse(r, 413, SV("The request body is too large"));
 		return 0;
 	}
 	strbuf_add(&r->body, in, len);

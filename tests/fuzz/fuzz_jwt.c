@@ -20,16 +20,24 @@ static void add_base64url(struct strbuf *b, const void *bytes, size_t n)
 	free(out);
 }
 
+static bool is_long(void *ctx, struct str_view name)
+{
+	*(size_t *)ctx += name.len;
+	return name.len > 3;
+}
+
 static void check(struct str_view token)
 {
 	struct jwt_user user;
+	size_t bytes = 0;
 
-	if (jwt_check(token, secret, NOW, &user) == JWT_OK)
+	if (jwt_check(token, &secret, 1, NOW, &user) == JWT_OK)
 		MUST(user.id > 0 && user.json && user.expires > 0);
 	else
 		MUST(!user.json);
 	jwt_user_release(&user);
-	free(jwt_audience(token));
+	if (jwt_audience(token, is_long, &bytes) == JWT_AUDIENCE_OURS)
+		MUST(bytes > 3);
 }
 
 static void fuzz(struct str_view input)

@@ -4,9 +4,10 @@ import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import zlib from 'node:zlib';
-import { APP, Sync, failed, jwt, startDaemon, userToken } from '../lib/harness.mjs';
+import { APP, Sync, failed, hmac, jwt, startDaemon, userToken } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret',
+	token_secret: 'a key for tokens of 32 bytes or more',
 	allowed_origins: 'https://portal.example' };
 const DISABLED = { id: 'disabled', key: 'disabled-key', secret: 'disabled-secret', enabled: 'no' };
 const LIMITED = { id: 'limited', key: 'limited-key', secret: 'limited-secret',
@@ -58,7 +59,6 @@ describe('callers', () => {
 		const as = (authorization) => new Sync(daemon, authorization).get('users/1');
 		const basic = (text) => as(`Basic ${Buffer.from(text).toString('base64')}`);
 		failed(await as(undefined), 401, 'unauthorized');
-		assert.match((await as(undefined)).headers['www-authenticate'], /Basic.*Bearer/);
 		failed(await as('Digest x'), 401, 'unauthorized');
 		failed(await as('Basic'), 401, 'unauthorized');
 		failed(await as('Basic !!!!'), 401, 'bad_credentials');
@@ -71,6 +71,38 @@ describe('callers', () => {
 		failed(await Sync.server(daemon, DISABLED).get('users/1'), 403, 'app_disabled');
 	});
 
+	test('a challenge for Basic, which makes browsers ask for a password, is for Basic callers only', async () => {
+		const challenge = async (authorization) =>
+			(await new Sync(daemon, authorization).get('users/1')).headers['www-authenticate'];
+		for (const other of [undefined, 'Bearer expired', 'Digest x'])
+			assert.match(await challenge(other), /^Bearer realm="[^"]+"$/);
+		assert.match(await challenge(`Basic ${btoa('nobody:nothing')}`), /^Basic realm="[^"]+"$/);
+		const user = await daemon.http('/broadcasting/auth', { method: 'POST', body: '{}',
+			headers: { 'Content-Type': 'application/json', 'Content-Length': 2 } });
+		assert.equal(user.status, 401);
+		assert.match(user.headers['www-authenticate'], /^Bearer/);
+	});
+
+	test('a token may be signed with the key that is made of the secret, long enough for every library', async () => {
+		const exp = Math.floor(Date.now() / 1000) + 60;
+		const key = hmac(APP.secret, 'scopewire-token');
+		assert.equal(key.length, 64);
+		const as = (token) => new Sync(daemon, `Bearer ${token}`).get('users/1');
+		assert.equal((await as(jwt(key, { sub: '1', aud: APP.id, exp }))).status, 200);
+		assert.equal((await as(jwt(OTHER.token_secret, { sub: '1', aud: OTHER.id, exp }))).status, 404);
+		failed(await as(jwt(hmac(OTHER.secret, 'scopewire-token'), { sub: '1', aud: OTHER.id, exp })),
+			401, 'bad_token');
+	});
+
+	test('an audience may be a list', async () => {
+		const exp = Math.floor(Date.now() / 1000) + 60;
+		const as = (aud) => new Sync(daemon, `Bearer ${jwt(APP.secret, { sub: '1', aud, exp })}`)
+			.get('users/1');
+		assert.equal((await as(['https://portal.example', APP.id])).status, 200);
+		for (const aud of [['other-portal'], [], 7, null, { id: APP.id }])
+			failed(await as(aud), 401, 'bad_token');
+	});
+
 	test('a token with any wrong part is refused', async () => {
 		const now = Math.floor(Date.now() / 1000);
 		const good = { sub: '1', aud: APP.id, exp: now + 60 };
@@ -78,7 +110,7 @@ describe('callers', () => {
 		const cases = {
 			expired: [{ ...good, exp: now - 60 }, /expired/, 'token_expired'],
 			'without exp': [{ ...good, exp: undefined }, /exp/],
-			'exp as text': [{ ...good, exp: 'soon' }, /exp/],
+			'exp as text': [{ ...good, exp: 'soon' }, /must be numbers/],
 			'not yet': [{ ...good, nbf: now + 600 }, /not valid yet/],
 			'issued ahead': [{ ...good, iat: now + 600 }, /not valid yet/],
 			'no subject': [{ ...good, sub: undefined }, /sub/],
@@ -156,6 +188,19 @@ describe('fields of requests', () => {
 		assert.equal((await put({ name: null, avatar: '' })).json.user.avatar, '');
 	});
 
+	test('a list in a query is refused when a part is not UTF-8', async () => {
+		failed(await server.get('versions?resources=a%3A1,%ff,b%3A2'), 400, 'invalid_value', 'resources');
+		failed(await server.get('versions?types=a,%c3'), 400, 'invalid_value', 'types');
+	});
+
+	test('a time with a raw + in a URL is refused with the hint to write %2B', async () => {
+		const get = (from) => server.get(`events?from=${from}`);
+		const answer = await get('2026-01-01T10:00:00+02:00');
+		failed(answer, 400, 'invalid_value', 'from');
+		assert.match(answer.json.error.message, /%2B/);
+		assert.equal((await get('2026-01-01T10:00:00%2B02:00')).status, 200);
+	});
+
 	test('a body that is not a JSON object is refused', async () => {
 		const put = (body) => server.put('users/1', body);
 		for (const body of ['{', '[]', '"x"', 'null', '{"name":"a","name":"b"}', '{"name":"\\u0000"}',
@@ -202,6 +247,9 @@ describe('responses', () => {
 		assert.equal(encoding, 'gzip');
 		assert.ok(bytes.length < plain.text.length);
 		assert.equal(zlib.gunzipSync(bytes).toString(), plain.text);
+		const refused = await server.call('GET', 'users/9', { headers: { 'Accept-Encoding': 'gzip;q=0' } });
+		assert.equal(refused.headers['content-encoding'], undefined);
+		assert.equal(refused.text, plain.text);
 	});
 });
 

@@ -78,5 +78,5 @@ export function failed(answer, status, code, field) {
 	assert.equal(answer.status, status, answer.text);
 	assert.equal(answer.json?.error?.code, code, answer.text);
 	assert.equal(answer.json.error.field, field, answer.text);
-	assert.ok(answer.json.error.message.length > 10, answer.text);
+	assert.match(answer.json.error.message, /.{10}[^.]$/s, 'a sentence without its full stop');
 }

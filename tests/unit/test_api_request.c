@@ -163,6 +163,33 @@ START_TEST(replies_carry_their_type)
 }
 END_TEST
 
+static const struct {
+	const char *list;
+	bool accepts;
+} encodings[] = {
+	{ "gzip", true },
+	{ "deflate, GZIP;q=0.5 , br", true },
+	{ "*", true },
+	{ "*;q=0.1", true },
+	{ "gzip;q=1.0", true },
+	{ "gzip; q=0.001", true },
+	{ "", false },
+	{ "gzip;q=0", false },
+	{ "gzip;q=0.000, deflate", false },
+	{ "gzip; Q=0", false },
+	{ "gzip;q=0, *", false },
+	{ "*;q=0", false },
+	{ "x-gzip, gzippy, identity", false },
+	{ ";q=1,,", false },
+};
+
+START_TEST(an_encoding_is_accepted_unless_its_weight_is_zero)
+{
+	ck_assert_msg(request_accepts(sv(encodings[_i].list), SV("gzip")) == encodings[_i].accepts,
+		      "%s", encodings[_i].list);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("svc/request");
@@ -170,6 +197,8 @@ int main(void)
 
 	tcase_add_checked_fixture(t, NULL, drop_text);
 	tcase_add_test(t, path_and_parameters);
+	tcase_add_loop_test(t, an_encoding_is_accepted_unless_its_weight_is_zero, 0,
+			    ARRAY_SIZE(encodings));
 	tcase_add_test(t, odd_targets);
 	tcase_add_test(t, nul_bytes);
 	tcase_add_test(t, lists_as_php_writes_them);

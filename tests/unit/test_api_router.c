@@ -852,6 +852,8 @@ static void write_file(const char *name, const char *text)
 	strbuf_release(&path);
 }
 
+#define DEMO_HOST "Host: localhost:8080\n"
+
 static void setup_demo(void)
 {
 	setup();
@@ -862,6 +864,7 @@ static void setup_demo(void)
 	write_file("secret.conf", "s");
 	conf.server.demo = true;
 	conf.server.demo_dir = folder;
+	headers = DEMO_HOST;
 }
 
 static void teardown_demo(void)
@@ -878,6 +881,7 @@ static void teardown_demo(void)
 	}
 	rmdir(folder);
 	conf.server.demo = false;
+	headers = NULL;
 	teardown();
 }
 
@@ -902,10 +906,39 @@ START_TEST(demo_files)
 }
 END_TEST
 
+static const struct {
+	const char *header;
+	bool is_local;
+} hosts[] = {
+	{ "Host: localhost\n", true },
+	{ "Host: 127.0.0.1:8080\n", true },
+	{ "Host: [::1]:8080\n", true },
+	{ "Host: [::1]\n", true },
+	{ "Host: evil.example\n", false },
+	{ "Host: localhost.evil.example\n", false },
+	{ "Host: 127.0.0.1.evil.example:8080\n", false },
+	{ "Host: [::1\n", false },
+	{ "Host: \n", false },
+	{ "", false },
+};
+
+START_TEST(the_demo_is_served_under_names_of_this_machine_only)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		headers = hosts[i].header;
+		call("GET", "/", "");
+		ck_reply(200, hosts[i].is_local ? "<p>demo" : "OK");
+		call("GET", "/demo/config", "");
+		ck_assert_msg((got.status == 200) == hosts[i].is_local, "%s", hosts[i].header);
+	}
+}
+END_TEST
+
 START_TEST(demo_is_for_this_machine_only)
 {
-	static const char *const proxied[] = { "X-Forwarded-For: 1.2.3.4\n", "Forwarded: for=1\n",
-					       "X-Real-IP: 1.2.3.4\n" };
+	static const char *const proxied[] = { DEMO_HOST "X-Forwarded-For: 1.2.3.4\n",
+					       DEMO_HOST "Forwarded: for=1\n",
+					       DEMO_HOST "X-Real-IP: 1.2.3.4\n" };
 
 	call_from(false, "GET", "/", SV(""));
 	ck_reply(200, "OK");
@@ -925,7 +958,7 @@ END_TEST
 
 START_TEST(demo_helpers)
 {
-	headers = JSON_TYPE;
+	headers = DEMO_HOST JSON_TYPE;
 	call("GET", "/demo/config", "");
 	ck_reply(200, "{\"app_id\":\"a\",\"key\":\"key-a\",\"path\":\"/ws\"}");
 	call("POST", "/demo/auth",
@@ -948,7 +981,7 @@ START_TEST(demo_helpers)
 	ck_frame("c", "n", "d");
 	call("POST", "/demo/publish", "[1]");
 	ck_error(400, "object");
-	headers = "Content-Type: text/plain\n";
+	headers = DEMO_HOST "Content-Type: text/plain\n";
 	call("POST", "/demo/publish", HELLO);
 	ck_error(415, "application/json");
 	ck_no_frame();
@@ -990,7 +1023,8 @@ int main(void)
 		 (const TTest *const[]){ no_channels, lists_of_channels, one_channel, cached_event,
 					 NULL });
 	add_case(suite, "demo",
-		 (const TTest *const[]){ demo_files, demo_is_for_this_machine_only, demo_helpers,
-					 NULL });
+		 (const TTest *const[]){ demo_files, demo_is_for_this_machine_only,
+					 the_demo_is_served_under_names_of_this_machine_only,
+					 demo_helpers, NULL });
 	return unit_run(suite);
 }

@@ -383,7 +383,7 @@ START_TEST(a_get_needs_no_body_md5)
 }
 END_TEST
 
-START_TEST(names_are_lowered_and_sorted_values_left_as_they_are)
+START_TEST(parameters_are_sorted_by_name_and_values_left_as_they_are)
 {
 	char hex[AUTH_HEX_BYTES + 1];
 	struct call c;
@@ -392,15 +392,34 @@ START_TEST(names_are_lowered_and_sorted_values_left_as_they_are)
 	drop(&c, "body_md5");
 	c.r.body = SV("");
 	c.params[c.r.n_params++] =
-		(struct auth_param){ SV("Filter_By_Prefix"), SV("Presence-&= \xc3\xa9") };
-	c.params[c.r.n_params++] = (struct auth_param){ SV("INFO"), SV("user_count,cache") };
+		(struct auth_param){ SV("filter_by_prefix"), SV("Presence-= \xc3\xa9") };
+	c.params[c.r.n_params++] = (struct auth_param){ SV("info"), SV("user_count,cache") };
 	c.params[c.r.n_params++] = (struct auth_param){ SV("auth"), SV("") };
 	resign(&c,
 	       "POST\n/apps/3/events\nauth=&auth_key=278d425bdf160c739803&auth_timestamp="
-	       "1353088179&auth_version=1.0&filter_by_prefix=Presence-&= \xc3\xa9&info=user_count,"
+	       "1353088179&auth_version=1.0&filter_by_prefix=Presence-= \xc3\xa9&info=user_count,"
 	       "cache",
 	       hex);
 	ck_assert_int_eq(check(&c), AUTH_OK);
+}
+END_TEST
+
+static const struct auth_param ambiguous_params[] = {
+	{ SV("Filter_By_Prefix"), SV("a") },
+	{ SV("AUTH_KEY"), SV("a") },
+	{ SV("a&b"), SV("c") },
+	{ SV("a=b"), SV("c") },
+	{ SV("a"), SV("b&filter_by_prefix=c") },
+};
+
+START_TEST(a_query_that_can_be_signed_in_two_ways_is_refused)
+{
+	struct call c;
+
+	documented_call(&c);
+	ck_assert_int_eq(check(&c), AUTH_OK);
+	c.params[c.r.n_params++] = ambiguous_params[_i];
+	ck_assert_int_eq(check(&c), AUTH_AMBIGUOUS);
 }
 END_TEST
 
@@ -410,7 +429,7 @@ START_TEST(long_names_and_values_sign_too)
 	char hex[AUTH_HEX_BYTES + 1];
 	struct call c;
 
-	memset(name, 'Z', sizeof(name) - 1);
+	memset(name, 'z', sizeof(name) - 1);
 	documented_call(&c);
 	drop(&c, "body_md5");
 	c.r.body = SV("");
@@ -419,8 +438,6 @@ START_TEST(long_names_and_values_sign_too)
 		 "POST\n/apps/3/events\nauth_key=278d425bdf160c739803&auth_timestamp=1353088179&"
 		 "auth_version=1.0&%s=%s",
 		 name, name);
-	for (char *p = strchr(text, 'Z'); *p == 'Z'; p++)
-		*p = 'z';
 	resign(&c, text, hex);
 	ck_assert_int_eq(check(&c), AUTH_OK);
 }
@@ -508,7 +525,9 @@ static Suite *suite(void)
 	tcase_add_test(t, window_is_two_sided_and_exact);
 	tcase_add_test(t, body_must_be_the_one_summed);
 	tcase_add_test(t, a_get_needs_no_body_md5);
-	tcase_add_test(t, names_are_lowered_and_sorted_values_left_as_they_are);
+	tcase_add_test(t, parameters_are_sorted_by_name_and_values_left_as_they_are);
+	tcase_add_loop_test(t, a_query_that_can_be_signed_in_two_ways_is_refused, 0,
+			    sizeof(ambiguous_params) / sizeof(*ambiguous_params));
 	tcase_add_test(t, long_names_and_values_sign_too);
 	tcase_add_test(t, too_many_parameters_are_refused);
 	tcase_add_test(t, a_shared_secret_is_of_channel_and_master_key);

@@ -44,7 +44,8 @@ static enum jwt_verdict check_with(const char *header, const char *claims, const
 				   const char *secret, struct jwt_user *user)
 {
 	char *token = token_of(header, claims, signer);
-	enum jwt_verdict v = jwt_check(sv(token), sv(secret), NOW, user);
+	struct str_view keys[] = { sv(secret) };
+	enum jwt_verdict v = jwt_check(sv(token), keys, 1, NOW, user);
 
 	free(token);
 	return v;
@@ -74,14 +75,14 @@ static const struct {
 	{ "{\"sub\":7,\"exp\":1699999980}", JWT_OK }, /* within the leeway */
 	{ "{\"sub\":7,\"exp\":1699999960}", JWT_EXPIRED },
 	{ "{\"sub\":7,\"exp\":0}", JWT_EXPIRED },
-	{ "{\"sub\":7,\"exp\":-1}", JWT_NO_EXPIRY },
-	{ "{\"sub\":7,\"exp\":1e300}", JWT_NO_EXPIRY },
-	{ "{\"sub\":7,\"exp\":\"1700000060\"}", JWT_NO_EXPIRY },
+	{ "{\"sub\":7,\"exp\":-1}", JWT_BAD_TIME },
+	{ "{\"sub\":7,\"exp\":1e300}", JWT_BAD_TIME },
+	{ "{\"sub\":7,\"exp\":\"1700000060\"}", JWT_BAD_TIME },
 	{ "{\"sub\":7}", JWT_NO_EXPIRY },
 	{ "{\"sub\":7,\"exp\":1700000060,\"nbf\":1700000020}", JWT_OK },
 	{ "{\"sub\":7,\"exp\":1700000060,\"nbf\":1700000040}", JWT_NOT_YET },
 	{ "{\"sub\":7,\"exp\":1700000060,\"iat\":1700000040}", JWT_NOT_YET },
-	{ "{\"sub\":7,\"exp\":1700000060,\"iat\":null}", JWT_NOT_YET },
+	{ "{\"sub\":7,\"exp\":1700000060,\"iat\":null}", JWT_BAD_TIME },
 	{ "{\"exp\":1700000060}", JWT_BAD_SUBJECT },
 	{ "{\"sub\":0,\"exp\":1700000060}", JWT_BAD_SUBJECT },
 	{ "{\"sub\":-7,\"exp\":1700000060}", JWT_BAD_SUBJECT },
@@ -137,19 +138,20 @@ START_TEST(junk_is_malformed)
 					    "e30.e30.",
 					    "eyJhbGciOiJIUzI1NiJ9..x",
 					    "\xff\xfe.\x80.x" };
+	const struct str_view key = SV(SECRET);
 	char zeros[3] = { 'a', '\0', '.' };
 	struct jwt_user user;
 
 	for (size_t i = 0; i < sizeof(junk) / sizeof(*junk); i++)
-		ck_assert_msg(jwt_check(sv(junk[i]), SV(SECRET), NOW, &user) != JWT_OK, "%s",
-			      junk[i]);
-	ck_assert_int_eq(jwt_check(sv_n(zeros, 3), SV(SECRET), NOW, &user), JWT_MALFORMED);
+		ck_assert_msg(jwt_check(sv(junk[i]), &key, 1, NOW, &user) != JWT_OK, "%s", junk[i]);
+	ck_assert_int_eq(jwt_check(sv_n(zeros, 3), &key, 1, NOW, &user), JWT_MALFORMED);
 }
 END_TEST
 
 START_TEST(a_tampered_token_is_refused)
 {
 	char *token = token_of(HS256, "{\"sub\":7,\"exp\":1700000060}", SECRET);
+	const struct str_view key = SV(SECRET);
 	size_t n = strlen(token);
 	struct jwt_user user;
 
@@ -160,27 +162,71 @@ START_TEST(a_tampered_token_is_refused)
 		if (was == '.' || token[i + 1] == '.')
 			continue;
 		token[i] = was == 'A' ? 'B' : 'A';
-		ck_assert_msg(jwt_check(sv(token), SV(SECRET), NOW, &user) != JWT_OK, "at %zu", i);
+		ck_assert_msg(jwt_check(sv(token), &key, 1, NOW, &user) != JWT_OK, "at %zu", i);
 		token[i] = was;
 	}
-	ck_assert_int_eq(jwt_check(sv(token), SV(SECRET), NOW, &user), JWT_OK);
+	ck_assert_int_eq(jwt_check(sv(token), &key, 1, NOW, &user), JWT_OK);
 	jwt_user_release(&user);
 	free(token);
 }
 END_TEST
 
-START_TEST(the_audience_is_read_unverified)
+static bool is_portal(void *ctx, struct str_view name)
 {
-	char *token = token_of(HS256, "{\"aud\":\"client-portal\"}", "whoever");
-	char *aud = jwt_audience(sv(token));
+	(*(unsigned *)ctx)++;
+	return sv_eq(name, SV("client-portal"));
+}
 
-	ck_assert_str_eq(aud, "client-portal");
-	free(aud);
+static const struct {
+	const char *claims;
+	enum jwt_audience audience;
+	unsigned asked;
+} audience_cases[] = {
+	{ "{}", JWT_AUDIENCE_NONE, 0 },
+	{ "{\"aud\":\"client-portal\"}", JWT_AUDIENCE_OURS, 1 },
+	{ "{\"aud\":\"other\"}", JWT_AUDIENCE_OTHER, 1 },
+	{ "{\"aud\":[\"other\",\"client-portal\",\"third\"]}", JWT_AUDIENCE_OURS, 2 },
+	{ "{\"aud\":[\"other\"]}", JWT_AUDIENCE_OTHER, 1 },
+	{ "{\"aud\":[]}", JWT_AUDIENCE_OTHER, 0 },
+	{ "{\"aud\":[[\"client-portal\"]]}", JWT_AUDIENCE_OTHER, 0 },
+	{ "{\"aud\":7}", JWT_AUDIENCE_OTHER, 0 },
+	{ "{\"aud\":null}", JWT_AUDIENCE_OTHER, 0 },
+};
+
+START_TEST(an_audience_is_a_name_or_a_list_of_names)
+{
+	char *token = token_of(HS256, audience_cases[_i].claims, "unverified");
+	unsigned asked = 0;
+
+	ck_assert_int_eq(jwt_audience(sv(token), is_portal, &asked), audience_cases[_i].audience);
+	ck_assert_uint_eq(asked, audience_cases[_i].asked);
 	free(token);
-	token = token_of(HS256, "{\"aud\":[\"a\"]}", SECRET);
-	ck_assert_ptr_null(jwt_audience(sv(token)));
+}
+END_TEST
+
+START_TEST(what_is_no_token_has_no_audience)
+{
+	unsigned asked = 0;
+
+	ck_assert_int_eq(jwt_audience(SV("no.token.at-all"), is_portal, &asked), JWT_AUDIENCE_NONE);
+	ck_assert_uint_eq(asked, 0);
+}
+END_TEST
+
+START_TEST(a_token_is_good_with_any_of_the_keys)
+{
+	const struct str_view keys[] = { SV("a first key of the application"), SV(SECRET), SV("") };
+	char *token = token_of(HS256, "{\"sub\":7,\"exp\":1700000060}", SECRET);
+	struct jwt_user user;
+
+	ck_assert_int_eq(jwt_check(sv(token), keys, 3, NOW, &user), JWT_OK);
+	jwt_user_release(&user);
+	ck_assert_int_eq(jwt_check(sv(token), keys, 1, NOW, &user), JWT_BAD_SIGNATURE);
+	ck_assert_int_eq(jwt_check(sv(token), keys, 0, NOW, &user), JWT_BAD_SIGNATURE);
 	free(token);
-	ck_assert_ptr_null(jwt_audience(SV("no.token.at-all")));
+	token = token_of(HS256, "{\"sub\":7,\"exp\":1700000060}", "");
+	ck_assert_int_eq(jwt_check(sv(token), keys, 3, NOW, &user), JWT_BAD_SIGNATURE);
+	free(token);
 }
 END_TEST
 
@@ -194,7 +240,10 @@ int main(void)
 	tcase_add_test(t, only_hs256_with_our_secret);
 	tcase_add_test(t, junk_is_malformed);
 	tcase_add_test(t, a_tampered_token_is_refused);
-	tcase_add_test(t, the_audience_is_read_unverified);
+	tcase_add_loop_test(t, an_audience_is_a_name_or_a_list_of_names, 0,
+			    sizeof(audience_cases) / sizeof(*audience_cases));
+	tcase_add_test(t, what_is_no_token_has_no_audience);
+	tcase_add_test(t, a_token_is_good_with_any_of_the_keys);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -3,6 +3,7 @@
 namespace App\Services;
 
 use App\Models\User;
+use Firebase\JWT\JWT;
 use Illuminate\Http\Client\PendingRequest;
 use Illuminate\Support\Facades\Http;
 
@@ -27,12 +28,9 @@ class Scopewire
     /** What a user's browser calls the sync API with: a JSON Web Token of an hour. */
     public function token(User $user): string
     {
-        $part = fn (string $bytes) => rtrim(strtr(base64_encode($bytes), '+/', '-_'), '=');
-        $signed = $part(json_encode(['alg' => 'HS256', 'typ' => 'JWT'])).'.'.$part(json_encode([
+        return JWT::encode([
             'sub' => (string) $user->id, 'name' => $user->name, 'aud' => $this->app['app_id'],
             'exp' => time() + 3600,
-        ]));
-
-        return "$signed.".$part(hash_hmac('sha256', $signed, $this->app['secret'], true));
+        ], hash_hmac('sha256', 'scopewire-token', $this->app['secret']), 'HS256');
     }
 }
