@@ -31,8 +31,8 @@ GRANT SELECT ON notifications, notification_boxes TO :"role";
 
 -- Watch tables of its own (the triggers need the right TRIGGER on the table besides).
 GRANT EXECUTE ON FUNCTION watch(regclass, text, text[], text[], text, text),
-	watch_define(regclass, text, text[], text[], text, text),
-	unwatch(regclass, text), watch_forget(integer) TO :"role";
+	watch_define(regclass, text, text[], text[], text, text), watch_attach(watches),
+	watch_send(), unwatch(regclass, text), watch_forget(integer) TO :"role";
 
 -- Hold its own writes to an edit lock's token.
 GRANT EXECUTE ON FUNCTION lock_check(text, text, bigint, text) TO :"role";

@@ -12,11 +12,12 @@
 #define CHORE_TIMEOUT	  (20 * USEC_PER_SEC)
 #define MINUTE		  (60 * USEC_PER_SEC)
 #define RETENTION_EVERY	  (5 * USEC_PER_SEC)
+#define WATCHES_EVERY	  (10 * USEC_PER_SEC)
 #define LOCK_TIMEOUT_MS	  2000
 #define BACKOFF_MIN_MS	  100
 #define BACKOFF_MAX_MS	  5000
 
-enum { PARTITIONS, KEYS, RETENTION, CHORES };
+enum { PARTITIONS, KEYS, WATCHES, RETENTION, CHORES };
 
 struct housekeeper {
 	const struct conf_database *conf;
@@ -29,6 +30,20 @@ static enum pg_fault housekeeper_partitions(void *ctx, struct pg_conn *c, usec_t
 	struct housekeeper *k = ctx;
 
 	return log_partitions_ensure(c, deadline, k->conf, NULL);
+}
+
+/* Watched tables can be changed and dropped at any time, and no other code of ours runs then. */
+static enum pg_fault housekeeper_watches(void *ctx, struct pg_conn *c, usec_t deadline)
+{
+	const struct pg_query check = { .sql = "SELECT watches_check()" };
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = pg_conn_run(c, deadline, &check, &a);
+
+	(void)ctx;
+	for (int i = 0; fault == PG_FINE && i < pg_answer_rows(&a); i++)
+		log_warn(NAME ": %s", pg_answer_text(&a, i, 0));
+	pg_answer_release(&a);
+	return fault;
 }
 
 /* Runs the statements that retention_next() names, until it names none.  *n: their number. */
@@ -147,6 +162,11 @@ int housekeeper_start(const struct conf *conf, const char *conninfo, struct hous
 					     .every = MINUTE,
 					     .timeout = CHORE_TIMEOUT,
 					     .on_refusal = "old idempotency keys are not deleted" };
+	k->chores[WATCHES] = (struct pg_chore){ .fn = housekeeper_watches,
+						.ctx = k,
+						.every = WATCHES_EVERY,
+						.timeout = CHORE_TIMEOUT,
+						.on_refusal = "watched tables are not checked" };
 	k->chores[RETENTION] = (struct pg_chore){ .fn = housekeeper_retention,
 						  .ctx = k,
 						  .every = RETENTION_EVERY,

@@ -43,6 +43,8 @@ test('a schema from before the first release is converted by the script', async 
 	const [{ id }] = await sql(`SELECT watch('items', 'items') AS id`);
 	await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
 		AS $$ BEGIN RAISE 'of an old version'; END $$`);
+	await sql(`DROP TRIGGER scopewire_watch_${id}_insert_send ON items`);
+	await sql(`ALTER TABLE watches DROP table_name, DROP channel_regex, DROP fault`);
 	await sql(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('a.{id}', 'owner', 'id')`);
 	const old = fs.readFileSync(template, 'utf8').match(/EXCEPT ALL VALUES\n([^;]*?)\) THEN/)[1]
 		.replace(/\)\s*OR[^]*$/, '');
