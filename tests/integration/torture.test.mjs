@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Sixteen writers, by SQL and by HTTP, while the daemon, its backends and PostgreSQL itself are
-// killed: every reader, by WebSocket with since and by REST, sees each committed event once, in
-// serial order; what was acknowledged is there, what was rolled back is not.
+// Sixteen writers, by SQL, HTTP, HTTPS and the sync API, while the daemon, its backends and PostgreSQL
+// itself are killed and the configuration is read again: every reader, by WebSocket with since (half of
+// them over TLS) and by REST, sees each committed event once, in serial order; what was acknowledged is
+// there, what was rolled back is not.
 // SCOPEWIRE_TORTURE_SECONDS makes it longer, SCOPEWIRE_TORTURE_SEED repeats its choices.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, pause, randomFrom, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, certificate, pause, randomFrom, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const SECONDS = Number(process.env.SCOPEWIRE_TORTURE_SECONDS ?? 15);
 const SEED = Number(process.env.SCOPEWIRE_TORTURE_SEED ?? Date.now() % 1000000);
@@ -15,11 +16,16 @@ const END_MS = 90000;
 
 class World {
 	committed = new Set();   // acknowledged: must be in the table
+	activities = new Set();  // likewise, in the table of activities
 	rolledBack = new Set();  // must not be
 	stopping = false;        // no more writing
 	last = null;             // the serial that readers have to reach
-	constructor(daemon, cluster) {
-		Object.assign(this, { daemon, cluster });
+	constructor(daemon, cluster, tls) {
+		Object.assign(this, { daemon, cluster, tls });
+	}
+
+	get secure() {
+		return `localhost:${this.daemon.port}`;
 	}
 }
 
@@ -66,7 +72,8 @@ async function sqlWriter(world, id) {
 /** Publishes that may fail; those that were acknowledged count. */
 async function httpWriter(world, id, batch) {
 	const random = randomFrom(SEED + id);
-	const api = world.daemon.api();
+	const api = id % 2 ? world.daemon.api()
+		: world.daemon.api(APP, `https://${world.secure}`, { ca: world.tls.ca });
 	for (let n = 0; !world.stopping; n++) {
 		const names = Array.from({ length: batch ? 1 + Math.floor(random() * 8) : 1 },
 			(_, i) => `http-${id}-${n}-${i}`);
@@ -77,6 +84,18 @@ async function httpWriter(world, id, batch) {
 			: api.trigger(CHANNEL, EVENT, data(names[0]))).catch(() => undefined);
 		if (answer?.status === 200) for (const it of names) world.committed.add(it);
 		await pause(answer ? random() * 10 : 50);
+	}
+}
+
+/** Activities that may fail; those that were acknowledged count.  None is sent twice. */
+async function syncWriter(world, id) {
+	const random = randomFrom(SEED + id);
+	for (let n = 0; !world.stopping; n++) {
+		const description = `sync-${id}-${n}`;
+		const answer = await Sync.server(world.daemon)
+			.post('activities', { type: 'tortured', description }).catch(() => undefined);
+		if (answer?.status === 201) world.activities.add(description);
+		await pause(answer ? random() * 20 : 50);
 	}
 }
 
@@ -93,6 +112,7 @@ class SocketReader {
 	constructor(world, id) {
 		this.world = world;
 		this.random = randomFrom(SEED + 1000 + id);
+		this.isSecure = id % 2 === 0;
 	}
 
 	/** One frame of the channel; false: this connection is of no more use. */
@@ -112,7 +132,9 @@ class SocketReader {
 	}
 
 	async connection() {
-		const wire = await this.world.daemon.connect();
+		const { daemon, secure, tls } = this.world;
+		const wire = await daemon.connect(
+			this.isSecure ? { base: `wss://${secure}`, ca: tls.ca } : {});
 		const leaveAt = Date.now() + 200 + this.random() * 3000;
 		const since = this.position ? { since: this.position } : {};
 		wire.sendSubscribe(CHANNEL, since);
@@ -186,16 +208,20 @@ const kills = {
 	async postgres({ cluster }) {
 		await cluster.killAndStart();
 	},
+	async reload({ daemon }) {
+		daemon.child?.kill('SIGHUP');
+	},
 };
 
 async function killer(world) {
 	const random = randomFrom(SEED);
 	const end = Date.now() + SECONDS * 1000;
-	const count = { backends: 0, daemon: 0, postgres: 0 };
+	const count = { backends: 0, daemon: 0, postgres: 0, reload: 0 };
 	for (let n = 0; Date.now() < end || n < 6; n++) {
 		await pause(200 + random() * 800);
 		const choice = random();
-		const victim = n === 2 || choice < 0.15 ? 'postgres' : choice < 0.45 ? 'daemon' : 'backends';
+		const victim = n === 2 || choice < 0.15 ? 'postgres' : choice < 0.4 ? 'daemon'
+			: n === 3 || choice < 0.55 ? 'reload' : 'backends';
 		await kills[victim](world, random);
 		count[victim]++;
 	}
@@ -215,18 +241,20 @@ function checkReader(seen, serials) {
 test(`torture for ${SECONDS} s`, { timeout: (SECONDS + 300) * 1000 }, async (t) => {
 	const cluster = await startCluster();
 	t.after(() => cluster.stop());
+	const tls = certificate();
 	const daemon = await startDaemon({ cluster, log: { level: 'info' },
+		server: { tls_certificate: tls.cert, tls_key: tls.key },
 		app: { max_backend_events_per_second: 0, max_replay_events: 1000000 } }, t);
-	const world = new World(daemon, cluster);
+	const world = new World(daemon, cluster, tls);
 	t.diagnostic(`seed ${SEED}`);
-	const sockets = [1, 2, 3].map((id) => new SocketReader(world, id));
+	const sockets = [1, 2, 3, 4].map((id) => new SocketReader(world, id));
 	const rests = [new RestReader(world), new RestReader(world)];
 	const listening = sockets.map((reader) => reader.run());
 	await waitFor(() => sockets.every((reader) => reader.position), 'all readers connected');
 	const epoch = sockets[0].position.split(':')[0];
 	const reading = Promise.all([...listening, ...rests.map((reader) => reader.run(epoch))]);
 	const writers = Array.from({ length: 16 }, (_, i) =>
-		i < 10 ? sqlWriter(world, i) : httpWriter(world, i, i >= 14));
+		i < 9 ? sqlWriter(world, i) : i < 11 ? syncWriter(world, i) : httpWriter(world, i, i >= 14));
 	const count = await Promise.race([killer(world), reading]);
 	world.stopping = true;
 	await Promise.all(writers);
@@ -243,7 +271,12 @@ test(`torture for ${SECONDS} s`, { timeout: (SECONDS + 300) * 1000 }, async (t) 
 	assert.deepEqual([...world.committed].filter((it) => !present.has(it)), []);
 	assert.deepEqual([...world.rolledBack].filter((it) => present.has(it)), []);
 	assert.ok(world.committed.size > 100 && world.rolledBack.size > 10);
-	assert.ok(count.postgres >= 1 && count.backends + count.daemon >= 3, JSON.stringify(count));
+	const activities = (await daemon.query("SELECT description FROM activities WHERE type = 'tortured'"))
+		.map((row) => row.description);
+	assert.equal(new Set(activities).size, activities.length, 'no activity is there twice');
+	assert.deepEqual([...world.activities].filter((one) => !activities.includes(one)), []);
+	assert.ok(world.activities.size > 10);
+	assert.ok(count.postgres >= 1 && count.reload >= 1 && count.backends + count.daemon >= 3, JSON.stringify(count));
 	for (const { seen } of [...sockets, ...rests])
 		checkReader(seen, rows.map((row) => row.serial));
 	assert.ok(sockets.some((reader) => reader.replayed > 0), 'something was replayed');
