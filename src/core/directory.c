@@ -512,50 +512,32 @@ void directory_fan_out(struct directory *d, struct event *e)
 	msgbuf_unref(key);
 }
 
-/* False when the channel has no subscribers. */
-static bool directory_post_message(struct directory *d, const struct app *app,
-				   struct str_view channel, const struct worker_message *message)
-{
-	struct msgbuf *key = channel_key_new(app, channel);
-	struct shard *s = shard_of(d, key);
-	struct dchannel *c;
-	bool is_occupied;
-	uint64_t wake = 0;
-
-	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
-	is_occupied = c && c->n_subscriptions;
-	if (is_occupied)
-		wake = dchannel_post_locked(d, s, c, message);
-	shard_unlock(s);
-	worker_messages_wake(&d->messages, wake);
-	msgbuf_unref(key);
-	return is_occupied;
-}
-
 void directory_send(struct directory *d, const struct app *app, struct str_view channel,
 		    struct msgbuf *frame, uint64_t exclude)
 {
 	struct worker_message message = { .kind = MESSAGE_FRAME,
 					  .frame = frame,
 					  .exclude = exclude };
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, key);
+	struct dchannel *c;
+	uint64_t wake = 0;
 
-	directory_post_message(d, app, channel, &message);
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (c && c->n_subscriptions)
+		wake = dchannel_post_locked(d, s, c, &message);
+	shard_unlock(s);
+	worker_messages_wake(&d->messages, wake);
+	msgbuf_unref(key);
 }
 
-bool directory_close(struct directory *d, const struct app *app, struct str_view channel)
-{
-	struct worker_message message = { .kind = MESSAGE_CLOSE };
-
-	return directory_post_message(d, app, channel, &message);
-}
-
-void directory_close_members(struct directory *d, const struct app *app, struct str_view user_id)
+void directory_close_user(struct directory *d, const struct app *app, struct str_view user_id)
 {
 	for (unsigned worker = 0; worker < d->n_workers; worker++) {
 		struct worker_message *m = xcalloc(1, sizeof(*m));
 
-		m->kind = MESSAGE_CLOSE_MEMBER;
+		m->kind = MESSAGE_CLOSE_USER;
 		m->key = channel_key_new(app, user_id);
 		worker_messages_send(&d->messages, worker, m);
 	}

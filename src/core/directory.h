@@ -98,10 +98,8 @@ void directory_fan_out(struct directory *d, struct event *e);
 /* Sends a frame that is no event, such as a client event, to all subscribers but exclude. */
 void directory_send(struct directory *d, const struct app *app, struct str_view channel,
 		    struct msgbuf *frame, uint64_t exclude);
-/* Closes (4009) the connections that are subscribed to the channel.  False: there are none. */
-bool directory_close(struct directory *d, const struct app *app, struct str_view channel);
-/* Closes (4009) the connections that are on any presence channel of app as user_id. */
-void directory_close_members(struct directory *d, const struct app *app, struct str_view user_id);
+/* Closes (4009) the connections of app that are signed in or on any presence channel as user_id. */
+void directory_close_user(struct directory *d, const struct app *app, struct str_view user_id);
 /*
  * True while the messages that wait for the workers have more than DIRECTORY_MESSAGES_MAX_BYTES:
  * the workers deliver more slowly than events arrive, and publishers must retry later.

@@ -90,30 +90,29 @@ static unsigned hub_deliver_frame(struct rchannel *c, const struct worker_messag
 	return n_sent;
 }
 
-static void hub_close_session(struct session *s) RUNS_ON(on_worker)
+static bool hub_is_session_of(const struct session *s, struct str_view user_id)
 {
-	session_close(s, PUSHER_UNAUTHORIZED, "Connection terminated by the application");
+	struct subscription *sub;
+	size_t at = 0;
+
+	if (s->user_id && sv_eq_c(user_id, s->user_id))
+		return true;
+	while ((sub = map_next(&s->subscriptions, &at)))
+		if (sub->user_id && sv_eq_c(user_id, sub->user_id))
+			return true;
+	return false;
 }
 
 /* Walks all sessions of the worker: only a rare call of the HTTP API does this. */
-static void hub_close_member(struct hub *h, const struct worker_message *m) RUNS_ON(on_worker)
+static void hub_close_user(struct hub *h, const struct worker_message *m) RUNS_ON(on_worker)
 {
 	unsigned app = channel_key_app(m->key);
-	struct str_view user_id = channel_key_name(m->key);
 
-	for (struct session *s = h->sessions; s; s = s->next) {
-		struct subscription *sub;
-		size_t at = 0;
-
-		if (!s->app || s->app->runtime->number != app)
-			continue;
-		while ((sub = map_next(&s->subscriptions, &at))) {
-			if (sub->user_id && sv_eq_c(user_id, sub->user_id)) {
-				hub_close_session(s);
-				break;
-			}
-		}
-	}
+	for (struct session *s = h->sessions; s; s = s->next)
+		if (!s->is_closing && s->app->runtime->number == app &&
+		    hub_is_session_of(s, channel_key_name(m->key)))
+			session_refuse(s, PUSHER_UNAUTHORIZED,
+				       "Connection terminated by the application");
 }
 
 void hub_deliver(struct hub *h, struct worker_message *m)
@@ -129,13 +128,8 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 		if (m->event && n_sent)
 			atomic_fetch_add_explicit(&m->event->sockets, n_sent, memory_order_relaxed);
 		break;
-	case MESSAGE_CLOSE:
-		c = registry_find(&h->registry, msgbuf_view(m->key));
-		for (unsigned i = c ? c->n : 0; i-- > 0;)
-			hub_close_session(c->subscribers[i].session);
-		break;
-	case MESSAGE_CLOSE_MEMBER:
-		hub_close_member(h, m);
+	case MESSAGE_CLOSE_USER:
+		hub_close_user(h, m);
 		break;
 	case MESSAGE_LOG_PAGE:
 		catch_up_answer(h, m->seq, log_page_ref(m->page));

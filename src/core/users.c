@@ -81,11 +81,7 @@ bool users_is_online(struct directory *d, const struct app *app, struct str_view
 
 void users_terminate(struct directory *d, const struct app *app, struct str_view user_id)
 {
-	struct strbuf name = users_channel(USER_PREFIX, user_id);
-
-	if (!directory_close(d, app, strbuf_view(&name)))
-		directory_close_members(d, app, user_id);
-	strbuf_release(&name);
+	directory_close_user(d, app, user_id);
 }
 
 void users_tick(struct directory *d, usec_t now)

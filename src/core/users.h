@@ -29,8 +29,8 @@ void users_leave(struct directory *d, const struct directory_leave *l);
 /* Whether a connection is signed in as the user, or the last one left within the grace. */
 bool users_is_online(struct directory *d, const struct app *app, struct str_view user_id);
 /*
- * Closes (4009) every connection that is signed in as the user.  When there is none, those that
- * are on a presence channel as the user.  Returns before they are closed.
+ * Closes (4009) every connection that is signed in as the user or is on a presence channel as the
+ * user.  Returns before they are closed.
  */
 void users_terminate(struct directory *d, const struct app *app, struct str_view user_id);
 /*

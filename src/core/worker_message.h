@@ -12,11 +12,10 @@
 #include "core/log_page.h"
 
 enum worker_message_kind {
-	MESSAGE_FRAME,	      /* write frame to the subscribers of key */
-	MESSAGE_CLOSE,	      /* close (4009) the connections of key's subscribers */
-	MESSAGE_CLOSE_MEMBER, /* close (4009) the connections that are on a presence channel as the
-				 user; key is the app and the user's id */
-	MESSAGE_LOG_PAGE,     /* page answers the log request with the token seq */
+	MESSAGE_FRAME,	    /* write frame to the subscribers of key */
+	MESSAGE_CLOSE_USER, /* close (4009) the connections that are signed in or on a presence
+			       channel as the user; key is the app and the user's id */
+	MESSAGE_LOG_PAGE,   /* page answers the log request with the token seq */
 };
 
 struct worker_message {

@@ -698,32 +698,17 @@ START_TEST(without_grace_watchers_are_notified_at_once)
 }
 END_TEST
 
-START_TEST(terminate_closes_signed_in_connections)
+/* Signed in on one worker, perhaps a presence member on another. */
+START_TEST(terminate_reaches_every_worker)
 {
-	struct worker_message *m;
-
 	BEGIN("user_authentication", "yes");
 	sign_in(1, "ann");
-	users_terminate(dir, app, SV("ann"));
-	m = fake_post_next(1);
-	ck_assert_ptr_nonnull(m);
-	ck_assert_int_eq(m->kind, MESSAGE_CLOSE);
-	worker_message_free(m);
-	expect_none();
-	end();
-}
-END_TEST
-
-/* When no connection is signed in as the user, every worker searches its presence channels. */
-START_TEST(terminate_of_a_user_not_signed_in_closes_presence_members)
-{
-	BEGIN("user_authentication", "yes");
 	users_terminate(dir, app, SV("ann"));
 	for (unsigned i = 0; i < WORKERS; i++) {
 		struct worker_message *m = fake_post_next(i);
 
 		ck_assert_ptr_nonnull(m);
-		ck_assert_int_eq(m->kind, MESSAGE_CLOSE_MEMBER);
+		ck_assert_int_eq(m->kind, MESSAGE_CLOSE_USER);
 		ck_view_eq(sv_skip(msgbuf_view(m->key), sizeof(unsigned)), "ann");
 		worker_message_free(m);
 	}
@@ -886,8 +871,7 @@ static TCase *cache_and_users_case(void)
 	tcase_add_test(t, client_events_are_not_cached);
 	tcase_add_test(t, watchers_are_notified_of_online_and_offline);
 	tcase_add_test(t, without_grace_watchers_are_notified_at_once);
-	tcase_add_test(t, terminate_closes_signed_in_connections);
-	tcase_add_test(t, terminate_of_a_user_not_signed_in_closes_presence_members);
+	tcase_add_test(t, terminate_reaches_every_worker);
 	return t;
 }
 
