@@ -91,7 +91,7 @@ BEGIN
 		END IF;
 		max_channel := 200;
 		max_event := 200;
-		max_payload := 10000;
+		max_payload := 10240;
 		RETURN;
 	END IF;
 	IF wanted IS NULL AND (SELECT count(*) > 1 FROM log_apps) THEN

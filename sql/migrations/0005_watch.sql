@@ -345,7 +345,7 @@ BEGIN
 	IF w.app IS NULL AND NOT EXISTS (SELECT FROM @SCHEMA@.log_apps l) THEN
 		w.max_channel := 200;
 		w.max_event := 200;
-		w.max_payload := 10000;
+		w.max_payload := 10240;
 	END IF;
 	IF (w.relation OPERATOR(pg_catalog.=) TG_RELID) IS NOT TRUE THEN
 		RAISE WARNING 'a change is not broadcast: this trigger is of another table''s watch';

@@ -44,7 +44,7 @@ static const struct route routes[] = {
 	  "users of a presence channel" },
 	{ "POST", APPS "/channels/{channel}/events", BY_SERVER, RATE_HANDLER,
 	  h_events_post_channel, NULL, "publish an event (old SDKs)" },
-	{ "POST", APPS "/users/{user}/terminate_connections", BY_SERVER, RATE_HANDLER,
+	{ "POST", APPS "/users/{user...}/terminate_connections", BY_SERVER, RATE_HANDLER,
 	  h_users_terminate, NULL, "close a user's connections" },
 	{ "POST", APPS "/users/{user}/events", BY_SERVER, RATE_HANDLER, h_events_post_user, NULL,
 	  "send an event to a user" },
@@ -162,13 +162,28 @@ static void target_parse(struct target *t, struct str_view path, struct str_view
 	t->is_sync = sv_starts_with(t->rest, SV("/sync/"));
 }
 
-/* args has room for CALL_ARGS_MAX values of placeholders. */
+/*
+ * The bytes of path that the placeholder at pattern takes: up to the next slash, or, if it ends
+ * with
+ * "...", all but what follows it in the pattern.
+ */
+static size_t placeholder_takes(const char *pattern, struct str_view path)
+{
+	const char *end = strchr(pattern, '}');
+	size_t n_after = strlen(end + 1);
+	ptrdiff_t slash;
+
+	if (end[-1] == '.')
+		return path.len > n_after ? path.len - n_after : 0;
+	slash = sv_find(path, '/');
+	return slash < 0 ? path.len : (size_t)slash;
+}
+
+/* args has room for CALL_ARGS_MAX values of placeholders.  Only the end of a path may be empty. */
 static bool path_matches(const char *pattern, struct str_view path, struct str_view *args)
 {
 	while (*pattern) {
 		const char *end;
-		ptrdiff_t slash;
-		bool takes_rest;
 		size_t n;
 
 		if (*pattern != '{') {
@@ -178,10 +193,8 @@ static bool path_matches(const char *pattern, struct str_view path, struct str_v
 			continue;
 		}
 		end = strchr(pattern, '}');
-		takes_rest = end[-1] == '.';
-		slash = takes_rest ? -1 : sv_find(path, '/');
-		n = slash < 0 ? path.len : (size_t)slash;
-		if (!n && !takes_rest)
+		n = placeholder_takes(pattern, path);
+		if (!n && (end[-1] != '.' || end[1]))
 			return false;
 		*args++ = sv_n(path.ptr, n);
 		path = sv_skip(path, n);

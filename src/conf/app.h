@@ -21,8 +21,7 @@ struct app_limits {
 	unsigned max_connections;
 	unsigned max_message_bytes;	  /* a WebSocket message */
 	unsigned max_request_bytes;	  /* an HTTP body */
-	unsigned max_event_payload_bytes; /* data of an event */
-	unsigned max_client_event_bytes;  /* data of a client event */
+	unsigned max_event_payload_bytes; /* data of an event, of clients' too */
 	unsigned max_channel_name_bytes;
 	unsigned max_event_name_bytes;
 	unsigned max_event_channels; /* in one trigger */

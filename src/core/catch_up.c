@@ -419,7 +419,7 @@ static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 	}
 	if (u->cached) {
 		catch_up_send_event(s, u->cached);
-	} else if (u->sub->traits.cache) {
+	} else if (u->sub->traits.cache && session_sends_plain(s, catch_up_channel(u))) {
 		strbuf_reset(&s->hub->text);
 		frame_cache_miss(&s->hub->text, catch_up_channel(u));
 		session_send_text(s);

@@ -234,6 +234,15 @@ static uint64_t dchannel_post_text_locked(struct directory *d, struct shard *s, 
 	return wake;
 }
 
+/*
+ * Presence channels have members instead, a user's own channel is not visible to others, and on
+ * encrypted channels some clients fail on any frame of ours.
+ */
+static bool dchannel_has_count(struct channel_traits t)
+{
+	return !t.presence && !t.encrypted && !t.user;
+}
+
 /* The number of subscriptions changed.  Returns the workers to wake. */
 static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct dchannel *c,
 					   usec_t now) NEEDS_LOCK(shard_held)
@@ -241,7 +250,7 @@ static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s,
 	bool was_timed = dchannel_is_timed_locked(c);
 	struct strbuf b;
 
-	if (!c->app->subscription_count || c->traits.presence || c->is_internal)
+	if (!c->app->subscription_count || c->is_internal || !dchannel_has_count(c->traits))
 		return 0;
 	c->is_count_due = c->n_subscriptions > COUNT_FEW && now - c->count_sent_at < COUNT_EVERY;
 	dchannel_note_timed_locked(s, c, was_timed);
@@ -260,19 +269,24 @@ static void dchannel_user_changed(struct directory *d, const struct dchannel *c,
 		d->user_changed(d->user_ctx, c->app, user_id, is_here);
 }
 
+static uint64_t dchannel_send_removed_locked(struct directory *d, struct shard *s,
+					     struct dchannel *c, struct str_view user_id)
+	NEEDS_LOCK(shard_held)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 160);
+	frame_member_removed(&b, channel_key_name(c->key), user_id);
+	return dchannel_post_text_locked(d, s, c, &b, 0);
+}
+
 /* After user_id was removed from the members.  Returns the workers to wake. */
 static uint64_t dchannel_member_removed_locked(struct directory *d, struct shard *s,
 					       struct dchannel *c, struct str_view user_id)
 	NEEDS_LOCK(shard_held)
 {
-	struct strbuf b;
-
 	dchannel_user_changed(d, c, user_id, false);
-	if (c->is_internal)
-		return 0;
-	strbuf_init(&b, 160);
-	frame_member_removed(&b, channel_key_name(c->key), user_id);
-	return dchannel_post_text_locked(d, s, c, &b, 0);
+	return c->is_internal ? 0 : dchannel_send_removed_locked(d, s, c, user_id);
 }
 
 static void dchannel_cache_locked(struct shard *s, struct dchannel *c, struct event *e,
@@ -292,13 +306,18 @@ static int directory_join_member_locked(struct directory *d, struct shard *s, st
 	NEEDS_LOCK(shard_held)
 {
 	unsigned max = c->is_internal ? 0 : j->app->limits.max_presence_members;
+	struct presence_joining who = { j->user_id, j->user_info };
+	enum presence_change change;
 	struct strbuf b;
-	int rc = presence_join(&c->presence, &s->leaving, j->user_id, j->user_info, max,
-			       &j->is_new_member);
+	int rc = presence_join(&c->presence, &s->leaving, &who, max, &change);
 
-	if (rc || !j->is_new_member)
+	if (rc || change == PRESENCE_SAME)
 		return rc;
-	dchannel_user_changed(d, c, j->user_id, true);
+	j->is_new_member = change == PRESENCE_ADDED;
+	if (j->is_new_member)
+		dchannel_user_changed(d, c, j->user_id, true);
+	else
+		*wake |= dchannel_send_removed_locked(d, s, c, j->user_id);
 	if (!c->is_internal) {
 		strbuf_init(&b, 256);
 		frame_member_added(&b, channel_key_name(c->key), j->user_id, j->user_info);
@@ -374,7 +393,8 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 {
 	struct msgbuf *key = channel_key_new(l->app, l->channel);
 	struct shard *s = shard_of(d, key);
-	usec_t grace = l->app->member_removed_delay_ms * USEC_PER_MSEC, now = clock_mono();
+	usec_t grace = l->is_lost ? l->app->member_removed_delay_ms * USEC_PER_MSEC : 0;
+	usec_t now = clock_mono();
 	struct dchannel *c;
 	bool is_gone = false;
 	uint64_t wake = 0;
@@ -386,8 +406,7 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 		if (--c->per_worker[l->worker] == 0)
 			c->worker_mask &= ~(UINT64_C(1) << l->worker);
 		if (l->traits.presence)
-			is_gone = presence_leave(&c->presence, &s->leaving, l->user_id,
-						 grace ? now + grace : 0);
+			is_gone = presence_leave(&c->presence, &s->leaving, l->user_id, now, grace);
 		if (is_gone)
 			wake |= dchannel_member_removed_locked(d, s, c, l->user_id);
 		wake |= dchannel_send_count_locked(d, s, c, now);
@@ -643,7 +662,7 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 
 		shard_lock(s);
 		while ((c = map_next(&s->channels, &at)))
-			if (c->n_subscriptions && !c->is_internal &&
+			if (c->n_subscriptions && !c->is_internal && !c->traits.user &&
 			    c->app->runtime == app->runtime &&
 			    sv_starts_with(channel_key_name(c->key), prefix))
 				fn(ctx, channel_key_name(c->key), c->n_subscriptions,

@@ -67,14 +67,16 @@ struct directory_join {
 /* Counts a subscription in.  0, or -EDQUOT at the presence member limit (nothing changed). */
 int directory_join(struct directory *d, struct directory_join *j) MUSTCHECK;
 
-struct directory_leave { /* the same values as at the join */
+struct directory_leave {
+	/* the same values as at the join */
 	struct app *app;
 	struct str_view channel;
 	struct channel_traits traits;
 	unsigned worker;
 	struct str_view user_id;
+	bool is_lost; /* the connection ended: the user may return within its grace */
 };
-/* Counts a subscription out.  True: the user is no presence member any more (there is no grace). */
+/* Counts a subscription out.  True: the user is no presence member any more. */
 bool directory_leave(struct directory *d, const struct directory_leave *l);
 
 /* An internal channel's member whose grace has ended. */
@@ -137,8 +139,8 @@ void channel_info_release(struct channel_info *i);
 /* All zero for a channel without subscriptions, members and cached event. */
 void directory_channel_info(struct directory *d, const struct app *app, struct str_view channel,
 			    struct channel_info *out);
-/* Calls fn for each occupied channel of app whose name starts with prefix, in no order.  fn runs
- * under a shard's lock and must not call the directory. */
+/* Calls fn for each occupied channel of app whose name starts with prefix, in no order; users' own
+ * channels are left out.  fn runs under a shard's lock and must not call the directory. */
 void directory_each_channel(struct directory *d, const struct app *app, struct str_view prefix,
 			    void (*fn)(void *ctx, struct str_view channel,
 				       unsigned subscription_count, unsigned user_count),

@@ -38,48 +38,70 @@ static void presence_forget_roster(struct presence *p)
 	p->roster = NULL;
 }
 
-int presence_join(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
-		  struct str_view info, unsigned max, bool *is_new)
+/* The member has connections again, or is removed. */
+static void presence_end_grace(struct presence_leaving *leaving, struct presence_user *m)
 {
-	struct presence_user *m = map_get(&p->members, user_id);
+	struct presence_user **at = &leaving->first;
 
-	*is_new = !m;
-	if (m) {
-		if (m->leaving_at) { /* back within the grace */
-			struct presence_user **at = &leaving->first;
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+	m->leaving_at = 0;
+}
 
-			while (*at != m)
-				at = &(*at)->next;
-			*at = m->next;
-			m->leaving_at = 0;
-		}
-		m->connections++;
-		return 0;
-	}
-	if (max && p->members.used >= max)
-		return -EDQUOT;
-	m = xcalloc(1, sizeof(*m));
+static void presence_add(struct presence *p, const struct presence_joining *who)
+{
+	struct presence_user *m = xcalloc(1, sizeof(*m));
+
 	m->presence = p;
-	m->user_id = sv_dup(user_id);
-	m->info = info.len ? sv_dup(info) : NULL;
+	m->user_id = sv_dup(who->user_id);
+	m->info = who->info.len ? sv_dup(who->info) : NULL;
 	m->connections = 1;
 	map_put(&p->members, sv(m->user_id), m);
 	presence_forget_roster(p);
+}
+
+int presence_join(struct presence *p, struct presence_leaving *leaving,
+		  const struct presence_joining *who, unsigned max, enum presence_change *change)
+{
+	struct presence_user *m = map_get(&p->members, who->user_id);
+	bool is_back = m && m->leaving_at;
+
+	if (!m && max && p->members.used >= max)
+		return -EDQUOT;
+	if (is_back)
+		presence_end_grace(leaving, m);
+	if (is_back && !sv_eq(who->info, sv(m->info))) {
+		presence_remove(m);
+		presence_add(p, who);
+		*change = PRESENCE_REPLACED;
+	} else if (m) {
+		m->connections++;
+		m->lost_until = 0;
+		*change = PRESENCE_SAME;
+	} else {
+		presence_add(p, who);
+		*change = PRESENCE_ADDED;
+	}
 	return 0;
 }
 
 bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
-		    usec_t gone_at)
+		    usec_t now, usec_t grace)
 {
 	struct presence_user *m = map_get(&p->members, user_id);
 
-	if (!m || --m->connections)
+	if (!m)
 		return false;
-	if (!gone_at) {
+	if (grace)
+		m->lost_until = now + grace;
+	if (--m->connections)
+		return false;
+	if (m->lost_until <= now) {
 		presence_remove(m);
 		return true;
 	}
-	m->leaving_at = gone_at;
+	m->leaving_at = m->lost_until;
 	m->next = leaving->first;
 	leaving->first = m;
 	return false;

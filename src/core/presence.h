@@ -4,9 +4,10 @@
 /*
  * The members of one presence channel, and the grace before a member is removed.
  *
- * A user is one member however many connections it has.  After its last connection left, the
- * member stays for the app's member_removed_delay_ms: a page that reloads does not leave.  Join
- * and leave are O(1); ending a grace early is O(members in their grace of the same shard).
+ * A user is one member however many connections it has.  After its last connection was lost, the
+ * member stays for the app's member_removed_delay_ms: a page that reloads does not leave.  A
+ * client that unsubscribes leaves at once.  Join and leave are O(1); ending a grace early is
+ * O(members in their grace of the same shard).
  *
  * Not locked: the directory calls these functions under the shard's lock.
  */
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/msgbuf.h"
+#include "base/str.h"
 
 struct presence_user {
 	struct presence_user *next; /* in presence_leaving, while leaving_at is set */
@@ -23,11 +25,17 @@ struct presence_user {
 	char *info; /* JSON text, or NULL */
 	unsigned connections;
 	usec_t leaving_at; /* monotonic, when the grace ends; 0: has connections */
+	usec_t lost_until; /* monotonic, when the grace of its last lost connection ends */
 };
 
 struct presence {
 	struct map members;    /* user_id -> struct presence_user */
 	struct msgbuf *roster; /* see presence_roster(); NULL after a change */
+};
+
+struct presence_joining {
+	struct str_view user_id;
+	struct str_view info; /* JSON text; empty when absent */
 };
 
 /* The members in their grace, of all channels of a shard. */
@@ -38,19 +46,27 @@ struct presence_leaving {
 void presence_init(struct presence *p);
 /* No member may be in a presence_leaving that is used afterwards. */
 void presence_release(struct presence *p);
+/* What a join did to the list of members. */
+enum presence_change {
+	PRESENCE_SAME,
+	PRESENCE_ADDED,
+	PRESENCE_REPLACED, /* the user returned within its grace with another info */
+};
 /*
- * Adds a connection of user_id.  The info of its first connection is kept.  Both are copied.
- * 0 and *is_new, whether the user was no member before; -EDQUOT when there are max members
- * (0: no limit), and nothing changed.
+ * Adds a connection of user_id.  While the user has a connection, the info of the first one is
+ * kept.  Both are copied.  0 and *change; -EDQUOT when there are max members (0: no limit), and
+ * nothing changed.
  */
-int presence_join(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
-		  struct str_view info, unsigned max, bool *is_new) MUSTCHECK;
+int presence_join(struct presence *p, struct presence_leaving *leaving,
+		  const struct presence_joining *who, unsigned max, enum presence_change *change)
+	MUSTCHECK;
 /*
- * Removes a connection of user_id.  gone_at: when the grace of the last one ends (monotonic), 0
- * for no grace.  True: the user is no member any more.
+ * Removes a connection of user_id.  grace: how long the user stays a member without connections;
+ * 0: the connection was not lost, and only a grace that runs already counts.  True: the user is
+ * no member any more.
  */
 bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
-		    usec_t gone_at);
+		    usec_t now, usec_t grace);
 /* Unlinks the members whose grace has ended.  The caller passes each to presence_remove(). */
 struct presence_user *presence_leaving_expired(struct presence_leaving *leaving, usec_t now)
 	MUSTCHECK;

@@ -49,6 +49,7 @@ struct session {
 	bool is_opened;		/* counted with its app and the node */
 	bool is_pinged;		/* a pong is due */
 	bool is_receiving_junk; /* the rest of a message that was refused */
+	bool is_pusher_js;	/* see session_sends_plain() */
 	/* the rest */
 	struct hub *hub;
 	struct app *app;

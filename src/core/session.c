@@ -66,11 +66,13 @@ static struct refusal session_count_in(struct session *s)
 
 	if (!session_count_up(&s->app->runtime->connections, s->app->limits.max_connections))
 		return (struct refusal){ PUSHER_OVER_QUOTA,
-					 "Application is over its connection quota" };
+					 "Application is over its connection quota (option "
+					 "max_connections)" };
 	if (h->conf.connections &&
 	    !session_count_up(h->conf.connections, h->conf.max_connections)) {
 		atomic_fetch_sub(&s->app->runtime->connections, 1);
-		return (struct refusal){ PUSHER_OVER_CAPACITY, "Server is over capacity" };
+		return (struct refusal){ PUSHER_OVER_CAPACITY, "Server is over capacity (option "
+							       "server.max_connections)" };
 	}
 	s->is_opened = true;
 	return accepted;
@@ -151,6 +153,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 	s->hub = h;
 	s->id = session_next_id(h);
 	s->seen_s = h->now_s;
+	s->is_pusher_js = sv_eq(r->client, SV("js"));
 	map_init(&s->subscriptions);
 	map_init(&s->watches);
 	s->next = h->sessions;
@@ -202,7 +205,9 @@ static bool session_is_in_message_rate(struct session *s) RUNS_ON(on_worker)
 				    "more messages than rate_limiting_max_attempts allows");
 		session_refuse(s, PUSHER_RECONNECT, "Rate limit exceeded: connection closed");
 	} else {
-		session_error(s, PUSHER_RATE_LIMIT, SV("Rate limit exceeded: send fewer messages"));
+		session_error(s, PUSHER_RATE_LIMIT,
+			      SV("Rate limit exceeded: send fewer messages (option "
+				 "rate_limiting_max_attempts)"));
 	}
 	return false;
 }
@@ -246,7 +251,9 @@ void session_receive(struct session *s, struct str_view bytes, bool first, bool 
 	}
 	if (max && bytes.len + s->message.len > max) {
 		session_refuse_message(s, last);
-		session_error(s, PUSHER_CODE_NULL, SV("Message is too large: it was not read"));
+		session_error(s, PUSHER_CODE_NULL,
+			      SV("Message is too large: it was not read (option "
+				 "max_message_bytes)"));
 		return;
 	}
 	if (first && last) {

@@ -37,6 +37,7 @@ struct session_request {
 	struct str_view path;	  /* without query, as received */
 	struct str_view protocol; /* value of ?protocol=, empty when absent */
 	bool has_protocol;
+	struct str_view client; /* value of ?client=, empty when absent */
 	struct str_view origin; /* empty when absent */
 	bool tls;
 };

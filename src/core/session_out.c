@@ -163,6 +163,11 @@ void session_error(struct session *s, enum pusher_code code, struct str_view mes
 	session_send_error(s, code, message);
 }
 
+bool session_sends_plain(const struct session *s, struct str_view channel)
+{
+	return s->is_pusher_js || !channel_name_is_encrypted(channel);
+}
+
 void session_close(struct session *s, unsigned code, const char *reason)
 {
 	if (s->is_closing)

@@ -28,6 +28,12 @@ void session_log_refusal(const struct session *s, struct log_gate *gate, const c
 			 const char *why) RUNS_ON(on_worker);
 /* Drops the connection of a client that reads too slowly, and logs it. */
 void session_drop_slow(struct session *s, const char *why) RUNS_ON(on_worker);
+/*
+ * Whether a frame of the daemon that is not encrypted may be sent on the channel.  The Java client
+ * decrypts every frame of an encrypted channel but subscription_succeeded, and throws; only
+ * pusher-js is known not to.
+ */
+bool session_sends_plain(const struct session *s, struct str_view channel) RUNS_ON(on_worker);
 /* Writes what waits in the outbox until the socket takes no more. */
 void session_flush(struct session *s) RUNS_ON(on_worker);
 /* Flushes and starts to close.  code: an enum pusher_code, or one of RFC 6455 section 7.4. */

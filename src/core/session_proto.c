@@ -26,13 +26,20 @@ static void proto_log_refusal(struct session *s, struct str_view channel, const 
 	session_log_refusal(s, &subscriptions_refused, what, why);
 }
 
+/*
+ * Sends both forms of the error: pusher-js passes the first to the channel (error() in Laravel
+ * Echo), the second is what the hosted Pusher service sends.  Writes nothing to the log.
+ */
 static void proto_send_subscription_error(struct session *s, struct str_view channel,
 					  const char *type, const char *text, unsigned status)
 	RUNS_ON(on_worker)
 {
-	strbuf_reset(&s->hub->text);
-	frame_subscription_error(&s->hub->text, channel, type, sv(text), status);
-	session_send_text(s);
+	if (session_sends_plain(s, channel)) {
+		strbuf_reset(&s->hub->text);
+		frame_subscription_error(&s->hub->text, channel, type, sv(text), status);
+		session_send_text(s);
+	}
+	session_send_error(s, PUSHER_CODE_NULL, sv(text));
 }
 
 static void proto_subscription_error(struct session *s, struct str_view channel, const char *type,
@@ -42,22 +49,17 @@ static void proto_subscription_error(struct session *s, struct str_view channel,
 	proto_send_subscription_error(s, channel, type, text, status);
 }
 
-/*
- * Sends both forms of the error: pusher-js passes the first to the channel (error() in Laravel
- * Echo), the second is what the hosted Pusher service sends.  Writes nothing to the log.
- */
-static void proto_send_auth_error(struct session *s, struct str_view channel, const char *text)
-	RUNS_ON(on_worker)
-{
-	proto_send_subscription_error(s, channel, "AuthError", text, STATUS_UNAUTHORIZED);
-	session_send_error(s, PUSHER_CODE_NULL, sv(text));
-}
-
 static void proto_auth_error(struct session *s, struct str_view channel, const char *text)
 	RUNS_ON(on_worker)
 {
-	proto_log_refusal(s, channel, text);
-	proto_send_auth_error(s, channel, text);
+	proto_subscription_error(s, channel, "AuthError", text, STATUS_UNAUTHORIZED);
+}
+
+/* The option that the error names is the one that an administrator can raise. */
+static void proto_limit_reached(struct session *s, struct str_view channel, const char *text,
+				unsigned status) RUNS_ON(on_worker)
+{
+	proto_subscription_error(s, channel, "LimitReached", text, status);
 }
 
 static void proto_on_ping(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
@@ -100,8 +102,9 @@ static bool proto_check_name(struct session *s, const struct client_frame *f,
 	int rc = channel_name_parse(f->channel, max->max_channel_name_bytes, t);
 
 	if (rc == -ENAMETOOLONG)
-		proto_subscription_error(s, f->channel, "LimitReached",
-					 "The channel name is too long", PUSHER_UNAUTHORIZED);
+		proto_limit_reached(s, f->channel,
+				    "The channel name is too long (option max_channel_name_bytes)",
+				    PUSHER_UNAUTHORIZED);
 	else if (rc)
 		proto_subscription_error(
 			s, f->channel, "InvalidChannel",
@@ -109,9 +112,10 @@ static bool proto_check_name(struct session *s, const struct client_frame *f,
 			PUSHER_UNAUTHORIZED);
 	else if (max->max_channels_per_connection &&
 		 s->subscriptions.used >= max->max_channels_per_connection)
-		proto_subscription_error(s, f->channel, "LimitReached",
-					 "This connection has reached its limit of channels",
-					 PUSHER_OVER_CAPACITY);
+		proto_limit_reached(s, f->channel,
+				    "This connection has too many subscriptions (option "
+				    "max_channels_per_connection)",
+				    PUSHER_OVER_CAPACITY);
 	else
 		return true;
 	return false;
@@ -144,7 +148,7 @@ static void proto_bad_signature(struct session *s, const struct client_frame *f)
 		strbuf_add_sv(&b, f->auth);
 	}
 	proto_log_refusal(s, f->channel, "the signature is not valid");
-	proto_send_auth_error(s, f->channel, b.ptr);
+	proto_send_subscription_error(s, f->channel, "AuthError", b.ptr, STATUS_UNAUTHORIZED);
 	strbuf_release(&b);
 }
 
@@ -187,12 +191,13 @@ static bool proto_read_member(struct session *s, const struct client_frame *f,
 	}
 	rc = presence_member_parse(f->channel_data, max->max_user_id_bytes,
 				   max->max_presence_member_bytes, &m->parsed, &why);
-	if (rc) {
-		proto_subscription_error(s, f->channel,
-					 rc == -E2BIG ? "LimitReached" : "InvalidChannelData", why,
-					 rc == -E2BIG ? PUSHER_RATE_LIMIT : STATUS_UNAUTHORIZED);
+	if (rc == -E2BIG)
+		proto_limit_reached(s, f->channel, why, PUSHER_RATE_LIMIT);
+	else if (rc)
+		proto_subscription_error(s, f->channel, "InvalidChannelData", why,
+					 STATUS_UNAUTHORIZED);
+	if (rc)
 		return false;
-	}
 	m->user_id = sv(m->parsed.user_id);
 	m->user_info = sv(m->parsed.user_info);
 	return true;
@@ -216,9 +221,10 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 
 	directory_position(s->hub->conf.directory, &now);
 	if (directory_join(s->hub->conf.directory, &j)) {
-		proto_subscription_error(s, f->channel, "LimitReached",
-					 "The presence channel has reached its limit of members",
-					 PUSHER_OVER_CAPACITY);
+		proto_limit_reached(
+			s, f->channel,
+			"The presence channel has too many members (option max_presence_members)",
+			PUSHER_OVER_CAPACITY);
 		return;
 	}
 	now.serial = j.position;
@@ -284,14 +290,15 @@ static void proto_on_subscribe(struct session *s, const struct client_frame *f) 
 /* ---- leave ---- */
 
 /* Removes sub from the directory and the registry, and frees it. */
-static void proto_drop_subscription(struct session *s, struct subscription *sub, bool is_internal)
-	RUNS_ON(on_worker)
+static void proto_drop_subscription(struct session *s, struct subscription *sub, bool is_internal,
+				    bool is_lost) RUNS_ON(on_worker)
 {
 	struct directory_leave l = { .app = s->app,
 				     .channel = subscription_channel(sub),
 				     .traits = sub->traits,
 				     .worker = s->hub->conf.worker,
-				     .user_id = sv(sub->user_id) };
+				     .user_id = sv(sub->user_id),
+				     .is_lost = is_lost };
 
 	if (sub->catch_up)
 		catch_up_drop(sub->catch_up);
@@ -308,11 +315,11 @@ void session_leave_all(struct session *s)
 	size_t at = 0;
 
 	while ((sub = map_next(&s->subscriptions, &at)))
-		proto_drop_subscription(s, sub, false);
+		proto_drop_subscription(s, sub, false, true);
 	for (at = 0; (sub = map_next(&s->watches, &at));)
-		proto_drop_subscription(s, sub, true);
+		proto_drop_subscription(s, sub, true, true);
 	if (s->user_channel)
-		proto_drop_subscription(s, s->user_channel, true);
+		proto_drop_subscription(s, s->user_channel, true, true);
 	map_release(&s->subscriptions);
 	map_release(&s->watches);
 	s->user_channel = NULL;
@@ -325,7 +332,7 @@ static void proto_on_unsubscribe(struct session *s, const struct client_frame *f
 	if (!sub)
 		return;
 	map_del(&s->subscriptions, subscription_channel(sub));
-	proto_drop_subscription(s, sub, false);
+	proto_drop_subscription(s, sub, false, false);
 }
 
 /* ---- client events ---- */
@@ -338,9 +345,11 @@ static const char *proto_client_event_fault(struct session *s, const struct clie
 	struct channel_traits t;
 
 	if (s->app->client_events == CLIENT_EVENTS_NONE)
-		return "Client event rejected - client events are not enabled for this app";
+		return "Client event rejected - client events are not enabled for this app (option "
+		       "client_events)";
 	if (max->max_event_name_bytes && f->event.len > max->max_event_name_bytes)
-		return "Client event rejected - the event name is too long";
+		return "Client event rejected - the event name is too long (option "
+		       "max_event_name_bytes)";
 	if (channel_name_parse(f->channel, max->max_channel_name_bytes, &t) || !t.guarded)
 		return "Client event rejected - only supported on private and presence channels";
 	if (t.encrypted)
@@ -353,7 +362,7 @@ static const char *proto_client_event_fault(struct session *s, const struct clie
 static void proto_forward_client_event(struct session *s, const struct client_frame *f,
 				       const struct subscription *sub) RUNS_ON(on_worker)
 {
-	unsigned max = s->app->limits.max_client_event_bytes;
+	unsigned max = s->app->limits.max_event_payload_bytes;
 	struct frame_event e = { .event = f->event,
 				 .channel = f->channel,
 				 .data = f->data ? f->raw_data : SV("null"),
@@ -363,7 +372,8 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 
 	if (max && e.data.len > max) {
 		session_error(s, PUSHER_CODE_NULL,
-			      SV("Client event rejected - the data is too large"));
+			      SV("Client event rejected - the data is too large (option "
+				 "max_event_payload_bytes)"));
 	} else {
 		strbuf_reset(&s->hub->text);
 		frame_event(&s->hub->text, &e);
@@ -394,9 +404,9 @@ static void proto_on_client_event(struct session *s, const struct client_frame *
 		session_error(s, PUSHER_CODE_NULL, sv(fault));
 	else if (!limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
 			     USEC_PER_SEC, 1, clock_mono()))
-		session_error(
-			s, PUSHER_RATE_LIMIT,
-			SV("Client event rejected - too many in a second on this connection"));
+		session_error(s, PUSHER_RATE_LIMIT,
+			      SV("Client event rejected - too many in a second on this connection "
+				 "(option max_client_events_per_second)"));
 	else
 		proto_forward_client_event(s, f, sub);
 }
@@ -441,8 +451,10 @@ static void proto_watch(struct session *s, json_t *list) RUNS_ON(on_worker)
 	struct str_view *on, *off;
 
 	if (max && n > max) {
-		session_error(s, PUSHER_WATCHLIST,
-			      SV("Watchlist limit exceeded: only the first users are watched"));
+		session_error(
+			s, PUSHER_WATCHLIST,
+			SV("Watchlist limit exceeded: only the first users are watched (option "
+			   "max_watchlist)"));
 		n = max;
 	}
 	on = xcalloc(n, sizeof(*on));
@@ -489,7 +501,8 @@ static void proto_on_signin(struct session *s, const struct client_frame *f) RUN
 
 	if (!s->app->user_authentication) {
 		session_error(s, PUSHER_CODE_NULL,
-			      SV("User authentication is not enabled for this app"));
+			      SV("User authentication is not enabled for this app (option "
+				 "user_authentication)"));
 		return;
 	}
 	fault = proto_signin_fault(s, f, &who);

@@ -35,6 +35,11 @@ static struct channel_traits traits_of(struct str_view name)
 	return (struct channel_traits){ .guarded = false };
 }
 
+bool channel_name_is_encrypted(struct str_view name)
+{
+	return traits_of(name).encrypted;
+}
+
 int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_traits *out)
 {
 	struct str_view rest = name;

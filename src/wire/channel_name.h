@@ -23,6 +23,8 @@ struct channel_traits {
  * -ENAMETOOLONG. */
 int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_traits *out)
 	MUSTCHECK;
+/* By the prefix alone: the name may be invalid otherwise. */
+bool channel_name_is_encrypted(struct str_view name);
 /* fnmatch-like: '*' matches any run of bytes; everything else itself.  Linear in practice, no
  * recursion. */
 bool channel_pattern_match(struct str_view pattern, struct str_view name);

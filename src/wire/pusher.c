@@ -271,7 +271,7 @@ static int pusher_read_member(struct str_view text, const json_t *object, const 
 	if (!m->user_id)
 		return -EINVAL;
 	if (max_id_bytes && strlen(m->user_id) > max_id_bytes) {
-		*why = "The user's id is too long";
+		*why = "The user's id is too long (option max_user_id_bytes)";
 		return -E2BIG;
 	}
 	if (!info)
@@ -293,7 +293,7 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 	}
 	rc = pusher_read_member(channel_data, root, "user_id", true, max_id_bytes, &m, why);
 	if (rc == 0 && max_info_bytes && m.user_info && strlen(m.user_info) > max_info_bytes) {
-		*why = "The member's user_info is too large";
+		*why = "The member's user_info is too large (option max_presence_member_bytes)";
 		rc = -E2BIG;
 	}
 	json_decref(root);
@@ -526,7 +526,7 @@ void frame_subscription_count(struct strbuf *b, struct str_view channel, unsigne
 void frame_cache_miss(struct strbuf *b, struct str_view channel)
 {
 	begin_on(b, "pusher:cache_miss", channel);
-	strbuf_add_c(b, '}');
+	strbuf_add_str(b, ",\"data\":\"{}\"}");
 }
 
 void frame_signin_success(struct strbuf *b, struct str_view user_data)

@@ -111,7 +111,7 @@ static struct str_view origin_header(struct lws *wsi, char *buf, int size)
 
 static void on_established(struct lws *wsi, struct conn *c)
 {
-	char path[1024], origin[512], version[32];
+	char path[1024], origin[512], version[32], client[32];
 	struct session_request r = {
 		.path = header(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
 		.origin = origin_header(wsi, origin, sizeof(origin)),
@@ -123,6 +123,7 @@ static void on_established(struct lws *wsi, struct conn *c)
 	ASSERT_ON(on_worker);
 	r.has_protocol = v != NULL;
 	r.protocol = sv(v);
+	r.client = sv(lws_get_urlarg_by_name(wsi, "client=", client, sizeof(client)));
 	c->wsi = wsi;
 	c->session = session_open(w->hub, c, &r);
 }

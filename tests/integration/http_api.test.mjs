@@ -93,9 +93,13 @@ describe('POST /events', () => {
 	});
 
 	test('limits on channels, names and payload are enforced', async () => {
-		isJson(await api.trigger('c', 'n', 'x'.repeat(10000)), {});
-		isText(await api.trigger('c', 'n', 'x'.repeat(10001)), 413, /at most 10000/);
+		isJson(await api.trigger('c', 'n', 'x'.repeat(10240)), {});
+		isText(await api.trigger('c', 'n', 'x'.repeat(10241)), 413, /at most 10240/);
 		isText(await api.trigger('c', 'n', 'x'.repeat(50000)), 413, /50000 bytes/);
+		const fromSql = (n) => daemon.query(
+			`SELECT broadcast('c', 'n', ('"' || repeat('x', ${n}) || '"')::json, app => '${APP.id}')`);
+		await fromSql(10200);
+		await assert.rejects(fromSql(10300), /10240/);
 		isJson(await api.trigger('c', 'n'.repeat(200), 'd'), {});
 		isText(await api.trigger('c', 'n'.repeat(201), 'd'), 400, /200/);
 		isJson(await api.trigger('c'.repeat(200), 'n', 'd'), {});
@@ -141,6 +145,17 @@ describe('reading state', () => {
 		await client.subscribe('read-a');
 	});
 	after(() => client.terminate());
+
+	test('GET /channels does not list users\' own channels', async () => {
+		const user = await daemon.connect();
+		user.sendSignin({ id: 'listed' });
+		await user.next({ event: 'pusher:signin_success' });
+		await user.subscribe('#server-to-user-listed');
+		const { channels } = (await api.get('/channels')).json;
+		assert.ok(channels['read-a']);
+		assert.deepEqual(Object.keys(channels).filter((name) => /^[#!]/.test(name)), []);
+		user.terminate();
+	});
 
 	test('GET /channels lists occupied channels with the requested info', async () => {
 		isJson(await api.get('/channels', { filter_by_prefix: 'presence-read', info: 'user_count' }),
@@ -223,8 +238,31 @@ describe('users', () => {
 		await other.next({ event: 'pusher:signin_success' });
 		isJson(await api.post('/users/u1/terminate_connections', {}), {});
 		assert.equal((await one.closed).code, 4009);
+		assert.equal(one.frames.at(-1).data.code, 4009);
 		assert.equal(other.closeCode, undefined);
 		other.terminate();
+	});
+
+	test('terminate closes a presence member whatever the id, beside a signed-in connection', async () => {
+		for (const id of ['u3', 'a/b', 'ünï %2F?#', '10']) {
+			const [signedIn, member, other] = [await daemon.connect(), await daemon.connect(),
+				await daemon.connect()];
+			if (id === 'u3') {
+				signedIn.sendSignin({ id });
+				await signedIn.next({ event: 'pusher:signin_success' });
+			}
+			await member.subscribe('presence-all', { channelData: { user_id: id } });
+			await other.subscribe('presence-all', { channelData: { user_id: 'somebody' } });
+			const at = (user) => `/apps/${APP.id}/users/${user}/terminate_connections`;
+			const query = signedQuery(APP, 'POST', at(id), {}, '{}');
+			isJson(await request(`${daemon.url}${at(encodeURIComponent(id))}?${query}`,
+				{ method: 'POST', body: '{}' }), {});
+			assert.equal((await member.closed).code, 4009);
+			if (id === 'u3') assert.equal((await signedIn.closed).code, 4009);
+			await other.ping();
+			signedIn.terminate();
+			other.terminate();
+		}
 	});
 });
 

@@ -991,11 +991,12 @@ static void open_one(char *name, const struct opening *o) RUNS_ON(on_worker)
 	socket_id_format(session_id(p->session), p->id);
 }
 
-/* open NAME [worker=N] [path=P] [protocol=N] [origin=O] [tls=yes] [times=N] */
+/* open NAME [worker=N] [path=P] [protocol=N] [client=NAME] [origin=O] [tls=yes] [times=N] */
 static void cmd_open(struct str_view rest) RUNS_ON(on_worker)
 {
 	struct str_view name = word(&rest), key, value;
-	struct opening o = { .times = 1, .request = { .path = SV("/app/key") } };
+	struct opening o = { .times = 1,
+			     .request = { .path = SV("/app/key"), .client = SV("js") } };
 
 	if (!play.directory)
 		make_world();
@@ -1006,6 +1007,8 @@ static void cmd_open(struct str_view rest) RUNS_ON(on_worker)
 			o.request.path = value;
 		} else if (sv_eq_c(key, "origin")) {
 			o.request.origin = value;
+		} else if (sv_eq_c(key, "client")) {
+			o.request.client = value;
 		} else if (sv_eq_c(key, "tls")) {
 			o.request.tls = true;
 		} else if (sv_eq_c(key, "times")) {

@@ -626,7 +626,8 @@ START_TEST(frames_of_a_channel)
 	ck_frame("{\"event\":\"pusher_internal:subscription_count\",\"channel\":\"x\",\"data\":"
 		 "\"{\\\"subscription_count\\\":3}\"}");
 	frame_cache_miss(&out, SV("cache-x"));
-	ck_frame("{\"event\":\"pusher:cache_miss\",\"channel\":\"cache-x\"}");
+	ck_frame("{\"event\":\"pusher:cache_miss\",\"channel\":\"cache-x\",\"data\":"
+		 "\"{}\"}");
 }
 END_TEST
 
