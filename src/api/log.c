@@ -192,10 +192,6 @@ static void run_events(struct sync_call *sc)
 	stream_set(order, strcmp(*order, "newest") == 0 ? "true" : "false");
 	if (!wants_lines(sc))
 		statement_run_on(sc, reader_history_pool(sc->call.services->replay));
-	else if (sc->call.r->tls)
-		sync_fail(sc, 406, "not_over_tls", NULL,
-			  "application/x-ndjson is served over plain HTTP only, for instance "
-			  "behind a proxy; read pages of JSON instead.");
 	else
 		stream_begin(sc);
 }

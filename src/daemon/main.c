@@ -39,6 +39,8 @@
 #include "ws/worker.h"
 #include "front/acceptor.h"
 #include "front/listen_fds.h"
+#include "front/tls_context.h"
+#include "front/tls_port.h"
 #include "daemon/embedded_pg.h"
 #include "daemon/privs.h"
 
@@ -46,6 +48,7 @@
 #define STOP_GRACE_MS 2000
 #define CATCH_UP_MS   3000
 #define HTTP_IDLE_S   75
+#define HANDSHAKE_MAX 32768 /* bytes; below the smallest receive buffer of a socket */
 
 struct scopewired {
 	int argc;
@@ -73,6 +76,7 @@ struct scopewired {
 	struct reader *replay;
 	struct authorizer *authorizer;
 	struct api_services services;
+	struct tls_port *tls; /* NULL: without TLS */
 	struct http_server *http;
 	struct acceptor *acceptor;
 	unsigned n_workers;
@@ -206,19 +210,23 @@ static unsigned default_workers(void)
 	return cores > 1 ? (unsigned)cores - 1 : 1;
 }
 
+/* A handshake is looked at in the socket's buffer until it is complete. */
+static unsigned max_handshake_bytes(const struct conf_server *s)
+{
+	return s->max_header_bytes < HANDSHAKE_MAX ? s->max_header_bytes : HANDSHAKE_MAX;
+}
+
 static int make_workers(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
 	unsigned n = s->workers ? s->workers : default_workers();
 	struct workers_conf wc = {
 		.n = n > DIRECTORY_MAX_WORKERS ? DIRECTORY_MAX_WORKERS : n,
-		.tls_certificate = s->tls_certificate,
-		.tls_key = s->tls_key,
-		.max_header_bytes = s->max_header_bytes,
+		.has_tls = s->tls_certificate[0],
+		.max_head_bytes = max_handshake_bytes(s),
 		.request_timeout_ms = s->request_timeout_ms,
 		.max_connections = s->max_connections,
 		.path = sv(s->path),
-		.services = &d->services,
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_closed = on_socket_closed,
 		.closed_ctx = d,
@@ -309,13 +317,9 @@ static void free_directory(struct scopewired *d)
 
 static int start_workers(struct scopewired *d)
 {
-	int rc = workers_start(d->workers, d->directory);
-
-	if (rc == -EINVAL)
-		return give_up(EX_CONFIG,
-			       xstrdup("server.tls_certificate and server.tls_key do not "
-				       "name a readable PEM certificate and its key"));
-	return rc ? give_up(EX_OSERR, xstrdup("the workers could not be started")) : EX_OK;
+	if (workers_start(d->workers, d->directory))
+		return give_up(EX_OSERR, xstrdup("the workers could not be started"));
+	return EX_OK;
 }
 
 static void stop_workers(struct scopewired *d)
@@ -381,6 +385,52 @@ static void stop_pool(struct scopewired *d)
 {
 	pg_pool_stop(d->pool);
 	pg_pool_stop(d->authorize_pool);
+}
+
+static void take_tls_websocket(void *ctx, int fd, SSL *ssl, struct str_view head)
+{
+	struct scopewired *d = ctx;
+
+	workers_adopt(d->workers, fd, ssl, head);
+}
+
+static void take_tls_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+{
+	struct scopewired *d = ctx;
+	int rc = http_server_adopt(d->http, fd, peer, len, true);
+
+	if (rc)
+		log_debug("an HTTPS connection was refused: %d", rc);
+}
+
+/* The files are read here, before privileges are dropped. */
+static int start_tls(struct scopewired *d)
+{
+	const struct conf_server *s = &d->conf->server;
+	struct tls_port_conf tc = {
+		.threads = d->n_workers,
+		.first_bytes_ms = s->request_timeout_ms,
+		.max_head_bytes = max_handshake_bytes(s),
+		.on_websocket = take_tls_websocket,
+		.on_http = take_tls_http,
+		.ctx = d,
+	};
+	SSL_CTX *context;
+	char *why = NULL;
+
+	if (!s->tls_certificate[0])
+		return EX_OK;
+	if (tls_context_new(s->tls_certificate, s->tls_key, &context, &why))
+		return give_up(EX_CONFIG, why);
+	if (tls_port_start(&tc, context, &d->tls))
+		return give_up(EX_OSERR, xstrdup("the TLS threads could not be started"));
+	return EX_OK;
+}
+
+/* The HTTP server has stopped: what it answered is sent. */
+static void stop_tls(struct scopewired *d)
+{
+	tls_port_stop(d->tls, STOP_GRACE_MS);
 }
 
 static int start_http(struct scopewired *d)
@@ -464,24 +514,24 @@ static int start_drainer(struct scopewired *d)
 	return EX_OK;
 }
 
-static void take_websocket(void *ctx, int fd)
+static void take_websocket(void *ctx, int fd, struct str_view head)
 {
 	struct scopewired *d = ctx;
 
-	workers_adopt(d->workers, fd, false);
+	workers_adopt(d->workers, fd, NULL, head);
 }
 
-static void take_tls(void *ctx, int fd)
+static void take_tls(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	struct scopewired *d = ctx;
 
-	workers_adopt(d->workers, fd, true);
+	tls_port_adopt(d->tls, fd, peer, len);
 }
 
 static void take_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	struct scopewired *d = ctx;
-	int rc = http_server_adopt(d->http, fd, peer, len);
+	int rc = http_server_adopt(d->http, fd, peer, len, false);
 
 	if (rc)
 		log_debug("an HTTP connection was refused: %d", rc);
@@ -495,12 +545,12 @@ static int start_acceptor(struct scopewired *d)
 		.port = s->port,
 		.backlog = s->backlog,
 		.first_bytes_ms = s->request_timeout_ms,
-		.path = s->path,
+		.max_head_bytes = max_handshake_bytes(s),
 		.congestion_control = s->congestion_control,
 		.first_fd = d->listen_fd,
 		.n_fds = d->n_listen_fds,
 		.on_websocket = take_websocket,
-		.on_tls = workers_have_tls(d->workers) ? take_tls : NULL,
+		.on_tls = d->tls ? take_tls : NULL,
 		.on_http = take_http,
 		.ctx = d,
 	};
@@ -523,6 +573,7 @@ static int start_acceptor(struct scopewired *d)
 static void stop_acceptor(struct scopewired *d)
 {
 	acceptor_stop(d->acceptor);
+	tls_port_close(d->tls);
 }
 
 /* -- running -- */
@@ -620,6 +671,7 @@ static const struct {
 	{ start_reader, stop_reader },
 	{ start_authorizer, stop_authorizer },
 	{ start_pool, stop_pool },
+	{ start_tls, stop_tls },
 	{ start_http, stop_http },
 	{ start_housekeeper, stop_housekeeper },
 	{ start_apps_watch, stop_apps_watch },

@@ -17,6 +17,7 @@
 #include "base/thread.h"
 #include "base/wake.h"
 #include "front/acceptor.h"
+#include "front/first_bytes.h"
 
 #define LISTENERS_MAX 16
 #define EVENTS_MAX    128
@@ -41,6 +42,7 @@ struct acceptor {
 	unsigned n_listeners, port;
 	struct waiting *first, *last; /* oldest first */
 	bool is_starved;	      /* out of descriptors: look again soon */
+	char *bytes; /* max_head_bytes: the first ones of the connection looked at */
 };
 
 /* epoll's tag: a listener's index, or a pointer to a waiting connection, or the stop event. */
@@ -184,6 +186,7 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 
 	a->conf = *conf;
 	a->port = conf->port;
+	a->bytes = xmalloc(conf->max_head_bytes);
 	a->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (a->epoll < 0 || wake_init(&a->stop))
 		rc = -EMFILE;
@@ -210,20 +213,24 @@ static void acceptor_drop(struct acceptor *a, struct waiting *w)
 	free(w);
 }
 
-static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_bytes what)
+/* head: bytes of the handshake at the start of a->bytes. */
+static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_bytes what,
+			     size_t head)
 {
 	const struct acceptor_conf *c = &a->conf;
 
-	if (what == FIRST_TLS && !c->on_tls) {
+	if ((what == FIRST_TLS && !c->on_tls) ||
+	    /* the bytes that were looked at are still there */
+	    (what == FIRST_WEBSOCKET && recv(w->fd, a->bytes, head, 0) != (ssize_t)head)) {
 		acceptor_drop(a, w);
 		return;
 	}
 	unlink_waiting(a, w);
 	epoll_ctl(a->epoll, EPOLL_CTL_DEL, w->fd, NULL);
 	if (what == FIRST_TLS)
-		c->on_tls(c->ctx, w->fd);
+		c->on_tls(c->ctx, w->fd, (struct sockaddr *)&w->peer, w->peer_len);
 	else if (what == FIRST_WEBSOCKET)
-		c->on_websocket(c->ctx, w->fd);
+		c->on_websocket(c->ctx, w->fd, sv_n(a->bytes, head));
 	else
 		c->on_http(c->ctx, w->fd, (struct sockaddr *)&w->peer, w->peer_len);
 	free(w);
@@ -231,9 +238,9 @@ static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_b
 
 static void acceptor_inspect(struct acceptor *a, struct waiting *w)
 {
-	char bytes[FIRST_BYTES_MAX];
-	ssize_t n = recv(w->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n = recv(w->fd, a->bytes, a->conf.max_head_bytes, MSG_PEEK | MSG_DONTWAIT);
 	enum first_bytes what;
+	size_t head;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -241,9 +248,9 @@ static void acceptor_inspect(struct acceptor *a, struct waiting *w)
 		acceptor_drop(a, w);
 		return;
 	}
-	what = first_bytes_sort(bytes, (size_t)n, a->conf.path);
+	what = first_bytes_sort(a->bytes, (size_t)n, a->conf.max_head_bytes, &head);
 	if (what != FIRST_UNDECIDED)
-		acceptor_pass_on(a, w, what);
+		acceptor_pass_on(a, w, what, head);
 }
 
 static void append_waiting(struct acceptor *a, struct waiting *w)
@@ -353,5 +360,6 @@ void acceptor_stop(struct acceptor *a)
 	wake_release(&a->stop);
 	if (a->epoll >= 0)
 		close(a->epoll);
+	free(a->bytes);
 	free(a);
 }

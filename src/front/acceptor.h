@@ -2,11 +2,12 @@
 #ifndef FRONT_ACCEPTOR_H
 #define FRONT_ACCEPTOR_H
 /*
- * The listening sockets and the thread that sorts new connections: it looks at the first bytes
- * without taking them and hands the socket to who speaks that: WebSocket, HTTP or TLS.
+ * The listening sockets and the thread that sorts new connections: it reads the first bytes and
+ * passes the socket on, to the workers, to the HTTP server, or to the TLS port.
  */
 #include <sys/socket.h>
 #include "base/annotate.h"
+#include "base/str.h"
 
 struct acceptor;
 
@@ -19,11 +20,13 @@ struct acceptor_conf {
 	int first_fd;
 	unsigned n_fds;
 	unsigned first_bytes_ms; /* a peer that sends less than a request head by then is dropped */
-	const char *path;	 /* prefix of "/app/" */
+	unsigned max_head_bytes; /* of a WebSocket handshake; longer heads are HTTP's */
 	const char *congestion_control; /* "" leaves the kernel's */
 	/* Each owns fd from the call on.  On the acceptor's thread. */
-	void (*on_websocket)(void *ctx, int fd);
-	void (*on_tls)(void *ctx, int fd); /* NULL: not configured, such peers are dropped */
+	/* head is the complete handshake, and was taken from fd. */
+	void (*on_websocket)(void *ctx, int fd, struct str_view head);
+	/* Nothing was taken.  on_tls may be NULL: not configured, such peers are dropped. */
+	void (*on_tls)(void *ctx, int fd, const struct sockaddr *peer, socklen_t len);
 	void (*on_http)(void *ctx, int fd, const struct sockaddr *peer, socklen_t len);
 	void *ctx;
 };
@@ -38,9 +41,4 @@ int acceptor_start(struct acceptor *a) MUSTCHECK;
 unsigned acceptor_port(const struct acceptor *a);
 /* Stops accepting, drops who was not sorted yet, closes the listening sockets, frees. */
 void acceptor_stop(struct acceptor *a);
-
-/* What the first bytes of a connection ask for; pure, for tests and fuzzing. */
-enum first_bytes { FIRST_UNDECIDED, FIRST_WEBSOCKET, FIRST_HTTP, FIRST_TLS };
-enum first_bytes first_bytes_sort(const char *bytes, size_t n, const char *path);
-#define FIRST_BYTES_MAX 4096 /* looked at; what is undecided then is HTTP's */
 #endif

@@ -177,7 +177,7 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	req->too_long = rc == -E2BIG;
 	req->bad_path = rc == -EINVAL;
 	req->base.body = sv_n("", 0);
-	req->base.tls = false;
+	req->base.tls = conn->is_tls;
 	req->base.loopback = conn->loopback;
 	req->base.header = conn_header;
 	req->base.send = http_reply;
@@ -239,6 +239,7 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		s->announced = true;
 		*ctx = conn = xcalloc(1, sizeof(*conn));
+		conn->is_tls = s->is_tls;
 		conn->loopback =
 			is_loopback(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
 					    ->client_addr);

@@ -108,8 +108,10 @@ void http_add_headers(struct http_server *s, const struct reply *reply,
 	}
 	for (unsigned i = 0; i < reply->n_headers; i++)
 		http_add_header(response, reply->headers[i].name, reply->headers[i].value);
-	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED)
+	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED) {
 		http_add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
+		http_add_header(response, "Sec-WebSocket-Version", "13");
+	}
 	if (reply->close || atomic_load(&s->stopping))
 		http_add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }

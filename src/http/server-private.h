@@ -35,6 +35,7 @@ extern struct TSA(capability("mutex")) http_lock_held {
 struct http_server {
 	struct MHD_Daemon *mhd; /* of the http thread, once that runs */
 	bool announced;		/* on_connection() got the one that is being added; likewise */
+	bool is_tls;		/* of the one that is being added; likewise */
 	struct http_loop *loop;
 	const struct api_services *services;
 	struct http_server_conf conf;
@@ -54,6 +55,7 @@ struct http_server {
 struct http_conn {
 	struct deadline deadline;
 	bool loopback;
+	bool is_tls;
 };
 
 enum phase { RUNNING, WAITING, REPLIED, DROPPED };

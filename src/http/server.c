@@ -37,6 +37,7 @@ struct adoption {
 	struct loop_call call;
 	struct http_server *server;
 	int fd;
+	bool is_tls;
 	socklen_t peer_len;
 	struct sockaddr_storage peer;
 };
@@ -48,6 +49,7 @@ static void on_adoption(struct loop_call *call)
 
 	ASSERT_ON(on_http);
 	s->announced = false;
+	s->is_tls = a->is_tls;
 	if (MHD_add_connection(s->mhd, a->fd, (struct sockaddr *)&a->peer, a->peer_len) == MHD_NO) {
 		log_warn("http: a connection could not be added: %s", strerror(errno));
 		if (!s->announced)
@@ -56,7 +58,8 @@ static void on_adoption(struct loop_call *call)
 	free(a);
 }
 
-int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len)
+int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len,
+		      bool is_tls)
 {
 	unsigned max = s->conf.max_connections;
 	struct adoption *a;
@@ -73,12 +76,13 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 		close(fd);
 		return -EMFILE;
 	}
-	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+	if (!is_tls && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
 		log_debug("http: TCP_NODELAY could not be set");
 	a = xmalloc(sizeof(*a));
 	a->call.fn = on_adoption;
 	a->server = s;
 	a->fd = fd;
+	a->is_tls = is_tls;
 	a->peer_len = len < sizeof(a->peer) ? len : (socklen_t)sizeof(a->peer);
 	memcpy(&a->peer, peer, a->peer_len);
 	http_loop_post(s->loop, &a->call);

@@ -2,8 +2,8 @@
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
 /*
- * Plain HTTP: libmicrohttpd on one thread of its own.  The acceptor passes it sockets; complete
- * requests go to the router (api/router.h).
+ * HTTP: libmicrohttpd on one thread of its own.  The acceptor and the TLS port pass it sockets;
+ * complete requests go to the router (api/router.h).
  */
 #include <sys/socket.h>
 #include "base/annotate.h"
@@ -22,11 +22,13 @@ struct http_server_conf {
 int http_server_start(const struct http_server_conf *conf, const struct api_services *services,
 		      struct http_server **out) MUSTCHECK;
 /*
- * Serves the connection from its first unread byte on.  Owns fd from now on, whatever the result:
- * 0, -EMFILE at max_connections (the peer got a 503), -ESHUTDOWN while stopping.
- * Any thread, but not while http_server_stop runs.
+ * Serves the connection from its first unread byte on.  is_tls: fd is a socket pair's, at whose
+ * other end the bytes are encrypted for peer.  Owns fd from now on, whatever the result: 0, -EMFILE
+ * at max_connections (the peer got a 503), -ESHUTDOWN while stopping. Any thread, but not while
+ * http_server_stop runs.
  */
-int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len);
+int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len,
+		      bool is_tls);
 /*
  * Lets requests under way finish for at most grace_ms, then replies 503 to those that still wait;
  * new ones get 503 at once.  Closes all connections, frees.  A late reply is discarded.

@@ -12,12 +12,14 @@
 #include "base/mem.h"
 #include "ws/frame_guard.h"
 
-enum { GUARD_OFF, GUARD_HANDSHAKE, GUARD_FIRST, GUARD_LENGTH, GUARD_MORE_LENGTH, GUARD_PAYLOAD };
+enum { GUARD_OFF, GUARD_FIRST, GUARD_LENGTH, GUARD_MORE_LENGTH, GUARD_PAYLOAD };
 
 #define MASK_BYTES 4
 
 struct slot {
 	struct frame_guard guard;
+	struct strbuf head; /* what the next reads return; ptr NULL: nothing */
+	size_t head_at;
 	atomic_bool handed_over; /* released after each write, acquired by the next owner */
 };
 
@@ -33,7 +35,7 @@ void frame_guard_init(unsigned max_fd)
 
 void frame_guard_begin(struct frame_guard *g)
 {
-	*g = (struct frame_guard){ .state = GUARD_HANDSHAKE };
+	*g = (struct frame_guard){ .state = GUARD_FIRST };
 }
 
 void frame_guard_enter_thread(void)
@@ -51,25 +53,27 @@ static void guard_pass_on(struct slot *s)
 	atomic_store_explicit(&s->handed_over, true, memory_order_release);
 }
 
-void frame_guard_watch(int fd)
+void frame_guard_watch(int fd, struct strbuf *head)
 {
 	struct slot *s = slot_of(fd);
 
-	if (!s)
+	if (!s) {
+		strbuf_release(head);
 		return;
+	}
 	(void)atomic_load_explicit(&s->handed_over, memory_order_acquire);
 	frame_guard_begin(&s->guard);
+	strbuf_release(&s->head); /* of a connection that ended before it was read */
+	strbuf_move(&s->head, head);
+	s->head_at = 0;
 	guard_pass_on(s);
 }
 
-void frame_guard_forget(int fd)
+bool frame_guard_has_head(int fd)
 {
-	struct slot *s = slot_of(fd);
+	const struct slot *s = slot_of(fd);
 
-	if (!s)
-		return;
-	s->guard.state = GUARD_OFF;
-	guard_pass_on(s);
+	return s && s->head.ptr;
 }
 
 usec_t frame_guard_heard_at(int fd)
@@ -77,21 +81,6 @@ usec_t frame_guard_heard_at(int fd)
 	const struct slot *s = slot_of(fd);
 
 	return s && s->guard.state != GUARD_OFF ? s->guard.heard_at : 0;
-}
-
-/* Frames follow a head with an Upgrade header; after any other come a body and more requests. */
-static void feed_handshake(struct frame_guard *g, unsigned char c)
-{
-	static const char end[] = "\r\n\r\n", upgrade[] = "\nupgrade:";
-	unsigned char lower = c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-
-	if (!g->is_upgrade) {
-		g->header = lower == (unsigned char)upgrade[g->header] ? g->header + 1 : c == '\n';
-		g->is_upgrade = g->header == sizeof(upgrade) - 1;
-	}
-	g->progress = c == (unsigned char)end[g->progress] ? g->progress + 1 : c == '\r';
-	if (g->progress == sizeof(end) - 1)
-		g->state = g->is_upgrade ? GUARD_FIRST : GUARD_OFF;
 }
 
 /* Reserved bits, opcodes, and which frame may follow which (sections 5.2, 5.4, 5.5). */
@@ -143,9 +132,6 @@ int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 {
 	for (const unsigned char *end = p + n; p < end;) {
 		switch (g->state) {
-		case GUARD_HANDSHAKE:
-			feed_handshake(g, *p++);
-			break;
 		case GUARD_FIRST:
 			if (feed_first(g, *p++))
 				return -EPROTO;
@@ -178,6 +164,23 @@ int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 
 static const unsigned char close_1002[] = { 0x88, 2, 1002 >> 8, 1002 & 0xff };
 
+/* Bytes of the head that was read before; 0: there are none. */
+static size_t guard_take_head(int fd, void *buf, size_t max)
+{
+	struct slot *s = is_worker_thread ? slot_of(fd) : NULL;
+	size_t n;
+
+	if (!s || !s->head.ptr)
+		return 0;
+	n = s->head.len - s->head_at < max ? s->head.len - s->head_at : max;
+	memcpy(buf, s->head.ptr + s->head_at, n);
+	s->head_at += n;
+	if (s->head_at == s->head.len)
+		strbuf_release(&s->head);
+	guard_pass_on(s);
+	return n;
+}
+
 /* False: these bytes, just read from fd, break the RFC; nothing more is looked at. */
 static bool guard_inspect(int fd, const void *p, size_t n)
 {
@@ -196,8 +199,11 @@ static bool guard_inspect(int fd, const void *p, size_t n)
 
 ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
-	ssize_t n = recvfrom(fd, buf, len, flags, NULL, NULL);
+	ssize_t n = (ssize_t)guard_take_head(fd, buf, len);
 
+	if (n)
+		return n;
+	n = recvfrom(fd, buf, len, flags, NULL, NULL);
 	if (n <= 0 || (flags & MSG_PEEK) || guard_inspect(fd, buf, (size_t)n))
 		return n;
 	send(fd, close_1002, sizeof(close_1002), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -208,8 +214,10 @@ ssize_t recv(int fd, void *buf, size_t len, int flags)
 
 int SSL_read(SSL *ssl, void *buf, int num)
 {
-	size_t n = 0;
+	size_t n = num > 0 ? guard_take_head(SSL_get_fd(ssl), buf, (size_t)num) : 0;
 
+	if (n)
+		return (int)n;
 	if (num < 0 || !SSL_read_ex(ssl, buf, (size_t)num, &n))
 		return -1;
 	if (guard_inspect(SSL_get_fd(ssl), buf, n))

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef WS_WORKER_PRIVATE_H
 #define WS_WORKER_PRIVATE_H
-/* Shared by worker.c, ws_cb.c and https.c only. */
+/* Shared by worker.c, adopt.c and ws_cb.c only. */
 #include <libwebsockets.h>
+#include <openssl/types.h>
 #include <uv.h>
 #include "ws/worker.h"
 
-enum control_kind { CONTROL_ADOPT, CONTROL_REPLY, CONTROL_RELOAD, CONTROL_DRAIN, CONTROL_STOP };
+enum control_kind { CONTROL_ADOPT, CONTROL_RELOAD, CONTROL_DRAIN, CONTROL_STOP };
 
 struct control {
 	struct letter letter;
 	enum control_kind kind;
-	int fd;
-	bool tls;
 	unsigned ms;
-	struct https_request *request;
+	/* CONTROL_ADOPT */
+	int fd;
+	SSL *ssl; /* NULL: without TLS */
+	struct strbuf head;
 };
 
 struct worker {
@@ -30,7 +32,8 @@ struct worker {
 	struct mailbox mail, control;
 	atomic_uint load; /* connections handed to it and still open */
 	atomic_uint sessions;
-	usec_t drain_until; /* mono; 0: not draining */
+	struct str_view subprotocol; /* of the handshake that is being answered; empty: none */
+	usec_t drain_until;	     /* mono; 0: not draining */
 	bool is_stopping;
 	bool owes_turn; /* a timeout was set: libwebsockets has to look at its timers */
 	/* start: the thread tells main how it went */
@@ -51,7 +54,6 @@ struct workers {
 struct conn {
 	struct lws *wsi;
 	struct session *session;
-	struct https_request *request;
 	unsigned close_code; /* to send when writable; 0: none */
 	const char *close_reason;
 	bool is_close_sent; /* nothing may be written any more */
@@ -65,9 +67,6 @@ struct worker *worker_of(struct lws *wsi);
 /* Puts control mail and wakes the worker; owned letters are never refused. */
 void worker_tell(struct worker *w, struct control *c);
 
-/* HTTP on a worker's TLS host (and answers to what should not have come here). */
-int https_callback(struct lws *wsi, enum lws_callback_reasons reason, struct conn *c, void *in,
-		   size_t len);
-/* The answer came; on the worker's thread. */
-void https_replied(struct https_request *r);
+/* adopt.c: gives the connection of a CONTROL_ADOPT to libwebsockets; takes all that it has. */
+void worker_adopt(struct worker *w, struct control *c) RUNS_ON(on_worker);
 #endif

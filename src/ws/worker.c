@@ -16,6 +16,7 @@
 #define FLUSH_EVERY	128 /* channel mails gathered into one write a session */
 #define RX_BUFFER_BYTES 256
 #define TX_PACKET_BYTES 65536
+#define HEAD_ROOM	256 /* what handshake_rewrite() may add to a head */
 
 /* Our own timer wheel pings; libwebsockets' validity list would cost O(n) a connection. */
 static const lws_retry_bo_t no_pings = { .secs_since_valid_ping = 0, .secs_since_valid_hangup = 0 };
@@ -64,21 +65,6 @@ void workers_directory_post(struct workers *w, struct directory_post *out)
 	*out = (struct directory_post){ .put = post_put, .wake = post_wake, .ctx = w };
 }
 
-static void worker_adopt(struct worker *w, int fd, bool tls)
-{
-	struct lws_vhost *vhost = tls ? w->tls : w->plain;
-
-	if (!vhost) {
-		close(fd);
-		atomic_fetch_sub(&w->load, 1);
-		return;
-	}
-	frame_guard_watch(fd);
-	/* On failure libwebsockets has closed fd. */
-	if (!lws_adopt_socket_vhost(vhost, fd))
-		log_debug("worker %u: a socket could not be adopted", w->index);
-}
-
 static void begin_drain(struct worker *w, unsigned ms) RUNS_ON(on_worker)
 {
 	w->drain_until = clock_mono() + ms * USEC_PER_MSEC;
@@ -102,11 +88,8 @@ static void read_control(struct worker *w) RUNS_ON(on_worker)
 		next = l->next;
 		switch (c->kind) {
 		case CONTROL_ADOPT:
-			worker_adopt(w, c->fd, c->tls);
+			worker_adopt(w, c);
 			break;
-		case CONTROL_REPLY:
-			https_replied(c->request);
-			continue; /* the letter lies inside the request */
 		case CONTROL_RELOAD:
 			hub_reload(w->hub);
 			break;
@@ -192,13 +175,11 @@ static struct lws_vhost *make_vhost(struct worker *w, const char *name, bool tls
 		.timeout_secs_ah_idle = (conf->request_timeout_ms + 999) / 1000,
 	};
 
-	if (tls) {
-		info.ssl_cert_filepath = conf->tls_certificate;
-		info.ssl_private_key_filepath = conf->tls_key;
-		/* A vhost without this option speaks no TLS; the library itself is set up by the
-		 * first context's option only. */
-		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-	}
+	/* Connections bring their own TLS state, see adopt.c; the certificate is not the vhost's.
+	 * The library itself is set up by the first context's option only. */
+	if (tls)
+		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
+				LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
 	return lws_create_vhost(w->context, &info);
 }
 
@@ -211,15 +192,16 @@ static int make_context(struct worker *w)
 		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
 		.foreign_loops = loops,
 		.user = w,
-		.max_http_header_data2 = conf->max_header_bytes,
-		.max_http_header_pool2 = 1000,
+		/* A head is read to its end at once, so one is in use at a time. */
+		.max_http_header_data2 = conf->max_head_bytes + HEAD_ROOM,
+		.max_http_header_pool2 = 16,
 		.timeout_secs = (conf->request_timeout_ms + 999) / 1000,
 		.pt_serv_buf_size = 16384,
 		.gid = (gid_t)-1,
 		.uid = (uid_t)-1,
 	};
 
-	if (conf->tls_certificate[0] && w->index == 0)
+	if (conf->has_tls && w->index == 0)
 		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
 	w->context = lws_create_context(&info);
 	if (!w->context)
@@ -227,10 +209,10 @@ static int make_context(struct worker *w)
 	w->plain = make_vhost(w, "plain", false);
 	if (!w->plain)
 		return -ENOMEM;
-	if (conf->tls_certificate[0]) {
+	if (conf->has_tls) {
 		w->tls = make_vhost(w, "tls", true);
 		if (!w->tls)
-			return -EINVAL;
+			return -ENOMEM;
 	}
 	return 0;
 }
@@ -266,6 +248,7 @@ static void tear_down(struct worker *w) RUNS_ON(on_worker)
 	if (w->context)
 		lws_context_destroy(w->context);
 	w->context = NULL;
+	w->plain = w->tls = NULL;
 	read_control(w);
 	drop_mail(w);
 	hub_free(w->hub);
@@ -362,7 +345,7 @@ int workers_start(struct workers *w, struct directory *d)
 	return 0;
 }
 
-void workers_adopt(struct workers *all, int fd, bool tls)
+void workers_adopt(struct workers *all, int fd, SSL *ssl, struct str_view head)
 {
 	struct control *c = xcalloc(1, sizeof(*c));
 	struct worker *best = &all->w[0];
@@ -372,7 +355,9 @@ void workers_adopt(struct workers *all, int fd, bool tls)
 		    atomic_load_explicit(&best->load, memory_order_relaxed))
 			best = &all->w[i];
 	atomic_fetch_add_explicit(&best->load, 1, memory_order_relaxed);
-	*c = (struct control){ .kind = CONTROL_ADOPT, .fd = fd, .tls = tls };
+	*c = (struct control){ .kind = CONTROL_ADOPT, .fd = fd, .ssl = ssl };
+	strbuf_init(&c->head, head.len);
+	strbuf_add_sv(&c->head, head);
 	worker_tell(best, c);
 }
 
@@ -434,9 +419,4 @@ void workers_free(struct workers *w)
 	pthread_mutex_destroy(&w->start_lock);
 	pthread_cond_destroy(&w->start_cond);
 	free(w);
-}
-
-bool workers_have_tls(const struct workers *w)
-{
-	return w->conf.tls_certificate[0] != '\0';
 }

@@ -3,27 +3,27 @@
 #define WS_WORKER_H
 /*
  * The worker threads.  Each has one libwebsockets context on a libuv loop of our own, a plain
- * and, with a certificate, a TLS virtual host, a hub of sessions, and two mailboxes: messages from
- * the directory, and control messages (new sockets, HTTPS answers, reload, drain).
+ * and, with TLS, a TLS virtual host, a hub of sessions, and two mailboxes: messages from the
+ * directory, and control messages (new sockets, reload, drain).
  */
+#include <openssl/types.h>
 #include <stdatomic.h>
 #include "base/annotate.h"
 #include "base/mailbox.h"
+#include "base/str.h"
 #include "core/directory.h"
 #include "core/hub.h"
-#include "api/router.h"
 
 struct workers;
 
 struct workers_conf {
 	unsigned n;
-	const char *tls_certificate, *tls_key; /* PEM files; "" for none */
-	unsigned max_header_bytes;
+	bool has_tls;
+	unsigned max_head_bytes; /* of a handshake */
 	unsigned request_timeout_ms;
 	unsigned max_connections;
 	struct str_view path;
-	const struct api_services *services; /* for HTTPS */
-	const struct log_reader *log;	     /* for replays */
+	const struct log_reader *log; /* for replays */
 	unsigned replay_timeout_ms;
 	void (*on_closed)(void *ctx, uint64_t socket_id); /* as in struct hub_conf */
 	void *closed_ctx;
@@ -32,10 +32,14 @@ struct workers_conf {
 /* What directory_new() needs; usable as soon as workers_new() returned. */
 struct workers *workers_new(const struct workers_conf *conf) MUSTCHECK;
 void workers_directory_post(struct workers *w, struct directory_post *out);
-/* Starts all threads.  0; -EINVAL when the certificate or key cannot be used; -ENOMEM, -EAGAIN. */
+/* Starts all threads.  0, -ENOMEM, -EAGAIN. */
 int workers_start(struct workers *w, struct directory *d) MUSTCHECK;
-/* Gives a connection to the worker with the fewest; takes fd.  Any thread. */
-void workers_adopt(struct workers *w, int fd, bool tls);
+/*
+ * Gives a connection to the worker with the fewest.  head is its complete and valid handshake,
+ * which was read from it.  ssl is its TLS state after the TLS handshake; NULL: none.  Takes fd and
+ * ssl.  Any thread.
+ */
+void workers_adopt(struct workers *w, int fd, SSL *ssl, struct str_view head);
 /* The apps changed.  Any thread. */
 void workers_reload(struct workers *w);
 /* Sends all clients away with 4200, spread over ms.  Returns at once; any thread. */
@@ -44,5 +48,4 @@ unsigned workers_sessions(struct workers *w);
 /* Ends the threads. */
 void workers_stop(struct workers *w);
 void workers_free(struct workers *w);
-bool workers_have_tls(const struct workers *w);
 #endif

@@ -182,9 +182,26 @@ static void on_wsi_destroy(struct lws *wsi)
 {
 	struct worker *w = worker_of(wsi);
 
-	frame_guard_forget(lws_get_socket_fd(wsi));
 	if (w)
 		atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
+}
+
+/* args points behind the headers of the answer to the handshake. */
+static int on_add_headers(struct lws *wsi, struct lws_process_html_args *args)
+{
+	static const char name[] = "Sec-WebSocket-Protocol: ";
+	struct str_view protocol = worker_of(wsi)->subprotocol;
+	size_t n = sizeof(name) - 1 + protocol.len + 2;
+
+	if (!protocol.len)
+		return 0;
+	if (args->max_len < 0 || n > (size_t)args->max_len)
+		return -1;
+	memcpy(args->p, name, sizeof(name) - 1);
+	memcpy(args->p + sizeof(name) - 1, protocol.ptr, protocol.len);
+	memcpy(args->p + n - 2, "\r\n", 2);
+	args->p += n;
+	return 0;
 }
 
 int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
@@ -210,7 +227,11 @@ int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, v
 	case LWS_CALLBACK_WSI_DESTROY:
 		on_wsi_destroy(wsi);
 		return 0;
+	case LWS_CALLBACK_ADD_HEADERS:
+		return on_add_headers(wsi, in);
+	case LWS_CALLBACK_HTTP:
+		return -1; /* only handshakes come here */
 	default:
-		return https_callback(wsi, reason, c, in, len);
+		return 0;
 	}
 }

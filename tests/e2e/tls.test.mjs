@@ -5,20 +5,20 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
-import { APP, Raw, certificate, frame, request, signedQuery, startDaemon, waitFor }
+import { APP, Raw, request, signedQuery, startDaemon, waitFor, tlsServer }
 	from '../lib/harness.mjs';
 
 const CLIENT = fileURLToPath(new URL('tls-client.mjs', import.meta.url));
 
 test('TLS', async (t) => {
-	const { cert, key, ca } = certificate();
+	const { ca, ...files } = tlsServer();
 	const daemon = await startDaemon(
-		{ server: { host: '*', tls_certificate: cert, tls_key: key } }, t);
+		{ server: { host: '*', ...files } }, t);
 
 	await t.test('pusher-js with forceTLS, and the SDK over https', async () => {
 		const { stdout } = await promisify(execFile)(process.execPath,
 			[CLIENT, 'localhost', String(daemon.port)],
-			{ env: { ...process.env, NODE_EXTRA_CA_CERTS: cert, NODE_TEST_CONTEXT: '' } });
+			{ env: { ...process.env, NODE_EXTRA_CA_CERTS: files.tls_certificate, NODE_TEST_CONTEXT: '' } });
 		assert.deepEqual(JSON.parse(stdout), { status: 200, bytes: 9000 });
 	});
 
@@ -48,20 +48,6 @@ test('TLS', async (t) => {
 		assert.match(raw.text, /^HTTP\/1.1 200 /);
 		raw.write('GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n');
 		await waitFor(() => raw.ended || raw.text.includes('{"health":"OK"}'), 'a second answer');
-		raw.destroy();
-	});
-
-	await t.test('an upgrade after a plain request is checked like any other', async () => {
-		const raw = await Raw.connect(daemon.port, '127.0.0.1', { ca });
-		raw.write('GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n');
-		await waitFor(() => raw.ended || raw.text.endsWith('{"health":"OK"}'), 'an answer');
-		raw.received = Buffer.alloc(0);
-		assert.match(await raw.upgrade(`/app/${APP.key}?protocol=7`), /^HTTP\/1.1 101 /);
-		await waitFor(() => raw.messages.length, 'the connection is established');
-		raw.write(frame('{"event":"pusher:ping"}'));
-		await waitFor(() => raw.messages.some((m) => m.event === 'pusher:pong'), 'a pong');
-		raw.write(frame('{"event":"pusher:ping"}', { mask: false }));
-		assert.equal(await raw.closeCode(), 1002);
 		raw.destroy();
 	});
 

@@ -3,9 +3,8 @@
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import http from 'node:http';
 import { once } from 'node:events';
-import { APP, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, startDaemon, suiteGet, waitFor } from '../lib/harness.mjs';
 
 const names = (answer) => answer.json.events.map((e) => e.event);
 
@@ -177,7 +176,7 @@ describe('GET /api/sync/events as lines', () => {
 
 	/** A response whose body is not read yet. */
 	async function open(query = '') {
-		const request = http.get(`${daemon.url}/api/sync/events${query}`,
+		const request = suiteGet(`${daemon.url}/api/sync/events${query}`,
 			{ headers: { ...NDJSON, Authorization: server.authorization } });
 		const [response] = await once(request, 'response');
 		return response;

@@ -2,8 +2,7 @@
 // The HTTP API over the network (protocol A9): every call, its answers and its statuses.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import http from 'node:http';
-import { APP, Api, Raw, md5, request, signedQuery, startDaemon,
+import { APP, Api, Raw, md5, request, signedQuery, startDaemon, suiteAgent,
 	waitFor } from '../lib/harness.mjs';
 
 const LIMITED = { id: 'limited', key: 'limited-key', secret: 'limited-secret', durability: 'none',
@@ -334,7 +333,7 @@ describe('other rules', () => {
 	});
 
 	test('HTTP connections are kept alive', async () => {
-		const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+		const agent = suiteAgent({ keepAlive: true, maxSockets: 1 });
 		let sockets = 0;
 		agent.on('free', () => {});
 		const kept = new Api(daemon.url, daemon.app, { agent });

@@ -4,8 +4,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import http from 'node:http';
-import { Raw, signedQuery, startDaemon, waitFor } from '../lib/harness.mjs';
+import { Raw, signedQuery, startDaemon, suiteAgent, waitFor } from '../lib/harness.mjs';
 
 const TIMEOUT_MS = 1000;
 const LIMIT = 20000;
@@ -251,7 +250,7 @@ for (const durability of ['none', 'commit']) describe(`many at once, durability 
 		if (kind === 2) raw.write(bytes + bytes + bytes.slice(0, 20));
 		if (kind === 3) raw.write('GET /up HTTP/1.1\r\nHost: x\r\n\r\n');
 		if (kind < 4 && seed % 2) await waitFor(() => raw.text.length || raw.ended || kind === 1);
-		if (seed % 3) raw.socket.resetAndDestroy();
+		if (seed % 3) raw.reset();
 		else raw.destroy();
 	}
 
@@ -261,7 +260,7 @@ for (const durability of ['none', 'commit']) describe(`many at once, durability 
 	}
 
 	test('200 connections that close at random disturb no publisher', async () => {
-		const agent = new http.Agent({ keepAlive: true, maxSockets: 4 });
+		const agent = suiteAgent({ keepAlive: true, maxSockets: 4 });
 		const steady = mine.api(mine.app, mine.url, { agent });
 		await storm(2);
 		await waitFor(() => countFds() < 100, 'descriptors to be closed');
@@ -287,7 +286,7 @@ for (const durability of ['none', 'commit']) describe(`many at once, durability 
 
 test('SIGTERM while publishing: every accepted publish is answered', async () => {
 	const mine = await startDaemon({ log: { level: 'info' } });
-	const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+	const agent = suiteAgent({ keepAlive: true, maxSockets: 8 });
 	const steady = mine.api(mine.app, mine.url, { agent });
 	let published = 0, stopping = false;
 	const publishing = Array.from({ length: 8 }, async () => {

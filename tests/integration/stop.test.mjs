@@ -2,12 +2,9 @@
 // The stop, at each step of it and under load (docs/architecture.md, Stopping): what was
 // acknowledged is in the log once, has its delivery record, and every publisher got an answer.
 // The daemon's exit status and the sanitizers' reports are checked by daemon.stop().
-import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
-import path from 'node:path';
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+import { startDaemon, waitFor, tlsServer } from '../lib/harness.mjs';
 
 const PUBLISHERS = 6;
 const PER_EVENT = { channel_durability: 'soon-*:async, free-*:none' };
@@ -59,16 +56,6 @@ async function assertWritten(daemon, publishers) {
 	}
 }
 
-function certificate() {
-	const folder = tempFolder('stop-tls');
-	const files = { tls_certificate: path.join(folder, 'c.pem'), tls_key: path.join(folder, 'k.pem') };
-	execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt',
-		'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=localhost', '-days', '2',
-		'-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', files.tls_key,
-		'-out', files.tls_certificate], { stdio: 'pipe' });
-	return files;
-}
-
 describe('the stop under load', () => {
 	test('loses no acknowledged event and no delivery record', async (t) => {
 		const daemon = await startDaemon({ app: PER_EVENT }, t);
@@ -84,10 +71,10 @@ describe('the stop under load', () => {
 	});
 
 	test('loses no acknowledged event that was published over TLS', async (t) => {
-		const files = certificate();
+		const { ca, ...files } = tlsServer();
 		const daemon = await startDaemon({ app: PER_EVENT, server: files }, t);
 		const api = daemon.api(undefined, daemon.url.replace('http:', 'https:'),
-			{ ca: fs.readFileSync(files.tls_certificate) });
+			{ ca });
 		const publishers = load(daemon, api);
 		await waitFor(() => accepted(publishers).length > 100, '100 events are accepted');
 		await daemon.stop();

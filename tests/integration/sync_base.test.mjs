@@ -2,9 +2,8 @@
 // The ground of the sync API: who may call, how fields are read, how answers are made.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import http from 'node:http';
 import zlib from 'node:zlib';
-import { APP, Sync, failed, hmac, jwt, startDaemon, userToken } from '../lib/harness.mjs';
+import { APP, Sync, failed, hmac, jwt, startDaemon, suiteGet, userToken } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret',
 	token_secret: 'a key for tokens of 32 bytes or more',
@@ -238,7 +237,7 @@ describe('responses', () => {
 		const plain = await server.get('users/9');
 		assert.equal(plain.headers['content-encoding'], undefined);
 		const url = new URL('/api/sync/users/9', daemon.url);
-		const [encoding, bytes] = await new Promise((resolve, reject) => http.get(url, { headers: {
+		const [encoding, bytes] = await new Promise((resolve, reject) => suiteGet(url, { headers: {
 			Authorization: server.authorization, 'Accept-Encoding': 'br, gzip' } }, (response) => {
 			const parts = [];
 			response.on('data', (p) => parts.push(p)).on('error', reject).on('end', () =>

@@ -2,22 +2,9 @@
 // The protocol over real sockets: both families, a prefix, TLS, and what ends a connection.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
-import path from 'node:path';
-import { APP, Raw, frame, startDaemon, tempFolder, waitFor, within }
+import { APP, Raw, frame, startDaemon, waitFor, within, tlsServer }
 	from '../lib/harness.mjs';
 import { APP_PATH, light } from './ws_witness.mjs';
-
-/** A self-signed certificate for localhost: options of the server and the authority. */
-function certificate() {
-	const folder = tempFolder('tls');
-	const [cert, key] = ['cert.pem', 'key.pem'].map((f) => path.join(folder, f));
-	execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
-		'-nodes', '-days', '2', '-subj', '/CN=localhost', '-keyout', key, '-out', cert,
-		'-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1'], { stdio: 'pipe' });
-	return { tls_certificate: cert, tls_key: key, ca: fs.readFileSync(cert) };
-}
 
 /** A connection that is upgraded, told an error with that code, and closed with it. */
 async function refused(wire, code) {
@@ -28,7 +15,7 @@ async function refused(wire, code) {
 }
 
 describe('one daemon, every address family, path and transport', () => {
-	const { ca, ...tls } = certificate();
+	const { ca, ...tls } = tlsServer();
 	let daemon;
 
 	before(async () => {
@@ -175,7 +162,7 @@ describe('liveness', () => {
 	});
 
 	test('a client that answers only PING frames stays connected, on both ports', async (t) => {
-		const { ca, ...tls } = certificate();
+		const { ca, ...tls } = tlsServer();
 		const daemon = await startDaemon(light({ server: tls,
 			app: { ping_interval: 1, pong_timeout: 1 } }), t);
 		const wires = await Promise.all([daemon.connect(),

@@ -3,6 +3,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import crypto from 'node:crypto';
+import { suiteCertificate } from './tls.mjs';
 
 export const hmac = (secret, text) =>
 	crypto.createHmac('sha256', secret).update(text).digest('hex');
@@ -36,7 +37,8 @@ export function signedQuery(app, method, path, params = {}, body = '', override 
 }
 
 /** One HTTP request: {status, headers, text, json}.  json is undefined when the body is none. */
-export function request(url, { method = 'GET', headers = {}, body, ca, agent } = {}) {
+export function request(url, { method = 'GET', headers = {}, body, agent,
+	ca = suiteCertificate()?.ca } = {}) {
 	const library = url.startsWith('https:') ? https : http;
 	return new Promise((resolve, reject) => {
 		const call = library.request(url, { method, headers, ca, agent }, (response) => {

@@ -9,6 +9,7 @@ import { Api, request } from './api.mjs';
 import { newDatabase, query } from './cluster.mjs';
 import { end, logged, start } from './process.mjs';
 import { tempFolder } from './temp.mjs';
+import { suiteCertificate } from './tls.mjs';
 import { Wire } from './wire.mjs';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
@@ -44,7 +45,8 @@ export class Daemon {
 	/** Writes the configuration file anew: after a change of options, before SIGHUP. */
 	writeConfig() {
 		const { server, log, sections } = this.options;
-		const all = { server: { drain_ms: 200, ...server, host: this.host, port: this.port },
+		const { tls_certificate, tls_key } = suiteCertificate() ?? {};
+		const all = { server: { drain_ms: 200, tls_certificate, tls_key, ...server, host: this.host, port: this.port },
 			log: { level: 'debug', ...log }, ...sections };
 		if (this.database) all.database = { ...this.database, ...this.options.database };
 		else if (this.options.database) all.database = this.options.database;
@@ -98,7 +100,7 @@ export class Daemon {
 	}
 
 	get url() {
-		return `http://${this.address}`;
+		return `http${suiteCertificate() ? 's' : ''}://${this.address}`;
 	}
 
 	/** Every line it logged, over restarts. */

@@ -8,6 +8,7 @@ export { Raw, frame, parseFrames } from './raw.mjs';
 export { Wire, matches } from './wire.mjs';
 export { end, logged, start, unprivileged } from './process.mjs';
 export { freePort, tempFolder } from './temp.mjs';
+export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';
 export { randomFrom } from './random.mjs';
 export { Sync, failed, jwt, ok, userToken } from './sync.mjs';
 export { DEADLINE_MS, pause, waitFor, within } from './wait.mjs';

@@ -3,6 +3,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import crypto from 'node:crypto';
+import { suiteCertificate } from './tls.mjs';
 import { waitFor } from './wait.mjs';
 
 /** One WebSocket frame.  length overrides what the header says, mask false sends it unmasked. */
@@ -45,11 +46,11 @@ export function parseFrames(bytes) {
 }
 
 export class Raw {
-	/** Resolves once connected.  tlsOptions ({ca,…}) make it TLS. */
-	static async connect(port, host = '127.0.0.1', tlsOptions = undefined) {
+	/** Resolves once connected.  tlsOptions ({ca,…}) make it TLS, the default of suites over TLS. */
+	static async connect(port, host = '127.0.0.1', tlsOptions = suiteCertificate()) {
 		const raw = new Raw();
-		raw.socket = tlsOptions ? tls.connect({ port, host, ...tlsOptions })
-			: net.connect({ port, host });
+		raw.tcp = net.connect({ port, host });
+		raw.socket = tlsOptions ? tls.connect({ socket: raw.tcp, host, ...tlsOptions }) : raw.tcp;
 		raw.received = Buffer.alloc(0);
 		raw.frames = [];
 		raw.upgraded = false;
@@ -118,5 +119,10 @@ export class Raw {
 
 	destroy() {
 		this.socket.destroy();
+	}
+
+	/** Ends the connection with a reset. */
+	reset() {
+		this.tcp.resetAndDestroy();
 	}
 }

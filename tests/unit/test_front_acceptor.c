@@ -10,9 +10,15 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "front/acceptor.h"
+#include "front/first_bytes.h"
 #include "unit.h"
 
 #define DEADLINE_MS 10000
+
+#define HANDSHAKE                                                                                  \
+	"GET /app/key HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"                      \
+	"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"                                      \
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 /* The connections that the acceptor passed on, for the test's thread. */
 static struct {
@@ -20,6 +26,7 @@ static struct {
 	pthread_cond_t changed;
 	enum first_bytes what;
 	int fd;
+	char head[512]; /* of FIRST_WEBSOCKET */
 } got = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .fd = -1 };
 
 static struct acceptor *acceptor;
@@ -33,15 +40,19 @@ static void note(enum first_bytes what, int fd)
 	pthread_mutex_unlock(&got.lock);
 }
 
-static void take_websocket(void *ctx, int fd)
+static void take_websocket(void *ctx, int fd, struct str_view head)
 {
 	(void)ctx;
+	ck_assert_uint_lt(head.len, sizeof(got.head));
+	snprintf(got.head, sizeof(got.head), "%.*s", SV_ARG(head));
 	note(FIRST_WEBSOCKET, fd);
 }
 
-static void take_tls(void *ctx, int fd)
+static void take_tls(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	(void)ctx;
+	(void)peer;
+	(void)len;
 	note(FIRST_TLS, fd);
 }
 
@@ -75,7 +86,7 @@ static const struct acceptor_conf defaults = {
 	.host = "127.0.0.1",
 	.backlog = 16,
 	.first_bytes_ms = DEADLINE_MS,
-	.path = "",
+	.max_head_bytes = 4096,
 	.congestion_control = "",
 	.on_websocket = take_websocket,
 	.on_tls = take_tls,
@@ -136,7 +147,10 @@ static void check_sorted(const char *text, enum first_bytes want)
 
 	say(client, text);
 	server = next_of(want);
-	check_bytes(server, text); /* nothing was taken */
+	if (want == FIRST_WEBSOCKET)
+		ck_assert_str_eq(got.head, text);
+	else
+		check_bytes(server, text); /* nothing was taken */
 	close(server);
 	close(client);
 }
@@ -144,7 +158,7 @@ static void check_sorted(const char *text, enum first_bytes want)
 START_TEST(each_kind_goes_to_its_own)
 {
 	start(defaults);
-	check_sorted("GET /app/key HTTP/1.1\r\n", FIRST_WEBSOCKET);
+	check_sorted(HANDSHAKE, FIRST_WEBSOCKET);
 	check_sorted("POST /apps/1/events HTTP/1.1\r\n", FIRST_HTTP);
 	check_sorted("\x16\x03\x01", FIRST_TLS);
 }
@@ -152,7 +166,7 @@ END_TEST
 
 START_TEST(byte_by_byte)
 {
-	static const char text[] = "GET /app/key HTTP/1.1\r\n";
+	static const char text[] = HANDSHAKE;
 	int client, server;
 
 	start(defaults);
@@ -161,6 +175,36 @@ START_TEST(byte_by_byte)
 		say(client, (char[]){ *c, '\0' });
 	server = next_of(FIRST_WEBSOCKET);
 	close(server);
+	close(client);
+}
+END_TEST
+
+START_TEST(frames_behind_a_handshake_stay_in_the_socket)
+{
+	int client, server;
+
+	start(defaults);
+	client = dial();
+	say(client, HANDSHAKE "frames");
+	server = next_of(FIRST_WEBSOCKET);
+	ck_assert_str_eq(got.head, HANDSHAKE);
+	check_bytes(server, "frames");
+	close(server);
+	close(client);
+}
+END_TEST
+
+START_TEST(half_a_handshake_is_not_passed_on)
+{
+	struct acceptor_conf conf = defaults;
+	int client;
+
+	conf.first_bytes_ms = 50;
+	start(conf);
+	client = dial();
+	say(client, "GET /app/key HTTP/1.1\r\n");
+	wait_end(client);
+	ck_assert_int_eq(got.fd, -1);
 	close(client);
 }
 END_TEST
@@ -179,7 +223,7 @@ START_TEST(silence_ends_at_the_deadline)
 	wait_end(half);
 	close(quiet);
 	close(half);
-	check_sorted("GET /app/key HTTP/1.1\r\n", FIRST_WEBSOCKET);
+	check_sorted(HANDSHAKE, FIRST_WEBSOCKET);
 }
 END_TEST
 
@@ -207,7 +251,7 @@ START_TEST(peers_that_leave_early)
 			say(client, "GET /");
 		close(client);
 	}
-	check_sorted("GET /app/key HTTP/1.1\r\n", FIRST_WEBSOCKET);
+	check_sorted(HANDSHAKE, FIRST_WEBSOCKET);
 }
 END_TEST
 
@@ -217,7 +261,7 @@ START_TEST(both_families_on_one_port)
 
 	conf.host = "127.0.0.1, ::1";
 	start(conf);
-	check_sorted("GET /app/key HTTP/1.1\r\n", FIRST_WEBSOCKET);
+	check_sorted(HANDSHAKE, FIRST_WEBSOCKET);
 }
 END_TEST
 
@@ -258,6 +302,8 @@ int main(void)
 	tcase_add_checked_fixture(t, NULL, end);
 	tcase_add_test(t, each_kind_goes_to_its_own);
 	tcase_add_test(t, byte_by_byte);
+	tcase_add_test(t, frames_behind_a_handshake_stay_in_the_socket);
+	tcase_add_test(t, half_a_handshake_is_not_passed_on);
 	tcase_add_test(t, silence_ends_at_the_deadline);
 	tcase_add_test(t, tls_without_a_certificate_is_dropped);
 	tcase_add_test(t, peers_that_leave_early);

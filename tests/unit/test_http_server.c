@@ -128,7 +128,8 @@ static int dial_rc(int want)
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	theirs = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	ck_assert_int_ge(theirs, 0);
-	ck_assert_int_eq(http_server_adopt(server, theirs, (struct sockaddr *)&peer, len), want);
+	ck_assert_int_eq(http_server_adopt(server, theirs, (struct sockaddr *)&peer, len, false),
+			 want);
 	return fd;
 }
 

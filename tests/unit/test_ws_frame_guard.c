@@ -8,8 +8,6 @@
 #include "unit.h"
 #include "ws/frame_guard.h"
 
-static const char head[] = "GET /app/key HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
-
 struct bytes {
 	unsigned char *p;
 	size_t n;
@@ -46,11 +44,6 @@ static void add_frame(size_t payload, bool masked)
 	add(h, n);
 	add(body, payload);
 	free(body);
-}
-
-static void begin(void)
-{
-	add(head, sizeof(head) - 1);
 }
 
 static void end(void)
@@ -170,7 +163,6 @@ START_TEST(the_largest_length_does_not_wrap)
 	add_frame(5, false);
 	check_all(0);
 	g = fresh();
-	ck_assert_int_eq(feed(&g, (const unsigned char *)head, sizeof(head) - 1), 0);
 	/* Over 2^63: against RFC 6455 section 5.2. */
 	ck_assert_int_eq(feed(&g, over, sizeof(over)), -EPROTO);
 }
@@ -230,46 +222,13 @@ START_TEST(control_frames_are_short)
 }
 END_TEST
 
-START_TEST(a_head_with_stray_line_ends)
+START_TEST(nothing_is_read_into_half_a_header)
 {
-	static const char *const heads[] = { "GET / HTTP/1.1\r\nupgrade: websocket\r\r\n\r\n",
-					     "a\nUPGRADE:\r\n\r\r\n\r\n",
-					     "a\n\nUpgrade:\n\n\r\n\r\n",
-					     "\nupgr\nupgrade:\r\n\r\n" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
-		stream.n = 0;
-		add(heads[i], strlen(heads[i]));
-		add_frame(2, true);
-		check_all(0);
-		add_frame(2, false);
-		check_all(-EPROTO);
-	}
-}
-END_TEST
-
-START_TEST(what_follows_a_head_without_upgrade_is_no_frame)
-{
-	static const char *const heads[] = { "POST / HTTP/1.1\r\nHost: a\r\n\r\n",
-					     "POST /?a\r\nX-Upgrade: websocket\r\n\r\n",
-					     "POST / HTTP/1.1\r\nUpgrad: e\r\n\r\n" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
-		stream.n = 0;
-		add(heads[i], strlen(heads[i]));
-		add_frame(5, false);
-		add_frame(5, true);
-		check_all(0);
-	}
-}
-END_TEST
-
-START_TEST(nothing_is_read_into_half_a_head)
-{
-	for (size_t n = 0; n < sizeof(head) - 1; n++) {
+	add_frame(300, true);
+	for (size_t n = 0; n < stream.n; n++) {
 		struct frame_guard g = fresh();
 
-		ck_assert_int_eq(feed(&g, (const unsigned char *)head, n), 0);
+		ck_assert_int_eq(feed(&g, stream.p, n), 0);
 	}
 }
 END_TEST
@@ -279,7 +238,7 @@ int main(void)
 	Suite *s = suite_create("ws/frame_guard");
 	TCase *t = tcase_create("feed");
 
-	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_checked_fixture(t, NULL, end);
 	tcase_add_test(t, masked_frames_of_every_length_form_pass);
 	tcase_add_test(t, every_split_of_masked_frames_passes);
 	tcase_add_test(t, an_unmasked_first_frame_is_seen);
@@ -288,9 +247,7 @@ int main(void)
 	tcase_add_test(t, the_largest_length_does_not_wrap);
 	tcase_add_loop_test(t, headers_follow_the_rfc, 0, ARRAY_SIZE(sequences));
 	tcase_add_test(t, control_frames_are_short);
-	tcase_add_test(t, a_head_with_stray_line_ends);
-	tcase_add_test(t, what_follows_a_head_without_upgrade_is_no_frame);
-	tcase_add_test(t, nothing_is_read_into_half_a_head);
+	tcase_add_test(t, nothing_is_read_into_half_a_header);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
