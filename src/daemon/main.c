@@ -181,6 +181,8 @@ static int start_schema(struct scopewired *d)
 
 	if (rc == -EPROTO || rc == -EILSEQ)
 		return give_up(EX_DATAERR, why);
+	if (rc == -ENOTSUP)
+		return give_up(EX_CONFIG, why);
 	if (rc && (d->conf->database.required || d->conf->migrate_only))
 		return give_up(EX_UNAVAILABLE, why);
 	if (rc)

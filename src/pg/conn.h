@@ -34,7 +34,11 @@ struct pg_options {
 /*
  * Connects and sets the session up: search_path (the schema only, so that a role which may create
  * functions, operators or tables elsewhere cannot have its own called here), jit off, UTF-8,
- * synchronous_commit on, the timeouts.  0; -EHOSTDOWN (cannot connect or no answer in time),
+ * synchronous_commit on, the timeouts, and every other setting that our statements depend on.  Each
+ * host of conninfo gets connect_timeout_ms, one after the other.
+ *
+ * 0; -EHOSTDOWN (cannot connect or no answer in time), -EROFS (read only: a standby, or
+ * default_transaction_read_only), -ENOTSUP (a pooler shares the session with other clients),
  * -EACCES (the server refused the login), -ENODEV (no such database), -EILSEQ (its encoding is not
  * UTF8), -ECANCELED; *why (heap) is then a sentence for the operator.  why may be NULL.
  */

@@ -11,7 +11,7 @@ static const struct {
 	{ "08", PG_LOST },    { "57014", PG_BUSY }, { "57", PG_LOST },
 	{ "55P03", PG_BUSY }, { "40", PG_BUSY },    { "23514", PG_NO_PARTITION },
 	{ "22", PG_REFUSED }, { "23", PG_REFUSED }, { "54", PG_REFUSED },
-	{ "21", PG_REFUSED }, { "", PG_UNFIT },
+	{ "21", PG_REFUSED }, { "25006", PG_LOST }, { "", PG_UNFIT },
 };
 
 enum pg_fault pg_fault_of(const char *sqlstate)

@@ -246,8 +246,15 @@ RUNS_ON(on_pool) static void pool_adopt(struct pg_pool *p, struct pg_conn *c)
 	pool_notify_gap(p);
 }
 
-/* Closes the link.  Its first job ends with first_rc; jobs that can be retried wait again, in
- * front of the others and in their old order, but only once each. */
+/* Keeps what libpq knows about the end of the link's connection. */
+static bool pool_note_lost(struct pool_link *l)
+{
+	pg_conn_lost(l->conn, 0);
+	return false;
+}
+
+/* Closes the link; its connection has the cause.  The first job ends with first_rc; jobs that can
+ * be retried wait again, in front of the others and in their old order, but only once each. */
 RUNS_ON(on_pool)
 static void pool_link_lost(struct pg_pool *p, struct pool_link *l, int first_rc)
 {
@@ -349,10 +356,12 @@ RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 			continue;
 		}
 		pool_queue_put(&best->sent, j);
-		if (pool_send_job(best, j))
+		if (pool_send_job(best, j)) {
 			best->is_unflushed = true;
-		else
+		} else {
+			pool_note_lost(best);
 			pool_link_lost(p, best, -ECONNABORTED);
+		}
 	}
 	if (atomic_load(&p->n_up) == 0 && pg_connector_is_failing(p->connector))
 		turns_expire(&p->turns, NULL, pool_turn_end, -EHOSTDOWN);
@@ -364,8 +373,10 @@ RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 			continue;
 		left = PQflush(pg_conn_raw(l->conn));
 		l->is_unflushed = left == 1;
-		if (left < 0)
+		if (left < 0) {
+			pool_note_lost(l);
 			pool_link_lost(p, l, -ECONNABORTED);
+		}
 	}
 }
 
@@ -412,30 +423,43 @@ RUNS_ON(on_pool) static bool pool_retry_lock(struct pg_pool *p, struct pool_job 
 	return true;
 }
 
-/* At the SYNC after the link's first job. */
-RUNS_ON(on_pool) static void pool_finish_first(struct pg_pool *p, struct pool_link *l)
+/* The server reported the fault and will go on with the session: the statement did nothing. */
+static bool pool_job_was_refused(const struct pool_job *j)
+{
+	const char *severity = PQresultErrorField(j->result, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	return severity && strcmp(severity, "ERROR") == 0;
+}
+
+/* At the SYNC after the link's first job; false: the connection is of no more use. */
+RUNS_ON(on_pool) static bool pool_finish_first(struct pg_pool *p, struct pool_link *l)
 {
 	struct pool_job *j = pool_queue_take(&l->sent);
 	const char *sqlstate = pool_job_sqlstate(j);
 	enum pg_fault fault = j->has_failed ? pg_fault_of(sqlstate) : PG_FINE;
 	int rc = -EINVAL;
+	bool is_fit;
 
 	/* The PREPARE that came with an earlier job failed: this one has to bring its own. */
 	if (j->has_failed && !j->is_retry && strcmp(sqlstate, "26000") == 0) {
 		pool_job_reset(j);
 		j->is_retry = true;
 		turns_put_back(&p->turns, &j->turn, true);
-		return;
+		return true;
 	}
 	if (fault == PG_BUSY && pool_retry_lock(p, j))
-		return;
+		return true;
 	if (!j->has_failed)
 		rc = 0;
 	else if (fault == PG_BUSY)
 		rc = strcmp(sqlstate, "57014") == 0 ? -ETIMEDOUT : -EBUSY;
 	else if (fault == PG_LOST)
-		rc = -ECONNABORTED;
+		rc = pool_job_was_refused(j) ? -EHOSTDOWN : -ECONNABORTED;
+	is_fit = fault != PG_LOST;
+	if (!is_fit)
+		pg_conn_keep_error(l->conn, PQresultErrorMessage(j->result));
 	pool_end_sent(p, j, rc);
+	return is_fit;
 }
 
 /* Reads all that has arrived; false: the connection is lost. */
@@ -444,25 +468,26 @@ RUNS_ON(on_pool) static bool pool_receive(struct pg_pool *p, struct pool_link *l
 	PGconn *pg = pg_conn_raw(l->conn);
 
 	if (!PQconsumeInput(pg) || PQstatus(pg) != CONNECTION_OK)
-		return false;
+		return pool_note_lost(l);
 	pg_listener_take(l->conn, p->conf.on_notify, p->conf.notify_ctx);
 	while (l->sent.head && !PQisBusy(pg)) {
 		PGresult *r = PQgetResult(pg);
 
 		if (!r) {
 			if (PQstatus(pg) != CONNECTION_OK)
-				return false;
+				return pool_note_lost(l);
 			continue;
 		}
 		if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
 			PQclear(r);
-			pool_finish_first(p, l);
+			if (!pool_finish_first(p, l))
+				return false;
 		} else {
 			pool_take_result(l, l->sent.head, r);
 		}
 	}
 	pg_listener_take(l->conn, p->conf.on_notify, p->conf.notify_ctx);
-	return PQstatus(pg) == CONNECTION_OK;
+	return PQstatus(pg) == CONNECTION_OK || pool_note_lost(l);
 }
 
 /* -- the pool's thread -- */
@@ -536,8 +561,10 @@ RUNS_ON(on_pool) static void pool_check_deadlines(struct pg_pool *p)
 	for (unsigned i = 0; i < p->conf.connections; i++) {
 		struct pool_link *l = &p->links[i];
 
-		if (l->conn && l->sent.head && now >= l->sent.head->deadline)
-			pool_link_lost(p, l, -ETIMEDOUT);
+		if (!l->conn || !l->sent.head || now < l->sent.head->deadline)
+			continue;
+		pg_conn_lost(l->conn, -ETIMEDOUT);
+		pool_link_lost(p, l, -ETIMEDOUT);
 	}
 	if (now - p->checked_at < POLL_MS * USEC_PER_MSEC)
 		return;

@@ -36,6 +36,7 @@ class Cluster {
 		const all = { listen_addresses: '', unix_socket_directories: this.socket, fsync: 'off',
 			full_page_writes: 'off', max_connections: 200, shared_buffers: '64MB',
 			logging_collector: 'off', ...settings };
+		this.port = Number(settings.port ?? 5432);
 		this.flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 		this.how = { ...unprivileged(), cwd: this.socket,
 			env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TZ: 'UTC' } };
@@ -48,7 +49,7 @@ class Cluster {
 			['-D', this.data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'],
 			{ ...this.how, stdio: 'pipe' });
 		await this.start();
-		await query(this.socket, 'postgres', `CREATE ROLE ${ROLE} LOGIN`, [], 'postgres');
+		await query(this.socket, 'postgres', `CREATE ROLE ${ROLE} LOGIN`, [], 'postgres', this.port);
 		return this;
 	}
 
@@ -125,8 +126,8 @@ export async function newDatabase(cluster = undefined) {
 }
 
 /** Rows of one statement over the unix socket. */
-export async function query(host, database, sql, values = [], user = ROLE) {
-	const client = new pg.Client({ host, database, user, port: 5432,
+export async function query(host, database, sql, values = [], user = ROLE, port = 5432) {
+	const client = new pg.Client({ host, database, user, port,
 		options: '-c search_path=scopewire,public' });
 	await client.connect();
 	try {

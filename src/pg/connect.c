@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opens a connection to one of the hosts of the connection string, checks that the server is fit,
+ * and sets on the session all that our statements depend on, whatever ALTER ROLE and ALTER DATABASE
+ * say.
+ */
+#include <errno.h>
+#include <poll.h>
+#include "base/mem.h"
+#include "base/str.h"
+#include "pg/conn_private.h"
+#include "pg/hosts.h"
+#include "pg/pooler.h"
+
+/* 0; -EHOSTDOWN, -ETIMEDOUT, -ECANCELED. */
+static int connect_wait(struct pg_conn *c, usec_t deadline)
+{
+	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
+
+	if (PQstatus(c->pg) == CONNECTION_BAD)
+		return -EHOSTDOWN;
+	while (want != PGRES_POLLING_OK) {
+		short events = want == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+		int rc = pg_conn_wait(c, events, deadline);
+
+		if (rc)
+			return rc == -ENOTCONN ? -EHOSTDOWN : rc;
+		want = PQconnectPoll(c->pg);
+		if (want == PGRES_POLLING_FAILED)
+			return -EHOSTDOWN;
+	}
+	return 0;
+}
+
+/* Notices ("relation exists, skipping") are dropped: what matters comes as a result. */
+static void connect_ignore_notice(void *arg, const PGresult *r)
+{
+	(void)arg;
+	(void)r;
+}
+
+/* libpq gives no SQLSTATE for a refused login: only the server's message shows the cause. */
+static int connect_refusal_cause(const struct pg_conn *c)
+{
+	if (strstr(c->error, "authentication failed") || strstr(c->error, "no password supplied") ||
+	    strstr(c->error, "no pg_hba.conf entry") ||
+	    (strstr(c->error, "role \"") && strstr(c->error, "does not exist")))
+		return -EACCES;
+	if (strstr(c->error, "database \"") && strstr(c->error, "does not exist"))
+		return -ENODEV;
+	return -EHOSTDOWN;
+}
+
+int pg_conn_connect(struct pg_conn *c, unsigned i, usec_t deadline)
+{
+	struct pg_host host;
+	int rc = -ENOMEM;
+
+	pg_host_read(c->o.conninfo, i, &host);
+	/* conninfo, given as dbname, overrides what is before it and not what is after it. */
+	const char *keywords[] = { "application_name",
+				   "password",
+				   "keepalives_idle",
+				   "keepalives_interval",
+				   "keepalives_count",
+				   "tcp_user_timeout",
+				   "dbname",
+				   "client_encoding",
+				   host.port ? "port" : NULL,
+				   host.host ? "host" : "hostaddr",
+				   host.hostaddr && host.host ? "hostaddr" : NULL,
+				   NULL };
+	const char *password = c->o.password && *c->o.password ? c->o.password : NULL;
+	const char *values[] = { "scopewired",	password,
+				 "10",		"5",
+				 "3",		"15000",
+				 c->o.conninfo, "UTF8",
+				 host.port,	host.host ? host.host : host.hostaddr,
+				 host.hostaddr, NULL };
+
+	PQfinish(c->pg);
+	c->pg = PQconnectStartParams(keywords, values, 1);
+	pg_host_release(&host);
+	if (!c->pg)
+		return rc;
+	PQsetNoticeReceiver(c->pg, connect_ignore_notice, NULL);
+	rc = connect_wait(c, deadline);
+	if (rc == 0)
+		return PQsetnonblocking(c->pg, 1) ? -ENOMEM : 0;
+	pg_conn_lost(c, rc == -EHOSTDOWN ? 0 : rc);
+	return rc == -ECANCELED ? rc : connect_refusal_cause(c);
+}
+
+/* -- the session -- */
+
+static int connect_check_encoding(struct pg_conn *c)
+{
+	const char *encoding = PQparameterStatus(c->pg, "server_encoding");
+	char text[PG_ERROR_BYTES];
+
+	if (encoding && strcmp(encoding, "UTF8") == 0)
+		return 0;
+	snprintf(text, sizeof(text),
+		 "database \"%s\" has the encoding %s, but UTF8 is needed; make one with "
+		 "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+		 PQdb(c->pg), encoding ? encoding : "unknown");
+	pg_conn_keep_error(c, text);
+	return -EILSEQ;
+}
+
+/* An old session stays read only when the setting has changed, so it is not kept. */
+static int connect_check_writable(struct pg_conn *c, const struct pg_answer *a)
+{
+	if (!pg_answer_bool(a, 0, 1) && strcmp(pg_answer_text(a, 0, 2), "on") != 0)
+		return 0;
+	pg_conn_keep_error(c, pg_answer_bool(a, 0, 1)
+				      ? "the server is a standby, which is read only"
+				      : "the database is read only: default_transaction_read_only "
+					"is on for the server, the database or the role");
+	return -EROFS;
+}
+
+static int connect_set_up_session(struct pg_conn *c, usec_t deadline)
+{
+	/*
+	 * The role's or database's own search_path is in force here: every name is qualified.
+	 * Settings that this version of the server does not have are left out.  The server notices
+	 * a client whose machine has lost its power after 25 s, and ends the session with its
+	 * locks.
+	 */
+	static const char sql[] =
+		"SELECT pg_catalog.count(pg_catalog.set_config(v.name, v.setting, false)), "
+		"pg_catalog.pg_is_in_recovery(), "
+		"pg_catalog.current_setting('transaction_read_only') "
+		"FROM (VALUES ('search_path', pg_catalog.concat("
+		"pg_catalog.quote_ident($1::pg_catalog.text), ', pg_temp')), "
+		"('statement_timeout', $2::pg_catalog.text), "
+		"('lock_timeout', $3::pg_catalog.text), "
+		"('jit', 'off'), ('synchronous_commit', 'on'), ('TimeZone', 'UTC'), "
+		"('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), "
+		"('bytea_output', 'hex'), ('extra_float_digits', '1'), "
+		"('standard_conforming_strings', 'on'), ('quote_all_identifiers', 'off'), "
+		"('xmloption', 'content'), ('row_security', 'on'), "
+		"('default_transaction_isolation', 'read committed'), "
+		"('default_transaction_deferrable', 'off'), ('plan_cache_mode', 'auto'), "
+		"('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), "
+		"('transaction_timeout', '0'), ('tcp_keepalives_idle', '10'), "
+		"('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) v(name, setting) "
+		"WHERE v.name OPERATOR(pg_catalog.=) ANY ("
+		"SELECT s.name FROM pg_catalog.pg_settings s)";
+	char statement_ms[12], lock_ms[12];
+	const char *values[] = { c->o.schema, statement_ms, lock_ms };
+	struct pg_query q = { .sql = sql, .n = 3, .values = values };
+	struct pg_answer a = { 0 };
+	int rc = -EHOSTDOWN;
+
+	snprintf(statement_ms, sizeof(statement_ms), "%u", c->o.statement_timeout_ms);
+	snprintf(lock_ms, sizeof(lock_ms), "%u", c->o.lock_timeout_ms);
+	if (pg_conn_run(c, deadline, &q, &a) == PG_FINE && pg_answer_rows(&a) == 1)
+		rc = connect_check_writable(c, &a);
+	pg_answer_release(&a);
+	return rc;
+}
+
+static int connect_to(struct pg_conn *c, unsigned i)
+{
+	usec_t deadline = clock_mono() + c->o.connect_timeout_ms * USEC_PER_MSEC;
+	int rc = pg_conn_connect(c, i, deadline);
+
+	if (rc == 0)
+		rc = pg_pooler_check(c, i, deadline);
+	if (rc == 0)
+		rc = connect_check_encoding(c);
+	if (rc == 0)
+		rc = connect_set_up_session(c, deadline);
+	return rc && c->is_cancelled ? -ECANCELED : rc;
+}
+
+int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
+{
+	struct pg_conn *c = xcalloc(1, sizeof(*c));
+	unsigned n = pg_hosts_count(o->conninfo);
+	struct strbuf reasons;
+	int rc = -EHOSTDOWN;
+
+	c->o = *o;
+	strbuf_init(&reasons, 256);
+	for (unsigned i = 0; i < n && rc && rc != -ECANCELED; i++) {
+		rc = connect_to(c, i);
+		if (rc)
+			strbuf_addf(&reasons, "%s%s", reasons.len ? "; " : "", pg_conn_error(c));
+	}
+	if (rc == 0) {
+		*out = c;
+		c = NULL;
+	} else if (why) {
+		*why = xstrdup(reasons.ptr);
+	}
+	strbuf_release(&reasons);
+	pg_conn_close(c);
+	return rc;
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+// A database that becomes read only, and one whose standby takes over.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { execFileSync } from 'node:child_process';
+import pg from 'pg';
+import { Sync, binaries, end, freePort, logged, query, start, startCluster, startDaemon, tempFolder,
+	waitFor } from '../lib/harness.mjs';
+
+test('a read-only phase is answered 503 and ends by itself', async (t) => {
+	const cluster = await startCluster();
+	t.after(() => cluster.stop());
+	const daemon = await startDaemon({ cluster, database: { commit_timeout_ms: 500 } }, t);
+	const { host, name } = daemon.database;
+	const admin = (sql) => query(host, 'postgres', sql, [], 'postgres');
+	const cut = () => admin(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`);
+	const user = Sync.user(daemon, 7);
+	const writes = {
+		publish: () => daemon.api().trigger('c', 'E', '{}'),
+		'sync call': () => Sync.server(daemon).post('notifications',
+			{ title: 'T', to: '7' }),
+		heartbeat: () => user.post('heartbeat', {}),
+		'keyed publish': () => daemon.api().call('POST', '/events', {
+			body: { name: 'E', channel: 'c', data: '{}' } }),
+	};
+	const wire = await daemon.connect();
+	await wire.subscribe('c');
+	const all200 = async () => {
+		for (const [what, call] of Object.entries(writes)) {
+			const { status } = await call();
+			if (status >= 500) {
+				assert.equal(status, 503, what);
+				return false;
+			}
+			assert.ok(status < 300, `${what}: ${status}`);
+		}
+		return true;
+	};
+	await waitFor(all200, 'all calls work at first');
+
+	await t.test('new sessions are read only: 503, and the log says why', async () => {
+		await admin(`ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+		await cut();
+		await waitFor(async () => (await writes.publish()).status === 503, 'a publish is refused');
+		await waitFor(async () => (await writes.heartbeat()).status === 503, 'a heartbeat is refused');
+		for (const [what, call] of Object.entries(writes))
+			assert.equal((await call()).status, 503, what);
+		await waitFor(() => /read only: default_transaction_read_only/.test(daemon.logText), 'the cause');
+	});
+	await t.test('it recovers without a restart', async () => {
+		await admin(`ALTER DATABASE ${name} RESET default_transaction_read_only`);
+		await waitFor(all200, 'all calls work again');
+		await daemon.query(`SELECT broadcast('c', 'FromSql', '{}')`);
+		await wire.next({ channel: 'c', event: 'FromSql' });
+	});
+	await t.test('a session that turns read only while it is open is replaced', async () => {
+		// as after a change of the server's settings: the statement itself is refused
+		await admin(`ALTER SYSTEM SET default_transaction_read_only = on`);
+		await admin('SELECT pg_reload_conf()');
+		try {
+			await waitFor(async () => (await writes.publish()).status === 503, 'a publish is refused');
+			await waitFor(async () => (await writes.heartbeat()).status === 503, 'a heartbeat is refused');
+		} finally {
+			await admin('ALTER SYSTEM RESET default_transaction_read_only');
+			await admin('SELECT pg_reload_conf()');
+		}
+		await waitFor(all200, 'all calls work again');
+	});
+});
+
+/** A standby of the primary, which is a cluster of startCluster() that listens on TCP. */
+async function startStandby(primary, port) {
+	const folder = tempFolder('standby');
+	const data = path.join(folder, 'data');
+	const { uid, gid } = primary.how;
+	if (uid) fs.chownSync(folder, uid, gid);
+	execFileSync(path.join(binaries(), 'pg_basebackup'),
+		['-h', primary.socket, '-p', String(primary.port), '-U', 'postgres', '-D', data, '-R', '-X', 'stream', '--checkpoint=fast',
+			'--no-sync'], { ...primary.how, stdio: 'pipe' });
+	const child = start(path.join(binaries(), 'postgres'), ['-D', data,
+		...['listen_addresses=127.0.0.1', `port=${port}`, `unix_socket_directories=${folder}`, 'fsync=off',
+			'hot_standby=on', 'max_connections=200'].flatMap((s) => ['-c', s])], primary.how);
+	await logged(child, /database system is ready to accept read-only connections/);
+	return { child, folder, port };
+}
+
+/** A TCP port that takes connections and never answers: {port, close()}. */
+async function silentPort() {
+	const server = net.createServer().listen({ port: 0, host: '127.0.0.1' });
+	await new Promise((resolve) => server.once('listening', resolve));
+	const { port } = server.address();
+	const taken = [];
+	server.on('connection', (socket) => taken.push(socket.on('error', () => {})));
+	return { port, close: () => {
+		for (const socket of taken) socket.destroy();
+		server.close();
+	} };
+}
+
+test('a standby takes over and no acknowledged event is lost or doubled', async (t) => {
+	const [p1, p2] = [await freePort(), await freePort()];
+	const primary = await startCluster({ listen_addresses: '127.0.0.1', port: p1, wal_level: 'replica',
+		synchronous_commit: 'remote_apply' });
+	let primaryRuns = true;
+	t.after(() => primaryRuns && primary.stop());
+	await query(primary.socket, 'postgres', 'CREATE DATABASE d OWNER scopewire', [], 'postgres', p1);
+	const standby = await startStandby(primary, p2);
+	t.after(() => end(standby.child, 'SIGINT'));
+	// from here on a commit is acknowledged when the standby has it
+	await query(primary.socket, 'postgres', `ALTER SYSTEM SET synchronous_standby_names = '*'`, [], 'postgres', p1);
+	await query(primary.socket, 'postgres', 'SELECT pg_reload_conf()', [], 'postgres', p1);
+	const off = await silentPort();
+	t.after(() => off.close());
+	const daemon = await startDaemon({ databaseMode: 'none', database: { connect_timeout_s: 1,
+		dsn: `host=127.0.0.1,127.0.0.1,127.0.0.1 port=${off.port},${p1},${p2} dbname=d user=scopewire target_session_attrs=read-write`,
+	} }, t);
+	const wire = await daemon.connect();
+	await wire.subscribe('c');
+	const acknowledged = new Set(), unsure = new Set();
+	let n = 0, on = true;
+	const publisher = async () => {
+		while (on) {
+			const i = n++;
+			const answer = await daemon.api().trigger('c', 'E', JSON.stringify({ n: i }));
+			if (answer.status === 200) acknowledged.add(i);
+			else if (/may still/.test(answer.text)) unsure.add(i);
+			else assert.match(answer.text, /nothing was published/);
+		}
+	};
+	const publishers = Array.from({ length: 4 }, publisher);
+	await waitFor(() => acknowledged.size > 50, 'events before the failover');
+	await end(primary.child, 'SIGKILL');
+	primaryRuns = false;
+	const before = acknowledged.size;
+	execFileSync(path.join(binaries(), 'pg_ctl'), ['promote', '-D', path.join(standby.folder, 'data'), '-w'],
+		{ ...primary.how, stdio: 'pipe' });
+	await waitFor(() => acknowledged.size > before + 50, 'events after the failover');
+	on = false;
+	await Promise.all(publishers);
+	const client = new pg.Client({ host: '127.0.0.1', port: p2, database: 'd', user: 'scopewire' });
+	await client.connect();
+	const rows = (await client.query(`SELECT (payload->>'n')::integer AS n FROM scopewire.realtime_events
+		WHERE channel = 'c' ORDER BY serial`)).rows.map((row) => row.n);
+	await client.query(`SELECT scopewire.broadcast('c', 'Last', '{}')`);
+	await client.end();
+	await wire.next({ channel: 'c', event: 'Last' });
+	const delivered = wire.all({ channel: 'c', event: 'E' }).map((frame) => JSON.parse(frame.data).n);
+	assert.equal(new Set(rows).size, rows.length, 'no event is in the log twice');
+	assert.deepEqual([...acknowledged].filter((i) => !rows.includes(i)), [], 'every acknowledged event is in the log');
+	assert.deepEqual(rows.filter((i) => !acknowledged.has(i) && !unsure.has(i)), []);
+	assert.equal(new Set(delivered).size, delivered.length, 'no event was delivered twice');
+	assert.deepEqual(rows.filter((i) => !delivered.includes(i)), [], 'every event of the log was delivered');
+});
