@@ -5,7 +5,7 @@
 -- realtime_events_serial; 0 means the row was inserted by SQL and waits for its serial.
 
 -- The advisory locks, for every statement that takes one.  src/pg/locks.h has the same numbers.
---     retention   session: held by the daemon that drops old partitions
+--     retention   transaction, only tried: drops an old partition
 --     polling     session: held by a daemon that polls, so that no session needs to notify it
 --     serials     transaction: gives serials, from the first one to the commit
 --     drain       transaction, only tried: one drainer at a time

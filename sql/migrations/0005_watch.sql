@@ -578,7 +578,7 @@ COMMENT ON FUNCTION watches_forget_dropped IS
 	'Removes the watches of tables that do not exist any more. Returns a line for each.';
 
 CREATE FUNCTION watches_check() RETURNS SETOF text
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
 	w watches;

@@ -99,12 +99,10 @@ $$;
 COMMENT ON FUNCTION retention_mark IS
 	'Records that all partitions below p_cut are dropped.';
 
--- An interrupted statement is returned again by the next call.
-CREATE FUNCTION retention_next(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint) RETURNS text
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+CREATE FUNCTION retention_plan(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	part record;
 	cut bigint;
 BEGIN
 	-- Partitions may have been dropped by hand.
@@ -115,32 +113,53 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM log_leaving) THEN
 		PERFORM retention_turn(p_max_age_hours, p_max_mib, p_rows);
 		cut := retention_cut(p_max_age_hours, p_max_mib);
-		IF cut IS NULL THEN
-			RETURN NULL;
+		IF cut IS NOT NULL THEN
+			PERFORM retention_mark(cut);
 		END IF;
-		PERFORM retention_mark(cut);
 	END IF;
-	FOR part IN
-		SELECT l.leaf, l.parent, p.is_leaving FROM log_leaving l
-		LEFT JOIN log_partitions p ON p.leaf = l.leaf
-		ORDER BY l.upper, l.parent DESC
-	LOOP
-		IF part.is_leaving IS NOT NULL THEN
-			RETURN format('ALTER TABLE %I.%I DETACH PARTITION %I.%I ', current_schema(),
-				      part.parent, current_schema(), part.leaf)
-			       || CASE WHEN part.is_leaving THEN 'FINALIZE' ELSE 'CONCURRENTLY' END;
-		END IF;
-		EXECUTE format('DROP TABLE IF EXISTS %I', part.leaf);
-		DELETE FROM log_leaving l WHERE l.leaf = part.leaf;
-	END LOOP;
-	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION retention_next IS
-	'Drops detached partitions and returns the next statement to run, NULL when there is '
-	'none. The statement must run outside a transaction. The caller holds the advisory lock '
-	'"retention".';
+COMMENT ON FUNCTION retention_plan IS
+	'Decides which partitions retention_drop() drops.';
+
+-- Detaching needs the partitioned table for itself for a moment.  Publishers wait behind this lock, so
+-- it gives up soon: after 50 ms, or 1 s for a partition that has waited for ten
+-- minutes.  A call is a transaction: another lock would be waited for with this one held.
+CREATE FUNCTION retention_drop(OUT dropped boolean, OUT waits_s integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	part record;
+BEGIN
+	dropped := false;
+	IF NOT pg_try_advisory_xact_lock(lock_key('retention')) THEN
+		RETURN;
+	END IF;
+	SELECT l.leaf, l.parent, l.since, p.is_leaving INTO part
+	FROM log_leaving l LEFT JOIN log_partitions p ON p.leaf = l.leaf
+	ORDER BY l.upper, l.parent DESC LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	waits_s := extract(epoch FROM now() - part.since);
+	PERFORM set_config('lock_timeout', CASE WHEN waits_s < 600 THEN '50ms' ELSE '1s' END, true);
+	BEGIN
+		IF part.is_leaving IS NOT NULL THEN
+			EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', part.parent, part.leaf)
+				|| CASE WHEN part.is_leaving THEN ' FINALIZE' ELSE '' END;
+		END IF;
+		EXECUTE format('DROP TABLE IF EXISTS %I', part.leaf);
+	EXCEPTION WHEN lock_not_available THEN
+		RETURN;
+	END;
+	DELETE FROM log_leaving l WHERE l.leaf = part.leaf;
+	dropped := true;
+END
+$$;
+COMMENT ON FUNCTION retention_drop IS
+	'Drops one partition. dropped is false when there is none, or when another transaction '
+	'uses the log: try again later. waits_s: since when the partition is to be dropped.';
 
 REVOKE EXECUTE ON FUNCTION retention_cut(bigint, bigint),
 	retention_turn(bigint, bigint, bigint), retention_mark(bigint),
-	retention_next(bigint, bigint, bigint) FROM PUBLIC;
+	retention_plan(bigint, bigint, bigint), retention_drop() FROM PUBLIC;

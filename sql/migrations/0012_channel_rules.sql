@@ -431,7 +431,7 @@ COMMENT ON FUNCTION channel_ask IS
 	'allows nothing and does not stop the others; trouble describes the last failure.';
 
 CREATE FUNCTION channel_allows(p_app text, p_caller jsonb, p_channel text) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	verdict text := channel_verdict(p_app, p_caller, p_channel);
@@ -458,7 +458,7 @@ COMMENT ON FUNCTION channel_allows IS
 CREATE FUNCTION require_channel(p_app text, p_caller jsonb, p_channel text,
 				p_field text DEFAULT '')
 RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	IF p_caller ? 'asked' AND NOT p_caller->'asked' ? p_channel

@@ -14,6 +14,8 @@
 #define RETENTION_EVERY	  (5 * USEC_PER_SEC)
 #define WATCHES_EVERY	  (10 * USEC_PER_SEC)
 #define LOCK_TIMEOUT_MS	  2000
+#define LONG_WAIT_S	  600
+#define COMPLAIN_US	  (10 * MINUTE)
 #define BACKOFF_MIN_MS	  100
 #define BACKOFF_MAX_MS	  5000
 
@@ -23,6 +25,7 @@ struct housekeeper {
 	const struct conf_database *conf;
 	struct pg_runner *runner;
 	struct pg_chore chores[CHORES];
+	usec_t complained; /* mono; of a partition that waits, last */
 };
 
 static enum pg_fault housekeeper_partitions(void *ctx, struct pg_conn *c, usec_t deadline)
@@ -46,71 +49,71 @@ static enum pg_fault housekeeper_watches(void *ctx, struct pg_conn *c, usec_t de
 	return fault;
 }
 
-/* Runs the statements that retention_next() names, until it names none.  *n: their number. */
+static void housekeeper_log_wait(struct housekeeper *k, long long waits_s)
+{
+	usec_t now = clock_mono();
+
+	if (waits_s < LONG_WAIT_S || (k->complained && now - k->complained < COMPLAIN_US))
+		return;
+	k->complained = now;
+	log_warn(NAME ": a partition is to be dropped since %lld s, but transactions of other "
+		      "sessions use the log all the time",
+		 waits_s);
+}
+
+/* Drops what retention_plan() chose, one partition a transaction.  *n: their number. */
 static enum pg_fault housekeeper_drop_old(struct housekeeper *k, struct pg_conn *c, unsigned *n)
 {
+	const struct pg_query drop = { .sql = "SELECT dropped, waits_s FROM retention_drop()" };
+	bool has_dropped = true;
+	enum pg_fault fault = PG_FINE;
+
+	while (fault == PG_FINE && has_dropped) {
+		struct pg_answer a = { 0 };
+
+		fault = pg_conn_run(c, clock_mono() + CHORE_TIMEOUT, &drop, &a);
+		has_dropped = fault == PG_FINE && pg_answer_bool(&a, 0, 0);
+		if (has_dropped)
+			++*n;
+		else if (fault == PG_FINE)
+			housekeeper_log_wait(k, pg_answer_int(&a, 0, 1));
+		pg_answer_release(&a);
+	}
+	return fault;
+}
+
+/*
+ * A transaction that uses the log stops the retention for now; the next run continues there, as
+ * after a crash.
+ */
+static enum pg_fault housekeeper_retention(void *ctx, struct pg_conn *c, usec_t deadline)
+{
+	struct housekeeper *k = ctx;
 	char age[12], size[12], rows[12];
-	const struct pg_query next = {
-		.sql = "SELECT retention_next($1::bigint, $2::bigint, $3::bigint)",
+	const struct pg_query plan = {
+		.sql = "SELECT retention_plan($1::bigint, $2::bigint, $3::bigint)",
 		.n = 3,
 		.values = (const char *const[]){ age, size, rows },
 	};
+	const struct pg_query horizon = { .sql = "SELECT log_horizon()" };
+	struct pg_answer a = { 0 };
+	unsigned n = 0;
 	enum pg_fault fault;
 
 	snprintf(age, sizeof(age), "%u", k->conf->retention_age);
 	snprintf(size, sizeof(size), "%u", k->conf->retention_size);
 	snprintf(rows, sizeof(rows), "%u", k->conf->partition_rows);
-	for (;;) {
-		struct pg_answer a = { 0 };
-		char *sql = NULL;
-
-		fault = pg_conn_run(c, clock_mono() + CHORE_TIMEOUT, &next, &a);
-		if (fault == PG_FINE && pg_answer_rows(&a))
-			sql = pg_answer_dup(&a, 0, 0);
-		pg_answer_release(&a);
-		if (!sql)
-			return fault;
-		log_debug(NAME ": %s", sql);
-		fault = pg_conn_script(c, clock_mono() + CHORE_TIMEOUT, sql);
-		free(sql);
-		if (fault != PG_FINE)
-			return fault;
-		++*n;
-	}
-}
-
-/*
- * A transaction that reads a partition stops the retention for now; the next run continues there,
- * as after a crash.
- */
-static enum pg_fault housekeeper_retention(void *ctx, struct pg_conn *c, usec_t deadline)
-{
-	const struct pg_query lock = {
-		.sql = "SELECT pg_try_advisory_lock(lock_key('retention'))"
-	};
-	const struct pg_query horizon = { .sql = "SELECT log_horizon()" };
-	struct housekeeper *k = ctx;
-	struct pg_answer a = { 0 };
-	unsigned n = 0;
-	enum pg_fault fault = pg_conn_run(c, deadline, &lock, &a);
-	bool is_mine = fault == PG_FINE && pg_answer_bool(&a, 0, 0);
-
-	pg_answer_release(&a);
-	if (!is_mine)
-		return fault;
-	fault = housekeeper_drop_old(k, c, &n);
+	fault = pg_conn_run(c, deadline, &plan, NULL);
+	if (fault == PG_FINE)
+		fault = housekeeper_drop_old(k, c, &n);
 	if (fault == PG_BUSY)
 		log_debug(NAME ": old partitions are still in use: %s", pg_conn_error(c));
 	else if (fault != PG_FINE && fault != PG_LOST)
 		log_warn(NAME ": old partitions are not dropped: %s", pg_conn_error(c));
-	a = (struct pg_answer){ 0 };
 	if (fault != PG_LOST && n &&
 	    pg_conn_run(c, clock_mono() + CHORE_TIMEOUT, &horizon, &a) == PG_FINE)
 		log_info(NAME ": the log begins after serial %s now", pg_answer_text(&a, 0, 0));
 	pg_answer_release(&a);
-	if (fault != PG_LOST)
-		fault = pg_conn_script(c, clock_mono() + CHORE_TIMEOUT,
-				       "SELECT pg_advisory_unlock(lock_key('retention'))");
 	return fault == PG_LOST ? PG_LOST : PG_FINE;
 }
 

@@ -10,7 +10,7 @@
 
 enum pg_lock {
 	PG_LOCK_ACTIVITIES = 7770, /* transaction */
-	PG_LOCK_RETENTION = 7775,  /* session */
+	PG_LOCK_RETENTION = 7775,  /* transaction, only tried */
 	PG_LOCK_POLLING = 7776,	   /* session */
 	PG_LOCK_SERIALS = 7777,	   /* transaction */
 	PG_LOCK_DRAIN = 7778,	   /* transaction, only tried */

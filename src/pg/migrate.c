@@ -108,12 +108,26 @@ static int migrate_make_schema(struct migrate *m)
 	return rc;
 }
 
-/* By its full name: search_path would also find another product's table in public. */
+/*
+ * Only when missing, as the schema.  By its full name: search_path would also find another
+ * product's table in public.
+ */
 static int migrate_make_table(struct migrate *m)
 {
+	struct pg_query q = { .sql = "SELECT 1 FROM pg_class c JOIN pg_namespace n "
+				     "ON n.oid = c.relnamespace WHERE n.nspname = $1::text "
+				     "AND c.relname = 'schema_migrations'",
+			      .n = 1,
+			      .values = &m->schema };
+	struct pg_answer a = { 0 };
 	struct strbuf sql;
-	int rc;
+	bool is_there;
+	int rc = migrate_query(m, "schema_migrations", &q, &a);
 
+	is_there = rc == 0 && pg_answer_rows(&a) == 1;
+	pg_answer_release(&a);
+	if (rc || is_there)
+		return rc;
 	strbuf_init(&sql, 512);
 	strbuf_addf(&sql,
 		    "CREATE TABLE IF NOT EXISTS %s.schema_migrations ("
@@ -219,11 +233,16 @@ static int migration_record(struct migrate *m, const struct migration *one)
 
 static int migration_apply(struct migrate *m, const struct migration *one)
 {
-	char *sql = migration_text(one->sql, m->quoted);
+	char *sql = migration_text(one->sql, m->quoted), revoke[256];
 	int rc = migrate_script(m, one->name, "BEGIN");
 
 	if (rc == 0)
 		rc = migrate_script(m, one->name, sql);
+	/* PostgreSQL lets everyone execute a new function. */
+	snprintf(revoke, sizeof(revoke), "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA %s FROM PUBLIC",
+		 m->quoted);
+	if (rc == 0)
+		rc = migrate_script(m, one->name, revoke);
 	if (rc == 0)
 		rc = migration_record(m, one);
 	if (rc == 0)
@@ -231,6 +250,30 @@ static int migration_apply(struct migrate *m, const struct migration *one)
 	free(sql);
 	if (rc == 0)
 		log_info("database: applied migration %04u_%s", one->version, one->name);
+	return rc;
+}
+
+/* Only the owner of the tables can apply what is missing. */
+static int migrate_check_owner(struct migrate *m)
+{
+	struct pg_query q = { .sql = "SELECT pg_get_userbyid(c.relowner), "
+				     "pg_has_role(c.relowner, 'USAGE') FROM pg_class c "
+				     "JOIN pg_namespace n ON n.oid = c.relnamespace "
+				     "WHERE n.nspname = $1::text "
+				     "AND c.relname = 'schema_migrations'",
+			      .n = 1,
+			      .values = &m->schema };
+	struct pg_answer a = { 0 };
+	int rc = migrate_query(m, "schema", &q, &a);
+
+	if (rc == 0 && pg_answer_rows(&a) == 1 && !pg_answer_bool(&a, 0, 1))
+		rc = migrate_fail(
+			m, -EACCES,
+			"schema \"%s\" belongs to the role \"%s\" and lacks migrations of "
+			"this program: run scopewired --migrate as that role, then "
+			"grants.sql again",
+			m->schema, pg_answer_text(&a, 0, 0));
+	pg_answer_release(&a);
 	return rc;
 }
 
@@ -248,6 +291,8 @@ static int migrate_locked(struct migrate *m)
 		rc = migrate_make_table(m);
 	if (rc == 0)
 		rc = migrate_check_applied(m, &last);
+	if (rc == 0 && m->n && m->list[m->n - 1].version > last)
+		rc = migrate_check_owner(m);
 	for (unsigned i = 0; rc == 0 && i < m->n; i++)
 		if (m->list[i].version > last)
 			rc = migration_apply(m, &m->list[i]);

@@ -3,7 +3,10 @@
 // What is tried is taken from the catalog, so that a new function or table is tried too.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, query, startDaemon, waitFor } from '../lib/harness.mjs';
+import path from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { Sync, binaries, query, startDaemon, waitFor } from '../lib/harness.mjs';
 
 /** A daemon with a schema, and a role of the application that may create objects in public. */
 async function daemonAndRole(t, options = {}) {
@@ -210,4 +213,88 @@ test('predicates that run as the owner are reported at the start', async (t) => 
 	await daemon.restart();
 	await waitFor(() => /predicates of channel rules run as the role scopewire/.test(daemon.logText),
 		'the warning');
+});
+
+/** Runs grants.sql as the owner. */
+function grants({ host, name }, what) {
+	execFileSync(path.join(binaries(), 'psql'), ['-X', '-q', '-h', host, '-U', 'scopewire', '-v',
+		'schema=scopewire', ...Object.entries(what).flatMap(([k, v]) => ['-v', `${k}=${v}`]), '-f',
+		fileURLToPath(new URL('../../sql/grants.sql', import.meta.url)), name], { stdio: 'pipe' });
+}
+
+const OURS = `'scopewire'::pg_catalog.regnamespace`;
+const FUNCTIONS = `SELECT p.oid, p.oid::regprocedure::text AS name, p.proname,
+	has_function_privilege($1, p.oid, 'EXECUTE') AS may FROM pg_catalog.pg_proc p
+	WHERE p.pronamespace = ${OURS} AND p.prorettype <> 'trigger'::pg_catalog.regtype ORDER BY 2`;
+
+test('PUBLIC has no right on anything of the schema', async (t) => {
+	const { role, daemon, as } = await daemonAndRole(t);
+	const functions = await daemon.query(FUNCTIONS, [role]);
+	assert.ok(functions.length > 100);
+	assert.deepEqual(functions.filter((f) => f.may).map((f) => f.name), []);
+	const tables = await daemon.query(`SELECT c.relname FROM pg_class c WHERE c.relnamespace = ${OURS}
+		AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND (
+			c.relkind = 'S' AND has_sequence_privilege($1, c.oid, 'USAGE, SELECT, UPDATE') OR
+			c.relkind <> 'S' AND (has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE')
+				OR has_table_privilege($1, c.oid, 'DELETE, TRUNCATE, TRIGGER, REFERENCES')))`, [role]);
+	assert.deepEqual(tables, []);
+	await assert.rejects(as('SELECT scopewire.lock_key($$serials$$)'), /permission denied for schema/);
+});
+
+test('the daemon works with a role that does not own the schema, and cannot act as the owner',
+	async (t) => {
+		const { daemon, admin, as, role } = await daemonAndRole(t,
+			{ database: { partition_rows: 1000, retention_size: 1 } });
+		const { host, name } = daemon.database;
+		await predicatesRole(t, daemon, admin);
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('c.{id}', 'sql', '{id}::bigint = {user}')`);
+		grants(daemon.database, { daemon: role });
+		assert.throws(() => grants(daemon.database, { daemon: 'scopewire' }), /owns the schema/);
+		await daemon.stop();
+		daemon.database.user = role;
+		await daemon.start();
+		await useEverything(daemon);
+		const status = async (id) => (await Sync.user(daemon, id).post('/broadcasting/auth',
+			{ socket_id: '1.2', channel_name: 'private-c.7' })).status;
+		assert.equal(await status(7), 200);
+		assert.equal(await status(8), 403);
+		// Retention drops partitions, which belong to the owner.
+		const owner = (text) => query(host, name, text);
+		const [{ end }] = await owner(`SELECT log_partition_end('realtime_events') AS end`);
+		await owner(`SELECT setval('realtime_events_serial', ${end} - 1)`);
+		await daemon.restart();
+		await waitFor(async () => {
+			await owner(`SELECT broadcast('c', 'E', json_build_object('a', repeat('x', 3000)))
+				FROM generate_series(1, 500)`);
+			return (await owner(`SELECT log_horizon() >= ${end} + 1000 AS done`))[0].done;
+		}, 'a partition of the owner is dropped');
+		assert.doesNotMatch(daemon.logText, /permission denied|must be owner/);
+
+		for (const text of ['CREATE TABLE scopewire.x (a integer)', 'SET ROLE scopewire',
+			`INSERT INTO scopewire.channel_rules (pattern, rule) VALUES ('x', 'anyone')`,
+			`UPDATE scopewire.channel_rules SET statement = 'SELECT true'`,
+			`INSERT INTO scopewire.apps (id, key, secret) VALUES ('a', 'b', 'c')`,
+			`SELECT scopewire.channel_predicate_run('SELECT true', '{}', 1, '{}', '', '')`,
+			`SELECT scopewire.channel_predicate_check('SELECT true', 0, 'public')`,
+			`SELECT scopewire.channel_predicates_as('${role}')`,
+			`SELECT scopewire.log_partition_make('scopewire.realtime_events', 1, 2)`,
+			`DROP TABLE scopewire.realtime_events`, 'TRUNCATE scopewire.realtime_events',
+			`ALTER FUNCTION scopewire.retention_drop OWNER TO ${role}`,
+			`DELETE FROM scopewire.schema_migrations`])
+			await assert.rejects(as(text), /permission denied|must be owner|must be able to/, text);
+		await daemon.stop();
+		daemon.database.user = 'scopewire';
+		await daemon.start();
+	});
+
+test('a role that does not own an old schema learns who has to migrate it', async (t) => {
+	const { daemon, role } = await daemonAndRole(t);
+	await daemon.stop();
+	grants(daemon.database, { daemon: role });
+	await daemon.query('DELETE FROM schema_migrations WHERE version = (SELECT max(version) FROM schema_migrations)');
+	daemon.database.user = role;
+	await daemon.spawn();
+	await daemon.stop({ signal: 0, status: 69 });
+	assert.match(daemon.logText, /belongs to the role "scopewire" and lacks migrations .* scopewired --migrate/);
 });
