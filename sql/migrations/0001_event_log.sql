@@ -25,6 +25,7 @@ RETURN CASE p_lock
 	WHEN 'partitions' THEN 7779
 	WHEN 'activities' THEN 7770
 	WHEN 'sync_feed' THEN 7781
+	WHEN 'sync_entity' THEN 7782
 	WHEN 'viewing' THEN 7784
 	ELSE ('no advisory lock is called ' || p_lock)::integer END;
 

@@ -65,7 +65,7 @@ BEGIN
 		line := line || ', ''delivered'', e.delivered, ''delivered_at'', iso(e.delivered_at), '
 			'''origin'', e.origin, ''socket_id'', e.exclude_socket';
 	END IF;
-	rows := 'SELECT e.serial, e.id, ' || line || ') AS line FROM realtime_events e WHERE (e.app = $1 '
+	rows := 'SELECT e.serial, e.id FROM realtime_events e WHERE (e.app = $1 '
 		'OR e.app IS NULL AND (SELECT count(*) = 1 FROM log_apps))'
 		|| CASE WHEN pending THEN ' AND e.serial <= 0'
 			ELSE ' AND e.serial > $2 AND e.serial <= $3' END
@@ -82,10 +82,19 @@ BEGIN
 		rows := 'SELECT r.* FROM unnest($11) AS n(channel) CROSS JOIN LATERAL (' || rows
 			|| ' AND e.channel = n.channel' || by_key || ' LIMIT $12) r';
 	END IF;
-	EXECUTE 'SELECT array_agg(line ORDER BY n) FILTER (WHERE n < $12), '
-		'max(serial) FILTER (WHERE n = $12 - 1), max(id) FILTER (WHERE n = $12 - 1), '
-		'count(*) = $12 FROM (SELECT p.*, row_number() OVER (' || ltrim(by_key) || ') AS n FROM ('
-		|| rows || by_key || ' LIMIT $12) p) q'
+	-- First the keys, then the sizes of these rows only, then what fits.  (OFFSET 0: by the primary
+	-- key, row by row.)
+	EXECUTE 'WITH keys AS MATERIALIZED (SELECT k.*, row_number() OVER (' || ltrim(by_key) || ') AS n '
+		'FROM (' || rows || by_key || ' LIMIT $12) k), '
+		'sized AS MATERIALIZED (SELECT k.*, sum(e.size) OVER (ORDER BY k.n) AS bytes FROM keys k '
+		'CROSS JOIN LATERAL (SELECT octet_length(e.payload::text) AS size FROM realtime_events e '
+		'WHERE e.serial = k.serial AND e.id = k.id OFFSET 0) e), '
+		'page AS MATERIALIZED (SELECT s.* FROM sized s WHERE s.n < $12 '
+		'AND (s.n = 1 OR s.bytes <= 1000000)) '
+		'SELECT (SELECT array_agg(e.line ORDER BY p.n) FROM page p CROSS JOIN LATERAL (SELECT '
+		|| line || ') AS line FROM realtime_events e WHERE e.serial = p.serial AND e.id = p.id '
+		'OFFSET 0) e), l.serial, l.id, (SELECT count(*) FROM keys) > coalesce(l.n, 0) '
+		'FROM (VALUES (1)) v LEFT JOIN (SELECT p.* FROM page p ORDER BY p.n DESC LIMIT 1) l ON true'
 	INTO found, last_serial, last_id, more
 	USING p_app, low, high, behind[1]::bigint, behind[2]::bigint, p_prefix, p_event, p_from, p_until,
 	      p_contains, names, p_page + 1;
@@ -117,4 +126,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync_events IS
-	'GET /events: a page of the log.';
+	'GET /events: a page of the log, of at most about 1 MB.';

@@ -303,13 +303,19 @@ BEGIN
 			SELECT n, n.number FROM notifications n
 			WHERE n.app = $1 AND n.user_id = $2 AND n.number %1$s $3 %3$s
 			ORDER BY n.number %2$s LIMIT $4 + 1
-		), shown AS (
-			SELECT f.n, f.number FROM found f ORDER BY f.number %2$s LIMIT $4
+		), sized AS (
+			SELECT f.n, f.number, row_number() OVER w AS place, sum(octet_length(
+				(f.n).data::text) + coalesce(octet_length((f.n).message), 0)) OVER w AS bytes
+			FROM found f WINDOW w AS (ORDER BY f.number %2$s)
+		), shown AS MATERIALIZED (
+			SELECT s.n, s.number FROM sized s
+			WHERE s.place <= $4 AND (s.place = 1 OR s.bytes <= 1000000)
 		)
 		SELECT (SELECT json_agg(notification_json(s.n) ORDER BY s.number DESC)
 			FROM shown s) AS rows,
 		       (SELECT CASE WHEN '%1$s' = '>' THEN max(s.number) ELSE min(s.number) END
-			FROM shown s WHERE (SELECT count(*) FROM found) > $4) AS stop,
+			FROM shown s WHERE (SELECT count(*) FROM found)
+				> (SELECT count(*) FROM shown)) AS stop,
 		       coalesce(b.last, 0) AS top, coalesce(b.unread, 0) AS unread
 		FROM (VALUES (1)) v LEFT JOIN notification_boxes b ON b.app = $1 AND b.user_id = $2 $f$,
 		CASE WHEN k.is_newer THEN '>' ELSE '<' END,

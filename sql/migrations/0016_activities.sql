@@ -358,11 +358,15 @@ BEGIN
 		AND (p_type IS NULL OR (s.a).type = p_type)
 		AND (p_subject_type IS NULL OR (s.a).subject_type = p_subject_type)
 		AND (p_subject_id IS NULL OR (s.a).subject_id = p_subject_id)
+	), sized AS (
+		SELECT t.*, sum(octet_length((t.a).metadata::text)) OVER (ORDER BY t.n) AS bytes
+		FROM fitting t WHERE t.n <= size
+	), shown AS MATERIALIZED (
+		SELECT t.* FROM sized t WHERE t.n = 1 OR t.bytes <= 1000000
 	)
-	SELECT (SELECT json_agg(activity_json(t.a) ORDER BY t.at DESC) FROM fitting t
-		WHERE t.n <= size) AS rows,
-	       CASE WHEN (SELECT count(*) FROM fitting) > size
-			THEN (SELECT t.at FROM fitting t WHERE t.n = size)
+	SELECT (SELECT json_agg(activity_json(t.a) ORDER BY t.at DESC) FROM shown t) AS rows,
+	       CASE WHEN (SELECT count(*) FROM fitting) > (SELECT count(*) FROM shown)
+			THEN (SELECT t.at FROM shown t ORDER BY t.n DESC LIMIT 1)
 		    WHEN (SELECT count(*) FROM scanned) = reach
 			THEN (SELECT CASE WHEN k.is_newer THEN max(t.at) ELSE min(t.at) END
 			      FROM scanned t) END AS stop,

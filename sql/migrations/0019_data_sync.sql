@@ -3,8 +3,11 @@
 -- of what changed.  Each resource is in the feed once, at the position of its last change.
 --
 -- Positions are given under the lock "sync_feed" of the application, held until the commit.  So a
--- reader that has read up to a position never misses one below it: it was committed before.  A batch
--- takes this lock first, and then locks the rows of locks in its own order.
+-- reader that has read up to a position never misses one below it: it was committed before.
+--
+-- A batch first takes the locks "sync_entity" of its client and its resources, in the order of their
+-- numbers, decides, and takes "sync_feed" last, only to write the resources.  So batches for different
+-- resources wait for each other's writing alone, not for predicates, patches and broadcasts.
 
 CREATE SEQUENCE sync_position AS bigint CACHE 1;
 COMMENT ON SEQUENCE sync_position IS
@@ -89,26 +92,22 @@ $$;
 COMMENT ON FUNCTION sync_entity_json IS
 	'A resource as JSON.';
 
+-- Each object is made once, from a join of its members: the cost is linear.
 CREATE FUNCTION json_merge_patch(p_target jsonb, p_patch jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-DECLARE
-	result jsonb := CASE WHEN jsonb_typeof(p_target) = 'object' THEN p_target ELSE '{}' END;
-	name text;
-	value jsonb;
 BEGIN
 	IF jsonb_typeof(p_patch) <> 'object' THEN
 		RETURN p_patch;
 	END IF;
-	FOR name, value IN SELECT p.key, p.value FROM jsonb_each(p_patch) p LOOP
-		IF value = 'null' THEN
-			result := result - name;
-		ELSE
-			result := result || jsonb_build_object(name,
-				json_merge_patch(result->name, value));
-		END IF;
-	END LOOP;
-	RETURN result;
+	RETURN (SELECT coalesce(jsonb_object_agg(key, CASE
+			WHEN p.value IS NULL THEN t.value
+			WHEN jsonb_typeof(p.value) = 'object' THEN json_merge_patch(t.value, p.value)
+			ELSE p.value END), '{}')
+		FROM jsonb_each(CASE WHEN jsonb_typeof(p_target) = 'object' THEN p_target
+				ELSE '{}' END) t
+		FULL JOIN jsonb_each(p_patch) p USING (key)
+		WHERE p.value IS DISTINCT FROM 'null');
 END
 $$;
 COMMENT ON FUNCTION json_merge_patch IS
@@ -184,6 +183,7 @@ BEGIN
 	ELSIF jsonb_path_exists(p_mutation->'data', 'strict $.**{33}') THEN
 		PERFORM sync_fail(400, 'data_too_deep', 'data is nested deeper than 32.', 'data');
 	END IF;
+	PERFORM entity_check_size(p_mutation->'data');
 END
 $$;
 COMMENT ON FUNCTION mutation_check IS
@@ -254,8 +254,9 @@ COMMENT ON TYPE sync_batch IS
 
 -- sync_fail() refuses a mutation that is not allowed or not well formed.  p_behind: whether the
 -- refusal of an earlier mutation of the resource in the batch was final; NULL: none was refused.
+-- p_pending: the resource as an earlier mutation of the batch made it, or NULL.
 CREATE FUNCTION mutation_decide(p_batch sync_batch, p_mutation jsonb, p_behind boolean,
-				OUT answer json, OUT is_old boolean, OUT is_final boolean,
+				p_pending sync_entity, OUT answer json, OUT is_old boolean, OUT is_final boolean,
 				OUT entity sync_entity)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -276,8 +277,12 @@ BEGIN
 		PERFORM sync_fail(400, 'invalid_value', 'The name of the resource''s channel is '
 				  'longer than the application allows.', 'resource_id');
 	END IF;
-	SELECT e.* INTO current FROM sync_entity e WHERE e.app = p_batch.app
-	AND e.resource_type = type_name AND e.resource_id = resource;
+	IF p_pending.app IS NOT NULL THEN
+		current := p_pending;
+	ELSE
+		SELECT e.* INTO current FROM sync_entity e WHERE e.app = p_batch.app
+		AND e.resource_type = type_name AND e.resource_id = resource;
+	END IF;
 	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = p_batch.app
 	AND c.user_id = coalesce(p_batch.writer, 0) AND c.client_id = p_batch.client_id
 	AND c.mutation_id = id;
@@ -324,6 +329,7 @@ BEGIN
 		       WHEN 'patch' THEN json_merge_patch(current.data, p_mutation->'data') END;
 	PERFORM entity_check_size(entity.data);
 	entity.updated_by := p_batch.writer;
+	entity.updated_at := clock_timestamp();
 	answer := json_build_object('status', 200, 'version', entity.version, 'changed', true);
 END
 $$;
@@ -332,18 +338,12 @@ COMMENT ON FUNCTION mutation_decide IS
 	'before (is_old), whether the decision is to be recorded (is_final), and the row to '
 	'write (NULL: none).';
 
-CREATE FUNCTION sync_entity_write(p_batch sync_batch, p_entity sync_entity, p_op text,
-				  p_mutation_id text)
+CREATE FUNCTION sync_entity_tell(p_batch sync_batch, p_entity sync_entity, p_op text,
+				 p_mutation_id text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	p_entity.position := nextval('sync_position');
-	p_entity.updated_at := clock_timestamp();
-	INSERT INTO sync_entity AS x SELECT p_entity.*
-	ON CONFLICT ON CONSTRAINT sync_entity_pkey DO UPDATE
-	SET version = p_entity.version, position = p_entity.position, data = p_entity.data,
-	    updated_by = p_entity.updated_by, updated_at = p_entity.updated_at;
 	PERFORM broadcast(resource_channel(p_entity.resource_type, p_entity.resource_id),
 		p_batch.event,
 		json_build_object('op', p_op, 'resource_type', p_entity.resource_type,
@@ -353,12 +353,31 @@ BEGIN
 		NULL, p_batch.exclude_socket, p_entity.app);
 END
 $$;
-COMMENT ON FUNCTION sync_entity_write IS
-	'Writes a resource at the end of the feed and broadcasts the change. The caller holds '
-	'the advisory lock "sync_feed".';
+COMMENT ON FUNCTION sync_entity_tell IS
+	'Broadcasts the change of a resource.';
+
+-- One statement, and the last one of its transaction: the lock is held for its time and the commit's.
+CREATE FUNCTION sync_entities_write(p_app text, p_entities sync_entity[]) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock(lock_key('sync_feed'), hashtext(p_app));
+	INSERT INTO sync_entity AS x (app, resource_type, resource_id, version, position, data,
+				      updated_by, updated_at)
+	SELECT e.app, e.resource_type, e.resource_id, e.version, nextval('sync_position'), e.data,
+	       e.updated_by, e.updated_at
+	FROM unnest(p_entities) e WHERE e.app IS NOT NULL
+	ON CONFLICT ON CONSTRAINT sync_entity_pkey DO UPDATE
+	SET version = excluded.version, position = excluded.position, data = excluded.data,
+	    updated_by = excluded.updated_by, updated_at = excluded.updated_at;
+END
+$$;
+COMMENT ON FUNCTION sync_entities_write IS
+	'Writes resources at the end of the feed. Takes the advisory lock "sync_feed".';
 
 CREATE FUNCTION sync_mutate(p_batch sync_batch, p_mutation jsonb, p_behind boolean,
-			    OUT result jsonb, OUT is_final boolean)
+			    p_pending sync_entity, OUT result jsonb, OUT is_final boolean,
+			    OUT entity sync_entity)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -372,7 +391,7 @@ DECLARE
 BEGIN
 	-- Only reads are in the subtransaction: so it needs no transaction id.
 	BEGIN
-		d := mutation_decide(p_batch, p_mutation, p_behind);
+		d := mutation_decide(p_batch, p_mutation, p_behind, p_pending);
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, code = CONSTRAINT_NAME,
 					field = COLUMN_NAME;
@@ -387,9 +406,10 @@ BEGIN
 				'message', SQLERRM, 'field', nullif(field, ''))));
 		RETURN;
 	END;
-	IF (d.entity).app IS NOT NULL THEN
-		PERFORM sync_entity_write(p_batch, d.entity, p_mutation->>'op',
-					  p_mutation->>'mutation_id');
+	entity := d.entity;
+	IF entity.app IS NOT NULL THEN
+		PERFORM sync_entity_tell(p_batch, entity, p_mutation->>'op',
+					 p_mutation->>'mutation_id');
 	END IF;
 	IF d.is_final AND NOT d.is_old THEN
 		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type,
@@ -406,7 +426,31 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync_mutate IS
-	'Applies one mutation of a batch, completely or not at all.';
+	'Decides about one mutation of a batch, records and broadcasts it. entity is the row to '
+	'write; NULL: none.';
+
+-- A client's repeat of a batch waits for the first one, also when it names other resources.
+CREATE FUNCTION mutations_lock(p_batch sync_batch, p_mutations jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	one integer;
+BEGIN
+	FOR one IN
+		SELECT DISTINCT hashtext(json_build_array(p_batch.app, l.kind, l.name, l.id)::text) AS h
+		FROM (SELECT 'resource' AS kind, e->>'resource_type' AS name, e->>'resource_id' AS id
+		      FROM jsonb_array_elements(p_mutations) e
+		      UNION ALL
+		      SELECT 'client', p_batch.writer::text, p_batch.client_id) l
+		ORDER BY h
+	LOOP
+		PERFORM pg_advisory_xact_lock(lock_key('sync_entity'), one);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION mutations_lock IS
+	'Takes the advisory locks "sync_entity" of a batch, in one order, so that two batches do '
+	'not wait for each other.';
 
 -- Before any lock is taken, so that no other call waits for the predicates.
 CREATE FUNCTION mutations_ask(p_app text, p_caller jsonb, p_mutations jsonb) RETURNS void
@@ -439,28 +483,42 @@ DECLARE
 	m jsonb;
 	results jsonb[] := '{}';
 	refused jsonb := '{}';	-- resource: whether that was final
+	changed jsonb := '{}';	-- resource: its index in entities
+	entities sync_entity[] := '{}';
 	resource text;
+	place integer;
 	done record;
 BEGIN
+	IF EXISTS (SELECT FROM jsonb_array_elements(p_mutations) e WHERE jsonb_typeof(e) <> 'object') THEN
+		PERFORM sync_fail(400, 'invalid_value', 'mutations must be a list of objects.',
+				  'mutations');
+	END IF;
 	IF p_caller ? 'asked' THEN
 		PERFORM mutations_ask(p_app, p_caller, p_mutations);
 	END IF;
-	PERFORM pg_advisory_xact_lock(lock_key('sync_feed'), hashtext(p_app));
+	PERFORM mutations_lock(b, p_mutations);
 	FOR m IN
 		SELECT e.value FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS e(value, at)
 		ORDER BY e.at
 	LOOP
-		IF jsonb_typeof(m) <> 'object' THEN
-			PERFORM sync_fail(400, 'invalid_value', 'mutations must be a list of '
-					  'objects.', 'mutations');
-		END IF;
 		resource := concat_ws(':', m->>'resource_type', m->>'resource_id');
-		done := sync_mutate(b, m, (refused->>resource)::boolean);
+		place := changed->>resource;
+		done := sync_mutate(b, m, (refused->>resource)::boolean, entities[place]);
 		IF done.result->>'status' <> '200' THEN
 			refused := refused || jsonb_build_object(resource, done.is_final);
 		END IF;
+		IF (done.entity).app IS NOT NULL THEN
+			IF place IS NOT NULL THEN
+				entities[place] := NULL;
+			END IF;
+			entities := array_append(entities, done.entity);
+			changed := changed || jsonb_build_object(resource, cardinality(entities));
+		END IF;
 		results := array_append(results, done.result);
 	END LOOP;
+	IF cardinality(entities) > 0 THEN
+		PERFORM sync_entities_write(p_app, entities);
+	END IF;
 	status := 200;
 	body := json_build_object('results', array_to_json(results));
 END
@@ -690,5 +748,6 @@ COMMENT ON FUNCTION sync_prune IS
 	'Deletes mutations and deleted resources that are older than p_days days, at most '
 	'p_most of each. Returns whether there may be more.';
 
-REVOKE EXECUTE ON FUNCTION sync_entity_write(sync_batch, sync_entity, text, text),
+REVOKE EXECUTE ON FUNCTION sync_entity_tell(sync_batch, sync_entity, text, text),
+	sync_entities_write(text, sync_entity[]), mutations_lock(sync_batch, jsonb),
 	sync_prune(integer, integer) FROM PUBLIC;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include "base/mem.h"
 #include "core/limit.h"
+#include "svc/quotas.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
 #include "api/call.h"
@@ -62,6 +63,24 @@ static bool host_is_local(struct str_view host)
 		if (sv_eq_c(host, names[i]))
 			return true;
 	return false;
+}
+
+static bool call_fail_quota(struct call *c, struct quota_refusal refusal)
+{
+	bool is_user;
+
+	if (!refusal.option)
+		return true;
+	is_user = strstr(refusal.option, "max_user_") != NULL;
+	call_fail_code(c, 429, "rate_limited", NULL, "%s exceeds %s (%u); try again later.",
+		       is_user ? "The user" : "The application", refusal.option, refusal.limit);
+	return false;
+}
+
+bool call_take_quota(struct call *c)
+{
+	return call_fail_quota(
+		c, quotas_begin(c->services->quotas, c->app, c->caller.user_id, c->r->body.len));
 }
 
 bool call_may_demo(const struct call *c)
@@ -151,8 +170,20 @@ struct sync_call *sync_call_new(struct call *from)
 	return sc;
 }
 
+bool sync_call_take(struct sync_call *sc, unsigned n)
+{
+	struct call *c = &sc->call;
+
+	if (!n || !c->caller.user_id ||
+	    call_fail_quota(c, quotas_take(c->services->quotas, c->app, c->caller.user_id, n)))
+		return true;
+	sync_call_free(sc);
+	return false;
+}
+
 void sync_call_free(struct sync_call *sc)
 {
+	quotas_end(sc->call.services->quotas, sc->call.app, sc->call.caller.user_id);
 	for (size_t i = 0; i < SYNC_FIELDS_MAX; i++)
 		free(sc->values[i].text);
 	call_release(&sc->call);

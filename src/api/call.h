@@ -27,6 +27,7 @@ struct directory;
 struct idempotency;
 struct presence_db;
 struct publisher;
+struct quotas;
 struct reader;
 struct viewers;
 
@@ -41,6 +42,7 @@ struct api_services {
 	struct presence_db *presence;
 	struct viewers *viewing;
 	struct authorizer *authorizer; /* channel rules */
+	struct quotas *quotas;
 };
 
 /* ---- routes --------------------------------------------------------------- */
@@ -108,6 +110,11 @@ void call_release(struct call *c);
 bool call_take_events(struct call *c, unsigned n) MUSTCHECK;
 /* Takes one request from the app's rate of reads; false: replied 429. */
 bool call_take_read(struct call *c) MUSTCHECK;
+/*
+ * Takes an action's call from the quotas of the application and the user; false: replied 429.
+ * sync_call_free() gives it back.
+ */
+bool call_take_quota(struct call *c) MUSTCHECK;
 /* server.demo is on and the client is on this machine, not behind a proxy on it. */
 bool call_may_demo(const struct call *c);
 
@@ -159,7 +166,8 @@ struct sync_field {
 struct sync_value {
 	char *text; /* as the function gets it; NULL: not given.  Heap. */
 	union {
-		int64_t number;		       /* FIELD_INT, FIELD_USER; not of a fallback */
+		int64_t number; /* FIELD_INT, FIELD_USER; not of a fallback.  Members of FIELD_ARRAY
+				 */
 		uint64_t socket_id;	       /* FIELD_SOCKET */
 		struct channel_traits channel; /* FIELD_CHANNEL */
 	};
@@ -202,6 +210,8 @@ struct sync_call {
 /* A call that goes on after the router has returned; takes what from holds. */
 struct sync_call *sync_call_new(struct call *from) MUSTCHECK;
 void sync_call_free(struct sync_call *sc);
+/* A user's call counts as n requests more than one; false: replied 429, and the call is freed. */
+bool sync_call_take(struct sync_call *sc, unsigned n) MUSTCHECK;
 /* The caller as a function's parameter. */
 const char *sync_caller_json(const struct sync_call *sc);
 #endif

@@ -252,8 +252,10 @@ static bool read_array(struct sync_call *sc, const struct sync_field *f, const s
 		  json_array_size(array) >= (size_t)f->min;
 	char must[64];
 
-	if (ok)
+	if (ok) {
 		out->text = json_dump_text(array);
+		out->number = (int64_t)json_array_size(array);
+	}
 	json_decref(array);
 	snprintf(must, sizeof(must), "a list of %" PRId64 " to %zu members", f->min, max);
 	return ok || fail_value(sc, f, must);

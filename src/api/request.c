@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What every transport of the API needs: taking a request target apart, and shaping replies.
- * Everything works inside the caller's buffer; nothing is allocated per parameter.
+ * Everything works inside the caller's buffer, in linear time; only a query with lists of several
+ * elements is copied once.
  */
 #include <errno.h>
 #include <strings.h>
 #include "base/annotate.h"
 #include "api/request.h"
 #include "base/hex.h"
+#include "base/mem.h"
 
-/* Elements of lists too, which become one parameter: each costs a move of what lies between. */
+/* Elements of lists too, which become one parameter. */
 #define PAIRS_MAX (4 * REQUEST_PARAMS_MAX)
 
 struct str_view request_param(const struct request *r, const char *name)
@@ -107,83 +109,109 @@ static size_t list_base(struct str_view name)
 	return (size_t)open;
 }
 
-static void reverse(char *p, size_t n)
-{
-	for (size_t i = 0; i < n / 2; i++) {
-		char c = p[i];
+/* A query while it is read: its parameters, and the further elements of those that are lists. */
+struct query {
+	struct request *r;
+	struct {
+		struct str_view value;
+		unsigned next; /* element of the same list; 0: the last one */
+	} more[PAIRS_MAX + 1]; /* from 1 on */
+	unsigned n_more;
+	unsigned first[REQUEST_PARAMS_MAX], last[REQUEST_PARAMS_MAX]; /* of each parameter's */
+};
 
-		p[i] = p[n - 1 - i];
-		p[n - 1 - i] = c;
-	}
+/* The parameter's index, or -1. */
+static ptrdiff_t query_find(const struct query *q, struct str_view name)
+{
+	for (size_t i = 0; i < q->r->n_params; i++)
+		if (sv_eq(q->r->params[i].name, name))
+			return (ptrdiff_t)i;
+	return -1;
+}
+
+static void query_add_element(struct query *q, size_t param, struct str_view value)
+{
+	unsigned at = ++q->n_more;
+
+	q->more[at].value = value;
+	q->more[at].next = 0;
+	if (q->last[param])
+		q->more[q->last[param]].next = at;
+	else
+		q->first[param] = at;
+	q->last[param] = at;
 }
 
 /*
- * Appends "," and the tail to the value at into.  The tail, with its comma, lies right behind all
- * parameters, at end; it is turned into its place and what lay between moves up.
+ * Takes one "name=value" in; w is where the pairs so far end, at or before it.  The new end, or
+ * NULL: too many.
  */
-static void request_join_list(struct request *r, struct auth_param *into, char *end,
-			      size_t tail_len)
+static char *query_take_pair(struct query *q, char *w, char *pair, size_t len)
 {
-	char *from = (char *)into->value.ptr + into->value.len;
-	size_t moved = (size_t)(end - from), tail = tail_len + 1;
-
-	reverse(from, moved);
-	reverse(end, tail);
-	reverse(from, moved + tail);
-	for (size_t i = 0; i < r->n_params; i++) {
-		struct auth_param *p = &r->params[i];
-
-		if (p->name.ptr >= from)
-			p->name.ptr += tail;
-		if (p != into && p->value.ptr >= from)
-			p->value.ptr += tail;
-	}
-	into->value.len += tail;
-}
-
-static struct auth_param *request_find_param(struct request *r, struct str_view name)
-{
-	for (size_t i = 0; i < r->n_params; i++)
-		if (sv_eq(r->params[i].name, name))
-			return &r->params[i];
-	return NULL;
-}
-
-/* Takes one "name=value" in; w is where the parameters so far end.  The new end, or NULL. */
-static char *take_pair(struct request *r, char *w, char *pair, size_t len)
-{
+	struct request *r = q->r;
 	const char *eq = memchr(pair, '=', len);
 	size_t name_len = eq ? (size_t)(eq - pair) : len;
 	struct str_view name = sv_n(w, unescape_to(w, pair, name_len, true));
-	size_t base = list_base(name), value_len;
 	const char *value = eq ? eq + 1 : pair + len;
-	struct auth_param *list = NULL;
+	char *at = w + name.len;
+	size_t value_len = unescape_to(at, value, len - (size_t)(value - pair), true);
+	size_t base = list_base(name);
+	ptrdiff_t list = -1;
 
-	len -= (size_t)(value - pair);
 	if (base) {
 		name.len = base;
-		list = request_find_param(r, name);
+		list = query_find(q, name);
 	}
-	if (list) {
-		/* "k[1]=" is longer than ",", so the value never moves back over itself */
-		value_len = unescape_to(w + 1, value, len, true);
-		*w = ',';
-		request_join_list(r, list, w, value_len);
-		return w + 1 + value_len;
+	if (list >= 0) {
+		query_add_element(q, (size_t)list, sv_n(at, value_len));
+	} else {
+		if (r->n_params == REQUEST_PARAMS_MAX)
+			return NULL;
+		q->first[r->n_params] = q->last[r->n_params] = 0;
+		r->params[r->n_params++] = (struct auth_param){ name, sv_n(at, value_len) };
 	}
-	if (r->n_params == REQUEST_PARAMS_MAX)
-		return NULL;
-	w += name.len;
-	value_len = unescape_to(w, value, len, true);
-	r->params[r->n_params++] = (struct auth_param){ name, sv_n(w, value_len) };
-	return w + value_len;
+	return at + value_len;
+}
+
+static char *query_put(char *w, struct str_view text)
+{
+	memcpy(w, text.ptr, text.len);
+	return w + text.len;
+}
+
+/*
+ * Makes one value of each list, "a,b".  All is written anew to a copy, which is not longer: each
+ * element had a name.
+ */
+static void query_join_lists(struct query *q, char *query, size_t len)
+{
+	char *copy = xmalloc(len), *w = copy;
+
+	for (size_t i = 0; i < q->r->n_params; i++) {
+		struct auth_param *p = &q->r->params[i];
+		char *name = w, *value;
+
+		w = value = query_put(w, p->name);
+		w = query_put(w, p->value);
+		for (unsigned at = q->first[i]; at; at = q->more[at].next) {
+			*w++ = ',';
+			w = query_put(w, q->more[at].value);
+		}
+		p->name.ptr = query + (name - copy);
+		p->value = sv_n(query + (value - copy), (size_t)(w - value));
+	}
+	memcpy(query, copy, (size_t)(w - copy));
+	free(copy);
 }
 
 int request_parse_query(struct request *r, char *query, size_t len)
 {
-	char *w = query, *end = query + len;
+	struct query q;
+	char *start = query, *w = query, *end = query + len;
 	unsigned pairs = 0;
 
+	q.r = r;
+	q.n_more = 0;
 	r->n_params = 0;
 	while (query < end) {
 		char *amp = memchr(query, '&', (size_t)(end - query));
@@ -192,12 +220,14 @@ int request_parse_query(struct request *r, char *query, size_t len)
 		if (pair && ++pairs > PAIRS_MAX)
 			return -E2BIG;
 		if (pair) {
-			w = take_pair(r, w, query, pair);
+			w = query_take_pair(&q, w, query, pair);
 			if (!w)
 				return -E2BIG;
 		}
 		query += pair + (amp != NULL);
 	}
+	if (q.n_more)
+		query_join_lists(&q, start, len);
 	return 0;
 }
 

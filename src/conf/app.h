@@ -57,7 +57,8 @@ struct app_runtime {
 	unsigned number; /* small, unique, never used again: part of every channel's key */
 	atomic_uint connections;
 	/* token buckets of the HTTP API: see core/limit.h; the words are guarded there */
-	_Atomic uint64_t backend_bucket, read_bucket;
+	_Atomic uint64_t backend_bucket, read_bucket, users_bucket;
+	atomic_uint sync_calls; /* of the sync API, without an answer */
 };
 
 struct app {

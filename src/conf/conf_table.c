@@ -347,7 +347,7 @@ const struct option app_options[] = {
 	  .aliases = "max_read_req_per_sec",
 	  .help = "Reading HTTP requests; beyond that 429." },
 	{ LIMIT("max_user_requests_per_second", max_user_requests_per_second),
-	  .unit = "requests/s", .fallback = "100", .flags = PER_APP_LIMIT,
+	  .unit = "requests/s", .fallback = "500", .flags = PER_APP_LIMIT,
 	  .help = "Requests of one user to the sync API and /broadcasting, each change of a "
 		  "batch counted; beyond that 429. A user's requests do not count as "
 		  "requests of the application's server." },

@@ -31,6 +31,7 @@
 #include "svc/jobs.h"
 #include "svc/presence_db.h"
 #include "svc/publish.h"
+#include "svc/quotas.h"
 #include "svc/viewers.h"
 #include "api/call.h"
 #include "api/router.h"
@@ -67,6 +68,7 @@ struct scopewired {
 	struct pg_pool *authorize_pool; /* of channel rules and idempotency keys */
 	struct jobs *jobs;
 	struct idempotency *once;
+	struct quotas *quotas;
 	struct presence_db *presence;
 	struct viewers *viewing;
 	struct log_writer *log;
@@ -274,6 +276,7 @@ static int make_services(struct scopewired *d)
 	pc.connections = d->conf->sync.authorize_connections;
 	d->authorize_pool = pg_pool_new(&pc);
 	d->once = idempotency_new(d->authorize_pool);
+	d->quotas = quotas_new(&d->conf->sync);
 	return EX_OK;
 }
 
@@ -282,6 +285,7 @@ static void free_services(struct scopewired *d)
 	presence_db_free(d->presence);
 	viewers_free(d->viewing);
 	idempotency_free(d->once);
+	quotas_free(d->quotas);
 	pg_pool_free(d->pool);
 	pg_pool_free(d->authorize_pool);
 	jobs_free(d->jobs);
@@ -445,9 +449,16 @@ static int start_http(struct scopewired *d)
 		.idle_timeout_s = HTTP_IDLE_S,
 	};
 
-	d->services =
-		(struct api_services){ d->conf,	  d->directory, d->publisher, d->pool,	    d->once,
-				       d->replay, d->presence,	d->viewing,   d->authorizer };
+	d->services = (struct api_services){ .conf = d->conf,
+					     .directory = d->directory,
+					     .publisher = d->publisher,
+					     .pool = d->pool,
+					     .once = d->once,
+					     .replay = d->replay,
+					     .presence = d->presence,
+					     .viewing = d->viewing,
+					     .authorizer = d->authorizer,
+					     .quotas = d->quotas };
 	router_init();
 	if (http_server_start(&hc, &d->services, &d->http))
 		return give_up(EX_OSERR, xstrdup("the HTTP server could not be started"));

@@ -161,10 +161,11 @@ int housekeeper_start(const struct conf *conf, const char *conninfo, struct hous
 						   .every = MINUTE,
 						   .timeout = CHORE_TIMEOUT,
 						   .on_refusal = "no new log partitions yet" };
-	k->chores[KEYS] = (struct pg_chore){ .query = { .sql = "SELECT idempotency_prune(50000)" },
-					     .every = MINUTE,
-					     .timeout = CHORE_TIMEOUT,
-					     .on_refusal = "old idempotency keys are not deleted" };
+	k->chores[KEYS] =
+		(struct pg_chore){ .query = { .sql = "SELECT idempotency_prune(50000) = 50000" },
+				   .every = MINUTE,
+				   .timeout = CHORE_TIMEOUT,
+				   .on_refusal = "old idempotency keys are not deleted" };
 	k->chores[WATCHES] = (struct pg_chore){ .fn = housekeeper_watches,
 						.ctx = k,
 						.every = WATCHES_EVERY,

@@ -5,6 +5,19 @@
 #include "base/thread.h"
 #include "pg/chore.h"
 
+/* There may be more to do: the chore is due again at once, after the others. */
+static enum pg_fault chore_query(struct pg_chore *chore, struct pg_conn *c, usec_t deadline,
+				 usec_t now)
+{
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = pg_conn_run(c, deadline, &chore->query, &a);
+
+	if (fault == PG_FINE && pg_answer_rows(&a) && pg_answer_bool(&a, 0, 0))
+		chore->due = now;
+	pg_answer_release(&a);
+	return fault;
+}
+
 enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c, const char *name,
 			    usec_t *next)
 {
@@ -19,7 +32,7 @@ enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c
 
 			chore->due = now + chore->every;
 			fault = chore->fn ? chore->fn(chore->ctx, c, deadline)
-					  : pg_conn_run(c, deadline, &chore->query, NULL);
+					  : chore_query(chore, c, deadline, now);
 		}
 		if (fault == PG_LOST)
 			return PG_LOST;

@@ -10,7 +10,7 @@
 
 /* On a connection: the caller runs its chores in its loop. */
 struct pg_chore {
-	struct pg_query query;
+	struct pg_query query; /* its first column: true, run it again at once */
 	usec_t every;
 	usec_t timeout; /* of the client; longer than the server's statement_timeout */
 	const char

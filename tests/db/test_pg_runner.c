@@ -160,6 +160,34 @@ START_TEST(a_refused_chore_does_not_stop_the_others)
 }
 END_TEST
 
+START_TEST(a_chore_with_more_to_do_is_due_at_once)
+{
+	struct pg_chore chore = { .query = { .sql = "WITH gone AS (DELETE FROM old WHERE n IN "
+						    "(SELECT n FROM old LIMIT 2) RETURNING 1) "
+						    "SELECT count(*) = 2 FROM gone" },
+				  .every = 60 * USEC_PER_SEC,
+				  .timeout = USEC_PER_SEC };
+	struct pg_query count = { .sql = "SELECT count(*) FROM old" };
+	struct pg_answer a = { 0 };
+	char *conninfo;
+	struct pg_conn *c = open_conn("more", &conninfo);
+	usec_t next = 0;
+
+	ck_assert_int_eq(
+		pg_conn_script(c, soon(), "CREATE TABLE old AS SELECT generate_series(1, 5) n"),
+		PG_FINE);
+	for (int runs = 1; runs <= 3; runs++) {
+		ck_assert_int_eq(pg_chores_run(&chore, 1, c, "test", &next), PG_FINE);
+		ck_assert_int_eq(next <= clock_mono(), runs < 3);
+	}
+	ck_assert_int_eq(pg_conn_run(c, soon(), &count, &a), PG_FINE);
+	ck_assert_int_eq(pg_answer_int(&a, 0, 0), 0);
+	pg_answer_release(&a);
+	pg_conn_close(c);
+	free(conninfo);
+}
+END_TEST
+
 struct served {
 	struct pg_runner *runner;
 	atomic_uint connections, away, woken_away, notifications, woken;
@@ -250,6 +278,7 @@ int main(void)
 	tcase_add_test(t, a_pipeline_skips_what_follows_a_failure);
 	tcase_add_test(t, notifications_that_arrived_during_a_statement_end_the_wait);
 	tcase_add_test(t, a_refused_chore_does_not_stop_the_others);
+	tcase_add_test(t, a_chore_with_more_to_do_is_due_at_once);
 	tcase_add_test(t, a_runner_connects_again_until_it_is_stopped);
 	tcase_add_test(t, a_runner_stops_while_the_database_is_away);
 	suite_add_tcase(s, t);

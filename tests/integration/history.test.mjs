@@ -255,3 +255,29 @@ describe('GET /api/sync/events as lines', () => {
 		assert.equal((await read({ channels: 'none' })).status, 200);
 	});
 });
+
+test('pages end at about 1 MB, and the next one goes on', async (t) => {
+	const daemon = await startDaemon({ app: { max_event_payload_bytes: 0 } }, t);
+	const server = Sync.server(daemon);
+	await daemon.query(`SELECT broadcast('big-' || i % 3, 'Big', json_build_object('text',
+		repeat('x', 100000))) FROM generate_series(1, 30) i`);
+	await waitFor(async () => Number((await daemon.query(`SELECT count(*) AS n FROM realtime_events
+		WHERE serial > 0`))[0].n) === 30, 'all have serials');
+	for (const filter of [{}, { channels: 'big-0,big-1,big-2' }, { order: 'newest' }]) {
+		const seen = new Set();
+		let cursor, pages = 0;
+		do {
+			const page = await server.get('events', { ...filter, limit: 1000, cursor });
+			assert.ok(page.text.length < 1200000, `${page.text.length} bytes`);
+			for (const event of page.json.events) seen.add(event.serial);
+			cursor = page.json.next;
+			pages++;
+		} while (cursor);
+		assert.equal(seen.size, 30);
+		assert.ok(pages >= 3);
+	}
+	// one that is larger than a page is a page
+	await daemon.query(`SELECT broadcast('huge', 'Huge', json_build_object('text', repeat('x', 1200000)))`);
+	await waitFor(async () => (await server.get('events', { channels: 'huge' })).json.events.length === 1,
+		'the event is listed');
+});

@@ -115,6 +115,40 @@ START_TEST(lists_as_php_writes_them)
 }
 END_TEST
 
+START_TEST(long_values_between_the_elements_of_lists_stay)
+{
+	struct request r;
+	struct strbuf b, wanted;
+
+	strbuf_init(&b, 0);
+	strbuf_init(&wanted, 0);
+	strbuf_add_str(&b, "/?");
+	for (int i = 0; i < 60; i++) {
+		strbuf_addf(&b, "%sk[]=%%41%d&z%d=", i ? "&" : "", i, i);
+		strbuf_addf(&wanted, "%sA%d", i ? "," : "", i);
+		for (int n = 0; n < 200; n++)
+			strbuf_add_c(&b, (char)('a' + i % 26));
+		strbuf_addf(&b, "&l[%d]=%d", i, i % 10);
+	}
+	ck_assert_int_eq(take(&r, b.ptr, b.len), 0);
+	ck_assert_uint_eq(r.n_params, 62);
+	ck_view_eq(request_param(&r, "k"), wanted.ptr);
+	ck_assert_uint_eq(request_param(&r, "l").len, 119);
+	for (int i = 0; i < 60; i++) {
+		char name[8];
+		struct str_view value;
+
+		snprintf(name, sizeof(name), "z%d", i);
+		value = request_param(&r, name);
+		ck_assert_uint_eq(value.len, 200);
+		for (size_t n = 0; n < value.len; n++)
+			ck_assert_int_eq(value.ptr[n], 'a' + i % 26);
+	}
+	strbuf_release(&b);
+	strbuf_release(&wanted);
+}
+END_TEST
+
 START_TEST(too_many_parameters)
 {
 	struct request r;
@@ -202,6 +236,7 @@ int main(void)
 	tcase_add_test(t, odd_targets);
 	tcase_add_test(t, nul_bytes);
 	tcase_add_test(t, lists_as_php_writes_them);
+	tcase_add_test(t, long_values_between_the_elements_of_lists_stay);
 	tcase_add_test(t, too_many_parameters);
 	tcase_add_test(t, replies_carry_their_type);
 	suite_add_tcase(suite, t);

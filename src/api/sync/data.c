@@ -2,6 +2,7 @@
 /* Offline data sync: versions, changes.  The rules are sync_...() in 0019_data_sync.sql. */
 #include "base/mem.h"
 #include "api/handlers.h"
+#include "api/statement.h"
 
 static const struct sync_field version_fields[] = {
 	{ .name = "resources", .type = FIELD_STRINGS, .max = 100 },
@@ -31,17 +32,31 @@ struct sync_action sync_change_list = {
 	.repeatable = true,
 };
 
-static const struct sync_field mutation_fields[] = {
-	{ .name = "client_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "user_id", .type = FIELD_USER },
-	{ .name = "socket_id", .type = FIELD_SOCKET },
-	{ .name = "mutations", .type = FIELD_ARRAY, .flags = FIELD_REQUIRED, .min = 1, .max = 100 },
+enum { CHANGE_CLIENT_ID, CHANGE_USER_ID, CHANGE_SOCKET_ID, CHANGE_MUTATIONS, CHANGE_FIELDS };
+
+static const struct sync_field mutation_fields[CHANGE_FIELDS] = {
+	[CHANGE_CLIENT_ID] = { .name = "client_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
+	[CHANGE_USER_ID] = { .name = "user_id", .type = FIELD_USER },
+	[CHANGE_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET },
+	[CHANGE_MUTATIONS] = { .name = "mutations",
+			       .type = FIELD_ARRAY,
+			       .flags = FIELD_REQUIRED,
+			       .min = 1,
+			       .max = 100 },
 };
+
+/* Each mutation counts as a request of the user. */
+static void change_post(struct sync_call *sc)
+{
+	if (sync_call_take(sc, (unsigned)sc->values[CHANGE_MUTATIONS].number - 1))
+		statement_run(sc);
+}
 
 /* Repeatable: a mutation is known by its id. */
 struct sync_action sync_change_post = {
 	.fields = mutation_fields,
-	.n_fields = ARRAY_SIZE(mutation_fields),
+	.n_fields = CHANGE_FIELDS,
 	.function = "sync_changes_post",
 	.repeatable = true,
+	.run = change_post,
 };

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The users are in a map under one mutex, which is a leaf.  A user whose rates are whole again is
+ * removed when its last call ends, or by a walk over all users each time that their number has
+ * doubled: so the map is bounded by the users of the last second and twice the open calls.
+ */
+#include <pthread.h>
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "core/limit.h"
+#include "svc/quotas.h"
+
+#define WALK_MIN 1024
+
+struct quota_user {
+	struct {
+		uint64_t app; /* its runtime's number */
+		int64_t id;
+	} key;
+	unsigned n_open;
+	uint64_t requests, bytes; /* core/limit.h */
+};
+
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) quotas_held {
+	char unused;
+} quotas_held UNUSED;
+
+struct quotas {
+	const struct conf_sync *conf;
+	pthread_mutex_t lock;
+	struct map users OWNED_BY(quotas_held); /* lock */
+	size_t walk_at OWNED_BY(quotas_held);	/* lock: so many users */
+};
+
+static void quotas_lock(struct quotas *q) TSA(acquire_capability(quotas_held)) NO_TSA
+{
+	pthread_mutex_lock(&q->lock);
+}
+
+static void quotas_unlock(struct quotas *q) TSA(release_capability(quotas_held)) NO_TSA
+{
+	pthread_mutex_unlock(&q->lock);
+}
+
+static struct str_view quota_user_key(const struct quota_user *u)
+{
+	return sv_n((const char *)&u->key, sizeof(u->key));
+}
+
+static bool quota_user_is_idle(const struct quota_user *u, usec_t now)
+{
+	return !u->n_open && u->requests <= (uint64_t)now && u->bytes <= (uint64_t)now;
+}
+
+/* Removes all users that are idle. */
+static void quotas_walk_locked(struct quotas *q, usec_t now) NEEDS_LOCK(quotas_held)
+{
+	struct map kept;
+	struct quota_user *u;
+	size_t at = 0;
+
+	map_init(&kept);
+	while ((u = map_next(&q->users, &at))) {
+		if (quota_user_is_idle(u, now))
+			free(u);
+		else
+			map_put(&kept, quota_user_key(u), u);
+	}
+	map_release(&q->users);
+	q->users = kept;
+	q->walk_at = kept.used * 2 > WALK_MIN ? kept.used * 2 : WALK_MIN;
+}
+
+static struct quota_user *quotas_user_locked(struct quotas *q, const struct app *app,
+					     int64_t user_id, usec_t now) NEEDS_LOCK(quotas_held)
+{
+	struct quota_user wanted = { .key = { app->runtime->number, user_id } };
+	struct quota_user *u = map_get(&q->users, quota_user_key(&wanted));
+
+	if (u)
+		return u;
+	if (q->users.used >= q->walk_at)
+		quotas_walk_locked(q, now);
+	u = xcalloc(1, sizeof(*u));
+	*u = wanted;
+	map_put(&q->users, quota_user_key(u), u);
+	return u;
+}
+
+/* A request that is larger than the rate takes all of it. */
+static bool quota_take(uint64_t *word, unsigned rate, size_t n, usec_t now)
+{
+	return !rate || limit_take(word, rate, USEC_PER_SEC, n < rate ? (unsigned)n : rate, now);
+}
+
+static struct quota_refusal quotas_take_requests_locked(struct quota_user *u, const struct app *app,
+							unsigned n, usec_t now)
+{
+	const struct app_limits *l = &app->limits;
+	unsigned all = l->max_all_users_requests_per_second;
+
+	if (!quota_take(&u->requests, l->max_user_requests_per_second, n, now))
+		return (struct quota_refusal){ "max_user_requests_per_second",
+					       l->max_user_requests_per_second };
+	if (all && !limit_take_shared(&app->runtime->users_bucket, all, USEC_PER_SEC,
+				      n < all ? n : all, now))
+		return (struct quota_refusal){ "max_all_users_requests_per_second", all };
+	return (struct quota_refusal){ NULL, 0 };
+}
+
+static struct quota_refusal quotas_begin_user_locked(struct quotas *q, const struct app *app,
+						     int64_t user_id, size_t bytes)
+	NEEDS_LOCK(quotas_held)
+{
+	unsigned max_open = q->conf->max_user_calls;
+	unsigned max_bytes = app->limits.max_user_bytes_per_second;
+	usec_t now = clock_mono();
+	struct quota_user *u = quotas_user_locked(q, app, user_id, now);
+	struct quota_refusal refusal = { NULL, 0 };
+
+	if (max_open && u->n_open >= max_open)
+		return (struct quota_refusal){ "sync.max_user_calls", max_open };
+	refusal = quotas_take_requests_locked(u, app, 1, now);
+	if (!refusal.option && !quota_take(&u->bytes, max_bytes, bytes, now))
+		refusal = (struct quota_refusal){ "max_user_bytes_per_second", max_bytes };
+	if (!refusal.option)
+		u->n_open++;
+	return refusal;
+}
+
+struct quota_refusal quotas_begin(struct quotas *q, const struct app *app, int64_t user_id,
+				  size_t bytes)
+{
+	unsigned max = q->conf->max_app_calls;
+	struct quota_refusal refusal = { NULL, 0 };
+
+	if (atomic_fetch_add(&app->runtime->sync_calls, 1) >= max && max)
+		refusal = (struct quota_refusal){ "sync.max_app_calls", max };
+	if (!refusal.option && user_id) {
+		quotas_lock(q);
+		refusal = quotas_begin_user_locked(q, app, user_id, bytes);
+		quotas_unlock(q);
+	}
+	if (refusal.option)
+		atomic_fetch_sub(&app->runtime->sync_calls, 1);
+	return refusal;
+}
+
+void quotas_end(struct quotas *q, const struct app *app, int64_t user_id)
+{
+	struct quota_user wanted = { .key = { app->runtime->number, user_id } }, *u;
+
+	atomic_fetch_sub(&app->runtime->sync_calls, 1);
+	if (!user_id)
+		return;
+	quotas_lock(q);
+	u = map_get(&q->users, quota_user_key(&wanted));
+	u->n_open--;
+	if (quota_user_is_idle(u, clock_mono())) {
+		map_del(&q->users, quota_user_key(u));
+		free(u);
+	}
+	quotas_unlock(q);
+}
+
+struct quota_refusal quotas_take(struct quotas *q, const struct app *app, int64_t user_id,
+				 unsigned n)
+{
+	usec_t now = clock_mono();
+	struct quota_refusal refusal;
+
+	quotas_lock(q);
+	refusal =
+		quotas_take_requests_locked(quotas_user_locked(q, app, user_id, now), app, n, now);
+	quotas_unlock(q);
+	return refusal;
+}
+
+struct quotas *quotas_new(const struct conf_sync *conf)
+{
+	struct quotas *q = xcalloc(1, sizeof(*q));
+
+	q->conf = conf;
+	q->walk_at = WALK_MIN;
+	pthread_mutex_init(&q->lock, NULL);
+	map_init(&q->users);
+	return q;
+}
+
+void quotas_free(struct quotas *q)
+{
+	struct quota_user *u;
+	size_t at = 0;
+
+	if (!q)
+		return;
+	while ((u = map_next(&q->users, &at)))
+		free(u);
+	map_release(&q->users);
+	pthread_mutex_destroy(&q->lock);
+	free(q);
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Each shard is a table with linear probing, at most 3/4 full.  The ids are made by this daemon, so
+ * they are not chosen to collide.
+ */
+#include <pthread.h>
+#include <stddef.h>
+#include "base/mem.h"
+#include "svc/sockets.h"
+
+#define SHARDS 16
+
+struct socket_slot {
+	uint64_t id; /* 0: free; no connection has this id */
+	uint64_t app;
+};
+
+struct socket_shard {
+	pthread_mutex_t lock; /* of all members */
+	struct socket_slot *slots;
+	size_t cap, used; /* cap: a power of two, or 0 */
+};
+
+struct sockets {
+	struct socket_shard shards[SHARDS];
+};
+
+static uint64_t socket_hash(uint64_t id)
+{
+	return (id * UINT64_C(0x9e3779b97f4a7c15)) >> 16;
+}
+
+static struct socket_shard *socket_shard_of(struct sockets *s, uint64_t id)
+{
+	return &s->shards[socket_hash(id) % SHARDS];
+}
+
+static size_t socket_home(const struct socket_shard *sh, uint64_t id)
+{
+	return socket_hash(id) / SHARDS & (sh->cap - 1);
+}
+
+/* Where the id is, or the free slot where it would go; cap must not be 0. */
+static size_t socket_find(const struct socket_shard *sh, uint64_t id)
+{
+	size_t i = socket_home(sh, id);
+
+	while (sh->slots[i].id && sh->slots[i].id != id)
+		i = (i + 1) & (sh->cap - 1);
+	return i;
+}
+
+static void socket_shard_grow(struct socket_shard *sh)
+{
+	struct socket_shard old = *sh;
+
+	sh->cap = old.cap ? 2 * old.cap : 16;
+	sh->slots = xcalloc(sh->cap, sizeof(*sh->slots));
+	for (size_t i = 0; i < old.cap; i++)
+		if (old.slots[i].id)
+			sh->slots[socket_find(sh, old.slots[i].id)] = old.slots[i];
+	free(old.slots);
+}
+
+void sockets_add(struct sockets *s, uint64_t id, uint64_t app)
+{
+	struct socket_shard *sh = socket_shard_of(s, id);
+	size_t i;
+
+	pthread_mutex_lock(&sh->lock);
+	if (sh->used + 1 > sh->cap / 4 * 3)
+		socket_shard_grow(sh);
+	i = socket_find(sh, id);
+	sh->used += !sh->slots[i].id;
+	sh->slots[i] = (struct socket_slot){ id, app };
+	pthread_mutex_unlock(&sh->lock);
+}
+
+/* Moves later entries of the same run up, so that none is behind a free slot. */
+static void socket_shard_clear(struct socket_shard *sh, size_t hole)
+{
+	size_t mask = sh->cap - 1;
+
+	for (size_t i = (hole + 1) & mask; sh->slots[i].id; i = (i + 1) & mask) {
+		size_t home = socket_home(sh, sh->slots[i].id);
+
+		if (((i - home) & mask) < ((i - hole) & mask))
+			continue;
+		sh->slots[hole] = sh->slots[i];
+		hole = i;
+	}
+	sh->slots[hole].id = 0;
+	sh->used--;
+}
+
+void sockets_remove(struct sockets *s, uint64_t id)
+{
+	struct socket_shard *sh = socket_shard_of(s, id);
+
+	pthread_mutex_lock(&sh->lock);
+	if (sh->cap) {
+		size_t i = socket_find(sh, id);
+
+		if (sh->slots[i].id)
+			socket_shard_clear(sh, i);
+	}
+	pthread_mutex_unlock(&sh->lock);
+}
+
+bool sockets_has(struct sockets *s, uint64_t id, uint64_t app)
+{
+	struct socket_shard *sh = socket_shard_of(s, id);
+	bool has = false;
+
+	pthread_mutex_lock(&sh->lock);
+	if (sh->cap && id) {
+		const struct socket_slot *slot = &sh->slots[socket_find(sh, id)];
+
+		has = slot->id == id && slot->app == app;
+	}
+	pthread_mutex_unlock(&sh->lock);
+	return has;
+}
+
+struct sockets *sockets_new(void)
+{
+	struct sockets *s = xcalloc(1, sizeof(*s));
+
+	for (size_t i = 0; i < SHARDS; i++)
+		pthread_mutex_init(&s->shards[i].lock, NULL);
+	return s;
+}
+
+void sockets_free(struct sockets *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < SHARDS; i++) {
+		free(s->shards[i].slots);
+		pthread_mutex_destroy(&s->shards[i].lock);
+	}
+	free(s);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* The set of open sockets, against a plain array of what it must contain. */
+#include "unit.h"
+#include "svc/sockets.h"
+
+#define IDS 4096
+
+static uint64_t id_of(unsigned i)
+{
+	return ((uint64_t)(i * 2654435761u & 0x7fffffff) << 32) | (i + 1);
+}
+
+START_TEST(a_socket_is_known_from_add_to_remove)
+{
+	struct sockets *s = sockets_new();
+	bool is_open[IDS] = { false };
+	unsigned random = 1;
+
+	for (unsigned step = 0; step < 40 * IDS; step++) {
+		unsigned i;
+
+		random = random * 1103515245 + 12345;
+		i = random >> 8 & (IDS - 1);
+		if (is_open[i])
+			sockets_remove(s, id_of(i));
+		else
+			sockets_add(s, id_of(i), i % 3);
+		is_open[i] = !is_open[i];
+	}
+	for (unsigned i = 0; i < IDS; i++)
+		for (uint64_t app = 0; app < 3; app++)
+			ck_assert(sockets_has(s, id_of(i), app) == (is_open[i] && app == i % 3));
+	ck_assert(!sockets_has(s, UINT64_MAX, 1));
+	ck_assert(!sockets_has(s, 0, 0));
+	sockets_remove(s, UINT64_MAX);
+	sockets_free(s);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("svc/sockets");
+	TCase *t = tcase_create("svc_sockets");
+
+	tcase_add_test(t, a_socket_is_known_from_add_to_remove);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
