@@ -175,6 +175,17 @@ COMMENT ON FUNCTION presence_expire IS
 	'Sets users offline who were not seen for p_ttl_s seconds, at most 1,000 in one call. '
 	'Returns how many.';
 
+CREATE FUNCTION presence_forget_sockets(p_ttl_s integer) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	UPDATE user_presence p
+	SET last_seen_at = least(p.last_seen_at, now() - (p_ttl_s - 20) * interval '1 s')
+	WHERE p.status <> 'offline' AND p.heartbeat_at IS NULL AND p_ttl_s > 20
+$$;
+COMMENT ON FUNCTION presence_forget_sockets IS
+	'Users who are known from sockets only are offline in 20 seconds unless they connect again. '
+	'The daemon calls it when it starts: the sockets were those of an earlier process.';
+
 -- Its parameters: $1 app, $2 status, $3 location, $4 deadline.  Each kind of query has its own text,
 -- so that the partial index and its order are used; without a status: all who are not offline.
 CREATE FUNCTION presence_where(p_status text, p_location text) RETURNS text
@@ -250,5 +261,5 @@ COMMENT ON FUNCTION sync_online_users IS
 	'GET /online-users: a page in the order of the ids.';
 
 REVOKE EXECUTE ON FUNCTION presence_tell(user_presence[], text[]),
-	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[])
-	FROM PUBLIC;
+	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
+	presence_forget_sockets(integer) FROM PUBLIC;

@@ -24,6 +24,7 @@ COMMENT ON COLUMN viewers.name IS
 COMMENT ON COLUMN viewers.avatar IS
 	'Avatar in the user''s token.';
 CREATE INDEX viewers_expires_at ON viewers (expires_at);
+CREATE INDEX viewers_user ON viewers (app, user_id);
 CREATE INDEX viewers_tab ON viewers (tab) WHERE tab <> '';
 
 CREATE TABLE viewing_channels (
@@ -203,6 +204,12 @@ DECLARE
 	at timestamptz;
 BEGIN
 	PERFORM viewing_require(p_app, p_caller, p_resource_type, p_resource_id);
+	IF (SELECT count(*) = 200 FROM (SELECT FROM viewers v
+	    WHERE v.app = p_app AND v.user_id = p_user_id
+	    AND (v.resource_type, v.resource_id) <> (p_resource_type, p_resource_id) LIMIT 200) x) THEN
+		PERFORM sync_fail(429, 'too_many_viewed', 'A user may view 200 resources at a time, in '
+				  'all tabs together: stop viewing one.', 'resource_id');
+	END IF;
 	PERFORM viewing_lock(p_app, p_resource_type, p_resource_id);
 	at := clock_timestamp();
 	was := viewing_state(p_app, p_resource_type, p_resource_id);
@@ -300,9 +307,20 @@ COMMENT ON FUNCTION viewing_sweep IS
 	'Removes expired tabs and those of closed sockets, for at most 500 resources. Returns '
 	'for how many.';
 
+CREATE FUNCTION viewing_forget_sockets(p_grace_ms integer) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	UPDATE viewers v SET expires_at = least(v.expires_at, now() + p_grace_ms * interval '1 ms')
+	WHERE v.tab <> ''
+$$;
+COMMENT ON FUNCTION viewing_forget_sockets IS
+	'Ends the tabs of all sockets after the grace. The daemon calls it when it starts: they are '
+	'sockets of an earlier process.';
+
 REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
 	viewing_tell(text, text, text, timestamptz),
 	viewing_settle(text, text, text, text, text[], timestamptz),
 	sync_start_viewing(text, jsonb, text, text, bigint, text, text, integer),
-	sync_stop_viewing(text, jsonb, text, text, bigint, text), viewing_sweep(text[])
+	sync_stop_viewing(text, jsonb, text, text, bigint, text), viewing_sweep(text[]),
+	viewing_forget_sockets(integer)
 	FROM PUBLIC;

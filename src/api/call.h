@@ -28,6 +28,7 @@ struct idempotency;
 struct presence_db;
 struct publisher;
 struct quotas;
+struct sockets;
 struct reader;
 struct viewers;
 
@@ -43,6 +44,7 @@ struct api_services {
 	struct viewers *viewing;
 	struct authorizer *authorizer; /* channel rules */
 	struct quotas *quotas;
+	struct sockets *sockets; /* open connections */
 };
 
 /* ---- routes --------------------------------------------------------------- */
@@ -190,6 +192,8 @@ struct sync_action {
 	bool repeatable;
 	/* Instead of calling the function; must end in a reply. */
 	void (*run)(struct sync_call *sc);
+	/* The function gave a status below 300; called before the reply.  NULL: nothing to do. */
+	void (*done)(const struct sync_call *sc);
 	/* SELECT * FROM function($1, ...): made by statement_prepare(), constant afterwards. */
 	struct pg_statement statement;
 };

@@ -75,9 +75,13 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 			  route->method, route->path);
 		sync_fail_rc(sc, -EIO);
 	} else {
+		unsigned status = (unsigned)pg_answer_int(a, 0, 0);
+
+		if (route->action->done && status < 300)
+			route->action->done(sc);
 		strbuf_init(&body, 0);
 		strbuf_add_sv(&body, pg_answer_view(a, 0, 1));
-		sync_reply(sc, (unsigned)pg_answer_int(a, 0, 0), &body);
+		sync_reply(sc, status, &body);
 	}
 }
 

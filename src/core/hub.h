@@ -23,9 +23,9 @@ struct hub_conf {
 	struct str_view path;	      /* prefix before /app/ */
 	const struct log_reader *log; /* NULL: there is no event log */
 	usec_t ahead_max;	      /* how long a client's position may be ahead of this node's */
-	/* A connection has ended; may be NULL.  Must not wait. */
-	void (*on_closed)(void *ctx, uint64_t socket_id);
-	void *closed_ctx;
+	/* A connection was established or has ended; may be NULL.  Must not wait. */
+	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
+	void *socket_ctx;
 };
 
 struct hub;

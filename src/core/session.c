@@ -170,6 +170,8 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 		session_refuse(s, no.code, no.text);
 		return s;
 	}
+	if (h->conf.on_socket)
+		h->conf.on_socket(h->conf.socket_ctx, s->app, s->id, true);
 	strbuf_reset(&h->text);
 	directory_position(h->conf.directory, &now);
 	frame_connection_established(&h->text, socket_id_format(s->id, id),
@@ -292,8 +294,8 @@ void session_closed(struct session *s)
 	struct hub *h = s->hub;
 
 	s->is_closing = true;
-	if (h->conf.on_closed)
-		h->conf.on_closed(h->conf.closed_ctx, s->id);
+	if (h->conf.on_socket && s->is_opened)
+		h->conf.on_socket(h->conf.socket_ctx, s->app, s->id, false);
 	liveness_stop(s);
 	session_forget_dirty(h, s);
 	session_leave_all(s);

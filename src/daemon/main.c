@@ -32,6 +32,7 @@
 #include "svc/presence_db.h"
 #include "svc/publish.h"
 #include "svc/quotas.h"
+#include "svc/sockets.h"
 #include "svc/viewers.h"
 #include "api/call.h"
 #include "api/router.h"
@@ -69,6 +70,7 @@ struct scopewired {
 	struct jobs *jobs;
 	struct idempotency *once;
 	struct quotas *quotas;
+	struct sockets *sockets;
 	struct presence_db *presence;
 	struct viewers *viewing;
 	struct log_writer *log;
@@ -199,10 +201,16 @@ static int start_schema(struct scopewired *d)
 
 /* -- workers and services, made but not running -- */
 
-static void on_socket_closed(void *ctx, uint64_t socket_id)
+static void on_socket(void *ctx, const struct app *app, uint64_t socket_id, bool is_open)
 {
 	struct scopewired *d = ctx;
 
+	if (is_open) {
+		sockets_add(d->sockets, socket_id, app->runtime->number);
+		return;
+	}
+	/* in this order: see viewers_watch() */
+	sockets_remove(d->sockets, socket_id);
 	viewers_on_closed(d->viewing, socket_id);
 }
 
@@ -232,8 +240,8 @@ static int make_workers(struct scopewired *d)
 		.max_connections = s->max_connections,
 		.path = sv(s->path),
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
-		.on_closed = on_socket_closed,
-		.closed_ctx = d,
+		.on_socket = on_socket,
+		.socket_ctx = d,
 	};
 
 	frame_guard_init(d->open_files);
@@ -272,7 +280,8 @@ static int make_services(struct scopewired *d)
 	d->pool = pg_pool_new(&pc);
 	d->jobs = jobs_new(d->pool, &d->conf->sync);
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
-	d->viewing = viewers_new(d->pool, &d->conf->sync);
+	d->sockets = sockets_new();
+	d->viewing = viewers_new(d->pool, d->sockets, &d->conf->sync);
 	pc.connections = d->conf->sync.authorize_connections;
 	d->authorize_pool = pg_pool_new(&pc);
 	d->once = idempotency_new(d->authorize_pool);
@@ -286,6 +295,7 @@ static void free_services(struct scopewired *d)
 	viewers_free(d->viewing);
 	idempotency_free(d->once);
 	quotas_free(d->quotas);
+	sockets_free(d->sockets);
 	pg_pool_free(d->pool);
 	pg_pool_free(d->authorize_pool);
 	jobs_free(d->jobs);
@@ -458,7 +468,8 @@ static int start_http(struct scopewired *d)
 					     .presence = d->presence,
 					     .viewing = d->viewing,
 					     .authorizer = d->authorizer,
-					     .quotas = d->quotas };
+					     .quotas = d->quotas,
+					     .sockets = d->sockets };
 	router_init();
 	if (http_server_start(&hc, &d->services, &d->http))
 		return give_up(EX_OSERR, xstrdup("the HTTP server could not be started"));

@@ -9,15 +9,16 @@
 #include <stdint.h>
 
 enum pg_lock {
-	PG_LOCK_ACTIVITIES = 7770,  /* transaction */
-	PG_LOCK_RETENTION = 7775,   /* transaction, only tried */
-	PG_LOCK_POLLING = 7776,	    /* session */
-	PG_LOCK_SERIALS = 7777,	    /* transaction */
-	PG_LOCK_DRAIN = 7778,	    /* transaction, only tried */
-	PG_LOCK_PARTITIONS = 7779,  /* transaction */
-	PG_LOCK_SYNC_FEED = 7781,   /* transaction; with hashtext(application) */
-	PG_LOCK_SYNC_ENTITY = 7782, /* transaction; with a hash of the resource, or of the client */
-	PG_LOCK_VIEWING = 7784,	    /* transaction; with a hash of the resource */
+	PG_LOCK_ACTIVITIES = 7770, /* transaction */
+	PG_LOCK_RETENTION = 7775,  /* transaction, only tried */
+	PG_LOCK_POLLING = 7776,	   /* session */
+	PG_LOCK_SERIALS = 7777,	   /* transaction */
+	PG_LOCK_DRAIN = 7778,	   /* transaction, only tried */
+	PG_LOCK_PARTITIONS = 7779, /* transaction */
+	PG_LOCK_SYNC_FEED = 7781,  /* transaction; with hashtext(application) */
+	PG_LOCK_VIEWING = 7784,	   /* transaction; with a hash of the resource */
+	/* transaction; with a hash of the resource, or of the client */
+	PG_LOCK_SYNC_ENTITY = 7782,
 };
 
 /*

@@ -30,6 +30,7 @@
 #define TIMERS_MAX    16
 #define DEPTH	      8 /* statements under way on one connection, by default */
 #define LOCK_SLICE_MS 50
+#define LOCK_TRIES    6 /* at least, because it waits for its turns too */
 #define GRACE_US      (2 * USEC_PER_SEC)
 #define POLL_MS	      100  /* deadlines are checked this often while a job is open */
 #define IDLE_MS	      5000 /* without an open job: whatever happens wakes the thread */
@@ -45,7 +46,8 @@ struct pool_job {
 	pg_pool_done *done;
 	void *ctx;
 	usec_t deadline;
-	usec_t lock_deadline; /* 0: no lock was refused yet */
+	usec_t lock_deadline; /* from the first refusal of a lock on */
+	unsigned n_refused;   /* how often one was refused */
 	bool is_preparing;    /* the next result is PREPARE's */
 	bool is_retry;
 	PGresult *result; /* the last one, or the first that failed */
@@ -188,6 +190,11 @@ static void pool_job_reset(struct pool_job *j)
 	j->has_failed = false;
 }
 
+static bool pool_job_waited_for_lock(const struct pool_job *j, usec_t now)
+{
+	return j->n_refused >= LOCK_TRIES && now >= j->lock_deadline;
+}
+
 static void pool_turn_end(struct turn *t, int rc)
 {
 	pool_job_end((struct pool_job *)t, rc);
@@ -198,14 +205,14 @@ static void pool_turn_end_late(struct turn *t, int rc)
 {
 	struct pool_job *j = (struct pool_job *)t;
 
-	pool_job_end(j, j->lock_deadline ? -EBUSY : rc);
+	pool_job_end(j, j->n_refused ? -EBUSY : rc);
 }
 
 static bool pool_turn_is_late(const struct turn *t, usec_t now)
 {
 	const struct pool_job *j = (const struct pool_job *)t;
 
-	return now >= j->deadline || (j->lock_deadline && now >= j->lock_deadline);
+	return now >= j->deadline || pool_job_waited_for_lock(j, now);
 }
 
 /* Ends a job that is or was on a link. */
@@ -351,7 +358,7 @@ RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 		j = best ? (struct pool_job *)turns_take(&p->turns) : NULL;
 		if (!j)
 			break;
-		if (j->lock_deadline && clock_mono() >= j->lock_deadline) {
+		if (pool_job_waited_for_lock(j, clock_mono())) {
 			pool_end_sent(p, j, -EBUSY);
 			continue;
 		}
@@ -411,12 +418,12 @@ RUNS_ON(on_pool) static bool pool_retry_lock(struct pg_pool *p, struct pool_job 
 
 	if (!p->conf.lock_wait_ms || strcmp(pool_job_sqlstate(j), "55P03") != 0)
 		return false;
-	if (!j->lock_deadline) {
+	if (!j->n_refused++) {
 		usec_t tried = (usec_t)p->conf.options.lock_timeout_ms * USEC_PER_MSEC;
 
 		j->lock_deadline = now + p->conf.lock_wait_ms * USEC_PER_MSEC - tried;
 	}
-	if (now >= j->lock_deadline)
+	if (pool_job_waited_for_lock(j, now))
 		return false;
 	pool_job_reset(j);
 	turns_put_back(&p->turns, &j->turn, false);

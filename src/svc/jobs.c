@@ -9,7 +9,15 @@
 #include "svc/jobs.h"
 
 /* What a job's only parameter is; with a retention of 0 days the job does not run. */
-enum job_value { VALUE_NONE, VALUE_SETTINGS, VALUE_ACTIVITY_DAYS, VALUE_CHANGE_DAYS, VALUES };
+enum job_value {
+	VALUE_NONE,
+	VALUE_SETTINGS,
+	VALUE_ACTIVITY_DAYS,
+	VALUE_CHANGE_DAYS,
+	VALUE_PRESENCE_TTL,
+	VALUE_VIEWING_GRACE,
+	VALUES
+};
 
 static const struct {
 	const char *name;
@@ -22,6 +30,20 @@ static const struct {
 	  { .sql = "SELECT sync_settings_put($1::json)", .repeatable = true },
 	  2000,
 	  VALUE_SETTINGS,
+	  true },
+	{ "viewers of an earlier process",
+	  { .sql = "SELECT viewing_forget_sockets($1::integer)",
+	    .repeatable = true,
+	    .locks = true },
+	  2000,
+	  VALUE_VIEWING_GRACE,
+	  true },
+	{ "presence of an earlier process",
+	  { .sql = "SELECT presence_forget_sockets($1::integer)",
+	    .repeatable = true,
+	    .locks = true },
+	  2000,
+	  VALUE_PRESENCE_TTL,
 	  true },
 	{ "activities' positions",
 	  { .sql = "SELECT activities_place(1000) = 1000", .repeatable = true },
@@ -55,12 +77,17 @@ struct jobs {
 	char *values[VALUES]; /* owned; NULL: none */
 };
 
-static char *days_text(unsigned days)
+static char *number_text(unsigned number)
 {
 	char text[12];
 
-	snprintf(text, sizeof(text), "%u", days);
-	return days ? xstrdup(text) : NULL;
+	snprintf(text, sizeof(text), "%u", number);
+	return xstrdup(text);
+}
+
+static char *days_text(unsigned days)
+{
+	return days ? number_text(days) : NULL;
 }
 
 struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
@@ -76,6 +103,8 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
 	j->values[VALUE_SETTINGS] = settings.ptr;
 	j->values[VALUE_ACTIVITY_DAYS] = days_text(conf->activity_retention_days);
 	j->values[VALUE_CHANGE_DAYS] = days_text(conf->changes_retention_days);
+	j->values[VALUE_PRESENCE_TTL] = number_text(conf->presence_ttl_s);
+	j->values[VALUE_VIEWING_GRACE] = number_text(conf->viewing_grace_ms);
 	for (size_t i = 0; i < ARRAY_SIZE(job_table); i++) {
 		const char *value = j->values[job_table[i].value];
 

@@ -2,7 +2,7 @@
 /*
  * One mutex guards the set of sockets.  Other threads hold it for a map operation, the pool's
  * thread for a walk four times a second.  An entry stays until it expires, whether its socket is
- * closed or not, so that the set is bounded by the calls within the longest TTL.
+ * closed or not, so that the set is bounded by the connections of the longest TTL.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "svc/sockets.h"
 #include "svc/viewers.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
@@ -37,6 +38,7 @@ static struct TSA(capability("mutex")) viewers_held {
 
 struct viewers {
 	struct pg_pool *pool;
+	struct sockets *open; /* borrowed */
 	usec_t grace;
 	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
@@ -69,7 +71,7 @@ static struct str_view socket_id_view(const uint64_t *id)
 	return sv_n((const char *)id, sizeof(*id));
 }
 
-void viewers_watch(struct viewers *v, uint64_t socket_id, unsigned ttl_s)
+void viewers_watch(struct viewers *v, const struct app *app, uint64_t socket_id, unsigned ttl_s)
 {
 	usec_t until = clock_mono() + ttl_s * USEC_PER_SEC + v->grace;
 	struct watched *w;
@@ -86,6 +88,9 @@ void viewers_watch(struct viewers *v, uint64_t socket_id, unsigned ttl_s)
 		w->until = until;
 	w->is_swept = w->is_sent = false;
 	viewers_unlock(v);
+	/* After it is in the map: a socket that closes from here on is found there. */
+	if (!sockets_has(v->open, socket_id, app->runtime->number))
+		viewers_on_closed(v, socket_id);
 }
 
 void viewers_on_closed(struct viewers *v, uint64_t socket_id)
@@ -199,11 +204,13 @@ RUNS_ON(on_pool) static void viewers_sweep(void *ctx)
 	strbuf_release(&sockets);
 }
 
-struct viewers *viewers_new(struct pg_pool *pool, const struct conf_sync *conf)
+struct viewers *viewers_new(struct pg_pool *pool, struct sockets *sockets,
+			    const struct conf_sync *conf)
 {
 	struct viewers *v = xcalloc(1, sizeof(*v));
 
 	v->pool = pool;
+	v->open = sockets;
 	v->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
 	atomic_init(&v->n_watched, 0);
 	pthread_mutex_init(&v->lock, NULL);

@@ -269,8 +269,8 @@ static void *worker_main(void *arg)
 		.path = w->all->conf.path,
 		.log = w->all->conf.log,
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,
-		.on_closed = w->all->conf.on_closed,
-		.closed_ctx = w->all->conf.closed_ctx,
+		.on_socket = w->all->conf.on_socket,
+		.socket_ctx = w->all->conf.socket_ctx,
 	};
 
 	ASSERT_ON(on_worker);

@@ -25,8 +25,9 @@ struct workers_conf {
 	struct str_view path;
 	const struct log_reader *log; /* for replays */
 	unsigned replay_timeout_ms;
-	void (*on_closed)(void *ctx, uint64_t socket_id); /* as in struct hub_conf */
-	void *closed_ctx;
+	/* as in struct hub_conf */
+	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
+	void *socket_ctx;
 };
 
 /* What directory_new() needs; usable as soon as workers_new() returned. */

@@ -215,3 +215,23 @@ test('pages of notifications and activities end at about 1 MB, and the next one 
 		assert.ok(pages >= 3, path);
 	}
 });
+test('users of a killed process are offline unless they connect again', async (t) => {
+	const daemon = await startDaemon({ sections: { sync: { presence_ttl_s: 3600 } } }, t);
+	const server = Sync.server(daemon);
+	const online = async () => ok(await server.get('online-users')).users.map((u) => u.user_id).sort();
+	const signIn = async (id) => {
+		const wire = await daemon.connect();
+		wire.sendSignin({ id: String(id) });
+		await wire.next({ event: 'pusher:signin_success' });
+		return wire;
+	};
+	await signIn(1);
+	await signIn(2);
+	await waitFor(async () => (await online()).length === 2, 'both are online');
+	await daemon.kill();
+	await daemon.start();
+	const back = await signIn(2);
+	await waitFor(async () => (await online()).length === 1, 'one is offline');
+	assert.deepEqual(await online(), [2]);
+	await back.close();
+});

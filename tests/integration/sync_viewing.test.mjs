@@ -46,7 +46,10 @@ async function toldBy(daemon, wire, channel) {
 
 describe('start, stop, viewers', () => {
 	let daemon;
-	before(async () => { daemon = await start(undefined, { viewing_grace_ms: '0' }); });
+	// A slow machine may need seconds for 40 changes of one resource.
+	before(async () => {
+		daemon = await start(undefined, { viewing_grace_ms: '0', lock_wait_ms: '60000' });
+	});
 	after(() => daemon?.stop());
 
 	test('a viewer starts, is listed and stops', async () => {
@@ -103,8 +106,10 @@ describe('start, stop, viewers', () => {
 
 	test('a user has 20 tabs at most', async () => {
 		const r = resource(daemon);
-		for (let i = 0; i < 25; i++) ok(await r.start(1, { socket_id: `${i + 1}.1` }));
+		const tabs = await Promise.all(Array.from({ length: 25 }, () => daemon.connect()));
+		for (const tab of tabs) ok(await r.start(1, { socket_id: tab.socketId }));
 		assert.equal((await r.viewers()).viewers[0].tabs, 20);
+		await Promise.all(tabs.map((tab) => tab.close()));
 	});
 
 	test('with many changes at once the last event has the whole list', async () => {
@@ -215,7 +220,7 @@ describe('start, stop, viewers', () => {
 				failed(await post({ user_id }), 400, 'invalid_value', 'user_id');
 			failed(await post({ resource_type: 'x'.repeat(65) }), 400, 'invalid_value', 'resource_type');
 			failed(await post({ resource_id: 'x'.repeat(65) }), 400, 'invalid_value', 'resource_id');
-			for (const socket_id of ['x', 1, '1', '99999999999.1', INJECTION])
+			for (const socket_id of ['x', 1, '1', INJECTION])
 				failed(await post({ socket_id }), 400, 'invalid_value', 'socket_id');
 			failed(await post({ colour: 'red' }), 400, 'unknown_field', 'colour');
 			failed(await server.post(path, '{'), 400, 'invalid_json');
@@ -335,10 +340,50 @@ describe('sockets', () => {
 		await wire.close();
 	});
 
-	test('a viewer without a known socket is removed by the TTL', async (t) => {
+	test('a socket that is not open, or of another application, is refused', async (t) => {
+		const daemon = await startDaemon({ apps: [APP,
+			{ id: 'other', key: 'other-key', secret: 'other-secret' }] }, t);
+		const r = resource(daemon);
+		const [closed, foreign] = [await daemon.connect(),
+			await daemon.connect({ app: daemon.apps[1] })];
+		await closed.close();
+		await waitFor(async () => {
+			const answer = await r.start(1, { socket_id: closed.socketId });
+			return answer.json?.error?.code === 'unknown_socket';
+		}, 'the closed socket is refused');
+		for (const socket_id of ['1.1', '99999999999.1', foreign.socketId])
+			failed(await r.start(1, { socket_id }), 400, 'unknown_socket', 'socket_id');
+		await foreign.close();
+	});
+
+	test('a viewer without a socket is removed by the TTL', async (t) => {
 		const daemon = await start(t);
 		const r = resource(daemon);
-		ok(await r.start(1, { socket_id: '1.1', ttl: 1 }));
+		ok(await r.start(1, { ttl: 1 }));
 		await waitFor(async () => (await r.viewers()).count === 0);
+	});
+
+	test('a user views 200 resources at most', async (t) => {
+		const daemon = await start(t);
+		await daemon.query(`INSERT INTO viewers (app, resource_type, resource_id, user_id, tab, mode,
+			since, expires_at) SELECT '${daemon.app.id}', 'invoice', 'n' || i, 1, '', 'viewing', now(),
+			now() + interval '1 hour' FROM generate_series(1, 200) i`);
+		const r = resource(daemon);
+		failed(await r.start(1), 429, 'too_many_viewed', 'resource_id');
+		ok(await r.start(2));
+		await daemon.query(`DELETE FROM viewers WHERE resource_id = 'n7'`);
+		ok(await r.start(1));
+	});
+
+	test('the sockets of a killed process view nothing any more', async (t) => {
+		const daemon = await start(t);
+		const r = resource(daemon);
+		const tab = await daemon.connect();
+		ok(await r.start(1, { socket_id: tab.socketId, ttl: 3600 }));
+		ok(await r.start(2, { ttl: 3600 }));
+		await daemon.kill();
+		await daemon.start();
+		await waitFor(async () => (await r.viewers()).count === 1, 'the tab is removed');
+		assert.equal((await r.viewers()).viewers[0].user_id, 2);
 	});
 });

@@ -2,8 +2,10 @@
 /* Viewers of resources: start-viewing, stop-viewing, viewers.  The rules are in 0017_viewing.sql.
  */
 #include "base/mem.h"
+#include "svc/sockets.h"
 #include "svc/viewers.h"
 #include "api/handlers.h"
+#include "api/reply.h"
 #include "api/statement.h"
 
 /* clang-format off */
@@ -37,11 +39,23 @@ static void start_viewing(struct sync_call *sc)
 		snprintf(text, sizeof(text), "%u", (unsigned)ttl->number);
 		ttl->text = xstrdup(text);
 	}
-	/* before the statement: a socket that closes meanwhile must be known */
+	if (socket_id->text && !sockets_has(sc->call.services->sockets, socket_id->socket_id,
+					    sc->call.app->runtime->number))
+		sync_fail(sc, 400, "unknown_socket", "socket_id",
+			  "No connection of the application has this socket_id: send that of an "
+			  "open connection, or none.");
+	else
+		statement_run(sc);
+}
+
+/* The viewer is stored; its socket may have closed meanwhile. */
+static void viewing_started(const struct sync_call *sc)
+{
+	const struct sync_value *socket_id = &sc->values[START_SOCKET_ID];
+
 	if (socket_id->text)
-		viewers_watch(sc->call.services->viewing, socket_id->socket_id,
-			      (unsigned)ttl->number);
-	statement_run(sc);
+		viewers_watch(sc->call.services->viewing, sc->call.app, socket_id->socket_id,
+			      (unsigned)sc->values[START_TTL].number);
 }
 
 struct sync_action sync_start_viewing = {
@@ -50,6 +64,7 @@ struct sync_action sync_start_viewing = {
 	.function = "sync_start_viewing",
 	.repeatable = true,
 	.run = start_viewing,
+	.done = viewing_started,
 };
 
 static const struct sync_field stop_fields[] = {
