@@ -141,7 +141,7 @@ struct failure {
 /* The one place where an errno becomes a status. */
 static const struct failure failures[] = {
 	{ -EAGAIN, 503, 1, "busy", "Too many requests are waiting for the database; try again." },
-	{ -EBUSY, 503, 1, "locked",
+	{ -EBUSY, 503, 1, "database_locked",
 	  "Another transaction has locked what this request needs; nothing was changed, try "
 	  "again." },
 	{ -EHOSTDOWN, 503, 2, "database_away",

@@ -55,13 +55,13 @@ describe('an open transaction of the application', () => {
 });
 
 test('a call that another transaction blocks is 503 with Retry-After; nothing was changed', async (t) => {
-	const daemon = await startDaemon({}, t);
+	const daemon = await startDaemon({ sections: { sync: { lock_wait_ms: 400 } } }, t);
 	const server = Sync.server(daemon);
 	const open = await transaction(daemon, t, `SELECT notification_send('{1}', 'x')`);
 	const answers = await Promise.all(Array.from({ length: 20 },
 		() => server.post('notifications', { to: 1, title: 'blocked' })));
 	for (const answer of answers) {
-		failed(answer, 503, 'locked');
+		failed(answer, 503, 'database_locked');
 		assert.ok(Number(answer.headers['retry-after']) > 0);
 	}
 	await open.end();
@@ -155,7 +155,7 @@ describe('batches of the data sync', () => {
 	const change = (id, op, data) => ({ client_id: 'c', mutations: [{ mutation_id: `${op}-${id}`,
 		resource_type: 'note', resource_id: id, op, data, expected_version: null }] });
 	before(async () => {
-		daemon = await startDaemon();
+		daemon = await startDaemon({ sections: { sync: { lock_wait_ms: 400 } } });
 		staff = Sync.user(daemon, 1, { roles: ['staff'] });
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
 			VALUES ('note.{id}', 'role', 'staff')`);
@@ -166,7 +166,7 @@ describe('batches of the data sync', () => {
 		const open = await transaction(daemon, t, `SELECT mutations_lock(
 			ROW('${APP.id}', '{}', 9, 'other', NULL, '', 0)::sync_batch,
 			'[{"resource_type": "note", "resource_id": "held"}]')`);
-		failed(await staff.post('changes', change('held', 'upsert', {})), 503, 'locked');
+		failed(await staff.post('changes', change('held', 'upsert', {})), 503, 'database_locked');
 		ok(await staff.post('changes', change('free', 'upsert', {})));
 		await open.end();
 		ok(await staff.post('changes', change('held', 'upsert', {})));

@@ -46,10 +46,7 @@ async function toldBy(daemon, wire, channel) {
 
 describe('start, stop, viewers', () => {
 	let daemon;
-	// A slow machine may need seconds for 40 changes of one resource.
-	before(async () => {
-		daemon = await start(undefined, { viewing_grace_ms: '0', lock_wait_ms: '60000' });
-	});
+	before(async () => { daemon = await start(undefined, { viewing_grace_ms: '0' }); });
 	after(() => daemon?.stop());
 
 	test('a viewer starts, is listed and stops', async () => {
