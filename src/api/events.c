@@ -310,6 +310,10 @@ static bool events_check_name(struct call *c, struct str_view name)
 
 	if (!name.len)
 		call_fail(c, 400, "The event needs a name.");
+	else if (sv_starts_with(name, SV("pusher:")) ||
+		 sv_starts_with(name, SV("pusher_internal:")))
+		call_fail(c, 400,
+			  "An event's name must not start with pusher: or pusher_internal:.");
 	else if (max && name.len > max)
 		call_fail(c, 400, "An event's name may have at most %u bytes.", max);
 	else

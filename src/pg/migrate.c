@@ -183,6 +183,37 @@ static int migration_check_text(struct migrate *m, unsigned version, const char 
 }
 
 /*
+ * Without applied migrations the schema must have no tables: a restored dump without data, as
+ * Laravel's schema:dump makes it, has them all.
+ */
+static int migrate_check_empty(struct migrate *m)
+{
+	const struct pg_query q = {
+		.sql = "SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace = "
+		       "(SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text) "
+		       "AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_migrations' "
+		       "ORDER BY 1 LIMIT 1",
+		.n = 1,
+		.values = (const char *const[]){ m->schema },
+	};
+	struct pg_answer a = { 0 };
+	int rc = migrate_query(m, "schema_migrations", &q, &a);
+
+	if (rc == 0 && pg_answer_rows(&a))
+		rc = migrate_fail(
+			m, -EPROTO,
+			"schema \"%s\" has tables (%s), but its table schema_migrations is empty: "
+			"it "
+			"was restored from a dump without data, or only in part. If nothing in it "
+			"is "
+			"needed, DROP SCHEMA %s CASCADE and start again; otherwise restore a dump "
+			"with its data. Leave the schema out of dumps without data: pg_dump -N %s",
+			m->schema, pg_answer_text(&a, 0, 0), m->quoted, m->schema);
+	pg_answer_release(&a);
+	return rc;
+}
+
+/*
  * Checks what the database has; *last is its newest version, 0 for none.  First all names: a
  * schema made by other migrations is refused as such, not because its first text differs.
  */
@@ -198,6 +229,8 @@ static int migrate_check_applied(struct migrate *m, unsigned *last)
 	rc = migrate_query(m, "schema_migrations", &(struct pg_query){ .sql = sql.ptr }, &a);
 	strbuf_release(&sql);
 	*last = 0;
+	if (rc == 0 && pg_answer_rows(&a) == 0)
+		rc = migrate_check_empty(m);
 	for (int i = 0; rc == 0 && i < pg_answer_rows(&a); i++)
 		rc = migration_check_name(m, (unsigned)pg_answer_int(&a, i, 0),
 					  pg_answer_text(&a, i, 1));
