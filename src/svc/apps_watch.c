@@ -32,7 +32,8 @@ static const char table_sql[] =
 	"SELECT a.id, o.name, o.value"
 	" FROM apps a, LATERAL ("
 	"  SELECT e.key, e.value FROM json_each_text(row_to_json(a)) e"
-	"   WHERE e.key NOT IN ('id', 'options', 'webhooks')"
+	"   WHERE e.key NOT IN ('id', 'options')"
+	"     AND NOT (e.key = 'webhooks' AND btrim(e.value) IN ('', '[]', '{}', 'null'))"
 	"  UNION ALL"
 	"  SELECT e.key, e.value FROM json_each_text(a.options) e) o(name, value)"
 	" WHERE o.value IS NOT NULL ORDER BY a.id";
@@ -50,9 +51,15 @@ static void table_add_app(struct app_list *list, const struct pg_answer *a, int 
 	char *why = NULL;
 	size_t n = 0;
 
-	for (int i = first; i < end && n < OPTIONS_MAX; i++)
-		options[n++] =
-			(struct app_option){ pg_answer_text(a, i, 1), pg_answer_text(a, i, 2) };
+	for (int i = first; i < end && n < OPTIONS_MAX; i++) {
+		const char *name = pg_answer_text(a, i, 1);
+
+		if (strcmp(name, "webhooks") == 0)
+			log_warn("table apps: the webhooks of the app %s are stored but not served",
+				 id);
+		else
+			options[n++] = (struct app_option){ name, pg_answer_text(a, i, 2) };
+	}
 	if (app_build(id, options, n, &list->apps[list->n], &why) == 0)
 		list->n++;
 	else

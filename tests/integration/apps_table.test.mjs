@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// The table apps: rows of soketi's table are taken as they are.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { startDaemon, waitFor } from '../lib/harness.mjs';
+
+/** soketi's table for PostgreSQL. */
+const SOKETI = `CREATE TABLE public.soketi_apps (id varchar(255) PRIMARY KEY, "key" varchar(255) NOT NULL,
+	secret varchar(255) NOT NULL, max_connections integer NOT NULL,
+	enable_client_messages smallint NOT NULL, "enabled" smallint NOT NULL,
+	max_backend_events_per_sec integer NOT NULL, max_client_events_per_sec integer NOT NULL,
+	max_read_req_per_sec integer NOT NULL, webhooks json,
+	max_presence_members_per_channel smallint, max_presence_member_size_in_kb smallint,
+	max_channel_name_length smallint, max_event_channels_at_once smallint,
+	max_event_name_length smallint, max_event_payload_in_kb smallint, max_event_batch_size smallint,
+	enable_user_authentication smallint NOT NULL)`;
+
+test('rows of soketi\'s table can be inserted as they are', async (t) => {
+	const daemon = await startDaemon({}, t);
+	await daemon.query(SOKETI);
+	await daemon.query(`INSERT INTO public.soketi_apps VALUES
+		('on', 'on-key', 's', -1, 1, 1, -1, -1, -1, '[{"url":"http://a"}]', 100, 2, 150, 50, 150, 90, 9, 1),
+		('off', 'off-key', 's', 200, 0, 1, 50, 50, 50, '[]', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0),
+		('gone', 'gone-key', 's', 200, 0, 0, 50, 50, 50, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0)`);
+	await daemon.query('INSERT INTO apps SELECT * FROM public.soketi_apps');
+	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 3,
+		'two more applications');
+	assert.deepEqual(await daemon.query(`SELECT app, max_channel_bytes AS c, max_payload_bytes AS p
+		FROM log_apps WHERE app = 'on'`), [{ app: 'on', c: 150, p: 92160 }]);
+
+	const on = { id: 'on', key: 'on-key', secret: 's' }, off = { id: 'off', key: 'off-key', secret: 's' };
+	for (const [app, delivered] of [[on, 1], [off, 0]]) {
+		const [a, b] = [await daemon.connect({ app }), await daemon.connect({ app })];
+		for (const wire of [a, b]) await wire.subscribe('private-x');
+		a.send({ event: 'client-x', channel: 'private-x', data: 1 });
+		await a.ping();
+		await b.ping();
+		assert.equal(b.all({ event: 'client-x' }).length, delivered, app.id);
+		await a.close();
+		await b.close();
+	}
+	const refused = daemon.wire({ app: { id: 'gone', key: 'gone-key', secret: 's' } });
+	assert.equal((await refused.closed).code, 4003);
+});
+
+test('stored webhooks are reported, once for each application that has some', async (t) => {
+	const daemon = await startDaemon({}, t);
+	await daemon.query(`INSERT INTO apps (id, key, secret, webhooks) VALUES
+		('a', 'ka', 's', '[{"url":"http://a"}]'), ('b', 'kb', 's', '[]'), ('c', 'kc', 's', NULL)`);
+	await daemon.restart();
+	await waitFor(() => /webhooks of the app a are stored but not served/.test(daemon.logText),
+		'a line in the log');
+	assert.doesNotMatch(daemon.logText, /webhooks of the app [bc]/);
+});
+
+test('flags can be written as boolean, number or text, and NULL is the default', async (t) => {
+	const daemon = await startDaemon({}, t);
+	await daemon.query(`INSERT INTO apps (id, key, secret, enabled, enable_client_messages) VALUES
+		('a', 'ka', 's', true, NULL), ('b', 'kb', 's', 1, 0), ('c', 'kc', 's', 'yes', 'off'),
+		('d', 'kd', 's', NULL, true), ('e', 'ke', 's', false, false)`);
+	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 5,
+		'four more applications');
+	await daemon.query(`UPDATE apps SET enabled = false WHERE id = 'a'`);
+	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 4, 'three');
+});
