@@ -83,7 +83,7 @@ COMMENT ON COLUMN realtime_events.serial IS
 COMMENT ON COLUMN realtime_events.id IS
 	'Order of insertion; the order of pending events.';
 COMMENT ON COLUMN realtime_events.event_id IS
-	'Identifies the event for clients and for its publisher.';
+	'Identifies the event for clients and for its publisher. Unique for each application.';
 COMMENT ON COLUMN realtime_events.event_type IS
 	'Name of the event.';
 COMMENT ON COLUMN realtime_events.payload IS
@@ -116,7 +116,9 @@ CREATE TABLE realtime_events_pending PARTITION OF realtime_events
 	      autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 COMMENT ON TABLE realtime_events_pending IS
 	'Events that were published by SQL and have no serial yet.';
-CREATE UNIQUE INDEX realtime_events_pending_event_id ON realtime_events_pending (event_id);
+-- An event_id is of one application.  Before the first start of a daemon there is none.
+CREATE UNIQUE INDEX realtime_events_pending_event_id
+	ON realtime_events_pending (event_id, (coalesce(app, '')));
 
 CREATE TABLE realtime_deliveries (
 	serial bigint NOT NULL,
@@ -176,7 +178,7 @@ BEGIN
 	EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING ALL EXCLUDING IDENTITY '
 		       'EXCLUDING COMMENTS)', leaf, p_parent);
 	IF p_parent = 'realtime_events'::regclass THEN
-		EXECUTE format('CREATE UNIQUE INDEX %I ON %I (event_id)',
+		EXECUTE format('CREATE UNIQUE INDEX %I ON %I (event_id, (coalesce(app, '''')))',
 			       leaf || '_event_id', leaf);
 	END IF;
 	EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',

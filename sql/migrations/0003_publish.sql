@@ -56,12 +56,12 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'An event_id is 1 to 64 printable ASCII characters without a space.';
 	END IF;
-	IF p_event.exclude_socket COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
+	IF p_event.exclude_socket COLLATE "C" !~ '^[0-9]+\.[0-9]+$' THEN
 		RAISE EXCEPTION '"%" is not a socket id', p_event.exclude_socket
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'A socket id looks like 1234.5678.';
 	END IF;
-	RETURN a.app;
+	RETURN coalesce(a.app, p_event.app);
 END
 $$;
 COMMENT ON FUNCTION pending_inspect IS
@@ -80,11 +80,12 @@ DECLARE
 	max_event pg_catalog.int4;
 	max_payload pg_catalog.int4;
 BEGIN
+	NEW.app := coalesce(NEW.app, NULLIF(pg_catalog.current_setting('scopewire.app', true), ''));
 	-- Without a parameter it is planned once; with one that may be NULL, each time.
 	IF NEW.app IS NULL THEN
 		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
 		INTO known, max_channel, max_event, max_payload
-		FROM @SCHEMA@.log_apps a WHERE a.is_only;
+		FROM @SCHEMA@.log_apps a WHERE a.is_default;
 	ELSE
 		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
 		INTO known, max_channel, max_event, max_payload
@@ -161,5 +162,31 @@ COMMENT ON FUNCTION broadcast(text, text, json, text, text, text) IS
 	'Publishes an event when the transaction commits. Returns its event_id. An event_id '
 	'that is pending or in the newest partition of the log is not published again.';
 
-REVOKE EXECUTE ON FUNCTION pending_inspect(realtime_events_pending),
-	broadcast(text, text, json, text, text, text) FROM PUBLIC;
+-- A literal is text for PostgreSQL when functions with json, jsonb and text exist.  PostgreSQL puts
+-- the bodies of these two in place of a call.
+CREATE FUNCTION broadcast(channel text, event text, payload jsonb,
+				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
+				     app text DEFAULT NULL) RETURNS text
+LANGUAGE sql
+AS $$
+	SELECT @SCHEMA@.broadcast(channel, event, payload::pg_catalog.json, event_id,
+				  exclude_socket, app)
+$$;
+COMMENT ON FUNCTION broadcast(text, text, jsonb, text, text, text) IS
+	'The same with a payload of type jsonb.';
+
+CREATE FUNCTION broadcast(channel text, event text, payload text,
+				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
+				     app text DEFAULT NULL) RETURNS text
+LANGUAGE sql
+AS $$
+	SELECT @SCHEMA@.broadcast(channel, event, payload::pg_catalog.json, event_id,
+				  exclude_socket, app)
+$$;
+COMMENT ON FUNCTION broadcast(text, text, text, text, text, text) IS
+	'The same with a payload that is JSON text.';
+
+REVOKE EXECUTE ON FUNCTION pending_inspect(realtime_events_pending), pending_check(),
+	broadcast(text, text, json, text, text, text),
+	broadcast(text, text, jsonb, text, text, text),
+	broadcast(text, text, text, text, text, text) FROM PUBLIC;

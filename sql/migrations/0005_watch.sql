@@ -339,8 +339,8 @@ BEGIN
 	       a.max_payload_bytes AS max_payload INTO w
 	FROM @SCHEMA@.watches x LEFT JOIN LATERAL (
 		SELECT l.* FROM @SCHEMA@.log_apps l
-		WHERE l.app OPERATOR(pg_catalog.=) x.app OR x.app IS NULL
-		ORDER BY l.is_only DESC, l.app LIMIT 1) a ON true
+		WHERE l.app OPERATOR(pg_catalog.=) x.app OR (x.app IS NULL AND l.is_default)
+		LIMIT 1) a ON true
 	WHERE x.id OPERATOR(pg_catalog.=) watch;
 	IF w.app IS NULL AND NOT EXISTS (SELECT FROM @SCHEMA@.log_apps l) THEN
 		w.max_channel := 200;
@@ -388,7 +388,7 @@ BEGIN
 	      FROM (SELECT pg_catalog.substr(m.made, 1, 1) AS kind,
 			   pg_catalog.split_part(m.made, E'\x1e', 1) AS address,
 			   pg_catalog.split_part(m.made, E'\x1e', 2) AS members
-		    FROM pg_catalog.string_to_table(made, E'\x1f') m(made)) p) e
+		    FROM pg_catalog.string_to_table(made, E'\x1f') AS m(made)) p) e
 	WHERE e.channel COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) w.channel_regex
 	      AND pg_catalog.octet_length(e.channel) OPERATOR(pg_catalog.<=) w.max_channel;
 	RETURN NULL;

@@ -22,6 +22,17 @@ COMMENT ON VIEW realtime_event_report IS
 	'Events with the nodes that delivered them: one row for each event and node, and one '
 	'without a node for an event that none delivered.';
 
+CREATE FUNCTION payload_get(payload json, member text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT (CASE WHEN position('\u0000' IN payload::text) > 0
+		     THEN regexp_replace(payload::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::json
+		     ELSE payload END)->>member
+$$;
+COMMENT ON FUNCTION payload_get(json, text) IS
+	'A member of a payload as text. Other than payload->>member it works for payloads that '
+	'contain the character \u0000, which it leaves out.';
+
 CREATE FUNCTION event_report(event_id text)
 RETURNS TABLE (what text, at timestamptz, after_ms numeric, node text, sockets integer, detail text)
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off

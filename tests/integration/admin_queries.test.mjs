@@ -250,3 +250,28 @@ test('every query of docs/admin-queries.md is tested', () => {
 	assert.ok(Object.keys(sections).length >= 10);
 	assert.deepEqual([...untested], []);
 });
+
+test('a payload that contains the character NUL is found too', async () => {
+	await daemon.api().trigger('private-client.1', 'Nul', '{"t":"a\\u0000b","id":"43"}');
+	const rows = await ask('Was it published at all, and by whom?',
+		{ channel: 'private-client.1', member: 'id', value: '43' });
+	assert.deepEqual(rows.map((r) => r.event_type), ['Nul']);
+	const [{ a, b, c, d }] = await daemon.query(`SELECT payload_get('{"t":"a\\u0000b"}', 't') AS a,
+		payload_get('{"t":"\\\\u0000 \\\\\\u0000."}', 't') AS b, payload_get('[1]', 't') AS c,
+		payload_get('"\\u0000"', 't') AS d`);
+	assert.deepEqual([a, b, c, d], ['ab', '\\u0000 \\.', null, null]);
+});
+
+test('the queries of the README find the events of the demo page and of Laravel', async () => {
+	const api = daemon.api();
+	await api.trigger('demo', 'InvoiceCreated', { number: 'INV-1', client: 'Acme\u0000' });
+	await api.trigger('demo', 'App\\Events\\InvoiceCreated', { number: 'INV-2' });
+	await waitFor(async () => (await daemon.query(`SELECT FROM realtime_events JOIN realtime_deliveries
+		USING (serial) WHERE channel = 'demo'`)).length === 2, 'both delivery records');
+	const [, block] = fs.readFileSync(file('README.md'), 'utf8').match(/```sql\n(.*?)```/s);
+	const [all, invoices] = block.split(';');
+	assert.ok((await client.query(all)).rows.length > 10);
+	const { rows } = await client.query(invoices);
+	assert.deepEqual(rows.filter((r) => r.channel === 'demo').map((r) => [r.invoice, r.node, r.sockets]),
+		[['INV-2', 'node-a', 0], ['INV-1', 'node-a', 0]]);
+});

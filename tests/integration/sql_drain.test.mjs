@@ -123,7 +123,7 @@ test('no search_path of a caller bypasses the checks', async (t) => {
 		CREATE OPERATOR own.!~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = own.yes);
 		CREATE OPERATOR own.<= (LEFTARG = integer, RIGHTARG = integer, FUNCTION = own.less);
 		CREATE DOMAIN own.text AS pg_catalog.text DEFAULT 'x';
-		CREATE TABLE own.log_apps (app pg_catalog.text, is_only boolean DEFAULT true,
+		CREATE TABLE own.log_apps (app pg_catalog.text, is_default boolean DEFAULT true,
 			max_channel_bytes integer DEFAULT 0, max_event_bytes integer DEFAULT 0,
 			max_payload_bytes integer DEFAULT 0);
 		INSERT INTO own.log_apps VALUES ('other')`);

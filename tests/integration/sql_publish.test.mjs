@@ -3,12 +3,14 @@
 // what rolls back never does; what is wrong is refused with its SQLSTATE.
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { binaries, query, startDaemon, unprivileged, waitFor } from '../lib/harness.mjs';
 
+const SQL_DOC = fileURLToPath(new URL('../../docs/sql.md', import.meta.url));
 const GRANTS = fileURLToPath(new URL('../../sql/grants.sql', import.meta.url));
 
 /** A session of its own on the daemon's database. */
@@ -126,6 +128,62 @@ describe('publish from SQL', () => {
 		await wire.next({ event: 'All' });
 		assert.equal(wire.all({ event: 'Others' }).length, 0);
 		await other.close();
+	});
+
+	test('SQL and HTTP accept the same names of channels and events, and the same socket ids', async () => {
+		const api = daemon.api();
+		const publish = async (channel, event, socket = null) => {
+			const sql = await daemon.query(`SELECT broadcast($1, $2, '{}', NULL, $3)`,
+				[channel, event, socket]).then(() => true, (e) => !/^22/.test(e.code));
+			const { status } = await api.post('/events', { name: event, channel, data: '{}',
+				...socket === null ? {} : { socket_id: socket } });
+			assert.ok(status === 200 || status === 400, `${channel} ${event}: ${status}`);
+			assert.equal(sql, status === 200, `${channel} ${event} ${socket}: SQL ${sql}, HTTP ${status}`);
+			return sql;
+		};
+		const names = { 'pusher:x': false, 'pusher_internal:x': false, 'pusher:': false, pusher: true,
+			'pusher.x': true, pusherx: true, 'Pusher:x': true, 'client-x': true, ' ': true, 'a b': true,
+			'\u00e4': true, '': false, 'a\nb': true, '{op}': true, [`${'x'.repeat(200)}`]: true,
+			[`${'x'.repeat(201)}`]: false, ['\u00e4'.repeat(101)]: false };
+		for (const [name, right] of Object.entries(names))
+			assert.equal(await publish('c', name), right, JSON.stringify(name));
+		const channels = { 'a b': false, '': false, 'private-': null, '#server-to-user-7': true,
+			'#server-to-user-': null, '#x': false, 'a#server-to-user-1': false, '-': true, '=@,.;_': true,
+			'a\n': false, '\u00e4': false, 'a/b': false, 'a:b': false, 'private-encrypted-x': null,
+			['x'.repeat(200)]: true, ['x'.repeat(201)]: false };
+		for (const [name, right] of Object.entries(channels)) {
+			const accepted = await publish(name, 'E');
+			if (right !== null) assert.equal(accepted, right, JSON.stringify(name));
+		}
+		for (const id of ['1.2', '1234567890.1234567890', '12345678901.1', '1', '1.', '.1', 'a.b', '1.2 ',
+			'-1.2', ' 1.2', '1.2.3', '4294967295.4294967295', '4294967296.1', '01.02'])
+			await publish('c', 'E', id);
+	});
+
+	test('a payload can be json, jsonb, text or a literal', async () => {
+		for (const payload of [`json_build_object('a', 1)`, `jsonb_build_object('a', 1)`,
+			`'{"a" : 1}'::text`, `'{"a" : 1}'`])
+			await daemon.query(`SELECT broadcast('private-client.1', 'Typed', ${payload})`);
+		const prepared = 'PREPARE p AS SELECT scopewire.broadcast($1, $2, $3); '
+			+ `EXECUTE p('private-client.1', 'Typed', '{"a" : 1}')`;
+		await daemon.query(prepared);
+		await daemon.query(`SELECT broadcast(channel => 'private-client.1', event => 'TypedLast',
+			payload => NULL)`);
+		await wire.next({ event: 'TypedLast' });
+		assert.deepEqual(wire.all({ event: 'Typed' }).map((f) => f.data.replaceAll(' ', '')),
+			Array(5).fill('{"a":1}'));
+	});
+
+	test('a write can be kept when its event is refused', async () => {
+		const text = fs.readFileSync(SQL_DOC, 'utf8');
+		const [, example] = text.match(/```sql\n(CREATE FUNCTION invoice_paid[^]*?)```/);
+		await daemon.query(`CREATE TABLE public.invoice (id integer PRIMARY KEY, paid boolean);
+			${example}`);
+		await daemon.query(`INSERT INTO invoice VALUES (1, false)`);
+		await daemon.query(`SELECT invoice_paid(1, 'not a channel')`);
+		assert.deepEqual(await daemon.query('SELECT paid FROM invoice'), [{ paid: true }]);
+		await daemon.query(`SELECT invoice_paid(1, 'private-client.1')`);
+		await wire.next({ event: 'InvoicePaid' });
 	});
 
 	test('malformed arguments are refused', async () => {
@@ -252,6 +310,58 @@ test('with several applications the caller must name one', async (t) => {
 	await daemon.query(`SELECT broadcast('c', 'Two', '{}', app => 'two')`);
 	await wire.next({ event: 'Two' });
 	assert.equal(wire.all({ event: 'One' }).length, 0);
+});
+
+describe('two applications', () => {
+	let daemon, one, two;
+	const sql = (text, values) => daemon.query(text, values);
+	before(async () => {
+		daemon = await startDaemon();
+		await sql(`INSERT INTO apps (id, key, secret) VALUES ('second', 'k2', 's2')`);
+		await waitFor(async () => (await sql('SELECT FROM log_apps')).length === 2,
+			'the second application');
+		one = await daemon.connect();
+		two = await daemon.connect({ app: { id: 'second', key: 'k2', secret: 's2' } });
+		for (const wire of [one, two]) await wire.subscribe('c');
+	});
+	after(() => daemon.stop());
+
+	test('events without an application stay with the first one when another is added', async () => {
+		await sql(`SELECT broadcast('c', 'Unnamed', '{}')`);
+		await sql(`INSERT INTO realtime_events (channel, event_type) VALUES ('c', 'Row')`);
+		await one.next({ event: 'Unnamed' });
+		await one.next({ event: 'Row' });
+		await sql(`CREATE TABLE public.later (id integer PRIMARY KEY)`);
+		await sql(`SELECT watch('later', 'c')`);
+		await sql('INSERT INTO later VALUES (1)');
+		await one.next({ event: 'later.insert' });
+		assert.equal((await sql(`SELECT user_id FROM notification_send('{7}', 'T')`)).length, 1);
+		await two.ping();
+		assert.equal(two.all({ channel: 'c', event: 'Unnamed' }).length, 0);
+	});
+
+	test('the setting scopewire.app is the application of a session or a role', async () => {
+		const client = await session(daemon);
+		await client.query(`SET scopewire.app = 'second'`);
+		await client.query(`SELECT broadcast('c', 'Set', '{}')`);
+		await two.next({ event: 'Set' });
+		await client.query(`SELECT broadcast('c', 'Named', '{}', app => 'client-portal')`);
+		await one.next({ event: 'Named' });
+		await client.query(`SET scopewire.app = 'third'`);
+		await refused(client.query(`SELECT broadcast('c', 'E', '{}')`), '22023', /"third" is not known/);
+		await client.end();
+	});
+
+	test('an event_id counts for its application only', async () => {
+		for (const app of ['client-portal', 'second', 'client-portal'])
+			await sql(`SELECT broadcast('c', 'Same', '{}', 'id-1', app => $1)`, [app]);
+		await sql(`SELECT broadcast('c', 'Fence', '{}')`);
+		await one.next({ event: 'Fence' });
+		await two.next({ event: 'Same' });
+		assert.equal(one.all({ event: 'Same' }).length, 1);
+		assert.deepEqual((await sql(`SELECT app FROM realtime_events WHERE event_id = 'id-1'
+			ORDER BY app`)).map((e) => e.app), ['client-portal', 'second']);
+	});
 });
 
 describe('watched tables', () => {

@@ -44,6 +44,11 @@ test('a schema from before the first release is converted by the script', async 
 	await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
 		AS $$ BEGIN RAISE 'of an old version'; END $$`);
 	await sql(`DROP TRIGGER scopewire_watch_${id}_insert_send ON items`);
+	await sql(`ALTER TABLE log_apps RENAME is_default TO is_only`);
+	await sql(`DROP INDEX realtime_events_pending_event_id;
+		CREATE UNIQUE INDEX realtime_events_pending_event_id ON realtime_events_pending (event_id)`);
+	await sql(`ALTER TABLE apps ALTER enabled TYPE boolean USING true, ALTER enabled SET NOT NULL,
+		ALTER enabled SET DEFAULT true, ALTER webhooks TYPE json USING NULL`);
 	await sql(`ALTER TABLE watches DROP table_name, DROP channel_regex, DROP fault`);
 	await sql(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('a.{id}', 'owner', 'id')`);
 	const old = fs.readFileSync(template, 'utf8').match(/EXCEPT ALL VALUES\n([^;]*?)\) THEN/)[1]
@@ -83,3 +88,18 @@ test('another schema is left as it is', async () => {
 	assert.deepEqual(await applied(), now);
 	assert.match(psql(script('nowhere')).stderr, /does not exist|has no migrations/);
 });
+
+test('a schema that was restored without its data is refused with what to do',
+	async (t) => {
+		const other = await newDatabase();
+		const dump = execFileSync(path.join(binaries(), 'pg_dump'), ['--schema-only', '--no-owner',
+			'-h', database.host, '-U', 'postgres', '-n', 'scopewire', database.name],
+		{ encoding: 'utf8', maxBuffer: 1 << 26 });
+		const restored = spawnSync(path.join(binaries(), 'psql'), ['-X', '-q', '-h', other.host, '-U',
+			other.user, '-d', other.name], { input: dump, encoding: 'utf8' });
+		assert.equal(restored.status, 0);
+		const refused = await startDaemon({ database: other }).then(() => null, (e) => e);
+		assert.match(refused?.message ?? '', /schema_migrations is empty.*DROP SCHEMA "scopewire" CASCADE/s);
+		await query(other.host, other.name, 'DROP SCHEMA scopewire CASCADE');
+		await startDaemon({ database: other }, t);
+	});
