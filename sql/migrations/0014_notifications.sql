@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- Notifications to users, one row a recipient.
 
--- A transaction that sends a notification or marks one as read locks this row until its commit: so
--- numbers are assigned in the order of commits, and unread is always exact.
+-- A transaction locks the rows of this table only while it commits, in their order: so numbers are
+-- assigned in the order of commits, unread is always exact, and no transaction waits for one that is
+-- open or has a deadlock with it.  What is to be done at the commit is in notification_work.
 CREATE TABLE notification_boxes (
 	app text NOT NULL,
 	user_id bigint NOT NULL CHECK (user_id > 0),
@@ -26,33 +27,107 @@ COMMENT ON FUNCTION unread_count IS
 
 CREATE TABLE notifications (
 	app text NOT NULL,
-	user_id bigint NOT NULL,
-	number bigint NOT NULL,
-	id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
+	user_id bigint NOT NULL CHECK (user_id > 0),
+	number bigint,
+	id uuid NOT NULL DEFAULT gen_random_uuid() PRIMARY KEY,
 	type text NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 255),
 	title text NOT NULL CHECK (octet_length(title) BETWEEN 1 AND 255),
 	message text CHECK (octet_length(message) <= 4000),
 	data jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(data) = 'object'),
 	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	read_at timestamptz,
-	PRIMARY KEY (app, user_id, number)
+	CONSTRAINT notifications_number UNIQUE (app, user_id, number)
 );
 COMMENT ON TABLE notifications IS
 	'Notifications, one row for each recipient.';
 COMMENT ON COLUMN notifications.number IS
-	'Counts the notifications of a user from 1.';
+	'Counts the notifications of a user from 1, in the order of commits. NULL until the '
+	'commit.';
 COMMENT ON COLUMN notifications.read_at IS
 	'When the user read it; NULL means unread.';
 CREATE INDEX notifications_unread ON notifications (app, user_id, number) WHERE read_at IS NULL;
 
-CREATE FUNCTION notifications_deleted() RETURNS trigger
+CREATE INDEX notifications_new ON notifications (app, user_id) WHERE number IS NULL;
+
+CREATE TABLE notification_work (
+	app text NOT NULL,
+	users bigint[] NOT NULL,
+	is_read boolean NOT NULL DEFAULT false,
+	ids uuid[],
+	at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE notification_work IS
+	'Users whose notifications the transaction has changed. Rows exist inside a transaction '
+	'only: its commit counts anew and deletes them.';
+COMMENT ON COLUMN notification_work.is_read IS
+	'The notifications up to at become read: those in ids, or all when it is NULL.';
+
+CREATE FUNCTION notifications_settle() RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+DECLARE
+	box record;
+	newest bigint;
+	added bigint;
+	before bigint;
+	now_unread bigint;
 BEGIN
-	UPDATE notification_boxes b SET unread = b.unread - o.unread
-	FROM (SELECT app, user_id, count(*) AS unread FROM old_rows WHERE read_at IS NULL
-	      GROUP BY app, user_id) o
-	WHERE b.app = o.app AND b.user_id = o.user_id;
+	FOR box IN SELECT w.app, u.id AS user_id FROM notification_work w, unnest(w.users) u(id)
+		   GROUP BY 1, 2 ORDER BY 1, 2 LOOP
+		INSERT INTO notification_boxes AS b (app, user_id, last, unread)
+		VALUES (box.app, box.user_id, 0, 0)
+		ON CONFLICT ON CONSTRAINT notification_boxes_pkey DO UPDATE SET last = b.last
+		RETURNING b.last, b.unread INTO newest, before;
+		UPDATE notifications n SET number = newest + r.nth
+		FROM (SELECT m.id, row_number() OVER (ORDER BY m.created_at, m.id) AS nth
+		      FROM notifications m
+		      WHERE m.app = box.app AND m.user_id = box.user_id AND m.number IS NULL) r
+		WHERE n.id = r.id;
+		GET DIAGNOSTICS added = ROW_COUNT;
+		UPDATE notifications n SET read_at = clock_timestamp()
+		FROM notification_work w
+		WHERE w.is_read AND w.app = box.app AND box.user_id = ANY(w.users)
+		AND n.app = box.app AND n.user_id = box.user_id AND n.read_at IS NULL
+		AND n.created_at <= w.at AND (w.ids IS NULL OR n.id = ANY(w.ids));
+		now_unread := (SELECT count(*) FROM notifications n
+			       WHERE n.app = box.app AND n.user_id = box.user_id AND n.read_at IS NULL);
+		IF added > 0 OR now_unread <> before THEN
+			UPDATE notification_boxes b SET last = newest + added, unread = now_unread
+			WHERE b.app = box.app AND b.user_id = box.user_id;
+			PERFORM notifications_tell_unread(box.app, box.user_id, now_unread);
+		END IF;
+	END LOOP;
+	DELETE FROM notification_work;
+END
+$$;
+COMMENT ON FUNCTION notifications_settle IS
+	'Does the work of the transaction: numbers new notifications, marks as read, counts, and '
+	'broadcasts counts that changed. Locks each user''s row, in their order.';
+
+CREATE FUNCTION notification_work_commit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	-- The first row does the work of all.
+	IF EXISTS (SELECT FROM notification_work) THEN
+		PERFORM notifications_settle();
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION notification_work_commit IS
+	'Trigger of notification_work, at the commit.';
+CREATE CONSTRAINT TRIGGER notification_work_commit AFTER INSERT ON notification_work
+	DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION notification_work_commit();
+
+CREATE FUNCTION notifications_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	INSERT INTO notification_work (app, users)
+	SELECT o.app, array_agg(DISTINCT o.user_id) FROM old_rows o WHERE o.read_at IS NULL
+	GROUP BY o.app;
 	RETURN NULL;
 END
 $$;
@@ -61,6 +136,21 @@ COMMENT ON FUNCTION notifications_deleted IS
 CREATE TRIGGER notifications_deleted AFTER DELETE ON notifications
 	REFERENCING OLD TABLE AS old_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION notifications_deleted();
+
+CREATE FUNCTION notifications_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	INSERT INTO notification_work (app, users)
+	SELECT b.app, array_agg(b.user_id) FROM notification_boxes b WHERE b.unread > 0
+	GROUP BY b.app;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION notifications_truncated IS
+	'Trigger of notifications: after TRUNCATE no user has unread ones.';
+CREATE TRIGGER notifications_truncated AFTER TRUNCATE ON notifications
+	FOR EACH STATEMENT EXECUTE FUNCTION notifications_truncated();
 
 CREATE FUNCTION notification_json(p_row notifications) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
@@ -125,23 +215,14 @@ BEGIN
 			'%s users; see sync.max_notification_recipients.', notification_recipients_max()));
 	END IF;
 	FOR sent IN
-		-- The boxes are locked in one order, so that two who send do not wait for each other.
-		WITH boxes AS (
-			INSERT INTO notification_boxes AS b (app, user_id, last, unread)
-			SELECT known.app, r.id, 1, 1
-			FROM (SELECT DISTINCT u.id FROM unnest($1) u(id) ORDER BY u.id) r
-			ON CONFLICT ON CONSTRAINT notification_boxes_pkey
-			DO UPDATE SET last = b.last + 1, unread = b.unread + 1
-			RETURNING b.user_id, b.last, b.unread
-		), rows AS (
-			INSERT INTO notifications AS n (app, user_id, number, type, title, message, data)
-			SELECT known.app, b.user_id, b.last, coalesce($4, 'notification'), $2, $3,
-			       coalesce($5, '{}')
-			FROM boxes b
+		WITH rows AS (
+			INSERT INTO notifications AS n (app, user_id, type, title, message, data)
+			SELECT known.app, r.id, coalesce($4, 'notification'), $2, $3, coalesce($5, '{}')
+			FROM (SELECT DISTINCT u.id FROM unnest($1) u(id)) r
 			RETURNING n.*
 		)
-		SELECT r.user_id, r.id, notification_event(r) AS event, b.unread
-		FROM rows r JOIN boxes b ON b.user_id = r.user_id ORDER BY r.user_id
+		SELECT r.user_id, r.id, notification_event(r) AS event
+		FROM rows r ORDER BY r.user_id
 	LOOP
 		payload := sent.event;
 		IF octet_length(payload::text) > nullif(known.max_payload, 0) THEN
@@ -152,11 +233,13 @@ BEGIN
 		PERFORM broadcast('private-App.Models.User.' || sent.user_id,
 			'Illuminate\Notifications\Events\BroadcastNotificationCreated', payload, NULL,
 			NULL, known.app);
-		PERFORM notifications_tell_unread(known.app, sent.user_id, sent.unread);
 		user_id := sent.user_id;
 		id := sent.id;
 		RETURN NEXT;
 	END LOOP;
+	IF FOUND THEN
+		INSERT INTO notification_work (app, users) VALUES (known.app, $1);
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION notification_send IS
@@ -171,24 +254,20 @@ AS $$
 DECLARE
 	known CONSTANT record := log_app($3);
 	marked bigint;
-	remaining bigint;
 BEGIN
-	PERFORM FROM notification_boxes b WHERE b.app = known.app AND b.user_id = $1 FOR UPDATE;
-	UPDATE notifications n SET read_at = clock_timestamp()
+	SELECT count(*) INTO marked FROM notifications n
 	WHERE n.app = known.app AND n.user_id = $1 AND n.read_at IS NULL
 	AND ($2 IS NULL OR n.id = ANY($2));
-	GET DIAGNOSTICS marked = ROW_COUNT;
 	IF marked > 0 THEN
-		UPDATE notification_boxes b SET unread = b.unread - marked
-		WHERE b.app = known.app AND b.user_id = $1 RETURNING b.unread INTO remaining;
-		PERFORM notifications_tell_unread(known.app, $1, remaining);
+		INSERT INTO notification_work (app, users, is_read, ids)
+		VALUES (known.app, ARRAY[$1], true, $2);
 	END IF;
 	RETURN marked;
 END
 $$;
 COMMENT ON FUNCTION notifications_read IS
-	'Marks notifications of a user as read: those in ids, or all when it is NULL. Returns '
-	'how many were unread, and broadcasts the new count if there were any.';
+	'Marks notifications of a user as read when the transaction commits: those in ids, or all '
+	'when it is NULL. Returns how many were unread; the new count is broadcast if there were any.';
 
 CREATE FUNCTION json_each_of(p_value jsonb) RETURNS SETOF jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -282,6 +361,7 @@ BEGIN
 		coalesce(json_agg(json_build_object('id', s.id, 'user_id', s.user_id)), '[]'))
 	INTO status, answer
 	FROM notification_send(users, p_title, coalesce(p_message, p_body), p_type, p_data, p_app) s;
+	PERFORM notifications_settle();
 	status := CASE status WHEN 0 THEN 200 ELSE 201 END;
 END
 $$;
@@ -360,6 +440,7 @@ BEGIN
 				  'The user has no notification of such an id; none was marked.', field);
 	END IF;
 	marked := notifications_read(p_user_id, wanted, p_app);
+	PERFORM notifications_settle();
 	status := 200;
 	body := json_build_object('read', marked, 'unread', unread_count(p_app, p_user_id));
 END
@@ -368,5 +449,7 @@ COMMENT ON FUNCTION sync_notifications_read IS
 	'POST /notifications/read: one, several or all.';
 
 REVOKE EXECUTE ON FUNCTION notifications_tell_unread(text, bigint, bigint),
+	notifications_settle(), notification_work_commit(), notifications_deleted(),
+	notifications_truncated(),
 	notification_send(bigint[], text, text, text, jsonb, text),
 	notifications_read(bigint, uuid[], text) FROM PUBLIC;

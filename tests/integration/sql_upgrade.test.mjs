@@ -45,6 +45,10 @@ test('a schema from before the first release is converted by the script', async 
 		AS $$ BEGIN RAISE 'of an old version'; END $$`);
 	await sql(`DROP TRIGGER scopewire_watch_${id}_insert_send ON items`);
 	await sql(`ALTER TABLE log_apps RENAME is_default TO is_only`);
+	await sql(`DROP TABLE notification_work; DROP INDEX notifications_new;
+		ALTER TABLE notifications DROP CONSTRAINT notifications_pkey,
+			DROP CONSTRAINT notifications_number, ADD PRIMARY KEY (app, user_id, number),
+			ADD UNIQUE (id)`);
 	await sql(`DROP INDEX realtime_events_pending_event_id;
 		CREATE UNIQUE INDEX realtime_events_pending_event_id ON realtime_events_pending (event_id)`);
 	await sql(`ALTER TABLE apps ALTER enabled TYPE boolean USING true, ALTER enabled SET NOT NULL,

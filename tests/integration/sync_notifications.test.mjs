@@ -341,6 +341,52 @@ describe('many at once', () => {
 		return own;
 	}
 
+	test('open transactions that notify the same users do not block each other, and have no deadlock',
+		async (t) => {
+			const [one, two] = [await client(), await client()];
+			t.after(() => Promise.all([one.end(), two.end()]));
+			const sendTo = (own, user) => own.query(
+				`SELECT scopewire.notification_send($1, 'T', app => $2)`, [[user], APP.id]);
+			for (const own of [one, two])
+				await own.query(`BEGIN; SET LOCAL lock_timeout = '20s'`);
+			await sendTo(one, 411);
+			await sendTo(two, 412);
+			await sendTo(one, 412);
+			await sendTo(two, 411);
+			for (const [own, user] of [[one, 411], [two, 412], [one, 412], [two, 411]])
+				await own.query('SELECT scopewire.notifications_read($1, NULL, $2)', [user, APP.id]);
+			await send({ to: 411, title: 'between' });      // neither does the API wait
+			await one.query('COMMIT');
+			await two.query('COMMIT');
+			for (const user of [411, 412]) {
+				const { notifications, unread } = await list(user);
+				assert.equal(notifications.length, user === 411 ? 3 : 2);
+				assert.equal(unread, user === 411 ? 1 : 0);
+			}
+		});
+
+	test('counts follow DELETE and TRUNCATE, and are broadcast', async () => {
+		const socket = await daemon.connect();
+		for (const user of [421, 422]) {
+			await socket.subscribe(channel(user));
+			await send({ to: user });
+			await send({ to: user });
+		}
+		await daemon.query('DELETE FROM scopewire.notifications WHERE user_id = 421 AND number = 1');
+		await socket.next({ event: UNREAD, channel: channel(421), data: { unread: 1 } });
+		await socket.ping();
+		const seen = socket.frames.length;
+		await daemon.query('TRUNCATE scopewire.notifications');
+		for (const user of [421, 422]) {
+			await waitFor(() => socket.frames.slice(seen).some((f) => f.event === UNREAD
+				&& f.channel === channel(user) && JSON.parse(f.data).unread === 0), `0 for ${user}`);
+			assert.deepEqual([(await list(user)).unread, (await list(user)).notifications], [0, []]);
+		}
+		await send({ to: 421, title: 'next' });
+		assert.deepEqual((await list(421)).notifications.map((n) => n.title), ['next']);
+		await socket.close();
+	});
+
 	test('under load counts stay exact and pages skip nothing', async () => {
 		const users = [401, 402, 403], socket = await daemon.connect();
 		for (const user of users) await socket.subscribe(channel(user));
