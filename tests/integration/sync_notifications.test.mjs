@@ -184,7 +184,7 @@ describe('sending', () => {
 		failed(await post({ to: 107, recipient_type: 'user', recipient_id: 107 }),
 			400, 'invalid_value', 'to');
 		failed(await post({ to: 107, url: '/x' }), 400, 'unknown_field', 'url');
-		failed(await post({ to: 107, data: { text: 'x'.repeat(10000) } }), 413, 'too_large', 'data');
+		failed(await post({ to: 107, data: { text: 'x'.repeat(10300) } }), 413, 'too_large', 'data');
 		assert.deepEqual((await list(107)).notifications, []);
 		assert.equal((await list(107)).unread, 0);
 	});
