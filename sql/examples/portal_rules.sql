@@ -28,48 +28,49 @@
 BEGIN;
 SET LOCAL search_path = :"schema", pg_temp;
 
-INSERT INTO channel_rules (pattern, rule, argument) VALUES
+INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES
 	-- A user's own notifications and timers.
-	('App.Models.User.{id}', 'owner', 'id'),
-	('timer.{userId}', 'owner', 'userId'),
-	('timer.{userId}', 'role', 'admin,manager'),
+	('App.Models.User.{id}', 'owner', 'id', false),
+	('timer.{userId}', 'owner', 'userId', true),
+	('timer.{userId}', 'role', 'admin,manager', true),
 	-- Every signed-in user sees the others.
-	('online', 'anyone', NULL),
-	('presence.online', 'anyone', NULL),
-	('presence-online', 'anyone', NULL),
+	('online', 'anyone', NULL, false),
+	('presence.online', 'anyone', NULL, false),
+	('presence-online', 'anyone', NULL, false),
 	-- Administrators: their own channel, and all others.
-	('admin', 'role', 'admin'),
-	('client.{id}', 'role', 'admin'),
-	('project.{id}', 'role', 'admin'),
-	('invoice.{id}', 'role', 'admin'),
-	('document.{id}', 'role', 'admin'),
-	('timesheet.{id}', 'role', 'admin,manager'),
-	('workflow.{id}', 'role', 'admin,manager'),
-	('presence-client.{id}', 'role', 'admin'),
-	('presence-project.{id}', 'role', 'admin'),
-	('presence-document.{id}', 'role', 'admin')
+	('admin', 'role', 'admin', false),
+	('client.{id}', 'role', 'admin', true),
+	('project.{id}', 'role', 'admin', true),
+	('invoice.{id}', 'role', 'admin', true),
+	('document.{id}', 'role', 'admin', true),
+	('timesheet.{id}', 'role', 'admin,manager', true),
+	('workflow.{id}', 'role', 'admin,manager', true),
+	('presence-client.{id}', 'role', 'admin', true),
+	('presence-project.{id}', 'role', 'admin', true),
+	('presence-document.{id}', 'role', 'admin', true)
 ON CONFLICT DO NOTHING;
 
--- All other users according to the portal's tables.
-WITH reach (patterns, predicate) AS (VALUES
-	(ARRAY['client.{id}', 'presence-client.{id}'],
+-- All other users according to the portal's tables.  Who may see a client or an invoice may not change
+-- it (can_write); members of a project work on its documents.
+WITH reach (patterns, can_write, predicate) AS (VALUES
+	(ARRAY['client.{id}', 'presence-client.{id}'], false,
 	 'EXISTS (SELECT FROM client_user WHERE client_id = {id}::bigint AND user_id = {user})'),
-	(ARRAY['project.{id}', 'presence-project.{id}'],
+	(ARRAY['project.{id}', 'presence-project.{id}'], true,
 	 'EXISTS (SELECT FROM project_user WHERE project_id = {id}::bigint AND user_id = {user})'
 	 ' OR EXISTS (SELECT FROM projects p JOIN client_user c USING (client_id)'
 	 ' WHERE p.id = {id}::bigint AND c.user_id = {user})'),
-	(ARRAY['invoice.{id}'],
+	(ARRAY['invoice.{id}'], false,
 	 'EXISTS (SELECT FROM invoices i JOIN client_user c USING (client_id)'
 	 ' WHERE i.id = {id}::bigint AND c.user_id = {user})'),
-	(ARRAY['document.{id}', 'presence-document.{id}'],
+	(ARRAY['document.{id}', 'presence-document.{id}'], true,
 	 'EXISTS (SELECT FROM documents d JOIN project_user m USING (project_id)'
 	 ' WHERE d.id = {id}::bigint AND m.user_id = {user})'),
-	(ARRAY['timesheet.{id}'],
+	(ARRAY['timesheet.{id}'], true,
 	 'EXISTS (SELECT FROM timesheets WHERE id = {id}::bigint AND user_id = {user})'),
-	(ARRAY['workflow.{id}'],
+	(ARRAY['workflow.{id}'], true,
 	 'EXISTS (SELECT FROM workflows w JOIN project_user m USING (project_id)'
 	 ' WHERE w.id = {id}::bigint AND m.user_id = {user})'))
-INSERT INTO channel_rules (pattern, rule, argument)
-SELECT unnest(patterns), 'sql', predicate FROM reach
+INSERT INTO channel_rules (pattern, rule, argument, can_write)
+SELECT unnest(patterns), 'sql', predicate, can_write FROM reach
 ON CONFLICT DO NOTHING;
 COMMIT;

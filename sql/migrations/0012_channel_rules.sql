@@ -44,6 +44,7 @@ CREATE TABLE channel_rules (
 	rule text NOT NULL CHECK (rule IN ('anyone', 'owner', 'role', 'sql')),
 	argument text,
 	search_path text NOT NULL DEFAULT 'public',
+	can_write boolean NOT NULL DEFAULT false,
 	names text[] GENERATED ALWAYS AS (channel_pattern_names(pattern)) STORED,
 	prefix text GENERATED ALWAYS AS (split_part(pattern, '{', 1)) STORED,
 	regex text GENERATED ALWAYS AS (channel_pattern_regex(pattern)) STORED,
@@ -66,6 +67,9 @@ COMMENT ON COLUMN channel_rules.argument IS
 	'by commas. sql: the predicate.';
 COMMENT ON COLUMN channel_rules.search_path IS
 	'The search_path of the predicate.';
+COMMENT ON COLUMN channel_rules.can_write IS
+	'Whether the users that the rule allows may also change what the channel is about: '
+	'resources of the data sync, edit locks.';
 COMMENT ON COLUMN channel_rules.names IS
 	'Names of the placeholders; generated.';
 COMMENT ON COLUMN channel_rules.prefix IS
@@ -342,12 +346,14 @@ CREATE FUNCTION channel_verdict(p_app text, p_caller jsonb, p_channel text) RETU
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	plain text := channel_plain(p_channel);
+	wants_write CONSTANT boolean := starts_with(p_channel, 'write:');
+	full_name CONSTANT text := CASE WHEN wants_write THEN substr(p_channel, 7) ELSE p_channel END;
+	plain CONSTANT text := channel_plain(full_name);
 	roles text[];
 BEGIN
 	IF caller_is_server(p_caller) OR plain = p_channel AND p_channel !~ '^#' THEN
 		RETURN 'yes';
-	ELSIF p_channel ~ '^#' THEN
+	ELSIF full_name ~ '^#' THEN
 		RETURN CASE WHEN p_channel = '#server-to-user-' || (p_caller->>'id')
 			    THEN 'yes' ELSE 'no' END;
 	END IF;
@@ -356,7 +362,7 @@ BEGIN
 			    WHEN count(*) > 0 THEN 'ask' ELSE 'no' END
 		FROM channel_rules r, regexp_match(plain, r.regex) AS held
 		WHERE (r.app IS NULL OR r.app = p_app) AND starts_with(plain, r.prefix)
-		AND held IS NOT NULL
+		AND held IS NOT NULL AND (r.can_write OR NOT wants_write)
 		AND CASE r.rule
 			WHEN 'owner' THEN held[array_position(r.names, r.argument)] = p_caller->>'id'
 			WHEN 'role' THEN roles && string_to_array(r.argument, ',')
@@ -365,7 +371,8 @@ END
 $$;
 COMMENT ON FUNCTION channel_verdict IS
 	'Whether the caller may join the channel: yes, no, or ask when only predicates can '
-	'decide. p_channel is the full name.';
+	'decide. p_channel is the full name, or write:NAME for the right to change what the '
+	'channel is about.';
 
 -- The transaction is read-only while it runs: PostgreSQL ends that with the subtransaction, which is
 -- the block.  A name that cannot be converted is, for example, a word that is cast to a number.
@@ -402,8 +409,10 @@ CREATE FUNCTION channel_ask(p_app text, p_caller jsonb, p_channel text,
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	wants_write CONSTANT boolean := starts_with(p_channel, 'write:');
+	full_name CONSTANT text := CASE WHEN wants_write THEN substr(p_channel, 7) ELSE p_channel END;
 	roles text[] := caller_roles(p_app, p_caller);
-	plain text := channel_plain(p_channel);
+	plain CONSTANT text := channel_plain(full_name);
 	one record;
 	ran record;
 BEGIN
@@ -413,10 +422,11 @@ BEGIN
 		FROM channel_rules r, regexp_match(plain, r.regex) AS held
 		WHERE (r.app IS NULL OR r.app = p_app) AND r.rule = 'sql'
 		AND starts_with(plain, r.prefix) AND held IS NOT NULL
+		AND (r.can_write OR NOT wants_write)
 		ORDER BY r.id
 	LOOP
 		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,
-			caller_id(p_caller), roles, p_app, p_channel, one.search_path);
+			caller_id(p_caller), roles, p_app, full_name, one.search_path);
 		IF ran.trouble IS NOT NULL THEN
 			trouble := format('channel rule %s (%s) failed and allows no user: %s', one.id,
 					  one.pattern, ran.trouble);
@@ -454,17 +464,34 @@ COMMENT ON FUNCTION channel_allows IS
 	'the member "asked" of the caller.';
 
 -- For a caller with the member "asked" the daemon evaluates the predicates, within a time limit:
--- the error SW001 names the channel, and the daemon repeats the call with {channel: verdict} in it.
+-- the error SW001 names the channels, with a space between two, and the daemon repeats the call with
+-- {channel: verdict} in it.
+CREATE FUNCTION require_verdicts(p_app text, p_caller jsonb, p_channels text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	unasked text;
+BEGIN
+	IF p_caller ? 'asked' THEN
+		SELECT string_agg(DISTINCT c, ' ') INTO unasked FROM unnest(p_channels) c
+		WHERE NOT p_caller->'asked' ? c AND channel_verdict(p_app, p_caller, c) = 'ask';
+		IF unasked IS NOT NULL THEN
+			RAISE EXCEPTION '%', unasked USING ERRCODE = 'SW001';
+		END IF;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_verdicts IS
+	'Makes the daemon evaluate predicates for all of these channels at once. A call that '
+	'needs many verdicts begins with it, so that it is repeated once and not for each.';
+
 CREATE FUNCTION require_channel(p_app text, p_caller jsonb, p_channel text,
 				p_field text DEFAULT '')
 RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF p_caller ? 'asked' AND NOT p_caller->'asked' ? p_channel
-	   AND channel_verdict(p_app, p_caller, p_channel) = 'ask' THEN
-		RAISE EXCEPTION '%', p_channel USING ERRCODE = 'SW001';
-	END IF;
+	PERFORM require_verdicts(p_app, p_caller, ARRAY[p_channel]);
 	IF NOT channel_allows(p_app, p_caller, p_channel) THEN
 		PERFORM sync_fail(403, 'channel_forbidden',
 			format('No rule lets this user join %s.', p_channel), p_field);
@@ -473,6 +500,24 @@ END
 $$;
 COMMENT ON FUNCTION require_channel IS
 	'Refuses a call with 403 unless the caller may join the channel.';
+
+CREATE FUNCTION require_write(p_app text, p_caller jsonb, p_channel text, p_field text DEFAULT '')
+RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	name CONSTANT text := 'write:' || p_channel;
+BEGIN
+	PERFORM require_verdicts(p_app, p_caller, ARRAY[name]);
+	IF NOT channel_allows(p_app, p_caller, name) THEN
+		PERFORM require_channel(p_app, p_caller, p_channel, p_field);
+		PERFORM sync_fail(403, 'write_forbidden', format('This user may see what %s is about, '
+			'but no rule with can_write lets the user change it.', p_channel), p_field);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_write IS
+	'Refuses a call with 403 unless a rule with can_write lets the caller join the channel.';
 
 CREATE FUNCTION require_any_channel(p_app text, p_caller jsonb, p_channels text[],
 				    p_field text DEFAULT '')

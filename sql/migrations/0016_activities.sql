@@ -166,6 +166,17 @@ COMMENT ON FUNCTION activity_add IS
 	'Adds an activity and broadcasts it when the transaction commits. Can be called in the '
 	'application''s own transactions. Returns its id.';
 
+CREATE FUNCTION activity_type_is_open(p_type text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT EXISTS (SELECT FROM sync_settings s,
+		LATERAL regexp_split_to_table(s.value, '\s*,\s*') AS word
+		WHERE s.name = 'user_activity_types' AND (word = p_type
+			OR (right(word, 1) = '*' AND starts_with(p_type, left(word, -1)))))
+$$;
+COMMENT ON FUNCTION activity_type_is_open IS
+	'Whether users may add activities of this type: the option sync.user_activity_types.';
+
 CREATE FUNCTION sync_activity_add(p_app text, p_caller jsonb, p_type text, p_description text,
 				  p_user_id bigint, p_user bigint, p_subject_type text,
 				  p_subject_id text, p_metadata jsonb, p_socket_id text,
@@ -176,6 +187,11 @@ DECLARE
 	channel text;
 	added bigint;
 BEGIN
+	IF NOT caller_is_server(p_caller) AND NOT activity_type_is_open(p_type) THEN
+		PERFORM sync_fail(403, 'type_forbidden', format('Users may not add activities of type '
+			'"%s"; the option sync.user_activity_types lists those that they may add.', p_type),
+			'type');
+	END IF;
 	IF p_user_id <> p_user THEN
 		PERFORM sync_fail(400, 'invalid_value',
 				  'user and user_id are the same field; they differ.', 'user');
@@ -198,8 +214,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync_activity_add IS
-	'POST /activities. A user may add activities of clients and projects whose channels the '
-	'user may join.';
+	'POST /activities. A user may add activities of the types in sync.user_activity_types, '
+	'of clients and projects whose channels the user may join.';
 
 CREATE TYPE activity_feed AS (
 	app text,

@@ -100,7 +100,7 @@ CREATE FUNCTION lock_refusal(p_code text, p_message text, p_lock locks, OUT stat
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT 409, json_build_object(
-		'error', json_build_object('code', p_code, 'message', p_message),
+		'error', json_build_object('code', p_code, 'message', rtrim(p_message, '.')),
 		'lock', CASE WHEN lock_is_held(p_lock) THEN lock_json(p_lock) END)
 $$;
 COMMENT ON FUNCTION lock_refusal IS
@@ -140,8 +140,8 @@ DECLARE
 	is_renewal boolean;
 	at timestamptz;
 BEGIN
-	PERFORM require_channel(p_app, p_caller, resource_channel(p_resource_type, p_resource_id),
-				'resource_id');
+	PERFORM require_write(p_app, p_caller, resource_channel(p_resource_type, p_resource_id),
+			      'resource_id');
 	before := lock_row(p_app, p_resource_type, p_resource_id);
 	at := clock_timestamp();
 	is_renewal := lock_is_held(before) AND before.user_id = p_user_id;

@@ -206,7 +206,7 @@ CREATE FUNCTION mutation_refusal(p_code text, p_message text, p_current sync_ent
 LANGUAGE sql STABLE
 AS $$
 	SELECT json_build_object('status', 409,
-		'error', json_build_object('code', p_code, 'message', p_message),
+		'error', json_build_object('code', p_code, 'message', rtrim(p_message, '.')),
 		'current', CASE WHEN p_current.app IS NOT NULL THEN sync_entity_json(p_current) END)
 $$;
 COMMENT ON FUNCTION mutation_refusal IS
@@ -271,7 +271,7 @@ DECLARE
 BEGIN
 	PERFORM mutation_check(p_mutation);
 	IF p_batch.caller->>'server' IS DISTINCT FROM 'true' THEN
-		PERFORM require_channel(p_batch.app, p_batch.caller, channel, 'resource_id');
+		PERFORM require_write(p_batch.app, p_batch.caller, channel, 'resource_id');
 	END IF;
 	IF octet_length(channel) > nullif(p_batch.max_channel, 0) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'The name of the resource''s channel is '

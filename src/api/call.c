@@ -167,6 +167,7 @@ struct sync_call *sync_call_new(struct call *from)
 	sc->if_none_match = copy_header(from->r, "If-None-Match");
 	sc->takes_gzip = request_accepts(encodings, SV("gzip"));
 	strbuf_init(&sc->verdicts, 0);
+	strbuf_init(&sc->unasked, 0);
 	return sc;
 }
 
@@ -190,6 +191,7 @@ void sync_call_free(struct sync_call *sc)
 	free(sc->origin);
 	free(sc->if_none_match);
 	strbuf_release(&sc->verdicts);
+	strbuf_release(&sc->unasked);
 	free(sc);
 }
 

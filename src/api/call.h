@@ -208,6 +208,8 @@ struct sync_call {
 	/* What channel rules said so far, as members of a JSON object, for require_channel(). */
 	struct strbuf verdicts;
 	unsigned n_verdicts;
+	struct strbuf unasked;		   /* channels that need a verdict, between spaces */
+	size_t n_read;			   /* bytes of unasked that were taken */
 	const char *extra[SYNC_EXTRA_MAX]; /* set by the action's run; not owned */
 };
 

@@ -10,8 +10,8 @@
 #include "api/reply.h"
 #include "api/statement.h"
 
-#define VERDICTS_MAX 100     /* channels; no request names more */
-#define SQLSTATE_ASK "SW001" /* require_channel() needs a verdict */
+#define VERDICTS_MAX 200     /* two rights to a channel; no request names more than 100 */
+#define SQLSTATE_ASK "SW001" /* the SQL function needs verdicts */
 
 void statement_prepare(struct sync_action *action, bool writes)
 {
@@ -105,6 +105,8 @@ void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer 
 		statement_reply(sc, a->failure);
 }
 
+static void add_next_verdict(struct sync_call *sc);
+
 static void on_statement_verdict(void *ctx, const struct authorize_answer *a)
 {
 	struct sync_call *sc = ctx;
@@ -114,12 +116,20 @@ static void on_statement_verdict(void *ctx, const struct authorize_answer *a)
 		return;
 	}
 	strbuf_add_str(&sc->verdicts, a->allowed ? ":true" : ":false");
-	statement_run_on(sc, sc->pool);
+	add_next_verdict(sc);
 }
 
-/* channel: the name that require_channel() gave. */
-static void add_verdict(struct sync_call *sc, const char *channel)
+/* Asks for the next of the channels that the SQL function named; after the last, calls it again. */
+static void add_next_verdict(struct sync_call *sc)
 {
+	struct str_view rest = sv_skip(strbuf_view(&sc->unasked), sc->n_read), name;
+	char *channel;
+
+	if (!sv_split(&rest, ' ', &name)) {
+		statement_run_on(sc, sc->pool);
+		return;
+	}
+	sc->n_read = sc->unasked.len - rest.len;
 	if (sc->n_verdicts++ == VERDICTS_MAX) {
 		log_error("api: %s %s: the SQL function needs verdicts of more than %d channels",
 			  sc->call.route->method, sc->call.route->path, VERDICTS_MAX);
@@ -128,8 +138,10 @@ static void add_verdict(struct sync_call *sc, const char *channel)
 	}
 	if (sc->n_verdicts > 1)
 		strbuf_add_c(&sc->verdicts, ',');
-	strbuf_add_json(&sc->verdicts, sv(channel));
+	strbuf_add_json(&sc->verdicts, name);
+	channel = sv_dup(name);
 	statement_ask_channel(sc, channel, on_statement_verdict);
+	free(channel);
 }
 
 /* ---- the call ------------------------------------------------------------------- */
@@ -138,10 +150,14 @@ static void on_statement_answer(void *ctx, const struct pg_answer *a)
 {
 	struct sync_call *sc = ctx;
 
-	if (a->rc == -EINVAL && strcmp(a->sqlstate, SQLSTATE_ASK) == 0)
-		add_verdict(sc, pg_answer_message(a));
-	else
+	if (a->rc == -EINVAL && strcmp(a->sqlstate, SQLSTATE_ASK) == 0) {
+		strbuf_reset(&sc->unasked);
+		strbuf_add_str(&sc->unasked, pg_answer_message(a));
+		sc->n_read = 0;
+		add_next_verdict(sc);
+	} else {
 		statement_reply(sc, a);
+	}
 }
 
 struct pg_owner statement_owner(const struct sync_call *sc)

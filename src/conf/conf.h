@@ -68,6 +68,7 @@ struct conf_sync {
 	unsigned max_request_bytes;	  /* a body */
 	unsigned activity_retention_days; /* 0: for ever */
 	unsigned changes_retention_days;  /* 0: for ever */
+	char *user_activity_types;	  /* words, separated by commas; * at an end fits all */
 	char *event_namespace;		  /* in front of the names of its own events */
 	char **presence_channels;	  /* get UserPresenceChanged; NULL: none do */
 	unsigned presence_ttl_s;	  /* of a heartbeat */

@@ -211,6 +211,10 @@ const struct option conf_options[] = {
 	{ AT(sync, viewing_grace_ms), RANGE(0, 600000), .unit = "milliseconds",
 	  .fallback = "3000",
 	  .help = "A viewer is removed this long after its connection closed." },
+	{ AT(sync, user_activity_types), .type = OPTION_STRING, .fallback = "",
+	  .help = "Types of activities that users may add to the feed, separated by commas, such "
+		  "as \"comment_added, file_*\". Empty: none; the application's server adds "
+		  "all." },
 	{ AT(sync, event_namespace), .type = OPTION_STRING, .fallback = "App\\Events\\",
 	  .help = "Prefix of the names of the sync API's own events: Echo's "
 		  "listen('UserPresenceChanged') listens for "

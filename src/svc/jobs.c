@@ -98,6 +98,8 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
 	strbuf_init(&settings, 64);
 	strbuf_add_str(&settings, "{\"event_namespace\":");
 	strbuf_add_json(&settings, sv(conf->event_namespace));
+	strbuf_add_str(&settings, ",\"user_activity_types\":");
+	strbuf_add_json(&settings, sv(conf->user_activity_types));
 	strbuf_addf(&settings, ",\"max_notification_recipients\":%u}",
 		    conf->max_notification_recipients);
 	j->values[VALUE_SETTINGS] = settings.ptr;

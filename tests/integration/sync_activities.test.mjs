@@ -12,7 +12,8 @@ const EVENT = 'App\\Events\\ActivityFeedUpdated';
 
 let daemon, server, admin;
 before(async () => {
-	daemon = await startDaemon({ apps: [APP, OTHER, SMALL] });
+	daemon = await startDaemon({ apps: [APP, OTHER, SMALL],
+		sections: { sync: { user_activity_types: 'own, x, comment_*' } } });
 	server = Sync.server(daemon);
 	admin = Sync.user(daemon, 900, { roles: ['admin'] });
 	await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule, argument) VALUES
@@ -104,6 +105,18 @@ describe('adding an activity', () => {
 		failed(await user.post('activities', { type: 'x', metadata: { project_id: 1 } }),
 			403, 'channel_forbidden', 'metadata');
 		failed(await new Sync(daemon).post('activities', { type: 'x' }), 401, 'unauthorized');
+	});
+
+	test('a user adds only activities of the types in sync.user_activity_types', async () => {
+		const user = Sync.user(daemon, 1006);
+		for (const type of ['own', 'comment_added', 'comment_'])
+			assert.equal((await add({ type }, user)).type, type);
+		for (const type of ['invoice_paid', 'owner', 'Own', 'comment', '*']) {
+			const answer = await user.post('activities', { type });
+			failed(answer, 403, 'type_forbidden', 'type');
+			assert.match(answer.json.error.message, /sync\.user_activity_types/);
+		}
+		assert.equal((await add({ type: 'invoice_paid' })).type, 'invoice_paid', 'the server adds all');
 	});
 
 	test('adding: invalid fields are 400 with the field\'s name', async () => {

@@ -10,8 +10,8 @@ const ada = { id: 7, name: 'Ada', roles: [] };
 export async function prepare(daemon) {
 	await Sync.server(daemon).put('users/7', { name: 'Ada' });
 	const users = new Set(['authorizeChannel', 'authorizeUser']);
-	await daemon.query(`INSERT INTO channel_rules(pattern, rule, argument)
-		VALUES ('note.{id}', 'anyone', NULL), ('presence.online', 'role', 'staff')`);
+	await daemon.query(`INSERT INTO channel_rules(pattern, rule, argument, can_write)
+		VALUES ('note.{id}', 'anyone', NULL, true), ('presence.online', 'role', 'staff', false)`);
 	return { exampleCaller: (operation) => (users.has(operation) ? ada : 'server') };
 }
 

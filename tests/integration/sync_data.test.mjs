@@ -14,8 +14,8 @@ let serial = 0;
 before(async () => {
 	daemon = await startDaemon({ apps: [APP, OTHER] });
 	server = Sync.server(daemon);
-	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES
-		('note.{id}', 'role', 'staff'), ('client.{id}', 'owner', 'id')`);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES
+		('note.{id}', 'role', 'staff', true), ('client.{id}', 'owner', 'id', true)`);
 });
 after(() => daemon?.stop());
 
@@ -52,6 +52,37 @@ async function feed(who, since, filter = {}) {
 		if (!page.has_more) return { changes, since };
 	}
 }
+
+describe('the right to write', () => {
+	before(() => daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES
+		('bill.{id}', 'role', 'staff', false), ('bill.{id}', 'role', 'clerk', true),
+		('bill.{id}', 'sql', '{user} IN (61, 62)', false), ('bill.{id}', 'sql', '{user} = 62', true)`));
+	const clerk = (id) => Sync.user(daemon, id, { roles: ['clerk'] });
+	const others = (id) => Sync.user(daemon, id);
+
+	test('who may see a resource may change it only with a rule that has can_write', async () => {
+		const r = fresh('bill');
+		assert.equal((await mutate(server, upsert(r, { paid: false }, 0))).status, 200);
+		for (const reader of [staff(60), others(61)]) {
+			for (const change of [upsert(r, { paid: true }, 1), remove(r, 1),
+				{ ...upsert(r, { paid: true }, 1), op: 'patch' }])
+				refused(await mutate(reader, change), 403, 'write_forbidden', 'resource_id');
+			const seen = ok(await reader.get('changes', { resources: name(r) }));
+			assert.deepEqual(seen.changes[0].data, { paid: false });
+		}
+		refused(await mutate(others(63), upsert(r, {}, 1)), 403, 'channel_forbidden', 'resource_id');
+		assert.equal((await mutate(clerk(60), upsert(r, { paid: 1 }, 1))).version, 2);
+		assert.equal((await mutate(others(62), upsert(r, { paid: 2 }, 2))).version, 3);
+	});
+
+	test('edit locks need the right to write', async () => {
+		const r = fresh('bill');
+		for (const reader of [staff(60), others(61)])
+			failed(await reader.post('locks', r), 403, 'write_forbidden', 'resource_id');
+		failed(await others(63).post('locks', r), 403, 'channel_forbidden', 'resource_id');
+		ok(await clerk(60).post('locks', r));
+	});
+});
 
 describe('mutations', () => {
 	test('create, replace, patch, delete, create again: versions go on', async () => {
@@ -219,7 +250,8 @@ describe('repeated mutations', () => {
 		const r = { resource_type: 'vault', resource_id: `v${++serial}` };
 		const m = upsert(r, {}, 0);
 		refused(await mutate(staff(1), m), 403, 'channel_forbidden', 'resource_id');
-		await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('vault.{id}', 'anyone')`);
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, can_write)
+			VALUES ('vault.{id}', 'anyone', true)`);
 		assert.equal((await waitFor(async () => {
 			const result = await mutate(staff(1), m);
 			return result.status === 200 && result;
@@ -319,8 +351,8 @@ describe('edit locks', () => {
 });
 
 test('rights by predicates of channel rules', async () => {
-	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
-		VALUES ('task.{id}', 'sql', '{id} LIKE ''mine%'' AND {user} = 5')`);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, can_write)
+		VALUES ('task.{id}', 'sql', '{id} LIKE ''mine%'' AND {user} = 5', true)`);
 	const user = staff(5);
 	const task = (id) => ({ resource_type: 'task', resource_id: `${id}${++serial}` });
 	const list = [task('mine'), fresh(), task('other'), task('mine')];

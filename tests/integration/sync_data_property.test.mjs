@@ -202,7 +202,8 @@ const sorted = (known) => [...known].map(([name, { version, edits }]) =>
 test('after faults, restarts and new devices all clients agree, no edit is lost or applied twice', async (t) => {
 	console.log(`sync_data_property: seed ${SEED}, ${ROUNDS} rounds`);
 	const daemon = await startDaemon({}, t);
-	await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('note.{id}', 'anyone')`);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, can_write)
+		VALUES ('note.{id}', 'anyone', true)`);
 	const promised = new Promised();
 	const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(daemon, i + 1, promised));
 	const lives = Promise.all(clients.map((c) => c.live()));

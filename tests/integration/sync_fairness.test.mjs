@@ -24,8 +24,8 @@ describe('an open transaction of the application', () => {
 		daemon = await startDaemon({ sections: { sync: { lock_wait_ms: 600000,
 			statement_timeout_ms: 600000 } } });
 		server = Sync.server(daemon);
-		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES
-			('note.{id}', 'role', 'staff')`);
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES
+			('note.{id}', 'role', 'staff', true)`);
 	});
 	after(() => daemon?.stop());
 

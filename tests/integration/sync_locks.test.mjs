@@ -13,8 +13,8 @@ let serial = 0;
 before(async () => {
 	daemon = await startDaemon({ apps: [APP, OTHER] });
 	server = Sync.server(daemon);
-	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES
-		('invoice.{id}', 'role', 'staff'), ('client.{id}', 'owner', 'id')`);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES
+		('invoice.{id}', 'role', 'staff', true), ('client.{id}', 'owner', 'id', true)`);
 });
 after(() => daemon?.stop());
 
