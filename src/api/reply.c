@@ -227,6 +227,17 @@ void call_fail_code(struct call *c, unsigned status, const char *code, const cha
 	va_end(ap);
 }
 
+const char *call_write_refusal(const struct call *c, unsigned status, const char *code,
+			       const char *message, struct strbuf *body)
+{
+	log_refusal(c, status, message);
+	if (c->is_sync)
+		add_error(body, c, code, without_stop(message), NULL);
+	else
+		strbuf_add_sv(body, without_stop(message));
+	return c->is_sync ? "application/json" : REQUEST_TEXT;
+}
+
 void call_fail_method(struct call *c, const char *allow)
 {
 	struct reply reply = { .status = 405 };

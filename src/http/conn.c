@@ -46,14 +46,21 @@ static usec_t request_deadline(const struct http_server *s)
 
 /* ---- receiving -------------------------------------------------------------- */
 
-/* Responds now, on the bare socket, and closes. */
+/* Responds now, on the bare socket, and closes.  code is for paths whose errors are JSON. */
 static enum MHD_Result conn_refuse(struct http_request *req, const char *status_line,
-				   struct str_view sentence) RUNS_ON(on_http)
+				   const char *code, const char *sentence) RUNS_ON(on_http)
 {
 	struct deadline *d = &req->conn->deadline;
+	struct strbuf body;
+	const char *type;
 
-	if (deadline_set(d, DEADLINE_NEVER))
-		deadlines_refuse(d->fd, status_line, sentence);
+	if (!deadline_set(d, DEADLINE_NEVER))
+		return MHD_NO;
+	strbuf_init(&body, 256);
+	type = router_refusal(req->server->services, &req->base,
+			      (unsigned)strtoul(status_line, NULL, 10), code, sentence, &body);
+	deadlines_respond(d->fd, status_line, type, strbuf_view(&body));
+	strbuf_release(&body);
 	return MHD_NO;
 }
 
@@ -63,7 +70,7 @@ static enum MHD_Result conn_refuse_body(struct http_request *req) RUNS_ON(on_htt
 
 	snprintf(text, sizeof(text), "The request body is larger than the %zu bytes allowed here",
 		 req->body_limit);
-	return conn_refuse(req, "413 Content Too Large", sv(text));
+	return conn_refuse(req, "413 Content Too Large", "too_large", text);
 }
 
 /* Checks Content-Length and Transfer-Encoding before the body arrives.  MHD_NO: refused. */
@@ -75,11 +82,11 @@ static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_htt
 	uint64_t n = 0;
 
 	if (coding.len && (length.len || !is_chunked))
-		return conn_refuse(
-			req, "400 Bad Request",
-			SV("Send Content-Length or Transfer-Encoding: chunked, not both"));
+		return conn_refuse(req, "400 Bad Request", "bad_request",
+				   "Send Content-Length or Transfer-Encoding: chunked, not both");
 	if (length.len && !sv_to_u64(length, UINT64_MAX, &n))
-		return conn_refuse(req, "400 Bad Request", SV("Content-Length is not a number"));
+		return conn_refuse(req, "400 Bad Request", "bad_request",
+				   "Content-Length is not a number");
 	if (!coding.len && !n)
 		return MHD_YES;
 	req->body_limit = router_body_limit(req->server->services, &req->base);
@@ -99,14 +106,17 @@ static enum MHD_Result conn_take_headers(struct http_request *req, const char *m
 
 	req->progress = IN_BODY;
 	if (n > req->server->conf.max_header_bytes)
-		return conn_refuse(req, "431 Request Header Fields Too Large",
-				   SV("The request line and headers are too large"));
+		return conn_refuse(req, "431 Request Header Fields Too Large", "headers_too_large",
+				   "The request line and headers are too large");
 	if (req->too_long)
-		return conn_refuse(req, "400 Bad Request", SV("Too many query parameters"));
+		return conn_refuse(req, "400 Bad Request", "bad_request",
+				   "Too many query parameters");
 	if (req->bad_path)
-		return conn_refuse(req, "400 Bad Request", SV("The path contains a NUL byte"));
+		return conn_refuse(req, "400 Bad Request", "bad_request",
+				   "The path contains a NUL byte");
 	if (method_len >= HTTP_METHOD_SIZE)
-		return conn_refuse(req, "501 Not Implemented", SV("Unknown method"));
+		return conn_refuse(req, "501 Not Implemented", "method_not_allowed",
+				   "Unknown method");
 	memcpy(req->method, method, method_len + 1);
 	req->base.method = sv_n(req->method, method_len);
 	return conn_expect_body(req);

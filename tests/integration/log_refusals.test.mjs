@@ -34,7 +34,7 @@ test('a request to an unknown path or with a wrong method is in the log', async 
 test('a request that is broken before its handler runs is in the log', async () => {
 	const raw = await Raw.connect(daemon.port);
 	raw.write('POST /apps/client-portal/events HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n');
-	await inLog(/request refused: 413, /);
+	await inLog(/request refused: POST \/apps\/client-portal\/events: 413, /);
 	raw.destroy();
 });
 

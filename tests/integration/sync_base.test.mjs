@@ -209,7 +209,11 @@ describe('fields of requests', () => {
 
 	test('a body over the limit is 413', async () => {
 		const answer = await server.put('users/1', { name: 'x'.repeat(300000) });
-		assert.equal(answer.status, 413);
+		failed(answer, 413, 'too_large');
+		assert.equal(answer.headers['content-type'], 'application/json');
+		const pusher = await daemon.http('/apps/nobody/events', { method: 'POST', body: 'x'.repeat(300000) });
+		assert.equal(pusher.status, 413);
+		assert.match(pusher.headers['content-type'], /^text\/plain/);
 	});
 
 	test('SQL in a field is stored as text', async () => {

@@ -83,6 +83,18 @@ size_t router_body_limit(const struct api_services *services UNUSED, const struc
 	return sv_eq(r->path, SV("/big")) ? 10u << 20 : LIMIT;
 }
 
+const char *router_refusal(const struct api_services *services UNUSED, const struct request *r,
+			   unsigned status UNUSED, const char *code, const char *sentence,
+			   struct strbuf *body)
+{
+	if (sv_eq(r->path, SV("/json"))) {
+		strbuf_addf(body, "{\"code\":\"%s\"}", code);
+		return "application/json";
+	}
+	strbuf_add_str(body, sentence);
+	return REQUEST_TEXT;
+}
+
 static void listen_here(void)
 {
 	socklen_t len = sizeof(address);
