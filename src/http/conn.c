@@ -73,17 +73,58 @@ static enum MHD_Result conn_refuse_body(struct http_request *req) RUNS_ON(on_htt
 	return conn_refuse(req, "413 Content Too Large", "too_large", text);
 }
 
-/* Checks Content-Length and Transfer-Encoding before the body arrives.  MHD_NO: refused. */
+/* What the headers say about the body, and whether two readers could differ about it. */
+struct framing {
+	unsigned lengths, codings, hosts;
+	bool has_bad_name, has_bad_value;
+};
+
+/* A name with a space before its colon is another name to some proxies, and a value with a bare CR
+ * more than one line (RFC 9112 sections 2.2, 5.1). */
+static enum MHD_Result conn_count_header(void *cls, enum MHD_ValueKind kind UNUSED,
+					 const char *name, const char *value)
+{
+	struct framing *f = cls;
+
+	f->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+	f->codings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+	f->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+	if (!*name || strpbrk(name, " \t\r"))
+		f->has_bad_name = true;
+	if (value && strchr(value, '\r'))
+		f->has_bad_value = true;
+	return MHD_YES;
+}
+
+/* Checks the headers that tell the body's length before it arrives.  MHD_NO: refused. */
+static enum MHD_Result conn_check_framing(struct http_request *req) RUNS_ON(on_http)
+{
+	struct str_view coding = conn_header(&req->base, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+	struct framing f = { 0 };
+	const char *why = NULL;
+
+	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, conn_count_header, &f);
+	if (f.has_bad_name)
+		why = "A header has no name, or a space before its colon";
+	else if (f.has_bad_value)
+		why = "A header contains a carriage return";
+	else if (f.lengths > 1 || f.hosts > 1)
+		why = "Send one Content-Length and one Host";
+	else if (f.codings && (f.lengths || f.codings > 1 || coding.len != 7 ||
+			       strncasecmp(coding.ptr, "chunked", 7) != 0))
+		why = "Send Content-Length or Transfer-Encoding: chunked, not both";
+	return why ? conn_refuse(req, "400 Bad Request", "bad_request", why) : MHD_YES;
+}
+
+/* Makes room for the body.  MHD_NO: refused. */
 static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_http)
 {
 	struct str_view length = conn_header(&req->base, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	struct str_view coding = conn_header(&req->base, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-	bool is_chunked = coding.len == 7 && strncasecmp(coding.ptr, "chunked", 7) == 0;
 	uint64_t n = 0;
 
-	if (coding.len && (length.len || !is_chunked))
-		return conn_refuse(req, "400 Bad Request", "bad_request",
-				   "Send Content-Length or Transfer-Encoding: chunked, not both");
+	if (conn_check_framing(req) != MHD_YES)
+		return MHD_NO;
 	if (length.len && !sv_to_u64(length, UINT64_MAX, &n))
 		return conn_refuse(req, "400 Bad Request", "bad_request",
 				   "Content-Length is not a number");

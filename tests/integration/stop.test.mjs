@@ -99,6 +99,26 @@ describe('the stop under load', () => {
 		assert.ok(publishers.every((p) => p.answers + p.errors > 0));
 	});
 
+	for (const info of [undefined, 'subscription_count'])
+		test(`a publish over TLS${info ? ' with info' : ''} that waits for the log is written`, async (t) => {
+			const { ca, ...files } = tlsServer();
+			const daemon = await startDaemon({ server: files,
+				database: { commit_timeout_ms: 60000 } }, t);
+			const session = await daemon.session();
+			await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
+			const answer = daemon.api(undefined, daemon.url.replace('http:', 'https:'), { ca })
+				.trigger('logged', 'E', { id: 'waits' }, { info }).catch((error) => error);
+			await waitFor(async () => (await daemon.query(`SELECT count(*)::integer AS n FROM pg_locks
+				WHERE locktype = 'advisory' AND NOT granted`))[0].n > 0, 'the writer waits');
+			const stopped = daemon.stop();
+			await answer; // 503, or the connection is closed: the stop waits for a limited time
+			await session.query("SELECT pg_advisory_unlock(lock_key('serials'))");
+			await session.end();
+			await stopped;
+			const rows = await daemon.query("SELECT FROM realtime_events WHERE event_type = 'E'");
+			assert.equal(rows.length, 1);
+		});
+
 	test('ends in time while the database does not answer', async (t) => {
 		const daemon = await startDaemon({ app: PER_EVENT }, t);
 		const session = await daemon.session();

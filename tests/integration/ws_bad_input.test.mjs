@@ -279,15 +279,6 @@ describe('upgrade requests', { concurrency: true }, () => {
 		const answer = await exchange(`GET ${APP_PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
 		assert.match(answer, /^HTTP\/1.1 426 /);
 	});
-	test('a missing key, a missing or another version is refused', async () => {
-		for (const [from, to] of [[/Sec-WebSocket-Key.*\r\n/, ''], [/Sec-WebSocket-Version.*\r\n/, ''],
-			['Version: 13', 'Version: 99'], [/Connection.*\r\n/, '']]) {
-			const raw = await Raw.connect(witness.daemon.port);
-			raw.write(head().replace(from, to));
-			await waitFor(() => raw.ended || raw.received.length, 'an answer or the end');
-			raw.destroy();
-		}
-	});
 	test('a NUL or bytes above 127 in the head do no harm', async () => {
 		for (const odd of ['\0', '\xff\xfe', '\x01', '\r', '\n']) {
 			const raw = await Raw.connect(witness.daemon.port);
