@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/annotate.h"
 #include "base/log.h"
+#include "base/log_gate.h"
 #include "base/mem.h"
 #include "http/server-private.h"
 
@@ -112,6 +113,21 @@ static size_t keep_escapes(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, 
 	return strlen(s);
 }
 
+/* The library answers some requests itself: a head that is too large, a request line that is none.
+ */
+PRINTF_LIKE(2, 0)
+static void mhd_on_message(void *cls UNUSED, const char *fmt, va_list args)
+{
+	static struct log_gate refused = LOG_GATE("requests refused by the HTTP parser");
+	char text[160];
+
+	if (strncmp(fmt, "Error processing request", 24) != 0)
+		return;
+	vsnprintf(text, sizeof(text), fmt, args);
+	text[strcspn(text, "\n")] = '\0';
+	log_gated(&refused, "request refused: %s", text);
+}
+
 static int start_mhd(struct http_server *s)
 {
 	/* the headers, an index of them, the response's head, and room to read into */
@@ -119,7 +135,9 @@ static int start_mhd(struct http_server *s)
 	int rc;
 
 	s->mhd = MHD_start_daemon(
-		LOOP_MHD_FLAGS, 0, NULL, NULL, conn_on_request, s, MHD_OPTION_URI_LOG_CALLBACK,
+		LOOP_MHD_FLAGS | MHD_USE_ERROR_LOG, 0, NULL, NULL, conn_on_request, s,
+		/* the first of the options */
+		MHD_OPTION_EXTERNAL_LOGGER, mhd_on_message, NULL, MHD_OPTION_URI_LOG_CALLBACK,
 		conn_on_target, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s,
 		MHD_OPTION_NOTIFY_COMPLETED, conn_on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
 		conn_on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX,
