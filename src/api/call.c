@@ -83,11 +83,53 @@ bool call_take_quota(struct call *c)
 		c, quotas_begin(c->services->quotas, c->app, c->caller.user_id, c->r->body.len));
 }
 
+static void call_header_list(const struct call *c, const char *name, struct strbuf *out)
+{
+	strbuf_init(out, 64);
+	if (c->r->header_list)
+		c->r->header_list(c->r, name, out);
+	else
+		strbuf_add_sv(out, c->r->header(c->r, name));
+}
+
+struct client_address call_client(const struct call *c)
+{
+	const struct request *r = c->r;
+	const struct trusted_proxies *proxies;
+	struct strbuf x_for, x_proto, forwarded;
+	struct client_address client = { .address = r->peer, .is_secure = r->tls };
+
+	if (!c->services) /* a late reply, which has the request only */
+		return client;
+	proxies = &c->services->conf->server.trusted_proxies;
+	if (!trusted_proxies_contain(proxies, &r->peer))
+		return client;
+	call_header_list(c, "X-Forwarded-For", &x_for);
+	call_header_list(c, "X-Forwarded-Proto", &x_proto);
+	call_header_list(c, "Forwarded", &forwarded);
+	client = client_address_of(
+		proxies, &r->peer, r->tls,
+		&(struct forwarded_headers){ .x_forwarded_for = strbuf_view(&x_for),
+					     .x_forwarded_proto = strbuf_view(&x_proto),
+					     .forwarded = strbuf_view(&forwarded) });
+	strbuf_release(&x_for);
+	strbuf_release(&x_proto);
+	strbuf_release(&forwarded);
+	return client;
+}
+
+bool call_is_secure(const struct call *c)
+{
+	struct client_address client = call_client(c);
+
+	return client.is_secure || address_is_loopback(&client.address);
+}
+
 bool call_may_demo(const struct call *c)
 {
 	const struct request *r = c->r;
 
-	return c->services->conf->server.demo && r->loopback &&
+	return c->services->conf->server.demo && address_is_loopback(&r->peer) &&
 	       host_is_local(r->header(r, "Host")) && !r->header(r, "X-Forwarded-For").len &&
 	       !r->header(r, "Forwarded").len && !r->header(r, "X-Real-IP").len;
 }

@@ -117,6 +117,10 @@ bool call_take_read(struct call *c) MUSTCHECK;
  * sync_call_free() gives it back.
  */
 bool call_take_quota(struct call *c) MUSTCHECK;
+/* Who makes the request, behind trusted proxies. */
+struct client_address call_client(const struct call *c);
+/* The client uses TLS, or is on this machine, where no one can listen in. */
+bool call_is_secure(const struct call *c);
 /* server.demo is on and the client is on this machine, not behind a proxy on it. */
 bool call_may_demo(const struct call *c);
 

@@ -52,6 +52,12 @@ static bool by_signature(struct call *c)
 		return false;
 	}
 	v = auth_check_request(sv(c->app->key), c->app->secret, &a, clock_wall(), AUTH_WINDOW_US);
+	if (v == AUTH_SIGNATURE && !sv_eq(c->path, r->path)) {
+		/* Most libraries sign the path without server.path, some the whole path. */
+		a.path = r->path;
+		v = auth_check_request(sv(c->app->key), c->app->secret, &a, clock_wall(),
+				       AUTH_WINDOW_US);
+	}
 	if (v != AUTH_OK)
 		return fail_auth(c, "bad_signature", auth_verdict_text(v));
 	c->caller.kind = BY_SERVER;
@@ -186,8 +192,7 @@ bool caller_identify(struct call *c)
 		return false;
 	if (!c->app->enabled)
 		call_fail_code(c, 403, "app_disabled", NULL, "This application is disabled.");
-	else if (c->app->tls_only && !c->r->tls && !c->r->loopback)
-		/* on this machine no one can listen in, and a proxy there may end TLS */
+	else if (c->app->tls_only && !call_is_secure(c))
 		call_fail_code(c, 403, "tls_only", NULL,
 			       "This application accepts TLS only: use https.");
 	else if (c->origin.len && !app_allows_origin(c->app, c->origin))

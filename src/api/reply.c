@@ -3,6 +3,7 @@
  * Shapes replies: errors in the form of their route, CORS, ETag, gzip.  Nothing here keeps state;
  * a reply is made on the thread that has the call, and the transport moves it to its own.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <zlib.h>
@@ -16,6 +17,7 @@
 #define GZIP_LEVEL	 1
 #define MESSAGE_BYTES	 512
 #define PREFLIGHT_AGE_S	 "600"
+#define CORS_HEADERS_MAX 1024 /* bytes */
 
 /* ---- CORS ------------------------------------------------------------------- */
 
@@ -43,19 +45,37 @@ static void cors_add(const struct call *c, struct reply *reply)
 	if (!cors_allows(c))
 		return;
 	reply_add_header(reply, "Access-Control-Allow-Origin", c->origin);
+	reply_add_header(reply, "Access-Control-Allow-Credentials", SV("true"));
 	reply_add_header(reply, "Access-Control-Expose-Headers", SV("ETag, Retry-After"));
+}
+
+/* Whether it is a list of header names, as a preflight has it. */
+static bool cors_is_list(struct str_view names)
+{
+	static const char others[] = "!#$%&'*+-.^_`|~, ";
+
+	for (size_t i = 0; i < names.len; i++) {
+		char ch = names.ptr[i];
+
+		if (!ch || (!isalnum((unsigned char)ch) && !strchr(others, ch)))
+			return false;
+	}
+	return names.len > 0 && names.len <= CORS_HEADERS_MAX;
 }
 
 void call_reply_preflight(struct call *c, const char *allow)
 {
+	struct str_view wanted = c->r->header(c->r, "Access-Control-Request-Headers");
 	struct reply reply = { .status = 204 };
 
 	reply_add_header(&reply, "Allow", sv(allow));
 	if (cors_allows(c)) {
 		reply_add_header(&reply, "Access-Control-Allow-Methods", sv(allow));
+		/* No header gives a page a right that its origin does not have. */
 		reply_add_header(&reply, "Access-Control-Allow-Headers",
-				 SV("Authorization, Content-Type, If-None-Match, Idempotency-Key, "
-				    "X-CSRF-TOKEN, X-Requested-With, X-Socket-Id"));
+				 cors_is_list(wanted) ? wanted
+						      : SV("Authorization, Content-Type, "
+							   "If-None-Match, Idempotency-Key"));
 		reply_add_header(&reply, "Access-Control-Max-Age", SV(PREFLIGHT_AGE_S));
 	}
 	strbuf_init(&reply.body, 0);
@@ -83,12 +103,15 @@ static struct {
 /* The query is left out: it has a signature. */
 static void log_refusal(const struct call *c, unsigned status, const char *message)
 {
+	struct client_address client = call_client(c);
+	char address[ADDRESS_TEXT_SIZE];
 	size_t i = 0;
 
 	while (refused[i].status && refused[i].status != status)
 		i++;
-	log_gated(&refused[i].gate, "request refused: %.*s %.*s: %u, %s%s%s", SV_ARG(c->r->method),
-		  SV_ARG(c->r->path), status, message, c->app ? " Application " : "",
+	log_gated(&refused[i].gate, "request refused: %.*s %.*s: %u, %s Client %s%s%s",
+		  SV_ARG(c->r->method), SV_ARG(c->r->path), status, message,
+		  address_format(&client.address, address), c->app ? ", application " : "",
 		  c->app ? c->app->id : "");
 }
 

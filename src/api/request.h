@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/str.h"
+#include "wire/address.h"
 #include "wire/auth.h"
 
 #define REQUEST_PARAMS_MAX AUTH_PARAMS_MAX
@@ -63,9 +64,12 @@ struct request {
 	size_t n_params;
 	struct str_view body;
 	bool tls;
-	bool loopback; /* the peer is on this machine */
+	struct address peer; /* the other end of the socket, which may be a proxy */
 	/* Value of a header, case-insensitive; empty view when absent. */
 	struct str_view (*header)(const struct request *r, const char *name);
+	/* The values of all headers of that name, with commas between them; NULL: header() has
+	 * them. */
+	void (*header_list)(const struct request *r, const char *name, struct strbuf *out);
 	/* Sends the reply; takes body over.  Called by request_reply only. */
 	void (*send)(struct request *r, struct reply *reply);
 };

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <pthread.h>
-#include <sys/random.h>
-#include "base/clock.h"
+#include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -11,24 +9,9 @@ struct map_slot {
 	uint64_t hash;
 };
 
-static uint64_t process_seed;
-static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
-
-static void make_seed(void)
-{
-	if (getrandom(&process_seed, sizeof(process_seed), 0) != sizeof(process_seed))
-		process_seed = (uint64_t)clock_wall();
-}
-
-uint64_t map_process_seed(void)
-{
-	pthread_once(&seed_once, make_seed);
-	return process_seed;
-}
-
 void map_init(struct map *m)
 {
-	*m = (struct map){ .seed = map_process_seed() };
+	*m = (struct map){ 0 };
 }
 
 void map_release(struct map *m)
@@ -65,12 +48,12 @@ void *map_get(const struct map *m, struct str_view key)
 {
 	if (!m->used)
 		return NULL;
-	return m->slots[find_slot(m, key, sv_hash(key, m->seed))].value;
+	return m->slots[find_slot(m, key, hash_bytes(key))].value;
 }
 
 void *map_put(struct map *m, struct str_view key, void *value)
 {
-	uint64_t hash = sv_hash(key, m->seed);
+	uint64_t hash = hash_bytes(key);
 	struct map_slot *s;
 	void *old;
 
@@ -112,7 +95,7 @@ void *map_del(struct map *m, struct str_view key)
 
 	if (!m->used)
 		return NULL;
-	i = find_slot(m, key, sv_hash(key, m->seed));
+	i = find_slot(m, key, hash_bytes(key));
 	value = m->slots[i].value;
 	if (!value)
 		return NULL;

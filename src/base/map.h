@@ -4,7 +4,8 @@
 /*
  * Hash map from bytes to pointers.  Keys live in the value (or elsewhere the caller
  * owns): the map keeps a view of them, so a key must outlive its entry.  Open
- * addressing, linear probing, at most 3/4 full; lookups O(1).  Not locked.
+ * addressing, linear probing, at most 3/4 full; lookups O(1), also with keys that a peer
+ * chose: the hash has a secret key (base/hash.h).  Not locked.
  */
 #include "base/str.h"
 
@@ -12,7 +13,6 @@ struct map {
 	struct map_slot *slots;
 	size_t cap;  /* power of two, or 0 */
 	size_t used; /* live entries */
-	uint64_t seed;
 };
 
 void map_init(struct map *m);
@@ -24,6 +24,4 @@ void *map_put(struct map *m, struct str_view key, void *value);
 void *map_del(struct map *m, struct str_view key);
 /* Walks entries: start with *at = 0; NULL at the end.  Do not add or delete meanwhile. */
 void *map_next(const struct map *m, size_t *at);
-/* Random once per process, so that peers cannot choose colliding names. */
-uint64_t map_process_seed(void);
 #endif

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "base/log.h"
 #include "conf/app.h"
+#include "wire/address.h"
 
 struct conf_server {
 	char *host;	  /* "*", or a comma-separated list of addresses */
@@ -17,6 +18,8 @@ struct conf_server {
 	unsigned workers; /* 0: one fewer than cores, at least one */
 	char *tls_certificate, *tls_key; /* PEM files; "" for none */
 	unsigned max_connections;	 /* of the node; 0: as file descriptors allow */
+	struct trusted_proxies trusted_proxies;
+	unsigned max_connections_per_address, max_handshakes_per_address; /* 0: no limit */
 	unsigned backlog;
 	unsigned drain_ms;	     /* how long clients are sent away at stop, in slices */
 	unsigned request_timeout_ms; /* for a peer that sends half a request */

@@ -40,6 +40,9 @@ static void print_range(FILE *out, const struct option *o)
 	case OPTION_RULES:
 		fputs("PATTERN:DURABILITY between commas", out);
 		break;
+	case OPTION_PROXIES:
+		fputs("addresses and ranges between commas, or none", out);
+		break;
 	}
 }
 

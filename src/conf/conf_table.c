@@ -43,6 +43,17 @@ const struct option conf_options[] = {
 	  .help = "PEM file with the certificate's private key." },
 	{ AT(server, max_connections), .flags = OPTION_LIMIT, RANGE(0, 10000000), .fallback = "0",
 	  .help = "Most connections of this node; 0 is as many as file descriptors allow." },
+	{ AT(server, trusted_proxies), .type = OPTION_PROXIES, .fallback = "127.0.0.0/8, ::1",
+	  .help = "Addresses and ranges, such as 10.0.0.0/8, of proxies whose X-Forwarded-For, "
+		  "X-Forwarded-Proto and Forwarded count; none for no proxy." },
+	{ AT(server, max_connections_per_address), .flags = OPTION_LIMIT, RANGE(0, 10000000),
+	  .fallback = "10000",
+	  .help = "Most WebSocket connections of one client address, or of one IPv6 network of "
+		  "64 bits (4100 beyond). Many users can share an address. Loopback has no limit." },
+	{ AT(server, max_handshakes_per_address), .flags = OPTION_LIMIT, RANGE(0, 1000000),
+	  .unit = "handshakes/s", .fallback = "500",
+	  .help = "WebSocket handshakes of one client address in a second (4100 beyond). Loopback "
+		  "has no limit." },
 	{ AT(server, backlog), RANGE(1, 65535), .fallback = "4096",
 	  .help = "Connections that the kernel may hold before they are accepted." },
 	{ AT(server, drain_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "3000",
@@ -705,6 +716,22 @@ static int set_rules(struct app *a, const char *value, char **complaint)
 	return 0;
 }
 
+static int set_proxies(struct trusted_proxies *at, const char *value, char **complaint)
+{
+	struct trusted_proxies t;
+	struct str_view bad;
+
+	if (!trusted_proxies_parse(sv(value), &t, &bad)) {
+		*complaint =
+			textf("\"%.*s\" is not an address, a range such as 10.0.0.0/8, or none",
+			      SV_ARG(bad));
+		return -EINVAL;
+	}
+	trusted_proxies_release(at);
+	*at = t;
+	return 0;
+}
+
 int option_set(const struct option *o, void *base, const char *value, unsigned scale,
 	       char **complaint)
 {
@@ -728,6 +755,8 @@ int option_set(const struct option *o, void *base, const char *value, unsigned s
 		return set_list(at, value);
 	case OPTION_RULES:
 		return set_rules(base, value, complaint);
+	case OPTION_PROXIES:
+		return set_proxies(at, value, complaint);
 	}
 	return -EINVAL;
 }
@@ -750,6 +779,8 @@ void options_release(const struct option *options, size_t n, void *base)
 			free(*(char **)at);
 		else if (options[i].type == OPTION_LIST)
 			free_list(*(char ***)at);
+		else if (options[i].type == OPTION_PROXIES)
+			trusted_proxies_release(at);
 		else if (options[i].type == OPTION_RULES)
 			free_rules(((struct app *)base)->rules, ((struct app *)base)->n_rules);
 	}

@@ -11,12 +11,13 @@
 #include "base/str.h"
 
 enum option_type {
-	OPTION_STRING, /* char * */
-	OPTION_UINT,   /* unsigned */
-	OPTION_BOOL,   /* bool */
-	OPTION_ENUM,   /* int-sized; the value is the word's index */
-	OPTION_LIST,   /* char **, NULL-terminated; words between commas or spaces */
-	OPTION_RULES,  /* rules and n_rules of struct app: PATTERN:DURABILITY, ... */
+	OPTION_STRING,	/* char * */
+	OPTION_UINT,	/* unsigned */
+	OPTION_BOOL,	/* bool */
+	OPTION_ENUM,	/* int-sized; the value is the word's index */
+	OPTION_LIST,	/* char **, NULL-terminated; words between commas or spaces */
+	OPTION_RULES,	/* rules and n_rules of struct app: PATTERN:DURABILITY, ... */
+	OPTION_PROXIES, /* struct trusted_proxies */
 };
 
 enum option_flag {

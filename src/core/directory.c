@@ -32,6 +32,7 @@
  * see if the wrong shard is locked, but it refuses to compile code that locks two.
  */
 #include <errno.h>
+#include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/channel_cache.h"
@@ -94,7 +95,7 @@ static void shard_unlock(struct shard *s) TSA(release_capability(shard_held)) NO
 
 static struct shard *shard_of(struct directory *d, const struct msgbuf *key)
 {
-	return &d->shards[(sv_hash(msgbuf_view(key), map_process_seed()) >> 40) % DIRECTORY_SHARDS];
+	return &d->shards[(hash_bytes(msgbuf_view(key)) >> 40) % DIRECTORY_SHARDS];
 }
 
 /* No other thread has d yet. */

@@ -3,14 +3,13 @@
  * An event's strings are in one block, text; its data is shared by all channels of one publish.
  * The count is atomic: workers, the log and the publisher each hold a reference.  Any thread.
  */
-#include <sys/random.h>
 #include "base/mem.h"
+#include "base/random.h"
 #include "core/event.h"
 #include "wire/pusher.h"
 
 #define ULID_TIME_CHARS	  10
 #define ULID_RANDOM_BYTES 10
-#define RANDOM_POOL_BYTES (ULID_RANDOM_BYTES * 64)
 
 struct event *event_new(struct app *app, struct str_view channel, struct str_view name,
 			struct msgbuf *data)
@@ -76,34 +75,15 @@ struct msgbuf *event_frame(const struct event *e)
 	return frame;
 }
 
-/* Kernel randomness, fetched for many ids at once: one system call in 64. */
-static const unsigned char *random_bytes(void)
-{
-	static _Thread_local unsigned char pool[RANDOM_POOL_BYTES];
-	static _Thread_local size_t left;
-
-	if (left == 0) {
-		size_t got = 0;
-
-		while (got < sizeof(pool)) {
-			ssize_t n = getrandom(pool + got, sizeof(pool) - got, 0);
-
-			if (n > 0)
-				got += (size_t)n;
-		}
-		left = sizeof(pool);
-	}
-	left -= ULID_RANDOM_BYTES;
-	return pool + left;
-}
-
 void event_id_make(char out[EVENT_ID_BYTES + 1])
 {
 	static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 	uint64_t ms = (uint64_t)(clock_wall() / USEC_PER_MSEC);
-	const unsigned char *r = random_bytes();
+	unsigned char random[ULID_RANDOM_BYTES];
+	const unsigned char *r = random;
 	char *p = out + ULID_TIME_CHARS;
 
+	random_bytes(random, sizeof(random));
 	for (char *t = p; t > out; ms >>= 5)
 		*--t = digits[ms & 31];
 	for (int half = 0; half < 2; half++) { /* 5 bytes are 8 digits */

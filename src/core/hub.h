@@ -15,14 +15,15 @@ struct hub_stats {
 };
 
 struct hub_conf {
-	unsigned worker, n_workers;
+	unsigned worker;
 	struct directory *directory;
 	const struct session_io *io;
-	unsigned max_connections;     /* of the node; 0: no limit */
-	atomic_uint *connections;     /* of the node; shared by the hubs */
-	struct str_view path;	      /* prefix before /app/ */
-	const struct log_reader *log; /* NULL: there is no event log */
-	usec_t ahead_max;	      /* how long a client's position may be ahead of this node's */
+	unsigned max_connections;	  /* of the node; 0: no limit */
+	atomic_uint *connections;	  /* of the node; shared by the hubs */
+	struct address_limits *addresses; /* shared by the hubs; NULL: no limits */
+	struct str_view path;		  /* prefix before /app/ */
+	const struct log_reader *log;	  /* NULL: there is no event log */
+	usec_t ahead_max; /* how long a client's position may be ahead of this node's */
 	/* A connection was established or has ended; may be NULL.  Must not wait. */
 	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
 	void *socket_ctx;

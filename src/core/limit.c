@@ -4,6 +4,9 @@
  * share of the window, and is refused when the result is more than a window ahead of now.
  */
 #include "base/annotate.h"
+#include <pthread.h>
+#include "base/map.h"
+#include "base/mem.h"
 #include "core/limit.h"
 
 static bool limit_next_word(uint64_t word, unsigned rate, usec_t window_us, unsigned n, usec_t now,
@@ -41,4 +44,120 @@ bool limit_take_shared(_Atomic uint64_t *word, unsigned rate, usec_t window_us, 
 	} while (!atomic_compare_exchange_weak_explicit(word, &seen, next, memory_order_relaxed,
 							memory_order_relaxed));
 	return true;
+}
+
+/* ---- client addresses ---- */
+
+#define SWEEP_MIN 1024
+
+struct address_count {
+	struct address address; /* its bytes are the key in the map */
+	unsigned connections;
+	uint64_t handshakes; /* a bucket */
+};
+
+/* The lock guards the map and the counts. */
+struct address_limits {
+	unsigned max_connections, max_handshakes_per_second;
+	pthread_mutex_t lock;
+	struct map counts; /* address -> struct address_count */
+	size_t sweep_at;   /* entries; at least half of what is swept was in use last time */
+};
+
+struct address_limits *address_limits_new(unsigned max_connections,
+					  unsigned max_handshakes_per_second)
+{
+	struct address_limits *l = xcalloc(1, sizeof(*l));
+
+	l->max_connections = max_connections;
+	l->max_handshakes_per_second = max_handshakes_per_second;
+	l->sweep_at = SWEEP_MIN;
+	pthread_mutex_init(&l->lock, NULL);
+	map_init(&l->counts);
+	return l;
+}
+
+void address_limits_free(struct address_limits *l)
+{
+	struct address_count *c;
+	size_t at = 0;
+
+	if (!l)
+		return;
+	while ((c = map_next(&l->counts, &at)))
+		free(c);
+	map_release(&l->counts);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}
+
+static struct str_view address_count_key(const struct address_count *c)
+{
+	return sv_n((const char *)c->address.bytes, sizeof(c->address.bytes));
+}
+
+/* Forgets addresses without a connection and with a full bucket.  With the lock held. */
+static void address_limits_sweep(struct address_limits *l, usec_t now)
+{
+	struct map old = l->counts;
+	struct address_count *c;
+	size_t at = 0;
+
+	map_init(&l->counts);
+	while ((c = map_next(&old, &at))) {
+		if (c->connections || c->handshakes > (uint64_t)now)
+			map_put(&l->counts, address_count_key(c), c);
+		else
+			free(c);
+	}
+	map_release(&old);
+	l->sweep_at = l->counts.used * 2 < SWEEP_MIN ? SWEEP_MIN : l->counts.used * 2;
+}
+
+static struct address_count *address_limits_find(struct address_limits *l, const struct address *a,
+						 usec_t now)
+{
+	struct address_count *c, wanted = { .address = address_network(a) };
+
+	c = map_get(&l->counts, address_count_key(&wanted));
+	if (c)
+		return c;
+	if (l->counts.used >= l->sweep_at)
+		address_limits_sweep(l, now);
+	c = xmalloc(sizeof(*c));
+	*c = wanted;
+	map_put(&l->counts, address_count_key(c), c);
+	return c;
+}
+
+enum address_verdict address_limits_enter(struct address_limits *l, const struct address *a,
+					  usec_t now, struct address_count **out)
+{
+	enum address_verdict verdict = ADDRESS_ADMITTED;
+	struct address_count *c;
+
+	*out = NULL;
+	if (!l || !address_is_known(a) || address_is_loopback(a))
+		return ADDRESS_ADMITTED;
+	pthread_mutex_lock(&l->lock);
+	c = address_limits_find(l, a, now);
+	if (!limit_take(&c->handshakes, l->max_handshakes_per_second, USEC_PER_SEC, 1, now)) {
+		verdict = ADDRESS_HANDSHAKES;
+	} else if (l->max_connections && c->connections >= l->max_connections) {
+		verdict = ADDRESS_CONNECTIONS;
+	} else {
+		c->connections++;
+		*out = c;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return verdict;
+}
+
+void address_limits_leave(struct address_limits *l, struct address_count *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&l->lock);
+	c->connections--;
+	pthread_mutex_unlock(&l->lock);
 }

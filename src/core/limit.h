@@ -8,10 +8,33 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/annotate.h"
 #include "base/clock.h"
+#include "wire/address.h"
 
 /* Takes n of rate per window_us, bursts up to rate.  False: over the limit, nothing taken. */
 bool limit_take(uint64_t *word, unsigned rate, usec_t window_us, unsigned n, usec_t now);
 bool limit_take_shared(_Atomic uint64_t *word, unsigned rate, usec_t window_us, unsigned n,
 		       usec_t now);
+
+/*
+ * Connections and handshakes of each client address, an IPv6 network of 64 bits counting as one
+ * address.  Loopback and addresses that are not known have no limits.  Any thread.
+ */
+struct address_limits;
+struct address_count;
+
+enum address_verdict { ADDRESS_ADMITTED, ADDRESS_CONNECTIONS, ADDRESS_HANDSHAKES };
+
+/* 0: no limit. */
+struct address_limits *address_limits_new(unsigned max_connections,
+					  unsigned max_handshakes_per_second) MUSTCHECK;
+void address_limits_free(struct address_limits *l); /* NULL is fine */
+/*
+ * Counts a handshake and, when it is admitted, a connection.  *out is for address_limits_leave(),
+ * NULL when nothing was counted.
+ */
+enum address_verdict address_limits_enter(struct address_limits *l, const struct address *a,
+					  usec_t now, struct address_count **out) MUSTCHECK;
+void address_limits_leave(struct address_limits *l, struct address_count *c); /* NULL is fine */
 #endif

@@ -54,6 +54,7 @@ struct session {
 	struct hub *hub;
 	struct app *app;
 	struct map subscriptions;	 /* channel name -> struct subscription */
+	struct address_count *address;	 /* core/limit.h; NULL: not counted */
 	struct catching_up *catching_up; /* NULL: all subscriptions are live */
 	struct session *next_dirty;
 	struct session *prev, *next;		 /* all sessions of the hub */
@@ -79,7 +80,6 @@ struct hub {
 	usec_t now;	/* monotonic, of the last tick */
 	usec_t started; /* monotonic */
 	bool is_batch;	/* between hub_begin() and hub_flush() */
-	uint32_t next_number;
 	struct hub_stats stats;
 	struct map page_requests; /* token -> struct page_request */
 	uint64_t last_token;

@@ -8,6 +8,7 @@
  * a function of session_io.
  */
 #include "base/mem.h"
+#include "base/random.h"
 #include "core/limit.h"
 #include "core/liveness.h"
 #include "core/session_out.h"
@@ -78,12 +79,41 @@ static struct refusal session_count_in(struct session *s)
 	return accepted;
 }
 
+/* Before anything else is looked at: what a flood costs is the handshake. */
+static struct refusal session_check_address(struct session *s, const struct session_request *r)
+{
+	if (r->is_reserved)
+		return (struct refusal){
+			PUSHER_OVER_CAPACITY,
+			"Server is over capacity: it has no file descriptors left"
+		};
+	switch (address_limits_enter(s->hub->conf.addresses, &r->client.address, clock_mono(),
+				     &s->address)) {
+	case ADDRESS_CONNECTIONS:
+		return (struct refusal){ PUSHER_OVER_CAPACITY,
+					 "Too many connections from this address "
+					 "(option max_connections_per_address)" };
+	case ADDRESS_HANDSHAKES:
+		return (struct refusal){ PUSHER_OVER_CAPACITY,
+					 "Too many handshakes from this address in a second "
+					 "(option max_handshakes_per_address)" };
+	case ADDRESS_ADMITTED:
+		break;
+	}
+	return accepted;
+}
+
 /* Finds the session's app and checks what the client requests of it. */
 static struct refusal session_admit(struct session *s, const struct session_request *r)
 {
-	struct app_set *set = apps_current();
-	struct refusal no = session_check_protocol(r);
+	struct refusal no = session_check_address(s, r);
+	struct app_set *set;
 	struct str_view key;
+
+	if (no.code)
+		return no;
+	no = session_check_protocol(r);
+	set = apps_current();
 
 	if (session_read_key(s->hub, r->path, &key)) {
 		struct app *app = app_set_by_key(set, key);
@@ -99,7 +129,7 @@ static struct refusal session_admit(struct session *s, const struct session_requ
 		return no;
 	if (!s->app->enabled)
 		return (struct refusal){ PUSHER_APP_DISABLED, "Application is disabled" };
-	if (s->app->tls_only && !r->tls)
+	if (s->app->tls_only && !r->client.is_secure)
 		return (struct refusal){ PUSHER_TLS_ONLY,
 					 "Application only accepts TLS connections: use wss" };
 	if (!app_allows_origin(s->app, r->origin))
@@ -115,13 +145,15 @@ static void session_log_refused_connection(const struct session *s, const struct
 					   struct refusal no)
 {
 	struct str_view key = SV(""), origin = r->origin.len ? r->origin : SV("none");
+	char address[ADDRESS_TEXT_SIZE];
 
 	if (!session_read_key(s->hub, r->path, &key))
 		key = SV("");
 	log_gated(&connections_refused,
-		  "connection refused: %d, %s; application key %.*s..., origin %.*s", no.code,
-		  no.text, key.len < 6 ? (int)key.len : 6, key.ptr,
-		  origin.len < 200 ? (int)origin.len : 200, origin.ptr);
+		  "connection refused: %d, %s; client %s, application key %.*s..., origin %.*s",
+		  no.code, no.text, address_format(&r->client.address, address),
+		  key.len < 6 ? (int)key.len : 6, key.ptr, origin.len < 200 ? (int)origin.len : 200,
+		  origin.ptr);
 }
 
 /* For a session that is refused before its app is known: the outbox needs an app's limits. */
@@ -133,13 +165,13 @@ static struct app *session_placeholder_app(void)
 	return app_ref(&app);
 }
 
-static uint64_t session_next_id(struct hub *h)
+/* Two random numbers of 31 bits; two connections with one id do not occur. */
+static uint64_t session_new_id(void)
 {
-	/* The low half is unique in the process, the high half hard to guess. */
-	uint32_t low = h->next_number++ * h->conf.n_workers + h->conf.worker + 1;
-	uint64_t high = sv_hash(sv_n((char *)&low, sizeof(low)), map_process_seed()) & 0x7fffffff;
+	uint32_t halves[2];
 
-	return high << 32 | low;
+	random_bytes(halves, sizeof(halves));
+	return (uint64_t)(halves[0] >> 1) << 32 | halves[1] >> 1 | 1;
 }
 
 struct session *session_open(struct hub *h, void *conn, const struct session_request *r)
@@ -151,7 +183,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 
 	s->conn = conn;
 	s->hub = h;
-	s->id = session_next_id(h);
+	s->id = session_new_id();
 	s->seen_s = h->now_s;
 	s->is_pusher_js = sv_eq(r->client, SV("js"));
 	map_init(&s->subscriptions);
@@ -313,6 +345,7 @@ void session_closed(struct session *s)
 		s->next->prev = s->prev;
 	h->stats.sessions--;
 	h->stats.closed++;
+	address_limits_leave(h->conf.addresses, s->address);
 	outbox_release(&s->outbox);
 	if (s->message.ptr)
 		strbuf_release(&s->message);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "wire/address.h"
 #include "wire/socket_id.h"
 
 struct hub;
@@ -39,7 +40,9 @@ struct session_request {
 	bool has_protocol;
 	struct str_view client; /* value of ?client=, empty when absent */
 	struct str_view origin; /* empty when absent */
-	bool tls;
+	struct client_address client;
+	bool is_reserved; /* its descriptor is one of those that are kept for the API and the
+			     database */
 };
 
 /*

@@ -20,6 +20,7 @@
 #include "conf/conf.h"
 #include "conf/conninfo.h"
 #include "core/directory.h"
+#include "core/limit.h"
 #include "core/users.h"
 #include "log/drainer.h"
 #include "log/housekeeper.h"
@@ -51,6 +52,8 @@
 #define CATCH_UP_MS   3000
 #define HTTP_IDLE_S   75
 #define HANDSHAKE_MAX 32768 /* bytes; below the smallest receive buffer of a socket */
+#define RESERVED_OTHER	  16 /* descriptors for what is not a socket of a client */
+#define RESERVED_HTTP_MAX 1024
 
 struct scopewired {
 	int argc;
@@ -75,6 +78,7 @@ struct scopewired {
 	struct viewers *viewing;
 	struct log_writer *log;
 	struct workers *workers;
+	struct address_limits *addresses;
 	struct directory *directory;
 	struct publisher *publisher;
 	struct reader *replay;
@@ -228,6 +232,24 @@ static unsigned max_handshake_bytes(const struct conf_server *s)
 	return s->max_header_bytes < HANDSHAKE_MAX ? s->max_header_bytes : HANDSHAKE_MAX;
 }
 
+/*
+ * The kernel gives the lowest free descriptor.  The highest ones are for the database and for
+ * files, those below them for HTTP as well; WebSocket connections get the rest.
+ */
+static unsigned reserved_for_database(const struct scopewired *d)
+{
+	const struct conf *c = d->conf;
+	unsigned n =
+		c->database.replay_connections + c->sync.connections + c->sync.rule_connections;
+
+	return n + RESERVED_OTHER < d->open_files / 4 ? n + RESERVED_OTHER : d->open_files / 4;
+}
+
+static unsigned reserved_for_http(const struct scopewired *d)
+{
+	return d->open_files / 8 < RESERVED_HTTP_MAX ? d->open_files / 8 : RESERVED_HTTP_MAX;
+}
+
 static int make_workers(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
@@ -238,12 +260,18 @@ static int make_workers(struct scopewired *d)
 		.max_head_bytes = max_handshake_bytes(s),
 		.request_timeout_ms = s->request_timeout_ms,
 		.max_connections = s->max_connections,
+		.proxies = &s->trusted_proxies,
+		.reserved_from =
+			(int)(d->open_files - reserved_for_database(d) - reserved_for_http(d)),
 		.path = sv(s->path),
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_socket = on_socket,
 		.socket_ctx = d,
 	};
 
+	d->addresses =
+		address_limits_new(s->max_connections_per_address, s->max_handshakes_per_address);
+	wc.addresses = d->addresses;
 	frame_guard_init(d->open_files);
 	d->replay = reader_new(&d->conf->database, d->conninfo);
 	wc.log = reader_interface(d->replay);
@@ -255,6 +283,7 @@ static int make_workers(struct scopewired *d)
 static void free_workers(struct scopewired *d)
 {
 	workers_free(d->workers);
+	address_limits_free(d->addresses);
 	reader_free(d->replay);
 }
 
@@ -454,6 +483,7 @@ static int start_http(struct scopewired *d)
 	const struct conf_server *s = &d->conf->server;
 	struct http_server_conf hc = {
 		.max_connections = d->open_files / 2,
+		.reserved_from = (int)(d->open_files - reserved_for_database(d)),
 		.max_header_bytes = s->max_header_bytes,
 		.request_timeout_ms = s->request_timeout_ms,
 		.idle_timeout_s = HTTP_IDLE_S,
@@ -568,6 +598,7 @@ static int start_acceptor(struct scopewired *d)
 		.host = s->host,
 		.port = s->port,
 		.backlog = s->backlog,
+		.reserved_from = (int)(d->open_files - reserved_for_database(d)),
 		.first_bytes_ms = s->request_timeout_ms,
 		.max_head_bytes = max_handshake_bytes(s),
 		.congestion_control = s->congestion_control,

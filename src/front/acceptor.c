@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/log_gate.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/thread.h"
@@ -260,6 +261,9 @@ static void append_waiting(struct acceptor *a, struct waiting *w)
 	a->last = w;
 }
 
+static struct log_gate acceptor_starved =
+	LOG_GATE("connections refused because too few file descriptors are left");
+
 /* False when there is nothing more to accept now. */
 static bool accept_one(struct acceptor *a, int listener)
 {
@@ -270,8 +274,19 @@ static bool accept_one(struct acceptor *a, int listener)
 			SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (w->fd < 0) {
 		a->is_starved = errno == EMFILE || errno == ENFILE || errno == ENOBUFS;
+		if (a->is_starved)
+			log_gated(&acceptor_starved, "connection not accepted: %s",
+				  strerror(errno));
 		free(w);
 		return errno == ECONNABORTED || errno == EINTR;
+	}
+	if (a->conf.reserved_from && w->fd >= a->conf.reserved_from) {
+		log_gated(&acceptor_starved,
+			  "connection refused: too few file descriptors are left "
+			  "(raise the limit of open files)");
+		close(w->fd);
+		free(w);
+		return true;
 	}
 	w->deadline = clock_mono() + a->conf.first_bytes_ms * USEC_PER_MSEC;
 	append_waiting(a, w);

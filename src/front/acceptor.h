@@ -19,6 +19,7 @@ struct acceptor_conf {
 	 */
 	int first_fd;
 	unsigned n_fds;
+	int reserved_from;	 /* connections from this descriptor on are closed; 0: none */
 	unsigned first_bytes_ms; /* a peer that sends less than a request head by then is dropped */
 	unsigned max_head_bytes; /* of a WebSocket handshake; longer heads are HTTP's */
 	const char *congestion_control; /* "" leaves the kernel's */

@@ -8,9 +8,7 @@
  *
  * Everything runs on the http thread, but http_request_unref().
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <strings.h>
 #include "base/annotate.h"
 #include "base/log.h"
@@ -37,6 +35,32 @@ static struct str_view conn_header(const struct request *r, const char *name)
 	const struct http_request *req = (const struct http_request *)r;
 
 	return sv(MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name));
+}
+
+struct header_list {
+	const char *name;
+	struct strbuf *out;
+};
+
+static enum MHD_Result conn_add_header(void *cls, enum MHD_ValueKind kind UNUSED, const char *name,
+				       const char *value)
+{
+	struct header_list *list = cls;
+
+	if (strcasecmp(name, list->name) == 0 && value) {
+		if (list->out->len)
+			strbuf_add_c(list->out, ',');
+		strbuf_add_str(list->out, value);
+	}
+	return MHD_YES;
+}
+
+static void conn_header_list(const struct request *r, const char *name, struct strbuf *out)
+{
+	const struct http_request *req = (const struct http_request *)r;
+	struct header_list list = { name, out };
+
+	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, conn_add_header, &list);
 }
 
 static usec_t request_deadline(const struct http_server *s)
@@ -229,8 +253,9 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	req->bad_path = rc == -EINVAL;
 	req->base.body = sv_n("", 0);
 	req->base.tls = conn->is_tls;
-	req->base.loopback = conn->loopback;
+	req->base.peer = conn->peer;
 	req->base.header = conn_header;
+	req->base.header_list = conn_header_list;
 	req->base.send = http_reply;
 	req->server = s;
 	req->conn = conn;
@@ -267,19 +292,6 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
 
 /* ---- connections -------------------------------------------------------------------- */
 
-static bool is_loopback(const struct sockaddr *a)
-{
-	if (a && a->sa_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
-	if (a && a->sa_family == AF_INET6) {
-		const struct in6_addr *in6 = &((const struct sockaddr_in6 *)a)->sin6_addr;
-
-		return IN6_IS_ADDR_LOOPBACK(in6) ||
-		       (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
-	}
-	return false;
-}
-
 void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 			enum MHD_ConnectionNotificationCode code)
 {
@@ -291,9 +303,9 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 		s->announced = true;
 		*ctx = conn = xcalloc(1, sizeof(*conn));
 		conn->is_tls = s->is_tls;
-		conn->loopback =
-			is_loopback(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
-					    ->client_addr);
+		conn->peer = address_of_sockaddr(
+			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
+				->client_addr);
 		deadlines_add(
 			s->deadlines, &conn->deadline,
 			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,

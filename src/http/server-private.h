@@ -54,7 +54,7 @@ struct http_server {
 
 struct http_conn {
 	struct deadline deadline;
-	bool loopback;
+	struct address peer;
 	bool is_tls;
 };
 

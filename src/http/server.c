@@ -70,7 +70,8 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 		close(fd);
 		return -ESHUTDOWN;
 	}
-	if (atomic_fetch_add(&s->connections, 1) >= max && max) {
+	if ((atomic_fetch_add(&s->connections, 1) >= max && max) ||
+	    (s->conf.reserved_from && fd >= s->conf.reserved_from)) {
 		atomic_fetch_sub(&s->connections, 1);
 		deadlines_refuse(fd, "503 Service Unavailable\r\nRetry-After: 1",
 				 SV("Too many connections; try again"));

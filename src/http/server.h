@@ -13,6 +13,7 @@ struct http_server;
 
 struct http_server_conf {
 	unsigned max_connections;    /* of this server; 0: no limit */
+	int reserved_from;	     /* sockets from this descriptor on are refused; 0: none */
 	unsigned max_header_bytes;   /* request line and headers; more is refused with 431 */
 	unsigned request_timeout_ms; /* from a request's first byte to its last */
 	unsigned idle_timeout_s;     /* of a kept-alive connection between requests */
@@ -24,7 +25,7 @@ int http_server_start(const struct http_server_conf *conf, const struct api_serv
 /*
  * Serves the connection from its first unread byte on.  is_tls: fd is a socket pair's, at whose
  * other end the bytes are encrypted for peer.  Owns fd from now on, whatever the result: 0, -EMFILE
- * at max_connections (the peer got a 503), -ESHUTDOWN while stopping. Any thread, but not while
+ * at max_connections or reserved_from (the peer got a 503), -ESHUTDOWN while stopping. Any thread, but not while
  * http_server_stop runs.
  */
 int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len,

@@ -261,11 +261,11 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 	struct hub_conf hc = {
 		.worker = w->index,
-		.n_workers = w->all->conf.n,
 		.directory = w->all->directory,
 		.io = &ws_io,
 		.max_connections = w->all->conf.max_connections,
 		.connections = &w->all->connections,
+		.addresses = w->all->conf.addresses,
 		.path = w->all->conf.path,
 		.log = w->all->conf.log,
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,

@@ -22,6 +22,9 @@ struct workers_conf {
 	unsigned max_head_bytes; /* of a handshake */
 	unsigned request_timeout_ms;
 	unsigned max_connections;
+	const struct trusted_proxies *proxies;
+	struct address_limits *addresses; /* as in struct hub_conf */
+	int reserved_from;		  /* sockets from this descriptor on are refused */
 	struct str_view path;
 	const struct log_reader *log; /* for replays */
 	unsigned replay_timeout_ms;

@@ -109,18 +109,35 @@ static struct str_view origin_header(struct lws *wsi, char *buf, int size)
 	return header(wsi, WSI_TOKEN_ORIGIN, buf, size);
 }
 
+static struct client_address ws_client(struct lws *wsi)
+{
+	const struct workers_conf *conf = &worker_of(wsi)->all->conf;
+	struct address peer = address_of_peer(lws_get_socket_fd(wsi));
+	char x_for[1024], x_proto[128], forwarded[1024];
+	int n = lws_hdr_custom_copy(wsi, forwarded, sizeof(forwarded), "forwarded:", 10);
+	struct forwarded_headers h = {
+		.x_forwarded_for = header(wsi, WSI_TOKEN_X_FORWARDED_FOR, x_for, sizeof(x_for)),
+		.forwarded = sv_n(forwarded, n > 0 ? (size_t)n : 0),
+	};
+
+	n = lws_hdr_custom_copy(wsi, x_proto, sizeof(x_proto), "x-forwarded-proto:", 18);
+	h.x_forwarded_proto = sv_n(x_proto, n > 0 ? (size_t)n : 0);
+	return client_address_of(conf->proxies, &peer, lws_is_ssl(wsi), &h);
+}
+
 static void on_established(struct lws *wsi, struct conn *c)
 {
 	char path[1024], origin[512], version[32], client[32];
 	struct session_request r = {
 		.path = header(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
 		.origin = origin_header(wsi, origin, sizeof(origin)),
-		.tls = lws_is_ssl(wsi),
+		.client = ws_client(wsi),
 	};
 	const char *v = lws_get_urlarg_by_name(wsi, "protocol=", version, sizeof(version));
 	struct worker *w = worker_of(wsi);
 
 	ASSERT_ON(on_worker);
+	r.is_reserved = lws_get_socket_fd(wsi) >= w->all->conf.reserved_from;
 	r.has_protocol = v != NULL;
 	r.protocol = sv(v);
 	r.client = sv(lws_get_urlarg_by_name(wsi, "client=", client, sizeof(client)));

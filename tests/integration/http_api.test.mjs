@@ -91,6 +91,26 @@ describe('POST /events', () => {
 			.post('/events', { name: 'n', channel: 'c', data: 'd' }), {});
 	});
 
+	test('a signature counts over the path from /apps on and over the whole path', async () => {
+		const { app } = daemon;
+		const status = async (method, sent, signed) => {
+			const body = method === 'POST' ? '{"name":"n","channel":"c","data":"d"}' : '';
+			const query = signedQuery(app, method, signed, {}, body);
+			return (await request(`${daemon.url}${sent}?${query}`, { method, body,
+				headers: body ? { 'Content-Type': 'application/json' } : {} })).status;
+		};
+		for (const [method, rest] of [['POST', 'events'], ['GET', 'channels'], ['GET', 'channels/c'],
+			['GET', 'sync/online-users']]) {
+			const bare = `/apps/${app.id}/${rest}`, whole = `/ws${bare}`;
+			assert.equal(await status(method, whole, whole), 200, `${method} ${whole}`);
+			assert.equal(await status(method, whole, bare), 200);
+			assert.equal(await status(method, bare, bare), 200);
+			assert.equal(await status(method, bare, whole), 401);
+			assert.equal(await status(method, whole, `/other${bare}`), 401);
+			assert.equal(await status(method, whole, `${whole}/`), 401);
+		}
+	});
+
 	test('limits on channels, names and payload are enforced', async () => {
 		isJson(await api.trigger('c', 'n', 'x'.repeat(10240)), {});
 		isText(await api.trigger('c', 'n', 'x'.repeat(10241)), 413, /at most 10240/);

@@ -275,6 +275,29 @@ describe('CORS', () => {
 		assert.match(got.headers.vary, /Origin/);
 	});
 
+	test('credentials and headers of frameworks and tracers are allowed', async () => {
+		const s = Sync.user(daemon, 1, {}, OTHER);
+		const names = 'authorization,content-type,traceparent,x-xsrf-token';
+		const asked = await s.call('OPTIONS', 'users/1', { headers: {
+			Origin: 'https://portal.example', 'Access-Control-Request-Method': 'POST',
+			'Access-Control-Request-Headers': names } });
+		assert.equal(asked.headers['access-control-allow-headers'], names);
+		assert.equal(asked.headers['access-control-allow-credentials'], 'true');
+		const odd = await s.call('OPTIONS', 'users/1', { headers: {
+			Origin: 'https://portal.example', 'Access-Control-Request-Headers': 'a;b"c' } });
+		assert.match(odd.headers['access-control-allow-headers'], /^Authorization, /);
+		for (const [method, place, status] of [['GET', 'users/1', 200], ['GET', 'nowhere', 404],
+			['POST', 'notifications', 403]]) {
+			const got = await s.call(method, place, { headers: {
+				Origin: 'https://portal.example' } });
+			assert.equal(got.status, status);
+			assert.equal(got.headers['access-control-allow-credentials'], 'true');
+			assert.equal(got.headers['access-control-allow-origin'], 'https://portal.example');
+		}
+		const evil = await s.call('GET', 'users/1', { headers: { Origin: 'https://evil.example' } });
+		assert.equal(evil.headers['access-control-allow-credentials'], undefined);
+	});
+
 	test('a page of another origin may not', async () => {
 		const got = await from('https://evil.example')('GET');
 		failed(got, 403, 'origin_not_allowed');

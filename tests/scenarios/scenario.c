@@ -288,7 +288,6 @@ static void make_world(void)
 	play.directory = directory_new(WORKERS, &post);
 	for (unsigned i = 0; i < WORKERS; i++) {
 		struct hub_conf conf = { .worker = i,
-					 .n_workers = WORKERS,
 					 .directory = play.directory,
 					 .io = &fake_io,
 					 .max_connections = play.max_connections,
@@ -1010,7 +1009,7 @@ static void cmd_open(struct str_view rest) RUNS_ON(on_worker)
 		} else if (sv_eq_c(key, "client")) {
 			o.request.client = value;
 		} else if (sv_eq_c(key, "tls")) {
-			o.request.tls = true;
+			o.request.client.is_secure = true;
 		} else if (sv_eq_c(key, "times")) {
 			o.times = number(value);
 		} else if (sv_eq_c(key, "protocol")) {

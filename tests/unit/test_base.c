@@ -8,6 +8,7 @@
 #include "unit.h"
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/hex.h"
 #include "base/log.h"
 #include "base/log_gate.h"
@@ -15,6 +16,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/msgbuf.h"
+#include "base/random.h"
 #include "base/thread.h"
 #include "base/wake.h"
 
@@ -206,6 +208,65 @@ END_TEST
 struct named {
 	char name[16];
 };
+
+START_TEST(the_hash_is_siphash)
+{
+	/* Vectors of the paper: key 00 01 .. 0f, input 00 01 .. */
+	static const uint64_t key[2] = { UINT64_C(0x0706050403020100),
+					 UINT64_C(0x0f0e0d0c0b0a0908) };
+	char input[15];
+
+	for (size_t i = 0; i < sizeof(input); i++)
+		input[i] = (char)i;
+	ck_assert_uint_eq(hash_reference(key, sv_n(input, 0)), UINT64_C(0x726fdb47dd0e0e31));
+	ck_assert_uint_eq(hash_reference(key, sv_n(input, 8)), UINT64_C(0x93f5f5799a932462));
+	ck_assert_uint_eq(hash_reference(key, sv_n(input, 15)), UINT64_C(0xa129ca6149be45e5));
+}
+END_TEST
+
+/* Another process has another key. */
+static uint64_t hash_in_a_child(void)
+{
+	uint64_t hash = 0;
+	int fds[2], status;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		hash = hash_bytes(SV("name"));
+		_exit(write(fds[1], &hash, sizeof(hash)) != sizeof(hash));
+	}
+	ck_assert_int_eq(read(fds[0], &hash, sizeof(hash)), sizeof(hash));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	close(fds[0]);
+	close(fds[1]);
+	return hash;
+}
+
+START_TEST(the_hash_has_a_random_key)
+{
+	ck_assert_uint_ne(hash_in_a_child(), hash_in_a_child());
+	ck_assert_uint_eq(hash_bytes(SV("name")), hash_bytes(SV("name")));
+	ck_assert_uint_ne(hash_bytes(SV("name")), hash_bytes(SV("nama")));
+	ck_assert_uint_ne(hash_bytes(SV("12345678")), hash_bytes(sv_n("12345678\0", 9)));
+}
+END_TEST
+
+START_TEST(random_bytes_do_not_repeat)
+{
+	unsigned char a[16], b[16], large[5000] = { 0 };
+
+	for (int i = 0; i < 1000; i++) {
+		random_bytes(a, sizeof(a));
+		random_bytes(b, sizeof(b));
+		ck_assert_int_ne(memcmp(a, b, sizeof(a)), 0);
+	}
+	random_bytes(large, sizeof(large));
+	ck_assert_int_ne(memcmp(large, large + 2500, 2500), 0);
+}
+END_TEST
 
 START_TEST(a_map_finds_what_was_put)
 {
@@ -594,6 +655,9 @@ static Suite *suite(void)
 	tcase_add_test(t, hex_is_written_in_lower_case_and_read_in_both);
 	tcase_add_test(t, a_backoff_doubles_up_to_its_maximum);
 	tcase_add_test(t, signals_before_a_drain_count_as_one);
+	tcase_add_test(t, the_hash_is_siphash);
+	tcase_add_test(t, the_hash_has_a_random_key);
+	tcase_add_test(t, random_bytes_do_not_repeat);
 	tcase_add_test(t, a_map_finds_what_was_put);
 	tcase_add_test(t, mailboxes_keep_order_and_bounds);
 	tcase_add_test(t, mailboxes_take_from_many_threads);

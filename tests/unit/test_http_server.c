@@ -44,7 +44,7 @@ static void echo(struct request *r)
 		strbuf_addf(&b, " %.*s=%.*s", SV_ARG(r->params[i].name),
 			    SV_ARG(r->params[i].value));
 	strbuf_addf(&b, " x=%.*s %s [%.*s]", SV_ARG(r->header(r, "x-test")),
-		    r->loopback ? "local" : "far", SV_ARG(r->body));
+		    address_is_loopback(&r->peer) ? "local" : "far", SV_ARG(r->body));
 	request_reply_text(r, 200, strbuf_view(&b));
 	strbuf_release(&b);
 }

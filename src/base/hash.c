@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* The key is written once, before its first use; afterwards it is only read. */
+#include <pthread.h>
+#include <string.h>
+#include "base/hash.h"
+#include "base/random.h"
+
+static uint64_t hash_key[2];
+static pthread_once_t hash_once = PTHREAD_ONCE_INIT;
+
+static inline uint64_t rotate(uint64_t x, unsigned by)
+{
+	return x << by | x >> (64 - by);
+}
+
+static inline void hash_rounds(uint64_t v[4], unsigned n)
+{
+	while (n--) {
+		v[0] += v[1];
+		v[2] += v[3];
+		v[1] = rotate(v[1], 13) ^ v[0];
+		v[3] = rotate(v[3], 16) ^ v[2];
+		v[0] = rotate(v[0], 32);
+		v[2] += v[1];
+		v[0] += v[3];
+		v[1] = rotate(v[1], 17) ^ v[2];
+		v[3] = rotate(v[3], 21) ^ v[0];
+		v[2] = rotate(v[2], 32);
+	}
+}
+
+static inline uint64_t little_endian(const char *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	word = __builtin_bswap64(word);
+#endif
+	return word;
+}
+
+/* c rounds a word, d at the end; constants where it is used. */
+static inline uint64_t siphash(const uint64_t key[2], struct str_view s, unsigned c, unsigned d)
+{
+	uint64_t v[4] = { key[0] ^ UINT64_C(0x736f6d6570736575),
+			  key[1] ^ UINT64_C(0x646f72616e646f6d),
+			  key[0] ^ UINT64_C(0x6c7967656e657261),
+			  key[1] ^ UINT64_C(0x7465646279746573) };
+	uint64_t last = (uint64_t)s.len << 56;
+	size_t words = s.len / 8;
+
+	for (size_t i = 0; i < words; i++) {
+		uint64_t word = little_endian(s.ptr + 8 * i);
+
+		v[3] ^= word;
+		hash_rounds(v, c);
+		v[0] ^= word;
+	}
+	for (size_t i = 8 * words; i < s.len; i++)
+		last |= (uint64_t)(unsigned char)s.ptr[i] << 8 * (i % 8);
+	v[3] ^= last;
+	hash_rounds(v, c);
+	v[0] ^= last;
+	v[2] ^= 0xff;
+	hash_rounds(v, d);
+	return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+static void hash_make_key(void)
+{
+	random_bytes(hash_key, sizeof(hash_key));
+}
+
+uint64_t hash_bytes(struct str_view s)
+{
+	pthread_once(&hash_once, hash_make_key);
+	return siphash(hash_key, s, 1, 3);
+}
+
+uint64_t hash_reference(const uint64_t key[2], struct str_view s)
+{
+	return siphash(key, s, 2, 4);
+}

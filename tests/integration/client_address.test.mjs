@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+// Who a client is behind proxies, and limits per client address.
+import { test, describe, before, after } from 'node:test';
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { startDaemon, waitFor } from '../lib/harness.mjs';
+
+const forwarded = (address, more = {}) => ({ 'X-Forwarded-For': address, ...more });
+
+/** The code of pusher:error when the handshake is refused, else undefined. */
+async function refusal(daemon, headers, more = {}) {
+	const wire = daemon.wire({ headers, ...more });
+	const first = await wire.next((f) => f.event === 'pusher:error' ||
+		f.event === 'pusher:connection_established');
+	if (first.event === 'pusher:error') {
+		const { code } = await wire.closed;
+		const data = typeof first.data === 'string' ? JSON.parse(first.data) : first.data;
+		assert.equal(code, data.code);
+		return data;
+	}
+	await wire.close();
+	return undefined;
+}
+
+/** The status of a signed GET with several headers of one name. */
+function statusWith(daemon, headers) {
+	const url = new URL(daemon.url);
+	return new Promise((resolve, reject) => {
+		http.get({ host: url.hostname, port: url.port, path: '/api/sync/online-users',
+			headers: { Authorization: `Basic ${Buffer.from(`${daemon.app.key}:${daemon.app.secret}`)
+				.toString('base64')}`, ...headers } }, (res) => {
+			res.resume();
+			res.on('end', () => resolve(res.statusCode));
+		}).on('error', reject);
+	});
+}
+
+describe('an application with tls_only behind a proxy', () => {
+	let daemon, distrusting;
+	before(async () => {
+		daemon = await startDaemon({ app: { tls_only: 'yes' } });
+		distrusting = await startDaemon({ app: { tls_only: 'yes' },
+			server: { trusted_proxies: '192.0.2.0/24' } });
+	});
+	after(async () => {
+		await daemon.stop();
+		await distrusting.stop();
+	});
+
+	const cases = [
+		['https', forwarded('198.51.100.1', { 'X-Forwarded-Proto': 'https' }), true],
+		['wss', forwarded('198.51.100.1', { 'X-Forwarded-Proto': 'wss' }), true],
+		['http', forwarded('198.51.100.1', { 'X-Forwarded-Proto': 'http' }), false],
+		['the last of a list', forwarded('198.51.100.1', { 'X-Forwarded-Proto': 'https, http' }), false],
+		['Forwarded', { Forwarded: 'for=198.51.100.1;proto=https' }, true],
+		['Forwarded with http', { Forwarded: 'for=198.51.100.1;proto=http' }, false],
+		['an address without a scheme', forwarded('198.51.100.1'), false],
+	];
+	for (const [name, headers, isSecure] of cases) {
+		test(`WebSocket: ${name} is ${isSecure ? 'secure' : 'refused'}`, async () => {
+			assert.equal((await refusal(daemon, headers))?.code, isSecure ? undefined : 4000);
+			assert.equal((await refusal(distrusting, headers))?.code, 4000);
+		});
+
+		test(`HTTP: ${name} is ${isSecure ? 'secure' : 'refused'}`, async () => {
+			assert.equal(await statusWith(daemon, headers), isSecure ? 200 : 403);
+		});
+	}
+
+	test('of several X-Forwarded-For headers the last address counts', async () => {
+		assert.equal(await statusWith(daemon, { 'X-Forwarded-For': ['127.0.0.1', '198.51.100.1'] }),
+			403);
+	});
+
+	test('the log names the client, not the proxy', async () => {
+		await refusal(daemon, forwarded('198.51.100.77', { 'X-Forwarded-Proto': 'http' }));
+		await waitFor(() => /connection refused: 4000.*client 198\.51\.100\.77/.test(daemon.logText),
+			'the line for the connection');
+		await statusWith(daemon, forwarded('198.51.100.78'));
+		await waitFor(() => /request refused: GET .*403.*Client 198\.51\.100\.78/.test(daemon.logText),
+			'the line for the request');
+	});
+});
+
+describe('limits per client address', () => {
+	test('connections over max_connections_per_address are refused with 4100', async (t) => {
+		const daemon = await startDaemon({ server: { max_connections_per_address: 2 } }, t);
+		const from = (address) => daemon.connect({ headers: forwarded(address) });
+		const first = await from('198.51.100.1');
+		const second = await from('198.51.100.1, 127.0.0.1');
+		assert.equal((await refusal(daemon, forwarded('198.51.100.1'))).code, 4100);
+		const other = await from('198.51.100.2');
+		const v6 = [await from('2001:db8::1'), await from('2001:db8::2')];
+		assert.equal((await refusal(daemon, forwarded('2001:db8::3'))).code, 4100);
+		await (await from('2001:db8:0:1::3')).close();
+		await waitFor(() => /max_connections_per_address/.test(daemon.logText), 'a line in the log');
+		await second.close();
+		await waitFor(async () => !await refusal(daemon, forwarded('198.51.100.1')),
+			'the place is free again');
+		const local = await Promise.all([1, 2, 3, 4].map(() => daemon.connect()));
+		await Promise.all([first, other, ...v6, ...local].map((w) => w.close()));
+	});
+
+	test('handshakes over max_handshakes_per_address are refused with 4100', async (t) => {
+		const daemon = await startDaemon({ server: { max_handshakes_per_address: 1 } }, t);
+		const answers = await Promise.all(Array.from({ length: 20 },
+			() => refusal(daemon, forwarded('198.51.100.1'))));
+		assert.ok(answers.some((a) => !a));
+		assert.match(answers.find((a) => a?.code === 4100).message, /max_handshakes_per_address/);
+		assert.equal(await refusal(daemon, forwarded('198.51.100.2')), undefined);
+		await waitFor(async () => !await refusal(daemon, forwarded('198.51.100.1')),
+			'a handshake later');
+		await waitFor(() => /connection refused: 4100.*max_handshakes_per_address/.test(daemon.logText),
+			'a line in the log');
+	});
+
+	test('a header of somebody who is not a trusted proxy does not change the address', async (t) => {
+		const daemon = await startDaemon({ server: { trusted_proxies: 'none',
+			max_connections_per_address: 1 } }, t);
+		const wires = await Promise.all([1, 2, 3].map((n) => daemon.connect({
+			headers: forwarded('198.51.100.1') })));
+		assert.equal(wires.length, 3);
+		await Promise.all(wires.map((w) => w.close()));
+	});
+});
