@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 export interface Resync {
 	channel: string;
-	reason: 'expired' | 'epoch' | 'too_many' | 'unavailable' | 'malformed';
+	reason: 'expired' | 'epoch' | 'too_many' | 'unavailable' | 'malformed'
+		| 'no_position';
 	epoch?: string;
 	serial?: number;
 }

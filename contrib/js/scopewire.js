@@ -15,6 +15,7 @@
 const KEPT_IDS = 1000;      // per channel, of events that had no serial yet
 const KEPT_SOCKETS = 8;     // the server reads no more
 const OWN_EVENT = 'scopewire:';
+const SUCCEEDED = 'pusher_internal:subscription_succeeded';
 
 /** The parts of "epoch:serial", or null. */
 function parsePosition(text) {
@@ -99,6 +100,25 @@ class Replay {
 			this.readings.set(channel, new Reading(parsePosition(position)));
 		this.sockets = kept.sockets;     // of earlier connections, newest first
 		this.socket = pusher.connection.socket_id;
+		this.requested = new Set();      // channels whose subscription was sent
+		this.gaps = new Set();           // of these, sent again without a position
+		this.joinedBefore();
+	}
+
+	/**
+	 * Channels that are subscribed already have no position: what they missed is not known until
+	 * they are subscribed again.  A stored position is older than that subscription.
+	 */
+	joinedBefore() {
+		const late = (this.pusher.channels?.all?.() ?? []).filter((c) => c.subscribed)
+			.map((c) => c.name);
+		if (!late.length) return;
+		console.warn(`scopewire: attach() was called after ${late.join(', ')} was subscribed. `
+			+ 'Events that such a channel misses cannot be replayed; call attach() first.');
+		for (const channel of late) {
+			this.requested.add(channel);
+			if (this.readings.delete(channel)) queueMicrotask(() => this.resync(channel));
+		}
 	}
 
 	/** Replaces the instance's methods. */
@@ -112,6 +132,8 @@ class Replay {
 			send(name, name === 'pusher:subscribe' ? this.withSince(data) : data, channel);
 		pusher.unsubscribe = (channel) => {
 			this.readings.delete(channel);
+			this.requested.delete(channel);
+			this.gaps.delete(channel);
 			this.save();
 			return unsubscribe(channel);
 		};
@@ -138,8 +160,15 @@ class Replay {
 
 	/** The data of a subscription, with since and was. */
 	withSince(data) {
-		const since = this.readings.get(data.channel)?.since;
-		if (!since) return data;
+		const { channel } = data;
+		const since = this.readings.get(channel)?.since;
+		if (!since) {
+			if (this.requested.has(channel)) this.gaps.add(channel);
+			this.requested.add(channel);
+			return data;
+		}
+		this.requested.add(channel);
+		this.gaps.delete(channel);
 		const was = this.sockets.filter((id) => id !== this.socket).join(',');
 		return { ...data, since, ...(was && { was }) };
 	}
@@ -160,6 +189,7 @@ class Replay {
 		if (frame.event.startsWith(OWN_EVENT)) this.emitOwn(frame);
 		else if (!reading.isRepeat(frame)) deliver(message);
 		reading.move(frame.position);
+		if (frame.event === SUCCEEDED && this.gaps.delete(frame.channel)) this.resync(frame.channel);
 		this.save();     // after the handlers: an event that they did not receive is requested again
 	}
 
@@ -181,6 +211,13 @@ class Replay {
 		return this.readings.get(channel);
 	}
 
+	/** The channel may have missed events, and no position of it was sent. */
+	resync(channel) {
+		const { epoch, serial } = this.readings.get(channel)?.position ?? {};
+		this.emitOwn({ event: 'scopewire:resync', channel,
+			data: { channel, reason: 'no_position', ...(epoch && { epoch, serial }) } });
+	}
+
 	/**
 	 * Emits scopewire:replayed and scopewire:resync on the channel directly: an encrypted channel
 	 * would try to decrypt them.
@@ -195,8 +232,9 @@ class Replay {
 const attached = new WeakMap();
 
 /**
- * Makes a Pusher, or the one inside an Echo, request what it missed.  Attach before subscribing;
- * a second call does nothing.
+ * Makes a Pusher, or the one inside an Echo, request what it missed.  Attach before subscribing: a
+ * channel that was subscribed before receives a resync when it is subscribed again.  A second call
+ * does nothing.
  *
  * options: storage, a Storage such as sessionStorage, in which positions survive a reload of the
  * page; storageKey, their name there; onResync({channel, reason}), called when the missed events

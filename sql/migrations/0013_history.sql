@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- GET /api/sync/events: the log by channels, serials and other filters.
 
--- A user reads channels that the user may join; the application's server has more filters.  Pending
+-- A user reads channels that the user may join, as far back as the application's max_replay_age (in
+-- p_caller as replay_age_s); the application's server has more filters.  Pending
 -- events (p_delivered = false) have serial 0 and are in the order of their ids.  body is a page; with
 -- p_as_lines the events are returned as lines instead, and next is the cursor after them.
 CREATE FUNCTION sync_events(p_app text, p_caller jsonb, p_channels json, p_prefix text,
@@ -32,6 +33,7 @@ DECLARE
 	last_serial bigint;
 	last_id bigint;
 	more boolean;
+	oldest timestamptz;	-- that a user may read
 BEGIN
 	IF p_since IS NOT NULL AND start IS NULL THEN
 		PERFORM sync_fail(400, 'invalid_value', 'since must be a position, epoch:serial.',
@@ -50,6 +52,9 @@ BEGIN
 				'by channel_prefix, text, from, until and delivered.');
 		END IF;
 		PERFORM require_channel(p_app, p_caller, n, 'channels') FROM unnest(names) n;
+		oldest := clock_timestamp()
+			- nullif((p_caller->>'replay_age_s')::integer, 0) * interval '1 s';
+		p_from := CASE WHEN start IS NULL THEN oldest END;
 	END IF;
 	low := coalesce(start[2]::bigint, 0);
 	-- Nothing but a block range index knows of times: it tells between which serials to look.
@@ -106,7 +111,13 @@ BEGIN
 	ELSIF start[2]::bigint > (SELECT s.last_value FROM realtime_events_serial s) THEN
 		PERFORM sync_fail(409, 'other_epoch', 'The position is later than the end of the log: '
 				  'fetch anew.', 'since');
-	ELSIF log_horizon() > start[2]::bigint THEN
+	ELSIF log_horizon() > start[2]::bigint OR EXISTS (
+		SELECT FROM unnest(names) AS n(channel) CROSS JOIN LATERAL (
+			SELECT e.created_at FROM realtime_events e
+			WHERE e.channel = n.channel AND e.serial > start[2]::bigint
+			  AND (e.app = p_app OR e.app IS NULL)
+			ORDER BY e.serial LIMIT 1) f
+		WHERE f.created_at < oldest) THEN
 		PERFORM sync_fail(410, 'expired',
 			'The log does not reach back to the position: fetch anew.', 'since');
 	END IF;

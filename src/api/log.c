@@ -184,12 +184,29 @@ static bool wants_lines(const struct sync_call *sc)
 	       memmem(accept.ptr, accept.len, NDJSON, sizeof(NDJSON) - 1);
 }
 
+/* A user reads as far back as a replay goes. */
+static void events_limit_age(struct sync_call *sc)
+{
+	char **user = &sc->call.caller.user_json;
+	struct strbuf b;
+
+	if (!*user)
+		return;
+	strbuf_init(&b, strlen(*user) + 40);
+	strbuf_addf(&b, "{\"replay_age_s\":%u,%s", sc->call.app->limits.max_replay_age_s,
+		    *user + 1);
+	free(*user);
+	*user = strbuf_detach(&b);
+	strbuf_release(&b);
+}
+
 static void run_events(struct sync_call *sc)
 {
 	char **order = &sc->values[EVENTS_ORDER].text;
 
 	/* the function's parameter is whether the newest events come first */
 	stream_set(order, strcmp(*order, "newest") == 0 ? "true" : "false");
+	events_limit_age(sc);
 	if (!wants_lines(sc))
 		statement_run_on(sc, reader_history_pool(sc->call.services->replay));
 	else

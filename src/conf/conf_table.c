@@ -48,8 +48,9 @@ const struct option conf_options[] = {
 		  "X-Forwarded-Proto and Forwarded count; none for no proxy." },
 	{ AT(server, max_connections_per_address), .flags = OPTION_LIMIT, RANGE(0, 10000000),
 	  .fallback = "10000",
-	  .help = "Most WebSocket connections of one client address, or of one IPv6 network of "
-		  "64 bits (4100 beyond). Many users can share an address. Loopback has no limit." },
+	  .help = "Most connections of one client address, or of one IPv6 network of 64 bits "
+		  "(4100 beyond, 429 for HTTP). Many users can share an address. Loopback has no "
+		  "limit." },
 	{ AT(server, max_handshakes_per_address), .flags = OPTION_LIMIT, RANGE(0, 1000000),
 	  .unit = "handshakes/s", .fallback = "500",
 	  .help = "WebSocket handshakes of one client address in a second (4100 beyond). Loopback "

@@ -130,8 +130,9 @@ static struct address_count *address_limits_find(struct address_limits *l, const
 	return c;
 }
 
-enum address_verdict address_limits_enter(struct address_limits *l, const struct address *a,
-					  usec_t now, struct address_count **out)
+static enum address_verdict address_limits_count(struct address_limits *l, const struct address *a,
+						 usec_t now, bool is_handshake,
+						 struct address_count **out)
 {
 	enum address_verdict verdict = ADDRESS_ADMITTED;
 	struct address_count *c;
@@ -141,7 +142,8 @@ enum address_verdict address_limits_enter(struct address_limits *l, const struct
 		return ADDRESS_ADMITTED;
 	pthread_mutex_lock(&l->lock);
 	c = address_limits_find(l, a, now);
-	if (!limit_take(&c->handshakes, l->max_handshakes_per_second, USEC_PER_SEC, 1, now)) {
+	if (is_handshake &&
+	    !limit_take(&c->handshakes, l->max_handshakes_per_second, USEC_PER_SEC, 1, now)) {
 		verdict = ADDRESS_HANDSHAKES;
 	} else if (l->max_connections && c->connections >= l->max_connections) {
 		verdict = ADDRESS_CONNECTIONS;
@@ -153,6 +155,18 @@ enum address_verdict address_limits_enter(struct address_limits *l, const struct
 	return verdict;
 }
 
+enum address_verdict address_limits_enter(struct address_limits *l, const struct address *a,
+					  usec_t now, struct address_count **out)
+{
+	return address_limits_count(l, a, now, true, out);
+}
+
+enum address_verdict address_limits_connect(struct address_limits *l, const struct address *a,
+					    usec_t now, struct address_count **out)
+{
+	return address_limits_count(l, a, now, false, out);
+}
+
 void address_limits_leave(struct address_limits *l, struct address_count *c)
 {
 	if (!c)
@@ -160,4 +174,14 @@ void address_limits_leave(struct address_limits *l, struct address_count *c)
 	pthread_mutex_lock(&l->lock);
 	c->connections--;
 	pthread_mutex_unlock(&l->lock);
+}
+
+size_t address_limits_known(struct address_limits *l)
+{
+	size_t n;
+
+	pthread_mutex_lock(&l->lock);
+	n = l->counts.used;
+	pthread_mutex_unlock(&l->lock);
+	return n;
 }

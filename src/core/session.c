@@ -87,7 +87,7 @@ static struct refusal session_check_address(struct session *s, const struct sess
 			PUSHER_OVER_CAPACITY,
 			"Server is over capacity: it has no file descriptors left"
 		};
-	switch (address_limits_enter(s->hub->conf.addresses, &r->client.address, clock_mono(),
+	switch (address_limits_enter(s->hub->conf.addresses, &r->from.address, clock_mono(),
 				     &s->address)) {
 	case ADDRESS_CONNECTIONS:
 		return (struct refusal){ PUSHER_OVER_CAPACITY,
@@ -129,7 +129,7 @@ static struct refusal session_admit(struct session *s, const struct session_requ
 		return no;
 	if (!s->app->enabled)
 		return (struct refusal){ PUSHER_APP_DISABLED, "Application is disabled" };
-	if (s->app->tls_only && !r->client.is_secure)
+	if (s->app->tls_only && !r->from.is_secure)
 		return (struct refusal){ PUSHER_TLS_ONLY,
 					 "Application only accepts TLS connections: use wss" };
 	if (!app_allows_origin(s->app, r->origin))
@@ -151,7 +151,7 @@ static void session_log_refused_connection(const struct session *s, const struct
 		key = SV("");
 	log_gated(&connections_refused,
 		  "connection refused: %d, %s; client %s, application key %.*s..., origin %.*s",
-		  no.code, no.text, address_format(&r->client.address, address),
+		  no.code, no.text, address_format(&r->from.address, address),
 		  key.len < 6 ? (int)key.len : 6, key.ptr, origin.len < 200 ? (int)origin.len : 200,
 		  origin.ptr);
 }

@@ -40,7 +40,7 @@ struct session_request {
 	bool has_protocol;
 	struct str_view client; /* value of ?client=, empty when absent */
 	struct str_view origin; /* empty when absent */
-	struct client_address client;
+	struct client_address from;
 	bool is_reserved; /* its descriptor is one of those that are kept for the API and the
 			     database */
 };

@@ -483,6 +483,8 @@ static int start_http(struct scopewired *d)
 	const struct conf_server *s = &d->conf->server;
 	struct http_server_conf hc = {
 		.max_connections = d->open_files / 2,
+		.proxies = &s->trusted_proxies,
+		.addresses = d->addresses,
 		.reserved_from = (int)(d->open_files - reserved_for_database(d)),
 		.max_header_bytes = s->max_header_bytes,
 		.request_timeout_ms = s->request_timeout_ms,

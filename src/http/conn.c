@@ -303,6 +303,7 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 		s->announced = true;
 		*ctx = conn = xcalloc(1, sizeof(*conn));
 		conn->is_tls = s->is_tls;
+		conn->address = s->adopting;
 		conn->peer = address_of_sockaddr(
 			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
 				->client_addr);
@@ -313,6 +314,7 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 		return;
 	}
 	deadlines_remove(s->deadlines, &conn->deadline);
+	address_limits_leave(s->conf.addresses, conn->address);
 	free(conn);
 	atomic_fetch_sub(&s->connections, 1);
 }

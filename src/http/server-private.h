@@ -36,6 +36,7 @@ struct http_server {
 	struct MHD_Daemon *mhd; /* of the http thread, once that runs */
 	bool announced;		/* on_connection() got the one that is being added; likewise */
 	bool is_tls;		/* of the one that is being added; likewise */
+	struct address_count *adopting; /* of the connection that is being added */
 	struct http_loop *loop;
 	const struct api_services *services;
 	struct http_server_conf conf;
@@ -56,6 +57,7 @@ struct http_conn {
 	struct deadline deadline;
 	struct address peer;
 	bool is_tls;
+	struct address_count *address; /* or NULL */
 };
 
 enum phase { RUNNING, WAITING, REPLIED, DROPPED };

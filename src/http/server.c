@@ -39,6 +39,7 @@ struct adoption {
 	struct http_server *server;
 	int fd;
 	bool is_tls;
+	struct address_count *address;
 	socklen_t peer_len;
 	struct sockaddr_storage peer;
 };
@@ -51,18 +52,35 @@ static void on_adoption(struct loop_call *call)
 	ASSERT_ON(on_http);
 	s->announced = false;
 	s->is_tls = a->is_tls;
+	s->adopting = a->address;
 	if (MHD_add_connection(s->mhd, a->fd, (struct sockaddr *)&a->peer, a->peer_len) == MHD_NO) {
 		log_warn("http: a connection could not be added: %s", strerror(errno));
-		if (!s->announced)
+		if (!s->announced) {
 			atomic_fetch_sub(&s->connections, 1);
+			address_limits_leave(s->conf.addresses, a->address);
+		}
 	}
 	free(a);
+}
+
+/* False: the address is at its limit.  A proxy's address is not counted. */
+static bool server_count_address(struct http_server *s, const struct sockaddr *peer,
+				 struct address_count **out)
+{
+	struct address address = address_of_sockaddr(peer);
+
+	*out = NULL;
+	if (s->conf.proxies && trusted_proxies_contain(s->conf.proxies, &address))
+		return true;
+	return address_limits_connect(s->conf.addresses, &address, clock_mono(), out) ==
+	       ADDRESS_ADMITTED;
 }
 
 int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len,
 		      bool is_tls)
 {
 	unsigned max = s->conf.max_connections;
+	struct address_count *address;
 	struct adoption *a;
 	int on = 1;
 
@@ -78,6 +96,14 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 		close(fd);
 		return -EMFILE;
 	}
+	if (!server_count_address(s, peer, &address)) {
+		atomic_fetch_sub(&s->connections, 1);
+		deadlines_refuse(fd, "429 Too Many Requests\r\nRetry-After: 1",
+				 SV("Too many connections from this address (option "
+				    "max_connections_per_address)."));
+		close(fd);
+		return -EDQUOT;
+	}
 	if (!is_tls && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
 		log_debug("http: TCP_NODELAY could not be set");
 	a = xmalloc(sizeof(*a));
@@ -85,6 +111,7 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 	a->server = s;
 	a->fd = fd;
 	a->is_tls = is_tls;
+	a->address = address;
 	a->peer_len = len < sizeof(a->peer) ? len : (socklen_t)sizeof(a->peer);
 	memcpy(&a->peer, peer, a->peer_len);
 	http_loop_post(s->loop, &a->call);

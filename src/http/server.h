@@ -7,12 +7,15 @@
  */
 #include <sys/socket.h>
 #include "base/annotate.h"
+#include "core/limit.h"
 #include "api/router.h"
 
 struct http_server;
 
 struct http_server_conf {
-	unsigned max_connections;    /* of this server; 0: no limit */
+	unsigned max_connections;	       /* of this server; 0: no limit */
+	const struct trusted_proxies *proxies; /* not counted by address; NULL: there are none */
+	struct address_limits *addresses;      /* NULL: no limits */
 	int reserved_from;	     /* sockets from this descriptor on are refused; 0: none */
 	unsigned max_header_bytes;   /* request line and headers; more is refused with 431 */
 	unsigned request_timeout_ms; /* from a request's first byte to its last */
@@ -25,8 +28,8 @@ int http_server_start(const struct http_server_conf *conf, const struct api_serv
 /*
  * Serves the connection from its first unread byte on.  is_tls: fd is a socket pair's, at whose
  * other end the bytes are encrypted for peer.  Owns fd from now on, whatever the result: 0, -EMFILE
- * at max_connections or reserved_from (the peer got a 503), -ESHUTDOWN while stopping. Any thread, but not while
- * http_server_stop runs.
+ * at max_connections or reserved_from (the peer got a 503), -EDQUOT at the limit of its address
+ * (429), -ESHUTDOWN while stopping.  Any thread, but not while http_server_stop runs.
  */
 int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer, socklen_t len,
 		      bool is_tls);

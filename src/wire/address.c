@@ -141,7 +141,7 @@ static bool address_range_contains(const struct address_range *r, const struct a
 	return !rest || (r->first.bytes[bytes] ^ a->bytes[bytes]) >> (8 - rest) == 0;
 }
 
-static struct str_view next_word(struct str_view *rest)
+static struct str_view address_next_word(struct str_view *rest)
 {
 	struct str_view word;
 	size_t n = 0;
@@ -160,7 +160,7 @@ bool trusted_proxies_parse(struct str_view list, struct trusted_proxies *out, st
 	struct trusted_proxies t = { NULL, 0 };
 	struct str_view rest = list, word;
 
-	while ((word = next_word(&rest)).len) {
+	while ((word = address_next_word(&rest)).len) {
 		struct address_range r;
 
 		if (sv_eq(word, SV("none")))
@@ -193,7 +193,7 @@ bool trusted_proxies_contain(const struct trusted_proxies *t, const struct addre
 
 /* ---- headers ---- */
 
-static struct str_view trim(struct str_view s)
+static struct str_view address_trim(struct str_view s)
 {
 	while (s.len && strchr(" \t", s.ptr[0]))
 		s = sv_skip(s, 1);
@@ -203,20 +203,20 @@ static struct str_view trim(struct str_view s)
 }
 
 /* The part behind the last separator, which it takes off the list. */
-static struct str_view take_last(struct str_view *list, char separator)
+static struct str_view address_take_last(struct str_view *list, char separator)
 {
 	size_t at = list->len;
 	struct str_view part;
 
 	while (at && list->ptr[at - 1] != separator)
 		at--;
-	part = trim(sv_n(list->ptr + at, list->len - at));
+	part = address_trim(sv_n(list->ptr + at, list->len - at));
 	list->len = at ? at - 1 : 0;
 	return part;
 }
 
 /* With quotes, brackets and port, as both headers have it. */
-static bool parse_node(struct str_view text, struct address *out)
+static bool address_parse_node(struct str_view text, struct address *out)
 {
 	ptrdiff_t end;
 
@@ -236,7 +236,7 @@ static bool parse_node(struct str_view text, struct address *out)
 static struct str_view forwarded_parameter(struct str_view element, struct str_view name)
 {
 	while (element.len) {
-		struct str_view pair = take_last(&element, ';');
+		struct str_view pair = address_take_last(&element, ';');
 
 		if (pair.len > name.len && pair.ptr[name.len] == '=' &&
 		    strncasecmp(pair.ptr, name.ptr, name.len) == 0)
@@ -263,23 +263,23 @@ struct client_address client_address_of(const struct trusted_proxies *t, const s
 	if (!trusted_proxies_contain(t, peer))
 		return c;
 	if (protos.len) {
-		proto = take_last(&protos, ',');
+		proto = address_take_last(&protos, ',');
 	} else if (h->forwarded.len) {
 		struct str_view elements = h->forwarded;
 
-		proto = forwarded_parameter(take_last(&elements, ','), SV("proto"));
+		proto = forwarded_parameter(address_take_last(&elements, ','), SV("proto"));
 	}
 	if (proto.len)
 		c.is_secure = is_secure_scheme(proto);
 	if (is_standard)
 		list = h->forwarded;
 	while (list.len && trusted_proxies_contain(t, &c.address)) {
-		struct str_view node = take_last(&list, ',');
+		struct str_view node = address_take_last(&list, ',');
 		struct address next;
 
 		if (is_standard)
 			node = forwarded_parameter(node, SV("for"));
-		if (!parse_node(node, &next))
+		if (!address_parse_node(node, &next))
 			break;
 		c.address = next;
 	}

@@ -131,7 +131,7 @@ static void on_established(struct lws *wsi, struct conn *c)
 	struct session_request r = {
 		.path = header(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
 		.origin = origin_header(wsi, origin, sizeof(origin)),
-		.client = ws_client(wsi),
+		.from = ws_client(wsi),
 	};
 	const char *v = lws_get_urlarg_by_name(wsi, "protocol=", version, sizeof(version));
 	struct worker *w = worker_of(wsi);

@@ -8,6 +8,23 @@ import { APP, Sync, startDaemon, suiteGet, waitFor } from '../lib/harness.mjs';
 
 const names = (answer) => answer.json.events.map((e) => e.event);
 
+test('a user reads as far back as max_replay_age', async (t) => {
+	const daemon = await startDaemon({ app: { max_replay_age: 3600 } }, t);
+	const server = Sync.server(daemon), user = Sync.user(daemon, 7);
+	for (const name of ['Old', 'New']) await daemon.api().trigger('a', name, {});
+	const [{ serial }] = await daemon.query(`UPDATE realtime_events
+		SET created_at = now() - interval '2 h' WHERE event_type = 'Old' RETURNING serial`);
+	const [{ epoch }] = await daemon.query('SELECT epoch FROM log_meta');
+	const read = (who, since) => who.get('events', { channels: 'a', since });
+	assert.deepEqual(names(await read(user)), ['New']);
+	assert.deepEqual(names(await read(server)), ['Old', 'New']);
+	assert.equal((await read(user, `${epoch}:0`)).status, 410);
+	assert.deepEqual(names(await read(server, `${epoch}:0`)), ['Old', 'New']);
+	assert.deepEqual(names(await read(user, `${epoch}:${serial}`)), ['New']);
+	assert.equal((await user.get('events', { channels: 'a', since: `${epoch}:0` },
+		{ headers: { Accept: 'application/x-ndjson' } })).status, 410);
+});
+
 describe('GET /api/sync/events', () => {
 	let daemon, server, user, epoch;
 	before(async () => {

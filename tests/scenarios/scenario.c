@@ -1009,7 +1009,7 @@ static void cmd_open(struct str_view rest) RUNS_ON(on_worker)
 		} else if (sv_eq_c(key, "client")) {
 			o.request.client = value;
 		} else if (sv_eq_c(key, "tls")) {
-			o.request.client.is_secure = true;
+			o.request.from.is_secure = true;
 		} else if (sv_eq_c(key, "times")) {
 			o.times = number(value);
 		} else if (sv_eq_c(key, "protocol")) {

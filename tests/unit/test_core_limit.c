@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The token bucket in one word. */
+/* The token bucket in one word; limits per client address. */
 #include <pthread.h>
 #include "core/limit.h"
 #include "unit.h"
@@ -102,10 +102,92 @@ START_TEST(threads_share_one_budget)
 }
 END_TEST
 
+static struct address address_of(const char *text)
+{
+	struct address a;
+
+	ck_assert(address_parse(sv(text), &a));
+	return a;
+}
+
+START_TEST(an_address_has_a_limit_of_connections)
+{
+	struct address_limits *l = address_limits_new(2, 0);
+	struct address one = address_of("192.0.2.1"), two = address_of("192.0.2.2");
+	struct address local = address_of("127.0.0.1");
+	struct address_count *c[4], *none;
+
+	ck_assert_int_eq(address_limits_enter(l, &one, START, &c[0]), ADDRESS_ADMITTED);
+	ck_assert_int_eq(address_limits_connect(l, &one, START, &c[1]), ADDRESS_ADMITTED);
+	ck_assert_int_eq(address_limits_enter(l, &one, START, &none), ADDRESS_CONNECTIONS);
+	ck_assert_ptr_null(none);
+	ck_assert_int_eq(address_limits_connect(l, &one, START, &none), ADDRESS_CONNECTIONS);
+	ck_assert_int_eq(address_limits_enter(l, &two, START, &c[2]), ADDRESS_ADMITTED);
+	address_limits_leave(l, c[0]);
+	ck_assert_int_eq(address_limits_enter(l, &one, START, &c[0]), ADDRESS_ADMITTED);
+	for (int i = 0; i < 10; i++) {
+		ck_assert_int_eq(address_limits_enter(l, &local, START, &none), ADDRESS_ADMITTED);
+		ck_assert_ptr_null(none);
+	}
+	for (int i = 0; i < 3; i++)
+		address_limits_leave(l, c[i]);
+	address_limits_leave(l, NULL);
+	address_limits_free(l);
+}
+END_TEST
+
+START_TEST(an_address_has_a_rate_of_handshakes)
+{
+	struct address_limits *l = address_limits_new(0, 5);
+	struct address a = address_of("2001:db8::1"), same = address_of("2001:db8::ffff");
+	struct address other = address_of("2001:db8:0:1::1");
+	struct address_count *c;
+
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_eq(address_limits_enter(l, i % 2 ? &a : &same, START, &c),
+				 ADDRESS_ADMITTED);
+		address_limits_leave(l, c);
+	}
+	ck_assert_int_eq(address_limits_enter(l, &a, START, &c), ADDRESS_HANDSHAKES);
+	ck_assert_int_eq(address_limits_connect(l, &a, START, &c), ADDRESS_ADMITTED);
+	address_limits_leave(l, c);
+	ck_assert_int_eq(address_limits_enter(l, &other, START, &c), ADDRESS_ADMITTED);
+	address_limits_leave(l, c);
+	ck_assert_int_eq(address_limits_enter(l, &a, START + USEC_PER_SEC, &c), ADDRESS_ADMITTED);
+	address_limits_leave(l, c);
+	address_limits_free(l);
+}
+END_TEST
+
+/* Those with a connection or a used bucket stay. */
+START_TEST(addresses_without_a_connection_are_forgotten)
+{
+	struct address_limits *l = address_limits_new(1, 5);
+	struct address kept = address_of("192.0.2.1");
+	struct address_count *first, *c;
+
+	ck_assert_int_eq(address_limits_enter(l, &kept, START, &first), ADDRESS_ADMITTED);
+	for (unsigned i = 0; i < 10000; i++) {
+		struct address a = address_of("10.0.0.0");
+
+		a.bytes[14] = (unsigned char)(i >> 8);
+		a.bytes[15] = (unsigned char)i;
+		ck_assert_int_eq(address_limits_enter(l, &a, START + i * USEC_PER_SEC, &c),
+				 ADDRESS_ADMITTED);
+		address_limits_leave(l, c);
+	}
+	ck_assert_uint_le(address_limits_known(l), 2048);
+	ck_assert_int_eq(address_limits_enter(l, &kept, START + 20000 * USEC_PER_SEC, &c),
+			 ADDRESS_CONNECTIONS);
+	address_limits_leave(l, first);
+	address_limits_free(l);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("core/limit");
-	TCase *t = tcase_create("bucket");
+	TCase *t = tcase_create("limit");
 
 	tcase_add_test(t, a_rate_of_0_is_no_limit);
 	tcase_add_test(t, burst_then_refusal_then_one_at_a_time);
@@ -113,6 +195,9 @@ int main(void)
 	tcase_add_test(t, a_refusal_takes_nothing);
 	tcase_add_test(t, more_than_the_rate_at_once_is_refused);
 	tcase_add_test(t, threads_share_one_budget);
+	tcase_add_test(t, an_address_has_a_limit_of_connections);
+	tcase_add_test(t, an_address_has_a_rate_of_handshakes);
+	tcase_add_test(t, addresses_without_a_connection_are_forgotten);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -95,6 +95,8 @@ const char *router_refusal(const struct api_services *services UNUSED, const str
 	return REQUEST_TEXT;
 }
 
+static struct address_limits *addresses;
+
 static void listen_here(void)
 {
 	socklen_t len = sizeof(address);
@@ -110,6 +112,7 @@ static void listen_here(void)
 static void start_with(unsigned max, unsigned request_timeout_ms)
 {
 	struct http_server_conf conf = { .max_connections = max,
+					 .addresses = addresses,
 					 .max_header_bytes = 16384,
 					 .request_timeout_ms = request_timeout_ms,
 					 .idle_timeout_s = 60 };
@@ -130,8 +133,8 @@ static void stop(void)
 	close(listener);
 }
 
-/* A connection that the server has. */
-static int dial_rc(int want)
+/* A connection from that address, or from its own when it is NULL. */
+static int dial_from(const char *from, int want)
 {
 	struct sockaddr_in peer;
 	socklen_t len = sizeof(peer);
@@ -140,9 +143,17 @@ static int dial_rc(int want)
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	theirs = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	ck_assert_int_ge(theirs, 0);
+	if (from)
+		ck_assert_int_eq(inet_pton(AF_INET, from, &peer.sin_addr), 1);
 	ck_assert_int_eq(http_server_adopt(server, theirs, (struct sockaddr *)&peer, len, false),
 			 want);
 	return fd;
+}
+
+/* A connection that the server has. */
+static int dial_rc(int want)
+{
+	return dial_from(NULL, want);
 }
 
 static int dial(void)
@@ -619,6 +630,35 @@ START_TEST(limit_of_connections)
 }
 END_TEST
 
+START_TEST(limit_of_connections_of_an_address)
+{
+	int one = dial_from("192.0.2.1", 0), two = dial_from("192.0.2.2", 0), more;
+
+	more = dial_from("192.0.2.1", -EDQUOT);
+	ck_status(hear_all(more), "429");
+	ck_has(rest, "max_connections_per_address");
+	close(one);
+	wait_connections(1);
+	one = dial_from("192.0.2.1", 0);
+	close(one);
+	close(two);
+	wait_connections(0);
+}
+END_TEST
+
+static void start_one_per_address(void)
+{
+	addresses = address_limits_new(1, 0);
+	start_with(0, 60000);
+}
+
+static void stop_one_per_address(void)
+{
+	stop();
+	address_limits_free(addresses);
+	addresses = NULL;
+}
+
 static void start_two(void)
 {
 	start_with(2, 60000);
@@ -749,6 +789,7 @@ static void add_case(Suite *suite, const char *name, void (*setup)(void), const 
 int main(void)
 {
 	Suite *suite = suite_create("http/server");
+	TCase *address_case;
 
 	add_case(suite, "serving", start,
 		 (const TTest *const[]){
@@ -763,6 +804,10 @@ int main(void)
 					 bad_requests, garbage_is_closed,
 					 peers_that_go_away_anywhere, NULL });
 	add_case(suite, "limit", start_two, (const TTest *const[]){ limit_of_connections, NULL });
+	address_case = tcase_create("address");
+	tcase_add_checked_fixture(address_case, start_one_per_address, stop_one_per_address);
+	tcase_add_test(address_case, limit_of_connections_of_an_address);
+	suite_add_tcase(suite, address_case);
 	add_case(suite, "haste", start_hasty,
 		 (const TTest *const[]){ slow_requests_get_408, a_waiting_request_has_no_deadline,
 					 NULL });
