@@ -47,12 +47,12 @@
 #include "daemon/embedded_pg.h"
 #include "daemon/privs.h"
 
-#define TICK_MS	      250
-#define STOP_GRACE_MS 2000
-#define CATCH_UP_MS   3000
-#define HTTP_IDLE_S   75
-#define HANDSHAKE_MAX 32768 /* bytes; below the smallest receive buffer of a socket */
-#define RESERVED_OTHER	  16 /* descriptors for what is not a socket of a client */
+#define TICK_MS		  250
+#define STOP_GRACE_MS	  2000
+#define CATCH_UP_MS	  3000
+#define HTTP_IDLE_S	  75
+#define HANDSHAKE_MAX	  32768 /* bytes; below the smallest receive buffer of a socket */
+#define RESERVED_OTHER	  16	/* descriptors for what is not a socket of a client */
 #define RESERVED_HTTP_MAX 1024
 
 struct scopewired {

@@ -598,7 +598,7 @@ START_TEST(app_defaults)
 	ck_assert_int_eq(a->client_events, CLIENT_EVENTS_NONE);
 	ck_assert_int_eq(a->durability, DURABILITY_COMMIT);
 	ck_assert_uint_eq(a->activity_timeout_s, 120);
-	ck_assert_uint_eq(a->limits.max_event_payload_bytes, 10000);
+	ck_assert_uint_eq(a->limits.max_event_payload_bytes, 10240);
 	ck_assert_uint_eq(a->limits.max_client_events_per_second, 10);
 	ck_assert_uint_eq(a->limits.max_connections, 0);
 	ck_assert_uint_eq(a->limits.message_rate_max_attempts, 0);
