@@ -88,11 +88,11 @@ static int set_option(struct app *a, const struct app_option *option, const char
 
 	o = option_find("app", option->name, &scale);
 	if (!o) {
-		*why = option_unknown("app", option->name, label);
+		complaint_add(why, option_unknown("app", option->name, label));
 		return -EINVAL;
 	}
 	if (option_set(o, a, option->value, scale, &complaint) < 0) {
-		*why = option_error(o, label, option->value, complaint);
+		complaint_add(why, option_error(o, label, option->value, complaint));
 		return -EINVAL;
 	}
 	return 0;
@@ -114,28 +114,66 @@ static bool read_master_key(struct app *a)
 	       auth_read_master_key(sv(a->master_key_text), a->master_key) == 0;
 }
 
-static int app_check_whole(struct app *a, char **why)
+/* An empty value has a label with its place; a missing one has none. */
+static char *app_missing(const struct app *a, const char *name, const char *label)
 {
-	if (!app_is_name(a->id))
-		*why = textf("[app %s]: the id must be without spaces and any of / ? # %% : &",
-			     a->id);
-	else if (!*a->key)
-		*why = textf("[app %s]: key is missing", a->id);
-	else if (!app_is_name(a->key))
-		*why = textf("[app %s] key: must be without spaces and any of / ? # %% : &", a->id);
-	else if (!*a->secret_text)
-		*why = textf("[app %s]: secret is missing", a->id);
-	else if (*a->token_secret_text && strlen(a->token_secret_text) < TOKEN_SECRET_MIN)
-		*why = textf("[app %s] token_secret: must have %d bytes or more, as openssl rand "
-			     "-hex 32 gives them",
-			     a->id, TOKEN_SECRET_MIN);
-	else if (!read_master_key(a))
-		*why = textf("[app %s] encryption_master_key: must be 32 bytes in base64, as "
-			     "openssl rand -base64 32 gives them",
-			     a->id);
-	else
-		return 0;
-	return -EINVAL;
+	if (!label)
+		return textf("[app %s]: %s is missing", a->id, name);
+	return textf("%s: is empty, and [app %s] needs its %s%s", label, a->id, name,
+		     strchr(label, '[') ? ""
+					: "; # begins a comment in a .env file unless the "
+					  "value is in quotes");
+}
+
+static bool is_origin(const char *pattern)
+{
+	const char *scheme = strstr(pattern, "://");
+
+	return !strpbrk(pattern, "\"'") && !strchr(scheme ? scheme + 3 : pattern, '/');
+}
+
+static int app_check_whole(struct app *a, const char *key_label, const char *secret_label,
+			   char **why)
+{
+	const char *names = "must be without spaces and any of / ? # % : &";
+	int rc = 0;
+
+	if (!app_is_name(a->id)) {
+		complaint_add(why, textf("[app %s]: the id %s", a->id, names));
+		rc = -EINVAL;
+	}
+	if (!*a->key) {
+		complaint_add(why, app_missing(a, "key", key_label));
+		rc = -EINVAL;
+	} else if (!app_is_name(a->key)) {
+		complaint_add(why, textf("[app %s] key: %s", a->id, names));
+		rc = -EINVAL;
+	}
+	if (!*a->secret_text) {
+		complaint_add(why, app_missing(a, "secret", secret_label));
+		rc = -EINVAL;
+	}
+	if (*a->token_secret_text && strlen(a->token_secret_text) < TOKEN_SECRET_MIN) {
+		complaint_add(why, textf("[app %s] token_secret: must have %d bytes or more, as "
+					 "openssl rand -hex 32 gives them",
+					 a->id, TOKEN_SECRET_MIN));
+		rc = -EINVAL;
+	}
+	if (!read_master_key(a)) {
+		complaint_add(why, textf("[app %s] encryption_master_key: must be 32 bytes in "
+					 "base64, as openssl rand -base64 32 gives them",
+					 a->id));
+		rc = -EINVAL;
+	}
+	for (char **p = a->allowed_origins; p && *p; p++) {
+		if (is_origin(*p))
+			continue;
+		complaint_add(why, textf("[app %s] allowed_origins: %s can match no origin; write "
+					 "https://HOST or HOST, without quotes and without a path",
+					 a->id, *p));
+		rc = -EINVAL;
+	}
+	return rc;
 }
 
 /* What follows from the options, once they are all read. */
@@ -161,20 +199,26 @@ int app_build_labelled(const char *id, const struct app_option *options, const c
 		       size_t n, struct app **out, char **why)
 {
 	struct app *a = xcalloc(1, sizeof(*a));
+	const char *key_label = NULL, *secret_label = NULL;
 	int rc = 0;
 
 	atomic_init(&a->refs, 1);
 	a->id = xstrdup(id);
 	options_default(app_options, n_app_options, a);
-	for (size_t i = 0; rc == 0 && i < n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		char *label =
 			labels ? xstrdup(labels[i]) : textf("[app %s] %s", id, options[i].name);
 
-		rc = set_option(a, &options[i], label, why);
+		if (set_option(a, &options[i], label, why) < 0)
+			rc = -EINVAL;
+		if (labels && strcmp(options[i].name, "key") == 0)
+			key_label = labels[i];
+		if (labels && strcmp(options[i].name, "secret") == 0)
+			secret_label = labels[i];
 		free(label);
 	}
-	if (rc == 0)
-		rc = app_check_whole(a, why);
+	if (app_check_whole(a, key_label, secret_label, why) < 0)
+		rc = -EINVAL;
 	if (rc < 0) {
 		app_unref(a);
 		return rc;
@@ -187,6 +231,7 @@ int app_build_labelled(const char *id, const struct app_option *options, const c
 int app_build(const char *id, const struct app_option *options, size_t n, struct app **out,
 	      char **why)
 {
+	*why = NULL;
 	return app_build_labelled(id, options, NULL, n, out, why);
 }
 

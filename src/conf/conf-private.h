@@ -5,6 +5,7 @@
  * What the sources share while a configuration is read: conf.c has the file and the applications,
  * conf_env.c the environment and .env files, conf_flags.c the command line.
  */
+#include "base/map.h"
 #include "conf/conf.h"
 
 #define REVERB_APP_ID "REVERB_APP_ID"
@@ -19,18 +20,28 @@ struct draft {
 	size_t n;
 };
 
+/* Where the application of the environment comes from: its limits begin with those of that server.
+ */
+enum app_origin { APP_OWN, APP_FROM_REVERB, APP_FROM_SOKETI };
+
 struct loader {
 	struct conf *conf;
 	char **environ_;
-	char **why;
+	char **why;	      /* all problems so far, a line each */
+	int rc;		      /* of the first one */
 	const char *label;    /* of the file that is read */
+	struct map places;    /* of the INI file's options: struct ini_place */
 	struct draft *drafts; /* of the file */
 	size_t n_drafts;
-	struct draft env;   /* of the environment and flags */
-	bool env_is_reverb; /* REVERB_APP_ID named it */
-	bool take_db;	    /* DB_* of the source that is read count */
-	bool left_db;	    /* some did not */
+	struct draft env; /* of the environment and flags */
+	enum app_origin env_origin;
+	bool has_secret;       /* the source that is read set one */
+	bool take_db;	       /* DB_* of the source that is read count */
+	bool left_db;	       /* some did not */
+	bool has_pusher;       /* PUSHER_APP_* is set */
+	struct strbuf unknown; /* names of REVERB_* and SOKETI_* without an option */
 	char *db_connection;
+	char *db_url, *db_url_label; /* of the source that is read; or NULL */
 };
 
 struct conf_modes {
@@ -39,18 +50,29 @@ struct conf_modes {
 };
 
 void draft_add(struct draft *d, const char *name, const char *value, const char *label);
+void draft_release(struct draft *d);
+/* The application of the file with this id, made if need be. */
+struct draft *draft_of(struct loader *l, const char *id);
+/* Builds conf->apps from the drafts and the environment's application. */
+void loader_build_apps(struct loader *l);
+
 void conf_replace(char **at, const char *text);
 /* A warning for conf->notes; takes it. */
 void loader_note(struct conf *c, char *note);
-int loader_set(struct loader *l, const struct option *o, const char *value, const char *label);
+/* A problem, which makes the configuration invalid; takes it. */
+void loader_complain(struct loader *l, char *sentence);
+void loader_set(struct loader *l, const struct option *o, const char *value, unsigned scale,
+		const char *label);
 /* An option of the environment or the command line; those of the section app are of one app. */
-int loader_set_named(struct loader *l, const char *section, const char *name, const char *value,
-		     const char *label);
-int loader_cannot_read(struct loader *l, const char *path, int error);
+void loader_set_named(struct loader *l, const char *section, const char *name, const char *value,
+		      const char *label);
+void loader_cannot_read(struct loader *l, const char *path, int error);
+/* Warns when others can read a file that set a secret. */
+void loader_check_mode(struct loader *l, const char *path, int fd);
 bool conf_is_section(const char *name);
 
-int loader_read_env_file(struct loader *l, const char *path);
-int loader_read_environment(struct loader *l);
+void loader_read_env_file(struct loader *l, const char *path);
+void loader_read_environment(struct loader *l);
 /* Goes over all flags: first for the modes, later again to apply the options over the files. */
 int loader_read_flags(struct loader *l, int argc, char **argv, struct conf_modes *m, bool apply);
 #endif

@@ -4,49 +4,22 @@
  * options of apps are gathered and checked when all of an app is known.
  */
 #include <errno.h>
+#include <sys/stat.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
 #include "conf/conf_source.h"
 #include "conf/conf_table.h"
+#include "pg/dsn.h"
 
 #define DEFAULT_CONFIG SCOPEWIRE_SYSCONFDIR "/scopewire.conf"
 #define DEFAULT_DEMO   SCOPEWIRE_PKGDATADIR "/demo"
 #define APP_SECTION    "app "
 
-void draft_add(struct draft *d, const char *name, const char *value, const char *label)
-{
-	d->options = xreallocarray(d->options, d->n + 1, sizeof(*d->options));
-	d->labels = xreallocarray(d->labels, d->n + 1, sizeof(*d->labels));
-	d->options[d->n] = (struct app_option){ xstrdup(name), xstrdup(value) };
-	d->labels[d->n++] = xstrdup(label);
-}
-
-static void draft_release(struct draft *d)
-{
-	for (size_t i = 0; i < d->n; i++) {
-		free((char *)d->options[i].name);
-		free((char *)d->options[i].value);
-		free(d->labels[i]);
-	}
-	free(d->options);
-	free(d->labels);
-	free(d->id);
-}
-
-static void loader_release(struct loader *l)
-{
-	for (size_t i = 0; i < l->n_drafts; i++)
-		draft_release(&l->drafts[i]);
-	free(l->drafts);
-	draft_release(&l->env);
-	free(l->db_connection);
-}
-
 void conf_replace(char **at, const char *text)
 {
 	char *copy = text ? xstrdup(text) : NULL;
 
-	free(*at);
+	secret_free(*at);
 	*at = copy;
 }
 
@@ -61,14 +34,22 @@ void loader_note(struct conf *c, char *note)
 	c->notes[n + 1] = NULL;
 }
 
-int loader_set(struct loader *l, const struct option *o, const char *value, const char *label)
+void loader_complain(struct loader *l, char *sentence)
+{
+	complaint_add(l->why, sentence);
+	if (l->rc == 0)
+		l->rc = -EINVAL;
+}
+
+void loader_set(struct loader *l, const struct option *o, const char *value, unsigned scale,
+		const char *label)
 {
 	char *complaint;
 
-	if (option_set(o, l->conf, value, 1, &complaint) == 0)
-		return 0;
-	*l->why = option_error(o, label, value, complaint);
-	return -EINVAL;
+	if (option_set(o, l->conf, value, scale, &complaint) < 0)
+		loader_complain(l, option_error(o, label, value, complaint));
+	else if ((o->flags & OPTION_SECRET) && *value)
+		l->has_secret = true;
 }
 
 bool conf_is_section(const char *name)
@@ -81,36 +62,87 @@ bool conf_is_section(const char *name)
 	return false;
 }
 
-/* An option of the environment or the command line; those of the section app are of one app. */
-int loader_set_named(struct loader *l, const char *section, const char *name, const char *value,
-		     const char *label)
+void loader_set_named(struct loader *l, const char *section, const char *name, const char *value,
+		      const char *label)
 {
 	unsigned scale;
 	const struct option *o = option_find(section, name, &scale);
 	bool app = strcmp(section, "app") == 0;
 
-	if (app && strcmp(name, "id") == 0) {
+	if (app && strcmp(name, "id") == 0)
 		conf_replace(&l->env.id, value);
-		return 0;
-	}
-	if (!o) {
-		*l->why = option_unknown(section, name, label);
-		return -EINVAL;
-	}
-	if (!app)
-		return loader_set(l, o, value, label);
-	draft_add(&l->env, name, value, label);
-	return 0;
+	else if (!o)
+		loader_complain(l, option_unknown(section, name, label));
+	else if (!app)
+		loader_set(l, o, value, scale, label);
+	else
+		draft_add(&l->env, name, value, label);
 }
 
-static struct draft *draft_of(struct loader *l, const char *id)
+/* Where the file set an option first; the key is owned. */
+struct ini_place {
+	char *key;
+	unsigned line;
+};
+
+static void ini_places_release(struct loader *l)
+{
+	struct ini_place *p;
+	size_t at = 0;
+
+	while ((p = map_next(&l->places, &at))) {
+		free(p->key);
+		free(p);
+	}
+	map_release(&l->places);
+}
+
+static void loader_release(struct loader *l)
 {
 	for (size_t i = 0; i < l->n_drafts; i++)
-		if (strcmp(l->drafts[i].id, id) == 0)
-			return &l->drafts[i];
-	l->drafts = xreallocarray(l->drafts, l->n_drafts + 1, sizeof(*l->drafts));
-	l->drafts[l->n_drafts] = (struct draft){ .id = xstrdup(id) };
-	return &l->drafts[l->n_drafts++];
+		draft_release(&l->drafts[i]);
+	free(l->drafts);
+	draft_release(&l->env);
+	free(l->db_connection);
+	free(l->db_url_label);
+	ini_places_release(l);
+}
+
+/* The same option twice in a section, by any of its names, is a mistake. */
+static void ini_check_once(struct loader *l, const struct setting *s, const struct option *o,
+			   const char *label)
+{
+	char *key = textf("%s\n%s", s->section, o->name);
+	struct ini_place *p = map_get(&l->places, sv(key));
+
+	if (p) {
+		loader_complain(l, textf("%s: is set twice; first in line %u", label, p->line));
+		free(key);
+		return;
+	}
+	p = xcalloc(1, sizeof(*p));
+	*p = (struct ini_place){ key, s->line };
+	map_put(&l->places, sv(key), p);
+}
+
+/* Comments and quotes of other formats, which would be part of the value. */
+static void ini_check_value(struct loader *l, const char *value, const char *label)
+{
+	size_t n = strlen(value);
+
+	if (n >= 2 && (*value == '"' || *value == '\'') && value[n - 1] == *value)
+		loader_complain(l, textf("%s: write the value without quotes", label));
+	for (size_t i = 0; i < n; i++) {
+		bool after_blank = i == 0 ? value[1] == ' ' || !value[1]
+					  : value[i - 1] == ' ' || value[i - 1] == '\t';
+
+		if (value[i] == '#' && after_blank) {
+			loader_complain(l, textf("%s: a comment after a value begins with ; and "
+						 "not with #",
+						 label));
+			return;
+		}
+	}
 }
 
 /* The value so far and its continuation; heap. */
@@ -119,42 +151,48 @@ static char *joined(const char *first, const char *more)
 	return textf("%s %s", first, more);
 }
 
-static int ini_app(struct loader *l, const char *id, const struct setting *s, const char *label)
+static void ini_app(struct loader *l, const char *id, const struct setting *s, const char *label)
 {
 	struct draft *d = draft_of(l, id);
+	unsigned scale;
+	const struct option *o = option_find("app", s->name, &scale);
 	char *whole;
 
 	if (!s->continued || !d->n) {
+		if (o)
+			ini_check_once(l, s, o, label);
+		if (o && (o->flags & OPTION_SECRET))
+			l->has_secret = true;
 		draft_add(d, s->name, s->value, label);
-		return 0;
+		return;
 	}
 	whole = joined(d->options[d->n - 1].value, s->value);
-	free((char *)d->options[d->n - 1].value);
+	secret_free((char *)d->options[d->n - 1].value);
 	d->options[d->n - 1].value = whole;
-	return 0;
 }
 
-static int ini_option(struct loader *l, const struct setting *s, const char *label)
+static void ini_option(struct loader *l, const struct setting *s, const char *label)
 {
 	unsigned scale;
 	const struct option *o = option_find(s->section, s->name, &scale);
 	char *whole;
-	int rc;
 
 	if (!o) {
-		*l->why = option_unknown(s->section, s->name, label);
-		return -EINVAL;
+		loader_complain(l, option_unknown(s->section, s->name, label));
+		return;
 	}
-	if (!s->continued)
-		return loader_set(l, o, s->value, label);
+	if (!s->continued) {
+		ini_check_once(l, s, o, label);
+		loader_set(l, o, s->value, scale, label);
+		return;
+	}
 	if (o->type != OPTION_STRING) {
-		*l->why = textf("%s: only text goes on in the next line", label);
-		return -EINVAL;
+		loader_complain(l, textf("%s: only text goes on in the next line", label));
+		return;
 	}
 	whole = joined(*(char **)((char *)l->conf + o->offset), s->value);
-	rc = loader_set(l, o, whole, label);
-	free(whole);
-	return rc;
+	loader_set(l, o, whole, scale, label);
+	secret_free(whole);
 }
 
 static int on_ini(void *ctx, const struct setting *s)
@@ -162,30 +200,42 @@ static int on_ini(void *ctx, const struct setting *s)
 	struct loader *l = ctx;
 	struct str_view section = sv(s->section);
 	char *label = textf("%s:%u: [%s] %s", l->label, s->line, s->section, s->name);
-	int rc = -EINVAL;
 
+	ini_check_value(l, s->value, label);
 	if (sv_starts_with(section, SV(APP_SECTION)) && section.len > sizeof(APP_SECTION) - 1) {
-		rc = ini_app(l, s->section + sizeof(APP_SECTION) - 1, s, label);
+		ini_app(l, s->section + sizeof(APP_SECTION) - 1, s, label);
 	} else if (strcmp(s->section, "app") == 0) {
-		*l->why = textf("%s:%u: the section of an app is [app ID]", l->label, s->line);
+		loader_complain(
+			l, textf("%s:%u: the section of an app is [app ID]", l->label, s->line));
 	} else if (!conf_is_section(s->section)) {
-		*l->why = textf("%s:%u: there is no section [%s]; use server, database, sync, "
-				"log or app ID",
-				l->label, s->line, s->section);
+		loader_complain(l, textf("%s:%u: there is no section [%s]; use server, database, "
+					 "sync, log or app ID",
+					 l->label, s->line, s->section));
 	} else {
-		rc = ini_option(l, s, label);
+		ini_option(l, s, label);
 	}
 	free(label);
-	return rc;
+	return 0;
 }
 
-int loader_cannot_read(struct loader *l, const char *path, int error)
+void loader_cannot_read(struct loader *l, const char *path, int error)
 {
-	*l->why = textf("%s: cannot be read: %s", path, strerror(error));
-	return -error;
+	loader_complain(l, textf("%s: cannot be read: %s", path, strerror(error)));
+	l->rc = -error;
 }
 
-static int read_config(struct loader *l, const char *path)
+void loader_check_mode(struct loader *l, const char *path, int fd)
+{
+	struct stat st;
+
+	if (l->has_secret && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IROTH))
+		loader_note(l->conf, textf("%s: has secrets and can be read by every user; use "
+					   "chmod o-r %s",
+					   path, path));
+	l->has_secret = false;
+}
+
+static void read_config(struct loader *l, const char *path)
 {
 	bool must_exist = path != NULL;
 	FILE *in;
@@ -194,84 +244,45 @@ static int read_config(struct loader *l, const char *path)
 	l->label = must_exist ? path : DEFAULT_CONFIG;
 	in = fopen(l->label, "re");
 	if (!in && !must_exist && errno == ENOENT)
-		return 0;
-	if (!in)
-		return loader_cannot_read(l, l->label, errno);
+		return;
+	if (!in) {
+		loader_cannot_read(l, l->label, errno);
+		return;
+	}
 	rc = ini_read(in, l->label, on_ini, l, l->why);
+	if (rc < 0 && l->rc == 0)
+		l->rc = rc;
+	loader_check_mode(l, l->label, fileno(in));
 	fclose(in);
-	return rc;
 }
 
-static bool draft_has(const struct draft *d, const char *name)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (strcmp(d->options[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-/* The app of the environment joins the one it names, or the only one, or is one more. */
-static int place_env_app(struct loader *l)
-{
-	struct draft *target;
-
-	if (!l->env.id && l->n_drafts == 1)
-		conf_replace(&l->env.id, l->drafts[0].id);
-	if (!l->env.id) {
-		if (!draft_has(&l->env, "key") && !draft_has(&l->env, "secret"))
-			return 0;
-		*l->why = textf("%s is set, but which app it belongs to is not: set " REVERB_APP_ID,
-				l->env.labels[0]);
-		return -EINVAL;
-	}
-	for (size_t i = 0; i < l->n_drafts; i++)
-		if (strcmp(l->drafts[i].id, l->env.id) == 0)
-			l->env_is_reverb = false;
-	target = draft_of(l, l->env.id);
-	/* Reverb's own default, which its users count on */
-	if (l->env_is_reverb)
-		draft_add(target, "client_events", "members", REVERB_APP_ID);
-	for (size_t i = 0; i < l->env.n; i++)
-		draft_add(target, l->env.options[i].name, l->env.options[i].value,
-			  l->env.labels[i]);
-	return 0;
-}
-
-static int build_apps(struct loader *l)
-{
-	struct app **apps;
-	size_t n = 0;
-	int rc = place_env_app(l);
-
-	if (rc < 0)
-		return rc;
-	apps = xcalloc(l->n_drafts, sizeof(*apps));
-	for (; rc == 0 && n < l->n_drafts; n++) {
-		struct draft *d = &l->drafts[n];
-
-		rc = app_build_labelled(d->id, d->options, (const char *const *)d->labels, d->n,
-					&apps[n], l->why);
-	}
-	if (rc == 0)
-		rc = app_set_build(apps, n, &l->conf->apps, l->why);
-	else
-		for (size_t i = 0; i + 1 < n; i++)
-			app_unref(apps[i]);
-	free(apps);
-	return rc == -EEXIST ? -EINVAL : rc;
-}
-
-/* "/ws" of "ws", "/ws/" and "/ws". */
+/* "/ws" of "ws", "//ws/" and "/ws". */
 static void normalize_path(char **path)
 {
-	size_t n = strlen(*path);
-	char *clean;
+	struct str_view rest = sv(*path), part;
+	struct strbuf clean;
 
-	while (n && (*path)[n - 1] == '/')
-		n--;
-	clean = textf("%s%.*s", n && **path != '/' ? "/" : "", (int)n, *path);
+	strbuf_init(&clean, rest.len + 2);
+	while (sv_split(&rest, '/', &part))
+		if (part.len)
+			strbuf_addf(&clean, "/%.*s", SV_ARG(part));
 	free(*path);
-	*path = clean;
+	*path = strbuf_detach(&clean);
+	strbuf_release(&clean);
+}
+
+/* Bytes that clients and proxies send as they are. */
+static bool is_path(const char *path)
+{
+	struct str_view rest = sv(path), part;
+
+	if (path[strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+			      "-._~!$&'()*+,;=:@/")])
+		return false;
+	while (sv_split(&rest, '/', &part))
+		if (sv_eq_c(part, ".") || sv_eq_c(part, ".."))
+			return false;
+	return true;
 }
 
 static bool is_identifier(const char *s)
@@ -281,23 +292,58 @@ static bool is_identifier(const char *s)
 	return n > 0 && n < 64 && !s[n] && !(*s >= '0' && *s <= '9');
 }
 
-/* What no option can tell by itself. */
-static int conf_check_whole(struct conf *c, char **why)
+static void check_hosts(struct loader *l)
 {
+	const char *hosts = l->conf->server.host;
+
+	if (!hosts[strspn(hosts, ", ")])
+		loader_complain(l, xstrdup("[server] host: is empty; use * for all addresses"));
+	else if (strpbrk(hosts, "[]"))
+		loader_complain(l, textf("[server] host = %s: write IPv6 addresses without "
+					 "brackets, such as ::1",
+					 hosts));
+	else if (strstr(hosts, "://") || strchr(hosts, '/'))
+		loader_complain(l, textf("[server] host = %s: must be addresses, not URLs", hosts));
+}
+
+/* libpq's own messages could repeat a part of the password: none is logged for a bad dsn. */
+static void check_dsn(struct loader *l)
+{
+	struct conf_database *d = &l->conf->database;
+	char *password = NULL;
+	const char *wrong;
+
+	if (!*d->dsn)
+		return;
+	wrong = dsn_check(d->dsn, &password);
+	if (wrong)
+		loader_complain(l, textf("[database] dsn: %s", wrong));
+	if (password)
+		conf_replace(&d->password, password);
+	secret_free(password);
+}
+
+/* What no option can tell by itself. */
+static void check_whole(struct loader *l)
+{
+	struct conf *c = l->conf;
+
 	normalize_path(&c->server.path);
 	if (!*c->server.demo_dir)
 		conf_replace(&c->server.demo_dir, DEFAULT_DEMO);
-	if (c->server.path[strcspn(c->server.path, " \t?#%")])
-		*why = textf("[server] path = %s: must be without spaces and any of ? # %%",
-			     c->server.path);
-	else if (!*c->server.tls_certificate != !*c->server.tls_key)
-		*why = xstrdup("[server] tls_certificate and tls_key: set both or none");
-	else if (!is_identifier(c->database.schema))
-		*why = textf("[database] schema = %s: must be of lower-case letters, digits and _",
-			     c->database.schema);
-	else
-		return 0;
-	return -EINVAL;
+	if (!is_path(c->server.path))
+		loader_complain(l, textf("[server] path = %s: must be without spaces, any of ? # "
+					 "%%, and the parts . and ..",
+					 c->server.path));
+	if (!*c->server.tls_certificate != !*c->server.tls_key)
+		loader_complain(l,
+				xstrdup("[server] tls_certificate and tls_key: set both or none"));
+	if (!is_identifier(c->database.schema))
+		loader_complain(l, textf("[database] schema = %s: must be of lower-case letters, "
+					 "digits and _",
+					 c->database.schema));
+	check_hosts(l);
+	check_dsn(l);
 }
 
 static int load(struct loader *l, int argc, char **argv)
@@ -315,29 +361,29 @@ static int load(struct loader *l, int argc, char **argv)
 		return 1;
 	if (l->conf->print_routes)
 		return 0;
-	rc = read_config(l, m.config);
-	if (rc == 0 && m.env_file)
-		rc = loader_read_env_file(l, m.env_file);
-	if (rc == 0)
-		rc = loader_read_environment(l);
-	if (rc == 0)
-		rc = loader_read_flags(l, argc, argv, &m, true);
-	if (rc == 0)
-		rc = build_apps(l);
-	if (rc == 0)
-		rc = conf_check_whole(l->conf, l->why);
-	return rc;
+	read_config(l, m.config);
+	if (m.env_file)
+		loader_read_env_file(l, m.env_file);
+	loader_read_environment(l);
+	rc = loader_read_flags(l, argc, argv, &m, true);
+	loader_build_apps(l);
+	check_whole(l);
+	return l->rc ? l->rc : rc;
 }
 
 int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **why)
 {
 	struct conf *c = xcalloc(1, sizeof(*c));
-	struct loader l = { .conf = c, .environ_ = environ_, .why = why };
+	char *problems = NULL;
+	struct loader l = { .conf = c, .environ_ = environ_, .why = &problems };
 	int rc;
 
+	map_init(&l.places);
 	options_default(conf_options, n_conf_options, c);
 	rc = load(&l, argc, argv);
 	loader_release(&l);
+	if (rc < 0)
+		*why = problems;
 	if (rc != 0)
 		conf_free(c);
 	else
@@ -352,6 +398,7 @@ void conf_free(struct conf *c)
 	options_release(conf_options, n_conf_options, c);
 	app_set_unref(c->apps);
 	free(c->embedded_postgres);
+	free(c->database_hint);
 	for (char **p = c->notes; p && *p; p++)
 		free(*p);
 	free(c->notes);

@@ -34,7 +34,8 @@ struct conf_server {
 
 struct conf_database {
 	char *dsn; /* libpq connection string or URI; wins over the parts below */
-	char *host, *name, *user, *password, *sslmode;
+	char *host, *name, *user, *password;
+	char *sslmode, *sslrootcert, *sslcert, *sslkey;
 	unsigned port;
 	char *schema;
 	unsigned connect_timeout_s;
@@ -93,15 +94,16 @@ struct conf {
 	struct conf_log log;
 	struct app_set *apps;	 /* of the file and environment */
 	char *embedded_postgres; /* folder, or NULL */
+	char *database_hint;	 /* why the database may not be the one that was meant; or NULL */
 	bool migrate_only, check_only;
 	bool print_routes; /* then nothing else is read */
 	char **notes;	   /* NULL-terminated sentences worth a warning in the log; or NULL */
 };
 
 /*
- * Reads everything.  1: --help or --version was printed; 0; or with a sentence in *why (heap):
- * -EINVAL, a bad value (file, line, option and the allowed range are named); -ENOTSUP, a command
- * line that makes no sense; -ENOENT and kin for a file that cannot be read.
+ * Reads everything.  1: --help or --version was printed; 0; or with a line for each problem in
+ * *why (heap): -EINVAL, a bad value (file, line, option and the allowed range are named); -ENOTSUP,
+ * a command line that makes no sense; -ENOENT and kin for a file that cannot be read.
  *
  * Without --config the installed scopewire.conf is read if there is one.  Of an .env file or the
  * environment, DB_* count only if DB_CONNECTION is pgsql or not set; conf->notes names what was

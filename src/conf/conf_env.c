@@ -4,45 +4,21 @@
 #include <errno.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
-#include "conf/conf_source.h"
 #include "conf/conf_table.h"
+#include "conf/conf_url.h"
+#include "conf/dotenv.h"
 
 #define ENV_FILE_MAX  (1024 * 1024)
 #define ENV_PREFIX    "SCOPEWIRE_"
 #define SOKETI_APP_ID "SOKETI_DEFAULT_APP_ID"
 
-static bool is_postgres_url(const char *url)
-{
-	struct str_view u = sv(url);
-
-	return sv_starts_with(u, SV("pgsql://")) || sv_starts_with(u, SV("postgres://")) ||
-	       sv_starts_with(u, SV("postgresql://"));
-}
-
-static int env_database(struct loader *l, const struct option *o, const char *name,
-			const char *value, const char *label)
-{
-	char *dsn;
-	int rc;
-
-	if (!l->take_db || (strcmp(o->name, "dsn") == 0 && !is_postgres_url(value))) {
-		l->left_db = true;
-		return 0;
-	}
-	/* Laravel's driver is called pgsql; libpq does not know that scheme */
-	if (strcmp(name, "DB_URL") != 0 || !sv_starts_with(sv(value), SV("pgsql:")))
-		return loader_set(l, o, value, label);
-	dsn = textf("postgresql%s", value + sizeof("pgsql") - 1);
-	rc = loader_set(l, o, dsn, label);
-	free(dsn);
-	return rc;
-}
+/* Variables of Laravel's clients of the server, or of what has no setting here. */
+static const char not_for_us[] = "REVERB_HOST REVERB_PORT REVERB_SCHEME REVERB_SERVER";
 
 /* SCOPEWIRE_SECTION_OPTION */
-static int env_own(struct loader *l, const char *name, const char *value, const char *label)
+static void env_own(struct loader *l, const char *name, const char *value, const char *label)
 {
 	char *words = xstrdup(name + sizeof(ENV_PREFIX) - 1), *option;
-	int rc = 0;
 
 	for (char *p = words; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
@@ -50,50 +26,135 @@ static int env_own(struct loader *l, const char *name, const char *value, const 
 	if (option) {
 		*option++ = '\0';
 		if (conf_is_section(words))
-			rc = loader_set_named(l, words, option, value, label);
+			loader_set_named(l, words, option, value, label);
 	}
 	free(words);
-	return rc;
 }
 
-/* Laravel reads an empty value and "null" as not set; so do we for its names. */
-static bool is_unset(const char *value)
+/*
+ * Laravel's config/database.php: each option of the connection is replaced by what the URL has
+ * for it, whatever the order in the file.
+ */
+static void env_take_url(struct loader *l)
 {
-	return !*value || strcmp(value, "null") == 0 || strcmp(value, "(null)") == 0;
-}
+	struct db_url url;
+	const char *wrong;
 
-static int env_setting(struct loader *l, const char *name, const char *value, const char *label)
-{
-	const struct option *o;
-
-	if (sv_starts_with(sv(name), SV(ENV_PREFIX)))
-		return env_own(l, name, value, label);
-	if (is_unset(value))
-		return 0;
-	if (strcmp(name, REVERB_APP_ID) == 0 || strcmp(name, SOKETI_APP_ID) == 0) {
-		conf_replace(&l->env.id, value);
-		l->env_is_reverb = strcmp(name, REVERB_APP_ID) == 0;
-		return 0;
+	if (!l->db_url || !l->take_db)
+		return;
+	wrong = db_url_parse(l->db_url, &url);
+	if (wrong) {
+		loader_complain(l, textf("%s: %s", l->db_url_label, wrong));
+	} else if (!url.is_postgres) {
+		l->left_db = true;
+	} else {
+		conf_replace(&l->conf->database.dsn, "");
+		for (size_t i = 0; i < DB_URL_OPTIONS; i++)
+			if (url.values[i])
+				loader_set_named(l, "database", db_url_options[i], url.values[i],
+						 l->db_url_label);
+		if (url.ignored)
+			loader_note(l->conf, textf("%s: these parameters were ignored: %s",
+						   l->db_url_label, url.ignored));
 	}
-	o = option_find_env(conf_options, n_conf_options, name);
-	if (o && strcmp(o->section, "database") == 0)
-		return env_database(l, o, name, value, label);
-	if (o)
-		return loader_set(l, o, value, label);
-	o = option_find_env(app_options, n_app_options, name);
-	if (o)
-		draft_add(&l->env, o->name, value, label);
-	return 0;
+	db_url_release(&url);
+}
+
+static void env_database(struct loader *l, const struct option *o, const char *value,
+			 const char *label)
+{
+	if (!l->take_db) {
+		l->left_db = true;
+	} else if (strcmp(o->name, "dsn") == 0) {
+		conf_replace(&l->db_url, value);
+		conf_replace(&l->db_url_label, label);
+	} else {
+		loader_set(l, o, value, 1, label);
+	}
+}
+
+/* The REVERB_* or SOKETI_* that no option has; they are named in one warning. */
+static void env_unknown(struct loader *l, const char *name)
+{
+	struct str_view s = sv(name);
+
+	if (sv_starts_with(s, SV("PUSHER_APP_")))
+		l->has_pusher = true;
+	if (!sv_starts_with(s, SV("REVERB_")) && !sv_starts_with(s, SV("SOKETI_")))
+		return;
+	if (word_in_list(not_for_us, name))
+		return;
+	if (l->unknown.len)
+		strbuf_add_str(&l->unknown, ", ");
+	strbuf_add_str(&l->unknown, name);
+}
+
+/* A text option that Laravel sees as a boolean. */
+static void env_complain_word(struct loader *l, const char *label)
+{
+	loader_complain(l, textf("%s: Laravel reads this word as a boolean and not as text; choose "
+				 "another value",
+				 label));
+}
+
+/* A value as env() gives it to Laravel, for one of Laravel's or soketi's names. */
+static void env_laravel(struct loader *l, const char *name, const char *raw, const char *label)
+{
+	bool reverb_id = strcmp(name, REVERB_APP_ID) == 0, id;
+	unsigned scale = 1;
+	const struct option *of_conf, *of_app, *o;
+	struct str_view text;
+	enum env_kind kind = env_convert(sv(raw), &text);
+	char *value;
+
+	id = reverb_id || strcmp(name, SOKETI_APP_ID) == 0;
+	of_conf = option_find_env(conf_options, n_conf_options, name, &scale);
+	of_app = of_conf ? NULL : option_find_env(app_options, n_app_options, name, &scale);
+	o = of_conf ? of_conf : of_app;
+	if (!o && !id) {
+		env_unknown(l, name);
+		return;
+	}
+	if ((kind == ENV_TRUE || kind == ENV_FALSE) && (!o || o->type == OPTION_STRING)) {
+		env_complain_word(l, label);
+		return;
+	}
+	if (kind == ENV_NULL || kind == ENV_EMPTY) {
+		/* noted, so that an application without key or secret is reported with its line */
+		if (of_app && (of_app->flags & OPTION_REQUIRED))
+			draft_add(&l->env, of_app->name, "", label);
+		return;
+	}
+	value = sv_dup(text);
+	if (id) {
+		conf_replace(&l->env.id, value);
+		l->env_origin = reverb_id ? APP_FROM_REVERB : APP_FROM_SOKETI;
+	} else if (of_conf && strcmp(o->section, "database") == 0) {
+		env_database(l, o, value, label);
+	} else if (of_conf) {
+		loader_set(l, o, value, scale, label);
+	} else {
+		draft_add(&l->env, scale == 1 ? o->name : o->alias_kb, value, label);
+	}
+	secret_free(value);
+}
+
+static void env_setting(struct loader *l, const char *name, const char *value, const char *label)
+{
+	if (sv_starts_with(sv(name), SV(ENV_PREFIX)))
+		env_own(l, name, value, label);
+	else
+		env_laravel(l, name, value, label);
 }
 
 static int on_env_file(void *ctx, const struct setting *s)
 {
 	struct loader *l = ctx;
 	char *label = textf("%s:%u: %s", l->label, s->line, s->name);
-	int rc = env_setting(l, s->name, s->value, label);
 
+	env_setting(l, s->name, s->value, label);
 	free(label);
-	return rc;
+	return 0;
 }
 
 static int note_db_connection(void *ctx, const struct setting *s)
@@ -108,81 +169,93 @@ static int note_db_connection(void *ctx, const struct setting *s)
 /* A source begins whose database driver is as l->db_connection says. */
 static void begin_env(struct loader *l)
 {
+	struct str_view driver;
+	enum env_kind kind = env_convert(sv(l->db_connection), &driver);
+
+	strbuf_init(&l->unknown, 0);
 	l->left_db = false;
-	l->take_db = !l->db_connection || is_unset(l->db_connection) ||
-		     strcmp(l->db_connection, "pgsql") == 0;
+	l->take_db = kind != ENV_TEXT || sv_eq_c(driver, "pgsql");
 }
 
 static void end_env(struct loader *l, const char *source)
 {
-	if (l->left_db && !l->take_db)
+	env_take_url(l);
+	if (l->left_db && !l->take_db) {
+		conf_replace(&l->conf->database_hint, "");
+		free(l->conf->database_hint);
+		l->conf->database_hint =
+			textf("%s: DB_CONNECTION is %s, and events are stored in PostgreSQL only: "
+			      "its DB_* settings were ignored; set [database] in scopewire.conf, "
+			      "or start with --embedded-postgres DIR",
+			      source, l->db_connection);
+		loader_note(l->conf, xstrdup(l->conf->database_hint));
+	} else if (l->left_db) {
 		loader_note(l->conf,
-			    textf("%s: DB_CONNECTION is not pgsql, so its DB_* settings were "
-				  "left aside",
+			    textf("%s: the database's URL is not one of PostgreSQL and was ignored",
 				  source));
-	else if (l->left_db)
-		loader_note(l->conf,
-			    textf("%s: the database's URL is not one of PostgreSQL and was "
-				  "left aside",
-				  source));
+	}
+	if (l->unknown.len)
+		loader_note(l->conf, textf("%s: these variables have no effect here: %s", source,
+					   l->unknown.ptr));
+	strbuf_release(&l->unknown);
+	secret_free(l->db_url);
+	l->db_url = NULL;
 }
 
-static int parse_env_file(struct loader *l, struct str_view text)
+static void parse_env_file(struct loader *l, struct str_view text)
 {
-	int rc;
+	int rc = env_file_read(text, l->environ_, l->label, note_db_connection, l, l->why);
 
-	rc = env_file_read(text, l->environ_, l->label, note_db_connection, l, l->why);
-	if (rc < 0)
-		return rc;
 	begin_env(l);
-	rc = env_file_read(text, l->environ_, l->label, on_env_file, l, l->why);
+	if (rc == 0)
+		rc = env_file_read(text, l->environ_, l->label, on_env_file, l, l->why);
 	end_env(l, l->label);
-	return rc;
+	if (rc < 0 && l->rc == 0)
+		l->rc = rc;
 }
 
-int loader_read_env_file(struct loader *l, const char *path)
+void loader_read_env_file(struct loader *l, const char *path)
 {
 	FILE *in = fopen(path, "re");
 	char *text;
 	size_t n;
-	int rc;
 
-	if (!in)
-		return loader_cannot_read(l, path, errno);
+	if (!in) {
+		loader_cannot_read(l, path, errno);
+		return;
+	}
 	text = xmalloc(ENV_FILE_MAX + 1);
 	errno = 0;
 	n = fread(text, 1, ENV_FILE_MAX + 1, in);
 	l->label = path;
-	if (ferror(in)) {
-		rc = loader_cannot_read(l, path, errno ? errno : EIO);
-	} else if (n > ENV_FILE_MAX) {
-		*l->why = textf("%s: is larger than 1 MiB; is it the right file?", path);
-		rc = -EINVAL;
-	} else {
-		rc = parse_env_file(l, sv_n(text, n));
-	}
+	if (ferror(in))
+		loader_cannot_read(l, path, errno ? errno : EIO);
+	else if (n > ENV_FILE_MAX)
+		loader_complain(l, textf("%s: is larger than 1 MiB; is it the right file?", path));
+	else
+		parse_env_file(l, sv_n(text, n));
+	loader_check_mode(l, path, fileno(in));
 	fclose(in);
+	explicit_bzero(text, n);
 	free(text);
-	return rc;
 }
 
-int loader_read_environment(struct loader *l)
+void loader_read_environment(struct loader *l)
 {
 	const char *driver = environ_get(l->environ_, SV("DB_CONNECTION"));
-	int rc = 0;
 
 	if (driver)
 		conf_replace(&l->db_connection, driver);
 	begin_env(l);
-	for (char **e = l->environ_; rc == 0 && e && *e; e++) {
+	for (char **e = l->environ_; e && *e; e++) {
 		char *name = xstrdup(*e), *equals = strchr(name, '=');
 
 		if (equals) {
 			*equals = '\0';
-			rc = env_setting(l, name, equals + 1, name);
+			env_setting(l, name, *e + (equals + 1 - name), name);
+			explicit_bzero(equals + 1, strlen(equals + 1));
 		}
 		free(name);
 	}
 	end_env(l, "environment");
-	return rc;
 }

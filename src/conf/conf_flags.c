@@ -127,9 +127,9 @@ static int flag_option(struct loader *l, struct args *a, bool apply)
 	if (rc < 0 || !apply)
 		return rc;
 	label = textf("%.*s", (int)strcspn(a->flag, "="), a->flag);
-	rc = loader_set_named(l, a->name, option, a->value, label);
+	loader_set_named(l, a->name, option, a->value, label);
 	free(label);
-	return rc;
+	return 0;
 }
 
 static int flag_mode(struct loader *l, struct args *a, enum flag_kind kind, struct conf_modes *m)

@@ -140,6 +140,7 @@ static void roff_option(FILE *out, const struct option *o)
 	roff_names(out, "In the environment also", o->env);
 	roff_names(out, "Also called", o->aliases);
 	roff_names(out, "In units of 1024 also called", o->alias_kb);
+	roff_names(out, "In units of 1024 in the environment also", o->env_kb);
 }
 
 void conf_print_roff(FILE *out)

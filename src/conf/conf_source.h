@@ -2,8 +2,8 @@
 #ifndef CONF_CONF_SOURCE_H
 #define CONF_CONF_SOURCE_H
 /*
- * The two kinds of file that settings come from: INI, and .env as Laravel reads it.
- * Both pass one setting after the other to the caller, who knows what each means.
+ * The INI file that settings come from (a .env file: conf/dotenv.h).  Readers pass one setting
+ * after the other to the caller, who knows what each means.
  */
 #include <stdio.h>
 #include "base/str.h"
@@ -15,26 +15,17 @@ struct setting {
 	bool continued; /* INI: value goes on from the setting before */
 };
 
-/* 0 to go on, or -errno, which ends the reading and is its result. */
+/* 0, or -errno, which is the result of the reading; the settings that follow are passed too. */
 typedef int setting_fn(void *ctx, const struct setting *s);
 
 /*
- * Reads INI text: [section], name = value, comments from # or ; at a line's start or " ;" behind a
+ * Reads INI text: [section], name = value, comments from # or ; at a line's start or " ;" after a
  * value.  An indented line without '=' continues the value above it; fn then gets the same name
- * again.  Lines hold at most INI_LINE_MAX bytes.  label names the file in *why (heap) on -EINVAL.
+ * again.  Lines have at most INI_LINE_MAX bytes.  -EINVAL with a sentence for each bad line in
+ * *why (heap, added as a line to what is there); label names the file in them.
  */
-#define INI_LINE_MAX 198
+#define INI_LINE_MAX 4096
 int ini_read(FILE *in, const char *label, setting_fn *fn, void *ctx, char **why) MUSTCHECK;
-
-/*
- * Reads .env text: NAME=value with an optional "export ", # comments, '...' as it stands, "..."
- * with backslash escapes, both over several lines if need be.  ${NAME} outside of '...' stands for
- * that of environ_, else of a line above, else for itself.  A value has at most ENV_VALUE_MAX
- * bytes.
- */
-#define ENV_VALUE_MAX 65536
-int env_file_read(struct str_view text, char **environ_, const char *label, setting_fn *fn,
-		  void *ctx, char **why) MUSTCHECK;
 /* The value of name in environ_, or NULL. */
 const char *environ_get(char **environ_, struct str_view name);
 #endif

@@ -8,6 +8,7 @@
 #include "conf/conf_table.h"
 
 #define NAME_MAX_BYTES 64
+#define COMPLAINTS_MAX 50
 
 static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const durabilities[] = { "commit", "async", "none", NULL };
@@ -24,22 +25,24 @@ static const char *const client_events_from[] = { "none", "members", "all", NULL
 /* clang-format off */
 const struct option conf_options[] = {
 	{ AT(server, host), .type = OPTION_STRING, .fallback = "*",
-	  .env = "REVERB_SERVER_HOST",
+	  .env = "REVERB_SERVER_HOST SOKETI_HOST",
 	  .help = "Addresses to listen on, separated by commas; * is every address, IPv6 "
 		  "and IPv4." },
 	{ AT(server, port), RANGE(0, 65535), .fallback = "8080",
 	  .env = "REVERB_SERVER_PORT SOKETI_PORT",
 	  .help = "Port for WebSocket and HTTP clients; 0: the kernel chooses one." },
 	{ AT(server, path), .type = OPTION_STRING, .fallback = "",
-	  .env = "REVERB_SERVER_PATH",
+	  .env = "REVERB_SERVER_PATH SOKETI_PATH_PREFIX",
 	  .help = "Prefix of all paths, such as /ws. The paths without it are served too." },
 	{ AT(server, workers), RANGE(0, 64), .fallback = "0",
 	  .help = "Threads that serve WebSocket connections; 0: one fewer than there are "
 		  "cores." },
 	{ AT(server, tls_certificate), .type = OPTION_STRING, .fallback = "",
+	  .env = "SOKETI_SSL_CERT", .flags = OPTION_RELOADABLE,
 	  .help = "PEM file with the certificate and its chain; serves wss and https on the same "
 		  "port." },
 	{ AT(server, tls_key), .type = OPTION_STRING, .fallback = "",
+	  .env = "SOKETI_SSL_KEY", .flags = OPTION_RELOADABLE,
 	  .help = "PEM file with the certificate's private key." },
 	{ AT(server, max_connections), .flags = OPTION_LIMIT, RANGE(0, 10000000), .fallback = "0",
 	  .help = "Most connections of this node; 0 is as many as file descriptors allow." },
@@ -58,6 +61,7 @@ const struct option conf_options[] = {
 	{ AT(server, backlog), RANGE(1, 65535), .fallback = "4096",
 	  .help = "Connections that the kernel may hold before they are accepted." },
 	{ AT(server, drain_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "3000",
+	  .env = "SOKETI_SHUTDOWN_GRACE_PERIOD",
 	  .help = "When the daemon stops, connections are closed so that clients reconnect, "
 		  "spread over this time." },
 	{ AT(server, request_timeout_ms), RANGE(100, 600000), .unit = "milliseconds",
@@ -85,8 +89,8 @@ const struct option conf_options[] = {
 
 	{ AT(database, dsn), .type = OPTION_STRING, .fallback = "", .flags = OPTION_SECRET,
 	  .env = "DB_URL DATABASE_URL",
-	  .help = "Connection string or postgresql:// address; replaces the six options that "
-		  "follow." },
+	  .help = "Connection string or postgresql:// address; replaces the options from "
+		  "host to sslkey." },
 	{ AT(database, host), .type = OPTION_STRING, .fallback = "",
 	  .env = "DB_HOST",
 	  .help = "Host, or folder of the Unix socket; empty is libpq's default." },
@@ -106,6 +110,14 @@ const struct option conf_options[] = {
 	  .env = "DB_SSLMODE",
 	  .help = "TLS to the database as libpq names it, such as require or verify-full; empty is "
 		  "libpq's default." },
+	{ AT(database, sslrootcert), .type = OPTION_STRING, .fallback = "",
+	  .help = "File with the certificates of authorities that sslmode verifies; empty is "
+		  "libpq's default." },
+	{ AT(database, sslcert), .type = OPTION_STRING, .fallback = "",
+	  .help = "File with the daemon's certificate for the database; empty is libpq's "
+		  "default." },
+	{ AT(database, sslkey), .type = OPTION_STRING, .fallback = "",
+	  .help = "File with the key of sslcert; empty is libpq's default." },
 	{ AT(database, connect_timeout_s), RANGE(1, 600), .unit = "seconds", .fallback = "5",
 	  .help = "How long one attempt to connect may take." },
 	{ AT(database, schema), .type = OPTION_STRING, .fallback = "scopewire",
@@ -260,6 +272,7 @@ const struct option app_options[] = {
 	  .help = "32 bytes in base64, the same that publishers encrypt with; /broadcasting/auth "
 		  "needs it for private-encrypted- channels." },
 	{ APP("enabled", enabled), .type = OPTION_BOOL, .fallback = "yes", .flags = PER_APP,
+	  .env = "SOKETI_DEFAULT_APP_ENABLED",
 	  .help = "With no, connections are refused (4003) and requests are answered with "
 		  "403." },
 	{ APP("tls_only", tls_only), .type = OPTION_BOOL, .fallback = "no", .flags = PER_APP,
@@ -271,12 +284,13 @@ const struct option app_options[] = {
 		  "characters." },
 	{ APP("client_events", client_events), .type = OPTION_ENUM, .words = client_events_from,
 	  .fallback = "none", .flags = PER_APP | OPTION_BOOL_TOO,
-	  .env = "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
+	  .env = "SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
 	  .aliases = "enable_client_messages accept_client_events_from",
 	  .help = "Which clients may send client events (whispers): none, subscribers of "
 		  "the channel (members, yes), or any connection (all)." },
 	{ APP("user_authentication", user_authentication), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP, .aliases = "enable_user_authentication",
+	  .env = "SOKETI_DEFAULT_APP_USER_AUTHENTICATION",
 	  .help = "Lets clients sign in as a user (pusher:signin)." },
 	{ APP("subscription_count", subscription_count), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP, .aliases = "enable_subscription_count",
@@ -305,9 +319,10 @@ const struct option app_options[] = {
 		  "is not reported as removed." },
 	{ APP("cache_ttl", cache_ttl_s), RANGE(1, 31536000), .unit = "seconds",
 	  .fallback = "1800", .flags = PER_APP,
+	  .env = "SOKETI_CHANNEL_CACHE_TTL",
 	  .help = "How long cache channels keep their last event." },
 	{ LIMIT("max_connections", max_connections), .fallback = "0", .flags = PER_APP_LIMIT,
-	  .env = "REVERB_APP_MAX_CONNECTIONS",
+	  .env = "SOKETI_DEFAULT_APP_MAX_CONNS REVERB_APP_MAX_CONNECTIONS",
 	  .help = "Most connections of the app on this node (4004 beyond)." },
 	{ LIMIT("max_message_bytes", max_message_bytes), .unit = "bytes", .fallback = "65536",
 	  .flags = PER_APP_LIMIT, .env = "REVERB_APP_MAX_MESSAGE_SIZE",
@@ -319,18 +334,23 @@ const struct option app_options[] = {
 	  .help = "Largest body of an HTTP request." },
 	{ LIMIT("max_event_payload_bytes", max_event_payload_bytes), .unit = "bytes",
 	  .fallback = "10240", .flags = PER_APP_LIMIT, .alias_kb = "max_event_payload_in_kb",
+	  .env_kb = "SOKETI_EVENT_MAX_SIZE_IN_KB",
 	  .help = "Largest data of an event: over HTTP, from SQL and from a client." },
 	{ LIMIT("max_channel_name_bytes", max_channel_name_bytes), .unit = "bytes",
 	  .fallback = "200", .flags = PER_APP_LIMIT, .aliases = "max_channel_name_length",
+	  .env = "SOKETI_CHANNEL_LIMITS_MAX_NAME_LENGTH",
 	  .help = "Longest name of a channel." },
 	{ LIMIT("max_event_name_bytes", max_event_name_bytes), .unit = "bytes",
 	  .fallback = "200", .flags = PER_APP_LIMIT, .aliases = "max_event_name_length",
+	  .env = "SOKETI_EVENT_MAX_NAME_LENGTH",
 	  .help = "Longest name of an event." },
 	{ LIMIT("max_event_channels", max_event_channels), .unit = "channels",
 	  .fallback = "100", .flags = PER_APP_LIMIT, .aliases = "max_event_channels_at_once",
+	  .env = "SOKETI_EVENT_MAX_CHANNELS_AT_ONCE",
 	  .help = "Most channels of one published event." },
 	{ LIMIT("max_batch_events", max_batch_events), .unit = "events", .fallback = "10",
 	  .flags = PER_APP_LIMIT, .aliases = "max_event_batch_size",
+	  .env = "SOKETI_EVENT_MAX_BATCH_SIZE",
 	  .help = "Most events of one batch." },
 	{ LIMIT("max_channels_per_connection", max_channels_per_connection), .unit = "channels",
 	  .fallback = "1000", .flags = PER_APP_LIMIT,
@@ -338,10 +358,12 @@ const struct option app_options[] = {
 	{ LIMIT("max_presence_members", max_presence_members), .unit = "users",
 	  .fallback = "100", .flags = PER_APP_LIMIT,
 	  .aliases = "max_presence_members_per_channel",
+	  .env = "SOKETI_PRESENCE_MAX_MEMBERS",
 	  .help = "Most members of a presence channel." },
 	{ LIMIT("max_presence_member_bytes", max_presence_member_bytes), .unit = "bytes",
 	  .fallback = "1024", .flags = PER_APP_LIMIT,
 	  .alias_kb = "max_presence_member_size_in_kb",
+	  .env_kb = "SOKETI_PRESENCE_MAX_MEMBER_SIZE",
 	  .help = "Largest user_info of a member." },
 	{ LIMIT("max_user_id_bytes", max_user_id_bytes), .unit = "bytes", .fallback = "128",
 	  .flags = PER_APP_LIMIT,
@@ -353,14 +375,17 @@ const struct option app_options[] = {
 	{ LIMIT("max_client_events_per_second", max_client_events_per_second),
 	  .unit = "events/s", .fallback = "10", .flags = PER_APP_LIMIT,
 	  .aliases = "max_client_events_per_sec",
+	  .env = "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC",
 	  .help = "Client events of one connection; beyond that error 4301." },
 	{ LIMIT("max_backend_events_per_second", max_backend_events_per_second),
 	  .unit = "events/s", .fallback = "0", .flags = PER_APP_LIMIT,
 	  .aliases = "max_backend_events_per_sec",
+	  .env = "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
 	  .help = "Events published over HTTP; beyond that 429." },
 	{ LIMIT("max_read_requests_per_second", max_read_requests_per_second),
 	  .unit = "requests/s", .fallback = "0", .flags = PER_APP_LIMIT,
 	  .aliases = "max_read_req_per_sec",
+	  .env = "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
 	  .help = "Reading HTTP requests; beyond that 429." },
 	{ LIMIT("max_user_requests_per_second", max_user_requests_per_second),
 	  .unit = "requests/s", .fallback = "500", .flags = PER_APP_LIMIT,
@@ -450,11 +475,16 @@ const struct option *option_find(const char *section, const char *name, unsigned
 	return NULL;
 }
 
-const struct option *option_find_env(const struct option *options, size_t n, const char *name)
+const struct option *option_find_env(const struct option *options, size_t n, const char *name,
+				     unsigned *scale)
 {
-	for (size_t i = 0; i < n; i++)
-		if (word_in_list(options[i].env, name))
+	for (size_t i = 0; i < n; i++) {
+		bool kb = options[i].env_kb && strcmp(options[i].env_kb, name) == 0;
+
+		*scale = kb ? 1024 : 1;
+		if (kb || word_in_list(options[i].env, name))
 			return &options[i];
+	}
 	return NULL;
 }
 
@@ -523,6 +553,37 @@ char *option_unknown(const char *section, const char *name, const char *label)
 		     near ? near : "", near ? "?" : "");
 }
 
+void secret_free(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
+
+void complaint_add(char **why, char *sentence)
+{
+	unsigned lines = 1;
+	char *both;
+
+	for (const char *p = *why; p && *p; p++)
+		lines += *p == '\n';
+	if (*why && lines >= COMPLAINTS_MAX) {
+		free(sentence);
+		sentence = xstrdup("there are more problems");
+	}
+	if (*why && strstr(*why, sentence)) {
+		free(sentence);
+		return;
+	}
+	if (*why) {
+		both = textf("%s\n%s", *why, sentence);
+		free(*why);
+		free(sentence);
+		sentence = both;
+	}
+	*why = sentence;
+}
+
 static bool parse_bool(const char *text, bool *out)
 {
 	static const char *const words[] = { "no", "yes", "false", "true",    "0",
@@ -579,6 +640,17 @@ static bool parse_uint(const struct option *o, const char *text, unsigned scale,
 		return false;
 	*out = v;
 	return true;
+}
+
+uint64_t option_limit(const char *name, const char *value)
+{
+	unsigned scale;
+	const struct option *o = option_find("app", name, &scale);
+	uint64_t v;
+
+	if (!o || o->type != OPTION_UINT || !parse_uint(o, value, scale, &v))
+		return 0;
+	return v ? v : UINT64_MAX;
 }
 
 static int set_uint(const struct option *o, void *at, const char *value, unsigned scale,
@@ -740,7 +812,7 @@ int option_set(const struct option *o, void *base, const char *value, unsigned s
 
 	switch (o->type) {
 	case OPTION_STRING:
-		free(*(char **)at);
+		secret_free(*(char **)at);
 		*(char **)at = xstrdup(value);
 		return 0;
 	case OPTION_UINT:
@@ -777,7 +849,7 @@ void options_release(const struct option *options, size_t n, void *base)
 		void *at = (char *)base + options[i].offset;
 
 		if (options[i].type == OPTION_STRING)
-			free(*(char **)at);
+			secret_free(*(char **)at);
 		else if (options[i].type == OPTION_LIST)
 			free_list(*(char ***)at);
 		else if (options[i].type == OPTION_PROXIES)

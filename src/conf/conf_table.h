@@ -41,6 +41,7 @@ struct option {
 	const char *env;	  /* names in the environment beside SCOPEWIRE_*, between spaces */
 	const char *aliases;	  /* other names in an app's section or row, between spaces */
 	const char *alias_kb;	  /* an alias whose value is in units of 1024 */
+	const char *env_kb;	  /* a name in the environment for units of 1024 */
 	const char *help;
 };
 
@@ -49,12 +50,22 @@ extern const size_t n_conf_options, n_app_options;
 
 /* NULL when the section has no such option; name may be an alias.  *scale is for option_set. */
 const struct option *option_find(const char *section, const char *name, unsigned *scale);
-/* The row whose env names name, or NULL. */
-const struct option *option_find_env(const struct option *options, size_t n, const char *name);
+/* The row whose env names name, or NULL. *scale is for option_set. */
+const struct option *option_find_env(const struct option *options, size_t n, const char *name,
+				     unsigned *scale);
+/* The value of an application's limit: UINT64_MAX for none, 0 when the value is not valid. */
+uint64_t option_limit(const char *name, const char *value);
+/* Wipes and frees; NULL is fine. */
+void secret_free(char *text);
 /* "LABEL: there is no such option; did you mean NAME?", with the nearest name if one is near. */
 char *option_unknown(const char *section, const char *name, const char *label) MUSTCHECK;
 /* printf into heap text. */
 char *textf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUSTCHECK;
+/*
+ * Appends a sentence (heap, taken) to *why, in a line of its own; *why may be NULL.  A sentence is
+ * there once, and the number of lines has a bound.
+ */
+void complaint_add(char **why, char *sentence);
 /* Is word in list ("a b c")? */
 bool word_in_list(const char *list, const char *word);
 

@@ -30,6 +30,9 @@ char *conf_conninfo(const struct conf *c)
 	conninfo_add(&b, "user", d->user);
 	conninfo_add(&b, "password", d->password);
 	conninfo_add(&b, "sslmode", d->sslmode);
+	conninfo_add(&b, "sslrootcert", d->sslrootcert);
+	conninfo_add(&b, "sslcert", d->sslcert);
+	conninfo_add(&b, "sslkey", d->sslkey);
 	strbuf_addf(&b, " connect_timeout=%u", d->connect_timeout_s);
 	text = strbuf_detach(&b);
 	strbuf_release(&b);

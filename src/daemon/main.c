@@ -94,10 +94,19 @@ struct scopewired {
 
 extern char **environ;
 
+/* A line of the log for each line of text. */
+static void log_error_lines(const char *prefix, const char *text)
+{
+	struct str_view rest = sv(text), line;
+
+	while (sv_split(&rest, '\n', &line))
+		log_error("%s%.*s", prefix, SV_ARG(line));
+}
+
 /* Logs why (and frees it); returns the exit status. */
 static int give_up(int status, char *why)
 {
-	log_error("%s", why ? why : "out of memory");
+	log_error_lines("", why ? why : "out of memory");
 	free(why);
 	return status;
 }
@@ -642,8 +651,8 @@ static void reload(struct scopewired *d)
 	char *why = NULL;
 
 	if (conf_load(d->argc, d->argv, environ, &now, &why)) {
-		log_error("reload refused, nothing changed: %s",
-			  why ? why : "see the command line");
+		log_error_lines("reload refused, nothing changed: ",
+				why ? why : "see the command line");
 		free(why);
 		return;
 	}

@@ -52,7 +52,8 @@ describe('configuration', { concurrency: 2 }, () => {
 	];
 	for (const [line, section, patterns] of wrong) {
 		test(`[${section}] ${line}`, async () => {
-			const file = config(`; a comment\n[server]\n\n[${section}]\n${line}\n`);
+			const rest = section === 'app x' ? `key = k\nsecret = ${SECRET}\n` : '';
+			const file = config(`; a comment\n[server]\n\n[${section}]\n${line}\n${rest}`);
 			await refused(['--config', file], EX.CONFIG,
 				[new RegExp(`${file}:5\\b`), ...patterns]);
 			await refused(['--check-config', '--config', file], EX.CONFIG, patterns);
@@ -82,7 +83,8 @@ describe('configuration', { concurrency: 2 }, () => {
 		await refused(['--config', config(base())], EX.CONFIG, [/SCOPEWIRE_SERVER_PORT/],
 			{ env: { SCOPEWIRE_SERVER_PORT: '1e3' } });
 		const env = path.join(tempFolder('env'), '.env');
-		fs.writeFileSync(env, `APP_NAME=x\nREVERB_APP_SECRET=${SECRET}\nREVERB_SERVER_PORT=99999\n`);
+		fs.writeFileSync(env, `REVERB_APP_ID=x\nREVERB_APP_SECRET=${SECRET}\n` +
+			'REVERB_SERVER_PORT=99999\nREVERB_APP_KEY=k\n');
 		await refused(['--env-file', env], EX.CONFIG, [new RegExp(`${env}:3\\b`), /99999/]);
 		await refused(['--env-file', '/nonexistent/.env'], EX.CONFIG, [/\/nonexistent\/.env/]);
 	});
