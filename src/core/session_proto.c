@@ -365,7 +365,7 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 	unsigned max = s->app->limits.max_event_payload_bytes;
 	struct frame_event e = { .event = f->event,
 				 .channel = f->channel,
-				 .data = f->data ? f->raw_data : SV("null"),
+				 .data = f->data,
 				 .data_is_json = true,
 				 .user_id = sub ? sv(sub->user_id) : SV("") };
 	struct msgbuf *frame;
@@ -444,10 +444,10 @@ static void proto_send_watchlist(struct session *s, const char *what, const stru
 }
 
 /* Watches the users of the list, and sends which of them are online. */
-static void proto_watch(struct session *s, json_t *list) RUNS_ON(on_worker)
+static void proto_watch(struct session *s, const struct presence_member *who) RUNS_ON(on_worker)
 {
 	unsigned max = s->app->limits.max_watchlist;
-	size_t n = json_array_size(list), n_on = 0, n_off = 0;
+	size_t n = who->n_watchlist, n_on = 0, n_off = 0;
 	struct str_view *on, *off;
 
 	if (max && n > max) {
@@ -460,11 +460,10 @@ static void proto_watch(struct session *s, json_t *list) RUNS_ON(on_worker)
 	on = xcalloc(n, sizeof(*on));
 	off = xcalloc(n, sizeof(*off));
 	for (size_t i = 0; i < n; i++) {
-		json_t *item = json_array_get(list, i);
-		struct str_view id = sv_n(json_string_value(item), json_string_length(item));
+		struct str_view id = sv(who->watchlist[i]);
 		struct subscription *sub;
 
-		if (!id.len || map_get(&s->watches, id))
+		if (map_get(&s->watches, id))
 			continue;
 		sub = proto_join_internal(s, id, false);
 		map_put(&s->watches, sv(sub->user_id), sub);
@@ -521,7 +520,7 @@ static void proto_on_signin(struct session *s, const struct client_frame *f) RUN
 			s->user_info = who.user_info ? xstrdup(who.user_info) : NULL;
 			s->user_channel = proto_join_internal(s, sv(s->user_id), true);
 			if (who.watchlist)
-				proto_watch(s, who.watchlist);
+				proto_watch(s, &who);
 		}
 	}
 	presence_member_release(&who);

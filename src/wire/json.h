@@ -2,16 +2,46 @@
 #ifndef WIRE_JSON_H
 #define WIRE_JSON_H
 /*
- * The bytes of one member of a JSON object, as they were written: what is passed on must not
- * be printed anew (0.1 would come out as 0.10000000000000001).
+ * JSON text (RFC 8259) that is read in place.  A value is the bytes that were written, so that what
+ * is passed on does not change: numbers of any size, escapes of single surrogates, NUL.  Only
+ * strings that the daemon itself uses are decoded.
+ *
+ * All functions but json_check() take text that json_check() has accepted, or a value in it.
  */
 #include <stdbool.h>
+#include "base/annotate.h"
 #include "base/str.h"
 
-/*
- * object: text that a parser has accepted as a JSON object.  True with the last value of key in
- * *value, without spaces around it.  False when it is not there, or when any key is written
- * with an escape: then print the parsed value instead.
+#define JSON_MAX_DEPTH 32
+
+enum json_fault {
+	JSON_OK,
+	JSON_NOT_UTF8,
+	JSON_TOO_DEEP, /* more than JSON_MAX_DEPTH levels */
+	JSON_INVALID,
+};
+/* Whether text is one JSON value; *value is that without the spaces around it. */
+enum json_fault json_check(struct str_view text, struct str_view *value) MUSTCHECK;
+
+/* The first byte tells the type: '{', '[', '"', 't', 'f', 'n', or that of a number.  '\0': absent.
  */
-bool json_slice_member(struct str_view object, struct str_view key, struct str_view *value);
+char json_kind(struct str_view value);
+
+struct json_member {
+	struct str_view name; /* with quotes, as written */
+	struct str_view value;
+};
+/* Takes the next member of an object, or false.  Set *at to 0 first. */
+bool json_next_member(struct str_view object, size_t *at, struct json_member *out);
+/* The last value of that name, without spaces around it; empty when there is none. */
+struct str_view json_member(struct str_view object, struct str_view name);
+/* Takes the next element of an array, or false.  Set *at to 0 first. */
+bool json_next_element(struct str_view array, size_t *at, struct str_view *out);
+
+/*
+ * A string's text.  It points into value if there are no escapes, else to *room, of which it takes
+ * what it needs: at most value.len bytes.  False: an escape is half of a surrogate pair, which
+ * UTF-8 cannot hold.
+ */
+bool json_decode_string(struct str_view value, char **room, struct str_view *out) MUSTCHECK;
 #endif

@@ -1,78 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Peer's JSON is bounded in depth before jansson recurses over it.  Strings may hold NUL
- * (JSON_ALLOW_NUL), so every one is taken with its length.  null counts as absent: some
- * clients write their unset fields out.
+ * Messages are read in place (wire/json.h): what is passed on is the bytes that came.  Strings may
+ * hold NUL, so every one is taken with its length.  null counts as absent: some clients write their
+ * unset fields out.
  */
 #include <errno.h>
 #include "base/mem.h"
+#include "wire/channel_name.h"
 #include "wire/json.h"
 #include "wire/pusher.h"
 
-#define MAX_DEPTH 32
+static const char half_a_pair[] =
+	"A string has half of a surrogate pair (such as \\ud83d), which UTF-8 cannot hold";
 
-/* Levels of nesting, brackets in strings aside; right for any valid JSON. */
-static bool is_shallow(struct str_view s)
+/* The object that text holds; false with *why. */
+static bool load_object(struct str_view text, struct str_view *object, const char **why)
 {
-	unsigned depth = 0;
-	bool in_string = false;
-
-	for (size_t i = 0; i < s.len; i++) {
-		char c = s.ptr[i];
-
-		if (in_string) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				in_string = false;
-		} else if (c == '"') {
-			in_string = true;
-		} else if (c == '{' || c == '[') {
-			if (++depth > MAX_DEPTH)
-				return false;
-		} else if ((c == '}' || c == ']') && depth) {
-			depth--;
-		}
-	}
-	return true;
-}
-
-/* A new reference to the object that text holds; NULL with *why. */
-static json_t *load_object(struct str_view text, const char **why)
-{
-	json_error_t error;
-	json_t *j;
-
-	if (!is_shallow(text)) {
+	switch (json_check(text, object)) {
+	case JSON_NOT_UTF8:
+		*why = "Message is not valid UTF-8";
+		return false;
+	case JSON_TOO_DEEP:
 		*why = "Message is nested too deeply: at most 32 levels";
-		return NULL;
+		return false;
+	case JSON_INVALID:
+		*why = "Message is not valid JSON";
+		return false;
+	case JSON_OK:
+		break;
 	}
-	j = text.len ? json_loadb(text.ptr, text.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, &error)
-		     : NULL;
-	if (!j) {
-		*why = sv_is_utf8(text) ? "Message is not valid JSON"
-					: "Message is not valid UTF-8";
-		return NULL;
-	}
-	if (!json_is_object(j)) {
-		json_decref(j);
-		*why = "Message is not a JSON object";
-		return NULL;
-	}
-	return j;
+	if (json_kind(*object) == '{')
+		return true;
+	*why = "Message is not a JSON object";
+	return false;
 }
 
-static struct str_view string_view(const json_t *j)
+/* Empty when absent or null. */
+static struct str_view pusher_member(struct str_view object, const char *key)
 {
-	return sv_n(json_string_value(j), json_string_length(j));
-}
+	struct str_view value = json_member(object, sv(key));
 
-/* NULL when absent or null. */
-static json_t *pusher_member(const json_t *object, const char *key)
-{
-	json_t *j = json_object_get(object, key);
-
-	return json_is_null(j) ? NULL : j;
+	return json_kind(value) == 'n' ? sv_n(NULL, 0) : value;
 }
 
 /* Fields below data, which kinds need them, and what to say. */
@@ -101,58 +69,58 @@ static const struct field fields[] = {
 	  KIND(FRAME_SIGNIN), "data.user_data must be a string of JSON" },
 };
 
-static int read_fields(struct client_frame *f, const char **why)
+/* data: the object.  room: where the next decoded string goes. */
+static int read_fields(struct client_frame *f, struct str_view data, char **room, const char **why)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
 		const struct field *d = &fields[i];
-		json_t *j;
+		struct str_view value;
 
 		if (!(d->read_by & KIND(f->kind)))
 			continue;
-		j = pusher_member(f->data, d->key);
-		if (!j && !(d->needed_by & KIND(f->kind)))
+		value = pusher_member(data, d->key);
+		if (!value.len && !(d->needed_by & KIND(f->kind)))
 			continue;
-		if (!json_is_string(j)) {
-			*why = d->why;
+		*why = d->why;
+		if (json_kind(value) != '"')
 			return -EINVAL;
-		}
-		*(struct str_view *)((char *)f + d->view) = string_view(j);
+		*why = half_a_pair;
+		if (!json_decode_string(value, room, (struct str_view *)((char *)f + d->view)))
+			return -EINVAL;
 	}
 	f->has_channel_data = f->channel_data.ptr != NULL;
 	return 0;
 }
 
-/* data as an object; a string that holds one is unpacked and takes its place in root. */
-static int open_data(struct client_frame *f, const char **why)
+/* data as an object; a string that holds one is decoded. */
+static int open_data(struct str_view *data, char **room, const char **why)
 {
-	json_t *inner;
+	struct str_view inner;
 
-	if (json_is_object(f->data))
+	if (json_kind(*data) == '{')
 		return 0;
-	if (!json_is_string(f->data)) {
+	if (json_kind(*data) != '"') {
 		*why = "data must be an object";
 		return -EINVAL;
 	}
-	inner = load_object(string_view(f->data), why);
-	if (!inner) {
-		*why = "data must be an object, or a string that holds one";
-		return -EINVAL;
-	}
-	if (json_object_set_new(f->root, "data", inner) < 0)
-		abort(); /* out of memory */
-	f->data = inner;
-	return 0;
+	if (json_decode_string(*data, room, &inner) && load_object(inner, data, why))
+		return 0;
+	*why = "data must be an object, or a string that holds one";
+	return -EINVAL;
 }
 
-static int read_client_event(struct client_frame *f, const char **why)
+static int read_client_event(struct client_frame *f, struct str_view root, char **room,
+			     const char **why)
 {
-	json_t *channel = pusher_member(f->root, "channel");
+	struct str_view channel = pusher_member(root, "channel");
 
-	if (!json_is_string(channel)) {
-		*why = "channel must be a string";
+	*why = "channel must be a string";
+	if (json_kind(channel) != '"')
 		return -EINVAL;
-	}
-	f->channel = string_view(channel);
+	*why = half_a_pair;
+	if (!json_decode_string(channel, room, &f->channel))
+		return -EINVAL;
+	f->data = json_member(root, SV("data"));
 	return 0;
 }
 
@@ -177,26 +145,27 @@ static enum frame_kind kind_of(struct str_view event)
 	return FRAME_UNKNOWN;
 }
 
-static int read_frame(struct client_frame *f, const char **why)
+static int read_frame(struct client_frame *f, struct str_view root, char **room, const char **why)
 {
-	json_t *event = pusher_member(f->root, "event");
+	struct str_view event = pusher_member(root, "event"), data;
 	int rc;
 
-	if (!json_is_string(event)) {
-		*why = "event must be a string";
+	*why = "event must be a string";
+	if (json_kind(event) != '"')
 		return -EINVAL;
-	}
-	f->event = string_view(event);
+	*why = half_a_pair;
+	if (!json_decode_string(event, room, &f->event))
+		return -EINVAL;
 	f->kind = kind_of(f->event);
-	f->data = json_object_get(f->root, "data");
 	switch (f->kind) {
 	case FRAME_SUBSCRIBE:
 	case FRAME_UNSUBSCRIBE:
 	case FRAME_SIGNIN:
-		rc = open_data(f, why);
-		return rc < 0 ? rc : read_fields(f, why);
+		data = json_member(root, SV("data"));
+		rc = open_data(&data, room, why);
+		return rc < 0 ? rc : read_fields(f, data, room, why);
 	case FRAME_CLIENT_EVENT:
-		return read_client_event(f, why);
+		return read_client_event(f, root, room, why);
 	case FRAME_PING:
 	case FRAME_PONG:
 	case FRAME_UNKNOWN:
@@ -208,95 +177,103 @@ static int read_frame(struct client_frame *f, const char **why)
 int client_frame_parse(struct str_view bytes, struct client_frame *out, const char **why)
 {
 	struct client_frame f = { .kind = FRAME_UNKNOWN };
+	struct str_view root;
+	char *room;
 	int rc;
 
-	f.root = load_object(bytes, why);
-	if (!f.root)
+	if (!load_object(bytes, &root, why))
 		return -EINVAL;
-	rc = read_frame(&f, why);
-	if (rc == 0 && f.kind == FRAME_CLIENT_EVENT && f.data &&
-	    !json_slice_member(bytes, SV("data"), &f.raw_data)) {
-		*why = "Write the names of a client event's members without escapes";
-		rc = -EINVAL;
-	}
-	if (rc < 0) {
+	/* A string that holds the data is decoded, and then the strings in it: twice at most. */
+	if (sv_find(bytes, '\\') >= 0)
+		f.text = xmalloc(bytes.len * 2);
+	room = f.text;
+	rc = read_frame(&f, root, &room, why);
+	if (rc < 0)
 		client_frame_release(&f);
-		return rc;
-	}
-	*out = f;
-	return 0;
+	else
+		*out = f;
+	return rc;
 }
 
 void client_frame_release(struct client_frame *f)
 {
-	json_decref(f->root);
+	free(f->text);
 	*f = (struct client_frame){ .kind = FRAME_UNKNOWN };
 }
 
-/* Heap text of an id, or NULL with *why; an id with a NUL in it is none. */
-static char *id_text(const json_t *id, bool numbers_too, const char **why)
+/* A heap string, or NULL with *why. */
+static char *pusher_string(struct str_view value, const char **why)
 {
-	if (json_is_string(id) && json_string_length(id) &&
-	    strlen(json_string_value(id)) == json_string_length(id))
-		return sv_dup(string_view(id));
-	if (numbers_too && json_is_number(id))
-		return json_dumps(id, JSON_ENCODE_ANY);
-	*why = numbers_too ? "user_id must be a non-empty string or a number"
+	struct str_view text;
+	char *room = xmalloc(value.len), *start = room, *copy = NULL;
+
+	if (!json_decode_string(value, &room, &text))
+		*why = half_a_pair;
+	else if (memchr(text.ptr, '\0', text.len))
+		*why = "An id may not contain NUL (\\u0000)";
+	else
+		copy = sv_dup(text);
+	free(start);
+	return copy;
+}
+
+/* Other clients would read 7.0, 1e3 and -0 as other ids than the digits say. */
+static bool pusher_is_whole_number(struct str_view value)
+{
+	size_t i = value.len > 1 && value.ptr[0] == '-';
+
+	if (value.len > 1 && value.ptr[i] == '0')
+		return false;
+	for (; i < value.len; i++)
+		if (value.ptr[i] < '0' || value.ptr[i] > '9')
+			return false;
+	return value.len > 0;
+}
+
+/* The id as heap text, or NULL with *why. */
+static char *pusher_id(struct str_view value, bool numbers_too, const char **why)
+{
+	if (json_kind(value) == '"' && value.len > 2)
+		return pusher_string(value, why);
+	if (numbers_too && pusher_is_whole_number(value))
+		return sv_dup(value);
+	*why = numbers_too ? "user_id must be a non-empty string or a whole number in digits"
 			   : "id must be a non-empty string";
 	return NULL;
 }
 
-/* The value as the application wrote it, so that its numbers stay what they were. */
-static char *info_text(struct str_view text, const json_t *info)
+static int pusher_read_member(struct str_view object, const char *id_key, bool numbers_too,
+			      size_t max_id_bytes, struct presence_member *m, const char **why)
 {
-	struct str_view raw;
-	char *printed;
+	struct str_view info = json_member(object, SV("user_info"));
 
-	if (json_slice_member(text, SV("user_info"), &raw))
-		return sv_dup(raw);
-	printed = json_dumps(info, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-	if (!printed)
-		abort(); /* out of memory */
-	return printed;
-}
-
-/* text is what object was read from. */
-static int pusher_read_member(struct str_view text, const json_t *object, const char *id_key,
-			      bool numbers_too, size_t max_id_bytes, struct presence_member *m,
-			      const char **why)
-{
-	json_t *info = json_object_get(object, "user_info");
-
-	m->user_id = id_text(json_object_get(object, id_key), numbers_too, why);
+	m->user_id = pusher_id(json_member(object, sv(id_key)), numbers_too, why);
 	if (!m->user_id)
 		return -EINVAL;
 	if (max_id_bytes && strlen(m->user_id) > max_id_bytes) {
 		*why = "The user's id is too long (option max_user_id_bytes)";
 		return -E2BIG;
 	}
-	if (!info)
-		return 0;
-	m->user_info = info_text(text, info);
+	m->user_info = info.len ? sv_dup(info) : NULL;
 	return 0;
 }
 
 int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, size_t max_info_bytes,
 			  struct presence_member *out, const char **why)
 {
-	struct presence_member m = { NULL, NULL, NULL };
-	json_t *root = load_object(channel_data, why);
+	struct presence_member m = { NULL, NULL, NULL, 0 };
+	struct str_view root;
 	int rc;
 
-	if (!root) {
+	if (!load_object(channel_data, &root, why)) {
 		*why = "channel_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = pusher_read_member(channel_data, root, "user_id", true, max_id_bytes, &m, why);
+	rc = pusher_read_member(root, "user_id", true, max_id_bytes, &m, why);
 	if (rc == 0 && max_info_bytes && m.user_info && strlen(m.user_info) > max_info_bytes) {
 		*why = "The member's user_info is too large (option max_presence_member_bytes)";
 		rc = -E2BIG;
 	}
-	json_decref(root);
 	if (rc < 0)
 		presence_member_release(&m);
 	else
@@ -304,36 +281,68 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 	return rc;
 }
 
-static int read_watchlist(const json_t *root, struct presence_member *m, const char **why)
+static int read_watchlist(struct str_view root, struct presence_member *m, const char **why)
 {
-	json_t *list = pusher_member(root, "watchlist"), *id;
-	size_t i;
+	struct str_view list = pusher_member(root, "watchlist"), value;
+	size_t at = 0, n = 0;
 
-	if (!list)
+	if (!list.len)
 		return 0;
 	*why = "watchlist must be an array of user ids";
-	if (!json_is_array(list))
+	if (json_kind(list) != '[')
 		return -EINVAL;
-	json_array_foreach(list, i, id) if (!json_is_string(id)) return -EINVAL;
-	m->watchlist = json_incref(list);
+	while (json_next_element(list, &at, &value))
+		n++;
+	m->watchlist = xcalloc(n + 1, sizeof(*m->watchlist));
+	for (at = 0; json_next_element(list, &at, &value);) {
+		char *id;
+
+		if (json_kind(value) != '"')
+			return -EINVAL;
+		if (value.len == 2)
+			continue;
+		id = pusher_string(value, why);
+		if (!id)
+			return -EINVAL;
+		m->watchlist[m->n_watchlist++] = id;
+	}
 	return 0;
+}
+
+/* The user's own channel has the id in its name. */
+static int user_id_check(const char *id, const char **why)
+{
+	struct channel_traits t;
+	struct strbuf name;
+	int rc;
+
+	strbuf_init(&name, 64);
+	strbuf_add_str(&name, USER_CHANNEL_PREFIX);
+	strbuf_add_str(&name, id);
+	rc = channel_name_parse(strbuf_view(&name), 0, &t);
+	strbuf_release(&name);
+	if (rc)
+		*why = "id may hold only letters, digits and _-=@,.; because the channel "
+		       "#server-to-user-ID has it in its name";
+	return rc;
 }
 
 int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct presence_member *out,
 		    const char **why)
 {
-	struct presence_member m = { NULL, NULL, NULL };
-	json_t *root = load_object(user_data, why);
+	struct presence_member m = { NULL, NULL, NULL, 0 };
+	struct str_view root;
 	int rc;
 
-	if (!root) {
+	if (!load_object(user_data, &root, why)) {
 		*why = "user_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = pusher_read_member(user_data, root, "id", false, max_id_bytes, &m, why);
+	rc = pusher_read_member(root, "id", false, max_id_bytes, &m, why);
+	if (rc == 0)
+		rc = user_id_check(m.user_id, why);
 	if (rc == 0)
 		rc = read_watchlist(root, &m, why);
-	json_decref(root);
 	if (rc < 0)
 		presence_member_release(&m);
 	else
@@ -345,8 +354,10 @@ void presence_member_release(struct presence_member *m)
 {
 	free(m->user_id);
 	free(m->user_info);
-	json_decref(m->watchlist);
-	*m = (struct presence_member){ NULL, NULL, NULL };
+	for (size_t i = 0; i < m->n_watchlist; i++)
+		free(m->watchlist[i]);
+	free(m->watchlist);
+	*m = (struct presence_member){ NULL, NULL, NULL, 0 };
 }
 
 /* Adds ,"key": and leaves the value to the caller. */

@@ -5,7 +5,6 @@
  * Frames of the Pusher Channels protocol: client frames in, server frames out.
  * Pure: bytes in, structs out.
  */
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/msgbuf.h"
@@ -42,10 +41,9 @@ enum frame_kind {
 	FRAME_UNKNOWN,	    /* any other event name */
 };
 
-/* Views point into root, which the frame owns; raw_data into the message. */
+/* Views point into the message or into text. */
 struct client_frame {
 	enum frame_kind kind;
-	json_t *root;
 	struct str_view event;
 	struct str_view channel; /* data.channel, or the top-level channel of a client event */
 	struct str_view auth;
@@ -54,29 +52,33 @@ struct client_frame {
 	struct str_view user_data;
 	struct str_view since; /* of a subscribe: as it came, unchecked; ptr NULL when absent */
 	struct str_view was;   /* of a subscribe: socket ids of before, unchecked */
-	json_t *data;	       /* borrowed; NULL when absent */
-	struct str_view
-		raw_data; /* of a client event: data's bytes inside the input; empty when absent */
+	struct str_view data;  /* of a client event: its bytes in the message; empty when absent */
+	char *text;	       /* owned: the strings that had escapes; or NULL */
 };
 
 /*
  * 0, or -EINVAL with *why a sentence for the client (static).  Wrong types of a field that the
- * kind needs are errors; unknown fields are not.  Input must be UTF-8; at most 32 levels deep.
+ * kind needs are errors; unknown fields are not.  Of members with one name the last counts, and
+ * null counts as absent.  Input must be UTF-8; at most JSON_MAX_DEPTH levels deep.
  * A subscribe/unsubscribe/signin whose data is a JSON *string* holding an object is accepted too
- * (some SDKs double-encode).
+ * (some SDKs double-encode).  The message must outlive the frame.
  */
 int client_frame_parse(struct str_view bytes, struct client_frame *out, const char **why) MUSTCHECK;
 void client_frame_release(struct client_frame *f);
 
 struct presence_member {
-	char *user_id;	   /* heap; numbers become their decimal text */
-	char *user_info;   /* heap JSON text, or NULL when absent */
-	json_t *watchlist; /* signin only: array of strings (new reference), or NULL */
+	char *user_id;	  /* heap; a whole number becomes its digits */
+	char *user_info;  /* heap: JSON text as it was written, or NULL when absent */
+	char **watchlist; /* signin only: heap strings, empty ones left out, or NULL */
+	size_t n_watchlist;
 };
 /* Reads channel_data ({"user_id", "user_info"}); -EINVAL with *why; -E2BIG over the limits. */
 int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, size_t max_info_bytes,
 			  struct presence_member *out, const char **why) MUSTCHECK;
-/* Reads user_data of a signin ({"id", "user_info"?, "watchlist"?}); id a non-empty string. */
+/*
+ * Reads user_data of a signin ({"id", "user_info"?, "watchlist"?}).  id is a non-empty string that
+ * the user's own channel can have in its name.
+ */
 int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct presence_member *out,
 		    const char **why) MUSTCHECK;
 void presence_member_release(struct presence_member *m);

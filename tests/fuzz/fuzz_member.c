@@ -8,7 +8,8 @@ static void check(struct presence_member *m)
 {
 	MUST(*m->user_id && strlen(m->user_id) <= 128);
 	MUST(sv_is_utf8(sv(m->user_id)));
-	MUST(!m->watchlist || json_is_array(m->watchlist));
+	for (size_t i = 0; i < m->n_watchlist; i++)
+		MUST(*m->watchlist[i] && sv_is_utf8(sv(m->watchlist[i])));
 	presence_member_release(m);
 }
 

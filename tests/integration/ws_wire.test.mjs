@@ -134,6 +134,41 @@ describe('limits of connections', () => {
 	});
 });
 
+describe('numbers and strings', () => {
+	test('what a client sends is received byte for byte', async (t) => {
+		const daemon = await startDaemon(light({ app: { enable_client_messages: 'yes',
+			user_authentication: 'yes' } }), t);
+		const [a, b] = await Promise.all([daemon.connect(), daemon.connect()]);
+		const info = '{"big":18446744073709551615,"exp":1E+400,"zero":-0.0,"half":"\\ud800",' +
+			'"nul":"\\u0000","\\u0000":1,"":2,"twice":1,"twice":2,"deep":[[[[[[[[[[0]]]]]]]]]]}';
+		await a.subscribe('presence-x', { channelData: { user_id: '1' } });
+		await b.subscribe('presence-x', { channelData: `{"user_id":9007199254740993,"user_info":${info}}` });
+		const added = await a.next({ event: 'pusher_internal:member_added' });
+		assert.equal(added.data, `{"user_id":"9007199254740993","user_info":${info}}`);
+		for (const data of [info, '18446744073709551615', '1e999', '-0', '"\\udfff"', '""', 'null',
+			'{}', JSON.stringify('x'.repeat(9000))]) {
+			b.send(`{"event":"client-x","channel":"presence-x","data":${data}}`);
+			await a.next({ event: 'client-x' });
+			assert.ok(a.texts.at(-1).includes(`"data":${data},"user_id"`), a.texts.at(-1));
+		}
+		b.send('{"event":"client-x","channel":"presence-x"}');
+		assert.ok(!('data' in await a.next({ event: 'client-x' })));
+		const user = `{"id":"7","user_info":${info}}`;
+		a.sendSignin(user);
+		assert.equal((await a.next({ event: 'pusher:signin_success' })).data.user_data, user);
+	});
+
+	test('a number that clients would read differently is no user_id', async (t) => {
+		const daemon = await startDaemon(light(), t);
+		const wire = await daemon.connect();
+		for (const id of ['1e3', '7.0', '-0', '1.5']) {
+			wire.sendSubscribe('presence-x', { channelData: `{"user_id":${id}}` });
+			const error = await wire.next({ event: 'pusher:subscription_error' });
+			assert.match(error.data.error, /whole number/);
+		}
+	});
+});
+
 describe('liveness', () => {
 	test('a silent client is pinged, and closed with 4201', async (t) => {
 		const daemon = await startDaemon(light({ app: { ping_interval: 1, pong_timeout: 1 } }), t);

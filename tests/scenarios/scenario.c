@@ -6,6 +6,7 @@
  * usage: scenario FILE
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include "base/mem.h"
 #include "conf/conf.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <jansson.h>
 #include <errno.h>
 #include "unit.h"
 #include "base/mem.h"
@@ -38,13 +39,21 @@ static const char *refusal_of(const char *text)
 /* What the parsed value would be printed as is not what was sent. */
 START_TEST(a_client_events_data_stays_as_it_was_written)
 {
-	static const char *const values[] = { "0.1",
-					      "1e3",
-					      "{ \"a\" : 1.10, \"b\":[1, {}] }",
-					      "\"a \\\"quote\\\" and } , ] \\u00e9\"",
-					      "[]",
-					      "null",
-					      "123456789012345678" };
+	static const char *const values[] = {
+		"0.1",
+		"1e3",
+		"{ \"a\" : 1.10, \"b\":[1, {}] }",
+		"\"a \\\"quote\\\" and } , ] \\u00e9\"",
+		"[]",
+		"null",
+		"9007199254740993",
+		"18446744073709551615",
+		"-0",
+		"1E+999",
+		"-0.0e-0",
+		"\"\\ud83d and \\u0000\"",
+		"{\"\\u0000\":1,\"\":2,\"a\":3,\"a\":4,\"\\ud800\":5}"
+	};
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		struct client_frame f;
@@ -56,8 +65,7 @@ START_TEST(a_client_events_data_stays_as_it_was_written)
 			    "\"channel\":\"private-a\"}",
 			    values[i]);
 		f = parse_view(strbuf_view(&b));
-		ck_assert_msg(sv_eq_c(f.raw_data, values[i]), "%.*s for %s", SV_ARG(f.raw_data),
-			      values[i]);
+		ck_assert_msg(sv_eq_c(f.data, values[i]), "%.*s for %s", SV_ARG(f.data), values[i]);
 		client_frame_release(&f);
 		strbuf_release(&b);
 	}
@@ -156,7 +164,6 @@ START_TEST(doubly_encoded_data_is_opened)
 
 	ck_assert_int_eq(f.kind, FRAME_UNSUBSCRIBE);
 	ck_view_eq(f.channel, "x");
-	ck_assert(json_is_object(f.data));
 	client_frame_release(&f);
 }
 END_TEST
@@ -179,7 +186,7 @@ START_TEST(client_event_keeps_its_data)
 					     "1.5",	   "true", "null",     "9007199254740993" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(datas); i++) {
-		char text[200], *dumped;
+		char text[200];
 		struct client_frame f;
 
 		snprintf(text, sizeof(text),
@@ -189,9 +196,7 @@ START_TEST(client_event_keeps_its_data)
 		ck_assert_int_eq(f.kind, FRAME_CLIENT_EVENT);
 		ck_view_eq(f.event, "client-typing");
 		ck_view_eq(f.channel, "private-x");
-		dumped = json_dumps(f.data, JSON_COMPACT | JSON_ENCODE_ANY);
-		ck_assert_str_eq(dumped, datas[i]);
-		free(dumped);
+		ck_view_eq(f.data, datas[i]);
 		client_frame_release(&f);
 	}
 }
@@ -201,7 +206,7 @@ START_TEST(client_event_without_data)
 {
 	struct client_frame f = parse("{\"event\":\"client-x\",\"channel\":\"private-x\"}");
 
-	ck_assert_ptr_null(f.data);
+	ck_assert_uint_eq(f.data.len, 0);
 	client_frame_release(&f);
 }
 END_TEST
@@ -238,9 +243,6 @@ START_TEST(what_is_no_json_object_is_refused)
 	ck_assert_str_eq(refusal_of("{\"event\":\"\xff\"}"), "Message is not valid UTF-8");
 	ck_assert_str_eq(refusal_of("{\"event\":\"\xed\xa0\x80\"}"), "Message is not valid UTF-8");
 	ck_assert_str_eq(refusal_of_view(SV("{\"event\":\"a\0b\"}")), "Message is not valid JSON");
-	/* a number that no double or 64-bit integer holds */
-	refusal_of("{\"event\":\"client-x\",\"channel\":\"a\",\"data\":99999999999999999999}");
-	refusal_of("{\"event\":\"client-x\",\"channel\":\"a\",\"data\":1e999}");
 }
 END_TEST
 
@@ -374,7 +376,11 @@ START_TEST(member_ids_become_text)
 		{ "{\"user_id\":10}", "10", NULL },
 		{ "{\"user_id\":-3,\"user_info\":null}", "-3", "null" },
 		{ "{\"user_id\":9007199254740993}", "9007199254740993", NULL },
-		{ "{\"user_id\":1.5}", "1.5", NULL },
+		{ "{\"user_id\":0}", "0", NULL },
+		{ "{\"user_id\":18446744073709551616}", "18446744073709551616", NULL },
+		{ "{\"user_id\":1,\"user_info\":{\"n\":1e999,\"\\u0000\":\"\\ud800\"}}", "1",
+		  "{\"n\":1e999,\"\\u0000\":\"\\ud800\"}" },
+		{ "{\"user_id\":1,\"\\u0075ser_id\":\"2\"}", "2", NULL },
 		{ "{\"user_id\":\"\\u00e9\",\"user_info\":[ 1, 2 ]}", "\xc3\xa9", "[ 1, 2 ]" },
 		{ "{\"user_id\":\"x\",\"user_info\":\"text\"}", "x", "\"text\"" },
 	};
@@ -405,6 +411,11 @@ START_TEST(bad_members)
 		"{\"user_id\":\"\"}",
 		"{\"user_id\":true}",
 		"{\"user_id\":{}}",
+		"{\"user_id\":1e3}",
+		"{\"user_id\":7.0}",
+		"{\"user_id\":1.5}",
+		"{\"user_id\":-0}",
+		"{\"user_id\":\"\\ud800\"}",
 		"{\"user_id\":\"a\\u0000b\"}",
 		"{\"user_id\":\"\\u0000\"}",
 		"{\"user_id\":1}x",
@@ -454,7 +465,8 @@ START_TEST(user_data)
 			 0);
 	ck_assert_str_eq(m.user_id, "12345");
 	ck_assert_str_eq(m.user_info, "{\"a\":1}");
-	ck_assert_uint_eq(json_array_size(m.watchlist), 2);
+	ck_assert_uint_eq(m.n_watchlist, 2);
+	ck_assert_str_eq(m.watchlist[1], "b");
 	presence_member_release(&m);
 	ck_assert_int_eq(user_data_parse(SV("{\"id\":\"1\",\"watchlist\":null}"), 128, &m, &why),
 			 0);
@@ -473,6 +485,11 @@ START_TEST(bad_user_data)
 		"{\"id\":5}",
 		"{\"id\":null}",
 		"{\"id\":\"a\\u0000\"}",
+		"{\"id\":\"a/b\"}",
+		"{\"id\":\"\\u00e9\"}",
+		"{\"id\":\"\\udc00\"}",
+		"{\"id\":\"1\",\"watchlist\":[\"\\ud800\"]}",
+		"{\"id\":\"1\",\"watchlist\":[\"a\\u0000\"]}",
 		"{\"id\":\"1\",\"watchlist\":{}}",
 		"{\"id\":\"1\",\"watchlist\":\"a\"}",
 		"{\"id\":\"1\",\"watchlist\":[\"a\",5]}",
