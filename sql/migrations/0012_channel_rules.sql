@@ -231,6 +231,27 @@ DECLARE
 BEGIN
 	NEW.statement := NULL;
 	complaint := CASE
+		WHEN NEW.rule IS NULL OR NEW.rule NOT IN ('anyone', 'owner', 'role', 'sql') THEN
+			format('the rule "%s" must be anyone, owner, role or sql', NEW.rule)
+		WHEN NEW.rule = 'anyone' AND NEW.argument IS NOT NULL THEN
+			'the rule anyone takes no argument'
+		WHEN NEW.rule = 'owner' AND NEW.argument IS NULL THEN
+			'the rule owner needs an argument: the name of the placeholder that holds the user''s id'
+		WHEN NEW.rule = 'role' AND NEW.argument IS NULL THEN
+			'the rule role needs an argument: the roles, with commas between them'
+		WHEN NEW.rule = 'sql' AND NEW.argument IS NULL THEN
+			'the rule sql needs an argument: the predicate'
+		WHEN NEW.pattern IS NULL THEN
+			'the rule needs a pattern'
+		WHEN NEW.pattern ~ '^private-' THEN
+			format('the pattern "%1$s" does not match the channel %1$s, because patterns '
+			       'see names without private- and presence-: write "%2$s"',
+			       NEW.pattern, channel_plain(NEW.pattern))
+		END;
+	IF complaint IS NOT NULL THEN
+		RAISE EXCEPTION '%', complaint USING ERRCODE = 'check_violation';
+	END IF;
+	complaint := CASE
 		WHEN length(NEW.pattern) NOT BETWEEN 1 AND 200 THEN
 			'must have 1 to 200 characters'
 		WHEN literal !~ '^[-a-zA-Z0-9_=@,.;]*$' THEN

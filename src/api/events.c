@@ -16,6 +16,7 @@
 #include "core/directory.h"
 #include "svc/idempotency.h"
 #include "svc/publish.h"
+#include "wire/json.h"
 #include "wire/pusher.h"
 #include "api/event_body.h"
 #include "api/handlers.h"
@@ -271,15 +272,42 @@ static void events_publish(struct call *c, struct publication *p, const struct e
 
 /* ---- reading the request --------------------------------------------- */
 
+/* jansson refuses some JSON that is valid: says what. */
+static const char *events_json_fault(struct str_view body, const json_error_t *error)
+{
+	struct str_view root;
+
+	switch (json_check(body, &root)) {
+	case JSON_NOT_UTF8:
+		return "is not valid UTF-8";
+	case JSON_INVALID:
+		return "is not valid JSON";
+	case JSON_TOO_DEEP:
+	case JSON_OK:
+		break;
+	}
+	switch (json_error_code(error)) {
+	case json_error_numeric_overflow:
+		return "has a number that is too large";
+	case json_error_null_byte_in_key:
+		return "has a name with NUL (\\u0000)";
+	case json_error_stack_overflow:
+		return "is nested too deeply";
+	default:
+		return "has half of a surrogate pair (such as \\ud83d), which UTF-8 cannot hold";
+	}
+}
+
 /* The body as a JSON object, or NULL: replied. */
 static json_t *events_read_object(struct call *c)
 {
 	json_error_t error;
-	json_t *root = json_loadb(c->r->body.ptr, c->r->body.len, JSON_DECODE_ANY, &error);
+	json_t *root = json_loadb(c->r->body.ptr, c->r->body.len, JSON_DECODE_ANY | JSON_ALLOW_NUL,
+				  &error);
 
 	if (!root)
-		call_fail(c, 400, "The body is not valid JSON (line %d, column %d).", error.line,
-			  error.column);
+		call_fail(c, 400, "The body %s (line %d, column %d).",
+			  events_json_fault(c->r->body, &error), error.line, error.column);
 	else if (!json_is_object(root))
 		call_fail(c, 400, "The body must be a JSON object.");
 	else
@@ -316,6 +344,8 @@ static bool events_check_name(struct call *c, struct str_view name)
 			  "An event's name must not start with pusher: or pusher_internal:.");
 	else if (max && name.len > max)
 		call_fail(c, 400, "An event's name may have at most %u bytes.", max);
+	else if (memchr(name.ptr, '\0', name.len))
+		call_fail(c, 400, "An event's name may not contain NUL (\\u0000).");
 	else
 		return true;
 	return false;
@@ -543,7 +573,7 @@ void h_events_post_batch(struct call *c)
 
 static bool events_check_text(struct call *c, struct str_view text, const char *what)
 {
-	if (sv_is_utf8(text) && !(text.len && memchr(text.ptr, '\0', text.len)))
+	if (sv_is_utf8(text))
 		return true;
 	call_fail(c, 400, "The event's %s is not valid UTF-8 text.", what);
 	return false;

@@ -111,6 +111,32 @@ describe('POST /events', () => {
 		}
 	});
 
+	test('data with NUL is delivered and logged unchanged; other strings may not have one', async () => {
+		const client = await daemon.connect();
+		await client.subscribe('nul');
+		for (const data of ['a\0b', '{"t":"a\\u0000b","n":18446744073709551616}', '']) {
+			isJson(await api.post('/events', { name: 'nul', channel: 'nul', data }), {});
+			assert.equal((await client.next({ event: 'nul' })).data, data);
+			const [row] = await daemon.query(`SELECT payload::text AS text, payload_is_text AS is_text
+				FROM realtime_events WHERE channel = 'nul' ORDER BY serial DESC LIMIT 1`);
+			assert.equal(row.is_text ? JSON.parse(row.text) : row.text, data);
+		}
+		isJson(await api.post('/batch_events', { batch: [{ name: 'nul', channel: 'nul', data: '\0' }] }),
+			{});
+		assert.equal((await client.next({ event: 'nul' })).data, '\0');
+		client.terminate();
+		isText(await api.post('/events', { name: 'a\0b', channel: 'c', data: '' }), 400, /NUL/);
+		isText(await api.post('/events', { name: 'a', channel: 'c\0d', data: '' }), 400, /channel name/i);
+		isText(await api.post('/events', '{"name":"n","channel":"c","data":"d","\\u0000":1}'), 400,
+			/a name with NUL/);
+		isText(await api.post('/events', '{"name":"n","channel":"c","data":"d","x":1e999}'), 400,
+			/a number that is too large/);
+		isText(await api.post('/events', '{"name":"n","channel":"c","data":"\\ud800"}'), 400,
+			/half of a surrogate pair/);
+		isText(await api.post('/events', '{"name":"n","channel":"c","data":"d"'), 400,
+			/not valid JSON \(line 1/);
+	});
+
 	test('limits on channels, names and payload are enforced', async () => {
 		isJson(await api.trigger('c', 'n', 'x'.repeat(10240)), {});
 		isText(await api.trigger('c', 'n', 'x'.repeat(10241)), 413, /at most 10240/);

@@ -345,6 +345,27 @@ describe('failing predicates', () => {
 		await becomes(user(1), 'private-slow.1', false);
 	});
 
+	test('a rule that can never match is refused with the reason', async () => {
+		const add = (pattern, rule, argument) => daemon.query(
+			'INSERT INTO channel_rules (pattern, rule, argument) VALUES ($1, $2, $3)',
+			[pattern, rule, argument]);
+		for (const [pattern, rule, argument, reason] of [
+			['private-admin', 'anyone', null, /"private-admin" does not match the channel private-admin.*write "admin"/],
+			['private-room.{id}', 'owner', 'id', /does not match.*write "room\.\{id\}"/],
+			['private-encrypted-cache-x', 'anyone', null, /write "x"/],
+			['a.{id}', 'owner', null, /the rule owner needs an argument/],
+			['a', 'role', null, /the rule role needs an argument/],
+			['a', 'sql', null, /the rule sql needs an argument/],
+			['a', 'anyone', 'x', /the rule anyone takes no argument/],
+			['a', 'everyone', null, /the rule "everyone" must be anyone, owner, role or sql/],
+			[null, 'anyone', null, /the rule needs a pattern/],
+			['a.{id}', 'owner', 'user_id', /has no placeholder \{user_id\}/],
+			['#server-to-user-1', 'anyone', null, /may hold letters/],
+			['a.{id}.{id}', 'anyone', null, /has a placeholder twice/]])
+			await assert.rejects(add(pattern, rule, argument), (error) =>
+				reason.test(error.message) && error.code === '23514', `${pattern} ${rule}`);
+	});
+
 	test('slow predicates delay no other channel', async (t) => {
 		const own = await startDaemon({ sections: { sync: { rule_timeout_ms: 60000 } } }, t);
 		await own.query(`CREATE TABLE public.gate (a integer);
@@ -414,9 +435,9 @@ describe('checks on channel_rules', () => {
 			['(a|b)', /may hold/], [`a'--`, /may hold/], ['#server-to-user-{id}', /may hold/],
 			['{a}{b}', /between/], ['{a}.{a}', /twice/]])
 			assert.match(await complaint(pattern, 'anyone'), why, pattern);
-		assert.match(await complaint('a', 'any'), /check constraint/);
-		assert.match(await complaint('a', 'anyone', 'x'), /check constraint/);
-		assert.match(await complaint('a.{id}', 'owner'), /check constraint/);
+		assert.match(await complaint('a', 'any'), /"any" must be anyone, owner, role or sql/);
+		assert.match(await complaint('a', 'anyone', 'x'), /anyone takes no argument/);
+		assert.match(await complaint('a.{id}', 'owner'), /owner needs an argument/);
 		assert.match(await complaint('a.{id}', 'owner', 'user'), /no placeholder \{user\}/);
 		for (const roles of ['', ',', 'a,', 'a, b', ' a', 'a,,b'])
 			assert.match(await complaint('a', 'role', roles), /words with a comma/, roles);
