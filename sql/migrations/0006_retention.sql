@@ -72,7 +72,7 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	-- A node that starts reads a limited number of serials back.
 	IF log_next_serial() >= part.upper
-	   OR coalesce(log_handed_on() < (SELECT max(serial) FROM realtime_events), true) THEN
+	   OR coalesce(log_handed_on() < log_last_serial(), true) THEN
 		RETURN false;
 	END IF;
 	PERFORM setval('realtime_events_serial', part.upper - 1);

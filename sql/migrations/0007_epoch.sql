@@ -34,7 +34,7 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(lock_key('serials'));
 	SELECT x.* INTO m FROM log_meta x;
 	next_serial := log_next_serial();
-	top := (SELECT max(e.serial) FROM realtime_events e);
+	top := log_last_serial();
 	is_witness := coalesce(p_seen_epoch = m.epoch, false);
 	why := CASE
 		WHEN m.place <> here THEN 'it was restored from a copy'

@@ -225,3 +225,20 @@ test('a partition that an administrator detached is not dropped', async (t) => {
 	assert.equal((await one(daemon, `SELECT to_regclass($1) IS NOT NULL AS is_there`, [leaf]))
 		.is_there, true);
 });
+
+test('a daemon that connects locks the newest partitions only', async (t) => {
+	const daemon = await start(t, {});
+	await daemon.query(`SELECT ensure_partitions(100, ${ROWS})`);
+	await daemon.query(`SELECT setval('realtime_events_serial', log_partition_end('realtime_events') - 10)`);
+	await daemon.query(`SELECT broadcast('c', 'E', '{}')`);
+	await waitFor(async () => (await one(daemon, 'SELECT log_last_serial() AS v')).v, 'an event');
+	const client = await session(daemon);
+	t.after(() => client.end());
+	await client.query('BEGIN');
+	await client.query('SELECT log_begin(NULL, NULL, NULL)');
+	const { rows } = await client.query(`SELECT DISTINCT c.relname FROM pg_locks l
+		JOIN pg_class c ON c.oid = l.relation WHERE l.pid = pg_backend_pid()
+		AND c.relname ~ '^realtime_events_\\d+$'`);
+	await client.query('ROLLBACK');
+	assert.ok(rows.length >= 1 && rows.length < 10, `${rows.length} partitions`);
+});
