@@ -11,6 +11,7 @@
 
 #define QUERY_US       (10 * USEC_PER_SEC)
 #define IDLE_US	       (60 * USEC_PER_SEC)
+#define RELOAD_US      (1 * USEC_PER_SEC)
 #define LOCK_MS	       2000
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
@@ -191,17 +192,28 @@ static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_conn *c)
 
 /* -- the thread -- */
 
+/*
+ * Every role of the database can notify.  The first notification counts at once; those that follow
+ * count together, RELOAD_US after it.
+ */
 RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_conn *c)
 {
 	struct apps_watch *w = ctx;
 	struct pg_news news = { .is_woken = true };
+	bool is_due = true;
+	usec_t next = 0;
 	enum pg_fault fault = pg_listener_begin(c, clock_mono() + QUERY_US, "scopewire_apps");
 
 	while (fault == PG_FINE && !pg_runner_is_stopping(w->runner)) {
-		if (news.notifications || news.is_woken)
+		if (is_due && (news.is_woken || clock_mono() >= next)) {
 			fault = apps_watch_reload(w, c);
+			next = clock_mono() + RELOAD_US;
+			is_due = false;
+		}
 		if (fault == PG_FINE)
-			fault = pg_runner_wait(w->runner, c, clock_mono() + IDLE_US, &news);
+			fault = pg_runner_wait(w->runner, c, is_due ? next : clock_mono() + IDLE_US,
+					       &news);
+		is_due = is_due || news.notifications || news.is_woken;
 	}
 	return fault;
 }

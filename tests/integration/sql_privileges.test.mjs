@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { Sync, binaries, query, startDaemon, waitFor } from '../lib/harness.mjs';
+import pg from 'pg';
+import { APP, Sync, binaries, query, startDaemon, waitFor } from '../lib/harness.mjs';
 
 /** A daemon with a schema, and a role of the application that may create objects in public. */
 async function daemonAndRole(t, options = {}) {
@@ -15,7 +16,7 @@ async function daemonAndRole(t, options = {}) {
 	const role = `hostile_${name}`;
 	const admin = (text) => query(host, name, text, [], 'postgres');
 	await admin(`CREATE ROLE ${role} LOGIN; GRANT CREATE, USAGE ON SCHEMA public TO ${role}`);
-	t.after(() => admin(`DROP OWNED BY ${role}; DROP ROLE ${role}`));
+	t.after(() => admin(`DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`));
 	return { daemon, role, admin, as: (text) => query(host, name, text, [], role) };
 }
 
@@ -241,6 +242,180 @@ test('PUBLIC has no right on anything of the schema', async (t) => {
 	await assert.rejects(as('SELECT scopewire.lock_key($$serials$$)'), /permission denied for schema/);
 });
 
+// A call of each function that grants.sql names for an application: a new one is added here.
+const CALLS = {
+	broadcast: [`'c', 'E', '{}'`, `'c', 'E', '{}', 'id-1', '1.2', '${APP.id}'`,
+		`'${'c'.repeat(300)}', 'E', '{}'`, `'c', 'pusher:x', '"x"'`],
+	event_report: [`'id-1'`],
+	lock_key: [`'serials'`],
+	log_horizon: [''],
+	activity_add: [`'T', 'd', 7, 'r', '1', '{"a":1}'`, `'T', app => '${APP.id}'`],
+	notification_send: [`'{7,8}', 'title', 'm', 't', '{"a":1}'`],
+	notifications_read: ['7', `7, ARRAY[pg_catalog.gen_random_uuid()]`],
+	watch: [`'hostile.watched', 'c.{id}'`, `'scopewire.apps', 'c.{secret}'`,
+		`'scopewire.realtime_events', 'c'`],
+	watch_define: [`'hostile.watched', 'd.{id}', NULL, '{insert}', NULL, NULL`],
+	unwatch: [`'hostile.watched', 'c.{id}'`, `'hostile.watched', NULL`],
+	watch_attach: [`(SELECT w FROM scopewire.watches w WHERE w.relation = 'hostile.watched'::pg_catalog.regclass LIMIT 1)`],
+	watch_forget: ['1', '2'],
+	lock_check: [`'r', '1', 1`],
+	channel_allows: [`'${APP.id}', '{"id":7,"roles":["x"]}', 'private-c.1'`],
+	require_channel: [`'${APP.id}', '{"id":7}', 'private-none'`],
+};
+
+/**
+ * In the schema hostile: the functions and operators of pg_catalog that ours use, domains with the
+ * names of types, and views with the names of our tables.  Each calls canary(), which records when it
+ * has the rights of another role.
+ */
+const CANARIES = `
+CREATE SEQUENCE hostile.escaped;
+CREATE FUNCTION hostile.canary() RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
+	IF current_user OPERATOR(pg_catalog.<>) session_user THEN
+		PERFORM pg_catalog.nextval('hostile.escaped');
+	END IF;
+	RETURN true; END $f$;
+GRANT USAGE ON SCHEMA hostile TO PUBLIC;
+GRANT ALL ON SEQUENCE hostile.escaped TO PUBLIC;
+DO $do$
+DECLARE
+	one record;
+	arguments text;
+	source text := (SELECT string_agg(p.prosrc, ' ') FROM pg_proc p WHERE p.pronamespace = ${OURS});
+BEGIN
+	FOR one IN SELECT p.proname, p.oid, p.pronargs, p.proargtypes, p.prorettype FROM pg_proc p
+		WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f' AND NOT p.proretset
+		AND p.provariadic = 0 AND source ~ ('\\m' || p.proname || '\\M\\(')
+		AND p.prolang <> (SELECT l.oid FROM pg_language l WHERE l.lanname = 'c')
+	LOOP
+		BEGIN
+			SELECT coalesce(string_agg(format('$%s', n), ', '), '') INTO arguments
+			FROM generate_series(1, one.pronargs) n;
+			EXECUTE format('CREATE FUNCTION hostile.%I(%s) RETURNS %s LANGUAGE plpgsql AS '
+				'$f$ BEGIN PERFORM hostile.canary(); RETURN pg_catalog.%I(%s); END $f$',
+				one.proname, pg_get_function_identity_arguments(one.oid),
+				one.prorettype::regtype, one.proname, arguments);
+		EXCEPTION WHEN OTHERS THEN NULL; -- pseudo types
+		END;
+	END LOOP;
+	FOR one IN SELECT o.oprname, o.oprleft::regtype AS l, o.oprright::regtype AS r,
+			o.oprresult::regtype AS result, o.oid FROM pg_operator o
+		WHERE o.oprnamespace = 'pg_catalog'::regnamespace AND o.oprkind = 'b'
+		AND position(' ' || o.oprname || ' ' IN source) > 0
+	LOOP
+		BEGIN
+			EXECUTE format('CREATE FUNCTION hostile.%I(%s, %s) RETURNS %s LANGUAGE plpgsql AS '
+				'$f$ BEGIN PERFORM hostile.canary(); RETURN $1 OPERATOR(pg_catalog.%s) $2; END $f$',
+				'op' || one.oid, one.l, one.r, one.result, one.oprname);
+			EXECUTE format('CREATE OPERATOR hostile.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = '
+				'hostile.%I)', one.oprname, one.l, one.r, 'op' || one.oid);
+		EXCEPTION WHEN OTHERS THEN NULL;
+		END;
+	END LOOP;
+	FOR one IN SELECT unnest('{text,int4,int8,bool,json,jsonb,uuid,timestamptz,name}'::text[]) AS name
+	LOOP
+		EXECUTE format('CREATE DOMAIN hostile.%I AS pg_catalog.%I CHECK (hostile.canary())',
+			one.name, one.name);
+	END LOOP;
+END
+$do$;`;
+
+test('an application\'s role cannot act as the owner through what it was granted', async (t) => {
+	const { daemon, role, admin } = await daemonAndRole(t);
+	const { host, name } = daemon.database;
+	await admin(`CREATE SCHEMA hostile AUTHORIZATION ${role}`);
+	grants(daemon.database, { role });
+	grants(daemon.database, { role });     // it may be run again
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
+		VALUES ('c.{id}', 'sql', '{id}::bigint = {user}')`);
+	const granted = (await daemon.query(FUNCTIONS, [role])).filter((f) => f.may);
+	assert.deepEqual([...new Set(granted.map((f) => f.proname))].filter((f) => !CALLS[f]), [],
+		'a function without a call in this test');
+	const client = new pg.Client({ host, database: name, user: role, port: 5432 });
+	await client.connect();
+	try {
+		await client.query(CANARIES);
+		const [{ n }] = (await client.query(`SELECT count(*)::pg_catalog.int4 AS n FROM pg_proc
+			WHERE pronamespace = 'hostile'::regnamespace`)).rows;
+		assert.ok(n > 300, `${n} functions`);
+		await client.query(`CREATE TABLE hostile.watched (id integer PRIMARY KEY)`);
+		// The canaries find a function that does not fix its search_path.
+		await daemon.query(`CREATE FUNCTION leaky(p text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+			AS $$ BEGIN RETURN lower(p) = 'x'; END $$; GRANT EXECUTE ON FUNCTION leaky TO ${role}`);
+		const escaped = async () => (await admin('SELECT is_called FROM hostile.escaped'))[0].is_called;
+		await client.query(`SET search_path = hostile, pg_catalog; SELECT scopewire.leaky('x')`);
+		assert.equal(await escaped(), true);
+		await admin(`SELECT setval('hostile.escaped', 1, false); DROP FUNCTION leaky`);
+		await client.query('RESET search_path');
+		const tables = await daemon.query(`SELECT relname AS name, relkind FROM pg_class
+			WHERE relnamespace = ${OURS} AND relkind IN ('r', 'p', 'v')`);
+		for (const { name: table } of tables)
+			await client.query(`CREATE TEMP VIEW "${table}" AS SELECT hostile.canary() AS app`);
+
+		// 1. Whatever the search_path finds, nothing of it runs with other rights.
+		let succeeded = 0;
+		for (const searchPath of ['hostile, pg_catalog', 'pg_temp, hostile, pg_catalog', 'public']) {
+			await client.query(`SET search_path = ${searchPath}`);
+			for (const { proname } of granted)
+				for (const call of CALLS[proname])
+					await client.query(`SELECT scopewire.${proname}(${call})`)
+						.then(() => succeeded++, () => {});    // some are refused
+			await client.query(`INSERT INTO scopewire.realtime_events (channel, event_type, payload)
+				VALUES ('c', 'E', '{}')`);
+		}
+		await client.query('RESET search_path');
+		assert.ok(succeeded > 3 * granted.length / 2, `${succeeded} calls succeeded`);
+		assert.equal(await escaped(), false);
+
+		// 2. Its own types and casts are converted with its own rights.
+		await client.query(`CREATE TYPE hostile.mood AS ENUM ('{"a":1}');
+			CREATE FUNCTION hostile.escape(hostile.mood) RETURNS pg_catalog.json LANGUAGE plpgsql AS
+				$f$ BEGIN PERFORM hostile.canary(); RETURN '{}'; END $f$;
+			CREATE CAST (hostile.mood AS pg_catalog.json) WITH FUNCTION hostile.escape(hostile.mood)
+				AS IMPLICIT;
+			CREATE DOMAIN hostile.channel AS pg_catalog.text CHECK (hostile.canary());
+			INSERT INTO scopewire.realtime_events (channel, event_type, payload)
+				VALUES ('c'::hostile.channel, 'E', '{"a":1}'::hostile.mood);
+			SELECT scopewire.broadcast('c'::hostile.channel, 'E', '{"a":1}'::hostile.mood)`);
+		assert.equal(await escaped(), false);
+
+		// 3. It changes no object, and takes no lock that writers wait for.
+		const denied = async (text) => {
+			await client.query('BEGIN');
+			await assert.rejects(client.query(text), /permission denied|must be owner|must be (able to|member)/, text);
+			await client.query('ROLLBACK');
+		};
+		for (const { name: table, relkind } of tables) {
+			if (relkind !== 'v')
+				for (const mode of ['SHARE UPDATE EXCLUSIVE', 'SHARE', 'SHARE ROW EXCLUSIVE', 'EXCLUSIVE',
+					'ACCESS EXCLUSIVE'])
+					await denied(`LOCK TABLE scopewire."${table}" IN ${mode} MODE`);
+			await denied(`ALTER ${relkind === 'v' ? 'VIEW' : 'TABLE'} scopewire."${table}" RENAME TO x`);
+			await denied(`DROP ${relkind === 'v' ? 'VIEW' : 'TABLE'} scopewire."${table}"`);
+			if (relkind === 'v') continue;
+			await denied(`DELETE FROM scopewire."${table}"`);
+			await denied(`TRUNCATE scopewire."${table}"`);
+			await denied(`CREATE TRIGGER x BEFORE INSERT ON scopewire."${table}" EXECUTE FUNCTION
+				pg_catalog.suppress_redundant_updates_trigger()`);
+		}
+		await client.query('SET search_path = scopewire, pg_temp');    // for the names of types
+		for (const { name: signature } of await daemon.query(FUNCTIONS, [role])) {
+			await denied(`ALTER FUNCTION ${signature} SET search_path = hostile`);
+			await denied(`ALTER FUNCTION ${signature} OWNER TO ${role}`);
+		}
+		for (const text of ['CREATE TABLE scopewire.x (a int4)', 'CREATE VIEW scopewire.x AS SELECT 1',
+			'CREATE FUNCTION scopewire.lock_key(int4) RETURNS int4 LANGUAGE sql AS $$SELECT 1$$',
+			'SET ROLE scopewire', 'SET SESSION AUTHORIZATION scopewire',
+			'ALTER DEFAULT PRIVILEGES FOR ROLE scopewire GRANT ALL ON TABLES TO PUBLIC',
+			'SELECT secret FROM scopewire.apps', 'SELECT * FROM scopewire.channel_rules',
+			`SELECT nextval('scopewire.realtime_events_serial')`,
+			`SELECT setval('scopewire.realtime_events_id_seq', 1)`])
+			await denied(text);
+	} finally {
+		await client.end();    // before the role is dropped
+	}
+});
+
 test('the daemon works with a role that does not own the schema, and cannot act as the owner',
 	async (t) => {
 		const { daemon, admin, as, role } = await daemonAndRole(t,
@@ -298,3 +473,24 @@ test('a role that does not own an old schema learns who has to migrate it', asyn
 	await daemon.stop({ signal: 0, status: 69 });
 	assert.match(daemon.logText, /belongs to the role "scopewire" and lacks migrations .* scopewired --migrate/);
 });
+
+test('notifications of any role make the daemon read its applications once a second at most',
+	async (t) => {
+		const { daemon, role } = await daemonAndRole(t);
+		const scans = async () => Number((await daemon.query(`SELECT seq_scan + coalesce(idx_scan, 0) AS n
+			FROM pg_stat_user_tables WHERE relid = 'scopewire.apps'::regclass`))[0].n);
+		const before = await scans();
+		const since = process.hrtime.bigint();
+		const { host, name } = daemon.database;
+		const client = new pg.Client({ host, database: name, user: role, port: 5432 });
+		await client.connect();
+		while (process.hrtime.bigint() - since < 4000000000n)
+			await client.query('NOTIFY scopewire_apps');
+		await client.end();
+		// A change after the flood still counts.
+		await daemon.query(`INSERT INTO apps (id, key, secret) VALUES ('late', 'late-key', 'late-secret')`);
+		await waitFor(async () => (await daemon.query(`SELECT FROM log_apps WHERE app = 'late'`)).length,
+			'the new application');
+		const seconds = Number((process.hrtime.bigint() - since) / 1000000000n);
+		assert.ok(await scans() - before <= 2 * (seconds + 2), `${await scans() - before} reads`);
+	});
