@@ -405,19 +405,30 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit 
 AS $$
 DECLARE
 	path CONSTANT text := p_search_path || ', pg_temp';
+	prepared CONSTANT text[] := ARRAY(SELECT format('%s %s', s.name, s.prepare_time)
+		FROM pg_prepared_statements s WHERE s.from_sql);
+	one text;
 BEGIN
-	PERFORM set_config('transaction_read_only', 'on', true),
-		set_config('search_path', path, true);
-	EXECUTE p_statement INTO allowed USING p_held, p_user_id, p_roles, p_app, p_channel;
-	RAISE EXCEPTION USING ERRCODE = 'SW002';
-EXCEPTION
-	WHEN SQLSTATE 'SW002' THEN
-		NULL;
-	WHEN data_exception THEN
-		allowed := NULL;
-	WHEN OTHERS THEN
-		allowed := NULL;
-		trouble := format('%s (%s)', SQLERRM, SQLSTATE);
+	BEGIN
+		PERFORM set_config('transaction_read_only', 'on', true),
+			set_config('search_path', path, true);
+		EXECUTE p_statement INTO allowed USING p_held, p_user_id, p_roles, p_app, p_channel;
+		RAISE EXCEPTION USING ERRCODE = 'SW002';
+	EXCEPTION
+		WHEN SQLSTATE 'SW002' THEN
+			NULL;
+		WHEN data_exception THEN
+			allowed := NULL;
+		WHEN OTHERS THEN
+			allowed := NULL;
+			trouble := format('%s (%s)', SQLERRM, SQLSTATE);
+	END;
+	-- PREPARE is not undone with the subtransaction.
+	FOR one IN SELECT s.name FROM pg_prepared_statements s
+		   WHERE s.from_sql AND format('%s %s', s.name, s.prepare_time) <> ALL (prepared)
+	LOOP
+		EXECUTE format('DEALLOCATE %I', one);
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION channel_predicate_run IS

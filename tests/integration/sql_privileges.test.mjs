@@ -182,6 +182,12 @@ test('the code of a predicate leaves nothing in the session that runs it', async
 	assert.equal(await status('hostile.1'), 200);
 	assert.equal(await status('before.no'), 403);
 	assert.equal(await status('before.yes'), 200);
+	const own = await daemon.session();
+	const { rows } = await own.query(`SELECT allowed FROM channel_ask($1, '{"id":7}', 'private-hostile.1')`,
+		[APP.id]);
+	assert.equal(rows[0].allowed, true);
+	assert.deepEqual((await own.query('SELECT name FROM pg_prepared_statements WHERE from_sql')).rows, []);
+	await own.end();
 	// The session still listens: a change of the rules takes effect.
 	await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('before.{id}', 'anyone')`);
 	await waitFor(async () => await status('before.no') === 200, 'the new rule');
