@@ -391,6 +391,29 @@ int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **
 	return rc;
 }
 
+char *conf_needs_restart(const struct conf *running, const struct conf *now)
+{
+	struct strbuf names;
+	char *text;
+
+	strbuf_init(&names, 0);
+	for (size_t i = 0; i < n_conf_options; i++) {
+		const struct option *o = &conf_options[i];
+		/* TLS itself is switched on or off at start */
+		bool is_switch =
+			(sv_eq_c(sv(o->name), "tls_certificate") &&
+			 !*running->server.tls_certificate != !*now->server.tls_certificate);
+
+		if (option_is_equal(o, running, now) ||
+		    ((o->flags & OPTION_RELOADABLE) && !is_switch))
+			continue;
+		strbuf_addf(&names, "%s%s.%s", names.len ? ", " : "", o->section, o->name);
+	}
+	text = names.len ? strbuf_detach(&names) : NULL;
+	strbuf_release(&names);
+	return text;
+}
+
 void conf_free(struct conf *c)
 {
 	if (!c)

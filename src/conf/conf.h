@@ -111,6 +111,11 @@ struct conf {
  */
 int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **why) MUSTCHECK;
 void conf_free(struct conf *c);
+/*
+ * Names of options that differ and are read at start only, between ", " (heap); NULL when there is
+ * none.  Never a value.
+ */
+char *conf_needs_restart(const struct conf *running, const struct conf *now) MUSTCHECK;
 /* Writes the options as roff for scopewire.conf(5), or as the example file; for the build. */
 void conf_print_roff(FILE *out);
 void conf_print_example(FILE *out);

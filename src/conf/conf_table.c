@@ -843,6 +843,36 @@ void options_default(const struct option *options, size_t n, void *base)
 			abort(); /* the table contradicts itself; test_conf walks all of it */
 }
 
+static bool list_is_equal(char **a, char **b)
+{
+	while (a && b && *a && *b && strcmp(*a, *b) == 0) {
+		a++;
+		b++;
+	}
+	return !(a && *a) && !(b && *b);
+}
+
+bool option_is_equal(const struct option *o, const void *a, const void *b)
+{
+	const void *at_a = (const char *)a + o->offset, *at_b = (const char *)b + o->offset;
+
+	switch (o->type) {
+	case OPTION_STRING:
+		return strcmp(*(char *const *)at_a, *(char *const *)at_b) == 0;
+	case OPTION_UINT:
+		return *(const unsigned *)at_a == *(const unsigned *)at_b;
+	case OPTION_BOOL:
+		return *(const bool *)at_a == *(const bool *)at_b;
+	case OPTION_ENUM:
+		return *(const int *)at_a == *(const int *)at_b;
+	case OPTION_LIST:
+		return list_is_equal(*(char **const *)at_a, *(char **const *)at_b);
+	case OPTION_RULES:
+		return true; /* of applications, which are always replaced */
+	}
+	return true;
+}
+
 void options_release(const struct option *options, size_t n, void *base)
 {
 	for (size_t i = 0; i < n; i++) {

@@ -77,6 +77,8 @@ int option_set(const struct option *o, void *base, const char *value, unsigned s
 	       char **complaint) MUSTCHECK;
 /* Gives every option of the table its default; base was all zero. */
 void options_default(const struct option *options, size_t n, void *base);
+/* Has the option the same value in both? */
+bool option_is_equal(const struct option *o, const void *a, const void *b);
 /* Frees what the options own. */
 void options_release(const struct option *options, size_t n, void *base);
 /* "LABEL = VALUE: complaint", without the value of a secret; frees complaint. */

@@ -97,6 +97,7 @@ static struct str_view env_name(struct str_view name)
 
 enum env_state {
 	STATE_INITIAL,
+	STATE_FORM_FEEDS, /* blanks at the start that are not trimmed belong to the value */
 	STATE_UNQUOTED,
 	STATE_SINGLE_QUOTED,
 	STATE_DOUBLE_QUOTED,
@@ -135,6 +136,17 @@ static const char *env_value_escape(struct env_value *v, char c)
 	return NULL;
 }
 
+static const char *env_value_unquoted(struct env_value *v, char c, bool blank)
+{
+	if (c == '#')
+		v->state = STATE_COMMENT;
+	else if (blank)
+		v->state = STATE_WHITESPACE;
+	else
+		env_value_add(v, c, STATE_UNQUOTED);
+	return NULL;
+}
+
 /* The next byte of a value: NULL, or what is wrong with it. */
 static const char *env_value_step(struct env_value *v, char c)
 {
@@ -148,17 +160,17 @@ static const char *env_value_step(struct env_value *v, char c)
 			v->state = STATE_DOUBLE_QUOTED;
 		else if (c == '#')
 			v->state = STATE_COMMENT;
-		else /* a blank that was not trimmed is a form feed, and belongs to the value */
-			env_value_add(v, c, blank ? STATE_INITIAL : STATE_UNQUOTED);
+		else
+			env_value_add(v, c, blank ? STATE_FORM_FEEDS : STATE_UNQUOTED);
+		return NULL;
+	case STATE_FORM_FEEDS:
+		if (blank && c != '\n')
+			env_value_add(v, c, STATE_FORM_FEEDS);
+		else
+			return env_value_unquoted(v, c, blank);
 		return NULL;
 	case STATE_UNQUOTED:
-		if (c == '#')
-			v->state = STATE_COMMENT;
-		else if (blank)
-			v->state = STATE_WHITESPACE;
-		else
-			env_value_add(v, c, STATE_UNQUOTED);
-		return NULL;
+		return env_value_unquoted(v, c, blank);
 	case STATE_SINGLE_QUOTED:
 		if (c == '\'')
 			v->state = STATE_WHITESPACE;

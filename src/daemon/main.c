@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -84,6 +85,7 @@ struct scopewired {
 	struct reader *replay;
 	struct authorizer *authorizer;
 	struct api_services services;
+	SSL_CTX *tls_context; /* until tls owns it */
 	struct tls_port *tls; /* NULL: without TLS */
 	struct http_server *http;
 	struct acceptor *acceptor;
@@ -113,6 +115,34 @@ static int give_up(int status, char *why)
 
 /* -- configuration -- */
 
+/* Reads and checks the configured certificate and key; *out is NULL without TLS. */
+static int load_tls(const struct conf_server *s, SSL_CTX **out, char **why)
+{
+	char *warning;
+	int rc;
+
+	*out = NULL;
+	if (!s->tls_certificate[0])
+		return 0;
+	rc = tls_context_new(s->tls_certificate, s->tls_key, out, why);
+	if (rc)
+		return rc;
+	warning = tls_context_warning(*out, s->tls_certificate, s->tls_key);
+	if (warning)
+		log_warn("%s", warning);
+	free(warning);
+	return 0;
+}
+
+/* A dump of the memory would have the secrets of all applications. */
+static void forbid_core_dumps(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	if (setrlimit(RLIMIT_CORE, &none))
+		log_warn("core dumps cannot be switched off: %s", strerror(errno));
+}
+
 static int start_conf(struct scopewired *d)
 {
 	char *why = NULL;
@@ -129,7 +159,10 @@ static int start_conf(struct scopewired *d)
 		d->is_done = true;
 		return EX_OK;
 	}
+	forbid_core_dumps();
 	log_set_level(d->conf->log.level);
+	if (load_tls(&d->conf->server, &d->tls_context, &why))
+		return give_up(EX_CONFIG, why);
 	for (char **note = d->conf->notes; note && *note; note++)
 		log_warn("%s", *note);
 	if (d->conf->check_only) {
@@ -143,6 +176,7 @@ static int start_conf(struct scopewired *d)
 static void stop_conf(struct scopewired *d)
 {
 	apps_install(NULL);
+	tls_context_free(d->tls_context);
 	conf_free(d->conf);
 }
 
@@ -200,8 +234,11 @@ static int start_schema(struct scopewired *d)
 		return give_up(EX_DATAERR, why);
 	if (rc == -ENOTSUP)
 		return give_up(EX_CONFIG, why);
-	if (rc && (d->conf->database.required || d->conf->migrate_only))
+	if (rc && (d->conf->database.required || d->conf->migrate_only)) {
+		if (d->conf->database_hint)
+			log_error("%s", d->conf->database_hint);
 		return give_up(EX_UNAVAILABLE, why);
+	}
 	if (rc)
 		log_warn("starting without a database: %s", why);
 	free(why);
@@ -457,7 +494,6 @@ static void take_tls_http(void *ctx, int fd, const struct sockaddr *peer, sockle
 		log_debug("an HTTPS connection was refused: %d", rc);
 }
 
-/* The files are read here, before privileges are dropped. */
 static int start_tls(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
@@ -469,15 +505,12 @@ static int start_tls(struct scopewired *d)
 		.on_http = take_tls_http,
 		.ctx = d,
 	};
-	SSL_CTX *context;
-	char *why = NULL;
 
-	if (!s->tls_certificate[0])
+	if (!d->tls_context)
 		return EX_OK;
-	if (tls_context_new(s->tls_certificate, s->tls_key, &context, &why))
-		return give_up(EX_CONFIG, why);
-	if (tls_port_start(&tc, context, &d->tls))
+	if (tls_port_start(&tc, d->tls_context, &d->tls))
 		return give_up(EX_OSERR, xstrdup("the TLS threads could not be started"));
+	d->tls_context = NULL;
 	return EX_OK;
 }
 
@@ -644,11 +677,27 @@ static void stop_acceptor(struct scopewired *d)
 
 /* -- running -- */
 
+/* A pair that cannot be used changes nothing: the old one stays. */
+static void reload_tls(struct scopewired *d, const struct conf *now)
+{
+	SSL_CTX *context;
+	char *why = NULL;
+
+	if (!d->tls)
+		return;
+	if (load_tls(&now->server, &context, &why)) {
+		log_error("the TLS certificate was not reloaded, the old one stays: %s", why);
+		free(why);
+	} else if (context) {
+		tls_port_use(d->tls, context);
+	}
+}
+
 /* The applications of the new configuration are in force; other changes need a restart. */
 static void reload(struct scopewired *d)
 {
 	struct conf *now = NULL;
-	char *why = NULL;
+	char *why = NULL, *names;
 
 	if (conf_load(d->argc, d->argv, environ, &now, &why)) {
 		log_error_lines("reload refused, nothing changed: ",
@@ -657,9 +706,18 @@ static void reload(struct scopewired *d)
 		return;
 	}
 	log_set_level(now->log.level);
+	for (char **note = now->notes; note && *note; note++)
+		log_warn("%s", *note);
 	apps_watch_set_file(d->apps_watch, now->apps);
+	reload_tls(d, now);
+	names = conf_needs_restart(d->conf, now);
+	if (names)
+		log_warn("configuration reloaded; these changes take effect after a restart: %s",
+			 names);
+	else
+		log_info("configuration reloaded");
+	free(names);
 	conf_free(now);
-	log_info("configuration reloaded");
 }
 
 /* True when a signal says to stop. */

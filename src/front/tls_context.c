@@ -3,9 +3,14 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include "front/tls_context.h"
+
+#define EXPIRY_WARNING_DAYS 14
 
 static const unsigned char alpn[] = "\x08http/1.1";
 /* Resumed sessions belong to us. */
@@ -74,4 +79,32 @@ int tls_context_new(const char *certificate, const char *key, SSL_CTX **out, cha
 	else
 		*out = ctx;
 	return rc;
+}
+
+char *tls_context_warning(SSL_CTX *ctx, const char *certificate, const char *key)
+{
+	time_t soon = time(NULL) + EXPIRY_WARNING_DAYS * 24 * 3600;
+	const X509 *x = SSL_CTX_get0_certificate(ctx);
+	const char *what = NULL, *file = certificate;
+	struct stat st;
+	char *text;
+
+	if (X509_cmp_current_time(X509_get0_notAfter(x)) < 0) {
+		what = "the certificate has expired";
+	} else if (X509_cmp_current_time(X509_get0_notBefore(x)) > 0) {
+		what = "the certificate is not valid yet";
+	} else if (X509_cmp_time(X509_get0_notAfter(x), &soon) < 0) {
+		what = "the certificate expires within two weeks";
+	} else if (stat(key, &st) == 0 && (st.st_mode & S_IROTH)) {
+		what = "every user of this machine can read the key; use chmod o-r";
+		file = key;
+	}
+	if (!what || asprintf(&text, "%s: %s", file, what) < 0)
+		return NULL;
+	return text;
+}
+
+void tls_context_free(SSL_CTX *ctx)
+{
+	SSL_CTX_free(ctx);
 }

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// SIGHUP: what a reload applies, what it reports, and what it leaves as it is.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import tls from 'node:tls';
+import { certificate, runDaemon, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+
+/** The fingerprint of the certificate that a new connection gets. */
+function fingerprint(port) {
+	return new Promise((resolve, reject) => {
+		const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false }, () => {
+			resolve(socket.getPeerCertificate().fingerprint256);
+			socket.destroy();
+		});
+		socket.on('error', reject);
+	});
+}
+
+/** A pair of files, and a function that replaces both by those of another certificate. */
+function pair() {
+	const folder = tempFolder('pair');
+	const [cert, key] = ['cert.pem', 'key.pem'].map((f) => path.join(folder, f));
+	const replace = () => {
+		const made = certificate();
+		fs.copyFileSync(made.cert, cert);
+		fs.copyFileSync(made.key, key);
+		fs.chmodSync(key, 0o600);
+		return made;
+	};
+	return { cert, key, replace, first: replace() };
+}
+
+function hup(daemon) {
+	process.kill(daemon.pid, 'SIGHUP');
+}
+
+test('a reload takes a new certificate and key, and open connections stay', async (t) => {
+	const files = pair();
+	const daemon = await startDaemon({ server: { tls_certificate: files.cert, tls_key: files.key } }, t);
+	const open = await daemon.connect({ base: `wss://127.0.0.1:${daemon.port}`, ca: files.first.ca,
+		servername: 'localhost' });
+	await open.subscribe('news');
+	const before = await fingerprint(daemon.port);
+	files.replace();
+	hup(daemon);
+	await waitFor(async () => await fingerprint(daemon.port) !== before, 'the new certificate');
+	await daemon.api().trigger('news', 'still-open', {});
+	await open.next({ event: 'still-open' });
+	await open.close();
+});
+
+test('a certificate that cannot be used is logged, and the old one stays', async (t) => {
+	const files = pair();
+	const daemon = await startDaemon({ server: { tls_certificate: files.cert, tls_key: files.key } }, t);
+	const before = await fingerprint(daemon.port);
+	let seen = 0;
+	const refusals = () => (daemon.logText.match(/certificate was not reloaded, the old one stays/g) ?? []).length;
+	const other = certificate();
+	const broken = [
+		() => fs.writeFileSync(files.cert, 'no certificate'),
+		() => fs.copyFileSync(other.cert, files.cert),     // of another key
+		() => fs.rmSync(files.key),
+		() => fs.truncateSync(files.cert, 100),
+	];
+	for (const breakIt of broken) {
+		breakIt();
+		hup(daemon);
+		seen++;
+		await waitFor(() => refusals() === seen, `refusal ${seen}`);
+		assert.equal(await fingerprint(daemon.port), before);
+	}
+	files.replace();
+	hup(daemon);
+	await waitFor(async () => await fingerprint(daemon.port) !== before, 'the new certificate');
+});
+
+test('--check-config loads the certificate and its key', async () => {
+	const files = pair();
+	const config = path.join(tempFolder('conf'), 'scopewire.conf');
+	fs.writeFileSync(config, `[server]\ntls_certificate = ${files.cert}\ntls_key = ${files.key}\n`,
+		{ mode: 0o600 });
+	const check = () => runDaemon(['--check-config', '--config', config]);
+	const fine = await check();
+	assert.equal(fine.code, 0, fine.log);
+	assert.match(fine.log, /expires within two weeks/);
+	fs.copyFileSync(certificate().key, files.key);
+	const mismatch = await check();
+	assert.equal(mismatch.code, 78, mismatch.log);
+	assert.match(mismatch.log, /tls_key: .*key\.pem cannot be used/);
+	fs.writeFileSync(files.key, 'no key');
+	assert.match((await check()).log, /tls_key: .*key\.pem cannot be used/);
+	fs.rmSync(files.cert);
+	assert.match((await check()).log, /tls_certificate: .*cert\.pem cannot be used: No such file/);
+});
+
+test('a reload names the options that need a restart', async (t) => {
+	const daemon = await startDaemon({}, t);
+	daemon.options.server = { ...daemon.options.server, workers: 3, drain_ms: 4000 };
+	daemon.options.sections = { ...daemon.options.sections, sync: { presence_ttl_s: 77 } };
+	daemon.writeConfig();
+	hup(daemon);
+	await waitFor(() => /take effect after a restart: .*\n/.test(daemon.logText), 'the names');
+	const [names] = daemon.logText.match(/take effect after a restart: .*/);
+	for (const name of ['server.workers', 'server.drain_ms', 'sync.presence_ttl_s'])
+		assert(names.includes(name), names);
+	assert(!names.includes('log.level'), names);
+});
