@@ -37,12 +37,12 @@ static int tls_select_alpn(SSL *ssl UNUSED, const unsigned char **out, unsigned 
 
 static int tls_fail(char **why, const char *option, const char *file)
 {
-	unsigned long code = ERR_peek_last_error();
+	unsigned long code = ERR_peek_error(); /* the first one is the cause */
 	const char *reason = ERR_reason_error_string(code);
 	char text[128];
 
-	if (ERR_SYSTEM_ERROR(code) && strerror_r(ERR_GET_REASON(code), text, sizeof(text)))
-		reason = text;
+	if (ERR_SYSTEM_ERROR(code)) /* GNU's form, which need not use text */
+		reason = strerror_r(ERR_GET_REASON(code), text, sizeof(text));
 	if (asprintf(why, "%s: %s cannot be used: %s", option, file,
 		     reason ? reason : "it is no PEM file of the right kind") < 0)
 		*why = NULL;
