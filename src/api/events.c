@@ -272,7 +272,7 @@ static void events_publish(struct call *c, struct publication *p, const struct e
 
 /* ---- reading the request --------------------------------------------- */
 
-/* jansson refuses some JSON that is valid: says what. */
+/* Names what jansson refuses although it is valid JSON. */
 static const char *events_json_fault(struct str_view body, const json_error_t *error)
 {
 	struct str_view root;
