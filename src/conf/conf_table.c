@@ -867,6 +867,8 @@ bool option_is_equal(const struct option *o, const void *a, const void *b)
 		return *(const int *)at_a == *(const int *)at_b;
 	case OPTION_LIST:
 		return list_is_equal(*(char **const *)at_a, *(char **const *)at_b);
+	case OPTION_PROXIES:
+		return trusted_proxies_are_equal(at_a, at_b);
 	case OPTION_RULES:
 		return true; /* of applications, which are always replaced */
 	}

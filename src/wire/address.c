@@ -183,6 +183,15 @@ void trusted_proxies_release(struct trusted_proxies *t)
 	*t = (struct trusted_proxies){ NULL, 0 };
 }
 
+bool trusted_proxies_are_equal(const struct trusted_proxies *a, const struct trusted_proxies *b)
+{
+	for (size_t i = 0; i < a->n && i < b->n; i++)
+		if (memcmp(&a->ranges[i].first, &b->ranges[i].first, sizeof(struct address)) ||
+		    a->ranges[i].bits != b->ranges[i].bits)
+			return false;
+	return a->n == b->n;
+}
+
 bool trusted_proxies_contain(const struct trusted_proxies *t, const struct address *a)
 {
 	for (size_t i = 0; i < t->n; i++)

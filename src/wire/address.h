@@ -47,6 +47,8 @@ struct trusted_proxies {
 bool trusted_proxies_parse(struct str_view list, struct trusted_proxies *out, struct str_view *bad)
 	MUSTCHECK;
 void trusted_proxies_release(struct trusted_proxies *t);
+/* The same ranges in the same order. */
+bool trusted_proxies_are_equal(const struct trusted_proxies *a, const struct trusted_proxies *b);
 bool trusted_proxies_contain(const struct trusted_proxies *t, const struct address *a);
 
 /* The headers of one request; of several with one name the values with commas between them. */
