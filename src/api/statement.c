@@ -119,7 +119,8 @@ static void on_statement_verdict(void *ctx, const struct authorize_answer *a)
 	add_next_verdict(sc);
 }
 
-/* Asks for the next of the channels that the SQL function named; after the last, calls it again. */
+/* Requests a verdict for the next channel that the SQL function named; after the last, calls it
+ * again. */
 static void add_next_verdict(struct sync_call *sc)
 {
 	struct str_view rest = sv_skip(strbuf_view(&sc->unasked), sc->n_read), name;

@@ -44,7 +44,7 @@ bool deadline_set(struct deadline *c, usec_t at) RUNS_ON(on_http);
 
 /*
  * Responds on the bare socket, with Connection: close; for when libmicrohttpd cannot.  No other
- * response may be under way.  status_line may have headers behind it.  Any thread.
+ * response may be under way.  status_line may have headers after it.  Any thread.
  */
 void deadlines_refuse(int fd, const char *status_line, struct str_view sentence);
 /* The same with a body of another type; the caller has written to the log. */

@@ -181,7 +181,6 @@ describe('malformed bodies and targets', () => {
 			JSON.stringify({ ...EVENT, channel: 'a b' }), JSON.stringify({ ...EVENT, channel: '' }),
 			JSON.stringify({ ...EVENT, channel: 'x\u0000y' }),
 			JSON.stringify({ ...EVENT, name: 'n\u0000' }),
-			JSON.stringify({ ...EVENT, data: '\u0000' }),
 			JSON.stringify({ ...EVENT, channel: 'n'.repeat(201) }),
 			JSON.stringify({ ...EVENT, name: 'n'.repeat(201) }),
 			JSON.stringify({ ...EVENT, socket_id: '1.2.3' }),

@@ -8,7 +8,7 @@ const ORIGINS = { ...APP, id: 'strict', key: 'strict-key', secret: 'strict-secre
 	allowed_origins: 'https://portal.example.com' };
 const SLOW = { ...APP, id: 'slow', key: 'slow-key', secret: 'slow-secret',
 	max_read_requests_per_second: '1', rate_limiting: 'yes', rate_limiting_max_attempts: '2',
-	rate_limiting_decay_seconds: '60', client_events: 'yes', max_channel_name_bytes: '20' };
+	rate_limiting_decay_seconds: '60', max_channel_name_bytes: '20' };
 
 let daemon;
 
