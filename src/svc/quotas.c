@@ -178,7 +178,7 @@ struct quota_refusal quotas_take(struct quotas *q, const struct app *app, int64_
 	return refusal;
 }
 
-struct quotas *quotas_new(const struct conf_sync *conf)
+struct quotas *quotas_new(const struct conf_sync *conf) NO_TSA /* before other threads have it */
 {
 	struct quotas *q = xcalloc(1, sizeof(*q));
 

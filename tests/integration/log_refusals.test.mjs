@@ -46,7 +46,7 @@ test('a request over a rate limit is in the log', async () => {
 
 test('a refused connection is in the log, with code, origin and part of the key', async () => {
 	assert.equal((await daemon.wire({ key: 'unknown-key' }).closed).code, 4001);
-	await inLog(/connection refused: 4001, Application does not exist; application key unknow\.\.\., origin none/);
+	await inLog(/connection refused: 4001, Application does not exist; client 127\.0\.0\.1, application key unknow\.\.\., origin none/);
 	assert.equal((await daemon.wire({ key: ORIGINS.key,
 		headers: { Origin: 'https://evil.example' } }).closed).code, 4009);
 	await inLog(/connection refused: 4009, Origin not allowed.*strict\.\.\., origin https:\/\/evil\.example/);

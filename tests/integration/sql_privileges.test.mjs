@@ -253,6 +253,7 @@ const CALLS = {
 	broadcast: [`'c', 'E', '{}'`, `'c', 'E', '{}', 'id-1', '1.2', '${APP.id}'`,
 		`'${'c'.repeat(300)}', 'E', '{}'`, `'c', 'pusher:x', '"x"'`],
 	event_report: [`'id-1'`],
+	payload_get: [`'{"a":1}'`, `'a'`],
 	lock_key: [`'serials'`],
 	log_horizon: [''],
 	activity_add: [`'T', 'd', 7, 'r', '1', '{"a":1}'`, `'T', app => '${APP.id}'`],

@@ -23,7 +23,8 @@ let daemon;
 before(async () => {
 	// One connection that listens: what it heard of last, it heard of last.
 	daemon = await startDaemon({
-		sections: { sync: { rule_timeout_ms: RULE_TIMEOUT_MS, rule_connections: 1 } },
+		sections: { sync: { rule_timeout_ms: RULE_TIMEOUT_MS, rule_connections: 1,
+			user_activity_types: 'once' } },
 		apps: [{ ...APP, encryption_master_key: MASTER_KEY.toString('base64') }, OTHER, LIMITED] });
 	await daemon.query('CREATE TABLE public.project_members (project_id bigint, user_id bigint)');
 });

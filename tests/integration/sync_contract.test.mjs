@@ -90,7 +90,8 @@ describe('calls', () => {
 	let daemon, context;
 	const provoked = new Set();
 	before(async () => {
-		daemon = await startDaemon({ server: { demo: 'yes', demo_dir: path('contrib/demo') } });
+		daemon = await startDaemon({ server: { demo: 'yes', demo_dir: path('contrib/demo') },
+			sections: { sync: { user_activity_types: 'x' } } });
 		context = await prepare(daemon);
 	});
 	after(() => daemon?.stop());

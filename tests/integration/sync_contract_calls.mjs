@@ -177,11 +177,13 @@ export const calls = {
 		await run({ operation: 'putUser', body: '{', status: 400, code: 'invalid_json' });
 		await run({ operation: 'putUser', as: ada, body: {}, status: 403, code: 'forbidden' });
 	},
-	async viewing(run) {
+	async viewing(run, context, daemon) {
 		const at = { resource_type: 'note', resource_id: 1 };
 		const secret = { resource_type: 'secret', resource_id: 1 };
 		const start = (body, more) => run({ operation: 'startViewing', body: { ...at, ...body }, ...more });
-		await start({ mode: 'editing', socket_id: '123.456' }, { as: ada });
+		const wire = await daemon.connect();
+		await start({ mode: 'editing', socket_id: wire.socketId }, { as: ada });
+		await start({ socket_id: '123.456' }, { as: ada, ...bad, code: 'unknown_socket' });
 		await start({}, { ...bad, code: 'missing_field' });
 		await start({ mode: 'x', user_id: 7 }, { ...bad, code: 'invalid_value' });
 		await start(secret, { as: ada, ...forbidden, code: 'channel_forbidden' });
@@ -194,5 +196,6 @@ export const calls = {
 		await stop({ user_id: 8 }, { as: ada, ...forbidden, code: 'forbidden' });
 		await stop({ user_id: 7, socket_id: 'x' }, { ...bad, code: 'invalid_value' });
 		await stop({}, { as: ada });
+		await wire.close();
 	},
 };

@@ -220,8 +220,8 @@ async function killer(world) {
 	for (let n = 0; Date.now() < end || n < 6; n++) {
 		await pause(200 + random() * 800);
 		const choice = random();
-		const victim = n === 2 || choice < 0.15 ? 'postgres' : choice < 0.4 ? 'daemon'
-			: n === 3 || choice < 0.55 ? 'reload' : 'backends';
+		const victim = n === 2 ? 'postgres' : n === 3 ? 'reload' : choice < 0.15 ? 'postgres'
+			: choice < 0.4 ? 'daemon' : choice < 0.55 ? 'reload' : 'backends';
 		await kills[victim](world, random);
 		count[victim]++;
 	}

@@ -56,7 +56,7 @@ describe('messages', () => {
 		['no event', '{}', /event must be a string/],
 		['deep nesting', `{"event":"x","data":${'['.repeat(9000)}${']'.repeat(9000)}}`, /deeply/],
 		['deep nesting that never ends', `${'{"a":'.repeat(3000)}`, /deeply|JSON/],
-		['a lone surrogate', '{"event":"\\ud800"}', /not valid JSON/],
+		['a lone surrogate', '{"event":"\\ud800"}', /half of a surrogate pair/],
 		['a raw NUL', '{"event":"a\0b"}', /not valid JSON/],
 		['an unknown event', '{"event":"pusher:nonsense"}', /Unknown event: pusher:nonsense/],
 		['an event name with a NUL', '{"event":"a\\u0000b"}', /Unknown event/],

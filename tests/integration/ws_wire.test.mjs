@@ -137,7 +137,7 @@ describe('limits of connections', () => {
 describe('numbers and strings', () => {
 	test('what a client sends is received byte for byte', async (t) => {
 		const daemon = await startDaemon(light({ app: { enable_client_messages: 'yes',
-			user_authentication: 'yes' } }), t);
+			enable_user_authentication: 'yes' } }), t);
 		const [a, b] = await Promise.all([daemon.connect(), daemon.connect()]);
 		const info = '{"big":18446744073709551615,"exp":1E+400,"zero":-0.0,"half":"\\ud800",' +
 			'"nul":"\\u0000","\\u0000":1,"":2,"twice":1,"twice":2,"deep":[[[[[[[[[[0]]]]]]]]]]}';
