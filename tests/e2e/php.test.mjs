@@ -90,7 +90,7 @@ test('pusher-php-server', async (t) => {
 
 	await t.test('a refusal is an exception with the reason', () => {
 		const [large, info] = php(daemon, [
-			['trigger', 'orders', 'large', 'x'.repeat(10001)],
+			['trigger', 'orders', 'large', 'x'.repeat(10241)],
 			['getPresenceUsers', 'orders']]);
 		assert.equal(large.class, 'Pusher\\ApiErrorException');
 		assert.equal(large.code, 413);

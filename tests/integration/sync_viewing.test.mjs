@@ -267,9 +267,9 @@ describe('expiry', () => {
 		const told = await waitFor(async () => {
 			const rows = await daemon.query(`SELECT payload FROM realtime_events
 				WHERE event_type = $1 ORDER BY id`, [EVENT]);
-			return rows.length === 3 ? rows : undefined;
+			return rows.length >= 3 ? rows : undefined;
 		});
-		assert.deepEqual(modes(told[2].payload), [[2, 'viewing']]);
+		assert.deepEqual(modes(told.at(-1).payload), [[2, 'viewing']]);
 		assert.deepEqual(modes(await r.viewers()), [[2, 'viewing']]);
 	});
 });
