@@ -1,6 +1,9 @@
 -- SPDX-License-Identifier: MIT
--- Publishes that carry an idempotency key: a key is here from the commit of its events, and the same
--- key of the same application publishes nothing more for 24 hours.
+-- Publishes and calls of the sync API that carry an idempotency key: a key is here from the commit of
+-- what the request did, and the same key of the same application does nothing more for 24 hours.
+--
+-- The keys of publishes, of the server's calls of the sync API and of each user's calls have different
+-- beginnings here, with a space, which no key has: "KEY", "sync KEY", "user ID KEY".
 
 CREATE TABLE idempotency_keys (
 	app text NOT NULL,
@@ -8,13 +11,16 @@ CREATE TABLE idempotency_keys (
 	digest text NOT NULL,
 	event_id text NOT NULL,
 	answer text NOT NULL,
+	status integer NOT NULL DEFAULT 200,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	repeats integer NOT NULL DEFAULT 0,
 	repeated_at timestamptz,
 	PRIMARY KEY (app, key)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE idempotency_keys IS
-	'Publishes that carried an idempotency key, for 24 hours.';
+	'Publishes and calls of the sync API that carried an idempotency key, for 24 hours.';
+COMMENT ON COLUMN idempotency_keys.key IS
+	'The key of a publish; of a call of the sync API "sync KEY" or "user ID KEY".';
 COMMENT ON COLUMN idempotency_keys.digest IS
 	'Hash of the call''s path and body, in hex. The same key with another digest is an '
 	'error of the caller.';
@@ -22,6 +28,9 @@ COMMENT ON COLUMN idempotency_keys.event_id IS
 	'The first event of the call. When none of them is logged, an id that no event has.';
 COMMENT ON COLUMN idempotency_keys.answer IS
 	'The answer to the call.';
+COMMENT ON COLUMN idempotency_keys.status IS
+	'HTTP status of the answer. 0 inside the transaction of a call of the sync API, until '
+	'it has an answer.';
 COMMENT ON COLUMN idempotency_keys.repeats IS
 	'How many calls were answered from this row.';
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
@@ -76,5 +85,65 @@ $$;
 COMMENT ON FUNCTION idempotency_prune IS
 	'Deletes at most p_max_rows expired keys. Returns how many.';
 
-REVOKE EXECUTE ON FUNCTION idempotency_take(text[], text[], text[], text[], text[]),
+CREATE TYPE idempotency_answer AS (
+	status integer,
+	body text
+);
+COMMENT ON TYPE idempotency_answer IS
+	'The answer to a call of the sync API.';
+
+-- These two are in one statement with the function of the call (api/statement.c): key and work are
+-- committed together, or neither.  The row is locked meanwhile, so that a repeat waits for the first call.
+CREATE FUNCTION idempotency_open(p_app text, p_key text, p_digest text, OUT is_repeat boolean,
+				 OUT answer idempotency_answer)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	is_same boolean;
+BEGIN
+	LOOP
+		INSERT INTO idempotency_keys AS k (app, key, digest, event_id, answer, status)
+		VALUES (p_app, p_key, p_digest, 'sync ' || gen_random_uuid(), '', 0)
+		ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO UPDATE
+		SET digest = excluded.digest, event_id = excluded.event_id, answer = '', status = 0,
+		    created_at = now(), repeats = 0, repeated_at = NULL
+		WHERE k.created_at <= now() - interval '24 hours';
+		is_repeat := NOT FOUND;
+		EXIT WHEN FOUND;
+		UPDATE idempotency_keys k SET repeats = k.repeats + 1, repeated_at = now()
+		WHERE k.app = p_app AND k.key = p_key
+		RETURNING k.digest = p_digest, k.status, k.answer
+		INTO is_same, answer.status, answer.body;
+		IF NOT is_same THEN
+			PERFORM sync_fail(422, 'idempotency_key_reused', 'The idempotency key was used '
+				'for another request before; nothing was changed.');
+		END IF;
+		EXIT WHEN FOUND;	-- otherwise the key has expired and was deleted since
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION idempotency_open IS
+	'Begins a call of the sync API with a key: either it is a repeat, with the stored answer, or '
+	'idempotency_close() must follow in the same statement. Refuses a key of another request.';
+
+CREATE FUNCTION idempotency_close(p_app text, p_key text, p_answer idempotency_answer)
+RETURNS idempotency_answer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	IF p_answer.status < 300 THEN
+		UPDATE idempotency_keys k SET status = p_answer.status, answer = p_answer.body
+		WHERE k.app = p_app AND k.key = p_key;
+	ELSE
+		DELETE FROM idempotency_keys k WHERE k.app = p_app AND k.key = p_key;
+	END IF;
+	RETURN p_answer;
+END
+$$;
+COMMENT ON FUNCTION idempotency_close IS
+	'Stores the answer to a call of the sync API under its key, if the call succeeded. Returns the '
+	'answer.';
+
+REVOKE EXECUTE ON FUNCTION idempotency_open(text, text, text),
+	idempotency_close(text, text, idempotency_answer), idempotency_take(text[], text[], text[], text[], text[]),
 	idempotency_find(text, text, text), idempotency_prune(integer) FROM PUBLIC;

@@ -260,6 +260,27 @@ $$;
 COMMENT ON FUNCTION sync_online_users IS
 	'GET /online-users: a page in the order of the ids.';
 
-REVOKE EXECUTE ON FUNCTION presence_tell(user_presence[], text[]),
+CREATE FUNCTION sync_heartbeat(p_app text, p_caller jsonb, p_user_id bigint, p_location text,
+			       p_user_status text, p_info json, p_ttl_s integer, p_channels text[],
+			       OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	beat CONSTANT record := presence_beat(json_build_array(json_build_object('app', p_app,
+		'id', p_user_id, 'location', p_location, 'status', p_user_status, 'info', p_info)),
+		NULL, NULL, p_ttl_s, p_channels);
+BEGIN
+	status := 200;
+	body := json_build_object('user_id', p_user_id, 'status', p_user_status,
+		'last_seen_at', beat.seen_at, 'ttl', p_ttl_s,
+		'unread_count', coalesce((beat.unread->>'1')::bigint, 0));
+END
+$$;
+COMMENT ON FUNCTION sync_heartbeat IS
+	'POST /heartbeat with an idempotency key. Others are collected, many in one call of '
+	'presence_beat().';
+
+REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, bigint, text, text, json, integer, text[]),
+	presence_tell(user_presence[], text[]),
 	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
 	presence_forget_sockets(integer) FROM PUBLIC;

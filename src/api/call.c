@@ -232,6 +232,8 @@ void sync_call_free(struct sync_call *sc)
 	call_release(&sc->call);
 	free(sc->origin);
 	free(sc->if_none_match);
+	free(sc->key);
+	free(sc->digest);
 	strbuf_release(&sc->verdicts);
 	strbuf_release(&sc->unasked);
 	free(sc);

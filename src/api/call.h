@@ -139,7 +139,8 @@ bool call_read_socket(struct call *c, struct str_view text, uint64_t *out) MUSTC
 /* Settings that a function takes after the fields. */
 #define SYNC_EXTRA_MAX 2
 /* The function's first two parameters are the app's id and the caller. */
-#define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 2 - SYNC_EXTRA_MAX)
+/* After all others come the idempotency key and the digest of the call. */
+#define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 4 - SYNC_EXTRA_MAX)
 
 enum field_type {
 	FIELD_TEXT, /* a string of min to max bytes */
@@ -198,8 +199,9 @@ struct sync_action {
 	void (*run)(struct sync_call *sc);
 	/* The function gave a status below 300; called before the reply.  NULL: nothing to do. */
 	void (*done)(const struct sync_call *sc);
-	/* SELECT * FROM function($1, ...): made by statement_prepare(), constant afterwards. */
-	struct pg_statement statement;
+	/* SELECT * FROM function($1, ...), and the same with an idempotency key (writes only): made
+	 * by statement_prepare(), constant afterwards. */
+	struct pg_statement statement, keyed;
 };
 
 struct sync_call {
@@ -208,6 +210,9 @@ struct sync_call {
 	char *origin, *if_none_match;		   /* copies of headers, or NULL */
 	bool takes_gzip;
 	bool is_signed;	      /* below /apps/{id}/sync/ */
+	char *key;	      /* the idempotency key as it is stored, or NULL; heap */
+	char *digest;	      /* with a key: of the request, in hex; heap */
+	bool is_repeat;	      /* the answer is the stored one of this key */
 	struct pg_pool *pool; /* the statement's */
 	/* What channel rules said so far, as members of a JSON object, for require_channel(). */
 	struct strbuf verdicts;

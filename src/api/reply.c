@@ -46,7 +46,8 @@ static void cors_add(const struct call *c, struct reply *reply)
 		return;
 	reply_add_header(reply, "Access-Control-Allow-Origin", c->origin);
 	reply_add_header(reply, "Access-Control-Allow-Credentials", SV("true"));
-	reply_add_header(reply, "Access-Control-Expose-Headers", SV("ETag, Retry-After"));
+	reply_add_header(reply, "Access-Control-Expose-Headers",
+			 SV("ETag, Idempotent-Replayed, Retry-After"));
 }
 
 /* Whether it is a list of header names, as a preflight has it. */
@@ -370,6 +371,8 @@ void sync_reply(struct sync_call *sc, unsigned status, struct strbuf *body)
 		reply.status = 304;
 		strbuf_reset(body);
 	}
+	if (sc->is_repeat)
+		reply_add_header(&reply, "Idempotent-Replayed", SV("true"));
 	if (sc->takes_gzip && body->len >= GZIP_ABOVE_BYTES && compress_body(body))
 		reply_add_header(&reply, "Content-Encoding", SV("gzip"));
 	strbuf_move(&reply.body, body);

@@ -277,7 +277,7 @@ static void route_run(struct call *c)
 	if (!call_take_quota(c))
 		return;
 	sc = sync_call_new(c);
-	if (!fields_read(sc, c->arg))
+	if (!statement_take_key(sc) || !fields_read(sc, c->arg))
 		return;
 	if (action->run)
 		action->run(sc);

@@ -5,8 +5,10 @@
  * pool takes nothing more.  So nothing here belongs to one thread; the call itself is the state.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "svc/idempotency.h"
 #include "api/reply.h"
 #include "api/statement.h"
 
@@ -16,19 +18,85 @@
 void statement_prepare(struct sync_action *action, bool writes)
 {
 	size_t n = action->n_fields + 2 + action->n_extra;
-	struct strbuf b;
+	struct strbuf call, keyed;
 
 	if (!action->function || action->statement.sql)
 		return;
-	strbuf_init(&b, 128);
-	strbuf_addf(&b, "SELECT * FROM %s($1::text, $2::jsonb", action->function);
+	strbuf_init(&call, 128);
+	strbuf_addf(&call, "%s($1::text, $2::jsonb", action->function);
 	for (size_t i = 3; i <= n; i++)
-		strbuf_addf(&b, ", $%zu", i);
-	strbuf_add_c(&b, ')');
-	action->statement.sql = strbuf_detach(&b);
+		strbuf_addf(&call, ", $%zu", i);
+	strbuf_add_c(&call, ')');
+	if (writes) {
+		/* CASE evaluates its second branch only when it is chosen */
+		strbuf_init(&keyed, 512);
+		strbuf_addf(&keyed,
+			    "SELECT (x.answer).status, (x.answer).body, x.is_repeat FROM ("
+			    "SELECT k.is_repeat, CASE WHEN k.is_repeat THEN k.answer "
+			    "ELSE idempotency_close($1::text, $%zu::text, ("
+			    "SELECT (f.status, f.body::text)::idempotency_answer "
+			    "FROM %s AS f(status, body))) END AS answer "
+			    "FROM idempotency_open($1::text, $%zu::text, $%zu::text) k OFFSET 0) x",
+			    n + 1, call.ptr, n + 1, n + 2);
+		action->keyed.sql = strbuf_detach(&keyed);
+		action->keyed.repeatable = true;
+		action->keyed.locks = true;
+		strbuf_release(&keyed);
+	}
+	strbuf_init(&keyed, 0);
+	strbuf_addf(&keyed, "SELECT * FROM %s", call.ptr);
+	action->statement.sql = strbuf_detach(&keyed);
 	action->statement.repeatable = action->repeatable;
 	action->statement.locks = writes;
+	strbuf_release(&keyed);
+	strbuf_release(&call);
+}
+
+/* ---- idempotency keys --------------------------------------------------------- */
+
+/* Of method, path, parameters and body; those that sign the query differ in a repeat. */
+static char *request_digest(const struct request *r)
+{
+	struct str_view parts[3 + 2 * REQUEST_PARAMS_MAX] = { r->method, r->path, r->body };
+	char hex[IDEMPOTENCY_DIGEST_HEX + 1];
+	size_t n = 3;
+
+	for (size_t i = 0; i < r->n_params; i++) {
+		if (sv_starts_with(r->params[i].name, SV("auth_")) ||
+		    sv_eq(r->params[i].name, SV("body_md5")))
+			continue;
+		parts[n++] = r->params[i].name;
+		parts[n++] = r->params[i].value;
+	}
+	idempotency_digest(parts, n, hex);
+	return xstrdup(hex);
+}
+
+bool statement_take_key(struct sync_call *sc)
+{
+	const struct sync_action *action = sc->call.route->action;
+	struct str_view key = sc->call.r->header(sc->call.r, "Idempotency-Key");
+	struct strbuf b;
+
+	if (!key.len || !action->keyed.sql)
+		return true;
+	if (!idempotency_key_is_valid(key)) {
+		sync_fail(sc, 400, "invalid_idempotency_key", NULL,
+			  "An idempotency key is 1 to %d printable ASCII characters without a "
+			  "space.",
+			  IDEMPOTENCY_KEY_MAX);
+		return false;
+	}
+	strbuf_init(&b, key.len + 32);
+	if (sc->call.caller.user_id)
+		strbuf_addf(&b, "user %" PRId64 " ", sc->call.caller.user_id);
+	else
+		strbuf_add_str(&b, "sync ");
+	strbuf_add_sv(&b, key);
+	sc->key = strbuf_detach(&b);
+	sc->digest = request_digest(sc->call.r);
 	strbuf_release(&b);
+	return true;
 }
 
 /* ---- the answer ------------------------------------------------------------- */
@@ -77,6 +145,7 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 	} else {
 		unsigned status = (unsigned)pg_answer_int(a, 0, 0);
 
+		sc->is_repeat = sc->key && pg_answer_bool(a, 0, 2);
 		if (route->action->done && status < 300)
 			route->action->done(sc);
 		strbuf_init(&body, 0);
@@ -191,8 +260,13 @@ void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
 		values[n++] = sc->values[i].text;
 	for (unsigned i = 0; i < action->n_extra; i++)
 		values[n++] = sc->extra[i];
+	if (sc->key) {
+		values[n++] = sc->key;
+		values[n++] = sc->digest;
+	}
 	sc->pool = pool;
-	call = (struct pg_call){ &action->statement, (int)n, values, statement_owner(sc) };
+	call = (struct pg_call){ sc->key ? &action->keyed : &action->statement, (int)n, values,
+				 statement_owner(sc) };
 	pg_pool_call(pool, &call, on_statement_answer, sc);
 	strbuf_release(&caller);
 }

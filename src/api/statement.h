@@ -10,9 +10,15 @@
 #include "svc/authorize.h"
 #include "api/call.h"
 
-/* Makes the action's statement from the function's name and the number of its parameters.
+/* Makes the action's statements from the function's name and the number of its parameters.
  * writes: it can wait for a lock. */
 void statement_prepare(struct sync_action *action, bool writes);
+/*
+ * Reads the header Idempotency-Key of a call that writes.  Its statement then looks the key up,
+ * calls the function and stores the answer in one transaction: docs/idempotency.md.  False: replied
+ * 400, and sc is freed.
+ */
+bool statement_take_key(struct sync_call *sc) MUSTCHECK;
 /* On whose behalf the call's statements run. */
 struct pg_owner statement_owner(const struct sync_call *sc);
 /* Calls the function with the call's values. */

@@ -41,7 +41,8 @@ const codesOf = (response) => [...resolve(response).description.matchAll(/`([a-z
 
 // Codes of every endpoint: each is provoked by the tests of the API's ground, and by one call here.
 const COMMON = new Set([...codesOf({ $ref: '#/components/responses/BadRequest' }),
-	...codesOf({ $ref: '#/components/responses/Forbidden' })]);
+	...codesOf({ $ref: '#/components/responses/Forbidden' }),
+	...codesOf({ $ref: '#/components/responses/KeyReused' })]);
 
 const ajv = new Ajv2020({ strict: false, allErrors: true });
 ajv.addSchema({ $id: 'spec', ...spec });

@@ -43,6 +43,14 @@ static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_
 	sync_reply(sc, 200, &body);
 }
 
+static void presence_statement(struct sync_call *sc)
+{
+	sc->extra[0] = presence_db_ttl(sc->call.services->presence);
+	sc->extra[1] = presence_db_channels(sc->call.services->presence);
+	statement_run(sc);
+}
+
+/* With an idempotency key it has a transaction of its own, which has the key too. */
 static void heartbeat(struct sync_call *sc)
 {
 	struct presence_db_heartbeat beat = { .app = sc->call.app,
@@ -54,6 +62,8 @@ static void heartbeat(struct sync_call *sc)
 	if (beat.info && strlen(beat.info) > INFO_MAX_BYTES)
 		sync_fail(sc, 400, "invalid_value", "info",
 			  "info must be an object of at most %d bytes.", INFO_MAX_BYTES);
+	else if (sc->key)
+		presence_statement(sc);
 	else
 		presence_db_heartbeat(sc->call.services->presence, &beat, on_beat, sc);
 }
@@ -61,6 +71,9 @@ static void heartbeat(struct sync_call *sc)
 struct sync_action sync_heartbeat = {
 	.fields = heartbeat_fields,
 	.n_fields = BEAT_FIELDS,
+	.function = "sync_heartbeat",
+	.n_extra = 2,
+	.repeatable = true,
 	.run = heartbeat,
 };
 
@@ -71,18 +84,11 @@ static const struct sync_field online_fields[] = {
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 128 },
 };
 
-static void online_users(struct sync_call *sc)
-{
-	sc->extra[0] = presence_db_ttl(sc->call.services->presence);
-	sc->extra[1] = presence_db_channels(sc->call.services->presence);
-	statement_run(sc);
-}
-
 struct sync_action sync_online_users = {
 	.fields = online_fields,
 	.n_fields = ARRAY_SIZE(online_fields),
 	.function = "sync_online_users",
 	.n_extra = 2,
 	.repeatable = true,
-	.run = online_users,
+	.run = presence_statement,
 };
