@@ -498,7 +498,10 @@ BEGIN
 	END IF;
 	PERFORM mutations_lock(b, p_mutations);
 	FOR m IN
-		SELECT e.value FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS e(value, at)
+		-- PHP encodes an empty object as an empty array.
+		SELECT CASE WHEN e.value->'data' = '[]' THEN jsonb_set(e.value, '{data}', '{}')
+			    ELSE e.value END
+		FROM jsonb_array_elements(p_mutations) WITH ORDINALITY AS e(value, at)
 		ORDER BY e.at
 	LOOP
 		resource := concat_ws(':', m->>'resource_type', m->>'resource_id');

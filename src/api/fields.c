@@ -213,6 +213,12 @@ static bool field_read_time(struct sync_call *sc, const struct sync_field *f, co
 	return true;
 }
 
+/* PHP encodes an empty object as an empty array. */
+static bool is_object(const json_t *value)
+{
+	return json_is_object(value) || (json_is_array(value) && !json_array_size(value));
+}
+
 /* The value, parsed if it is a query's text; a new reference, or NULL. */
 static json_t *own_json(const struct raw *v)
 {
@@ -235,10 +241,10 @@ static bool field_read_object(struct sync_call *sc, const struct sync_field *f, 
 			      struct sync_value *out)
 {
 	json_t *object = own_json(v);
-	bool ok = json_is_object(object);
+	bool ok = is_object(object);
 
 	if (ok)
-		out->text = json_dump_text(object);
+		out->text = json_is_array(object) ? xstrdup("{}") : json_dump_text(object);
 	json_decref(object);
 	return ok || fail_value(sc, f, "an object");
 }
@@ -438,7 +444,7 @@ static bool take_body(struct sync_call *sc, size_t first)
 				  JSON_REJECT_DUPLICATES, &why);
 	bool ok;
 
-	if (json_is_object(body)) {
+	if (is_object(body)) {
 		ok = field_take_object(sc, first, body);
 	} else {
 		sync_fail(sc, 400, "invalid_json", NULL, "The body must be a JSON object: %s.",

@@ -130,7 +130,7 @@ describe('adding an activity', () => {
 		failed(await post({ subject_id: 1 }), 400, 'missing_field', 'subject_type');
 		failed(await post({ subject_type: 'a', subject_id: 'x'.repeat(65) }),
 			400, 'invalid_value', 'subject_id');
-		failed(await post({ metadata: [] }), 400, 'invalid_value', 'metadata');
+		failed(await post({ metadata: [1] }), 400, 'invalid_value', 'metadata');
 		failed(await post({ metadata: 'x' }), 400, 'invalid_value', 'metadata');
 		for (const id of ['', 'a.b', 'a b', 'ä', { a: 1 }, 1.5, 'x'.repeat(65)]) {
 			failed(await post({ metadata: { client_id: id } }), 400, 'invalid_value', 'metadata');

@@ -202,9 +202,29 @@ describe('fields of requests', () => {
 
 	test('a body that is not a JSON object is refused', async () => {
 		const put = (body) => server.put('users/1', body);
-		for (const body of ['{', '[]', '"x"', 'null', '{"name":"a","name":"b"}', '{"name":"\\u0000"}',
+		for (const body of ['{', '[1]', '"x"', 'null', '{"name":"a","name":"b"}', '{"name":"\\u0000"}',
 			Buffer.from([0x7b, 0xff, 0x7d]), '[' .repeat(5000), '{"id2":99999999999999999999}'])
 			failed(await put(body), 400, 'invalid_json');
+	});
+
+	test('an empty array is an empty object, as PHP encodes it', async () => {
+		const user = Sync.user(daemon, 77);
+		assert.equal((await user.post('heartbeat', '[]')).status, 200);
+		assert.equal((await user.post('heartbeat', { info: [] })).status, 200);
+		assert.equal((await server.put('users/77', '[ ]')).status, 200);
+		const { activity } = (await server.post('activities', { type: 'x', metadata: [] })).json;
+		assert.deepEqual(activity.metadata, {});
+		assert.equal((await server.get('activities', { metadata: '[]' })).json.activities[0].id, activity.id);
+		const sent = await server.post('notifications', { to: 77, title: 'x', data: [] });
+		assert.equal(sent.status, 201, sent.text);
+		const mutation = { resource_type: 'php', resource_id: 1, op: 'upsert', data: [] };
+		const put = async (more) => (await server.post('changes', { client_id: 'c',
+			mutations: [{ ...mutation, ...more }] })).json.results[0];
+		assert.equal((await put({ mutation_id: 1, expected_version: 0 })).status, 200);
+		assert.equal((await put({ mutation_id: 2, expected_version: 1, op: 'patch' })).status, 200);
+		assert.deepEqual((await server.get('changes', { types: 'php' })).json.changes[0].data, {});
+		failed(await user.post('heartbeat', { info: [1] }), 400, 'invalid_value', 'info');
+		failed(await user.post('start-viewing', '[]'), 400, 'missing_field', 'resource_type');
 	});
 
 	test('a body over the limit is 413', async () => {

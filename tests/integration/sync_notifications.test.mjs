@@ -163,7 +163,7 @@ describe('sending', () => {
 		failed(await post({ to: 107, title: 'x'.repeat(256) }), 400, 'invalid_value', 'title');
 		failed(await post({ to: 107, message: 'x'.repeat(4001) }), 400, 'invalid_value', 'message');
 		failed(await post({ to: 107, message: 'a', body: 'b' }), 400, 'invalid_value', 'body');
-		failed(await post({ to: 107, data: [] }), 400, 'invalid_value', 'data');
+		failed(await post({ to: 107, data: [1] }), 400, 'invalid_value', 'data');
 		failed(await post({ to: 107, type: '' }), 400, 'invalid_value', 'type');
 		failed(await post({}), 400, 'missing_field', 'to');
 		for (const bad of [0, -1, '-1', '0', '9223372036854775808', 1.5, 'user:', 'user:x', '', true,
