@@ -1,0 +1,52 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+return [
+
+    /*
+     * The application, as the daemon knows it, and where the daemon is.  An application that was
+     * configured for Reverb needs no other variables.
+     */
+    'app_id' => env('SCOPEWIRE_APP_ID', env('REVERB_APP_ID')),
+    'key' => env('SCOPEWIRE_APP_KEY', env('REVERB_APP_KEY')),
+    'secret' => env('SCOPEWIRE_APP_SECRET', env('REVERB_APP_SECRET')),
+    'host' => env('SCOPEWIRE_HOST', env('REVERB_HOST', '127.0.0.1')),
+    'port' => (int) env('SCOPEWIRE_PORT', env('REVERB_PORT', 8080)),
+    'scheme' => env('SCOPEWIRE_SCHEME', env('REVERB_SCHEME', 'http')),
+
+    // The daemon's server.path, such as /ws; or that of a proxy.
+    'path' => env('SCOPEWIRE_PATH', ''),
+
+    // Of encrypted channels: 32 bytes in base64, the daemon's encryption_master_key.
+    'encryption_master_key' => env('SCOPEWIRE_ENCRYPTION_MASTER_KEY'),
+
+    // "basic" sends key and secret; "signed" signs each call as the Pusher API requires.
+    'auth' => env('SCOPEWIRE_AUTH', 'basic'),
+
+    /*
+     * Failures.  A call never takes longer than timeout, in seconds.  A failed call is logged once
+     * and returns an empty result; with throw it throws a ScopewireException instead.  After a call
+     * that did not reach the daemon, further calls of the same request fail at once for retry_after.
+     */
+    'timeout' => (float) env('SCOPEWIRE_TIMEOUT', 3),
+    'connect_timeout' => (float) env('SCOPEWIRE_CONNECT_TIMEOUT', 1),
+    'retry_after' => 5,
+    'throw' => (bool) env('SCOPEWIRE_THROW', false),
+
+    /*
+     * The database.  Connections whose database the daemon uses too: in a transaction of one of
+     * them, events, activities and notifications are written through that transaction, and exist
+     * only if it commits.  A list, or names separated by commas; empty: everything goes over HTTP.
+     * rules_connection belongs to the owner of the schema, who alone writes channel rules.
+     */
+    'database' => [
+        'connections' => env('SCOPEWIRE_DB_CONNECTIONS', ''),
+        'schema' => env('SCOPEWIRE_DB_SCHEMA', 'scopewire'),
+        'rules_connection' => env('SCOPEWIRE_DB_RULES_CONNECTION'),
+    ],
+
+    // The class that reads id, name, avatar and roles of a user; it extends the one named here.
+    'users' => Scopewire\Laravel\Support\Users::class,
+
+];

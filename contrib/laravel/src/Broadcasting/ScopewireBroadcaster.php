@@ -1,0 +1,123 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel\Broadcasting;
+
+use Illuminate\Broadcasting\Broadcasters\PusherBroadcaster;
+use Illuminate\Broadcasting\BroadcastException;
+use Illuminate\Support\Arr;
+use JsonException;
+use Psr\Http\Client\ClientExceptionInterface;
+use Pusher\ApiErrorException;
+use Pusher\Pusher;
+use Pusher\PusherCrypto;
+use Pusher\PusherException;
+use Scopewire\Laravel\Exceptions\ScopewireException;
+use Scopewire\Laravel\Support\Database;
+use Scopewire\Laravel\Support\EventKeys;
+use Scopewire\Laravel\Support\Transaction;
+
+/**
+ * Laravel's Pusher broadcaster, which in a transaction of the daemon's database writes the event
+ * through that transaction.  Otherwise the event is sent over HTTP, with an idempotency key.
+ */
+class ScopewireBroadcaster extends PusherBroadcaster
+{
+    private const CHANNELS_A_CALL = 100;
+
+    /** The answer to an idempotency key that was used for another content. */
+    private const KEY_WAS_USED = 422;
+
+    public function __construct(
+        Pusher $pusher,
+        private readonly Database $database,
+        private readonly EventKeys $keys,
+        private readonly ?string $masterKey = null,
+        bool $allowJsonp = false,
+    ) {
+        parent::__construct($pusher, $allowJsonp);
+    }
+
+    /**
+     * @param array<int, mixed> $channels
+     * @param string $event
+     * @param array<string, mixed> $payload
+     *
+     * @throws BroadcastException
+     */
+    public function broadcast(array $channels, $event, array $payload = []): void
+    {
+        $socket = Arr::pull($payload, 'socket');
+        $names = array_values(array_unique(array_map(strval(...), $this->formatChannels($channels))));
+        if ($names === []) {
+            return;
+        }
+        $key = $this->keys->next();
+        try {
+            if ($transaction = $this->database->transaction()) {
+                $this->write($transaction, $names, $event, $payload, $socket, $key);
+            } else {
+                $this->send($names, $event, $payload, $socket, $key);
+            }
+        } catch (ApiErrorException $e) {
+            throw new BroadcastException(sprintf('Pusher error: %s.', rtrim($e->getMessage(), '.')), $e->getCode(), $e);
+        } catch (ScopewireException|PusherException|ClientExceptionInterface|JsonException $e) {
+            throw new BroadcastException('Scopewire: '.$e->getMessage(), 0, $e);
+        }
+    }
+
+    /**
+     * @param non-empty-list<string> $channels
+     * @param array<string, mixed> $payload
+     */
+    private function write(Transaction $transaction, array $channels, string $event, array $payload, ?string $socket, string $key): void
+    {
+        $plain = json_encode($payload, JSON_THROW_ON_ERROR);
+        $events = [];
+        foreach ($channels as $number => $channel) {
+            // Each channel is a row; an id for each is needed where a retried job can repeat it.
+            $id = $this->keys->isInJob() ? "$key.$number" : null;
+            $events[] = [$channel, self::isEncrypted($channel) ? $this->encrypted($channel, $plain) : $plain, $id];
+        }
+        $transaction->broadcast($event, $events, $socket);
+    }
+
+    /**
+     * @param non-empty-list<string> $channels
+     * @param array<string, mixed> $payload
+     */
+    private function send(array $channels, string $event, array $payload, ?string $socket, string $key): void
+    {
+        $parameters = $socket === null ? [] : ['socket_id' => $socket];
+        // An encrypted channel has a key of its own, so each is a call of its own.
+        $encrypted = array_filter($channels, self::isEncrypted(...));
+        $calls = [...array_chunk(array_values(array_diff($channels, $encrypted)), self::CHANNELS_A_CALL),
+            ...array_map(fn ($channel) => [$channel], array_values($encrypted))];
+        foreach ($calls as $number => $names) {
+            try {
+                $this->pusher->trigger($names, $event, $payload, $parameters + ['idempotency_key' => "$key.$number"]);
+            } catch (ApiErrorException $e) {
+                // The job's earlier attempt has sent this event, with the content of that time.
+                if ($e->getCode() !== self::KEY_WAS_USED || ! $this->keys->isInJob()) {
+                    throw $e;
+                }
+            }
+        }
+    }
+
+    private function encrypted(string $channel, string $payload): string
+    {
+        if ($this->masterKey === null || $this->masterKey === '') {
+            throw new ScopewireException("$channel is encrypted, and there is no encryption master key: set "
+                .'SCOPEWIRE_ENCRYPTION_MASTER_KEY to that of the daemon', 0, 'no_master_key');
+        }
+
+        return (new PusherCrypto((string) base64_decode($this->masterKey, true)))->encrypt_payload($channel, $payload);
+    }
+
+    private static function isEncrypted(string $channel): bool
+    {
+        return str_starts_with($channel, 'private-encrypted-');
+    }
+}

@@ -1,0 +1,45 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel\Notifications;
+
+use Illuminate\Notifications\Notification;
+use InvalidArgumentException;
+use Scopewire\Laravel\Services\RealtimeNotificationService;
+use Scopewire\Laravel\Support\Users;
+
+/**
+ * The notification channel "scopewire": the daemon stores the message and sends it at once.  The
+ * message is what toScopewire() returns, or else toArray(): title, message or body; all else is its
+ * data.
+ */
+class ScopewireChannel
+{
+    public function __construct(
+        private readonly RealtimeNotificationService $service,
+        private readonly Users $users,
+    ) {
+    }
+
+    /** How many users it was sent to. */
+    public function send(object $notifiable, Notification $notification): int
+    {
+        $message = match (true) {
+            method_exists($notification, 'toScopewire') => $notification->toScopewire($notifiable),
+            method_exists($notification, 'toArray') => $notification->toArray($notifiable),
+            default => throw new InvalidArgumentException($notification::class.' needs a method toScopewire().'),
+        };
+        if (! is_array($message) || ! is_string($message['title'] ?? null) || $message['title'] === '') {
+            throw new InvalidArgumentException($notification::class
+                .' has no title: toScopewire() returns an array with title, and with message or body.');
+        }
+        $data = (array) ($message['data'] ?? []) + array_diff_key($message, array_flip(['title', 'message', 'body', 'type', 'data']));
+        $to = method_exists($notifiable, 'routeNotificationFor') ? $notifiable->routeNotificationFor('scopewire', $notification) : null;
+
+        return $this->service->send([$this->users->id($to ?? $notifiable)], [
+            'title' => $message['title'], 'message' => $message['message'] ?? $message['body'] ?? null,
+            'type' => $message['type'] ?? $notification::class, 'data' => $data,
+        ]);
+    }
+}

@@ -1,0 +1,104 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel;
+
+use Illuminate\Broadcasting\BroadcastManager;
+use Illuminate\Contracts\Config\Repository;
+use Illuminate\Contracts\Events\Dispatcher;
+use Illuminate\Contracts\Foundation\Application;
+use Illuminate\Http\Client\Factory;
+use Illuminate\Notifications\ChannelManager;
+use Illuminate\Queue\Events\JobExceptionOccurred;
+use Illuminate\Queue\Events\JobProcessed;
+use Illuminate\Queue\Events\JobProcessing;
+use Illuminate\Support\ServiceProvider;
+use Psr\Log\LoggerInterface;
+use Scopewire\Laravel\Broadcasting\ScopewireBroadcaster;
+use Scopewire\Laravel\Notifications\ScopewireChannel;
+use Scopewire\Laravel\Support\ChannelRules;
+use Scopewire\Laravel\Support\Database;
+use Scopewire\Laravel\Support\EventKeys;
+use Scopewire\Laravel\Support\Settings;
+use Scopewire\Laravel\Support\Users;
+
+class ScopewireServiceProvider extends ServiceProvider
+{
+    public function register(): void
+    {
+        $this->mergeConfigFrom(__DIR__.'/../config/scopewire.php', 'scopewire');
+
+        // Scoped: each request of a long-running process has a client of its own.
+        $this->app->scoped(Client::class, fn (Application $app) => new Client(
+            Settings::of($app->make(Repository::class)), $app->make(Factory::class), $app->make(LoggerInterface::class)));
+        $this->app->singleton(Users::class, function (Application $app): Users {
+            /** @var class-string<Users> $class */
+            $class = $app->make(Repository::class)->get('scopewire.users') ?: Users::class;
+
+            return $app->build($class);
+        });
+        $this->app->singleton(ChannelRules::class);
+        $this->app->singleton(EventKeys::class);
+        $this->app->bind(Scopewire::class);
+        $this->addBroadcastConnection();
+    }
+
+    public function boot(): void
+    {
+        $this->app->afterResolving(BroadcastManager::class, function (BroadcastManager $manager): void {
+            $manager->extend('scopewire', $this->makeBroadcaster(...));
+        });
+        $this->app->afterResolving(ChannelManager::class, function (ChannelManager $manager): void {
+            $manager->extend('scopewire', fn (Application $app) => $app->make(ScopewireChannel::class));
+        });
+        $this->numberEventsOfJobs();
+        $this->publishes([__DIR__.'/../config/scopewire.php' => $this->app->configPath('scopewire.php')], 'scopewire-config');
+    }
+
+    /** config/broadcasting.php needs no entry; one that it has is kept. */
+    private function addBroadcastConnection(): void
+    {
+        $config = $this->app->make(Repository::class);
+        if ($config->get('broadcasting.connections.scopewire') === null) {
+            $config->set('broadcasting.connections.scopewire', ['driver' => 'scopewire']);
+        }
+    }
+
+    /**
+     * What config/broadcasting.php has for the connection replaces the values of config/scopewire.php.
+     *
+     * @param array<string, mixed> $connection
+     */
+    private function makeBroadcaster(Application $app, array $connection): ScopewireBroadcaster
+    {
+        $all = (array) $app->make(Repository::class)->get('scopewire');
+        $masterKey = $connection['options']['encryption_master_key_base64'] ?? $all['encryption_master_key'] ?? null;
+        $scheme = $all['scheme'] ?? 'http';
+        $pusher = $app->make(BroadcastManager::class)->pusher([
+            'key' => $connection['key'] ?? $all['key'] ?? '',
+            'secret' => $connection['secret'] ?? $all['secret'] ?? '',
+            'app_id' => $connection['app_id'] ?? $all['app_id'] ?? '',
+            'options' => ($connection['options'] ?? []) + array_filter([
+                'host' => $all['host'] ?? null, 'port' => $all['port'] ?? null, 'scheme' => $scheme,
+                'useTLS' => $scheme === 'https', 'path' => $all['path'] ?? null,
+                'encryption_master_key_base64' => $masterKey,
+            ], fn ($value) => $value !== null && $value !== ''),
+            'client_options' => ($connection['client_options'] ?? []) + [
+                'timeout' => $all['timeout'] ?? 3, 'connect_timeout' => $all['connect_timeout'] ?? 1,
+            ],
+        ]);
+
+        return new ScopewireBroadcaster($pusher, $app->make(Database::class), $app->make(EventKeys::class),
+            $masterKey, (bool) ($connection['jsonp'] ?? false));
+    }
+
+    /** So that a job that is retried gives its events the same keys. */
+    private function numberEventsOfJobs(): void
+    {
+        $events = $this->app->make(Dispatcher::class);
+        $keys = $this->app->make(EventKeys::class);
+        $events->listen(JobProcessing::class, fn (JobProcessing $event) => $keys->begin($event->job));
+        $events->listen([JobProcessed::class, JobExceptionOccurred::class], fn () => $keys->end());
+    }
+}

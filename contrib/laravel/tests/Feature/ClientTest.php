@@ -1,0 +1,100 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel\Tests\Feature;
+
+use PHPUnit\Framework\Attributes\TestDox;
+use PHPUnit\Framework\Attributes\TestWith;
+use Scopewire\Laravel\Client;
+use Scopewire\Laravel\Exceptions\ScopewireException;
+use Scopewire\Laravel\Facades\Scopewire;
+use Scopewire\Laravel\Tests\TestCase;
+
+class ClientTest extends TestCase
+{
+    #[TestDox('calls are accepted with key and secret, and signed')]
+    #[TestWith(['basic'])]
+    #[TestWith(['signed'])]
+    public function test_authentication(string $kind): void
+    {
+        config(['scopewire.auth' => $kind, 'scopewire.throw' => true]);
+        $user = $this->user($this->id(), 'Grüße & more');
+        $user->roles = ['admin'];
+        $this->assertTrue(Scopewire::saveUser($user));
+        $this->assertSame('Grüße & more', Scopewire::client()->get("users/$user->id")['user']['name']);
+        $location = 'a b=c '.$kind;
+        Scopewire::presence()->setOnline($user, $location);
+        $this->assertCount(1, Scopewire::presence()->getOnlineUsers($location));
+    }
+
+    #[TestDox('a refused call is logged once and returns nothing; with throw it throws')]
+    public function test_refused(): void
+    {
+        $this->assertSame([], Scopewire::presence()->setStatus(7, 'asleep'));
+        $this->assertSame([], Scopewire::presence()->setStatus(7, 'asleep'));
+        $this->assertSame(1, substr_count($this->log(), 'invalid_value'), $this->log());
+        $this->assertStringContainsString('POST heartbeat: 400 invalid_value', $this->log());
+        try {
+            Scopewire::presence()->throw()->setStatus(7, 'asleep');
+            $this->fail('it did not throw');
+        } catch (ScopewireException $e) {
+            $this->assertSame([400, 'invalid_value', 'status'], [$e->status, $e->error, $e->field]);
+        }
+    }
+
+    #[TestDox('a wrong secret is logged without the secret')]
+    public function test_secret(): void
+    {
+        config(['scopewire.secret' => 'not-the-secret']);
+        $this->assertSame([], Scopewire::presence()->setOnline(7));
+        $this->assertStringContainsString('401', $this->log());
+        $this->assertStringNotContainsString('not-the-secret', $this->log());
+    }
+
+    #[TestDox('when the daemon is unreachable, every service returns its empty result, and one line is logged')]
+    public function test_unreachable(): void
+    {
+        config(['scopewire.port' => $this->closedPort()]);
+        $this->assertSame([], Scopewire::presence()->setOnline(7));
+        $this->assertFalse(Scopewire::presence()->isOnline(7));
+        $this->assertNull(Scopewire::presence()->lastSeen(7));
+        $this->assertCount(0, Scopewire::presence()->getOnlineUsers());
+        $this->assertCount(0, Scopewire::presence()->getUsersViewingResource('invoice', 1));
+        $this->assertSame([], Scopewire::activities()->addActivity('x'));
+        $this->assertCount(0, Scopewire::activities()->getGlobalFeed());
+        $this->assertSame(0, Scopewire::activities()->unread(7));
+        $this->assertSame(0, Scopewire::notifications()->notify(7, ['title' => 'x']));
+        $this->assertSame(0, Scopewire::notifications()->unreadCount(7));
+        $this->assertSame([], Scopewire::data()->changesSince());
+        $this->assertCount(0, Scopewire::data()->versions(['note:1']));
+        $this->assertSame(1, substr_count($this->log(), 'Scopewire:'), $this->log());
+        $this->expectException(ScopewireException::class);
+        Scopewire::presence()->throw()->setOnline(7);
+    }
+
+    #[TestDox('a daemon that does not answer costs one timeout for all calls of a request')]
+    public function test_timeout(): void
+    {
+        $silent = stream_socket_server('tcp://127.0.0.1:0');
+        config(['scopewire.port' => (int) substr(strrchr(stream_socket_get_name($silent, false), ':'), 1),
+            'scopewire.timeout' => 0.2]);
+        $this->assertSame([], Scopewire::presence()->setOnline(7));
+        fclose($silent);
+        $before = Scopewire::client();
+        $this->assertSame([], Scopewire::presence()->setOnline(7));
+        $this->assertSame($before, app(Client::class), 'one client for a request');
+        $this->assertStringContainsString('timed out', $this->log());
+        $this->app->forgetScopedInstances();
+        $this->assertNotSame($before, app(Client::class), 'another client for the next');
+    }
+
+    private function closedPort(): int
+    {
+        $socket = stream_socket_server('tcp://127.0.0.1:0');
+        $port = (int) substr(strrchr(stream_socket_get_name($socket, false), ':'), 1);
+        fclose($socket);
+
+        return $port;
+    }
+}

@@ -1,0 +1,145 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel\Tests\Feature;
+
+use App\Models\User;
+use Illuminate\Contracts\Queue\ShouldQueue;
+use Illuminate\Notifications\Notification;
+use Illuminate\Support\Facades\DB;
+use InvalidArgumentException;
+use PHPUnit\Framework\Attributes\TestDox;
+use Scopewire\Laravel\Facades\Scopewire;
+use Scopewire\Laravel\Tests\TestCase;
+
+class NotificationsTest extends TestCase
+{
+    private const CREATED = 'Illuminate\Notifications\Events\BroadcastNotificationCreated';
+
+    private User $ada;
+
+    private User $grace;
+
+    protected function settings(): array
+    {
+        return ['scopewire.throw' => true];
+    }
+
+    protected function setUp(): void
+    {
+        parent::setUp();
+        $this->ada = $this->user($this->id(), 'Ada');
+        $this->grace = $this->user($this->id(), 'Grace');
+    }
+
+    private function channel(User $user): string
+    {
+        return "private-App.Models.User.$user->id";
+    }
+
+    #[TestDox('a message reaches each user once, and is in the inbox')]
+    public function test_array(): void
+    {
+        $sent = Scopewire::notifications()->notifyMany([$this->ada, $this->grace, $this->ada->id],
+            ['title' => 'Due', 'message' => 'On Friday', 'data' => ['url' => '/1']]);
+        $this->assertSame(2, $sent);
+        $inbox = Scopewire::notifications()->getNotifications($this->ada);
+        $this->assertSame([['Due', 'On Friday', ['url' => '/1']]], $inbox->map(fn ($n) => [$n['title'], $n['message'], $n['data']])->all());
+        $this->assertSame(1, Scopewire::notifications()->unreadCount($this->ada));
+        $this->assertSame(1, Scopewire::notifications()->markRead($this->ada, [$inbox[0]['id']]));
+        $this->assertSame(0, Scopewire::notifications()->unreadCount($this->ada));
+        $this->assertSame(0, Scopewire::notifications()->notifyMany([], ['title' => 'x']));
+        $this->assertCount(1, $this->waitFor(fn () => $this->events(self::CREATED, $this->channel($this->grace))->all()));
+    }
+
+    #[TestDox('a message of a transaction exists if the transaction commits')]
+    public function test_transaction(): void
+    {
+        DB::beginTransaction();
+        $this->assertSame(1, Scopewire::notifications()->notify($this->ada, ['title' => 'no']));
+        DB::rollBack();
+        DB::transaction(fn () => Scopewire::notifications()->notify($this->ada, ['title' => 'yes']));
+        $this->assertSame(['yes'], Scopewire::notifications()->getNotifications($this->ada)->pluck('title')->all());
+    }
+
+    #[TestDox('workflow configurations of both formats are sent')]
+    public function test_workflow(): void
+    {
+        $this->ada->roles = ['role'.$this->ada->id];
+        Scopewire::saveUser($this->ada);
+        $service = Scopewire::notifications();
+        $this->assertSame(1, $service->notifyWorkflow(['recipient_type' => 'role', 'recipient_role' => 'role'.$this->ada->id,
+            'title' => 'A', 'message' => 'one'], ['url' => '/a']));
+        $this->assertSame(1, $service->notifyWorkflow(['to' => 'user:'.$this->ada->id, 'title' => 'B', 'body' => 'two']));
+        $this->assertSame([['B', 'two'], ['A', 'one']], $service->getNotifications($this->ada)
+            ->map(fn ($n) => [$n['title'], $n['message']])->all());
+        $this->expectException(InvalidArgumentException::class);
+        $this->expectExceptionMessage('"titel"');
+        $service->notifyWorkflow(['to' => 1, 'titel' => 'x']);
+    }
+
+    #[TestDox('via scopewire: the daemon stores the notification, under the name of its class')]
+    public function test_channel(): void
+    {
+        $this->ada->notify(new OverScopewire);
+        $this->assertSame(1, Scopewire::notifications()->notify($this->ada, new OverScopewire));
+        $this->assertSame([[OverScopewire::class, 'Paid', 'Thanks', ['number' => 7]]], Scopewire::notifications()
+            ->getNotifications($this->ada)->map(fn ($n) => [$n['type'], $n['title'], $n['message'], $n['data']])->unique()->all());
+        $this->assertSame(0, DB::table('notifications')->where('notifiable_id', $this->ada->id)->count());
+    }
+
+    #[TestDox('via database: Laravel stores the notification, and it is broadcast at once, with its id')]
+    public function test_database(): void
+    {
+        config(['queue.default' => 'database']);
+        $this->assertSame(2, Scopewire::notifications()->notifyMany([$this->ada, $this->grace], new OverDatabase));
+        $row = DB::table('notifications')->where('notifiable_id', $this->ada->id)->sole();
+        $event = $this->waitFor(fn () => $this->events(self::CREATED, $this->channel($this->ada))->first());
+        $this->assertSame(['number' => 7, 'id' => $row->id, 'type' => OverDatabase::class], json_decode($event->payload, true));
+        $this->assertSame(0, DB::table('jobs')->count());
+        $this->assertSame(0, Scopewire::notifications()->unreadCount($this->ada));
+    }
+
+    #[TestDox('a notification for the queue is refused, with what to do')]
+    public function test_queued(): void
+    {
+        $this->expectException(InvalidArgumentException::class);
+        $this->expectExceptionMessageMatches('/ShouldQueue.*\$user->notify\(\)/');
+        Scopewire::notifications()->notify($this->ada, new OverQueue);
+    }
+}
+
+class OverScopewire extends Notification
+{
+    /** @return list<string> */
+    public function via(object $notifiable): array
+    {
+        return ['scopewire'];
+    }
+
+    /** @return array<string, mixed> */
+    public function toScopewire(object $notifiable): array
+    {
+        return ['title' => 'Paid', 'body' => 'Thanks', 'number' => 7];
+    }
+}
+
+class OverDatabase extends Notification
+{
+    /** @return list<string> */
+    public function via(object $notifiable): array
+    {
+        return ['database'];
+    }
+
+    /** @return array<string, mixed> */
+    public function toArray(object $notifiable): array
+    {
+        return ['number' => 7];
+    }
+}
+
+class OverQueue extends OverDatabase implements ShouldQueue
+{
+}
