@@ -15,6 +15,9 @@
 #define REQUEST_PARAMS_MAX AUTH_PARAMS_MAX
 #define REQUEST_TEXT	   "text/plain; charset=utf-8"
 
+/* Indices of routes in metrics: those of the table begin at ROUTE_FIRST. */
+enum { ROUTE_NONE, ROUTE_ADMIN, ROUTE_FIRST };
+
 /* A header of a reply beyond those that have a member of their own. */
 struct reply_header {
 	const char *name; /* static */
@@ -65,6 +68,7 @@ struct request {
 	struct str_view body;
 	bool tls;
 	struct address peer; /* the other end of the socket, which may be a proxy */
+	unsigned route;	     /* for metrics; set by the router */
 	/* Value of a header, case-insensitive; empty view when absent. */
 	struct str_view (*header)(const struct request *r, const char *name);
 	/* The values of all headers of that name, with commas between them; NULL: header() has

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include "base/mem.h"
+#include "base/metric.h"
 #include "api/caller.h"
 #include "api/fields.h"
 #include "api/handlers.h"
@@ -117,11 +118,21 @@ static const struct route routes[] = {
 };
 /* clang-format on */
 
+/* Names of routes in metrics, and those of requests that have no route of the table. */
+static char route_texts[ARRAY_SIZE(routes)][64];
+static const char *route_names[ARRAY_SIZE(routes) + ROUTE_FIRST] = { "none", "admin" };
+_Static_assert(ARRAY_SIZE(route_names) <= METRIC_ROUTES_MAX, "raise METRIC_ROUTES_MAX");
+
 void router_init(void)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		if (routes[i].action)
 			statement_prepare(routes[i].action, routes[i].method[0] != 'G');
+		snprintf(route_texts[i], sizeof(route_texts[i]), "%s %s", routes[i].method,
+			 routes[i].path);
+		route_names[i + ROUTE_FIRST] = route_texts[i];
+	}
+	metric_set_routes(route_names, ARRAY_SIZE(route_names));
 }
 
 /* ---- paths --------------------------------------------------------------------- */
@@ -297,6 +308,7 @@ void router_handle(const struct api_services *services, struct request *r)
 	c.is_sync = t.is_sync;
 	c.origin = t.is_sync ? r->header(r, "Origin") : SV("");
 	c.route = route_find(&t, r->method, c.arg, allow);
+	r->route = c.route ? (unsigned)(c.route - routes) + ROUTE_FIRST : ROUTE_NONE;
 	if (!c.route && !allow[0])
 		fail_path(&c);
 	else if (!c.route && t.is_sync && sv_eq(r->method, SV("OPTIONS")))

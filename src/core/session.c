@@ -8,6 +8,7 @@
  * a function of session_io.
  */
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/random.h"
 #include "core/limit.h"
 #include "core/liveness.h"
@@ -204,6 +205,8 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 	}
 	if (h->conf.on_socket)
 		h->conf.on_socket(h->conf.socket_ctx, s->app, s->id, true);
+	metric_add(METRIC_CONNECTIONS, 1);
+	metric_add(METRIC_CONNECTIONS_OPENED, 1);
 	strbuf_reset(&h->text);
 	directory_position(h->conf.directory, &now);
 	frame_connection_established(&h->text, socket_id_format(s->id, id),
@@ -333,6 +336,7 @@ void session_closed(struct session *s)
 	session_leave_all(s);
 	catch_up_session_closed(s);
 	if (s->is_opened) {
+		metric_add(METRIC_CONNECTIONS, -1);
 		atomic_fetch_sub(&s->app->runtime->connections, 1);
 		if (h->conf.connections)
 			atomic_fetch_sub(h->conf.connections, 1);

@@ -84,6 +84,7 @@ static enum MHD_Result conn_refuse(struct http_request *req, const char *status_
 	type = router_refusal(req->server->services, &req->base,
 			      (unsigned)strtoul(status_line, NULL, 10), code, sentence, &body);
 	deadlines_respond(d->fd, status_line, type, strbuf_view(&body));
+	http_count(req, (unsigned)strtoul(status_line, NULL, 10));
 	strbuf_release(&body);
 	return MHD_NO;
 }
@@ -252,6 +253,7 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	req->too_long = rc == -E2BIG;
 	req->bad_path = rc == -EINVAL;
 	req->base.body = sv_n("", 0);
+	req->base.route = ROUTE_NONE;
 	req->base.tls = conn->is_tls;
 	req->base.peer = conn->peer;
 	req->base.header = conn_header;
@@ -260,6 +262,7 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	req->server = s;
 	req->conn = conn;
 	req->mhd = mhd;
+	req->started = clock_mono();
 	atomic_init(&req->refs, 1);
 	atomic_init(&req->phase, RUNNING);
 	return req;

@@ -8,6 +8,7 @@
 #include "base/annotate.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "base/metric.h"
 #include "http/server-private.h"
 
 #define RETRY_S 1
@@ -142,8 +143,15 @@ static enum MHD_Result queue_reply(struct http_request *req, struct reply *reply
 	return ok;
 }
 
+void http_count(const struct http_request *req, unsigned status)
+{
+	metric_add_pair(METRIC_HTTP_REQUESTS, req->base.route, metric_status(status), 1);
+	metric_observe_at(METRIC_HTTP_SECONDS, req->base.route, clock_mono() - req->started, 1);
+}
+
 static enum MHD_Result send_reply(struct http_request *req) RUNS_ON(on_http)
 {
+	http_count(req, req->reply.status);
 	if (req->reply.stream)
 		return http_stream_send(req);
 	if (is_empty_object(req))
@@ -158,6 +166,7 @@ enum MHD_Result http_reply_stopping(struct http_request *req)
 			       .retry_after_s = RETRY_S };
 	enum MHD_Result ok;
 
+	http_count(req, reply.status);
 	strbuf_init(&reply.body, 0);
 	strbuf_add_str(&reply.body, "The server is stopping; try again.");
 	ok = queue_reply(req, &reply);

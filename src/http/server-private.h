@@ -77,6 +77,7 @@ struct http_request {
 	struct MHD_Connection *mhd;	  /* valid while the connection has its reference */
 	struct loop_call resumption;	  /* while it is suspended the connection stays */
 	struct http_request *next, *prev; /* in server->waiting */
+	usec_t started;			  /* monotonic; the request line is complete */
 	atomic_uint refs;
 	atomic_int phase;
 	enum progress progress;
@@ -119,6 +120,8 @@ enum MHD_Result http_reply_or_suspend(struct http_request *req) RUNS_ON(on_http)
 /* The connection was resumed: sends the reply, or 503 because the server stops. */
 enum MHD_Result http_reply_resumed(struct http_request *req) RUNS_ON(on_http);
 enum MHD_Result http_reply_stopping(struct http_request *req) RUNS_ON(on_http);
+/* Counts a request that is being answered. */
+void http_count(const struct http_request *req, unsigned status);
 /* Suspends the connection until phase leaves RUNNING.  False: the server is closed. */
 bool http_suspend(struct http_request *req) RUNS_ON(on_http);
 /* The connection is not suspended any more. */

@@ -15,6 +15,7 @@
 #include "base/mailbox.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/msgbuf.h"
 #include "base/random.h"
 #include "base/thread.h"
@@ -638,6 +639,73 @@ START_TEST(signals_before_a_drain_count_as_one)
 }
 END_TEST
 
+static int64_t counted(enum metric m, unsigned cell)
+{
+	int64_t *sums = metrics_collect(), n = sums[metric_offset(m) + cell];
+
+	free(sums);
+	return n;
+}
+
+static void *count_one_connection(void *arg UNUSED)
+{
+	metric_add(METRIC_CONNECTIONS, 1);
+	return NULL;
+}
+
+START_TEST(what_threads_count_is_added_up_and_survives_them)
+{
+	pthread_t t[4];
+
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 4; i++)
+			ck_assert_int_eq(
+				thread_start(&t[i], "t", &on_worker, count_one_connection, NULL),
+				0);
+		for (unsigned i = 0; i < 4; i++)
+			pthread_join(t[i], NULL);
+	}
+	metric_add(METRIC_CONNECTIONS, -3);
+	ck_assert_int_eq(counted(METRIC_CONNECTIONS, 0), 5);
+}
+END_TEST
+
+START_TEST(an_observation_is_in_the_first_bucket_that_holds_it)
+{
+	unsigned base = 3 * metric_cells(METRIC_HTTP_SECONDS);
+
+	metric_observe_at(METRIC_HTTP_SECONDS, 3, 100, 1);
+	metric_observe_at(METRIC_HTTP_SECONDS, 3, 101, 2);
+	metric_observe_at(METRIC_HTTP_SECONDS, 3, -5, 1); /* the clock was set back */
+	metric_observe_at(METRIC_HTTP_SECONDS, 3, 20 * USEC_PER_SEC, 1);
+	ck_assert_int_eq(counted(METRIC_HTTP_SECONDS, base), 2);
+	ck_assert_int_eq(counted(METRIC_HTTP_SECONDS, base + 1), 2);
+	ck_assert_int_eq(counted(METRIC_HTTP_SECONDS, base + METRIC_BUCKETS), 1);
+	ck_assert_int_eq(counted(METRIC_HTTP_SECONDS, base + METRIC_BUCKETS + 1),
+			 302 + 20 * USEC_PER_SEC);
+}
+END_TEST
+
+START_TEST(every_metric_has_a_row_with_a_valid_name)
+{
+	for (unsigned m = 0; m < METRIC_COUNT; m++) {
+		const struct metric_row *row = &metric_rows[m];
+
+		ck_assert_msg(row->name && row->help, "metric %u has no row", m);
+		ck_assert_int_eq(row->name[strspn(row->name, "abcdefghijklmnopqrstuvwxyz_")], 0);
+		ck_assert_msg((row->type == METRIC_COUNTER) ==
+				      sv_ends_with(sv(row->name), SV("_total")),
+			      "%s: counters, and no others, end with _total", row->name);
+		for (unsigned other = 0; other < m; other++)
+			ck_assert_str_ne(row->name, metric_rows[other].name);
+	}
+	for (unsigned set = METRIC_NO_LABEL + 1; set < METRIC_LABEL_SETS; set++)
+		ck_assert_ptr_nonnull(metric_label(set)->name);
+	ck_assert_str_eq(metric_label(METRIC_BY_STATUS)->values[metric_status(404)], "404");
+	ck_assert_str_eq(metric_label(METRIC_BY_STATUS)->values[metric_status(299)], "other");
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("base");
@@ -662,6 +730,9 @@ static Suite *suite(void)
 	tcase_add_test(t, mailboxes_keep_order_and_bounds);
 	tcase_add_test(t, mailboxes_take_from_many_threads);
 	tcase_add_test(t, msgbufs_are_counted);
+	tcase_add_test(t, what_threads_count_is_added_up_and_survives_them);
+	tcase_add_test(t, an_observation_is_in_the_first_bucket_that_holds_it);
+	tcase_add_test(t, every_metric_has_a_row_with_a_valid_name);
 	tcase_add_test(t, a_clock_goes_forward_and_is_written_as_iso_8601);
 	tcase_add_test(t, log_lines_cannot_be_forged);
 	tcase_add_test(t, log_lines_are_bounded);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BASE_METRIC_H
+#define BASE_METRIC_H
+/*
+ * What the daemon counts.  Each metric is a row of the table in metric_table.c: name, type, unit,
+ * labels, help.  The names are an interface: docs/metrics.md is made from the table.
+ *
+ * Each thread counts in a block of its own, without a lock and without an atomic operation that
+ * other threads wait for; metrics_collect() adds the blocks up.  So a gauge is the sum of what all
+ * threads added and subtracted.  On the path of a delivery, count once for all subscribers of an
+ * event, not once for each.
+ *
+ * To count something new: a constant here, a row in the table, a call where it happens.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include "base/clock.h"
+
+enum metric {
+	METRIC_CONNECTIONS,
+	METRIC_CONNECTIONS_OPENED,
+	METRIC_HTTP_REQUESTS,
+	METRIC_HTTP_SECONDS,
+	METRIC_COUNT
+};
+
+/* The sets of values that a label has.  The values of METRIC_BY_ROUTE are set at start. */
+enum metric_label_set { METRIC_NO_LABEL, METRIC_BY_ROUTE, METRIC_BY_STATUS, METRIC_LABEL_SETS };
+
+#define METRIC_ROUTES_MAX 72
+
+/* n may be negative for a gauge.  Any thread. */
+void metric_add(enum metric m, int64_t n);
+/* The same for a metric with one label; value is an index into the label's values. */
+void metric_add_at(enum metric m, unsigned value, int64_t n);
+/* The same for a metric with two labels. */
+void metric_add_pair(enum metric m, unsigned first, unsigned second, int64_t n);
+/* Makes a gauge n; always from the same thread. */
+void metric_set(enum metric m, int64_t n);
+/* Counts n observations of a histogram, each of amount; times are in microseconds. */
+void metric_observe(enum metric m, usec_t amount, uint64_t n);
+void metric_observe_at(enum metric m, unsigned value, usec_t amount, uint64_t n);
+
+/* The index of an HTTP status among the values of METRIC_BY_STATUS. */
+unsigned metric_status(unsigned status);
+
+/* ---- the table, and what was counted ---- */
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+/* How a value is printed; the buckets of a histogram depend on it. */
+enum metric_unit {
+	METRIC_NUMBER,
+	METRIC_BYTES,
+	METRIC_SECONDS, /* counted in microseconds */
+	METRIC_RATIO,	/* counted in millionths */
+};
+
+struct metric_row {
+	const char *name; /* after "scopewire_" */
+	enum metric_type type;
+	enum metric_unit unit;
+	enum metric_label_set labels[2];
+	const char *help;
+};
+
+struct metric_label {
+	const char *name;
+	const char *const *values;
+	unsigned n;
+};
+
+#define METRIC_BUCKETS 16 /* of a histogram, and one more for what is larger */
+
+extern const struct metric_row metric_rows[METRIC_COUNT];
+/* Upper bounds of a histogram's buckets, in the unit in which it is counted. */
+const int64_t *metric_bounds(enum metric_unit unit);
+const struct metric_label *metric_label(enum metric_label_set set);
+/* Sets the values of METRIC_BY_ROUTE, at most METRIC_ROUTES_MAX; static.  Before threads run. */
+void metric_set_routes(const char *const *values, unsigned n);
+
+/* Cells of one series: 1, or those of a histogram: its buckets, then the sum. */
+unsigned metric_cells(enum metric m);
+/* Series of the metric, one for each combination of label values. */
+unsigned metric_series(enum metric m);
+/* The index of a metric's first cell in what metrics_collect() returns. */
+size_t metric_offset(enum metric m);
+/* The sums over all threads (heap); any thread. */
+int64_t *metrics_collect(void);
+#endif
