@@ -59,6 +59,10 @@ void loader_build_apps(struct loader *l);
 void conf_replace(char **at, const char *text);
 /* A warning for conf->notes; takes it. */
 void loader_note(struct conf *c, char *note);
+/* Remembers that this source set the option, of an application or (app_id NULL) of the daemon. */
+void conf_setting_put(struct conf *c, const char *app_id, const struct option *o, const char *value,
+		      unsigned scale, const char *label);
+void conf_settings_release(struct conf *c);
 /* A problem, which makes the configuration invalid; takes it. */
 void loader_complain(struct loader *l, char *sentence);
 void loader_set(struct loader *l, const struct option *o, const char *value, unsigned scale,

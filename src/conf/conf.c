@@ -48,7 +48,9 @@ void loader_set(struct loader *l, const struct option *o, const char *value, uns
 
 	if (option_set(o, l->conf, value, scale, &complaint) < 0)
 		loader_complain(l, option_error(o, label, value, complaint));
-	else if ((o->flags & OPTION_SECRET) && *value)
+	else
+		conf_setting_put(l->conf, NULL, o, value, scale, label);
+	if ((o->flags & OPTION_SECRET) && *value)
 		l->has_secret = true;
 }
 
@@ -425,5 +427,6 @@ void conf_free(struct conf *c)
 	for (char **p = c->notes; p && *p; p++)
 		free(*p);
 	free(c->notes);
+	conf_settings_release(c);
 	free(c);
 }

@@ -11,6 +11,8 @@
 #include "conf/app.h"
 #include "wire/address.h"
 
+struct option;
+
 struct conf_server {
 	char *host;	  /* "*", or a comma-separated list of addresses */
 	unsigned port;	  /* 0: the kernel picks */
@@ -87,6 +89,14 @@ struct conf_log {
 	enum log_level level;
 };
 
+/* What one source set; for people, and for the page of settings. */
+struct conf_setting {
+	char *app_id; /* NULL: an option of the daemon */
+	const struct option *option;
+	char *value; /* as the source has it; NULL for a secret */
+	char *label; /* the source: file, line and option, or variable, or flag */
+};
+
 struct conf {
 	struct conf_server server;
 	struct conf_database database;
@@ -97,7 +107,11 @@ struct conf {
 	char *database_hint;	 /* why the database may not be the one that was meant; or NULL */
 	bool migrate_only, check_only;
 	bool print_routes; /* then nothing else is read */
-	char **notes;	   /* NULL-terminated sentences worth a warning in the log; or NULL */
+	bool print_config;
+	char **notes; /* NULL-terminated sentences worth a warning in the log; or NULL */
+	struct conf_setting
+		*settings; /* each option that a source set, once: the value that counts */
+	size_t n_settings;
 };
 
 /*
@@ -120,6 +134,11 @@ char *conf_needs_restart(const struct conf *running, const struct conf *now) MUS
 void conf_print_roff(FILE *out);
 void conf_print_example(FILE *out);
 void conf_print_help(FILE *out);
+/*
+ * Writes every option that a source set, with the source, in the form of scopewire.conf.  A secret
+ * is named, without its value.
+ */
+void conf_print_settings(const struct conf *c, FILE *out);
 
 /*
  * One app from name/value pairs of a section of the file, or of a row of the table apps.

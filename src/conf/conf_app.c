@@ -173,6 +173,17 @@ static void note_contradiction(struct conf *c, const struct app *a)
 				     a->id, l->max_event_payload_bytes, l->max_request_bytes));
 }
 
+static void draft_put_settings(struct conf *c, const struct draft *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		unsigned scale;
+		const struct option *o = option_find("app", d->options[i].name, &scale);
+
+		if (o)
+			conf_setting_put(c, d->id, o, d->options[i].value, scale, d->labels[i]);
+	}
+}
+
 void loader_build_apps(struct loader *l)
 {
 	struct app **apps;
@@ -191,6 +202,7 @@ void loader_build_apps(struct loader *l)
 			l->rc = l->rc ? l->rc : rc;
 			continue;
 		}
+		draft_put_settings(l->conf, d);
 		note_contradiction(l->conf, apps[n]);
 		n++;
 	}

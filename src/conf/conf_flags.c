@@ -25,6 +25,7 @@ enum flag_kind {
 	FLAG_MIGRATE,
 	FLAG_CHECK,
 	FLAG_ROUTES,
+	FLAG_PRINT_CONFIG,
 	FLAG_HELP,
 	FLAG_VERSION,
 };
@@ -39,6 +40,7 @@ static const struct {
 	{ "migrate", NULL, FLAG_MIGRATE },
 	{ "check_config", NULL, FLAG_CHECK },
 	{ "print_routes", NULL, FLAG_ROUTES },
+	{ "print_config", NULL, FLAG_PRINT_CONFIG },
 	{ "help", NULL, FLAG_HELP },
 	{ "version", NULL, FLAG_VERSION },
 	{ "host", "server_host", FLAG_OPTION },
@@ -152,6 +154,7 @@ static int flag_mode(struct loader *l, struct args *a, enum flag_kind kind, stru
 	l->conf->migrate_only |= kind == FLAG_MIGRATE;
 	l->conf->check_only |= kind == FLAG_CHECK;
 	l->conf->print_routes |= kind == FLAG_ROUTES;
+	l->conf->print_config |= kind == FLAG_PRINT_CONFIG;
 	m->help |= kind == FLAG_HELP;
 	m->version |= kind == FLAG_VERSION;
 	return 0;

@@ -178,6 +178,7 @@ void conf_print_help(FILE *out)
 	      "  --embedded-postgres DIR  run a private PostgreSQL with its data in DIR\n"
 	      "  --migrate                bring the database's schema up to date and exit\n"
 	      "  --check-config           check the configuration and exit\n"
+	      "  --print-config           print what is set, and where, and exit\n"
 	      "  --print-routes           print every route of the HTTP API and exit\n"
 	      "  --help, --version\n"
 	      "  --host ADDRESSES, --port PORT\n"

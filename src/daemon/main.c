@@ -159,6 +159,11 @@ static int start_conf(struct scopewired *d)
 		d->is_done = true;
 		return EX_OK;
 	}
+	if (d->conf->print_config) {
+		conf_print_settings(d->conf, stdout);
+		d->is_done = true;
+		return EX_OK;
+	}
 	forbid_core_dumps();
 	log_set_level(d->conf->log.level);
 	if (load_tls(&d->conf->server, &d->tls_context, &why))

@@ -1236,12 +1236,37 @@ START_TEST(help_tells_every_flag)
 }
 END_TEST
 
+static void print_settings_of_conf(FILE *out)
+{
+	conf_print_settings(conf, out);
+}
+
+START_TEST(what_is_set_is_printed_with_its_source)
+{
+	char *text;
+
+	ck_load(.file = "[database]\nname = a\n[app x]\nkey = k\nsecret = hunter2\n"
+			"max_connections = 5\n",
+		.env = { "SCOPEWIRE_DATABASE_NAME=b", "SCOPEWIRE_DATABASE_PASSWORD=hunter2" },
+		.flags = { "--port=99" });
+	text = printed(print_settings_of_conf);
+	ck_assert_ptr_nonnull(strstr(text, "[server]\n; --port\nport = 99\n"));
+	ck_assert_ptr_nonnull(strstr(text, "; SCOPEWIRE_DATABASE_NAME\nname = b\n"));
+	ck_assert_ptr_null(strstr(text, "name = a"));
+	ck_assert_ptr_nonnull(strstr(text, ":6: [app x] max_connections\nmax_connections = 5\n"));
+	ck_assert_ptr_nonnull(strstr(text, "SCOPEWIRE_DATABASE_PASSWORD: a secret"));
+	ck_assert_ptr_null(strstr(text, "hunter2"));
+	free(text);
+}
+END_TEST
+
 static void add_loading(Suite *s)
 {
 	TCase *t = tcase_create("loading");
 
 	tcase_add_checked_fixture(t, NULL, teardown);
 	tcase_add_test(t, defaults);
+	tcase_add_test(t, what_is_set_is_printed_with_its_source);
 	tcase_add_test(t, later_sources_win);
 	tcase_add_test(t, modes_of_the_command_line);
 	tcase_add_test(t, usage_errors);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* Which source set which option: remembered while a configuration is read, and printed. */
+#include "base/mem.h"
+#include "conf/conf-private.h"
+#include "conf/conf_table.h"
+
+static struct conf_setting *setting_find(struct conf *c, const char *app_id, const struct option *o)
+{
+	for (size_t i = 0; i < c->n_settings; i++) {
+		struct conf_setting *s = &c->settings[i];
+
+		if (s->option == o && !s->app_id == !app_id &&
+		    (!app_id || strcmp(s->app_id, app_id) == 0))
+			return s;
+	}
+	return NULL;
+}
+
+void conf_setting_put(struct conf *c, const char *app_id, const struct option *o, const char *value,
+		      unsigned scale, const char *label)
+{
+	struct conf_setting *s = setting_find(c, app_id, o);
+
+	if (!s) {
+		c->settings = xreallocarray(c->settings, c->n_settings + 1, sizeof(*c->settings));
+		s = &c->settings[c->n_settings++];
+		*s = (struct conf_setting){ .app_id = app_id ? xstrdup(app_id) : NULL,
+					    .option = o };
+	}
+	free(s->value);
+	free(s->label);
+	s->value = NULL;
+	if (!(o->flags & OPTION_SECRET))
+		s->value = textf("%s%s", value, scale == 1024 ? "K" : "");
+	s->label = xstrdup(label);
+}
+
+void conf_settings_release(struct conf *c)
+{
+	for (size_t i = 0; i < c->n_settings; i++) {
+		free(c->settings[i].app_id);
+		free(c->settings[i].value);
+		free(c->settings[i].label);
+	}
+	free(c->settings);
+}
+
+/* The options of one section, in the order of the table; app_id is NULL outside [app ID]. */
+static void settings_print(const struct conf *c, const char *section, const char *app_id, FILE *out)
+{
+	bool has_head = false;
+
+	for (size_t i = 0; i < c->n_settings; i++) {
+		const struct conf_setting *s = &c->settings[i];
+
+		if (strcmp(s->option->section, section) != 0 ||
+		    (app_id && strcmp(s->app_id, app_id) != 0))
+			continue;
+		if (!has_head)
+			fprintf(out, "[%s%s%s]\n", section, app_id ? " " : "",
+				app_id ? app_id : "");
+		has_head = true;
+		if (s->value)
+			fprintf(out, "; %s\n%s = %s\n", s->label, s->option->name, s->value);
+		else
+			fprintf(out, "; %s: a secret, which is not printed\n;%s =\n", s->label,
+				s->option->name);
+	}
+	if (has_head)
+		putc('\n', out);
+}
+
+void conf_print_settings(const struct conf *c, FILE *out)
+{
+	for (size_t i = 0; i < n_conf_options; i++)
+		if (i == 0 || strcmp(conf_options[i].section, conf_options[i - 1].section) != 0)
+			settings_print(c, conf_options[i].section, NULL, out);
+	for (size_t i = 0; i < c->n_settings; i++) {
+		const char *id = c->settings[i].app_id;
+		size_t first = 0;
+
+		if (!id)
+			continue;
+		while (!c->settings[first].app_id || strcmp(c->settings[first].app_id, id) != 0)
+			first++;
+		if (first == i)
+			settings_print(c, "app", id, out);
+	}
+}

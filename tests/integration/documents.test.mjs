@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// Commands and settings of docs/install.md and docs/troubleshooting.md, run as they are written.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { PROGRAM, binaries, query, startCluster, startDaemon, tempFolder } from '../lib/harness.mjs';
+
+const file = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
+
+/** The fenced blocks of a kind below a heading, up to the next one of its level. */
+function blocks(document, heading, kind) {
+	const text = fs.readFileSync(file(document), 'utf8');
+	const [, section] = text.match(new RegExp(`^## ${heading}\\n(.*?)(?=^## |(?![^]))`, 'ms')) ?? [];
+	assert.ok(section, `${document} has a section "${heading}"`);
+	return [...section.matchAll(new RegExp('```' + kind + '\\n(.*?)```', 'gs'))].map((m) => m[1]);
+}
+
+test('the database of the installation guide', async (t) => {
+	const cluster = await startCluster();
+	t.after(() => cluster.stop());
+	const psql = (user, database, input, ...args) => execFileSync(path.join(binaries(), 'psql'),
+		['-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', cluster.socket, '-U', user, ...args, database],
+		{ encoding: 'utf8', input });
+	const [create] = blocks('docs/install.md', '2\\. The database', 'sql');
+	// a role of this name is already there in a cluster of the tests
+	psql('postgres', 'postgres', create.replaceAll(' scopewire', ' daemon'));
+
+	const daemon = await startDaemon({ databaseMode: 'none',
+		database: { host: cluster.socket, name: 'portal', user: 'daemon' } }, t);
+
+	await t.test('is one in which the daemon makes its schema and publishes', async () => {
+		assert.equal((await daemon.api().trigger('orders', 'made', {})).status, 200);
+	});
+
+	await t.test('an application gets its rights by the command of the guide', async () => {
+		psql('postgres', 'postgres', 'CREATE ROLE portal LOGIN');
+		const [command] = blocks('docs/install.md', '2\\. The database', 'sh');
+		const words = command.trim().split(' ');
+		assert.equal(words[0], 'psql');
+		psql('daemon', words.at(-1), '', ...words.slice(3, -1).map((word) => word
+			.replace('/usr/local/share/scopewire/grants.sql', file('sql/grants.sql'))));
+		const [{ id }] = await query(cluster.socket, 'portal',
+			'SELECT scopewire.broadcast(\'orders\', \'made\', \'{}\'::json) AS id', [], 'portal');
+		assert.ok(id);
+	});
+
+	await t.test('the daemon starts again without the right to create', async () => {
+		psql('postgres', 'portal', 'REVOKE CREATE ON DATABASE portal FROM daemon');
+		await daemon.restart();
+		assert.equal((await daemon.api().trigger('orders', 'made', {})).status, 200);
+	});
+});
+
+test('the configurations of the installation guide are valid', () => {
+	const folder = tempFolder('docs');
+	const [first] = blocks('docs/install.md', '3\\. The configuration', 'ini');
+	const [second] = blocks('docs/install.md', '5\\. The proxy, TLS and the firewall', 'ini');
+	assert.match(first, /\[app client-portal\]/);
+	for (const [n, text] of [first, second].entries()) {
+		const config = path.join(folder, `${n}.conf`);
+		fs.writeFileSync(config, text, { mode: 0o600 });
+		const { status, stderr } = spawnSync(PROGRAM, ['--config', config, '--print-config'],
+			{ encoding: 'utf8' });
+		assert.equal(status, 0, stderr);
+	}
+});
+
+test('every line of the log that the troubleshooting guide names is one of the program', () => {
+	const sources = fs.readdirSync(file('src'), { recursive: true })
+		.filter((name) => name.endsWith('.c'))
+		.map((name) => fs.readFileSync(path.join(file('src'), name), 'utf8').replace(/"\s*"/g, '')).join('');
+	const rows = fs.readFileSync(file('docs/troubleshooting.md'), 'utf8').split('\n')
+		.filter((line) => line.startsWith('| ')).map((line) => line.split(' | ')[1]);
+	const named = rows.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map((m) => m[1]));
+	assert.ok(named.length > 15, `${named.length} lines`);
+	// What the program puts together from parts: codes, methods and paths; and PostgreSQL's own.
+	const parts = (line) => line.replace(/(refused: )(POST|GET).*/, '$1')
+		.split(/\b\d+\b,?|: /).map((part) => part.trim()).filter(Boolean);
+	for (const line of named)
+		for (const part of parts(line))
+			assert.ok(sources.includes(part) || part === 'permission denied for database', line);
+});
