@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include "base/mem.h"
+#include "svc/sockets.h"
 #include "wire/auth.h"
 #include "api/handlers.h"
 #include "api/reply.h"
@@ -68,6 +69,13 @@ static void broadcasting_add_auth(struct strbuf *b, const struct sync_call *sc, 
 	strbuf_add_c(b, '"');
 }
 
+/* The connection is this user's, as far as is known. */
+static void claim_socket(const struct sync_call *sc)
+{
+	sockets_claim(sc->call.services->sockets, sc->values[AUTH_SOCKET_ID].socket_id,
+		      sc->call.app->runtime->number, sc->call.caller.user_id);
+}
+
 static void add_member(struct strbuf *b, const char *name, const struct strbuf *text)
 {
 	strbuf_addf(b, ",\"%s\":", name);
@@ -125,6 +133,7 @@ static void on_channel(void *ctx, const struct authorize_answer *a)
 			  "The application has no encryption_master_key; set it to the key that "
 			  "its publishers use.");
 	} else {
+		claim_socket(sc);
 		strbuf_init(&body, 256);
 		add_channel_auth(&body, sc, a);
 		sync_reply(sc, 200, &body);
@@ -164,6 +173,7 @@ static void on_user(void *ctx, const struct authorize_answer *a)
 		statement_fail_verdict(sc, a);
 		return;
 	}
+	claim_socket(sc);
 	make_member(&data, sc, "id", a);
 	strbuf_init(&body, data.len + 256);
 	broadcasting_add_auth(&body, sc, "::user::", strbuf_view(&data));

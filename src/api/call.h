@@ -158,7 +158,10 @@ enum field_type {
 	FIELD_CHOICE,  /* one of choices */
 };
 
-enum { FIELD_REQUIRED = 1 };
+enum {
+	FIELD_REQUIRED = 1,
+	FIELD_OWN = 2, /* of FIELD_SOCKET: a user's own connection, which is open */
+};
 
 struct sync_field {
 	const char *name;

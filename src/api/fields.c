@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include "base/mem.h"
+#include "svc/sockets.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
 #include "api/fields.h"
@@ -320,11 +321,33 @@ static bool read_channel(struct sync_call *sc, const struct sync_field *f, const
 	return true;
 }
 
+/* A user cannot take an event away from another's connection, or end with it. */
+static bool field_check_socket(struct sync_call *sc, const struct sync_field *f, uint64_t id)
+{
+	struct sockets *sockets = sc->call.services->sockets;
+
+	if (sc->call.caller.kind != BY_USER)
+		return true;
+	if (!sockets_has(sockets, id, sc->call.app->runtime->number))
+		sync_fail(sc, 400, "unknown_socket", f->name,
+			  "No connection of the application has this socket_id: send that of an "
+			  "open connection, or none.");
+	else if (!sockets_is_of(sockets, id, sc->call.caller.user_id))
+		sync_fail(sc, 403, "socket_forbidden", f->name,
+			  "The connection with this socket_id is not known to be this user's: sign "
+			  "it in, or authorize a channel of it, with the user's token first.");
+	else
+		return true;
+	return false;
+}
+
 static bool read_socket(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
 			struct sync_value *out)
 {
 	if (!is_text(v) || !socket_id_parse(text_of(v), &out->socket_id))
 		return fail_value(sc, f, "a socket id, as in \"123.456\"");
+	if (f->flags & FIELD_OWN && !field_check_socket(sc, f, out->socket_id))
+		return false;
 	out->text = sv_dup(text_of(v));
 	return true;
 }

@@ -26,6 +26,9 @@ struct hub_conf {
 	usec_t ahead_max; /* how long a client's position may be ahead of this node's */
 	/* A connection was established or has ended; may be NULL.  Must not wait. */
 	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
+	/* It signed in, or joined a presence channel; may be NULL.  Must not wait. */
+	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
+			       bool is_signin);
 	void *socket_ctx;
 };
 

@@ -203,6 +203,16 @@ static bool proto_read_member(struct session *s, const struct client_frame *f,
 	return true;
 }
 
+/* Whose connection it is, for the API. */
+static void proto_identify(const struct session *s, struct str_view user_id, bool is_signin)
+	RUNS_ON(on_worker)
+{
+	const struct hub_conf *conf = &s->hub->conf;
+
+	if (conf->on_socket_user)
+		conf->on_socket_user(conf->socket_ctx, s->id, user_id, is_signin);
+}
+
 static void proto_join(struct session *s, const struct client_frame *f, struct channel_traits t,
 		       const struct member_data *m, const struct catch_up_request *req)
 	RUNS_ON(on_worker)
@@ -231,6 +241,8 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
 	sub->traits = t;
 	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
+	if (t.presence)
+		proto_identify(s, m->user_id, false);
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
 	strbuf_reset(&s->hub->text);
 	frame_subscription_succeeded(&s->hub->text, f->channel,
@@ -512,6 +524,7 @@ static void proto_on_signin(struct session *s, const struct client_frame *f) RUN
 		session_error(s, PUSHER_CODE_NULL,
 			      SV("This connection is signed in as another user already"));
 	} else {
+		proto_identify(s, sv(who.user_id), true);
 		strbuf_reset(&s->hub->text);
 		frame_signin_success(&s->hub->text, f->user_data);
 		session_send_text(s);

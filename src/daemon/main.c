@@ -269,6 +269,13 @@ static void on_socket(void *ctx, const struct app *app, uint64_t socket_id, bool
 	viewers_on_closed(d->viewing, socket_id);
 }
 
+static void on_socket_user(void *ctx, uint64_t socket_id, struct str_view user_id, bool is_signin)
+{
+	struct scopewired *d = ctx;
+
+	sockets_identify(d->sockets, socket_id, user_id, is_signin);
+}
+
 /* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
 static unsigned default_workers(void)
 {
@@ -317,6 +324,7 @@ static int make_workers(struct scopewired *d)
 		.path = sv(s->path),
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_socket = on_socket,
+		.on_socket_user = on_socket_user,
 		.socket_ctx = d,
 	};
 

@@ -13,7 +13,11 @@
 struct socket_slot {
 	uint64_t id; /* 0: free; no connection has this id */
 	uint64_t app;
+	int64_t user; /* 0: not known; USER_OTHER */
+	enum user_proof { USER_CLAIMED, USER_MEMBER, USER_SIGNED_IN } proof;
 };
+
+#define USER_OTHER INT64_MIN /* an id that is not a number */
 
 struct socket_shard {
 	pthread_mutex_t lock; /* of all members */
@@ -72,7 +76,7 @@ void sockets_add(struct sockets *s, uint64_t id, uint64_t app)
 		socket_shard_grow(sh);
 	i = socket_find(sh, id);
 	sh->used += !sh->slots[i].id;
-	sh->slots[i] = (struct socket_slot){ id, app };
+	sh->slots[i] = (struct socket_slot){ .id = id, .app = app };
 	pthread_mutex_unlock(&sh->lock);
 }
 
@@ -107,17 +111,72 @@ void sockets_remove(struct sockets *s, uint64_t id)
 	pthread_mutex_unlock(&sh->lock);
 }
 
+/* The stronger proof counts; of two that are equal, the first. */
+static void socket_set_user(struct socket_slot *slot, int64_t user, enum user_proof proof)
+{
+	if (slot->user && slot->proof >= proof)
+		return;
+	slot->user = user;
+	slot->proof = proof;
+}
+
+/* The socket's slot, NULL when it is not open. */
+static struct socket_slot *socket_get(const struct socket_shard *sh, uint64_t id)
+{
+	struct socket_slot *slot = sh->cap && id ? &sh->slots[socket_find(sh, id)] : NULL;
+
+	return slot && slot->id == id ? slot : NULL;
+}
+
+void sockets_identify(struct sockets *s, uint64_t id, struct str_view user_id, bool is_signin)
+{
+	struct socket_shard *sh = socket_shard_of(s, id);
+	struct socket_slot *slot;
+	uint64_t user;
+
+	if (!sv_to_u64(user_id, INT64_MAX, &user) || !user)
+		user = (uint64_t)USER_OTHER;
+	pthread_mutex_lock(&sh->lock);
+	slot = socket_get(sh, id);
+	if (slot)
+		socket_set_user(slot, (int64_t)user, is_signin ? USER_SIGNED_IN : USER_MEMBER);
+	pthread_mutex_unlock(&sh->lock);
+}
+
+void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id)
+{
+	struct socket_shard *sh = socket_shard_of(s, id);
+	struct socket_slot *slot;
+
+	pthread_mutex_lock(&sh->lock);
+	slot = socket_get(sh, id);
+	if (slot && slot->app == app)
+		socket_set_user(slot, user_id, USER_CLAIMED);
+	pthread_mutex_unlock(&sh->lock);
+}
+
+bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id)
+{
+	struct socket_shard *sh = socket_shard_of(s, id);
+	const struct socket_slot *slot;
+	bool is;
+
+	pthread_mutex_lock(&sh->lock);
+	slot = socket_get(sh, id);
+	is = slot && user_id && slot->user == user_id;
+	pthread_mutex_unlock(&sh->lock);
+	return is;
+}
+
 bool sockets_has(struct sockets *s, uint64_t id, uint64_t app)
 {
 	struct socket_shard *sh = socket_shard_of(s, id);
-	bool has = false;
+	const struct socket_slot *slot;
+	bool has;
 
 	pthread_mutex_lock(&sh->lock);
-	if (sh->cap && id) {
-		const struct socket_slot *slot = &sh->slots[socket_find(sh, id)];
-
-		has = slot->id == id && slot->app == app;
-	}
+	slot = socket_get(sh, id);
+	has = slot && slot->app == app;
 	pthread_mutex_unlock(&sh->lock);
 	return has;
 }

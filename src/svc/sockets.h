@@ -2,14 +2,19 @@
 #ifndef SVC_SOCKETS_H
 #define SVC_SOCKETS_H
 /*
- * The connections that are open on this node, by socket id: so that a caller of the API cannot have
- * something stored for a socket that does not exist.
+ * The connections that are open on this node, by socket id, and whose they are: so that a user of
+ * the API cannot have something stored for a socket that does not exist, or name that of another
+ * user.
  *
- * 16 shards with a mutex each, held for a lookup; about 40 bytes a connection.  Any thread.
+ * A socket is a user's when it signed in or joined a presence channel as that user.  Before that it
+ * is the user's for whom this daemon first authorized a subscription or a sign-in of it.
+ *
+ * 16 shards with a mutex each, held for a lookup; about 50 bytes a connection.  Any thread.
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/annotate.h"
+#include "base/str.h"
 
 struct sockets;
 
@@ -18,6 +23,13 @@ void sockets_free(struct sockets *s); /* NULL is fine */
 /* app: its runtime's number. */
 void sockets_add(struct sockets *s, uint64_t id, uint64_t app);
 void sockets_remove(struct sockets *s, uint64_t id);
+/* The connection signed in as the user, or joined a presence channel as the user; ids that are not
+ * numbers are those of no user of the sync API. */
+void sockets_identify(struct sockets *s, uint64_t id, struct str_view user_id, bool is_signin);
+/* The user was authorized to subscribe or to sign in with it. */
+void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id);
 /* A connection of the application with this id is open. */
 bool sockets_has(struct sockets *s, uint64_t id, uint64_t app);
+/* It is the user's; false too when it is not known whose it is. */
+bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id);
 #endif

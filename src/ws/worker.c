@@ -270,6 +270,7 @@ static void *worker_main(void *arg)
 		.log = w->all->conf.log,
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,
 		.on_socket = w->all->conf.on_socket,
+		.on_socket_user = w->all->conf.on_socket_user,
 		.socket_ctx = w->all->conf.socket_ctx,
 	};
 

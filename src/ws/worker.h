@@ -30,6 +30,8 @@ struct workers_conf {
 	unsigned replay_timeout_ms;
 	/* as in struct hub_conf */
 	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
+	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
+			       bool is_signin);
 	void *socket_ctx;
 };
 

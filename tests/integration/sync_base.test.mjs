@@ -14,10 +14,77 @@ const LIMITED = { id: 'limited', key: 'limited-key', secret: 'limited-secret',
 
 let daemon, server;
 before(async () => {
-	daemon = await startDaemon({ apps: [APP, OTHER, DISABLED, LIMITED], server: { path: '/ws' } });
+	daemon = await startDaemon({ apps: [APP, OTHER, DISABLED, LIMITED], server: { path: '/ws' },
+		sections: { sync: { user_activity_types: 'mine' } } });
 	server = Sync.server(daemon);
 });
 after(() => daemon?.stop());
+
+describe('socket_id', () => {
+	const at = { resource_type: 'note', resource_id: 1 };
+	const WITH_SOCKET = {
+		activities: { type: 'mine' },
+		locks: at,
+		'locks/release': at,
+		changes: { client_id: 'c', mutations: [{ mutation_id: 'm', ...at, op: 'upsert', data: {},
+			expected_version: null }] },
+		'start-viewing': at,
+	};
+	before(() => daemon.query(`INSERT INTO channel_rules (pattern, rule, can_write)
+		VALUES ('note.{id}', 'anyone', true), ('here', 'anyone', false)`));
+
+	/** Every call with that socket_id, as that user, with the outcome. */
+	async function each(user, socket_id, outcome) {
+		for (const [path, body] of Object.entries(WITH_SOCKET))
+			outcome(await Sync.user(daemon, user).post(path, { ...body, socket_id }));
+	}
+	const isFine = (answer) => assert.ok(answer.status < 300, answer.text);
+	const isForbidden = (answer) => failed(answer, 403, 'socket_forbidden', 'socket_id');
+
+	test('a connection that signed in is that user\'s', async () => {
+		const [mine, other] = [await daemon.connect(), await daemon.connect()];
+		await each(1, mine.socketId, isForbidden);
+		mine.sendSignin({ id: '1' });
+		other.sendSignin({ id: '2' });
+		for (const wire of [mine, other]) await wire.next({ event: 'pusher:signin_success' });
+		await each(1, mine.socketId, isFine);
+		await each(1, other.socketId, isForbidden);
+		await Promise.all([mine, other].map((wire) => wire.close()));
+	});
+
+	test('a connection on a presence channel is that member\'s', async () => {
+		const wire = await daemon.connect();
+		await wire.subscribe('presence-here', { channelData: { user_id: '1' } });
+		await each(1, wire.socketId, isFine);
+		await each(2, wire.socketId, isForbidden);
+		await wire.close();
+	});
+
+	test('a connection is that of the user for whom it was authorized first', async () => {
+		const wire = await daemon.connect();
+		const auth = (user) => Sync.user(daemon, user).post('/broadcasting/auth',
+			{ socket_id: wire.socketId, channel_name: 'private-here' });
+		assert.equal((await auth(1)).status, 200);
+		assert.equal((await auth(2)).status, 200);
+		await each(1, wire.socketId, isFine);
+		await each(2, wire.socketId, isForbidden);
+		await wire.close();
+	});
+
+	test('a connection that is not open is 400', async () => {
+		await each(1, '123.456', (answer) => failed(answer, 400, 'unknown_socket', 'socket_id'));
+		const other = await daemon.connect({ app: OTHER });
+		await each(1, other.socketId, (answer) => failed(answer, 400, 'unknown_socket', 'socket_id'));
+		await other.close();
+	});
+
+	test('the server may name any connection', async () => {
+		const wire = await daemon.connect();
+		isFine(await server.post('activities', { type: 'any', socket_id: wire.socketId }));
+		isFine(await server.post('activities', { type: 'any', socket_id: '123.456' }));
+		await wire.close();
+	});
+});
 
 describe('callers', () => {
 	test('the server is accepted with key and secret', async () => {

@@ -182,6 +182,8 @@ export const calls = {
 		const secret = { resource_type: 'secret', resource_id: 1 };
 		const start = (body, more) => run({ operation: 'startViewing', body: { ...at, ...body }, ...more });
 		const wire = await daemon.connect();
+		await start({ socket_id: wire.socketId }, { as: ada, ...forbidden, code: 'socket_forbidden' });
+		await run({ operation: 'authorizeUser', as: ada, body: { socket_id: wire.socketId } });
 		await start({ mode: 'editing', socket_id: wire.socketId }, { as: ada });
 		await start({ socket_id: '123.456' }, { as: ada, ...bad, code: 'unknown_socket' });
 		await start({}, { ...bad, code: 'missing_field' });

@@ -377,6 +377,7 @@ describe('DataChanged', () => {
 		const [mine, theirs] = [await daemon.connect(), await daemon.connect()];
 		for (const wire of [mine, theirs]) await wire.subscribe(channelOf(r));
 		const m = upsert(r, { secret: 1 }, 0);
+		ok(await staff(4).post('/broadcasting/user-auth', { socket_id: mine.socketId }));
 		await mutate(staff(4), m, { socket_id: mine.socketId, client_id: 'phone' });
 		const told = JSON.parse((await theirs.next({ ...CHANGED, channel: channelOf(r) })).data);
 		assert.match(told.updated_at, /Z$/);

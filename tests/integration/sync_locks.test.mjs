@@ -148,6 +148,7 @@ describe('acquire, renew, release', () => {
 	test('the sender\'s socket does not receive the event', async () => {
 		const r = fresh();
 		const [mine, theirs] = [await listener(r), await listener(r)];
+		ok(await staff(1).post('/broadcasting/user-auth', { socket_id: mine.socketId }));
 		ok(await staff(1).post('locks', { ...r, socket_id: mine.socketId }));
 		ok(await staff(1).post('locks/release', r));
 		assert.equal(payload(await theirs.next(CHANGED)).action, 'acquired');

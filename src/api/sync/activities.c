@@ -19,7 +19,7 @@ static const struct sync_field add_fields[] = {
 	{ .name = "subject_type", .type = FIELD_TEXT, .min = 1, .max = ACTIVITY_TYPE_BYTES },
 	{ .name = "subject_id", .type = FIELD_ID },
 	{ .name = "metadata", .type = FIELD_OBJECT },
-	{ .name = "socket_id", .type = FIELD_SOCKET },
+	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
 
 struct sync_action sync_activity_add = {

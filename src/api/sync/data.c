@@ -37,7 +37,7 @@ enum { CHANGE_CLIENT_ID, CHANGE_USER_ID, CHANGE_SOCKET_ID, CHANGE_MUTATIONS, CHA
 static const struct sync_field mutation_fields[CHANGE_FIELDS] = {
 	[CHANGE_CLIENT_ID] = { .name = "client_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
 	[CHANGE_USER_ID] = { .name = "user_id", .type = FIELD_USER },
-	[CHANGE_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET },
+	[CHANGE_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 	[CHANGE_MUTATIONS] = { .name = "mutations",
 			       .type = FIELD_ARRAY,
 			       .flags = FIELD_REQUIRED,

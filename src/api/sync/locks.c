@@ -11,7 +11,7 @@ static const struct sync_field acquire_fields[] = {
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
 	{ .name = "ttl_s", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "60" },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
-	{ .name = "socket_id", .type = FIELD_SOCKET },
+	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
 
 struct sync_action sync_lock_acquire = {
@@ -27,7 +27,7 @@ static const struct sync_field release_fields[] = {
 	{ .name = "user_id", .type = FIELD_USER },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
 	{ .name = "force", .type = FIELD_BOOL, .fallback = "false" },
-	{ .name = "socket_id", .type = FIELD_SOCKET },
+	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
 
 struct sync_action sync_lock_release = {

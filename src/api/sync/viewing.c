@@ -24,7 +24,7 @@ static const struct sync_field start_fields[START_FIELDS] = {
 			 .type = FIELD_CHOICE,
 			 .choices = "viewing|editing",
 			 .fallback = "viewing" },
-	[START_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET },
+	[START_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 	[START_TTL] = { .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600 },
 };
 
