@@ -11,6 +11,7 @@ export interface ReplayOptions {
 	storage?: Pick<Storage, 'getItem' | 'setItem'>;
 	storageKey?: string;
 	onResync?: (resync: Resync) => void;
+	onEvent?: (event: { event: string; channel: string; data: Record<string, unknown> }) => void;
 }
 
 export interface ReplayHandle {

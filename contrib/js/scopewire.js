@@ -90,9 +90,10 @@ class Memory {
 }
 
 class Replay {
-	constructor(pusher, { storage, storageKey, onResync } = {}) {
+	constructor(pusher, { storage, storageKey, onResync, onEvent } = {}) {
 		this.pusher = pusher;
 		this.onResync = onResync;
+		this.onEvent = onEvent;
 		this.memory = new Memory(storage, storageKey ?? `scopewire:${pusher.key}`);
 		this.readings = new Map();
 		const kept = this.memory.load();
@@ -226,6 +227,7 @@ class Replay {
 		const content = typeof data === 'string' ? JSON.parse(data) : data;
 		this.pusher.channel(channel)?.emit(event, content);
 		if (event === 'scopewire:resync') this.onResync?.({ channel, ...content });
+		this.onEvent?.({ event, channel, data: content });
 	}
 }
 
@@ -239,7 +241,8 @@ const attached = new WeakMap();
  * options: storage, a Storage such as sessionStorage, in which positions survive a reload of the
  * page; storageKey, their name there; onResync({channel, reason}), called when the missed events
  * cannot be replayed and the state must be fetched again (also a scopewire:resync event on the
- * channel).
+ * channel); onEvent({event, channel, data}), called for each of the server's own events about a channel,
+ * such as scopewire:replayed.
  *
  * Returns {position(channel)}: "epoch:serial" or null.
  */

@@ -18,3 +18,11 @@ export async function openBrowser(t, options = {}) {
 	context.on('weberror', (error) => context.errors.push(error.error()));
 	return context;
 }
+
+/** One browser for several users: each context of it has cookies, storage and tabs of its own. */
+export async function launchBrowser(t) {
+	const browser = await chromium.launch({ headless: true, args: FLAGS,
+		executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium' });
+	t.after(() => browser.close());
+	return browser;
+}

@@ -5,10 +5,9 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { APP, pause, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Wires, pause, startDaemon, waitFor } from '../lib/harness.mjs';
 import { server, startAuthorizer } from './stock.mjs';
 import { openBrowser } from './browser.mjs';
 
@@ -30,40 +29,6 @@ async function listening(t, listener) {
 		listener.closeAllConnections?.();
 	}));
 	return listener.address().port;
-}
-
-/** The network between browser and daemon: forwards, or is cut. */
-class Wires {
-	constructor(daemon) {
-		this.daemon = daemon;
-		this.open = new Set();
-		this.isCut = false;
-		this.listener = net.createServer((near) => this.join(near));
-	}
-
-	join(near) {
-		near.on('error', () => near.destroy());
-		if (this.isCut) {
-			near.destroy();
-			return;
-		}
-		const far = net.connect(this.daemon.port, '127.0.0.1');
-		for (const [one, other] of [[near, far], [far, near]]) {
-			this.open.add(one);
-			one.on('error', () => one.destroy())
-				.on('close', () => { this.open.delete(one); other.destroy(); });
-			one.pipe(other);
-		}
-	}
-
-	cut() {
-		this.isCut = true;
-		for (const socket of this.open) socket.destroy();
-	}
-
-	mend() {
-		this.isCut = false;
-	}
 }
 
 /** A page that listens to the channels and keeps what it saw, with an authorizer of its own. */
@@ -130,8 +95,8 @@ const wire = { news: 'news', 'client.42': 'private-client.42', board: 'presence-
 async function scene(t, options = '') {
 	const daemon = await startDaemon({ server: { drain_ms: 0 } }, t);
 	const sdk = () => server(daemon);
-	const wires = new Wires(daemon);
-	const port = await listening(t, wires.listener);
+	const wires = await new Wires(daemon).start(t);
+	const { port } = wires;
 	const authorizer = await startOpenAuthorizer(t, sdk());
 	const url = await startSite(t, () => page(port, authorizer, options));
 	const browser = await openBrowser(t);

@@ -7,6 +7,7 @@ export { binaries, clusterSocket, newDatabase, query, startCluster } from './clu
 export { startPooler } from './pooler.mjs';
 export { Raw, frame, parseFrames } from './raw.mjs';
 export { Wire, matches } from './wire.mjs';
+export { Wires } from './wires.mjs';
 export { end, logged, start, unprivileged } from './process.mjs';
 export { freePort, tempFolder } from './temp.mjs';
 export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';

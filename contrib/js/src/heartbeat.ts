@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+import type { SyncApi } from './api.js';
+
+export type PresenceStatus = 'online' | 'away' | 'busy' | 'offline';
+
+export interface PresenceOptions {
+	location?: string;
+	status?: PresenceStatus;
+	info?: Record<string, unknown>;
+	/** A user with no visible tab for this time is away; 0: never. */
+	awayAfterMs?: number;
+}
+
+interface Answer { ttl: number; unread_count: number; status: PresenceStatus }
+
+const FIRST_TTL_S = 90;
+
+/**
+ * Keeps the user's presence.  Browsers run the timers of a hidden tab once a minute, so a beat that is due
+ * is also sent when a frame arrives on the socket; frames are not delayed.
+ */
+export class Heartbeat {
+	#timer: ReturnType<typeof setTimeout> | undefined;
+	#dueAt = 0;
+	#ttlMs = FIRST_TTL_S * 1000;
+	#hiddenSince = 0;
+	#isRunning = false;
+	#stopVisible: (() => void) | null = null;
+	readonly #onVisibility = () => { void this.#visibilityChanged(); };
+	onAnswer: (answer: Answer) => void = () => {};
+
+	constructor(private readonly api: SyncApi, private readonly lockName: string,
+		private options: PresenceOptions) {}
+
+	start(): void {
+		if (this.#isRunning) return;
+		this.#isRunning = true;
+		document.addEventListener('visibilitychange', this.#onVisibility);
+		void this.#visibilityChanged();
+	}
+
+	stop(): void {
+		this.#isRunning = false;
+		clearTimeout(this.#timer);
+		this.#stopVisible?.();
+		this.#stopVisible = null;
+		document.removeEventListener('visibilitychange', this.#onVisibility);
+	}
+
+	/** Changes what is sent, and sends it. */
+	async set(options: PresenceOptions): Promise<void> {
+		this.options = { ...this.options, ...options };
+		await this.#beat();
+	}
+
+	/** Called for each frame from the server. */
+	tick(): void {
+		if (this.#isRunning && Date.now() >= this.#dueAt) void this.#beat();
+	}
+
+	async #visibilityChanged(): Promise<void> {
+		const isHidden = document.visibilityState === 'hidden';
+		this.#hiddenSince = isHidden ? Date.now() : 0;
+		this.#stopVisible?.();
+		this.#stopVisible = isHidden ? null : holdShared(this.lockName);
+		await this.#beat();
+	}
+
+	async #status(): Promise<PresenceStatus | undefined> {
+		const { awayAfterMs = 300_000, status } = this.options;
+		if (status && status !== 'online') return status;
+		if (!this.#hiddenSince || !awayAfterMs) return 'online';
+		if (await isHeld(this.lockName)) return 'online';     // another tab is visible
+		return Date.now() - this.#hiddenSince >= awayAfterMs ? 'away' : 'online';
+	}
+
+	async #beat(): Promise<void> {
+		clearTimeout(this.#timer);
+		this.#dueAt = Date.now() + this.#ttlMs / 3;
+		try {
+			const { location, info } = this.options;
+			const answer = await this.api.post<Answer>('heartbeat', { status: await this.#status(),
+				...(location !== undefined && { location }), ...(info && { info }) });
+			this.#ttlMs = answer.ttl * 1000;
+			this.onAnswer(answer);
+		} catch { /* the next beat tries again */ }
+		this.#dueAt = Math.min(this.#dueAt, Date.now() + this.#ttlMs / 3);
+		if (this.#isRunning)
+			this.#timer = setTimeout(() => this.tick(), Math.max(250, this.#dueAt - Date.now()));
+	}
+}
+
+/** Holds a shared lock until the returned function is called. */
+function holdShared(name: string): () => void {
+	let release = () => {};
+	const held = new Promise<void>((resolve) => { release = resolve; });
+	navigator.locks?.request(name, { mode: 'shared' }, () => held).catch(() => {});
+	return release;
+}
+
+async function isHeld(name: string): Promise<boolean> {
+	const state = await navigator.locks?.query();
+	return Boolean(state?.held?.some((lock) => lock.name === name));
+}

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: MIT
+import { attach, type ReplayHandle, type Resync } from 'scopewire/replay';
+import { SyncApi } from './api.js';
+import { BatchAuthorizer, type AuthorizerOptions } from './authorizer.js';
+import { Channels, type Subscription } from './channel.js';
+import { pusherOf, type EchoLike, type PusherLike } from './client.js';
+import { Emitter } from './emitter.js';
+import { Heartbeat, type PresenceOptions } from './heartbeat.js';
+import { Leader } from './leader.js';
+import { Recovery } from './recovery.js';
+import { Tokens, type TokenSource } from './tokens.js';
+
+/** The values of Echo's connectionStatus(). */
+export type ConnectionState = 'connected' | 'connecting' | 'reconnecting' | 'disconnected' | 'failed';
+
+export interface Status {
+	state: ConnectionState;
+	/** When this state began, as Date.now() gives it. */
+	since: number;
+	/** Missed events that arrived since the reconnect; null when nothing is being caught up. */
+	catchingUp: number | null;
+	/** Changes that wait in the offline queue. */
+	queued: number;
+	isLeader: boolean;
+	isOnline: boolean;
+	isHidden: boolean;
+}
+
+export interface ManagerEvents {
+	status: Status;
+	/** All channels have caught up after a reconnect. */
+	recovered: { events: number; channels: number };
+	/** Missed events of the channel cannot be replayed: load its state again. */
+	resync: Resync;
+	badge: { name: string; count: number; total: number };
+	leader: boolean;
+	token: string;
+	error: unknown;
+}
+
+export interface ManagerOptions {
+	/** An Echo with broadcaster "reverb" or "pusher", or pusher: a Pusher instance. */
+	echo?: EchoLike | undefined;
+	pusher?: PusherLike | undefined;
+	/** A bearer token for the daemon, or a function that fetches one. */
+	token?: TokenSource | undefined;
+	/** Default: that of the daemon, found from the Pusher's host and port. */
+	apiBase?: string;
+	/** Authorizes channels in batches with this endpoint in place of the client's own way. */
+	authorizer?: AuthorizerOptions;
+	/** Sends heartbeats; default: when there is a token. */
+	presence?: PresenceOptions | boolean;
+	/** Default: the token's sub. */
+	userId?: string | number;
+	/** Keeps positions across a reload of the page, such as sessionStorage. */
+	storage?: Storage;
+	/** One tab of the browser sends heartbeats and the offline queue. */
+	leader?: boolean;
+	/** Of event names; Laravel's default. */
+	namespace?: string;
+	/** Shows the total of the badges in the page's title and on the installed application's icon. */
+	showBadge?: boolean;
+}
+
+interface AxiosLike {
+	interceptors: { request: { use(f: (config: any) => any): unknown } };
+}
+
+const OWN_NAMESPACE = 'App\\Events\\';
+
+/** Where the daemon's HTTP interface is, from the settings of its WebSocket. */
+function httpBase({ config }: PusherLike): string {
+	const { useTLS, wsHost = location.hostname, wsPort = 80, wssPort = 443, wsPath = '' } = config;
+	const port = useTLS ? wssPort : wsPort;
+	const isDefault = port === (useTLS ? 443 : 80);
+	return `http${useTLS ? 's' : ''}://${wsHost}${isDefault ? '' : `:${port}`}${wsPath}`;
+}
+
+export class RealtimeManager extends Emitter<ManagerEvents> {
+	/** The first manager of the page, which elements use that were not given another one. */
+	static current: RealtimeManager | null = null;
+	static readonly #waiting = new Set<(manager: RealtimeManager) => void>();
+
+	readonly pusher: PusherLike;
+	readonly echo: EchoLike | undefined;
+	readonly api: SyncApi;
+	readonly replay: ReplayHandle;
+	readonly badges: Record<string, number> = {};
+	readonly #tokens: Tokens;
+	readonly #channels: Channels;
+	readonly #recovery: Recovery;
+	readonly #heartbeat: Heartbeat | null;
+	readonly #authorizer: BatchAuthorizer | null;
+	readonly #leader: Leader | null;
+	readonly #catchingUp = new Set<string>();
+	#recovered = { events: 0, channels: 0 };
+	#status: Status;
+	#hasConnected = false;
+	#isWanted = true;
+	#isRefused = false;
+	#userSubscription: Subscription | null = null;
+
+	constructor(private readonly options: ManagerOptions) {
+		super();
+		const client = options.echo ?? options.pusher;
+		if (!client) throw new TypeError('scopewire: RealtimeManager needs the option echo or pusher');
+		this.echo = options.echo;
+		this.pusher = pusherOf(client);
+		this.replay = attach(this.pusher, {
+			...(options.storage && { storage: options.storage }),
+			onResync: (resync) => this.emit('resync', resync),
+			onEvent: ({ event, channel, data }) => this.#ownEvent(event, channel, data),
+		});
+		const base = httpBase(this.pusher);
+		this.#tokens = this.#makeTokens();
+		this.api = new SyncApi(options.apiBase ?? `${base}/api/sync/`, this.#tokens);
+		this.#authorizer = options.authorizer ? new BatchAuthorizer(options.authorizer, this.#tokens) : null;
+		if (this.#authorizer) this.pusher.config.channelAuthorizer = this.#authorizer.handler;
+		this.#channels = new Channels(this.pusher, options.namespace ?? OWN_NAMESPACE);
+		this.#recovery = new Recovery(this.pusher, `${base}/up`);
+		this.#heartbeat = this.#makeHeartbeat();
+		this.#status = { state: this.#stateNow(), since: Date.now(), catchingUp: null, queued: 0,
+			isLeader: !options.leader, isOnline: navigator.onLine,
+			isHidden: document.visibilityState === 'hidden' };
+		this.#leader = options.leader
+			? new Leader(`scopewire:leader:${this.pusher.key}`, (is) => this.#leaderChanged(is)) : null;
+		this.#listen();
+		this.#publish();
+	}
+
+	/** Calls back with the page's manager, now or when it is made. */
+	static whenCurrent(callback: (manager: RealtimeManager) => void): () => void {
+		if (RealtimeManager.current) {
+			callback(RealtimeManager.current);
+			return () => {};
+		}
+		RealtimeManager.#waiting.add(callback);
+		return () => { RealtimeManager.#waiting.delete(callback); };
+	}
+
+	get status(): Status {
+		return this.#status;
+	}
+
+	get socketId(): string | undefined {
+		return this.pusher.connection.socket_id;
+	}
+
+	get userId(): string | undefined {
+		const id = this.options.userId ?? this.#tokens.claims.sub;
+		return id === undefined ? undefined : String(id);
+	}
+
+	get userName(): string | undefined {
+		return this.#tokens.claims.name;
+	}
+
+	/** The token in use; fetched at the first call. */
+	token(): Promise<string | undefined> {
+		return this.#tokens.get();
+	}
+
+	connect(): void {
+		this.#isWanted = true;
+		this.#isRefused = false;
+		this.pusher.connect();
+	}
+
+	/** Until connect() is called. */
+	disconnect(): void {
+		this.#isWanted = false;
+		this.#recovery.connected();
+		this.pusher.disconnect();
+	}
+
+	/** Joins a channel by its name on the wire, such as private-project.7. */
+	channel(name: string): Subscription {
+		return this.#channels.join(name);
+	}
+
+	/** Changes location, status or info of the user's presence. */
+	async setPresence(presence: PresenceOptions): Promise<void> {
+		await this.#heartbeat?.set(presence);
+	}
+
+	setBadge(name: string, count: number): void {
+		if (this.badges[name] === count) return;
+		this.badges[name] = count;
+		const total = Object.values(this.badges).reduce((sum, n) => sum + n, 0);
+		if (this.options.showBadge) showBadge(total);
+		this.emit('badge', { name, count, total });
+	}
+
+	/** Called by the offline store. */
+	setQueued(queued: number): void {
+		this.#update({ queued });
+	}
+
+	/** Requests of this axios carry X-Socket-Id, so that toOthers() leaves this tab out. */
+	useAxios(axios: AxiosLike): void {
+		axios.interceptors.request.use((config) => {
+			if (this.socketId) config.headers['X-Socket-Id'] = this.socketId;
+			return config;
+		});
+	}
+
+	/** fetch() with X-Socket-Id. */
+	readonly fetch = (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> => {
+		const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
+		if (this.socketId) headers.set('X-Socket-Id', this.socketId);
+		return fetch(input, { ...init, headers });
+	};
+
+	/** Adds X-Socket-Id to fetch() of the page, for requests to its own origin. */
+	patchFetch(): () => void {
+		const original = window.fetch;
+		window.fetch = (input, init = {}) => {
+			const url = new URL(input instanceof Request ? input.url : input, location.href);
+			const request = new Request(input, init);
+			if (url.origin === location.origin && this.socketId)
+				request.headers.set('X-Socket-Id', this.socketId);
+			return original(request);
+		};
+		return () => { window.fetch = original; };
+	}
+
+	/** Ends everything that this object started; the client stays connected. */
+	destroy(): void {
+		this.#recovery.stop();
+		this.#heartbeat?.stop();
+		this.#leader?.stop();
+		this.#tokens.stop();
+		this.#userSubscription?.leave();
+		if (RealtimeManager.current === this) RealtimeManager.current = null;
+	}
+
+	#makeTokens(): Tokens {
+		const tokens = new Tokens(this.options.token);
+		tokens.onChange = (token) => this.emit('token', token);
+		tokens.onError = (error) => this.emit('error', error);
+		return tokens;
+	}
+
+	#makeHeartbeat(): Heartbeat | null {
+		const { presence = Boolean(this.options.token) } = this.options;
+		if (!presence) return null;
+		const heartbeat = new Heartbeat(this.api, `scopewire:visible:${this.pusher.key}`,
+			presence === true ? {} : presence);
+		heartbeat.onAnswer = ({ unread_count }) => this.setBadge('notifications', unread_count);
+		return heartbeat;
+	}
+
+	#listen(): void {
+		const { connection } = this.pusher;
+		connection.bind('state_change', () => this.#stateChanged());
+		connection.bind('error', (error) => this.#failed(error));
+		connection.bind('message', () => {
+			if (this.#status.isLeader) this.#heartbeat?.tick();
+		});
+		this.pusher.bind_global((event, data) => this.#anyEvent(event, data));
+		addEventListener('online', () => this.#update({ isOnline: true }));
+		addEventListener('offline', () => this.#update({ isOnline: false }));
+		document.addEventListener('visibilitychange', () =>
+			this.#update({ isHidden: document.visibilityState === 'hidden' }));
+		if (connection.state === 'connected') this.#connected();
+	}
+
+	/** Others may find this manager now. */
+	#publish(): void {
+		RealtimeManager.current ??= this;
+		for (const callback of RealtimeManager.#waiting) callback(this);
+		RealtimeManager.#waiting.clear();
+	}
+
+	#stateNow(): ConnectionState {
+		if (this.#isRefused) return 'failed';
+		switch (this.pusher.connection.state) {
+		case 'connected': return 'connected';
+		case 'failed': return 'failed';
+		case 'disconnected': return this.#isWanted && this.#hasConnected ? 'reconnecting' : 'disconnected';
+		default: return this.#hasConnected ? 'reconnecting' : 'connecting';
+		}
+	}
+
+	/** With 4000 to 4099 the server refuses this client: trying again does not help. */
+	#failed(error: { error?: { data?: { code?: number } }; data?: { code?: number } } | undefined): void {
+		const code = error?.error?.data?.code ?? error?.data?.code ?? 0;
+		if (code >= 4000 && code < 4100) this.#isRefused = true;
+		this.emit('error', error);
+	}
+
+	#stateChanged(): void {
+		const state = this.#stateNow();
+		if (state === 'connected') this.#connected();
+		else if (this.#isWanted && state !== 'failed') this.#lost();
+		if (state !== this.#status.state) this.#update({ state, since: Date.now() });
+	}
+
+	#connected(): void {
+		this.#recovery.connected();
+		this.#isRefused = false;
+		if (this.#hasConnected) this.#beginCatchingUp();
+		this.#hasConnected = true;
+		if (this.#status.isLeader) this.#heartbeat?.start();
+		void this.#followUser();
+	}
+
+	#lost(): void {
+		this.#catchingUp.clear();
+		if (this.#status.catchingUp !== null) this.#update({ catchingUp: null });
+		this.#recovery.lost();
+	}
+
+	/** Counts what arrives until every channel that has a position has caught up. */
+	#beginCatchingUp(): void {
+		this.#catchingUp.clear();
+		this.#recovered = { events: 0, channels: 0 };
+		for (const { name } of this.pusher.allChannels())
+			if (this.replay.position(name)) this.#catchingUp.add(name);
+		if (this.#catchingUp.size) this.#update({ catchingUp: 0 });
+	}
+
+	#anyEvent(event: string, data: unknown): void {
+		if (event === 'scopewire:token_expiring') {
+			void this.#renew((data as { channel?: string } | undefined)?.channel);
+			return;
+		}
+		if (this.#status.catchingUp !== null && !/^(pusher|client-)/.test(event))
+			this.#update({ catchingUp: this.#status.catchingUp + 1 });
+	}
+
+	#ownEvent(event: string, channel: string, data: Record<string, unknown>): void {
+		if (event === 'scopewire:token_expiring') void this.#renew(channel);
+		if (event !== 'scopewire:replayed' && event !== 'scopewire:resync') return;
+		if (!this.#catchingUp.delete(channel)) return;
+		const count = Number(data.count ?? 0);
+		this.#recovered.events += count;
+		if (count) this.#recovered.channels++;
+		if (this.#catchingUp.size) return;
+		this.#update({ catchingUp: null });
+		this.emit('recovered', { ...this.#recovered });
+	}
+
+	/** Extends the authorization of a channel, or of all, with a new token. */
+	async #renew(channel: string | undefined): Promise<void> {
+		try {
+			if (this.#tokens.isAvailable) await this.#tokens.refresh('expiring');
+			const names = channel ? [channel]
+				: this.pusher.allChannels().map((c) => c.name).filter((n) => /^(private|presence)-/.test(n));
+			await Promise.all(names.map((name) => this.#extend(name)));
+		} catch (error) {
+			this.emit('error', error);
+		}
+	}
+
+	async #extend(name: string): Promise<void> {
+		const { socketId } = this;
+		if (!this.#authorizer || !socketId) return;
+		const { auth, channel_data } = await this.#authorizer.authorize(socketId, name);
+		this.pusher.send_event('pusher:subscribe', { auth, channel: name,
+			...(channel_data && { channel_data }) });
+	}
+
+	#leaderChanged(isLeader: boolean): void {
+		this.#update({ isLeader });
+		if (!isLeader) this.#heartbeat?.stop();
+		else if (this.#hasConnected) this.#heartbeat?.start();
+		this.emit('leader', isLeader);
+	}
+
+	/** The user's own channel: the number of unread notifications. */
+	async #followUser(): Promise<void> {
+		if (this.#userSubscription || !this.options.token) return;
+		await this.#tokens.get().catch((error: unknown) => this.emit('error', error));
+		if (this.#userSubscription || this.userId === undefined) return;
+		this.#userSubscription = this.channel(`private-App.Models.User.${this.userId}`)
+			.on('NotificationsUnread', ({ unread }: { unread: number }) =>
+				this.setBadge('notifications', unread));
+	}
+
+	#update(change: Partial<Status>): void {
+		if (!this.#status) return;     // the leader lock was granted within the constructor
+		this.#status = { ...this.#status, ...change };
+		this.emit('status', this.#status);
+	}
+}
+
+function showBadge(total: number): void {
+	const title = document.title.replace(/^\(\d+\+?\) /, '');
+	document.title = total ? `(${total > 99 ? '99+' : total}) ${title}` : title;
+	const icon = navigator as { setAppBadge?(n: number): Promise<void>; clearAppBadge?(): Promise<void> };
+	void (total ? icon.setAppBadge?.(total) : icon.clearAppBadge?.())?.catch(() => {});
+}

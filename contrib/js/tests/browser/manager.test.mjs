@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// RealtimeManager in a browser, with the real daemon.
+import test, { after } from 'node:test';
+import assert from 'node:assert/strict';
+import { startPortal, subscribed, violations, waitFor } from '../portal.mjs';
+
+const PAGE = '<main><scopewire-connection-status delay="300"></scopewire-connection-status></main>';
+const SCRIPT = `
+const { manager } = window;
+window.seen = [];
+window.channel = manager.channel('private-project.7').on('ProjectUpdated', ({ n }) => seen.push(n));
+`;
+
+const portal = await startPortal({ after });
+portal.page('manager', PAGE, SCRIPT);
+
+test('events that were sent during a restart arrive once and in order, and their number is shown', async () => {
+	const tab = await portal.open('ada', 'manager');
+	await subscribed(tab, 2);
+	await portal.trigger('private-project.7', 'ProjectUpdated', { n: 1 });
+	await tab.waitForFunction(() => window.seen.length === 1);
+	portal.wires.cut();
+	await tab.waitForFunction(() => window.manager.status.state === 'reconnecting');
+	await tab.locator('[data-state=reconnecting]').waitFor();
+	await portal.daemon.restart();
+	for (const n of [2, 3, 4]) await portal.trigger('private-project.7', 'ProjectUpdated', { n });
+	portal.wires.mend();
+	await tab.waitForFunction(() => window.seen.length === 4);
+	assert.deepEqual(await tab.evaluate(() => window.seen), [1, 2, 3, 4]);
+	await tab.getByText('3 events recovered').waitFor();
+	assert.deepEqual(await tab.evaluate(() => window.recoveries.map((r) => r.events)), [3]);
+	assert.deepEqual(await violations(tab), []);
+	assert.deepEqual(tab.problems, []);
+	await tab.context().close();
+});
+
+test('the connection comes back also when pusher-js does not try any more', async () => {
+	const tab = await portal.open('ada', 'manager');
+	await subscribed(tab, 2);
+	portal.wires.cut();
+	await tab.waitForFunction(() => window.manager.status.state === 'reconnecting');
+	await tab.evaluate(() => window.manager.pusher.disconnect());
+	portal.wires.mend();
+	await tab.waitForFunction(() => window.manager.status.state === 'connected');
+	await tab.evaluate(() => window.manager.disconnect());      // the application's own wish is kept
+	assert.equal(await tab.evaluate(() => window.manager.status.state), 'disconnected');
+});
+
+test('without a restart nothing is shown', async () => {
+	const tab = await portal.open('ada', 'manager');
+	await subscribed(tab, 2);
+	assert.equal(await tab.locator('[part~=pill]').count(), 0);
+});
+
+test('heartbeats keep the user online, and the unread count is a badge', async () => {
+	const tab = await portal.open('ada', 'manager');
+	const presence = async () => (await portal.daemon.query(
+		'SELECT status, heartbeat_at FROM scopewire.user_presence WHERE user_id = 1'))[0];
+	await waitFor(async () => (await presence())?.status === 'online', 'online');
+	const first = (await presence()).heartbeat_at;
+	await waitFor(async () => (await presence()).heartbeat_at > first, 'a second heartbeat');
+	await portal.sync.post('notifications', { to: 1, title: 'Invoice due' });
+	await tab.waitForFunction(() => window.manager.badges.notifications === 1);
+});
+
+test('presence survives a hidden tab whose timers do not run', async () => {
+	const tab = await portal.open('ada', 'manager');
+	await subscribed(tab, 2);
+	const heartbeats = async () => Number((await portal.daemon.query(
+		'SELECT extract(epoch FROM heartbeat_at) AS at FROM scopewire.user_presence WHERE user_id = 1'))[0]?.at ?? 0);
+	await waitFor(async () => await heartbeats() > 0, 'the first');
+	await tab.evaluate(() => {
+		// what a browser does to a hidden tab, but for ever: timers never run
+		window.setTimeout = () => 0;
+		Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });
+		document.dispatchEvent(new Event('visibilitychange'));
+	});
+	const before = await heartbeats();
+	for (let n = 1; await heartbeats() <= before + 3; n++) {
+		await portal.trigger('private-project.7', 'ProjectUpdated', { n });
+		assert.ok(n < 2000, 'no heartbeat was sent');
+	}
+	const online = (await portal.sync.get('online-users')).json.users;
+	assert.deepEqual(online.map((u) => u.user_id), [1]);
+});
+
+test('a token that expires is fetched again, and calls go on', async () => {
+	portal.tokenTtl = 3;
+	const tab = await portal.open('ada', 'manager');
+	await tab.waitForFunction(() => window.tokens >= 3);
+	const status = await tab.evaluate(() => window.manager.api.get('online-users').then((a) => a.count));
+	assert.equal(status, 1);
+	portal.tokenTtl = -100;      // expired when it is issued: refused, and fetched once more
+	await tab.evaluate(() => window.manager.token());
+	const before = await tab.evaluate(() => window.tokens);
+	portal.tokenTtl = 3600;
+	await tab.waitForFunction((n) => window.tokens > n, before);
+	assert.equal(await tab.evaluate(() => window.manager.api.get('online-users').then((a) => a.count)), 1);
+});
+
+test('one tab of a browser is the leader, and another one follows when it is closed', async () => {
+	const one = await portal.open('ada', 'manager', { query: '&leader' });
+	await one.waitForFunction(() => window.manager.status.isLeader);
+	const two = await portal.open('ada', 'manager', { query: '&leader', tab: one });
+	await subscribed(two, 2);
+	assert.equal(await two.evaluate(() => window.manager.status.isLeader), false);
+	await one.close();
+	await two.waitForFunction(() => window.manager.status.isLeader);
+});
+
+test('fetch and axios carry X-Socket-Id', async () => {
+	const tab = await portal.open('ada', 'manager');
+	const id = await tab.evaluate(async () => {
+		const { manager } = window;
+		const { default: axios } = await import('/axios.js');
+		const own = axios.create();
+		manager.useAxios(own);
+		await own.get('/config?axios');
+		await manager.fetch('/config');
+		const undo = manager.patchFetch();
+		await fetch('/config');
+		undo();
+		await fetch('/config');
+		return manager.socketId;
+	});
+	const ids = portal.requests.filter((r) => r.path === '/config').map((r) => r.headers['x-socket-id']);
+	assert.deepEqual(ids.slice(-4), [id, id, id, undefined]);
+});
+
+test('an endpoint that does not know batches gets a request for each channel', async () => {
+	const tab = await portal.open('ada', 'manager');
+	const errors = await tab.evaluate(async () => {
+		const { manager } = window;
+		window.failed = [];
+		for (const n of [1, 2, 3, 4]) manager.channel(`private-client.${n}`);
+		manager.channel('private-forbidden').onError(({ status }) => window.failed.push(status));
+	});
+	assert.equal(errors, undefined);
+	await tab.waitForFunction(() => window.failed.length === 1
+		&& window.manager.pusher.allChannels().filter((c) => c.subscribed).length === 6);
+	assert.deepEqual(await tab.evaluate(() => window.failed), [403]);
+});
+
+test('a manager made after a subscription warns, and that channel is a resync', async () => {
+	portal.page('late', '<main></main>', `
+window.warnings = [];
+console.warn = (text) => warnings.push(text);
+window.resyncs = [];
+const { key, port } = await (await fetch('/config')).json();
+const pusher = new Pusher(key, { cluster: '', wsHost: '127.0.0.1', wsPort: port, forceTLS: false,
+	enabledTransports: ['ws'] });
+pusher.subscribe('news').bind('pusher:subscription_succeeded', () => {
+	if (window.manager) return;
+	window.manager = new kit.RealtimeManager({ pusher });
+	manager.on('resync', ({ channel, reason }) => resyncs.push([channel, reason]));
+});`);
+	const tab = await portal.open('ada', 'late', { query: '&manual' });
+	assert.match((await tab.evaluate(() => window.warnings)).join(), /attach\(\) was called after news was subscribed/);
+	portal.wires.cut();
+	await tab.waitForFunction(() => window.manager.status.state === 'reconnecting');
+	portal.wires.mend();
+	await tab.waitForFunction(() => window.resyncs.length === 1);
+	assert.deepEqual(await tab.evaluate(() => window.resyncs), [['news', 'no_position']]);
+});
