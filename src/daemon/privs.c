@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What a start as root gives up, and the limit of open files.  Main thread, before others start. */
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>

@@ -42,8 +42,8 @@ struct acceptor {
 	int listeners[LISTENERS_MAX];
 	unsigned n_listeners, port;
 	struct waiting *first, *last; /* oldest first */
-	bool is_starved;	      /* out of descriptors: look again soon */
-	char *bytes; /* max_head_bytes: the first ones of the connection looked at */
+	bool is_starved;	      /* out of descriptors: accept again soon */
+	char *bytes; /* max_head_bytes: the first ones of the connection that is inspected */
 };
 
 /* epoll's tag: a listener's index, or a pointer to a waiting connection, or the stop event. */
@@ -153,7 +153,7 @@ static int listen_all(struct acceptor *a, char **why)
 	return rc;
 }
 
-/* Sockets that the service manager passed to us; they get the options that they lack. */
+/* Uses the sockets that the service manager passed, and sets the options that they lack. */
 static int take_over(struct acceptor *a, char **why)
 {
 	for (int fd = a->conf.first_fd; fd < a->conf.first_fd + (int)a->conf.n_fds; fd++) {
@@ -221,7 +221,7 @@ static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_b
 	const struct acceptor_conf *c = &a->conf;
 
 	if ((what == FIRST_TLS && !c->on_tls) ||
-	    /* the bytes that were looked at are still there */
+	    /* the handshake was peeked at only: it is read here */
 	    (what == FIRST_WEBSOCKET && recv(w->fd, a->bytes, head, 0) != (ssize_t)head)) {
 		acceptor_drop(a, w);
 		return;
@@ -300,7 +300,7 @@ static void accept_some(struct acceptor *a, unsigned index)
 		;
 }
 
-/* Drops who is late; milliseconds until the next one is, or -1. */
+/* Drops the connections past their deadline; milliseconds until the next deadline, or -1. */
 static int acceptor_expire(struct acceptor *a)
 {
 	usec_t now = clock_mono();
@@ -308,7 +308,7 @@ static int acceptor_expire(struct acceptor *a)
 	while (a->first && a->first->deadline <= now)
 		acceptor_drop(a, a->first);
 	if (a->is_starved) {
-		/* Level-triggered listeners would spin: rest, then try again. */
+		/* Level-triggered listeners would spin: wait a moment. */
 		a->is_starved = false;
 		usleep(RETRY_MS * 1000);
 	}

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Listening sockets that a service manager passes (sd_listen_fds(3)).  Called once at start, before
+ * any thread exists, because it changes the environment.
+ */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -14,7 +18,8 @@ unsigned listen_fds_take(int *first)
 {
 	uint64_t pid, n = 0;
 
-	/* meant for another process when the number is not ours: a shell, say, that started us */
+	/* Another pid: the sockets are for another process, such as a shell that started this one.
+	 */
 	if (!sv_to_u64(sv(getenv("LISTEN_PID")), INT_MAX, &pid) || (pid_t)pid != getpid() ||
 	    !sv_to_u64(sv(getenv("LISTEN_FDS")), FDS_MAX, &n))
 		n = 0;

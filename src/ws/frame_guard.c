@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A descriptor belongs to one worker at a time, so its slot needs no lock.  That one worker's
- * close() comes before another's accept() of the same number is the kernel's doing, which the
- * memory model does not see: handed_over says it again.
+ * Replaces recv() and SSL_read() of libwebsockets: checks the frames of clients before it reads
+ * them, and returns the head of a handshake that the acceptor has read (decision 0005).
+ *
+ * A descriptor belongs to one worker at a time, so its slot needs no lock.  The kernel orders one
+ * worker's close() before another's accept() of the same number, but C's memory model does not
+ * know that: is_released orders them too.
  */
 #include <errno.h>
 #include <openssl/ssl.h>
@@ -20,7 +23,7 @@ struct slot {
 	struct frame_guard guard;
 	struct strbuf head; /* what the next reads return; ptr NULL: nothing */
 	size_t head_at;
-	atomic_bool handed_over; /* released after each write, acquired by the next owner */
+	atomic_bool is_released; /* released after each write, acquired by the next owner */
 };
 
 static struct slot *slots;
@@ -48,9 +51,9 @@ static struct slot *slot_of(int fd)
 	return fd >= 0 && (unsigned)fd < n_slots ? &slots[fd] : NULL;
 }
 
-static void guard_pass_on(struct slot *s)
+static void guard_release_slot(struct slot *s)
 {
-	atomic_store_explicit(&s->handed_over, true, memory_order_release);
+	atomic_store_explicit(&s->is_released, true, memory_order_release);
 }
 
 void frame_guard_watch(int fd, struct strbuf *head)
@@ -61,12 +64,12 @@ void frame_guard_watch(int fd, struct strbuf *head)
 		strbuf_release(head);
 		return;
 	}
-	(void)atomic_load_explicit(&s->handed_over, memory_order_acquire);
+	(void)atomic_load_explicit(&s->is_released, memory_order_acquire);
 	frame_guard_begin(&s->guard);
 	strbuf_release(&s->head); /* of a connection that ended before it was read */
 	strbuf_move(&s->head, head);
 	s->head_at = 0;
-	guard_pass_on(s);
+	guard_release_slot(s);
 }
 
 bool frame_guard_has_head(int fd)
@@ -164,7 +167,7 @@ int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 
 static const unsigned char close_1002[] = { 0x88, 2, 1002 >> 8, 1002 & 0xff };
 
-/* Bytes of the head that was read before; 0: there are none. */
+/* Copies from the head that the acceptor read; 0: nothing is left of it. */
 static size_t guard_take_head(int fd, void *buf, size_t max)
 {
 	struct slot *s = is_worker_thread ? slot_of(fd) : NULL;
@@ -177,11 +180,11 @@ static size_t guard_take_head(int fd, void *buf, size_t max)
 	s->head_at += n;
 	if (s->head_at == s->head.len)
 		strbuf_release(&s->head);
-	guard_pass_on(s);
+	guard_release_slot(s);
 	return n;
 }
 
-/* False: these bytes, just read from fd, break the RFC; nothing more is looked at. */
+/* False: the bytes that were read from fd violate RFC 6455; later bytes are not checked. */
 static bool guard_inspect(int fd, const void *p, size_t n)
 {
 	struct slot *s = is_worker_thread ? slot_of(fd) : NULL;
@@ -193,7 +196,7 @@ static bool guard_inspect(int fd, const void *p, size_t n)
 	ok = frame_guard_feed(&s->guard, p, n) == 0;
 	if (!ok)
 		s->guard.state = GUARD_OFF;
-	guard_pass_on(s);
+	guard_release_slot(s);
 	return ok;
 }
 

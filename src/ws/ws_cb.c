@@ -9,7 +9,7 @@
 #include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 
-#define CLOSE_ACK_S 5 /* how long the peer may take to answer our close frame */
+#define CLOSE_ACK_S 5 /* how long the client may take to answer a close frame */
 
 static bool io_write(void *conn, unsigned char *p, size_t n)
 {
@@ -32,7 +32,7 @@ static void io_want_writable(void *conn)
 	lws_callback_on_writable(c->wsi);
 }
 
-/* libwebsockets looks at timers at the end of its own turns only: the worker gives it one. */
+/* libwebsockets checks its timers when its loop runs: the worker makes it run once. */
 static void set_timeout(struct conn *c, int seconds)
 {
 	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, seconds);
@@ -40,7 +40,7 @@ static void set_timeout(struct conn *c, int seconds)
 }
 
 /*
- * Sends our close frame and waits a while for the peer's.  libwebsockets' own way
+ * Sends the close frame and waits CLOSE_ACK_S for the client's.  libwebsockets' own way
  * (lws_close_reason and a callback that returns -1) loses the frame on a libuv loop in builds
  * with _DEBUG, as Debian's 4.1.6 is: they close a second time at once.
  */
@@ -65,7 +65,7 @@ static void io_close(void *conn, unsigned code, const char *reason)
 		send_close(c);
 		return;
 	}
-	/* A peer that does not read would keep its connection for ever. */
+	/* A client that does not read would keep its connection for ever. */
 	lws_callback_on_writable(c->wsi);
 	set_timeout(c, CLOSE_ACK_S);
 }
@@ -186,7 +186,8 @@ static void on_ws_pong(struct conn *c)
 	session_alive(c->session);
 }
 
-/* Nonzero: drop it, both sides have said so; else libwebsockets answers the peer's close. */
+/* Nonzero: both sides have sent a close frame, drop the connection; else libwebsockets answers it.
+ */
 static int on_peer_close(struct conn *c)
 {
 	ASSERT_ON(on_worker);
@@ -194,7 +195,7 @@ static int on_peer_close(struct conn *c)
 	return c->is_close_sent ? -1 : 0;
 }
 
-/* A socket is closed, whatever it carried. */
+/* A socket is closed, of whatever protocol. */
 static void on_wsi_destroy(struct lws *wsi)
 {
 	struct worker *w = worker_of(wsi);
@@ -247,7 +248,7 @@ int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, v
 	case LWS_CALLBACK_ADD_HEADERS:
 		return on_add_headers(wsi, in);
 	case LWS_CALLBACK_HTTP:
-		return -1; /* only handshakes come here */
+		return -1; /* the workers get handshakes only */
 	default:
 		return 0;
 	}
