@@ -82,6 +82,7 @@ class ScopewireServiceProvider extends ServiceProvider
             'options' => ($connection['options'] ?? []) + array_filter([
                 'host' => $all['host'] ?? null, 'port' => $all['port'] ?? null, 'scheme' => $scheme,
                 'useTLS' => $scheme === 'https', 'path' => $all['path'] ?? null,
+                'timeout' => $all['timeout'] ?? 3,
                 'encryption_master_key_base64' => $masterKey,
             ], fn ($value) => $value !== null && $value !== ''),
             'client_options' => ($connection['client_options'] ?? []) + [

@@ -13,6 +13,7 @@ use Illuminate\Foundation\Configuration\Exceptions;
 use Illuminate\Foundation\Configuration\Middleware;
 use Illuminate\Foundation\Testing\TestCase as BaseTestCase;
 use Illuminate\Support\Collection;
+use Illuminate\Support\Facades\Artisan;
 use Illuminate\Support\Facades\DB;
 use Illuminate\Support\Facades\Facade;
 use Scopewire\Laravel\ScopewireServiceProvider;
@@ -87,6 +88,17 @@ abstract class TestCase extends BaseTestCase
         parent::tearDown();
         Facade::clearResolvedInstances();
         (new Filesystem)->deleteDirectory($this->folder);
+    }
+
+    /**
+     * @param  array<string, mixed>  $arguments
+     * @return array{int, string} status and output
+     */
+    protected function command(string $name, array $arguments = []): array
+    {
+        $status = Artisan::call($name, $arguments);
+
+        return [$status, Artisan::output()];
     }
 
     /** The application's log. */
