@@ -46,6 +46,31 @@ return [
         'rules_connection' => env('SCOPEWIRE_DB_RULES_CONNECTION'),
     ],
 
+    /*
+     * Tokens of users.  Without a secret, the key is made of the application's secret, as the daemon
+     * does; set it to the daemon's token_secret if that is set.  ttl is in seconds.
+     */
+    'token' => [
+        'secret' => env('SCOPEWIRE_TOKEN_SECRET'),
+        'ttl' => (int) env('SCOPEWIRE_TOKEN_TTL', 3600),
+    ],
+
+    // The package's routes, such as /scopewire/token.
+    'routes' => [
+        'enabled' => true,
+        'prefix' => 'scopewire',
+        'middleware' => ['web', 'auth'],
+    ],
+
+    /*
+     * The middleware TrackPresence: at most one heartbeat of a user in interval seconds, a third of the
+     * daemon's sync.presence_ttl_s or less; none for pause seconds after the daemon was not reached.
+     */
+    'presence' => [
+        'interval' => 30,
+        'pause' => 30,
+    ],
+
     // The class that reads id, name, avatar and roles of a user; it extends the one named here.
     'users' => Scopewire\Laravel\Support\Users::class,
 

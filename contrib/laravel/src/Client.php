@@ -11,6 +11,7 @@ use JsonException;
 use Psr\Log\LoggerInterface;
 use Pusher\Pusher;
 use Scopewire\Laravel\Exceptions\ScopewireException;
+use Scopewire\Laravel\Support\EventKeys;
 use Scopewire\Laravel\Support\Settings;
 
 /**
@@ -20,6 +21,8 @@ use Scopewire\Laravel\Support\Settings;
  * returns an empty array; with throw it throws.  After a call that did not reach the daemon, others
  * fail at once for retry_after seconds, so that a page waits for one timeout at most.  One instance
  * serves one request or job: it is bound as scoped.
+ *
+ * Writes of a job of a queue have an idempotency key, so that a retried job does not repeat them.
  */
 class Client
 {
@@ -34,6 +37,7 @@ class Client
         private readonly Settings $settings,
         private readonly Factory $http,
         private readonly LoggerInterface $log,
+        private readonly ?EventKeys $keys = null,
     ) {
         $this->throw = $settings->throw;
     }
@@ -102,7 +106,8 @@ class Client
      */
     public function fail(string $what, ScopewireException $e): array
     {
-        if ($this->throw) {
+        // A retried job whose content differs now: what its first attempt wrote counts.
+        if ($this->throw && ! ($e->error === 'idempotency_key_reused' && $this->keys?->isInJob())) {
             throw $e;
         }
         $reason = $e->status === 0 ? $e->error : $what.' '.$e->status.' '.$e->error;
@@ -143,6 +148,9 @@ class Client
         }
         if ($text !== null) {
             $request->withBody($text, 'application/json');
+        }
+        if ($text !== null && $this->keys?->isInJob()) {
+            $request->withHeader('Idempotency-Key', $this->keys->next());
         }
         if ($s->auth === 'signed') {
             // SDKs sign GET and POST only; PUT has an equivalent POST there.

@@ -60,6 +60,16 @@ class Scopewire
         $this->container->make(BroadcastManager::class)->connection()->broadcast((array) $channels, $event, $data);
     }
 
+    /**
+     * A token for the user's browser.
+     *
+     * @param int|null $ttl in seconds
+     */
+    public function token(mixed $user, ?int $ttl = null): string
+    {
+        return $this->container->make(Support\Tokens::class)->issue($user, $ttl);
+    }
+
     /** Stores name, avatar and roles of a user in the daemon. */
     public function saveUser(mixed $user): bool
     {

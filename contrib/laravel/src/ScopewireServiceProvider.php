@@ -13,7 +13,9 @@ use Illuminate\Notifications\ChannelManager;
 use Illuminate\Queue\Events\JobExceptionOccurred;
 use Illuminate\Queue\Events\JobProcessed;
 use Illuminate\Queue\Events\JobProcessing;
+use Illuminate\Support\Facades\Route;
 use Illuminate\Support\ServiceProvider;
+use Illuminate\View\Compilers\BladeCompiler;
 use Psr\Log\LoggerInterface;
 use Scopewire\Laravel\Broadcasting\ScopewireBroadcaster;
 use Scopewire\Laravel\Notifications\ScopewireChannel;
@@ -21,6 +23,7 @@ use Scopewire\Laravel\Support\ChannelRules;
 use Scopewire\Laravel\Support\Database;
 use Scopewire\Laravel\Support\EventKeys;
 use Scopewire\Laravel\Support\Settings;
+use Scopewire\Laravel\Support\TokenTags;
 use Scopewire\Laravel\Support\Users;
 
 class ScopewireServiceProvider extends ServiceProvider
@@ -31,7 +34,8 @@ class ScopewireServiceProvider extends ServiceProvider
 
         // Scoped: each request of a long-running process has a client of its own.
         $this->app->scoped(Client::class, fn (Application $app) => new Client(
-            Settings::of($app->make(Repository::class)), $app->make(Factory::class), $app->make(LoggerInterface::class)));
+            Settings::of($app->make(Repository::class)), $app->make(Factory::class), $app->make(LoggerInterface::class),
+            $app->make(EventKeys::class)));
         $this->app->singleton(Users::class, function (Application $app): Users {
             /** @var class-string<Users> $class */
             $class = $app->make(Repository::class)->get('scopewire.users') ?: Users::class;
@@ -53,6 +57,10 @@ class ScopewireServiceProvider extends ServiceProvider
             $manager->extend('scopewire', fn (Application $app) => $app->make(ScopewireChannel::class));
         });
         $this->numberEventsOfJobs();
+        $this->addRoutes();
+        $this->callAfterResolving(BladeCompiler::class, function (BladeCompiler $blade): void {
+            $blade->directive('scopewireToken', fn (string $user) => '<?php echo app(\\'.TokenTags::class."::class)->render($user); ?>");
+        });
         $this->publishes([__DIR__.'/../config/scopewire.php' => $this->app->configPath('scopewire.php')], 'scopewire-config');
     }
 
@@ -101,5 +109,16 @@ class ScopewireServiceProvider extends ServiceProvider
         $keys = $this->app->make(EventKeys::class);
         $events->listen(JobProcessing::class, fn (JobProcessing $event) => $keys->begin($event->job));
         $events->listen([JobProcessed::class, JobExceptionOccurred::class], fn () => $keys->end());
+    }
+
+    private function addRoutes(): void
+    {
+        $config = $this->app->make(Repository::class);
+        if ($config->get('scopewire.routes.enabled', true)) {
+            Route::prefix((string) $config->get('scopewire.routes.prefix', 'scopewire'))
+                ->middleware((array) $config->get('scopewire.routes.middleware', ['web', 'auth']))
+                ->name('scopewire.')
+                ->group(fn () => $this->loadRoutesFrom(__DIR__.'/../routes/scopewire.php'));
+        }
     }
 }

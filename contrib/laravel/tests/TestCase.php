@@ -91,7 +91,7 @@ abstract class TestCase extends BaseTestCase
     }
 
     /**
-     * @param  array<string, mixed>  $arguments
+     * @param array<string, mixed> $arguments
      * @return array{int, string} status and output
      */
     protected function command(string $name, array $arguments = []): array

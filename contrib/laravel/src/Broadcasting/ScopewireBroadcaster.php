@@ -6,6 +6,8 @@ namespace Scopewire\Laravel\Broadcasting;
 
 use Illuminate\Broadcasting\Broadcasters\PusherBroadcaster;
 use Illuminate\Broadcasting\BroadcastException;
+use Illuminate\Container\Container;
+use Illuminate\Http\Request;
 use Illuminate\Support\Arr;
 use JsonException;
 use Psr\Http\Client\ClientExceptionInterface;
@@ -17,6 +19,8 @@ use Scopewire\Laravel\Exceptions\ScopewireException;
 use Scopewire\Laravel\Support\Database;
 use Scopewire\Laravel\Support\EventKeys;
 use Scopewire\Laravel\Support\Transaction;
+use Symfony\Component\HttpKernel\Exception\BadRequestHttpException;
+use Symfony\Component\HttpKernel\Exception\HttpExceptionInterface;
 
 /**
  * Laravel's Pusher broadcaster, which in a transaction of the daemon's database writes the event
@@ -37,6 +41,47 @@ class ScopewireBroadcaster extends PusherBroadcaster
         bool $allowJsonp = false,
     ) {
         parent::__construct($pusher, $allowJsonp);
+    }
+
+    /**
+     * Authorizes one channel, or, with channel_names[], up to 100 at once: each by the same rules and
+     * guards as alone.
+     *
+     * @param Request $request
+     */
+    public function auth($request): mixed
+    {
+        $names = $request->input('channel_names');
+        if ($names === null) {
+            return parent::auth($request);
+        }
+        if (! is_array($names) || count($names) > self::CHANNELS_A_CALL
+            || array_filter($names, fn ($name) => ! is_string($name) || $name === '') !== []) {
+            throw new BadRequestHttpException('channel_names is a list of at most '.self::CHANNELS_A_CALL.' names of channels.');
+        }
+        $answers = [];
+        foreach (array_unique($names) as $name) {
+            $answers[$name] = $this->authorizeOne($request, $name);
+        }
+
+        return ['channels' => (object) $answers];
+    }
+
+    /** The answer for one channel of several: that of a request for it alone, or its status. */
+    private function authorizeOne(Request $request, string $name): mixed
+    {
+        $one = $request->duplicate();
+        $one->setJson(clone $request->json());
+        $one->merge(['channel_name' => $name]);
+        $container = Container::getInstance();
+        $container->instance('request', $one);
+        try {
+            return parent::auth($one);
+        } catch (HttpExceptionInterface $e) {
+            return ['status' => $e->getStatusCode(), 'message' => $e->getMessage() ?: "$name is not open to this user."];
+        } finally {
+            $container->instance('request', $request);
+        }
     }
 
     /**

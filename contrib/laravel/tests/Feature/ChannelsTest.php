@@ -4,9 +4,11 @@
 
 namespace Scopewire\Laravel\Tests\Feature;
 
+use Illuminate\Support\Facades\Broadcast;
 use Illuminate\Support\Facades\DB;
 use InvalidArgumentException;
 use PHPUnit\Framework\Attributes\TestDox;
+use PHPUnit\Framework\Attributes\TestWith;
 use Scopewire\Laravel\Facades\Scopewire;
 use Scopewire\Laravel\Services\ChannelAuthorizationService;
 use Scopewire\Laravel\Tests\TestCase;
@@ -77,6 +79,30 @@ class ChannelsTest extends TestCase
         $data = json_decode($ask('presence-presence.online')->assertOk()->json('channel_data'), true);
         $this->assertSame([(string) $ada->id, ['id' => $ada->id, 'name' => 'Ada']], [(string) $data['user_id'], $data['user_info']]);
         $ask('private-client.1')->assertForbidden();
+    }
+
+    #[TestDox('several channels are authorized at once, each as it would be alone')]
+    #[TestWith([true])]
+    #[TestWith([false])]
+    public function test_batch(bool $isJson): void
+    {
+        $this->channels->write();
+        Broadcast::channel('guarded.{id}', fn () => true, ['guards' => ['other']]);
+        config(['auth.guards.other' => ['driver' => 'session', 'provider' => 'users']]);
+        $ada = $this->user($this->id(), 'Ada');
+        $names = ["private-App.Models.User.$ada->id", 'private-admin', 'presence-presence.online', 'private-guarded.1', 'private-none'];
+        $body = ['socket_id' => '1.2', 'channel_names' => $names];
+        $post = fn (array $body) => $isJson ? $this->actingAs($ada)->postJson('/broadcasting/auth', $body)
+            : $this->actingAs($ada)->post('/broadcasting/auth', $body);
+        $answers = $post($body)->assertOk()->json('channels');
+        $this->assertSame($names, array_keys($answers));
+        foreach ($names as $name) {
+            $alone = $post(['socket_id' => '1.2', 'channel_name' => $name]);
+            $alone->isOk() ? $this->assertSame($alone->json(), $answers[$name]) : $this->assertSame($alone->status(), $answers[$name]['status']);
+        }
+        $this->assertSame([null, 403, null, 403, 403], array_map(fn ($name) => $answers[$name]['status'] ?? null, $names));
+        $post(['socket_id' => '1.2', 'channel_names' => array_map(fn ($n) => "private-$n", range(1, 101))])->assertBadRequest();
+        $post(['socket_id' => '1.2', 'channel_names' => 'private-admin'])->assertBadRequest();
     }
 
     #[TestDox('a rule that cannot match is refused')]

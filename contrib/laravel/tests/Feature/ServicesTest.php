@@ -5,6 +5,8 @@
 namespace Scopewire\Laravel\Tests\Feature;
 
 use App\Models\Invoice;
+use Illuminate\Contracts\Queue\ShouldQueue;
+use Illuminate\Foundation\Queue\Queueable;
 use Illuminate\Support\Facades\DB;
 use PHPUnit\Framework\Attributes\TestDox;
 use RuntimeException;
@@ -76,6 +78,18 @@ class ServicesTest extends TestCase
         $this->assertSame([$id], Scopewire::activities()->getClientFeed($client)->pluck('id')->all());
     }
 
+    #[TestDox('a retried job does not add its activities twice')]
+    public function test_retried_job(): void
+    {
+        config(['queue.default' => 'database']);
+        $client = $this->id();
+        dispatch(new AddsAndFailsOnce($client));
+        $this->command('queue:work', ['--once' => true]);
+        $this->command('queue:work', ['--once' => true]);
+        $this->assertSame(0, DB::table('jobs')->count());
+        $this->assertSame(['second attempt', 'always'], Scopewire::activities()->getClientFeed($client)->pluck('type')->all());
+    }
+
     #[TestDox('the state of a model is published, and its changes can be read')]
     public function test_data(): void
     {
@@ -104,5 +118,25 @@ class ServicesTest extends TestCase
         $this->expectException(ScopewireException::class);
         $this->expectExceptionMessage('data_too_large');
         Scopewire::data()->publish($invoice, ['x' => str_repeat('x', 70000)]);
+    }
+}
+
+class AddsAndFailsOnce implements ShouldQueue
+{
+    use Queueable;
+
+    public int $tries = 2;
+
+    public function __construct(private int $client)
+    {
+    }
+
+    public function handle(): void
+    {
+        Scopewire::activities()->addActivity('always', metadata: ['client_id' => $this->client]);
+        if ($this->attempts() === 1) {
+            throw new RuntimeException('the first attempt fails');
+        }
+        Scopewire::activities()->addActivity('second attempt', metadata: ['client_id' => $this->client]);
     }
 }

@@ -1,0 +1,8 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+use Illuminate\Support\Facades\Route;
+use Scopewire\Laravel\Http\Controllers\TokenController;
+
+Route::match(['get', 'post'], 'token', TokenController::class)->name('token');

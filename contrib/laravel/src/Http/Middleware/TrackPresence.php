@@ -1,0 +1,78 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel\Http\Middleware;
+
+use Closure;
+use Illuminate\Contracts\Cache\Repository as Cache;
+use Illuminate\Contracts\Config\Repository as Config;
+use Illuminate\Http\Request;
+use Psr\Log\LoggerInterface;
+use Scopewire\Laravel\Exceptions\ScopewireException;
+use Scopewire\Laravel\Services\PresenceService;
+use Scopewire\Laravel\Support\Users;
+use Symfony\Component\HttpFoundation\Response;
+use Throwable;
+
+/**
+ * The user that is signed in is online, at the route's name or at a location that is given:
+ * TrackPresence::class.':Projects'.
+ *
+ * The heartbeat is sent after the response.  A user has at most one in each interval.  When the
+ * daemon cannot be reached, no request tries it again for presence.pause seconds.  Nothing here
+ * breaks a page: a failure is logged.
+ */
+class TrackPresence
+{
+    private const LOCATION = 'scopewire.location';
+
+    public function __construct(
+        private readonly PresenceService $presence,
+        private readonly Users $users,
+        private readonly Cache $cache,
+        private readonly Config $config,
+        private readonly LoggerInterface $log,
+    ) {
+    }
+
+    public function handle(Request $request, Closure $next, ?string $location = null): mixed
+    {
+        $request->attributes->set(self::LOCATION, $location);
+
+        return $next($request);
+    }
+
+    public function terminate(Request $request, Response $response): void
+    {
+        try {
+            $this->track($request);
+        } catch (Throwable $e) {
+            $this->log->warning('Scopewire: the presence of a user was not sent: '.$e->getMessage());
+        }
+    }
+
+    private function track(Request $request): void
+    {
+        $user = $request->user();
+        if ($user === null) {
+            return;
+        }
+        $prefix = 'scopewire:'.$this->config->get('scopewire.app_id').':';
+        $isFirst = fn (): bool => $this->cache->add($prefix.'seen:'.$this->users->id($user), 1,
+            max(1, (int) $this->config->get('scopewire.presence.interval', 30)));
+        if ($this->cache->has($prefix.'away') || ! $isFirst()) {
+            return;
+        }
+        $location = $request->attributes->get(self::LOCATION) ?? $request->route()?->getName() ?? '/'.ltrim($request->path(), '/');
+        try {
+            $this->presence->throw()->setOnline($user, mb_strcut((string) $location, 0, 255));
+        } catch (ScopewireException $e) {
+            if ($e->status === 0 || $e->status >= 500) {
+                $this->cache->put($prefix.'away', 1, max(1, (int) $this->config->get('scopewire.presence.pause', 30)));
+            }
+
+            throw $e;
+        }
+    }
+}
