@@ -12,7 +12,7 @@
 
 #define RX_SIZE	      (256 * 1024)
 #define PER_SOURCE    25000 /* connections from one address of ours */
-#define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoLTE="
+#define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoMQ=="
 
 enum state { CONNECTING, UPGRADING, ESTABLISHING, SUBSCRIBING, LIVE, ENDED };
 

@@ -22,6 +22,7 @@
 #include "wire/channel_name.h"
 #include "api/request.h"
 
+struct admission;
 struct authorizer;
 struct directory;
 struct idempotency;
@@ -37,9 +38,10 @@ struct api_services {
 	const struct conf *conf; /* server.path, server.demo, server.demo_dir, sync */
 	struct directory *directory;
 	struct publisher *publisher;
-	struct pg_pool *pool;	  /* of the sync API */
-	struct idempotency *once; /* publishes with an idempotency key */
-	struct reader *replay;	  /* reads the log; NULL without a database */
+	struct admission *admission; /* of publishes; NULL: all are admitted */
+	struct pg_pool *pool;	     /* of the sync API */
+	struct idempotency *once;    /* publishes with an idempotency key */
+	struct reader *replay;	     /* reads the log; NULL without a database */
 	struct presence_db *presence;
 	struct viewers *viewing;
 	struct authorizer *authorizer; /* channel rules */

@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/directory.h"
+#include "svc/admission.h"
 #include "svc/idempotency.h"
 #include "svc/publish.h"
 #include "wire/json.h"
@@ -47,6 +48,7 @@ struct publication {
 	struct publish_key key; /* key.key empty: none */
 	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
 	struct strbuf answer; /* with a key */
+	struct admission_wait admission;
 	struct idempotent_call *once;
 	size_t n;
 	struct item items[];
@@ -69,6 +71,8 @@ static struct publication *publication_new(struct call *c, size_t n)
 
 static void publication_free(struct publication *p)
 {
+	if (p->services->admission)
+		admission_leave(p->services->admission, &p->admission);
 	for (size_t i = 0; i < p->n; i++)
 		event_body_release(&p->items[i].body);
 	json_decref(p->root);
@@ -253,6 +257,51 @@ static bool read_key(struct call *c, const struct event_member *member, struct s
 	return false;
 }
 
+/* ---- admission ---------------------------------------------------------- */
+
+static void events_admitted(struct publication *p)
+{
+	if (p->key.key.len)
+		publish_once(p);
+	else
+		events_submit(p, NULL, on_published);
+}
+
+static void on_waited(struct admission_wait *w, int rc)
+{
+	struct publication *p = CONTAINER_OF(w, struct publication, admission);
+
+	if (!rc) {
+		events_admitted(p);
+		return;
+	}
+	call_reply_failure(p->r, rc);
+	publication_free(p);
+}
+
+/* Publishes now, or when the workers keep up. */
+static void events_enter(struct call *c, struct publication *p)
+{
+	struct admission *a = p->services->admission;
+	struct client_address client;
+
+	if (!a) {
+		events_admitted(p);
+		return;
+	}
+	for (size_t i = 0; i < p->n; i++)
+		for (size_t k = 0; k < p->items[i].n_channels; k++)
+			directory_add_share(p->directory, p->app, p->items[i].channels[k],
+					    &p->admission.share);
+	p->admission.done = on_waited;
+	if (admission_enter(a, &p->admission)) {
+		events_admitted(p);
+		return;
+	}
+	client = call_client(c);
+	admission_park(a, p->app, &client.address, &p->admission);
+}
+
 /* Takes p over.  member is the body's idempotency key, NULL where it cannot have one. */
 static void events_publish(struct call *c, struct publication *p, const struct event_member *member)
 {
@@ -264,10 +313,8 @@ static void events_publish(struct call *c, struct publication *p, const struct e
 	}
 	if (!read_key(c, member, &p->key.key) || !call_take_events(c, events))
 		publication_free(p);
-	else if (p->key.key.len)
-		publish_once(p);
 	else
-		events_submit(p, NULL, on_published);
+		events_enter(c, p);
 }
 
 /* ---- reading the request --------------------------------------------- */

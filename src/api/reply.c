@@ -165,6 +165,9 @@ struct failure {
 /* The one place where an errno becomes a status. */
 static const struct failure failures[] = {
 	{ -EAGAIN, 503, 1, "busy", "Too many requests are waiting for the database; try again." },
+	{ -ENOBUFS, 503, 1, "overloaded",
+	  "Events arrive faster than the subscribers take them; nothing was published, try "
+	  "again." },
 	{ -EBUSY, 503, 1, "database_locked",
 	  "Another transaction has locked what this request needs; nothing was changed, try "
 	  "again." },

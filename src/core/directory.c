@@ -107,7 +107,7 @@ struct directory *directory_new(unsigned n_workers, const struct directory_post 
 		abort();
 	memset(d, 0, sizeof(*d));
 	d->n_workers = n_workers;
-	worker_messages_init(&d->messages, post);
+	worker_messages_init(&d->messages, post, n_workers);
 	d->started = clock_mono();
 	log_position_init(&d->position);
 	for (size_t i = 0; i < DIRECTORY_SHARDS; i++) {
@@ -142,6 +142,7 @@ void directory_free(struct directory *d) NO_TSA
 		pthread_mutex_destroy(&s->lock);
 	}
 	log_position_release(&d->position);
+	worker_messages_release(&d->messages);
 	free(d);
 }
 
@@ -209,6 +210,7 @@ static uint64_t dchannel_post_locked(struct directory *d, struct shard *s, struc
 		left &= left - 1;
 		*m = *message;
 		m->seq = seq;
+		m->frames = c->per_worker[worker];
 		m->key = msgbuf_ref(c->key);
 		if (m->frame)
 			msgbuf_ref(m->frame);
@@ -567,6 +569,31 @@ bool directory_is_behind(struct directory *d)
 {
 	return atomic_load_explicit(&d->messages.bytes, memory_order_relaxed) >
 	       DIRECTORY_MESSAGES_MAX_BYTES;
+}
+
+/* ---- load ---- */
+
+void directory_add_share(struct directory *d, const struct app *app, struct str_view channel,
+			 struct load_share *share)
+{
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, key);
+	struct dchannel *c;
+
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (c) {
+		share->workers |= c->worker_mask;
+		share->messages += c->n_subscriptions > 0;
+		share->frames += c->n_subscriptions;
+	}
+	shard_unlock(s);
+	msgbuf_unref(key);
+}
+
+struct worker_loads *directory_loads(struct directory *d)
+{
+	return &d->messages.loads;
 }
 
 /* ---- the event log ---- */

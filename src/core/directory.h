@@ -109,6 +109,13 @@ void directory_close_user(struct directory *d, const struct app *app, struct str
 bool directory_is_behind(struct directory *d);
 #define DIRECTORY_MESSAGES_MAX_BYTES ((size_t)64 << 20)
 
+/* ---- load: see base/worker_load.h ---- */
+
+/* Adds what a message to the channel would add now. */
+void directory_add_share(struct directory *d, const struct app *app, struct str_view channel,
+			 struct load_share *share);
+struct worker_loads *directory_loads(struct directory *d);
+
 /* ---- the event log ---- */
 
 /* The position up to which the log was delivered to the workers.  The epoch is "" until the first

@@ -61,6 +61,22 @@ void hub_flush(struct hub *h)
 		s->next_dirty = NULL;
 		session_flush(s);
 	}
+	if (!h->unwritten.messages)
+		return;
+	worker_loads_written(directory_loads(h->conf.directory), h->conf.worker, &h->unwritten,
+			     h->unwritten_since, clock_mono());
+	h->unwritten = (struct load_amount){ 0 };
+}
+
+/* The frames of a message are written at hub_flush() at the latest. */
+static void hub_count_load(struct hub *h, const struct worker_message *m) RUNS_ON(on_worker)
+{
+	if (!m->frames)
+		return;
+	if (!h->unwritten.messages++)
+		h->unwritten_since = clock_mono();
+	h->unwritten.frames += m->frames;
+	h->unwritten.bytes += worker_message_bytes(m);
 }
 
 /* Returns to how many subscribers the frame went. */
@@ -120,6 +136,7 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 	struct rchannel *c;
 	unsigned n_sent;
 
+	hub_count_load(h, m);
 	switch (m->kind) {
 	case MESSAGE_FRAME:
 		c = registry_find(&h->registry, msgbuf_view(m->key));

@@ -81,6 +81,9 @@ struct hub {
 	usec_t started; /* monotonic */
 	bool is_batch;	/* between hub_begin() and hub_flush() */
 	struct hub_stats stats;
+	/* of the messages since hub_flush(); since is monotonic */
+	struct load_amount unwritten;
+	usec_t unwritten_since;
 	struct map page_requests; /* token -> struct page_request */
 	uint64_t last_token;
 	struct catching_up *catching_up; /* list: those of its sessions */

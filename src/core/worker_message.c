@@ -6,13 +6,20 @@
 #include "base/mem.h"
 #include "core/worker_message.h"
 
-void worker_messages_init(struct worker_messages *w, const struct directory_post *post)
+void worker_messages_init(struct worker_messages *w, const struct directory_post *post,
+			  unsigned workers)
 {
 	w->post = *post;
 	atomic_init(&w->bytes, 0);
+	worker_loads_init(&w->loads, workers);
 }
 
-static size_t worker_message_bytes(const struct worker_message *m)
+void worker_messages_release(struct worker_messages *w)
+{
+	worker_loads_release(&w->loads);
+}
+
+size_t worker_message_bytes(const struct worker_message *m)
 {
 	return sizeof(*m) + (m->frame ? m->frame->len : 0) + (m->page ? m->page->bytes : 0);
 }
@@ -21,6 +28,11 @@ bool worker_messages_put(struct worker_messages *w, unsigned worker, struct work
 {
 	m->bytes = &w->bytes;
 	atomic_fetch_add_explicit(m->bytes, worker_message_bytes(m), memory_order_relaxed);
+	if (m->frames)
+		worker_loads_posted(&w->loads, worker,
+				    &(struct load_amount){ .messages = 1,
+							   .frames = m->frames,
+							   .bytes = worker_message_bytes(m) });
 	return w->post.put(w->post.ctx, worker, &m->letter);
 }
 

@@ -10,6 +10,7 @@
 #include "base/mailbox.h"
 #include "core/event.h"
 #include "core/log_page.h"
+#include "base/worker_load.h"
 
 enum worker_message_kind {
 	MESSAGE_FRAME,	    /* write frame to the subscribers of key */
@@ -27,6 +28,7 @@ struct worker_message {
 	struct log_page *page; /* counted; of MESSAGE_LOG_PAGE */
 	uint64_t seq;	       /* subscriptions with the same or a higher seq skip it */
 	uint64_t exclude;      /* id of the connection that does not get it; 0: none */
+	unsigned frames;       /* that it is written as; see base/worker_load.h */
 	atomic_size_t *bytes;  /* where its bytes are counted; outlives it */
 };
 
@@ -43,11 +45,14 @@ struct directory_post {
 struct worker_messages {
 	struct directory_post post;
 	atomic_size_t bytes; /* of messages that are not freed yet */
+	struct worker_loads loads;
 };
 
 /* Any thread may call these. */
 
-void worker_messages_init(struct worker_messages *w, const struct directory_post *post);
+void worker_messages_init(struct worker_messages *w, const struct directory_post *post,
+			  unsigned workers);
+void worker_messages_release(struct worker_messages *w);
 /* Takes m over.  True: the caller must wake the worker, outside of a shard's lock. */
 bool worker_messages_put(struct worker_messages *w, unsigned worker, struct worker_message *m)
 	MUSTCHECK;
@@ -56,4 +61,6 @@ void worker_messages_wake(struct worker_messages *w, uint64_t workers);
 /* Puts m and wakes the worker if needed. */
 void worker_messages_send(struct worker_messages *w, unsigned worker, struct worker_message *m);
 void worker_message_free(struct worker_message *m);
+/* Of a message with frames; the others do not count as load. */
+size_t worker_message_bytes(const struct worker_message *m);
 #endif

@@ -27,6 +27,7 @@
 #include "log/housekeeper.h"
 #include "log/reader.h"
 #include "log/writer.h"
+#include "svc/admission.h"
 #include "svc/apps_watch.h"
 #include "svc/authorize.h"
 #include "svc/idempotency.h"
@@ -82,6 +83,7 @@ struct scopewired {
 	struct address_limits *addresses;
 	struct directory *directory;
 	struct publisher *publisher;
+	struct admission *admission;
 	struct reader *replay;
 	struct authorizer *authorizer;
 	struct api_services services;
@@ -397,6 +399,7 @@ static void stop_delivery_records(struct scopewired *d)
 {
 	log_writer_stop(d->log, STOP_GRACE_MS);
 	publisher_free(d->publisher);
+	admission_free(d->admission);
 }
 
 static int start_events(struct scopewired *d)
@@ -411,6 +414,10 @@ static int start_events(struct scopewired *d)
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
 	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),
 				     d->conf->database.commit_timeout_ms);
+	d->admission = admission_new(d->directory);
+	if (!d->admission)
+		return give_up(EX_OSERR,
+			       xstrdup("the admission of publishes could not be started"));
 	return EX_OK;
 }
 
@@ -540,6 +547,7 @@ static int start_http(struct scopewired *d)
 		.max_connections = d->open_files / 2,
 		.proxies = &s->trusted_proxies,
 		.addresses = d->addresses,
+		.admission = d->admission,
 		.reserved_from = (int)(d->open_files - reserved_for_database(d)),
 		.max_header_bytes = s->max_header_bytes,
 		.request_timeout_ms = s->request_timeout_ms,
@@ -549,6 +557,7 @@ static int start_http(struct scopewired *d)
 	d->services = (struct api_services){ .conf = d->conf,
 					     .directory = d->directory,
 					     .publisher = d->publisher,
+					     .admission = d->admission,
 					     .pool = d->pool,
 					     .once = d->once,
 					     .replay = d->replay,
@@ -567,6 +576,7 @@ static void stop_http(struct scopewired *d)
 {
 	if (d->http)
 		http_server_stop(d->http, STOP_GRACE_MS);
+	admission_close(d->admission);
 }
 
 static int start_housekeeper(struct scopewired *d)

@@ -18,9 +18,11 @@
 #include "base/thread.h"
 #include "base/wake.h"
 #include "http/loop.h"
+#include "svc/admission.h"
 
 struct http_loop {
 	struct MHD_Daemon *mhd;
+	struct admission *admission; /* NULL: none */
 	pthread_t thread;
 	struct mailbox box;
 	struct wake wake;
@@ -55,19 +57,29 @@ static bool loop_make_calls(struct http_loop *l) RUNS_ON(on_http)
 static void loop_wait(struct http_loop *l) RUNS_ON(on_http)
 {
 	struct pollfd fds[] = { { .fd = l->epoll_fd, .events = POLLIN },
-				{ .fd = wake_fd(&l->wake), .events = POLLIN } };
+				{ .fd = wake_fd(&l->wake), .events = POLLIN },
+				{ .fd = -1, .events = POLLIN } };
 	MHD_UNSIGNED_LONG_LONG ms;
 	int timeout = -1;
 
-	if (MHD_get_timeout(l->mhd, &ms) == MHD_YES)
+	if (l->admission) {
+		timeout = admission_run(l->admission);
+		fds[2].fd = admission_fd(l->admission);
+	}
+	if (MHD_get_timeout(l->mhd, &ms) == MHD_YES &&
+	    (timeout < 0 || ms < (MHD_UNSIGNED_LONG_LONG)timeout))
 		timeout = ms > INT_MAX ? INT_MAX : (int)ms;
 	if (!timeout)
 		return;
 	atomic_store(&l->idle, true);
 	/* from here on senders wake this thread */
 	if (!loop_make_calls(l) && !atomic_load(&l->stopping) &&
-	    poll(fds, ARRAY_SIZE(fds), timeout) > 0 && fds[1].revents)
-		wake_drain(&l->wake);
+	    poll(fds, ARRAY_SIZE(fds), timeout) > 0) {
+		if (fds[1].revents)
+			wake_drain(&l->wake);
+		if (fds[2].revents)
+			admission_woken(l->admission);
+	}
 	atomic_store(&l->idle, false);
 }
 
@@ -93,12 +105,13 @@ static void loop_free(struct http_loop *l)
 	free(l);
 }
 
-int http_loop_start(struct MHD_Daemon *mhd, struct http_loop **out)
+int http_loop_start(struct MHD_Daemon *mhd, struct admission *admission, struct http_loop **out)
 {
 	struct http_loop *l = xcalloc(1, sizeof(*l));
 	int rc;
 
 	l->mhd = mhd;
+	l->admission = admission;
 	l->epoll_fd = MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 	mailbox_init(&l->box, 0);
 	rc = wake_init(&l->wake);

@@ -10,12 +10,14 @@
 #include "core/limit.h"
 #include "api/router.h"
 
+struct admission;
 struct http_server;
 
 struct http_server_conf {
 	unsigned max_connections;	       /* of this server; 0: no limit */
 	const struct trusted_proxies *proxies; /* not counted by address; NULL: there are none */
 	struct address_limits *addresses;      /* NULL: no limits */
+	struct admission *admission;	       /* run on the http thread; NULL: none */
 	int reserved_from;	     /* sockets from this descriptor on are refused; 0: none */
 	unsigned max_header_bytes;   /* request line and headers; more is refused with 431 */
 	unsigned request_timeout_ms; /* from a request's first byte to its last */
