@@ -180,7 +180,8 @@ BEGIN
 				  'expected_version');
 	ELSIF op <> 'delete' AND coalesce(jsonb_typeof(p_mutation->'data'), '') <> 'object' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'data must be an object.', 'data');
-	ELSIF jsonb_path_exists(p_mutation->'data', 'strict $.**{33}') THEN
+	ELSIF jsonb_path_exists(p_mutation->'data', 'strict $.**{32} ? (@.type() == "object" '
+				'|| @.type() == "array")') THEN
 		PERFORM sync_fail(400, 'data_too_deep', 'data is nested deeper than 32.', 'data');
 	END IF;
 	PERFORM entity_check_size(p_mutation->'data');
@@ -389,6 +390,16 @@ DECLARE
 	code text;
 	field text;
 BEGIN
+	-- The daemon could not read it (src/api/batch_body.h).
+	IF jsonb_typeof(p_mutation) <> 'object' OR p_mutation ? 'unreadable' THEN
+		is_final := false;
+		result := head || jsonb_build_object('status', 400, 'error', jsonb_strip_nulls(
+			jsonb_build_object('code', 'invalid_value',
+				'message', coalesce(p_mutation->'unreadable'->>'message',
+						    'A mutation must be an object'),
+				'field', p_mutation->'unreadable'->>'field')));
+		RETURN;
+	END IF;
 	-- Only reads are in the subtransaction: so it needs no transaction id.
 	BEGIN
 		d := mutation_decide(p_batch, p_mutation, p_behind, p_pending);
@@ -489,10 +500,6 @@ DECLARE
 	place integer;
 	done record;
 BEGIN
-	IF EXISTS (SELECT FROM jsonb_array_elements(p_mutations) e WHERE jsonb_typeof(e) <> 'object') THEN
-		PERFORM sync_fail(400, 'invalid_value', 'mutations must be a list of objects.',
-				  'mutations');
-	END IF;
 	IF p_caller ? 'asked' THEN
 		PERFORM mutations_ask(p_app, p_caller, p_mutations);
 	END IF;

@@ -14,6 +14,7 @@
 #include "svc/sockets.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
+#include "api/batch_body.h"
 #include "api/fields.h"
 #include "api/json_dump.h"
 #include "api/reply.h"
@@ -460,6 +461,17 @@ static bool field_take_object(struct sync_call *sc, size_t first, json_t *body)
 	return true;
 }
 
+/* As batch_body_read(), if the action has such a list. */
+static json_t *read_items(const struct sync_call *sc)
+{
+	const struct sync_action *a = sc->call.route->action;
+
+	for (size_t i = 0; i < a->n_fields; i++)
+		if (a->fields[i].flags & FIELD_EACH)
+			return batch_body_read(sc->call.r->body, a->fields[i].name);
+	return NULL;
+}
+
 static bool take_body(struct sync_call *sc, size_t first)
 {
 	json_error_t why;
@@ -467,11 +479,19 @@ static bool take_body(struct sync_call *sc, size_t first)
 				  JSON_REJECT_DUPLICATES, &why);
 	bool ok;
 
+	if (!body)
+		body = read_items(sc);
 	if (is_object(body)) {
 		ok = field_take_object(sc, first, body);
 	} else {
-		sync_fail(sc, 400, "invalid_json", NULL, "The body must be a JSON object: %s.",
-			  body ? "it is another type" : why.text);
+		if (body)
+			sync_fail(sc, 400, "invalid_json", NULL,
+				  "The body must be a JSON object; it is another type.");
+		else
+			sync_fail(sc, 400, "invalid_json", NULL,
+				  "The body must be a JSON object: %s, at byte %d (line %d, column "
+				  "%d).",
+				  why.text, why.position, why.line, why.column);
 		ok = false;
 	}
 	json_decref(body);

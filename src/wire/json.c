@@ -102,31 +102,36 @@ enum json_next { NEXT_VALUE, NEXT_VALUE_OR_END, NEXT_NAME, NEXT_NAME_OR_END, NEX
 
 struct checker {
 	const char *p, *end;
-	uint64_t objects; /* bit n: level n is an object */
-	unsigned depth;
+	uint64_t objects[JSON_DEEPEST / 64]; /* a bit of each open level: it is an object */
+	unsigned depth, max_depth;
 	enum json_next next;
 };
+
+static bool check_in_object(const struct checker *c)
+{
+	unsigned level = c->depth - 1;
+
+	return c->depth && c->objects[level / 64] >> level % 64 & 1;
+}
 
 static enum json_fault check_open(struct checker *c)
 {
 	bool is_object = *c->p++ == '{';
 
-	if (c->depth == JSON_MAX_DEPTH)
+	if (c->depth == c->max_depth)
 		return JSON_TOO_DEEP;
+	c->objects[c->depth / 64] &= ~(UINT64_C(1) << c->depth % 64);
+	c->objects[c->depth / 64] |= (uint64_t)is_object << c->depth % 64;
 	c->depth++;
-	c->objects = c->objects << 1 | is_object;
 	c->next = is_object ? NEXT_NAME_OR_END : NEXT_VALUE_OR_END;
 	return JSON_OK;
 }
 
 static enum json_fault check_close(struct checker *c)
 {
-	bool is_object = c->objects & 1;
-
-	if (!c->depth || *c->p++ != (is_object ? '}' : ']'))
+	if (!c->depth || *c->p++ != (check_in_object(c) ? '}' : ']'))
 		return JSON_INVALID;
 	c->depth--;
-	c->objects >>= 1;
 	c->next = NEXT_COMMA_OR_END;
 	return JSON_OK;
 }
@@ -158,7 +163,7 @@ static enum json_fault check_step(struct checker *c)
 			return check_close(c);
 		if (!c->depth || *c->p++ != ',')
 			return JSON_INVALID;
-		c->next = c->objects & 1 ? NEXT_NAME : NEXT_VALUE;
+		c->next = check_in_object(c) ? NEXT_NAME : NEXT_VALUE;
 		return JSON_OK;
 	case NEXT_VALUE_OR_END:
 	case NEXT_VALUE:
@@ -175,9 +180,19 @@ static enum json_fault check_step(struct checker *c)
 
 enum json_fault json_check(struct str_view text, struct str_view *value)
 {
-	struct checker c = { .p = text.ptr, .end = text.ptr + text.len, .next = NEXT_VALUE };
+	return json_check_deep(text, JSON_MAX_DEPTH, value);
+}
+
+enum json_fault json_check_deep(struct str_view text, unsigned max_depth, struct str_view *value)
+{
+	struct checker c;
 	const char *from;
 
+	c.p = text.ptr;
+	c.end = text.ptr + text.len;
+	c.depth = 0;
+	c.max_depth = max_depth;
+	c.next = NEXT_VALUE;
 	if (!sv_is_utf8(text))
 		return JSON_NOT_UTF8;
 	from = c.p = json_skip_space(c.p, c.end);

@@ -13,6 +13,7 @@
 #include "base/str.h"
 
 #define JSON_MAX_DEPTH 32
+#define JSON_DEEPEST   2048
 
 enum json_fault {
 	JSON_OK,
@@ -22,6 +23,9 @@ enum json_fault {
 };
 /* Whether text is one JSON value; *value is that without the spaces around it. */
 enum json_fault json_check(struct str_view text, struct str_view *value) MUSTCHECK;
+/* The same with another limit of levels, at most JSON_DEEPEST. */
+enum json_fault json_check_deep(struct str_view text, unsigned max_depth, struct str_view *value)
+	MUSTCHECK;
 
 /* The first byte tells the type: '{', '[', '"', 't', 'f', 'n', or that of a number.  '\0': absent.
  */

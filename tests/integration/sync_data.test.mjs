@@ -720,7 +720,7 @@ describe('refusals', () => {
 		failed(await post({ client_id: 'x'.repeat(65), mutations: [m] }), 400, 'invalid_value', 'client_id');
 		failed(await post({ client_id: 'c', mutations: [] }), 400, 'invalid_value', 'mutations');
 		failed(await post({ client_id: 'c', mutations: m }), 400, 'invalid_value', 'mutations');
-		failed(await post({ client_id: 'c', mutations: [1] }), 400, 'invalid_value', 'mutations');
+		refused(ok(await post({ client_id: 'c', mutations: [1] })).results[0], 400, 'invalid_value');
 		failed(await post({ client_id: 'c', mutations: Array(101).fill(m) }), 400, 'invalid_value',
 			'mutations');
 		failed(await post({ client_id: 'c', mutations: [m], socket_id: 'x' }), 400, 'invalid_value',
@@ -791,12 +791,47 @@ describe('refusals', () => {
 		assert.equal((await now(r)).version, 1);
 	});
 
+	test('a mutation that cannot be stored is refused alone', async () => {
+		const cases = { nul: '{"t":"x\\u0000y"}', surrogate: '{"t":"\\ud83d"}', number: '{"n":1e999}',
+			integer: '{"n":[18446744073709551616]}', name: '{"\\u0000":1}', twice: '{"a":1,"a":2}' };
+		const r = Object.keys(cases).map(() => fresh());
+		const good = [fresh(), fresh()];
+		const list = [upsert(good[0], { n: 1 }, 0), ...r.map((one, i) => upsert(one, `case ${i}`, 0)), 7,
+			upsert(good[1], { n: 2 }, 0)];
+		let body = JSON.stringify({ client_id: 'c', mutations: list });
+		Object.values(cases).forEach((text, i) => { body = body.replace(`"case ${i}"`, text); });
+		const { results } = ok(await server.call('POST', 'changes', { body }));
+		assert.deepEqual(results.map((one) => one.mutation_id),
+			list.map((m) => (m === 7 ? null : m.mutation_id)));
+		assert.deepEqual(results.map((one) => one.status), [200, ...r.map(() => 400), 400, 200]);
+		for (const one of results.slice(1, -2)) refused(one, 400, 'invalid_value', 'data');
+		for (const one of results.slice(1, -2)) assert.match(one.error.message, /too large|u0000|surrogate|twice/);
+		refused(results.at(-2), 400, 'invalid_value');
+		assert.deepEqual((await now(good[1])).data, { n: 2 });
+		const twice = ok(await server.call('POST', 'changes', { body: `{"client_id":"c","mutations":[
+			{"mutation_id":"t","op":"delete","op":"delete"}]}` })).results[0];
+		assert.deepEqual([twice.status, twice.mutation_id], [400, 't']);
+	});
+
+	test('the error about a body that cannot be parsed names the position', async () => {
+		const answer = await server.call('POST', 'changes',
+			{ body: '{"client_id":"c",\n"mutations":[{"mutation_id":}]}' });
+		failed(answer, 400, 'invalid_json');
+		assert.match(answer.json.error.message, /at byte 47 \(line 2, column 29\)/);
+	});
+
+	test('data may be nested 32 levels deep, not 33', async () => {
+		const deep = (n) => JSON.parse(`${'{"a":'.repeat(n - 1)}{}${'}'.repeat(n - 1)}`);
+		assert.equal((await mutate(server, upsert(fresh(), deep(32), 0))).status, 200);
+		refused(await mutate(server, upsert(fresh(), deep(33), 0)), 400, 'data_too_deep', 'data');
+	});
+
 	test('too large integers and bodies are refused', async () => {
 		const r = fresh();
 		const raw = (expected) => server.call('POST', 'changes', { body: JSON.stringify({ client_id: 'c',
 			mutations: [upsert(r, {}, 'N')] }).replace('"N"', expected) });
-		failed(await raw('9223372036854775808'), 400, 'invalid_json');
-		failed(await raw('1e999'), 400, 'invalid_json');
+		refused(ok(await raw('9223372036854775808')).results[0], 400, 'invalid_value', 'expected_version');
+		refused(ok(await raw('1e999')).results[0], 400, 'invalid_value', 'expected_version');
 		refused(ok(await raw('1e30')).results[0], 400, 'invalid_value', 'expected_version');
 		const body = JSON.stringify({ client_id: 'c', mutations: Array.from({ length: 17 }, () =>
 			upsert(fresh(), { x: 'x'.repeat(62000) }, 0)) });

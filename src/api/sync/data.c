@@ -40,7 +40,7 @@ static const struct sync_field mutation_fields[CHANGE_FIELDS] = {
 	[CHANGE_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 	[CHANGE_MUTATIONS] = { .name = "mutations",
 			       .type = FIELD_ARRAY,
-			       .flags = FIELD_REQUIRED,
+			       .flags = FIELD_REQUIRED | FIELD_EACH,
 			       .min = 1,
 			       .max = 100 },
 };
