@@ -48,23 +48,6 @@ bool call_take_read(struct call *c)
 	return false;
 }
 
-/*
- * A page of another site can reach this machine through a name of its own that it lets point here
- * (DNS rebinding), but then the request has that name.
- */
-static bool host_is_local(struct str_view host)
-{
-	static const char *const names[] = { "localhost", "127.0.0.1", "[::1]" };
-	ptrdiff_t end = sv_starts_with(host, SV("[")) ? sv_find(host, ']') + 1 : sv_find(host, ':');
-
-	if (end > 0)
-		host.len = (size_t)end;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (sv_eq_c(host, names[i]))
-			return true;
-	return false;
-}
-
 static bool call_fail_quota(struct call *c, struct quota_refusal refusal)
 {
 	bool is_user;
@@ -127,11 +110,7 @@ bool call_is_secure(const struct call *c)
 
 bool call_may_demo(const struct call *c)
 {
-	const struct request *r = c->r;
-
-	return c->services->conf->server.demo && address_is_loopback(&r->peer) &&
-	       host_is_local(r->header(r, "Host")) && !r->header(r, "X-Forwarded-For").len &&
-	       !r->header(r, "Forwarded").len && !r->header(r, "X-Real-IP").len;
+	return c->services->conf->server.demo && request_is_local(c->r);
 }
 
 /* ---- parameters --------------------------------------------------------------- */

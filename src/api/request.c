@@ -22,6 +22,32 @@ struct str_view request_param(const struct request *r, const char *name)
 	return sv_n("", 0);
 }
 
+/*
+ * A page of another site can reach this machine through a name of its own that it lets point here
+ * (DNS rebinding), but then the request has that name.
+ */
+static bool request_host_is_local(struct str_view host)
+{
+	static const char *const names[] = { "localhost", "127.0.0.1", "[::1]" };
+	ptrdiff_t end = sv_starts_with(host, SV("[")) ? sv_find(host, ']') + 1 : sv_find(host, ':');
+
+	if (end > 0)
+		host.len = (size_t)end;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (sv_eq_c(host, names[i]))
+			return true;
+	return false;
+}
+
+bool request_is_local(const struct request *r)
+{
+	if (r->header(r, "X-Forwarded-For").len || r->header(r, "Forwarded").len ||
+	    r->header(r, "X-Real-IP").len)
+		return false;
+	return r->is_unix ||
+	       (address_is_loopback(&r->peer) && request_host_is_local(r->header(r, "Host")));
+}
+
 static struct str_view trim(struct str_view s)
 {
 	while (s.len && (*s.ptr == ' ' || *s.ptr == '\t'))

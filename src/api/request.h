@@ -67,6 +67,7 @@ struct request {
 	size_t n_params;
 	struct str_view body;
 	bool tls;
+	bool is_unix;	     /* the socket is a Unix socket */
 	struct address peer; /* the other end of the socket, which may be a proxy */
 	unsigned route;	     /* for metrics; set by the router */
 	/* Value of a header, case-insensitive; empty view when absent. */
@@ -81,6 +82,11 @@ struct request {
 /* Whether a list such as Accept-Encoding has the word, or "*", with a weight above 0 (RFC 9110
  * section 12.4.2).  An empty list has none. */
 bool request_accepts(struct str_view list, struct str_view word);
+/*
+ * The client is on this machine: the peer is, no proxy has passed the request on, and the page that
+ * makes it, if one does, was not loaded under another name (DNS rebinding).
+ */
+bool request_is_local(const struct request *r);
 /* Empty view when absent. */
 struct str_view request_param(const struct request *r, const char *name);
 /*

@@ -64,6 +64,7 @@ void conf_setting_put(struct conf *c, const char *app_id, const struct option *o
 		      unsigned scale, const char *label);
 void conf_settings_release(struct conf *c);
 /* A problem, which makes the configuration invalid; takes it. */
+void loader_check_admin(struct loader *l); /* of the section [admin] */
 void loader_complain(struct loader *l, char *sentence);
 void loader_set(struct loader *l, const struct option *o, const char *value, unsigned scale,
 		const char *label);

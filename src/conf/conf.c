@@ -211,7 +211,7 @@ static int on_ini(void *ctx, const struct setting *s)
 			l, textf("%s:%u: the section of an app is [app ID]", l->label, s->line));
 	} else if (!conf_is_section(s->section)) {
 		loader_complain(l, textf("%s:%u: there is no section [%s]; use server, database, "
-					 "sync, log or app ID",
+					 "sync, admin, log or app ID",
 					 l->label, s->line, s->section));
 	} else {
 		ini_option(l, s, label);
@@ -346,6 +346,7 @@ static void check_whole(struct loader *l)
 					 c->database.schema));
 	check_hosts(l);
 	check_dsn(l);
+	loader_check_admin(l);
 }
 
 static int load(struct loader *l, int argc, char **argv)

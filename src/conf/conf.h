@@ -85,6 +85,22 @@ struct conf_sync {
 	unsigned viewing_grace_ms; /* after the death of its socket */
 };
 
+#define CONF_ADMIN_HOST_SIZE 64
+
+/* The admin listener. */
+struct conf_admin {
+	char *listen;			 /* "off", ADDRESS:PORT, or the path of a Unix socket */
+	char **tokens;			 /* NAME:SCOPE:TOKEN, NULL-terminated; secret */
+	bool local_read;		 /* clients on this machine may read without a token */
+	char *tls_certificate, *tls_key; /* PEM files; "" for none */
+};
+
+bool conf_admin_is_off(const struct conf_admin *a);
+bool conf_admin_is_unix(const struct conf_admin *a);
+/* Takes ADDRESS:PORT or [ADDRESS]:PORT apart; false: it is neither. */
+bool conf_admin_address(const struct conf_admin *a, char host[CONF_ADMIN_HOST_SIZE], unsigned *port)
+	MUSTCHECK;
+
 struct conf_log {
 	enum log_level level;
 };
@@ -101,6 +117,7 @@ struct conf {
 	struct conf_server server;
 	struct conf_database database;
 	struct conf_sync sync;
+	struct conf_admin admin;
 	struct conf_log log;
 	struct app_set *apps;	 /* of the file and environment */
 	char *embedded_postgres; /* folder, or NULL */

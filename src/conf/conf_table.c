@@ -245,6 +245,24 @@ const struct option conf_options[] = {
 		  "App\\Events\\UserPresenceChanged. Empty for the bare names, as in "
 		  "listen('.UserPresenceChanged')." },
 
+	{ AT(admin, listen), .type = OPTION_STRING, .fallback = "off",
+	  .help = "Where metrics and the state of the daemon are served to operators, apart from "
+		  "the public port: an address with a port, such as 127.0.0.1:8081, or the path of "
+		  "a Unix socket; off for nowhere. An address that other machines reach needs "
+		  "tls_certificate and tokens." },
+	{ AT(admin, tokens), .type = OPTION_LIST, .fallback = "", .flags = OPTION_SECRET,
+	  .help = "Tokens for it, each NAME:SCOPE:TOKEN, for the header Authorization: Bearer "
+		  "TOKEN. The scope metrics is for /metrics, read for everything that changes "
+		  "nothing, write for everything. A token has at least 24 characters." },
+	{ AT(admin, local_read), .type = OPTION_BOOL, .fallback = "no",
+	  .help = "Clients on this machine, and those of the Unix socket, may read without a "
+		  "token. Each user of the machine then can." },
+	{ AT(admin, tls_certificate), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the certificate and its chain; the listener then serves https "
+		  "only." },
+	{ AT(admin, tls_key), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the certificate's private key." },
+
 	{ AT(log, level), .type = OPTION_ENUM, .words = log_levels, .fallback = "info",
 	  .flags = OPTION_RELOADABLE,
 	  .help = "Lines less severe than this are not logged." },
@@ -730,7 +748,7 @@ static struct str_view conf_next_word(const char **at)
 static void free_list(char **list)
 {
 	for (char **p = list; p && *p; p++)
-		free(*p);
+		secret_free(*p);
 	free(list);
 }
 

@@ -46,6 +46,7 @@
 #include "front/listen_fds.h"
 #include "front/tls_context.h"
 #include "front/tls_port.h"
+#include "daemon/admin_listener.h"
 #include "daemon/embedded_pg.h"
 #include "daemon/privs.h"
 
@@ -91,6 +92,7 @@ struct scopewired {
 	struct tls_port *tls; /* NULL: without TLS */
 	struct http_server *http;
 	struct acceptor *acceptor;
+	struct admin_listener *admin;
 	unsigned n_workers;
 	bool is_serving;
 	bool is_done; /* the command line wanted something else, and has it */
@@ -579,6 +581,20 @@ static void stop_http(struct scopewired *d)
 	admission_close(d->admission);
 }
 
+static int start_admin(struct scopewired *d)
+{
+	char *why = NULL;
+
+	if (admin_listener_start(d->conf, &d->admin, &why))
+		return give_up(EX_OSERR, why);
+	return EX_OK;
+}
+
+static void stop_admin(struct scopewired *d)
+{
+	admin_listener_stop(d->admin, STOP_GRACE_MS);
+}
+
 static int start_housekeeper(struct scopewired *d)
 {
 	if (housekeeper_start(d->conf, d->conninfo, &d->housekeeper))
@@ -822,6 +838,7 @@ static const struct {
 	{ start_http, stop_http },
 	{ start_housekeeper, stop_housekeeper },
 	{ start_apps_watch, stop_apps_watch },
+	{ start_admin, stop_admin },
 	{ start_drainer, send_clients_away },
 	{ start_acceptor, stop_acceptor },
 };

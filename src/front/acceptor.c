@@ -9,6 +9,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -101,15 +103,23 @@ static int listen_on(struct acceptor *a, struct addrinfo *ai)
 	return 0;
 }
 
-static int acceptor_fail(char **why, int rc, const char *host, unsigned port)
+static const char *acceptor_option(const struct acceptor *a)
+{
+	return a->conf.option ? a->conf.option : "server.host";
+}
+
+static int acceptor_fail(const struct acceptor *a, char **why, int rc, const char *host,
+			 unsigned port)
 {
 	const char *hint = rc == -EADDRINUSE ? "another program has it; choose another port"
 			   : rc == -EACCES   ? "ports below 1024 need privileges"
-					     : "check server.host";
+					     : "check";
 	char text[64];
 
-	if (asprintf(why, "cannot listen on %s port %u: %s (%s)", host, port,
-		     strerror_r(-rc, text, sizeof(text)), hint) < 0)
+	if (asprintf(why, "cannot listen on %s port %u: %s (%s%s%s)", host, port,
+		     strerror_r(-rc, text, sizeof(text)), hint,
+		     strcmp(hint, "check") == 0 ? " " : "",
+		     strcmp(hint, "check") == 0 ? acceptor_option(a) : "") < 0)
 		*why = NULL;
 	return rc;
 }
@@ -124,8 +134,8 @@ static int listen_host(struct acceptor *a, const char *host, char **why)
 	int rc = getaddrinfo(any ? NULL : host, "0", &hints, &list), worst = -EADDRNOTAVAIL;
 
 	if (rc) {
-		if (asprintf(why, "cannot listen on %s: %s (check server.host)", host,
-			     gai_strerror(rc)) < 0)
+		if (asprintf(why, "cannot listen on %s: %s (check %s)", host, gai_strerror(rc),
+			     acceptor_option(a)) < 0)
 			*why = NULL;
 		return -EADDRNOTAVAIL;
 	}
@@ -138,8 +148,49 @@ static int listen_host(struct acceptor *a, const char *host, char **why)
 	}
 	freeaddrinfo(list);
 	if (ai && rc)
-		return acceptor_fail(why, rc, host, a->conf.port);
-	return worst ? acceptor_fail(why, worst, host, a->conf.port) : 0;
+		return acceptor_fail(a, why, rc, host, a->conf.port);
+	return worst ? acceptor_fail(a, why, worst, host, a->conf.port) : 0;
+}
+
+/* True when a process listens on the socket of that path. */
+static bool unix_is_served(const struct sockaddr_un *at)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool is_served = fd >= 0 && connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return is_served;
+}
+
+/* For the user and the group of the daemon. */
+static int listen_unix(struct acceptor *a, char **why)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	struct stat st;
+	int rc = -ENAMETOOLONG, fd = -1;
+	char text[64];
+
+	if (strlen(a->conf.unix_path) < sizeof(at.sun_path)) {
+		memcpy(at.sun_path, a->conf.unix_path, strlen(a->conf.unix_path) + 1);
+		if (lstat(at.sun_path, &st) == 0 && S_ISSOCK(st.st_mode) && !unix_is_served(&at))
+			unlink(at.sun_path);
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		rc = fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) ||
+				     chmod(at.sun_path, 0660) || listen(fd, (int)a->conf.backlog)
+			     ? -errno
+			     : 0;
+	}
+	if (!rc) {
+		a->listeners[a->n_listeners++] = fd;
+		return 0;
+	}
+	if (asprintf(why, "cannot listen on %s: %s (check %s)", a->conf.unix_path,
+		     strerror_r(-rc, text, sizeof(text)), acceptor_option(a)) < 0)
+		*why = NULL;
+	if (fd >= 0)
+		close(fd);
+	return rc;
 }
 
 static int listen_all(struct acceptor *a, char **why)
@@ -191,6 +242,8 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 	a->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (a->epoll < 0 || wake_init(&a->stop))
 		rc = -EMFILE;
+	else if (conf->unix_path)
+		rc = listen_unix(a, why);
 	else
 		rc = conf->n_fds ? take_over(a, why) : listen_all(a, why);
 	if (rc) {
@@ -350,7 +403,8 @@ int acceptor_start(struct acceptor *a)
 	acceptor_watch(a, wake_fd(&a->stop), EPOLLIN, &stop_tag);
 	for (unsigned i = 0; i < a->n_listeners; i++)
 		acceptor_watch(a, a->listeners[i], EPOLLIN, &listener_tags[i]);
-	rc = thread_start(&a->thread, "acceptor", &on_front, acceptor_run, a);
+	rc = thread_start(&a->thread, a->conf.name ? a->conf.name : "acceptor", &on_front,
+			  acceptor_run, a);
 	a->is_started = rc == 0;
 	return rc;
 }
@@ -372,6 +426,8 @@ void acceptor_stop(struct acceptor *a)
 		acceptor_drop(a, a->first);
 	for (unsigned i = 0; i < a->n_listeners; i++)
 		close(a->listeners[i]);
+	if (a->conf.unix_path && a->n_listeners)
+		unlink(a->conf.unix_path);
 	wake_release(&a->stop);
 	if (a->epoll >= 0)
 		close(a->epoll);

@@ -12,6 +12,11 @@
 struct acceptor;
 
 struct acceptor_conf {
+	const char *option; /* that has the address, for messages; NULL: server.host */
+	const char *name;   /* of its thread; NULL: "acceptor" */
+	/* Listens there instead of on host and port; a socket that no process listens on is
+	 * replaced.  NULL: no. */
+	const char *unix_path;
 	const char *host; /* "*": all addresses, IPv6 and IPv4; or a comma-separated list */
 	unsigned port;	  /* 0: the kernel picks one, the same for all addresses */
 	unsigned backlog;

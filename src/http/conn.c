@@ -81,8 +81,14 @@ static enum MHD_Result conn_refuse(struct http_request *req, const char *status_
 	if (!deadline_set(d, DEADLINE_NEVER))
 		return MHD_NO;
 	strbuf_init(&body, 256);
-	type = router_refusal(req->server->services, &req->base,
-			      (unsigned)strtoul(status_line, NULL, 10), code, sentence, &body);
+	if (req->server->conf.handle) {
+		type = REQUEST_TEXT;
+		strbuf_add_str(&body, sentence);
+	} else {
+		type = router_refusal(req->server->services, &req->base,
+				      (unsigned)strtoul(status_line, NULL, 10), code, sentence,
+				      &body);
+	}
 	deadlines_respond(d->fd, status_line, type, strbuf_view(&body));
 	http_count(req, (unsigned)strtoul(status_line, NULL, 10));
 	strbuf_release(&body);
@@ -155,7 +161,9 @@ static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_htt
 				   "Content-Length is not a number");
 	if (!coding.len && !n)
 		return MHD_YES;
-	req->body_limit = router_body_limit(req->server->services, &req->base);
+	req->body_limit = req->server->conf.handle
+				  ? req->server->conf.body_max
+				  : router_body_limit(req->server->services, &req->base);
 	if (n > req->body_limit)
 		return conn_refuse_body(req);
 	strbuf_init(&req->body, n);
@@ -203,7 +211,10 @@ static enum MHD_Result conn_route(struct http_request *req) RUNS_ON(on_http)
 	if (atomic_load(&s->stopping))
 		return http_reply_stopping(req);
 	atomic_fetch_add(&req->refs, 1);
-	router_handle(s->services, &req->base);
+	if (s->conf.handle)
+		s->conf.handle(s->conf.handle_ctx, &req->base);
+	else
+		router_handle(s->services, &req->base);
 	return http_reply_or_suspend(req);
 }
 
@@ -255,6 +266,7 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	req->base.body = sv_n("", 0);
 	req->base.route = ROUTE_NONE;
 	req->base.tls = conn->is_tls;
+	req->base.is_unix = conn->is_unix;
 	req->base.peer = conn->peer;
 	req->base.header = conn_header;
 	req->base.header_list = conn_header_list;
@@ -300,6 +312,7 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 {
 	struct http_server *s = cls;
 	struct http_conn *conn = *ctx;
+	const struct sockaddr *peer;
 
 	ASSERT_ON(on_http);
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -307,9 +320,10 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 		*ctx = conn = xcalloc(1, sizeof(*conn));
 		conn->is_tls = s->is_tls;
 		conn->address = s->adopting;
-		conn->peer = address_of_sockaddr(
-			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
-				->client_addr);
+		peer = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
+			       ->client_addr;
+		conn->peer = address_of_sockaddr(peer);
+		conn->is_unix = peer && peer->sa_family == AF_UNIX;
 		deadlines_add(
 			s->deadlines, &conn->deadline,
 			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,

@@ -105,7 +105,8 @@ static void loop_free(struct http_loop *l)
 	free(l);
 }
 
-int http_loop_start(struct MHD_Daemon *mhd, struct admission *admission, struct http_loop **out)
+int http_loop_start(struct MHD_Daemon *mhd, const char *name, struct admission *admission,
+		    struct http_loop **out)
 {
 	struct http_loop *l = xcalloc(1, sizeof(*l));
 	int rc;
@@ -116,7 +117,7 @@ int http_loop_start(struct MHD_Daemon *mhd, struct admission *admission, struct 
 	mailbox_init(&l->box, 0);
 	rc = wake_init(&l->wake);
 	if (!rc)
-		rc = thread_start(&l->thread, "http", &on_http, loop_run, l);
+		rc = thread_start(&l->thread, name, &on_http, loop_run, l);
 	if (rc)
 		loop_free(l);
 	else

@@ -19,11 +19,11 @@ struct loop_call {
 };
 
 /*
- * Starts the thread.  mhd was started with LOOP_MHD_FLAGS; from success on it is the loop's.
- * admission (NULL: none) is run by it and outlives it.  0 or -errno.
+ * Starts the thread of that name.  mhd was started with LOOP_MHD_FLAGS; from success on it is the
+ * loop's.  admission (NULL: none) is run by it and outlives it.  0 or -errno.
  */
-int http_loop_start(struct MHD_Daemon *mhd, struct admission *admission, struct http_loop **out)
-	MUSTCHECK;
+int http_loop_start(struct MHD_Daemon *mhd, const char *name, struct admission *admission,
+		    struct http_loop **out) MUSTCHECK;
 /* The call is made soon, in the order of posting.  Any thread, until http_loop_stop(). */
 void http_loop_post(struct http_loop *l, struct loop_call *call);
 /* Makes the waiting calls, stops the library's daemon, ends the thread, frees.  NULL is fine. */

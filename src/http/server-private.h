@@ -27,7 +27,7 @@
 #include "http/loop.h"
 #include "http/server.h"
 
-/* This thread holds the lock of the server (there is one server). */
+/* This thread holds the lock of the server whose thread it is. */
 extern struct TSA(capability("mutex")) http_lock_held {
 	char unused;
 } http_lock_held;
@@ -56,7 +56,7 @@ struct http_server {
 struct http_conn {
 	struct deadline deadline;
 	struct address peer;
-	bool is_tls;
+	bool is_tls, is_unix;
 	struct address_count *address; /* or NULL */
 };
 

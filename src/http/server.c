@@ -175,7 +175,8 @@ static int start_mhd(struct http_server *s)
 		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 	if (!s->mhd)
 		return -EIO;
-	rc = http_loop_start(s->mhd, s->conf.admission, &s->loop);
+	rc = http_loop_start(s->mhd, s->conf.name ? s->conf.name : "http", s->conf.admission,
+			     &s->loop);
 	if (rc)
 		MHD_stop_daemon(s->mhd);
 	return rc;

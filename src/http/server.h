@@ -14,6 +14,12 @@ struct admission;
 struct http_server;
 
 struct http_server_conf {
+	const char *name; /* of its thread; NULL: "http" */
+	/* Of another listener than the public port: gets complete requests, as the router does.
+	 * NULL: the router gets them. */
+	void (*handle)(void *ctx, struct request *r);
+	void *handle_ctx;
+	size_t body_max;		       /* bytes of a body, with handle */
 	unsigned max_connections;	       /* of this server; 0: no limit */
 	const struct trusted_proxies *proxies; /* not counted by address; NULL: there are none */
 	struct address_limits *addresses;      /* NULL: no limits */
@@ -24,7 +30,7 @@ struct http_server_conf {
 	unsigned idle_timeout_s;     /* of a kept-alive connection between requests */
 };
 
-/* services must outlive the server. */
+/* services must outlive the server; NULL with conf->handle. */
 int http_server_start(const struct http_server_conf *conf, const struct api_services *services,
 		      struct http_server **out) MUSTCHECK;
 /*

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef ADMIN_TOKEN_H
+#define ADMIN_TOKEN_H
+/*
+ * Tokens of the admin listener, from the option admin.tokens.  A token has one scope, and each
+ * scope includes those below it.  Only hashes are kept in memory, and comparisons take the same
+ * time wherever the bytes differ.
+ */
+#include <stdbool.h>
+#include "base/annotate.h"
+#include "base/clock.h"
+#include "wire/address.h"
+
+enum admin_scope {
+	ADMIN_NONE,
+	ADMIN_METRICS, /* /metrics and /metrics/apps */
+	ADMIN_READ,    /* everything that changes nothing */
+	ADMIN_WRITE,
+};
+
+struct admin_tokens;
+
+/* list: words NAME:SCOPE:TOKEN, NULL-terminated, or NULL; conf has checked them. */
+struct admin_tokens *admin_tokens_new(char *const *list) MUSTCHECK;
+void admin_tokens_free(struct admin_tokens *t); /* NULL is fine */
+/*
+ * The scope of a token, and *name (owned by t), for a client at that address.  ADMIN_NONE: there is
+ * no such token; or, with *is_limited set, the address has sent too many that do not exist.
+ */
+enum admin_scope admin_tokens_find(struct admin_tokens *t, struct str_view token,
+				   const struct address *from, usec_t now, const char **name,
+				   bool *is_limited);
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <openssl/ssl.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "admin/admin.h"
+#include "http/server.h"
+#include "front/acceptor.h"
+#include "front/tls_context.h"
+#include "front/tls_port.h"
+#include "daemon/admin_listener.h"
+
+#define CONNECTIONS_MAX	 64
+#define HEAD_MAX	 16384
+#define BODY_MAX	 1048576
+#define REQUEST_MS	 10000
+#define IDLE_S		 75
+#define CONNECTIONS_WAIT 64
+
+struct admin_listener {
+	struct admin *admin;
+	struct http_server *http;
+	struct tls_port *tls; /* NULL: without TLS */
+	struct acceptor *acceptor;
+};
+
+static void admin_take_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+{
+	struct admin_listener *l = ctx;
+
+	if (http_server_adopt(l->http, fd, peer, len, false))
+		log_debug("a connection to the admin listener was refused");
+}
+
+static void admin_take_tls_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+{
+	struct admin_listener *l = ctx;
+
+	if (http_server_adopt(l->http, fd, peer, len, true))
+		log_debug("a connection to the admin listener was refused");
+}
+
+static void admin_take_tls(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+{
+	struct admin_listener *l = ctx;
+
+	tls_port_adopt(l->tls, fd, peer, len);
+}
+
+/* With a certificate, requests in clear text could have tokens in them. */
+static void admin_drop_http(void *ctx UNUSED, int fd, const struct sockaddr *peer UNUSED,
+			    socklen_t len UNUSED)
+{
+	log_debug("a connection to the admin listener was closed: it does not use TLS");
+	close(fd);
+}
+
+static void admin_drop_websocket(void *ctx UNUSED, int fd, struct str_view head UNUSED)
+{
+	close(fd);
+}
+
+static void admin_drop_tls_websocket(void *ctx UNUSED, int fd, SSL *ssl,
+				     struct str_view head UNUSED)
+{
+	SSL_free(ssl);
+	close(fd);
+}
+
+static int admin_start_tls(struct admin_listener *l, const struct conf_admin *conf, char **why)
+{
+	struct tls_port_conf tc = {
+		.threads = 1,
+		.first_bytes_ms = REQUEST_MS,
+		.max_head_bytes = HEAD_MAX,
+		.on_websocket = admin_drop_tls_websocket,
+		.on_http = admin_take_tls_http,
+		.ctx = l,
+	};
+	SSL_CTX *context;
+	int rc;
+
+	if (!*conf->tls_certificate)
+		return 0;
+	rc = tls_context_new(conf->tls_certificate, conf->tls_key, &context, why);
+	if (rc)
+		return rc;
+	rc = tls_port_start(&tc, context, &l->tls);
+	if (rc)
+		tls_context_free(context);
+	return rc;
+}
+
+static int admin_listen(struct admin_listener *l, const struct conf_admin *conf, char **why)
+{
+	char host[CONF_ADMIN_HOST_SIZE] = "";
+	struct acceptor_conf ac = {
+		.option = "admin.listen",
+		.name = "admin acceptor",
+		.host = host,
+		.backlog = CONNECTIONS_WAIT,
+		.first_bytes_ms = REQUEST_MS,
+		.max_head_bytes = HEAD_MAX,
+		.congestion_control = "",
+		.on_websocket = admin_drop_websocket,
+		.on_tls = l->tls ? admin_take_tls : NULL,
+		.on_http = l->tls ? admin_drop_http : admin_take_http,
+		.ctx = l,
+	};
+	int rc;
+
+	if (conf_admin_is_unix(conf))
+		ac.unix_path = conf->listen;
+	else if (!conf_admin_address(conf, host, &ac.port))
+		return -EINVAL;
+	rc = acceptor_new(&ac, &l->acceptor, why);
+	if (!rc)
+		rc = acceptor_start(l->acceptor);
+	if (rc)
+		return rc;
+	if (ac.unix_path)
+		log_info("admin: listening on %s", ac.unix_path);
+	else
+		log_info("admin: listening on %s:%u", host, acceptor_port(l->acceptor));
+	return 0;
+}
+
+int admin_listener_start(const struct conf *conf, struct admin_listener **out, char **why)
+{
+	struct http_server_conf hc = {
+		.name = "admin http",
+		.handle = admin_handle,
+		.body_max = BODY_MAX,
+		.max_connections = CONNECTIONS_MAX,
+		.max_header_bytes = HEAD_MAX,
+		.request_timeout_ms = REQUEST_MS,
+		.idle_timeout_s = IDLE_S,
+	};
+	struct admin_listener *l;
+	int rc;
+
+	*out = NULL;
+	if (conf_admin_is_off(&conf->admin))
+		return 0;
+	l = xcalloc(1, sizeof(*l));
+	l->admin = admin_new(&conf->admin);
+	hc.handle_ctx = l->admin;
+	rc = http_server_start(&hc, NULL, &l->http);
+	if (!rc)
+		rc = admin_start_tls(l, &conf->admin, why);
+	if (!rc)
+		rc = admin_listen(l, &conf->admin, why);
+	if (rc)
+		admin_listener_stop(l, 0);
+	else
+		*out = l;
+	return rc;
+}
+
+void admin_listener_stop(struct admin_listener *l, unsigned grace_ms)
+{
+	if (!l)
+		return;
+	acceptor_stop(l->acceptor);
+	tls_port_close(l->tls);
+	http_server_stop(l->http, grace_ms);
+	tls_port_stop(l->tls, grace_ms);
+	admin_free(l->admin);
+	free(l);
+}
