@@ -171,10 +171,12 @@ export function subscribed(page, count = 1) {
 
 /** Violations of the rules of axe, each with its elements. */
 export async function violations(page) {
+	const before = [...page.problems];
 	if (!await page.evaluate(() => Boolean(window.axe))) await page.addScriptTag({ url: '/axe.js' });
 	const found = await page.evaluate(() => window.axe.run(document,
 		{ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'],
 			rules: { region: { enabled: false }, 'page-has-heading-one': { enabled: false } } }));
+	page.problems = before;     // axe itself sets styles
 	return found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.flat().join(' ')).join(', ')}`);
 }
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+import type { RealtimeManager } from '../manager.js';
+
+export interface Notification {
+	id: string;
+	type: string;
+	title: string;
+	message: string | null;
+	data: Record<string, unknown> | null;
+	read_at: string | null;
+	created_at: string;
+}
+
+export interface NotificationPage {
+	notifications: Notification[];
+	unread: number;
+	next_cursor: string | null;
+}
+
+/** Where the bell reads: the daemon's table, or the application's own through an adapter. */
+export interface NotificationSource {
+	load(options: { cursor?: string | undefined; unread?: boolean }): Promise<NotificationPage>;
+	/** Marks those, or all, as read; returns the unread count. */
+	read(ids: string[] | 'all'): Promise<number>;
+}
+
+export function daemonNotifications({ api }: RealtimeManager): NotificationSource {
+	return {
+		load: ({ cursor, unread }) => api.get('notifications', { limit: 20, cursor, ...(unread && { unread }) }),
+		read: async (ids) => (await api.post<{ unread: number }>('notifications/read',
+			ids === 'all' ? { all: true } : { ids })).unread,
+	};
+}
+
+/** What Echo's .notification() receives, as the API lists it. */
+export function fromBroadcast(payload: Record<string, any>): Notification {
+	const { id, type, title, message, body, created_at, ...data } = payload;
+	return { id: String(id), type, title: title ?? '', message: message ?? body ?? null, data,
+		read_at: null, created_at: created_at ?? new Date().toISOString() };
+}
+
+export const CREATED = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
+
+/** The address that a notification leads to. */
+export function addressOf({ data }: Notification): string | null {
+	const url = data?.url ?? data?.action_url ?? data?.link;
+	return typeof url === 'string' && /^(https?:|\/(?!\/))/.test(url) ? url : null;
+}
+
+/** The channel of the user, once its id is known. */
+export async function userChannel(manager: RealtimeManager): Promise<string | null> {
+	await manager.token().catch(() => {});
+	return manager.userId === undefined ? null : `private-App.Models.User.${manager.userId}`;
+}

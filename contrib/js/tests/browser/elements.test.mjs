@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// Bell, toasts, feed, avatars, typing and comments: two users, each in a browser, with the real daemon.
+import test, { after } from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { startPortal, subscribed, violations, waitFor } from '../portal.mjs';
+
+const PAGE = `<main>
+<scopewire-notification-toasts></scopewire-notification-toasts>
+<p><scopewire-notification-bell></scopewire-notification-bell>
+<scopewire-presence-avatars channel="presence-project.7" grace="1500"></scopewire-presence-avatars></p>
+<div class="columns">
+<scopewire-activity-feed feed="client" client-id="7" types="comment_added:Comments, invoice_paid"></scopewire-activity-feed>
+<scopewire-comment-thread channel="presence-project.7" subject-type="project" subject-id="7" client-id="7"></scopewire-comment-thread>
+</div></main>`;
+
+const portal = await startPortal({ after });
+portal.page('elements', PAGE);
+const SHOTS = process.env.SCREENSHOTS;
+
+async function shot(page, name) {
+	if (!SHOTS) return;
+	fs.mkdirSync(SHOTS, { recursive: true });
+	await page.screenshot({ path: `${SHOTS}/${name}.png` });
+}
+
+const ada = await portal.open('ada', 'elements', { viewport: { width: 1180, height: 760 } });
+const grace = await portal.open('grace', 'elements', { viewport: { width: 1180, height: 760 }, colorScheme: 'dark' });
+await Promise.all([ada, grace].map((page) => subscribed(page, 4)));
+
+const activity = (n, more = {}) => portal.sync.post('activities', { type: 'invoice_paid', user_id: 2,
+	description: `paid invoice INV-${n}`, metadata: { client_id: 7, project_id: 7 }, ...more });
+
+test('avatars show who is here; a user who left is grey, then removed', async () => {
+	for (const page of [ada, grace])
+		await waitFor(async () => await page.locator('scopewire-presence-avatars [part=stack] .face').count() === 2, 'two faces');
+	const linus = await portal.open('linus', 'elements');
+	await ada.locator('.face[data-id="3"]').waitFor();
+	await linus.context().close();
+	await ada.locator('.face.is-leaving[data-id="3"]').waitFor();
+	await ada.locator('.face[data-id="3"]').waitFor({ state: 'detached' });
+	await ada.locator('scopewire-presence-avatars button').click();
+	await ada.locator('scopewire-presence-avatars [role=dialog]', { hasText: 'Ada Lovelace (you)' }).waitFor();
+	await shot(ada, 'avatars');
+	await ada.keyboard.press('Escape');
+	await ada.locator('scopewire-presence-avatars [role=dialog]').waitFor({ state: 'detached' });
+	assert.equal(await ada.evaluate(() => document.activeElement.localName), 'scopewire-presence-avatars');
+});
+
+test('a comment is shown at once, typing is shown to others, and the other user receives the comment', async () => {
+	const composer = ada.locator('scopewire-comment-thread textarea');
+	await composer.pressSequentially('Hel');
+	await grace.getByText('Ada Lovelace is typing').waitFor();
+	await composer.fill('Hello <b>Grace</b>\nsecond line');
+	await composer.press('Enter');
+	assert.equal(await ada.locator('scopewire-comment-thread li').count(), 1);
+	const body = grace.locator('scopewire-comment-thread [part=body]');
+	await body.waitFor();
+	assert.equal(await body.innerText(), 'Hello <b>Grace</b>\nsecond line');
+	await grace.getByText('is typing').waitFor({ state: 'detached' });
+	await ada.locator('scopewire-comment-thread li:not(.is-sending)').waitFor();
+	assert.equal(await ada.locator('scopewire-comment-thread li').count(), 1);
+});
+
+test('a comment that was not sent is marked, and is sent once when it is sent again', async () => {
+	portal.wires.cut();
+	const composer = ada.locator('scopewire-comment-thread textarea');
+	await composer.fill('While away');
+	await composer.press('Enter');
+	await ada.locator('scopewire-comment-thread li.is-failed', { hasText: 'cannot be reached' }).waitFor();
+	portal.wires.mend();
+	for (const page of [ada, grace]) await page.waitForFunction(() => window.manager.status.state === 'connected');
+	await ada.getByRole('button', { name: 'Send again' }).click();
+	await grace.locator('scopewire-comment-thread li', { hasText: 'While away' }).waitFor();
+	await waitFor(async () => await ada.locator('scopewire-comment-thread li').count() === 2, 'two comments');
+	assert.equal(await ada.locator('scopewire-comment-thread li.is-failed').count(), 0);
+});
+
+test('a feed shows new rows at the top, and behind a pill for a reader who scrolled', async () => {
+	for (let n = 1; n <= 40; n++) await activity(n);
+	const feed = ada.locator('scopewire-activity-feed');
+	await feed.locator('li', { hasText: 'INV-40' }).waitFor();
+	const scroll = feed.locator('[part=scroll]');
+	await scroll.evaluate((e) => { e.scrollTop = 200; });
+	const before = await scroll.evaluate((e) => e.scrollTop);
+	await activity(41);
+	await activity(42);
+	const pill = feed.getByRole('button', { name: '2 new' });
+	await pill.waitFor();
+	assert.equal(await scroll.evaluate((e) => e.scrollTop), before);
+	await shot(ada, 'feed-pill');
+	await pill.click();
+	await feed.locator('li', { hasText: 'INV-42' }).waitFor();
+	assert.equal(await scroll.evaluate((e) => e.scrollTop), 0);
+});
+
+test('older rows come with scrolling, each once', async () => {
+	const page = await portal.open('grace', 'elements');
+	const feed = page.locator('scopewire-activity-feed');
+	await feed.locator('li').first().waitFor();
+	const scroll = feed.locator('[part=scroll]');
+	await waitFor(async () => {
+		await scroll.evaluate((e) => { e.scrollTop = e.scrollHeight; });
+		return await feed.getByText('That is everything').count() === 1;
+	}, 'the end');
+	const ids = await feed.locator('li[data-id]').evaluateAll((all) => all.map((e) => e.dataset.id));
+	assert.equal(new Set(ids).size, ids.length);
+	assert.ok(ids.length >= 42);
+	await feed.locator('select').selectOption('comment_added');
+	await waitFor(async () => !(await feed.innerText()).includes('INV-'), 'filtered');
+	await page.context().close();
+});
+
+test('a notification is a toast and a badge; reading it in one tab is seen in the other', async () => {
+	const second = await portal.open('ada', 'elements', { tab: ada });
+	await subscribed(second, 4);
+	await portal.sync.post('notifications', { to: 1, title: 'Invoice INV-7 was paid', message: 'Grace paid 1,200.00 EUR' });
+	await ada.locator('scopewire-notification-toasts li', { hasText: 'INV-7' }).waitFor();
+	for (const page of [ada, second])
+		await page.getByRole('button', { name: 'Notifications, 1 unread notification' }).waitFor();
+	await ada.getByRole('button', { name: /^Notifications/ }).click();
+	await ada.locator('scopewire-notification-bell li.is-unread', { hasText: 'INV-7' }).waitFor();
+	await shot(ada, 'bell');
+	await ada.keyboard.press('Tab');
+	await ada.getByRole('button', { name: 'Mark all as read' }).click();
+	for (const page of [ada, second])
+		await page.getByRole('button', { name: 'Notifications, No unread notifications' }).waitFor();
+	await ada.keyboard.press('Escape');
+	assert.equal(await grace.locator('scopewire-notification-toasts li').count(), 0);
+	await second.close();
+});
+
+test('the elements have no violations of axe, in light and dark, and right to left', async () => {
+	await grace.getByRole('button', { name: /^Notifications/ }).click();
+	await grace.locator('scopewire-notification-bell .empty').waitFor();
+	await shot(grace, 'dark');
+	assert.deepEqual(await violations(grace), []);
+	await ada.evaluate(() => { document.documentElement.dir = 'rtl'; });
+	await shot(ada, 'rtl');
+	assert.deepEqual(await violations(ada), []);
+	await ada.evaluate(() => { document.documentElement.dir = 'ltr'; });
+});
+
+test('texts and times follow the page', async () => {
+	await ada.evaluate(() => {
+		document.documentElement.lang = 'de';
+		window.kit.setTexts({ comments: 'Kommentare', send: 'Senden', justNow: 'gerade eben' });
+	});
+	await ada.getByRole('heading', { name: 'Kommentare' }).waitFor();
+	await ada.getByRole('button', { name: 'Senden' }).waitFor();
+});
+
+test('nothing was blocked by the Content-Security-Policy, and no error occurred', () => {
+	assert.deepEqual([...new Set([...ada.problems, ...grace.problems])], []);
+});
