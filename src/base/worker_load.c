@@ -121,38 +121,56 @@ static void load_promise(struct worker_load *w, const struct load_share *share)
 	atomic_fetch_add(&w->promised_messages, share_of_one(share, share->messages));
 }
 
-/* Runs for each worker w of the mask. */
-#define EACH_WORKER(l, mask, w)                                                                    \
-	for (uint64_t left_ = (mask); left_ && ((w) = &(l)->of[__builtin_ctzll(left_)], true);     \
-	     left_ &= left_ - 1)
+static bool load_is_behind(struct worker_load *w, enum load_waiter who)
+{
+	if (!load_is_above(w, 1))
+		return false;
+	atomic_fetch_or(&w->waiters, 1U << who);
+	return load_is_above(w, 1);
+}
+
+bool worker_loads_are_behind(struct worker_loads *l, enum load_waiter who)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < l->n; i++)
+		any |= load_is_behind(&l->of[i], who);
+	return any;
+}
+
+/* The lowest worker of the mask, which it is taken from. */
+static struct worker_load *loads_next(struct worker_loads *l, uint64_t *mask)
+{
+	unsigned worker = (unsigned)__builtin_ctzll(*mask);
+
+	*mask &= *mask - 1;
+	return &l->of[worker];
+}
 
 uint64_t worker_loads_admit(struct worker_loads *l, const struct load_share *share,
 			    enum load_waiter who)
 {
-	struct worker_load *w;
-	uint64_t behind = 0;
+	uint64_t left = share->workers, behind = 0;
 
-	EACH_WORKER(l, share->workers, w)
-	{
-		if (!load_is_above(w, 1))
-			continue;
-		atomic_fetch_or(&w->waiters, 1U << who);
-		if (load_is_above(w, 1))
+	while (left) {
+		struct worker_load *w = loads_next(l, &left);
+
+		if (load_is_behind(w, who))
 			behind |= UINT64_C(1) << (w - l->of);
 	}
-	if (behind)
-		return behind;
-	EACH_WORKER(l, share->workers, w)
-	load_promise(w, share);
-	return 0;
+	left = behind ? 0 : share->workers;
+	while (left)
+		load_promise(loads_next(l, &left), share);
+	return behind;
 }
 
 void worker_loads_settle(struct worker_loads *l, const struct load_share *share)
 {
-	struct worker_load *w;
+	uint64_t left = share->workers;
 
-	EACH_WORKER(l, share->workers, w)
-	{
+	while (left) {
+		struct worker_load *w = loads_next(l, &left);
+
 		atomic_fetch_sub(&w->promised_frames, share_of_one(share, share->frames));
 		atomic_fetch_sub(&w->promised_messages, share_of_one(share, share->messages));
 		load_wake(l, w);

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/wake.h"
 #include "log/epoch.h"
 #include "log/row.h"
 #include "log/tail.h"
@@ -16,6 +17,8 @@
 #define PAGE_ROWS_TEXT	 "500"
 #define BACKLOG_MAX_TEXT "10000" /* rows that a start delivers again */
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
+#define PART_ROWS	 16		     /* between two looks at the workers */
+#define WAIT_MS		 20		     /* for them, with a page at hand */
 #define ALIVE_US	 (60 * USEC_PER_SEC) /* retention waits for nodes that save so often */
 
 struct log_tail {
@@ -23,11 +26,12 @@ struct log_tail {
 	struct directory *directory;
 	struct deliveries *deliveries; /* NULL: no records are kept */
 	atomic_uint_fast64_t drained;
+	struct wake caught_up; /* workers that were behind; the drainer waits */
 
 	pthread_mutex_t lock;
 	bool is_set;
 	bool hold;	 /* async events are being written */
-	bool is_stopped; /* the drainer stopped because of that */
+	bool is_stopped; /* the drainer stopped because of that, or of the workers */
 	uint64_t cursor; /* all rows up to here were delivered */
 	uint64_t saved;	 /* the cursor as the database has it */
 	usec_t saved_at; /* mono; 0: not yet */
@@ -39,6 +43,14 @@ struct log_tail {
 	usec_t complained; /* mono */
 };
 
+/* On a worker's thread. */
+static void tail_on_caught_up(void *ctx)
+{
+	struct log_tail *t = ctx;
+
+	wake_signal(&t->caught_up);
+}
+
 struct log_tail *log_tail_new(const char *node, struct directory *d, struct deliveries *deliveries)
 {
 	struct log_tail *t = xcalloc(1, sizeof(*t));
@@ -47,6 +59,9 @@ struct log_tail *log_tail_new(const char *node, struct directory *d, struct deli
 	t->directory = d;
 	t->deliveries = deliveries;
 	pthread_mutex_init(&t->lock, NULL);
+	if (wake_init(&t->caught_up))
+		log_debug("log: no descriptor is left: workers that are behind are polled");
+	worker_loads_watch(directory_loads(d), LOAD_WAITER_LOG, tail_on_caught_up, t);
 	return t;
 }
 
@@ -55,6 +70,7 @@ void log_tail_free(struct log_tail *t)
 	if (!t)
 		return;
 	pthread_mutex_destroy(&t->lock);
+	wake_release(&t->caught_up);
 	free(t->passed);
 	free(t->seen_path);
 	free(t->epoch);
@@ -280,16 +296,16 @@ static void tail_note_seen_locked(struct log_tail *t, struct str_view id)
 	snprintf(t->seen.id, sizeof(t->seen.id), "%.*s", SV_ARG(id));
 }
 
-/* True when the whole page was delivered or skipped; false: it stopped at a row on hold. */
-static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a, bool heed_hold)
+/* The page's rows from one on, up to another.  False: it stopped at a row on hold. */
+static bool tail_deliver_rows(struct log_tail *t, const struct pg_answer *a, int from, int to,
+			      bool heed_hold)
 {
 	struct app_set *apps = apps_current();
 	struct str_view last = SV("");
-	int rows = pg_answer_rows(a);
 	bool all = true;
 
 	pthread_mutex_lock(&t->lock);
-	for (int i = 0; i < rows; i++) {
+	for (int i = from; i < to; i++) {
 		struct log_row row;
 
 		log_row_read(a, i, &row);
@@ -308,6 +324,43 @@ static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a, boo
 	pthread_mutex_unlock(&t->lock);
 	app_set_unref(apps);
 	return all;
+}
+
+static bool tail_workers_are_behind(struct log_tail *t)
+{
+	return worker_loads_are_behind(directory_loads(t->directory), LOAD_WAITER_LOG);
+}
+
+/* Waits for workers that are behind.  False: they still are. */
+static bool tail_await_workers(struct log_tail *t)
+{
+	if (tail_workers_are_behind(t))
+		wake_wait(&t->caught_up, WAIT_MS);
+	return !tail_workers_are_behind(t);
+}
+
+/*
+ * True when the whole page was delivered or skipped; false: it stopped at a row on hold, or because
+ * the workers are behind.  The first rows are delivered in any case: publishers of HTTP, which are
+ * woken at the same time, could be faster each time.
+ */
+static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a)
+{
+	int rows = pg_answer_rows(a);
+
+	for (int at = 0; at < rows; at += PART_ROWS) {
+		int to = rows - at < PART_ROWS ? rows : at + PART_ROWS;
+
+		if (at && !tail_await_workers(t)) {
+			pthread_mutex_lock(&t->lock);
+			t->is_stopped = true;
+			pthread_mutex_unlock(&t->lock);
+			return false;
+		}
+		if (!tail_deliver_rows(t, a, at, to, true))
+			return false;
+	}
+	return true;
 }
 
 static enum pg_fault tail_read_page(struct pg_conn *c, usec_t deadline, uint64_t from, uint64_t to,
@@ -329,8 +382,7 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	struct pg_answer a = { 0 };
 	enum pg_fault fault = tail_read_page(c, deadline, tail_cursor(t), INT64_MAX, &a);
 
-	*more = fault == PG_FINE && tail_deliver_page(t, &a, true) &&
-		pg_answer_rows(&a) == PAGE_ROWS;
+	*more = fault == PG_FINE && tail_deliver_page(t, &a) && pg_answer_rows(&a) == PAGE_ROWS;
 	pg_answer_release(&a);
 	return fault;
 }
@@ -363,10 +415,13 @@ bool log_tail_reach(struct log_tail *t, struct pg_conn *c, usec_t deadline, uint
 		bool all;
 		int n;
 
+		/* these rows are the drainer's then, and so is the batch */
+		if (tail_workers_are_behind(t))
+			return false;
 		if (!c || tail_read_page(c, deadline, from, first - 1, &a) != PG_FINE)
 			return false;
 		n = pg_answer_rows(&a);
-		all = tail_deliver_page(t, &a, false);
+		all = tail_deliver_rows(t, &a, 0, n, false);
 		pg_answer_release(&a);
 		if (!all)
 			return false;

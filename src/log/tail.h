@@ -10,6 +10,9 @@
  * The tail's lock is held while events are delivered, never during a statement: a page is read
  * first, and what the other thread has delivered meanwhile is skipped.
  *
+ * The drainer delivers only as fast as the workers keep up (base/worker_load.h), and the writer
+ * leaves rows of others to it while they do not: what waits, waits in the table.
+ *
  * Async events are delivered before they have a serial.  While some are being written the tail is
  * on hold: the drainer stops at rows that could be those, until their serials are known.
  */
@@ -58,7 +61,7 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached) 
 /* Reads and delivers one page after the cursor.  *more: there may be more already. */
 enum pg_fault log_tail_step(struct log_tail *t, struct pg_conn *c, usec_t deadline, bool *more)
 	MUSTCHECK RUNS_ON(on_db);
-/* The last step stopped at a row on hold: it can be retried soon. */
+/* The last step stopped at a row on hold, or because the workers are behind: retry it soon. */
 bool log_tail_is_stopped(struct log_tail *t);
 /* Writes the cursor to relay_cursor for the node's next start, when it moved or a minute passed. */
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline)

@@ -40,6 +40,11 @@ static void take(void)
 		ck_assert_uint_lt(w.n, SEEN_MAX);
 		w.with_record += m->event->deliveries != NULL;
 		w.seen[w.n++] = m->event->serial;
+		worker_loads_written(directory_loads(w.directory), 0,
+				     &(struct load_amount){ .messages = 1,
+							    .frames = m->frames,
+							    .bytes = worker_message_bytes(m) },
+				     1, 1);
 		worker_message_free(m);
 	}
 }
@@ -324,6 +329,49 @@ START_TEST(on_hold_only_rows_from_sql_are_delivered)
 }
 END_TEST
 
+/* More than the marks allow; it took no time, so that the cost of a frame does not change. */
+static const struct load_amount much = { .messages = 10, .frames = 10000 };
+
+START_TEST(rows_wait_in_the_log_while_the_workers_are_behind)
+{
+	begin("behind");
+	start_tail("n");
+	add_rows(100, "sql");
+	worker_loads_posted(directory_loads(w.directory), 0, &much);
+	ck_assert(!step());
+	ck_assert(log_tail_is_stopped(w.tail));
+	ck_assert_uint_gt(w.n, 0);
+	ck_assert_uint_lt(w.n, 100);
+	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
+	step();
+	ck_assert(!log_tail_is_stopped(w.tail));
+	assert_seen(1, 100);
+	finish();
+}
+END_TEST
+
+START_TEST(the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind)
+{
+	struct event_batch *b;
+
+	begin("leave");
+	ASSERT_ON(on_db);
+	start_tail("n");
+	add_rows(100, "sql");
+	add_rows(1, "http");
+	b = committed(101, 1, true);
+	worker_loads_posted(directory_loads(w.directory), 0, &much);
+	ck_assert(!log_tail_reach(w.tail, w.conn, soon(), 101));
+	offer(b, false);
+	ck_assert_uint_eq(w.n, 0);
+	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
+	step();
+	assert_seen(1, 101);
+	batch_free(b);
+	finish();
+}
+END_TEST
+
 START_TEST(a_log_of_another_epoch_is_delivered_from_its_end_on)
 {
 	begin("another");
@@ -359,6 +407,8 @@ int main(void)
 	tcase_add_test(t, rows_before_a_batch_are_delivered_before_it);
 	tcase_add_test(t, async_events_are_not_delivered_twice);
 	tcase_add_test(t, on_hold_only_rows_from_sql_are_delivered);
+	tcase_add_test(t, rows_wait_in_the_log_while_the_workers_are_behind);
+	tcase_add_test(t, the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind);
 	tcase_add_test(t, a_log_of_another_epoch_is_delivered_from_its_end_on);
 	suite_add_tcase(s, t);
 	return unit_run(s);
