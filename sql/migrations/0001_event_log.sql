@@ -13,6 +13,7 @@
 --     activities  transaction: gives activities their positions, from the first one to the commit
 --     sync_feed   transaction, with a hash of the application: gives positions in the feed of changes
 --     viewing     transaction, with a hash of the resource: one change of its viewers at a time
+--     daemon      session, with a mark in the table daemon: held by the daemon
 -- The body is parsed here and not in the caller's search_path, and it is evaluated when a plan is
 -- made: a call costs nothing.  A name that is not known is an error.
 CREATE FUNCTION lock_key(p_lock text) RETURNS integer
@@ -27,6 +28,7 @@ RETURN CASE p_lock
 	WHEN 'sync_feed' THEN 7781
 	WHEN 'sync_entity' THEN 7782
 	WHEN 'viewing' THEN 7784
+	WHEN 'daemon' THEN 7785
 	ELSE ('no advisory lock is called ' || p_lock)::integer END;
 
 COMMENT ON TABLE schema_migrations IS

@@ -25,6 +25,7 @@
 struct admission;
 struct authorizer;
 struct directory;
+struct health;
 struct idempotency;
 struct presence_db;
 struct publisher;
@@ -37,6 +38,7 @@ struct viewers;
 struct api_services {
 	const struct conf *conf; /* server.path, server.demo, server.demo_dir, sync */
 	struct directory *directory;
+	const struct health *health; /* for /ready */
 	struct publisher *publisher;
 	struct admission *admission; /* of publishes; NULL: all are admitted */
 	struct pg_pool *pool;	     /* of the sync API */

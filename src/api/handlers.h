@@ -13,6 +13,7 @@ void h_channels_get(struct call *c);
 void h_channels_users(struct call *c);
 void h_users_terminate(struct call *c);
 void h_status_up(struct call *c);
+void h_status_ready(struct call *c);
 void h_status_connections(struct call *c);
 void h_status_websocket(struct call *c);
 void h_demo_root(struct call *c);

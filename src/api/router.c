@@ -103,6 +103,8 @@ static const struct route routes[] = {
 
 	{ "GET", "/up", BY_ANYONE, RATE_NONE, h_status_up, NULL,
 	  "health check" },
+	{ "GET", "/ready", BY_ANYONE, RATE_NONE, h_status_ready, NULL,
+	  "whether the daemon can do its work" },
 	{ "GET", "/app/{key...}", BY_ANYONE, RATE_NONE, h_status_websocket, NULL,
 	  "WebSocket connection of a client" },
 	{ "GET", "/", BY_ANYONE, RATE_NONE, h_demo_root, NULL,

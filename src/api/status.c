@@ -3,11 +3,21 @@
 #include "base/annotate.h"
 #include "api/handlers.h"
 #include "api/reply.h"
+#include "svc/health.h"
 #include "wire/handshake.h"
 
 void h_status_up(struct call *c)
 {
 	request_reply(c->r, 200, SV("{\"health\":\"OK\"}"));
+}
+
+/* Strangers learn no more than this: the log has the reason. */
+void h_status_ready(struct call *c)
+{
+	if (health_is_ready(c->services->health))
+		request_reply(c->r, 200, SV("{\"ready\":true}"));
+	else
+		request_reply(c->r, 503, SV("{\"ready\":false}"));
 }
 
 void h_status_connections(struct call *c)

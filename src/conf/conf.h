@@ -57,6 +57,7 @@ struct conf_database {
 	unsigned replay_connections; /* to the database, for that */
 	bool deliveries;	     /* keep realtime_deliveries */
 	bool required;		     /* false: start without a database too */
+	unsigned takeover_wait_s;    /* for the end of the daemon that used the database */
 };
 
 /* The sync API, /api/sync. */

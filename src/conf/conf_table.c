@@ -123,8 +123,12 @@ const struct option conf_options[] = {
 	{ AT(database, schema), .type = OPTION_STRING, .fallback = "scopewire",
 	  .help = "Schema that holds the tables and functions." },
 	{ AT(database, required), .type = OPTION_BOOL, .fallback = "yes",
-	  .help = "With no, the daemon also starts without a database; publishes that must "
-		  "be committed are then answered with 503." },
+	  .help = "With no, the daemon also starts without a database, serves connections, and "
+		  "uses the database when it comes; until then publishes that must be committed "
+		  "are answered with 503." },
+	{ AT(database, takeover_wait_s), RANGE(0, 600), .unit = "seconds", .fallback = "30",
+	  .help = "One daemon at a time uses a database. A daemon that finds another one waits "
+		  "so long for its end, and then exits." },
 	{ AT(database, commit_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
 	  .fallback = "3000",
 	  .help = "A publish that must be committed waits no longer than this; then it is "

@@ -44,8 +44,11 @@ struct embedded_pg {
 	bool is_root; /* so the server runs as uid, gid */
 	uid_t uid;
 	gid_t gid;
-	pid_t pid;	   /* 0: not running */
-	usec_t restart_at; /* mono, while pid is 0 */
+	pid_t pid; /* 0: not running */
+	bool (*is_stopped)(void *ctx, int ms);
+	void *ctx;
+	usec_t waits_since; /* mono; of the start; 0: it was said */
+	usec_t restart_at;  /* mono, while pid is 0 */
 	usec_t started_at;
 	unsigned backoff_ms;
 };
@@ -261,19 +264,36 @@ static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *na
 	return pid < 0 ? rc : pid;
 }
 
-/* Runs a program to its end; its wait status, or -1. */
-static int run_program(const struct embedded_pg *pg, const char *bin, const char *name,
-		       const char *const *args)
+/*
+ * A moment of a wait of the start, which is logged when it has lasted a second; true when a signal
+ * says to stop.
+ */
+static bool embedded_pause(struct embedded_pg *pg, const char *what)
 {
-	pid_t pid = spawn(pg, bin, name, args);
-	int status = -1;
-
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
+	if (pg->waits_since && clock_mono() - pg->waits_since > USEC_PER_SEC) {
+		log_info("embedded PostgreSQL: waiting since 1 s for %s", what);
+		pg->waits_since = 0;
+	}
+	return pg->is_stopped(pg->ctx, PAUSE_MS);
 }
 
-static bool initdb_with(const struct embedded_pg *pg, const char *folder, const char *locale)
+/* Runs a program to its end; its wait status, or -1. */
+static int run_program(struct embedded_pg *pg, const char *bin, const char *name,
+		       const char *const *args)
+{
+	pid_t pid = spawn(pg, bin, name, args), ended = 0;
+	int status = -1;
+
+	pg->waits_since = clock_mono();
+	while (pid > 0 && (ended = waitpid(pid, &status, WNOHANG)) == 0)
+		if (embedded_pause(pg, name + 1)) {
+			kill(-pid, SIGTERM);
+			pause_ms(PAUSE_MS);
+		}
+	return ended > 0 ? status : -1;
+}
+
+static bool initdb_with(struct embedded_pg *pg, const char *folder, const char *locale)
 {
 	const char *const args[] = { "initdb", "-D", folder, "-U",   "postgres",	  "-A",
 				     "trust",  "-E", "UTF8", locale, "--no-instructions", NULL };
@@ -302,7 +322,7 @@ static int run_initdb(struct embedded_pg *pg, char **why)
 			"above it must be open to PostgreSQL's user)",
 			pg->data, pg->log);
 	free(fresh);
-	return rc;
+	return rc && pg->is_stopped(pg->ctx, 0) ? -ECANCELED : rc;
 }
 
 /* Pid in the server's lock file if that server lives; else 0. */
@@ -334,8 +354,10 @@ static int wait_for_other(struct embedded_pg *pg, char **why)
 	usec_t until = clock_mono() + OTHER_GONE_S * USEC_PER_SEC;
 	pid_t other;
 
+	pg->waits_since = clock_mono();
 	while ((other = other_server(pg)) && clock_mono() < until)
-		pause_ms(PAUSE_MS);
+		if (embedded_pause(pg, "the end of the server that runs there already"))
+			return -ECANCELED;
 	if (other)
 		return embedded_fail(why, -EBUSY,
 				     "%s is in use by another PostgreSQL (process %d): stop the "
@@ -400,11 +422,15 @@ static int wait_until_ready(struct embedded_pg *pg, char **why)
 {
 	usec_t until = clock_mono() + START_S * USEC_PER_SEC;
 	char *conninfo = conninfo_for(pg, "postgres");
-	bool is_ready = false;
+	bool is_ready = false, is_stopped = false;
 
-	while (!reap(pg) && clock_mono() < until && !(is_ready = pg_conn_ping(conninfo)))
-		pause_ms(PAUSE_MS);
+	pg->waits_since = clock_mono();
+	while (!reap(pg) && clock_mono() < until && !(is_ready = pg_conn_ping(conninfo)) &&
+	       !(is_stopped = embedded_pause(pg, "the server to answer")))
+		;
 	free(conninfo);
+	if (is_stopped)
+		return -ECANCELED;
 	if (is_ready)
 		return 0;
 	return embedded_fail(why, -EHOSTDOWN,
@@ -426,12 +452,21 @@ static enum pg_fault make_unless(struct pg_conn *c, const char *is_there, const 
 	return fault;
 }
 
+static int embedded_tick(void *ctx)
+{
+	struct embedded_pg *pg = ctx;
+
+	return pg->is_stopped(pg->ctx, 0);
+}
+
 static int make_role_and_database(struct embedded_pg *pg, char **why)
 {
 	char *conninfo = conninfo_for(pg, "postgres"), *reason = NULL;
 	struct pg_options o = { .conninfo = conninfo,
 				.schema = "public",
-				.connect_timeout_ms = START_S * 1000 };
+				.connect_timeout_ms = START_S * 1000,
+				.tick = embedded_tick,
+				.ctx = pg };
 	struct pg_conn *c = NULL;
 	int rc = pg_conn_open(&o, &c, &reason);
 
@@ -440,7 +475,7 @@ static int make_role_and_database(struct embedded_pg *pg, char **why)
 			make_unless(c, "SELECT 1 FROM pg_database WHERE datname = 'scopewire'",
 				    "CREATE DATABASE scopewire OWNER scopewire") != PG_FINE))
 		rc = -EIO;
-	if (rc)
+	if (rc && rc != -ECANCELED)
 		rc = embedded_fail(why, -EIO,
 				   "the embedded PostgreSQL refused the role and database: %s",
 				   c ? pg_conn_error(c) : reason);
@@ -494,11 +529,14 @@ static int embedded_prepare(struct embedded_pg *pg, char **why)
 	return wait_for_other(pg, why);
 }
 
-int embedded_pg_start(const char *dir, struct embedded_pg **out, char **conninfo, char **why)
+int embedded_pg_start(const char *dir, bool (*is_stopped)(void *ctx, int ms), void *ctx,
+		      struct embedded_pg **out, char **conninfo, char **why)
 {
 	struct embedded_pg *pg = xcalloc(1, sizeof(*pg));
 	int rc;
 
+	pg->is_stopped = is_stopped;
+	pg->ctx = ctx;
 	pg->dir = absolute(dir);
 	pg->data = join_path(pg->dir, "/data");
 	pg->log = join_path(pg->dir, "/postgres.log");

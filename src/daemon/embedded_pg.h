@@ -6,16 +6,18 @@
  * a unix socket only, never run as root, restarted when it ends, stopped cleanly at exit.  All
  * functions are for the main thread: the child ends with the thread that started it.
  */
+#include <stdbool.h>
 #include "base/annotate.h"
 
 struct embedded_pg;
 
 /*
  * Makes or finds the cluster in dir, starts it and waits until it answers.  0 with *conninfo
- * (heap; role and database scopewire), or -errno with a sentence in *why (heap).
+ * (heap; role and database scopewire); -ECANCELED when is_stopped(ctx, ms), which waits so long,
+ * has returned true; or -errno with a sentence in *why (heap).
  */
-int embedded_pg_start(const char *dir, struct embedded_pg **out, char **conninfo, char **why)
-	MUSTCHECK;
+int embedded_pg_start(const char *dir, bool (*is_stopped)(void *ctx, int ms), void *ctx,
+		      struct embedded_pg **out, char **conninfo, char **why) MUSTCHECK;
 /* Restarts the child, after a pause that grows, when it has ended.  Cheap. */
 void embedded_pg_tend(struct embedded_pg *pg);
 /* Fast shutdown, waits for it; NULL is fine. */

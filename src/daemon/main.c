@@ -16,7 +16,7 @@
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "pg/migrate.h"
+#include "pg/gate.h"
 #include "pg/pool.h"
 #include "conf/conf.h"
 #include "conf/conninfo.h"
@@ -30,6 +30,7 @@
 #include "svc/admission.h"
 #include "svc/apps_watch.h"
 #include "svc/authorize.h"
+#include "svc/health.h"
 #include "svc/idempotency.h"
 #include "svc/jobs.h"
 #include "svc/presence_db.h"
@@ -48,11 +49,15 @@
 #include "front/tls_port.h"
 #include "daemon/admin_listener.h"
 #include "daemon/embedded_pg.h"
+#include "daemon/guard.h"
 #include "daemon/privs.h"
 
 #define TICK_MS		  250
 #define STOP_GRACE_MS	  2000
 #define CATCH_UP_MS	  3000
+#define WRITER_MS	  2000
+#define POLL_MS		  20
+#define LOG_STUCK_US	  (5 * USEC_PER_SEC)
 #define HTTP_IDLE_S	  75
 #define HANDSHAKE_MAX	  32768 /* bytes; below the smallest receive buffer of a socket */
 #define RESERVED_OTHER	  16	/* descriptors for what is not a socket of a client */
@@ -68,6 +73,8 @@ struct scopewired {
 	int listen_fd; /* first of n_listen_fds that systemd, for instance, passed to us */
 	unsigned n_listen_fds;
 	struct embedded_pg *postgres;
+	struct health *health;
+	struct guard *guard;
 	struct apps_watch *apps_watch;
 	struct housekeeper *housekeeper;
 	struct drainer *drainer;
@@ -95,7 +102,10 @@ struct scopewired {
 	struct admin_listener *admin;
 	unsigned n_workers;
 	bool is_serving;
-	bool is_done; /* the command line wanted something else, and has it */
+	uint64_t log_commits;		   /* at the last look */
+	usec_t log_since, log_stuck_until; /* mono; of the last look at which it was not stuck */
+	int status;
+	bool is_done; /* a signal, or the command line wanted something else, and has it */
 };
 
 extern char **environ;
@@ -213,6 +223,21 @@ static void stop_signals(struct scopewired *d)
 		close(d->signals);
 }
 
+static bool read_signals(struct scopewired *d);
+static bool wait_signals(struct scopewired *d, int ms);
+
+/* While the daemon starts: a signal says to stop.  It stays so. */
+static bool is_stopped(void *ctx, int ms)
+{
+	struct scopewired *d = ctx;
+
+	if (!d->is_done && wait_signals(d, ms)) {
+		log_info("stopping before the start was complete");
+		d->is_done = true;
+	}
+	return d->is_done;
+}
+
 /* -- database -- */
 
 static int start_postgres(struct scopewired *d)
@@ -223,8 +248,12 @@ static int start_postgres(struct scopewired *d)
 		d->conninfo = conf_conninfo(d->conf);
 		return EX_OK;
 	}
-	if (embedded_pg_start(d->conf->embedded_postgres, &d->postgres, &d->conninfo, &why))
+	if (embedded_pg_start(d->conf->embedded_postgres, is_stopped, d, &d->postgres, &d->conninfo,
+			      &why) == 0)
+		return EX_OK;
+	if (!d->is_done)
 		return give_up(EX_UNAVAILABLE, why);
+	free(why);
 	return EX_OK;
 }
 
@@ -234,28 +263,62 @@ static void stop_postgres(struct scopewired *d)
 	free(d->conninfo);
 }
 
-static int start_schema(struct scopewired *d)
+/* Waits for a change of the guard's state, or a moment; true when a signal says to stop. */
+static bool wait_guard(struct scopewired *d)
 {
-	char *why = NULL;
-	int rc = migrate_run(d->conninfo, d->conf->database.schema, &why);
+	struct pollfd p[] = { { .fd = d->signals, .events = POLLIN },
+			      { .fd = guard_fd(d->guard), .events = POLLIN } };
 
-	if (rc == -EPROTO || rc == -EILSEQ)
-		return give_up(EX_DATAERR, why);
-	if (rc == -ENOTSUP)
-		return give_up(EX_CONFIG, why);
-	if (rc && (d->conf->database.required || d->conf->migrate_only)) {
-		if (d->conf->database_hint)
-			log_error("%s", d->conf->database_hint);
-		return give_up(EX_UNAVAILABLE, why);
-	}
-	if (rc)
+	poll(p, ARRAY_SIZE(p), TICK_MS);
+	guard_report(d->guard);
+	if (d->postgres)
+		embedded_pg_tend(d->postgres);
+	return is_stopped(d, 0);
+}
+
+/*
+ * A database that is only away does not hinder the start when it is not required.  A fault that an
+ * operator has to repair does, and so does another daemon.
+ */
+static int check_guard(struct scopewired *d, enum guard_state state, int status, char *why)
+{
+	if (state == GUARD_AWAY && !d->conf->database.required && !d->conf->migrate_only &&
+	    status == EX_UNAVAILABLE) {
 		log_warn("starting without a database: %s", why);
-	free(why);
-	if (d->conf->migrate_only) {
+		free(why);
+		return EX_OK;
+	}
+	if (status == EX_UNAVAILABLE && state == GUARD_AWAY && d->conf->database_hint)
+		log_error("%s", d->conf->database_hint);
+	return give_up(status, why);
+}
+
+static int start_guard(struct scopewired *d)
+{
+	enum guard_state state;
+	char *why = NULL;
+	int status = EX_OK;
+
+	d->health = health_new();
+	if (guard_start(d->conf, d->conninfo, d->health, &d->guard))
+		return give_up(EX_OSERR, xstrdup("the guard of the database could not be started"));
+	while ((state = guard_state(d->guard, &status, &why)) == GUARD_STARTS)
+		if (wait_guard(d))
+			return EX_OK;
+	if (state != GUARD_HOLDS)
+		status = check_guard(d, state, status, why);
+	guard_go_on(d->guard);
+	if (!status && d->conf->migrate_only) {
 		puts("The schema is up to date.");
 		d->is_done = true;
 	}
-	return EX_OK;
+	return status;
+}
+
+static void stop_guard(struct scopewired *d)
+{
+	guard_stop(d->guard);
+	health_free(d->health);
 }
 
 /* -- workers and services, made but not running -- */
@@ -404,6 +467,17 @@ static void stop_delivery_records(struct scopewired *d)
 	admission_free(d->admission);
 }
 
+/* Where a role may have few connections only, the log's writer gets one before the pools. */
+static void wait_for_writer(struct scopewired *d)
+{
+	usec_t until = clock_mono() + WRITER_MS * USEC_PER_MSEC;
+	struct log_writer_stats stats = { 0 };
+
+	while (pg_gate_is_open() && !stats.is_connected && clock_mono() < until &&
+	       !is_stopped(d, stats.reconnects ? POLL_MS : 1))
+		log_writer_stats(d->log, &stats);
+}
+
 static int start_events(struct scopewired *d)
 {
 	struct directory_post post;
@@ -420,6 +494,7 @@ static int start_events(struct scopewired *d)
 	if (!d->admission)
 		return give_up(EX_OSERR,
 			       xstrdup("the admission of publishes could not be started"));
+	wait_for_writer(d);
 	return EX_OK;
 }
 
@@ -558,6 +633,7 @@ static int start_http(struct scopewired *d)
 
 	d->services = (struct api_services){ .conf = d->conf,
 					     .directory = d->directory,
+					     .health = d->health,
 					     .publisher = d->publisher,
 					     .admission = d->admission,
 					     .pool = d->pool,
@@ -637,6 +713,20 @@ static void update_position(struct scopewired *d)
 		directory_log_reached(d->directory, &p);
 }
 
+static void wait_for_drainer(struct scopewired *d)
+{
+	usec_t until = clock_mono() + CATCH_UP_MS * USEC_PER_MSEC;
+	usec_t say_at = clock_mono() + USEC_PER_SEC;
+
+	while (pg_gate_is_open() && !drainer_wait(d->drainer, POLL_MS) && clock_mono() < until &&
+	       !is_stopped(d, POLL_MS)) {
+		if (clock_mono() < say_at)
+			continue;
+		log_info("database: waiting since 1 s for the end of the event log");
+		say_at = until;
+	}
+}
+
 /*
  * The drainer starts when the applications are followed.  What an earlier process left in the log
  * is delivered before a client can see it twice.
@@ -645,8 +735,7 @@ static int start_drainer(struct scopewired *d)
 {
 	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), &d->drainer))
 		return give_up(EX_OSERR, xstrdup("the drainer could not be started"));
-	if (!drainer_wait(d->drainer, CATCH_UP_MS))
-		log_debug("starting before the log was read to its end");
+	wait_for_drainer(d);
 	update_position(d);
 	return EX_OK;
 }
@@ -716,6 +805,27 @@ static void stop_acceptor(struct scopewired *d)
 
 /* -- running -- */
 
+/*
+ * The log is stuck while events wait and nothing is committed.  Publishers that were refused go
+ * away, so that is not forgotten at once.
+ */
+static void check_log(struct scopewired *d)
+{
+	struct log_writer_stats stats;
+	usec_t now = clock_mono();
+	bool is_late;
+
+	log_writer_stats(d->log, &stats);
+	if (stats.commits != d->log_commits || (!stats.queued_events && now >= d->log_stuck_until))
+		d->log_since = now;
+	d->log_commits = stats.commits;
+	is_late = now - d->log_since >= d->conf->database.commit_timeout_ms * USEC_PER_MSEC / 2;
+	if (is_late && stats.queued_events)
+		d->log_stuck_until = now + LOG_STUCK_US;
+	health_set(d->health, HEALTH_LOG,
+		   is_late ? "the log is stuck: events wait, and nothing is committed" : NULL);
+}
+
 /* A pair that cannot be used changes nothing: the old one stays. */
 static void reload_tls(struct scopewired *d, const struct conf *now)
 {
@@ -784,9 +894,24 @@ static bool wait_signals(struct scopewired *d, int ms)
 	return poll(&p, 1, ms) > 0 && read_signals(d);
 }
 
+/* True, with the exit status logged and kept, when the database belongs to another daemon now. */
+static bool is_replaced(struct scopewired *d)
+{
+	char *why = NULL;
+	int status;
+
+	if (guard_state(d->guard, &status, &why) == GUARD_ENDS)
+		d->status = give_up(status, why);
+	else
+		free(why);
+	return d->status != EX_OK;
+}
+
 static void serve_until_signal(struct scopewired *d)
 {
-	while (!wait_signals(d, TICK_MS)) {
+	while (!wait_signals(d, TICK_MS) && !is_replaced(d)) {
+		guard_report(d->guard);
+		check_log(d);
 		update_position(d);
 		users_tick(d->directory, clock_mono());
 		log_gates_flush(clock_mono());
@@ -822,7 +947,7 @@ static const struct {
 	{ start_conf, stop_conf },
 	{ start_signals, stop_signals },
 	{ start_postgres, stop_postgres },
-	{ start_schema, NULL },
+	{ start_guard, stop_guard },
 	{ make_workers, free_workers },
 	{ make_services, free_services },
 	{ NULL, stop_delivery_records },
@@ -854,8 +979,11 @@ int main(int argc, char **argv)
 	for (; n < ARRAY_SIZE(parts) && !rc && !d.is_done; n++)
 		if (parts[n].start)
 			rc = parts[n].start(&d);
-	if (d.is_serving)
+	if (d.is_serving && !d.is_done) {
 		serve_until_signal(&d);
+		health_set(d.health, HEALTH_STOP, "the daemon is stopping");
+		rc = d.status;
+	}
 	while (n-- > 0)
 		if (parts[n].stop)
 			parts[n].stop(&d);

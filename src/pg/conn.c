@@ -60,6 +60,7 @@ int pg_conn_wait(struct pg_conn *c, short events, usec_t deadline)
 
 enum pg_fault pg_conn_lost(struct pg_conn *c, int rc)
 {
+	c->sqlstate[0] = '\0';
 	if (rc == -ETIMEDOUT)
 		pg_conn_keep_error(c, "the database did not answer in time");
 	else if (rc == -ECANCELED)
@@ -135,6 +136,7 @@ enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline)
 
 enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r)
 {
+	const char *sqlstate;
 	enum pg_fault fault;
 
 	switch (PQresultStatus(r)) {
@@ -146,7 +148,9 @@ enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r)
 		break;
 	}
 	pg_conn_keep_error(c, PQresultErrorMessage(r));
-	fault = pg_fault_of(PQresultErrorField(r, PG_DIAG_SQLSTATE));
+	sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+	snprintf(c->sqlstate, sizeof(c->sqlstate), "%s", sqlstate ? sqlstate : "");
+	fault = pg_fault_of(sqlstate);
 	return PQstatus(c->pg) == CONNECTION_OK ? fault : PG_LOST;
 }
 

@@ -16,6 +16,7 @@ struct pg_conn {
 	PGconn *pg;
 	struct pg_options o;
 	bool is_cancelled; /* the tick ended a wait */
+	char sqlstate[6];  /* of the last error of the server; "": it gave none */
 	char error[PG_ERROR_BYTES];
 };
 

@@ -11,6 +11,7 @@
 #include "pg/conn_private.h"
 #include "pg/hosts.h"
 #include "pg/pooler.h"
+#include "pg/remedy.h"
 
 /* 0; -EHOSTDOWN, -ETIMEDOUT, -ECANCELED. */
 static int connect_wait(struct pg_conn *c, usec_t deadline)
@@ -39,9 +40,51 @@ static void connect_ignore_notice(void *arg, const PGresult *r)
 	(void)r;
 }
 
-/* libpq gives no SQLSTATE for a refused login: only the server's message shows the cause. */
+/*
+ * libpq gives no SQLSTATE for a refused login, but a verbose message has it:
+ * "FATAL:  28P01: password authentication failed ...\nLOCATION:  auth_failed, auth.c:326\n".
+ * Removes the code from text, with the last line, and keeps it.
+ */
+static void connect_take_sqlstate(struct pg_conn *c, char *text)
+{
+	char *at = text, *end;
+
+	while ((at = strstr(at, ":  ")) != NULL) {
+		at += 3;
+		if (strspn(at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") >= 5 && at[5] == ':' &&
+		    at[6] == ' ')
+			break;
+	}
+	if (!at)
+		return;
+	snprintf(c->sqlstate, sizeof(c->sqlstate), "%.5s", at);
+	memmove(at, at + 7, strlen(at + 7) + 1);
+	end = text + strlen(text);
+	while (end > at && end[-1] == '\n')
+		*--end = '\0';
+	end = strrchr(at, '\n');
+	if (end && strstr(end, ":  "))
+		*end = '\0';
+}
+
+/* Keeps libpq's message about an attempt that failed. */
+static void connect_keep_error(struct pg_conn *c)
+{
+	char *text = xstrdup(PQerrorMessage(c->pg));
+
+	c->sqlstate[0] = '\0';
+	connect_take_sqlstate(c, text);
+	pg_conn_keep_error(c, text);
+	free(text);
+}
+
+/* Poolers and libpq itself give no SQLSTATE: only the message shows the cause. */
 static int connect_refusal_cause(const struct pg_conn *c)
 {
+	if (strncmp(c->sqlstate, "28", 2) == 0)
+		return -EACCES;
+	if (strcmp(c->sqlstate, "3D000") == 0)
+		return -ENODEV;
 	if (strstr(c->error, "authentication failed") || strstr(c->error, "no password supplied") ||
 	    strstr(c->error, "no pg_hba.conf entry") ||
 	    (strstr(c->error, "role \"") && strstr(c->error, "does not exist")))
@@ -84,10 +127,15 @@ int pg_conn_connect(struct pg_conn *c, unsigned i, usec_t deadline)
 	if (!c->pg)
 		return rc;
 	PQsetNoticeReceiver(c->pg, connect_ignore_notice, NULL);
+	PQsetErrorVerbosity(c->pg, PQERRORS_VERBOSE);
 	rc = connect_wait(c, deadline);
+	PQsetErrorVerbosity(c->pg, PQERRORS_DEFAULT);
 	if (rc == 0)
 		return PQsetnonblocking(c->pg, 1) ? -ENOMEM : 0;
-	pg_conn_lost(c, rc == -EHOSTDOWN ? 0 : rc);
+	if (rc == -EHOSTDOWN)
+		connect_keep_error(c);
+	else
+		pg_conn_lost(c, rc);
 	return rc == -ECANCELED ? rc : connect_refusal_cause(c);
 }
 
@@ -187,8 +235,10 @@ int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
 	strbuf_init(&reasons, 256);
 	for (unsigned i = 0; i < n && rc && rc != -ECANCELED; i++) {
 		rc = connect_to(c, i);
-		if (rc)
+		if (rc) {
 			strbuf_addf(&reasons, "%s%s", reasons.len ? "; " : "", pg_conn_error(c));
+			pg_remedy_add(&reasons, c);
+		}
 	}
 	if (rc == 0) {
 		*out = c;

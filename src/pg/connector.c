@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "pg/connector.h"
+#include "pg/gate.h"
 #include "pg/listener.h"
 
 #define BACKOFF_MIN_MS 100
@@ -95,6 +96,10 @@ RUNS_ON(on_connector) static void *connector_run(void *arg)
 	while (!atomic_load(&k->is_stopping)) {
 		if (!connector_has_request(k)) {
 			wake_wait(&k->wake, -1);
+		} else if (!pg_gate_is_open()) {
+			atomic_store(&k->is_failing, true);
+			wake_signal(k->conf.wake);
+			wake_wait(&k->wake, PG_GATE_MS);
 		} else if (connector_open(k)) {
 			backoff_reset(&backoff);
 			atomic_store(&k->is_failing, false);

@@ -2,6 +2,7 @@
 #include <libpq-fe.h>
 #include <string.h>
 #include "base/mem.h"
+#include "base/str.h"
 #include "pg/hosts.h"
 
 static const char *hosts_option(const PQconninfoOption *options, const char *keyword)
@@ -73,4 +74,26 @@ void pg_host_release(struct pg_host *h)
 	free(h->host);
 	free(h->hostaddr);
 	free(h->port);
+}
+
+char *pg_hosts_text(const char *conninfo)
+{
+	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+	const char *hosts = hosts_option(options, "host"), *ports = hosts_option(options, "port");
+	struct strbuf text;
+
+	if (!hosts)
+		hosts = hosts_option(options, "hostaddr");
+	strbuf_init(&text, 64);
+	for (unsigned i = 0, n = hosts_count_of(options); i < n; i++) {
+		char *host = hosts_item(hosts, i), *port = hosts_item(ports, i);
+
+		strbuf_addf(&text, "%s%s%s%s", i ? ", " : "",
+			    host && *host ? host : "the default address of libpq",
+			    port && *port ? ":" : "", port ? port : "");
+		free(host);
+		free(port);
+	}
+	PQconninfoFree(options);
+	return text.ptr;
 }

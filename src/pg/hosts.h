@@ -8,6 +8,7 @@
  * at all would take the whole time, because connect_timeout counts in blocking calls only.  So each
  * host gets an attempt of its own.
  */
+#include "base/annotate.h"
 
 struct pg_host {
 	char *host, *hostaddr, *port; /* heap; NULL: as the connection string has it */
@@ -18,4 +19,6 @@ unsigned pg_hosts_count(const char *conninfo);
 /* Number i of them. */
 void pg_host_read(const char *conninfo, unsigned i, struct pg_host *out);
 void pg_host_release(struct pg_host *h);
+/* The servers for people (heap): "127.0.0.1:5432, db2".  Nothing else of conninfo is in it. */
+char *pg_hosts_text(const char *conninfo) MUSTCHECK;
 #endif

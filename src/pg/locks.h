@@ -17,6 +17,7 @@ enum pg_lock {
 	PG_LOCK_PARTITIONS = 7779, /* transaction */
 	PG_LOCK_SYNC_FEED = 7781,  /* transaction; with hashtext(application) */
 	PG_LOCK_VIEWING = 7784,	   /* transaction; with a hash of the resource */
+	PG_LOCK_DAEMON = 7785,	   /* session; with a mark in the table daemon */
 	/* transaction; with a hash of the resource, or of the client */
 	PG_LOCK_SYNC_ENTITY = 7782,
 };

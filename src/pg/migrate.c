@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include "base/hex.h"
 #include "base/log.h"
@@ -10,10 +11,12 @@
 #include "pg/migrate.h"
 #include "pg/conn_private.h"
 #include "pg/locks.h"
+#include "pg/remedy.h"
 
 #define CONNECT_MS     10000
 #define STEP_US	       (10 * 60 * USEC_PER_SEC) /* an index on a big log takes its time */
 #define CHECKSUM_CHARS 64
+#define RETRY_US       (100 * USEC_PER_MSEC)
 
 struct migrate {
 	struct pg_conn *c;
@@ -21,6 +24,8 @@ struct migrate {
 	char *quoted; /* the schema as an SQL identifier; libpq frees it */
 	const struct migration *list;
 	unsigned n;
+	void (*on_wait)(void *ctx, const char *what);
+	void *ctx;
 	char **why;
 };
 
@@ -38,8 +43,13 @@ static int PRINTF_LIKE(3, 4) migrate_fail(struct migrate *m, int rc, const char 
 
 static int migrate_fail_step(struct migrate *m, const char *step, enum pg_fault fault)
 {
-	return migrate_fail(m, fault == PG_LOST ? -EHOSTDOWN : -EIO, "%s: %s", step,
-			    pg_conn_error(m->c));
+	struct strbuf text;
+
+	strbuf_init(&text, 256);
+	strbuf_addf(&text, "%s: %s", step, pg_conn_error(m->c));
+	pg_remedy_add(&text, m->c);
+	*m->why = text.ptr;
+	return m->c->is_cancelled ? -ECANCELED : fault == PG_LOST ? -EHOSTDOWN : -EIO;
 }
 
 static int migrate_script(struct migrate *m, const char *step, const char *sql)
@@ -310,14 +320,67 @@ static int migrate_check_owner(struct migrate *m)
 	return rc;
 }
 
+/* Any role can hold the lock, so who does is said. */
+static int migrate_say_holder(struct migrate *m, const char *lock)
+{
+	const struct pg_query q = {
+		.sql = "SELECT string_agg(format('process %s of the role %s (%s)', l.pid, "
+		       "coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), "
+		       "'no name')), ', ' ORDER BY l.pid) FROM pg_locks l LEFT JOIN "
+		       "pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND "
+		       "l.granted AND l.objsubid = 1 AND l.database = (SELECT d.oid FROM "
+		       "pg_database d WHERE d.datname = current_database()) AND "
+		       "(l.classid::bigint << 32 | l.objid::bigint) = $1::bigint",
+		.n = 1,
+		.values = &lock,
+	};
+	struct pg_answer a = { 0 };
+	char text[PG_ERROR_BYTES];
+	int rc = migrate_query(m, "migration lock", &q, &a);
+
+	if (rc == 0 && pg_answer_rows(&a) == 1 && !pg_answer_is_null(&a, 0, 0) && m->on_wait) {
+		snprintf(text, sizeof(text), "the advisory lock for migrations, which %s holds",
+			 pg_answer_text(&a, 0, 0));
+		m->on_wait(m->ctx, text);
+	}
+	pg_answer_release(&a);
+	return rc;
+}
+
+/* Tries again and again: a session that waits inside the server could not ask who holds it. */
+static int migrate_lock(struct migrate *m)
+{
+	char lock[24];
+	const char *values[] = { lock };
+	const struct pg_query q = { .sql = "SELECT pg_try_advisory_lock($1::bigint)",
+				    .n = 1,
+				    .values = values };
+	bool has = false;
+	int rc = 0;
+
+	snprintf(lock, sizeof(lock), "%" PRId64, PG_LOCK_MIGRATE);
+	while (rc == 0 && !has) {
+		struct pg_answer a = { 0 };
+
+		rc = migrate_query(m, "migration lock", &q, &a);
+		has = rc == 0 && pg_answer_bool(&a, 0, 0);
+		pg_answer_release(&a);
+		if (rc == 0 && !has)
+			rc = migrate_say_holder(m, lock);
+		if (rc == 0 && !has &&
+		    pg_conn_wait(m->c, POLLIN, clock_mono() + RETRY_US) == -ECANCELED)
+			rc = migrate_fail(m, -ECANCELED, "stopping");
+	}
+	if (rc == 0 && m->on_wait)
+		m->on_wait(m->ctx, "the migration of the schema");
+	return rc;
+}
+
 static int migrate_locked(struct migrate *m)
 {
 	unsigned last;
-	char lock[64];
-	int rc;
+	int rc = migrate_lock(m);
 
-	snprintf(lock, sizeof(lock), "SELECT pg_advisory_lock(%" PRId64 ")", PG_LOCK_MIGRATE);
-	rc = migrate_script(m, "migration lock", lock);
 	if (rc == 0)
 		rc = migrate_make_schema(m);
 	if (rc == 0)
@@ -330,6 +393,37 @@ static int migrate_locked(struct migrate *m)
 		if (m->list[i].version > last)
 			rc = migration_apply(m, &m->list[i]);
 	return rc; /* the lock and a failed transaction end with the connection */
+}
+
+static int migrate_session(struct migrate *m)
+{
+	int rc;
+
+	m->quoted = PQescapeIdentifier(pg_conn_raw(m->c), m->schema, strlen(m->schema));
+	rc = m->quoted ? migrate_locked(m)
+		       : migrate_fail(m, -EINVAL, "\"%s\" is no name for a schema", m->schema);
+	if (m->quoted)
+		PQfreemem(m->quoted);
+	return rc;
+}
+
+int migrate_session_run(struct pg_conn *c, const char *schema,
+			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)
+{
+	struct migrate m = { .c = c,
+			     .schema = schema,
+			     .list = migrations,
+			     .n = migrations_count,
+			     .on_wait = on_wait,
+			     .ctx = ctx,
+			     .why = why };
+	char lock[64];
+	int rc;
+
+	*why = NULL;
+	rc = migrate_session(&m);
+	snprintf(lock, sizeof(lock), "SELECT pg_advisory_unlock(%" PRId64 ")", PG_LOCK_MIGRATE);
+	return rc ? rc : migrate_script(&m, "migration lock", lock);
 }
 
 int migrate_run_list(const char *conninfo, const char *password, const char *schema,
@@ -346,11 +440,7 @@ int migrate_run_list(const char *conninfo, const char *password, const char *sch
 	rc = pg_conn_open(&o, &m.c, why);
 	if (rc)
 		return rc;
-	m.quoted = PQescapeIdentifier(pg_conn_raw(m.c), schema, strlen(schema));
-	rc = m.quoted ? migrate_locked(&m)
-		      : migrate_fail(&m, -EINVAL, "\"%s\" is no name for a schema", schema);
-	if (m.quoted)
-		PQfreemem(m.quoted);
+	rc = migrate_session(&m);
 	pg_conn_close(m.c);
 	return rc;
 }

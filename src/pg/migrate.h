@@ -7,6 +7,7 @@
  * applied is in schema_migrations with a checksum of its text.
  */
 #include "base/annotate.h"
+#include "pg/conn.h"
 #include "pg/migrations.h"
 
 /*
@@ -17,6 +18,14 @@
  * wait a minute for another migration.
  */
 int migrate_run(const char *conninfo, const char *schema, char **why) MUSTCHECK;
+/*
+ * As migrate_run, on a connection that is open; its tick can end it (-ECANCELED).  The lock is
+ * released after success, and ends with the connection otherwise.  on_wait receives what it waits
+ * for, again and again; what lasts for the call only.
+ */
+int migrate_session_run(struct pg_conn *c, const char *schema,
+			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)
+	MUSTCHECK;
 /* As migrate_run, with the password apart (NULL: none) and another list; for main and tests. */
 int migrate_run_list(const char *conninfo, const char *password, const char *schema,
 		     const struct migration *list, unsigned n, char **why) MUSTCHECK;

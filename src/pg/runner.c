@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/wake.h"
+#include "pg/gate.h"
 #include "pg/listener.h"
 #include "pg/runner.h"
 
@@ -64,6 +65,10 @@ RUNS_ON(on_db) static void *runner_run(void *arg)
 		struct pg_conn *c = NULL;
 		char *why = NULL;
 
+		if (!pg_gate_is_open()) {
+			runner_pause(r, PG_GATE_MS);
+			continue;
+		}
 		if (pg_conn_open(&conf->options, &c, &why) == 0) {
 			usec_t since = clock_mono();
 			enum pg_fault fault = conf->serve(conf->ctx, c);

@@ -51,11 +51,17 @@ static void write_file(const char *path, const char *text)
 	fclose(f);
 }
 
+static bool pauses(void *ctx UNUSED, int ms)
+{
+	poll(NULL, 0, ms);
+	return false;
+}
+
 static struct embedded_pg *start(char **conninfo)
 {
 	struct embedded_pg *pg = NULL;
 	char *why = NULL;
-	int rc = embedded_pg_start(dir, &pg, conninfo, &why);
+	int rc = embedded_pg_start(dir, pauses, NULL, &pg, conninfo, &why);
 
 	ck_assert_msg(rc == 0, "%d: %s", rc, why);
 	return pg;
@@ -175,7 +181,7 @@ START_TEST(a_cluster_of_another_version)
 	ck_assert_int_eq(mkdir(dir, 0755), 0);
 	ck_assert_int_eq(mkdir(under("data"), 0755), 0);
 	write_file(under("data/PG_VERSION"), "99\n");
-	ck_assert_int_lt(embedded_pg_start(dir, &pg, &conninfo, &why), 0);
+	ck_assert_int_lt(embedded_pg_start(dir, pauses, NULL, &pg, &conninfo, &why), 0);
 	ck_assert_msg(strstr(why, "PostgreSQL 99, which is not installed"), "%s", why);
 	free(why);
 }

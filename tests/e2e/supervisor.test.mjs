@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { PROGRAM, end, freePort, newDatabase, request, start, tempFolder, unprivileged,
+import { PROGRAM, end, freePort, newDatabase, query, request, start, tempFolder, unprivileged,
 	waitFor } from '../lib/harness.mjs';
 
 const SHIPPED = fileURLToPath(new URL('../../contrib/supervisor/scopewire.conf', import.meta.url));
@@ -85,6 +85,19 @@ test('supervisord', async (t) => {
 		control('stop', 'scopewire');
 		await stateIs('STOPPED');
 		assert.match(log(), /stopped\n$/);
+	});
+
+	await t.test('it waits for a database that comes later', async () => {
+		const ready = () => request(`http://127.0.0.1:${port}/ready`).then((a) => a.status, () => 0);
+		env(`DB_DATABASE=${name}_later`);
+		control('start', 'scopewire');
+		await stateIs('RUNNING');
+		await waitFor(serves, 'it serves');
+		assert.equal(await ready(), 503);
+		await query(host, 'postgres', `CREATE DATABASE ${name}_later OWNER ${user}`, [], 'postgres');
+		await waitFor(async () => await ready() === 200, 'ready');
+		control('stop', 'scopewire');
+		await stateIs('STOPPED');
 	});
 
 	await t.test('an invalid configuration is not retried forever', async () => {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import Pusher from 'pusher';
-import { Daemon, binaries, startDaemon, unprivileged, waitFor } from '../lib/harness.mjs';
+import { binaries, startDaemon, unprivileged, waitFor } from '../lib/harness.mjs';
 
 const REPLAYED = 'idempotent-replayed';
 const RULES = { channel_durability: 'soon-*:async, never-*:none' };
@@ -191,21 +191,6 @@ test('keys survive kill -9 and are deleted when they expire', async (t) => {
 	assert.equal((await send(1, 'kept')).headers[REPLAYED], 'true');
 	await waitFor(async () => !(await stored(daemon, 'over')).length, 'the old key to go');
 	assert.equal(await rows(daemon, 1), 1);
-});
-
-test('two daemons that receive a key at the same moment publish once', async (t) => {
-	const one = await startDaemon({ server: { node: 'one' } }, t);
-	const two = new Daemon({ server: { node: 'two' } });
-	two.database = one.database;
-	t.after(() => two.stop());
-	await two.start();
-	for (let n = 0; n < 40; n++) {
-		const answers = await Promise.all([one, two, one, two].map((daemon) =>
-			daemon.api().post('/events', body(n), withKey(`both-${n}`))));
-		assert.deepEqual(answers.map((a) => a.status), [200, 200, 200, 200]);
-		assert.equal(answers.filter((a) => !a.headers[REPLAYED]).length, 1);
-		assert.equal(await rows(one, n), 1);
-	}
 });
 
 test('without the database a publish with a key is refused, and later published once', async (t) => {

@@ -1,0 +1,130 @@
+-- SPDX-License-Identifier: MIT
+-- The daemon that uses the database.  There is one at a time: it replaces the applications and
+-- settings, and delivers each event once.
+--
+-- The row names the daemon.  It counts while the session that wrote it holds the advisory lock
+-- "daemon" with the row's mark, which ends with that session.  Another role can hold a lock with
+-- the same number, but not in that session; so it can neither stop a daemon nor stand for one.
+
+CREATE TABLE daemon (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	instance text NOT NULL,
+	backend integer NOT NULL,
+	mark integer NOT NULL,
+	node text NOT NULL,
+	process integer NOT NULL,
+	address text NOT NULL,
+	since timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE daemon IS
+	'The daemon that uses the database, in one row; no row after it was stopped.';
+COMMENT ON COLUMN daemon.instance IS
+	'A random name of the process.';
+COMMENT ON COLUMN daemon.backend IS
+	'The server process of the session that stands for the daemon.';
+COMMENT ON COLUMN daemon.mark IS
+	'The second number of the advisory lock "daemon" that this session holds.';
+COMMENT ON COLUMN daemon.node IS
+	'Its server.node, or the name of its machine.';
+COMMENT ON COLUMN daemon.process IS
+	'Its process id on that machine.';
+COMMENT ON COLUMN daemon.address IS
+	'The address and port that it was configured to listen on.';
+
+CREATE FUNCTION daemon_is_alive(p_backend integer, p_mark integer) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted
+		AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+		AND l.classid = lock_key('daemon')::oid AND l.objid = p_mark::oid AND l.objsubid = 2
+		AND l.pid = p_backend)
+$$;
+COMMENT ON FUNCTION daemon_is_alive IS
+	'Whether the session that wrote the row of daemon still runs.';
+
+-- A row of the same instance is that of its earlier session, which may not have ended yet.
+CREATE FUNCTION daemon_take(p_instance text, p_node text, p_process integer, p_address text)
+RETURNS boolean
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	chosen integer;
+BEGIN
+	FOR i IN 1 .. 20 LOOP
+		chosen := floor(random() * 2147483647)::integer;
+		EXIT WHEN pg_try_advisory_lock(lock_key('daemon'), chosen);
+		chosen := NULL;
+	END LOOP;
+	IF chosen IS NULL THEN
+		RAISE EXCEPTION 'another session holds the advisory lock "daemon" many times'
+			USING ERRCODE = 'lock_not_available';
+	END IF;
+	INSERT INTO daemon AS d (instance, backend, mark, node, process, address)
+	VALUES (p_instance, pg_backend_pid(), chosen, p_node, p_process, p_address)
+	ON CONFLICT (only_row) DO UPDATE SET instance = excluded.instance,
+		backend = excluded.backend, mark = excluded.mark, node = excluded.node,
+		process = excluded.process, address = excluded.address,
+		since = CASE WHEN d.instance = excluded.instance THEN d.since ELSE now() END
+	WHERE d.instance = excluded.instance OR NOT daemon_is_alive(d.backend, d.mark);
+	IF NOT FOUND THEN
+		PERFORM pg_advisory_unlock(lock_key('daemon'), chosen);
+	END IF;
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION daemon_take IS
+	'Makes the calling session that of the daemon; false: another daemon uses the database.';
+
+CREATE FUNCTION daemon_other(p_instance text, OUT is_alive boolean, OUT instance text, OUT name text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT daemon_is_alive(d.backend, d.mark), d.instance,
+		format('%s (process %s), which listens on %s, since %s, with the applications %s',
+			d.node, d.process, d.address, to_char(d.since, 'YYYY-MM-DD HH24:MI:SS TZ'),
+			coalesce((SELECT string_agg(a.app, ', ' ORDER BY a.app) FROM log_apps a),
+				'(none)'))
+	FROM daemon d WHERE d.instance <> p_instance
+$$;
+COMMENT ON FUNCTION daemon_other IS
+	'The daemon in the row, if it is another one: whether it runs, and its description.';
+
+CREATE FUNCTION daemon_leave(p_instance text) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	DELETE FROM daemon d WHERE d.instance = p_instance
+$$;
+COMMENT ON FUNCTION daemon_leave IS
+	'The daemon does not use the database any more.';
+
+-- Of drain and retention, which are only tried, the sessions of other roles count that hold them.
+CREATE FUNCTION lock_waits(p_ms integer, OUT lock text, OUT holder text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	WITH ours AS (
+		SELECT n.name, lock_key(n.name) AS key FROM unnest('{retention,polling,serials,drain,
+			partitions,activities,sync_feed,sync_entity,viewing}'::text[]) n(name)
+	), held AS (
+		SELECT o.name, l.pid, l.granted FROM pg_locks l JOIN ours o
+			ON o.key = CASE l.objsubid WHEN 1 THEN l.objid ELSE l.classid END::bigint
+		WHERE l.locktype = 'advisory' AND (l.objsubid = 2 OR l.classid = 0) AND l.database =
+			(SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+	), blocked AS (
+		SELECT h.name, unnest(pg_blocking_pids(h.pid)) AS pid
+		FROM held h JOIN pg_stat_activity a ON a.pid = h.pid
+		WHERE NOT h.granted AND a.usename = current_user
+			AND clock_timestamp() - a.query_start > p_ms * interval '1 ms'
+		UNION
+		SELECT h.name, h.pid FROM held h JOIN pg_stat_activity a ON a.pid = h.pid
+		WHERE h.granted AND h.name IN ('drain', 'retention') AND a.usename <> current_user
+			AND clock_timestamp() - a.state_change > p_ms * interval '1 ms'
+	)
+	SELECT b.name, string_agg(format('process %s of the role %s (%s)', b.pid,
+			coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'no name')),
+		', ' ORDER BY b.pid)
+	FROM blocked b LEFT JOIN pg_stat_activity a ON a.pid = b.pid GROUP BY b.name
+$$;
+COMMENT ON FUNCTION lock_waits IS
+	'The advisory locks of this schema for which sessions of the calling role have waited longer '
+	'than p_ms, and the sessions that hold them.';

@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lock guards what main reads: the state, and what the guard waits for.  It is held for a few
+ * instructions.  The rest belongs to the guard's thread.
+ *
+ * With database.required = no, every fault is tried again with a growing pause, also those that
+ * only an operator can repair: whether such a fault ends the daemon is for main to decide, while it
+ * starts.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include "base/backoff.h"
+#include "base/hex.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "base/wake.h"
+#include "conf/conninfo.h"
+#include "daemon/guard.h"
+#include "pg/gate.h"
+#include "pg/hosts.h"
+#include "pg/migrate.h"
+
+#define CHECK_US       USEC_PER_SEC
+#define ANSWER_US      (5 * USEC_PER_SEC)
+#define LOOK_MS	       100		  /* how often it looks for the end of another daemon */
+#define LOST_US	       (1 * USEC_PER_SEC) /* for a daemon that connects again */
+#define SAY_US	       (1 * USEC_PER_SEC) /* a wait that is worth a line */
+#define SAY_AGAIN_US   (60 * USEC_PER_SEC)
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 5000
+#define LONG_WAIT_TEXT "1000"	    /* ms, for a lock */
+#define STOP_US	       USEC_PER_SEC /* a thread that looks a host's name up cannot be woken */
+
+struct guard {
+	struct health *health; /* not after is_stopping */
+	bool is_required;
+	unsigned takeover_wait_s, connect_timeout_ms;
+	char *conninfo, *password, *schema, *server, *node, *address;
+	char instance[33]; /* a random name of this process */
+	bool migrate_only;
+	pthread_t thread;
+	struct wake wake;    /* of the guard's thread */
+	struct wake changed; /* for main */
+	atomic_bool is_stopping, is_going_on;
+	atomic_bool has_held;  /* the database, once */
+	atomic_bool has_ended; /* the thread */
+
+	pthread_mutex_t lock;
+	enum guard_state state; /* lock */
+	int status;		/* lock */
+	char *why;		/* lock; NULL: none */
+	char *waits_for;	/* lock; NULL: it does not wait */
+	usec_t since, say_at;	/* lock; mono */
+
+	/* the guard's thread only */
+	struct pg_conn *conn;
+	bool is_leaving;
+	char *logged_why;  /* the last one */
+	char *logged_lock; /* the last one */
+	usec_t lock_again_at;
+};
+
+static bool guard_is_stopping(const struct guard *g)
+{
+	return atomic_load(&g->is_stopping);
+}
+
+/* While pg_conn waits. */
+static int guard_tick(void *ctx)
+{
+	const struct guard *g = ctx;
+
+	return guard_is_stopping(g) && !g->is_leaving;
+}
+
+/* -- what main sees -- */
+
+static void guard_set_wait(void *ctx, const char *what)
+{
+	struct guard *g = ctx;
+
+	pthread_mutex_lock(&g->lock);
+	if (!what || !g->waits_for || strcmp(what, g->waits_for) != 0) {
+		free(g->waits_for);
+		g->waits_for = what ? xstrdup(what) : NULL;
+		g->since = clock_mono();
+		g->say_at = g->since + SAY_US;
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
+/* Takes why (heap). */
+static void guard_set_state(struct guard *g, enum guard_state state, int status, char *why)
+{
+	pthread_mutex_lock(&g->lock);
+	g->state = state;
+	g->status = status;
+	free(g->why);
+	g->why = why;
+	pthread_mutex_unlock(&g->lock);
+	wake_signal(&g->changed);
+}
+
+int guard_fd(const struct guard *g)
+{
+	return wake_fd(&g->changed);
+}
+
+enum guard_state guard_state(struct guard *g, int *status, char **why)
+{
+	enum guard_state state;
+
+	wake_drain(&g->changed);
+	pthread_mutex_lock(&g->lock);
+	state = g->state;
+	*status = g->status;
+	*why = g->why ? xstrdup(g->why) : NULL;
+	pthread_mutex_unlock(&g->lock);
+	return state;
+}
+
+void guard_go_on(struct guard *g)
+{
+	atomic_store(&g->is_going_on, true);
+}
+
+void guard_report(struct guard *g)
+{
+	usec_t now = clock_mono();
+	long long waited_s = 0;
+	char *what = NULL;
+
+	pthread_mutex_lock(&g->lock);
+	if (g->waits_for && now >= g->say_at) {
+		what = xstrdup(g->waits_for);
+		waited_s = (now - g->since) / USEC_PER_SEC;
+		g->say_at = now + SAY_AGAIN_US;
+	}
+	pthread_mutex_unlock(&g->lock);
+	if (what)
+		log_info("database: waiting since %lld s for %s", waited_s, what);
+	free(what);
+}
+
+/* -- another daemon -- */
+
+struct guard_other {
+	bool is_there, is_alive;
+	char *instance, *name;
+};
+
+static void guard_other_release(struct guard_other *o)
+{
+	free(o->instance);
+	free(o->name);
+	*o = (struct guard_other){ 0 };
+}
+
+/* -errno with *why (heap) for a statement that failed. */
+static int guard_fail(struct guard *g, char **why)
+{
+	if (guard_tick(g))
+		return -ECANCELED;
+	*why = xstrdup(pg_conn_error(g->conn));
+	return -EHOSTDOWN;
+}
+
+/* A schema without the table is older than all daemons that use it. */
+static int guard_find_other(struct guard *g, struct guard_other *out, char **why)
+{
+	const char *values[] = { g->instance };
+	const struct pg_query exists = { .sql = "SELECT to_regclass('daemon') IS NOT NULL" };
+	const struct pg_query q = {
+		.sql = "SELECT is_alive, instance, name FROM daemon_other($1::text)",
+		.n = 1,
+		.values = values
+	};
+	struct pg_answer a = { 0 };
+	bool is_table;
+
+	*out = (struct guard_other){ 0 };
+	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &exists, &a) != PG_FINE)
+		return guard_fail(g, why);
+	is_table = pg_answer_bool(&a, 0, 0);
+	pg_answer_release(&a);
+	if (!is_table)
+		return 0;
+	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
+		return guard_fail(g, why);
+	if (pg_answer_rows(&a) == 1)
+		*out = (struct guard_other){ true, pg_answer_bool(&a, 0, 0),
+					     xstrdup(pg_answer_text(&a, 0, 1)),
+					     xstrdup(pg_answer_text(&a, 0, 2)) };
+	pg_answer_release(&a);
+	return 0;
+}
+
+static int guard_refuse_other(const struct guard *g, const struct guard_other *o, char **why)
+{
+	struct strbuf text;
+
+	strbuf_init(&text, 256);
+	if (atomic_load(&g->has_held))
+		strbuf_addf(&text, "another daemon has taken the database over: %s", o->name);
+	else
+		strbuf_addf(&text,
+			    "another daemon uses this database: %s; it did not end within %u s "
+			    "(database.takeover_wait_s): stop it, or give each daemon a database "
+			    "of its own",
+			    o->name, g->takeover_wait_s);
+	*why = text.ptr;
+	return -EBUSY;
+}
+
+/*
+ * Until no other daemon uses the database.  One whose session was lost just now has a moment to
+ * connect again: it is running, and this one is not yet.
+ */
+static int guard_wait_for_other(struct guard *g, char **why)
+{
+	usec_t until = clock_mono() + g->takeover_wait_s * USEC_PER_SEC, lost_at = 0;
+	struct guard_other o;
+	bool was_alive = false;
+	int rc;
+
+	while ((rc = guard_find_other(g, &o, why)) == 0 && o.is_there &&
+	       (o.is_alive || was_alive)) {
+		struct strbuf text;
+
+		was_alive = true;
+		lost_at = o.is_alive ? 0 : lost_at ? lost_at : clock_mono();
+		if (lost_at && clock_mono() - lost_at > LOST_US)
+			break;
+		if (o.is_alive && (atomic_load(&g->has_held) || clock_mono() >= until)) {
+			rc = guard_refuse_other(g, &o, why);
+			break;
+		}
+		strbuf_init(&text, 256);
+		strbuf_addf(&text, "the end of the daemon that uses the database: %s", o.name);
+		guard_set_wait(g, text.ptr);
+		strbuf_release(&text);
+		guard_other_release(&o);
+		wake_wait(&g->wake, LOOK_MS);
+		if (guard_is_stopping(g))
+			return -ECANCELED;
+	}
+	guard_other_release(&o);
+	return rc;
+}
+
+/* *has: false when another daemon was faster. */
+static int guard_take(struct guard *g, bool *has, char **why)
+{
+	char process[12];
+	const char *values[] = { g->instance, g->node, process, g->address };
+	const struct pg_query q = {
+		.sql = "SELECT daemon_take($1::text, $2::text, $3::integer, $4::text)",
+		.n = 4,
+		.values = values
+	};
+	struct pg_answer a = { 0 };
+
+	snprintf(process, sizeof(process), "%d", (int)getpid());
+	guard_set_wait(g, "the table \"daemon\", which another session has locked");
+	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
+		return guard_fail(g, why);
+	*has = pg_answer_bool(&a, 0, 0);
+	pg_answer_release(&a);
+	return 0;
+}
+
+/* -- one session -- */
+
+static int guard_open(struct guard *g, char **why)
+{
+	const struct pg_options o = { .conninfo = g->conninfo,
+				      .password = g->password,
+				      .schema = g->schema,
+				      .connect_timeout_ms = g->connect_timeout_ms,
+				      .tick = guard_tick,
+				      .ctx = g };
+	struct strbuf text;
+
+	strbuf_init(&text, 64);
+	strbuf_addf(&text, "the database server at %s", g->server);
+	guard_set_wait(g, text.ptr);
+	strbuf_release(&text);
+	return pg_conn_open(&o, &g->conn, why);
+}
+
+/* 0: this daemon has the database. */
+static int guard_attempt(struct guard *g, char **why)
+{
+	bool has = g->migrate_only;
+	int rc = guard_open(g, why);
+
+	do {
+		if (rc == 0 && !g->migrate_only)
+			rc = guard_wait_for_other(g, why);
+		if (rc == 0)
+			rc = migrate_session_run(g->conn, g->schema, guard_set_wait, g, why);
+		if (rc == 0 && !g->migrate_only)
+			rc = guard_take(g, &has, why);
+	} while (rc == 0 && !has);
+	guard_set_wait(g, NULL);
+	return rc;
+}
+
+/* Logs each new set of locks once, and the same one each minute. */
+static void guard_log_locks(struct guard *g, const struct pg_answer *a)
+{
+	struct strbuf text;
+	usec_t now = clock_mono();
+
+	strbuf_init(&text, 0);
+	for (int i = 0; i < pg_answer_rows(a); i++)
+		strbuf_addf(&text, "%sthe advisory lock \"%s\" is held by %s", i ? "; " : "",
+			    pg_answer_text(a, i, 0), pg_answer_text(a, i, 1));
+	if (text.len &&
+	    (!g->logged_lock || strcmp(text.ptr, g->logged_lock) != 0 || now >= g->lock_again_at)) {
+		log_warn("database: the daemon has been waiting for more than a second: %s",
+			 text.ptr);
+		g->lock_again_at = now + SAY_AGAIN_US;
+	}
+	health_set(g->health, HEALTH_LOCKS,
+		   text.len ? "another session holds a lock of the log" : NULL);
+	free(g->logged_lock);
+	g->logged_lock = text.len ? xstrdup(text.ptr) : NULL;
+	strbuf_release(&text);
+}
+
+/* One round trip; false: the session is lost. */
+static bool guard_check(struct guard *g)
+{
+	static const char sql[] = "SELECT lock, holder FROM lock_waits(" LONG_WAIT_TEXT ") "
+				  "ORDER BY 1";
+	const struct pg_query q = { .sql = sql };
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a);
+
+	if (fault == PG_FINE)
+		guard_log_locks(g, &a);
+	else if (fault != PG_LOST)
+		log_debug("guard: %s", pg_conn_error(g->conn));
+	pg_answer_release(&a);
+	return fault != PG_LOST;
+}
+
+/* Until the session is lost, or the daemon stops. */
+static void guard_hold(struct guard *g)
+{
+	bool is_there = true;
+
+	health_set(g->health, HEALTH_DATABASE, NULL);
+	atomic_store(&g->has_held, true);
+	pg_gate_set(true);
+	guard_set_state(g, GUARD_HOLDS, EX_OK, NULL);
+	while (is_there && !guard_is_stopping(g)) {
+		is_there = guard_check(g);
+		if (is_there)
+			is_there = pg_conn_idle(g->conn, wake_fd(&g->wake),
+						clock_mono() + CHECK_US) == PG_FINE;
+	}
+}
+
+/* The next daemon need not find out that this one has ended. */
+static void guard_leave(struct guard *g)
+{
+	const char *values[] = { g->instance };
+	const struct pg_query q = { .sql = "SELECT daemon_leave($1::text)",
+				    .n = 1,
+				    .values = values };
+
+	g->is_leaving = true;
+	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, NULL) != PG_FINE)
+		log_debug("guard: %s", pg_conn_error(g->conn));
+}
+
+/* -- the thread -- */
+
+static int guard_exit_status(int rc)
+{
+	if (rc == -EPROTO || rc == -EILSEQ)
+		return EX_DATAERR;
+	return rc == -ENOTSUP ? EX_CONFIG : EX_UNAVAILABLE;
+}
+
+/* Takes why (heap); rc < 0. */
+static void guard_failed(struct guard *g, int rc, char *why)
+{
+	struct strbuf text;
+
+	if (guard_is_stopping(g)) {
+		free(why);
+		return;
+	}
+	if (!why || !*why) {
+		free(why);
+		why = xstrdup(strerror(-rc));
+	}
+	strbuf_init(&text, 256);
+	strbuf_addf(&text, "the database cannot be used: %s", why);
+	/* The first reason is main's to log, or that of the change to 503. */
+	if (atomic_load(&g->is_going_on) && rc != -EBUSY && g->logged_why &&
+	    strcmp(g->logged_why, why) != 0)
+		log_warn("database: %s", why);
+	health_set(g->health, HEALTH_DATABASE, text.ptr);
+	strbuf_release(&text);
+	free(g->logged_why);
+	g->logged_why = xstrdup(why);
+	guard_set_state(g, rc == -EBUSY ? GUARD_ENDS : GUARD_AWAY, guard_exit_status(rc), why);
+}
+
+static bool guard_tries_again(const struct guard *g, int rc)
+{
+	return rc != -EBUSY && (atomic_load(&g->has_held) || (!g->is_required && !g->migrate_only));
+}
+
+RUNS_ON(on_db) static void *guard_run(void *arg)
+{
+	struct guard *g = arg;
+	struct backoff backoff;
+	int rc = 0;
+
+	backoff_init(&backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
+	while (!guard_is_stopping(g)) {
+		char *why = NULL;
+
+		rc = guard_attempt(g, &why);
+		if (rc == 0 && g->migrate_only) {
+			guard_set_state(g, GUARD_HOLDS, EX_OK, NULL);
+			break;
+		}
+		if (rc == 0) {
+			backoff_reset(&backoff);
+			free(g->logged_why);
+			g->logged_why = NULL;
+			guard_hold(g);
+			if (guard_is_stopping(g))
+				guard_leave(g);
+			else
+				guard_failed(g, -EHOSTDOWN, xstrdup(pg_conn_error(g->conn)));
+		} else if (rc != -ECANCELED) {
+			guard_failed(g, rc, why);
+			why = NULL;
+		}
+		free(why);
+		pg_conn_close(g->conn);
+		g->conn = NULL;
+		if (!guard_tries_again(g, rc))
+			break;
+		wake_wait(&g->wake, (int)backoff_next(&backoff));
+	}
+	pg_conn_close(g->conn);
+	g->conn = NULL;
+	atomic_store(&g->has_ended, true);
+	wake_signal(&g->changed);
+	return NULL;
+}
+
+/* -- start and stop -- */
+
+static char *guard_node(const struct conf_server *s)
+{
+	char host[HOST_NAME_MAX + 1] = "";
+
+	if (s->node && *s->node)
+		return xstrdup(s->node);
+	if (gethostname(host, sizeof(host) - 1) || !*host)
+		return xstrdup("localhost");
+	return xstrdup(host);
+}
+
+static void guard_free(struct guard *g)
+{
+	wake_release(&g->wake);
+	wake_release(&g->changed);
+	pthread_mutex_destroy(&g->lock);
+	free(g->conninfo);
+	free(g->password);
+	free(g->schema);
+	free(g->server);
+	free(g->node);
+	free(g->address);
+	free(g->why);
+	free(g->waits_for);
+	free(g->logged_why);
+	free(g->logged_lock);
+	free(g);
+}
+
+int guard_start(const struct conf *conf, const char *conninfo, struct health *health,
+		struct guard **out)
+{
+	struct guard *g = xcalloc(1, sizeof(*g));
+	unsigned char random[16];
+	struct strbuf address;
+	int rc;
+
+	g->is_required = conf->database.required;
+	g->takeover_wait_s = conf->database.takeover_wait_s;
+	g->connect_timeout_ms = conf->database.connect_timeout_s * 1000;
+	g->health = health;
+	g->migrate_only = conf->migrate_only;
+	g->conninfo = xstrdup(conninfo);
+	g->password = conf->database.password ? xstrdup(conf->database.password) : NULL;
+	g->schema = xstrdup(conf->database.schema);
+	g->server = pg_hosts_text(conninfo);
+	g->node = guard_node(&conf->server);
+	strbuf_init(&address, 32);
+	strbuf_addf(&address, "%s:%u", conf->server.host, conf->server.port);
+	g->address = address.ptr;
+	random_bytes(random, sizeof(random));
+	hex_encode(random, sizeof(random), g->instance);
+	pthread_mutex_init(&g->lock, NULL);
+	pg_gate_set(false);
+	rc = wake_init(&g->wake);
+	if (rc == 0)
+		rc = wake_init(&g->changed);
+	if (rc == 0)
+		rc = thread_start(&g->thread, "guard", &on_db, guard_run, g);
+	if (rc)
+		guard_free(g);
+	else
+		*out = g;
+	return rc;
+}
+
+/*
+ * A thread that looks up the name of a host ends when the resolver gives up.  The process does not
+ * wait for it.
+ */
+void guard_stop(struct guard *g)
+{
+	usec_t until;
+
+	if (!g)
+		return;
+	until = clock_mono() + STOP_US + (atomic_load(&g->has_held) ? ANSWER_US : 0);
+	atomic_store(&g->is_stopping, true);
+	wake_signal(&g->wake);
+	while (!atomic_load(&g->has_ended) && clock_mono() < until)
+		wake_wait(&g->changed, 20);
+	if (!atomic_load(&g->has_ended)) {
+		pthread_detach(g->thread);
+		return;
+	}
+	pthread_join(g->thread, NULL);
+	guard_free(g);
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+// The start: what it waits for, that a signal ends it, one daemon at a time on a database, a
+// database that comes later, and what /ready says.
+import { describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import net from 'node:net';
+import http from 'node:http';
+import { Daemon, end, freePort, logged, newDatabase, query, startCluster, startDaemon, startPooler,
+	waitFor } from '../lib/harness.mjs';
+
+const MIGRATE_LOCK = fs.readFileSync(new URL('../../src/pg/locks.h', import.meta.url), 'utf8')
+	.match(/PG_LOCK_MIGRATE = (\d+);/)[1];
+const EX = { OK: 0, DATAERR: 65, UNAVAILABLE: 69 };
+
+/** A daemon that is not started yet, stopped after the test. */
+function other(t, database, options = {}) {
+	const daemon = new Daemon(options);
+	daemon.database = database;
+	t.after(() => daemon.child && end(daemon.child, 'SIGKILL'));
+	return daemon;
+}
+
+const ready = async (daemon) => {
+	const { status, text } = await daemon.http('/ready');
+	assert.equal(text, status === 200 ? '{"ready":true}' : '{"ready":false}');
+	return status;
+};
+
+/** Spawns the daemon, waits for the line, sends the signal, and expects a clean end. */
+async function endsAtOnce(daemon, line, signal) {
+	await daemon.spawn();
+	await logged(daemon.child, line);
+	const { code } = await end(daemon.child, signal);
+	assert.equal(code, EX.OK, daemon.child.log);
+	assert.doesNotMatch(daemon.child.log, / ready: | error: /);
+}
+
+describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
+	test('a second one exits, names the first, and changes nothing of it', async (t) => {
+		const first = await startDaemon({ server: { node: 'first-node' } }, t);
+		const second = other(t, first.database, { app: { id: 'other', key: 'other' },
+			database: { takeover_wait_s: 2 } });
+		await second.spawn();
+		await logged(second.child, /waiting since 1 s for the end of the daemon .*first-node/);
+		const { code } = await second.child.ended;
+		assert.equal(code, EX.UNAVAILABLE, second.child.log);
+		for (const part of [/another daemon uses this database/, /first-node/, /listens on 127\.0\.0\.1:\d/,
+			new RegExp(`process ${first.pid}\\b`), /since \d{4}-\d\d-\d\d \d\d:/, /client-portal/])
+			assert.match(second.child.log.split('\n').find((line) => / error: /.test(line)), part);
+		assert.deepEqual(await first.query('SELECT app FROM log_apps'), [{ app: 'client-portal' }]);
+		await first.query(`SELECT broadcast('c', 'E', '{}', app => 'client-portal')`);
+		assert.equal((await first.api().trigger('c', 'E', '{}')).status, 200);
+		assert.equal(await ready(first), 200);
+	});
+
+	test('a second one takes over as soon as the first has ended', async (t) => {
+		const first = await startDaemon({}, t);
+		const second = other(t, first.database, { app: { id: 'other', key: 'other' } });
+		await second.spawn();
+		await logged(second.child, /waiting since 1 s for the end of the daemon/);
+		await first.stop();
+		second.port = Number((await logged(second.child, /ready: listening on \S+:(\d+)/))[1]);
+		assert.equal((await second.api().trigger('c', 'E', '{}')).status, 200);
+		await waitFor(async () => (await second.query('SELECT app FROM log_apps')).every(
+			({ app }) => app === 'other'), 'the applications of the second');
+		await second.stop();
+	});
+
+	for (const pooled of [false, true])
+		test(`one that was killed is not waited for${pooled ? ', behind a pool of sessions either' : ''}`,
+			async (t) => {
+				const database = await newDatabase();
+				const pooler = pooled && await startPooler(database);
+				if (pooler) t.after(() => end(pooler.child, 'SIGTERM'));
+				const first = other(t, database, { database: { takeover_wait_s: 0,
+					...pooler && { dsn: pooler.dsn } } });
+				await first.start();
+				await first.kill();
+				await waitFor(async () => (await query(database.host, database.name,
+					`SELECT FROM daemon WHERE daemon_is_alive(backend, mark)`)).length === 0,
+				'the end of its session');
+				await first.start();
+				assert.equal((await first.api().trigger('c', 'E', '{}')).status, 200);
+				await first.stop();
+			});
+
+	test('one whose session is lost takes the database again, and a waiting one does not', async (t) => {
+		const first = await startDaemon({}, t);
+		const second = other(t, first.database, { app: { id: 'other', key: 'other' } });
+		await second.spawn();
+		await logged(second.child, /waiting since 1 s for the end of the daemon/);
+		for (let i = 0; i < 3; i++) {
+			const [{ backend }] = await first.query('SELECT backend FROM daemon');
+			await first.query('SELECT pg_terminate_backend($1)', [backend]);
+			await waitFor(async () => (await first.query(`SELECT FROM daemon WHERE backend <> $1
+				AND daemon_is_alive(backend, mark)`, [backend])).length === 1, 'a new session');
+		}
+		await waitFor(async () => await ready(first) === 200, 'the first is ready');
+		assert.doesNotMatch(second.child.log, /ready: /);
+		await end(second.child, 'SIGTERM');
+		assert.doesNotMatch(first.logText, /taken the database over/);
+	});
+
+	test('one that lost the database to another one ends', async (t) => {
+		const first = await startDaemon({}, t);
+		const session = await first.session();
+		t.after(() => session.end());
+		await session.query(`SELECT pg_advisory_lock(lock_key('daemon'), 1)`);
+		const { child } = first;
+		await session.query(`WITH gone AS (SELECT backend FROM daemon)
+			UPDATE daemon SET instance = 'other', node = 'other-node', backend = pg_backend_pid(), mark = 1
+			FROM gone RETURNING pg_terminate_backend(gone.backend)`);
+		const { code } = await child.ended;
+		assert.equal(code, EX.UNAVAILABLE, child.log);
+		assert.match(child.log, /error: another daemon has taken the database over: other-node/);
+		first.child = null;
+	});
+
+	test('a role that holds every lock that it can does not hinder the start', async (t) => {
+		const database = await newDatabase();
+		const first = other(t, database);
+		await first.start();
+		await first.stop();
+		await query(database.host, 'postgres', `CREATE ROLE ${database.name} LOGIN`, [], 'postgres');
+		await query(database.host, database.name, `INSERT INTO daemon (instance, backend, mark, node, process,
+			address) VALUES ('gone', 1, 1, 'n', 1, 'a')`, [], database.user);
+		const [{ key }] = await query(database.host, database.name, `SELECT lock_key('daemon') AS key`);
+		const session = await first.session.call({ database: { ...database, user: database.name } });
+		t.after(() => session.end());
+		await session.query('SELECT pg_advisory_lock(n, 1) FROM (SELECT $1::integer) AS x (n)', [key]);
+		await first.start();
+		await first.stop();
+	});
+});
+
+describe('a start that waits says for what, and a signal ends it', { concurrency: 2 }, () => {
+	test('for the lock of migrations', async (t) => {
+		const database = await newDatabase();
+		const daemon = other(t, database);
+		const session = await daemon.session();
+		t.after(() => session.end());
+		const [{ pid }] = (await session.query('SELECT pg_backend_pid() AS pid')).rows;
+		await session.query(`SET application_name = 'psql'`);
+		await session.query('SELECT pg_advisory_lock(n) FROM (SELECT $1::bigint) AS x (n)', [MIGRATE_LOCK]);
+		const line = new RegExp(`waiting since 1 s for .*migrations.* process ${pid} of the role scopewire \\(psql\\)`);
+		for (const signal of ['SIGTERM', 'SIGINT']) await endsAtOnce(daemon, line, signal);
+		await session.query('SELECT pg_advisory_unlock_all()');
+		await daemon.start();
+		await daemon.stop();
+	});
+
+	test('for a database server that does not answer', async (t) => {
+		const mute = net.createServer((socket) => t.after(() => socket.destroy())).listen(0, '127.0.0.1');
+		t.after(() => mute.close());
+		await new Promise((resolve) => mute.once('listening', resolve));
+		const daemon = other(t, { host: '127.0.0.1', port: mute.address().port },
+			{ database: { connect_timeout_s: 600 } });
+		await endsAtOnce(daemon, new RegExp(`waiting since 1 s for .*127\\.0\\.0\\.1:${mute.address().port}`),
+			'SIGTERM');
+	});
+
+	test('for a statement of a migration', async (t) => {
+		const database = await newDatabase();
+		const daemon = other(t, database);
+		const session = await daemon.session();
+		t.after(() => session.end());
+		await session.query(`CREATE SCHEMA scopewire; CREATE TABLE scopewire.schema_migrations (
+			version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,
+			applied_at timestamptz NOT NULL DEFAULT now())`);
+		await session.query('BEGIN; LOCK TABLE schema_migrations');
+		await endsAtOnce(daemon, /waiting since 1 s for .*migration/, 'SIGTERM');
+	});
+
+	test('for an embedded PostgreSQL that is made or started', async (t) => {
+		const daemon = new Daemon({ embedded: true });
+		t.after(() => daemon.child && end(daemon.child, 'SIGKILL'));
+		await endsAtOnce(daemon, /making a cluster/, 'SIGTERM');
+		await daemon.start();
+		await daemon.kill();
+		await daemon.start();
+		await daemon.stop();
+	});
+
+	test('for the end of another daemon', async (t) => {
+		const first = await startDaemon({}, t);
+		await endsAtOnce(other(t, first.database), /waiting since 1 s for the end of the daemon/, 'SIGTERM');
+	});
+});
+
+describe('with required = no', { concurrency: 2 }, () => {
+	test('a database that comes later is migrated and used, and /ready says when', async (t) => {
+		const port = await freePort();
+		const cluster = await startCluster({ listen_addresses: '127.0.0.1', port });
+		await query(cluster.socket, 'postgres', 'CREATE DATABASE late OWNER scopewire', [], 'postgres', port);
+		await cluster.stop();
+		const daemon = await startDaemon({ databaseMode: 'none', database: { required: 'no',
+			host: '127.0.0.1', port, name: 'late', user: 'scopewire' } }, t);
+		const wire = await daemon.connect();
+		await wire.subscribe('c');
+		assert.equal((await daemon.http('/up')).status, 200);
+		assert.equal(await ready(daemon), 503);
+		assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 503);
+		await cluster.start();
+		t.after(() => cluster.stop());
+		await waitFor(async () => await ready(daemon) === 200, 'ready');
+		await waitFor(async () => (await daemon.api().trigger('c', 'E', '{}')).status === 200, 'published');
+		await wire.next({ channel: 'c', event: 'E' });
+		await query(cluster.socket, 'late', `SELECT broadcast('c', 'FromSql', '{}')`, [], 'scopewire', port);
+		await wire.next({ channel: 'c', event: 'FromSql' });
+		assert.match(daemon.logText, /starting without a database: .*refused/);
+	});
+
+	test('what an operator has to repair is logged with its remedy until it is repaired', async (t) => {
+		const database = await newDatabase();
+		await query(database.host, 'postgres', `ALTER DATABASE ${database.name} OWNER TO postgres`, [], 'postgres');
+		const daemon = other(t, database, { database: { required: 'no' } });
+		await daemon.start();
+		const grant = `GRANT CONNECT, CREATE ON DATABASE "${database.name}" TO "scopewire"`;
+		assert.ok(daemon.logText.includes(grant), daemon.logText);
+		assert.equal(await ready(daemon), 503);
+		await query(database.host, 'postgres', grant, [], 'postgres');
+		await waitFor(async () => await ready(daemon) === 200, 'ready');
+		await daemon.stop();
+	});
+
+	test('a schema newer than the program is refused at the start, and reported later', async (t) => {
+		const database = await newDatabase();
+		const daemon = other(t, database, { database: { required: 'no' } });
+		await daemon.start();
+		await query(database.host, database.name, `INSERT INTO schema_migrations
+			SELECT (jsonb_populate_record(m, '{"version": 9999}')).* FROM schema_migrations m LIMIT 1`);
+		const [{ backend }] = await daemon.query('SELECT backend FROM daemon');
+		await daemon.query('SELECT pg_terminate_backend($1)', [backend]);
+		await logged(daemon.child, /database: .*9999.*newer version/);
+		await waitFor(async () => await ready(daemon) === 503, 'not ready');
+		await daemon.stop();
+		await daemon.spawn();
+		assert.equal((await daemon.child.ended).code, EX.DATAERR, daemon.child.log);
+	});
+});
+
+describe('/ready', { concurrency: 2 }, () => {
+	test('is 503 with the reason in the log while the database is away', async (t) => {
+		const cluster = await startCluster();
+		const daemon = await startDaemon({ cluster }, t);
+		assert.equal(await ready(daemon), 200);
+		await cluster.stop();
+		await waitFor(async () => await ready(daemon) === 503, 'not ready');
+		assert.equal((await daemon.http('/up')).status, 200);
+		await logged(daemon.child, /\/ready answers 503: the database cannot be used: ./);
+		await cluster.start();
+		t.after(() => cluster.stop());
+		await waitFor(async () => await ready(daemon) === 200, 'ready again');
+		await logged(daemon.child, /\/ready answers 200 again/);
+	});
+
+	test('is 503 while the log is stuck, and the log names who holds the lock', async (t) => {
+		const daemon = await startDaemon({ database: { commit_timeout_ms: 4000 } }, t);
+		const session = await daemon.session();
+		t.after(() => session.end());
+		await session.query(`SET application_name = 'someone'`);
+		const [{ pid }] = (await session.query('SELECT pg_backend_pid() AS pid')).rows;
+		await session.query(`SELECT pg_advisory_lock(lock_key('serials'))`);
+		const answer = daemon.api().trigger('c', 'E', '{}');
+		await waitFor(async () => await ready(daemon) === 503, 'not ready');
+		await logged(daemon.child, new RegExp(
+			`"serials" is held by process ${pid} of the role scopewire \\(someone\\)`));
+		await session.query(`SELECT pg_advisory_unlock_all()`);
+		await answer;
+		assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
+		await waitFor(async () => await ready(daemon) === 200, 'ready again');
+	});
+
+	test('is 503 while the daemon drains', async (t) => {
+		const daemon = await startDaemon({ server: { drain_ms: 20000 } }, t);
+		const clients = await Promise.all([daemon.connect(), daemon.connect()]);
+		for (const client of clients) client.closed.catch(() => {});
+		const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+		t.after(() => agent.destroy());
+		const get = () => new Promise((resolve, reject) => {
+			http.get(`http://${daemon.address}/ready`, { agent }, (answer) => {
+				answer.resume().on('end', () => resolve(answer.statusCode));
+			}).on('error', reject);
+		});
+		assert.equal(await get(), 200);
+		daemon.child.kill('SIGTERM');
+		await waitFor(async () => await get() === 503, 'not ready');
+		await daemon.stop(); // the second signal
+	});
+});
