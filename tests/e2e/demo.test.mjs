@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { startDaemon, waitFor } from '../lib/harness.mjs';
 import { openBrowser } from './browser.mjs';
 
-const DEMO = fileURLToPath(new URL('../../contrib/demo', import.meta.url));
+const DEMO = fileURLToPath(new URL('../../contrib/welcome', import.meta.url));
 
 test('the demo page', async (t) => {
 	const daemon = await startDaemon({ server: { demo: 'yes', demo_dir: DEMO } }, t);

@@ -91,7 +91,7 @@ describe('calls', () => {
 	let daemon, context;
 	const provoked = new Set();
 	before(async () => {
-		daemon = await startDaemon({ server: { demo: 'yes', demo_dir: path('contrib/demo') },
+		daemon = await startDaemon({ server: { demo: 'yes', demo_dir: path('contrib/welcome') },
 			sections: { sync: { user_activity_types: 'x' } } });
 		context = await prepare(daemon);
 	});
