@@ -6,6 +6,7 @@ import { Client } from './client.js';
 const FEED = 'demo';                    // published events
 const ROOM = 'presence-demo';           // members and typing
 const CARDS = 60;                       // shown in a feed at most
+const STORE = 'scopewire-demo';         // what a reload finds again
 const TYPING_MS = 1800;
 
 const PRESETS = [
@@ -41,12 +42,37 @@ async function post(path, body) {
 }
 
 const eventBody = (channel, name, data) => ({ channel, name, data: JSON.stringify(data) });
-const publish = (channel, name, data) => post('/demo/publish', eventBody(channel, name, data));
+const publish = (channel, name, data, more = {}) =>
+	post('/demo/publish', { ...eventBody(channel, name, data), ...more });
+const plural = (n, word) => `${n} ${word}${n === 1 ? '' : 's'}`;
+
+/** The frames that a window shows, and its position: an application stores both for a reload. */
+class Memory {
+	constructor(name) {
+		this.key = `${STORE}-${name}`;
+		try {
+			Object.assign(this, JSON.parse(sessionStorage.getItem(this.key)) ?? {});
+		} catch { /* of an older version of the page */ }
+		this.frames ??= [];
+		this.positions ??= {};
+	}
+
+	save(positions, frame = undefined) {
+		this.positions = Object.fromEntries(positions);
+		if (frame) this.frames = [...this.frames, frame].slice(-CARDS);
+		try {
+			sessionStorage.setItem(this.key,
+				JSON.stringify({ frames: this.frames, positions: this.positions }));
+		} catch { /* full or forbidden: a reload begins anew */ }
+	}
+}
 
 // ---- one pane -----------------------------------------------------------
 
 class Pane {
 	constructor(config, name) {
+		this.config = config;
+		this.memory = new Memory(name);
 		this.user = { id: name.toLowerCase(), name };
 		this.members = new Map();
 		this.typists = new Map();
@@ -56,8 +82,10 @@ class Pane {
 		const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
 		this.client = new Client(`${scheme}://${location.host}${config.path}/app/${config.key}`,
 			(socket_id, channel_name) =>
-				post('/demo/auth', { socket_id, channel_name, user: this.user }));
+				post('/demo/auth', { socket_id, channel_name, user: this.user }),
+			this.memory.positions);
 		this.#listen();
+		for (const { frame, data, at } of this.memory.frames) this.#card(data, frame, { at, kept: true });
 		this.client.connect();
 	}
 
@@ -91,7 +119,34 @@ class Pane {
 			this.#typing(user_id, false);
 			this.#showMembers();
 		}).on(ROOM, 'client-typing', ({ typing }, { user_id }) => this.#typing(user_id, typing));
-		client.on(FEED, '*', (data, frame) => this.#card(data, frame));
+		client.on(FEED, 'pusher_internal:subscription_succeeded', (data, { position }) => {
+			this.replaying = this.memory.positions[FEED] !== undefined && position !== undefined;
+			this.memory.save(client.positions);
+		}).on(FEED, '*', (data, frame) => {
+			const at = Date.now();
+			this.memory.save(client.positions, { frame, data, at });
+			this.#card(data, frame, { at, missed: this.replaying });
+		});
+		client.addEventListener('replayed', ({ detail }) => {
+			this.replaying = false;
+			this.memory.save(client.positions);
+			if (detail.channel === FEED && detail.count > 0)
+				this.#notice(`${plural(detail.count, 'event')} recovered`);
+		});
+		client.addEventListener('resync', ({ detail }) => {
+			this.replaying = false;
+			this.memory.save(client.positions);
+			this.#notice(`The log cannot replay from here (${detail.reason}): an application fetches its state`);
+		});
+	}
+
+	/** A line above the feed, for some seconds. */
+	#notice(text) {
+		const line = $('.notice', this.root);
+		line.textContent = text;
+		line.classList.add('on');
+		clearTimeout(this.noticed);
+		this.noticed = setTimeout(() => line.classList.remove('on'), 8000);
 	}
 
 	#toggle() {
@@ -174,21 +229,46 @@ class Pane {
 
 	// -- the feed
 
-	#card(data, frame) {
+	#card(data, frame, { at = Date.now(), missed = false, kept = false } = {}) {
 		const fields = isMap(data) ? { ...data } : { data };
 		const sent = fields.sent_at;
 		delete fields.sent_at;
-		const card = element('li', 'card', this.#cardHead(frame), cardBody(frame.event, fields),
-			cardFoot(frame, typeof sent === 'number' ? Date.now() - sent : null));
+		const latency = typeof sent === 'number' && !missed ? at - sent : null;
+		const card = element('li', `card${missed ? ' missed' : ''}${kept ? ' kept' : ''}`,
+			this.#cardHead(frame, at, missed), cardBody(frame.event, fields),
+			cardFoot(frame, latency, () => this.#toggleRow(card, frame)));
 		card.style.setProperty('--hue', hue(frame.event));
 		const feed = $('.feed', this.root);
 		feed.prepend(card);
 		while (feed.children.length > CARDS) feed.lastElementChild.remove();
 	}
 
-	#cardHead(frame) {
-		const time = element('time', '', new Date().toLocaleTimeString([], { hour12: false }));
-		return element('div', 'card-head', element('b', '', shortName(frame.event)), time);
+	#cardHead(frame, at, missed) {
+		const time = element('time', '', new Date(at).toLocaleTimeString([], { hour12: false }));
+		const head = element('div', 'card-head', element('b', '', shortName(frame.event)), time);
+		if (missed) time.before(element('span', 'badge', 'recovered'));
+		return head;
+	}
+
+	/** The event's row in the log, as psql prints it. */
+	async #toggleRow(card, frame) {
+		const shown = $('.row', card);
+		if (shown) return shown.remove();
+		const box = element('div', 'row');
+		card.append(box);
+		try {
+			const found = await (await fetch(`/demo/events?channels=${encodeURIComponent(frame.channel)}` +
+				`&event=${encodeURIComponent(frame.event)}&order=newest&limit=500`)).json();
+			const row = found.events?.find(({ id }) => id === frame.id);
+			if (!row) throw new Error(found.error?.message ?? 'The event is not in the log.');
+			box.append(element('pre', '', psqlRow(row)));
+			if (this.config.psql)
+				box.append(element('code', '', `${this.config.psql} -x -c ` +
+					`"SELECT * FROM scopewire.realtime_events WHERE event_id = '${row.id}'"`));
+		} catch (error) {
+			box.append(element('p', 'problem', error.message));
+		}
+		return undefined;
 	}
 }
 
@@ -204,8 +284,15 @@ function cardBody(event, fields) {
 	return list;
 }
 
-/** The event's id and serial, and its latency. */
-function cardFoot(frame, latency) {
+/** As psql -x prints the columns that the sync API has of a row. */
+function psqlRow(row) {
+	const columns = { serial: row.serial, event_id: row.id, channel: row.channel, event_type: row.event,
+		payload: row.data, delivered: row.delivered ? 't' : 'f', created_at: row.created_at };
+	return Object.entries(columns).map(([name, value]) => `${name.padEnd(10)} | ${value}`).join('\n');
+}
+
+/** The event's id and serial, its latency, and a button for its row. */
+function cardFoot(frame, latency, onRow) {
 	const foot = element('div', 'card-foot');
 	const add = (label, value, title) => {
 		const e = element('span', '', `${label} `, element('b', '', value));
@@ -215,6 +302,12 @@ function cardFoot(frame, latency) {
 	if (frame.serial !== undefined) add('serial', String(frame.serial));
 	if (frame.id) add('id', `…${String(frame.id).slice(-6)}`, String(frame.id));
 	if (latency !== null) add('publish to here', `${Math.max(0, latency)} ms`);
+	if (frame.id) {
+		const button = element('button', 'link', 'row in PostgreSQL');
+		button.type = 'button';
+		button.addEventListener('click', onRow);
+		foot.append(button);
+	}
 	return foot;
 }
 
@@ -244,6 +337,7 @@ class Publisher {
 	}
 
 	#fill(preset) {
+		$('#published').textContent = '';
 		this.preset = preset;
 		this.form.name.value = preset.name;
 		this.form.data.value = JSON.stringify(preset.data(), null, 2);
@@ -274,8 +368,13 @@ class Publisher {
 		if (!event) return;
 		const data = isMap(event.data) ? { ...event.data, sent_at: Date.now() } : event.data;
 		try {
-			await publish(event.channel, event.name, data);
+			const { channels } = await publish(event.channel, event.name, data,
+				{ info: 'subscription_count' });
 			if (this.preset?.name === event.name) this.#fill(this.preset);
+			const reached = channels?.[event.channel]?.subscription_count ?? 0;
+			$('#published').textContent = reached
+				? `Stored, and sent to ${plural(reached, 'connection')}`
+				: 'Stored; no client is subscribed to this channel now';
 		} catch (error) {
 			this.problem.textContent = error.message;
 		}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The part of the Pusher protocol that the demo needs.  Applications use pusher-js or laravel-echo.
+// The part of the Pusher protocol that the demo needs, with replay (docs/replay.md).  Applications use
+// pusher-js or laravel-echo, and contrib/js.
 
 const RETRY_MS = [200, 500, 1000, 2000, 4000];
 const PING_AFTER_MS = 4000;
@@ -8,10 +9,14 @@ const PONG_WITHIN_MS = 5000;
 const parse = (data) => (typeof data === 'string' ? JSON.parse(data) : data);
 
 export class Client extends EventTarget {
-	/** url: ws://host/app/key; authorize(socketId, channel) resolves to {auth, channel_data?}. */
-	constructor(url, authorize) {
+	/**
+	 * url: ws://host/app/key; authorize(socketId, channel) resolves to {auth, channel_data?};
+	 * positions: {channel: position} of an earlier page.
+	 */
+	constructor(url, authorize, positions = {}) {
 		super();
-		Object.assign(this, { url, authorize, channels: new Map(), attempts: 0, state: 'idle' });
+		Object.assign(this, { url, authorize, channels: new Map(), attempts: 0, state: 'idle',
+			positions: new Map(Object.entries(positions)), seen: new Set() });
 	}
 
 	/** Calls handler(data, frame) for an event of a channel; '*' gets every application event. */
@@ -56,7 +61,10 @@ export class Client extends EventTarget {
 		if (frame.event === 'pusher:pong') return this.#measured();
 		if (frame.event === 'pusher:error')
 			return this.dispatchEvent(new CustomEvent('error', { detail: parse(frame.data) }));
+		if (this.#isRepeated(frame)) return undefined;
 		const data = frame.data === undefined ? {} : parseLoosely(frame.data);
+		if (frame.event === 'scopewire:replayed' || frame.event === 'scopewire:resync')
+			return this.dispatchEvent(new CustomEvent(frame.event.slice(10), { detail: data }));
 		const own = frame.event.startsWith('pusher');
 		for (const { event, handler } of this.channels.get(frame.channel) ?? [])
 			if (event === frame.event || (event === '*' && !own)) handler(data, frame);
@@ -69,13 +77,27 @@ export class Client extends EventTarget {
 		for (const channel of this.channels.keys()) this.#subscribe(channel);
 	}
 
+	/** Keeps the channel's position; true if the event was received before. */
+	#isRepeated({ channel, position, serial, id }) {
+		if (position) this.positions.set(channel, position);
+		if (!id) return false;
+		const known = this.seen.has(id);
+		this.seen.add(id);
+		const [epoch, last] = (this.positions.get(channel) ?? '').split(':');
+		if (serial === undefined || !epoch) return known;
+		if (serial <= Number(last)) return true;
+		this.positions.set(channel, `${epoch}:${serial}`);
+		return known;
+	}
+
 	async #subscribe(channel) {
 		const closed = /^(private|presence)-/.test(channel);
 		const socketId = this.socketId;
 		try {
 			const more = closed ? await this.authorize(socketId, channel) : { auth: '' };
 			if (socketId === this.socketId)
-				this.#send({ event: 'pusher:subscribe', data: { channel, ...more } });
+				this.#send({ event: 'pusher:subscribe', data: { channel, ...more,
+					since: this.positions.get(channel) } });
 		} catch (error) {
 			this.dispatchEvent(new CustomEvent('error', { detail: error }));
 		}

@@ -127,12 +127,44 @@ static bool take_demo_app(struct call *c)
 	return c->app != NULL;
 }
 
+bool demo_identify(struct call *c)
+{
+	if (!take_demo_app(c))
+		return false;
+	c->is_sync = true; /* errors are JSON */
+	c->caller.kind = BY_SERVER;
+	return true;
+}
+
+/* How a person on this machine queries the database; false when that is not known. */
+static bool demo_psql(const struct conf *conf, struct strbuf *b)
+{
+	const struct conf_database *d = &conf->database;
+	struct stat st;
+
+	if (conf->embedded_postgres) {
+		strbuf_addf(b, "psql -h %s/run", conf->embedded_postgres);
+		if (stat(b->ptr + strlen("psql -h "), &st))
+			return false; /* the path was too long for a socket */
+		strbuf_add_str(b, " -U scopewire scopewire");
+		return true;
+	}
+	if (*d->dsn)
+		return false;
+	if (*d->host)
+		strbuf_addf(b, "psql -h %s -p %u -U %s %s", d->host, d->port, d->user, d->name);
+	else
+		strbuf_addf(b, "psql -p %u -U %s %s", d->port, d->user, d->name);
+	return true;
+}
+
 void h_demo_config(struct call *c)
 {
-	struct strbuf b;
+	struct strbuf b, psql;
 
 	if (!take_demo_app(c))
 		return;
+	strbuf_init(&psql, 128);
 	strbuf_init(&b, 128);
 	strbuf_add_str(&b, "{\"app_id\":");
 	strbuf_add_json(&b, sv(c->app->id));
@@ -140,6 +172,11 @@ void h_demo_config(struct call *c)
 	strbuf_add_json(&b, sv(c->app->key));
 	strbuf_add_str(&b, ",\"path\":");
 	strbuf_add_json(&b, sv(c->services->conf->server.path));
+	if (demo_psql(c->services->conf, &psql)) {
+		strbuf_add_str(&b, ",\"psql\":");
+		strbuf_add_json(&b, sv_n(psql.ptr, psql.len));
+	}
+	strbuf_release(&psql);
 	strbuf_add_c(&b, '}');
 	call_reply_json(c->r, 200, &b);
 }

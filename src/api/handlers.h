@@ -21,6 +21,8 @@ void h_demo_file(struct call *c);
 void h_demo_config(struct call *c);
 void h_demo_auth(struct call *c);
 void h_demo_publish(struct call *c);
+/* Makes the demo's application the call's, and its server the caller; false: replied. */
+bool demo_identify(struct call *c) MUSTCHECK;
 
 extern struct sync_action sync_activities;
 extern struct sync_action sync_activity_add;

@@ -115,6 +115,8 @@ static const struct route routes[] = {
 	  "authorize a subscription of the demo" },
 	{ "POST", "/demo/publish", BY_LOCAL, RATE_NONE, h_demo_publish, NULL,
 	  "publish an event of the demo" },
+	{ "GET", "/demo/events", BY_LOCAL, RATE_NONE, NULL, &sync_events_get,
+	  "rows of the event log for the demo" },
 	{ "GET", "/demo/{file...}", BY_LOCAL, RATE_NONE, h_demo_file, NULL,
 	  "a file of the demo" },
 };
@@ -319,6 +321,8 @@ void router_handle(const struct api_services *services, struct request *r)
 		call_fail_method(&c, allow);
 	else if (c.route->rights == BY_LOCAL && !call_may_demo(&c))
 		fail_path(&c);
+	else if (c.route->rights == BY_LOCAL && c.route->action && !demo_identify(&c))
+		; /* replied */
 	else if (!(c.route->rights & BY_BOTH) || (caller_identify(&c) && take_rate(&c)))
 		route_run(&c);
 	call_release(&c);

@@ -47,6 +47,7 @@ test('the demo page', async (t) => {
 		await page.locator('#publish [name=data]').fill('{"task":"Review","hours":2}');
 		await page.locator('#publish .primary').click();
 		for (const n of [1, 2]) await pane(n).locator('.card', { hasText: 'Review' }).waitFor();
+		await page.locator('#published', { hasText: 'Stored, and sent to 2 connections' }).waitFor();
 		await page.locator('#publish [name=data]').fill('{"task":');
 		await page.locator('#problem', { hasText: 'not JSON' }).waitFor();
 	});
@@ -64,6 +65,53 @@ test('the demo page', async (t) => {
 		await waitFor(async () => (await texts(pane(1).locator('.here li'))).length === 1, 'Grace left');
 		await pane(2).locator('[data-act=toggle]').click();
 		await waitFor(async () => (await texts(pane(1).locator('.here li'))).length === 2, 'Grace back');
+	});
+
+	await t.test('a window that was disconnected receives what it missed', async () => {
+		await pane(2).locator('[data-act=toggle]').click();
+		await pane(2).and(page.locator('[data-state=disconnected]')).waitFor();
+		for (const text of ['first missed', 'second missed']) {
+			await pane(1).locator('.compose input').fill(text);
+			await pane(1).locator('.compose button').click();
+			await pane(1).locator('.card', { hasText: text }).waitFor();
+		}
+		assert.equal(await pane(2).locator('.card', { hasText: 'missed' }).count(), 0);
+		await pane(2).locator('[data-act=toggle]').click();
+		await pane(2).locator('.notice.on', { hasText: '2 events recovered' }).waitFor();
+		const cards = await texts(pane(2).locator('.card.missed'));
+		assert.equal(cards.length, 2);
+		assert.match(cards[0], /second missed/);
+		assert.match(cards[1], /first missed/);
+		// SCREENSHOTS=docs/pictures makes the picture of the README anew
+		if (process.env.SCREENSHOTS)
+			await page.screenshot({ path: `${process.env.SCREENSHOTS}/recovery.png` });
+	});
+
+	await t.test('a reload shows the same events, and what was published meanwhile', async () => {
+		const shown = (n) => pane(n).locator('.card-head b').allInnerTexts();
+		const before = [await shown(1), await shown(2)];
+		await page.goto('about:blank');
+		await daemon.api().trigger('demo', 'InvoiceCreated', { number: 'while away' });
+		await page.goBack();
+		for (const n of [1, 2]) {
+			await pane(n).locator('.card.missed', { hasText: 'while away' }).waitFor();
+			assert.deepEqual((await shown(n)).slice(1), before[n - 1]);
+		}
+	});
+
+	await t.test('a card shows its row in PostgreSQL, and the command that shows it', async () => {
+		const card = pane(1).locator('.card', { hasText: 'second missed' });
+		await card.locator('button', { hasText: 'row in PostgreSQL' }).click();
+		const row = await card.locator('.row pre').innerText();
+		const [event] = await daemon.query(`SELECT * FROM realtime_events
+			WHERE payload::text LIKE '%second missed%'`);
+		assert.ok(row.includes(`serial     | ${event.serial}`), row);
+		assert.ok(row.includes(event.payload.text ?? 'second missed'), row);
+		const command = await card.locator('.row code').innerText();
+		assert.ok(command.includes(`event_id = '${event.event_id}'`), command);
+		assert.match(execFileSync('sh', ['-c', command], { encoding: 'utf8' }), /second missed/);
+		await card.locator('button', { hasText: 'row in PostgreSQL' }).click();
+		assert.equal(await card.locator('.row').count(), 0);
 	});
 
 	await t.test('a second window can be opened', async () => {
