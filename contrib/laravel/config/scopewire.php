@@ -71,6 +71,9 @@ return [
         'pause' => 30,
     ],
 
+    // Models with the trait SyncsOffline, which clients may change by POST /scopewire/changes.
+    'offline' => [],
+
     // The class that reads id, name, avatar and roles of a user; it extends the one named here.
     'users' => Scopewire\Laravel\Support\Users::class,
 

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: MIT
 
 use Illuminate\Support\Facades\Route;
+use Scopewire\Laravel\Http\Controllers\ChangesController;
 use Scopewire\Laravel\Http\Controllers\TokenController;
 
 Route::match(['get', 'post'], 'token', TokenController::class)->name('token');
+Route::post('changes', ChangesController::class)->name('changes');

@@ -61,6 +61,12 @@ class ScopewireServiceProvider extends ServiceProvider
         $this->callAfterResolving(BladeCompiler::class, function (BladeCompiler $blade): void {
             $blade->directive('scopewireToken', fn (string $user) => '<?php echo app(\\'.TokenTags::class."::class)->render($user); ?>");
         });
+        if ($this->app->runningInConsole()) {
+            $this->commands([
+                Console\CheckCommand::class, Console\InstallCommand::class, Console\RulesCommand::class,
+                Console\SendCommand::class, Console\StatusCommand::class, Console\TailCommand::class,
+            ]);
+        }
         $this->publishes([__DIR__.'/../config/scopewire.php' => $this->app->configPath('scopewire.php')], 'scopewire-config');
     }
 

@@ -38,6 +38,12 @@ abstract class TestCase extends BaseTestCase
         return [];
     }
 
+    /** The application's routes/channels.php. */
+    protected function channels(): string
+    {
+        return __DIR__.'/channels.php';
+    }
+
     public function createApplication(): Application
     {
         $this->folder = sys_get_temp_dir().'/scopewire-app-'.bin2hex(random_bytes(6));
@@ -48,10 +54,13 @@ abstract class TestCase extends BaseTestCase
         copy(__DIR__.'/../composer.json', "$this->folder/composer.json");
         $app = Application::configure($this->folder)
             ->withProviders($this->providers(), false)
-            ->withRouting(web: __DIR__.'/../workbench/routes/web.php', channels: __DIR__.'/../workbench/routes/channels.php')
+            ->withRouting(web: __DIR__.'/../workbench/routes/web.php', channels: $this->channels())
             ->withMiddleware(fn (Middleware $middleware) => $this->middleware($middleware))
             ->withExceptions(fn (Exceptions $exceptions) => null)->create();
-        $app->afterBootstrapping(LoadConfiguration::class, fn (Application $app) => $app['config']->set($this->configuration()));
+        $app->afterBootstrapping(LoadConfiguration::class, function (Application $app): void {
+            $app->detectEnvironment(fn () => 'testing');
+            $app['config']->set($this->configuration());
+        });
         $app->make(Kernel::class)->bootstrap();
 
         return $app;

@@ -18,5 +18,6 @@ foreach (array_keys(getenv()) as $name) {
 }
 TestCase::$daemon = Daemon::start([
     'sync' => ['presence_ttl_s' => 90],
+    'app '.Daemon::APP_ID => ['allowed_origins' => '127.0.0.1, localhost'],
 ]);
 register_shutdown_function(fn () => TestCase::$daemon->stop());

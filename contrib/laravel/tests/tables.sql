@@ -17,3 +17,10 @@ CREATE TABLE IF NOT EXISTS public.jobs (
 CREATE TABLE IF NOT EXISTS public.failed_jobs (
 	id bigserial PRIMARY KEY, uuid text UNIQUE, connection text NOT NULL, queue text NOT NULL,
 	payload text NOT NULL, exception text NOT NULL, failed_at timestamp NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS public.projects (id bigint PRIMARY KEY, client_id bigint);
+CREATE TABLE IF NOT EXISTS public.project_user (project_id bigint, user_id bigint);
+CREATE TABLE IF NOT EXISTS public.documents (id bigint PRIMARY KEY, project_id bigint);
+CREATE TABLE IF NOT EXISTS public.timesheets (id bigint PRIMARY KEY, user_id bigint);
+CREATE TABLE IF NOT EXISTS public.workflows (id bigint PRIMARY KEY, project_id bigint);
+CREATE TABLE IF NOT EXISTS public.notes (
+	id bigint PRIMARY KEY, title text NOT NULL, user_id bigint NOT NULL DEFAULT 0, created_at timestamp, updated_at timestamp);

@@ -1,0 +1,39 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel\Testing;
+
+use Scopewire\Laravel\Client;
+
+/** Records calls, and answers as a daemon without data does. */
+final class FakeClient extends Client
+{
+    /** @var list<array{method: string, path: string, query: array<string, mixed>, body: array<string, mixed>}> */
+    public array $calls = [];
+
+    private ?self $recorder = null;
+
+    public function throwing(bool $throw = true): static
+    {
+        $other = parent::throwing($throw);
+        $other->recorder = $this->recorder ?? $this;
+
+        return $other;
+    }
+
+    public function call(string $method, string $path, array $query = [], ?array $body = null): array
+    {
+        $body ??= [];
+        $recorder = $this->recorder ?? $this;
+        $recorder->calls[] = compact('method', 'path', 'query', 'body');
+
+        return match ($method.' '.$path) {
+            'POST notifications' => ['recipients' => count((array) ($body['to'] ?? $body['recipient_id'] ?? 1)), 'notifications' => []],
+            'POST heartbeat' => ['user_id' => $body['user_id'] ?? null, 'status' => $body['status'] ?? 'online', 'ttl' => 90, 'unread_count' => 0],
+            'POST activities' => ['activity' => ['id' => count($recorder->calls)] + $body],
+            'POST changes' => ['results' => array_map(fn ($m) => ['status' => 200, 'version' => 1] + (array) $m, $body['mutations'] ?? [])],
+            default => [],
+        };
+    }
+}

@@ -1,0 +1,5 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+// No channels: a test defines those that it needs.

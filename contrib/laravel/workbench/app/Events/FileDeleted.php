@@ -1,0 +1,22 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace App\Events;
+
+use Illuminate\Broadcasting\Channel;
+use Illuminate\Broadcasting\PrivateChannel;
+
+/** A file was removed from a project. */
+class FileDeleted extends PortalEvent
+{
+    public function __construct(public int $projectId, public int $fileId, public int $userId)
+    {
+    }
+
+    /** @return list<Channel> */
+    public function broadcastOn(): array
+    {
+        return [new PrivateChannel('project.'.$this->projectId)];
+    }
+}
