@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// Offline data, locks of fields, the conflict dialog, cursors and the project page, with two users.
+import test, { after } from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { startPortal, violations, waitFor } from '../portal.mjs';
+
+const FORM = `<main class="column"><scopewire-connection-status delay="300"></scopewire-connection-status>
+<scopewire-shared-form resource-type="note" resource-id="ID">
+<scopewire-field-lock wait="2"><label>Title <input name="title"></label></scopewire-field-lock>
+<scopewire-field-lock wait="2"><label>Text <textarea name="text"></textarea></label></scopewire-field-lock>
+</scopewire-shared-form></main>`;
+const BOARD = `<main class="column"><scopewire-live-cursors channel="presence-document.7"><div class="board"></div>
+</scopewire-live-cursors>
+<scopewire-project-updates project-id="7" heading="Website relaunch" comments-src="/comments"></scopewire-project-updates></main>`;
+
+const portal = await startPortal({ after });
+portal.page('form', FORM.replace('ID', '7'));
+portal.page('other', FORM.replace('ID', '8'), 'window.store = kit.storeOf(window.manager); await store.ready;');
+portal.page('board', BOARD);
+const SHOTS = process.env.SCREENSHOTS;
+
+async function shot(page, name) {
+	if (!SHOTS) return;
+	fs.mkdirSync(SHOTS, { recursive: true });
+	await page.screenshot({ path: `${SHOTS}/${name}.png` });
+}
+
+const stored = async (id) => (await portal.daemon.query(
+	'SELECT version, data FROM scopewire.sync_entity WHERE resource_id = $1', [String(id)]))[0];
+const decided = async (id) => Number((await portal.daemon.query(
+	'SELECT count(*) FROM scopewire.sync_change WHERE resource_id = $1', [String(id)]))[0].count);
+const isReady = (page) => page.waitForFunction(() => window.store !== undefined);
+
+test('changes made offline wait on the device, and a later tab sends each once and in order', async () => {
+	const first = await portal.open('ada', 'other');
+	await isReady(first);
+	await first.evaluate(() => window.store.put('note', 8, { title: 'zero' }));
+	await waitFor(async () => (await stored(8))?.data.title === 'zero', 'stored');
+	await first.context().setOffline(true);
+	for (const title of ['one', 'two', 'three'])
+		await first.evaluate((t) => window.store.patch('note', 8, { title: t }), title);
+	await first.waitForFunction(() => window.manager.status.queued === 3);
+	assert.equal(await first.evaluate(async () => (await window.store.get('note', 8)).data.title), 'three');
+	assert.equal((await stored(8)).data.title, 'zero');
+	const context = first.context();
+	const page = await context.newPage();
+	await first.close();
+	await context.setOffline(false);
+	page.problems = [];
+	await page.goto(`${portal.url}/other.html?user=ada`);
+	await isReady(page);
+	await waitFor(async () => (await stored(8)).data.title === 'three', 'sent');
+	await page.waitForFunction(() => window.manager.status.queued === 0);
+	assert.equal(await decided(8), 4);
+	assert.equal(Number((await stored(8)).version), 4);
+	await context.close();
+});
+
+test('a change whose answer was lost counts once', async () => {
+	const page = await portal.open('ada', 'other');
+	await isReady(page);
+	const before = await decided(8);
+	let lost = 0;
+	await page.route('**/api/sync/changes', async (route) => {
+		if (route.request().method() !== 'POST' || lost) return route.continue();
+		lost++;
+		await route.fetch();
+		return route.abort();
+	});
+	await page.evaluate(() => window.store.patch('note', 8, { title: 'four' }));
+	await page.waitForFunction(() => window.manager.status.queued === 0);
+	assert.equal(lost, 1);
+	assert.equal(await decided(8), before + 1);
+	assert.equal((await stored(8)).data.title, 'four');
+	await page.context().close();
+});
+
+test('two tabs send one queue: every change arrives, none twice', async () => {
+	const one = await portal.open('ada', 'other');
+	const two = await portal.open('ada', 'other', { tab: one });
+	for (const page of [one, two]) await isReady(page);
+	const before = await decided(8);
+	await one.context().setOffline(true);
+	await one.evaluate(() => window.store.patch('note', 8, { a: 1 }));
+	await two.evaluate(() => window.store.patch('note', 8, { b: 2 }));
+	await one.waitForFunction(() => window.manager.status.queued === 2);
+	await one.context().setOffline(false);
+	for (const page of [one, two]) await page.waitForFunction(() => window.manager.status.queued === 0);
+	const { data } = await stored(8);
+	assert.deepEqual([data.a, data.b], [1, 2]);
+	assert.equal(await decided(8), before + 2);
+	await one.context().close();
+});
+
+const ada = await portal.open('ada', 'form', { viewport: { width: 900, height: 760 } });
+const grace = await portal.open('grace', 'form', { viewport: { width: 900, height: 760 } });
+const field = (page, name) => page.locator(`[name=${name}]`);
+const save = (page) => page.getByRole('button', { name: 'Save', exact: true }).click();
+
+test('what one user saves appears in the form of the other', async () => {
+	await field(ada, 'title').fill('Kick-off');
+	await field(ada, 'text').fill('we meet on monday at noon');
+	await save(ada);
+	await waitFor(async () => await field(grace, 'text').inputValue() === 'we meet on monday at noon', 'in both');
+	assert.equal(await field(grace, 'title').inputValue(), 'Kick-off');
+});
+
+test('a field that another user edits is marked and read-only, and is passed on at request', async () => {
+	await field(ada, 'title').focus();
+	const lock = grace.locator('scopewire-field-lock').first();
+	await lock.getByText('Ada Lovelace is editing').waitFor();
+	assert.equal(await field(grace, 'title').evaluate((e) => e.readOnly), true);
+	await shot(grace, 'lock');
+	await lock.getByRole('button', { name: 'Ask to edit' }).click();
+	await ada.getByText(/Grace Hopper would like to edit/).waitFor();
+	await ada.getByRole('button', { name: 'Keep editing' }).click();
+	await lock.getByText('Ada Lovelace is still editing').waitFor();
+	await lock.getByRole('button', { name: 'Ask to edit' }).click();
+	await ada.locator('scopewire-field-lock').first().getByText('Grace Hopper is editing').waitFor();
+	assert.equal(await grace.evaluate(() => document.activeElement.name), 'title');
+	await field(grace, 'title').blur();
+	await waitFor(() => field(ada, 'title').evaluate((e) => !e.readOnly), 'free again');
+});
+
+test('different words are merged; the same ones are decided in a dialog', async () => {
+	await ada.context().setOffline(true);
+	await field(ada, 'title').fill('Kick-off in Berlin');
+	await field(ada, 'text').fill('we meet on tuesday at noon');
+	await save(ada);
+	await ada.getByText('Saved on this device').waitFor();
+	await field(grace, 'title').fill('Kick-off in Paris');
+	await field(grace, 'text').fill('we meet on monday at one');
+	await save(grace);
+	await waitFor(async () => (await stored(7)).data.title === 'Kick-off in Paris', 'the first');
+	await ada.context().setOffline(false);
+	const dialog = ada.getByRole('dialog', { name: 'This was changed by someone else' });
+	await dialog.waitFor();
+	await shot(ada, 'conflict');
+	assert.deepEqual(await violations(ada), []);
+	assert.deepEqual(await dialog.locator('fieldset').evaluateAll((all) => all.map((e) => e.dataset.field)), ['title']);
+	await dialog.getByLabel('Mine').check();
+	await dialog.getByRole('button', { name: 'Save these' }).click();
+	await waitFor(async () => (await stored(7)).data.title === 'Kick-off in Berlin', 'decided');
+	assert.equal((await stored(7)).data.text, 'we meet on tuesday at one');
+	for (const page of [ada, grace])
+		await waitFor(async () => await field(page, 'text').inputValue() === 'we meet on tuesday at one', 'in both');
+});
+
+test('cursors are drawn for others, and nothing is sent to an empty channel', async () => {
+	const one = await portal.open('ada', 'board', { viewport: { width: 900, height: 760 } });
+	const joined = (page, n) => page.waitForFunction((count) =>
+		window.manager.pusher.channel('presence-document.7')?.members.count === count, n);
+	await joined(one, 1);
+	await one.mouse.move(200, 100);
+	await one.mouse.move(300, 120, { steps: 5 });
+	const two = await portal.open('grace', 'board', { viewport: { width: 900, height: 760 } });
+	await joined(one, 2);
+	assert.equal(await one.locator('scopewire-live-cursors').evaluate((e) => e.sent), 0);
+	await one.mouse.move(250, 130, { steps: 5 });
+	const cursor = two.locator('scopewire-live-cursors .cursor');
+	await cursor.getByText('Ada Lovelace').waitFor();
+	const sent = await one.locator('scopewire-live-cursors').evaluate((e) => e.sent);
+	assert.ok(sent > 0 && sent <= 5, `${sent} messages`);
+	await waitFor(async () => Math.abs((await cursor.boundingBox()).x - 250) < 3, 'at the place');
+	await shot(two, 'cursor');
+	await one.mouse.move(250, 700);
+	await cursor.waitFor({ state: 'detached' });
+	await one.context().close();
+	await two.context().close();
+});
+
+test('a project page shows updates, files, time entries and comments as they come', async () => {
+	const page = await portal.open('grace', 'board', { colorScheme: 'dark', viewport: { width: 900, height: 760 } });
+	await page.waitForFunction(() => window.manager.pusher.channel('private-project.7')?.subscribed);
+	await portal.trigger('private-project.7', 'ProjectUpdated', { update: { id: 1, title: 'Design approved', user: { name: 'Ada Lovelace' } } });
+	await portal.trigger('private-project.7', 'FileUploaded', { file: { id: 4, name: 'logo.svg', size: '12 KB', user: { name: 'Ada Lovelace' } } });
+	await portal.trigger('private-project.7', 'TimeEntryUpdated', { entry: { id: 5, task: 'Review', hours: 1.5, user: { name: 'Linus Torvalds' } } });
+	await page.getByText('Design approved').waitFor();
+	await page.getByRole('tab', { name: 'Updates' }).focus();
+	await shot(page, 'project');
+	await page.keyboard.press('ArrowRight');
+	await page.getByText('logo.svg').waitFor();
+	await portal.trigger('private-project.7', 'FileDeleted', { file: { id: 4 } });
+	await page.getByText('No files yet').waitFor();
+	await page.getByRole('tab', { name: /Time/ }).click();
+	await page.getByText('1.5 h').waitFor();
+	await page.getByRole('tab', { name: 'Comments' }).click();
+	await page.getByLabel('Write a comment').fill('Well done');
+	await page.getByRole('button', { name: 'Send' }).click();
+	await page.locator('scopewire-comment-thread li:not(.is-sending)', { hasText: 'Well done' }).waitFor();
+	assert.equal(await page.locator('scopewire-comment-thread li').count(), 1);
+	const sent = portal.requests.findLast((r) => r.path === '/comments' && r.method === 'POST');
+	assert.equal(sent.headers['x-socket-id'], await page.evaluate(() => window.manager.socketId));
+	assert.deepEqual(await violations(page), []);
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+});
+
+test('the form has no violations of axe, and nothing was blocked', async () => {
+	assert.deepEqual(await violations(grace), []);
+	assert.deepEqual([...new Set([...ada.problems, ...grace.problems])], []);
+});
