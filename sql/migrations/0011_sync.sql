@@ -23,16 +23,18 @@ $$;
 COMMENT ON FUNCTION iso IS
 	'The time as ISO 8601 in UTC with milliseconds.';
 
-CREATE FUNCTION cursor_make(VARIADIC p_parts text[]) RETURNS text
+-- p_scope: the list and its filters.  A cursor of another list would be taken for a position in this one.
+CREATE FUNCTION cursor_make(p_scope json, VARIADIC p_parts text[]) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT rtrim(translate(encode(convert_to(to_json(p_parts)::text, 'UTF8'), 'base64'),
+	SELECT rtrim(translate(encode(convert_to(
+		to_json(left(md5(p_scope::text), 8) || p_parts)::text, 'UTF8'), 'base64'),
 			       E'+/\n', '-_'), '=')
 $$;
 COMMENT ON FUNCTION cursor_make IS
 	'Makes an opaque cursor from a list of texts.';
 
-CREATE FUNCTION cursor_read(p_cursor text, p_parts integer, p_field text) RETURNS text[]
+CREATE FUNCTION cursor_read(p_scope json, p_cursor text, p_parts integer) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
@@ -44,31 +46,31 @@ BEGIN
 	found := ARRAY(SELECT json_array_elements_text(convert_from(decode(
 		rpad(translate(p_cursor, '-_', '+/'), (length(p_cursor) + 3) / 4 * 4, '='),
 		'base64'), 'UTF8')::json));
-	IF cardinality(found) = p_parts THEN
-		RETURN found;
+	IF cardinality(found) = p_parts + 1 AND found[1] = left(md5(p_scope::text), 8) THEN
+		RETURN found[2:];
 	END IF;
 	RAISE data_exception;
 EXCEPTION WHEN data_exception THEN
-	PERFORM sync_fail(400, 'invalid_cursor',
-			  'The cursor is not one that was given out; start again without it.', p_field);
+	PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out for this '
+			  'list with these filters; start again without it.', 'cursor');
 END
 $$;
 COMMENT ON FUNCTION cursor_read IS
-	'The p_parts parts of a cursor; refuses a text that is not such a cursor.';
+	'The p_parts parts of a cursor; refuses a text that is not such a cursor of this scope.';
 
-CREATE FUNCTION keyset_make(p_is_newer boolean, p_start bigint) RETURNS text
+CREATE FUNCTION keyset_make(p_scope json, p_is_newer boolean, p_start bigint) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT cursor_make(CASE WHEN p_is_newer THEN 'newer' ELSE 'older' END, p_start::text)
+	SELECT cursor_make(p_scope, CASE WHEN p_is_newer THEN 'newer' ELSE 'older' END, p_start::text)
 $$;
 COMMENT ON FUNCTION keyset_make IS
 	'Makes the cursor of a list that is read in both directions.';
 
-CREATE FUNCTION keyset_read(p_cursor text, OUT is_newer boolean, OUT start bigint)
+CREATE FUNCTION keyset_read(p_scope json, p_cursor text, OUT is_newer boolean, OUT start bigint)
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
-	parts CONSTANT text[] := cursor_read(p_cursor, 2, 'cursor');
+	parts CONSTANT text[] := cursor_read(p_scope, p_cursor, 2);
 BEGIN
 	is_newer := false;
 	start := 9223372036854775807;
@@ -89,19 +91,19 @@ COMMENT ON FUNCTION keyset_read IS
 
 -- p_start and p_is_newer: the request; p_stop: the position of the last row that was read, NULL when
 -- there are no rows after it; p_top: the newest position.
-CREATE FUNCTION keyset_around(p_is_newer boolean, p_start bigint, p_stop bigint, p_top bigint,
-			      OUT next_cursor text, OUT prev_cursor text, OUT has_newer boolean)
+CREATE FUNCTION keyset_around(p_scope json, p_is_newer boolean, p_start bigint, p_stop bigint,
+			      p_top bigint, OUT next_cursor text, OUT prev_cursor text, OUT has_newer boolean)
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
 	IF p_is_newer THEN
-		next_cursor := keyset_make(false, p_start + 1);
-		prev_cursor := keyset_make(true, coalesce(p_stop, greatest(p_top, p_start)));
+		next_cursor := keyset_make(p_scope, false, p_start + 1);
+		prev_cursor := keyset_make(p_scope, true, coalesce(p_stop, greatest(p_top, p_start)));
 		has_newer := p_stop IS NOT NULL;
 	ELSE
-		next_cursor := CASE WHEN p_stop IS NOT NULL THEN keyset_make(false, p_stop) END;
+		next_cursor := CASE WHEN p_stop IS NOT NULL THEN keyset_make(p_scope, false, p_stop) END;
 		has_newer := p_start < 9223372036854775807;
-		prev_cursor := keyset_make(true, CASE WHEN has_newer THEN greatest(p_start, 1) - 1
+		prev_cursor := keyset_make(p_scope, true, CASE WHEN has_newer THEN greatest(p_start, 1) - 1
 						 ELSE p_top END);
 	END IF;
 END

@@ -16,7 +16,9 @@ DECLARE
 	is_server boolean := caller_is_server(p_caller);
 	names text[] := ARRAY(SELECT DISTINCT json_array_elements_text(p_channels));
 	start text[] := regexp_match(p_since, '^([0-9A-Za-z_-]{1,64}):(\d{1,18})$');
-	behind text[] := cursor_read(p_cursor, 2, 'cursor');
+	scope json := json_build_array('events', p_app, p_channels, p_prefix, p_event, p_since, p_from,
+		p_until, p_delivered, p_contains, p_newest_first);
+	behind text[] := cursor_read(scope, p_cursor, 2);
 	pending boolean := NOT coalesce(p_delivered, true);
 	meta log_meta;
 	low bigint := 0;
@@ -122,7 +124,7 @@ BEGIN
 			'The log does not reach back to the position: fetch anew.', 'since');
 	END IF;
 	status := 200;
-	next := CASE WHEN more THEN cursor_make(last_serial::text, last_id::text) END;
+	next := CASE WHEN more THEN cursor_make(scope, last_serial::text, last_id::text) END;
 	IF p_as_lines THEN
 		lines := array_to_string(found, E'\n');
 	ELSE
@@ -131,7 +133,7 @@ BEGIN
 				CASE WHEN more THEN last_serial ELSE coalesce((
 					SELECT greatest(low, e.serial, 0) FROM realtime_events e
 					ORDER BY e.serial DESC LIMIT 1), low) END END,
-			'next', next);
+			'next_cursor', next);
 	END IF;
 	RETURN NEXT;
 END

@@ -374,7 +374,8 @@ CREATE FUNCTION sync_notifications(p_app text, p_caller jsonb, p_user_id bigint,
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	k CONSTANT record := keyset_read(p_cursor);
+	scope CONSTANT json := json_build_array('notifications', p_app, p_user_id, p_unread);
+	k CONSTANT record := keyset_read(scope, p_cursor);
 	size CONSTANT integer := p_limit;
 	page record;
 BEGIN
@@ -406,7 +407,7 @@ BEGIN
 	SELECT json_build_object('notifications', coalesce(page.rows, '[]'), 'unread', page.unread,
 				 'next_cursor', c.next_cursor, 'prev_cursor', c.prev_cursor,
 				 'has_newer', c.has_newer)
-	INTO body FROM keyset_around(k.is_newer, k.start, page.stop, page.top) c;
+	INTO body FROM keyset_around(scope, k.is_newer, k.start, page.stop, page.top) c;
 END
 $$;
 COMMENT ON FUNCTION sync_notifications IS

@@ -218,7 +218,8 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	deadline CONSTANT timestamptz := now() - p_ttl_s * interval '1 s';
-	place CONSTANT text[] := cursor_read(p_page_at, 2, 'cursor');
+	scope CONSTANT json := json_build_array('online-users', p_app, p_user_status, p_location);
+	place CONSTANT text[] := cursor_read(scope, p_page_at, 2);
 	is_back boolean := false;
 	edge bigint := 0;
 	page user_presence[];
@@ -252,9 +253,9 @@ BEGIN
 				   FROM unnest(page) AS p), '[]'),
 		'count', matching,
 		'next_cursor', CASE WHEN is_back OR has_more
-				    THEN cursor_make('after', ids[cardinality(ids)]::text) END,
+				    THEN cursor_make(scope, 'after', ids[cardinality(ids)]::text) END,
 		'prev_cursor', CASE WHEN CASE WHEN is_back THEN has_more ELSE place IS NOT NULL END
-				    THEN cursor_make('before', ids[1]::text) END);
+				    THEN cursor_make(scope, 'before', ids[1]::text) END);
 END
 $$;
 COMMENT ON FUNCTION sync_online_users IS

@@ -241,8 +241,11 @@ DECLARE
 		"user": {"by": "user_id", "is": "a.user_id = $4"},
 		"subject": {"by": "subject_type", "is": "a.subject_type = $5"},
 		"type": {"by": "type", "is": "a.type = $7"}}'::jsonb->p_feed;
+	-- a user's own feed needs no user_id
+	whose CONSTANT bigint := coalesce(p_user_id,
+		CASE WHEN p_feed = 'user' THEN caller_id(p_caller) END);
 	key CONSTANT text := CASE p_feed WHEN 'client' THEN p_client_id WHEN 'project' THEN p_project_id
-				  WHEN 'user' THEN p_user_id::text WHEN 'type' THEN p_type
+				  WHEN 'user' THEN whose::text WHEN 'type' THEN p_type
 				  WHEN 'subject' THEN p_subject_type END;
 	of_subject CONSTANT boolean := p_feed = 'subject' AND p_subject_id IS NOT NULL;
 	sees_all boolean := true;
@@ -259,7 +262,7 @@ BEGIN
 		PERFORM activity_check_scope(kind->>'by', key, kind->>'by');
 		PERFORM require_channel(p_app, p_caller, (kind->>'channel') || key, kind->>'by');
 	ELSIF p_feed = 'global'
-	      OR p_feed = 'user' AND p_user_id IS DISTINCT FROM caller_id(p_caller) THEN
+	      OR p_feed = 'user' AND whose IS DISTINCT FROM caller_id(p_caller) THEN
 		PERFORM require_channel(p_app, p_caller, 'private-admin',
 					coalesce(kind->>'by', 'feed'));
 	ELSIF p_feed <> 'user' THEN
@@ -267,7 +270,7 @@ BEGIN
 	END IF;
 	RETURN ROW(p_app, concat_ws(':', p_feed, key, CASE WHEN of_subject THEN p_subject_id END),
 		   (kind->>'is') || CASE WHEN of_subject THEN ' AND a.subject_id = $6' ELSE '' END,
-		   p_client_id, p_project_id, p_user_id, p_subject_type, p_subject_id, p_type,
+		   p_client_id, p_project_id, whose, p_subject_type, p_subject_id, p_type,
 		   sees_all);
 END
 $$;
@@ -350,7 +353,9 @@ DECLARE
 		p_project_id, p_user_id, p_subject_type, p_subject_id, p_type);
 	wanted CONSTANT jsonb := coalesce(p_metadata, '{}');
 	size CONSTANT integer := p_limit;
-	k CONSTANT record := keyset_read(p_cursor);
+	scope CONSTANT json := json_build_array('activities', p_app, f.name, p_client_id, p_project_id,
+		p_user_id, p_subject_type, p_subject_id, p_type, p_metadata);
+	k CONSTANT record := keyset_read(scope, p_cursor);
 	reader CONSTANT bigint := p_reader_id;
 	is_filtered CONSTANT boolean := NOT f.sees_all
 		OR num_nonnulls(p_client_id, p_project_id, p_user_id, p_subject_type, p_subject_id,
@@ -397,7 +402,7 @@ BEGIN
 				 'read_up_to', u.read_up_to, 'next_cursor', c.next_cursor,
 				 'prev_cursor', c.prev_cursor, 'has_newer', c.has_newer)
 	INTO body
-	FROM keyset_around(k.is_newer, k.start, page.stop, page.top) c
+	FROM keyset_around(scope, k.is_newer, k.start, page.stop, page.top) c
 	LEFT JOIN activity_unread(f, p_caller, reader) u ON reader IS NOT NULL;
 END
 $$;

@@ -14,7 +14,7 @@ CREATE TABLE locks (
 	token bigint NOT NULL,
 	user_id bigint,
 	name text,
-	ttl_s integer NOT NULL,
+	ttl integer NOT NULL,
 	acquired_at timestamptz NOT NULL,
 	renewed_at timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
@@ -57,7 +57,7 @@ CREATE FUNCTION lock_json(p_row locks) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
-		'user_id', p_row.user_id, 'name', p_row.name, 'token', p_row.token, 'ttl_s', p_row.ttl_s,
+		'user_id', p_row.user_id, 'name', p_row.name, 'token', p_row.token, 'ttl', p_row.ttl,
 		'acquired_at', iso(p_row.acquired_at), 'renewed_at', iso(p_row.renewed_at),
 		'expires_at', iso(p_row.expires_at))
 $$;
@@ -118,7 +118,7 @@ BEGIN
 		IF FOUND THEN
 			RETURN l;
 		END IF;
-		INSERT INTO locks (app, resource_type, resource_id, token, ttl_s, acquired_at,
+		INSERT INTO locks (app, resource_type, resource_id, token, ttl, acquired_at,
 				   renewed_at, expires_at)
 		VALUES (p_app, p_resource_type, p_resource_id, 0, 0, now(), now(), now())
 		ON CONFLICT DO NOTHING;
@@ -129,7 +129,7 @@ COMMENT ON FUNCTION lock_row IS
 	'The row of a resource, created if necessary, locked until the end of the transaction.';
 
 CREATE FUNCTION sync_lock_acquire(p_app text, p_caller jsonb, p_resource_type text,
-				  p_resource_id text, p_user_id bigint, p_ttl_s integer,
+				  p_resource_id text, p_user_id bigint, p_ttl integer,
 				  p_token bigint, p_socket_id text, OUT status integer,
 				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -157,12 +157,12 @@ BEGIN
 			before) r;
 		RETURN;
 	END IF;
-	UPDATE locks x SET user_id = p_user_id, ttl_s = p_ttl_s,
+	UPDATE locks x SET user_id = p_user_id, ttl = p_ttl,
 		token = CASE WHEN is_renewal THEN x.token ELSE nextval('lock_token') END,
 		name = coalesce(p_caller->>'name', (SELECT u.name FROM users u
 						  WHERE u.app = p_app AND u.id = p_user_id)),
 		acquired_at = CASE WHEN is_renewal THEN x.acquired_at ELSE at END,
-		renewed_at = at, expires_at = at + p_ttl_s * interval '1 s'
+		renewed_at = at, expires_at = at + p_ttl * interval '1 s'
 	WHERE x.app = p_app AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
 	RETURNING x.* INTO l;
 	IF NOT is_renewal THEN
@@ -229,7 +229,8 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	most CONSTANT integer := 250;
-	after CONSTANT text[] := coalesce(cursor_read(p_cursor, 2, 'cursor'), '{"",""}');
+	scope CONSTANT json := json_build_array('locks', p_app, p_resource_type, p_user_id);
+	after CONSTANT text[] := coalesce(cursor_read(scope, p_cursor, 2), '{"",""}');
 	l locks;
 	found json[] := '{}';
 	seen integer := 0;
@@ -261,7 +262,7 @@ BEGIN
 		found := array_append(found, lock_json(l));
 	END LOOP;
 	body := json_build_object('locks', array_to_json(found), 'next_cursor',
-		CASE WHEN is_more THEN cursor_make(last.resource_type, last.resource_id) END);
+		CASE WHEN is_more THEN cursor_make(scope, last.resource_type, last.resource_id) END);
 END
 $$;
 COMMENT ON FUNCTION sync_locks IS

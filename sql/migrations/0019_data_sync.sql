@@ -164,8 +164,9 @@ BEGIN
 	WHERE k NOT IN ('mutation_id', 'resource_type', 'resource_id', 'op', 'data',
 			'expected_version', 'lock_token') LIMIT 1;
 	IF FOUND THEN
-		PERFORM sync_fail(400, 'unknown_field', 'The mutation has a field that is not known '
-				  'here.', left(unknown, 64));
+		PERFORM sync_fail(400, 'unknown_field', 'The mutation has a field that is not one of '
+				  'mutation_id, resource_type, resource_id, op, data, '
+				  'expected_version, lock_token.', left(unknown, 64));
 	ELSIF coalesce(op NOT IN ('upsert', 'patch', 'delete'), true) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'op must be one of upsert patch delete.',
 				  'op');
@@ -228,7 +229,8 @@ BEGIN
 	WHEN p_fence = 'stale_lock' THEN mutation_refusal('stale_lock',
 		'The lock of this token has expired: acquire it again.', p_current)
 	WHEN expected <> coalesce(p_current.version, 0) AND NOT (expected = 0 AND NOT is_there)
-		THEN mutation_refusal('conflict', format('Expected was version %s.', expected),
+		THEN mutation_refusal('conflict', format('Expected was version %s; the '
+			'current version is %s.', expected, coalesce(p_current.version, 0)),
 				      p_current)
 	WHEN p_mutation->>'op' = 'patch' AND NOT is_there
 		THEN mutation_refusal('conflict', 'There is nothing to patch.', p_current)
@@ -679,7 +681,8 @@ AS $$
 DECLARE
 	is_server CONSTANT boolean := caller_is_server(p_caller);
 	most CONSTANT integer := CASE WHEN is_server THEN p_page ELSE 250 END;
-	after CONSTANT text[] := coalesce(cursor_read(p_cursor, 2, 'cursor'), '{"",""}');
+	scope CONSTANT json := json_build_array('versions', p_app, p_types);
+	after CONSTANT text[] := coalesce(cursor_read(scope, p_cursor, 2), '{"",""}');
 	e sync_entity;
 	last sync_entity;
 	seen integer := 0;
@@ -718,7 +721,7 @@ BEGIN
 		found := array_append(found, sync_version_json(e));
 	END LOOP;
 	body := json_build_object('versions', array_to_json(found), 'next_cursor',
-		CASE WHEN is_more THEN cursor_make(last.resource_type, last.resource_id) END);
+		CASE WHEN is_more THEN cursor_make(scope, last.resource_type, last.resource_id) END);
 END
 $$;
 COMMENT ON FUNCTION sync_versions IS

@@ -404,6 +404,49 @@ static ptrdiff_t field_index(const struct sync_action *a, size_t first, struct s
 	return -1;
 }
 
+/* How many letters must be added, removed or changed to make b of a (Levenshtein). */
+static unsigned field_distance(struct str_view a, const char *b)
+{
+	unsigned row[65], n = (unsigned)strlen(b);
+
+	if (a.len > 64 || n > 64)
+		return 64;
+	for (unsigned j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 0; i < a.len; i++) {
+		unsigned corner = row[0]++;
+
+		for (unsigned j = 1; j <= n; j++) {
+			unsigned best = corner + (a.ptr[i] != b[j - 1]);
+
+			corner = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+/* The field that was probably meant, or NULL. */
+static const char *field_near(const struct sync_action *a, size_t first, struct str_view name)
+{
+	const char *near = NULL;
+	unsigned least = name.len < 4 ? 2 : 4;
+
+	for (size_t i = first; i < a->n_fields; i++) {
+		unsigned d = field_distance(name, a->fields[i].name);
+
+		if (d < least && d < strlen(a->fields[i].name)) {
+			least = d;
+			near = a->fields[i].name;
+		}
+	}
+	return near;
+}
+
 static bool field_take(struct sync_call *sc, size_t first, struct str_view name,
 		       const struct raw *v)
 {
@@ -411,12 +454,14 @@ static bool field_take(struct sync_call *sc, size_t first, struct str_view name,
 	ptrdiff_t i = field_index(a, first, name);
 
 	if (i < 0) {
+		const char *near = field_near(a, first, name);
 		char shown[65];
 
 		snprintf(shown, sizeof(shown), "%.*s", name.len > 64 ? 64 : (int)name.len,
 			 name.ptr);
 		sync_fail(sc, 400, "unknown_field", sv_is_utf8(sv(shown)) ? shown : NULL,
-			  "The request has a field that this endpoint does not know.");
+			  "The request has a field that this endpoint does not know%s%s%s.",
+			  near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		return false;
 	}
 	if (v->json && json_is_null(v->json))

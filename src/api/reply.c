@@ -160,32 +160,44 @@ struct failure {
 	int rc;
 	unsigned status, retry_after_s;
 	const char *code, *message;
+	const char *read_message; /* of a GET; NULL: the same */
 };
 
 /* The one place where an errno becomes a status. */
 static const struct failure failures[] = {
-	{ -EAGAIN, 503, 1, "busy", "Too many requests are waiting for the database; try again." },
+	{ -EAGAIN, 503, 1, "busy", "Too many requests are waiting for the database; try again.",
+	  NULL },
 	{ -ENOBUFS, 503, 1, "overloaded",
 	  "Events arrive faster than the subscribers take them; nothing was published, try "
-	  "again." },
+	  "again.",
+	  NULL },
 	{ -EBUSY, 503, 1, "database_locked",
 	  "Another transaction has locked what this request needs; nothing was changed, try "
-	  "again." },
+	  "again.",
+	  "Another transaction has locked what this request needs; try again." },
 	{ -EHOSTDOWN, 503, 2, "database_away",
-	  "The database is not reachable; nothing was published or changed, try again." },
+	  "The database is not reachable; nothing was published or changed, try again.",
+	  "The database is not reachable; try again." },
 	{ -ETIMEDOUT, 503, 2, "database_slow",
-	  "The database did not answer in time; the request may still take effect." },
+	  "The database did not answer in time; the request may still take effect.",
+	  "The database did not answer in time; try again." },
 	{ -ECONNABORTED, 503, 2, "database_slow",
-	  "The connection to the database broke; the request may still take effect." },
-	{ -ECANCELED, 503, 2, "stopping", "The server is stopping; try again." },
-	{ -EINVAL, 400, 0, "invalid_value", "The database rejected the content of the request." },
+	  "The connection to the database broke; the request may still take effect.",
+	  "The connection to the database broke; try again." },
+	{ -ECANCELED, 503, 2, "stopping", "The server is stopping; try again.", NULL },
+	{ -EINVAL, 400, 0, "invalid_value", "The database rejected the content of the request.",
+	  NULL },
 };
 
 static const struct failure *failure_of(int rc)
 {
-	static const struct failure unknown = { 0, 500, 0, "internal",
+	static const struct failure unknown = { 0,
+						500,
+						0,
+						"internal",
 						"The request failed; the server's log may have "
-						"the reason." };
+						"the reason.",
+						NULL };
 
 	for (size_t i = 0; i < ARRAY_SIZE(failures); i++)
 		if (failures[i].rc == rc)
@@ -196,8 +208,10 @@ static const struct failure *failure_of(int rc)
 static void fail_with(struct call *c, const struct failure *f, const char *field)
 {
 	struct reply reply = { .status = f->status, .retry_after_s = f->retry_after_s };
+	bool is_read = c->route && c->route->method[0] == 'G' && f->read_message;
+	const char *message = is_read ? f->read_message : f->message;
 
-	log_refusal(c, f->status, f->message);
+	log_refusal(c, f->status, message);
 	strbuf_init(&reply.body, 128);
 	/* RFC 9110 section 11.6.1; browsers show a password dialog for Basic */
 	if (f->status == 401 && c->is_sync)
@@ -206,9 +220,9 @@ static void fail_with(struct call *c, const struct failure *f, const char *field
 						   : SV("Bearer realm=\"scopewire\""));
 	if (!c->is_sync) {
 		reply.content_type = REQUEST_TEXT;
-		strbuf_add_sv(&reply.body, without_stop(f->message));
+		strbuf_add_sv(&reply.body, without_stop(message));
 	} else {
-		add_error(&reply.body, c, f->code, without_stop(f->message), field);
+		add_error(&reply.body, c, f->code, without_stop(message), field);
 		cors_add(c, &reply);
 	}
 	request_reply_full(c->r, &reply);

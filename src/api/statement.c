@@ -129,6 +129,29 @@ static void reply_refusal(struct sync_call *sc, const struct pg_answer *a)
 	}
 }
 
+/* Removes the spaces between the tokens of valid JSON: all answers have one form, however
+ * PostgreSQL wrote them. */
+static void json_squeeze(struct strbuf *b)
+{
+	bool in_string = false;
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->len; i++) {
+		char c = b->ptr[i];
+
+		if (in_string && c == '\\') {
+			b->ptr[n++] = c;
+			c = b->ptr[++i];
+		} else if (c == '"') {
+			in_string = !in_string;
+		} else if (!in_string && (c == ' ' || c == '\n' || c == '\t' || c == '\r')) {
+			continue;
+		}
+		b->ptr[n++] = c;
+	}
+	b->len = n;
+}
+
 void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 {
 	const struct route *route = sc->call.route;
@@ -150,6 +173,7 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 			route->action->done(sc);
 		strbuf_init(&body, 0);
 		strbuf_add_sv(&body, pg_answer_view(a, 0, 1));
+		json_squeeze(&body);
 		sync_reply(sc, status, &body);
 	}
 }

@@ -219,7 +219,7 @@ const struct option conf_options[] = {
 	  .help = "Channels on which changes of a user's status are broadcast "
 		  "(UserPresenceChanged); users that may subscribe to one of them may list "
 		  "online users." },
-	{ AT(sync, presence_ttl_s), RANGE(1, 86400), .unit = "seconds", .fallback = "90",
+	{ AT(sync, presence_ttl_s), RANGE(1, 86400), .unit = "seconds", .fallback = "150",
 	  .help = "A user without a heartbeat for this time is offline." },
 	{ AT(sync, presence_batch_ms), RANGE(10, 1000), .unit = "milliseconds",
 	  .fallback = "250",
@@ -233,7 +233,7 @@ const struct option conf_options[] = {
 	{ AT(sync, max_notification_recipients), RANGE(1, 10000), .unit = "users",
 	  .fallback = "1000",
 	  .help = "Most recipients of one notification." },
-	{ AT(sync, viewing_ttl_s), RANGE(1, 3600), .unit = "seconds", .fallback = "60",
+	{ AT(sync, viewing_ttl_s), RANGE(1, 3600), .unit = "seconds", .fallback = "150",
 	  .help = "A viewer that does not repeat start-viewing within this time is removed, "
 		  "unless the call gave another time." },
 	{ AT(sync, viewing_grace_ms), RANGE(0, 600000), .unit = "milliseconds",

@@ -52,7 +52,7 @@ describe('GET /api/sync/events', () => {
 			['a', 'A1', '{"n":1}'], ['a', 'AB', 'plain "text"'], ['b', 'AB', 'plain "text"'],
 			['private-client.7', 'Sql', '{"needle":  "HAY_%"}'], ['b', 'B2', '{}']]);
 		assert.ok(json.events.every((e, i) => !i || e.serial > json.events[i - 1].serial));
-		assert.equal(json.next, null);
+		assert.equal(json.next_cursor, null);
 		const [row] = await daemon.query('SELECT max(serial)::text AS last FROM realtime_events');
 		assert.equal(json.position, `${epoch}:${row.last}`);
 		assert.deepEqual(Object.keys(json.events[0]), ['serial', 'id', 'channel', 'event', 'data',
@@ -67,7 +67,7 @@ describe('GET /api/sync/events', () => {
 				const { json } = await server.get('events', { order, limit: 2, cursor });
 				assert.ok(json.events.length <= 2);
 				seen.push(...json.events.map((e) => e.serial));
-				cursor = json.next;
+				cursor = json.next_cursor;
 			} while (cursor);
 			assert.equal(seen.length, 5);
 			const sorted = [...new Set(seen)].sort((x, y) => x - y);
@@ -287,7 +287,7 @@ test('pages end at about 1 MB, and the next one goes on', async (t) => {
 			const page = await server.get('events', { ...filter, limit: 1000, cursor });
 			assert.ok(page.text.length < 1200000, `${page.text.length} bytes`);
 			for (const event of page.json.events) seen.add(event.serial);
-			cursor = page.json.next;
+			cursor = page.json.next_cursor;
 			pages++;
 		} while (cursor);
 		assert.equal(seen.size, 30);

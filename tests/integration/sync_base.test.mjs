@@ -274,6 +274,56 @@ describe('fields of requests', () => {
 			failed(await put(body), 400, 'invalid_json');
 	});
 
+	test('a cursor belongs to its list and filters', async () => {
+		for (let i = 0; i < 3; i++) await server.post('activities', { type: 'page', metadata: { client_id: 5 } });
+		await server.post('notifications', { to: 7, title: 'a' });
+		await server.post('notifications', { to: 7, title: 'b' });
+		for (const id of [7, 8]) await server.post('heartbeat', { user_id: id, location: 'page' });
+		for (const resource_id of [1, 2]) await server.post('locks', { resource_type: 'page', resource_id, user_id: 7 });
+		await server.post('changes', { client_id: 'page', mutations: [1, 2].map((resource_id) => ({
+			mutation_id: resource_id, resource_type: 'page', resource_id, op: 'upsert', data: {},
+			expected_version: 0 })) });
+		const lists = [['activities', { type: 'page' }], ['activities', { type: 'page', feed: 'client', client_id: 5 }],
+			['activities', { type: 'page', metadata: '{"client_id":5}' }], ['notifications', { user_id: 7 }],
+			['notifications', { user_id: 7, unread: true }], ['online-users', {}],
+			['online-users', { location: 'page' }], ['locks', {}], ['locks', { user_id: 7 }],
+			['versions', { types: 'page' }], ['events', {}], ['events', { order: 'newest' }]];
+		const cursors = [];
+		for (const [path, query] of lists) {
+			const { json } = await server.get(path, { ...query, limit: 1 });
+			assert.ok(json.next_cursor, `${path} ${JSON.stringify(query)}`);
+			cursors.push(json.next_cursor);
+		}
+		for (const [i, [path, query]] of lists.entries())
+			for (const [j, cursor] of cursors.entries()) {
+				const answer = await server.get(path, { ...query, limit: 2, cursor });
+				if (i === j) assert.equal(answer.status, 200, `${path}: ${answer.text}`);
+				else failed(answer, 400, 'invalid_cursor', 'cursor');
+			}
+	});
+
+	test('an unknown field gets the near name', async () => {
+		const near = async (path, query) => (await server.get(path, query)).json.error.message;
+		assert.match(await near('online-users', { locaton: 'x' }), /did you mean "location"/);
+		assert.match(await near('activities', { clientId: 'x' }), /did you mean "client_id"/);
+		assert.doesNotMatch(await near('activities', { colour: 'x' }), /did you mean/);
+	});
+
+	test('a user\'s own feed needs no user_id', async () => {
+		await server.post('activities', { type: 'of-91', user_id: 91 });
+		const mine = await Sync.user(daemon, 91).get('activities', { feed: 'user' });
+		assert.deepEqual(mine.json.activities.map((a) => a.type), ['of-91']);
+		assert.equal((await Sync.user(daemon, 91).post('activities/read', { feed: 'user' })).json.unread, 0);
+		failed(await server.get('activities', { feed: 'user' }), 400, 'missing_field', 'user_id');
+	});
+
+	test('a conflict names the current version', async () => {
+		const put = (mutation_id, expected_version) => server.post('changes', { client_id: 'v', mutations: [{
+			mutation_id, resource_type: 'v', resource_id: 1, op: 'upsert', data: {}, expected_version }] });
+		await put(1, 0);
+		assert.match((await put(2, 7)).json.results[0].error.message, /version 7; the current version is 1$/);
+	});
+
 	test('an empty array is an empty object, as PHP encodes it', async () => {
 		const user = Sync.user(daemon, 77);
 		assert.equal((await user.post('heartbeat', '[]')).status, 200);

@@ -87,6 +87,23 @@ test('the file has every route that the daemon prints, and no other', () => {
 	assert.deepEqual(operations.map((o) => `${o.method} ${shape(o.path)}`).sort(), printed.sort());
 });
 
+test('one thing has one name: ttl, next_cursor, prev_cursor, cursor', () => {
+	const wrong = [];
+	const walk = (node, at) => {
+		if (!node || typeof node !== 'object') return;
+		for (const [name, value] of Object.entries(node)) {
+			if (at.at(-1) === 'properties' && /^(ttl_.*|next|prev|.*_seconds|.*_ttl|expires_in)$/.test(name))
+				wrong.push([...at, name].join('/'));
+			if (name === 'name' && node.in === 'query' && /cursor/.test(value) && value !== 'cursor')
+				wrong.push([...at, value].join('/'));
+			walk(value, [...at, name]);
+		}
+	};
+	walk(Object.fromEntries(Object.entries(spec.paths).filter(([p]) => p.includes('/sync/'))), []);
+	walk(spec.components, []);
+	assert.deepEqual(wrong, []);
+});
+
 describe('calls', () => {
 	let daemon, context;
 	const provoked = new Set();
@@ -115,6 +132,8 @@ describe('calls', () => {
 		if (call.status === 'success') assert.ok(answer.status < 300, `${call.operation}: ${answer.text}`);
 		else assert.equal(answer.status, call.status ?? 200, `${call.operation}: ${answer.text}`);
 		fits(o, answer.status, answer.json, answer.headers['content-type']);
+		// without strings: no space is left
+		if (answer.json) assert.doesNotMatch(answer.text.replace(/"(\\.|[^"\\])*"/g, ''), /\s/, call.operation);
 		if (call.code) assert.equal(answer.json.error.code, call.code, answer.text);
 		provoked.add(`${call.operation} ${answer.status} ${answer.json?.error?.code ?? ''}`);
 		return answer.json;

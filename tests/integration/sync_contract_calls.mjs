@@ -120,7 +120,7 @@ export const calls = {
 		await acquire({}, { as: ada });
 		await acquire({ user_id: 8 }, { status: 409, code: 'locked' });
 		await acquire({ user_id: 7, token: lock.token + 1000 }, { status: 409, code: 'lock_lost' });
-		await acquire({ user_id: 7, ttl_s: 0 }, { ...bad, code: 'invalid_value' });
+		await acquire({ user_id: 7, ttl: 0 }, { ...bad, code: 'invalid_value' });
 		await acquire({}, { ...bad, code: 'missing_field' });
 		await acquire({ resource_type: 'secret' }, { as: ada, ...forbidden, code: 'channel_forbidden' });
 		await run({ operation: 'listLocks', query: at });

@@ -38,11 +38,11 @@ describe('acquire, renew, release', () => {
 		const r = fresh();
 		const wire = await listener(r);
 		const { lock, renewed } = ok(await staff(1, { name: 'Ada' })
-			.post('locks', { ...r, ttl_s: 30 }));
+			.post('locks', { ...r, ttl: 30 }));
 		assert.equal(renewed, false);
-		assert.deepEqual({ ...r, user_id: 1, name: 'Ada', ttl_s: 30 },
+		assert.deepEqual({ ...r, user_id: 1, name: 'Ada', ttl: 30 },
 			{ resource_type: lock.resource_type, resource_id: lock.resource_id,
-				user_id: lock.user_id, name: lock.name, ttl_s: lock.ttl_s });
+				user_id: lock.user_id, name: lock.name, ttl: lock.ttl });
 		assert.ok(Number.isInteger(lock.token) && lock.token > 0);
 		const left = Date.parse(lock.expires_at) - Date.parse(lock.renewed_at);
 		assert.equal(left, 30000);
@@ -73,9 +73,9 @@ describe('acquire, renew, release', () => {
 	test('the holder renews with or without its token, and no event is published', async () => {
 		const r = fresh();
 		const wire = await listener(r);
-		const first = ok(await staff(1).post('locks', { ...r, ttl_s: 5 })).lock;
+		const first = ok(await staff(1).post('locks', { ...r, ttl: 5 })).lock;
 		assert.equal(payload(await wire.next(CHANGED)).action, 'acquired');
-		const again = ok(await staff(1).post('locks', { ...r, ttl_s: 600, token: first.token }));
+		const again = ok(await staff(1).post('locks', { ...r, ttl: 600, token: first.token }));
 		assert.equal(again.renewed, true);
 		assert.equal(again.lock.token, first.token);
 		assert.equal(again.lock.acquired_at, first.acquired_at);
@@ -162,7 +162,7 @@ describe('expiry', () => {
 	test('an expiry is published once, and the lock is free', async () => {
 		const r = fresh();
 		const wire = await listener(r);
-		const { token } = ok(await staff(1, { name: 'Ada' }).post('locks', { ...r, ttl_s: 1 })).lock;
+		const { token } = ok(await staff(1, { name: 'Ada' }).post('locks', { ...r, ttl: 1 })).lock;
 		await wire.next({ ...CHANGED, data: { action: 'acquired' } });
 		const told = payload(await wire.next(CHANGED));
 		assert.deepEqual(told, { action: 'expired', ...r, lock: null,
@@ -188,7 +188,7 @@ describe('expiry', () => {
 		const own = await startDaemon({}, t);
 		const r = fresh();
 		const s = Sync.server(own);
-		ok(await s.post('locks', { ...r, user_id: 1, ttl_s: 1 }));
+		ok(await s.post('locks', { ...r, user_id: 1, ttl: 1 }));
 		await own.stop();
 		await own.query(`UPDATE locks SET expires_at = now() - interval '1 h'`);
 		await own.start();
@@ -208,7 +208,7 @@ describe('expiry', () => {
 		await daemon.query(`INSERT INTO locks VALUES ('gone', 'invoice', 'x', 1, 1, NULL, 1,
 			now(), now(), now() - interval '1 h')`);
 		const r = fresh();
-		ok(await staff(1).post('locks', { ...r, ttl_s: 1 }));
+		ok(await staff(1).post('locks', { ...r, ttl: 1 }));
 		await waitFor(async () => (await daemon.query(`SELECT count(*)::int AS n FROM locks
 			WHERE user_id IS NOT NULL AND (app = 'gone' OR resource_id = $1)`,
 		[r.resource_id]))[0].n === 0);
@@ -380,8 +380,8 @@ describe('rights and refusals', () => {
 		failed(await server.post('locks', r), 400, 'missing_field', 'user_id');
 		failed(await post({ resource_id: undefined }), 400, 'missing_field', 'resource_id');
 		failed(await post({ resource_type: undefined }), 400, 'missing_field', 'resource_type');
-		for (const ttl_s of [0, -1, 3601, '9223372036854775808', 'x', 1.5])
-			failed(await post({ ttl_s }), 400, 'invalid_value', 'ttl_s');
+		for (const ttl of [0, -1, 3601, '9223372036854775808', 'x', 1.5])
+			failed(await post({ ttl }), 400, 'invalid_value', 'ttl');
 		for (const token of [0, -1, '9223372036854775808'])
 			failed(await post({ token }), 400, 'invalid_value', 'token');
 		for (const user_id of [0, -1, '9223372036854775808', 'ada'])

@@ -54,7 +54,7 @@ describe('start, stop, viewers', () => {
 		await r.server.put('users/1', { name: 'Ada', avatar: '/ada.png' });
 		const wire = await subscribed(daemon, r.channel);
 		const first = ok(await r.start(1));
-		assert.equal(first.ttl, 60);
+		assert.equal(first.ttl, 150);
 		assert.match(first.expires_at, TIME);
 		const [viewer] = first.viewers;
 		assert.deepEqual(viewer, { user_id: 1, name: 'Ada', avatar: '/ada.png', mode: 'viewing',

@@ -9,7 +9,7 @@ static const struct sync_field acquire_fields[] = {
 	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
 	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
-	{ .name = "ttl_s", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "60" },
+	{ .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "150" },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
 	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
