@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include "base/mem.h"
+#include "base/metric.h"
 #include "core/limit.h"
 #include "svc/quotas.h"
 #include "wire/pusher.h"
@@ -28,6 +29,7 @@ bool call_take_events(struct call *c, unsigned n)
 	if (!rate || limit_take_shared(&c->app->runtime->backend_bucket, rate, USEC_PER_SEC,
 				       n < rate ? n : rate, clock_mono()))
 		return true;
+	metric_add_at(METRIC_RATE_LIMITED, RATED_EVENTS, 1);
 	if (c->is_sync)
 		call_fail_code(c, 429, "rate_limited", NULL,
 			       "Too many requests per second; try again later.");
@@ -43,6 +45,7 @@ bool call_take_read(struct call *c)
 	if (!rate ||
 	    limit_take_shared(&c->app->runtime->read_bucket, rate, USEC_PER_SEC, 1, clock_mono()))
 		return true;
+	metric_add_at(METRIC_RATE_LIMITED, RATED_READS, 1);
 	call_fail_code(c, 429, "rate_limited", NULL,
 		       "Too many requests per second; try again later.");
 	return false;
@@ -55,6 +58,7 @@ static bool call_fail_quota(struct call *c, struct quota_refusal refusal)
 	if (!refusal.option)
 		return true;
 	is_user = strstr(refusal.option, "max_user_") != NULL;
+	metric_add_at(METRIC_RATE_LIMITED, is_user ? RATED_USER_CALLS : RATED_APP_CALLS, 1);
 	call_fail_code(c, 429, "rate_limited", NULL, "%s exceeds %s (%u); try again later.",
 		       is_user ? "The user" : "The application", refusal.option, refusal.limit);
 	return false;

@@ -11,6 +11,7 @@
  */
 #include <jansson.h>
 #include "base/annotate.h"
+#include "base/metric.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/directory.h"
@@ -170,8 +171,13 @@ static void events_submit(struct publication *p, const struct publish_key *key,
 {
 	struct publish_item one, *items = p->n == 1 ? &one : xcalloc(p->n, sizeof(*items));
 
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
 		to_publish_item(&p->items[i], &items[i]);
+		metric_add_at(METRIC_EVENTS_IN, p->is_batch ? VIA_BATCH : VIA_HTTP,
+			      (int64_t)items[i].n_channels);
+		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)items[i].data.len,
+			       items[i].n_channels);
+	}
 	publish_submit(p->services->publisher, p->app, items, p->n, key, done, p);
 	if (items != &one)
 		free(items);

@@ -37,7 +37,9 @@ static unsigned metric_values(enum metric_label_set set)
 {
 	if (set == METRIC_NO_LABEL)
 		return 1;
-	return set == METRIC_BY_ROUTE ? METRIC_ROUTES_MAX : metric_label(set)->n;
+	return set == METRIC_BY_ROUTE	 ? METRIC_ROUTES_MAX
+	       : set == METRIC_BY_WORKER ? METRIC_WORKERS_MAX
+					 : metric_label(set)->n;
 }
 
 unsigned metric_series(enum metric m)
@@ -125,7 +127,12 @@ void metric_add_pair(enum metric m, unsigned first, unsigned second, int64_t n)
 
 void metric_set(enum metric m, int64_t n)
 {
-	atomic_store_explicit(metric_cell(m, 0), n, memory_order_relaxed);
+	metric_set_at(m, 0, n);
+}
+
+void metric_set_at(enum metric m, unsigned value, int64_t n)
+{
+	atomic_store_explicit(metric_cell(m, value), n, memory_order_relaxed);
 }
 
 void metric_observe_at(enum metric m, unsigned value, usec_t amount, uint64_t n)

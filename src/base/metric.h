@@ -19,15 +19,93 @@
 enum metric {
 	METRIC_CONNECTIONS,
 	METRIC_CONNECTIONS_OPENED,
+	METRIC_CONNECTIONS_REFUSED,
+	METRIC_CONNECTIONS_CLOSED,
+	METRIC_SUBSCRIPTIONS,
+	METRIC_CHANNELS,
+	METRIC_SUBSCRIBE,
+	METRIC_EVENTS_IN,
+	METRIC_DELIVERIES,
+	METRIC_BYTES_IN,
+	METRIC_BYTES_OUT,
+	METRIC_PAYLOAD_BYTES,
+	METRIC_PUBLISH_TO_SOCKET,
+	METRIC_COMMIT_TO_SOCKET,
+	METRIC_OUTBOX_BYTES,
+	METRIC_SLOW_CONSUMERS,
+	METRIC_RATE_LIMITED,
+	METRIC_ADMISSION,
+	METRIC_LOG_COMMIT,
+	METRIC_LOG_BATCH_ROWS,
+	METRIC_LOG_QUEUE_EVENTS,
+	METRIC_LOG_QUEUE_BYTES,
+	METRIC_DATABASE_UP,
+	METRIC_NOTIFICATION_QUEUE,
+	METRIC_REPLAY,
+	METRIC_REPLAY_EVENTS,
+	METRIC_REPLAY_SECONDS,
+	METRIC_AUTHORIZE,
+	METRIC_AUTHORIZE_SECONDS,
 	METRIC_HTTP_REQUESTS,
 	METRIC_HTTP_SECONDS,
+	METRIC_WORKER_BUSY,
 	METRIC_COUNT
 };
 
-/* The sets of values that a label has.  The values of METRIC_BY_ROUTE are set at start. */
-enum metric_label_set { METRIC_NO_LABEL, METRIC_BY_ROUTE, METRIC_BY_STATUS, METRIC_LABEL_SETS };
+/* The sets of values that a label has.  Those of METRIC_BY_ROUTE and METRIC_BY_WORKER are set at
+ * start. */
+enum metric_label_set {
+	METRIC_NO_LABEL,
+	METRIC_BY_ROUTE,
+	METRIC_BY_STATUS,
+	METRIC_BY_WORKER,
+	METRIC_BY_REFUSAL,
+	METRIC_BY_CLOSE_CODE,
+	METRIC_BY_SIDE,
+	METRIC_BY_CHANNEL_TYPE,
+	METRIC_BY_VERDICT,
+	METRIC_BY_VIA,
+	METRIC_BY_RATE,
+	METRIC_BY_ADMISSION,
+	METRIC_BY_REPLAY,
+	METRIC_BY_AUTHORIZATION,
+	METRIC_LABEL_SETS
+};
 
-#define METRIC_ROUTES_MAX 72
+#define METRIC_ROUTES_MAX  72
+#define METRIC_WORKERS_MAX 64
+
+/* Values of labels, in the order of the arrays in metric_table.c. */
+enum metric_refusal {
+	REFUSED_TLS_ONLY,
+	REFUSED_NO_APP,
+	REFUSED_APP_DISABLED,
+	REFUSED_APP_LIMIT,
+	REFUSED_PATH,
+	REFUSED_VERSION,
+	REFUSED_ORIGIN,
+	REFUSED_CAPACITY
+};
+enum metric_side { CLOSED_BY_CLIENT, CLOSED_BY_SERVER, CLOSED_BY_NETWORK };
+enum metric_channel_type {
+	CHANNEL_PUBLIC,
+	CHANNEL_PRIVATE,
+	CHANNEL_PRESENCE,
+	CHANNEL_ENCRYPTED,
+	CHANNEL_INTERNAL
+};
+enum metric_verdict { VERDICT_OK, VERDICT_REFUSED };
+enum metric_via { VIA_HTTP, VIA_BATCH, VIA_SQL, VIA_CLIENT };
+enum metric_rate {
+	RATED_EVENTS,
+	RATED_READS,
+	RATED_APP_CALLS,
+	RATED_USER_CALLS,
+	RATED_MESSAGES,
+	RATED_CLIENT_EVENTS
+};
+enum metric_admission { ADMISSION_ADMITTED, ADMISSION_WAITED, ADMISSION_REFUSED };
+enum metric_authorization { AUTHORIZED, NOT_AUTHORIZED, AUTHORIZATION_FAILED };
 
 /* n may be negative for a gauge.  Any thread. */
 void metric_add(enum metric m, int64_t n);
@@ -37,12 +115,15 @@ void metric_add_at(enum metric m, unsigned value, int64_t n);
 void metric_add_pair(enum metric m, unsigned first, unsigned second, int64_t n);
 /* Makes a gauge n; always from the same thread. */
 void metric_set(enum metric m, int64_t n);
+void metric_set_at(enum metric m, unsigned value, int64_t n);
 /* Counts n observations of a histogram, each of amount; times are in microseconds. */
 void metric_observe(enum metric m, usec_t amount, uint64_t n);
 void metric_observe_at(enum metric m, unsigned value, usec_t amount, uint64_t n);
 
-/* The index of an HTTP status among the values of METRIC_BY_STATUS. */
-unsigned metric_status(unsigned status);
+/* The index of a number among the values of a label, such as METRIC_BY_STATUS; 0: "other". */
+unsigned metric_number(enum metric_label_set set, unsigned number);
+/* The index of a word among the values of a label; 0 if it is none of them. */
+unsigned metric_word(enum metric_label_set set, const char *word);
 
 /* ---- the table, and what was counted ---- */
 
@@ -78,6 +159,8 @@ const int64_t *metric_bounds(enum metric_unit unit);
 const struct metric_label *metric_label(enum metric_label_set set);
 /* Sets the values of METRIC_BY_ROUTE, at most METRIC_ROUTES_MAX; static.  Before threads run. */
 void metric_set_routes(const char *const *values, unsigned n);
+/* Workers are numbered from 0.  Before they run. */
+void metric_set_workers(unsigned n);
 
 /* Cells of one series: 1, or those of a histogram: its buckets, then the sum. */
 unsigned metric_cells(enum metric m);

@@ -3,6 +3,7 @@
  * The table of metrics and of their labels.  Constant, but for the routes, which are set before
  * threads run.
  */
+#include "base/annotate.h"
 #include "base/macros.h"
 #include "base/metric.h"
 
@@ -17,12 +18,81 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	  .help = "WebSocket connections that are open." },
 	[METRIC_CONNECTIONS_OPENED] = { COUNTER("connections_opened_total"),
 	  .help = "WebSocket connections that were accepted." },
+	[METRIC_CONNECTIONS_REFUSED] = { COUNTER("connections_refused_total"),
+	  LABELS(METRIC_BY_REFUSAL),
+	  .help = "WebSocket connections that were refused." },
+	[METRIC_CONNECTIONS_CLOSED] = { COUNTER("connections_closed_total"),
+	  LABELS(METRIC_BY_CLOSE_CODE, METRIC_BY_SIDE),
+	  .help = "WebSocket connections that ended, with the code of the first close frame; none "
+		  "without one." },
+	[METRIC_SUBSCRIPTIONS] = { GAUGE("subscriptions"),
+	  .help = "Subscriptions of connections to channels." },
+	[METRIC_CHANNELS] = { GAUGE("channels"), LABELS(METRIC_BY_CHANNEL_TYPE),
+	  .help = "Channels with subscriptions, with members or with a cached event; internal are "
+		  "those of users." },
+	[METRIC_SUBSCRIBE] = { COUNTER("subscribe_total"),
+	  LABELS(METRIC_BY_CHANNEL_TYPE, METRIC_BY_VERDICT),
+	  .help = "Requests to subscribe." },
+	[METRIC_EVENTS_IN] = { COUNTER("events_in_total"), LABELS(METRIC_BY_VIA),
+	  .help = "Events that were published, once for each channel, before limits and the log can "
+		  "refuse them." },
+	[METRIC_DELIVERIES] = { COUNTER("deliveries_total"),
+	  .help = "Events that were sent to a connection, once for each; client events are not "
+		  "counted." },
+	[METRIC_BYTES_IN] = { COUNTER("bytes_in_total"),
+	  .help = "Bytes of WebSocket messages that were received." },
+	[METRIC_BYTES_OUT] = { COUNTER("bytes_out_total"),
+	  .help = "Bytes of WebSocket frames that were sent." },
+	[METRIC_PAYLOAD_BYTES] = { HISTOGRAM("payload_bytes", METRIC_BYTES),
+	  .help = "Size of the data of published events." },
+	[METRIC_PUBLISH_TO_SOCKET] = { HISTOGRAM("publish_to_socket_seconds", METRIC_SECONDS),
+	  .help = "Time from the publication of an event until it was written to the sockets, for "
+		  "each delivery." },
+	[METRIC_COMMIT_TO_SOCKET] = { HISTOGRAM("commit_to_socket_seconds", METRIC_SECONDS),
+	  .help = "Time from the moment an event was in the log until it was written to the sockets, "
+		  "for each delivery." },
+	[METRIC_OUTBOX_BYTES] = { GAUGE("outbox_bytes"),
+	  .help = "Bytes of frames that wait because the clients' sockets are full." },
+	[METRIC_SLOW_CONSUMERS] = { COUNTER("slow_consumers_total"),
+	  .help = "Connections that were closed because the client read too slowly." },
+	[METRIC_RATE_LIMITED] = { COUNTER("rate_limited_total"), LABELS(METRIC_BY_RATE),
+	  .help = "Requests and messages that were refused by a limit of their rate or number." },
+	[METRIC_ADMISSION] = { COUNTER("admission_total"), LABELS(METRIC_BY_ADMISSION),
+	  .help = "Publishes that were admitted at once or later, that waited because workers did not "
+		  "keep up, and that were refused after that." },
+	[METRIC_LOG_COMMIT] = { HISTOGRAM("log_commit_seconds", METRIC_SECONDS),
+	  .help = "Duration of a commit of the log writer." },
+	[METRIC_LOG_BATCH_ROWS] = { HISTOGRAM("log_batch_rows", METRIC_NUMBER),
+	  .help = "Events in a commit of the log writer." },
+	[METRIC_LOG_QUEUE_EVENTS] = { GAUGE("log_queue_events"),
+	  .help = "Events that wait for the log writer or for their commit." },
+	[METRIC_LOG_QUEUE_BYTES] = { GAUGE("log_queue_bytes"),
+	  .help = "Bytes of them." },
+	[METRIC_DATABASE_UP] = { GAUGE("database_up"),
+	  .help = "1 while the log writer is connected to the database." },
+	[METRIC_NOTIFICATION_QUEUE] = { GAUGE("notification_queue_usage"), .unit = METRIC_RATIO,
+	  .help = "How full the queue of notifications of PostgreSQL is; commits fail when it is "
+		  "full." },
+	[METRIC_REPLAY] = { COUNTER("replay_total"), LABELS(METRIC_BY_REPLAY),
+	  .help = "Subscriptions with a position whose replay ended: served, or the reason of "
+		  "scopewire:resync." },
+	[METRIC_REPLAY_EVENTS] = { HISTOGRAM("replay_events", METRIC_NUMBER),
+	  .help = "Events in a replay that was served." },
+	[METRIC_REPLAY_SECONDS] = { HISTOGRAM("replay_seconds", METRIC_SECONDS),
+	  .help = "Duration of a replay that was served." },
+	[METRIC_AUTHORIZE] = { COUNTER("authorize_total"), LABELS(METRIC_BY_AUTHORIZATION),
+	  .help = "Questions to channel rules." },
+	[METRIC_AUTHORIZE_SECONDS] = { HISTOGRAM("authorize_seconds", METRIC_SECONDS),
+	  .help = "Time until they were answered." },
 	[METRIC_HTTP_REQUESTS] = { COUNTER("http_requests_total"),
 	  LABELS(METRIC_BY_ROUTE, METRIC_BY_STATUS),
 	  .help = "HTTP requests that were answered." },
 	[METRIC_HTTP_SECONDS] = { HISTOGRAM("http_seconds", METRIC_SECONDS),
 	  LABELS(METRIC_BY_ROUTE),
 	  .help = "Time from a request's first line to its answer." },
+	[METRIC_WORKER_BUSY] = { GAUGE("worker_busy_ratio"), .unit = METRIC_RATIO,
+	  LABELS(METRIC_BY_WORKER),
+	  .help = "Share of the last second in which a worker did not wait." },
 };
 /* clang-format on */
 
@@ -32,9 +102,64 @@ static const char *const statuses[] = {
 	"409", "410", "412", "413", "415", "422", "426", "429", "431", "500", "501", "503", "504",
 };
 
+static const char *const refusals[] = {
+	[REFUSED_TLS_ONLY] = "tls_only", [REFUSED_NO_APP] = "no_app",
+	[REFUSED_APP_DISABLED] = "app_disabled", [REFUSED_APP_LIMIT] = "app_limit",
+	[REFUSED_PATH] = "path", [REFUSED_VERSION] = "version", [REFUSED_ORIGIN] = "origin",
+	[REFUSED_CAPACITY] = "capacity",
+};
+static const char *const close_codes[] = {
+	"other", "none", "1000", "1001", "1002", "1003", "1005", "1007", "1008", "1009", "1011",
+	"4000", "4001", "4003", "4004", "4005", "4006", "4007", "4009", "4100", "4200", "4201",
+	"4202", "4301",
+};
+static const char *const sides[] = {
+	[CLOSED_BY_CLIENT] = "client", [CLOSED_BY_SERVER] = "server",
+	[CLOSED_BY_NETWORK] = "network",
+};
+static const char *const channel_types[] = {
+	[CHANNEL_PUBLIC] = "public", [CHANNEL_PRIVATE] = "private",
+	[CHANNEL_PRESENCE] = "presence", [CHANNEL_ENCRYPTED] = "encrypted",
+	[CHANNEL_INTERNAL] = "internal",
+};
+static const char *const verdicts[] = { [VERDICT_OK] = "ok", [VERDICT_REFUSED] = "refused" };
+static const char *const vias[] = {
+	[VIA_HTTP] = "http", [VIA_BATCH] = "batch", [VIA_SQL] = "sql", [VIA_CLIENT] = "client",
+};
+static const char *const rates[] = {
+	[RATED_EVENTS] = "events", [RATED_READS] = "reads", [RATED_APP_CALLS] = "app_calls",
+	[RATED_USER_CALLS] = "user_calls", [RATED_MESSAGES] = "messages",
+	[RATED_CLIENT_EVENTS] = "client_events",
+};
+static const char *const admissions[] = {
+	[ADMISSION_ADMITTED] = "admitted", [ADMISSION_WAITED] = "waited",
+	[ADMISSION_REFUSED] = "refused",
+};
+static const char *const replays[] = {
+	"served", "expired", "epoch", "too_many", "unavailable", "malformed",
+};
+static const char *const authorizations[] = {
+	[AUTHORIZED] = "allowed", [NOT_AUTHORIZED] = "refused", [AUTHORIZATION_FAILED] = "failed",
+};
+static char worker_texts[METRIC_WORKERS_MAX][4];
+static const char *worker_names[METRIC_WORKERS_MAX];
+
+#define VALUES(array) (array), ARRAY_SIZE(array)
+
 static struct metric_label labels[METRIC_LABEL_SETS] = {
 	[METRIC_BY_ROUTE] = { "route", NULL, 0 },
-	[METRIC_BY_STATUS] = { "status", statuses, ARRAY_SIZE(statuses) },
+	[METRIC_BY_STATUS] = { "status", VALUES(statuses) },
+	[METRIC_BY_WORKER] = { "worker", worker_names, 0 },
+	[METRIC_BY_REFUSAL] = { "reason", VALUES(refusals) },
+	[METRIC_BY_CLOSE_CODE] = { "code", VALUES(close_codes) },
+	[METRIC_BY_SIDE] = { "by", VALUES(sides) },
+	[METRIC_BY_CHANNEL_TYPE] = { "type", VALUES(channel_types) },
+	[METRIC_BY_VERDICT] = { "result", VALUES(verdicts) },
+	[METRIC_BY_VIA] = { "via", VALUES(vias) },
+	[METRIC_BY_RATE] = { "scope", VALUES(rates) },
+	[METRIC_BY_ADMISSION] = { "result", VALUES(admissions) },
+	[METRIC_BY_REPLAY] = { "result", VALUES(replays) },
+	[METRIC_BY_AUTHORIZATION] = { "result", VALUES(authorizations) },
 };
 
 static const int64_t bounds[][METRIC_BUCKETS] = {
@@ -64,13 +189,27 @@ const int64_t *metric_bounds(enum metric_unit unit)
 	return bounds[unit];
 }
 
-unsigned metric_status(unsigned status)
+void metric_set_workers(unsigned n)
 {
-	for (unsigned i = 1; i < ARRAY_SIZE(statuses); i++) {
-		const char *s = statuses[i];
-
-		if ((unsigned)((s[0] - '0') * 100 + (s[1] - '0') * 10 + s[2] - '0') == status)
-			return i;
+	for (unsigned i = 0; i < n && i < METRIC_WORKERS_MAX; i++) {
+		snprintf(worker_texts[i], sizeof(worker_texts[i]), "%u", i);
+		worker_names[i] = worker_texts[i];
+		labels[METRIC_BY_WORKER].n = i + 1;
 	}
+}
+
+unsigned metric_number(enum metric_label_set set, unsigned number)
+{
+	char text[12];
+
+	snprintf(text, sizeof(text), "%u", number);
+	return metric_word(set, text);
+}
+
+unsigned metric_word(enum metric_label_set set, const char *word)
+{
+	for (unsigned i = 1; i < labels[set].n; i++)
+		if (strcmp(labels[set].values[i], word) == 0)
+			return i;
 	return 0;
 }

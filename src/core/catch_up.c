@@ -14,6 +14,7 @@
  * send may have ended it when they return.  All of it runs on the session's worker.
  */
 #include "base/mem.h"
+#include "base/metric.h"
 #include "core/session_out.h"
 #include "wire/socket_id.h"
 
@@ -233,7 +234,7 @@ static struct catch_up *catch_up_new(struct session *s, struct subscription *sub
 
 	u->session = s;
 	u->sub = sub;
-	u->began = s->hub->now;
+	u->began = clock_mono();
 	u->now = *now;
 	if (req->is_valid) {
 		u->since = req->since;
@@ -397,6 +398,7 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 	while ((h = catch_up_take_held(u))) {
 		if (!catch_up_is_covered(h->event, floor) && session_send(s, h->frame)) {
 			s->hub->stats.deliveries++;
+			metric_add(METRIC_DELIVERIES, h->event != NULL);
 			if (h->event)
 				atomic_fetch_add_explicit(&h->event->sockets, 1,
 							  memory_order_relaxed);
@@ -435,6 +437,9 @@ static void catch_up_finish(struct catch_up *u) RUNS_ON(on_worker)
 	char text[POSITION_SIZE];
 
 	p.serial = u->to;
+	metric_add_at(METRIC_REPLAY, 0, 1);
+	metric_observe(METRIC_REPLAY_EVENTS, u->n_events, 1);
+	metric_observe(METRIC_REPLAY_SECONDS, clock_mono() - u->began, 1);
 	strbuf_reset(&s->hub->text);
 	frame_replayed(&s->hub->text, catch_up_channel(u), u->n_events,
 		       sv(position_format(&p, text)));
@@ -450,6 +455,7 @@ static void catch_up_resync(struct catch_up *u, const char *reason) RUNS_ON(on_w
 
 	s->hub->n_ahead -= u->stage == STAGE_AHEAD;
 	u->stage = STAGE_EVENTS;
+	metric_add_at(METRIC_REPLAY, metric_word(METRIC_BY_REPLAY, reason), 1);
 	strbuf_reset(&s->hub->text);
 	frame_resync(&s->hub->text, catch_up_channel(u), reason, &u->now);
 	session_send_text(s);
@@ -500,6 +506,7 @@ static void catch_up_send_pages(struct catch_up *u) RUNS_ON(on_worker)
 		}
 		u->n_events += p->n_events;
 		s->hub->stats.deliveries += p->n_events;
+		metric_add(METRIC_DELIVERIES, p->n_events);
 		u->sent_to = p->to;
 		catch_up_drop_page(u);
 	}

@@ -35,6 +35,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "core/channel_cache.h"
 #include "core/directory.h"
 #include "core/log_position.h"
@@ -117,8 +118,14 @@ struct directory *directory_new(unsigned n_workers, const struct directory_post 
 	return d;
 }
 
+static unsigned dchannel_metric_type(const struct dchannel *c)
+{
+	return c->is_internal || c->traits.user ? CHANNEL_INTERNAL : channel_metric_type(c->traits);
+}
+
 static void dchannel_free(struct dchannel *c) NO_TSA
 {
+	metric_add_at(METRIC_CHANNELS, dchannel_metric_type(c), -1);
 	presence_release(&c->presence);
 	channel_cache_release(&c->cache);
 	app_unref(c->app);
@@ -167,6 +174,7 @@ static struct dchannel *dchannel_new_locked(struct directory *d, struct shard *s
 	c->app = app_ref(app);
 	c->traits = traits;
 	c->is_internal = sv_starts_with(channel_key_name(key), SV("!"));
+	metric_add_at(METRIC_CHANNELS, dchannel_metric_type(c), 1);
 	presence_init(&c->presence);
 	map_put(&s->channels, msgbuf_view(c->key), c);
 	return c;

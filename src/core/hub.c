@@ -8,6 +8,7 @@
  * which no function here calls while it walks them.
  */
 #include "base/mem.h"
+#include "base/metric.h"
 #include "core/liveness.h"
 #include "core/session_out.h"
 
@@ -50,6 +51,29 @@ void hub_begin(struct hub *h)
 	h->is_batch = true;
 }
 
+/* The events of the batch are written, or wait in the outbox of a slow client. */
+static void hub_observe(struct hub *h) RUNS_ON(on_worker)
+{
+	usec_t now = h->n_written ? clock_wall() : 0;
+
+	for (unsigned i = 0; i < h->n_written; i++) {
+		const struct hub_written *w = &h->written[i];
+
+		metric_observe(METRIC_PUBLISH_TO_SOCKET, now - w->published_at, w->n);
+		if (w->delivered_at)
+			metric_observe(METRIC_COMMIT_TO_SOCKET, now - w->delivered_at, w->n);
+	}
+	h->n_written = 0;
+}
+
+static void hub_note_written(struct hub *h, const struct event *e, unsigned n) RUNS_ON(on_worker)
+{
+	h->written[h->n_written++] =
+		(struct hub_written){ e->published_at, e->serial ? e->delivered_at : 0, n };
+	if (!h->is_batch || h->n_written == HUB_WRITTEN_MAX)
+		hub_observe(h);
+}
+
 void hub_flush(struct hub *h)
 {
 	h->is_batch = false;
@@ -61,6 +85,7 @@ void hub_flush(struct hub *h)
 		s->next_dirty = NULL;
 		session_flush(s);
 	}
+	hub_observe(h);
 	if (!h->unwritten.messages)
 		return;
 	worker_loads_written(directory_loads(h->conf.directory), h->conf.worker, &h->unwritten,
@@ -142,8 +167,11 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 		c = registry_find(&h->registry, msgbuf_view(m->key));
 		n_sent = c ? hub_deliver_frame(c, m) : 0;
 		h->stats.deliveries += n_sent;
-		if (m->event && n_sent)
+		if (m->event && n_sent) {
+			metric_add(METRIC_DELIVERIES, n_sent);
 			atomic_fetch_add_explicit(&m->event->sockets, n_sent, memory_order_relaxed);
+			hub_note_written(h, m->event, n_sent);
+		}
 		break;
 	case MESSAGE_CLOSE_USER:
 		hub_close_user(h, m);

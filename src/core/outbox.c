@@ -2,6 +2,7 @@
 /* cap is a power of two or 0, so an index is masked, not divided.  One worker's own. */
 #include <errno.h>
 #include "base/mem.h"
+#include "base/metric.h"
 #include "core/outbox.h"
 
 #define KEEP_CAP 16 /* larger rings are freed when empty */
@@ -36,6 +37,7 @@ int outbox_put(struct outbox *o, struct msgbuf *m, unsigned max_bytes, unsigned 
 		outbox_grow(o);
 	o->ring[(o->head + o->n++) & (o->cap - 1)] = msgbuf_ref(m);
 	o->bytes += m->len;
+	metric_add(METRIC_OUTBOX_BYTES, m->len);
 	return 0;
 }
 
@@ -50,6 +52,7 @@ struct msgbuf *outbox_take(struct outbox *o)
 
 	o->head = (o->head + 1) & (o->cap - 1);
 	o->bytes -= m->len;
+	metric_add(METRIC_OUTBOX_BYTES, -(int64_t)m->len);
 	if (--o->n == 0 && o->cap > KEEP_CAP) {
 		free(o->ring);
 		*o = (struct outbox){ 0 };

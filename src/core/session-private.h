@@ -50,6 +50,9 @@ struct session {
 	bool is_pinged;		/* a pong is due */
 	bool is_receiving_junk; /* the rest of a message that was refused */
 	bool is_pusher_js;	/* see session_sends_plain() */
+	bool is_closed_by_client;
+	bool is_closing_here;	   /* the daemon closed it first */
+	unsigned short close_code; /* of the close frame that was first; 0: none */
 	/* the rest */
 	struct hub *hub;
 	struct app *app;
@@ -67,6 +70,13 @@ struct session {
 	char *user_info;			      /* JSON text or NULL */
 	struct subscription *user_channel;	      /* core/users.h; NULL before sign-in */
 	struct map watches; /* user id -> struct subscription; core/users.h */
+};
+
+#define HUB_WRITTEN_MAX 128
+
+struct hub_written {
+	usec_t published_at, delivered_at; /* wall; delivered_at 0: it is not in the log */
+	unsigned n;			   /* connections */
 };
 
 /* Everything is its worker's own. */
@@ -89,7 +99,10 @@ struct hub {
 	struct catching_up *catching_up; /* list: those of its sessions */
 	unsigned n_ahead;		 /* catch-ups that wait for this node's position */
 	struct strbuf text;		 /* of the frame that is being built */
-	struct msgbuf *ping;		 /* what a silent client receives; see ws_ping_frames() */
-	unsigned char *scratch;		 /* MSGBUF_HEADROOM + SCRATCH_BYTES */
+	/* events of the batch, whose times are observed when it was written */
+	struct hub_written written[HUB_WRITTEN_MAX];
+	unsigned n_written;
+	struct msgbuf *ping;	/* what a silent client receives; see ws_ping_frames() */
+	unsigned char *scratch; /* MSGBUF_HEADROOM + SCRATCH_BYTES */
 };
 #endif

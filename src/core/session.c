@@ -138,6 +138,28 @@ static struct refusal session_admit(struct session *s, const struct session_requ
 	return session_count_in(s);
 }
 
+static enum metric_refusal session_refusal_reason(enum pusher_code code)
+{
+	switch (code) {
+	case PUSHER_TLS_ONLY:
+		return REFUSED_TLS_ONLY;
+	case PUSHER_NO_APP:
+		return REFUSED_NO_APP;
+	case PUSHER_APP_DISABLED:
+		return REFUSED_APP_DISABLED;
+	case PUSHER_OVER_QUOTA:
+		return REFUSED_APP_LIMIT;
+	case PUSHER_BAD_PATH:
+		return REFUSED_PATH;
+	case PUSHER_UNAUTHORIZED:
+		return REFUSED_ORIGIN;
+	case PUSHER_OVER_CAPACITY:
+		return REFUSED_CAPACITY;
+	default:
+		return REFUSED_VERSION;
+	}
+}
+
 static struct log_gate connections_refused = LOG_GATE("connections refused"),
 		       connections_closed = LOG_GATE("connections closed by limits");
 
@@ -199,6 +221,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 	if (!s->app)
 		s->app = session_placeholder_app();
 	if (no.code) {
+		metric_add_at(METRIC_CONNECTIONS_REFUSED, session_refusal_reason(no.code), 1);
 		session_log_refused_connection(s, r, no);
 		session_refuse(s, no.code, no.text);
 		return s;
@@ -237,6 +260,7 @@ static bool session_is_in_message_rate(struct session *s) RUNS_ON(on_worker)
 	    limit_take(&s->message_bucket, l->message_rate_max_attempts,
 		       l->message_rate_decay_s * USEC_PER_SEC, 1, clock_mono()))
 		return true;
+	metric_add_at(METRIC_RATE_LIMITED, RATED_MESSAGES, 1);
 	if (l->message_rate_terminate) {
 		session_log_refusal(s, &connections_closed, "connection closed",
 				    "more messages than rate_limiting_max_attempts allows");
@@ -271,6 +295,7 @@ void session_receive(struct session *s, struct str_view bytes, bool first, bool 
 	unsigned max = s->app->limits.max_message_bytes;
 
 	liveness_seen(s);
+	metric_add(METRIC_BYTES_IN, (int64_t)bytes.len);
 	if (s->is_closing)
 		return;
 	if (s->is_receiving_junk && !first) {
@@ -306,8 +331,12 @@ void session_receive(struct session *s, struct str_view bytes, bool first, bool 
 	strbuf_release(&s->message);
 }
 
-void session_peer_closing(struct session *s)
+void session_peer_closing(struct session *s, unsigned code)
 {
+	if (!s->is_closing_here) {
+		s->is_closed_by_client = true;
+		s->close_code = (unsigned short)code;
+	}
 	s->is_closing = true;
 	outbox_release(&s->outbox);
 }
@@ -337,6 +366,13 @@ void session_closed(struct session *s)
 	catch_up_session_closed(s);
 	if (s->is_opened) {
 		metric_add(METRIC_CONNECTIONS, -1);
+		metric_add_pair(METRIC_CONNECTIONS_CLOSED,
+				s->close_code ? metric_number(METRIC_BY_CLOSE_CODE, s->close_code)
+					      : metric_word(METRIC_BY_CLOSE_CODE, "none"),
+				s->is_closed_by_client ? CLOSED_BY_CLIENT
+				: s->is_closing_here   ? CLOSED_BY_SERVER
+						       : CLOSED_BY_NETWORK,
+				1);
 		atomic_fetch_sub(&s->app->runtime->connections, 1);
 		if (h->conf.connections)
 			atomic_fetch_sub(h->conf.connections, 1);

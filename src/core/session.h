@@ -59,7 +59,7 @@ void session_alive(struct session *s) RUNS_ON(on_worker);
 /* The socket takes more. */
 void session_writable(struct session *s) RUNS_ON(on_worker);
 /* The client began to close: nothing is sent any more. */
-void session_peer_closing(struct session *s) RUNS_ON(on_worker);
+void session_peer_closing(struct session *s, unsigned code) RUNS_ON(on_worker);
 /* The connection has ended: leaves all channels and frees s. */
 void session_closed(struct session *s) RUNS_ON(on_worker);
 /* The socket id of the protocol, as a number; see socket_id_format(). */

@@ -7,6 +7,7 @@
  * session itself lives until session_closed().
  */
 #include "base/log.h"
+#include "base/metric.h"
 #include "core/session_out.h"
 #include "wire/socket_id.h"
 
@@ -18,6 +19,7 @@ static bool session_out_takes_more(const struct session *s) RUNS_ON(on_worker)
 static bool session_out_write(struct session *s, unsigned char *p, size_t n) RUNS_ON(on_worker)
 {
 	s->hub->stats.writes++;
+	metric_add(METRIC_BYTES_OUT, (int64_t)n);
 	if (s->hub->conf.io->write(s->conn, p, n))
 		return true;
 	s->is_closing = true;
@@ -60,8 +62,9 @@ static bool session_out_queue(struct session *s, struct msgbuf *frame) RUNS_ON(o
 
 void session_drop_slow(struct session *s, const char *why)
 {
-	s->is_closing = true;
+	s->is_closing = s->is_closing_here = true;
 	s->hub->stats.dropped_slow++;
+	metric_add(METRIC_SLOW_CONSUMERS, 1);
 	session_log_refusal(s, &slow_dropped, "connection dropped", why);
 	outbox_release(&s->outbox);
 	s->hub->conf.io->kill(s->conn);
@@ -175,7 +178,8 @@ void session_close(struct session *s, unsigned code, const char *reason)
 	session_flush(s);
 	if (s->is_closing)
 		return;
-	s->is_closing = true;
+	s->is_closing = s->is_closing_here = true;
+	s->close_code = (unsigned short)code;
 	s->hub->conf.io->close(s->conn, code, reason);
 }
 

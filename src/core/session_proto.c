@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include "base/mem.h"
+#include "base/metric.h"
 #include "core/limit.h"
 #include "core/session_out.h"
 #include "core/session_proto.h"
@@ -239,6 +240,7 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	}
 	now.serial = j.position;
 	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
+	metric_add(METRIC_SUBSCRIPTIONS, 1);
 	sub->traits = t;
 	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
 	if (t.presence)
@@ -274,11 +276,17 @@ static struct catch_up_request proto_read_since(struct session *s, const struct 
 	return req;
 }
 
+static void proto_count_subscribe(struct channel_traits t, bool is_subscribed)
+{
+	metric_add_pair(METRIC_SUBSCRIBE, channel_metric_type(t),
+			is_subscribed ? VERDICT_OK : VERDICT_REFUSED, 1);
+}
+
 static void proto_on_subscribe(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
 {
 	struct member_data m = { .user_id = SV("") };
 	struct catch_up_request req;
-	struct channel_traits t;
+	struct channel_traits t = { 0 };
 
 	if (map_get(&s->subscriptions, f->channel)) {
 		struct strbuf b;
@@ -290,12 +298,15 @@ static void proto_on_subscribe(struct session *s, const struct client_frame *f) 
 		strbuf_release(&b);
 		return;
 	}
-	if (!proto_check_name(s, f, &t) || !proto_check_right(s, f, &t))
+	if (!proto_check_name(s, f, &t) || !proto_check_right(s, f, &t)) {
+		proto_count_subscribe(t, false);
 		return;
+	}
 	if (!t.presence || proto_read_member(s, f, &m)) {
 		req = proto_read_since(s, f);
 		proto_join(s, f, t, &m, &req);
 	}
+	proto_count_subscribe(t, map_get(&s->subscriptions, f->channel) != NULL);
 	presence_member_release(&m.parsed);
 }
 
@@ -314,10 +325,12 @@ static void proto_drop_subscription(struct session *s, struct subscription *sub,
 
 	if (sub->catch_up)
 		catch_up_drop(sub->catch_up);
-	if (is_internal)
+	if (is_internal) {
 		users_leave(s->hub->conf.directory, &l);
-	else
+	} else {
 		directory_leave(s->hub->conf.directory, &l);
+		metric_add(METRIC_SUBSCRIPTIONS, -1);
+	}
 	registry_remove(&s->hub->registry, sub);
 }
 
@@ -390,6 +403,8 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 		strbuf_reset(&s->hub->text);
 		frame_event(&s->hub->text, &e);
 		frame = ws_text_frame(strbuf_view(&s->hub->text));
+		metric_add_at(METRIC_EVENTS_IN, VIA_CLIENT, 1);
+		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)f->data.len, 1);
 		directory_send(s->hub->conf.directory, s->app, f->channel, frame, s->id);
 		msgbuf_unref(frame);
 	}
@@ -412,15 +427,17 @@ static void proto_on_client_event(struct session *s, const struct client_frame *
 		strbuf_release(&b);
 		return;
 	}
-	if (fault)
+	if (fault) {
 		session_error(s, PUSHER_CODE_NULL, sv(fault));
-	else if (!limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
-			     USEC_PER_SEC, 1, clock_mono()))
+	} else if (limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
+			      USEC_PER_SEC, 1, clock_mono())) {
+		proto_forward_client_event(s, f, sub);
+	} else {
+		metric_add_at(METRIC_RATE_LIMITED, RATED_CLIENT_EVENTS, 1);
 		session_error(s, PUSHER_RATE_LIMIT,
 			      SV("Client event rejected - too many in a second on this connection "
 				 "(option max_client_events_per_second)"));
-	else
-		proto_forward_client_event(s, f, sub);
+	}
 }
 
 /* ---- signin ---- */

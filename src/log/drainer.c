@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "log/drainer.h"
 #include "log/partitions.h"
 #include "pg/listener.h"
@@ -197,6 +198,7 @@ static enum pg_fault drainer_check_queue(struct drainer *d)
 	if (fault != PG_FINE)
 		return fault;
 	usage = strtod(pg_answer_text(&a, 0, 0), NULL);
+	metric_set(METRIC_NOTIFICATION_QUEUE, (int64_t)(usage * 1e6));
 	pg_answer_release(&a);
 	if (usage * 100 > d->conf->notify_queue_alarm)
 		log_error("database: the queue of notifications is %.0f %% full: a session that "

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include "base/mem.h"
+#include "base/metric.h"
 #include "log/queue.h"
 
 struct log_queue {
@@ -50,6 +51,8 @@ static void queue_uncount(struct log_queue *q, unsigned events, size_t bytes)
 {
 	atomic_fetch_sub_explicit(&q->events, events, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&q->bytes, bytes, memory_order_relaxed);
+	metric_add(METRIC_LOG_QUEUE_EVENTS, -(int64_t)events);
+	metric_add(METRIC_LOG_QUEUE_BYTES, -(int64_t)bytes);
 }
 
 /* True when there was room, which is now taken. */
@@ -58,6 +61,8 @@ static bool queue_count(struct log_queue *q, unsigned events, size_t bytes)
 	unsigned n = atomic_fetch_add_explicit(&q->events, events, memory_order_relaxed);
 	size_t all = atomic_fetch_add_explicit(&q->bytes, bytes, memory_order_relaxed);
 
+	metric_add(METRIC_LOG_QUEUE_EVENTS, events);
+	metric_add(METRIC_LOG_QUEUE_BYTES, (int64_t)bytes);
 	if (n + events <= q->conf->queue_events && all + bytes <= q->conf->queue_bytes)
 		return true;
 	queue_uncount(q, events, bytes);

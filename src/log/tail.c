@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/wake.h"
 #include "log/epoch.h"
 #include "log/row.h"
@@ -282,6 +283,10 @@ static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *ap
 		return;
 	}
 	e = log_row_event(row, app, t->deliveries);
+	if (row->is_sql) {
+		metric_add_at(METRIC_EVENTS_IN, VIA_SQL, 1);
+		metric_observe(METRIC_PAYLOAD_BYTES, e->data->len, 1);
+	}
 	directory_fan_out(t->directory, e);
 	event_unref(e);
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "log/linger.h"
 #include "log/partitions.h"
 #include "log/resolve.h"
@@ -206,6 +207,7 @@ static void writer_log_dropped(struct log_writer *w, uint64_t more)
 static void writer_disconnect(struct log_writer *w)
 {
 	w->conn = NULL;
+	metric_set(METRIC_DATABASE_UP, 0);
 	if (!log_queue_away(w->queue))
 		log_queue_set_away(w->queue, clock_mono());
 }
@@ -466,10 +468,13 @@ RUNS_ON(on_db) static void writer_write_group(struct log_writer *w)
 	log_linger_commit(&w->linger,
 			  writer_count_durable(&w->flight) + writer_count_durable(&w->waiting),
 			  clock_mono() - start);
-	if (fault == PG_FINE)
+	if (fault == PG_FINE) {
+		metric_observe(METRIC_LOG_COMMIT, clock_mono() - start, 1);
+		metric_observe(METRIC_LOG_BATCH_ROWS, log_write_events(w->write), 1);
 		writer_on_committed(w);
-	else
+	} else {
 		writer_on_fault(w, fault, step);
+	}
 }
 
 /* -- an unknown outcome -- */
@@ -614,6 +619,7 @@ RUNS_ON(on_db) static enum pg_fault writer_serve(void *ctx, struct pg_conn *c)
 		free(w->last_why);
 		w->last_why = NULL;
 		atomic_fetch_add(&w->reconnects, 1);
+		metric_set(METRIC_DATABASE_UP, 1);
 	} else {
 		writer_disconnect(w);
 	}

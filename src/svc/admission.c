@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/wake.h"
 #include "svc/admission.h"
 
@@ -177,8 +178,10 @@ static bool admission_try(struct admission *a, struct admission_wait *w, uint64_
 	found = worker_loads_admit(directory_loads(a->directory), &w->share, LOAD_WAITER_PUBLISHES);
 	*behind |= found;
 	w->is_admitted = !found;
-	if (w->is_admitted)
+	if (w->is_admitted) {
 		atomic_fetch_add_explicit(&a->admitted, 1, memory_order_relaxed);
+		metric_add_at(METRIC_ADMISSION, ADMISSION_ADMITTED, 1);
+	}
 	return w->is_admitted;
 }
 
@@ -194,6 +197,7 @@ static bool admission_pass_app(struct admission *a, struct admission_app *app, u
 			app->ring = p->next;
 			admission_unpark(a, p);
 			atomic_fetch_add_explicit(&a->waited, 1, memory_order_relaxed);
+			metric_add_at(METRIC_ADMISSION, ADMISSION_WAITED, 1);
 			w->done(w, 0);
 			return true;
 		}
@@ -232,6 +236,7 @@ static void admission_expire(struct admission *a, usec_t now)
 		struct admission_wait *w = admission_unpark(a, a->oldest->publisher);
 
 		atomic_fetch_add_explicit(&a->refused, 1, memory_order_relaxed);
+		metric_add_at(METRIC_ADMISSION, ADMISSION_REFUSED, 1);
 		w->done(w, -ENOBUFS);
 	}
 }

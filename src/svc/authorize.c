@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "svc/authorize.h"
 
 #define CACHE_BYTES (8 << 20)
@@ -83,6 +84,7 @@ struct question {
 	int64_t user_id;
 	struct pg_owner owner;
 	uint64_t generation;
+	usec_t started;	     /* mono */
 	char *name, *avatar; /* heap, or NULL */
 };
 
@@ -217,6 +219,7 @@ static struct question *authorize_question_new(struct authorizer *a,
 	char *at = (char *)(q + 1);
 
 	q->a = a;
+	q->started = clock_mono();
 	q->done = done;
 	q->ctx = ctx;
 	q->user_id = from->user_id;
@@ -235,10 +238,17 @@ static void authorize_question_free(struct question *q)
 	free(q);
 }
 
+static void authorize_count(const struct question *q, enum metric_authorization how)
+{
+	metric_add_at(METRIC_AUTHORIZE, how, 1);
+	metric_observe(METRIC_AUTHORIZE_SECONDS, clock_mono() - q->started, 1);
+}
+
 static void authorize_answer_send(struct question *q, bool allowed)
 {
 	struct authorize_answer a = { .allowed = allowed, .name = q->name, .avatar = q->avatar };
 
+	authorize_count(q, allowed ? AUTHORIZED : NOT_AUTHORIZED);
 	q->done(q->ctx, &a);
 	authorize_question_free(q);
 }
@@ -248,6 +258,7 @@ static void authorize_answer_failure(struct question *q, const struct pg_answer 
 {
 	struct authorize_answer a = { .failure = why, .in_predicate = in_predicate };
 
+	authorize_count(q, AUTHORIZATION_FAILED);
 	q->done(q->ctx, &a);
 	authorize_question_free(q);
 }

@@ -90,3 +90,11 @@ bool channel_pattern_match(struct str_view pattern, struct str_view name)
 		p++;
 	return p == pattern.len;
 }
+
+enum metric_channel_type channel_metric_type(struct channel_traits t)
+{
+	return t.encrypted  ? CHANNEL_ENCRYPTED
+	       : t.presence ? CHANNEL_PRESENCE
+	       : t.guarded  ? CHANNEL_PRIVATE
+			    : CHANNEL_PUBLIC;
+}

@@ -6,6 +6,7 @@
  * their dash: "privateer" is public.
  */
 #include <stdbool.h>
+#include "base/metric.h"
 #include "base/str.h"
 
 struct channel_traits {
@@ -28,4 +29,6 @@ bool channel_name_is_encrypted(struct str_view name);
 /* fnmatch-like: '*' matches any run of bytes; everything else itself.  Linear in practice, no
  * recursion. */
 bool channel_pattern_match(struct str_view pattern, struct str_view name);
+/* For metrics: the most special of what it is. */
+enum metric_channel_type channel_metric_type(struct channel_traits t);
 #endif

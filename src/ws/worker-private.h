@@ -32,8 +32,9 @@ struct worker {
 	struct mailbox mail, control;
 	atomic_uint load; /* connections handed to it and still open */
 	atomic_uint sessions;
-	struct str_view subprotocol; /* of the handshake that is being answered; empty: none */
-	usec_t drain_until;	     /* mono; 0: not draining */
+	struct str_view subprotocol;	 /* of the handshake that is being answered; empty: none */
+	usec_t drain_until;		 /* mono; 0: not draining */
+	usec_t observed_at, idle_before; /* mono; of METRIC_WORKER_BUSY */
 	bool is_stopping;
 	bool owes_turn; /* a timeout was set: libwebsockets has to look at its timers */
 	/* start: the thread tells main how it went */

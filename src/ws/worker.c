@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 
@@ -149,6 +150,23 @@ static void drain_some(struct worker *w, usec_t now) RUNS_ON(on_worker)
 	hub_drain(w->hub, left <= slice ? 1000 : (unsigned)(1000 * slice / left));
 }
 
+/* Each second: which part of it the loop did not wait. */
+static void worker_observe(struct worker *w, usec_t now) RUNS_ON(on_worker)
+{
+	usec_t idle, window = now - w->observed_at;
+
+	if (window < USEC_PER_SEC)
+		return;
+	idle = (usec_t)(uv_metrics_idle_time(&w->loop) / 1000);
+	if (w->observed_at && idle - w->idle_before < window)
+		metric_set_at(METRIC_WORKER_BUSY, w->index,
+			      1000000 * (window - (idle - w->idle_before)) / window);
+	else
+		metric_set_at(METRIC_WORKER_BUSY, w->index, 0);
+	w->observed_at = now;
+	w->idle_before = idle;
+}
+
 static void on_timer(uv_timer_t *handle)
 {
 	struct worker *w = handle->data;
@@ -156,6 +174,7 @@ static void on_timer(uv_timer_t *handle)
 
 	ASSERT_ON(on_worker);
 	hub_tick(w->hub, now);
+	worker_observe(w, now);
 	if (w->drain_until)
 		drain_some(w, now);
 	end_turn(w);
@@ -300,6 +319,7 @@ struct workers *workers_new(const struct workers_conf *conf)
 
 	lws_set_log_level(LLL_ERR, log_lws);
 	all->conf = *conf;
+	metric_set_workers(conf->n);
 	pthread_mutex_init(&all->start_lock, NULL);
 	pthread_cond_init(&all->start_cond, NULL);
 	for (unsigned i = 0; i < conf->n; i++) {
@@ -310,6 +330,7 @@ struct workers *workers_new(const struct workers_conf *conf)
 		mailbox_init(&w->mail, 0);
 		mailbox_init(&w->control, 0);
 		uv_loop_init(&w->loop);
+		uv_loop_configure(&w->loop, UV_METRICS_IDLE_TIME);
 		uv_async_init(&w->loop, &w->async, on_async);
 		uv_timer_init(&w->loop, &w->timer);
 		w->async.data = w->timer.data = w;

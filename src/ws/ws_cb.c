@@ -188,10 +188,13 @@ static void on_ws_pong(struct conn *c)
 
 /* Nonzero: both sides have sent a close frame, drop the connection; else libwebsockets answers it.
  */
-static int on_peer_close(struct conn *c)
+static int on_peer_close(struct conn *c, const unsigned char *frame, size_t len)
 {
+	/* RFC 6455 section 7.1.5: 1005 stands for a close frame without a code */
+	unsigned code = len >= 2 ? (unsigned)frame[0] << 8 | frame[1] : 1005;
+
 	ASSERT_ON(on_worker);
-	session_peer_closing(c->session);
+	session_peer_closing(c->session, code);
 	return c->is_close_sent ? -1 : 0;
 }
 
@@ -238,7 +241,7 @@ int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, v
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return on_ws_writable(wsi, c);
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-		return on_peer_close(c);
+		return on_peer_close(c, in, len);
 	case LWS_CALLBACK_CLOSED:
 		on_closed(c);
 		return 0;

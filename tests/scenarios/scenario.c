@@ -769,7 +769,7 @@ static void step_bytes(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 static void step_closing(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 {
 	(void)rest;
-	session_peer_closing(p->session);
+	session_peer_closing(p->session, 1000);
 }
 
 static void step_gone(struct peer *p, struct str_view rest) RUNS_ON(on_worker)

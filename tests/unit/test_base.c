@@ -701,8 +701,12 @@ START_TEST(every_metric_has_a_row_with_a_valid_name)
 	}
 	for (unsigned set = METRIC_NO_LABEL + 1; set < METRIC_LABEL_SETS; set++)
 		ck_assert_ptr_nonnull(metric_label(set)->name);
-	ck_assert_str_eq(metric_label(METRIC_BY_STATUS)->values[metric_status(404)], "404");
-	ck_assert_str_eq(metric_label(METRIC_BY_STATUS)->values[metric_status(299)], "other");
+	ck_assert_str_eq(
+		metric_label(METRIC_BY_STATUS)->values[metric_number(METRIC_BY_STATUS, 404)],
+		"404");
+	ck_assert_str_eq(
+		metric_label(METRIC_BY_STATUS)->values[metric_number(METRIC_BY_STATUS, 299)],
+		"other");
 }
 END_TEST
 

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// Each metric counts what docs/metrics.md says.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { request, startDaemon, waitFor } from '../lib/harness.mjs';
+
+/** A daemon, and a function that reads its metrics: {'name{labels}': value}. */
+async function measured(t, options = {}) {
+	const daemon = await startDaemon({ ...options, sections: { ...options.sections,
+		admin: { listen: '127.0.0.1:0', local_read: 'yes' } } }, t);
+	const [, at] = /admin: listening on (\S+)/.exec(daemon.logText);
+	const read = async () => Object.fromEntries((await request(`http://${at}/metrics`)).text
+		.split('\n').filter((line) => line && !line.startsWith('#'))
+		.map((line) => [line.slice(0, line.lastIndexOf(' ')).replace(/^scopewire_/, ''),
+			Number(line.slice(line.lastIndexOf(' ') + 1))]));
+	const becomes = (series, value) => waitFor(async () => ((await read())[series] ?? 0) === value,
+		`${series} ${value}`);
+	return { daemon, read, becomes };
+}
+
+test('connections are counted when they open, are refused and close', async (t) => {
+	const { daemon, becomes } = await measured(t);
+	const first = await daemon.connect();
+	const second = await daemon.connect();
+	await becomes('connections', 2);
+	await becomes('connections_opened_total', 2);
+	const refused = daemon.wire({ key: 'no-such-key' });
+	await refused.next({ event: 'pusher:error' });
+	await becomes('connections_refused_total{reason="no_app"}', 1);
+	await first.close();
+	await becomes('connections', 1);
+	await second.close();
+	await becomes('connections', 0);
+});
+
+test('a close counts its code and who closed', async (t) => {
+	const { daemon, read, becomes } = await measured(t, { app: { max_connections: 10 } });
+	const closed = async () => Object.entries(await read())
+		.filter(([name, n]) => name.startsWith('connections_closed_total') && n);
+	const client = await daemon.connect();
+	await client.close();
+	await becomes('connections', 0);
+	assert.equal((await closed()).length, 1);
+	assert.match((await closed())[0][0], /by="client"/);
+	const user = await daemon.connect();
+	await user.subscribe('presence-room', { channelData: { user_id: 'u1' } });
+	await daemon.api().post('/users/u1/terminate_connections', {});
+	await becomes('connections_closed_total{code="4009",by="server"}', 1);
+});
+
+test('subscriptions and channels are counted by type, and end with their connection', async (t) => {
+	const { daemon, becomes } = await measured(t);
+	const client = await daemon.connect();
+	await client.subscribe('news');
+	await client.subscribe('private-x');
+	await becomes('subscriptions', 2);
+	await becomes('channels{type="public"}', 1);
+	await becomes('channels{type="private"}', 1);
+	await becomes('subscribe_total{type="private",result="ok"}', 1);
+	client.send({ event: 'pusher:subscribe', data: { channel: 'private-y', auth: 'wrong:wrong' } });
+	await becomes('subscribe_total{type="private",result="refused"}', 1);
+	await client.close();
+	await becomes('subscriptions', 0);
+	await becomes('channels{type="public"}', 0);
+	await becomes('channels{type="private"}', 0);
+});
+
+test('events, deliveries, commits and their times are counted', async (t) => {
+	const { daemon, read, becomes } = await measured(t);
+	await becomes('database_up', 1);
+	const clients = [await daemon.connect(), await daemon.connect()];
+	for (const client of clients) await client.subscribe('news');
+	const before = await read();
+	await daemon.api().trigger('news', 'hello', 'x'.repeat(300));
+	for (const client of clients) await client.next({ event: 'hello' });
+	await becomes('events_in_total{via="http"}', 1);
+	await becomes('deliveries_total', 2);
+	await becomes('payload_bytes_sum', 300);
+	await becomes('publish_to_socket_seconds_count', 2);
+	await becomes('commit_to_socket_seconds_count', 2);
+	await becomes('log_queue_events', 0);
+	await becomes('log_queue_bytes', 0);
+	const after = await read();
+	assert.ok(after.log_commit_seconds_count > before.log_commit_seconds_count);
+	assert.ok(after.bytes_out_total - before.bytes_out_total > 600);
+	assert.equal(after.outbox_bytes, 0);
+	await daemon.api().post('/batch_events', { batch: [
+		{ name: 'a', channel: 'news', data: 'x' }, { name: 'b', channel: 'news', data: 'x' }] });
+	await becomes('events_in_total{via="batch"}', 2);
+	await daemon.query(`SELECT broadcast('news', 'from-sql', '{}')`);
+	for (const client of clients) await client.next({ event: 'from-sql' });
+	await becomes('events_in_total{via="sql"}', 1);
+	await becomes('deliveries_total', 8);
+});
+
+test('a replay counts as served with its events, or by the reason why it was not', async (t) => {
+	const { daemon, becomes } = await measured(t);
+	const first = await daemon.connect();
+	const { position: since } = await first.subscribe('news');
+	await daemon.api().trigger('news', 'one', {});
+	await first.next({ event: 'one' });
+	const second = await daemon.connect();
+	second.send({ event: 'pusher:subscribe', data: { channel: 'news', since } });
+	await second.next({ event: 'one' });
+	await becomes('replay_total{result="served"}', 1);
+	await becomes('replay_events_sum', 1);
+	const third = await daemon.connect();
+	third.send({ event: 'pusher:subscribe', data: { channel: 'news', since: 'nonsense' } });
+	await becomes('replay_total{result="malformed"}', 1);
+});
+
+test('a limit that refuses is counted by its scope', async (t) => {
+	const { daemon, becomes } = await measured(t, { app: { max_read_requests_per_second: 1 } });
+	const answers = await Promise.all(Array.from({ length: 5 }, () => daemon.api().get('/channels')));
+	const refused = answers.filter(({ status }) => status === 429).length;
+	assert.ok(refused > 0);
+	await becomes('rate_limited_total{scope="reads"}', refused);
+	await becomes('http_requests_total{route="GET /apps/{app_id}/channels",status="429"}', refused);
+});
