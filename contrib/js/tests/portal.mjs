@@ -17,8 +17,6 @@ const FILES = {
 	'/pusher.js': 'node_modules/pusher-js/dist/web/pusher-with-encryption.js',
 	'/axios.js': 'node_modules/axios/dist/esm/axios.js',
 	'/axe.js': 'node_modules/axe-core/axe.js',
-	'/vue.js': 'node_modules/vue/dist/vue.esm-browser.prod.js',
-	'/alpine.js': 'node_modules/alpinejs/dist/module.esm.js',
 	'/boot.js': 'tests/boot.js',
 	'/page.css': 'tests/page.css',
 };
@@ -97,10 +95,6 @@ class Portal {
 		if (url.pathname === '/comments') return this.#comment(request, send);
 		if (FILES[url.pathname])
 			return send(200, fs.readFileSync(path.join(JS, FILES[url.pathname])), TYPES[path.extname(FILES[url.pathname])]);
-		if (url.pathname.startsWith('/examples/')) {
-			const file = path.join(JS, 'examples', path.basename(url.pathname));
-			if (fs.existsSync(file)) return send(200, fs.readFileSync(file), TYPES[path.extname(file)]);
-		}
 		const page = this.pages.get(url.pathname);
 		return page ? send(200, page.text, page.type) : send(404, { message: 'not found' });
 	}

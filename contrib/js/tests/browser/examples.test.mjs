@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// The examples, bundled as an application bundles them, with the real daemon.
+import test, { after } from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { compileScript, parse } from 'vue/compiler-sfc';
+import { APP } from '../../../../tests/lib/harness.mjs';
+import { startPortal, violations, waitFor } from '../portal.mjs';
+
+const JS = fileURLToPath(new URL('../..', import.meta.url));
+const example = (name) => fs.readFileSync(path.join(JS, 'examples', name), 'utf8');
+
+/** What Vue's plugin of a bundler does: the template becomes a function, so that no eval is needed. */
+const vue = { name: 'vue', setup(bundler) {
+	bundler.onLoad({ filter: /\.vue$/ }, ({ path: file }) => {
+		const { descriptor } = parse(fs.readFileSync(file, 'utf8'), { filename: file });
+		const { content } = compileScript(descriptor, { id: path.basename(file), inlineTemplate: true,
+			templateOptions: { compilerOptions: { isCustomElement: (tag) => tag.startsWith('scopewire-') } } });
+		return { contents: content, loader: 'js', resolveDir: path.dirname(file) };
+	});
+} };
+
+async function bundle(entry) {
+	const { outputFiles } = await build({ entryPoints: [path.join(JS, 'examples', entry)], bundle: true, write: false,
+		format: 'esm', target: 'es2022', logLevel: 'silent', plugins: [vue], nodePaths: [path.join(JS, 'node_modules')],
+		define: { __VUE_OPTIONS_API__: 'true', __VUE_PROD_DEVTOOLS__: 'false', __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'false',
+			'process.env.NODE_ENV': '"production"' },
+		alias: { scopewire: path.join(JS, 'src/index.ts'), 'scopewire/replay': path.join(JS, 'scopewire.js') } });
+	return outputFiles[0].text;
+}
+
+const portal = await startPortal({ after });
+
+async function serve(name, entry, body) {
+	portal.pages.set(`/${name}.js`, { type: 'text/javascript', text: await bundle(entry) });
+	portal.pages.set(`/${name}.html`, { type: 'text/html; charset=utf-8', text: body.startsWith('<!doctype') ? body
+		: `<!doctype html><html lang="en"><meta charset="utf-8"><title>Example</title>
+<link rel="stylesheet" href="/page.css"><script type="module" src="/${name}.js"></script><body>${body}</body></html>` });
+}
+
+async function visit(user, name) {
+	const context = await portal.browser.newContext();
+	const page = await context.newPage();
+	page.problems = [];
+	page.on('pageerror', (error) => page.problems.push(error.stack));
+	page.on('console', (message) => {
+		if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) page.problems.push(message.text());
+	});
+	await page.goto(`${portal.url}/${name}.html?user=${user}`);
+	return page;
+}
+
+/** As Blade renders it. */
+function render(text, values) {
+	return text.replaceAll(/\{\{--.*?--\}\}\s*/gs, '').replaceAll(/\{\{ (.*?) \}\}/g, (_, expression) => {
+		assert.ok(expression in values, expression);
+		return values[expression];
+	});
+}
+
+test('Blade: a page of elements', async () => {
+	await serve('blade', 'blade/portal.js', render(example('blade/portal.blade.php'), {
+		'csrf_token()': 'secret', "config('broadcasting.connections.reverb.key')": APP.key,
+		"config('broadcasting.connections.reverb.options.port')": portal.wires.port,
+		"Vite::asset('resources/js/portal.js')": '/blade.js', '$project->id': '7', '$project->name': 'Website' }));
+	const [ada, grace] = [await visit('ada', 'blade'), await visit('grace', 'blade')];
+	for (const page of [ada, grace])
+		await waitFor(async () => await page.locator('body > header .face').count() === 2, 'two here');
+	await portal.trigger('private-project.7', 'ProjectUpdated', { update: { id: 1, title: 'Launched' } });
+	for (const page of [ada, grace]) await page.getByText('Launched').waitFor();
+	await portal.sync.post('notifications', { to: 2, title: 'Please review' });
+	await grace.getByRole('button', { name: 'Notifications, 1 unread notification' }).waitFor();
+	assert.equal(await grace.title(), '(1) Project');
+	assert.deepEqual(await violations(ada), []);
+	assert.deepEqual([...ada.problems, ...grace.problems], []);
+	for (const page of [ada, grace]) await page.context().close();
+});
+
+test('Vue: a presence list with Echo, hooks of @laravel/echo-vue, and elements', async () => {
+	await serve('vue', 'vue/app.js', '<div id="app"></div>');
+	const [ada, grace] = [await visit('ada', 'vue'), await visit('grace', 'vue')];
+	for (const page of [ada, grace]) await page.getByRole('heading', { name: 'Online (2)' }).waitFor();
+	await ada.getByText('Grace Hopper').waitFor();
+	portal.wires.cut();
+	await ada.waitForFunction(() => window.manager.status.state === 'reconnecting');
+	await portal.trigger('private-client.42', 'InvoiceCreated', { number: 'INV-1' });
+	portal.wires.mend();
+	for (const page of [ada, grace]) await page.locator('#invoices li', { hasText: 'INV-1' }).waitFor();
+	await ada.getByText('1 event recovered').waitFor();
+	await grace.context().close();
+	await ada.getByRole('heading', { name: 'Online (1)' }).waitFor();
+	assert.deepEqual(ada.problems.filter((text) => !/WebSocket|net::/.test(text)), []);
+	await ada.context().close();
+});
+
+test('Alpine: notifications with Echo', async () => {
+	await serve('alpine', 'alpine/notifications.js', example('alpine/notifications.html'));
+	const page = await visit('ada', 'alpine');
+	await page.waitForFunction(() => window.Echo?.connector.pusher.allChannels().some((c) => c.subscribed));
+	await portal.sync.post('notifications', { to: 1, title: 'Invoice due', message: 'On Friday' });
+	await page.getByRole('button', { name: 'Notifications 1' }).click();
+	await page.getByText('On Friday').waitFor();
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+});
