@@ -129,15 +129,6 @@ static bool load_is_behind(struct worker_load *w, enum load_waiter who)
 	return load_is_above(w, 1);
 }
 
-bool worker_loads_are_behind(struct worker_loads *l, enum load_waiter who)
-{
-	bool any = false;
-
-	for (unsigned i = 0; i < l->n; i++)
-		any |= load_is_behind(&l->of[i], who);
-	return any;
-}
-
 /* The lowest worker of the mask, which it is taken from. */
 static struct worker_load *loads_next(struct worker_loads *l, uint64_t *mask)
 {
@@ -145,6 +136,15 @@ static struct worker_load *loads_next(struct worker_loads *l, uint64_t *mask)
 
 	*mask &= *mask - 1;
 	return &l->of[worker];
+}
+
+bool worker_loads_are_behind(struct worker_loads *l, uint64_t workers, enum load_waiter who)
+{
+	bool any = false;
+
+	while (workers)
+		any |= load_is_behind(loads_next(l, &workers), who);
+	return any;
 }
 
 uint64_t worker_loads_admit(struct worker_loads *l, const struct load_share *share,

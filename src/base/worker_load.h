@@ -38,6 +38,7 @@
 enum load_waiter {
 	LOAD_WAITER_PUBLISHES, /* of HTTP */
 	LOAD_WAITER_LOG,       /* rows of the log, of SQL above all */
+	LOAD_WAITER_CLIENTS,   /* clients that send events, and are not read */
 	LOAD_WAITERS,
 };
 
@@ -88,8 +89,9 @@ void worker_loads_written(struct worker_loads *l, unsigned worker, const struct 
  */
 uint64_t worker_loads_admit(struct worker_loads *l, const struct load_share *share,
 			    enum load_waiter who) MUSTCHECK;
-/* Whether any worker is behind; if so, who will be woken. */
-bool worker_loads_are_behind(struct worker_loads *l, enum load_waiter who) MUSTCHECK;
+/* Whether any of these workers is behind; if so, who will be woken. */
+bool worker_loads_are_behind(struct worker_loads *l, uint64_t workers, enum load_waiter who)
+	MUSTCHECK;
 /* The admitted share was posted, or will not be. */
 void worker_loads_settle(struct worker_loads *l, const struct load_share *share);
 #endif

@@ -542,8 +542,8 @@ void directory_fan_out(struct directory *d, struct event *e)
 	msgbuf_unref(key);
 }
 
-void directory_send(struct directory *d, const struct app *app, struct str_view channel,
-		    struct msgbuf *frame, uint64_t exclude)
+uint64_t directory_send(struct directory *d, const struct app *app, struct str_view channel,
+			struct msgbuf *frame, uint64_t exclude)
 {
 	struct worker_message message = { .kind = MESSAGE_FRAME,
 					  .frame = frame,
@@ -551,15 +551,18 @@ void directory_send(struct directory *d, const struct app *app, struct str_view 
 	struct msgbuf *key = channel_key_new(app, channel);
 	struct shard *s = shard_of(d, key);
 	struct dchannel *c;
-	uint64_t wake = 0;
+	uint64_t wake = 0, workers = 0;
 
 	shard_lock(s);
 	c = map_get(&s->channels, msgbuf_view(key));
-	if (c && c->n_subscriptions)
+	if (c && c->n_subscriptions) {
+		workers = c->worker_mask;
 		wake = dchannel_post_locked(d, s, c, &message);
+	}
 	shard_unlock(s);
 	worker_messages_wake(&d->messages, wake);
 	msgbuf_unref(key);
+	return workers;
 }
 
 void directory_close_user(struct directory *d, const struct app *app, struct str_view user_id)

@@ -97,9 +97,10 @@ struct directory_gone *directory_tick_shard(struct directory *d, unsigned shard,
 
 /* Delivers an event to the workers of this node.  Takes no reference of the caller's. */
 void directory_fan_out(struct directory *d, struct event *e);
-/* Sends a frame that is no event, such as a client event, to all subscribers but exclude. */
-void directory_send(struct directory *d, const struct app *app, struct str_view channel,
-		    struct msgbuf *frame, uint64_t exclude);
+/* Sends a frame that is no event, such as a client event, to all subscribers but exclude.  Returns
+ * the workers that have some, one bit each. */
+uint64_t directory_send(struct directory *d, const struct app *app, struct str_view channel,
+			struct msgbuf *frame, uint64_t exclude);
 /* Closes (4009) the connections of app that are signed in or on any presence channel as user_id. */
 void directory_close_user(struct directory *d, const struct app *app, struct str_view user_id);
 /*

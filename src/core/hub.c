@@ -183,6 +183,16 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 	worker_message_free(m);
 }
 
+void hub_resume(struct hub *h)
+{
+	while (h->paused) {
+		struct session *s = h->paused;
+
+		session_end_pause(s);
+		h->conf.io->set_reading(s->conn, true);
+	}
+}
+
 void hub_reload(struct hub *h)
 {
 	struct app_set *set = apps_current();

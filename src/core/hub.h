@@ -43,6 +43,8 @@ void hub_deliver(struct hub *h, struct worker_message *m) RUNS_ON(on_worker);
 /* The beginning and the end of a batch of hub_deliver() calls. */
 void hub_begin(struct hub *h) RUNS_ON(on_worker);
 void hub_flush(struct hub *h) RUNS_ON(on_worker);
+/* Workers have caught up: reads from clients whose events had to wait. */
+void hub_resume(struct hub *h) RUNS_ON(on_worker);
 /* The apps changed: sessions take their app's new snapshot, or are closed if it does not exist any
  * more. */
 void hub_reload(struct hub *h) RUNS_ON(on_worker);

@@ -60,6 +60,8 @@ struct session {
 	struct address_count *address;	 /* core/limit.h; NULL: not counted */
 	struct catching_up *catching_up; /* NULL: all subscriptions are live */
 	struct session *next_dirty;
+	struct session *paused_prev, *paused_next;
+	bool is_paused;				 /* in hub->paused: not read */
 	struct session *prev, *next;		 /* all sessions of the hub */
 	struct session *wheel_prev, *wheel_next; /* in one slot of the wheel */
 	uint32_t due_s;				 /* hub seconds; 0: not in the wheel */
@@ -85,6 +87,7 @@ struct hub {
 	struct registry registry;
 	struct session *sessions; /* newest first */
 	struct session *dirty;	  /* with frames that hub_flush() writes */
+	struct session *paused;	  /* not read until hub_resume() */
 	struct session *wheel[WHEEL_SLOTS];
 	uint32_t now_s; /* seconds since the hub's start: "hub seconds" */
 	usec_t now;	/* monotonic, of the last tick */

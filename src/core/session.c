@@ -362,6 +362,7 @@ void session_closed(struct session *s)
 		h->conf.on_socket(h->conf.socket_ctx, s->app, s->id, false);
 	liveness_stop(s);
 	session_forget_dirty(h, s);
+	session_end_pause(s);
 	session_leave_all(s);
 	catch_up_session_closed(s);
 	if (s->is_opened) {

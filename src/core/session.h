@@ -29,6 +29,8 @@ struct session_io {
 	void (*close)(void *conn, unsigned code, const char *reason);
 	/* Drop the connection at once. */
 	void (*kill)(void *conn);
+	/* Stops or resumes reading from the client.  Bytes that were read already are kept. */
+	void (*set_reading)(void *conn, bool is_on);
 	/* When bytes were last received, those of frames that the session does not get too (pings,
 	 * empty pongs); monotonic, 0: not known. */
 	usec_t (*heard_at)(void *conn);

@@ -188,3 +188,33 @@ void session_refuse(struct session *s, enum pusher_code code, const char *messag
 	session_send_error(s, code, sv(message));
 	session_close(s, code, message);
 }
+
+void session_pause(struct session *s)
+{
+	struct hub *h = s->hub;
+
+	if (s->is_paused || s->is_closing)
+		return;
+	if (!h->paused)
+		log_debug("clients that send events are not read until the workers have caught up");
+	s->is_paused = true;
+	s->paused_prev = NULL;
+	s->paused_next = h->paused;
+	if (h->paused)
+		h->paused->paused_prev = s;
+	h->paused = s;
+	h->conf.io->set_reading(s->conn, false);
+}
+
+void session_end_pause(struct session *s)
+{
+	if (!s->is_paused)
+		return;
+	s->is_paused = false;
+	if (s->paused_next)
+		s->paused_next->paused_prev = s->paused_prev;
+	if (s->paused_prev)
+		s->paused_prev->paused_next = s->paused_next;
+	else
+		s->hub->paused = s->paused_next;
+}

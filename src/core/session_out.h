@@ -41,4 +41,8 @@ void session_close(struct session *s, unsigned code, const char *reason) RUNS_ON
 /* session_send_error(), then session_close() with the same code. */
 void session_refuse(struct session *s, enum pusher_code code, const char *message)
 	RUNS_ON(on_worker);
+/* Does not read from the client until hub_resume(). */
+void session_pause(struct session *s) RUNS_ON(on_worker);
+/* Not paused any more, or it is closed.  The caller resumes reading. */
+void session_end_pause(struct session *s) RUNS_ON(on_worker);
 #endif

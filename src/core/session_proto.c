@@ -393,7 +393,9 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 				 .data = f->data,
 				 .data_is_json = true,
 				 .user_id = sub ? sv(sub->user_id) : SV("") };
+	struct directory *d = s->hub->conf.directory;
 	struct msgbuf *frame;
+	uint64_t workers;
 
 	if (max && e.data.len > max) {
 		session_error(s, PUSHER_CODE_NULL,
@@ -405,8 +407,10 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 		frame = ws_text_frame(strbuf_view(&s->hub->text));
 		metric_add_at(METRIC_EVENTS_IN, VIA_CLIENT, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)f->data.len, 1);
-		directory_send(s->hub->conf.directory, s->app, f->channel, frame, s->id);
+		workers = directory_send(d, s->app, f->channel, frame, s->id);
 		msgbuf_unref(frame);
+		if (worker_loads_are_behind(directory_loads(d), workers, LOAD_WAITER_CLIENTS))
+			session_pause(s);
 	}
 }
 

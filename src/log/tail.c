@@ -333,7 +333,9 @@ static bool tail_deliver_rows(struct log_tail *t, const struct pg_answer *a, int
 
 static bool tail_workers_are_behind(struct log_tail *t)
 {
-	return worker_loads_are_behind(directory_loads(t->directory), LOAD_WAITER_LOG);
+	struct worker_loads *l = directory_loads(t->directory);
+
+	return worker_loads_are_behind(l, UINT64_MAX >> (64 - l->n), LOAD_WAITER_LOG);
 }
 
 /* Waits for workers that are behind.  False: they still are. */

@@ -35,6 +35,7 @@ struct worker {
 	struct str_view subprotocol;	 /* of the handshake that is being answered; empty: none */
 	usec_t drain_until;		 /* mono; 0: not draining */
 	usec_t observed_at, idle_before; /* mono; of METRIC_WORKER_BUSY */
+	atomic_bool may_resume;		 /* workers have caught up: see hub_resume() */
 	bool is_stopping;
 	bool owes_turn; /* a timeout was set: libwebsockets has to look at its timers */
 	/* start: the thread tells main how it went */

@@ -139,6 +139,8 @@ static void on_async(uv_async_t *handle)
 	ASSERT_ON(on_worker);
 	read_control(w);
 	read_mail(w);
+	if (atomic_exchange(&w->may_resume, false))
+		hub_resume(w->hub);
 	end_turn(w);
 }
 
@@ -355,9 +357,21 @@ static int start_one(struct worker *w)
 	return rc;
 }
 
+/* Any thread. */
+static void on_caught_up(void *ctx)
+{
+	struct workers *all = ctx;
+
+	for (unsigned i = 0; i < all->conf.n; i++) {
+		atomic_store(&all->w[i].may_resume, true);
+		worker_wake(&all->w[i]);
+	}
+}
+
 int workers_start(struct workers *w, struct directory *d)
 {
 	w->directory = d;
+	worker_loads_watch(directory_loads(d), LOAD_WAITER_CLIENTS, on_caught_up, w);
 	for (unsigned i = 0; i < w->conf.n; i++) {
 		int rc = start_one(&w->w[i]);
 

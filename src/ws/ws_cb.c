@@ -78,6 +78,16 @@ static void io_kill(void *conn)
 	set_timeout(c, LWS_TO_KILL_ASYNC);
 }
 
+static void io_set_reading(void *conn, bool is_on)
+{
+	struct conn *c = conn;
+
+	/* What was read before is kept by libwebsockets, and passed on in its next turn. */
+	lws_rx_flow_control(c->wsi, is_on ? 1 | LWS_RXFLOW_REASON_FLAG_PROCESS_NOW : 0);
+	if (is_on)
+		worker_of(c->wsi)->owes_turn = true;
+}
+
 static usec_t io_heard_at(void *conn)
 {
 	struct conn *c = conn;
@@ -91,6 +101,7 @@ const struct session_io ws_io = {
 	.want_writable = io_want_writable,
 	.close = io_close,
 	.kill = io_kill,
+	.set_reading = io_set_reading,
 	.heard_at = io_heard_at,
 };
 

@@ -11,7 +11,8 @@ const BATCH = 4000;      // frames: more than any mark, as long as none was meas
 const WAIT_MS = 2000;
 const OPTIONS = {
 	app: { channel_durability: 'none-*:none, async-*:async', max_batch_events: BATCH,
-		max_request_bytes: 4000000, max_backend_events_per_second: 0 },
+		max_request_bytes: 4000000, max_backend_events_per_second: 0,
+		max_client_events_per_second: 0 },
 	database: { commit_timeout_ms: 60000 }, server: { workers: 1 },
 };
 
@@ -91,6 +92,25 @@ describe('while a worker is behind', () => {
 		assert.equal(again.status, 200);
 		assert.equal(again.headers['idempotent-replayed'], undefined);
 	});
+});
+
+test('a client whose events would wait is not read, and nothing of it is lost', async (t) => {
+	const daemon = await startDaemon(OPTIONS, t);
+	const receiver = await daemon.connect();
+	const sender = await daemon.connect();
+	await receiver.subscribe('logged');
+	for (const client of [receiver, sender]) await client.subscribe('private-talk');
+	const release = await fallBehind(daemon);
+	const events = Array.from({ length: 50 }, (_, n) => n);
+	for (const n of events)
+		sender.send({ event: 'client-said', channel: 'private-talk', data: { n } });
+	await waitFor(() => /clients that send events are not read/.test(daemon.logText), 'it is not read');
+	await receiver.ping();
+	assert.equal(receiver.all({ event: 'client-said' }).length, 1);
+	assert.equal((await release()).status, 200);
+	await sender.ping();
+	await waitFor(() => receiver.all({ event: 'client-said' }).length === events.length, 'all events');
+	assert.deepEqual(receiver.all({ event: 'client-said' }).map(({ data }) => data.n), events);
 });
 
 test('a publish whose client disconnects while it waits harms nothing', async (t) => {

@@ -140,6 +140,12 @@ static void io_kill(void *conn)
 	((struct peer *)conn)->is_killed = true;
 }
 
+static void io_set_reading(void *conn, bool is_on)
+{
+	(void)conn;
+	(void)is_on;
+}
+
 static usec_t io_heard_at(void *conn)
 {
 	return ((struct peer *)conn)->heard_at;
@@ -151,6 +157,7 @@ static const struct session_io fake_io = {
 	.want_writable = io_want_writable,
 	.close = io_close,
 	.kill = io_kill,
+	.set_reading = io_set_reading,
 	.heard_at = io_heard_at,
 };
 
