@@ -63,7 +63,7 @@ class ScopewireServiceProvider extends ServiceProvider
         });
         if ($this->app->runningInConsole()) {
             $this->commands([
-                Console\CheckCommand::class, Console\InstallCommand::class, Console\RulesCommand::class,
+                Console\CheckCommand::class, Console\ImportActivityLogCommand::class, Console\InstallCommand::class, Console\RulesCommand::class,
                 Console\SendCommand::class, Console\StatusCommand::class, Console\TailCommand::class,
             ]);
         }
