@@ -8,6 +8,7 @@
 #include <strings.h>
 #include "base/log_gate.h"
 #include "base/mem.h"
+#include "svc/health.h"
 #include "admin/admin.h"
 #include "admin/exposition.h"
 #include "admin/token.h"
@@ -16,6 +17,7 @@
 
 struct admin {
 	const struct conf_admin *conf;
+	const struct health *health;
 	struct admin_tokens *tokens;
 };
 
@@ -27,11 +29,12 @@ struct admin_route {
 
 static struct log_gate admin_refused = LOG_GATE("requests to the admin listener refused");
 
-struct admin *admin_new(const struct conf_admin *conf)
+struct admin *admin_new(const struct conf_admin *conf, const struct health *health)
 {
 	struct admin *a = xcalloc(1, sizeof(*a));
 
 	a->conf = conf;
+	a->health = health;
 	a->tokens = admin_tokens_new(conf->tokens);
 	return a;
 }
@@ -51,28 +54,44 @@ static void admin_on_up(struct admin *a UNUSED, struct request *r)
 	request_reply(r, 200, SV("{\"health\":\"OK\"}"));
 }
 
-static void admin_reply_metrics(struct request *r, void (*write)(struct strbuf *out))
+/* As on the public port, with the names of the checks that fail. */
+static void admin_on_ready(struct admin *a, struct request *r)
+{
+	struct reply reply = { .status = health_is_ready(a->health) ? 200 : 503 };
+	unsigned n = 0;
+
+	strbuf_init(&reply.body, 96);
+	strbuf_addf(&reply.body, "{\"ready\":%s,\"failed\":[",
+		    reply.status == 200 ? "true" : "false");
+	for (unsigned i = 0; i < HEALTH_CHECKS; i++)
+		if (!health_passes(a->health, i))
+			strbuf_addf(&reply.body, "%s\"%s\"", n++ ? "," : "", health_check_name(i));
+	strbuf_add_str(&reply.body, "]}");
+	request_reply_full(r, &reply);
+}
+
+static void admin_on_metrics(struct admin *a, struct request *r)
 {
 	struct reply reply = { .status = 200, .content_type = EXPOSITION_TYPE };
 
 	strbuf_init(&reply.body, METRICS_BYTES);
-	write(&reply.body);
+	exposition_write(&reply.body, health_is_ready(a->health));
 	request_reply_full(r, &reply);
-}
-
-static void admin_on_metrics(struct admin *a UNUSED, struct request *r)
-{
-	admin_reply_metrics(r, exposition_write);
 }
 
 static void admin_on_metrics_apps(struct admin *a UNUSED, struct request *r)
 {
-	admin_reply_metrics(r, exposition_write_apps);
+	struct reply reply = { .status = 200, .content_type = EXPOSITION_TYPE };
+
+	strbuf_init(&reply.body, 1024);
+	exposition_write_apps(&reply.body);
+	request_reply_full(r, &reply);
 }
 
 static const struct admin_route admin_routes[] = {
 	{ "GET", "/up", ADMIN_NONE, admin_on_up },
 	{ "GET", "/live", ADMIN_NONE, admin_on_up },
+	{ "GET", "/ready", ADMIN_NONE, admin_on_ready },
 	{ "GET", "/metrics", ADMIN_METRICS, admin_on_metrics },
 	{ "GET", "/metrics/apps", ADMIN_METRICS, admin_on_metrics_apps },
 };

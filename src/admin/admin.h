@@ -10,8 +10,10 @@
 #include "api/request.h"
 
 struct admin;
+struct health;
 
-struct admin *admin_new(const struct conf_admin *conf) MUSTCHECK;
+/* Both outlive it. */
+struct admin *admin_new(const struct conf_admin *conf, const struct health *health) MUSTCHECK;
 void admin_free(struct admin *a); /* NULL is fine */
 /*
  * Handles a request; admin is a struct admin, which outlives all requests.  On the http thread of

@@ -189,12 +189,14 @@ static void exposition_process(struct strbuf *out)
 		     "When the process started, in seconds since 1970.", process_start_time());
 }
 
-void exposition_write(struct strbuf *out)
+void exposition_write(struct strbuf *out, bool is_ready)
 {
 	int64_t *sums = metrics_collect();
 
 	exposition_header(out, PREFIX, "build_info", METRIC_GAUGE, "Always 1; the version.");
 	strbuf_add_str(out, PREFIX "build_info{version=\"" PACKAGE_VERSION "\"} 1\n");
+	exposition_header(out, PREFIX, "ready", METRIC_GAUGE, "1 while /ready answers 200.");
+	strbuf_addf(out, PREFIX "ready %d\n", is_ready);
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		exposition_metric(out, m, sums + metric_offset(m));
 	free(sums);

@@ -73,6 +73,13 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	[METRIC_NOTIFICATION_QUEUE] = { GAUGE("notification_queue_usage"), .unit = METRIC_RATIO,
 	  .help = "How full the queue of notifications of PostgreSQL is; commits fail when it is "
 		  "full." },
+	[METRIC_POOL_CONNECTIONS] = { GAUGE("pool_connections"), LABELS(METRIC_BY_POOL),
+	  .help = "Connections of a pool to the database that are open." },
+	[METRIC_POOL_WAITING] = { GAUGE("pool_waiting"), LABELS(METRIC_BY_POOL),
+	  .help = "Statements of a pool without an answer." },
+	[METRIC_POOL_WAIT_SECONDS] = { HISTOGRAM("pool_wait_seconds", METRIC_SECONDS),
+	  LABELS(METRIC_BY_POOL),
+	  .help = "Time until a statement was sent on a connection of the pool." },
 	[METRIC_REPLAY] = { COUNTER("replay_total"), LABELS(METRIC_BY_REPLAY),
 	  .help = "Subscriptions with a position whose replay ended: served, or the reason of "
 		  "scopewire:resync." },
@@ -141,6 +148,10 @@ static const char *const replays[] = {
 static const char *const authorizations[] = {
 	[AUTHORIZED] = "allowed", [NOT_AUTHORIZED] = "refused", [AUTHORIZATION_FAILED] = "failed",
 };
+static const char *const pools[] = {
+	[POOL_SYNC] = "sync", [POOL_AUTHORIZE] = "authorize", [POOL_RULES] = "rules",
+	[POOL_REPLAY] = "replay", [POOL_HISTORY] = "history",
+};
 static char worker_texts[METRIC_WORKERS_MAX][4];
 static const char *worker_names[METRIC_WORKERS_MAX];
 
@@ -159,6 +170,7 @@ static struct metric_label labels[METRIC_LABEL_SETS] = {
 	[METRIC_BY_RATE] = { "scope", VALUES(rates) },
 	[METRIC_BY_ADMISSION] = { "result", VALUES(admissions) },
 	[METRIC_BY_REPLAY] = { "result", VALUES(replays) },
+	[METRIC_BY_POOL] = { "pool", VALUES(pools) },
 	[METRIC_BY_AUTHORIZATION] = { "result", VALUES(authorizations) },
 };
 

@@ -126,7 +126,8 @@ static int admin_listen(struct admin_listener *l, const struct conf_admin *conf,
 	return 0;
 }
 
-int admin_listener_start(const struct conf *conf, struct admin_listener **out, char **why)
+int admin_listener_start(const struct conf *conf, const struct health *health,
+			 struct admin_listener **out, char **why)
 {
 	struct http_server_conf hc = {
 		.name = "admin http",
@@ -144,7 +145,7 @@ int admin_listener_start(const struct conf *conf, struct admin_listener **out, c
 	if (conf_admin_is_off(&conf->admin))
 		return 0;
 	l = xcalloc(1, sizeof(*l));
-	l->admin = admin_new(&conf->admin);
+	l->admin = admin_new(&conf->admin, health);
 	hc.handle_ctx = l->admin;
 	rc = http_server_start(&hc, NULL, &l->http);
 	if (!rc)

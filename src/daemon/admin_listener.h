@@ -9,13 +9,14 @@
 #include "conf/conf.h"
 
 struct admin_listener;
+struct health;
 
 /*
  * Listens and serves.  0, with *out NULL if the option admin.listen is off; or -errno with *why a
- * sentence (heap).  conf outlives it.
+ * sentence (heap).  conf and health outlive it.
  */
-int admin_listener_start(const struct conf *conf, struct admin_listener **out, char **why)
-	MUSTCHECK;
+int admin_listener_start(const struct conf *conf, const struct health *health,
+			 struct admin_listener **out, char **why) MUSTCHECK;
 /* Gives requests in progress at most grace_ms; frees.  NULL is fine. */
 void admin_listener_stop(struct admin_listener *l, unsigned grace_ms);
 #endif

@@ -437,6 +437,7 @@ static int make_services(struct scopewired *d)
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
 	d->sockets = sockets_new();
 	d->viewing = viewers_new(d->pool, d->sockets, &d->conf->sync);
+	pc.pool = POOL_AUTHORIZE;
 	pc.connections = d->conf->sync.authorize_connections;
 	d->authorize_pool = pg_pool_new(&pc);
 	d->once = idempotency_new(d->authorize_pool);
@@ -661,7 +662,7 @@ static int start_admin(struct scopewired *d)
 {
 	char *why = NULL;
 
-	if (admin_listener_start(d->conf, &d->admin, &why))
+	if (admin_listener_start(d->conf, d->health, &d->admin, &why))
 		return give_up(EX_OSERR, why);
 	return EX_OK;
 }

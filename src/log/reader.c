@@ -501,6 +501,7 @@ struct reader *reader_new(const struct conf_database *conf, const char *conninfo
 {
 	struct reader *r = xcalloc(1, sizeof(*r));
 	struct pg_pool_conf pc = { .options = conf_pg_options(conf, conninfo),
+				   .pool = POOL_REPLAY,
 				   .connections = conf->replay_connections,
 				   .max_open = conf->replay_connections * SENT_MAX };
 
@@ -508,6 +509,7 @@ struct reader *reader_new(const struct conf_database *conf, const char *conninfo
 	r->conf = conf;
 	r->pool = pg_pool_new(&pc);
 	pg_pool_every(r->pool, OVERDUE_CHECK_MS, reader_end_overdue, r);
+	pc.pool = POOL_HISTORY;
 	pc.connections = 1;
 	pc.max_open = HISTORY_OPEN_MAX;
 	r->history = pg_pool_new(&pc);

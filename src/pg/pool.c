@@ -45,6 +45,7 @@ struct pool_job {
 	char *values[PG_POOL_PARAMS_MAX]; /* into the job's own block, or NULL */
 	pg_pool_done *done;
 	void *ctx;
+	usec_t queued; /* mono */
 	usec_t deadline;
 	usec_t lock_deadline; /* from the first refusal of a lock on */
 	unsigned n_refused;   /* how often one was refused */
@@ -178,6 +179,7 @@ static void pool_job_end(struct pool_job *j, int rc)
 	struct pg_answer a = { .rc = rc, .result = j->result, .sqlstate = pool_job_sqlstate(j) };
 
 	atomic_fetch_sub(&j->pool->n_open, 1);
+	metric_add_at(METRIC_POOL_WAITING, j->pool->conf.pool, -1);
 	j->done(j->ctx, &a);
 	PQclear(j->result);
 	free(j);
@@ -250,6 +252,7 @@ RUNS_ON(on_pool) static void pool_adopt(struct pg_pool *p, struct pg_conn *c)
 	}
 	p->links[i].conn = c;
 	atomic_fetch_add(&p->n_up, 1);
+	metric_add_at(METRIC_POOL_CONNECTIONS, p->conf.pool, 1);
 	pool_notify_gap(p);
 }
 
@@ -274,6 +277,7 @@ static void pool_link_lost(struct pg_pool *p, struct pool_link *l, int first_rc)
 	free(l->prepared);
 	*l = (struct pool_link){ .conn = NULL };
 	atomic_fetch_sub(&p->n_up, 1);
+	metric_add_at(METRIC_POOL_CONNECTIONS, p->conf.pool, -1);
 	pool_notify_gap(p);
 	pg_connector_request(p->connector, 1);
 	while ((j = pool_queue_take(&sent))) {
@@ -362,6 +366,9 @@ RUNS_ON(on_pool) static void pool_send_waiting(struct pg_pool *p)
 			pool_end_sent(p, j, -EBUSY);
 			continue;
 		}
+		if (!j->n_refused)
+			metric_observe_at(METRIC_POOL_WAIT_SECONDS, p->conf.pool,
+					  clock_mono() - j->queued, 1);
 		pool_queue_put(&best->sent, j);
 		if (pool_send_job(best, j)) {
 			best->is_unflushed = true;
@@ -704,7 +711,9 @@ void pg_pool_call(struct pg_pool *p, const struct pg_call *call, pg_pool_done *d
 	j->pool = p;
 	j->done = done;
 	j->ctx = ctx;
-	j->deadline = clock_mono() + timeout_ms * USEC_PER_MSEC + GRACE_US;
+	j->queued = clock_mono();
+	j->deadline = j->queued + timeout_ms * USEC_PER_MSEC + GRACE_US;
+	metric_add_at(METRIC_POOL_WAITING, p->conf.pool, 1);
 	if (atomic_fetch_add(&p->n_open, 1) >= p->conf.max_open) {
 		pool_job_end(j, -EAGAIN);
 		return;

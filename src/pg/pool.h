@@ -13,6 +13,7 @@
  * Owners take turns, and none occupies all connections (pg/turns.h).
  */
 #include <stdbool.h>
+#include "base/metric.h"
 #include "pg/answer.h"
 #include "pg/conn.h"
 #include "pg/turns.h"
@@ -27,9 +28,10 @@ struct pg_pool_conf {
 	 * the server's timeout counts as lost with its connection.
 	 */
 	struct pg_options options;
-	unsigned connections; /* at least 1 */
-	unsigned max_open;    /* statements without an answer; one more is refused with -EAGAIN */
-	unsigned depth;	      /* statements under way on one connection; 0: a few */
+	enum metric_pool pool; /* its name in metrics */
+	unsigned connections;  /* at least 1 */
+	unsigned max_open;     /* statements without an answer; one more is refused with -EAGAIN */
+	unsigned depth;	       /* statements under way on one connection; 0: a few */
 	/*
 	 * How long a statement may try to take locks that other transactions hold; 0: as long as
 	 * options say.  It does not wait on its connection meanwhile: after a short while the

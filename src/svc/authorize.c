@@ -374,6 +374,7 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 	a->predicate_cache = conf->predicate_cache_ms * USEC_PER_MSEC;
 	pthread_mutex_init(&a->lock, NULL);
 	map_init(&a->verdicts);
+	pc.pool = POOL_RULES;
 	pc.depth = 1;
 	pc.listen = CHANNEL_RULES;
 	pc.on_notify = on_rules_change;

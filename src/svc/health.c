@@ -37,3 +37,18 @@ bool health_is_ready(const struct health *h)
 {
 	return atomic_load_explicit(&h->failing, memory_order_relaxed) == 0;
 }
+
+bool health_passes(const struct health *h, enum health_check check)
+{
+	return !(atomic_load_explicit(&h->failing, memory_order_relaxed) & 1u << check);
+}
+
+const char *health_check_name(enum health_check check)
+{
+	static const char *const names[HEALTH_CHECKS] = { [HEALTH_DATABASE] = "database",
+							  [HEALTH_LOCKS] = "locks",
+							  [HEALTH_LOG] = "log",
+							  [HEALTH_STOP] = "stop" };
+
+	return names[check];
+}

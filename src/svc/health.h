@@ -25,4 +25,7 @@ void health_free(struct health *h); /* NULL is fine */
 /* why: one line, for the log; NULL: the check passes. */
 void health_set(struct health *h, enum health_check check, const char *why);
 bool health_is_ready(const struct health *h);
+#define HEALTH_CHECKS (HEALTH_STOP + 1)
+bool health_passes(const struct health *h, enum health_check check);
+const char *health_check_name(enum health_check check); /* static */
 #endif

@@ -18,7 +18,7 @@ const DOCUMENT = fs.readFileSync(path.join(REPOSITORY, 'docs/metrics.md'), 'utf8
 function documented(name) {
 	const base = name.replace(/_(bucket|sum|count)$/, '');
 	return DOCUMENT.includes(`| \`${name}\` |`) || DOCUMENT.includes(`| \`${base}\` | histogram`)
-		|| /^(scopewire_build_info|process_)/.test(name) && DOCUMENT.includes(name);
+		|| /^(scopewire_build_info|scopewire_ready|process_)/.test(name) && DOCUMENT.includes(name);
 }
 
 const metricsOf = (text) => new Set(text.match(/\b(?:scopewire|process)_[a-z_]+\b/g));
@@ -75,7 +75,7 @@ test('a real Prometheus that scrapes the daemon answers each query of the board'
 		return (await query('sum(rate(scopewire_deliveries_total[$__rate_interval]))'))[0]?.value[1] > 0;
 	}, 'deliveries');
 	// those of things that have not happened have no series, or no number
-	const quiet = /refused_total|closed_total|rate_limited|replay_|authorize_|notification_queue/;
+	const quiet = /refused_total|closed_total|rate_limited|replay_|authorize_|pool_wait_|notification_queue/;
 	for (const expr of expressions()) {
 		const result = await query(expr);
 		if (!quiet.test(expr)) assert.ok(result.length > 0, `${expr} has no result`);

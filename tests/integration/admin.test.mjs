@@ -128,7 +128,11 @@ test('while clients are sent away the admin listener still answers', async (t) =
 	for (let i = 0; i < 3; i++) clients.push(await daemon.connect());
 	process.kill(daemon.pid, 'SIGTERM');
 	await logged(daemon.child, /sending 3 clients away/);
-	await waitFor(async () => (await get('/metrics')).status === 200, 'an answer');
+	await waitFor(async () => {
+		const { status, json } = await get('/ready');
+		return status === 503 && json.failed.includes('stop');
+	}, 'not ready because it stops');
+	assert.equal((await get('/metrics')).status, 200);
 	process.kill(daemon.pid, 'SIGTERM');    // skips the rest of the drain
 	await daemon.stop({ signal: 0 });
 });

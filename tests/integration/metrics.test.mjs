@@ -117,3 +117,13 @@ test('a limit that refuses is counted by its scope', async (t) => {
 	await becomes('rate_limited_total{scope="reads"}', refused);
 	await becomes('http_requests_total{route="GET /apps/{app_id}/channels",status="429"}', refused);
 });
+
+test('pools report their connections, and no statement waits when all are answered', async (t) => {
+	const { daemon, read, becomes } = await measured(t);
+	await becomes('ready', 1);
+	await waitFor(async () => (await read())['pool_connections{pool="sync"}'] > 0, 'a connection');
+	const server = daemon.api();
+	assert.equal((await server.get('/sync/locks')).status, 200);
+	await waitFor(async () => (await read())['pool_wait_seconds_count{pool="sync"}'] > 0, 'a statement');
+	await becomes('pool_waiting{pool="sync"}', 0);
+});
