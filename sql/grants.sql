@@ -32,7 +32,9 @@ REVOKE ALL ON SCHEMA :"schema" FROM :"role";
 GRANT USAGE ON SCHEMA :"schema" TO :"role";
 
 -- Publish: by call or by INSERT.  The columns left out are the log's own.
-GRANT EXECUTE ON FUNCTION broadcast(text, text, json, text, text, text),
+GRANT EXECUTE ON FUNCTION :"schema".position(), broadcast(text[], text, json, text, text),
+	broadcast(text[], text, jsonb, text, text), broadcast(text[], text, text, text, text),
+	broadcast(text, text, json, text, text, text),
 	broadcast(text, text, jsonb, text, text, text),
 	broadcast(text, text, text, text, text, text), payload_get(json, text) TO :"role";
 GRANT INSERT (event_id, channel, event_type, payload, exclude_socket, app)

@@ -186,7 +186,47 @@ $$;
 COMMENT ON FUNCTION broadcast(text, text, text, text, text, text) IS
 	'The same with a payload that is JSON text.';
 
-REVOKE EXECUTE ON FUNCTION pending_inspect(realtime_events_pending), pending_check(),
+CREATE FUNCTION broadcast(channels text[], event text, payload json,
+				     exclude_socket text DEFAULT NULL, app text DEFAULT NULL)
+RETURNS text[]
+LANGUAGE sql
+AS $$
+	WITH sent AS (
+		INSERT INTO @SCHEMA@.realtime_events (channel, event_type, payload, event_id,
+						      exclude_socket, app)
+		SELECT c.channel, event, payload, pg_catalog.gen_random_uuid(), exclude_socket, app
+		FROM pg_catalog.unnest(channels) AS c(channel)
+		RETURNING event_id
+	)
+	SELECT coalesce(pg_catalog.array_agg(s.event_id), '{}') FROM sent s
+$$;
+COMMENT ON FUNCTION broadcast(text[], text, json, text, text) IS
+	'Publishes an event on several channels when the transaction commits. Returns its '
+	'event_ids.';
+
+CREATE FUNCTION broadcast(channels text[], event text, payload jsonb,
+				     exclude_socket text DEFAULT NULL, app text DEFAULT NULL)
+RETURNS text[]
+LANGUAGE sql
+AS $$
+	SELECT @SCHEMA@.broadcast(channels, event, payload::pg_catalog.json, exclude_socket, app)
+$$;
+COMMENT ON FUNCTION broadcast(text[], text, jsonb, text, text) IS
+	'The same with a payload of type jsonb.';
+
+CREATE FUNCTION broadcast(channels text[], event text, payload text,
+				     exclude_socket text DEFAULT NULL, app text DEFAULT NULL)
+RETURNS text[]
+LANGUAGE sql
+AS $$
+	SELECT @SCHEMA@.broadcast(channels, event, payload::pg_catalog.json, exclude_socket, app)
+$$;
+COMMENT ON FUNCTION broadcast(text[], text, text, text, text) IS
+	'The same with a payload that is JSON text.';
+
+REVOKE EXECUTE ON FUNCTION broadcast(text[], text, json, text, text),
+	broadcast(text[], text, jsonb, text, text), broadcast(text[], text, text, text, text),
+	pending_inspect(realtime_events_pending), pending_check(),
 	broadcast(text, text, json, text, text, text),
 	broadcast(text, text, jsonb, text, text, text),
 	broadcast(text, text, text, text, text, text) FROM PUBLIC;

@@ -600,7 +600,75 @@ COMMENT ON FUNCTION channel_authorize IS
 	'For /broadcasting: the verdict, and the user''s name and avatar, from the table users '
 	'or from the token.';
 
-REVOKE EXECUTE ON FUNCTION channel_predicate_check(text, integer, text),
+CREATE FUNCTION channel_explain(p_app text, p_caller jsonb, p_channel text,
+				OUT allowed boolean, OUT reason text)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	verdict CONSTANT text := channel_verdict(p_app, p_caller, p_channel);
+	full_name CONSTANT text := regexp_replace(p_channel, '^write:', '');
+	plain CONSTANT text := channel_plain(full_name);
+	roles CONSTANT text[] := caller_roles(p_app, p_caller);
+	asked record;
+	rules text;
+BEGIN
+	allowed := verdict = 'yes';
+	IF full_name ~ '^#' THEN
+		reason := CASE WHEN allowed THEN 'the user''s own channel' ELSE 'another user''s channel' END;
+	ELSIF plain = full_name THEN
+		reason := 'a public channel';
+	ELSIF verdict = 'ask' THEN
+		asked := channel_ask(p_app, p_caller, p_channel);
+		allowed := asked.allowed;
+		reason := CASE WHEN allowed THEN 'a predicate allows it'
+			ELSE coalesce(asked.trouble, 'no predicate allows it') END;
+	ELSE
+		SELECT string_agg(format('%s %s (%s)', r.id, r.pattern, concat_ws(' ', r.rule, r.argument)),
+				  ', ' ORDER BY r.id)
+			FILTER (WHERE NOT allowed OR CASE r.rule
+				WHEN 'anyone' THEN true WHEN 'role' THEN roles && string_to_array(r.argument, ',')
+				WHEN 'owner' THEN held[array_position(r.names, r.argument)]
+					= p_caller->>'id' END)
+		INTO rules
+		FROM channel_rules r, regexp_match(plain, r.regex) AS held
+		WHERE (r.app IS NULL OR r.app = p_app) AND starts_with(plain, r.prefix)
+		AND held IS NOT NULL AND (r.can_write OR p_channel = full_name);
+		reason := CASE WHEN allowed THEN 'allowed by rule ' || rules
+			WHEN rules IS NULL THEN 'no rule fits the channel'
+			ELSE 'none of these rules allows the user: ' || rules END;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION channel_explain IS
+	'Whether the caller may join the channel, and why. write:NAME stands for the right to write.';
+
+CREATE FUNCTION sync_may(p_app text, p_caller jsonb, p_user_id bigint, p_roles jsonb,
+			 p_channels jsonb, p_write boolean, OUT status integer, OUT body json)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	caller CONSTANT jsonb := jsonb_build_object('id', p_user_id, 'roles', coalesce(p_roles, '[]'));
+	wrong text;
+BEGIN
+	SELECT c INTO wrong FROM jsonb_array_elements_text(p_channels) c WHERE NOT channel_is_valid(c) LIMIT 1;
+	IF FOUND THEN
+		PERFORM sync_fail(400, 'invalid_value', format('"%s" is not the name of a channel.',
+				  left(wrong, 64)), 'channels');
+	END IF;
+	status := 200;
+	SELECT json_build_object('user_id', p_user_id, 'results', json_agg(json_build_object(
+		'channel', c.name, 'allowed', e.allowed, 'reason', e.reason) ORDER BY c.at))
+	INTO body
+	FROM jsonb_array_elements_text(p_channels) WITH ORDINALITY AS c(name, at)
+	CROSS JOIN LATERAL channel_explain(p_app, caller,
+		CASE WHEN p_write THEN 'write:' ELSE '' END || c.name) e;
+END
+$$;
+COMMENT ON FUNCTION sync_may IS
+	'POST /may.';
+
+REVOKE EXECUTE ON FUNCTION channel_explain(text, jsonb, text),
+	sync_may(text, jsonb, bigint, jsonb, jsonb, boolean), channel_predicate_check(text, integer, text),
 	channel_predicate_run(text, text[], bigint, text[], text, text, text),
 	channel_predicates_as(name), channel_ask(text, jsonb, text),
 	channel_authorize(text, jsonb, text) FROM PUBLIC;

@@ -140,3 +140,16 @@ END
 $$;
 COMMENT ON FUNCTION sync_events IS
 	'GET /events: a page of the log, of at most about 1 MB.';
+
+CREATE FUNCTION @SCHEMA@.position() RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT m.epoch || ':' || greatest(m.horizon, (
+		SELECT e.serial FROM realtime_events e ORDER BY e.serial DESC LIMIT 1), 0)
+	FROM log_meta m
+$$;
+COMMENT ON FUNCTION @SCHEMA@.position() IS
+	'The position of the log that this statement sees: what a client that loads state with '
+	'the same snapshot passes as since when it subscribes.';
+
+REVOKE EXECUTE ON FUNCTION @SCHEMA@.position() FROM PUBLIC;

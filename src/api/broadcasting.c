@@ -4,16 +4,21 @@
  * subscribes and signs in.  Channel rules decide; the reply is that of Laravel's broadcaster
  * (protocol A3, A4, A6), made on a pool's thread, or at once when the verdict is known.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
 #include "wire/auth.h"
+#include "wire/json.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/statement.h"
 
-/* Of both actions. */
-enum { AUTH_SOCKET_ID, AUTH_CHANNEL_NAME, AUTH_FIELDS };
+/* Of both actions; channels have both forms of the name. */
+enum { AUTH_SOCKET_ID, AUTH_CHANNEL_NAME, AUTH_CHANNEL_NAMES, AUTH_FIELDS };
+
+#define CHANNELS_MAX	     100
+#define CHANNELS_PER_REQUEST 10 /* of the user's rate */
 
 /* {"id":7,"name":"Ada","avatar":"..."}: id, because Echo's here() gives its users nothing else. */
 static void add_user_info(struct strbuf *b, const struct sync_call *sc,
@@ -117,21 +122,46 @@ static void add_channel_auth(struct strbuf *b, const struct sync_call *sc,
 	strbuf_release(&signed_text);
 }
 
+/* Why a channel is refused. */
+struct channel_refusal {
+	unsigned status; /* 0: it is not */
+	const char *code, *message;
+};
+
+static struct channel_refusal channel_refusal_of(const struct sync_call *sc,
+						 const struct authorize_answer *a)
+{
+	if (!a->allowed)
+		return (struct channel_refusal){
+			403, "channel_forbidden",
+			"No channel rule allows this user to join this channel"
+		};
+	if (sc->values[AUTH_CHANNEL_NAME].channel.encrypted && !sc->call.app->has_master_key)
+		return (struct channel_refusal){
+			500, "no_master_key",
+			"The application has no encryption_master_key; set it to the key that its "
+			"publishers use"
+		};
+	return (struct channel_refusal){ 0, NULL, NULL };
+}
+
 static void on_channel(void *ctx, const struct authorize_answer *a)
 {
 	struct sync_call *sc = ctx;
 	const struct sync_value *channel = &sc->values[AUTH_CHANNEL_NAME];
+	struct channel_refusal refusal;
 	struct strbuf body;
 
 	if (a->failure) {
 		statement_fail_verdict(sc, a);
-	} else if (!a->allowed) {
-		sync_fail(sc, 403, "channel_forbidden", "channel_name",
+		return;
+	}
+	refusal = channel_refusal_of(sc, a);
+	if (refusal.status == 403) {
+		sync_fail(sc, 403, refusal.code, "channel_name",
 			  "No channel rule allows this user to join %s.", channel->text);
-	} else if (channel->channel.encrypted && !sc->call.app->has_master_key) {
-		sync_fail(sc, 500, "no_master_key", NULL,
-			  "The application has no encryption_master_key; set it to the key that "
-			  "its publishers use.");
+	} else if (refusal.status) {
+		sync_fail(sc, refusal.status, refusal.code, NULL, "%s.", refusal.message);
 	} else {
 		claim_socket(sc);
 		strbuf_init(&body, 256);
@@ -140,9 +170,119 @@ static void on_channel(void *ctx, const struct authorize_answer *a)
 	}
 }
 
+/* ---- several channels ----
+ * The answer grows in sc->verdicts; sc->n_read is how much of the list was read, and the value of
+ * channel_name is the channel in turn.
+ */
+
+static void add_refusal(struct strbuf *b, const struct channel_refusal *refusal)
+{
+	strbuf_addf(b, "{\"status\":%u,\"message\":", refusal->status);
+	strbuf_add_json(b, sv(refusal->message));
+	strbuf_add_str(b, ",\"error\":{\"code\":");
+	strbuf_add_json(b, sv(refusal->code));
+	strbuf_add_str(b, ",\"message\":");
+	strbuf_add_json(b, sv(refusal->message));
+	strbuf_add_str(b, "}}");
+}
+
+/* Makes the next channel of the list that in turn; false: there is none. */
+static bool next_channel(struct sync_call *sc)
+{
+	const struct str_view list = sv(sc->values[AUTH_CHANNEL_NAMES].text);
+	struct sync_value *current = &sc->values[AUTH_CHANNEL_NAME];
+	struct str_view item, name;
+	char *room, *text;
+	bool ok;
+
+	if (!json_next_element(list, &sc->n_read, &item))
+		return false;
+	room = text = xmalloc(item.len + 1);
+	ok = json_decode_string(item, &room, &name);
+	free(current->text);
+	current->text = ok ? sv_dup(name) : xstrdup("");
+	free(text);
+	return true;
+}
+
+static void authorize_next(struct sync_call *sc);
+
+static void on_one_of_several(void *ctx, const struct authorize_answer *a)
+{
+	struct sync_call *sc = ctx;
+	struct channel_refusal refusal;
+
+	if (a->failure && !(a->in_predicate && a->failure->rc == -ETIMEDOUT)) {
+		statement_fail_verdict(sc, a);
+		return;
+	}
+	refusal = a->failure ? (struct channel_refusal){ 503, "rule_slow",
+							 "The predicate of this channel's rule did "
+							 "not answer in time; try again later" }
+			     : channel_refusal_of(sc, a);
+	if (refusal.status) {
+		add_refusal(&sc->verdicts, &refusal);
+	} else {
+		claim_socket(sc);
+		add_channel_auth(&sc->verdicts, sc, a);
+	}
+	authorize_next(sc);
+}
+
+/* Requests the next channel's verdict, or replies after the last. */
+static void authorize_next(struct sync_call *sc)
+{
+	static const struct channel_refusal
+		invalid = { 400, "invalid_value", "This is not the name of a channel" },
+		not_guarded = { 403, "not_guarded",
+				"Only private and presence channels need authorization" };
+	struct sync_value *current = &sc->values[AUTH_CHANNEL_NAME];
+
+	while (next_channel(sc)) {
+		bool is_valid = !channel_name_parse(sv(current->text),
+						    sc->call.app->limits.max_channel_name_bytes,
+						    &current->channel);
+
+		if (sc->n_verdicts++)
+			strbuf_add_c(&sc->verdicts, ',');
+		strbuf_add_json(&sc->verdicts, sv(current->text));
+		strbuf_add_c(&sc->verdicts, ':');
+		if (is_valid && current->channel.guarded) {
+			statement_ask_channel(sc, current->text, on_one_of_several);
+			return;
+		}
+		add_refusal(&sc->verdicts, is_valid ? &not_guarded : &invalid);
+	}
+	strbuf_add_str(&sc->verdicts, "}}");
+	sync_reply(sc, 200, &sc->verdicts);
+}
+
+static void authorize_channels(struct sync_call *sc)
+{
+	struct str_view list = sv(sc->values[AUTH_CHANNEL_NAMES].text), item;
+	unsigned n = 0;
+
+	for (size_t at = 0; json_next_element(list, &at, &item);)
+		n++;
+	if (!sync_call_take(sc, (n - 1) / CHANNELS_PER_REQUEST))
+		return;
+	strbuf_add_str(&sc->verdicts, "{\"channels\":{");
+	authorize_next(sc);
+}
+
 static void authorize_channel(struct sync_call *sc)
 {
-	if (sc->values[AUTH_CHANNEL_NAME].channel.guarded)
+	bool has_one = sc->values[AUTH_CHANNEL_NAME].text != NULL;
+
+	if (sc->values[AUTH_CHANNEL_NAMES].text && has_one)
+		sync_fail(sc, 400, "invalid_value", "channel_names",
+			  "Give channel_name or channel_names, not both.");
+	else if (sc->values[AUTH_CHANNEL_NAMES].text)
+		authorize_channels(sc);
+	else if (!has_one)
+		sync_fail(sc, 400, "missing_field", "channel_name",
+			  "channel_name is missing, or the list channel_names.");
+	else if (sc->values[AUTH_CHANNEL_NAME].channel.guarded)
 		statement_ask_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_channel);
 	else
 		sync_fail(sc, 403, "not_guarded", "channel_name",
@@ -151,9 +291,10 @@ static void authorize_channel(struct sync_call *sc)
 
 static const struct sync_field channel_fields[AUTH_FIELDS] = {
 	[AUTH_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_REQUIRED },
-	[AUTH_CHANNEL_NAME] = { .name = "channel_name",
-				.type = FIELD_CHANNEL,
-				.flags = FIELD_REQUIRED },
+	[AUTH_CHANNEL_NAME] = { .name = "channel_name", .type = FIELD_CHANNEL },
+	[AUTH_CHANNEL_NAMES] = { .name = "channel_names",
+				 .type = FIELD_STRINGS,
+				 .max = CHANNELS_MAX },
 };
 
 struct sync_action broadcasting_auth = {

@@ -34,6 +34,7 @@ extern struct sync_action sync_heartbeat;
 extern struct sync_action sync_lock_acquire;
 extern struct sync_action sync_lock_list;
 extern struct sync_action sync_lock_release;
+extern struct sync_action sync_may;
 extern struct sync_action sync_notification_send;
 extern struct sync_action sync_notifications;
 extern struct sync_action sync_notifications_read;

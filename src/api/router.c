@@ -74,6 +74,8 @@ static const struct route routes[] = {
 	  "release an edit lock" },
 	{ "POST", SYNC "locks/release", BY_BOTH, RATE_EVENT, NULL, &sync_lock_release,
 	  "release an edit lock" },
+	{ "POST", SYNC "may", BY_SERVER, RATE_READ, NULL, &sync_may,
+	  "which channels a user may join, and why" },
 	{ "GET", SYNC "notifications", BY_BOTH, RATE_READ, NULL, &sync_notifications,
 	  "list a user's notifications" },
 	{ "POST", SYNC "notifications", BY_SERVER, RATE_EVENT, NULL, &sync_notification_send,

@@ -251,7 +251,8 @@ test('PUBLIC has no right on anything of the schema', async (t) => {
 // A call of each function that grants.sql names for an application: a new one is added here.
 const CALLS = {
 	broadcast: [`'c', 'E', '{}'`, `'c', 'E', '{}', 'id-1', '1.2', '${APP.id}'`,
-		`'${'c'.repeat(300)}', 'E', '{}'`, `'c', 'pusher:x', '"x"'`],
+		`'${'c'.repeat(300)}', 'E', '{}'`, `'c', 'pusher:x', '"x"'`, `'{c,d}'::text[], 'E', '{}'`],
+	position: [''],
 	event_report: [`'id-1'`],
 	payload_get: [`'{"a":1}'`, `'a'`],
 	lock_key: [`'serials'`],

@@ -54,6 +54,63 @@ const allowed = async (who, channel) => {
 const becomes = (who, channel, wanted) => waitFor(async () =>
 	(await allowed(who, channel)) === wanted, `${channel} ${wanted ? 'open' : 'closed'}`);
 
+describe('several channels', () => {
+	test('channel_names are authorized one by one, and those that are denied are flagged', async (t) => {
+		const daemon = await startDaemon({}, t);
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES
+			('open.{id}', 'anyone', NULL), ('asked.{id}', 'sql', '{id}::int = 1')`);
+		const wire = await daemon.connect();
+		const names = ['private-open.1', 'presence-open.2', 'private-shut.1', 'news', 'a b', 'private-asked.1',
+			'private-asked.2', 'private-encrypted-open.1'];
+		const who = Sync.user(daemon, 7, { name: 'Ada' });
+		const ask = (more) => who.post('/broadcasting/auth', { socket_id: wire.socketId, ...more });
+		const answer = await ask({ channel_names: names });
+		assert.equal(answer.status, 200, answer.text);
+		const { channels } = answer.json;
+		assert.deepEqual(Object.keys(channels), names);
+		assert.deepEqual(names.map((name) => channels[name].status), [undefined, undefined, 403, 403, 400,
+			undefined, 403, 500]);
+		assert.equal(channels['private-shut.1'].error.code, 'channel_forbidden');
+		for (const name of ['private-open.1', 'presence-open.2', 'private-asked.1']) {
+			assert.deepEqual(channels[name], (await ask({ channel_name: name })).json);
+			await wire.subscribe(name, { auth: channels[name].auth, channelData: channels[name].channel_data });
+		}
+		const many = Array.from({ length: 100 }, (_, i) => `private-open.${i}`);
+		assert.equal(Object.values((await ask({ channel_names: many })).json.channels).length, 100);
+		for (const [wrong, field] of [[{ channel_names: [...many, 'private-x'] }, 'channel_names'],
+			[{ channel_names: [] }, 'channel_names'], [{ channel_names: many, channel_name: 'private-x' },
+				'channel_names']])
+			assert.equal((await ask(wrong)).json.error.field, field);
+		await wire.close();
+	});
+
+	test('the server asks what a user may join, and why', async (t) => {
+		const daemon = await startDaemon({}, t);
+		const server = Sync.server(daemon);
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES
+			('open.{id}', 'anyone', NULL, false), ('own.{id}', 'owner', 'id', true),
+			('staff', 'role', 'staff,boss', false), ('asked.{id}', 'sql', '{id}::int = 1', false)`);
+		await server.put('users/7', { roles: ['boss'] });
+		const may = async (body) => (await server.post('may', { user_id: 7, ...body })).json.results
+			.map((one) => [one.channel, one.allowed, one.reason]);
+		assert.deepEqual(await may({ channels: ['private-open.1', 'presence-own.7', 'private-own.8',
+			'private-staff', 'private-asked.1', 'private-asked.2', 'private-none', 'news',
+			'#server-to-user-7'] }), [
+			['private-open.1', true, 'allowed by rule 1 open.{id} (anyone)'],
+			['presence-own.7', true, 'allowed by rule 2 own.{id} (owner id)'],
+			['private-own.8', false, 'none of these rules allows the user: 2 own.{id} (owner id)'],
+			['private-staff', true, 'allowed by rule 3 staff (role staff,boss)'],
+			['private-asked.1', true, 'a predicate allows it'],
+			['private-asked.2', false, 'no predicate allows it'],
+			['private-none', false, 'no rule fits the channel'],
+			['news', true, 'a public channel'],
+			['#server-to-user-7', true, 'the user\'s own channel']]);
+		assert.deepEqual((await may({ channels: ['private-open.1', 'private-own.7'], write: true }))
+			.map(([, allowed]) => allowed), [false, true]);
+		assert.deepEqual((await may({ channels: ['private-staff'], roles: ['guest'] })).map((r) => r[1]), [false]);
+	});
+});
+
 describe('responses', () => {
 	before(async () => {
 		await add('room.{id}', 'anyone');

@@ -49,6 +49,9 @@ export const calls = {
 			body: { socket_id: '1.2', channel_name: channel }, ...more });
 		const { channel_data: member } = await ask('presence-note.1');
 		if (JSON.parse(member).user_id !== '7') throw new Error(member);
+		await run({ operation: 'mayJoin', body: { user_id: 7 }, ...bad, code: 'missing_field' });
+		await run({ operation: 'mayJoin', body: { user_id: 7, channels: ['x'] }, as: ada, ...forbidden,
+			code: 'forbidden' });
 		await ask('private-secret.1', { ...forbidden, code: 'channel_forbidden' });
 		await ask('news', { ...forbidden, code: 'not_guarded' });
 		await ask('private-note.1', { as: 'server', ...forbidden, code: 'forbidden' });

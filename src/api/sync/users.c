@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The data that an application stores about its users: users/{id}. */
+/* The data that an application stores about its users: users/{id}; what they may see: may. */
 #include "base/mem.h"
 #include "api/handlers.h"
 
@@ -25,5 +25,19 @@ struct sync_action sync_user_put = {
 	.fields = put_fields,
 	.n_fields = ARRAY_SIZE(put_fields),
 	.function = "sync_user_put",
+	.repeatable = true,
+};
+
+static const struct sync_field may_fields[] = {
+	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	{ .name = "roles", .type = FIELD_STRINGS, .max = 64 },
+	{ .name = "channels", .type = FIELD_STRINGS, .flags = FIELD_REQUIRED, .max = 100 },
+	{ .name = "write", .type = FIELD_BOOL, .fallback = "false" },
+};
+
+struct sync_action sync_may = {
+	.fields = may_fields,
+	.n_fields = ARRAY_SIZE(may_fields),
+	.function = "sync_may",
 	.repeatable = true,
 };
