@@ -266,22 +266,13 @@ export class OfflineStore extends Emitter<OfflineEvents> {
 		for (;;) {
 			const batch = await this.#batch();
 			if (!batch.length) return;
-			const { manager } = this.options;
-			const { results } = await manager.api.post<{ results: Result[] }>('changes', {
-				client_id: this.#clientId, ...(manager.socketId && { socket_id: manager.socketId }),
+			const { results } = await this.options.manager.api.post<{ results: Result[] }>('changes', {
+				client_id: this.#clientId,
 				mutations: batch.map((q) => ({ mutation_id: q.mutationId, resource_type: q.type, resource_id: q.id,
 					op: q.op, ...(q.data && { data: q.data }), expected_version: q.version })),
-			}).catch((error: unknown) => this.#withoutSocket(error, batch));
+			});
 			for (const [i, q] of batch.entries()) await this.#decided(q, results[i]!);
 		}
-	}
-
-	/** A socket that has just been closed is an error of the call: send the same batch without it. */
-	async #withoutSocket(error: unknown, batch: Queued[]): Promise<{ results: Result[] }> {
-		if (!(error instanceof ApiError) || error.status !== 400) throw error;
-		return this.options.manager.api.post('changes', { client_id: this.#clientId,
-			mutations: batch.map((q) => ({ mutation_id: q.mutationId, resource_type: q.type, resource_id: q.id,
-				op: q.op, ...(q.data && { data: q.data }), expected_version: q.version })) });
 	}
 
 	async #decided(q: Queued, result: Result): Promise<void> {

@@ -69,7 +69,7 @@ export const COMMENT_TYPE = 'comment_added';
 
 /** Without an endpoint: activities of the type comment_added of the subject, which the option
  *  sync.user_activity_types must allow. */
-export function activityComments({ api, socketId }: RealtimeManager, subject: { type: string; id: string },
+export function activityComments({ api }: RealtimeManager, subject: { type: string; id: string },
 	scope: Record<string, string>): CommentSource {
 	const filter = { feed: 'subject', subject_type: subject.type, subject_id: subject.id, type: COMMENT_TYPE };
 	return {
@@ -81,8 +81,7 @@ export function activityComments({ api, socketId }: RealtimeManager, subject: { 
 		async send(body, client_ref) {
 			const { activity } = await api.post<{ activity: Activity }>('activities', { type: COMMENT_TYPE,
 				description: body, subject_type: subject.type, subject_id: subject.id,
-				metadata: { ...scope, client_ref }, ...(socketId && { socket_id: socketId }) },
-				{ idempotencyKey: client_ref });
+				metadata: { ...scope, client_ref } }, { idempotencyKey: client_ref });
 			return commentOf(activity);
 		},
 	};
