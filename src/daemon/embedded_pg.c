@@ -195,6 +195,29 @@ static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, ch
 	return 0;
 }
 
+/*
+ * The same in /tmp, where other users can make a folder, or a link, of that name first: one that is
+ * there already has to be ours.
+ */
+static int make_shared_folder(struct embedded_pg *pg, const char *path, char **why)
+{
+	bool is_new = mkdir(path, 0700) == 0;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	int rc = 0;
+
+	if (fd < 0 || fstat(fd, &st) || (st.st_uid != pg->uid && (!is_new || st.st_uid != 0)))
+		rc = embedded_fail(why, -EPERM,
+				   "the folder %s belongs to another user: remove it, or choose a "
+				   "shorter path for --embedded-postgres",
+				   path);
+	else if (fchown(fd, pg->uid, pg->gid) || fchmod(fd, 0700))
+		rc = embedded_fail(why, -errno, "cannot protect the folder %s", path);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 /* DIR/run, or a folder in /tmp of the same user and a name made from DIR. */
 static int make_socket_folder(struct embedded_pg *pg, char **why)
 {
@@ -208,6 +231,12 @@ static int make_socket_folder(struct embedded_pg *pg, char **why)
 		strbuf_addf(&s, "/tmp/scopewire-%u-%016llx", (unsigned)pg->uid,
 			    (unsigned long long)sv_hash(sv(pg->dir), 0));
 		pg->run = s.ptr;
+		rc = make_shared_folder(pg, pg->run, why);
+		if (rc) {
+			free(pg->run);
+			pg->run = NULL; /* not ours to remove */
+		}
+		return rc;
 	}
 	rc = make_folder(pg, pg->run, 0700, why);
 	if (!rc && chmod(pg->run, 0700))

@@ -248,6 +248,11 @@ static int start_postgres(struct scopewired *d)
 		d->conninfo = conf_conninfo(d->conf);
 		return EX_OK;
 	}
+	if (d->conf->server.user[0] && geteuid() == 0)
+		return give_up(EX_CONFIG,
+			       xstrdup("server.user cannot be used with --embedded-postgres: the "
+				       "server belongs to another user and could not be stopped; "
+				       "leave it empty, or start the daemon as that user"));
 	if (embedded_pg_start(d->conf->embedded_postgres, is_stopped, d, &d->postgres, &d->conninfo,
 			      &why) == 0)
 		return EX_OK;

@@ -263,6 +263,8 @@ static void unlink_waiting(struct acceptor *a, struct waiting *w)
 static void acceptor_drop(struct acceptor *a, struct waiting *w)
 {
 	unlink_waiting(a, w);
+	/* A child that is being started has the descriptor too: the close alone keeps it there. */
+	epoll_ctl(a->epoll, EPOLL_CTL_DEL, w->fd, NULL);
 	close(w->fd);
 	free(w);
 }

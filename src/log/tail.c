@@ -39,6 +39,7 @@ struct log_tail {
 	char *epoch;
 	struct log_seen seen; /* the last event that was delivered */
 	char *seen_path;      /* NULL: kept in memory only */
+	bool is_seen_stale;   /* the drainer's: the file could not be written */
 	uint64_t *passed;     /* async events after the cursor, ascending serials: to be skipped */
 	size_t n_passed, room_passed;
 	usec_t complained; /* mono */
@@ -187,7 +188,7 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadl
 	return fault;
 }
 
-/* Outside the database; a file that cannot be written is reported once. */
+/* Outside the database.  A file that cannot be written is reported once, and tried again. */
 static void tail_save_seen(struct log_tail *t, const struct log_seen *seen)
 {
 	int rc;
@@ -195,13 +196,13 @@ static void tail_save_seen(struct log_tail *t, const struct log_seen *seen)
 	if (!t->seen_path || !seen->epoch[0])
 		return;
 	rc = log_seen_write(t->seen_path, seen);
-	if (!rc)
-		return;
-	log_warn("server.state_dir: %s cannot be written: %s; a database that is set back while "
-		 "the daemon is stopped may not be noticed",
-		 t->seen_path, strerror(-rc));
-	free(t->seen_path);
-	t->seen_path = NULL;
+	if (rc && !t->is_seen_stale)
+		log_warn("server.state_dir: %s cannot be written: %s; a database that is set back "
+			 "while the daemon is stopped may not be noticed",
+			 t->seen_path, strerror(-rc));
+	else if (!rc && t->is_seen_stale)
+		log_info("server.state_dir: %s can be written again", t->seen_path);
+	t->is_seen_stale = rc != 0;
 }
 
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline)

@@ -6,12 +6,17 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "pg/conn_private.h"
 #include "pg/hosts.h"
 #include "pg/pooler.h"
 #include "pg/remedy.h"
+
+#define TOO_MANY_CONNECTIONS "53300"
+#define LIMIT_AGAIN_US	     (60 * USEC_PER_SEC)
 
 /* 0; -EHOSTDOWN, -ETIMEDOUT, -ECANCELED. */
 static int connect_wait(struct pg_conn *c, usec_t deadline)
@@ -224,6 +229,16 @@ static int connect_to(struct pg_conn *c, unsigned i)
 	return rc && c->is_cancelled ? -ECANCELED : rc;
 }
 
+/* Many threads connect at the same time: one line a minute for all of them. */
+static void connect_say_limit(const char *why)
+{
+	static _Atomic usec_t next;
+	usec_t now = clock_mono(), due = atomic_load(&next);
+
+	if (now >= due && atomic_compare_exchange_strong(&next, &due, now + LIMIT_AGAIN_US))
+		log_warn("database: the server gives no further connection: %s", why);
+}
+
 int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
 {
 	struct pg_conn *c = xcalloc(1, sizeof(*c));
@@ -239,6 +254,8 @@ int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
 			strbuf_addf(&reasons, "%s%s", reasons.len ? "; " : "", pg_conn_error(c));
 			pg_remedy_add(&reasons, c);
 		}
+		if (rc && strcmp(c->sqlstate, TOO_MANY_CONNECTIONS) == 0)
+			connect_say_limit(reasons.ptr);
 	}
 	if (rc == 0) {
 		*out = c;

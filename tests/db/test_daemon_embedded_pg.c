@@ -199,6 +199,34 @@ START_TEST(long_paths_have_a_short_socket)
 }
 END_TEST
 
+START_TEST(a_socket_folder_of_another_user_is_refused)
+{
+	struct embedded_pg *pg = NULL;
+	char *conninfo = NULL, *why = NULL, *run;
+
+	snprintf(dir, sizeof(dir), "%s/%070d", parent, 1);
+	embedded_pg_stop(start(&conninfo));
+	run = strstr(conninfo, "/tmp/scopewire-");
+	ck_assert_ptr_nonnull(run);
+	*strchr(run, '\'') = '\0';
+	/* A link there leads to a folder of our own: it is refused all the same. */
+	ck_assert_int_eq(symlink(parent, run), 0);
+	ck_assert_int_lt(embedded_pg_start(dir, pauses, NULL, &pg, &conninfo, &why), 0);
+	ck_assert_msg(strstr(why, "belongs to another user"), "%s", why);
+	free(why);
+	ck_assert_int_eq(unlink(run), 0);
+	if (getuid() == 0) {
+		ck_assert_int_eq(mkdir(run, 0777), 0);
+		ck_assert_int_eq(chown(run, 12345, 12345), 0);
+		ck_assert_int_lt(embedded_pg_start(dir, pauses, NULL, &pg, &conninfo, &why), 0);
+		ck_assert_msg(strstr(why, "belongs to another user"), "%s", why);
+		free(why);
+		ck_assert_int_eq(rmdir(run), 0);
+	}
+	free(conninfo);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("store/embedded_pg");
@@ -212,6 +240,7 @@ int main(void)
 	tcase_add_test(t, half_a_cluster_is_made_anew);
 	tcase_add_test(t, a_cluster_of_another_version);
 	tcase_add_test(t, long_paths_have_a_short_socket);
+	tcase_add_test(t, a_socket_folder_of_another_user_is_refused);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -268,3 +268,27 @@ test('a promoted standby keeps the epoch only if it has every event', async (t) 
 	assert.notEqual(await epochOf(daemon), after);
 	changed(daemon, 'the server was promoted or recovered');
 });
+
+test('a state file that cannot be written is reported once, and written later', async (t) => {
+	const folder = tempFolder('state');
+	const daemon = await startDaemon({ server: { state_dir: folder } }, t);
+	const inTheWay = path.join(folder, 'log-position.new');
+	const written = () => Number(fs.readFileSync(stateFile(daemon), 'utf8').split(' ')[1]);
+	const add = async () => {
+		assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
+		return lastOf(daemon);
+	};
+	await publish(daemon, 1);
+	fs.mkdirSync(inTheWay);
+	for (let i = 0; i < 2; i++) {
+		const last = await add();
+		await waitFor(async () => Number((await one(daemon, 'SELECT serial AS v FROM relay_cursor')).v) >= last,
+			'the cursor is saved');
+	}
+	await logged(daemon.child, /log-position cannot be written/);
+	fs.rmdirSync(inTheWay);
+	const last = await add();
+	await waitFor(() => written() >= last, 'the last event is in the file');
+	assert.equal(daemon.logText.match(/log-position cannot be written/g).length, 1);
+	await logged(daemon.child, /log-position can be written again/);
+});

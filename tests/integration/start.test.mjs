@@ -6,12 +6,14 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import net from 'node:net';
 import http from 'node:http';
-import { Daemon, end, freePort, logged, newDatabase, query, startCluster, startDaemon, startPooler,
-	waitFor } from '../lib/harness.mjs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Daemon, end, freePort, logged, newDatabase, query, start, startCluster, startDaemon,
+	startPooler, tempFolder, waitFor } from '../lib/harness.mjs';
 
 const MIGRATE_LOCK = fs.readFileSync(new URL('../../src/pg/locks.h', import.meta.url), 'utf8')
 	.match(/PG_LOCK_MIGRATE = (\d+);/)[1];
-const EX = { OK: 0, DATAERR: 65, UNAVAILABLE: 69 };
+const EX = { OK: 0, DATAERR: 65, UNAVAILABLE: 69, OSERR: 71, CONFIG: 78 };
 
 /** A daemon that is not started yet, stopped after the test. */
 function other(t, database, options = {}) {
@@ -288,4 +290,36 @@ describe('/ready', { concurrency: 2 }, () => {
 		await waitFor(async () => await get() === 503, 'not ready');
 		await daemon.stop(); // the second signal
 	});
+});
+
+test('with few connections the log writer has one, and one line names the limit', async (t) => {
+	const cluster = await startCluster();
+	t.after(() => cluster.stop());
+	await query(cluster.socket, 'postgres', 'ALTER ROLE scopewire CONNECTION LIMIT 4', [], 'postgres');
+	const daemon = await startDaemon({ cluster }, t);
+	assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
+	await logged(daemon.child, /no further connection: .*too many connections for role.*ALTER ROLE "scopewire" CONNECTION LIMIT/);
+	assert.equal(daemon.logText.match(/no further connection/g).length, 1);
+	await query(cluster.socket, 'postgres', 'ALTER ROLE scopewire CONNECTION LIMIT -1', [], 'postgres');
+});
+
+test('root with a PostgreSQL of its own and a user to become is refused',
+	{ skip: process.getuid() !== 0 && 'needs root' }, async () => {
+		const daemon = new Daemon({ embedded: true, server: { user: 'nobody' } });
+		await daemon.spawn();
+		assert.equal((await daemon.child.ended).code, EX.CONFIG, daemon.child.log);
+		assert.match(daemon.child.log, /error: server\.user cannot be used with --embedded-postgres/);
+		assert.ok(!fs.existsSync(daemon.stateFolder));
+	});
+
+test('a quickstart on a port in use is refused before it writes anything', async (t) => {
+	const server = net.createServer().listen(0, '127.0.0.1');
+	t.after(() => server.close());
+	await new Promise((resolve) => server.once('listening', resolve));
+	const state = path.join(tempFolder('quick'), 'state');
+	const child = start(fileURLToPath(new URL('../../contrib/quickstart', import.meta.url)),
+		['--no-install', '--state', state, '--port', String(server.address().port)]);
+	assert.equal((await child.ended).code, EX.OSERR, child.log);
+	assert.match(child.log, /another program listens on port/);
+	assert.ok(!fs.existsSync(state));
 });
