@@ -62,7 +62,8 @@ BEGIN
 	-- Nothing but a block range index knows of times: it tells between which serials to look.
 	-- (serial + 0, or the planner would walk the log from one end.)
 	IF (p_from IS NOT NULL OR p_until IS NOT NULL) AND NOT pending AND cardinality(names) = 0 THEN
-		SELECT greatest(low, coalesce(min(e.serial + 0) - 1, high)),
+		SELECT greatest(low, coalesce(min(e.serial + 0) - 1,
+			(SELECT max(l.serial) FROM realtime_events l), 0)),
 		       coalesce(max(e.serial + 0), 0)
 		INTO low, high FROM realtime_events e
 		WHERE e.created_at >= coalesce(p_from, '-infinity')

@@ -45,6 +45,14 @@ describe('GET /api/sync/events', () => {
 	});
 	after(() => daemon.stop());
 
+	test('after the last event the position is the end of the log, and can be used', async () => {
+		const { json } = await server.get('events', { from: '2100-01-01T00:00:00Z' });
+		const [row] = await daemon.query('SELECT max(serial)::text AS last FROM realtime_events');
+		assert.deepEqual(json.events, []);
+		assert.equal(json.position, `${epoch}:${row.last}`);
+		assert.equal((await server.get('events', { since: json.position })).status, 200);
+	});
+
 	test('events are listed oldest first, with what the publisher sent', async () => {
 		const { status, json } = await server.get('events');
 		assert.equal(status, 200);
