@@ -274,6 +274,7 @@ static bool wait_guard(struct scopewired *d)
 	struct pollfd p[] = { { .fd = d->signals, .events = POLLIN },
 			      { .fd = guard_fd(d->guard), .events = POLLIN } };
 
+	ASSERT_ON(on_main);
 	poll(p, ARRAY_SIZE(p), TICK_MS);
 	guard_report(d->guard);
 	if (d->postgres)
@@ -304,6 +305,7 @@ static int start_guard(struct scopewired *d)
 	char *why = NULL;
 	int status = EX_OK;
 
+	ASSERT_ON(on_main);
 	d->health = health_new();
 	if (guard_start(d->conf, d->conninfo, d->health, &d->guard))
 		return give_up(EX_OSERR, xstrdup("the guard of the database could not be started"));
@@ -906,6 +908,7 @@ static bool is_replaced(struct scopewired *d)
 	char *why = NULL;
 	int status;
 
+	ASSERT_ON(on_main);
 	if (guard_state(d->guard, &status, &why) == GUARD_ENDS)
 		d->status = give_up(status, why);
 	else
@@ -915,6 +918,7 @@ static bool is_replaced(struct scopewired *d)
 
 static void serve_until_signal(struct scopewired *d)
 {
+	ASSERT_ON(on_main);
 	while (!wait_signals(d, TICK_MS) && !is_replaced(d)) {
 		guard_report(d->guard);
 		check_log(d);

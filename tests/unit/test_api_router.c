@@ -20,6 +20,7 @@
 static struct directory *directory;
 static struct publisher *publisher;
 static struct conf conf;
+static char no_dsn[] = "", host[] = "portal"; /* options of [database] */
 static struct api_services services;
 
 /* The answer to the last call. */
@@ -867,6 +868,8 @@ static void setup_demo(void)
 	write_file("secret.conf", "s");
 	conf.server.demo = true;
 	conf.server.demo_dir = folder;
+	conf.database =
+		(struct conf_database){ .dsn = no_dsn, .host = host, .user = host, .name = host };
 	headers = DEMO_HOST;
 }
 
@@ -963,7 +966,8 @@ START_TEST(demo_helpers)
 {
 	headers = DEMO_HOST JSON_TYPE;
 	call("GET", "/demo/config", "");
-	ck_reply(200, "{\"app_id\":\"a\",\"key\":\"key-a\",\"path\":\"/ws\"}");
+	ck_reply(200, "{\"app_id\":\"a\",\"key\":\"key-a\",\"path\":\"/ws\","
+		      "\"psql\":\"psql -h portal -p 0 -U portal portal\"}");
 	call("POST", "/demo/auth",
 	     "{\"socket_id\":\"1234.1234\",\"channel_name\":\"private-foobar\"}");
 	/* HMAC-SHA256 of 1234.1234:private-foobar with secret-a */
