@@ -268,15 +268,24 @@ void call_fail_code(struct call *c, unsigned status, const char *code, const cha
 	va_end(ap);
 }
 
-const char *call_write_refusal(const struct call *c, unsigned status, const char *code,
-			       const char *message, struct strbuf *body)
+void call_write_refusal(const struct call *c, unsigned status, const char *code,
+			const char *message, struct strbuf *headers, struct strbuf *body)
 {
+	struct reply cors = { .status = status };
+
 	log_refusal(c, status, message);
-	if (c->is_sync)
-		add_error(body, c, code, without_stop(message), NULL);
-	else
+	strbuf_addf(headers, "Content-Type: %s\r\n",
+		    c->is_sync ? "application/json" : REQUEST_TEXT);
+	if (!c->is_sync) {
 		strbuf_add_sv(body, without_stop(message));
-	return c->is_sync ? "application/json" : REQUEST_TEXT;
+		return;
+	}
+	add_error(body, c, code, without_stop(message), NULL);
+	strbuf_init(&cors.body, 0);
+	cors_add(c, &cors);
+	for (unsigned i = 0; i < cors.n_headers; i++)
+		strbuf_addf(headers, "%s: %s\r\n", cors.headers[i].name, cors.headers[i].value);
+	reply_release(&cors);
 }
 
 void call_fail_method(struct call *c, const char *allow)

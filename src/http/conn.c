@@ -75,22 +75,23 @@ static enum MHD_Result conn_refuse(struct http_request *req, const char *status_
 				   const char *code, const char *sentence) RUNS_ON(on_http)
 {
 	struct deadline *d = &req->conn->deadline;
-	struct strbuf body;
-	const char *type;
+	struct strbuf body, headers;
 
 	if (!deadline_set(d, DEADLINE_NEVER))
 		return MHD_NO;
 	strbuf_init(&body, 256);
+	strbuf_init(&headers, 256);
 	if (req->server->conf.handle) {
-		type = REQUEST_TEXT;
+		strbuf_add_str(&headers, "Content-Type: " REQUEST_TEXT "\r\n");
 		strbuf_add_str(&body, sentence);
 	} else {
-		type = router_refusal(req->server->services, &req->base,
-				      (unsigned)strtoul(status_line, NULL, 10), code, sentence,
-				      &body);
+		router_refusal(req->server->services, &req->base,
+			       (unsigned)strtoul(status_line, NULL, 10), code, sentence, &headers,
+			       &body);
 	}
-	deadlines_respond(d->fd, status_line, type, strbuf_view(&body));
+	deadlines_respond(d->fd, status_line, strbuf_view(&headers), strbuf_view(&body));
 	http_count(req, (unsigned)strtoul(status_line, NULL, 10));
+	strbuf_release(&headers);
 	strbuf_release(&body);
 	return MHD_NO;
 }

@@ -45,18 +45,20 @@ void deadlines_refuse(int fd, const char *status_line, struct str_view sentence)
 	static struct log_gate refused = LOG_GATE("requests refused before they were complete");
 
 	log_gated(&refused, "request refused: %.3s, %.*s", status_line, SV_ARG(sentence));
-	deadlines_respond(fd, status_line, "text/plain; charset=utf-8", sentence);
+	deadlines_respond(fd, status_line, SV("Content-Type: text/plain; charset=utf-8\r\n"),
+			  sentence);
 }
 
-void deadlines_respond(int fd, const char *status_line, const char *type, struct str_view body)
+void deadlines_respond(int fd, const char *status_line, struct str_view headers,
+		       struct str_view body)
 {
 	struct strbuf b;
 
 	strbuf_init(&b, 256);
 	strbuf_addf(&b,
-		    "HTTP/1.1 %s\r\nContent-Type: %s\r\n"
+		    "HTTP/1.1 %s\r\n%.*s"
 		    "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-		    status_line, type, body.len);
+		    status_line, SV_ARG(headers), body.len);
 	strbuf_add_sv(&b, body);
 	/* fits an empty send buffer; a client that does not read gets no response */
 	if (send(fd, b.ptr, b.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)

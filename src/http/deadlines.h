@@ -47,6 +47,10 @@ bool deadline_set(struct deadline *c, usec_t at) RUNS_ON(on_http);
  * response may be under way.  status_line may have headers after it.  Any thread.
  */
 void deadlines_refuse(int fd, const char *status_line, struct str_view sentence);
-/* The same with a body of another type; the caller has written to the log. */
-void deadlines_respond(int fd, const char *status_line, const char *type, struct str_view body);
+/*
+ * The same with headers of the caller's, Content-Type among them: whole lines, each with CR LF. The
+ * caller has written to the log.
+ */
+void deadlines_respond(int fd, const char *status_line, struct str_view headers,
+		       struct str_view body);
 #endif

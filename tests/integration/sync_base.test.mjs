@@ -435,6 +435,17 @@ describe('CORS', () => {
 		assert.equal(evil.headers['access-control-allow-credentials'], undefined);
 	});
 
+	test('a page can read a refusal that comes before its request is complete', async () => {
+		const big = { method: 'POST', body: 'x'.repeat(300000) };
+		const read = await daemon.http('/api/sync/heartbeat',
+			{ ...big, headers: { Origin: 'https://portal.example' } });
+		assert.equal(read.status, 413);
+		assert.equal(read.headers['access-control-allow-origin'], 'https://portal.example');
+		assert.equal(read.headers['access-control-allow-credentials'], 'true');
+		const other = await daemon.http('/api/sync/heartbeat', big);
+		assert.equal(other.headers['access-control-allow-origin'], undefined);
+	});
+
 	test('a page of another origin may not', async () => {
 		const got = await from('https://evil.example')('GET');
 		failed(got, 403, 'origin_not_allowed');

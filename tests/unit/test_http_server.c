@@ -83,16 +83,17 @@ size_t router_body_limit(const struct api_services *services UNUSED, const struc
 	return sv_eq(r->path, SV("/big")) ? 10u << 20 : LIMIT;
 }
 
-const char *router_refusal(const struct api_services *services UNUSED, const struct request *r,
-			   unsigned status UNUSED, const char *code, const char *sentence,
-			   struct strbuf *body)
+void router_refusal(const struct api_services *services UNUSED, const struct request *r,
+		    unsigned status UNUSED, const char *code, const char *sentence,
+		    struct strbuf *headers, struct strbuf *body)
 {
 	if (sv_eq(r->path, SV("/json"))) {
+		strbuf_add_str(headers, "Content-Type: application/json\r\n");
 		strbuf_addf(body, "{\"code\":\"%s\"}", code);
-		return "application/json";
+		return;
 	}
+	strbuf_add_str(headers, "Content-Type: " REQUEST_TEXT "\r\n");
 	strbuf_add_str(body, sentence);
-	return REQUEST_TEXT;
 }
 
 static struct address_limits *addresses;
