@@ -268,23 +268,24 @@ void call_fail_code(struct call *c, unsigned status, const char *code, const cha
 	va_end(ap);
 }
 
-void call_write_refusal(const struct call *c, unsigned status, const char *code,
-			const char *message, struct strbuf *headers, struct strbuf *body)
+void call_write_refusal(const struct call *c, struct refusal *refusal)
 {
-	struct reply cors = { .status = status };
+	struct str_view message = without_stop(refusal->sentence);
+	struct reply cors = { .status = refusal->status };
 
-	log_refusal(c, status, message);
-	strbuf_addf(headers, "Content-Type: %s\r\n",
+	log_refusal(c, refusal->status, refusal->sentence);
+	strbuf_addf(&refusal->headers, "Content-Type: %s\r\n",
 		    c->is_sync ? "application/json" : REQUEST_TEXT);
 	if (!c->is_sync) {
-		strbuf_add_sv(body, without_stop(message));
+		strbuf_add_sv(&refusal->body, message);
 		return;
 	}
-	add_error(body, c, code, without_stop(message), NULL);
+	add_error(&refusal->body, c, refusal->code, message, NULL);
 	strbuf_init(&cors.body, 0);
 	cors_add(c, &cors);
 	for (unsigned i = 0; i < cors.n_headers; i++)
-		strbuf_addf(headers, "%s: %s\r\n", cors.headers[i].name, cors.headers[i].value);
+		strbuf_addf(&refusal->headers, "%s: %s\r\n", cors.headers[i].name,
+			    cors.headers[i].value);
 	reply_release(&cors);
 }
 

@@ -15,10 +15,8 @@ void call_fail(struct call *c, unsigned status, const char *fmt, ...) PRINTF_LIK
 /* In the form of the call's route.  code and field (may be NULL) are for JSON only. */
 void call_fail_code(struct call *c, unsigned status, const char *code, const char *field,
 		    const char *fmt, ...) PRINTF_LIKE(5, 6);
-/* Writes a refusal to the log, its body to body, and header lines, Content-Type and CORS, to
- * headers. */
-void call_write_refusal(const struct call *c, unsigned status, const char *code,
-			const char *message, struct strbuf *headers, struct strbuf *body);
+/* As router_refusal(), for a call that knows its path. */
+void call_write_refusal(const struct call *c, struct refusal *refusal);
 /* 405 with the methods that the path has. */
 void call_fail_method(struct call *c, const char *allow);
 /* Replies to a preflight request (OPTIONS) of CORS. */

@@ -53,6 +53,14 @@ struct reply {
 	struct reply_stream *stream; /* instead of the body, or NULL; the transport's from now on */
 };
 
+/* What the transport sends before a request is complete. */
+struct refusal {
+	unsigned status;
+	const char *code; /* for paths whose errors are JSON */
+	const char *sentence;
+	struct strbuf headers, body; /* headers: lines with CR LF */
+};
+
 /* Adds a header, value copied; one over REPLY_HEADERS_MAX, or with a control character, is left
  * out. */
 void reply_add_header(struct reply *reply, const char *name, struct str_view value);

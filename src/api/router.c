@@ -351,9 +351,8 @@ size_t router_body_limit(const struct api_services *services, const struct reque
 	return limit;
 }
 
-void router_refusal(const struct api_services *services, const struct request *r, unsigned status,
-		    const char *code, const char *sentence, struct strbuf *headers,
-		    struct strbuf *body)
+void router_refusal(const struct api_services *services, const struct request *r,
+		    struct refusal *refusal)
 {
 	struct call c = { .r = (struct request *)r, .services = services };
 	struct target t;
@@ -361,7 +360,7 @@ void router_refusal(const struct api_services *services, const struct request *r
 	target_parse(&t, r->path, sv(services->conf->server.path));
 	c.is_sync = t.is_sync;
 	c.origin = t.is_sync ? c.r->header(c.r, "Origin") : SV("");
-	call_write_refusal(&c, status, code, sentence, headers, body);
+	call_write_refusal(&c, refusal);
 }
 
 /* ---- --print-routes ------------------------------------------------------------------ */

@@ -21,12 +21,11 @@ void router_handle(const struct api_services *services, struct request *r);
 /* Most bytes of body that the request's path may have. */
 size_t router_body_limit(const struct api_services *services, const struct request *r);
 /*
- * Writes a refusal that the transport sends before the request is complete: to the log, and its
- * headers (lines with CR LF) and body in the form of its path.
+ * Writes a refusal to the log, and its headers, Content-Type and CORS, and body in the form of the
+ * request's path.
  */
-void router_refusal(const struct api_services *services, const struct request *r, unsigned status,
-		    const char *code, const char *sentence, struct strbuf *headers,
-		    struct strbuf *body);
+void router_refusal(const struct api_services *services, const struct request *r,
+		    struct refusal *refusal);
 /* Prints every route, a line each: method, path, who may call, what it does. */
 void router_print(FILE *out);
 #endif

@@ -75,24 +75,25 @@ static enum MHD_Result conn_refuse(struct http_request *req, const char *status_
 				   const char *code, const char *sentence) RUNS_ON(on_http)
 {
 	struct deadline *d = &req->conn->deadline;
-	struct strbuf body, headers;
+	struct refusal refusal = { .status = (unsigned)strtoul(status_line, NULL, 10),
+				   .code = code,
+				   .sentence = sentence };
 
 	if (!deadline_set(d, DEADLINE_NEVER))
 		return MHD_NO;
-	strbuf_init(&body, 256);
-	strbuf_init(&headers, 256);
+	strbuf_init(&refusal.headers, 256);
+	strbuf_init(&refusal.body, 256);
 	if (req->server->conf.handle) {
-		strbuf_add_str(&headers, "Content-Type: " REQUEST_TEXT "\r\n");
-		strbuf_add_str(&body, sentence);
+		strbuf_add_str(&refusal.headers, "Content-Type: " REQUEST_TEXT "\r\n");
+		strbuf_add_str(&refusal.body, sentence);
 	} else {
-		router_refusal(req->server->services, &req->base,
-			       (unsigned)strtoul(status_line, NULL, 10), code, sentence, &headers,
-			       &body);
+		router_refusal(req->server->services, &req->base, &refusal);
 	}
-	deadlines_respond(d->fd, status_line, strbuf_view(&headers), strbuf_view(&body));
-	http_count(req, (unsigned)strtoul(status_line, NULL, 10));
-	strbuf_release(&headers);
-	strbuf_release(&body);
+	deadlines_respond(d->fd, status_line, strbuf_view(&refusal.headers),
+			  strbuf_view(&refusal.body));
+	http_count(req, refusal.status);
+	strbuf_release(&refusal.headers);
+	strbuf_release(&refusal.body);
 	return MHD_NO;
 }
 

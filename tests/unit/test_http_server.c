@@ -84,16 +84,15 @@ size_t router_body_limit(const struct api_services *services UNUSED, const struc
 }
 
 void router_refusal(const struct api_services *services UNUSED, const struct request *r,
-		    unsigned status UNUSED, const char *code, const char *sentence,
-		    struct strbuf *headers, struct strbuf *body)
+		    struct refusal *refusal)
 {
 	if (sv_eq(r->path, SV("/json"))) {
-		strbuf_add_str(headers, "Content-Type: application/json\r\n");
-		strbuf_addf(body, "{\"code\":\"%s\"}", code);
+		strbuf_add_str(&refusal->headers, "Content-Type: application/json\r\n");
+		strbuf_addf(&refusal->body, "{\"code\":\"%s\"}", refusal->code);
 		return;
 	}
-	strbuf_add_str(headers, "Content-Type: " REQUEST_TEXT "\r\n");
-	strbuf_add_str(body, sentence);
+	strbuf_add_str(&refusal->headers, "Content-Type: " REQUEST_TEXT "\r\n");
+	strbuf_add_str(&refusal->body, refusal->sentence);
 }
 
 static struct address_limits *addresses;
