@@ -36,6 +36,7 @@ struct app_limits {
 	unsigned max_read_requests_per_second;	    /* the app, HTTP GET */
 	unsigned max_user_requests_per_second;	    /* a user, sync API */
 	unsigned max_user_bytes_per_second;	    /* a user, sync API */
+	unsigned max_user_bytes_per_day;	    /* a user, sync API */
 	unsigned max_all_users_requests_per_second; /* the app's users together, sync API */
 	unsigned max_outbox_bytes;		    /* waiting for one slow socket */
 	unsigned max_outbox_messages;

@@ -2,7 +2,7 @@
 /*
  * The users are in a map under one mutex, which is a leaf.  A user whose rates are whole again is
  * removed when its last call ends, or by a walk over all users each time that their number has
- * doubled: so the map is bounded by the users of the last second and twice the open calls.
+ * doubled: so the map is bounded by twice the open calls and the users that a rate still counts.
  */
 #include <pthread.h>
 #include "base/clock.h"
@@ -12,6 +12,8 @@
 #include "svc/quotas.h"
 
 #define WALK_MIN 1024
+#define DAY_US	 (24 * 3600 * USEC_PER_SEC)
+#define DAY_UNIT 64 /* bytes: the product with DAY_US fits 64 bits */
 
 struct quota_user {
 	struct {
@@ -19,7 +21,7 @@ struct quota_user {
 		int64_t id;
 	} key;
 	unsigned n_open;
-	uint64_t requests, bytes; /* core/limit.h */
+	uint64_t requests, bytes, day; /* core/limit.h; day: units of DAY_UNIT bytes */
 };
 
 /* For clang: this thread holds the lock. */
@@ -51,7 +53,8 @@ static struct str_view quota_user_key(const struct quota_user *u)
 
 static bool quota_user_is_idle(const struct quota_user *u, usec_t now)
 {
-	return !u->n_open && u->requests <= (uint64_t)now && u->bytes <= (uint64_t)now;
+	return !u->n_open && u->requests <= (uint64_t)now && u->bytes <= (uint64_t)now &&
+	       u->day <= (uint64_t)now;
 }
 
 /* Removes all users that are idle. */
@@ -90,9 +93,25 @@ static struct quota_user *quotas_user_locked(struct quotas *q, const struct app 
 }
 
 /* A request that is larger than the rate takes all of it. */
-static bool quota_take(uint64_t *word, unsigned rate, size_t n, usec_t now)
+static bool quota_take(uint64_t *word, unsigned rate, usec_t window, size_t n, usec_t now)
 {
-	return !rate || limit_take(word, rate, USEC_PER_SEC, n < rate ? (unsigned)n : rate, now);
+	return !rate || limit_take(word, rate, window, n < rate ? (unsigned)n : rate, now);
+}
+
+static struct quota_refusal quotas_take_bytes_locked(struct quota_user *u, const struct app *app,
+						     size_t bytes, usec_t now)
+{
+	const struct app_limits *l = &app->limits;
+	unsigned second = l->max_user_bytes_per_second, day = l->max_user_bytes_per_day;
+	unsigned units = day ? day / DAY_UNIT + 1 : 0;
+
+	if (!bytes)
+		return (struct quota_refusal){ NULL, 0 };
+	if (!quota_take(&u->bytes, second, USEC_PER_SEC, bytes, now))
+		return (struct quota_refusal){ "max_user_bytes_per_second", second };
+	if (!quota_take(&u->day, units, DAY_US, bytes / DAY_UNIT + 1, now))
+		return (struct quota_refusal){ "max_user_bytes_per_day", day };
+	return (struct quota_refusal){ NULL, 0 };
 }
 
 static struct quota_refusal quotas_take_requests_locked(struct quota_user *u, const struct app *app,
@@ -101,7 +120,7 @@ static struct quota_refusal quotas_take_requests_locked(struct quota_user *u, co
 	const struct app_limits *l = &app->limits;
 	unsigned all = l->max_all_users_requests_per_second;
 
-	if (!quota_take(&u->requests, l->max_user_requests_per_second, n, now))
+	if (!quota_take(&u->requests, l->max_user_requests_per_second, USEC_PER_SEC, n, now))
 		return (struct quota_refusal){ "max_user_requests_per_second",
 					       l->max_user_requests_per_second };
 	if (all && !limit_take_shared(&app->runtime->users_bucket, all, USEC_PER_SEC,
@@ -115,7 +134,6 @@ static struct quota_refusal quotas_begin_user_locked(struct quotas *q, const str
 	NEEDS_LOCK(quotas_held)
 {
 	unsigned max_open = q->conf->max_user_calls;
-	unsigned max_bytes = app->limits.max_user_bytes_per_second;
 	usec_t now = clock_mono();
 	struct quota_user *u = quotas_user_locked(q, app, user_id, now);
 	struct quota_refusal refusal = { NULL, 0 };
@@ -123,8 +141,8 @@ static struct quota_refusal quotas_begin_user_locked(struct quotas *q, const str
 	if (max_open && u->n_open >= max_open)
 		return (struct quota_refusal){ "sync.max_user_calls", max_open };
 	refusal = quotas_take_requests_locked(u, app, 1, now);
-	if (!refusal.option && !quota_take(&u->bytes, max_bytes, bytes, now))
-		refusal = (struct quota_refusal){ "max_user_bytes_per_second", max_bytes };
+	if (!refusal.option)
+		refusal = quotas_take_bytes_locked(u, app, bytes, now);
 	if (!refusal.option)
 		u->n_open++;
 	return refusal;

@@ -128,6 +128,22 @@ describe('rates of users', () => {
 		assert.match(await refusal(1, batch(50)), /max_user_requests_per_second/);
 		assert.match(await refusal(2, batch(1, 'x'.repeat(15000))), /max_user_bytes_per_second/);
 	});
+
+	test('what a user adds in a day is limited, and that of another user is not touched', async (t) => {
+		const daemon = await startDaemon({ app: { max_user_bytes_per_day: 40000 } }, t);
+		const add = (id) => Sync.user(daemon, id).post('heartbeat', { info: { text: 'x'.repeat(1000) } });
+		let refused, accepted = 0;
+		await waitFor(async () => {
+			const answer = await add(1);
+			if (answer.status === 429) refused = answer;
+			else accepted++;
+			return refused;
+		}, 'the user is refused');
+		assert.match(refused.json.error.message, /The user exceeds max_user_bytes_per_day \(40000\)/);
+		assert.ok(accepted > 20 && accepted < 60, `${accepted} accepted`);
+		ok(await add(2));
+		ok(await Sync.user(daemon, 1).get('notifications', { user_id: 1 }));
+	});
 });
 
 test('calls that wait are limited per user and per application', async (t) => {
