@@ -245,7 +245,10 @@ describe('feeds', () => {
 		const nobody = Sync.user(daemon, 63);
 		const hidden = await list({ feed: 'subject', subject_type: 'Doc', subject_id: 5 }, nobody);
 		const missing = await list({ feed: 'subject', subject_type: 'Doc', subject_id: 7 }, nobody);
-		assert.deepEqual(hidden, missing);
+		// a cursor begins with a hash of the list that it belongs to, which the caller has named
+		const position = (page) => JSON.parse(Buffer.from(page.prev_cursor, 'base64url')).slice(1);
+		assert.deepEqual({ ...hidden, prev_cursor: position(hidden) },
+			{ ...missing, prev_cursor: position(missing) });
 		assert.equal(hidden.unread, 0);
 	});
 
