@@ -763,9 +763,10 @@ START_TEST(stop_refuses_new_requests)
 	do {
 		say(other, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
 		hear_either(other, "\r\n\r\n{}", "try again");
-	} while (strstr(rest, "200 OK"));
-	ck_status(rest, "503");
-	ck_has(rest, "Connection: close\r\n");
+	} while (!strstr(rest, "Connection: close\r\n"));
+	/* the stop can begin between a request and its response, which then is the last one */
+	if (!strstr(rest, "200 OK"))
+		ck_status(rest, "503");
 	request_reply(r, 200, SV("{\"held\":1}"));
 	ck_has(hear_all(fd), "{\"held\":1}");
 	pthread_join(t, NULL);
