@@ -24,6 +24,7 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	uv_loop_t loop;
+	bool has_handles; /* of the loop, which are to be closed */
 	uv_async_t async;
 	uv_timer_t timer;
 	struct lws_context *context;

@@ -257,15 +257,21 @@ static void drop_mail(struct worker *w)
 	}
 }
 
+static void worker_close_handles(struct worker *w)
+{
+	uv_close((uv_handle_t *)&w->timer, NULL);
+	uv_close((uv_handle_t *)&w->async, NULL);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	w->has_handles = false;
+}
+
 /* Closes what is still open and lets libuv finish with every handle. */
 static void tear_down(struct worker *w) RUNS_ON(on_worker)
 {
 	read_control(w);
 	if (w->context)
 		lws_context_destroy(w->context);
-	uv_close((uv_handle_t *)&w->timer, NULL);
-	uv_close((uv_handle_t *)&w->async, NULL);
-	uv_run(&w->loop, UV_RUN_DEFAULT);
+	worker_close_handles(w);
 	if (w->context)
 		lws_context_destroy(w->context);
 	w->context = NULL;
@@ -336,6 +342,7 @@ struct workers *workers_new(const struct workers_conf *conf)
 		uv_async_init(&w->loop, &w->async, on_async);
 		uv_timer_init(&w->loop, &w->timer);
 		w->async.data = w->timer.data = w;
+		w->has_handles = true;
 	}
 	return all;
 }
@@ -449,6 +456,10 @@ void workers_free(struct workers *w)
 	if (!w)
 		return;
 	for (unsigned i = 0; i < w->conf.n; i++) {
+		if (w->w[i].has_handles) { /* its thread was never started */
+			worker_close_handles(&w->w[i]);
+			uv_loop_close(&w->w[i].loop);
+		}
 		mailbox_release(&w->w[i].mail);
 		mailbox_release(&w->w[i].control);
 	}
