@@ -30,7 +30,7 @@ static const char *batch_fault_of(const json_error_t *why)
 	}
 }
 
-/* What tells the client which item it is. */
+/* The member by which the client recognizes the item. */
 static bool batch_is_id(const char *name)
 {
 	static const char *const ids[] = { "mutation_id", "resource_type", "resource_id", "op" };
