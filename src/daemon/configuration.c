@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads the configuration at the start, and again at SIGHUP.  What a reload changes is in force for
+ * new requests and frames; what it cannot change is named in the log.
+ */
+#include <errno.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "svc/apps_watch.h"
+#include "api/router.h"
+#include "front/tls_context.h"
+#include "front/tls_port.h"
+#include "daemon/daemon.h"
+
+extern char **environ;
+
+/* Reads and checks the configured certificate and key; *out is NULL without TLS. */
+static int load_tls(const struct conf_server *s, SSL_CTX **out, char **why)
+{
+	char *warning;
+	int rc;
+
+	*out = NULL;
+	if (!s->tls_certificate[0])
+		return 0;
+	rc = tls_context_new(s->tls_certificate, s->tls_key, out, why);
+	if (rc)
+		return rc;
+	warning = tls_context_warning(*out, s->tls_certificate, s->tls_key);
+	if (warning)
+		log_warn("%s", warning);
+	free(warning);
+	return 0;
+}
+
+/* A dump of the memory would have the secrets of all applications. */
+static void forbid_core_dumps(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	if (setrlimit(RLIMIT_CORE, &none))
+		log_warn("core dumps cannot be switched off: %s", strerror(errno));
+}
+
+int start_conf(struct scopewired *d)
+{
+	char *why = NULL;
+	int rc = conf_load(d->argc, d->argv, environ, &d->conf, &why);
+
+	if (rc == 1) {
+		d->is_done = true;
+		return EX_OK;
+	}
+	if (rc)
+		return give_up(rc == -ENOTSUP ? EX_USAGE : EX_CONFIG, why);
+	if (d->conf->print_routes) {
+		router_print(stdout);
+		d->is_done = true;
+		return EX_OK;
+	}
+	if (d->conf->print_config) {
+		conf_print_settings(d->conf, stdout);
+		d->is_done = true;
+		return EX_OK;
+	}
+	forbid_core_dumps();
+	log_set_level(d->conf->log.level);
+	if (load_tls(&d->conf->server, &d->tls_context, &why))
+		return give_up(EX_CONFIG, why);
+	for (char **note = d->conf->notes; note && *note; note++)
+		log_warn("%s", *note);
+	if (d->conf->check_only) {
+		puts("The configuration is valid.");
+		d->is_done = true;
+	}
+	apps_install(app_set_ref(d->conf->apps));
+	return EX_OK;
+}
+
+void stop_conf(struct scopewired *d)
+{
+	apps_install(NULL);
+	tls_context_free(d->tls_context);
+	conf_free(d->conf);
+}
+
+/* A pair that cannot be used changes nothing: the old one stays. */
+static void reload_tls(struct scopewired *d, const struct conf *now)
+{
+	SSL_CTX *context;
+	char *why = NULL;
+
+	if (!d->tls)
+		return;
+	if (load_tls(&now->server, &context, &why)) {
+		log_error("the TLS certificate was not reloaded, the old one stays: %s", why);
+		free(why);
+	} else if (context) {
+		tls_port_use(d->tls, context);
+	}
+}
+
+/* The applications of the new configuration are in force; other changes need a restart. */
+void reload(struct scopewired *d)
+{
+	struct conf *now = NULL;
+	char *why = NULL, *names;
+
+	if (conf_load(d->argc, d->argv, environ, &now, &why)) {
+		log_error_lines("reload refused, nothing changed: ",
+				why ? why : "see the command line");
+		free(why);
+		return;
+	}
+	log_set_level(now->log.level);
+	for (char **note = now->notes; note && *note; note++)
+		log_warn("%s", *note);
+	apps_watch_set_file(d->apps_watch, now->apps);
+	reload_tls(d, now);
+	names = conf_needs_restart(d->conf, now);
+	if (names)
+		log_warn("configuration reloaded; these changes take effect after a restart: %s",
+			 names);
+	else
+		log_info("configuration reloaded");
+	free(names);
+	conf_free(now);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The main thread's loop while the daemon serves clients: signals, the directory's slow clock, and
+ * the checks that an operator sees at /ready.
+ */
+#include <sysexits.h>
+#include "base/log.h"
+#include "base/log_gate.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "conf/conf.h"
+#include "core/users.h"
+#include "log/writer.h"
+#include "svc/health.h"
+#include "daemon/daemon.h"
+#include "daemon/embedded_pg.h"
+#include "daemon/guard.h"
+
+#define TICK_MS	     250
+#define LOG_STUCK_US (5 * USEC_PER_SEC)
+
+/*
+ * The log is stuck while events wait and nothing is committed.  Publishers that were refused go
+ * away, so that is not forgotten at once.
+ */
+static void check_log(struct scopewired *d)
+{
+	struct log_writer_stats stats;
+	usec_t now = clock_mono();
+	bool is_late;
+
+	log_writer_stats(d->log, &stats);
+	if (stats.commits != d->log_commits || (!stats.queued_events && now >= d->log_stuck_until))
+		d->log_since = now;
+	d->log_commits = stats.commits;
+	is_late = now - d->log_since >= d->conf->database.commit_timeout_ms * USEC_PER_MSEC / 2;
+	if (is_late && stats.queued_events)
+		d->log_stuck_until = now + LOG_STUCK_US;
+	health_set(d->health, HEALTH_LOG,
+		   is_late ? "the log is stuck: events wait, and nothing is committed" : NULL);
+}
+
+/* True, with the exit status logged and kept, when the database belongs to another daemon now. */
+static bool is_replaced(struct scopewired *d)
+{
+	char *why = NULL;
+	int status;
+
+	ASSERT_ON(on_main);
+	if (guard_state(d->guard, &status, &why) == GUARD_ENDS)
+		d->status = give_up(status, why);
+	else
+		free(why);
+	return d->status != EX_OK;
+}
+
+void serve_until_signal(struct scopewired *d)
+{
+	ASSERT_ON(on_main);
+	while (!wait_signals(d, TICK_MS) && !is_replaced(d)) {
+		guard_report(d->guard);
+		check_log(d);
+		update_position(d);
+		users_tick(d->directory, clock_mono());
+		log_gates_flush(clock_mono());
+		if (d->postgres)
+			embedded_pg_tend(d->postgres);
+	}
+}

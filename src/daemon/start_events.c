@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starts and stops the parts that an event passes through: the log writer, the drainer, the
+ * directory, the workers, and the reader, which serves what clients missed.
+ */
+#include <sysexits.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "pg/gate.h"
+#include "conf/conf.h"
+#include "core/directory.h"
+#include "core/limit.h"
+#include "log/drainer.h"
+#include "log/reader.h"
+#include "log/writer.h"
+#include "svc/admission.h"
+#include "svc/presence_db.h"
+#include "svc/publish.h"
+#include "svc/sockets.h"
+#include "svc/viewers.h"
+#include "ws/frame_guard.h"
+#include "ws/worker.h"
+#include "daemon/daemon.h"
+
+#define CATCH_UP_MS 3000
+#define WRITER_MS   2000
+#define POLL_MS	    20
+
+static void on_socket(void *ctx, const struct app *app, uint64_t socket_id, bool is_open)
+{
+	struct scopewired *d = ctx;
+
+	if (is_open) {
+		sockets_add(d->sockets, socket_id, app->runtime->number);
+		return;
+	}
+	/* in this order: see viewers_watch() */
+	sockets_remove(d->sockets, socket_id);
+	viewers_on_closed(d->viewing, socket_id);
+}
+
+static void on_socket_user(void *ctx, uint64_t socket_id, struct str_view user_id, bool is_signin)
+{
+	struct scopewired *d = ctx;
+
+	sockets_identify(d->sockets, socket_id, user_id, is_signin);
+}
+
+/* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
+static unsigned default_workers(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cores > 1 ? (unsigned)cores - 1 : 1;
+}
+
+int make_workers(struct scopewired *d)
+{
+	const struct conf_server *s = &d->conf->server;
+	unsigned n = s->workers ? s->workers : default_workers();
+	struct workers_conf wc = {
+		.n = n > DIRECTORY_MAX_WORKERS ? DIRECTORY_MAX_WORKERS : n,
+		.has_tls = s->tls_certificate[0],
+		.max_head_bytes = max_handshake_bytes(s),
+		.request_timeout_ms = s->request_timeout_ms,
+		.max_connections = s->max_connections,
+		.proxies = &s->trusted_proxies,
+		.reserved_from =
+			(int)(d->open_files - reserved_for_database(d) - reserved_for_http(d)),
+		.path = sv(s->path),
+		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
+		.on_socket = on_socket,
+		.on_socket_user = on_socket_user,
+		.socket_ctx = d,
+	};
+
+	d->addresses =
+		address_limits_new(s->max_connections_per_address, s->max_handshakes_per_address);
+	wc.addresses = d->addresses;
+	frame_guard_init(d->open_files);
+	d->replay = reader_new(&d->conf->database, d->conninfo);
+	wc.log = reader_interface(d->replay);
+	d->n_workers = wc.n;
+	d->workers = workers_new(&wc);
+	return EX_OK;
+}
+
+void free_workers(struct scopewired *d)
+{
+	workers_free(d->workers);
+	address_limits_free(d->addresses);
+	reader_free(d->replay);
+}
+
+/* No event exists any more. */
+void stop_delivery_records(struct scopewired *d)
+{
+	log_writer_stop(d->log, STOP_GRACE_MS);
+	publisher_free(d->publisher);
+	admission_free(d->admission);
+}
+
+/* Where a role may have few connections only, the log's writer gets one before the pools. */
+static void wait_for_writer(struct scopewired *d)
+{
+	usec_t until = clock_mono() + WRITER_MS * USEC_PER_MSEC;
+	struct log_writer_stats stats = { 0 };
+
+	while (pg_gate_is_open() && !stats.is_connected && clock_mono() < until &&
+	       !is_stopped(d, stats.reconnects ? POLL_MS : 1))
+		log_writer_stats(d->log, &stats);
+}
+
+int start_events(struct scopewired *d)
+{
+	struct directory_post post;
+
+	workers_directory_post(d->workers, &post);
+	d->directory = directory_new(d->n_workers, &post);
+	if (d->conf->sync.presence_from_sockets)
+		directory_watch_users(d->directory, presence_db_on_user, d->presence);
+	if (log_writer_start(d->conf, d->conninfo, d->directory, &d->log))
+		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
+	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),
+				     d->conf->database.commit_timeout_ms);
+	d->admission = admission_new(d->directory);
+	if (!d->admission)
+		return give_up(EX_OSERR,
+			       xstrdup("the admission of publishes could not be started"));
+	wait_for_writer(d);
+	return EX_OK;
+}
+
+void free_directory(struct scopewired *d)
+{
+	directory_free(d->directory);
+}
+
+int start_workers(struct scopewired *d)
+{
+	if (workers_start(d->workers, d->directory))
+		return give_up(EX_OSERR, xstrdup("the workers could not be started"));
+	return EX_OK;
+}
+
+void stop_workers(struct scopewired *d)
+{
+	workers_stop(d->workers);
+}
+
+/* Publishes under way are written, delivered and answered. */
+void close_log(struct scopewired *d)
+{
+	log_writer_close(d->log, STOP_GRACE_MS);
+}
+
+int start_reader(struct scopewired *d)
+{
+	if (reader_start(d->replay, d->directory))
+		return give_up(EX_OSERR, xstrdup("the replay threads could not be started"));
+	return EX_OK;
+}
+
+void stop_reader(struct scopewired *d)
+{
+	reader_stop(d->replay);
+}
+
+static void wait_for_drainer(struct scopewired *d)
+{
+	usec_t until = clock_mono() + CATCH_UP_MS * USEC_PER_MSEC;
+	usec_t say_at = clock_mono() + USEC_PER_SEC;
+
+	while (pg_gate_is_open() && !drainer_wait(d->drainer, POLL_MS) && clock_mono() < until &&
+	       !is_stopped(d, POLL_MS)) {
+		if (clock_mono() < say_at)
+			continue;
+		log_info("database: waiting since 1 s for the end of the event log");
+		say_at = until;
+	}
+}
+
+/*
+ * The drainer starts when the applications are followed.  What an earlier process left in the log
+ * is delivered before a client can see it twice.
+ */
+int start_drainer(struct scopewired *d)
+{
+	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), &d->drainer))
+		return give_up(EX_OSERR, xstrdup("the drainer could not be started"));
+	wait_for_drainer(d);
+	update_position(d);
+	return EX_OK;
+}
+
+void stop_drainer(struct scopewired *d)
+{
+	drainer_stop(d->drainer);
+}
+
+/* Clients get positions in the log, whether there are events for them or not. */
+void update_position(struct scopewired *d)
+{
+	struct position p;
+
+	if (log_tail_position(log_writer_tail(d->log), &p))
+		directory_log_reached(d->directory, &p);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starts and stops the services: the pools of database connections, and what uses them; the threads
+ * that read applications and delete what has expired.
+ */
+#include <sysexits.h>
+#include "base/mem.h"
+#include "pg/pool.h"
+#include "conf/conf.h"
+#include "conf/conninfo.h"
+#include "log/housekeeper.h"
+#include "svc/apps_watch.h"
+#include "svc/authorize.h"
+#include "svc/idempotency.h"
+#include "svc/jobs.h"
+#include "svc/presence_db.h"
+#include "svc/quotas.h"
+#include "svc/sockets.h"
+#include "svc/viewers.h"
+#include "ws/worker.h"
+#include "daemon/daemon.h"
+
+/* The sync API's connections. */
+struct pg_pool_conf pool_conf(const struct scopewired *d)
+{
+	struct pg_pool_conf pc = {
+		.options = conf_pg_options(&d->conf->database, d->conninfo),
+		.connections = d->conf->sync.connections,
+		.max_open = d->conf->sync.max_waiting,
+		.depth = 1,
+		.lock_wait_ms = d->conf->sync.lock_wait_ms,
+	};
+
+	pc.options.statement_timeout_ms = d->conf->sync.statement_timeout_ms;
+	return pc;
+}
+
+int make_services(struct scopewired *d)
+{
+	struct pg_pool_conf pc = pool_conf(d);
+
+	d->pool = pg_pool_new(&pc);
+	d->jobs = jobs_new(d->pool, &d->conf->sync);
+	d->presence = presence_db_new(d->pool, &d->conf->sync);
+	d->sockets = sockets_new();
+	d->viewing = viewers_new(d->pool, d->sockets, &d->conf->sync);
+	pc.pool = POOL_AUTHORIZE;
+	pc.connections = d->conf->sync.authorize_connections;
+	d->authorize_pool = pg_pool_new(&pc);
+	d->once = idempotency_new(d->authorize_pool);
+	d->quotas = quotas_new(&d->conf->sync);
+	return EX_OK;
+}
+
+void free_services(struct scopewired *d)
+{
+	presence_db_free(d->presence);
+	viewers_free(d->viewing);
+	idempotency_free(d->once);
+	quotas_free(d->quotas);
+	sockets_free(d->sockets);
+	pg_pool_free(d->pool);
+	pg_pool_free(d->authorize_pool);
+	jobs_free(d->jobs);
+	authorizer_free(d->authorizer);
+}
+
+int start_pool(struct scopewired *d)
+{
+	if (pg_pool_start(d->pool) || pg_pool_start(d->authorize_pool))
+		return give_up(EX_OSERR, xstrdup("the database pool could not be started"));
+	return EX_OK;
+}
+
+void stop_pool(struct scopewired *d)
+{
+	pg_pool_stop(d->pool);
+	pg_pool_stop(d->authorize_pool);
+}
+
+void stop_presence(struct scopewired *d)
+{
+	presence_db_stop(d->presence);
+}
+
+int start_authorizer(struct scopewired *d)
+{
+	struct authorizer_conf ac = { pool_conf(d), d->conf->sync.rule_cache_ms };
+
+	ac.predicates.connections = d->conf->sync.rule_connections;
+	ac.predicates.options.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
+	ac.predicates.lock_wait_ms = 0; /* the predicates' timeout is short */
+	if (authorizer_start(d->authorize_pool, &ac, &d->authorizer))
+		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
+	return EX_OK;
+}
+
+void stop_authorizer(struct scopewired *d)
+{
+	authorizer_stop(d->authorizer);
+}
+
+int start_housekeeper(struct scopewired *d)
+{
+	if (housekeeper_start(d->conf, d->conninfo, &d->housekeeper))
+		return give_up(EX_OSERR, xstrdup("the housekeeper could not be started"));
+	return EX_OK;
+}
+
+void stop_housekeeper(struct scopewired *d)
+{
+	housekeeper_stop(d->housekeeper);
+}
+
+static void on_apps_changed(void *ctx)
+{
+	struct scopewired *d = ctx;
+
+	workers_reload(d->workers);
+}
+
+int start_apps_watch(struct scopewired *d)
+{
+	if (apps_watch_start(d->conf, d->conninfo, on_apps_changed, d, &d->apps_watch))
+		return give_up(EX_OSERR, xstrdup("the apps watch could not be started"));
+	return EX_OK;
+}
+
+void stop_apps_watch(struct scopewired *d)
+{
+	apps_watch_stop(d->apps_watch);
+}
