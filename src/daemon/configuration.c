@@ -88,7 +88,7 @@ void stop_conf(struct scopewired *d)
 }
 
 /* A pair that cannot be used changes nothing: the old one stays. */
-static void reload_tls(struct scopewired *d, const struct conf *now)
+RUNS_ON(on_main) static void reload_tls(struct scopewired *d, const struct conf *now)
 {
 	SSL_CTX *context;
 	char *why = NULL;
@@ -104,7 +104,7 @@ static void reload_tls(struct scopewired *d, const struct conf *now)
 }
 
 /* The applications of the new configuration are in force; other changes need a restart. */
-void reload(struct scopewired *d)
+void reload_conf(struct scopewired *d)
 {
 	struct conf *now = NULL;
 	char *why = NULL, *names;

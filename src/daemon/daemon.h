@@ -9,11 +9,13 @@
  */
 #include <openssl/ssl.h>
 #include "base/clock.h"
+#include "base/thread.h"
 #include "pg/pool.h"
 #include "api/call.h"
 
 #define STOP_GRACE_MS 2000
 
+/* Members are owned by the main thread; what a part shares with other threads is in the part. */
 struct scopewired {
 	int argc;
 	char **argv;
@@ -53,85 +55,110 @@ struct scopewired {
 	struct admin_listener *admin;
 	unsigned n_workers;
 	bool is_serving;
-	uint64_t log_commits;		   /* at the last look */
-	usec_t log_since, log_stuck_until; /* mono; of the last look at which it was not stuck */
+	uint64_t log_commits;		   /* at the last check */
+	usec_t log_since, log_stuck_until; /* mono; of the last check at which it was not stuck */
 	int status;
-	bool is_done; /* a signal, or the command line wanted something else, and has it */
+	bool is_done; /* a signal requested the stop, or the command line requested no more than
+			 what is done */
 };
 
 /* -- main.c -- */
 
+/* Logs one line for each line of text, after prefix. */
 void log_error_lines(const char *prefix, const char *text);
+/* Logs why (NULL: out of memory) and frees it; returns status, an exit status. */
 int give_up(int status, char *why);
+
+/*
+ * The rows of the table in main.c.  A start_ or make_ function returns an exit status, after it has
+ * logged why; a stop_ or free_ function also follows a start that failed or was not tried.
+ */
 
 /* -- configuration.c -- */
 
-int start_conf(struct scopewired *d);
-void stop_conf(struct scopewired *d);
-void reload(struct scopewired *d);
+int start_conf(struct scopewired *d) RUNS_ON(on_main);
+void stop_conf(struct scopewired *d) RUNS_ON(on_main);
+/* Reads the configuration again; if it has a fault, that is logged and the old one stays. */
+void reload_conf(struct scopewired *d) RUNS_ON(on_main);
 
 /* -- signals.c -- */
 
-int start_signals(struct scopewired *d);
-void stop_signals(struct scopewired *d);
-bool wait_signals(struct scopewired *d, int ms);
-bool is_stopped(void *ctx, int ms);
+int start_signals(struct scopewired *d) RUNS_ON(on_main);
+void stop_signals(struct scopewired *d) RUNS_ON(on_main);
+/* Waits at most ms for signals and handles them; true when one requests to stop. */
+bool signals_wait(struct scopewired *d, int ms) RUNS_ON(on_main);
+/*
+ * The same while the daemon starts (ctx is the struct scopewired): remembers the request in
+ * is_done, and is true at each later call.
+ */
+bool is_stop_requested(void *ctx, int ms) RUNS_ON(on_main);
 
 /* -- start_database.c -- */
 
-int start_postgres(struct scopewired *d);
-void stop_postgres(struct scopewired *d);
-int start_guard(struct scopewired *d);
-void stop_guard(struct scopewired *d);
+int start_postgres(struct scopewired *d) RUNS_ON(on_main);
+void stop_postgres(struct scopewired *d) RUNS_ON(on_main);
+int start_guard(struct scopewired *d) RUNS_ON(on_main);
+void stop_guard(struct scopewired *d) RUNS_ON(on_main);
 
 /* -- start_events.c -- */
 
-int make_workers(struct scopewired *d);
-void free_workers(struct scopewired *d);
-void stop_delivery_records(struct scopewired *d);
-int start_events(struct scopewired *d);
-void free_directory(struct scopewired *d);
-int start_workers(struct scopewired *d);
-void stop_workers(struct scopewired *d);
-void close_log(struct scopewired *d);
-int start_reader(struct scopewired *d);
-void stop_reader(struct scopewired *d);
-int start_drainer(struct scopewired *d);
-void stop_drainer(struct scopewired *d);
-void update_position(struct scopewired *d);
+int make_workers(struct scopewired *d) RUNS_ON(on_main);
+void free_workers(struct scopewired *d) RUNS_ON(on_main);
+/* The last step of the events: no event exists any more. */
+void stop_delivery_records(struct scopewired *d) RUNS_ON(on_main);
+int start_events(struct scopewired *d) RUNS_ON(on_main);
+void free_directory(struct scopewired *d) RUNS_ON(on_main);
+int start_workers(struct scopewired *d) RUNS_ON(on_main);
+void stop_workers(struct scopewired *d) RUNS_ON(on_main);
+/* Publishes in progress are written, delivered and answered. */
+void close_log(struct scopewired *d) RUNS_ON(on_main);
+int start_reader(struct scopewired *d) RUNS_ON(on_main);
+void stop_reader(struct scopewired *d) RUNS_ON(on_main);
+int start_drainer(struct scopewired *d) RUNS_ON(on_main);
+void stop_drainer(struct scopewired *d) RUNS_ON(on_main);
+/* Clients get positions in the log, whether there are events for them or not. */
+void update_log_position(struct scopewired *d) RUNS_ON(on_main);
 
 /* -- start_services.c -- */
 
-struct pg_pool_conf pool_conf(const struct scopewired *d);
-int make_services(struct scopewired *d);
-void free_services(struct scopewired *d);
-int start_pool(struct scopewired *d);
-void stop_pool(struct scopewired *d);
-void stop_presence(struct scopewired *d);
-int start_authorizer(struct scopewired *d);
-void stop_authorizer(struct scopewired *d);
-int start_housekeeper(struct scopewired *d);
-void stop_housekeeper(struct scopewired *d);
-int start_apps_watch(struct scopewired *d);
-void stop_apps_watch(struct scopewired *d);
+/* The configuration of the sync API's pool; the other pools differ in a few members. */
+struct pg_pool_conf sync_pool_conf(const struct scopewired *d);
+int make_services(struct scopewired *d) RUNS_ON(on_main);
+void free_services(struct scopewired *d) RUNS_ON(on_main);
+int start_pool(struct scopewired *d) RUNS_ON(on_main);
+void stop_pool(struct scopewired *d) RUNS_ON(on_main);
+void stop_presence(struct scopewired *d) RUNS_ON(on_main);
+int start_authorizer(struct scopewired *d) RUNS_ON(on_main);
+void stop_authorizer(struct scopewired *d) RUNS_ON(on_main);
+int start_housekeeper(struct scopewired *d) RUNS_ON(on_main);
+void stop_housekeeper(struct scopewired *d) RUNS_ON(on_main);
+int start_apps_watch(struct scopewired *d) RUNS_ON(on_main);
+void stop_apps_watch(struct scopewired *d) RUNS_ON(on_main);
 
 /* -- start_listeners.c -- */
 
+/* A handshake is kept in the socket's buffer until it is complete, so its size has a limit. */
 unsigned max_handshake_bytes(const struct conf_server *s);
+/*
+ * The kernel gives the lowest free descriptor.  The highest ones are for the database and for
+ * files, those below them for HTTP as well; WebSocket connections get the rest.
+ */
 unsigned reserved_for_database(const struct scopewired *d);
 unsigned reserved_for_http(const struct scopewired *d);
-int start_tls(struct scopewired *d);
-void stop_tls(struct scopewired *d);
-int start_http(struct scopewired *d);
-void stop_http(struct scopewired *d);
-int start_admin(struct scopewired *d);
-void stop_admin(struct scopewired *d);
-int start_acceptor(struct scopewired *d);
-void stop_acceptor(struct scopewired *d);
-void send_clients_away(struct scopewired *d);
+int start_tls(struct scopewired *d) RUNS_ON(on_main);
+void stop_tls(struct scopewired *d) RUNS_ON(on_main);
+int start_http(struct scopewired *d) RUNS_ON(on_main);
+void stop_http(struct scopewired *d) RUNS_ON(on_main);
+int start_admin(struct scopewired *d) RUNS_ON(on_main);
+void stop_admin(struct scopewired *d) RUNS_ON(on_main);
+int start_acceptor(struct scopewired *d) RUNS_ON(on_main);
+void stop_acceptor(struct scopewired *d) RUNS_ON(on_main);
+/* Closes the WebSocket connections in portions; a second signal skips the rest. */
+void send_clients_away(struct scopewired *d) RUNS_ON(on_main);
 
 /* -- serve.c -- */
 
-void serve_until_signal(struct scopewired *d);
+/* Returns when a signal requests to stop, or the guard ends the daemon (status). */
+void serve_until_signal(struct scopewired *d) RUNS_ON(on_main);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Starts the parts of the daemon in the order of one table, serves, and stops them in the opposite
- * order.
+ * order.  All of it runs on the main thread.
  */
 #include <sysexits.h>
 #include "base/log.h"
@@ -11,7 +11,6 @@
 #include "front/listen_fds.h"
 #include "daemon/daemon.h"
 
-/* A line of the log for each line of text. */
 void log_error_lines(const char *prefix, const char *text)
 {
 	struct str_view rest = sv(text), line;
@@ -20,7 +19,6 @@ void log_error_lines(const char *prefix, const char *text)
 		log_error("%s%.*s", prefix, SV_ARG(line));
 }
 
-/* Logs why (and frees it); returns the exit status. */
 int give_up(int status, char *why)
 {
 	log_error_lines("", why ? why : "out of memory");
@@ -68,6 +66,7 @@ int main(int argc, char **argv)
 	int rc = EX_OK;
 
 	thread_take_role(&on_main);
+	ASSERT_ON(on_main);
 	d.n_listen_fds = listen_fds_take(&d.listen_fd);
 	for (; n < ARRAY_SIZE(parts) && !rc && !d.is_done; n++)
 		if (parts[n].start)

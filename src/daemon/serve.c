@@ -23,7 +23,7 @@
  * The log is stuck while events wait and nothing is committed.  Publishers that were refused go
  * away, so that is not forgotten at once.
  */
-static void check_log(struct scopewired *d)
+RUNS_ON(on_main) static void check_log(struct scopewired *d)
 {
 	struct log_writer_stats stats;
 	usec_t now = clock_mono();
@@ -41,12 +41,11 @@ static void check_log(struct scopewired *d)
 }
 
 /* True, with the exit status logged and kept, when the database belongs to another daemon now. */
-static bool is_replaced(struct scopewired *d)
+RUNS_ON(on_main) static bool is_replaced(struct scopewired *d)
 {
 	char *why = NULL;
 	int status;
 
-	ASSERT_ON(on_main);
 	if (guard_state(d->guard, &status, &why) == GUARD_ENDS)
 		d->status = give_up(status, why);
 	else
@@ -56,11 +55,10 @@ static bool is_replaced(struct scopewired *d)
 
 void serve_until_signal(struct scopewired *d)
 {
-	ASSERT_ON(on_main);
-	while (!wait_signals(d, TICK_MS) && !is_replaced(d)) {
+	while (!signals_wait(d, TICK_MS) && !is_replaced(d)) {
 		guard_report(d->guard);
 		check_log(d);
-		update_position(d);
+		update_log_position(d);
 		users_tick(d->directory, clock_mono());
 		log_gates_flush(clock_mono());
 		if (d->postgres)

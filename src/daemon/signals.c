@@ -36,15 +36,15 @@ void stop_signals(struct scopewired *d)
 		close(d->signals);
 }
 
-/* True when a signal says to stop. */
-static bool read_signals(struct scopewired *d)
+/* True when a signal requests to stop. */
+RUNS_ON(on_main) static bool signals_read(struct scopewired *d)
 {
 	struct signalfd_siginfo si;
 	bool stop = false;
 
 	while (read(d->signals, &si, sizeof(si)) == sizeof(si)) {
 		if (si.ssi_signo == SIGHUP && d->apps_watch)
-			reload(d);
+			reload_conf(d);
 		else if (si.ssi_signo == SIGCHLD && d->postgres)
 			embedded_pg_tend(d->postgres);
 		else if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT)
@@ -53,20 +53,18 @@ static bool read_signals(struct scopewired *d)
 	return stop;
 }
 
-/* Waits at most ms; true when a signal says to stop. */
-bool wait_signals(struct scopewired *d, int ms)
+bool signals_wait(struct scopewired *d, int ms)
 {
 	struct pollfd p = { .fd = d->signals, .events = POLLIN };
 
-	return poll(&p, 1, ms) > 0 && read_signals(d);
+	return poll(&p, 1, ms) > 0 && signals_read(d);
 }
 
-/* While the daemon starts: a signal says to stop.  It stays so. */
-bool is_stopped(void *ctx, int ms)
+bool is_stop_requested(void *ctx, int ms)
 {
 	struct scopewired *d = ctx;
 
-	if (!d->is_done && wait_signals(d, ms)) {
+	if (!d->is_done && signals_wait(d, ms)) {
 		log_info("stopping before the start was complete");
 		d->is_done = true;
 	}

@@ -31,8 +31,8 @@ int start_postgres(struct scopewired *d)
 			       xstrdup("server.user cannot be used with --embedded-postgres: the "
 				       "server belongs to another user and could not be stopped; "
 				       "leave it empty, or start the daemon as that user"));
-	if (embedded_pg_start(d->conf->embedded_postgres, is_stopped, d, &d->postgres, &d->conninfo,
-			      &why) == 0)
+	if (embedded_pg_start(d->conf->embedded_postgres, is_stop_requested, d, &d->postgres,
+			      &d->conninfo, &why) == 0)
 		return EX_OK;
 	if (!d->is_done)
 		return give_up(EX_UNAVAILABLE, why);
@@ -46,18 +46,17 @@ void stop_postgres(struct scopewired *d)
 	free(d->conninfo);
 }
 
-/* Waits for a change of the guard's state, or a moment; true when a signal says to stop. */
-static bool wait_guard(struct scopewired *d)
+/* Waits for a change of the guard's state, or a moment; true when a signal requests to stop. */
+RUNS_ON(on_main) static bool wait_guard(struct scopewired *d)
 {
 	struct pollfd p[] = { { .fd = d->signals, .events = POLLIN },
 			      { .fd = guard_fd(d->guard), .events = POLLIN } };
 
-	ASSERT_ON(on_main);
 	poll(p, ARRAY_SIZE(p), GUARD_POLL_MS);
 	guard_report(d->guard);
 	if (d->postgres)
 		embedded_pg_tend(d->postgres);
-	return is_stopped(d, 0);
+	return is_stop_requested(d, 0);
 }
 
 /*
@@ -83,7 +82,6 @@ int start_guard(struct scopewired *d)
 	char *why = NULL;
 	int status = EX_OK;
 
-	ASSERT_ON(on_main);
 	d->health = health_new();
 	if (guard_start(d->conf, d->conninfo, d->health, &d->guard))
 		return give_up(EX_OSERR, xstrdup("the guard of the database could not be started"));

@@ -93,7 +93,6 @@ void free_workers(struct scopewired *d)
 	reader_free(d->replay);
 }
 
-/* No event exists any more. */
 void stop_delivery_records(struct scopewired *d)
 {
 	log_writer_stop(d->log, STOP_GRACE_MS);
@@ -102,13 +101,13 @@ void stop_delivery_records(struct scopewired *d)
 }
 
 /* Where a role may have few connections only, the log's writer gets one before the pools. */
-static void wait_for_writer(struct scopewired *d)
+RUNS_ON(on_main) static void wait_for_writer(struct scopewired *d)
 {
 	usec_t until = clock_mono() + WRITER_MS * USEC_PER_MSEC;
 	struct log_writer_stats stats = { 0 };
 
 	while (pg_gate_is_open() && !stats.is_connected && clock_mono() < until &&
-	       !is_stopped(d, stats.reconnects ? POLL_MS : 1))
+	       !is_stop_requested(d, stats.reconnects ? POLL_MS : 1))
 		log_writer_stats(d->log, &stats);
 }
 
@@ -149,7 +148,6 @@ void stop_workers(struct scopewired *d)
 	workers_stop(d->workers);
 }
 
-/* Publishes under way are written, delivered and answered. */
 void close_log(struct scopewired *d)
 {
 	log_writer_close(d->log, STOP_GRACE_MS);
@@ -167,13 +165,13 @@ void stop_reader(struct scopewired *d)
 	reader_stop(d->replay);
 }
 
-static void wait_for_drainer(struct scopewired *d)
+RUNS_ON(on_main) static void wait_for_drainer(struct scopewired *d)
 {
 	usec_t until = clock_mono() + CATCH_UP_MS * USEC_PER_MSEC;
 	usec_t say_at = clock_mono() + USEC_PER_SEC;
 
 	while (pg_gate_is_open() && !drainer_wait(d->drainer, POLL_MS) && clock_mono() < until &&
-	       !is_stopped(d, POLL_MS)) {
+	       !is_stop_requested(d, POLL_MS)) {
 		if (clock_mono() < say_at)
 			continue;
 		log_info("database: waiting since 1 s for the end of the event log");
@@ -190,7 +188,7 @@ int start_drainer(struct scopewired *d)
 	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), &d->drainer))
 		return give_up(EX_OSERR, xstrdup("the drainer could not be started"));
 	wait_for_drainer(d);
-	update_position(d);
+	update_log_position(d);
 	return EX_OK;
 }
 
@@ -199,8 +197,7 @@ void stop_drainer(struct scopewired *d)
 	drainer_stop(d->drainer);
 }
 
-/* Clients get positions in the log, whether there are events for them or not. */
-void update_position(struct scopewired *d)
+void update_log_position(struct scopewired *d)
 {
 	struct position p;
 

@@ -24,16 +24,11 @@
 #define RESERVED_OTHER	  16	/* descriptors for what is not a socket of a client */
 #define RESERVED_HTTP_MAX 1024
 
-/* A handshake is looked at in the socket's buffer until it is complete. */
 unsigned max_handshake_bytes(const struct conf_server *s)
 {
 	return s->max_header_bytes < HANDSHAKE_MAX ? s->max_header_bytes : HANDSHAKE_MAX;
 }
 
-/*
- * The kernel gives the lowest free descriptor.  The highest ones are for the database and for
- * files, those below them for HTTP as well; WebSocket connections get the rest.
- */
 unsigned reserved_for_database(const struct scopewired *d)
 {
 	const struct conf *c = d->conf;
@@ -207,7 +202,6 @@ void stop_acceptor(struct scopewired *d)
 	tls_port_close(d->tls);
 }
 
-/* Sends the clients away; a second signal skips the rest. */
 void send_clients_away(struct scopewired *d)
 {
 	usec_t until;
@@ -218,6 +212,6 @@ void send_clients_away(struct scopewired *d)
 	workers_drain(d->workers, d->conf->server.drain_ms);
 	until = clock_mono() + (d->conf->server.drain_ms + STOP_GRACE_MS) * USEC_PER_MSEC;
 	while (workers_sessions(d->workers) && clock_mono() < until)
-		if (wait_signals(d, 20))
+		if (signals_wait(d, 20))
 			return;
 }

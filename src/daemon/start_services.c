@@ -20,8 +20,7 @@
 #include "ws/worker.h"
 #include "daemon/daemon.h"
 
-/* The sync API's connections. */
-struct pg_pool_conf pool_conf(const struct scopewired *d)
+struct pg_pool_conf sync_pool_conf(const struct scopewired *d)
 {
 	struct pg_pool_conf pc = {
 		.options = conf_pg_options(&d->conf->database, d->conninfo),
@@ -37,7 +36,7 @@ struct pg_pool_conf pool_conf(const struct scopewired *d)
 
 int make_services(struct scopewired *d)
 {
-	struct pg_pool_conf pc = pool_conf(d);
+	struct pg_pool_conf pc = sync_pool_conf(d);
 
 	d->pool = pg_pool_new(&pc);
 	d->jobs = jobs_new(d->pool, &d->conf->sync);
@@ -85,7 +84,7 @@ void stop_presence(struct scopewired *d)
 
 int start_authorizer(struct scopewired *d)
 {
-	struct authorizer_conf ac = { pool_conf(d), d->conf->sync.rule_cache_ms };
+	struct authorizer_conf ac = { sync_pool_conf(d), d->conf->sync.rule_cache_ms };
 
 	ac.predicates.connections = d->conf->sync.rule_connections;
 	ac.predicates.options.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
