@@ -1,0 +1,5 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+return [App\Providers\AppServiceProvider::class];

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// The portal in the browser: one RealtimeManager, the elements, and forms that are sent without a reload.
+import Echo from 'laravel-echo';
+import Pusher from 'pusher-js';
+import { RealtimeManager } from 'scopewire';
+import { followInvoices, showInvoice } from './invoices.js';
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+const host = location.hostname;
+const port = Number(meta('portal-port'));
+
+window.Pusher = Pusher;
+const echo = new Echo({ broadcaster: 'reverb', key: meta('portal-key'), wsHost: host, wsPort: port, forceTLS: false,
+	enabledTransports: ['ws', 'wss'] });
+
+/** The page brings the first token. */
+let token = document.querySelector('meta[name="scopewire-token"]')?.content;
+
+const manager = new RealtimeManager({
+	echo,
+	token: async () => {
+		const first = token;
+		token = undefined;
+		return first ?? (await (await fetch(meta('scopewire-token-url'), { headers: { Accept: 'application/json' } })).json()).token;
+	},
+	authorizer: { endpoint: `http://${host}:${port}/broadcasting/auth` },
+	presence: { location: location.pathname },
+	storage: sessionStorage,
+	leader: true,
+	showBadge: true,
+});
+window.manager = manager;
+followInvoices(manager);
+
+/** A form with data-post: sent with X-Socket-Id, so that toOthers() leaves this tab out. */
+async function send(form) {
+	const problem = form.querySelector('.problem') ?? form.parentElement.querySelector('.problem');
+	const button = form.querySelector('button');
+	if (problem) problem.textContent = '';
+	if (button) button.disabled = true;
+	try {
+		const response = await manager.fetch(form.dataset.post, { method: 'POST', body: new FormData(form),
+			headers: { Accept: 'application/json', 'X-CSRF-TOKEN': meta('csrf-token') } });
+		const answer = await response.json();
+		if (!response.ok) throw new Error(answer.message);
+		if (answer.invoice) showInvoice(answer.invoice);
+		if ('clears' in form.dataset) form.reset();
+		if ('reload' in form.dataset) await document.querySelector('scopewire-project-updates').reload();
+	} catch (error) {
+		if (problem) problem.textContent = error.message;
+	} finally {
+		if (button) button.disabled = false;
+	}
+}
+
+document.addEventListener('submit', (event) => {
+	if (!event.target.dataset.post) return;
+	event.preventDefault();
+	void send(event.target);
+});
+document.addEventListener('change', (event) => {
+	if ('submits' in event.target.dataset && event.target.value) void send(event.target.form).then(() => { event.target.value = ''; });
+});
