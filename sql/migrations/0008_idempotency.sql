@@ -144,6 +144,57 @@ COMMENT ON FUNCTION idempotency_close IS
 	'Stores the answer to a call of the sync API under its key, if the call succeeded. Returns the '
 	'answer.';
 
-REVOKE EXECUTE ON FUNCTION idempotency_open(text, text, text),
+-- Evaluated after the function of the call, in its transaction: docs/decisions/0031-serials-of-writes.md.
+CREATE FUNCTION answer_with_event(p_body text, p_position text) RETURNS text
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	found text;
+BEGIN
+	IF pg_current_xact_id_if_assigned() IS NULL THEN
+		RETURN p_body;
+	END IF;
+	-- The last id that this session took, if this transaction inserted the event.
+	SELECT e.event_id INTO found FROM realtime_events_pending e
+	WHERE e.serial = 0 AND e.id = currval('realtime_events_id_seq')
+	AND e.xmin = pg_current_xact_id()::xid;
+	IF found IS NULL OR right(p_body, 1) <> '}' THEN
+		RETURN p_body;
+	END IF;
+	RETURN left(p_body, -1) || format(',"event_id":%s,"position":%s}', to_json(found),
+					  coalesce(to_json(p_position)::text, 'null'));
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	RETURN p_body;	-- the session has not published yet
+END
+$$;
+COMMENT ON FUNCTION answer_with_event IS
+	'The answer to a call of the sync API, with the id of the last event that its transaction '
+	'published, if there is one, and p_position, which is before that event.';
+
+CREATE FUNCTION answer_with_serial(p_app text, p_body text) RETURNS text
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted CONSTANT text := p_body::json->>'event_id';
+	found bigint;
+BEGIN
+	SELECT max(e.serial) INTO found FROM realtime_events e
+	WHERE e.event_id = wanted AND e.app = p_app;
+	IF found = 0 THEN
+		PERFORM pg_advisory_xact_lock(lock_key('serials'));
+		LOOP
+			SELECT max(e.serial) INTO found FROM realtime_events e
+			WHERE e.event_id = wanted AND e.app = p_app;
+			EXIT WHEN found > 0 OR drain_locked(500) = 0;
+		END LOOP;
+	END IF;
+	RETURN left(p_body, -1) || format(',"serial":%s}', coalesce(nullif(found, 0)::text, 'null'));
+END
+$$;
+COMMENT ON FUNCTION answer_with_serial IS
+	'The answer with the serial of its event. Drains if the event has none yet.';
+
+REVOKE EXECUTE ON FUNCTION answer_with_event(text, text), answer_with_serial(text, text),
+	idempotency_open(text, text, text),
 	idempotency_close(text, text, idempotency_answer), idempotency_take(text[], text[], text[], text[], text[]),
 	idempotency_find(text, text, text), idempotency_prune(integer) FROM PUBLIC;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include "base/mem.h"
 #include "base/metric.h"
+#include "core/directory.h"
 #include "core/limit.h"
 #include "svc/quotas.h"
 #include "wire/pusher.h"
@@ -193,6 +194,9 @@ struct sync_call *sync_call_new(struct call *from)
 	sc->takes_gzip = request_accepts(encodings, SV("gzip"));
 	strbuf_init(&sc->verdicts, 0);
 	strbuf_init(&sc->unasked, 0);
+	strbuf_init(&sc->body, 0);
+	sc->wants_serial = request_accepts(from->r->header(from->r, "Prefer"), SV("wait"));
+	directory_position(sc->call.services->directory, &sc->position);
 	return sc;
 }
 
@@ -219,6 +223,7 @@ void sync_call_free(struct sync_call *sc)
 	free(sc->digest);
 	strbuf_release(&sc->verdicts);
 	strbuf_release(&sc->unasked);
+	strbuf_release(&sc->body);
 	free(sc);
 }
 

@@ -20,6 +20,7 @@
 #include "conf/conf.h"
 #include "pg/pool.h"
 #include "wire/channel_name.h"
+#include "wire/position.h"
 #include "api/request.h"
 
 struct admission;
@@ -143,8 +144,9 @@ bool call_read_socket(struct call *c, struct str_view text, uint64_t *out) MUSTC
 /* Settings that a function takes after the fields. */
 #define SYNC_EXTRA_MAX 2
 /* The function's first two parameters are the app's id and the caller. */
-/* After all others come the idempotency key and the digest of the call. */
-#define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 4 - SYNC_EXTRA_MAX)
+/* After all others come, for writes, the position, the idempotency key and the digest of the call.
+ */
+#define SYNC_FIELDS_MAX (PG_POOL_PARAMS_MAX - 5 - SYNC_EXTRA_MAX)
 
 enum field_type {
 	FIELD_TEXT, /* a string of min to max bytes */
@@ -203,6 +205,8 @@ struct sync_action {
 	/* The function can be called again when its connection broke: it reads only, or a second
 	 * call changes nothing. */
 	bool repeatable;
+	/* Its answer is about the log and has a position of its own. */
+	bool has_position;
 	/* Instead of calling the function; must end in a reply. */
 	void (*run)(struct sync_call *sc);
 	/* The function gave a status below 300; called before the reply.  NULL: nothing to do. */
@@ -210,6 +214,7 @@ struct sync_action {
 	/* SELECT * FROM function($1, ...), and the same with an idempotency key (writes only): made
 	 * by statement_prepare(), constant afterwards. */
 	struct pg_statement statement, keyed;
+	bool writes; /* set by statement_prepare() */
 };
 
 struct sync_call {
@@ -218,10 +223,15 @@ struct sync_call {
 	char *origin, *if_none_match;		   /* copies of headers, or NULL */
 	bool takes_gzip;
 	bool is_signed;	      /* below /apps/{id}/sync/ */
+	bool wants_serial;    /* "Prefer: wait" */
+	unsigned status;      /* of the answer in body, while its event's serial is requested */
+	struct strbuf body;   /* empty until then */
 	char *key;	      /* the idempotency key as it is stored, or NULL; heap */
 	char *digest;	      /* with a key: of the request, in hex; heap */
 	bool is_repeat;	      /* the answer is the stored one of this key */
 	struct pg_pool *pool; /* the statement's */
+	/* The log's, from before anything was read or written.  Epoch "": not known. */
+	struct position position;
 	/* What channel rules said so far, as members of a JSON object, for require_channel(). */
 	struct strbuf verdicts;
 	unsigned n_verdicts;

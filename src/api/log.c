@@ -218,5 +218,6 @@ struct sync_action sync_events_get = {
 	.n_fields = EVENTS_FIELDS,
 	.function = "sync_events",
 	.repeatable = true,
+	.has_position = true,
 	.run = run_events,
 };

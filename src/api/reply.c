@@ -47,7 +47,7 @@ static void cors_add(const struct call *c, struct reply *reply)
 	reply_add_header(reply, "Access-Control-Allow-Origin", c->origin);
 	reply_add_header(reply, "Access-Control-Allow-Credentials", SV("true"));
 	reply_add_header(reply, "Access-Control-Expose-Headers",
-			 SV("ETag, Idempotent-Replayed, Retry-After"));
+			 SV("ETag, Idempotent-Replayed, Retry-After, Scopewire-Position"));
 }
 
 /* Whether it is a list of header names, as a preflight has it. */
@@ -389,6 +389,24 @@ static bool is_unchanged(const struct sync_call *sc, const struct strbuf *body, 
 	       (strstr(sc->if_none_match, hex) || strcmp(sc->if_none_match, "*") == 0);
 }
 
+/*
+ * Adds the position to what a GET replies.  After the ETag, which is that of the state alone; so a
+ * 304 has it in the header.
+ */
+static void add_position(const struct sync_call *sc, struct strbuf *body, struct reply *reply)
+{
+	char text[POSITION_SIZE];
+
+	position_format(&sc->position, text);
+	if (*text)
+		reply_add_header(reply, "Scopewire-Position", sv(text));
+	if (!body->len || body->ptr[body->len - 1] != '}')
+		return;
+	body->ptr[--body->len] = '\0';
+	strbuf_addf(body, *text ? "%s\"position\":\"%s\"}" : "%s\"position\":null%s}",
+		    body->len > 1 ? "," : "", text);
+}
+
 void sync_reply(struct sync_call *sc, unsigned status, struct strbuf *body)
 {
 	/* pusher-php-server takes every status but 200 for an error */
@@ -398,6 +416,9 @@ void sync_reply(struct sync_call *sc, unsigned status, struct strbuf *body)
 		reply.status = 304;
 		strbuf_reset(body);
 	}
+	if (status == 200 && sc->call.route->method[0] == 'G' &&
+	    !sc->call.route->action->has_position)
+		add_position(sc, body, &reply);
 	if (sc->is_repeat)
 		reply_add_header(&reply, "Idempotent-Replayed", SV("true"));
 	if (sc->takes_gzip && body->len >= GZIP_ABOVE_BYTES && compress_body(body))

@@ -34,17 +34,24 @@ void statement_prepare(struct sync_action *action, bool writes)
 			    "SELECT (x.answer).status, (x.answer).body, x.is_repeat FROM ("
 			    "SELECT k.is_repeat, CASE WHEN k.is_repeat THEN k.answer "
 			    "ELSE idempotency_close($1::text, $%zu::text, ("
-			    "SELECT (f.status, f.body::text)::idempotency_answer "
-			    "FROM %s AS f(status, body))) END AS answer "
+			    "SELECT (f.status, answer_with_event(f.body::text, $%zu::text))"
+			    "::idempotency_answer FROM %s AS f(status, body))) END AS answer "
 			    "FROM idempotency_open($1::text, $%zu::text, $%zu::text) k OFFSET 0) x",
-			    n + 1, call.ptr, n + 1, n + 2);
+			    n + 2, n + 1, call.ptr, n + 2, n + 3);
 		action->keyed.sql = strbuf_detach(&keyed);
 		action->keyed.repeatable = true;
 		action->keyed.locks = true;
 		strbuf_release(&keyed);
 	}
 	strbuf_init(&keyed, 0);
-	strbuf_addf(&keyed, "SELECT * FROM %s", call.ptr);
+	if (writes)
+		strbuf_addf(&keyed,
+			    "SELECT f.status, answer_with_event(f.body::text, $%zu::text) "
+			    "FROM %s AS f(status, body)",
+			    n + 1, call.ptr);
+	else
+		strbuf_addf(&keyed, "SELECT * FROM %s", call.ptr);
+	action->writes = writes;
 	action->statement.sql = strbuf_detach(&keyed);
 	action->statement.repeatable = action->repeatable;
 	action->statement.locks = writes;
@@ -149,7 +156,52 @@ static void json_squeeze(struct strbuf *b)
 		}
 		b->ptr[n++] = c;
 	}
+	b->ptr[n] = '\0';
 	b->len = n;
+}
+
+static const struct pg_statement serial_statement = {
+	.sql = "SELECT answer_with_serial($1::text, $2::text)",
+	.repeatable = true,
+	.locks = true,
+};
+
+/* The write is committed; without a serial its answer says null. */
+static void on_serial(void *ctx, const struct pg_answer *a)
+{
+	struct sync_call *sc = ctx;
+	struct strbuf body;
+
+	if (!a->rc && pg_answer_rows(a) == 1) {
+		strbuf_init(&body, 0);
+		strbuf_add_sv(&body, pg_answer_view(a, 0, 0));
+	} else {
+		log_debug("api: the serial of a write's event was not read: %s%s", a->sqlstate,
+			  a->rc == -EINVAL ? pg_answer_message(a) : "");
+		sc->body.ptr[--sc->body.len] = '\0';
+		strbuf_add_str(&sc->body, ",\"serial\":null}");
+		strbuf_move(&body, &sc->body);
+		strbuf_init(&sc->body, 0);
+	}
+	sync_reply(sc, sc->status, &body);
+}
+
+/* Replies, at once or with the serial of the write's event. */
+static void statement_finish(struct sync_call *sc, unsigned status, struct strbuf *body)
+{
+	const char *values[2] = { sc->call.app->id, body->ptr };
+	struct pg_call call = { &serial_statement, 2, values, statement_owner(sc) };
+
+	if (!sc->wants_serial || !sc->call.route->action->writes || status >= 300 ||
+	    !strstr(body->ptr, "\"event_id\":")) {
+		sync_reply(sc, status, body);
+		return;
+	}
+	sc->status = status;
+	strbuf_release(&sc->body);
+	strbuf_move(&sc->body, body);
+	values[1] = sc->body.ptr;
+	pg_pool_call(sc->call.services->pool, &call, on_serial, sc);
 }
 
 void statement_reply(struct sync_call *sc, const struct pg_answer *a)
@@ -174,7 +226,7 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 		strbuf_init(&body, 0);
 		strbuf_add_sv(&body, pg_answer_view(a, 0, 1));
 		json_squeeze(&body);
-		sync_reply(sc, status, &body);
+		statement_finish(sc, status, &body);
 	}
 }
 
@@ -270,6 +322,7 @@ void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
 	const char *values[PG_POOL_PARAMS_MAX] = { sc->call.app->id };
 	const char *json = sync_caller_json(sc);
 	size_t n = 2;
+	char position[POSITION_SIZE];
 	struct strbuf caller;
 	struct pg_call call;
 
@@ -284,6 +337,10 @@ void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
 		values[n++] = sc->values[i].text;
 	for (unsigned i = 0; i < action->n_extra; i++)
 		values[n++] = sc->extra[i];
+	if (action->writes) {
+		position_format(&sc->position, position);
+		values[n++] = *position ? position : NULL;
+	}
 	if (sc->key) {
 		values[n++] = sc->key;
 		values[n++] = sc->digest;

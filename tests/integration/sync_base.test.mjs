@@ -92,14 +92,14 @@ describe('callers', () => {
 		assert.equal(told.status, 200, told.text);
 		assert.equal(told.json.user.name, 'Ada');
 		assert.match(told.json.user.updated_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-		assert.deepEqual((await server.get('users/1')).json, told.json);
+		assert.deepEqual((await server.get('users/1')).json.user, told.json.user);
 	});
 
 	test('the server is accepted with the signed query of the Pusher API', async () => {
 		const api = daemon.api();
 		const told = await api.post('/sync/users/2', { name: 'Grace' });
 		assert.equal(told.status, 200, told.text);
-		assert.deepEqual((await api.get('/sync/users/2')).json, told.json);
+		assert.deepEqual((await api.get('/sync/users/2')).json.user, told.json.user);
 		failed(await api.call('GET', '/sync/users/2', { override: { auth_signature: 'x' } }),
 			401, 'bad_signature');
 		failed(await daemon.http('/apps/nobody/sync/users/2'), 404, 'unknown_app');

@@ -254,8 +254,9 @@ describe('listing', () => {
 		failed(await server.get('notifications'), 400, 'missing_field', 'user_id');
 		failed(await Sync.user(daemon, 202).get('notifications', { user_id: 201 }),
 			403, 'forbidden', 'user_id');
-		assert.deepEqual(await list(202), { notifications: [], unread: 0, next_cursor: null,
-			prev_cursor: (await list(202)).prev_cursor, has_newer: false });
+		const page = await list(202);
+		assert.deepEqual(page, { notifications: [], unread: 0, next_cursor: null,
+			prev_cursor: (await list(202)).prev_cursor, has_newer: false, position: page.position });
 	});
 
 	test('listing: invalid fields are 400 with the field\'s name', async () => {

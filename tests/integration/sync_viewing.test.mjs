@@ -74,8 +74,9 @@ describe('start, stop, viewers', () => {
 			user_id: 1, stopped: true });
 		assert.equal(ok(await r.stop(1)).stopped, false);
 		ok(await r.stop(2));
-		assert.deepEqual(await r.viewers(), { resource_type: 'invoice', resource_id: r.id, count: 0,
-			truncated: false, viewers: [] });
+		const last = await r.viewers();
+		assert.deepEqual(last, { resource_type: 'invoice', resource_id: r.id, count: 0,
+			truncated: false, viewers: [], position: last.position });
 		assert.deepEqual(await toldBy(daemon, wire, r.channel), [[[1, 'viewing']],
 			[[1, 'viewing'], [2, 'editing']], [[1, 'editing'], [2, 'editing']],
 			[[1, 'viewing'], [2, 'editing']], [[2, 'editing']], []]);
