@@ -38,10 +38,10 @@ static void worker_read_head(struct worker *w, int fd)
 {
 	struct lws_pollfd p = { .fd = fd, .events = LWS_POLLIN, .revents = LWS_POLLIN };
 
-	while (frame_guard_has_head(fd)) {
+	while (frame_guard_has_head()) {
 		p.revents = LWS_POLLIN;
 		if (lws_service_fd(w->context, &p))
-			return;
+			return; /* it has closed fd */
 	}
 }
 
@@ -68,6 +68,7 @@ void worker_adopt(struct worker *w, struct control *c)
 		worker_read_head(w, c->fd);
 	else
 		log_debug("worker %u: a socket could not be adopted", w->index);
+	frame_guard_drop_head();
 	SSL_free(adopted_ssl); /* it failed early */
 	adopted_ssl = NULL;
 	w->subprotocol = SV("");

@@ -5,7 +5,7 @@
  *
  * A descriptor belongs to one worker at a time, so its slot needs no lock.  The kernel orders one
  * worker's close() before another's accept() of the same number, but C's memory model does not
- * know that: is_released orders them too.
+ * know that: is_released orders them too.  It is set after every use of a slot, reads included.
  */
 #include <errno.h>
 #include <openssl/ssl.h>
@@ -21,14 +21,19 @@ enum { GUARD_OFF, GUARD_FIRST, GUARD_LENGTH, GUARD_MORE_LENGTH, GUARD_PAYLOAD };
 
 struct slot {
 	struct frame_guard guard;
-	struct strbuf head; /* what the next reads return; ptr NULL: nothing */
-	size_t head_at;
-	atomic_bool is_released; /* released after each write, acquired by the next owner */
+	atomic_bool is_released; /* released after each use, acquired by the next owner */
 };
 
 static struct slot *slots;
 static unsigned n_slots;
 static _Thread_local bool is_worker_thread;
+
+/* Of the connection that this worker adopts: what the next reads return. */
+static _Thread_local struct {
+	int fd;
+	struct strbuf text; /* ptr NULL: nothing is left */
+	size_t at;
+} head;
 
 void frame_guard_init(unsigned max_fd)
 {
@@ -56,34 +61,41 @@ static void guard_release_slot(struct slot *s)
 	atomic_store_explicit(&s->is_released, true, memory_order_release);
 }
 
-void frame_guard_watch(int fd, struct strbuf *head)
+void frame_guard_watch(int fd, struct strbuf *text)
 {
 	struct slot *s = slot_of(fd);
 
-	if (!s) {
-		strbuf_release(head);
+	frame_guard_drop_head();
+	head.fd = fd;
+	strbuf_move(&head.text, text);
+	if (!s)
 		return;
-	}
 	(void)atomic_load_explicit(&s->is_released, memory_order_acquire);
 	frame_guard_begin(&s->guard);
-	strbuf_release(&s->head); /* of a connection that ended before it was read */
-	strbuf_move(&s->head, head);
-	s->head_at = 0;
 	guard_release_slot(s);
 }
 
-bool frame_guard_has_head(int fd)
+bool frame_guard_has_head(void)
 {
-	const struct slot *s = slot_of(fd);
+	return head.text.ptr;
+}
 
-	return s && s->head.ptr;
+void frame_guard_drop_head(void)
+{
+	strbuf_release(&head.text);
+	head.at = 0;
 }
 
 usec_t frame_guard_heard_at(int fd)
 {
-	const struct slot *s = slot_of(fd);
+	struct slot *s = slot_of(fd);
+	usec_t at;
 
-	return s && s->guard.state != GUARD_OFF ? s->guard.heard_at : 0;
+	if (!s)
+		return 0;
+	at = s->guard.state != GUARD_OFF ? s->guard.heard_at : 0;
+	guard_release_slot(s);
+	return at;
 }
 
 /* Reserved bits, opcodes, and which frame may follow which (sections 5.2, 5.4, 5.5). */
@@ -170,17 +182,15 @@ static const unsigned char close_1002[] = { 0x88, 2, 1002 >> 8, 1002 & 0xff };
 /* Copies from the head that the acceptor read; 0: nothing is left of it. */
 static size_t guard_take_head(int fd, void *buf, size_t max)
 {
-	struct slot *s = is_worker_thread ? slot_of(fd) : NULL;
 	size_t n;
 
-	if (!s || !s->head.ptr)
+	if (!head.text.ptr || head.fd != fd)
 		return 0;
-	n = s->head.len - s->head_at < max ? s->head.len - s->head_at : max;
-	memcpy(buf, s->head.ptr + s->head_at, n);
-	s->head_at += n;
-	if (s->head_at == s->head.len)
-		strbuf_release(&s->head);
-	guard_release_slot(s);
+	n = head.text.len - head.at < max ? head.text.len - head.at : max;
+	memcpy(buf, head.text.ptr + head.at, n);
+	head.at += n;
+	if (head.at == head.text.len)
+		frame_guard_drop_head();
 	return n;
 }
 

@@ -22,13 +22,15 @@ void frame_guard_init(unsigned max_fd);
 /* This thread's reads are looked at. */
 void frame_guard_enter_thread(void);
 /*
- * fd is a new connection, from which head, its handshake, was read already: the next reads return
- * that (moved), the bytes after it are frames.  Before the first read; a closed fd needs no call,
- * because the next connection with this number makes this one.
+ * fd is a new connection, from which text, its handshake, was read already: the next reads of this
+ * thread from fd return that (moved), the bytes after it are frames.  Before the first read; a
+ * closed fd needs no call, because the next connection with this number makes this one.
  */
-void frame_guard_watch(int fd, struct strbuf *head);
-/* Some of the head was not returned yet. */
-bool frame_guard_has_head(int fd);
+void frame_guard_watch(int fd, struct strbuf *text);
+/* Some of the handshake was not returned yet. */
+bool frame_guard_has_head(void);
+/* What was not returned is forgotten: the connection has ended. */
+void frame_guard_drop_head(void);
 /* When a guarded fd's last bytes came, of whatever kind of frame; monotonic, 0: not known. */
 usec_t frame_guard_heard_at(int fd);
 /* The parser that it uses, for tests: 0, or -EPROTO at a header that breaks the RFC. */

@@ -4,6 +4,12 @@
  * them.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/macros.h"
 #include "base/mem.h"
 #include "unit.h"
 #include "ws/frame_guard.h"
@@ -233,6 +239,89 @@ START_TEST(nothing_is_read_into_half_a_header)
 }
 END_TEST
 
+/* ---- descriptors ---- */
+
+#define FD 5
+
+static struct strbuf handshake(const char *text)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 16);
+	strbuf_add_str(&b, text);
+	return b;
+}
+
+/* The order of the two owners, as the kernel makes it: nothing that C's memory model knows of. */
+static atomic_int turn;
+
+static void wait_for_turn(int n)
+{
+	while (atomic_load_explicit(&turn, memory_order_relaxed) != n)
+		sched_yield();
+}
+
+static void *first_owner(void *arg UNUSED)
+{
+	struct strbuf text = handshake("GET /");
+
+	frame_guard_enter_thread();
+	frame_guard_watch(FD, &text);
+	ck_assert_int_eq(frame_guard_heard_at(FD), 0);
+	frame_guard_drop_head();
+	atomic_store_explicit(&turn, 1, memory_order_relaxed);
+	wait_for_turn(2);
+	return NULL;
+}
+
+static void *next_owner(void *arg UNUSED)
+{
+	struct strbuf text = handshake("GET /");
+
+	wait_for_turn(1);
+	frame_guard_enter_thread();
+	frame_guard_watch(FD, &text);
+	frame_guard_drop_head();
+	atomic_store_explicit(&turn, 2, memory_order_relaxed);
+	return NULL;
+}
+
+/* ThreadSanitizer is what looks. */
+START_TEST(a_descriptor_goes_from_worker_to_worker)
+{
+	pthread_t a, b;
+
+	frame_guard_init(16);
+	atomic_store(&turn, 0);
+	ck_assert_int_eq(pthread_create(&a, NULL, first_owner, NULL), 0);
+	ck_assert_int_eq(pthread_create(&b, NULL, next_owner, NULL), 0);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+}
+END_TEST
+
+START_TEST(the_handshake_is_returned_once_and_to_its_descriptor)
+{
+	struct strbuf text = handshake("GET /app");
+	char got[16] = "";
+	int fds[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	frame_guard_init(16);
+	frame_guard_watch(fds[0], &text);
+	ck_assert(frame_guard_has_head());
+	ck_assert_int_eq(recv(fds[1], got, 4, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(recv(fds[0], got, 4, 0), 4);
+	ck_assert_str_eq(got, "GET ");
+	ck_assert_int_eq(recv(fds[0], got, sizeof(got), 0), 4);
+	ck_assert_int_eq(memcmp(got, "/app", 4), 0);
+	ck_assert(!frame_guard_has_head());
+	ck_assert_int_eq(recv(fds[0], got, sizeof(got), MSG_DONTWAIT), -1);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ws/frame_guard");
@@ -248,6 +337,10 @@ int main(void)
 	tcase_add_loop_test(t, headers_follow_the_rfc, 0, ARRAY_SIZE(sequences));
 	tcase_add_test(t, control_frames_are_short);
 	tcase_add_test(t, nothing_is_read_into_half_a_header);
+	suite_add_tcase(s, t);
+	t = tcase_create("descriptors");
+	tcase_add_test(t, a_descriptor_goes_from_worker_to_worker);
+	tcase_add_test(t, the_handshake_is_returned_once_and_to_its_descriptor);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
