@@ -24,8 +24,8 @@ const one = async (daemon, sql, values) => (await daemon.query(sql, values))[0];
 const bounds = async (daemon) => (await daemon.query(`SELECT lower::int, upper::int
 	FROM log_partitions WHERE parent = 'realtime_events' AND lower IS NOT NULL ORDER BY lower`));
 const horizon = async (daemon) => Number((await one(daemon, 'SELECT log_horizon() AS v')).v);
-const kept = (daemon) => daemon.query(`SELECT serial::int, (payload->>'n')::int AS n
-	FROM realtime_events ORDER BY serial`);
+const KEPT = `SELECT serial::int, (payload->>'n')::int AS n FROM realtime_events ORDER BY serial`;
+const kept = (daemon) => daemon.query(KEPT);
 
 function session(daemon) {
 	const { host, name, user } = daemon.database;
@@ -35,20 +35,46 @@ function session(daemon) {
 	return client.connect().then(() => client);
 }
 
-/** Partitions of the log and of its delivery records have the same bounds, and none is loose. */
-async function assertWhole(daemon) {
-	const loose = await daemon.query(`SELECT c.relname FROM pg_class c
+/**
+ * Runs check(query) in one snapshot of a moment at which no partition is leaving.  The daemon may
+ * choose further ones at any time; it cannot drop one while the transaction has locks on them.
+ */
+async function atRest(daemon, check) {
+	const client = await session(daemon);
+	const query = async (sql, values) => (await client.query(sql, values)).rows;
+	try {
+		return await waitFor(async () => {
+			await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+			await client.query('LOCK TABLE realtime_events, realtime_deliveries IN ACCESS SHARE MODE');
+			const isAtRest = !(await query('SELECT FROM log_leaving')).length;
+			const result = isAtRest && { value: await check(query) };
+			await client.query('COMMIT');
+			return result;
+		}, 'no partition is leaving', 120000).then((result) => result.value);
+	} finally {
+		await client.end();
+	}
+}
+
+/**
+ * Partitions of the log and of its delivery records have the same bounds, and none is loose.  The
+ * result of check(query, first serial), in the same snapshot.
+ */
+const assertWhole = (daemon, check = () => undefined) => atRest(daemon, async (query) => {
+	const loose = await query(`SELECT c.relname FROM pg_class c
 		WHERE c.relname ~ '^realtime_(events|deliveries)_\\d+$' AND c.relkind = 'r'
 		AND c.oid NOT IN (SELECT inhrelid FROM pg_inherits)`);
 	assert.deepEqual(loose, []);
-	const odd = await daemon.query(`SELECT lower, upper, count(*) FROM log_partitions
+	const odd = await query(`SELECT lower, upper, count(*) FROM log_partitions
 		WHERE lower IS NOT NULL GROUP BY 1, 2 HAVING count(*) <> 2`);
 	assert.deepEqual(odd, []);
-	const parts = await bounds(daemon);
+	const parts = await query(`SELECT DISTINCT lower::int, upper::int FROM log_partitions
+		WHERE parent = 'realtime_events' AND lower IS NOT NULL ORDER BY lower`);
 	parts.forEach((p, i) => assert.ok(!i || p.lower >= parts[i - 1].upper));
-	assert.equal(await horizon(daemon), parts[0].lower - 1);
-	return parts;
-}
+	const [{ low }] = await query('SELECT log_horizon()::int AS low');
+	assert.equal(low, parts[0].lower - 1);
+	await check(query, low);
+});
 
 /** Publishes through both ways until stop() is called; every event carries its number. */
 function publishing(daemon) {
@@ -96,16 +122,13 @@ test('partitions are dropped by size during publishing, and no event is missed',
 	assert.deepEqual([...seen].sort((a, b) => a - b), [...http, ...sql].sort((a, b) => a - b));
 	frames.forEach((f, i) => assert.ok(!i || f.serial > frames[i - 1].serial));
 
-	await waitFor(async () => !(await daemon.query('SELECT FROM log_leaving')).length, 'rest');
-	await assertWhole(daemon);
 	// What is kept is just what went to the socket above the horizon.
-	const low = await horizon(daemon);
-	const rows = await kept(daemon);
-	assert.deepEqual(rows.map((r) => r.n),
-		frames.filter((f) => f.serial > low).map((f) => JSON.parse(f.data).n));
-	await waitFor(async () => (await one(daemon, `SELECT count(*)::int AS n FROM realtime_events e
-		JOIN realtime_deliveries d USING (serial) WHERE d.sockets = 1`)).n === rows.length,
-	'the delivery records of what is kept');
+	await assertWhole(daemon, async (query, low) => assert.deepEqual(
+		(await query(KEPT)).map((r) => r.n),
+		frames.filter((f) => f.serial > low).map((f) => JSON.parse(f.data).n)));
+	await waitFor(async () => (await one(daemon, `SELECT count(*) = count(*) FILTER
+		(WHERE d.sockets = 1) AS v FROM realtime_events e
+		LEFT JOIN realtime_deliveries d USING (serial)`)).v, 'the delivery records of what is kept');
 });
 
 test('partitions are dropped by age, also in a quiet log', async (t) => {
@@ -133,7 +156,6 @@ test('partitions are dropped by age, also in a quiet log', async (t) => {
 	await daemon.query(`UPDATE realtime_events SET delivered_at = delivered_at - interval '9 hour'
 		WHERE serial = $1`, [daemon.first]);
 	await waitFor(async () => await horizon(daemon) === daemon.first + ROWS - 1, 'the first to go');
-	await waitFor(async () => !(await daemon.query('SELECT FROM log_leaving')).length, 'its end');
 	await assertWhole(daemon);
 	assert.deepEqual((await kept(daemon)).map((r) => r.n), [2]);
 
@@ -177,15 +199,13 @@ test('a reading transaction keeps its partition, and kill -9 during a drop loses
 		}
 		assert.equal((await pending()).length, 2, 'of events and of delivery records');
 		await reader.query('COMMIT');
-		await waitFor(async () => !(await daemon.query('SELECT FROM log_leaving')).length,
-			'the end of it');
-		await assertWhole(daemon);
-		const low = await horizon(daemon);
-		const rows = await kept(daemon);
-		assert.ok(rows.every((r) => r.serial > low));
-		// A row for each number from the first kept one to the last, in order.
-		assert.deepEqual(rows.map((r) => r.n),
-			Array.from({ length: 3530 - rows[0].n + 1 }, (_, i) => rows[0].n + i));
+		await assertWhole(daemon, async (query, low) => {
+			const rows = await query(KEPT);
+			assert.ok(rows.every((r) => r.serial > low));
+			// A row for each number from the first kept one to the last, in order.
+			assert.deepEqual(rows.map((r) => r.n),
+				Array.from({ length: 3530 - rows[0].n + 1 }, (_, i) => rows[0].n + i));
+		});
 	});
 
 /** Ten events, numbered from from on, that the daemon finds at its start. */

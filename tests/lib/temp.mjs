@@ -10,7 +10,9 @@ const owner = process.pid;
 
 process.on('exit', () => {
 	if (process.pid !== owner || process.env.KEEP_TEST_FOLDERS) return;
-	for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true });
+	// A process that ends may still write: its folder is tried again.
+	for (const folder of folders)
+		fs.rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 });
 
 /** A new folder with a short name: unix socket paths have room for 107 bytes only. */
