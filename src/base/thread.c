@@ -6,7 +6,7 @@
 
 struct thread_role on_main = { "main" }, on_worker = { "worker" }, on_http = { "http" },
 		   on_db = { "db" }, on_pool = { "db pool" }, on_connector = { "db connector" },
-		   on_front = { "front" };
+		   on_front = { "front" }, on_webhook = { "webhooks" };
 
 static _Thread_local const struct thread_role *my_role;
 

@@ -14,6 +14,7 @@ struct TSA(capability("thread role")) thread_role {
 };
 
 extern struct thread_role on_main, on_worker, on_http, on_front;
+extern struct thread_role on_webhook;	/* sends webhooks (webhook/webhooks.h) */
 extern struct thread_role on_db;	/* a thread with one database connection (pg/runner.h) */
 extern struct thread_role on_pool;	/* of a pool of connections (pg/pool.h) */
 extern struct thread_role on_connector; /* opens connections for a pool (pg/connector.h) */

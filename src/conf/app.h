@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/str.h"
+#include "conf/webhooks.h"
 #include "wire/auth.h"
 
 enum durability { DURABILITY_COMMIT, DURABILITY_ASYNC, DURABILITY_NONE };
@@ -87,6 +88,7 @@ struct app {
 	struct channel_rule *rules; /* first match wins */
 	size_t n_rules;
 	struct app_limits limits;
+	struct webhook_list webhooks;
 	struct app_runtime *runtime; /* not owned */
 };
 

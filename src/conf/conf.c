@@ -211,7 +211,7 @@ static int on_ini(void *ctx, const struct setting *s)
 			l, textf("%s:%u: the section of an app is [app ID]", l->label, s->line));
 	} else if (!conf_is_section(s->section)) {
 		loader_complain(l, textf("%s:%u: there is no section [%s]; use server, database, "
-					 "sync, admin, log or app ID",
+					 "sync, admin, webhooks, log or app ID",
 					 l->label, s->line, s->section));
 	} else {
 		ini_option(l, s, label);

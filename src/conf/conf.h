@@ -102,6 +102,21 @@ bool conf_admin_is_unix(const struct conf_admin *a);
 bool conf_admin_address(const struct conf_admin *a, char host[CONF_ADMIN_HOST_SIZE], unsigned *port)
 	MUSTCHECK;
 
+/* Delivery of webhooks. */
+struct conf_webhooks {
+	bool allow_private;		     /* addresses that are not of the public Internet */
+	unsigned timeout_ms;		     /* of one request */
+	unsigned retry_min_ms, retry_max_ms; /* the pause doubles from the one to the other */
+	unsigned retry_for_s;		     /* after the first attempt; then it is a dead letter */
+	unsigned smoothing_ms;	/* a channel or member that is back within it was never away */
+	unsigned compare_s;	/* how often what was reported is compared with what is true */
+	unsigned memory_events; /* that may wait outside the database */
+	bool batching;		/* where an endpoint does not say it */
+	unsigned batch_events, batch_ms, batch_bytes; /* of one request with batching */
+	unsigned dead_days;			      /* dead letters are kept; 0: for ever */
+	char *ca_file; /* PEM; "": the system's certificate authorities */
+};
+
 struct conf_log {
 	enum log_level level;
 };
@@ -119,6 +134,7 @@ struct conf {
 	struct conf_database database;
 	struct conf_sync sync;
 	struct conf_admin admin;
+	struct conf_webhooks webhooks;
 	struct conf_log log;
 	struct app_set *apps;	 /* of the file and environment */
 	char *embedded_postgres; /* folder, or NULL */

@@ -173,6 +173,13 @@ static void note_contradiction(struct conf *c, const struct app *a)
 				     a->id, l->max_event_payload_bytes, l->max_request_bytes));
 }
 
+static void note_webhooks(struct conf *c, const struct app *a)
+{
+	if (a->webhooks.ignored)
+		loader_note(c, textf("[app %s] webhooks: these members have no effect: %s", a->id,
+				     a->webhooks.ignored));
+}
+
 static void draft_put_settings(struct conf *c, const struct draft *d)
 {
 	for (size_t i = 0; i < d->n; i++) {
@@ -204,6 +211,7 @@ void loader_build_apps(struct loader *l)
 		}
 		draft_put_settings(l->conf, d);
 		note_contradiction(l->conf, apps[n]);
+		note_webhooks(l->conf, apps[n]);
 		n++;
 	}
 	if (app_set_build(apps, n, &l->conf->apps, &why) < 0)

@@ -43,6 +43,9 @@ static void print_range(FILE *out, const struct option *o)
 	case OPTION_PROXIES:
 		fputs("addresses and ranges between commas, or none", out);
 		break;
+	case OPTION_WEBHOOKS:
+		fputs("JSON", out);
+		break;
 	}
 }
 

@@ -267,6 +267,51 @@ const struct option conf_options[] = {
 	{ AT(admin, tls_key), .type = OPTION_STRING, .fallback = "",
 	  .help = "PEM file with the certificate's private key." },
 
+	{ AT(webhooks, allow_private), .type = OPTION_BOOL, .fallback = "yes",
+	  .help = "Whether webhooks may be sent to addresses that are not of the public Internet, "
+		  "such as 10.0.0.0/8 and this machine. Set it to no where others than the "
+		  "operator choose the URLs." },
+	{ AT(webhooks, ca_file), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the certificates of authorities that endpoints with https are "
+		  "verified by; empty is the system's." },
+	{ AT(webhooks, timeout_ms), RANGE(10, 60000), .unit = "milliseconds", .fallback = "10000",
+	  .help = "How long one attempt may take." },
+	{ AT(webhooks, retry_min_ms), RANGE(1, 3600000), .unit = "milliseconds",
+	  .fallback = "1000",
+	  .help = "The pause after the first attempt that failed; it doubles with each further "
+		  "one." },
+	{ AT(webhooks, retry_max_ms), RANGE(1, 3600000), .unit = "milliseconds",
+	  .fallback = "60000",
+	  .help = "The longest pause between two attempts." },
+	{ AT(webhooks, retry_for_s), RANGE(0, 604800), .unit = "seconds", .fallback = "300",
+	  .help = "How long after its first attempt a webhook is retried; then it is a dead "
+		  "letter, and the next one of the channel is sent." },
+	{ AT(webhooks, dead_days), RANGE(0, 36500), .unit = "days", .fallback = "30",
+	  .help = "How long dead letters are kept; 0 keeps them." },
+	{ AT(webhooks, smoothing_ms), RANGE(0, 600000), .unit = "milliseconds",
+	  .fallback = "3000",
+	  .help = "A channel that is occupied again within this time, and a member that is back, "
+		  "causes no webhook." },
+	{ AT(webhooks, compare_s), RANGE(1, 86400), .unit = "seconds", .fallback = "60",
+	  .help = "How often the channels and members that were reported are compared with those "
+		  "that exist; differences are reported." },
+	{ AT(webhooks, memory_events), RANGE(100, 10000000), .unit = "events",
+	  .fallback = "10000",
+	  .help = "Most webhooks that wait outside the database, which they do while it is not "
+		  "available; more are dropped, and that is logged." },
+	{ AT(webhooks, batching), .type = OPTION_BOOL, .fallback = "no",
+	  .env = "SOKETI_WEBHOOKS_BATCHING",
+	  .help = "Whether one request has several events, for endpoints without a batching of "
+		  "their own." },
+	{ AT(webhooks, batch_ms), RANGE(0, 60000), .unit = "milliseconds", .fallback = "250",
+	  .env = "SOKETI_WEBHOOKS_BATCHING_DURATION",
+	  .help = "How long events are collected for a request with batching." },
+	{ AT(webhooks, batch_events), RANGE(1, 1000), .unit = "events", .fallback = "50",
+	  .help = "Most events of a request with batching." },
+	{ AT(webhooks, batch_bytes), RANGE(1024, 16777216), .unit = "bytes",
+	  .fallback = "262144",
+	  .help = "Most bytes of a request with batching; one event is sent whatever its size." },
+
 	{ AT(log, level), .type = OPTION_ENUM, .words = log_levels, .fallback = "info",
 	  .flags = OPTION_RELOADABLE,
 	  .help = "Lines less severe than this are not logged." },
@@ -439,6 +484,13 @@ const struct option app_options[] = {
 	  .flags = PER_APP_LIMIT,
 	  .help = "Events that are older than this are not replayed; a client that missed one "
 		  "receives scopewire:resync." },
+	{ APP("webhooks", webhooks), .type = OPTION_WEBHOOKS, .fallback = "",
+	  .flags = PER_APP | OPTION_SECRET, .env = "SOKETI_DEFAULT_APP_WEBHOOKS",
+	  .help = "Endpoints that are sent changes of channels, as JSON: [{\"url\": \"https://...\", "
+		  "\"event_types\": [\"channel_occupied\"], \"filter\": "
+		  "{\"channel_name_starts_with\": \"private-\"}, \"headers\": {\"X-Name\": "
+		  "\"value\"}, \"batching\": false}]. Only url is required; without event_types all "
+		  "events are sent." },
 	{ APP("rate_limiting", limits.message_rate), .type = OPTION_BOOL, .fallback = "no",
 	  .flags = PER_APP,
 	  .env = "REVERB_APP_RATE_LIMITING_ENABLED",
@@ -856,6 +908,8 @@ int option_set(const struct option *o, void *base, const char *value, unsigned s
 		return set_rules(base, value, complaint);
 	case OPTION_PROXIES:
 		return set_proxies(at, value, complaint);
+	case OPTION_WEBHOOKS:
+		return webhook_list_parse(sv(value), at, complaint);
 	}
 	return -EINVAL;
 }
@@ -896,6 +950,7 @@ bool option_is_equal(const struct option *o, const void *a, const void *b)
 	case OPTION_PROXIES:
 		return trusted_proxies_are_equal(at_a, at_b);
 	case OPTION_RULES:
+	case OPTION_WEBHOOKS:
 		return true; /* of applications, which are always replaced */
 	}
 	return true;
@@ -912,6 +967,8 @@ void options_release(const struct option *options, size_t n, void *base)
 			free_list(*(char ***)at);
 		else if (options[i].type == OPTION_PROXIES)
 			trusted_proxies_release(at);
+		else if (options[i].type == OPTION_WEBHOOKS)
+			webhook_list_release(at);
 		else if (options[i].type == OPTION_RULES)
 			free_rules(((struct app *)base)->rules, ((struct app *)base)->n_rules);
 	}

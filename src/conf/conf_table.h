@@ -11,13 +11,14 @@
 #include "base/str.h"
 
 enum option_type {
-	OPTION_STRING,	/* char * */
-	OPTION_UINT,	/* unsigned */
-	OPTION_BOOL,	/* bool */
-	OPTION_ENUM,	/* int-sized; the value is the word's index */
-	OPTION_LIST,	/* char **, NULL-terminated; words between commas or spaces */
-	OPTION_RULES,	/* rules and n_rules of struct app: PATTERN:DURABILITY, ... */
-	OPTION_PROXIES, /* struct trusted_proxies */
+	OPTION_STRING,	 /* char * */
+	OPTION_UINT,	 /* unsigned */
+	OPTION_BOOL,	 /* bool */
+	OPTION_ENUM,	 /* int-sized; the value is the word's index */
+	OPTION_LIST,	 /* char **, NULL-terminated; words between commas or spaces */
+	OPTION_RULES,	 /* rules and n_rules of struct app: PATTERN:DURABILITY, ... */
+	OPTION_PROXIES,	 /* struct trusted_proxies */
+	OPTION_WEBHOOKS, /* struct webhook_list */
 };
 
 enum option_flag {

@@ -408,6 +408,15 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 	catch_up_free(u);
 }
 
+static void catch_up_report_miss(const struct catch_up *u) RUNS_ON(on_worker)
+{
+	const struct transition t = { .event = WEBHOOK_CACHE_MISS,
+				      .app = u->session->app,
+				      .channel = catch_up_channel(u) };
+
+	directory_report(u->session->hub->conf.directory, &t);
+}
+
 /* Goes live; a cache channel gets its last event first. */
 static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 {
@@ -425,6 +434,7 @@ static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 		strbuf_reset(&s->hub->text);
 		frame_cache_miss(&s->hub->text, catch_up_channel(u));
 		session_send_text(s);
+		catch_up_report_miss(u);
 	}
 	catch_up_go_live(u, u->sent_to);
 }

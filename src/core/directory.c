@@ -81,6 +81,8 @@ struct directory {
 	struct log_position position; /* advances under the lock of the event's shard */
 	void (*user_changed)(void *ctx, struct app *app, struct str_view user_id, bool is_here);
 	void *user_ctx;
+	void (*on_transition)(void *ctx, const struct transition *t);
+	void *transition_ctx;
 	struct shard shards[DIRECTORY_SHARDS];
 };
 
@@ -160,6 +162,20 @@ void directory_watch_users(struct directory *d,
 {
 	d->user_changed = changed;
 	d->user_ctx = ctx;
+}
+
+void directory_watch_transitions(struct directory *d,
+				 void (*on_transition)(void *ctx, const struct transition *t),
+				 void *ctx)
+{
+	d->on_transition = on_transition;
+	d->transition_ctx = ctx;
+}
+
+void directory_report(struct directory *d, const struct transition *t)
+{
+	if (d->on_transition && t->app->webhooks.watched & 1U << t->event)
+		d->on_transition(d->transition_ctx, t);
 }
 
 /* ---- channels ---- */
@@ -254,6 +270,22 @@ static bool dchannel_has_count(struct channel_traits t)
 	return !t.presence && !t.encrypted && !t.user;
 }
 
+/* waited: how long ago a member's last connection was lost. */
+static void dchannel_report_locked(struct directory *d, const struct dchannel *c,
+				   enum webhook_event event, struct str_view user_id, usec_t waited)
+	NEEDS_LOCK(shard_held)
+{
+	struct transition t = { .event = event,
+				.app = c->app,
+				.channel = channel_key_name(c->key),
+				.user_id = user_id,
+				.count = c->n_subscriptions,
+				.waited = waited };
+
+	if (!c->is_internal && !c->traits.user)
+		directory_report(d, &t);
+}
+
 /* The number of subscriptions changed.  Returns the workers to wake. */
 static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct dchannel *c,
 					   usec_t now) NEEDS_LOCK(shard_held)
@@ -261,13 +293,18 @@ static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s,
 	bool was_timed = dchannel_is_timed_locked(c);
 	struct strbuf b;
 
-	if (!c->app->subscription_count || c->is_internal || !dchannel_has_count(c->traits))
+	if (!(c->app->subscription_count ||
+	      c->app->webhooks.watched & 1U << WEBHOOK_SUBSCRIPTION_COUNT) ||
+	    c->is_internal || !dchannel_has_count(c->traits))
 		return 0;
 	c->is_count_due = c->n_subscriptions > COUNT_FEW && now - c->count_sent_at < COUNT_EVERY;
 	dchannel_note_timed_locked(s, c, was_timed);
 	if (c->is_count_due || !c->n_subscriptions)
 		return 0;
 	c->count_sent_at = now;
+	dchannel_report_locked(d, c, WEBHOOK_SUBSCRIPTION_COUNT, SV(""), 0);
+	if (!c->app->subscription_count)
+		return 0;
 	strbuf_init(&b, 160);
 	frame_subscription_count(&b, channel_key_name(c->key), c->n_subscriptions);
 	return dchannel_post_text_locked(d, s, c, &b, 0);
@@ -293,10 +330,11 @@ static uint64_t dchannel_send_removed_locked(struct directory *d, struct shard *
 
 /* After user_id was removed from the members.  Returns the workers to wake. */
 static uint64_t dchannel_member_removed_locked(struct directory *d, struct shard *s,
-					       struct dchannel *c, struct str_view user_id)
-	NEEDS_LOCK(shard_held)
+					       struct dchannel *c, struct str_view user_id,
+					       usec_t waited) NEEDS_LOCK(shard_held)
 {
 	dchannel_user_changed(d, c, user_id, false);
+	dchannel_report_locked(d, c, WEBHOOK_MEMBER_REMOVED, user_id, waited);
 	return c->is_internal ? 0 : dchannel_send_removed_locked(d, s, c, user_id);
 }
 
@@ -325,10 +363,12 @@ static int directory_join_member_locked(struct directory *d, struct shard *s, st
 	if (rc || change == PRESENCE_SAME)
 		return rc;
 	j->is_new_member = change == PRESENCE_ADDED;
-	if (j->is_new_member)
+	if (j->is_new_member) {
 		dchannel_user_changed(d, c, j->user_id, true);
-	else
+		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
+	} else {
 		*wake |= dchannel_send_removed_locked(d, s, c, j->user_id);
+	}
 	if (!c->is_internal) {
 		strbuf_init(&b, 256);
 		frame_member_added(&b, channel_key_name(c->key), j->user_id, j->user_info);
@@ -357,7 +397,8 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 			return rc;
 		}
 	}
-	c->n_subscriptions++;
+	if (!c->n_subscriptions++)
+		dchannel_report_locked(d, c, WEBHOOK_CHANNEL_OCCUPIED, SV(""), 0);
 	c->per_worker[j->worker]++;
 	c->worker_mask |= UINT64_C(1) << j->worker;
 	j->seq = s->seq;
@@ -419,7 +460,9 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 		if (l->traits.presence)
 			is_gone = presence_leave(&c->presence, &s->leaving, l->user_id, now, grace);
 		if (is_gone)
-			wake |= dchannel_member_removed_locked(d, s, c, l->user_id);
+			wake |= dchannel_member_removed_locked(d, s, c, l->user_id, 0);
+		if (!c->n_subscriptions)
+			dchannel_report_locked(d, c, WEBHOOK_CHANNEL_VACATED, SV(""), 0);
 		wake |= dchannel_send_count_locked(d, s, c, now);
 		dchannel_prune_locked(s, c);
 	}
@@ -442,7 +485,8 @@ static uint64_t directory_tick_members_locked(struct directory *d, struct shard 
 
 		next = m->next;
 		presence_remove(m);
-		wake |= dchannel_member_removed_locked(d, s, c, sv(user_id));
+		wake |= dchannel_member_removed_locked(
+			d, s, c, sv(user_id), c->app->member_removed_delay_ms * USEC_PER_MSEC);
 		if (c->is_internal) {
 			struct directory_gone *g = xmalloc(sizeof(*g));
 

@@ -15,6 +15,7 @@
 #include "base/annotate.h"
 #include "core/channel_key.h"
 #include "core/event.h"
+#include "core/transition.h"
 #include "core/worker_message.h"
 #include "wire/channel_name.h"
 #include "wire/position.h"
@@ -36,6 +37,17 @@ void directory_watch_users(struct directory *d,
 			   void (*changed)(void *ctx, struct app *app, struct str_view user_id,
 					   bool is_here),
 			   void *ctx);
+
+/*
+ * Sets the function that is called for each transition.  It runs on any thread, mostly under a
+ * shard's lock, must not wait, and must not call the directory.  The transitions of one channel
+ * come in their order.  Call this before the first join.
+ */
+void directory_watch_transitions(struct directory *d,
+				 void (*on_transition)(void *ctx, const struct transition *t),
+				 void *ctx);
+/* Calls that function for a transition that the caller saw. */
+void directory_report(struct directory *d, const struct transition *t);
 
 /* ---- subscriptions ---- */
 

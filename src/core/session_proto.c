@@ -384,6 +384,21 @@ static const char *proto_client_event_fault(struct session *s, const struct clie
 	return NULL;
 }
 
+/* user_id is empty unless the channel is a presence channel. */
+static void proto_report_client_event(const struct session *s, const struct frame_event *e)
+	RUNS_ON(on_worker)
+{
+	const struct transition t = { .event = WEBHOOK_CLIENT_EVENT,
+				      .app = s->app,
+				      .channel = e->channel,
+				      .user_id = e->user_id,
+				      .name = e->event,
+				      .data = e->data,
+				      .socket_id = s->id };
+
+	directory_report(s->hub->conf.directory, &t);
+}
+
 static void proto_forward_client_event(struct session *s, const struct client_frame *f,
 				       const struct subscription *sub) RUNS_ON(on_worker)
 {
@@ -408,6 +423,7 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 		metric_add_at(METRIC_EVENTS_IN, VIA_CLIENT, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)f->data.len, 1);
 		workers = directory_send(d, s->app, f->channel, frame, s->id);
+		proto_report_client_event(s, &e);
 		msgbuf_unref(frame);
 		if (worker_loads_are_behind(directory_loads(d), workers, LOAD_WAITER_CLIENTS))
 			session_pause(s);

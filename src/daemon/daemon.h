@@ -39,6 +39,7 @@ struct scopewired {
 	struct sockets *sockets;
 	struct presence_db *presence;
 	struct viewers *viewing;
+	struct webhooks *webhooks;
 	struct log_writer *log;
 	struct workers *workers;
 	struct address_limits *addresses;
@@ -127,6 +128,8 @@ int make_services(struct scopewired *d) RUNS_ON(on_main);
 void free_services(struct scopewired *d) RUNS_ON(on_main);
 int start_pool(struct scopewired *d) RUNS_ON(on_main);
 void stop_pool(struct scopewired *d) RUNS_ON(on_main);
+int start_webhooks(struct scopewired *d) RUNS_ON(on_main);
+void stop_webhooks(struct scopewired *d) RUNS_ON(on_main);
 void stop_presence(struct scopewired *d) RUNS_ON(on_main);
 int start_authorizer(struct scopewired *d) RUNS_ON(on_main);
 void stop_authorizer(struct scopewired *d) RUNS_ON(on_main);

@@ -50,6 +50,7 @@ static const struct {
 	{ start_reader, stop_reader },
 	{ start_authorizer, stop_authorizer },
 	{ start_pool, stop_pool },
+	{ start_webhooks, stop_webhooks },
 	{ start_tls, stop_tls },
 	{ start_http, stop_http },
 	{ start_housekeeper, stop_housekeeper },

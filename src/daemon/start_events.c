@@ -19,6 +19,7 @@
 #include "svc/publish.h"
 #include "svc/sockets.h"
 #include "svc/viewers.h"
+#include "webhook/webhooks.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
 #include "daemon/daemon.h"
@@ -119,6 +120,7 @@ int start_events(struct scopewired *d)
 	d->directory = directory_new(d->n_workers, &post);
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_db_on_user, d->presence);
+	directory_watch_transitions(d->directory, webhooks_on_transition, d->webhooks);
 	if (log_writer_start(d->conf, d->conninfo, d->directory, &d->log))
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
 	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),

@@ -17,6 +17,7 @@
 #include "svc/quotas.h"
 #include "svc/sockets.h"
 #include "svc/viewers.h"
+#include "webhook/webhooks.h"
 #include "ws/worker.h"
 #include "daemon/daemon.h"
 
@@ -48,11 +49,15 @@ int make_services(struct scopewired *d)
 	d->authorize_pool = pg_pool_new(&pc);
 	d->once = idempotency_new(d->authorize_pool);
 	d->quotas = quotas_new(&d->conf->sync);
+	d->webhooks = webhooks_new(&d->conf->webhooks, d->pool);
+	if (!d->webhooks)
+		return give_up(EX_OSERR, xstrdup("webhooks: libcurl could not be started"));
 	return EX_OK;
 }
 
 void free_services(struct scopewired *d)
 {
+	webhooks_free(d->webhooks);
 	presence_db_free(d->presence);
 	viewers_free(d->viewing);
 	idempotency_free(d->once);
@@ -75,6 +80,18 @@ void stop_pool(struct scopewired *d)
 {
 	pg_pool_stop(d->pool);
 	pg_pool_stop(d->authorize_pool);
+}
+
+int start_webhooks(struct scopewired *d)
+{
+	if (webhooks_start(d->webhooks, d->directory))
+		return give_up(EX_OSERR, xstrdup("the webhooks' thread could not be started"));
+	return EX_OK;
+}
+
+void stop_webhooks(struct scopewired *d)
+{
+	webhooks_stop(d->webhooks, STOP_GRACE_MS);
 }
 
 void stop_presence(struct scopewired *d)

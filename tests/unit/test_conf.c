@@ -207,12 +207,12 @@ START_TEST(errors_in_the_file)
 		{ "[log]\nlevel = loud\n",
 		  ":2: [log] level = loud: must be error, warn, info or debug" },
 		{ "[sever]\nport = 1\n", ":2: there is no section [sever]; use server, database, "
-					 "sync, admin, log or app ID" },
-		{ "port = 1\n",
-		  ":1: there is no section []; use server, database, sync, admin, log or app ID" },
+					 "sync, admin, webhooks, log or app ID" },
+		{ "port = 1\n", ":1: there is no section []; use server, database, sync, admin, "
+				"webhooks, log or app ID" },
 		{ "[app]\nkey = 1\n", ":2: the section of an app is [app ID]" },
-		{ "[server\nport = 1\n",
-		  ":2: there is no section []; use server, database, sync, admin, log or app ID" },
+		{ "[server\nport = 1\n", ":2: there is no section []; use server, database, sync, "
+					 "admin, webhooks, log or app ID" },
 		{ "[server] x\n", ":1: is neither [section] nor name = value" },
 		{ "[server]\nport\n", ":2: is neither [section] nor name = value" },
 		{ "[server]\ntls_key = x\n",

@@ -1,0 +1,190 @@
+-- SPDX-License-Identifier: MIT
+-- Webhooks that wait for their endpoint, and what was reported.
+
+-- Rows of one lane, which is a channel at an endpoint, are sent in the order of id.  The first of
+-- them stands for the lane: who has it locked or leased has the lane.
+CREATE TABLE webhook_queue (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	app text NOT NULL,
+	endpoint text NOT NULL,
+	channel text NOT NULL,
+	event json NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	next_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	first_at timestamptz,
+	attempts integer NOT NULL DEFAULT 0,
+	last_error text,
+	dead_at timestamptz
+);
+COMMENT ON TABLE webhook_queue IS
+	'Webhooks that were not delivered yet, and dead letters: those that were given up.';
+COMMENT ON COLUMN webhook_queue.endpoint IS
+	'The name of the endpoint in the option webhooks of the application: as given there, or its '
+	'URL without the query.';
+COMMENT ON COLUMN webhook_queue.next_at IS
+	'The time of the next attempt. While an attempt is under way, the time at which it counts as '
+	'lost.';
+COMMENT ON COLUMN webhook_queue.first_at IS
+	'The time of the first attempt.';
+COMMENT ON COLUMN webhook_queue.last_error IS
+	'Why the last attempt failed.';
+COMMENT ON COLUMN webhook_queue.dead_at IS
+	'When it was given up; webhook_resend() sends it again.';
+CREATE INDEX webhook_queue_lane ON webhook_queue (app, endpoint, channel, id)
+	WHERE dead_at IS NULL;
+CREATE INDEX webhook_queue_next ON webhook_queue (next_at) WHERE dead_at IS NULL;
+CREATE INDEX webhook_queue_dead ON webhook_queue (dead_at) WHERE dead_at IS NOT NULL;
+
+CREATE TABLE webhook_reported (
+	app text NOT NULL,
+	channel text NOT NULL,
+	user_id text NOT NULL DEFAULT '',
+	since timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (app, channel, user_id)
+);
+COMMENT ON TABLE webhook_reported IS
+	'The channels that were last reported as occupied, and the members that were last reported '
+	'as added. After a crash the daemon compares it with what is true, and reports the rest.';
+COMMENT ON COLUMN webhook_reported.user_id IS
+	'A member of the channel; the empty text for the channel itself.';
+
+CREATE FUNCTION webhook_write(p_apps text[], p_endpoints text[], p_channels text[], p_events text[],
+			      p_reported_apps text[], p_reported_channels text[],
+			      p_reported_users text[], p_reported_here boolean[])
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	written bigint;
+BEGIN
+	INSERT INTO webhook_queue (app, endpoint, channel, event)
+	SELECT r.app, r.endpoint, r.channel, r.event::json
+	FROM unnest(p_apps, p_endpoints, p_channels, p_events) WITH ORDINALITY
+		r(app, endpoint, channel, event, place)
+	ORDER BY r.place;
+	GET DIAGNOSTICS written = ROW_COUNT;
+	WITH reported AS MATERIALIZED (
+		SELECT DISTINCT ON (r.app, r.channel, r.user_id) r.*
+		FROM unnest(p_reported_apps, p_reported_channels, p_reported_users,
+			p_reported_here) WITH ORDINALITY r(app, channel, user_id, is_here, place)
+		ORDER BY r.app, r.channel, r.user_id, r.place DESC
+	), gone AS (
+		DELETE FROM webhook_reported w USING reported r WHERE NOT r.is_here
+		AND w.app = r.app AND w.channel = r.channel AND w.user_id = r.user_id
+	)
+	INSERT INTO webhook_reported (app, channel, user_id)
+	SELECT r.app, r.channel, r.user_id FROM reported r WHERE r.is_here
+	ON CONFLICT DO NOTHING;
+	RETURN written;
+END
+$$;
+COMMENT ON FUNCTION webhook_write IS
+	'Adds webhooks to the queue in the order of the arrays, and notes which channels and members '
+	'are reported as present. Returns the number of webhooks.';
+
+-- Locked is the first row of a lane only.  Another node skips it, and with it the lane; once this
+-- transaction has ended, next_at keeps the lane away from others.
+CREATE FUNCTION webhook_claim(p_lanes integer, p_run integer, p_lease_ms integer)
+RETURNS TABLE (id bigint, app text, endpoint text, channel text, event text)
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	WITH first AS MATERIALIZED (
+		SELECT q.id, q.app, q.endpoint, q.channel, q.next_at FROM webhook_queue q
+		WHERE q.dead_at IS NULL AND q.next_at <= clock_timestamp() AND NOT EXISTS (
+			SELECT FROM webhook_queue e WHERE e.app = q.app AND e.endpoint = q.endpoint
+			AND e.channel = q.channel AND e.dead_at IS NULL AND e.id < q.id)
+		ORDER BY q.next_at, q.id LIMIT p_lanes FOR UPDATE SKIP LOCKED
+	), leased AS (
+		UPDATE webhook_queue q SET next_at = clock_timestamp() + p_lease_ms * interval '1 ms',
+			first_at = coalesce(q.first_at, clock_timestamp())
+		FROM first f WHERE q.id = f.id
+	)
+	SELECT r.id, f.app, f.endpoint, f.channel, r.event::text
+	FROM first f CROSS JOIN LATERAL (
+		SELECT w.id, w.event FROM webhook_queue w
+		WHERE w.app = f.app AND w.endpoint = f.endpoint AND w.channel = f.channel
+		AND w.dead_at IS NULL ORDER BY w.id LIMIT p_run) r
+	ORDER BY f.next_at, f.id, r.id
+$$;
+COMMENT ON FUNCTION webhook_claim IS
+	'Takes up to p_lanes lanes whose next attempt is due, for p_lease_ms, and returns the first '
+	'p_run webhooks of each in their order.';
+
+CREATE FUNCTION webhook_settle(p_done bigint[], p_failed bigint[], p_errors text[],
+			       p_min_ms integer, p_max_ms integer, p_for_s integer, p_kept bigint[],
+			       p_hopeless boolean[])
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	n_dead bigint;
+BEGIN
+	DELETE FROM webhook_queue q WHERE q.id = ANY(p_done);
+	UPDATE webhook_queue q SET next_at = clock_timestamp() WHERE q.id = ANY(p_kept);
+	WITH failed AS (
+		UPDATE webhook_queue q SET attempts = q.attempts + 1, last_error = f.error,
+			first_at = coalesce(q.first_at, clock_timestamp()),
+			next_at = clock_timestamp() + interval '1 ms'
+				* least(p_max_ms, p_min_ms * 2.0 ^ least(q.attempts, 30)),
+			dead_at = CASE WHEN f.is_hopeless OR clock_timestamp() - q.first_at
+				>= p_for_s * interval '1 s' THEN clock_timestamp() END
+		FROM unnest(p_failed, p_errors, p_hopeless) f(id, error, is_hopeless)
+		WHERE q.id = f.id RETURNING q.dead_at
+	)
+	SELECT count(*) INTO n_dead FROM failed f WHERE f.dead_at IS NOT NULL;
+	RETURN n_dead;
+END
+$$;
+COMMENT ON FUNCTION webhook_settle IS
+	'The outcome of attempts: deletes what was delivered, sets the time of the next attempt of '
+	'what failed (p_min_ms after the first, doubled to p_max_ms), and gives up what failed for '
+	'p_for_s or is hopeless. p_kept were claimed and not tried. Returns the number given up.';
+
+CREATE FUNCTION webhook_counts(OUT waiting bigint, OUT dead bigint)
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT (SELECT count(*) FROM webhook_queue q WHERE q.dead_at IS NULL),
+		(SELECT count(*) FROM webhook_queue q WHERE q.dead_at IS NOT NULL)
+$$;
+COMMENT ON FUNCTION webhook_counts IS
+	'The number of webhooks that wait, and of dead letters.';
+
+CREATE FUNCTION webhook_resend(p_id bigint DEFAULT NULL, p_app text DEFAULT NULL,
+			       p_endpoint text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	sent bigint;
+BEGIN
+	UPDATE webhook_queue q SET dead_at = NULL, first_at = NULL, attempts = 0,
+		next_at = clock_timestamp()
+	WHERE q.dead_at IS NOT NULL AND (p_id IS NULL OR q.id = p_id)
+	AND (p_app IS NULL OR q.app = p_app) AND (p_endpoint IS NULL OR q.endpoint = p_endpoint);
+	GET DIAGNOSTICS sent = ROW_COUNT;
+	RETURN sent;
+END
+$$;
+COMMENT ON FUNCTION webhook_resend IS
+	'Queues dead letters again: the one with this id, those of an application or of an endpoint, '
+	'or all. Returns their number.';
+
+CREATE FUNCTION webhook_prune(p_days integer) RETURNS bigint
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	pruned bigint;
+BEGIN
+	DELETE FROM webhook_queue q WHERE p_days > 0
+		AND q.dead_at < clock_timestamp() - p_days * interval '1 day';
+	GET DIAGNOSTICS pruned = ROW_COUNT;
+	RETURN pruned;
+END
+$$;
+COMMENT ON FUNCTION webhook_prune IS
+	'Deletes dead letters that are older than p_days; 0 deletes none. Returns their number.';
+
+REVOKE EXECUTE ON FUNCTION webhook_write(text[], text[], text[], text[], text[], text[], text[],
+	boolean[]), webhook_claim(integer, integer, integer), webhook_settle(bigint[], bigint[],
+	text[], integer, integer, integer, bigint[], boolean[]), webhook_counts(),
+	webhook_resend(bigint, text, text), webhook_prune(integer) FROM PUBLIC;

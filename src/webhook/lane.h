@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEBHOOK_LANE_H
+#define WEBHOOK_LANE_H
+/*
+ * Webhooks in memory, and lanes: the webhooks of one channel for one endpoint, which are sent in
+ * their order.  For one thread.
+ */
+#include "base/clock.h"
+#include "base/map.h"
+
+/* A webhook, or (endpoint NULL) the note that a channel or member is reported as present. */
+struct hook {
+	struct hook *next;
+	int64_t id; /* in webhook_queue; 0: it is in memory only */
+	char *app, *endpoint, *channel;
+	char *event;   /* JSON text of the event, without its envelope */
+	char *user_id; /* of a note */
+	bool is_here;  /* of a note */
+};
+
+struct hook *hook_new(const char *app, const char *endpoint, struct str_view channel,
+		      struct str_view event) MUSTCHECK;
+struct hook *hook_note(struct str_view app, struct str_view channel, struct str_view user_id,
+		       bool is_here) MUSTCHECK;
+void hook_free(struct hook *h);
+
+struct hook_list {
+	struct hook *first, *last;
+	unsigned n;
+	size_t bytes; /* of the events */
+};
+void hook_list_add(struct hook_list *l, struct hook *h);
+/* NULL when it is empty. */
+struct hook *hook_list_take(struct hook_list *l);
+/* Puts all of more in front of l; more is empty then. */
+void hook_list_put_back(struct hook_list *l, struct hook_list *more);
+void hook_list_free(struct hook_list *l);
+
+struct lane {
+	struct lane *next; /* in a list of the owner */
+	char *key;	   /* app, NUL, endpoint, NUL, channel */
+	struct str_view view;
+	const char *app, *endpoint, *channel; /* inside key */
+	struct hook_list waiting;
+	struct hook_list done; /* delivered; in the queue still */
+	bool is_memory;	       /* its webhooks are not in the queue */
+	unsigned n_in_flight;  /* the first so many of waiting are being sent */
+	bool is_finished;      /* its outcome goes to the queue; nothing more is sent */
+	usec_t since;	       /* mono: when it was claimed */
+	/* the first of waiting failed */
+	bool has_failed, is_hopeless;
+	char *error;
+	/* of a lane in memory */
+	unsigned attempts;
+	usec_t first_at, next_at; /* mono */
+};
+
+struct lanes {
+	struct map map;
+};
+
+void lanes_init(struct lanes *l);
+void lanes_release(struct lanes *l);
+struct lane *lanes_get(const struct lanes *l, const struct hook *h);
+/* There is none yet. */
+struct lane *lanes_add(struct lanes *l, const struct hook *h, usec_t now) MUSTCHECK;
+/* Frees it with its webhooks. */
+void lanes_remove(struct lanes *l, struct lane *lane);
+struct lane *lanes_next(const struct lanes *l, size_t *at);
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEBHOOK_QUEUE_H
+#define WEBHOOK_QUEUE_H
+/*
+ * The statements of the tables webhook_queue and webhook_reported
+ * (sql/migrations/0023_webhooks.sql), over the pool of the sync API.  Each answer comes as a
+ * message to the mailbox of the owner.
+ */
+#include "conf/conf.h"
+#include "pg/pool.h"
+#include "webhook/lane.h"
+
+enum queue_query {
+	QUEUE_LOAD, /* app, channel, user_id of what was reported as present */
+	QUEUE_WRITE,
+	QUEUE_CLAIM,  /* id, app, endpoint, channel, event */
+	QUEUE_SETTLE, /* the number of new dead letters */
+	QUEUE_COUNT,  /* waiting, dead */
+	QUEUE_PRUNE,
+	QUEUE_QUERIES
+};
+
+struct queue_answer {
+	enum queue_query query;
+	int rc;		 /* as pg_pool_done()'s */
+	bool is_refused; /* the server will never accept this content */
+	char *message;	 /* of the server's error; or NULL */
+	int rows, columns;
+	char **cells;
+};
+const char *queue_cell(const struct queue_answer *a, int row, int column);
+void queue_answer_free(struct queue_answer *a);
+
+struct queue {
+	struct pg_pool *pool;
+	/* Takes the answer; any thread. */
+	void (*post)(void *ctx, struct queue_answer *a);
+	void *ctx;
+};
+
+void queue_load(struct queue *q);
+/* Webhooks and notes in their order; the list is not changed. */
+void queue_write(struct queue *q, const struct hook_list *hooks);
+void queue_claim(struct queue *q, unsigned lanes, unsigned run, unsigned lease_ms);
+/* lanes: linked by next.  done is deleted, the first of waiting failed or was not tried. */
+void queue_settle(struct queue *q, const struct lane *lanes, const struct conf_webhooks *conf);
+void queue_count(struct queue *q);
+void queue_prune(struct queue *q, const struct conf_webhooks *conf);
+#endif

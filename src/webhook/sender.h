@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEBHOOK_SENDER_H
+#define WEBHOOK_SENDER_H
+/*
+ * Sends HTTP requests of webhooks, many at a time, on the thread that calls sender_wait().
+ *
+ * TLS is verified, redirects are not followed, proxies of the environment are not used.  The
+ * address that is connected is checked, so that no name can lead to another one than was checked.
+ * Of a response only the status counts; the body is read up to SENDER_RESPONSE_MAX_BYTES, so that
+ * the connection can be used again, and dropped.
+ */
+#include "base/thread.h"
+#include "conf/conf.h"
+
+#define SENDER_RESPONSE_MAX_BYTES 65536
+
+struct sender;
+
+struct sender_result {
+	bool is_delivered;
+	const char *error; /* why not: for people */
+};
+
+struct sender_request {
+	const struct webhook_endpoint *endpoint;
+	const struct app *app;
+	struct str_view body;
+	void (*done)(void *ctx, const struct sender_result *r); /* from sender_wait() */
+	void *ctx;
+};
+
+/* conf outlives it.  NULL: libcurl cannot be used. */
+struct sender *sender_new(const struct conf_webhooks *conf) MUSTCHECK;
+/* Requests under way are dropped without done.  NULL is fine. */
+void sender_free(struct sender *s);
+/* Copies what it needs. */
+void sender_send(struct sender *s, const struct sender_request *r) RUNS_ON(on_webhook);
+unsigned sender_in_flight(const struct sender *s) RUNS_ON(on_webhook);
+/* Waits at most ms for the network or sender_wake(), and calls done of what has finished. */
+void sender_wait(struct sender *s, int ms) RUNS_ON(on_webhook);
+/* Ends a sender_wait(), or the next one.  Any thread. */
+void sender_wake(struct sender *s);
+/* Whether the address is one of the public Internet. */
+bool sender_is_public(const struct sender *s, const struct sockaddr *address);
+#endif
