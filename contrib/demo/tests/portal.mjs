@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The portal as contrib/demo/run starts it, and users with a browser window and a network of their own.
+import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launchBrowser } from '../../../tests/e2e/browser.mjs';
-import { PROGRAM, end, freePort, logged, query, start, tempFolder, waitFor } from '../../../tests/lib/harness.mjs';
+import { DEADLINE_MS, PROGRAM, end, freePort, logged, query, start, tempFolder, waitFor } from '../../../tests/lib/harness.mjs';
 
 const RUN = fileURLToPath(new URL('../run', import.meta.url));
 // Packages may have to be installed first.
@@ -108,8 +109,20 @@ class Portal {
 		const network = await new Network().start(this.t);
 		const context = await this.browser.newContext({ viewport: { width: 1280, height: 860 },
 			proxy: { server: network.server, bypass: '<-loopback>' }, ...options });
+		context.setDefaultTimeout(DEADLINE_MS);
 		const page = await context.newPage();
 		page.network = network;
+		const laptop = await context.newCDPSession(page);
+		const lifecycle = (state) => laptop.send('Page.setWebLifecycleState', { state });
+		/** The lid is closed: no network, and no timer runs; and opened again. */
+		page.sleep = async () => {
+			network.cut();
+			await lifecycle('frozen');
+		};
+		page.wake = async () => {
+			network.mend();
+			await lifecycle('active');
+		};
 		page.problems = [];
 		page.on('pageerror', (error) => page.problems.push(error.stack));
 		page.on('console', (message) => {
@@ -131,6 +144,32 @@ class Portal {
 			return all.length > 2 && all.every((c) => c.subscribed);
 		});
 	}
+}
+
+/** From now on: window.seen has events, window.recoveries their numbers, window.shown the texts of the pill. */
+export async function record(page) {
+	await page.evaluate(() => {
+		Object.assign(window, { seen: [], recoveries: [], shown: [] });
+		if (window.isRecording) return;
+		window.isRecording = true;
+		window.manager.pusher.bind_global((event, data) => window.seen.push({ event, data: data ?? {} }));
+		window.manager.on('recovered', ({ events }) => window.recoveries.push(events));
+		const pill = document.querySelector('scopewire-connection-status').shadowRoot;
+		new MutationObserver(() => window.shown.push(pill.querySelector('[part=text]')?.textContent))
+			.observe(pill, { childList: true, subtree: true, characterData: true });
+	});
+}
+
+const AXE = fileURLToPath(new URL('../../js/node_modules/axe-core/axe.min.js', import.meta.url));
+
+/** Violations of the rules of axe, each with its elements. */
+export async function violations(page) {
+	const before = [...page.problems];
+	await page.evaluate(fs.readFileSync(AXE, 'utf8'));
+	const found = await page.evaluate(() => window.axe.run(document,
+		{ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] }));
+	page.problems = before;     // axe itself sets styles
+	return found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.flat().join(' ')).join(', ')}`);
 }
 
 export function startPortal(t) {

@@ -3,7 +3,7 @@
 import test, { after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { startPortal, waitFor } from './portal.mjs';
+import { record, startPortal, violations, waitFor } from './portal.mjs';
 
 const portal = await startPortal({ after });
 const SHOTS = process.env.SCREENSHOTS;
@@ -14,11 +14,35 @@ async function shot(page, name) {
 	await page.screenshot({ path: `${SHOTS}/${name}.png` });
 }
 
-const ada = await portal.enter('Ada Lovelace', '/projects/1');
-const grace = await portal.enter('Grace Hopper', '/projects/1', { colorScheme: 'dark' });
+const PROJECT = '/projects/1';
+const [ada, grace, margaret] = [
+	await portal.enter('Ada Lovelace', PROJECT),
+	await portal.enter('Grace Hopper', PROJECT, { colorScheme: 'dark' }),
+	await portal.enter('Margaret Hamilton', '/'),
+];
 const thread = (page) => page.locator('scopewire-comment-thread');
 const composer = (page) => thread(page).getByLabel('Write a comment');
 const comments = (page, text) => thread(page).locator('li', { hasText: text });
+const invoice = (page, number) => page.locator('.invoices li', { hasText: number });
+const field = (page, name) => page.locator(`scopewire-shared-form [name=${name}]`);
+const lockOf = (page, name) => page.locator('scopewire-field-lock', { has: page.locator(`[name=${name}]`) });
+const unread = (page) => page.evaluate(() => window.manager.badges.notifications ?? 0);
+
+async function comment(page, text) {
+	await composer(page).fill(text);
+	await composer(page).press('Enter');
+	await thread(page).locator('li:not(.is-sending)', { hasText: text }).waitFor();
+}
+
+/** Everything that was published before has arrived at these pages: a later event has. */
+async function flush(from, ...pages) {
+	const text = `Noted ${Math.random()}`;
+	await comment(from, text);
+	for (const page of pages) {
+		await waitFor(() => page.evaluate((t) => window.seen.some(({ data }) => data.comment?.body === t), text),
+			'the last event');
+	}
+}
 
 test('two users see each other on the page of a project', async () => {
 	for (const page of [ada, grace]) {
@@ -27,18 +51,198 @@ test('two users see each other on the page of a project', async () => {
 	}
 });
 
+test('a user of another client sees nothing of it', async () => {
+	const linus = await portal.enter('Linus Torvalds', '/');
+	assert.equal(await linus.getByText('Website relaunch').count(), 0);
+	assert.equal((await linus.goto(portal.url + PROJECT)).status(), 403);
+	await linus.goto(portal.url);
+	const status = await linus.evaluate(() => new Promise((resolve) => {
+		window.manager.channel('private-project.1').onError(({ status }) => resolve(status)).onReady(() => resolve('joined'));
+	}));
+	assert.equal(status, 403);
+	await linus.context().close();
+});
+
+test('pointers of the others move over the page', async () => {
+	await ada.mouse.move(400, 300);
+	await ada.mouse.move(620, 420, { steps: 8 });
+	await grace.locator('scopewire-live-cursors .cursor').getByText('Ada Lovelace').waitFor();
+});
+
 test('typing shows for the other; a comment shows at once, once, for both', async () => {
 	await composer(ada).pressSequentially('Shall we ship');
 	await thread(grace).getByText('Ada Lovelace is typing').waitFor();
 	assert.equal(await thread(ada).getByText('is typing').count(), 0);
-	await shot(grace, 'portal');
-	await composer(ada).fill('Shall we ship on Monday?');
-	await composer(ada).press('Enter');
+	await composer(ada).fill('');
+	await composer(grace).pressSequentially('Monday is');
+	await thread(ada).getByText('Grace Hopper is typing').waitFor();
+	await grace.mouse.move(500, 330);
+	await grace.mouse.move(700, 560, { steps: 8 });
+	await shot(ada, 'portal');
+	await composer(grace).fill('');
+	await comment(ada, 'Shall we ship on Monday?');
 	await comments(grace, 'Shall we ship on Monday?').waitFor();
-	await thread(ada).locator('li:not(.is-sending)', { hasText: 'Shall we ship on Monday?' }).waitFor();
 	for (const page of [ada, grace]) assert.equal(await comments(page, 'Shall we ship on Monday?').count(), 1);
 });
 
-test('the page broke none of its own policies', () => {
-	assert.deepEqual([...ada.problems, ...grace.problems], []);
+test('files and recorded time appear for the other', async () => {
+	await ada.locator('.adding input[type=file]').setInputFiles({ name: 'sketch.svg', mimeType: 'image/svg+xml',
+		buffer: Buffer.from('<svg/>') });
+	await grace.locator('scopewire-project-updates').getByRole('tab', { name: 'Files' }).click();
+	await grace.locator('scopewire-project-updates').getByText('sketch.svg').waitFor();
+	await ada.getByLabel('Task').fill('Icons');
+	await ada.getByLabel('Hours').fill('1.5');
+	await ada.getByRole('button', { name: 'Record time' }).click();
+	await grace.locator('scopewire-project-updates').getByRole('tab', { name: 'Time' }).click();
+	await grace.locator('scopewire-project-updates').getByText('1.5 h').waitFor();
+	for (const page of [ada, grace]) await page.locator('scopewire-project-updates').getByRole('tab', { name: 'Comments' }).click();
+});
+
+test('of a transaction that is rolled back no browser shows anything', async () => {
+	for (const page of [ada, grace, margaret]) await record(page);
+	const before = await Promise.all([ada, margaret].map(unread));
+	await invoice(grace, 'AF-1042').getByText('Record payment').click();
+	await invoice(grace, 'AF-1042').getByLabel('Amount').fill('12');
+	await invoice(grace, 'AF-1042').getByRole('button', { name: 'Record', exact: true }).click();
+	await grace.getByText('The open amount is €9,600.00. Nothing was recorded.').waitFor();
+	await flush(ada, grace);
+	const of = (page) => page.evaluate(() => window.seen.filter(({ event, data }) => /Invoice/.test(event)
+		|| /invoice/.test(data.activity?.type ?? data.type ?? '')));
+	for (const page of [ada, grace, margaret]) {
+		assert.deepEqual(await of(page), []);
+		assert.equal(await invoice(page, 'AF-1042').getAttribute('data-status'), 'sent');
+	}
+	assert.equal(await unread(ada), before[0]);
+	assert.equal((await portal.query("SELECT FROM scopewire.realtime_events WHERE event_type LIKE '%Invoice%'")).length, 0);
+	assert.equal((await portal.query('SELECT FROM public.payments')).length, 0);
+});
+
+test('what is committed shows to all but the tab of the sender, in the status, the bell and the feed', async () => {
+	const second = await grace.context().newPage();
+	await second.goto(portal.url + PROJECT);
+	await portal.visit(second, PROJECT);
+	for (const page of [ada, grace, margaret, second]) await record(page);
+	const before = await Promise.all([ada, margaret].map(unread));
+	await invoice(grace, 'AF-1042').getByLabel('Amount').fill('9600');
+	await invoice(grace, 'AF-1042').getByRole('button', { name: 'Record', exact: true }).click();
+	for (const page of [ada, grace, margaret, second])
+		await waitFor(async () => await invoice(page, 'AF-1042').getAttribute('data-status') === 'paid', 'paid');
+	for (const page of [ada, second]) await page.locator('scopewire-activity-feed').getByText('paid invoice AF-1042').waitFor();
+	for (const [i, page] of [ada, margaret].entries()) {
+		await waitFor(async () => await unread(page) === before[i] + 1, 'the badge');
+		const name = before[i] ? `${before[i] + 1} unread notifications` : '1 unread notification';
+		await page.getByRole('button', { name: `Notifications, ${name}` }).waitFor();
+		assert.match(await page.title(), new RegExp(`^\\(${before[i] + 1}\\) `));
+	}
+	await flush(ada, grace, second);
+	const changes = (page) => page.evaluate(() => window.seen.filter(({ event }) => /InvoiceStatusChanged/.test(event)).length);
+	assert.deepEqual(await Promise.all([ada, second, margaret, grace].map(changes)), [1, 1, 1, 0]);
+	await margaret.getByRole('button', { name: /^Notifications/ }).click();
+	await margaret.locator('scopewire-notification-bell').getByText('Grace Hopper paid invoice AF-1042').waitFor();
+	await shot(margaret, 'portal-overview');
+	await second.close();
+});
+
+test('a field that another user edits is locked, and passed on at request', async () => {
+	await field(ada, 'goal').focus();
+	await lockOf(grace, 'goal').getByText('Ada Lovelace is editing').waitFor();
+	assert.equal(await field(grace, 'goal').evaluate((e) => e.readOnly), true);
+	await lockOf(grace, 'goal').getByRole('button', { name: 'Ask to edit' }).click();
+	await ada.getByText(/Grace Hopper would like to edit/).waitFor();
+	await shot(ada, 'portal-lock');
+	await ada.getByRole('button', { name: 'Pass it on now' }).click();
+	await lockOf(ada, 'goal').getByText('Grace Hopper is editing').waitFor();
+	assert.equal(await grace.evaluate(() => document.activeElement.name), 'goal');
+	await field(grace, 'goal').blur();
+	await waitFor(() => field(ada, 'goal').evaluate((e) => !e.readOnly), 'free again');
+});
+
+test('what was edited offline and by another user is decided in a dialog, and is in the table of the portal', async () => {
+	const save = (page) => page.getByRole('button', { name: 'Save', exact: true }).click();
+	ada.network.cut();
+	await field(ada, 'due').fill('15 October');
+	await save(ada);
+	await ada.getByText('Saved on this device').waitFor();
+	await field(grace, 'due').fill('1 November');
+	await save(grace);
+	const due = async () => (await portal.query('SELECT due FROM public.projects WHERE id = 1'))[0].due;
+	await waitFor(async () => await due() === '1 November', 'the first');
+	ada.network.mend();
+	const dialog = ada.getByRole('dialog', { name: 'This was changed by someone else' });
+	await dialog.waitFor();
+	await shot(ada, 'portal-conflict');
+	await dialog.getByLabel('Mine').check();
+	await dialog.getByRole('button', { name: 'Save these' }).click();
+	await waitFor(async () => await due() === '15 October', 'decided');
+	await waitFor(async () => await field(grace, 'due').inputValue() === '15 October', 'for both');
+});
+
+test('a laptop that was asleep while 100 events were published gets all, in order, once', async () => {
+	await record(grace);
+	const before = await unread(grace);
+	await grace.sleep();
+	await waitFor(async () => !(await margaret.evaluate(() => window.manager.channel('presence-project.1').members
+		.some((m) => m.info.name === 'Grace Hopper'))), 'Grace has left');
+	const [{ serial }] = await portal.query('SELECT max(serial) AS serial FROM scopewire.realtime_events');
+	await portal.command('traffic 100', /published/);
+	const titles = () => portal.query(`SELECT payload->'update'->>'title' AS title FROM scopewire.realtime_events
+		WHERE serial > $1 AND event_type LIKE '%ProjectUpdated' ORDER BY serial`, [serial]);
+	await waitFor(async () => (await titles()).length === 100, '100 events, the last ones of jobs');
+	const published = (await titles()).map((r) => r.title);
+	for (const way of ['over HTTP', 'in SQL', 'from a job'])
+		assert.ok(published.filter((title) => title.endsWith(way)).length >= 33, way);
+	const channels = await grace.evaluate(() => window.manager.pusher.allChannels().map((c) => c.name));
+	const missed = async () => (await portal.query(`SELECT count(*)::int AS n FROM scopewire.realtime_events
+		WHERE serial > $1 AND channel = ANY ($2)`, [serial, channels]))[0].n;
+	const asleep = await missed();
+	await grace.wake();
+	await waitFor(() => grace.evaluate(() => window.recoveries.length), 'recovered');
+	const arrived = await grace.evaluate(() => window.seen.filter(({ event }) => /ProjectUpdated/.test(event))
+		.map(({ data }) => data.update.title));
+	assert.deepEqual(arrived, published);
+	const recovered = await grace.evaluate(() => window.recoveries);
+	assert.equal(recovered.length, 1);
+	// Something may have happened since the count, such as another user's presence.
+	assert.ok(recovered[0] >= asleep && recovered[0] <= await missed(), `${recovered[0]} of ${asleep}`);
+	await waitFor(() => grace.evaluate((n) => window.shown.includes(`Back online. ${n} events recovered`), recovered[0]), 'shown');
+	await waitFor(async () => await unread(grace) === before + 10, 'the badge');
+	await grace.locator('scopewire-project-updates').getByRole('tab', { name: 'Updates' }).click();
+	await waitFor(async () => {
+		const rows = await grace.locator('scopewire-project-updates [part=row] b').allInnerTexts();
+		return rows.filter((title) => /^Update \d/.test(title)).length === 100 && new Set(rows).size === rows.length;
+	}, 'each in the list once');
+});
+
+test('the daemon and its database are stopped and come back: the window catches up, and nothing is missing', async () => {
+	await grace.locator('scopewire-project-updates').getByRole('tab', { name: 'Comments' }).click();
+	for (const page of [ada, grace]) await record(page);
+	await portal.command('stop', /are stopped/);
+	for (const page of [ada, grace]) await page.getByText('Reconnecting…').waitFor();
+	await composer(ada).fill('Written while the daemon was away');
+	await composer(ada).press('Enter');
+	await thread(ada).getByRole('button', { name: 'Send again' }).waitFor();
+	grace.network.cut();
+	await portal.command('start', /the daemon runs/);
+	await ada.waitForFunction(() => window.manager.status.state === 'connected');
+	await thread(ada).getByRole('button', { name: 'Send again' }).click();
+	await comments(ada, 'Written while the daemon was away').and(ada.locator('li:not(.is-failed):not(.is-sending)')).waitFor();
+	await portal.command('traffic 3', /published/);
+	await waitFor(async () => (await portal.query('SELECT FROM public.jobs')).length === 0, 'the job ran');
+	grace.network.mend();
+	await comments(grace, 'Written while the daemon was away').waitFor();
+	assert.equal(await comments(grace, 'Written while the daemon was away').count(), 1);
+	await waitFor(() => grace.evaluate(() => window.shown.some((text) => /^Back online\. \d+ events recovered$/.test(text))), 'shown');
+	await shot(grace, 'portal-recovered');
+	const arrived = await grace.evaluate(() => window.seen.filter(({ event }) => /ProjectUpdated/.test(event)).length);
+	assert.equal(arrived, 3);
+});
+
+test('pages have no violations of axe, and broke none of their policies', async () => {
+	await margaret.keyboard.press('Escape');
+	for (const page of [ada, grace, margaret]) assert.deepEqual(await violations(page), []);
+	assert.deepEqual([ada, grace, margaret].flatMap((page) => page.problems), []);
+	await margaret.getByRole('button', { name: 'Sign out' }).click();
+	await margaret.getByRole('heading', { name: 'Who are you today?' }).waitFor();
+	await shot(margaret, 'portal-login');
+	assert.deepEqual(await violations(margaret), []);
 });

@@ -31,7 +31,7 @@ function queryOf(fields: Fields): string {
 	return text && `?${text}`;
 }
 
-async function errorOf(response: Response): Promise<ApiError> {
+export async function errorOf(response: Response): Promise<ApiError> {
 	const text = await response.text();
 	let body: { error?: { code?: string; message?: string }; message?: string } = {};
 	try {

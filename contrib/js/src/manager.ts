@@ -58,6 +58,9 @@ export interface ManagerOptions {
 	leader?: boolean;
 	/** Of event names; Laravel's default. */
 	namespace?: string;
+	/** Where the OfflineStore sends changes, in place of the daemon: the application's own endpoint, such as
+	 *  /scopewire/changes of scopewire/laravel, which checks them with the policies of its models. */
+	changesEndpoint?: string;
 	/** Shows the total of the badges in the page's title and on the installed application's icon. */
 	showBadge?: boolean;
 }
@@ -136,6 +139,10 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		}
 		RealtimeManager.#waiting.add(callback);
 		return () => { RealtimeManager.#waiting.delete(callback); };
+	}
+
+	get changesEndpoint(): string | undefined {
+		return this.options.changesEndpoint;
 	}
 
 	get status(): Status {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { openDB, type DBSchema, type IDBPDatabase } from 'idb';
-import { ApiError } from './api.js';
+import { ApiError, errorOf } from './api.js';
+import { csrf } from './csrf.js';
 import { Emitter } from './emitter.js';
 import type { RealtimeManager } from './manager.js';
 import { applyPatch, merge, patchOf, type Data, type FieldConflict } from './merge.js';
@@ -76,6 +77,18 @@ const LONGEST_PAUSE_MS = 60_000;
 const keyOf = (type: string, id: string | number): [string, string] => [type, String(id)];
 const fromRemote = (r: Remote): Stored => ({ type: r.resource_type, id: String(r.resource_id), version: r.version,
 	data: r.data, deleted: r.deleted });
+
+/** To the application's endpoint, if there is one; otherwise to the daemon. */
+async function postChanges(manager: RealtimeManager, body: Record<string, unknown>): Promise<{ results: Result[] }> {
+	const { changesEndpoint } = manager;
+	if (!changesEndpoint) return manager.api.post('changes', body);
+	const response = await manager.fetch(changesEndpoint, { method: 'POST', body: JSON.stringify(body),
+		headers: { Accept: 'application/json', 'Content-Type': 'application/json', ...csrf() } }).catch(() => {
+		throw new ApiError(0, 'network', 'the server cannot be reached');
+	});
+	if (!response.ok) throw await errorOf(response);
+	return await response.json() as { results: Result[] };
+}
 
 /** The pause after n failures: doubled each time, at random between half of it and all of it. */
 export function backoff(failures: number, random = Math.random()): number {
@@ -266,7 +279,7 @@ export class OfflineStore extends Emitter<OfflineEvents> {
 		for (;;) {
 			const batch = await this.#batch();
 			if (!batch.length) return;
-			const { results } = await this.options.manager.api.post<{ results: Result[] }>('changes', {
+			const { results } = await postChanges(this.options.manager, {
 				client_id: this.#clientId,
 				mutations: batch.map((q) => ({ mutation_id: q.mutationId, resource_type: q.type, resource_id: q.id,
 					op: q.op, ...(q.data && { data: q.data }), expected_version: q.version })),

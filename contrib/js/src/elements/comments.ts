@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+import { csrf } from '../csrf.js';
 import type { RealtimeManager } from '../manager.js';
 import type { Person } from './base.js';
 
@@ -18,14 +19,6 @@ export interface CommentSource {
 	load(cursor?: string): Promise<CommentPage>;
 	/** clientRef is the same when the comment is sent again. */
 	send(body: string, clientRef: string): Promise<Comment>;
-}
-
-/** Laravel's token, from the cookie or the page. */
-function csrf(): Record<string, string> {
-	const cookie = /(?:^|; )XSRF-TOKEN=([^;]*)/.exec(document.cookie)?.[1];
-	if (cookie) return { 'X-XSRF-TOKEN': decodeURIComponent(cookie) };
-	const meta = document.querySelector<HTMLMetaElement>('meta[name="csrf-token"]')?.content;
-	return meta ? { 'X-CSRF-TOKEN': meta } : {};
 }
 
 async function json<T>(response: Response): Promise<T> {

@@ -33,9 +33,9 @@ return new class extends Migration
             $table->id();
             $table->foreignId('client_id')->constrained();
             $table->string('name');
-            $table->string('goal')->default('');
-            $table->text('scope')->default('');
-            $table->string('due')->default('');
+            $table->string('goal')->nullable();
+            $table->text('scope')->nullable();
+            $table->string('due')->nullable();
             $table->timestampsTz();
         });
         Schema::create('invoices', function (Blueprint $table) {

@@ -11,7 +11,7 @@ const port = Number(meta('portal-port'));
 
 window.Pusher = Pusher;
 const echo = new Echo({ broadcaster: 'reverb', key: meta('portal-key'), wsHost: host, wsPort: port, forceTLS: false,
-	enabledTransports: ['ws', 'wss'] });
+	enabledTransports: ['ws'] });      // the policy of the page does not permit wss
 
 /** The page brings the first token. */
 let token = document.querySelector('meta[name="scopewire-token"]')?.content;
@@ -25,6 +25,7 @@ const manager = new RealtimeManager({
 	},
 	authorizer: { endpoint: `http://${host}:${port}/broadcasting/auth` },
 	presence: { location: location.pathname },
+	changesEndpoint: '/scopewire/changes',
 	storage: sessionStorage,
 	leader: true,
 	showBadge: true,

@@ -20,15 +20,16 @@
 			<section class="card brief" aria-labelledby="brief">
 				<header><h2 id="brief">Brief</h2><p>Shared with everyone in the project. Works offline too.</p></header>
 				<scopewire-shared-form resource-type="project" resource-id="{{ $project->id }}">
-					<scopewire-field-lock wait="8"><label>Goal <input name="goal" maxlength="200"></label></scopewire-field-lock>
-					<scopewire-field-lock wait="8"><label>Scope <textarea name="scope" rows="3"></textarea></label></scopewire-field-lock>
-					<scopewire-field-lock wait="8"><label>Due <input name="due" maxlength="40"></label></scopewire-field-lock>
+					<scopewire-field-lock wait="15"><label>Goal <input name="goal" maxlength="200"></label></scopewire-field-lock>
+					<scopewire-field-lock wait="15"><label>Scope <textarea name="scope" rows="3"></textarea></label></scopewire-field-lock>
+					<scopewire-field-lock wait="15"><label>Due <input name="due" maxlength="40"></label></scopewire-field-lock>
 				</scopewire-shared-form>
 			</section>
 		</div>
 		<div class="stack">
 			<x-invoices :invoices="$project->invoices" />
-			<scopewire-activity-feed feed="project" project-id="{{ $project->id }}"></scopewire-activity-feed>
+			{{-- Rows of a project arrive on the channel of its client. --}}
+			<scopewire-activity-feed feed="project" project-id="{{ $project->id }}" channel="private-client.{{ $project->client_id }}"></scopewire-activity-feed>
 		</div>
 	</div>
 	</scopewire-live-cursors>
