@@ -498,18 +498,56 @@ COMMENT ON FUNCTION channel_allows IS
 -- For a caller with the member "asked" the daemon evaluates the predicates, within a time limit:
 -- the error SW001 names the channels, with a space between two, and the daemon repeats the call with
 -- {channel: verdict} in it.
-CREATE FUNCTION require_verdicts(p_app text, p_caller jsonb, p_channels text[]) RETURNS void
+CREATE FUNCTION channel_known(p_app text, p_caller jsonb, p_channel text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	unasked text;
+	verdict CONSTANT text := channel_verdict(p_app, p_caller, p_channel);
+BEGIN
+	IF verdict = 'ask' AND p_caller ? 'asked' THEN
+		RETURN (p_caller->'asked'->>p_channel)::boolean;
+	END IF;
+	RETURN CASE WHEN verdict = 'ask' THEN channel_allows(p_app, p_caller, p_channel)
+		    ELSE verdict = 'yes' END;
+END
+$$;
+COMMENT ON FUNCTION channel_known IS
+	'Whether the caller may join the channel, or NULL when the daemon has to evaluate predicates '
+	'first: then the call goes on to require_asked().';
+
+CREATE FUNCTION require_asked(p_channels text[]) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	unasked CONSTANT text := (SELECT string_agg(c, ' ') FROM (
+		SELECT DISTINCT d AS c FROM unnest(p_channels) d LIMIT 100) few);
+BEGIN
+	IF unasked IS NOT NULL THEN
+		RAISE EXCEPTION '%', unasked USING ERRCODE = 'SW001';
+	END IF;
+	RETURN 0;
+END
+$$;
+COMMENT ON FUNCTION require_asked IS
+	'Makes the daemon evaluate predicates for these channels, at most 100 at a time, and '
+	'repeat the call. Returns 0 when there are none.';
+
+CREATE FUNCTION list_is_full(p_page integer, p_found integer, p_unasked text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT CASE WHEN p_unasked = '{}' THEN p_found >= p_page ELSE cardinality(p_unasked) >= 50 END
+$$;
+COMMENT ON FUNCTION list_is_full IS
+	'Whether a list has enough rows for its page; or, while it meets channels of which the '
+	'daemon has no verdict, enough of these to evaluate their predicates at once.';
+
+CREATE FUNCTION require_verdicts(p_app text, p_caller jsonb, p_channels text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
 BEGIN
 	IF p_caller ? 'asked' THEN
-		SELECT string_agg(DISTINCT c, ' ') INTO unasked FROM unnest(p_channels) c
-		WHERE NOT p_caller->'asked' ? c AND channel_verdict(p_app, p_caller, c) = 'ask';
-		IF unasked IS NOT NULL THEN
-			RAISE EXCEPTION '%', unasked USING ERRCODE = 'SW001';
-		END IF;
+		PERFORM require_asked(ARRAY(SELECT c FROM unnest(p_channels) c
+			WHERE channel_known(p_app, p_caller, c) IS NULL));
 	END IF;
 END
 $$;

@@ -266,6 +266,7 @@ BEGIN
 		PERFORM require_channel(p_app, p_caller, 'private-admin',
 					coalesce(kind->>'by', 'feed'));
 	ELSIF p_feed <> 'user' THEN
+		PERFORM require_verdicts(p_app, p_caller, '{private-admin}');
 		sees_all := channel_allows(p_app, p_caller, 'private-admin');
 	END IF;
 	RETURN ROW(p_app, concat_ws(':', p_feed, key, CASE WHEN of_subject THEN p_subject_id END),
@@ -292,14 +293,19 @@ BEGIN
 			SELECT 'private-client.' || (f.a).client_id FROM found f WHERE NOT $10
 			UNION
 			SELECT 'private-project.' || (f.a).project_id FROM found f WHERE NOT $10
+		), known AS MATERIALIZED (
+			SELECT c.name, channel_known($1, $11, c.name) AS is_open FROM channels c
+			WHERE c.name IS NOT NULL
+		), asked AS MATERIALIZED (
+			SELECT require_asked(array_agg(k.name) FILTER (WHERE k.is_open IS NULL)) AS n
+			FROM known k
 		), opened AS MATERIALIZED (
-			SELECT c.name FROM channels c
-			WHERE CASE WHEN c.name IS NOT NULL THEN channel_allows($1, $11, c.name) END
+			SELECT k.name FROM known k WHERE k.is_open
 		)
 		SELECT f.a, $10 OR coalesce((f.a).user_id = caller_id($11), false) OR EXISTS (
 			SELECT FROM opened o WHERE o.name IN ('private-client.' || (f.a).client_id,
 							      'private-project.' || (f.a).project_id))
-		FROM found f $f$,
+		FROM found f, asked WHERE asked.n = 0 $f$,
 		p_feed.condition, CASE WHEN p_is_newer THEN '>' ELSE '<' END,
 		CASE WHEN p_is_newer THEN 'ASC' ELSE 'DESC' END)
 	USING p_feed.app, p_feed.client_id, p_feed.project_id, p_feed.user_id,

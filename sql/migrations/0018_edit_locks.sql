@@ -233,6 +233,8 @@ DECLARE
 	after CONSTANT text[] := coalesce(cursor_read(scope, p_cursor, 2), '{"",""}');
 	l locks;
 	found json[] := '{}';
+	is_shown boolean;
+	unasked text[] := '{}';
 	seen integer := 0;
 	last locks;
 	is_more boolean;
@@ -253,14 +255,21 @@ BEGIN
 		AND (p_resource_type IS NULL OR x.resource_type = p_resource_type)
 		ORDER BY x.resource_type, x.resource_id LIMIT most + 1
 	LOOP
-		is_more := cardinality(found) = p_page OR seen = most;
+		is_more := list_is_full(p_page, cardinality(found), unasked) OR seen = most;
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := l;
-		CONTINUE WHEN NOT lock_is_held(l) OR l.user_id <> p_user_id OR NOT channel_allows(
-			p_app, p_caller, resource_channel(l.resource_type, l.resource_id));
-		found := array_append(found, lock_json(l));
+		CONTINUE WHEN NOT lock_is_held(l) OR l.user_id <> p_user_id;
+		is_shown := channel_known(p_app, p_caller,
+			resource_channel(l.resource_type, l.resource_id));
+		IF is_shown IS NULL THEN
+			unasked := array_append(unasked,
+				resource_channel(l.resource_type, l.resource_id));
+		ELSIF is_shown THEN
+			found := array_append(found, lock_json(l));
+		END IF;
 	END LOOP;
+	PERFORM require_asked(unasked);
 	body := json_build_object('locks', array_to_json(found), 'next_cursor',
 		CASE WHEN is_more THEN cursor_make(scope, last.resource_type, last.resource_id) END);
 END

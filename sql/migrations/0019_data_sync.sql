@@ -625,6 +625,8 @@ DECLARE
 	seen integer := 0;
 	bytes bigint := 0;
 	found json[] := '{}';
+	is_shown boolean;
+	unasked text[] := '{}';
 	is_more boolean := false;
 BEGIN
 	IF p_types IS NOT NULL AND p_resources IS NOT NULL THEN
@@ -645,16 +647,23 @@ BEGIN
 	s.start := coalesce(s.start, feed_end);
 	last := coalesce(s.at, 0);
 	FOR e IN SELECT * FROM sync_feed(p_app, last, p_types, p_resources, p_caller, most + 1) LOOP
-		is_more := cardinality(found) = p_page OR seen = most OR bytes > 1000000;
+		is_more := list_is_full(p_page, cardinality(found), unasked) OR seen = most
+			OR bytes > 1000000;
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := e.position;
 		CONTINUE WHEN e.data IS NULL AND e.position <= s.start;
-		CONTINUE WHEN NOT is_open AND NOT channel_allows(p_app, p_caller,
+		is_shown := is_open OR channel_known(p_app, p_caller,
 			resource_channel(e.resource_type, e.resource_id));
-		found := array_append(found, sync_entity_json(e));
-		bytes := bytes + coalesce(octet_length(e.data::text), 0);
+		IF is_shown IS NULL THEN
+			unasked := array_append(unasked,
+				resource_channel(e.resource_type, e.resource_id));
+		ELSIF is_shown THEN
+			found := array_append(found, sync_entity_json(e));
+			bytes := bytes + coalesce(octet_length(e.data::text), 0);
+		END IF;
 	END LOOP;
+	PERFORM require_asked(unasked);
 	body := json_build_object('changes', array_to_json(found), 'has_more', is_more,
 		'resync', false, 'since', format('%s:%s:%s', epoch,
 			CASE WHEN is_more THEN last ELSE feed_end END, s.start));
@@ -687,6 +696,8 @@ DECLARE
 	last sync_entity;
 	seen integer := 0;
 	found json[] := '{}';
+	is_shown boolean;
+	unasked text[] := '{}';
 	is_more boolean := false;
 BEGIN
 	IF num_nonnulls(p_resources, p_types) <> 1 THEN
@@ -712,14 +723,21 @@ BEGIN
 			ORDER BY y.resource_id LIMIT most + 1) x
 		ORDER BY x.resource_type, x.resource_id LIMIT most + 1
 	LOOP
-		is_more := cardinality(found) = p_page OR seen = most;
+		is_more := list_is_full(p_page, cardinality(found), unasked) OR seen = most;
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := e;
-		CONTINUE WHEN e.data IS NULL OR NOT is_server AND NOT channel_allows(p_app, p_caller,
+		CONTINUE WHEN e.data IS NULL;
+		is_shown := is_server OR channel_known(p_app, p_caller,
 			resource_channel(e.resource_type, e.resource_id));
-		found := array_append(found, sync_version_json(e));
+		IF is_shown IS NULL THEN
+			unasked := array_append(unasked,
+				resource_channel(e.resource_type, e.resource_id));
+		ELSIF is_shown THEN
+			found := array_append(found, sync_version_json(e));
+		END IF;
 	END LOOP;
+	PERFORM require_asked(unasked);
 	body := json_build_object('versions', array_to_json(found), 'next_cursor',
 		CASE WHEN is_more THEN cursor_make(scope, last.resource_type, last.resource_id) END);
 END

@@ -171,8 +171,8 @@ static void on_channel(void *ctx, const struct authorize_answer *a)
 }
 
 /* ---- several channels ----
- * The answer grows in sc->verdicts; sc->n_read is how much of the list was read, and the value of
- * channel_name is the channel in turn.
+ * The answer grows in verdicts.known; verdicts.n_read is how much of the list was read, and the
+ * value of channel_name is the channel in turn.
  */
 
 static void add_refusal(struct strbuf *b, const struct channel_refusal *refusal)
@@ -195,7 +195,7 @@ static bool next_channel(struct sync_call *sc)
 	char *room, *text;
 	bool ok;
 
-	if (!json_next_element(list, &sc->n_read, &item))
+	if (!json_next_element(list, &sc->verdicts.n_read, &item))
 		return false;
 	room = text = xmalloc(item.len + 1);
 	ok = json_decode_string(item, &room, &name);
@@ -221,10 +221,10 @@ static void on_one_of_several(void *ctx, const struct authorize_answer *a)
 							 "not answer in time; try again later" }
 			     : channel_refusal_of(sc, a);
 	if (refusal.status) {
-		add_refusal(&sc->verdicts, &refusal);
+		add_refusal(&sc->verdicts.known, &refusal);
 	} else {
 		claim_socket(sc);
-		add_channel_auth(&sc->verdicts, sc, a);
+		add_channel_auth(&sc->verdicts.known, sc, a);
 	}
 	authorize_next(sc);
 }
@@ -243,18 +243,18 @@ static void authorize_next(struct sync_call *sc)
 						    sc->call.app->limits.max_channel_name_bytes,
 						    &current->channel);
 
-		if (sc->n_verdicts++)
-			strbuf_add_c(&sc->verdicts, ',');
-		strbuf_add_json(&sc->verdicts, sv(current->text));
-		strbuf_add_c(&sc->verdicts, ':');
+		if (sc->verdicts.n++)
+			strbuf_add_c(&sc->verdicts.known, ',');
+		strbuf_add_json(&sc->verdicts.known, sv(current->text));
+		strbuf_add_c(&sc->verdicts.known, ':');
 		if (is_valid && current->channel.guarded) {
 			statement_ask_channel(sc, current->text, on_one_of_several);
 			return;
 		}
-		add_refusal(&sc->verdicts, is_valid ? &not_guarded : &invalid);
+		add_refusal(&sc->verdicts.known, is_valid ? &not_guarded : &invalid);
 	}
-	strbuf_add_str(&sc->verdicts, "}}");
-	sync_reply(sc, 200, &sc->verdicts);
+	strbuf_add_str(&sc->verdicts.known, "}}");
+	sync_reply(sc, 200, &sc->verdicts.known);
 }
 
 static void authorize_channels(struct sync_call *sc)
@@ -266,7 +266,7 @@ static void authorize_channels(struct sync_call *sc)
 		n++;
 	if (!sync_call_take(sc, (n - 1) / CHANNELS_PER_REQUEST))
 		return;
-	strbuf_add_str(&sc->verdicts, "{\"channels\":{");
+	strbuf_add_str(&sc->verdicts.known, "{\"channels\":{");
 	authorize_next(sc);
 }
 

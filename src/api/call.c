@@ -192,8 +192,7 @@ struct sync_call *sync_call_new(struct call *from)
 	sc->call.origin = sv(sc->origin);
 	sc->if_none_match = copy_header(from->r, "If-None-Match");
 	sc->takes_gzip = request_accepts(encodings, SV("gzip"));
-	strbuf_init(&sc->verdicts, 0);
-	strbuf_init(&sc->unasked, 0);
+	verdicts_init(&sc->verdicts);
 	strbuf_init(&sc->body, 0);
 	sc->wants_serial = request_accepts(from->r->header(from->r, "Prefer"), SV("wait"));
 	directory_position(sc->call.services->directory, &sc->position);
@@ -221,8 +220,7 @@ void sync_call_free(struct sync_call *sc)
 	free(sc->if_none_match);
 	free(sc->key);
 	free(sc->digest);
-	strbuf_release(&sc->verdicts);
-	strbuf_release(&sc->unasked);
+	verdicts_release(&sc->verdicts);
 	strbuf_release(&sc->body);
 	free(sc);
 }

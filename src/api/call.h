@@ -22,9 +22,9 @@
 #include "wire/channel_name.h"
 #include "wire/position.h"
 #include "api/request.h"
+#include "api/verdicts.h"
 
 struct admission;
-struct authorizer;
 struct directory;
 struct health;
 struct idempotency;
@@ -207,6 +207,8 @@ struct sync_action {
 	bool repeatable;
 	/* Its answer is about the log and has a position of its own. */
 	bool has_position;
+	/* The function evaluates predicates of channel rules: it runs on their connections. */
+	bool runs_predicates;
 	/* Instead of calling the function; must end in a reply. */
 	void (*run)(struct sync_call *sc);
 	/* The function gave a status below 300; called before the reply.  NULL: nothing to do. */
@@ -232,11 +234,7 @@ struct sync_call {
 	struct pg_pool *pool; /* the statement's */
 	/* The log's, from before anything was read or written.  Epoch "": not known. */
 	struct position position;
-	/* What channel rules said so far, as members of a JSON object, for require_channel(). */
-	struct strbuf verdicts;
-	unsigned n_verdicts;
-	struct strbuf unasked;		   /* channels that need a verdict, between spaces */
-	size_t n_read;			   /* bytes of unasked that were taken */
+	struct verdicts verdicts; /* what channel rules said so far, for require_channel() */
 	const char *extra[SYNC_EXTRA_MAX]; /* set by the action's run; not owned */
 };
 

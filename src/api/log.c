@@ -4,7 +4,8 @@
  * application/x-ndjson, as one stream with an event a line, which is read page by page.
  *
  * The statements run on a pool of their own: a long search delays no other request.  A stream's
- * pages are requested on the transport's thread and arrive on the pool's.
+ * pages are requested on the transport's thread and arrive on the pool's.  Each page checks the
+ * rights of the caller anew.
  */
 #include "base/mem.h"
 #include "log/reader.h"
@@ -59,6 +60,7 @@ struct events_stream {
 	struct app *app; /* counted */
 	struct pg_owner owner;
 	char *caller;
+	struct verdicts verdicts;
 	char *values[EVENTS_FIELDS];
 	struct strbuf first; /* the first page, until it is requested */
 	bool has_first, is_last;
@@ -85,20 +87,10 @@ static void stream_release(struct reply_stream *base)
 		free(s->values[i]);
 	if (s->has_first)
 		strbuf_release(&s->first);
+	verdicts_release(&s->verdicts);
 	app_unref(s->app);
 	free(s->caller);
 	free(s);
-}
-
-static void stream_query(struct events_stream *s, pg_pool_done *done)
-{
-	const char *values[EVENTS_FIELDS + 2] = { s->app->id, s->caller };
-	struct pg_call call;
-
-	for (size_t i = 0; i < EVENTS_FIELDS; i++)
-		values[i + 2] = s->values[i];
-	call = (struct pg_call){ &stream_statement, EVENTS_FIELDS + 2, values, s->owner };
-	pg_pool_call(s->pool, &call, done, s);
 }
 
 /* A page's lines; false: the statement failed. */
@@ -119,10 +111,23 @@ static bool stream_read(struct events_stream *s, const struct pg_answer *a, stru
 	return true;
 }
 
-/* On the pool's thread. */
-static void stream_on_page(void *ctx, const struct pg_answer *a)
+/* The first page: nothing was sent yet, so an error is an ordinary reply. */
+static void stream_on_first_page(struct events_stream *s, const struct pg_answer *a)
 {
-	struct events_stream *s = ctx;
+	struct sync_call *sc = s->call;
+
+	s->call = NULL;
+	s->has_first = true;
+	if (stream_read(s, a, &s->first)) {
+		sync_reply_stream(sc, &s->base);
+	} else {
+		statement_reply(sc, a);
+		stream_release(&s->base);
+	}
+}
+
+static void stream_on_page(struct events_stream *s, const struct pg_answer *a)
+{
 	struct strbuf lines;
 	bool ok = stream_read(s, a, &lines);
 
@@ -132,31 +137,72 @@ static void stream_on_page(void *ctx, const struct pg_answer *a)
 				  : STREAM_GOES_ON);
 }
 
+static void stream_on_no_verdict(struct events_stream *s, const struct authorize_answer *failure)
+{
+	struct strbuf nothing;
+
+	if (s->call) {
+		statement_fail_verdict(s->call, failure);
+		stream_release(&s->base);
+	} else {
+		strbuf_init(&nothing, 0);
+		s->base.part(&s->base, &nothing, STREAM_FAILS);
+	}
+}
+
+static void stream_query(struct events_stream *s);
+
+/* On the thread of a pool, like the next. */
+static void stream_on_verdicts(void *ctx, const struct authorize_answer *failure)
+{
+	struct events_stream *s = ctx;
+
+	if (failure)
+		stream_on_no_verdict(s, failure);
+	else
+		stream_query(s);
+}
+
+static void stream_on_answer(void *ctx, const struct pg_answer *a)
+{
+	struct events_stream *s = ctx;
+
+	if (verdicts_are_needed(a))
+		verdicts_request(&s->verdicts, a, stream_on_verdicts, s);
+	else if (s->call)
+		stream_on_first_page(s, a);
+	else
+		stream_on_page(s, a);
+}
+
+static void stream_query(struct events_stream *s)
+{
+	const char *values[EVENTS_FIELDS + 2] = { s->app->id };
+	struct strbuf caller;
+	struct pg_call call;
+
+	strbuf_init(&caller, strlen(s->caller) + s->verdicts.known.len + 16);
+	verdicts_add_caller(&caller, s->caller, &s->verdicts);
+	values[1] = caller.ptr;
+	for (size_t i = 0; i < EVENTS_FIELDS; i++)
+		values[i + 2] = s->values[i];
+	call = (struct pg_call){ &stream_statement, EVENTS_FIELDS + 2, values, s->owner };
+	pg_pool_call(s->pool, &call, stream_on_answer, s);
+	strbuf_release(&caller);
+}
+
 /* On the transport's thread. */
 static void stream_next(struct reply_stream *base)
 {
 	struct events_stream *s = (struct events_stream *)base;
 
 	if (!s->has_first) {
-		stream_query(s, stream_on_page);
+		verdicts_forget(&s->verdicts);
+		stream_query(s);
 		return;
 	}
 	s->has_first = false;
 	base->part(base, &s->first, s->is_last ? STREAM_ENDS : STREAM_GOES_ON);
-}
-
-/* Nothing was sent yet, so an error is an ordinary reply. */
-static void stream_on_first_page(void *ctx, const struct pg_answer *a)
-{
-	struct events_stream *s = ctx;
-
-	s->has_first = true;
-	if (stream_read(s, a, &s->first)) {
-		sync_reply_stream(s->call, &s->base);
-	} else {
-		statement_reply(s->call, a);
-		stream_release(&s->base);
-	}
 }
 
 static void stream_begin(struct sync_call *sc)
@@ -170,10 +216,15 @@ static void stream_begin(struct sync_call *sc)
 	s->app = app_ref(sc->call.app);
 	s->owner = statement_owner(sc);
 	s->caller = xstrdup(sync_caller_json(sc));
+	verdicts_init(&s->verdicts);
+	s->verdicts.authorizer = sc->call.services->authorizer;
+	s->verdicts.question = (struct authorize_question){ .app = s->app,
+							    .caller = s->caller,
+							    .user_id = sc->call.caller.user_id };
 	for (size_t i = 0; i < EVENTS_FIELDS; i++)
 		s->values[i] = sc->values[i].text ? xstrdup(sc->values[i].text) : NULL;
 	stream_set(&s->values[EVENTS_LIMIT], PAGE_ROWS);
-	stream_query(s, stream_on_first_page);
+	stream_query(s);
 }
 
 static bool wants_lines(const struct sync_call *sc)

@@ -31,7 +31,7 @@ void call_reply_failure(struct request *r, int rc);
  * released.
  */
 void sync_reply(struct sync_call *sc, unsigned status, struct strbuf *body);
-/* A body in parts, as lines of JSON.  Not over TLS. */
+/* A body in parts, as lines of JSON.  */
 void sync_reply_stream(struct sync_call *sc, struct reply_stream *stream);
 void sync_fail(struct sync_call *sc, unsigned status, const char *code, const char *field,
 	       const char *fmt, ...) PRINTF_LIKE(5, 6);

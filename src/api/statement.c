@@ -12,9 +12,6 @@
 #include "api/reply.h"
 #include "api/statement.h"
 
-#define VERDICTS_MAX 200     /* two rights to a channel; no request names more than 100 */
-#define SQLSTATE_ASK "SW001" /* the SQL function needs verdicts */
-
 void statement_prepare(struct sync_action *action, bool writes)
 {
 	size_t n = action->n_fields + 2 + action->n_extra;
@@ -54,6 +51,7 @@ void statement_prepare(struct sync_action *action, bool writes)
 	action->writes = writes;
 	action->statement.sql = strbuf_detach(&keyed);
 	action->statement.repeatable = action->repeatable;
+	action->statement.is_unnamed = action->keyed.is_unnamed = action->runs_predicates;
 	action->statement.locks = writes;
 	strbuf_release(&keyed);
 	strbuf_release(&call);
@@ -250,44 +248,14 @@ void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer 
 		statement_reply(sc, a->failure);
 }
 
-static void add_next_verdict(struct sync_call *sc);
-
-static void on_statement_verdict(void *ctx, const struct authorize_answer *a)
+static void on_verdicts(void *ctx, const struct authorize_answer *failure)
 {
 	struct sync_call *sc = ctx;
 
-	if (a->failure) {
-		statement_fail_verdict(sc, a);
-		return;
-	}
-	strbuf_add_str(&sc->verdicts, a->allowed ? ":true" : ":false");
-	add_next_verdict(sc);
-}
-
-/* Requests a verdict for the next channel that the SQL function named; after the last, calls it
- * again. */
-static void add_next_verdict(struct sync_call *sc)
-{
-	struct str_view rest = sv_skip(strbuf_view(&sc->unasked), sc->n_read), name;
-	char *channel;
-
-	if (!sv_split(&rest, ' ', &name)) {
+	if (failure)
+		statement_fail_verdict(sc, failure);
+	else
 		statement_run_on(sc, sc->pool);
-		return;
-	}
-	sc->n_read = sc->unasked.len - rest.len;
-	if (sc->n_verdicts++ == VERDICTS_MAX) {
-		log_error("api: %s %s: the SQL function needs verdicts of more than %d channels",
-			  sc->call.route->method, sc->call.route->path, VERDICTS_MAX);
-		sync_fail_rc(sc, -EIO);
-		return;
-	}
-	if (sc->n_verdicts > 1)
-		strbuf_add_c(&sc->verdicts, ',');
-	strbuf_add_json(&sc->verdicts, name);
-	channel = sv_dup(name);
-	statement_ask_channel(sc, channel, on_statement_verdict);
-	free(channel);
 }
 
 /* ---- the call ------------------------------------------------------------------- */
@@ -296,14 +264,15 @@ static void on_statement_answer(void *ctx, const struct pg_answer *a)
 {
 	struct sync_call *sc = ctx;
 
-	if (a->rc == -EINVAL && strcmp(a->sqlstate, SQLSTATE_ASK) == 0) {
-		strbuf_reset(&sc->unasked);
-		strbuf_add_str(&sc->unasked, pg_answer_message(a));
-		sc->n_read = 0;
-		add_next_verdict(sc);
-	} else {
+	if (!verdicts_are_needed(a)) {
 		statement_reply(sc, a);
+		return;
 	}
+	sc->verdicts.authorizer = sc->call.services->authorizer;
+	sc->verdicts.question = (struct authorize_question){ .app = sc->call.app,
+							     .caller = sync_caller_json(sc),
+							     .user_id = sc->call.caller.user_id };
+	verdicts_request(&sc->verdicts, a, on_verdicts, sc);
 }
 
 struct pg_owner statement_owner(const struct sync_call *sc)
@@ -313,7 +282,11 @@ struct pg_owner statement_owner(const struct sync_call *sc)
 
 void statement_run(struct sync_call *sc)
 {
-	statement_run_on(sc, sc->call.services->pool);
+	const struct api_services *services = sc->call.services;
+
+	statement_run_on(sc, sc->call.route->action->runs_predicates
+				     ? authorizer_predicates(services->authorizer)
+				     : services->pool);
 }
 
 void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
@@ -326,12 +299,8 @@ void statement_run_on(struct sync_call *sc, struct pg_pool *pool)
 	struct strbuf caller;
 	struct pg_call call;
 
-	/* the member "asked" allows require_channel() to request verdicts */
-	strbuf_init(&caller, strlen(json) + sc->verdicts.len + 16);
-	strbuf_add_sv(&caller, sv_n(json, strlen(json) - 1));
-	strbuf_add_str(&caller, ",\"asked\":{");
-	strbuf_add_sv(&caller, strbuf_view(&sc->verdicts));
-	strbuf_add_str(&caller, "}}");
+	strbuf_init(&caller, strlen(json) + sc->verdicts.known.len + 16);
+	verdicts_add_caller(&caller, json, &sc->verdicts);
 	values[1] = caller.ptr;
 	for (size_t i = 0; i < action->n_fields; i++)
 		values[n++] = sc->values[i].text;

@@ -390,6 +390,11 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 	return 0;
 }
 
+struct pg_pool *authorizer_predicates(const struct authorizer *a)
+{
+	return a->predicates;
+}
+
 void authorizer_stop(struct authorizer *a)
 {
 	if (a)

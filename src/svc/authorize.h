@@ -42,6 +42,9 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 void authorizer_stop(struct authorizer *a); /* NULL is fine */
 void authorizer_free(struct authorizer *a); /* after that pool stopped; NULL is fine */
 
+/* The pool on which predicates run, for functions that evaluate them. */
+struct pg_pool *authorizer_predicates(const struct authorizer *a) MUSTCHECK;
+
 /* All is copied.  done is called exactly once, before this returns or on a pool's thread. */
 void authorize_check(struct authorizer *a, const struct authorize_question *q, authorize_done *done,
 		     void *ctx);

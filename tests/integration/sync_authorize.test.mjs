@@ -701,6 +701,118 @@ describe('predicates within the sync API', () => {
 			metadata: { client_id: 1 } })).status === 201, 'the quicker rule');
 		assert.equal((await daemon.query(`SELECT FROM activities WHERE type = 'once'`)).length, 1);
 	});
+
+	test('a slow predicate is 503 in lists and streams', async () => {
+		assert.equal((await Sync.server(daemon).post('changes', { client_id: 'c', user_id: 9, mutations: [
+			{ mutation_id: 'slow', op: 'upsert', resource_type: 'slow', resource_id: '1', expected_version: 0, data: {} }] })).json.results[0].status, 200);
+		for (const call of [() => user(1).get('changes', { types: 'slow' }),
+			() => user(1).get('versions', { types: 'slow' }),
+			() => user(1).call('GET', 'events', { query: { channels: 'private-slow.1' },
+				headers: { Accept: 'application/x-ndjson' } })]) {
+			const answer = await call();
+			assert.equal(answer.status, 503, answer.text);
+			assert.equal(answer.json.error.code, 'rule_slow');
+		}
+	});
+});
+
+describe('predicates within lists', () => {
+	// Predicates have one connection.
+	const PREDICATE = `{id} LIKE 'mine%' AND NOT EXISTS (SELECT FROM gate WHERE shut)`;
+	const NDJSON = { Accept: 'application/x-ndjson' };
+	let own, mine, server;
+
+	before(async () => {
+		own = await startDaemon({ sections: { sync: { rule_timeout_ms: 60000,
+			rule_connections: 1, user_activity_types: 'once' } } });
+		[mine, server] = [Sync.user(own, 1), Sync.server(own)];
+		await own.query(`CREATE TABLE public.gate (shut boolean);
+			INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES
+			('task.{id}', 'sql', $$${PREDICATE}$$, true),
+			('client.{id}', 'sql', $$${PREDICATE}$$, false),
+			('log.{id}', 'sql', $$${PREDICATE}$$, false)`, undefined);
+		const mutations = Array.from({ length: 300 }, (_, i) => ({ mutation_id: `m${i}`,
+			op: 'upsert', expected_version: 0, resource_type: 'task', resource_id: `${i % 100 ? 'other' : 'mine'}${i}`, data: {} }));
+		for (let i = 0; i < 300; i += 100)
+			for (const one of (await server.post('changes', { client_id: 'c', user_id: 9,
+				mutations: mutations.slice(i, i + 100) })).json.results)
+				assert.equal(one.status, 200, JSON.stringify(one));
+		for (let i = 0; i < 150; i++)
+			assert.equal((await server.post('activities', { type: 'once', subject_type: 'x',
+				metadata: { client_id: `${i % 50 ? 'other' : 'mine'}${i}` } })).status, 201);
+		await own.query(`SELECT broadcast('private-log.mine', 'E', json_build_object('n', n))
+			FROM generate_series(1, 1200) n`);
+		await waitFor(async () => (await own.query('SELECT FROM realtime_events_pending LIMIT 1'))
+			.length === 0, 'all are sequenced');
+	});
+	after(() => own?.stop());
+
+	/** All pages of a list. */
+	async function all(who, path, query, pick, member) {
+		const found = [];
+		for (let next = {}; next; ) {
+			const answer = await who.get(path, { ...query, ...next });
+			assert.equal(answer.status, 200, answer.text);
+			found.push(...answer.json[pick]);
+			const at = answer.json[member];
+			next = at && (member === 'since' ? answer.json.has_more : true)
+				? { [member === 'since' ? 'since' : 'cursor']: at } : null;
+		}
+		return found;
+	}
+	const lists = {
+		changes: (who, limit = 50) => all(who, 'changes', { types: 'task', limit }, 'changes', 'since'),
+		versions: (who, limit = 50) => all(who, 'versions', { types: 'task', limit }, 'versions', 'next_cursor'),
+		activities: (who, limit = 50) => all(who, 'activities',
+			{ feed: 'type', type: 'once', limit }, 'activities', 'next_cursor'),
+	};
+
+	test('lists hold the rows that predicates allow, whatever the size of the page', async () => {
+		for (const limit of [1, 50, 200]) {
+			for (const list of ['changes', 'versions'])
+				assert.deepEqual((await lists[list](mine, limit)).map((r) => r.resource_id).sort(),
+					['mine0', 'mine100', 'mine200'], `${list} ${limit}`);
+			assert.equal((await lists.activities(mine, limit)).length, 3, `activities ${limit}`);
+		}
+		const unread = await mine.get('activities', { feed: 'type', type: 'once', reader_id: 1 });
+		assert.equal(unread.json.unread, 3, unread.text);
+	});
+
+	test('all predicates run on the connection that they have', async (t) => {
+		const gate = new pg.Client({ host: own.database.host, database: own.database.name,
+			user: 'scopewire' });
+		await gate.connect();
+		t.after(() => gate.end());
+		const calls = { ...lists, locks: (who) => all(who, 'locks', { user_id: 1 }, 'locks', 'next_cursor'),
+			events: (who) => who.call('GET', 'events', { query: { channels: 'private-log.mine' }, headers: NDJSON }),
+			may: () => server.post('may', { user_id: 1, channels: ['private-log.mine'] }) };
+		assert.equal((await mine.post('locks', { resource_type: 'task', resource_id: 'mine0' })).status, 200);
+		let pid;
+		for (const [name, call] of Object.entries(calls)) {
+			await gate.query('BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE');
+			const answer = call(mine);
+			const [waits] = await waitFor(async () => {
+				const rows = await own.query(`SELECT pid FROM pg_stat_activity
+					WHERE wait_event_type = 'Lock' AND datname = current_database()`);
+				return rows.length && rows;
+			}, `${name} waits`);
+			pid ??= waits.pid;
+			assert.equal(waits.pid, pid, name);
+			await gate.query('COMMIT');
+			await answer;
+		}
+	});
+
+	test('users that a predicate admits read events as lines, page by page', async () => {
+		const read = (who) => who.call('GET', 'events',
+			{ query: { channels: 'private-log.mine' }, headers: NDJSON });
+		const answer = await read(mine);
+		assert.equal(answer.status, 200, answer.text);
+		assert.equal(answer.headers['content-type'], 'application/x-ndjson');
+		assert.equal(answer.text.trim().split('\n').length, 1200);
+		assert.equal((await mine.call('GET', 'events', { query: { channels: 'private-log.other' },
+			headers: NDJSON })).status, 403);
+	});
 });
 
 describe('sql/examples/portal_rules.sql', () => {

@@ -40,4 +40,5 @@ struct sync_action sync_may = {
 	.n_fields = ARRAY_SIZE(may_fields),
 	.function = "sync_may",
 	.repeatable = true,
+	.runs_predicates = true,
 };
