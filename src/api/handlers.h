@@ -12,6 +12,7 @@ void h_channels_list(struct call *c);
 void h_channels_get(struct call *c);
 void h_channels_users(struct call *c);
 void h_users_terminate(struct call *c);
+void h_users_revoke(struct call *c);
 void h_status_up(struct call *c);
 void h_status_ready(struct call *c);
 void h_status_connections(struct call *c);

@@ -47,6 +47,8 @@ static const struct route routes[] = {
 	  h_events_post_channel, NULL, "publish an event (old SDKs)" },
 	{ "POST", APPS "/users/{user...}/terminate_connections", BY_SERVER, RATE_HANDLER,
 	  h_users_terminate, NULL, "close a user's connections" },
+	{ "POST", APPS "/users/{user...}/revoke", BY_SERVER, RATE_HANDLER, h_users_revoke, NULL,
+	  "end a user's subscriptions to channels" },
 	{ "POST", APPS "/users/{user}/events", BY_SERVER, RATE_HANDLER, h_events_post_user, NULL,
 	  "send an event to a user" },
 	{ "GET", APPS "/connections", BY_SERVER, RATE_READ, h_status_connections, NULL,

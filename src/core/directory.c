@@ -620,6 +620,22 @@ void directory_close_user(struct directory *d, const struct app *app, struct str
 	}
 }
 
+void directory_revoke(struct directory *d, const struct app *app, struct str_view user_id,
+		      struct str_view patterns)
+{
+	struct msgbuf *shared = msgbuf_from(patterns);
+
+	for (unsigned worker = 0; worker < d->n_workers; worker++) {
+		struct worker_message *m = xcalloc(1, sizeof(*m));
+
+		m->kind = MESSAGE_REVOKE;
+		m->key = channel_key_new(app, user_id);
+		m->patterns = msgbuf_ref(shared);
+		worker_messages_send(&d->messages, worker, m);
+	}
+	msgbuf_unref(shared);
+}
+
 bool directory_is_behind(struct directory *d)
 {
 	return atomic_load_explicit(&d->messages.bytes, memory_order_relaxed) >

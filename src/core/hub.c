@@ -11,6 +11,7 @@
 #include "base/metric.h"
 #include "core/liveness.h"
 #include "core/session_out.h"
+#include "core/session_proto.h"
 
 struct hub *hub_new(const struct hub_conf *conf)
 {
@@ -156,6 +157,20 @@ static void hub_close_user(struct hub *h, const struct worker_message *m) RUNS_O
 				       "Connection terminated by the application");
 }
 
+/* As hub_close_user(). */
+static void hub_revoke(struct hub *h, const struct worker_message *m) RUNS_ON(on_worker)
+{
+	unsigned app = channel_key_app(m->key);
+	struct str_view user = channel_key_name(m->key);
+
+	for (struct session *s = h->sessions; s; s = s->next)
+		if (!s->is_closing && s->app->runtime->number == app &&
+		    (hub_is_session_of(s, user) ||
+		     (h->conf.is_socket_of &&
+		      h->conf.is_socket_of(h->conf.socket_ctx, s->id, user))))
+			session_revoke(s, user, msgbuf_view(m->patterns));
+}
+
 void hub_deliver(struct hub *h, struct worker_message *m)
 {
 	struct rchannel *c;
@@ -175,6 +190,9 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 		break;
 	case MESSAGE_CLOSE_USER:
 		hub_close_user(h, m);
+		break;
+	case MESSAGE_REVOKE:
+		hub_revoke(h, m);
 		break;
 	case MESSAGE_LOG_PAGE:
 		catch_up_answer(h, m->seq, log_page_ref(m->page));

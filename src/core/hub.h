@@ -29,6 +29,9 @@ struct hub_conf {
 	/* It signed in, or joined a presence channel; may be NULL.  Must not wait. */
 	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
 			       bool is_signin);
+	/* The daemon authorized subscriptions of the connection for this user; may be NULL.  Must
+	 * not wait. */
+	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);
 	void *socket_ctx;
 };
 

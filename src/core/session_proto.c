@@ -13,9 +13,11 @@
 #include "wire/socket_id.h"
 
 #define STATUS_UNAUTHORIZED 401
+#define STATUS_FORBIDDEN    403
 
 static struct log_gate subscriptions_refused = LOG_GATE("subscriptions refused"),
-		       signins_refused = LOG_GATE("sign-ins refused");
+		       signins_refused = LOG_GATE("sign-ins refused"),
+		       subscriptions_ended = LOG_GATE("subscriptions ended");
 
 static void proto_log_refusal(struct session *s, struct str_view channel, const char *why)
 	RUNS_ON(on_worker)
@@ -358,6 +360,51 @@ static void proto_on_unsubscribe(struct session *s, const struct client_frame *f
 		return;
 	map_del(&s->subscriptions, subscription_channel(sub));
 	proto_drop_subscription(s, sub, false, false);
+}
+
+/* A presence member of another name on the user's connection is not the user. */
+static bool proto_is_revoked(const struct subscription *sub, struct str_view user_id,
+			     struct str_view patterns)
+{
+	struct str_view one;
+
+	if (!sub->traits.guarded && !sub->traits.user)
+		return false;
+	if (sub->user_id && !sv_eq_c(user_id, sub->user_id))
+		return false;
+	while (sv_split(&patterns, ' ', &one))
+		if (channel_pattern_match(one, subscription_channel(sub)))
+			return true;
+	return false;
+}
+
+static void proto_revoke(struct session *s, struct subscription *sub) RUNS_ON(on_worker)
+{
+	char *channel = sv_dup(subscription_channel(sub));
+	char what[128];
+
+	map_del(&s->subscriptions, subscription_channel(sub));
+	proto_drop_subscription(s, sub, false, false);
+	snprintf(what, sizeof(what), "subscription to %.90s ended", channel);
+	session_log_refusal(s, &subscriptions_ended, what, "the application revoked the access");
+	proto_send_subscription_error(s, sv(channel), "AuthError",
+				      "The application revoked the access to this channel",
+				      STATUS_FORBIDDEN);
+	free(channel);
+}
+
+void session_revoke(struct session *s, struct str_view user_id, struct str_view patterns)
+{
+	struct subscription *sub, **ended = xreallocarray(NULL, s->subscriptions.used + 1,
+							  sizeof(struct subscription *));
+	size_t at = 0, n = 0;
+
+	while ((sub = map_next(&s->subscriptions, &at)))
+		if (proto_is_revoked(sub, user_id, patterns))
+			ended[n++] = sub;
+	for (size_t i = 0; i < n; i++)
+		proto_revoke(s, ended[i]);
+	free(ended);
 }
 
 /* ---- client events ---- */

@@ -8,4 +8,7 @@
 void session_handle(struct session *s, struct str_view message) RUNS_ON(on_worker);
 /* Ends all subscriptions of the session, watches and sign-in too. */
 void session_leave_all(struct session *s) RUNS_ON(on_worker);
+/* Ends the subscriptions that users_revoke() is about, of a connection of the user. */
+void session_revoke(struct session *s, struct str_view user_id, struct str_view patterns)
+	RUNS_ON(on_worker);
 #endif

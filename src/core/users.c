@@ -84,6 +84,12 @@ void users_terminate(struct directory *d, const struct app *app, struct str_view
 	directory_close_user(d, app, user_id);
 }
 
+void users_revoke(struct directory *d, const struct app *app, struct str_view user_id,
+		  struct str_view patterns)
+{
+	directory_revoke(d, app, user_id, patterns);
+}
+
 void users_tick(struct directory *d, usec_t now)
 {
 	for (unsigned shard = 0; shard < DIRECTORY_SHARDS; shard++) {

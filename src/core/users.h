@@ -34,6 +34,13 @@ bool users_is_online(struct directory *d, const struct app *app, struct str_view
  */
 void users_terminate(struct directory *d, const struct app *app, struct str_view user_id);
 /*
+ * Ends the user's subscriptions to private, presence and user channels that match one of the
+ * patterns, which have spaces between them; '*' stands for any text.  The client receives
+ * pusher:subscription_error with status 403, and its connection stays open.  Returns before that.
+ */
+void users_revoke(struct directory *d, const struct app *app, struct str_view user_id,
+		  struct str_view patterns);
+/*
  * Does what is due in the directory: see directory_tick_shard().  Notifies the watchers of users
  * whose grace has ended.  One thread calls it, every 100 to 500 ms.
  */

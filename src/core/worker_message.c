@@ -57,6 +57,7 @@ void worker_message_free(struct worker_message *m)
 	atomic_fetch_sub_explicit(m->bytes, worker_message_bytes(m), memory_order_relaxed);
 	msgbuf_unref(m->key);
 	msgbuf_unref(m->frame);
+	msgbuf_unref(m->patterns);
 	log_page_unref(m->page);
 	event_unref(m->event);
 	free(m);

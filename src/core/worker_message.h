@@ -16,20 +16,22 @@ enum worker_message_kind {
 	MESSAGE_FRAME,	    /* write frame to the subscribers of key */
 	MESSAGE_CLOSE_USER, /* close (4009) the connections that are signed in or on a presence
 			       channel as the user; key is the app and the user's id */
+	MESSAGE_REVOKE,	    /* end the user's subscriptions that match patterns; key as above */
 	MESSAGE_LOG_PAGE,   /* page answers the log request with the token seq */
 };
 
 struct worker_message {
 	struct letter letter;
 	enum worker_message_kind kind;
-	struct msgbuf *key;    /* counted; see core/channel_key.h */
-	struct msgbuf *frame;  /* counted; a complete WebSocket frame, or NULL */
-	struct event *event;   /* counted; the event whose deliveries are counted, or NULL */
-	struct log_page *page; /* counted; of MESSAGE_LOG_PAGE */
-	uint64_t seq;	       /* subscriptions with the same or a higher seq skip it */
-	uint64_t exclude;      /* id of the connection that does not get it; 0: none */
-	unsigned frames;       /* that it is written as; see base/worker_load.h */
-	atomic_size_t *bytes;  /* where its bytes are counted; outlives it */
+	struct msgbuf *key;	 /* counted; see core/channel_key.h */
+	struct msgbuf *frame;	 /* counted; a complete WebSocket frame, or NULL */
+	struct event *event;	 /* counted; the event whose deliveries are counted, or NULL */
+	struct msgbuf *patterns; /* counted; of MESSAGE_REVOKE: between spaces */
+	struct log_page *page;	 /* counted; of MESSAGE_LOG_PAGE */
+	uint64_t seq;		 /* subscriptions with the same or a higher seq skip it */
+	uint64_t exclude;	 /* id of the connection that does not get it; 0: none */
+	unsigned frames;	 /* that it is written as; see base/worker_load.h */
+	atomic_size_t *bytes;	 /* where its bytes are counted; outlives it */
 };
 
 /* How messages get into the workers' mailboxes.  Called from any thread. */

@@ -48,6 +48,16 @@ static void on_socket_user(void *ctx, uint64_t socket_id, struct str_view user_i
 	sockets_identify(d->sockets, socket_id, user_id, is_signin);
 }
 
+/* Ids that are not numbers are those of no user of the sync API. */
+static bool is_socket_of(void *ctx, uint64_t socket_id, struct str_view user_id)
+{
+	struct scopewired *d = ctx;
+	uint64_t user;
+
+	return sv_to_u64(user_id, INT64_MAX, &user) &&
+	       sockets_is_of(d->sockets, socket_id, (int64_t)user);
+}
+
 /* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
 static unsigned default_workers(void)
 {
@@ -73,6 +83,7 @@ int make_workers(struct scopewired *d)
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_socket = on_socket,
 		.on_socket_user = on_socket_user,
+		.is_socket_of = is_socket_of,
 		.socket_ctx = d,
 	};
 

@@ -298,6 +298,7 @@ static void *worker_main(void *arg)
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,
 		.on_socket = w->all->conf.on_socket,
 		.on_socket_user = w->all->conf.on_socket_user,
+		.is_socket_of = w->all->conf.is_socket_of,
 		.socket_ctx = w->all->conf.socket_ctx,
 	};
 

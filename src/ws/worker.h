@@ -32,6 +32,7 @@ struct workers_conf {
 	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
 	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
 			       bool is_signin);
+	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);
 	void *socket_ctx;
 };
 

@@ -288,6 +288,55 @@ describe('users', () => {
 		other.terminate();
 	});
 
+	test('POST /users/{id}/revoke ends the user\'s subscriptions and keeps the connection', async () => {
+		const [signedIn, member, other] = [await daemon.connect(), await daemon.connect(),
+			await daemon.connect()];
+		signedIn.sendSignin({ id: 'r1' });
+		await signedIn.next({ event: 'pusher:signin_success' });
+		for (const channel of ['private-r.1', 'private-r.2', 'private-encrypted-r.1', 'r.public'])
+			await signedIn.subscribe(channel);
+		await member.subscribe('presence-r.1', { channelData: { user_id: 'r1' } });
+		await other.subscribe('presence-r.1', { channelData: { user_id: 'r2' } });
+		for (const channel of ['private-r.1', 'private-r.2']) await other.subscribe(channel);
+		isJson(await api.post('/users/r1/revoke', { channels: ['private-r.1', 'presence-r.1', 'private-none'] }), {});
+		for (const [wire, channel] of [[signedIn, 'private-r.1'], [member, 'presence-r.1']]) {
+			const { data } = await wire.next({ event: 'pusher:subscription_error', channel });
+			assert.equal(data.status, 403);
+			assert.equal(data.type, 'AuthError');
+		}
+		await other.next({ event: 'pusher_internal:member_removed', channel: 'presence-r.1' });
+		isJson(await api.trigger(['private-r.1', 'private-r.2', 'presence-r.1'], 'after', '{}'), {});
+		for (const channel of ['private-r.1', 'private-r.2', 'presence-r.1'])
+			await other.next({ event: 'after', channel });
+		await signedIn.next({ event: 'after', channel: 'private-r.2' });
+		await member.ping();
+		await signedIn.ping();
+		assert.ok(![...signedIn.frames, ...member.frames].some((f) =>
+			f.event === 'after' && f.channel !== 'private-r.2'));
+		// By pattern; an application that still authorizes lets the client return.
+		await signedIn.subscribe('private-r.1');
+		isJson(await api.post('/users/r1/revoke', { pattern: 'private-*r.*' }), {});
+		const ended = [await signedIn.next({ event: 'pusher:subscription_error' }),
+			await signedIn.next({ event: 'pusher:subscription_error' })];
+		assert.deepEqual(ended.map((f) => f.channel).sort(), ['private-r.1', 'private-r.2']);
+		isJson(await api.trigger(['private-encrypted-r.1'], 'after', '{}'), {});
+		isJson(await api.trigger(['r.public'], 'last', '{}'), {});
+		await signedIn.next({ event: 'last', channel: 'r.public' });
+		assert.ok(!signedIn.frames.some((f) => f.event === 'after' && f.channel === 'private-encrypted-r.1'));
+		for (const wire of [signedIn, member, other]) wire.terminate();
+	});
+
+	test('an invalid revoke is 400 with the reason', async () => {
+		for (const body of [{}, [], { channels: [] }, { channels: 'private-x' }, { channels: [1] },
+			{ channels: ['a b'] }, { channels: Array(101).fill('private-x') }, { pattern: '' },
+			{ pattern: 'a b' }, { pattern: 1 }, { pattern: 'x'.repeat(201) },
+			{ channels: ['private-x'], pattern: 'private-*' }]) {
+			const answer = await api.post('/users/r1/revoke', body);
+			assert.equal(answer.status, 400, JSON.stringify(body));
+			assert.ok(answer.text.length > 10);
+		}
+	});
+
 	test('terminate closes a presence member whatever the id, beside a signed-in connection', async () => {
 		for (const id of ['u3', 'a/b', 'ünï %2F?#', '10']) {
 			const [signedIn, member, other] = [await daemon.connect(), await daemon.connect(),

@@ -627,6 +627,23 @@ describe('changes of rules', () => {
 });
 
 describe('one implementation', () => {
+	test('a subscription that the daemon authorized ends by revoke', async () => {
+		await daemon.query('TRUNCATE channel_rules');
+		await add('joined.{id}', 'anyone');
+		await becomes(user(4), 'private-joined.1', true);
+		const [mine, theirs] = [await daemon.connect(), await daemon.connect()];
+		for (const [wire, id] of [[mine, 4], [theirs, 5]]) {
+			const { json } = await auth(user(id), 'private-joined.1', { socket_id: wire.socketId });
+			wire.send({ event: 'pusher:subscribe', data: { channel: 'private-joined.1', ...json } });
+			await wire.next({ event: 'pusher_internal:subscription_succeeded', channel: 'private-joined.1' });
+		}
+		assert.equal((await daemon.api().post('/users/4/revoke', { pattern: '*joined.1' })).status, 200);
+		assert.equal((await mine.next({ event: 'pusher:subscription_error' })).data.status, 403);
+		await theirs.ping();
+		assert.ok(!theirs.frames.some((f) => f.event === 'pusher:subscription_error'));
+		for (const wire of [mine, theirs]) wire.terminate();
+	});
+
 	test('/broadcasting/auth and the sync API agree for every user and channel', async () => {
 		await daemon.query('TRUNCATE channel_rules');
 		await daemon.query('TRUNCATE project_members');

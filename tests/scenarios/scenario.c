@@ -1238,6 +1238,15 @@ static void cmd_release(struct str_view rest) RUNS_ON(on_worker)
 	play.is_held = false;
 }
 
+/* USER PATTERN... */
+static void cmd_revoke(struct str_view rest) RUNS_ON(on_worker)
+{
+	struct str_view user;
+
+	if (sv_split(&rest, ' ', &user))
+		users_revoke(play.directory, play.apps[0], user, rest);
+}
+
 static void cmd_terminate(struct str_view rest) RUNS_ON(on_worker)
 {
 	users_terminate(play.directory, play.apps[0], rest);
@@ -1301,6 +1310,7 @@ static const struct command commands[] = {
 	{ "hold", cmd_hold },
 	{ "release", cmd_release },
 	{ "terminate", cmd_terminate },
+	{ "revoke", cmd_revoke },
 	{ "reload", cmd_reload },
 	{ "drain", cmd_drain },
 	{ "sessions", cmd_sessions },
