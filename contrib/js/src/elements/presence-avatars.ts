@@ -37,11 +37,13 @@ export class PresenceAvatars extends ScopewireElement {
 		:host { display: inline-block; vertical-align: middle; min-block-size: 40px; }
 		.stack { display: flex; align-items: center; padding: 4px 6px; border-radius: 999px; min-inline-size: 44px; min-block-size: 40px; }
 		.stack:hover { background: var(--_hover); }
-		.face { position: relative; display: inline-grid; margin-inline-start: -8px; border-radius: 50%; box-shadow: 0 0 0 2px var(--_surface); transition: filter 200ms, opacity 200ms; animation: fade 240ms; }
+		.face { position: relative; display: inline-grid; margin-inline-start: -8px; border-radius: 50%; box-shadow: 0 0 0 2px var(--_surface); animation: fade 240ms; }
 		.face:nth-child(1) { z-index: 5; } .face:nth-child(2) { z-index: 4; } .face:nth-child(3) { z-index: 3; } .face:nth-child(4) { z-index: 2; }
 		.stack { isolation: isolate; }
 		.stack .face:first-of-type { margin-inline-start: 0; }
-		.is-leaving { filter: grayscale(1); opacity: 0.55; }
+		/* Grey, but the initials can still be read. */
+		.is-leaving .avatar { background: var(--_hover); color: var(--_muted); }
+		.is-leaving img { filter: grayscale(1); opacity: 0.55; }
 		.dot { position: absolute; inset-block-end: -1px; inset-inline-end: -1px; inline-size: 10px; block-size: 10px; border-radius: 50%; background: var(--_good); border: 2px solid var(--_surface); }
 		.dot.away, .dot.busy { background: var(--_warn); }
 		.dot.offline { background: var(--_muted); }
