@@ -33,7 +33,7 @@ COMMENT ON COLUMN apps.options IS
 COMMENT ON COLUMN apps.enabled IS
 	'Whether clients of the application are served.';
 COMMENT ON COLUMN apps.webhooks IS
-	'Stored for compatibility with soketi, and not served: the daemon logs a warning.';
+	'The endpoints of webhooks as JSON, as soketi has them; see docs/webhooks.md.';
 
 CREATE FUNCTION apps_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp

@@ -365,7 +365,6 @@ static int directory_join_member_locked(struct directory *d, struct shard *s, st
 	j->is_new_member = change == PRESENCE_ADDED;
 	if (j->is_new_member) {
 		dchannel_user_changed(d, c, j->user_id, true);
-		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
 	} else {
 		*wake |= dchannel_send_removed_locked(d, s, c, j->user_id);
 	}
@@ -399,6 +398,8 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 	}
 	if (!c->n_subscriptions++)
 		dchannel_report_locked(d, c, WEBHOOK_CHANNEL_OCCUPIED, SV(""), 0);
+	if (j->is_new_member)
+		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
 	c->per_worker[j->worker]++;
 	c->worker_mask |= UINT64_C(1) << j->worker;
 	j->seq = s->seq;

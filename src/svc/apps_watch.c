@@ -53,18 +53,19 @@ static void table_add_app(struct app_list *list, const struct pg_answer *a, int 
 	size_t n = 0;
 
 	for (int i = first; i < end && n < OPTIONS_MAX; i++) {
-		const char *name = pg_answer_text(a, i, 1);
-
-		if (strcmp(name, "webhooks") == 0)
-			log_warn("table apps: the webhooks of the app %s are stored but not served",
-				 id);
-		else
-			options[n++] = (struct app_option){ name, pg_answer_text(a, i, 2) };
+		options[n++] =
+			(struct app_option){ pg_answer_text(a, i, 1), pg_answer_text(a, i, 2) };
 	}
-	if (app_build(id, options, n, &list->apps[list->n], &why) == 0)
-		list->n++;
-	else
+	if (app_build(id, options, n, &list->apps[list->n], &why) == 0) {
+		const char *ignored = list->apps[list->n++]->webhooks.ignored;
+
+		if (ignored)
+			log_warn("table apps: the app %s: these members of webhooks have no "
+				 "effect: %s",
+				 id, ignored);
+	} else {
 		log_error("table apps: the app %s is left out: %s", id, why ? why : "");
+	}
 	free(why);
 }
 

@@ -80,8 +80,6 @@ void sender_free(struct sender *s)
 {
 	if (!s)
 		return;
-	while (s->transfers)
-		transfer_free(s->transfers);
 	if (s->multi)
 		curl_multi_cleanup(s->multi);
 	trusted_proxies_release(&s->not_public);
@@ -248,6 +246,19 @@ void sender_wait(struct sender *s, int ms)
 	while ((m = curl_multi_info_read(s->multi, &left)))
 		if (m->msg == CURLMSG_DONE)
 			sender_finish(s, m->easy_handle, m->data.result);
+}
+
+void sender_cancel(struct sender *s)
+{
+	const struct sender_result r = { .error = "the daemon stops" };
+
+	while (s->transfers) {
+		struct transfer *t = s->transfers;
+
+		s->in_flight--;
+		t->done(t->ctx, &r);
+		transfer_free(t);
+	}
 }
 
 void sender_wake(struct sender *s)

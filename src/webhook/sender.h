@@ -31,13 +31,15 @@ struct sender_request {
 
 /* conf outlives it.  NULL: libcurl cannot be used. */
 struct sender *sender_new(const struct conf_webhooks *conf) MUSTCHECK;
-/* Requests under way are dropped without done.  NULL is fine. */
+/* No request is under way.  NULL is fine. */
 void sender_free(struct sender *s);
 /* Copies what it needs. */
 void sender_send(struct sender *s, const struct sender_request *r) RUNS_ON(on_webhook);
 unsigned sender_in_flight(const struct sender *s) RUNS_ON(on_webhook);
 /* Waits at most ms for the network or sender_wake(), and calls done of what has finished. */
 void sender_wait(struct sender *s, int ms) RUNS_ON(on_webhook);
+/* Ends all requests: their done is called, with a failure. */
+void sender_cancel(struct sender *s) RUNS_ON(on_webhook);
 /* Ends a sender_wait(), or the next one.  Any thread. */
 void sender_wake(struct sender *s);
 /* Whether the address is one of the public Internet. */

@@ -57,6 +57,8 @@ struct webhooks {
 
 	/* the thread only */
 	struct reported reported;
+	struct letter *held, *held_last; /* transitions, while nothing is reported yet */
+	unsigned n_held;
 	struct hook_list new_hooks, writing;
 	struct lanes lanes;
 	struct lane *finished, *settling; /* lists of lanes */
@@ -64,7 +66,6 @@ struct webhooks {
 	bool is_away; /* the database; that was logged */
 	usec_t up_at; /* mono: when it was last seen */
 	usec_t write_at, claim_at, settle_at, load_at, count_at, prune_at, compare_at; /* mono */
-	bool may_have_rows; /* the last claim had some, or rows were written since */
 };
 
 /* ---- transitions ---- */
@@ -234,6 +235,38 @@ static void webhooks_take_transition(struct webhooks *w, const struct transition
 				clock_mono() + (smoothing > t->waited ? smoothing - t->waited : 0));
 }
 
+/*
+ * Until it is known what an earlier process reported, all transitions wait, so that they stay in
+ * their order.
+ */
+RUNS_ON(on_webhook) static void webhooks_hold(struct webhooks *w, struct webhook_letter *m)
+{
+	if (w->n_held >= TRANSITIONS_MAX) {
+		log_gated(&dropped_gate, "webhooks: %u transitions wait, one more is dropped",
+			  TRANSITIONS_MAX);
+		webhook_letter_free(m);
+		return;
+	}
+	m->letter.next = NULL;
+	*(w->held ? &w->held_last->next : &w->held) = &m->letter;
+	w->held_last = &m->letter;
+	w->n_held++;
+}
+
+RUNS_ON(on_webhook) static void webhooks_take_held(struct webhooks *w)
+{
+	struct letter *next;
+
+	for (; w->held && !w->reported.is_held; w->held = next) {
+		struct webhook_letter *m = CONTAINER_OF(w->held, struct webhook_letter, letter);
+
+		next = w->held->next;
+		webhooks_take_transition(w, &m->transition);
+		webhook_letter_free(m);
+		w->n_held--;
+	}
+}
+
 /* ---- the comparison ---- */
 
 struct seen_channels {
@@ -254,11 +287,6 @@ static void on_seen_channel(void *ctx, struct str_view channel, unsigned subscri
 	seen->names = xreallocarray(seen->names, seen->n + 1, sizeof(char *));
 	seen->names[seen->n++] = sv_dup(channel);
 }
-
-struct seen_member {
-	struct seen_channels users;
-	struct str_view channel;
-};
 
 static void on_seen_member(void *ctx, struct str_view user_id)
 {
@@ -633,6 +661,7 @@ RUNS_ON(on_webhook) static bool webhooks_check_database(struct webhooks *w, usec
 	w->is_away = true;
 	if (w->reported.is_held)
 		reported_release_hold(&w->reported);
+	webhooks_take_held(w);
 	webhooks_use_memory(w, now);
 	return false;
 }
@@ -832,12 +861,14 @@ RUNS_ON(on_webhook) static void webhooks_take_letters(struct webhooks *w)
 		struct webhook_letter *m = CONTAINER_OF(l, struct webhook_letter, letter);
 
 		next = l->next;
-		if (m->answer)
-			webhooks_take_answer(w, m->answer);
-		else
-			webhooks_take_transition(w, &m->transition);
+		if (!m->answer) {
+			webhooks_hold(w, m);
+			continue;
+		}
+		webhooks_take_answer(w, m->answer);
 		webhook_letter_free(m);
 	}
+	webhooks_take_held(w);
 }
 
 /* Nothing is left to write, and no request is under way. */
@@ -904,6 +935,7 @@ RUNS_ON(on_webhook) static void *webhooks_run(void *arg)
 		webhooks_run_lanes(w, now);
 		sender_wait(w->sender, webhooks_pause(w, now, is_up, leaving_at));
 	}
+	sender_cancel(w->sender);
 	return NULL;
 }
 
@@ -959,6 +991,10 @@ void webhooks_free(struct webhooks *w)
 		if (m->answer)
 			queue_answer_free(m->answer);
 		webhook_letter_free(m);
+	}
+	for (l = w->held; l; l = next) {
+		next = l->next;
+		webhook_letter_free(CONTAINER_OF(l, struct webhook_letter, letter));
 	}
 	mailbox_release(&w->mailbox);
 	reported_free_all(&w->reported);

@@ -2,10 +2,11 @@
 // pusher-php-server, called directly.
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { APP, startDaemon } from '../lib/harness.mjs';
+import { APP, startDaemon, waitFor } from '../lib/harness.mjs';
 import { installLaravel } from './portal.mjs';
 
 const SCRIPT = fileURLToPath(new URL('laravel/direct.php', import.meta.url));
@@ -101,4 +102,35 @@ test('pusher-php-server', async (t) => {
 		const [unknown] = php(daemon, [['trigger', 'orders', 'x', {}]], { ...APP, id: 'nobody' });
 		assert.equal(unknown.class, 'Pusher\\ApiErrorException');
 	});
+});
+
+test('pusher-php-server verifies and reads webhooks', async (t) => {
+	const requests = [];
+	const server = http.createServer(async (request, response) => {
+		let body = '';
+		request.setEncoding('utf8');
+		for await (const chunk of request) body += chunk;
+		requests.push({ body, headers: { 'X-Pusher-Key': request.headers['x-pusher-key'],
+			'X-Pusher-Signature': request.headers['x-pusher-signature'] } });
+		response.end();
+	});
+	await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+	t.after(() => { server.closeAllConnections(); server.close(); });
+	const daemon = await startDaemon({ app: { webhooks: JSON.stringify([{ event_types:
+		['channel_occupied', 'member_added', 'client_event'],
+	url: `http://127.0.0.1:${server.address().port}/` }]) } }, t);
+	const client = await daemon.connect();
+	t.after(() => client.terminate());
+	await client.subscribe('presence-room', { channelData: { user_id: '7' } });
+	client.send({ event: 'client-typing', channel: 'presence-room', data: { who: 'Grüße' } });
+	await waitFor(() => requests.length === 3);
+
+	const answers = php(daemon, requests.map(({ headers, body }) => ['webhook', headers, body]));
+	assert.deepEqual(answers.map((a) => a.result?.events), [
+		[{ name: 'channel_occupied', channel: 'presence-room' }],
+		[{ name: 'member_added', channel: 'presence-room', user_id: '7' }],
+		[{ name: 'client_event', channel: 'presence-room', event: 'client-typing',
+			data: '{"who":"Grüße"}', socket_id: client.socketId, user_id: '7' }]]);
+	const [changed] = php(daemon, [['webhook', requests[0].headers, requests[0].body.replace('room', 'hall')]]);
+	assert.match(changed.error, /signature/i);
 });

@@ -43,14 +43,14 @@ test('rows of soketi\'s table can be inserted as they are', async (t) => {
 	assert.equal((await refused.closed).code, 4003);
 });
 
-test('stored webhooks are reported, once for each application that has some', async (t) => {
+test('members of webhooks that have no effect are named, once for each application that has some', async (t) => {
 	const daemon = await startDaemon({}, t);
 	await daemon.query(`INSERT INTO apps (id, key, secret, webhooks) VALUES
-		('a', 'ka', 's', '[{"url":"http://a"}]'), ('b', 'kb', 's', '[]'), ('c', 'kc', 's', NULL)`);
-	await daemon.restart();
-	await waitFor(() => /webhooks of the app a are stored but not served/.test(daemon.logText),
-		'a line in the log');
-	assert.doesNotMatch(daemon.logText, /webhooks of the app [bc]/);
+		('a', 'ka', 's', '[{"url": "http://x.test", "event_types": ["client_event"], "lambda": {}}]'),
+		('b', 'kb', 's', '[]'), ('c', 'kc', 's', '{}'), ('d', 'kd', 's', NULL)`);
+	await waitFor(() => /the app a: these members of webhooks have no effect: "lambda"/.test(daemon.logText),
+		'the warning');
+	assert.doesNotMatch(daemon.logText, /the app [bcd]: these members/);
 });
 
 test('flags can be written as boolean, number or text, and NULL is the default', async (t) => {

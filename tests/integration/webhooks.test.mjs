@@ -2,68 +2,329 @@
 // Webhooks: what is reported, in which order, and what happens when the receiver does not answer.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import Pusher from 'pusher';
-import { APP, hmac, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, certificate, hmac, startDaemon, waitFor } from '../lib/harness.mjs';
 
+// Attempts follow each other at once, and clocks are short: the tests wait for states only.
 const FAST = { smoothing_ms: 100, retry_min_ms: 20, retry_max_ms: 100, compare_s: 1 };
 
-/** A receiver that verifies every request as the application's server does. */
-async function receiver(t, { app = APP, answer = () => 200 } = {}) {
+/**
+ * A receiver that verifies every request as the application's server does.  answer gives the status of a
+ * request, or undefined when it took the response for itself.
+ */
+async function receiver(t, { app = APP, answer = () => 200, body = '', tls } = {}) {
 	const verifier = new Pusher({ appId: app.id, key: app.key, secret: app.secret });
-	const self = { requests: [], events: [], answer };
+	const self = { requests: [], events: [], attempts: 0, answer };
 	self.named = (name, channel) => self.events.filter((e) => e.name === name &&
 		(!channel || e.channel === channel));
-	const server = http.createServer((request, response) => {
+	const take = (request, response) => {
 		const chunks = [];
 		request.on('data', (chunk) => chunks.push(chunk));
-		request.on('end', async () => {
+		request.on('end', () => {
 			const rawBody = Buffer.concat(chunks).toString();
-			const status = await self.answer(rawBody, response);
+			self.attempts++;
+			const status = self.answer(rawBody, response);
 			if (status === undefined) return;
 			const webhook = verifier.webhook({ headers: request.headers, rawBody });
-			self.requests.push({ method: request.method, headers: request.headers, rawBody,
-				status, isValid: webhook.isValid() });
+			assert.equal(webhook.isValid(), true);
+			self.requests.push({ method: request.method, headers: request.headers, rawBody, status });
 			if (status === 200) self.events.push(...webhook.getEvents());
-			response.writeHead(status).end('x'.repeat(10));
+			response.writeHead(status, self.headers).end(body);
 		});
-	});
+	};
+	const server = tls ? https.createServer(tls, take) : http.createServer(take);
 	await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
 	t.after(() => { server.closeAllConnections(); server.close(); });
-	self.url = `http://127.0.0.1:${server.address().port}/hook?token=not-shown`;
-	self.server = server;
+	self.url = `http${tls ? 's' : ''}://127.0.0.1:${server.address().port}/hook?token=not-shown`;
 	return self;
 }
 
-const hooks = (...endpoints) => JSON.stringify(endpoints);
-
 const start = (t, endpoints, options = {}) => startDaemon({ ...options,
-	app: { webhooks: hooks(...endpoints), ...options.app },
-	sections: { webhooks: { ...FAST, ...options.webhooks }, ...options.sections } }, t);
+	app: { webhooks: JSON.stringify(endpoints), ...options.app },
+	sections: { ...options.sections, webhooks: { ...FAST, ...options.webhooks } } }, t);
 
-describe('channels', () => {
-	test('a channel that is occupied and vacated is reported, signed', async (t) => {
+const member = (user) => ({ channelData: { user_id: user } });
+const queue = (daemon) => daemon.query(`SELECT id, endpoint, channel, event, attempts, last_error,
+	dead_at FROM scopewire.webhook_queue ORDER BY id`);
+const dead = async (daemon) => (await queue(daemon)).filter((row) => row.dead_at);
+
+describe('what is reported', () => {
+	test('a channel that is occupied and vacated, signed', async (t) => {
 		const to = await receiver(t);
 		const daemon = await start(t, [{ url: to.url,
 			event_types: ['channel_occupied', 'channel_vacated'] }]);
 		const client = await daemon.connect();
 		await client.subscribe('private-room');
 		await waitFor(() => to.named('channel_occupied').length === 1);
-		await client.unsubscribe('private-room');
-		await client.ping();
+		client.unsubscribe('private-room');
 		await waitFor(() => to.named('channel_vacated').length === 1);
 		assert.deepEqual(to.events, [{ name: 'channel_occupied', channel: 'private-room' },
 			{ name: 'channel_vacated', channel: 'private-room' }]);
 		for (const r of to.requests) {
-			assert.equal(r.isValid, true);
 			assert.equal(r.method, 'POST');
 			assert.equal(r.headers['content-type'], 'application/json');
 			assert.equal(r.headers['x-pusher-key'], APP.key);
 			assert.equal(r.headers['x-pusher-signature'], hmac(APP.secret, r.rawBody));
+			assert.equal(JSON.parse(r.rawBody).events.length, 1);
 			assert.ok(Math.abs(JSON.parse(r.rawBody).time_ms - Date.now()) < 600000);
 		}
-		await waitFor(async () => (await daemon.query(
-			'SELECT FROM scopewire.webhook_queue')).length === 0);
+		await waitFor(async () => (await queue(daemon)).length === 0);
 		assert.doesNotMatch(daemon.logText, /not-shown/);
 	});
+
+	test('members, client events, misses of cache channels and counts', async (t) => {
+		const to = await receiver(t);
+		const daemon = await start(t, [{ url: to.url }]);
+		const [one, two] = [await daemon.connect(), await daemon.connect()];
+		await one.subscribe('presence-room', member('7'));
+		await two.subscribe('presence-room', member('7'));
+		await two.subscribe('cache-room');
+		one.send({ event: 'client-typing', channel: 'presence-room', data: { a: '"ä"' } });
+		await waitFor(() => to.named('client_event').length === 1);
+		assert.deepEqual(to.named('client_event'), [{ name: 'client_event', channel: 'presence-room',
+			event: 'client-typing', data: '{"a":"\\"ä\\""}', socket_id: one.socketId, user_id: '7' }]);
+		assert.deepEqual(to.named('member_added'),
+			[{ name: 'member_added', channel: 'presence-room', user_id: '7' }]);
+		await waitFor(() => to.named('cache_miss').length === 1);
+		assert.deepEqual(to.named('cache_miss'), [{ name: 'cache_miss', channel: 'cache-room' }]);
+		await waitFor(() => to.named('subscription_count').length === 1);
+		assert.deepEqual(to.named('subscription_count'),
+			[{ name: 'subscription_count', channel: 'cache-room', subscription_count: 1 }]);
+		two.unsubscribe('presence-room');
+		await two.ping();
+		one.unsubscribe('presence-room');
+		await waitFor(() => to.named('channel_vacated', 'presence-room').length === 1);
+		assert.deepEqual(to.events.filter((e) => e.channel === 'presence-room').map((e) => e.name),
+			['channel_occupied', 'member_added', 'client_event', 'member_removed', 'channel_vacated']
+				.filter((name) => to.named(name, 'presence-room').length));
+		assert.equal(to.named('member_removed').length, 1);
+	});
+
+	test('only what an endpoint wants, on channels that its filter has', async (t) => {
+		const [some, all] = [await receiver(t), await receiver(t)];
+		const daemon = await start(t, [{ url: some.url, headers: { Authorization: 'Bearer abc' },
+			event_types: ['channel_occupied'], filter: { channel_name_starts_with: 'private-',
+				channel_name_ends_with: '-x' } }, { url: all.url }]);
+		const client = await daemon.connect();
+		for (const channel of ['private-a', 'public-x', 'private-a-x']) await client.subscribe(channel);
+		await waitFor(() => all.named('channel_occupied').length === 3 && some.events.length);
+		await waitFor(async () => (await queue(daemon)).length === 0);
+		assert.deepEqual(some.events, [{ name: 'channel_occupied', channel: 'private-a-x' }]);
+		assert.equal(some.requests[0].headers.authorization, 'Bearer abc');
+	});
+
+	test('a client that is back in time was never away, and neither is one over a crash', async (t) => {
+		const to = await receiver(t);
+		const daemon = await start(t, [{ url: to.url }],
+			{ app: { member_removed_delay_ms: 600000 }, webhooks: { smoothing_ms: 600000, compare_s: 2 } });
+		const client = await daemon.connect();
+		await client.subscribe('presence-room', member('7'));
+		await client.subscribe('other');
+		await waitFor(() => to.named('channel_occupied').length === 2 &&
+			to.named('member_added').length === 1);
+		await waitFor(async () => (await daemon.query(
+			'SELECT FROM scopewire.webhook_reported')).length === 3 && !(await queue(daemon)).length);
+		client.unsubscribe('presence-room');
+		await client.subscribe('presence-room', member('7'));
+		await daemon.kill();
+		await daemon.start();
+		const again = await daemon.connect();
+		await again.subscribe('presence-room', member('7'));
+		// The other channel stays empty: what the crash lost is found by the comparison.
+		await waitFor(() => to.named('channel_vacated', 'other').length === 1);
+		assert.deepEqual(to.events.filter((e) => e.channel === 'presence-room').map((e) => e.name).sort(),
+			['channel_occupied', 'member_added', 'subscription_count'].filter((name) =>
+				to.named(name, 'presence-room').length).sort());
+		assert.equal(to.named('channel_occupied', 'presence-room').length, 1);
+		assert.equal(to.named('member_added').length, 1);
+		assert.equal(to.named('member_removed').length, 0);
+	});
+});
+
+describe('a receiver that fails', () => {
+	test('is sent each event at least once, in the order of its channel', async (t) => {
+		const states = ['down', 'slow', 'error'];
+		const to = await receiver(t);
+		const seen = {};
+		to.answer = (rawBody, response) => {
+			const { channel } = JSON.parse(rawBody).events[0];
+			const state = states[seen[channel] = (seen[channel] ?? -1) + 1];
+			if (state === 'down') response.socket.destroy();
+			if (state === 'down' || state === 'slow') return undefined;
+			return state === 'error' ? 500 : 200;
+		};
+		const daemon = await start(t, [{ url: to.url, event_types: ['client_event'] }],
+			{ app: { max_client_events_per_second: 1000 }, webhooks: { timeout_ms: 1000 } });
+		const client = await daemon.connect();
+		const channels = ['private-a', 'private-b'];
+		for (const channel of channels) await client.subscribe(channel);
+		for (let n = 0; n < 30; n++)
+			for (const channel of channels)
+				client.send({ event: 'client-n', channel, data: { n } });
+		const numbers = (channel) => to.named('client_event', channel).map((e) => JSON.parse(e.data).n);
+		await waitFor(() => channels.every((channel) => new Set(numbers(channel)).size === 30));
+		for (const channel of channels) {
+			assert.deepEqual([...new Set(numbers(channel))], Array.from({ length: 30 }, (_, n) => n));
+			assert.ok(seen[channel] >= 32, 'one attempt in each state failed');
+			const sorted = [...numbers(channel)].sort((x, y) => x - y);
+			assert.deepEqual(numbers(channel), sorted);
+		}
+		await waitFor(async () => (await queue(daemon)).length === 0);
+	});
+
+	test('leaves dead letters, which SQL sends again, and the next event goes on', async (t) => {
+		const to = await receiver(t);
+		to.answer = (rawBody) => (/client-bad/.test(rawBody) && !to.isRepaired ? 500 : 200);
+		const daemon = await start(t, [{ name: 'main', url: to.url, event_types: ['client_event'] }],
+			{ webhooks: { retry_for_s: 0 } });
+		const client = await daemon.connect();
+		await client.subscribe('private-a');
+		client.send({ event: 'client-bad', channel: 'private-a', data: {} });
+		client.send({ event: 'client-good', channel: 'private-a', data: {} });
+		await waitFor(() => to.named('client_event').length === 1);
+		assert.equal(to.events[0].event, 'client-good');
+		const [letter, ...more] = await dead(daemon);
+		assert.equal(more.length, 0);
+		assert.deepEqual([letter.endpoint, letter.channel, letter.event.event, letter.attempts,
+			letter.last_error], ['main', 'private-a', 'client-bad', 1, 'status 500']);
+		to.isRepaired = true;
+		const [{ n }] = await daemon.query('SELECT scopewire.webhook_resend($1) AS n', [letter.id]);
+		assert.equal(Number(n), 1);
+		await waitFor(() => to.named('client_event').length === 2);
+		assert.equal(to.events[1].event, 'client-bad');
+		await waitFor(async () => (await queue(daemon)).length === 0);
+	});
+
+	test('a redirect is a failure, and is not followed', async (t) => {
+		const [other, to] = [await receiver(t), await receiver(t)];
+		to.answer = () => 302;
+		to.headers = { Location: other.url };
+		const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied'] }],
+			{ webhooks: { retry_for_s: 0 } });
+		await (await daemon.connect()).subscribe('room');
+		await waitFor(async () => (await dead(daemon)).length === 1);
+		assert.equal((await dead(daemon))[0].last_error, 'status 302');
+		assert.equal(other.attempts, 0);
+	});
+
+	test('a long response is cut, and its status counts', async (t) => {
+		const to = await receiver(t, { body: 'x'.repeat(1000000) });
+		const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied'] }]);
+		const client = await daemon.connect();
+		await client.subscribe('a');
+		await client.subscribe('b');
+		await waitFor(() => to.named('channel_occupied').length === 2);
+		await waitFor(async () => (await queue(daemon)).length === 0);
+		assert.equal(to.attempts, 2);
+		assert.doesNotMatch(daemon.logText, /xxxx/);
+	});
+
+	test('an endpoint that is not configured any more leaves dead letters', async (t) => {
+		const to = await receiver(t, { answer: () => 500 });
+		const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied'] }]);
+		await (await daemon.connect()).subscribe('a');
+		await waitFor(async () => (await queue(daemon))[0]?.attempts > 0);
+		daemon.apps[0].webhooks = JSON.stringify([{ name: 'other', url: to.url, event_types: ['cache_miss'] }]);
+		daemon.writeConfig();
+		process.kill(daemon.pid, 'SIGHUP');
+		await waitFor(async () => (await dead(daemon)).length === 1);
+		assert.equal((await dead(daemon))[0].last_error, 'the endpoint is not configured any more');
+	});
+});
+
+describe('connections', () => {
+	test('an address that is not public is refused with allow_private = no', async (t) => {
+		const to = await receiver(t);
+		const names = ['127.0.0.1', 'localhost', '[::ffff:127.0.0.1]'];
+		const daemon = await start(t, names.map((name) => ({ url: to.url.replace('127.0.0.1', name),
+			event_types: ['channel_occupied'] })),
+		{ webhooks: { allow_private: 'no', retry_for_s: 0 } });
+		await (await daemon.connect()).subscribe('a');
+		await waitFor(async () => (await dead(daemon)).length === names.length);
+		for (const letter of await dead(daemon)) assert.match(letter.last_error, /is not public/);
+		assert.equal(to.attempts, 0);
+	});
+
+	test('the certificate of an endpoint is verified', async (t) => {
+		const { cert, key } = certificate();
+		const to = await receiver(t, { tls: { cert: fs.readFileSync(cert), key: fs.readFileSync(key) } });
+		const endpoints = [{ url: to.url, event_types: ['channel_occupied'] }];
+		const [refusing, trusting] = await Promise.all([
+			start(t, endpoints, { webhooks: { retry_for_s: 0 } }),
+			start(t, endpoints, { webhooks: { ca_file: cert } })]);
+		await (await refusing.connect()).subscribe('a');
+		await waitFor(async () => (await dead(refusing)).length === 1);
+		assert.match((await dead(refusing))[0].last_error, /certificate/);
+		assert.equal(to.attempts, 0);
+		await (await trusting.connect()).subscribe('b');
+		await waitFor(() => to.named('channel_occupied', 'b').length === 1);
+	});
+});
+
+test('with batching one request has several events', async (t) => {
+	const to = await receiver(t);
+	const daemon = await start(t, [{ url: to.url, event_types: ['client_event'], batching: true }],
+		{ app: { max_client_events_per_second: 1000 },
+			webhooks: { batch_events: 10, batch_ms: 200 } });
+	const client = await daemon.connect();
+	await client.subscribe('private-a');
+	await client.subscribe('private-b');
+	for (let n = 0; n < 20; n++)
+		for (const channel of ['private-a', 'private-b'])
+			client.send({ event: 'client-n', channel, data: { n } });
+	await waitFor(() => to.named('client_event').length === 40);
+	const sizes = to.requests.map((r) => JSON.parse(r.rawBody).events.length);
+	assert.ok(Math.max(...sizes) > 1, String(sizes));
+	assert.ok(Math.max(...sizes) <= 10, String(sizes));
+	for (const channel of ['private-a', 'private-b'])
+		assert.deepEqual(to.named('client_event', channel).map((e) => JSON.parse(e.data).n),
+			Array.from({ length: 20 }, (_, n) => n));
+});
+
+test('without a database webhooks wait in memory, and the log reports it', async (t) => {
+	let isDown = true;
+	const to = await receiver(t, { answer: () => (isDown ? 500 : 200) });
+	const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied', 'client_event'] }],
+		{ databaseMode: 'none', database: { required: 'no', host: '/nonexistent' } });
+	const client = await daemon.connect();
+	await client.subscribe('private-a');
+	client.send({ event: 'client-n', channel: 'private-a', data: {} });
+	await waitFor(() => to.attempts >= 3);
+	isDown = false;
+	await waitFor(() => to.events.length === 2);
+	assert.deepEqual(to.events.map((e) => e.name), ['channel_occupied', 'client_event']);
+	assert.match(daemon.logText, /webhooks: the database is not available; up to \d+ webhooks wait in memory/);
+});
+
+test('soketi\'s column in the table apps is read, and what has no effect is named', async (t) => {
+	const to = await receiver(t, { app: { id: 'moved', key: 'moved-key', secret: 'moved-secret' } });
+	const daemon = await start(t, []);
+	await daemon.query(`INSERT INTO scopewire.apps (id, key, secret, webhooks)
+		VALUES ('moved', 'moved-key', 'moved-secret', $1)`, [JSON.stringify([
+		{ url: to.url, event_types: ['channel_occupied'], filter: {}, lambda: { async: false } },
+		{ lambda_function: 'f', event_types: ['channel_vacated'] }])]);
+	const app = { id: 'moved', key: 'moved-key', secret: 'moved-secret' };
+	await waitFor(async () => (await daemon.api(app).get('/channels')).status === 200);
+	await (await daemon.connect({ app })).subscribe('a');
+	await waitFor(() => to.named('channel_occupied').length === 1);
+	assert.match(daemon.logText, /app moved: .*no effect: "lambda", "lambda_function"/);
+});
+
+test('metrics count what was sent, what failed, and dead letters', async (t) => {
+	const to = await receiver(t);
+	to.answer = (rawBody) => (/private-bad/.test(rawBody) ? 500 : 200);
+	const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied'] }],
+		{ webhooks: { retry_for_s: 0 },
+			sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } });
+	const client = await daemon.connect();
+	await client.subscribe('private-good');
+	await client.subscribe('private-bad');
+	const [, address] = /admin: listening on (\S+)/.exec(daemon.logText);
+	const value = async (name) => Number(new RegExp(`^scopewire_webhook_${name} (\\d+)$`, 'm')
+		.exec(await (await fetch(`http://${address}/metrics`)).text())?.[1]);
+	await waitFor(async () => await value('sent_total') === 1 && await value('failed_total') === 1 &&
+		await value('dead') === 1 && await value('queue') === 0);
 });

@@ -11,7 +11,9 @@ $answers = [];
 foreach (json_decode(stream_get_contents(STDIN), true) as $call) {
     $method = array_shift($call);
     try {
-        $answers[] = ['result' => $pusher->$method(...$call)];
+        $result = $pusher->$method(...$call);
+        $answers[] = ['result' => $result instanceof Pusher\Webhook
+            ? ['time_ms' => $result->get_time_ms(), 'events' => $result->get_events()] : $result];
     } catch (Throwable $e) {
         $answers[] = ['error' => $e->getMessage(), 'class' => $e::class, 'code' => $e->getCode()];
     }
