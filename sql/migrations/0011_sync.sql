@@ -129,6 +129,25 @@ $$;
 COMMENT ON FUNCTION caller_id IS
 	'The id of the calling user, NULL for the application''s server.';
 
+CREATE FUNCTION ids_read(p_ids jsonb, p_field text) RETURNS bigint[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF p_ids IS NULL THEN
+		RETURN NULL;
+	END IF;
+	IF EXISTS (SELECT FROM jsonb_array_elements_text(p_ids) e
+		   WHERE CASE WHEN e COLLATE "C" ~ '^[0-9]{1,19}$'
+			      THEN e::numeric NOT BETWEEN 1 AND 9223372036854775807 ELSE true END) THEN
+		PERFORM sync_fail(400, 'invalid_value',
+				  format('%s must be ids of users, positive integers.', p_field), p_field);
+	END IF;
+	RETURN ARRAY(SELECT DISTINCT e::bigint FROM jsonb_array_elements_text(p_ids) e ORDER BY 1);
+END
+$$;
+COMMENT ON FUNCTION ids_read IS
+	'The ids of users in a list; NULL without a list. Refuses what is not an id.';
+
 CREATE TABLE sync_settings (
 	name text PRIMARY KEY,
 	value text NOT NULL

@@ -281,13 +281,14 @@ COMMENT ON FUNCTION json_each_of IS
 	'The elements of a JSON list, or the one value when it is not a list.';
 
 CREATE FUNCTION notification_recipients(p_app text, p_recipient_id jsonb, p_recipient_role jsonb,
-					p_to jsonb) RETURNS bigint[]
+					p_to jsonb, p_allow_empty boolean) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	target record;
 	named bigint[] := '{}';
 	role_list text[] := '{}';
+	unknown text;
 BEGIN
 	FOR target IN
 		SELECT 'recipient_id' AS field, true AS is_user, e FROM json_each_of(p_recipient_id) e
@@ -311,26 +312,41 @@ BEGIN
 				role_list := role_list || value;
 			ELSE
 				PERFORM sync_fail(400, 'invalid_value', format('%s must be %s, or a list '
-					'of these.', target.field, CASE target.field
+					'of these; %s is not.', target.field, CASE target.field
 					WHEN 'recipient_id' THEN 'a user''s id, a positive integer'
 					WHEN 'recipient_role' THEN 'a role of 1 to 64 characters'
-					ELSE 'a user''s id, or a role of 1 to 64 characters' END),
-					target.field);
+					ELSE 'a user''s id, or a role of 1 to 64 characters' END,
+					left(target.e::text, 80)), target.field);
 			END IF;
 		END;
 	END LOOP;
+	IF NOT p_allow_empty THEN
+		SELECT r INTO unknown FROM unnest(role_list) r
+		WHERE NOT EXISTS (SELECT FROM users u WHERE u.app = p_app AND u.roles @> ARRAY[r]) LIMIT 1;
+		IF FOUND THEN
+			PERFORM sync_fail(404, 'unknown_recipient', format('No user has the role "%s"; PUT '
+				'users/{id} sets roles. With "allow_empty": true that is no error.', unknown),
+				CASE WHEN p_to IS NULL THEN 'recipient_role' ELSE 'to' END);
+		ELSIF cardinality(named) + cardinality(role_list) = 0 THEN
+			PERFORM sync_fail(404, 'unknown_recipient', 'The list of recipients is empty. With '
+				'"allow_empty": true that is no error.', CASE WHEN p_to IS NOT NULL THEN 'to'
+				WHEN p_recipient_id IS NOT NULL THEN 'recipient_id' ELSE 'recipient_role' END);
+		END IF;
+	END IF;
 	RETURN ARRAY(SELECT n FROM unnest(named) n UNION SELECT u.id FROM users u
 		     WHERE u.app = p_app AND u.roles && role_list
 		     LIMIT notification_recipients_max() + 1);
 END
 $$;
 COMMENT ON FUNCTION notification_recipients IS
-	'The ids of users that are given by id or by role; at most one more than the limit.';
+	'The ids of users that are given by id or by role; at most one more than the limit. Without '
+	'p_allow_empty a role that no user has, or an empty list, is refused.';
 
 CREATE FUNCTION sync_notification_send(p_app text, p_caller jsonb, p_recipient_type text,
 				       p_recipient_id jsonb, p_recipient_role jsonb, p_to jsonb,
 				       p_title text, p_message text, p_body text, p_type text,
-				       p_data jsonb, OUT status integer, OUT answer json)
+				       p_data jsonb, p_allow_empty boolean, OUT status integer,
+				       OUT answer json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -356,7 +372,7 @@ BEGIN
 		PERFORM sync_fail(400, 'invalid_value',
 				  'message and body are the same field; they differ.', 'body');
 	END IF;
-	users := notification_recipients(p_app, p_recipient_id, p_recipient_role, p_to);
+	users := notification_recipients(p_app, p_recipient_id, p_recipient_role, p_to, p_allow_empty);
 	SELECT count(*), json_build_object('recipients', count(*), 'notifications',
 		coalesce(json_agg(json_build_object('id', s.id, 'user_id', s.user_id)), '[]'))
 	INTO status, answer
@@ -369,12 +385,12 @@ COMMENT ON FUNCTION sync_notification_send IS
 	'POST /notifications.';
 
 CREATE FUNCTION sync_notifications(p_app text, p_caller jsonb, p_user_id bigint, p_unread boolean,
-				   p_cursor text, p_limit integer, OUT status integer,
+				   p_type jsonb, p_cursor text, p_limit integer, OUT status integer,
 				   OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	scope CONSTANT json := json_build_array('notifications', p_app, p_user_id, p_unread);
+	scope CONSTANT json := json_build_array('notifications', p_app, p_user_id, p_unread, p_type);
 	k CONSTANT record := keyset_read(scope, p_cursor);
 	size CONSTANT integer := p_limit;
 	page record;
@@ -401,8 +417,10 @@ BEGIN
 		FROM (VALUES (1)) v LEFT JOIN notification_boxes b ON b.app = $1 AND b.user_id = $2 $f$,
 		CASE WHEN k.is_newer THEN '>' ELSE '<' END,
 		CASE WHEN k.is_newer THEN 'ASC' ELSE 'DESC' END,
-		CASE WHEN p_unread THEN 'AND n.read_at IS NULL' ELSE '' END)
-	INTO page USING p_app, p_user_id, k.start, size;
+		CASE WHEN p_unread THEN 'AND n.read_at IS NULL' ELSE '' END
+		|| CASE WHEN p_type IS NOT NULL
+			THEN ' AND n.type = ANY (ARRAY(SELECT jsonb_array_elements_text($5)))' ELSE '' END)
+	INTO page USING p_app, p_user_id, k.start, size, p_type;
 	status := 200;
 	SELECT json_build_object('notifications', coalesce(page.rows, '[]'), 'unread', page.unread,
 				 'next_cursor', c.next_cursor, 'prev_cursor', c.prev_cursor,
@@ -413,17 +431,15 @@ $$;
 COMMENT ON FUNCTION sync_notifications IS
 	'GET /notifications: a page of a user''s notifications.';
 
-CREATE FUNCTION sync_notifications_read(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
-					p_ids jsonb, p_all boolean, OUT status integer,
-					OUT body json)
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+CREATE FUNCTION notifications_named(p_app text, p_user_id bigint, p_id text, p_ids jsonb,
+				    p_all boolean) RETURNS uuid[]
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	field CONSTANT text := CASE WHEN p_id IS NULL THEN 'ids' ELSE 'id' END;
 	texts CONSTANT text[] := CASE WHEN p_id IS NOT NULL THEN ARRAY[p_id]
 		WHEN p_ids IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(p_ids)) END;
 	wanted uuid[];
-	marked bigint;
 BEGIN
 	IF num_nonnulls(p_id, p_ids, nullif(p_all, false)) <> 1 THEN
 		PERFORM sync_fail(400, 'missing_field', 'Give one of id, ids and "all": true.', 'id');
@@ -438,9 +454,24 @@ BEGIN
 			SELECT FROM notifications n
 			WHERE n.id = w.id AND n.app = p_app AND n.user_id = p_user_id)) THEN
 		PERFORM sync_fail(404, 'unknown_notification',
-				  'The user has no notification of such an id; none was marked.', field);
+				  'The user has no notification of such an id; nothing was changed.', field);
 	END IF;
-	marked := notifications_read(p_user_id, wanted, p_app);
+	RETURN wanted;
+END
+$$;
+COMMENT ON FUNCTION notifications_named IS
+	'The ids of a user''s notifications that a request names, NULL for all; refuses ids that the '
+	'user does not have.';
+
+CREATE FUNCTION sync_notifications_read(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
+					p_ids jsonb, p_all boolean, OUT status integer,
+					OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	marked CONSTANT bigint := notifications_read(p_user_id,
+		notifications_named(p_app, p_user_id, p_id, p_ids, p_all), p_app);
+BEGIN
 	PERFORM notifications_settle();
 	status := 200;
 	body := json_build_object('read', marked, 'unread', unread_count(p_app, p_user_id));
@@ -449,8 +480,79 @@ $$;
 COMMENT ON FUNCTION sync_notifications_read IS
 	'POST /notifications/read: one, several or all.';
 
+-- The box first, as at a commit: in another order two calls could have a deadlock.
+CREATE FUNCTION notification_box_lock(p_app text, p_user_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM FROM notification_boxes b WHERE b.app = p_app AND b.user_id = p_user_id FOR UPDATE;
+END
+$$;
+COMMENT ON FUNCTION notification_box_lock IS
+	'Locks the row with a user''s counts until the end of the transaction.';
+
+CREATE FUNCTION sync_notifications_unread(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
+					  p_ids jsonb, p_all boolean, OUT status integer,
+					  OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted CONSTANT uuid[] := notifications_named(p_app, p_user_id, p_id, p_ids, p_all);
+	marked bigint;
+BEGIN
+	PERFORM notification_box_lock(p_app, p_user_id);
+	UPDATE notifications n SET read_at = NULL
+	WHERE n.app = p_app AND n.user_id = p_user_id AND n.read_at IS NOT NULL
+	AND (wanted IS NULL OR n.id = ANY (wanted));
+	GET DIAGNOSTICS marked = ROW_COUNT;
+	IF marked > 0 THEN
+		INSERT INTO notification_work (app, users) VALUES (p_app, ARRAY[p_user_id]);
+		PERFORM notifications_settle();
+	END IF;
+	status := 200;
+	body := json_build_object('marked', marked, 'unread', unread_count(p_app, p_user_id));
+END
+$$;
+COMMENT ON FUNCTION sync_notifications_unread IS
+	'POST /notifications/unread: one, several or all are unread again.';
+
+CREATE FUNCTION sync_notifications_delete(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
+					  p_ids jsonb, p_all boolean, OUT status integer,
+					  OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted CONSTANT uuid[] := notifications_named(p_app, p_user_id, p_id, p_ids, p_all);
+	gone bigint;
+BEGIN
+	PERFORM notification_box_lock(p_app, p_user_id);
+	DELETE FROM notifications n WHERE n.app = p_app AND n.user_id = p_user_id
+	AND (wanted IS NULL OR n.id = ANY (wanted));
+	GET DIAGNOSTICS gone = ROW_COUNT;
+	PERFORM notifications_settle();
+	status := 200;
+	body := json_build_object('deleted', gone, 'unread', unread_count(p_app, p_user_id));
+END
+$$;
+COMMENT ON FUNCTION sync_notifications_delete IS
+	'DELETE /notifications: one, several or all.';
+
+CREATE FUNCTION sync_notification_counts(p_app text, p_caller jsonb, p_user_ids jsonb,
+					 OUT status integer, OUT body json)
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT 200, json_build_object('counts', json_agg(
+		json_build_object('user_id', u.id, 'unread', coalesce(b.unread, 0)) ORDER BY u.id))
+	FROM unnest(ids_read(p_user_ids, 'user_ids')) u(id)
+	LEFT JOIN notification_boxes b ON b.app = p_app AND b.user_id = u.id
+$$;
+COMMENT ON FUNCTION sync_notification_counts IS
+	'GET /notifications/counts: the unread counts of several users.';
+
 REVOKE EXECUTE ON FUNCTION notifications_tell_unread(text, bigint, bigint),
 	notifications_settle(), notification_work_commit(), notifications_deleted(),
 	notifications_truncated(),
 	notification_send(bigint[], text, text, text, jsonb, text),
-	notifications_read(bigint, uuid[], text) FROM PUBLIC;
+	sync_notifications_delete(text, jsonb, bigint, text, jsonb, boolean),
+	sync_notifications_unread(text, jsonb, bigint, text, jsonb, boolean),
+	notification_box_lock(text, bigint), notifications_read(bigint, uuid[], text) FROM PUBLIC;

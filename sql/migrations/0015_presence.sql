@@ -10,6 +10,8 @@ CREATE TABLE user_presence (
 	status text NOT NULL CHECK (status IN ('online', 'away', 'busy', 'offline')),
 	last_seen_at timestamptz NOT NULL DEFAULT now(),
 	info json,
+	name text,
+	avatar text,
 	heartbeat_at timestamptz,
 	previous_status text NOT NULL DEFAULT 'offline',
 	changed_at timestamptz NOT NULL DEFAULT now(),
@@ -17,6 +19,10 @@ CREATE TABLE user_presence (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE user_presence IS
 	'Which users are present, where, and since when.';
+COMMENT ON COLUMN user_presence.name IS
+	'Name in a heartbeat or its token; that of the table users comes first.';
+COMMENT ON COLUMN user_presence.avatar IS
+	'Avatar in a heartbeat or its token; that of the table users comes first.';
 COMMENT ON COLUMN user_presence.heartbeat_at IS
 	'When the last heartbeat was received. NULL when the user is known from sockets only, '
 	'or has expired.';
@@ -56,7 +62,7 @@ BEGIN
 	FROM unnest(p_changed) AS p
 	JOIN log_apps a ON a.app = p.app
 	LEFT JOIN users u ON u.app = p.app AND u.id = p.user_id
-	CROSS JOIN LATERAL json_build_object('user_id', p.user_id, 'name', u.name,
+	CROSS JOIN LATERAL json_build_object('user_id', p.user_id, 'name', coalesce(u.name, p.name),
 		'status', p.status, 'previous_status', p.previous_status, 'location', p.location,
 		'info', p.info, 'last_seen_at', iso(p.last_seen_at)) AS whole
 	CROSS JOIN LATERAL json_build_object('user_id', p.user_id, 'status', p.status,
@@ -71,11 +77,11 @@ COMMENT ON FUNCTION presence_tell IS
 	'large is shortened.';
 
 -- Each user is in a list at most once.
---     p_beats  {app, id, location, status, info}: status NULL means known from a socket, and does
+--     p_beats  {app, id, location, status, info, name, avatar}: status NULL means known from a socket, and does
 --              not change the status of a heartbeat
 --     p_came   {app, id} of users whose first socket connected: they are in p_beats too
 --     p_gone   {app, id} of users whose last socket closed
--- location and info do not change where they are NULL.
+-- location, info, name and avatar do not change where they are NULL.
 CREATE FUNCTION presence_beat(p_beats json, p_came json, p_gone json, p_ttl_s integer,
 			      p_channels text[], OUT seen_at text, OUT unread json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -107,16 +113,19 @@ BEGIN
 	-- In the order of the key: two calls at once cannot deadlock.
 	WITH beat AS MATERIALIZED (
 		SELECT * FROM ROWS FROM (json_to_recordset(p_beats) AS
-			(app text, id bigint, location text, status text, info json))
-			WITH ORDINALITY AS b(app, id, location, status, info, at)
+			(app text, id bigint, location text, status text, info json, name text, avatar text))
+			WITH ORDINALITY AS b(app, id, location, status, info, name, avatar, at)
 	), up AS (
-		INSERT INTO user_presence AS u (app, user_id, location, status, info, heartbeat_at)
-		SELECT b.app, b.id, b.location, coalesce(b.status, 'online'), b.info,
+		INSERT INTO user_presence AS u (app, user_id, location, status, info, name, avatar,
+						heartbeat_at)
+		SELECT b.app, b.id, b.location, coalesce(b.status, 'online'), b.info, b.name, b.avatar,
 		       CASE WHEN b.status IS NOT NULL THEN now() END
 		FROM beat b ORDER BY b.app, b.id
 		ON CONFLICT ON CONSTRAINT user_presence_pkey DO UPDATE SET
 			location = coalesce(excluded.location, u.location),
 			info = coalesce(excluded.info, u.info),
+			name = coalesce(excluded.name, u.name),
+			avatar = coalesce(excluded.avatar, u.avatar),
 			last_seen_at = excluded.last_seen_at,
 			heartbeat_at = coalesce(excluded.heartbeat_at, u.heartbeat_at),
 			status = presence_next(presence_status(u.status, u.last_seen_at, deadline),
@@ -186,9 +195,10 @@ COMMENT ON FUNCTION presence_forget_sockets IS
 	'Users who are known from sockets only are offline in 20 seconds unless they connect again. '
 	'The daemon calls it when it starts: the sockets were those of an earlier process.';
 
--- Its parameters: $1 app, $2 status, $3 location, $4 deadline.  Each kind of query has its own text,
+-- Its parameters: $1 app, $2 status, $3 location, $4 deadline, $7 ids, $8 prefix of locations.  Each kind of query has its own text,
 -- so that the partial index and its order are used; without a status: all who are not offline.
-CREATE FUNCTION presence_where(p_status text, p_location text) RETURNS text
+CREATE FUNCTION presence_where(p_status text, p_location text, p_ids bigint[], p_prefix text)
+RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'p.app = $1'
@@ -196,6 +206,8 @@ AS $$
 		       ELSE ' AND p.status <> ''offline'' AND p.last_seen_at >= $4' END
 	       || CASE WHEN p_status <> 'offline' THEN ' AND p.status = $2' ELSE '' END
 	       || CASE WHEN p_location IS NOT NULL THEN ' AND p.location = $3' ELSE '' END
+	       || CASE WHEN p_ids IS NOT NULL THEN ' AND p.user_id = ANY ($7)' ELSE '' END
+	       || CASE WHEN p_prefix IS NOT NULL THEN ' AND starts_with(p.location, $8)' ELSE '' END
 $$;
 COMMENT ON FUNCTION presence_where IS
 	'The condition on user_presence for a list of users.';
@@ -203,7 +215,8 @@ COMMENT ON FUNCTION presence_where IS
 CREATE FUNCTION presence_json(p_row user_presence, p_deadline timestamptz) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT json_build_object('user_id', p_row.user_id, 'name', u.name, 'avatar', u.avatar,
+	SELECT json_build_object('user_id', p_row.user_id, 'name', coalesce(u.name, p_row.name),
+		'avatar', coalesce(u.avatar, p_row.avatar),
 		'status', presence_status(p_row.status, p_row.last_seen_at, p_deadline),
 		'location', p_row.location, 'info', p_row.info, 'last_seen_at', iso(p_row.last_seen_at))
 	FROM (VALUES (1)) AS one LEFT JOIN users u ON u.app = p_row.app AND u.id = p_row.user_id
@@ -212,13 +225,15 @@ COMMENT ON FUNCTION presence_json IS
 	'A user''s presence as JSON.';
 
 CREATE FUNCTION sync_online_users(p_app text, p_caller jsonb, p_user_status text, p_location text,
-				  p_page_size integer, p_page_at text, p_ttl_s integer,
-				  p_channels text[], OUT status integer, OUT body json)
+				  p_prefix text, p_user_ids jsonb, p_page_size integer,
+				  p_page_at text, p_ttl_s integer, p_channels text[], OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	deadline CONSTANT timestamptz := now() - p_ttl_s * interval '1 s';
-	scope CONSTANT json := json_build_array('online-users', p_app, p_user_status, p_location);
+	scope CONSTANT json := json_build_array('online-users', p_app, p_user_status, p_location,
+		p_prefix, p_user_ids);
+	wanted CONSTANT bigint[] := ids_read(p_user_ids, 'user_ids');
 	place CONSTANT text[] := cursor_read(scope, p_page_at, 2);
 	is_back boolean := false;
 	edge bigint := 0;
@@ -240,10 +255,11 @@ BEGIN
 	EXECUTE format('SELECT ARRAY(SELECT p FROM user_presence p WHERE %s AND p.user_id %s $5
 				     ORDER BY p.user_id %s LIMIT $6 + 1),
 			       (SELECT count(*) FROM user_presence p WHERE %1$s)',
-		       presence_where(p_user_status, p_location),
+		       presence_where(p_user_status, p_location, wanted, p_prefix),
 		       CASE WHEN is_back THEN '<' ELSE '>' END,
 		       CASE WHEN is_back THEN 'DESC' ELSE 'ASC' END)
-	INTO page, matching USING p_app, p_user_status, p_location, deadline, edge, p_page_size;
+	INTO page, matching USING p_app, p_user_status, p_location, deadline, edge, p_page_size,
+		wanted, p_prefix;
 	has_more := cardinality(page) > p_page_size;
 	page := page[:p_page_size];
 	ids := ARRAY(SELECT p.user_id FROM unnest(page) AS p ORDER BY 1);
@@ -262,13 +278,16 @@ COMMENT ON FUNCTION sync_online_users IS
 	'GET /online-users: a page in the order of the ids.';
 
 CREATE FUNCTION sync_heartbeat(p_app text, p_caller jsonb, p_user_id bigint, p_location text,
-			       p_user_status text, p_info json, p_ttl_s integer, p_channels text[],
+			       p_user_status text, p_info json, p_user_info json, p_name text,
+			       p_avatar text, p_wait boolean, p_ttl_s integer, p_channels text[],
 			       OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	beat CONSTANT record := presence_beat(json_build_array(json_build_object('app', p_app,
-		'id', p_user_id, 'location', p_location, 'status', p_user_status, 'info', p_info)),
+		'id', p_user_id, 'location', p_location, 'status', p_user_status,
+		'info', coalesce(p_info, p_user_info), 'name', coalesce(p_name, p_caller->>'name'),
+		'avatar', coalesce(p_avatar, p_caller->>'avatar'))),
 		NULL, NULL, p_ttl_s, p_channels);
 BEGIN
 	status := 200;
@@ -281,7 +300,7 @@ COMMENT ON FUNCTION sync_heartbeat IS
 	'POST /heartbeat with an idempotency key. Others are collected, many in one call of '
 	'presence_beat().';
 
-REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, bigint, text, text, json, integer, text[]),
+REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, bigint, text, text, json, json, text, text, boolean, integer, text[]),
 	presence_tell(user_presence[], text[]),
 	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
 	presence_forget_sockets(integer) FROM PUBLIC;

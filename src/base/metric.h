@@ -80,7 +80,7 @@ enum metric_label_set {
 	METRIC_LABEL_SETS
 };
 
-#define METRIC_ROUTES_MAX  72
+#define METRIC_ROUTES_MAX  96
 #define METRIC_WORKERS_MAX 64
 
 /* Values of labels, in the order of the arrays in metric_table.c. */

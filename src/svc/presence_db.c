@@ -50,7 +50,7 @@ struct entry {
 	struct user_key key;
 	struct app *app;
 	char *status; /* of a heartbeat; NULL: there was none, the user has a connection */
-	char *location, *info;
+	char *location, *info, *name, *avatar;
 	bool has_come, has_gone; /* its first connection opened, its last one closed */
 	bool is_alone;		 /* was in a batch that was refused: no longer in the map */
 	struct waiter *waiters;
@@ -158,6 +158,8 @@ static void presence_entry_end(struct entry *e, const struct pg_answer *a,
 	free(e->status);
 	free(e->location);
 	free(e->info);
+	free(e->name);
+	free(e->avatar);
 	free(e);
 }
 
@@ -178,20 +180,28 @@ static void replace_text(char **at, const char *text)
 	*at = xstrdup(text);
 }
 
-static void presence_take_heartbeat_locked(struct presence_db *p,
-					   const struct presence_db_heartbeat *beat,
-					   presence_db_done *done, void *ctx)
+static struct entry *presence_take_heartbeat_locked(struct presence_db *p,
+						    const struct presence_db_heartbeat *beat)
 	NEEDS_LOCK(presence_held)
 {
 	struct entry *e = presence_entry_of_locked(p, beat->app, beat->user_id);
+
+	replace_text(&e->status, beat->status);
+	replace_text(&e->location, beat->location);
+	replace_text(&e->info, beat->info);
+	replace_text(&e->name, beat->name);
+	replace_text(&e->avatar, beat->avatar);
+	return e;
+}
+
+static void presence_add_waiter_locked(struct presence_db *p, struct entry *e,
+				       presence_db_done *done, void *ctx) NEEDS_LOCK(presence_held)
+{
 	struct waiter *w = xmalloc(sizeof(*w));
 
 	*w = (struct waiter){ e->waiters, done, ctx };
 	e->waiters = w;
 	p->n_waiters++;
-	replace_text(&e->status, beat->status);
-	replace_text(&e->location, beat->location);
-	replace_text(&e->info, beat->info);
 }
 
 void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heartbeat *beat,
@@ -205,10 +215,27 @@ void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heart
 	else if (p->n_waiters >= p->conf->max_waiting)
 		refused.rc = -EAGAIN;
 	else
-		presence_take_heartbeat_locked(p, beat, done, ctx);
+		presence_add_waiter_locked(p, presence_take_heartbeat_locked(p, beat), done, ctx);
 	presence_unlock(p);
 	if (refused.rc)
 		done(ctx, &refused, NULL);
+}
+
+int presence_db_post(struct presence_db *p, const struct presence_db_heartbeat *beat)
+{
+	struct user_key key = user_key_of(beat->app, beat->user_id);
+	int rc = 0;
+
+	presence_lock(p);
+	if (p->is_stopped)
+		rc = -ECANCELED;
+	else if (p->waiting.used >= p->conf->max_waiting &&
+		 !map_get(&p->waiting, user_key_view(&key)))
+		rc = -EAGAIN;
+	else
+		presence_take_heartbeat_locked(p, beat);
+	presence_unlock(p);
+	return rc;
 }
 
 /* ---- sockets ---------------------------------------------------------------- */
@@ -341,6 +368,8 @@ static void batch_add_heartbeat(struct strbuf *b, const struct entry *e)
 	batch_add_user(b, e);
 	batch_add_text(b, "status", e->status);
 	batch_add_text(b, "location", e->location);
+	batch_add_text(b, "name", e->name);
+	batch_add_text(b, "avatar", e->avatar);
 	if (e->info) {
 		strbuf_add_str(b, ",\"info\":");
 		strbuf_add_str(b, e->info);

@@ -20,6 +20,7 @@ struct presence_db_heartbeat {
 	int64_t user_id;
 	const char *status;	     /* online, away, busy or offline */
 	const char *location, *info; /* info: JSON text; NULL: as it was */
+	const char *name, *avatar;   /* NULL: as it was */
 };
 
 struct presence_db_reply {
@@ -46,6 +47,12 @@ void presence_db_free(struct presence_db *p);
  */
 void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heartbeat *beat,
 			   presence_db_done *done, void *ctx);
+
+/*
+ * The same without an answer: 0, or -EAGAIN when sync.max_waiting users wait to be written, or
+ * -ECANCELED.  Any thread.
+ */
+int presence_db_post(struct presence_db *p, const struct presence_db_heartbeat *beat) MUSTCHECK;
 
 /* For directory_watch_users(): ctx is the service. */
 void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here);

@@ -85,7 +85,9 @@ static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_
 
 static void beat(int64_t id, const char *status, const char *location, struct tally *t)
 {
-	struct presence_db_heartbeat b = { app, id, status, location, NULL };
+	struct presence_db_heartbeat b = {
+		.app = app, .user_id = id, .status = status, .location = location
+	};
 
 	presence_db_heartbeat(presence, &b, on_beat, t);
 }

@@ -141,7 +141,8 @@ export const calls = {
 		const send = (body, more) => run({ operation: 'sendNotification', body: { to: 7, title: 'Due',
 			...body }, status: 201, ...more });
 		const { notifications: [{ id }] } = await send({});
-		await send({ to: 'role:nobody' }, { status: 200 });
+		await send({ to: 'role:nobody', allow_empty: true }, { status: 200 });
+		await send({ to: 'role:nobody' }, { status: 404, code: 'unknown_recipient' });
 		await send({ title: undefined }, { ...bad, code: 'missing_field' });
 		await send({ to: Array.from({ length: 1001 }, (_, i) => i + 1) },
 			{ ...bad, code: 'too_many_recipients' });
@@ -158,11 +159,23 @@ export const calls = {
 		await read({ user_id: 7 }, { ...bad, code: 'missing_field' });
 		await read({ user_id: 8, all: true }, { as: ada, ...forbidden, code: 'forbidden' });
 		await read({ user_id: 8, id }, { status: 404, code: 'unknown_notification' });
+		for (const operation of ['unreadNotifications', 'deleteNotifications']) {
+			const change = (body, more) => run({ operation, body, ...more });
+			await change({ user_id: 7 }, { ...bad, code: 'missing_field' });
+			await change({ user_id: 8, all: true }, { as: ada, ...forbidden, code: 'forbidden' });
+			await change({ user_id: 8, id }, { status: 404, code: 'unknown_notification' });
+			await change({ id }, { as: ada });
+		}
+		await run({ operation: 'countNotifications', ...bad, code: 'missing_field' });
+		await run({ operation: 'countNotifications', query: { user_ids: 'x' }, ...bad, code: 'invalid_value' });
+		await run({ operation: 'countNotifications', query: { user_ids: 7 }, as: ada, ...forbidden,
+			code: 'forbidden' });
 	},
 	async presence(run) {
 		const staff = { ...ada, roles: ['staff'] };
 		await run({ operation: 'heartbeat', body: { status: 'away' }, as: ada });
 		await run({ operation: 'heartbeat', body: {}, ...bad, code: 'missing_field' });
+		await run({ operation: 'heartbeat', body: { user_id: 7, wait: false }, status: 202 });
 		await run({ operation: 'heartbeat', body: { user_id: 8 }, as: ada, ...forbidden, code: 'forbidden' });
 		const { users } = await run({ operation: 'listOnlineUsers', as: staff });
 		if (!users.some((user) => user.user_id === 7)) throw new Error('Ada is not there');

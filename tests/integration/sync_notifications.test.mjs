@@ -6,7 +6,8 @@ import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { APP, Sync, binaries, failed, ok, query, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, binaries, failed, ok, query, startDaemon, waitFor, withoutEvent } from
+	'../lib/harness.mjs';
 
 const GRANTS = fileURLToPath(new URL('../../sql/grants.sql', import.meta.url));
 
@@ -33,7 +34,7 @@ const send = async (fields, as = server) =>
 const sentTo = (answer) => answer.notifications.map((n) => n.user_id);
 const list = async (user, query) => ok(await Sync.user(daemon, user).get('notifications', query));
 const read = async (user, fields) =>
-	ok(await Sync.user(daemon, user).post('notifications/read', fields));
+	withoutEvent(ok(await Sync.user(daemon, user).post('notifications/read', fields)));
 const channel = (user) => `private-App.Models.User.${user}`;
 
 describe('sending', () => {
@@ -82,8 +83,8 @@ describe('sending', () => {
 		assert.deepEqual(await to({ recipient_type: 'users', recipient_id: [13, 14] }), [13, 14]);
 		assert.deepEqual(await to({ recipient_id: 14, recipient_role: 'admin' }), [11, 12, 14]);
 		assert.deepEqual((await list(103)).notifications.map((n) => n.message), [null, null, null, 'B']);
-		assert.deepEqual(ok(await server.post('notifications', { title: 'T', to: 'nobody-has-it' })),
-			{ recipients: 0, notifications: [] });
+		assert.deepEqual(ok(await server.post('notifications', { title: 'T', to: 'nobody-has-it',
+			allow_empty: true })), { recipients: 0, notifications: [] });
 	});
 
 	test('apps do not see each other', async () => {
@@ -101,7 +102,7 @@ describe('sending', () => {
 		const answer = ok(await api.post('/sync/notifications', { to: 105, title: 'Signed' }));
 		const page = ok(await api.get('/sync/notifications', { user_id: 105 }));
 		assert.deepEqual(page.notifications.map((n) => n.id), answer.notifications.map((n) => n.id));
-		assert.deepEqual(ok(await api.post('/sync/notifications/read', { user_id: 105, all: true })),
+		assert.deepEqual(withoutEvent(ok(await api.post('/sync/notifications/read', { user_id: 105, all: true }))),
 			{ read: 1, unread: 0 });
 	});
 
@@ -205,8 +206,8 @@ describe('sending', () => {
 		await send({ to: 108, title: text, message: text, type: text, data: { [text]: text } });
 		const [n] = (await list(108)).notifications;
 		assert.deepEqual([n.title, n.message, n.type, n.data], [text, text, text, { [text]: text }]);
-		ok(await server.post('notifications', { title: 'T', to: text }));
-		ok(await server.post('notifications', { title: 'T', recipient_role: text }));
+		ok(await server.post('notifications', { title: 'T', to: text, allow_empty: true }));
+		ok(await server.post('notifications', { title: 'T', recipient_role: text, allow_empty: true }));
 		failed(await server.get('notifications', { user_id: text }), 400, 'invalid_value', 'user_id');
 		failed(await server.get('notifications', { user_id: 1, cursor: text }),
 			400, 'invalid_cursor', 'cursor');
@@ -298,7 +299,7 @@ describe('marking as read', () => {
 		const page = await list(301);
 		assert.ok(page.notifications.every((n) => n.read_at >= n.created_at));
 		await send({ to: 301 });
-		assert.deepEqual(ok(await server.post('notifications/read', { user_id: 301, all: true })),
+		assert.deepEqual(withoutEvent(ok(await server.post('notifications/read', { user_id: 301, all: true }))),
 			{ read: 1, unread: 0 });
 		await socket.close();
 	});
@@ -440,5 +441,80 @@ describe('many at once', () => {
 			});
 		}
 		await socket.close();
+	});
+});
+
+describe('further calls', () => {
+	const ids = async (user, query) => (await list(user, query)).notifications.map((n) => n.id);
+
+	test('an unknown role, or an empty list, is an error that names it, unless it is allowed', async () => {
+		const post = (fields) => server.post('notifications', { title: 'T', ...fields });
+		for (const [field, value] of [['to', 'role:ghosts'], ['recipient_role', ['admin', 'ghosts']]]) {
+			const answer = await post({ [field]: value });
+			failed(answer, 404, 'unknown_recipient', field);
+			assert.match(answer.json.error.message, /"ghosts"/);
+		}
+		failed(await post({ to: [] }), 404, 'unknown_recipient', 'to');
+		assert.deepEqual(sentTo(ok(await post({ recipient_role: ['admin', 'ghosts'], allow_empty: true }),
+			201)), [11, 12]);
+		assert.match((await post({ to: 'user:ghost' })).json.error.message, /"user:ghost"/);
+	});
+
+	test('read notifications can be unread again, and the count is pushed', async () => {
+		const wire = await daemon.connect();
+		await wire.subscribe(channel(701));
+		const made = [await send({ to: 701 }), await send({ to: 701 })].map((a) => a.notifications[0].id);
+		await read(701, { all: true });
+		const answer = ok(await Sync.user(daemon, 701).post('notifications/unread', { id: made[0] }));
+		assert.deepEqual([answer.marked, answer.unread], [1, 1]);
+		await wire.next((f) => f.event === UNREAD && JSON.parse(f.data).unread === 0);
+		await wire.next((f) => f.event === UNREAD && JSON.parse(f.data).unread === 1);
+		assert.deepEqual(await ids(701, { unread: true }), [made[0]]);
+		failed(await Sync.user(daemon, 702).post('notifications/unread', { id: made[0] }), 404,
+			'unknown_notification', 'id');
+		await wire.close();
+	});
+
+	test('one, several or all are deleted, and the count follows', async () => {
+		const made = [];
+		for (let i = 0; i < 4; i++) made.push((await send({ to: 703 })).notifications[0].id);
+		const remove = (body) => Sync.user(daemon, 703).delete('notifications', body);
+		assert.deepEqual((({ deleted, unread }) => [deleted, unread])(ok(await remove({ id: made[0] }))), [1, 3]);
+		failed(await remove({ ids: [made[0], made[1]] }), 404, 'unknown_notification', 'ids');
+		assert.equal(ok(await remove({ ids: made.slice(1, 3) })).unread, 1);
+		assert.deepEqual(await ids(703), [made[3]]);
+		assert.equal(ok(await server.post('notifications/delete', { user_id: 703, all: true })).deleted, 1);
+		assert.deepEqual((await list(703)).unread, 0);
+	});
+
+	test('deleting and marking the same user\'s at once has no deadlock', async () => {
+		for (let i = 0; i < 20; i++) await send({ to: 704 });
+		const user = Sync.user(daemon, 704);
+		const answers = await Promise.all(Array.from({ length: 24 }, (_, i) => (i % 3 === 0
+			? user.post('notifications/read', { all: true }) : i % 3 === 1
+				? user.post('notifications/unread', { all: true })
+				: user.delete('notifications', { all: true }))));
+		for (const answer of answers) ok(answer);
+		assert.deepEqual(await ids(704), []);
+		assert.equal((await list(704)).unread, 0);
+	});
+
+	test('types are a filter, bound to the cursor', async () => {
+		for (const type of ['a', 'b', 'c', 'a']) await send({ to: 705, type });
+		const types = async (query) => (await list(705, query)).notifications.map((n) => n.type);
+		assert.deepEqual(await types({ type: 'a' }), ['a', 'a']);
+		assert.deepEqual(await types({ type: 'a,c' }), ['a', 'c', 'a']);
+		const { next_cursor: cursor } = await list(705, { type: 'a', limit: 1 });
+		assert.deepEqual(await types({ type: 'a', cursor }), ['a']);
+		failed(await Sync.user(daemon, 705).get('notifications', { type: 'b', cursor }), 400,
+			'invalid_cursor', 'cursor');
+	});
+
+	test('the server gets the unread counts of several users', async () => {
+		await send({ to: [706, 707] });
+		await send({ to: 707 });
+		assert.deepEqual(ok(await server.get('notifications/counts', { user_ids: '708,707,706' })).counts,
+			[{ user_id: 706, unread: 1 }, { user_id: 707, unread: 2 }, { user_id: 708, unread: 0 }]);
+		failed(await server.get('notifications/counts', { user_ids: '7,x' }), 400, 'invalid_value', 'user_ids');
 	});
 });

@@ -498,3 +498,61 @@ describe('settings', () => {
 		assert.equal(n, 0);
 	});
 });
+
+describe('filters, names, and heartbeats without a wait', () => {
+	let daemon, server;
+	before(async () => {
+		daemon = await startDaemon();
+		server = Sync.server(daemon);
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('online', 'anyone')`);
+	});
+	after(() => daemon?.stop());
+
+	const users = async (query) => ok(await server.get('online-users', query)).users;
+	const ids = async (query) => (await users(query)).map((u) => u.user_id);
+
+	test('user_ids, location and location_prefix', async () => {
+		for (const [user_id, location] of [[1, '/a/1'], [2, '/a/2'], [3, '/a_2'], [4, '/b']])
+			ok(await server.post('heartbeat', { user_id, location }));
+		assert.deepEqual(await ids({ user_ids: '4,2,99' }), [2, 4]);
+		assert.deepEqual(await ids({ location_prefix: '/a/' }), [1, 2]);
+		assert.deepEqual(await ids({ location_prefix: '/a_' }), [3]);
+		assert.deepEqual(await ids({ location_prefix: '/a', user_ids: '2,3', location: '/a_2' }), [3]);
+		const { next_cursor: cursor } = ok(await server.get('online-users', { user_ids: '1,2', limit: 1 }));
+		failed(await server.get('online-users', { user_ids: '1,3', cursor }), 400, 'invalid_cursor',
+			'cursor');
+		const many = (n) => Array.from({ length: n }, (_, i) => i + 1).join();
+		assert.deepEqual(await ids({ user_ids: many(200) }), [1, 2, 3, 4]);
+		failed(await server.get('online-users', { user_ids: many(201) }), 400, 'invalid_value', 'user_ids');
+		failed(await server.get('online-users', { user_ids: '1,-2' }), 400, 'invalid_value', 'user_ids');
+	});
+
+	test('name, avatar and user_info are the body\'s or the token\'s; a stored user\'s come first', async () => {
+		ok(await Sync.user(daemon, 11, { name: 'Ada', avatar: '/ada.png' }).post('heartbeat',
+			{ user_info: { device: 'phone' } }));
+		ok(await server.post('heartbeat', { user_id: 12, name: 'Grace' }));
+		ok(await server.put('users/13', { name: 'Stored' }));
+		ok(await server.post('heartbeat', { user_id: 13, name: 'Sent' }));
+		ok(await server.post('heartbeat', { user_id: 11 })); // leaves them as they are
+		assert.deepEqual((await users({ user_ids: '11,12,13' }))
+			.map((u) => [u.name, u.avatar, u.info?.device]),
+		[['Ada', '/ada.png', 'phone'], ['Grace', null, undefined], ['Stored', null, undefined]]);
+		const [row] = await daemon.query(`SELECT payload FROM realtime_events
+			WHERE payload->>'user_id' = '12' AND channel = 'presence-online'`);
+		assert.equal(row.payload.name, 'Grace');
+		failed(await server.post('heartbeat', { user_id: 1, info: {}, user_info: {} }), 400,
+			'invalid_value', 'user_info');
+	});
+
+	test('with "wait": false the answer is 202, and the heartbeat is written', async () => {
+		// it cannot be written while this transaction has the row
+		ok(await server.post('heartbeat', { user_id: 21 }));
+		const other = await daemon.session();
+		await other.query('BEGIN; SELECT FROM user_presence WHERE user_id = 21 FOR UPDATE');
+		const answer = await server.post('heartbeat', { user_id: 21, status: 'busy', wait: false });
+		assert.deepEqual(ok(answer, 202), { user_id: 21, status: 'busy', ttl: 150 });
+		await other.query('COMMIT');
+		await other.end();
+		await waitFor(async () => (await users({ user_ids: '21' }))[0].status === 'busy', 'the status');
+	});
+});

@@ -73,6 +73,11 @@ export function ok(answer, status = 200) {
 	return answer.json;
 }
 
+/** A write's answer without what it says about its event. */
+export function withoutEvent({ event_id, position, serial, ...rest }) {
+	return rest;
+}
+
 /** The answer is that refusal, with a message that says something. */
 export function failed(answer, status, code, field) {
 	assert.equal(answer.status, status, answer.text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Notifications to users: notifications, notifications/read. */
+/* Notifications to users: notifications, and notifications/{counts,delete,read,unread}. */
 #include "base/mem.h"
 #include "api/handlers.h"
 
@@ -20,6 +20,7 @@ static const struct sync_field send_fields[] = {
 	{ .name = "body", .type = FIELD_TEXT, .max = MESSAGE_BYTES },
 	{ .name = "type", .type = FIELD_TEXT, .min = 1, .max = TITLE_BYTES },
 	{ .name = "data", .type = FIELD_OBJECT },
+	{ .name = "allow_empty", .type = FIELD_BOOL, .fallback = "false" },
 };
 
 struct sync_action sync_notification_send = {
@@ -31,6 +32,7 @@ struct sync_action sync_notification_send = {
 static const struct sync_field list_fields[] = {
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
 	{ .name = "unread", .type = FIELD_BOOL, .fallback = "false" },
+	{ .name = "type", .type = FIELD_STRINGS, .max = 20 },
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 200 },
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
 };
@@ -42,7 +44,7 @@ struct sync_action sync_notifications = {
 	.repeatable = true,
 };
 
-static const struct sync_field read_fields[] = {
+static const struct sync_field named_fields[] = {
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
 	{ .name = "id", .type = FIELD_TEXT, .min = 1, .max = 36 },
 	{ .name = "ids", .type = FIELD_STRINGS, .max = 200 },
@@ -50,8 +52,32 @@ static const struct sync_field read_fields[] = {
 };
 
 struct sync_action sync_notifications_read = {
-	.fields = read_fields,
-	.n_fields = ARRAY_SIZE(read_fields),
+	.fields = named_fields,
+	.n_fields = ARRAY_SIZE(named_fields),
 	.function = "sync_notifications_read",
+	.repeatable = true,
+};
+
+struct sync_action sync_notifications_unread = {
+	.fields = named_fields,
+	.n_fields = ARRAY_SIZE(named_fields),
+	.function = "sync_notifications_unread",
+	.repeatable = true,
+};
+
+struct sync_action sync_notifications_delete = {
+	.fields = named_fields,
+	.n_fields = ARRAY_SIZE(named_fields),
+	.function = "sync_notifications_delete",
+};
+
+static const struct sync_field counts_fields[] = {
+	{ .name = "user_ids", .type = FIELD_STRINGS, .flags = FIELD_REQUIRED, .max = 200 },
+};
+
+struct sync_action sync_notification_counts = {
+	.fields = counts_fields,
+	.n_fields = ARRAY_SIZE(counts_fields),
+	.function = "sync_notification_counts",
 	.repeatable = true,
 };

@@ -4,6 +4,7 @@
  * reply is made on the pool's thread after the commit.
  */
 #include <inttypes.h>
+#include <jansson.h>
 #include "base/mem.h"
 #include "svc/presence_db.h"
 #include "api/handlers.h"
@@ -13,7 +14,17 @@
 #define STATUSES       "online|away|busy|offline"
 #define INFO_MAX_BYTES 2048
 
-enum { BEAT_USER_ID, BEAT_LOCATION, BEAT_STATUS, BEAT_INFO, BEAT_FIELDS };
+enum {
+	BEAT_USER_ID,
+	BEAT_LOCATION,
+	BEAT_STATUS,
+	BEAT_INFO,
+	BEAT_USER_INFO, /* the same, as presence channels name it */
+	BEAT_NAME,
+	BEAT_AVATAR,
+	BEAT_WAIT,
+	BEAT_FIELDS
+};
 
 static const struct sync_field heartbeat_fields[BEAT_FIELDS] = {
 	[BEAT_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
@@ -23,6 +34,10 @@ static const struct sync_field heartbeat_fields[BEAT_FIELDS] = {
 			  .choices = STATUSES,
 			  .fallback = "online" },
 	[BEAT_INFO] = { .name = "info", .type = FIELD_OBJECT },
+	[BEAT_USER_INFO] = { .name = "user_info", .type = FIELD_OBJECT },
+	[BEAT_NAME] = { .name = "name", .type = FIELD_TEXT, .max = 255 },
+	[BEAT_AVATAR] = { .name = "avatar", .type = FIELD_TEXT, .max = 2048 },
+	[BEAT_WAIT] = { .name = "wait", .type = FIELD_BOOL, .fallback = "true" },
 };
 
 static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_db_reply *said)
@@ -50,22 +65,57 @@ static void presence_statement(struct sync_call *sc)
 	statement_run(sc);
 }
 
+/* Replies before the heartbeat is written. */
+static void heartbeat_post(struct sync_call *sc, const struct presence_db_heartbeat *beat)
+{
+	int rc = presence_db_post(sc->call.services->presence, beat);
+	struct strbuf body;
+
+	if (rc) {
+		sync_fail_rc(sc, rc);
+		return;
+	}
+	strbuf_init(&body, 64);
+	strbuf_addf(&body, "{\"user_id\":%" PRId64 ",\"status\":\"%s\",\"ttl\":%s}", beat->user_id,
+		    beat->status, presence_db_ttl(sc->call.services->presence));
+	sync_reply(sc, 202, &body);
+}
+
+/* What the field has, or the token; NULL: neither. */
+static const char *text_or_claim(const struct sync_value *v, const json_t *user, const char *claim)
+{
+	return v->text ? v->text : json_string_value(json_object_get(user, claim));
+}
+
 /* With an idempotency key it has a transaction of its own, which has the key too. */
 static void heartbeat(struct sync_call *sc)
 {
-	struct presence_db_heartbeat beat = { .app = sc->call.app,
-					      .user_id = sc->values[BEAT_USER_ID].number,
-					      .status = sc->values[BEAT_STATUS].text,
-					      .location = sc->values[BEAT_LOCATION].text,
-					      .info = sc->values[BEAT_INFO].text };
+	const struct sync_value *v = sc->values;
+	const char *info = v[BEAT_INFO].text ? v[BEAT_INFO].text : v[BEAT_USER_INFO].text;
+	json_t *user = json_loads(sync_caller_json(sc), 0, NULL);
+	struct presence_db_heartbeat beat = {
+		.app = sc->call.app,
+		.user_id = v[BEAT_USER_ID].number,
+		.status = v[BEAT_STATUS].text,
+		.location = v[BEAT_LOCATION].text,
+		.info = info,
+		.name = text_or_claim(&v[BEAT_NAME], user, "name"),
+		.avatar = text_or_claim(&v[BEAT_AVATAR], user, "avatar"),
+	};
 
-	if (beat.info && strlen(beat.info) > INFO_MAX_BYTES)
-		sync_fail(sc, 400, "invalid_value", "info",
+	if (v[BEAT_INFO].text && v[BEAT_USER_INFO].text)
+		sync_fail(sc, 400, "invalid_value", "user_info",
+			  "info and user_info are the same field; give one.");
+	else if (info && strlen(info) > INFO_MAX_BYTES)
+		sync_fail(sc, 400, "invalid_value", v[BEAT_INFO].text ? "info" : "user_info",
 			  "info must be an object of at most %d bytes.", INFO_MAX_BYTES);
 	else if (sc->key)
 		presence_statement(sc);
+	else if (strcmp(v[BEAT_WAIT].text, "false") == 0)
+		heartbeat_post(sc, &beat);
 	else
 		presence_db_heartbeat(sc->call.services->presence, &beat, on_beat, sc);
+	json_decref(user);
 }
 
 struct sync_action sync_heartbeat = {
@@ -80,6 +130,8 @@ struct sync_action sync_heartbeat = {
 static const struct sync_field online_fields[] = {
 	{ .name = "status", .type = FIELD_CHOICE, .choices = STATUSES },
 	{ .name = "location", .type = FIELD_TEXT, .max = 255 },
+	{ .name = "location_prefix", .type = FIELD_TEXT, .min = 1, .max = 255 },
+	{ .name = "user_ids", .type = FIELD_STRINGS, .max = 200 },
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 128 },
 };
