@@ -159,6 +159,10 @@ BEGIN
 		PERFORM broadcast('private-client.' || added.client_id,
 				  sync_event('ActivityFeedUpdated'), payload, NULL, $8, known.app);
 	END IF;
+	IF added.project_id IS NOT NULL THEN
+		PERFORM broadcast('private-project.' || added.project_id,
+				  sync_event('ActivityFeedUpdated'), payload, NULL, $8, known.app);
+	END IF;
 	RETURN added.id;
 END
 $$;
@@ -177,13 +181,35 @@ $$;
 COMMENT ON FUNCTION activity_type_is_open IS
 	'Whether users may add activities of this type: the option sync.user_activity_types.';
 
+CREATE FUNCTION activity_metadata(p_metadata jsonb, p_client_id text, p_project_id text) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	own CONSTANT jsonb := coalesce(p_metadata, '{}');
+	given CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object('client_id', p_client_id,
+								     'project_id', p_project_id));
+	name text;
+BEGIN
+	SELECT g.key INTO name FROM jsonb_each_text(given) g WHERE own->>g.key <> g.value LIMIT 1;
+	IF FOUND THEN
+		PERFORM sync_fail(400, 'invalid_value', format('%s and metadata.%1$s are the same field; '
+				  'they differ.', name), name);
+	END IF;
+	RETURN given || own;
+END
+$$;
+COMMENT ON FUNCTION activity_metadata IS
+	'The metadata with the ids of client and project in it; refuses others than it has.';
+
 CREATE FUNCTION sync_activity_add(p_app text, p_caller jsonb, p_type text, p_description text,
 				  p_user_id bigint, p_user bigint, p_subject_type text,
-				  p_subject_id text, p_metadata jsonb, p_socket_id text,
+				  p_subject_id text, p_own_metadata jsonb, p_client_id text,
+				  p_project_id text, p_socket_id text,
 				  OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	p_metadata CONSTANT jsonb := activity_metadata(p_own_metadata, p_client_id, p_project_id);
 	channel text;
 	added bigint;
 BEGIN
@@ -236,6 +262,7 @@ DECLARE
 	-- Conditions are constants: values are parameters of activity_scan()'s statement.
 	kind CONSTANT jsonb := '{
 		"global": {"is": "true"},
+		"mine": {"is": "true"},
 		"client": {"by": "client_id", "is": "a.client_id = $2", "channel": "private-client."},
 		"project": {"by": "project_id", "is": "a.project_id = $3", "channel": "private-project."},
 		"user": {"by": "user_id", "is": "a.user_id = $4"},
@@ -349,7 +376,8 @@ COMMENT ON FUNCTION activity_unread IS
 
 CREATE FUNCTION sync_activities(p_app text, p_caller jsonb, p_feed text, p_client_id text,
 				p_project_id text, p_user_id bigint, p_subject_type text,
-				p_subject_id text, p_type text, p_metadata jsonb,
+				p_subject_id text, p_type text, p_metadata jsonb, p_types jsonb,
+				p_client_ids jsonb, p_from timestamptz, p_until timestamptz,
 				p_reader_id bigint, p_cursor text, p_limit integer,
 				OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -360,13 +388,14 @@ DECLARE
 	wanted CONSTANT jsonb := coalesce(p_metadata, '{}');
 	size CONSTANT integer := p_limit;
 	scope CONSTANT json := json_build_array('activities', p_app, f.name, p_client_id, p_project_id,
-		p_user_id, p_subject_type, p_subject_id, p_type, p_metadata);
+		p_user_id, p_subject_type, p_subject_id, p_type, p_metadata, p_types, p_client_ids,
+		p_from, p_until);
 	k CONSTANT record := keyset_read(scope, p_cursor);
 	reader CONSTANT bigint := p_reader_id;
 	is_filtered CONSTANT boolean := NOT f.sees_all
 		OR num_nonnulls(p_client_id, p_project_id, p_user_id, p_subject_type, p_subject_id,
-				p_type, p_metadata) > CASE p_feed WHEN 'global' THEN 0
-			WHEN 'subject' THEN num_nonnulls(p_subject_type, p_subject_id) ELSE 1 END;
+				p_type, p_metadata, p_types, p_client_ids, p_from, p_until) > CASE WHEN p_feed IN ('global', 'mine') THEN 0
+			WHEN p_feed = 'subject' THEN num_nonnulls(p_subject_type, p_subject_id) ELSE 1 END;
 	reach CONSTANT integer := CASE WHEN is_filtered THEN activity_reach(f) ELSE size + 1 END;
 	page record;
 BEGIN
@@ -383,6 +412,10 @@ BEGIN
 		AND (p_project_id IS NULL OR (s.a).project_id = p_project_id)
 		AND (p_user_id IS NULL OR (s.a).user_id = p_user_id)
 		AND (p_type IS NULL OR (s.a).type = p_type)
+		AND (p_types IS NULL OR p_types ? (s.a).type)
+		AND (p_client_ids IS NULL OR p_client_ids ? (s.a).client_id)
+		AND (p_from IS NULL OR (s.a).created_at >= p_from)
+		AND (p_until IS NULL OR (s.a).created_at < p_until)
 		AND (p_subject_type IS NULL OR (s.a).subject_type = p_subject_type)
 		AND (p_subject_id IS NULL OR (s.a).subject_id = p_subject_id)
 	), sized AS (
@@ -450,5 +483,91 @@ COMMENT ON FUNCTION sync_activity_read IS
 	'POST /activities/read: the reader has read a feed up to an activity, or all of it. The '
 	'position never moves back.';
 
-REVOKE EXECUTE ON FUNCTION activities_place(integer), activities_expire(integer, integer),
+CREATE FUNCTION sync_activities_import(p_app text, p_caller jsonb, p_activities jsonb,
+				       OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	e record;
+	data jsonb;
+	wrong text;
+	ids bigint[] := '{}';
+	added bigint;
+BEGIN
+	FOR e IN SELECT x.value, format('activities[%s]', x.at - 1) AS place
+		 FROM jsonb_array_elements(p_activities) WITH ORDINALITY AS x(value, at) ORDER BY x.at LOOP
+		IF jsonb_typeof(e.value) <> 'object' OR jsonb_typeof(e.value->'type') IS DISTINCT FROM 'string' THEN
+			PERFORM sync_fail(400, 'invalid_value', format('%s must be an object with a type.',
+					  e.place), e.place);
+		END IF;
+		SELECT k INTO wrong FROM jsonb_object_keys(e.value) k WHERE k NOT IN ('type', 'description',
+			'user_id', 'subject_type', 'subject_id', 'metadata', 'client_id', 'project_id',
+			'created_at') LIMIT 1;
+		IF FOUND THEN
+			PERFORM sync_fail(400, 'unknown_field', format('%s has a field that this endpoint does '
+					  'not know: "%s".', e.place, left(wrong, 64)), e.place);
+		ELSIF e.value ? 'subject_id' AND NOT e.value ? 'subject_type' THEN
+			PERFORM sync_fail(400, 'missing_field', format('subject_id of %s needs subject_type.',
+					  e.place), e.place);
+		END IF;
+		BEGIN
+			data := activity_metadata(nullif(nullif(e.value->'metadata', 'null'), '[]'),
+						  e.value->>'client_id', e.value->>'project_id');
+			PERFORM activity_check_scope('client_id', data->>'client_id', e.place),
+				activity_check_scope('project_id', data->>'project_id', e.place);
+			INSERT INTO activities (app, type, description, user_id, subject_type, subject_id,
+						metadata, created_at)
+			VALUES (p_app, e.value->>'type', e.value->>'description', (e.value->>'user_id')::bigint,
+				e.value->>'subject_type', e.value->>'subject_id', data,
+				coalesce((e.value->>'created_at')::timestamptz, clock_timestamp()))
+			RETURNING id INTO added;
+		EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+			PERFORM sync_fail(400, 'invalid_value', format('%s cannot be stored: %s.', e.place,
+					  SQLERRM), e.place);
+		END;
+		ids := array_append(ids, added);
+	END LOOP;
+	status := 201;
+	body := json_build_object('added', cardinality(ids), 'ids', to_json(ids));
+END
+$$;
+COMMENT ON FUNCTION sync_activities_import IS
+	'POST /activities/bulk: stores activities with their own times, all or none, without a '
+	'broadcast.';
+
+CREATE FUNCTION sync_activities_delete(p_app text, p_caller jsonb, p_id bigint, p_ids jsonb,
+				       p_subject_type text, p_subject_id text,
+				       OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted CONSTANT bigint[] := CASE WHEN p_id IS NOT NULL THEN ARRAY[p_id]
+				    ELSE ids_read(p_ids, 'ids') END;
+	gone bigint;
+BEGIN
+	IF num_nonnulls(p_id, p_ids, p_subject_type) <> 1 THEN
+		PERFORM sync_fail(400, 'missing_field', 'Give one of id, ids, and subject_type with '
+				  'subject_id.', 'id');
+	ELSIF (p_subject_type IS NULL) <> (p_subject_id IS NULL) THEN
+		PERFORM sync_fail(400, 'missing_field', 'subject_type and subject_id belong together.',
+				  CASE WHEN p_subject_id IS NULL THEN 'subject_id' ELSE 'subject_type' END);
+	END IF;
+	-- Not while the same rows are placed.
+	PERFORM pg_advisory_xact_lock(lock_key('activities'));
+	IF wanted IS NOT NULL THEN
+		DELETE FROM activities a WHERE a.app = p_app AND a.id = ANY (wanted);
+	ELSE
+		DELETE FROM activities a WHERE a.app = p_app AND a.subject_type = p_subject_type
+		AND a.subject_id = p_subject_id;
+	END IF;
+	GET DIAGNOSTICS gone = ROW_COUNT;
+	status := 200;
+	body := json_build_object('deleted', gone);
+END
+$$;
+COMMENT ON FUNCTION sync_activities_delete IS
+	'DELETE /activities: by id, or all of a subject.';
+
+REVOKE EXECUTE ON FUNCTION sync_activities_import(text, jsonb, jsonb),
+	sync_activities_delete(text, jsonb, bigint, jsonb, text, text), activities_place(integer), activities_expire(integer, integer),
 	activity_add(text, text, bigint, text, text, jsonb, text, text) FROM PUBLIC;

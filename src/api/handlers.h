@@ -26,6 +26,8 @@ void h_demo_publish(struct call *c);
 bool demo_identify(struct call *c) MUSTCHECK;
 
 extern struct sync_action sync_activities;
+extern struct sync_action sync_activities_delete;
+extern struct sync_action sync_activities_import;
 extern struct sync_action sync_activity_add;
 extern struct sync_action sync_activity_read;
 extern struct sync_action sync_change_list;

@@ -137,7 +137,7 @@ describe('adding an activity', () => {
 			failed(await post({ metadata: { project_id: id } }), 400, 'invalid_value', 'metadata');
 		}
 		failed(await post({ socket_id: 'x' }), 400, 'invalid_value', 'socket_id');
-		failed(await post({ client_id: 1 }), 400, 'unknown_field', 'client_id');
+		failed(await post({ clientid: 1 }), 400, 'unknown_field', 'clientid');
 		failed(await post({ metadata: { text: 'x'.repeat(10000) } }), 413, 'too_large', 'metadata');
 		failed(await Sync.server(daemon, SMALL).post('activities',
 			{ type: 'x', description: 'x'.repeat(2000) }), 413, 'too_large', 'metadata');
@@ -520,5 +520,95 @@ describe('retention', () => {
 	test('rows get their place in the feed without a reader', async () => {
 		await add({ type: 'unread' });
 		await allPlaced();
+	});
+});
+
+describe('import, deletion and further filters', () => {
+	let own, admin;
+	const types = (page) => page.activities.map((a) => a.type);
+	const get = async (query, as = admin) => ok(await as.get('activities', query));
+	before(async () => {
+		own = await startDaemon({ sections: { sync: { user_activity_types: 'x' } } });
+		admin = Sync.server(own);
+		await own.query(`INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('client.{id}', 'owner', 'id'), ('project.{id}', 'anyone', NULL)`);
+	});
+	after(() => own?.stop());
+
+	test('up to 500 are stored with their own times, all or none, without a broadcast', async () => {
+		const post = (activities) => admin.post('activities/bulk', { activities });
+		const many = Array.from({ length: 500 }, (_, i) => ({ type: `t${i % 3}`, client_id: i % 5,
+			metadata: i % 2 ? [] : { n: i }, created_at: `2020-01-${10 + i % 10}T00:00:00Z` }));
+		const { added, ids } = ok(await post(many), 201);
+		assert.deepEqual([added, new Set(ids).size], [500, 500]);
+		assert.deepEqual(await own.query('SELECT FROM realtime_events'), []);
+		const [newest] = (await get({ limit: 1 })).activities;
+		assert.deepEqual([newest.id, newest.created_at, newest.client_id],
+			[ids[499], '2020-01-19T00:00:00.000Z', '4']);
+		failed(await post([...many, many[0]]), 400, 'invalid_value', 'activities');
+		for (const [wrong, code] of [[{}, 'invalid_value'], [{ type: 'x', user_id: 'y' }, 'invalid_value'],
+			[{ type: 'x', created_at: 'soon' }, 'invalid_value'], [{ type: '' }, 'invalid_value'],
+			[{ type: 'x', metadata: [1] }, 'invalid_value'], [{ type: 'x', client_id: 'a.b' }, 'invalid_value'],
+			[{ type: 'x', subject_id: 1 }, 'missing_field'], [{ type: 'x', tpye: 1 }, 'unknown_field'],
+			[{ type: 'x', client_id: 1, metadata: { client_id: 2 } }, 'invalid_value']]) {
+			const answer = await post([{ type: 'undone' }, wrong]);
+			assert.equal(answer.status, 400, answer.text);
+			assert.equal(answer.json.error.code, code, answer.text);
+		}
+		assert.deepEqual((await own.query(`SELECT FROM activities WHERE type = 'undone'`)), []);
+	});
+
+	test('from, until, several types and several clients are filters', async () => {
+		const day = (n) => `2020-01-${n}T00:00:00Z`;
+		const page = await get({ from: day(12), until: day(14), limit: 200 });
+		assert.equal(page.activities.length, 100);
+		assert.ok(page.activities.every((a) => a.created_at >= '2020-01-12' && a.created_at < '2020-01-14'));
+		assert.deepEqual([...new Set(types(await get({ types: 't0,t2', limit: 200 })))].sort(), ['t0', 't2']);
+		const clients = await get({ client_ids: '1,3', from: day(11), until: day(12), limit: 200 });
+		assert.deepEqual([...new Set(clients.activities.map((a) => a.client_id))], ['1']);
+		assert.equal(clients.activities.length, 50);
+		failed(await admin.get('activities', { from: 'soon' }), 400, 'invalid_value', 'from');
+		failed(await admin.get('activities', { types: 't0', cursor: page.next_cursor ?? page.prev_cursor }),
+			400, 'invalid_cursor', 'cursor');
+	});
+
+	test('client_id and project_id are fields; project subscribers receive the activity', async () => {
+		const wire = await own.connect();
+		await wire.subscribe('private-project.9');
+		const { activity } = ok(await admin.post('activities', { type: 'x', client_id: 8, project_id: 9 }), 201);
+		assert.deepEqual([activity.client_id, activity.project_id], ['8', '9']);
+		const frame = await wire.next({ event: 'App\\Events\\ActivityFeedUpdated', channel: 'private-project.9' });
+		assert.equal(JSON.parse(frame.data).activity.id, activity.id);
+		failed(await admin.post('activities', { type: 'x', client_id: 8, metadata: { client_id: 9 } }), 400,
+			'invalid_value', 'client_id');
+		failed(await Sync.user(own, 7).post('activities', { type: 'x', client_id: 8 }), 403,
+			'channel_forbidden', 'metadata');
+		await wire.close();
+	});
+
+	test('feed=mine has all that the caller may see', async () => {
+		for (const [type, fields] of [['of-my-client', { client_id: 71 }], ['of-another', { client_id: 72 }],
+			['of-a-project', { project_id: 5 }], ['by-me', { user_id: 71 }], ['global', {}]])
+			ok(await admin.post('activities', { type, ...fields }), 201);
+		const seen = types(await get({ feed: 'mine', limit: 200 }, Sync.user(own, 71)));
+		assert.deepEqual(seen.filter((type) => /-/.test(type)), ['by-me', 'of-a-project', 'of-my-client']);
+		assert.ok(!seen.includes('global'));
+		assert.deepEqual(types(await get({ feed: 'mine', limit: 5 })),
+			['global', 'by-me', 'of-a-project', 'of-another', 'of-my-client']);
+	});
+
+	test('activities are deleted by id, by ids and by subject', async () => {
+		const ids = [];
+		for (const subject_id of [1, 1, 2, 3])
+			ids.push(ok(await admin.post('activities', { type: 'gone', subject_type: 'Doc', subject_id }), 201)
+				.activity.id);
+		const remove = (body) => admin.delete('activities', body);
+		assert.deepEqual(ok(await remove({ subject_type: 'Doc', subject_id: 1 })), { deleted: 2 });
+		assert.deepEqual(ok(await remove({ id: ids[2] })), { deleted: 1 });
+		assert.deepEqual(ok(await admin.post('activities/delete', { ids: [...ids] })), { deleted: 1 });
+		assert.deepEqual(types(await get({ feed: 'type', type: 'gone' })), []);
+		failed(await remove({ subject_type: 'Doc' }), 400, 'missing_field', 'subject_id');
+		failed(await remove({ id: ids[0], ids }), 400, 'missing_field', 'id');
+		failed(await Sync.user(own, 7).delete('activities', { id: 1 }), 403, 'forbidden');
 	});
 });

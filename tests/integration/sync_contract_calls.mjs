@@ -31,6 +31,13 @@ export const calls = {
 		await list({}, { as: ada, ...forbidden, code: 'channel_forbidden' });
 		await list({ feed: 'user', user_id: 7, reader_id: 8 }, { as: ada, ...forbidden, code: 'forbidden' });
 		await add({}, { ...bad, code: 'missing_field' });
+		const bulk = (body, more) => run({ operation: 'importActivities', body, ...more });
+		await bulk({}, { ...bad, code: 'missing_field' });
+		await bulk({ activities: [{ type: 'x' }] }, { as: ada, ...forbidden, code: 'forbidden' });
+		const remove = (body, more) => run({ operation: 'deleteActivities', body, ...more });
+		await remove({ id: 999999 });
+		await remove({}, { ...bad, code: 'missing_field' });
+		await remove({ id: 1 }, { as: ada, ...forbidden, code: 'forbidden' });
 		await add({ type: 'x', metadata: { client_id: 5 } },
 			{ as: ada, ...forbidden, code: 'channel_forbidden' });
 		await add({ type: 'x', metadata: { text: 'x'.repeat(20000) } },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The activity feed: activities, activities/read. */
+/* The activity feed: activities, and activities/{bulk,delete,read}. */
 #include "base/mem.h"
 #include "api/handlers.h"
 #include "api/statement.h"
@@ -19,6 +19,8 @@ static const struct sync_field add_fields[] = {
 	{ .name = "subject_type", .type = FIELD_TEXT, .min = 1, .max = ACTIVITY_TYPE_BYTES },
 	{ .name = "subject_id", .type = FIELD_ID },
 	{ .name = "metadata", .type = FIELD_OBJECT },
+	{ .name = "client_id", .type = FIELD_ID },
+	{ .name = "project_id", .type = FIELD_ID },
 	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
 
@@ -58,7 +60,7 @@ static void run_placed(struct sync_call *sc)
 /* The feed, and the object that it is about. */
 #define FEED_FIELDS									\
 	{ .name = "feed", .type = FIELD_CHOICE, .fallback = "global",			\
-	  .choices = "global|client|project|user|subject|type" },			\
+	  .choices = "global|client|project|user|subject|type|mine" },			\
 	{ .name = "client_id", .type = FIELD_ID },					\
 	{ .name = "project_id", .type = FIELD_ID },					\
 	{ .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },		\
@@ -70,6 +72,10 @@ static void run_placed(struct sync_call *sc)
 static const struct sync_field list_fields[] = {
 	FEED_FIELDS,
 	{ .name = "metadata", .type = FIELD_OBJECT },
+	{ .name = "types", .type = FIELD_STRINGS, .max = 20 },
+	{ .name = "client_ids", .type = FIELD_STRINGS, .max = 20 },
+	{ .name = "from", .type = FIELD_TIME },
+	{ .name = "until", .type = FIELD_TIME },
 	{ .name = "reader_id", .type = FIELD_USER },
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 200 },
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
@@ -95,4 +101,32 @@ struct sync_action sync_activity_read = {
 	.function = "sync_activity_read",
 	.repeatable = true,
 	.run = run_placed,
+};
+
+static const struct sync_field import_fields[] = {
+	{ .name = "activities",
+	  .type = FIELD_ARRAY,
+	  .flags = FIELD_REQUIRED,
+	  .min = 1,
+	  .max = 500 },
+};
+
+struct sync_action sync_activities_import = {
+	.fields = import_fields,
+	.n_fields = ARRAY_SIZE(import_fields),
+	.function = "sync_activities_import",
+};
+
+static const struct sync_field delete_fields[] = {
+	{ .name = "id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
+	{ .name = "ids", .type = FIELD_ARRAY, .min = 1, .max = 500 },
+	TYPE_NAME("subject_type"),
+	{ .name = "subject_id", .type = FIELD_ID },
+};
+
+struct sync_action sync_activities_delete = {
+	.fields = delete_fields,
+	.n_fields = ARRAY_SIZE(delete_fields),
+	.function = "sync_activities_delete",
+	.repeatable = true,
 };
