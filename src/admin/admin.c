@@ -119,9 +119,7 @@ static void admin_refuse(struct request *r, unsigned status, const char *text)
 static bool admin_allows(struct admin *a, struct request *r, enum admin_scope needed)
 {
 	struct str_view auth = r->header(r, "Authorization");
-	enum admin_scope scope;
-	const char *name = NULL;
-	bool is_limited;
+	struct admin_login login;
 
 	if (needed == ADMIN_NONE)
 		return true;
@@ -139,15 +137,14 @@ static bool admin_allows(struct admin *a, struct request *r, enum admin_scope ne
 				       "set admin.local_read for clients on this machine.");
 		return false;
 	}
-	scope = admin_tokens_find(a->tokens, sv_skip(auth, 7), &r->peer, clock_mono(), &name,
-				  &is_limited);
-	if (is_limited)
+	login = admin_tokens_find(a->tokens, sv_skip(auth, 7), &r->peer, clock_mono());
+	if (login.is_limited)
 		admin_refuse(r, 429, "Too many wrong tokens from this address; wait a minute.");
-	else if (scope == ADMIN_NONE)
+	else if (login.scope == ADMIN_NONE)
 		admin_refuse(r, 401, "There is no such token in admin.tokens.");
-	else if (scope < needed)
+	else if (login.scope < needed)
 		admin_refuse(r, 403, "The scope of this token does not include this request.");
-	return scope >= needed;
+	return login.scope >= needed;
 }
 
 void admin_handle(void *admin, struct request *r)

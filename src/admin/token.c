@@ -80,9 +80,8 @@ void admin_tokens_free(struct admin_tokens *t)
 	free(t);
 }
 
-enum admin_scope admin_tokens_find(struct admin_tokens *t, struct str_view token,
-				   const struct address *from, usec_t now, const char **name,
-				   bool *is_limited)
+struct admin_login admin_tokens_find(struct admin_tokens *t, struct str_view token,
+				     const struct address *from, usec_t now)
 {
 	struct address network = address_network(from);
 	struct str_view bytes = sv_n((const char *)network.bytes, sizeof(network.bytes));
@@ -92,17 +91,15 @@ enum admin_scope admin_tokens_find(struct admin_tokens *t, struct str_view token
 
 	if (now - f->since >= FAILURES_US)
 		*f = (struct admin_failures){ .since = now };
-	*is_limited = f->n >= FAILURES_MAX;
-	if (*is_limited)
-		return ADMIN_NONE;
+	if (f->n >= FAILURES_MAX)
+		return (struct admin_login){ .is_limited = true };
 	token_hash(token, digest);
 	for (size_t i = 0; i < t->n; i++)
 		if (CRYPTO_memcmp(digest, t->tokens[i].digest, DIGEST_BYTES) == 0)
 			found = &t->tokens[i];
 	if (!found) {
 		f->n++;
-		return ADMIN_NONE;
+		return (struct admin_login){ .scope = ADMIN_NONE };
 	}
-	*name = found->name;
-	return found->scope;
+	return (struct admin_login){ .scope = found->scope, .name = found->name };
 }

@@ -23,11 +23,13 @@ struct admin_tokens;
 /* list: words NAME:SCOPE:TOKEN, NULL-terminated, or NULL; conf has checked them. */
 struct admin_tokens *admin_tokens_new(char *const *list) MUSTCHECK;
 void admin_tokens_free(struct admin_tokens *t); /* NULL is fine */
-/*
- * The scope of a token, and *name (owned by t), for a client at that address.  ADMIN_NONE: there is
- * no such token; or, with *is_limited set, the address has sent too many that do not exist.
- */
-enum admin_scope admin_tokens_find(struct admin_tokens *t, struct str_view token,
-				   const struct address *from, usec_t now, const char **name,
-				   bool *is_limited);
+
+struct admin_login {
+	enum admin_scope scope; /* ADMIN_NONE: there is no such token */
+	const char *name;	/* of the token; owned by the tokens */
+	bool is_limited;	/* the address has sent too many tokens that do not exist */
+};
+/* What a client at that address may do with a token; now is mono. */
+struct admin_login admin_tokens_find(struct admin_tokens *t, struct str_view token,
+				     const struct address *from, usec_t now);
 #endif

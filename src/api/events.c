@@ -170,6 +170,7 @@ static void events_submit(struct publication *p, const struct publish_key *key,
 			  void (*done)(void *ctx, int rc))
 {
 	struct publish_item one, *items = p->n == 1 ? &one : xcalloc(p->n, sizeof(*items));
+	struct publish_request request = { p->app, items, p->n, key };
 
 	for (size_t i = 0; i < p->n; i++) {
 		to_publish_item(&p->items[i], &items[i]);
@@ -178,7 +179,7 @@ static void events_submit(struct publication *p, const struct publish_key *key,
 		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)items[i].data.len,
 			       items[i].n_channels);
 	}
-	publish_submit(p->services->publisher, p->app, items, p->n, key, done, p);
+	publish_submit(p->services->publisher, &request, done, p);
 	if (items != &one)
 		free(items);
 }
@@ -237,7 +238,9 @@ static void publish_once(struct publication *p)
 
 	idempotency_digest(parts, ARRAY_SIZE(parts), p->digest);
 	p->key.digest = sv(p->digest);
-	idempotency_begin(p->services->once, sv(p->app->id), p->key.key, p->key.digest, on_once, p);
+	idempotency_begin(p->services->once,
+			  &(struct idempotency_key){ sv(p->app->id), p->key.key, p->key.digest },
+			  on_once, p);
 }
 
 /* The header, or the member of the body.  False: replied 400. */

@@ -195,9 +195,10 @@ static void settle(struct app *a)
 			*c = (char)tolower((unsigned char)*c);
 }
 
-int app_build_labelled(const char *id, const struct app_option *options, const char *const *labels,
-		       size_t n, struct app **out, char **why)
+int app_build_labelled(const char *id, const struct app_options *options, struct app **out,
+		       char **why)
 {
+	const char *const *labels = options->labels;
 	struct app *a = xcalloc(1, sizeof(*a));
 	const char *key_label = NULL, *secret_label = NULL;
 	int rc = 0;
@@ -205,15 +206,15 @@ int app_build_labelled(const char *id, const struct app_option *options, const c
 	atomic_init(&a->refs, 1);
 	a->id = xstrdup(id);
 	options_default(app_options, n_app_options, a);
-	for (size_t i = 0; i < n; i++) {
-		char *label =
-			labels ? xstrdup(labels[i]) : textf("[app %s] %s", id, options[i].name);
+	for (size_t i = 0; i < options->n; i++) {
+		const struct app_option *o = &options->list[i];
+		char *label = labels ? xstrdup(labels[i]) : textf("[app %s] %s", id, o->name);
 
-		if (set_option(a, &options[i], label, why) < 0)
+		if (set_option(a, o, label, why) < 0)
 			rc = -EINVAL;
-		if (labels && strcmp(options[i].name, "key") == 0)
+		if (labels && strcmp(o->name, "key") == 0)
 			key_label = labels[i];
-		if (labels && strcmp(options[i].name, "secret") == 0)
+		if (labels && strcmp(o->name, "secret") == 0)
 			secret_label = labels[i];
 		free(label);
 	}
@@ -232,7 +233,7 @@ int app_build(const char *id, const struct app_option *options, size_t n, struct
 	      char **why)
 {
 	*why = NULL;
-	return app_build_labelled(id, options, NULL, n, out, why);
+	return app_build_labelled(id, &(struct app_options){ options, NULL, n }, out, why);
 }
 
 enum durability app_durability(const struct app *a, struct str_view channel)

@@ -60,8 +60,13 @@ void conf_replace(char **at, const char *text);
 /* A warning for conf->notes; takes it. */
 void loader_note(struct conf *c, char *note);
 /* Remembers that this source set the option, of an application or (app_id NULL) of the daemon. */
-void conf_setting_put(struct conf *c, const char *app_id, const struct option *o, const char *value,
-		      unsigned scale, const char *label);
+struct option_value {
+	const struct option *option;
+	const char *value; /* as it was written */
+	unsigned scale;	   /* of the name that was used: 1, or 1024 for one in KiB */
+	const char *label; /* where it is, for messages */
+};
+void conf_setting_put(struct conf *c, const char *app_id, const struct option_value *v);
 void conf_settings_release(struct conf *c);
 /* A problem, which makes the configuration invalid; takes it. */
 void loader_check_admin(struct loader *l); /* of the section [admin] */

@@ -49,7 +49,7 @@ void loader_set(struct loader *l, const struct option *o, const char *value, uns
 	if (option_set(o, l->conf, value, scale, &complaint) < 0)
 		loader_complain(l, option_error(o, label, value, complaint));
 	else
-		conf_setting_put(l->conf, NULL, o, value, scale, label);
+		conf_setting_put(l->conf, NULL, &(struct option_value){ o, value, scale, label });
 	if ((o->flags & OPTION_SECRET) && *value)
 		l->has_secret = true;
 }

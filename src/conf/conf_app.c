@@ -187,7 +187,9 @@ static void draft_put_settings(struct conf *c, const struct draft *d)
 		const struct option *o = option_find("app", d->options[i].name, &scale);
 
 		if (o)
-			conf_setting_put(c, d->id, o, d->options[i].value, scale, d->labels[i]);
+			conf_setting_put(c, d->id,
+					 &(struct option_value){ o, d->options[i].value, scale,
+								 d->labels[i] });
 	}
 }
 
@@ -203,8 +205,10 @@ void loader_build_apps(struct loader *l)
 	for (size_t i = 0; i < l->n_drafts; i++) {
 		struct draft *d = &l->drafts[i];
 
-		rc = app_build_labelled(d->id, d->options, (const char *const *)d->labels, d->n,
-					&apps[n], l->why);
+		rc = app_build_labelled(
+			d->id,
+			&(struct app_options){ d->options, (const char *const *)d->labels, d->n },
+			&apps[n], l->why);
 		if (rc < 0) {
 			l->rc = l->rc ? l->rc : rc;
 			continue;

@@ -204,11 +204,12 @@ static void end_env(struct loader *l, const char *source)
 
 static void parse_env_file(struct loader *l, struct str_view text)
 {
-	int rc = env_file_read(text, l->environ_, l->label, note_db_connection, l, l->why);
+	const struct env_file f = { text, l->environ_, l->label };
+	int rc = env_file_read(&f, note_db_connection, l, l->why);
 
 	begin_env(l);
 	if (rc == 0)
-		rc = env_file_read(text, l->environ_, l->label, on_env_file, l, l->why);
+		rc = env_file_read(&f, on_env_file, l, l->why);
 	end_env(l, l->label);
 	if (rc < 0 && l->rc == 0)
 		l->rc = rc;

@@ -16,23 +16,22 @@ static struct conf_setting *setting_find(struct conf *c, const char *app_id, con
 	return NULL;
 }
 
-void conf_setting_put(struct conf *c, const char *app_id, const struct option *o, const char *value,
-		      unsigned scale, const char *label)
+void conf_setting_put(struct conf *c, const char *app_id, const struct option_value *v)
 {
-	struct conf_setting *s = setting_find(c, app_id, o);
+	struct conf_setting *s = setting_find(c, app_id, v->option);
 
 	if (!s) {
 		c->settings = xreallocarray(c->settings, c->n_settings + 1, sizeof(*c->settings));
 		s = &c->settings[c->n_settings++];
 		*s = (struct conf_setting){ .app_id = app_id ? xstrdup(app_id) : NULL,
-					    .option = o };
+					    .option = v->option };
 	}
 	free(s->value);
 	free(s->label);
 	s->value = NULL;
-	if (!(o->flags & OPTION_SECRET))
-		s->value = textf("%s%s", value, scale == 1024 ? "K" : "");
-	s->label = xstrdup(label);
+	if (!(v->option->flags & OPTION_SECRET))
+		s->value = textf("%s%s", v->value, v->scale == 1024 ? "K" : "");
+	s->label = xstrdup(v->label);
 }
 
 void conf_settings_release(struct conf *c)

@@ -88,7 +88,12 @@ char *option_error(const struct option *o, const char *label, const char *value,
 
 struct app;
 struct app_option;
-/* As app_build; labels, one an option, say in messages where it came from. */
-int app_build_labelled(const char *id, const struct app_option *options, const char *const *labels,
-		       size_t n, struct app **out, char **why) MUSTCHECK;
+struct app_options {
+	const struct app_option *list;
+	const char *const *labels; /* of each option, where it is, for messages; NULL: none */
+	size_t n;
+};
+/* As app_build(), for options with labels; adds to *why. */
+int app_build_labelled(const char *id, const struct app_options *options, struct app **out,
+		       char **why) MUSTCHECK;
 #endif

@@ -373,20 +373,20 @@ static void env_pass(struct env_run *r, setting_fn *fn, void *ctx)
 	}
 }
 
-int env_file_read(struct str_view text, char **environ_, const char *label, setting_fn *fn,
-		  void *ctx, char **why)
+int env_file_read(const struct env_file *f, setting_fn *fn, void *ctx, char **why)
 {
-	struct env_run r = { .label = label, .environ_ = environ_, .why = why };
+	struct env_run r = { .label = f->label, .environ_ = f->environ_, .why = why };
+	struct str_view text = f->text;
 
 	if (sv_starts_with(text, SV(BOM)))
 		text = sv_skip(text, sizeof(BOM) - 1);
 	if (text.len && memchr(text.ptr, '\0', text.len)) {
-		*why = textf("%s: has a NUL byte; is it a text file?", label);
+		*why = textf("%s: has a NUL byte; is it a text file?", f->label);
 		return -EINVAL;
 	}
 	if (!sv_is_utf8(text)) {
 		*why = textf("%s: is not UTF-8; Laravel would replace bytes by question marks",
-			     label);
+			     f->label);
 		return -EINVAL;
 	}
 	map_init(&r.by_name);

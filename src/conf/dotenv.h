@@ -7,6 +7,11 @@
  */
 #include "conf/conf_source.h"
 
+struct env_file {
+	struct str_view text;
+	char **environ_;   /* for ${NAME}; NULL: none */
+	const char *label; /* of the file, for messages */
+};
 /*
  * Passes every variable that the file sets to fn, once, with its last value and the line of that.
  * ${NAME} is the value of NAME in environ_, else that of a line above, else text.
@@ -16,8 +21,7 @@
  * byte, bytes that are not UTF-8, and values of more than ENV_VALUE_MAX bytes.
  */
 #define ENV_VALUE_MAX 65536
-int env_file_read(struct str_view text, char **environ_, const char *label, setting_fn *fn,
-		  void *ctx, char **why) MUSTCHECK;
+int env_file_read(const struct env_file *f, setting_fn *fn, void *ctx, char **why) MUSTCHECK;
 
 /* What Laravel's env() makes of a value. */
 enum env_kind {

@@ -9,13 +9,14 @@
 #include "base/mem.h"
 #include "core/limit.h"
 
-static bool limit_next_word(uint64_t word, unsigned rate, usec_t window_us, unsigned n, usec_t now,
-			    uint64_t *next)
+/* The word after n more requests; 0 when they are refused. */
+static uint64_t limit_next_word(uint64_t word, unsigned rate, usec_t window_us, unsigned n,
+				usec_t now)
 {
 	uint64_t start = word > (uint64_t)now ? word : (uint64_t)now;
+	uint64_t next = start + (uint64_t)window_us * n / rate;
 
-	*next = start + (uint64_t)window_us * n / rate;
-	return *next <= (uint64_t)(now + window_us);
+	return next <= (uint64_t)(now + window_us) ? next : 0;
 }
 
 bool limit_take(uint64_t *word, unsigned rate, usec_t window_us, unsigned n, usec_t now)
@@ -24,7 +25,8 @@ bool limit_take(uint64_t *word, unsigned rate, usec_t window_us, unsigned n, use
 
 	if (!rate)
 		return true;
-	if (!limit_next_word(*word, rate, window_us, n, now, &next))
+	next = limit_next_word(*word, rate, window_us, n, now);
+	if (!next)
 		return false;
 	*word = next;
 	return true;
@@ -39,7 +41,8 @@ bool limit_take_shared(_Atomic uint64_t *word, unsigned rate, usec_t window_us, 
 	if (!rate)
 		return true;
 	do {
-		if (!limit_next_word(seen, rate, window_us, n, now, &next))
+		next = limit_next_word(seen, rate, window_us, n, now);
+		if (!next)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(word, &seen, next, memory_order_relaxed,
 							memory_order_relaxed));

@@ -128,9 +128,10 @@ static bool proto_is_signed(const struct session *s, const struct client_frame *
 {
 	char id[SOCKET_ID_SIZE];
 
-	return auth_check_channel(sv(s->app->key), s->app->secret, f->auth,
-				  sv(socket_id_format(s->id, id)), f->channel, f->has_channel_data,
-				  f->channel_data);
+	return auth_check_channel(
+		sv(s->app->key), s->app->secret,
+		&(struct auth_subscription){ f->auth, sv(socket_id_format(s->id, id)), f->channel,
+					     f->has_channel_data, f->channel_data });
 }
 
 static void proto_bad_signature(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)

@@ -558,15 +558,15 @@ static int embedded_prepare(struct embedded_pg *pg, char **why)
 	return wait_for_other(pg, why);
 }
 
-int embedded_pg_start(const char *dir, bool (*is_stopped)(void *ctx, int ms), void *ctx,
-		      struct embedded_pg **out, char **conninfo, char **why)
+int embedded_pg_start(const struct embedded_pg_conf *conf, struct embedded_pg **out,
+		      char **conninfo, char **why)
 {
 	struct embedded_pg *pg = xcalloc(1, sizeof(*pg));
 	int rc;
 
-	pg->is_stopped = is_stopped;
-	pg->ctx = ctx;
-	pg->dir = absolute(dir);
+	pg->is_stopped = conf->is_stopped;
+	pg->ctx = conf->ctx;
+	pg->dir = absolute(conf->dir);
 	pg->data = join_path(pg->dir, "/data");
 	pg->log = join_path(pg->dir, "/postgres.log");
 	pg->backoff_ms = BACKOFF_MIN_MS;

@@ -20,6 +20,7 @@
 
 int start_postgres(struct scopewired *d)
 {
+	const struct embedded_pg_conf pc = { d->conf->embedded_postgres, is_stop_requested, d };
 	char *why = NULL;
 
 	if (!d->conf->embedded_postgres) {
@@ -31,8 +32,7 @@ int start_postgres(struct scopewired *d)
 			       xstrdup("server.user cannot be used with --embedded-postgres: the "
 				       "server belongs to another user and could not be stopped; "
 				       "leave it empty, or start the daemon as that user"));
-	if (embedded_pg_start(d->conf->embedded_postgres, is_stop_requested, d, &d->postgres,
-			      &d->conninfo, &why) == 0)
+	if (embedded_pg_start(&pc, &d->postgres, &d->conninfo, &why) == 0)
 		return EX_OK;
 	if (!d->is_done)
 		return give_up(EX_UNAVAILABLE, why);

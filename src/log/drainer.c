@@ -250,14 +250,15 @@ static usec_t drainer_wait_us(const struct drainer *d)
 /* Listens first, then reads: a commit between the two is notified. */
 RUNS_ON(on_db) static enum pg_fault drainer_prepare(struct drainer *d)
 {
+	static const struct pg_preparation drain = { .name = "drain",
+						     .sql = "SELECT drain(" DRAIN_TEXT ")" };
 	enum pg_fault fault = pg_listener_begin(d->conn, drainer_deadline(), "scopewire_pending");
 
 	if (fault == PG_FINE)
 		fault = pg_conn_script(d->conn, drainer_deadline(),
 				       "SET plan_cache_mode = force_generic_plan");
 	if (fault == PG_FINE)
-		fault = pg_conn_prepare(d->conn, drainer_deadline(), "drain",
-					"SELECT drain(" DRAIN_TEXT ")", 0, NULL);
+		fault = pg_conn_prepare(d->conn, drainer_deadline(), &drain);
 	if (fault == PG_FINE)
 		fault = pg_conn_script(d->conn, drainer_deadline(), "SELECT drain_begin()");
 	if (fault == PG_FINE)

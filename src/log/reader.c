@@ -279,6 +279,9 @@ static void job_query_events(struct job *j, pg_pool_done *done)
 				 j->channel, from,	 to,
 				 j->was,     max,	 max_bytes,
 				 cap,	     max_age };
+	struct pg_call call = { .statement = &statements[LOG_ASK_EVENTS],
+				.n = ARRAY_SIZE(values),
+				.values = values };
 
 	snprintf(from, sizeof(from), "%" PRIu64, j->from);
 	snprintf(to, sizeof(to), "%" PRIu64, j->to);
@@ -286,18 +289,19 @@ static void job_query_events(struct job *j, pg_pool_done *done)
 	snprintf(max_bytes, sizeof(max_bytes), "%u", j->max_bytes);
 	snprintf(cap, sizeof(cap), "%u", j->cap);
 	snprintf(max_age, sizeof(max_age), "%u", j->max_age_s);
-	pg_pool_query(j->reader->pool, &statements[LOG_ASK_EVENTS], ARRAY_SIZE(values), values,
-		      done, j);
+	pg_pool_call(j->reader->pool, &call, done, j);
 }
 
 static void job_query_cached(struct job *j, pg_pool_done *done)
 {
 	char ttl[12];
 	const char *values[] = { j->app->id, reader_is_only_app(), j->channel, ttl };
+	struct pg_call call = { .statement = &statements[LOG_ASK_CACHED],
+				.n = ARRAY_SIZE(values),
+				.values = values };
 
 	snprintf(ttl, sizeof(ttl), "%u", j->app->cache_ttl_s);
-	pg_pool_query(j->reader->pool, &statements[LOG_ASK_CACHED], ARRAY_SIZE(values), values,
-		      done, j);
+	pg_pool_call(j->reader->pool, &call, done, j);
 }
 
 /* -- the queues: all with the lock held -- */

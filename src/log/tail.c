@@ -158,13 +158,14 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadl
 				       "WHERE serial > $1 AND serial <= $2 "
 				       "ORDER BY serial LIMIT " PAGE_ROWS_TEXT;
 	static const unsigned types[] = { 20, 20 }; /* bigint */
+	static const struct pg_preparation page = { "tail", page_sql, 2, types };
 	const struct pg_query start = { .sql = start_sql,
 					.n = 1,
 					.values = (const char *const[]){ t->node } };
 	struct pg_answer a = { 0 };
 	struct log_seen seen;
 	bool is_new = false;
-	enum pg_fault fault = pg_conn_prepare(c, deadline, "tail", page_sql, 2, types);
+	enum pg_fault fault = pg_conn_prepare(c, deadline, &page);
 
 	pthread_mutex_lock(&t->lock);
 	seen = t->seen;

@@ -210,8 +210,9 @@ enum pg_fault log_write_prepare(struct pg_conn *c, usec_t deadline)
 	enum pg_fault fault = PG_FINE;
 
 	for (int i = 0; i < LOG_STEPS && fault == PG_FINE; i++)
-		fault = pg_conn_prepare(c, deadline, steps[i].name, steps[i].sql, steps[i].n,
-					steps[i].types);
+		fault = pg_conn_prepare(c, deadline,
+					&(struct pg_preparation){ steps[i].name, steps[i].sql,
+								  steps[i].n, steps[i].types });
 	return fault;
 }
 

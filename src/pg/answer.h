@@ -15,7 +15,7 @@
 struct pg_result; /* libpq's PGresult */
 
 struct pg_answer {
-	int rc; /* 0, or why there is no result: see pg_pool_query() */
+	int rc; /* 0, or why there is no result: see pg_pool_call() */
 	struct pg_result *result;
 	const char *sqlstate; /* of the server's error; "" or NULL: there is none */
 };

@@ -62,11 +62,14 @@ static void on_chore_done(void *ctx, const struct pg_answer *a)
 RUNS_ON(on_pool) static void chore_run(void *ctx)
 {
 	struct pg_pool_chore *chore = ctx;
+	struct pg_call call = { .statement = chore->statement,
+				.n = chore->n,
+				.values = chore->values };
 
 	if (chore->is_open || chore->is_done || (chore->is_due && !chore->is_due(chore->ctx)))
 		return;
 	chore->is_open = true;
-	pg_pool_query(chore->pool, chore->statement, chore->n, chore->values, on_chore_done, chore);
+	pg_pool_call(chore->pool, &call, on_chore_done, chore);
 }
 
 void pg_pool_chore_add(struct pg_pool *p, struct pg_pool_chore *chore)

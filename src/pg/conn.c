@@ -188,10 +188,9 @@ enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql
 	return conn_collect(c, deadline, NULL);
 }
 
-enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
-			      int n, const uint32_t *types)
+enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const struct pg_preparation *p)
 {
-	if (!PQsendPrepare(c->pg, name, sql, n, types))
+	if (!PQsendPrepare(c->pg, p->name, p->sql, p->n, p->types))
 		return pg_conn_lost(c, 0);
 	return conn_collect(c, deadline, NULL);
 }

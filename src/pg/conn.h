@@ -49,9 +49,15 @@ bool pg_conn_ping(const char *conninfo) MUSTCHECK;
 
 /* Any number of statements in one text; no results. */
 enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
-/* types: of the n parameters, as enum pg_oid has them; NULL: the server infers them. */
-enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const char *name, const char *sql,
-			      int n, const uint32_t *types) MUSTCHECK;
+
+struct pg_preparation {
+	const char *name, *sql;
+	int n; /* parameters whose types are given */
+	const uint32_t
+		*types; /* n of them, as enum pg_oid has them; the server infers the others */
+};
+enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const struct pg_preparation *p)
+	MUSTCHECK;
 
 /* A statement and its parameters. */
 struct pg_query {

@@ -426,12 +426,11 @@ int migrate_session_run(struct pg_conn *c, const char *schema,
 	return rc ? rc : migrate_script(&m, "migration lock", lock);
 }
 
-int migrate_run_list(const char *conninfo, const char *password, const char *schema,
-		     const struct migration *list, unsigned n, char **why)
+int migrate_run_list(const char *conninfo, const char *schema, const struct migration *list,
+		     unsigned n, char **why)
 {
 	struct migrate m = { .schema = schema, .list = list, .n = n, .why = why };
 	struct pg_options o = { .conninfo = conninfo,
-				.password = password,
 				.schema = schema,
 				.connect_timeout_ms = CONNECT_MS };
 	int rc;
@@ -447,5 +446,5 @@ int migrate_run_list(const char *conninfo, const char *password, const char *sch
 
 int migrate_run(const char *conninfo, const char *schema, char **why)
 {
-	return migrate_run_list(conninfo, NULL, schema, migrations, migrations_count, why);
+	return migrate_run_list(conninfo, schema, migrations, migrations_count, why);
 }

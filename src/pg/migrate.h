@@ -26,7 +26,7 @@ int migrate_run(const char *conninfo, const char *schema, char **why) MUSTCHECK;
 int migrate_session_run(struct pg_conn *c, const char *schema,
 			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)
 	MUSTCHECK;
-/* As migrate_run, with the password apart (NULL: none) and another list; for main and tests. */
-int migrate_run_list(const char *conninfo, const char *password, const char *schema,
-		     const struct migration *list, unsigned n, char **why) MUSTCHECK;
+/* As migrate_run, with another list; for tests. */
+int migrate_run_list(const char *conninfo, const char *schema, const struct migration *list,
+		     unsigned n, char **why) MUSTCHECK;
 #endif

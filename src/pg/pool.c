@@ -692,14 +692,6 @@ void pg_pool_free(struct pg_pool *p)
 	free(p);
 }
 
-void pg_pool_query(struct pg_pool *p, const struct pg_statement *st, int n,
-		   const char *const *values, pg_pool_done *done, void *ctx)
-{
-	struct pg_call call = { .statement = st, .n = n, .values = values };
-
-	pg_pool_call(p, &call, done, ctx);
-}
-
 void pg_pool_call(struct pg_pool *p, const struct pg_call *call, pg_pool_done *done, void *ctx)
 {
 	struct pool_job *j = pool_job_new(call);

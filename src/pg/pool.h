@@ -64,7 +64,7 @@ struct pg_call {
 	const struct pg_statement *statement;
 	int n;
 	const char *const *values; /* n text parameters; NULL: SQL's NULL */
-	struct pg_owner owner;
+	struct pg_owner owner;	   /* all zero: the daemon itself */
 };
 
 /*
@@ -93,9 +93,6 @@ void pg_pool_free(struct pg_pool *p); /* NULL is fine */
  * again.  Any thread.
  */
 void pg_pool_call(struct pg_pool *p, const struct pg_call *call, pg_pool_done *done, void *ctx);
-/* The same for the daemon itself. */
-void pg_pool_query(struct pg_pool *p, const struct pg_statement *st, int n,
-		   const char *const *values, pg_pool_done *done, void *ctx);
 /* A connection is up.  Any thread. */
 bool pg_pool_is_up(const struct pg_pool *p);
 #endif

@@ -385,7 +385,8 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 		authorizer_free(a);
 		return rc;
 	}
-	pg_pool_query(a->predicates, &warning_statement, 0, NULL, on_warning, a);
+	pg_pool_call(a->predicates, &(struct pg_call){ .statement = &warning_statement },
+		     on_warning, a);
 	*out = a;
 	return 0;
 }

@@ -99,17 +99,17 @@ void idempotency_digest(const struct str_view *parts, size_t n,
 	hex_encode(digest, sizeof(digest), out);
 }
 
-static struct idempotent_call *idempotent_call_new(struct idempotency *t, struct str_view app,
-						   struct str_view key, struct str_view digest)
+static struct idempotent_call *idempotent_call_new(struct idempotency *t,
+						   const struct idempotency_key *k)
 {
-	struct idempotent_call *o = xcalloc(1, sizeof(*o) + app.len + key.len + 2);
-	size_t n = digest.len < IDEMPOTENCY_DIGEST_HEX ? digest.len : IDEMPOTENCY_DIGEST_HEX;
+	struct idempotent_call *o = xcalloc(1, sizeof(*o) + k->app.len + k->key.len + 2);
+	size_t n = k->digest.len < IDEMPOTENCY_DIGEST_HEX ? k->digest.len : IDEMPOTENCY_DIGEST_HEX;
 
 	o->table = t;
-	o->app = memcpy(o->text, app.ptr, app.len);
-	o->key = memcpy(o->text + app.len + 1, key.ptr, key.len);
-	o->id = sv_n(o->text, app.len + 1 + key.len);
-	memcpy(o->digest, digest.ptr, n);
+	o->app = memcpy(o->text, k->app.ptr, k->app.len);
+	o->key = memcpy(o->text + k->app.len + 1, k->key.ptr, k->key.len);
+	o->id = sv_n(o->text, k->app.len + 1 + k->key.len);
+	memcpy(o->digest, k->digest.ptr, n);
 	return o;
 }
 
@@ -163,8 +163,9 @@ static void on_key_found(void *ctx, const struct pg_answer *a)
 static void idempotent_call_look_up(struct idempotent_call *o)
 {
 	const char *values[] = { o->app, o->key, o->digest };
+	struct pg_call call = { .statement = &find_statement, .n = 3, .values = values };
 
-	pg_pool_query(o->table->pool, &find_statement, 3, values, on_key_found, o);
+	pg_pool_call(o->table->pool, &call, on_key_found, o);
 }
 
 static void idempotent_call_wait_locked(struct idempotent_call *o, idempotency_done *done,
@@ -176,10 +177,10 @@ static void idempotent_call_wait_locked(struct idempotent_call *o, idempotency_d
 	o->waiters = w;
 }
 
-void idempotency_begin(struct idempotency *t, struct str_view app, struct str_view key,
-		       struct str_view digest, idempotency_done *done, void *ctx)
+void idempotency_begin(struct idempotency *t, const struct idempotency_key *key,
+		       idempotency_done *done, void *ctx)
 {
-	struct idempotent_call *mine = idempotent_call_new(t, app, key, digest), *other;
+	struct idempotent_call *mine = idempotent_call_new(t, key), *other;
 	bool is_same;
 
 	mine->first = (struct waiter){ NULL, done, ctx };

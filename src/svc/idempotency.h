@@ -23,7 +23,7 @@ enum idempotency_result {
 	IDEMPOTENCY_FIRST,  /* do the work, then idempotency_end(); the answer comes after that */
 	IDEMPOTENCY_ANSWER, /* text is the answer, of this call or of an earlier one */
 	IDEMPOTENCY_DIFFERENT, /* an earlier call had this key and another content */
-	IDEMPOTENCY_FAILED,    /* rc, as of publish_submit() or pg_pool_query() */
+	IDEMPOTENCY_FAILED,    /* rc, as of publish_submit() or pg_pool_call() */
 };
 
 struct idempotency_reply {
@@ -47,13 +47,18 @@ bool idempotency_key_is_valid(struct str_view key) MUSTCHECK;
 void idempotency_digest(const struct str_view *parts, size_t n,
 			char out[IDEMPOTENCY_DIGEST_HEX + 1]);
 
+struct idempotency_key {
+	struct str_view app; /* its id */
+	struct str_view key;
+	struct str_view digest; /* identifies the content of the call */
+};
 /*
- * Begins a call with a key of that app (its id); digest identifies its content.  All are copied.
+ * Begins a call with a key, which is copied.
  * done is called on any thread, before or after this returns: once with the answer, and with
  * IDEMPOTENCY_FIRST before that if this call has to do the work.
  */
-void idempotency_begin(struct idempotency *t, struct str_view app, struct str_view key,
-		       struct str_view digest, idempotency_done *done, void *ctx);
+void idempotency_begin(struct idempotency *t, const struct idempotency_key *key,
+		       idempotency_done *done, void *ctx);
 /* The work of a call that was IDEMPOTENCY_FIRST is done: rc of publish_submit(), and the answer. */
 void idempotency_end(struct idempotent_call *o, int rc, struct str_view answer);
 #endif

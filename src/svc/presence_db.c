@@ -393,6 +393,7 @@ RUNS_ON(on_pool) static void presence_send_batch(struct batch *b)
 	struct presence_db *p = b->of;
 	struct strbuf beats, came, gone;
 	const char *values[5];
+	struct pg_call call = { .statement = &beat_statement, .n = 5, .values = values };
 
 	strbuf_init(&beats, 128 * (size_t)b->n);
 	strbuf_init(&came, 0);
@@ -415,7 +416,7 @@ RUNS_ON(on_pool) static void presence_send_batch(struct batch *b)
 	values[2] = batch_finish_list(&gone);
 	values[3] = p->ttl;
 	values[4] = p->channels;
-	pg_pool_query(p->pool, &beat_statement, 5, values, on_presence_batch, b);
+	pg_pool_call(p->pool, &call, on_presence_batch, b);
 	strbuf_release(&beats);
 	strbuf_release(&came);
 	strbuf_release(&gone);

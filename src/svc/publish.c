@@ -174,12 +174,11 @@ static void publish_commit(struct publisher *p, struct app *app, struct sorted *
 		publish_on_committed(b, rc);
 }
 
-void publish_submit(struct publisher *p, struct app *app, const struct publish_item *items,
-		    size_t n, const struct publish_key *key, void (*done)(void *ctx, int rc),
-		    void *ctx)
+void publish_submit(struct publisher *p, const struct publish_request *r,
+		    void (*done)(void *ctx, int rc), void *ctx)
 {
 	struct event *few[16], **many = NULL;
-	struct sorted s = { .now = few, .key = key };
+	struct sorted s = { .now = few, .key = r->key };
 	usec_t now = clock_wall();
 	int rc = 0;
 
@@ -187,18 +186,18 @@ void publish_submit(struct publisher *p, struct app *app, const struct publish_i
 		done(ctx, -EAGAIN);
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
-		s.n_most += (unsigned)items[i].n_channels;
+	for (size_t i = 0; i < r->n; i++)
+		s.n_most += (unsigned)r->items[i].n_channels;
 	if (s.n_most > ARRAY_SIZE(few))
 		s.now = many = xreallocarray(NULL, s.n_most, sizeof(*many));
-	for (size_t i = 0; i < n; i++)
-		sorted_add_item(&s, app, &items[i], now);
+	for (size_t i = 0; i < r->n; i++)
+		sorted_add_item(&s, r->app, &r->items[i], now);
 	if ((s.commit || s.async || s.key) && !p->queue)
 		rc = -EHOSTDOWN;
 	else if (s.async)
 		rc = log_queue_reserve(p->queue, s.async);
 	if (!rc && (s.commit || s.key)) {
-		publish_commit(p, app, &s, done, ctx);
+		publish_commit(p, r->app, &s, done, ctx);
 	} else {
 		if (!rc)
 			rc = publish_deliver(p, &s);

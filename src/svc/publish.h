@@ -25,21 +25,27 @@ struct publish_key {
 	struct str_view key, digest, answer;
 };
 
+struct publish_request {
+	struct app *app;
+	const struct publish_item *items;
+	size_t n;
+	const struct publish_key *key; /* NULL: none */
+};
+
 /* d and queue outlive it.  queue NULL (no database): what needs a row is answered -EHOSTDOWN. */
 struct publisher *publisher_new(struct directory *d, struct log_queue *queue,
 				unsigned commit_timeout_ms) MUSTCHECK;
 void publisher_free(struct publisher *p); /* NULL is fine */
 
 /*
- * Publishes all items as one: done(ctx, rc) is called exactly once, before or after this
+ * Publishes all items of r as one: done(ctx, rc) is called exactly once, before or after this
  * returns, on any thread, with 0, -EAGAIN (queues full), -EHOSTDOWN or -ETIMEDOUT (database
  * away), -EINVAL (the database refused the content).
- * With key (may be NULL) all of it, whatever its durability, waits for a commit that has the key
+ * With r->key all of it, whatever its durability, waits for a commit that has the key
  * in it; -EEXIST: the key exists.  key is good until done.
  * On an error nothing was delivered, though a commit that was under way when -ETIMEDOUT was
  * answered may still succeed.  Everything else is copied.
  */
-void publish_submit(struct publisher *p, struct app *app, const struct publish_item *items,
-		    size_t n, const struct publish_key *key, void (*done)(void *ctx, int rc),
-		    void *ctx);
+void publish_submit(struct publisher *p, const struct publish_request *r,
+		    void (*done)(void *ctx, int rc), void *ctx);
 #endif

@@ -189,6 +189,7 @@ RUNS_ON(on_pool) static void viewers_sweep(void *ctx)
 	usec_t now = clock_mono();
 	struct strbuf sockets;
 	const char *value;
+	struct pg_call call = { .statement = &sweep_statement, .n = 1, .values = &value };
 
 	if (v->is_sweeping)
 		return;
@@ -199,7 +200,7 @@ RUNS_ON(on_pool) static void viewers_sweep(void *ctx)
 		v->sweep_at = now + SWEEP_EVERY;
 		v->is_sweeping = true;
 		value = sockets.ptr;
-		pg_pool_query(v->pool, &sweep_statement, 1, &value, on_viewers_swept, v);
+		pg_pool_call(v->pool, &call, on_viewers_swept, v);
 	}
 	strbuf_release(&sockets);
 }

@@ -179,13 +179,13 @@ static bool check_parts(struct str_view key, const struct auth_secret *s, struct
 	return auth_equal(sv_n(want, AUTH_HEX_BYTES), got);
 }
 
-bool auth_check_channel(struct str_view key, const struct auth_secret *s, struct str_view auth,
-			struct str_view socket_id, struct str_view channel, bool has_channel_data,
-			struct str_view channel_data)
+bool auth_check_channel(struct str_view key, const struct auth_secret *s,
+			const struct auth_subscription *sub)
 {
-	const struct str_view parts[] = { socket_id, SV(":"), channel, SV(":"), channel_data };
+	const struct str_view parts[] = { sub->socket_id, SV(":"), sub->channel, SV(":"),
+					  sub->channel_data };
 
-	return check_parts(key, s, auth, parts, has_channel_data ? 5 : 3);
+	return check_parts(key, s, sub->auth, parts, sub->has_channel_data ? 5 : 3);
 }
 
 bool auth_check_user(struct str_view key, const struct auth_secret *s, struct str_view auth,

@@ -25,13 +25,16 @@ void auth_sign(const struct auth_secret *s, const struct str_view *parts, size_t
 bool auth_equal(struct str_view a, struct str_view b);
 void auth_md5_hex(struct str_view bytes, char hex[AUTH_MD5_HEX_BYTES + 1]);
 
-/*
- * auth is "key:hex" as the client sent it.  channel_data is signed as received, and left
- * out when has_channel_data is false.  True when key and signature are right.
- */
-bool auth_check_channel(struct str_view key, const struct auth_secret *s, struct str_view auth,
-			struct str_view socket_id, struct str_view channel, bool has_channel_data,
-			struct str_view channel_data);
+/* What a client signs to subscribe; all as it was received. */
+struct auth_subscription {
+	struct str_view auth; /* "key:hex" */
+	struct str_view socket_id, channel;
+	bool has_channel_data; /* false: the signature is without it */
+	struct str_view channel_data;
+};
+/* True when key and signature are right. */
+bool auth_check_channel(struct str_view key, const struct auth_secret *s,
+			const struct auth_subscription *sub);
 bool auth_check_user(struct str_view key, const struct auth_secret *s, struct str_view auth,
 		     struct str_view socket_id, struct str_view user_data);
 

@@ -242,12 +242,14 @@ static char *pusher_id(struct str_view value, bool numbers_too, const char **why
 	return NULL;
 }
 
-static int pusher_read_member(struct str_view object, const char *id_key, bool numbers_too,
-			      size_t max_id_bytes, struct presence_member *m, const char **why)
+/* A member of a presence channel (is_user false), or a user who signs in. */
+static int pusher_read_member(struct str_view object, bool is_user, size_t max_id_bytes,
+			      struct presence_member *m, const char **why)
 {
 	struct str_view info = json_member(object, SV("user_info"));
+	struct str_view id = json_member(object, is_user ? SV("id") : SV("user_id"));
 
-	m->user_id = pusher_id(json_member(object, sv(id_key)), numbers_too, why);
+	m->user_id = pusher_id(id, !is_user, why);
 	if (!m->user_id)
 		return -EINVAL;
 	if (max_id_bytes && strlen(m->user_id) > max_id_bytes) {
@@ -269,7 +271,7 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 		*why = "channel_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = pusher_read_member(root, "user_id", true, max_id_bytes, &m, why);
+	rc = pusher_read_member(root, false, max_id_bytes, &m, why);
 	if (rc == 0 && max_info_bytes && m.user_info && strlen(m.user_info) > max_info_bytes) {
 		*why = "The member's user_info is too large (option max_presence_member_bytes)";
 		rc = -E2BIG;
@@ -338,7 +340,7 @@ int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct prese
 		*why = "user_data must be a JSON object";
 		return -EINVAL;
 	}
-	rc = pusher_read_member(root, "id", false, max_id_bytes, &m, why);
+	rc = pusher_read_member(root, true, max_id_bytes, &m, why);
 	if (rc == 0)
 		rc = user_id_check(m.user_id, why);
 	if (rc == 0)

@@ -57,11 +57,13 @@ static bool pauses(void *ctx UNUSED, int ms)
 	return false;
 }
 
+static const struct embedded_pg_conf conf = { dir, pauses, NULL };
+
 static struct embedded_pg *start(char **conninfo)
 {
 	struct embedded_pg *pg = NULL;
 	char *why = NULL;
-	int rc = embedded_pg_start(dir, pauses, NULL, &pg, conninfo, &why);
+	int rc = embedded_pg_start(&conf, &pg, conninfo, &why);
 
 	ck_assert_msg(rc == 0, "%d: %s", rc, why);
 	return pg;
@@ -181,7 +183,7 @@ START_TEST(a_cluster_of_another_version)
 	ck_assert_int_eq(mkdir(dir, 0755), 0);
 	ck_assert_int_eq(mkdir(under("data"), 0755), 0);
 	write_file(under("data/PG_VERSION"), "99\n");
-	ck_assert_int_lt(embedded_pg_start(dir, pauses, NULL, &pg, &conninfo, &why), 0);
+	ck_assert_int_lt(embedded_pg_start(&conf, &pg, &conninfo, &why), 0);
 	ck_assert_msg(strstr(why, "PostgreSQL 99, which is not installed"), "%s", why);
 	free(why);
 }
@@ -211,14 +213,14 @@ START_TEST(a_socket_folder_of_another_user_is_refused)
 	*strchr(run, '\'') = '\0';
 	/* A link there leads to a folder of our own: it is refused all the same. */
 	ck_assert_int_eq(symlink(parent, run), 0);
-	ck_assert_int_lt(embedded_pg_start(dir, pauses, NULL, &pg, &conninfo, &why), 0);
+	ck_assert_int_lt(embedded_pg_start(&conf, &pg, &conninfo, &why), 0);
 	ck_assert_msg(strstr(why, "belongs to another user"), "%s", why);
 	free(why);
 	ck_assert_int_eq(unlink(run), 0);
 	if (getuid() == 0) {
 		ck_assert_int_eq(mkdir(run, 0777), 0);
 		ck_assert_int_eq(chown(run, 12345, 12345), 0);
-		ck_assert_int_lt(embedded_pg_start(dir, pauses, NULL, &pg, &conninfo, &why), 0);
+		ck_assert_int_lt(embedded_pg_start(&conf, &pg, &conninfo, &why), 0);
 		ck_assert_msg(strstr(why, "belongs to another user"), "%s", why);
 		free(why);
 		ck_assert_int_eq(rmdir(run), 0);

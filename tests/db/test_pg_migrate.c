@@ -203,7 +203,7 @@ START_TEST(a_failing_migration_leaves_nothing)
 	char *why = NULL;
 	PGconn *c;
 
-	ck_assert_int_eq(migrate_run_list(conninfo, NULL, "scopewire", list, 2, &why), -EIO);
+	ck_assert_int_eq(migrate_run_list(conninfo, "scopewire", list, 2, &why), -EIO);
 	ck_assert_ptr_nonnull(strstr(why, "division by zero"));
 	free(why);
 	c = pg_fixture_connect(conninfo);

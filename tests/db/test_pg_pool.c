@@ -94,8 +94,9 @@ static void finish(void)
 static void ask(const struct pg_statement *st, const char *a, const char *b, struct tally *t)
 {
 	const char *values[] = { a, b };
+	struct pg_call call = { .statement = st, .n = b ? 2 : a ? 1 : 0, .values = values };
 
-	pg_pool_query(pool, st, b ? 2 : a ? 1 : 0, values, on_done, t);
+	pg_pool_call(pool, &call, on_done, t);
 }
 
 static void close_all_connections(void)
@@ -112,9 +113,10 @@ START_TEST(a_refusal_has_its_sqlstate)
 {
 	struct tally t = { .n = 0 };
 	const char *values[] = { "a'b\"", NULL };
+	struct pg_call call = { .statement = &text_of, .n = 2, .values = values };
 
 	begin("answers", 2, 100);
-	pg_pool_query(pool, &text_of, 2, values, on_done, &t);
+	pg_pool_call(pool, &call, on_done, &t);
 	WAIT_UNTIL(t.n == 1);
 	ck_assert_str_eq(t.text, "a'b\"");
 	ask(&divide, "0", NULL, &t);

@@ -70,16 +70,17 @@ END_TEST
 
 START_TEST(a_pipeline_skips_what_follows_a_failure)
 {
+	const struct pg_preparation types = { .name = "all_types",
+					      .sql = "SELECT -5::int8, 7::int4, true" };
+	const struct pg_preparation failing = { .name = "bad", .sql = "SELECT 1 / 0" };
 	struct pg_query all = { .sql = "all_types", .is_prepared = true };
 	struct pg_query bad = { .sql = "bad", .is_prepared = true };
 	struct pg_answer a = { 0 };
 	char *conninfo;
 	struct pg_conn *c = open_conn("pipeline", &conninfo);
 
-	ck_assert_int_eq(
-		pg_conn_prepare(c, soon(), "all_types", "SELECT -5::int8, 7::int4, true", 0, NULL),
-		PG_FINE);
-	ck_assert_int_eq(pg_conn_prepare(c, soon(), "bad", "SELECT 1 / 0", 0, NULL), PG_FINE);
+	ck_assert_int_eq(pg_conn_prepare(c, soon(), &types), PG_FINE);
+	ck_assert_int_eq(pg_conn_prepare(c, soon(), &failing), PG_FINE);
 	ck_assert(pg_pipeline_begin(c));
 	ck_assert(pg_pipeline_add(c, &all));
 	ck_assert(pg_pipeline_add(c, &bad));

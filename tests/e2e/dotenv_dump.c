@@ -58,7 +58,8 @@ int main(void)
 
 		strbuf_init(&b, 256);
 		strbuf_add_c(&b, '{');
-		if (env_file_read(sv_n(file, len), environ, ".env", on_variable, &b, &why) < 0)
+		if (env_file_read(&(struct env_file){ sv_n(file, len), environ, ".env" },
+				  on_variable, &b, &why) < 0)
 			puts("null");
 		else
 			printf("%s}\n", b.ptr);

@@ -39,6 +39,8 @@ static void fuzz(struct str_view input)
 	r.body = rest;
 	v = auth_check_request(SV("key"), secret, &r, 0, USEC_PER_SEC);
 	MUST(*auth_verdict_text(v));
-	(void)auth_check_channel(SV("key"), secret, input, SV("1.2"), SV("private-x"), true, input);
+	(void)auth_check_channel(
+		SV("key"), secret,
+		&(struct auth_subscription){ input, SV("1.2"), SV("private-x"), true, input });
 	(void)auth_check_user(SV("key"), secret, input, SV("1.2"), input);
 }

@@ -15,10 +15,11 @@ static int on_setting(void *ctx, const struct setting *s)
 
 static void fuzz(struct str_view input)
 {
+	const struct env_file f = { input, NULL, ".env" };
 	unsigned lines = 0;
 	char *why = NULL;
 
-	if (env_file_read(input, NULL, ".env", on_setting, &lines, &why) < 0)
+	if (env_file_read(&f, on_setting, &lines, &why) < 0)
 		MUST(why);
 	else
 		MUST(!why);

@@ -803,28 +803,33 @@ static void sign(struct strbuf *out, const struct strbuf *text)
 	strbuf_addf(out, "%s:%s", play.apps[0]->key, hex);
 }
 
-static void send_signed(struct peer *p, const char *event, const struct strbuf *signed_text,
-			const char *field, struct str_view value, struct str_view channel,
-			struct str_view since) RUNS_ON(on_worker)
+struct signed_frame {
+	const char *event;
+	const struct strbuf *signed_text; /* NULL: without a signature */
+	const char *field;		  /* of value */
+	struct str_view value, channel, since;
+};
+
+static void send_signed(struct peer *p, const struct signed_frame *f) RUNS_ON(on_worker)
 {
 	struct strbuf b;
 
 	strbuf_init(&b, 256);
-	strbuf_addf(&b, "{\"event\":\"%s\",\"data\":{\"auth\":\"", event);
-	if (signed_text)
-		sign(&b, signed_text);
+	strbuf_addf(&b, "{\"event\":\"%s\",\"data\":{\"auth\":\"", f->event);
+	if (f->signed_text)
+		sign(&b, f->signed_text);
 	strbuf_add_c(&b, '"');
-	if (channel.ptr) {
+	if (f->channel.ptr) {
 		strbuf_add_str(&b, ",\"channel\":");
-		strbuf_add_json(&b, channel);
+		strbuf_add_json(&b, f->channel);
 	}
-	if (since.len) {
+	if (f->since.len) {
 		strbuf_add_str(&b, ",\"since\":");
-		strbuf_add_json(&b, since);
+		strbuf_add_json(&b, f->since);
 	}
-	if (value.len) {
-		strbuf_addf(&b, ",\"%s\":", field);
-		strbuf_add_json(&b, value);
+	if (f->value.len) {
+		strbuf_addf(&b, ",\"%s\":", f->field);
+		strbuf_add_json(&b, f->value);
 	}
 	strbuf_add_str(&b, "}}");
 	receive(p, strbuf_view(&b), true, true, false);
@@ -847,8 +852,13 @@ static void step_subscribe(struct peer *p, struct str_view rest) RUNS_ON(on_work
 	if (rest.len)
 		strbuf_add_c(&text, ':');
 	strbuf_add_sv(&text, rest);
-	send_signed(p, "pusher:subscribe", sv_starts_with(channel, SV("pr")) ? &text : NULL,
-		    "channel_data", rest, channel, since);
+	send_signed(p, &(struct signed_frame){
+			       .event = "pusher:subscribe",
+			       .signed_text = sv_starts_with(channel, SV("pr")) ? &text : NULL,
+			       .field = "channel_data",
+			       .value = rest,
+			       .channel = channel,
+			       .since = since });
 	strbuf_release(&text);
 }
 
@@ -860,7 +870,10 @@ static void step_signin(struct peer *p, struct str_view rest) RUNS_ON(on_worker)
 	strbuf_init(&text, 256);
 	strbuf_addf(&text, "%s::user::", p->id);
 	strbuf_add_sv(&text, rest);
-	send_signed(p, "pusher:signin", &text, "user_data", rest, sv_n(NULL, 0), SV(""));
+	send_signed(p, &(struct signed_frame){ .event = "pusher:signin",
+					       .signed_text = &text,
+					       .field = "user_data",
+					       .value = rest });
 	strbuf_release(&text);
 }
 

@@ -94,12 +94,13 @@ struct twist {
 	long age_s;
 	const char *key, *secret, *version;
 	const char *md5_of, *path_signed;
-	size_t cut; /* digits of the signature left out */
+	size_t cut;	    /* digits of the signature left out */
+	const char *prefix; /* before the path, not signed */
 };
 
 /* extra is "&name=value..." in order, behind what authenticates. */
-static char *signed_target(const char *method, const char *prefix, const char *path,
-			   const char *extra, struct str_view body, const struct twist *t)
+static char *signed_target(const char *method, const char *path, const char *extra,
+			   struct str_view body, const struct twist *t)
 {
 	const char *secret_text = t->secret ? t->secret : "secret-a";
 	struct auth_secret *secret = auth_secret_new(sv(secret_text));
@@ -122,8 +123,8 @@ static char *signed_target(const char *method, const char *prefix, const char *p
 
 	auth_sign(secret, parts, ARRAY_SIZE(parts), hex);
 	strbuf_init(&out, 0);
-	strbuf_addf(&out, "%s%s?%s&auth_signature=%.*s", prefix, path, query.ptr,
-		    (int)(AUTH_HEX_BYTES - t->cut), hex);
+	strbuf_addf(&out, "%s%s?%s&auth_signature=%.*s", t->prefix ? t->prefix : "", path,
+		    query.ptr, (int)(AUTH_HEX_BYTES - t->cut), hex);
 	strbuf_release(&query);
 	auth_secret_free(secret);
 	return out.ptr;
@@ -131,7 +132,7 @@ static char *signed_target(const char *method, const char *prefix, const char *p
 
 static void twisted(const char *method, const char *path, const char *body, const struct twist *t)
 {
-	char *target = signed_target(method, "", path, "", sv(body), t);
+	char *target = signed_target(method, path, "", sv(body), t);
 
 	call(method, target, body);
 	free(target);
@@ -140,7 +141,7 @@ static void twisted(const char *method, const char *path, const char *body, cons
 static void signed_sv(const char *method, const char *path, const char *extra, struct str_view body)
 {
 	const struct twist none = { .age_s = 0 };
-	char *target = signed_target(method, "", path, extra, body, &none);
+	char *target = signed_target(method, path, extra, body, &none);
 
 	call_sv(method, target, body);
 	free(target);
@@ -405,12 +406,12 @@ END_TEST
 START_TEST(signature_of_another_method_or_body)
 {
 	const struct twist none = { .age_s = 0 };
-	char *target = signed_target("GET", "", EVENTS, "", sv(HELLO), &none);
+	char *target = signed_target("GET", EVENTS, "", sv(HELLO), &none);
 
 	call("POST", target, HELLO);
 	ck_assert_uint_eq(got.status, 401);
 	free(target);
-	target = signed_target("POST", "", EVENTS, "", sv(""), &none);
+	target = signed_target("POST", EVENTS, "", sv(""), &none);
 	call("POST", target, HELLO);
 	ck_assert_uint_eq(got.status, 401);
 	free(target);
@@ -419,13 +420,13 @@ END_TEST
 
 START_TEST(signature_stands_over_the_path_from_apps_on)
 {
-	const struct twist none = { .age_s = 0 };
-	char *target = signed_target("POST", "/ws", EVENTS, "", sv(HELLO), &none);
+	char *target =
+		signed_target("POST", EVENTS, "", sv(HELLO), &(struct twist){ .prefix = "/ws" });
 
 	call("POST", target, HELLO);
 	ck_reply(200, "{}");
 	free(target);
-	target = signed_target("POST", "/ws/", EVENTS, "", sv(HELLO), &none);
+	target = signed_target("POST", EVENTS, "", sv(HELLO), &(struct twist){ .prefix = "/ws/" });
 	call("POST", target, HELLO);
 	ck_reply(200, "{}");
 	free(target);

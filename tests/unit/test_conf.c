@@ -552,6 +552,12 @@ static int on_setting(void *ctx, const struct setting *s)
 	return 0;
 }
 
+static int read_env(struct str_view text, char **environ_, struct strbuf *got, char **sentence)
+{
+	return env_file_read(&(struct env_file){ text, environ_, ".env" }, on_setting, got,
+			     sentence);
+}
+
 START_TEST(env_file_grammar)
 {
 	static const char *const cases[][2] = {
@@ -587,9 +593,7 @@ START_TEST(env_file_grammar)
 		struct strbuf got;
 
 		strbuf_init(&got, 0);
-		ck_assert_int_eq(env_file_read(sv(cases[i][0]), environment, ".env", on_setting,
-					       &got, &text),
-				 0);
+		ck_assert_int_eq(read_env(sv(cases[i][0]), environment, &got, &text), 0);
 		ck_assert_str_eq(got.ptr, cases[i][1]);
 		strbuf_release(&got);
 	}
@@ -619,9 +623,7 @@ START_TEST(what_phpdotenv_refuses_is_refused)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char *sentence = NULL;
 
-		ck_assert_int_eq(
-			env_file_read(sv(cases[i][0]), NULL, ".env", on_setting, NULL, &sentence),
-			-EINVAL);
+		ck_assert_int_eq(read_env(sv(cases[i][0]), NULL, NULL, &sentence), -EINVAL);
 		ck_assert_str_eq(sentence, cases[i][1]);
 		free(sentence);
 	}
@@ -842,13 +844,10 @@ START_TEST(env_file_expansion_is_bounded)
 	strbuf_add_str(&text, "A=0123456789\n");
 	for (int i = 0; i < 60; i++)
 		strbuf_add_str(&text, "A=${A}${A}\n");
-	ck_assert_int_eq(
-		env_file_read(strbuf_view(&text), NULL, ".env", on_setting, &got, &sentence),
-		-EINVAL);
+	ck_assert_int_eq(read_env(strbuf_view(&text), NULL, &got, &sentence), -EINVAL);
 	ck_assert(sv_starts_with(sv(sentence), SV(".env:14: A: the value is too long\n")));
 	free(sentence);
-	ck_assert_int_eq(env_file_read(SV("A\0=1"), NULL, ".env", on_setting, &got, &sentence),
-			 -EINVAL);
+	ck_assert_int_eq(read_env(SV("A\0=1"), NULL, &got, &sentence), -EINVAL);
 	free(sentence);
 	strbuf_release(&text);
 	strbuf_release(&got);

@@ -69,7 +69,7 @@ static void publish(const struct str_view *channels, size_t n, uint64_t exclude)
 	const struct publish_item item = { SV("name"), SV("data"), channels, n, exclude };
 	unsigned before = done.n;
 
-	publish_submit(publisher, app, &item, 1, NULL, on_done, &done);
+	publish_submit(publisher, &(struct publish_request){ app, &item, 1, NULL }, on_done, &done);
 	ck_assert_uint_eq(done.n, before + 1);
 }
 
@@ -100,7 +100,8 @@ START_TEST(many_items_and_channels)
 						  0 };
 	join("a");
 	join("N");
-	publish_submit(publisher, app, items, ARRAY_SIZE(items), NULL, on_done, &done);
+	publish_submit(publisher, &(struct publish_request){ app, items, ARRAY_SIZE(items), NULL },
+		       on_done, &done);
 	ck_assert_uint_eq(done.n, 1);
 	ck_assert_int_eq(done.rc, 0);
 	ck_assert_uint_eq(fake_post_drop(), 6);

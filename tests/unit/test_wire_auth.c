@@ -148,8 +148,9 @@ END_TEST
 
 static bool private_ok(const char *auth)
 {
-	return auth_check_channel(KEY, secret, sv(auth), SOCKET, SV("private-foobar"), false,
-				  SV(""));
+	return auth_check_channel(KEY, secret,
+				  &(struct auth_subscription){
+					  sv(auth), SOCKET, SV("private-foobar"), false, SV("") });
 }
 
 START_TEST(channel_auth_is_key_colon_signature)
@@ -177,15 +178,19 @@ START_TEST(channel_data_is_signed_as_received)
 				  "afaed3695da2ffd16931f457e338e6c9f2921fa133ce7dac49f529792be6304"
 				  "c");
 	struct str_view data = SV("{\"user_id\":10,\"user_info\":{\"name\":\"Mr. Pusher\"}}");
+	const struct auth_subscription good = { auth, SOCKET, SV("presence-foobar"), true, data };
+	struct auth_subscription bad;
 
-	ck_assert(auth_check_channel(KEY, secret, auth, SOCKET, SV("presence-foobar"), true, data));
-	ck_assert(
-		!auth_check_channel(KEY, secret, auth, SOCKET, SV("presence-foobar"), false, data));
-	ck_assert(!auth_check_channel(KEY, secret, auth, SV("1234.1235"), SV("presence-foobar"),
-				      true, data));
-	ck_assert(!auth_check_channel(KEY, secret, auth, SOCKET, SV("presence-foobar"), true,
-				      SV("{\"user_id\":10, \"user_info\":{\"name\":\"Mr. "
-					 "Pusher\"}}")));
+	ck_assert(auth_check_channel(KEY, secret, &good));
+	bad = good;
+	bad.has_channel_data = false;
+	ck_assert(!auth_check_channel(KEY, secret, &bad));
+	bad = good;
+	bad.socket_id = SV("1234.1235");
+	ck_assert(!auth_check_channel(KEY, secret, &bad));
+	bad = good;
+	bad.channel_data = SV("{\"user_id\":10, \"user_info\":{\"name\":\"Mr. Pusher\"}}");
+	ck_assert(!auth_check_channel(KEY, secret, &bad));
 }
 END_TEST
 
