@@ -24,6 +24,10 @@ DECLARE
 	low bigint := 0;
 	high bigint := 9223372036854775807;
 	way text := CASE WHEN p_newest_first THEN ' DESC' ELSE '' END;
+	-- The statement is put together from constant texts only; every value is a parameter (USING).  A
+	-- static one would contain conditions such as "p_event IS NULL OR ...", with which the planner
+	-- uses neither the index of the channels nor the order of the primary key, and would exist twice,
+	-- for both orders.
 	by_key text := format(' ORDER BY serial%1$s, id%1$s', way);
 	line text := 'json_build_object(''serial'', e.serial, ''id'', e.event_id, '
 		'''channel'', e.channel, ''event'', e.event_type, ''data'', CASE WHEN '

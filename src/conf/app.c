@@ -35,10 +35,12 @@ static unsigned last_number;
 static pthread_mutex_t current_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct app_set *current;
 
-static struct app_runtime *runtime_of_locked(const char *id)
+static struct app_runtime *runtime_of(const char *id)
 {
-	struct named_runtime *r = map_get(&runtimes, sv(id));
+	struct named_runtime *r;
 
+	pthread_mutex_lock(&runtimes_lock);
+	r = map_get(&runtimes, sv(id));
 	if (!r) {
 		r = xcalloc(1, sizeof(*r));
 		r->id = xstrdup(id);
@@ -47,17 +49,8 @@ static struct app_runtime *runtime_of_locked(const char *id)
 			map_init(&runtimes);
 		map_put(&runtimes, sv(r->id), r);
 	}
-	return &r->runtime;
-}
-
-static struct app_runtime *runtime_of(const char *id)
-{
-	struct app_runtime *r;
-
-	pthread_mutex_lock(&runtimes_lock);
-	r = runtime_of_locked(id);
 	pthread_mutex_unlock(&runtimes_lock);
-	return r;
+	return &r->runtime;
 }
 
 static void app_free(struct app *a)

@@ -21,6 +21,21 @@ struct deliveries {
 	atomic_bool is_awaited;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) deliveries_held {
+	char unused;
+} deliveries_held UNUSED;
+
+static void deliveries_lock(struct deliveries *l) TSA(acquire_capability(deliveries_held)) NO_TSA
+{
+	pthread_mutex_lock(&l->lock);
+}
+
+static void deliveries_unlock(struct deliveries *l) TSA(release_capability(deliveries_held)) NO_TSA
+{
+	pthread_mutex_unlock(&l->lock);
+}
+
 struct deliveries *deliveries_new(void)
 {
 	struct deliveries *l = xcalloc(1, sizeof(*l));
@@ -45,7 +60,7 @@ static struct delivery *deliveries_at(struct deliveries *l, unsigned i)
 	return &l->ring[(l->head + i) & (l->room - 1)];
 }
 
-static void deliveries_grow_locked(struct deliveries *l)
+static void deliveries_grow_locked(struct deliveries *l) NEEDS_LOCK(deliveries_held)
 {
 	struct delivery *ring = xcalloc((size_t)l->room * 2, sizeof(*ring));
 
@@ -71,7 +86,7 @@ void deliveries_add(struct deliveries *l, const struct delivery *d)
 {
 	bool was_empty;
 
-	pthread_mutex_lock(&l->lock);
+	deliveries_lock(l);
 	if (l->count == l->room && l->room < DELIVERIES_MAX) {
 		deliveries_grow_locked(l);
 	} else if (l->count == l->room) {
@@ -81,7 +96,7 @@ void deliveries_add(struct deliveries *l, const struct delivery *d)
 	}
 	was_empty = l->count == 0;
 	*deliveries_at(l, l->count++) = *d;
-	pthread_mutex_unlock(&l->lock);
+	deliveries_unlock(l);
 	if (was_empty && l->wake && atomic_load(&l->is_awaited))
 		wake_signal(l->wake);
 }
@@ -90,19 +105,19 @@ unsigned deliveries_take(struct deliveries *l, struct delivery *out, unsigned ma
 {
 	unsigned n;
 
-	pthread_mutex_lock(&l->lock);
+	deliveries_lock(l);
 	n = l->count < max ? l->count : max;
 	for (unsigned i = 0; i < n; i++)
 		out[i] = *deliveries_at(l, i);
 	l->head += n;
 	l->count -= n;
-	pthread_mutex_unlock(&l->lock);
+	deliveries_unlock(l);
 	return n;
 }
 
 void deliveries_put_back(struct deliveries *l, const struct delivery *d, unsigned n)
 {
-	pthread_mutex_lock(&l->lock);
+	deliveries_lock(l);
 	while (n && l->count < DELIVERIES_MAX) {
 		if (l->count == l->room)
 			deliveries_grow_locked(l);
@@ -111,16 +126,16 @@ void deliveries_put_back(struct deliveries *l, const struct delivery *d, unsigne
 		*deliveries_at(l, 0) = d[--n];
 	}
 	l->dropped += n;
-	pthread_mutex_unlock(&l->lock);
+	deliveries_unlock(l);
 }
 
 unsigned deliveries_count(struct deliveries *l)
 {
 	unsigned n;
 
-	pthread_mutex_lock(&l->lock);
+	deliveries_lock(l);
 	n = l->count;
-	pthread_mutex_unlock(&l->lock);
+	deliveries_unlock(l);
 	return n;
 }
 
@@ -128,9 +143,9 @@ uint64_t deliveries_dropped(struct deliveries *l)
 {
 	uint64_t n;
 
-	pthread_mutex_lock(&l->lock);
+	deliveries_lock(l);
 	n = l->dropped;
 	l->dropped = 0;
-	pthread_mutex_unlock(&l->lock);
+	deliveries_unlock(l);
 	return n;
 }

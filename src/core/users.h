@@ -11,6 +11,7 @@
  *
  * Any thread, but for users_tick().
  */
+#include "base/thread.h"
 #include "core/directory.h"
 
 /*
@@ -44,5 +45,5 @@ void users_revoke(struct directory *d, const struct app *app, struct str_view us
  * Does what is due in the directory: see directory_tick_shard().  Notifies the watchers of users
  * whose grace has ended.  One thread calls it, every 100 to 500 ms.
  */
-void users_tick(struct directory *d, usec_t now);
+void users_tick(struct directory *d, usec_t now) RUNS_ON(on_main);
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DIR/data is the cluster, DIR/run its socket (or a folder in /tmp when that path would not fit
- * into sun_path), DIR/postgres.log the server's log.  The superuser is postgres; the role and the
- * database scopewire are ours.  Every process that can open the socket is trusted, so only the
- * server's user may enter its folder.
+ * DIR/data is the cluster.  DIR/run has its socket, or a folder in /tmp if that path is too long
+ * for sun_path.  DIR/postgres.log is the server's log.  The superuser is postgres; the daemon uses
+ * the role and the database scopewire.  The server trusts every process that can open the socket,
+ * so only the server's user may enter the socket's folder.
  *
- * The child gets SIGINT (fast shutdown) when the thread that forked it ends, so a daemon that is
- * killed with SIGKILL leaves no server; the next start waits until the old server has ended.
+ * The server receives SIGINT (fast shutdown) when the thread that forked it ends, so it also stops
+ * if the daemon is killed with SIGKILL.  The next start waits until that server has ended.
+ *
  * Main thread only.
  */
 #include <errno.h>
@@ -35,7 +36,7 @@
 #define PAUSE_MS       20
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
-#define STEADY_S       30 /* a server that ran this long starts the backoff anew */
+#define STEADY_S       30 /* after this time the pause before a restart is short again */
 #define ARGS_MAX       32
 #define SOCKET_NAME    "/.s.PGSQL.5432"
 
@@ -47,13 +48,13 @@ struct embedded_pg {
 	pid_t pid; /* 0: not running */
 	bool (*is_stopped)(void *ctx, int ms);
 	void *ctx;
-	usec_t waits_since; /* mono; of the start; 0: it was said */
+	usec_t waits_since; /* mono; start of the current wait; 0: the wait was logged */
 	usec_t restart_at;  /* mono, while pid is 0 */
 	usec_t started_at;
 	unsigned backoff_ms;
 };
 
-/* Always negative, so that callers can return it. */
+/* Sets *why.  Returns rc, or -EIO if rc is not negative. */
 static int PRINTF_LIKE(3, 4) embedded_fail(char **why, int rc, const char *fmt, ...)
 {
 	va_list ap;
@@ -82,7 +83,7 @@ static void pause_ms(unsigned ms)
 	nanosleep(&ts, NULL);
 }
 
-/* Major version of an initdb, by its own word; 0 when it does not run. */
+/* The major version that an initdb program reports; 0 when it does not run. */
 static unsigned version_of(const char *path)
 {
 	char *command = join_path(path, " --version 2>/dev/null");
@@ -98,8 +99,11 @@ static unsigned version_of(const char *path)
 	return version;
 }
 
-/* Of the paths that match, the one of version want (0: the newest); NULL when there is none. */
-static char *pick(const char *pattern, unsigned want)
+/*
+ * The folder of the initdb that matches the pattern and has the version want (0: the newest); NULL
+ * when there is none.
+ */
+static char *find_initdb(const char *pattern, unsigned want)
 {
 	unsigned best = 0;
 	char *found = NULL;
@@ -121,7 +125,7 @@ static char *pick(const char *pattern, unsigned want)
 	return found;
 }
 
-/* The folder of the server's programs: those that made the cluster, else the newest. */
+/* The folder of the server's programs of the version want (0: the newest); NULL: none. */
 static char *find_programs(unsigned want)
 {
 	static const char *const patterns[] = { "/usr/lib/postgresql/*/bin/initdb",
@@ -131,7 +135,7 @@ static char *find_programs(unsigned want)
 	char *found = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(patterns) && !found; i++)
-		found = pick(patterns[i], want);
+		found = find_initdb(patterns[i], want);
 	return found;
 }
 
@@ -185,7 +189,7 @@ static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, ch
 		return embedded_fail(why, -errno,
 				     "cannot make the folder %s: check --embedded-postgres", path);
 	if (stat(path, &st) || !S_ISDIR(st.st_mode))
-		return embedded_fail(why, -ENOTDIR, "%s is no folder: check --embedded-postgres",
+		return embedded_fail(why, -ENOTDIR, "%s is not a folder: check --embedded-postgres",
 				     path);
 	if (pg->is_root && st.st_uid != pg->uid && chown(path, pg->uid, pg->gid))
 		return embedded_fail(why, -errno, "cannot give the folder %s to PostgreSQL's user",
@@ -196,8 +200,8 @@ static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, ch
 }
 
 /*
- * The same in /tmp, where other users can make a folder, or a link, of that name first: one that is
- * there already has to be ours.
+ * As make_folder(), in /tmp.  Another user can make a folder or a link with that name first, so an
+ * existing one must belong to PostgreSQL's user.
  */
 static int make_shared_folder(struct embedded_pg *pg, const char *path, char **why)
 {
@@ -218,7 +222,7 @@ static int make_shared_folder(struct embedded_pg *pg, const char *path, char **w
 	return rc;
 }
 
-/* DIR/run, or a folder in /tmp of the same user and a name made from DIR. */
+/* Makes DIR/run, or a folder in /tmp whose name has the user and a hash of DIR. */
 static int make_socket_folder(struct embedded_pg *pg, char **why)
 {
 	struct strbuf s;
@@ -234,7 +238,7 @@ static int make_socket_folder(struct embedded_pg *pg, char **why)
 		rc = make_shared_folder(pg, pg->run, why);
 		if (rc) {
 			free(pg->run);
-			pg->run = NULL; /* not ours to remove */
+			pg->run = NULL; /* so that embedded_pg_stop() does not remove it */
 		}
 		return rc;
 	}
@@ -255,10 +259,10 @@ static void become_server(const struct embedded_pg *pg, int log_fd, pid_t parent
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	setpgid(0, 0); /* the terminal's Ctrl-C is ours to handle, not the server's */
+	setpgid(0, 0); /* Ctrl-C in the terminal goes to the daemon only */
 	if (pg->is_root && (setgroups(0, NULL) || setgid(pg->gid) || setuid(pg->uid)))
 		_exit(126);
-	/* Behind setuid, which clears it. */
+	/* After setuid(), which clears it. */
 	prctl(PR_SET_PDEATHSIG, SIGINT);
 	if (getppid() != parent || chdir("/"))
 		_exit(126);
@@ -294,8 +298,8 @@ static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *na
 }
 
 /*
- * A moment of a wait of the start, which is logged when it has lasted a second; true when a signal
- * says to stop.
+ * Waits PAUSE_MS for what, and logs it when the wait has lasted a second; true when a signal
+ * requests to stop.
  */
 static bool embedded_pause(struct embedded_pg *pg, const char *what)
 {
@@ -328,12 +332,12 @@ static bool initdb_with(struct embedded_pg *pg, const char *folder, const char *
 				     "trust",  "-E", "UTF8", locale, "--no-instructions", NULL };
 	const char *const clear[] = { "rm", "-rf", folder, NULL };
 
-	/* What an earlier one left when it was killed. */
+	/* An initdb that was killed may have left files. */
 	return run_program(pg, "/bin", "/rm", clear) == 0 &&
 	       run_program(pg, pg->bin, "/initdb", args) == 0;
 }
 
-/* Made beside and renamed: a cluster that is there is whole. */
+/* Makes the cluster under another name and renames it, so that DIR/data is always complete. */
 static int run_initdb(struct embedded_pg *pg, char **why)
 {
 	char *fresh;
@@ -345,16 +349,15 @@ static int run_initdb(struct embedded_pg *pg, char **why)
 	fresh = join_path(pg->data, ".new");
 	if (!(initdb_with(pg, fresh, "--locale=C.UTF-8") || initdb_with(pg, fresh, "--locale=C")) ||
 	    rename(fresh, pg->data))
-		rc = embedded_fail(
-			why, -EIO,
-			"initdb could not make a cluster in %s: %s tells why (every folder "
-			"above it must be open to PostgreSQL's user)",
-			pg->data, pg->log);
+		rc = embedded_fail(why, -EIO,
+				   "initdb could not make a cluster in %s: see %s (every folder "
+				   "above it must be open to PostgreSQL's user)",
+				   pg->data, pg->log);
 	free(fresh);
 	return rc && pg->is_stopped(pg->ctx, 0) ? -ECANCELED : rc;
 }
 
-/* Pid in the server's lock file if that server lives; else 0. */
+/* The pid in the server's lock file if that process is a PostgreSQL; else 0. */
 static pid_t other_server(const struct embedded_pg *pg)
 {
 	char *path = join_path(pg->data, "/postmaster.pid"), text[32] = "", comm[64], name[16] = "";
@@ -377,7 +380,7 @@ static pid_t other_server(const struct embedded_pg *pg)
 	return pid;
 }
 
-/* A server whose daemon was killed is on its way out: give it time. */
+/* A server whose daemon was killed is shutting down: waits for its end. */
 static int wait_for_other(struct embedded_pg *pg, char **why)
 {
 	usec_t until = clock_mono() + OTHER_GONE_S * USEC_PER_SEC;
@@ -385,7 +388,7 @@ static int wait_for_other(struct embedded_pg *pg, char **why)
 
 	pg->waits_since = clock_mono();
 	while ((other = other_server(pg)) && clock_mono() < until)
-		if (embedded_pause(pg, "the end of the server that runs there already"))
+		if (embedded_pause(pg, "the end of the previous server"))
 			return -ECANCELED;
 	if (other)
 		return embedded_fail(why, -EBUSY,
@@ -395,7 +398,7 @@ static int wait_for_other(struct embedded_pg *pg, char **why)
 	return 0;
 }
 
-static int start_server(struct embedded_pg *pg)
+static int embedded_start_server(struct embedded_pg *pg)
 {
 	const char *const args[] = { "postgres",
 				     "-D",
@@ -436,8 +439,8 @@ static char *conninfo_for(const struct embedded_pg *pg, const char *role)
 	return s.ptr;
 }
 
-/* True when the child has ended; it is forgotten then. */
-static bool reap(struct embedded_pg *pg)
+/* True once when the server has ended; clears its pid. */
+static bool embedded_reap(struct embedded_pg *pg)
 {
 	int status;
 
@@ -454,7 +457,7 @@ static int wait_until_ready(struct embedded_pg *pg, char **why)
 	bool is_ready = false, is_stopped = false;
 
 	pg->waits_since = clock_mono();
-	while (!reap(pg) && clock_mono() < until && !(is_ready = pg_conn_ping(conninfo)) &&
+	while (!embedded_reap(pg) && clock_mono() < until && !(is_ready = pg_conn_ping(conninfo)) &&
 	       !(is_stopped = embedded_pause(pg, "the server to answer")))
 		;
 	free(conninfo);
@@ -462,12 +465,11 @@ static int wait_until_ready(struct embedded_pg *pg, char **why)
 		return -ECANCELED;
 	if (is_ready)
 		return 0;
-	return embedded_fail(why, -EHOSTDOWN,
-			     "the embedded PostgreSQL in %s did not start: %s tells why", pg->dir,
-			     pg->log);
+	return embedded_fail(why, -EHOSTDOWN, "the embedded PostgreSQL in %s did not start: see %s",
+			     pg->dir, pg->log);
 }
 
-/* Runs sql unless the query is_there has a row. */
+/* Runs sql unless the query is_there returns a row. */
 static enum pg_fault make_unless(struct pg_conn *c, const char *is_there, const char *sql)
 {
 	usec_t deadline = clock_mono() + START_S * USEC_PER_SEC;
@@ -506,7 +508,8 @@ static int make_role_and_database(struct embedded_pg *pg, char **why)
 		rc = -EIO;
 	if (rc && rc != -ECANCELED)
 		rc = embedded_fail(why, -EIO,
-				   "the embedded PostgreSQL refused the role and database: %s",
+				   "the role and the database could not be made in the embedded "
+				   "PostgreSQL: %s",
 				   c ? pg_conn_error(c) : reason);
 	pg_conn_close(c);
 	free(reason);
@@ -571,7 +574,7 @@ int embedded_pg_start(const struct embedded_pg_conf *conf, struct embedded_pg **
 	pg->log = join_path(pg->dir, "/postgres.log");
 	pg->backoff_ms = BACKOFF_MIN_MS;
 	rc = embedded_prepare(pg, why);
-	if (!rc && (rc = start_server(pg)))
+	if (!rc && (rc = embedded_start_server(pg)))
 		embedded_fail(why, rc, "the PostgreSQL server could not be started from %s",
 			      pg->bin);
 	if (rc || (rc = wait_until_ready(pg, why)) || (rc = make_role_and_database(pg, why))) {
@@ -588,10 +591,11 @@ void embedded_pg_tend(struct embedded_pg *pg)
 {
 	usec_t now = clock_mono();
 
-	if (reap(pg)) {
+	if (embedded_reap(pg)) {
 		if (now - pg->started_at > STEADY_S * USEC_PER_SEC)
 			pg->backoff_ms = BACKOFF_MIN_MS;
-		log_warn("embedded PostgreSQL: the server died; it is started again in %u ms",
+		log_warn("embedded PostgreSQL: the server ended unexpectedly; restarting it in %u "
+			 "ms",
 			 pg->backoff_ms);
 		pg->restart_at = now + pg->backoff_ms * USEC_PER_MSEC;
 		pg->backoff_ms =
@@ -599,24 +603,27 @@ void embedded_pg_tend(struct embedded_pg *pg)
 	}
 	if (pg->pid || now < pg->restart_at)
 		return;
-	if (start_server(pg)) {
+	if (embedded_start_server(pg)) {
 		log_error("embedded PostgreSQL: the server could not be started");
 		pg->restart_at = now + BACKOFF_MAX_MS * USEC_PER_MSEC;
 	}
 }
 
-static void shut_down(struct embedded_pg *pg)
+/* A fast shutdown; after STOP_S an immediate one. */
+static void embedded_shut_down(struct embedded_pg *pg)
 {
 	usec_t until = clock_mono() + STOP_S * USEC_PER_SEC;
 
 	if (!pg->pid)
 		return;
 	kill(pg->pid, SIGINT);
-	while (!reap(pg) && clock_mono() < until)
+	while (!embedded_reap(pg) && clock_mono() < until)
 		pause_ms(PAUSE_MS);
 	if (!pg->pid)
 		return;
-	log_warn("embedded PostgreSQL: no end to its shutdown, it is cut short");
+	log_warn("embedded PostgreSQL: the fast shutdown took more than %d s; shutting down "
+		 "immediately",
+		 STOP_S);
 	kill(pg->pid, SIGQUIT);
 	waitpid(pg->pid, NULL, 0);
 }
@@ -625,9 +632,9 @@ void embedded_pg_stop(struct embedded_pg *pg)
 {
 	if (!pg)
 		return;
-	shut_down(pg);
+	embedded_shut_down(pg);
 	if (pg->run && !sv_starts_with(sv(pg->run), sv(pg->dir)))
-		rmdir(pg->run); /* of /tmp, made anew at each start */
+		rmdir(pg->run); /* in /tmp; each start makes it again */
 	free(pg->dir);
 	free(pg->data);
 	free(pg->run);

@@ -51,7 +51,7 @@ struct acceptor {
 /* epoll's tag: a listener's index, or a pointer to a waiting connection, or the stop event. */
 static char stop_tag, listener_tags[LISTENERS_MAX];
 
-static void set_options(const struct acceptor *a, int fd, int family)
+static void acceptor_set_options(const struct acceptor *a, int fd, int family)
 {
 	const char *cc = a->conf.congestion_control;
 	int one = 1;
@@ -91,7 +91,7 @@ static int listen_on(struct acceptor *a, struct addrinfo *ai)
 
 	if (fd < 0)
 		return -errno;
-	set_options(a, fd, ai->ai_family);
+	acceptor_set_options(a, fd, ai->ai_family);
 	set_port(ai->ai_addr, a->port);
 	if (bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, (int)a->conf.backlog)) {
 		rc = -errno;
@@ -205,7 +205,7 @@ static int listen_all(struct acceptor *a, char **why)
 }
 
 /* Uses the sockets that the service manager passed, and sets the options that they lack. */
-static int take_over(struct acceptor *a, char **why)
+static int acceptor_take_listeners(struct acceptor *a, char **why)
 {
 	for (int fd = a->conf.first_fd; fd < a->conf.first_fd + (int)a->conf.n_fds; fd++) {
 		int listens = 0;
@@ -216,7 +216,7 @@ static int take_over(struct acceptor *a, char **why)
 				       "socket unit needs ListenStream");
 			return -EINVAL;
 		}
-		set_options(a, fd, AF_UNSPEC);
+		acceptor_set_options(a, fd, AF_UNSPEC);
 		a->port = port_of(fd);
 		a->listeners[a->n_listeners++] = fd;
 	}
@@ -245,7 +245,7 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 	else if (conf->unix_path)
 		rc = listen_unix(a, why);
 	else
-		rc = conf->n_fds ? take_over(a, why) : listen_all(a, why);
+		rc = conf->n_fds ? acceptor_take_listeners(a, why) : listen_all(a, why);
 	if (rc) {
 		acceptor_stop(a);
 		return rc;
@@ -254,7 +254,7 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 	return 0;
 }
 
-static void unlink_waiting(struct acceptor *a, struct waiting *w)
+static void waiting_unlink(struct acceptor *a, struct waiting *w)
 {
 	*(w->prev ? &w->prev->next : &a->first) = w->next;
 	*(w->next ? &w->next->prev : &a->last) = w->prev;
@@ -262,7 +262,7 @@ static void unlink_waiting(struct acceptor *a, struct waiting *w)
 
 static void acceptor_drop(struct acceptor *a, struct waiting *w)
 {
-	unlink_waiting(a, w);
+	waiting_unlink(a, w);
 	/* A child that is being started has the descriptor too: the close alone keeps it there. */
 	epoll_ctl(a->epoll, EPOLL_CTL_DEL, w->fd, NULL);
 	close(w->fd);
@@ -271,7 +271,7 @@ static void acceptor_drop(struct acceptor *a, struct waiting *w)
 
 /* head: bytes of the handshake at the start of a->bytes. */
 static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_bytes what,
-			     size_t head)
+			     size_t head) RUNS_ON(on_front)
 {
 	const struct acceptor_conf *c = &a->conf;
 
@@ -281,7 +281,7 @@ static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_b
 		acceptor_drop(a, w);
 		return;
 	}
-	unlink_waiting(a, w);
+	waiting_unlink(a, w);
 	epoll_ctl(a->epoll, EPOLL_CTL_DEL, w->fd, NULL);
 	if (what == FIRST_TLS)
 		c->on_tls(c->ctx, w->fd, (struct sockaddr *)&w->peer, w->peer_len);
@@ -292,7 +292,7 @@ static void acceptor_pass_on(struct acceptor *a, struct waiting *w, enum first_b
 	free(w);
 }
 
-static void acceptor_inspect(struct acceptor *a, struct waiting *w)
+static void acceptor_inspect(struct acceptor *a, struct waiting *w) RUNS_ON(on_front)
 {
 	ssize_t n = recv(w->fd, a->bytes, a->conf.max_head_bytes, MSG_PEEK | MSG_DONTWAIT);
 	enum first_bytes what;
@@ -309,18 +309,11 @@ static void acceptor_inspect(struct acceptor *a, struct waiting *w)
 		acceptor_pass_on(a, w, what, head);
 }
 
-static void append_waiting(struct acceptor *a, struct waiting *w)
-{
-	w->prev = a->last;
-	*(a->last ? &a->last->next : &a->first) = w;
-	a->last = w;
-}
-
 static struct log_gate acceptor_starved =
 	LOG_GATE("connections refused because too few file descriptors are left");
 
 /* False when there is nothing more to accept now. */
-static bool accept_one(struct acceptor *a, int listener)
+static bool acceptor_accept(struct acceptor *a, int listener) RUNS_ON(on_front)
 {
 	struct waiting *w = xcalloc(1, sizeof(*w));
 
@@ -344,19 +337,15 @@ static bool accept_one(struct acceptor *a, int listener)
 		return true;
 	}
 	w->deadline = clock_mono() + a->conf.first_bytes_ms * USEC_PER_MSEC;
-	append_waiting(a, w);
+	w->prev = a->last;
+	*(a->last ? &a->last->next : &a->first) = w;
+	a->last = w;
 	acceptor_watch(a, w->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, w);
 	return true;
 }
 
-static void accept_some(struct acceptor *a, unsigned index)
-{
-	for (unsigned i = 0; i < ACCEPT_BATCH && accept_one(a, a->listeners[index]); i++)
-		;
-}
-
 /* Drops the connections past their deadline; milliseconds until the next deadline, or -1. */
-static int acceptor_expire(struct acceptor *a)
+static int acceptor_expire(struct acceptor *a) RUNS_ON(on_front)
 {
 	usec_t now = clock_mono();
 
@@ -370,15 +359,18 @@ static int acceptor_expire(struct acceptor *a)
 	return a->first ? (int)((a->first->deadline - now) / USEC_PER_MSEC) + 1 : -1;
 }
 
-/* True when it is time to stop. */
-static bool acceptor_dispatch(struct acceptor *a, const struct epoll_event *ev)
+/* True when acceptor_stop() was called. */
+static bool acceptor_dispatch(struct acceptor *a, const struct epoll_event *ev) RUNS_ON(on_front)
 {
 	char *tag = ev->data.ptr;
 
 	if (tag == &stop_tag)
 		return true;
 	if (tag >= listener_tags && tag < listener_tags + LISTENERS_MAX)
-		accept_some(a, (unsigned)(tag - listener_tags));
+		for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
+			if (!acceptor_accept(a, a->listeners[tag - listener_tags]))
+				break;
+		}
 	else
 		acceptor_inspect(a, ev->data.ptr);
 	return false;
@@ -389,6 +381,7 @@ static void *acceptor_run(void *arg)
 	struct acceptor *a = arg;
 	struct epoll_event events[EVENTS_MAX];
 
+	ASSERT_ON(on_front);
 	for (;;) {
 		int n = epoll_wait(a->epoll, events, EVENTS_MAX, acceptor_expire(a));
 

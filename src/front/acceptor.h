@@ -45,6 +45,7 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 int acceptor_start(struct acceptor *a) MUSTCHECK;
 /* The port that is listened on (the kernel's choice for 0). */
 unsigned acceptor_port(const struct acceptor *a);
-/* Stops accepting, drops who was not sorted yet, closes the listening sockets, frees. */
+/* Ends the thread, closes the connections that were not passed on and the listening sockets, frees.
+ */
 void acceptor_stop(struct acceptor *a);
 #endif

@@ -40,6 +40,21 @@ struct deadlines {
 	unsigned n_fresh;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) deadlines_held {
+	char unused;
+} deadlines_held UNUSED;
+
+static void deadlines_lock(struct deadlines *d) TSA(acquire_capability(deadlines_held)) NO_TSA
+{
+	pthread_mutex_lock(&d->lock);
+}
+
+static void deadlines_unlock(struct deadlines *d) TSA(release_capability(deadlines_held)) NO_TSA
+{
+	pthread_mutex_unlock(&d->lock);
+}
+
 void deadlines_refuse(int fd, const char *status_line, struct str_view sentence)
 {
 	static struct log_gate refused = LOG_GATE("requests refused before they were complete");
@@ -71,7 +86,7 @@ static void deadlines_check(struct deadlines *d) RUNS_ON(on_http_deadlines)
 	usec_t now = clock_mono();
 	char byte;
 
-	pthread_mutex_lock(&d->lock);
+	deadlines_lock(d);
 	for (struct deadline *c = d->head; c; c = c->next) {
 		usec_t at = atomic_load_explicit(&c->at, memory_order_relaxed);
 
@@ -88,7 +103,7 @@ static void deadlines_check(struct deadlines *d) RUNS_ON(on_http_deadlines)
 			shutdown(c->fd, SHUT_RD);
 		}
 	}
-	pthread_mutex_unlock(&d->lock);
+	deadlines_unlock(d);
 }
 
 static void linger_drop(struct deadlines *d, unsigned i)
@@ -128,7 +143,7 @@ static bool linger_take(struct deadlines *d) RUNS_ON(on_http_deadlines)
 {
 	bool stopping;
 
-	pthread_mutex_lock(&d->lock);
+	deadlines_lock(d);
 	while (d->n_fresh) {
 		int fd = d->fresh[--d->n_fresh];
 
@@ -141,7 +156,7 @@ static bool linger_take(struct deadlines *d) RUNS_ON(on_http_deadlines)
 		d->until[d->n_linger] = clock_mono() + LINGER_US;
 	}
 	stopping = d->stopping;
-	pthread_mutex_unlock(&d->lock);
+	deadlines_unlock(d);
 	return !stopping;
 }
 
@@ -191,9 +206,9 @@ void deadlines_stop(struct deadlines *d)
 {
 	if (!d)
 		return;
-	pthread_mutex_lock(&d->lock);
+	deadlines_lock(d);
 	d->stopping = true;
-	pthread_mutex_unlock(&d->lock);
+	deadlines_unlock(d);
 	wake_signal(&d->wake);
 	pthread_join(d->thread, NULL);
 	deadlines_free(d);
@@ -204,13 +219,13 @@ void deadlines_add(struct deadlines *d, struct deadline *c, int fd, usec_t at)
 	c->fd = fd;
 	c->linger = true;
 	atomic_store(&c->at, at);
-	pthread_mutex_lock(&d->lock);
+	deadlines_lock(d);
 	c->prev = NULL;
 	c->next = d->head;
 	if (d->head)
 		d->head->prev = c;
 	d->head = c;
-	pthread_mutex_unlock(&d->lock);
+	deadlines_unlock(d);
 }
 
 /* A response may still be under way to a client that has not finished sending. */
@@ -223,7 +238,7 @@ static bool wants_linger(const struct deadline *c)
 }
 
 /* Keeps a copy of the socket: the original may be closed without a reset. */
-static void linger_locked(struct deadlines *d, int fd)
+static void deadlines_linger_locked(struct deadlines *d, int fd) NEEDS_LOCK(deadlines_held)
 {
 	int copy;
 
@@ -239,7 +254,7 @@ static void linger_locked(struct deadlines *d, int fd)
 
 void deadlines_remove(struct deadlines *d, struct deadline *c)
 {
-	pthread_mutex_lock(&d->lock);
+	deadlines_lock(d);
 	if (c->next)
 		c->next->prev = c->prev;
 	if (c->prev)
@@ -247,8 +262,8 @@ void deadlines_remove(struct deadlines *d, struct deadline *c)
 	else
 		d->head = c->next;
 	if (!d->stopping && wants_linger(c))
-		linger_locked(d, c->fd);
-	pthread_mutex_unlock(&d->lock);
+		deadlines_linger_locked(d, c->fd);
+	deadlines_unlock(d);
 }
 
 bool deadline_set(struct deadline *c, usec_t at)

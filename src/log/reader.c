@@ -77,6 +77,21 @@ struct reader {
 	bool is_stopping;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) reader_held {
+	char unused;
+} reader_held UNUSED;
+
+static void reader_lock(struct reader *r) TSA(acquire_capability(reader_held)) NO_TSA
+{
+	pthread_mutex_lock(&r->lock);
+}
+
+static void reader_unlock(struct reader *r) TSA(release_capability(reader_held)) NO_TSA
+{
+	pthread_mutex_unlock(&r->lock);
+}
+
 enum { COL_FAULT, COL_SERIAL, COL_ID, COL_TYPE, COL_PAYLOAD, COL_IS_TEXT, COL_LEFT };
 
 static const struct pg_statement statements[] = {
@@ -206,7 +221,7 @@ static void job_free(struct job *j)
 }
 
 /* No later request joins the job.  With the lock held. */
-static void reader_forget(struct reader *r, const struct job *j)
+static void reader_forget_locked(struct reader *r, const struct job *j) NEEDS_LOCK(reader_held)
 {
 	if (map_get(&r->jobs, strbuf_view(&j->key)) == j)
 		map_del(&r->jobs, strbuf_view(&j->key));
@@ -217,9 +232,9 @@ static void job_end(struct job *j, struct log_page *page)
 {
 	struct reader *r = j->reader;
 
-	pthread_mutex_lock(&r->lock);
-	reader_forget(r, j);
-	pthread_mutex_unlock(&r->lock);
+	reader_lock(r);
+	reader_forget_locked(r, j);
+	reader_unlock(r);
 	for (size_t i = 0; i < j->n; i++) {
 		struct waiter *w = &j->waiters[i];
 
@@ -304,9 +319,9 @@ static void job_query_cached(struct job *j, pg_pool_done *done)
 	pg_pool_call(j->reader->pool, &call, done, j);
 }
 
-/* -- the queues: all with the lock held -- */
+/* -- the queues -- */
 
-static void reader_queue_put(struct reader *r, struct job *j)
+static void reader_queue_put_locked(struct reader *r, struct job *j) NEEDS_LOCK(reader_held)
 {
 	struct reader_queue *q = r->turns;
 
@@ -324,7 +339,8 @@ static void reader_queue_put(struct reader *r, struct job *j)
 	q->n++;
 }
 
-static unsigned reader_queue_length(const struct reader *r, unsigned app)
+static unsigned reader_queue_length_locked(const struct reader *r, unsigned app)
+	NEEDS_LOCK(reader_held)
 {
 	const struct reader_queue *q = r->turns;
 
@@ -334,7 +350,7 @@ static unsigned reader_queue_length(const struct reader *r, unsigned app)
 }
 
 /* The first job of the application whose turn it is, or NULL. */
-static struct job *reader_queue_take(struct reader *r)
+static struct job *reader_queue_take_locked(struct reader *r) NEEDS_LOCK(reader_held)
 {
 	struct reader_queue *q = r->turns;
 	struct job *j;
@@ -377,9 +393,9 @@ static void job_on_answer(void *ctx, const struct pg_answer *a)
 	job_end(j, a->rc		       ? reader_fault_page(r, a)
 		   : j->kind == LOG_ASK_CACHED ? reader_cached_page(j, a)
 					       : reader_events_page(j, a));
-	pthread_mutex_lock(&r->lock);
+	reader_lock(r);
 	r->n_sent--;
-	pthread_mutex_unlock(&r->lock);
+	reader_unlock(r);
 	reader_send(r);
 }
 
@@ -390,16 +406,16 @@ static void reader_send(struct reader *r)
 		struct job *j = NULL;
 		bool is_wanted = false;
 
-		pthread_mutex_lock(&r->lock);
+		reader_lock(r);
 		if (r->is_stopping || r->n_sent < r->conf->replay_connections * SENT_MAX)
-			j = reader_queue_take(r);
+			j = reader_queue_take_locked(r);
 		if (j) {
 			is_wanted = !r->is_stopping && job_is_wanted(j);
 			if (!is_wanted)
-				reader_forget(r, j);
+				reader_forget_locked(r, j);
 		}
 		r->n_sent += is_wanted;
-		pthread_mutex_unlock(&r->lock);
+		reader_unlock(r);
 		if (!j)
 			return;
 		if (!is_wanted)
@@ -418,7 +434,7 @@ static void reader_end_overdue(void *ctx)
 	usec_t before = clock_mono() - r->conf->replay_timeout_ms * USEC_PER_MSEC;
 	struct job *overdue = NULL, **end = &overdue, *j;
 
-	pthread_mutex_lock(&r->lock);
+	reader_lock(r);
 	for (struct reader_queue **at = &r->turns; *at;) {
 		struct reader_queue *q = *at;
 
@@ -429,7 +445,7 @@ static void reader_end_overdue(void *ctx)
 			j->next = NULL;
 			*end = j;
 			end = &j->next;
-			reader_forget(r, j);
+			reader_forget_locked(r, j);
 		}
 		if (q->head) {
 			at = &q->next;
@@ -440,7 +456,7 @@ static void reader_end_overdue(void *ctx)
 			r->turns_end = at;
 		free(q);
 	}
-	pthread_mutex_unlock(&r->lock);
+	reader_unlock(r);
 	while ((j = overdue)) {
 		overdue = j->next;
 		job_end(j, log_page_new(LOG_UNAVAILABLE));
@@ -452,10 +468,10 @@ static bool reader_request(struct reader *r, const struct log_ask *a, const stru
 {
 	struct job *j = job_new(r, a), *old, *to;
 
-	pthread_mutex_lock(&r->lock);
+	reader_lock(r);
 	old = map_get(&r->jobs, strbuf_view(&j->key));
-	if (!old && reader_queue_length(r, a->app->runtime->number) >= WAITING_MAX) {
-		pthread_mutex_unlock(&r->lock);
+	if (!old && reader_queue_length_locked(r, a->app->runtime->number) >= WAITING_MAX) {
+		reader_unlock(r);
 		job_free(j);
 		return false;
 	}
@@ -469,9 +485,9 @@ static bool reader_request(struct reader *r, const struct log_ask *a, const stru
 		log_ticket_ref(w->ticket);
 	if (!old) {
 		map_put(&r->jobs, strbuf_view(&j->key), j);
-		reader_queue_put(r, j);
+		reader_queue_put_locked(r, j);
 	}
-	pthread_mutex_unlock(&r->lock);
+	reader_unlock(r);
 	if (old)
 		job_free(j);
 	else
@@ -538,9 +554,9 @@ void reader_stop(struct reader *r)
 {
 	if (!r)
 		return;
-	pthread_mutex_lock(&r->lock);
+	reader_lock(r);
 	r->is_stopping = true;
-	pthread_mutex_unlock(&r->lock);
+	reader_unlock(r);
 	pg_pool_stop(r->history);
 	pg_pool_stop(r->pool);
 	reader_send(r); /* answers those that wait */

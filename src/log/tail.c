@@ -45,6 +45,21 @@ struct log_tail {
 	usec_t complained; /* mono */
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) tail_held {
+	char unused;
+} tail_held UNUSED;
+
+static void tail_lock(struct log_tail *t) TSA(acquire_capability(tail_held)) NO_TSA
+{
+	pthread_mutex_lock(&t->lock);
+}
+
+static void tail_unlock(struct log_tail *t) TSA(release_capability(tail_held)) NO_TSA
+{
+	pthread_mutex_unlock(&t->lock);
+}
+
 /* On a worker's thread. */
 static void tail_on_caught_up(void *ctx)
 {
@@ -101,13 +116,13 @@ bool log_tail_position(struct log_tail *t, struct position *out)
 {
 	bool is_set;
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	is_set = t->is_set && strlen(t->epoch) < sizeof(out->epoch);
 	if (is_set) {
 		snprintf(out->epoch, sizeof(out->epoch), "%s", t->epoch);
 		out->serial = t->cursor;
 	}
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 	return is_set;
 }
 
@@ -115,9 +130,9 @@ static uint64_t tail_cursor(struct log_tail *t)
 {
 	uint64_t cursor;
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	cursor = t->cursor;
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 	return cursor;
 }
 
@@ -128,7 +143,7 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 {
 	bool is_same;
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	is_same = t->epoch && strcmp(t->epoch, epoch) == 0;
 	if (!t->is_set || !is_same || t->cursor > end) {
 		if (t->is_set)
@@ -143,7 +158,7 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 		free(t->epoch);
 		t->epoch = xstrdup(epoch);
 	}
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 }
 
 enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadline)
@@ -167,15 +182,15 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadl
 	bool is_new = false;
 	enum pg_fault fault = pg_conn_prepare(c, deadline, &page);
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	seen = t->seen;
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 	if (fault == PG_FINE)
 		fault = log_epoch_compare(c, deadline, &seen, &is_new);
 	if (is_new) {
-		pthread_mutex_lock(&t->lock);
+		tail_lock(t);
 		t->seen.epoch[0] = '\0';
-		pthread_mutex_unlock(&t->lock);
+		tail_unlock(t);
 	}
 	if (fault == PG_FINE)
 		fault = pg_conn_run(c, deadline, &start, &a);
@@ -224,12 +239,12 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	bool is_due;
 	enum pg_fault fault;
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	cursor = t->cursor;
 	seen = t->seen;
 	is_due = cursor != t->saved || !t->saved_at || clock_mono() - t->saved_at >= ALIVE_US;
 	epoch = t->is_set && is_due ? xstrdup(t->epoch) : NULL;
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 	if (!epoch)
 		return PG_FINE;
 	values[1] = epoch;
@@ -242,17 +257,17 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	if (fault != PG_FINE)
 		return fault;
 	tail_save_seen(t, &seen);
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	t->saved = cursor;
 	t->saved_at = clock_mono();
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 	return PG_FINE;
 }
 
 /* -- delivering rows -- */
 
 /* Whether serial is an async event's, which was delivered; forgets those up to it. */
-static bool tail_is_passed_locked(struct log_tail *t, uint64_t serial)
+static bool tail_is_passed_locked(struct log_tail *t, uint64_t serial) NEEDS_LOCK(tail_held)
 {
 	size_t n = 0;
 	bool found;
@@ -268,7 +283,7 @@ static bool tail_is_passed_locked(struct log_tail *t, uint64_t serial)
 }
 
 static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *apps,
-				    const struct log_row *row)
+				    const struct log_row *row) NEEDS_LOCK(tail_held)
 {
 	struct app *app = log_row_app(row, apps);
 	struct event *e;
@@ -294,7 +309,7 @@ static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *ap
 }
 
 /* The event at the cursor. */
-static void tail_note_seen_locked(struct log_tail *t, struct str_view id)
+static void tail_note_seen_locked(struct log_tail *t, struct str_view id) NEEDS_LOCK(tail_held)
 {
 	if (!t->epoch)
 		return;
@@ -311,7 +326,7 @@ static bool tail_deliver_rows(struct log_tail *t, const struct pg_answer *a, int
 	struct str_view last = SV("");
 	bool all = true;
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	for (int i = from; i < to; i++) {
 		struct log_row row;
 
@@ -328,7 +343,7 @@ static bool tail_deliver_rows(struct log_tail *t, const struct pg_answer *a, int
 	if (last.len)
 		tail_note_seen_locked(t, last);
 	t->is_stopped = !all;
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 	app_set_unref(apps);
 	return all;
 }
@@ -361,9 +376,9 @@ static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a)
 		int to = rows - at < PART_ROWS ? rows : at + PART_ROWS;
 
 		if (at && !tail_await_workers(t)) {
-			pthread_mutex_lock(&t->lock);
+			tail_lock(t);
 			t->is_stopped = true;
-			pthread_mutex_unlock(&t->lock);
+			tail_unlock(t);
 			return false;
 		}
 		if (!tail_deliver_rows(t, a, at, to, true))
@@ -400,9 +415,9 @@ bool log_tail_is_stopped(struct log_tail *t)
 {
 	bool is_stopped;
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	is_stopped = t->is_stopped;
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 	return is_stopped;
 }
 
@@ -410,9 +425,9 @@ bool log_tail_is_stopped(struct log_tail *t)
 
 void log_tail_set_hold(struct log_tail *t, bool hold)
 {
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	t->hold = hold;
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 }
 
 bool log_tail_reach(struct log_tail *t, struct pg_conn *c, usec_t deadline, uint64_t first)
@@ -435,17 +450,17 @@ bool log_tail_reach(struct log_tail *t, struct pg_conn *c, usec_t deadline, uint
 		if (!all)
 			return false;
 		if (n < PAGE_ROWS) { /* the serials that remain were rolled back: no row has them */
-			pthread_mutex_lock(&t->lock);
+			tail_lock(t);
 			if (t->cursor < first - 1)
 				t->cursor = first - 1;
-			pthread_mutex_unlock(&t->lock);
+			tail_unlock(t);
 		}
 	}
 	return true;
 }
 
 /* The drainer will deliver the batch, except what is async: that was delivered. */
-static void tail_leave_locked(struct log_tail *t, const struct event_batch *b)
+static void tail_leave_locked(struct log_tail *t, const struct event_batch *b) NEEDS_LOCK(tail_held)
 {
 	for (unsigned i = 0; i < b->n; i++) {
 		if (b->fan_out) {
@@ -464,10 +479,10 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached)
 {
 	unsigned n = 0;
 
-	pthread_mutex_lock(&t->lock);
+	tail_lock(t);
 	if (!is_reached) {
 		tail_leave_locked(t, b);
-		pthread_mutex_unlock(&t->lock);
+		tail_unlock(t);
 		return;
 	}
 	/* The drainer was faster with these; its events have the delivery records. */
@@ -481,5 +496,5 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached)
 		t->cursor = b->events[b->n - 1]->serial;
 		tail_note_seen_locked(t, sv(b->events[b->n - 1]->id));
 	}
-	pthread_mutex_unlock(&t->lock);
+	tail_unlock(t);
 }

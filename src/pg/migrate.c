@@ -376,7 +376,7 @@ static int migrate_lock(struct migrate *m)
 	return rc;
 }
 
-static int migrate_locked(struct migrate *m)
+static int migrate_with_lock(struct migrate *m)
 {
 	unsigned last;
 	int rc = migrate_lock(m);
@@ -400,7 +400,7 @@ static int migrate_session(struct migrate *m)
 	int rc;
 
 	m->quoted = PQescapeIdentifier(pg_conn_raw(m->c), m->schema, strlen(m->schema));
-	rc = m->quoted ? migrate_locked(m)
+	rc = m->quoted ? migrate_with_lock(m)
 		       : migrate_fail(m, -EINVAL, "\"%s\" is no name for a schema", m->schema);
 	if (m->quoted)
 		PQfreemem(m->quoted);

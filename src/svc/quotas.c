@@ -59,6 +59,7 @@ static bool quota_user_is_idle(const struct quota_user *u, usec_t now)
 
 /* Removes all users that are idle. */
 static void quotas_walk_locked(struct quotas *q, usec_t now) NEEDS_LOCK(quotas_held)
+	NEEDS_LOCK(quotas_held)
 {
 	struct map kept;
 	struct quota_user *u;
@@ -78,6 +79,7 @@ static void quotas_walk_locked(struct quotas *q, usec_t now) NEEDS_LOCK(quotas_h
 
 static struct quota_user *quotas_user_locked(struct quotas *q, const struct app *app,
 					     int64_t user_id, usec_t now) NEEDS_LOCK(quotas_held)
+	NEEDS_LOCK(quotas_held)
 {
 	struct quota_user wanted = { .key = { app->runtime->number, user_id } };
 	struct quota_user *u = map_get(&q->users, quota_user_key(&wanted));
@@ -100,6 +102,7 @@ static bool quota_take(uint64_t *word, unsigned rate, usec_t window, size_t n, u
 
 static struct quota_refusal quotas_take_bytes_locked(struct quota_user *u, const struct app *app,
 						     size_t bytes, usec_t now)
+	NEEDS_LOCK(quotas_held)
 {
 	const struct app_limits *l = &app->limits;
 	unsigned second = l->max_user_bytes_per_second, day = l->max_user_bytes_per_day;
@@ -116,6 +119,7 @@ static struct quota_refusal quotas_take_bytes_locked(struct quota_user *u, const
 
 static struct quota_refusal quotas_take_requests_locked(struct quota_user *u, const struct app *app,
 							unsigned n, usec_t now)
+	NEEDS_LOCK(quotas_held)
 {
 	const struct app_limits *l = &app->limits;
 	unsigned all = l->max_all_users_requests_per_second;
@@ -131,7 +135,7 @@ static struct quota_refusal quotas_take_requests_locked(struct quota_user *u, co
 
 static struct quota_refusal quotas_begin_user_locked(struct quotas *q, const struct app *app,
 						     int64_t user_id, size_t bytes)
-	NEEDS_LOCK(quotas_held)
+	NEEDS_LOCK(quotas_held) NEEDS_LOCK(quotas_held)
 {
 	unsigned max_open = q->conf->max_user_calls;
 	usec_t now = clock_mono();

@@ -72,6 +72,6 @@ void worker_adopt(struct worker *w, struct control *c)
 	SSL_free(adopted_ssl); /* it failed early */
 	adopted_ssl = NULL;
 	w->subprotocol = SV("");
-	w->owes_turn = true; /* frames behind the handshake may wait in the TLS state */
+	w->needs_service = true; /* frames behind the handshake may wait in the TLS state */
 	strbuf_release(&c->head);
 }

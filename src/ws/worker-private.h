@@ -31,15 +31,15 @@ struct worker {
 	struct lws_vhost *plain, *tls;
 	struct hub *hub;
 	struct mailbox mail, control;
-	atomic_uint load; /* connections handed to it and still open */
+	atomic_uint load; /* connections passed to it and still open */
 	atomic_uint sessions;
 	struct str_view subprotocol;	 /* of the handshake that is being answered; empty: none */
 	usec_t drain_until;		 /* mono; 0: not draining */
 	usec_t observed_at, idle_before; /* mono; of METRIC_WORKER_BUSY */
 	atomic_bool may_resume;		 /* workers have caught up: see hub_resume() */
 	bool is_stopping;
-	bool owes_turn; /* a timeout was set: libwebsockets has to look at its timers */
-	/* start: the thread tells main how it went */
+	bool needs_service; /* a timeout was set: libwebsockets has to check its timers */
+	/* under start_lock: set by the thread, read by the main thread */
 	int start_rc;
 	bool is_started;
 };
@@ -64,11 +64,12 @@ struct conn {
 };
 
 extern const struct session_io ws_io;
+/* libwebsockets' callback of all connections; on their worker's thread. */
 int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		size_t len);
 struct worker *worker_of(struct lws *wsi);
-/* Puts control mail and wakes the worker; owned letters are never refused. */
-void worker_tell(struct worker *w, struct control *c);
+/* Puts a control message (heap, taken) into the mailbox and wakes the worker.  Any thread. */
+void worker_send_control(struct worker *w, struct control *c);
 
 /* adopt.c: gives the connection of a CONTROL_ADOPT to libwebsockets; takes all that it has. */
 void worker_adopt(struct worker *w, struct control *c) RUNS_ON(on_worker);

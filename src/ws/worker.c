@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads: everything in struct worker is its own thread's, but for the mailboxes, the counters
- * (atomic) and uv_async_send(), which any thread may call.  The async handle is sent only when a
- * mailbox was empty.  Contexts are created one after another: libwebsockets' global set-up is
- * not safe beside itself.
+ * The worker threads.  Each has a libuv loop with a libwebsockets context, and a hub with its
+ * sessions.
+ *
+ * Threads: all members of struct worker belong to the worker's thread, except the mailboxes and the
+ * atomic members.  Any thread may put a message into a mailbox; it calls uv_async_send() only if
+ * the mailbox was empty.  The contexts are created one after another, because the global
+ * initialization of libwebsockets is not thread-safe.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -14,12 +17,13 @@
 #include "ws/worker-private.h"
 
 #define TICK_MS		100
-#define FLUSH_EVERY	128 /* channel mails gathered into one write a session */
+#define DRAIN_TICK_MS	20  /* while the sessions are closed */
+#define FLUSH_EVERY	128 /* messages whose frames for one session leave as one write */
 #define RX_BUFFER_BYTES 256
 #define TX_PACKET_BYTES 65536
 #define HEAD_ROOM	256 /* what handshake_rewrite() may add to a head */
 
-/* Our own timer wheel pings; libwebsockets' validity list would cost O(n) a connection. */
+/* core/liveness.c sends the pings; libwebsockets' own list would cost O(n) for a connection. */
 static const lws_retry_bo_t no_pings = { .secs_since_valid_ping = 0, .secs_since_valid_hangup = 0 };
 
 static const struct lws_protocols protocols[] = {
@@ -41,7 +45,7 @@ static void worker_wake(struct worker *w)
 	uv_async_send(&w->async);
 }
 
-void worker_tell(struct worker *w, struct control *c)
+void worker_send_control(struct worker *w, struct control *c)
 {
 	if (mailbox_put_owed(&w->control, &c->letter) > 0)
 		worker_wake(w);
@@ -66,20 +70,7 @@ void workers_directory_post(struct workers *w, struct directory_post *out)
 	*out = (struct directory_post){ .put = post_put, .wake = post_wake, .ctx = w };
 }
 
-static void begin_drain(struct worker *w, unsigned ms) RUNS_ON(on_worker)
-{
-	w->drain_until = clock_mono() + ms * USEC_PER_MSEC;
-	uv_timer_set_repeat(&w->timer, 20);
-	uv_timer_again(&w->timer);
-}
-
-static void begin_stop(struct worker *w)
-{
-	w->is_stopping = true;
-	uv_stop(&w->loop);
-}
-
-static void read_control(struct worker *w) RUNS_ON(on_worker)
+static void worker_read_control(struct worker *w) RUNS_ON(on_worker)
 {
 	struct letter *l = mailbox_take(&w->control), *next;
 
@@ -95,17 +86,20 @@ static void read_control(struct worker *w) RUNS_ON(on_worker)
 			hub_reload(w->hub);
 			break;
 		case CONTROL_DRAIN:
-			begin_drain(w, c->ms);
+			w->drain_until = clock_mono() + c->ms * USEC_PER_MSEC;
+			uv_timer_set_repeat(&w->timer, DRAIN_TICK_MS);
+			uv_timer_again(&w->timer);
 			break;
 		case CONTROL_STOP:
-			begin_stop(w);
+			w->is_stopping = true;
+			uv_stop(&w->loop);
 			break;
 		}
 		free(c);
 	}
 }
 
-static void read_mail(struct worker *w) RUNS_ON(on_worker)
+static void worker_read_messages(struct worker *w) RUNS_ON(on_worker)
 {
 	struct letter *l = mailbox_take(&w->mail), *next;
 	unsigned n = 0;
@@ -123,10 +117,11 @@ static void read_mail(struct worker *w) RUNS_ON(on_worker)
 	hub_flush(w->hub);
 }
 
-static void end_turn(struct worker *w) RUNS_ON(on_worker)
+/* Runs libwebsockets once if a timeout was set, and publishes the number of sessions. */
+static void worker_end_turn(struct worker *w) RUNS_ON(on_worker)
 {
-	if (w->owes_turn) {
-		w->owes_turn = false;
+	if (w->needs_service) {
+		w->needs_service = false;
 		lws_cancel_service(w->context);
 	}
 	atomic_store_explicit(&w->sessions, hub_sessions(w->hub), memory_order_relaxed);
@@ -137,22 +132,14 @@ static void on_async(uv_async_t *handle)
 	struct worker *w = handle->data;
 
 	ASSERT_ON(on_worker);
-	read_control(w);
-	read_mail(w);
+	worker_read_control(w);
+	worker_read_messages(w);
 	if (atomic_exchange(&w->may_resume, false))
 		hub_resume(w->hub);
-	end_turn(w);
+	worker_end_turn(w);
 }
 
-/* A share of who is left, so that the last goes when the time is up. */
-static void drain_some(struct worker *w, usec_t now) RUNS_ON(on_worker)
-{
-	usec_t left = w->drain_until - now, slice = 20 * USEC_PER_MSEC;
-
-	hub_drain(w->hub, left <= slice ? 1000 : (unsigned)(1000 * slice / left));
-}
-
-/* Each second: which part of it the loop did not wait. */
+/* Once a second: sets the metric of the share of the time in which the loop was busy. */
 static void worker_observe(struct worker *w, usec_t now) RUNS_ON(on_worker)
 {
 	usec_t idle, window = now - w->observed_at;
@@ -177,12 +164,18 @@ static void on_timer(uv_timer_t *handle)
 	ASSERT_ON(on_worker);
 	hub_tick(w->hub, now);
 	worker_observe(w, now);
-	if (w->drain_until)
-		drain_some(w, now);
-	end_turn(w);
+	if (w->drain_until) {
+		/* A share of the remaining sessions, so that the last is closed when the time ends.
+		 */
+		usec_t left = w->drain_until - now, slice = DRAIN_TICK_MS * USEC_PER_MSEC;
+
+		hub_drain(w->hub, left <= slice ? 1000 : (unsigned)(1000 * slice / left));
+	}
+	worker_end_turn(w);
 }
 
-static struct lws_vhost *make_vhost(struct worker *w, const char *name, bool tls)
+static struct lws_vhost *worker_make_vhost(struct worker *w, const char *name, bool tls)
+	RUNS_ON(on_worker)
 {
 	const struct workers_conf *conf = &w->all->conf;
 	struct lws_context_creation_info info = {
@@ -204,7 +197,7 @@ static struct lws_vhost *make_vhost(struct worker *w, const char *name, bool tls
 	return lws_create_vhost(w->context, &info);
 }
 
-static int make_context(struct worker *w)
+static int worker_make_context(struct worker *w) RUNS_ON(on_worker)
 {
 	const struct workers_conf *conf = &w->all->conf;
 	void *loops[1] = { &w->loop };
@@ -227,34 +220,15 @@ static int make_context(struct worker *w)
 	w->context = lws_create_context(&info);
 	if (!w->context)
 		return -ENOMEM;
-	w->plain = make_vhost(w, "plain", false);
+	w->plain = worker_make_vhost(w, "plain", false);
 	if (!w->plain)
 		return -ENOMEM;
 	if (conf->has_tls) {
-		w->tls = make_vhost(w, "tls", true);
+		w->tls = worker_make_vhost(w, "tls", true);
 		if (!w->tls)
 			return -ENOMEM;
 	}
 	return 0;
-}
-
-static void tell_started(struct worker *w, int rc)
-{
-	pthread_mutex_lock(&w->all->start_lock);
-	w->start_rc = rc;
-	w->is_started = true;
-	pthread_cond_signal(&w->all->start_cond);
-	pthread_mutex_unlock(&w->all->start_lock);
-}
-
-static void drop_mail(struct worker *w)
-{
-	struct letter *l, *next;
-
-	for (l = mailbox_take(&w->mail); l; l = next) {
-		next = l->next;
-		worker_message_free(CONTAINER_OF(l, struct worker_message, letter));
-	}
 }
 
 static void worker_close_handles(struct worker *w)
@@ -265,10 +239,12 @@ static void worker_close_handles(struct worker *w)
 	w->has_handles = false;
 }
 
-/* Closes what is still open and lets libuv finish with every handle. */
-static void tear_down(struct worker *w) RUNS_ON(on_worker)
+/* Closes the remaining connections, lets libuv finish every handle, frees what is queued. */
+static void worker_release(struct worker *w) RUNS_ON(on_worker)
 {
-	read_control(w);
+	struct letter *l, *next;
+
+	worker_read_control(w);
 	if (w->context)
 		lws_context_destroy(w->context);
 	worker_close_handles(w);
@@ -276,8 +252,11 @@ static void tear_down(struct worker *w) RUNS_ON(on_worker)
 		lws_context_destroy(w->context);
 	w->context = NULL;
 	w->plain = w->tls = NULL;
-	read_control(w);
-	drop_mail(w);
+	worker_read_control(w);
+	for (l = mailbox_take(&w->mail); l; l = next) {
+		next = l->next;
+		worker_message_free(CONTAINER_OF(l, struct worker_message, letter));
+	}
 	hub_free(w->hub);
 	w->hub = NULL;
 	uv_loop_close(&w->loop);
@@ -301,20 +280,25 @@ static void *worker_main(void *arg)
 		.is_socket_of = w->all->conf.is_socket_of,
 		.socket_ctx = w->all->conf.socket_ctx,
 	};
+	int rc;
 
 	ASSERT_ON(on_worker);
 	frame_guard_enter_thread();
 	w->hub = hub_new(&hc);
 	uv_timer_start(&w->timer, on_timer, TICK_MS, TICK_MS);
-	/* When that failed there is nothing to serve, but the order to stop will come all the same.
-	 */
-	tell_started(w, make_context(w));
+	rc = worker_make_context(w);
+	pthread_mutex_lock(&w->all->start_lock);
+	w->start_rc = rc;
+	w->is_started = true;
+	pthread_cond_signal(&w->all->start_cond);
+	pthread_mutex_unlock(&w->all->start_lock);
+	/* Also after a failure: the loop ends with CONTROL_STOP. */
 	uv_run(&w->loop, UV_RUN_DEFAULT);
-	tear_down(w);
+	worker_release(w);
 	return NULL;
 }
 
-static void log_lws(int level, const char *line)
+static void worker_log_lws(int level, const char *line)
 {
 	size_t n = strcspn(line, "\n");
 
@@ -326,7 +310,7 @@ struct workers *workers_new(const struct workers_conf *conf)
 {
 	struct workers *all = xcalloc(1, sizeof(*all) + conf->n * sizeof(all->w[0]));
 
-	lws_set_log_level(LLL_ERR, log_lws);
+	lws_set_log_level(LLL_ERR, worker_log_lws);
 	all->conf = *conf;
 	metric_set_workers(conf->n);
 	pthread_mutex_init(&all->start_lock, NULL);
@@ -348,7 +332,7 @@ struct workers *workers_new(const struct workers_conf *conf)
 	return all;
 }
 
-static int start_one(struct worker *w)
+static int worker_start(struct worker *w)
 {
 	char name[16];
 	int rc;
@@ -366,7 +350,7 @@ static int start_one(struct worker *w)
 }
 
 /* Any thread. */
-static void on_caught_up(void *ctx)
+static void workers_on_caught_up(void *ctx)
 {
 	struct workers *all = ctx;
 
@@ -379,9 +363,9 @@ static void on_caught_up(void *ctx)
 int workers_start(struct workers *w, struct directory *d)
 {
 	w->directory = d;
-	worker_loads_watch(directory_loads(d), LOAD_WAITER_CLIENTS, on_caught_up, w);
+	worker_loads_watch(directory_loads(d), LOAD_WAITER_CLIENTS, workers_on_caught_up, w);
 	for (unsigned i = 0; i < w->conf.n; i++) {
-		int rc = start_one(&w->w[i]);
+		int rc = worker_start(&w->w[i]);
 
 		if (rc)
 			return rc;
@@ -402,30 +386,30 @@ void workers_adopt(struct workers *all, int fd, SSL *ssl, struct str_view head)
 	*c = (struct control){ .kind = CONTROL_ADOPT, .fd = fd, .ssl = ssl };
 	strbuf_init(&c->head, head.len);
 	strbuf_add_sv(&c->head, head);
-	worker_tell(best, c);
+	worker_send_control(best, c);
 }
 
-static void tell_all(struct workers *all, struct control what)
+static void workers_send_control(struct workers *all, struct control what)
 {
 	for (unsigned i = 0; i < all->conf.n; i++) {
 		struct control *c = xcalloc(1, sizeof(*c));
 
 		*c = what;
-		worker_tell(&all->w[i], c);
+		worker_send_control(&all->w[i], c);
 	}
 }
 
 void workers_reload(struct workers *w)
 {
-	tell_all(w, (struct control){ .kind = CONTROL_RELOAD });
+	workers_send_control(w, (struct control){ .kind = CONTROL_RELOAD });
 }
 
 void workers_drain(struct workers *w, unsigned ms)
 {
-	/* The figures lag; none may read as drained before its worker has looked itself. */
+	/* The workers update the counts later.  Until then each counts as one that has sessions. */
 	for (unsigned i = 0; i < w->conf.n; i++)
 		atomic_store_explicit(&w->w[i].sessions, 1, memory_order_relaxed);
-	tell_all(w, (struct control){ .kind = CONTROL_DRAIN, .ms = ms });
+	workers_send_control(w, (struct control){ .kind = CONTROL_DRAIN, .ms = ms });
 }
 
 unsigned workers_sessions(struct workers *w)
@@ -446,7 +430,7 @@ void workers_stop(struct workers *w)
 			continue;
 		c = xcalloc(1, sizeof(*c));
 		c->kind = CONTROL_STOP;
-		worker_tell(&w->w[i], c);
+		worker_send_control(&w->w[i], c);
 		pthread_join(w->w[i].thread, NULL);
 		w->w[i].is_started = false;
 	}

@@ -9,7 +9,9 @@
 #include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 
-#define CLOSE_ACK_S 5 /* how long the client may take to answer a close frame */
+#define CLOSE_ACK_S 5 /* in which the client must answer a close frame */
+
+/* ---- struct session_io: see core/session.h; called by sessions, on their worker ---- */
 
 static bool io_write(void *conn, unsigned char *p, size_t n)
 {
@@ -32,11 +34,11 @@ static void io_want_writable(void *conn)
 	lws_callback_on_writable(c->wsi);
 }
 
-/* libwebsockets checks its timers when its loop runs: the worker makes it run once. */
-static void set_timeout(struct conn *c, int seconds)
+/* libwebsockets checks its timers only when it runs; worker_end_turn() makes it run once. */
+static void conn_set_timeout(struct conn *c, int seconds)
 {
 	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, seconds);
-	worker_of(c->wsi)->owes_turn = true;
+	worker_of(c->wsi)->needs_service = true;
 }
 
 /*
@@ -44,7 +46,7 @@ static void set_timeout(struct conn *c, int seconds)
  * (lws_close_reason and a callback that returns -1) loses the frame on a libuv loop in builds
  * with _DEBUG, as Debian's 4.1.6 is: they close a second time at once.
  */
-static void send_close(struct conn *c)
+static void conn_send_close(struct conn *c)
 {
 	struct msgbuf *frame = ws_close_frame(c->close_code, sv(c->close_reason));
 
@@ -52,7 +54,7 @@ static void send_close(struct conn *c)
 	c->is_close_sent = true;
 	lws_write(c->wsi, frame->data, frame->len, LWS_WRITE_RAW);
 	msgbuf_unref(frame);
-	set_timeout(c, CLOSE_ACK_S);
+	conn_set_timeout(c, CLOSE_ACK_S);
 }
 
 static void io_close(void *conn, unsigned code, const char *reason)
@@ -62,12 +64,12 @@ static void io_close(void *conn, unsigned code, const char *reason)
 	c->close_code = code;
 	c->close_reason = reason;
 	if (!lws_partial_buffered(c->wsi)) {
-		send_close(c);
+		conn_send_close(c);
 		return;
 	}
 	/* A client that does not read would keep its connection for ever. */
 	lws_callback_on_writable(c->wsi);
-	set_timeout(c, CLOSE_ACK_S);
+	conn_set_timeout(c, CLOSE_ACK_S);
 }
 
 static void io_kill(void *conn)
@@ -75,17 +77,17 @@ static void io_kill(void *conn)
 	struct conn *c = conn;
 
 	c->is_dead = true;
-	set_timeout(c, LWS_TO_KILL_ASYNC);
+	conn_set_timeout(c, LWS_TO_KILL_ASYNC);
 }
 
 static void io_set_reading(void *conn, bool is_on)
 {
 	struct conn *c = conn;
 
-	/* What was read before is kept by libwebsockets, and passed on in its next turn. */
+	/* What was read before is kept by libwebsockets, and passed on the next time it runs. */
 	lws_rx_flow_control(c->wsi, is_on ? 1 | LWS_RXFLOW_REASON_FLAG_PROCESS_NOW : 0);
 	if (is_on)
-		worker_of(c->wsi)->owes_turn = true;
+		worker_of(c->wsi)->needs_service = true;
 }
 
 static usec_t io_heard_at(void *conn)
@@ -105,19 +107,12 @@ const struct session_io ws_io = {
 	.heard_at = io_heard_at,
 };
 
-static struct str_view header(struct lws *wsi, enum lws_token_indexes token, char *buf, int size)
+static struct str_view ws_header_value(struct lws *wsi, enum lws_token_indexes token, char *buf,
+				       int size)
 {
 	int n = lws_hdr_copy(wsi, buf, size, token);
 
 	return sv_n(buf, n > 0 ? (size_t)n : 0);
-}
-
-/* An origin that is too long must not count as absent: it becomes one that no list allows. */
-static struct str_view origin_header(struct lws *wsi, char *buf, int size)
-{
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) >= size)
-		return SV("too-long");
-	return header(wsi, WSI_TOKEN_ORIGIN, buf, size);
 }
 
 static struct client_address ws_client(struct lws *wsi)
@@ -127,7 +122,8 @@ static struct client_address ws_client(struct lws *wsi)
 	char x_for[1024], x_proto[128], forwarded[1024];
 	int n = lws_hdr_custom_copy(wsi, forwarded, sizeof(forwarded), "forwarded:", 10);
 	struct forwarded_headers h = {
-		.x_forwarded_for = header(wsi, WSI_TOKEN_X_FORWARDED_FOR, x_for, sizeof(x_for)),
+		.x_forwarded_for =
+			ws_header_value(wsi, WSI_TOKEN_X_FORWARDED_FOR, x_for, sizeof(x_for)),
 		.forwarded = sv_n(forwarded, n > 0 ? (size_t)n : 0),
 	};
 
@@ -136,12 +132,15 @@ static struct client_address ws_client(struct lws *wsi)
 	return client_address_of(conf->proxies, &peer, lws_is_ssl(wsi), &h);
 }
 
-static void on_established(struct lws *wsi, struct conn *c)
+static void ws_on_established(struct lws *wsi, struct conn *c)
 {
 	char path[1024], origin[512], version[32], client[32];
 	struct session_request r = {
-		.path = header(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
-		.origin = origin_header(wsi, origin, sizeof(origin)),
+		.path = ws_header_value(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
+		/* One that is too long must not count as absent: no list allows this text. */
+		.origin = lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) >= (int)sizeof(origin)
+				  ? SV("too-long")
+				  : ws_header_value(wsi, WSI_TOKEN_ORIGIN, origin, sizeof(origin)),
 		.from = ws_client(wsi),
 	};
 	const char *v = lws_get_urlarg_by_name(wsi, "protocol=", version, sizeof(version));
@@ -156,7 +155,7 @@ static void on_established(struct lws *wsi, struct conn *c)
 	c->session = session_open(w->hub, c, &r);
 }
 
-static int on_receive(struct lws *wsi, struct conn *c, void *in, size_t len)
+static int ws_on_receive(struct lws *wsi, struct conn *c, void *in, size_t len)
 {
 	bool last = lws_is_final_fragment(wsi) && !lws_remaining_packet_payload(wsi);
 
@@ -168,7 +167,7 @@ static int on_receive(struct lws *wsi, struct conn *c, void *in, size_t len)
 	return 0;
 }
 
-static int on_ws_writable(struct lws *wsi, struct conn *c)
+static int ws_on_writable(struct lws *wsi, struct conn *c)
 {
 	ASSERT_ON(on_worker);
 	if (c->is_dead)
@@ -178,11 +177,11 @@ static int on_ws_writable(struct lws *wsi, struct conn *c)
 	else if (lws_partial_buffered(wsi))
 		lws_callback_on_writable(wsi);
 	else
-		send_close(c);
+		conn_send_close(c);
 	return 0;
 }
 
-static void on_closed(struct conn *c)
+static void ws_on_closed(struct conn *c)
 {
 	ASSERT_ON(on_worker);
 	if (!c->session)
@@ -191,15 +190,9 @@ static void on_closed(struct conn *c)
 	c->session = NULL;
 }
 
-static void on_ws_pong(struct conn *c)
-{
-	ASSERT_ON(on_worker);
-	session_alive(c->session);
-}
-
 /* Nonzero: both sides have sent a close frame, drop the connection; else libwebsockets answers it.
  */
-static int on_peer_close(struct conn *c, const unsigned char *frame, size_t len)
+static int ws_on_peer_close(struct conn *c, const unsigned char *frame, size_t len)
 {
 	/* RFC 6455 section 7.1.5: 1005 stands for a close frame without a code */
 	unsigned code = len >= 2 ? (unsigned)frame[0] << 8 | frame[1] : 1005;
@@ -209,8 +202,8 @@ static int on_peer_close(struct conn *c, const unsigned char *frame, size_t len)
 	return c->is_close_sent ? -1 : 0;
 }
 
-/* A socket is closed, of whatever protocol. */
-static void on_wsi_destroy(struct lws *wsi)
+/* A socket is closed, whatever its protocol was. */
+static void ws_on_destroy(struct lws *wsi)
 {
 	struct worker *w = worker_of(wsi);
 
@@ -218,8 +211,8 @@ static void on_wsi_destroy(struct lws *wsi)
 		atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
 }
 
-/* args points behind the headers of the answer to the handshake. */
-static int on_add_headers(struct lws *wsi, struct lws_process_html_args *args)
+/* args->p is where the next header of the response to the handshake is written. */
+static int ws_on_add_headers(struct lws *wsi, struct lws_process_html_args *args)
 {
 	static const char name[] = "Sec-WebSocket-Protocol: ";
 	struct str_view protocol = worker_of(wsi)->subprotocol;
@@ -242,25 +235,26 @@ int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, v
 
 	switch (reason) {
 	case LWS_CALLBACK_ESTABLISHED:
-		on_established(wsi, c);
+		ws_on_established(wsi, c);
 		return 0;
 	case LWS_CALLBACK_RECEIVE:
-		return on_receive(wsi, c, in, len);
+		return ws_on_receive(wsi, c, in, len);
 	case LWS_CALLBACK_RECEIVE_PONG:
-		on_ws_pong(c);
+		ASSERT_ON(on_worker);
+		session_alive(c->session);
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
-		return on_ws_writable(wsi, c);
+		return ws_on_writable(wsi, c);
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-		return on_peer_close(c, in, len);
+		return ws_on_peer_close(c, in, len);
 	case LWS_CALLBACK_CLOSED:
-		on_closed(c);
+		ws_on_closed(c);
 		return 0;
 	case LWS_CALLBACK_WSI_DESTROY:
-		on_wsi_destroy(wsi);
+		ws_on_destroy(wsi);
 		return 0;
 	case LWS_CALLBACK_ADD_HEADERS:
-		return on_add_headers(wsi, in);
+		return ws_on_add_headers(wsi, in);
 	case LWS_CALLBACK_HTTP:
 		return -1; /* the workers get handshakes only */
 	default:

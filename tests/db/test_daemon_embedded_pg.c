@@ -18,6 +18,7 @@ static char parent[32], dir[128];
 
 static void set_up(void)
 {
+	thread_take_role(&on_main);
 	log_set_level(LOG_LEVEL_ERROR);
 	snprintf(parent, sizeof(parent), "/tmp/scopewire-emb-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(parent));
@@ -59,11 +60,29 @@ static bool pauses(void *ctx UNUSED, int ms)
 
 static const struct embedded_pg_conf conf = { dir, pauses, NULL };
 
+static int try_start(struct embedded_pg **pg, char **conninfo, char **why)
+{
+	ASSERT_ON(on_main);
+	return embedded_pg_start(&conf, pg, conninfo, why);
+}
+
+static void tend(struct embedded_pg *pg)
+{
+	ASSERT_ON(on_main);
+	embedded_pg_tend(pg);
+}
+
+static void stop(struct embedded_pg *pg)
+{
+	ASSERT_ON(on_main);
+	embedded_pg_stop(pg);
+}
+
 static struct embedded_pg *start(char **conninfo)
 {
 	struct embedded_pg *pg = NULL;
 	char *why = NULL;
-	int rc = embedded_pg_start(&conf, &pg, conninfo, &why);
+	int rc = try_start(&pg, conninfo, &why);
 
 	ck_assert_msg(rc == 0, "%d: %s", rc, why);
 	return pg;
@@ -97,7 +116,7 @@ START_TEST(a_second_start_finds_the_data)
 	free(pg_fixture_value(c, "CREATE TABLE public.kept AS SELECT 42 AS a"));
 	PQfinish(c);
 	free(conninfo);
-	embedded_pg_stop(pg);
+	stop(pg);
 	ck_assert_int_eq(server_pid(), 0);
 
 	pg = start(&conninfo);
@@ -108,7 +127,7 @@ START_TEST(a_second_start_finds_the_data)
 	ck_assert_int_eq(stat(under("run"), &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0700);
 	ck_assert_uint_ne(st.st_uid, 0);
-	embedded_pg_stop(pg);
+	stop(pg);
 }
 END_TEST
 
@@ -122,11 +141,11 @@ START_TEST(a_server_that_dies_is_started_again)
 	ck_assert_int_eq(kill((pid_t)first, SIGKILL), 0);
 	while (server_pid() == first || PQping(conninfo) != PQPING_OK) {
 		ck_assert_int_lt(clock_mono(), until);
-		embedded_pg_tend(pg);
+		tend(pg);
 		poll(NULL, 0, 5);
 	}
 	free(conninfo);
-	embedded_pg_stop(pg);
+	stop(pg);
 }
 END_TEST
 
@@ -152,7 +171,7 @@ START_TEST(it_ends_with_its_daemon)
 		ck_assert_int_lt(clock_mono(), until);
 		poll(NULL, 0, 5);
 	}
-	embedded_pg_stop(start(&conninfo)); /* and nothing is in the way of the next */
+	stop(start(&conninfo)); /* and nothing is in the way of the next */
 	free(conninfo);
 }
 END_TEST
@@ -170,7 +189,7 @@ START_TEST(half_a_cluster_is_made_anew)
 			 dir, dir);
 		ck_assert_int_eq(system(command), 0);
 	}
-	embedded_pg_stop(start(&conninfo));
+	stop(start(&conninfo));
 	free(conninfo);
 }
 END_TEST
@@ -183,7 +202,7 @@ START_TEST(a_cluster_of_another_version)
 	ck_assert_int_eq(mkdir(dir, 0755), 0);
 	ck_assert_int_eq(mkdir(under("data"), 0755), 0);
 	write_file(under("data/PG_VERSION"), "99\n");
-	ck_assert_int_lt(embedded_pg_start(&conf, &pg, &conninfo, &why), 0);
+	ck_assert_int_lt(try_start(&pg, &conninfo, &why), 0);
 	ck_assert_msg(strstr(why, "PostgreSQL 99, which is not installed"), "%s", why);
 	free(why);
 }
@@ -194,7 +213,7 @@ START_TEST(long_paths_have_a_short_socket)
 	char *conninfo;
 
 	snprintf(dir, sizeof(dir), "%s/%070d", parent, 0);
-	embedded_pg_stop(start(&conninfo));
+	stop(start(&conninfo));
 	ck_assert_ptr_nonnull(strstr(conninfo, "host='/tmp/scopewire-"));
 	ck_assert_ptr_null(strstr(conninfo, parent));
 	free(conninfo);
@@ -207,20 +226,20 @@ START_TEST(a_socket_folder_of_another_user_is_refused)
 	char *conninfo = NULL, *why = NULL, *run;
 
 	snprintf(dir, sizeof(dir), "%s/%070d", parent, 1);
-	embedded_pg_stop(start(&conninfo));
+	stop(start(&conninfo));
 	run = strstr(conninfo, "/tmp/scopewire-");
 	ck_assert_ptr_nonnull(run);
 	*strchr(run, '\'') = '\0';
 	/* A link there leads to a folder of our own: it is refused all the same. */
 	ck_assert_int_eq(symlink(parent, run), 0);
-	ck_assert_int_lt(embedded_pg_start(&conf, &pg, &conninfo, &why), 0);
+	ck_assert_int_lt(try_start(&pg, &conninfo, &why), 0);
 	ck_assert_msg(strstr(why, "belongs to another user"), "%s", why);
 	free(why);
 	ck_assert_int_eq(unlink(run), 0);
 	if (getuid() == 0) {
 		ck_assert_int_eq(mkdir(run, 0777), 0);
 		ck_assert_int_eq(chown(run, 12345, 12345), 0);
-		ck_assert_int_lt(embedded_pg_start(&conf, &pg, &conninfo, &why), 0);
+		ck_assert_int_lt(try_start(&pg, &conninfo, &why), 0);
 		ck_assert_msg(strstr(why, "belongs to another user"), "%s", why);
 		free(why);
 		ck_assert_int_eq(rmdir(run), 0);

@@ -87,6 +87,33 @@ test('the file has every route that the daemon prints, and no other', () => {
 	assert.deepEqual(operations.map((o) => `${o.method} ${shape(o.path)}`).sort(), printed.sort());
 });
 
+test('/apps/{app_id}/sync/* has the routes, parameters and bodies of /api/sync/*', () => {
+	const TWINS = ['/api/sync/', '/apps/{app_id}/sync/'];
+	// Without what the two describe in their own way: texts, identifiers, and how the caller
+	// identifies itself.
+	const shape = (node) => {
+		node = resolve(node);
+		if (Array.isArray(node)) return node.map(shape);
+		if (!node || typeof node !== 'object') return node;
+		return Object.fromEntries(Object.entries(node)
+			.filter(([key]) => !['description', 'example', 'examples'].includes(key))
+			.map(([key, value]) => [key, shape(value)]));
+	};
+	const of = (prefix) => Object.fromEntries(operations.filter((o) => o.path.startsWith(prefix))
+		.map((o) => [`${o.method} ${o.path.slice(prefix.length)}`, {
+			parameters: Object.fromEntries(o.parameters
+				.filter((p) => p.name !== 'app_id' && !p.name.startsWith('auth_') && p.name !== 'body_md5')
+				.map((p) => [`${p.in} ${p.name}`, shape(p)])),
+			body: shape(o.operation.requestBody),
+			// a signed request gets 200 where the other one gets 201
+			success: shape(o.operation.responses[201] ?? o.operation.responses[200]),
+			refusals: Object.keys(o.operation.responses).filter((status) => status >= 400),
+		}]));
+	const [own, twin] = TWINS.map(of);
+	assert.ok(Object.keys(own).length > 15);
+	assert.deepEqual(twin, own);
+});
+
 test('one thing has one name: ttl, next_cursor, prev_cursor, cursor', () => {
 	const wrong = [];
 	const walk = (node, at) => {

@@ -1072,6 +1072,12 @@ static void cmd_connect(struct str_view rest) RUNS_ON(on_worker)
 	}
 }
 
+/* What the daemon's main thread does; here one thread is all threads. */
+static void tick_users(void) NO_TSA
+{
+	users_tick(play.directory, play.now);
+}
+
 /* + N s|ms */
 static void cmd_pass(struct str_view rest) RUNS_ON(on_worker)
 {
@@ -1080,7 +1086,7 @@ static void cmd_pass(struct str_view rest) RUNS_ON(on_worker)
 
 	while (play.now < until) {
 		play.now += until - play.now < TICK ? until - play.now : TICK;
-		users_tick(play.directory, play.now);
+		tick_users();
 		for (unsigned i = 0; i < WORKERS; i++)
 			hub_tick(play.hubs[i], play.now);
 		settle();
