@@ -78,6 +78,7 @@ GRANT USAGE ON SCHEMA :"schema" TO :"daemon";
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA :"schema" TO :"daemon";
 REVOKE INSERT, UPDATE, DELETE ON apps, channel_rules, schema_migrations, log_leaving, watches
 	FROM :"daemon";
+REVOKE UPDATE, DELETE ON admin_audit FROM :"daemon";
 GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA :"schema" TO :"daemon";
 -- Every function but those that only the owner or an application's role calls.
 SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', p.oid::regprocedure, :'daemon')

@@ -3,39 +3,76 @@
  * Routes of the admin listener, and who may use them.  A request has the right of its token.  One
  * without a token may read if the option local_read is set and the client is on this machine.
  *
- * On the http thread of the admin listener.
+ * Requests arrive on the http thread of the admin listener.  What needs the database is answered on
+ * the thread of the pool.  A change is one call of the SQL function admin_write(), which also adds
+ * the row to admin_audit: no change is made without one.
  */
+#include <signal.h>
 #include <strings.h>
+#include <unistd.h>
 #include "base/log_gate.h"
 #include "base/mem.h"
+#include "pg/pool.h"
+#include "conf/conf_table.h"
+#include "core/users.h"
 #include "svc/health.h"
 #include "admin/admin.h"
 #include "admin/exposition.h"
+#include "admin/query.h"
+#include "admin/state.h"
 #include "admin/token.h"
 
 #define METRICS_BYTES 65536
 
+#define TOKENS_MS 1000
+
 struct admin {
-	const struct conf_admin *conf;
-	const struct health *health;
+	struct admin_services services;
 	struct admin_tokens *tokens;
 };
 
 struct admin_route {
 	const char *method, *path;
 	enum admin_scope scope; /* that the request needs */
-	void (*handle)(struct admin *a, struct request *r);
+	/* who is the token's name, "" without a token */
+	void (*handle)(struct admin *a, struct request *r, const char *who);
+	const char *parameters;		      /* of the statement, between spaces */
+	const struct pg_statement *statement; /* instead of handle */
 };
 
 static struct log_gate admin_refused = LOG_GATE("requests to the admin listener refused");
 
-struct admin *admin_new(const struct conf_admin *conf, const struct health *health)
+/* ---- tokens of the database ---- */
+
+static const struct pg_statement tokens_statement = {
+	.sql = "SELECT name, scope, encode(digest, 'hex') FROM admin_tokens ORDER BY name LIMIT "
+	       "1000",
+	.repeatable = true,
+};
+
+static void admin_on_tokens(void *ctx, const struct pg_answer *a)
+{
+	struct admin *admin = ctx;
+
+	if (!a->rc)
+		admin_tokens_load(admin->tokens, a);
+}
+
+/* On the pool's thread. */
+static void admin_read_tokens(void *ctx)
+{
+	struct admin *a = ctx;
+
+	pg_pool_query(a->services.pool, &tokens_statement, 0, NULL, admin_on_tokens, a);
+}
+
+struct admin *admin_new(const struct admin_services *services)
 {
 	struct admin *a = xcalloc(1, sizeof(*a));
 
-	a->conf = conf;
-	a->health = health;
-	a->tokens = admin_tokens_new(conf->tokens);
+	a->services = *services;
+	a->tokens = admin_tokens_new(services->conf->admin.tokens);
+	pg_pool_every(services->pool, TOKENS_MS, admin_read_tokens, a);
 	return a;
 }
 
@@ -49,37 +86,37 @@ void admin_free(struct admin *a)
 
 /* ---- routes ---- */
 
-static void admin_on_up(struct admin *a UNUSED, struct request *r)
+static void admin_on_up(struct admin *a UNUSED, struct request *r, const char *who UNUSED)
 {
 	request_reply(r, 200, SV("{\"health\":\"OK\"}"));
 }
 
 /* As on the public port, with the names of the checks that fail. */
-static void admin_on_ready(struct admin *a, struct request *r)
+static void admin_on_ready(struct admin *a, struct request *r, const char *who UNUSED)
 {
-	struct reply reply = { .status = health_is_ready(a->health) ? 200 : 503 };
+	struct reply reply = { .status = health_is_ready(a->services.health) ? 200 : 503 };
 	unsigned n = 0;
 
 	strbuf_init(&reply.body, 96);
 	strbuf_addf(&reply.body, "{\"ready\":%s,\"failed\":[",
 		    reply.status == 200 ? "true" : "false");
 	for (unsigned i = 0; i < HEALTH_CHECKS; i++)
-		if (!health_passes(a->health, i))
+		if (!health_passes(a->services.health, i))
 			strbuf_addf(&reply.body, "%s\"%s\"", n++ ? "," : "", health_check_name(i));
 	strbuf_add_str(&reply.body, "]}");
 	request_reply_full(r, &reply);
 }
 
-static void admin_on_metrics(struct admin *a, struct request *r)
+static void admin_on_metrics(struct admin *a, struct request *r, const char *who UNUSED)
 {
 	struct reply reply = { .status = 200, .content_type = EXPOSITION_TYPE };
 
 	strbuf_init(&reply.body, METRICS_BYTES);
-	exposition_write(&reply.body, health_is_ready(a->health));
+	exposition_write(&reply.body, health_is_ready(a->services.health));
 	request_reply_full(r, &reply);
 }
 
-static void admin_on_metrics_apps(struct admin *a UNUSED, struct request *r)
+static void admin_on_metrics_apps(struct admin *a UNUSED, struct request *r, const char *who UNUSED)
 {
 	struct reply reply = { .status = 200, .content_type = EXPOSITION_TYPE };
 
@@ -88,12 +125,209 @@ static void admin_on_metrics_apps(struct admin *a UNUSED, struct request *r)
 	request_reply_full(r, &reply);
 }
 
+/* ---- /admin/api: reading ---- */
+
+static void admin_on_apps(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	admin_state_apps(&a->services, r);
+}
+
+static void admin_on_channels(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	admin_state_channels(&a->services, r);
+}
+
+static void admin_on_who(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	admin_state_who(&a->services, r);
+}
+
+static void admin_on_settings(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	admin_state_settings(&a->services, r);
+}
+
+/* Members of the node, which are in q->text, and those of the database, or why there are none. */
+static void admin_reply_joined(struct admin_query *q, const struct pg_answer *a)
+{
+	struct reply reply = { .status = 200 };
+
+	strbuf_init(&reply.body, 1024);
+	strbuf_addf(&reply.body, "{%s,\"database\":", q->text);
+	if (!a->rc && pg_answer_rows(a) == 1)
+		strbuf_add_sv(&reply.body, pg_answer_view(a, 0, 1));
+	else
+		strbuf_add_str(&reply.body, "null");
+	strbuf_add_c(&reply.body, '}');
+	request_reply_full(q->r, &reply);
+	admin_query_free(q);
+}
+
+static const struct pg_statement status_statement = {
+	.sql = "SELECT 200, admin_status($1::jsonb)",
+	.repeatable = true,
+};
+
+static void admin_on_status(struct admin *a, struct request *r, const char *who)
+{
+	struct admin_query *q = admin_query_new(a, r, who);
+	const char *values[] = { "{}" };
+	struct strbuf b;
+
+	strbuf_init(&b, 256);
+	admin_state_status(&a->services, &b);
+	q->text = strbuf_detach(&b);
+	q->done = admin_reply_joined;
+	admin_query_send(q, a->services.pool, &status_statement, 1, values);
+}
+
+static const struct pg_statement channel_statement = {
+	.sql = "SELECT 200, json_build_object('rules', admin_rules($1::jsonb), "
+	       "'events', admin_events($1::jsonb || '{\"limit\":10}')->'events')",
+	.repeatable = true,
+};
+
+static void admin_on_channel(struct admin *a, struct request *r, const char *who)
+{
+	struct str_view channel = request_param(r, "channel");
+	struct admin_query *q;
+	const char *values[1];
+	struct strbuf b, args;
+	struct app *app;
+
+	if (!channel.len || !sv_is_utf8(channel)) {
+		admin_query_refuse(r, 400, "invalid_request", SV("\"channel\" is missing."));
+		return;
+	}
+	app = admin_state_app(r);
+	if (!app)
+		return;
+	strbuf_init(&args, 128);
+	strbuf_add_str(&args, "{\"app\":");
+	strbuf_add_json(&args, sv(app->id));
+	strbuf_add_str(&args, ",\"channel\":");
+	strbuf_add_json(&args, channel);
+	strbuf_add_c(&args, '}');
+	strbuf_init(&b, 512);
+	admin_state_channel(&a->services, app, channel, &b);
+	app_unref(app);
+	q = admin_query_new(a, r, who);
+	q->text = strbuf_detach(&b);
+	q->done = admin_reply_joined;
+	values[0] = args.ptr;
+	admin_query_send(q, a->services.pool, &channel_statement, 1, values);
+	strbuf_release(&args);
+}
+
+/* ---- /admin/api: changes ---- */
+
+#define API "/admin/api/"
+
+static const struct pg_statement write_statement = {
+	.sql = "SELECT status, body, body->>'app', body->>'user' "
+	       "FROM admin_write($1::text, $2::text, $3::text, $4::text)",
+	.locks = true,
+};
+
+static void admin_disconnect(const struct admin *a, const struct pg_answer *answer)
+{
+	struct app_set *set = apps_current();
+	struct app *app = app_set_by_id(set, pg_answer_view(answer, 0, 2));
+
+	if (app)
+		users_terminate(a->services.directory, app, pg_answer_view(answer, 0, 3));
+	app_set_unref(set);
+}
+
+/* The tokens were read again: a new one can be used at once, a deleted one cannot. */
+static void admin_on_new_tokens(struct admin_query *q, const struct pg_answer *a)
+{
+	if (!a->rc)
+		admin_tokens_load(q->admin->tokens, a);
+	request_reply(q->r, 200, sv(q->text));
+	admin_query_free(q);
+}
+
+/* The row of the change is committed: what the daemon itself does follows. */
+static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
+{
+	const char *action = q->text;
+
+	if (a->rc || pg_answer_rows(a) != 1 || pg_answer_int(a, 0, 0) != 200) {
+		admin_query_reply(q, a);
+		return;
+	}
+	log_info("admin: %s by the token %s", action, q->who);
+	if (strcmp(action, "disconnect") == 0)
+		admin_disconnect(q->admin, a);
+	else if (strcmp(action, "reload") == 0)
+		kill(getpid(), SIGHUP);
+	else if (strcmp(action, "drain") == 0)
+		kill(getpid(), SIGTERM);
+	else if (strncmp(action, "token", 5) == 0) {
+		free(q->text);
+		q->text = pg_answer_dup(a, 0, 1);
+		q->done = admin_on_new_tokens;
+		admin_query_send(q, q->admin->services.pool, &tokens_statement, 0, NULL);
+		return;
+	}
+	admin_query_reply(q, a);
+}
+
+/* The last part of the path is the action. */
+static void admin_on_write(struct admin *a, struct request *r, const char *who)
+{
+	char from[ADDRESS_TEXT_SIZE];
+	const char *values[4] = { who, r->is_unix ? "socket" : address_format(&r->peer, from) };
+	char *body = sv_dup(r->body);
+	struct admin_query *q;
+
+	if (strlen(body) != r->body.len) {
+		admin_query_refuse(r, 400, "invalid_request", SV("The body has a NUL in it."));
+		free(body);
+		return;
+	}
+	q = admin_query_new(a, r, who);
+	q->text = sv_dup(sv_skip(r->path, sizeof(API) - 1));
+	q->done = admin_on_written;
+	values[2] = q->text;
+	values[3] = body;
+	admin_query_send(q, a->services.pool, &write_statement, 4, values);
+	free(body);
+}
+
+#define READS(function)                                                                            \
+	&(const struct pg_statement)                                                               \
+	{                                                                                          \
+		.sql = "SELECT 200, " function "($1::jsonb)", .repeatable = true                   \
+	}
+
 static const struct admin_route admin_routes[] = {
-	{ "GET", "/up", ADMIN_NONE, admin_on_up },
-	{ "GET", "/live", ADMIN_NONE, admin_on_up },
-	{ "GET", "/ready", ADMIN_NONE, admin_on_ready },
-	{ "GET", "/metrics", ADMIN_METRICS, admin_on_metrics },
-	{ "GET", "/metrics/apps", ADMIN_METRICS, admin_on_metrics_apps },
+	{ "GET", "/up", ADMIN_NONE, admin_on_up, NULL, NULL },
+	{ "GET", "/live", ADMIN_NONE, admin_on_up, NULL, NULL },
+	{ "GET", "/ready", ADMIN_NONE, admin_on_ready, NULL, NULL },
+	{ "GET", "/metrics", ADMIN_METRICS, admin_on_metrics, NULL, NULL },
+	{ "GET", "/metrics/apps", ADMIN_METRICS, admin_on_metrics_apps, NULL, NULL },
+	{ "GET", API "status", ADMIN_READ, admin_on_status, NULL, NULL },
+	{ "GET", API "settings", ADMIN_READ, admin_on_settings, NULL, NULL },
+	{ "GET", API "apps", ADMIN_READ, admin_on_apps, NULL, NULL },
+	{ "GET", API "channels", ADMIN_READ, admin_on_channels, "app prefix", NULL },
+	{ "GET", API "channel", ADMIN_READ, admin_on_channel, "app channel", NULL },
+	{ "GET", API "who", ADMIN_READ, admin_on_who, "app user", NULL },
+	{ "GET", API "events", ADMIN_READ, NULL,
+	  "app channel event text from until before after limit", READS("admin_events") },
+	{ "GET", API "explain", ADMIN_READ, NULL, "app user channel roles",
+	  READS("admin_explain") },
+	{ "GET", API "sync", ADMIN_READ, NULL, "app", READS("admin_sync") },
+	{ "GET", API "audit", ADMIN_READ, NULL, "before limit", READS("admin_audit_list") },
+	{ "GET", API "tokens", ADMIN_READ, NULL, "", READS("admin_token_list") },
+	{ "POST", API "send", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "resend", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "disconnect", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "reload", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "drain", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "token", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "token-remove", ADMIN_WRITE, admin_on_write, NULL, NULL },
 };
 
 /* ---- requests ---- */
@@ -115,15 +349,40 @@ static void admin_refuse(struct request *r, unsigned status, const char *text)
 	request_reply_full(r, &reply);
 }
 
-/* True when the request may do what needs the scope; otherwise it was refused. */
-static bool admin_allows(struct admin *a, struct request *r, enum admin_scope needed)
+static const struct pg_statement audit_statement = {
+	.sql = "SELECT admin_audit_add($1::text, $2::text, $3::text, NULL, $4::text)",
+	.locks = true,
+};
+
+static void admin_on_audited(void *ctx UNUSED, const struct pg_answer *a)
+{
+	if (a->rc)
+		log_warn("admin: a refused change could not be recorded in admin_audit");
+}
+
+/* A known token tried to change something that it may not change. */
+static void admin_audit_refused(struct admin *a, const struct request *r, const char *who)
+{
+	char from[ADDRESS_TEXT_SIZE];
+	char *action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
+	const char *values[] = { who, r->is_unix ? "socket" : address_format(&r->peer, from),
+				 action, "refused: the token does not have the scope write" };
+
+	pg_pool_query(a->services.pool, &audit_statement, 4, values, admin_on_audited, NULL);
+	free(action);
+}
+
+/* True when the request may do what needs the scope, with who's token; otherwise it was refused. */
+static bool admin_allows(struct admin *a, struct request *r, enum admin_scope needed,
+			 struct admin_login *login)
 {
 	struct str_view auth = r->header(r, "Authorization");
-	struct admin_login login;
+	bool local_read = a->services.conf->admin.local_read;
 
+	*login = (struct admin_login){ .scope = ADMIN_NONE };
 	if (needed == ADMIN_NONE)
 		return true;
-	if (!auth.len && a->conf->local_read && request_is_local(r)) {
+	if (!auth.len && local_read && request_is_local(r)) {
 		if (needed <= ADMIN_READ)
 			return true;
 		admin_refuse(r, 401, "Changes need a token with the scope write.");
@@ -131,25 +390,48 @@ static bool admin_allows(struct admin *a, struct request *r, enum admin_scope ne
 	}
 	if (auth.len < 7 || strncasecmp(auth.ptr, "Bearer ", 7) != 0) {
 		admin_refuse(r, 401,
-			     a->conf->local_read
-				     ? "Send a token of admin.tokens: Authorization: Bearer."
-				     : "Send a token of admin.tokens: Authorization: Bearer; or "
-				       "set admin.local_read for clients on this machine.");
+			     local_read ? "Send a token of admin.tokens: Authorization: Bearer."
+					: "Send a token of admin.tokens: Authorization: Bearer; or "
+					  "set admin.local_read for clients on this machine.");
 		return false;
 	}
-	login = admin_tokens_find(a->tokens, sv_skip(auth, 7), &r->peer, clock_mono());
-	if (login.is_limited)
+	admin_tokens_find(a->tokens, sv_skip(auth, 7), &r->peer, clock_mono(), login);
+	if (login->is_limited)
 		admin_refuse(r, 429, "Too many wrong tokens from this address; wait a minute.");
-	else if (login.scope == ADMIN_NONE)
-		admin_refuse(r, 401, "There is no such token in admin.tokens.");
-	else if (login.scope < needed)
+	else if (login->scope == ADMIN_NONE)
+		admin_refuse(r, 401, "There is no such token in admin.tokens or the database.");
+	else if (login->scope < needed)
 		admin_refuse(r, 403, "The scope of this token does not include this request.");
-	return login.scope >= needed;
+	if (login->scope != ADMIN_NONE && login->scope < needed && needed == ADMIN_WRITE)
+		admin_audit_refused(a, r, login->name);
+	return login->scope >= needed;
+}
+
+static void admin_run(struct admin *a, const struct admin_route *route, struct request *r,
+		      const char *who)
+{
+	struct strbuf args;
+	const char *values[1];
+
+	if (route->handle && !route->parameters) {
+		route->handle(a, r, who);
+		return;
+	}
+	if (!admin_query_arguments(r, route->parameters, &args))
+		return;
+	values[0] = args.ptr;
+	if (route->handle)
+		route->handle(a, r, who);
+	else
+		admin_query_send(admin_query_new(a, r, who), a->services.pool, route->statement, 1,
+				 values);
+	strbuf_release(&args);
 }
 
 void admin_handle(void *admin, struct request *r)
 {
 	struct admin *a = admin;
+	struct admin_login login;
 	bool has_path = false;
 
 	r->route = ROUTE_ADMIN;
@@ -162,8 +444,8 @@ void admin_handle(void *admin, struct request *r)
 		if (!sv_eq_c(r->method, route->method) &&
 		    !(sv_eq(r->method, SV("HEAD")) && route->method[0] == 'G'))
 			continue;
-		if (admin_allows(a, r, route->scope))
-			route->handle(a, r);
+		if (admin_allows(a, r, route->scope, &login))
+			admin_run(a, route, r, login.name);
 		return;
 	}
 	if (has_path)

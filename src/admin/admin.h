@@ -10,11 +10,21 @@
 #include "api/request.h"
 
 struct admin;
+struct directory;
 struct health;
+struct pg_pool;
 
-/* Both outlive it. */
-struct admin *admin_new(const struct conf_admin *conf, const struct health *health) MUSTCHECK;
-void admin_free(struct admin *a); /* NULL is fine */
+/* What it serves from. */
+struct admin_services {
+	const struct conf *conf;
+	const struct health *health;
+	struct directory *directory;
+	struct pg_pool *pool; /* of its own */
+};
+
+/* Before pg_pool_start(); copies services, which outlive it. */
+struct admin *admin_new(const struct admin_services *services) MUSTCHECK;
+void admin_free(struct admin *a); /* after the pool was stopped; NULL is fine */
 /*
  * Handles a request; admin is a struct admin, which outlives all requests.  On the http thread of
  * the admin listener; does not wait.

@@ -4,10 +4,14 @@
  * depends on their number only.  Failures are counted in a table of fixed size by a hash of the
  * client's network: two networks may share a count, and no number of addresses fills it.
  *
- * On the admin listener's http thread.
+ * The tokens of the database are read again every second, so that a request needs no statement and
+ * the database may be away.  One mutex, a leaf, is held for a lookup.
  */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <pthread.h>
+#include "base/annotate.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "admin/token.h"
@@ -18,7 +22,7 @@
 #define FAILURES_US   (60 * USEC_PER_SEC)
 
 struct admin_token {
-	char *name;
+	char name[ADMIN_TOKEN_NAME_MAX];
 	enum admin_scope scope;
 	unsigned char digest[DIGEST_BYTES];
 };
@@ -28,11 +32,27 @@ struct admin_failures {
 	unsigned n;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) tokens_held {
+	char unused;
+} tokens_held UNUSED;
+
 struct admin_tokens {
-	struct admin_token *tokens;
-	size_t n;
+	pthread_mutex_t lock;
+	struct admin_token *tokens; /* those of the configuration first */
+	size_t n, n_configured;
 	struct admin_failures failures[FAILURE_SLOTS];
 };
+
+static void tokens_lock(struct admin_tokens *t) TSA(acquire_capability(tokens_held)) NO_TSA
+{
+	pthread_mutex_lock(&t->lock);
+}
+
+static void tokens_unlock(struct admin_tokens *t) TSA(release_capability(tokens_held)) NO_TSA
+{
+	pthread_mutex_unlock(&t->lock);
+}
 
 static void token_hash(struct str_view token, unsigned char digest[DIGEST_BYTES])
 {
@@ -47,26 +67,30 @@ static enum admin_scope token_scope(struct str_view word)
 					 : ADMIN_METRICS;
 }
 
-static void tokens_add(struct admin_tokens *t, struct str_view word)
+static struct admin_token *tokens_add(struct admin_tokens *t, struct str_view name,
+				      struct str_view scope)
 {
 	struct admin_token *token;
-	struct str_view name, scope;
 
-	if (!word.len || !sv_split(&word, ':', &name) || !sv_split(&word, ':', &scope) || !word.len)
-		return;
 	t->tokens = xreallocarray(t->tokens, t->n + 1, sizeof(*t->tokens));
 	token = &t->tokens[t->n++];
-	token->name = sv_dup(name);
+	snprintf(token->name, sizeof(token->name), "%.*s", SV_ARG(name));
 	token->scope = token_scope(scope);
-	token_hash(word, token->digest);
+	return token;
 }
 
 struct admin_tokens *admin_tokens_new(char *const *list)
 {
 	struct admin_tokens *t = xcalloc(1, sizeof(*t));
 
-	for (; list && *list; list++)
-		tokens_add(t, sv(*list));
+	pthread_mutex_init(&t->lock, NULL);
+	for (; list && *list; list++) {
+		struct str_view word = sv(*list), name, scope;
+
+		if (sv_split(&word, ':', &name) && sv_split(&word, ':', &scope) && word.len)
+			token_hash(word, tokens_add(t, name, scope)->digest);
+	}
+	t->n_configured = t->n;
 	return t;
 }
 
@@ -74,32 +98,71 @@ void admin_tokens_free(struct admin_tokens *t)
 {
 	if (!t)
 		return;
-	for (size_t i = 0; i < t->n; i++)
-		free(t->tokens[i].name);
+	pthread_mutex_destroy(&t->lock);
 	free(t->tokens);
 	free(t);
 }
 
-struct admin_login admin_tokens_find(struct admin_tokens *t, struct str_view token,
-				     const struct address *from, usec_t now)
+static bool tokens_read_digest(struct str_view hex, unsigned char digest[DIGEST_BYTES])
 {
-	struct address network = address_network(from);
-	struct str_view bytes = sv_n((const char *)network.bytes, sizeof(network.bytes));
-	struct admin_failures *f = &t->failures[sv_hash(bytes, 0) % FAILURE_SLOTS];
+	if (hex.len != 2 * DIGEST_BYTES)
+		return false;
+	for (size_t i = 0; i < DIGEST_BYTES; i++) {
+		int high = hex_value(hex.ptr[2 * i]), low = hex_value(hex.ptr[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		digest[i] = (unsigned char)(high << 4 | low);
+	}
+	return true;
+}
+
+void admin_tokens_load(struct admin_tokens *t, const struct pg_answer *rows)
+{
+	unsigned char digest[DIGEST_BYTES];
+
+	tokens_lock(t);
+	t->n = t->n_configured;
+	for (int i = 0; i < pg_answer_rows(rows); i++)
+		if (tokens_read_digest(pg_answer_view(rows, i, 2), digest))
+			memcpy(tokens_add(t, pg_answer_view(rows, i, 0), pg_answer_view(rows, i, 1))
+				       ->digest,
+			       digest, DIGEST_BYTES);
+	tokens_unlock(t);
+}
+
+static void tokens_find_locked(struct admin_tokens *t, struct str_view token,
+			       struct admin_failures *f, struct admin_login *out)
+	NEEDS_LOCK(tokens_held)
+{
 	const struct admin_token *found = NULL;
 	unsigned char digest[DIGEST_BYTES];
 
-	if (now - f->since >= FAILURES_US)
-		*f = (struct admin_failures){ .since = now };
-	if (f->n >= FAILURES_MAX)
-		return (struct admin_login){ .is_limited = true };
 	token_hash(token, digest);
 	for (size_t i = 0; i < t->n; i++)
 		if (CRYPTO_memcmp(digest, t->tokens[i].digest, DIGEST_BYTES) == 0)
 			found = &t->tokens[i];
 	if (!found) {
 		f->n++;
-		return (struct admin_login){ .scope = ADMIN_NONE };
+		return;
 	}
-	return (struct admin_login){ .scope = found->scope, .name = found->name };
+	out->scope = found->scope;
+	memcpy(out->name, found->name, sizeof(out->name));
+}
+
+void admin_tokens_find(struct admin_tokens *t, struct str_view token, const struct address *from,
+		       usec_t now, struct admin_login *out)
+{
+	struct address network = address_network(from);
+	struct str_view bytes = sv_n((const char *)network.bytes, sizeof(network.bytes));
+	struct admin_failures *f = &t->failures[sv_hash(bytes, 0) % FAILURE_SLOTS];
+
+	*out = (struct admin_login){ .scope = ADMIN_NONE };
+	tokens_lock(t);
+	if (now - f->since >= FAILURES_US)
+		*f = (struct admin_failures){ .since = now };
+	out->is_limited = f->n >= FAILURES_MAX;
+	if (!out->is_limited)
+		tokens_find_locked(t, token, f, out);
+	tokens_unlock(t);
 }

@@ -2,14 +2,15 @@
 #ifndef ADMIN_TOKEN_H
 #define ADMIN_TOKEN_H
 /*
- * Tokens of the admin listener, from the option admin.tokens.  A token has one scope, and each
- * scope includes those below it.  Only hashes are kept in memory, and comparisons take the same
- * time wherever the bytes differ.
+ * Tokens of the admin listener, from the option admin.tokens and the table admin_tokens.  A token
+ * has one scope, and each scope includes those below it.  Only hashes are kept in memory, and
+ * comparisons take the same time wherever the bytes differ.
  */
 #include <stdbool.h>
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "wire/address.h"
+#include "pg/answer.h"
 
 enum admin_scope {
 	ADMIN_NONE,
@@ -18,18 +19,26 @@ enum admin_scope {
 	ADMIN_WRITE,
 };
 
+#define ADMIN_TOKEN_NAME_MAX 65
+
 struct admin_tokens;
 
 /* list: words NAME:SCOPE:TOKEN, NULL-terminated, or NULL; conf has checked them. */
 struct admin_tokens *admin_tokens_new(char *const *list) MUSTCHECK;
 void admin_tokens_free(struct admin_tokens *t); /* NULL is fine */
+/*
+ * Replaces the tokens of the database by the rows name, scope, digest (in hex).  A row without a
+ * valid digest is left out.  Any thread.
+ */
+void admin_tokens_load(struct admin_tokens *t, const struct pg_answer *rows);
 
 struct admin_login {
-	enum admin_scope scope; /* ADMIN_NONE: there is no such token */
-	const char *name;	/* of the token; owned by the tokens */
-	bool is_limited;	/* the address has sent too many tokens that do not exist */
+	enum admin_scope scope;		 /* ADMIN_NONE: there is no such token, */
+	bool is_limited;		 /* or the address has sent too many that do not exist */
+	char name[ADMIN_TOKEN_NAME_MAX]; /* of the token */
 };
-/* What a client at that address may do with a token; now is mono. */
-struct admin_login admin_tokens_find(struct admin_tokens *t, struct str_view token,
-				     const struct address *from, usec_t now);
+
+/* Finds the token of a client at that address.  Any thread. */
+void admin_tokens_find(struct admin_tokens *t, struct str_view token, const struct address *from,
+		       usec_t now, struct admin_login *out);
 #endif

@@ -113,7 +113,7 @@ enum metric_rate {
 	RATED_CLIENT_EVENTS
 };
 enum metric_admission { ADMISSION_ADMITTED, ADMISSION_WAITED, ADMISSION_REFUSED };
-enum metric_pool { POOL_SYNC, POOL_AUTHORIZE, POOL_RULES, POOL_REPLAY, POOL_HISTORY };
+enum metric_pool { POOL_SYNC, POOL_AUTHORIZE, POOL_RULES, POOL_REPLAY, POOL_HISTORY, POOL_ADMIN };
 enum metric_authorization { AUTHORIZED, NOT_AUTHORIZED, AUTHORIZATION_FAILED };
 
 /* n may be negative for a gauge.  Any thread. */

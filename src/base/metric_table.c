@@ -159,6 +159,7 @@ static const char *const authorizations[] = {
 static const char *const pools[] = {
 	[POOL_SYNC] = "sync", [POOL_AUTHORIZE] = "authorize", [POOL_RULES] = "rules",
 	[POOL_REPLAY] = "replay", [POOL_HISTORY] = "history",
+	[POOL_ADMIN] = "admin",
 };
 static char worker_texts[METRIC_WORKERS_MAX][4];
 static const char *worker_names[METRIC_WORKERS_MAX];

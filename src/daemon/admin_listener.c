@@ -4,6 +4,8 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/pool.h"
+#include "conf/conninfo.h"
 #include "admin/admin.h"
 #include "http/server.h"
 #include "front/acceptor.h"
@@ -18,7 +20,13 @@
 #define IDLE_S		 75
 #define CONNECTIONS_WAIT 64
 
+/* Of its own, so that it works while those of the sync API are occupied. */
+#define POOL_CONNECTIONS 2
+#define POOL_OPEN_MAX	 128
+#define STATEMENT_MS	 10000
+
 struct admin_listener {
+	struct pg_pool *pool;
 	struct admin *admin;
 	struct http_server *http;
 	struct tls_port *tls; /* NULL: without TLS */
@@ -126,9 +134,30 @@ static int admin_listen(struct admin_listener *l, const struct conf_admin *conf,
 	return 0;
 }
 
-int admin_listener_start(const struct conf *conf, const struct health *health,
-			 struct admin_listener **out, char **why)
+static void admin_make_services(struct admin_listener *l, const struct admin_listener_conf *lc)
 {
+	struct pg_pool_conf pc = {
+		.options = conf_pg_options(&lc->conf->database, lc->conninfo),
+		.pool = POOL_ADMIN,
+		.connections = POOL_CONNECTIONS,
+		.max_open = POOL_OPEN_MAX,
+		.depth = 1,
+	};
+	struct admin_services services = {
+		.conf = lc->conf,
+		.health = lc->health,
+		.directory = lc->directory,
+	};
+
+	pc.options.statement_timeout_ms = STATEMENT_MS;
+	services.pool = l->pool = pg_pool_new(&pc);
+	l->admin = admin_new(&services);
+}
+
+int admin_listener_start(const struct admin_listener_conf *lc, struct admin_listener **out,
+			 char **why)
+{
+	const struct conf_admin *conf = &lc->conf->admin;
 	struct http_server_conf hc = {
 		.name = "admin http",
 		.handle = admin_handle,
@@ -142,16 +171,18 @@ int admin_listener_start(const struct conf *conf, const struct health *health,
 	int rc;
 
 	*out = NULL;
-	if (conf_admin_is_off(&conf->admin))
+	if (conf_admin_is_off(conf))
 		return 0;
 	l = xcalloc(1, sizeof(*l));
-	l->admin = admin_new(&conf->admin, health);
+	admin_make_services(l, lc);
 	hc.handle_ctx = l->admin;
-	rc = http_server_start(&hc, NULL, &l->http);
+	rc = pg_pool_start(l->pool);
 	if (!rc)
-		rc = admin_start_tls(l, &conf->admin, why);
+		rc = http_server_start(&hc, NULL, &l->http);
 	if (!rc)
-		rc = admin_listen(l, &conf->admin, why);
+		rc = admin_start_tls(l, conf, why);
+	if (!rc)
+		rc = admin_listen(l, conf, why);
 	if (rc)
 		admin_listener_stop(l, 0);
 	else
@@ -167,6 +198,8 @@ void admin_listener_stop(struct admin_listener *l, unsigned grace_ms)
 	tls_port_close(l->tls);
 	http_server_stop(l->http, grace_ms);
 	tls_port_stop(l->tls, grace_ms);
+	pg_pool_stop(l->pool);
+	pg_pool_free(l->pool);
 	admin_free(l->admin);
 	free(l);
 }

@@ -9,14 +9,22 @@
 #include "conf/conf.h"
 
 struct admin_listener;
+struct directory;
 struct health;
+
+struct admin_listener_conf {
+	const struct conf *conf;
+	const char *conninfo;
+	const struct health *health;
+	struct directory *directory;
+};
 
 /*
  * Listens and serves.  0, with *out NULL if the option admin.listen is off; or -errno with *why a
- * sentence (heap).  conf and health outlive it.
+ * sentence (heap).  What lc points to outlives it.
  */
-int admin_listener_start(const struct conf *conf, const struct health *health,
-			 struct admin_listener **out, char **why) MUSTCHECK;
+int admin_listener_start(const struct admin_listener_conf *lc, struct admin_listener **out,
+			 char **why) MUSTCHECK;
 /* Gives requests in progress at most grace_ms; frees.  NULL is fine. */
 void admin_listener_stop(struct admin_listener *l, unsigned grace_ms);
 #endif

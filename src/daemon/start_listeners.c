@@ -127,9 +127,15 @@ void stop_http(struct scopewired *d)
 
 int start_admin(struct scopewired *d)
 {
+	const struct admin_listener_conf lc = {
+		.conf = d->conf,
+		.conninfo = d->conninfo,
+		.health = d->health,
+		.directory = d->directory,
+	};
 	char *why = NULL;
 
-	if (admin_listener_start(d->conf, d->health, &d->admin, &why))
+	if (admin_listener_start(&lc, &d->admin, &why))
 		return give_up(EX_OSERR, why);
 	return EX_OK;
 }

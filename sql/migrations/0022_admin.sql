@@ -1,0 +1,390 @@
+-- SPDX-License-Identifier: MIT
+-- The admin listener: its tokens, a record of each change that was made through it, and what it
+-- reads from the database.  Arguments arrive as JSON, results leave as JSON.
+
+CREATE TABLE admin_tokens (
+	name text PRIMARY KEY CHECK (name ~ '^[-a-zA-Z0-9_.@]{1,64}$'),
+	scope text NOT NULL CHECK (scope IN ('metrics', 'read', 'write')),
+	digest bytea NOT NULL UNIQUE CHECK (octet_length(digest) = 32),
+	created_by text NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE admin_tokens IS
+	'Tokens of the admin listener, in addition to those of the option admin.tokens. A deleted '
+	'row is in force within a second.';
+COMMENT ON COLUMN admin_tokens.digest IS
+	'SHA-256 of the token. The token itself is stored nowhere.';
+COMMENT ON COLUMN admin_tokens.created_by IS
+	'The name of the token that created it.';
+
+CREATE TABLE admin_audit (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at timestamptz NOT NULL DEFAULT now(),
+	token text NOT NULL,
+	address text NOT NULL,
+	action text NOT NULL,
+	arguments jsonb,
+	result text NOT NULL
+);
+COMMENT ON TABLE admin_audit IS
+	'One row for each change that was requested on the admin listener, also if it was refused.';
+COMMENT ON COLUMN admin_audit.token IS
+	'The name of the token that requested it.';
+COMMENT ON COLUMN admin_audit.arguments IS
+	'What was requested, without payloads of events.';
+COMMENT ON COLUMN admin_audit.result IS
+	'ok, or why it was refused.';
+CREATE INDEX admin_audit_at ON admin_audit (at);
+
+CREATE FUNCTION admin_refuse(p_reason text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION '%', p_reason USING ERRCODE = 'invalid_parameter_value';
+END
+$$;
+COMMENT ON FUNCTION admin_refuse IS
+	'Refuses a request of the admin listener with a sentence.';
+
+CREATE FUNCTION admin_text(p_args jsonb, p_name text, p_max integer, p_required boolean DEFAULT true)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	value CONSTANT text := p_args->>p_name;
+BEGIN
+	IF value IS NULL AND p_required THEN
+		PERFORM admin_refuse(format('"%s" is missing.', p_name));
+	ELSIF jsonb_typeof(p_args->p_name) NOT IN ('string', 'number', 'null') THEN
+		PERFORM admin_refuse(format('"%s" must be a string.', p_name));
+	ELSIF value = '' OR octet_length(value) > p_max THEN
+		PERFORM admin_refuse(format('"%s" must have 1 to %s bytes.', p_name, p_max));
+	END IF;
+	RETURN value;
+END
+$$;
+COMMENT ON FUNCTION admin_text IS
+	'A text of the arguments; it is refused if it is longer than p_max bytes or not there.';
+
+CREATE FUNCTION admin_number(p_args jsonb, p_name text, p_min bigint, p_max bigint,
+			     p_fallback bigint DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	value CONSTANT text := coalesce(p_args->>p_name, p_fallback::text);
+BEGIN
+	IF value IS NULL OR value !~ '^[0-9]{1,19}$' OR value::numeric NOT BETWEEN p_min AND p_max THEN
+		PERFORM admin_refuse(format('"%s" must be a number from %s to %s.', p_name, p_min, p_max));
+	END IF;
+	RETURN value::bigint;
+END
+$$;
+COMMENT ON FUNCTION admin_number IS
+	'A number of the arguments; it is refused if it is out of range.';
+
+CREATE FUNCTION admin_app(p_args jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	wanted CONSTANT text := admin_text(p_args, 'app', 200, false);
+	found_app text;
+BEGIN
+	SELECT a.app INTO found_app FROM log_apps a
+	WHERE CASE WHEN wanted IS NULL THEN a.is_default ELSE a.app = wanted END;
+	IF found_app IS NULL THEN
+		PERFORM admin_refuse(CASE WHEN wanted IS NULL
+			THEN '"app" is missing, and there is more than one application.'
+			ELSE format('There is no application "%s".', left(wanted, 64)) END);
+	END IF;
+	RETURN found_app;
+END
+$$;
+COMMENT ON FUNCTION admin_app IS
+	'The application of the arguments; the only one if none is named.';
+
+-- ---- what is read ----
+
+CREATE FUNCTION admin_status(p_args jsonb) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT json_build_object(
+		'server', current_setting('server_version'),
+		'database', current_database(),
+		'role', current_user,
+		'epoch', (SELECT m.epoch FROM log_meta m),
+		'last_serial', (SELECT s.last_value FROM realtime_events_serial s),
+		'pending', (SELECT count(*) FROM (SELECT FROM realtime_events e
+						  WHERE e.serial = 0 LIMIT 10000) p),
+		'migration', (SELECT max(m.version) FROM schema_migrations m))
+$$;
+COMMENT ON FUNCTION admin_status IS
+	'The database''s part of GET /admin/api/status. pending is at most 10000.';
+
+CREATE FUNCTION admin_events(p_args jsonb) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted_app CONSTANT text := admin_text(p_args, 'app', 200, false);
+	wanted_channel CONSTANT text := admin_text(p_args, 'channel', 200, false);
+	prefix CONSTANT text := CASE WHEN wanted_channel LIKE '%*' THEN rtrim(wanted_channel, '*') END;
+	wanted_event CONSTANT text := admin_text(p_args, 'event', 200, false);
+	part CONSTANT text := admin_text(p_args, 'text', 200, false);
+	since CONSTANT timestamptz := admin_text(p_args, 'from', 64, false);
+	until CONSTANT timestamptz := admin_text(p_args, 'until', 64, false);
+	before CONSTANT bigint := admin_number(p_args, 'before', 1, 9223372036854775807,
+					       9223372036854775807);
+	after CONSTANT bigint := admin_number(p_args, 'after', 0, 9223372036854775807, 0);
+	most CONSTANT bigint := admin_number(p_args, 'limit', 1, 500, 50);
+	oldest_first CONSTANT boolean := p_args ? 'after';
+	answer json;
+BEGIN
+	WITH chosen AS (
+		SELECT e.* FROM realtime_events e
+		WHERE e.serial > after AND e.serial < before
+		AND (wanted_app IS NULL OR e.app = wanted_app)
+		AND (wanted_channel IS NULL OR e.channel = wanted_channel
+		     OR starts_with(e.channel, prefix))
+		AND (wanted_event IS NULL OR e.event_type = wanted_event)
+		AND (part IS NULL OR position(lower(part) IN lower(e.payload::text)) > 0)
+		AND (since IS NULL OR e.created_at >= since)
+		AND (until IS NULL OR e.created_at < until)
+		ORDER BY CASE WHEN oldest_first THEN e.serial ELSE -e.serial END
+		LIMIT most
+	)
+	SELECT json_build_object('events', coalesce(json_agg(json_build_object(
+		'serial', c.serial, 'event_id', c.event_id, 'app', c.app, 'channel', c.channel,
+		'event', c.event_type, 'data', c.payload, 'origin', c.origin,
+		'created_at', c.created_at, 'delivered', c.delivered,
+		'deliveries', (SELECT coalesce(json_agg(json_build_object('node', d.node,
+				'sockets', d.sockets, 'at', d.at) ORDER BY d.at), '[]')
+			FROM realtime_deliveries d WHERE d.serial = c.serial))
+		ORDER BY CASE WHEN oldest_first THEN c.serial ELSE -c.serial END), '[]'),
+		'more', count(*) = most)
+	INTO answer FROM chosen c;
+	RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION admin_events IS
+	'GET /admin/api/events: a search in the event log with the delivery records, the newest '
+	'events first; with "after", the oldest first.';
+
+CREATE FUNCTION admin_rules(p_args jsonb) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT coalesce(json_agg(json_build_object('id', r.id, 'pattern', r.pattern, 'rule', r.rule,
+		'argument', r.argument, 'can_write', r.can_write) ORDER BY r.id), '[]')
+	FROM admin_app(p_args) AS a(app), channel_plain(p_args->>'channel') plain, channel_rules r
+	WHERE (r.app IS NULL OR r.app = a.app) AND starts_with(plain, r.prefix) AND plain ~ r.regex
+$$;
+COMMENT ON FUNCTION admin_rules IS
+	'The channel rules whose pattern fits the channel of the arguments.';
+
+CREATE FUNCTION admin_explain(p_args jsonb) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	app CONSTANT text := admin_app(p_args);
+	channel CONSTANT text := admin_text(p_args, 'channel', 200);
+	user_id CONSTANT bigint := admin_number(p_args, 'user', 1, 9223372036854775807);
+	roles CONSTANT text[] := string_to_array(admin_text(p_args, 'roles', 1000, false), ',');
+	caller CONSTANT jsonb := jsonb_build_object('id', user_id,
+		'roles', coalesce(to_jsonb(roles), '[]'));
+	verdict record;
+BEGIN
+	IF NOT channel_is_valid(channel) THEN
+		PERFORM admin_refuse(format('"%s" is not the name of a channel.', channel));
+	END IF;
+	SELECT e.allowed, e.reason INTO verdict FROM channel_explain(app, caller, channel) e;
+	RETURN json_build_object('app', app, 'user', user_id, 'channel', channel,
+		'allowed', verdict.allowed, 'reason', verdict.reason,
+		'roles', caller_roles(app, caller), 'rules', admin_rules(p_args));
+END
+$$;
+COMMENT ON FUNCTION admin_explain IS
+	'GET /admin/api/explain: whether a user may join a channel by the channel rules, and why.';
+
+CREATE FUNCTION admin_sync(p_args jsonb) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT json_build_object(
+		'app', a.app,
+		'online', (SELECT coalesce(json_agg(p), '[]') FROM (
+			SELECT u.user_id AS user, u.status, u.location, u.last_seen_at FROM user_presence u
+			WHERE u.app = a.app AND u.status <> 'offline' ORDER BY u.user_id LIMIT 1000) p),
+		'locks', (SELECT coalesce(json_agg(l), '[]') FROM (
+			SELECT k.resource_type, k.resource_id, k.user_id AS user, k.name, k.acquired_at,
+				k.expires_at FROM locks k
+			WHERE k.app = a.app AND k.user_id IS NOT NULL AND k.expires_at > now()
+			ORDER BY k.acquired_at LIMIT 1000) l),
+		'viewers', (SELECT coalesce(json_agg(v), '[]') FROM (
+			SELECT w.resource_type, w.resource_id, w.user_id AS user, w.mode, w.since,
+				w.expires_at FROM viewers w
+			WHERE w.app = a.app AND w.expires_at > now()
+			ORDER BY w.since LIMIT 1000) v))
+	FROM admin_app(p_args) AS a(app)
+$$;
+COMMENT ON FUNCTION admin_sync IS
+	'GET /admin/api/sync: who is online, edit locks that are held, viewers; at most 1000 of each.';
+
+CREATE FUNCTION admin_audit_list(p_args jsonb) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT json_build_object('audit', coalesce(json_agg(a), '[]')) FROM (
+		SELECT id, at, token, address, action, arguments, result FROM admin_audit
+		WHERE id < admin_number(p_args, 'before', 1, 9223372036854775807, 9223372036854775807)
+		ORDER BY id DESC LIMIT admin_number(p_args, 'limit', 1, 500, 50)) a
+$$;
+COMMENT ON FUNCTION admin_audit_list IS
+	'GET /admin/api/audit: the newest changes first.';
+
+CREATE FUNCTION admin_token_list(p_args jsonb) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT json_build_object('tokens', coalesce(json_agg(json_build_object('name', t.name,
+		'scope', t.scope, 'created_by', t.created_by, 'created_at', t.created_at)
+		ORDER BY t.name), '[]')) FROM admin_tokens t
+$$;
+COMMENT ON FUNCTION admin_token_list IS
+	'GET /admin/api/tokens: the tokens in the database, without their digests.';
+
+-- ---- what is changed ----
+
+CREATE FUNCTION admin_send(p_args jsonb) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	app CONSTANT text := admin_app(p_args);
+	channel CONSTANT text := coalesce('#server-to-user-' || admin_text(p_args, 'user', 200, false),
+		admin_text(p_args, 'channel', 200));
+BEGIN
+	IF NOT p_args ? 'data' THEN
+		PERFORM admin_refuse('"data" is missing.');
+	END IF;
+	RETURN json_build_object('channel', channel, 'event_id', broadcast(channel,
+		admin_text(p_args, 'event', 200), (p_args->'data')::json, NULL::text, NULL::text, app));
+END
+$$;
+COMMENT ON FUNCTION admin_send IS
+	'POST /admin/api/send: publishes an event to a channel or to a user.';
+
+CREATE FUNCTION admin_resend(p_args jsonb) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	wanted CONSTANT bigint := admin_number(p_args, 'serial', 1, 9223372036854775807);
+	receiver CONSTANT text := admin_text(p_args, 'user', 200, false);
+	found_event realtime_events;
+	new_id text;
+BEGIN
+	SELECT * INTO found_event FROM realtime_events e WHERE e.serial = wanted;
+	IF NOT FOUND THEN
+		PERFORM admin_refuse(format('The log has no event with the serial %s.', wanted));
+	END IF;
+	INSERT INTO realtime_events AS e (channel, event_type, payload, payload_is_text, app)
+	VALUES (coalesce('#server-to-user-' || receiver, found_event.channel), found_event.event_type,
+		found_event.payload, found_event.payload_is_text, found_event.app)
+	RETURNING e.event_id INTO new_id;
+	RETURN json_build_object('serial', wanted, 'event_id', new_id,
+		'channel', coalesce('#server-to-user-' || receiver, found_event.channel));
+END
+$$;
+COMMENT ON FUNCTION admin_resend IS
+	'POST /admin/api/resend: publishes a logged event again, to its channel or to one user. The '
+	'copy is an event of its own.';
+
+CREATE FUNCTION admin_token_add(p_args jsonb, p_who text) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	new_name CONSTANT text := admin_text(p_args, 'name', 64);
+	new_scope CONSTANT text := admin_text(p_args, 'scope', 16);
+	secret CONSTANT text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+BEGIN
+	IF new_name !~ '^[-a-zA-Z0-9_.@]+$' THEN
+		PERFORM admin_refuse('"name" may have letters, digits and -_.@ only.');
+	ELSIF new_scope NOT IN ('metrics', 'read', 'write') THEN
+		PERFORM admin_refuse('"scope" must be metrics, read or write.');
+	END IF;
+	INSERT INTO admin_tokens (name, scope, digest, created_by)
+	VALUES (new_name, new_scope, sha256(convert_to(secret, 'UTF8')), p_who)
+	ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		PERFORM admin_refuse(format('There is a token "%s" already.', new_name));
+	END IF;
+	RETURN json_build_object('name', new_name, 'scope', new_scope, 'token', secret);
+END
+$$;
+COMMENT ON FUNCTION admin_token_add IS
+	'POST /admin/api/token: makes a token. It is in this answer only.';
+
+CREATE FUNCTION admin_token_remove(p_args jsonb) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	DELETE FROM admin_tokens t WHERE t.name = admin_text(p_args, 'name', 64);
+	IF NOT FOUND THEN
+		PERFORM admin_refuse(format('There is no token "%s" in the database.', p_args->>'name'));
+	END IF;
+	RETURN '{}';
+END
+$$;
+COMMENT ON FUNCTION admin_token_remove IS
+	'POST /admin/api/token-remove: deletes a token.';
+
+CREATE FUNCTION admin_audit_add(p_who text, p_address text, p_action text, p_args jsonb,
+				p_result text) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp
+AS $$
+	INSERT INTO admin_audit (token, address, action, arguments, result)
+	VALUES (p_who, p_address, p_action, p_args, p_result)
+$$;
+COMMENT ON FUNCTION admin_audit_add IS
+	'Adds a row to admin_audit.';
+
+-- The change is in a subtransaction: when it is refused, the row about it remains.  What the daemon
+-- itself does (disconnect, reload, drain) is done after this has been committed.
+CREATE FUNCTION admin_write(p_who text, p_address text, p_action text, p_args text,
+			    OUT status integer, OUT body json)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	args jsonb;
+	reason text;
+BEGIN
+	BEGIN
+		args := coalesce(nullif(p_args, ''), '{}')::jsonb;
+		IF jsonb_typeof(args) <> 'object' THEN
+			args := NULL;
+			PERFORM admin_refuse('The body must be a JSON object.');
+		END IF;
+		body := CASE p_action
+			WHEN 'send' THEN admin_send(args)
+			WHEN 'resend' THEN admin_resend(args)
+			WHEN 'token' THEN admin_token_add(args, p_who)
+			WHEN 'token-remove' THEN admin_token_remove(args)
+			WHEN 'disconnect' THEN json_build_object('app', admin_app(args),
+				'user', admin_text(args, 'user', 200))
+			ELSE '{}' END;
+		status := 200;
+	EXCEPTION
+		WHEN data_exception OR integrity_constraint_violation OR raise_exception THEN
+			reason := SQLERRM;
+			status := 400;
+	END;
+	IF status = 400 THEN
+		body := json_build_object('error', json_build_object('code', 'invalid_request',
+			'message', reason));
+	END IF;
+	PERFORM admin_audit_add(p_who, p_address, p_action, args - 'data', coalesce(reason, 'ok'));
+END
+$$;
+COMMENT ON FUNCTION admin_write IS
+	'Makes a change that was requested on the admin listener, and its row in admin_audit.';
+
+REVOKE EXECUTE ON FUNCTION admin_refuse(text), admin_text(jsonb, text, integer, boolean),
+	admin_number(jsonb, text, bigint, bigint, bigint), admin_app(jsonb), admin_status(jsonb),
+	admin_events(jsonb), admin_rules(jsonb), admin_explain(jsonb), admin_sync(jsonb),
+	admin_audit_list(jsonb), admin_token_list(jsonb), admin_send(jsonb), admin_resend(jsonb),
+	admin_token_add(jsonb, text), admin_token_remove(jsonb),
+	admin_audit_add(text, text, text, jsonb, text),
+	admin_write(text, text, text, text) FROM PUBLIC;

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A token is never an argument of the command line, where other users of the machine could read
+ * it, and no redirect is followed with it.
+ */
+#include <curl/curl.h>
+#include <errno.h>
+#include "base/mem.h"
+#include "conf/conf_table.h"
+#include "cli/client.h"
+
+#define CONNECT_MS     5000L
+#define REQUEST_MS     30000L
+#define TOKEN_MAX      1024
+#define TOKEN_VARIABLE "SCOPEWIRECTL_TOKEN"
+
+struct client {
+	CURL *curl;
+	char *base;   /* URL without a path */
+	char *socket; /* or NULL */
+	char *token;  /* or NULL */
+	char *cacert; /* or NULL */
+};
+
+void client_free(struct client *c)
+{
+	if (!c)
+		return;
+	curl_easy_cleanup(c->curl);
+	free(c->base);
+	free(c->socket);
+	free(c->cacert);
+	secret_free(c->token);
+	free(c);
+}
+
+static char *token_read(const char *path, char **why)
+{
+	char line[TOKEN_MAX];
+	FILE *in = fopen(path, "re");
+
+	if (!in || !fgets(line, sizeof(line), in)) {
+		*why = textf("%s: the token cannot be read: %s", path,
+			     in ? "the file is empty" : strerror(errno));
+		if (in)
+			fclose(in);
+		return NULL;
+	}
+	fclose(in);
+	line[strcspn(line, "\r\n")] = '\0';
+	return xstrdup(line);
+}
+
+/* The token with the broadest scope, or NULL. */
+static char *token_of_conf(const struct conf_admin *conf)
+{
+	static const char *const scopes[] = { "write", "read", "metrics" };
+
+	for (size_t i = 0; i < 3; i++)
+		for (char **word = conf->tokens; word && *word; word++) {
+			struct str_view rest = sv(*word), name, scope;
+
+			if (sv_split(&rest, ':', &name) && sv_split(&rest, ':', &scope) &&
+			    sv_eq_c(scope, scopes[i]))
+				return sv_dup(rest);
+		}
+	return NULL;
+}
+
+/* The address of the listener in the configuration. */
+static int client_from_conf(struct client *c, const struct conf_admin *conf, char **why)
+{
+	char host[CONF_ADMIN_HOST_SIZE];
+	unsigned port;
+
+	if (conf_admin_is_off(conf)) {
+		*why = xstrdup("there is no admin listener: set listen in the section [admin], or "
+			       "give --url or --socket");
+		return -ENOENT;
+	}
+	if (conf_admin_is_unix(conf)) {
+		c->socket = xstrdup(conf->listen);
+		c->base =
+			xstrdup(*conf->tls_certificate ? "https://localhost" : "http://localhost");
+		return 0;
+	}
+	if (!conf_admin_address(conf, host, &port))
+		return -EINVAL;
+	if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
+		snprintf(host, sizeof(host), "localhost");
+	c->base = textf("%s://%s%s%s:%u", *conf->tls_certificate ? "https" : "http",
+			strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "", port);
+	return 0;
+}
+
+struct client *client_new(const struct client_options *o, const struct conf *conf, char **why)
+{
+	struct client *c = xcalloc(1, sizeof(*c));
+	const char *variable = getenv(TOKEN_VARIABLE);
+
+	*why = NULL;
+	if (o->socket) {
+		c->socket = xstrdup(o->socket);
+		c->base = xstrdup(o->url ? o->url : "http://localhost");
+	} else if (o->url) {
+		c->base = xstrdup(o->url);
+	} else if (client_from_conf(c, &conf->admin, why)) {
+		client_free(c);
+		return NULL;
+	}
+	if (o->token_file)
+		c->token = token_read(o->token_file, why);
+	else if (variable && *variable)
+		c->token = xstrdup(variable);
+	else if (conf)
+		c->token = token_of_conf(&conf->admin);
+	c->cacert = o->cacert ? xstrdup(o->cacert) : NULL;
+	c->curl = curl_easy_init();
+	if (*why || !c->curl) {
+		client_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+char *client_query(struct client *c, const char *path, const char *const *pairs, size_t n)
+{
+	struct strbuf b;
+	bool has_some = false;
+
+	strbuf_init(&b, 128);
+	strbuf_add_str(&b, path);
+	for (size_t i = 0; i + 1 < 2 * n; i += 2) {
+		char *value;
+
+		if (!pairs[i + 1])
+			continue;
+		value = curl_easy_escape(c->curl, pairs[i + 1], 0);
+		strbuf_addf(&b, "%c%s=%s", has_some ? '&' : '?', pairs[i], value ? value : "");
+		curl_free(value);
+		has_some = true;
+	}
+	return strbuf_detach(&b);
+}
+
+static size_t client_on_body(char *data, size_t size, size_t n, void *ctx)
+{
+	strbuf_add(ctx, data, size * n);
+	return size * n;
+}
+
+static struct curl_slist *client_headers(const struct client *c, const char *body)
+{
+	struct curl_slist *headers = NULL;
+	char *line;
+
+	if (body)
+		headers = curl_slist_append(headers, "Content-Type: application/json");
+	if (!c->token)
+		return headers;
+	line = textf("Authorization: Bearer %s", c->token);
+	headers = curl_slist_append(headers, line);
+	secret_free(line);
+	return headers;
+}
+
+int client_request(struct client *c, const char *path, const char *body, struct client_answer *out,
+		   char **why)
+{
+	struct curl_slist *headers = client_headers(c, body);
+	char *url = textf("%s%s", c->base, path), error[CURL_ERROR_SIZE] = "";
+	CURLcode rc;
+
+	strbuf_init(&out->body, 1024);
+	curl_easy_reset(c->curl);
+	curl_easy_setopt(c->curl, CURLOPT_URL, url);
+	curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, REQUEST_MS);
+	curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, error);
+	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, client_on_body);
+	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &out->body);
+	if (c->socket)
+		curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+	if (c->cacert)
+		curl_easy_setopt(c->curl, CURLOPT_CAINFO, c->cacert);
+	if (body)
+		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body);
+	rc = curl_easy_perform(c->curl);
+	curl_slist_free_all(headers);
+	free(url);
+	if (rc) {
+		*why = textf("the admin listener at %s cannot be reached: %s; does the daemon run, "
+			     "and does it have [admin] listen?",
+			     c->socket ? c->socket : c->base,
+			     *error ? error : curl_easy_strerror(rc));
+		strbuf_release(&out->body);
+		return -EHOSTDOWN;
+	}
+	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &out->status);
+	return 0;
+}

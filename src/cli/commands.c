@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One table has the commands.  Most are one request: its answer is printed as it is with --json,
+ * and as lines and tables without.
+ */
+#include <errno.h>
+#include <sysexits.h>
+#include "base/mem.h"
+#include "conf/conf_table.h"
+#include "cli/commands.h"
+#include "cli/render.h"
+
+#define API "/admin/api/"
+
+struct command {
+	const char *name, *arguments, *help;
+	int min, max;  /* arguments */
+	bool is_local; /* does not use the listener */
+	int (*run)(struct cli *cli);
+};
+
+/* ---- requests ---- */
+
+static int command_status(long status)
+{
+	return status == 401 || status == 403	? EX_NOPERM
+	       : status == 400 || status == 404 ? EX_DATAERR
+	       : status == 429 || status == 503 ? EX_TEMPFAIL
+						: EX_SOFTWARE;
+}
+
+/* What a refusal says: the message of the JSON, or the text. */
+static int command_refused(long status, const struct strbuf *body)
+{
+	json_t *root = json_loadb(body->ptr, body->len, 0, NULL);
+	const char *message =
+		json_string_value(json_object_get(json_object_get(root, "error"), "message"));
+
+	if (message)
+		fprintf(stderr, "scopewirectl: %s\n", message);
+	else
+		fprintf(stderr, "scopewirectl: the listener answered %ld: %.*s\n", status,
+			(int)body->len, body->ptr);
+	json_decref(root);
+	return command_status(status);
+}
+
+/* Sends a request; an exit status, and *out (to be released) when that is 0. */
+static int command_request(struct cli *cli, const char *path, const char *body, json_t **out)
+{
+	struct client_answer answer;
+	char *why = NULL;
+	int rc;
+
+	*out = NULL;
+	if (client_request(cli->client, path, body, &answer, &why)) {
+		fprintf(stderr, "scopewirectl: %s\n", why);
+		free(why);
+		return EX_UNAVAILABLE;
+	}
+	rc = answer.status == 200 ? EXIT_OK : command_refused(answer.status, &answer.body);
+	if (!rc)
+		*out = json_loadb(answer.body.ptr, answer.body.len, 0, NULL);
+	if (!rc && !*out) {
+		fprintf(stderr, "scopewirectl: the answer is not JSON; is %s an admin listener?\n",
+			path);
+		rc = EX_PROTOCOL;
+	}
+	strbuf_release(&answer.body);
+	return rc;
+}
+
+static void command_print(const struct cli *cli, const json_t *answer)
+{
+	if (cli->options.json) {
+		json_dumpf(answer, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else {
+		render(answer, stdout);
+	}
+}
+
+static int command_get(struct cli *cli, const char *path, const char *const *pairs, size_t n,
+		       json_t **out)
+{
+	char *target = client_query(cli->client, path, pairs, n);
+	int rc = command_request(cli, target, NULL, out);
+
+	free(target);
+	return rc;
+}
+
+static int command_show(struct cli *cli, const char *path, const char *const *pairs, size_t n)
+{
+	json_t *answer;
+	int rc = command_get(cli, path, pairs, n, &answer);
+
+	if (!rc)
+		command_print(cli, answer);
+	json_decref(answer);
+	return rc;
+}
+
+/* body is taken over. */
+static int command_post(struct cli *cli, const char *path, json_t *body)
+{
+	char *text = json_dumps(body, JSON_COMPACT);
+	json_t *answer;
+	int rc = command_request(cli, path, text, &answer);
+
+	json_decref(body);
+	free(text);
+	if (!rc && (cli->options.json || json_object_size(answer)))
+		command_print(cli, answer);
+	json_decref(answer);
+	return rc;
+}
+
+/* ---- commands ---- */
+
+/* 1 when the daemon is not ready. */
+static int command_on_status(struct cli *cli)
+{
+	json_t *answer;
+	int rc = command_get(cli, API "status", NULL, 0, &answer);
+
+	if (rc)
+		return rc;
+	command_print(cli, answer);
+	rc = json_is_true(json_object_get(answer, "ready")) ? EXIT_OK : EXIT_NO;
+	json_decref(answer);
+	return rc;
+}
+
+static int command_on_apps(struct cli *cli)
+{
+	return command_show(cli, API "apps", NULL, 0);
+}
+
+static int command_on_channels(struct cli *cli)
+{
+	const char *pairs[] = { "app", cli->options.app, "prefix",
+				cli->n_args ? cli->args[0] : NULL };
+
+	return command_show(cli, API "channels", pairs, 2);
+}
+
+/* A name with a prefix of a channel's is a channel; what is left is a user. */
+static int command_on_who(struct cli *cli)
+{
+	const char *name = cli->args[0];
+	bool is_channel = strncmp(name, "private-", 8) == 0 || strncmp(name, "presence-", 9) == 0;
+	const char *pairs[] = { "app", cli->options.app, is_channel ? "channel" : "user", name };
+
+	return command_show(cli, is_channel ? API "channel" : API "who", pairs, 2);
+}
+
+static int command_on_channel(struct cli *cli)
+{
+	const char *pairs[] = { "app", cli->options.app, "channel", cli->args[0] };
+
+	return command_show(cli, API "channel", pairs, 2);
+}
+
+static int command_on_events(struct cli *cli)
+{
+	const struct cli_options *o = &cli->options;
+	const char *pairs[] = { "app",	  o->app,    "channel", o->channel, "event", o->event,
+				"text",	  o->text,   "from",	o->from,    "until", o->until,
+				"before", o->before, "after",	o->after,   "limit", o->limit };
+
+	return command_show(cli, API "events", pairs, 9);
+}
+
+/* 1 when the user may not join the channel. */
+static int command_on_explain(struct cli *cli)
+{
+	const char *pairs[] = { "app",	   cli->options.app, "user",  cli->args[0],
+				"channel", cli->args[1],     "roles", cli->options.roles };
+	json_t *answer;
+	int rc = command_get(cli, API "explain", pairs, 4, &answer);
+
+	if (rc)
+		return rc;
+	command_print(cli, answer);
+	rc = json_is_true(json_object_get(answer, "allowed")) ? EXIT_OK : EXIT_NO;
+	json_decref(answer);
+	return rc;
+}
+
+static int command_on_sync(struct cli *cli)
+{
+	const char *pairs[] = { "app", cli->options.app };
+
+	return command_show(cli, API "sync", pairs, 1);
+}
+
+static int command_on_audit(struct cli *cli)
+{
+	const char *pairs[] = { "before", cli->options.before, "limit", cli->options.limit };
+
+	return command_show(cli, API "audit", pairs, 2);
+}
+
+static json_t *command_body(const char *name, const char *value)
+{
+	json_t *body = json_object();
+
+	if (value)
+		json_object_set_new(body, name, json_string(value));
+	return body;
+}
+
+static void body_add(json_t *body, const char *name, const char *value)
+{
+	if (value)
+		json_object_set_new(body, name, json_string(value));
+}
+
+/* CHANNEL EVENT DATA, or EVENT DATA with --user.  The data is JSON, or a text. */
+static int command_on_send(struct cli *cli)
+{
+	const char *user = cli->options.user;
+	json_t *body = command_body("app", cli->options.app), *data;
+	char **args = cli->args;
+
+	if (cli->n_args != (user ? 2 : 3)) {
+		fputs("scopewirectl: send CHANNEL EVENT DATA, or send --user ID EVENT DATA\n",
+		      stderr);
+		json_decref(body);
+		return EX_USAGE;
+	}
+	if (user)
+		body_add(body, "user", user);
+	else
+		body_add(body, "channel", *args++);
+	body_add(body, "event", args[0]);
+	data = json_loads(args[1], JSON_DECODE_ANY, NULL);
+	json_object_set_new(body, "data", data ? data : json_string(args[1]));
+	return command_post(cli, API "send", body);
+}
+
+static int command_on_resend(struct cli *cli)
+{
+	json_t *body = command_body("serial", cli->args[0]);
+
+	body_add(body, "user", cli->options.user);
+	return command_post(cli, API "resend", body);
+}
+
+static int command_on_disconnect(struct cli *cli)
+{
+	json_t *body = command_body("user", cli->args[0]);
+
+	body_add(body, "app", cli->options.app);
+	return command_post(cli, API "disconnect", body);
+}
+
+static int command_on_reload(struct cli *cli)
+{
+	return command_post(cli, API "reload", json_object());
+}
+
+static int command_on_drain(struct cli *cli)
+{
+	return command_post(cli, API "drain", json_object());
+}
+
+static int command_on_token(struct cli *cli)
+{
+	const char *verb = cli->n_args ? cli->args[0] : "list";
+	json_t *body;
+
+	if (strcmp(verb, "list") == 0 && cli->n_args <= 1)
+		return command_show(cli, API "tokens", NULL, 0);
+	if (strcmp(verb, "remove") == 0 && cli->n_args == 2)
+		return command_post(cli, API "token-remove", command_body("name", cli->args[1]));
+	if (strcmp(verb, "add") != 0 || cli->n_args != 3) {
+		fputs("scopewirectl: token list, token add NAME SCOPE, or token remove NAME\n",
+		      stderr);
+		return EX_USAGE;
+	}
+	body = command_body("name", cli->args[1]);
+	body_add(body, "scope", cli->args[2]);
+	return command_post(cli, API "token", body);
+}
+
+static int command_on_config(struct cli *cli)
+{
+	return command_show(cli, API "settings", NULL, 0);
+}
+
+static const struct command commands[] = {
+	{ "status", "", "whether the daemon is ready, connections, the log", 0, 0, false,
+	  command_on_status },
+	{ "apps", "", "the applications", 0, 0, false, command_on_apps },
+	{ "channels", "[PREFIX]", "occupied channels", 0, 1, false, command_on_channels },
+	{ "channel", "NAME", "a channel: members, rules, last events", 1, 1, false,
+	  command_on_channel },
+	{ "who", "CHANNEL|USER", "who is on a channel, or where a user is", 1, 1, false,
+	  command_on_who },
+	{ "events", "", "search the event log", 0, 0, false, command_on_events },
+	{ "send", "CHANNEL EVENT DATA", "publish an event", 2, 3, false, command_on_send },
+	{ "resend", "SERIAL", "publish a logged event again", 1, 1, false, command_on_resend },
+	{ "explain", "USER CHANNEL", "whether a user may join, and why", 2, 2, false,
+	  command_on_explain },
+	{ "sync", "", "who is online, locks, viewers", 0, 0, false, command_on_sync },
+	{ "disconnect", "USER", "close a user's connections", 1, 1, false, command_on_disconnect },
+	{ "token", "list|add NAME SCOPE|remove NAME", "tokens of the admin listener", 0, 3, false,
+	  command_on_token },
+	{ "audit", "", "what was changed, by whom", 0, 0, false, command_on_audit },
+	{ "config", "", "the settings in force, and where they come from", 0, 0, false,
+	  command_on_config },
+	{ "reload", "", "read the configuration again", 0, 0, false, command_on_reload },
+	{ "drain", "", "send the clients away and stop", 0, 0, false, command_on_drain },
+};
+
+void commands_print(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		char usage[64];
+
+		snprintf(usage, sizeof(usage), "%s %s", commands[i].name, commands[i].arguments);
+		fprintf(out, "  %-32s %s\n", usage, commands[i].help);
+	}
+}
+
+void commands_print_names(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(out, "%s\n", commands[i].name);
+}
+
+/* Reads the configuration as the daemon does. */
+static int command_load(struct cli *cli)
+{
+	char *argv[6] = { (char *)"scopewirectl" }, *why = NULL;
+	int argc = 1;
+
+	if (cli->options.config) {
+		argv[argc++] = (char *)"--config";
+		argv[argc++] = (char *)cli->options.config;
+	}
+	if (cli->options.env_file) {
+		argv[argc++] = (char *)"--env-file";
+		argv[argc++] = (char *)cli->options.env_file;
+	}
+	if (conf_load(argc, argv, cli->environ_, &cli->conf, &why) == 0)
+		return EXIT_OK;
+	fprintf(stderr, "%s\n", why ? why : "the configuration cannot be read");
+	free(why);
+	return EX_CONFIG;
+}
+
+static int command_connect(struct cli *cli)
+{
+	const struct client_options *o = &cli->options.client;
+	char *why = NULL;
+	int rc = o->url || o->socket ? EXIT_OK : command_load(cli);
+
+	if (rc)
+		return rc;
+	cli->client = client_new(o, cli->conf, &why);
+	if (cli->client)
+		return EXIT_OK;
+	fprintf(stderr, "scopewirectl: %s\n", why ? why : "libcurl cannot be used");
+	free(why);
+	return EX_CONFIG;
+}
+
+int commands_run(struct cli *cli, char **args, int n)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct command *c = &commands[i];
+		int rc;
+
+		if (strcmp(c->name, args[0]) != 0)
+			continue;
+		if (n - 1 < c->min || n - 1 > c->max) {
+			fprintf(stderr, "usage: scopewirectl %s %s\n", c->name, c->arguments);
+			return EX_USAGE;
+		}
+		cli->args = args + 1;
+		cli->n_args = n - 1;
+		rc = c->is_local ? EXIT_OK : command_connect(cli);
+		return rc ? rc : c->run(cli);
+	}
+	fprintf(stderr, "scopewirectl: there is no command \"%s\"; see scopewirectl --help\n",
+		args[0]);
+	return EX_USAGE;
+}

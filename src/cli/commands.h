@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+/* The commands of scopewirectl.  Each returns an exit status; see the manual page. */
+#include <stdbool.h>
+#include <stdio.h>
+#include "cli/client.h"
+
+/* Beyond those of sysexits.h. */
+enum { EXIT_OK = 0, EXIT_NO = 1 };
+
+struct cli_options {
+	const char *config, *env_file;
+	struct client_options client;
+	bool json, diff;
+	const char *app, *channel, *event, *text, *from, *until, *before, *after, *limit, *user,
+		*roles;
+};
+
+struct cli {
+	struct cli_options options;
+	char **environ_;
+	struct conf *conf;     /* when the command or the client needs it */
+	struct client *client; /* NULL for a command that does not use the listener */
+	char **args;	       /* of the command */
+	int n_args;
+};
+
+/* The command args[0] with its arguments; says on stderr what is wrong. */
+int commands_run(struct cli *cli, char **args, int n);
+void commands_print(FILE *out); /* for --help */
+void commands_print_names(FILE *out);
+#endif

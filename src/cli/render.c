@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* Columns of a table are the members of its first object; strings are written without quotes. */
+#include <stdbool.h>
+#include <string.h>
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/render.h"
+
+#define COLUMNS_MAX 16
+#define WIDTH_MAX   60
+
+/* A cell's text (heap). */
+static char *cell_text(const json_t *value)
+{
+	char *text = NULL, *quoted;
+	size_t len;
+
+	if (!value || json_is_null(value))
+		return xstrdup("-");
+	if (!json_is_string(value)) {
+		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+		return text ? text : xstrdup("");
+	}
+	/* between the quotes of the JSON text control characters are escaped */
+	quoted = json_dumps(value, JSON_ENCODE_ANY);
+	len = quoted ? strlen(quoted) : 0;
+	text = len >= 2 ? xstrndup(quoted + 1, len - 2) : xstrdup("");
+	free(quoted);
+	for (char *p = text; *p; p++)
+		if (*p == '\x7f')
+			*p = '?';
+	return text;
+}
+
+/* Characters of UTF-8. */
+static size_t cell_width(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += ((unsigned char)*text & 0xc0) != 0x80;
+	return n;
+}
+
+static void cell_print(FILE *out, const char *text, size_t width, bool is_last)
+{
+	fputs(text, out);
+	for (size_t n = cell_width(text); !is_last && n < width + 2; n++)
+		putc(' ', out);
+}
+
+static void render_table(const json_t *rows, FILE *out)
+{
+	const char *columns[COLUMNS_MAX];
+	size_t width[COLUMNS_MAX], n = 0, i;
+	const char *name;
+	json_t *row, *value;
+
+	json_object_foreach(json_array_get(rows, 0), name, value)
+	{
+		if (n < COLUMNS_MAX) {
+			columns[n] = name;
+			width[n++] = cell_width(name);
+		}
+	}
+	json_array_foreach(rows, i, row) for (size_t c = 0; c < n; c++)
+	{
+		char *text = cell_text(json_object_get(row, columns[c]));
+		size_t w = cell_width(text);
+
+		if (w > width[c])
+			width[c] = w < WIDTH_MAX ? w : WIDTH_MAX;
+		free(text);
+	}
+	for (size_t c = 0; c < n; c++)
+		cell_print(out, columns[c], width[c], c + 1 == n);
+	putc('\n', out);
+	json_array_foreach(rows, i, row)
+	{
+		for (size_t c = 0; c < n; c++) {
+			char *text = cell_text(json_object_get(row, columns[c]));
+
+			cell_print(out, text, width[c], c + 1 == n);
+			free(text);
+		}
+		putc('\n', out);
+	}
+}
+
+static void render_member(const char *prefix, const char *name, const json_t *value, FILE *out)
+{
+	char *text;
+
+	if (json_is_array(value) && json_is_object(json_array_get(value, 0))) {
+		fprintf(out, "%s%s:\n", prefix, name);
+		render_table(value, out);
+		return;
+	}
+	text = cell_text(value);
+	fprintf(out, "%s%s: %s\n", prefix, name, text);
+	free(text);
+}
+
+void render(const json_t *value, FILE *out)
+{
+	const char *name, *inner;
+	json_t *member, *part;
+
+	json_object_foreach((json_t *)value, name, member)
+	{
+		char prefix[80];
+
+		if (!json_is_object(member)) {
+			render_member("", name, member, out);
+			continue;
+		}
+		snprintf(prefix, sizeof(prefix), "%s.", name);
+		json_object_foreach(member, inner, part) render_member(prefix, inner, part, out);
+	}
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// /admin/api and scopewirectl: what they read and change, who may, and that each change is recorded.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { tempFolder, startDaemon, waitFor } from '../lib/harness.mjs';
+import { CTL, TOKEN, TOKENS, bearer, runCtl, withAdmin } from '../lib/ctl.mjs';
+
+const audit = (daemon) => daemon.query('SELECT token, action, arguments, result FROM scopewire.admin_audit ORDER BY id');
+
+test('status has the node and the database; scopewirectl prints it and exits with 0', async (t) => {
+	const { daemon, get, ctl } = await withAdmin(t);
+	await daemon.connect();
+	const { status, json } = await get('/admin/api/status');
+	assert.equal(status, 200);
+	assert.equal(json.ready, true);
+	assert.equal(json.connections, 1);
+	assert.equal(json.database.database, daemon.database.name);
+	const shown = await ctl(['status', '--json'], { scope: 'read' });
+	assert.equal(shown.code, 0, shown.error);
+	assert.equal(shown.json.process, daemon.pid);
+	assert.match((await ctl(['status'])).out, /^connections: 1$/m);
+});
+
+test('scopewirectl finds a Unix socket and a token in the configuration of the daemon', async (t) => {
+	const socket = path.join(tempFolder('ctl'), 'admin.sock');
+	const daemon = await startDaemon({ sections: { admin: { listen: socket, tokens: TOKENS } } }, t);
+	const shown = await runCtl(['--config', path.join(daemon.folder, 'scopewire.conf'), 'status', '--json']);
+	assert.equal(shown.code, 0, shown.error);
+	assert.equal(shown.json.ready, true);
+});
+
+test('nothing of /admin is on the public port', async (t) => {
+	const { daemon } = await withAdmin(t);
+	for (const name of ['status', 'settings', 'events', 'tokens'])
+		assert.equal((await daemon.http(`/admin/api/${name}`, { headers: bearer(TOKEN.write) })).status, 404);
+	assert.equal((await daemon.http('/admin/api/send', { method: 'POST', headers: bearer(TOKEN.write), body: '{}' })).status, 404);
+});
+
+test('a token without write changes nothing, and the attempt is recorded', async (t) => {
+	const { daemon, get, post } = await withAdmin(t, { tokens: TOKENS, local_read: 'yes' });
+	const body = { channel: 'news', event: 'hello', data: 1 };
+	const paths = ['send', 'resend', 'disconnect', 'reload', 'drain', 'token', 'token-remove'];
+	for (const name of paths) {
+		assert.equal((await post(`/admin/api/${name}`, body, bearer(TOKEN.read))).status, 403, name);
+		assert.equal((await post(`/admin/api/${name}`, body, {})).status, 401, name);
+		assert.equal((await get(`/admin/api/${name}`, bearer(TOKEN.write))).status, 405, name);
+	}
+	assert.equal((await get('/admin/api/status', bearer(TOKEN.metrics))).status, 403);
+	await waitFor(async () => (await audit(daemon)).length === paths.length, 'a row for each attempt');
+	for (const row of await audit(daemon)) {
+		assert.equal(row.token, 'my-read');
+		assert.match(row.result, /^refused: /);
+	}
+	assert.equal((await daemon.query('SELECT count(*)::int AS n FROM scopewire.realtime_events'))[0].n, 0);
+	assert.doesNotMatch(daemon.logText, /configuration reloaded/);
+});
+
+test('an event that is sent reaches subscribers and is in the log and the audit, without its data there', async (t) => {
+	const { daemon, ctl, get } = await withAdmin(t);
+	const client = await daemon.connect();
+	await client.subscribe('news');
+	const sent = await ctl(['send', 'news', 'greeting', '{"text":"hello there"}', '--json']);
+	assert.equal(sent.code, 0, sent.error);
+	await client.next({ event: 'greeting' });
+	const { json } = await get('/admin/api/events?channel=news&text=HELLO');
+	assert.equal(json.events.length, 1);
+	assert.deepEqual(json.events[0].data, { text: 'hello there' });
+	await waitFor(async () => (await get('/admin/api/events')).json.events[0].deliveries[0]?.sockets === 1,
+		'the delivery record');
+	const rows = await audit(daemon);
+	assert.deepEqual(rows, [{ token: 'my-write', action: 'send', result: 'ok',
+		arguments: { channel: 'news', event: 'greeting' } }]);
+});
+
+test('a logged event is sent again to its channel or to one user', async (t) => {
+	const { daemon, ctl, post } = await withAdmin(t);
+	const client = await daemon.connect();
+	await client.subscribe('orders');
+	await post('/admin/api/send', { channel: 'orders', event: 'paid', data: { number: 7 } });
+	await client.next({ event: 'paid' });
+	const [{ serial }] = await daemon.query('SELECT serial FROM scopewire.realtime_events');
+	const again = await ctl(['resend', String(serial)]);
+	assert.equal(again.code, 0, again.error);
+	await waitFor(async () => (await daemon.query(
+		'SELECT channel FROM scopewire.realtime_events WHERE serial > 0')).length === 2, 'the copy');
+	assert.equal((await ctl(['resend', String(serial), '--user', '7'])).code, 0);
+	await waitFor(async () => (await daemon.query(
+		`SELECT FROM scopewire.realtime_events WHERE serial > 0 AND channel = '#server-to-user-7'`)).length === 1, 'the user\'s copy');
+	const missing = await ctl(['resend', '999999']);
+	assert.equal(missing.code, 65);
+	assert.match(missing.error, /no event with the serial 999999/);
+});
+
+test('explain gives the verdict on a user, the reason, and an exit status', async (t) => {
+	const { daemon, ctl } = await withAdmin(t);
+	await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule, argument)
+		VALUES ('orders.{id}', 'owner', 'id')`);
+	const yes = await ctl(['explain', '7', 'private-orders.7', '--json'], { scope: 'read' });
+	assert.equal(yes.code, 0, yes.error);
+	assert.equal(yes.json.rules.length, 1);
+	const no = await ctl(['explain', '8', 'private-orders.7', '--json'], { scope: 'read' });
+	assert.equal(no.code, 1);
+	assert.match(no.json.reason, /none of these rules allows the user/);
+	assert.equal((await ctl(['explain', 'x', 'private-orders.7'])).code, 65);
+});
+
+test('who lists the members of a channel and the channels of a user; disconnect closes them', async (t) => {
+	const { daemon, ctl } = await withAdmin(t);
+	const client = await daemon.connect();
+	await client.subscribe('presence-room', { channelData: { user_id: '7' } });
+	assert.deepEqual((await ctl(['who', 'presence-room', '--json'])).json.members, ['7']);
+	assert.deepEqual((await ctl(['who', '7', '--json'])).json.channels, ['presence-room']);
+	assert.deepEqual((await ctl(['channels', '--json'])).json.channels,
+		[{ channel: 'presence-room', subscriptions: 1, users: 1 }]);
+	assert.equal((await ctl(['disconnect', '7'])).code, 0);
+	await client.closed;
+	assert.equal(client.closeCode, 4009);
+	assert.deepEqual((await audit(daemon)).map((row) => [row.action, row.result]), [['disconnect', 'ok']]);
+});
+
+test('a token of the database works at once, is stored as a hash, and ends when it is removed', async (t) => {
+	const { daemon, ctl, get } = await withAdmin(t);
+	const { json } = await ctl(['token', 'add', 'alice', 'read', '--json']);
+	assert.equal((await get('/admin/api/status', bearer(json.token))).status, 200);
+	assert.equal((await get('/admin/api/tokens')).json.tokens[0].name, 'alice');
+	const [row] = await daemon.query('SELECT row_to_json(t)::text AS text FROM scopewire.admin_tokens t');
+	assert.ok(!row.text.includes(json.token));
+	const recorded = await daemon.query('SELECT a::text AS text FROM scopewire.admin_audit a');
+	assert.ok(!JSON.stringify(recorded).includes(json.token));
+	assert.equal((await ctl(['token', 'add', 'alice', 'read'])).code, 65);
+	assert.equal((await ctl(['token', 'remove', 'alice'])).code, 0);
+	assert.equal((await get('/admin/api/status', bearer(json.token))).status, 401);
+	await daemon.query(`INSERT INTO scopewire.admin_tokens (name, scope, digest, created_by)
+		VALUES ('bob', 'read', sha256('by-hand-0123456789'), 'sql')`);
+	await waitFor(async () => (await get('/metrics', bearer('by-hand-0123456789'))).status === 200,
+		'a row that was inserted is in force', 60000);
+	assert.ok(!daemon.logText.includes(json.token));
+});
+
+test('settings have their sources and no secret', async (t) => {
+	const { daemon, get } = await withAdmin(t);
+	const { json, text } = await get('/admin/api/settings');
+	const listen = json.settings.find((s) => s.section === 'admin' && s.option === 'listen');
+	assert.equal(listen.value, '127.0.0.1:0');
+	assert.match(listen.source, /scopewire\.conf/);
+	const secret = json.settings.find((s) => s.option === 'secret');
+	assert.equal(secret.value, null);
+	assert.equal(secret.secret, true);
+	for (const word of [daemon.app.secret, ...Object.values(TOKEN)])
+		assert.ok(!(text ?? JSON.stringify(json)).includes(word));
+});
+
+test('reload reads the configuration again', async (t) => {
+	const { daemon, ctl } = await withAdmin(t);
+	assert.equal((await ctl(['reload'])).code, 0);
+	await waitFor(() => /configuration reloaded/.test(daemon.logText), 'the reload');
+});
+
+test('hostile input is refused, and the listener goes on', async (t) => {
+	const { daemon, get, post } = await withAdmin(t);
+	const long = 'x'.repeat(300);
+	for (const query of ['?nothing=1', '?limit=0', '?limit=501', '?limit=1e3', '?before=-1', '?from=yesterdayish',
+		`?channel=${long}`, '?channel=%00', '?channel=%ff', '?app=nobody\'--&limit=x', '?after=99999999999999999999'])
+		assert.equal((await get(`/admin/api/events${query}`)).status, 400, query);
+	assert.deepEqual((await get('/admin/api/events?channel=%27%3B%20DROP%20TABLE%20x')).json.events, []);
+	for (const body of ['', '[]', '"x"', '{', 'null', '{"channel":"a b","event":"x","data":1}',
+		'{"channel":"news","data":1}', '{"channel":"news","event":"x"}', '{"channel":{},"event":"x","data":1}',
+		'{"channel":"news","event":"pusher:error","data":1}', '{"channel":"news","event":"x","data":1,"app":"other"}',
+		'{"channel":"news","event":"\\u0000","data":1}'])
+		assert.equal((await post('/admin/api/send', body)).status, 400, body);
+	for (const body of [{ serial: -1 }, { serial: 'x' }, { serial: 1.5 }, {}])
+		assert.equal((await post('/admin/api/resend', body)).status, 400);
+	for (const body of [{ name: 'a b', scope: 'read' }, { name: 'a', scope: 'root' }, { name: long, scope: 'read' }])
+		assert.equal((await post('/admin/api/token', body)).status, 400);
+	for (const path_ of ['/admin/api/', '/admin/api/../status', '/admin/api/status/', '/admin/api//status', '/admin'])
+		assert.equal((await get(path_)).status, 404, path_);
+	assert.equal((await get('/admin/api/status')).status, 200);
+	assert.ok((await audit(daemon)).every((row) => row.result !== 'ok'));
+	assert.equal((await daemon.query('SELECT count(*)::int AS n FROM scopewire.realtime_events'))[0].n, 0);
+});
+
+test('without a database the state is answered, and a change is refused', async (t) => {
+	const { get, post } = await withAdmin(t, { tokens: TOKENS }, { databaseMode: 'none',
+		database: { host: tempFolder('nothing'), required: 'no' } });
+	const { status, json } = await get('/admin/api/status');
+	assert.equal(status, 200);
+	assert.equal(json.database, null);
+	assert.equal((await get('/admin/api/events')).status, 503);
+	assert.equal((await post('/admin/api/reload')).status, 503);
+});
+
+test('scopewirectl refuses wrong usage, and reports a listener that is not there', async () => {
+	assert.equal((await runCtl([])).code, 64);
+	assert.equal((await runCtl(['nothing'])).code, 64);
+	assert.equal((await runCtl(['explain', '7'])).code, 64);
+	assert.equal((await runCtl(['--help'])).code, 0);
+	const away = await runCtl(['--socket', '/nonexistent/admin.sock', 'status']);
+	assert.equal(away.code, 69);
+	assert.match(away.error, /cannot be reached/);
+	assert.ok(fs.existsSync(CTL));
+});
