@@ -35,18 +35,27 @@ struct refusal {
 
 static const struct refusal accepted = { PUSHER_CODE_NULL, NULL };
 
+/* Digits, of any value. */
+static bool session_is_number(struct str_view s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] < '0' || s.ptr[i] > '9')
+			return false;
+	return s.len > 0;
+}
+
 static struct refusal session_check_protocol(const struct session_request *r)
 {
 	uint64_t version;
 
 	if (!r->has_protocol)
 		return accepted;
-	if (!sv_to_u64(r->protocol, 1000, &version))
+	if (!session_is_number(r->protocol))
 		return (struct refusal){
 			PUSHER_BAD_VERSION,
 			"Invalid version string format: protocol must be a number"
 		};
-	if (version < 4 || version > 7)
+	if (!sv_to_u64(r->protocol, 7, &version) || version < 4)
 		return (struct refusal){ PUSHER_UNSUPPORTED_VERSION,
 					 "Unsupported protocol version: use 7" };
 	return accepted;

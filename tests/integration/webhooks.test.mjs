@@ -31,7 +31,7 @@ async function receiver(t, { app = APP, answer = () => 200, body = '', tls } = {
 			const webhook = verifier.webhook({ headers: request.headers, rawBody });
 			assert.equal(webhook.isValid(), true);
 			self.requests.push({ method: request.method, headers: request.headers, rawBody, status });
-			if (status === 200) self.events.push(...webhook.getEvents());
+			if (status >= 200 && status < 300) self.events.push(...webhook.getEvents());
 			response.writeHead(status, self.headers).end(body);
 		});
 	};
@@ -93,6 +93,11 @@ describe('what is reported', () => {
 		await waitFor(() => to.named('subscription_count').length === 1);
 		assert.deepEqual(to.named('subscription_count'),
 			[{ name: 'subscription_count', channel: 'cache-room', subscription_count: 1 }]);
+		await one.subscribe('private-room');
+		one.send({ event: 'client-typing', channel: 'private-room', data: 'text' });
+		await waitFor(() => to.named('client_event', 'private-room').length === 1);
+		assert.deepEqual(to.named('client_event', 'private-room'), [{ name: 'client_event',
+			channel: 'private-room', event: 'client-typing', data: '"text"', socket_id: one.socketId }]);
 		two.unsubscribe('presence-room');
 		await two.ping();
 		one.unsubscribe('presence-room');
@@ -198,6 +203,35 @@ describe('a receiver that fails', () => {
 		await waitFor(async () => (await queue(daemon)).length === 0);
 	});
 
+	test('is sent the event again after a pause that doubles up to its maximum', async (t) => {
+		const daemon = await start(t, []);
+		const session = await daemon.session();
+		t.after(() => session.end());
+		// The daemon does not see these rows: the transaction is rolled back.
+		await session.query('BEGIN');
+		await session.query(`INSERT INTO webhook_queue (app, endpoint, channel, event, attempts)
+			SELECT 'a', 'e', n::text, '{}', n FROM unnest(ARRAY[0, 1, 2, 5, 6, 7, 1000]) n`);
+		await session.query(`SELECT webhook_settle('{}', array_agg(id), array_agg('e'::text), 1000, 60000, 300,
+			'{}', array_agg(false)) FROM webhook_queue`);
+		const { rows } = await session.query(`SELECT extract(epoch FROM next_at - first_at)::float AS pause
+			FROM webhook_queue ORDER BY id`);
+		assert.deepEqual(rows.map((row) => Math.round(row.pause)), [1, 2, 4, 32, 60, 60, 60]);
+		await session.query('ROLLBACK');
+	});
+
+	test('answers with any status from 200 to 299 when it has the event', async (t) => {
+		const statuses = [200, 201, 202, 204, 299];
+		const to = await receiver(t, { answer: () => statuses[to.requests.length] });
+		const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied'] }]);
+		const client = await daemon.connect();
+		for (const status of statuses) {
+			await client.subscribe(`s-${status}`);
+			await waitFor(() => to.named('channel_occupied', `s-${status}`).length === 1);
+		}
+		await waitFor(async () => (await queue(daemon)).length === 0);
+		assert.equal(to.attempts, statuses.length);
+	});
+
 	test('a redirect is a failure, and is not followed', async (t) => {
 		const [other, to] = [await receiver(t), await receiver(t)];
 		to.answer = () => 302;
@@ -282,6 +316,35 @@ test('with batching one request has several events', async (t) => {
 	for (const channel of ['private-a', 'private-b'])
 		assert.deepEqual(to.named('client_event', channel).map((e) => JSON.parse(e.data).n),
 			Array.from({ length: 20 }, (_, n) => n));
+});
+
+test('with batching a request has events of one application only', async (t) => {
+	const other = { id: 'other', key: 'other-key', secret: 'other-secret' };
+	const of = { [APP.key]: [], [other.key]: [] };
+	const server = http.createServer((request, response) => {
+		let body = '';
+		request.on('data', (chunk) => { body += chunk; });
+		request.on('end', () => {
+			of[request.headers['x-pusher-key']].push({ body, signature: request.headers['x-pusher-signature'] });
+			response.end();
+		});
+	});
+	await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+	t.after(() => { server.closeAllConnections(); server.close(); });
+	const endpoints = [{ url: `http://127.0.0.1:${server.address().port}/hook`, batching: true,
+		event_types: ['channel_occupied'] }];
+	const daemon = await startDaemon({ apps: [APP, other].map((app) =>
+		({ ...app, webhooks: JSON.stringify(endpoints) })),
+	sections: { webhooks: { ...FAST, batch_events: 100, batch_ms: 200 } } }, t);
+	const [one, two] = [await daemon.connect(), await daemon.connect({ app: other })];
+	const names = Array.from({ length: 20 }, (_, n) => String(n));
+	for (const n of names) await Promise.all([one.subscribe(`one-${n}`), two.subscribe(`two-${n}`)]);
+	const channels = (key) => of[key].flatMap(({ body }) => JSON.parse(body).events.map((e) => e.channel));
+	await waitFor(() => channels(APP.key).length + channels(other.key).length >= 40);
+	for (const [app, prefix] of [[APP, 'one-'], [other, 'two-']]) {
+		assert.deepEqual(new Set(channels(app.key)), new Set(names.map((n) => prefix + n)));
+		for (const { body, signature } of of[app.key]) assert.equal(signature, hmac(app.secret, body));
+	}
 });
 
 test('without a database webhooks wait in memory, and the log reports it', async (t) => {

@@ -1335,6 +1335,22 @@ static const struct command commands[] = {
 	{ "sessions", cmd_sessions },
 };
 
+/* NAME* STEP */
+static void run_group(struct str_view prefix, struct str_view step) RUNS_ON(on_worker)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < play.n_peers && !play.is_failed; i++) {
+		if (!sv_starts_with(sv(play.peers[i].name), prefix))
+			continue;
+		run_step(&play.peers[i], step);
+		settle();
+		n++;
+	}
+	if (!n)
+		fail("no client's name begins with \"%.*s\"", SV_ARG(prefix));
+}
+
 static void run_line(struct str_view line) RUNS_ON(on_worker)
 {
 	struct str_view rest = line, name = word(&rest);
@@ -1342,6 +1358,10 @@ static void run_line(struct str_view line) RUNS_ON(on_worker)
 
 	if (play.is_failed && !sv_eq_c(name, "scenario"))
 		return;
+	if (name.len > 1 && sv_ends_with(name, SV("*"))) {
+		run_group(sv_n(name.ptr, name.len - 1), rest);
+		return;
+	}
 	if (p) {
 		run_step(p, rest);
 		settle();

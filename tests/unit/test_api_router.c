@@ -654,6 +654,8 @@ END_TEST
 
 START_TEST(batches)
 {
+	uint64_t exclude;
+
 	join("c", "");
 	post("/apps/a/batch_events",
 	     "{\"batch\":[{\"name\":\"a\",\"channel\":\"c\",\"data\":\"1\"},"
@@ -661,6 +663,14 @@ START_TEST(batches)
 	ck_reply(200, "{}");
 	ck_frame("c", "a", "1");
 	ck_frame("c", "b", "2");
+	post("/apps/a/batch_events",
+	     "{\"batch\":[{\"name\":\"a\",\"channel\":\"c\",\"data\":\"1\",\"socket_id\":"
+	     "\"1.2\"},{\"name\":\"b\",\"channel\":\"c\",\"data\":\"2\"}]}");
+	ck_reply(200, "{}");
+	free(next_frame(&exclude));
+	ck_assert_uint_eq(exclude, UINT64_C(1) << 32 | 2);
+	free(next_frame(&exclude));
+	ck_assert_uint_eq(exclude, 0);
 	post("/apps/a/batch_events",
 	     "{\"batch\":[{\"name\":\"a\",\"channel\":\"c\",\"data\":\"1\"},"
 	     "{\"name\":\"b\",\"channel\":\"c\",\"data\":\"2\",\"info\":\"subscription_count\"},"
@@ -704,12 +714,16 @@ END_TEST
 
 START_TEST(legacy_call)
 {
+	uint64_t exclude;
+
 	join("c", "");
 	signed_call("POST", "/apps/a/channels/c/events", "&name=n", "any {text}");
 	ck_reply(202, "{}");
 	ck_frame("c", "n", "any {text}");
 	signed_call("POST", "/apps/a/channels/c/events", "&name=n&socket_id=1.2", "");
 	ck_reply(202, "{}");
+	free(next_frame(&exclude));
+	ck_assert_uint_eq(exclude, UINT64_C(1) << 32 | 2);
 	signed_call("POST", "/apps/a/channels/c/events", "", "x");
 	ck_error(400, "needs a name");
 	signed_call("POST", "/apps/a/channels/c/events", "&name=n&socket_id=x", "x");

@@ -168,6 +168,9 @@ START_TEST(channel_auth_is_key_colon_signature)
 	ck_assert(!private_ok("278d425bdf160c739803:" GOOD "0"));
 	ck_assert(!private_ok("278d425bdf160c739803::" GOOD));
 	ck_assert(!private_ok("278d425bdf160c739803:58df8b0c36d6"));
+	/* upper-case digits */
+	ck_assert(!private_ok("278d425bdf160c739803:"
+			      "58DF8B0C36D6982B82C3ECF6B4662E34FE8C25BBA48F5369F135BF843651C3A4"));
 #undef GOOD
 }
 END_TEST
