@@ -60,20 +60,19 @@ static void list_ignore(struct webhook_list *l, struct str_view name)
 /* A string without NUL and control characters; NULL when the value is something else. */
 static char *json_text(struct str_view value)
 {
-	char *room = NULL, *text = NULL;
+	char *block, *room, *text = NULL;
 	struct str_view s;
 	bool is_plain;
 
-	if (json_kind(value) != '"' || !json_decode_string(value, &room, &s)) {
-		free(room);
+	if (json_kind(value) != '"')
 		return NULL;
-	}
-	is_plain = true;
-	for (size_t i = 0; i < s.len; i++)
-		is_plain = is_plain && (unsigned char)s.ptr[i] >= ' ' && s.ptr[i] != 0x7f;
+	block = room = xcalloc(1, value.len + 1);
+	is_plain = json_decode_string(value, &room, &s);
+	for (size_t i = 0; is_plain && i < s.len; i++)
+		is_plain = (unsigned char)s.ptr[i] >= ' ' && s.ptr[i] != 0x7f;
 	if (is_plain)
 		text = sv_dup(s);
-	free(room);
+	secret_free(block);
 	return text;
 }
 

@@ -35,7 +35,7 @@ struct transfer {
 	struct curl_slist *headers;
 	char *body;
 	size_t received;
-	bool is_refused; /* the address is not public */
+	bool is_refused; /* an address of the name is not public */
 	char error[ERROR_BYTES];
 	void (*done)(void *ctx, const struct sender_result *r);
 	void *ctx;
@@ -221,11 +221,11 @@ static void sender_finish(struct sender *s, CURL *easy, CURLcode code)
 	if (code == CURLE_WRITE_ERROR && t->received > SENDER_RESPONSE_MAX_BYTES)
 		code = CURLE_OK;
 	r.is_delivered = code == CURLE_OK && status >= 200 && status < 300;
-	if (t->is_refused)
+	if (code == CURLE_OK)
+		snprintf(t->error, sizeof(t->error), "status %ld", status);
+	else if (t->is_refused)
 		snprintf(t->error, sizeof(t->error),
 			 "the address is not public, and webhooks.allow_private is no");
-	else if (code == CURLE_OK)
-		snprintf(t->error, sizeof(t->error), "status %ld", status);
 	else if (!t->error[0])
 		snprintf(t->error, sizeof(t->error), "%s", curl_easy_strerror(code));
 	r.error = t->error;

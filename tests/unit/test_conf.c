@@ -885,6 +885,37 @@ static struct app *build(const struct app_option *options, size_t n)
 	return a;
 }
 
+START_TEST(texts_of_webhooks_may_have_escapes)
+{
+	static const char *const refused[] = {
+		"[{\"url\":\"https://a.example/\\u0000\"}]",
+		"[{\"url\":\"https://a.example/\\ud83d\"}]",
+		"[{\"url\":\"https://a.example/\",\"headers\":{\"X-A\":\"b\\r\\nX-C: d\"}}]",
+		"[{\"url\":\"https:\\/\\/user@a.example\\/\"}]",
+	};
+	struct webhook_list l = { 0 };
+	char *complaint = NULL;
+
+	ck_assert_int_eq(webhook_list_parse(SV("[{\"url\":\"https:\\/\\/a.example\\/in?t=\\u00e4\","
+					       "\"event_types\":[\"channel_\\u006fccupied\"],"
+					       "\"headers\":{\"X-A\":\"\\\"b\\\"\"}}]"),
+					    &l, &complaint),
+			 0);
+	ck_assert_uint_eq(l.n, 1);
+	ck_assert_str_eq(l.endpoints[0].url, "https://a.example/in?t=\xc3\xa4");
+	ck_assert_str_eq(l.endpoints[0].name, "https://a.example/in");
+	ck_assert_str_eq(l.endpoints[0].headers[0], "X-A: \"b\"");
+	ck_assert_uint_eq(l.endpoints[0].events, 1U << WEBHOOK_CHANNEL_OCCUPIED);
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		ck_assert_int_eq(webhook_list_parse(sv(refused[i]), &l, &complaint), -EINVAL);
+		ck_assert_ptr_null(strstr(complaint, "example"));
+		free(complaint);
+	}
+	ck_assert_uint_eq(l.n, 1);
+	webhook_list_release(&l);
+}
+END_TEST
+
 START_TEST(app_defaults)
 {
 	const struct app_option options[] = { { "key", "k" }, { "secret", "s" } };
@@ -1327,6 +1358,7 @@ static void add_apps(Suite *s)
 
 	tcase_add_test(t, app_defaults);
 	tcase_add_test(t, app_names_of_soketi_and_reverb);
+	tcase_add_test(t, texts_of_webhooks_may_have_escapes);
 	tcase_add_test(t, app_build_says_what_is_wrong);
 	tcase_add_test(t, sets);
 	tcase_add_test(t, a_runtime_outlives_its_snapshots);
