@@ -16,6 +16,7 @@
 #include "conf/conf_table.h"
 #include "core/users.h"
 #include "svc/health.h"
+#include "wire/json.h"
 #include "admin/admin.h"
 #include "admin/exposition.h"
 #include "admin/query.h"
@@ -274,6 +275,60 @@ static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
 	admin_query_reply(q, a);
 }
 
+static const struct pg_statement audit_statement = {
+	.sql = "SELECT admin_audit_add($1::text, $2::text, $3::text, NULL, $4::text)",
+	.locks = true,
+};
+
+static void admin_on_audited(void *ctx UNUSED, const struct pg_answer *a)
+{
+	if (a->rc)
+		log_warn("admin: a refused change could not be recorded in admin_audit");
+}
+
+/* A known token requested a change that it cannot have; result says why. */
+static void admin_audit_refused(struct admin *a, const struct request *r, const char *who,
+				const char *result)
+{
+	char from[ADDRESS_TEXT_SIZE];
+	char *action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
+	const char *values[] = { who, r->is_unix ? "socket" : address_format(&r->peer, from),
+				 action, result };
+
+	pg_pool_query(a->services.pool, &audit_statement, 4, values, admin_on_audited, NULL);
+	free(action);
+}
+
+/*
+ * Why the body of "token" is refused; NULL: it is not.  Rows of admin_audit have a token's name
+ * only, so two tokens cannot have the same.
+ */
+static const char *admin_token_fault(struct admin *a, const struct request *r)
+{
+	const char *fault = NULL;
+	struct str_view body, value, name;
+	enum json_fault json;
+	char *block, *room;
+
+	if (!sv_eq(r->path, SV(API "token")))
+		return NULL;
+	json = json_check(r->body, &body);
+	if (json == JSON_TOO_DEEP) /* PostgreSQL would read it, and its last "name" */
+		return "The body is nested too deeply.";
+	if (json != JSON_OK || json_kind(body) != '{')
+		return NULL; /* admin_write() refuses it */
+	value = json_member(body, SV("name"));
+	if (!value.len)
+		return NULL;
+	if (json_kind(value) != '"')
+		return "\"name\" must be a string.";
+	block = room = xmalloc(value.len);
+	if (json_decode_string(value, &room, &name) && admin_tokens_is_configured(a->tokens, name))
+		fault = "The configuration has a token of this name; choose another name.";
+	free(block);
+	return fault;
+}
+
 /* The last part of the path is the action. */
 static void admin_on_write(struct admin *a, struct request *r, const char *who)
 {
@@ -281,7 +336,15 @@ static void admin_on_write(struct admin *a, struct request *r, const char *who)
 	const char *values[4] = { who, r->is_unix ? "socket" : address_format(&r->peer, from) };
 	char *body = sv_dup(r->body);
 	struct admin_query *q;
+	const char *fault;
 
+	fault = admin_token_fault(a, r);
+	if (fault) {
+		admin_audit_refused(a, r, who, fault);
+		admin_query_refuse(r, 400, "invalid_request", sv(fault));
+		free(body);
+		return;
+	}
 	if (strlen(body) != r->body.len) {
 		admin_query_refuse(r, 400, "invalid_request", SV("The body has a NUL in it."));
 		free(body);
@@ -349,29 +412,6 @@ static void admin_refuse(struct request *r, unsigned status, const char *text)
 	request_reply_full(r, &reply);
 }
 
-static const struct pg_statement audit_statement = {
-	.sql = "SELECT admin_audit_add($1::text, $2::text, $3::text, NULL, $4::text)",
-	.locks = true,
-};
-
-static void admin_on_audited(void *ctx UNUSED, const struct pg_answer *a)
-{
-	if (a->rc)
-		log_warn("admin: a refused change could not be recorded in admin_audit");
-}
-
-/* A known token tried to change something that it may not change. */
-static void admin_audit_refused(struct admin *a, const struct request *r, const char *who)
-{
-	char from[ADDRESS_TEXT_SIZE];
-	char *action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
-	const char *values[] = { who, r->is_unix ? "socket" : address_format(&r->peer, from),
-				 action, "refused: the token does not have the scope write" };
-
-	pg_pool_query(a->services.pool, &audit_statement, 4, values, admin_on_audited, NULL);
-	free(action);
-}
-
 /* True when the request may do what needs the scope, with who's token; otherwise it was refused. */
 static bool admin_allows(struct admin *a, struct request *r, enum admin_scope needed,
 			 struct admin_login *login)
@@ -403,7 +443,8 @@ static bool admin_allows(struct admin *a, struct request *r, enum admin_scope ne
 	else if (login->scope < needed)
 		admin_refuse(r, 403, "The scope of this token does not include this request.");
 	if (login->scope != ADMIN_NONE && login->scope < needed && needed == ADMIN_WRITE)
-		admin_audit_refused(a, r, login->name);
+		admin_audit_refused(a, r, login->name,
+				    "refused: the token does not have the scope write");
 	return login->scope >= needed;
 }
 

@@ -2,7 +2,8 @@
 /*
  * SHA-256 of each token; a client's token is hashed too and compared with all of them, so the time
  * depends on their number only.  Failures are counted in a table of fixed size by a hash of the
- * client's network: two networks may share a count, and no number of addresses fills it.
+ * client's network: the table does not grow with the number of addresses, but two networks may
+ * share a count.
  *
  * The tokens of the database are read again every second, so that a request needs no statement and
  * the database may be away.  One mutex, a leaf, is held for a lookup.
@@ -129,6 +130,17 @@ void admin_tokens_load(struct admin_tokens *t, const struct pg_answer *rows)
 				       ->digest,
 			       digest, DIGEST_BYTES);
 	tokens_unlock(t);
+}
+
+bool admin_tokens_is_configured(struct admin_tokens *t, struct str_view name)
+{
+	bool found = false;
+
+	tokens_lock(t);
+	for (size_t i = 0; i < t->n_configured; i++)
+		found = found || sv_eq_c(name, t->tokens[i].name);
+	tokens_unlock(t);
+	return found;
 }
 
 static void tokens_find_locked(struct admin_tokens *t, struct str_view token,

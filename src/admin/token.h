@@ -32,6 +32,9 @@ void admin_tokens_free(struct admin_tokens *t); /* NULL is fine */
  */
 void admin_tokens_load(struct admin_tokens *t, const struct pg_answer *rows);
 
+/* Whether the configuration has a token of this name.  Any thread. */
+bool admin_tokens_is_configured(struct admin_tokens *t, struct str_view name);
+
 struct admin_login {
 	enum admin_scope scope;		 /* ADMIN_NONE: there is no such token, */
 	bool is_limited;		 /* or the address has sent too many that do not exist */

@@ -9,6 +9,19 @@
 #define COLUMNS_MAX 16
 #define WIDTH_MAX   60
 
+/*
+ * Replaces the control characters that JSON does not escape, DEL and U+0080 to U+009F: a terminal
+ * could take them as commands.
+ */
+static void text_disarm(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p; p++)
+		if (*p == 0x7f)
+			*p = '?';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			p[0] = p[1] = '?';
+}
+
 /* A cell's text (heap). */
 static char *cell_text(const json_t *value)
 {
@@ -19,16 +32,17 @@ static char *cell_text(const json_t *value)
 		return xstrdup("-");
 	if (!json_is_string(value)) {
 		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-		return text ? text : xstrdup("");
+		if (!text)
+			return xstrdup("");
+		text_disarm(text);
+		return text;
 	}
 	/* between the quotes of the JSON text control characters are escaped */
 	quoted = json_dumps(value, JSON_ENCODE_ANY);
 	len = quoted ? strlen(quoted) : 0;
 	text = len >= 2 ? xstrndup(quoted + 1, len - 2) : xstrdup("");
 	free(quoted);
-	for (char *p = text; *p; p++)
-		if (*p == '\x7f')
-			*p = '?';
+	text_disarm(text);
 	return text;
 }
 

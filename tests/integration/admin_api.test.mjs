@@ -74,6 +74,18 @@ test('an event that is sent reaches subscribers and is in the log and the audit,
 		arguments: { channel: 'news', event: 'greeting' } }]);
 });
 
+test('scopewirectl prints no control character of an event to the terminal', async (t) => {
+	const { daemon, ctl } = await withAdmin(t);
+	await daemon.query(`SELECT scopewire.broadcast('news', 'text', $1::json), scopewire.broadcast('news', 'object', $2::json)`,
+		[JSON.stringify('\u009b31m\u007f\u001b[1m'), JSON.stringify({ a: '\u009b31m\u007f\u001b[1m' })]);
+	await waitFor(async () => (await daemon.query(
+		'SELECT FROM scopewire.realtime_events WHERE serial > 0')).length === 2, 'the events');
+	const shown = await ctl(['events']);
+	assert.equal(shown.code, 0, shown.error);
+	assert.equal(shown.out.match(/31m/g).length, 2);
+	assert.doesNotMatch(shown.out, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+});
+
 test('a logged event is sent again to its channel or to one user', async (t) => {
 	const { daemon, ctl, post } = await withAdmin(t);
 	const client = await daemon.connect();
@@ -121,7 +133,7 @@ test('who lists the members of a channel and the channels of a user; disconnect 
 });
 
 test('a token of the database works at once, is stored as a hash, and ends when it is removed', async (t) => {
-	const { daemon, ctl, get } = await withAdmin(t);
+	const { daemon, ctl, get, post } = await withAdmin(t);
 	const { json } = await ctl(['token', 'add', 'alice', 'read', '--json']);
 	assert.equal((await get('/admin/api/status', bearer(json.token))).status, 200);
 	assert.equal((await get('/admin/api/tokens')).json.tokens[0].name, 'alice');
@@ -130,6 +142,15 @@ test('a token of the database works at once, is stored as a hash, and ends when 
 	const recorded = await daemon.query('SELECT a::text AS text FROM scopewire.admin_audit a');
 	assert.ok(!JSON.stringify(recorded).includes(json.token));
 	assert.equal((await ctl(['token', 'add', 'alice', 'read'])).code, 65);
+	const taken = await ctl(['token', 'add', 'my-read', 'read']);
+	assert.equal(taken.code, 65);
+	assert.match(taken.error, /configuration has a token of this name/);
+	await waitFor(async () => (await audit(daemon)).some((row) => /has a token of this name/.test(row.result)),
+		'the row of the refusal');
+	const deep = `{"name":"my-read","scope":"read","x":${'['.repeat(40)}${']'.repeat(40)}}`;
+	assert.equal((await post('/admin/api/token', deep)).status, 400);
+	assert.equal((await post('/admin/api/token', { name: 7, scope: 'read' })).status, 400);
+	assert.equal((await daemon.query('SELECT FROM scopewire.admin_tokens')).length, 1);
 	assert.equal((await ctl(['token', 'remove', 'alice'])).code, 0);
 	assert.equal((await get('/admin/api/status', bearer(json.token))).status, 401);
 	await daemon.query(`INSERT INTO scopewire.admin_tokens (name, scope, digest, created_by)
