@@ -6,8 +6,8 @@
  * With an idempotency key the reply is made first, since it is stored with the events, and
  * svc/idempotency.h decides whether to publish.
  *
- * The handlers run on a transport's thread; on_published() and its kin on the log writer's, a
- * pool's, or within publish_submit().
+ * The handlers run on a transport's thread.  on_published() and the other callbacks run on the log
+ * writer's or a pool's thread, or within publish_submit().
  */
 #include <jansson.h>
 #include "base/annotate.h"

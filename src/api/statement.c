@@ -59,7 +59,10 @@ void statement_prepare(struct sync_action *action, bool writes)
 
 /* ---- idempotency keys --------------------------------------------------------- */
 
-/* Of method, path, parameters and body; those that sign the query differ in a repeat. */
+/*
+ * The digest of method, path, parameters and body (heap), without the parameters of the signature:
+ * those differ when the request is repeated.
+ */
 static char *request_digest(const struct request *r)
 {
 	struct str_view parts[3 + 2 * REQUEST_PARAMS_MAX] = { r->method, r->path, r->body };

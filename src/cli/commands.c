@@ -145,7 +145,7 @@ static int command_on_channels(struct cli *cli)
 	return command_show(cli, API "channels", pairs, 2);
 }
 
-/* A name with a prefix of a channel's is a channel; what is left is a user. */
+/* A name that begins with private- or presence- is a channel's; any other is a user's id. */
 static int command_on_who(struct cli *cli)
 {
 	const char *name = cli->args[0];

@@ -53,7 +53,7 @@ struct catch_up {
 	unsigned n_events;			/* sent */
 	bool is_first;				/* no page was requested yet */
 	struct log_page *pages[CATCH_UP_PAGES]; /* oldest first */
-	unsigned n_pages, chunk;		/* of pages[0]: the next to send */
+	unsigned n_pages, chunk;		/* chunk: of pages[0], the next to send */
 	struct held *held, **held_end;
 	struct event **unlogged; /* counted */
 	unsigned n_unlogged, unlogged_bytes;
@@ -488,7 +488,7 @@ static bool catch_up_outbox_is_low(const struct session *s)
 	return s->outbox.bytes < catch_up_cap_bytes(s) / 4 && (!n || s->outbox.n < n / 2 + 1);
 }
 
-/* When it has not, the socket's session_writable() continues. */
+/* Whether a chunk can be sent now.  If not, session_writable() continues later. */
 static bool catch_up_has_room(struct session *s) RUNS_ON(on_worker)
 {
 	if (!catch_up_outbox_is_low(s))
@@ -673,7 +673,7 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 		c->bytes += m->frame->len;
 		return;
 	}
-	/* No room: it ends here, and m follows it. */
+	/* No room to hold m: the replay ends here, and m is sent after what was held. */
 	u->cache_unknown = false;
 	if (u->stage == STAGE_CACHED)
 		catch_up_begin_cached(u);

@@ -21,9 +21,10 @@
  * were delivered before it.
  *
  * Lock order.  No function holds two shards' locks.  Under a shard's lock only a mailbox's lock,
- * a clock and the function of directory_watch_users() are used.  The workers are woken after the
- * lock is released, so that they do not wait for it.  What concerns a channel of another shard
- * (a user's watchers) is done by the caller, without a lock: see users.c.
+ * a clock, and the functions of directory_watch_users() and directory_watch_transitions() are
+ * used.  The workers are woken after the lock is released, so that they do not wait for it.  What
+ * concerns a channel of another shard (a user's watchers) is done by the caller, without a lock:
+ * see users.c.
  *
  * Checked by clang.  shard_held stands for "this thread holds the lock of one shard".
  * shard_lock() gives it, shard_unlock() takes it back, members marked OWNED_BY(shard_held) and
@@ -53,7 +54,7 @@ static struct TSA(capability("mutex")) shard_held {
 
 struct dchannel {
 	struct msgbuf *key;
-	struct app *app; /* of the last join or publish; counted */
+	struct app *app; /* of the last join, before the first one of a publish; counted */
 	struct channel_traits traits;
 	bool is_internal; /* not visible by the API, and its members have no limit */
 	unsigned n_subscriptions OWNED_BY(shard_held);
@@ -61,7 +62,7 @@ struct dchannel {
 	struct presence presence OWNED_BY(shard_held);
 	struct channel_cache cache OWNED_BY(shard_held);
 	usec_t count_sent_at OWNED_BY(shard_held); /* monotonic, of the last count */
-	bool is_count_due OWNED_BY(shard_held);	   /* it is delayed */
+	bool is_count_due OWNED_BY(shard_held);	   /* a count waits for COUNT_EVERY */
 	unsigned per_worker[];			   /* subscriptions; under the lock too */
 };
 
@@ -196,7 +197,7 @@ static struct dchannel *dchannel_new_locked(struct directory *d, struct shard *s
 	return c;
 }
 
-/* Has something that directory_tick_shard() may have to do. */
+/* Whether it has a cached event or a delayed count, which directory_tick_shard() looks at. */
 static bool dchannel_is_timed_locked(const struct dchannel *c) NEEDS_LOCK(shard_held)
 {
 	return c->cache.event || c->is_count_due;

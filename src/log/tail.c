@@ -20,7 +20,7 @@
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
 #define PART_ROWS	 16		     /* between two looks at the workers */
 #define WAIT_MS		 20		     /* for them, with a page at hand */
-#define ALIVE_US	 (60 * USEC_PER_SEC) /* retention waits for nodes that save so often */
+#define ALIVE_US	 (60 * USEC_PER_SEC) /* between two saves: retention waits for live nodes */
 
 struct log_tail {
 	char *node;
@@ -32,7 +32,7 @@ struct log_tail {
 	pthread_mutex_t lock;
 	bool is_set;
 	bool hold;	 /* async events are being written */
-	bool is_stopped; /* the drainer stopped because of that, or of the workers */
+	bool is_stopped; /* the drainer stopped at a row on hold, or because workers are behind */
 	uint64_t cursor; /* all rows up to here were delivered */
 	uint64_t saved;	 /* the cursor as the database has it */
 	usec_t saved_at; /* mono; 0: not yet */
@@ -226,7 +226,7 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 	static const char sql[] =
 		"INSERT INTO relay_cursor (node, epoch, serial) SELECT $1::text, m.epoch, "
 		"$3::bigint "
-		/* A cursor that a crash sets back a second costs nothing; a flush costs others. */
+		/* Without a flush, which others would wait for: a crash sets it back a second. */
 		"FROM log_meta m, set_config('synchronous_commit', 'off', true) "
 		"WHERE m.epoch = $2::text ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, "
 		"serial = excluded.serial, at = now() RETURNING 1";
@@ -266,7 +266,10 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadli
 
 /* -- delivering rows -- */
 
-/* Whether serial is an async event's, which was delivered; forgets those up to it. */
+/*
+ * Whether the row is that of an async event, which was delivered before its commit.  Removes its
+ * serial and lower ones from passed.
+ */
 static bool tail_is_passed_locked(struct log_tail *t, uint64_t serial) NEEDS_LOCK(tail_held)
 {
 	size_t n = 0;
@@ -365,8 +368,9 @@ static bool tail_await_workers(struct log_tail *t)
 
 /*
  * True when the whole page was delivered or skipped; false: it stopped at a row on hold, or because
- * the workers are behind.  The first rows are delivered in any case: publishers of HTTP, which are
- * woken at the same time, could be faster each time.
+ * the workers are behind.  The first PART_ROWS are delivered in any case.  Otherwise publishers
+ * over HTTP, which are woken at the same time, could use up the workers' room each time before the
+ * tail.
  */
 static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a)
 {
@@ -439,7 +443,7 @@ bool log_tail_reach(struct log_tail *t, struct pg_conn *c, usec_t deadline, uint
 		bool all;
 		int n;
 
-		/* these rows are the drainer's then, and so is the batch */
+		/* The drainer will deliver these rows, and the batch. */
 		if (tail_workers_are_behind(t))
 			return false;
 		if (!c || tail_read_page(c, deadline, from, first - 1, &a) != PG_FINE)

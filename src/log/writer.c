@@ -75,13 +75,13 @@ struct log_writer {
 	struct delivery taken[DELIVERIES_PER_GROUP];
 	unsigned n_taken;
 	usec_t deliveries_seen; /* mono; 0: none waited */
-	unsigned group_batches; /* most in a group while a refused one is searched; 0: any */
-	unsigned no_partition;	/* refusals in a row for want of one */
+	unsigned group_batches; /* limit of a group while a refused batch is searched; 0: none */
+	unsigned no_partition;	/* groups in a row that were refused because no partition fits */
 	uint64_t last_serial, partition_end;
 	usec_t next_expire, next_partition; /* mono */
 	char *last_why;			    /* what was last logged about the database */
 	usec_t rate_since;
-	unsigned rate_events, rate; /* events/s of the window before */
+	unsigned rate_events, rate; /* events of this window; events/s of the previous one */
 	struct log_linger linger;
 };
 
@@ -233,7 +233,10 @@ static void writer_on_away(void *ctx, bool is_woken UNUSED)
 	writer_check_closed(w);
 }
 
-/* The last serial bounds the look-up of what is in flight: it must not pass that. */
+/*
+ * Batches in flight are looked up above last_serial, so it is not read anew while their outcome is
+ * unknown.
+ */
 static enum pg_fault writer_read_last_serial(struct log_writer *w)
 {
 	const struct pg_query q = { .sql = "SELECT last_value FROM realtime_events_serial" };

@@ -91,12 +91,12 @@ struct pg_pool {
 	atomic_uint n_open; /* jobs not yet answered */
 
 	pthread_mutex_t lock;
-	struct pool_queue inbox OWNED_BY(pool_held); /* lock */
-	bool is_closed OWNED_BY(pool_held);	     /* lock */
+	struct pool_queue inbox OWNED_BY(pool_held);
+	bool is_closed OWNED_BY(pool_held);
 
 	/* the pool's thread only */
-	struct turns turns OWNED_BY(on_pool); /* the jobs that are not in the inbox */
-	usec_t checked_at OWNED_BY(on_pool);  /* their deadlines */
+	struct turns turns OWNED_BY(on_pool); /* the jobs that left the inbox */
+	usec_t checked_at OWNED_BY(on_pool);  /* mono: when their deadlines were last checked */
 	struct pool_link links[LINKS_MAX] OWNED_BY(on_pool);
 	struct pool_timer timers[TIMERS_MAX];
 	unsigned n_timers;

@@ -57,10 +57,11 @@ struct authorizer {
 	struct pg_pool *pool, *predicates;
 	usec_t predicate_cache;
 	pthread_mutex_t lock;
-	struct map verdicts OWNED_BY(verdicts_held); /* lock: struct verdict, by its key */
-	size_t bytes OWNED_BY(verdicts_held);	     /* lock: of all verdicts */
-	uint64_t generation OWNED_BY(verdicts_held); /* lock */
-	usec_t log_since; /* the predicates' pool's thread only, like the next */
+	struct map verdicts OWNED_BY(verdicts_held); /* struct verdict, by its key */
+	size_t bytes OWNED_BY(verdicts_held);	     /* of all verdicts */
+	uint64_t generation OWNED_BY(verdicts_held);
+	/* on the thread of the predicates' pool only */
+	usec_t log_since; /* mono */
 	unsigned log_lines;
 };
 
@@ -74,7 +75,7 @@ static void verdicts_unlock(struct authorizer *a) TSA(release_capability(verdict
 	pthread_mutex_unlock(&a->lock);
 }
 
-/* One block, as a verdict. */
+/* One block, like struct verdict: the struct, followed by its texts. */
 struct question {
 	struct authorizer *a;
 	authorize_done *done;
@@ -314,7 +315,7 @@ static void on_predicates(void *ctx, const struct pg_answer *answered)
 	authorize_answer_send(q, allowed);
 }
 
-/* A text of the only row on the heap; NULL for NULL. */
+/* A column of the only row (heap); NULL when it is empty or SQL's NULL. */
 static char *answer_dup_nonempty(const struct pg_answer *a, int column)
 {
 	const char *text = pg_answer_text(a, 0, column);

@@ -2,8 +2,8 @@
 #ifndef WEBHOOK_LANE_H
 #define WEBHOOK_LANE_H
 /*
- * Webhooks in memory, and lanes: the webhooks of one channel for one endpoint, which are sent in
- * their order.  For one thread.
+ * Webhooks in memory (hooks), and lanes: the webhooks of one channel for one endpoint, which are
+ * sent in their order.  All of it is used by one thread.
  */
 #include "base/clock.h"
 #include "base/map.h"
@@ -37,14 +37,14 @@ void hook_list_put_back(struct hook_list *l, struct hook_list *more);
 void hook_list_free(struct hook_list *l);
 
 struct lane {
-	struct lane *next; /* in a list of the owner */
-	char *key;	   /* app, NUL, endpoint, NUL, channel */
-	struct str_view view;
+	struct lane *next;		      /* in a list of the owner */
+	char *key;			      /* app, NUL, endpoint, NUL, channel */
+	struct str_view view;		      /* key with its NULs, for the map */
 	const char *app, *endpoint, *channel; /* inside key */
 	struct hook_list waiting;
-	struct hook_list done; /* delivered; in the queue still */
+	struct hook_list done; /* delivered, and still in the table webhook_queue */
 	bool is_memory;	       /* its webhooks are not in the queue */
-	unsigned n_in_flight;  /* the first so many of waiting are being sent */
+	unsigned n_in_flight;  /* how many of waiting, from the first on, are being sent */
 	bool is_finished;      /* its outcome goes to the queue; nothing more is sent */
 	usec_t since;	       /* mono: when it was claimed */
 	/* the first of waiting failed */

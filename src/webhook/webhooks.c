@@ -4,8 +4,8 @@
  * was reported, and runs the requests.  Nothing in it waits but sender_wait().
  *
  * A webhook is in new_hooks first.  From there it goes to the database, and comes back in a lane
- * that was claimed; when its webhooks were sent or the first of them
- * failed, the outcome goes back to the database.
+ * that was claimed.  When the lane's webhooks were sent, or the first of them failed, the outcome
+ * is written to the database.
  * While the database is not available, lanes are made of new_hooks directly: they are in memory
  * only, and are retried here.  When it is back, what they still have is written to it.
  */
@@ -554,7 +554,10 @@ static void webhooks_run_lane(struct webhooks *w, struct app_set *apps, struct l
 	}
 }
 
-/* Half of the lease is left for the last request. */
+/*
+ * How long a claimed lane belongs to this node.  Requests begin in the first half only, so that the
+ * last one ends before the lease.
+ */
 static usec_t lease_us(const struct conf_webhooks *c)
 {
 	return (2 * c->timeout_ms + c->batch_ms + 10000) * USEC_PER_MSEC;
