@@ -39,7 +39,6 @@ static void state_reply(struct request *r, struct strbuf *body)
 {
 	struct reply reply = { .status = 200 };
 
-	strbuf_init(&reply.body, 0);
 	strbuf_move(&reply.body, body);
 	request_reply_full(r, &reply);
 }
@@ -74,36 +73,39 @@ void admin_state_status(const struct admin_services *s, struct strbuf *out)
 	app_set_unref(set);
 }
 
+static void state_add_setting(void *ctx, const struct conf_setting *set)
+{
+	struct strbuf *b = ctx;
+
+	strbuf_add_str(b, b->ptr[b->len - 1] == '[' ? "{\"section\":" : ",{\"section\":");
+	strbuf_add_json(b, sv(set->option->section));
+	strbuf_add_str(b, ",\"app\":");
+	if (set->app_id)
+		strbuf_add_json(b, sv(set->app_id));
+	else
+		strbuf_add_str(b, "null");
+	strbuf_add_str(b, ",\"option\":");
+	strbuf_add_json(b, sv(set->option->name));
+	strbuf_add_str(b, ",\"value\":");
+	if (set->value)
+		strbuf_add_json(b, sv(set->value));
+	else
+		strbuf_add_str(b, "null");
+	strbuf_addf(b, ",\"secret\":%s,\"default\":", set->value ? "false" : "true");
+	strbuf_add_json(b, sv(set->option->fallback));
+	strbuf_add_str(b, ",\"source\":");
+	strbuf_add_json(b, sv(set->label));
+	strbuf_addf(b, ",\"reloadable\":%s}",
+		    set->option->flags & OPTION_RELOADABLE ? "true" : "false");
+}
+
 void admin_state_settings(const struct admin_services *s, struct request *r)
 {
 	struct strbuf b;
 
 	strbuf_init(&b, 4096);
 	strbuf_add_str(&b, "{\"settings\":[");
-	for (size_t i = 0; i < s->conf->n_settings; i++) {
-		const struct conf_setting *set = &s->conf->settings[i];
-
-		strbuf_addf(&b, "%s{\"section\":", i ? "," : "");
-		strbuf_add_json(&b, sv(set->option->section));
-		strbuf_add_str(&b, ",\"app\":");
-		if (set->app_id)
-			strbuf_add_json(&b, sv(set->app_id));
-		else
-			strbuf_add_str(&b, "null");
-		strbuf_add_str(&b, ",\"option\":");
-		strbuf_add_json(&b, sv(set->option->name));
-		strbuf_add_str(&b, ",\"value\":");
-		if (set->value)
-			strbuf_add_json(&b, sv(set->value));
-		else
-			strbuf_add_str(&b, "null");
-		strbuf_addf(&b, ",\"secret\":%s,\"default\":", set->value ? "false" : "true");
-		strbuf_add_json(&b, sv(set->option->fallback));
-		strbuf_add_str(&b, ",\"source\":");
-		strbuf_add_json(&b, sv(set->label));
-		strbuf_addf(&b, ",\"reloadable\":%s}",
-			    set->option->flags & OPTION_RELOADABLE ? "true" : "false");
-	}
+	conf_settings_each(s->conf, state_add_setting, &b);
 	strbuf_add_str(&b, "]}");
 	state_reply(r, &b);
 }

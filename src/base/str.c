@@ -310,7 +310,7 @@ char *strbuf_detach(struct strbuf *b)
 {
 	char *p = b->ptr;
 
-	strbuf_init(b, 0);
+	*b = (struct strbuf){ NULL, 0, 0 };
 	return p;
 }
 

@@ -64,7 +64,7 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Appends s as a JSON string with its quotes (RFC 8259 section 7); s must be UTF-8. */
 void strbuf_add_json(struct strbuf *b, struct str_view s);
 struct str_view strbuf_view(const struct strbuf *b);
-/* Gives the bytes away (free them); b is as after strbuf_init. */
+/* Gives the bytes away (free them); b is as after strbuf_release. */
 char *strbuf_detach(struct strbuf *b) MUSTCHECK;
 /* Moves the bytes without a copy; from is as after strbuf_release.  What is in to is not freed. */
 void strbuf_move(struct strbuf *to, struct strbuf *from);

@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <sysexits.h>
 #include "base/mem.h"
+#include "conf/app.h"
 #include "conf/conf_table.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/render.h"
+#include "wire/auth.h"
 
 #define API "/admin/api/"
 
@@ -285,12 +288,147 @@ static int command_on_token(struct cli *cli)
 	return command_post(cli, API "token", body);
 }
 
+/* ---- the configuration ---- */
+
+static bool setting_is(const json_t *running, const struct conf_setting *set)
+{
+	const char *app = json_string_value(json_object_get(running, "app"));
+
+	return strcmp(json_string_value(json_object_get(running, "section")),
+		      set->option->section) == 0 &&
+	       strcmp(json_string_value(json_object_get(running, "option")), set->option->name) ==
+		       0 &&
+	       strcmp(app ? app : "", set->app_id ? set->app_id : "") == 0;
+}
+
+/* Removes the setting from those that run, and returns its value: "" when it is not set. */
+static json_t *setting_take(json_t *settings, const struct conf_setting *set)
+{
+	size_t i;
+	json_t *running;
+
+	json_array_foreach(settings, i, running) if (setting_is(running, set))
+	{
+		json_t *value = json_incref(json_object_get(running, "value"));
+
+		json_array_remove(settings, i);
+		return value;
+	}
+	return json_string(set->option->fallback);
+}
+
+static void diff_add(json_t *list, const struct conf_setting *set, json_t *runs)
+{
+	json_array_append_new(
+		list, json_pack("{s:s,s:s?,s:s,s:O,s:s,s:s}", "section", set->option->section,
+				"app", set->app_id, "option", set->option->name, "runs", runs,
+				"configured", set->value, "apply by",
+				set->option->flags & OPTION_RELOADABLE ? "reload" : "restart"));
+}
+
+/* What the files say now and the daemon does not have.  Values of secrets are not compared. */
+static json_t *config_diff(const struct conf *conf, json_t *settings)
+{
+	json_t *list = json_array(), *running;
+	size_t i;
+
+	for (size_t n = 0; n < conf->n_settings; n++) {
+		const struct conf_setting *set = &conf->settings[n];
+		json_t *runs = setting_take(settings, set);
+
+		if (set->value && json_is_string(runs) &&
+		    strcmp(set->value, json_string_value(runs)) != 0)
+			diff_add(list, set, runs);
+		json_decref(runs);
+	}
+	/* What is left is set in the daemon only. */
+	json_array_foreach(settings, i,
+			   running) if (json_is_string(json_object_get(running, "value")))
+	{
+		json_t *one = json_object();
+
+		json_object_set(one, "section", json_object_get(running, "section"));
+		json_object_set(one, "app", json_object_get(running, "app"));
+		json_object_set(one, "option", json_object_get(running, "option"));
+		json_object_set(one, "runs", json_object_get(running, "value"));
+		json_object_set(one, "configured", json_object_get(running, "default"));
+		json_object_set_new(one, "apply by",
+				    json_string(json_is_true(json_object_get(running, "reloadable"))
+							? "reload"
+							: "restart"));
+		json_array_append_new(list, one);
+	}
+	return json_pack("{s:o}", "differences", list);
+}
+
+/* With --diff 1 when there is a difference. */
 static int command_on_config(struct cli *cli)
 {
-	return command_show(cli, API "settings", NULL, 0);
+	json_t *answer, *diff;
+	char *why = NULL;
+	int rc;
+
+	if (!cli->options.diff)
+		return command_show(cli, API "settings", NULL, 0);
+	if (!cli->conf && command_load(cli, &why)) {
+		fprintf(stderr, "%s\n", why);
+		free(why);
+		return EX_CONFIG;
+	}
+	rc = command_get(cli, API "settings", NULL, 0, &answer);
+	if (rc)
+		return rc;
+	diff = config_diff(cli->conf, json_object_get(answer, "settings"));
+	rc = json_array_size(json_object_get(diff, "differences")) ? EXIT_NO : EXIT_OK;
+	command_print(cli, diff);
+	json_decref(diff);
+	json_decref(answer);
+	return rc;
+}
+
+/* What a server, or /broadcasting/auth, answers to a client that subscribes. */
+static int command_on_sign(struct cli *cli)
+{
+	const struct app *app = NULL;
+	struct str_view parts[5] = { sv(cli->args[0]), SV(":"), sv(cli->args[1]) };
+	char hex[AUTH_HEX_BYTES + 1], *why = NULL;
+	size_t n = 3, n_apps;
+	json_t *answer;
+
+	if (command_load(cli, &why)) {
+		fprintf(stderr, "%s\n", why);
+		free(why);
+		return EX_CONFIG;
+	}
+	n_apps = app_set_count(cli->conf->apps);
+	for (size_t i = 0; i < n_apps; i++)
+		if (cli->options.app
+			    ? strcmp(app_set_at(cli->conf->apps, i)->id, cli->options.app) == 0
+			    : n_apps == 1)
+			app = app_set_at(cli->conf->apps, i);
+	if (!app) {
+		fputs("scopewirectl: give --app with the id of an application of the "
+		      "configuration\n",
+		      stderr);
+		return EX_USAGE;
+	}
+	if (cli->n_args == 3) {
+		parts[n++] = SV(":");
+		parts[n++] = sv(cli->args[2]);
+	}
+	auth_sign(app->secret, parts, n, hex);
+	answer = json_pack("{s:o}", "auth", json_sprintf("%s:%s", app->key, hex));
+	if (cli->n_args == 3)
+		json_object_set_new(answer, "channel_data", json_string(cli->args[2]));
+	json_dumpf(answer, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(answer);
+	return EXIT_OK;
 }
 
 static const struct command commands[] = {
+	{ "check", "", "what is wrong with the set-up, and the remedy", 0, 0, true,
+	  command_on_check },
 	{ "status", "", "whether the daemon is ready, connections, the log", 0, 0, false,
 	  command_on_status },
 	{ "apps", "", "the applications", 0, 0, false, command_on_apps },
@@ -312,6 +450,8 @@ static const struct command commands[] = {
 	{ "config", "", "the settings in force, and where they come from", 0, 0, false,
 	  command_on_config },
 	{ "reload", "", "read the configuration again", 0, 0, false, command_on_reload },
+	{ "sign", "SOCKET CHANNEL [DATA]", "the authorization of a subscription", 2, 3, true,
+	  command_on_sign },
 	{ "drain", "", "send the clients away and stop", 0, 0, false, command_on_drain },
 };
 
@@ -331,10 +471,9 @@ void commands_print_names(FILE *out)
 		fprintf(out, "%s\n", commands[i].name);
 }
 
-/* Reads the configuration as the daemon does. */
-static int command_load(struct cli *cli)
+int command_load(struct cli *cli, char **why)
 {
-	char *argv[6] = { (char *)"scopewirectl" }, *why = NULL;
+	char *argv[6] = { (char *)"scopewirectl" };
 	int argc = 1;
 
 	if (cli->options.config) {
@@ -345,21 +484,23 @@ static int command_load(struct cli *cli)
 		argv[argc++] = (char *)"--env-file";
 		argv[argc++] = (char *)cli->options.env_file;
 	}
-	if (conf_load(argc, argv, cli->environ_, &cli->conf, &why) == 0)
-		return EXIT_OK;
-	fprintf(stderr, "%s\n", why ? why : "the configuration cannot be read");
-	free(why);
-	return EX_CONFIG;
+	if (conf_load(argc, argv, cli->environ_, &cli->conf, why) == 0)
+		return 0;
+	if (!*why)
+		*why = xstrdup("the configuration cannot be read");
+	return -EINVAL;
 }
 
 static int command_connect(struct cli *cli)
 {
 	const struct client_options *o = &cli->options.client;
 	char *why = NULL;
-	int rc = o->url || o->socket ? EXIT_OK : command_load(cli);
 
-	if (rc)
-		return rc;
+	if (!o->url && !o->socket && command_load(cli, &why)) {
+		fprintf(stderr, "%s\n", why);
+		free(why);
+		return EX_CONFIG;
+	}
 	cli->client = client_new(o, cli->conf, &why);
 	if (cli->client)
 		return EXIT_OK;

@@ -14,7 +14,7 @@ struct cli_options {
 	struct client_options client;
 	bool json, diff;
 	const char *app, *channel, *event, *text, *from, *until, *before, *after, *limit, *user,
-		*roles;
+		*roles, *public;
 };
 
 struct cli {
@@ -26,6 +26,8 @@ struct cli {
 	int n_args;
 };
 
+/* Reads the configuration as the daemon does, into cli->conf.  0, or -EINVAL with *why (heap). */
+int command_load(struct cli *cli, char **why);
 /* The command args[0] with its arguments; says on stderr what is wrong. */
 int commands_run(struct cli *cli, char **args, int n);
 void commands_print(FILE *out); /* for --help */

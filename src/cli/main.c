@@ -27,6 +27,7 @@ enum {
 	OPT_LIMIT,
 	OPT_USER,
 	OPT_ROLES,
+	OPT_PUBLIC,
 	OPT_JSON,
 	OPT_DIFF,
 	OPT_HELP,
@@ -53,6 +54,7 @@ static const struct option options[] = {
 	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "roles", required_argument, NULL, OPT_ROLES },
+	{ "public", required_argument, NULL, OPT_PUBLIC },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "diff", no_argument, NULL, OPT_DIFF },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -83,7 +85,7 @@ static const char **option_value(struct cli_options *o, int option)
 		&o->app,	   &o->channel,	      &o->event,
 		&o->text,	   &o->from,	      &o->until,
 		&o->before,	   &o->after,	      &o->limit,
-		&o->user,	   &o->roles,
+		&o->user,	   &o->roles,	      &o->public,
 	};
 
 	return values[option - OPT_CONFIG];
@@ -112,7 +114,7 @@ int main(int argc, char **argv)
 			cli.options.json = true;
 		} else if (option == OPT_DIFF) {
 			cli.options.diff = true;
-		} else if (option >= OPT_CONFIG && option <= OPT_ROLES) {
+		} else if (option >= OPT_CONFIG && option <= OPT_PUBLIC) {
 			*option_value(&cli.options, option) = optarg;
 		} else {
 			usage(stderr);

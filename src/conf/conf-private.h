@@ -85,4 +85,7 @@ void loader_read_env_file(struct loader *l, const char *path);
 void loader_read_environment(struct loader *l);
 /* Goes over all flags: first for the modes, later again to apply the options over the files. */
 int loader_read_flags(struct loader *l, int argc, char **argv, struct conf_modes *m, bool apply);
+/* Whether a reload from running to now puts the option's new value in force. */
+bool conf_is_reloadable(const struct option *o, const struct conf *running, const struct conf *now);
+
 #endif

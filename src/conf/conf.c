@@ -394,6 +394,16 @@ int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **
 	return rc;
 }
 
+bool conf_is_reloadable(const struct option *o, const struct conf *running, const struct conf *now)
+{
+	/* TLS itself is switched on or off at start */
+	bool is_switch = sv_eq_c(sv(o->section), "server") &&
+			 sv_eq_c(sv(o->name), "tls_certificate") &&
+			 !*running->server.tls_certificate != !*now->server.tls_certificate;
+
+	return (o->flags & OPTION_RELOADABLE) && !is_switch;
+}
+
 char *conf_needs_restart(const struct conf *running, const struct conf *now)
 {
 	struct strbuf names;
@@ -402,13 +412,8 @@ char *conf_needs_restart(const struct conf *running, const struct conf *now)
 	strbuf_init(&names, 0);
 	for (size_t i = 0; i < n_conf_options; i++) {
 		const struct option *o = &conf_options[i];
-		/* TLS itself is switched on or off at start */
-		bool is_switch =
-			(sv_eq_c(sv(o->name), "tls_certificate") &&
-			 !*running->server.tls_certificate != !*now->server.tls_certificate);
 
-		if (option_is_equal(o, running, now) ||
-		    ((o->flags & OPTION_RELOADABLE) && !is_switch))
+		if (option_is_equal(o, running, now) || conf_is_reloadable(o, running, now))
 			continue;
 		strbuf_addf(&names, "%s%s.%s", names.len ? ", " : "", o->section, o->name);
 	}

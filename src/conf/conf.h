@@ -164,6 +164,14 @@ void conf_free(struct conf *c);
  * none.  Never a value.
  */
 char *conf_needs_restart(const struct conf *running, const struct conf *now) MUSTCHECK;
+/*
+ * Calls fn for each setting in force, under a lock; any thread.  A client of --print-config or of
+ * scopewirectl, which has the configuration for itself, may read settings without it.
+ */
+void conf_settings_each(const struct conf *c, void (*fn)(void *ctx, const struct conf_setting *s),
+			void *ctx);
+/* A reload: running's settings become what is in force after it.  Takes the others from now. */
+void conf_settings_reload(struct conf *running, struct conf *now);
 /* Writes the options as roff for scopewire.conf(5), or as the example file; for the build. */
 void conf_print_roff(FILE *out);
 void conf_print_example(FILE *out);

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Which source set which option: remembered while a configuration is read, and printed. */
+#include <pthread.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
 #include "conf/conf_table.h"
+
+/* The settings of the running configuration change at a reload, while requests print them. */
+static pthread_mutex_t settings_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct conf_setting *setting_find(struct conf *c, const char *app_id, const struct option *o)
 {
@@ -34,14 +38,50 @@ void conf_setting_put(struct conf *c, const char *app_id, const struct option_va
 	s->label = xstrdup(v->label);
 }
 
+static void setting_release(struct conf_setting *s)
+{
+	free(s->app_id);
+	free(s->value);
+	free(s->label);
+}
+
 void conf_settings_release(struct conf *c)
 {
-	for (size_t i = 0; i < c->n_settings; i++) {
-		free(c->settings[i].app_id);
-		free(c->settings[i].value);
-		free(c->settings[i].label);
-	}
+	for (size_t i = 0; i < c->n_settings; i++)
+		setting_release(&c->settings[i]);
 	free(c->settings);
+}
+
+void conf_settings_each(const struct conf *c, void (*fn)(void *ctx, const struct conf_setting *s),
+			void *ctx)
+{
+	pthread_mutex_lock(&settings_lock);
+	for (size_t i = 0; i < c->n_settings; i++)
+		fn(ctx, &c->settings[i]);
+	pthread_mutex_unlock(&settings_lock);
+}
+
+void conf_settings_reload(struct conf *running, struct conf *now)
+{
+	struct conf_setting *all = xcalloc(running->n_settings + now->n_settings + 1, sizeof(*all));
+	size_t n = 0, left = 0;
+
+	pthread_mutex_lock(&settings_lock);
+	for (size_t i = 0; i < running->n_settings; i++)
+		if (conf_is_reloadable(running->settings[i].option, running, now))
+			setting_release(&running->settings[i]);
+		else
+			all[n++] = running->settings[i];
+	for (size_t i = 0; i < now->n_settings; i++)
+		if (conf_is_reloadable(now->settings[i].option, running, now))
+			all[n++] = now->settings[i];
+		else
+			now->settings[left++] = now->settings[i];
+	now->n_settings = left;
+	free(running->settings);
+	running->settings = all;
+	running->n_settings = n;
+	pthread_mutex_unlock(&settings_lock);
 }
 
 /* The options of one section, in the order of the table; app_id is NULL outside [app ID]. */

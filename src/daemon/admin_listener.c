@@ -9,7 +9,7 @@
 #include "admin/admin.h"
 #include "http/server.h"
 #include "front/acceptor.h"
-#include "front/tls_context.h"
+#include "wire/tls_context.h"
 #include "front/tls_port.h"
 #include "daemon/admin_listener.h"
 

@@ -11,7 +11,7 @@
 #include "conf/conf.h"
 #include "svc/apps_watch.h"
 #include "api/router.h"
-#include "front/tls_context.h"
+#include "wire/tls_context.h"
 #include "front/tls_port.h"
 #include "daemon/daemon.h"
 
@@ -127,5 +127,6 @@ void reload_conf(struct scopewired *d)
 	else
 		log_info("configuration reloaded");
 	free(names);
+	conf_settings_reload(d->conf, now);
 	conf_free(now);
 }

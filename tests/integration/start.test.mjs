@@ -125,6 +125,8 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 		await first.start();
 		await first.stop();
 		await query(database.host, 'postgres', `CREATE ROLE ${database.name} LOGIN`, [], 'postgres');
+		// The row of one that did not have the time to delete it.
+		await query(database.host, database.name, 'DELETE FROM daemon', [], database.user);
 		await query(database.host, database.name, `INSERT INTO daemon (instance, backend, mark, node, process,
 			address) VALUES ('gone', 1, 1, 'n', 1, 'a')`, [], database.user);
 		const [{ key }] = await query(database.host, database.name, `SELECT lock_key('daemon') AS key`);

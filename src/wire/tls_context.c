@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include "front/tls_context.h"
+#include "wire/tls_context.h"
 
 #define EXPIRY_WARNING_DAYS 14
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FRONT_TLS_CONTEXT_H
-#define FRONT_TLS_CONTEXT_H
+#ifndef WIRE_TLS_CONTEXT_H
+#define WIRE_TLS_CONTEXT_H
 /* The certificate, its key and what is negotiated with clients of the TLS port. */
 #include <openssl/types.h>
 #include "base/annotate.h"
