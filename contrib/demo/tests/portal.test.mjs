@@ -34,9 +34,11 @@ async function comment(page, text) {
 	await thread(page).locator('li:not(.is-sending)', { hasText: text }).waitFor();
 }
 
+const remarks = ['Thanks, I have seen it.', 'Fine with me.', 'Then we go on like this.', 'Good.'];
+
 /** Everything that was published before has arrived at these pages: a later event has. */
 async function flush(from, ...pages) {
-	const text = `Noted ${Math.random()}`;
+	const text = remarks.shift();      // one of its own each time
 	await comment(from, text);
 	for (const page of pages) {
 		await waitFor(() => page.evaluate((t) => window.seen.some(({ data }) => data.comment?.body === t), text),
