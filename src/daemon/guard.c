@@ -29,7 +29,7 @@
 #define CHECK_US       USEC_PER_SEC
 #define ANSWER_US      (5 * USEC_PER_SEC)
 #define LOOK_MS	       100		  /* how often it looks for the end of another daemon */
-#define LOST_US	       (1 * USEC_PER_SEC) /* for a daemon that connects again */
+#define LOST_US	       (5 * USEC_PER_SEC) /* for a busy daemon that connects again */
 #define SAY_US	       (1 * USEC_PER_SEC) /* a wait that is worth a line */
 #define SAY_AGAIN_US   (60 * USEC_PER_SEC)
 #define BACKOFF_MIN_MS 100
