@@ -5,7 +5,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launchBrowser } from '../../../tests/e2e/browser.mjs';
-import { DEADLINE_MS, PROGRAM, end, freePort, logged, query, start, tempFolder, waitFor } from '../../../tests/lib/harness.mjs';
+import { PROGRAM, end, freePort, logged, query, start, tempFolder, waitFor } from '../../../tests/lib/harness.mjs';
 
 const RUN = fileURLToPath(new URL('../run', import.meta.url));
 // Packages may have to be installed first.
@@ -109,7 +109,6 @@ class Portal {
 		const network = await new Network().start(this.t);
 		const context = await this.browser.newContext({ viewport: { width: 1280, height: 860 },
 			proxy: { server: network.server, bypass: '<-loopback>' }, ...options });
-		context.setDefaultTimeout(DEADLINE_MS);
 		const page = await context.newPage();
 		page.network = network;
 		const laptop = await context.newCDPSession(page);
