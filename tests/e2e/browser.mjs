@@ -7,32 +7,40 @@ const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 	'--disable-background-networking', '--disable-component-update', '--disable-sync',
 	'--disable-dev-shm-usage'];
 
+/**
+ * Pages wait as long as waitFor() does, and look again after a time: a busy machine draws no frames,
+ * which is when playwright looks by itself.
+ */
+function patient(context) {
+	context.setDefaultTimeout(DEADLINE_MS);
+	const patch = (page) => {
+		const wait = page.waitForFunction.bind(page);
+		page.waitForFunction = (code, value, options) => wait(code, value, { polling: 50, ...options });
+	};
+	context.pages().forEach(patch);
+	context.on('page', patch);
+	return context;
+}
+
 /** A browser window: playwright's BrowserContext, closed with t. errors gathers the pages' own. */
 export async function openBrowser(t, options = {}) {
 	const context = await chromium.launchPersistentContext(tempFolder('chromium'), {
 		executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: FLAGS,
 		...options });
-	context.setDefaultTimeout(DEADLINE_MS);
 	t.after(() => context.close());
+	patient(context);
 	context.errors = [];
 	context.on('page', (page) => page.on('pageerror', (error) => context.errors.push(error)));
 	context.on('weberror', (error) => context.errors.push(error.error()));
 	return context;
 }
 
-/**
- * One browser for several users: each context of it has cookies, storage and tabs of its own, and the
- * patience of waitFor().
- */
+/** One browser for several users: each context of it has cookies, storage and tabs of its own. */
 export async function launchBrowser(t) {
 	const browser = await chromium.launch({ headless: true, args: FLAGS,
 		executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium' });
 	t.after(() => browser.close());
 	const newContext = browser.newContext.bind(browser);
-	browser.newContext = async (options) => {
-		const context = await newContext(options);
-		context.setDefaultTimeout(DEADLINE_MS);
-		return context;
-	};
+	browser.newContext = async (options) => patient(await newContext(options));
 	return browser;
 }
