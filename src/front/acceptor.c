@@ -26,6 +26,7 @@
 #define EVENTS_MAX    128
 #define ACCEPT_BATCH  64
 #define RETRY_MS      50 /* after accept() found no descriptors left */
+#define PORT_TRIES    50 /* for a port that is free on all addresses */
 
 struct waiting {
 	struct waiting *prev, *next;
@@ -193,7 +194,7 @@ static int listen_unix(struct acceptor *a, char **why)
 	return rc;
 }
 
-static int listen_all(struct acceptor *a, char **why)
+static int listen_hosts(struct acceptor *a, char **why)
 {
 	char *hosts = xstrdup(a->conf.host), *save = NULL;
 	int rc = 0;
@@ -201,6 +202,30 @@ static int listen_all(struct acceptor *a, char **why)
 	for (char *h = strtok_r(hosts, ", ", &save); h && !rc; h = strtok_r(NULL, ", ", &save))
 		rc = listen_host(a, h, why);
 	free(hosts);
+	return rc;
+}
+
+static void close_listeners(struct acceptor *a)
+{
+	while (a->n_listeners)
+		close(a->listeners[--a->n_listeners]);
+}
+
+/*
+ * All addresses have one port.  With port 0 the kernel chooses it for the first address; where
+ * another address has no such port free, it chooses again.
+ */
+static int listen_all(struct acceptor *a, char **why)
+{
+	int rc = listen_hosts(a, why);
+
+	for (unsigned i = 1; rc == -EADDRINUSE && !a->conf.port && i < PORT_TRIES; i++) {
+		free(*why);
+		*why = NULL;
+		close_listeners(a);
+		a->port = 0;
+		rc = listen_hosts(a, why);
+	}
 	return rc;
 }
 
@@ -419,10 +444,9 @@ void acceptor_stop(struct acceptor *a)
 	}
 	while (a->first)
 		acceptor_drop(a, a->first);
-	for (unsigned i = 0; i < a->n_listeners; i++)
-		close(a->listeners[i]);
 	if (a->conf.unix_path && a->n_listeners)
 		unlink(a->conf.unix_path);
+	close_listeners(a);
 	wake_release(&a->stop);
 	if (a->epoll >= 0)
 		close(a->epoll);

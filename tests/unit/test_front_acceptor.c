@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
@@ -265,6 +266,39 @@ START_TEST(both_families_on_one_port)
 }
 END_TEST
 
+/* The kernel knows that a port is free on IPv4 when it chooses one, and nothing of IPv6. */
+START_TEST(port_0_is_one_port_that_is_free_on_every_address)
+{
+	struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct acceptor_conf conf = defaults;
+	struct rlimit limit;
+	rlim_t n;
+	int client;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (n = 100; n < limit.rlim_cur && n < 10000; n++) {
+		int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	}
+	conf.host = "127.0.0.1, ::1";
+	for (unsigned i = 0; i < 50; i++) {
+		char *why = NULL;
+
+		ck_assert_msg(acceptor_new(&conf, &acceptor, &why) == 0, "%s", why);
+		close(dial());
+		client = socket(AF_INET6, SOCK_STREAM, 0);
+		at.sin6_port = htons((uint16_t)acceptor_port(acceptor));
+		ck_assert_int_eq(connect(client, (struct sockaddr *)&at, sizeof(at)), 0);
+		close(client);
+		end();
+	}
+}
+END_TEST
+
 START_TEST(a_taken_port_is_named)
 {
 	struct acceptor_conf conf = defaults;
@@ -308,6 +342,7 @@ int main(void)
 	tcase_add_test(t, tls_without_a_certificate_is_dropped);
 	tcase_add_test(t, peers_that_leave_early);
 	tcase_add_test(t, both_families_on_one_port);
+	tcase_add_test(t, port_0_is_one_port_that_is_free_on_every_address);
 	tcase_add_test(t, a_taken_port_is_named);
 	tcase_add_test(t, a_host_that_is_none);
 	suite_add_tcase(s, t);
