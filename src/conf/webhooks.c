@@ -26,11 +26,17 @@ const char *webhook_event_name(enum webhook_event event)
 	return event_names[event];
 }
 
-static void endpoint_release(struct webhook_endpoint *e)
+static void endpoint_release_headers(struct webhook_endpoint *e)
 {
 	for (char **p = e->headers; p && *p; p++)
 		secret_free(*p);
 	free(e->headers);
+	e->headers = NULL;
+}
+
+static void endpoint_release(struct webhook_endpoint *e)
+{
+	endpoint_release_headers(e);
 	free(e->name);
 	secret_free(e->url);
 	free(e->prefix);
@@ -150,6 +156,7 @@ static bool endpoint_read_headers(struct webhook_endpoint *e, struct str_view va
 		return true;
 	if (json_kind(value) != '{')
 		return false;
+	endpoint_release_headers(e); /* of several members the last one counts */
 	while (json_next_member(value, &at, &m)) {
 		char *name = json_text(m.name), *text = json_text(m.value);
 		bool is_good = name && text && is_header_name(name);

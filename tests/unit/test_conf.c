@@ -885,6 +885,22 @@ static struct app *build(const struct app_option *options, size_t n)
 	return a;
 }
 
+START_TEST(of_several_headers_members_of_a_webhook_the_last_one_counts)
+{
+	struct webhook_list l = { 0 };
+	char *complaint = NULL;
+
+	ck_assert_int_eq(webhook_list_parse(SV("[{\"url\":\"https://a.example/\","
+					       "\"headers\":{\"A\":\"1\",\"B\":\"2\"},"
+					       "\"headers\":{\"C\":\"3\"}}]"),
+					    &l, &complaint),
+			 0);
+	ck_assert_str_eq(l.endpoints[0].headers[0], "C: 3");
+	ck_assert_ptr_null(l.endpoints[0].headers[1]);
+	webhook_list_release(&l); /* all of them, which LeakSanitizer checks */
+}
+END_TEST
+
 START_TEST(texts_of_webhooks_may_have_escapes)
 {
 	static const char *const refused[] = {
@@ -1358,6 +1374,7 @@ static void add_apps(Suite *s)
 
 	tcase_add_test(t, app_defaults);
 	tcase_add_test(t, app_names_of_soketi_and_reverb);
+	tcase_add_test(t, of_several_headers_members_of_a_webhook_the_last_one_counts);
 	tcase_add_test(t, texts_of_webhooks_may_have_escapes);
 	tcase_add_test(t, app_build_says_what_is_wrong);
 	tcase_add_test(t, sets);
