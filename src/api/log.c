@@ -5,7 +5,8 @@
  *
  * The statements run on a pool of their own: a long search delays no other request.  A stream's
  * pages are requested on the transport's thread and arrive on the pool's.  Each page checks the
- * rights of the caller anew.
+ * rights of the caller anew.  A stream that cannot be completed has the error as its last line, and
+ * is cut off after it.
  */
 #include "base/mem.h"
 #include "log/reader.h"
@@ -131,6 +132,8 @@ static void stream_on_page(struct events_stream *s, const struct pg_answer *a)
 	struct strbuf lines;
 	bool ok = stream_read(s, a, &lines);
 
+	if (!ok)
+		statement_add_error(&lines, a);
 	s->base.part(&s->base, &lines,
 		     !ok	  ? STREAM_FAILS
 		     : s->is_last ? STREAM_ENDS
@@ -139,14 +142,15 @@ static void stream_on_page(struct events_stream *s, const struct pg_answer *a)
 
 static void stream_on_no_verdict(struct events_stream *s, const struct authorize_answer *failure)
 {
-	struct strbuf nothing;
+	struct strbuf line;
 
 	if (s->call) {
 		statement_fail_verdict(s->call, failure);
 		stream_release(&s->base);
 	} else {
-		strbuf_init(&nothing, 0);
-		s->base.part(&s->base, &nothing, STREAM_FAILS);
+		strbuf_init(&line, 128);
+		statement_add_verdict_error(&line, failure);
+		s->base.part(&s->base, &line, STREAM_FAILS);
 	}
 }
 

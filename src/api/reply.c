@@ -349,6 +349,21 @@ void sync_fail_rc(struct sync_call *sc, int rc)
 	sync_call_free(sc);
 }
 
+void line_add_error(struct strbuf *b, const char *code, const char *message)
+{
+	const struct call none = { 0 };
+
+	add_error(b, &none, code, without_stop(message), NULL);
+	strbuf_add_c(b, '\n');
+}
+
+void line_add_error_rc(struct strbuf *b, int rc)
+{
+	const struct failure *f = failure_of(rc);
+
+	line_add_error(b, f->code, f->read_message ? f->read_message : f->message);
+}
+
 /* Compresses the body with gzip (RFC 1952); false: it did not get smaller. */
 static bool compress_body(struct strbuf *body)
 {

@@ -37,7 +37,7 @@ struct reply_stream {
 	/* Any thread; never while a part is owed. */
 	void (*release)(struct reply_stream *s);
 	/* The transport's, set before next(); any thread.  text is taken over; with STREAM_FAILS
-	 * the body is cut off, so that the client sees that it is incomplete. */
+	 * the body is cut off after it, so that the client sees that it is incomplete. */
 	void (*part)(struct reply_stream *s, struct strbuf *text, enum stream_end end);
 	void *transport;
 };

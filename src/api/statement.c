@@ -137,6 +137,18 @@ static void reply_refusal(struct sync_call *sc, const struct pg_answer *a)
 	}
 }
 
+void statement_add_error(struct strbuf *b, const struct pg_answer *a)
+{
+	if (a->rc == -EINVAL && status_of_sqlstate(a->sqlstate)) {
+		line_add_error(b, pg_answer_error_constraint(a), pg_answer_message(a));
+		return;
+	}
+	if (a->rc == -EINVAL)
+		log_error("api: a page of a stream failed with SQLSTATE %s: %s", a->sqlstate,
+			  pg_answer_message(a));
+	line_add_error_rc(b, a->rc == -EINVAL || !a->rc ? -EIO : a->rc);
+}
+
 /* Removes the spaces between the tokens of valid JSON: all answers have one form, however
  * PostgreSQL wrote them. */
 static void json_squeeze(struct strbuf *b)
@@ -241,14 +253,28 @@ void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_
 	authorize_check(sc->call.services->authorizer, &q, done, sc);
 }
 
+static const char rule_slow[] = "The predicate of this channel's rule did not answer in time; "
+				"try again later.";
+
+static bool is_rule_slow(const struct authorize_answer *a)
+{
+	return a->in_predicate && a->failure->rc == -ETIMEDOUT;
+}
+
 void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer *a)
 {
-	if (a->in_predicate && a->failure->rc == -ETIMEDOUT)
-		sync_fail(sc, 503, "rule_slow", NULL,
-			  "The predicate of this channel's rule did not answer in time; "
-			  "try again later.");
+	if (is_rule_slow(a))
+		sync_fail_text(sc, 503, "rule_slow", NULL, rule_slow);
 	else
 		statement_reply(sc, a->failure);
+}
+
+void statement_add_verdict_error(struct strbuf *b, const struct authorize_answer *a)
+{
+	if (is_rule_slow(a))
+		line_add_error(b, "rule_slow", rule_slow);
+	else
+		statement_add_error(b, a->failure);
 }
 
 static void on_verdicts(void *ctx, const struct authorize_answer *failure)

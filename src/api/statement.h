@@ -27,6 +27,10 @@ void statement_run(struct sync_call *sc);
 void statement_run_on(struct sync_call *sc, struct pg_pool *pool);
 /* Replies what a statement of the same form (status, body) gave, or why there is nothing. */
 void statement_reply(struct sync_call *sc, const struct pg_answer *a);
+/* Adds the line that ends a body which cannot be completed: why a statement gave no rows. */
+void statement_add_error(struct strbuf *b, const struct pg_answer *a);
+/* The same when there is no verdict. */
+void statement_add_verdict_error(struct strbuf *b, const struct authorize_answer *a);
 /* Whether the caller, a user, may join the channel. */
 void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_done *done);
 /* Replies why there is no verdict. */

@@ -4,6 +4,7 @@ import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { once } from 'node:events';
+import pg from 'pg';
 import { APP, Sync, startDaemon, suiteGet, waitFor } from '../lib/harness.mjs';
 
 const names = (answer) => answer.json.events.map((e) => e.event);
@@ -279,6 +280,48 @@ describe('GET /api/sync/events as lines', () => {
 		await daemon.start();
 		assert.equal((await read({ channels: 'none' })).status, 200);
 	});
+});
+
+test('lines that cannot be completed end with the error, and without the end of the body', async (t) => {
+	const ROWS = 20000;
+	const daemon = await startDaemon({ sections: { sync: { rule_timeout_ms: 500, rule_cache_ms: 0 } } }, t);
+	await daemon.query(`CREATE TABLE public.gate (shut boolean);
+		INSERT INTO channel_rules (pattern, rule, argument)
+			VALUES ('log.{id}', 'sql', 'NOT EXISTS (SELECT FROM gate WHERE shut)');
+		INSERT INTO realtime_events (channel, event_type, payload)
+			SELECT 'private-log.1', 'N', json_build_object('n', n, 'pad', repeat('x', 1000))
+			FROM generate_series(1, ${ROWS}) n`, undefined);
+	await waitFor(async () => (await daemon.query('SELECT FROM realtime_events_pending LIMIT 1'))
+		.length === 0, 'all are sequenced');
+	const user = Sync.user(daemon, 7);
+	const gate = new pg.Client({ host: daemon.database.host, database: daemon.database.name,
+		user: 'scopewire' });
+	await gate.connect();
+	t.after(() => gate.end());
+
+	for (const [code, change, undo] of [
+		['rule_slow', 'BEGIN; LOCK TABLE public.gate IN ACCESS EXCLUSIVE MODE', 'ROLLBACK'],
+		['channel_forbidden', 'INSERT INTO public.gate VALUES (true)', 'TRUNCATE public.gate'],
+	]) {
+		const request = suiteGet(`${daemon.url}/api/sync/events?channels=private-log.1`, { headers: {
+			Accept: 'application/x-ndjson', Authorization: user.authorization } });
+		const [response] = await once(request, 'response');
+		assert.equal(response.statusCode, 200);
+		await gate.query(change); // most of the 20 MB is not sent before the client reads
+		let text = '', error;
+		response.on('error', (e) => { error = e; });
+		response.on('data', (chunk) => { text += chunk; });
+		await waitFor(() => response.closed, 'its end');
+		assert.ok(error && !response.complete, 'the body has no end');
+		const got = text.split('\n').slice(0, -1).map((l) => JSON.parse(l));
+		const last = got.pop();
+		assert.equal(last.error.code, code, JSON.stringify(last));
+		assert.match(last.error.message, /.{10}[^.]$/);
+		assert.ok(got.length > 0 && got.length < ROWS, `${got.length} events`);
+		assert.ok(got.every((e, i) => e.event === 'N' && (!i || e.serial > got[i - 1].serial)));
+		await gate.query(undo);
+		assert.equal((await user.get('events', { channels: 'private-log.1' })).status, 200);
+	}
 });
 
 test('pages end at about 1 MB, and the next one goes on', async (t) => {
