@@ -122,6 +122,7 @@ COMMENT ON FUNCTION admin_status IS
 
 CREATE FUNCTION admin_events(p_args jsonb) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
 	wanted_app CONSTANT text := admin_text(p_args, 'app', 200, false);
@@ -135,38 +136,43 @@ DECLARE
 					       9223372036854775807);
 	after CONSTANT bigint := admin_number(p_args, 'after', 0, 9223372036854775807, 0);
 	most CONSTANT bigint := admin_number(p_args, 'limit', 1, 500, 50);
-	oldest_first CONSTANT boolean := p_args ? 'after';
+	-- Put together from constant texts only, as in sync_events(); every value is a parameter.
+	by_key CONSTANT text := ' ORDER BY serial' || CASE WHEN p_args ? 'after' THEN '' ELSE ' DESC' END;
+	matching CONSTANT text := 'SELECT e.* FROM realtime_events e WHERE e.serial > $1 AND e.serial < $2'
+		|| CASE WHEN wanted_app IS NULL THEN '' ELSE ' AND e.app = $3' END
+		|| CASE WHEN wanted_channel IS NULL THEN ''
+			WHEN prefix IS NULL THEN ' AND e.channel = $4'
+			ELSE ' AND starts_with(e.channel, $5)' END
+		|| CASE WHEN wanted_event IS NULL THEN '' ELSE ' AND e.event_type = $6' END
+		|| CASE WHEN part IS NULL THEN ''
+			ELSE ' AND strpos(lower(e.payload::text), lower($7)) > 0' END
+		|| CASE WHEN since IS NULL THEN '' ELSE ' AND e.created_at >= $8' END
+		|| CASE WHEN until IS NULL THEN '' ELSE ' AND e.created_at < $9' END;
 	answer json;
 BEGIN
-	WITH chosen AS (
-		SELECT e.* FROM realtime_events e
-		WHERE e.serial > after AND e.serial < before
-		AND (wanted_app IS NULL OR e.app = wanted_app)
-		AND (wanted_channel IS NULL OR e.channel = wanted_channel
-		     OR starts_with(e.channel, prefix))
-		AND (wanted_event IS NULL OR e.event_type = wanted_event)
-		AND (part IS NULL OR position(lower(part) IN lower(e.payload::text)) > 0)
-		AND (since IS NULL OR e.created_at >= since)
-		AND (until IS NULL OR e.created_at < until)
-		ORDER BY CASE WHEN oldest_first THEN e.serial ELSE -e.serial END
-		LIMIT most
-	)
-	SELECT json_build_object('events', coalesce(json_agg(json_build_object(
-		'serial', c.serial, 'event_id', c.event_id, 'app', c.app, 'channel', c.channel,
-		'event', c.event_type, 'data', c.payload, 'origin', c.origin,
-		'created_at', c.created_at, 'delivered', c.delivered,
-		'deliveries', (SELECT coalesce(json_agg(json_build_object('node', d.node,
-				'sockets', d.sockets, 'at', d.at) ORDER BY d.at), '[]')
-			FROM realtime_deliveries d WHERE d.serial = c.serial))
-		ORDER BY CASE WHEN oldest_first THEN c.serial ELSE -c.serial END), '[]'),
-		'more', count(*) = most)
-	INTO answer FROM chosen c;
+	EXECUTE 'WITH matching AS MATERIALIZED (' || matching || by_key || ' LIMIT $10), '
+		'sized AS (SELECT m.*, row_number() OVER w AS n, '
+			'sum(octet_length(m.payload::text)) OVER w AS bytes '
+			'FROM matching m WINDOW w AS (' || ltrim(by_key) || ')), '
+		'chosen AS (SELECT s.* FROM sized s WHERE s.n = 1 OR s.bytes <= 1000000) '
+		'SELECT json_build_object(''events'', coalesce(json_agg(json_build_object('
+			'''serial'', c.serial, ''event_id'', c.event_id, ''app'', c.app, '
+			'''channel'', c.channel, ''event'', c.event_type, ''data'', c.payload, '
+			'''origin'', c.origin, ''created_at'', c.created_at, '
+			'''delivered'', c.delivered, ''deliveries'', (SELECT coalesce('
+				'json_agg(json_build_object(''node'', d.node, '
+				'''sockets'', d.sockets, ''at'', d.at) ORDER BY d.at), ''[]'') '
+				'FROM realtime_deliveries d WHERE d.serial = c.serial)) '
+			'ORDER BY c.n), ''[]''), ''more'', count(*) = $10 '
+			'OR count(*) < (SELECT count(*) FROM matching)) FROM chosen c'
+	INTO answer
+	USING after, before, wanted_app, wanted_channel, prefix, wanted_event, part, since, until, most;
 	RETURN answer;
 END
 $$;
 COMMENT ON FUNCTION admin_events IS
 	'GET /admin/api/events: a search in the event log with the delivery records, the newest '
-	'events first; with "after", the oldest first.';
+	'events first; with "after", the oldest first. A page has at most about 1 MB.';
 
 CREATE FUNCTION admin_rules(p_args jsonb) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -249,7 +255,7 @@ COMMENT ON FUNCTION admin_token_list IS
 
 -- ---- what is changed ----
 
-CREATE FUNCTION admin_send(p_args jsonb) RETURNS json
+CREATE FUNCTION admin_send(p_args jsonb, p_data json) RETURNS json
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
@@ -257,15 +263,16 @@ DECLARE
 	channel CONSTANT text := coalesce('#server-to-user-' || admin_text(p_args, 'user', 200, false),
 		admin_text(p_args, 'channel', 200));
 BEGIN
-	IF NOT p_args ? 'data' THEN
+	IF p_data IS NULL THEN
 		PERFORM admin_refuse('"data" is missing.');
 	END IF;
 	RETURN json_build_object('channel', channel, 'event_id', broadcast(channel,
-		admin_text(p_args, 'event', 200), (p_args->'data')::json, NULL::text, NULL::text, app));
+		admin_text(p_args, 'event', 200), p_data, NULL::text, NULL::text, app));
 END
 $$;
 COMMENT ON FUNCTION admin_send IS
-	'POST /admin/api/send: publishes an event to a channel or to a user.';
+	'POST /admin/api/send: publishes an event to a channel or to a user. p_data is its data as '
+	'it was written.';
 
 CREATE FUNCTION admin_resend(p_args jsonb) RETURNS json
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
@@ -343,7 +350,8 @@ COMMENT ON FUNCTION admin_audit_add IS
 
 -- The change is in a subtransaction: when it is refused, the row about it remains.  What the daemon
 -- itself does (disconnect, reload, drain) is done after this has been committed.
-CREATE FUNCTION admin_write(p_who text, p_address text, p_action text, p_args text,
+-- p_data is the member "data" of the body, which p_args does not have then: jsonb would change it.
+CREATE FUNCTION admin_write(p_who text, p_address text, p_action text, p_args text, p_data json,
 			    OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -358,7 +366,7 @@ BEGIN
 			PERFORM admin_refuse('The body must be a JSON object.');
 		END IF;
 		body := CASE p_action
-			WHEN 'send' THEN admin_send(args)
+			WHEN 'send' THEN admin_send(args, coalesce(p_data, (args->'data')::json))
 			WHEN 'resend' THEN admin_resend(args)
 			WHEN 'token' THEN admin_token_add(args, p_who)
 			WHEN 'token-remove' THEN admin_token_remove(args)
@@ -384,7 +392,7 @@ COMMENT ON FUNCTION admin_write IS
 REVOKE EXECUTE ON FUNCTION admin_refuse(text), admin_text(jsonb, text, integer, boolean),
 	admin_number(jsonb, text, bigint, bigint, bigint), admin_app(jsonb), admin_status(jsonb),
 	admin_events(jsonb), admin_rules(jsonb), admin_explain(jsonb), admin_sync(jsonb),
-	admin_audit_list(jsonb), admin_token_list(jsonb), admin_send(jsonb), admin_resend(jsonb),
+	admin_audit_list(jsonb), admin_token_list(jsonb), admin_send(jsonb, json), admin_resend(jsonb),
 	admin_token_add(jsonb, text), admin_token_remove(jsonb),
 	admin_audit_add(text, text, text, jsonb, text),
-	admin_write(text, text, text, text) FROM PUBLIC;
+	admin_write(text, text, text, text, json) FROM PUBLIC;

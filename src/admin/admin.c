@@ -226,7 +226,7 @@ static void admin_on_channel(struct admin *a, struct request *r, const char *who
 
 static const struct pg_statement write_statement = {
 	.sql = "SELECT status, body, body->>'app', body->>'user' "
-	       "FROM admin_write($1::text, $2::text, $3::text, $4::text)",
+	       "FROM admin_write($1::text, $2::text, $3::text, $4::text, $5::json)",
 	.locks = true,
 };
 
@@ -329,34 +329,66 @@ static const char *admin_token_fault(struct admin *a, const struct request *r)
 	return fault;
 }
 
+/*
+ * Takes the member "data" out of the body: the data of an event is published as it was written, and
+ * PostgreSQL's jsonb would change it.  The data (heap), or NULL when the body has none.
+ */
+static char *admin_take_data(struct str_view body, struct strbuf *rest)
+{
+	struct str_view object, data = { 0 };
+	struct json_member m;
+	size_t at = 0;
+
+	if (json_check(body, &object) != JSON_OK || json_kind(object) != '{') {
+		strbuf_add_sv(rest, body); /* admin_write() refuses it */
+		return NULL;
+	}
+	strbuf_add_c(rest, '{');
+	while (json_next_member(object, &at, &m)) {
+		if (sv_eq_c(m.name, "\"data\"")) {
+			data = m.value;
+			continue;
+		}
+		if (rest->len > 1)
+			strbuf_add_c(rest, ',');
+		strbuf_add_sv(rest, m.name);
+		strbuf_add_c(rest, ':');
+		strbuf_add_sv(rest, m.value);
+	}
+	strbuf_add_c(rest, '}');
+	return data.len ? sv_dup(data) : NULL;
+}
+
 /* The last part of the path is the action. */
 static void admin_on_write(struct admin *a, struct request *r, const char *who)
 {
 	char from[ADDRESS_TEXT_SIZE];
-	const char *values[4] = { who, r->is_unix ? "socket" : address_format(&r->peer, from) };
-	char *body = sv_dup(r->body);
+	const char *values[5] = { who, r->is_unix ? "socket" : address_format(&r->peer, from) };
+	const char *fault = admin_token_fault(a, r);
 	struct admin_query *q;
-	const char *fault;
+	struct strbuf args;
+	char *data;
 
-	fault = admin_token_fault(a, r);
 	if (fault) {
 		admin_audit_refused(a, r, who, fault);
 		admin_query_refuse(r, 400, "invalid_request", sv(fault));
-		free(body);
 		return;
 	}
-	if (strlen(body) != r->body.len) {
+	if (r->body.len && memchr(r->body.ptr, '\0', r->body.len)) {
 		admin_query_refuse(r, 400, "invalid_request", SV("The body has a NUL in it."));
-		free(body);
 		return;
 	}
+	strbuf_init(&args, r->body.len + 1);
+	data = admin_take_data(r->body, &args);
 	q = admin_query_new(a, r, who);
 	q->text = sv_dup(sv_skip(r->path, sizeof(API) - 1));
 	q->done = admin_on_written;
 	values[2] = q->text;
-	values[3] = body;
-	admin_query_send(q, a->services.pool, &write_statement, 4, values);
-	free(body);
+	values[3] = args.ptr;
+	values[4] = data;
+	admin_query_send(q, a->services.pool, &write_statement, 5, values);
+	strbuf_release(&args);
+	free(data);
 }
 
 #define READS(function)                                                                            \

@@ -86,6 +86,52 @@ test('scopewirectl prints no control character of an event to the terminal', asy
 	assert.doesNotMatch(shown.out, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
 });
 
+test('the data of an event that is sent stays as it was written', async (t) => {
+	const { daemon, post } = await withAdmin(t);
+	const client = await daemon.connect();
+	await client.subscribe('news');
+	for (const data of ['{"b":1,"a":-0,"b":1.50}', '18446744073709551615', '{"t":"a\\u0000b\\ud83d"}', 'null', '1e400']) {
+		const sent = await post('/admin/api/send', `{"event":"E","data":${data},"channel":"news"}`);
+		assert.equal(sent.status, 200, JSON.stringify(sent.json));
+		const { json } = sent;
+		const [row] = await waitFor(async () => {
+			const rows = await daemon.query(`SELECT payload::text AS payload FROM scopewire.realtime_events
+				WHERE event_id = $1 AND serial > 0`, [json.event_id]);
+			return rows.length && rows;
+		}, 'its row');
+		assert.equal(row.payload, data);
+		await client.next({ event: 'E' });
+	}
+	assert.equal((await post('/admin/api/send', { event: 'E', channel: 'news' })).status, 400);
+});
+
+test('a search reads the part of the log that it returns, and a page ends at about 1 MB', async (t) => {
+	const { daemon, get } = await withAdmin(t, { tokens: TOKENS }, { app: { max_event_payload_bytes: 0 } });
+	await daemon.query(`SELECT broadcast('small', 'S', '{}') FROM generate_series(1, 5000)`);
+	await daemon.query(`SELECT broadcast('big', 'B', json_build_object('text', repeat('x', 100000)))
+		FROM generate_series(1, 30)`);
+	await waitFor(async () => (await daemon.query(`SELECT count(*)::int AS n FROM realtime_events
+		WHERE serial > 0`))[0].n === 5030, 'all have serials');
+	for (const way of ['before', 'after']) {
+		const seen = [];
+		let at = way === 'after' ? '0' : '';
+		for (let more = true; more; at = seen.at(-1)) {
+			const page = await get(`/admin/api/events?channel=big&limit=500${at && `&${way}=${at}`}`);
+			assert.ok(JSON.stringify(page.json).length < 1200000);
+			seen.push(...page.json.events.map((e) => e.serial));
+			more = page.json.more;
+		}
+		assert.equal(new Set(seen).size, 30);
+		assert.ok(seen.every((n, i) => !i || (way === 'after' ? n > seen[i - 1] : n < seen[i - 1])));
+	}
+	for (const args of ['{}', '{"after":7}']) {
+		const [{ read }] = await daemon.query(`SELECT set_config('jit', 'off', true), admin_events($1::jsonb),
+			(SELECT sum(s.seq_tup_read + coalesce(s.idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables s
+			 WHERE s.relname LIKE 'realtime\\_events%') AS read`, [args]);
+		assert.ok(read < 1000, `${read} rows were read`);
+	}
+});
+
 test('a logged event is sent again to its channel or to one user', async (t) => {
 	const { daemon, ctl, post } = await withAdmin(t);
 	const client = await daemon.connect();
