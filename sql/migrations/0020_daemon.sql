@@ -97,11 +97,14 @@ $$;
 COMMENT ON FUNCTION daemon_leave IS
 	'The daemon does not use the database any more.';
 
+-- In plpgsql, because the session keeps the plan: planning is nearly all of the cost.
 -- Of drain and retention, which are only tried, the sessions of other roles count that hold them.
 CREATE FUNCTION lock_waits(p_ms integer, OUT lock text, OUT holder text)
 RETURNS SETOF record
-LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+BEGIN
+	RETURN QUERY
 	WITH ours AS (
 		SELECT n.name, lock_key(n.name) AS key FROM unnest('{retention,polling,serials,drain,
 			partitions,activities,sync_feed,sync_entity,viewing}'::text[]) n(name)
@@ -123,7 +126,8 @@ AS $$
 	SELECT b.name, string_agg(format('process %s of the role %s (%s)', b.pid,
 			coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'no name')),
 		', ' ORDER BY b.pid)
-	FROM blocked b LEFT JOIN pg_stat_activity a ON a.pid = b.pid GROUP BY b.name
+	FROM blocked b LEFT JOIN pg_stat_activity a ON a.pid = b.pid GROUP BY b.name;
+END
 $$;
 COMMENT ON FUNCTION lock_waits IS
 	'The advisory locks of this schema for which sessions of the calling role have waited longer '

@@ -305,6 +305,31 @@ test('with few connections the log writer has one, and one line names the limit'
 	await query(cluster.socket, 'postgres', 'ALTER ROLE scopewire CONNECTION LIMIT -1', [], 'postgres');
 });
 
+test('a timeout that the role has for idle sessions ends none of the daemon, and a lost one has its cause in the log',
+	async (t) => {
+		const cluster = await startCluster();
+		t.after(() => cluster.stop());
+		const admin = (sql) => query(cluster.socket, 'postgres', sql, [], 'postgres');
+		await admin(`ALTER ROLE scopewire SET idle_session_timeout = '100ms'`);
+		const daemon = await startDaemon({ cluster }, t);
+		await waitFor(async () => {
+			const [{ n, old }] = await admin(`SELECT count(*)::int AS n, count(*) FILTER
+				(WHERE clock_timestamp() - backend_start > interval '1 s')::int AS old
+				FROM pg_stat_activity WHERE usename = 'scopewire'`);
+			return n > 5 && n === old;
+		}, 'sessions that are older than a second');
+		assert.doesNotMatch(daemon.logText, /connecting again/);
+		assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
+		await admin(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'scopewire'`);
+		await logged(daemon.child, /database pool: \S[^;]*; connecting again/);
+		assert.doesNotMatch(daemon.logText, /: ; connecting again/);
+	});
+
+test('the process makes no core dump, which would have the secrets', async (t) => {
+	const daemon = await startDaemon({}, t);
+	assert.match(fs.readFileSync(`/proc/${daemon.pid}/limits`, 'utf8'), /^Max core file size +0 +0 /m);
+});
+
 test('root with a PostgreSQL of its own and a user to become is refused',
 	{ skip: process.getuid() !== 0 && 'needs root' }, async () => {
 		const daemon = new Daemon({ embedded: true, server: { user: 'nobody' } });

@@ -240,6 +240,7 @@ describe('fields of requests', () => {
 	test('unknown fields are refused, in query and body', async () => {
 		failed(await server.get('users/1', { colour: 'red' }), 400, 'unknown_field', 'colour');
 		failed(await server.put('users/1', { nam: 'x' }), 400, 'unknown_field', 'nam');
+		failed(await server.get('online-users?limit=1&&status=bogus'), 400, 'invalid_value', 'status');
 	});
 
 	test('wrong types and lengths are refused', async () => {
