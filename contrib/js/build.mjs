@@ -15,13 +15,14 @@ const shared = {
 	sourcemap: true, legalComments: 'none', alias: { 'scopewire/replay': './scopewire.js' },
 	banner: { js: '// SPDX-License-Identifier: MIT' }, logLevel: 'warning',
 };
+const modules = { ...shared, splitting: true, packages: 'external', chunkNames: 'parts/[name]-[hash]',
+	entryPoints: { scopewire: 'src/index.ts', manager: 'src/manager.ts', elements: 'src/elements/index.ts' } };
+const bundle = { ...shared, entryPoints: { 'scopewire.bundle': 'src/index.ts' } };
 
-/** Modules for a bundler, and the bundle; without types, for tests. */
-export async function buildScripts() {
-	fs.rmSync(dist, { recursive: true, force: true });
-	await build({ ...shared, splitting: true, packages: 'external', chunkNames: 'parts/[name]-[hash]',
-		entryPoints: { scopewire: 'src/index.ts', manager: 'src/manager.ts', elements: 'src/elements/index.ts' } });
-	await build({ ...shared, entryPoints: { 'scopewire.bundle': 'src/index.ts' } });
+/** The text of the bundle, for tests: they run side by side, and leave dist/ alone. */
+export async function bundleText() {
+	const { outputFiles } = await build({ ...bundle, write: false, sourcemap: 'inline' });
+	return outputFiles[0].text;
 }
 
 function printSizes() {
@@ -33,7 +34,9 @@ function printSizes() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-	await buildScripts();
+	fs.rmSync(dist, { recursive: true, force: true });
+	await build(modules);
+	await build(bundle);
 	execFileSync(path.join(here, 'node_modules/.bin/tsc'), { cwd: here, stdio: 'inherit' });
 	printSizes();
 }

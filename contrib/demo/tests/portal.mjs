@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // The portal as contrib/demo/run starts it, and users with a browser window and a network of their own.
-import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -157,18 +156,6 @@ export async function record(page) {
 		new MutationObserver(() => window.shown.push(pill.querySelector('[part=text]')?.textContent))
 			.observe(pill, { childList: true, subtree: true, characterData: true });
 	});
-}
-
-const AXE = fileURLToPath(new URL('../../js/node_modules/axe-core/axe.min.js', import.meta.url));
-
-/** Violations of the rules of axe, each with its elements. */
-export async function violations(page) {
-	const before = [...page.problems];
-	await page.evaluate(fs.readFileSync(AXE, 'utf8'));
-	const found = await page.evaluate(() => window.axe.run(document,
-		{ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] }));
-	page.problems = before;     // axe itself sets styles
-	return found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.flat().join(' ')).join(', ')}`);
 }
 
 export function startPortal(t) {

@@ -3,7 +3,8 @@
 import test, { after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { record, startPortal, violations, waitFor } from './portal.mjs';
+import { violations } from '../../js/tests/axe.mjs';
+import { record, startPortal, waitFor } from './portal.mjs';
 
 const portal = await startPortal({ after });
 const SHOTS = process.env.SCREENSHOTS;

@@ -8,15 +8,14 @@ import { fileURLToPath } from 'node:url';
 import { APP, Sync, Wires, startDaemon, userToken, waitFor } from '../../../tests/lib/harness.mjs';
 import { server } from '../../../tests/e2e/stock.mjs';
 import { launchBrowser } from '../../../tests/e2e/browser.mjs';
-import { buildScripts } from '../build.mjs';
+import { bundleText } from '../build.mjs';
+import { violations as violationsOf } from './axe.mjs';
 
 const JS = fileURLToPath(new URL('..', import.meta.url));
 const FILES = {
-	'/scopewire.js': 'dist/scopewire.bundle.js',
 	'/echo.js': 'node_modules/laravel-echo/dist/echo.js',
 	'/pusher.js': 'node_modules/pusher-js/dist/web/pusher-with-encryption.js',
 	'/axios.js': 'node_modules/axios/dist/esm/axios.js',
-	'/axe.js': 'node_modules/axe-core/axe.js',
 	'/boot.js': 'tests/boot.js',
 	'/page.css': 'tests/page.css',
 };
@@ -31,7 +30,7 @@ export const USERS = {
 const RULES = ['online', 'presence.online', 'admin', 'project.{id}', 'client.{id}', 'note.{id}', 'invoice.{id}',
 	'document.{id}'];
 
-let built;
+let bundle;
 
 class Portal {
 	constructor(t) {
@@ -43,8 +42,10 @@ class Portal {
 	}
 
 	async start(options) {
-		built ??= buildScripts();
-		await built;
+		bundle ??= bundleText();
+		this.pages.set('/scopewire.js', { type: TYPES['.js'], text: await bundle });
+		for (const [address, file] of Object.entries(FILES))
+			this.pages.set(address, { type: TYPES[path.extname(file)], text: fs.readFileSync(path.join(JS, file)) });
 		const { sync, ...rest } = options;
 		this.daemon = await startDaemon({ ...rest, server: { drain_ms: 0, ...rest.server },
 			sections: { ...rest.sections, sync: { presence_ttl_s: 6, user_activity_types: 'comment_added', ...sync } } },
@@ -93,8 +94,6 @@ class Portal {
 		if (url.pathname === '/token') return send(200, { token: this.token(url.searchParams.get('user')) });
 		if (url.pathname === '/config') return send(200, { key: APP.key, port: this.wires.port });
 		if (url.pathname === '/comments') return this.#comment(request, send);
-		if (FILES[url.pathname])
-			return send(200, fs.readFileSync(path.join(JS, FILES[url.pathname])), TYPES[path.extname(FILES[url.pathname])]);
 		const page = this.pages.get(url.pathname);
 		return page ? send(200, page.text, page.type) : send(404, { message: 'not found' });
 	}
@@ -163,15 +162,9 @@ export function subscribed(page, count = 1) {
 	}, count);
 }
 
-/** Violations of the rules of axe, each with its elements. */
-export async function violations(page) {
-	const before = [...page.problems];
-	if (!await page.evaluate(() => Boolean(window.axe))) await page.addScriptTag({ url: '/axe.js' });
-	const found = await page.evaluate(() => window.axe.run(document,
-		{ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'],
-			rules: { region: { enabled: false }, 'page-has-heading-one': { enabled: false } } }));
-	page.problems = before;     // axe itself sets styles
-	return found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.flat().join(' ')).join(', ')}`);
+/** A test's page is a part of one: it has no regions and no heading of its own. */
+export function violations(page) {
+	return violationsOf(page, { region: { enabled: false }, 'page-has-heading-one': { enabled: false } });
 }
 
 export { waitFor };
