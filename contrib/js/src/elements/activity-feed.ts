@@ -5,6 +5,7 @@ import { repeat } from 'lit/directives/repeat.js';
 import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, avatar, define, tickTimes, timeTag } from './base.js';
 import * as icons from './icons.js';
+import { Loading } from './loading.js';
 import { theme } from './theme.js';
 
 export interface Activity {
@@ -48,6 +49,7 @@ export class ActivityFeed extends ScopewireElement {
 	@state() private type = '';
 	@state() private condition: 'loading' | 'ready' | 'failed' = 'loading';
 	@query('.scroll') private scroller!: HTMLElement;
+	#loading = new Loading();
 	#isLoadingMore = false;
 	#observer: IntersectionObserver | null = null;
 	#reading: ReturnType<typeof setTimeout> | undefined;
@@ -82,6 +84,7 @@ export class ActivityFeed extends ScopewireElement {
 		this.condition = 'loading';
 		this.rows = [];
 		this.waiting = [];
+		this.#loading.forget();
 		const channel = manager.channel(this.#channelName)
 			.on('ActivityFeedUpdated', ({ activity }: { activity: Activity }) => this.#arrived(activity))
 			.onReady(() => void this.reload())
@@ -127,14 +130,15 @@ export class ActivityFeed extends ScopewireElement {
 	/** Loads the newest page again; what is known stays until it is there. */
 	async reload(): Promise<void> {
 		try {
-			const page = await this.manager!.api.get<Page>('activities',
-				{ ...this.#selection, ...(this.type && { type: this.type }), limit: 30 });
-			this.rows = page.activities;
-			this.waiting = [];
-			this.next = page.next_cursor;
-			this.readUpTo ??= page.read_up_to ?? 0;
-			this.condition = 'ready';
-			this.#planReading();
+			await this.#loading.load(() => this.manager!.api.get<Page>('activities',
+				{ ...this.#selection, ...(this.type && { type: this.type }), limit: 30 }), (page) => {
+				this.rows = page.activities;
+				this.waiting = [];
+				this.next = page.next_cursor;
+				this.readUpTo ??= page.read_up_to ?? 0;
+				this.condition = 'ready';
+				this.#planReading();
+			});
 		} catch {
 			this.condition = this.rows.length ? 'ready' : 'failed';
 		}
@@ -161,10 +165,18 @@ export class ActivityFeed extends ScopewireElement {
 			&& is(this.subjectId, activity.subject_id) && is(this.userId, activity.user_id);
 	}
 
+	#isKnown({ id }: Activity): boolean {
+		return [...this.rows, ...this.waiting].some((a) => a.id === id);
+	}
+
 	#arrived(activity: Activity): void {
-		const isKnown = [...this.rows, ...this.waiting].some((a) => a.id === activity.id);
-		if (isKnown || !this.#belongs(activity)) return;
-		this.send('scopewire-activity', activity);
+		if (!this.#belongs(activity)) return;
+		if (!this.#isKnown(activity)) this.send('scopewire-activity', activity);
+		this.#loading.apply(() => this.#put(activity));
+	}
+
+	#put(activity: Activity): void {
+		if (this.#isKnown(activity)) return;
 		const isAtTop = (this.scroller?.scrollTop ?? 0) <= AT_TOP_PX && document.visibilityState === 'visible';
 		if (!isAtTop) {
 			this.waiting = [activity, ...this.waiting];
@@ -198,6 +210,7 @@ export class ActivityFeed extends ScopewireElement {
 		this.type = (event.target as HTMLSelectElement).value;
 		this.condition = 'loading';
 		this.rows = [];
+		this.#loading.forget();
 		void this.reload();
 	}
 

@@ -8,6 +8,7 @@ import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, avatar, define, tickTimes, timeTag } from './base.js';
 import { COMMENT_TYPE, activityComments, commentOf, endpointComments, type Comment, type CommentSource } from './comments.js';
 import * as icons from './icons.js';
+import { Loading } from './loading.js';
 import { theme } from './theme.js';
 import './typing-indicator.js';
 import type { TypingIndicator } from './typing-indicator.js';
@@ -31,6 +32,7 @@ export class CommentThread extends ScopewireElement {
 	@state() private next: string | null = null;
 	@state() private condition: 'loading' | 'ready' | 'failed' = 'loading';
 	@state() private hasText = false;
+	#loading = new Loading();
 	@query('textarea') private field!: HTMLTextAreaElement;
 	@query('.scroll') private scroller!: HTMLElement;
 
@@ -60,6 +62,7 @@ export class CommentThread extends ScopewireElement {
 
 	protected override start(manager: RealtimeManager): void {
 		this.condition = 'loading';
+		this.#loading.forget();
 		this.during(tickTimes(this));
 		if (!this.channel) {
 			void this.reload();
@@ -109,13 +112,14 @@ export class CommentThread extends ScopewireElement {
 
 	async reload(): Promise<void> {
 		try {
-			const page = await this.#store.load();
-			const unsent = this.comments.filter((c) => c.state
-				&& !page.comments.some((p) => p.client_ref === c.client_ref));
-			this.comments = [...[...page.comments].reverse(), ...unsent];
-			this.next = page.next_cursor;
-			this.condition = 'ready';
-			this.#toEnd();
+			await this.#loading.load(() => this.#store.load(), (page) => {
+				const unsent = this.comments.filter((c) => c.state
+					&& !page.comments.some((p) => p.client_ref === c.client_ref));
+				this.comments = [...[...page.comments].reverse(), ...unsent];
+				this.next = page.next_cursor;
+				this.condition = 'ready';
+				this.#toEnd();
+			});
 		} catch {
 			this.condition = this.comments.length ? 'ready' : 'failed';
 		}
@@ -135,15 +139,14 @@ export class CommentThread extends ScopewireElement {
 
 	/** A stored comment takes the place of its optimistic copy. */
 	#arrived(comment: Comment): void {
-		const isSame = (c: Draft) => String(c.id) === String(comment.id)
-			|| Boolean(comment.client_ref && c.client_ref === comment.client_ref);
+		const find = () => this.comments.findIndex((c) => String(c.id) === String(comment.id)
+			|| Boolean(comment.client_ref && c.client_ref === comment.client_ref));
 		const isAtEnd = this.scroller.scrollHeight - this.scroller.scrollTop - this.scroller.clientHeight < 60;
-		const at = this.comments.findIndex(isSame);
-		if (at >= 0) this.comments = this.comments.with(at, comment);
-		else {
-			this.comments = [...this.comments, comment];
-			this.send('scopewire-comment', comment);
-		}
+		if (find() < 0) this.send('scopewire-comment', comment);
+		this.#loading.apply(() => {
+			const at = find();
+			this.comments = at >= 0 ? this.comments.with(at, comment) : [...this.comments, comment];
+		});
 		if (isAtEnd) this.#toEnd();
 	}
 
@@ -172,8 +175,9 @@ export class CommentThread extends ScopewireElement {
 		}
 	}
 
+	/** One that is stored after all, as its event says, is no draft any more. */
 	#change(draft: Draft, change: Partial<Draft>): void {
-		this.comments = this.comments.map((c) => (c.client_ref === draft.client_ref ? { ...c, ...change } : c));
+		this.comments = this.comments.map((c) => (c.state && c.client_ref === draft.client_ref ? { ...c, ...change } : c));
 	}
 
 	#discard(draft: Draft): void {

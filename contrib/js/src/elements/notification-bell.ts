@@ -5,6 +5,7 @@ import { repeat } from 'lit/directives/repeat.js';
 import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, define, tickTimes, timeTag } from './base.js';
 import * as icons from './icons.js';
+import { Loading } from './loading.js';
 import { CREATED, addressOf, daemonNotifications, fromBroadcast, userChannel, type Notification,
 	type NotificationSource } from './notifications.js';
 import { Popover } from './popover.js';
@@ -25,6 +26,7 @@ export class NotificationBell extends ScopewireElement {
 	@state() private onlyUnread = false;
 	@state() private condition: 'idle' | 'loading' | 'ready' | 'failed' = 'idle';
 	readonly #popover = new Popover(this, { button: '.bell', panel: '.panel' });
+	#loading = new Loading();
 	#tabs: BroadcastChannel | null = null;
 
 	static override styles = [theme, css`
@@ -98,12 +100,12 @@ export class NotificationBell extends ScopewireElement {
 	async reload(): Promise<void> {
 		if (this.condition === 'idle') this.condition = 'loading';
 		try {
-			const page = await this.#store.load({ unread: this.onlyUnread });
-			this.items = page.notifications;
-			this.next = page.next_cursor;
-			this.manager?.setBadge('notifications', page.unread);
-			this.unread = page.unread;
-			this.condition = 'ready';
+			await this.#loading.load(() => this.#store.load({ unread: this.onlyUnread }), (page) => {
+				this.items = page.notifications;
+				this.next = page.next_cursor;
+				this.#setUnread(page.unread);
+				this.condition = 'ready';
+			});
 		} catch {
 			this.condition = this.items.length ? 'ready' : 'failed';
 		}
@@ -119,34 +121,51 @@ export class NotificationBell extends ScopewireElement {
 
 	#add(notification: Notification): void {
 		if (this.items.some((n) => n.id === notification.id)) return;
-		this.items = [notification, ...this.items];
 		this.send('scopewire-notification', notification);
+		this.#loading.apply(() => {
+			this.items = [notification, ...this.items.filter((n) => n.id !== notification.id)];
+		});
 	}
 
 	/** Another device read some: which ones is loaded again. */
 	#count(count: number): void {
-		const before = this.unread;
+		if (count === this.unread) return;
+		const isLess = count < this.unread;
+		this.#loading.apply(() => this.#setUnread(count));
+		if (isLess && this.items.filter((n) => !n.read_at).length > count) void this.reload();
+	}
+
+	#setUnread(count: number): void {
 		this.unread = count;
-		if (count < before && this.items.filter((n) => !n.read_at).length > count) void this.reload();
+		this.manager?.setBadge('notifications', count);
 	}
 
 	#markLocally(read: string[] | 'all'): void {
 		const now = new Date().toISOString();
-		this.items = this.items.map((n) =>
-			(!n.read_at && (read === 'all' || read.includes(n.id)) ? { ...n, read_at: now } : n));
+		this.#loading.apply(() => {
+			this.items = this.items.map((n) =>
+				(!n.read_at && (read === 'all' || read.includes(n.id)) ? { ...n, read_at: now } : n));
+		});
 	}
 
 	async #read(read: string[] | 'all'): Promise<void> {
-		const before = this.items;
+		const marked = new Set(this.items.filter((n) => !n.read_at && (read === 'all' || read.includes(n.id))).map((n) => n.id));
 		this.#markLocally(read);
 		try {
 			const unread = await this.#store.read(read);
-			this.unread = unread;
-			this.manager?.setBadge('notifications', unread);
+			this.#loading.apply(() => this.#setUnread(unread));
 			this.#tabs?.postMessage({ read } satisfies Step);
 		} catch {
-			this.items = before;
+			this.#loading.apply(() => {
+				this.items = this.items.map((n) => (marked.has(n.id) ? { ...n, read_at: null } : n));
+			});
 		}
+	}
+
+	/** The button goes with the last unread one; without focus in the panel, Escape would not close it. */
+	#readAll(): void {
+		this.shadowRoot!.querySelector<HTMLElement>('.panel')?.focus({ preventScroll: true });
+		void this.#read('all');
 	}
 
 	#open(notification: Notification): void {
@@ -157,6 +176,7 @@ export class NotificationBell extends ScopewireElement {
 
 	#filter(onlyUnread: boolean): void {
 		this.onlyUnread = onlyUnread;
+		this.#loading.forget();
 		void this.reload();
 	}
 
@@ -200,7 +220,7 @@ export class NotificationBell extends ScopewireElement {
 		return html`<div class="panel" part="panel" popover="manual" role="dialog" tabindex="-1" aria-labelledby="heading">
 			<header><h2 id="heading">${t.notifications}</h2>
 				<button class="link" part="mark-all" ?hidden=${!this.unread}
-					@click=${() => void this.#read('all')}>${t.markAllRead}</button></header>
+					@click=${() => this.#readAll()}>${t.markAllRead}</button></header>
 			<div class="tabs">
 				${[false, true].map((only) => html`<button aria-pressed=${String(this.onlyUnread === only)}
 					@click=${() => this.#filter(only)}>${only ? t.onlyUnread : t.allNotifications}</button>`)}

@@ -6,6 +6,7 @@ import type { Subscription } from '../channel.js';
 import type { PresenceStatus } from '../heartbeat.js';
 import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, avatar, define, relativeTime, tickTimes } from './base.js';
+import { Loading } from './loading.js';
 import { Popover } from './popover.js';
 import { theme } from './theme.js';
 
@@ -29,6 +30,7 @@ export class PresenceAvatars extends ScopewireElement {
 	/** Milliseconds for which a member who left is shown grey. */
 	@property({ type: Number }) grace = 4000;
 	@state() private people = new Map<string, Shown>();
+	readonly #loading = new Loading();
 	readonly #popover = new Popover(this, { button: '.stack', panel: '.panel' }, 'bottom-start');
 	readonly #leaving = new Map<string, ReturnType<typeof setTimeout>>();
 	readonly #states = new Map<string, { status: PresenceStatus; lastSeen: string }>();
@@ -63,7 +65,7 @@ export class PresenceAvatars extends ScopewireElement {
 			.on('pusher:member_removed', ({ id }) => this.#left(String(id)));
 		this.during(() => channel.leave());
 		const states = manager.channel('presence-online')
-			.on('UserPresenceChanged', (row: Row) => this.#stateOf(row))
+			.on('UserPresenceChanged', (row: Row) => this.#loading.apply(() => this.#stateOf(row)))
 			.onReady(() => void this.#loadStates(manager));
 		this.during(() => states.leave());
 		this.during(tickTimes(this));
@@ -113,8 +115,8 @@ export class PresenceAvatars extends ScopewireElement {
 
 	async #loadStates(manager: RealtimeManager): Promise<void> {
 		try {
-			const { users } = await manager.api.get<{ users: Row[] }>('online-users', { limit: 200 });
-			for (const row of users) this.#stateOf(row);
+			await this.#loading.load(() => manager.api.get<{ users: Row[] }>('online-users', { limit: 200 }),
+				({ users }) => users.forEach((row) => this.#stateOf(row)));
 		} catch { /* without states all members are online */ }
 	}
 

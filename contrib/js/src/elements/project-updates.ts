@@ -6,11 +6,14 @@ import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, define, tickTimes, timeTag } from './base.js';
 import './comment-thread.js';
 import * as icons from './icons.js';
+import { Loading } from './loading.js';
 import './presence-avatars.js';
 import { theme } from './theme.js';
 
 export interface ProjectFile { id: string | number; name: string; size?: number | string; url?: string; user?: { name: string } | null; created_at?: string }
 export interface TimeEntry { id: string | number; task?: string; description?: string; hours: number; user?: { name: string } | null; created_at?: string }
+/** What the application's endpoint answers. */
+interface Lists { updates?: ProjectUpdate[]; files?: ProjectFile[]; time_entries?: TimeEntry[] }
 export interface ProjectUpdate { id: string | number; title?: string; text?: string; description?: string; user?: { name: string } | null; created_at?: string }
 
 type Tab = 'updates' | 'files' | 'comments' | 'time';
@@ -30,6 +33,7 @@ export class ProjectUpdates extends ScopewireElement {
 	@property({ attribute: false }) files: ProjectFile[] = [];
 	@property({ attribute: false }) entries: TimeEntry[] = [];
 	@property() tab: Tab = 'updates';
+	#loading = new Loading();
 	@state() private unseen: Record<string, number> = {};
 
 	static override styles = [theme, css`
@@ -59,6 +63,7 @@ export class ProjectUpdates extends ScopewireElement {
 
 	protected override start(manager: RealtimeManager): void {
 		if (!this.projectId) return;
+		this.#loading.forget();
 		const channel = manager.channel(`private-project.${this.projectId}`)
 			.on('ProjectUpdated', (data) => this.#add('updates', data.update ?? data.project ?? data))
 			.on('FileUploaded', (data) => this.#add('files', data.file ?? data))
@@ -78,27 +83,30 @@ export class ProjectUpdates extends ScopewireElement {
 
 	async reload(): Promise<void> {
 		if (!this.src || !this.manager) return;
-		const response = await this.manager.fetch(this.src, { headers: { Accept: 'application/json' } });
-		if (!response.ok) return;
-		const { updates, files, time_entries } = await response.json() as
-			{ updates?: ProjectUpdate[]; files?: ProjectFile[]; time_entries?: TimeEntry[] };
-		this.updates = updates ?? this.updates;
-		this.files = files ?? this.files;
-		this.entries = time_entries ?? this.entries;
+		await this.#loading.load(async () => {
+			const response = await this.manager!.fetch(this.src, { headers: { Accept: 'application/json' } });
+			return await (response.ok ? response.json() : {}) as Lists;
+		}, ({ updates, files, time_entries }) => {
+			this.updates = updates ?? this.updates;
+			this.files = files ?? this.files;
+			this.entries = time_entries ?? this.entries;
+		});
 	}
 
 	#add(tab: Exclude<Tab, 'comments'>, data: Record<string, any>): void {
 		const row = { created_at: now(), ...data, id: data.id ?? crypto.randomUUID() };
 		const put = <T extends { id: string | number }>(list: T[]) => [row as unknown as T, ...list.filter((x) => x.id !== row.id)];
-		if (tab === 'updates') this.updates = put(this.updates);
-		else if (tab === 'files') this.files = put(this.files);
-		else this.entries = put(this.entries);
+		this.#loading.apply(() => {
+			if (tab === 'updates') this.updates = put(this.updates);
+			else if (tab === 'files') this.files = put(this.files);
+			else this.entries = put(this.entries);
+		});
 		this.#mark(tab);
 		this.send('scopewire-project', { kind: tab, data: row });
 	}
 
 	#removeFile(id: string | number): void {
-		this.files = this.files.filter((file) => file.id !== id);
+		this.#loading.apply(() => { this.files = this.files.filter((file) => file.id !== id); });
 	}
 
 	#mark(tab: Tab): void {

@@ -131,8 +131,44 @@ test('a notification is a toast and a badge; reading it in one tab is seen in th
 	for (const page of [ada, second])
 		await page.getByRole('button', { name: 'Notifications, No unread notifications' }).waitFor();
 	await ada.keyboard.press('Escape');
+	await ada.locator('scopewire-notification-bell [role=dialog]').waitFor({ state: 'detached' });
 	assert.equal(await grace.locator('scopewire-notification-toasts li').count(), 0);
 	await second.close();
+});
+
+test('what arrives while a list is loaded again stays in it', async () => {
+	const lists = [
+		['activity-feed', () => activity(900), 'INV-900'],
+		['comment-thread', () => portal.sync.post('activities', { type: 'comment_added', user_id: 2, subject_type: 'project',
+			subject_id: '7', description: 'Written meanwhile', metadata: { client_id: 7 } }), 'Written meanwhile'],
+		['notification-bell', () => portal.sync.post('notifications', { to: 1, title: 'Sent meanwhile' }), 'Sent meanwhile'],
+	];
+	await ada.locator('scopewire-activity-feed [part=scroll]').evaluate((scroll) => { scroll.scrollTop = 0; });
+	await ada.getByRole('button', { name: /^Notifications/ }).click();
+	for (const [name, send, text] of lists) {
+		const element = ada.locator(`scopewire-${name}`);
+		let release;
+		const held = new Promise((isHeld) => ada.route(/\/api\/sync\/(activities|notifications)\?/, async (route) => {
+			const response = await route.fetch();
+			isHeld();
+			await new Promise((resolve) => { release = resolve; });
+			await route.fulfill({ response });
+		}));
+		const loaded = element.evaluate(async (e) => {
+			await e.reload();
+			await e.updateComplete;
+		});
+		await held;
+		await send();
+		await element.locator('li', { hasText: text }).waitFor();
+		release();
+		await loaded;
+		assert.equal(await element.locator('li', { hasText: text }).count(), 1, name);
+		await ada.unrouteAll({ behavior: 'wait' });
+	}
+	await ada.getByRole('button', { name: 'Mark all as read' }).click();
+	await ada.getByRole('button', { name: 'Notifications, No unread notifications' }).waitFor();
+	await ada.keyboard.press('Escape');
 });
 
 test('the elements have no violations of axe, in light and dark, and right to left', async () => {
