@@ -4,9 +4,7 @@
 
 CREATE FUNCTION channel_is_valid(p_channel text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT p_channel COLLATE "C" ~ '^(#server-to-user-)?[-a-zA-Z0-9_=@,.;]+$'
-$$;
+RETURN p_channel COLLATE "C" ~ '^(#server-to-user-)?[-a-zA-Z0-9_=@,.;]+$';
 COMMENT ON FUNCTION channel_is_valid IS
 	'Whether the name is valid for a channel.';
 
@@ -69,64 +67,57 @@ COMMENT ON FUNCTION pending_inspect IS
 	'it is not refused.';
 
 -- A valid event passes one query and one expression; pending_inspect() examines all others.
--- No SET: it would cost as much as all the checks.  So the caller's search_path applies here, and
--- every name is qualified, those of types and operators too.  No statement is large enough for jit.
+-- No statement is large enough for jit.
 CREATE FUNCTION pending_check() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
-	known pg_catalog.text;
-	max_channel pg_catalog.int4;
-	max_event pg_catalog.int4;
-	max_payload pg_catalog.int4;
+	known text;
+	max_channel integer;
+	max_event integer;
+	max_payload integer;
 BEGIN
-	NEW.app := coalesce(NEW.app, NULLIF(pg_catalog.current_setting('scopewire.app', true), ''));
+	NEW.app := coalesce(NEW.app, nullif(current_setting('scopewire.app', true), ''));
 	-- Without a parameter it is planned once; with one that may be NULL, each time.
 	IF NEW.app IS NULL THEN
 		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
 		INTO known, max_channel, max_event, max_payload
-		FROM @SCHEMA@.log_apps a WHERE a.is_default;
+		FROM log_apps a WHERE a.is_default;
 	ELSE
 		SELECT a.app, a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes
 		INTO known, max_channel, max_event, max_payload
-		FROM @SCHEMA@.log_apps a WHERE a.app OPERATOR(pg_catalog.=) NEW.app;
+		FROM log_apps a WHERE a.app = NEW.app;
 	END IF;
 	IF known IS NOT NULL AND NEW.exclude_socket IS NULL AND NEW.delivered_at IS NULL
-	   AND NEW.serial OPERATOR(pg_catalog.=) 0 AND NEW.origin OPERATOR(pg_catalog.=) 'sql'
-	   AND NEW.delivered IS FALSE AND NEW.payload_is_text IS FALSE AND NEW.payload IS NOT NULL
-	   AND (pg_catalog.octet_length(NEW.channel) OPERATOR(pg_catalog.<=) max_channel
-		OR max_channel OPERATOR(pg_catalog.=) 0)
-	   AND (pg_catalog.octet_length(NEW.event_type) OPERATOR(pg_catalog.<=) max_event
-		OR max_event OPERATOR(pg_catalog.=) 0)
-	   AND (pg_catalog.octet_length(NEW.payload::pg_catalog.text)
-		OPERATOR(pg_catalog.<=) max_payload OR max_payload OPERATOR(pg_catalog.=) 0)
-	   AND NEW.channel COLLATE pg_catalog."C"
-	       OPERATOR(pg_catalog.~) '^[-a-zA-Z0-9_=@,.;]+$'
-	   AND NEW.event_type OPERATOR(pg_catalog.<>) ''
-	   AND NEW.event_type OPERATOR(pg_catalog.!~~) 'pusher%'
-	   AND pg_catalog.octet_length(NEW.event_id) OPERATOR(pg_catalog.<=) 64
-	   AND NEW.event_id COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) '^[!-~]+$' THEN
+	   AND NEW.serial = 0 AND NEW.origin = 'sql' AND NEW.delivered IS FALSE
+	   AND NEW.payload_is_text IS FALSE AND NEW.payload IS NOT NULL
+	   AND (octet_length(NEW.channel) <= max_channel OR max_channel = 0)
+	   AND (octet_length(NEW.event_type) <= max_event OR max_event = 0)
+	   AND (octet_length(NEW.payload::text) <= max_payload OR max_payload = 0)
+	   AND NEW.channel COLLATE "C" ~ '^[-a-zA-Z0-9_=@,.;]+$'
+	   AND NEW.event_type <> '' AND NEW.event_type NOT LIKE 'pusher%'
+	   AND octet_length(NEW.event_id) <= 64 AND NEW.event_id COLLATE "C" ~ '^[!-~]+$' THEN
 		NEW.app := known;
 	ELSE
-		NEW.payload := coalesce(NEW.payload, '{}'::pg_catalog.json);
-		NEW.app := @SCHEMA@.pending_inspect(NEW);
+		NEW.payload := coalesce(NEW.payload, '{}'::json);
+		NEW.app := pending_inspect(NEW);
 		NEW.serial := 0;
 		NEW.origin := 'sql';
 		NEW.delivered := false;
 		NEW.delivered_at := NULL;
 		NEW.payload_is_text := coalesce(NEW.payload_is_text, false)
-			AND pg_catalog.json_typeof(NEW.payload) OPERATOR(pg_catalog.=) 'string';
+				       AND json_typeof(NEW.payload) = 'string';
 	END IF;
 	-- First a transaction id, then the check of the lock: relay_unclaim() relies on it.
 	-- NOTIFY serializes all commits: not while a daemon polls.
-	IF (CASE WHEN pg_catalog.pg_current_xact_id() IS NOT NULL
-		      AND pg_catalog.pg_try_advisory_lock_shared(@SCHEMA@.lock_key('polling'))
-		 THEN pg_catalog.pg_advisory_unlock_shared(@SCHEMA@.lock_key('polling'))
+	IF (CASE WHEN pg_current_xact_id() IS NOT NULL
+		      AND pg_try_advisory_lock_shared(lock_key('polling'))
+		 THEN pg_advisory_unlock_shared(lock_key('polling'))
 		 ELSE false END) THEN
 		NOTIFY scopewire_pending;
 	END IF;
 	-- The id is assigned after the transaction id: drain_mark relies on it.
-	NEW.id := pg_catalog.nextval($name$@SCHEMA@.realtime_events_id_seq$name$);
+	NEW.id := nextval('realtime_events_id_seq');
 	RETURN NEW;
 END
 $$;
@@ -136,7 +127,10 @@ COMMENT ON FUNCTION pending_check IS
 CREATE TRIGGER pending_check BEFORE INSERT ON realtime_events_pending
 	FOR EACH ROW EXECUTE FUNCTION pending_check();
 
--- ON CONFLICT is needed only for an event_id of the caller.  No SET, as in pending_check().
+-- ON CONFLICT is needed only for an event_id of the caller.
+-- broadcast() runs with the caller's rights and search_path: with a SET it would cost more, and
+-- PostgreSQL could not put the simpler ones in place of a call.  So every name is qualified, and there
+-- is no operator: NULLIF, CASE x WHEN, IN and their like find one by the search_path.
 CREATE FUNCTION broadcast(channel text, event text, payload json,
 				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
 				     app text DEFAULT NULL) RETURNS text
@@ -162,8 +156,7 @@ COMMENT ON FUNCTION broadcast(text, text, json, text, text, text) IS
 	'Publishes an event when the transaction commits. Returns its event_id. An event_id '
 	'that is pending or in the newest partition of the log is not published again.';
 
--- A literal is text for PostgreSQL when functions with json, jsonb and text exist.  PostgreSQL puts
--- the bodies of these two in place of a call.
+-- A literal is text for PostgreSQL when functions with json, jsonb and text exist.
 CREATE FUNCTION broadcast(channel text, event text, payload jsonb,
 				     event_id text DEFAULT NULL, exclude_socket text DEFAULT NULL,
 				     app text DEFAULT NULL) RETURNS text

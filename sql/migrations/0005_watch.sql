@@ -5,7 +5,7 @@
 -- and channel templates run with the rights of the role that changes it.  It never raises an error.
 -- It passes finished text in a setting of the transaction to the second, watch_send(), which is
 -- SECURITY DEFINER, checks the text, and inserts the events.  Triggers need no rights of those who
--- change the table, so these need none on this schema.  docs/decisions/0017-watched-tables.md.
+-- change the table, so these need none on this schema.  docs/decisions/0019-watched-tables.md.
 --
 -- The text: events, separated by the control character 1F; each is i, u or d (insert, update,
 -- delete), the channel, the control character 1E, and the members of the payload from "new" or "old"
@@ -315,82 +315,75 @@ RETURN replace(replace(p_name,
 COMMENT ON FUNCTION watch_event_name IS
 	'The name of a watch''s events: i, u, d and t are insert, update, delete and truncate.';
 
--- No SET, as in pending_check(): every name is qualified, those of types and operators too.
 CREATE FUNCTION watch_send() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
-	watch CONSTANT pg_catalog.int4 := TG_ARGV[0];
-	setting CONSTANT pg_catalog.text := pg_catalog.concat('scopewire.watch_', watch, '_',
-							      pg_catalog.pg_trigger_depth());
-	made pg_catalog.text := pg_catalog.current_setting(setting, true);
-	w pg_catalog.record; -- the watch, and its application's limits
-	head pg_catalog.text;
+	watch CONSTANT integer := TG_ARGV[0];
+	setting CONSTANT text := concat('scopewire.watch_', watch, '_', pg_trigger_depth());
+	made text := current_setting(setting, true);
+	w record; -- the watch, and its application's limits
+	head text;
 BEGIN
-	IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN
+	IF TG_OP = 'TRUNCATE' THEN
 		made := 't';
-	ELSIF made IS NULL OR made OPERATOR(pg_catalog.=) '' THEN
+	ELSIF made IS NULL OR made = '' THEN
 		RETURN NULL;
 	ELSE
-		PERFORM pg_catalog.set_config(setting, '', true);
+		PERFORM set_config(setting, '', true);
 	END IF;
 	SELECT x.relation, x.channel_template, x.channel_regex, x.event_name, a.app,
 	       a.max_channel_bytes AS max_channel, a.max_event_bytes AS max_event,
 	       a.max_payload_bytes AS max_payload INTO w
-	FROM @SCHEMA@.watches x LEFT JOIN LATERAL (
-		SELECT l.* FROM @SCHEMA@.log_apps l
-		WHERE l.app OPERATOR(pg_catalog.=) x.app OR (x.app IS NULL AND l.is_default)
+	FROM watches x LEFT JOIN LATERAL (
+		SELECT l.* FROM log_apps l WHERE l.app = x.app OR (x.app IS NULL AND l.is_default)
 		LIMIT 1) a ON true
-	WHERE x.id OPERATOR(pg_catalog.=) watch;
-	IF w.app IS NULL AND NOT EXISTS (SELECT FROM @SCHEMA@.log_apps l) THEN
+	WHERE x.id = watch;
+	IF w.app IS NULL AND NOT EXISTS (SELECT FROM log_apps l) THEN
 		w.max_channel := 200;
 		w.max_event := 200;
 		w.max_payload := 10240;
 	END IF;
-	IF (w.relation OPERATOR(pg_catalog.=) TG_RELID) IS NOT TRUE THEN
+	IF (w.relation = TG_RELID) IS NOT TRUE THEN
 		RAISE WARNING 'a change is not broadcast: this trigger is of another table''s watch';
 		RETURN NULL;
-	ELSIF made OPERATOR(pg_catalog.~~) '!%' THEN
-		PERFORM @SCHEMA@.watch_fault(watch, pg_catalog.substr(made, 2));
+	ELSIF made LIKE '!%' THEN
+		PERFORM watch_fault(watch, substr(made, 2));
 		RETURN NULL;
 	ELSIF w.max_channel IS NULL THEN
-		PERFORM @SCHEMA@.watch_fault(watch, 'the application of the watch does not exist');
+		PERFORM watch_fault(watch, 'the application of the watch does not exist');
 		RETURN NULL;
-	ELSIF w.max_event OPERATOR(pg_catalog.>) 0 AND pg_catalog.octet_length(w.event_name)
-	      OPERATOR(pg_catalog.+) 8 OPERATOR(pg_catalog.>) w.max_event THEN
-		PERFORM @SCHEMA@.watch_fault(watch, 'the event name is over the application''s limit');
+	ELSIF w.max_event > 0 AND octet_length(w.event_name) + 8 > w.max_event THEN
+		PERFORM watch_fault(watch, 'the event name is over the application''s limit');
 		RETURN NULL;
 	END IF;
-	head := pg_catalog.concat(',"table":', pg_catalog.to_json(pg_catalog.concat(
-		pg_catalog.quote_ident(TG_TABLE_SCHEMA), '.', pg_catalog.quote_ident(TG_TABLE_NAME))));
-	IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN
-		IF w.channel_template OPERATOR(pg_catalog.!~) '[{]' THEN
-			INSERT INTO @SCHEMA@.realtime_events (channel, event_type, payload, app)
-			VALUES (w.channel_template, @SCHEMA@.watch_event_name(w.event_name, 't'),
-				pg_catalog.concat('{"op":"truncate"', head, '}')::pg_catalog.json, w.app);
+	head := concat(',"table":', to_json(concat(quote_ident(TG_TABLE_SCHEMA), '.',
+						   quote_ident(TG_TABLE_NAME))));
+	IF TG_OP = 'TRUNCATE' THEN
+		IF w.channel_template !~ '[{]' THEN
+			INSERT INTO realtime_events (channel, event_type, payload, app)
+			VALUES (w.channel_template, watch_event_name(w.event_name, 't'),
+				concat('{"op":"truncate"', head, '}')::json, w.app);
 		END IF;
 		RETURN NULL;
 	END IF;
-	INSERT INTO @SCHEMA@.realtime_events (channel, event_type, payload, app)
-	SELECT e.channel, @SCHEMA@.watch_event_name(w.event_name, e.kind), (CASE
-		WHEN e.members OPERATOR(pg_catalog.=) ''
-		THEN pg_catalog.concat(e.head, ',"key":null,"truncated":true}')
-		WHEN w.max_payload OPERATOR(pg_catalog.=) 0
-		     OR pg_catalog.octet_length(e.head) OPERATOR(pg_catalog.+)
-			pg_catalog.octet_length(e.members) OPERATOR(pg_catalog.<) w.max_payload
-		THEN pg_catalog.concat(e.head, e.members, '}')
-		ELSE @SCHEMA@.watch_short(e.head, e.members, w.relation, w.max_payload)
-		END)::pg_catalog.json, w.app
-	FROM (SELECT p.kind, pg_catalog.substr(p.address, 2) AS channel, p.members,
-		     pg_catalog.concat(CASE p.kind WHEN 'i' THEN '{"op":"insert"'
-				       WHEN 'u' THEN '{"op":"update"' ELSE '{"op":"delete"' END,
-				       head) AS head
-	      FROM (SELECT pg_catalog.substr(m.made, 1, 1) AS kind,
-			   pg_catalog.split_part(m.made, E'\x1e', 1) AS address,
-			   pg_catalog.split_part(m.made, E'\x1e', 2) AS members
-		    FROM pg_catalog.string_to_table(made, E'\x1f') AS m(made)) p) e
-	WHERE e.channel COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) w.channel_regex
-	      AND pg_catalog.octet_length(e.channel) OPERATOR(pg_catalog.<=) w.max_channel;
+	INSERT INTO realtime_events (channel, event_type, payload, app)
+	SELECT e.channel, watch_event_name(w.event_name, e.kind), (CASE
+		WHEN e.members = '' THEN concat(e.head, ',"key":null,"truncated":true}')
+		WHEN w.max_payload = 0
+		     OR octet_length(e.head) + octet_length(e.members) < w.max_payload
+		THEN concat(e.head, e.members, '}')
+		ELSE watch_short(e.head, e.members, w.relation, w.max_payload)
+		END)::json, w.app
+	FROM (SELECT p.kind, substr(p.address, 2) AS channel, p.members,
+		     concat(CASE p.kind WHEN 'i' THEN '{"op":"insert"' WHEN 'u' THEN '{"op":"update"'
+			    ELSE '{"op":"delete"' END, head) AS head
+	      FROM (SELECT substr(m.made, 1, 1) AS kind,
+			   split_part(m.made, E'\x1e', 1) AS address,
+			   split_part(m.made, E'\x1e', 2) AS members
+		    FROM string_to_table(made, E'\x1f') AS m(made)) p) e
+	WHERE e.channel COLLATE "C" ~ w.channel_regex
+	      AND octet_length(e.channel) <= w.max_channel;
 	RETURN NULL;
 END
 $$;

@@ -5,7 +5,8 @@
 
 CREATE FUNCTION sync_fail(p_status integer, p_code text, p_message text, p_field text DEFAULT '')
 RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
 BEGIN
 	RAISE EXCEPTION '%', p_message
 		USING ERRCODE = 'SW' || p_status, CONSTRAINT = p_code, COLUMN = p_field;
@@ -111,21 +112,17 @@ $$;
 COMMENT ON FUNCTION keyset_around IS
 	'The cursors before and after a page.';
 
--- These two, and channel_plain(), do not set search_path: PostgreSQL could not inline them then, and
--- a call would cost more than the statement that contains it.
+-- PostgreSQL cannot inline a function that sets search_path, and a call of one costs more than these
+-- do.  A body after RETURN is parsed when it is created: its names do not depend on the caller.
 CREATE FUNCTION caller_is_server(p_caller jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT coalesce((p_caller->>'server')::boolean, false)
-$$;
+RETURN coalesce((p_caller->>'server')::boolean, false);
 COMMENT ON FUNCTION caller_is_server IS
 	'Whether the caller is the application''s server and not a user.';
 
 CREATE FUNCTION caller_id(p_caller jsonb) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT (p_caller->>'id')::bigint
-$$;
+RETURN (p_caller->>'id')::bigint;
 COMMENT ON FUNCTION caller_id IS
 	'The id of the calling user, NULL for the application''s server.';
 

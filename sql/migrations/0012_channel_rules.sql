@@ -338,11 +338,9 @@ CREATE TRIGGER users_deleted AFTER DELETE ON users
 
 CREATE FUNCTION channel_plain(p_channel text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT regexp_replace(p_channel,
+RETURN regexp_replace(p_channel,
 		'^(private-encrypted-cache-|private-encrypted-|private-cache-|presence-cache-'
-		'|private-|presence-)', '')
-$$;
+		'|private-|presence-)', '');
 COMMENT ON FUNCTION channel_plain IS
 	'The channel''s name without private-, presence- and similar prefixes, as patterns see '
 	'it.';
@@ -534,9 +532,7 @@ COMMENT ON FUNCTION require_asked IS
 
 CREATE FUNCTION list_is_full(p_page integer, p_found integer, p_unasked text[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT CASE WHEN p_unasked = '{}' THEN p_found >= p_page ELSE cardinality(p_unasked) >= 50 END
-$$;
+RETURN CASE WHEN p_unasked = '{}' THEN p_found >= p_page ELSE cardinality(p_unasked) >= 50 END;
 COMMENT ON FUNCTION list_is_full IS
 	'Whether a list has enough rows for its page; or, while it meets channels of which the '
 	'daemon has no verdict, enough of these to evaluate their predicates at once.';

@@ -34,19 +34,15 @@ CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 
 
 CREATE FUNCTION presence_status(p_status text, p_last_seen_at timestamptz, p_deadline timestamptz)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT CASE WHEN p_last_seen_at < p_deadline THEN 'offline' ELSE p_status END
-$$;
+RETURN CASE WHEN p_last_seen_at < p_deadline THEN 'offline' ELSE p_status END;
 COMMENT ON FUNCTION presence_status IS
 	'The status at a time: a user who was not seen since p_deadline is offline, whatever '
 	'the row says.';
 
 CREATE FUNCTION presence_next(p_was text, p_heard_at timestamptz, p_told text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT CASE WHEN p_heard_at IS NOT NULL THEN p_told WHEN p_was = 'offline' THEN 'online'
-		    ELSE p_was END
-$$;
+RETURN CASE WHEN p_heard_at IS NOT NULL THEN p_told WHEN p_was = 'offline' THEN 'online'
+		    ELSE p_was END;
 COMMENT ON FUNCTION presence_next IS
 	'The next status: that of a heartbeat; from a socket alone, online when the user was '
 	'offline.';

@@ -347,9 +347,7 @@ COMMENT ON FUNCTION activity_scan IS
 
 CREATE FUNCTION activity_reach(p_feed activity_feed) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT CASE WHEN p_feed.sees_all THEN 1000 ELSE 200 END
-$$;
+RETURN CASE WHEN p_feed.sees_all THEN 1000 ELSE 200 END;
 COMMENT ON FUNCTION activity_reach IS
 	'How many activities one request reads at most. Fewer when a channel has to be checked '
 	'for each.';

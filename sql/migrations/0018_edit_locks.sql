@@ -64,12 +64,10 @@ $$;
 COMMENT ON FUNCTION lock_json IS
 	'An edit lock as JSON.';
 
--- It does not set search_path, so that PostgreSQL can inline it.
+-- Parsed here, as caller_id() is, so that PostgreSQL can inline it.
 CREATE FUNCTION lock_is_held(p_row locks) RETURNS boolean
 LANGUAGE sql VOLATILE
-AS $$
-	SELECT p_row.user_id IS NOT NULL AND p_row.expires_at > clock_timestamp()
-$$;
+RETURN p_row.user_id IS NOT NULL AND p_row.expires_at > clock_timestamp();
 COMMENT ON FUNCTION lock_is_held IS
 	'Whether a user holds the lock now.';
 

@@ -81,14 +81,12 @@ CREATE INDEX sync_change_at ON sync_change (at);
 CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_id, version)
 	WHERE version IS NOT NULL;
 
--- Like others below it does not set search_path, so that PostgreSQL can inline it.
+-- Like others below it is parsed here, as caller_id() is, so that PostgreSQL can inline it.
 CREATE FUNCTION sync_entity_json(p_row sync_entity) RETURNS json
 LANGUAGE sql STABLE
-AS $$
-	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
+RETURN json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
 		'version', p_row.version, 'deleted', p_row.data IS NULL, 'data', p_row.data,
-		'updated_by', p_row.updated_by, 'updated_at', iso(p_row.updated_at))
-$$;
+		'updated_by', p_row.updated_by, 'updated_at', iso(p_row.updated_at));
 COMMENT ON FUNCTION sync_entity_json IS
 	'A resource as JSON.';
 
@@ -206,11 +204,9 @@ COMMENT ON FUNCTION entity_check_size IS
 
 CREATE FUNCTION mutation_refusal(p_code text, p_message text, p_current sync_entity) RETURNS json
 LANGUAGE sql STABLE
-AS $$
-	SELECT json_build_object('status', 409,
+RETURN json_build_object('status', 409,
 		'error', json_build_object('code', p_code, 'message', rtrim(p_message, '.')),
-		'current', CASE WHEN p_current.app IS NOT NULL THEN sync_entity_json(p_current) END)
-$$;
+		'current', CASE WHEN p_current.app IS NOT NULL THEN sync_entity_json(p_current) END);
 COMMENT ON FUNCTION mutation_refusal IS
 	'The answer to a mutation that conflicts; p_current is NULL when the resource never '
 	'existed.';
@@ -674,12 +670,10 @@ COMMENT ON FUNCTION sync_changes IS
 
 CREATE FUNCTION sync_version_json(p_row sync_entity) RETURNS json
 LANGUAGE sql STABLE
-AS $$
-	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
+RETURN json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
 		'version', coalesce(p_row.version, 0),
 		'deleted', p_row.version IS NOT NULL AND p_row.data IS NULL,
-		'updated_at', iso(p_row.updated_at))
-$$;
+		'updated_at', iso(p_row.updated_at));
 COMMENT ON FUNCTION sync_version_json IS
 	'The version of a resource as JSON.';
 

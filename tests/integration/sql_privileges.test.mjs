@@ -291,25 +291,42 @@ DECLARE
 	arguments text;
 	source text := (SELECT string_agg(p.prosrc, ' ') FROM pg_proc p WHERE p.pronamespace = ${OURS});
 BEGIN
-	FOR one IN SELECT p.proname, p.oid, p.pronargs, p.proargtypes, p.prorettype FROM pg_proc p
-		WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f' AND NOT p.proretset
-		AND p.provariadic = 0 AND source ~ ('\\m' || p.proname || '\\M\\(')
+	FOR one IN SELECT p.proname, p.oid, p.pronargs, p.proargtypes, p.prorettype, p.proretset FROM pg_proc p
+		WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f'
+		AND p.provariadic = 0 AND source ~ ('\\m' || p.proname || '\\M *\\(')
 		AND p.prolang <> (SELECT l.oid FROM pg_language l WHERE l.lanname = 'c')
 	LOOP
 		BEGIN
 			SELECT coalesce(string_agg(format('$%s', n), ', '), '') INTO arguments
 			FROM generate_series(1, one.pronargs) n;
 			EXECUTE format('CREATE FUNCTION hostile.%I(%s) RETURNS %s LANGUAGE plpgsql AS '
-				'$f$ BEGIN PERFORM hostile.canary(); RETURN pg_catalog.%I(%s); END $f$',
+				'$f$ BEGIN PERFORM hostile.canary(); RETURN %s pg_catalog.%I(%s); END $f$',
 				one.proname, pg_get_function_identity_arguments(one.oid),
-				one.prorettype::regtype, one.proname, arguments);
+				CASE WHEN one.proretset THEN 'SETOF ' ELSE '' END || one.prorettype::regtype,
+				CASE WHEN one.proretset THEN 'QUERY SELECT * FROM' ELSE '' END, one.proname, arguments);
 		EXCEPTION WHEN OTHERS THEN NULL; -- pseudo types
 		END;
+	END LOOP;
+	-- Those of VARIADIC "any" take an array or text here; the nearer type wins.
+	FOREACH arguments IN ARRAY '{concat,concat_ws,format,json_build_object,jsonb_build_object}'::text[] LOOP
+		EXECUTE format('CREATE FUNCTION hostile.%I(VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS '
+			'$f$ BEGIN PERFORM hostile.canary(); RETURN array_to_string($1, ''''); END $f$', arguments);
+	END LOOP;
+	CREATE FUNCTION hostile.step(bigint, anyelement) RETURNS bigint LANGUAGE plpgsql AS
+		$f$ BEGIN PERFORM hostile.canary(); RETURN $1 + 1; END $f$;
+	CREATE FUNCTION hostile.step(bigint) RETURNS bigint LANGUAGE plpgsql AS
+		$f$ BEGIN PERFORM hostile.canary(); RETURN $1 + 1; END $f$;
+	CREATE AGGREGATE hostile.count(*) (SFUNC = hostile.step, STYPE = bigint, INITCOND = '0');
+	FOREACH arguments IN ARRAY '{count,min,max,sum,array_agg,string_agg}'::text[] LOOP
+		EXECUTE format('CREATE AGGREGATE hostile.%I(anyelement) (SFUNC = hostile.step, '
+			'STYPE = bigint, INITCOND = ''0'')', arguments);
 	END LOOP;
 	FOR one IN SELECT o.oprname, o.oprleft::regtype AS l, o.oprright::regtype AS r,
 			o.oprresult::regtype AS result, o.oid FROM pg_operator o
 		WHERE o.oprnamespace = 'pg_catalog'::regnamespace AND o.oprkind = 'b'
-		AND position(' ' || o.oprname || ' ' IN source) > 0
+		AND (position(' ' || o.oprname || ' ' IN source) > 0
+			OR o.oprname IN ('=', '<>', '<', '<=', '>', '>=', '||', '->', '->>', '+', '-', '*', '~', '!~',
+				'~~', '!~~', '~~*', '@>', '?'))
 	LOOP
 		BEGIN
 			EXECUTE format('CREATE FUNCTION hostile.%I(%s, %s) RETURNS %s LANGUAGE plpgsql AS '
@@ -328,18 +345,55 @@ BEGIN
 END
 $do$;`;
 
+test('every function of the schema fixes its search_path, or is parsed when it is created', async (t) => {
+	const { daemon } = await daemonAndRole(t);
+	await daemon.query(`CREATE TABLE public.seen (id integer PRIMARY KEY);
+		SELECT watch('public.seen', 'seen')`);
+	const functions = await daemon.query(`SELECT p.proname AS name, p.prosecdef AS definer,
+		p.prorettype = 'trigger'::regtype AS trigger, p.prosqlbody IS NOT NULL AS parsed,
+		(SELECT c FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%') AS path
+		FROM pg_proc p WHERE p.pronamespace = ${OURS}`);
+	assert.ok(functions.some((f) => /^watch_\d+$/.test(f.name)));
+	const fixed = /^search_path=(scopewire|pg_catalog), pg_temp$/;
+	assert.deepEqual(functions.filter((f) => (f.definer || f.trigger) && !fixed.test(f.path)), []);
+	assert.deepEqual(new Set(functions.filter((f) => !f.parsed && !fixed.test(f.path)).map((f) => f.name)),
+		new Set(['broadcast']));
+});
+
+/** Constructs that find an operator by its name, although none is written. */
+const HIDDEN = [`lower(p) = 'x'`, `nullif(p, 'y') IS NULL`, `CASE p WHEN 'x' THEN true ELSE false END`,
+	`p IN ('x', 'y')`, `p = ANY (ARRAY['x', 'y'])`, `p BETWEEN 'a' AND 'z'`, `p IS DISTINCT FROM 'x'`,
+	`p LIKE 'x%'`, `p || 'y' IS NOT NULL`, `'{"a":1}'::pg_catalog.json->>'a' IS NULL`, `length(p) > 0`, `now() IS NULL`,
+	`EXISTS (SELECT FROM (SELECT p AS b) a JOIN (SELECT p AS b) c USING (b))`,
+	`(SELECT count(*) IS NULL)`, `concat(p, 'y') IS NULL`, `EXISTS (SELECT FROM unnest(ARRAY[p]))`];
+
+/** Statements of the role that run our triggers: those of the log, and those of a watched table. */
+const TRIGGERING = [`INSERT INTO scopewire.realtime_events (channel, event_type, payload) VALUES ('c', 'E', '{}')`,
+	`INSERT INTO scopewire.realtime_events (channel, event_type, payload) VALUES ('c', 'E', NULL)`,
+	`INSERT INTO scopewire.realtime_events (channel, event_type, event_id, exclude_socket)
+		VALUES ('c', 'E', pg_catalog.gen_random_uuid()::pg_catalog.text, '1.2')`,
+	`INSERT INTO scopewire.realtime_events (channel, event_type) VALUES ('no channel', 'E')`,
+	`INSERT INTO scopewire.realtime_events (channel, event_type) VALUES ('c', 'pusher:x')`,
+	`INSERT INTO scopewire.realtime_events (channel, event_type, app) VALUES ('c', 'E', 'none')`,
+	`INSERT INTO hostile.changed VALUES (1, 'a', 'x'), (2, 'b', 'y')`,
+	`INSERT INTO hostile.changed VALUES (3, 'b', pg_catalog.repeat('x', 20000))`,
+	`UPDATE hostile.changed SET note = 'z'`, `UPDATE hostile.changed SET room = 'c'`,
+	`UPDATE hostile.changed SET id = id OPERATOR(pg_catalog.+) 10`, `DELETE FROM hostile.changed`,
+	`TRUNCATE hostile.changed`, `INSERT INTO hostile.faulty VALUES (1)`];
+
 test('an application\'s role cannot act as the owner through what it was granted', async (t) => {
 	const { daemon, role, admin } = await daemonAndRole(t);
-	const { host, name } = daemon.database;
+	const { host, name: database } = daemon.database;
 	await admin(`CREATE SCHEMA hostile AUTHORIZATION ${role}`);
 	grants(daemon.database, { role });
 	grants(daemon.database, { role });     // it may be run again
 	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
 		VALUES ('c.{id}', 'sql', '{id}::bigint = {user}')`);
 	const granted = (await daemon.query(FUNCTIONS, [role])).filter((f) => f.may);
-	assert.deepEqual([...new Set(granted.map((f) => f.proname))].filter((f) => !CALLS[f]), [],
+	const names = [...new Set(granted.map((f) => f.proname))];
+	assert.deepEqual(names.filter((f) => !CALLS[f]), [],
 		'a function without a call in this test');
-	const client = new pg.Client({ host, database: name, user: role, port: 5432 });
+	const client = new pg.Client({ host, database, user: role, port: 5432 });
 	await client.connect();
 	try {
 		await client.query(CANARIES);
@@ -347,14 +401,23 @@ test('an application\'s role cannot act as the owner through what it was granted
 			WHERE pronamespace = 'hostile'::regnamespace`)).rows;
 		assert.ok(n > 300, `${n} functions`);
 		await client.query(`CREATE TABLE hostile.watched (id integer PRIMARY KEY)`);
-		// The canaries find a function that does not fix its search_path.
-		await daemon.query(`CREATE FUNCTION leaky(p text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-			AS $$ BEGIN RETURN lower(p) = 'x'; END $$; GRANT EXECUTE ON FUNCTION leaky TO ${role}`);
 		const escaped = async () => (await admin('SELECT is_called FROM hostile.escaped'))[0].is_called;
-		await client.query(`SET search_path = hostile, pg_catalog; SELECT scopewire.leaky('x')`);
-		assert.equal(await escaped(), true);
-		await admin(`SELECT setval('hostile.escaped', 1, false); DROP FUNCTION leaky`);
-		await client.query('RESET search_path');
+		// The canaries find whatever a function does that does not fix its search_path.
+		for (const hidden of HIDDEN) {
+			await daemon.query(`CREATE OR REPLACE FUNCTION leaky(p text) RETURNS boolean LANGUAGE plpgsql
+				SECURITY DEFINER AS $$ BEGIN RETURN ${hidden}; END $$; GRANT EXECUTE ON FUNCTION leaky TO ${role}`);
+			await client.query(`SET search_path = hostile, pg_catalog; SELECT scopewire.leaky('x')`).catch(() => {});
+			assert.equal(await escaped(), true, hidden);
+			await admin(`SELECT setval('hostile.escaped', 1, false)`);
+		}
+		await daemon.query('DROP FUNCTION leaky');
+		await client.query(`RESET search_path;
+			CREATE TABLE hostile.changed (id integer PRIMARY KEY, room text, note text);
+			CREATE TABLE hostile.faulty (id integer PRIMARY KEY);
+			SELECT scopewire.watch('hostile.changed', 'changed.{room}');
+			SELECT scopewire.watch('hostile.changed', 'changed');
+			SELECT scopewire.watch('hostile.faulty', 'faulty.{id}');
+			ALTER TABLE hostile.faulty RENAME id TO other`);
 		const tables = await daemon.query(`SELECT relname AS name, relkind FROM pg_class
 			WHERE relnamespace = ${OURS} AND relkind IN ('r', 'p', 'v')`);
 		for (const { name: table } of tables)
@@ -362,18 +425,26 @@ test('an application\'s role cannot act as the owner through what it was granted
 
 		// 1. Whatever the search_path finds, nothing of it runs with other rights.
 		let succeeded = 0;
+		const leaks = [];
 		for (const searchPath of ['hostile, pg_catalog', 'pg_temp, hostile, pg_catalog', 'public']) {
 			await client.query(`SET search_path = ${searchPath}`);
-			for (const { proname } of granted)
-				for (const call of CALLS[proname])
-					await client.query(`SELECT scopewire.${proname}(${call})`)
-						.then(() => succeeded++, () => {});    // some are refused
-			await client.query(`INSERT INTO scopewire.realtime_events (channel, event_type, payload)
-				VALUES ('c', 'E', '{}')`);
+			for (const setting of ['', APP.id, 'none']) {
+				await client.query(`SET scopewire.app = '${setting}'`);
+				const statements = [...TRIGGERING, ...names.flatMap((name) =>
+					CALLS[name].map((call) => `SELECT scopewire.${name}(${call})`))];
+				for (const statement of statements) {
+					await client.query(statement).then(() => succeeded++, () => {});    // some are refused
+					if (!await escaped()) continue;
+					leaks.push(`${searchPath}; ${setting}; ${statement}`);
+					await admin(`SELECT setval('hostile.escaped', 1, false)`);
+				}
+			}
 		}
-		await client.query('RESET search_path');
-		assert.ok(succeeded > 3 * granted.length / 2, `${succeeded} calls succeeded`);
-		assert.equal(await escaped(), false);
+		await client.query('RESET search_path; RESET scopewire.app');
+		assert.ok(succeeded > 6 * names.length, `${succeeded} calls succeeded`);
+		assert.deepEqual(leaks, []);
+		assert.ok((await daemon.query(`SELECT FROM realtime_events WHERE channel IN ('changed', 'changed.c')`))
+			.length > 20, 'the triggers of watched tables published');
 
 		// 2. Its own types and casts are converted with its own rights.
 		await client.query(`CREATE TYPE hostile.mood AS ENUM ('{"a":1}');
