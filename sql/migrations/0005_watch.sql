@@ -360,7 +360,8 @@ BEGIN
 	head := concat(',"table":', to_json(concat(quote_ident(TG_TABLE_SCHEMA), '.',
 						   quote_ident(TG_TABLE_NAME))));
 	IF TG_OP = 'TRUNCATE' THEN
-		IF w.channel_template !~ '[{]' THEN
+		IF w.channel_template !~ '[{]'
+		   AND (w.max_channel = 0 OR octet_length(w.channel_template) <= w.max_channel) THEN
 			INSERT INTO realtime_events (channel, event_type, payload, app)
 			VALUES (w.channel_template, watch_event_name(w.event_name, 't'),
 				concat('{"op":"truncate"', head, '}')::json, w.app);
@@ -383,7 +384,7 @@ BEGIN
 			   split_part(m.made, E'\x1e', 2) AS members
 		    FROM string_to_table(made, E'\x1f') AS m(made)) p) e
 	WHERE e.channel COLLATE "C" ~ w.channel_regex
-	      AND octet_length(e.channel) <= w.max_channel;
+	      AND (w.max_channel = 0 OR octet_length(e.channel) <= w.max_channel);
 	RETURN NULL;
 END
 $$;

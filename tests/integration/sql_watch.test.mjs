@@ -228,6 +228,40 @@ describe('watched tables', () => {
 			.sort(), [['large.all', { id: 1 }], ['large.some', null]]);
 	});
 
+	test('a limit of 0 is no limit', async () => {
+		const long = 'x'.repeat(300);
+		await app.query(`CREATE TABLE unlimited (id integer PRIMARY KEY, room text, note text);
+			SELECT scopewire.watch('unlimited', 'unlimited.{room}');
+			SELECT scopewire.watch('unlimited', 'unlimited-all', NULL, '{truncate}', repeat('e', 300))`)
+			.then(() => assert.fail('an event name over the limit'), () => {});
+		await daemon.query(`UPDATE log_apps SET max_channel_bytes = 0, max_event_bytes = 0,
+			max_payload_bytes = 0`);
+		await app.query(`CREATE TABLE IF NOT EXISTS unlimited (id integer PRIMARY KEY, room text, note text);
+			SELECT scopewire.watch('unlimited', 'unlimited.{room}');
+			SELECT scopewire.watch('unlimited', 'unlimited-${long}', NULL, '{truncate}', repeat('e', 300));
+			INSERT INTO unlimited VALUES (1, 'a', repeat('n', 20000)), (2, '${long}', 'b');
+			UPDATE unlimited SET note = note || 'c'; DELETE FROM unlimited WHERE id = 2; TRUNCATE unlimited`);
+		await daemon.query(`UPDATE log_apps SET max_channel_bytes = 200, max_event_bytes = 200,
+			max_payload_bytes = 10240`);
+		const found = await events('unlimited');
+		assert.deepEqual(found.map((e) => `${e.channel} ${e.payload.op} ${e.payload.truncated ?? ''}`), [
+			'unlimited.a insert ', `unlimited.${long} insert `, 'unlimited.a update ',
+			`unlimited.${long} update `, `unlimited.${long} delete `, `unlimited-${long} truncate `]);
+		assert.equal(found[0].payload.new.note.length, 20000);
+		assert.deepEqual(app.warnings, []);
+	});
+
+	test('a channel over the limit is left out, and the change succeeds', async () => {
+		const long = 'x'.repeat(300);
+		await app.query(`CREATE TABLE overlong (id integer PRIMARY KEY, room text);
+			SELECT scopewire.watch('overlong', 'overlong-{room}');
+			SELECT scopewire.watch('overlong', 'overlong-${long}');
+			INSERT INTO overlong VALUES (1, 'a'), (2, '${long}');
+			UPDATE overlong SET id = id + 5; DELETE FROM overlong; TRUNCATE overlong`);
+		assert.deepEqual((await events('overlong')).map((e) => `${e.channel} ${e.payload.op}`).sort(),
+			['overlong-a delete', 'overlong-a delete', 'overlong-a insert', 'overlong-a insert']);
+	});
+
 	describe('changes of the table after watch()', () => {
 		const fault = async (table) => (await daemon.query(
 			`SELECT fault FROM watches WHERE relation = $1::text::regclass`, [table]))[0]?.fault;
