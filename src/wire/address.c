@@ -25,6 +25,7 @@ static struct address address_of_v4(const void *four_bytes)
 
 	memcpy(a.bytes, v4_prefix, sizeof(v4_prefix));
 	memcpy(a.bytes + sizeof(v4_prefix), four_bytes, 4);
+	a.is_known = 1;
 	return a;
 }
 
@@ -50,18 +51,21 @@ bool address_parse(struct str_view text, struct address *out)
 	if (inet_pton(AF_INET6, copy, &v6) != 1)
 		return false;
 	memcpy(out->bytes, v6.s6_addr, sizeof(out->bytes));
+	out->is_known = 1;
 	return true;
 }
 
 struct address address_of_sockaddr(const struct sockaddr *sa)
 {
-	struct address a = { { 0 } };
+	struct address a = { { 0 }, 0 };
 
 	if (sa && sa->sa_family == AF_INET)
 		return address_of_v4(&((const struct sockaddr_in *)sa)->sin_addr);
-	if (sa && sa->sa_family == AF_INET6)
+	if (sa && sa->sa_family == AF_INET6) {
 		memcpy(a.bytes, ((const struct sockaddr_in6 *)sa)->sin6_addr.s6_addr,
 		       sizeof(a.bytes));
+		a.is_known = 1;
+	}
 	return a;
 }
 
@@ -77,9 +81,7 @@ struct address address_of_peer(int fd)
 
 bool address_is_known(const struct address *a)
 {
-	static const struct address unknown;
-
-	return memcmp(a, &unknown, sizeof(unknown)) != 0;
+	return a->is_known;
 }
 
 char *address_format(const struct address *a, char out[ADDRESS_TEXT_SIZE])
@@ -97,9 +99,9 @@ char *address_format(const struct address *a, char out[ADDRESS_TEXT_SIZE])
 
 bool address_is_loopback(const struct address *a)
 {
-	static const struct address v6 = { { [15] = 1 } };
+	static const unsigned char v6[16] = { [15] = 1 };
 
-	return memcmp(a, &v6, sizeof(v6)) == 0 || (address_is_v4(a) && a->bytes[12] == 127);
+	return memcmp(a->bytes, v6, sizeof(v6)) == 0 || (address_is_v4(a) && a->bytes[12] == 127);
 }
 
 struct address address_network(const struct address *a)

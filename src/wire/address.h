@@ -14,9 +14,13 @@
 #include "base/annotate.h"
 #include "base/str.h"
 
-/* IPv6; IPv4 in its mapped form ::ffff:a.b.c.d.  All bytes 0: not known. */
+/*
+ * IPv6; IPv4 in its mapped form ::ffff:a.b.c.d.  All 0: not known.  No padding, because it is part
+ * of keys that are compared by their bytes.
+ */
 struct address {
 	unsigned char bytes[16];
+	unsigned is_known; /* 0 or 1; without it :: would be one that is not known */
 };
 
 #define ADDRESS_TEXT_SIZE 64

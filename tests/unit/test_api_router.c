@@ -60,8 +60,8 @@ static struct str_view on_header(const struct request *r UNUSED, const char *nam
 	return sv_n(at, strcspn(at, "\n"));
 }
 
-static const struct address loopback_peer = { { [15] = 1 } };
-static const struct address other_peer = { { 0x20, 1, 0x0d, 0xb8, [15] = 1 } };
+static const struct address loopback_peer = { { [15] = 1 }, 1 };
+static const struct address other_peer = { { 0x20, 1, 0x0d, 0xb8, [15] = 1 }, 1 };
 
 static void call_from(bool loopback, const char *method, const char *target, struct str_view body)
 {

@@ -136,6 +136,23 @@ START_TEST(an_address_has_a_limit_of_connections)
 }
 END_TEST
 
+/* A proxy may name it as its client's. */
+START_TEST(the_unspecified_address_has_limits)
+{
+	struct address_limits *l = address_limits_new(1, 0);
+	struct address a = address_of("::"), unknown = address_of_sockaddr(NULL);
+	struct address_count *c, *none;
+
+	ck_assert_int_eq(address_limits_enter(l, &a, START, &c), ADDRESS_ADMITTED);
+	ck_assert_ptr_nonnull(c);
+	ck_assert_int_eq(address_limits_enter(l, &a, START, &none), ADDRESS_CONNECTIONS);
+	ck_assert_int_eq(address_limits_enter(l, &unknown, START, &none), ADDRESS_ADMITTED);
+	ck_assert_ptr_null(none);
+	address_limits_leave(l, c);
+	address_limits_free(l);
+}
+END_TEST
+
 START_TEST(an_address_has_a_rate_of_handshakes)
 {
 	struct address_limits *l = address_limits_new(0, 5);
@@ -196,6 +213,7 @@ int main(void)
 	tcase_add_test(t, more_than_the_rate_at_once_is_refused);
 	tcase_add_test(t, threads_share_one_budget);
 	tcase_add_test(t, an_address_has_a_limit_of_connections);
+	tcase_add_test(t, the_unspecified_address_has_limits);
 	tcase_add_test(t, an_address_has_a_rate_of_handshakes);
 	tcase_add_test(t, addresses_without_a_connection_are_forgotten);
 	suite_add_tcase(s, t);

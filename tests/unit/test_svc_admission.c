@@ -82,7 +82,7 @@ static void catch_up(unsigned worker)
 static bool enter_sized(struct publish *p, const char *name, unsigned app, unsigned client,
 			struct load_share share)
 {
-	struct address address = { .bytes = { [15] = (unsigned char)client } };
+	struct address address = { .bytes = { [15] = (unsigned char)client }, .is_known = 1 };
 
 	*p = (struct publish){ .name = name, .wait = { .share = share, .done = on_done } };
 	if (admission_enter(admission, &p->wait))

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <netinet/in.h>
 #include "base/mem.h"
 #include "unit.h"
 #include "wire/address.h"
@@ -31,6 +32,27 @@ START_TEST(addresses_have_one_form)
 	ck_assert(!address_parse(SV(""), &a));
 	ck_assert(!address_parse(SV("a1:a2:a3:a4:a5:a6:a7:a8:a9:aa:ab:ac:ad:ae:af:b0:b1:b2"), &a));
 	ck_assert_str_eq(text_of(address_of_sockaddr(NULL)), "unknown");
+}
+END_TEST
+
+START_TEST(the_unspecified_address_is_known)
+{
+	static const char *const forms[] = { "::", "::0", "0::0", "0:0:0:0:0:0:0:0", "::0.0.0.0" };
+	struct sockaddr_in6 sa = { .sin6_family = AF_INET6 };
+	struct address a = address_of_sockaddr((struct sockaddr *)&sa), unknown;
+
+	ck_assert(address_is_known(&a));
+	ck_assert_str_eq(text_of(a), "::");
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+		a = parsed(forms[i]);
+		ck_assert_msg(address_is_known(&a), "%s", forms[i]);
+		ck_assert_str_eq(text_of(a), "::");
+		a = address_network(&a);
+		ck_assert(address_is_known(&a));
+	}
+	unknown = address_of_sockaddr(NULL);
+	ck_assert(!address_is_known(&unknown));
+	ck_assert(!address_is_loopback(&unknown));
 }
 END_TEST
 
@@ -144,6 +166,8 @@ START_TEST(headers_of_a_trusted_proxy_count)
 		{ "127.0.0.1", "[2001:db8::1]:4711", NULL, NULL, false, "2001:db8::1", false },
 		{ "127.0.0.1", "192.0.2.1:4711", NULL, NULL, false, "192.0.2.1", false },
 		{ "127.0.0.1", "2001:db8::1", NULL, NULL, false, "2001:db8::1", false },
+		{ "127.0.0.1", "::", NULL, NULL, false, "::", false },
+		{ "127.0.0.1", NULL, NULL, "for=\"[0:0::0]\"", false, "::", false },
 		{ "127.0.0.1", "192.0.2.1, junk", NULL, NULL, false, "127.0.0.1", false },
 		{ "127.0.0.1", ",,", ",", NULL, false, "127.0.0.1", false },
 		{ "127.0.0.1", NULL, NULL, "for=192.0.2.1;proto=https;by=10.0.0.1", false,
@@ -167,11 +191,12 @@ static Suite *suite(void)
 	TCase *t = tcase_create("address");
 
 	tcase_add_test(t, addresses_have_one_form);
+	tcase_add_test(t, the_unspecified_address_is_known);
 	tcase_add_test(t, loopback_is_known_in_every_form);
 	tcase_add_test(t, a_range_contains_its_addresses_only);
 	tcase_add_test(t, a_list_with_another_word_is_refused);
 	tcase_add_loop_test(t, headers_of_others_do_not_count, 0, 3);
-	tcase_add_loop_test(t, headers_of_a_trusted_proxy_count, 0, 17);
+	tcase_add_loop_test(t, headers_of_a_trusted_proxy_count, 0, 19);
 	suite_add_tcase(s, t);
 	return s;
 }
