@@ -213,24 +213,33 @@ $$;
 COMMENT ON FUNCTION sync_user_get IS
 	'GET /users/{id}.';
 
+CREATE FUNCTION roles_read(p_roles jsonb, p_field text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF p_roles IS NULL THEN
+		RETURN NULL;
+	END IF;
+	IF jsonb_typeof(p_roles) <> 'array' OR jsonb_array_length(p_roles) > 64
+	   OR EXISTS (SELECT FROM jsonb_path_query(p_roles, 'strict $[*]') r
+		      WHERE jsonb_typeof(r) <> 'string' OR length(r #>> '{}') NOT BETWEEN 1 AND 64) THEN
+		PERFORM sync_fail(400, 'invalid_value', format('%s must be a list of at most 64 strings of 1 '
+				  'to 64 characters.', p_field), p_field);
+	END IF;
+	RETURN ARRAY(SELECT jsonb_array_elements_text(p_roles));
+END
+$$;
+COMMENT ON FUNCTION roles_read IS
+	'The roles in a list; NULL without one. Refuses what is not a list of roles.';
+
 CREATE FUNCTION sync_user_put(p_app text, p_caller jsonb, p_user_id bigint, p_name text,
 			      p_avatar text, p_roles jsonb, OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	told users;
-	role_list text[];
+	role_list CONSTANT text[] := roles_read(p_roles, 'roles');
 BEGIN
-	IF p_roles IS NOT NULL THEN
-		IF EXISTS (SELECT FROM jsonb_array_elements(p_roles) r
-			   WHERE jsonb_typeof(r) <> 'string'
-				 OR length(r #>> '{}') NOT BETWEEN 1 AND 64) THEN
-			PERFORM sync_fail(400, 'invalid_value',
-					  'roles must be a list of strings of 1 to 64 characters.',
-					  'roles');
-		END IF;
-		role_list := ARRAY(SELECT jsonb_array_elements_text(p_roles));
-	END IF;
 	INSERT INTO users AS u (app, id, name, avatar, roles)
 	VALUES (p_app, p_user_id, p_name, p_avatar, coalesce(role_list, '{}'))
 	ON CONFLICT ON CONSTRAINT users_pkey DO UPDATE

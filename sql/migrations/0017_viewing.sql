@@ -264,18 +264,153 @@ $$;
 COMMENT ON FUNCTION sync_stop_viewing IS
 	'POST /stop-viewing. Without a socket id: all tabs of the user.';
 
-CREATE FUNCTION sync_viewers(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
-			     p_most integer, OUT status integer, OUT body json)
+CREATE FUNCTION viewing_read(p_resources jsonb) RETURNS TABLE (at bigint, resource_type text, resource_id text)
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM jsonb_array_elements_text(p_resources) v
+		   WHERE v COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}:[-a-zA-Z0-9_=@,.;]{1,64}$') THEN
+		PERFORM sync_fail(400, 'invalid_value', 'resources must be a list of type:id, as in '
+				  '"invoice:7,invoice:8".', 'resources');
+	END IF;
+	RETURN QUERY SELECT e.at, split_part(e.value, ':', 1), split_part(e.value, ':', 2)
+	FROM jsonb_array_elements_text(p_resources) WITH ORDINALITY AS e(value, at);
+END
+$$;
+COMMENT ON FUNCTION viewing_read IS
+	'The resources in a list of type:id, in their order; refuses another text.';
+
+CREATE FUNCTION viewing_known(p_app text, p_caller jsonb, p_channels text[], OUT is_shown boolean,
+			      OUT unasked text[])
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	one text;
+BEGIN
+	is_shown := caller_is_server(p_caller);
+	unasked := '{}';
+	FOREACH one IN ARRAY p_channels LOOP
+		EXIT WHEN is_shown;
+		is_shown := channel_known(p_app, p_caller, one);
+		IF is_shown IS NULL THEN
+			unasked := array_append(unasked, one);
+		END IF;
+	END LOOP;
+	is_shown := coalesce(is_shown, false);
+	IF is_shown THEN
+		unasked := '{}';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION viewing_known IS
+	'Whether the caller may join one of the channels of a resource, and those of which the daemon '
+	'has to evaluate the predicates first.';
+
+CREATE FUNCTION viewing_of_many(p_app text, p_caller jsonb, p_resources jsonb, p_most integer) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	r record;
+	known record;
+	found jsonb[] := '{}';
+	unasked text[] := '{}';
+BEGIN
+	FOR r IN SELECT * FROM viewing_read(p_resources) ORDER BY at LOOP
+		known := viewing_known(p_app, p_caller, viewing_channels_of(r.resource_type, r.resource_id));
+		unasked := unasked || known.unasked;
+		found := array_append(found, CASE WHEN known.is_shown
+			THEN viewing_list(p_app, r.resource_type, r.resource_id, clock_timestamp(), p_most)
+			ELSE jsonb_build_object('resource_type', r.resource_type, 'resource_id', r.resource_id,
+				'error', jsonb_build_object('code', 'channel_forbidden', 'message',
+					'No rule lets this user join a channel of this resource.')) END);
+	END LOOP;
+	PERFORM require_asked(unasked);
+	RETURN json_build_object('resources', array_to_json(found), 'next_cursor', NULL);
+END
+$$;
+COMMENT ON FUNCTION viewing_of_many IS
+	'The viewers of several resources, in their order; those that the caller may not see have an error.';
+
+CREATE FUNCTION viewing_of_all(p_app text, p_most integer, p_cursor text) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	page_size CONSTANT integer := 100;
+	scope CONSTANT json := json_build_array('viewers', p_app);
+	after CONSTANT text[] := coalesce(cursor_read(scope, p_cursor, 2), '{"",""}');
+	types text[];
+	ids text[];
+	found json;
+BEGIN
+	SELECT array_agg(x.resource_type ORDER BY x.resource_type, x.resource_id),
+	       array_agg(x.resource_id ORDER BY x.resource_type, x.resource_id)
+	INTO types, ids FROM (
+		SELECT DISTINCT v.resource_type, v.resource_id FROM viewers v
+		WHERE v.app = p_app AND v.expires_at > clock_timestamp()
+		AND (v.resource_type, v.resource_id) > (after[1], after[2])
+		ORDER BY v.resource_type, v.resource_id LIMIT page_size + 1) x;
+	SELECT json_agg(viewing_list(p_app, r.type, r.id, clock_timestamp(), p_most) ORDER BY r.at)
+	INTO found FROM unnest(types[:page_size], ids[:page_size]) WITH ORDINALITY AS r(type, id, at);
+	RETURN json_build_object('resources', coalesce(found, '[]'), 'next_cursor',
+		CASE WHEN cardinality(types) > page_size
+		     THEN cursor_make(scope, types[page_size], ids[page_size]) END);
+END
+$$;
+COMMENT ON FUNCTION viewing_of_all IS
+	'A page of all resources that have viewers, 100 of them, in the order of type and id.';
+
+CREATE FUNCTION viewing_of_user(p_app text, p_caller jsonb, p_user_id bigint) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM viewing_require(p_app, p_caller, p_resource_type, p_resource_id);
+	IF NOT caller_is_server(p_caller) AND caller_id(p_caller) IS DISTINCT FROM p_user_id THEN
+		PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may ask what another '
+				  'user views.', 'user_id');
+	END IF;
+	-- A user views 200 resources at most.
+	RETURN json_build_object('user_id', p_user_id, 'viewing', coalesce((
+		SELECT json_agg(json_build_object('resource_type', x.resource_type,
+			'resource_id', x.resource_id, 'mode', x.mode, 'tabs', x.tabs, 'since', iso(x.since),
+			'expires_at', iso(x.expires_at)) ORDER BY x.since, x.resource_type, x.resource_id)
+		FROM (SELECT v.resource_type, v.resource_id, min(v.mode) AS mode, count(*) AS tabs,
+			     min(v.since) AS since, max(v.expires_at) AS expires_at
+		      FROM viewers v WHERE v.app = p_app AND v.user_id = p_user_id
+		      AND v.expires_at > clock_timestamp() GROUP BY 1, 2) x), '[]'));
+END
+$$;
+COMMENT ON FUNCTION viewing_of_user IS
+	'What a user views, the earliest first.';
+
+CREATE FUNCTION sync_viewers(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
+			     p_resources jsonb, p_user_id bigint, p_most integer, p_cursor text,
+			     OUT status integer, OUT body json)
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
 	status := 200;
-	body := viewing_list(p_app, p_resource_type, p_resource_id, clock_timestamp(), p_most);
+	IF (p_resource_type IS NULL) <> (p_resource_id IS NULL) THEN
+		PERFORM sync_fail(400, 'missing_field', 'resource_type and resource_id belong together.',
+				  CASE WHEN p_resource_id IS NULL THEN 'resource_id' ELSE 'resource_type' END);
+	ELSIF num_nonnulls(p_resource_type, p_resources, p_user_id) > 1 THEN
+		PERFORM sync_fail(400, 'invalid_value', 'Give one of resource_type with resource_id, '
+				  'resources, and user_id.', 'resources');
+	ELSIF p_resource_type IS NOT NULL THEN
+		PERFORM viewing_require(p_app, p_caller, p_resource_type, p_resource_id);
+		body := viewing_list(p_app, p_resource_type, p_resource_id, clock_timestamp(), p_most);
+	ELSIF p_resources IS NOT NULL THEN
+		body := viewing_of_many(p_app, p_caller, p_resources, p_most);
+	ELSIF p_user_id IS NOT NULL THEN
+		body := viewing_of_user(p_app, p_caller, p_user_id);
+	ELSIF caller_is_server(p_caller) THEN
+		body := viewing_of_all(p_app, p_most, p_cursor);
+	ELSE
+		PERFORM sync_fail(400, 'missing_field', 'Give resource_type with resource_id, or resources, '
+				  'or user_id.', 'resource_type');
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION sync_viewers IS
-	'GET /viewers.';
+	'GET /viewers: those of a resource, of several, what a user views, or all.';
 
 CREATE FUNCTION viewing_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off

@@ -208,7 +208,7 @@ BEGIN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('lock_lost',
 			'A newer token was given for this lock since.', l) r;
 	ELSE
-		UPDATE locks x SET user_id = NULL, expires_at = clock_timestamp()
+		UPDATE locks x SET user_id = NULL, name = NULL, expires_at = clock_timestamp()
 		WHERE x.app = p_app AND x.resource_type = p_resource_type
 		AND x.resource_id = p_resource_id;
 		PERFORM lock_tell(CASE WHEN p_force THEN 'forced' ELSE 'released' END, NULL, l,
@@ -319,7 +319,7 @@ BEGIN
 		SELECT x.* FROM locks x WHERE x.user_id IS NOT NULL AND x.expires_at <= now()
 		ORDER BY x.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED
 	LOOP
-		UPDATE locks x SET user_id = NULL
+		UPDATE locks x SET user_id = NULL, name = NULL
 		WHERE x.app = l.app AND x.resource_type = l.resource_type
 		AND x.resource_id = l.resource_id;
 		n := n + 1;

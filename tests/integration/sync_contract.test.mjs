@@ -26,11 +26,19 @@ function resolve(node) {
 		.reduce((at, key) => at[key], spec));
 }
 
+/** Those of the path, and the operation's own, which take the place of one with the same name. */
+function parametersOf(item, operation) {
+	const own = (operation.parameters ?? []).map(resolve);
+	const shared = (item.parameters ?? []).map(resolve).filter((p) =>
+		!own.some((o) => o.name === p.name && o.in === p.in));
+	return [...shared, ...own];
+}
+
 /** Every operation: {id, method, path, operation, parameters}. */
 const operations = Object.entries(spec.paths).flatMap(([route, item]) => METHODS
 	.filter((method) => item[method]).map((method) => ({ method: method.toUpperCase(), path: route,
 		id: item[method].operationId, operation: item[method],
-		parameters: [...item.parameters ?? [], ...item[method].parameters ?? []].map(resolve) })));
+		parameters: parametersOf(item, item[method]) })));
 /** The caller is the server, by the Pusher signature; else by HTTP Basic or a bearer token. */
 const isSigned = (o) => o.path.startsWith('/apps/');
 const byId = new Map(operations.map((o) => [o.id, o]));

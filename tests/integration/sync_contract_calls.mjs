@@ -199,6 +199,17 @@ export const calls = {
 		await run({ operation: 'putUser', body: { nam: '' }, status: 400, code: 'unknown_field' });
 		await run({ operation: 'putUser', body: '{', status: 400, code: 'invalid_json' });
 		await run({ operation: 'putUser', as: ada, body: {}, status: 403, code: 'forbidden' });
+		await run({ operation: 'putUsers', body: { users: [{ id: 70, name: 'Bulk', roles: ['x'] }] } });
+		await run({ operation: 'putUsers', body: { users: [{ id: 0 }] }, ...bad, code: 'invalid_value' });
+		await run({ operation: 'putUsers', as: ada, body: { users: [] }, ...forbidden, code: 'forbidden' });
+		const { users } = await run({ operation: 'listUsers', query: { role: 'x', limit: 1 } });
+		if (users[0]?.id !== 70) throw new Error('the user is not listed');
+		await run({ operation: 'listUsers', query: { cursor: 'x' }, ...bad, code: 'invalid_cursor' });
+		await run({ operation: 'listUsers', query: { ids: 'x' }, ...bad, code: 'invalid_value' });
+		await run({ operation: 'listUsers', as: ada, ...forbidden, code: 'forbidden' });
+		await run({ operation: 'deleteUser', path: { id: 70 } });
+		await run({ operation: 'deleteUser', path: { id: 'x' }, ...bad, code: 'invalid_value' });
+		await run({ operation: 'deleteUser', as: ada, ...forbidden, code: 'forbidden' });
 	},
 	async viewing(run, context, daemon) {
 		const at = { resource_type: 'note', resource_id: 1 };
@@ -214,7 +225,10 @@ export const calls = {
 		await start(secret, { as: ada, ...forbidden, code: 'channel_forbidden' });
 		const { viewers } = await run({ operation: 'listViewers', query: at, as: ada });
 		if (viewers[0]?.mode !== 'editing') throw new Error('Ada is not there');
-		await run({ operation: 'listViewers', ...bad, code: 'missing_field' });
+		await run({ operation: 'listViewers', as: ada, ...bad, code: 'missing_field' });
+		await run({ operation: 'listViewers' });
+		await run({ operation: 'listViewers', query: { user_id: 7 }, as: ada });
+		await run({ operation: 'listViewers', query: { resources: 'note:1,secret:1' }, as: ada });
 		await run({ operation: 'listViewers', query: secret, as: ada, ...forbidden,
 			code: 'channel_forbidden' });
 		const stop = (body, more) => run({ operation: 'stopViewing', body: { ...at, ...body }, ...more });

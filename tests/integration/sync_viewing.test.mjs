@@ -180,6 +180,60 @@ describe('start, stop, viewers', () => {
 		failed(await new Sync(daemon).get('viewers', r.named()), 401, 'unauthorized');
 	});
 
+	test('several resources are listed in one call; those that are refused have an error', async () => {
+		const [one, two, three] = [resource(daemon), resource(daemon), resource(daemon)];
+		ok(await one.start(61));
+		ok(await two.start(61, { mode: 'editing' }));
+		ok(await two.start(62));
+		await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule) VALUES ($1, 'anyone')`, [`invoice.${two.id}`]);
+		const resources = [three, two, one].map((r) => `invoice:${r.id}`).join();
+		const { resources: all, next_cursor: cursor } = ok(await Sync.server(daemon).get('viewers', { resources }));
+		assert.equal(cursor, null);
+		assert.deepEqual(all.map((r) => [r.resource_id, modes(r)]),
+			[[three.id, []], [two.id, [[61, 'editing'], [62, 'viewing']]], [one.id, [[61, 'viewing']]]]);
+		const seen = ok(await Sync.user(daemon, 62).get('viewers', { resources })).resources;
+		assert.deepEqual(seen.map((r) => [r.resource_id, r.count, r.error?.code]),
+			[[three.id, undefined, 'channel_forbidden'], [two.id, 2, undefined], [one.id, undefined, 'channel_forbidden']]);
+		for (const wrong of ['invoice', 'invoice:', ':1', 'invoice:1:2', 'in.voice:1', ''])
+			failed(await Sync.server(daemon).get('viewers', { resources: wrong }), 400, 'invalid_value', 'resources');
+		failed(await Sync.server(daemon).get('viewers', { resources, user_id: 61 }), 400, 'invalid_value', 'resources');
+		failed(await Sync.server(daemon).get('viewers', { resource_type: 'invoice' }), 400, 'missing_field', 'resource_id');
+		failed(await Sync.user(daemon, 62).get('viewers'), 400, 'missing_field', 'resource_type');
+	});
+
+	test('predicates of several resources are evaluated together', async () => {
+		const all = Array.from({ length: 60 }, () => resource(daemon, 'memo'));
+		await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule, argument)
+			VALUES ('memo.{id}', 'sql', '{user} = 63 AND {id}::bigint % 2 = 0')`);
+		const resources = all.map((r) => `memo:${r.id}`).join();
+		const seen = ok(await Sync.user(daemon, 63).get('viewers', { resources })).resources;
+		assert.deepEqual(seen.map((r) => r.error === undefined), all.map((r) => Number(r.id) % 2 === 0));
+	});
+
+	test('what a user views, and all that is viewed', async () => {
+		const [one, two] = [resource(daemon, 'plan'), resource(daemon, 'plan')];
+		ok(await one.start(64));
+		ok(await two.start(64, { mode: 'editing' }));
+		const { user_id: id, viewing } = ok(await Sync.user(daemon, 64).get('viewers', { user_id: 64 }));
+		assert.equal(id, 64);
+		assert.deepEqual(viewing.map((r) => [r.resource_type, r.resource_id, r.mode, r.tabs]),
+			[['plan', one.id, 'viewing', 1], ['plan', two.id, 'editing', 1]]);
+		failed(await Sync.user(daemon, 65).get('viewers', { user_id: 64 }), 403, 'forbidden', 'user_id');
+		for (let n = 0; n < 101; n++)
+			ok(await Sync.server(daemon).post('start-viewing', { resource_type: 'sheet', resource_id: `s${n}`, user_id: 64 }));
+		const found = [];
+		let cursor;
+		do {
+			const page = ok(await Sync.server(daemon).get('viewers', { limit: 1, ...(cursor && { cursor }) }));
+			found.push(...page.resources);
+			cursor = page.next_cursor;
+		} while (cursor);
+		assert.equal(found.filter((r) => r.resource_type === 'sheet' && r.count === 1).length, 101);
+		const names = found.map((r) => `${r.resource_type}:${r.resource_id}`);
+		assert.equal(new Set(names).size, names.length);
+		failed(await Sync.server(daemon).get('viewers', { cursor: 'x' }), 400, 'invalid_cursor', 'cursor');
+	});
+
 	test('a predicate can admit users', async () => {
 		const r = resource(daemon, 'ledger');
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)

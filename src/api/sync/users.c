@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The data that an application stores about its users: users/{id}; what they may see: may. */
+/*
+ * The data that an application stores about its users: users, users/{id}; what they may see: may.
+ */
 #include "base/mem.h"
+#include "svc/presence_db.h"
 #include "api/handlers.h"
+#include "api/statement.h"
 
 static const struct sync_field get_fields[] = {
 	{ .name = "id", .type = FIELD_USER },
@@ -26,6 +30,47 @@ struct sync_action sync_user_put = {
 	.n_fields = ARRAY_SIZE(put_fields),
 	.function = "sync_user_put",
 	.repeatable = true,
+};
+
+static const struct sync_field bulk_fields[] = {
+	{ .name = "users", .type = FIELD_ARRAY, .flags = FIELD_REQUIRED, .min = 1, .max = 1000 },
+};
+
+struct sync_action sync_users_put = {
+	.fields = bulk_fields,
+	.n_fields = ARRAY_SIZE(bulk_fields),
+	.function = "sync_users_put",
+	.repeatable = true,
+};
+
+static const struct sync_field list_fields[] = {
+	{ .name = "ids", .type = FIELD_STRINGS, .max = 200 },
+	{ .name = "role", .type = FIELD_TEXT, .min = 1, .max = 64 },
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 128 },
+};
+
+struct sync_action sync_users_list = {
+	.fields = list_fields,
+	.n_fields = ARRAY_SIZE(list_fields),
+	.function = "sync_users_list",
+	.repeatable = true,
+};
+
+/* Subscribers of the presence channels receive that the user is offline. */
+static void user_delete(struct sync_call *sc)
+{
+	sc->extra[0] = presence_db_channels(sc->call.services->presence);
+	statement_run(sc);
+}
+
+struct sync_action sync_user_delete = {
+	.fields = get_fields,
+	.n_fields = ARRAY_SIZE(get_fields),
+	.function = "sync_user_delete",
+	.n_extra = 1,
+	.repeatable = true,
+	.run = user_delete,
 };
 
 static const struct sync_field may_fields[] = {

@@ -80,9 +80,14 @@ struct sync_action sync_stop_viewing = {
 	.repeatable = true,
 };
 
+/* One of: a resource, several, a user; none for all. */
 static const struct sync_field viewers_fields[] = {
-	RESOURCE,
+	{ .name = "resource_type", .type = FIELD_TEXT, .min = 1, .max = 64 },
+	{ .name = "resource_id", .type = FIELD_ID },
+	{ .name = "resources", .type = FIELD_STRINGS, .min = 1, .max = 100 },
+	{ .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "100" },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 300 },
 };
 
 struct sync_action sync_viewers = {

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { Loading } from '../../src/elements/loading.js';
 
-/** A list, and answers that are given when the test says so. */
+/** A list, and loads that end when the test answers them. */
 function setUp() {
 	const loading = new Loading();
 	const shown = { rows: [] as number[] };
@@ -57,7 +57,7 @@ test('an earlier answer is shown until the later one is there', async () => {
 	expect(shown.rows).toEqual([2]);
 });
 
-test('what is forgotten is not shown, and its error is nobody\'s', async () => {
+test('what is forgotten is not shown, and its error is not thrown', async () => {
 	const { loading, shown, load } = setUp();
 	const [first, second] = [load(), load()];
 	loading.forget();
