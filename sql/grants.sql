@@ -51,6 +51,10 @@ GRANT EXECUTE ON FUNCTION activity_add(text, text, bigint, text, text, jsonb, te
 	TO :"role";
 GRANT SELECT ON activities TO :"role";
 
+-- Users of its own table.
+GRANT EXECUTE ON FUNCTION user_put(bigint, text, text, text[], text), user_delete(bigint, text)
+	TO :"role";
+
 -- Notifications.
 GRANT EXECUTE ON FUNCTION notification_send(bigint[], text, text, text, jsonb, text),
 	notifications_read(bigint, uuid[], text) TO :"role";

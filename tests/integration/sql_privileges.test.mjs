@@ -89,6 +89,10 @@ async function useEverything(daemon) {
 	await ok(server.put('users/7', { name: 'Ada', roles: ['x'] }));
 	await ok(user.post('heartbeat', { status: 'online' }));
 	await ok(server.get('online-users'));
+	await ok(server.put('users', { users: [{ id: 7, name: 'Ada', roles: ['x', 'y'] }] }));
+	await ok(server.put('rules', { pattern: 'made.{id}', rule: 'role', argument: 'x' }));
+	await ok(server.get('rules'));
+	await ok(server.delete('users/8'));
 	await ok(server.post('notifications', { to: 7, title: 'T' }));
 	await ok(user.get('notifications'));
 	await ok(server.get('events', { channels: 'c' }));
@@ -258,6 +262,8 @@ const CALLS = {
 	lock_key: [`'serials'`],
 	log_horizon: [''],
 	activity_add: [`'T', 'd', 7, 'r', '1', '{"a":1}'`, `'T', app => '${APP.id}'`],
+	user_put: [`7, 'Ada', '/ada.png', '{x}'`, `7, app => '${APP.id}'`],
+	user_delete: ['7', `7, '${APP.id}'`],
 	notification_send: [`'{7,8}', 'title', 'm', 't', '{"a":1}'`],
 	notifications_read: ['7', `7, ARRAY[pg_catalog.gen_random_uuid()]`],
 	watch: [`'hostile.watched', 'c.{id}'`, `'scopewire.apps', 'c.{secret}'`,
@@ -537,6 +543,8 @@ test('the daemon works with a role that does not own the schema, and cannot act 
 			`ALTER FUNCTION scopewire.retention_drop OWNER TO ${role}`,
 			`DELETE FROM scopewire.schema_migrations`])
 			await assert.rejects(as(text), /permission denied|must be owner|must be able to/, text);
+		await assert.rejects(as(`SELECT scopewire.sync_rule_put('${APP.id}', '{"server":true}', 'p', 'sql', 'true', false)`),
+			/written in SQL/);
 		await daemon.stop();
 		daemon.database.user = 'scopewire';
 		await daemon.start();

@@ -190,6 +190,19 @@ export const calls = {
 		await run({ operation: 'listOnlineUsers', query: { cursor: 'x' }, ...bad, code: 'invalid_cursor' });
 		await run({ operation: 'listOnlineUsers', as: ada, ...forbidden, code: 'channel_forbidden' });
 	},
+	async rules(run) {
+		const one = { pattern: 'order.{id}', rule: 'owner', argument: 'id' };
+		const { rule } = await run({ operation: 'putRule', body: one });
+		await run({ operation: 'putRule', body: { ...one, argument: 'user' }, ...bad, code: 'invalid_value' });
+		await run({ operation: 'putRule', as: ada, body: one, ...forbidden, code: 'forbidden' });
+		const { rules } = await run({ operation: 'listRules', query: { limit: 200 } });
+		if (!rules.some((r) => r.id === rule.id)) throw new Error('the rule is not listed');
+		await run({ operation: 'listRules', query: { cursor: 'x' }, ...bad, code: 'invalid_cursor' });
+		await run({ operation: 'listRules', as: ada, ...forbidden, code: 'forbidden' });
+		await run({ operation: 'deleteRule', path: { id: rule.id } });
+		await run({ operation: 'deleteRule', path: { id: 'x' }, ...bad, code: 'invalid_value' });
+		await run({ operation: 'deleteRule', as: ada, ...forbidden, code: 'forbidden' });
+	},
 	async users(run) {
 		await run({ operation: 'putUser', body: { name: 'Ada' } });
 		await run({ operation: 'getUser', as: ada });
