@@ -6,6 +6,7 @@ namespace Scopewire\Laravel;
 
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Contracts\Container\Container;
+use Illuminate\Support\LazyCollection;
 use Scopewire\Laravel\Services\ActivityFeedService;
 use Scopewire\Laravel\Services\ChannelAuthorizationService;
 use Scopewire\Laravel\Services\DataSyncService;
@@ -75,8 +76,43 @@ class Scopewire
     {
         $users = $this->container->make(Support\Users::class);
 
-        return $this->client()->put('users/'.$users->id($user), [
-            'name' => $users->name($user), 'avatar' => $users->avatar($user), 'roles' => $users->roles($user),
-        ]) !== [];
+        return $this->client()->put('users/'.$users->id($user), $this->describe($users, $user)) !== [];
+    }
+
+    /**
+     * The same for many users, 1,000 in a call.
+     *
+     * @param iterable<mixed> $users such as User::query()->lazy()
+     * @return int how many the daemon stored
+     */
+    public function saveUsers(iterable $users): int
+    {
+        $known = $this->container->make(Support\Users::class);
+        $stored = 0;
+        foreach ((new LazyCollection(fn () => yield from $users))->chunk(1000) as $some) {
+            $rows = [];
+            foreach ($some as $user) {
+                $rows[] = ['id' => $known->id($user)] + $this->describe($known, $user);
+            }
+            $stored += (int) ($this->client()->put('users', ['users' => $rows])['stored'] ?? 0);
+        }
+
+        return $stored;
+    }
+
+    /**
+     * Deletes what the daemon stores about a user, and removes its id from activities.
+     *
+     * @return array<string, mixed> deleted and anonymized, each with how many; empty on failure
+     */
+    public function forgetUser(mixed $user): array
+    {
+        return $this->client()->post('users/'.$this->container->make(Support\Users::class)->id($user).'/delete');
+    }
+
+    /** @return array{name: ?string, avatar: ?string, roles: list<string>} */
+    private function describe(Support\Users $users, mixed $user): array
+    {
+        return ['name' => $users->name($user), 'avatar' => $users->avatar($user), 'roles' => $users->roles($user)];
     }
 }

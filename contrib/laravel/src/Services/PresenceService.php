@@ -14,6 +14,9 @@ class PresenceService extends Service
 {
     private const PAGE = 200;
 
+    /** Resources in one call. */
+    private const RESOURCES = 100;
+
     /**
      * A heartbeat.  The user is online until the ttl of the answer has passed without another one.
      *
@@ -123,23 +126,44 @@ class PresenceService extends Service
     public function getUsersViewingResource(Model|string $type, int|string|array|null $id = null): Collection
     {
         if (is_array($id)) {
-            return (new Collection($id))->mapWithKeys(fn ($one) => [$one => $this->viewers($type, $one)]);
+            return $this->viewersOfSeveral($type, $id);
         }
-
-        return $this->viewers($type, $id);
-    }
-
-    /** @return Collection<int, array<string, mixed>> */
-    private function viewers(Model|string $type, int|string|null $id): Collection
-    {
         $answer = $this->client->get('viewers', Resource::of($type, $id)->fields() + ['limit' => self::PAGE]);
 
         return new Collection($answer['viewers'] ?? []);
     }
 
     /**
-     * The list is ordered by id and has no filter by id: pages are read up to the user's.
+     * What a user views, the earliest first: resource_type, resource_id, mode, tabs, since, expires_at.
      *
+     * @return Collection<int, array<string, mixed>> empty on failure
+     */
+    public function getResourcesViewedBy(mixed $user): Collection
+    {
+        return new Collection($this->client->get('viewers', ['user_id' => $this->users->id($user)])['viewing'] ?? []);
+    }
+
+    /**
+     * @param list<int|string> $ids
+     * @return Collection<int|string, Collection<int, array<string, mixed>>>
+     */
+    private function viewersOfSeveral(Model|string $type, array $ids): Collection
+    {
+        $found = [];
+        foreach (array_chunk(array_values($ids), self::RESOURCES) as $some) {
+            $names = array_map(fn ($id): string => (string) Resource::of($type, $id), $some);
+            $answer = $this->client->get('viewers', ['resources' => implode(',', $names), 'limit' => self::PAGE]);
+            foreach ($some as $at => $id) {
+                /** @var list<array<string, mixed>> $viewers */
+                $viewers = $answer['resources'][$at]['viewers'] ?? [];
+                $found[$id] = new Collection($viewers);
+            }
+        }
+
+        return new Collection($found);
+    }
+
+    /**
      * @param list<string|null> $statuses
      * @return array<string, mixed>|null
      */
@@ -147,15 +171,9 @@ class PresenceService extends Service
     {
         $id = $this->users->id($user);
         foreach ($statuses as $status) {
-            foreach ($this->pages(['status' => $status, 'limit' => self::PAGE]) as $page) {
-                foreach ($page as $row) {
-                    if ($row['user_id'] === $id) {
-                        return $row;
-                    }
-                    if (is_int($id) && $row['user_id'] > $id) {
-                        continue 3;
-                    }
-                }
+            $row = $this->client->get('online-users', ['status' => $status, 'user_ids' => $id])['users'][0] ?? null;
+            if ($row !== null) {
+                return $row;
             }
         }
 

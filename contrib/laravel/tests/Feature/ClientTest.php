@@ -28,6 +28,22 @@ class ClientTest extends TestCase
         $this->assertCount(1, Scopewire::presence()->getOnlineUsers($location));
     }
 
+    #[TestDox('users are saved many at a time, and forgotten')]
+    public function test_users(): void
+    {
+        config(['scopewire.throw' => true]);
+        $users = collect(range(1, 1001))->map(fn (int $n) => $this->user($this->id(), "User $n"));
+        $this->assertSame(1001, Scopewire::saveUsers($users));
+        $last = $users->last();
+        $this->assertSame('User 1001', Scopewire::client()->get("users/$last->id")['user']['name']);
+        Scopewire::presence()->setOnline($last);
+        $this->assertTrue(Scopewire::presence()->isOnline($last));
+        $deleted = Scopewire::forgetUser($last)['deleted'];
+        $this->assertSame([1, 1], [$deleted['user'], $deleted['presence']]);
+        $this->assertFalse(Scopewire::presence()->isOnline($last));
+        $this->assertSame(0, Scopewire::saveUsers([]));
+    }
+
     #[TestDox('a refused call is logged once and returns nothing; with throw it throws')]
     public function test_refused(): void
     {

@@ -56,6 +56,11 @@ class PresenceTest extends TestCase
         $several = $this->presence->getUsersViewingResource('project', [$id, $other]);
         $this->assertSame([$user], $several[$id]->pluck('user_id')->all());
         $this->assertCount(0, $several[$other]);
+        $this->assertSame([['project', (string) $id]], $this->presence->getResourcesViewedBy($user)
+            ->map(fn (array $one) => [$one['resource_type'], $one['resource_id']])->all());
+        $many = $this->presence->getUsersViewingResource('project', range($id, $id + 149));
+        $this->assertCount(150, $many);
+        $this->assertSame([$user], $many->filter->isNotEmpty()->flatten(1)->pluck('user_id')->all());
         $this->assertTrue($this->presence->stopViewing($user, 'project', $id));
         $this->assertFalse($this->presence->stopViewing($user, 'project', $id));
 
