@@ -316,3 +316,13 @@ bool webhook_endpoint_wants(const struct webhook_endpoint *e, enum webhook_event
 	       (!e->prefix || sv_starts_with(channel, sv(e->prefix))) &&
 	       (!e->suffix || sv_ends_with(channel, sv(e->suffix)));
 }
+
+bool webhook_list_wants(const struct webhook_list *l, unsigned events, struct str_view channel)
+{
+	for (size_t i = 0; i < l->n; i++)
+		for (unsigned e = 0; e < WEBHOOK_EVENTS; e++)
+			if ((events & 1U << e) &&
+			    webhook_endpoint_wants(&l->endpoints[i], e, channel))
+				return true;
+	return false;
+}

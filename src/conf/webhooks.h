@@ -56,6 +56,8 @@ void webhook_list_release(struct webhook_list *l);
 /* Whether the endpoint is sent this event of this channel. */
 bool webhook_endpoint_wants(const struct webhook_endpoint *e, enum webhook_event event,
 			    struct str_view channel);
+/* Whether an endpoint of the list is sent one of these events (bits) of this channel. */
+bool webhook_list_wants(const struct webhook_list *l, unsigned events, struct str_view channel);
 /* NULL when there is none of that name. */
 const struct webhook_endpoint *webhook_list_find(const struct webhook_list *l, const char *name);
 #endif

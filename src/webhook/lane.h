@@ -2,39 +2,12 @@
 #ifndef WEBHOOK_LANE_H
 #define WEBHOOK_LANE_H
 /*
- * Webhooks in memory (hooks), and lanes: the webhooks of one channel for one endpoint, which are
- * sent in their order.  All of it is used by one thread.
+ * Lanes: the webhooks of one channel for one endpoint, which are sent in their order.  All of it is
+ * used by one thread.
  */
 #include "base/clock.h"
 #include "base/map.h"
-
-/* A webhook, or (endpoint NULL) the note that a channel or member is reported as present. */
-struct hook {
-	struct hook *next;
-	int64_t id; /* in webhook_queue; 0: it is in memory only */
-	char *app, *endpoint, *channel;
-	char *event;   /* JSON text of the event, without its envelope */
-	char *user_id; /* of a note */
-	bool is_here;  /* of a note */
-};
-
-struct hook *hook_new(const char *app, const char *endpoint, struct str_view channel,
-		      struct str_view event) MUSTCHECK;
-struct hook *hook_note(struct str_view app, struct str_view channel, struct str_view user_id,
-		       bool is_here) MUSTCHECK;
-void hook_free(struct hook *h);
-
-struct hook_list {
-	struct hook *first, *last;
-	unsigned n;
-	size_t bytes; /* of the events */
-};
-void hook_list_add(struct hook_list *l, struct hook *h);
-/* NULL when it is empty. */
-struct hook *hook_list_take(struct hook_list *l);
-/* Puts all of more in front of l; more is empty then. */
-void hook_list_put_back(struct hook_list *l, struct hook_list *more);
-void hook_list_free(struct hook_list *l);
+#include "webhook/hook.h"
 
 struct lane {
 	struct lane *next;		      /* in a list of the owner */
@@ -66,5 +39,6 @@ struct lane *lanes_get(const struct lanes *l, const struct hook *h);
 struct lane *lanes_add(struct lanes *l, const struct hook *h, usec_t now) MUSTCHECK;
 /* Frees it with its webhooks. */
 void lanes_remove(struct lanes *l, struct lane *lane);
+size_t lanes_count(const struct lanes *l);
 struct lane *lanes_next(const struct lanes *l, size_t *at);
 #endif

@@ -3,9 +3,10 @@
 #define WEBHOOK_QUEUE_H
 /*
  * The statements of the tables webhook_queue and webhook_reported
- * (sql/migrations/0023_webhooks.sql), over the pool of the sync API.  Each answer comes as a
- * message to the mailbox of the owner.
+ * (sql/migrations/0023_webhooks.sql), over the pool of the sync API.  Each answer is given
+ * to post, which takes it.
  */
+#include "base/mailbox.h"
 #include "conf/conf.h"
 #include "pg/pool.h"
 #include "webhook/lane.h"
@@ -21,6 +22,7 @@ enum queue_query {
 };
 
 struct queue_answer {
+	struct letter letter;
 	enum queue_query query;
 	int rc;		 /* as pg_pool_done()'s */
 	bool is_refused; /* the server will never accept this content */

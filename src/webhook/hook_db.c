@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * At most one statement of each kind runs at a time.  Answers come from the pool's thread through a
+ * mailbox.  After a failure without a verdict of the server, the same rows are sent again.
+ */
+#include "base/log.h"
+#include "base/log_gate.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "webhook/hook_db.h"
+
+#define WRITE_MAX   1000 /* rows of one statement */
+#define LANES_MAX   256
+#define RUN_MAX	    100 /* webhooks of a lane that are claimed together */
+#define CLAIM_EVERY (1 * USEC_PER_SEC)
+#define COUNT_EVERY (5 * USEC_PER_SEC)
+#define PRUNE_EVERY (3600 * USEC_PER_SEC)
+
+static struct log_gate refused_gate = LOG_GATE("statements of webhooks refused");
+
+RUNS_ON(on_webhook) static void hook_db_write(struct hook_db *db, usec_t now)
+{
+	struct hook *h;
+
+	if (db->backlog->writing.first || !db->backlog->waiting.first || now < db->write_at)
+		return;
+	while (db->backlog->writing.n < WRITE_MAX && (h = hook_list_take(&db->backlog->waiting)))
+		hook_list_add(&db->backlog->writing, h);
+	queue_write(&db->queue, &db->backlog->writing);
+}
+
+RUNS_ON(on_webhook) static void hook_db_settle(struct hook_db *db, usec_t now)
+{
+	if (db->settling || !db->dispatcher->finished || now < db->settle_at)
+		return;
+	db->settling = db->dispatcher->finished;
+	db->dispatcher->finished = NULL;
+	queue_settle(&db->queue, db->settling, db->conf);
+}
+
+RUNS_ON(on_webhook) static void hook_db_claim(struct hook_db *db, usec_t now, bool is_stopping)
+{
+	unsigned lanes = (unsigned)lanes_count(&db->dispatcher->lanes);
+
+	if (db->is_claiming || lanes >= LANES_MAX || now < db->claim_at || is_stopping)
+		return;
+	db->is_claiming = true;
+	queue_claim(&db->queue, LANES_MAX - lanes, RUN_MAX,
+		    (unsigned)(dispatcher_lease(db->dispatcher) / USEC_PER_MSEC));
+}
+
+void hook_db_run(struct hook_db *db, usec_t now, bool is_stopping)
+{
+	if (!db->is_loaded && !db->is_loading && now >= db->load_at) {
+		db->is_loading = true;
+		queue_load(&db->queue);
+	}
+	hook_db_write(db, now);
+	hook_db_settle(db, now);
+	hook_db_claim(db, now, is_stopping);
+	if (!db->is_counting && now >= db->count_at) {
+		db->is_counting = true;
+		queue_count(&db->queue);
+	}
+	if (!db->is_pruning && now >= db->prune_at) {
+		db->is_pruning = true;
+		queue_prune(&db->queue, db->conf);
+	}
+}
+
+/* ---- answers ---- */
+
+RUNS_ON(on_webhook) static void hook_db_on_loaded(struct hook_db *db, const struct queue_answer *a)
+{
+	usec_t now = clock_mono(), due = now + db->conf->compare_s * USEC_PER_SEC;
+
+	db->is_loading = false;
+	db->load_at = now + HOOK_DB_RETRY;
+	if (a->rc)
+		return;
+	db->is_loaded = true;
+	for (int i = 0; i < a->rows; i++) {
+		struct reported_subject s = { sv(queue_cell(a, i, 0)), sv(queue_cell(a, i, 1)),
+					      sv(queue_cell(a, i, 2)) };
+
+		reported_load(db->reported, &s, due);
+	}
+	reported_release_hold(db->reported);
+}
+
+RUNS_ON(on_webhook)
+static void hook_db_on_written(struct hook_db *db, const struct queue_answer *a)
+{
+	usec_t now = clock_mono();
+
+	if (a->rc == 0) {
+		hook_list_free(&db->backlog->writing);
+		db->claim_at = now;
+	} else if (a->is_refused) {
+		log_error("webhooks: the database refused %u of them, which are dropped: %s",
+			  db->backlog->writing.n, a->message);
+		metric_add(METRIC_WEBHOOK_FAILED, db->backlog->writing.n);
+		hook_list_free(&db->backlog->writing);
+	} else {
+		hook_list_put_back(&db->backlog->waiting, &db->backlog->writing);
+		db->write_at = now + HOOK_DB_RETRY;
+	}
+}
+
+RUNS_ON(on_webhook)
+static void hook_db_on_claimed(struct hook_db *db, const struct queue_answer *a)
+{
+	usec_t now = clock_mono(), every = db->conf->retry_min_ms * USEC_PER_MSEC;
+
+	db->is_claiming = false;
+	if (db->claim_at <= now)
+		db->claim_at = now + (every < CLAIM_EVERY ? every : CLAIM_EVERY);
+	for (int i = 0; i < a->rows; i++) {
+		struct hook *h = hook_new(queue_cell(a, i, 1), queue_cell(a, i, 2),
+					  sv(queue_cell(a, i, 3)), sv(queue_cell(a, i, 4)));
+		struct lane *lane = lanes_get(&db->dispatcher->lanes, h);
+
+		if (!lane)
+			lane = lanes_add(&db->dispatcher->lanes, h, now);
+		h->id = strtoll(queue_cell(a, i, 0), NULL, 10);
+		hook_list_add(&lane->waiting, h);
+	}
+	if (a->rows)
+		db->claim_at = now;
+}
+
+RUNS_ON(on_webhook)
+static void hook_db_on_settled(struct hook_db *db, const struct queue_answer *a)
+{
+	struct lane *lane, *next;
+	long long n_dead;
+
+	if (a->rc && !a->is_refused) {
+		for (lane = db->settling; lane && lane->next; lane = lane->next)
+			;
+		lane->next = db->dispatcher->finished;
+		db->dispatcher->finished = db->settling;
+		db->settling = NULL;
+		db->settle_at = clock_mono() + HOOK_DB_RETRY;
+		return;
+	}
+	if (a->rc)
+		log_error("webhooks: the database refused the outcome of requests, which are sent "
+			  "again: %s",
+			  a->message);
+	n_dead = a->rc == 0 ? strtoll(queue_cell(a, 0, 0), NULL, 10) : 0;
+	if (n_dead)
+		log_warn(
+			"webhooks: %lld are given up; SELECT * FROM webhook_queue WHERE dead_at IS "
+			"NOT NULL shows them, and webhook_resend() sends them again",
+			n_dead);
+	for (lane = db->settling; lane; lane = next) {
+		next = lane->next;
+		lanes_remove(&db->dispatcher->lanes, lane);
+	}
+	db->settling = NULL;
+	db->claim_at = clock_mono();
+}
+
+RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct queue_answer *a)
+{
+	usec_t now = clock_mono();
+
+	if (a->rc && a->message && !a->is_refused)
+		log_gated(&refused_gate, "webhooks: the database refused a statement: %s",
+			  a->message);
+	switch (a->query) {
+	case QUEUE_LOAD:
+		hook_db_on_loaded(db, a);
+		break;
+	case QUEUE_WRITE:
+		hook_db_on_written(db, a);
+		break;
+	case QUEUE_CLAIM:
+		hook_db_on_claimed(db, a);
+		break;
+	case QUEUE_SETTLE:
+		hook_db_on_settled(db, a);
+		break;
+	case QUEUE_COUNT:
+		db->is_counting = false;
+		db->count_at = now + COUNT_EVERY;
+		if (a->rc == 0) {
+			metric_set(METRIC_WEBHOOK_QUEUE,
+				   strtoll(queue_cell(a, 0, 0), NULL, 10) + db->backlog->waiting.n);
+			metric_set(METRIC_WEBHOOK_DEAD, strtoll(queue_cell(a, 0, 1), NULL, 10));
+		}
+		break;
+	case QUEUE_PRUNE:
+	case QUEUE_QUERIES:
+		db->is_pruning = false;
+		db->prune_at = now + PRUNE_EVERY;
+		break;
+	}
+	queue_answer_free(a);
+}
+
+void hook_db_take_answers(struct hook_db *db)
+{
+	struct letter *l, *next;
+
+	for (l = mailbox_take(&db->answers); l; l = next) {
+		next = l->next;
+		hook_db_take_answer(db, CONTAINER_OF(l, struct queue_answer, letter));
+	}
+}
+
+bool hook_db_is_idle(const struct hook_db *db)
+{
+	return !(db->backlog->waiting.first || db->backlog->writing.first ||
+		 db->dispatcher->finished || db->settling || db->is_claiming ||
+		 lanes_count(&db->dispatcher->lanes));
+}
+
+usec_t hook_db_due(const struct hook_db *db, usec_t until)
+{
+	if (db->claim_at < until && !db->is_claiming &&
+	    lanes_count(&db->dispatcher->lanes) < LANES_MAX)
+		until = db->claim_at;
+	if (db->dispatcher->finished && !db->settling && db->settle_at < until)
+		until = db->settle_at;
+	if (db->backlog->waiting.first && !db->backlog->writing.first && db->write_at < until)
+		until = db->write_at;
+	return until;
+}
+
+/* For struct queue: on the pool's thread. */
+static void hook_db_on_answer(void *ctx, struct queue_answer *a)
+{
+	struct hook_db *db = ctx;
+	int rc = mailbox_put_owed(&db->answers, &a->letter);
+
+	if (rc == 1)
+		sender_wake(db->dispatcher->sender);
+	else if (rc < 0)
+		queue_answer_free(a);
+}
+
+void hook_db_init(struct hook_db *db, const struct hook_db_parts *parts)
+{
+	db->conf = parts->conf;
+	db->backlog = parts->backlog;
+	db->dispatcher = parts->dispatcher;
+	db->reported = parts->reported;
+	db->queue = (struct queue){ .pool = parts->pool, .post = hook_db_on_answer, .ctx = db };
+	mailbox_init(&db->answers, 0);
+}
+
+void hook_db_release(struct hook_db *db)
+{
+	struct letter *l, *next;
+
+	for (l = mailbox_take(&db->answers); l; l = next) {
+		next = l->next;
+		queue_answer_free(CONTAINER_OF(l, struct queue_answer, letter));
+	}
+	mailbox_release(&db->answers);
+}
