@@ -22,6 +22,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -51,7 +52,7 @@ struct embedded_pg {
 	usec_t waits_since; /* mono; start of the current wait; 0: the wait was logged */
 	usec_t restart_at;  /* mono, while pid is 0 */
 	usec_t started_at;
-	unsigned backoff_ms;
+	struct backoff backoff;
 };
 
 /* Sets *why.  Returns rc, or -EIO if rc is not negative. */
@@ -572,7 +573,7 @@ int embedded_pg_start(const struct embedded_pg_conf *conf, struct embedded_pg **
 	pg->dir = absolute(conf->dir);
 	pg->data = join_path(pg->dir, "/data");
 	pg->log = join_path(pg->dir, "/postgres.log");
-	pg->backoff_ms = BACKOFF_MIN_MS;
+	backoff_init(&pg->backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
 	rc = embedded_prepare(pg, why);
 	if (!rc && (rc = embedded_start_server(pg)))
 		embedded_fail(why, rc, "the PostgreSQL server could not be started from %s",
@@ -592,14 +593,15 @@ void embedded_pg_tend(struct embedded_pg *pg)
 	usec_t now = clock_mono();
 
 	if (embedded_reap(pg)) {
+		unsigned pause;
+
 		if (now - pg->started_at > STEADY_S * USEC_PER_SEC)
-			pg->backoff_ms = BACKOFF_MIN_MS;
+			backoff_reset(&pg->backoff);
+		pause = backoff_next(&pg->backoff);
 		log_warn("embedded PostgreSQL: the server ended unexpectedly; restarting it in %u "
 			 "ms",
-			 pg->backoff_ms);
-		pg->restart_at = now + pg->backoff_ms * USEC_PER_MSEC;
-		pg->backoff_ms =
-			pg->backoff_ms * 2 < BACKOFF_MAX_MS ? pg->backoff_ms * 2 : BACKOFF_MAX_MS;
+			 pause);
+		pg->restart_at = now + pause * USEC_PER_MSEC;
 	}
 	if (pg->pid || now < pg->restart_at)
 		return;
