@@ -22,7 +22,7 @@ static atomic_uint done_events, failed_events;
 static struct log_writer *writer;
 
 /* No worker has a subscriber, so the directory sends nothing. */
-static bool post_put(void *ctx UNUSED, unsigned worker UNUSED, struct letter *l UNUSED)
+static bool post_put(void *ctx UNUSED, unsigned worker UNUSED, struct mailbox_entry *e UNUSED)
 {
 	abort();
 }

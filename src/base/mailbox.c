@@ -16,11 +16,11 @@ void mailbox_release(struct mailbox *m)
 	pthread_mutex_destroy(&m->lock);
 }
 
-static int mailbox_add(struct mailbox *m, struct letter *l, bool owed)
+static int mailbox_add(struct mailbox *m, struct mailbox_entry *e, bool owed)
 {
 	int rc;
 
-	l->next = NULL;
+	e->next = NULL;
 	pthread_mutex_lock(&m->lock);
 	if (m->closed) {
 		rc = -EPIPE;
@@ -29,36 +29,36 @@ static int mailbox_add(struct mailbox *m, struct letter *l, bool owed)
 	} else {
 		rc = m->head == NULL;
 		if (m->tail)
-			m->tail->next = l;
+			m->tail->next = e;
 		else
-			m->head = l;
-		m->tail = l;
+			m->head = e;
+		m->tail = e;
 		m->count++;
 	}
 	pthread_mutex_unlock(&m->lock);
 	return rc;
 }
 
-int mailbox_put(struct mailbox *m, struct letter *l)
+int mailbox_put(struct mailbox *m, struct mailbox_entry *e)
 {
-	return mailbox_add(m, l, false);
+	return mailbox_add(m, e, false);
 }
 
-int mailbox_put_owed(struct mailbox *m, struct letter *l)
+int mailbox_put_owed(struct mailbox *m, struct mailbox_entry *e)
 {
-	return mailbox_add(m, l, true);
+	return mailbox_add(m, e, true);
 }
 
-struct letter *mailbox_take(struct mailbox *m)
+struct mailbox_entry *mailbox_take(struct mailbox *m)
 {
-	struct letter *l;
+	struct mailbox_entry *e;
 
 	pthread_mutex_lock(&m->lock);
-	l = m->head;
+	e = m->head;
 	m->head = m->tail = NULL;
 	m->count = 0;
 	pthread_mutex_unlock(&m->lock);
-	return l;
+	return e;
 }
 
 void mailbox_close(struct mailbox *m)

@@ -33,7 +33,7 @@ bool worker_messages_put(struct worker_messages *w, unsigned worker, struct work
 				    &(struct load_amount){ .messages = 1,
 							   .frames = m->frames,
 							   .bytes = worker_message_bytes(m) });
-	return w->post.put(w->post.ctx, worker, &m->letter);
+	return w->post.put(w->post.ctx, worker, &m->entry);
 }
 
 void worker_messages_wake(struct worker_messages *w, uint64_t workers)

@@ -21,7 +21,7 @@ enum worker_message_kind {
 };
 
 struct worker_message {
-	struct letter letter;
+	struct mailbox_entry entry;
 	enum worker_message_kind kind;
 	struct msgbuf *key;	 /* counted; see core/channel_key.h */
 	struct msgbuf *frame;	 /* counted; a complete WebSocket frame, or NULL */
@@ -36,9 +36,9 @@ struct worker_message {
 
 /* How messages get into the workers' mailboxes.  Called from any thread. */
 struct directory_post {
-	/* Puts l into the worker's mailbox and never refuses.  True: the mailbox was empty, so wake
+	/* Puts e into the worker's mailbox and never refuses.  True: the mailbox was empty, so wake
 	 * must be called.  Called under a shard's lock. */
-	bool (*put)(void *ctx, unsigned worker, struct letter *l);
+	bool (*put)(void *ctx, unsigned worker, struct mailbox_entry *e);
 	void (*wake)(void *ctx, unsigned worker);
 	void *ctx;
 };

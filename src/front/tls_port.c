@@ -41,7 +41,7 @@ enum phase {
 };
 
 struct tls_conn {
-	struct letter letter; /* to its thread */
+	struct mailbox_entry entry; /* to its thread */
 	struct tls_conn *next, *prev;
 	enum phase phase;
 	usec_t deadline;
@@ -349,11 +349,11 @@ static void conn_begin(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 
 static void tls_read_box(struct tls_thread *t) RUNS_ON(on_tls)
 {
-	struct letter *l = mailbox_take(&t->box), *next;
+	struct mailbox_entry *e = mailbox_take(&t->box), *next;
 
-	for (; l; l = next) {
-		next = l->next;
-		conn_begin(t, CONTAINER_OF(l, struct tls_conn, letter));
+	for (; e; e = next) {
+		next = e->next;
+		conn_begin(t, CONTAINER_OF(e, struct tls_conn, entry));
 	}
 }
 
@@ -489,7 +489,7 @@ void tls_port_adopt(struct tls_port *p, int fd, const struct sockaddr *peer, soc
 	c->fd = fd;
 	c->peer_len = len < sizeof(c->peer) ? len : (socklen_t)sizeof(c->peer);
 	memcpy(&c->peer, peer, c->peer_len);
-	if (mailbox_put_owed(&t->box, &c->letter) > 0)
+	if (mailbox_put_owed(&t->box, &c->entry) > 0)
 		wake_signal(&t->wake);
 }
 

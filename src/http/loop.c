@@ -34,20 +34,20 @@ struct http_loop {
 void http_loop_post(struct http_loop *l, struct loop_call *call)
 {
 	/* the box is not closed while it has senders */
-	if (mailbox_put_owed(&l->box, &call->letter) == 1 && atomic_load(&l->idle))
+	if (mailbox_put_owed(&l->box, &call->entry) == 1 && atomic_load(&l->idle))
 		wake_signal(&l->wake);
 }
 
 /* True when there were any. */
 static bool loop_make_calls(struct http_loop *l) RUNS_ON(on_http)
 {
-	struct letter *next, *letter = mailbox_take(&l->box);
-	bool any = letter != NULL;
+	struct mailbox_entry *next, *e = mailbox_take(&l->box);
+	bool any = e != NULL;
 
-	for (; letter; letter = next) {
-		struct loop_call *call = CONTAINER_OF(letter, struct loop_call, letter);
+	for (; e; e = next) {
+		struct loop_call *call = CONTAINER_OF(e, struct loop_call, entry);
 
-		next = letter->next;
+		next = e->next;
 		call->fn(call);
 	}
 	return any;

@@ -14,7 +14,7 @@ struct http_loop;
 
 /* Embedded in the object of the call; can be used again once fn was called. */
 struct loop_call {
-	struct letter letter;
+	struct mailbox_entry entry;
 	void (*fn)(struct loop_call *call); /* on the http thread */
 };
 

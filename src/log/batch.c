@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lists are linked by the batches' own letters.  No thread of its own, no lock. */
+/* Lists are linked by the batches' own mailbox entries.  No thread of its own, no lock. */
 #include <errno.h>
 #include "base/mem.h"
 #include "log/batch.h"
@@ -29,14 +29,14 @@ void batch_free(struct event_batch *b)
 
 struct event_batch *batch_next(const struct event_batch *b)
 {
-	return b->letter.next ? CONTAINER_OF(b->letter.next, struct event_batch, letter) : NULL;
+	return b->entry.next ? CONTAINER_OF(b->entry.next, struct event_batch, entry) : NULL;
 }
 
 void batch_list_push(struct batch_list *l, struct event_batch *b)
 {
-	b->letter.next = NULL;
+	b->entry.next = NULL;
 	if (l->tail)
-		l->tail->letter.next = &b->letter;
+		l->tail->entry.next = &b->entry;
 	else
 		l->head = b;
 	l->tail = b;
@@ -60,7 +60,7 @@ void batch_list_prepend(struct batch_list *l, struct batch_list *more)
 {
 	if (!more->head)
 		return;
-	more->tail->letter.next = l->head ? &l->head->letter : NULL;
+	more->tail->entry.next = l->head ? &l->head->entry : NULL;
 	l->head = more->head;
 	if (!l->tail)
 		l->tail = more->tail;

@@ -19,7 +19,7 @@ struct event_key {
 };
 
 struct event_batch {
-	struct letter letter;
+	struct mailbox_entry entry;
 	usec_t deadline; /* mono; of the answer.  0: none, the publish was answered (async) */
 	size_t bytes;	 /* for the queue's bound */
 	bool reserved;	 /* the queue has counted it already */

@@ -94,7 +94,7 @@ int log_queue_append(struct log_queue *q, struct event_batch *b)
 		return -EHOSTDOWN;
 	if (!b->reserved && !queue_count(q, events, bytes))
 		return -EAGAIN;
-	rc = mailbox_put(&q->box, &b->letter);
+	rc = mailbox_put(&q->box, &b->entry);
 	if (rc < 0) {
 		queue_uncount(q, events, bytes);
 		return -EHOSTDOWN; /* closed */
@@ -121,12 +121,12 @@ void log_queue_close(struct log_queue *q)
 
 bool log_queue_take(struct log_queue *q, struct batch_list *to)
 {
-	struct letter *next, *letter = mailbox_take(&q->box);
-	bool any = letter != NULL;
+	struct mailbox_entry *next, *e = mailbox_take(&q->box);
+	bool any = e != NULL;
 
-	for (; letter; letter = next) {
-		next = letter->next;
-		batch_list_push(to, CONTAINER_OF(letter, struct event_batch, letter));
+	for (; e; e = next) {
+		next = e->next;
+		batch_list_push(to, CONTAINER_OF(e, struct event_batch, entry));
 	}
 	return any;
 }

@@ -202,11 +202,11 @@ RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct q
 
 void hook_db_take_answers(struct hook_db *db)
 {
-	struct letter *l, *next;
+	struct mailbox_entry *e, *next;
 
-	for (l = mailbox_take(&db->answers); l; l = next) {
-		next = l->next;
-		hook_db_take_answer(db, CONTAINER_OF(l, struct queue_answer, letter));
+	for (e = mailbox_take(&db->answers); e; e = next) {
+		next = e->next;
+		hook_db_take_answer(db, CONTAINER_OF(e, struct queue_answer, entry));
 	}
 }
 
@@ -233,7 +233,7 @@ usec_t hook_db_due(const struct hook_db *db, usec_t until)
 static void hook_db_on_answer(void *ctx, struct queue_answer *a)
 {
 	struct hook_db *db = ctx;
-	int rc = mailbox_put_owed(&db->answers, &a->letter);
+	int rc = mailbox_put_owed(&db->answers, &a->entry);
 
 	if (rc == 1)
 		sender_wake(db->dispatcher->sender);
@@ -253,11 +253,11 @@ void hook_db_init(struct hook_db *db, const struct hook_db_parts *parts)
 
 void hook_db_release(struct hook_db *db)
 {
-	struct letter *l, *next;
+	struct mailbox_entry *e, *next;
 
-	for (l = mailbox_take(&db->answers); l; l = next) {
-		next = l->next;
-		queue_answer_free(CONTAINER_OF(l, struct queue_answer, letter));
+	for (e = mailbox_take(&db->answers); e; e = next) {
+		next = e->next;
+		queue_answer_free(CONTAINER_OF(e, struct queue_answer, entry));
 	}
 	mailbox_release(&db->answers);
 }

@@ -22,7 +22,7 @@ enum queue_query {
 };
 
 struct queue_answer {
-	struct letter letter;
+	struct mailbox_entry entry;
 	enum queue_query query;
 	int rc;		 /* as pg_pool_done()'s */
 	bool is_refused; /* the server will never accept this content */

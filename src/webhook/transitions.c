@@ -14,7 +14,7 @@
 static struct log_gate dropped_gate = LOG_GATE("transitions dropped");
 
 struct transition_message {
-	struct letter letter;
+	struct mailbox_entry entry;
 	struct transition transition; /* its text is inside text; the app is counted */
 	char text[];
 };
@@ -47,7 +47,7 @@ bool transitions_put(struct transitions *s, const struct transition *t)
 	m->transition.user_id = text_put(&at, t->user_id);
 	m->transition.name = text_put(&at, t->name);
 	m->transition.data = text_put(&at, t->data);
-	rc = mailbox_put(&s->mailbox, &m->letter);
+	rc = mailbox_put(&s->mailbox, &m->entry);
 	if (rc >= 0)
 		return rc == 1;
 	if (rc == -EAGAIN)
@@ -140,14 +140,14 @@ static void transitions_take_one(struct transitions *s, const struct transition 
 
 void transitions_take(struct transitions *s)
 {
-	struct letter *l, *next;
+	struct mailbox_entry *e, *next;
 
 	if (s->reported.is_held)
 		return;
-	for (l = mailbox_take(&s->mailbox); l; l = next) {
-		struct transition_message *m = CONTAINER_OF(l, struct transition_message, letter);
+	for (e = mailbox_take(&s->mailbox); e; e = next) {
+		struct transition_message *m = CONTAINER_OF(e, struct transition_message, entry);
 
-		next = l->next;
+		next = e->next;
 		transitions_take_one(s, &m->transition);
 		transition_message_free(m);
 	}
@@ -164,11 +164,11 @@ void transitions_init(struct transitions *s, const struct conf_webhooks *conf,
 
 void transitions_release(struct transitions *s)
 {
-	struct letter *l, *next;
+	struct mailbox_entry *e, *next;
 
-	for (l = mailbox_take(&s->mailbox); l; l = next) {
-		next = l->next;
-		transition_message_free(CONTAINER_OF(l, struct transition_message, letter));
+	for (e = mailbox_take(&s->mailbox); e; e = next) {
+		next = e->next;
+		transition_message_free(CONTAINER_OF(e, struct transition_message, entry));
 	}
 	mailbox_release(&s->mailbox);
 	reported_free_all(&s->reported);

@@ -10,7 +10,7 @@
 enum control_kind { CONTROL_ADOPT, CONTROL_RELOAD, CONTROL_DRAIN, CONTROL_STOP };
 
 struct control {
-	struct letter letter;
+	struct mailbox_entry entry;
 	enum control_kind kind;
 	unsigned ms;
 	/* CONTROL_ADOPT */
@@ -30,7 +30,7 @@ struct worker {
 	struct lws_context *context;
 	struct lws_vhost *plain, *tls;
 	struct hub *hub;
-	struct mailbox mail, control;
+	struct mailbox messages, control;
 	atomic_uint load; /* connections passed to it and still open */
 	atomic_uint sessions;
 	struct str_view subprotocol;	 /* of the handshake that is being answered; empty: none */

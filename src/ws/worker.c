@@ -47,15 +47,15 @@ static void worker_wake(struct worker *w)
 
 void worker_send_control(struct worker *w, struct control *c)
 {
-	if (mailbox_put_owed(&w->control, &c->letter) > 0)
+	if (mailbox_put_owed(&w->control, &c->entry) > 0)
 		worker_wake(w);
 }
 
-static bool post_put(void *ctx, unsigned worker, struct letter *l)
+static bool post_put(void *ctx, unsigned worker, struct mailbox_entry *e)
 {
 	struct workers *all = ctx;
 
-	return mailbox_put_owed(&all->w[worker].mail, l) > 0;
+	return mailbox_put_owed(&all->w[worker].messages, e) > 0;
 }
 
 static void post_wake(void *ctx, unsigned worker)
@@ -72,12 +72,12 @@ void workers_directory_post(struct workers *w, struct directory_post *out)
 
 static void worker_read_control(struct worker *w) RUNS_ON(on_worker)
 {
-	struct letter *l = mailbox_take(&w->control), *next;
+	struct mailbox_entry *e = mailbox_take(&w->control), *next;
 
-	for (; l; l = next) {
-		struct control *c = CONTAINER_OF(l, struct control, letter);
+	for (; e; e = next) {
+		struct control *c = CONTAINER_OF(e, struct control, entry);
 
-		next = l->next;
+		next = e->next;
 		switch (c->kind) {
 		case CONTROL_ADOPT:
 			worker_adopt(w, c);
@@ -101,14 +101,14 @@ static void worker_read_control(struct worker *w) RUNS_ON(on_worker)
 
 static void worker_read_messages(struct worker *w) RUNS_ON(on_worker)
 {
-	struct letter *l = mailbox_take(&w->mail), *next;
+	struct mailbox_entry *e = mailbox_take(&w->messages), *next;
 	unsigned n = 0;
 
-	if (l && l->next)
+	if (e && e->next)
 		hub_begin(w->hub);
-	for (; l; l = next) {
-		next = l->next;
-		hub_deliver(w->hub, CONTAINER_OF(l, struct worker_message, letter));
+	for (; e; e = next) {
+		next = e->next;
+		hub_deliver(w->hub, CONTAINER_OF(e, struct worker_message, entry));
 		if (++n % FLUSH_EVERY == 0 && next) {
 			hub_flush(w->hub);
 			hub_begin(w->hub);
@@ -242,7 +242,7 @@ static void worker_close_handles(struct worker *w)
 /* Closes the remaining connections, lets libuv finish every handle, frees what is queued. */
 static void worker_release(struct worker *w) RUNS_ON(on_worker)
 {
-	struct letter *l, *next;
+	struct mailbox_entry *e, *next;
 
 	worker_read_control(w);
 	if (w->context)
@@ -253,9 +253,9 @@ static void worker_release(struct worker *w) RUNS_ON(on_worker)
 	w->context = NULL;
 	w->plain = w->tls = NULL;
 	worker_read_control(w);
-	for (l = mailbox_take(&w->mail); l; l = next) {
-		next = l->next;
-		worker_message_free(CONTAINER_OF(l, struct worker_message, letter));
+	for (e = mailbox_take(&w->messages); e; e = next) {
+		next = e->next;
+		worker_message_free(CONTAINER_OF(e, struct worker_message, entry));
 	}
 	hub_free(w->hub);
 	w->hub = NULL;
@@ -320,7 +320,7 @@ struct workers *workers_new(const struct workers_conf *conf)
 
 		w->all = all;
 		w->index = i;
-		mailbox_init(&w->mail, 0);
+		mailbox_init(&w->messages, 0);
 		mailbox_init(&w->control, 0);
 		uv_loop_init(&w->loop);
 		uv_loop_configure(&w->loop, UV_METRICS_IDLE_TIME);
@@ -445,7 +445,7 @@ void workers_free(struct workers *w)
 			worker_close_handles(&w->w[i]);
 			uv_loop_close(&w->w[i].loop);
 		}
-		mailbox_release(&w->w[i].mail);
+		mailbox_release(&w->w[i].messages);
 		mailbox_release(&w->w[i].control);
 	}
 	pthread_mutex_destroy(&w->start_lock);

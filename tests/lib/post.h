@@ -13,14 +13,14 @@
 
 static struct {
 	struct mailbox boxes[FAKE_POST_WORKERS];
-	struct letter *taken[FAKE_POST_WORKERS]; /* from the box, not yet returned */
+	struct mailbox_entry *taken[FAKE_POST_WORKERS]; /* from the box, not yet returned */
 	atomic_uint wakes;
 	struct directory *keeps_up; /* see fake_post_keep_up() */
 } fake_post;
 
-static inline bool fake_post_put(void *ctx UNUSED, unsigned worker, struct letter *l)
+static inline bool fake_post_put(void *ctx UNUSED, unsigned worker, struct mailbox_entry *e)
 {
-	const struct worker_message *m = CONTAINER_OF(l, struct worker_message, letter);
+	const struct worker_message *m = CONTAINER_OF(e, struct worker_message, entry);
 	const struct load_amount all = { .messages = 1,
 					 .frames = m->frames,
 					 .bytes = worker_message_bytes(m) };
@@ -28,7 +28,7 @@ static inline bool fake_post_put(void *ctx UNUSED, unsigned worker, struct lette
 	if (fake_post.keeps_up && m->frames)
 		worker_loads_written(directory_loads(fake_post.keeps_up), worker, &all,
 				     clock_mono(), clock_mono());
-	return mailbox_put_owed(&fake_post.boxes[worker], l) > 0;
+	return mailbox_put_owed(&fake_post.boxes[worker], e) > 0;
 }
 
 static inline void fake_post_wake(void *ctx UNUSED, unsigned worker UNUSED)
@@ -69,14 +69,14 @@ static inline void fake_post_subscribe(struct directory *d, struct app *app, con
 /* The worker's next message, for worker_message_free(), or NULL. */
 static inline struct worker_message *fake_post_next(unsigned worker)
 {
-	struct letter *l = fake_post.taken[worker];
+	struct mailbox_entry *e = fake_post.taken[worker];
 
-	if (!l)
-		l = mailbox_take(&fake_post.boxes[worker]);
-	if (!l)
+	if (!e)
+		e = mailbox_take(&fake_post.boxes[worker]);
+	if (!e)
 		return NULL;
-	fake_post.taken[worker] = l->next;
-	return CONTAINER_OF(l, struct worker_message, letter);
+	fake_post.taken[worker] = e->next;
+	return CONTAINER_OF(e, struct worker_message, entry);
 }
 
 /* Frees all messages that wait; their number. */

@@ -248,10 +248,10 @@ static void add_row(struct event *e, uint64_t serial)
 
 /* ---- workers ---- */
 
-static bool post_put(void *ctx, unsigned worker, struct letter *l)
+static bool post_put(void *ctx, unsigned worker, struct mailbox_entry *e)
 {
 	(void)ctx;
-	return mailbox_put_owed(&play.boxes[worker], l) > 0;
+	return mailbox_put_owed(&play.boxes[worker], e) > 0;
 }
 
 static void post_wake(void *ctx, unsigned worker)
@@ -262,13 +262,13 @@ static void post_wake(void *ctx, unsigned worker)
 
 static void read_mail(unsigned worker) RUNS_ON(on_worker)
 {
-	struct letter *l = mailbox_take(&play.boxes[worker]), *next;
+	struct mailbox_entry *e = mailbox_take(&play.boxes[worker]), *next;
 
-	if (l && l->next)
+	if (e && e->next)
 		hub_begin(play.hubs[worker]);
-	for (; l; l = next) {
-		next = l->next;
-		hub_deliver(play.hubs[worker], CONTAINER_OF(l, struct worker_message, letter));
+	for (; e; e = next) {
+		next = e->next;
+		hub_deliver(play.hubs[worker], CONTAINER_OF(e, struct worker_message, entry));
 	}
 	hub_flush(play.hubs[worker]);
 }
@@ -334,11 +334,11 @@ static void end_world(void) RUNS_ON(on_worker)
 		event_unref(play.async[i]);
 	play.n_asked = play.n_rows = play.n_async = 0;
 	for (unsigned i = 0; i < WORKERS; i++) {
-		struct letter *l = mailbox_take(&play.boxes[i]), *next;
+		struct mailbox_entry *e = mailbox_take(&play.boxes[i]), *next;
 
-		for (; l; l = next) {
-			next = l->next;
-			worker_message_free(CONTAINER_OF(l, struct worker_message, letter));
+		for (; e; e = next) {
+			next = e->next;
+			worker_message_free(CONTAINER_OF(e, struct worker_message, entry));
 		}
 		mailbox_release(&play.boxes[i]);
 	}

@@ -302,7 +302,7 @@ END_TEST
 
 START_TEST(mailboxes_keep_order_and_bounds)
 {
-	struct letter a, b, c;
+	struct mailbox_entry a, b, c;
 	struct mailbox m;
 
 	mailbox_init(&m, 2);
@@ -325,7 +325,7 @@ START_TEST(mailboxes_keep_order_and_bounds)
 END_TEST
 
 struct note {
-	struct letter letter;
+	struct mailbox_entry entry;
 	int sender, number;
 };
 
@@ -340,7 +340,7 @@ static void *send_all(void *arg)
 	struct sender *s = arg;
 
 	for (size_t i = 0; i < ARRAY_SIZE(s->notes); i++)
-		if (mailbox_put(s->box, &s->notes[i].letter) == 1)
+		if (mailbox_put(s->box, &s->notes[i].entry) == 1)
 			s->wakes++;
 	return NULL;
 }
@@ -362,11 +362,11 @@ START_TEST(mailboxes_take_from_many_threads)
 			thread_start(&threads[i], "sender", &on_worker, send_all, &senders[i]), 0);
 	}
 	while (got < SENDERS * 500) {
-		struct letter *l = mailbox_take(&box);
+		struct mailbox_entry *e = mailbox_take(&box);
 
-		takes += l != NULL;
-		for (; l; l = l->next, got++) {
-			struct note *n = CONTAINER_OF(l, struct note, letter);
+		takes += e != NULL;
+		for (; e; e = e->next, got++) {
+			struct note *n = CONTAINER_OF(e, struct note, entry);
 
 			ck_assert_int_eq(n->number, last[n->sender] + 1);
 			last[n->sender] = n->number;
