@@ -64,7 +64,8 @@ static void admin_read_tokens(void *ctx)
 {
 	struct admin *a = ctx;
 
-	pg_pool_query(a->services.pool, &tokens_statement, 0, NULL, admin_on_tokens, a);
+	pg_pool_call(a->services.pool, &(struct pg_call){ .statement = &tokens_statement },
+		     admin_on_tokens, a);
 }
 
 struct admin *admin_new(const struct admin_services *services)
@@ -294,8 +295,9 @@ static void admin_audit_refused(struct admin *a, const struct request *r, const 
 	char *action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
 	const char *values[] = { who, r->is_unix ? "socket" : address_format(&r->peer, from),
 				 action, result };
+	const struct pg_call call = { .statement = &audit_statement, .n = 4, .values = values };
 
-	pg_pool_query(a->services.pool, &audit_statement, 4, values, admin_on_audited, NULL);
+	pg_pool_call(a->services.pool, &call, admin_on_audited, NULL);
 	free(action);
 }
 

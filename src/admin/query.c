@@ -89,7 +89,9 @@ static void query_on_answer(void *ctx, const struct pg_answer *a)
 void admin_query_send(struct admin_query *q, struct pg_pool *pool, const struct pg_statement *st,
 		      int n, const char *const *values)
 {
-	pg_pool_query(pool, st, n, values, query_on_answer, q);
+	const struct pg_call call = { .statement = st, .n = n, .values = values };
+
+	pg_pool_call(pool, &call, query_on_answer, q);
 }
 
 bool admin_query_arguments(struct request *r, const char *words, struct strbuf *out)

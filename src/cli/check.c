@@ -44,7 +44,7 @@ struct checks {
 	const char *name; /* of the check that runs */
 	json_t *list;
 	bool has_failed;
-	struct pg_conn *db; /* NULL: there is none */
+	struct pg_connection *db; /* NULL: there is none */
 	CURL *curl;
 };
 

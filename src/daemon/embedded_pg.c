@@ -471,7 +471,7 @@ static int wait_until_ready(struct embedded_pg *pg, char **why)
 }
 
 /* Runs sql unless the query is_there returns a row. */
-static enum pg_fault make_unless(struct pg_conn *c, const char *is_there, const char *sql)
+static enum pg_fault make_unless(struct pg_connection *c, const char *is_there, const char *sql)
 {
 	usec_t deadline = clock_mono() + START_S * USEC_PER_SEC;
 	struct pg_query q = { .sql = is_there };
@@ -499,7 +499,7 @@ static int make_role_and_database(struct embedded_pg *pg, char **why)
 				.connect_timeout_ms = START_S * 1000,
 				.tick = embedded_tick,
 				.ctx = pg };
-	struct pg_conn *c = NULL;
+	struct pg_connection *c = NULL;
 	int rc = pg_conn_open(&o, &c, &reason);
 
 	if (rc == 0 && (make_unless(c, "SELECT 1 FROM pg_roles WHERE rolname = 'scopewire'",

@@ -59,7 +59,7 @@ struct guard {
 	usec_t since, say_at;	/* lock; mono */
 
 	/* the guard's thread only */
-	struct pg_conn *conn;
+	struct pg_connection *conn;
 	bool is_leaving;
 	char *logged_why;  /* the last one */
 	char *logged_lock; /* the last one */

@@ -57,7 +57,7 @@ struct drainer {
 	atomic_bool is_caught_up, is_away;
 
 	/* the drainer's thread only */
-	struct pg_conn *conn;
+	struct pg_connection *conn;
 	enum drainer_mode mode;
 	char *trusted_until; /* LEAVING: transactions below this id may not have notified */
 	bool is_behind;	     /* the last drain was cut short */
@@ -290,7 +290,7 @@ RUNS_ON(on_db) static enum pg_fault drainer_iterate(struct drainer *d)
 	return fault;
 }
 
-RUNS_ON(on_db) static enum pg_fault drainer_serve(void *ctx, struct pg_conn *c)
+RUNS_ON(on_db) static enum pg_fault drainer_serve(void *ctx, struct pg_connection *c)
 {
 	struct drainer *d = ctx;
 	enum pg_fault fault;

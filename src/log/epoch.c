@@ -67,8 +67,8 @@ int log_seen_write(const char *path, const struct log_seen *s)
 	return rc;
 }
 
-enum pg_fault log_epoch_compare(struct pg_conn *c, usec_t deadline, const struct log_seen *seen,
-				bool *is_new)
+enum pg_fault log_epoch_compare(struct pg_connection *c, usec_t deadline,
+				const struct log_seen *seen, bool *is_new)
 {
 	char serial[24];
 	const char *values[3] = { NULL };

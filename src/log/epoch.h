@@ -30,6 +30,6 @@ int log_seen_write(const char *path, const struct log_seen *s) MUSTCHECK;
  * Has the database compare seen with its rows; it gives the log a new epoch when they differ.
  * *is_new: it did, and the log has a warning that says why.
  */
-enum pg_fault log_epoch_compare(struct pg_conn *c, usec_t deadline, const struct log_seen *seen,
-				bool *is_new) MUSTCHECK;
+enum pg_fault log_epoch_compare(struct pg_connection *c, usec_t deadline,
+				const struct log_seen *seen, bool *is_new) MUSTCHECK;
 #endif

@@ -28,7 +28,7 @@ struct housekeeper {
 	usec_t complained; /* mono; of a partition that waits, last */
 };
 
-static enum pg_fault housekeeper_partitions(void *ctx, struct pg_conn *c, usec_t deadline)
+static enum pg_fault housekeeper_partitions(void *ctx, struct pg_connection *c, usec_t deadline)
 {
 	struct housekeeper *k = ctx;
 
@@ -36,7 +36,7 @@ static enum pg_fault housekeeper_partitions(void *ctx, struct pg_conn *c, usec_t
 }
 
 /* Watched tables can be changed and dropped at any time, and no other code of ours runs then. */
-static enum pg_fault housekeeper_watches(void *ctx, struct pg_conn *c, usec_t deadline)
+static enum pg_fault housekeeper_watches(void *ctx, struct pg_connection *c, usec_t deadline)
 {
 	const struct pg_query check = { .sql = "SELECT watches_check()" };
 	struct pg_answer a = { 0 };
@@ -62,7 +62,8 @@ static void housekeeper_log_wait(struct housekeeper *k, long long waits_s)
 }
 
 /* Drops what retention_plan() chose, one partition a transaction.  *n: their number. */
-static enum pg_fault housekeeper_drop_old(struct housekeeper *k, struct pg_conn *c, unsigned *n)
+static enum pg_fault housekeeper_drop_old(struct housekeeper *k, struct pg_connection *c,
+					  unsigned *n)
 {
 	const struct pg_query drop = { .sql = "SELECT dropped, waits_s FROM retention_drop()" };
 	bool has_dropped = true;
@@ -86,7 +87,7 @@ static enum pg_fault housekeeper_drop_old(struct housekeeper *k, struct pg_conn 
  * A transaction that uses the log stops the retention for now; the next run continues there, as
  * after a crash.
  */
-static enum pg_fault housekeeper_retention(void *ctx, struct pg_conn *c, usec_t deadline)
+static enum pg_fault housekeeper_retention(void *ctx, struct pg_connection *c, usec_t deadline)
 {
 	struct housekeeper *k = ctx;
 	char age[12], size[12], rows[12];
@@ -117,7 +118,7 @@ static enum pg_fault housekeeper_retention(void *ctx, struct pg_conn *c, usec_t 
 	return fault == PG_LOST ? PG_LOST : PG_FINE;
 }
 
-RUNS_ON(on_db) static enum pg_fault housekeeper_serve(void *ctx, struct pg_conn *c)
+RUNS_ON(on_db) static enum pg_fault housekeeper_serve(void *ctx, struct pg_connection *c)
 {
 	struct housekeeper *k = ctx;
 	bool has_retention = k->conf->retention_age || k->conf->retention_size;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include "log/partitions.h"
 
-enum pg_fault log_partitions_ensure(struct pg_conn *c, usec_t deadline,
+enum pg_fault log_partitions_ensure(struct pg_connection *c, usec_t deadline,
 				    const struct conf_database *conf, uint64_t *end)
 {
 	char ahead[12], rows[12];

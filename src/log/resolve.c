@@ -8,7 +8,7 @@ struct log_lookup {
 	int at;		       /* the next row that was not requested */
 };
 
-enum pg_fault log_backend_read(struct pg_conn *c, usec_t deadline, struct log_backend *out)
+enum pg_fault log_backend_read(struct pg_connection *c, usec_t deadline, struct log_backend *out)
 {
 	const struct pg_query q = { .sql = "SELECT pid, backend_start FROM pg_stat_activity "
 					   "WHERE pid = pg_backend_pid()" };
@@ -26,7 +26,7 @@ enum pg_fault log_backend_read(struct pg_conn *c, usec_t deadline, struct log_ba
 	return PG_FINE;
 }
 
-enum pg_fault log_backend_end(struct pg_conn *c, usec_t deadline, const struct log_backend *b)
+enum pg_fault log_backend_end(struct pg_connection *c, usec_t deadline, const struct log_backend *b)
 {
 	const struct pg_query q = {
 		.sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -46,7 +46,7 @@ enum pg_fault log_backend_end(struct pg_conn *c, usec_t deadline, const struct l
 	return fault;
 }
 
-enum pg_fault log_lookup_run(struct pg_conn *c, usec_t deadline, uint64_t after,
+enum pg_fault log_lookup_run(struct pg_connection *c, usec_t deadline, uint64_t after,
 			     struct str_view ids, struct log_lookup **out)
 {
 	char serial[24];

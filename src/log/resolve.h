@@ -14,16 +14,16 @@ struct log_backend {
 	char pid[16], started[48]; /* "" pid: none */
 };
 
-enum pg_fault log_backend_read(struct pg_conn *c, usec_t deadline, struct log_backend *out)
+enum pg_fault log_backend_read(struct pg_connection *c, usec_t deadline, struct log_backend *out)
 	MUSTCHECK;
 /* Ends b if it exists (same role: no right is needed); PG_BUSY while it does. */
-enum pg_fault log_backend_end(struct pg_conn *c, usec_t deadline, const struct log_backend *b)
+enum pg_fault log_backend_end(struct pg_connection *c, usec_t deadline, const struct log_backend *b)
 	MUSTCHECK;
 
 struct log_lookup; /* the committed ones, in serial order */
 
 /* Events committed above serial after, by the ids in ids (a finished PG_TEXT array). */
-enum pg_fault log_lookup_run(struct pg_conn *c, usec_t deadline, uint64_t after,
+enum pg_fault log_lookup_run(struct pg_connection *c, usec_t deadline, uint64_t after,
 			     struct str_view ids, struct log_lookup **out) MUSTCHECK;
 bool log_lookup_found_any(const struct log_lookup *k);
 /* The lowest serial found. */

@@ -161,7 +161,7 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 	tail_unlock(t);
 }
 
-enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadline)
+enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 {
 	/* A sequence that was never used has last_value 1, and no serial was given. */
 	static const char start_sql[] =
@@ -221,7 +221,7 @@ static void tail_save_seen(struct log_tail *t, const struct log_seen *seen)
 	t->is_seen_stale = rc != 0;
 }
 
-enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline)
+enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 {
 	static const char sql[] =
 		"INSERT INTO relay_cursor (node, epoch, serial) SELECT $1::text, m.epoch, "
@@ -391,8 +391,8 @@ static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a)
 	return true;
 }
 
-static enum pg_fault tail_read_page(struct pg_conn *c, usec_t deadline, uint64_t from, uint64_t to,
-				    struct pg_answer *out)
+static enum pg_fault tail_read_page(struct pg_connection *c, usec_t deadline, uint64_t from,
+				    uint64_t to, struct pg_answer *out)
 {
 	char low[24], high[24];
 	const struct pg_query q = { .sql = "tail",
@@ -405,7 +405,8 @@ static enum pg_fault tail_read_page(struct pg_conn *c, usec_t deadline, uint64_t
 	return pg_conn_run(c, deadline, &q, out);
 }
 
-enum pg_fault log_tail_step(struct log_tail *t, struct pg_conn *c, usec_t deadline, bool *more)
+enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t deadline,
+			    bool *more)
 {
 	struct pg_answer a = { 0 };
 	enum pg_fault fault = tail_read_page(c, deadline, tail_cursor(t), INT64_MAX, &a);
@@ -434,7 +435,7 @@ void log_tail_set_hold(struct log_tail *t, bool hold)
 	tail_unlock(t);
 }
 
-bool log_tail_reach(struct log_tail *t, struct pg_conn *c, usec_t deadline, uint64_t first)
+bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline, uint64_t first)
 {
 	uint64_t from;
 

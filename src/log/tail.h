@@ -37,7 +37,7 @@ void log_tail_keep(struct log_tail *t, const char *path);
  * and, the first time, sets the cursor to where the node left it.  A log of another epoch is
  * delivered from its end on.
  */
-enum pg_fault log_tail_begin(struct log_tail *t, struct pg_conn *c, usec_t deadline)
+enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 	MUSTCHECK RUNS_ON(on_db);
 
 /* -- the log writer -- */
@@ -48,7 +48,7 @@ void log_tail_set_hold(struct log_tail *t, bool hold) RUNS_ON(on_db);
  * The events from serial first on are committed: delivers the rows before them, which it reads on
  * c.  False when that failed.
  */
-bool log_tail_reach(struct log_tail *t, struct pg_conn *c, usec_t deadline, uint64_t first)
+bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline, uint64_t first)
 	RUNS_ON(on_db);
 /*
  * A committed batch, serials set.  When is_reached (log_tail_reach() succeeded), delivers it, or
@@ -59,12 +59,12 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached) 
 /* -- the drainer -- */
 
 /* Reads and delivers one page after the cursor.  *more: there may be more already. */
-enum pg_fault log_tail_step(struct log_tail *t, struct pg_conn *c, usec_t deadline, bool *more)
-	MUSTCHECK RUNS_ON(on_db);
+enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t deadline,
+			    bool *more) MUSTCHECK RUNS_ON(on_db);
 /* The last step stopped at a row on hold, or because the workers are behind: retry it soon. */
 bool log_tail_is_stopped(struct log_tail *t);
 /* Writes the cursor to relay_cursor for the node's next start, when it moved or a minute passed. */
-enum pg_fault log_tail_save(struct log_tail *t, struct pg_conn *c, usec_t deadline)
+enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 	MUSTCHECK RUNS_ON(on_db);
 
 /* -- any thread -- */

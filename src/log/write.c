@@ -205,7 +205,7 @@ void log_write_delivery(struct log_write *w, const struct delivery *d)
 
 /* -- sending -- */
 
-enum pg_fault log_write_prepare(struct pg_conn *c, usec_t deadline)
+enum pg_fault log_write_prepare(struct pg_connection *c, usec_t deadline)
 {
 	enum pg_fault fault = PG_FINE;
 
@@ -234,7 +234,7 @@ static bool write_has_step(const struct log_write *w, enum log_step step)
 }
 
 /* A step's parameters are arrays in binary form, and after them the node as text, or none. */
-static bool write_send_step(struct log_write *w, struct pg_conn *c, enum log_step step)
+static bool write_send_step(struct log_write *w, struct pg_connection *c, enum log_step step)
 {
 	struct pg_array *arrays = step == LOG_KEYS     ? w->kcols
 				  : step == LOG_EVENTS ? w->cols
@@ -259,7 +259,7 @@ static bool write_send_step(struct log_write *w, struct pg_conn *c, enum log_ste
 	return pg_pipeline_add(c, &q);
 }
 
-static bool write_send_steps(struct log_write *w, struct pg_conn *c)
+static bool write_send_steps(struct log_write *w, struct pg_connection *c)
 {
 	if (!pg_pipeline_begin(c))
 		return false;
@@ -292,8 +292,8 @@ static enum pg_fault write_take_answer(struct log_write *w, enum log_step step,
 }
 
 /* *failed is the step of the first fault. */
-static enum pg_fault write_read_answers(struct log_write *w, struct pg_conn *c, usec_t deadline,
-					enum log_step *failed)
+static enum pg_fault write_read_answers(struct log_write *w, struct pg_connection *c,
+					usec_t deadline, enum log_step *failed)
 {
 	enum pg_fault first = PG_FINE;
 
@@ -318,7 +318,7 @@ static enum pg_fault write_read_answers(struct log_write *w, struct pg_conn *c, 
 	return pg_pipeline_end(c, deadline) == PG_FINE ? first : PG_LOST;
 }
 
-enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadline,
+enum pg_fault log_write_run(struct log_write *w, struct pg_connection *c, usec_t deadline,
 			    enum log_step *failed)
 {
 	enum pg_fault fault;

@@ -38,12 +38,12 @@ unsigned log_write_events(const struct log_write *w);
 size_t log_write_bytes(const struct log_write *w);
 
 /* Once for each connection. */
-enum pg_fault log_write_prepare(struct pg_conn *c, usec_t deadline) MUSTCHECK;
+enum pg_fault log_write_prepare(struct pg_connection *c, usec_t deadline) MUSTCHECK;
 /*
  * PG_FINE: committed.  PG_LOST: the outcome is unknown.  Another fault: rolled back, and *failed is
  * the step that the server refused.  Except after PG_LOST the connection can be used again.
  */
-enum pg_fault log_write_run(struct log_write *w, struct pg_conn *c, usec_t deadline,
+enum pg_fault log_write_run(struct log_write *w, struct pg_connection *c, usec_t deadline,
 			    enum log_step *failed) MUSTCHECK;
 /* After PG_FINE: the serial of the i-th event. */
 uint64_t log_write_serial(const struct log_write *w, unsigned i);

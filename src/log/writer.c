@@ -65,7 +65,7 @@ struct log_writer {
 	atomic_uint_fast64_t events, commits, failed_batches, reconnects, delivered;
 
 	/* the writer's thread only */
-	struct pg_conn *conn; /* NULL: none, or it is to be closed */
+	struct pg_connection *conn; /* NULL: none, or it is to be closed */
 	struct batch_list waiting, flight;
 	bool is_unknown;	    /* whether flight was committed */
 	bool is_holding;	    /* the tail, because flight has async events */
@@ -608,7 +608,7 @@ RUNS_ON(on_db) static enum pg_fault writer_prepare(struct log_writer *w)
 	return fault;
 }
 
-RUNS_ON(on_db) static enum pg_fault writer_serve(void *ctx, struct pg_conn *c)
+RUNS_ON(on_db) static enum pg_fault writer_serve(void *ctx, struct pg_connection *c)
 {
 	struct log_writer *w = ctx;
 	enum pg_fault fault;

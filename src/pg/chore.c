@@ -6,7 +6,7 @@
 #include "pg/chore.h"
 
 /* There may be more to do: the chore is due again at once, after the others. */
-static enum pg_fault chore_query(struct pg_chore *chore, struct pg_conn *c, usec_t deadline,
+static enum pg_fault chore_query(struct pg_chore *chore, struct pg_connection *c, usec_t deadline,
 				 usec_t now)
 {
 	struct pg_answer a = { 0 };
@@ -18,8 +18,8 @@ static enum pg_fault chore_query(struct pg_chore *chore, struct pg_conn *c, usec
 	return fault;
 }
 
-enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c, const char *name,
-			    usec_t *next)
+enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_connection *c,
+			    const char *name, usec_t *next)
 {
 	*next = INT64_MAX;
 	for (size_t i = 0; i < n; i++) {

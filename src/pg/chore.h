@@ -16,7 +16,7 @@ struct pg_chore {
 	const char
 		*on_refusal; /* logged with the server's words: "old partitions are not dropped" */
 	/* Instead of the query, with the connection and the deadline; may be NULL. */
-	enum pg_fault (*fn)(void *ctx, struct pg_conn *c, usec_t deadline);
+	enum pg_fault (*fn)(void *ctx, struct pg_connection *c, usec_t deadline);
 	void *ctx;
 	usec_t due; /* mono; 0: at once */
 };
@@ -25,8 +25,8 @@ struct pg_chore {
  * Runs those of n chores that are due, in order.  *next is when the next one is due (mono).  name
  * is the thread's, for the log.  PG_FINE or PG_LOST.
  */
-enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_conn *c, const char *name,
-			    usec_t *next) MUSTCHECK;
+enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_connection *c,
+			    const char *name, usec_t *next) MUSTCHECK;
 
 #define PG_CHORE_VALUES_MAX 2
 

@@ -10,7 +10,7 @@
 #include "base/str.h"
 #include "pg/conn_private.h"
 
-void pg_conn_keep_error(struct pg_conn *c, const char *text)
+void pg_conn_keep_error(struct pg_connection *c, const char *text)
 {
 	size_t n = 0;
 
@@ -27,17 +27,17 @@ void pg_conn_keep_error(struct pg_conn *c, const char *text)
 		snprintf(c->error, sizeof(c->error), "the connection broke");
 }
 
-const char *pg_conn_error(const struct pg_conn *c)
+const char *pg_conn_error(const struct pg_connection *c)
 {
 	return c->error[0] ? c->error : "the connection is not fit for use";
 }
 
-PGconn *pg_conn_raw(struct pg_conn *c)
+PGconn *pg_conn_raw(struct pg_connection *c)
 {
 	return c->pg;
 }
 
-int pg_conn_wait(struct pg_conn *c, short events, usec_t deadline)
+int pg_conn_wait(struct pg_connection *c, short events, usec_t deadline)
 {
 	struct pollfd fd = { .fd = PQsocket(c->pg), .events = events };
 
@@ -58,7 +58,7 @@ int pg_conn_wait(struct pg_conn *c, short events, usec_t deadline)
 	}
 }
 
-enum pg_fault pg_conn_lost(struct pg_conn *c, int rc)
+enum pg_fault pg_conn_lost(struct pg_connection *c, int rc)
 {
 	c->sqlstate[0] = '\0';
 	if (rc == -ETIMEDOUT)
@@ -70,7 +70,7 @@ enum pg_fault pg_conn_lost(struct pg_conn *c, int rc)
 	return PG_LOST;
 }
 
-void pg_conn_close(struct pg_conn *c)
+void pg_conn_close(struct pg_connection *c)
 {
 	if (!c)
 		return;
@@ -85,7 +85,7 @@ bool pg_conn_ping(const char *conninfo)
 
 /* -- waiting -- */
 
-enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline)
+enum pg_fault pg_conn_flush(struct pg_connection *c, usec_t deadline)
 {
 	int left;
 
@@ -101,7 +101,7 @@ enum pg_fault pg_conn_flush(struct pg_conn *c, usec_t deadline)
 	return left == 0 ? PG_FINE : pg_conn_lost(c, 0);
 }
 
-enum pg_fault pg_conn_result(struct pg_conn *c, usec_t deadline, PGresult **out)
+enum pg_fault pg_conn_result(struct pg_connection *c, usec_t deadline, PGresult **out)
 {
 	while (PQisBusy(c->pg)) {
 		int rc = pg_conn_wait(c, POLLIN, deadline);
@@ -115,7 +115,7 @@ enum pg_fault pg_conn_result(struct pg_conn *c, usec_t deadline, PGresult **out)
 	return PG_FINE;
 }
 
-enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline)
+enum pg_fault pg_conn_idle(struct pg_connection *c, int fd, usec_t deadline)
 {
 	struct pollfd fds[] = { { .fd = PQsocket(c->pg), .events = POLLIN },
 				{ .fd = fd, .events = POLLIN } };
@@ -134,7 +134,7 @@ enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline)
 
 /* -- statements -- */
 
-enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r)
+enum pg_fault pg_conn_check(struct pg_connection *c, const PGresult *r)
 {
 	const char *sqlstate;
 	enum pg_fault fault;
@@ -155,7 +155,7 @@ enum pg_fault pg_conn_check(struct pg_conn *c, const PGresult *r)
 }
 
 /* All results of what was sent: the first fault, and the last result when there was none. */
-static enum pg_fault conn_collect(struct pg_conn *c, usec_t deadline, PGresult **out)
+static enum pg_fault conn_collect(struct pg_connection *c, usec_t deadline, PGresult **out)
 {
 	enum pg_fault fault = pg_conn_flush(c, deadline);
 	PGresult *last = NULL, *r;
@@ -181,21 +181,22 @@ static enum pg_fault conn_collect(struct pg_conn *c, usec_t deadline, PGresult *
 	return fault;
 }
 
-enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql)
+enum pg_fault pg_conn_script(struct pg_connection *c, usec_t deadline, const char *sql)
 {
 	if (!PQsendQuery(c->pg, sql))
 		return pg_conn_lost(c, 0);
 	return conn_collect(c, deadline, NULL);
 }
 
-enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const struct pg_preparation *p)
+enum pg_fault pg_conn_prepare(struct pg_connection *c, usec_t deadline,
+			      const struct pg_preparation *p)
 {
 	if (!PQsendPrepare(c->pg, p->name, p->sql, p->n, p->types))
 		return pg_conn_lost(c, 0);
 	return conn_collect(c, deadline, NULL);
 }
 
-enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_query *q,
+enum pg_fault pg_conn_run(struct pg_connection *c, usec_t deadline, const struct pg_query *q,
 			  struct pg_answer *out)
 {
 	PGresult *r = NULL;
@@ -213,7 +214,7 @@ enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_qu
 	return fault;
 }
 
-bool pg_conn_is_in_transaction(const struct pg_conn *c)
+bool pg_conn_is_in_transaction(const struct pg_connection *c)
 {
 	return PQtransactionStatus(c->pg) != PQTRANS_IDLE;
 }

@@ -17,7 +17,7 @@
 
 #define PG_TICK_MS 20 /* a waiting connection calls tick about this often */
 
-struct pg_conn;
+struct pg_connection;
 
 struct pg_options {
 	const char *conninfo;
@@ -42,13 +42,13 @@ struct pg_options {
  * -EACCES (the server refused the login), -ENODEV (no such database), -EILSEQ (its encoding is not
  * UTF8), -ECANCELED; *why (heap) is then a sentence for the operator.  why may be NULL.
  */
-int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why) MUSTCHECK;
-void pg_conn_close(struct pg_conn *c); /* NULL is fine */
+int pg_conn_open(const struct pg_options *o, struct pg_connection **out, char **why) MUSTCHECK;
+void pg_conn_close(struct pg_connection *c); /* NULL is fine */
 /* A server answers there and accepts connections.  Blocks while it connects. */
 bool pg_conn_ping(const char *conninfo) MUSTCHECK;
 
 /* Any number of statements in one text; no results. */
-enum pg_fault pg_conn_script(struct pg_conn *c, usec_t deadline, const char *sql) MUSTCHECK;
+enum pg_fault pg_conn_script(struct pg_connection *c, usec_t deadline, const char *sql) MUSTCHECK;
 
 struct pg_preparation {
 	const char *name, *sql;
@@ -56,8 +56,8 @@ struct pg_preparation {
 	const uint32_t
 		*types; /* n of them, as enum pg_oid has them; the server infers the others */
 };
-enum pg_fault pg_conn_prepare(struct pg_conn *c, usec_t deadline, const struct pg_preparation *p)
-	MUSTCHECK;
+enum pg_fault pg_conn_prepare(struct pg_connection *c, usec_t deadline,
+			      const struct pg_preparation *p) MUSTCHECK;
 
 /* A statement and its parameters. */
 struct pg_query {
@@ -74,16 +74,16 @@ struct pg_query {
  * the caller releases it; out may be NULL.  On another fault *out is unchanged and pg_conn_error()
  * says why.
  */
-enum pg_fault pg_conn_run(struct pg_conn *c, usec_t deadline, const struct pg_query *q,
+enum pg_fault pg_conn_run(struct pg_connection *c, usec_t deadline, const struct pg_query *q,
 			  struct pg_answer *out) MUSTCHECK;
 /* A transaction is open, or was aborted and not yet rolled back. */
-bool pg_conn_is_in_transaction(const struct pg_conn *c);
+bool pg_conn_is_in_transaction(const struct pg_connection *c);
 
 /* Waits until the server sends something unasked (a notification), fd (-1: none) is readable, or
  * the deadline; then reads what has arrived.  PG_FINE or PG_LOST. */
-enum pg_fault pg_conn_idle(struct pg_conn *c, int fd, usec_t deadline) MUSTCHECK;
+enum pg_fault pg_conn_idle(struct pg_connection *c, int fd, usec_t deadline) MUSTCHECK;
 
 /* The last fault in one line without a newline; good until the next call. */
-const char *pg_conn_error(const struct pg_conn *c);
+const char *pg_conn_error(const struct pg_connection *c);
 
 #endif

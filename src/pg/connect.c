@@ -19,7 +19,7 @@
 #define LIMIT_AGAIN_US	     (60 * USEC_PER_SEC)
 
 /* 0; -EHOSTDOWN, -ETIMEDOUT, -ECANCELED. */
-static int connect_wait(struct pg_conn *c, usec_t deadline)
+static int connect_wait(struct pg_connection *c, usec_t deadline)
 {
 	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
 
@@ -50,7 +50,7 @@ static void connect_ignore_notice(void *arg, const PGresult *r)
  * "FATAL:  28P01: password authentication failed ...\nLOCATION:  auth_failed, auth.c:326\n".
  * Removes the code from text, with the last line, and keeps it.
  */
-static void connect_take_sqlstate(struct pg_conn *c, char *text)
+static void connect_take_sqlstate(struct pg_connection *c, char *text)
 {
 	char *at = text, *end;
 
@@ -73,7 +73,7 @@ static void connect_take_sqlstate(struct pg_conn *c, char *text)
 }
 
 /* Keeps libpq's message about an attempt that failed. */
-static void connect_keep_error(struct pg_conn *c)
+static void connect_keep_error(struct pg_connection *c)
 {
 	char *text = xstrdup(PQerrorMessage(c->pg));
 
@@ -84,7 +84,7 @@ static void connect_keep_error(struct pg_conn *c)
 }
 
 /* Poolers and libpq itself give no SQLSTATE: only the message shows the cause. */
-static int connect_refusal_cause(const struct pg_conn *c)
+static int connect_refusal_cause(const struct pg_connection *c)
 {
 	if (strncmp(c->sqlstate, "28", 2) == 0)
 		return -EACCES;
@@ -99,7 +99,7 @@ static int connect_refusal_cause(const struct pg_conn *c)
 	return -EHOSTDOWN;
 }
 
-int pg_conn_connect(struct pg_conn *c, unsigned i, usec_t deadline)
+int pg_conn_connect(struct pg_connection *c, unsigned i, usec_t deadline)
 {
 	struct pg_host host;
 	int rc = -ENOMEM;
@@ -146,7 +146,7 @@ int pg_conn_connect(struct pg_conn *c, unsigned i, usec_t deadline)
 
 /* -- the session -- */
 
-static int connect_check_encoding(struct pg_conn *c)
+static int connect_check_encoding(struct pg_connection *c)
 {
 	const char *encoding = PQparameterStatus(c->pg, "server_encoding");
 	char text[PG_ERROR_BYTES];
@@ -162,7 +162,7 @@ static int connect_check_encoding(struct pg_conn *c)
 }
 
 /* An old session stays read only when the setting has changed, so it is not kept. */
-static int connect_check_writable(struct pg_conn *c, const struct pg_answer *a)
+static int connect_check_writable(struct pg_connection *c, const struct pg_answer *a)
 {
 	if (!pg_answer_bool(a, 0, 1) && strcmp(pg_answer_text(a, 0, 2), "on") != 0)
 		return 0;
@@ -173,7 +173,7 @@ static int connect_check_writable(struct pg_conn *c, const struct pg_answer *a)
 	return -EROFS;
 }
 
-static int connect_set_up_session(struct pg_conn *c, usec_t deadline)
+static int connect_set_up_session(struct pg_connection *c, usec_t deadline)
 {
 	/*
 	 * The role's or database's own search_path is in force here: every name is qualified.
@@ -215,7 +215,7 @@ static int connect_set_up_session(struct pg_conn *c, usec_t deadline)
 	return rc;
 }
 
-static int connect_to(struct pg_conn *c, unsigned i)
+static int connect_to(struct pg_connection *c, unsigned i)
 {
 	usec_t deadline = clock_mono() + c->o.connect_timeout_ms * USEC_PER_MSEC;
 	int rc = pg_conn_connect(c, i, deadline);
@@ -239,9 +239,9 @@ static void connect_say_limit(const char *why)
 		log_warn("database: the server gives no further connection: %s", why);
 }
 
-int pg_conn_open(const struct pg_options *o, struct pg_conn **out, char **why)
+int pg_conn_open(const struct pg_options *o, struct pg_connection **out, char **why)
 {
-	struct pg_conn *c = xcalloc(1, sizeof(*c));
+	struct pg_connection *c = xcalloc(1, sizeof(*c));
 	unsigned n = pg_hosts_count(o->conninfo);
 	struct strbuf reasons;
 	int rc = -EHOSTDOWN;

@@ -16,7 +16,7 @@
 
 struct ready {
 	struct ready *next;
-	struct pg_conn *conn;
+	struct pg_connection *conn;
 };
 
 /* For clang: this thread holds the lock. */
@@ -66,7 +66,7 @@ static bool connector_has_request(struct pg_connector *k)
 RUNS_ON(on_connector) static bool connector_open(struct pg_connector *k)
 {
 	const struct pg_options *o = &k->conf.options;
-	struct pg_conn *c = NULL;
+	struct pg_connection *c = NULL;
 	struct ready *ready;
 
 	if (pg_conn_open(o, &c, NULL))
@@ -140,7 +140,7 @@ void pg_connector_stop(struct pg_connector *k)
 
 void pg_connector_free(struct pg_connector *k)
 {
-	struct pg_conn *c;
+	struct pg_connection *c;
 
 	if (!k)
 		return;
@@ -159,9 +159,9 @@ void pg_connector_request(struct pg_connector *k, unsigned n)
 	wake_signal(&k->wake);
 }
 
-struct pg_conn *pg_connector_take(struct pg_connector *k)
+struct pg_connection *pg_connector_take(struct pg_connector *k)
 {
-	struct pg_conn *c = NULL;
+	struct pg_connection *c = NULL;
 	struct ready *ready;
 
 	connector_lock(k);

@@ -27,7 +27,7 @@ void pg_connector_free(struct pg_connector *k);
  * thread. */
 void pg_connector_request(struct pg_connector *k, unsigned n);
 /* A connection that is ready, for the caller to close; NULL: none is.  Any thread. */
-struct pg_conn *pg_connector_take(struct pg_connector *k) MUSTCHECK;
+struct pg_connection *pg_connector_take(struct pg_connector *k) MUSTCHECK;
 /* The last attempt failed.  Any thread. */
 bool pg_connector_is_failing(const struct pg_connector *k);
 #endif

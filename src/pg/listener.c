@@ -4,7 +4,7 @@
 #include "pg/conn_private.h"
 #include "pg/listener.h"
 
-enum pg_fault pg_listener_begin(struct pg_conn *c, usec_t deadline, const char *channel)
+enum pg_fault pg_listener_begin(struct pg_connection *c, usec_t deadline, const char *channel)
 {
 	struct strbuf sql;
 	enum pg_fault fault;
@@ -16,7 +16,8 @@ enum pg_fault pg_listener_begin(struct pg_conn *c, usec_t deadline, const char *
 	return fault;
 }
 
-unsigned pg_listener_take(struct pg_conn *c, void (*fn)(void *ctx, const char *payload), void *ctx)
+unsigned pg_listener_take(struct pg_connection *c, void (*fn)(void *ctx, const char *payload),
+			  void *ctx)
 {
 	unsigned n = 0;
 	PGnotify *one;
@@ -30,7 +31,7 @@ unsigned pg_listener_take(struct pg_conn *c, void (*fn)(void *ctx, const char *p
 	return n;
 }
 
-enum pg_fault pg_listener_wait(struct pg_conn *c, int fd, usec_t deadline, unsigned *n)
+enum pg_fault pg_listener_wait(struct pg_connection *c, int fd, usec_t deadline, unsigned *n)
 {
 	enum pg_fault fault = PG_FINE;
 

@@ -10,13 +10,16 @@
 #include "pg/conn.h"
 
 /* channel is a plain SQL name. */
-enum pg_fault pg_listener_begin(struct pg_conn *c, usec_t deadline, const char *channel) MUSTCHECK;
+enum pg_fault pg_listener_begin(struct pg_connection *c, usec_t deadline, const char *channel)
+	MUSTCHECK;
 /* Takes the notifications that have arrived and passes each payload to fn (may be NULL); their
  * number. */
-unsigned pg_listener_take(struct pg_conn *c, void (*fn)(void *ctx, const char *payload), void *ctx);
+unsigned pg_listener_take(struct pg_connection *c, void (*fn)(void *ctx, const char *payload),
+			  void *ctx);
 /*
  * Waits for a notification, for fd (-1: none) to be readable, or for the deadline.  *n is the
  * number of notifications, all of which are taken.  PG_FINE or PG_LOST.
  */
-enum pg_fault pg_listener_wait(struct pg_conn *c, int fd, usec_t deadline, unsigned *n) MUSTCHECK;
+enum pg_fault pg_listener_wait(struct pg_connection *c, int fd, usec_t deadline, unsigned *n)
+	MUSTCHECK;
 #endif

@@ -19,7 +19,7 @@
 #define RETRY_US       (100 * USEC_PER_MSEC)
 
 struct migrate {
-	struct pg_conn *c;
+	struct pg_connection *c;
 	const char *schema;
 	char *quoted; /* the schema as an SQL identifier; libpq frees it */
 	const struct migration *list;
@@ -407,7 +407,7 @@ static int migrate_session(struct migrate *m)
 	return rc;
 }
 
-int migrate_session_run(struct pg_conn *c, const char *schema,
+int migrate_session_run(struct pg_connection *c, const char *schema,
 			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)
 {
 	struct migrate m = { .c = c,

@@ -23,7 +23,7 @@ int migrate_run(const char *conninfo, const char *schema, char **why) MUSTCHECK;
  * released after success, and ends with the connection otherwise.  on_wait receives what it waits
  * for, again and again; what lasts for the call only.
  */
-int migrate_session_run(struct pg_conn *c, const char *schema,
+int migrate_session_run(struct pg_connection *c, const char *schema,
 			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)
 	MUSTCHECK;
 /* As migrate_run, with another list; for tests. */

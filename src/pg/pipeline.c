@@ -4,23 +4,23 @@
 #include "pg/conn_private.h"
 #include "pg/pipeline.h"
 
-bool pg_pipeline_begin(struct pg_conn *c)
+bool pg_pipeline_begin(struct pg_connection *c)
 {
 	return PQenterPipelineMode(pg_conn_raw(c));
 }
 
-bool pg_pipeline_add(struct pg_conn *c, const struct pg_query *q)
+bool pg_pipeline_add(struct pg_connection *c, const struct pg_query *q)
 {
 	return PQsendQueryPrepared(pg_conn_raw(c), q->sql, q->n, q->values, q->lengths, q->formats,
 				   1);
 }
 
-enum pg_fault pg_pipeline_send(struct pg_conn *c, usec_t deadline)
+enum pg_fault pg_pipeline_send(struct pg_connection *c, usec_t deadline)
 {
 	return PQpipelineSync(pg_conn_raw(c)) ? pg_conn_flush(c, deadline) : PG_LOST;
 }
 
-enum pg_fault pg_pipeline_read(struct pg_conn *c, usec_t deadline, struct pg_answer *out)
+enum pg_fault pg_pipeline_read(struct pg_connection *c, usec_t deadline, struct pg_answer *out)
 {
 	PGresult *r = NULL, *end = NULL;
 	enum pg_fault fault = pg_conn_result(c, deadline, &r);
@@ -45,7 +45,7 @@ enum pg_fault pg_pipeline_read(struct pg_conn *c, usec_t deadline, struct pg_ans
 	return fault;
 }
 
-enum pg_fault pg_pipeline_end(struct pg_conn *c, usec_t deadline)
+enum pg_fault pg_pipeline_end(struct pg_connection *c, usec_t deadline)
 {
 	PGresult *r = NULL;
 	bool is_at_end;

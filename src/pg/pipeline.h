@@ -10,16 +10,17 @@
  */
 #include "pg/conn.h"
 
-bool pg_pipeline_begin(struct pg_conn *c) MUSTCHECK;
+bool pg_pipeline_begin(struct pg_connection *c) MUSTCHECK;
 /* q->sql is a prepared statement's name.  The answer's columns are binary. */
-bool pg_pipeline_add(struct pg_conn *c, const struct pg_query *q) MUSTCHECK;
+bool pg_pipeline_add(struct pg_connection *c, const struct pg_query *q) MUSTCHECK;
 /* Sends everything.  PG_FINE or PG_LOST. */
-enum pg_fault pg_pipeline_send(struct pg_conn *c, usec_t deadline) MUSTCHECK;
+enum pg_fault pg_pipeline_send(struct pg_connection *c, usec_t deadline) MUSTCHECK;
 /*
  * The answer to the next statement; the caller releases it.  PG_FINE without a result: the server
  * skipped the statement.  Another fault: pg_conn_error() says why, and out is unchanged.
  */
-enum pg_fault pg_pipeline_read(struct pg_conn *c, usec_t deadline, struct pg_answer *out) MUSTCHECK;
+enum pg_fault pg_pipeline_read(struct pg_connection *c, usec_t deadline, struct pg_answer *out)
+	MUSTCHECK;
 /* Reads the end of the pipeline; the connection is as before.  PG_FINE or PG_LOST. */
-enum pg_fault pg_pipeline_end(struct pg_conn *c, usec_t deadline) MUSTCHECK;
+enum pg_fault pg_pipeline_end(struct pg_connection *c, usec_t deadline) MUSTCHECK;
 #endif

@@ -61,7 +61,7 @@ struct pool_queue {
 };
 
 struct pool_link {
-	struct pg_conn *conn; /* NULL: no connection */
+	struct pg_connection *conn; /* NULL: no connection */
 	struct pool_queue sent;
 	/* Statement i is prepared under the name "s" and i.  NULL: the server refused it. */
 	const struct pg_statement **prepared;
@@ -238,7 +238,7 @@ RUNS_ON(on_pool) static void pool_notify_gap(struct pg_pool *p)
 		p->conf.on_notify(p->conf.notify_ctx, NULL);
 }
 
-RUNS_ON(on_pool) static void pool_adopt(struct pg_pool *p, struct pg_conn *c)
+RUNS_ON(on_pool) static void pool_adopt(struct pg_pool *p, struct pg_connection *c)
 {
 	unsigned i = 0;
 
@@ -510,7 +510,7 @@ RUNS_ON(on_pool) static void pool_take_inbox(struct pg_pool *p)
 {
 	struct pool_queue inbox;
 	struct pool_job *j;
-	struct pg_conn *c;
+	struct pg_connection *c;
 
 	while ((c = pg_connector_take(p->connector)))
 		pool_adopt(p, c);

@@ -93,11 +93,6 @@ void pg_pool_free(struct pg_pool *p); /* NULL is fine */
  * again.  Any thread.
  */
 void pg_pool_call(struct pg_pool *p, const struct pg_call *call, pg_pool_done *done, void *ctx);
-/* The same, for a call of the daemon itself. */
-#define pg_pool_query(p, st, n_values, texts, done, ctx)                                           \
-	pg_pool_call(p,                                                                            \
-		     &(struct pg_call){ .statement = (st), .n = (n_values), .values = (texts) },   \
-		     done, ctx)
 /* A connection is up.  Any thread. */
 bool pg_pool_is_up(const struct pg_pool *p);
 #endif

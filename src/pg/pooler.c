@@ -13,7 +13,7 @@
 #define TURNS 5
 
 /* The number of the process that serves c's next transaction; 0: no answer. */
-static int64_t pooler_backend(struct pg_conn *c, usec_t deadline)
+static int64_t pooler_backend(struct pg_connection *c, usec_t deadline)
 {
 	const struct pg_query q = { .sql = "SELECT pg_catalog.pg_backend_pid()" };
 	struct pg_answer a = { 0 };
@@ -25,7 +25,7 @@ static int64_t pooler_backend(struct pg_conn *c, usec_t deadline)
 	return pid;
 }
 
-static int pooler_is_shared(struct pg_conn *c)
+static int pooler_is_shared(struct pg_connection *c)
 {
 	pg_conn_keep_error(
 		c, "a pooler that shares sessions between transactions is in front of the "
@@ -34,7 +34,7 @@ static int pooler_is_shared(struct pg_conn *c)
 	return -ENOTSUP;
 }
 
-static int pooler_is_silent(struct pg_conn *c, const struct pg_conn *failed)
+static int pooler_is_silent(struct pg_connection *c, const struct pg_connection *failed)
 {
 	char text[PG_ERROR_BYTES];
 
@@ -47,7 +47,7 @@ static int pooler_is_silent(struct pg_conn *c, const struct pg_conn *failed)
 }
 
 /* other is a second connection, mine the process that serves c. */
-static int pooler_take_turns(struct pg_conn *c, struct pg_conn *other, int64_t mine,
+static int pooler_take_turns(struct pg_connection *c, struct pg_connection *other, int64_t mine,
 			     usec_t deadline)
 {
 	for (int i = 0; i < TURNS; i++) {
@@ -64,9 +64,9 @@ static int pooler_take_turns(struct pg_conn *c, struct pg_conn *other, int64_t m
 	return 0;
 }
 
-int pg_pooler_check(struct pg_conn *c, unsigned host, usec_t deadline)
+int pg_pooler_check(struct pg_connection *c, unsigned host, usec_t deadline)
 {
-	struct pg_conn *other;
+	struct pg_connection *other;
 	int64_t mine = pooler_backend(c, deadline);
 	int rc;
 

@@ -14,5 +14,5 @@
  * pooler it opens a second connection for a moment.  0; -ENOTSUP, sessions are shared; -EHOSTDOWN,
  * that cannot be found out; *c has the message then.
  */
-int pg_pooler_check(struct pg_conn *c, unsigned host, usec_t deadline) MUSTCHECK;
+int pg_pooler_check(struct pg_connection *c, unsigned host, usec_t deadline) MUSTCHECK;
 #endif

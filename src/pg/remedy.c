@@ -57,7 +57,7 @@ static const struct {
 	{ "58P01", NULL, "the server does not find a file of its own: see its log" },
 };
 
-static void remedy_add_name(struct strbuf *out, struct pg_conn *c, char which)
+static void remedy_add_name(struct strbuf *out, struct pg_connection *c, char which)
 {
 	PGconn *pg = pg_conn_raw(c);
 	const char *name = which == 'r' ? PQuser(pg) : which == 'd' ? PQdb(pg) : c->o.schema;
@@ -68,7 +68,7 @@ static void remedy_add_name(struct strbuf *out, struct pg_conn *c, char which)
 		PQfreemem(quoted);
 }
 
-static void remedy_add(struct strbuf *out, struct pg_conn *c, const char *remedy)
+static void remedy_add(struct strbuf *out, struct pg_connection *c, const char *remedy)
 {
 	strbuf_add_str(out, ": ");
 	for (; *remedy; remedy++) {
@@ -79,7 +79,7 @@ static void remedy_add(struct strbuf *out, struct pg_conn *c, const char *remedy
 	}
 }
 
-void pg_remedy_add(struct strbuf *out, struct pg_conn *c)
+void pg_remedy_add(struct strbuf *out, struct pg_connection *c)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(remedies); i++) {
 		const char *word = remedies[i].word;

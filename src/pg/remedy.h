@@ -10,5 +10,5 @@
  * Appends ": " and the remedy for c's last error, by its SQLSTATE, with the names of the role, the
  * database and the schema; nothing for an error without a remedy.
  */
-void pg_remedy_add(struct strbuf *out, struct pg_conn *c);
+void pg_remedy_add(struct strbuf *out, struct pg_connection *c);
 #endif

@@ -62,7 +62,7 @@ RUNS_ON(on_db) static void *runner_run(void *arg)
 
 	backoff_init(&r->backoff, conf->backoff_min_ms, conf->backoff_max_ms);
 	while (!runner_is_finished(r)) {
-		struct pg_conn *c = NULL;
+		struct pg_connection *c = NULL;
 		char *why = NULL;
 
 		if (!pg_gate_is_open()) {
@@ -137,7 +137,7 @@ bool pg_runner_is_stopping(const struct pg_runner *r)
 	return atomic_load(&r->is_stopping);
 }
 
-enum pg_fault pg_runner_wait(struct pg_runner *r, struct pg_conn *c, usec_t deadline,
+enum pg_fault pg_runner_wait(struct pg_runner *r, struct pg_connection *c, usec_t deadline,
 			     struct pg_news *news)
 {
 	enum pg_fault fault =

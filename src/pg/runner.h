@@ -22,7 +22,7 @@ struct pg_runner_conf {
 	 * Serves the connection until the runner stops (PG_FINE) or a fault makes a new connection
 	 * necessary; the fault is logged, and the connection closed.
 	 */
-	enum pg_fault (*serve)(void *ctx, struct pg_conn *c);
+	enum pg_fault (*serve)(void *ctx, struct pg_connection *c);
 	/* Called instead of logging why there is no connection, or no longer one.  May be NULL. */
 	void (*on_down)(void *ctx, const char *why);
 	/*
@@ -53,7 +53,7 @@ bool pg_runner_is_stopping(const struct pg_runner *r);
  * For serve: waits for a notification, a wake-up or the deadline.  Returns at once when
  * notifications arrived during the last statement.  PG_FINE or PG_LOST.
  */
-enum pg_fault pg_runner_wait(struct pg_runner *r, struct pg_conn *c, usec_t deadline,
+enum pg_fault pg_runner_wait(struct pg_runner *r, struct pg_connection *c, usec_t deadline,
 			     struct pg_news *news) MUSTCHECK RUNS_ON(on_db);
 /* For serve: the connection does its work, so the pause before the next one is the shortest again.
  * A connection that lasts a second has the same effect. */

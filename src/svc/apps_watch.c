@@ -82,7 +82,7 @@ static int apps_build_set(struct app_list *list, struct app_set **out)
 }
 
 /* PG_REFUSED: the rows are not consistent; that is logged. */
-static enum pg_fault table_read(struct pg_conn *c, struct app_set **out)
+static enum pg_fault table_read(struct pg_connection *c, struct app_set **out)
 {
 	const struct pg_query q = { .sql = table_sql };
 	struct pg_answer a = { 0 };
@@ -108,7 +108,7 @@ static enum pg_fault table_read(struct pg_conn *c, struct app_set **out)
 }
 
 /* Stores the limits of the applications in force for SQL publishers. */
-static enum pg_fault limits_write(struct pg_conn *c)
+static enum pg_fault limits_write(struct pg_connection *c)
 {
 	/* Only what differs is written. */
 	static const char sql[] =
@@ -176,7 +176,7 @@ static void apps_watch_install(struct apps_watch *w)
 	app_set_unref(file);
 }
 
-static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_conn *c)
+static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connection *c)
 {
 	struct app_set *table = NULL;
 	enum pg_fault fault = table_read(c, &table);
@@ -197,7 +197,7 @@ static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_conn *c)
  * Every role of the database can notify.  The first notification counts at once; those that follow
  * count together, RELOAD_US after it.
  */
-RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_conn *c)
+RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_connection *c)
 {
 	struct apps_watch *w = ctx;
 	struct pg_news news = { .is_woken = true };

@@ -70,10 +70,11 @@ static void on_queue_answer(void *ctx, const struct pg_answer *answer)
 
 static void queue_call(struct queue *q, enum queue_query query, int n, const char *const *values)
 {
-	struct queue_call *call = xcalloc(1, sizeof(*call));
+	const struct pg_call call = { .statement = &statements[query], .n = n, .values = values };
+	struct queue_call *ctx = xcalloc(1, sizeof(*ctx));
 
-	*call = (struct queue_call){ q, query };
-	pg_pool_query(q->pool, &statements[query], n, values, on_queue_answer, call);
+	*ctx = (struct queue_call){ q, query };
+	pg_pool_call(q->pool, &call, on_queue_answer, ctx);
 }
 
 /* ---- array literals ---- */

@@ -15,8 +15,8 @@
 
 static struct world {
 	char *conninfo;
-	PGconn *c;	      /* to meddle */
-	struct pg_conn *conn; /* the tail's */
+	PGconn *c;		    /* to meddle */
+	struct pg_connection *conn; /* the tail's */
 	struct log_tail *tail;
 	struct directory *directory;
 	struct deliveries *deliveries;

@@ -23,10 +23,10 @@ static usec_t soon(void)
 	return clock_mono() + 10 * USEC_PER_SEC;
 }
 
-static struct pg_conn *open_conn(const char *database, char **conninfo)
+static struct pg_connection *open_conn(const char *database, char **conninfo)
 {
 	struct pg_options o;
-	struct pg_conn *c = NULL;
+	struct pg_connection *c = NULL;
 
 	*conninfo = pg_fixture_database(pg, database, NULL);
 	o = options_for(*conninfo);
@@ -41,7 +41,7 @@ START_TEST(an_answer_is_read_by_type)
 	struct pg_query q = { .sql = sql, .n = 1, .values = values };
 	struct pg_answer a = { 0 };
 	char *conninfo, *copy;
-	struct pg_conn *c = open_conn("typed", &conninfo);
+	struct pg_connection *c = open_conn("typed", &conninfo);
 
 	ck_assert_int_eq(pg_answer_rows(&a), 0);
 	ck_assert_str_eq(pg_answer_text(&a, 0, 0), "");
@@ -77,7 +77,7 @@ START_TEST(a_pipeline_skips_what_follows_a_failure)
 	struct pg_query bad = { .sql = "bad", .is_prepared = true };
 	struct pg_answer a = { 0 };
 	char *conninfo;
-	struct pg_conn *c = open_conn("pipeline", &conninfo);
+	struct pg_connection *c = open_conn("pipeline", &conninfo);
 
 	ck_assert_int_eq(pg_conn_prepare(c, soon(), &types), PG_FINE);
 	ck_assert_int_eq(pg_conn_prepare(c, soon(), &failing), PG_FINE);
@@ -113,7 +113,7 @@ static void keep_payload(void *ctx, const char *payload)
 START_TEST(notifications_that_arrived_during_a_statement_end_the_wait)
 {
 	char *conninfo, payload[16] = "";
-	struct pg_conn *c = open_conn("notify", &conninfo);
+	struct pg_connection *c = open_conn("notify", &conninfo);
 	unsigned n = 0;
 
 	ck_assert_int_eq(pg_listener_begin(c, soon(), "news"), PG_FINE);
@@ -145,7 +145,7 @@ START_TEST(a_refused_chore_does_not_stop_the_others)
 	struct pg_query count = { .sql = "SELECT count(*) FROM done" };
 	struct pg_answer a = { 0 };
 	char *conninfo;
-	struct pg_conn *c = open_conn("chores", &conninfo);
+	struct pg_connection *c = open_conn("chores", &conninfo);
 	usec_t next = 0, now = clock_mono();
 
 	log_set_level(LOG_LEVEL_ERROR);
@@ -171,7 +171,7 @@ START_TEST(a_chore_with_more_to_do_is_due_at_once)
 	struct pg_query count = { .sql = "SELECT count(*) FROM old" };
 	struct pg_answer a = { 0 };
 	char *conninfo;
-	struct pg_conn *c = open_conn("more", &conninfo);
+	struct pg_connection *c = open_conn("more", &conninfo);
 	usec_t next = 0;
 
 	ck_assert_int_eq(
@@ -194,7 +194,7 @@ struct served {
 	atomic_uint connections, away, woken_away, notifications, woken;
 };
 
-RUNS_ON(on_db) static enum pg_fault serve_news(void *ctx, struct pg_conn *c)
+RUNS_ON(on_db) static enum pg_fault serve_news(void *ctx, struct pg_connection *c)
 {
 	struct served *s = ctx;
 	enum pg_fault fault = pg_listener_begin(c, soon(), "news");
