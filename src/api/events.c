@@ -85,11 +85,6 @@ static void publication_free(struct publication *p)
 
 /* ---- the reply ------------------------------------------------------ */
 
-static bool is_presence(struct str_view channel)
-{
-	return sv_starts_with(channel, SV("presence-"));
-}
-
 /* {"user_count":1,"subscription_count":2}: requested attributes that the channel has. */
 static void add_attributes(struct strbuf *b, const struct publication *p, struct str_view channel,
 			   unsigned info)
@@ -98,7 +93,7 @@ static void add_attributes(struct strbuf *b, const struct publication *p, struct
 
 	directory_channel_info(p->directory, p->app, channel, &ci);
 	strbuf_add_c(b, '{');
-	if ((info & INFO_USER_COUNT) && is_presence(channel))
+	if ((info & INFO_USER_COUNT) && sv_starts_with(channel, SV("presence-")))
 		strbuf_addf(b, "\"user_count\":%u%s", ci.user_count,
 			    info & INFO_SUBSCRIPTION_COUNT ? "," : "");
 	if (info & INFO_SUBSCRIPTION_COUNT)
@@ -160,12 +155,6 @@ static void on_published(void *ctx, int rc)
 	publication_free(p);
 }
 
-static void to_publish_item(const struct item *it, struct publish_item *out)
-{
-	*out = (struct publish_item){ it->body.name.text, it->body.data.text, it->channels,
-				      it->n_channels, it->exclude_socket };
-}
-
 static void events_submit(struct publication *p, const struct publish_key *key,
 			  void (*done)(void *ctx, int rc))
 {
@@ -173,11 +162,14 @@ static void events_submit(struct publication *p, const struct publish_key *key,
 	struct publish_request request = { p->app, items, p->n, key };
 
 	for (size_t i = 0; i < p->n; i++) {
-		to_publish_item(&p->items[i], &items[i]);
+		const struct item *it = &p->items[i];
+
+		items[i] =
+			(struct publish_item){ it->body.name.text, it->body.data.text, it->channels,
+					       it->n_channels, it->exclude_socket };
 		metric_add_at(METRIC_EVENTS_IN, p->is_batch ? VIA_BATCH : VIA_HTTP,
-			      (int64_t)items[i].n_channels);
-		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)items[i].data.len,
-			       items[i].n_channels);
+			      (int64_t)it->n_channels);
+		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)items[i].data.len, it->n_channels);
 	}
 	publish_submit(p->services->publisher, &request, done, p);
 	if (items != &one)
@@ -230,19 +222,6 @@ static void on_once(void *ctx, struct idempotent_call *o, const struct idempoten
 	publication_free(p);
 }
 
-static void publish_once(struct publication *p)
-{
-	const struct request *r = p->r;
-	const struct str_view parts[] = { r->path, request_param(r, "name"),
-					  request_param(r, "socket_id"), r->body };
-
-	idempotency_digest(parts, ARRAY_SIZE(parts), p->digest);
-	p->key.digest = sv(p->digest);
-	idempotency_begin(p->services->once,
-			  &(struct idempotency_key){ sv(p->app->id), p->key.key, p->key.digest },
-			  on_once, p);
-}
-
 /* The header, or the member of the body.  False: replied 400. */
 static bool read_key(struct call *c, const struct event_member *member, struct str_view *out)
 {
@@ -270,10 +249,19 @@ static bool read_key(struct call *c, const struct event_member *member, struct s
 
 static void events_admitted(struct publication *p)
 {
-	if (p->key.key.len)
-		publish_once(p);
-	else
+	const struct request *r = p->r;
+
+	if (p->key.key.len) {
+		const struct str_view parts[] = { r->path, request_param(r, "name"),
+						  request_param(r, "socket_id"), r->body };
+		struct idempotency_key key = { .app = sv(p->app->id), .key = p->key.key };
+
+		idempotency_digest(parts, ARRAY_SIZE(parts), p->digest);
+		key.digest = p->key.digest = sv(p->digest);
+		idempotency_begin(p->services->once, &key, on_once, p);
+	} else {
 		events_submit(p, NULL, on_published);
+	}
 }
 
 static void on_waited(struct admission_wait *w, int rc)
@@ -500,18 +488,6 @@ static bool set_channel(struct call *c, struct item *it, struct str_view name)
 	return check_channels(c, it);
 }
 
-/* "channels"; a "channel" next to it counts as one more. */
-static bool set_channels(struct call *c, struct item *it)
-{
-	struct event_body *b = &it->body;
-
-	if (b->channel.state == MEMBER_TEXT)
-		event_body_add_channel(b, b->channel.text);
-	it->channels = b->list;
-	drop_repeats(it, b->n_channels);
-	return check_channels(c, it);
-}
-
 static bool check_lists(struct call *c, const struct event_body *b)
 {
 	unsigned max = c->app->limits.max_event_channels;
@@ -530,11 +506,18 @@ static bool check_lists(struct call *c, const struct event_body *b)
 	return false;
 }
 
+/* "channels"; a "channel" next to it counts as one more. */
 static bool read_channels(struct call *c, struct item *it)
 {
-	if (!check_lists(c, &it->body))
+	struct event_body *b = &it->body;
+
+	if (!check_lists(c, b))
 		return false;
-	return set_channels(c, it);
+	if (b->channel.state == MEMBER_TEXT)
+		event_body_add_channel(b, b->channel.text);
+	it->channels = b->list;
+	drop_repeats(it, b->n_channels);
+	return check_channels(c, it);
 }
 
 static bool read_one_channel(struct call *c, struct item *it)
@@ -653,25 +636,19 @@ void h_events_post_channel(struct call *c)
 		publication_free(p);
 }
 
-static bool set_user_channel(struct call *c, struct publication *p)
-{
-	struct strbuf b;
-
-	strbuf_init(&b, sizeof(USER_CHANNEL_PREFIX) + c->arg[0].len);
-	strbuf_add_str(&b, USER_CHANNEL_PREFIX);
-	strbuf_add_sv(&b, c->arg[0]);
-	p->text = b.ptr;
-	return set_channel(c, &p->items[0], strbuf_view(&b));
-}
-
 void h_events_post_user(struct call *c)
 {
 	struct publication *p = read_event(c);
+	struct strbuf channel;
 
 	if (!p)
 		return;
-	if (set_user_channel(c, p) && check_content(c, &p->items[0].body) &&
-	    read_options(c, &p->items[0]))
+	strbuf_init(&channel, sizeof(USER_CHANNEL_PREFIX) + c->arg[0].len);
+	strbuf_add_str(&channel, USER_CHANNEL_PREFIX);
+	strbuf_add_sv(&channel, c->arg[0]);
+	p->text = channel.ptr;
+	if (set_channel(c, &p->items[0], strbuf_view(&channel)) &&
+	    check_content(c, &p->items[0].body) && read_options(c, &p->items[0]))
 		events_publish(c, p, &p->items[0].body.idempotency_key);
 	else
 		publication_free(p);

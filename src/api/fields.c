@@ -270,7 +270,7 @@ static bool read_array(struct sync_call *sc, const struct sync_field *f, const s
 }
 
 /* "a,b" as a JSON array of strings; NULL: a part is not UTF-8. */
-static json_t *split(struct str_view text)
+static json_t *fields_split(struct str_view text)
 {
 	json_t *array = json_array();
 	struct str_view part;
@@ -300,7 +300,7 @@ static bool read_strings(struct sync_call *sc, const struct sync_field *f, const
 			 struct sync_value *out)
 {
 	size_t max = (size_t)or_default(f->max, STRINGS_MAX);
-	json_t *array = v->json ? json_incref((json_t *)v->json) : split(v->text);
+	json_t *array = v->json ? json_incref((json_t *)v->json) : fields_split(v->text);
 	bool ok = are_strings(array, max);
 	char must[64];
 
@@ -396,14 +396,6 @@ static reader *const readers[] = {
 
 /* ---- all fields --------------------------------------------------------------- */
 
-static ptrdiff_t field_index(const struct sync_action *a, size_t first, struct str_view name)
-{
-	for (size_t i = first; i < a->n_fields; i++)
-		if (sv_eq_c(name, a->fields[i].name))
-			return (ptrdiff_t)i;
-	return -1;
-}
-
 /* How many letters must be added, removed or changed to make b of a (Levenshtein). */
 static unsigned field_distance(struct str_view a, const char *b)
 {
@@ -451,9 +443,11 @@ static bool field_take(struct sync_call *sc, size_t first, struct str_view name,
 		       const struct raw *v)
 {
 	const struct sync_action *a = sc->call.route->action;
-	ptrdiff_t i = field_index(a, first, name);
+	size_t i = first;
 
-	if (i < 0) {
+	while (i < a->n_fields && !sv_eq_c(name, a->fields[i].name))
+		i++;
+	if (i == a->n_fields) {
 		const char *near = field_near(a, first, name);
 		char shown[65];
 
@@ -568,7 +562,8 @@ static bool take_form(struct sync_call *sc, size_t first)
 	return ok;
 }
 
-static bool complete(struct sync_call *sc)
+/* Fallbacks, and the caller for its own id. */
+static bool fields_complete(struct sync_call *sc)
 {
 	const struct sync_action *a = sc->call.route->action;
 
@@ -606,5 +601,5 @@ bool fields_read(struct sync_call *sc, const struct str_view *args)
 	    : is_form(sc) ? !take_form(sc, first)
 			  : !take_body(sc, first))
 		return false;
-	return complete(sc);
+	return fields_complete(sc);
 }

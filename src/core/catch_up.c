@@ -539,10 +539,18 @@ void catch_up_writable(struct session *s)
 
 /* ---- answers of the log ---- */
 
-static void catch_up_take_page(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
+static void catch_up_take_events(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
 {
 	struct catching_up *c = u->session->catching_up;
 
+	if (page->outcome != LOG_SERVED) {
+		catch_up_resync(u, catch_up_reasons[page->outcome]);
+		return;
+	}
+	if (page->to <= u->read_to && u->read_to < u->to) {
+		catch_up_resync(u, catch_up_reasons[LOG_UNAVAILABLE]);
+		return;
+	}
 	u->read_to = page->to;
 	if (u->to < page->to)
 		u->to = page->to;
@@ -550,16 +558,6 @@ static void catch_up_take_page(struct catch_up *u, struct log_page *page) RUNS_O
 	c->n_pages++;
 	c->bytes += (unsigned)page->bytes;
 	catch_up_send_pages(u);
-}
-
-static void catch_up_take_events(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
-{
-	if (page->outcome != LOG_SERVED)
-		catch_up_resync(u, catch_up_reasons[page->outcome]);
-	else if (page->to <= u->read_to && u->read_to < u->to)
-		catch_up_resync(u, catch_up_reasons[LOG_UNAVAILABLE]);
-	else
-		catch_up_take_page(u, page);
 }
 
 static void catch_up_take_cached(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)

@@ -317,27 +317,18 @@ static void conn_first(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 		pass_to_http(t, c);
 }
 
-static SSL *new_ssl(struct tls_port *p, int fd)
-{
-	SSL *ssl;
-
-	pthread_mutex_lock(&p->lock);
-	ssl = p->closed ? NULL : SSL_new(p->context);
-	pthread_mutex_unlock(&p->lock);
-	if (ssl && SSL_set_fd(ssl, fd) == 1)
-		return ssl;
-	SSL_free(ssl);
-	return NULL;
-}
-
 static void conn_begin(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 {
+	struct tls_port *p = t->port;
+
 	c->phase = TLS_FIRST;
 	c->deadline = clock_mono() + phase_length(t, TLS_FIRST);
 	list_append(&t->phases[TLS_FIRST], c);
 	strbuf_init(&c->head, 0);
-	c->ssl = new_ssl(t->port, c->fd);
-	if (!c->ssl) {
+	pthread_mutex_lock(&p->lock);
+	c->ssl = p->closed ? NULL : SSL_new(p->context);
+	pthread_mutex_unlock(&p->lock);
+	if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1) {
 		conn_leave(t, c);
 		return;
 	}
@@ -346,16 +337,6 @@ static void conn_begin(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 }
 
 /* ---- the thread ---------------------------------------------------------------------- */
-
-static void tls_read_box(struct tls_thread *t) RUNS_ON(on_tls)
-{
-	struct mailbox_entry *e = mailbox_take(&t->box), *next;
-
-	for (; e; e = next) {
-		next = e->next;
-		conn_begin(t, CONTAINER_OF(e, struct tls_conn, entry));
-	}
-}
 
 static void conn_on_event(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 {
@@ -423,6 +404,7 @@ static void *tls_run(void *arg)
 	ASSERT_ON(on_tls);
 	while (!tls_is_done(t)) {
 		int n = epoll_wait(t->epoll, events, EVENTS_MAX, tls_expire(t));
+		struct mailbox_entry *e, *next;
 
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.ptr == &wake_tag)
@@ -430,7 +412,10 @@ static void *tls_run(void *arg)
 			else
 				conn_on_event(t, events[i].data.ptr);
 		}
-		tls_read_box(t);
+		for (e = mailbox_take(&t->box); e; e = next) {
+			next = e->next;
+			conn_begin(t, CONTAINER_OF(e, struct tls_conn, entry));
+		}
 		tls_begin_stop(t);
 		free_gone(t);
 	}
