@@ -370,6 +370,7 @@ BEGIN
 			WHEN 'resend' THEN admin_resend(args)
 			WHEN 'token' THEN admin_token_add(args, p_who)
 			WHEN 'token-remove' THEN admin_token_remove(args)
+			WHEN 'user-erase' THEN admin_user_erase(args)
 			WHEN 'disconnect' THEN json_build_object('app', admin_app(args),
 				'user', admin_text(args, 'user', 200))
 			ELSE '{}' END;

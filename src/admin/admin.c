@@ -415,6 +415,7 @@ static const struct admin_route admin_routes[] = {
 	  "app channel event text from until before after limit", READS("admin_events") },
 	{ "GET", API "explain", ADMIN_READ, NULL, "app user channel roles",
 	  READS("admin_explain") },
+	{ "GET", API "user", ADMIN_READ, NULL, "app user paths after", READS("admin_user") },
 	{ "GET", API "sync", ADMIN_READ, NULL, "app", READS("admin_sync") },
 	{ "GET", API "audit", ADMIN_READ, NULL, "before limit", READS("admin_audit_list") },
 	{ "GET", API "tokens", ADMIN_READ, NULL, "", READS("admin_token_list") },
@@ -425,6 +426,7 @@ static const struct admin_route admin_routes[] = {
 	{ "POST", API "drain", ADMIN_WRITE, admin_on_write, NULL, NULL },
 	{ "POST", API "token", ADMIN_WRITE, admin_on_write, NULL, NULL },
 	{ "POST", API "token-remove", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "user-erase", ADMIN_WRITE, admin_on_write, NULL, NULL },
 };
 
 /* ---- requests ---- */

@@ -63,7 +63,7 @@ static int command_request(struct cli *cli, const char *path, const char *body, 
 	}
 	rc = answer.status == 200 ? EXIT_OK : command_refused(answer.status, &answer.body);
 	if (!rc)
-		*out = json_loadb(answer.body.ptr, answer.body.len, 0, NULL);
+		*out = json_loadb(answer.body.ptr, answer.body.len, JSON_ALLOW_NUL, NULL);
 	if (!rc && !*out) {
 		fprintf(stderr, "scopewirectl: the answer is not JSON; is %s an admin listener?\n",
 			path);
@@ -288,6 +288,84 @@ static int command_on_token(struct cli *cli)
 	return command_post(cli, API "token", body);
 }
 
+/* The log is read in slices: each answer has the serial after which the next one begins. */
+static const char *user_next(const json_t *answer, char *room, size_t size)
+{
+	const json_t *next = json_object_get(answer, "next");
+
+	if (!json_is_integer(next))
+		return NULL;
+	snprintf(room, size, "%" JSON_INTEGER_FORMAT, json_integer_value(next));
+	return room;
+}
+
+/* Prints JSON, a line for each slice of the log; the first one has the rest of the data. */
+static int user_export(struct cli *cli)
+{
+	const char *after = NULL;
+	char room[24];
+
+	do {
+		const char *pairs[] = { "app",	 cli->options.app,   "user",  cli->args[1],
+					"paths", cli->options.paths, "after", after };
+		json_t *answer;
+		int rc = command_get(cli, API "user", pairs, 4, &answer);
+
+		if (rc)
+			return rc;
+		json_dumpf(answer, stdout, JSON_COMPACT);
+		putchar('\n');
+		after = user_next(answer, room, sizeof(room));
+		json_decref(answer);
+	} while (after);
+	return EXIT_OK;
+}
+
+static int user_erase(struct cli *cli)
+{
+	json_t *removed = NULL, *total;
+	json_int_t events = 0;
+	const char *after = NULL;
+	char room[24];
+
+	do {
+		json_t *body = command_body("user", cli->args[1]), *answer;
+		char *text;
+		int rc;
+
+		body_add(body, "app", cli->options.app);
+		body_add(body, "paths", cli->options.paths);
+		body_add(body, "after", after);
+		text = json_dumps(body, JSON_COMPACT);
+		rc = command_request(cli, API "user-erase", text, &answer);
+		free(text);
+		json_decref(body);
+		if (rc) {
+			json_decref(removed);
+			return rc;
+		}
+		if (!removed)
+			removed = json_incref(json_object_get(answer, "removed"));
+		events += json_integer_value(json_object_get(answer, "events"));
+		after = user_next(answer, room, sizeof(room));
+		json_decref(answer);
+	} while (after);
+	total = json_pack("{s:o*,s:I}", "removed", removed, "events", events);
+	command_print(cli, total);
+	json_decref(total);
+	return EXIT_OK;
+}
+
+static int command_on_user(struct cli *cli)
+{
+	if (strcmp(cli->args[0], "export") == 0)
+		return user_export(cli);
+	if (strcmp(cli->args[0], "erase") == 0)
+		return user_erase(cli);
+	fputs("scopewirectl: user export ID, or user erase ID\n", stderr);
+	return EX_USAGE;
+}
+
 /* ---- the configuration ---- */
 
 static bool setting_is(const json_t *running, const struct conf_setting *set)
@@ -443,6 +521,8 @@ static const struct command commands[] = {
 	{ "explain", "USER CHANNEL", "whether a user may join, and why", 2, 2, false,
 	  command_on_explain },
 	{ "sync", "", "who is online, locks, viewers", 0, 0, false, command_on_sync },
+	{ "user", "export|erase ID", "all that is stored about a person", 2, 2, false,
+	  command_on_user },
 	{ "disconnect", "USER", "close a user's connections", 1, 1, false, command_on_disconnect },
 	{ "token", "list|add NAME SCOPE|remove NAME", "tokens of the admin listener", 0, 3, false,
 	  command_on_token },

@@ -27,6 +27,7 @@ enum {
 	OPT_LIMIT,
 	OPT_USER,
 	OPT_ROLES,
+	OPT_PATHS,
 	OPT_PUBLIC,
 	OPT_JSON,
 	OPT_DIFF,
@@ -54,6 +55,7 @@ static const struct option options[] = {
 	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "roles", required_argument, NULL, OPT_ROLES },
+	{ "paths", required_argument, NULL, OPT_PATHS },
 	{ "public", required_argument, NULL, OPT_PUBLIC },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "diff", no_argument, NULL, OPT_DIFF },
@@ -85,7 +87,8 @@ static const char **option_value(struct cli_options *o, int option)
 		&o->app,	   &o->channel,	      &o->event,
 		&o->text,	   &o->from,	      &o->until,
 		&o->before,	   &o->after,	      &o->limit,
-		&o->user,	   &o->roles,	      &o->public,
+		&o->user,	   &o->roles,	      &o->paths,
+		&o->public,
 	};
 
 	return values[option - OPT_CONFIG];

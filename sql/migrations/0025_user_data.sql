@@ -1,0 +1,160 @@
+-- SPDX-License-Identifier: MIT
+-- What is stored about one person, for scopewirectl user export and user erase.  The log is read in
+-- slices: each call looks at some thousand events and returns where the next one goes on.
+
+CREATE FUNCTION payload_path(p_path text) RETURNS jsonpath
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT ('$' || string_agg('.' || to_json(rtrim(step, '[]'))::text
+				  || CASE WHEN step LIKE '%[]' THEN '[*]' ELSE '' END, '' ORDER BY at)
+		|| ' ? (@ == $id || @ == $text)')::jsonpath
+	FROM string_to_table(p_path, '.') WITH ORDINALITY AS steps(step, at)
+$$;
+COMMENT ON FUNCTION payload_path IS
+	'The path a.b[].c as a condition of PostgreSQL: a value there is $id or $text.';
+
+CREATE FUNCTION payload_has(p_payload json, p_paths jsonpath[], p_id bigint) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	given CONSTANT jsonb := jsonb_build_object('id', p_id, 'text', p_id::text);
+	path jsonpath;
+	data jsonb;
+BEGIN
+	-- Most payloads do not have the number at all.
+	IF position(p_id::text IN p_payload::text) = 0 THEN
+		RETURN false;
+	END IF;
+	data := regexp_replace(p_payload::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::jsonb;
+	FOREACH path IN ARRAY p_paths LOOP
+		IF jsonb_path_exists(data, path, given) THEN
+			RETURN true;
+		END IF;
+	END LOOP;
+	RETURN false;
+EXCEPTION WHEN data_exception THEN
+	RETURN false;     -- a number that jsonb cannot hold
+END
+$$;
+COMMENT ON FUNCTION payload_has IS
+	'Whether a payload has the id at one of the paths, as a number or as text. A payload that jsonb '
+	'cannot hold has none.';
+
+CREATE FUNCTION user_has_event(p_user_id bigint, p_paths jsonpath[], p_channel text, p_payload json)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT p_channel IN ('#server-to-user-' || p_user_id, 'private-App.Models.User.' || p_user_id)
+	OR payload_has(p_payload, p_paths, p_user_id)
+$$;
+COMMENT ON FUNCTION user_has_event IS
+	'Whether an event is about a user: by its channel, or by the id at one of the paths of its payload.';
+
+CREATE FUNCTION user_events(p_app text, p_user_id bigint, p_paths jsonpath[], p_after bigint, p_most integer,
+			    OUT events realtime_events[], OUT next bigint)
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT coalesce(array_agg(s.event ORDER BY s.serial) FILTER (WHERE (s.event).app = p_app AND
+			user_has_event(p_user_id, p_paths, (s.event).channel, (s.event).payload)), '{}'),
+	       CASE WHEN count(*) = p_most THEN max(s.serial) END
+	FROM (SELECT e.serial, e AS event FROM realtime_events e WHERE e.serial > p_after
+	      ORDER BY e.serial LIMIT p_most) s
+$$;
+COMMENT ON FUNCTION user_events IS
+	'The events about a user among the next p_most of the log, and the serial to go on after; NULL '
+	'at the end of the log.';
+
+CREATE FUNCTION user_data(p_app text, p_user_id bigint) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT json_build_object(
+		'user', (SELECT user_json(u) FROM users u WHERE u.app = p_app AND u.id = p_user_id),
+		'presence', (SELECT to_json(p) FROM user_presence p WHERE p.app = p_app AND p.user_id = p_user_id),
+		'viewing', (SELECT coalesce(json_agg(v), '[]') FROM viewers v
+			    WHERE v.app = p_app AND v.user_id = p_user_id),
+		'locks', (SELECT coalesce(json_agg(lock_json(l)), '[]') FROM locks l
+			  WHERE l.app = p_app AND l.user_id = p_user_id),
+		'notifications', (SELECT coalesce(json_agg(notification_json(n) ORDER BY n.number), '[]') FROM (
+			SELECT * FROM notifications x WHERE x.app = p_app AND x.user_id = p_user_id
+			ORDER BY x.number DESC LIMIT 10000) n),
+		'activities', (SELECT coalesce(json_agg(activity_json(a) ORDER BY a.id), '[]') FROM (
+			SELECT * FROM activities x WHERE x.app = p_app AND x.user_id = p_user_id
+			ORDER BY x.id DESC LIMIT 10000) a),
+		'activity_reads', (SELECT coalesce(json_agg(r), '[]') FROM activity_reads r
+				   WHERE r.app = p_app AND r.user_id = p_user_id),
+		'changes', (SELECT coalesce(json_agg(c), '[]') FROM (
+			SELECT * FROM sync_change x WHERE x.app = p_app AND x.user_id = p_user_id
+			ORDER BY x.at DESC LIMIT 10000) c),
+		'audit', (SELECT coalesce(json_agg(t), '[]') FROM (
+			SELECT x.at, x.action, x.arguments, x.result FROM admin_audit x
+			WHERE x.arguments->>'user' = p_user_id::text ORDER BY x.id DESC LIMIT 10000) t))
+$$;
+COMMENT ON FUNCTION user_data IS
+	'What is stored about a user apart from the log; of each kind the newest 10,000 rows.';
+
+CREATE FUNCTION admin_paths(p_args jsonb) RETURNS jsonpath[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	paths CONSTANT text[] := string_to_array(coalesce(admin_text(p_args, 'paths', 1000, false),
+		'user_id,user.id,activity.user_id,comment.user.id,lock.user_id,previous.user_id,viewers[].user_id'), ',');
+BEGIN
+	IF cardinality(paths) > 20 OR EXISTS (SELECT FROM unnest(paths) p
+		WHERE p COLLATE "C" !~ '^[-a-zA-Z0-9_]+(\[\])?(\.[-a-zA-Z0-9_]+(\[\])?)*$') THEN
+		PERFORM admin_refuse('"paths" must be at most 20 paths such as user.id or items[].user_id, with '
+				     'commas between them.');
+	END IF;
+	RETURN ARRAY(SELECT payload_path(p) FROM unnest(paths) p);
+END
+$$;
+COMMENT ON FUNCTION admin_paths IS
+	'Where payloads contain the id of a user: the argument "paths", or the usual places.';
+
+CREATE FUNCTION admin_user(p_args jsonb) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	app CONSTANT text := admin_app(p_args);
+	user_id CONSTANT bigint := admin_number(p_args, 'user', 1, 9223372036854775807);
+	slice CONSTANT record := user_events(app, user_id, admin_paths(p_args),
+		admin_number(p_args, 'after', 0, 9223372036854775807, 0), 2000);
+	found json;
+BEGIN
+	SELECT coalesce(json_agg(json_build_object('serial', e.serial, 'event_id', e.event_id,
+		'channel', e.channel, 'event', e.event_type, 'data', e.payload, 'created_at', e.created_at)
+		ORDER BY e.serial), '[]') INTO found FROM unnest(slice.events) e;
+	RETURN json_build_object('app', app, 'user', user_id,
+		'data', CASE WHEN NOT p_args ? 'after' THEN user_data(app, user_id) END,
+		'events', found, 'next', slice.next);
+END
+$$;
+COMMENT ON FUNCTION admin_user IS
+	'GET /admin/api/user: what is stored about a user; the log in slices.';
+
+CREATE FUNCTION admin_user_erase(p_args jsonb) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	app CONSTANT text := admin_app(p_args);
+	user_id CONSTANT bigint := admin_number(p_args, 'user', 1, 9223372036854775807);
+	slice CONSTANT record := user_events(app, user_id, admin_paths(p_args),
+		admin_number(p_args, 'after', 0, 9223372036854775807, 0), 10000);
+	removed json;
+	n bigint;
+BEGIN
+	IF NOT p_args ? 'after' THEN
+		removed := user_remove(app, user_id, NULL);
+	END IF;
+	UPDATE realtime_events e SET payload = '{"erased":true}', payload_is_text = false
+	FROM unnest(slice.events) s WHERE e.serial = s.serial AND e.id = s.id;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN json_build_object('app', app, 'user', user_id, 'removed', removed, 'events', n,
+		'next', slice.next);
+END
+$$;
+COMMENT ON FUNCTION admin_user_erase IS
+	'POST /admin/api/user-erase: deletes what is stored about a user, and the payloads of events '
+	'about the user; the log in slices.';
+
+REVOKE EXECUTE ON FUNCTION user_events(text, bigint, jsonpath[], bigint, integer), user_data(text, bigint),
+	admin_user(jsonb), admin_user_erase(jsonb) FROM PUBLIC;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// scopewirectl user: what is stored about a person is exported and erased, in the log too.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { APP, Sync, ok, waitFor } from '../lib/harness.mjs';
+import { withAdmin } from '../lib/ctl.mjs';
+
+const USER = 7;
+
+async function live(daemon) {
+	const server = Sync.server(daemon);
+	ok(await server.put(`users/${USER}`, { name: 'Ada', roles: ['admin'] }));
+	ok(await server.post('heartbeat', { user_id: USER, location: '/home' }));
+	ok(await server.post('start-viewing', { resource_type: 'invoice', resource_id: 1, user_id: USER }));
+	ok(await server.post('notifications', { to: USER, title: 'For Ada' }), 201);
+	ok(await server.post('activities', { type: 'paid', user_id: USER }), 201);
+	await daemon.query(`SELECT broadcast('news', 'Told', '{"user":{"id":${USER},"name":"Ada"},"t":"\\u0000"}')`);
+	await daemon.query(`SELECT broadcast('news', 'Other', '{"user":{"id":8},"owner":{"id":"${USER}"}}')`);
+	await daemon.query(`SELECT broadcast('news', 'Huge', '{"user_id":${USER},"n":1e400000}')`);
+	await daemon.query(`SELECT broadcast('#server-to-user-${USER}', 'Own', '"for Ada only"')`);
+	await daemon.query(`SELECT broadcast('news', 'Filler', '{"n":1}') FROM generate_series(1, 2500)`);
+	await daemon.query(`SELECT broadcast('news', 'Late', '{"user_id":"${USER}"}')`);
+	await waitFor(async () => (await daemon.query(
+		`SELECT FROM realtime_events WHERE serial = 0`)).length === 0, 'all have serials');
+}
+
+const lines = (shown) => shown.out.trim().split('\n').map((line) => JSON.parse(line));
+const names = (all) => all.flatMap((one) => one.events.map((e) => e.event));
+
+test('all that is stored about a person is exported, and erased', async (t) => {
+	const { daemon, ctl } = await withAdmin(t);
+	await live(daemon);
+
+	const shown = await ctl(['user', 'export', String(USER)], { scope: 'read' });
+	assert.equal(shown.code, 0, shown.error);
+	const all = lines(shown);
+	assert.ok(all.length > 1, 'the log is read in slices');
+	const { data } = all[0];
+	assert.equal(all[1].data, null);
+	assert.equal(data.user.name, 'Ada');
+	assert.equal(data.presence.location, '/home');
+	assert.deepEqual([data.viewing, data.notifications, data.activities].map((list) => list.length), [1, 1, 1]);
+	const found = names(all).filter((name) => !name.startsWith('App\\') && !name.startsWith('Illuminate\\'));
+	assert.deepEqual(found, ['Told', 'Own', 'Late']);
+	const other = await ctl(['user', 'export', String(USER), '--paths', 'owner.id'], { scope: 'read' });
+	assert.ok(names(lines(other)).includes('Other'));
+
+	const [{ last }] = await daemon.query('SELECT max(serial)::integer AS last FROM realtime_events');
+	assert.notEqual((await ctl(['user', 'erase', String(USER)], { scope: 'read' })).code, 0, 'it needs the scope write');
+	const erased = await ctl(['user', 'erase', String(USER), '--json']);
+	assert.equal(erased.code, 0, erased.error);
+	const told = JSON.parse(erased.out);
+	assert.equal(told.removed.deleted.notifications, 1);
+	assert.ok(told.events >= 3);
+	const left = lines(await ctl(['user', 'export', String(USER)], { scope: 'read' }));
+	assert.deepEqual([left[0].data.user, left[0].data.presence, left[0].data.notifications, left[0].data.activities],
+		[null, null, [], []]);
+	// Later events are those of the erasing itself: viewers and counts changed.
+	for (const event of left.flatMap((one) => one.events).filter((e) => e.serial <= last))
+		assert.deepEqual(event.data, { erased: true }, JSON.stringify(event));
+	const [{ n }] = await daemon.query(`SELECT count(*) AS n FROM realtime_events
+		WHERE payload::text LIKE '%Ada%' AND serial <= $1`, [last]);
+	assert.equal(Number(n), 0);
+	const [{ kept }] = await daemon.query(`SELECT count(*) AS kept FROM realtime_events WHERE event_type = 'Filler' AND payload->>'n' = '1'`);
+	assert.equal(Number(kept), 2500);
+	assert.ok(left[0].data.audit.some((row) => row.action === 'user-erase'));
+	assert.equal((await ctl(['user', 'erase', String(USER)])).code, 0, 'once more is no error');
+});
+
+test('what is not a user or a path is refused with the reason', async (t) => {
+	const { ctl } = await withAdmin(t);
+	assert.match((await ctl(['user', 'export', 'ada'])).error, /"user" must be a number/);
+	assert.match((await ctl(['user', 'export', '7', '--paths', 'a,,b'])).error, /at most 20 paths/);
+	assert.match((await ctl(['user', 'export', '7', '--paths', 'a"b'])).error, /at most 20 paths/);
+	assert.match((await ctl(['user', 'forget', '7'])).error, /user export ID, or user erase ID/);
+	assert.match((await ctl(['user', 'export', '7', '--app', `not-${APP.id}`])).error, /no application/);
+});
