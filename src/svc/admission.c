@@ -26,6 +26,8 @@ struct publisher_key {
 	uint64_t app;
 	struct address address;
 };
+_Static_assert(sizeof(struct publisher_key) == sizeof(uint64_t) + sizeof(struct address),
+	       "keys have no padding");
 
 struct admission_publisher {
 	struct publisher_key key; /* in the map */

@@ -10,6 +10,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include "base/annotate.h"
 #include "base/str.h"
@@ -20,8 +21,9 @@
  */
 struct address {
 	unsigned char bytes[16];
-	unsigned is_known; /* 0 or 1; without it :: would be one that is not known */
+	uint64_t is_known; /* 0 or 1; without it :: would be one that is not known */
 };
+_Static_assert(sizeof(struct address) == 24, "keys have no padding");
 
 #define ADDRESS_TEXT_SIZE 64
 

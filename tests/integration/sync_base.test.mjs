@@ -223,7 +223,7 @@ describe('paths and methods', () => {
 		failed(await server.get('users/1/2'), 404, 'not_found');
 		const wrong = await server.call('PATCH', 'users/1');
 		failed(wrong, 405, 'method_not_allowed');
-		assert.equal(wrong.headers.allow, 'GET, HEAD, PUT, POST');
+		assert.equal(wrong.headers.allow, 'DELETE, GET, HEAD, PUT, POST');
 	});
 
 	test('HEAD is a GET without a body', async () => {
