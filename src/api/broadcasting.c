@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "svc/sockets.h"
 #include "wire/auth.h"
+#include "wire/grant.h"
 #include "wire/json.h"
 #include "api/handlers.h"
 #include "api/reply.h"
@@ -37,7 +38,7 @@ static void add_user_info(struct strbuf *b, const struct sync_call *sc,
 }
 
 /*
- * {"user_id":"7","user_info":{...}}, or id for user_id.  An avatar that makes user_info
+ * {"user_id":"7","user_info":{...}, or id for user_id, and no end.  An avatar that makes user_info
  * exceed max_presence_member_bytes is left out: with it the subscription would fail.
  */
 static void make_member(struct strbuf *b, const struct sync_call *sc, const char *id_name,
@@ -55,7 +56,6 @@ static void make_member(struct strbuf *b, const struct sync_call *sc, const char
 	strbuf_init(b, info.len + 64);
 	strbuf_addf(b, "{\"%s\":\"%" PRId64 "\",\"user_info\":", id_name, sc->call.caller.user_id);
 	strbuf_add_sv(b, strbuf_view(&info));
-	strbuf_add_c(b, '}');
 	strbuf_release(&info);
 }
 
@@ -97,6 +97,26 @@ static void add_shared_secret(struct strbuf *b, const struct sync_call *sc, stru
 
 /* ---- channels ---------------------------------------------------------------- */
 
+/* With the mark of the daemon, so that the right can be checked again. */
+static void make_channel_data(struct strbuf *b, const struct sync_call *sc,
+			      const struct authorize_answer *a)
+{
+	const struct grant_mark mark = {
+		.roles = json_member(sv(sc->call.caller.user_json), SV("roles")),
+		.as_of = a->as_of,
+	};
+
+	if (sc->values[AUTH_CHANNEL_NAME].channel.presence) {
+		make_member(b, sc, "user_id", a);
+	} else {
+		strbuf_init(b, 128);
+		strbuf_addf(b, "{\"user_id\":\"%" PRId64 "\"", sc->call.caller.user_id);
+	}
+	strbuf_add_c(b, ',');
+	grant_mark_add(b, &mark);
+	strbuf_add_c(b, '}');
+}
+
 static void add_channel_auth(struct strbuf *b, const struct sync_call *sc,
 			     const struct authorize_answer *a)
 {
@@ -104,21 +124,17 @@ static void add_channel_auth(struct strbuf *b, const struct sync_call *sc,
 	const struct channel_traits *t = &sc->values[AUTH_CHANNEL_NAME].channel;
 	struct strbuf signed_text, data;
 
-	strbuf_init(&signed_text, 0);
+	make_channel_data(&data, sc, a);
+	strbuf_init(&signed_text, data.len + 256);
 	strbuf_add_str(&signed_text, channel);
-	if (t->presence) {
-		make_member(&data, sc, "user_id", a);
-		strbuf_add_c(&signed_text, ':');
-		strbuf_add_sv(&signed_text, strbuf_view(&data));
-	}
+	strbuf_add_c(&signed_text, ':');
+	strbuf_add_sv(&signed_text, strbuf_view(&data));
 	broadcasting_add_auth(b, sc, ":", strbuf_view(&signed_text));
-	if (t->presence) {
-		add_member(b, "channel_data", &data);
-		strbuf_release(&data);
-	}
+	add_member(b, "channel_data", &data);
 	if (t->encrypted)
 		add_shared_secret(b, sc, sv(channel));
 	strbuf_add_c(b, '}');
+	strbuf_release(&data);
 	strbuf_release(&signed_text);
 }
 
@@ -316,6 +332,7 @@ static void on_user(void *ctx, const struct authorize_answer *a)
 	}
 	claim_socket(sc);
 	make_member(&data, sc, "id", a);
+	strbuf_add_c(&data, '}');
 	strbuf_init(&body, data.len + 256);
 	broadcasting_add_auth(&body, sc, "::user::", strbuf_view(&data));
 	add_member(&body, "user_data", &data);

@@ -638,6 +638,17 @@ void directory_revoke(struct directory *d, const struct app *app, struct str_vie
 	msgbuf_unref(shared);
 }
 
+void directory_end_grant(struct directory *d, uint64_t grant)
+{
+	for (unsigned worker = 0; worker < d->n_workers; worker++) {
+		struct worker_message *m = xcalloc(1, sizeof(*m));
+
+		m->kind = MESSAGE_END_GRANT;
+		m->seq = grant;
+		worker_messages_send(&d->messages, worker, m);
+	}
+}
+
 bool directory_is_behind(struct directory *d)
 {
 	return atomic_load_explicit(&d->messages.bytes, memory_order_relaxed) >

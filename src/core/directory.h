@@ -119,6 +119,8 @@ void directory_close_user(struct directory *d, const struct app *app, struct str
  * to channels that match one of the patterns; see users_revoke(). */
 void directory_revoke(struct directory *d, const struct app *app, struct str_view user_id,
 		      struct str_view patterns);
+/* Ends the subscriptions that have the grant: see core/registry.h. */
+void directory_end_grant(struct directory *d, uint64_t grant);
 /*
  * True while the messages that wait for the workers have more than DIRECTORY_MESSAGES_MAX_BYTES:
  * the workers deliver more slowly than events arrive, and publishers must retry later.

@@ -171,6 +171,14 @@ static void hub_revoke(struct hub *h, const struct worker_message *m) RUNS_ON(on
 			session_revoke(s, user, msgbuf_view(m->patterns));
 }
 
+static void hub_end_grant(struct hub *h, uint64_t grant) RUNS_ON(on_worker)
+{
+	struct subscription *sub;
+
+	while ((sub = registry_first_of(&h->registry, grant)))
+		session_end_granted(sub);
+}
+
 void hub_deliver(struct hub *h, struct worker_message *m)
 {
 	struct rchannel *c;
@@ -193,6 +201,9 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 		break;
 	case MESSAGE_REVOKE:
 		hub_revoke(h, m);
+		break;
+	case MESSAGE_END_GRANT:
+		hub_end_grant(h, m->seq);
 		break;
 	case MESSAGE_LOG_PAGE:
 		catch_up_answer(h, m->seq, log_page_ref(m->page));

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include "core/directory.h"
 #include "core/session.h"
+#include "wire/grant.h"
 
 struct hub_stats {
 	uint64_t deliveries, writes, messages_in, opened, closed, dropped_slow;
@@ -32,6 +33,11 @@ struct hub_conf {
 	/* The daemon authorized subscriptions of the connection for this user; may be NULL.  Must
 	 * not wait. */
 	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);
+	/* A subscription begins that the daemon authorized itself: returns the id of its grant, 0
+	 * for none.  And it has ended.  May be NULL.  Must not wait. */
+	uint64_t (*on_granted)(void *ctx, struct app *app, struct str_view channel,
+			       const struct grant_mark *mark);
+	void (*on_grant_left)(void *ctx, uint64_t grant);
 	void *socket_ctx;
 };
 

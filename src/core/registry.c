@@ -10,11 +10,13 @@
 void registry_init(struct registry *r)
 {
 	map_init(&r->channels);
+	map_init(&r->grants);
 }
 
 void registry_release(struct registry *r)
 {
 	map_release(&r->channels);
+	map_release(&r->grants);
 }
 
 struct rchannel *registry_find(const struct registry *r, struct str_view key)
@@ -58,6 +60,54 @@ void registry_remove(struct registry *r, struct subscription *sub)
 	}
 	free(sub->user_id);
 	free(sub);
+}
+
+static struct str_view granted_key(const uint64_t *id)
+{
+	return sv_n((const char *)id, sizeof(*id));
+}
+
+void registry_grant(struct registry *r, struct subscription *sub, uint64_t id)
+{
+	struct granted *g = xcalloc(1, sizeof(*g));
+
+	g->id = id;
+	g->subscription = sub;
+	/* The key is part of the value: the old one leaves the map before. */
+	g->next = map_del(&r->grants, granted_key(&id));
+	if (g->next)
+		g->next->prev = g;
+	map_put(&r->grants, granted_key(&g->id), g);
+	sub->granted = g;
+}
+
+uint64_t registry_ungrant(struct registry *r, struct subscription *sub)
+{
+	struct granted *g = sub->granted;
+	uint64_t id;
+
+	if (!g)
+		return 0;
+	id = g->id;
+	if (g->next)
+		g->next->prev = g->prev;
+	if (g->prev) {
+		g->prev->next = g->next;
+	} else {
+		map_del(&r->grants, granted_key(&g->id));
+		if (g->next)
+			map_put(&r->grants, granted_key(&g->next->id), g->next);
+	}
+	sub->granted = NULL;
+	free(g);
+	return id;
+}
+
+struct subscription *registry_first_of(const struct registry *r, uint64_t id)
+{
+	const struct granted *g = map_get(&r->grants, granted_key(&id));
+
+	return g ? g->subscription : NULL;
 }
 
 struct str_view subscription_channel(const struct subscription *sub)

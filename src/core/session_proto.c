@@ -217,6 +217,22 @@ static void proto_identify(const struct session *s, struct str_view user_id, boo
 		conf->on_socket_user(conf->socket_ctx, s->id, user_id, is_signin);
 }
 
+/* Notes a subscription that the daemon authorized itself. */
+static void proto_note_grant(struct session *s, const struct client_frame *f,
+			     struct subscription *sub) RUNS_ON(on_worker)
+{
+	const struct hub_conf *conf = &s->hub->conf;
+	struct grant_mark mark;
+	uint64_t id;
+
+	if (!conf->on_granted || !sub->traits.guarded || !f->has_channel_data ||
+	    !grant_mark_parse(f->channel_data, &mark))
+		return;
+	id = conf->on_granted(conf->socket_ctx, s->app, f->channel, &mark);
+	if (id)
+		registry_grant(&s->hub->registry, sub, id);
+}
+
 static void proto_join(struct session *s, const struct client_frame *f, struct channel_traits t,
 		       const struct member_data *m, const struct catch_up_request *req)
 	RUNS_ON(on_worker)
@@ -248,6 +264,7 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
 	if (t.presence)
 		proto_identify(s, m->user_id, false);
+	proto_note_grant(s, f, sub);
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
 	strbuf_reset(&s->hub->text);
 	frame_subscription_succeeded(&s->hub->text, f->channel,
@@ -319,6 +336,8 @@ static void proto_on_subscribe(struct session *s, const struct client_frame *f) 
 static void proto_drop_subscription(struct session *s, struct subscription *sub, bool is_internal,
 				    bool is_lost) RUNS_ON(on_worker)
 {
+	const struct hub_conf *conf = &s->hub->conf;
+	uint64_t grant = registry_ungrant(&s->hub->registry, sub);
 	struct directory_leave l = { .app = s->app,
 				     .channel = subscription_channel(sub),
 				     .traits = sub->traits,
@@ -326,6 +345,8 @@ static void proto_drop_subscription(struct session *s, struct subscription *sub,
 				     .user_id = sv(sub->user_id),
 				     .is_lost = is_lost };
 
+	if (grant)
+		conf->on_grant_left(conf->socket_ctx, grant);
 	if (sub->catch_up)
 		catch_up_drop(sub->catch_up);
 	if (is_internal) {
@@ -379,7 +400,9 @@ static bool proto_is_revoked(const struct subscription *sub, struct str_view use
 	return false;
 }
 
-static void proto_revoke(struct session *s, struct subscription *sub) RUNS_ON(on_worker)
+/* why is for the log, text for the client. */
+static void proto_end(struct session *s, struct subscription *sub, const char *why,
+		      const char *text) RUNS_ON(on_worker)
 {
 	char *channel = sv_dup(subscription_channel(sub));
 	char what[128];
@@ -387,10 +410,8 @@ static void proto_revoke(struct session *s, struct subscription *sub) RUNS_ON(on
 	map_del(&s->subscriptions, subscription_channel(sub));
 	proto_drop_subscription(s, sub, false, false);
 	snprintf(what, sizeof(what), "subscription to %.90s ended", channel);
-	session_log_refusal(s, &subscriptions_ended, what, "the application revoked the access");
-	proto_send_subscription_error(s, sv(channel), "AuthError",
-				      "The application revoked the access to this channel",
-				      STATUS_FORBIDDEN);
+	session_log_refusal(s, &subscriptions_ended, what, why);
+	proto_send_subscription_error(s, sv(channel), "AuthError", text, STATUS_FORBIDDEN);
 	free(channel);
 }
 
@@ -404,8 +425,15 @@ void session_revoke(struct session *s, struct str_view user_id, struct str_view 
 		if (proto_is_revoked(sub, user_id, patterns))
 			ended[n++] = sub;
 	for (size_t i = 0; i < n; i++)
-		proto_revoke(s, ended[i]);
+		proto_end(s, ended[i], "the application revoked the access",
+			  "The application revoked the access to this channel");
 	free(ended);
+}
+
+void session_end_granted(struct subscription *sub)
+{
+	proto_end(sub->session, sub, "no channel rule allows the user any more",
+		  "No channel rule allows this user to be on this channel any more");
 }
 
 /* ---- client events ---- */

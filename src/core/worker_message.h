@@ -17,6 +17,7 @@ enum worker_message_kind {
 	MESSAGE_CLOSE_USER, /* close (4009) the connections that are signed in or on a presence
 			       channel as the user; key is the app and the user's id */
 	MESSAGE_REVOKE,	    /* end the user's subscriptions that match patterns; key as above */
+	MESSAGE_END_GRANT,  /* end the subscriptions of the grant seq */
 	MESSAGE_LOG_PAGE,   /* page answers the log request with the token seq */
 };
 

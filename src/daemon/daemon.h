@@ -48,6 +48,7 @@ struct scopewired {
 	struct admission *admission;
 	struct reader *replay;
 	struct authorizer *authorizer;
+	struct grants *grants;
 	struct api_services services;
 	SSL_CTX *tls_context; /* until tls owns it */
 	struct tls_port *tls; /* NULL: without TLS */

@@ -11,6 +11,7 @@
 #include "conf/conf.h"
 #include "core/users.h"
 #include "log/writer.h"
+#include "svc/grants.h"
 #include "svc/health.h"
 #include "daemon/daemon.h"
 #include "daemon/embedded_pg.h"
@@ -60,6 +61,7 @@ void serve_until_signal(struct scopewired *d)
 		check_log(d);
 		update_log_position(d);
 		users_tick(d->directory, clock_mono());
+		grants_tick(d->grants, clock_mono());
 		log_gates_flush(clock_mono());
 		if (d->postgres)
 			embedded_pg_tend(d->postgres);

@@ -15,6 +15,7 @@
 #include "log/reader.h"
 #include "log/writer.h"
 #include "svc/admission.h"
+#include "svc/grants.h"
 #include "svc/presence_db.h"
 #include "svc/publish.h"
 #include "svc/sockets.h"
@@ -58,6 +59,21 @@ static bool is_socket_of(void *ctx, uint64_t socket_id, struct str_view user_id)
 	       sockets_is_of(d->sockets, socket_id, (int64_t)user);
 }
 
+static uint64_t on_granted(void *ctx, struct app *app, struct str_view channel,
+			   const struct grant_mark *mark)
+{
+	struct scopewired *d = ctx;
+
+	return grants_join(d->grants, app, channel, mark);
+}
+
+static void on_grant_left(void *ctx, uint64_t grant)
+{
+	struct scopewired *d = ctx;
+
+	grants_leave(d->grants, grant);
+}
+
 /* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
 static unsigned default_workers(void)
 {
@@ -84,6 +100,8 @@ int make_workers(struct scopewired *d)
 		.on_socket = on_socket,
 		.on_socket_user = on_socket_user,
 		.is_socket_of = is_socket_of,
+		.on_granted = on_granted,
+		.on_grant_left = on_grant_left,
 		.socket_ctx = d,
 	};
 

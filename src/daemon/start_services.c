@@ -11,6 +11,7 @@
 #include "log/housekeeper.h"
 #include "svc/apps_watch.h"
 #include "svc/authorize.h"
+#include "svc/grants.h"
 #include "svc/idempotency.h"
 #include "svc/jobs.h"
 #include "svc/presence_db.h"
@@ -43,6 +44,7 @@ int make_services(struct scopewired *d)
 	d->jobs = jobs_new(d->pool, &d->conf->sync);
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
 	d->sockets = sockets_new();
+	d->grants = grants_new();
 	d->viewing = viewers_new(d->pool, d->sockets, &d->conf->sync);
 	pc.pool = POOL_AUTHORIZE;
 	pc.connections = d->conf->sync.authorize_connections;
@@ -67,6 +69,7 @@ void free_services(struct scopewired *d)
 	pg_pool_free(d->authorize_pool);
 	jobs_free(d->jobs);
 	authorizer_free(d->authorizer);
+	grants_free(d->grants);
 }
 
 int start_pool(struct scopewired *d)
@@ -78,6 +81,7 @@ int start_pool(struct scopewired *d)
 
 void stop_pool(struct scopewired *d)
 {
+	grants_stop(d->grants);
 	pg_pool_stop(d->pool);
 	pg_pool_stop(d->authorize_pool);
 }
@@ -101,13 +105,17 @@ void stop_presence(struct scopewired *d)
 
 int start_authorizer(struct scopewired *d)
 {
-	struct authorizer_conf ac = { sync_pool_conf(d), d->conf->sync.rule_cache_ms };
+	struct authorizer_conf ac = { .predicates = sync_pool_conf(d),
+				      .predicate_cache_ms = d->conf->sync.rule_cache_ms,
+				      .on_change = grants_on_change,
+				      .change_ctx = d->grants };
 
 	ac.predicates.connections = d->conf->sync.rule_connections;
 	ac.predicates.options.statement_timeout_ms = d->conf->sync.rule_timeout_ms;
 	ac.predicates.lock_wait_ms = 0; /* the predicates' timeout is short */
 	if (authorizer_start(d->authorize_pool, &ac, &d->authorizer))
 		return give_up(EX_OSERR, xstrdup("channel rules could not be started"));
+	grants_start(d->grants, d->authorizer, d->directory);
 	return EX_OK;
 }
 

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -45,7 +46,7 @@ struct verdict {
 	int64_t user_id;
 	usec_t until; /* mono; 0: invalid */
 	size_t bytes;
-	bool allowed;
+	bool allowed, is_uncertain;
 };
 
 /* For clang: this thread holds the lock. */
@@ -59,7 +60,9 @@ struct authorizer {
 	pthread_mutex_t lock;
 	struct map verdicts OWNED_BY(verdicts_held); /* struct verdict, by its key */
 	size_t bytes OWNED_BY(verdicts_held);	     /* of all verdicts */
-	uint64_t generation OWNED_BY(verdicts_held);
+	_Atomic uint64_t generation;		     /* changed under the lock */
+	void (*on_change)(void *ctx, const char *app, int64_t user_id);
+	void *change_ctx;
 	/* on the thread of the predicates' pool only */
 	usec_t log_since; /* mono */
 	unsigned log_lines;
@@ -85,6 +88,7 @@ struct question {
 	int64_t user_id;
 	struct pg_owner owner;
 	uint64_t generation;
+	bool is_uncertain;
 	usec_t started;	     /* mono */
 	char *name, *avatar; /* heap, or NULL */
 };
@@ -123,6 +127,7 @@ static struct verdict *verdict_new(const struct question *q, bool allowed, usec_
 	v->until = until;
 	v->bytes = sizeof(*v) + room;
 	v->allowed = allowed;
+	v->is_uncertain = q->is_uncertain;
 	return v;
 }
 
@@ -174,6 +179,7 @@ static bool verdicts_get(struct question *q, bool *allowed)
 	found = v && clock_mono() < v->until;
 	if (found) {
 		*allowed = v->allowed;
+		q->is_uncertain = v->is_uncertain;
 		q->name = v->name ? xstrdup(v->name) : NULL;
 		q->avatar = v->avatar ? xstrdup(v->avatar) : NULL;
 	}
@@ -198,15 +204,20 @@ static void on_rules_change(void *ctx, const char *payload)
 {
 	struct authorizer *a = ctx;
 	ptrdiff_t space = sv_find(sv(payload), ' ');
-	uint64_t user_id;
+	const char *app = NULL;
+	uint64_t user_id = 0;
 
+	if (space > 0 && sv_to_u64(sv_n(payload, (size_t)space), INT64_MAX, &user_id))
+		app = payload + space + 1;
 	verdicts_lock(a);
 	a->generation++;
-	if (space > 0 && sv_to_u64(sv_n(payload, (size_t)space), INT64_MAX, &user_id))
-		verdicts_drop_user_locked(a, (int64_t)user_id, payload + space + 1);
+	if (app)
+		verdicts_drop_user_locked(a, (int64_t)user_id, app);
 	else
 		verdicts_clear_locked(a);
 	verdicts_unlock(a);
+	if (a->on_change)
+		a->on_change(a->change_ctx, app, (int64_t)user_id);
 }
 
 /* ---- questions ---------------------------------------------------------------- */
@@ -247,7 +258,11 @@ static void authorize_count(const struct question *q, enum metric_authorization 
 
 static void authorize_answer_send(struct question *q, bool allowed)
 {
-	struct authorize_answer a = { .allowed = allowed, .name = q->name, .avatar = q->avatar };
+	struct authorize_answer a = { .allowed = allowed,
+				      .is_uncertain = q->is_uncertain,
+				      .as_of = q->generation,
+				      .name = q->name,
+				      .avatar = q->avatar };
 
 	authorize_count(q, allowed ? AUTHORIZED : NOT_AUTHORIZED);
 	q->done(q->ctx, &a);
@@ -310,6 +325,7 @@ static void on_predicates(void *ctx, const struct pg_answer *answered)
 	if (*pg_answer_text(answered, 0, 1))
 		authorize_log_trouble(q->a, q->app, pg_answer_text(answered, 0, 1));
 	allowed = pg_answer_bool(answered, 0, 0);
+	q->is_uncertain = !allowed && *pg_answer_text(answered, 0, 1);
 	if (good_for)
 		verdicts_put(q, allowed, clock_mono() + good_for);
 	authorize_answer_send(q, allowed);
@@ -373,6 +389,10 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 
 	a->pool = pool;
 	a->predicate_cache = conf->predicate_cache_ms * USEC_PER_MSEC;
+	a->on_change = conf->on_change;
+	a->change_ctx = conf->change_ctx;
+	/* microseconds: no other process will have had it */
+	atomic_init(&a->generation, (uint64_t)clock_wall());
 	pthread_mutex_init(&a->lock, NULL);
 	map_init(&a->verdicts);
 	pc.pool = POOL_RULES;
@@ -390,6 +410,11 @@ int authorizer_start(struct pg_pool *pool, const struct authorizer_conf *conf,
 		     on_warning, a);
 	*out = a;
 	return 0;
+}
+
+uint64_t authorize_generation(const struct authorizer *a)
+{
+	return a->generation;
 }
 
 struct pg_pool *authorizer_predicates(const struct authorizer *a)

@@ -17,6 +17,13 @@ struct authorizer;
 struct authorizer_conf {
 	struct pg_pool_conf predicates; /* where they run; its timeout is theirs */
 	unsigned predicate_cache_ms;	/* how long their verdict is cached; 0: not at all */
+	/*
+	 * Verdicts may have changed: those of one user, or (app NULL) all.  Authorizations of an
+	 * earlier authorize_generation() may be out of date.  On the thread of the predicates'
+	 * pool; must not wait, and must not call this module.
+	 */
+	void (*on_change)(void *ctx, const char *app, int64_t user_id);
+	void *change_ctx;
 };
 
 struct authorize_question {
@@ -29,6 +36,8 @@ struct authorize_answer {
 	const struct pg_answer *failure; /* NULL: there is a verdict */
 	bool in_predicate;		 /* what failed is a predicate, or had to wait for one */
 	bool allowed;
+	bool is_uncertain;	   /* not allowed, and a predicate failed */
+	uint64_t as_of;		   /* authorize_generation() when the question was asked */
 	const char *name, *avatar; /* of the user, or NULL */
 };
 
@@ -44,6 +53,11 @@ void authorizer_free(struct authorizer *a); /* after that pool stopped; NULL is 
 
 /* The pool on which predicates run, for functions that evaluate them. */
 struct pg_pool *authorizer_predicates(const struct authorizer *a) MUSTCHECK;
+
+/*
+ * It grows with each change of rules and users.  Another process has other numbers.  Any thread.
+ */
+uint64_t authorize_generation(const struct authorizer *a);
 
 /* All is copied.  done is called exactly once, before this returns or on a pool's thread. */
 void authorize_check(struct authorizer *a, const struct authorize_question *q, authorize_done *done,

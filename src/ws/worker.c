@@ -278,6 +278,8 @@ static void *worker_main(void *arg)
 		.on_socket = w->all->conf.on_socket,
 		.on_socket_user = w->all->conf.on_socket_user,
 		.is_socket_of = w->all->conf.is_socket_of,
+		.on_granted = w->all->conf.on_granted,
+		.on_grant_left = w->all->conf.on_grant_left,
 		.socket_ctx = w->all->conf.socket_ctx,
 	};
 	int rc;

@@ -33,6 +33,9 @@ struct workers_conf {
 	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
 			       bool is_signin);
 	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);
+	uint64_t (*on_granted)(void *ctx, struct app *app, struct str_view channel,
+			       const struct grant_mark *mark);
+	void (*on_grant_left)(void *ctx, uint64_t grant);
 	void *socket_ctx;
 };
 

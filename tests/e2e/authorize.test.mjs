@@ -135,6 +135,24 @@ test('Echo is authorized by the daemon', async (t) => {
 		assert.deepEqual(await saw(grace, 'hello'), { n: 2 });
 	});
 
+	await t.test('a rule that is deleted ends the subscriptions that it allowed', async () => {
+		await daemon.query(`DELETE FROM channel_rules WHERE pattern = 'admin'`);
+		assert.equal((await saw(ada, 'admin error')).status, 403);
+		await sdk.trigger(['private-admin', 'private-App.Models.User.1'], 'made', { n: 2 });
+		await waitFor(async () => (await noted(ada, 'App.Models.User.1 made')).length === 2, 'the event');
+		assert.deepEqual(await noted(ada, 'admin made'), [{ n: 1 }]);
+		assert.deepEqual(await noted(ada, 'App.Models.User.1 error'), []);
+		// Echo leaves and subscribes again when the right is back.
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('admin', 'role', 'admin')`);
+		await waitFor(async () => {
+			await ada.evaluate(() => {
+				echo.leave('admin');
+				echo.private('admin').subscribed(note('admin again'));
+			});
+			return (await noted(ada, 'admin again')).length > 0;
+		}, 'the subscription');
+	});
+
 	await t.test('an ended membership counts at the next subscription', async () => {
 		await daemon.query('DELETE FROM public.client_user WHERE user_id = 1');
 		await ada.evaluate(() => {

@@ -117,20 +117,24 @@ describe('responses', () => {
 		await becomes(user(7), 'private-room.1', true);
 	});
 
-	test('a private channel gets auth, as from Laravel', async () => {
-		const answer = await auth(user(7), 'private-room.1');
-		assert.deepEqual(answer.json, { auth: channelAuth(APP, SOCKET, 'private-room.1') });
-		assert.match(answer.headers['content-type'], /^application\/json/);
-		const cached = await auth(user(7), 'private-cache-room.1');
-		assert.deepEqual(cached.json, { auth: channelAuth(APP, SOCKET, 'private-cache-room.1') });
+	test('a private channel gets auth, and channel_data with the daemon\'s mark', async () => {
+		for (const channel of ['private-room.1', 'private-cache-room.1']) {
+			const answer = await auth(user(7), channel);
+			const { auth: signature, channel_data: data, ...rest } = answer.json;
+			assert.deepEqual(rest, {});
+			assert.equal(signature, channelAuth(APP, SOCKET, channel, data));
+			assert.match(data, /^\{"user_id":"7","scopewire":\{"roles":\[\],"as_of":\d+\}\}$/);
+			assert.match(answer.headers['content-type'], /^application\/json/);
+		}
 	});
 
 	test('a presence channel also gets channel_data, as a string', async () => {
 		for (const channel of ['presence-room.1', 'presence-cache-room.1']) {
 			const { json } = await auth(user(7, { name: 'Ada "A" Lovelace' }), channel);
 			assert.deepEqual(Object.keys(json), ['auth', 'channel_data']);
-			assert.deepEqual(JSON.parse(json.channel_data),
-				{ user_id: '7', user_info: { id: 7, name: 'Ada "A" Lovelace' } });
+			const { scopewire, ...member } = JSON.parse(json.channel_data);
+			assert.deepEqual(member, { user_id: '7', user_info: { id: 7, name: 'Ada "A" Lovelace' } });
+			assert.deepEqual(scopewire.roles, []);
 			assert.equal(json.auth, channelAuth(APP, SOCKET, channel, json.channel_data));
 		}
 	});
@@ -138,8 +142,9 @@ describe('responses', () => {
 	test('an encrypted channel also gets shared_secret', async () => {
 		for (const channel of ['private-encrypted-room.1', 'private-encrypted-cache-room.1']) {
 			const secret = crypto.createHash('sha256').update(channel).update(MASTER_KEY);
-			assert.deepEqual((await auth(user(7), channel)).json, {
-				auth: channelAuth(APP, SOCKET, channel), shared_secret: secret.digest('base64') });
+			const { channel_data: data, ...rest } = (await auth(user(7), channel)).json;
+			assert.deepEqual(rest, { auth: channelAuth(APP, SOCKET, channel, data),
+				shared_secret: secret.digest('base64') });
 		}
 	});
 
@@ -154,7 +159,8 @@ describe('responses', () => {
 		const answer = await user(7).call('POST', '/broadcasting/auth', {
 			body: new URLSearchParams(form).toString(),
 			headers: { 'Content-Type': 'application/x-www-form-urlencoded' } });
-		assert.deepEqual(answer.json, { auth: channelAuth(APP, SOCKET, 'private-room.1') });
+		assert.equal(answer.json.auth,
+			channelAuth(APP, SOCKET, 'private-room.1', answer.json.channel_data));
 	});
 
 	test('user authentication returns auth and user_data', async () => {

@@ -112,6 +112,29 @@ START_TEST(the_name_is_in_the_key)
 }
 END_TEST
 
+START_TEST(subscriptions_are_found_by_their_grant)
+{
+	struct subscription *subs[3] = { add(0, "x", 1), add(1, "x", 2), add(2, "y", 3) };
+
+	ck_assert_uint_eq(registry_ungrant(&r, subs[0]), 0);
+	for (unsigned i = 0; i < 3; i++)
+		registry_grant(&r, subs[i], 7);
+	ck_assert_ptr_null(registry_first_of(&r, 8));
+	/* The one in the middle, then whichever is found. */
+	ck_assert_uint_eq(registry_ungrant(&r, subs[1]), 7);
+	for (unsigned i = 0; i < 2; i++) {
+		struct subscription *first = registry_first_of(&r, 7);
+
+		ck_assert(first == subs[0] || first == subs[2]);
+		ck_assert_uint_eq(registry_ungrant(&r, first), 7);
+		ck_assert_ptr_null(first->granted);
+	}
+	ck_assert_ptr_null(registry_first_of(&r, 7));
+	for (unsigned i = 0; i < 3; i++)
+		registry_remove(&r, subs[i]);
+}
+END_TEST
+
 START_TEST(many_channels_are_found)
 {
 	struct subscription *subs[500];
@@ -142,6 +165,7 @@ int main(void)
 	tcase_add_test(t, removal_at_any_index_keeps_the_rest);
 	tcase_add_test(t, the_newest_seq_is_kept);
 	tcase_add_test(t, the_name_is_in_the_key);
+	tcase_add_test(t, subscriptions_are_found_by_their_grant);
 	tcase_add_test(t, many_channels_are_found);
 	suite_add_tcase(s, t);
 	return unit_run(s);

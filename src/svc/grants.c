@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One mutex, a leaf, held for a lookup.  A change that concerns all users costs as little: the list
+ * of the grants that are settled becomes the end of the list of those that are due.
+ *
+ * Checks run on the authorizer's connections, at most CHECKS_OPEN at a time, so that clients that
+ * subscribe meanwhile find a connection free.  Each answer begins the next check.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include "base/log_gate.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "svc/grants.h"
+
+#define CHECKS_OPEN  2
+#define PAUSE_MIN_US (5 * USEC_PER_SEC)
+#define PAUSE_MAX_US (300 * USEC_PER_SEC)
+
+/* A circular list: its head is not part of a grant. */
+struct grant_link {
+	struct grant_link *prev, *next;
+};
+
+/* One block: the struct, followed by its texts. */
+struct grant {
+	struct grant_link link; /* of due, settled or failed; of itself while it is checked */
+	struct grants *all;
+	uint64_t id; /* its bytes are the key in by_id */
+	struct holder *holder;
+	struct grant *prev, *next; /* of the holder */
+	struct app *app;	   /* counted */
+	const char *channel;
+	const char *caller; /* JSON, as struct authorize_question has it */
+	unsigned n;	    /* subscriptions */
+	bool is_checked;    /* the answer is open: it is kept until then */
+	bool is_due;	    /* while it is checked: again after that */
+	uint64_t round;	    /* when the check began */
+};
+
+/* A user with grants. */
+struct holder {
+	struct str_view key; /* app's id, NUL, user's id; follows the struct */
+	int64_t user_id;
+	struct grant *grants;
+};
+
+static struct log_gate unchecked = LOG_GATE("channel rules that could not be evaluated again");
+
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) grants_held {
+	char unused;
+} grants_held UNUSED;
+
+struct grants {
+	struct authorizer *authorizer;
+	struct directory *directory;
+	pthread_mutex_t lock;
+	struct map by_id OWNED_BY(grants_held);	  /* struct grant */
+	struct map holders OWNED_BY(grants_held); /* struct holder, by its key */
+	uint64_t last_id OWNED_BY(grants_held);
+	struct grant_link due OWNED_BY(grants_held), settled OWNED_BY(grants_held),
+		failed OWNED_BY(grants_held); /* kept without a verdict */
+	uint64_t round OWNED_BY(grants_held); /* changes that concern all grants */
+	unsigned n_open OWNED_BY(grants_held);
+	bool is_pumping OWNED_BY(grants_held), is_stopped OWNED_BY(grants_held);
+	usec_t retry_at OWNED_BY(grants_held); /* mono; 0: none failed */
+	usec_t pause OWNED_BY(grants_held);
+};
+
+static void grants_lock(struct grants *g) TSA(acquire_capability(grants_held)) NO_TSA
+{
+	pthread_mutex_lock(&g->lock);
+}
+
+static void grants_unlock(struct grants *g) TSA(release_capability(grants_held)) NO_TSA
+{
+	pthread_mutex_unlock(&g->lock);
+}
+
+/* ---- lists -------------------------------------------------------------------- */
+
+static void link_init(struct grant_link *l)
+{
+	l->prev = l->next = l;
+}
+
+static void link_remove(struct grant_link *l)
+{
+	l->prev->next = l->next;
+	l->next->prev = l->prev;
+	link_init(l);
+}
+
+/* To the end of the list, out of the one that it is in. */
+static void link_move(struct grant_link *l, struct grant_link *list)
+{
+	link_remove(l);
+	l->prev = list->prev;
+	l->next = list;
+	l->prev->next = l;
+	list->prev = l;
+}
+
+/* All of from to the end of the list. */
+static void link_move_all(struct grant_link *from, struct grant_link *list)
+{
+	if (from->next == from)
+		return;
+	from->next->prev = list->prev;
+	list->prev->next = from->next;
+	from->prev->next = list;
+	list->prev = from->prev;
+	link_init(from);
+}
+
+/* ---- grants ------------------------------------------------------------------- */
+
+static struct str_view grant_key(const uint64_t *id)
+{
+	return sv_n((const char *)id, sizeof(*id));
+}
+
+/* The app's id, NUL, and the user's id; the caller releases it. */
+static struct strbuf holder_key(const char *app, int64_t user_id)
+{
+	struct strbuf key;
+
+	strbuf_init(&key, 64);
+	strbuf_add(&key, app, strlen(app) + 1);
+	strbuf_add_u64(&key, (uint64_t)user_id);
+	return key;
+}
+
+static struct holder *holder_get_locked(struct grants *g, const char *app, int64_t user_id)
+	NEEDS_LOCK(grants_held)
+{
+	struct strbuf key = holder_key(app, user_id);
+	struct holder *h = map_get(&g->holders, strbuf_view(&key));
+
+	strbuf_release(&key);
+	return h;
+}
+
+static struct holder *holder_new_locked(struct grants *g, const char *app, int64_t user_id)
+	NEEDS_LOCK(grants_held)
+{
+	struct strbuf key = holder_key(app, user_id);
+	struct holder *h = xmalloc(sizeof(*h) + key.len);
+
+	memcpy(h + 1, key.ptr, key.len);
+	*h = (struct holder){ .key = sv_n((char *)(h + 1), key.len), .user_id = user_id };
+	map_put(&g->holders, h->key, h);
+	strbuf_release(&key);
+	return h;
+}
+
+static struct grant *grant_find(const struct holder *h, struct str_view channel,
+				struct str_view caller)
+{
+	struct grant *one = h->grants;
+
+	while (one && !(sv_eq_c(channel, one->channel) && sv_eq_c(caller, one->caller)))
+		one = one->next;
+	return one;
+}
+
+static struct grant *grant_new_locked(struct grants *g, struct holder *h, struct app *app,
+				      struct str_view channel, struct str_view caller)
+	NEEDS_LOCK(grants_held)
+{
+	struct grant *one = xcalloc(1, sizeof(*one) + channel.len + caller.len + 2);
+	char *at = (char *)(one + 1);
+
+	memcpy(at, channel.ptr, channel.len);
+	one->channel = at;
+	at += channel.len + 1;
+	memcpy(at, caller.ptr, caller.len);
+	one->caller = at;
+	one->all = g;
+	one->app = app_ref(app);
+	one->id = ++g->last_id;
+	map_put(&g->by_id, grant_key(&one->id), one);
+	one->holder = h;
+	one->next = h->grants;
+	if (one->next)
+		one->next->prev = one;
+	h->grants = one;
+	link_init(&one->link);
+	link_move(&one->link, &g->settled);
+	return one;
+}
+
+static void grant_free_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
+{
+	struct holder *h = one->holder;
+
+	map_del(&g->by_id, grant_key(&one->id));
+	link_remove(&one->link);
+	if (one->next)
+		one->next->prev = one->prev;
+	if (one->prev)
+		one->prev->next = one->next;
+	else
+		h->grants = one->next;
+	if (!h->grants) {
+		map_del(&g->holders, h->key);
+		free(h);
+	}
+	app_unref(one->app);
+	free(one);
+}
+
+static void grant_set_due_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
+{
+	if (one->is_checked)
+		one->is_due = true;
+	else
+		link_move(&one->link, &g->due);
+}
+
+uint64_t grants_join(struct grants *g, struct app *app, struct str_view channel,
+		     const struct grant_mark *mark)
+{
+	struct strbuf caller;
+	struct holder *h;
+	struct grant *one;
+	uint64_t id;
+
+	strbuf_init(&caller, 64 + mark->roles.len);
+	strbuf_addf(&caller, "{\"id\":%" PRId64 ",\"roles\":", mark->user_id);
+	strbuf_add_sv(&caller, mark->roles);
+	strbuf_add_c(&caller, '}');
+	grants_lock(g);
+	h = holder_get_locked(g, app->id, mark->user_id);
+	if (!h)
+		h = holder_new_locked(g, app->id, mark->user_id);
+	one = grant_find(h, channel, strbuf_view(&caller));
+	if (!one)
+		one = grant_new_locked(g, h, app, channel, strbuf_view(&caller));
+	one->n++;
+	/* A change that is not in this generation yet finds the grant when it gets the lock. */
+	if (mark->as_of != authorize_generation(g->authorizer))
+		grant_set_due_locked(g, one);
+	id = one->id;
+	grants_unlock(g);
+	strbuf_release(&caller);
+	return id;
+}
+
+void grants_leave(struct grants *g, uint64_t grant)
+{
+	struct grant *one;
+
+	grants_lock(g);
+	one = map_get(&g->by_id, grant_key(&grant));
+	if (one && --one->n == 0 && !one->is_checked)
+		grant_free_locked(g, one);
+	grants_unlock(g);
+}
+
+void grants_on_change(void *ctx, const char *app, int64_t user_id)
+{
+	struct grants *g = ctx;
+	const struct holder *h;
+
+	grants_lock(g);
+	if (app) {
+		h = holder_get_locked(g, app, user_id);
+		for (struct grant *one = h ? h->grants : NULL; one; one = one->next)
+			grant_set_due_locked(g, one);
+	} else {
+		g->round++;
+		link_move_all(&g->settled, &g->due);
+		link_move_all(&g->failed, &g->due);
+		g->pause = PAUSE_MIN_US;
+		g->retry_at = 0;
+	}
+	grants_unlock(g);
+}
+
+/* ---- checks ------------------------------------------------------------------- */
+
+static void grants_pump(struct grants *g);
+
+/* A check found no verdict. */
+static void grant_set_failed_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
+{
+	link_move(&one->link, &g->failed);
+	if (!g->retry_at)
+		g->retry_at = clock_mono() + g->pause;
+}
+
+static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
+{
+	struct grant *one = ctx;
+	struct grants *g = one->all;
+	bool is_failed = a->failure || a->is_uncertain;
+
+	if (is_failed)
+		log_gated(&unchecked,
+			  "app %s: user %" PRId64
+			  " stays on %s: whether a channel rule still allows it is not known (%s)",
+			  one->app->id, one->holder->user_id, one->channel,
+			  !a->failure	    ? "its predicate failed"
+			  : a->in_predicate ? "its predicate did not answer in time"
+					    : "the database did not answer");
+	else if (!a->allowed)
+		directory_end_grant(g->directory, one->id);
+	grants_lock(g);
+	one->is_checked = false;
+	g->n_open--;
+	if (!one->n)
+		grant_free_locked(g, one);
+	else if (one->is_due || one->round != g->round)
+		link_move(&one->link, &g->due);
+	else if (is_failed)
+		grant_set_failed_locked(g, one);
+	else
+		link_move(&one->link, &g->settled);
+	grants_unlock(g);
+	grants_pump(g);
+}
+
+/* Takes the first that is due; NULL: there is none, or enough are open. */
+static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held)
+{
+	struct grant *one;
+
+	if (g->is_stopped || g->n_open == CHECKS_OPEN || g->due.next == &g->due)
+		return NULL;
+	one = CONTAINER_OF(g->due.next, struct grant, link);
+	link_remove(&one->link);
+	one->is_checked = true;
+	one->is_due = false;
+	one->round = g->round;
+	g->n_open++;
+	return one;
+}
+
+/*
+ * Begins checks.  A verdict may come before authorize_check() returns, and calls this again: only
+ * one call loops, so that the stack does not grow.
+ */
+static void grants_pump(struct grants *g)
+{
+	struct grant *one;
+
+	grants_lock(g);
+	if (!g->is_pumping) {
+		g->is_pumping = true;
+		while ((one = grants_next_locked(g))) {
+			const struct authorize_question q = { one->app, one->caller, one->channel,
+							      one->holder->user_id };
+
+			grants_unlock(g);
+			authorize_check(g->authorizer, &q, on_grant_verdict, one);
+			grants_lock(g);
+		}
+		g->is_pumping = false;
+	}
+	grants_unlock(g);
+}
+
+void grants_tick(struct grants *g, usec_t now)
+{
+	grants_lock(g);
+	if (g->retry_at && now >= g->retry_at) {
+		g->retry_at = 0;
+		g->pause = g->failed.next == &g->failed	 ? PAUSE_MIN_US
+			   : g->pause < PAUSE_MAX_US / 2 ? 2 * g->pause
+							 : PAUSE_MAX_US;
+		link_move_all(&g->failed, &g->due);
+	}
+	grants_unlock(g);
+	grants_pump(g);
+}
+
+/* ---- the outside -------------------------------------------------------------- */
+
+struct grants *grants_new(void)
+{
+	struct grants *g = xcalloc(1, sizeof(*g));
+
+	pthread_mutex_init(&g->lock, NULL);
+	grants_lock(g);
+	map_init(&g->by_id);
+	map_init(&g->holders);
+	link_init(&g->due);
+	link_init(&g->settled);
+	link_init(&g->failed);
+	g->pause = PAUSE_MIN_US;
+	grants_unlock(g);
+	return g;
+}
+
+void grants_start(struct grants *g, struct authorizer *a, struct directory *d)
+{
+	g->authorizer = a;
+	g->directory = d;
+}
+
+void grants_stop(struct grants *g)
+{
+	grants_lock(g);
+	g->is_stopped = true;
+	grants_unlock(g);
+}
+
+void grants_free(struct grants *g)
+{
+	if (!g)
+		return;
+	grants_lock(g);
+	map_release(&g->by_id);
+	map_release(&g->holders);
+	grants_unlock(g);
+	pthread_mutex_destroy(&g->lock);
+	free(g);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "wire/grant.h"
+#include "wire/json.h"
+
+void grant_mark_add(struct strbuf *b, const struct grant_mark *m)
+{
+	strbuf_add_str(b, "\"scopewire\":{\"roles\":");
+	strbuf_add_sv(b, m->roles);
+	strbuf_add_str(b, ",\"as_of\":");
+	strbuf_add_u64(b, m->as_of);
+	strbuf_add_c(b, '}');
+}
+
+/* A number in quotes. */
+static bool grant_read_id(struct str_view value, int64_t *out)
+{
+	uint64_t id;
+
+	if (json_kind(value) != '"' ||
+	    !sv_to_u64(sv_n(value.ptr + 1, value.len - 2), INT64_MAX, &id) || !id)
+		return false;
+	*out = (int64_t)id;
+	return true;
+}
+
+bool grant_mark_parse(struct str_view channel_data, struct grant_mark *out)
+{
+	struct str_view data, mark;
+
+	if (json_check(channel_data, &data) || json_kind(data) != '{')
+		return false;
+	mark = json_member(data, SV("scopewire"));
+	if (json_kind(mark) != '{')
+		return false;
+	out->roles = json_member(mark, SV("roles"));
+	return json_kind(out->roles) == '[' &&
+	       grant_read_id(json_member(data, SV("user_id")), &out->user_id) &&
+	       sv_to_u64(json_member(mark, SV("as_of")), UINT64_MAX, &out->as_of);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WIRE_GRANT_H
+#define WIRE_GRANT_H
+/*
+ * The mark of an authorization that the daemon gave itself (POST /broadcasting/auth): the member
+ * "scopewire" of the channel_data, which is signed.  It has what is needed to evaluate the rules
+ * again for a client that is subscribed:
+ *   {"user_id":"7",...,"scopewire":{"roles":["staff"],"as_of":1764403200000000}}
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/annotate.h"
+#include "base/str.h"
+
+struct grant_mark {
+	int64_t user_id;
+	struct str_view roles; /* JSON: the list of the user's token */
+	uint64_t as_of;	       /* authorize_generation() of the verdict */
+};
+
+/* Appends the member "scopewire", without user_id. */
+void grant_mark_add(struct strbuf *b, const struct grant_mark *m);
+/* False: the daemon did not give this authorization.  out->roles points into channel_data. */
+bool grant_mark_parse(struct str_view channel_data, struct grant_mark *out) MUSTCHECK;
+#endif

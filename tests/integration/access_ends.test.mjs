@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+// Subscriptions that the daemon authorized end when a changed rule or user takes the right away.
+import { after, before, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { APP, Api, Sync, channelAuth, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const RULE_TIMEOUT_MS = 300;
+const ENDED = { event: 'pusher:subscription_error', data: { type: 'AuthError', status: 403 } };
+
+let daemon, api;
+before(async () => {
+	daemon = await startDaemon({ server: { workers: 2 }, log: { level: 'info' }, sections: {
+		sync: { rule_timeout_ms: RULE_TIMEOUT_MS, rule_connections: 2 } },
+		app: { member_removed_delay_ms: 60000 } });
+	api = new Api(daemon.url, APP);
+});
+after(() => daemon?.stop());
+
+const rule = (pattern, kind = 'anyone', argument = null) => daemon.query(
+	'INSERT INTO channel_rules (pattern, rule, argument) VALUES ($1, $2, $3)', [pattern, kind, argument]);
+const unrule = (pattern) => daemon.query('DELETE FROM channel_rules WHERE pattern = $1', [pattern]);
+const user = (id, claims) => Sync.user(daemon, id, claims);
+
+/** What /broadcasting/auth gives, as subscribe() takes it; waits until the rule is known. */
+async function authorize(wire, who, channel) {
+	const ask = () => who.post('/broadcasting/auth', { socket_id: wire.socketId, channel_name: channel });
+	const { json } = await waitFor(async () => {
+		const answer = await ask();
+		return answer.status === 200 && answer;
+	}, `the authorization of ${channel}`);
+	return { auth: json.auth, channelData: json.channel_data };
+}
+
+/** A connection of the user, on these channels by the daemon's authorization. */
+async function join(t, who, ...channels) {
+	const wire = await daemon.connect();
+	t.after(() => wire.terminate());
+	for (const channel of channels) await wire.subscribe(channel, await authorize(wire, who, channel));
+	return wire;
+}
+
+/** The wire is still on the channel, and was sent nothing that says otherwise. */
+async function stays(wire, channel) {
+	await api.trigger([channel], 'still', '{}');
+	await wire.next({ event: 'still', channel });
+	assert.deepEqual(wire.frames.filter((f) => /error/.test(f.event)), []);
+}
+
+/** A change of rules after which every grant was checked. */
+async function settle(t) {
+	for (let i = 0; i < 2; i++) {
+		await rule('canary');
+		const canary = await join(t, user(999), 'private-canary');
+		await unrule('canary');
+		await canary.next({ ...ENDED, channel: 'private-canary' });
+	}
+}
+
+describe('channel_data of the daemon\'s authorizations', () => {
+	test('has the mark, on private and encrypted channels too', async (t) => {
+		await rule('marked.{id}');
+		const wire = await join(t, user(7));
+		for (const channel of ['private-marked.1', 'presence-marked.1']) {
+			const { auth, channelData } = await authorize(wire, user(7, { roles: ['a "b"'] }), channel);
+			const { user_id, scopewire } = JSON.parse(channelData);
+			assert.equal(user_id, '7');
+			assert.deepEqual(scopewire.roles, ['a "b"']);
+			assert.ok(Number.isSafeInteger(scopewire.as_of));
+			assert.equal(auth, channelAuth(APP, wire.socketId, channel, channelData));
+		}
+	});
+
+	test('is signed: a client cannot leave the mark out', async (t) => {
+		await rule('unmarked');
+		const wire = await join(t, user(7));
+		const { auth } = await authorize(wire, user(7), 'private-unmarked');
+		wire.sendSubscribe('private-unmarked', { auth });
+		const { data } = await wire.next({ event: 'pusher:subscription_error' });
+		assert.equal(data.status, 401);
+	});
+
+	test('members do not see the mark of another', async (t) => {
+		await rule('seen');
+		const ada = await join(t, user(1, { name: 'Ada' }), 'presence-seen');
+		await join(t, user(2, { name: 'Grace', roles: ['boss'] }), 'presence-seen');
+		const { data } = await ada.next({ event: 'pusher_internal:member_added' });
+		assert.deepEqual(JSON.parse(data), { user_id: '2', user_info: { id: 2, name: 'Grace' } });
+	});
+});
+
+describe('a subscription ends', () => {
+	test('when its rule is deleted: on each connection of each user, others stay', async (t) => {
+		await rule('gone.{id}');
+		await rule('kept.{id}');
+		const wires = [];
+		for (const id of [1, 1, 2])
+			wires.push(await join(t, user(id), 'private-gone.1', 'private-kept.1', 'private-cache-gone.1'));
+		await unrule('gone.{id}');
+		for (const wire of wires)
+			for (const channel of ['private-gone.1', 'private-cache-gone.1'])
+				await waitFor(() => wire.all({ ...ENDED, channel }).length === 1, `${channel} to end`);
+		await api.trigger(['private-gone.1', 'private-cache-gone.1', 'private-kept.1'], 'after', '{}');
+		for (const wire of wires) {
+			await wire.next({ event: 'after', channel: 'private-kept.1' });
+			await wire.ping();
+			assert.equal(wire.all({ event: 'after' }).length, 1);
+			assert.equal(wire.all({ event: 'pusher:subscription_error' }).length, 2);
+		}
+		assert.match(daemon.logText, /subscription to private-gone\.1 ended: no channel rule allows the user any more/);
+		// The right is back: so is the client.
+		await rule('gone.{id}');
+		await wires[0].subscribe('private-gone.1', await authorize(wires[0], user(1), 'private-gone.1'));
+	});
+
+	test('when its rule is changed to a stricter one', async (t) => {
+		await rule('strict.{id}');
+		const [owner, other] = [await join(t, user(1), 'private-strict.1'),
+			await join(t, user(2), 'private-strict.1')];
+		await daemon.query(`UPDATE channel_rules SET rule = 'owner', argument = 'id'
+			WHERE pattern = 'strict.{id}'`);
+		await other.next({ ...ENDED, channel: 'private-strict.1' });
+		await settle(t);
+		await stays(owner, 'private-strict.1');
+	});
+
+	test('when a role is taken from the user\'s row, or the row is deleted', async (t) => {
+		const server = Sync.server(daemon);
+		await rule('staff', 'role', 'staff');
+		for (const id of [11, 12, 13]) await server.put(`users/${id}`, { name: `u${id}`, roles: ['staff'] });
+		const [taken, deleted, kept] = [await join(t, user(11), 'private-staff'),
+			await join(t, user(12), 'private-staff'), await join(t, user(13), 'private-staff')];
+		// A token with roles of its own does not depend on the row.
+		const token = await join(t, user(11, { roles: ['staff'] }), 'private-staff');
+		await server.put('users/11', { name: 'u11', roles: ['guest'] });
+		await taken.next({ ...ENDED, channel: 'private-staff' });
+		await daemon.query('DELETE FROM users WHERE id = 12');
+		await deleted.next({ ...ENDED, channel: 'private-staff' });
+		await settle(t);
+		await stays(kept, 'private-staff');
+		await stays(token, 'private-staff');
+	});
+
+	test('as a presence member: the others see it leave at once', async (t) => {
+		await rule('here', 'role', 'in');
+		const [ada, grace] = [await join(t, user(1, { roles: ['in'] }), 'presence-here'),
+			await join(t, user(2, { roles: ['in', 'out'] }), 'presence-here')];
+		await daemon.query(`UPDATE channel_rules SET argument = 'out' WHERE pattern = 'here'`);
+		await ada.next({ ...ENDED, channel: 'presence-here' });
+		const { data } = await grace.next({ event: 'pusher_internal:member_removed', channel: 'presence-here' });
+		assert.equal(JSON.parse(data).user_id, '1');
+		await settle(t);
+		await stays(grace, 'presence-here');
+	});
+
+	test('when the authorization is older than the change', async (t) => {
+		await rule('early');
+		const wire = await join(t, user(1));
+		const early = await authorize(wire, user(1), 'private-early');
+		await unrule('early');
+		await settle(t);
+		await wire.subscribe('private-early', early);
+		await wire.next({ ...ENDED, channel: 'private-early' });
+	});
+
+	test('after batch authorization', async (t) => {
+		await rule('batch.{id}');
+		const wire = await join(t, user(1));
+		const names = ['private-batch.1', 'presence-batch.2'];
+		await authorize(wire, user(1), names[0]);
+		const { json } = await user(1).post('/broadcasting/auth',
+			{ socket_id: wire.socketId, channel_names: names });
+		for (const name of names)
+			await wire.subscribe(name, { auth: json.channels[name].auth,
+				channelData: json.channels[name].channel_data });
+		await unrule('batch.{id}');
+		for (let i = 0; i < names.length; i++) await wire.next(ENDED);
+	});
+
+	test('when a predicate says no after a change of rules', async (t) => {
+		await daemon.query('CREATE TABLE public.members (user_id bigint)');
+		await daemon.query('INSERT INTO public.members VALUES (1), (2)');
+		await rule('asked', 'sql', 'EXISTS (SELECT FROM members WHERE user_id = {user})');
+		const [lost, kept] = [await join(t, user(1), 'private-asked'), await join(t, user(2), 'private-asked')];
+		await daemon.query('DELETE FROM public.members WHERE user_id = 1');
+		await settle(t);
+		await lost.next({ ...ENDED, channel: 'private-asked' });
+		await stays(kept, 'private-asked');
+	});
+});
+
+describe('a subscription stays', () => {
+	test('when the application signed it, with and without channel_data', async (t) => {
+		await rule('own.{id}');
+		const canary = await join(t, user(1), 'private-own.1');
+		await canary.subscribe('private-own.2');
+		await canary.subscribe('presence-own.2', { channelData: { user_id: '1' } });
+		await unrule('own.{id}');
+		await canary.next({ ...ENDED, channel: 'private-own.1' });
+		await settle(t);
+		for (const channel of ['private-own.2', 'presence-own.2']) {
+			await api.trigger([channel], 'still', '{}');
+			await canary.next({ event: 'still', channel });
+		}
+	});
+
+	test('while its predicate fails or is too slow, which is logged; then it is checked again', async (t) => {
+		await daemon.query('CREATE TABLE public.mode (broken int, slow float, allowed boolean)');
+		await daemon.query('INSERT INTO public.mode VALUES (1, 0, true)');
+		await rule('fails', 'sql', '(SELECT allowed AND 1 / broken = 1 AND pg_sleep(slow) IS NOT NULL FROM mode)');
+		const wire = await join(t, user(1), 'private-fails');
+		const line = (why) => waitFor(() => daemon.logText.includes('user 1 stays on private-fails: whether ' +
+			`a channel rule still allows it is not known (its predicate ${why})`), 'the line in the log');
+		await daemon.query('UPDATE public.mode SET slow = 5');
+		await settle(t);
+		await line('did not answer in time');
+		await stays(wire, 'private-fails');
+		await daemon.query('ALTER TABLE public.mode RENAME TO mode_away');
+		await settle(t);
+		await line('failed');
+		await stays(wire, 'private-fails');
+		// No further change of rules is needed.
+		await daemon.query('UPDATE public.mode_away SET allowed = false, slow = 0');
+		await daemon.query('ALTER TABLE public.mode_away RENAME TO mode');
+		await wire.next({ ...ENDED, channel: 'private-fails' });
+	});
+
+	test('while the database is away', async (t) => {
+		await rule('away.{id}');
+		const wire = await join(t, user(1), 'private-away.1', 'private-away.2');
+		await daemon.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND datname = current_database()`);
+		await waitFor(async () => (await user(1).post('/broadcasting/auth',
+			{ socket_id: wire.socketId, channel_name: 'private-away.1' })).status === 200, 'the database');
+		await settle(t);
+		await stays(wire, 'private-away.1');
+	});
+});
+
+test('thousands of subscriptions end, and another client is served', async (t) => {
+	const users = 20, channels = 100;
+	await rule('many.{id}');
+	await rule('served');
+	const served = await join(t, user(1), 'private-served');
+	const wires = await Promise.all(Array.from({ length: users }, async (_, i) => {
+		const wire = await daemon.connect(), who = user(100 + i);
+		t.after(() => wire.terminate());
+		await authorize(wire, who, 'private-many.0');
+		const names = Array.from({ length: channels }, (__, n) => `private-many.${n}`);
+		const { json } = await who.post('/broadcasting/auth', { socket_id: wire.socketId, channel_names: names });
+		for (const name of names)
+			wire.sendSubscribe(name, { auth: json.channels[name].auth,
+				channelData: json.channels[name].channel_data });
+		await waitFor(() => wire.all({ event: 'pusher_internal:subscription_succeeded' }).length === channels,
+			'all subscriptions');
+		return wire;
+	}));
+	await unrule('many.{id}');
+	const ended = () => wires.reduce((n, wire) => n + wire.all({ event: 'pusher:subscription_error' }).length, 0);
+	while (ended() < users * channels) {
+		await api.trigger(['private-served'], 'tick', '{}');
+		await served.next({ event: 'tick' });
+	}
+	assert.equal(ended(), users * channels);
+});
