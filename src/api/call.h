@@ -92,7 +92,8 @@ struct route {
 struct caller {
 	unsigned kind; /* BY_SERVER, BY_USER, or 0 on a public route */
 	int64_t user_id;
-	char *user_json; /* {"id","name","avatar","roles"} of a user, or NULL; heap */
+	usec_t token_expires; /* wall; of a user */
+	char *user_json;      /* {"id","name","avatar","roles"} of a user, or NULL; heap */
 };
 
 struct call {

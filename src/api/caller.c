@@ -147,7 +147,7 @@ static bool by_token(struct call *c, struct str_view token)
 		return fail_auth(c, v == JWT_EXPIRED ? "token_expired" : "bad_token",
 				 jwt_verdict_text(v));
 	}
-	c->caller = (struct caller){ BY_USER, user.id, user.json };
+	c->caller = (struct caller){ BY_USER, user.id, user.expires, user.json };
 	return true;
 }
 

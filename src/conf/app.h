@@ -84,6 +84,7 @@ struct app {
 	unsigned pong_timeout_s;
 	unsigned member_removed_delay_ms;
 	unsigned cache_ttl_s;
+	unsigned token_grace_s;
 	enum durability durability;
 	struct channel_rule *rules; /* first match wins */
 	size_t n_rules;

@@ -388,6 +388,10 @@ const struct option app_options[] = {
 	  .fallback = "1800", .flags = PER_APP,
 	  .env = "SOKETI_CHANNEL_CACHE_TTL",
 	  .help = "How long cache channels keep their last event." },
+	{ APP("token_grace", token_grace_s), RANGE(0, 31536000), .unit = "seconds",
+	  .fallback = "60", .flags = PER_APP,
+	  .help = "How long after its token expired a subscription that /broadcasting/auth "
+		  "authorized ends, unless the client extends it with a new token." },
 	{ LIMIT("max_connections", max_connections), .fallback = "0", .flags = PER_APP_LIMIT,
 	  .env = "SOKETI_DEFAULT_APP_MAX_CONNS REVERB_APP_MAX_CONNECTIONS",
 	  .help = "Most connections of the app on this node (4004 beyond)." },

@@ -44,6 +44,7 @@ void hub_free(struct hub *h)
 void hub_tick(struct hub *h, usec_t now)
 {
 	liveness_tick(h, now);
+	sessions_expire(h);
 	catch_up_tick(h);
 }
 

@@ -33,8 +33,8 @@ struct hub_conf {
 	/* The daemon authorized subscriptions of the connection for this user; may be NULL.  Must
 	 * not wait. */
 	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);
-	/* A subscription begins that the daemon authorized itself: returns the id of its grant, 0
-	 * for none.  And it has ended.  May be NULL.  Must not wait. */
+	/* A subscription begins that the daemon authorized itself: returns the id of its
+	 * grant, never 0.  And it has ended.  May be NULL.  Must not wait. */
 	uint64_t (*on_granted)(void *ctx, struct app *app, struct str_view channel,
 			       const struct grant_mark *mark);
 	void (*on_grant_left)(void *ctx, uint64_t grant);

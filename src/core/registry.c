@@ -62,12 +62,60 @@ void registry_remove(struct registry *r, struct subscription *sub)
 	free(sub);
 }
 
+static void registry_unschedule(struct registry *r, struct granted *g)
+{
+	struct granted **slot = &r->wheel[g->due_s % REGISTRY_WHEEL_SLOTS];
+
+	if (g->wheel_prev)
+		g->wheel_prev->wheel_next = g->wheel_next;
+	else if (*slot == g)
+		*slot = g->wheel_next;
+	if (g->wheel_next)
+		g->wheel_next->wheel_prev = g->wheel_prev;
+	g->wheel_prev = g->wheel_next = NULL;
+	g->due_s = 0;
+}
+
+void registry_schedule(struct registry *r, struct granted *g, uint32_t due_s)
+{
+	struct granted **slot = &r->wheel[due_s % REGISTRY_WHEEL_SLOTS];
+
+	registry_unschedule(r, g);
+	g->due_s = due_s;
+	g->wheel_next = *slot;
+	if (*slot)
+		(*slot)->wheel_prev = g;
+	*slot = g;
+}
+
+void registry_each_due(struct registry *r, uint32_t now_s, unsigned most,
+		       void (*fn)(struct granted *g))
+{
+	while (r->wheel_s < now_s) {
+		uint32_t second = ++r->wheel_s;
+		struct granted *next;
+
+		for (struct granted *g = r->wheel[second % REGISTRY_WHEEL_SLOTS]; g; g = next) {
+			next = g->wheel_next;
+			if (g->due_s > second)
+				continue;
+			if (!most) {
+				registry_schedule(r, g, now_s + 1);
+				continue;
+			}
+			most--;
+			registry_unschedule(r, g);
+			fn(g);
+		}
+	}
+}
+
 static struct str_view granted_key(const uint64_t *id)
 {
 	return sv_n((const char *)id, sizeof(*id));
 }
 
-void registry_grant(struct registry *r, struct subscription *sub, uint64_t id)
+struct granted *registry_grant(struct registry *r, struct subscription *sub, uint64_t id)
 {
 	struct granted *g = xcalloc(1, sizeof(*g));
 
@@ -79,6 +127,7 @@ void registry_grant(struct registry *r, struct subscription *sub, uint64_t id)
 		g->next->prev = g;
 	map_put(&r->grants, granted_key(&g->id), g);
 	sub->granted = g;
+	return g;
 }
 
 uint64_t registry_ungrant(struct registry *r, struct subscription *sub)
@@ -89,6 +138,7 @@ uint64_t registry_ungrant(struct registry *r, struct subscription *sub)
 	if (!g)
 		return 0;
 	id = g->id;
+	registry_unschedule(r, g);
 	if (g->next)
 		g->next->prev = g->prev;
 	if (g->prev) {

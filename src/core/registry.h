@@ -7,7 +7,9 @@
  * to its worker's thread.
  *
  * Subscriptions that the daemon authorized itself are also found by their grant: one user's right
- * to one channel, whatever the number of connections (svc/grants.h).
+ * to one channel, whatever the number of connections (svc/grants.h).  A wheel of seconds has
+ * each of them once, for the end of its token: a second costs only those that are due in it, and
+ * those that are due in the same second of another round.
  */
 #include "base/annotate.h"
 #include "base/map.h"
@@ -37,8 +39,13 @@ struct subscriber {
 
 struct granted {
 	uint64_t id; /* of the grant; its bytes are the key in the map */
+	int64_t user_id;
+	uint64_t exp;	    /* of its token: seconds since 1970 */
+	uint64_t notify_at; /* when the client is notified of that; 0: it was */
 	struct subscription *subscription;
 	struct granted *prev, *next; /* with the same grant */
+	struct granted *wheel_prev, *wheel_next;
+	uint32_t due_s; /* 0: not in the wheel */
 };
 
 struct rchannel {
@@ -49,9 +56,13 @@ struct rchannel {
 	unsigned n_held;     /* subscriptions with a catch_up */
 };
 
+#define REGISTRY_WHEEL_SLOTS 256 /* one second each */
+
 struct registry {
 	struct map channels; /* key -> struct rchannel */
 	struct map grants;   /* id -> the newest struct granted */
+	struct granted *wheel[REGISTRY_WHEEL_SLOTS];
+	uint32_t wheel_s; /* the second up to which the wheel was read */
 };
 
 void registry_init(struct registry *r);
@@ -63,10 +74,18 @@ struct subscription *registry_add(struct registry *r, struct session *s, struct 
 				  uint64_t seq) MUSTCHECK;
 /* Without a grant. */
 void registry_remove(struct registry *r, struct subscription *sub);
-/* Gives the subscription, which has none, a grant. */
-void registry_grant(struct registry *r, struct subscription *sub, uint64_t id);
+/* Gives the subscription, which has none, a grant; the caller sets user_id and exp. */
+struct granted *registry_grant(struct registry *r, struct subscription *sub, uint64_t id);
 /* Takes it away; returns its id, 0 when there was none. */
 uint64_t registry_ungrant(struct registry *r, struct subscription *sub);
+/* Puts it into the wheel for that second, which was not read yet. */
+void registry_schedule(struct registry *r, struct granted *g, uint32_t due_s);
+/*
+ * Takes what is due up to now_s out of the wheel and calls fn for it, which may schedule or ungrant
+ * it, and no other.  What is more than most is due a second later.
+ */
+void registry_each_due(struct registry *r, uint32_t now_s, unsigned most,
+		       void (*fn)(struct granted *g));
 /* A subscription with that grant, or NULL. */
 struct subscription *registry_first_of(const struct registry *r, uint64_t id);
 /* The channel's name inside its key. */

@@ -68,10 +68,11 @@ struct session {
 	uint32_t seen_s, pinged_s;		 /* hub seconds: last sign of life, last ping */
 	uint64_t client_event_bucket, message_bucket; /* core/limit.h */
 	struct strbuf message;			      /* fragments so far; ptr NULL when idle */
-	char *user_id;				      /* signed in as; NULL before */
-	char *user_info;			      /* JSON text or NULL */
-	struct subscription *user_channel;	      /* core/users.h; NULL before sign-in */
-	struct map watches; /* user id -> struct subscription; core/users.h */
+	uint64_t notified_exp;		   /* the latest exp that the client was notified of */
+	char *user_id;			   /* signed in as; NULL before */
+	char *user_info;		   /* JSON text or NULL */
+	struct subscription *user_channel; /* core/users.h; NULL before sign-in */
+	struct map watches;		   /* user id -> struct subscription; core/users.h */
 };
 
 #define HUB_WRITTEN_MAX 128

@@ -15,6 +15,10 @@
 #define STATUS_UNAUTHORIZED 401
 #define STATUS_FORBIDDEN    403
 
+#define EXPIRY_NOTICE_S 60
+#define EXPIRIES_MAX	1000  /* in one tick */
+#define EXPIRY_LOOK_S	86400 /* the clock may be set meanwhile */
+
 static struct log_gate subscriptions_refused = LOG_GATE("subscriptions refused"),
 		       signins_refused = LOG_GATE("sign-ins refused"),
 		       subscriptions_ended = LOG_GATE("subscriptions ended");
@@ -156,10 +160,28 @@ static void proto_bad_signature(struct session *s, const struct client_frame *f)
 	strbuf_release(&b);
 }
 
+static uint64_t proto_wall_s(void)
+{
+	return (uint64_t)(clock_wall() / USEC_PER_SEC);
+}
+
+static bool proto_has_expired(const struct session *s, uint64_t exp)
+{
+	return proto_wall_s() >= exp + s->app->token_grace_s;
+}
+
+/* Whether the daemon itself gave the authorization of f. */
+static bool proto_read_mark(const struct client_frame *f, struct grant_mark *mark)
+{
+	return f->has_channel_data && grant_mark_parse(f->channel_data, mark);
+}
+
 /* Whether the client may be on the channel. */
 static bool proto_check_right(struct session *s, const struct client_frame *f,
 			      const struct channel_traits *t) RUNS_ON(on_worker)
 {
+	struct grant_mark mark;
+
 	if (t->user) {
 		if (s->user_id && sv_eq_c(t->user_id, s->user_id))
 			return true;
@@ -167,9 +189,15 @@ static bool proto_check_right(struct session *s, const struct client_frame *f,
 				 "Only the signed-in user may subscribe to their own channel");
 		return false;
 	}
-	if (!t->guarded || proto_is_signed(s, f))
+	if (!t->guarded)
 		return true;
-	proto_bad_signature(s, f);
+	if (!proto_is_signed(s, f)) {
+		proto_bad_signature(s, f);
+		return false;
+	}
+	if (!proto_read_mark(f, &mark) || !proto_has_expired(s, mark.exp))
+		return true;
+	proto_auth_error(s, f->channel, "The token of this authorization has expired");
 	return false;
 }
 
@@ -217,20 +245,61 @@ static void proto_identify(const struct session *s, struct str_view user_id, boo
 		conf->on_socket_user(conf->socket_ctx, s->id, user_id, is_signin);
 }
 
-/* Notes a subscription that the daemon authorized itself. */
-static void proto_note_grant(struct session *s, const struct client_frame *f,
-			     struct subscription *sub) RUNS_ON(on_worker)
+/* For the second in which the client has to be notified, or the subscription has to end. */
+static void proto_schedule_expiry(struct hub *h, struct granted *g) RUNS_ON(on_worker)
+{
+	const struct app *app = g->subscription->session->app;
+	uint64_t at = g->notify_at ? g->notify_at : g->exp + app->token_grace_s;
+	uint64_t now = proto_wall_s(), left = at > now ? at - now : 1;
+
+	if (left > EXPIRY_LOOK_S)
+		left = EXPIRY_LOOK_S;
+	registry_schedule(&h->registry, g, h->now_s + (uint32_t)left);
+}
+
+/* Of a token that does not live as long as two notices: at half of the time that is left. */
+static uint64_t proto_notify_at(uint64_t exp)
+{
+	uint64_t now = proto_wall_s(), left = exp > now ? exp - now : 0;
+
+	return now + (left > 2 * EXPIRY_NOTICE_S ? left - EXPIRY_NOTICE_S : left / 2);
+}
+
+/* Notes a subscription that the daemon authorized itself; it may have an earlier grant. */
+static void proto_set_grant(struct session *s, struct subscription *sub,
+			    const struct grant_mark *mark) RUNS_ON(on_worker)
 {
 	const struct hub_conf *conf = &s->hub->conf;
-	struct grant_mark mark;
-	uint64_t id;
+	struct granted *g;
+	uint64_t old, id;
 
-	if (!conf->on_granted || !sub->traits.guarded || !f->has_channel_data ||
-	    !grant_mark_parse(f->channel_data, &mark))
-		return;
-	id = conf->on_granted(conf->socket_ctx, s->app, f->channel, &mark);
-	if (id)
-		registry_grant(&s->hub->registry, sub, id);
+	id = conf->on_granted(conf->socket_ctx, s->app, subscription_channel(sub), mark);
+	old = registry_ungrant(&s->hub->registry, sub);
+	if (old)
+		conf->on_grant_left(conf->socket_ctx, old);
+	g = registry_grant(&s->hub->registry, sub, id);
+	g->user_id = mark->user_id;
+	g->exp = mark->exp;
+	g->notify_at = proto_notify_at(mark->exp);
+	proto_schedule_expiry(s->hub, g);
+}
+
+/* The subscription that exists is extended by an authorization that the daemon gave the same user
+ * for a token that expires no earlier. */
+static bool proto_extend(struct session *s, const struct client_frame *f, struct subscription *sub)
+	RUNS_ON(on_worker)
+{
+	struct grant_mark mark;
+
+	if (!sub->granted || !proto_read_mark(f, &mark) || mark.exp < sub->granted->exp ||
+	    mark.user_id != sub->granted->user_id || proto_has_expired(s, mark.exp) ||
+	    !proto_is_signed(s, f))
+		return false;
+	proto_set_grant(s, sub, &mark);
+	strbuf_reset(&s->hub->text);
+	frame_token_extended(&s->hub->text, f->channel, mark.exp);
+	session_send_text(s);
+	return true;
 }
 
 static void proto_join(struct session *s, const struct client_frame *f, struct channel_traits t,
@@ -246,6 +315,7 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 				    .user_info = m->user_info,
 				    .wants_unlogged = req->is_given };
 	struct subscription *sub;
+	struct grant_mark mark;
 	struct position now;
 	char text[POSITION_SIZE];
 
@@ -264,7 +334,8 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
 	if (t.presence)
 		proto_identify(s, m->user_id, false);
-	proto_note_grant(s, f, sub);
+	if (t.guarded && s->hub->conf.on_granted && proto_read_mark(f, &mark))
+		proto_set_grant(s, sub, &mark);
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
 	strbuf_reset(&s->hub->text);
 	frame_subscription_succeeded(&s->hub->text, f->channel,
@@ -307,10 +378,13 @@ static void proto_on_subscribe(struct session *s, const struct client_frame *f) 
 	struct member_data m = { .user_id = SV("") };
 	struct catch_up_request req;
 	struct channel_traits t = { 0 };
+	struct subscription *sub = map_get(&s->subscriptions, f->channel);
 
-	if (map_get(&s->subscriptions, f->channel)) {
+	if (sub) {
 		struct strbuf b;
 
+		if (proto_extend(s, f, sub))
+			return;
 		strbuf_init(&b, 128);
 		strbuf_add_str(&b, "Existing subscription to channel ");
 		strbuf_add_sv(&b, f->channel);
@@ -428,6 +502,35 @@ void session_revoke(struct session *s, struct str_view user_id, struct str_view 
 		proto_end(s, ended[i], "the application revoked the access",
 			  "The application revoked the access to this channel");
 	free(ended);
+}
+
+/* What a token's end requires now. */
+static void proto_expire(struct granted *g) RUNS_ON(on_worker)
+{
+	struct session *s = g->subscription->session;
+
+	if (s->is_closing)
+		return;
+	if (proto_has_expired(s, g->exp)) {
+		proto_end(s, g->subscription, "its token has expired",
+			  "The token by which this subscription was authorized has expired");
+		return;
+	}
+	if (g->notify_at && proto_wall_s() >= g->notify_at) {
+		g->notify_at = 0;
+		if (g->exp > s->notified_exp) {
+			s->notified_exp = g->exp;
+			strbuf_reset(&s->hub->text);
+			frame_token_expiring(&s->hub->text, g->exp);
+			session_send_text(s);
+		}
+	}
+	proto_schedule_expiry(s->hub, g);
+}
+
+void sessions_expire(struct hub *h)
+{
+	registry_each_due(&h->registry, h->now_s, EXPIRIES_MAX, proto_expire);
 }
 
 void session_end_granted(struct subscription *sub)

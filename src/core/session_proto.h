@@ -11,6 +11,8 @@ void session_leave_all(struct session *s) RUNS_ON(on_worker);
 /* Ends the subscriptions that users_revoke() is about, of a connection of the user. */
 void session_revoke(struct session *s, struct str_view user_id, struct str_view patterns)
 	RUNS_ON(on_worker);
+/* Notifies clients of tokens that expire, and ends subscriptions whose tokens have expired. */
+void sessions_expire(struct hub *h) RUNS_ON(on_worker);
 /* Ends a subscription whose user lost the right to its channel. */
 void session_end_granted(struct subscription *sub) RUNS_ON(on_worker);
 #endif

@@ -491,6 +491,31 @@ void frame_resync(struct strbuf *b, struct str_view channel, const char *reason,
 	end_with_position(b, &data, sv(position_format(now, text)));
 }
 
+void frame_token_expiring(struct strbuf *b, uint64_t exp)
+{
+	struct strbuf data;
+
+	strbuf_init(&data, 64);
+	strbuf_add_str(&data, "{\"exp\":");
+	strbuf_add_u64(&data, exp);
+	strbuf_add_c(&data, '}');
+	pusher_begin(b, "scopewire:token_expiring");
+	end_with_data(b, &data);
+}
+
+/* Without a channel: stock clients decrypt what they receive on an encrypted channel. */
+void frame_token_extended(struct strbuf *b, struct str_view channel, uint64_t exp)
+{
+	struct strbuf data;
+
+	begin_data(&data, channel);
+	strbuf_add_str(&data, ",\"exp\":");
+	strbuf_add_u64(&data, exp);
+	strbuf_add_c(&data, '}');
+	pusher_begin(b, "scopewire:token_extended");
+	end_with_data(b, &data);
+}
+
 void frame_subscription_error(struct strbuf *b, struct str_view channel, const char *type,
 			      struct str_view error, unsigned status)
 {

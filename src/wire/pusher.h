@@ -100,6 +100,10 @@ void frame_replayed(struct strbuf *b, struct str_view channel, unsigned count,
 /* The position cannot be served: position, if known, is the one that holds now. */
 void frame_resync(struct strbuf *b, struct str_view channel, const char *reason,
 		  const struct position *now);
+/* The token by which subscriptions were authorized expires soon; exp: seconds since 1970. */
+void frame_token_expiring(struct strbuf *b, uint64_t exp);
+/* A later authorization has replaced that of a subscription. */
+void frame_token_extended(struct strbuf *b, struct str_view channel, uint64_t exp);
 /* type: "AuthError", "LimitReached", ...; status as in HTTP or the 4xxx code. */
 void frame_subscription_error(struct strbuf *b, struct str_view channel, const char *type,
 			      struct str_view error, unsigned status);

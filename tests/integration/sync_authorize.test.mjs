@@ -123,7 +123,7 @@ describe('responses', () => {
 			const { auth: signature, channel_data: data, ...rest } = answer.json;
 			assert.deepEqual(rest, {});
 			assert.equal(signature, channelAuth(APP, SOCKET, channel, data));
-			assert.match(data, /^\{"user_id":"7","scopewire":\{"roles":\[\],"as_of":\d+\}\}$/);
+			assert.match(data, /^\{"user_id":"7","scopewire":\{"roles":\[\],"as_of":\d+,"exp":\d+\}\}$/);
 			assert.match(answer.headers['content-type'], /^application\/json/);
 		}
 	});

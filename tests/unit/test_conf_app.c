@@ -76,6 +76,7 @@ START_TEST(app_defaults)
 	ck_assert_uint_eq(a->pong_timeout_s, 30);
 	ck_assert_uint_eq(a->member_removed_delay_ms, 3000);
 	ck_assert_uint_eq(a->cache_ttl_s, 1800);
+	ck_assert_uint_eq(a->token_grace_s, 60);
 	ck_assert_uint_eq(a->limits.max_message_bytes, 65536);
 	ck_assert_uint_eq(a->limits.max_event_payload_bytes, 10240);
 	ck_assert_uint_eq(a->limits.max_client_events_per_second, 10);

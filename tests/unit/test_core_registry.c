@@ -135,6 +135,47 @@ START_TEST(subscriptions_are_found_by_their_grant)
 }
 END_TEST
 
+static uint64_t due[8];
+static unsigned n_due;
+
+static void note_due(struct granted *g)
+{
+	due[n_due++] = g->id;
+}
+
+START_TEST(what_is_due_is_taken_once_in_its_second)
+{
+	struct subscription *subs[4];
+	static const uint32_t at[] = { 3, 3, 5, 3 + REGISTRY_WHEEL_SLOTS };
+
+	n_due = 0;
+	for (unsigned i = 0; i < 4; i++) {
+		subs[i] = add(i, "x", i);
+		registry_schedule(&r, registry_grant(&r, subs[i], i + 1), at[i]);
+	}
+	registry_each_due(&r, 2, 9, note_due);
+	ck_assert_uint_eq(n_due, 0);
+	/* One at most: the other is due a second later. */
+	registry_each_due(&r, 3, 1, note_due);
+	ck_assert_uint_eq(n_due, 1);
+	registry_each_due(&r, 3, 9, note_due);
+	ck_assert_uint_eq(n_due, 1);
+	registry_each_due(&r, 4, 9, note_due);
+	ck_assert_uint_eq(n_due, 2);
+	ck_assert_uint_eq(due[0] + due[1], 3);
+	registry_ungrant(&r, subs[2]);
+	registry_each_due(&r, 2 + REGISTRY_WHEEL_SLOTS, 9, note_due);
+	ck_assert_uint_eq(n_due, 2);
+	registry_each_due(&r, 1000, 9, note_due);
+	ck_assert_uint_eq(n_due, 3);
+	ck_assert_uint_eq(due[2], 4);
+	for (unsigned i = 0; i < 4; i++) {
+		registry_ungrant(&r, subs[i]);
+		registry_remove(&r, subs[i]);
+	}
+}
+END_TEST
+
 START_TEST(many_channels_are_found)
 {
 	struct subscription *subs[500];
@@ -166,6 +207,7 @@ int main(void)
 	tcase_add_test(t, the_newest_seq_is_kept);
 	tcase_add_test(t, the_name_is_in_the_key);
 	tcase_add_test(t, subscriptions_are_found_by_their_grant);
+	tcase_add_test(t, what_is_due_is_taken_once_in_its_second);
 	tcase_add_test(t, many_channels_are_found);
 	suite_add_tcase(s, t);
 	return unit_run(s);

@@ -332,7 +332,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 			void this.#renew((data as { channel?: string } | undefined)?.channel);
 			return;
 		}
-		if (this.#status.catchingUp !== null && !/^(pusher|client-)/.test(event))
+		if (this.#status.catchingUp !== null && !/^(pusher|scopewire|client-)/.test(event))
 			this.#update({ catchingUp: this.#status.catchingUp + 1 });
 	}
 

@@ -98,6 +98,31 @@ test('a token that expires is fetched again, and calls go on', async () => {
 	assert.equal(await tab.evaluate(() => window.manager.api.get('online-users').then((a) => a.count)), 1);
 });
 
+test('subscriptions outlive the token that authorized them', async () => {
+	const own = await startPortal({ after, app: { token_grace: 1 } });
+	own.page('manager', PAGE, SCRIPT);
+	own.tokenTtl = 6;
+	const tab = await own.open('ada', 'manager');
+	await subscribed(tab, 2);
+	const first = Date.now();
+	await tab.evaluate(() => {
+		window.told = { ended: 0, extended: [] };
+		const { pusher } = window.manager;
+		pusher.bind_global((event, data) => {
+			if (event === 'pusher:subscription_error') window.told.ended++;
+			if (event === 'scopewire:token_extended') window.told.extended.push(data.channel);
+		});
+	});
+	await waitFor(() => Date.now() > first + 9000, 'the end of the first token and its grace');
+	await own.trigger('private-project.7', 'ProjectUpdated', { n: 1 });
+	await tab.waitForFunction(() => window.seen.length === 1);
+	const told = await tab.evaluate(() => window.told);
+	assert.equal(told.ended, 0);
+	assert.deepEqual([...new Set(told.extended)].sort(), ['private-App.Models.User.1', 'private-project.7']);
+	assert.deepEqual(tab.problems, []);
+	await tab.context().close();
+});
+
 test('one tab of a browser is the leader, and another one follows when it is closed', async () => {
 	const one = await portal.open('ada', 'manager', { query: '&leader' });
 	await one.waitForFunction(() => window.manager.status.isLeader);
