@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* channel_data of presence subscriptions, user_data of signins, socket ids. */
+/* channel_data of subscriptions, user_data of signins, socket ids. */
 #include "fuzz.h"
+#include "wire/grant.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
 
@@ -16,6 +17,7 @@ static void check(struct presence_member *m)
 static void fuzz(struct str_view input)
 {
 	struct presence_member m;
+	struct grant_mark mark;
 	const char *why = NULL;
 	uint64_t id;
 
@@ -24,6 +26,10 @@ static void fuzz(struct str_view input)
 		check(&m);
 	} else {
 		MUST(why);
+	}
+	if (grant_mark_parse(input, &mark)) {
+		MUST(mark.user_id > 0 && mark.exp <= GRANT_EXP_MAX);
+		MUST(mark.roles.len >= 2 && mark.roles.ptr[0] == '[');
 	}
 	if (user_data_parse(input, 128, &m, &why) == 0)
 		check(&m);
