@@ -51,8 +51,8 @@ static const struct {
 	{ "42723", NULL,
 	  "another program made a function of this name in the schema %s: set database.schema to "
 	  "a schema of its own" },
-	{ "42601", NULL, "the server may be too old: PostgreSQL 14 or newer is needed" },
-	{ "42883", NULL, "the server may be too old: PostgreSQL 14 or newer is needed" },
+	{ "42601", NULL, "the server may be too old: PostgreSQL 15 or newer is needed" },
+	{ "42883", NULL, "the server may be too old: PostgreSQL 15 or newer is needed" },
 	{ "58030", NULL, "the server cannot read or write its files: see its log" },
 	{ "58P01", NULL, "the server does not find a file of its own: see its log" },
 };

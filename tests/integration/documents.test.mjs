@@ -68,18 +68,21 @@ test('the configurations of the installation guide are valid', () => {
 	}
 });
 
-test('every line of the log that the troubleshooting guide names is one of the program', () => {
+/** The texts between backticks in a column of the tables of a document. */
+const cells = (document, column) => fs.readFileSync(file(document), 'utf8').split('\n')
+	.filter((line) => line.startsWith('| ')).map((line) => line.replace(/^\| /, '').split(' | ')[column])
+	.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map((m) => m[1]));
+
+test('every line of the log that the documents name is one of the program', () => {
 	const sources = fs.readdirSync(file('src'), { recursive: true })
 		.filter((name) => name.endsWith('.c'))
 		.map((name) => fs.readFileSync(path.join(file('src'), name), 'utf8').replace(/"\s*"/g, '')).join('');
-	const rows = fs.readFileSync(file('docs/troubleshooting.md'), 'utf8').split('\n')
-		.filter((line) => line.startsWith('| ')).map((line) => line.split(' | ')[1]);
-	const named = rows.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map((m) => m[1]));
-	assert.ok(named.length > 15, `${named.length} lines`);
+	const [guide, stable] = [cells('docs/troubleshooting.md', 1), cells('docs/log-messages.md', 0)];
+	assert.ok(guide.length > 15 && stable.length > 40, `${guide.length} and ${stable.length} lines`);
 	// What the program puts together from parts: codes, methods and paths; and PostgreSQL's own.
 	const parts = (line) => line.replace(/(refused: )(POST|GET).*/, '$1')
 		.split(/\b\d+\b,?|: /).map((part) => part.trim()).filter(Boolean);
-	for (const line of named)
+	for (const line of [...guide, ...stable])
 		for (const part of parts(line))
 			assert.ok(sources.includes(part) || part === 'permission denied for database', line);
 });
