@@ -79,6 +79,13 @@ static int decode_basic(struct str_view text, char out[BASIC_MAX_BYTES])
 	return n < padding ? -1 : n - padding;
 }
 
+/* Or the previous secret; an application without one has "" there. */
+static bool secret_is_of(const struct app *app, struct str_view text)
+{
+	return auth_equal(text, sv(app->secret_text)) ||
+	       (*app->previous_secret_text && auth_equal(text, sv(app->previous_secret_text)));
+}
+
 static bool by_basic(struct call *c, struct str_view credentials)
 {
 	char plain[BASIC_MAX_BYTES];
@@ -88,7 +95,7 @@ static bool by_basic(struct call *c, struct str_view credentials)
 
 	if (colon >= 0)
 		c->app = app_find(app_set_by_key, sv_n(all.ptr, (size_t)colon));
-	if (!c->app || !auth_equal(sv_skip(all, (size_t)colon + 1), sv(c->app->secret_text)))
+	if (!c->app || !secret_is_of(c->app, sv_skip(all, (size_t)colon + 1)))
 		return fail_auth(c, "bad_credentials",
 				 "The credentials are not an application's key and secret.");
 	c->caller.kind = BY_SERVER;
@@ -128,9 +135,22 @@ static bool take_app_of_token(struct call *c, struct str_view token)
 	return c->app != NULL;
 }
 
+/* What tokens of the application may be signed with; how many. */
+static size_t token_keys(const struct app *app, struct str_view keys[4])
+{
+	const char *texts[] = { app->token_secret_text, app->secret_text,
+				app->previous_token_secret_text, app->previous_secret_text };
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		if (*texts[i])
+			keys[n++] = sv(texts[i]);
+	return n;
+}
+
 static bool by_token(struct call *c, struct str_view token)
 {
-	struct str_view keys[2];
+	struct str_view keys[4];
 	struct jwt_user user;
 	enum jwt_verdict v;
 
@@ -139,9 +159,7 @@ static bool by_token(struct call *c, struct str_view token)
 			c, "bad_token",
 			"The bearer token does not name an application of this server: "
 			"\"aud\" must be the application's id or key, or a list with one.");
-	keys[0] = sv(c->app->token_secret_text);
-	keys[1] = sv(c->app->secret_text);
-	v = jwt_check(token, keys, ARRAY_SIZE(keys), clock_wall(), &user);
+	v = jwt_check(token, keys, token_keys(c->app, keys), clock_wall(), &user);
 	if (v != JWT_OK) {
 		jwt_user_release(&user);
 		return fail_auth(c, v == JWT_EXPIRED ? "token_expired" : "bad_token",

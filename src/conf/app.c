@@ -125,6 +125,17 @@ static bool is_origin(const char *pattern)
 	return !strpbrk(pattern, "\"'") && !strchr(scheme ? scheme + 3 : pattern, '/');
 }
 
+static bool token_secret_is_long(const struct app *a, const char *option, const char *text,
+				 char **why)
+{
+	if (!*text || strlen(text) >= TOKEN_SECRET_MIN)
+		return true;
+	complaint_add(why, textf("[app %s] %s: must have %d bytes or more, as openssl rand -hex 32 "
+				 "gives them",
+				 a->id, option, TOKEN_SECRET_MIN));
+	return false;
+}
+
 static int app_check_whole(struct app *a, const char *key_label, const char *secret_label,
 			   char **why)
 {
@@ -146,12 +157,9 @@ static int app_check_whole(struct app *a, const char *key_label, const char *sec
 		complaint_add(why, app_missing(a, "secret", secret_label));
 		rc = -EINVAL;
 	}
-	if (*a->token_secret_text && strlen(a->token_secret_text) < TOKEN_SECRET_MIN) {
-		complaint_add(why, textf("[app %s] token_secret: must have %d bytes or more, as "
-					 "openssl rand -hex 32 gives them",
-					 a->id, TOKEN_SECRET_MIN));
+	if (!token_secret_is_long(a, "token_secret", a->token_secret_text, why) ||
+	    !token_secret_is_long(a, "previous_token_secret", a->previous_token_secret_text, why))
 		rc = -EINVAL;
-	}
 	if (!read_master_key(a)) {
 		complaint_add(why, textf("[app %s] encryption_master_key: must be 32 bytes in "
 					 "base64, as openssl rand -base64 32 gives them",
@@ -169,16 +177,29 @@ static int app_check_whole(struct app *a, const char *key_label, const char *sec
 	return rc;
 }
 
+/* A key of tokens that is not set is made of the secret. */
+static void settle_token_secret(const struct auth_secret *secret, char **text)
+{
+	const struct str_view name = SV("scopewire-token");
+
+	if (**text)
+		return;
+	free(*text);
+	*text = xmalloc(AUTH_HEX_BYTES + 1);
+	auth_sign(secret, &name, 1, *text);
+}
+
 /* What follows from the options, once they are all read. */
 static void settle(struct app *a)
 {
 	a->secret = auth_secret_new(sv(a->secret_text));
-	if (!*a->token_secret_text) {
-		const struct str_view name = SV("scopewire-token");
+	settle_token_secret(a->secret, &a->token_secret_text);
+	if (*a->previous_secret_text) {
+		struct auth_secret *previous = auth_secret_new(sv(a->previous_secret_text));
 
-		free(a->token_secret_text);
-		a->token_secret_text = xmalloc(AUTH_HEX_BYTES + 1);
-		auth_sign(a->secret, &name, 1, a->token_secret_text);
+		auth_secret_accept_previous(a->secret, sv(a->previous_secret_text));
+		settle_token_secret(previous, &a->previous_token_secret_text);
+		auth_secret_free(previous);
 	}
 	a->runtime = runtime_of(a->id);
 	if (!a->limits.message_rate)

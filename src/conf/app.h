@@ -70,6 +70,8 @@ struct app {
 	char *secret_text; /* for HTTP Basic; never logged */
 	/* Signs bearer tokens; made of the secret when it is not set.  Never logged. */
 	char *token_secret_text;
+	/* Accepted while a secret is replaced; "" when there is none.  Never logged. */
+	char *previous_secret_text, *previous_token_secret_text;
 	char *master_key_text;
 	bool has_master_key; /* encrypted channels can be authorized */
 	unsigned char master_key[AUTH_MASTER_KEY_BYTES];

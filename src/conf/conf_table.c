@@ -333,6 +333,15 @@ const struct option app_options[] = {
 		  "more. Empty: the HMAC-SHA256 of \"scopewire-token\" with the secret, in "
 		  "hexadecimal digits. Tokens that are signed with the secret itself are accepted "
 		  "too." },
+	{ APP("previous_secret", previous_secret_text), .type = OPTION_STRING, .fallback = "",
+	  .flags = PER_APP | OPTION_SECRET,
+	  .help = "The secret before the last change. What it signed is accepted too, so that "
+		  "servers and pages need not change at the same moment; Scopewire itself signs "
+		  "with the secret." },
+	{ APP("previous_token_secret", previous_token_secret_text), .type = OPTION_STRING,
+	  .fallback = "", .flags = PER_APP | OPTION_SECRET,
+	  .help = "The token_secret before the last change; tokens of it are accepted too. Empty: "
+		  "made of previous_secret, as token_secret is of the secret." },
 	{ APP("encryption_master_key", master_key_text), .type = OPTION_STRING, .fallback = "",
 	  .flags = PER_APP | OPTION_SECRET,
 	  .aliases = "encryption_master_key_base64",

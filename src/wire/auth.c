@@ -18,7 +18,8 @@
 #define BLOCK_BYTES SHA256_CBLOCK
 
 struct auth_secret {
-	SHA256_CTX inner, outer; /* fed with the secret xor ipad, opad */
+	SHA256_CTX inner, outer;      /* fed with the secret xor ipad, opad */
+	struct auth_secret *previous; /* accepted too; NULL: none */
 };
 
 static void start_padded(SHA256_CTX *ctx, const unsigned char *key, unsigned char pad)
@@ -44,13 +45,21 @@ struct auth_secret *auth_secret_new(struct str_view secret)
 	start_padded(&s->inner, key, 0x36);
 	start_padded(&s->outer, key, 0x5c);
 	OPENSSL_cleanse(key, sizeof(key));
+	s->previous = NULL;
 	return s;
+}
+
+void auth_secret_accept_previous(struct auth_secret *s, struct str_view previous)
+{
+	auth_secret_free(s->previous);
+	s->previous = auth_secret_new(previous);
 }
 
 void auth_secret_free(struct auth_secret *s)
 {
 	if (!s)
 		return;
+	auth_secret_free(s->previous);
 	OPENSSL_cleanse(s, sizeof(*s));
 	free(s);
 }
@@ -175,8 +184,12 @@ static bool check_parts(struct str_view key, const struct auth_secret *s, struct
 
 	if (!take_key(key, auth, &got))
 		return false;
-	auth_sign(s, parts, n, want);
-	return auth_equal(sv_n(want, AUTH_HEX_BYTES), got);
+	for (; s; s = s->previous) {
+		auth_sign(s, parts, n, want);
+		if (auth_equal(sv_n(want, AUTH_HEX_BYTES), got))
+			return true;
+	}
+	return false;
 }
 
 bool auth_check_channel(struct str_view key, const struct auth_secret *s,
@@ -319,7 +332,11 @@ enum auth_verdict auth_check_request(struct str_view key, const struct auth_secr
 		return AUTH_TIMESTAMP;
 	if (r->body.len && !body_md5)
 		return AUTH_BODY_MD5;
-	if (r->n_params > AUTH_PARAMS_MAX || !request_signature_is(s, r, *signature))
+	if (r->n_params > AUTH_PARAMS_MAX)
+		return AUTH_SIGNATURE;
+	while (s && !request_signature_is(s, r, *signature))
+		s = s->previous;
+	if (!s)
 		return AUTH_SIGNATURE;
 	return body_md5_is(r->body, body_md5) ? AUTH_OK : AUTH_BODY_MD5;
 }

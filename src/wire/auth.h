@@ -16,6 +16,11 @@
 /* A secret made ready to sign with; immutable, any thread. */
 struct auth_secret;
 struct auth_secret *auth_secret_new(struct str_view secret) MUSTCHECK;
+/*
+ * While a secret is replaced: checks accept what the previous one signed, too.  Called before s is
+ * shared.
+ */
+void auth_secret_accept_previous(struct auth_secret *s, struct str_view previous);
 void auth_secret_free(struct auth_secret *s);
 
 /* HMAC over the parts one behind the other; hex gets 64 digits and a NUL. */

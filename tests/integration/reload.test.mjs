@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import tls from 'node:tls';
-import { certificate, runDaemon, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+import { Sync, certificate, channelAuth, hmac, runDaemon, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
 
 /** The fingerprint of the certificate that a new connection gets. */
 function fingerprint(port) {
@@ -106,4 +106,58 @@ test('a reload names the options that need a restart', async (t) => {
 	for (const name of ['server.workers', 'server.drain_ms', 'sync.presence_ttl_s'])
 		assert(names.includes(name), names);
 	assert(!names.includes('log.level'), names);
+});
+
+test('while a secret is replaced, what the previous one signed is accepted, and then no more', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const app = daemon.apps[0], old = { ...app };
+	const reload = async (change) => {
+		Object.assign(app, change);
+		daemon.writeConfig();
+		const reloads = () => daemon.logText.split('configuration reloaded').length;
+		const before = reloads();
+		hup(daemon);
+		await waitFor(() => reloads() > before, 'the reload');
+	};
+	const derived = (secret) => hmac(secret, 'scopewire-token');
+	const statuses = async (as) => [
+		(await daemon.api(as).trigger('news', 'e', {})).status,
+		(await Sync.server(daemon, as).get('online-users')).status,
+		(await Sync.user(daemon, 7, {}, as).get('notifications')).status,
+		(await Sync.user(daemon, 7, {}, { ...as, secret: derived(as.secret) }).get('notifications')).status,
+	];
+	const subscribes = async (as) => {
+		const wire = await daemon.connect();
+		wire.sendSubscribe('private-x', { auth: channelAuth(as, wire.socketId, 'private-x') });
+		const answer = await wire.next((f) => f.channel === 'private-x' && /succeeded|error/.test(f.event));
+		await wire.close();
+		return answer.event.endsWith('succeeded');
+	};
+	const open = await daemon.connect();
+	await open.subscribe('private-x');
+
+	await reload({ secret: 'the-new-secret-of-the-test', previous_secret: old.secret });
+	const fresh = { ...app };
+	for (const as of [old, fresh]) {
+		assert.deepEqual(await statuses(as), [200, 200, 200, 200], as.secret);
+		assert.ok(await subscribes(as), as.secret);
+	}
+	const basic = await Sync.server(daemon, { ...app, secret: '' }).get('online-users');
+	assert.equal(basic.status, 401, 'no secret is not one');
+	assert.equal((await Sync.user(daemon, 7, {}, { ...app, secret: '' }).get('notifications')).status, 401);
+	const wire = await daemon.connect();
+	await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule) VALUES ('x', 'anyone')`);
+	const signed = (await Sync.user(daemon, 7, {}, fresh).post('/broadcasting/auth',
+		{ socket_id: wire.socketId, channel_name: 'private-x' })).json;
+	assert.equal(signed.auth, channelAuth(fresh, wire.socketId, 'private-x', signed.channel_data),
+		'Scopewire signs with the new one');
+
+	await reload({ previous_secret: '' });
+	assert.deepEqual(await statuses(old), [401, 401, 401, 401]);
+	assert.deepEqual(await statuses(fresh), [200, 200, 200, 200]);
+	assert.ok(!await subscribes(old));
+	assert.ok(await subscribes(fresh));
+	await open.ping();
+	assert.equal(open.closeCode, undefined, 'open connections stay');
+	assert.doesNotMatch(daemon.logText, /the-new-secret|previous_secret = ./);
 });

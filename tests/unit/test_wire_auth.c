@@ -55,6 +55,31 @@ START_TEST(signs_the_documented_vectors)
 }
 END_TEST
 
+START_TEST(while_a_secret_is_replaced_both_are_accepted)
+{
+	const struct str_view channel = SV("private-foobar");
+	const struct str_view parts[] = { SOCKET, SV(":"), channel };
+	struct auth_secret *old = auth_secret_new(SV("the old one")),
+			   *new = auth_secret_new(SV("the new one"));
+	char hex[AUTH_HEX_BYTES + 1], auth[128];
+	struct auth_subscription sub = { .socket_id = SOCKET, .channel = channel };
+
+	auth_sign(old, parts, ARRAY_SIZE(parts), hex);
+	snprintf(auth, sizeof(auth), "278d425bdf160c739803:%s", hex);
+	sub.auth = sv(auth);
+	ck_assert(!auth_check_channel(KEY, new, &sub));
+	auth_secret_accept_previous(new, SV("the old one"));
+	ck_assert(auth_check_channel(KEY, new, &sub));
+	auth_sign(new, parts, ARRAY_SIZE(parts), hex);
+	snprintf(auth, sizeof(auth), "278d425bdf160c739803:%s", hex);
+	sub.auth = sv(auth);
+	ck_assert(auth_check_channel(KEY, new, &sub));
+	ck_assert(!auth_check_channel(KEY, old, &sub));
+	auth_secret_free(old);
+	auth_secret_free(new);
+}
+END_TEST
+
 /* RFC 4231, cases 1, 2, 6 (a key longer than a block) and 7. */
 START_TEST(signs_the_vectors_of_rfc_4231)
 {
@@ -520,6 +545,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, signs_the_documented_vectors);
 	tcase_add_test(t, signs_the_vectors_of_rfc_4231);
+	tcase_add_test(t, while_a_secret_is_replaced_both_are_accepted);
 	tcase_add_test(t, parts_sign_as_their_concatenation);
 	tcase_add_test(t, an_empty_secret_signs);
 	tcase_add_test(t, md5_is_right);
