@@ -104,6 +104,7 @@ static void make_channel_data(struct strbuf *b, const struct sync_call *sc,
 	const struct grant_mark mark = {
 		.roles = json_member(sv(sc->call.caller.user_json), SV("roles")),
 		.as_of = a->as_of,
+		.at = (uint64_t)a->asked,
 		.exp = (uint64_t)((sc->call.caller.token_expires + USEC_PER_SEC - 1) /
 				  USEC_PER_SEC),
 	};

@@ -39,6 +39,13 @@ struct catching_up {
 	usec_t moved;	     /* monotonic: the socket took something, or nothing waited */
 };
 
+/* Access that ended a moment ago: an authorization from before does not give it again. */
+struct ended_access {
+	struct ended_access *next;
+	uint64_t at;	/* microseconds since 1970 */
+	char *patterns; /* of channels, with spaces between them; heap */
+};
+
 struct session {
 	/* used by every delivery */
 	void *conn; /* of session_io */
@@ -57,6 +64,7 @@ struct session {
 	struct hub *hub;
 	struct app *app;
 	struct map subscriptions;	 /* channel name -> struct subscription */
+	struct ended_access *ended;	 /* the newest first */
 	struct address_count *address;	 /* core/limit.h; NULL: not counted */
 	struct catching_up *catching_up; /* NULL: all subscriptions are live */
 	struct session *next_dirty;

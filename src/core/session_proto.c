@@ -15,6 +15,10 @@
 #define STATUS_UNAUTHORIZED 401
 #define STATUS_FORBIDDEN    403
 
+/* How long after an authorization of the daemon a subscription may begin with it: clients subscribe at
+ * once.  Longer, and an old one would give access that has ended since. */
+#define AUTHORIZATION_USE_US (60 * USEC_PER_SEC)
+
 #define EXPIRY_NOTICE_S 60
 #define EXPIRIES_MAX	1000  /* in one tick */
 #define EXPIRY_LOOK_S	86400 /* the clock may be set meanwhile */
@@ -176,11 +180,64 @@ static bool proto_read_mark(const struct client_frame *f, struct grant_mark *mar
 	return f->has_channel_data && grant_mark_parse(f->channel_data, mark);
 }
 
+/* ---- access that ended ---- */
+
+static void proto_free_ended(struct ended_access **list)
+{
+	struct ended_access *e;
+
+	while ((e = *list)) {
+		*list = e->next;
+		free(e->patterns);
+		free(e);
+	}
+}
+
+/* Older entries go: authorizations from before them are not accepted any more. */
+static void proto_note_end(struct session *s, struct str_view patterns) RUNS_ON(on_worker)
+{
+	struct ended_access *e = xcalloc(1, sizeof(*e)), **slot = &s->ended;
+
+	e->at = (uint64_t)clock_wall();
+	e->patterns = sv_dup(patterns);
+	e->next = s->ended;
+	s->ended = e;
+	while (*slot && (*slot)->at + AUTHORIZATION_USE_US >= e->at)
+		slot = &(*slot)->next;
+	proto_free_ended(slot);
+}
+
+static bool proto_patterns_match(struct str_view patterns, struct str_view channel)
+{
+	struct str_view one;
+
+	while (sv_split(&patterns, ' ', &one))
+		if (channel_pattern_match(one, channel))
+			return true;
+	return false;
+}
+
+/* Why an authorization of the daemon is not accepted; NULL: it is. */
+static const char *proto_mark_fault(const struct session *s, struct str_view channel,
+				    const struct grant_mark *mark) RUNS_ON(on_worker)
+{
+	if (proto_has_expired(s, mark->exp))
+		return "The token of this authorization has expired";
+	if (mark->at + AUTHORIZATION_USE_US < (uint64_t)clock_wall())
+		return "This authorization is older than a minute: authorize the subscription again";
+	for (const struct ended_access *e = s->ended; e; e = e->next)
+		if (mark->at <= e->at && proto_patterns_match(sv(e->patterns), channel))
+			return "The access to this channel has ended since this authorization: "
+			       "authorize the subscription again";
+	return NULL;
+}
+
 /* Whether the client may be on the channel. */
 static bool proto_check_right(struct session *s, const struct client_frame *f,
 			      const struct channel_traits *t) RUNS_ON(on_worker)
 {
 	struct grant_mark mark;
+	const char *fault;
 
 	if (t->user) {
 		if (s->user_id && sv_eq_c(t->user_id, s->user_id))
@@ -195,10 +252,10 @@ static bool proto_check_right(struct session *s, const struct client_frame *f,
 		proto_bad_signature(s, f);
 		return false;
 	}
-	if (!proto_read_mark(f, &mark) || !proto_has_expired(s, mark.exp))
-		return true;
-	proto_auth_error(s, f->channel, "The token of this authorization has expired");
-	return false;
+	fault = proto_read_mark(f, &mark) ? proto_mark_fault(s, f->channel, &mark) : NULL;
+	if (fault)
+		proto_auth_error(s, f->channel, fault);
+	return !fault;
 }
 
 /* The member that joins a presence channel. */
@@ -292,7 +349,7 @@ static bool proto_extend(struct session *s, const struct client_frame *f, struct
 	struct grant_mark mark;
 
 	if (!sub->granted || !proto_read_mark(f, &mark) || mark.exp < sub->granted->exp ||
-	    mark.user_id != sub->granted->user_id || proto_has_expired(s, mark.exp) ||
+	    mark.user_id != sub->granted->user_id || proto_mark_fault(s, f->channel, &mark) ||
 	    !proto_is_signed(s, f))
 		return false;
 	proto_set_grant(s, sub, &mark);
@@ -445,6 +502,7 @@ void session_leave_all(struct session *s)
 		proto_drop_subscription(s, s->user_channel, true, true);
 	map_release(&s->subscriptions);
 	map_release(&s->watches);
+	proto_free_ended(&s->ended);
 	s->user_channel = NULL;
 }
 
@@ -462,16 +520,11 @@ static void proto_on_unsubscribe(struct session *s, const struct client_frame *f
 static bool proto_is_revoked(const struct subscription *sub, struct str_view user_id,
 			     struct str_view patterns)
 {
-	struct str_view one;
-
 	if (!sub->traits.guarded && !sub->traits.user)
 		return false;
 	if (sub->user_id && !sv_eq_c(user_id, sub->user_id))
 		return false;
-	while (sv_split(&patterns, ' ', &one))
-		if (channel_pattern_match(one, subscription_channel(sub)))
-			return true;
-	return false;
+	return proto_patterns_match(patterns, subscription_channel(sub));
 }
 
 /* why is for the log, text for the client. */
@@ -502,6 +555,7 @@ void session_revoke(struct session *s, struct str_view user_id, struct str_view 
 		proto_end(s, ended[i], "the application revoked the access",
 			  "The application revoked the access to this channel");
 	free(ended);
+	proto_note_end(s, patterns);
 }
 
 /* What a token's end requires now. */
@@ -535,6 +589,7 @@ void sessions_expire(struct hub *h)
 
 void session_end_granted(struct subscription *sub)
 {
+	proto_note_end(sub->session, subscription_channel(sub));
 	proto_end(sub->session, sub, "no channel rule allows the user any more",
 		  "No channel rule allows this user to be on this channel any more");
 }

@@ -90,6 +90,7 @@ struct question {
 	uint64_t generation;
 	bool is_uncertain;
 	usec_t started;	     /* mono */
+	usec_t asked;	/* wall */
 	char *name, *avatar; /* heap, or NULL */
 };
 
@@ -232,6 +233,7 @@ static struct question *authorize_question_new(struct authorizer *a,
 
 	q->a = a;
 	q->started = clock_mono();
+	q->asked = clock_wall();
 	q->done = done;
 	q->ctx = ctx;
 	q->user_id = from->user_id;
@@ -261,6 +263,7 @@ static void authorize_answer_send(struct question *q, bool allowed)
 	struct authorize_answer a = { .allowed = allowed,
 				      .is_uncertain = q->is_uncertain,
 				      .as_of = q->generation,
+				      .asked = q->asked,
 				      .name = q->name,
 				      .avatar = q->avatar };
 

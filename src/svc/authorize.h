@@ -38,6 +38,7 @@ struct authorize_answer {
 	bool allowed;
 	bool is_uncertain;	   /* not allowed, and a predicate failed */
 	uint64_t as_of;		   /* authorize_generation() when the question was asked */
+	usec_t asked;		   /* wall: when the question was asked */
 	const char *name, *avatar; /* of the user, or NULL */
 };
 

@@ -8,6 +8,8 @@ void grant_mark_add(struct strbuf *b, const struct grant_mark *m)
 	strbuf_add_sv(b, m->roles);
 	strbuf_add_str(b, ",\"as_of\":");
 	strbuf_add_u64(b, m->as_of);
+	strbuf_add_str(b, ",\"at\":");
+	strbuf_add_u64(b, m->at);
 	strbuf_add_str(b, ",\"exp\":");
 	strbuf_add_u64(b, m->exp);
 	strbuf_add_c(b, '}');
@@ -38,5 +40,6 @@ bool grant_mark_parse(struct str_view channel_data, struct grant_mark *out)
 	return json_kind(out->roles) == '[' &&
 	       grant_read_id(json_member(data, SV("user_id")), &out->user_id) &&
 	       sv_to_u64(json_member(mark, SV("as_of")), UINT64_MAX, &out->as_of) &&
+	       sv_to_u64(json_member(mark, SV("at")), GRANT_EXP_MAX, &out->at) &&
 	       sv_to_u64(json_member(mark, SV("exp")), GRANT_EXP_MAX, &out->exp);
 }

@@ -5,7 +5,8 @@
  * The mark of an authorization that the daemon gave itself (POST /broadcasting/auth): the member
  * "scopewire" of the channel_data, which is signed.  It has what is needed to evaluate the rules
  * again for a client that is subscribed, and to end the subscription with the token:
- *   {"user_id":"7",...,"scopewire":{"roles":["staff"],"as_of":1764403200000000,"exp":1764406800}}
+ *   {"user_id":"7",...,"scopewire":{"roles":["staff"],"as_of":1764403200000000,"at":1764403200123456,
+ *   "exp":1764406800}}
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@ struct grant_mark {
 	int64_t user_id;
 	struct str_view roles; /* JSON: the list of the user's token */
 	uint64_t as_of;	       /* authorize_generation() of the verdict */
+	uint64_t at;	       /* when it was authorized: microseconds since 1970 */
 	uint64_t exp;	       /* when the token expires: seconds since 1970 */
 };
 

@@ -262,3 +262,60 @@ test('thousands of subscriptions end, and another client is served', async (t) =
 	}
 	assert.equal(ended(), users * channels);
 });
+
+describe('an authorization from before the end of the access is not accepted again', () => {
+	const refused = (wire, channel) => wire.next({ event: 'pusher:subscription_error', channel, data: { status: 401 } });
+	const position = async (wire, channel, auth) => (await wire.subscribe(channel, auth)).position;
+
+	test('after a rule has ended it: neither events nor members are sent', async (t) => {
+		const server = Sync.server(daemon);
+		await rule('again.{id}', 'role', 'again');
+		await server.put('users/71', { roles: ['again'] });
+		const wire = await join(t, user(71));
+		const channels = ['private-again.1', 'presence-again.1'];
+		const auths = Object.fromEntries(await Promise.all(channels.map(async (c) => [c, await authorize(wire, user(71), c)])));
+		const since = await position(wire, channels[0], auths[channels[0]]);
+		await position(wire, channels[1], auths[channels[1]]);
+		await server.put('users/71', { roles: [] });
+		await waitFor(() => channels.every((channel) => wire.all({ ...ENDED, channel }).length), 'both to end');
+		await api.trigger(channels, 'secret', '{}');
+		for (const channel of channels) {
+			wire.sendSubscribe(channel, { ...auths[channel], since });
+			await refused(wire, channel);
+		}
+		await wire.ping();
+		assert.deepEqual(wire.all({ event: 'secret' }), []);
+		// A right that is back is a new authorization.
+		await server.put('users/71', { roles: ['again'] });
+		await wire.subscribe(channels[0], { ...await authorize(wire, user(71), channels[0]), since });
+		await wire.next({ event: 'secret', channel: channels[0] });
+	});
+
+	test('after the application has revoked it, by name and by pattern', async (t) => {
+		await rule('taken.{id}');
+		const wire = await join(t, user(72));
+		for (const body of [{ channels: ['private-taken.1'] }, { pattern: 'private-taken.*' }]) {
+			const auth = await authorize(wire, user(72), 'private-taken.1');
+			await wire.subscribe('private-taken.1', auth);
+			await api.post('/users/72/revoke', body);
+			await wire.next({ ...ENDED, channel: 'private-taken.1' });
+			wire.sendSubscribe('private-taken.1', auth);
+			await refused(wire, 'private-taken.1');
+			await wire.subscribe('private-taken.1', await authorize(wire, user(72), 'private-taken.1'));
+			wire.unsubscribe('private-taken.1');
+		}
+	});
+
+	test('when it is older than a minute', async (t) => {
+		await rule('old.{id}');
+		const wire = await join(t, user(73));
+		const signed = (seconds) => {
+			const channelData = JSON.stringify({ user_id: '73', scopewire: { roles: [], as_of: 1,
+				at: (Date.now() - seconds * 1000) * 1000, exp: Math.floor(Date.now() / 1000) + 3600 } });
+			return { channelData, auth: channelAuth(APP, wire.socketId, 'private-old.1', channelData) };
+		};
+		wire.sendSubscribe('private-old.1', signed(61));
+		await refused(wire, 'private-old.1');
+		await wire.subscribe('private-old.1', signed(30));
+	});
+});

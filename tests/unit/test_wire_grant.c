@@ -7,6 +7,7 @@ START_TEST(what_was_added_is_parsed)
 {
 	const struct grant_mark given = { .roles = SV("[\"a \\\"b\\\"\",\"c\"]"),
 					  .as_of = UINT64_C(1764403200000001),
+					  .at = UINT64_C(1764403200123456),
 					  .exp = 1764406800 };
 	struct grant_mark read;
 	struct strbuf b;
@@ -19,6 +20,7 @@ START_TEST(what_was_added_is_parsed)
 	ck_assert_int_eq(read.user_id, 7);
 	ck_assert(sv_eq(read.roles, given.roles));
 	ck_assert(read.as_of == given.as_of);
+	ck_assert(read.at == given.at);
 	ck_assert(read.exp == given.exp);
 	strbuf_release(&b);
 }
@@ -30,22 +32,24 @@ static const char *const no_marks[] = {
 	"[]",
 	"\"scopewire\"",
 	"{\"user_id\":\"7\"}",
-	"{\"user_id\":\"7\",\"user_info\":{\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}}",
+	"{\"user_id\":\"7\",\"user_info\":{\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}}",
 	"{\"user_id\":\"7\",\"scopewire\":true}",
 	"{\"user_id\":\"7\",\"scopewire\":{}}",
 	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[]}}",
-	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":\"a\",\"as_of\":1,\"exp\":1}}",
-	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":\"1\",\"exp\":1}}",
-	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":-1,\"exp\":1}}",
-	"{\"user_id\":7,\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
-	"{\"user_id\":\"\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
-	"{\"user_id\":\"0\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
-	"{\"user_id\":\"x\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
-	"{\"user_id\":\"9223372036854775808\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
-	"{\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":\"a\",\"as_of\":1,\"at\":1,\"exp\":1}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":\"1\",\"at\":1,\"exp\":1}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":-1,\"at\":1,\"exp\":1}}",
+	"{\"user_id\":7,\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
+	"{\"user_id\":\"\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
+	"{\"user_id\":\"0\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
+	"{\"user_id\":\"x\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
+	"{\"user_id\":\"9223372036854775808\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
+	"{\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
 	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1}}",
-	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":-1}}",
-	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":9223372036854775808}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":\"1\",\"exp\":1}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":-1}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":9223372036854775808}}",
 };
 
 START_TEST(other_data_has_no_mark)
