@@ -61,9 +61,11 @@ AS $$
 DECLARE
 	channels text[] := viewing_channels_of(p_resource_type, p_resource_id);
 BEGIN
-	IF p_resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' THEN
+	-- private-cache-x.1 and private-encrypted-x.1 are channels of another kind.
+	IF p_resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' OR p_resource_type ~ '^(encrypted|cache)-' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_type must be 1 to 64 letters, '
-				  'digits and _-=@,; without a dot.', 'resource_type');
+				  'digits and _-=@,; without a dot, and not start with encrypted- or cache-.',
+				  'resource_type');
 	END IF;
 	IF p_resource_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@,.;]{1,64}$' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_id must be 1 to 64 letters, '
@@ -269,9 +271,12 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
 	IF EXISTS (SELECT FROM jsonb_array_elements_text(p_resources) v
-		   WHERE v COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}:[-a-zA-Z0-9_=@,.;]{1,64}$') THEN
+		   WHERE v COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}:[-a-zA-Z0-9_=@,.;]{1,64}$'
+		   OR v ~ '^(encrypted|cache)-') THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resources must be a list of type:id, as in '
 				  '"invoice:7,invoice:8".', 'resources');
+	ELSIF (SELECT count(DISTINCT v) < count(*) FROM jsonb_array_elements_text(p_resources) v) THEN
+		PERFORM sync_fail(400, 'invalid_value', 'resources has a resource twice.', 'resources');
 	END IF;
 	RETURN QUERY SELECT e.at, split_part(e.value, ':', 1), split_part(e.value, ':', 2)
 	FROM jsonb_array_elements_text(p_resources) WITH ORDINALITY AS e(value, at);
@@ -310,6 +315,8 @@ CREATE FUNCTION viewing_of_many(p_app text, p_caller jsonb, p_resources jsonb, p
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	-- An answer has at most 1,000 viewers, however many resources.
+	most CONSTANT integer := least(p_most, 1000 / greatest(jsonb_array_length(p_resources), 1));
 	r record;
 	known record;
 	found jsonb[] := '{}';
@@ -319,7 +326,7 @@ BEGIN
 		known := viewing_known(p_app, p_caller, viewing_channels_of(r.resource_type, r.resource_id));
 		unasked := unasked || known.unasked;
 		found := array_append(found, CASE WHEN known.is_shown
-			THEN viewing_list(p_app, r.resource_type, r.resource_id, clock_timestamp(), p_most)
+			THEN viewing_list(p_app, r.resource_type, r.resource_id, clock_timestamp(), most)
 			ELSE jsonb_build_object('resource_type', r.resource_type, 'resource_id', r.resource_id,
 				'error', jsonb_build_object('code', 'channel_forbidden', 'message',
 					'No rule lets this user join a channel of this resource.')) END);
@@ -349,7 +356,7 @@ BEGIN
 		WHERE v.app = p_app AND v.expires_at > clock_timestamp()
 		AND (v.resource_type, v.resource_id) > (after[1], after[2])
 		ORDER BY v.resource_type, v.resource_id LIMIT page_size + 1) x;
-	SELECT json_agg(viewing_list(p_app, r.type, r.id, clock_timestamp(), p_most) ORDER BY r.at)
+	SELECT json_agg(viewing_list(p_app, r.type, r.id, clock_timestamp(), least(p_most, 10)) ORDER BY r.at)
 	INTO found FROM unnest(types[:page_size], ids[:page_size]) WITH ORDINALITY AS r(type, id, at);
 	RETURN json_build_object('resources', coalesce(found, '[]'), 'next_cursor',
 		CASE WHEN cardinality(types) > page_size

@@ -1,6 +1,22 @@
 -- SPDX-License-Identifier: MIT
 -- Users in bulk and from SQL, and the end of a user: what is stored about a person goes.
 
+CREATE FUNCTION cursor_id(p_scope json, p_cursor text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	part CONSTANT text := (cursor_read(p_scope, p_cursor, 1))[1];
+BEGIN
+	IF part COLLATE "C" !~ '^[0-9]{1,18}$' THEN
+		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out; '
+				  'start again without it.', 'cursor');
+	END IF;
+	RETURN coalesce(part::bigint, 0);
+END
+$$;
+COMMENT ON FUNCTION cursor_id IS
+	'The id in the cursor of a list in the order of ids; 0 without a cursor.';
+
 CREATE FUNCTION user_check(p_name text, p_avatar text, p_place text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -78,11 +94,11 @@ AS $$
 DECLARE
 	scope CONSTANT json := json_build_array('users', p_app, p_ids, p_role);
 	wanted CONSTANT bigint[] := ids_read(p_ids, 'ids');
-	after CONSTANT text[] := cursor_read(scope, p_cursor, 1);
+	after CONSTANT bigint := cursor_id(scope, p_cursor);
 	page users[];
 BEGIN
 	page := ARRAY(SELECT u FROM users u
-		      WHERE u.app = p_app AND u.id > coalesce(after[1]::bigint, 0)
+		      WHERE u.app = p_app AND u.id > after
 		      AND (wanted IS NULL OR u.id = ANY (wanted)) AND (p_role IS NULL OR u.roles @> ARRAY[p_role])
 		      ORDER BY u.id LIMIT p_page + 1);
 	status := 200;
@@ -131,6 +147,7 @@ BEGIN
 		UPDATE locks x SET user_id = NULL, name = NULL, expires_at = least(x.expires_at, clock_timestamp())
 		WHERE x.app = l.app AND x.resource_type = l.resource_type AND x.resource_id = l.resource_id;
 		n := n + 1;
+		l.name := NULL;     -- the event stays in the log
 		BEGIN
 			PERFORM lock_tell('forced', NULL, l, NULL);
 		EXCEPTION WHEN data_exception THEN
@@ -155,6 +172,9 @@ BEGIN
 		RETURN 0;
 	END IF;
 	IF gone.status <> 'offline' AND p_channels IS NOT NULL THEN
+		gone.name := NULL;
+		gone.info := NULL;
+		gone.location := NULL;
 		gone.previous_status := gone.status;
 		gone.status := 'offline';
 		PERFORM presence_tell(ARRAY[gone], p_channels);
@@ -185,24 +205,37 @@ $$;
 COMMENT ON FUNCTION user_anonymize IS
 	'Removes the id of a user from activities, which stay in their feeds. Returns how many.';
 
+CREATE FUNCTION user_forget_name(p_app text, p_user_id bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	n bigint;
+BEGIN
+	DELETE FROM users u WHERE u.app = p_app AND u.id = p_user_id;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION user_forget_name IS
+	'Deletes name, avatar and roles of a user. Before events are published that would have the name.';
+
 CREATE FUNCTION user_remove(p_app text, p_user_id bigint, p_channels text[]) RETURNS json
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	-- This first: it takes the lock "activities", so that two removals cannot wait for each other in a ring.
+	activities CONSTANT bigint := user_anonymize(p_app, p_user_id);
 	viewing CONSTANT integer := user_stop_viewing(p_app, p_user_id);
 	locks CONSTANT integer := user_release_locks(p_app, p_user_id);
+	known CONSTANT bigint := user_forget_name(p_app, p_user_id);
 	presence CONSTANT integer := user_leave(p_app, p_user_id, p_channels);
-	activities CONSTANT bigint := user_anonymize(p_app, p_user_id);
 	reads bigint;
 	notified bigint;
-	known bigint;
 BEGIN
 	DELETE FROM activity_reads r WHERE r.app = p_app AND r.user_id = p_user_id;
 	GET DIAGNOSTICS reads = ROW_COUNT;
 	DELETE FROM notifications n WHERE n.app = p_app AND n.user_id = p_user_id;
 	GET DIAGNOSTICS notified = ROW_COUNT;
-	DELETE FROM users u WHERE u.app = p_app AND u.id = p_user_id;
-	GET DIAGNOSTICS known = ROW_COUNT;
 	RETURN json_build_object('user_id', p_user_id, 'deleted', json_build_object('user', known,
 		'presence', presence, 'viewing', viewing, 'locks', locks, 'notifications', notified,
 		'activity_reads', reads), 'anonymized', json_build_object('activities', activities));
@@ -225,7 +258,7 @@ CREATE FUNCTION user_put(id bigint, name text DEFAULT NULL, avatar text DEFAULT 
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM user_check($2, $3, ''),
+	PERFORM ids_read(jsonb_build_array($1), 'id'), user_check($2, $3, ''),
 		sync_user_put((log_app($5)).app, '{"server": true}', $1, $2, $3, to_jsonb($4));
 END
 $$;
@@ -234,15 +267,18 @@ COMMENT ON FUNCTION user_put IS
 	'transactions and triggers.';
 
 CREATE FUNCTION user_delete(id bigint, app text DEFAULT NULL) RETURNS json
-LANGUAGE sql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT user_remove((log_app($2)).app, $1, NULL)
+BEGIN
+	PERFORM ids_read(jsonb_build_array($1), 'id');
+	RETURN user_remove((log_app($2)).app, $1, NULL);
+END
 $$;
 COMMENT ON FUNCTION user_delete IS
 	'Deletes what is stored about a user, and anonymizes its activities. For the application''s own '
 	'transactions. Returns how much as JSON.';
 
 REVOKE EXECUTE ON FUNCTION sync_users_put(text, jsonb, jsonb), user_stop_viewing(text, bigint),
-	user_release_locks(text, bigint), user_leave(text, bigint, text[]), user_anonymize(text, bigint),
+	user_release_locks(text, bigint), user_forget_name(text, bigint), user_leave(text, bigint, text[]), user_anonymize(text, bigint),
 	user_remove(text, bigint, text[]), sync_user_delete(text, jsonb, bigint, text[]),
 	user_put(bigint, text, text, text[], text), user_delete(bigint, text) FROM PUBLIC;

@@ -18,11 +18,11 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	scope CONSTANT json := json_build_array('rules', p_app);
-	after CONSTANT text[] := cursor_read(scope, p_cursor, 1);
+	after CONSTANT bigint := cursor_id(scope, p_cursor);
 	page channel_rules[];
 BEGIN
 	page := ARRAY(SELECT r FROM channel_rules r
-		      WHERE (r.app = p_app OR r.app IS NULL) AND r.id > coalesce(after[1]::integer, 0)
+		      WHERE (r.app = p_app OR r.app IS NULL) AND r.id > after
 		      ORDER BY r.id LIMIT p_page + 1);
 	status := 200;
 	body := json_build_object(
@@ -43,6 +43,13 @@ DECLARE
 BEGIN
 	IF p_rule NOT IN ('anyone', 'owner', 'role') THEN
 		PERFORM sync_fail(400, 'invalid_value', 'A rule with a predicate is written in SQL.', 'rule');
+	END IF;
+	SELECT c.* INTO r FROM channel_rules c WHERE c.app = p_app AND c.pattern = p_pattern
+	AND c.rule = p_rule AND c.argument IS NOT DISTINCT FROM p_argument AND c.can_write = p_can_write;
+	IF FOUND THEN       -- no change, of which all daemons would be notified
+		status := 200;
+		body := json_build_object('rule', rule_json(r));
+		RETURN;
 	END IF;
 	INSERT INTO channel_rules AS c (app, pattern, rule, argument, can_write)
 	VALUES (p_app, p_pattern, p_rule, p_argument, p_can_write)

@@ -13,56 +13,83 @@ $$;
 COMMENT ON FUNCTION payload_path IS
 	'The path a.b[].c as a condition of PostgreSQL: a value there is $id or $text.';
 
-CREATE FUNCTION payload_has(p_payload json, p_paths jsonpath[], p_id bigint) RETURNS boolean
+CREATE FUNCTION payload_read(p_payload json) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	RETURN p_payload::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+	-- Escapes of the character 0 and of surrogates go, and exponents that no number can have.
+	BEGIN
+		RETURN regexp_replace(regexp_replace(p_payload::text,
+			'(?<!\\)((?:\\\\)*)\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\1', 'g'),
+			'([0-9])[eE][+-]?[0-9]{4,}', '\1', 'g')::jsonb;
+	EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+		RETURN NULL;
+	END;
+END
+$$;
+COMMENT ON FUNCTION payload_read IS
+	'A payload as jsonb, without the parts that jsonb cannot hold; NULL when it cannot hold the rest.';
+
+CREATE FUNCTION payload_has(p_payload json, p_paths text[], p_id bigint) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
 	given CONSTANT jsonb := jsonb_build_object('id', p_id, 'text', p_id::text);
-	path jsonpath;
+	path text;
 	data jsonb;
 BEGIN
 	-- Most payloads do not have the number at all.
 	IF position(p_id::text IN p_payload::text) = 0 THEN
 		RETURN false;
 	END IF;
-	data := regexp_replace(p_payload::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::jsonb;
+	data := payload_read(p_payload);
 	FOREACH path IN ARRAY p_paths LOOP
-		IF jsonb_path_exists(data, path, given) THEN
+		IF data IS NULL OR jsonb_typeof(data) = 'string' THEN
+			-- A text, or not to be read: the last name of the path with the id after it.
+			IF p_payload::text ~ ('"' || regexp_replace(path, '^.*\.|\[\]', '', 'g')
+					      || '\\*"\s*:\s*(\\*")?' || p_id || '(?![0-9.eE])') THEN
+				RETURN true;
+			END IF;
+		ELSIF jsonb_path_exists(data, payload_path(path), given) THEN
 			RETURN true;
 		END IF;
 	END LOOP;
 	RETURN false;
-EXCEPTION WHEN data_exception THEN
-	RETURN false;     -- a number that jsonb cannot hold
 END
 $$;
 COMMENT ON FUNCTION payload_has IS
-	'Whether a payload has the id at one of the paths, as a number or as text. A payload that jsonb '
-	'cannot hold has none.';
+	'Whether a payload has the id at one of the paths, as a number or as text. Of a text, and of a '
+	'payload that jsonb cannot hold, only the last name of a path counts.';
 
-CREATE FUNCTION user_has_event(p_user_id bigint, p_paths jsonpath[], p_channel text, p_payload json)
+CREATE FUNCTION user_has_event(p_user_id bigint, p_paths text[], p_channel text, p_payload json)
 RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT p_channel IN ('#server-to-user-' || p_user_id, 'private-App.Models.User.' || p_user_id)
+	SELECT p_channel = '#server-to-user-' || p_user_id
+	OR (p_channel ~ '^(private|presence)-' AND channel_plain(p_channel) = 'App.Models.User.' || p_user_id)
 	OR payload_has(p_payload, p_paths, p_user_id)
 $$;
 COMMENT ON FUNCTION user_has_event IS
 	'Whether an event is about a user: by its channel, or by the id at one of the paths of its payload.';
 
-CREATE FUNCTION user_events(p_app text, p_user_id bigint, p_paths jsonpath[], p_after bigint, p_most integer,
+CREATE FUNCTION user_events(p_app text, p_user_id bigint, p_paths text[], p_after bigint, p_most integer,
 			    OUT events realtime_events[], OUT next bigint)
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT coalesce(array_agg(s.event ORDER BY s.serial) FILTER (WHERE (s.event).app = p_app AND
 			user_has_event(p_user_id, p_paths, (s.event).channel, (s.event).payload)), '{}'),
-	       CASE WHEN count(*) = p_most THEN max(s.serial) END
-	FROM (SELECT e.serial, e AS event FROM realtime_events e WHERE e.serial > p_after
-	      ORDER BY e.serial LIMIT p_most) s
+	       CASE WHEN count(*) = p_most OR bool_or(s.bytes >= 4000000) THEN max(s.serial) END
+	FROM (SELECT l.serial, l.event, sum(octet_length((l.event).payload::text)) OVER (ORDER BY l.serial) AS bytes,
+		     octet_length((l.event).payload::text) AS own
+	      FROM (SELECT e.serial, e AS event FROM realtime_events e WHERE e.serial > p_after
+		    ORDER BY e.serial LIMIT p_most) l) s
+	WHERE s.bytes - s.own < 4000000
 $$;
 COMMENT ON FUNCTION user_events IS
-	'The events about a user among the next p_most of the log, and the serial to go on after; NULL '
-	'at the end of the log.';
+	'The events about a user among the next p_most of the log, or as many as have 4 MB, and the '
+	'serial to go on after; NULL at the end of the log.';
 
 CREATE FUNCTION user_data(p_app text, p_user_id bigint) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -87,12 +114,13 @@ AS $$
 			ORDER BY x.at DESC LIMIT 10000) c),
 		'audit', (SELECT coalesce(json_agg(t), '[]') FROM (
 			SELECT x.at, x.action, x.arguments, x.result FROM admin_audit x
-			WHERE x.arguments->>'user' = p_user_id::text ORDER BY x.id DESC LIMIT 10000) t))
+			WHERE ltrim(x.arguments->>'user', '0') = p_user_id::text
+			AND coalesce(x.arguments->>'app', p_app) = p_app ORDER BY x.id DESC LIMIT 10000) t))
 $$;
 COMMENT ON FUNCTION user_data IS
 	'What is stored about a user apart from the log; of each kind the newest 10,000 rows.';
 
-CREATE FUNCTION admin_paths(p_args jsonb) RETURNS jsonpath[]
+CREATE FUNCTION admin_paths(p_args jsonb) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
@@ -104,7 +132,7 @@ BEGIN
 		PERFORM admin_refuse('"paths" must be at most 20 paths such as user.id or items[].user_id, with '
 				     'commas between them.');
 	END IF;
-	RETURN ARRAY(SELECT payload_path(p) FROM unnest(paths) p);
+	RETURN paths;
 END
 $$;
 COMMENT ON FUNCTION admin_paths IS
@@ -137,18 +165,20 @@ AS $$
 DECLARE
 	app CONSTANT text := admin_app(p_args);
 	user_id CONSTANT bigint := admin_number(p_args, 'user', 1, 9223372036854775807);
-	slice CONSTANT record := user_events(app, user_id, admin_paths(p_args),
-		admin_number(p_args, 'after', 0, 9223372036854775807, 0), 10000);
-	removed json;
+	paths CONSTANT text[] := admin_paths(p_args);
+	slice record;
 	n bigint;
 BEGIN
+	-- The first call removes, the next ones go through the log.
 	IF NOT p_args ? 'after' THEN
-		removed := user_remove(app, user_id, NULL);
+		RETURN json_build_object('app', app, 'user', user_id, 'removed', user_remove(app, user_id, NULL),
+			'events', 0, 'next', 0);
 	END IF;
+	slice := user_events(app, user_id, paths, admin_number(p_args, 'after', 0, 9223372036854775807), 2000);
 	UPDATE realtime_events e SET payload = '{"erased":true}', payload_is_text = false
 	FROM unnest(slice.events) s WHERE e.serial = s.serial AND e.id = s.id;
 	GET DIAGNOSTICS n = ROW_COUNT;
-	RETURN json_build_object('app', app, 'user', user_id, 'removed', removed, 'events', n,
+	RETURN json_build_object('app', app, 'user', user_id, 'removed', NULL, 'events', n,
 		'next', slice.next);
 END
 $$;
@@ -156,5 +186,5 @@ COMMENT ON FUNCTION admin_user_erase IS
 	'POST /admin/api/user-erase: deletes what is stored about a user, and the payloads of events '
 	'about the user; the log in slices.';
 
-REVOKE EXECUTE ON FUNCTION user_events(text, bigint, jsonpath[], bigint, integer), user_data(text, bigint),
+REVOKE EXECUTE ON FUNCTION user_events(text, bigint, text[], bigint, integer), user_data(text, bigint),
 	admin_user(jsonb), admin_user_erase(jsonb) FROM PUBLIC;

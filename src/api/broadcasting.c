@@ -292,8 +292,13 @@ static void authorize_channels(struct sync_call *sc)
 static void authorize_channel(struct sync_call *sc)
 {
 	bool has_one = sc->values[AUTH_CHANNEL_NAME].text != NULL;
+	usec_t grace = (usec_t)sc->call.app->token_grace_s * USEC_PER_SEC;
 
-	if (sc->values[AUTH_CHANNEL_NAMES].text && has_one)
+	/* Between its end and the leeway for clocks a token is accepted for requests; but what it
+	 * authorized here could not be used. */
+	if (sc->call.caller.token_expires + grace <= clock_wall())
+		sync_fail(sc, 401, "token_expired", NULL, "The bearer token has expired.");
+	else if (sc->values[AUTH_CHANNEL_NAMES].text && has_one)
 		sync_fail(sc, 400, "invalid_value", "channel_names",
 			  "Give channel_name or channel_names, not both.");
 	else if (sc->values[AUTH_CHANNEL_NAMES].text)

@@ -184,8 +184,9 @@ struct sync_field {
 struct sync_value {
 	char *text; /* as the function gets it; NULL: not given.  Heap. */
 	union {
-		int64_t number; /* FIELD_INT, FIELD_USER; not of a fallback.  Members of FIELD_ARRAY
-				 */
+		/* FIELD_INT, FIELD_USER, not of a fallback; how many FIELD_ARRAY, FIELD_STRINGS
+		 * have */
+		int64_t number;
 		uint64_t socket_id;	       /* FIELD_SOCKET */
 		struct channel_traits channel; /* FIELD_CHANNEL */
 	};

@@ -304,8 +304,10 @@ static bool read_strings(struct sync_call *sc, const struct sync_field *f, const
 	bool ok = are_strings(array, max);
 	char must[64];
 
-	if (ok)
+	if (ok) {
 		out->text = json_dumps(array, JSON_COMPACT);
+		out->number = (int64_t)json_array_size(array);
+	}
 	json_decref(array);
 	snprintf(must, sizeof(must), "a list of 1 to %zu strings of UTF-8", max);
 	return ok || fail_value(sc, f, must);

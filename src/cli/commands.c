@@ -4,6 +4,7 @@
  * and as lines and tables without.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <sysexits.h>
 #include "base/mem.h"
 #include "conf/app.h"
@@ -12,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/render.h"
 #include "wire/auth.h"
+#include "wire/json.h"
 
 #define API "/admin/api/"
 
@@ -48,28 +50,42 @@ static int command_refused(long status, const struct strbuf *body)
 	return command_status(status);
 }
 
-/* Sends a request; an exit status, and *out (to be released) when that is 0. */
-static int command_request(struct cli *cli, const char *path, const char *body, json_t **out)
+/* Sends a request; an exit status, and the answer's body (to be released). */
+static int command_fetch(struct cli *cli, const char *path, const char *body, struct strbuf *out)
 {
 	struct client_answer answer;
 	char *why = NULL;
-	int rc;
 
-	*out = NULL;
+	strbuf_init(out, 0);
 	if (client_request(cli->client, path, body, &answer, &why)) {
 		fprintf(stderr, "scopewirectl: %s\n", why);
 		free(why);
 		return EX_UNAVAILABLE;
 	}
-	rc = answer.status == 200 ? EXIT_OK : command_refused(answer.status, &answer.body);
-	if (!rc)
-		*out = json_loadb(answer.body.ptr, answer.body.len, JSON_ALLOW_NUL, NULL);
-	if (!rc && !*out) {
+	strbuf_release(out);
+	*out = answer.body;
+	return answer.status == 200 ? EXIT_OK : command_refused(answer.status, out);
+}
+
+/* The same; *out (to be released) is there when the exit status is 0. */
+static int command_request(struct cli *cli, const char *path, const char *body, json_t **out)
+{
+	struct str_view whole;
+	struct strbuf answer;
+	int rc = command_fetch(cli, path, body, &answer);
+
+	*out = rc ? NULL : json_loadb(answer.ptr, answer.len, JSON_ALLOW_NUL, NULL);
+	if (!rc && !*out && json_check(strbuf_view(&answer), &whole) == JSON_OK) {
+		fputs("scopewirectl: the answer has a value that this program cannot read, such "
+		      "as a number with a very large exponent; request the path itself\n",
+		      stderr);
+		rc = EX_DATAERR;
+	} else if (!rc && !*out) {
 		fprintf(stderr, "scopewirectl: the answer is not JSON; is %s an admin listener?\n",
 			path);
 		rc = EX_PROTOCOL;
 	}
-	strbuf_release(&answer.body);
+	strbuf_release(&answer);
 	return rc;
 }
 
@@ -289,44 +305,58 @@ static int command_on_token(struct cli *cli)
 }
 
 /* The log is read in slices: each answer has the serial after which the next one begins. */
-static const char *user_next(const json_t *answer, char *room, size_t size)
+static const char *user_next(struct str_view answer, char *room, size_t size)
 {
-	const json_t *next = json_object_get(answer, "next");
+	struct str_view next = json_member(answer, SV("next"));
+	uint64_t serial;
 
-	if (!json_is_integer(next))
+	if (!sv_to_u64(next, INT64_MAX, &serial))
 		return NULL;
-	snprintf(room, size, "%" JSON_INTEGER_FORMAT, json_integer_value(next));
+	snprintf(room, size, "%" PRIu64, serial);
 	return room;
 }
 
-/* Prints JSON, a line for each slice of the log; the first one has the rest of the data. */
+/* Prints JSON, a line for each slice of the log; the first one has the rest of the data.  The
+ * answers are printed as they are: the log has events that libraries for JSON refuse, such as
+ * 1e400000. */
 static int user_export(struct cli *cli)
 {
 	const char *after = NULL;
 	char room[24];
+	int rc;
 
 	do {
 		const char *pairs[] = { "app",	 cli->options.app,   "user",  cli->args[1],
 					"paths", cli->options.paths, "after", after };
-		json_t *answer;
-		int rc = command_get(cli, API "user", pairs, 4, &answer);
+		char *target = client_query(cli->client, API "user", pairs, 4);
+		struct str_view answer;
+		struct strbuf body;
 
-		if (rc)
-			return rc;
-		json_dumpf(answer, stdout, JSON_COMPACT);
-		putchar('\n');
-		after = user_next(answer, room, sizeof(room));
-		json_decref(answer);
-	} while (after);
-	return EXIT_OK;
+		rc = command_fetch(cli, target, NULL, &body);
+		free(target);
+		if (!rc && json_check(strbuf_view(&body), &answer) != JSON_OK) {
+			fputs("scopewirectl: the answer is not JSON\n", stderr);
+			rc = EX_PROTOCOL;
+		}
+		if (!rc) {
+			/* Between values only: in a string it is escaped. */
+			for (char *c = body.ptr;
+			     (c = memchr(c, '\n', body.len - (size_t)(c - body.ptr)));)
+				*c = ' ';
+			fwrite(body.ptr, 1, body.len, stdout);
+			putchar('\n');
+			after = user_next(answer, room, sizeof(room));
+		}
+		strbuf_release(&body);
+	} while (!rc && after);
+	return rc;
 }
 
 static int user_erase(struct cli *cli)
 {
-	json_t *removed = NULL, *total;
+	json_t *removed = NULL, *total, *next;
 	json_int_t events = 0;
-	const char *after = NULL;
-	char room[24];
+	char *after = NULL;
 
 	do {
 		json_t *body = command_body("user", cli->args[1]), *answer;
@@ -340,6 +370,8 @@ static int user_erase(struct cli *cli)
 		rc = command_request(cli, API "user-erase", text, &answer);
 		free(text);
 		json_decref(body);
+		free(after);
+		after = NULL;
 		if (rc) {
 			json_decref(removed);
 			return rc;
@@ -347,7 +379,9 @@ static int user_erase(struct cli *cli)
 		if (!removed)
 			removed = json_incref(json_object_get(answer, "removed"));
 		events += json_integer_value(json_object_get(answer, "events"));
-		after = user_next(answer, room, sizeof(room));
+		next = json_object_get(answer, "next");
+		if (json_is_integer(next))
+			after = json_dumps(next, JSON_ENCODE_ANY);
 		json_decref(answer);
 	} while (after);
 	total = json_pack("{s:o*,s:I}", "removed", removed, "events", events);

@@ -15,8 +15,8 @@
 #define STATUS_UNAUTHORIZED 401
 #define STATUS_FORBIDDEN    403
 
-/* How long after an authorization of the daemon a subscription may begin with it: clients subscribe at
- * once.  Longer, and an old one would give access that has ended since. */
+/* How long after an authorization of the daemon a subscription may begin with it: clients subscribe
+ * at once.  Longer, and an old one would give access that has ended since. */
 #define AUTHORIZATION_USE_US (60 * USEC_PER_SEC)
 
 #define EXPIRY_NOTICE_S 60
@@ -224,7 +224,8 @@ static const char *proto_mark_fault(const struct session *s, struct str_view cha
 	if (proto_has_expired(s, mark->exp))
 		return "The token of this authorization has expired";
 	if (mark->at + AUTHORIZATION_USE_US < (uint64_t)clock_wall())
-		return "This authorization is older than a minute: authorize the subscription again";
+		return "This authorization is older than a minute: authorize the subscription "
+		       "again";
 	for (const struct ended_access *e = s->ended; e; e = e->next)
 		if (mark->at <= e->at && proto_patterns_match(sv(e->patterns), channel))
 			return "The access to this channel has ended since this authorization: "

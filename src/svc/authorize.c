@@ -90,7 +90,7 @@ struct question {
 	uint64_t generation;
 	bool is_uncertain;
 	usec_t started;	     /* mono */
-	usec_t asked;	/* wall */
+	usec_t asked;	     /* wall */
 	char *name, *avatar; /* heap, or NULL */
 };
 

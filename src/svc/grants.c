@@ -31,11 +31,12 @@ struct grant {
 	struct grant *prev, *next; /* of the holder */
 	struct app *app;	   /* counted */
 	const char *channel;
-	const char *caller; /* JSON, as struct authorize_question has it */
-	unsigned n;	    /* subscriptions */
-	bool is_checked;    /* the answer is open: it is kept until then */
-	bool is_due;	    /* while it is checked: again after that */
-	uint64_t round;	    /* when the check began */
+	const char *caller;  /* JSON, as struct authorize_question has it; behind the channel */
+	struct str_view key; /* channel, NUL, caller */
+	unsigned n;	     /* subscriptions */
+	bool is_checked;     /* the answer is open: it is kept until then */
+	bool is_due;	     /* while it is checked: again after that */
+	uint64_t round;	     /* when the check began */
 };
 
 /* A user with grants. */
@@ -43,6 +44,7 @@ struct holder {
 	struct str_view key; /* app's id, NUL, user's id; follows the struct */
 	int64_t user_id;
 	struct grant *grants;
+	struct map by_key; /* the same */
 };
 
 static struct log_gate unchecked = LOG_GATE("channel rules that could not be evaluated again");
@@ -102,6 +104,12 @@ static void link_move(struct grant_link *l, struct grant_link *list)
 	list->prev = l;
 }
 
+/* To the beginning of the list, out of the one that it is in. */
+static void link_move_first(struct grant_link *l, struct grant_link *list)
+{
+	link_move(l, list->next);
+}
+
 /* All of from to the end of the list. */
 static void link_move_all(struct grant_link *from, struct grant_link *list)
 {
@@ -150,6 +158,7 @@ static struct holder *holder_new_locked(struct grants *g, const char *app, int64
 
 	memcpy(h + 1, key.ptr, key.len);
 	*h = (struct holder){ .key = sv_n((char *)(h + 1), key.len), .user_id = user_id };
+	map_init(&h->by_key);
 	map_put(&g->holders, h->key, h);
 	strbuf_release(&key);
 	return h;
@@ -158,10 +167,15 @@ static struct holder *holder_new_locked(struct grants *g, const char *app, int64
 static struct grant *grant_find(const struct holder *h, struct str_view channel,
 				struct str_view caller)
 {
-	struct grant *one = h->grants;
+	struct strbuf key;
+	struct grant *one;
 
-	while (one && !(sv_eq_c(channel, one->channel) && sv_eq_c(caller, one->caller)))
-		one = one->next;
+	strbuf_init(&key, channel.len + caller.len + 1);
+	strbuf_add_sv(&key, channel);
+	strbuf_add_c(&key, '\0');
+	strbuf_add_sv(&key, caller);
+	one = map_get(&h->by_key, strbuf_view(&key));
+	strbuf_release(&key);
 	return one;
 }
 
@@ -177,6 +191,7 @@ static struct grant *grant_new_locked(struct grants *g, struct holder *h, struct
 	at += channel.len + 1;
 	memcpy(at, caller.ptr, caller.len);
 	one->caller = at;
+	one->key = sv_n(one->channel, channel.len + 1 + caller.len);
 	one->all = g;
 	one->app = app_ref(app);
 	one->id = ++g->last_id;
@@ -186,6 +201,7 @@ static struct grant *grant_new_locked(struct grants *g, struct holder *h, struct
 	if (one->next)
 		one->next->prev = one;
 	h->grants = one;
+	map_put(&h->by_key, one->key, one);
 	link_init(&one->link);
 	link_move(&one->link, &g->settled);
 	return one;
@@ -196,6 +212,7 @@ static void grant_free_locked(struct grants *g, struct grant *one) NEEDS_LOCK(gr
 	struct holder *h = one->holder;
 
 	map_del(&g->by_id, grant_key(&one->id));
+	map_del(&h->by_key, one->key);
 	link_remove(&one->link);
 	if (one->next)
 		one->next->prev = one->prev;
@@ -205,6 +222,7 @@ static void grant_free_locked(struct grants *g, struct grant *one) NEEDS_LOCK(gr
 		h->grants = one->next;
 	if (!h->grants) {
 		map_del(&g->holders, h->key);
+		map_release(&h->by_key);
 		free(h);
 	}
 	app_unref(one->app);
@@ -217,6 +235,15 @@ static void grant_set_due_locked(struct grants *g, struct grant *one) NEEDS_LOCK
 		one->is_due = true;
 	else
 		link_move(&one->link, &g->due);
+}
+
+/* Of a user that changed: before the checks that a change of rules has made due. */
+static void grant_set_due_first_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
+{
+	if (one->is_checked)
+		one->is_due = true;
+	else if (g->due.next != &one->link)
+		link_move_first(&one->link, &g->due);
 }
 
 uint64_t grants_join(struct grants *g, struct app *app, struct str_view channel,
@@ -268,7 +295,7 @@ void grants_on_change(void *ctx, const char *app, int64_t user_id)
 	if (app) {
 		h = holder_get_locked(g, app, user_id);
 		for (struct grant *one = h ? h->grants : NULL; one; one = one->next)
-			grant_set_due_locked(g, one);
+			grant_set_due_first_locked(g, one);
 	} else {
 		g->round++;
 		link_move_all(&g->settled, &g->due);

@@ -91,7 +91,11 @@ test('the demo page', async (t) => {
 		const shown = (n) => pane(n).locator('.card-head b').allInnerTexts();
 		const before = [await shown(1), await shown(2)];
 		await page.goto('about:blank');
+		await waitFor(async () => (await daemon.api().get('/connections')).json.connections === 0, 'the page has left');
 		await daemon.api().trigger('demo', 'InvoiceCreated', { number: 'while away' });
+		// Until then a window that is back may receive it live.
+		await waitFor(async () => (await daemon.query(`SELECT FROM realtime_events
+			WHERE delivered AND payload::text LIKE '%while away%'`)).length, 'it is delivered');
 		await page.goBack();
 		for (const n of [1, 2]) {
 			await pane(n).locator('.card.missed', { hasText: 'while away' }).waitFor();

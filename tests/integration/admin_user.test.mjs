@@ -24,7 +24,7 @@ async function live(daemon) {
 		`SELECT FROM realtime_events WHERE serial = 0`)).length === 0, 'all have serials');
 }
 
-const lines = (shown) => shown.out.trim().split('\n').map((line) => JSON.parse(line));
+const lines = (shown) => assert.equal(shown.code, 0, shown.error) ?? shown.out.trim().split('\n').map((line) => JSON.parse(line));
 const names = (all) => all.flatMap((one) => one.events.map((e) => e.event));
 
 test('all that is stored about a person is exported, and erased', async (t) => {
@@ -41,7 +41,7 @@ test('all that is stored about a person is exported, and erased', async (t) => {
 	assert.equal(data.presence.location, '/home');
 	assert.deepEqual([data.viewing, data.notifications, data.activities].map((list) => list.length), [1, 1, 1]);
 	const found = names(all).filter((name) => !name.startsWith('App\\') && !name.startsWith('Illuminate\\'));
-	assert.deepEqual(found, ['Told', 'Own', 'Late']);
+	assert.deepEqual(found, ['Told', 'Huge', 'Own', 'Late']);
 	const other = await ctl(['user', 'export', String(USER), '--paths', 'owner.id'], { scope: 'read' });
 	assert.ok(names(lines(other)).includes('Other'));
 
@@ -74,4 +74,32 @@ test('what is not a user or a path is refused with the reason', async (t) => {
 	assert.match((await ctl(['user', 'export', '7', '--paths', 'a"b'])).error, /at most 20 paths/);
 	assert.match((await ctl(['user', 'forget', '7'])).error, /user export ID, or user erase ID/);
 	assert.match((await ctl(['user', 'export', '7', '--app', `not-${APP.id}`])).error, /no application/);
+});
+
+test('events that are hard to read are exported and erased too', async (t) => {
+	const { daemon, ctl } = await withAdmin(t);
+	const api = daemon.api();
+	const hostile = ['{"user_id":7,"n":"\\ud800"}', '{"user_id":"7","n":1e400000}', '{"user_id":7,"\\u0000":1}',
+		`{"user_id":7,"n":${'['.repeat(3000)}${']'.repeat(3000)}}`];
+	const innocent = ['{"user_id":71,"n":"\\ud800"}', '{"n":7,"m":1e400000}', '{"user_id":7.5,"n":"\\udc00"}'];
+	for (const data of [...hostile, ...innocent])
+		assert.equal((await api.trigger('news', 'Hard', data)).status, 200, data.slice(0, 60));
+	await api.trigger('private-App.Models.User.7', 'Hard', '{"n":1e400000}');
+	const left = async () => (await daemon.query(`SELECT payload::text AS p FROM realtime_events
+		WHERE event_type = 'Hard' AND payload::text <> '{"erased":true}' ORDER BY serial`)).map((row) => row.p);
+	await waitFor(async () => (await left()).length === hostile.length + innocent.length + 1, 'all are logged');
+	const shown = await ctl(['user', 'export', '7'], { scope: 'read' });
+	assert.equal(shown.code, 0, shown.error);
+	assert.equal(shown.out.match(/"event" ?: ?"Hard"/g).length, hostile.length + 1);
+	assert.equal((await ctl(['user', 'erase', '7'])).code, 0);
+	assert.deepEqual(await left(), innocent);
+});
+
+test('rows of the audit about another application\'s user are not exported', async (t) => {
+	const other = { id: 'other', key: 'other-key', secret: 'other-secret' };
+	const { ctl, post } = await withAdmin(t, undefined, { apps: [APP, other] });
+	await post('/admin/api/disconnect', { app: 'other', user: '7' });
+	await post('/admin/api/disconnect', { app: APP.id, user: '7' });
+	const [{ data }] = lines(await ctl(['user', 'export', '7', '--app', APP.id], { scope: 'read' }));
+	assert.deepEqual(data.audit.map((row) => row.arguments.app), [APP.id]);
 });

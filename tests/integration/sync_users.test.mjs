@@ -80,6 +80,8 @@ describe('the list of users', () => {
 	test('refuses wrong filters and cursors, and users', async () => {
 		const { next_cursor: cursor } = ok(await server.get('users', { role: 'odd', limit: 1 }));
 		failed(await server.get('users', { role: 'even', cursor }), 400, 'invalid_cursor', 'cursor');
+		const forged = Buffer.from(JSON.stringify([JSON.parse(Buffer.from(cursor, 'base64url').toString())[0], 'x'])).toString('base64url');
+		failed(await server.get('users', { role: 'odd', cursor: forged }), 400, 'invalid_cursor', 'cursor');
 		failed(await server.get('users', { ids: '1,x' }), 400, 'invalid_value', 'ids');
 		failed(await Sync.user(daemon, 201).get('users'), 403, 'forbidden');
 	});
@@ -161,6 +163,8 @@ test('a trigger of the application\'s own table keeps users up to date', async (
 	await daemon.query('UPDATE public.people SET is_admin = false');
 	assert.deepEqual((ok(await server.get('users/401'))).user.roles, []);
 	await assert.rejects(daemon.query(`UPDATE public.people SET name = repeat('x', 256)`), /at most 255 bytes/);
+	for (const id of ['NULL', '-1', '0'])
+		await assert.rejects(daemon.query(`SELECT scopewire.user_delete(${id})`), /positive integers/, id);
 	await daemon.query('DELETE FROM public.people');
 	failed(await server.get('users/401'), 404, 'unknown_user', 'id');
 });

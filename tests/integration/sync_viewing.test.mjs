@@ -196,6 +196,7 @@ describe('start, stop, viewers', () => {
 			[[three.id, undefined, 'channel_forbidden'], [two.id, 2, undefined], [one.id, undefined, 'channel_forbidden']]);
 		for (const wrong of ['invoice', 'invoice:', ':1', 'invoice:1:2', 'in.voice:1', ''])
 			failed(await Sync.server(daemon).get('viewers', { resources: wrong }), 400, 'invalid_value', 'resources');
+		failed(await Sync.server(daemon).get('viewers', { resources: `invoice:1,invoice:1` }), 400, 'invalid_value', 'resources');
 		failed(await Sync.server(daemon).get('viewers', { resources, user_id: 61 }), 400, 'invalid_value', 'resources');
 		failed(await Sync.server(daemon).get('viewers', { resource_type: 'invoice' }), 400, 'missing_field', 'resource_id');
 		failed(await Sync.user(daemon, 62).get('viewers'), 400, 'missing_field', 'resource_type');

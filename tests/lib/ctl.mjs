@@ -38,6 +38,8 @@ export async function runCtl(args, { env, cwd } = {}) {
 	let out = '', error = '';
 	child.stdout.on('data', (chunk) => { out += chunk; });
 	child.stderr.on('data', (chunk) => { error += chunk; });
+	const closed = new Promise((resolve) => child.once('close', resolve));
 	const { code } = await end(child, 0);
+	await closed;     // what it printed is read to the end
 	return { code, out, error, get json() { return JSON.parse(out); } };
 }

@@ -32,7 +32,8 @@ static const char *const no_marks[] = {
 	"[]",
 	"\"scopewire\"",
 	"{\"user_id\":\"7\"}",
-	"{\"user_id\":\"7\",\"user_info\":{\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}}",
+	"{\"user_id\":\"7\",\"user_info\":{\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,"
+	"\"exp\":1}}}",
 	"{\"user_id\":\"7\",\"scopewire\":true}",
 	"{\"user_id\":\"7\",\"scopewire\":{}}",
 	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[]}}",
@@ -43,13 +44,15 @@ static const char *const no_marks[] = {
 	"{\"user_id\":\"\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
 	"{\"user_id\":\"0\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
 	"{\"user_id\":\"x\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
-	"{\"user_id\":\"9223372036854775808\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
+	"{\"user_id\":\"9223372036854775808\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,"
+	"\"exp\":1}}",
 	"{\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":1}}",
 	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1}}",
 	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"exp\":1}}",
 	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":\"1\",\"exp\":1}}",
 	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":-1}}",
-	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":9223372036854775808}}",
+	"{\"user_id\":\"7\",\"scopewire\":{\"roles\":[],\"as_of\":1,\"at\":1,\"exp\":"
+	"9223372036854775808}}",
 };
 
 START_TEST(other_data_has_no_mark)

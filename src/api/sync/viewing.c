@@ -81,18 +81,42 @@ struct sync_action sync_stop_viewing = {
 };
 
 /* One of: a resource, several, a user; none for all. */
-static const struct sync_field viewers_fields[] = {
-	{ .name = "resource_type", .type = FIELD_TEXT, .min = 1, .max = 64 },
-	{ .name = "resource_id", .type = FIELD_ID },
-	{ .name = "resources", .type = FIELD_STRINGS, .min = 1, .max = 100 },
-	{ .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
-	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "100" },
-	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 300 },
+enum {
+	VIEWERS_TYPE,
+	VIEWERS_ID,
+	VIEWERS_RESOURCES,
+	VIEWERS_USER_ID,
+	VIEWERS_LIMIT,
+	VIEWERS_CURSOR,
+	VIEWERS_FIELDS
 };
+
+static const struct sync_field viewers_fields[VIEWERS_FIELDS] = {
+	[VIEWERS_TYPE] = { .name = "resource_type", .type = FIELD_TEXT, .min = 1, .max = 64 },
+	[VIEWERS_ID] = { .name = "resource_id", .type = FIELD_ID },
+	[VIEWERS_RESOURCES] = { .name = "resources", .type = FIELD_STRINGS, .min = 1, .max = 100 },
+	[VIEWERS_USER_ID] = { .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
+	[VIEWERS_LIMIT] = { .name = "limit",
+			    .type = FIELD_INT,
+			    .min = 1,
+			    .max = 200,
+			    .fallback = "100" },
+	[VIEWERS_CURSOR] = { .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 300 },
+};
+
+/* Ten resources count as one request. */
+static void viewers(struct sync_call *sc)
+{
+	const struct sync_value *resources = &sc->values[VIEWERS_RESOURCES];
+
+	if (!resources->text || sync_call_take(sc, (unsigned)(resources->number - 1) / 10))
+		statement_run(sc);
+}
 
 struct sync_action sync_viewers = {
 	.fields = viewers_fields,
-	.n_fields = ARRAY_SIZE(viewers_fields),
+	.n_fields = VIEWERS_FIELDS,
 	.function = "sync_viewers",
 	.repeatable = true,
+	.run = viewers,
 };
