@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Users in bulk and from SQL, and the end of a user: what is stored about a person goes.
+-- Storing many users, storing users from SQL, and deleting what is stored about a user.
 
 CREATE FUNCTION cursor_id(p_scope json, p_cursor text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
@@ -31,7 +31,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION user_check IS
-	'Refuses a name or an avatar that is too long. p_place: what comes before their names.';
+	'Refuses a name or an avatar that is too long. p_place: prefix of the field names in errors.';
 
 CREATE FUNCTION user_read(p_user jsonb, p_place text, OUT id bigint, OUT name text, OUT avatar text,
 			  OUT roles jsonb)
@@ -151,7 +151,7 @@ BEGIN
 		BEGIN
 			PERFORM lock_tell('forced', NULL, l, NULL);
 		EXCEPTION WHEN data_exception THEN
-			-- The application has lower limits now.
+			-- The event exceeds the application's limits, which were lowered since.
 			RAISE WARNING 'the release of an edit lock was not broadcast: %', SQLERRM;
 		END;
 	END LOOP;
@@ -192,7 +192,8 @@ DECLARE
 	n bigint;
 	more bigint;
 BEGIN
-	-- Not while the same rows are placed.  Two statements, one for each index.
+	-- activities_place() must not assign positions to these rows meanwhile.  Two statements: rows with a
+	-- position have another index than those without.
 	PERFORM pg_advisory_xact_lock(lock_key('activities'));
 	UPDATE activities a SET user_id = NULL WHERE a.app = p_app AND a.user_id = p_user_id AND a.position > 0;
 	GET DIAGNOSTICS n = ROW_COUNT;
@@ -217,13 +218,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION user_forget_name IS
-	'Deletes name, avatar and roles of a user. Before events are published that would have the name.';
+	'Deletes name, avatar and roles of a user. Called before user_leave(), whose event would have the name.';
 
 CREATE FUNCTION user_remove(p_app text, p_user_id bigint, p_channels text[]) RETURNS json
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	-- This first: it takes the lock "activities", so that two removals cannot wait for each other in a ring.
+	-- This first: it takes the lock "activities", so that two removals cannot deadlock.
 	activities CONSTANT bigint := user_anonymize(p_app, p_user_id);
 	viewing CONSTANT integer := user_stop_viewing(p_app, p_user_id);
 	locks CONSTANT integer := user_release_locks(p_app, p_user_id);

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What is stored about one person, for scopewirectl user export and user erase.  The log is read in
--- slices: each call looks at some thousand events and returns where the next one goes on.
+-- slices: each call looks at 2,000 events, or 4 MB of payloads, and returns where the next one
+-- goes on.
 
 CREATE FUNCTION payload_path(p_path text) RETURNS jsonpath
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
@@ -11,7 +12,7 @@ AS $$
 	FROM string_to_table(p_path, '.') WITH ORDINALITY AS steps(step, at)
 $$;
 COMMENT ON FUNCTION payload_path IS
-	'The path a.b[].c as a condition of PostgreSQL: a value there is $id or $text.';
+	'The path a.b[].c as a jsonpath that matches if a value there equals $id or $text.';
 
 CREATE FUNCTION payload_read(p_payload json) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
@@ -19,7 +20,7 @@ AS $$
 BEGIN
 	RETURN p_payload::jsonb;
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-	-- Escapes of the character 0 and of surrogates go, and exponents that no number can have.
+	-- Removes escapes of U+0000 and of surrogates, and exponents of four or more digits.
 	BEGIN
 		RETURN regexp_replace(regexp_replace(p_payload::text,
 			'(?<!\\)((?:\\\\)*)\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\1', 'g'),
@@ -47,7 +48,7 @@ BEGIN
 	data := payload_read(p_payload);
 	FOREACH path IN ARRAY p_paths LOOP
 		IF data IS NULL OR jsonb_typeof(data) = 'string' THEN
-			-- A text, or not to be read: the last name of the path with the id after it.
+			-- A JSON string, or no jsonb: a text search for the last name of the path and the id.
 			IF p_payload::text ~ ('"' || regexp_replace(path, '^.*\.|\[\]', '', 'g')
 					      || '\\*"\s*:\s*(\\*")?' || p_id || '(?![0-9.eE])') THEN
 				RETURN true;
@@ -60,8 +61,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payload_has IS
-	'Whether a payload has the id at one of the paths, as a number or as text. Of a text, and of a '
-	'payload that jsonb cannot hold, only the last name of a path counts.';
+	'Whether a payload has the id at one of the paths, as a number or as text. In a JSON string, and in '
+	'a payload that jsonb cannot hold, only the last name of a path is looked for.';
 
 CREATE FUNCTION user_has_event(p_user_id bigint, p_paths text[], p_channel text, p_payload json)
 RETURNS boolean
@@ -118,7 +119,8 @@ AS $$
 			AND coalesce(x.arguments->>'app', p_app) = p_app ORDER BY x.id DESC LIMIT 10000) t))
 $$;
 COMMENT ON FUNCTION user_data IS
-	'What is stored about a user apart from the log; of each kind the newest 10,000 rows.';
+	'What is stored about a user apart from the log; at most the newest 10,000 '
+	'notifications, activities, changes and audit rows.';
 
 CREATE FUNCTION admin_paths(p_args jsonb) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp

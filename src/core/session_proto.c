@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One handler for each kind of client message.  A handler that refuses sends the error itself:
- * functions here that return false have sent it.
+ * One handler for each kind of client message.  A handler that refuses sends the error itself.
+ * proto_check_name(), proto_check_right() and proto_read_member() have sent it if they return
+ * false.
  */
 #include <errno.h>
 #include "base/mem.h"
@@ -15,13 +16,13 @@
 #define STATUS_UNAUTHORIZED 401
 #define STATUS_FORBIDDEN    403
 
-/* How long after an authorization of the daemon a subscription may begin with it: clients subscribe
- * at once.  Longer, and an old one would give access that has ended since. */
+/* Longest age of an authorization of the daemon when a subscription begins.  Clients subscribe at
+ * once; an older one could give access that has ended since. */
 #define AUTHORIZATION_USE_US (60 * USEC_PER_SEC)
 
-#define EXPIRY_NOTICE_S 60
+#define EXPIRY_NOTICE_S 60    /* before a token expires */
 #define EXPIRIES_MAX	1000  /* in one tick */
-#define EXPIRY_LOOK_S	86400 /* the clock may be set meanwhile */
+#define EXPIRY_LOOK_S	86400 /* the expiry is checked again by then: the clock may be changed */
 
 static struct log_gate subscriptions_refused = LOG_GATE("subscriptions refused"),
 		       signins_refused = LOG_GATE("sign-ins refused"),
@@ -193,7 +194,8 @@ static void proto_free_ended(struct ended_access **list)
 	}
 }
 
-/* Older entries go: authorizations from before them are not accepted any more. */
+/* Frees entries older than AUTHORIZATION_USE_US: authorizations made before them are refused for
+ * their age. */
 static void proto_note_end(struct session *s, struct str_view patterns) RUNS_ON(on_worker)
 {
 	struct ended_access *e = xcalloc(1, sizeof(*e)), **slot = &s->ended;
@@ -315,7 +317,8 @@ static void proto_schedule_expiry(struct hub *h, struct granted *g) RUNS_ON(on_w
 	registry_schedule(&h->registry, g, h->now_s + (uint32_t)left);
 }
 
-/* Of a token that does not live as long as two notices: at half of the time that is left. */
+/* When to notify the client that its token expires: EXPIRY_NOTICE_S before, or at half of the
+ * remaining time if that is at most twice EXPIRY_NOTICE_S. */
 static uint64_t proto_notify_at(uint64_t exp)
 {
 	uint64_t now = proto_wall_s(), left = exp > now ? exp - now : 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One mutex, a leaf, held for a lookup.  A change that concerns all users costs as little: the list
- * of the grants that are settled becomes the end of the list of those that are due.
+ * One mutex; no other lock is taken under it.  It is held for one lookup, or for the grants of one
+ * user.  A change of all is O(1): the lists settled and failed are appended to due.
  *
- * Checks run on the authorizer's connections, at most CHECKS_OPEN at a time, so that clients that
- * subscribe meanwhile find a connection free.  Each answer begins the next check.
+ * Checks run on the authorizer's connections, at most CHECKS_OPEN at a time, fewer than the default
+ * number of connections.  Each answer begins the next check.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -24,7 +24,7 @@ struct grant_link {
 
 /* One block: the struct, followed by its texts. */
 struct grant {
-	struct grant_link link; /* of due, settled or failed; of itself while it is checked */
+	struct grant_link link; /* in due, settled or failed; linked to itself while checked */
 	struct grants *all;
 	uint64_t id; /* its bytes are the key in by_id */
 	struct holder *holder;
@@ -34,7 +34,7 @@ struct grant {
 	const char *caller;  /* JSON, as struct authorize_question has it; behind the channel */
 	struct str_view key; /* channel, NUL, caller */
 	unsigned n;	     /* subscriptions */
-	bool is_checked;     /* the answer is open: it is kept until then */
+	bool is_checking;    /* a check is in progress: not freed until it ends */
 	bool is_due;	     /* while it is checked: again after that */
 	uint64_t round;	     /* when the check began */
 };
@@ -44,7 +44,7 @@ struct holder {
 	struct str_view key; /* app's id, NUL, user's id; follows the struct */
 	int64_t user_id;
 	struct grant *grants;
-	struct map by_key; /* the same */
+	struct map by_key; /* the same grants, by their key */
 };
 
 static struct log_gate unchecked = LOG_GATE("channel rules that could not be evaluated again");
@@ -94,7 +94,7 @@ static void link_remove(struct grant_link *l)
 	link_init(l);
 }
 
-/* To the end of the list, out of the one that it is in. */
+/* Moves the link from its list to the end of list. */
 static void link_move(struct grant_link *l, struct grant_link *list)
 {
 	link_remove(l);
@@ -104,13 +104,13 @@ static void link_move(struct grant_link *l, struct grant_link *list)
 	list->prev = l;
 }
 
-/* To the beginning of the list, out of the one that it is in. */
+/* Moves the link from its list to the beginning of list. */
 static void link_move_first(struct grant_link *l, struct grant_link *list)
 {
 	link_move(l, list->next);
 }
 
-/* All of from to the end of the list. */
+/* Appends all links of from to list. */
 static void link_move_all(struct grant_link *from, struct grant_link *list)
 {
 	if (from->next == from)
@@ -231,7 +231,7 @@ static void grant_free_locked(struct grants *g, struct grant *one) NEEDS_LOCK(gr
 
 static void grant_set_due_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
 {
-	if (one->is_checked)
+	if (one->is_checking)
 		one->is_due = true;
 	else
 		link_move(&one->link, &g->due);
@@ -240,7 +240,7 @@ static void grant_set_due_locked(struct grants *g, struct grant *one) NEEDS_LOCK
 /* Of a user that changed: before the checks that a change of rules has made due. */
 static void grant_set_due_first_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
 {
-	if (one->is_checked)
+	if (one->is_checking)
 		one->is_due = true;
 	else if (g->due.next != &one->link)
 		link_move_first(&one->link, &g->due);
@@ -281,7 +281,7 @@ void grants_leave(struct grants *g, uint64_t grant)
 
 	grants_lock(g);
 	one = map_get(&g->by_id, grant_key(&grant));
-	if (one && --one->n == 0 && !one->is_checked)
+	if (one && --one->n == 0 && !one->is_checking)
 		grant_free_locked(g, one);
 	grants_unlock(g);
 }
@@ -335,7 +335,7 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 	else if (!a->allowed)
 		directory_end_grant(g->directory, one->id);
 	grants_lock(g);
-	one->is_checked = false;
+	one->is_checking = false;
 	g->n_open--;
 	if (!one->n)
 		grant_free_locked(g, one);
@@ -358,7 +358,7 @@ static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held
 		return NULL;
 	one = CONTAINER_OF(g->due.next, struct grant, link);
 	link_remove(&one->link);
-	one->is_checked = true;
+	one->is_checking = true;
 	one->is_due = false;
 	one->round = g->round;
 	g->n_open++;

@@ -4,11 +4,11 @@
 /*
  * Ends subscriptions whose user lost the right to the channel.
  *
- * A grant is the right of one user to one channel, by the daemon's own authorization: all
- * subscriptions of it share the grant.  When a rule or a user changes, the rules are evaluated
- * again, once for each grant and a few at a time, by authorize_check().  The subscriptions of a
- * grant that no rule allows any more are ended.  A grant whose verdict cannot be had is kept, and
- * checked again after a pause (docs/decisions/0035).
+ * A grant is the right of one user, with the roles of the token, to one channel, by the daemon's
+ * own authorization: all subscriptions of it share the grant.  When a rule or a user changes, the
+ * rules are evaluated again, once for each grant and a few at a time, by authorize_check().  The
+ * subscriptions of a grant that no rule allows any more are ended.  A grant whose verdict cannot be
+ * had is kept, and checked again after a pause (docs/decisions/0035).
  */
 #include "conf/app.h"
 #include "core/directory.h"

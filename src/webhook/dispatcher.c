@@ -11,15 +11,17 @@
 
 static struct log_gate failed_gate = LOG_GATE("webhooks failed");
 
-static void lane_fail(struct lane *lane, const char *error, bool is_hopeless)
+static void lane_fail(struct lane *lane, const char *error, bool is_permanent)
 {
 	lane->has_failed = true;
-	lane->is_hopeless = is_hopeless;
+	lane->is_permanent = is_permanent;
 	free(lane->error);
 	lane->error = xstrdup(error);
 }
 
-/* The lane's webhooks were sent, or its first one failed: its outcome goes to the database. */
+/* The lane is done: its webhooks were sent, the first one failed, its endpoint does not exist any
+ * more, the daemon is stopping, or half of its lease has passed.  Its outcome goes to the database.
+ */
 RUNS_ON(on_webhook) static void dispatcher_finish_lane(struct dispatcher *d, struct lane *lane)
 {
 	lane->is_finished = true;
@@ -33,7 +35,7 @@ RUNS_ON(on_webhook) static void dispatcher_retry_lane(struct dispatcher *d, stru
 	const struct conf_webhooks *c = d->conf;
 	usec_t now = clock_mono(), pause = c->retry_min_ms;
 
-	if (lane->is_hopeless || now - lane->first_at >= c->retry_for_s * USEC_PER_SEC) {
+	if (lane->is_permanent || now - lane->first_at >= c->retry_for_s * USEC_PER_SEC) {
 		log_gated(&failed_gate,
 			  "webhooks: one of the app %s for %s is given up and lost, because the "
 			  "database is not available: %s",
@@ -48,7 +50,7 @@ RUNS_ON(on_webhook) static void dispatcher_retry_lane(struct dispatcher *d, stru
 		lane->next_at =
 			now + (pause < c->retry_max_ms ? pause : c->retry_max_ms) * USEC_PER_MSEC;
 	}
-	lane->has_failed = lane->is_hopeless = false;
+	lane->has_failed = lane->is_permanent = false;
 }
 
 struct dispatch {
@@ -154,7 +156,8 @@ static bool lane_is_ready(const struct lane *lane, usec_t now)
 	       lane->next_at <= now;
 }
 
-/* With batching: one request with the webhooks of all lanes of the endpoint. */
+/* With batching: one request with webhooks of the endpoint's ready lanes, up to batch_events and
+ * batch_bytes. */
 RUNS_ON(on_webhook)
 static void dispatcher_send_batch(struct dispatcher *d, const struct app *app,
 				  const struct webhook_endpoint *e, const struct lane *first,

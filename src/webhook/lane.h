@@ -21,7 +21,7 @@ struct lane {
 	bool is_finished;      /* its outcome goes to the queue; nothing more is sent */
 	usec_t since;	       /* mono: when it was claimed */
 	/* the first of waiting failed */
-	bool has_failed, is_hopeless;
+	bool has_failed, is_permanent; /* it is not retried */
 	char *error;
 	/* of a lane in memory */
 	unsigned attempts;

@@ -180,7 +180,7 @@ void queue_settle(struct queue *q, const struct lane *lanes, const struct conf_w
 		if (lane->has_failed) {
 			columns_add_id(&c, 1, lane->waiting.first->id);
 			columns_add(&c, 2, lane->error);
-			columns_add(&c, 4, lane->is_hopeless ? "t" : "f");
+			columns_add(&c, 4, lane->is_permanent ? "t" : "f");
 		} else if (lane->waiting.first) {
 			columns_add_id(&c, 3, lane->waiting.first->id);
 		}

@@ -28,12 +28,12 @@ struct webhooks {
 	bool is_started;
 	pthread_t thread;
 
-	/* the thread only, but for the mailboxes in them */
+	/* used by this thread only, except the mailboxes in them */
 	struct transitions transitions;
 	struct backlog backlog;
 	struct dispatcher dispatcher;
 	struct hook_db db;
-	bool is_away;	   /* the database; that was logged */
+	bool is_away;	   /* the database is not available, and this was logged */
 	usec_t up_at;	   /* mono: when it was last seen */
 	usec_t compare_at; /* mono */
 };
@@ -57,7 +57,8 @@ RUNS_ON(on_webhook) static bool webhooks_has_endpoints(void)
 	return has;
 }
 
-/* Whether the database can be used. */
+/* Whether the database can be used.  If it is available, moves lanes in memory back to the backlog;
+ * if it has been away for AWAY_AFTER, makes lanes of the backlog. */
 RUNS_ON(on_webhook) static bool webhooks_check_database(struct webhooks *w, usec_t now)
 {
 	if (pg_pool_is_up(w->pool)) {
@@ -82,7 +83,8 @@ RUNS_ON(on_webhook) static bool webhooks_check_database(struct webhooks *w, usec
 	return false;
 }
 
-/* Nothing is left to write, and no request is under way. */
+/* While stopping: the deadline has passed, or no request is under way and, if the database is up,
+ * nothing is left to write. */
 RUNS_ON(on_webhook) static bool webhooks_is_finished(struct webhooks *w, bool is_up)
 {
 	if (!atomic_load(&w->is_stopping))

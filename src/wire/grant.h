@@ -13,14 +13,14 @@
 #include "base/annotate.h"
 #include "base/str.h"
 
-/* So far from the largest number that sums cannot overflow. */
+/* Limit for times, so that adding to them cannot overflow. */
 #define GRANT_EXP_MAX (UINT64_MAX >> 1)
 
 struct grant_mark {
 	int64_t user_id;
 	struct str_view roles; /* JSON: the list of the user's token */
 	uint64_t as_of;	       /* authorize_generation() of the verdict */
-	uint64_t at;	       /* when it was authorized: microseconds since 1970 */
+	uint64_t at;	       /* when the verdict was requested: microseconds since 1970 */
 	uint64_t exp;	       /* when the token expires: seconds since 1970 */
 };
 

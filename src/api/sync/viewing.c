@@ -80,7 +80,7 @@ struct sync_action sync_stop_viewing = {
 	.repeatable = true,
 };
 
-/* One of: a resource, several, a user; none for all. */
+/* One of: a resource, resources, a user.  Without any, the application's server gets all. */
 enum {
 	VIEWERS_TYPE,
 	VIEWERS_ID,
