@@ -68,6 +68,24 @@ test('the configurations of the installation guide are valid', () => {
 	}
 });
 
+test('tokens made by each example of the guide are accepted', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const [php, python, js] = ['php', 'python', 'js'].map((kind) => blocks('docs/tokens.md', 'Issue', kind)[0]);
+	const { secret } = daemon.app, claims = '{"sub":"7","name":"Ada"}';
+	const runs = {
+		php: ['php', ['-r', `${php} echo scopewireToken($argv[1], json_decode($argv[2], true));`, '--', secret, claims]],
+		python: ['python3', ['-c', `${python}\nimport sys; print(scopewire_token(sys.argv[1], json.loads(sys.argv[2])))`, secret, claims]],
+		js: ['node', ['--input-type=module', '-e', `${js}; console.log(scopewireToken(process.argv[1], JSON.parse(process.argv[2])))`, secret, claims]],
+	};
+	for (const [name, [command, args]] of Object.entries(runs)) {
+		const token = execFileSync(command, args, { encoding: 'utf8' }).trim();
+		const [curl] = blocks('docs/tokens.md', 'Issue', 'sh');
+		const answer = execFileSync('sh', ['-c', curl.replace('https://ws.example.com', daemon.url).replace('curl', 'curl -s -w "%{http_code}"')],
+			{ encoding: 'utf8', env: { ...process.env, TOKEN: token } });
+		assert.match(answer, /"notifications":\[\].*200$/s, `${name}: ${answer}`);
+	}
+});
+
 /** The texts between backticks in a column of the tables of a document. */
 const cells = (document, column) => fs.readFileSync(file(document), 'utf8').split('\n')
 	.filter((line) => line.startsWith('| ')).map((line) => line.replace(/^\| /, '').split(' | ')[column])
