@@ -2,7 +2,7 @@
 // Subscriptions that the daemon authorized end when a changed rule or user takes the right away.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { APP, Api, Sync, channelAuth, startDaemon, waitFor } from '../lib/harness.mjs';
+import { Api, APP, Sync, authorize, channelAuth, join, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const RULE_TIMEOUT_MS = 300;
 const ENDED = { event: 'pusher:subscription_error', data: { type: 'AuthError', status: 403 } };
@@ -20,24 +20,6 @@ const rule = (pattern, kind = 'anyone', argument = null) => daemon.query(
 	'INSERT INTO channel_rules (pattern, rule, argument) VALUES ($1, $2, $3)', [pattern, kind, argument]);
 const unrule = (pattern) => daemon.query('DELETE FROM channel_rules WHERE pattern = $1', [pattern]);
 const user = (id, claims) => Sync.user(daemon, id, claims);
-
-/** What /broadcasting/auth gives, as subscribe() takes it; waits until the rule is known. */
-async function authorize(wire, who, channel) {
-	const ask = () => who.post('/broadcasting/auth', { socket_id: wire.socketId, channel_name: channel });
-	const { json } = await waitFor(async () => {
-		const answer = await ask();
-		return answer.status === 200 && answer;
-	}, `the authorization of ${channel}`);
-	return { auth: json.auth, channelData: json.channel_data };
-}
-
-/** A connection of the user, on these channels by the daemon's authorization. */
-async function join(t, who, ...channels) {
-	const wire = await daemon.connect();
-	t.after(() => wire.terminate());
-	for (const channel of channels) await wire.subscribe(channel, await authorize(wire, who, channel));
-	return wire;
-}
 
 /** The wire is still on the channel, and was sent nothing that says otherwise. */
 async function stays(wire, channel) {

@@ -2,7 +2,7 @@
 // A token that expires: the client is notified before, can extend its subscriptions, and loses them otherwise.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { APP, Api, Sync, startDaemon, waitFor } from '../lib/harness.mjs';
+import { Api, APP, Sync, authorize, join, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const GRACE_S = 3;
 const LATE = { ...APP, id: 'late', key: 'late-key', secret: 'late-secret', token_grace: '31536000' };
@@ -23,22 +23,6 @@ after(() => daemon?.stop());
 
 const soon = (seconds) => Math.floor(Date.now() / 1000) + seconds;
 const user = (id, exp, claims = {}, app = APP) => Sync.user(daemon, id, { exp, ...claims }, app);
-
-async function authorize(wire, who, channel) {
-	const { json } = await waitFor(async () => {
-		const answer = await who.post('/broadcasting/auth',
-			{ socket_id: wire.socketId, channel_name: channel });
-		return answer.status === 200 && answer;
-	}, `the authorization of ${channel}`);
-	return { auth: json.auth, channelData: json.channel_data };
-}
-
-async function join(t, who, ...channels) {
-	const wire = await daemon.connect();
-	t.after(() => wire.terminate());
-	for (const channel of channels) await wire.subscribe(channel, await authorize(wire, who, channel));
-	return wire;
-}
 
 test('the client is notified once of each token, and subscriptions end after the grace', async (t) => {
 	const exp = soon(4), channels = ['private-room.1', 'presence-room.1', 'private-encrypted-room.1'];

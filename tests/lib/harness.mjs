@@ -12,5 +12,5 @@ export { end, logged, start, unprivileged } from './process.mjs';
 export { freePort, tempFolder } from './temp.mjs';
 export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';
 export { randomFrom } from './random.mjs';
-export { Sync, failed, jwt, ok, userToken, withoutEvent } from './sync.mjs';
+export { Sync, authorize, failed, join, jwt, ok, userToken, withoutEvent } from './sync.mjs';
 export { DEADLINE_MS, pause, waitFor, within } from './wait.mjs';

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { request } from './api.mjs';
+import { waitFor } from './wait.mjs';
 
 const base64url = (bytes) => Buffer.from(bytes).toString('base64url');
 
@@ -84,4 +85,21 @@ export function failed(answer, status, code, field) {
 	assert.equal(answer.json?.error?.code, code, answer.text);
 	assert.equal(answer.json.error.field, field, answer.text);
 	assert.match(answer.json.error.message, /.{10}[^.]$/s, 'a sentence without its full stop');
+}
+
+/** What /broadcasting/auth gives, as subscribe() takes it; waits until the rule is known. */
+export async function authorize(wire, who, channel) {
+	const { json } = await waitFor(async () => {
+		const answer = await who.post('/broadcasting/auth', { socket_id: wire.socketId, channel_name: channel });
+		return answer.status === 200 && answer;
+	}, `the authorization of ${channel}`);
+	return { auth: json.auth, channelData: json.channel_data };
+}
+
+/** A connection of the user, on these channels by the daemon's authorization. */
+export async function join(t, who, ...channels) {
+	const wire = await who.daemon.connect();
+	t.after(() => wire.terminate());
+	for (const channel of channels) await wire.subscribe(channel, await authorize(wire, who, channel));
+	return wire;
 }
