@@ -22,8 +22,7 @@ async function fallBehind(daemon) {
 	await holder.query("SELECT pg_advisory_lock(lock_key('serials'))");
 	const answer = daemon.api().post('/batch_events', { batch: Array.from({ length: BATCH },
 		(_, n) => ({ name: 'Batch', channel: 'logged', data: String(n) })) });
-	await waitFor(async () => (await daemon.query(`SELECT 1 FROM pg_locks
-		WHERE locktype = 'advisory' AND NOT granted`)).length > 0, 'the batch waits for its commit');
+	await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the batch waits for its commit');
 	let isHeld = true;
 	return async () => {
 		if (!isHeld) return undefined;

@@ -87,8 +87,7 @@ describe('the stop under load', () => {
 		const session = await daemon.session();
 		await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
 		const publishers = load(daemon, undefined, ['logged']);
-		await waitFor(async () => (await daemon.query(`SELECT count(*)::integer AS n FROM pg_locks
-			WHERE locktype = 'advisory' AND NOT granted`))[0].n > 0, 'the writer waits');
+		await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the writer waits');
 		const stopped = daemon.stop();
 		await waitFor(() => /stopping/.test(daemon.logText) || !daemon.child, 'the stop began');
 		await session.query("SELECT pg_advisory_unlock(lock_key('serials'))");
@@ -108,8 +107,7 @@ describe('the stop under load', () => {
 			await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
 			const answer = daemon.api(undefined, daemon.url.replace('http:', 'https:'), { ca })
 				.trigger('logged', 'E', { id: 'waits' }, { info }).catch((error) => error);
-			await waitFor(async () => (await daemon.query(`SELECT count(*)::integer AS n FROM pg_locks
-				WHERE locktype = 'advisory' AND NOT granted`))[0].n > 0, 'the writer waits');
+			await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the writer waits');
 			const stopped = daemon.stop();
 			await answer; // 503, or the connection is closed: the stop waits for a limited time
 			await session.query("SELECT pg_advisory_unlock(lock_key('serials'))");
@@ -124,8 +122,7 @@ describe('the stop under load', () => {
 		const session = await daemon.session();
 		await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
 		const publishers = load(daemon);
-		await waitFor(async () => (await daemon.query(`SELECT count(*)::integer AS n FROM pg_locks
-			WHERE locktype = 'advisory' AND NOT granted`))[0].n > 0, 'the writer waits');
+		await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the writer waits');
 		await daemon.stop();
 		await Promise.all(publishers.map((p) => p.done));
 		await session.end();

@@ -460,7 +460,8 @@ describe('lost database', () => {
 		const s = Sync.server(own);
 		assert.equal((await s.put('users/1', { name: 'a' })).status, 200);
 		const [{ pid }] = await own.query(
-			"SELECT pg_terminate_backend(pid), pid FROM pg_stat_activity WHERE application_name = 'scopewired' LIMIT 1");
+			`SELECT pg_terminate_backend(pid), pid FROM pg_stat_activity
+				WHERE application_name = 'scopewired' AND datname = current_database() LIMIT 1`);
 		assert.ok(pid);
 		const after = await s.get('users/1');
 		assert.ok([200, 503].includes(after.status), after.text);

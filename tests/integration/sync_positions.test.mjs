@@ -60,7 +60,7 @@ describe('position', () => {
 		const added = ok(await server.post('activities', { type: 'before' }), 201).activity.id;
 		const loading = server.get('activities');
 		await waitFor(async () => (await daemon.query(`SELECT FROM pg_stat_activity
-			WHERE query = 'SELECT activities_place(1000)' AND state = 'active'`)).length > 0,
+			WHERE query = 'SELECT activities_place(1000)' AND state = 'active' AND datname = current_database()`)).length > 0,
 		'the feed to wait');
 		const during = ok(await server.post('activities', { type: 'during' }), 201).activity.id;
 		const seen = await daemon.connect();

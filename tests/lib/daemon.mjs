@@ -136,14 +136,22 @@ export class Daemon {
 		return query(at.host, at.name, sql, values);
 	}
 
-	/** A connection to its database, for transactions; the caller ends it. */
+	/** A connection to its database, for transactions; the caller ends it, or the end of its test. */
 	async session() {
 		const { host, name, user } = this.database;
 		const client = new pg.Client({ host, database: name, user, port: 5432,
 			options: '-c search_path=scopewire,public' });
 		client.on('error', () => {});    // cut off: the next statement fails
 		await client.connect();
+		(this.sessions ??= []).push(client);
 		return client;
+	}
+
+	/** How many sessions of its database wait for a lock; the cluster is shared with other tests. */
+	async lockWaiters(event = '%') {
+		const [{ n }] = await this.query(`SELECT count(*)::integer AS n FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event LIKE $1`, [event]);
+		return n;
 	}
 
 	/** The socket folder of the embedded cluster, as its postmaster.pid says. */
@@ -208,6 +216,7 @@ export async function startDaemon(options = {}, t = undefined) {
 async function stopLast(daemon) {
 	try {
 		await daemon.stop();
+		await Promise.all((daemon.sessions ?? []).map((session) => session.end()));
 	} catch (error) {
 		setTimeout(() => process.exit(1), 3000).unref();
 		throw error;
