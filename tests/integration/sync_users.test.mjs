@@ -135,6 +135,24 @@ describe('deleting a user', () => {
 		failed(await server.delete('users/0'), 400, 'invalid_value', 'id');
 	});
 
+	test('two transactions that delete several users do not deadlock', async () => {
+		for (const id of [311, 312, 313])
+			ok(await server.post('start-viewing', { resource_type: 'invoice', resource_id: 9, user_id: id }));
+		const [one, other] = [await daemon.session(), await daemon.session()];
+		const remove = (session, id) => session.query('SELECT scopewire.user_delete($1, app => $2)', [id, APP.id]);
+		await one.query('BEGIN');
+		await other.query('BEGIN');
+		await remove(one, 311);
+		const second = remove(other, 312);
+		await waitFor(async () => await daemon.lockWaiters() > 0, 'the other waits');
+		await remove(one, 313);
+		await one.query('COMMIT');
+		await second;
+		await other.query('COMMIT');
+		assert.deepEqual(ok(await server.get('viewers', { resource_type: 'invoice', resource_id: 9 })).viewers, []);
+		await Promise.all([one.end(), other.end()]);
+	});
+
 	test('is possible in the application\'s own transaction, and undone with it', async () => {
 		await live();
 		await assert.rejects(daemon.query(`DO $$ BEGIN

@@ -180,6 +180,17 @@ describe('start, stop, viewers', () => {
 		failed(await new Sync(daemon).get('viewers', r.named()), 401, 'unauthorized');
 	});
 
+	test('types whose channels are of another kind are refused', async () => {
+		const server = Sync.server(daemon);
+		for (const type of ['cache-plan', 'encrypted-plan']) {
+			failed(await server.post('start-viewing', { resource_type: type, resource_id: 1, user_id: 66 }), 400,
+				'invalid_value', 'resource_type');
+			failed(await server.get('viewers', { resources: `${type}:1` }), 400, 'invalid_value', 'resources');
+		}
+		assert.deepEqual(await daemon.query(`SELECT FROM realtime_events
+			WHERE channel IN ('private-cache-plan.1', 'private-encrypted-plan.1')`), []);
+	});
+
 	test('several resources are listed in one call; those that are refused have an error', async () => {
 		const [one, two, three] = [resource(daemon), resource(daemon), resource(daemon)];
 		ok(await one.start(61));
@@ -196,6 +207,11 @@ describe('start, stop, viewers', () => {
 			[[three.id, undefined, 'channel_forbidden'], [two.id, 2, undefined], [one.id, undefined, 'channel_forbidden']]);
 		for (const wrong of ['invoice', 'invoice:', ':1', 'invoice:1:2', 'in.voice:1', ''])
 			failed(await Sync.server(daemon).get('viewers', { resources: wrong }), 400, 'invalid_value', 'resources');
+		const many = Array.from({ length: 100 }, (_, n) => `crowd:${n}`).join();
+		for (let id = 1000; id < 1015; id++)
+			ok(await Sync.server(daemon).post('start-viewing', { resource_type: 'crowd', resource_id: 0, user_id: id }));
+		const [crowd] = ok(await Sync.server(daemon).get('viewers', { resources: many, limit: 200 })).resources;
+		assert.deepEqual([crowd.count, crowd.viewers.length, crowd.truncated], [15, 10, true], 'at most 1,000 viewers in all');
 		failed(await Sync.server(daemon).get('viewers', { resources: `invoice:1,invoice:1` }), 400, 'invalid_value', 'resources');
 		failed(await Sync.server(daemon).get('viewers', { resources, user_id: 61 }), 400, 'invalid_value', 'resources');
 		failed(await Sync.server(daemon).get('viewers', { resource_type: 'invoice' }), 400, 'missing_field', 'resource_id');

@@ -125,3 +125,14 @@ test('token_grace can be as long as a year', async (t) => {
 	await own.next({ event: 'still' });
 	assert.equal(own.all(ENDED).length, 0);
 });
+
+test('a token that has expired for longer than the grace authorizes nothing, though clocks may differ by more', async () => {
+	const late = user(8, soon(-GRACE_S - 5)), wire = await daemon.connect();
+	assert.equal((await late.get('notifications')).status, 200, 'it is within the leeway for clocks');
+	for (const body of [{ channel_name: 'private-room.1' }, { channel_names: ['private-room.1'] }]) {
+		const answer = await late.post('/broadcasting/auth', { socket_id: wire.socketId, ...body });
+		assert.equal(answer.status, 401, answer.text);
+		assert.equal(answer.json.error.code, 'token_expired');
+	}
+	await wire.close();
+});
