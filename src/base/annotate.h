@@ -8,6 +8,7 @@
 #define MUSTCHECK	       __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define UNUSED		       __attribute__((unused))
+#define ALWAYS_INLINE	       inline __attribute__((always_inline))
 
 #ifdef __clang__
 #define TSA(x) __attribute__((x))

@@ -2,6 +2,7 @@
 /* The key is written once, before its first use; afterwards it is only read. */
 #include <pthread.h>
 #include <string.h>
+#include "base/annotate.h"
 #include "base/hash.h"
 #include "base/random.h"
 
@@ -13,7 +14,7 @@ static inline uint64_t rotate(uint64_t x, unsigned by)
 	return x << by | x >> (64 - by);
 }
 
-static inline void hash_rounds(uint64_t v[4], unsigned n)
+static ALWAYS_INLINE void hash_rounds(uint64_t v[4], unsigned n)
 {
 	while (n--) {
 		v[0] += v[1];
@@ -29,19 +30,34 @@ static inline void hash_rounds(uint64_t v[4], unsigned n)
 	}
 }
 
-static inline uint64_t little_endian(const char *p)
+/* The number in n <= 8 bytes at p, the first one lowest; n is a constant where it is used. */
+static ALWAYS_INLINE uint64_t little_endian(const char *p, size_t n)
 {
-	uint64_t word;
+	uint64_t word = 0;
 
-	memcpy(&word, p, sizeof(word));
+	memcpy(&word, p, n);
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 	word = __builtin_bswap64(word);
 #endif
 	return word;
 }
 
+/* The n < 8 bytes at p, the first one lowest. */
+static ALWAYS_INLINE uint64_t hash_tail(const char *p, size_t n)
+{
+	const unsigned char *u = (const unsigned char *)p;
+	uint64_t word = 0;
+
+	if (n >= 4)
+		return little_endian(p, 4) | little_endian(p + n - 4, 4) << 8 * (n - 4);
+	if (n) /* bytes 0, the middle and the last, which may be the same */
+		word = u[0] | (uint64_t)u[n / 2] << 8 * (n / 2) | (uint64_t)u[n - 1] << 8 * (n - 1);
+	return word;
+}
+
 /* c rounds a word, d at the end; constants where it is used. */
-static inline uint64_t siphash(const uint64_t key[2], struct str_view s, unsigned c, unsigned d)
+static ALWAYS_INLINE uint64_t siphash(const uint64_t key[2], struct str_view s, unsigned c,
+				      unsigned d)
 {
 	uint64_t v[4] = { key[0] ^ UINT64_C(0x736f6d6570736575),
 			  key[1] ^ UINT64_C(0x646f72616e646f6d),
@@ -51,14 +67,13 @@ static inline uint64_t siphash(const uint64_t key[2], struct str_view s, unsigne
 	size_t words = s.len / 8;
 
 	for (size_t i = 0; i < words; i++) {
-		uint64_t word = little_endian(s.ptr + 8 * i);
+		uint64_t word = little_endian(s.ptr + 8 * i, 8);
 
 		v[3] ^= word;
 		hash_rounds(v, c);
 		v[0] ^= word;
 	}
-	for (size_t i = 8 * words; i < s.len; i++)
-		last |= (uint64_t)(unsigned char)s.ptr[i] << 8 * (i % 8);
+	last |= hash_tail(s.ptr + 8 * words, s.len % 8);
 	v[3] ^= last;
 	hash_rounds(v, c);
 	v[0] ^= last;

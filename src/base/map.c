@@ -46,9 +46,12 @@ static void resize(struct map *m, size_t cap)
 
 void *map_get(const struct map *m, struct str_view key)
 {
-	if (!m->used)
-		return NULL;
-	return m->slots[find_slot(m, key, hash_bytes(key))].value;
+	return m->used ? map_find(m, key, hash_bytes(key)) : NULL;
+}
+
+void *map_find(const struct map *m, struct str_view key, uint64_t hash)
+{
+	return m->used ? m->slots[find_slot(m, key, hash)].value : NULL;
 }
 
 void *map_put(struct map *m, struct str_view key, void *value)

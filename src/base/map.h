@@ -18,6 +18,8 @@ struct map {
 void map_init(struct map *m);
 void map_release(struct map *m); /* frees slots, not values */
 void *map_get(const struct map *m, struct str_view key);
+/* The same where the caller has hash_bytes(key) already. */
+void *map_find(const struct map *m, struct str_view key, uint64_t hash);
 /* Adds or replaces; returns the value it replaced, or NULL.  value must not be NULL. */
 void *map_put(struct map *m, struct str_view key, void *value);
 /* Takes the entry out; returns its value, or NULL. */

@@ -25,7 +25,7 @@ static pthread_once_t metric_once = PTHREAD_ONCE_INIT;
 static pthread_key_t metric_key; /* its destructor releases the block of a thread that ends */
 static struct metric_block *metric_blocks;
 static size_t metric_offsets[METRIC_COUNT + 1];
-static _Thread_local struct metric_block *metric_mine;
+_Thread_local _Atomic int64_t *metric_mine;
 
 unsigned metric_cells(enum metric m)
 {
@@ -56,13 +56,17 @@ static void metric_on_thread_end(void *arg)
 	pthread_mutex_unlock(&metric_lock);
 }
 
+/* The first METRIC_COUNT cells are those of metrics with one cell, for metric_add(). */
 static void metric_init(void)
 {
-	size_t n = 0;
+	size_t n = METRIC_COUNT;
 
 	for (unsigned m = 0; m < METRIC_COUNT; m++) {
-		metric_offsets[m] = n;
-		n += (size_t)metric_series(m) * metric_cells(m);
+		size_t cells = (size_t)metric_series(m) * metric_cells(m);
+
+		metric_offsets[m] = cells > 1 ? n : m;
+		if (cells > 1)
+			n += cells;
 	}
 	metric_offsets[METRIC_COUNT] = n;
 	if (pthread_key_create(&metric_key, metric_on_thread_end))
@@ -75,7 +79,7 @@ size_t metric_offset(enum metric m)
 	return metric_offsets[m];
 }
 
-static struct metric_block *metric_new_block(void)
+_Atomic int64_t *metric_new_block(void)
 {
 	size_t n = metric_offset(METRIC_COUNT);
 	struct metric_block *b;
@@ -91,38 +95,27 @@ static struct metric_block *metric_new_block(void)
 	b->is_used = true;
 	pthread_mutex_unlock(&metric_lock);
 	pthread_setspecific(metric_key, b);
-	metric_mine = b;
-	return b;
+	metric_mine = b->cells;
+	return b->cells;
 }
 
 /* The calling thread's cells of one series. */
 static _Atomic int64_t *metric_cell(enum metric m, unsigned series)
 {
-	struct metric_block *b = metric_mine ? metric_mine : metric_new_block();
+	_Atomic int64_t *cells = metric_mine ? metric_mine : metric_new_block();
 
-	return &b->cells[metric_offsets[m] + (size_t)series * metric_cells(m)];
-}
-
-static void cell_add(_Atomic int64_t *cell, int64_t n)
-{
-	int64_t now = atomic_load_explicit(cell, memory_order_relaxed);
-
-	atomic_store_explicit(cell, now + n, memory_order_relaxed);
-}
-
-void metric_add(enum metric m, int64_t n)
-{
-	cell_add(metric_cell(m, 0), n);
+	return &cells[metric_offsets[m] + (size_t)series * metric_cells(m)];
 }
 
 void metric_add_at(enum metric m, unsigned value, int64_t n)
 {
-	cell_add(metric_cell(m, value), n);
+	metric_cell_add(metric_cell(m, value), n);
 }
 
 void metric_add_pair(enum metric m, unsigned first, unsigned second, int64_t n)
 {
-	cell_add(metric_cell(m, first * metric_values(metric_rows[m].labels[1]) + second), n);
+	metric_cell_add(metric_cell(m, first * metric_values(metric_rows[m].labels[1]) + second),
+			n);
 }
 
 void metric_set(enum metric m, int64_t n)
@@ -139,14 +132,14 @@ void metric_observe_at(enum metric m, unsigned value, usec_t amount, uint64_t n)
 {
 	const int64_t *bounds = metric_bounds(metric_rows[m].unit);
 	_Atomic int64_t *cells = metric_cell(m, value);
-	unsigned i = 0;
+	unsigned i = amount > bounds[METRIC_BUCKETS / 2 - 1] ? METRIC_BUCKETS / 2 : 0;
 
 	if (amount < 0) /* the wall's clock was set back */
 		amount = 0;
 	while (i < METRIC_BUCKETS && amount > bounds[i])
 		i++;
-	cell_add(&cells[i], (int64_t)n);
-	cell_add(&cells[METRIC_BUCKETS + 1], amount * (int64_t)n);
+	metric_cell_add(&cells[i], (int64_t)n);
+	metric_cell_add(&cells[METRIC_BUCKETS + 1], amount * (int64_t)n);
 }
 
 void metric_observe(enum metric m, usec_t amount, uint64_t n)

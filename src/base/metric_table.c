@@ -6,6 +6,7 @@
 #include "base/annotate.h"
 #include "base/macros.h"
 #include "base/metric.h"
+#include "base/str.h"
 
 #define COUNTER(name_)		.name = name_, .type = METRIC_COUNTER
 #define GAUGE(name_)		.name = name_, .type = METRIC_GAUGE
@@ -221,10 +222,9 @@ void metric_set_workers(unsigned n)
 
 unsigned metric_number(enum metric_label_set set, unsigned number)
 {
-	char text[12];
+	char text[STR_U64_SIZE];
 
-	snprintf(text, sizeof(text), "%u", number);
-	return metric_word(set, text);
+	return metric_word(set, str_u64(text, number));
 }
 
 unsigned metric_word(enum metric_label_set set, const char *word)

@@ -172,6 +172,29 @@ char *sv_dup(struct str_view s)
 	return xstrndup(s.ptr, s.len);
 }
 
+void str_copy(char *out, size_t size, struct str_view s)
+{
+	size_t n = s.len < size ? s.len : size - 1;
+
+	if (n)
+		memcpy(out, s.ptr, n);
+	out[n] = '\0';
+}
+
+char *str_u64(char out[STR_U64_SIZE], uint64_t v)
+{
+	size_t n = 1;
+
+	for (uint64_t rest = v; rest >= 10; rest /= 10)
+		n++;
+	out[n] = '\0';
+	do {
+		out[--n] = (char)('0' + v % 10);
+		v /= 10;
+	} while (v);
+	return out;
+}
+
 uint64_t sv_hash(struct str_view s, uint64_t seed)
 {
 	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ seed;
@@ -241,14 +264,9 @@ void strbuf_add_str(struct strbuf *b, const char *s)
 
 void strbuf_add_u64(struct strbuf *b, uint64_t v)
 {
-	char digits[20];
-	size_t at = sizeof(digits);
+	char digits[STR_U64_SIZE];
 
-	do {
-		digits[--at] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v);
-	strbuf_add(b, digits + at, sizeof(digits) - at);
+	strbuf_add_str(b, str_u64(digits, v));
 }
 
 void strbuf_addf(struct strbuf *b, const char *fmt, ...)

@@ -41,6 +41,11 @@ bool sv_is_utf8(struct str_view s);
 const char *str_plain_end(const char *p, const char *end);
 /* Heap copy that ends with a NUL. */
 char *sv_dup(struct str_view s) MUSTCHECK;
+/* Copies what fits into size > 0 bytes, with a NUL after it. */
+void str_copy(char *out, size_t size, struct str_view s);
+#define STR_U64_SIZE 21
+/* The decimal digits of v; returns out. */
+char *str_u64(char out[STR_U64_SIZE], uint64_t v);
 /* FNV-1a over the bytes, folded with seed. */
 uint64_t sv_hash(struct str_view s, uint64_t seed);
 

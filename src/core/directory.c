@@ -97,9 +97,10 @@ static void shard_unlock(struct shard *s) TSA(release_capability(shard_held)) NO
 	pthread_mutex_unlock(&s->lock);
 }
 
-static struct shard *shard_of(struct directory *d, const struct msgbuf *key)
+/* The hash of a channel's key tells the shard, and the channel's place in the map of the shard. */
+static struct shard *shard_of(struct directory *d, uint64_t hash)
 {
-	return &d->shards[(hash_bytes(msgbuf_view(key)) >> 40) % DIRECTORY_SHARDS];
+	return &d->shards[(hash >> 40) % DIRECTORY_SHARDS];
 }
 
 /* No other thread has d yet. */
@@ -422,7 +423,8 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 int directory_join(struct directory *d, struct directory_join *j)
 {
 	struct msgbuf *key = channel_key_new(j->app, j->channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	uint64_t wake = 0;
 	int rc;
 
@@ -446,7 +448,8 @@ int directory_join(struct directory *d, struct directory_join *j)
 bool directory_leave(struct directory *d, const struct directory_leave *l)
 {
 	struct msgbuf *key = channel_key_new(l->app, l->channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	usec_t grace = l->is_lost ? l->app->member_removed_delay_ms * USEC_PER_MSEC : 0;
 	usec_t now = clock_mono();
 	struct dchannel *c;
@@ -454,7 +457,7 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 	uint64_t wake = 0;
 
 	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
+	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c) {
 		c->n_subscriptions--;
 		if (--c->per_worker[l->worker] == 0)
@@ -551,7 +554,8 @@ struct directory_gone *directory_tick_shard(struct directory *d, unsigned shard,
 void directory_fan_out(struct directory *d, struct event *e)
 {
 	struct msgbuf *key = channel_key_new(e->app, e->channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	struct worker_message message = { .kind = MESSAGE_FRAME,
 					  .event = e,
 					  .exclude = e->exclude_socket };
@@ -563,13 +567,13 @@ void directory_fan_out(struct directory *d, struct event *e)
 	if (channel_name_parse(e->channel, e->channel.len, &traits))
 		traits = (struct channel_traits){ 0 };
 	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
+	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c && c->n_subscriptions) {
 		/* The frame is built only if there are subscribers, and not under the lock. */
 		shard_unlock(s);
 		message.frame = event_frame(e);
 		shard_lock(s);
-		c = map_get(&s->channels, msgbuf_view(key));
+		c = map_find(&s->channels, msgbuf_view(key), hash);
 	}
 	if (c && message.frame)
 		wake = dchannel_post_locked(d, s, c, &message);
@@ -595,12 +599,13 @@ uint64_t directory_send(struct directory *d, const struct app *app, struct str_v
 					  .frame = frame,
 					  .exclude = exclude };
 	struct msgbuf *key = channel_key_new(app, channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	struct dchannel *c;
 	uint64_t wake = 0, workers = 0;
 
 	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
+	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c && c->n_subscriptions) {
 		workers = c->worker_mask;
 		wake = dchannel_post_locked(d, s, c, &message);
@@ -661,11 +666,12 @@ void directory_add_share(struct directory *d, const struct app *app, struct str_
 			 struct load_share *share)
 {
 	struct msgbuf *key = channel_key_new(app, channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	struct dchannel *c;
 
 	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
+	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c) {
 		share->workers |= c->worker_mask;
 		share->messages += c->n_subscriptions > 0;
@@ -707,7 +713,8 @@ void directory_cache_put(struct directory *d, struct app *app, struct str_view c
 			 struct event *e, usec_t left)
 {
 	struct msgbuf *key = channel_key_new(app, channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	usec_t now = clock_mono();
 	struct channel_traits traits;
 	struct dchannel *c;
@@ -715,7 +722,7 @@ void directory_cache_put(struct directory *d, struct app *app, struct str_view c
 	if (channel_name_parse(channel, channel.len, &traits))
 		traits = (struct channel_traits){ 0 };
 	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
+	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (e && !(c && channel_cache_is_fresh(&c->cache, now))) {
 		if (!c)
 			c = dchannel_new_locked(d, s, key, e->app, traits);
@@ -739,13 +746,14 @@ void directory_channel_info(struct directory *d, const struct app *app, struct s
 			    struct channel_info *out)
 {
 	struct msgbuf *key = channel_key_new(app, channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	usec_t now = clock_mono();
 	struct dchannel *c;
 
 	*out = (struct channel_info){ 0 };
 	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
+	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c) {
 		out->occupied = c->n_subscriptions > 0;
 		out->subscription_count = c->n_subscriptions;
@@ -787,13 +795,14 @@ void directory_each_member(struct directory *d, const struct app *app, struct st
 			   void (*fn)(void *ctx, struct str_view user_id), void *ctx)
 {
 	struct msgbuf *key = channel_key_new(app, channel);
-	struct shard *s = shard_of(d, key);
+	uint64_t hash = hash_bytes(msgbuf_view(key));
+	struct shard *s = shard_of(d, hash);
 	struct dchannel *c;
 	struct presence_user *m;
 	size_t at = 0;
 
 	shard_lock(s);
-	c = map_get(&s->channels, msgbuf_view(key));
+	c = map_find(&s->channels, msgbuf_view(key), hash);
 	while (c && (m = map_next(&c->presence.members, &at)))
 		fn(ctx, sv(m->user_id));
 	shard_unlock(s);

@@ -41,8 +41,8 @@ bool log_seen_read(const char *path, struct log_seen *out)
 	if (!epoch.len || epoch.len > LOG_EPOCH_MAX || !id.len || id.len > EVENT_ID_MAX ||
 	    !sv_to_u64(serial, INT64_MAX, &s.serial) || line.len)
 		return false;
-	snprintf(s.epoch, sizeof(s.epoch), "%.*s", SV_ARG(epoch));
-	snprintf(s.id, sizeof(s.id), "%.*s", SV_ARG(id));
+	str_copy(s.epoch, sizeof(s.epoch), epoch);
+	str_copy(s.id, sizeof(s.id), id);
 	*out = s;
 	return true;
 }

@@ -46,7 +46,7 @@ struct event *log_row_event(const struct log_row *r, struct app *app, struct del
 	json_decref(string);
 	e = event_new(app, r->channel, r->name, data);
 	msgbuf_unref(data);
-	snprintf(e->id, sizeof(e->id), "%.*s", SV_ARG(r->id));
+	str_copy(e->id, sizeof(e->id), r->id);
 	if (!r->exclude.len || !socket_id_parse(r->exclude, &e->exclude_socket))
 		e->exclude_socket = 0;
 	e->origin = r->is_sql ? "sql" : "http";

@@ -119,7 +119,7 @@ bool log_tail_position(struct log_tail *t, struct position *out)
 	tail_lock(t);
 	is_set = t->is_set && strlen(t->epoch) < sizeof(out->epoch);
 	if (is_set) {
-		snprintf(out->epoch, sizeof(out->epoch), "%s", t->epoch);
+		str_copy(out->epoch, sizeof(out->epoch), sv(t->epoch));
 		out->serial = t->cursor;
 	}
 	tail_unlock(t);
@@ -230,7 +230,7 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t 
 		"FROM log_meta m, set_config('synchronous_commit', 'off', true) "
 		"WHERE m.epoch = $2::text ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, "
 		"serial = excluded.serial, at = now() RETURNING 1";
-	char serial[24], *epoch;
+	char serial[STR_U64_SIZE], *epoch;
 	const char *values[3] = { t->node, NULL, serial };
 	const struct pg_query q = { .sql = sql, .n = 3, .values = values };
 	struct pg_answer a = { 0 };
@@ -248,7 +248,7 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t 
 	if (!epoch)
 		return PG_FINE;
 	values[1] = epoch;
-	snprintf(serial, sizeof(serial), "%" PRIu64, cursor);
+	str_u64(serial, cursor);
 	fault = pg_conn_run(c, deadline, &q, &a);
 	free(epoch);
 	if (fault == PG_FINE && pg_answer_rows(&a) == 0)
@@ -317,8 +317,8 @@ static void tail_note_seen_locked(struct log_tail *t, struct str_view id) NEEDS_
 	if (!t->epoch)
 		return;
 	t->seen.serial = t->cursor;
-	snprintf(t->seen.epoch, sizeof(t->seen.epoch), "%s", t->epoch);
-	snprintf(t->seen.id, sizeof(t->seen.id), "%.*s", SV_ARG(id));
+	str_copy(t->seen.epoch, sizeof(t->seen.epoch), sv(t->epoch));
+	str_copy(t->seen.id, sizeof(t->seen.id), id);
 }
 
 /* The page's rows from one on, up to another.  False: it stopped at a row on hold. */
@@ -394,14 +394,14 @@ static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a)
 static enum pg_fault tail_read_page(struct pg_connection *c, usec_t deadline, uint64_t from,
 				    uint64_t to, struct pg_answer *out)
 {
-	char low[24], high[24];
+	char low[STR_U64_SIZE], high[STR_U64_SIZE];
 	const struct pg_query q = { .sql = "tail",
 				    .n = 2,
 				    .values = (const char *const[]){ low, high },
 				    .is_prepared = true };
 
-	snprintf(low, sizeof(low), "%" PRIu64, from);
-	snprintf(high, sizeof(high), "%" PRIu64, to);
+	str_u64(low, from);
+	str_u64(high, to);
 	return pg_conn_run(c, deadline, &q, out);
 }
 

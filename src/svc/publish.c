@@ -158,7 +158,7 @@ static void publish_commit(struct publisher *p, struct app *app, struct sorted *
 	*s = (struct sorted){ .now = NULL };
 	if (key) {
 		if (b->n)
-			snprintf(w->event_id, sizeof(w->event_id), "%s", b->events[0]->id);
+			str_copy(w->event_id, sizeof(w->event_id), sv(b->events[0]->id));
 		else
 			event_id_make(w->event_id);
 		w->key = (struct event_key){ sv(app->id), key->key, key->digest, key->answer,

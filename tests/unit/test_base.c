@@ -98,6 +98,37 @@ START_TEST(a_number_over_max_is_refused)
 }
 END_TEST
 
+START_TEST(a_number_is_written_as_it_is_read)
+{
+	static const uint64_t numbers[] = { 0,	       9, 10, 99, 100, 1234567890, UINT64_MAX - 1,
+					    UINT64_MAX };
+	char text[STR_U64_SIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		uint64_t back = 1;
+
+		ck_assert(sv_to_u64(sv(str_u64(text, numbers[i])), UINT64_MAX, &back));
+		ck_assert_uint_eq(back, numbers[i]);
+	}
+	ck_assert_str_eq(str_u64(text, 1000), "1000");
+}
+END_TEST
+
+START_TEST(a_copy_is_as_long_as_there_is_room)
+{
+	char room[4] = "xxx";
+
+	str_copy(room, sizeof(room), SV("abcdef"));
+	ck_assert_str_eq(room, "abc");
+	str_copy(room, sizeof(room), SV("ab"));
+	ck_assert_str_eq(room, "ab");
+	str_copy(room, sizeof(room), sv(NULL));
+	ck_assert_str_eq(room, "");
+	str_copy(room, 1, SV("abc"));
+	ck_assert_str_eq(room, "");
+}
+END_TEST
+
 START_TEST(utf8_is_checked_by_rfc_3629)
 {
 	static const struct {
@@ -210,15 +241,22 @@ struct named {
 
 START_TEST(the_hash_is_siphash)
 {
-	/* Vectors of the paper: key 00 01 .. 0f, input 00 01 .. */
+	/* Vectors of its authors: key 00 01 .. 0f, input of 0, 1, .. bytes 00 01 .. */
 	static const uint64_t key[2] = { UINT64_C(0x0706050403020100),
 					 UINT64_C(0x0f0e0d0c0b0a0908) };
+	static const uint64_t vectors[] = {
+		UINT64_C(0x726fdb47dd0e0e31), UINT64_C(0x74f839c593dc67fd),
+		UINT64_C(0x0d6c8009d9a94f5a), UINT64_C(0x85676696d7fb7e2d),
+		UINT64_C(0xcf2794e0277187b7), UINT64_C(0x18765564cd99a68d),
+		UINT64_C(0xcbc9466e58fee3ce), UINT64_C(0xab0200f58b01d137),
+		UINT64_C(0x93f5f5799a932462),
+	};
 	char input[15];
 
 	for (size_t i = 0; i < sizeof(input); i++)
 		input[i] = (char)i;
-	ck_assert_uint_eq(hash_reference(key, sv_n(input, 0)), UINT64_C(0x726fdb47dd0e0e31));
-	ck_assert_uint_eq(hash_reference(key, sv_n(input, 8)), UINT64_C(0x93f5f5799a932462));
+	for (size_t n = 0; n < ARRAY_SIZE(vectors); n++)
+		ck_assert_uint_eq(hash_reference(key, sv_n(input, n)), vectors[n]);
 	ck_assert_uint_eq(hash_reference(key, sv_n(input, 15)), UINT64_C(0xa129ca6149be45e5));
 }
 END_TEST
@@ -288,6 +326,9 @@ START_TEST(a_map_finds_what_was_put)
 		ck_assert_ptr_eq(map_del(&m, sv(all[i].name)), &all[i]);
 	for (int i = 0; i < N; i++)
 		ck_assert_ptr_eq(map_get(&m, sv(all[i].name)), i % 2 ? &all[i] : NULL);
+	for (int i = 0; i < 3; i++)
+		ck_assert_ptr_eq(map_find(&m, sv(all[i].name), hash_bytes(sv(all[i].name))),
+				 map_get(&m, sv(all[i].name)));
 	for (at = 0; map_next(&m, &at);)
 		seen++;
 	ck_assert_uint_eq(seen, N / 2);
@@ -716,6 +757,8 @@ static Suite *suite(void)
 	tcase_add_test(t, views_compare_search_and_skip);
 	tcase_add_test(t, a_list_is_split_at_each_separator);
 	tcase_add_test(t, a_number_over_max_is_refused);
+	tcase_add_test(t, a_number_is_written_as_it_is_read);
+	tcase_add_test(t, a_copy_is_as_long_as_there_is_room);
 	tcase_add_test(t, utf8_is_checked_by_rfc_3629);
 	tcase_add_test(t, utf8_anywhere);
 	tcase_add_test(t, plain_bytes_of_json_strings);
