@@ -182,31 +182,39 @@ static bool read_bool(struct sync_call *sc, const struct sync_field *f, const st
 	return true;
 }
 
-/* The shape "0000-00-00T00:00:00" with an optional fraction and an offset (RFC 3339). */
-static bool has_time_shape(struct str_view s)
+/* Whether s begins with the shape, in which d is a digit; the T may be a space. */
+static bool has_shape(struct str_view s, const char *shape)
+{
+	if (s.len < strlen(shape))
+		return false;
+	for (size_t i = 0; shape[i]; i++)
+		if (shape[i] == 'd' ? s.ptr[i] < '0' || s.ptr[i] > '9'
+				    : s.ptr[i] != shape[i] && !(shape[i] == 'T' && s.ptr[i] == ' '))
+			return false;
+	return true;
+}
+
+/* "0000-00-00T00:00:00" with an optional fraction and an offset (RFC 3339). */
+static bool is_time(struct str_view s)
 {
 	static const char shape[] = "dddd-dd-ddTdd:dd:dd";
 	size_t n = sizeof(shape) - 1;
 
-	if (s.len <= n || s.len > 40)
+	if (s.len > 40 || !has_shape(s, shape))
 		return false;
-	for (size_t i = 0; i < n; i++)
-		if (shape[i] == 'd' ? s.ptr[i] < '0' || s.ptr[i] > '9'
-				    : s.ptr[i] != shape[i] && !(i == 10 && s.ptr[i] == ' '))
-			return false;
-	if (s.ptr[n] == '.')
+	if (n < s.len && s.ptr[n] == '.')
 		for (n++; n < s.len && s.ptr[n] >= '0' && s.ptr[n] <= '9'; n++)
 			;
 	s = sv_skip(s, n);
 	if (sv_eq(s, SV("Z")))
 		return true;
-	return s.len == 6 && (s.ptr[0] == '+' || s.ptr[0] == '-') && s.ptr[3] == ':';
+	return s.len == 6 && (has_shape(s, "+dd:dd") || has_shape(s, "-dd:dd"));
 }
 
 static bool field_read_time(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
 			    struct sync_value *out)
 {
-	if (!is_text(v) || !has_time_shape(text_of(v)))
+	if (!is_text(v) || !is_time(text_of(v)))
 		return fail_value(sc, f,
 				  v->json ? "a time such as 2026-01-31T12:00:00Z"
 					  : "a time such as 2026-01-31T12:00:00Z; in a URL write "
@@ -283,16 +291,20 @@ static json_t *fields_split(struct str_view text)
 	return array;
 }
 
-static bool are_strings(const json_t *array, size_t max)
+static bool is_name(const json_t *value)
 {
-	const json_t *one;
-	size_t i;
+	struct str_view s = sv_n(json_string_value(value), json_string_length(value));
 
+	return json_is_string(value) && s.len && s.len <= TEXT_MAX_BYTES && is_clean(s);
+}
+
+static bool are_names(const json_t *array, size_t max)
+{
 	if (!json_is_array(array) || !json_array_size(array) || json_array_size(array) > max)
 		return false;
-	json_array_foreach(array, i,
-			   one) if (!json_is_string(one) || !json_string_length(one) ||
-				    json_string_length(one) > TEXT_MAX_BYTES) return false;
+	for (size_t i = 0; i < json_array_size(array); i++)
+		if (!is_name(json_array_get(array, i)))
+			return false;
 	return true;
 }
 
@@ -301,7 +313,7 @@ static bool read_strings(struct sync_call *sc, const struct sync_field *f, const
 {
 	size_t max = (size_t)or_default(f->max, STRINGS_MAX);
 	json_t *array = v->json ? json_incref((json_t *)v->json) : fields_split(v->text);
-	bool ok = are_strings(array, max);
+	bool ok = are_names(array, max);
 	char must[64];
 
 	if (ok) {

@@ -255,9 +255,10 @@ describe('fields of requests', () => {
 		assert.equal((await put({ name: null, avatar: '' })).json.user.avatar, '');
 	});
 
-	test('a list in a query is refused when a part is not UTF-8', async () => {
+	test('a list in a query is refused when a part is not UTF-8 or has NUL', async () => {
 		failed(await server.get('versions?resources=a%3A1,%ff,b%3A2'), 400, 'invalid_value', 'resources');
 		failed(await server.get('versions?types=a,%c3'), 400, 'invalid_value', 'types');
+		failed(await server.get('versions?types=a,b%00'), 400, 'invalid_value', 'types');
 	});
 
 	test('a time with a raw + in a URL is refused with the hint to write %2B', async () => {
@@ -266,6 +267,8 @@ describe('fields of requests', () => {
 		failed(answer, 400, 'invalid_value', 'from');
 		assert.match(answer.json.error.message, /%2B/);
 		assert.equal((await get('2026-01-01T10:00:00%2B02:00')).status, 200);
+		for (const offset of ['%2B%ff%ff:00', '-ab:cd', '%2B2:000', ''])
+			failed(await get(`2026-01-01T10:00:00${offset}`), 400, 'invalid_value', 'from');
 	});
 
 	test('a body that is not a JSON object is refused', async () => {
