@@ -76,6 +76,8 @@ static void url_parameter(struct db_url *url, struct str_view part)
 			return;
 		}
 	}
+	if (!name.len)
+		return;
 	/* an unencoded & of a password could be here */
 	for (size_t i = 0; i < name.len; i++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyz_", name.ptr[i]))
@@ -126,7 +128,7 @@ static const char *url_authority(struct db_url *url, struct str_view s)
 	}
 	if (!s.len)
 		return "the URL has no host; write / ? # : % in a password as %2F %3F %23 %3A %25";
-	if (*s.ptr == '[' && s.ptr[s.len - 1] == ']')
+	if (s.len > 2 && *s.ptr == '[' && s.ptr[s.len - 1] == ']')
 		s = sv_n(s.ptr + 1, s.len - 2);
 	url_set(url, URL_HOST, url_decode(s, false));
 	return NULL;
@@ -145,6 +147,8 @@ const char *db_url_parse(const char *text, struct db_url *url)
 		sv_eq_c(part, "pgsql") || sv_eq_c(part, "postgres") || sv_eq_c(part, "postgresql");
 	if (!url->is_postgres)
 		return NULL;
+	if (strstr(text, "%00"))
+		return "the URL has a NUL (%00), which PostgreSQL cannot take";
 	s = sv_skip(s, part.len + 3);
 	s.len = url_span(s, "#");
 	part = sv_n(s.ptr, url_span(s, "/?"));

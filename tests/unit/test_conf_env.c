@@ -67,9 +67,10 @@ END_TEST
 START_TEST(database_urls)
 {
 	static const char *const bad[] = {
-		"DB_URL=pgsql://u:hun/ter2@h/d",  "DB_URL='pgsql://u:hun#ter2@h/d'",
-		"DB_URL=pgsql://u:hunter2?x@h/d", "DB_URL=pgsql://u:hunter2@h:x/d",
-		"DB_URL=pgsql://u:hunter2@/d",	  "DB_URL=hunter2",
+		"DB_URL=pgsql://u:hun/ter2@h/d",   "DB_URL='pgsql://u:hun#ter2@h/d'",
+		"DB_URL=pgsql://u:hunter2?x@h/d",  "DB_URL=pgsql://u:hunter2@h:x/d",
+		"DB_URL=pgsql://u:hunter2@/d",	   "DB_URL=hunter2",
+		"DB_URL=pgsql://u:hun%00ter2@h/d",
 	};
 
 	ck_load(.env_file = "DB_PORT=6\nDB_URL=pgsql://u:p@ss:%23@h/d\nDB_HOST=other\nDB_PORT=5\n");
@@ -86,6 +87,8 @@ START_TEST(database_urls)
 	ck_assert_str_eq(conf->database.sslmode, "require");
 	ck_assert_str_eq(conf->database.sslrootcert, "/a b");
 	ck_assert_ptr_nonnull(strstr(conf->notes[0], "these parameters were ignored: charset"));
+	ck_load(.env = { "DB_URL=pgsql://u@h/d?=x" });
+	ck_assert_ptr_null(conf->notes);
 	ck_load(.env = { "DATABASE_URL=mysql://u:hunter2@h/d" });
 	ck_assert_str_eq(conf->database.host, "");
 	ck_assert_ptr_nonnull(conf->notes);
