@@ -176,6 +176,28 @@ describe('expiry', () => {
 		await wire.close();
 	});
 
+	test('by default a lock that is renewed once a minute stays', async () => {
+		const r = fresh();
+		const wire = await listener(r);
+		const { token } = ok(await staff(1).post('locks', r)).lock;
+		for (let minute = 0; minute < 3; minute++) {
+			await daemon.query(`UPDATE locks SET renewed_at = renewed_at - interval '61 s',
+				expires_at = expires_at - interval '61 s' WHERE resource_id = $1`, [r.resource_id]);
+			const other = fresh();
+			ok(await staff(2).post('locks', other));
+			await age(other);
+			await waitFor(async () => await held(other) === null && (await daemon.query(
+				'SELECT FROM locks WHERE resource_id = $1 AND user_id IS NULL', [other.resource_id])).length,
+			'expired locks are freed');
+			failed(await staff(2).post('locks', r), 409, 'locked');
+			assert.equal(ok(await staff(1).post('locks', { ...r, token })).renewed, true);
+		}
+		ok(await staff(1).post('locks/release', { ...r, token }));
+		assert.deepEqual(['acquired', 'released'], [payload(await wire.next(CHANGED)).action,
+			payload(await wire.next(CHANGED)).action]);
+		await wire.close();
+	});
+
 	test('an expired lock can be acquired before and after the sweep', async () => {
 		const r = fresh();
 		const first = ok(await staff(1).post('locks', r)).lock;

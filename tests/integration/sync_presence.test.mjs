@@ -323,6 +323,24 @@ describe('expiry', () => {
 		await wire.close();
 	});
 
+	test('by default a user with a heartbeat once a minute stays online', async (t) => {
+		const daemon = await start(t);
+		const server = Sync.server(daemon), wire = await watch(daemon);
+		ok(await server.post('heartbeat', { user_id: 1 }));
+		for (let minute = 0; minute < 3; minute++) {
+			ok(await server.post('heartbeat', { user_id: 2 + minute }));
+			await daemon.query(`UPDATE user_presence SET last_seen_at = last_seen_at - age.it,
+				heartbeat_at = heartbeat_at - age.it
+				FROM (VALUES (true, interval '61 s'), (false, interval '1 h')) age (renews, it)
+				WHERE age.renews = (user_id = 1)`);
+			await change(wire, 2 + minute, 'offline');
+			ok(await server.post('heartbeat', { user_id: 1 }));
+		}
+		await settled(daemon, wire);
+		assert.deepEqual(told(wire, 1), ['online']);
+		await wire.close();
+	});
+
 	test('an expiry after the daemon was killed is published once', async (t) => {
 		const daemon = await start(t, lasting);
 		const server = Sync.server(daemon);

@@ -329,6 +329,25 @@ describe('expiry', () => {
 		await wire.close();
 	});
 
+	test('by default a viewer that renews once a minute, as hidden tabs do, stays', async (t) => {
+		const daemon = await start(t);
+		const r = resource(daemon);
+		const wire = await subscribed(daemon, r.channel);
+		ok(await r.start(1));
+		for (let minute = 0; minute < 3; minute++) {
+			await daemon.query(`UPDATE viewers SET since = since - interval '61 s',
+				expires_at = expires_at - interval '61 s'`);
+			ok(await r.start(2, { ttl: 1 }));
+			await waitFor(async () => (await daemon.query('SELECT FROM viewers')).length === 1,
+				'expired viewers are removed');
+			assert.deepEqual(modes(await r.viewers()), [[1, 'viewing']]);
+			ok(await r.start(1));
+		}
+		for (const list of await toldBy(daemon, wire, r.channel))
+			assert.ok(list.some(([id]) => id === 1), 'no one is told that the viewer left');
+		await wire.close();
+	});
+
 	test('a viewer expires after the daemon was killed', async (t) => {
 		const daemon = await start(t);
 		const r = resource(daemon);
