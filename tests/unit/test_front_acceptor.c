@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The acceptor on real sockets of the loopback. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
@@ -13,6 +16,7 @@
 #include "front/acceptor.h"
 #include "front/first_bytes.h"
 #include "unit.h"
+#include "wait.h"
 
 #define DEADLINE_MS 10000
 
@@ -109,14 +113,20 @@ static void end(void)
 	acceptor = NULL;
 }
 
-static int dial(void)
+static void dial_from(int fd)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET,
 				  .sin_port = htons((uint16_t)acceptor_port(acceptor)),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+}
+
+static int dial(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	dial_from(fd);
 	return fd;
 }
 
@@ -225,6 +235,46 @@ START_TEST(silence_ends_at_the_deadline)
 	close(quiet);
 	close(half);
 	check_sorted(HANDSHAKE, FIRST_WEBSOCKET);
+}
+END_TEST
+
+static unsigned open_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* The kernel watches a descriptor that was closed here for as long as a child has it. */
+START_TEST(a_connection_that_was_dropped_while_a_child_is_forked_is_forgotten)
+{
+	struct acceptor_conf conf = defaults;
+	unsigned before;
+	int client;
+	pid_t child;
+
+	conf.first_bytes_ms = 1000;
+	start(conf);
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	before = open_descriptors();
+	dial_from(client);
+	WAIT_UNTIL(open_descriptors() == before + 1); /* the acceptor's end */
+	child = fork();
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	WAIT_UNTIL(open_descriptors() == before);
+	say(client, "late");
+	check_sorted(HANDSHAKE, FIRST_WEBSOCKET);
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	close(client);
 }
 END_TEST
 
@@ -339,6 +389,7 @@ int main(void)
 	tcase_add_test(t, frames_behind_a_handshake_stay_in_the_socket);
 	tcase_add_test(t, half_a_handshake_is_not_passed_on);
 	tcase_add_test(t, silence_ends_at_the_deadline);
+	tcase_add_test(t, a_connection_that_was_dropped_while_a_child_is_forked_is_forgotten);
 	tcase_add_test(t, tls_without_a_certificate_is_dropped);
 	tcase_add_test(t, peers_that_leave_early);
 	tcase_add_test(t, both_families_on_one_port);
