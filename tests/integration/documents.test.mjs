@@ -104,3 +104,58 @@ test('every line of the log that the documents name is one of the program', () =
 		for (const part of parts(line))
 			assert.ok(sources.includes(part) || part === 'permission denied for database', line);
 });
+
+/** The documents, as {name: text}. */
+const documents = () => Object.fromEntries(fs.readdirSync(file('docs'), { recursive: true })
+	.filter((name) => name.endsWith('.md')).map((name) => [name, fs.readFileSync(file(`docs/${name}`), 'utf8')]));
+
+test('each default that a document gives in parentheses is the option\'s', () => {
+	const example = fs.readFileSync(file('etc/scopewire.conf'), 'utf8');
+	const sections = [...example.matchAll(/^#?\[([a-z]+).*?\]$(.*?)(?=^#?\[|(?![^]))/gms)].map(([, name, text]) =>
+		[name, new Map([...text.matchAll(/^#?([a-z_]+) = (\d+)$/gm)].map((m) => [m[1], Number(m[2])]))]);
+	const units = { KiB: 1024, MiB: 1 << 20, day: 86400, days: 86400 };
+	let found = 0;
+	for (const [name, text] of Object.entries(documents()))
+		for (const [all, section, option, number, unit] of text.matchAll(/`(?:([a-z]+)\.)?([a-z_]+)`\s\((\d[\d,]*)(?: ([a-zA-Z]+))?[),;]/g)) {
+			const defaults = sections.filter(([of, options]) => (!section || section === of) && options.has(option))
+				.map(([, options]) => options.get(option));
+			if (!defaults.length) continue;
+			const scale = units[unit] ?? (option.endsWith('_ms') && unit?.startsWith('s') ? 1000 : 1);
+			const stated = Number(number.replaceAll(',', '')) * scale;
+			assert.ok(defaults.includes(stated), `${name}: ${all}; it is ${defaults}`);
+			found++;
+		}
+	assert.ok(found > 20, `${found} defaults`);
+});
+
+test('what surprises is stated, as the program has it', () => {
+	const source = (name) => fs.readFileSync(file(name), 'utf8');
+	const of = (text, pattern) => text.match(pattern)?.[1] ?? assert.fail(`nothing is like ${pattern}`);
+	const all = documents(), states = (name, pattern) => assert.match(all[name], pattern, name);
+	const leeway = of(source('src/wire/jwt.h'), /JWT_LEEWAY_US \((\d+) \* USEC_PER_SEC\)/);
+	for (const name of ['delivery.md', 'tokens.md', 'sync/authorization.md'])
+		states(name, new RegExp(`until ${leeway} s(econds)?\\s+after`));
+	const example = source('etc/scopewire.conf');
+	assert.equal(of(example, /^#retention_age = (.*)$/m), '0');
+	states('production.md', /`database\.retention_age` is set: by default the log is kept for ever/);
+	assert.notEqual(of(example, /^#member_removed_delay_ms = (\d+)$/m), '0');
+	states('delivery.md', /lost is announced after `member_removed_delay_ms`/);
+	states('troubleshooting.md', /After an hour every subscription fails.*bearer token has expired/);
+	states('sql.md', /refuses one that shares sessions between transactions/);
+	assert.match(source('docs/man/scopewired.8.in'), /^\.SH POOLERS/m);
+	assert.match(source('README.md'), /\]\(docs\/webhooks\.md\)/);
+});
+
+test('the manual names the paths that are served, and no other', () => {
+	const routes = execFileSync(PROGRAM, ['--print-routes'], { encoding: 'utf8' }).split('\n')
+		.map((line) => line.split(/\s+/)[1]).filter((name) => name?.startsWith('/') && name !== '/');
+	const [, section] = fs.readFileSync(file('docs/man/scopewired.8.in'), 'utf8')
+		.match(/^\.SH PATHS SERVED\n(.*?)^\.PP/ms);
+	const named = [...section.matchAll(/^\.TP\n\.BI? (.*)$/gm)].flatMap((m) => m[1].split(', '))
+		.map((name) => name.replaceAll('\\-', '-').replace(/ [A-Z]+.*|\.\.\.$/, ''));
+	assert.ok(routes.length > 50 && named.length > 6, `${routes.length} ${named.length}`);
+	for (const route of routes)
+		assert.ok(named.some((name) => name.endsWith('/') ? route.startsWith(name) : route === name), route);
+	for (const name of named)
+		assert.ok(routes.some((route) => name.endsWith('/') ? route.startsWith(name) : route === name), name);
+});

@@ -344,7 +344,7 @@ describe('expiry', () => {
 			ok(await r.start(1));
 		}
 		for (const list of await toldBy(daemon, wire, r.channel))
-			assert.ok(list.some(([id]) => id === 1), 'no one is told that the viewer left');
+			assert.ok(list.some(([id]) => id === 1), 'no list without the viewer is sent');
 		await wire.close();
 	});
 
