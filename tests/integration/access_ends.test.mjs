@@ -218,6 +218,22 @@ describe('a subscription stays', () => {
 	});
 });
 
+test('the check of a changed user goes before those that a changed rule has made due', async (t) => {
+	const slow = Array.from({ length: 60 }, (_, n) => `private-slow.${n}`);
+	const answers = (yes) => `pg_sleep(0.05) IS NOT NULL AND {n} IS NOT NULL AND ${yes}`;
+	await rule('slow.{n}', 'sql', answers(true));
+	await rule('quick', 'role', 'in');
+	await Sync.server(daemon).put('users/77', { roles: ['in'] });
+	const [many, quick] = [await join(t, user(1), ...slow), await join(t, user(77), 'private-quick')];
+	const ended = () => many.all(ENDED).length;
+	await daemon.query(`UPDATE channel_rules SET argument = $1 WHERE pattern = 'slow.{n}'`, [answers(false)]);
+	await waitFor(() => ended() > 0, 'checks have begun');
+	await Sync.server(daemon).put('users/77', { roles: [] });
+	await quick.next({ ...ENDED, channel: 'private-quick' });
+	assert.ok(ended() < slow.length / 2, `${ended()} checks of the rule came before`);
+	await waitFor(() => ended() === slow.length, 'all checks');
+});
+
 test('thousands of subscriptions end, and another client is served', async (t) => {
 	const users = 20, channels = 100;
 	await rule('many.{id}');
