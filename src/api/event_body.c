@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * One pass over the body finds the members of the usual form.  Any other form is left to jansson,
+ * which decides what is valid, so the fast path accepts only what it understands completely.  No
+ * state; any thread.
+ */
 #include "base/annotate.h"
 #include "base/mem.h"
 #include "api/event_body.h"

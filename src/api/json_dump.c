@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Writes a tree as compact text.  The recursion is as deep as the tree, which jansson's parser
+ * limits.  No state; any thread.
+ */
 #include <inttypes.h>
 #include "base/str.h"
 #include "api/json_dump.h"

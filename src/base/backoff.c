@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Pauses between attempts: each is twice as long as the one before, up to a maximum.  No lock; one
+ * thread.
+ */
 #include "base/backoff.h"
 
 void backoff_init(struct backoff *b, unsigned min_ms, unsigned max_ms)

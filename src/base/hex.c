@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Hexadecimal digits.  No state; any thread. */
 #include "base/hex.h"
 
 int hex_value(char digit)

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A line is formatted on the stack and written with one write(2), so lines of several threads do
+ * not mix and no lock is needed.  A longer line is cut.  Any thread.
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Open addressing with linear probing; deletion moves later entries back, so there are no marks of
+ * deleted ones.  Hashes are SipHash with a secret key (base/hash.h).  Not locked: the caller's
+ * thread or lock.
+ */
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Allocation that ends the process when memory has run out, with one line in the log.  Any thread.
+ */
 #include "base/mem.h"
 #include "base/log.h"
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Bytes and their count of references in one allocation.  The last thread to drop a reference frees
+ * them; the count is atomic, no lock.
+ */
 #include "base/mem.h"
 #include "base/msgbuf.h"
 

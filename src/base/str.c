@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Views and growing buffers.  A buffer doubles when it is full, so appending costs amortised
+ * constant time.  JSON is escaped as RFC 8259 section 7 requires, UTF-8 checked as in RFC 3629.  No
+ * state; any thread, one at a time for each buffer.
+ */
 #include <stdarg.h>
 #include "base/hex.h"
 #include "base/mem.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The role of a thread is in a thread-local variable, set once at its start.  All signals are
+ * blocked in threads that start here: the main thread reads them from a signalfd.
+ */
 #include <signal.h>
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The table of options, and how values of each type are read, compared and freed.  The table is
+ * constant.  Reading runs on the main thread, at the start and at a reload.
+ */
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>

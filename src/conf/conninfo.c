@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Quotes values as libpq's connection strings require (libpq's manual, "Keyword/Value Connection
+ * Strings").  No state; any thread.
+ */
 #include "base/mem.h"
 #include "conf/conninfo.h"
 

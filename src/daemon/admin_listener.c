@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Starts the parts of the admin listener from the bottom up (pool, HTTP, TLS, acceptor) and stops
+ * them in the order acceptor, HTTP, TLS, pool.  On the main thread; the take_ and drop_ callbacks
+ * run on the acceptor's and TLS threads.
+ */
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <unistd.h>

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * How long the log writer waits: see the header for the reason.  After a wait that failed, so many
+ * commits run without one, twice as many after each further failure, up to PAUSES_MAX.  The log
+ * writer's thread only.
+ */
 #include "log/linger.h"
 
 #define PAUSES_MAX 64

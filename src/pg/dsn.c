@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Checks a connection string or URI with libpq's own parser.  Messages name the part that is wrong
+ * and never repeat it: it may contain a password.  No state; any thread.
+ */
 #include <libpq-fe.h>
 #include "base/mem.h"
 #include "base/str.h"

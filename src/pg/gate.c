@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * One atomic flag for the whole process; no lock, any thread.  The guard (daemon/guard.c) sets it.
+ */
 #include <stdatomic.h>
 #include "pg/gate.h"
 

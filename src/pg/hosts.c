@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Splits the lists host, hostaddr and port of a connection string as libpq does (libpq's manual,
+ * "Specifying Multiple Hosts"): a single port is that of all hosts.  No state; any thread.
+ */
 #include <libpq-fe.h>
 #include <string.h>
 #include "base/mem.h"

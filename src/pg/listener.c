@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * LISTEN, and notifications while nothing else runs on the connection.  On the thread that owns the
+ * connection; waits in pg_conn_wait(), as everything in this folder.
+ */
 #include <libpq-fe.h>
 #include "base/str.h"
 #include "pg/conn_private.h"

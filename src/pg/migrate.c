@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each migration and its row in schema_migrations are one transaction, under the advisory lock, so
+ * that of several daemons that start one migrates and the others wait.  Checksums are SHA-256 of
+ * the text as it was embedded, before @SCHEMA@ is replaced.  One thread per call; no state outside
+ * the connection.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
@@ -320,7 +326,7 @@ static int migrate_check_owner(struct migrate *m)
 	return rc;
 }
 
-/* Any role can hold the lock, so who does is said. */
+/* Any role can hold the lock, so the message names the holder. */
 static int migrate_say_holder(struct migrate *m, const char *lock)
 {
 	const struct pg_query q = {

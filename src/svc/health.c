@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * One atomic word with a bit for each failing check; no lock.  Each bit is set by one thread, which
+ * also logs the change; any thread reads.
+ */
 #include <stdatomic.h>
 #include "base/log.h"
 #include "base/mem.h"

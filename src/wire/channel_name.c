@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Kinds and grammar of channel names (protocol A4, A8).  Patterns are matched without recursion, so
+ * a name from the network cannot exhaust the stack.  No state; any thread.
+ */
 #include <errno.h>
 #include <string.h>
 #include "wire/channel_name.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Writes and reads the mark "scopewire" of channel_data.  The caller has verified the signature
+ * before it reads the mark.  No state; any thread.
+ */
 #include "wire/grant.h"
 #include "wire/json.h"
 

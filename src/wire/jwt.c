@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Tokens are verified by libjwt, claims are read by jansson.  Only HS256 is accepted (RFC 8725
+ * section 3.1), and before the signature fits only "aud" is read, which names the application.  No
+ * state; any thread.
+ */
 #include <jansson.h>
 #include <jwt.h>
 #include "base/mem.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Reads and writes positions, "epoch:serial" (docs/replay.md).  No state; any thread. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
