@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What handlers of several resources need of a call: its rates, and the parameters that Pusher
- * routes share.  Runs on a transport's thread: http, or a worker for HTTPS.
+ * routes share.  Runs on the http thread.
  */
 #include <errno.h>
 #include "base/mem.h"

@@ -4,7 +4,7 @@
  * below /apps/{id}/, elsewhere by HTTP Basic with the app's key and secret (RFC 7617).  A user: by
  * a bearer token (RFC 6750) signed with the app's token_secret or secret.
  *
- * Runs on a transport's thread: http, or a worker for HTTPS.
+ * Runs on the http thread; requests over TLS get there through front/tls_tunnel.c.
  */
 #include <openssl/evp.h>
 #include <strings.h>

@@ -2,9 +2,10 @@
 #ifndef API_REQUEST_H
 #define API_REQUEST_H
 /*
- * An HTTP request, independent of its transport: libmicrohttpd for plain HTTP, libwebsockets for
- * HTTPS.  A handler replies exactly once with request_reply(), now or later, from any thread; the
- * transport's send function moves the reply to its own thread.
+ * An HTTP request, independent of its transport, which is src/http (libmicrohttpd) for HTTP and for
+ * HTTPS: what arrives over TLS passes through front/tls_tunnel.c first.  A handler replies exactly
+ * once with request_reply(), now or later, from any thread; the transport's send function moves the
+ * reply to the http thread.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,7 +30,7 @@ enum stream_end { STREAM_GOES_ON, STREAM_ENDS, STREAM_FAILS };
 
 /*
  * A body that is made while it is sent: a part is requested when the one before is being sent, so
- * no more than one is kept.  Over plain HTTP only.
+ * no more than one is kept.
  */
 struct reply_stream {
 	/* Requests a part, on the transport's thread; part() is called once, now or later. */

@@ -3,9 +3,9 @@
  * Finds a request's route and takes it there: the caller (api/caller.h), which rate counts, the
  * fields (api/fields.h), the handler.
  *
- * The search walks over some forty rows and compares a few bytes of each; nothing is allocated on
- * the way to a handler of a Pusher route.  Runs on the transports' threads, several at a time:
- * http, and each worker for HTTPS.  The table is constant after router_init().
+ * The search walks over the table and compares a few bytes of each row; nothing is allocated on
+ * the way to a handler of a Pusher route.  Runs on the http thread, one request at a time.  The
+ * table is constant after router_init().
  */
 #include <errno.h>
 #include "base/mem.h"
@@ -217,8 +217,7 @@ static void target_parse(struct target *t, struct str_view path, struct str_view
 
 /*
  * The bytes of path that the placeholder at pattern takes: up to the next slash, or, if it ends
- * with
- * "...", all but what follows it in the pattern.
+ * with "...", all but what follows it in the pattern.
  */
 static size_t placeholder_takes(const char *pattern, struct str_view path)
 {

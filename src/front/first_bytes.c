@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tells TLS, WebSocket and plain HTTP apart by their first bytes.  No state; any thread. */
+/* Distinguishes TLS, WebSocket and plain HTTP by their first bytes.  No state; any thread. */
 #include "base/str.h"
 #include "front/first_bytes.h"
 #include "wire/handshake.h"

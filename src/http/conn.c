@@ -129,7 +129,7 @@ static enum MHD_Result conn_count_header(void *cls, enum MHD_ValueKind kind UNUS
 	return MHD_YES;
 }
 
-/* Checks the headers that tell the body's length before it arrives.  MHD_NO: refused. */
+/* Checks the headers that give the body's length before it arrives.  MHD_NO: refused. */
 static enum MHD_Result conn_check_framing(struct http_request *req) RUNS_ON(on_http)
 {
 	struct str_view coding = conn_header(&req->base, MHD_HTTP_HEADER_TRANSFER_ENCODING);

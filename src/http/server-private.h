@@ -6,7 +6,7 @@
  *
  * A request begins when its request line is complete, collects its body, is passed to the router,
  * and ends when its reply was sent or its connection broke, and the router has replied.  So it has
- * two references: the connection's, until on_completed(), and the router's, until the reply.
+ * two references: the connection's, until conn_on_completed(), and the router's, until the reply.
  *
  * The reply may be made during the router's call, right after it on another thread, or much later.
  * req->phase decides which thread continues; the second of the two acts.
@@ -34,7 +34,7 @@ extern struct TSA(capability("mutex")) http_lock_held {
 
 struct http_server {
 	struct MHD_Daemon *mhd; /* of the http thread, once that runs */
-	bool announced;		/* on_connection() got the one that is being added; likewise */
+	bool announced;		/* conn_on_connection() got the one that is being added; likewise */
 	bool is_tls;		/* of the one that is being added; likewise */
 	struct address_count *adopting; /* of the connection that is being added */
 	struct http_loop *loop;
