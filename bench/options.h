@@ -2,7 +2,7 @@
 #ifndef BENCH_OPTIONS_H
 #define BENCH_OPTIONS_H
 /*
- * What the load generator is asked to do; options_parse() has the meaning of each.
+ * The options of the load generator; options_parse() has the meaning of each.
  */
 #include <sys/types.h>
 #include "util.h"

@@ -12,7 +12,7 @@
 --     documents(id, project_id)          a document's project
 --     timesheets(id, user_id)            whose timesheet it is
 --     workflows(id, project_id)          a workflow's project
--- and the roles admin and manager, in the users' tokens or told by PUT /api/sync/users/{id}.
+-- and the roles admin and manager, in the users' tokens or set by PUT /api/sync/users/{id}.
 -- The role that predicates run as reads the tables (docs/sync/authorization.md):
 --     GRANT SELECT ON client_user, project_user, projects, invoices, documents, timesheets,
 --         workflows TO scopewire_rules;

@@ -155,7 +155,7 @@ END
 $$;
 COMMENT ON FUNCTION drain_begin IS
 	'Called when a daemon connects: the drainer searches from the first pending event '
-	'again, whatever drain_mark says.';
+	'again, whatever drain_mark has.';
 
 CREATE FUNCTION relay_claim() RETURNS boolean
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off

@@ -158,7 +158,7 @@ END
 $$;
 COMMENT ON FUNCTION retention_drop IS
 	'Drops one partition. dropped is false when there is none, or when another transaction '
-	'uses the log: try again later. waits_s: since when the partition is to be dropped.';
+	'uses the log: try again later. waits_s: for how many seconds the partition could not be dropped.';
 
 REVOKE EXECUTE ON FUNCTION retention_cut(bigint, bigint),
 	retention_turn(bigint, bigint, bigint), retention_mark(bigint),

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Reading the log again, for clients that were away and for cache channels.
 --
--- Partitions are pruned by the values asked with, so plans are made for them each time.
+-- Partitions are pruned by the parameters, so each call is planned for its values.
 
 CREATE FUNCTION replay_page(p_epoch text, p_app text, p_is_only_app boolean, p_channel text,
 			    p_above bigint, p_up_to bigint, p_was text, p_max_rows integer,

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What all of the sync API is built on.  Each endpoint is a function sync_...(app, caller, ...) that
 -- gives one row: the HTTP status and the body.  caller is {"server": true}, or a user's
--- {"id", "name", "avatar", "roles"} as its token says.
+-- {"id", "name", "avatar", "roles"} as its token has them.
 
 CREATE FUNCTION sync_fail(p_status integer, p_code text, p_message text, p_field text DEFAULT '')
 RETURNS void

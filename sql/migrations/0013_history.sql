@@ -63,7 +63,7 @@ BEGIN
 		p_from := CASE WHEN start IS NULL THEN oldest END;
 	END IF;
 	low := coalesce(start[2]::bigint, 0);
-	-- Nothing but a block range index knows of times: it tells between which serials to look.
+	-- Only a block range index has times: it gives the range of serials to search.
 	-- (serial + 0, or the planner would walk the log from one end.)
 	IF (p_from IS NOT NULL OR p_until IS NOT NULL) AND NOT pending AND cardinality(names) = 0 THEN
 		SELECT greatest(low, coalesce(min(e.serial + 0) - 1,

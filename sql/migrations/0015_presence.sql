@@ -37,7 +37,7 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN p_last_seen_at < p_deadline THEN 'offline' ELSE p_status END;
 COMMENT ON FUNCTION presence_status IS
 	'The status at a time: a user who was not seen since p_deadline is offline, whatever '
-	'the row says.';
+	'the row has.';
 
 CREATE FUNCTION presence_next(p_was text, p_heard_at timestamptz, p_told text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -89,7 +89,7 @@ DECLARE
 BEGIN
 	seen_at := iso(now());
 	IF p_came IS NOT NULL THEN
-		-- A user whose heartbeat said offline, and who connects again, is present.
+		-- A user whose last heartbeat had the status offline, and who connects again, is present.
 		UPDATE user_presence p SET heartbeat_at = NULL
 		FROM json_to_recordset(p_came) AS c(app text, id bigint)
 		WHERE p.app = c.app AND p.user_id = c.id AND p.status = 'offline';

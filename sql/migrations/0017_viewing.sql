@@ -371,7 +371,7 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	IF NOT caller_is_server(p_caller) AND caller_id(p_caller) IS DISTINCT FROM p_user_id THEN
-		PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may ask what another '
+		PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may query what another '
 				  'user views.', 'user_id');
 	END IF;
 	-- A user views 200 resources at most.

@@ -287,7 +287,7 @@ static void admin_on_audited(void *ctx UNUSED, const struct pg_answer *a)
 		log_warn("admin: a refused change could not be recorded in admin_audit");
 }
 
-/* A known token requested a change that it cannot have; result says why. */
+/* A known token requested a change that it may not make; result is the reason. */
 static void admin_audit_refused(struct admin *a, const struct request *r, const char *who,
 				const char *result)
 {

@@ -236,7 +236,7 @@ struct sync_call {
 	struct pg_pool *pool; /* the statement's */
 	/* The log's, from before anything was read or written.  Epoch "": not known. */
 	struct position position;
-	struct verdicts verdicts; /* what channel rules said so far, for require_channel() */
+	struct verdicts verdicts;	   /* of channel rules, so far; for require_channel() */
 	const char *extra[SYNC_EXTRA_MAX]; /* set by the action's run; not owned */
 };
 

@@ -40,7 +40,7 @@ void sync_fail_text(struct sync_call *sc, unsigned status, const char *code, con
 		    const char *message);
 /* For -errno of a pool's answer. */
 void sync_fail_rc(struct sync_call *sc, int rc);
-/* Errors as a line of a body that was begun, so that no status can tell: {"error":{...}}. */
+/* Errors as a line of a body whose status has been sent already: {"error":{...}}. */
 void line_add_error(struct strbuf *b, const char *code, const char *message);
 /* The same for -errno of a pool's answer to a call that reads. */
 void line_add_error_rc(struct strbuf *b, int rc);

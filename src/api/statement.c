@@ -179,7 +179,7 @@ static const struct pg_statement serial_statement = {
 	.locks = true,
 };
 
-/* The write is committed; without a serial its answer says null. */
+/* The write is committed; without a serial its answer has null. */
 static void on_serial(void *ctx, const struct pg_answer *a)
 {
 	struct sync_call *sc = ctx;

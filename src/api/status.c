@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the server says of itself. */
+/*
+ * Health, readiness, the number of connections, and the answer to a WebSocket handshake that
+ * cannot be served.  Runs on the http thread.
+ */
 #include "base/annotate.h"
 #include "api/handlers.h"
 #include "api/reply.h"
@@ -11,7 +14,7 @@ void h_status_up(struct call *c)
 	request_reply(c->r, 200, SV("{\"health\":\"OK\"}"));
 }
 
-/* Strangers learn no more than this: the log has the reason. */
+/* Anyone can call this, so the reason is in the log only. */
 void h_status_ready(struct call *c)
 {
 	if (health_is_ready(c->services->health))

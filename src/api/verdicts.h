@@ -2,9 +2,9 @@
 #ifndef API_VERDICTS_H
 #define API_VERDICTS_H
 /*
- * What predicates of channel rules said, for the SQL functions of one call.  A function that needs
- * verdicts refuses and names the channels; their predicates are evaluated one after the other on
- * connections of their own, within their own time; then the function is called again with the
+ * The verdicts of predicates of channel rules, for the SQL functions of one call.  A function that
+ * needs verdicts refuses and names the channels; their predicates are evaluated one after the other
+ * on connections of their own, within their own time; then the function is called again with the
  * verdicts.  Only one thread has it at a time.
  */
 #include "pg/pool.h"

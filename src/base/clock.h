@@ -15,7 +15,7 @@ typedef int64_t usec_t;
 /* Monotonic time in µs; any thread. */
 usec_t clock_mono(void);
 /*
- * For tests: from now on clock_mono() is what mono says; NULL is the machine's clock again.
+ * For tests: from now on clock_mono() returns what mono returns; NULL: the machine's clock again.
  * Before other threads run.
  */
 void clock_set_source(usec_t (*mono)(void));

@@ -3,8 +3,8 @@
 #define BASE_LOG_GATE_H
 /*
  * Log lines that a peer can cause, limited in rate: each gate writes LOG_GATE_LINES lines in
- * LOG_GATE_WINDOW_S seconds and counts the others.  The next window begins with a line that says
- * how many were left out.  A gate is a static variable, one for each kind of line.
+ * LOG_GATE_WINDOW_S seconds and counts the others.  The next window begins with a line that has
+ * the number of those that were left out.  A gate is a static variable, one for each kind of line.
  */
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -3,8 +3,10 @@
 #define BASE_THREAD_H
 /*
  * Roles of threads.  A thread takes its role once, at its start; functions marked
- * RUNS_ON(role) then compile only where clang can see the role is held, and a
- * library's callback says ASSERT_ON(role), which checks at run time and tells clang.
+ * RUNS_ON(role) then compile only where clang can see that the role is held, and a library's
+ * callback begins with ASSERT_ON(role), which checks at run time and gives clang the role.
+ * Roles that one file alone needs are there: on_tls (front/tls_port.h), on_http_deadlines
+ * (http/deadlines.h).
  */
 #include <pthread.h>
 #include "base/annotate.h"

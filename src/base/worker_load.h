@@ -14,7 +14,7 @@
  * each time that the worker was behind, not one for each message.  The marks are explained in
  * docs/decisions/0022-admission.md.
  *
- * Any thread may call any function unless its comment says otherwise.
+ * Any thread may call any function unless its comment restricts it.
  */
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -2,7 +2,7 @@
 /*
  * The checks run one after the other, in the order of a table.  None changes anything.  One that
  * needs what an earlier one did not get (the configuration, a connection) is left out, because the
- * earlier one has said why.
+ * earlier one has reported the reason.
  */
 #include <curl/curl.h>
 #include <jansson.h>

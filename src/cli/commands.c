@@ -34,7 +34,7 @@ static int command_status(long status)
 						: EX_SOFTWARE;
 }
 
-/* What a refusal says: the message of the JSON, or the text. */
+/* Prints the message of a refusal: that of the JSON, or the text. */
 static int command_refused(long status, const struct strbuf *body)
 {
 	json_t *root = json_loadb(body->ptr, body->len, 0, NULL);

@@ -28,7 +28,7 @@ struct cli {
 
 /* Reads the configuration as the daemon does, into cli->conf.  0, or -EINVAL with *why (heap). */
 int command_load(struct cli *cli, char **why);
-/* The command args[0] with its arguments; says on stderr what is wrong. */
+/* The command args[0] with its arguments; prints errors to stderr. */
 int commands_run(struct cli *cli, char **args, int n);
 void commands_print(FILE *out); /* for --help */
 void commands_print_names(FILE *out);

@@ -81,7 +81,7 @@ struct app {
 	enum client_events client_events;
 	bool user_authentication;
 	bool subscription_count;
-	unsigned activity_timeout_s; /* told to clients */
+	unsigned activity_timeout_s; /* sent to clients */
 	unsigned ping_interval_s;    /* silence before the server pings */
 	unsigned pong_timeout_s;
 	unsigned member_removed_delay_ms;

@@ -325,7 +325,7 @@ static void check_dsn(struct loader *l)
 	secret_free(password);
 }
 
-/* What no option can tell by itself. */
+/* Checks that concern several options together. */
 static void check_whole(struct loader *l)
 {
 	struct conf *c = l->conf;

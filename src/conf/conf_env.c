@@ -166,7 +166,7 @@ static int note_db_connection(void *ctx, const struct setting *s)
 	return 0;
 }
 
-/* A source begins whose database driver is as l->db_connection says. */
+/* A source begins; l->db_connection is its database driver. */
 static void begin_env(struct loader *l)
 {
 	struct str_view driver;

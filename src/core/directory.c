@@ -97,7 +97,7 @@ static void shard_unlock(struct shard *s) TSA(release_capability(shard_held)) NO
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* The hash of a channel's key tells the shard, and the channel's place in the map of the shard. */
+/* The hash of a channel's key selects the shard, and the channel's position in the shard's map. */
 static struct shard *shard_of(struct directory *d, uint64_t hash)
 {
 	return &d->shards[(hash >> 40) % DIRECTORY_SHARDS];

@@ -8,7 +8,7 @@
  * messages into their mailboxes.
  *
  * Channels are spread over shards, each with one mutex; see the head of directory.c.  Any thread
- * may call any function unless its comment says otherwise.
+ * may call any function unless its comment restricts it.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -47,7 +47,7 @@ struct hub *hub_new(const struct hub_conf *conf) MUSTCHECK;
 void hub_free(struct hub *h) RUNS_ON(on_worker);
 /* Once a second or more often: liveness, and catch-ups that wait.  now is monotonic. */
 void hub_tick(struct hub *h, usec_t now) RUNS_ON(on_worker);
-/* Does what a message from the directory says, and frees it. */
+/* Carries out a message from the directory, and frees it. */
 void hub_deliver(struct hub *h, struct worker_message *m) RUNS_ON(on_worker);
 /* The beginning and the end of a batch of hub_deliver() calls. */
 void hub_begin(struct hub *h) RUNS_ON(on_worker);

@@ -64,7 +64,7 @@ struct address_limits {
 	unsigned max_connections, max_handshakes_per_second;
 	pthread_mutex_t lock;
 	struct map counts; /* address -> struct address_count */
-	size_t sweep_at;   /* entries; at least half of what is swept was in use last time */
+	size_t sweep_at;   /* the number of entries at which the next sweep begins */
 };
 
 struct address_limits *address_limits_new(unsigned max_connections,

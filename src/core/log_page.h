@@ -38,8 +38,8 @@ void log_page_unref(struct log_page *p); /* NULL is fine */
 void log_page_add(struct log_page *p, struct msgbuf *chunk, unsigned n_events);
 
 /*
- * Whether somebody still wants the answer.  The reader drops a request that was cancelled before
- * it reached the database.  Counted; any thread.
+ * Whether the answer is still needed.  The reader drops a request that was cancelled before it
+ * reached the database.  Counted; any thread.
  */
 struct log_ticket {
 	atomic_uint refs;

@@ -305,7 +305,7 @@ static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *na
 static bool embedded_pause(struct embedded_pg *pg, const char *what)
 {
 	if (pg->waits_since && clock_mono() - pg->waits_since > USEC_PER_SEC) {
-		log_info("embedded PostgreSQL: waiting since 1 s for %s", what);
+		log_info("embedded PostgreSQL: still waiting after 1 s for %s", what);
 		pg->waits_since = 0;
 	}
 	return pg->is_stopped(pg->ctx, PAUSE_MS);

@@ -144,7 +144,7 @@ void guard_report(struct guard *g)
 	}
 	pthread_mutex_unlock(&g->lock);
 	if (what)
-		log_info("database: waiting since %lld s for %s", waited_s, what);
+		log_info("database: still waiting after %lld s for %s", waited_s, what);
 	free(what);
 }
 

@@ -205,7 +205,7 @@ RUNS_ON(on_main) static void wait_for_drainer(struct scopewired *d)
 	       !is_stop_requested(d, POLL_MS)) {
 		if (clock_mono() < say_at)
 			continue;
-		log_info("database: waiting since 1 s for the end of the event log");
+		log_info("database: still waiting after 1 s for the end of the event log");
 		say_at = until;
 	}
 }

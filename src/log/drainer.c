@@ -27,9 +27,8 @@
 #define QUERY_US    (10 * USEC_PER_SEC)
 #define POLL_US	    (2 * USEC_PER_MSEC)
 #define POLL_MAX_US (10 * USEC_PER_MSEC)
-#define POLL_FACTOR                                                                                \
-	4 /* waits so many times as long as the last drain took: fewer, larger drains              \
-	   */
+/* Waits so many times as long as the last drain took: fewer, larger drains. */
+#define POLL_FACTOR	4
 #define LEAVE_US	(20 * USEC_PER_MSEC)
 #define WINDOW_US	(100 * USEC_PER_MSEC)
 #define POLL_ABOVE	8 /* wake-ups in a window; NOTIFY may let no more than 200/s commit */

@@ -28,7 +28,7 @@ int log_seen_write(const char *path, const struct log_seen *s) MUSTCHECK;
 
 /*
  * Has the database compare seen with its rows; it gives the log a new epoch when they differ.
- * *is_new: it did, and the log has a warning that says why.
+ * *is_new: it did, and the log has a warning with the reason.
  */
 enum pg_fault log_epoch_compare(struct pg_connection *c, usec_t deadline,
 				const struct log_seen *seen, bool *is_new) MUSTCHECK;

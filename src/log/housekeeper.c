@@ -56,8 +56,8 @@ static void housekeeper_log_wait(struct housekeeper *k, long long waits_s)
 	if (waits_s < LONG_WAIT_S || (k->complained && now - k->complained < COMPLAIN_US))
 		return;
 	k->complained = now;
-	log_warn(NAME ": a partition is to be dropped since %lld s, but transactions of other "
-		      "sessions use the log all the time",
+	log_warn(NAME ": a partition could not be dropped for %lld s, because transactions of "
+		      "other sessions use the log all the time",
 		 waits_s);
 }
 

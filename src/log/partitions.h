@@ -7,7 +7,7 @@
 
 /*
  * Makes those that are missing up to database.partitions_ahead.  *end (may be NULL) is the first
- * serial for which there is no partition.  On a fault pg_conn_error() says why.
+ * serial for which there is no partition.  On a fault pg_conn_error() has the reason.
  */
 enum pg_fault log_partitions_ensure(struct pg_connection *c, usec_t deadline,
 				    const struct conf_database *conf, uint64_t *end) MUSTCHECK;

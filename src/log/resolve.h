@@ -4,7 +4,8 @@
 /*
  * Finds the outcome of a transaction whose connection was lost in it.  First the old backend must
  * have ended: it could still be waiting for a lock, or not have read what was sent, and commit
- * after the look-up.  Then event_id tells: a transaction's events are all there, or none is.
+ * after the look-up.  Then the event_ids give the outcome: either all events of a transaction are
+ * in the log, or none is.
  */
 #include "core/event.h"
 #include "pg/conn.h"

@@ -147,8 +147,8 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 	is_same = t->epoch && strcmp(t->epoch, epoch) == 0;
 	if (!t->is_set || !is_same || t->cursor > end) {
 		if (t->is_set)
-			log_warn("database: the log is another one now; its events are delivered "
-				 "after serial %" PRIu64,
+			log_warn("database: the event log was replaced by another one; its events "
+				 "are delivered after serial %" PRIu64,
 				 end);
 		t->cursor = t->is_set ? end : start;
 		t->saved = 0;

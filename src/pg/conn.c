@@ -2,7 +2,7 @@
 /*
  * Everything waits in pg_conn_wait(): poll(2) in slices of PG_TICK_MS, the tick between them.
  * No PQcancel(): it blocks.  The server's statement_timeout stops what takes too long.  A lost
- * connection stays lost: every later call says PG_LOST until it is closed.
+ * connection stays lost: every later call returns PG_LOST until it is closed.
  */
 #include <errno.h>
 #include <poll.h>

@@ -72,7 +72,7 @@ struct pg_query {
  * Runs one statement, outside a pipeline.  deadline is mono; after it the connection counts as
  * lost (the server's own statement_timeout should be shorter).  PG_FINE: *out has the result, and
  * the caller releases it; out may be NULL.  On another fault *out is unchanged and pg_conn_error()
- * says why.
+ * has the reason.
  */
 enum pg_fault pg_conn_run(struct pg_connection *c, usec_t deadline, const struct pg_query *q,
 			  struct pg_answer *out) MUSTCHECK;

@@ -23,7 +23,7 @@ PGconn *pg_conn_raw(struct pg_connection *c);
 /* Keeps the message of libpq or the server, which is not empty then: one line, without the trailing
  * newline. */
 void pg_conn_keep_error(struct pg_connection *c, const char *text);
-/* Keeps why the connection is lost: a rc of pg_conn_wait(), or 0 for what libpq says.  PG_LOST. */
+/* Keeps why the connection is lost: a rc of pg_conn_wait(), or 0 for libpq's message.  PG_LOST. */
 enum pg_fault pg_conn_lost(struct pg_connection *c, int rc);
 /* Until the socket is ready: 0; -ETIMEDOUT, -ECANCELED, -ENOTCONN. */
 int pg_conn_wait(struct pg_connection *c, short events, usec_t deadline);

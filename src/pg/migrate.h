@@ -14,14 +14,14 @@
  * Creates the schema when it is missing.  0; -EPROTO: the database was migrated by a newer
  * program, or by one from before the first release; -EILSEQ: an applied migration is not the one
  * this binary holds, or the database is not UTF8; -EHOSTDOWN, -EACCES, -ENODEV as pg_conn_open();
- * -EIO: a statement failed; each with a sentence in *why (heap).  In its own thread's time: may
- * wait a minute for another migration.
+ * -EIO: a statement failed; each with a sentence in *why (heap).  It blocks: up to a minute while
+ * another migration runs.
  */
 int migrate_run(const char *conninfo, const char *schema, char **why) MUSTCHECK;
 /*
  * As migrate_run, on a connection that is open; its tick can end it (-ECANCELED).  The lock is
- * released after success, and ends with the connection otherwise.  on_wait receives what it waits
- * for, again and again; what lasts for the call only.
+ * released after success, and ends with the connection otherwise.  on_wait is called repeatedly
+ * with what it waits for; the text is valid during the call only.
  */
 int migrate_session_run(struct pg_connection *c, const char *schema,
 			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)

@@ -17,7 +17,7 @@ bool pg_pipeline_add(struct pg_connection *c, const struct pg_query *q) MUSTCHEC
 enum pg_fault pg_pipeline_send(struct pg_connection *c, usec_t deadline) MUSTCHECK;
 /*
  * The answer to the next statement; the caller releases it.  PG_FINE without a result: the server
- * skipped the statement.  Another fault: pg_conn_error() says why, and out is unchanged.
+ * skipped the statement.  Another fault: pg_conn_error() has the reason, and out is unchanged.
  */
 enum pg_fault pg_pipeline_read(struct pg_connection *c, usec_t deadline, struct pg_answer *out)
 	MUSTCHECK;

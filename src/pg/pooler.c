@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server tells a client the number of its process when the client connects, and a pooler has none
- * to tell: it makes numbers up, so that the number differs from pg_backend_pid().  Then two
+ * A server sends a client the number of its process when the client connects.  A pooler has no such
+ * process and makes a number up, which differs from pg_backend_pid().  Then two
  * connections take turns.  A client that has a session to itself gets the same process each time,
  * and no other client gets that process.  A shared session is given to the next one that comes.
  */

@@ -76,7 +76,7 @@ static int apps_build_set(struct app_list *list, struct app_set **out)
 	int rc = app_set_build(list->apps, list->n, out, &why);
 
 	if (rc)
-		log_error("table apps: not in force: %s", why ? why : "");
+		log_error("table apps: its rows were not applied: %s", why ? why : "");
 	free(why);
 	return rc;
 }

@@ -2,8 +2,8 @@
 #ifndef SVC_HEALTH_H
 #define SVC_HEALTH_H
 /*
- * Whether the daemon can do its work, for a load balancer that asks /ready.  The reasons are in the
- * log only: one line when a check fails, and one when all pass again.
+ * Whether the daemon can do its work, for a load balancer that requests /ready.  The reasons are in
+ * the log only: one line when a check fails, and one when all pass again.
  *
  * Each check is set by one thread.  Reading is one atomic load, on any thread.
  */

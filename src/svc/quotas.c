@@ -33,7 +33,8 @@ struct quotas {
 	const struct conf_sync *conf;
 	pthread_mutex_t lock;
 	struct map users OWNED_BY(quotas_held); /* lock */
-	size_t walk_at OWNED_BY(quotas_held);	/* lock: so many users */
+	size_t walk_at
+		OWNED_BY(quotas_held); /* lock: the number of users at which the next walk begins */
 };
 
 static void quotas_lock(struct quotas *q) TSA(acquire_capability(quotas_held)) NO_TSA

@@ -27,7 +27,7 @@ enum json_fault json_check(struct str_view text, struct str_view *value) MUSTCHE
 enum json_fault json_check_deep(struct str_view text, unsigned max_depth, struct str_view *value)
 	MUSTCHECK;
 
-/* The first byte tells the type: '{', '[', '"', 't', 'f', 'n', or that of a number.  '\0': absent.
+/* The first byte gives the type: '{', '[', '"', 't', 'f', 'n', or that of a number.  '\0': absent.
  */
 char json_kind(struct str_view value);
 

@@ -3,7 +3,7 @@
 #define WS_FRAME_GUARD_H
 /*
  * Client frames must be masked (RFC 6455 section 5.1); libwebsockets 4.1 reads unmasked ones as
- * if nothing were wrong and does not tell its user.  Other broken headers it does refuse, but in
+ * if nothing were wrong and does not report them.  Other broken headers it does refuse, but in
  * builds with _DEBUG, as Debian's, its close frame is lost.  So the bytes are looked at as they
  * come in: this file defines recv() and SSL_read(), which libwebsockets calls, returns to it the
  * head that was read before the worker got the socket, and follows the frame headers of guarded

@@ -44,7 +44,7 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 		const second = other(t, first.database, { app: { id: 'other', key: 'other' },
 			database: { takeover_wait_s: 2 } });
 		await second.spawn();
-		await logged(second.child, /waiting since 1 s for the end of the daemon .*first-node/);
+		await logged(second.child, /still waiting after 1 s for the end of the daemon .*first-node/);
 		const { code } = await second.child.ended;
 		assert.equal(code, EX.UNAVAILABLE, second.child.log);
 		for (const part of [/another daemon uses this database/, /first-node/, /listens on 127\.0\.0\.1:\d/,
@@ -60,7 +60,7 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 		const first = await startDaemon({}, t);
 		const second = other(t, first.database, { app: { id: 'other', key: 'other' } });
 		await second.spawn();
-		await logged(second.child, /waiting since 1 s for the end of the daemon/);
+		await logged(second.child, /still waiting after 1 s for the end of the daemon/);
 		await first.stop();
 		second.port = Number((await logged(second.child, /ready: listening on \S+:(\d+)/))[1]);
 		assert.equal((await second.api().trigger('c', 'E', '{}')).status, 200);
@@ -91,7 +91,7 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 		const first = await startDaemon({}, t);
 		const second = other(t, first.database, { app: { id: 'other', key: 'other' } });
 		await second.spawn();
-		await logged(second.child, /waiting since 1 s for the end of the daemon/);
+		await logged(second.child, /still waiting after 1 s for the end of the daemon/);
 		for (let i = 0; i < 3; i++) {
 			const [{ backend }] = await first.query('SELECT backend FROM daemon');
 			await first.query('SELECT pg_terminate_backend($1)', [backend]);
@@ -147,7 +147,7 @@ describe('a start that waits says for what, and a signal ends it', { concurrency
 		const [{ pid }] = (await session.query('SELECT pg_backend_pid() AS pid')).rows;
 		await session.query(`SET application_name = 'psql'`);
 		await session.query('SELECT pg_advisory_lock(n) FROM (SELECT $1::bigint) AS x (n)', [MIGRATE_LOCK]);
-		const line = new RegExp(`waiting since 1 s for .*migrations.* process ${pid} of the role scopewire \\(psql\\)`);
+		const line = new RegExp(`still waiting after 1 s for .*migrations.* process ${pid} of the role scopewire \\(psql\\)`);
 		for (const signal of ['SIGTERM', 'SIGINT']) await endsAtOnce(daemon, line, signal);
 		await session.query('SELECT pg_advisory_unlock_all()');
 		await daemon.start();
@@ -160,7 +160,7 @@ describe('a start that waits says for what, and a signal ends it', { concurrency
 		await new Promise((resolve) => mute.once('listening', resolve));
 		const daemon = other(t, { host: '127.0.0.1', port: mute.address().port },
 			{ database: { connect_timeout_s: 600 } });
-		await endsAtOnce(daemon, new RegExp(`waiting since 1 s for .*127\\.0\\.0\\.1:${mute.address().port}`),
+		await endsAtOnce(daemon, new RegExp(`still waiting after 1 s for .*127\\.0\\.0\\.1:${mute.address().port}`),
 			'SIGTERM');
 	});
 
@@ -173,7 +173,7 @@ describe('a start that waits says for what, and a signal ends it', { concurrency
 			version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,
 			applied_at timestamptz NOT NULL DEFAULT now())`);
 		await session.query('BEGIN; LOCK TABLE schema_migrations');
-		await endsAtOnce(daemon, /waiting since 1 s for .*migration/, 'SIGTERM');
+		await endsAtOnce(daemon, /still waiting after 1 s for .*migration/, 'SIGTERM');
 	});
 
 	test('for an embedded PostgreSQL that is made or started', async (t) => {
@@ -188,7 +188,7 @@ describe('a start that waits says for what, and a signal ends it', { concurrency
 
 	test('for the end of another daemon', async (t) => {
 		const first = await startDaemon({}, t);
-		await endsAtOnce(other(t, first.database), /waiting since 1 s for the end of the daemon/, 'SIGTERM');
+		await endsAtOnce(other(t, first.database), /still waiting after 1 s for the end of the daemon/, 'SIGTERM');
 	});
 });
 

@@ -154,7 +154,7 @@ export class Daemon {
 		return n;
 	}
 
-	/** The socket folder of the embedded cluster, as its postmaster.pid says. */
+	/** The socket folder of the embedded cluster, as its postmaster.pid has it. */
 	embeddedSocket() {
 		const text = fs.readFileSync(path.join(this.stateFolder, 'data/postmaster.pid'), 'utf8');
 		return text.split('\n')[4];

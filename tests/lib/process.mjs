@@ -18,7 +18,7 @@ function send(child, signal) {
 	} catch { /* it has just ended */ }
 }
 
-/** Starts a program; what it says gathers in child.log, child.ended resolves to {code, signal}. */
+/** Starts a program; its output gathers in child.log, child.ended resolves to {code, signal}. */
 export function start(command, args, options = {}) {
 	const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
 	child.log = '';

@@ -6,7 +6,7 @@ import crypto from 'node:crypto';
 import { suiteCertificate } from './tls.mjs';
 import { waitFor } from './wait.mjs';
 
-/** One WebSocket frame.  length overrides what the header says, mask false sends it unmasked. */
+/** One WebSocket frame.  length overrides the one of the header, mask false sends it unmasked. */
 export function frame(payload, { opcode = 1, fin = true, rsv = 0, mask = true, length } = {}) {
 	const body = Buffer.from(payload);
 	const n = length ?? body.length;

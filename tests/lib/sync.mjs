@@ -74,12 +74,12 @@ export function ok(answer, status = 200) {
 	return answer.json;
 }
 
-/** A write's answer without what it says about its event. */
+/** A write's answer without the members about its event. */
 export function withoutEvent({ event_id, position, serial, ...rest }) {
 	return rest;
 }
 
-/** The answer is that refusal, with a message that says something. */
+/** The answer is that refusal, with a message that is not empty. */
 export function failed(answer, status, code, field) {
 	assert.equal(answer.status, status, answer.text);
 	assert.equal(answer.json?.error?.code, code, answer.text);
