@@ -57,12 +57,12 @@ static size_t write_http(struct tunnel *r, const char *p, size_t n)
 	return errno == EAGAIN || errno == EINTR ? 0 : n;
 }
 
-static enum step tell_http_end(struct tunnel *r)
+static enum step pass_http_end(struct tunnel *r)
 {
-	if (r->is_http_told)
+	if (r->has_http_end)
 		return STEP_BLOCKED;
 	shutdown(r->pair, SHUT_WR);
-	r->is_http_told = true;
+	r->has_http_end = true;
 	return STEP_MOVED;
 }
 
@@ -99,7 +99,7 @@ static enum step move_to_http(struct tunnel *r)
 		drop_kept(&r->to_http, sent);
 		return sent ? STEP_MOVED : STEP_BLOCKED;
 	}
-	return r->client_ended ? tell_http_end(r) : read_client(r);
+	return r->client_ended ? pass_http_end(r) : read_client(r);
 }
 
 /* ---- from the HTTP server to the client ---------------------------------------- */

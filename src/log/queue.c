@@ -16,7 +16,7 @@ struct log_queue {
 	const struct conf_database *conf;
 	struct mailbox box;
 	struct wake *wake;
-	atomic_int rest;    /* enum log_queue_rest */
+	atomic_int state;   /* enum log_queue_state */
 	atomic_int awaited; /* batches, while LOG_LINGERING; may fall below 0 */
 	atomic_uint events;
 	atomic_size_t bytes;
@@ -88,7 +88,7 @@ int log_queue_append(struct log_queue *q, struct event_batch *b)
 	size_t bytes = b->bytes;
 	bool is_durable = b->deadline != 0;
 	usec_t away = atomic_load_explicit(&q->away_since, memory_order_relaxed);
-	int rc, rest;
+	int rc, state;
 
 	if (is_durable && away && clock_mono() - away > q->conf->commit_timeout_ms * USEC_PER_MSEC)
 		return -EHOSTDOWN;
@@ -99,9 +99,9 @@ int log_queue_append(struct log_queue *q, struct event_batch *b)
 		queue_uncount(q, events, bytes);
 		return -EHOSTDOWN; /* closed */
 	}
-	rest = atomic_load(&q->rest);
-	if ((rest == LOG_SLEEPING && rc == 1) || (rest == LOG_GATHERING && is_durable) ||
-	    (rest == LOG_LINGERING && is_durable && atomic_fetch_sub(&q->awaited, 1) == 1))
+	state = atomic_load(&q->state);
+	if ((state == LOG_SLEEPING && rc == 1) || (state == LOG_GATHERING && is_durable) ||
+	    (state == LOG_LINGERING && is_durable && atomic_fetch_sub(&q->awaited, 1) == 1))
 		wake_signal(q->wake);
 	return 0;
 }
@@ -131,15 +131,15 @@ bool log_queue_take(struct log_queue *q, struct batch_list *to)
 	return any;
 }
 
-void log_queue_set_rest(struct log_queue *q, enum log_queue_rest rest)
+void log_queue_set_state(struct log_queue *q, enum log_queue_state state)
 {
-	atomic_store(&q->rest, rest);
+	atomic_store(&q->state, state);
 }
 
 void log_queue_linger(struct log_queue *q, unsigned batches)
 {
 	atomic_store(&q->awaited, (int)batches);
-	atomic_store(&q->rest, LOG_LINGERING);
+	atomic_store(&q->state, LOG_LINGERING);
 }
 
 bool log_queue_is_missing(struct log_queue *q, unsigned came)

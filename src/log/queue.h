@@ -37,7 +37,7 @@ unsigned log_queue_events(const struct log_queue *q);
 /* -- the log writer's thread -- */
 
 /* What the writer does, for publishers that may have to wake it. */
-enum log_queue_rest {
+enum log_queue_state {
 	LOG_AWAKE,
 	LOG_SLEEPING,  /* any batch wakes it */
 	LOG_GATHERING, /* a batch that waits for its commit wakes it */
@@ -47,7 +47,7 @@ enum log_queue_rest {
 /* Moves all batches to the end of to; whether there were any. */
 bool log_queue_take(struct log_queue *q, struct batch_list *to);
 /* Call log_queue_take() after it: what was appended before the state changed woke no one. */
-void log_queue_set_rest(struct log_queue *q, enum log_queue_rest rest);
+void log_queue_set_state(struct log_queue *q, enum log_queue_state state);
 /* LOG_LINGERING for so many batches that wait for their commit. */
 void log_queue_linger(struct log_queue *q, unsigned batches);
 /* Whether batches are still missing, once these (taken since log_queue_linger()) have come. */

@@ -526,7 +526,7 @@ static void writer_wait(struct log_writer *w, usec_t until)
 
 static void writer_wake_up(struct log_writer *w)
 {
-	log_queue_set_rest(w->queue, LOG_AWAKE);
+	log_queue_set_state(w->queue, LOG_AWAKE);
 	wake_drain(pg_runner_get_wake(w->runner));
 	log_queue_take(w->queue, &w->waiting);
 }
@@ -537,7 +537,7 @@ static void writer_sleep(struct log_writer *w)
 	usec_t until = clock_mono() + IDLE_US;
 
 	deliveries_await(w->deliveries, true);
-	log_queue_set_rest(w->queue, LOG_SLEEPING);
+	log_queue_set_state(w->queue, LOG_SLEEPING);
 	/* Appenders see from here on that the writer sleeps. */
 	if (!log_queue_take(w->queue, &w->waiting)) {
 		if (writer_has_deliveries(w))
@@ -562,7 +562,7 @@ static void writer_gather_async(struct log_writer *w)
 {
 	if (!writer_may_gather(w))
 		return;
-	log_queue_set_rest(w->queue, LOG_GATHERING);
+	log_queue_set_state(w->queue, LOG_GATHERING);
 	log_queue_take(w->queue, &w->waiting);
 	if (writer_may_gather(w))
 		writer_wait(w, clock_mono() + GATHER_US);

@@ -136,7 +136,7 @@ static struct quota_refusal quotas_take_requests_locked(struct quota_user *u, co
 
 static struct quota_refusal quotas_begin_user_locked(struct quotas *q, const struct app *app,
 						     int64_t user_id, size_t bytes)
-	NEEDS_LOCK(quotas_held) NEEDS_LOCK(quotas_held)
+	NEEDS_LOCK(quotas_held)
 {
 	unsigned max_open = q->conf->max_user_calls;
 	usec_t now = clock_mono();

@@ -169,7 +169,7 @@ static enum jwt_verdict jwt_read_user(const json_t *claims, struct jwt_user *out
 static enum jwt_verdict check_header(struct str_view token)
 {
 	jwt_t *jwt = decode(token, SV(""));
-	/* jwt_get_alg() says "none" of all that was not verified */
+	/* jwt_get_alg() returns "none" for all that was not verified */
 	const char *alg = jwt ? jwt_get_header(jwt, "alg") : NULL;
 	enum jwt_verdict v = JWT_OK;
 

@@ -56,7 +56,7 @@ test('a restart with LISTEN_FDS refuses no connection', async (t) => {
 	t.after(() => end(daemon.child));
 	holder.close();
 	await daemon.begin();
-	assert.equal(daemon.port, port, 'the port is the socket’s, whatever the file says');
+	assert.equal(daemon.port, port, 'the port is the socket’s, whatever the file has');
 	const sdk = server(daemon);
 	const pusher = await connected(client(t, daemon, await startAuthorizer(t, sdk)));
 	const channel = await subscribed(pusher, 'news');

@@ -21,7 +21,7 @@ const rule = (pattern, kind = 'anyone', argument = null) => daemon.query(
 const unrule = (pattern) => daemon.query('DELETE FROM channel_rules WHERE pattern = $1', [pattern]);
 const user = (id, claims) => Sync.user(daemon, id, claims);
 
-/** The wire is still on the channel, and was sent nothing that says otherwise. */
+/** The wire is still on the channel, and was sent no frame that ends it. */
 async function stays(wire, channel) {
 	await api.trigger([channel], 'still', '{}');
 	await wire.next({ event: 'still', channel });
@@ -158,7 +158,7 @@ describe('a subscription ends', () => {
 		for (let i = 0; i < names.length; i++) await wire.next(ENDED);
 	});
 
-	test('when a predicate says no after a change of rules', async (t) => {
+	test('when a predicate is false after a change of rules', async (t) => {
 		await daemon.query('CREATE TABLE public.members (user_id bigint)');
 		await daemon.query('INSERT INTO public.members VALUES (1), (2)');
 		await rule('asked', 'sql', 'EXISTS (SELECT FROM members WHERE user_id = {user})');

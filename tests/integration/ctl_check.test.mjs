@@ -145,7 +145,7 @@ test('sign prints what a client needs to subscribe', async (t) => {
 	assert.equal((await runCtl([...config, '--app', 'other', 'sign', '1.1', 'a'])).code, 64);
 });
 
-test('config --diff names what the file says and the daemon does not have', async (t) => {
+test('config --diff names what the file has and the daemon does not', async (t) => {
 	const { daemon, ctl } = await withAdmin(t);
 	const diff = async () => {
 		const { code, json } = await ctl(['--config', path.join(daemon.folder, 'scopewire.conf'),

@@ -59,7 +59,7 @@ test('a full disk delays durable publishes and loses nothing', async (t) => {
 			assert.ok(Number(answer.headers['retry-after']) > 0);
 			assert.match(answer.text, /database/);
 		}
-		await waitFor(() => /No space left on device/.test(daemon.logText), 'the log says why');
+		await waitFor(() => /No space left on device/.test(daemon.logText), 'the log has the reason');
 	});
 	await t.test('sockets, and durability none and async, work during a full disk', async () => {
 		await wire.ping();

@@ -41,7 +41,7 @@ test('a read-only phase is answered 503 and ends by itself', async (t) => {
 	};
 	await waitFor(all200, 'all calls work at first');
 
-	await t.test('new sessions are read only: 503, and the log says why', async () => {
+	await t.test('new sessions are read only: 503, and the log has the reason', async () => {
 		await admin(`ALTER DATABASE ${name} SET default_transaction_read_only = on`);
 		await cut();
 		await waitFor(async () => (await writes.publish()).status === 503, 'a publish is refused');

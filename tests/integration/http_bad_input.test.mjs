@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => daemon?.stop());
 
-/** Everything the server says until it closes. */
+/** Everything the server sends until it closes. */
 async function exchange(bytes, pieces = []) {
 	const raw = await Raw.connect(daemon.port);
 	raw.write(bytes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Each metric counts what docs/metrics.md says.
+// Each metric counts what docs/metrics.md describes.
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { request, startDaemon, waitFor } from '../lib/harness.mjs';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The start: what it waits for, that a signal ends it, one daemon at a time on a database, a
-// database that comes later, and what /ready says.
+// database that comes later, and the answers of /ready.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -138,7 +138,7 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 	});
 });
 
-describe('a start that waits says for what, and a signal ends it', { concurrency: 2 }, () => {
+describe('a start that waits logs for what, and a signal ends it', { concurrency: 2 }, () => {
 	test('for the lock of migrations', async (t) => {
 		const database = await newDatabase();
 		const daemon = other(t, database);
@@ -193,7 +193,7 @@ describe('a start that waits says for what, and a signal ends it', { concurrency
 });
 
 describe('with required = no', { concurrency: 2 }, () => {
-	test('a database that comes later is migrated and used, and /ready says when', async (t) => {
+	test('a database that comes later is migrated and used, and /ready answers 200 then', async (t) => {
 		const port = await freePort();
 		const cluster = await startCluster({ listen_addresses: '127.0.0.1', port });
 		await query(cluster.socket, 'postgres', 'CREATE DATABASE late OWNER scopewire', [], 'postgres', port);

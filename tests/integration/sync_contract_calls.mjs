@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The calls that provoke what docs/openapi.yaml says of each endpoint.  A scenario gets run(call),
+// The calls that provoke what docs/openapi.yaml has for each endpoint.  A scenario gets run(call),
 // which checks status and schema and gives the answer's body, and what prepare() made.
 
 import { Sync } from '../lib/harness.mjs';

@@ -58,7 +58,7 @@ test('a later authorization extends the subscription', async (t) => {
 		const { data } = await wire.next(EXTENDED);
 		assert.deepEqual(JSON.parse(data), { channel, exp: next });
 	}
-	// The one that was not extended says when the old token has ended.
+	// The one that was not extended shows when the old token has ended.
 	await wire.next({ ...ENDED, channel: 'private-room.3' });
 	await api.trigger(['private-room.2', 'presence-room.2'], 'after', '{}');
 	for (const channel of ['private-room.2', 'presence-room.2']) await wire.next({ event: 'after', channel });

@@ -245,7 +245,7 @@ describe('upgrade requests', { concurrency: true }, () => {
 		'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
 		`Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${more}\r\n`;
 
-	/** Everything the server says until it closes. */
+	/** Everything the server sends until it closes. */
 	async function exchange(bytes) {
 		const raw = await Raw.connect(witness.daemon.port);
 		raw.write(bytes);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The table in docs/metrics.md is what the table of metrics says.
+# The table in docs/metrics.md is what the table of metrics gives.
 set -eu
 if ! ./metric_doc | diff -u - "${srcdir:-.}/docs/metrics.md" | grep '^[-+]| `scopewire_' >metric_doc.diff; then
 	rm -f metric_doc.diff

@@ -403,7 +403,7 @@ START_TEST(edges_of_every_number)
 }
 END_TEST
 
-/* With every comment sign before an option taken away the example still says the defaults. */
+/* With every comment sign before an option taken away the example still has the defaults. */
 START_TEST(the_example_is_a_configuration)
 {
 	char *text = printed(conf_print_example), *out = text;

@@ -91,7 +91,7 @@ class Portal {
 		await end(this.child);
 	}
 
-	/** A command of contrib/demo/run; answer: what it says then. */
+	/** A command of contrib/demo/run; answer: its output after that. */
 	async command(text, answer) {
 		this.child.log = '';
 		this.child.stdin.write(`${text}\n`);

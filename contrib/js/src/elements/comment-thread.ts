@@ -175,7 +175,7 @@ export class CommentThread extends ScopewireElement {
 		}
 	}
 
-	/** One that is stored after all, as its event says, is no draft any more. */
+	/** One that is stored after all, as its event shows, is no draft any more. */
 	#change(draft: Draft, change: Partial<Draft>): void {
 		this.comments = this.comments.map((c) => (c.state && c.client_ref === draft.client_ref ? { ...c, ...change } : c));
 	}

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { BatchAuthorizer } from '../../src/authorizer.js';
 
-// An application's endpoint over HTTP, which answers as the test says; the daemon's own is in the
+// An application's endpoint over HTTP, which answers as the test specifies; the daemon's own is in the
 // tests in the browser.
 let server: Server | undefined;
 let bodies: any[];

@@ -27,7 +27,7 @@ test('what arrives while an older answer is under way stays', async () => {
 	expect(shown.rows).toEqual([1, 2, 3]);
 });
 
-test('what arrived before a load began is as the answer says', async () => {
+test('what arrived before a load began is as the answer has it', async () => {
 	const { shown, load, add } = setUp();
 	add(3);
 	const first = load();
