@@ -10,6 +10,7 @@
  */
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
 #include "wire/pusher.h"
@@ -410,46 +411,15 @@ static reader *const readers[] = {
 
 /* ---- all fields --------------------------------------------------------------- */
 
-/* How many letters must be added, removed or changed to make b of a (Levenshtein). */
-static unsigned field_distance(struct str_view a, const char *b)
-{
-	unsigned row[65], n = (unsigned)strlen(b);
-
-	if (a.len > 64 || n > 64)
-		return 64;
-	for (unsigned j = 0; j <= n; j++)
-		row[j] = j;
-	for (size_t i = 0; i < a.len; i++) {
-		unsigned corner = row[0]++;
-
-		for (unsigned j = 1; j <= n; j++) {
-			unsigned best = corner + (a.ptr[i] != b[j - 1]);
-
-			corner = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
 /* The field that was probably meant, or NULL. */
 static const char *field_near(const struct sync_action *a, size_t first, struct str_view name)
 {
 	const char *near = NULL;
-	unsigned least = name.len < 4 ? 2 : 4;
+	unsigned least = UINT_MAX;
 
-	for (size_t i = first; i < a->n_fields; i++) {
-		unsigned d = field_distance(name, a->fields[i].name);
-
-		if (d < least && d < strlen(a->fields[i].name)) {
-			least = d;
+	for (size_t i = first; i < a->n_fields; i++)
+		if (str_is_nearer(name, a->fields[i].name, &least))
 			near = a->fields[i].name;
-		}
-	}
 	return near;
 }
 

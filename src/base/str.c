@@ -4,10 +4,13 @@
  * constant time.  JSON is escaped as RFC 8259 section 7 requires, UTF-8 checked as in RFC 3629.  No
  * state; any thread, one at a time for each buffer.
  */
+#include <limits.h>
 #include <stdarg.h>
 #include "base/hex.h"
 #include "base/mem.h"
 #include "base/str.h"
+
+#define NAME_MAX_BYTES 64
 
 struct str_view sv(const char *s)
 {
@@ -170,6 +173,39 @@ const char *str_plain_end(const char *p, const char *end)
 	while (p < end && is_plain((unsigned char)*p))
 		p++;
 	return p;
+}
+
+/* How many bytes must be added, removed or changed to make b of a (Levenshtein). */
+static unsigned str_distance(struct str_view a, struct str_view b)
+{
+	unsigned row[NAME_MAX_BYTES + 1];
+
+	if (a.len > NAME_MAX_BYTES || b.len > NAME_MAX_BYTES)
+		return UINT_MAX;
+	for (unsigned j = 0; j <= b.len; j++)
+		row[j] = j;
+	for (size_t i = 0; i < a.len; i++) {
+		unsigned diagonal = row[0]++;
+
+		for (size_t j = 1; j <= b.len; j++) {
+			unsigned change = diagonal + (a.ptr[i] != b.ptr[j - 1]);
+			unsigned step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+
+			diagonal = row[j];
+			row[j] = change < step ? change : step;
+		}
+	}
+	return row[b.len];
+}
+
+bool str_is_nearer(struct str_view text, const char *name, unsigned *least)
+{
+	unsigned distance = str_distance(text, sv(name));
+
+	if (distance > text.len / 3 + 1 || distance >= strlen(name) || distance >= *least)
+		return false;
+	*least = distance;
+	return true;
 }
 
 char *sv_dup(struct str_view s)

@@ -39,6 +39,11 @@ bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out) MUSTCHECK;
 bool sv_is_utf8(struct str_view s);
 /* Behind the bytes from p on that stand for themselves in a JSON string; at end at most. */
 const char *str_plain_end(const char *p, const char *end);
+/*
+ * Is name probably what the writer of text meant, and nearer to it than *least (UINT_MAX at first)?
+ * Then *least is its distance.
+ */
+bool str_is_nearer(struct str_view text, const char *name, unsigned *least);
 /* Heap copy that ends with a NUL. */
 char *sv_dup(struct str_view s) MUSTCHECK;
 /* Copies what fits into size > 0 bytes, with a NUL after it. */

@@ -11,7 +11,6 @@
 #include "conf/conf.h"
 #include "conf/conf_table.h"
 
-#define NAME_MAX_BYTES 64
 #define COMPLAINTS_MAX 50
 
 static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
@@ -583,48 +582,17 @@ const struct option *option_find_env(const struct option *options, size_t n, con
 	return NULL;
 }
 
-/* Levenshtein's distance of names up to NAME_MAX_BYTES; longer ones are far. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[NAME_MAX_BYTES + 1];
-	size_t la = strlen(a), lb = strlen(b);
-
-	if (la > NAME_MAX_BYTES || lb > NAME_MAX_BYTES)
-		return UINT_MAX;
-	for (unsigned j = 0; j <= lb; j++)
-		row[j] = j;
-	for (unsigned i = 1; i <= la; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= lb; j++) {
-			unsigned swap = diagonal + (a[i - 1] != b[j - 1]);
-			unsigned step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-
-			diagonal = row[j];
-			row[j] = swap < step ? swap : step;
-		}
-	}
-	return row[lb];
-}
-
 static const char *option_nearest(const char *section, const char *name)
 {
 	size_t n;
 	const struct option *table = table_of(section, &n);
-	unsigned best = (unsigned)strlen(name) / 3 + 1;
 	const char *nearest = NULL;
+	unsigned least = UINT_MAX;
 
-	for (size_t i = 0; i < n; i++) {
-		unsigned d = UINT_MAX;
-
-		if (strcmp(table[i].section, section) == 0)
-			d = distance(name, table[i].name);
-		if (d <= best && (!nearest || d < best)) {
-			best = d;
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(table[i].section, section) == 0 &&
+		    str_is_nearer(sv(name), table[i].name, &least))
 			nearest = table[i].name;
-		}
-	}
 	return nearest;
 }
 
