@@ -129,8 +129,9 @@ static bool take_app_of_token(struct call *c, struct str_view token)
 		break;
 	}
 	set = apps_current();
-	if (app_set_count(set) == 1)
-		c->app = app_ref(app_set_at(set, 0));
+	c->app = app_set_only(set);
+	if (c->app)
+		app_ref(c->app);
 	app_set_unref(set);
 	return c->app != NULL;
 }

@@ -412,6 +412,11 @@ struct app *app_set_at(const struct app_set *s, size_t i)
 	return s->apps[i];
 }
 
+struct app *app_set_only(const struct app_set *s)
+{
+	return app_set_count(s) == 1 ? s->apps[0] : NULL;
+}
+
 struct app_set *apps_current(void)
 {
 	struct app_set *s;

@@ -114,6 +114,8 @@ struct app *app_set_by_key(const struct app_set *s, struct str_view key);
 struct app *app_set_by_id(const struct app_set *s, struct str_view id);
 size_t app_set_count(const struct app_set *s);
 struct app *app_set_at(const struct app_set *s, size_t i);
+/* The only app; NULL when there is none, or more than one. */
+struct app *app_set_only(const struct app_set *s);
 
 /* The set in force, or NULL before the first.  Any thread; the caller unrefs what it gets. */
 struct app_set *apps_current(void) MUSTCHECK;

@@ -281,7 +281,7 @@ static struct job *job_new(struct reader *r, const struct log_ask *a)
 static const char *reader_is_only_app(void)
 {
 	struct app_set *apps = apps_current();
-	const char *text = app_set_count(apps) == 1 ? "true" : "false";
+	const char *text = app_set_only(apps) ? "true" : "false";
 
 	app_set_unref(apps);
 	return text;

@@ -26,7 +26,7 @@ void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
 struct app *log_row_app(const struct log_row *r, const struct app_set *apps)
 {
 	if (!r->app.len)
-		return app_set_count(apps) == 1 ? app_set_at(apps, 0) : NULL;
+		return app_set_only(apps);
 	return app_set_by_id(apps, r->app);
 }
 
