@@ -47,8 +47,7 @@ BEGIN
 	-- After the rows: rows dropped in between would go unnoticed.
 	SELECT CASE WHEN m.epoch <> p_epoch THEN 'epoch'
 		    WHEN log_horizon() > p_above OR is_too_old THEN 'expired'
-		    WHEN p_above > p_up_to AND p_above > (SELECT s.last_value
-							  FROM realtime_events_serial s) THEN 'epoch'
+		    WHEN p_above > p_up_to AND p_above >= log_next_serial() THEN 'epoch'
 		    WHEN is_cut THEN 'more' END
 	INTO fault FROM log_meta m;
 	IF p_cap > 0 AND (fault IS NULL OR fault = 'more') AND (n > p_cap OR (is_cut AND EXISTS (

@@ -115,7 +115,7 @@ BEGIN
 	IF start[1] <> meta.epoch THEN
 		PERFORM sync_fail(409, 'other_epoch', 'The position is of another log: fetch anew.',
 				  'since');
-	ELSIF start[2]::bigint > (SELECT s.last_value FROM realtime_events_serial s) THEN
+	ELSIF start[2]::bigint >= log_next_serial() THEN
 		PERFORM sync_fail(409, 'other_epoch', 'The position is later than the end of the log: '
 				  'fetch anew.', 'since');
 	ELSIF log_horizon() > start[2]::bigint OR EXISTS (

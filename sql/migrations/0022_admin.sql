@@ -112,7 +112,7 @@ AS $$
 		'database', current_database(),
 		'role', current_user,
 		'epoch', (SELECT m.epoch FROM log_meta m),
-		'last_serial', (SELECT s.last_value FROM realtime_events_serial s),
+		'last_serial', log_next_serial() - 1,
 		'pending', (SELECT count(*) FROM (SELECT FROM realtime_events e
 						  WHERE e.serial = 0 LIMIT 10000) p),
 		'migration', (SELECT max(m.version) FROM schema_migrations m))

@@ -96,16 +96,12 @@ static void admin_on_up(struct admin *a UNUSED, struct request *r, const char *w
 /* As on the public port, with the names of the checks that fail. */
 static void admin_on_ready(struct admin *a, struct request *r, const char *who UNUSED)
 {
-	struct reply reply = { .status = health_is_ready(a->services.health) ? 200 : 503 };
-	unsigned n = 0;
+	struct reply reply = { 0 };
 
 	strbuf_init(&reply.body, 96);
-	strbuf_addf(&reply.body, "{\"ready\":%s,\"failed\":[",
-		    reply.status == 200 ? "true" : "false");
-	for (unsigned i = 0; i < HEALTH_CHECKS; i++)
-		if (!health_passes(a->services.health, i))
-			strbuf_addf(&reply.body, "%s\"%s\"", n++ ? "," : "", health_check_name(i));
-	strbuf_add_str(&reply.body, "]}");
+	strbuf_add_c(&reply.body, '{');
+	reply.status = admin_state_health(a->services.health, &reply.body) ? 200 : 503;
+	strbuf_add_c(&reply.body, '}');
 	request_reply_full(r, &reply);
 }
 

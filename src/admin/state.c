@@ -17,12 +17,8 @@ struct app *admin_state_app(struct request *r)
 {
 	struct str_view id = request_param(r, "app");
 	struct app_set *set = apps_current();
-	struct app *app = NULL;
+	struct app *app = id.len ? app_set_by_id(set, id) : app_set_only(set);
 
-	if (id.len)
-		app = app_set_by_id(set, id);
-	else if (app_set_count(set) == 1)
-		app = app_set_at(set, 0);
 	if (app)
 		app_ref(app);
 	else if (id.len)
@@ -45,31 +41,33 @@ static void state_reply(struct request *r, struct strbuf *body)
 
 /* ---- the node ---- */
 
-static void state_add_node(const struct conf *conf, struct strbuf *out)
+bool admin_state_health(const struct health *h, struct strbuf *out)
 {
-	char host[256] = "";
+	bool is_ready = health_is_ready(h);
+	unsigned n = 0;
 
-	if (conf->server.node && *conf->server.node)
-		strbuf_add_json(out, sv(conf->server.node));
-	else
-		strbuf_add_json(out, gethostname(host, sizeof(host) - 1) ? SV("") : sv(host));
+	strbuf_addf(out, "\"ready\":%s,\"failed\":[", is_ready ? "true" : "false");
+	for (unsigned i = 0; i < HEALTH_CHECKS; i++)
+		if (!health_passes(h, i))
+			strbuf_addf(out, "%s\"%s\"", n++ ? "," : "", health_check_name(i));
+	strbuf_add_c(out, ']');
+	return is_ready;
 }
 
 void admin_state_status(const struct admin_services *s, struct strbuf *out)
 {
 	struct app_set *set = apps_current();
-	unsigned connections = 0, n = 0;
+	char *node = conf_node(&s->conf->server);
+	unsigned connections = 0;
 
 	for (size_t i = 0; set && i < app_set_count(set); i++)
 		connections += atomic_load(&app_set_at(set, i)->runtime->connections);
 	strbuf_add_str(out, "\"version\":\"" PACKAGE_VERSION "\",\"node\":");
-	state_add_node(s->conf, out);
-	strbuf_addf(out, ",\"process\":%d,\"ready\":%s,\"failed\":[", getpid(),
-		    health_is_ready(s->health) ? "true" : "false");
-	for (unsigned i = 0; i < HEALTH_CHECKS; i++)
-		if (!health_passes(s->health, i))
-			strbuf_addf(out, "%s\"%s\"", n++ ? "," : "", health_check_name(i));
-	strbuf_addf(out, "],\"apps\":%zu,\"connections\":%u", app_set_count(set), connections);
+	strbuf_add_json(out, sv(node));
+	strbuf_addf(out, ",\"process\":%d,", getpid());
+	admin_state_health(s->health, out);
+	strbuf_addf(out, ",\"apps\":%zu,\"connections\":%u", app_set_count(set), connections);
+	free(node);
 	app_set_unref(set);
 }
 

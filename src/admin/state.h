@@ -15,6 +15,8 @@ void admin_state_who(const struct admin_services *s, struct request *r);
 void admin_state_settings(const struct admin_services *s, struct request *r);
 /* Write members without braces, for a reply that also has a part of the database. */
 void admin_state_status(const struct admin_services *s, struct strbuf *out);
+/* As above; returns whether all checks pass. */
+bool admin_state_health(const struct health *h, struct strbuf *out);
 void admin_state_channel(const struct admin_services *s, const struct app *app,
 			 struct str_view channel, struct strbuf *out);
 /* The application of the parameter "app", or the only one (counted); NULL: it was replied to. */

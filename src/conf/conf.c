@@ -4,7 +4,9 @@
  * options of apps are gathered and checked when all of an app is known.
  */
 #include <errno.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
 #include "conf/conf_source.h"
@@ -21,6 +23,17 @@ void conf_replace(char **at, const char *text)
 
 	secret_free(*at);
 	*at = copy;
+}
+
+char *conf_node(const struct conf_server *s)
+{
+	char host[HOST_NAME_MAX + 1] = "";
+
+	if (s->node && *s->node)
+		return xstrdup(s->node);
+	if (gethostname(host, sizeof(host) - 1) || !*host)
+		return xstrdup("localhost");
+	return xstrdup(host);
 }
 
 void loader_note(struct conf *c, char *note)

@@ -96,6 +96,9 @@ struct conf_admin {
 	char *tls_certificate, *tls_key; /* PEM files; "" for none */
 };
 
+/* The name of this node (heap): as configured, or the host's. */
+char *conf_node(const struct conf_server *s) MUSTCHECK;
+
 bool conf_admin_is_off(const struct conf_admin *a);
 bool conf_admin_is_unix(const struct conf_admin *a);
 /* Takes ADDRESS:PORT or [ADDRESS]:PORT apart; false: it is neither. */

@@ -466,17 +466,6 @@ RUNS_ON(on_db) static void *guard_run(void *arg)
 
 /* -- start and stop -- */
 
-static char *guard_node(const struct conf_server *s)
-{
-	char host[HOST_NAME_MAX + 1] = "";
-
-	if (s->node && *s->node)
-		return xstrdup(s->node);
-	if (gethostname(host, sizeof(host) - 1) || !*host)
-		return xstrdup("localhost");
-	return xstrdup(host);
-}
-
 static void guard_free(struct guard *g)
 {
 	wake_release(&g->wake);
@@ -512,7 +501,7 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
 	g->password = conf->database.password ? xstrdup(conf->database.password) : NULL;
 	g->schema = xstrdup(conf->database.schema);
 	g->server = pg_hosts_text(conninfo);
-	g->node = guard_node(&conf->server);
+	g->node = conf_node(&conf->server);
 	strbuf_init(&address, 32);
 	strbuf_addf(&address, "%s:%u", conf->server.host, conf->server.port);
 	g->address = address.ptr;

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "conf/conninfo.h"
 #include "log/drainer.h"
 #include "log/partitions.h"
 #include "pg/listener.h"
@@ -318,14 +319,9 @@ int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail
 		  struct drainer **out)
 {
 	struct drainer *d = xcalloc(1, sizeof(*d));
-	const struct pg_runner_conf rc = {
+	struct pg_runner_conf rc = {
 		.name = NAME,
-		.options = { .conninfo = conninfo,
-			     .password = conf->database.password,
-			     .schema = conf->database.schema,
-			     .connect_timeout_ms = conf->database.connect_timeout_s * 1000,
-			     .statement_timeout_ms = QUERY_US / USEC_PER_MSEC / 2,
-			     .lock_timeout_ms = LOCK_TIMEOUT_MS },
+		.options = conf_pg_options(&conf->database, conninfo),
 		.backoff_min_ms = BACKOFF_MIN_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS,
 		.serve = drainer_serve,
@@ -336,6 +332,8 @@ int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail
 
 	d->conf = &conf->database;
 	d->tail = tail;
+	rc.options.statement_timeout_ms = QUERY_US / USEC_PER_MSEC / 2;
+	rc.options.lock_timeout_ms = LOCK_TIMEOUT_MS;
 	err = pg_runner_start(&rc, &d->runner);
 	if (err)
 		free(d);

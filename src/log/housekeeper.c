@@ -2,6 +2,7 @@
 /* Chores on a connection (pg/chore.h, pg/runner.h).  Nothing is shared with other threads. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/conninfo.h"
 #include "log/housekeeper.h"
 #include "log/partitions.h"
 #include "pg/chore.h"
@@ -141,14 +142,9 @@ RUNS_ON(on_db) static enum pg_fault housekeeper_serve(void *ctx, struct pg_conne
 int housekeeper_start(const struct conf *conf, const char *conninfo, struct housekeeper **out)
 {
 	struct housekeeper *k = xcalloc(1, sizeof(*k));
-	const struct pg_runner_conf rc = {
+	struct pg_runner_conf rc = {
 		.name = NAME,
-		.options = { .conninfo = conninfo,
-			     .password = conf->database.password,
-			     .schema = conf->database.schema,
-			     .connect_timeout_ms = conf->database.connect_timeout_s * 1000,
-			     .statement_timeout_ms = STATEMENT_TIMEOUT / USEC_PER_MSEC,
-			     .lock_timeout_ms = LOCK_TIMEOUT_MS },
+		.options = conf_pg_options(&conf->database, conninfo),
 		.backoff_min_ms = BACKOFF_MIN_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS,
 		.serve = housekeeper_serve,
@@ -177,6 +173,8 @@ int housekeeper_start(const struct conf *conf, const char *conninfo, struct hous
 						  .every = RETENTION_EVERY,
 						  .timeout = CHORE_TIMEOUT,
 						  .on_refusal = "old partitions are not dropped" };
+	rc.options.statement_timeout_ms = STATEMENT_TIMEOUT / USEC_PER_MSEC;
+	rc.options.lock_timeout_ms = LOCK_TIMEOUT_MS;
 	err = pg_runner_start(&rc, &k->runner);
 	if (err)
 		free(k);

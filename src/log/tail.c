@@ -163,11 +163,10 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 
 enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 {
-	/* A sequence that was never used has last_value 1, and no serial was given. */
 	static const char start_sql[] =
 		"SELECT m.epoch, s.last, coalesce(greatest(least(r.serial, s.last), "
-		"s.last - " BACKLOG_MAX_TEXT "), s.last) FROM log_meta m CROSS JOIN (SELECT CASE "
-		"WHEN is_called THEN last_value ELSE 0 END AS last FROM realtime_events_serial) s "
+		"s.last - " BACKLOG_MAX_TEXT "), s.last) FROM log_meta m CROSS JOIN (SELECT "
+		"log_next_serial() - 1 AS last) s "
 		"LEFT JOIN relay_cursor r ON r.node = $1::text AND r.epoch = m.epoch";
 	static const char page_sql[] = "SELECT " LOG_ROW_COLUMNS " FROM realtime_events "
 				       "WHERE serial > $1 AND serial <= $2 "

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "conf/conninfo.h"
 #include "log/linger.h"
 #include "log/partitions.h"
 #include "log/resolve.h"
@@ -239,7 +240,7 @@ static void writer_on_away(void *ctx, bool is_woken UNUSED)
  */
 static enum pg_fault writer_read_last_serial(struct log_writer *w)
 {
-	const struct pg_query q = { .sql = "SELECT last_value FROM realtime_events_serial" };
+	const struct pg_query q = { .sql = "SELECT log_next_serial() - 1" };
 	struct pg_answer a = { 0 };
 	enum pg_fault fault;
 
@@ -247,7 +248,7 @@ static enum pg_fault writer_read_last_serial(struct log_writer *w)
 		return PG_FINE;
 	fault = pg_conn_run(w->conn, writer_deadline(w), &q, &a);
 	if (fault == PG_FINE && pg_answer_rows(&a) == 1)
-		w->last_serial = (uint64_t)pg_answer_int(&a, 0, 0) - 1;
+		w->last_serial = (uint64_t)pg_answer_int(&a, 0, 0);
 	pg_answer_release(&a);
 	return fault;
 }
@@ -679,13 +680,7 @@ int log_writer_start(const struct conf *conf, const char *conninfo, struct direc
 	struct log_writer *w = xcalloc(1, sizeof(*w));
 	struct pg_runner_conf rc = {
 		.name = "log writer",
-		.options = { .conninfo = conninfo,
-			     .password = conf->database.password,
-			     .schema = conf->database.schema,
-			     .connect_timeout_ms = conf->database.connect_timeout_s * 1000,
-			     .lock_timeout_ms = LOCK_TIMEOUT_MS,
-			     .tick = writer_tick,
-			     .ctx = w },
+		.options = conf_pg_options(&conf->database, conninfo),
 		.backoff_min_ms = BACKOFF_MIN_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS,
 		.serve = writer_serve,
@@ -695,21 +690,20 @@ int log_writer_start(const struct conf *conf, const char *conninfo, struct direc
 		.is_finished = writer_is_finished,
 		.ctx = w,
 	};
-	char host[HOST_NAME_MAX + 1] = "";
-	const char *node = conf->server.node;
+	char *node = conf_node(&conf->server);
 	int err;
 
-	if ((!node || !*node) && gethostname(host, sizeof(host) - 1) == 0)
-		node = host;
-	if (!node || !*node)
-		node = "localhost";
 	w->conf = &conf->database;
 	rc.options.statement_timeout_ms = writer_statement_ms(w);
+	rc.options.lock_timeout_ms = LOCK_TIMEOUT_MS;
+	rc.options.tick = writer_tick;
+	rc.options.ctx = w;
 	w->queue = log_queue_new(w->conf);
 	log_queue_set_away(w->queue, clock_mono());
 	w->deliveries = deliveries_new();
 	w->write = log_write_new(node);
 	w->tail = log_tail_new(node, d, w->conf->deliveries ? w->deliveries : NULL);
+	free(node);
 	writer_keep_position(w, conf);
 	err = wake_init(&w->closed);
 	if (!err)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/conninfo.h"
 #include "pg/listener.h"
 #include "pg/runner.h"
 #include "svc/apps_watch.h"
@@ -238,14 +239,9 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 		     void *ctx, struct apps_watch **out)
 {
 	struct apps_watch *w = xcalloc(1, sizeof(*w));
-	const struct pg_runner_conf rc = {
+	struct pg_runner_conf rc = {
 		.name = "apps watch",
-		.options = { .conninfo = conninfo,
-			     .password = conf->database.password,
-			     .schema = conf->database.schema,
-			     .connect_timeout_ms = conf->database.connect_timeout_s * 1000,
-			     .statement_timeout_ms = QUERY_US / USEC_PER_MSEC,
-			     .lock_timeout_ms = LOCK_MS },
+		.options = conf_pg_options(&conf->database, conninfo),
 		.backoff_min_ms = BACKOFF_MIN_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS,
 		.serve = apps_watch_serve,
@@ -258,6 +254,8 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 	w->ctx = ctx;
 	w->file_apps = app_set_ref(conf->apps);
 	pthread_mutex_init(&w->lock, NULL);
+	rc.options.statement_timeout_ms = QUERY_US / USEC_PER_MSEC;
+	rc.options.lock_timeout_ms = LOCK_MS;
 	err = pg_runner_start(&rc, &w->runner);
 	if (err)
 		apps_watch_free(w);

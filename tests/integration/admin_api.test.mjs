@@ -16,6 +16,7 @@ test('status has the node and the database; scopewirectl prints it and exits wit
 	assert.equal(status, 200);
 	assert.equal(json.ready, true);
 	assert.equal(json.connections, 1);
+	assert.equal(json.database.last_serial, 0, 'of an empty log');
 	assert.equal(json.database.database, daemon.database.name);
 	const shown = await ctl(['status', '--json'], { scope: 'read' });
 	assert.equal(shown.code, 0, shown.error);
