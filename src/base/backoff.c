@@ -7,6 +7,8 @@
 
 void backoff_init(struct backoff *b, unsigned min_ms, unsigned max_ms)
 {
+	if (min_ms > max_ms)
+		min_ms = max_ms;
 	*b = (struct backoff){ .min_ms = min_ms, .max_ms = max_ms, .next_ms = min_ms };
 }
 

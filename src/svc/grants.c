@@ -8,14 +8,15 @@
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include "base/backoff.h"
 #include "base/log_gate.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "svc/grants.h"
 
 #define CHECKS_OPEN  2
-#define PAUSE_MIN_US (5 * USEC_PER_SEC)
-#define PAUSE_MAX_US (300 * USEC_PER_SEC)
+#define PAUSE_MIN_MS 5000
+#define PAUSE_MAX_MS 300000
 
 /* A circular list: its head is not part of a grant. */
 struct grant_link {
@@ -67,7 +68,7 @@ struct grants {
 	unsigned n_open OWNED_BY(grants_held);
 	bool is_pumping OWNED_BY(grants_held), is_stopped OWNED_BY(grants_held);
 	usec_t retry_at OWNED_BY(grants_held); /* mono; 0: none failed */
-	usec_t pause OWNED_BY(grants_held);
+	struct backoff backoff OWNED_BY(grants_held);
 };
 
 static void grants_lock(struct grants *g) TSA(acquire_capability(grants_held)) NO_TSA
@@ -300,7 +301,7 @@ void grants_on_change(void *ctx, const char *app, int64_t user_id)
 		g->round++;
 		link_move_all(&g->settled, &g->due);
 		link_move_all(&g->failed, &g->due);
-		g->pause = PAUSE_MIN_US;
+		backoff_reset(&g->backoff);
 		g->retry_at = 0;
 	}
 	grants_unlock(g);
@@ -315,7 +316,7 @@ static void grant_set_failed_locked(struct grants *g, struct grant *one) NEEDS_L
 {
 	link_move(&one->link, &g->failed);
 	if (!g->retry_at)
-		g->retry_at = clock_mono() + g->pause;
+		g->retry_at = clock_mono() + backoff_next(&g->backoff) * USEC_PER_MSEC;
 }
 
 static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
@@ -394,9 +395,8 @@ void grants_tick(struct grants *g, usec_t now)
 	grants_lock(g);
 	if (g->retry_at && now >= g->retry_at) {
 		g->retry_at = 0;
-		g->pause = g->failed.next == &g->failed	 ? PAUSE_MIN_US
-			   : g->pause < PAUSE_MAX_US / 2 ? 2 * g->pause
-							 : PAUSE_MAX_US;
+		if (g->failed.next == &g->failed)
+			backoff_reset(&g->backoff);
 		link_move_all(&g->failed, &g->due);
 	}
 	grants_unlock(g);
@@ -416,7 +416,7 @@ struct grants *grants_new(void)
 	link_init(&g->due);
 	link_init(&g->settled);
 	link_init(&g->failed);
-	g->pause = PAUSE_MIN_US;
+	backoff_init(&g->backoff, PAUSE_MIN_MS, PAUSE_MAX_MS);
 	grants_unlock(g);
 	return g;
 }

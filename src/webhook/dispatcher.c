@@ -33,7 +33,7 @@ RUNS_ON(on_webhook) static void dispatcher_finish_lane(struct dispatcher *d, str
 RUNS_ON(on_webhook) static void dispatcher_retry_lane(struct dispatcher *d, struct lane *lane)
 {
 	const struct conf_webhooks *c = d->conf;
-	usec_t now = clock_mono(), pause = c->retry_min_ms;
+	usec_t now = clock_mono();
 
 	if (lane->is_permanent || now - lane->first_at >= c->retry_for_s * USEC_PER_SEC) {
 		log_gated(&failed_gate,
@@ -41,14 +41,9 @@ RUNS_ON(on_webhook) static void dispatcher_retry_lane(struct dispatcher *d, stru
 			  "database is not available: %s",
 			  lane->app, lane->endpoint, lane->error);
 		hook_free(hook_list_take(&lane->waiting));
-		lane->attempts = 0;
 		lane->first_at = 0;
 	} else {
-		for (unsigned i = 0; i < lane->attempts && pause < c->retry_max_ms; i++)
-			pause *= 2;
-		lane->attempts++;
-		lane->next_at =
-			now + (pause < c->retry_max_ms ? pause : c->retry_max_ms) * USEC_PER_MSEC;
+		lane->next_at = now + backoff_next(&lane->backoff) * USEC_PER_MSEC;
 	}
 	lane->has_failed = lane->is_permanent = false;
 }
@@ -70,7 +65,6 @@ static void dispatcher_end_attempt(struct dispatcher *d, struct lane *lane,
 	if (r->is_delivered) {
 		while (n-- > 0)
 			hook_list_add(&lane->done, hook_list_take(&lane->waiting));
-		lane->attempts = 0;
 		lane->first_at = 0;
 	} else {
 		lane_fail(lane, r->error, false);
@@ -121,8 +115,11 @@ static void dispatcher_send(struct dispatcher *d, const struct app *app,
 			strbuf_add_str(&body, h->event);
 			separator = ",";
 		}
-		if (!q->lanes[i]->first_at)
+		if (!q->lanes[i]->first_at) {
 			q->lanes[i]->first_at = clock_mono();
+			backoff_init(&q->lanes[i]->backoff, d->conf->retry_min_ms,
+				     d->conf->retry_max_ms);
+		}
 	}
 	strbuf_add_str(&body, "]}");
 	r.body = strbuf_view(&body);

@@ -5,6 +5,7 @@
  * Lanes: the webhooks of one channel for one endpoint, which are sent in their order.  All of it is
  * used by one thread.
  */
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/map.h"
 #include "webhook/hook.h"
@@ -24,7 +25,7 @@ struct lane {
 	bool has_failed, is_permanent; /* it is not retried */
 	char *error;
 	/* of a lane in memory */
-	unsigned attempts;
+	struct backoff backoff;
 	usec_t first_at, next_at; /* mono */
 };
 
