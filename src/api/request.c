@@ -117,11 +117,6 @@ static size_t unescape_to(char *to, const char *from, size_t len, bool plus)
 	return (size_t)(at - to);
 }
 
-size_t request_unescape(char *s, size_t len, bool plus)
-{
-	return unescape_to(s, s, len, plus);
-}
-
 /* Length of "key" in "key[12]" or "key[]"; 0 when the name is no element of a list. */
 static size_t list_base(struct str_view name)
 {
@@ -291,7 +286,7 @@ int request_set_target(struct request *r, char *target, size_t len)
 			return rc;
 		len = (size_t)(mark - target);
 	}
-	r->path = sv_n(target, request_unescape(target, len, false));
+	r->path = sv_n(target, unescape_to(target, target, len, false));
 	return memchr(target, '\0', r->path.len) ? -EINVAL : 0;
 }
 

@@ -109,8 +109,6 @@ int request_parse_query(struct request *r, char *query, size_t len) MUSTCHECK;
  * -E2BIG as above, -EINVAL for a NUL in the path.
  */
 int request_set_target(struct request *r, char *target, size_t len) MUSTCHECK;
-/* Undoes %XX (and '+' when plus) in place; the new length.  A '%' without two digits stays. */
-size_t request_unescape(char *s, size_t len, bool plus);
 /* body is JSON text, copied. */
 void request_reply(struct request *r, unsigned status, struct str_view body);
 /* {"error":{"code","message"}} for /api/sync; the Pusher API answers errors as a plain sentence. */

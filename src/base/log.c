@@ -21,17 +21,6 @@ void log_set_level(enum log_level level)
 	atomic_store_explicit(&log_max_level, (int)level, memory_order_relaxed);
 }
 
-int log_level_parse(const char *word, enum log_level *out)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(level_names); i++) {
-		if (strcmp(word, level_names[i]) == 0) {
-			*out = (enum log_level)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
 /* Copies text, escaping control bytes and what is not ASCII; returns bytes written. */
 static size_t escape_into(char *out, size_t room, const char *text)
 {

@@ -11,8 +11,6 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 void log_set_level(enum log_level level);
-/* 0, or -EINVAL for a word that is not error, warn, info or debug. */
-int log_level_parse(const char *word, enum log_level *out) MUSTCHECK;
 void log_at(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -397,7 +397,6 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 			catch_up_send_event(s, u->unlogged[i]);
 	while ((h = catch_up_take_held(u))) {
 		if (!catch_up_is_covered(h->event, floor) && session_send(s, h->frame)) {
-			s->hub->stats.deliveries++;
 			metric_add(METRIC_DELIVERIES, h->event != NULL);
 			if (h->event)
 				atomic_fetch_add_explicit(&h->event->sockets, 1,
@@ -515,7 +514,6 @@ static void catch_up_send_pages(struct catch_up *u) RUNS_ON(on_worker)
 				return;
 		}
 		u->n_events += p->n_events;
-		s->hub->stats.deliveries += p->n_events;
 		metric_add(METRIC_DELIVERIES, p->n_events);
 		u->sent_to = p->to;
 		catch_up_drop_page(u);

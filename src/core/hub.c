@@ -190,7 +190,6 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 	case MESSAGE_FRAME:
 		c = registry_find(&h->registry, msgbuf_view(m->key));
 		n_sent = c ? hub_deliver_frame(c, m) : 0;
-		h->stats.deliveries += n_sent;
 		if (m->event && n_sent) {
 			metric_add(METRIC_DELIVERIES, n_sent);
 			atomic_fetch_add_explicit(&m->event->sockets, n_sent, memory_order_relaxed);
@@ -247,10 +246,10 @@ void hub_reload(struct hub *h)
 
 void hub_drain(struct hub *h, unsigned share_permille)
 {
-	unsigned quota = (unsigned)((uint64_t)h->stats.sessions * share_permille / 1000);
+	unsigned quota = (unsigned)((uint64_t)h->n_sessions * share_permille / 1000);
 
 	if (share_permille >= 1000)
-		quota = h->stats.sessions;
+		quota = h->n_sessions;
 	else if (quota == 0)
 		quota = 1;
 	for (struct session *s = h->sessions; s && quota; s = s->next) {
@@ -263,10 +262,5 @@ void hub_drain(struct hub *h, unsigned share_permille)
 
 unsigned hub_sessions(const struct hub *h)
 {
-	return h->stats.sessions;
-}
-
-const struct hub_stats *hub_stats(const struct hub *h)
-{
-	return &h->stats;
+	return h->n_sessions;
 }

@@ -10,11 +10,6 @@
 #include "core/session.h"
 #include "wire/grant.h"
 
-struct hub_stats {
-	uint64_t deliveries, writes, messages_in, opened, closed, dropped_slow;
-	unsigned sessions;
-};
-
 struct hub_conf {
 	unsigned worker;
 	struct directory *directory;
@@ -60,5 +55,4 @@ void hub_reload(struct hub *h) RUNS_ON(on_worker);
 /* Closes share_permille of the sessions that are left with 4200. */
 void hub_drain(struct hub *h, unsigned share_permille) RUNS_ON(on_worker);
 unsigned hub_sessions(const struct hub *h) RUNS_ON(on_worker);
-const struct hub_stats *hub_stats(const struct hub *h) RUNS_ON(on_worker);
 #endif

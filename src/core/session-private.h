@@ -102,7 +102,7 @@ struct hub {
 	usec_t now;	/* monotonic, of the last tick */
 	usec_t started; /* monotonic */
 	bool is_batch;	/* between hub_begin() and hub_flush() */
-	struct hub_stats stats;
+	unsigned n_sessions;
 	/* of the messages since hub_flush(); since is monotonic */
 	struct load_amount unwritten;
 	usec_t unwritten_since;

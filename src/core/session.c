@@ -224,8 +224,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 	if (h->sessions)
 		h->sessions->prev = s;
 	h->sessions = s;
-	h->stats.sessions++;
-	h->stats.opened++;
+	h->n_sessions++;
 	no = session_admit(s, r);
 	if (!s->app)
 		s->app = session_placeholder_app();
@@ -292,7 +291,6 @@ static void session_refuse_message(struct session *s, bool last)
 
 static void session_receive_whole(struct session *s, struct str_view bytes) RUNS_ON(on_worker)
 {
-	s->hub->stats.messages_in++;
 	if (!sv_is_utf8(bytes))
 		session_close(s, WS_INVALID_PAYLOAD, "text messages must be UTF-8");
 	else if (session_is_in_message_rate(s))
@@ -393,8 +391,7 @@ void session_closed(struct session *s)
 		h->sessions = s->next;
 	if (s->next)
 		s->next->prev = s->prev;
-	h->stats.sessions--;
-	h->stats.closed++;
+	h->n_sessions--;
 	address_limits_leave(h->conf.addresses, s->address);
 	outbox_release(&s->outbox);
 	if (s->message.ptr)

@@ -18,7 +18,6 @@ static bool session_out_takes_more(const struct session *s) RUNS_ON(on_worker)
 
 static bool session_out_write(struct session *s, unsigned char *p, size_t n) RUNS_ON(on_worker)
 {
-	s->hub->stats.writes++;
 	metric_add(METRIC_BYTES_OUT, (int64_t)n);
 	if (s->hub->conf.io->write(s->conn, p, n))
 		return true;
@@ -63,7 +62,6 @@ static bool session_out_queue(struct session *s, struct msgbuf *frame) RUNS_ON(o
 void session_drop_slow(struct session *s, const char *why)
 {
 	s->is_closing = s->is_closing_here = true;
-	s->hub->stats.dropped_slow++;
 	metric_add(METRIC_SLOW_CONSUMERS, 1);
 	session_log_refusal(s, &slow_dropped, "connection dropped", why);
 	outbox_release(&s->outbox);

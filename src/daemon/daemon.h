@@ -123,8 +123,6 @@ void update_log_position(struct scopewired *d) RUNS_ON(on_main);
 
 /* -- start_services.c -- */
 
-/* The configuration of the sync API's pool; the other pools differ in a few members. */
-struct pg_pool_conf sync_pool_conf(const struct scopewired *d);
 int make_services(struct scopewired *d) RUNS_ON(on_main);
 void free_services(struct scopewired *d) RUNS_ON(on_main);
 int start_pool(struct scopewired *d) RUNS_ON(on_main);

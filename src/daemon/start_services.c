@@ -22,7 +22,8 @@
 #include "ws/worker.h"
 #include "daemon/daemon.h"
 
-struct pg_pool_conf sync_pool_conf(const struct scopewired *d)
+/* The configuration of the sync API's pool; the other pools differ in a few members. */
+static struct pg_pool_conf sync_pool_conf(const struct scopewired *d)
 {
 	struct pg_pool_conf pc = {
 		.options = conf_pg_options(&d->conf->database, d->conninfo),

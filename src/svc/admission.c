@@ -44,8 +44,6 @@ struct admission {
 	struct map apps, publishers;
 	struct admission_app *ring;
 	struct admission_wait *oldest, *youngest;
-	atomic_uint_fast64_t admitted, waited, refused;
-	atomic_uint waiting;
 };
 
 #define RING_ADD(ring, item)                                                                       \
@@ -164,7 +162,6 @@ static struct admission_wait *admission_unpark(struct admission *a, struct admis
 	else
 		a->youngest = w->older;
 	w->publisher = NULL;
-	atomic_fetch_sub_explicit(&a->waiting, 1, memory_order_relaxed);
 	return w;
 }
 
@@ -181,7 +178,6 @@ static bool admission_try(struct admission *a, struct admission_wait *w, uint64_
 	*behind |= found;
 	w->is_admitted = !found;
 	if (w->is_admitted) {
-		atomic_fetch_add_explicit(&a->admitted, 1, memory_order_relaxed);
 		metric_add_at(METRIC_ADMISSION, ADMISSION_ADMITTED, 1);
 	}
 	return w->is_admitted;
@@ -198,7 +194,6 @@ static bool admission_pass_app(struct admission *a, struct admission_app *app, u
 		if (admission_try(a, w, behind)) {
 			app->ring = p->next;
 			admission_unpark(a, p);
-			atomic_fetch_add_explicit(&a->waited, 1, memory_order_relaxed);
 			metric_add_at(METRIC_ADMISSION, ADMISSION_WAITED, 1);
 			w->done(w, 0);
 			return true;
@@ -237,7 +232,6 @@ static void admission_expire(struct admission *a, usec_t now)
 	while (a->oldest && a->oldest->until <= now) {
 		struct admission_wait *w = admission_unpark(a, a->oldest->publisher);
 
-		atomic_fetch_add_explicit(&a->refused, 1, memory_order_relaxed);
 		metric_add_at(METRIC_ADMISSION, ADMISSION_REFUSED, 1);
 		w->done(w, -ENOBUFS);
 	}
@@ -272,7 +266,6 @@ void admission_park(struct admission *a, const struct app *app, const struct add
 	else
 		a->oldest = w;
 	a->youngest = w;
-	atomic_fetch_add_explicit(&a->waiting, 1, memory_order_relaxed);
 	/* others may wait for other workers than it needs: the next admission_run() looks */
 	atomic_store(&a->is_due, true);
 }
@@ -316,12 +309,4 @@ void admission_close(struct admission *a)
 		return;
 	a->is_closed = true;
 	admission_expire(a, INT64_MAX);
-}
-
-void admission_get_stats(struct admission *a, struct admission_stats *out)
-{
-	*out = (struct admission_stats){ .admitted = atomic_load(&a->admitted),
-					 .waited = atomic_load(&a->waited),
-					 .refused = atomic_load(&a->refused),
-					 .waiting = atomic_load(&a->waiting) };
 }

@@ -20,13 +20,6 @@
 struct admission;
 struct admission_publisher;
 
-struct admission_stats {
-	uint64_t admitted; /* with and without waiting */
-	uint64_t waited;
-	uint64_t refused;
-	unsigned waiting; /* now */
-};
-
 /* Embedded in a publish. */
 struct admission_wait {
 	/* These two are set before admission_enter(); see directory_add_share(). */
@@ -61,7 +54,4 @@ int admission_run(struct admission *a);
 int admission_fd(const struct admission *a);
 /* It was readable: call admission_run(). */
 void admission_woken(struct admission *a);
-
-/* Any thread. */
-void admission_get_stats(struct admission *a, struct admission_stats *out);
 #endif

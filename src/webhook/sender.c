@@ -86,7 +86,8 @@ void sender_free(struct sender *s)
 	free(s);
 }
 
-bool sender_is_public(const struct sender *s, const struct sockaddr *address)
+/* Whether the address is one of the public Internet. */
+static bool sender_is_public(const struct sender *s, const struct sockaddr *address)
 {
 	struct address a = address_of_sockaddr(address);
 

@@ -42,6 +42,4 @@ void sender_wait(struct sender *s, int ms) RUNS_ON(on_webhook);
 void sender_cancel(struct sender *s) RUNS_ON(on_webhook);
 /* Ends a sender_wait(), or the next one.  Any thread. */
 void sender_wake(struct sender *s);
-/* Whether the address is one of the public Internet. */
-bool sender_is_public(const struct sender *s, const struct sockaddr *address);
 #endif

@@ -424,11 +424,6 @@ void frame_error(struct strbuf *b, enum pusher_code code, struct str_view messag
 	strbuf_add_str(b, "}}");
 }
 
-void frame_ping(struct strbuf *b)
-{
-	strbuf_add_str(b, "{\"event\":\"pusher:ping\",\"data\":{}}");
-}
-
 void frame_pong(struct strbuf *b)
 {
 	strbuf_add_str(b, "{\"event\":\"pusher:pong\",\"data\":{}}");
@@ -651,17 +646,14 @@ void ws_text_frame_add(struct strbuf *out, struct str_view json)
 struct msgbuf *ws_ping_frames(void)
 {
 	static const unsigned char ping[] = { 0x89, 0 }; /* FIN, PING; no payload */
-	struct strbuf text, frames;
+	struct strbuf frames;
 	struct msgbuf *m;
 
-	strbuf_init(&text, 64);
 	strbuf_init(&frames, 64);
-	frame_ping(&text);
 	strbuf_add(&frames, ping, sizeof(ping));
-	ws_text_frame_add(&frames, strbuf_view(&text));
+	ws_text_frame_add(&frames, SV("{\"event\":\"pusher:ping\",\"data\":{}}"));
 	m = msgbuf_from(strbuf_view(&frames));
 	strbuf_release(&frames);
-	strbuf_release(&text);
 	return m;
 }
 

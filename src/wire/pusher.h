@@ -88,7 +88,6 @@ void frame_connection_established(struct strbuf *b, const char *socket_id,
 				  unsigned activity_timeout_s,
 				  struct str_view epoch /* empty: left out */);
 void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message);
-void frame_ping(struct strbuf *b);
 void frame_pong(struct strbuf *b);
 /* data_json: JSON text that becomes the data *string*; "{}" for public and private channels. */
 void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,

@@ -68,8 +68,6 @@ extern const struct session_io ws_io;
 int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		size_t len);
 struct worker *worker_of(struct lws *wsi);
-/* Puts a control message (heap, taken) into the mailbox and wakes the worker.  Any thread. */
-void worker_send_control(struct worker *w, struct control *c);
 
 /* adopt.c: gives the connection of a CONTROL_ADOPT to libwebsockets; takes all that it has. */
 void worker_adopt(struct worker *w, struct control *c) RUNS_ON(on_worker);

@@ -45,7 +45,8 @@ static void worker_wake(struct worker *w)
 	uv_async_send(&w->async);
 }
 
-void worker_send_control(struct worker *w, struct control *c)
+/* Puts a control message (heap, taken) into the mailbox and wakes the worker.  Any thread. */
+static void worker_send_control(struct worker *w, struct control *c)
 {
 	if (mailbox_put_owed(&w->control, &c->entry) > 0)
 		worker_wake(w);

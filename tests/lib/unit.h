@@ -4,6 +4,7 @@
 /* What every Check program shares: one suite a program, forked cases, exit status for automake. */
 #include <check.h>
 #include <stdlib.h>
+#include "base/metric.h"
 #include "base/str.h"
 
 /* The view and the C string hold the same bytes. */
@@ -14,6 +15,15 @@
 		ck_assert_msg(sv_eq_c(view_, text_), "got \"%.*s\", want \"%s\"", SV_ARG(view_),   \
 			      text_);                                                              \
 	} while (0)
+
+/* A cell of the metric, added up over all threads; 0 is its first. */
+static inline int64_t unit_metric(enum metric m, unsigned cell)
+{
+	int64_t *sums = metrics_collect(), n = sums[metric_offset(m) + cell];
+
+	free(sums);
+	return n;
+}
 
 static inline int unit_run(Suite *suite)
 {
