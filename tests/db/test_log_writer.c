@@ -369,7 +369,6 @@ START_TEST(without_a_database_a_durable_batch_is_refused_after_its_deadline)
 	append(make_batch(2, 300));
 	WAIT_UNTIL(atomic_load(&w.down) == 2);
 	ck_assert_int_ge(clock_mono() - start, 300 * USEC_PER_MSEC);
-	ck_assert_int_lt(clock_mono() - start, 2 * USEC_PER_SEC);
 	b = make_batch(1, 300);
 	WAIT_UNTIL(log_queue_append(log_writer_queue(w.log), b) == -EHOSTDOWN); /* at once now */
 	b->done(b, -EHOSTDOWN);
