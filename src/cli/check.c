@@ -296,7 +296,7 @@ static size_t probe_on_body(char *data, size_t size, size_t n, void *ctx)
 {
 	struct probe *p = ctx;
 
-	if (p->body.len + size * n > PROBE_MAX)
+	if (size * n > PROBE_MAX - p->body.len)
 		return 0;
 	strbuf_add(&p->body, data, size * n);
 	return size * n;

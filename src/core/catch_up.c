@@ -645,9 +645,11 @@ static bool catch_up_is_full(const struct catch_up *u, const struct msgbuf *fram
 {
 	const struct app_limits *max = &u->session->app->limits;
 	const struct catching_up *c = u->session->catching_up;
+	unsigned bytes = max->max_outbox_bytes / 2;
 
 	return (max->max_outbox_messages && c->n_held >= max->max_outbox_messages / 2) ||
-	       (max->max_outbox_bytes && c->held_bytes + frame->len > max->max_outbox_bytes / 2);
+	       (max->max_outbox_bytes &&
+		(c->held_bytes > bytes || frame->len > bytes - c->held_bytes));
 }
 
 void catch_up_hold(struct catch_up *u, const struct worker_message *m)

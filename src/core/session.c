@@ -318,7 +318,7 @@ void session_receive(struct session *s, struct str_view bytes, bool first, bool 
 				SV("Binary messages are not part of the protocol: send JSON text"));
 		return;
 	}
-	if (max && bytes.len + s->message.len > max) {
+	if (max && (s->message.len > max || bytes.len > max - s->message.len)) {
 		session_refuse_message(s, last);
 		session_error(s, PUSHER_CODE_NULL,
 			      SV("Message is too large: it was not read (option "

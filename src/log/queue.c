@@ -55,6 +55,11 @@ static void queue_uncount(struct log_queue *q, unsigned events, size_t bytes)
 	metric_add(METRIC_LOG_QUEUE_BYTES, -(int64_t)bytes);
 }
 
+static bool queue_has_room(size_t used, size_t more, size_t max)
+{
+	return used <= max && more <= max - used;
+}
+
 /* True when there was room, which is now taken. */
 static bool queue_count(struct log_queue *q, unsigned events, size_t bytes)
 {
@@ -63,7 +68,8 @@ static bool queue_count(struct log_queue *q, unsigned events, size_t bytes)
 
 	metric_add(METRIC_LOG_QUEUE_EVENTS, events);
 	metric_add(METRIC_LOG_QUEUE_BYTES, (int64_t)bytes);
-	if (n + events <= q->conf->queue_events && all + bytes <= q->conf->queue_bytes)
+	if (queue_has_room(n, events, q->conf->queue_events) &&
+	    queue_has_room(all, bytes, q->conf->queue_bytes))
 		return true;
 	queue_uncount(q, events, bytes);
 	return false;

@@ -155,7 +155,7 @@ static void verdicts_put(const struct question *q, bool allowed, usec_t until)
 		free(v);
 		return;
 	}
-	if (a->bytes + v->bytes > CACHE_BYTES)
+	if (v->bytes > CACHE_BYTES - a->bytes)
 		verdicts_clear_locked(a);
 	a->bytes += v->bytes;
 	/* The key is part of the value: the old one leaves the map before it is freed. */
