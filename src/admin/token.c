@@ -40,9 +40,9 @@ static struct TSA(capability("mutex")) tokens_held {
 
 struct admin_tokens {
 	pthread_mutex_t lock;
-	struct admin_token *tokens; /* those of the configuration first */
-	size_t n, n_configured;
-	struct admin_failures failures[FAILURE_SLOTS];
+	struct admin_token *tokens OWNED_BY(tokens_held); /* those of the configuration first */
+	size_t n OWNED_BY(tokens_held), n_configured;
+	struct admin_failures failures[FAILURE_SLOTS] OWNED_BY(tokens_held);
 };
 
 static void tokens_lock(struct admin_tokens *t) TSA(acquire_capability(tokens_held)) NO_TSA
@@ -68,8 +68,8 @@ static enum admin_scope token_scope(struct str_view word)
 					 : ADMIN_METRICS;
 }
 
-static struct admin_token *tokens_add(struct admin_tokens *t, struct str_view name,
-				      struct str_view scope)
+static struct admin_token *tokens_add_locked(struct admin_tokens *t, struct str_view name,
+					     struct str_view scope) NEEDS_LOCK(tokens_held)
 {
 	struct admin_token *token;
 
@@ -80,7 +80,7 @@ static struct admin_token *tokens_add(struct admin_tokens *t, struct str_view na
 	return token;
 }
 
-struct admin_tokens *admin_tokens_new(char *const *list)
+struct admin_tokens *admin_tokens_new(char *const *list) NO_TSA /* before other threads have it */
 {
 	struct admin_tokens *t = xcalloc(1, sizeof(*t));
 
@@ -89,13 +89,13 @@ struct admin_tokens *admin_tokens_new(char *const *list)
 		struct str_view word = sv(*list), name, scope;
 
 		if (sv_split(&word, ':', &name) && sv_split(&word, ':', &scope) && word.len)
-			token_hash(word, tokens_add(t, name, scope)->digest);
+			token_hash(word, tokens_add_locked(t, name, scope)->digest);
 	}
 	t->n_configured = t->n;
 	return t;
 }
 
-void admin_tokens_free(struct admin_tokens *t)
+void admin_tokens_free(struct admin_tokens *t) NO_TSA /* no other thread has it any more */
 {
 	if (!t)
 		return;
@@ -126,7 +126,8 @@ void admin_tokens_load(struct admin_tokens *t, const struct pg_answer *rows)
 	t->n = t->n_configured;
 	for (int i = 0; i < pg_answer_rows(rows); i++)
 		if (tokens_read_digest(pg_answer_view(rows, i, 2), digest))
-			memcpy(tokens_add(t, pg_answer_view(rows, i, 0), pg_answer_view(rows, i, 1))
+			memcpy(tokens_add_locked(t, pg_answer_view(rows, i, 0),
+						 pg_answer_view(rows, i, 1))
 				       ->digest,
 			       digest, DIGEST_BYTES);
 	tokens_unlock(t);

@@ -10,21 +10,21 @@
 
 #define FIRST_ROOM 1024
 
-struct deliveries {
-	pthread_mutex_t lock;
-	struct delivery *ring;
-	unsigned room; /* power of two */
-	unsigned head; /* of the oldest; grows, folded by room */
-	unsigned count;
-	uint64_t dropped;
-	struct wake *wake; /* NULL: no thread waits */
-	atomic_bool is_awaited;
-};
-
 /* For clang: this thread holds the lock. */
 static struct TSA(capability("mutex")) deliveries_held {
 	char unused;
 } deliveries_held UNUSED;
+
+struct deliveries {
+	pthread_mutex_t lock;
+	struct delivery *ring OWNED_BY(deliveries_held);
+	unsigned room OWNED_BY(deliveries_held); /* power of two */
+	unsigned head OWNED_BY(deliveries_held); /* of the oldest; grows, folded by room */
+	unsigned count OWNED_BY(deliveries_held);
+	uint64_t dropped OWNED_BY(deliveries_held);
+	struct wake *wake; /* NULL: no thread waits */
+	atomic_bool is_awaited;
+};
 
 static void deliveries_lock(struct deliveries *l) TSA(acquire_capability(deliveries_held)) NO_TSA
 {
@@ -36,7 +36,7 @@ static void deliveries_unlock(struct deliveries *l) TSA(release_capability(deliv
 	pthread_mutex_unlock(&l->lock);
 }
 
-struct deliveries *deliveries_new(void)
+struct deliveries *deliveries_new(void) NO_TSA /* before other threads have it */
 {
 	struct deliveries *l = xcalloc(1, sizeof(*l));
 
@@ -46,7 +46,7 @@ struct deliveries *deliveries_new(void)
 	return l;
 }
 
-void deliveries_free(struct deliveries *l)
+void deliveries_free(struct deliveries *l) NO_TSA /* no other thread has it any more */
 {
 	if (!l)
 		return;
@@ -55,7 +55,8 @@ void deliveries_free(struct deliveries *l)
 	free(l);
 }
 
-static struct delivery *deliveries_at(struct deliveries *l, unsigned i)
+static struct delivery *deliveries_at_locked(struct deliveries *l, unsigned i)
+	NEEDS_LOCK(deliveries_held)
 {
 	return &l->ring[(l->head + i) & (l->room - 1)];
 }
@@ -65,7 +66,7 @@ static void deliveries_grow_locked(struct deliveries *l) NEEDS_LOCK(deliveries_h
 	struct delivery *ring = xcalloc((size_t)l->room * 2, sizeof(*ring));
 
 	for (unsigned i = 0; i < l->count; i++)
-		ring[i] = *deliveries_at(l, i);
+		ring[i] = *deliveries_at_locked(l, i);
 	free(l->ring);
 	l->ring = ring;
 	l->room *= 2;
@@ -95,7 +96,7 @@ void deliveries_add(struct deliveries *l, const struct delivery *d)
 		l->dropped++;
 	}
 	was_empty = l->count == 0;
-	*deliveries_at(l, l->count++) = *d;
+	*deliveries_at_locked(l, l->count++) = *d;
 	deliveries_unlock(l);
 	if (was_empty && l->wake && atomic_load(&l->is_awaited))
 		wake_signal(l->wake);
@@ -108,7 +109,7 @@ unsigned deliveries_take(struct deliveries *l, struct delivery *out, unsigned ma
 	deliveries_lock(l);
 	n = l->count < max ? l->count : max;
 	for (unsigned i = 0; i < n; i++)
-		out[i] = *deliveries_at(l, i);
+		out[i] = *deliveries_at_locked(l, i);
 	l->head += n;
 	l->count -= n;
 	deliveries_unlock(l);
@@ -123,7 +124,7 @@ void deliveries_put_back(struct deliveries *l, const struct delivery *d, unsigne
 			deliveries_grow_locked(l);
 		l->head--;
 		l->count++;
-		*deliveries_at(l, 0) = d[--n];
+		*deliveries_at_locked(l, 0) = d[--n];
 	}
 	l->dropped += n;
 	deliveries_unlock(l);

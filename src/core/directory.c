@@ -61,9 +61,9 @@ struct dchannel {
 	uint64_t worker_mask OWNED_BY(shard_held); /* workers with subscribers */
 	struct presence presence OWNED_BY(shard_held);
 	struct channel_cache cache OWNED_BY(shard_held);
-	usec_t count_sent_at OWNED_BY(shard_held); /* monotonic, of the last count */
-	bool is_count_due OWNED_BY(shard_held);	   /* a count waits for COUNT_EVERY */
-	unsigned per_worker[];			   /* subscriptions; under the lock too */
+	usec_t count_sent_at OWNED_BY(shard_held);  /* monotonic, of the last count */
+	bool is_count_due OWNED_BY(shard_held);	    /* a count waits for COUNT_EVERY */
+	unsigned per_worker[] OWNED_BY(shard_held); /* subscriptions */
 };
 
 struct shard {

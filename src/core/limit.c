@@ -53,19 +53,35 @@ bool limit_take_shared(_Atomic uint64_t *word, unsigned rate, usec_t window_us, 
 
 #define SWEEP_MIN 1024
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) addresses_held {
+	char unused;
+} addresses_held UNUSED;
+
 struct address_count {
 	struct address address; /* its bytes are the key in the map */
-	unsigned connections;
-	uint64_t handshakes; /* a bucket */
+	unsigned connections OWNED_BY(addresses_held);
+	uint64_t handshakes OWNED_BY(addresses_held); /* a bucket */
 };
 
-/* The lock guards the map and the counts. */
 struct address_limits {
 	unsigned max_connections, max_handshakes_per_second;
 	pthread_mutex_t lock;
-	struct map counts; /* address -> struct address_count */
-	size_t sweep_at;   /* the number of entries at which the next sweep begins */
+	struct map counts OWNED_BY(addresses_held); /* address -> struct address_count */
+	/* the number of entries at which the next sweep begins */
+	size_t sweep_at OWNED_BY(addresses_held);
 };
+
+static void addresses_lock(struct address_limits *l) TSA(acquire_capability(addresses_held)) NO_TSA
+{
+	pthread_mutex_lock(&l->lock);
+}
+
+static void addresses_unlock(struct address_limits *l)
+	TSA(release_capability(addresses_held)) NO_TSA
+{
+	pthread_mutex_unlock(&l->lock);
+}
 
 struct address_limits *address_limits_new(unsigned max_connections,
 					  unsigned max_handshakes_per_second)
@@ -74,13 +90,15 @@ struct address_limits *address_limits_new(unsigned max_connections,
 
 	l->max_connections = max_connections;
 	l->max_handshakes_per_second = max_handshakes_per_second;
-	l->sweep_at = SWEEP_MIN;
 	pthread_mutex_init(&l->lock, NULL);
+	addresses_lock(l);
 	map_init(&l->counts);
+	l->sweep_at = SWEEP_MIN;
+	addresses_unlock(l);
 	return l;
 }
 
-void address_limits_free(struct address_limits *l)
+void address_limits_free(struct address_limits *l) NO_TSA /* no other thread has it any more */
 {
 	struct address_count *c;
 	size_t at = 0;
@@ -99,8 +117,9 @@ static struct str_view address_count_key(const struct address_count *c)
 	return sv_n((const char *)c->address.bytes, sizeof(c->address.bytes));
 }
 
-/* Forgets addresses without a connection and with a full bucket.  With the lock held. */
-static void address_limits_sweep(struct address_limits *l, usec_t now)
+/* Forgets addresses without a connection and with a full bucket. */
+static void address_limits_sweep_locked(struct address_limits *l, usec_t now)
+	NEEDS_LOCK(addresses_held)
 {
 	struct map old = l->counts;
 	struct address_count *c;
@@ -117,8 +136,9 @@ static void address_limits_sweep(struct address_limits *l, usec_t now)
 	l->sweep_at = l->counts.used * 2 < SWEEP_MIN ? SWEEP_MIN : l->counts.used * 2;
 }
 
-static struct address_count *address_limits_find(struct address_limits *l, const struct address *a,
-						 usec_t now)
+static struct address_count *address_limits_find_locked(struct address_limits *l,
+							const struct address *a, usec_t now)
+	NEEDS_LOCK(addresses_held)
 {
 	struct address_count *c, wanted = { .address = address_network(a) };
 
@@ -126,7 +146,7 @@ static struct address_count *address_limits_find(struct address_limits *l, const
 	if (c)
 		return c;
 	if (l->counts.used >= l->sweep_at)
-		address_limits_sweep(l, now);
+		address_limits_sweep_locked(l, now);
 	c = xmalloc(sizeof(*c));
 	*c = wanted;
 	map_put(&l->counts, address_count_key(c), c);
@@ -143,8 +163,8 @@ static enum address_verdict address_limits_count(struct address_limits *l, const
 	*out = NULL;
 	if (!l || !address_is_known(a) || address_is_loopback(a))
 		return ADDRESS_ADMITTED;
-	pthread_mutex_lock(&l->lock);
-	c = address_limits_find(l, a, now);
+	addresses_lock(l);
+	c = address_limits_find_locked(l, a, now);
 	if (is_handshake &&
 	    !limit_take(&c->handshakes, l->max_handshakes_per_second, USEC_PER_SEC, 1, now)) {
 		verdict = ADDRESS_HANDSHAKES;
@@ -154,7 +174,7 @@ static enum address_verdict address_limits_count(struct address_limits *l, const
 		c->connections++;
 		*out = c;
 	}
-	pthread_mutex_unlock(&l->lock);
+	addresses_unlock(l);
 	return verdict;
 }
 
@@ -174,17 +194,17 @@ void address_limits_leave(struct address_limits *l, struct address_count *c)
 {
 	if (!c)
 		return;
-	pthread_mutex_lock(&l->lock);
+	addresses_lock(l);
 	c->connections--;
-	pthread_mutex_unlock(&l->lock);
+	addresses_unlock(l);
 }
 
 size_t address_limits_known(struct address_limits *l)
 {
 	size_t n;
 
-	pthread_mutex_lock(&l->lock);
+	addresses_lock(l);
 	n = l->counts.used;
-	pthread_mutex_unlock(&l->lock);
+	addresses_unlock(l);
 	return n;
 }

@@ -3,8 +3,7 @@
 #define CORE_REGISTRY_H
 /*
  * The subscribers one worker has on each channel.  The subscribers of a channel are one
- * array, so that a delivery touches each once.  Adding and removing are O(1).  A registry belongs
- * to its worker's thread.
+ * array, so that a delivery touches each once.  Adding and removing are O(1).
  *
  * Subscriptions that the daemon authorized itself are also found by their grant: one user's right
  * to one channel, whatever the number of connections (svc/grants.h).  A wheel of seconds has
@@ -66,28 +65,29 @@ struct registry {
 };
 
 void registry_init(struct registry *r);
-void registry_release(struct registry *r);
+void registry_release(struct registry *r) RUNS_ON(on_worker);
 /* NULL when no session of this worker is on it. */
-struct rchannel *registry_find(const struct registry *r, struct str_view key);
+struct rchannel *registry_find(const struct registry *r, struct str_view key) RUNS_ON(on_worker);
 /* Adds a subscription of the session; owned by the caller until registry_remove frees it. */
 struct subscription *registry_add(struct registry *r, struct session *s, struct msgbuf *key,
-				  uint64_t seq) MUSTCHECK;
+				  uint64_t seq) MUSTCHECK RUNS_ON(on_worker);
 /* Without a grant. */
-void registry_remove(struct registry *r, struct subscription *sub);
+void registry_remove(struct registry *r, struct subscription *sub) RUNS_ON(on_worker);
 /* Gives the subscription, which has none, a grant; the caller sets user_id and exp. */
-struct granted *registry_grant(struct registry *r, struct subscription *sub, uint64_t id);
+struct granted *registry_grant(struct registry *r, struct subscription *sub, uint64_t id)
+	RUNS_ON(on_worker);
 /* Takes it away; returns its id, 0 when there was none. */
-uint64_t registry_ungrant(struct registry *r, struct subscription *sub);
+uint64_t registry_ungrant(struct registry *r, struct subscription *sub) RUNS_ON(on_worker);
 /* Puts it into the wheel for that second, which was not read yet. */
-void registry_schedule(struct registry *r, struct granted *g, uint32_t due_s);
+void registry_schedule(struct registry *r, struct granted *g, uint32_t due_s) RUNS_ON(on_worker);
 /*
  * Takes what is due up to now_s out of the wheel and calls fn for it, which may schedule or ungrant
  * it, and no other.  What is more than most is due a second later.
  */
 void registry_each_due(struct registry *r, uint32_t now_s, unsigned most,
-		       void (*fn)(struct granted *g));
+		       void (*fn)(struct granted *g)) RUNS_ON(on_worker);
 /* A subscription with that grant, or NULL. */
-struct subscription *registry_first_of(const struct registry *r, uint64_t id);
+struct subscription *registry_first_of(const struct registry *r, uint64_t id) RUNS_ON(on_worker);
 /* The channel's name inside its key. */
 struct str_view subscription_channel(const struct subscription *sub);
 #endif

@@ -37,6 +37,11 @@
 #define LONG_WAIT_TEXT "1000"	    /* ms, for a lock */
 #define STOP_US	       USEC_PER_SEC /* a thread that looks a host's name up cannot be woken */
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) guard_held {
+	char unused;
+} guard_held UNUSED;
+
 struct guard {
 	struct health *health; /* not after is_stopping */
 	bool is_required;
@@ -52,11 +57,11 @@ struct guard {
 	atomic_bool has_ended; /* the thread */
 
 	pthread_mutex_t lock;
-	enum guard_state state; /* lock */
-	int status;		/* lock */
-	char *why;		/* lock; NULL: none */
-	char *waits_for;	/* lock; NULL: it does not wait */
-	usec_t since, say_at;	/* lock; mono */
+	enum guard_state state OWNED_BY(guard_held);
+	int status OWNED_BY(guard_held);
+	char *why OWNED_BY(guard_held);					/* NULL: none */
+	char *waits_for OWNED_BY(guard_held);				/* NULL: it does not wait */
+	usec_t since OWNED_BY(guard_held), say_at OWNED_BY(guard_held); /* mono */
 
 	/* the guard's thread only */
 	struct pg_connection *conn;
@@ -65,6 +70,16 @@ struct guard {
 	char *logged_lock; /* the last one */
 	usec_t lock_again_at;
 };
+
+static void guard_lock(struct guard *g) TSA(acquire_capability(guard_held)) NO_TSA
+{
+	pthread_mutex_lock(&g->lock);
+}
+
+static void guard_unlock(struct guard *g) TSA(release_capability(guard_held)) NO_TSA
+{
+	pthread_mutex_unlock(&g->lock);
+}
 
 static bool guard_is_stopping(const struct guard *g)
 {
@@ -85,25 +100,25 @@ static void guard_set_wait(void *ctx, const char *what)
 {
 	struct guard *g = ctx;
 
-	pthread_mutex_lock(&g->lock);
+	guard_lock(g);
 	if (!what || !g->waits_for || strcmp(what, g->waits_for) != 0) {
 		free(g->waits_for);
 		g->waits_for = what ? xstrdup(what) : NULL;
 		g->since = clock_mono();
 		g->say_at = g->since + SAY_US;
 	}
-	pthread_mutex_unlock(&g->lock);
+	guard_unlock(g);
 }
 
 /* Takes why (heap). */
 static void guard_set_state(struct guard *g, enum guard_state state, int status, char *why)
 {
-	pthread_mutex_lock(&g->lock);
+	guard_lock(g);
 	g->state = state;
 	g->status = status;
 	free(g->why);
 	g->why = why;
-	pthread_mutex_unlock(&g->lock);
+	guard_unlock(g);
 	wake_signal(&g->changed);
 }
 
@@ -117,11 +132,11 @@ enum guard_state guard_state(struct guard *g, int *status, char **why)
 	enum guard_state state;
 
 	wake_drain(&g->changed);
-	pthread_mutex_lock(&g->lock);
+	guard_lock(g);
 	state = g->state;
 	*status = g->status;
 	*why = g->why ? xstrdup(g->why) : NULL;
-	pthread_mutex_unlock(&g->lock);
+	guard_unlock(g);
 	return state;
 }
 
@@ -136,13 +151,13 @@ void guard_report(struct guard *g)
 	long long waited_s = 0;
 	char *what = NULL;
 
-	pthread_mutex_lock(&g->lock);
+	guard_lock(g);
 	if (g->waits_for && now >= g->say_at) {
 		what = xstrdup(g->waits_for);
 		waited_s = (now - g->since) / USEC_PER_SEC;
 		g->say_at = now + SAY_AGAIN_US;
 	}
-	pthread_mutex_unlock(&g->lock);
+	guard_unlock(g);
 	if (what)
 		log_info("database: still waiting after %lld s for %s", waited_s, what);
 	free(what);
@@ -466,7 +481,7 @@ RUNS_ON(on_db) static void *guard_run(void *arg)
 
 /* -- start and stop -- */
 
-static void guard_free(struct guard *g)
+static void guard_free(struct guard *g) NO_TSA /* no other thread has it any more */
 {
 	wake_release(&g->wake);
 	wake_release(&g->changed);

@@ -25,25 +25,25 @@
 
 struct thread_role on_http_deadlines = { "http deadlines" };
 
-struct deadlines {
-	pthread_t thread;
-	struct wake wake; /* a socket begins to linger, or stop */
-	pthread_mutex_t lock;
-	struct deadline *head;
-	bool stopping;
-	/* sockets whose client is still sending, and when each is closed; of the thread */
-	struct pollfd linger[LINGER_MAX + 1]; /* the first is wake */
-	usec_t until[LINGER_MAX + 1];
-	unsigned n_linger;
-	/* for linger, from deadlines_remove(); under the lock */
-	int fresh[LINGER_MAX];
-	unsigned n_fresh;
-};
-
 /* For clang: this thread holds the lock. */
 static struct TSA(capability("mutex")) deadlines_held {
 	char unused;
 } deadlines_held UNUSED;
+
+struct deadlines {
+	pthread_t thread;
+	struct wake wake; /* a socket begins to linger, or stop */
+	pthread_mutex_t lock;
+	struct deadline *head OWNED_BY(deadlines_held);
+	bool stopping OWNED_BY(deadlines_held);
+	/* sockets whose client is still sending, and when each is closed */
+	struct pollfd linger[LINGER_MAX + 1] OWNED_BY(on_http_deadlines); /* the first is wake */
+	usec_t until[LINGER_MAX + 1] OWNED_BY(on_http_deadlines);
+	unsigned n_linger OWNED_BY(on_http_deadlines);
+	/* for linger, from deadlines_remove() */
+	int fresh[LINGER_MAX] OWNED_BY(deadlines_held);
+	unsigned n_fresh OWNED_BY(deadlines_held);
+};
 
 static void deadlines_lock(struct deadlines *d) TSA(acquire_capability(deadlines_held)) NO_TSA
 {
@@ -106,7 +106,7 @@ static void deadlines_check(struct deadlines *d) RUNS_ON(on_http_deadlines)
 	deadlines_unlock(d);
 }
 
-static void linger_drop(struct deadlines *d, unsigned i)
+static void linger_drop(struct deadlines *d, unsigned i) RUNS_ON(on_http_deadlines)
 {
 	close(d->linger[i].fd);
 	d->linger[i] = d->linger[d->n_linger];

@@ -64,6 +64,11 @@ struct reader_queue {
 	unsigned n;
 };
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) reader_held {
+	char unused;
+} reader_held UNUSED;
+
 struct reader {
 	const struct conf_database *conf;
 	struct pg_pool *pool, *history;
@@ -71,16 +76,12 @@ struct reader {
 	struct log_reader reader;
 	_Atomic usec_t complained;
 	pthread_mutex_t lock;
-	struct map jobs;			 /* key -> struct job */
-	struct reader_queue *turns, **turns_end; /* none is empty; the first is next */
-	unsigned n_sent;			 /* jobs in the pool */
-	bool is_stopping;
+	struct map jobs OWNED_BY(reader_held); /* key -> struct job */
+	struct reader_queue *turns OWNED_BY(reader_held),
+		**turns_end OWNED_BY(reader_held); /* none is empty; the first is next */
+	unsigned n_sent OWNED_BY(reader_held);	   /* jobs in the pool */
+	bool is_stopping OWNED_BY(reader_held);
 };
-
-/* For clang: this thread holds the lock. */
-static struct TSA(capability("mutex")) reader_held {
-	char unused;
-} reader_held UNUSED;
 
 static void reader_lock(struct reader *r) TSA(acquire_capability(reader_held)) NO_TSA
 {
@@ -220,7 +221,7 @@ static void job_free(struct job *j)
 	free(j);
 }
 
-/* No later request joins the job.  With the lock held. */
+/* No later request joins the job. */
 static void reader_forget_locked(struct reader *r, const struct job *j) NEEDS_LOCK(reader_held)
 {
 	if (map_get(&r->jobs, strbuf_view(&j->key)) == j)
@@ -517,7 +518,8 @@ void reader_read_cached(struct reader *r, struct app *app, struct str_view chann
 
 /* -- start and stop -- */
 
-struct reader *reader_new(const struct conf_database *conf, const char *conninfo)
+struct reader *reader_new(const struct conf_database *conf,
+			  const char *conninfo) NO_TSA /* before other threads have it */
 {
 	struct reader *r = xcalloc(1, sizeof(*r));
 	struct pg_pool_conf pc = { .options = conf_pg_options(conf, conninfo),

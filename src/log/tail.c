@@ -22,6 +22,11 @@
 #define WAIT_MS		 20		     /* for them, with a page at hand */
 #define ALIVE_US	 (60 * USEC_PER_SEC) /* between two saves: retention waits for live nodes */
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) tail_held {
+	char unused;
+} tail_held UNUSED;
+
 struct log_tail {
 	char *node;
 	struct directory *directory;
@@ -30,25 +35,22 @@ struct log_tail {
 	struct wake caught_up; /* workers that were behind; the drainer waits */
 
 	pthread_mutex_t lock;
-	bool is_set;
-	bool hold;	 /* async events are being written */
-	bool is_stopped; /* the drainer stopped at a row on hold, or because workers are behind */
-	uint64_t cursor; /* all rows up to here were delivered */
-	uint64_t saved;	 /* the cursor as the database has it */
-	usec_t saved_at; /* mono; 0: not yet */
-	char *epoch;
-	struct log_seen seen; /* the last event that was delivered */
-	char *seen_path;      /* NULL: kept in memory only */
-	bool is_seen_stale;   /* the drainer's: the file could not be written */
-	uint64_t *passed;     /* async events after the cursor, ascending serials: to be skipped */
-	size_t n_passed, room_passed;
-	usec_t complained; /* mono */
+	bool is_set OWNED_BY(tail_held);
+	bool hold OWNED_BY(tail_held);	     /* async events are being written */
+	bool is_stopped OWNED_BY(tail_held); /* the drainer stopped at a row on hold, or because
+						workers are behind */
+	uint64_t cursor OWNED_BY(tail_held); /* all rows up to here were delivered */
+	uint64_t saved OWNED_BY(tail_held);  /* the cursor as the database has it */
+	usec_t saved_at OWNED_BY(tail_held); /* mono; 0: not yet */
+	char *epoch OWNED_BY(tail_held);
+	struct log_seen seen OWNED_BY(tail_held); /* the last event that was delivered */
+	char *seen_path;			  /* NULL: kept in memory only */
+	bool is_seen_stale;			  /* the drainer's: the file could not be written */
+	uint64_t *passed OWNED_BY(
+		tail_held); /* async events after the cursor, ascending serials: to be skipped */
+	size_t n_passed OWNED_BY(tail_held), room_passed OWNED_BY(tail_held);
+	usec_t complained OWNED_BY(tail_held); /* mono */
 };
-
-/* For clang: this thread holds the lock. */
-static struct TSA(capability("mutex")) tail_held {
-	char unused;
-} tail_held UNUSED;
 
 static void tail_lock(struct log_tail *t) TSA(acquire_capability(tail_held)) NO_TSA
 {
@@ -82,7 +84,7 @@ struct log_tail *log_tail_new(const char *node, struct directory *d, struct deli
 	return t;
 }
 
-void log_tail_free(struct log_tail *t)
+void log_tail_free(struct log_tail *t) NO_TSA /* no other thread has it any more */
 {
 	if (!t)
 		return;
@@ -95,7 +97,7 @@ void log_tail_free(struct log_tail *t)
 	free(t);
 }
 
-void log_tail_keep(struct log_tail *t, const char *path)
+void log_tail_keep(struct log_tail *t, const char *path) NO_TSA /* before there are threads */
 {
 	t->seen_path = xstrdup(path);
 	if (log_seen_read(path, &t->seen))

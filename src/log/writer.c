@@ -319,6 +319,7 @@ struct writer_serials {
 	unsigned at;
 };
 
+RUNS_ON(on_db)
 static uint64_t writer_next_serial(struct writer_serials *s, const struct event *e)
 {
 	return s->lookup ? log_lookup_serial(s->lookup, e) : log_write_serial(s->write, s->at++);
@@ -421,7 +422,7 @@ static void writer_on_fault(struct log_writer *w, enum pg_fault fault, enum log_
 
 /* -- writing -- */
 
-static bool writer_is_group_full(const struct log_writer *w)
+RUNS_ON(on_db) static bool writer_is_group_full(const struct log_writer *w)
 {
 	const struct event_batch *next = w->waiting.head;
 

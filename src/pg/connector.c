@@ -31,8 +31,8 @@ struct pg_connector {
 	atomic_bool is_stopping, is_failing;
 
 	pthread_mutex_t lock;
-	unsigned missing OWNED_BY(connector_held);    /* lock: requested and not yet open */
-	struct ready *ready OWNED_BY(connector_held); /* lock: open and not yet taken */
+	unsigned missing OWNED_BY(connector_held);    /* requested and not yet open */
+	struct ready *ready OWNED_BY(connector_held); /* open and not yet taken */
 };
 
 static void connector_lock(struct pg_connector *k) TSA(acquire_capability(connector_held)) NO_TSA

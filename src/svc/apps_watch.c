@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread (pg/runner.h).  Shared with others: file_apps, under the lock.
+ * One thread (pg/runner.h).  Shared with others: file_apps.
  */
 #include <pthread.h>
 #include "base/log.h"
@@ -18,14 +18,29 @@
 #define BACKOFF_MAX_MS 5000
 #define OPTIONS_MAX    128 /* of one application */
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) watch_held {
+	char unused;
+} watch_held UNUSED;
+
 struct apps_watch {
 	struct pg_runner *runner;
 	void (*on_change)(void *ctx);
 	void *ctx;
 	pthread_mutex_t lock;
-	struct app_set *file_apps;  /* lock */
+	struct app_set *file_apps OWNED_BY(watch_held);
 	struct app_set *table_apps; /* as last read, NULL before; the thread's own */
 };
+
+static void apps_watch_lock(struct apps_watch *w) TSA(acquire_capability(watch_held)) NO_TSA
+{
+	pthread_mutex_lock(&w->lock);
+}
+
+static void apps_watch_unlock(struct apps_watch *w) TSA(release_capability(watch_held)) NO_TSA
+{
+	pthread_mutex_unlock(&w->lock);
+}
 
 /* -- the table -- */
 
@@ -161,9 +176,9 @@ static void apps_watch_install(struct apps_watch *w)
 	struct app_list list = { 0 };
 	size_t n_table = w->table_apps ? app_set_count(w->table_apps) : 0;
 
-	pthread_mutex_lock(&w->lock);
+	apps_watch_lock(w);
 	file = app_set_ref(w->file_apps);
-	pthread_mutex_unlock(&w->lock);
+	apps_watch_unlock(w);
 	list.apps = xreallocarray(NULL, app_set_count(file) + n_table, sizeof(struct app *));
 	for (size_t i = 0; i < app_set_count(file); i++)
 		list.apps[list.n++] = app_ref(app_set_at(file, i));
@@ -227,7 +242,7 @@ static void apps_watch_on_away(void *ctx, bool is_woken)
 		apps_watch_install(ctx);
 }
 
-static void apps_watch_free(struct apps_watch *w)
+static void apps_watch_free(struct apps_watch *w) NO_TSA /* no other thread has it any more */
 {
 	pthread_mutex_destroy(&w->lock);
 	app_set_unref(w->file_apps);
@@ -252,8 +267,10 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 
 	w->on_change = on_change;
 	w->ctx = ctx;
-	w->file_apps = app_set_ref(conf->apps);
 	pthread_mutex_init(&w->lock, NULL);
+	apps_watch_lock(w);
+	w->file_apps = app_set_ref(conf->apps);
+	apps_watch_unlock(w);
 	rc.options.statement_timeout_ms = QUERY_US / USEC_PER_MSEC;
 	rc.options.lock_timeout_ms = LOCK_MS;
 	err = pg_runner_start(&rc, &w->runner);
@@ -268,10 +285,10 @@ void apps_watch_set_file(struct apps_watch *w, struct app_set *apps)
 {
 	struct app_set *old;
 
-	pthread_mutex_lock(&w->lock);
+	apps_watch_lock(w);
 	old = w->file_apps;
 	w->file_apps = app_set_ref(apps);
-	pthread_mutex_unlock(&w->lock);
+	apps_watch_unlock(w);
 	app_set_unref(old);
 	pg_runner_wake(w->runner);
 }

@@ -27,7 +27,7 @@ static struct TSA(capability("mutex")) keys_held {
 struct idempotency {
 	struct pg_pool *pool;
 	pthread_mutex_t lock;
-	struct map keys OWNED_BY(keys_held); /* lock; struct idempotent_call by id */
+	struct map keys OWNED_BY(keys_held); /* struct idempotent_call by id */
 };
 
 static void keys_lock(struct idempotency *t) TSA(acquire_capability(keys_held)) NO_TSA
@@ -47,7 +47,7 @@ struct idempotent_call {
 	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
 	bool is_ended; /* the work was done, but another node committed the key first */
 	struct waiter first;
-	struct waiter *waiters OWNED_BY(keys_held); /* the table's lock */
+	struct waiter *waiters OWNED_BY(keys_held);
 	char text[];
 };
 

@@ -74,9 +74,11 @@ struct presence_db {
 	usec_t feed_every;
 
 	pthread_mutex_t lock;
-	struct map users;	   /* key -> struct user */
-	struct map waiting;	   /* key -> struct entry */
-	struct entry *head, *tail; /* the same entries, and those that are alone, in order */
+	struct map users OWNED_BY(presence_held);   /* key -> struct user */
+	struct map waiting OWNED_BY(presence_held); /* key -> struct entry */
+	struct entry *head OWNED_BY(presence_held),
+		*tail
+		OWNED_BY(presence_held); /* the same entries, and those that are alone, in order */
 	unsigned n_waiters OWNED_BY(presence_held); /* including those of the batch under way */
 	bool is_stopped OWNED_BY(presence_held);
 	bool is_under_way OWNED_BY(presence_held); /* a batch */

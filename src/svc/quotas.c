@@ -32,9 +32,9 @@ static struct TSA(capability("mutex")) quotas_held {
 struct quotas {
 	const struct conf_sync *conf;
 	pthread_mutex_t lock;
-	struct map users OWNED_BY(quotas_held); /* lock */
-	size_t walk_at
-		OWNED_BY(quotas_held); /* lock: the number of users at which the next walk begins */
+	struct map users OWNED_BY(quotas_held);
+	/* the number of users at which the next walk begins */
+	size_t walk_at OWNED_BY(quotas_held);
 };
 
 static void quotas_lock(struct quotas *q) TSA(acquire_capability(quotas_held)) NO_TSA
@@ -60,7 +60,6 @@ static bool quota_user_is_idle(const struct quota_user *u, usec_t now)
 
 /* Removes all users that are idle. */
 static void quotas_walk_locked(struct quotas *q, usec_t now) NEEDS_LOCK(quotas_held)
-	NEEDS_LOCK(quotas_held)
 {
 	struct map kept;
 	struct quota_user *u;
@@ -80,7 +79,6 @@ static void quotas_walk_locked(struct quotas *q, usec_t now) NEEDS_LOCK(quotas_h
 
 static struct quota_user *quotas_user_locked(struct quotas *q, const struct app *app,
 					     int64_t user_id, usec_t now) NEEDS_LOCK(quotas_held)
-	NEEDS_LOCK(quotas_held)
 {
 	struct quota_user wanted = { .key = { app->runtime->number, user_id } };
 	struct quota_user *u = map_get(&q->users, quota_user_key(&wanted));

@@ -19,15 +19,32 @@ struct socket_slot {
 
 #define USER_OTHER INT64_MIN /* an id that is not a number */
 
+/* For clang: this thread holds the lock of a shard. */
+static struct TSA(capability("mutex")) sockets_held {
+	char unused;
+} sockets_held UNUSED;
+
 struct socket_shard {
-	pthread_mutex_t lock; /* of all members */
-	struct socket_slot *slots;
-	size_t cap, used; /* cap: a power of two, or 0 */
+	pthread_mutex_t lock;
+	struct socket_slot *slots OWNED_BY(sockets_held);
+	size_t cap OWNED_BY(sockets_held); /* a power of two, or 0 */
+	size_t used OWNED_BY(sockets_held);
 };
 
 struct sockets {
 	struct socket_shard shards[SHARDS];
 };
+
+static void socket_shard_lock(struct socket_shard *sh) TSA(acquire_capability(sockets_held)) NO_TSA
+{
+	pthread_mutex_lock(&sh->lock);
+}
+
+static void socket_shard_unlock(struct socket_shard *sh)
+	TSA(release_capability(sockets_held)) NO_TSA
+{
+	pthread_mutex_unlock(&sh->lock);
+}
 
 static uint64_t socket_hash(uint64_t id)
 {
@@ -39,22 +56,24 @@ static struct socket_shard *socket_shard_of(struct sockets *s, uint64_t id)
 	return &s->shards[socket_hash(id) % SHARDS];
 }
 
-static size_t socket_home(const struct socket_shard *sh, uint64_t id)
+static size_t socket_home_locked(const struct socket_shard *sh, uint64_t id)
+	NEEDS_LOCK(sockets_held)
 {
 	return socket_hash(id) / SHARDS & (sh->cap - 1);
 }
 
 /* Where the id is, or the free slot where it would go; cap must not be 0. */
-static size_t socket_find(const struct socket_shard *sh, uint64_t id)
+static size_t socket_find_locked(const struct socket_shard *sh, uint64_t id)
+	NEEDS_LOCK(sockets_held)
 {
-	size_t i = socket_home(sh, id);
+	size_t i = socket_home_locked(sh, id);
 
 	while (sh->slots[i].id && sh->slots[i].id != id)
 		i = (i + 1) & (sh->cap - 1);
 	return i;
 }
 
-static void socket_shard_grow(struct socket_shard *sh)
+static void socket_shard_grow_locked(struct socket_shard *sh) NEEDS_LOCK(sockets_held)
 {
 	struct socket_shard old = *sh;
 
@@ -62,7 +81,7 @@ static void socket_shard_grow(struct socket_shard *sh)
 	sh->slots = xcalloc(sh->cap, sizeof(*sh->slots));
 	for (size_t i = 0; i < old.cap; i++)
 		if (old.slots[i].id)
-			sh->slots[socket_find(sh, old.slots[i].id)] = old.slots[i];
+			sh->slots[socket_find_locked(sh, old.slots[i].id)] = old.slots[i];
 	free(old.slots);
 }
 
@@ -71,22 +90,22 @@ void sockets_add(struct sockets *s, uint64_t id, uint64_t app)
 	struct socket_shard *sh = socket_shard_of(s, id);
 	size_t i;
 
-	pthread_mutex_lock(&sh->lock);
+	socket_shard_lock(sh);
 	if (sh->used + 1 > sh->cap / 4 * 3)
-		socket_shard_grow(sh);
-	i = socket_find(sh, id);
+		socket_shard_grow_locked(sh);
+	i = socket_find_locked(sh, id);
 	sh->used += !sh->slots[i].id;
 	sh->slots[i] = (struct socket_slot){ .id = id, .app = app };
-	pthread_mutex_unlock(&sh->lock);
+	socket_shard_unlock(sh);
 }
 
 /* Moves later entries of the same run up, so that none is behind a free slot. */
-static void socket_shard_clear(struct socket_shard *sh, size_t hole)
+static void socket_shard_clear_locked(struct socket_shard *sh, size_t hole) NEEDS_LOCK(sockets_held)
 {
 	size_t mask = sh->cap - 1;
 
 	for (size_t i = (hole + 1) & mask; sh->slots[i].id; i = (i + 1) & mask) {
-		size_t home = socket_home(sh, sh->slots[i].id);
+		size_t home = socket_home_locked(sh, sh->slots[i].id);
 
 		if (((i - home) & mask) < ((i - hole) & mask))
 			continue;
@@ -101,14 +120,14 @@ void sockets_remove(struct sockets *s, uint64_t id)
 {
 	struct socket_shard *sh = socket_shard_of(s, id);
 
-	pthread_mutex_lock(&sh->lock);
+	socket_shard_lock(sh);
 	if (sh->cap) {
-		size_t i = socket_find(sh, id);
+		size_t i = socket_find_locked(sh, id);
 
 		if (sh->slots[i].id)
-			socket_shard_clear(sh, i);
+			socket_shard_clear_locked(sh, i);
 	}
-	pthread_mutex_unlock(&sh->lock);
+	socket_shard_unlock(sh);
 }
 
 /* The stronger proof counts; of two that are equal, the first. */
@@ -121,9 +140,10 @@ static void socket_set_user(struct socket_slot *slot, int64_t user, enum user_pr
 }
 
 /* The socket's slot, NULL when it is not open. */
-static struct socket_slot *socket_get(const struct socket_shard *sh, uint64_t id)
+static struct socket_slot *socket_get_locked(const struct socket_shard *sh, uint64_t id)
+	NEEDS_LOCK(sockets_held)
 {
-	struct socket_slot *slot = sh->cap && id ? &sh->slots[socket_find(sh, id)] : NULL;
+	struct socket_slot *slot = sh->cap && id ? &sh->slots[socket_find_locked(sh, id)] : NULL;
 
 	return slot && slot->id == id ? slot : NULL;
 }
@@ -136,11 +156,11 @@ void sockets_identify(struct sockets *s, uint64_t id, struct str_view user_id, b
 
 	if (!sv_to_u64(user_id, INT64_MAX, &user) || !user)
 		user = (uint64_t)USER_OTHER;
-	pthread_mutex_lock(&sh->lock);
-	slot = socket_get(sh, id);
+	socket_shard_lock(sh);
+	slot = socket_get_locked(sh, id);
 	if (slot)
 		socket_set_user(slot, (int64_t)user, is_signin ? USER_SIGNED_IN : USER_MEMBER);
-	pthread_mutex_unlock(&sh->lock);
+	socket_shard_unlock(sh);
 }
 
 void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id)
@@ -148,11 +168,11 @@ void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id
 	struct socket_shard *sh = socket_shard_of(s, id);
 	struct socket_slot *slot;
 
-	pthread_mutex_lock(&sh->lock);
-	slot = socket_get(sh, id);
+	socket_shard_lock(sh);
+	slot = socket_get_locked(sh, id);
 	if (slot && slot->app == app)
 		socket_set_user(slot, user_id, USER_CLAIMED);
-	pthread_mutex_unlock(&sh->lock);
+	socket_shard_unlock(sh);
 }
 
 bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id)
@@ -161,10 +181,10 @@ bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id)
 	const struct socket_slot *slot;
 	bool is;
 
-	pthread_mutex_lock(&sh->lock);
-	slot = socket_get(sh, id);
+	socket_shard_lock(sh);
+	slot = socket_get_locked(sh, id);
 	is = slot && user_id && slot->user == user_id;
-	pthread_mutex_unlock(&sh->lock);
+	socket_shard_unlock(sh);
 	return is;
 }
 
@@ -174,10 +194,10 @@ bool sockets_has(struct sockets *s, uint64_t id, uint64_t app)
 	const struct socket_slot *slot;
 	bool has;
 
-	pthread_mutex_lock(&sh->lock);
-	slot = socket_get(sh, id);
+	socket_shard_lock(sh);
+	slot = socket_get_locked(sh, id);
 	has = slot && slot->app == app;
-	pthread_mutex_unlock(&sh->lock);
+	socket_shard_unlock(sh);
 	return has;
 }
 
@@ -190,7 +210,7 @@ struct sockets *sockets_new(void)
 	return s;
 }
 
-void sockets_free(struct sockets *s)
+void sockets_free(struct sockets *s) NO_TSA /* no other thread has it any more */
 {
 	if (!s)
 		return;

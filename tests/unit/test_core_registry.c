@@ -22,6 +22,7 @@ static struct msgbuf *key_of(const char *channel)
 }
 
 static struct subscription *add(size_t session, const char *channel, uint64_t seq)
+	RUNS_ON(on_worker)
 {
 	struct msgbuf *key = key_of(channel);
 	struct subscription *sub = registry_add(&r, nth_session(session), key, seq);
@@ -30,7 +31,7 @@ static struct subscription *add(size_t session, const char *channel, uint64_t se
 	return sub;
 }
 
-static struct rchannel *find(const char *channel)
+static struct rchannel *find(const char *channel) RUNS_ON(on_worker)
 {
 	struct msgbuf *key = key_of(channel);
 	struct rchannel *c = registry_find(&r, msgbuf_view(key));
@@ -41,11 +42,13 @@ static struct rchannel *find(const char *channel)
 
 static void begin(void)
 {
+	thread_take_role(&on_worker);
 	registry_init(&r);
 }
 
 static void end(void)
 {
+	ASSERT_ON(on_worker);
 	registry_release(&r);
 }
 
@@ -60,6 +63,7 @@ static void check_places(const struct rchannel *c)
 
 START_TEST(a_channel_exists_while_it_has_subscribers)
 {
+	ASSERT_ON(on_worker);
 	struct subscription *a, *b;
 
 	ck_assert_ptr_null(find("x"));
@@ -76,6 +80,7 @@ END_TEST
 
 START_TEST(removal_at_any_index_keeps_the_rest)
 {
+	ASSERT_ON(on_worker);
 	struct subscription *subs[5];
 
 	for (unsigned hole = 0; hole < 5; hole++) {
@@ -94,6 +99,7 @@ END_TEST
 
 START_TEST(the_newest_seq_is_kept)
 {
+	ASSERT_ON(on_worker);
 	struct subscription *a = add(0, "x", 5), *b = add(1, "x", 3);
 
 	ck_assert_uint_eq(find("x")->newest_seq, 5);
@@ -105,6 +111,7 @@ END_TEST
 
 START_TEST(the_name_is_in_the_key)
 {
+	ASSERT_ON(on_worker);
 	struct subscription *a = add(0, "private-client.42", 1);
 
 	ck_view_eq(subscription_channel(a), "private-client.42");
@@ -114,6 +121,7 @@ END_TEST
 
 START_TEST(subscriptions_are_found_by_their_grant)
 {
+	ASSERT_ON(on_worker);
 	struct subscription *subs[3] = { add(0, "x", 1), add(1, "x", 2), add(2, "y", 3) };
 
 	ck_assert_uint_eq(registry_ungrant(&r, subs[0]), 0);
@@ -145,6 +153,7 @@ static void note_due(struct granted *g)
 
 START_TEST(what_is_due_is_taken_once_in_its_second)
 {
+	ASSERT_ON(on_worker);
 	struct subscription *subs[4];
 	static const uint32_t at[] = { 3, 3, 5, 3 + REGISTRY_WHEEL_SLOTS };
 
@@ -178,6 +187,7 @@ END_TEST
 
 START_TEST(many_channels_are_found)
 {
+	ASSERT_ON(on_worker);
 	struct subscription *subs[500];
 	char name[32];
 
