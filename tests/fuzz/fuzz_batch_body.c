@@ -6,7 +6,7 @@
 
 #define LIST "mutations"
 
-/* Some item says why it cannot be read. */
+/* Some item has the reason why it cannot be read. */
 static bool has_fault(const json_t *body)
 {
 	const json_t *list = json_object_get(body, LIST);
