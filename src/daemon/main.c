@@ -10,6 +10,7 @@
 #include "svc/health.h"
 #include "front/listen_fds.h"
 #include "daemon/daemon.h"
+#include "daemon/service_manager.h"
 
 void log_error_lines(const char *prefix, const char *text)
 {
@@ -68,12 +69,15 @@ int main(int argc, char **argv)
 
 	thread_take_role(&on_main);
 	ASSERT_ON(on_main);
+	service_manager_take();
 	d.n_listen_fds = listen_fds_take(&d.listen_fd);
 	for (; n < ARRAY_SIZE(parts) && !rc && !d.is_done; n++)
 		if (parts[n].start)
 			rc = parts[n].start(&d);
 	if (d.is_serving && !d.is_done) {
+		service_manager_ready();
 		serve_until_signal(&d);
+		service_manager_stopping();
 		health_set(d.health, HEALTH_STOP, "the daemon is stopping");
 		rc = d.status;
 	}

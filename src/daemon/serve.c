@@ -13,9 +13,11 @@
 #include "log/writer.h"
 #include "svc/grants.h"
 #include "svc/health.h"
+#include "ws/worker.h"
 #include "daemon/daemon.h"
 #include "daemon/embedded_pg.h"
 #include "daemon/guard.h"
+#include "daemon/service_manager.h"
 
 #define TICK_MS	     250
 #define LOG_STUCK_US (5 * USEC_PER_SEC)
@@ -63,6 +65,7 @@ void serve_until_signal(struct scopewired *d)
 		users_tick(d->directory, clock_mono());
 		grants_tick(d->grants, clock_mono());
 		log_gates_flush(clock_mono());
+		service_manager_watchdog(clock_mono(), workers_turned_at(d->workers));
 		if (d->postgres)
 			embedded_pg_tend(d->postgres);
 	}

@@ -13,6 +13,7 @@
 #include "daemon/daemon.h"
 #include "daemon/embedded_pg.h"
 #include "daemon/privs.h"
+#include "daemon/service_manager.h"
 
 int start_signals(struct scopewired *d)
 {
@@ -36,6 +37,13 @@ void stop_signals(struct scopewired *d)
 		close(d->signals);
 }
 
+RUNS_ON(on_main) static void signals_reload(struct scopewired *d)
+{
+	service_manager_reloading();
+	reload_conf(d);
+	service_manager_ready();
+}
+
 /* True when a signal requests to stop. */
 RUNS_ON(on_main) static bool signals_read(struct scopewired *d)
 {
@@ -44,7 +52,7 @@ RUNS_ON(on_main) static bool signals_read(struct scopewired *d)
 
 	while (read(d->signals, &si, sizeof(si)) == sizeof(si)) {
 		if (si.ssi_signo == SIGHUP && d->apps_watch)
-			reload_conf(d);
+			signals_reload(d);
 		else if (si.ssi_signo == SIGCHLD && d->postgres)
 			embedded_pg_tend(d->postgres);
 		else if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT)

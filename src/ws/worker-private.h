@@ -37,6 +37,7 @@ struct worker {
 	usec_t drain_until;		 /* mono; 0: not draining */
 	usec_t observed_at, idle_before; /* mono; of METRIC_WORKER_BUSY */
 	atomic_bool may_resume;		 /* workers have caught up: see hub_resume() */
+	_Atomic usec_t turned_at;	 /* mono; of the last turn of the timer */
 	bool is_stopping;
 	bool needs_service; /* a timeout was set: libwebsockets has to check its timers */
 	/* under start_lock: set by the thread, read by the main thread */

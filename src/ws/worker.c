@@ -163,6 +163,7 @@ static void on_timer(uv_timer_t *handle)
 	usec_t now = clock_mono();
 
 	ASSERT_ON(on_worker);
+	atomic_store_explicit(&w->turned_at, now, memory_order_relaxed);
 	hub_tick(w->hub, now);
 	worker_observe(w, now);
 	if (w->drain_until) {
@@ -422,6 +423,19 @@ unsigned workers_sessions(struct workers *w)
 	for (unsigned i = 0; i < w->conf.n; i++)
 		n += atomic_load_explicit(&w->w[i].sessions, memory_order_relaxed);
 	return n;
+}
+
+usec_t workers_turned_at(const struct workers *w)
+{
+	usec_t oldest = clock_mono();
+
+	for (unsigned i = 0; i < w->conf.n; i++) {
+		usec_t at = atomic_load_explicit(&w->w[i].turned_at, memory_order_relaxed);
+
+		/* 0: its first turn is to come. */
+		oldest = at && at < oldest ? at : oldest;
+	}
+	return oldest;
 }
 
 void workers_stop(struct workers *w)

@@ -55,6 +55,8 @@ void workers_reload(struct workers *w);
 /* Sends all clients away with 4200, spread over ms.  Returns at once; any thread. */
 void workers_drain(struct workers *w, unsigned ms);
 unsigned workers_sessions(struct workers *w);
+/* When the worker that has not come round for the longest time did so last (monotonic). */
+usec_t workers_turned_at(const struct workers *w);
 /* Ends the threads. */
 void workers_stop(struct workers *w);
 void workers_free(struct workers *w);

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync, spawnSync } from 'node:child_process';
+import { parse } from 'yaml';
 import { fileURLToPath } from 'node:url';
 import { PROGRAM, binaries, query, startCluster, startDaemon, tempFolder } from '../lib/harness.mjs';
 
@@ -158,4 +159,36 @@ test('the manual names the paths that are served, and no other', () => {
 		assert.ok(named.some((name) => name.endsWith('/') ? route.startsWith(name) : route === name), route);
 	for (const name of named)
 		assert.ok(routes.some((route) => name.endsWith('/') ? route.startsWith(name) : route === name), name);
+
+test('the container is started with options and variables that the daemon has', () => {
+	const folder = tempFolder('dk');
+	const dockerfile = fs.readFileSync(file('contrib/docker/Dockerfile'), 'utf8');
+	const { services } = parse(fs.readFileSync(file('contrib/docker/compose.yaml'), 'utf8'));
+	const args = JSON.parse(dockerfile.match(/^CMD (\[.*\])$/m)[1]);
+	const env = Object.fromEntries(Object.entries(services.scopewire.environment)
+		.map(([name, value]) => [name, value.replace(/^\$\{.*\}$/, 'a-value')]));
+	const run = (...more) => spawnSync(PROGRAM, [...args.map((a) =>
+		a === '/etc/scopewire.conf' ? file('etc/scopewire.conf') : a), ...more],
+	{ encoding: 'utf8', env, cwd: folder });
+
+	const checked = run('--check-config');
+	assert.equal(checked.status, 0, checked.stderr);
+	assert.equal(checked.stderr, '', 'no setting is ignored');
+	const printed = run('--print-config').stdout;
+	assert.match(printed, /^host = database$/m);
+	assert.match(printed, /^\[app portal\]$/m);
+	assert.match(printed, /^required = no$/m);
+	assert.ok(services.database.environment.POSTGRES_DB === env.SCOPEWIRE_DATABASE_NAME);
+	assert.ok(services.database.environment.POSTGRES_USER === env.SCOPEWIRE_DATABASE_USER);
+	assert.equal(args.at(-1), `--server-state-dir=${services.scopewire.volumes[0].split(':')[1]}`);
+});
+
+test('the container is built by commands that are there, from sources that are not left out', () => {
+	const dockerfile = fs.readFileSync(file('contrib/docker/Dockerfile'), 'utf8');
+	for (const [, script] of dockerfile.matchAll(/\b(contrib\/[a-z-]+)/g))
+		assert.ok(fs.existsSync(file(script)), script);
+	const words = dockerfile.match(/contrib\/apt-missing ([a-z ]+) &&/)[1].split(' ');
+	const marked = new Set(fs.readFileSync(file('contrib/packages.txt'), 'utf8').split('\n')
+		.map((line) => line.split(' ')[0]));
+	for (const word of words) assert.ok(marked.has(word), word);
 });
