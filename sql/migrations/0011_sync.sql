@@ -172,6 +172,16 @@ $$;
 COMMENT ON FUNCTION sync_event IS
 	'The name of an event of the sync API, with the configured namespace in front.';
 
+CREATE FUNCTION user_channels(p_user_id bigint) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT ARRAY(SELECT replace(t, '{id}', p_user_id::text) FROM string_to_table(coalesce(
+		(SELECT s.value FROM sync_settings s WHERE s.name = 'user_channels'),
+		'private-App.Models.User.{id}'), ' ') t WHERE t <> '')
+$$;
+COMMENT ON FUNCTION user_channels IS
+	'The channels of a user: the option sync.user_channels.';
+
 CREATE TABLE users (
 	app text NOT NULL,
 	id bigint NOT NULL CHECK (id > 0),

@@ -182,8 +182,8 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM broadcast('private-App.Models.User.' || p_user_id, sync_event('NotificationsUnread'),
-			  json_build_object('unread', p_unread), NULL, NULL, p_app);
+	PERFORM broadcast(user_channels(p_user_id), sync_event('NotificationsUnread'),
+			  json_build_object('unread', p_unread), NULL, p_app);
 END
 $$;
 COMMENT ON FUNCTION notifications_tell_unread IS
@@ -230,9 +230,9 @@ BEGIN
 				'bytes; the application''s max_event_payload_bytes is %s.',
 				octet_length(payload::text), known.max_payload), 'data');
 		END IF;
-		PERFORM broadcast('private-App.Models.User.' || sent.user_id,
+		PERFORM broadcast(user_channels(sent.user_id),
 			'Illuminate\Notifications\Events\BroadcastNotificationCreated', payload, NULL,
-			NULL, known.app);
+			known.app);
 		user_id := sent.user_id;
 		id := sent.id;
 		RETURN NEXT;

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- Edit locks.  A row is a resource that was locked once; its token is the last one given.  Tokens
--- come from one sequence while the row is locked, so those of a resource only rise, and none
--- comes twice even when its row is deleted.
+-- Edit locks.  A row is a resource, or one field of it, that was locked once; its token is the last
+-- one given.  Tokens come from one sequence while the row is locked, so those of a row only rise, and
+-- none comes twice even when the row is deleted.
 
 CREATE SEQUENCE lock_token AS bigint CACHE 1;
 COMMENT ON SEQUENCE lock_token IS
@@ -18,19 +18,43 @@ CREATE TABLE locks (
 	acquired_at timestamptz NOT NULL,
 	renewed_at timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
-	PRIMARY KEY (app, resource_type, resource_id)
+	field text NOT NULL DEFAULT '',
+	PRIMARY KEY (app, resource_type, resource_id, field)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE locks IS
-	'Edit locks. A row is a resource that has been locked before.';
+	'Edit locks. A row is a resource, or a field of one, that has been locked before.';
+COMMENT ON COLUMN locks.field IS
+	'The field that is locked; empty for the resource as a whole.';
 COMMENT ON COLUMN locks.token IS
 	'The newest token of the resource.';
 COMMENT ON COLUMN locks.user_id IS
 	'The user who holds the lock; NULL when no user does.';
 COMMENT ON COLUMN locks.expires_at IS
 	'When the lock expires, or when it was released.';
-CREATE INDEX locks_held ON locks (app, resource_type, resource_id) WHERE user_id IS NOT NULL;
+CREATE INDEX locks_held ON locks (app, resource_type, resource_id, field) WHERE user_id IS NOT NULL;
+CREATE INDEX locks_user ON locks (app, user_id, resource_type, resource_id, field)
+	WHERE user_id IS NOT NULL;
 CREATE INDEX locks_expiring ON locks (expires_at) WHERE user_id IS NOT NULL;
 CREATE INDEX locks_free ON locks (expires_at) WHERE user_id IS NULL;
+
+CREATE TABLE lock_requests (
+	app text NOT NULL,
+	resource_type text NOT NULL,
+	resource_id text NOT NULL,
+	field text NOT NULL DEFAULT '',
+	user_id bigint NOT NULL CHECK (user_id > 0),
+	name text,
+	ttl integer NOT NULL,
+	requested_at timestamptz NOT NULL,
+	expires_at timestamptz NOT NULL,
+	PRIMARY KEY (app, resource_type, resource_id, field, user_id)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE lock_requests IS
+	'Users who request an edit lock from its holder. They are deleted when the holder changes.';
+COMMENT ON COLUMN lock_requests.ttl IS
+	'Of the lock, in seconds, if the holder grants it.';
+CREATE INDEX lock_requests_user ON lock_requests (app, user_id);
+CREATE INDEX lock_requests_expiring ON lock_requests (expires_at);
 
 -- A comma separates resources in a query; with a dot or colon in the type, two resources could have
 -- one name.
@@ -53,16 +77,44 @@ $$;
 COMMENT ON FUNCTION resource_channel IS
 	'The channel of a resource; refuses a resource that cannot have one.';
 
+CREATE FUNCTION lock_field(p_field text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF p_field COLLATE "C" !~ '^[][a-zA-Z0-9_.-]{1,64}$' THEN
+		PERFORM sync_fail(400, 'invalid_value',
+			'field must be 1 to 64 letters, digits, or - _ . [ ].', 'field');
+	END IF;
+	RETURN coalesce(p_field, '');
+END
+$$;
+COMMENT ON FUNCTION lock_field IS
+	'The field of a lock, empty for the resource as a whole; refuses what is not a field''s name.';
+
+CREATE FUNCTION lock_request_json(p_row lock_requests) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
+		'field', nullif(p_row.field, ''), 'user_id', p_row.user_id, 'name', p_row.name,
+		'requested_at', iso(p_row.requested_at), 'expires_at', iso(p_row.expires_at))
+$$;
+COMMENT ON FUNCTION lock_request_json IS
+	'A request for a lock as JSON.';
+
 CREATE FUNCTION lock_json(p_row locks) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 	SELECT json_build_object('resource_type', p_row.resource_type, 'resource_id', p_row.resource_id,
-		'user_id', p_row.user_id, 'name', p_row.name, 'token', p_row.token, 'ttl', p_row.ttl,
+		'field', nullif(p_row.field, ''), 'user_id', p_row.user_id, 'name', p_row.name, 'token', p_row.token, 'ttl', p_row.ttl,
 		'acquired_at', iso(p_row.acquired_at), 'renewed_at', iso(p_row.renewed_at),
-		'expires_at', iso(p_row.expires_at))
+		'expires_at', iso(p_row.expires_at),
+		'requests', (SELECT coalesce(json_agg(lock_request_json(r) ORDER BY r.requested_at), '[]')
+			FROM lock_requests r WHERE r.app = p_row.app
+			AND r.resource_type = p_row.resource_type AND r.resource_id = p_row.resource_id
+			AND r.field = p_row.field AND r.expires_at > clock_timestamp()))
 $$;
 COMMENT ON FUNCTION lock_json IS
-	'An edit lock as JSON.';
+	'An edit lock as JSON, with the requests for it.';
 
 -- Parsed here, as caller_id() is, so that PostgreSQL can inline it.
 CREATE FUNCTION lock_is_held(p_row locks) RETURNS boolean
@@ -79,10 +131,11 @@ DECLARE
 	app CONSTANT text := coalesce(p_now_held.app, p_before.app);
 	resource_type CONSTANT text := coalesce(p_now_held.resource_type, p_before.resource_type);
 	resource_id CONSTANT text := coalesce(p_now_held.resource_id, p_before.resource_id);
+	field CONSTANT text := nullif(coalesce(p_now_held.field, p_before.field), '');
 BEGIN
 	PERFORM broadcast(resource_channel(resource_type, resource_id), sync_event('LockChanged'),
 		json_build_object('action', p_action, 'resource_type', resource_type,
-			'resource_id', resource_id,
+			'resource_id', resource_id, 'field', field,
 			'lock', CASE WHEN p_now_held.app IS NOT NULL THEN lock_json(p_now_held) END,
 			'previous', CASE WHEN p_before.user_id IS NOT NULL THEN json_build_object(
 				'user_id', p_before.user_id, 'name', p_before.name,
@@ -104,7 +157,20 @@ $$;
 COMMENT ON FUNCTION lock_refusal IS
 	'The answer 409, with the current holder.';
 
-CREATE FUNCTION lock_row(p_app text, p_resource_type text, p_resource_id text) RETURNS locks
+CREATE FUNCTION lock_tell_users(p_event text, p_users bigint[], p_payload json, p_app text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM broadcast(ARRAY(SELECT DISTINCT c FROM unnest(p_users) u(id), unnest(user_channels(u.id)) c
+				ORDER BY c), sync_event(p_event), p_payload, NULL, p_app);
+END
+$$;
+COMMENT ON FUNCTION lock_tell_users IS
+	'Broadcasts an event about a lock to users, on their own channels.';
+
+CREATE FUNCTION lock_row(p_app text, p_resource_type text, p_resource_id text, p_field text)
+RETURNS locks
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -112,36 +178,93 @@ DECLARE
 BEGIN
 	LOOP
 		SELECT x.* INTO l FROM locks x WHERE x.app = p_app
-		AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id FOR UPDATE;
+		AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
+		AND x.field = p_field FOR UPDATE;
 		IF FOUND THEN
 			RETURN l;
 		END IF;
-		INSERT INTO locks (app, resource_type, resource_id, token, ttl, acquired_at,
+		INSERT INTO locks (app, resource_type, resource_id, field, token, ttl, acquired_at,
 				   renewed_at, expires_at)
-		VALUES (p_app, p_resource_type, p_resource_id, 0, 0, now(), now(), now())
+		VALUES (p_app, p_resource_type, p_resource_id, p_field, 0, 0, now(), now(), now())
 		ON CONFLICT DO NOTHING;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION lock_row IS
-	'The row of a resource, created if necessary, locked until the end of the transaction.';
+	'The row of a lock, created if necessary, locked until the end of the transaction.';
+
+CREATE FUNCTION lock_forget_requests(p_row locks) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	DELETE FROM lock_requests r WHERE r.app = p_row.app AND r.resource_type = p_row.resource_type
+	AND r.resource_id = p_row.resource_id AND r.field = p_row.field
+$$;
+COMMENT ON FUNCTION lock_forget_requests IS
+	'Deletes the requests for a lock: they were for a holder that it has no more.';
+
+CREATE FUNCTION lock_give(p_before locks, p_user_id bigint, p_name text, p_ttl integer) RETURNS locks
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	at CONSTANT timestamptz := clock_timestamp();
+	given locks;
+BEGIN
+	UPDATE locks x SET user_id = p_user_id, name = p_name, ttl = p_ttl,
+		token = nextval('lock_token'), acquired_at = at, renewed_at = at,
+		expires_at = at + p_ttl * interval '1 s'
+	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
+	AND x.resource_id = p_before.resource_id AND x.field = p_before.field
+	RETURNING x.* INTO given;
+	PERFORM lock_forget_requests(given);
+	RETURN given;
+END
+$$;
+COMMENT ON FUNCTION lock_give IS
+	'Makes the user the holder, with a new token. The caller has locked the row.';
+
+CREATE FUNCTION lock_extend(p_before locks, p_name text, p_ttl integer) RETURNS locks
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	at CONSTANT timestamptz := clock_timestamp();
+	extended locks;
+BEGIN
+	UPDATE locks x SET name = p_name, ttl = p_ttl, renewed_at = at,
+		expires_at = at + p_ttl * interval '1 s'
+	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
+	AND x.resource_id = p_before.resource_id AND x.field = p_before.field
+	RETURNING x.* INTO extended;
+	RETURN extended;
+END
+$$;
+COMMENT ON FUNCTION lock_extend IS
+	'The time of the lock starts again. The caller has locked the row.';
+
+CREATE FUNCTION lock_name(p_app text, p_caller jsonb, p_user_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT coalesce(p_caller->>'name', (SELECT u.name FROM users u
+					    WHERE u.app = p_app AND u.id = p_user_id))
+$$;
+COMMENT ON FUNCTION lock_name IS
+	'The name of a user who has or wants a lock: that of the token, else of PUT users/{id}.';
 
 CREATE FUNCTION sync_lock_acquire(p_app text, p_caller jsonb, p_resource_type text,
-				  p_resource_id text, p_user_id bigint, p_ttl integer,
+				  p_resource_id text, p_field text, p_user_id bigint, p_ttl integer,
 				  p_token bigint, p_socket_id text, OUT status integer,
 				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	field CONSTANT text := lock_field(p_field);
+	name CONSTANT text := lock_name(p_app, p_caller, p_user_id);
 	l locks;
 	before locks;
 	is_renewal boolean;
-	at timestamptz;
 BEGIN
 	PERFORM require_write(p_app, p_caller, resource_channel(p_resource_type, p_resource_id),
 			      'resource_id');
-	before := lock_row(p_app, p_resource_type, p_resource_id);
-	at := clock_timestamp();
+	before := lock_row(p_app, p_resource_type, p_resource_id, field);
 	is_renewal := lock_is_held(before) AND before.user_id = p_user_id;
 	IF lock_is_held(before) AND NOT is_renewal THEN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('locked',
@@ -155,15 +278,10 @@ BEGIN
 			before) r;
 		RETURN;
 	END IF;
-	UPDATE locks x SET user_id = p_user_id, ttl = p_ttl,
-		token = CASE WHEN is_renewal THEN x.token ELSE nextval('lock_token') END,
-		name = coalesce(p_caller->>'name', (SELECT u.name FROM users u
-						  WHERE u.app = p_app AND u.id = p_user_id)),
-		acquired_at = CASE WHEN is_renewal THEN x.acquired_at ELSE at END,
-		renewed_at = at, expires_at = at + p_ttl * interval '1 s'
-	WHERE x.app = p_app AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
-	RETURNING x.* INTO l;
-	IF NOT is_renewal THEN
+	IF is_renewal THEN
+		l := lock_extend(before, name, p_ttl);
+	ELSE
+		l := lock_give(before, p_user_id, name, p_ttl);
 		PERFORM lock_tell('acquired', l, before, p_socket_id);
 	END IF;
 	status := 200;
@@ -174,8 +292,57 @@ COMMENT ON FUNCTION sync_lock_acquire IS
 	'POST /locks: acquires a lock, or extends it for its holder. With a token it only '
 	'extends.';
 
+CREATE FUNCTION lock_end(p_before locks, p_action text, p_exclude_socket text) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	UPDATE locks x SET user_id = NULL, name = NULL,
+		expires_at = least(x.expires_at, clock_timestamp())
+	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
+	AND x.resource_id = p_before.resource_id AND x.field = p_before.field;
+	PERFORM lock_forget_requests(p_before);
+	PERFORM lock_tell(p_action, NULL, p_before, p_exclude_socket);
+END
+$$;
+COMMENT ON FUNCTION lock_end IS
+	'No user holds the lock any more; broadcasts it. The caller has locked the row.';
+
+CREATE FUNCTION lock_end_quietly(p_before locks, p_action text) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM lock_end(p_before, p_action, NULL);
+EXCEPTION WHEN data_exception THEN
+	-- Its application was removed, or has lower limits now.
+	UPDATE locks x SET user_id = NULL, name = NULL,
+		expires_at = least(x.expires_at, clock_timestamp())
+	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
+	AND x.resource_id = p_before.resource_id AND x.field = p_before.field;
+	PERFORM lock_forget_requests(p_before);
+	RAISE WARNING 'the end of an edit lock (%) was not broadcast: %', p_action, SQLERRM;
+END
+$$;
+COMMENT ON FUNCTION lock_end_quietly IS
+	'The same, also where the event cannot be broadcast.';
+
+CREATE FUNCTION lock_find(p_app text, p_resource_type text, p_resource_id text, p_field text)
+RETURNS locks
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	l locks;
+BEGIN
+	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
+	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
+	AND x.field = p_field FOR UPDATE;
+	RETURN l;
+END
+$$;
+COMMENT ON FUNCTION lock_find IS
+	'The row of a lock, locked until the end of the transaction; NULL if there is none.';
+
 CREATE FUNCTION sync_lock_release(p_app text, p_caller jsonb, p_resource_type text,
-				  p_resource_id text, p_user_id bigint, p_token bigint,
+				  p_resource_id text, p_field text, p_user_id bigint, p_token bigint,
 				  p_force boolean, p_socket_id text, OUT status integer,
 				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -192,8 +359,7 @@ BEGIN
 		PERFORM sync_fail(400, 'missing_field',
 				  'Say whose lock it is, or force its release.', 'user_id');
 	END IF;
-	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
-	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id FOR UPDATE;
+	l := lock_find(p_app, p_resource_type, p_resource_id, lock_field(p_field));
 	-- A holder who may not join the channel any more may still release the lock.
 	IF l.user_id IS DISTINCT FROM p_user_id THEN
 		PERFORM require_channel(p_app, p_caller, channel, 'resource_id');
@@ -208,11 +374,7 @@ BEGIN
 		SELECT r.status, r.body INTO status, body FROM lock_refusal('lock_lost',
 			'A newer token was given for this lock since.', l) r;
 	ELSE
-		UPDATE locks x SET user_id = NULL, name = NULL, expires_at = clock_timestamp()
-		WHERE x.app = p_app AND x.resource_type = p_resource_type
-		AND x.resource_id = p_resource_id;
-		PERFORM lock_tell(CASE WHEN p_force THEN 'forced' ELSE 'released' END, NULL, l,
-				  p_socket_id);
+		PERFORM lock_end(l, CASE WHEN p_force THEN 'forced' ELSE 'released' END, p_socket_id);
 		body := json_build_object('released', true, 'lock', NULL);
 	END IF;
 END
@@ -220,15 +382,34 @@ $$;
 COMMENT ON FUNCTION sync_lock_release IS
 	'POST /locks/release.';
 
+CREATE FUNCTION lock_of_one(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
+			    p_field text) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted CONSTANT text := lock_field(p_field);
+	l locks;
+BEGIN
+	PERFORM require_channel(p_app, p_caller, resource_channel(p_resource_type, p_resource_id),
+				'resource_id');
+	SELECT x.* INTO l FROM locks x WHERE x.app = p_app AND x.resource_type = p_resource_type
+	AND x.resource_id = p_resource_id AND x.field = wanted;
+	RETURN json_build_object('lock', CASE WHEN lock_is_held(l) THEN lock_json(l) END,
+				 'last_token', coalesce(l.token, 0));
+END
+$$;
+COMMENT ON FUNCTION lock_of_one IS
+	'The lock of one resource, or of a field of it, and its newest token.';
+
 CREATE FUNCTION sync_locks(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
-			   p_user_id bigint, p_page integer, p_cursor text,
+			   p_field text, p_user_id bigint, p_page integer, p_cursor text,
 			   OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	most CONSTANT integer := 250;
 	scope CONSTANT json := json_build_array('locks', p_app, p_resource_type, p_user_id);
-	after CONSTANT text[] := coalesce(cursor_read(scope, p_cursor, 2), '{"",""}');
+	after CONSTANT text[] := coalesce(cursor_read(scope, p_cursor, 3), '{"","",""}');
 	l locks;
 	found json[] := '{}';
 	is_shown boolean;
@@ -239,26 +420,26 @@ DECLARE
 BEGIN
 	status := 200;
 	IF p_resource_id IS NOT NULL THEN
-		PERFORM require_channel(p_app, p_caller,
-			resource_channel(p_resource_type, p_resource_id), 'resource_id');
-		SELECT x.* INTO l FROM locks x WHERE x.app = p_app
-		AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id;
-		body := json_build_object('lock', CASE WHEN lock_is_held(l) THEN lock_json(l) END,
-					  'last_token', coalesce(l.token, 0));
+		body := lock_of_one(p_app, p_caller, p_resource_type, p_resource_id, p_field);
 		RETURN;
+	ELSIF p_field IS NOT NULL THEN
+		PERFORM sync_fail(400, 'missing_field', 'field is one of a resource: give resource_type '
+				  'and resource_id too.', 'resource_id');
 	END IF;
 	FOR l IN
 		SELECT x.* FROM locks x WHERE x.app = p_app AND x.user_id IS NOT NULL
-		AND (x.resource_type, x.resource_id) > (after[1], after[2])
+		AND (x.resource_type, x.resource_id, x.field) > (after[1], after[2], after[3])
 		AND (p_resource_type IS NULL OR x.resource_type = p_resource_type)
-		ORDER BY x.resource_type, x.resource_id LIMIT most + 1
+		AND (p_user_id IS NULL OR x.user_id = p_user_id)
+		ORDER BY x.resource_type, x.resource_id, x.field LIMIT most + 1
 	LOOP
 		is_more := list_is_full(p_page, cardinality(found), unasked) OR seen = most;
 		EXIT WHEN is_more;
 		seen := seen + 1;
 		last := l;
-		CONTINUE WHEN NOT lock_is_held(l) OR l.user_id <> p_user_id;
-		is_shown := channel_known(p_app, p_caller,
+		CONTINUE WHEN NOT lock_is_held(l);
+		-- A user's own locks are listed even if a rule was changed since.
+		is_shown := l.user_id = caller_id(p_caller) OR channel_known(p_app, p_caller,
 			resource_channel(l.resource_type, l.resource_id));
 		IF is_shown IS NULL THEN
 			unasked := array_append(unasked,
@@ -268,13 +449,12 @@ BEGIN
 		END IF;
 	END LOOP;
 	PERFORM require_asked(unasked);
-	body := json_build_object('locks', array_to_json(found), 'next_cursor',
-		CASE WHEN is_more THEN cursor_make(scope, last.resource_type, last.resource_id) END);
+	body := json_build_object('locks', array_to_json(found), 'next_cursor', CASE WHEN is_more
+		THEN cursor_make(scope, last.resource_type, last.resource_id, last.field) END);
 END
 $$;
 COMMENT ON FUNCTION sync_locks IS
-	'GET /locks: the lock of one resource, or a page of held locks. One request reads at '
-	'most 250 of them.';
+	'GET /locks: one lock, or a page of held locks. One request reads at most 250 of them.';
 
 CREATE FUNCTION lock_fence(p_app text, p_resource_type text, p_resource_id text, p_writer bigint,
 			   p_token bigint) RETURNS text
@@ -284,7 +464,8 @@ DECLARE
 	l locks;
 BEGIN
 	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
-	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id FOR SHARE;
+	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
+	AND x.field = '' FOR SHARE;
 	IF p_token IS DISTINCT FROM coalesce(l.token, 0) AND p_token IS NOT NULL THEN
 		RETURN 'stale_lock';
 	END IF;
@@ -295,8 +476,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lock_fence IS
-	'Whether a write with this token is refused: NULL or the code of the refusal. The '
-	'answer holds until the end of the transaction. p_writer NULL means no particular user.';
+	'Whether a write with this token of the resource''s lock is refused: NULL or the code of the '
+	'refusal. The answer holds until the end of the transaction. p_writer NULL means no '
+	'particular user.';
 
 CREATE FUNCTION lock_check(resource_type text, resource_id text, token bigint,
 			   app text DEFAULT NULL) RETURNS boolean
@@ -319,29 +501,25 @@ BEGIN
 		SELECT x.* FROM locks x WHERE x.user_id IS NOT NULL AND x.expires_at <= now()
 		ORDER BY x.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED
 	LOOP
-		UPDATE locks x SET user_id = NULL, name = NULL
-		WHERE x.app = l.app AND x.resource_type = l.resource_type
-		AND x.resource_id = l.resource_id;
+		PERFORM lock_end_quietly(l, 'expired');
 		n := n + 1;
-		BEGIN
-			PERFORM lock_tell('expired', NULL, l, NULL);
-		EXCEPTION WHEN data_exception THEN
-			-- Its application was removed, or has lower limits now.
-			RAISE WARNING 'the expiry of an edit lock was not broadcast: %', SQLERRM;
-		END;
 	END LOOP;
+	DELETE FROM lock_requests r WHERE (r.app, r.resource_type, r.resource_id, r.field, r.user_id) IN (
+		SELECT o.app, o.resource_type, o.resource_id, o.field, o.user_id FROM lock_requests o
+		WHERE o.expires_at <= now() ORDER BY o.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED);
 	RETURN n;
 END
 $$;
 COMMENT ON FUNCTION locks_expire IS
-	'Releases at most p_most expired locks and broadcasts it. Returns how many.';
+	'Releases at most p_most expired locks and broadcasts it, and deletes expired requests. '
+	'Returns how many locks.';
 
 CREATE FUNCTION locks_prune(p_most integer) RETURNS integer
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	WITH gone AS (
-		DELETE FROM locks x WHERE (x.app, x.resource_type, x.resource_id) IN (
-			SELECT y.app, y.resource_type, y.resource_id FROM locks y
+		DELETE FROM locks x WHERE (x.app, x.resource_type, x.resource_id, x.field) IN (
+			SELECT y.app, y.resource_type, y.resource_id, y.field FROM locks y
 			WHERE y.user_id IS NULL AND y.expires_at < now() - interval '30 days'
 			ORDER BY y.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED)
 		RETURNING 1)

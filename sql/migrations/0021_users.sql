@@ -143,23 +143,18 @@ DECLARE
 	n integer := 0;
 BEGIN
 	FOR l IN SELECT x.* FROM locks x WHERE x.app = p_app AND x.user_id = p_user_id
-		 ORDER BY x.resource_type, x.resource_id FOR UPDATE LOOP
-		UPDATE locks x SET user_id = NULL, name = NULL, expires_at = least(x.expires_at, clock_timestamp())
-		WHERE x.app = l.app AND x.resource_type = l.resource_type AND x.resource_id = l.resource_id;
-		n := n + 1;
+		 ORDER BY x.resource_type, x.resource_id, x.field FOR UPDATE LOOP
 		l.name := NULL;     -- the event stays in the log
-		BEGIN
-			PERFORM lock_tell('forced', NULL, l, NULL);
-		EXCEPTION WHEN data_exception THEN
-			-- The event exceeds the application's limits, which were lowered since.
-			RAISE WARNING 'the release of an edit lock was not broadcast: %', SQLERRM;
-		END;
+		PERFORM lock_end_quietly(l, 'forced');
+		n := n + 1;
 	END LOOP;
+	DELETE FROM lock_requests r WHERE r.app = p_app AND r.user_id = p_user_id;
 	RETURN n;
 END
 $$;
 COMMENT ON FUNCTION user_release_locks IS
-	'Releases all edit locks of a user, and broadcasts it. Returns how many.';
+	'Releases all edit locks of a user, broadcasts it, and deletes the user''s requests for others. '
+	'Returns how many locks.';
 
 CREATE FUNCTION user_leave(p_app text, p_user_id bigint, p_channels text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off

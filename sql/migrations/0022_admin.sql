@@ -218,8 +218,8 @@ AS $$
 			SELECT u.user_id AS user, u.status, u.location, u.last_seen_at FROM user_presence u
 			WHERE u.app = a.app AND u.status <> 'offline' ORDER BY u.user_id LIMIT 1000) p),
 		'locks', (SELECT coalesce(json_agg(l), '[]') FROM (
-			SELECT k.resource_type, k.resource_id, k.user_id AS user, k.name, k.acquired_at,
-				k.expires_at FROM locks k
+			SELECT k.resource_type, k.resource_id, nullif(k.field, '') AS field,
+				k.user_id AS user, k.name, k.acquired_at, k.expires_at FROM locks k
 			WHERE k.app = a.app AND k.user_id IS NOT NULL AND k.expires_at > now()
 			ORDER BY k.acquired_at LIMIT 1000) l),
 		'viewers', (SELECT coalesce(json_agg(v), '[]') FROM (

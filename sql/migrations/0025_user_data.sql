@@ -66,9 +66,9 @@ COMMENT ON FUNCTION payload_has IS
 
 CREATE FUNCTION user_has_event(p_user_id bigint, p_paths text[], p_channel text, p_payload json)
 RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT p_channel = '#server-to-user-' || p_user_id
+	SELECT p_channel = '#server-to-user-' || p_user_id OR p_channel = ANY (user_channels(p_user_id))
 	OR (p_channel ~ '^(private|presence)-' AND channel_plain(p_channel) = 'App.Models.User.' || p_user_id)
 	OR payload_has(p_payload, p_paths, p_user_id)
 $$;
@@ -102,6 +102,8 @@ AS $$
 			    WHERE v.app = p_app AND v.user_id = p_user_id),
 		'locks', (SELECT coalesce(json_agg(lock_json(l)), '[]') FROM locks l
 			  WHERE l.app = p_app AND l.user_id = p_user_id),
+		'lock_requests', (SELECT coalesce(json_agg(lock_request_json(r)), '[]') FROM lock_requests r
+				  WHERE r.app = p_app AND r.user_id = p_user_id),
 		'notifications', (SELECT coalesce(json_agg(notification_json(n) ORDER BY n.number), '[]') FROM (
 			SELECT * FROM notifications x WHERE x.app = p_app AND x.user_id = p_user_id
 			ORDER BY x.number DESC LIMIT 10000) n),

@@ -82,6 +82,8 @@ struct conf_sync {
 	unsigned presence_batch_ms;	  /* how long heartbeats are gathered */
 	bool presence_from_sockets;	  /* a user with a socket is online */
 	unsigned max_notification_recipients;
+	char **user_channels;	   /* of a user, with {id}; NULL: none */
+	char **lock_steal_roles;   /* may take edit locks from others; NULL: none */
 	unsigned viewing_ttl_s;	   /* of start-viewing */
 	unsigned viewing_grace_ms; /* after the death of its socket */
 };

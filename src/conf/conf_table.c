@@ -236,6 +236,14 @@ const struct option conf_options[] = {
 	{ AT(sync, max_notification_recipients), RANGE(1, 10000), .unit = "users",
 	  .fallback = "1000",
 	  .help = "Most recipients of one notification." },
+	{ AT(sync, user_channels), .type = OPTION_LIST,
+	  .fallback = "private-App.Models.User.{id}",
+	  .help = "Channels of a user, where {id} is the user's id: notifications, their unread "
+		  "count, and what happens to the user's edit locks are broadcast on each. A name "
+		  "without {id} is ignored. Channel rules decide who may subscribe." },
+	{ AT(sync, lock_steal_roles), .type = OPTION_LIST, .fallback = "",
+	  .help = "Roles whose users may take an edit lock from its holder, if a channel rule lets "
+		  "them change the resource. Empty: only the application's server may." },
 	{ AT(sync, viewing_ttl_s), RANGE(1, 3600), .unit = "seconds", .fallback = "150",
 	  .help = "A viewer that does not repeat start-viewing within this time is removed, "
 		  "unless the call gave another time." },

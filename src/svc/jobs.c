@@ -3,10 +3,14 @@
  * One row of the table is one statement (pg/chore.h); all run on the pool's thread.  A statement
  * does a bounded part of the work and returns true while there is more.
  */
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "pg/chore.h"
 #include "svc/jobs.h"
+#include "wire/channel_name.h"
+
+#define CHANNEL_MAX_BYTES 200
 
 /* What a job's only parameter is; with a retention of 0 days the job does not run. */
 enum job_value {
@@ -90,6 +94,52 @@ static char *days_text(unsigned days)
 	return days ? number_text(days) : NULL;
 }
 
+/* Whether it is the name of a channel for each user, to which not all may subscribe. */
+static bool user_channel_is_valid(const char *word)
+{
+	const char *id = strstr(word, "{id}");
+	struct channel_traits t;
+	struct strbuf name;
+	bool is_valid;
+
+	if (!id)
+		return false;
+	strbuf_init(&name, strlen(word));
+	strbuf_add(&name, word, (size_t)(id - word));
+	strbuf_add_c(&name, '1');
+	strbuf_add_str(&name, id + strlen("{id}"));
+	is_valid = channel_name_parse(sv_n(name.ptr, name.len), CHANNEL_MAX_BYTES, &t) == 0 &&
+		   t.guarded && !t.encrypted;
+	strbuf_release(&name);
+	return is_valid;
+}
+
+static bool settings_take_user_channel(const char *word)
+{
+	bool is_valid = user_channel_is_valid(word);
+
+	if (!is_valid)
+		log_warn(
+			"sync.user_channels: \"%s\" is not the name of a private channel with {id}",
+			word);
+	return is_valid;
+}
+
+/* The words that are valid, with spaces between them; is_valid NULL: all are. */
+static void settings_add_words(struct strbuf *settings, const char *name, char *const *words,
+			       bool (*is_valid)(const char *word))
+{
+	struct strbuf list;
+
+	strbuf_init(&list, 64);
+	for (; words && *words; words++)
+		if (!is_valid || is_valid(*words))
+			strbuf_addf(&list, "%s%s", list.len ? " " : "", *words);
+	strbuf_addf(settings, ",\"%s\":", name);
+	strbuf_add_json(settings, sv_n(list.ptr, list.len));
+	strbuf_release(&list);
+}
+
 struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
 {
 	struct jobs *j = xcalloc(1, sizeof(*j));
@@ -100,6 +150,9 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
 	strbuf_add_json(&settings, sv(conf->event_namespace));
 	strbuf_add_str(&settings, ",\"user_activity_types\":");
 	strbuf_add_json(&settings, sv(conf->user_activity_types));
+	settings_add_words(&settings, "user_channels", conf->user_channels,
+			   settings_take_user_channel);
+	settings_add_words(&settings, "lock_steal_roles", conf->lock_steal_roles, NULL);
 	strbuf_addf(&settings, ",\"max_notification_recipients\":%u}",
 		    conf->max_notification_recipients);
 	j->values[VALUE_SETTINGS] = settings.ptr;

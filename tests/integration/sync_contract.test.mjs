@@ -185,9 +185,11 @@ describe('calls', () => {
 				const query = Object.fromEntries(o.parameters
 					.filter((p) => p.in === 'query' && p.example !== undefined)
 					.map((p) => [p.name, p.example]));
-				await t.test(`${o.method} ${o.path}`, () => run({ operation: o.id, query, body,
-					status: 'success',
-					as: context.exampleCaller?.(o.id) }));
+				await t.test(`${o.method} ${o.path}`, async () => {
+					await context.beforeExample(o.path);
+					await run({ operation: o.id, query, body, status: 'success',
+						as: context.exampleCaller?.(o.id) });
+				});
 			}
 		}
 	});

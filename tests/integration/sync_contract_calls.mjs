@@ -12,7 +12,15 @@ export async function prepare(daemon) {
 	const users = new Set(['authorizeChannel', 'authorizeUser']);
 	await daemon.query(`INSERT INTO channel_rules(pattern, rule, argument, can_write)
 		VALUES ('note.{id}', 'anyone', NULL, true), ('presence.online', 'role', 'staff', false)`);
-	return { exampleCaller: (operation) => (users.has(operation) ? ada : 'server') };
+	return { exampleCaller: (operation) => (users.has(operation) ? ada : 'server'), beforeExample };
+
+	/** User 7 has the lock of the examples, and user 8 requests it. */
+	async function beforeExample(path) {
+		if (!/locks\/(request|grant|refuse)$/.test(path)) return;
+		const lock = { resource_type: 'invoice', resource_id: 8 };
+		await Sync.server(daemon).post('locks/steal', { ...lock, user_id: 7 });
+		await Sync.server(daemon).post('locks/request', { ...lock, user_id: 8 });
+	}
 }
 
 
@@ -143,6 +151,27 @@ export const calls = {
 		await release({}, { ...bad, code: 'missing_field' });
 		await release({ force: true }, { as: ada, ...forbidden, code: 'forbidden' });
 		await release({ user_id: 7, token: lock.token });
+	},
+	async lock_requests(run) {
+		const at = { resource_type: 'note', resource_id: 2, field: 'title' };
+		const call = (operation) => (body, more) => run({ operation, body: { ...at, ...body }, ...more });
+		const [ask, grant, refuse, steal] = ['requestLock', 'grantLock', 'refuseLock', 'stealLock'].map(call);
+		await ask({ user_id: 8 }, { status: 409, code: 'not_locked' });
+		await steal({ user_id: 7 });
+		await steal({}, { ...bad, code: 'missing_field' });
+		await steal({}, { as: ada, ...forbidden, code: 'forbidden' });
+		await ask({ user_id: 8 });
+		await ask({ user_id: 8, wait: 0 }, { ...bad, code: 'invalid_value' });
+		await ask({ user_id: 8 }, { as: ada, ...forbidden, code: 'forbidden' });
+		for (const answer of [grant, refuse]) {
+			await answer({ to: 9 }, { as: ada, status: 404, code: 'unknown_request' });
+			await answer({ user_id: 9, to: 8 }, { status: 409, code: 'lock_lost' });
+			await answer({}, { as: ada, ...bad, code: 'missing_field' });
+			await answer({ user_id: 8, to: 8 }, { as: ada, ...forbidden, code: 'forbidden' });
+		}
+		await refuse({ to: 8, reason: 'Almost done' }, { as: ada });
+		await ask({ user_id: 8 });
+		await grant({ to: 8 }, { as: ada });
 	},
 	async notifications(run, context, daemon) {
 		const send = (body, more) => run({ operation: 'sendNotification', body: { to: 7, title: 'Due',

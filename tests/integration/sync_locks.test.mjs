@@ -49,7 +49,7 @@ describe('acquire, renew, release', () => {
 		assert.equal(left, 30000);
 		assert.deepEqual(await held(r), lock);
 		const told = await wire.next({ ...CHANGED, channel: channelOf(r) });
-		assert.deepEqual(payload(told), { action: 'acquired', ...r, lock, previous: null });
+		assert.deepEqual(payload(told), { action: 'acquired', ...r, field: null, lock, previous: null });
 		await wire.close();
 	});
 
@@ -64,7 +64,7 @@ describe('acquire, renew, release', () => {
 		const wire = await listener(r);
 		assert.deepEqual(withoutEvent(ok(await staff(1).delete('locks', r))), { released: true, lock: null });
 		const told = payload(await wire.next({ ...CHANGED, data: { action: 'released' } }));
-		assert.deepEqual(told, { action: 'released', ...r, lock: null,
+		assert.deepEqual(told, { action: 'released', ...r, field: null, lock: null,
 			previous: { user_id: 1, name: 'Ada', token: first.token } });
 		const second = ok(await staff(2).post('locks', r)).lock;
 		assert.ok(second.token > first.token);
@@ -159,6 +159,33 @@ describe('acquire, renew, release', () => {
 	});
 });
 
+describe('fields', () => {
+	test('fields of a resource are locked apart from each other and from the whole', async () => {
+		const r = fresh();
+		const wire = await listener(r);
+		const whole = ok(await staff(1).post('locks', r)).lock;
+		const title = ok(await staff(2).post('locks', { ...r, field: 'items[0].title' })).lock;
+		assert.equal(whole.field, null);
+		assert.equal(title.field, 'items[0].title');
+		failed(await staff(1).post('locks', { ...r, field: 'items[0].title' }), 409, 'locked');
+		ok(await staff(1).post('locks', { ...r, field: 'text' }));
+		assert.deepEqual([payload(await wire.next(CHANGED)), payload(await wire.next(CHANGED))]
+			.map((e) => e.field), [null, 'items[0].title']);
+		assert.deepEqual(ok(await server.get('locks', { ...r, field: 'items[0].title' })).lock, title);
+		assert.deepEqual(await held(r), whole);
+		ok(await staff(2).post('locks/release', { ...r, field: 'items[0].title' }));
+		assert.deepEqual(await held(r), whole);
+		// The token of the whole resource is the one that a write is held to.
+		const [{ is }] = await daemon.query(`SELECT lock_check($1, $2, $3, $4) AS is`,
+			[r.resource_type, r.resource_id, whole.token, APP.id]);
+		assert.equal(is, true);
+		for (const field of ['', 'a b', 'x'.repeat(65), 'ä', `'; --`])
+			failed(await staff(1).post('locks', { ...r, field }), 400, 'invalid_value', 'field');
+		failed(await server.get('locks', { field: 'title' }), 400, 'missing_field', 'resource_id');
+		await wire.close();
+	});
+});
+
 describe('expiry', () => {
 	test('an expiry is published once, and the lock is free', async () => {
 		const r = fresh();
@@ -166,7 +193,7 @@ describe('expiry', () => {
 		const { token } = ok(await staff(1, { name: 'Ada' }).post('locks', { ...r, ttl: 1 })).lock;
 		await wire.next({ ...CHANGED, data: { action: 'acquired' } });
 		const told = payload(await wire.next(CHANGED));
-		assert.deepEqual(told, { action: 'expired', ...r, lock: null,
+		assert.deepEqual(told, { action: 'expired', ...r, field: null, lock: null,
 			previous: { user_id: 1, name: 'Ada', token } });
 		assert.equal(await held(r), null);
 		assert.equal(ok(await server.get('locks', r)).last_token, token);
@@ -346,6 +373,20 @@ describe('lists', () => {
 		assert.deepEqual(of51.locks.map((l) => l.resource_id), ['p1', 'p3', 'p5']);
 		await age(made[0]);
 		assert.equal(ok(await server.get('locks', { resource_type: 'page' })).locks.length, 6);
+	});
+
+	test('a user\'s locks are found among many, and its own ones also without a rule', async () => {
+		await daemon.query(`INSERT INTO locks (app, resource_type, resource_id, token, user_id, ttl,
+			acquired_at, renewed_at, expires_at) SELECT $1, 'many', n::text, nextval('lock_token'), 70, 1,
+			now(), now(), now() + interval '1 h' FROM generate_series(1, 600) n`, [APP.id]);
+		const secret = { resource_type: 'secret', resource_id: 1 };
+		ok(await server.post('locks', { ...secret, user_id: 71 }));
+		const seen = ok(await Sync.user(daemon, 71).get('locks', { user_id: 71 }));
+		assert.deepEqual(seen.locks.map((l) => l.resource_type), ['secret']);
+		assert.equal(seen.next_cursor, null);
+		assert.deepEqual(ok(await server.get('locks', { user_id: 71 })).locks, seen.locks);
+		assert.deepEqual(ok(await Sync.user(daemon, 70).get('locks', { user_id: 71 })).locks, []);
+		await daemon.query('DELETE FROM locks WHERE user_id IN (70, 71)');
 	});
 
 	test('a user sees locks of channels that it may join', async () => {
