@@ -172,6 +172,13 @@ $$;
 COMMENT ON FUNCTION sync_event IS
 	'The name of an event of the sync API, with the configured namespace in front.';
 
+CREATE FUNCTION sockets_with(p_sockets text[], p_socket_id text) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN p_socket_id IS NULL OR p_socket_id = ANY (p_sockets) THEN p_sockets
+	    ELSE p_sockets[greatest(1, cardinality(p_sockets) - 18):] || p_socket_id END;
+COMMENT ON FUNCTION sockets_with IS
+	'The sockets of a user with one more; the newest 20 of them.';
+
 CREATE FUNCTION user_channels(p_user_id bigint) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$

@@ -449,20 +449,9 @@ COMMENT ON FUNCTION viewing_sweep IS
 	'Removes expired tabs and those of closed sockets, for at most 500 resources. Returns '
 	'for how many.';
 
-CREATE FUNCTION viewing_forget_sockets(p_grace_ms integer) RETURNS void
-LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	UPDATE viewers v SET expires_at = least(v.expires_at, now() + p_grace_ms * interval '1 ms')
-	WHERE v.tab <> ''
-$$;
-COMMENT ON FUNCTION viewing_forget_sockets IS
-	'Ends the tabs of all sockets after the grace. The daemon calls it when it starts: they are '
-	'sockets of an earlier process.';
-
 REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
 	viewing_tell(text, text, text, timestamptz),
 	viewing_settle(text, text, text, text, text[], timestamptz),
 	sync_start_viewing(text, jsonb, text, text, bigint, text, text, integer),
-	sync_stop_viewing(text, jsonb, text, text, bigint, text), viewing_sweep(text[]),
-	viewing_forget_sockets(integer)
+	sync_stop_viewing(text, jsonb, text, text, bigint, text), viewing_sweep(text[])
 	FROM PUBLIC;

@@ -19,6 +19,7 @@ CREATE TABLE locks (
 	renewed_at timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
 	field text NOT NULL DEFAULT '',
+	sockets text[] NOT NULL DEFAULT '{}',
 	PRIMARY KEY (app, resource_type, resource_id, field)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE locks IS
@@ -31,6 +32,9 @@ COMMENT ON COLUMN locks.user_id IS
 	'The user who holds the lock; NULL when no user does.';
 COMMENT ON COLUMN locks.expires_at IS
 	'When the lock expires, or when it was released.';
+COMMENT ON COLUMN locks.sockets IS
+	'The holder''s sockets: the lock ends with the last of them. Empty: it ends by its time alone.';
+CREATE INDEX locks_sockets ON locks USING gin (sockets) WHERE sockets <> '{}';
 CREATE INDEX locks_held ON locks (app, resource_type, resource_id, field) WHERE user_id IS NOT NULL;
 CREATE INDEX locks_user ON locks (app, user_id, resource_type, resource_id, field)
 	WHERE user_id IS NOT NULL;
@@ -47,12 +51,16 @@ CREATE TABLE lock_requests (
 	ttl integer NOT NULL,
 	requested_at timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
+	socket_id text,
 	PRIMARY KEY (app, resource_type, resource_id, field, user_id)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE lock_requests IS
 	'Users who request an edit lock from its holder. They are deleted when the holder changes.';
 COMMENT ON COLUMN lock_requests.ttl IS
 	'Of the lock, in seconds, if the holder grants it.';
+COMMENT ON COLUMN lock_requests.socket_id IS
+	'The socket with which the request ends; NULL: none.';
+CREATE INDEX lock_requests_socket ON lock_requests (socket_id) WHERE socket_id IS NOT NULL;
 CREATE INDEX lock_requests_user ON lock_requests (app, user_id);
 CREATE INDEX lock_requests_expiring ON lock_requests (expires_at);
 
@@ -202,7 +210,8 @@ $$;
 COMMENT ON FUNCTION lock_forget_requests IS
 	'Deletes the requests for a lock: they were for a holder that it has no more.';
 
-CREATE FUNCTION lock_give(p_before locks, p_user_id bigint, p_name text, p_ttl integer) RETURNS locks
+CREATE FUNCTION lock_give(p_before locks, p_user_id bigint, p_name text, p_ttl integer,
+			  p_socket_id text) RETURNS locks
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -211,7 +220,8 @@ DECLARE
 BEGIN
 	UPDATE locks x SET user_id = p_user_id, name = p_name, ttl = p_ttl,
 		token = nextval('lock_token'), acquired_at = at, renewed_at = at,
-		expires_at = at + p_ttl * interval '1 s'
+		expires_at = at + p_ttl * interval '1 s',
+		sockets = CASE WHEN p_socket_id IS NULL THEN '{}' ELSE ARRAY[p_socket_id] END
 	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
 	AND x.resource_id = p_before.resource_id AND x.field = p_before.field
 	RETURNING x.* INTO given;
@@ -222,7 +232,8 @@ $$;
 COMMENT ON FUNCTION lock_give IS
 	'Makes the user the holder, with a new token. The caller has locked the row.';
 
-CREATE FUNCTION lock_extend(p_before locks, p_name text, p_ttl integer) RETURNS locks
+CREATE FUNCTION lock_extend(p_before locks, p_name text, p_ttl integer, p_socket_id text)
+RETURNS locks
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -230,7 +241,8 @@ DECLARE
 	extended locks;
 BEGIN
 	UPDATE locks x SET name = p_name, ttl = p_ttl, renewed_at = at,
-		expires_at = at + p_ttl * interval '1 s'
+		expires_at = at + p_ttl * interval '1 s',
+		sockets = sockets_with(x.sockets, p_socket_id)
 	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
 	AND x.resource_id = p_before.resource_id AND x.field = p_before.field
 	RETURNING x.* INTO extended;
@@ -279,9 +291,9 @@ BEGIN
 		RETURN;
 	END IF;
 	IF is_renewal THEN
-		l := lock_extend(before, name, p_ttl);
+		l := lock_extend(before, name, p_ttl, p_socket_id);
 	ELSE
-		l := lock_give(before, p_user_id, name, p_ttl);
+		l := lock_give(before, p_user_id, name, p_ttl, p_socket_id);
 		PERFORM lock_tell('acquired', l, before, p_socket_id);
 	END IF;
 	status := 200;
@@ -296,7 +308,7 @@ CREATE FUNCTION lock_end(p_before locks, p_action text, p_exclude_socket text) R
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	UPDATE locks x SET user_id = NULL, name = NULL,
+	UPDATE locks x SET user_id = NULL, name = NULL, sockets = '{}',
 		expires_at = least(x.expires_at, clock_timestamp())
 	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
 	AND x.resource_id = p_before.resource_id AND x.field = p_before.field;
@@ -314,7 +326,7 @@ BEGIN
 	PERFORM lock_end(p_before, p_action, NULL);
 EXCEPTION WHEN data_exception THEN
 	-- Its application was removed, or has lower limits now.
-	UPDATE locks x SET user_id = NULL, name = NULL,
+	UPDATE locks x SET user_id = NULL, name = NULL, sockets = '{}',
 		expires_at = least(x.expires_at, clock_timestamp())
 	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
 	AND x.resource_id = p_before.resource_id AND x.field = p_before.field;

@@ -23,7 +23,8 @@ COMMENT ON FUNCTION lock_request_clear IS
 	'Deletes and returns the request of a user for a lock; refuses the call if there is none.';
 
 CREATE FUNCTION lock_request_store(p_row locks, p_user_id bigint, p_name text, p_ttl integer,
-				   p_wait integer, OUT request lock_requests, OUT is_new boolean)
+				   p_wait integer, p_socket_id text, OUT request lock_requests,
+				   OUT is_new boolean)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -41,11 +42,12 @@ BEGIN
 				  'try again later.', 'resource_id');
 	END IF;
 	INSERT INTO lock_requests AS r (app, resource_type, resource_id, field, user_id, name, ttl,
-					requested_at, expires_at)
+					requested_at, expires_at, socket_id)
 	VALUES (p_row.app, p_row.resource_type, p_row.resource_id, p_row.field, p_user_id, p_name, p_ttl,
-		at, at + p_wait * interval '1 s')
+		at, at + p_wait * interval '1 s', p_socket_id)
 	ON CONFLICT ON CONSTRAINT lock_requests_pkey DO UPDATE
 	SET name = excluded.name, ttl = excluded.ttl, expires_at = excluded.expires_at,
+	    socket_id = excluded.socket_id,
 	    requested_at = CASE WHEN is_new THEN excluded.requested_at ELSE r.requested_at END
 	RETURNING r.* INTO request;
 END
@@ -56,7 +58,8 @@ COMMENT ON FUNCTION lock_request_store IS
 
 CREATE FUNCTION sync_lock_request(p_app text, p_caller jsonb, p_resource_type text,
 				  p_resource_id text, p_field text, p_user_id bigint, p_ttl integer,
-				  p_wait integer, OUT status integer, OUT body json)
+				  p_wait integer, p_socket_id text, OUT status integer,
+				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -71,7 +74,8 @@ BEGIN
 			'No user holds this lock; acquire it.', l) r;
 		RETURN;
 	END IF;
-	stored := lock_request_store(l, p_user_id, lock_name(p_app, p_caller, p_user_id), p_ttl, p_wait);
+	stored := lock_request_store(l, p_user_id, lock_name(p_app, p_caller, p_user_id), p_ttl, p_wait,
+				     p_socket_id);
 	IF stored.is_new THEN
 		PERFORM lock_tell_users('LockRequested', ARRAY[l.user_id],
 					lock_request_json(stored.request), p_app);
@@ -121,7 +125,7 @@ BEGIN
 		RETURN;
 	END IF;
 	request := lock_request_clear(own.l, p_to);
-	l := lock_give(own.l, request.user_id, request.name, request.ttl);
+	l := lock_give(own.l, request.user_id, request.name, request.ttl, request.socket_id);
 	PERFORM lock_tell_users('LockGranted', ARRAY[(own.l).user_id, l.user_id],
 		json_build_object('resource_type', l.resource_type, 'resource_id', l.resource_id,
 			'field', nullif(l.field, ''), 'lock', lock_json(l), 'previous',
@@ -190,7 +194,7 @@ BEGIN
 	PERFORM require_write(p_app, p_caller, resource_channel(p_resource_type, p_resource_id),
 			      'resource_id');
 	before := lock_row(p_app, p_resource_type, p_resource_id, lock_field(p_field));
-	l := lock_give(before, p_user_id, lock_name(p_app, p_caller, p_user_id), p_ttl);
+	l := lock_give(before, p_user_id, lock_name(p_app, p_caller, p_user_id), p_ttl, p_socket_id);
 	IF lock_is_held(before) THEN
 		PERFORM lock_tell_users('LockStolen', ARRAY[before.user_id], json_build_object(
 			'resource_type', l.resource_type, 'resource_id', l.resource_id,
@@ -206,8 +210,8 @@ COMMENT ON FUNCTION sync_lock_steal IS
 	'POST /locks/steal: makes a user the holder, also if another user has the lock.';
 
 REVOKE EXECUTE ON FUNCTION lock_request_clear(locks, bigint),
-	lock_request_store(locks, bigint, text, integer, integer),
-	sync_lock_request(text, jsonb, text, text, text, bigint, integer, integer),
+	lock_request_store(locks, bigint, text, integer, integer, text),
+	sync_lock_request(text, jsonb, text, text, text, bigint, integer, integer, text),
 	lock_of_holder(text, text, text, text, bigint, bigint),
 	sync_lock_grant(text, jsonb, text, text, text, bigint, bigint, bigint, text),
 	sync_lock_refuse(text, jsonb, text, text, text, bigint, bigint, bigint, text),

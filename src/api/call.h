@@ -33,7 +33,7 @@ struct publisher;
 struct quotas;
 struct sockets;
 struct reader;
-struct viewers;
+struct socket_ties;
 
 /* What handlers work with; all of it outlives the transports. */
 struct api_services {
@@ -46,7 +46,7 @@ struct api_services {
 	struct idempotency *once;    /* publishes with an idempotency key */
 	struct reader *replay;	     /* reads the log; NULL without a database */
 	struct presence_db *presence;
-	struct viewers *viewing;
+	struct socket_ties *ties;
 	struct authorizer *authorizer; /* channel rules */
 	struct quotas *quotas;
 	struct sockets *sockets; /* open connections */

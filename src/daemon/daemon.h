@@ -38,7 +38,7 @@ struct scopewired {
 	struct quotas *quotas;
 	struct sockets *sockets;
 	struct presence_db *presence;
-	struct viewers *viewing;
+	struct socket_ties *ties;
 	struct webhooks *webhooks;
 	struct log_writer *log;
 	struct workers *workers;

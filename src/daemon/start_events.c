@@ -19,7 +19,7 @@
 #include "svc/presence_db.h"
 #include "svc/publish.h"
 #include "svc/sockets.h"
-#include "svc/viewers.h"
+#include "svc/socket_ties.h"
 #include "webhook/webhooks.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
@@ -37,9 +37,9 @@ static void on_socket(void *ctx, const struct app *app, uint64_t socket_id, bool
 		sockets_add(d->sockets, socket_id, app->runtime->number);
 		return;
 	}
-	/* in this order: see viewers_watch() */
+	/* in this order: see socket_ties_watch() */
 	sockets_remove(d->sockets, socket_id);
-	viewers_on_closed(d->viewing, socket_id);
+	socket_ties_on_closed(d->ties, socket_id);
 }
 
 static void on_socket_user(void *ctx, uint64_t socket_id, struct str_view user_id, bool is_signin)

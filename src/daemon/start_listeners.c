@@ -108,7 +108,7 @@ int start_http(struct scopewired *d)
 					     .once = d->once,
 					     .replay = d->replay,
 					     .presence = d->presence,
-					     .viewing = d->viewing,
+					     .ties = d->ties,
 					     .authorizer = d->authorizer,
 					     .quotas = d->quotas,
 					     .sockets = d->sockets };

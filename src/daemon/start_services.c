@@ -17,7 +17,7 @@
 #include "svc/presence_db.h"
 #include "svc/quotas.h"
 #include "svc/sockets.h"
-#include "svc/viewers.h"
+#include "svc/socket_ties.h"
 #include "webhook/webhooks.h"
 #include "ws/worker.h"
 #include "daemon/daemon.h"
@@ -46,7 +46,7 @@ int make_services(struct scopewired *d)
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
 	d->sockets = sockets_new();
 	d->grants = grants_new();
-	d->viewing = viewers_new(d->pool, d->sockets, &d->conf->sync);
+	d->ties = socket_ties_new(d->pool, d->sockets, &d->conf->sync);
 	pc.pool = POOL_AUTHORIZE;
 	pc.connections = d->conf->sync.authorize_connections;
 	d->authorize_pool = pg_pool_new(&pc);
@@ -62,7 +62,7 @@ void free_services(struct scopewired *d)
 {
 	webhooks_free(d->webhooks);
 	presence_db_free(d->presence);
-	viewers_free(d->viewing);
+	socket_ties_free(d->ties);
 	idempotency_free(d->once);
 	quotas_free(d->quotas);
 	sockets_free(d->sockets);

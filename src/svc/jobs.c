@@ -19,7 +19,7 @@ enum job_value {
 	VALUE_ACTIVITY_DAYS,
 	VALUE_CHANGE_DAYS,
 	VALUE_PRESENCE_TTL,
-	VALUE_VIEWING_GRACE,
+	VALUE_SOCKET_GRACE,
 	VALUES
 };
 
@@ -35,12 +35,10 @@ static const struct {
 	  2000,
 	  VALUE_SETTINGS,
 	  true },
-	{ "viewers of an earlier process",
-	  { .sql = "SELECT viewing_forget_sockets($1::integer)",
-	    .repeatable = true,
-	    .locks = true },
+	{ "sockets of an earlier process",
+	  { .sql = "SELECT sockets_forget($1::integer)", .repeatable = true, .locks = true },
 	  2000,
-	  VALUE_VIEWING_GRACE,
+	  VALUE_SOCKET_GRACE,
 	  true },
 	{ "presence of an earlier process",
 	  { .sql = "SELECT presence_forget_sockets($1::integer)",
@@ -159,7 +157,7 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
 	j->values[VALUE_ACTIVITY_DAYS] = days_text(conf->activity_retention_days);
 	j->values[VALUE_CHANGE_DAYS] = days_text(conf->changes_retention_days);
 	j->values[VALUE_PRESENCE_TTL] = number_text(conf->presence_ttl_s);
-	j->values[VALUE_VIEWING_GRACE] = number_text(conf->viewing_grace_ms);
+	j->values[VALUE_SOCKET_GRACE] = number_text(conf->viewing_grace_ms);
 	for (size_t i = 0; i < ARRAY_SIZE(job_table); i++) {
 		const char *value = j->values[job_table[i].value];
 

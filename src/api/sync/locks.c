@@ -2,31 +2,87 @@
 /* Edit locks: locks, locks/release, and those by which a lock changes hands.  The rules are
  * sync_lock_...() in 0018_edit_locks.sql and 0026_lock_requests.sql. */
 #include "base/mem.h"
+#include "svc/socket_ties.h"
+#include "svc/sockets.h"
 #include "api/handlers.h"
+#include "api/reply.h"
+#include "api/statement.h"
 
 #define TOKEN_MAX INT64_MAX
 
-static const struct sync_field acquire_fields[] = {
-	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 },
-	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
-	{ .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "150" },
-	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
-	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+/* clang-format off */
+#define LOCK                                                                       \
+	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },    \
+	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },      \
+	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 }
+#define TTL                                                                        \
+	{ .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "150" }
+/* clang-format on */
+
+/* Also of a default, which has no number. */
+static unsigned seconds_of(const struct sync_value *v)
+{
+	return (unsigned)strtoul(v->text, NULL, 10);
+}
+
+/* The connection must be open, if one is given: the lock ends with it. */
+static bool socket_is_open(struct sync_call *sc, const struct sync_value *socket_id)
+{
+	if (!socket_id->text || sockets_has(sc->call.services->sockets, socket_id->socket_id,
+					    sc->call.app->runtime->number))
+		return true;
+	sync_fail(sc, 400, "unknown_socket", "socket_id",
+		  "No connection of the application has this socket_id: send that of an open "
+		  "connection, or none.");
+	return false;
+}
+
+enum {
+	ACQUIRE_TYPE,
+	ACQUIRE_ID,
+	ACQUIRE_FIELD,
+	ACQUIRE_USER_ID,
+	ACQUIRE_TTL,
+	ACQUIRE_TOKEN,
+	ACQUIRE_SOCKET_ID,
+	ACQUIRE_FIELDS
 };
+
+static const struct sync_field acquire_fields[ACQUIRE_FIELDS] = {
+	LOCK, /* ACQUIRE_TYPE, ACQUIRE_ID, ACQUIRE_FIELD */
+	[ACQUIRE_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	[ACQUIRE_TTL] = TTL,
+	[ACQUIRE_TOKEN] = { .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
+	[ACQUIRE_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+};
+
+static void acquire(struct sync_call *sc)
+{
+	if (socket_is_open(sc, &sc->values[ACQUIRE_SOCKET_ID]))
+		statement_run(sc);
+}
+
+/* The lock is stored; its socket may have closed meanwhile. */
+static void lock_acquired(const struct sync_call *sc)
+{
+	const struct sync_value *socket_id = &sc->values[ACQUIRE_SOCKET_ID];
+
+	if (socket_id->text)
+		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
+				  seconds_of(&sc->values[ACQUIRE_TTL]));
+}
 
 struct sync_action sync_lock_acquire = {
 	.fields = acquire_fields,
-	.n_fields = ARRAY_SIZE(acquire_fields),
+	.n_fields = ACQUIRE_FIELDS,
 	.function = "sync_lock_acquire",
 	.repeatable = true,
+	.run = acquire,
+	.done = lock_acquired,
 };
 
 static const struct sync_field release_fields[] = {
-	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 },
+	LOCK,
 	{ .name = "user_id", .type = FIELD_USER },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
 	{ .name = "force", .type = FIELD_BOOL, .fallback = "false" },
@@ -40,26 +96,58 @@ struct sync_action sync_lock_release = {
 	.repeatable = true,
 };
 
-static const struct sync_field request_fields[] = {
-	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 },
-	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
-	{ .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "150" },
-	{ .name = "wait", .type = FIELD_INT, .min = 1, .max = 300, .fallback = "30" },
+enum {
+	REQUEST_TYPE,
+	REQUEST_ID,
+	REQUEST_FIELD,
+	REQUEST_USER_ID,
+	REQUEST_TTL,
+	REQUEST_WAIT,
+	REQUEST_SOCKET_ID,
+	REQUEST_FIELDS
 };
+
+static const struct sync_field request_fields[REQUEST_FIELDS] = {
+	LOCK, /* REQUEST_TYPE, REQUEST_ID, REQUEST_FIELD */
+	[REQUEST_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	[REQUEST_TTL] = TTL,
+	[REQUEST_WAIT] = { .name = "wait",
+			   .type = FIELD_INT,
+			   .min = 1,
+			   .max = 300,
+			   .fallback = "30" },
+	[REQUEST_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+};
+
+static void request(struct sync_call *sc)
+{
+	if (socket_is_open(sc, &sc->values[REQUEST_SOCKET_ID]))
+		statement_run(sc);
+}
+
+/* The request ends with the socket, and so does the lock that is granted before the request
+ * expires. */
+static void lock_requested(const struct sync_call *sc)
+{
+	const struct sync_value *socket_id = &sc->values[REQUEST_SOCKET_ID];
+
+	if (socket_id->text)
+		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
+				  seconds_of(&sc->values[REQUEST_WAIT]) +
+					  seconds_of(&sc->values[REQUEST_TTL]));
+}
 
 struct sync_action sync_lock_request = {
 	.fields = request_fields,
-	.n_fields = ARRAY_SIZE(request_fields),
+	.n_fields = REQUEST_FIELDS,
 	.function = "sync_lock_request",
 	.repeatable = true,
+	.run = request,
+	.done = lock_requested,
 };
 
 static const struct sync_field grant_fields[] = {
-	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 },
+	LOCK,
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
 	{ .name = "to", .type = FIELD_INT, .flags = FIELD_REQUIRED, .min = 1, .max = INT64_MAX },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
@@ -74,9 +162,7 @@ struct sync_action sync_lock_grant = {
 };
 
 static const struct sync_field refuse_fields[] = {
-	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 },
+	LOCK,
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
 	{ .name = "to", .type = FIELD_INT, .flags = FIELD_REQUIRED, .min = 1, .max = INT64_MAX },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
@@ -90,20 +176,37 @@ struct sync_action sync_lock_refuse = {
 	.repeatable = true,
 };
 
-static const struct sync_field steal_fields[] = {
-	{ .name = "resource_type", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "resource_id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
-	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 },
-	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
-	{ .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600, .fallback = "150" },
-	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+enum { STEAL_TYPE, STEAL_ID, STEAL_FIELD, STEAL_USER_ID, STEAL_TTL, STEAL_SOCKET_ID, STEAL_FIELDS };
+
+static const struct sync_field steal_fields[STEAL_FIELDS] = {
+	LOCK, /* STEAL_TYPE, STEAL_ID, STEAL_FIELD */
+	[STEAL_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
+	[STEAL_TTL] = TTL,
+	[STEAL_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
+
+static void steal(struct sync_call *sc)
+{
+	if (socket_is_open(sc, &sc->values[STEAL_SOCKET_ID]))
+		statement_run(sc);
+}
+
+static void lock_stolen(const struct sync_call *sc)
+{
+	const struct sync_value *socket_id = &sc->values[STEAL_SOCKET_ID];
+
+	if (socket_id->text)
+		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
+				  seconds_of(&sc->values[STEAL_TTL]));
+}
 
 struct sync_action sync_lock_steal = {
 	.fields = steal_fields,
-	.n_fields = ARRAY_SIZE(steal_fields),
+	.n_fields = STEAL_FIELDS,
 	.function = "sync_lock_steal",
 	.repeatable = true,
+	.run = steal,
+	.done = lock_stolen,
 };
 
 static const struct sync_field list_fields[] = {

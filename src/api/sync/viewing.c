@@ -3,7 +3,7 @@
  */
 #include "base/mem.h"
 #include "svc/sockets.h"
-#include "svc/viewers.h"
+#include "svc/socket_ties.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/statement.h"
@@ -54,8 +54,8 @@ static void viewing_started(const struct sync_call *sc)
 	const struct sync_value *socket_id = &sc->values[START_SOCKET_ID];
 
 	if (socket_id->text)
-		viewers_watch(sc->call.services->viewing, sc->call.app, socket_id->socket_id,
-			      (unsigned)sc->values[START_TTL].number);
+		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
+				  (unsigned)sc->values[START_TTL].number);
 }
 
 struct sync_action sync_start_viewing = {

@@ -13,55 +13,56 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "svc/sockets.h"
-#include "svc/viewers.h"
+#include "svc/socket_ties.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
 
 #define TICK_MS	    250
 #define SWEEP_EVERY (2 * USEC_PER_SEC)
-#define AT_ONCE	    500 /* of viewing_sweep() */
+#define AT_ONCE	    500 /* of sockets_sweep() */
 #define SOCKETS_MAX 1000
 #define AGAIN_MAX   500
 
 struct watched {
 	uint64_t id;
-	usec_t until;	  /* mono: the viewer expires then in any case */
+	usec_t until;	  /* mono: what is tied to it expires then in any case */
 	usec_t closed_at; /* mono; 0: open */
 	bool is_swept;	  /* the database knows that it is closed */
 	bool is_sent;	  /* is in the sweep that is under way */
 };
 
 /* For clang: this thread holds the lock. */
-static struct TSA(capability("mutex")) viewers_held {
+static struct TSA(capability("mutex")) socket_ties_held {
 	char unused;
-} viewers_held UNUSED;
+} socket_ties_held UNUSED;
 
-struct viewers {
+struct socket_ties {
 	struct pg_pool *pool;
 	struct sockets *open; /* borrowed */
 	usec_t grace;
 	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
 	pthread_mutex_t lock;
-	struct map sockets OWNED_BY(viewers_held); /* id -> struct watched */
+	struct map sockets OWNED_BY(socket_ties_held); /* id -> struct watched */
 
 	/* the pool's thread only */
 	bool is_sweeping OWNED_BY(on_pool);
 	usec_t sweep_at OWNED_BY(on_pool);
 };
 
-static void viewers_lock(struct viewers *v) TSA(acquire_capability(viewers_held)) NO_TSA
+static void socket_ties_lock(struct socket_ties *t) TSA(acquire_capability(socket_ties_held)) NO_TSA
 {
-	pthread_mutex_lock(&v->lock);
+	pthread_mutex_lock(&t->lock);
 }
 
-static void viewers_unlock(struct viewers *v) TSA(release_capability(viewers_held)) NO_TSA
+static void socket_ties_unlock(struct socket_ties *t)
+	TSA(release_capability(socket_ties_held)) NO_TSA
 {
-	pthread_mutex_unlock(&v->lock);
+	pthread_mutex_unlock(&t->lock);
 }
 
 static const struct pg_statement sweep_statement = {
-	.sql = "SELECT viewing_sweep($1::text[])",
+	.sql = "SELECT sockets_sweep($1::text[])",
 	.repeatable = true,
 	.locks = true,
 };
@@ -71,45 +72,46 @@ static struct str_view socket_id_view(const uint64_t *id)
 	return sv_n((const char *)id, sizeof(*id));
 }
 
-void viewers_watch(struct viewers *v, const struct app *app, uint64_t socket_id, unsigned ttl_s)
+void socket_ties_watch(struct socket_ties *t, const struct app *app, uint64_t socket_id,
+		       unsigned ttl_s)
 {
-	usec_t until = clock_mono() + ttl_s * USEC_PER_SEC + v->grace;
+	usec_t until = clock_mono() + ttl_s * USEC_PER_SEC + t->grace;
 	struct watched *w;
 
-	viewers_lock(v);
-	w = map_get(&v->sockets, socket_id_view(&socket_id));
+	socket_ties_lock(t);
+	w = map_get(&t->sockets, socket_id_view(&socket_id));
 	if (!w) {
 		w = xcalloc(1, sizeof(*w));
 		w->id = socket_id;
-		map_put(&v->sockets, socket_id_view(&w->id), w);
-		atomic_fetch_add(&v->n_watched, 1);
+		map_put(&t->sockets, socket_id_view(&w->id), w);
+		atomic_fetch_add(&t->n_watched, 1);
 	}
 	if (w->until < until)
 		w->until = until;
 	w->is_swept = w->is_sent = false;
-	viewers_unlock(v);
+	socket_ties_unlock(t);
 	/* After it is in the map: a socket that closes from here on is found there. */
-	if (!sockets_has(v->open, socket_id, app->runtime->number))
-		viewers_on_closed(v, socket_id);
+	if (!sockets_has(t->open, socket_id, app->runtime->number))
+		socket_ties_on_closed(t, socket_id);
 }
 
-void viewers_on_closed(struct viewers *v, uint64_t socket_id)
+void socket_ties_on_closed(struct socket_ties *t, uint64_t socket_id)
 {
 	struct watched *w;
 
-	if (!atomic_load(&v->n_watched))
+	if (!atomic_load(&t->n_watched))
 		return;
-	viewers_lock(v);
-	w = map_get(&v->sockets, socket_id_view(&socket_id));
+	socket_ties_lock(t);
+	w = map_get(&t->sockets, socket_id_view(&socket_id));
 	if (w && !w->closed_at)
 		w->closed_at = clock_mono();
-	viewers_unlock(v);
+	socket_ties_unlock(t);
 }
 
 /* Closed, and its grace has expired. */
-static bool watched_is_gone(const struct viewers *v, const struct watched *w, usec_t now)
+static bool watched_is_gone(const struct socket_ties *t, const struct watched *w, usec_t now)
 {
-	return w->closed_at && now - w->closed_at >= v->grace;
+	return w->closed_at && now - w->closed_at >= t->grace;
 }
 
 static void sweep_add_socket(struct strbuf *b, uint64_t id)
@@ -125,18 +127,18 @@ static void sweep_add_socket(struct strbuf *b, uint64_t id)
  * been committed after the sweep.  Removes expired entries.
  */
 RUNS_ON(on_pool)
-static unsigned viewers_list_closed(struct viewers *v, usec_t now, struct strbuf *b)
+static unsigned socket_ties_list_closed(struct socket_ties *t, usec_t now, struct strbuf *b)
 {
 	struct watched *w, **over = NULL;
 	size_t n_over = 0, at = 0;
 	unsigned n = 0, n_again = 0;
 
-	viewers_lock(v);
-	while ((w = map_next(&v->sockets, &at))) {
-		bool is_new = watched_is_gone(v, w, now) && !w->is_swept && n < SOCKETS_MAX;
+	socket_ties_lock(t);
+	while ((w = map_next(&t->sockets, &at))) {
+		bool is_new = watched_is_gone(t, w, now) && !w->is_swept && n < SOCKETS_MAX;
 
 		if (is_new ||
-		    (watched_is_gone(v, w, now) && now <= w->until && n_again < AGAIN_MAX)) {
+		    (watched_is_gone(t, w, now) && now <= w->until && n_again < AGAIN_MAX)) {
 			w->is_sent = true;
 			sweep_add_socket(b, w->id);
 			n += is_new;
@@ -147,89 +149,89 @@ static unsigned viewers_list_closed(struct viewers *v, usec_t now, struct strbuf
 		}
 	}
 	for (size_t i = 0; i < n_over; i++) {
-		map_del(&v->sockets, socket_id_view(&over[i]->id));
-		atomic_fetch_sub(&v->n_watched, 1);
+		map_del(&t->sockets, socket_id_view(&over[i]->id));
+		atomic_fetch_sub(&t->n_watched, 1);
 		free(over[i]);
 	}
-	viewers_unlock(v);
+	socket_ties_unlock(t);
 	free(over);
 	return n;
 }
 
-RUNS_ON(on_pool) static void viewers_note_swept(struct viewers *v, bool is_swept)
+RUNS_ON(on_pool) static void socket_ties_note_swept(struct socket_ties *t, bool is_swept)
 {
 	struct watched *w;
 	size_t at = 0;
 
-	viewers_lock(v);
-	while ((w = map_next(&v->sockets, &at))) {
+	socket_ties_lock(t);
+	while ((w = map_next(&t->sockets, &at))) {
 		w->is_swept |= w->is_sent && is_swept;
 		w->is_sent = false;
 	}
-	viewers_unlock(v);
+	socket_ties_unlock(t);
 }
 
-static void on_viewers_swept(void *ctx, const struct pg_answer *a)
+static void on_socket_ties_swept(void *ctx, const struct pg_answer *a)
 {
-	struct viewers *v = ctx;
+	struct socket_ties *t = ctx;
 	bool is_all = a->rc == 0 && strtoul(pg_answer_text(a, 0, 0), NULL, 10) < AT_ONCE;
 
 	ASSERT_ON(on_pool);
 	if (a->rc == -EINVAL)
-		log_error("viewers: the database refused: %s", pg_answer_message(a));
-	v->is_sweeping = false;
+		log_error("ties of sockets: the database refused: %s", pg_answer_message(a));
+	t->is_sweeping = false;
 	if (a->rc == 0 && !is_all)
-		v->sweep_at = 0;
-	viewers_note_swept(v, is_all);
+		t->sweep_at = 0;
+	socket_ties_note_swept(t, is_all);
 }
 
-RUNS_ON(on_pool) static void viewers_sweep(void *ctx)
+RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 {
-	struct viewers *v = ctx;
+	struct socket_ties *t = ctx;
 	usec_t now = clock_mono();
 	struct strbuf sockets;
 	const char *value;
 	struct pg_call call = { .statement = &sweep_statement, .n = 1, .values = &value };
 
-	if (v->is_sweeping)
+	if (t->is_sweeping)
 		return;
 	strbuf_init(&sockets, 32);
 	strbuf_add_c(&sockets, '{');
-	if (viewers_list_closed(v, now, &sockets) || now >= v->sweep_at) {
+	if (socket_ties_list_closed(t, now, &sockets) || now >= t->sweep_at) {
 		strbuf_add_c(&sockets, '}');
-		v->sweep_at = now + SWEEP_EVERY;
-		v->is_sweeping = true;
+		t->sweep_at = now + SWEEP_EVERY;
+		t->is_sweeping = true;
 		value = sockets.ptr;
-		pg_pool_call(v->pool, &call, on_viewers_swept, v);
+		pg_pool_call(t->pool, &call, on_socket_ties_swept, t);
 	}
 	strbuf_release(&sockets);
 }
 
-struct viewers *viewers_new(struct pg_pool *pool, struct sockets *sockets,
-			    const struct conf_sync *conf)
+struct socket_ties *socket_ties_new(struct pg_pool *pool, struct sockets *sockets,
+				    const struct conf_sync *conf)
 {
-	struct viewers *v = xcalloc(1, sizeof(*v));
+	struct socket_ties *t = xcalloc(1, sizeof(*t));
 
-	v->pool = pool;
-	v->open = sockets;
-	v->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
-	atomic_init(&v->n_watched, 0);
-	pthread_mutex_init(&v->lock, NULL);
-	map_init(&v->sockets);
-	pg_pool_every(pool, TICK_MS, viewers_sweep, v);
-	return v;
+	t->pool = pool;
+	t->open = sockets;
+	t->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
+	atomic_init(&t->n_watched, 0);
+	pthread_mutex_init(&t->lock, NULL);
+	map_init(&t->sockets);
+	pg_pool_every(pool, TICK_MS, socket_ties_sweep, t);
+	return t;
 }
 
-void viewers_free(struct viewers *v)
+void socket_ties_free(struct socket_ties *t)
 {
 	struct watched *w;
 	size_t at = 0;
 
-	if (!v)
+	if (!t)
 		return;
-	while ((w = map_next(&v->sockets, &at)))
+	while ((w = map_next(&t->sockets, &at)))
 		free(w);
-	map_release(&v->sockets);
-	pthread_mutex_destroy(&v->lock);
-	free(v);
+	map_release(&t->sockets);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
 }

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// What is tied to a socket ends with it: edit locks and the requests for them.  Viewers, which are
+// tied too, are in sync_viewing.test.mjs.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { Sync, failed, ok, startDaemon, waitFor } from '../lib/harness.mjs';
+
+const CHANGED = { event: 'App\\Events\\LockChanged' };
+
+const start = (t, sync = {}) => startDaemon({ sections: { sync } }, t);
+const payload = (frame) => JSON.parse(frame.data);
+
+/** A lock of a test's own, and the calls about it. */
+let serial = 0;
+function lockOf(daemon, field = 'title') {
+	const at = { resource_type: 'invoice', resource_id: `s${++serial}`, field };
+	const server = Sync.server(daemon);
+	const call = (name) => (more) => server.post(name, { ...at, ...more });
+	return { acquire: call('locks'), request: call('locks/request'), grant: call('locks/grant'),
+		steal: call('locks/steal'), channel: `private-invoice.${at.resource_id}`,
+		held: async () => ok(await server.get('locks', at)).lock };
+}
+
+async function listener(daemon, channel) {
+	const wire = await daemon.connect();
+	await wire.subscribe(channel);
+	return wire;
+}
+
+test('a lock whose socket ended is released after the grace period, not before', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '1200' });
+	const lock = lockOf(daemon);
+	const wire = await listener(daemon, lock.channel);
+	const tab = await daemon.connect();
+	const { lock: { token } } = ok(await lock.acquire({ user_id: 1, ttl: 3600, socket_id: tab.socketId }));
+	const [{ at }] = await daemon.query('SELECT clock_timestamp() AS at');
+	await tab.terminate();
+	const told = payload(await wire.next({ ...CHANGED, data: { action: 'disconnected' } }));
+	assert.equal(told.lock, null);
+	assert.deepEqual(told.previous, { user_id: 1, name: null, token });
+	const [{ created_at }] = await daemon.query(`SELECT created_at FROM realtime_events
+		WHERE channel = $1 AND payload->>'action' = 'disconnected'`, [lock.channel]);
+	assert.ok(created_at - at >= 1200, `${created_at - at} ms`);
+	assert.equal(await lock.held(), null);
+	failed(await lock.acquire({ user_id: 1, token }), 409, 'lock_lost');
+	await wire.close();
+});
+
+test('a holder that extends the lock from its next socket never lost it', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '1000' });
+	const [kept, marker] = [lockOf(daemon), lockOf(daemon)];
+	const first = await daemon.connect();
+	const { lock: { token } } = ok(await kept.acquire({ user_id: 1, socket_id: first.socketId }));
+	ok(await marker.acquire({ user_id: 1, socket_id: first.socketId }));
+	await first.close();
+	const second = await daemon.connect();
+	ok(await kept.acquire({ user_id: 1, token, socket_id: second.socketId }));
+	await waitFor(async () => await marker.held() === null, 'the socket was swept');
+	assert.equal((await kept.held()).token, token);
+	await second.close();
+	await waitFor(async () => await kept.held() === null, 'released with the second one');
+});
+
+test('a lock lives as long as the last of its holder\'s sockets', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '0' });
+	const lock = lockOf(daemon);
+	const [one, two] = [await daemon.connect(), await daemon.connect()];
+	for (const { socketId } of [one, two, one]) ok(await lock.acquire({ user_id: 1, socket_id: socketId }));
+	await one.close();
+	await waitFor(async () => (await daemon.query('SELECT sockets FROM locks'))[0].sockets.length === 1);
+	assert.equal((await lock.held()).user_id, 1);
+	await two.close();
+	await waitFor(async () => await lock.held() === null);
+});
+
+test('a lock without a socket ends by its time alone', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '0' });
+	const [free, tied] = [lockOf(daemon), lockOf(daemon)];
+	const tab = await daemon.connect();
+	ok(await free.acquire({ user_id: 1 }));
+	ok(await tied.acquire({ user_id: 1, socket_id: tab.socketId }));
+	await tab.close();
+	await waitFor(async () => await tied.held() === null);
+	assert.equal((await free.held()).user_id, 1);
+});
+
+test('after kill -9 the locks of its sockets end at the next start, unless they are extended', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '1500' });
+	const [lost, kept, free] = [lockOf(daemon), lockOf(daemon), lockOf(daemon)];
+	const tab = await daemon.connect();
+	const tied = { user_id: 1, ttl: 3600, socket_id: tab.socketId };
+	for (const lock of [lost, kept]) ok(await lock.acquire(tied));
+	ok(await free.acquire({ user_id: 1, ttl: 3600 }));
+	await daemon.kill();
+	await daemon.start();
+	const again = await daemon.connect();
+	ok(await kept.acquire({ ...tied, socket_id: again.socketId }));
+	await waitFor(async () => await lost.held() === null, 'ended');
+	await waitFor(async () => (await daemon.query(`SELECT FROM realtime_events
+		WHERE channel = $1 AND payload->>'action' = 'expired'`, [lost.channel])).length === 1, 'broadcast');
+	assert.ok(Date.parse((await kept.held()).expires_at) > Date.now() + 600_000);
+	assert.equal((await free.held()).user_id, 1);
+	await again.close();
+	await waitFor(async () => await kept.held() === null, 'tied to the new socket');
+});
+
+test('a request ends with the socket that it came from', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '0' });
+	const lock = lockOf(daemon);
+	const tab = await daemon.connect();
+	ok(await lock.acquire({ user_id: 1 }));
+	ok(await lock.request({ user_id: 2, wait: 300, socket_id: tab.socketId }));
+	assert.equal((await lock.held()).requests.length, 1);
+	await tab.close();
+	await waitFor(async () => (await lock.held()).requests.length === 0);
+	failed(await lock.grant({ user_id: 1, to: 2 }), 404, 'unknown_request', 'to');
+});
+
+test('a lock that was granted or taken is tied to the socket of its new holder', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '0' });
+	const lock = lockOf(daemon);
+	const [one, two, three] = [await daemon.connect(), await daemon.connect(), await daemon.connect()];
+	ok(await lock.acquire({ user_id: 1, socket_id: one.socketId }));
+	ok(await lock.request({ user_id: 2, socket_id: two.socketId }));
+	ok(await lock.grant({ user_id: 1, to: 2 }));
+	await one.close();
+	ok(await lock.steal({ user_id: 3, socket_id: three.socketId }));
+	await two.close();
+	const marker = lockOf(daemon);
+	const four = await daemon.connect();
+	ok(await marker.acquire({ user_id: 1, socket_id: four.socketId }));
+	await four.close();
+	await waitFor(async () => await marker.held() === null, 'the earlier sockets were swept');
+	assert.equal((await lock.held()).user_id, 3);
+	await three.close();
+	await waitFor(async () => await lock.held() === null);
+	const last = await daemon.connect();
+	ok(await lock.acquire({ user_id: 1 }));
+	ok(await lock.request({ user_id: 2, socket_id: last.socketId }));
+	ok(await lock.grant({ user_id: 1, to: 2 }));
+	await last.close();
+	await waitFor(async () => await lock.held() === null, 'granted');
+});
+
+test('a socket that is not open is refused, with what to send', async (t) => {
+	const daemon = await start(t);
+	const lock = lockOf(daemon);
+	ok(await lock.acquire({ user_id: 1 }));
+	for (const call of [lock.acquire, lock.steal, lock.request]) {
+		const answer = await call({ user_id: 1, socket_id: '1.2' });
+		failed(answer, 400, 'unknown_socket', 'socket_id');
+		assert.match(answer.json.error.message, /open connection, or none/);
+	}
+});
