@@ -1,40 +1,33 @@
 // SPDX-License-Identifier: MIT
 import { css, html, nothing, type PropertyValues } from 'lit';
 import { property, state } from 'lit/decorators.js';
-import type { Subscription } from '../channel.js';
+import { EditLock, type Lock } from '../lock.js';
 import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, define, hueOf, vars } from './base.js';
 import { theme } from './theme.js';
 
-type Action = 'hold' | 'release' | 'ask' | 'refuse';
-
-interface Message { field: string; action: Action; id: string; name: string; at: number }
-
-interface Holder { id: string; name: string; at: number }
-
-const HOLD_MS = 2500;
-const EXPIRES_MS = 7000;
+/** How long a request outlives the countdown of a holder whose timers are late. */
+const MARGIN_S = 20;
 
 /**
- * Goes around one field: shows who edits it, and lets others wait, ask for it, and receive it.  It is an
- * agreement among browsers; what is saved is protected by its version.
+ * Goes around one field: shows who edits it, and lets others wait, request it, and receive it.  The lock is
+ * one of the daemon; what is saved is protected by its version.
  */
 export class FieldLock extends ScopewireElement {
-	/** A private or presence channel on which users may send client events. */
+	@property({ attribute: 'resource-type' }) resourceType = '';
+	@property({ attribute: 'resource-id' }) resourceId = '';
+	/** The resource by its channel, such as private-note.7, in place of its type and id. */
 	@property() channel = '';
-	/** The field's name on that channel; default: the name of the slotted field. */
+	/** The field's name; default: the name of the slotted field. */
 	@property() field = '';
 	/** Seconds until a request is granted if the holder does not answer. */
 	@property({ type: Number }) wait = 10;
-	@state() private holder: Holder | null = null;
-	@state() private asker: { name: string; id: string; left: number } | null = null;
+	@state() private holder: Lock | null = null;
+	@state() private asker: { name: string; id: number; left: number } | null = null;
 	@state() private asked: 'no' | 'asked' | 'refused' = 'no';
-	#subscription: Subscription | null = null;
-	#holding: ReturnType<typeof setInterval> | undefined;
-	#expiring: ReturnType<typeof setTimeout> | undefined;
+	#lock: EditLock | null = null;
 	#countdown: ReturnType<typeof setInterval> | undefined;
-	#since = 0;
-	readonly #tab = crypto.randomUUID();
+	#unanswered: ReturnType<typeof setTimeout> | undefined;
 
 	static override styles = [theme, css`
 		:host { position: relative; }
@@ -47,24 +40,37 @@ export class FieldLock extends ScopewireElement {
 	`];
 
 	protected override start(manager: RealtimeManager): void {
-		if (!this.channel) return;
-		const channel = manager.channel(this.channel).onWhisper('field-lock', (message: Message) => this.#received(message));
-		this.#subscription = channel;
+		const [type, id] = this.#resource;
+		if (!type || !id || !this.fieldName) return;
+		const lock = new EditLock(manager, { type, id, field: this.fieldName });
+		this.#lock = lock;
+		lock.on('change', () => this.#changed());
+		lock.on('request', ({ user_id, name }) => this.#askedBy(user_id, name ?? this.t.someone));
+		lock.on('refused', () => this.#wasRefused());
+		lock.on('granted', () => this.#input?.focus());
 		this.addEventListener('focusin', this.#focused);
 		this.addEventListener('focusout', this.#blurred);
 		this.during(() => {
-			this.release();
-			channel.leave();
-			this.#subscription = null;
+			this.#stopCountdown();
+			clearTimeout(this.#unanswered);
+			lock.stop();
+			this.#lock = null;
 			this.removeEventListener('focusin', this.#focused);
 			this.removeEventListener('focusout', this.#blurred);
-			clearTimeout(this.#expiring);
 		});
 	}
 
-	/** A form gives its locks their channel. */
+	/** A form gives its locks their resource. */
 	override willUpdate(changed: PropertyValues<this>): void {
-		if (changed.has('channel') && this.channel && this.#subscription?.name !== this.channel) this.restart();
+		if (!changed.has('channel') && !changed.has('resourceType') && !changed.has('resourceId')) return;
+		const [type, id] = this.#resource;
+		if (type !== this.#lock?.thing.type || id !== this.#lock?.thing.id) this.restart();
+	}
+
+	get #resource(): [string, string] {
+		if (this.resourceType) return [this.resourceType, this.resourceId];
+		const [, type = '', id = ''] = /^(?:private-|presence-)?([^.]+)\.(.+)$/.exec(this.channel) ?? [];
+		return [type, id];
 	}
 
 	get #input(): HTMLInputElement | null {
@@ -75,13 +81,13 @@ export class FieldLock extends ScopewireElement {
 		return this.field || this.#input?.name || '';
 	}
 
-	/** Another user holds it. */
+	/** Another user holds it, or another tab of this one. */
 	get isLocked(): boolean {
 		return this.holder !== null;
 	}
 
 	get isMine(): boolean {
-		return this.#holding !== undefined;
+		return Boolean(this.#lock?.isMine);
 	}
 
 	readonly #focused = (event: Event) => {
@@ -95,71 +101,42 @@ export class FieldLock extends ScopewireElement {
 	};
 
 	take(): void {
-		if (this.isMine || this.isLocked) return;
-		this.#since = Date.now();
-		this.#say('hold');
-		this.#holding = setInterval(() => this.#say('hold'), HOLD_MS);
-		this.asked = 'no';
+		if (!this.isLocked) void this.#lock?.take();
 	}
 
 	release(): void {
 		this.#stopCountdown();
-		if (!this.isMine) return;
-		clearInterval(this.#holding);
-		this.#holding = undefined;
-		this.#say('release');
+		void this.#lock?.release();
 	}
 
-	/** Asks the holder for the field. */
+	/** Requests the field from its holder. */
 	ask(): void {
+		const wait = this.wait + MARGIN_S;
 		this.asked = 'asked';
-		this.#say('ask');
+		clearTimeout(this.#unanswered);
+		this.#unanswered = setTimeout(() => { this.asked = 'no'; }, wait * 1000);
+		void this.#lock?.request(Math.min(wait, 300)).then((isSent) => {
+			if (!isSent && this.asked === 'asked') this.asked = 'no';
+		});
 	}
 
-	#say(action: Action): void {
-		this.#subscription?.whisper('field-lock', { field: this.fieldName, action, id: this.#id,
-			name: this.manager?.userName ?? this.t.someone, at: this.#since } satisfies Message);
+	#wasRefused(): void {
+		clearTimeout(this.#unanswered);
+		if (this.asked === 'asked') this.asked = 'refused';
 	}
 
-	/** Tabs of one user are different holders: they too would overwrite each other. */
-	get #id(): string {
-		return `${this.manager?.userId ?? ''}:${this.#tab}`;
-	}
-
-	#received({ field, action, id, name, at }: Message): void {
-		if (field !== this.fieldName) return;
-		if (action === 'hold') this.#held({ id, name, at });
-		else if (action === 'release' && this.holder?.id === id) this.#free();
-		else if (action === 'ask' && this.isMine) this.#askedBy(id, name);
-		else if (action === 'refuse' && this.asked === 'asked') this.asked = 'refused';
-	}
-
-	/** Two users may begin at the same moment: the earlier one keeps it. */
-	#held(holder: Holder): void {
-		if (this.isMine) {
-			const isMineEarlier = this.#since < holder.at || (this.#since === holder.at && this.#id < holder.id);
-			if (isMineEarlier) {
-				this.#say('hold');
-				return;
-			}
-			clearInterval(this.#holding);
-			this.#holding = undefined;
-			this.#stopCountdown();
-		}
-		clearTimeout(this.#expiring);
-		this.#expiring = setTimeout(() => this.#free(), EXPIRES_MS);
-		const isNew = this.holder?.id !== holder.id;
-		this.holder = holder;
-		if (isNew) this.#setReadOnly(true);
-		if (isNew) this.send('scopewire-lock', { field: this.fieldName, holder });
-	}
-
-	#free(): void {
-		clearTimeout(this.#expiring);
+	#changed(): void {
+		const lock = this.#lock!;
+		const before = this.holder;
 		const wasAsked = this.asked === 'asked';
-		this.holder = null;
+		this.holder = lock.isTheirs ? lock.lock : null;
+		if (!lock.isMine) this.#stopCountdown();
+		if (this.holder?.token === before?.token) return;
+		if (this.holder) this.send('scopewire-lock', { field: this.fieldName, holder: this.holder });
 		this.asked = 'no';
-		this.#setReadOnly(false);
+		clearTimeout(this.#unanswered);
+		this.#setReadOnly(Boolean(this.holder));
+		if (this.holder) return;
 		this.send('scopewire-unlock', { field: this.fieldName });
 		if (wasAsked) this.#input?.focus();
 	}
@@ -172,7 +149,7 @@ export class FieldLock extends ScopewireElement {
 		else input.readOnly = isReadOnly;
 	}
 
-	#askedBy(id: string, name: string): void {
+	#askedBy(id: number, name: string): void {
 		if (this.asker) return;
 		this.asker = { id, name, left: this.wait };
 		this.#countdown = setInterval(() => {
@@ -188,14 +165,16 @@ export class FieldLock extends ScopewireElement {
 	}
 
 	#pass(): void {
+		const to = this.asker!.id;
 		this.#stopCountdown();
+		void this.#lock?.grant(to);
 		this.#input?.blur();
-		this.release();
 	}
 
 	#keep(): void {
+		const to = this.asker!.id;
 		this.#stopCountdown();
-		this.#say('refuse');
+		void this.#lock?.refuse(to);
 		this.#input?.focus();
 	}
 
@@ -205,14 +184,14 @@ export class FieldLock extends ScopewireElement {
 			<button class="link" part="pass" @click=${() => this.#pass()}>${t.handOver}</button>
 			<button class="link" part="keep" @click=${() => this.#keep()}>${t.keep}</button>`;
 		if (!holder) return nothing;
-		const words = this.asked === 'refused' ? t.refused(holder.name) : t.editing(holder.name);
+		const words = this.asked === 'refused' ? t.refused(holder.name ?? t.someone) : t.editing(holder.name ?? t.someone);
 		return html`<span class="who" part="holder">${words}</span>${this.asked === 'asked'
 			? html`<span class="muted">${t.asked}…</span>`
 			: html`<button class="link" part="ask" @click=${() => this.ask()}>${t.askForIt}</button>`}`;
 	}
 
 	override render() {
-		const hue = vars({ '--_hue': String(hueOf(this.holder?.id.split(':')[0] ?? '')) });
+		const hue = vars({ '--_hue': String(hueOf(this.holder?.user_id ?? '')) });
 		return html`<div ${hue}><div class="box ${this.holder ? 'theirs' : ''}" part="ring"><slot></slot></div>
 			<div class="line" part="line" role="status" aria-live="polite">${this.#line()}</div></div>`;
 	}

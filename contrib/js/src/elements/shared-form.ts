@@ -28,7 +28,7 @@ export function storeOf(manager: RealtimeManager): OfflineStore {
 export class SharedForm extends ScopewireElement {
 	@property({ attribute: 'resource-type' }) resourceType = '';
 	@property({ attribute: 'resource-id' }) resourceId = '';
-	/** Of the locks; default: the resource's private channel. */
+	/** Of the resource of the locks, if it is another one. */
 	@property() channel = '';
 	@property({ attribute: false }) store: OfflineStore | null = null;
 	@state() private conflict: Conflict | null = null;
@@ -65,7 +65,10 @@ export class SharedForm extends ScopewireElement {
 	protected override start(manager: RealtimeManager): void {
 		if (!this.resourceType || !this.resourceId) return;
 		for (const lock of this.querySelectorAll<FieldLock>('scopewire-field-lock'))
-			if (!lock.channel) lock.channel = this.channel || `private-${this.resourceType}.${this.resourceId}`;
+			if (!lock.channel && !lock.resourceType) {
+				if (this.channel) lock.channel = this.channel;
+				else [lock.resourceType, lock.resourceId] = [this.resourceType, this.resourceId];
+			}
 		void this.#follow(this.store ?? storeOf(manager));
 	}
 

@@ -123,6 +123,60 @@ test('a field that another user edits is marked and read-only, and is passed on 
 	await waitFor(() => field(ada, 'title').evaluate((e) => !e.readOnly), 'free again');
 });
 
+const locks = () => portal.daemon.query(`SELECT user_id::int, sockets FROM scopewire.locks
+	WHERE resource_id = '7' AND field = 'title' AND user_id IS NOT NULL`);
+
+test('the lock is one of the daemon, and ends with the window that has it', async () => {
+	const page = await portal.open('linus', 'form');
+	await field(page, 'title').focus();
+	await grace.locator('scopewire-field-lock').first().getByText('Linus Torvalds is editing').waitFor();
+	const [lock] = await locks();
+	assert.deepEqual(lock, { user_id: 3, sockets: [await page.evaluate(() => window.manager.socketId)] });
+	const late = await portal.open('ada', 'form');
+	await late.locator('scopewire-field-lock').first().getByText('Linus Torvalds is editing').waitFor();
+	await late.context().close();
+	await page.context().close();
+	await waitFor(() => field(grace, 'title').evaluate((e) => !e.readOnly), 'free');
+	assert.deepEqual(await locks(), []);
+});
+
+test('of two windows of one user one has the lock, and the other can have it passed on', async () => {
+	const one = await portal.open('linus', 'form');
+	const two = await portal.open('linus', 'form', { tab: one });
+	const lockOf = (page) => page.locator('scopewire-field-lock').first();
+	await field(one, 'title').focus();
+	await lockOf(two).getByText('Linus Torvalds is editing').waitFor();
+	await lockOf(two).getByRole('button', { name: 'Ask to edit' }).click();
+	await lockOf(one).getByRole('button', { name: 'Pass it on now' }).click();
+	await lockOf(one).getByText('Linus Torvalds is editing').waitFor();
+	await waitFor(() => field(two, 'title').evaluate((e) => !e.readOnly), 'in the other window');
+	assert.deepEqual((await locks())[0].sockets, [await two.evaluate(() => window.manager.socketId)]);
+	assert.deepEqual([...one.problems, ...two.problems], []);
+	await one.context().close();
+	await waitFor(async () => (await locks()).length === 0, 'released');
+});
+
+test('a holder that reconnects keeps the lock; a request that it missed is shown then', async () => {
+	const page = await portal.open('linus', 'form');
+	await field(page, 'title').focus();
+	await grace.locator('scopewire-field-lock').first().getByText('Linus Torvalds is editing').waitFor();
+	const before = await page.evaluate(() => window.manager.socketId);
+	const { token } = (await portal.daemon.query(`SELECT token FROM scopewire.locks WHERE resource_id = '7'
+		AND field = 'title'`))[0];
+	await page.evaluate(() => window.manager.pusher.disconnect());
+	await grace.locator('scopewire-field-lock').first().getByRole('button', { name: 'Ask to edit' }).click();
+	await waitFor(async () => (await portal.daemon.query('SELECT FROM scopewire.lock_requests')).length === 1, 'stored');
+	await page.evaluate(() => window.manager.connect());
+	await page.getByText(/Grace Hopper would like to edit/).waitFor();
+	await page.getByRole('button', { name: 'Keep editing' }).click();
+	const [after] = await portal.daemon.query(`SELECT token, sockets FROM scopewire.locks WHERE resource_id = '7'
+		AND field = 'title'`);
+	assert.equal(after.token, token);
+	assert.ok(!after.sockets.every((s) => s === before));
+	await page.context().close();
+	await waitFor(async () => (await locks()).length === 0, 'released');
+});
+
 test('different words are merged; the same ones are decided in a dialog', async () => {
 	await ada.context().setOffline(true);
 	await field(ada, 'title').fill('Kick-off in Berlin');
