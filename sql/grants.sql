@@ -56,7 +56,7 @@ GRANT EXECUTE ON FUNCTION user_put(bigint, text, text, text[], text), user_delet
 	TO :"role";
 
 -- Notifications.
-GRANT EXECUTE ON FUNCTION notification_send(bigint[], text, text, text, jsonb, text),
+GRANT EXECUTE ON FUNCTION notification_send(bigint[], text, text, text, jsonb, text, text),
 	notifications_read(bigint, uuid[], text) TO :"role";
 GRANT SELECT ON notifications, notification_boxes TO :"role";
 

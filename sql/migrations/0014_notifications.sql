@@ -198,9 +198,36 @@ $$;
 COMMENT ON FUNCTION notification_recipients_max IS
 	'The limit of recipients of one notification.';
 
+CREATE FUNCTION notification_channels(p_user_id bigint, p_channel text) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT CASE WHEN p_channel IS NULL THEN user_channels(p_user_id)
+		    ELSE ARRAY[replace(p_channel, '{id}', p_user_id::text)] END
+$$;
+COMMENT ON FUNCTION notification_channels IS
+	'Where a notification of the user is broadcast: on p_channel, where {id} is the user''s id, or on '
+	'the channels of the user.';
+
+CREATE FUNCTION notification_channel_check(p_users bigint[], p_channel text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF replace(p_channel, '{id}', '1') COLLATE "C" !~ '^(private|presence)-[-a-zA-Z0-9_=@,.;]{1,150}$'
+	   OR p_channel ~ '^private-encrypted-' THEN
+		PERFORM sync_fail(400, 'invalid_value', 'channel must be the name of a private or presence '
+				  'channel, such as private-App.Models.Customer.{id}.', 'channel');
+	ELSIF strpos(p_channel, '{id}') = 0 AND (SELECT count(DISTINCT u) > 1 FROM unnest(p_users) u) THEN
+		PERFORM sync_fail(400, 'invalid_value', 'With several recipients channel needs {id}, the id '
+				  'of each of them.', 'channel');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION notification_channel_check IS
+	'Refuses a channel that is none, or that several recipients would share.';
+
 CREATE FUNCTION notification_send(users bigint[], title text, message text DEFAULT NULL,
 				  type text DEFAULT 'notification', data jsonb DEFAULT '{}',
-				  app text DEFAULT NULL)
+				  app text DEFAULT NULL, channel text DEFAULT NULL)
 RETURNS TABLE (user_id bigint, id uuid)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -210,6 +237,7 @@ DECLARE
 	sent record;
 	payload json;
 BEGIN
+	PERFORM notification_channel_check($1, $7);
 	IF cardinality($1) > notification_recipients_max() THEN
 		PERFORM sync_fail(400, 'too_many_recipients', format('A notification goes to at most '
 			'%s users; see sync.max_notification_recipients.', notification_recipients_max()));
@@ -230,7 +258,7 @@ BEGIN
 				'bytes; the application''s max_event_payload_bytes is %s.',
 				octet_length(payload::text), known.max_payload), 'data');
 		END IF;
-		PERFORM broadcast(user_channels(sent.user_id),
+		PERFORM broadcast(notification_channels(sent.user_id, $7),
 			'Illuminate\Notifications\Events\BroadcastNotificationCreated', payload, NULL,
 			known.app);
 		user_id := sent.user_id;
@@ -345,8 +373,8 @@ COMMENT ON FUNCTION notification_recipients IS
 CREATE FUNCTION sync_notification_send(p_app text, p_caller jsonb, p_recipient_type text,
 				       p_recipient_id jsonb, p_recipient_role jsonb, p_to jsonb,
 				       p_title text, p_message text, p_body text, p_type text,
-				       p_data jsonb, p_allow_empty boolean, OUT status integer,
-				       OUT answer json)
+				       p_data jsonb, p_allow_empty boolean, p_channel text,
+				       OUT status integer, OUT answer json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -376,7 +404,7 @@ BEGIN
 	SELECT count(*), json_build_object('recipients', count(*), 'notifications',
 		coalesce(json_agg(json_build_object('id', s.id, 'user_id', s.user_id)), '[]'))
 	INTO status, answer
-	FROM notification_send(users, p_title, coalesce(p_message, p_body), p_type, p_data, p_app) s;
+	FROM notification_send(users, p_title, coalesce(p_message, p_body), p_type, p_data, p_app, p_channel) s;
 	PERFORM notifications_settle();
 	status := CASE status WHEN 0 THEN 200 ELSE 201 END;
 END
@@ -552,7 +580,7 @@ COMMENT ON FUNCTION sync_notification_counts IS
 REVOKE EXECUTE ON FUNCTION notifications_tell_unread(text, bigint, bigint),
 	notifications_settle(), notification_work_commit(), notifications_deleted(),
 	notifications_truncated(),
-	notification_send(bigint[], text, text, text, jsonb, text),
+	notification_send(bigint[], text, text, text, jsonb, text, text),
 	sync_notifications_delete(text, jsonb, bigint, text, jsonb, boolean),
 	sync_notifications_unread(text, jsonb, bigint, text, jsonb, boolean),
 	notification_box_lock(text, bigint), notifications_read(bigint, uuid[], text) FROM PUBLIC;

@@ -124,29 +124,64 @@ COMMENT ON FUNCTION viewing_state IS
 	'Users and modes of a resource, to compare before and after a change. Expired tabs '
 	'count until their removal is broadcast.';
 
-CREATE FUNCTION viewing_list(p_app text, p_resource_type text, p_resource_id text,
-			     p_at timestamptz, p_most integer) RETURNS jsonb
+CREATE FUNCTION viewing_slice(p_app text, p_resource_type text, p_resource_id text, p_at timestamptz,
+			      p_most integer, p_since timestamptz, p_user_id bigint,
+			      OUT list jsonb, OUT last_since timestamptz, OUT last_user_id bigint)
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+	WITH every AS (
+		SELECT v.user_id, min(v.mode) AS mode, count(*) AS tabs, min(v.since) AS since,
+		       max(v.expires_at) AS expires_at, max(v.name) AS name, max(v.avatar) AS avatar
+		FROM viewers v
+		WHERE v.app = p_app AND v.resource_type = p_resource_type
+		AND v.resource_id = p_resource_id AND v.expires_at > p_at
+		GROUP BY v.user_id
+	), rest AS (
+		SELECT e.*, row_number() OVER (ORDER BY e.since, e.user_id) AS place FROM every e
+		WHERE p_since IS NULL OR (e.since, e.user_id) > (p_since, p_user_id)
+	)
 	SELECT jsonb_build_object('resource_type', p_resource_type, 'resource_id', p_resource_id,
-		'count', count(*), 'truncated', count(*) > p_most,
+		'count', (SELECT count(*) FROM every), 'truncated', count(*) > p_most,
 		'viewers', coalesce(jsonb_agg(jsonb_build_object('user_id', x.user_id,
 			'name', coalesce(x.name, u.name), 'avatar', coalesce(x.avatar, u.avatar),
 			'mode', x.mode, 'tabs', x.tabs, 'since', iso(x.since),
 			'expires_at', iso(x.expires_at)) ORDER BY x.place)
-			FILTER (WHERE x.place <= p_most), '[]'))
-	FROM (SELECT v.user_id, min(v.mode) AS mode, count(*) AS tabs, min(v.since) AS since,
-		     max(v.expires_at) AS expires_at, max(v.name) AS name, max(v.avatar) AS avatar,
-		     row_number() OVER (ORDER BY min(v.since), v.user_id) AS place
-	      FROM viewers v
-	      WHERE v.app = p_app AND v.resource_type = p_resource_type
-	      AND v.resource_id = p_resource_id AND v.expires_at > p_at
-	      GROUP BY v.user_id) x
+			FILTER (WHERE x.place <= p_most), '[]')),
+		max(x.since) FILTER (WHERE x.place = p_most AND p_most < x.total),
+		max(x.user_id) FILTER (WHERE x.place = p_most AND p_most < x.total)
+	FROM (SELECT r.*, count(*) OVER () AS total FROM rest r) x
 	LEFT JOIN users u ON u.app = p_app AND u.id = x.user_id
 $$;
+COMMENT ON FUNCTION viewing_slice IS
+	'The viewers of a resource at a time, each user once, the earliest first: at most p_most of those '
+	'after p_since and p_user_id. The last two are those of the last viewer, if there are more.';
+
+CREATE FUNCTION viewing_list(p_app text, p_resource_type text, p_resource_id text,
+			     p_at timestamptz, p_most integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT s.list FROM viewing_slice(p_app, p_resource_type, p_resource_id, p_at, p_most, NULL, NULL) s
+$$;
 COMMENT ON FUNCTION viewing_list IS
-	'The viewers of a resource at a time, each user once, the earliest first; at most '
-	'p_most of them.';
+	'The first p_most viewers of a resource at a time.';
+
+CREATE FUNCTION viewing_of_one(p_app text, p_resource_type text, p_resource_id text, p_most integer,
+			       p_cursor text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	scope CONSTANT json := json_build_array('viewers', p_app, p_resource_type, p_resource_id);
+	after CONSTANT text[] := cursor_read(scope, p_cursor, 2);
+	page record;
+BEGIN
+	SELECT * INTO page FROM viewing_slice(p_app, p_resource_type, p_resource_id, clock_timestamp(), p_most,
+					      after[1]::timestamptz, after[2]::bigint);
+	RETURN page.list || jsonb_build_object('next_cursor', CASE WHEN page.last_since IS NOT NULL
+		THEN cursor_make(scope, (page.last_since AT TIME ZONE 'UTC') || 'Z', page.last_user_id::text) END);
+END
+$$;
+COMMENT ON FUNCTION viewing_of_one IS
+	'A page of the viewers of a resource.';
 
 CREATE FUNCTION viewing_tell(p_app text, p_resource_type text, p_resource_id text,
 			     p_at timestamptz)
@@ -403,7 +438,7 @@ BEGIN
 				  'resources, and user_id.', 'resources');
 	ELSIF p_resource_type IS NOT NULL THEN
 		PERFORM viewing_require(p_app, p_caller, p_resource_type, p_resource_id);
-		body := viewing_list(p_app, p_resource_type, p_resource_id, clock_timestamp(), p_most);
+		body := viewing_of_one(p_app, p_resource_type, p_resource_id, p_most, p_cursor);
 	ELSIF p_resources IS NOT NULL THEN
 		body := viewing_of_many(p_app, p_caller, p_resources, p_most);
 	ELSIF p_user_id IS NOT NULL THEN

@@ -518,3 +518,24 @@ describe('further calls', () => {
 		failed(await server.get('notifications/counts', { user_ids: '7,x' }), 400, 'invalid_value', 'user_ids');
 	});
 });
+
+test('a notification goes to the channel of any notifiable', async (t) => {
+	const own = await startDaemon({}, t);
+	const api = Sync.server(own);
+	const send = (more) => api.post('notifications', { title: 'Due', ...more });
+	const channels = async () => (await own.query(`SELECT channel FROM realtime_events
+		WHERE event_type LIKE '%BroadcastNotificationCreated' ORDER BY channel`)).map((e) => e.channel);
+	ok(await send({ to: [7, 8], channel: 'private-App.Models.Customer.{id}' }), 201);
+	ok(await send({ to: 7, channel: 'presence-desk.3' }), 201);
+	ok(await send({ to: 7 }), 201);
+	assert.deepEqual(await channels(), ['presence-desk.3', 'private-App.Models.Customer.7',
+		'private-App.Models.Customer.8', 'private-App.Models.User.7']);
+	// The inbox and its count are those of the user.
+	assert.equal(ok(await api.get('notifications', { user_id: 7 })).unread, 3);
+	failed(await send({ to: [7, 8], channel: 'presence-desk.3' }), 400, 'invalid_value', 'channel');
+	for (const channel of ['desk', 'private-a b.{id}', 'private-encrypted-x.{id}', 'private-' + 'x'.repeat(151), '#server-to-user-{id}'])
+		failed(await send({ to: 7, channel }), 400, 'invalid_value', 'channel');
+	await own.query(`SELECT notification_send('{9}', 'Due', channel => 'private-desk.{id}', app => $1)`, [own.app.id]);
+	assert.equal((await channels()).at(-1), 'private-desk.9');
+	await own.stop();
+});

@@ -77,7 +77,7 @@ describe('start, stop, viewers', () => {
 		ok(await r.stop(2));
 		const last = await r.viewers();
 		assert.deepEqual(last, { resource_type: 'invoice', resource_id: r.id, count: 0,
-			truncated: false, viewers: [], position: last.position });
+			truncated: false, viewers: [], next_cursor: null, position: last.position });
 		assert.deepEqual(await toldBy(daemon, wire, r.channel), [[[1, 'viewing']],
 			[[1, 'viewing'], [2, 'editing']], [[1, 'editing'], [2, 'editing']],
 			[[1, 'viewing'], [2, 'editing']], [[2, 'editing']], []]);
@@ -364,6 +364,38 @@ describe('expiry', () => {
 		assert.deepEqual(modes(told.at(-1).payload), [[2, 'viewing']]);
 		assert.deepEqual(modes(await r.viewers()), [[2, 'viewing']]);
 	});
+});
+
+test('all viewers of a resource are listed in pages, however many', async (t) => {
+	const daemon = await start(t);
+	const r = resource(daemon);
+	const at = `now() + (n % 7) * interval '1 us'`;
+	await daemon.query(`INSERT INTO viewers (app, resource_type, resource_id, user_id, tab, mode, since, expires_at)
+		SELECT $1, $2, $3, n, tab, 'viewing', ${at}, now() + interval '1 h'
+		FROM generate_series(1, 450) n, unnest('{1.1,1.2}'::text[]) tab`, [APP.id, r.type, r.id]);
+	const list = (more) => r.server.get('viewers', r.named(more));
+	const seen = [];
+	const sizes = [];
+	for (let cursor; cursor !== null;) {
+		const page = ok(await list({ limit: 200, ...(cursor && { cursor }) }));
+		assert.equal(page.count, 450);
+		assert.equal(page.truncated, page.next_cursor !== null);
+		seen.push(...page.viewers.map((v) => v.user_id));
+		sizes.push(page.viewers.length);
+		cursor = page.next_cursor;
+	}
+	assert.deepEqual(sizes, [200, 200, 50]);
+	assert.equal(new Set(seen).size, 450);
+	assert.deepEqual(seen, [...seen].sort((a, b) => a % 7 - b % 7 || a - b));
+	// A viewer who comes or goes between two pages changes no other's place.
+	const first = ok(await list({ limit: 200 }));
+	await daemon.query('DELETE FROM viewers WHERE user_id = $1', [seen[3]]);
+	ok(await r.start(1000));
+	const second = ok(await list({ limit: 200, cursor: first.next_cursor }));
+	assert.deepEqual(second.viewers.map((v) => v.user_id), seen.slice(200, 400));
+	const other = resource(daemon);
+	failed(await other.server.get('viewers', other.named({ cursor: first.next_cursor })), 400, 'invalid_cursor', 'cursor');
+	assert.equal(ok(await list({ limit: 200, cursor: second.next_cursor })).viewers.at(-1).user_id, 1000);
 });
 
 describe('sockets', () => {

@@ -52,7 +52,7 @@ const EXTEND_MS = TTL_S * 1000 / 3;
 
 /**
  * An edit lock of the daemon, as this tab sees it.  It ends with the tab's connection.  The tabs of a user
- * are told apart by the lock's token: only one of them has it.
+ * differ by the token of the lock: only one of them has it.
  */
 export class EditLock extends Emitter<LockEvents> {
 	lock: Lock | null = null;

@@ -21,6 +21,7 @@ static const struct sync_field send_fields[] = {
 	{ .name = "type", .type = FIELD_TEXT, .min = 1, .max = TITLE_BYTES },
 	{ .name = "data", .type = FIELD_OBJECT },
 	{ .name = "allow_empty", .type = FIELD_BOOL, .fallback = "false" },
+	{ .name = "channel", .type = FIELD_TEXT, .min = 1, .max = 164 },
 };
 
 struct sync_action sync_notification_send = {
