@@ -63,6 +63,16 @@ return [
     ],
 
     /*
+     * Where the daemon's webhooks arrive; they become the events of Scopewire\Laravel\Webhooks.  The
+     * request is verified by its signature, so the route needs no middleware.
+     */
+    'webhooks' => [
+        'enabled' => true,
+        'path' => 'scopewire/webhooks',
+        'middleware' => [],
+    ],
+
+    /*
      * The middleware TrackPresence: at most one heartbeat of a user in interval seconds, a third of the
      * daemon's sync.presence_ttl_s or less; none for pause seconds after the daemon was not reached.
      */

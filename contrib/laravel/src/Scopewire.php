@@ -10,6 +10,7 @@ use Illuminate\Support\LazyCollection;
 use Scopewire\Laravel\Services\ActivityFeedService;
 use Scopewire\Laravel\Services\ChannelAuthorizationService;
 use Scopewire\Laravel\Services\DataSyncService;
+use Scopewire\Laravel\Services\LockService;
 use Scopewire\Laravel\Services\PresenceService;
 use Scopewire\Laravel\Services\RealtimeNotificationService;
 
@@ -38,6 +39,11 @@ class Scopewire
     public function data(): DataSyncService
     {
         return $this->container->make(DataSyncService::class);
+    }
+
+    public function locks(): LockService
+    {
+        return $this->container->make(LockService::class);
     }
 
     public function channels(): ChannelAuthorizationService

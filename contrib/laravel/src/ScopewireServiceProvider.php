@@ -18,6 +18,7 @@ use Illuminate\Support\ServiceProvider;
 use Illuminate\View\Compilers\BladeCompiler;
 use Psr\Log\LoggerInterface;
 use Scopewire\Laravel\Broadcasting\ScopewireBroadcaster;
+use Scopewire\Laravel\Http\Controllers\WebhooksController;
 use Scopewire\Laravel\Notifications\ScopewireChannel;
 use Scopewire\Laravel\Support\ChannelRules;
 use Scopewire\Laravel\Support\Database;
@@ -125,6 +126,12 @@ class ScopewireServiceProvider extends ServiceProvider
                 ->middleware((array) $config->get('scopewire.routes.middleware', ['web', 'auth']))
                 ->name('scopewire.')
                 ->group(fn () => $this->loadRoutesFrom(__DIR__.'/../routes/scopewire.php'));
+        }
+        // The daemon signs in by its signature: no session, no CSRF token.
+        if ($config->get('scopewire.webhooks.enabled', true)) {
+            Route::post((string) $config->get('scopewire.webhooks.path', 'scopewire/webhooks'), WebhooksController::class)
+                ->middleware((array) $config->get('scopewire.webhooks.middleware', []))
+                ->name('scopewire.webhooks');
         }
     }
 }

@@ -47,6 +47,17 @@ final class WebSocket
         return $this->subscribe($channel, ['auth' => $key.':'.hash_hmac('sha256', "$this->socketId:$channel", $secret)]);
     }
 
+    /** A client event. */
+    public function trigger(string $channel, string $event, mixed $data): void
+    {
+        $this->write((string) json_encode(['event' => $event, 'channel' => $channel, 'data' => $data]));
+    }
+
+    public function close(): void
+    {
+        fclose($this->stream);
+    }
+
     /**
      * The next frame with that event; frames before it are dropped.
      *

@@ -4,7 +4,10 @@
 
 namespace Scopewire\Laravel\Notifications;
 
+use Illuminate\Broadcasting\Channel;
+use Illuminate\Broadcasting\PrivateChannel;
 use Illuminate\Notifications\Notification;
+use Illuminate\Support\Arr;
 use InvalidArgumentException;
 use Scopewire\Laravel\Services\RealtimeNotificationService;
 use Scopewire\Laravel\Support\Users;
@@ -39,7 +42,18 @@ class ScopewireChannel
 
         return $this->service->send([$this->users->id($to ?? $notifiable)], [
             'title' => $message['title'], 'message' => $message['message'] ?? $message['body'] ?? null,
-            'type' => $message['type'] ?? $notification::class, 'data' => $data,
+            'type' => $message['type'] ?? $notification::class, 'data' => $data, 'channel' => $this->channelOf($notifiable),
         ]);
+    }
+
+    /** That of a notifiable which has a channel of its own for broadcasts, as Laravel's channel "broadcast" reads it. */
+    private function channelOf(object $notifiable): ?string
+    {
+        if (! method_exists($notifiable, 'receivesBroadcastNotificationsOn')) {
+            return null;
+        }
+        $name = Arr::first(Arr::wrap($notifiable->receivesBroadcastNotificationsOn()));
+
+        return $name === null || $name === '' ? null : (string) ($name instanceof Channel ? $name : new PrivateChannel($name));
     }
 }

@@ -128,9 +128,15 @@ class PresenceService extends Service
         if (is_array($id)) {
             return $this->viewersOfSeveral($type, $id);
         }
-        $answer = $this->client->get('viewers', Resource::of($type, $id)->fields() + ['limit' => self::PAGE]);
+        $found = [];
+        $cursor = null;
+        do {
+            $page = $this->client->get('viewers', Resource::of($type, $id)->fields() + ['limit' => self::PAGE]
+                + ($cursor === null ? [] : ['cursor' => $cursor]));
+            array_push($found, ...array_values((array) ($page['viewers'] ?? [])));
+        } while ($cursor = $page['next_cursor'] ?? null);
 
-        return new Collection($answer['viewers'] ?? []);
+        return new Collection($found);
     }
 
     /**

@@ -23,7 +23,8 @@ use Scopewire\Laravel\Support\Users;
  * Messages that reach users at once and stay in their inbox.
  *
  * A message is an array with title and message (or body), and optionally type and data; or a
- * notification of Laravel.  An array is stored by the daemon.  A notification goes where its via()
+ * notification of Laravel.  An array may have a channel, where {id} is the user's id, in place of the
+ * user's own: private-App.Models.Customer.{id}.  An array is stored by the daemon.  A notification goes where its via()
  * sends it: with "scopewire" the daemon stores it; with "database" Laravel does, and this service
  * broadcasts it at once.
  */
@@ -68,7 +69,8 @@ class RealtimeNotificationService extends Service
 
     /**
      * A workflow's configuration, in either format: recipient_type, recipient_role or recipient_id,
-     * title, message; or to, title, body.  Both take type and data.
+     * title, message; or to, title, body.  Both take type, data, channel and allow_empty.  A role that no
+     * user has is a failure, which names it, unless allow_empty is true.
      *
      * @param array<string, mixed> $configuration
      * @param array<string, mixed> $data added to its data
@@ -76,7 +78,8 @@ class RealtimeNotificationService extends Service
      */
     public function notifyWorkflow(array $configuration, array $data = []): int
     {
-        $known = ['to', 'recipient_type', 'recipient_id', 'recipient_role', 'title', 'message', 'body', 'type', 'data'];
+        $known = ['to', 'recipient_type', 'recipient_id', 'recipient_role', 'title', 'message', 'body', 'type', 'data',
+            'channel', 'allow_empty'];
         if ($unknown = array_diff(array_keys($configuration), $known)) {
             throw new InvalidArgumentException('A workflow\'s notification has no field "'.implode('", "', $unknown)
                 .'"; it has '.implode(', ', $known).'.');
@@ -129,7 +132,7 @@ class RealtimeNotificationService extends Service
         $data = (array) ($message['data'] ?? []);
         if ($transaction = $this->database->transaction()) {
             try {
-                return count($transaction->notify($ids, $title, $text, $message['type'] ?? null, $data));
+                return count($transaction->notify($ids, $title, $text, $message['type'] ?? null, $data, $message['channel'] ?? null));
             } catch (ScopewireException $e) {
                 $this->client->fail('notify', $e);
 
@@ -139,7 +142,7 @@ class RealtimeNotificationService extends Service
 
         return (int) ($this->client->post('notifications', [
             'to' => $ids, 'title' => $title, 'message' => $text, 'type' => $message['type'] ?? null,
-            'data' => $this->object($data),
+            'data' => $this->object($data), 'channel' => $message['channel'] ?? null,
         ])['recipients'] ?? 0);
     }
 

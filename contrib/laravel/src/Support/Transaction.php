@@ -56,11 +56,11 @@ final class Transaction
      * @param array<string, mixed> $data
      * @return list<array{id: string, user_id: int|string}>
      */
-    public function notify(array $users, string $title, ?string $message, ?string $type, array $data): array
+    public function notify(array $users, string $title, ?string $message, ?string $type, array $data, ?string $channel = null): array
     {
         $ids = '{'.implode(',', array_map(intval(...), $users)).'}';
         $rows = $this->run("SELECT id, user_id FROM {$this->schema}.notification_send(?::bigint[], ?, ?, "
-            ."coalesce(?, 'notification'), ?::jsonb, ?)", [$ids, $title, $message, $type, $this->json($data), $this->appId]);
+            ."coalesce(?, 'notification'), ?::jsonb, ?, ?)", [$ids, $title, $message, $type, $this->json($data), $this->appId, $channel]);
 
         return array_map(fn ($row) => ['id' => $row->id, 'user_id' => $row->user_id], $rows);
     }

@@ -63,6 +63,27 @@ class NotificationsTest extends TestCase
         $this->assertSame(['yes'], Scopewire::notifications()->getNotifications($this->ada)->pluck('title')->all());
     }
 
+    #[TestDox('a message goes to the channel of any notifiable, in a transaction and outside of one')]
+    public function test_any_notifiable(): void
+    {
+        $message = ['title' => 'Due', 'channel' => 'private-App.Models.Customer.{id}'];
+        Scopewire::notifications()->notify($this->ada, $message);
+        DB::transaction(fn () => Scopewire::notifications()->notify($this->grace, $message));
+        foreach ([$this->ada, $this->grace] as $user) {
+            $this->assertCount(1, $this->waitFor(fn () => $this->events(self::CREATED, "private-App.Models.Customer.$user->id")->all()));
+        }
+        $this->assertCount(0, $this->events(self::CREATED, $this->channel($this->ada)));
+    }
+
+    #[TestDox('a role that no user has is an error that names it, unless allow_empty is set')]
+    public function test_allow_empty(): void
+    {
+        $workflow = ['to' => 'role:nobody-has-it', 'title' => 'Due'];
+        $this->assertSame(0, Scopewire::notifications()->notifyWorkflow($workflow + ['allow_empty' => true]));
+        $this->expectExceptionMessage('nobody-has-it');
+        Scopewire::notifications()->notifyWorkflow($workflow);
+    }
+
     #[TestDox('workflow configurations of both formats are sent')]
     public function test_workflow(): void
     {
