@@ -218,7 +218,7 @@ export class EditLock extends Emitter<LockEvents> {
 		clearInterval(this.#extending);
 	}
 
-	/** What the daemon says of the lock. */
+	/** The state of the lock in an answer or an event. */
 	#take(lock: Lock | null, newest = lock?.token ?? 0): void {
 		if (this.#token && lock?.token !== this.#token) this.#lose();
 		this.#set(lock, newest);
