@@ -13,12 +13,14 @@ struct admin;
 struct directory;
 struct health;
 struct pg_pool;
+struct recorder;
 
 /* What it serves from. */
 struct admin_services {
 	const struct conf *conf;
 	const struct health *health;
 	struct directory *directory;
+	struct recorder *recorder;
 	struct pg_pool *pool; /* of its own */
 };
 

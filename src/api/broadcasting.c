@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
+#include "trace/recorder.h"
 #include "wire/auth.h"
 #include "wire/grant.h"
 #include "wire/json.h"
@@ -79,6 +80,22 @@ static void claim_socket(const struct sync_call *sc)
 {
 	sockets_claim(sc->call.services->sockets, sc->values[AUTH_SOCKET_ID].socket_id,
 		      sc->call.app->runtime->number, sc->call.caller.user_id);
+}
+
+/* A step of the connection that the user named; status 0: it was authorized. */
+static void note_authorization(const struct sync_call *sc, const char *channel, unsigned status,
+			       const char *detail)
+{
+	struct recorder *r = sc->call.services->recorder;
+	uint64_t id = sc->values[AUTH_SOCKET_ID].socket_id;
+	const struct recorder_step step = { .kind = status ? STEP_AUTHORIZE_REFUSED
+							   : STEP_AUTHORIZED,
+					    .code = status,
+					    .app = sc->call.app->id,
+					    .channel = sv(channel),
+					    .detail = sv(detail) };
+
+	recorder_note(r, id, &step);
 }
 
 static void add_member(struct strbuf *b, const char *name, const struct strbuf *text)
@@ -176,6 +193,7 @@ static void on_channel(void *ctx, const struct authorize_answer *a)
 		return;
 	}
 	refusal = channel_refusal_of(sc, a);
+	note_authorization(sc, channel->text, refusal.status, refusal.message);
 	if (refusal.status == 403) {
 		sync_fail(sc, 403, refusal.code, "channel_name",
 			  "No channel rule allows this user to join %s.", channel->text);
@@ -239,6 +257,7 @@ static void on_one_of_several(void *ctx, const struct authorize_answer *a)
 							 "The predicate of this channel's rule did "
 							 "not answer in time; try again later" }
 			     : channel_refusal_of(sc, a);
+	note_authorization(sc, sc->values[AUTH_CHANNEL_NAME].text, refusal.status, refusal.message);
 	if (refusal.status) {
 		add_refusal(&sc->verdicts.known, &refusal);
 	} else {
@@ -339,6 +358,7 @@ static void on_user(void *ctx, const struct authorize_answer *a)
 		return;
 	}
 	claim_socket(sc);
+	note_authorization(sc, NULL, 0, "to sign in");
 	make_member(&data, sc, "id", a);
 	strbuf_add_c(&data, '}');
 	strbuf_init(&body, data.len + 256);

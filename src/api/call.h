@@ -33,6 +33,7 @@ struct publisher;
 struct quotas;
 struct sockets;
 struct reader;
+struct recorder;
 struct socket_ties;
 
 /* What handlers work with; all of it outlives the transports. */
@@ -49,7 +50,8 @@ struct api_services {
 	struct socket_ties *ties;
 	struct authorizer *authorizer; /* channel rules */
 	struct quotas *quotas;
-	struct sockets *sockets; /* open connections */
+	struct sockets *sockets;   /* open connections */
+	struct recorder *recorder; /* their steps; NULL: not recorded */
 };
 
 /* ---- routes --------------------------------------------------------------- */

@@ -96,6 +96,7 @@ struct conf_admin {
 	char **tokens;			 /* NAME:SCOPE:TOKEN, NULL-terminated; secret */
 	bool local_read;		 /* clients on this machine may read without a token */
 	char *tls_certificate, *tls_key; /* PEM files; "" for none */
+	unsigned recorder_bytes;	 /* of the flight recorder; 0: no steps */
 };
 
 /* The name of this node (heap): as configured, or the host's. */

@@ -278,6 +278,10 @@ const struct option conf_options[] = {
 		  "only." },
 	{ AT(admin, tls_key), .type = OPTION_STRING, .fallback = "",
 	  .help = "PEM file with the certificate's private key." },
+	{ AT(admin, recorder_bytes), RANGE(0, 1073741824), .unit = "bytes", .fallback = "33554432",
+	  .help = "What the flight recorder may keep: the last 100 steps of each connection, such "
+		  "as subscriptions and refusals, also of connections that have closed. The oldest "
+		  "are forgotten first. 0 keeps none." },
 
 	{ AT(webhooks, allow_private), .type = OPTION_BOOL, .fallback = "yes",
 	  .help = "Whether webhooks may be sent to addresses that are not of the public Internet, "

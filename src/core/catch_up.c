@@ -443,7 +443,7 @@ static void catch_up_finish(struct catch_up *u) RUNS_ON(on_worker)
 {
 	struct session *s = u->session;
 	struct position p = u->since;
-	char text[POSITION_SIZE];
+	char text[POSITION_SIZE], events[32];
 
 	p.serial = u->to;
 	metric_add_at(METRIC_REPLAY, 0, 1);
@@ -453,6 +453,8 @@ static void catch_up_finish(struct catch_up *u) RUNS_ON(on_worker)
 	frame_replayed(&s->hub->text, catch_up_channel(u), u->n_events,
 		       sv(position_format(&p, text)));
 	session_send_text(s);
+	snprintf(events, sizeof(events), "%u events", u->n_events);
+	session_note(s, STEP_REPLAYED, catch_up_channel(u), 0, events);
 	if (u->cached && u->cached->durability == DURABILITY_NONE)
 		catch_up_send_event(s, u->cached);
 	catch_up_go_live(u, u->to);
@@ -468,6 +470,7 @@ static void catch_up_resync(struct catch_up *u, const char *reason) RUNS_ON(on_w
 	strbuf_reset(&s->hub->text);
 	frame_resync(&s->hub->text, catch_up_channel(u), reason, &u->now);
 	session_send_text(s);
+	session_note(s, STEP_RESYNC, catch_up_channel(u), 0, reason);
 	catch_up_begin_cached(u);
 }
 
@@ -484,7 +487,8 @@ static bool catch_up_outbox_is_low(const struct session *s)
 {
 	unsigned n = s->app->limits.max_outbox_messages;
 
-	return s->outbox.bytes < catch_up_cap_bytes(s) / 4 && (!n || s->outbox.n < n / 2 + 1);
+	return outbox_bytes(&s->outbox) < catch_up_cap_bytes(s) / 4 &&
+	       (!n || s->outbox.n < n / 2 + 1);
 }
 
 /* Whether a chunk can be sent now.  If not, session_writable() continues later. */

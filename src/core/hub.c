@@ -159,6 +159,15 @@ static void hub_close_user(struct hub *h, const struct worker_message *m) RUNS_O
 }
 
 /* As hub_close_user(). */
+static void hub_close_socket(struct hub *h, uint64_t id) RUNS_ON(on_worker)
+{
+	for (struct session *s = h->sessions; s; s = s->next)
+		if (!s->is_closing && s->id == id)
+			session_refuse(s, PUSHER_UNAUTHORIZED,
+				       "Connection terminated by an operator");
+}
+
+/* As hub_close_user(). */
 static void hub_revoke(struct hub *h, const struct worker_message *m) RUNS_ON(on_worker)
 {
 	unsigned app = channel_key_app(m->key);
@@ -198,6 +207,9 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 		break;
 	case MESSAGE_CLOSE_USER:
 		hub_close_user(h, m);
+		break;
+	case MESSAGE_CLOSE_SOCKET:
+		hub_close_socket(h, m->seq);
 		break;
 	case MESSAGE_REVOKE:
 		hub_revoke(h, m);

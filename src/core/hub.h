@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include "core/directory.h"
 #include "core/session.h"
+#include "trace/recorder.h"
 #include "wire/grant.h"
 
 struct hub_conf {
@@ -17,6 +18,7 @@ struct hub_conf {
 	unsigned max_connections;	  /* of the node; 0: no limit */
 	atomic_uint *connections;	  /* of the node; shared by the hubs */
 	struct address_limits *addresses; /* shared by the hubs; NULL: no limits */
+	struct recorder *recorder;	  /* shared by the hubs; NULL: nothing is recorded */
 	struct str_view path;		  /* prefix before /app/ */
 	const struct log_reader *log;	  /* NULL: there is no event log */
 	usec_t ahead_max; /* how long a client's position may be ahead of this node's */

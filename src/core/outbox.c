@@ -7,12 +7,25 @@
 
 #define KEEP_CAP 16 /* larger rings are freed when empty */
 
+/* One thread writes: no locked instruction is needed. */
+static void outbox_count(struct outbox *o, unsigned more)
+{
+	atomic_store_explicit(&o->bytes, outbox_bytes(o) + more, memory_order_relaxed);
+	metric_add(METRIC_OUTBOX_BYTES, (int)more);
+}
+
+static void outbox_free_ring(struct outbox *o)
+{
+	free(o->ring);
+	o->ring = NULL;
+	o->head = o->cap = 0;
+}
+
 void outbox_release(struct outbox *o)
 {
 	while (o->n)
 		msgbuf_unref(outbox_take(o));
-	free(o->ring);
-	*o = (struct outbox){ 0 };
+	outbox_free_ring(o);
 }
 
 static void outbox_grow(struct outbox *o)
@@ -31,13 +44,12 @@ static void outbox_grow(struct outbox *o)
 int outbox_put(struct outbox *o, struct msgbuf *m, unsigned max_bytes, unsigned max_frames)
 {
 	if ((max_frames && o->n >= max_frames) ||
-	    (max_bytes && (m->len > max_bytes || o->bytes > max_bytes - m->len)))
+	    (max_bytes && (m->len > max_bytes || outbox_bytes(o) > max_bytes - m->len)))
 		return -ENOBUFS;
 	if (o->n == o->cap)
 		outbox_grow(o);
 	o->ring[(o->head + o->n++) & (o->cap - 1)] = msgbuf_ref(m);
-	o->bytes += m->len;
-	metric_add(METRIC_OUTBOX_BYTES, m->len);
+	outbox_count(o, m->len);
 	return 0;
 }
 
@@ -51,11 +63,8 @@ struct msgbuf *outbox_take(struct outbox *o)
 	struct msgbuf *m = o->ring[o->head];
 
 	o->head = (o->head + 1) & (o->cap - 1);
-	o->bytes -= m->len;
-	metric_add(METRIC_OUTBOX_BYTES, -(int64_t)m->len);
-	if (--o->n == 0 && o->cap > KEEP_CAP) {
-		free(o->ring);
-		*o = (struct outbox){ 0 };
-	}
+	outbox_count(o, -m->len);
+	if (--o->n == 0 && o->cap > KEEP_CAP)
+		outbox_free_ring(o);
 	return m;
 }

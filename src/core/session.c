@@ -197,6 +197,26 @@ static struct app *session_placeholder_app(void)
 	return app_ref(&app);
 }
 
+/* For the flight recorder. */
+static void session_record(const struct session *s, const struct session_request *r)
+	RUNS_ON(on_worker)
+{
+	const struct recorder_opening o = { .id = s->id,
+					    .app = s->app->id,
+					    .address = r->from.address,
+					    .worker = s->hub->conf.worker,
+					    .outbox_bytes = &s->outbox.bytes };
+	struct str_view origin = r->origin.len ? r->origin : SV("none");
+	char text[256];
+
+	recorder_open(s->hub->conf.recorder, &o);
+	snprintf(text, sizeof(text), "%s, client %.*s, origin %.*s",
+		 r->from.is_secure ? "TLS" : "no TLS", (int)(r->client.len ? r->client.len : 7),
+		 r->client.len ? r->client.ptr : "unknown",
+		 origin.len < 150 ? (int)origin.len : 150, origin.ptr);
+	session_note(s, STEP_CONNECTED, SV(""), 0, text);
+}
+
 /* Two random numbers of 31 bits; two connections with one id do not occur. */
 static uint64_t session_new_id(void)
 {
@@ -236,6 +256,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 	}
 	if (h->conf.on_socket)
 		h->conf.on_socket(h->conf.socket_ctx, s->app, s->id, true);
+	session_record(s, r);
 	metric_add(METRIC_CONNECTIONS, 1);
 	metric_add(METRIC_CONNECTIONS_OPENED, 1);
 	strbuf_reset(&h->text);
@@ -367,6 +388,11 @@ void session_closed(struct session *s)
 	s->is_closing = true;
 	if (h->conf.on_socket && s->is_opened)
 		h->conf.on_socket(h->conf.socket_ctx, s->app, s->id, false);
+	if (s->is_opened)
+		recorder_close(h->conf.recorder, s->id, s->close_code,
+			       s->is_closed_by_client ? SV("by the client")
+			       : s->is_closing_here   ? SV("by the daemon")
+						      : SV("by the network"));
 	liveness_stop(s);
 	session_forget_dirty(h, s);
 	session_end_pause(s);

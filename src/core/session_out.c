@@ -40,6 +40,16 @@ void session_log_refusal(const struct session *s, struct log_gate *gate, const c
 		  s->user_id ? s->user_id : "");
 }
 
+void session_note(const struct session *s, enum step_kind kind, struct str_view channel,
+		  unsigned code, const char *detail)
+{
+	const struct recorder_step step = {
+		.kind = kind, .code = code, .channel = channel, .detail = sv(detail)
+	};
+
+	recorder_note(s->hub->conf.recorder, s->id, &step);
+}
+
 /* Of a cap, where 0 is no cap. */
 static unsigned session_out_left(unsigned cap, unsigned used)
 {
@@ -64,6 +74,7 @@ void session_drop_slow(struct session *s, const char *why)
 	s->is_closing = s->is_closing_here = true;
 	metric_add(METRIC_SLOW_CONSUMERS, 1);
 	session_log_refusal(s, &slow_dropped, "connection dropped", why);
+	session_note(s, STEP_SLOW, SV(""), 0, why);
 	outbox_release(&s->outbox);
 	s->hub->conf.io->kill(s->conn);
 }
@@ -161,6 +172,7 @@ void session_send_error(struct session *s, enum pusher_code code, struct str_vie
 void session_error(struct session *s, enum pusher_code code, struct str_view message)
 {
 	session_log_refusal(s, &messages_refused, "message refused", message.ptr);
+	session_note(s, STEP_MESSAGE_REFUSED, SV(""), code, message.ptr);
 	session_send_error(s, code, message);
 }
 
@@ -178,6 +190,7 @@ void session_close(struct session *s, unsigned code, const char *reason)
 		return;
 	s->is_closing = s->is_closing_here = true;
 	s->close_code = (unsigned short)code;
+	session_note(s, STEP_CLOSING, SV(""), code, reason);
 	s->hub->conf.io->close(s->conn, code, reason);
 }
 
@@ -195,6 +208,8 @@ void session_pause(struct session *s)
 		return;
 	if (!h->paused)
 		log_debug("clients that send events are not read until the workers have caught up");
+	session_note(s, STEP_PAUSED, SV(""), 0,
+		     "the workers are behind: not read until they catch up");
 	s->is_paused = true;
 	s->paused_prev = NULL;
 	s->paused_next = h->paused;

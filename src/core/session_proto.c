@@ -28,14 +28,15 @@ static struct log_gate subscriptions_refused = LOG_GATE("subscriptions refused")
 		       signins_refused = LOG_GATE("sign-ins refused"),
 		       subscriptions_ended = LOG_GATE("subscriptions ended");
 
-static void proto_log_refusal(struct session *s, struct str_view channel, const char *why)
-	RUNS_ON(on_worker)
+static void proto_log_refusal(struct session *s, struct str_view channel, const char *why,
+			      unsigned status) RUNS_ON(on_worker)
 {
 	char what[128];
 
 	snprintf(what, sizeof(what), "subscription to %.*s refused",
 		 channel.len < 90 ? (int)channel.len : 90, channel.ptr);
 	session_log_refusal(s, &subscriptions_refused, what, why);
+	session_note(s, STEP_SUBSCRIBE_REFUSED, channel, status, why);
 }
 
 /*
@@ -57,7 +58,7 @@ static void proto_send_subscription_error(struct session *s, struct str_view cha
 static void proto_subscription_error(struct session *s, struct str_view channel, const char *type,
 				     const char *text, unsigned status) RUNS_ON(on_worker)
 {
-	proto_log_refusal(s, channel, text);
+	proto_log_refusal(s, channel, text, status);
 	proto_send_subscription_error(s, channel, type, text, status);
 }
 
@@ -160,7 +161,7 @@ static void proto_bad_signature(struct session *s, const struct client_frame *f)
 		strbuf_add_str(&b, ", but got ");
 		strbuf_add_sv(&b, f->auth);
 	}
-	proto_log_refusal(s, f->channel, "the signature is not valid");
+	proto_log_refusal(s, f->channel, "the signature is not valid", STATUS_UNAUTHORIZED);
 	proto_send_subscription_error(s, f->channel, "AuthError", b.ptr, STATUS_UNAUTHORIZED);
 	strbuf_release(&b);
 }
@@ -301,6 +302,8 @@ static void proto_identify(const struct session *s, struct str_view user_id, boo
 {
 	const struct hub_conf *conf = &s->hub->conf;
 
+	recorder_set_user(conf->recorder, s->id, user_id,
+			  is_signin ? PROOF_SIGNED_IN : PROOF_MEMBER);
 	if (conf->on_socket_user)
 		conf->on_socket_user(conf->socket_ctx, s->id, user_id, is_signin);
 }
@@ -360,6 +363,7 @@ static bool proto_extend(struct session *s, const struct client_frame *f, struct
 	strbuf_reset(&s->hub->text);
 	frame_token_extended(&s->hub->text, f->channel, mark.exp);
 	session_send_text(s);
+	session_note(s, STEP_TOKEN_EXTENDED, f->channel, 0, NULL);
 	return true;
 }
 
@@ -391,6 +395,8 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	now.serial = j.position;
 	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
 	metric_add(METRIC_SUBSCRIPTIONS, 1);
+	recorder_join(s->hub->conf.recorder, s->id, j.key);
+	session_note(s, STEP_SUBSCRIBED, f->channel, 0, req->is_given ? "with since" : NULL);
 	sub->traits = t;
 	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
 	if (t.presence)
@@ -488,6 +494,7 @@ static void proto_drop_subscription(struct session *s, struct subscription *sub,
 		users_leave(s->hub->conf.directory, &l);
 	} else {
 		directory_leave(s->hub->conf.directory, &l);
+		recorder_leave(conf->recorder, s->id, msgbuf_view(sub->channel->key));
 		metric_add(METRIC_SUBSCRIPTIONS, -1);
 	}
 	registry_remove(&s->hub->registry, sub);
@@ -516,6 +523,7 @@ static void proto_on_unsubscribe(struct session *s, const struct client_frame *f
 
 	if (!sub)
 		return;
+	session_note(s, STEP_UNSUBSCRIBED, f->channel, 0, NULL);
 	map_del(&s->subscriptions, subscription_channel(sub));
 	proto_drop_subscription(s, sub, false, false);
 }
@@ -542,6 +550,7 @@ static void proto_end(struct session *s, struct subscription *sub, const char *w
 	proto_drop_subscription(s, sub, false, false);
 	snprintf(what, sizeof(what), "subscription to %.90s ended", channel);
 	session_log_refusal(s, &subscriptions_ended, what, why);
+	session_note(s, STEP_SUBSCRIPTION_ENDED, sv(channel), STATUS_FORBIDDEN, why);
 	proto_send_subscription_error(s, sv(channel), "AuthError", text, STATUS_FORBIDDEN);
 	free(channel);
 }
@@ -658,6 +667,7 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 		strbuf_reset(&s->hub->text);
 		frame_event(&s->hub->text, &e);
 		frame = ws_text_frame(strbuf_view(&s->hub->text));
+		session_note(s, STEP_CLIENT_EVENT, f->channel, 0, NULL);
 		metric_add_at(METRIC_EVENTS_IN, VIA_CLIENT, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)f->data.len, 1);
 		workers = directory_send(d, s->app, f->channel, frame, s->id);
@@ -794,12 +804,14 @@ static void proto_on_signin(struct session *s, const struct client_frame *f) RUN
 	fault = proto_signin_fault(s, f, &who);
 	if (fault) {
 		session_log_refusal(s, &signins_refused, "sign-in refused", fault);
+		session_note(s, STEP_SIGNIN_REFUSED, SV(""), 0, fault);
 		session_refuse(s, PUSHER_UNAUTHORIZED, fault);
 	} else if (s->user_id && strcmp(s->user_id, who.user_id) != 0) {
 		session_error(s, PUSHER_CODE_NULL,
 			      SV("This connection is signed in as another user already"));
 	} else {
 		proto_identify(s, sv(who.user_id), true);
+		session_note(s, STEP_SIGNED_IN, SV(""), 0, NULL);
 		strbuf_reset(&s->hub->text);
 		frame_signin_success(&s->hub->text, f->user_data);
 		session_send_text(s);

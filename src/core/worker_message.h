@@ -13,12 +13,13 @@
 #include "base/worker_load.h"
 
 enum worker_message_kind {
-	MESSAGE_FRAME,	    /* write frame to the subscribers of key */
-	MESSAGE_CLOSE_USER, /* close (4009) the connections that are signed in or on a presence
-			       channel as the user; key is the app and the user's id */
-	MESSAGE_REVOKE,	    /* end the user's subscriptions that match patterns; key as above */
-	MESSAGE_END_GRANT,  /* end the subscriptions of the grant seq */
-	MESSAGE_LOG_PAGE,   /* page answers the log request with the token seq */
+	MESSAGE_FRAME,	      /* write frame to the subscribers of key */
+	MESSAGE_CLOSE_USER,   /* close (4009) the connections that are signed in or on a presence
+				 channel as the user; key is the app and the user's id */
+	MESSAGE_CLOSE_SOCKET, /* the same for the connection with the id seq */
+	MESSAGE_REVOKE,	      /* end the user's subscriptions that match patterns; key as above */
+	MESSAGE_END_GRANT,    /* end the subscriptions of the grant seq */
+	MESSAGE_LOG_PAGE,     /* page answers the log request with the token seq */
 };
 
 struct worker_message {

@@ -152,6 +152,7 @@ static void admin_make_services(struct admin_listener *l, const struct admin_lis
 		.conf = lc->conf,
 		.health = lc->health,
 		.directory = lc->directory,
+		.recorder = lc->recorder,
 	};
 
 	pc.options.statement_timeout_ms = STATEMENT_MS;

@@ -11,12 +11,14 @@
 struct admin_listener;
 struct directory;
 struct health;
+struct recorder;
 
 struct admin_listener_conf {
 	const struct conf *conf;
 	const char *conninfo;
 	const struct health *health;
 	struct directory *directory;
+	struct recorder *recorder;
 };
 
 /*

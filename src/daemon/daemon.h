@@ -43,6 +43,7 @@ struct scopewired {
 	struct log_writer *log;
 	struct workers *workers;
 	struct address_limits *addresses;
+	struct recorder *recorder; /* NULL without an admin listener */
 	struct directory *directory;
 	struct publisher *publisher;
 	struct admission *admission;

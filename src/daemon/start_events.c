@@ -20,6 +20,7 @@
 #include "svc/publish.h"
 #include "svc/sockets.h"
 #include "svc/socket_ties.h"
+#include "trace/recorder.h"
 #include "webhook/webhooks.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
@@ -108,6 +109,9 @@ int make_workers(struct scopewired *d)
 	d->addresses =
 		address_limits_new(s->max_connections_per_address, s->max_handshakes_per_address);
 	wc.addresses = d->addresses;
+	if (!conf_admin_is_off(&d->conf->admin))
+		d->recorder = recorder_new(d->conf->admin.recorder_bytes);
+	wc.recorder = d->recorder;
 	frame_guard_init(d->open_files);
 	d->replay = reader_new(&d->conf->database, d->conninfo);
 	wc.log = reader_interface(d->replay);
@@ -121,6 +125,7 @@ void free_workers(struct scopewired *d)
 	workers_free(d->workers);
 	address_limits_free(d->addresses);
 	reader_free(d->replay);
+	recorder_free(d->recorder);
 }
 
 void stop_delivery_records(struct scopewired *d)

@@ -111,7 +111,8 @@ int start_http(struct scopewired *d)
 					     .ties = d->ties,
 					     .authorizer = d->authorizer,
 					     .quotas = d->quotas,
-					     .sockets = d->sockets };
+					     .sockets = d->sockets,
+					     .recorder = d->recorder };
 	router_init();
 	if (http_server_start(&hc, &d->services, &d->http))
 		return give_up(EX_OSERR, xstrdup("the HTTP server could not be started"));
@@ -132,6 +133,7 @@ int start_admin(struct scopewired *d)
 		.conninfo = d->conninfo,
 		.health = d->health,
 		.directory = d->directory,
+		.recorder = d->recorder,
 	};
 	char *why = NULL;
 

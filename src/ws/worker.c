@@ -274,6 +274,7 @@ static void *worker_main(void *arg)
 		.max_connections = w->all->conf.max_connections,
 		.connections = &w->all->connections,
 		.addresses = w->all->conf.addresses,
+		.recorder = w->all->conf.recorder,
 		.path = w->all->conf.path,
 		.log = w->all->conf.log,
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,

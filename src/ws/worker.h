@@ -23,7 +23,8 @@ struct workers_conf {
 	unsigned request_timeout_ms;
 	unsigned max_connections;
 	const struct trusted_proxies *proxies;
-	struct address_limits *addresses; /* as in struct hub_conf */
+	struct recorder *recorder;	  /* as in struct hub_conf */
+	struct address_limits *addresses; /* the same */
 	int reserved_from;		  /* sockets from this descriptor on are refused */
 	struct str_view path;
 	const struct log_reader *log; /* for replays */
