@@ -373,6 +373,8 @@ BEGIN
 			WHEN 'user-erase' THEN admin_user_erase(args)
 			WHEN 'disconnect' THEN json_build_object('app', admin_app(args),
 				'user', admin_text(args, 'user', 200))
+			WHEN 'connection-disconnect' THEN json_build_object('app', admin_app(args),
+				'socket_id', admin_text(args, 'socket_id', 24))
 			ELSE '{}' END;
 		status := 200;
 	EXCEPTION

@@ -17,7 +17,10 @@
 #include "core/users.h"
 #include "svc/health.h"
 #include "wire/json.h"
+#include "trace/recorder.h"
+#include "wire/socket_id.h"
 #include "admin/admin.h"
+#include "admin/connections.h"
 #include "admin/exposition.h"
 #include "admin/query.h"
 #include "admin/state.h"
@@ -26,6 +29,9 @@
 #define METRICS_BYTES 65536
 
 #define TOKENS_MS 1000
+
+/* The action of admin_write() that closes one connection. */
+#define DISCONNECT_SOCKET "connection-disconnect"
 
 struct admin {
 	struct admin_services services;
@@ -140,6 +146,16 @@ static void admin_on_who(struct admin *a, struct request *r, const char *who UNU
 	admin_state_who(&a->services, r);
 }
 
+static void admin_on_connections(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	admin_connections_list(&a->services, r);
+}
+
+static void admin_on_connection(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	admin_connections_show(&a->services, r);
+}
+
 static void admin_on_settings(struct admin *a, struct request *r, const char *who UNUSED)
 {
 	admin_state_settings(&a->services, r);
@@ -222,12 +238,12 @@ static void admin_on_channel(struct admin *a, struct request *r, const char *who
 #define API "/admin/api/"
 
 static const struct pg_statement write_statement = {
-	.sql = "SELECT status, body, body->>'app', body->>'user' "
+	.sql = "SELECT status, body, body->>'app', body->>'user', body->>'socket_id' "
 	       "FROM admin_write($1::text, $2::text, $3::text, $4::text, $5::json)",
 	.locks = true,
 };
 
-static void admin_disconnect(const struct admin *a, const struct pg_answer *answer)
+static void admin_disconnect_user(const struct admin *a, const struct pg_answer *answer)
 {
 	struct app_set *set = apps_current();
 	struct app *app = app_set_by_id(set, pg_answer_view(answer, 0, 2));
@@ -235,6 +251,22 @@ static void admin_disconnect(const struct admin *a, const struct pg_answer *answ
 	if (app)
 		users_terminate(a->services.directory, app, pg_answer_view(answer, 0, 3));
 	app_set_unref(set);
+}
+
+static void admin_close_socket(void *ctx, const struct recorded *c)
+{
+	struct directory *d = ctx;
+
+	if (!c->closed_at)
+		directory_close_socket(d, c->worker, c->id);
+}
+
+static void admin_disconnect_socket(const struct admin *a, const struct pg_answer *answer)
+{
+	uint64_t id;
+
+	if (socket_id_parse(pg_answer_view(answer, 0, 4), &id))
+		recorder_find(a->services.recorder, id, admin_close_socket, a->services.directory);
 }
 
 /* The tokens were read again: a new one can be used at once, a deleted one cannot. */
@@ -257,7 +289,12 @@ static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
 	}
 	log_info("admin: %s by the token %s", action, q->who);
 	if (strcmp(action, "disconnect") == 0)
-		admin_disconnect(q->admin, a);
+		admin_disconnect_user(q->admin, a);
+	else if (strcmp(action, DISCONNECT_SOCKET) == 0)
+		admin_disconnect_socket(q->admin, a);
+	else if (strcmp(action, "user-erase") == 0)
+		recorder_forget_user(q->admin->services.recorder, pg_answer_view(a, 0, 2),
+				     pg_answer_view(a, 0, 3));
 	else if (strcmp(action, "reload") == 0)
 		kill(getpid(), SIGHUP);
 	else if (strcmp(action, "drain") == 0)
@@ -357,15 +394,28 @@ static char *admin_take_data(struct str_view body, struct strbuf *rest)
 	return data.len ? sv_dup(data) : NULL;
 }
 
+/* Requests the change; args: its arguments as JSON, data: of an event, or NULL. */
+static void admin_write(struct admin_query *q, const char *action, const char *args,
+			const char *data)
+{
+	char from[ADDRESS_TEXT_SIZE];
+	const char *values[5] = { q->who,
+				  q->r->is_unix ? "socket" : address_format(&q->r->peer, from) };
+
+	q->text = xstrdup(action);
+	q->done = admin_on_written;
+	values[2] = q->text;
+	values[3] = args;
+	values[4] = data;
+	admin_query_send(q, q->admin->services.pool, &write_statement, 5, values);
+}
+
 /* The last part of the path is the action. */
 static void admin_on_write(struct admin *a, struct request *r, const char *who)
 {
-	char from[ADDRESS_TEXT_SIZE];
-	const char *values[5] = { who, r->is_unix ? "socket" : address_format(&r->peer, from) };
 	const char *fault = admin_token_fault(a, r);
-	struct admin_query *q;
 	struct strbuf args;
-	char *data;
+	char *action, *data;
 
 	if (fault) {
 		admin_audit_refused(a, r, who, fault);
@@ -378,15 +428,33 @@ static void admin_on_write(struct admin *a, struct request *r, const char *who)
 	}
 	strbuf_init(&args, r->body.len + 1);
 	data = admin_take_data(r->body, &args);
-	q = admin_query_new(a, r, who);
-	q->text = sv_dup(sv_skip(r->path, sizeof(API) - 1));
-	q->done = admin_on_written;
-	values[2] = q->text;
-	values[3] = args.ptr;
-	values[4] = data;
-	admin_query_send(q, a->services.pool, &write_statement, 5, values);
+	action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
+	admin_write(admin_query_new(a, r, who), action, args.ptr, data);
 	strbuf_release(&args);
+	free(action);
 	free(data);
+}
+
+/* One connection; the body is not read. */
+static void admin_on_connection_disconnect(struct admin *a, struct request *r, const char *who)
+{
+	struct admin_connection c;
+	char id[SOCKET_ID_SIZE];
+	struct strbuf args;
+
+	if (!admin_connections_find(&a->services, r, &c)) {
+		admin_audit_refused(a, r, who, "refused: there is no such open connection");
+		admin_query_refuse(r, 404, "not_found",
+				   SV("There is no such open connection on this node."));
+		return;
+	}
+	strbuf_init(&args, 96);
+	strbuf_add_str(&args, "{\"app\":");
+	strbuf_add_json(&args, sv(c.app));
+	strbuf_addf(&args, ",\"socket_id\":\"%s\"}", socket_id_format(c.id, id));
+	admin_write(admin_query_new(a, r, who), DISCONNECT_SOCKET, args.ptr, NULL);
+	strbuf_release(&args);
+	free(c.app);
 }
 
 #define READS(function)                                                                            \
@@ -406,6 +474,11 @@ static const struct admin_route admin_routes[] = {
 	{ "GET", API "apps", ADMIN_READ, admin_on_apps, NULL, NULL },
 	{ "GET", API "channels", ADMIN_READ, admin_on_channels, "app prefix", NULL },
 	{ "GET", API "channel", ADMIN_READ, admin_on_channel, "app channel", NULL },
+	{ "GET", CONNECTIONS_PATH, ADMIN_READ, admin_on_connections,
+	  "app user channel address state limit cursor", NULL },
+	{ "GET", CONNECTIONS_PATH "/{}", ADMIN_READ, admin_on_connection, "", NULL },
+	{ "POST", CONNECTIONS_PATH "/{}/disconnect", ADMIN_WRITE, admin_on_connection_disconnect,
+	  NULL, NULL },
 	{ "GET", API "who", ADMIN_READ, admin_on_who, "app user", NULL },
 	{ "GET", API "events", ADMIN_READ, NULL,
 	  "app channel event text from until before after limit", READS("admin_events") },
@@ -480,6 +553,22 @@ static bool admin_allows(struct admin *a, struct request *r, enum admin_scope ne
 	return login->scope >= needed;
 }
 
+/* {} in the route's path stands for a segment. */
+static bool admin_path_matches(struct str_view path, const char *pattern)
+{
+	struct str_view rest = sv(pattern), part, segment;
+
+	if (sv_ends_with(path, SV("/")))
+		return false;
+	while (sv_split(&rest, '/', &part)) {
+		if (!sv_split(&path, '/', &segment))
+			return false;
+		if (sv_eq(part, SV("{}")) ? !segment.len : !sv_eq(part, segment))
+			return false;
+	}
+	return !path.len;
+}
+
 static void admin_run(struct admin *a, const struct admin_route *route, struct request *r,
 		      const char *who)
 {
@@ -511,7 +600,7 @@ void admin_handle(void *admin, struct request *r)
 	for (size_t i = 0; i < ARRAY_SIZE(admin_routes); i++) {
 		const struct admin_route *route = &admin_routes[i];
 
-		if (!sv_eq_c(r->path, route->path))
+		if (!admin_path_matches(r->path, route->path))
 			continue;
 		has_path = true;
 		if (!sv_eq_c(r->method, route->method) &&

@@ -9,13 +9,12 @@
 #include "base/mem.h"
 #include "conf/app.h"
 #include "conf/conf_table.h"
+#include "cli/ask.h"
 #include "cli/check.h"
 #include "cli/commands.h"
-#include "cli/render.h"
 #include "wire/auth.h"
 #include "wire/json.h"
-
-#define API "/admin/api/"
+#include "wire/socket_id.h"
 
 struct command {
 	const char *name, *arguments, *help;
@@ -24,128 +23,17 @@ struct command {
 	int (*run)(struct cli *cli);
 };
 
-/* ---- requests ---- */
-
-static int command_status(long status)
-{
-	return status == 401 || status == 403	? EX_NOPERM
-	       : status == 400 || status == 404 ? EX_DATAERR
-	       : status == 429 || status == 503 ? EX_TEMPFAIL
-						: EX_SOFTWARE;
-}
-
-/* Prints the message of a refusal: that of the JSON, or the text. */
-static int command_refused(long status, const struct strbuf *body)
-{
-	json_t *root = json_loadb(body->ptr, body->len, 0, NULL);
-	const char *message =
-		json_string_value(json_object_get(json_object_get(root, "error"), "message"));
-
-	if (message)
-		fprintf(stderr, "scopewirectl: %s\n", message);
-	else
-		fprintf(stderr, "scopewirectl: the listener answered %ld: %.*s\n", status,
-			(int)body->len, body->ptr);
-	json_decref(root);
-	return command_status(status);
-}
-
-/* Sends a request; an exit status, and the answer's body (to be released). */
-static int command_fetch(struct cli *cli, const char *path, const char *body, struct strbuf *out)
-{
-	struct client_answer answer;
-	char *why = NULL;
-
-	strbuf_init(out, 0);
-	if (client_request(cli->client, path, body, &answer, &why)) {
-		fprintf(stderr, "scopewirectl: %s\n", why);
-		free(why);
-		return EX_UNAVAILABLE;
-	}
-	strbuf_release(out);
-	*out = answer.body;
-	return answer.status == 200 ? EXIT_OK : command_refused(answer.status, out);
-}
-
-/* The same; *out (to be released) is there when the exit status is 0. */
-static int command_request(struct cli *cli, const char *path, const char *body, json_t **out)
-{
-	struct str_view whole;
-	struct strbuf answer;
-	int rc = command_fetch(cli, path, body, &answer);
-
-	*out = rc ? NULL : json_loadb(answer.ptr, answer.len, JSON_ALLOW_NUL, NULL);
-	if (!rc && !*out && json_check(strbuf_view(&answer), &whole) == JSON_OK) {
-		fputs("scopewirectl: the answer has a value that this program cannot read, such "
-		      "as a number with a very large exponent; request the path itself\n",
-		      stderr);
-		rc = EX_DATAERR;
-	} else if (!rc && !*out) {
-		fprintf(stderr, "scopewirectl: the answer is not JSON; is %s an admin listener?\n",
-			path);
-		rc = EX_PROTOCOL;
-	}
-	strbuf_release(&answer);
-	return rc;
-}
-
-static void command_print(const struct cli *cli, const json_t *answer)
-{
-	if (cli->options.json) {
-		json_dumpf(answer, stdout, JSON_COMPACT);
-		putchar('\n');
-	} else {
-		render(answer, stdout);
-	}
-}
-
-static int command_get(struct cli *cli, const char *path, const char *const *pairs, size_t n,
-		       json_t **out)
-{
-	char *target = client_query(cli->client, path, pairs, n);
-	int rc = command_request(cli, target, NULL, out);
-
-	free(target);
-	return rc;
-}
-
-static int command_show(struct cli *cli, const char *path, const char *const *pairs, size_t n)
-{
-	json_t *answer;
-	int rc = command_get(cli, path, pairs, n, &answer);
-
-	if (!rc)
-		command_print(cli, answer);
-	json_decref(answer);
-	return rc;
-}
-
-/* body is taken over. */
-static int command_post(struct cli *cli, const char *path, json_t *body)
-{
-	char *text = json_dumps(body, JSON_COMPACT);
-	json_t *answer;
-	int rc = command_request(cli, path, text, &answer);
-
-	json_decref(body);
-	free(text);
-	if (!rc && (cli->options.json || json_object_size(answer)))
-		command_print(cli, answer);
-	json_decref(answer);
-	return rc;
-}
-
 /* ---- commands ---- */
 
 /* 1 when the daemon is not ready. */
 static int command_on_status(struct cli *cli)
 {
 	json_t *answer;
-	int rc = command_get(cli, API "status", NULL, 0, &answer);
+	int rc = ask_get(cli, API "status", NULL, 0, &answer);
 
 	if (rc)
 		return rc;
-	command_print(cli, answer);
+	ask_print(cli, answer);
 	rc = json_is_true(json_object_get(answer, "ready")) ? EXIT_OK : EXIT_NO;
 	json_decref(answer);
 	return rc;
@@ -153,7 +41,7 @@ static int command_on_status(struct cli *cli)
 
 static int command_on_apps(struct cli *cli)
 {
-	return command_show(cli, API "apps", NULL, 0);
+	return ask_show(cli, API "apps", NULL, 0);
 }
 
 static int command_on_channels(struct cli *cli)
@@ -161,7 +49,7 @@ static int command_on_channels(struct cli *cli)
 	const char *pairs[] = { "app", cli->options.app, "prefix",
 				cli->n_args ? cli->args[0] : NULL };
 
-	return command_show(cli, API "channels", pairs, 2);
+	return ask_show(cli, API "channels", pairs, 2);
 }
 
 /* A name that begins with private- or presence- is a channel's; any other is a user's id. */
@@ -171,14 +59,14 @@ static int command_on_who(struct cli *cli)
 	bool is_channel = strncmp(name, "private-", 8) == 0 || strncmp(name, "presence-", 9) == 0;
 	const char *pairs[] = { "app", cli->options.app, is_channel ? "channel" : "user", name };
 
-	return command_show(cli, is_channel ? API "channel" : API "who", pairs, 2);
+	return ask_show(cli, is_channel ? API "channel" : API "who", pairs, 2);
 }
 
 static int command_on_channel(struct cli *cli)
 {
 	const char *pairs[] = { "app", cli->options.app, "channel", cli->args[0] };
 
-	return command_show(cli, API "channel", pairs, 2);
+	return ask_show(cli, API "channel", pairs, 2);
 }
 
 static int command_on_events(struct cli *cli)
@@ -188,7 +76,7 @@ static int command_on_events(struct cli *cli)
 				"text",	  o->text,   "from",	o->from,    "until", o->until,
 				"before", o->before, "after",	o->after,   "limit", o->limit };
 
-	return command_show(cli, API "events", pairs, 9);
+	return ask_show(cli, API "events", pairs, 9);
 }
 
 /* 1 when the user may not join the channel. */
@@ -197,13 +85,46 @@ static int command_on_explain(struct cli *cli)
 	const char *pairs[] = { "app",	   cli->options.app, "user",  cli->args[0],
 				"channel", cli->args[1],     "roles", cli->options.roles };
 	json_t *answer;
-	int rc = command_get(cli, API "explain", pairs, 4, &answer);
+	int rc = ask_get(cli, API "explain", pairs, 4, &answer);
 
 	if (rc)
 		return rc;
-	command_print(cli, answer);
+	ask_print(cli, answer);
 	rc = json_is_true(json_object_get(answer, "allowed")) ? EXIT_OK : EXIT_NO;
 	json_decref(answer);
+	return rc;
+}
+
+/* A user's id has no dot between numbers. */
+static bool command_is_socket(const char *text)
+{
+	uint64_t id;
+
+	return socket_id_parse(sv(text), &id);
+}
+
+static int command_on_connections(struct cli *cli)
+{
+	const struct cli_options *o = &cli->options;
+	const char *pairs[] = { "app",	    o->app,    "user",	   o->user,  "channel",
+				o->channel, "address", o->address, "state",  o->state,
+				"limit",    o->limit,  "cursor",   o->cursor };
+
+	return ask_show(cli, API "connections", pairs, 7);
+}
+
+static int command_on_connection(struct cli *cli)
+{
+	char *path;
+	int rc;
+
+	if (!command_is_socket(cli->args[0])) {
+		fputs("scopewirectl: a socket id has the form 123.456\n", stderr);
+		return EX_USAGE;
+	}
+	path = textf(API "connections/%s", cli->args[0]);
+	rc = ask_show(cli, path, NULL, 0);
+	free(path);
 	return rc;
 }
 
@@ -211,14 +132,14 @@ static int command_on_sync(struct cli *cli)
 {
 	const char *pairs[] = { "app", cli->options.app };
 
-	return command_show(cli, API "sync", pairs, 1);
+	return ask_show(cli, API "sync", pairs, 1);
 }
 
 static int command_on_audit(struct cli *cli)
 {
 	const char *pairs[] = { "before", cli->options.before, "limit", cli->options.limit };
 
-	return command_show(cli, API "audit", pairs, 2);
+	return ask_show(cli, API "audit", pairs, 2);
 }
 
 static json_t *command_body(const char *name, const char *value)
@@ -256,7 +177,7 @@ static int command_on_send(struct cli *cli)
 	body_add(body, "event", args[0]);
 	data = json_loads(args[1], JSON_DECODE_ANY, NULL);
 	json_object_set_new(body, "data", data ? data : json_string(args[1]));
-	return command_post(cli, API "send", body);
+	return ask_post(cli, API "send", body);
 }
 
 static int command_on_resend(struct cli *cli)
@@ -264,25 +185,35 @@ static int command_on_resend(struct cli *cli)
 	json_t *body = command_body("serial", cli->args[0]);
 
 	body_add(body, "user", cli->options.user);
-	return command_post(cli, API "resend", body);
+	return ask_post(cli, API "resend", body);
 }
 
+/* A connection, or all of a user. */
 static int command_on_disconnect(struct cli *cli)
 {
-	json_t *body = command_body("user", cli->args[0]);
+	json_t *body;
+
+	if (command_is_socket(cli->args[0])) {
+		char *path = textf(API "connections/%s/disconnect", cli->args[0]);
+		int rc = ask_post(cli, path, json_object());
+
+		free(path);
+		return rc;
+	}
+	body = command_body("user", cli->args[0]);
 
 	body_add(body, "app", cli->options.app);
-	return command_post(cli, API "disconnect", body);
+	return ask_post(cli, API "disconnect", body);
 }
 
 static int command_on_reload(struct cli *cli)
 {
-	return command_post(cli, API "reload", json_object());
+	return ask_post(cli, API "reload", json_object());
 }
 
 static int command_on_drain(struct cli *cli)
 {
-	return command_post(cli, API "drain", json_object());
+	return ask_post(cli, API "drain", json_object());
 }
 
 static int command_on_token(struct cli *cli)
@@ -291,9 +222,9 @@ static int command_on_token(struct cli *cli)
 	json_t *body;
 
 	if (strcmp(verb, "list") == 0 && cli->n_args <= 1)
-		return command_show(cli, API "tokens", NULL, 0);
+		return ask_show(cli, API "tokens", NULL, 0);
 	if (strcmp(verb, "remove") == 0 && cli->n_args == 2)
-		return command_post(cli, API "token-remove", command_body("name", cli->args[1]));
+		return ask_post(cli, API "token-remove", command_body("name", cli->args[1]));
 	if (strcmp(verb, "add") != 0 || cli->n_args != 3) {
 		fputs("scopewirectl: token list, token add NAME SCOPE, or token remove NAME\n",
 		      stderr);
@@ -301,7 +232,7 @@ static int command_on_token(struct cli *cli)
 	}
 	body = command_body("name", cli->args[1]);
 	body_add(body, "scope", cli->args[2]);
-	return command_post(cli, API "token", body);
+	return ask_post(cli, API "token", body);
 }
 
 /* The log is read in slices: each answer has the serial after which the next one begins. */
@@ -332,7 +263,7 @@ static int user_export(struct cli *cli)
 		struct str_view answer;
 		struct strbuf body;
 
-		rc = command_fetch(cli, target, NULL, &body);
+		rc = ask_fetch(cli, target, NULL, &body);
 		free(target);
 		if (!rc && json_check(strbuf_view(&body), &answer) != JSON_OK) {
 			fputs("scopewirectl: the answer is not JSON\n", stderr);
@@ -367,7 +298,7 @@ static int user_erase(struct cli *cli)
 		body_add(body, "paths", cli->options.paths);
 		body_add(body, "after", after);
 		text = json_dumps(body, JSON_COMPACT);
-		rc = command_request(cli, API "user-erase", text, &answer);
+		rc = ask_json(cli, API "user-erase", text, &answer);
 		free(text);
 		json_decref(body);
 		free(after);
@@ -385,7 +316,7 @@ static int user_erase(struct cli *cli)
 		json_decref(answer);
 	} while (after);
 	total = json_pack("{s:o*,s:I}", "removed", removed, "events", events);
-	command_print(cli, total);
+	ask_print(cli, total);
 	json_decref(total);
 	return EXIT_OK;
 }
@@ -481,18 +412,18 @@ static int command_on_config(struct cli *cli)
 	int rc;
 
 	if (!cli->options.diff)
-		return command_show(cli, API "settings", NULL, 0);
+		return ask_show(cli, API "settings", NULL, 0);
 	if (!cli->conf && command_load(cli, &why)) {
 		fprintf(stderr, "%s\n", why);
 		free(why);
 		return EX_CONFIG;
 	}
-	rc = command_get(cli, API "settings", NULL, 0, &answer);
+	rc = ask_get(cli, API "settings", NULL, 0, &answer);
 	if (rc)
 		return rc;
 	diff = config_diff(cli->conf, json_object_get(answer, "settings"));
 	rc = json_array_size(json_object_get(diff, "differences")) ? EXIT_NO : EXIT_OK;
-	command_print(cli, diff);
+	ask_print(cli, diff);
 	json_decref(diff);
 	json_decref(answer);
 	return rc;
@@ -547,6 +478,9 @@ static const struct command commands[] = {
 	{ "channels", "[PREFIX]", "occupied channels", 0, 1, false, command_on_channels },
 	{ "channel", "NAME", "a channel: members, rules, last events", 1, 1, false,
 	  command_on_channel },
+	{ "connections", "", "connections, also closed ones", 0, 0, false, command_on_connections },
+	{ "connection", "SOCKET", "a connection: its channels and last steps", 1, 1, false,
+	  command_on_connection },
 	{ "who", "CHANNEL|USER", "who is on a channel, or where a user is", 1, 1, false,
 	  command_on_who },
 	{ "events", "", "search the event log", 0, 0, false, command_on_events },
@@ -557,7 +491,8 @@ static const struct command commands[] = {
 	{ "sync", "", "who is online, locks, viewers", 0, 0, false, command_on_sync },
 	{ "user", "export|erase ID", "all that is stored about a person", 2, 2, false,
 	  command_on_user },
-	{ "disconnect", "USER", "close a user's connections", 1, 1, false, command_on_disconnect },
+	{ "disconnect", "USER|SOCKET", "close a user's connections, or one connection", 1, 1, false,
+	  command_on_disconnect },
 	{ "token", "list|add NAME SCOPE|remove NAME", "tokens of the admin listener", 0, 3, false,
 	  command_on_token },
 	{ "audit", "", "what was changed, by whom", 0, 0, false, command_on_audit },

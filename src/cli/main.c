@@ -29,6 +29,10 @@ enum {
 	OPT_ROLES,
 	OPT_PATHS,
 	OPT_PUBLIC,
+	OPT_ADDRESS,
+	OPT_STATE,
+	OPT_CURSOR,
+	OPT_VALUES_END,
 	OPT_JSON,
 	OPT_DIFF,
 	OPT_HELP,
@@ -57,6 +61,9 @@ static const struct option options[] = {
 	{ "roles", required_argument, NULL, OPT_ROLES },
 	{ "paths", required_argument, NULL, OPT_PATHS },
 	{ "public", required_argument, NULL, OPT_PUBLIC },
+	{ "address", required_argument, NULL, OPT_ADDRESS },
+	{ "state", required_argument, NULL, OPT_STATE },
+	{ "cursor", required_argument, NULL, OPT_CURSOR },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "diff", no_argument, NULL, OPT_DIFF },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -88,7 +95,8 @@ static const char **option_value(struct cli_options *o, int option)
 		&o->text,	   &o->from,	      &o->until,
 		&o->before,	   &o->after,	      &o->limit,
 		&o->user,	   &o->roles,	      &o->paths,
-		&o->public,
+		&o->public,	   &o->address,	      &o->state,
+		&o->cursor,
 	};
 
 	return values[option - OPT_CONFIG];
@@ -117,7 +125,7 @@ int main(int argc, char **argv)
 			cli.options.json = true;
 		} else if (option == OPT_DIFF) {
 			cli.options.diff = true;
-		} else if (option >= OPT_CONFIG && option <= OPT_PUBLIC) {
+		} else if (option >= OPT_CONFIG && option < OPT_VALUES_END) {
 			*option_value(&cli.options, option) = optarg;
 		} else {
 			usage(stderr);
