@@ -174,6 +174,30 @@ COMMENT ON FUNCTION admin_events IS
 	'GET /admin/api/events: a search in the event log with the delivery records, the newest '
 	'events first; with "after", the oldest first. A page has at most about 1 MB.';
 
+-- The daemon gives the limits of the application, and up to where it has delivered.
+CREATE FUNCTION admin_replay(p_args jsonb) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT json_build_object('app', a.app, 'channel', a.channel, 'fault', p.fault,
+		'frames', CASE WHEN p.fault IS NULL THEN p.frames ELSE '[]' END,
+		'next', CASE WHEN p.is_cut THEN (p_args->>'epoch') || ':' || p.last END,
+		'position', (p_args->>'now') || ':' || (p_args->>'until'))
+	FROM (SELECT p_args->>'app' AS app, admin_text(p_args, 'channel', 200) AS channel) a,
+	LATERAL (SELECT nullif(max(r.fault), 'more') AS fault, coalesce(bool_or(r.fault = 'more'), false) AS is_cut,
+			max(r.serial) AS last,
+			coalesce(json_agg(json_build_object('event', r.event_type, 'channel', a.channel,
+				'data', CASE WHEN r.payload_is_text THEN r.payload::json
+					ELSE to_json(r.payload) END,
+				'id', r.event_id, 'serial', r.serial)
+				ORDER BY r.serial) FILTER (WHERE r.fault IS NULL), '[]') AS frames
+		 FROM replay_page(p_args->>'epoch', a.app, (p_args->>'only')::boolean, a.channel,
+			(p_args->>'after')::bigint, (p_args->>'until')::bigint, NULL, 500, 1000000,
+			(p_args->>'most')::integer, (p_args->>'age_s')::integer) r) p
+$$;
+COMMENT ON FUNCTION admin_replay IS
+	'GET /admin/api/replay: the events of a channel after a position, as frames of the protocol; '
+	'a page has at most 500. fault is why a client would have to fetch its data again.';
+
 CREATE FUNCTION admin_rules(p_args jsonb) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -395,7 +419,7 @@ COMMENT ON FUNCTION admin_write IS
 REVOKE EXECUTE ON FUNCTION admin_refuse(text), admin_text(jsonb, text, integer, boolean),
 	admin_number(jsonb, text, bigint, bigint, bigint), admin_app(jsonb), admin_status(jsonb),
 	admin_events(jsonb), admin_rules(jsonb), admin_explain(jsonb), admin_sync(jsonb),
-	admin_audit_list(jsonb), admin_token_list(jsonb), admin_send(jsonb, json), admin_resend(jsonb),
+	admin_replay(jsonb), admin_audit_list(jsonb), admin_token_list(jsonb), admin_send(jsonb, json), admin_resend(jsonb),
 	admin_token_add(jsonb, text), admin_token_remove(jsonb),
 	admin_audit_add(text, text, text, jsonb, text),
 	admin_write(text, text, text, text, json) FROM PUBLIC;

@@ -17,18 +17,22 @@
 #include "core/users.h"
 #include "svc/health.h"
 #include "wire/json.h"
+#include "trace/live_tail.h"
 #include "trace/recorder.h"
 #include "wire/socket_id.h"
 #include "admin/admin.h"
 #include "admin/connections.h"
 #include "admin/exposition.h"
 #include "admin/query.h"
+#include "admin/replay.h"
 #include "admin/state.h"
+#include "admin/tail.h"
 #include "admin/token.h"
 
 #define METRICS_BYTES 65536
 
 #define TOKENS_MS 1000
+#define TAIL_MS	  1000
 
 /* The action of admin_write() that closes one connection. */
 #define DISCONNECT_SOCKET "connection-disconnect"
@@ -74,6 +78,14 @@ static void admin_read_tokens(void *ctx)
 		     admin_on_tokens, a);
 }
 
+/* On the pool's thread, also while the database is away. */
+static void admin_tick_tail(void *ctx)
+{
+	const struct admin *a = ctx;
+
+	live_tail_tick(a->services.live_tail, clock_mono());
+}
+
 struct admin *admin_new(const struct admin_services *services)
 {
 	struct admin *a = xcalloc(1, sizeof(*a));
@@ -81,7 +93,13 @@ struct admin *admin_new(const struct admin_services *services)
 	a->services = *services;
 	a->tokens = admin_tokens_new(services->conf->admin.tokens);
 	pg_pool_every(services->pool, TOKENS_MS, admin_read_tokens, a);
+	pg_pool_every(services->pool, TAIL_MS, admin_tick_tail, a);
 	return a;
+}
+
+void admin_close(struct admin *a)
+{
+	live_tail_close(a->services.live_tail);
 }
 
 void admin_free(struct admin *a)
@@ -154,6 +172,16 @@ static void admin_on_connections(struct admin *a, struct request *r, const char 
 static void admin_on_connection(struct admin *a, struct request *r, const char *who UNUSED)
 {
 	admin_connections_show(&a->services, r);
+}
+
+static void admin_on_tail(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	admin_tail(&a->services, r);
+}
+
+static void admin_on_replay(struct admin *a, struct request *r, const char *who)
+{
+	admin_replay(a, &a->services, r, who);
 }
 
 static void admin_on_settings(struct admin *a, struct request *r, const char *who UNUSED)
@@ -479,6 +507,8 @@ static const struct admin_route admin_routes[] = {
 	{ "GET", CONNECTIONS_PATH "/{}", ADMIN_READ, admin_on_connection, "", NULL },
 	{ "POST", CONNECTIONS_PATH "/{}/disconnect", ADMIN_WRITE, admin_on_connection_disconnect,
 	  NULL, NULL },
+	{ "GET", API "replay", ADMIN_READ, admin_on_replay, "app channel from", NULL },
+	{ "GET", API "tail", ADMIN_READ, admin_on_tail, "app channel event user kinds", NULL },
 	{ "GET", API "who", ADMIN_READ, admin_on_who, "app user", NULL },
 	{ "GET", API "events", ADMIN_READ, NULL,
 	  "app channel event text from until before after limit", READS("admin_events") },

@@ -12,6 +12,7 @@
 struct admin;
 struct directory;
 struct health;
+struct live_tail;
 struct pg_pool;
 struct recorder;
 
@@ -21,11 +22,14 @@ struct admin_services {
 	const struct health *health;
 	struct directory *directory;
 	struct recorder *recorder;
+	struct live_tail *live_tail;
 	struct pg_pool *pool; /* of its own */
 };
 
 /* Before pg_pool_start(); copies services, which outlive it. */
 struct admin *admin_new(const struct admin_services *services) MUSTCHECK;
+/* Ends the streams, before the HTTP server stops. */
+void admin_close(struct admin *a);
 void admin_free(struct admin *a); /* after the pool was stopped; NULL is fine */
 /*
  * Handles a request; admin is a struct admin, which outlives all requests.  On the http thread of

@@ -27,6 +27,7 @@
 struct admission;
 struct directory;
 struct health;
+struct live_tail;
 struct idempotency;
 struct presence_db;
 struct publisher;
@@ -50,8 +51,9 @@ struct api_services {
 	struct socket_ties *ties;
 	struct authorizer *authorizer; /* channel rules */
 	struct quotas *quotas;
-	struct sockets *sockets;   /* open connections */
-	struct recorder *recorder; /* their steps; NULL: not recorded */
+	struct sockets *sockets;     /* open connections */
+	struct recorder *recorder;   /* their steps; NULL: not recorded */
+	struct live_tail *live_tail; /* NULL: there is no watcher */
 };
 
 /* ---- routes --------------------------------------------------------------- */

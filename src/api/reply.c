@@ -12,6 +12,7 @@
 #include "wire/auth.h"
 #include "api/caller.h"
 #include "api/reply.h"
+#include "trace/live_tail.h"
 
 #define GZIP_ABOVE_BYTES 1400 /* a smaller body fits one packet as it is */
 #define GZIP_LEVEL	 1
@@ -101,6 +102,21 @@ static struct {
 	{ 0, LOG_GATE("requests refused") },
 };
 
+/* To operators who watch. */
+static void show_refusal(const struct call *c, unsigned status, const char *message)
+{
+	struct live_tail *tail = c->services->live_tail;
+	const struct tail_message m = { .kind = TAIL_REFUSAL,
+					.app = c->app ? sv(c->app->id) : SV(""),
+					.event = SV("request_refused"),
+					.data = c->r->path,
+					.reason = sv(message),
+					.code = status,
+					.reached = -1 };
+
+	live_tail_add(tail, &m);
+}
+
 /* The query is left out: it has a signature. */
 static void log_refusal(const struct call *c, unsigned status, const char *message)
 {
@@ -114,6 +130,7 @@ static void log_refusal(const struct call *c, unsigned status, const char *messa
 		  SV_ARG(c->r->method), SV_ARG(c->r->path), status, message,
 		  address_format(&client.address, address), c->app ? ", application " : "",
 		  c->app ? c->app->id : "");
+	show_refusal(c, status, message);
 }
 
 /* Cuts an incomplete character at the end: JSON would not be valid with it. */

@@ -42,6 +42,7 @@
 #include "core/log_position.h"
 #include "core/presence.h"
 #include "core/unlogged.h"
+#include "trace/live_tail.h"
 #include "wire/pusher.h"
 
 /* Above COUNT_FEW subscriptions, the count is sent once in COUNT_EVERY (protocol A4). */
@@ -84,6 +85,7 @@ struct directory {
 	void *user_ctx;
 	void (*on_transition)(void *ctx, const struct transition *t);
 	void *transition_ctx;
+	struct live_tail *live_tail; /* NULL: there is no watcher */
 	struct shard shards[DIRECTORY_SHARDS];
 };
 
@@ -172,6 +174,11 @@ void directory_watch_transitions(struct directory *d,
 {
 	d->on_transition = on_transition;
 	d->transition_ctx = ctx;
+}
+
+void directory_set_live_tail(struct directory *d, struct live_tail *t)
+{
+	d->live_tail = t;
 }
 
 void directory_report(struct directory *d, const struct transition *t)
@@ -551,6 +558,21 @@ struct directory_gone *directory_tick_shard(struct directory *d, unsigned shard,
 
 /* ---- messages to channels ---- */
 
+/* reached: subscriptions. */
+static void directory_show_event(struct directory *d, const struct event *e, unsigned reached)
+{
+	const struct tail_message m = { .kind = TAIL_EVENT,
+					.app = sv(e->app->id),
+					.channel = e->channel,
+					.event = e->name,
+					.data = msgbuf_view(e->data),
+					.serial = e->serial,
+					.socket_id = e->exclude_socket,
+					.reached = (int)reached };
+
+	live_tail_add(d->live_tail, &m);
+}
+
 void directory_fan_out(struct directory *d, struct event *e)
 {
 	struct msgbuf *key = channel_key_new(e->app, e->channel);
@@ -561,6 +583,7 @@ void directory_fan_out(struct directory *d, struct event *e)
 					  .exclude = e->exclude_socket };
 	struct channel_traits traits;
 	uint64_t serial = e->serial, wake = 0;
+	unsigned reached = 0;
 	struct dchannel *c;
 
 	e->delivered_at = clock_wall();
@@ -575,8 +598,10 @@ void directory_fan_out(struct directory *d, struct event *e)
 		shard_lock(s);
 		c = map_find(&s->channels, msgbuf_view(key), hash);
 	}
-	if (c && message.frame)
+	if (c && message.frame) {
+		reached = c->n_subscriptions;
 		wake = dchannel_post_locked(d, s, c, &message);
+	}
 	if (traits.cache) {
 		if (!c)
 			c = dchannel_new_locked(d, s, key, e->app, traits);
@@ -588,6 +613,8 @@ void directory_fan_out(struct directory *d, struct event *e)
 		unlogged_add(&s->unlogged, e, log_position_serial(&d->position));
 	shard_unlock(s);
 	worker_messages_wake(&d->messages, wake);
+	if (live_tail_wants(d->live_tail, TAIL_EVENT))
+		directory_show_event(d, e, reached);
 	msgbuf_unref(message.frame);
 	msgbuf_unref(key);
 }

@@ -21,6 +21,7 @@
 #include "wire/position.h"
 
 struct directory;
+struct live_tail;
 
 #define DIRECTORY_MAX_WORKERS 64
 #define DIRECTORY_SHARDS      64
@@ -48,6 +49,9 @@ void directory_watch_transitions(struct directory *d,
 				 void *ctx);
 /* Calls that function for a transition that the caller saw. */
 void directory_report(struct directory *d, const struct transition *t);
+
+/* Sets the live tail that is shown each event.  Call this before the first join. */
+void directory_set_live_tail(struct directory *d, struct live_tail *t);
 
 /* ---- subscriptions ---- */
 

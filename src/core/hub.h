@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include "core/directory.h"
 #include "core/session.h"
+#include "trace/live_tail.h"
 #include "trace/recorder.h"
 #include "wire/grant.h"
 
@@ -19,6 +20,7 @@ struct hub_conf {
 	atomic_uint *connections;	  /* of the node; shared by the hubs */
 	struct address_limits *addresses; /* shared by the hubs; NULL: no limits */
 	struct recorder *recorder;	  /* shared by the hubs; NULL: nothing is recorded */
+	struct live_tail *live_tail;	  /* the same; NULL: there is no watcher */
 	struct str_view path;		  /* prefix before /app/ */
 	const struct log_reader *log;	  /* NULL: there is no event log */
 	usec_t ahead_max; /* how long a client's position may be ahead of this node's */

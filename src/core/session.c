@@ -174,7 +174,7 @@ static struct log_gate connections_refused = LOG_GATE("connections refused"),
 
 /* The key is shown in part: it may be a secret that was set in the wrong place. */
 static void session_log_refused_connection(const struct session *s, const struct session_request *r,
-					   struct refusal no)
+					   struct refusal no) RUNS_ON(on_worker)
 {
 	struct str_view key = SV(""), origin = r->origin.len ? r->origin : SV("none");
 	char address[ADDRESS_TEXT_SIZE];
@@ -186,6 +186,14 @@ static void session_log_refused_connection(const struct session *s, const struct
 		  no.code, no.text, address_format(&r->from.address, address),
 		  key.len < 6 ? (int)key.len : 6, key.ptr, origin.len < 200 ? (int)origin.len : 200,
 		  origin.ptr);
+	live_tail_add(s->hub->conf.live_tail,
+		      &(struct tail_message){ .kind = TAIL_REFUSAL,
+					      .app = sv(s->app->id),
+					      .event = SV("connection_refused"),
+					      .data = sv(address),
+					      .reason = sv(no.text),
+					      .code = no.code,
+					      .reached = -1 });
 }
 
 /* For a session that is refused before its app is known: the outbox needs an app's limits. */
@@ -388,11 +396,13 @@ void session_closed(struct session *s)
 	s->is_closing = true;
 	if (h->conf.on_socket && s->is_opened)
 		h->conf.on_socket(h->conf.socket_ctx, s->app, s->id, false);
-	if (s->is_opened)
-		recorder_close(h->conf.recorder, s->id, s->close_code,
-			       s->is_closed_by_client ? SV("by the client")
-			       : s->is_closing_here   ? SV("by the daemon")
-						      : SV("by the network"));
+	if (s->is_opened) {
+		session_note(s, STEP_CLOSED, SV(""), s->close_code,
+			     s->is_closed_by_client ? "by the client"
+			     : s->is_closing_here   ? "by the daemon"
+						    : "by the network");
+		recorder_close(h->conf.recorder, s->id, s->close_code);
+	}
 	liveness_stop(s);
 	session_forget_dirty(h, s);
 	session_end_pause(s);

@@ -40,6 +40,41 @@ void session_log_refusal(const struct session *s, struct log_gate *gate, const c
 		  s->user_id ? s->user_id : "");
 }
 
+/* What the live tail calls the steps; 0: it shows another message, or none. */
+static const unsigned char session_tail_kinds[STEP_KINDS] = {
+	[STEP_CONNECTED] = TAIL_CONNECTION,
+	[STEP_SIGNED_IN] = TAIL_CONNECTION,
+	[STEP_SIGNIN_REFUSED] = TAIL_REFUSAL,
+	[STEP_SUBSCRIBED] = TAIL_CONNECTION,
+	[STEP_SUBSCRIBE_REFUSED] = TAIL_REFUSAL,
+	[STEP_REPLAYED] = TAIL_CONNECTION,
+	[STEP_RESYNC] = TAIL_CONNECTION,
+	[STEP_TOKEN_EXTENDED] = TAIL_CONNECTION,
+	[STEP_UNSUBSCRIBED] = TAIL_CONNECTION,
+	[STEP_SUBSCRIPTION_ENDED] = TAIL_REFUSAL,
+	[STEP_MESSAGE_REFUSED] = TAIL_REFUSAL,
+	[STEP_PAUSED] = TAIL_CONNECTION,
+	[STEP_SLOW] = TAIL_REFUSAL,
+	[STEP_CLOSING] = TAIL_CONNECTION,
+	[STEP_CLOSED] = TAIL_CONNECTION,
+};
+
+static void session_show(const struct session *s, const struct recorder_step *step)
+	RUNS_ON(on_worker)
+{
+	const struct tail_message m = { .kind = session_tail_kinds[step->kind],
+					.app = sv(s->app->id),
+					.channel = step->channel,
+					.event = sv(step_name(step->kind)),
+					.user_id = sv(s->user_id),
+					.reason = step->detail,
+					.socket_id = s->id,
+					.code = step->code,
+					.reached = -1 };
+
+	live_tail_add(s->hub->conf.live_tail, &m);
+}
+
 void session_note(const struct session *s, enum step_kind kind, struct str_view channel,
 		  unsigned code, const char *detail)
 {
@@ -47,7 +82,10 @@ void session_note(const struct session *s, enum step_kind kind, struct str_view 
 		.kind = kind, .code = code, .channel = channel, .detail = sv(detail)
 	};
 
+	if (!s->is_opened)
+		return;
 	recorder_note(s->hub->conf.recorder, s->id, &step);
+	session_show(s, &step);
 }
 
 /* Of a cap, where 0 is no cap. */

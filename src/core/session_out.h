@@ -26,7 +26,8 @@ void session_send_error(struct session *s, enum pusher_code code, struct str_vie
 /* Writes what was refused and why to the log: "WHAT: WHY; socket, application, user". */
 void session_log_refusal(const struct session *s, struct log_gate *gate, const char *what,
 			 const char *why) RUNS_ON(on_worker);
-/* A step of the connection for the flight recorder; code 0: none. */
+/* A step of the connection, for the flight recorder and the live tail; code 0: none.  One that was
+ * refused has none. */
 void session_note(const struct session *s, enum step_kind kind, struct str_view channel,
 		  unsigned code, const char *detail) RUNS_ON(on_worker);
 /* Drops the connection of a client that reads too slowly, and logs it. */

@@ -646,6 +646,22 @@ static void proto_report_client_event(const struct session *s, const struct fram
 	directory_report(s->hub->conf.directory, &t);
 }
 
+/* To operators who watch. */
+static void proto_show_client_event(const struct session *s, const struct frame_event *e)
+	RUNS_ON(on_worker)
+{
+	const struct tail_message m = { .kind = TAIL_EVENT,
+					.app = sv(s->app->id),
+					.channel = e->channel,
+					.event = e->event,
+					.data = e->data,
+					.user_id = e->user_id.len ? e->user_id : sv(s->user_id),
+					.socket_id = s->id,
+					.reached = -1 };
+
+	live_tail_add(s->hub->conf.live_tail, &m);
+}
+
 static void proto_forward_client_event(struct session *s, const struct client_frame *f,
 				       const struct subscription *sub) RUNS_ON(on_worker)
 {
@@ -671,6 +687,7 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 		metric_add_at(METRIC_EVENTS_IN, VIA_CLIENT, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)f->data.len, 1);
 		workers = directory_send(d, s->app, f->channel, frame, s->id);
+		proto_show_client_event(s, &e);
 		proto_report_client_event(s, &e);
 		msgbuf_unref(frame);
 		if (worker_loads_are_behind(directory_loads(d), workers, LOAD_WAITER_CLIENTS))

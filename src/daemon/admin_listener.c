@@ -153,6 +153,7 @@ static void admin_make_services(struct admin_listener *l, const struct admin_lis
 		.health = lc->health,
 		.directory = lc->directory,
 		.recorder = lc->recorder,
+		.live_tail = lc->live_tail,
 	};
 
 	pc.options.statement_timeout_ms = STATEMENT_MS;
@@ -202,6 +203,7 @@ void admin_listener_stop(struct admin_listener *l, unsigned grace_ms)
 		return;
 	acceptor_stop(l->acceptor);
 	tls_port_close(l->tls);
+	admin_close(l->admin);
 	http_server_stop(l->http, grace_ms);
 	tls_port_stop(l->tls, grace_ms);
 	pg_pool_stop(l->pool);

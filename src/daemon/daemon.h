@@ -43,7 +43,8 @@ struct scopewired {
 	struct log_writer *log;
 	struct workers *workers;
 	struct address_limits *addresses;
-	struct recorder *recorder; /* NULL without an admin listener */
+	struct recorder *recorder;   /* NULL without an admin listener */
+	struct live_tail *live_tail; /* the same */
 	struct directory *directory;
 	struct publisher *publisher;
 	struct admission *admission;

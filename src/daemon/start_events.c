@@ -20,6 +20,7 @@
 #include "svc/publish.h"
 #include "svc/sockets.h"
 #include "svc/socket_ties.h"
+#include "trace/live_tail.h"
 #include "trace/recorder.h"
 #include "webhook/webhooks.h"
 #include "ws/frame_guard.h"
@@ -109,9 +110,12 @@ int make_workers(struct scopewired *d)
 	d->addresses =
 		address_limits_new(s->max_connections_per_address, s->max_handshakes_per_address);
 	wc.addresses = d->addresses;
-	if (!conf_admin_is_off(&d->conf->admin))
+	if (!conf_admin_is_off(&d->conf->admin)) {
 		d->recorder = recorder_new(d->conf->admin.recorder_bytes);
+		d->live_tail = live_tail_new();
+	}
 	wc.recorder = d->recorder;
+	wc.live_tail = d->live_tail;
 	frame_guard_init(d->open_files);
 	d->replay = reader_new(&d->conf->database, d->conninfo);
 	wc.log = reader_interface(d->replay);
@@ -126,6 +130,7 @@ void free_workers(struct scopewired *d)
 	address_limits_free(d->addresses);
 	reader_free(d->replay);
 	recorder_free(d->recorder);
+	live_tail_free(d->live_tail);
 }
 
 void stop_delivery_records(struct scopewired *d)
@@ -152,6 +157,7 @@ int start_events(struct scopewired *d)
 
 	workers_directory_post(d->workers, &post);
 	d->directory = directory_new(d->n_workers, &post);
+	directory_set_live_tail(d->directory, d->live_tail);
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_db_on_user, d->presence);
 	directory_watch_transitions(d->directory, webhooks_on_transition, d->webhooks);

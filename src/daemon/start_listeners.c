@@ -112,7 +112,8 @@ int start_http(struct scopewired *d)
 					     .authorizer = d->authorizer,
 					     .quotas = d->quotas,
 					     .sockets = d->sockets,
-					     .recorder = d->recorder };
+					     .recorder = d->recorder,
+					     .live_tail = d->live_tail };
 	router_init();
 	if (http_server_start(&hc, &d->services, &d->http))
 		return give_up(EX_OSERR, xstrdup("the HTTP server could not be started"));
@@ -134,6 +135,7 @@ int start_admin(struct scopewired *d)
 		.health = d->health,
 		.directory = d->directory,
 		.recorder = d->recorder,
+		.live_tail = d->live_tail,
 	};
 	char *why = NULL;
 

@@ -331,15 +331,13 @@ void recorder_note(struct recorder *r, uint64_t id, const struct recorder_step *
 	recorder_unlock(shard);
 }
 
-void recorder_close(struct recorder *r, uint64_t id, unsigned code, struct str_view by)
+void recorder_close(struct recorder *r, uint64_t id, unsigned code)
 {
 	struct recorder_shard *s;
 	struct recorded *c;
 
 	if (!r)
 		return;
-	recorder_note(r, id,
-		      &(struct recorder_step){ .kind = STEP_CLOSED, .code = code, .detail = by });
 	s = recorder_shard_of(r, id);
 	recorder_lock(s);
 	c = r->max_bytes ? recorder_get_locked(s, id) : map_del(&s->entries, recorded_key(&id));

@@ -91,7 +91,7 @@ struct recorder_opening {
 };
 void recorder_open(struct recorder *r, const struct recorder_opening *o);
 /* What follows it is ignored. */
-void recorder_close(struct recorder *r, uint64_t id, unsigned code, struct str_view by);
+void recorder_close(struct recorder *r, uint64_t id, unsigned code);
 /* A step like the one before is counted there. */
 void recorder_note(struct recorder *r, uint64_t id, const struct recorder_step *step);
 /* Of several users the one with the better proof counts. */

@@ -275,6 +275,7 @@ static void *worker_main(void *arg)
 		.connections = &w->all->connections,
 		.addresses = w->all->conf.addresses,
 		.recorder = w->all->conf.recorder,
+		.live_tail = w->all->conf.live_tail,
 		.path = w->all->conf.path,
 		.log = w->all->conf.log,
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,

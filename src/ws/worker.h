@@ -24,6 +24,7 @@ struct workers_conf {
 	unsigned max_connections;
 	const struct trusted_proxies *proxies;
 	struct recorder *recorder;	  /* as in struct hub_conf */
+	struct live_tail *live_tail;	  /* the same */
 	struct address_limits *addresses; /* the same */
 	int reserved_from;		  /* sockets from this descriptor on are refused */
 	struct str_view path;

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef ADMIN_TAIL_H
+#define ADMIN_TAIL_H
+/* GET /admin/api/tail: the live tail (trace/live_tail.h) as server-sent events. */
+#include "admin/admin.h"
+
+void admin_tail(const struct admin_services *s, struct request *r);
+#endif
