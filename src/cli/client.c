@@ -11,6 +11,7 @@
 
 #define CONNECT_MS     5000L
 #define REQUEST_MS     30000L
+#define SILENCE_S      45L
 #define TOKEN_MAX      1024
 #define TOKEN_VARIABLE "SCOPEWIRECTL_TOKEN"
 
@@ -164,42 +165,108 @@ static struct curl_slist *client_headers(const struct client *c, const char *bod
 	return headers;
 }
 
-int client_request(struct client *c, const char *path, const char *body, struct client_answer *out,
-		   char **why)
+/* error: CURL_ERROR_SIZE bytes. */
+static void client_prepare(struct client *c, struct curl_slist *headers, char *error)
 {
-	struct curl_slist *headers = client_headers(c, body);
-	char *url = textf("%s%s", c->base, path), error[CURL_ERROR_SIZE] = "";
-	CURLcode rc;
-
-	strbuf_init(&out->body, 1024);
+	*error = '\0';
 	curl_easy_reset(c->curl);
-	curl_easy_setopt(c->curl, CURLOPT_URL, url);
 	curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, REQUEST_MS);
 	curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, error);
 	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, client_on_body);
-	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &out->body);
 	if (c->socket)
 		curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
 	if (c->cacert)
 		curl_easy_setopt(c->curl, CURLOPT_CAINFO, c->cacert);
+}
+
+static CURLcode client_perform(struct client *c, const char *path)
+{
+	char *url = textf("%s%s", c->base, path);
+	CURLcode rc;
+
+	curl_easy_setopt(c->curl, CURLOPT_URL, url);
+	rc = curl_easy_perform(c->curl);
+	free(url);
+	return rc;
+}
+
+/* -EHOSTDOWN with *why; releases what the answer has. */
+static int client_fail(const struct client *c, struct client_answer *out, const char *error,
+		       char **why)
+{
+	*why = textf("the admin listener at %s cannot be reached: %s; does the daemon run, "
+		     "and does it have [admin] listen?",
+		     c->socket ? c->socket : c->base, error);
+	strbuf_release(&out->body);
+	return -EHOSTDOWN;
+}
+
+int client_request(struct client *c, const char *path, const char *body, struct client_answer *out,
+		   char **why)
+{
+	struct curl_slist *headers = client_headers(c, body);
+	char error[CURL_ERROR_SIZE];
+	CURLcode rc;
+
+	strbuf_init(&out->body, 1024);
+	client_prepare(c, headers, error);
+	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, REQUEST_MS);
+	curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, client_on_body);
+	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &out->body);
 	if (body)
 		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body);
-	rc = curl_easy_perform(c->curl);
+	rc = client_perform(c, path);
 	curl_slist_free_all(headers);
-	free(url);
-	if (rc) {
-		*why = textf("the admin listener at %s cannot be reached: %s; does the daemon run, "
-			     "and does it have [admin] listen?",
-			     c->socket ? c->socket : c->base,
-			     *error ? error : curl_easy_strerror(rc));
-		strbuf_release(&out->body);
-		return -EHOSTDOWN;
-	}
+	if (rc)
+		return client_fail(c, out, *error ? error : curl_easy_strerror(rc), why);
+	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &out->status);
+	return 0;
+}
+
+/* ---- streams ---- */
+
+struct client_stream {
+	struct client *client;
+	const struct client_reader *reader;
+	struct client_answer *out;
+	bool is_enough; /* for the reader */
+};
+
+static size_t client_on_stream(char *data, size_t size, size_t n, void *ctx)
+{
+	struct client_stream *s = ctx;
+
+	curl_easy_getinfo(s->client->curl, CURLINFO_RESPONSE_CODE, &s->out->status);
+	if (s->out->status != 200)
+		strbuf_add(&s->out->body, data, size * n);
+	else
+		s->is_enough = !s->reader->on_bytes(s->reader->ctx, sv_n(data, size * n));
+	return s->is_enough ? 0 : size * n;
+}
+
+int client_stream(struct client *c, const char *path, const struct client_reader *reader,
+		  struct client_answer *out, char **why)
+{
+	struct curl_slist *headers = client_headers(c, NULL);
+	struct client_stream s = { c, reader, out, false };
+	char error[CURL_ERROR_SIZE];
+	CURLcode rc;
+
+	out->status = 0;
+	strbuf_init(&out->body, 0);
+	client_prepare(c, headers, error);
+	/* The listener sends a comment every 15 seconds. */
+	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
+	curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, client_on_stream);
+	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &s);
+	rc = client_perform(c, path);
+	curl_slist_free_all(headers);
+	if (rc && !s.is_enough)
+		return client_fail(c, out, *error ? error : curl_easy_strerror(rc), why);
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &out->status);
 	return 0;
 }

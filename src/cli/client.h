@@ -3,6 +3,7 @@
 #define CLI_CLIENT_H
 /* Requests to the admin listener, with libcurl.  One thread. */
 #include <jansson.h>
+#include <stdbool.h>
 #include "base/annotate.h"
 #include "base/str.h"
 #include "conf/conf.h"
@@ -39,4 +40,14 @@ struct client_answer {
  */
 int client_request(struct client *c, const char *path, const char *body, struct client_answer *out,
 		   char **why) MUSTCHECK;
+struct client_reader {
+	bool (*on_bytes)(void *ctx, struct str_view bytes); /* false: enough */
+	void *ctx;
+};
+/*
+ * GET of a body that does not end; 0 also when the reader has enough.  The rest is as above; the
+ * body of an answer that is not 200 is in *out.
+ */
+int client_stream(struct client *c, const char *path, const struct client_reader *reader,
+		  struct client_answer *out, char **why) MUSTCHECK;
 #endif

@@ -12,6 +12,7 @@
 #include "cli/ask.h"
 #include "cli/check.h"
 #include "cli/commands.h"
+#include "cli/live.h"
 #include "wire/auth.h"
 #include "wire/json.h"
 #include "wire/socket_id.h"
@@ -484,6 +485,12 @@ static const struct command commands[] = {
 	{ "who", "CHANNEL|USER", "who is on a channel, or where a user is", 1, 1, false,
 	  command_on_who },
 	{ "events", "", "search the event log", 0, 0, false, command_on_events },
+	{ "tail", "[PATTERN]", "events, refusals and connections while they happen", 0, 1, false,
+	  command_on_tail },
+	{ "replay", "CHANNEL", "what a client gets that returns with a position (--from)", 1, 1,
+	  false, command_on_replay },
+	{ "top", "", "a live view: rates, and the channels with the most subscriptions", 0, 0,
+	  false, command_on_top },
 	{ "send", "CHANNEL EVENT DATA", "publish an event", 2, 3, false, command_on_send },
 	{ "resend", "SERIAL", "publish a logged event again", 1, 1, false, command_on_resend },
 	{ "explain", "USER CHANNEL", "whether a user may join, and why", 2, 2, false,

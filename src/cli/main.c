@@ -32,7 +32,9 @@ enum {
 	OPT_ADDRESS,
 	OPT_STATE,
 	OPT_CURSOR,
+	OPT_KINDS,
 	OPT_VALUES_END,
+	OPT_ONCE,
 	OPT_JSON,
 	OPT_DIFF,
 	OPT_HELP,
@@ -64,6 +66,8 @@ static const struct option options[] = {
 	{ "address", required_argument, NULL, OPT_ADDRESS },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "cursor", required_argument, NULL, OPT_CURSOR },
+	{ "kinds", required_argument, NULL, OPT_KINDS },
+	{ "once", no_argument, NULL, OPT_ONCE },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "diff", no_argument, NULL, OPT_DIFF },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -96,7 +100,7 @@ static const char **option_value(struct cli_options *o, int option)
 		&o->before,	   &o->after,	      &o->limit,
 		&o->user,	   &o->roles,	      &o->paths,
 		&o->public,	   &o->address,	      &o->state,
-		&o->cursor,
+		&o->cursor,	   &o->kinds,
 	};
 
 	return values[option - OPT_CONFIG];
@@ -123,6 +127,8 @@ int main(int argc, char **argv)
 			return EX_OK;
 		} else if (option == OPT_JSON) {
 			cli.options.json = true;
+		} else if (option == OPT_ONCE) {
+			cli.options.once = true;
 		} else if (option == OPT_DIFF) {
 			cli.options.diff = true;
 		} else if (option >= OPT_CONFIG && option < OPT_VALUES_END) {

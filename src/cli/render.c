@@ -22,8 +22,7 @@ static void text_disarm(char *text)
 			p[0] = p[1] = '?';
 }
 
-/* A cell's text (heap). */
-static char *cell_text(const json_t *value)
+char *render_text(const json_t *value)
 {
 	char *text = NULL, *quoted;
 	size_t len;
@@ -31,7 +30,7 @@ static char *cell_text(const json_t *value)
 	if (!value || json_is_null(value))
 		return xstrdup("-");
 	if (!json_is_string(value)) {
-		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
 		if (!text)
 			return xstrdup("");
 		text_disarm(text);
@@ -42,6 +41,20 @@ static char *cell_text(const json_t *value)
 	len = quoted ? strlen(quoted) : 0;
 	text = len >= 2 ? xstrndup(quoted + 1, len - 2) : xstrdup("");
 	free(quoted);
+	text_disarm(text);
+	return text;
+}
+
+char *render_plain(const json_t *value)
+{
+	char *text;
+
+	if (!json_is_string(value))
+		return render_text(value);
+	text = xstrndup(json_string_value(value), json_string_length(value));
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = '?';
 	text_disarm(text);
 	return text;
 }
@@ -79,7 +92,7 @@ static void render_table(const json_t *rows, FILE *out)
 	}
 	json_array_foreach(rows, i, row) for (size_t c = 0; c < n; c++)
 	{
-		char *text = cell_text(json_object_get(row, columns[c]));
+		char *text = render_text(json_object_get(row, columns[c]));
 		size_t w = cell_width(text);
 
 		if (w > width[c])
@@ -92,7 +105,7 @@ static void render_table(const json_t *rows, FILE *out)
 	json_array_foreach(rows, i, row)
 	{
 		for (size_t c = 0; c < n; c++) {
-			char *text = cell_text(json_object_get(row, columns[c]));
+			char *text = render_text(json_object_get(row, columns[c]));
 
 			cell_print(out, text, width[c], c + 1 == n);
 			free(text);
@@ -110,7 +123,7 @@ static void render_member(const char *prefix, const char *name, const json_t *va
 		render_table(value, out);
 		return;
 	}
-	text = cell_text(value);
+	text = render_text(value);
 	fprintf(out, "%s%s: %s\n", prefix, name, text);
 	free(text);
 }

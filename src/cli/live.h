@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLI_LIVE_H
+#define CLI_LIVE_H
+/* Commands that show what happens; each is in a file of its own. */
+#include "cli/commands.h"
+
+int command_on_tail(struct cli *cli);
+/* EXIT_NO when the client would be asked to fetch its data again. */
+int command_on_replay(struct cli *cli);
+int command_on_top(struct cli *cli);
+#endif
