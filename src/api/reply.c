@@ -102,10 +102,10 @@ static struct {
 	{ 0, LOG_GATE("requests refused") },
 };
 
-/* To operators who watch. */
+/* To operators who watch.  A publish that fails late has no services any more. */
 static void show_refusal(const struct call *c, unsigned status, const char *message)
 {
-	struct live_tail *tail = c->services->live_tail;
+	struct live_tail *tail = c->services ? c->services->live_tail : NULL;
 	const struct tail_message m = { .kind = TAIL_REFUSAL,
 					.app = c->app ? sv(c->app->id) : SV(""),
 					.event = SV("request_refused"),
