@@ -372,6 +372,22 @@ $$;
 COMMENT ON FUNCTION admin_audit_add IS
 	'Adds a row to admin_audit.';
 
+-- The daemon's role has no right to delete rows; this function deletes none of the last 30 days.
+CREATE FUNCTION admin_audit_prune(p_days integer, p_most integer) RETURNS integer
+LANGUAGE sql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	WITH gone AS (
+		DELETE FROM admin_audit x WHERE x.id IN (
+			SELECT y.id FROM admin_audit y
+			WHERE y.at < now() - greatest(p_days, 30) * interval '1 day'
+			ORDER BY y.at LIMIT p_most FOR UPDATE SKIP LOCKED)
+		RETURNING 1)
+	SELECT count(*)::integer FROM gone
+$$;
+COMMENT ON FUNCTION admin_audit_prune IS
+	'Deletes at most p_most rows of admin_audit that are older than p_days, and than 30 days. '
+	'Returns their number.';
+
 -- The change is in a subtransaction: when it is refused, the row about it remains.  What the daemon
 -- itself does (disconnect, reload, drain) is done after this has been committed.
 -- p_data is the member "data" of the body, which p_args does not have then: jsonb would change it.
@@ -421,5 +437,5 @@ REVOKE EXECUTE ON FUNCTION admin_refuse(text), admin_text(jsonb, text, integer, 
 	admin_events(jsonb), admin_rules(jsonb), admin_explain(jsonb), admin_sync(jsonb),
 	admin_replay(jsonb), admin_audit_list(jsonb), admin_token_list(jsonb), admin_send(jsonb, json), admin_resend(jsonb),
 	admin_token_add(jsonb, text), admin_token_remove(jsonb),
-	admin_audit_add(text, text, text, jsonb, text),
+	admin_audit_add(text, text, text, jsonb, text), admin_audit_prune(integer, integer),
 	admin_write(text, text, text, text, json) FROM PUBLIC;

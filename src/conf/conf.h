@@ -97,6 +97,7 @@ struct conf_admin {
 	bool local_read;		 /* clients on this machine may read without a token */
 	char *tls_certificate, *tls_key; /* PEM files; "" for none */
 	unsigned recorder_bytes;	 /* of the flight recorder; 0: no steps */
+	unsigned audit_retention_days;	 /* 0: for ever */
 };
 
 /* The name of this node (heap): as configured, or the host's. */

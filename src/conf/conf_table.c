@@ -283,6 +283,10 @@ const struct option conf_options[] = {
 		  "as subscriptions and refusals, also of connections that have closed. The oldest "
 		  "are forgotten first. 0 keeps none." },
 
+	{ AT(admin, audit_retention_days), RANGE(0, 36500), .unit = "days", .fallback = "0",
+	  .help = "Rows of the table admin_audit that are older than this are deleted; 0 keeps "
+		  "them. Rows of the last 30 days always stay." },
+
 	{ AT(webhooks, allow_private), .type = OPTION_BOOL, .fallback = "yes",
 	  .help = "Whether webhooks may be sent to addresses that are not of the public Internet, "
 		  "such as 10.0.0.0/8 and this machine. Set it to no where others than the "

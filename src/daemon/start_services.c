@@ -42,7 +42,7 @@ int make_services(struct scopewired *d)
 	struct pg_pool_conf pc = sync_pool_conf(d);
 
 	d->pool = pg_pool_new(&pc);
-	d->jobs = jobs_new(d->pool, &d->conf->sync);
+	d->jobs = jobs_new(d->pool, d->conf);
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
 	d->sockets = sockets_new();
 	d->grants = grants_new();

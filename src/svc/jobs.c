@@ -20,6 +20,7 @@ enum job_value {
 	VALUE_CHANGE_DAYS,
 	VALUE_PRESENCE_TTL,
 	VALUE_SOCKET_GRACE,
+	VALUE_AUDIT_DAYS,
 	VALUES
 };
 
@@ -71,6 +72,11 @@ static const struct {
 	  { .sql = "SELECT sync_prune($1::integer, 1000)", .repeatable = true },
 	  60000,
 	  VALUE_CHANGE_DAYS,
+	  false },
+	{ "admin_audit's retention",
+	  { .sql = "SELECT admin_audit_prune($1::integer, 1000) = 1000", .repeatable = true },
+	  60000,
+	  VALUE_AUDIT_DAYS,
 	  false },
 };
 
@@ -138,8 +144,9 @@ static void settings_add_words(struct strbuf *settings, const char *name, char *
 	strbuf_release(&list);
 }
 
-struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
+struct jobs *jobs_new(struct pg_pool *pool, const struct conf *all)
 {
+	const struct conf_sync *conf = &all->sync;
 	struct jobs *j = xcalloc(1, sizeof(*j));
 	struct strbuf settings;
 
@@ -156,6 +163,7 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf_sync *conf)
 	j->values[VALUE_SETTINGS] = settings.ptr;
 	j->values[VALUE_ACTIVITY_DAYS] = days_text(conf->activity_retention_days);
 	j->values[VALUE_CHANGE_DAYS] = days_text(conf->changes_retention_days);
+	j->values[VALUE_AUDIT_DAYS] = days_text(all->admin.audit_retention_days);
 	j->values[VALUE_PRESENCE_TTL] = number_text(conf->presence_ttl_s);
 	j->values[VALUE_SOCKET_GRACE] = number_text(conf->viewing_grace_ms);
 	for (size_t i = 0; i < ARRAY_SIZE(job_table); i++) {

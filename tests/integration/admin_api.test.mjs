@@ -269,3 +269,15 @@ test('scopewirectl refuses wrong usage, and reports a listener that is not there
 	assert.match(away.error, /cannot be reached/);
 	assert.ok(fs.existsSync(CTL));
 });
+
+test('rows of the audit are kept for audit_retention_days, those of the last 30 days always', async (t) => {
+	const { daemon } = await withAdmin(t, { tokens: TOKENS, audit_retention_days: 40 });
+	await daemon.query(`INSERT INTO admin_audit (at, token, address, action, result)
+		SELECT now() - days * interval '1 day', 'my-write', 'socket', days || ' days', 'ok' FROM unnest('{50,45,35,1}'::int[]) days`);
+	await daemon.restart();
+	const kept = async () => (await audit(daemon)).map((row) => row.action);
+	await waitFor(async () => (await kept()).length === 2, 'the old rows are deleted');
+	assert.deepEqual(await kept(), ['35 days', '1 days']);
+	assert.equal((await daemon.query('SELECT admin_audit_prune(0, 1000) AS n'))[0].n, 1);
+	assert.deepEqual(await kept(), ['1 days']);
+});
