@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* How requests to the admin listener are sent, and what is printed of their answers. */
 #include <sysexits.h>
 #include "base/mem.h"
 #include "cli/ask.h"

@@ -5,7 +5,7 @@
 #include "cli/commands.h"
 
 int command_on_tail(struct cli *cli);
-/* EXIT_NO when the client would be asked to fetch its data again. */
+/* EXIT_NO when the client would have to fetch its data again. */
 int command_on_replay(struct cli *cli);
 int command_on_top(struct cli *cli);
 #endif

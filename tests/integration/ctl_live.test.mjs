@@ -90,7 +90,7 @@ test('replay prints the frames that a client gets, and its end', async (t) => {
 	assert.match(text.out, new RegExp(`^#${serial + 1} many \\{\\}\nreplayed: 1 events; position `));
 });
 
-test('replay says why a client would have to fetch its data again', async (t) => {
+test('replay gives the reason why a client would have to fetch its data again', async (t) => {
 	const { daemon, ctl } = await withAdmin(t, undefined, { app: { max_replay_events: 2 } });
 	const wire = await daemon.connect();
 	const { position } = await wire.subscribe('orders');
