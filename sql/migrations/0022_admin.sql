@@ -130,6 +130,8 @@ DECLARE
 	prefix CONSTANT text := CASE WHEN wanted_channel LIKE '%*' THEN rtrim(wanted_channel, '*') END;
 	wanted_event CONSTANT text := admin_text(p_args, 'event', 200, false);
 	part CONSTANT text := admin_text(p_args, 'text', 200, false);
+	path CONSTANT text := admin_text(p_args, 'path', 200, false);
+	wanted_value CONSTANT text := admin_text(p_args, 'value', 200, path IS NOT NULL);
 	since CONSTANT timestamptz := admin_text(p_args, 'from', 64, false);
 	until CONSTANT timestamptz := admin_text(p_args, 'until', 64, false);
 	before CONSTANT bigint := admin_number(p_args, 'before', 1, 9223372036854775807,
@@ -146,6 +148,8 @@ DECLARE
 		|| CASE WHEN wanted_event IS NULL THEN '' ELSE ' AND e.event_type = $6' END
 		|| CASE WHEN part IS NULL THEN ''
 			ELSE ' AND strpos(lower(e.payload::text), lower($7)) > 0' END
+		|| CASE WHEN path IS NULL THEN ''
+			ELSE ' AND payload_read(e.payload) #>> string_to_array($11, ''.'') = $12' END
 		|| CASE WHEN since IS NULL THEN '' ELSE ' AND e.created_at >= $8' END
 		|| CASE WHEN until IS NULL THEN '' ELSE ' AND e.created_at < $9' END;
 	answer json;
@@ -166,7 +170,8 @@ BEGIN
 			'ORDER BY c.n), ''[]''), ''more'', count(*) = $10 '
 			'OR count(*) < (SELECT count(*) FROM matching)) FROM chosen c'
 	INTO answer
-	USING after, before, wanted_app, wanted_channel, prefix, wanted_event, part, since, until, most;
+	USING after, before, wanted_app, wanted_channel, prefix, wanted_event, part, since, until, most,
+		path, wanted_value;
 	RETURN answer;
 END
 $$;
@@ -250,11 +255,25 @@ AS $$
 			SELECT w.resource_type, w.resource_id, w.user_id AS user, w.mode, w.since,
 				w.expires_at FROM viewers w
 			WHERE w.app = a.app AND w.expires_at > now()
-			ORDER BY w.since LIMIT 1000) v))
+			ORDER BY w.since LIMIT 1000) v),
+		'notifications', (SELECT json_build_object(
+			'users', count(*), 'unread', coalesce(sum(b.unread), 0),
+			'oldest_unread', (SELECT min(n.created_at) FROM notifications n
+				WHERE n.app = a.app AND n.read_at IS NULL),
+			'most', (SELECT coalesce(json_agg(m), '[]') FROM (
+				SELECT t.user_id AS user, t.unread FROM notification_boxes t
+				WHERE t.app = a.app AND t.unread > 0
+				ORDER BY t.unread DESC, t.user_id LIMIT 20) m))
+			FROM notification_boxes b WHERE b.app = a.app AND b.unread > 0),
+		'changes', (SELECT coalesce(json_agg(c), '[]') FROM (
+			SELECT s.at, s.user_id AS user, s.resource_type, s.resource_id, s.op, s.version,
+				s.result->>'status' AS status
+			FROM sync_change s WHERE s.app = a.app ORDER BY s.at DESC LIMIT 20) c))
 	FROM admin_app(p_args) AS a(app)
 $$;
 COMMENT ON FUNCTION admin_sync IS
-	'GET /admin/api/sync: who is online, edit locks that are held, viewers; at most 1000 of each.';
+	'GET /admin/api/sync: who is online, edit locks that are held, viewers, at most 1000 of each; '
+	'unread notifications; the newest offline changes.';
 
 CREATE FUNCTION admin_audit_list(p_args jsonb) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -262,6 +281,7 @@ AS $$
 	SELECT json_build_object('audit', coalesce(json_agg(a), '[]')) FROM (
 		SELECT id, at, token, address, action, arguments, result FROM admin_audit
 		WHERE id < admin_number(p_args, 'before', 1, 9223372036854775807, 9223372036854775807)
+		AND (NOT p_args ? 'action' OR action = admin_text(p_args, 'action', 64))
 		ORDER BY id DESC LIMIT admin_number(p_args, 'limit', 1, 500, 50)) a
 $$;
 COMMENT ON FUNCTION admin_audit_list IS
@@ -362,6 +382,30 @@ $$;
 COMMENT ON FUNCTION admin_token_remove IS
 	'POST /admin/api/token-remove: deletes a token.';
 
+CREATE FUNCTION admin_lock_release(p_args jsonb) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	wanted_app CONSTANT text := admin_app(p_args);
+	wanted_type CONSTANT text := admin_text(p_args, 'resource_type', 64);
+	wanted_id CONSTANT text := admin_text(p_args, 'resource_id', 64);
+	held locks;
+BEGIN
+	SELECT * INTO held FROM locks l WHERE l.app = wanted_app AND l.resource_type = wanted_type
+	AND l.resource_id = wanted_id FOR UPDATE;
+	IF held.app IS NULL OR NOT lock_is_held(held) THEN
+		PERFORM admin_refuse(format('No user holds the lock of %s %s.', wanted_type, wanted_id));
+	END IF;
+	PERFORM sync_lock_release(wanted_app, '{"server":true}', wanted_type, wanted_id, NULL,
+				  NULL, true, NULL);
+	RETURN json_build_object('resource_type', wanted_type, 'resource_id', wanted_id,
+		'user', held.user_id);
+END
+$$;
+COMMENT ON FUNCTION admin_lock_release IS
+	'POST /admin/api/lock-release: releases an edit lock for its holder, who is notified as when '
+	'the application''s server forces it.';
+
 CREATE FUNCTION admin_audit_add(p_who text, p_address text, p_action text, p_args jsonb,
 				p_result text) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp
@@ -411,6 +455,8 @@ BEGIN
 			WHEN 'token' THEN admin_token_add(args, p_who)
 			WHEN 'token-remove' THEN admin_token_remove(args)
 			WHEN 'user-erase' THEN admin_user_erase(args)
+			WHEN 'lock-release' THEN admin_lock_release(args)
+			WHEN 'webhook-resend' THEN admin_webhook_resend(args)
 			WHEN 'disconnect' THEN json_build_object('app', admin_app(args),
 				'user', admin_text(args, 'user', 200))
 			WHEN 'connection-disconnect' THEN json_build_object('app', admin_app(args),
@@ -436,6 +482,6 @@ REVOKE EXECUTE ON FUNCTION admin_refuse(text), admin_text(jsonb, text, integer, 
 	admin_number(jsonb, text, bigint, bigint, bigint), admin_app(jsonb), admin_status(jsonb),
 	admin_events(jsonb), admin_rules(jsonb), admin_explain(jsonb), admin_sync(jsonb),
 	admin_replay(jsonb), admin_audit_list(jsonb), admin_token_list(jsonb), admin_send(jsonb, json), admin_resend(jsonb),
-	admin_token_add(jsonb, text), admin_token_remove(jsonb),
+	admin_token_add(jsonb, text), admin_token_remove(jsonb), admin_lock_release(jsonb),
 	admin_audit_add(text, text, text, jsonb, text), admin_audit_prune(integer, integer),
 	admin_write(text, text, text, text, json) FROM PUBLIC;

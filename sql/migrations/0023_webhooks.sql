@@ -184,7 +184,63 @@ $$;
 COMMENT ON FUNCTION webhook_prune IS
 	'Deletes dead letters that are older than p_days; 0 deletes none. Returns their number.';
 
-REVOKE EXECUTE ON FUNCTION webhook_write(text[], text[], text[], text[], text[], text[], text[],
+CREATE FUNCTION admin_webhooks(p_args jsonb) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted_app CONSTANT text := admin_text(p_args, 'app', 200, false);
+	wanted_endpoint CONSTANT text := admin_text(p_args, 'endpoint', 1000, false);
+	state CONSTANT text := coalesce(admin_text(p_args, 'state', 16, false), 'dead');
+	before CONSTANT bigint := admin_number(p_args, 'before', 1, 9223372036854775807,
+					       9223372036854775807);
+	most CONSTANT bigint := admin_number(p_args, 'limit', 1, 500, 50);
+BEGIN
+	IF state NOT IN ('dead', 'waiting') THEN
+		PERFORM admin_refuse('"state" must be dead or waiting.');
+	END IF;
+	RETURN json_build_object(
+		'endpoints', (SELECT coalesce(json_agg(e), '[]') FROM (
+			SELECT q.app, q.endpoint, count(*) FILTER (WHERE q.dead_at IS NULL) AS waiting,
+				count(*) FILTER (WHERE q.dead_at IS NOT NULL) AS dead,
+				min(q.created_at) FILTER (WHERE q.dead_at IS NULL) AS oldest
+			FROM webhook_queue q
+			WHERE (wanted_app IS NULL OR q.app = wanted_app)
+			GROUP BY q.app, q.endpoint ORDER BY q.app, q.endpoint LIMIT 200) e),
+		'webhooks', (SELECT coalesce(json_agg(w), '[]') FROM (
+			SELECT q.id, q.app, q.endpoint, q.channel, q.event, q.created_at, q.next_at,
+				q.attempts, q.last_error, q.dead_at
+			FROM webhook_queue q
+			WHERE (q.dead_at IS NOT NULL) = (state = 'dead') AND q.id < before
+			AND (wanted_app IS NULL OR q.app = wanted_app)
+			AND (wanted_endpoint IS NULL OR q.endpoint = wanted_endpoint)
+			ORDER BY q.id DESC LIMIT most) w));
+END
+$$;
+COMMENT ON FUNCTION admin_webhooks IS
+	'GET /admin/api/webhooks: how many webhooks wait and how many were given up for each '
+	'endpoint, and the newest of either state.';
+
+CREATE FUNCTION admin_webhook_resend(p_args jsonb) RETURNS json
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	wanted_id CONSTANT bigint := CASE WHEN p_args ? 'id'
+		THEN admin_number(p_args, 'id', 1, 9223372036854775807) END;
+	wanted_app CONSTANT text := admin_text(p_args, 'app', 200, wanted_id IS NULL);
+	n bigint;
+BEGIN
+	n := webhook_resend(wanted_id, wanted_app, admin_text(p_args, 'endpoint', 1000, false));
+	IF n = 0 THEN
+		PERFORM admin_refuse('There is no such dead letter.');
+	END IF;
+	RETURN json_build_object('webhooks', n);
+END
+$$;
+COMMENT ON FUNCTION admin_webhook_resend IS
+	'POST /admin/api/webhook-resend: queues the dead letter with this id again, or those of an '
+	'application and, with "endpoint", of one endpoint.';
+
+REVOKE EXECUTE ON FUNCTION admin_webhooks(jsonb), admin_webhook_resend(jsonb), webhook_write(text[], text[], text[], text[], text[], text[], text[],
 	boolean[]), webhook_claim(integer, integer, integer), webhook_settle(bigint[], bigint[],
 	text[], integer, integer, integer, bigint[], boolean[]), webhook_counts(),
 	webhook_resend(bigint, text, text), webhook_prune(integer) FROM PUBLIC;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/log_gate.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "pg/pool.h"
 #include "conf/conf_table.h"
 #include "core/users.h"
@@ -23,8 +24,11 @@
 #include "admin/admin.h"
 #include "admin/connections.h"
 #include "admin/exposition.h"
+#include "admin/history.h"
+#include "admin/pages.h"
 #include "admin/query.h"
 #include "admin/replay.h"
+#include "admin/settings.h"
 #include "admin/state.h"
 #include "admin/tail.h"
 #include "admin/token.h"
@@ -40,6 +44,7 @@
 struct admin {
 	struct admin_services services;
 	struct admin_tokens *tokens;
+	struct history *history;
 };
 
 struct admin_route {
@@ -86,14 +91,26 @@ static void admin_tick_tail(void *ctx)
 	live_tail_tick(a->services.live_tail, clock_mono());
 }
 
+/* On the pool's thread, with or without a database. */
+static void admin_sample(void *ctx)
+{
+	struct admin *a = ctx;
+	int64_t *sums = metrics_collect();
+
+	history_add(a->history, clock_wall(), sums);
+	free(sums);
+}
+
 struct admin *admin_new(const struct admin_services *services)
 {
 	struct admin *a = xcalloc(1, sizeof(*a));
 
 	a->services = *services;
 	a->tokens = admin_tokens_new(services->conf->admin.tokens);
+	a->history = history_new();
 	pg_pool_every(services->pool, TOKENS_MS, admin_read_tokens, a);
 	pg_pool_every(services->pool, TAIL_MS, admin_tick_tail, a);
+	pg_pool_every(services->pool, HISTORY_MS, admin_sample, a);
 	return a;
 }
 
@@ -107,6 +124,7 @@ void admin_free(struct admin *a)
 	if (!a)
 		return;
 	admin_tokens_free(a->tokens);
+	history_free(a->history);
 	free(a);
 }
 
@@ -186,7 +204,44 @@ static void admin_on_replay(struct admin *a, struct request *r, const char *who)
 
 static void admin_on_settings(struct admin *a, struct request *r, const char *who UNUSED)
 {
-	admin_state_settings(&a->services, r);
+	admin_settings(a->services.conf, r);
+}
+
+/* For the pages: what the client may do.  Without a token it is on this machine, and may read. */
+static void admin_on_session(struct admin *a, struct request *r, const char *who)
+{
+	static const char *const scopes[] = { "none", "metrics", "read", "write" };
+	struct admin_login login = { .scope = ADMIN_READ };
+	struct reply reply = { .status = 200 };
+
+	if (*who)
+		admin_tokens_find(a->tokens, sv_skip(r->header(r, "Authorization"), 7), &r->peer,
+				  clock_mono(), &login);
+	strbuf_init(&reply.body, 96);
+	strbuf_add_str(&reply.body, "{\"token\":");
+	if (*who)
+		strbuf_add_json(&reply.body, sv(who));
+	else
+		strbuf_add_str(&reply.body, "null");
+	strbuf_addf(&reply.body, ",\"scope\":\"%s\"}", scopes[login.scope]);
+	request_reply_full(r, &reply);
+}
+
+/* after: the time of the newest sample that the client has, in milliseconds since 1970. */
+static void admin_on_history(struct admin *a, struct request *r, const char *who UNUSED)
+{
+	struct str_view text = request_param(r, "after");
+	struct reply reply = { .status = 200 };
+	uint64_t after = 0;
+
+	if (text.len && !sv_to_u64(text, INT64_MAX / USEC_PER_MSEC, &after)) {
+		admin_query_refuse(r, 400, "invalid_request",
+				   SV("\"after\" must be a number of milliseconds since 1970."));
+		return;
+	}
+	strbuf_init(&reply.body, 4096);
+	history_write(a->history, (usec_t)after * USEC_PER_MSEC, &reply.body);
+	request_reply_full(r, &reply);
 }
 
 /* Members of the node, which are in q->text, and those of the database, or why there are none. */
@@ -498,7 +553,9 @@ static const struct admin_route admin_routes[] = {
 	{ "GET", "/metrics", ADMIN_METRICS, admin_on_metrics, NULL, NULL },
 	{ "GET", "/metrics/apps", ADMIN_METRICS, admin_on_metrics_apps, NULL, NULL },
 	{ "GET", API "status", ADMIN_READ, admin_on_status, NULL, NULL },
-	{ "GET", API "settings", ADMIN_READ, admin_on_settings, NULL, NULL },
+	{ "GET", API "settings", ADMIN_READ, admin_on_settings, "all", NULL },
+	{ "GET", API "session", ADMIN_READ, admin_on_session, NULL, NULL },
+	{ "GET", API "history", ADMIN_READ, admin_on_history, "after", NULL },
 	{ "GET", API "apps", ADMIN_READ, admin_on_apps, NULL, NULL },
 	{ "GET", API "channels", ADMIN_READ, admin_on_channels, "app prefix", NULL },
 	{ "GET", API "channel", ADMIN_READ, admin_on_channel, "app channel", NULL },
@@ -511,12 +568,15 @@ static const struct admin_route admin_routes[] = {
 	{ "GET", API "tail", ADMIN_READ, admin_on_tail, "app channel event user kinds", NULL },
 	{ "GET", API "who", ADMIN_READ, admin_on_who, "app user", NULL },
 	{ "GET", API "events", ADMIN_READ, NULL,
-	  "app channel event text from until before after limit", READS("admin_events") },
+	  "app channel event text path value from until before after limit",
+	  READS("admin_events") },
 	{ "GET", API "explain", ADMIN_READ, NULL, "app user channel roles",
 	  READS("admin_explain") },
 	{ "GET", API "user", ADMIN_READ, NULL, "app user paths after", READS("admin_user") },
 	{ "GET", API "sync", ADMIN_READ, NULL, "app", READS("admin_sync") },
-	{ "GET", API "audit", ADMIN_READ, NULL, "before limit", READS("admin_audit_list") },
+	{ "GET", API "audit", ADMIN_READ, NULL, "action before limit", READS("admin_audit_list") },
+	{ "GET", API "webhooks", ADMIN_READ, NULL, "app endpoint state before limit",
+	  READS("admin_webhooks") },
 	{ "GET", API "tokens", ADMIN_READ, NULL, "", READS("admin_token_list") },
 	{ "POST", API "send", ADMIN_WRITE, admin_on_write, NULL, NULL },
 	{ "POST", API "resend", ADMIN_WRITE, admin_on_write, NULL, NULL },
@@ -526,6 +586,8 @@ static const struct admin_route admin_routes[] = {
 	{ "POST", API "token", ADMIN_WRITE, admin_on_write, NULL, NULL },
 	{ "POST", API "token-remove", ADMIN_WRITE, admin_on_write, NULL, NULL },
 	{ "POST", API "user-erase", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "lock-release", ADMIN_WRITE, admin_on_write, NULL, NULL },
+	{ "POST", API "webhook-resend", ADMIN_WRITE, admin_on_write, NULL, NULL },
 };
 
 /* ---- requests ---- */
@@ -640,6 +702,8 @@ void admin_handle(void *admin, struct request *r)
 			admin_run(a, route, r, login.name);
 		return;
 	}
+	if (!has_path && admin_pages_serve(r))
+		return;
 	if (has_path)
 		admin_refuse(r, 405, "This path has another method.");
 	else

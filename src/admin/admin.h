@@ -2,8 +2,8 @@
 #ifndef ADMIN_ADMIN_H
 #define ADMIN_ADMIN_H
 /*
- * What the admin listener serves: metrics and, for operators, the state of the daemon.  The public
- * port serves nothing of it.
+ * What the admin listener serves: metrics and, for operators, the state of the daemon and web
+ * pages.  The public port serves nothing of it.
  */
 #include "base/annotate.h"
 #include "conf/conf.h"

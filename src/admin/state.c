@@ -5,7 +5,6 @@
  */
 #include <unistd.h>
 #include "base/mem.h"
-#include "conf/conf_table.h"
 #include "core/users.h"
 #include "svc/health.h"
 #include "admin/query.h"
@@ -69,43 +68,6 @@ void admin_state_status(const struct admin_services *s, struct strbuf *out)
 	strbuf_addf(out, ",\"apps\":%zu,\"connections\":%u", app_set_count(set), connections);
 	free(node);
 	app_set_unref(set);
-}
-
-static void state_add_setting(void *ctx, const struct conf_setting *set)
-{
-	struct strbuf *b = ctx;
-
-	strbuf_add_str(b, b->ptr[b->len - 1] == '[' ? "{\"section\":" : ",{\"section\":");
-	strbuf_add_json(b, sv(set->option->section));
-	strbuf_add_str(b, ",\"app\":");
-	if (set->app_id)
-		strbuf_add_json(b, sv(set->app_id));
-	else
-		strbuf_add_str(b, "null");
-	strbuf_add_str(b, ",\"option\":");
-	strbuf_add_json(b, sv(set->option->name));
-	strbuf_add_str(b, ",\"value\":");
-	if (set->value)
-		strbuf_add_json(b, sv(set->value));
-	else
-		strbuf_add_str(b, "null");
-	strbuf_addf(b, ",\"secret\":%s,\"default\":", set->value ? "false" : "true");
-	strbuf_add_json(b, sv(set->option->fallback));
-	strbuf_add_str(b, ",\"source\":");
-	strbuf_add_json(b, sv(set->label));
-	strbuf_addf(b, ",\"reloadable\":%s}",
-		    set->option->flags & OPTION_RELOADABLE ? "true" : "false");
-}
-
-void admin_state_settings(const struct admin_services *s, struct request *r)
-{
-	struct strbuf b;
-
-	strbuf_init(&b, 4096);
-	strbuf_add_str(&b, "{\"settings\":[");
-	conf_settings_each(s->conf, state_add_setting, &b);
-	strbuf_add_str(&b, "]}");
-	state_reply(r, &b);
 }
 
 /* ---- applications and channels ---- */

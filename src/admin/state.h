@@ -12,7 +12,6 @@
 void admin_state_apps(const struct admin_services *s, struct request *r);
 void admin_state_channels(const struct admin_services *s, struct request *r);
 void admin_state_who(const struct admin_services *s, struct request *r);
-void admin_state_settings(const struct admin_services *s, struct request *r);
 /* Write members without braces, for a reply that also has a part of the database. */
 void admin_state_status(const struct admin_services *s, struct strbuf *out);
 /* As above; returns whether all checks pass. */

@@ -153,6 +153,7 @@ struct conf {
 	struct conf_setting
 		*settings; /* each option that a source set, once: the value that counts */
 	size_t n_settings;
+	char *waiting; /* names of options that a reload could not change, or NULL */
 };
 
 /*
@@ -177,6 +178,8 @@ char *conf_needs_restart(const struct conf *running, const struct conf *now) MUS
  */
 void conf_settings_each(const struct conf *c, void (*fn)(void *ctx, const struct conf_setting *s),
 			void *ctx);
+/* Names of options whose new values, as of the last reload, need a restart (heap); NULL: none. */
+char *conf_settings_waiting(const struct conf *c) MUSTCHECK;
 /* A reload: running's settings become what is in force after it.  Takes the others from now. */
 void conf_settings_reload(struct conf *running, struct conf *now);
 /* Writes the options as roff for scopewire.conf(5), or as the example file; for the build. */

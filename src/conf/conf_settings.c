@@ -50,6 +50,7 @@ void conf_settings_release(struct conf *c)
 	for (size_t i = 0; i < c->n_settings; i++)
 		setting_release(&c->settings[i]);
 	free(c->settings);
+	free(c->waiting);
 }
 
 void conf_settings_each(const struct conf *c, void (*fn)(void *ctx, const struct conf_setting *s),
@@ -61,12 +62,24 @@ void conf_settings_each(const struct conf *c, void (*fn)(void *ctx, const struct
 	pthread_mutex_unlock(&settings_lock);
 }
 
+char *conf_settings_waiting(const struct conf *c)
+{
+	char *names;
+
+	pthread_mutex_lock(&settings_lock);
+	names = c->waiting ? xstrdup(c->waiting) : NULL;
+	pthread_mutex_unlock(&settings_lock);
+	return names;
+}
+
 void conf_settings_reload(struct conf *running, struct conf *now)
 {
 	struct conf_setting *all = xcalloc(running->n_settings + now->n_settings + 1, sizeof(*all));
 	size_t n = 0, left = 0;
 
 	pthread_mutex_lock(&settings_lock);
+	free(running->waiting);
+	running->waiting = conf_needs_restart(running, now);
 	for (size_t i = 0; i < running->n_settings; i++)
 		if (conf_is_reloadable(running->settings[i].option, running, now))
 			setting_release(&running->settings[i]);
