@@ -86,16 +86,18 @@ static void claim_socket(const struct sync_call *sc)
 static void note_authorization(const struct sync_call *sc, const char *channel, unsigned status,
 			       const char *detail)
 {
-	struct recorder *r = sc->call.services->recorder;
-	uint64_t id = sc->values[AUTH_SOCKET_ID].socket_id;
-	const struct recorder_step step = { .kind = status ? STEP_AUTHORIZE_REFUSED
-							   : STEP_AUTHORIZED,
-					    .code = status,
-					    .app = sc->call.app->id,
-					    .channel = sv(channel),
-					    .detail = sv(detail) };
+	struct recorder_step step = { .kind = status ? STEP_AUTHORIZE_REFUSED : STEP_AUTHORIZED,
+				      .code = status,
+				      .app = sc->call.app->id,
+				      .channel = sv(channel),
+				      .detail = sv(detail) };
+	char user[24];
 
-	recorder_note(r, id, &step);
+	if (sc->call.caller.user_id > 0) {
+		snprintf(user, sizeof(user), "%" PRId64, sc->call.caller.user_id);
+		step.user_id = sv(user);
+	}
+	recorder_note(sc->call.services->recorder, sc->values[AUTH_SOCKET_ID].socket_id, &step);
 }
 
 static void add_member(struct strbuf *b, const char *name, const struct strbuf *text)

@@ -311,6 +311,17 @@ static void recorded_add_step(struct recorder *r, struct recorded *c, struct rec
 	c->n_steps++;
 }
 
+/* Of several users the one with the better proof counts. */
+static void recorded_set_user(struct recorded *c, struct str_view user_id,
+			      enum recorder_proof proof)
+{
+	if (!user_id.len || proof <= c->user_proof)
+		return;
+	free(c->user_id);
+	c->user_id = sv_dup(user_id);
+	c->user_proof = (unsigned char)proof;
+}
+
 void recorder_note(struct recorder *r, uint64_t id, const struct recorder_step *step)
 {
 	struct recorder_shard *shard;
@@ -324,10 +335,12 @@ void recorder_note(struct recorder *r, uint64_t id, const struct recorder_step *
 	shard = recorder_shard_of(r, id);
 	recorder_lock(shard);
 	c = recorder_get_locked(shard, id);
-	if (c && (!step->app || strcmp(step->app, c->app) == 0))
+	if (c && (!step->app || strcmp(step->app, c->app) == 0)) {
+		recorded_set_user(c, step->user_id, PROOF_AUTHORIZED);
 		recorded_add_step(r, c, s);
-	else
+	} else {
 		free(s);
+	}
 	recorder_unlock(shard);
 }
 
@@ -371,11 +384,8 @@ void recorder_set_user(struct recorder *r, uint64_t id, struct str_view user_id,
 	s = recorder_shard_of(r, id);
 	recorder_lock(s);
 	c = recorder_get_locked(s, id);
-	if (c && proof > c->user_proof) {
-		free(c->user_id);
-		c->user_id = sv_dup(user_id);
-		c->user_proof = (unsigned char)proof;
-	}
+	if (c)
+		recorded_set_user(c, user_id, proof);
 	recorder_unlock(s);
 }
 

@@ -45,6 +45,7 @@ struct recorder_step {
 	enum step_kind kind;
 	unsigned code;		 /* of the protocol, of HTTP, or of the close frame; 0: none */
 	const char *app;	 /* the socket id came from elsewhere: no step of another app */
+	struct str_view user_id; /* who requested an authorization; empty: no user */
 	struct str_view channel; /* empty: none; like detail it is cut at 200 bytes */
 	struct str_view detail;
 };

@@ -58,6 +58,10 @@ test('a replay, a sign-in, an authorization of the daemon and the reason of a cl
 	await wire.subscribe('private-orders.1', await authorize(wire, user, 'private-orders.1'));
 	const refused = await user.post('/broadcasting/auth', { socket_id: wire.socketId, channel_name: 'private-other' });
 	assert.equal(refused.status, 403);
+	const unknown = await daemon.connect();
+	await user.post('/broadcasting/auth', { socket_id: unknown.socketId, channel_name: 'private-other' });
+	const named = await until(get, unknown, (json) => json.user_id, 'the user who was refused');
+	assert.deepEqual([named.user_id, named.channels], ['7', []]);
 	wire.sendSignin({ id: '7' });
 	await wire.next({ event: 'pusher:signin_success' });
 	await wire.subscribe('other', { since: position });
