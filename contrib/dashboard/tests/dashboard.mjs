@@ -9,7 +9,7 @@ import { launchBrowser } from '../../../tests/e2e/browser.mjs';
 const AXE = fileURLToPath(new URL('../node_modules/axe-core/axe.min.js', import.meta.url));
 const KEY = 'scopewire.admin.token';
 
-export { TOKEN, TOKENS, waitFor };
+export { Sync, TOKEN, waitFor };
 
 class Dashboard {
 	/** A window.  scope: a token with it is signed in; options are those of playwright's context. */

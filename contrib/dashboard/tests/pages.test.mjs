@@ -2,7 +2,7 @@
 // The web pages of the admin listener, in a real browser with the real daemon.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { TOKEN, startDashboard, violations, waitFor } from './dashboard.mjs';
+import { Sync, TOKEN, startDashboard, violations, waitFor } from './dashboard.mjs';
 
 const fill = async (page, values) => {
 	for (const [name, value] of Object.entries(values)) await page.locator(`main [name=${name}]`).fill(value);
@@ -303,4 +303,98 @@ test('every page passes axe in light and dark, fits a phone, and is reached by k
 	assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Close');
 	await page.keyboard.press('Enter');
 	await page.getByRole('dialog').waitFor({ state: 'detached' });
+});
+
+test('the live tail shows events, refusals and connections, filters, and pauses', async (t) => {
+	const dashboard = await startDashboard(t);
+	const { daemon, post } = dashboard;
+	const page = await dashboard.open('#/tail', { scope: 'read' });
+	const rows = page.locator('.tail li');
+	await page.getByText('live', { exact: true }).waitFor();
+	const client = await daemon.connect();
+	await client.subscribe('news');
+	client.sendSubscribe('private-orders', { auth: `${daemon.app.key}:wrong` });
+	await post('/admin/api/send', { channel: 'news', event: 'OrderPaid', data: { number: 4711 } });
+	await rows.filter({ hasText: 'OrderPaid' }).filter({ hasText: '1 reached' }).waitFor();
+	await rows.filter({ hasText: 'subscribe refused' }).filter({ hasText: 'the signature is not valid' }).waitFor();
+	await rows.filter({ hasText: 'connected' }).first().waitFor();
+	await rows.filter({ hasText: 'OrderPaid' }).locator('summary').click();
+	await rows.locator('.js-n', { hasText: '4711' }).waitFor();
+	assert.deepEqual(await violations(page), []);
+
+	await page.getByRole('button', { name: 'Pause' }).click();
+	await post('/admin/api/send', { channel: 'news', event: 'WhilePaused', data: '<img src=x onerror="window.ran=1">' });
+	await page.getByRole('button', { name: 'Go on (1 new)' }).click();
+	await rows.filter({ hasText: 'WhilePaused' }).locator('summary').click();
+	await rows.locator('.json', { hasText: '<img' }).waitFor();
+
+	await page.locator('main [name=channel]').fill('other*');
+	await page.getByRole('button', { name: 'Apply' }).click();
+	await page.getByText('Waiting for something to happen').waitFor();
+	await page.getByText('live', { exact: true }).waitFor();
+	await post('/admin/api/send', { channel: 'news', event: 'NotShown', data: 1 });
+	await post('/admin/api/send', { channel: 'others', event: 'Shown', data: 2 });
+	await rows.filter({ hasText: 'Shown' }).waitFor();
+	assert.equal(await rows.filter({ hasText: 'NotShown' }).count(), 0);
+	assert.equal(await page.evaluate(() => window.ran), undefined);
+	assert.deepEqual(page.problems, []);
+});
+
+test('a connection is found by its user, and closed', async (t) => {
+	const dashboard = await startDashboard(t);
+	const { daemon } = dashboard;
+	const evil = '<b onclick=1>7</b>';
+	const ada = await daemon.connect();
+	await ada.subscribe('presence-room', { channelData: { user_id: evil, user_info: {} } });
+	const other = await daemon.connect();
+	const page = await dashboard.open('#/connections', { scope: 'write' });
+	await page.getByRole('link', { name: other.socketId }).waitFor();
+	await page.locator('main [name=user]').fill(evil);
+	await page.getByRole('button', { name: 'Search' }).click();
+	await page.getByRole('link', { name: other.socketId }).waitFor({ state: 'detached' });
+	await page.locator('td', { hasText: evil }).waitFor();
+	assert.deepEqual(await violations(page), []);
+	await page.getByRole('link', { name: ada.socketId }).click();
+	await page.locator('.steps li', { hasText: 'subscribed' }).filter({ hasText: 'presence-room' }).waitFor();
+	assert.deepEqual(await violations(page), []);
+	await page.getByRole('button', { name: 'Disconnect' }).click();
+	await page.getByRole('dialog').getByRole('button', { name: 'Disconnect' }).click();
+	assert.equal((await ada.closed).code, 4009);
+	await page.locator('.badge', { hasText: 'closed 4009' }).waitFor();
+	assert.equal(other.closeCode, undefined);
+	assert.deepEqual(page.problems, []);
+});
+
+test('why did Ada not get the event: from a search to the rule that refused her', async (t) => {
+	const dashboard = await startDashboard(t);
+	const { daemon, sync, post } = dashboard;
+	await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule, argument) VALUES ('orders.{id}', 'role', 'accounting')`);
+	await sync.put('users/7', { name: 'Ada Lovelace', roles: ['sales'] });
+	await sync.put('users/8', { name: 'Grace Hopper', roles: ['accounting'] });
+	const join = async (id) => {
+		const wire = await daemon.connect();
+		const answer = await Sync.user(daemon, id).post('/broadcasting/auth', { socket_id: wire.socketId, channel_name: 'private-orders.12' });
+		if (answer.status === 200) await wire.subscribe('private-orders.12', { auth: answer.json.auth, channelData: answer.json.channel_data });
+		return { wire, status: answer.status };
+	};
+	const ada = await join(7), grace = await join(8);
+	assert.deepEqual([ada.status, grace.status], [403, 200]);
+	await post('/admin/api/send', { channel: 'private-orders.12', event: 'OrderPaid', data: { order: { number: 4711 } } });
+	await grace.wire.next({ event: 'OrderPaid' });
+
+	const page = await dashboard.open('#/events', { scope: 'read' });
+	await page.locator('main [name=text]').fill('4711');
+	await page.getByRole('button', { name: 'Search' }).click();
+	await page.locator('.events a', { hasText: 'OrderPaid' }).click();
+	const sheet = page.getByRole('dialog', { name: 'OrderPaid' });
+	await sheet.locator('.delivery', { hasText: '1 connection' }).waitFor();
+	await sheet.locator('sw-explain [name=user]').fill('7');
+	await sheet.getByRole('button', { name: 'Why?' }).click();
+	await sheet.locator('.verdict.bad', { hasText: 'accounting' }).waitFor();
+	assert.match(await sheet.locator('.verdict').innerText(), /refused[\s\S]*Roles: sales/);
+	await sheet.getByRole('link', { name: /Connections of user 7/ }).click();
+	await page.getByRole('heading', { name: 'Connections', level: 1 }).waitFor();
+	await page.getByRole('link', { name: ada.wire.socketId }).click();
+	await page.locator('.steps li.bad', { hasText: 'authorize refused' }).filter({ hasText: 'private-orders.12' }).waitFor();
+	assert.deepEqual(page.problems, []);
 });

@@ -6,7 +6,8 @@ import { bytes, count, time } from '../format.js';
 import { Page, go, link } from '../page.js';
 import { badge, confirm, empty, facts, field, heading, problem, say, table, valuesOf, waiting, writeNotice } from '../parts.js';
 
-const BAD = /refus|fail|denied|slow|cut|error|limit/;
+const BAD = /refused|slow|resync|subscription_ended|closing/;
+const words = (step) => step.replaceAll('_', ' ');
 
 const closed = (c) => html`${badge(`closed${c.close_code ? ` ${c.close_code}` : ''}`)}`;
 
@@ -19,7 +20,7 @@ class Connections extends Page {
 	async load() {
 		const { socket_id, ...filters } = this.params;
 		if (socket_id) return { one: await get(`connections/${encodeURIComponent(socket_id)}`) };
-		return { list: await get('connections', { app: this.app, ...filters, limit: 200 }) };
+		return { list: await get('connections', { app: this.app, ...filters, limit: 100 }) };
 	}
 
 	#onFilter(event) {
@@ -27,12 +28,13 @@ class Connections extends Page {
 		go('connections', valuesOf(event.target));
 	}
 
-	#list({ connections }) {
+	#list({ connections, cursor }) {
 		if (!connections.length) return empty('No connection fits', 'Connections that closed are kept for a while: try the state closed, or fewer filters.');
-		return table('Connections', [{ name: 'Socket' }, { name: 'User' }, { name: 'Address' }, { name: 'Connected' }, { name: 'Subscriptions', class: 'number' },
+		return html`${table('Connections', [{ name: 'Socket' }, { name: 'User' }, { name: 'Address' }, { name: 'Connected' }, { name: 'Subscriptions', class: 'number' },
 			{ name: 'Outbox', class: 'number' }, { name: 'State' }], connections.map((c) => [
 			html`<a href=${link('connections', { socket_id: c.socket_id })}><code>${c.socket_id}</code></a>`, c.user_id ?? '–', html`<code>${c.address}</code>`,
-			time(c.connected_at), count(c.subscriptions), bytes(c.outbox_bytes), c.closed_at ? closed(c) : badge('open', 'good')]));
+			time(c.connected_at), count(c.subscriptions), bytes(c.outbox_bytes), c.closed_at ? closed(c) : badge('open', 'good')]))}
+			${cursor ? html`<p class="pager"><a class="button" href=${link('connections', { ...this.params, cursor })}>Older</a></p>` : nothing}`;
 	}
 
 	#all() {
@@ -60,10 +62,10 @@ class Connections extends Page {
 
 	#steps({ steps }) {
 		if (!steps?.length) return empty('No steps', 'The recorder has nothing about this connection.');
-		return html`<ol class="steps" aria-label="Steps">${steps.map((s) => html`<li class=${BAD.test(`${s.step} ${s.detail ?? ''}`) ? 'bad' : ''}>
-			<span class="muted mono">${time(s.at, { ms: true })}</span><span><b>${s.step}</b>
+		return html`<ol class="steps" aria-label="Steps">${steps.map((s) => html`<li class=${BAD.test(s.step) ? 'bad' : ''}>
+			<span class="muted mono">${time(s.at, { ms: true })}</span><span><b>${words(s.step)}</b>
 			${s.channel ? html` <a href=${link('channels', { channel: s.channel })}><code>${s.channel}</code></a>` : nothing}
-			${s.code ? html` ${badge(String(s.code))}` : nothing}${s.detail ? html`<span class="detail">${s.detail}</span>` : nothing}</span></li>`)}</ol>`;
+			${s.times > 1 ? html` ${badge(`${count(s.times)} times`)}` : nothing}${s.code ? html` ${badge(String(s.code))}` : nothing}${s.detail ? html`<span class="detail">${s.detail}</span>` : nothing}</span></li>`)}</ol>`;
 	}
 
 	#one() {

@@ -1,15 +1,27 @@
 // SPDX-License-Identifier: MIT
 // What happens now.  Server-sent events are read with fetch(): EventSource cannot send a token.
 import { html, nothing } from 'lit';
-import { stream } from '../api.js';
+import { repeat } from 'lit/directives/repeat.js';
+import { parse, stream } from '../api.js';
 import { count, time } from '../format.js';
-import { block, line } from '../json.js';
+import { block } from '../json.js';
 import { Page, go, link } from '../page.js';
 import { badge, empty, field, heading, problem, valuesOf } from '../parts.js';
 
 const KEPT = 500;
 const AGAIN_MS = 2000;
 const KINDS = { event: ['Events', ''], refusal: ['Refusals', 'bad'], connection: ['Connections', 'info'] };
+
+const words = (name) => name.replaceAll('_', ' ');
+
+/** Data is text: JSON, unless it was cut or the client sent something else. */
+function shown(data) {
+	try {
+		return block(parse(data));
+	} catch {
+		return html`<pre class="json" tabindex="0" role="region" aria-label="Data">${data}</pre>`;
+	}
+}
 
 class Tail extends Page {
 	static properties = { rows: { state: true }, paused: { state: true }, connection: { state: true }, trouble: { state: true }, held: { state: true } };
@@ -79,16 +91,16 @@ class Tail extends Page {
 	}
 
 	#row(r) {
-		if (r.kind === 'lost') return html`<li class="lost">Some were left out: they came faster than they could be shown.</li>`;
+		if (r.kind === 'lost') return html`<li class="lost">${count(r.lost)} more came faster than they could be shown.</li>`;
 		const channel = r.channel ? html`<code>${r.channel}</code>` : nothing;
 		return html`<li><details class="entry"><summary><span class="muted mono">${time(r.at, { ms: true })}</span>
-				${badge(r.kind, KINDS[r.kind]?.[1])}<b>${r.event ?? r.reason ?? ''}</b>${channel}
-				${r.reason && r.event ? html`<span class="bad-text">${r.reason}</span>` : nothing}
+				${badge(r.kind, KINDS[r.kind]?.[1])}<b>${r.kind === 'event' ? r.event : words(r.event ?? '')}</b>${channel}
+				${r.code ? badge(String(r.code)) : nothing}${r.reason ? html`<span class=${r.kind === 'refusal' ? 'bad-text' : 'muted'}>${r.reason}</span>` : nothing}
 				<span class="end muted">${r.reached === undefined || r.reached === null ? (r.user_id ?? r.socket_id ?? '') : `${count(r.reached)} reached`}</span></summary>
 			<p class="muted">${r.serial ? html`<a href=${link('events', { serial: r.serial })}>Serial ${r.serial}</a> ` : nothing}
 				${r.socket_id ? html`<a href=${link('connections', { socket_id: r.socket_id })}>Connection ${r.socket_id}</a> ` : nothing}
 				${r.user_id ? html`<a href=${link('connections', { user: r.user_id })}>User ${r.user_id}</a>` : nothing}</p>
-			${r.data === undefined || r.data === null ? nothing : html`${typeof r.data === 'string' ? html`<pre class="json" tabindex="0" role="region" aria-label="Data">${r.data}</pre>` : block(r.data)}
+			${r.data === undefined || r.data === null ? nothing : html`${shown(r.data)}
 				${r.cut ? html`<p class="muted">The data is longer. The event in the log has all of it.</p>` : nothing}`}</details></li>`;
 	}
 
@@ -107,7 +119,7 @@ class Tail extends Page {
 			html`<button class="button" aria-pressed=${this.paused} @click=${this.#pause}>${this.paused ? `Go on${this.held ? ` (${this.held} new)` : ''}` : 'Pause'}</button>
 				<button class="button" @click=${() => { this.rows = []; }}>Clear</button>`)}
 			${this.#form()}${problem(this.trouble)}
-			<section class="card flush">${this.rows.length ? html`<ul class="tail" aria-label="What happened">${this.rows.map((r) => this.#row(r))}</ul>`
+			<section class="card flush">${this.rows.length ? html`<ul class="tail" aria-label="What happened">${repeat(this.rows, (r) => r.number, (r) => this.#row(r))}</ul>`
 				: empty('Waiting for something to happen', 'What fits the filters is shown here from now on. The past is in Events.')}</section>`;
 	}
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { html, nothing } from 'lit';
+import { repeat } from 'lit/directives/repeat.js';
 import { canWrite, get, post } from '../api.js';
 import { ago, count, time } from '../format.js';
 import { block } from '../json.js';
@@ -43,7 +44,7 @@ class Webhooks extends Page {
 	#list(state, { webhooks }) {
 		if (!webhooks.length) return state === 'dead' ? empty('No dead letters', 'Nothing was given up.')
 			: empty('Nothing is waiting', 'Every webhook was delivered or given up.');
-		return html`${webhooks.map((w) => html`<details class="entry"><summary>
+		return html`${repeat(webhooks, (w) => w.id, (w) => html`<details class="entry"><summary>
 				${badge(w.event?.name ?? 'event')}<code>${w.channel}</code><span class="muted">${w.attempts} attempt${w.attempts === 1 ? '' : 's'}</span>
 				${w.last_error ? html`<span class="bad-text">${w.last_error}</span>` : nothing}
 				<span class="end">${time(state === 'dead' ? w.dead_at : w.created_at)}</span></summary>
