@@ -3,7 +3,7 @@
 import { LitElement, html } from 'lit';
 import uPlot from 'uplot';
 
-const HOUR_S = 3600, LEAST_S = 300;
+const HOUR_S = 3600, LEAST_S = 120;
 
 /** What a variable of the style sheet is now, in the theme in force. */
 function colour(element, name) {
@@ -68,8 +68,8 @@ export class Plot extends LitElement {
 			cursor: { y: false, points: { size: 6 } },
 			scales: { x: { range: () => this.#span() },
 				y: { range: (u, low, high) => [0, high > 0 ? high * 1.15 : 1] } },
-			axes: [{ ...axis, size: 28, space: 70, values: (u, splits) => splits.map((s) =>
-				new Date(s * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })) },
+			axes: [{ ...axis, size: 28, space: 70, values: (u, splits, index, space, step) => splits.map((s) =>
+				new Date(s * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', ...(step < 60 && { second: '2-digit' }) })) },
 			{ ...axis, size: 58, space: 36, values: (u, splits) => splits.map((v) => this.print(v)) }],
 			series: [{}, ...this.series.map((s) => ({ label: s.label, stroke: colour(this, s.color), width: 1.75,
 				spanGaps: false, points: { show: false }, fill: s.fill ? colour(this, s.fill) : undefined }))],

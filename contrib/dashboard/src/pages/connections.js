@@ -75,12 +75,12 @@ class Connections extends Page {
 			c && !c.closed_at ? html`<button class="button danger" ?disabled=${!canWrite()} @click=${() => this.#disconnect(c)}>Disconnect</button>` : nothing)}
 			${c && !c.closed_at ? writeNotice('Disconnecting') : nothing}
 			${c ? problem(error) : waiting(this.state)}
-			${c ? html`<div class="grid side"><section class="card"><h2>Connection</h2>${facts([
+			${c ? html`<div class="grid wider"><section class="card"><h2>Connection</h2>${facts([
 				['State', c.closed_at ? closed(c) : badge('open', 'good')],
 				['User', c.user_id ? html`<a href=${link('connections', { user: c.user_id })}>${c.user_id}</a>` : 'not signed in'],
 				['Application', c.app], ['Address', html`<code>${c.address}</code>`], ['Connected', time(c.connected_at, { ms: true })],
 				c.closed_at && ['Closed', time(c.closed_at, { ms: true })],
-				['Waiting to be sent', bytes(c.outbox_bytes)], ['Worker', String(c.worker)]])}
+				['Outbox', bytes(c.outbox_bytes)], ['Worker', String(c.worker)]])}
 				<h3>Channels</h3>${c.channels?.length ? html`<ul class="plain">${c.channels.map((n) => html`<li><a href=${link('channels', { channel: n })}><code>${n}</code></a></li>`)}</ul>` : html`<p class="muted">Not subscribed to a channel.</p>`}
 			</section><section class="card"><h2>What happened</h2>${this.#steps(c)}</section></div>` : nothing}`;
 	}

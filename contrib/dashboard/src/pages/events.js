@@ -112,7 +112,7 @@ class Events extends Page {
 				<form method="dialog"><button class="button" autofocus>Close</button></form></header>
 			<div class="sheet-body">
 				${facts([['Serial', html`<code>${event.serial}</code>`], ['Id', html`<code>${event.event_id}</code>`], ['Published', time(event.created_at, { ms: true })],
-					['From', event.origin === 'sql' ? 'SQL' : event.origin], ['Application', event.app], ['Size', bytes(new Blob([text]).size)]])}
+					['From', event.origin?.toUpperCase()], ['Application', event.app], ['Size', bytes(new Blob([text]).size)]])}
 				<h3>Delivery</h3>${this.#delivery(event)}
 				<h3>Data</h3>${block(event.data)}
 				<div class="actions"><button class="button" @click=${() => this.#copy(text)}>Copy the data</button>
