@@ -275,7 +275,7 @@ struct client_address client_address_of(const struct trusted_proxies *t, const s
 		return c;
 	if (protos.len) {
 		proto = address_take_last(&protos, ',');
-	} else if (h->forwarded.len) {
+	} else if (is_standard) {
 		struct str_view elements = h->forwarded;
 
 		proto = forwarded_parameter(address_take_last(&elements, ','), SV("proto"));

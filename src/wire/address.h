@@ -69,7 +69,8 @@ struct client_address {
 
 /*
  * Who the client of a connection is.  peer: the other end of the socket; is_tls: the socket uses
- * TLS.  X-Forwarded-For is preferred to Forwarded.
+ * TLS.  With X-Forwarded-For, Forwarded is not read at all: the proxy wrote the first, so the
+ * second may be the client's.
  */
 struct client_address client_address_of(const struct trusted_proxies *t, const struct address *peer,
 					bool is_tls, const struct forwarded_headers *h);

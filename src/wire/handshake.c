@@ -134,6 +134,24 @@ int handshake_read(struct str_view head, struct handshake *out)
 	return 0;
 }
 
+void head_values(struct str_view head, const char *name, struct strbuf *out)
+{
+	struct str_view line;
+	bool is_first = true;
+
+	if (!head_next_line(&head, &line)) /* the request line */
+		return;
+	while (head_next_line(&head, &line) && line.len) {
+		ptrdiff_t colon = sv_find(line, ':');
+
+		if (colon < 0 || !head_is_word(sv_n(line.ptr, (size_t)colon), name))
+			continue;
+		strbuf_add_str(out, is_first ? "" : ",");
+		strbuf_add_sv(out, head_trim(sv_skip(line, (size_t)colon + 1)));
+		is_first = false;
+	}
+}
+
 void handshake_rewrite(struct str_view head, struct strbuf *out)
 {
 	static const char *const replaced[] = {

@@ -22,6 +22,8 @@ int handshake_read(struct str_view head, struct handshake *out) MUSTCHECK;
  * Connection.  The other headers stay as they are.
  */
 void handshake_rewrite(struct str_view head, struct strbuf *out);
+/* Appends the values of all headers with that name, in their order, with commas between them. */
+void head_values(struct str_view head, const char *name, struct strbuf *out);
 /* Whether a comma-separated list has that word, in any case. */
 bool header_has_word(struct str_view list, const char *word);
 #endif

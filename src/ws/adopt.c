@@ -62,6 +62,7 @@ void worker_adopt(struct worker *w, struct control *c)
 	handshake_rewrite(strbuf_view(&c->head), &head);
 	frame_guard_watch(c->fd, &head);
 	adopted_ssl = c->ssl;
+	w->head = strbuf_view(&c->head);
 	w->subprotocol = h.protocol;
 	/* On failure libwebsockets has closed fd. */
 	if (lws_adopt_socket_vhost(vhost, c->fd))
@@ -71,7 +72,7 @@ void worker_adopt(struct worker *w, struct control *c)
 	frame_guard_drop_head();
 	SSL_free(adopted_ssl); /* it failed early */
 	adopted_ssl = NULL;
-	w->subprotocol = SV("");
+	w->head = w->subprotocol = SV("");
 	w->needs_service = true; /* frames behind the handshake may wait in the TLS state */
 	strbuf_release(&c->head);
 }

@@ -33,7 +33,8 @@ struct worker {
 	struct mailbox messages, control;
 	atomic_uint load; /* connections passed to it and still open */
 	atomic_uint sessions;
-	struct str_view subprotocol;	 /* of the handshake that is being answered; empty: none */
+	/* of the handshake that is being answered; empty: none */
+	struct str_view head, subprotocol;
 	usec_t drain_until;		 /* mono; 0: not draining */
 	usec_t observed_at, idle_before; /* mono; of METRIC_WORKER_BUSY */
 	atomic_bool may_resume;		 /* workers have caught up: see hub_resume() */

@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
+#include "wire/handshake.h"
 #include "wire/pusher.h"
 #include "ws/frame_guard.h"
 #include "ws/worker-private.h"
@@ -115,21 +116,36 @@ static struct str_view ws_header_value(struct lws *wsi, enum lws_token_indexes t
 	return sv_n(buf, n > 0 ? (size_t)n : 0);
 }
 
+/*
+ * The headers are read from the head itself: libwebsockets gives one header of several with a name
+ * that it does not know, and a buffer for its copies would need a size.  What does not fit would
+ * count as absent, and the client could choose its address.
+ */
 static struct client_address ws_client(struct lws *wsi)
 {
-	const struct workers_conf *conf = &worker_of(wsi)->all->conf;
+	const struct worker *w = worker_of(wsi);
+	const struct trusted_proxies *proxies = w->all->conf.proxies;
 	struct address peer = address_of_peer(lws_get_socket_fd(wsi));
-	char x_for[1024], x_proto[128], forwarded[1024];
-	int n = lws_hdr_custom_copy(wsi, forwarded, sizeof(forwarded), "forwarded:", 10);
-	struct forwarded_headers h = {
-		.x_forwarded_for =
-			ws_header_value(wsi, WSI_TOKEN_X_FORWARDED_FOR, x_for, sizeof(x_for)),
-		.forwarded = sv_n(forwarded, n > 0 ? (size_t)n : 0),
-	};
+	struct client_address client = { .address = peer, .is_secure = lws_is_ssl(wsi) };
+	struct strbuf x_for, x_proto, forwarded;
 
-	n = lws_hdr_custom_copy(wsi, x_proto, sizeof(x_proto), "x-forwarded-proto:", 18);
-	h.x_forwarded_proto = sv_n(x_proto, n > 0 ? (size_t)n : 0);
-	return client_address_of(conf->proxies, &peer, lws_is_ssl(wsi), &h);
+	if (!trusted_proxies_contain(proxies, &peer))
+		return client;
+	strbuf_init(&x_for, 0);
+	strbuf_init(&x_proto, 0);
+	strbuf_init(&forwarded, 0);
+	head_values(w->head, "X-Forwarded-For", &x_for);
+	head_values(w->head, "X-Forwarded-Proto", &x_proto);
+	head_values(w->head, "Forwarded", &forwarded);
+	client = client_address_of(
+		proxies, &peer, lws_is_ssl(wsi),
+		&(struct forwarded_headers){ .x_forwarded_for = strbuf_view(&x_for),
+					     .x_forwarded_proto = strbuf_view(&x_proto),
+					     .forwarded = strbuf_view(&forwarded) });
+	strbuf_release(&x_for);
+	strbuf_release(&x_proto);
+	strbuf_release(&forwarded);
+	return client;
 }
 
 static void ws_on_established(struct lws *wsi, struct conn *c)

@@ -101,6 +101,33 @@ describe('limits per client address', () => {
 		await Promise.all([first, other, ...v6, ...local].map((w) => w.close()));
 	});
 
+	const long = '9.9.9.9, '.repeat(200) + '198.51.100.1';
+	const written = [
+		['a long X-Forwarded-For', forwarded(long)],
+		['a long X-Forwarded-For and a Forwarded of the client',
+			forwarded(long, { Forwarded: 'for=203.0.113.9' })],
+		['two X-Forwarded-For', { 'X-Forwarded-For': ['203.0.113.9', '198.51.100.1'] }],
+		['a long Forwarded', { Forwarded: 'for=9.9.9.9, '.repeat(200) + 'for=198.51.100.1' }],
+		['two Forwarded', { Forwarded: ['for=203.0.113.9', 'for=198.51.100.1'] }],
+	];
+	for (const [name, headers] of written) {
+		test(`${name}: the proxy's address of the client counts`, async (t) => {
+			const daemon = await startDaemon({ server: { max_connections_per_address: 1 } }, t);
+			const first = await daemon.connect({ headers });
+			assert.equal((await refusal(daemon, headers))?.code, 4100);
+			await waitFor(() => /connection refused: 4100.*client 198\.51\.100\.1\b/
+				.test(daemon.logText), 'the line with the client');
+			await first.close();
+		});
+	}
+
+	test('of several X-Forwarded-Proto the last counts', async (t) => {
+		const daemon = await startDaemon({ app: { tls_only: 'yes' } }, t);
+		const headers = (list) => forwarded('198.51.100.1', { 'X-Forwarded-Proto': list });
+		assert.equal((await refusal(daemon, headers(['https', 'http'])))?.code, 4000);
+		assert.equal(await refusal(daemon, headers(['http', 'https'])), undefined);
+	});
+
 	test('handshakes over max_handshakes_per_address are refused with 4100', async (t) => {
 		const daemon = await startDaemon({ server: { max_handshakes_per_address: 1 } }, t);
 		const answers = await Promise.all(Array.from({ length: 20 },

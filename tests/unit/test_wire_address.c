@@ -179,6 +179,8 @@ START_TEST(headers_of_a_trusted_proxy_count)
 		{ "127.0.0.1", NULL, NULL, "for=\", for=192.0.2.1", false, "192.0.2.1", false },
 		{ "127.0.0.1", NULL, NULL, "for=_hidden", false, "127.0.0.1", false },
 		{ "127.0.0.1", "192.0.2.1", NULL, "for=9.9.9.9", false, "192.0.2.1", false },
+		{ "127.0.0.1", "192.0.2.1", NULL, "for=9.9.9.9;proto=https", false, "192.0.2.1",
+		  false },
 	};
 
 	check_case(&cases[_i]);
@@ -196,7 +198,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_range_contains_its_addresses_only);
 	tcase_add_test(t, a_list_with_another_word_is_refused);
 	tcase_add_loop_test(t, headers_of_others_do_not_count, 0, 3);
-	tcase_add_loop_test(t, headers_of_a_trusted_proxy_count, 0, 19);
+	tcase_add_loop_test(t, headers_of_a_trusted_proxy_count, 0, 20);
 	suite_add_tcase(s, t);
 	return s;
 }

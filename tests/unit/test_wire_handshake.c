@@ -61,6 +61,31 @@ START_TEST(a_head_ends_at_its_empty_line)
 }
 END_TEST
 
+START_TEST(the_values_of_a_header_are_joined_whatever_their_length)
+{
+	struct strbuf head, want, out;
+
+	strbuf_init(&head, 0);
+	strbuf_init(&want, 0);
+	strbuf_init(&out, 0);
+	strbuf_add_str(&head, "GET /x-for: HTTP/1.1\r\nx-for:  ");
+	for (unsigned i = 0; i < 1000; i++)
+		strbuf_add_str(&want, "9.9.9.9, ");
+	strbuf_add_str(&want, "a");
+	strbuf_add_sv(&head, strbuf_view(&want));
+	strbuf_add_str(&head, " \r\nX-For-2: b\r\nX-FOR:\r\nX-For: c\n\r\nX-For: d\r\n");
+	strbuf_add_str(&want, ",,c");
+	head_values(strbuf_view(&head), "X-For", &out);
+	ck_view_eq(strbuf_view(&out), want.ptr);
+	strbuf_release(&out);
+	head_values(strbuf_view(&head), "Y", &out);
+	ck_assert_uint_eq(out.len, 0);
+	strbuf_release(&out);
+	strbuf_release(&want);
+	strbuf_release(&head);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("wire/handshake");
@@ -69,6 +94,7 @@ int main(void)
 	tcase_add_test(t, the_first_subprotocol_is_selected);
 	tcase_add_test(t, the_form_for_libwebsockets_has_the_other_headers);
 	tcase_add_test(t, a_head_ends_at_its_empty_line);
+	tcase_add_test(t, the_values_of_a_header_are_joined_whatever_their_length);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
