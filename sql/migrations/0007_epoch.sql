@@ -22,6 +22,7 @@ COMMENT ON FUNCTION log_timeline IS
 CREATE FUNCTION log_begin(p_seen_epoch text, p_seen_serial bigint, p_seen_id text,
 			  OUT epoch text, OUT why text)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
 	m log_meta;

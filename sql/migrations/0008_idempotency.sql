@@ -171,20 +171,48 @@ COMMENT ON FUNCTION answer_with_event IS
 	'The answer to a call of the sync API, with the id of the last event that its transaction '
 	'published, if there is one, and p_position, which is before that event.';
 
+-- The event is one of the newest: the partitions are searched from the newest on, each by itself, so
+-- that no others are locked.
+CREATE FUNCTION log_find_newest(p_app text, p_event_id text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+	SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+	part record;
+	found_serial bigint;
+BEGIN
+	-- This one first: events move from here to the others.
+	IF EXISTS (SELECT FROM realtime_events_pending p WHERE p.event_id = p_event_id AND p.app = p_app) THEN
+		RETURN 0;
+	END IF;
+	FOR part IN SELECT p.lower, p.upper FROM log_partitions p
+		    WHERE p.parent = 'realtime_events' AND p.lower IS NOT NULL
+		    ORDER BY p.lower DESC LOOP
+		SELECT e.serial INTO found_serial FROM realtime_events e
+		WHERE e.event_id = p_event_id AND e.app = p_app
+		  AND e.serial >= part.lower AND e.serial < part.upper;
+		IF FOUND THEN
+			RETURN found_serial;
+		END IF;
+	END LOOP;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION log_find_newest IS
+	'The serial of an event that was published a moment ago; 0 while it is pending, NULL when it does '
+	'not exist.';
+
 CREATE FUNCTION answer_with_serial(p_app text, p_body text) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	wanted CONSTANT text := p_body::json->>'event_id';
-	found bigint;
+	found bigint := log_find_newest(p_app, wanted);
 BEGIN
-	SELECT max(e.serial) INTO found FROM realtime_events e
-	WHERE e.event_id = wanted AND e.app = p_app;
 	IF found = 0 THEN
 		PERFORM pg_advisory_xact_lock(lock_key('serials'));
 		LOOP
-			SELECT max(e.serial) INTO found FROM realtime_events e
-			WHERE e.event_id = wanted AND e.app = p_app;
+			found := log_find_newest(p_app, wanted);
 			EXIT WHEN found > 0 OR drain_locked(500) = 0;
 		END LOOP;
 	END IF;
@@ -195,6 +223,7 @@ COMMENT ON FUNCTION answer_with_serial IS
 	'The answer with the serial of its event. Drains if the event has none yet.';
 
 REVOKE EXECUTE ON FUNCTION answer_with_event(text, text), answer_with_serial(text, text),
+	log_find_newest(text, text),
 	idempotency_open(text, text, text),
 	idempotency_close(text, text, idempotency_answer), idempotency_take(text[], text[], text[], text[], text[]),
 	idempotency_find(text, text, text), idempotency_prune(integer) FROM PUBLIC;

@@ -73,22 +73,42 @@ COMMENT ON FUNCTION replay_page IS
 	'p_cap or p_max_age_s means no limit. Events that exclude one of the socket ids in p_was '
 	'are left out.';
 
+-- From the newest partition to the one before which all events are too old.  A minute more, because
+-- the times of events are not quite in the order of their serials.
 CREATE FUNCTION replay_cached(p_app text, p_is_only_app boolean, p_channel text, p_ttl_s integer)
 RETURNS TABLE (fault text, serial bigint, event_id text, event_type text, payload text,
 	       payload_is_text boolean, left_us bigint)
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+	SET plan_cache_mode = force_custom_plan
 AS $$
-	SELECT NULL, l.* FROM (
+DECLARE
+	valid_from CONSTANT timestamptz := clock_timestamp() - p_ttl_s * interval '1 s';
+	part record;
+	at timestamptz;
+BEGIN
+	FOR part IN SELECT p.lower, p.upper FROM log_partitions p
+		    WHERE p.parent = 'realtime_events' AND p.lower IS NOT NULL
+		    ORDER BY p.lower DESC LOOP
 		SELECT e.serial, e.event_id, e.event_type, coalesce(e.payload::text, '{}'),
-		       e.payload_is_text,
-		       (extract(epoch FROM coalesce(e.delivered_at, e.created_at)
-					   + p_ttl_s * interval '1 s' - clock_timestamp())
-			* 1000000)::bigint AS left_us
+		       e.payload_is_text, coalesce(e.delivered_at, e.created_at)
+		INTO serial, event_id, event_type, payload, payload_is_text, at
 		FROM realtime_events e
-		WHERE e.channel = p_channel AND e.serial > 0
+		WHERE e.channel = p_channel AND e.serial >= part.lower AND e.serial < part.upper
 		  AND (e.app = p_app OR (e.app IS NULL AND p_is_only_app))
-		ORDER BY e.serial DESC LIMIT 1) l
-	WHERE l.left_us > 0
+		ORDER BY e.serial DESC LIMIT 1;
+		IF FOUND THEN
+			left_us := (extract(epoch FROM at - valid_from) * 1000000)::bigint;
+			IF left_us > 0 THEN
+				RETURN NEXT;
+			END IF;
+			RETURN;
+		END IF;
+		SELECT coalesce(e.delivered_at, e.created_at) INTO at FROM realtime_events e
+		WHERE e.serial >= part.lower AND e.serial < part.upper
+		ORDER BY e.serial LIMIT 1;
+		EXIT WHEN at < valid_from - interval '1 min';
+	END LOOP;
+END
 $$;
 COMMENT ON FUNCTION replay_cached IS
 	'The last event of a cache channel, if it is at most p_ttl_s seconds old, and for how '

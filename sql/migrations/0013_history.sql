@@ -11,6 +11,7 @@ CREATE FUNCTION sync_events(p_app text, p_caller jsonb, p_channels json, p_prefi
 			    p_page integer, p_cursor text, p_as_lines boolean DEFAULT false)
 RETURNS TABLE (status integer, body text, lines text, next text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
 	is_server boolean := caller_is_server(p_caller);
@@ -35,6 +36,9 @@ DECLARE
 		'ELSE to_json(coalesce(e.payload::text, ''{}'')) END, '
 		'''created_at'', iso(e.created_at)';
 	rows text;
+	-- In every part of the statement, so that only the partitions between are locked.
+	bounds text := CASE WHEN pending THEN ' AND e.serial <= 0'
+		ELSE ' AND e.serial > $2 AND e.serial <= $3' END;
 	found json[];
 	last_serial bigint;
 	last_id bigint;
@@ -67,7 +71,7 @@ BEGIN
 	-- (serial + 0, or the planner would walk the log from one end.)
 	IF (p_from IS NOT NULL OR p_until IS NOT NULL) AND NOT pending AND cardinality(names) = 0 THEN
 		SELECT greatest(low, coalesce(min(e.serial + 0) - 1,
-			(SELECT max(l.serial) FROM realtime_events l), 0)),
+			log_last_serial(), 0)),
 		       coalesce(max(e.serial + 0), 0)
 		INTO low, high FROM realtime_events e
 		WHERE e.created_at >= coalesce(p_from, '-infinity')
@@ -79,8 +83,7 @@ BEGIN
 	END IF;
 	rows := 'SELECT e.serial, e.id FROM realtime_events e WHERE (e.app = $1 '
 		'OR e.app IS NULL AND (SELECT count(*) = 1 FROM log_apps))'
-		|| CASE WHEN pending THEN ' AND e.serial <= 0'
-			ELSE ' AND e.serial > $2 AND e.serial <= $3' END
+		|| bounds
 		|| CASE WHEN behind IS NULL THEN ''
 			WHEN p_newest_first THEN ' AND (e.serial, e.id) < ($4, $5)'
 			ELSE ' AND (e.serial, e.id) > ($4, $5)' END
@@ -100,12 +103,12 @@ BEGIN
 		'FROM (' || rows || by_key || ' LIMIT $12) k), '
 		'sized AS MATERIALIZED (SELECT k.*, sum(e.size) OVER (ORDER BY k.n) AS bytes FROM keys k '
 		'CROSS JOIN LATERAL (SELECT octet_length(e.payload::text) AS size FROM realtime_events e '
-		'WHERE e.serial = k.serial AND e.id = k.id OFFSET 0) e), '
+		'WHERE e.serial = k.serial AND e.id = k.id' || bounds || ' OFFSET 0) e), '
 		'page AS MATERIALIZED (SELECT s.* FROM sized s WHERE s.n < $12 '
 		'AND (s.n = 1 OR s.bytes <= 1000000)) '
 		'SELECT (SELECT array_agg(e.line ORDER BY p.n) FROM page p CROSS JOIN LATERAL (SELECT '
-		|| line || ') AS line FROM realtime_events e WHERE e.serial = p.serial AND e.id = p.id '
-		'OFFSET 0) e), l.serial, l.id, (SELECT count(*) FROM keys) > coalesce(l.n, 0) '
+		|| line || ') AS line FROM realtime_events e WHERE e.serial = p.serial AND e.id = p.id'
+		|| bounds || ' OFFSET 0) e), l.serial, l.id, (SELECT count(*) FROM keys) > coalesce(l.n, 0) '
 		'FROM (VALUES (1)) v LEFT JOIN (SELECT p.* FROM page p ORDER BY p.n DESC LIMIT 1) l ON true'
 	INTO found, last_serial, last_id, more
 	USING p_app, low, high, behind[1]::bigint, behind[2]::bigint, p_prefix, p_event, p_from, p_until,
@@ -135,9 +138,7 @@ BEGIN
 	ELSE
 		body := json_build_object('events', array_to_json(coalesce(found, '{}')),
 			'position', CASE WHEN p_newest_first OR pending THEN NULL ELSE meta.epoch || ':' ||
-				CASE WHEN more THEN last_serial ELSE coalesce((
-					SELECT greatest(low, e.serial, 0) FROM realtime_events e
-					ORDER BY e.serial DESC LIMIT 1), low) END END,
+				CASE WHEN more THEN last_serial ELSE greatest(low, log_last_serial()) END END,
 			'next_cursor', next);
 	END IF;
 	RETURN NEXT;
@@ -149,8 +150,7 @@ COMMENT ON FUNCTION sync_events IS
 CREATE FUNCTION @SCHEMA@.position() RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT m.epoch || ':' || greatest(m.horizon, (
-		SELECT e.serial FROM realtime_events e ORDER BY e.serial DESC LIMIT 1), 0)
+	SELECT m.epoch || ':' || greatest(m.horizon, log_last_serial(), 0)
 	FROM log_meta m
 $$;
 COMMENT ON FUNCTION @SCHEMA@.position() IS
