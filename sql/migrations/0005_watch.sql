@@ -300,6 +300,9 @@ BEGIN
 	WHERE w.id = (SELECT x.id FROM watches x WHERE x.id = p_watch
 		      AND (x.fault IS DISTINCT FROM p_fault OR x.fault_at < now() - interval '1 min')
 		      FOR UPDATE SKIP LOCKED);
+EXCEPTION WHEN serialization_failure THEN
+	-- With REPEATABLE READ: another transaction has stored a fault since this one's snapshot.
+	NULL;
 END
 $$;
 COMMENT ON FUNCTION watch_fault IS

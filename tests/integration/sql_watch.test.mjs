@@ -293,6 +293,25 @@ describe('watched tables', () => {
 				assert.equal((await events(`${table}`)).length, 2);
 			});
 
+		for (const level of ['REPEATABLE READ', 'SERIALIZABLE'])
+			test(`a fault that another transaction has stored does not fail a ${level} one`, async (t) => {
+				const table = `fault_${level.slice(0, 4).toLowerCase()}`;
+				const [first, other] = await Promise.all([session(roles[0]), session(roles[0])]);
+				t.after(() => Promise.all([first.end(), other.end()]));
+				await app.query(`CREATE TABLE ${table} (id integer PRIMARY KEY, c text);
+					SELECT scopewire.watch('${table}', '${table}.{c}');
+					ALTER TABLE ${table} RENAME c TO d`);
+				await first.query(`BEGIN ISOLATION LEVEL ${level}`);
+				await first.query(`SELECT count(*) FROM ${table}`);
+				await other.query(`BEGIN ISOLATION LEVEL ${level}; INSERT INTO ${table} VALUES (1, 'a'); COMMIT`);
+				await first.query(`INSERT INTO ${table} VALUES (2, 'b'); UPDATE ${table} SET d = 'c'`);
+				await first.query('COMMIT');
+				assert.match(first.warnings[0], /change is not broadcast: column n\.c does not exist/);
+				assert.match(await fault(table), /column n\.c does not exist/);
+				assert.deepEqual((await owner(`SELECT id, d FROM ${table} ORDER BY id`)),
+					[{ id: 1, d: 'a' }, { id: 2, d: 'c' }]);
+			});
+
 		test('a dropped column of columns ends the events with a warning', async () => {
 			await app.query(`CREATE TABLE ddl_columns (id integer PRIMARY KEY, a text, b text);
 				SELECT scopewire.watch('ddl_columns', 'ddl_columns', '{id,a}');
