@@ -272,21 +272,21 @@ static void skip_authority(char **target, size_t *len)
 int request_set_target(struct request *r, char *target, size_t len)
 {
 	char *mark;
+	size_t path_len;
+	int rc;
 
 	skip_authority(&target, &len);
 	mark = memchr(target, '#', len);
 	if (mark)
 		len = (size_t)(mark - target);
 	mark = memchr(target, '?', len);
+	path_len = mark ? (size_t)(mark - target) : len;
+	/* first: the form of an error depends on it */
+	r->path = sv_n(target, unescape_to(target, target, path_len, false));
 	r->n_params = 0;
-	if (mark) {
-		int rc = request_parse_query(r, mark + 1, len - (size_t)(mark + 1 - target));
-
-		if (rc)
-			return rc;
-		len = (size_t)(mark - target);
-	}
-	r->path = sv_n(target, unescape_to(target, target, len, false));
+	rc = mark ? request_parse_query(r, mark + 1, len - path_len - 1) : 0;
+	if (rc)
+		return rc;
 	return memchr(target, '\0', r->path.len) ? -EINVAL : 0;
 }
 

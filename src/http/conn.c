@@ -6,7 +6,7 @@
  * libmicrohttpd cannot respond while a body is being received, so an error found then (413, a
  * deadline) is written to the bare socket, see http/deadlines.h.
  *
- * Everything runs on the http thread, but http_request_unref().
+ * Everything runs on the http thread, but http_request_unref() and conn_on_deadline().
  */
 #include <errno.h>
 #include <strings.h>
@@ -97,6 +97,46 @@ static enum MHD_Result conn_refuse(struct http_request *req, const char *status_
 	return MHD_NO;
 }
 
+/* What the thread of the deadlines may read of a request that the http thread is receiving. */
+struct late_request {
+	struct request base; /* first */
+	const char *origin;
+};
+
+static struct str_view late_header(const struct request *r, const char *name)
+{
+	const struct late_request *late = (const struct late_request *)r;
+
+	return strcmp(name, "Origin") == 0 ? sv(late->origin) : SV("");
+}
+
+void conn_on_deadline(struct deadline *d)
+{
+	struct http_conn *conn = CONTAINER_OF(d, struct http_conn, deadline);
+	struct http_request *req = conn->request;
+	struct late_request late = { .base = { .header = late_header, .peer = conn->peer } };
+	struct refusal refusal = {
+		.status = 408,
+		.code = "request_timeout",
+		.sentence = "The request did not arrive in time; send it again.",
+	};
+
+	if (!req || conn->server->conf.handle) {
+		deadlines_refuse(d->fd, "408 Request Timeout",
+				 SV("The request did not arrive in time; send it again"));
+		return;
+	}
+	late.base.path = req->base.path;
+	late.origin = atomic_load(&req->origin);
+	strbuf_init(&refusal.headers, 256);
+	strbuf_init(&refusal.body, 256);
+	router_refusal(conn->server->services, &late.base, &refusal);
+	deadlines_respond(d->fd, "408 Request Timeout", strbuf_view(&refusal.headers),
+			  strbuf_view(&refusal.body));
+	strbuf_release(&refusal.headers);
+	strbuf_release(&refusal.body);
+}
+
 static enum MHD_Result conn_refuse_body(struct http_request *req) RUNS_ON(on_http)
 {
 	char text[96];
@@ -163,6 +203,8 @@ static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_htt
 				   "Content-Length is not a number");
 	if (!coding.len && !n)
 		return MHD_YES;
+	atomic_store(&req->origin,
+		     MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, "Origin"));
 	req->body_limit = req->server->conf.handle
 				  ? req->server->conf.body_max
 				  : router_body_limit(req->server->services, &req->base);
@@ -255,7 +297,7 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	int rc;
 
 	ASSERT_ON(on_http);
-	if (!deadline_set(&conn->deadline, request_deadline(s)))
+	if (!deadline_set(&conn->deadline, DEADLINE_NEVER))
 		return NULL;
 	req = xmalloc(sizeof(*req) + len + 1);
 	/* not the parameters, which are most of it */
@@ -279,6 +321,9 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	req->started = clock_mono();
 	atomic_init(&req->refs, 1);
 	atomic_init(&req->phase, RUNNING);
+	atomic_init(&req->origin, NULL);
+	conn->request = req;
+	(void)deadline_set(&conn->deadline, request_deadline(s)); /* it has none, so none passed */
 	return req;
 }
 
@@ -294,10 +339,14 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
 	*ctx = NULL;
 	http_suspend_end(req); /* resumed, but the client has closed the connection */
 	req->conn->deadline.linger = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
-	/* idle time does not count for the next request; the library limits it */
-	if (!deadline_set(&req->conn->deadline,
-			  request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC))
+	if (!deadline_set(&req->conn->deadline, DEADLINE_NEVER)) {
+		deadlines_wait(s->deadlines);
 		log_debug("http: a request did not arrive in time");
+	}
+	req->conn->request = NULL;
+	/* idle time does not count for the next request; the library limits it */
+	(void)deadline_set(&req->conn->deadline,
+			   request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC);
 	if (req->progress == ROUTED && atomic_fetch_sub(&s->busy, 1) == 1 &&
 	    atomic_load(&s->stopping)) {
 		http_lock(s);
@@ -320,6 +369,7 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		s->announced = true;
 		*ctx = conn = xcalloc(1, sizeof(*conn));
+		conn->server = s;
 		conn->is_tls = s->is_tls;
 		conn->address = s->adopting;
 		peer = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)

@@ -32,6 +32,7 @@ static struct TSA(capability("mutex")) deadlines_held {
 
 struct deadlines {
 	pthread_t thread;
+	void (*on_passed)(struct deadline *c);
 	struct wake wake; /* a socket begins to linger, or stop */
 	pthread_mutex_t lock;
 	struct deadline *head OWNED_BY(deadlines_held);
@@ -93,8 +94,7 @@ static void deadlines_check(struct deadlines *d) RUNS_ON(on_http_deadlines)
 		if (at <= 0)
 			continue;
 		if (at <= now && atomic_compare_exchange_strong(&c->at, &at, DEADLINE_PASSED)) {
-			deadlines_refuse(c->fd, "408 Request Timeout",
-					 SV("The request did not arrive in time; send it again"));
+			d->on_passed(c);
 			shutdown(c->fd, SHUT_RDWR); /* the http thread sees the end and frees */
 		} else if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
 			/* all bytes were read and the client has closed: wakes the http thread,
@@ -185,11 +185,12 @@ static void deadlines_free(struct deadlines *d)
 	free(d);
 }
 
-int deadlines_start(struct deadlines **out)
+int deadlines_start(void (*on_passed)(struct deadline *c), struct deadlines **out)
 {
 	struct deadlines *d = xcalloc(1, sizeof(*d));
 	int rc;
 
+	d->on_passed = on_passed;
 	pthread_mutex_init(&d->lock, NULL);
 	rc = wake_init(&d->wake);
 	if (!rc)
@@ -263,6 +264,13 @@ void deadlines_remove(struct deadlines *d, struct deadline *c)
 		d->head = c->next;
 	if (!d->stopping && wants_linger(c))
 		deadlines_linger_locked(d, c->fd);
+	deadlines_unlock(d);
+}
+
+/* on_passed() is called with the lock held. */
+void deadlines_wait(struct deadlines *d)
+{
+	deadlines_lock(d);
 	deadlines_unlock(d);
 }
 

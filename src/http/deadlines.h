@@ -33,14 +33,23 @@ struct deadline {
 #define DEADLINE_NEVER	((usec_t)0)
 #define DEADLINE_PASSED ((usec_t)-1)
 
-/* 0 or -errno. */
-int deadlines_start(struct deadlines **out) MUSTCHECK;
+/*
+ * on_passed answers a connection whose deadline passed.  It runs on this module's thread, while the
+ * http thread may run: see deadlines_wait().  It does not block.  0 or -errno.
+ */
+int deadlines_start(void (*on_passed)(struct deadline *c), struct deadlines **out) MUSTCHECK;
 void deadlines_stop(struct deadlines *d); /* NULL is fine; no connection may be left */
 void deadlines_add(struct deadlines *d, struct deadline *c, int fd, usec_t at) RUNS_ON(on_http);
 /* Before the fd is closed.  Where it matters, a copy of it is kept until the client has read. */
 void deadlines_remove(struct deadlines *d, struct deadline *c) RUNS_ON(on_http);
-/* False when the deadline passed before: the client got 408 and the connection is shut down. */
+/*
+ * False when the deadline passed before: the client got 408 and the connection is shut down.  After
+ * it was true with DEADLINE_NEVER, on_passed() is not called before another deadline is set.
+ */
 bool deadline_set(struct deadline *c, usec_t at) RUNS_ON(on_http);
+
+/* After deadline_set() was false: on_passed() has returned.  What it reads can be freed. */
+void deadlines_wait(struct deadlines *d) RUNS_ON(on_http);
 
 /*
  * Responds on the bare socket, with Connection: close; for when libmicrohttpd cannot.  No other

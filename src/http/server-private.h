@@ -55,6 +55,8 @@ struct http_server {
 
 struct http_conn {
 	struct deadline deadline;
+	struct http_server *server;
+	struct http_request *request; /* being received, or NULL; changed without a deadline only */
 	struct address peer;
 	bool is_tls, is_unix;
 	struct address_count *address; /* or NULL */
@@ -85,6 +87,7 @@ struct http_request {
 	bool too_long;	 /* the target has too many parameters */
 	bool bad_path;
 	bool has_body;
+	_Atomic(const char *) origin; /* header of a request whose body is to come, or NULL */
 	size_t body_limit;
 	struct strbuf body;
 	struct reply reply;	     /* once REPLIED */
@@ -109,6 +112,8 @@ enum MHD_Result conn_on_request(void *cls, struct MHD_Connection *mhd, const cha
 				size_t *upload_len, void **ctx);
 void conn_on_completed(void *cls, struct MHD_Connection *mhd, void **ctx,
 		       enum MHD_RequestTerminationCode code);
+/* A request did not arrive in time: responds with 408. */
+void conn_on_deadline(struct deadline *d) RUNS_ON(on_http_deadlines);
 /* Any thread. */
 void http_request_unref(struct http_request *req);
 

@@ -207,7 +207,7 @@ int http_server_start(const struct http_server_conf *conf, const struct api_serv
 	pthread_cond_init(&s->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	s->empty_object = make_empty_object();
-	rc = s->empty_object ? deadlines_start(&s->deadlines) : -ENOMEM;
+	rc = s->empty_object ? deadlines_start(conn_on_deadline, &s->deadlines) : -ENOMEM;
 	if (!rc)
 		rc = start_mhd(s);
 	if (rc)

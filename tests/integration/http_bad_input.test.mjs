@@ -134,6 +134,41 @@ describe('too large', () => {
 	});
 });
 
+describe('the sync API answers in JSON what is refused before its handler runs', { concurrency: true }, () => {
+	const ORIGIN = 'https://a.example.com';
+	const post = (more, path = '/api/sync/heartbeat') =>
+		`POST ${path} HTTP/1.1\r\nHost: x\r\nOrigin: ${ORIGIN}\r\n${more}\r\n`;
+	const cases = {
+		'half a body': [post('Content-Length: 10\r\n') + '{', 408, 'request_timeout'],
+		'half a chunked body': [post('Transfer-Encoding: chunked\r\n') + '5\r\n{', 408, 'request_timeout'],
+		'half a body, signed route': [post('Content-Length: 10\r\n', '/apps/x/sync/heartbeat'), 408,
+			'request_timeout'],
+		'two lengths': [post('Content-Length: 1\r\nContent-Length: 2\r\n'), 400, 'bad_request'],
+		'a length and chunks': [post('Content-Length: 1\r\nTransfer-Encoding: chunked\r\n'), 400, 'bad_request'],
+		'another transfer coding': [post('Transfer-Encoding: gzip\r\n'), 400, 'bad_request'],
+		'a space in a header name': [post('X-A : 1\r\n'), 400, 'bad_request'],
+		'a body over the limit': [post('Content-Length: 300000\r\n'), 413, 'too_large'],
+		'a head over the limit': [post(`X-A: ${'a'.repeat(17000)}\r\n`), 431, 'headers_too_large'],
+		'a long method': [post('').replace('POST', 'M'.repeat(40)), 501, 'method_not_allowed'],
+		'many parameters': [post('', `/api/sync/heartbeat?${'a=1&'.repeat(65)}`), 400, 'bad_request'],
+		'a NUL in the path': [post('', '/api/sync/heart%00beat'), 400, 'bad_request'],
+	};
+	for (const [what, [bytes, status, code]] of Object.entries(cases))
+		test(`${what}: ${status}`, async () => {
+			const text = await exchange(bytes);
+			assert.match(text, new RegExp(`^HTTP/1.1 ${status} `));
+			assert.match(text, /\r\nContent-Type: application\/json\r\n/i);
+			assert.match(text, new RegExp(`\r\nAccess-Control-Allow-Origin: ${ORIGIN}\r\n`));
+			assert.equal(JSON.parse(text.slice(text.indexOf('\r\n\r\n'))).error.code, code);
+			await serves();
+		});
+
+	test('half a head: 408', async () => {
+		const text = await exchange(post('').slice(0, -2));
+		assert.equal(JSON.parse(text.slice(text.indexOf('\r\n\r\n'))).error.code, 'request_timeout');
+	});
+});
+
 describe('malformed HTTP', () => {
 	// each made when the daemon is there
 	const cases = {
