@@ -93,8 +93,6 @@ static void reader_unlock(struct reader *r) TSA(release_capability(reader_held))
 	pthread_mutex_unlock(&r->lock);
 }
 
-enum { COL_FAULT, COL_SERIAL, COL_ID, COL_TYPE, COL_PAYLOAD, COL_IS_TEXT, COL_LEFT };
-
 static const struct pg_statement statements[] = {
 	[LOG_ASK_EVENTS] = { .sql = "SELECT * FROM replay_page($1::text, $2::text, $3::boolean, "
 				    "$4::text, $5::bigint, $6::bigint, $7::text, $8::integer, "
@@ -106,19 +104,6 @@ static const struct pg_statement statements[] = {
 };
 
 /* -- answers -- */
-
-static void reader_read_row(const struct job *j, const struct pg_answer *a, int row,
-			    struct log_row *out)
-{
-	*out = (struct log_row){
-		.serial = (uint64_t)pg_answer_int(a, row, COL_SERIAL),
-		.id = pg_answer_view(a, row, COL_ID),
-		.channel = sv(j->channel),
-		.name = pg_answer_view(a, row, COL_TYPE),
-		.payload = pg_answer_view(a, row, COL_PAYLOAD),
-		.is_text = pg_answer_bool(a, row, COL_IS_TEXT),
-	};
-}
 
 /* Frames as they were when the events were live, in chunks of some kilobytes. */
 static void reader_add_frames(struct log_page *page, const struct job *j, const struct pg_answer *a,
@@ -132,7 +117,7 @@ static void reader_add_frames(struct log_page *page, const struct job *j, const 
 	for (int i = 0; i < rows; i++) {
 		struct log_row row;
 
-		reader_read_row(j, a, i, &row);
+		log_row_read_replayed(a, i, sv(j->channel), &row);
 		log_row_add_frame(&row, &chunk, &text);
 		n++;
 		if (chunk.len >= CHUNK_BYTES || i == rows - 1) {
@@ -166,14 +151,14 @@ static enum log_outcome reader_outcome(const char *fault)
 static struct log_page *reader_events_page(const struct job *j, const struct pg_answer *a)
 {
 	int rows = pg_answer_rows(a);
-	const char *fault = rows ? pg_answer_text(a, rows - 1, COL_FAULT) : "";
+	const char *fault = rows ? pg_answer_text(a, rows - 1, LOG_REPLAY_FAULT) : "";
 	struct log_page *page = log_page_new(reader_outcome(fault));
 
 	if (page->outcome != LOG_SERVED)
 		return page;
 	rows -= *fault != '\0';
 	reader_add_frames(page, j, a, rows);
-	page->to = *fault && rows ? (uint64_t)pg_answer_int(a, rows - 1, COL_SERIAL) : j->to;
+	page->to = *fault && rows ? (uint64_t)pg_answer_int(a, rows - 1, LOG_REPLAY_SERIAL) : j->to;
 	return page;
 }
 
@@ -185,9 +170,9 @@ static struct log_page *reader_cached_page(const struct job *j, const struct pg_
 	if (pg_answer_rows(a)) {
 		struct log_row row;
 
-		reader_read_row(j, a, 0, &row);
+		log_row_read_replayed(a, 0, sv(j->channel), &row);
 		page->cached = log_row_event(&row, j->app, NULL);
-		left = pg_answer_int(a, 0, COL_LEFT);
+		left = pg_answer_int(a, 0, LOG_REPLAY_LEFT);
 	}
 	directory_cache_put(j->reader->directory, j->app, sv(j->channel), page->cached, left);
 	return page;

@@ -23,6 +23,19 @@ void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
 	};
 }
 
+void log_row_read_replayed(const struct pg_answer *a, int row, struct str_view channel,
+			   struct log_row *out)
+{
+	*out = (struct log_row){
+		.serial = (uint64_t)pg_answer_int(a, row, LOG_REPLAY_SERIAL),
+		.id = pg_answer_view(a, row, LOG_REPLAY_ID),
+		.channel = channel,
+		.name = pg_answer_view(a, row, LOG_REPLAY_TYPE),
+		.payload = pg_answer_view(a, row, LOG_REPLAY_PAYLOAD),
+		.is_text = pg_answer_bool(a, row, LOG_REPLAY_IS_TEXT),
+	};
+}
+
 struct app *log_row_app(const struct log_row *r, const struct app_set *apps)
 {
 	if (!r->app.len)

@@ -25,6 +25,20 @@ struct log_row {
 };
 
 void log_row_read(const struct pg_answer *a, int row, struct log_row *out);
+/* The columns of replay_page() and replay_cached(). */
+enum log_replay_column {
+	LOG_REPLAY_FAULT,
+	LOG_REPLAY_SERIAL,
+	LOG_REPLAY_ID,
+	LOG_REPLAY_TYPE,
+	LOG_REPLAY_PAYLOAD,
+	LOG_REPLAY_IS_TEXT,
+	LOG_REPLAY_LEFT /* replay_cached(): microseconds */
+};
+
+/* The same for their answer; channel outlives out. */
+void log_row_read_replayed(const struct pg_answer *a, int row, struct str_view channel,
+			   struct log_row *out);
 /* The row's application (counted by apps); one that names none is of the only one.  Or NULL. */
 struct app *log_row_app(const struct log_row *r, const struct app_set *apps);
 /* One reference.  Its delivery record is added to deliveries (may be NULL). */
