@@ -213,6 +213,25 @@ char *sv_dup(struct str_view s)
 	return xstrndup(s.ptr, s.len);
 }
 
+char *textf(const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort(); /* out of memory */
+	va_end(ap);
+	return text;
+}
+
+void secret_free(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
+
 void str_copy(char *out, size_t size, struct str_view s)
 {
 	size_t n = s.len < size ? s.len : size - 1;

@@ -46,6 +46,10 @@ const char *str_plain_end(const char *p, const char *end);
 bool str_is_nearer(struct str_view text, const char *name, unsigned *least);
 /* Heap copy that ends with a NUL. */
 char *sv_dup(struct str_view s) MUSTCHECK;
+/* printf into heap text. */
+char *textf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUSTCHECK;
+/* Wipes and frees; NULL is fine. */
+void secret_free(char *text);
 /* Copies what fits into size > 0 bytes, with a NUL after it. */
 void str_copy(char *out, size_t size, struct str_view s);
 #define STR_U64_SIZE 21

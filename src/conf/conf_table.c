@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <strings.h>
 #include "base/mem.h"
 #include "conf/conf.h"
@@ -613,31 +612,12 @@ static const char *option_nearest(const char *section, const char *name)
 	return nearest;
 }
 
-char *textf(const char *fmt, ...)
-{
-	va_list ap;
-	char *text;
-
-	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort(); /* out of memory */
-	va_end(ap);
-	return text;
-}
-
 char *option_unknown(const char *section, const char *name, const char *label)
 {
 	const char *near = option_nearest(section, name);
 
 	return textf("%s: there is no such option%s%s%s", label, near ? "; did you mean " : "",
 		     near ? near : "", near ? "?" : "");
-}
-
-void secret_free(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
 }
 
 void complaint_add(char **why, char *sentence)

@@ -56,12 +56,8 @@ const struct option *option_find_env(const struct option *options, size_t n, con
 				     unsigned *scale);
 /* The value of an application's limit: UINT64_MAX for none, 0 when the value is not valid. */
 uint64_t option_limit(const char *name, const char *value);
-/* Wipes and frees; NULL is fine. */
-void secret_free(char *text);
 /* "LABEL: there is no such option; did you mean NAME?", with the nearest name if one is near. */
 char *option_unknown(const char *section, const char *name, const char *label) MUSTCHECK;
-/* printf into heap text. */
-char *textf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUSTCHECK;
 /*
  * Appends a sentence (heap, taken) to *why, in a line of its own; *why may be NULL.  A sentence is
  * there once, and the number of lines has a bound.

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include "base/macros.h"
 #include "base/mem.h"
-#include "conf/conf_table.h"
 #include "conf/webhooks.h"
 #include "wire/json.h"
 
