@@ -4,6 +4,7 @@
  * routes share.  Runs on the http thread.
  */
 #include <errno.h>
+#include <strings.h>
 #include "base/mem.h"
 #include "base/metric.h"
 #include "core/directory.h"
@@ -104,6 +105,19 @@ struct client_address call_client(const struct call *c)
 	strbuf_release(&x_proto);
 	strbuf_release(&forwarded);
 	return client;
+}
+
+bool call_has_scheme(const struct call *c, const char *scheme, struct str_view *rest)
+{
+	struct str_view header = c->r->header(c->r, "Authorization");
+	size_t n = strlen(scheme);
+
+	if (header.len <= n || strncasecmp(header.ptr, scheme, n) != 0 || header.ptr[n] != ' ')
+		return false;
+	while (n < header.len && header.ptr[n] == ' ')
+		n++;
+	*rest = sv_skip(header, n);
+	return true;
 }
 
 bool call_is_secure(const struct call *c)

@@ -129,6 +129,8 @@ bool call_take_read(struct call *c) MUSTCHECK;
 bool call_take_quota(struct call *c) MUSTCHECK;
 /* Who makes the request, behind trusted proxies. */
 struct client_address call_client(const struct call *c);
+/* Whether the request has credentials of the scheme, good or not: they are in *rest. */
+bool call_has_scheme(const struct call *c, const char *scheme, struct str_view *rest);
 /* The client uses TLS, or is on this machine, where no one can listen in. */
 bool call_is_secure(const struct call *c);
 /* server.demo is on and the client is on this machine, not behind a proxy on it. */

@@ -172,33 +172,13 @@ static bool by_token(struct call *c, struct str_view token)
 
 /* ---- either -------------------------------------------------------------------- */
 
-/* Sets rest to what follows "Basic " or "Bearer "; false: another scheme. */
-static bool caller_has_scheme(struct str_view header, const char *scheme, struct str_view *rest)
-{
-	size_t n = strlen(scheme);
-
-	if (header.len <= n || strncasecmp(header.ptr, scheme, n) != 0 || header.ptr[n] != ' ')
-		return false;
-	while (n < header.len && header.ptr[n] == ' ')
-		n++;
-	*rest = sv_skip(header, n);
-	return true;
-}
-
-bool call_has_basic(const struct call *c)
+static bool by_header(struct call *c)
 {
 	struct str_view rest;
 
-	return caller_has_scheme(c->r->header(c->r, "Authorization"), "Basic", &rest);
-}
-
-static bool by_header(struct call *c)
-{
-	struct str_view header = c->r->header(c->r, "Authorization"), rest;
-
-	if (caller_has_scheme(header, "Basic", &rest))
+	if (call_has_scheme(c, "Basic", &rest))
 		return by_basic(c, rest);
-	if (caller_has_scheme(header, "Bearer", &rest))
+	if (call_has_scheme(c, "Bearer", &rest))
 		return by_token(c, rest);
 	return fail_auth(c, "unauthorized",
 			 "Authorization is missing: send Basic with an application's key and "

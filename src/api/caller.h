@@ -9,6 +9,4 @@
  * or 404.
  */
 bool caller_identify(struct call *c) MUSTCHECK;
-/* Whether the request has Basic credentials, good or not. */
-bool call_has_basic(const struct call *c);
 #endif

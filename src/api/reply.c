@@ -10,7 +10,6 @@
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "wire/auth.h"
-#include "api/caller.h"
 #include "api/reply.h"
 #include "trace/live_tail.h"
 
@@ -226,6 +225,7 @@ static void fail_with(struct call *c, const struct failure *f, const char *field
 {
 	struct reply reply = { .status = f->status, .retry_after_s = f->retry_after_s };
 	bool is_read = c->route && c->route->method[0] == 'G' && f->read_message;
+	struct str_view credentials;
 	const char *message = is_read ? f->read_message : f->message;
 
 	log_refusal(c, f->status, message);
@@ -233,8 +233,9 @@ static void fail_with(struct call *c, const struct failure *f, const char *field
 	/* RFC 9110 section 11.6.1; browsers show a password dialog for Basic */
 	if (f->status == 401 && c->is_sync)
 		reply_add_header(&reply, "WWW-Authenticate",
-				 call_has_basic(c) ? SV("Basic realm=\"scopewire\"")
-						   : SV("Bearer realm=\"scopewire\""));
+				 call_has_scheme(c, "Basic", &credentials)
+					 ? SV("Basic realm=\"scopewire\"")
+					 : SV("Bearer realm=\"scopewire\""));
 	if (!c->is_sync) {
 		reply.content_type = REQUEST_TEXT;
 		strbuf_add_sv(&reply.body, without_stop(message));
