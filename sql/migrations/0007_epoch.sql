@@ -59,7 +59,7 @@ BEGIN
 	END;
 	IF why IS NOT NULL THEN
 		m.epoch := replace(gen_random_uuid()::text, '-', '');
-		-- Who is connected goes on with higher serials than it has seen.
+		-- A connected client continues with serials above all that it has received.
 		top := greatest(top, CASE WHEN is_witness THEN p_seen_serial END);
 		IF top >= next_serial THEN
 			PERFORM setval('realtime_events_serial', top);

@@ -11,7 +11,7 @@
 struct admin;
 struct admin_query;
 
-/* What goes on after the statement, on the pool's thread; replies and frees q. */
+/* What continues after the statement, on the pool's thread; replies and frees q. */
 typedef void admin_query_done(struct admin_query *q, const struct pg_answer *a);
 
 struct admin_query {

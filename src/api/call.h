@@ -246,7 +246,7 @@ struct sync_call {
 	const char *extra[SYNC_EXTRA_MAX]; /* set by the action's run; not owned */
 };
 
-/* A call that goes on after the router has returned; takes what from holds. */
+/* A call that continues after the router has returned; takes what from holds. */
 struct sync_call *sync_call_new(struct call *from) MUSTCHECK;
 void sync_call_free(struct sync_call *sc);
 /* A user's call counts as n requests more than one; false: replied 429, and the call is freed. */

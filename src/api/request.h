@@ -35,7 +35,7 @@ enum stream_end { STREAM_GOES_ON, STREAM_ENDS, STREAM_FAILS };
 struct reply_stream {
 	/* Requests a part, on the transport's thread; part() is called once, now or later. */
 	void (*next)(struct reply_stream *s);
-	/* Any thread; never while a part is owed. */
+	/* Any thread; never between next() and part(). */
 	void (*release)(struct reply_stream *s);
 	/* The transport's, set before next(); any thread.  text is taken over; with STREAM_FAILS
 	 * the body is cut off after it, so that the client sees that it is incomplete. */
@@ -69,7 +69,7 @@ void reply_add_header(struct reply *reply, const char *name, struct str_view val
 void reply_release(struct reply *reply);
 
 struct request {
-	/* Views are good until the reply. */
+	/* Views are valid until the reply. */
 	struct str_view method;
 	struct str_view path; /* as received, without query, unescaped, prefix still there */
 	struct auth_param params[REQUEST_PARAMS_MAX]; /* query, unescaped */

@@ -39,7 +39,7 @@ static const char *handshake_fault(const struct request *r, unsigned *status)
 	if (!header_has_word(r->header(r, "Upgrade"), "websocket"))
 		return "This path is for WebSocket: connect with \"Upgrade: websocket\".";
 	if (!sv_eq(r->header(r, "Sec-WebSocket-Version"), SV("13")))
-		return "Only version 13 of WebSocket is spoken here; send one header "
+		return "This server supports version 13 of WebSocket only; send one header "
 		       "\"Sec-WebSocket-Version: 13\".";
 	*status = 400;
 	if (!header_has_word(r->header(r, "Connection"), "upgrade"))

@@ -2,8 +2,8 @@
 #ifndef BASE_MAILBOX_H
 #define BASE_MAILBOX_H
 /*
- * Messages from any thread to one.  A mutex-guarded list: the sender learns whether
- * the box was empty and wakes the receiver only then; the receiver takes all at once.
+ * Messages from any thread to one.  A mutex-guarded list: mailbox_put() returns whether
+ * the box was empty, and the sender wakes the receiver only then; the receiver takes all at once.
  * A message embeds a struct mailbox_entry.  Order is kept.
  */
 #include <pthread.h>

@@ -2,7 +2,7 @@
 #ifndef BASE_STR_H
 #define BASE_STR_H
 /*
- * str_view: bytes that somebody else owns (not NUL-terminated, may hold NUL).
+ * str_view: bytes that are owned elsewhere (not NUL-terminated, may hold NUL).
  * strbuf: bytes that grow; always NUL-terminated behind len, so ptr is a C string too.
  */
 #include <stdbool.h>

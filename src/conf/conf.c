@@ -202,7 +202,7 @@ static void ini_option(struct loader *l, const struct setting *s, const char *la
 		return;
 	}
 	if (o->type != OPTION_STRING) {
-		loader_complain(l, textf("%s: only text goes on in the next line", label));
+		loader_complain(l, textf("%s: only text can continue in the next line", label));
 		return;
 	}
 	whole = joined(*(char **)((char *)l->conf + o->offset), s->value);

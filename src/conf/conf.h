@@ -62,17 +62,17 @@ struct conf_database {
 
 /* The sync API, /api/sync. */
 struct conf_sync {
-	unsigned connections;		  /* to the database, of its pool */
-	unsigned max_waiting;		  /* requests that wait for the database; more: 503 */
-	unsigned statement_timeout_ms;	  /* of one request in the database */
-	unsigned lock_wait_ms;		  /* of one request, for locks in the database */
-	unsigned authorize_connections;	  /* to the database, for channel rules and keys */
-	unsigned max_user_calls;	  /* of one user, without an answer; more: 429 */
-	unsigned max_app_calls;		  /* of one application; more: 429 */
-	unsigned rule_connections;	  /* to the database, for predicates of channel rules */
-	unsigned rule_timeout_ms;	  /* of a channel's predicates */
-	unsigned rule_cache_ms;		  /* a predicate's verdict is good for; 0: not kept */
-	unsigned max_request_bytes;	  /* a body */
+	unsigned connections;		/* to the database, of its pool */
+	unsigned max_waiting;		/* requests that wait for the database; more: 503 */
+	unsigned statement_timeout_ms;	/* of one request in the database */
+	unsigned lock_wait_ms;		/* of one request, for locks in the database */
+	unsigned authorize_connections; /* to the database, for channel rules and keys */
+	unsigned max_user_calls;	/* of one user, without an answer; more: 429 */
+	unsigned max_app_calls;		/* of one application; more: 429 */
+	unsigned rule_connections;	/* to the database, for predicates of channel rules */
+	unsigned rule_timeout_ms;	/* of a channel's predicates */
+	unsigned rule_cache_ms;	    /* how long a predicate's verdict is cached; 0: not at all */
+	unsigned max_request_bytes; /* a body */
 	unsigned activity_retention_days; /* 0: for ever */
 	unsigned changes_retention_days;  /* 0: for ever */
 	char *user_activity_types;	  /* words, separated by commas; * at an end fits all */
@@ -128,7 +128,7 @@ struct conf_log {
 	enum log_level level;
 };
 
-/* What one source set; for people, and for the page of settings. */
+/* What one source set, as it is shown to operators. */
 struct conf_setting {
 	char *app_id; /* NULL: an option of the daemon */
 	const struct option *option;

@@ -112,7 +112,7 @@ static void ini_read_line(struct ini_run *r, struct str_view line)
 	else if (!s.len || *s.ptr == '#' || *s.ptr == ';')
 		return;
 	else if (s.len > INI_LINE_MAX)
-		ini_complain(r, "the line is longer than 4096 bytes; a value goes on in the next "
+		ini_complain(r, "the line is longer than 4096 bytes; a value continues in the next "
 				"line if that is indented and without \"=\"");
 	else if (*s.ptr == '[')
 		ini_begin_section(r, s);

@@ -497,7 +497,7 @@ const struct option app_options[] = {
 	{ LIMIT("max_user_bytes_per_day", max_user_bytes_per_day), .unit = "bytes",
 	  .fallback = "104857600", .flags = PER_APP_LIMIT,
 	  .help = "The same over a day, which bounds what one user can add to the database; beyond "
-		  "that 429. It comes back evenly over the day, and is whole after a restart." },
+		  "that 429. It is refilled evenly over the day, and is full after a restart." },
 	{ LIMIT("max_all_users_requests_per_second", max_all_users_requests_per_second),
 	  .unit = "requests/s", .fallback = "0", .flags = PER_APP_LIMIT,
 	  .help = "Requests of all users together, counted in the same way; beyond that 429." },

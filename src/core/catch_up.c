@@ -423,7 +423,7 @@ static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 
 	if (u->sub->traits.cache && !u->cached && u->cache_unknown && s->hub->conf.log) {
 		u->stage = STAGE_CACHED;
-		/* A page that is on its way must not be taken for the answer. */
+		/* A page that is under way must not be taken for the answer. */
 		page_request_abandon(u->request);
 		return;
 	}

@@ -16,7 +16,7 @@
  * mailboxes under the shard's lock, so all workers receive the messages of a channel in one
  * order.  A join returns the number that it saw (directory_join.seq); the worker skips messages
  * up to it, because the roster and the cached event that the join returned contain them.  The
- * numbers belong to the shard, so they go on rising when a channel's entry is deleted and made
+ * numbers belong to the shard, so they keep rising when a channel's entry is deleted and made
  * again.  The log's position advances under the same lock, so a join knows which logged events
  * were delivered before it.
  *

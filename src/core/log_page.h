@@ -59,7 +59,7 @@ enum log_ask_kind {
 struct log_ask {
 	enum log_ask_kind kind;
 	unsigned worker;
-	uint64_t token; /* comes back with the page */
+	uint64_t token; /* the message with the page has it too */
 	struct log_ticket *ticket;
 	struct app *app;
 	struct str_view channel;

@@ -30,7 +30,7 @@
 #define ANSWER_US      (5 * USEC_PER_SEC)
 #define LOOK_MS	       100		  /* how often it looks for the end of another daemon */
 #define LOST_US	       (5 * USEC_PER_SEC) /* for a busy daemon that connects again */
-#define SAY_US	       (1 * USEC_PER_SEC) /* a wait that is worth a line */
+#define SAY_US	       (1 * USEC_PER_SEC) /* how long a wait lasts before it is logged */
 #define SAY_AGAIN_US   (60 * USEC_PER_SEC)
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000

@@ -33,7 +33,7 @@ struct event_batch {
 	void (*done)(struct event_batch *b, int rc);
 	void *ctx;
 	bool fan_out; /* deliver after the commit; false (async): that was done before */
-	const struct event_key *key; /* or NULL; good until done.  A batch may have only this */
+	const struct event_key *key; /* or NULL; valid until done.  A batch may have only this */
 	unsigned n;
 	struct event **events; /* references owned by the batch */
 };

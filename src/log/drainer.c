@@ -28,7 +28,8 @@
 #define QUERY_US    (10 * USEC_PER_SEC)
 #define POLL_US	    (2 * USEC_PER_MSEC)
 #define POLL_MAX_US (10 * USEC_PER_MSEC)
-/* Waits so many times as long as the last drain took: fewer, larger drains. */
+/* The pause between polls, in durations of the last drain: a long one makes fewer, larger drains.
+ */
 #define POLL_FACTOR	4
 #define LEAVE_US	(20 * USEC_PER_MSEC)
 #define WINDOW_US	(100 * USEC_PER_MSEC)
@@ -41,7 +42,7 @@
 #define LOCK_TIMEOUT_MS 2000
 #define BACKOFF_MIN_MS	50
 #define BACKOFF_MAX_MS	2000
-#define DRAIN_ROWS	500 /* HTTP publishers wait for so many */
+#define DRAIN_ROWS	500 /* at a time: HTTP publishers wait meanwhile */
 #define DRAIN_TEXT	"500"
 
 enum drainer_mode {

@@ -48,13 +48,14 @@ enum log_queue_state {
 bool log_queue_take(struct log_queue *q, struct batch_list *to);
 /* Call log_queue_take() after it: what was appended before the state changed woke no one. */
 void log_queue_set_state(struct log_queue *q, enum log_queue_state state);
-/* LOG_LINGERING for so many batches that wait for their commit. */
+/* LOG_LINGERING until this number of batches that wait for their commit has come. */
 void log_queue_linger(struct log_queue *q, unsigned batches);
 /* Whether batches are still missing, once these (taken since log_queue_linger()) have come. */
 bool log_queue_is_missing(struct log_queue *q, unsigned came);
 /* Answers the batch, which leaves the queue's count. */
 void log_queue_finish(struct log_queue *q, struct event_batch *b, int rc);
-/* The database is away since (mono); 0: it is not.  Returns what was set before. */
+/* Sets since when the database is unavailable (mono); 0: it is available.  Returns the earlier
+ * value. */
 usec_t log_queue_set_away(struct log_queue *q, usec_t since);
 usec_t log_queue_away(const struct log_queue *q);
 

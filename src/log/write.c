@@ -33,7 +33,7 @@ struct log_write {
 	char *node;
 	uint64_t *serials;
 	unsigned n, room;     /* events, and room in serials */
-	unsigned drained;     /* pending rows that went before them */
+	unsigned drained;     /* pending rows that got serials before them */
 	struct strbuf quoted; /* scratch */
 };
 

@@ -40,6 +40,6 @@ void pg_array_add_bool(struct pg_array *a, bool v);
 void pg_array_add_int4(struct pg_array *a, int32_t v);
 void pg_array_add_int8(struct pg_array *a, int64_t v);
 void pg_array_add_time(struct pg_array *a, usec_t wall);
-/* The finished parameter; good until the next change. */
+/* The finished parameter; valid until the next change. */
 struct str_view pg_array_view(struct pg_array *a);
 #endif

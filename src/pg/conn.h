@@ -83,7 +83,7 @@ bool pg_conn_is_in_transaction(const struct pg_connection *c);
  * the deadline; then reads what has arrived.  PG_FINE or PG_LOST. */
 enum pg_fault pg_conn_idle(struct pg_connection *c, int fd, usec_t deadline) MUSTCHECK;
 
-/* The last fault in one line without a newline; good until the next call. */
+/* The last fault in one line without a newline; valid until the next call. */
 const char *pg_conn_error(const struct pg_connection *c);
 
 #endif

@@ -19,6 +19,7 @@ unsigned pg_hosts_count(const char *conninfo);
 /* Number i of them. */
 void pg_host_read(const char *conninfo, unsigned i, struct pg_host *out);
 void pg_host_release(struct pg_host *h);
-/* The servers for people (heap): "127.0.0.1:5432, db2".  Nothing else of conninfo is in it. */
+/* The servers as text for messages (heap): "127.0.0.1:5432, db2".  Nothing else of conninfo is in
+ * it. */
 char *pg_hosts_text(const char *conninfo) MUSTCHECK;
 #endif

@@ -68,12 +68,12 @@ struct pg_call {
 };
 
 /*
- * The answer is the pool's, good until this returns.  Its rc: 0, result has the rows; -EINVAL, the
- * server refused: sqlstate and pg_answer_message() say why; -EAGAIN, too many are under way, or it
- * waited too long for its turn; -EBUSY, another transaction holds a lock that it needs, and nothing
- * was done; -EHOSTDOWN, the database is away and nothing was done; -ETIMEDOUT, it did not answer in
- * time; -ECONNABORTED, the connection broke and the statement may or may not have run; -ECANCELED,
- * the pool stops.
+ * The answer is the pool's, valid until this returns.  Its rc: 0, result has the rows; -EINVAL, the
+ * server refused: sqlstate and pg_answer_message() have the reason; -EAGAIN, too many are under
+ * way, or it waited too long for its turn; -EBUSY, another transaction holds a lock that it needs,
+ * and nothing was done; -EHOSTDOWN, the database is away and nothing was done; -ETIMEDOUT, it did
+ * not answer in time; -ECONNABORTED, the connection broke and the statement may or may not have
+ * run; -ECANCELED, the pool stops.
  */
 typedef void pg_pool_done(void *ctx, const struct pg_answer *a);
 

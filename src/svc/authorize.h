@@ -42,7 +42,7 @@ struct authorize_answer {
 	const char *name, *avatar; /* of the user, or NULL */
 };
 
-/* answer is good until it returns.  It must not wait. */
+/* answer is valid until it returns.  It must not wait. */
 typedef void authorize_done(void *ctx, const struct authorize_answer *answer);
 
 /* pool evaluates rules without predicates; borrowed.  0 or -errno. */

@@ -29,7 +29,7 @@ enum idempotency_result {
 struct idempotency_reply {
 	enum idempotency_result result;
 	int rc;
-	struct str_view text; /* good until the callback returns */
+	struct str_view text; /* valid until the callback returns */
 	bool is_repeat;	      /* the work was not done by this call */
 };
 typedef void idempotency_done(void *ctx, struct idempotent_call *o,

@@ -29,7 +29,7 @@ struct presence_db_reply {
 	int64_t unread; /* notifications */
 };
 
-/* reply is NULL unless a->rc is 0; both are good until it returns. */
+/* reply is NULL unless a->rc is 0; both are valid until it returns. */
 typedef void presence_db_done(void *ctx, const struct pg_answer *a,
 			      const struct presence_db_reply *reply);
 

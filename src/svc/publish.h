@@ -3,8 +3,8 @@
 #define SVC_PUBLISH_H
 /*
  * Every event that is published by HTTP passes here: the channels of a publish are sorted by their
- * durability, what may go at once is fanned out, the rest is appended to the log's queue, and the
- * caller gets the answer when all of it is as durable as the application wants it.
+ * durability, events that need no commit are fanned out at once, the others are appended to the
+ * log's queue, and the caller gets the answer when all are as durable as the application requires.
  */
 #include "core/directory.h"
 #include "core/event.h"
@@ -42,7 +42,7 @@ void publisher_free(struct publisher *p); /* NULL is fine */
  * returns, on any thread, with 0, -EAGAIN (queues full), -EHOSTDOWN or -ETIMEDOUT (database
  * away), -EINVAL (the database refused the content).
  * With r->key all of it, whatever its durability, waits for a commit that has the key
- * in it; -EEXIST: the key exists.  key is good until done.
+ * in it; -EEXIST: the key exists.  key is valid until done.
  * On an error nothing was delivered, though a commit that was under way when -ETIMEDOUT was
  * answered may still succeed.  Everything else is copied.
  */

@@ -18,7 +18,7 @@ struct sender;
 
 struct sender_result {
 	bool is_delivered;
-	const char *error; /* why not: for people */
+	const char *error; /* why not, as text for the log and the table */
 };
 
 struct sender_request {

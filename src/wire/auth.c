@@ -310,7 +310,8 @@ static bool body_md5_is(struct str_view body, const struct str_view *got)
 	return auth_equal(sv_n(want, AUTH_MD5_HEX_BYTES), *got);
 }
 
-/* The signature goes before the body's sum: strangers do not make us read a megabyte. */
+/* The signature is checked before the MD5 of the body: a caller without the secret cannot cause the
+ * cost of a large body. */
 enum auth_verdict auth_check_request(struct str_view key, const struct auth_secret *s,
 				     const struct auth_request *r, usec_t now, usec_t window)
 {

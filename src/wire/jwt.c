@@ -24,7 +24,7 @@ static const char *const verdicts[] = {
 	[JWT_BAD_TIME] = "In the bearer token exp, nbf and iat must be numbers of seconds since "
 			 "1970, not text.",
 	[JWT_EXPIRED] = "The bearer token has expired; get a new one.",
-	[JWT_NOT_YET] = "The bearer token is not valid yet (nbf or iat lies ahead).",
+	[JWT_NOT_YET] = "The bearer token is not valid yet (nbf or iat is in the future).",
 	[JWT_BAD_SUBJECT] = "The bearer token's sub must be the user's id, a positive integer.",
 	[JWT_BAD_CLAIM] =
 		"In the bearer token name and avatar must be short strings, roles a list.",

@@ -26,7 +26,7 @@ enum jwt_verdict {
 	JWT_NO_EXPIRY,
 	JWT_BAD_TIME, /* exp, nbf or iat is not a number of seconds */
 	JWT_EXPIRED,
-	JWT_NOT_YET,	 /* nbf, or iat, lies ahead */
+	JWT_NOT_YET,	 /* nbf, or iat, is in the future */
 	JWT_BAD_SUBJECT, /* sub is not a positive integer */
 	JWT_BAD_CLAIM,	 /* name, avatar or roles of another type, or too long */
 };

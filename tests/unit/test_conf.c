@@ -110,7 +110,7 @@ START_TEST(errors_in_the_file)
 		{ "[server]\nport = 8080 8081\n",
 		  ":2: [server] port = 8080 8081: must be from 0 to 65535" },
 		{ "[server]\nport = 80\n 81\n",
-		  ":3: [server] port: only text goes on in the next line" },
+		  ":3: [server] port: only text can continue in the next line" },
 		{ "[server]\nprot = 1\n",
 		  ":2: [server] prot: there is no such option; did you mean port?" },
 		{ "[server]\nxyzzy = 1\n", ":2: [server] xyzzy: there is no such option" },
@@ -182,7 +182,7 @@ START_TEST(long_lines_are_refused_not_cut)
 	ck_assert_uint_eq(strlen(conf->server.demo_dir), 4096 - 11);
 	memcpy(text + n + 4096 - 11, "x\n", 3);
 	ck_refused(-EINVAL,
-		   ":2: the line is longer than 4096 bytes; a value goes on in the next line if "
+		   ":2: the line is longer than 4096 bytes; a value continues in the next line if "
 		   "that is indented and without \"=\"",
 		   .file = text);
 	memset(text, '#', 4900);
