@@ -53,6 +53,19 @@ $$;
 COMMENT ON FUNCTION viewing_channels_of IS
 	'The channels of a resource.';
 
+-- private-cache-x.1 and private-encrypted-x.1 are channels of another kind.
+CREATE FUNCTION viewing_type_is_valid(p_resource_type text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN p_resource_type COLLATE "C" ~ '^[-a-zA-Z0-9_=@,;]{1,64}$' AND p_resource_type !~ '^(encrypted|cache)-';
+COMMENT ON FUNCTION viewing_type_is_valid IS
+	'Whether a resource type can be part of a channel''s name and does not make it a channel of another kind.';
+
+CREATE FUNCTION viewing_id_is_valid(p_resource_id text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN p_resource_id COLLATE "C" ~ '^[-a-zA-Z0-9_=@,.;]{1,64}$';
+COMMENT ON FUNCTION viewing_id_is_valid IS
+	'Whether a resource id can be part of a channel''s name.';
+
 CREATE FUNCTION viewing_require(p_app text, p_caller jsonb, p_resource_type text,
 				p_resource_id text)
 RETURNS void
@@ -61,13 +74,12 @@ AS $$
 DECLARE
 	channels text[] := viewing_channels_of(p_resource_type, p_resource_id);
 BEGIN
-	-- private-cache-x.1 and private-encrypted-x.1 are channels of another kind.
-	IF p_resource_type COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}$' OR p_resource_type ~ '^(encrypted|cache)-' THEN
+	IF NOT viewing_type_is_valid(p_resource_type) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_type must be 1 to 64 letters, '
 				  'digits and _-=@,; without a dot, and not start with encrypted- or cache-.',
 				  'resource_type');
 	END IF;
-	IF p_resource_id COLLATE "C" !~ '^[-a-zA-Z0-9_=@,.;]{1,64}$' THEN
+	IF NOT viewing_id_is_valid(p_resource_id) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resource_id must be 1 to 64 letters, '
 				  'digits and _-=@,.; characters.', 'resource_id');
 	END IF;
@@ -306,8 +318,8 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
 	IF EXISTS (SELECT FROM jsonb_array_elements_text(p_resources) v
-		   WHERE v COLLATE "C" !~ '^[-a-zA-Z0-9_=@,;]{1,64}:[-a-zA-Z0-9_=@,.;]{1,64}$'
-		   OR v ~ '^(encrypted|cache)-') THEN
+		   WHERE v !~ '^[^:]*:[^:]*$' OR NOT viewing_type_is_valid(split_part(v, ':', 1))
+		   OR NOT viewing_id_is_valid(split_part(v, ':', 2))) THEN
 		PERFORM sync_fail(400, 'invalid_value', 'resources must be a list of type:id, as in '
 				  '"invoice:7,invoice:8".', 'resources');
 	ELSIF (SELECT count(DISTINCT v) < count(*) FROM jsonb_array_elements_text(p_resources) v) THEN

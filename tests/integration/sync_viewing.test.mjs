@@ -187,6 +187,9 @@ describe('start, stop, viewers', () => {
 				'invalid_value', 'resource_type');
 			failed(await server.get('viewers', { resources: `${type}:1` }), 400, 'invalid_value', 'resources');
 		}
+		for (const resources of ['plan', 'plan:', ':1', 'plan:1:2', 'a.b:1', 'plan:/', `${'t'.repeat(65)}:1`]) {
+			failed(await server.get('viewers', { resources }), 400, 'invalid_value', 'resources');
+		}
 		assert.deepEqual(await daemon.query(`SELECT FROM realtime_events
 			WHERE channel IN ('private-cache-plan.1', 'private-encrypted-plan.1')`), []);
 	});
