@@ -382,8 +382,43 @@ static int migrate_lock(struct migrate *m)
 	return rc;
 }
 
+/*
+ * Whether there is nothing to do.  Then no lock is taken: any role that connects can hold it, and
+ * must not hinder the start.
+ */
+static int migrate_is_done(struct migrate *m, bool *done)
+{
+	const struct pg_query exists = {
+		.sql = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n "
+		       "ON n.oid = c.relnamespace WHERE n.nspname = $1::text "
+		       "AND c.relname = 'schema_migrations')",
+		.n = 1,
+		.values = &m->schema,
+	};
+	struct pg_answer a = { 0 };
+	struct strbuf sql;
+	int rc;
+
+	if (m->on_wait)
+		m->on_wait(m->ctx, "the migration of the schema");
+	rc = migrate_query(m, "schema", &exists, &a);
+	*done = rc == 0 && m->n && pg_answer_bool(&a, 0, 0);
+	pg_answer_release(&a);
+	if (!*done)
+		return rc;
+	strbuf_init(&sql, 128);
+	strbuf_addf(&sql, "SELECT coalesce(max(version), 0) = %u FROM %s.schema_migrations",
+		    m->list[m->n - 1].version, m->quoted);
+	rc = migrate_query(m, "schema_migrations", &(struct pg_query){ .sql = sql.ptr }, &a);
+	*done = rc == 0 && pg_answer_bool(&a, 0, 0);
+	pg_answer_release(&a);
+	strbuf_release(&sql);
+	return rc;
+}
+
 static int migrate_with_lock(struct migrate *m)
 {
+	char unlock[64];
 	unsigned last;
 	int rc = migrate_lock(m);
 
@@ -398,18 +433,24 @@ static int migrate_with_lock(struct migrate *m)
 	for (unsigned i = 0; rc == 0 && i < m->n; i++)
 		if (m->list[i].version > last)
 			rc = migration_apply(m, &m->list[i]);
-	return rc; /* the lock and a failed transaction end with the connection */
+	snprintf(unlock, sizeof(unlock), "SELECT pg_advisory_unlock(%" PRId64 ")", PG_LOCK_MIGRATE);
+	/* after a fault, the lock and the transaction end with the connection */
+	return rc ? rc : migrate_script(m, "migration lock", unlock);
 }
 
 static int migrate_session(struct migrate *m)
 {
+	bool is_done;
+	unsigned last;
 	int rc;
 
 	m->quoted = PQescapeIdentifier(pg_conn_raw(m->c), m->schema, strlen(m->schema));
-	rc = m->quoted ? migrate_with_lock(m)
-		       : migrate_fail(m, -EINVAL, "\"%s\" is no name for a schema", m->schema);
-	if (m->quoted)
-		PQfreemem(m->quoted);
+	if (!m->quoted)
+		return migrate_fail(m, -EINVAL, "\"%s\" is no name for a schema", m->schema);
+	rc = migrate_is_done(m, &is_done);
+	if (rc == 0)
+		rc = is_done ? migrate_check_applied(m, &last) : migrate_with_lock(m);
+	PQfreemem(m->quoted);
 	return rc;
 }
 
@@ -423,13 +464,9 @@ int migrate_session_run(struct pg_connection *c, const char *schema,
 			     .on_wait = on_wait,
 			     .ctx = ctx,
 			     .why = why };
-	char lock[64];
-	int rc;
 
 	*why = NULL;
-	rc = migrate_session(&m);
-	snprintf(lock, sizeof(lock), "SELECT pg_advisory_unlock(%" PRId64 ")", PG_LOCK_MIGRATE);
-	return rc ? rc : migrate_script(&m, "migration lock", lock);
+	return migrate_session(&m);
 }
 
 int migrate_run_list(const char *conninfo, const char *schema, const struct migration *list,

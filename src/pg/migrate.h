@@ -3,8 +3,8 @@
 #define PG_MIGRATE_H
 /*
  * Brings the schema to what this binary needs.  Forward only: each migration runs once, in its
- * own transaction, under an advisory lock that other daemons starting now wait for.  What was
- * applied is in schema_migrations with a checksum of its text.
+ * own transaction, under an advisory lock that other daemons starting now wait for; where all were
+ * applied, no lock is taken.  What was applied is in schema_migrations with a checksum of its text.
  */
 #include "base/annotate.h"
 #include "pg/conn.h"
