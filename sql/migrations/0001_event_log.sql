@@ -1,17 +1,59 @@
 -- SPDX-License-Identifier: MIT
 -- The event log: every broadcast is a row, in one order that all readers share.
 --
--- serial is that order.  It is given only under the advisory lock "serials", from
+-- serial is that order.  It is given only under the lock "serials", from
 -- realtime_events_serial; 0 means the row was inserted by SQL and waits for its serial.
 
+-- The locks that publishing depends on are those of empty tables, because only roles with a right
+-- on a table can lock it: any role that connects can take an advisory lock (docs/decisions/0036).
+--     serials     gives serials, from the first one to the commit
+--     partitions  makes partitions
+--     drain       only tried: one drainer at a time
+--     retention   only tried: drops an old partition
+CREATE TABLE log_lock_serials ();
+CREATE TABLE log_lock_partitions ();
+CREATE TABLE log_lock_drain ();
+CREATE TABLE log_lock_retention ();
+COMMENT ON TABLE log_lock_serials IS 'Always empty: who locks it gives serials.';
+COMMENT ON TABLE log_lock_partitions IS 'Always empty: who locks it makes partitions.';
+COMMENT ON TABLE log_lock_drain IS 'Always empty: who locks it drains pending events.';
+COMMENT ON TABLE log_lock_retention IS 'Always empty: who locks it drops an old partition.';
+
+CREATE FUNCTION log_lock(p_lock text) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	CASE p_lock
+	WHEN 'serials' THEN LOCK TABLE log_lock_serials IN EXCLUSIVE MODE;
+	WHEN 'partitions' THEN LOCK TABLE log_lock_partitions IN EXCLUSIVE MODE;
+	END CASE;
+END
+$$;
+COMMENT ON FUNCTION log_lock IS
+	'Takes a lock of the log until the end of the transaction. Unknown names are an error.';
+
+CREATE FUNCTION log_try_lock(p_lock text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	CASE p_lock
+	WHEN 'drain' THEN LOCK TABLE log_lock_drain IN EXCLUSIVE MODE NOWAIT;
+	WHEN 'retention' THEN LOCK TABLE log_lock_retention IN EXCLUSIVE MODE NOWAIT;
+	END CASE;
+	RETURN true;
+EXCEPTION
+	WHEN lock_not_available THEN RETURN false;
+END
+$$;
+COMMENT ON FUNCTION log_try_lock IS
+	'Takes a lock of the log until the end of the transaction; false: another session holds it. '
+	'Unknown names are an error.';
+
 -- The advisory locks, for every statement that takes one.  src/pg/locks.h has the same numbers.
---     retention   transaction, only tried: drops an old partition
 --     polling     session: held by a daemon that polls, so that no session needs to notify it
---     serials     transaction: gives serials, from the first one to the commit
---     drain       transaction, only tried: one drainer at a time
---     partitions  transaction: makes partitions
 --     activities  transaction: gives activities their positions, from the first one to the commit
 --     sync_feed   transaction, with a hash of the application: gives positions in the feed of changes
+--     sync_entity transaction, with a hash of the resource or the client: one batch at a time
 --     viewing     transaction, with a hash of the resource: one change of its viewers at a time
 --     daemon      session, with a mark in the table daemon: held by the daemon
 -- The body is parsed here and not in the caller's search_path, and it is evaluated when a plan is
@@ -19,11 +61,7 @@
 CREATE FUNCTION lock_key(p_lock text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE p_lock
-	WHEN 'retention' THEN 7775
 	WHEN 'polling' THEN 7776
-	WHEN 'serials' THEN 7777
-	WHEN 'drain' THEN 7778
-	WHEN 'partitions' THEN 7779
 	WHEN 'activities' THEN 7770
 	WHEN 'sync_feed' THEN 7781
 	WHEN 'sync_entity' THEN 7782
@@ -59,7 +97,7 @@ INSERT INTO log_meta DEFAULT VALUES;
 -- CACHE 1: a session with cached numbers would use them late, after readers have passed them.
 CREATE SEQUENCE realtime_events_serial AS bigint CACHE 1;
 COMMENT ON SEQUENCE realtime_events_serial IS
-	'The serials of the event log. Taken only under the advisory lock "serials".';
+	'The serials of the event log. Taken only under the lock "serials".';
 
 CREATE TABLE realtime_events (
 	serial bigint NOT NULL DEFAULT 0,
@@ -205,7 +243,7 @@ BEGIN
 	IF lower >= next_serial + p_ahead * p_rows THEN
 		RETURN lower;
 	END IF;
-	PERFORM pg_advisory_xact_lock(lock_key('partitions'));
+	PERFORM log_lock('partitions');
 	lower := greatest(log_partition_end('realtime_events'), next_serial - 1);
 	WHILE lower < next_serial + p_ahead * p_rows LOOP
 		PERFORM log_partition_make('realtime_events', lower, lower + p_rows);

@@ -106,7 +106,7 @@ END
 $$;
 COMMENT ON FUNCTION drain_locked IS
 	'Gives serials to at most p_max_rows pending events and moves them to the log. The '
-	'caller holds the advisory lock "serials". Returns how many.';
+	'caller holds the lock "serials". Returns how many.';
 
 CREATE FUNCTION drain(p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off SET enable_seqscan = off
@@ -121,10 +121,10 @@ BEGIN
 		       WHERE p.serial = 0 AND p.id > (SELECT m.low FROM drain_mark m)) THEN
 		RETURN 0;
 	END IF;
-	IF NOT pg_try_advisory_xact_lock(lock_key('drain')) THEN
+	IF NOT log_try_lock('drain') THEN
 		RETURN -1;
 	END IF;
-	PERFORM pg_advisory_xact_lock(lock_key('serials'));
+	PERFORM log_lock('serials');
 	SELECT * INTO mark FROM drain_mark;
 	IF mark.at < clock_timestamp() - interval '1 s' THEN
 		-- In this order: the last id, then a transaction id, then the rows.
@@ -148,7 +148,7 @@ CREATE FUNCTION drain_begin() RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	PERFORM pg_advisory_xact_lock(lock_key('serials'));
+	PERFORM log_lock('serials');
 	UPDATE drain_mark SET low = 0, next_low = 0, xid = pg_current_xact_id(),
 			      at = clock_timestamp();
 END

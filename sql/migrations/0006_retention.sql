@@ -64,12 +64,12 @@ BEGIN
 			AND oldest < now() - p_max_age_hours * interval '1 hour' / 8)) THEN
 		RETURN false;
 	END IF;
-	PERFORM pg_advisory_xact_lock(lock_key('partitions'));
+	PERFORM log_lock('partitions');
 	IF log_partition_end('realtime_events') <= part.upper THEN
 		PERFORM log_partition_make('realtime_events', part.upper, part.upper + p_rows);
 		PERFORM log_partition_make('realtime_deliveries', part.upper, part.upper + p_rows);
 	END IF;
-	PERFORM pg_advisory_xact_lock(lock_key('serials'));
+	PERFORM log_lock('serials');
 	-- A node that starts reads a limited number of serials back.
 	IF log_next_serial() >= part.upper
 	   OR coalesce(log_handed_on() < log_last_serial(), true) THEN
@@ -88,7 +88,7 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	-- Under this lock, all transactions with serials below p_cut have committed.
-	PERFORM pg_advisory_xact_lock(lock_key('serials'));
+	PERFORM log_lock('serials');
 	UPDATE log_meta SET horizon = greatest(horizon, p_cut - 1);
 	INSERT INTO log_leaving (leaf, parent, upper)
 	SELECT p.leaf, p.parent, p.upper FROM log_partitions p
@@ -132,7 +132,7 @@ DECLARE
 	part record;
 BEGIN
 	dropped := false;
-	IF NOT pg_try_advisory_xact_lock(lock_key('retention')) THEN
+	IF NOT log_try_lock('retention') THEN
 		RETURN;
 	END IF;
 	SELECT l.leaf, l.parent, l.since, p.is_leaving INTO part

@@ -32,7 +32,7 @@ DECLARE
 	top bigint;
 	is_witness boolean;
 BEGIN
-	PERFORM pg_advisory_xact_lock(lock_key('serials'));
+	PERFORM log_lock('serials');
 	SELECT x.* INTO m FROM log_meta x;
 	next_serial := log_next_serial();
 	top := log_last_serial();

@@ -210,7 +210,7 @@ DECLARE
 	found bigint := log_find_newest(p_app, wanted);
 BEGIN
 	IF found = 0 THEN
-		PERFORM pg_advisory_xact_lock(lock_key('serials'));
+		PERFORM log_lock('serials');
 		LOOP
 			found := log_find_newest(p_app, wanted);
 			EXIT WHEN found > 0 OR drain_locked(500) = 0;

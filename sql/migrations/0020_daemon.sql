@@ -98,21 +98,25 @@ COMMENT ON FUNCTION daemon_leave IS
 	'The daemon does not use the database any more.';
 
 -- In plpgsql, because the session keeps the plan: planning is nearly all of the cost.
--- Of drain and retention, which are only tried, the sessions of other roles count that hold them.
-CREATE FUNCTION lock_waits(p_ms integer, OUT lock text, OUT holder text)
+-- Of the locks that are only tried, the sessions of other roles count that hold them.
+CREATE FUNCTION lock_waits(p_ms integer, OUT lock text, OUT holder text, OUT is_of_log boolean)
 RETURNS SETOF record
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	RETURN QUERY
-	WITH ours AS (
-		SELECT n.name, lock_key(n.name) AS key FROM unnest('{retention,polling,serials,drain,
-			partitions,activities,sync_feed,sync_entity,viewing}'::text[]) n(name)
-	), held AS (
-		SELECT o.name, l.pid, l.granted FROM pg_locks l JOIN ours o
-			ON o.key = CASE l.objsubid WHEN 1 THEN l.objid ELSE l.classid END::bigint
-		WHERE l.locktype = 'advisory' AND (l.objsubid = 2 OR l.classid = 0) AND l.database =
+	WITH here AS (
+		SELECT l.* FROM pg_locks l WHERE l.locktype IN ('advisory', 'relation') AND l.database =
 			(SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+	), held AS (
+		SELECT n.name, l.pid, l.granted
+		FROM unnest('{polling,activities,sync_feed,sync_entity,viewing}'::text[]) n(name)
+		JOIN here l ON l.locktype = 'advisory' AND (l.objsubid = 2 OR l.classid = 0)
+			AND lock_key(n.name) = CASE l.objsubid WHEN 1 THEN l.objid ELSE l.classid END::bigint
+		UNION ALL
+		SELECT n.name, l.pid, l.granted
+		FROM unnest('{serials,partitions,drain,retention}'::text[]) n(name)
+		JOIN here l ON l.locktype = 'relation' AND l.relation = ('log_lock_' || n.name)::regclass
 	), blocked AS (
 		SELECT h.name, unnest(pg_blocking_pids(h.pid)) AS pid
 		FROM held h JOIN pg_stat_activity a ON a.pid = h.pid
@@ -120,15 +124,16 @@ BEGIN
 			AND clock_timestamp() - a.query_start > p_ms * interval '1 ms'
 		UNION
 		SELECT h.name, h.pid FROM held h JOIN pg_stat_activity a ON a.pid = h.pid
-		WHERE h.granted AND h.name IN ('drain', 'retention') AND a.usename <> current_user
+		WHERE h.granted AND h.name IN ('drain', 'retention')
+			AND a.usename <> current_user
 			AND clock_timestamp() - a.state_change > p_ms * interval '1 ms'
 	)
 	SELECT b.name, string_agg(format('process %s of the role %s (%s)', b.pid,
 			coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'no name')),
-		', ' ORDER BY b.pid)
+		', ' ORDER BY b.pid), b.name IN ('serials', 'partitions', 'drain', 'retention')
 	FROM blocked b LEFT JOIN pg_stat_activity a ON a.pid = b.pid GROUP BY b.name;
 END
 $$;
 COMMENT ON FUNCTION lock_waits IS
-	'The advisory locks of this schema for which sessions of the calling role have waited longer '
-	'than p_ms, and the sessions that hold them.';
+	'The locks of this schema for which sessions of the calling role have waited longer than '
+	'p_ms, and the sessions that hold them. Publishing waits for those of the log.';

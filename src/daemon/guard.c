@@ -332,11 +332,14 @@ static void guard_log_locks(struct guard *g, const struct pg_answer *a)
 {
 	struct strbuf text;
 	usec_t now = clock_mono();
+	bool is_of_log = false;
 
 	strbuf_init(&text, 0);
-	for (int i = 0; i < pg_answer_rows(a); i++)
-		strbuf_addf(&text, "%sthe advisory lock \"%s\" is held by %s", i ? "; " : "",
+	for (int i = 0; i < pg_answer_rows(a); i++) {
+		is_of_log |= pg_answer_bool(a, i, 2);
+		strbuf_addf(&text, "%sthe lock \"%s\" is held by %s", i ? "; " : "",
 			    pg_answer_text(a, i, 0), pg_answer_text(a, i, 1));
+	}
 	if (text.len &&
 	    (!g->logged_lock || strcmp(text.ptr, g->logged_lock) != 0 || now >= g->lock_again_at)) {
 		log_warn("database: the daemon has been waiting for more than a second: %s",
@@ -344,7 +347,7 @@ static void guard_log_locks(struct guard *g, const struct pg_answer *a)
 		g->lock_again_at = now + SAY_AGAIN_US;
 	}
 	health_set(g->health, HEALTH_LOCKS,
-		   text.len ? "another session holds a lock of the log" : NULL);
+		   is_of_log ? "another session holds a lock of the log" : NULL);
 	free(g->logged_lock);
 	g->logged_lock = text.len ? xstrdup(text.ptr) : NULL;
 	strbuf_release(&text);
@@ -353,8 +356,9 @@ static void guard_log_locks(struct guard *g, const struct pg_answer *a)
 /* One round trip; false: the session is lost. */
 static bool guard_check(struct guard *g)
 {
-	static const char sql[] = "SELECT lock, holder FROM lock_waits(" LONG_WAIT_TEXT ") "
-				  "ORDER BY 1";
+	static const char sql[] =
+		"SELECT lock, holder, is_of_log FROM lock_waits(" LONG_WAIT_TEXT ") "
+		"ORDER BY 1";
 	const struct pg_query q = { .sql = sql };
 	struct pg_answer a = { 0 };
 	enum pg_fault fault = pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a);

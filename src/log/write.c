@@ -7,6 +7,7 @@
 #include "log/write.h"
 #include "pg/array.h"
 #include "pg/json_text.h"
+#include "pg/locks.h"
 #include "pg/pipeline.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
@@ -61,7 +62,7 @@ static const struct {
 	const unsigned *types;
 } steps[LOG_STEPS] = {
 	[LOG_BEGIN] = { "log_begin", "BEGIN", 0, NULL },
-	[LOG_LOCK] = { "log_lock", "SELECT pg_advisory_xact_lock(lock_key('serials'))", 0, NULL },
+	[LOG_LOCK] = { "log_lock", PG_LOCK_SERIALS, 0, NULL },
 	[LOG_DRAIN] = { "log_drain", "SELECT drain_locked(500)::bigint", 0, NULL },
 	[LOG_KEYS] = { "log_keys", "SELECT idempotency_take($1, $2, $3, $4, $5)", KCOLUMNS,
 		       keys_params },

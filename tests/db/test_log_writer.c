@@ -14,6 +14,7 @@
 #include "database.h"
 #include "pg_relay.h"
 #include "log/writer.h"
+#include "pg/locks.h"
 #include "post.h"
 
 /* One log on a database of its own. */
@@ -334,7 +335,7 @@ START_TEST(refused_content_fails_its_own_batch_only)
 {
 	begin("bad");
 	/* While the lock is held the batches gather into one group. */
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
 	for (int i = 0; i < 40; i++) {
 		struct event_batch *b = make_batch(2, 20000);
 
@@ -344,7 +345,7 @@ START_TEST(refused_content_fails_its_own_batch_only)
 		}
 		append(b);
 	}
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "ROLLBACK"));
 	WAIT_UNTIL(answered() == 80);
 	ck_assert_uint_eq(atomic_load(&w.refused), 6);
 	ck_assert_uint_eq(atomic_load(&w.ok), 74);
@@ -385,11 +386,11 @@ END_TEST
 START_TEST(a_commit_after_its_answer_is_delivered_late)
 {
 	begin("late");
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
 	append(make_batch(3, 200));
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
 	ck_assert_uint_eq(delivered(), 0);
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "ROLLBACK"));
 	WAIT_UNTIL(delivered() == 3);
 	ck_assert_int_eq(rows(), 3);
 	append(make_batch(1, 5000));
@@ -408,12 +409,12 @@ static void end_writers_backend(void)
 START_TEST(an_answered_batch_is_not_written_later)
 {
 	begin("not_later");
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
 	append(make_batch(3, 200));
 	append(make_batch(2, 0));
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
 	end_writers_backend();
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "ROLLBACK"));
 	append(make_batch(1, 20000));
 	WAIT_UNTIL(atomic_load(&w.ok) == 3);
 	ck_assert_uint_eq(delivered(), 1);
@@ -626,7 +627,7 @@ START_TEST(an_existing_key_fails_its_own_batch_only)
 	WAIT_UNTIL(atomic_load(&w.ok) == 2);
 
 	/* They wait together, so that they are written together. */
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_lock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
 	append(make_batch(1, 20000));
 	for (int i = 0; i < 5; i++)
 		append(make_batch(10, 20000));
@@ -640,7 +641,7 @@ START_TEST(an_existing_key_fails_its_own_batch_only)
 	b = make_batch(4, 20000);
 	b->key = make_key("third", "id-4");
 	append(b);
-	free(pg_fixture_value(w.c, "SELECT pg_advisory_unlock(lock_key('serials'))"));
+	free(pg_fixture_value(w.c, "ROLLBACK"));
 
 	WAIT_UNTIL(answered() == 2 + 1 + 50 + 3 + 10 + 4);
 	ck_assert_uint_eq(atomic_load(&w.down), 3); /* -EEXIST */

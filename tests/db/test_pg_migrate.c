@@ -155,10 +155,9 @@ START_TEST(the_database_has_the_numbers_of_the_locks)
 		const char *name;
 		enum pg_lock key;
 	} locks[] = {
-		{ "activities", PG_LOCK_ACTIVITIES }, { "retention", PG_LOCK_RETENTION },
-		{ "polling", PG_LOCK_POLLING },	      { "serials", PG_LOCK_SERIALS },
-		{ "drain", PG_LOCK_DRAIN },	      { "partitions", PG_LOCK_PARTITIONS },
-		{ "sync_feed", PG_LOCK_SYNC_FEED },   { "viewing", PG_LOCK_VIEWING },
+		{ "activities", PG_LOCK_ACTIVITIES },	{ "polling", PG_LOCK_POLLING },
+		{ "sync_feed", PG_LOCK_SYNC_FEED },	{ "viewing", PG_LOCK_VIEWING },
+		{ "sync_entity", PG_LOCK_SYNC_ENTITY }, { "daemon", PG_LOCK_DAEMON },
 	};
 	char *conninfo = pg_fixture_database(pg, "locks", NULL);
 	char sql[64];

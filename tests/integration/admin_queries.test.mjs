@@ -202,14 +202,13 @@ test('the usage of the NOTIFY queue and open transactions can be listed', async 
 		r.application_name !== 'forgotten' && r.queue_percent !== null), 'its end');
 });
 
-test('pending events and holders of advisory locks can be listed', async () => {
+test('pending events and holders of locks can be listed', async () => {
 	const waiting = 'Is anything still waiting to be sequenced?';
 	assert.deepEqual((await ask(waiting)).map((r) => [r.waiting, r.channels]), [['0', '0']]);
 	const holder = new pg.Client({ host: daemon.database.host, database: daemon.database.name,
 		user: 'scopewire', port: 5432, application_name: 'holder' });
 	await holder.connect();
-	await holder.query('BEGIN');
-	await holder.query("SELECT pg_advisory_xact_lock(lock_key('serials'))");
+	await holder.query('BEGIN; LOCK TABLE log_lock_serials IN EXCLUSIVE MODE');
 	const [{ id }] = (await client.query(`SELECT broadcast('private-client.1', 'Stuck', '{}') AS id`))
 		.rows;
 	const [{ pid }] = (await holder.query('SELECT pg_backend_pid() AS pid')).rows;

@@ -19,15 +19,15 @@ const OPTIONS = {
 /** The worker is behind until release(), which returns the batch's answer. */
 async function fallBehind(daemon) {
 	const holder = await daemon.session();
-	await holder.query("SELECT pg_advisory_lock(lock_key('serials'))");
+	await holder.query('BEGIN; LOCK TABLE log_lock_serials IN EXCLUSIVE MODE');
 	const answer = daemon.api().post('/batch_events', { batch: Array.from({ length: BATCH },
 		(_, n) => ({ name: 'Batch', channel: 'logged', data: String(n) })) });
-	await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the batch waits for its commit');
+	await waitFor(async () => await daemon.lockWaiters('relation') > 0, 'the batch waits for its commit');
 	let isHeld = true;
 	return async () => {
 		if (!isHeld) return undefined;
 		isHeld = false;
-		await holder.query("SELECT pg_advisory_unlock(lock_key('serials'))");
+		await holder.query('ROLLBACK');
 		await holder.end();
 		return answer;
 	};

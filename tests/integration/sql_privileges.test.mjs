@@ -249,7 +249,7 @@ test('PUBLIC has no right on anything of the schema', async (t) => {
 			c.relkind <> 'S' AND (has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE')
 				OR has_table_privilege($1, c.oid, 'DELETE, TRUNCATE, TRIGGER, REFERENCES')))`, [role]);
 	assert.deepEqual(tables, []);
-	await assert.rejects(as('SELECT scopewire.lock_key($$serials$$)'), /permission denied for schema/);
+	await assert.rejects(as('SELECT scopewire.lock_key($$polling$$)'), /permission denied for schema/);
 });
 
 // A call of each function that grants.sql names for an application: a new one is added here.
@@ -259,7 +259,7 @@ const CALLS = {
 	position: [''],
 	event_report: [`'id-1'`],
 	payload_get: [`'{"a":1}'`, `'a'`],
-	lock_key: [`'serials'`],
+	lock_key: [`'polling'`],
 	log_horizon: [''],
 	activity_add: [`'T', 'd', 7, 'r', '1', '{"a":1}'`, `'T', app => '${APP.id}'`],
 	user_put: [`7, 'Ada', '/ada.png', '{x}'`, `7, app => '${APP.id}'`],

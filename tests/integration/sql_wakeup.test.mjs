@@ -85,29 +85,29 @@ describe('wake-ups without the fallback poll', () => {
 
 	test('an event is delivered after another node releases the lock of the drain', async () => {
 		await waitFor(async () => !await polls(daemon), 'no polling');
-		await late.query("SELECT pg_advisory_lock(lock_key('drain'))");
+		await late.query('BEGIN; LOCK TABLE log_lock_drain IN EXCLUSIVE MODE');
 		await daemon.query(`SELECT broadcast($1, 'Waiting', '{}')`, [CHANNEL]);
 		const tried = () => daemon.query(`SELECT query_start FROM pg_stat_activity
 			WHERE application_name = 'scopewired' AND query LIKE '%drain(%'
 			AND datname = current_database() AND query_start > now() - interval '1 s'`);
 		await waitFor(async () => (await tried()).length, 'a look');
-		await late.query("SELECT pg_advisory_unlock(lock_key('drain'))");
+		await late.query('ROLLBACK');
 		await wire.next({ event: 'Waiting' });
 	});
 
 	test('the daemon retries when the lock of the serials is held for too long', async () => {
-		await late.query("SELECT pg_advisory_lock(lock_key('serials'))");
+		await late.query('BEGIN; LOCK TABLE log_lock_serials IN EXCLUSIVE MODE');
 		await daemon.query(`SELECT broadcast($1, 'Blocked', '{}')`, [CHANNEL]);
 		const attempts = new Set();
 		await waitFor(async () => {
 			const rows = await daemon.query(`SELECT a.query_start::text AS at
 				FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-				WHERE l.locktype = 'advisory' AND l.objid = lock_key('serials')::oid AND NOT l.granted
+				WHERE l.relation = 'log_lock_serials'::regclass AND NOT l.granted
 				AND a.datname = current_database()`);
 			for (const row of rows) attempts.add(row.at);
 			return attempts.size > 1;
 		}, 'a second attempt');
-		await late.query("SELECT pg_advisory_unlock(lock_key('serials'))");
+		await late.query('ROLLBACK');
 		await wire.next({ event: 'Blocked' });
 	});
 });

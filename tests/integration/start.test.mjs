@@ -119,21 +119,37 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 		first.child = null;
 	});
 
-	test('a role that holds every lock that it can does not hinder the start', async (t) => {
+	test('a role that holds every lock that it can hinders neither the start nor publishing', async (t) => {
 		const database = await newDatabase();
 		const first = other(t, database);
 		await first.start();
 		await first.stop();
+		const owner = (sql) => query(database.host, database.name, sql, [], database.user);
 		await query(database.host, 'postgres', `CREATE ROLE ${database.name} LOGIN`, [], 'postgres');
 		// The row of one that did not have the time to delete it.
-		await query(database.host, database.name, 'DELETE FROM daemon', [], database.user);
-		await query(database.host, database.name, `INSERT INTO daemon (instance, backend, mark, node, process,
-			address) VALUES ('gone', 1, 1, 'n', 1, 'a')`, [], database.user);
-		const [{ key }] = await query(database.host, database.name, `SELECT lock_key('daemon') AS key`);
+		await owner('DELETE FROM daemon');
+		await owner(`INSERT INTO daemon (instance, backend, mark, node, process, address)
+			VALUES ('gone', 1, 1, 'n', 1, 'a')`);
+		const keys = (await owner(`SELECT lock_key(n) AS key FROM unnest('{polling,activities,sync_feed,
+			sync_entity,viewing,daemon}'::text[]) n`)).map((row) => row.key);
 		const session = await first.session.call({ database: { ...database, user: database.name } });
 		t.after(() => session.end());
-		await session.query('SELECT pg_advisory_lock(n, 1) FROM (SELECT $1::integer) AS x (n)', [key]);
+		for (const key of [...keys, 7775, 7777, 7778, 7779]) // the last four were the log's
+			await session.query('SELECT pg_advisory_lock(n), pg_advisory_lock(n, 1) FROM (SELECT $1::integer) x (n)', [key]);
+		await session.query('SELECT pg_advisory_lock(n) FROM (SELECT $1::bigint) x (n)', [MIGRATE_LOCK]);
+		for (const { name } of await owner(`SELECT relname AS name FROM pg_class WHERE relname LIKE 'log\\_lock\\_%'`))
+			for (const mode of ['ACCESS SHARE', 'ROW SHARE', 'EXCLUSIVE'])
+				await assert.rejects(session.query(`BEGIN; LOCK TABLE scopewire.${name} IN ${mode} MODE`),
+					/permission denied/).then(() => session.query('ROLLBACK'));
 		await first.start();
+		assert.equal(await ready(first), 200);
+		const wire = await first.connect();
+		await wire.subscribe('c');
+		assert.equal((await first.api().trigger('c', 'FromHttp', '{}')).status, 200);
+		await wire.next({ event: 'FromHttp' });
+		await owner(`SELECT broadcast('c', 'FromSql', '{}')`);
+		await wire.next({ event: 'FromSql' });
+		await wire.close();
 		await first.stop();
 	});
 });
@@ -265,12 +281,12 @@ describe('/ready', { concurrency: 2 }, () => {
 		t.after(() => session.end());
 		await session.query(`SET application_name = 'someone'`);
 		const [{ pid }] = (await session.query('SELECT pg_backend_pid() AS pid')).rows;
-		await session.query(`SELECT pg_advisory_lock(lock_key('serials'))`);
+		await session.query('BEGIN; LOCK TABLE log_lock_serials IN EXCLUSIVE MODE');
 		const answer = daemon.api().trigger('c', 'E', '{}');
 		await waitFor(async () => await ready(daemon) === 503, 'not ready');
 		await logged(daemon.child, new RegExp(
 			`"serials" is held by process ${pid} of the role scopewire \\(someone\\)`));
-		await session.query(`SELECT pg_advisory_unlock_all()`);
+		await session.query('ROLLBACK');
 		await answer;
 		assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
 		await waitFor(async () => await ready(daemon) === 200, 'ready again');

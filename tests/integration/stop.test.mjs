@@ -85,12 +85,12 @@ describe('the stop under load', () => {
 	test('writes and answers what waits for the log', async (t) => {
 		const daemon = await startDaemon({ app: PER_EVENT }, t);
 		const session = await daemon.session();
-		await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
+		await session.query('BEGIN; LOCK TABLE log_lock_serials IN EXCLUSIVE MODE');
 		const publishers = load(daemon, undefined, ['logged']);
-		await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the writer waits');
+		await waitFor(async () => await daemon.lockWaiters('relation') > 0, 'the writer waits');
 		const stopped = daemon.stop();
 		await waitFor(() => /stopping/.test(daemon.logText) || !daemon.child, 'the stop began');
-		await session.query("SELECT pg_advisory_unlock(lock_key('serials'))");
+		await session.query('ROLLBACK');
 		await stopped;
 		await session.end();
 		await Promise.all(publishers.map((p) => p.done));
@@ -104,13 +104,13 @@ describe('the stop under load', () => {
 			const daemon = await startDaemon({ server: files,
 				database: { commit_timeout_ms: 60000 } }, t);
 			const session = await daemon.session();
-			await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
+			await session.query('BEGIN; LOCK TABLE log_lock_serials IN EXCLUSIVE MODE');
 			const answer = daemon.api(undefined, daemon.url.replace('http:', 'https:'), { ca })
 				.trigger('logged', 'E', { id: 'waits' }, { info }).catch((error) => error);
-			await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the writer waits');
+			await waitFor(async () => await daemon.lockWaiters('relation') > 0, 'the writer waits');
 			const stopped = daemon.stop();
 			await answer; // 503, or the connection is closed: the stop waits for a limited time
-			await session.query("SELECT pg_advisory_unlock(lock_key('serials'))");
+			await session.query('ROLLBACK');
 			await session.end();
 			await stopped;
 			const rows = await daemon.query("SELECT FROM realtime_events WHERE event_type = 'E'");
@@ -120,9 +120,9 @@ describe('the stop under load', () => {
 	test('ends in time while the database does not answer', async (t) => {
 		const daemon = await startDaemon({ app: PER_EVENT }, t);
 		const session = await daemon.session();
-		await session.query("SELECT pg_advisory_lock(lock_key('serials'))");
+		await session.query('BEGIN; LOCK TABLE log_lock_serials IN EXCLUSIVE MODE');
 		const publishers = load(daemon);
-		await waitFor(async () => await daemon.lockWaiters('advisory') > 0, 'the writer waits');
+		await waitFor(async () => await daemon.lockWaiters('relation') > 0, 'the writer waits');
 		await daemon.stop();
 		await Promise.all(publishers.map((p) => p.done));
 		await session.end();
