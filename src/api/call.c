@@ -72,39 +72,11 @@ bool call_take_quota(struct call *c)
 		c, quotas_begin(c->services->quotas, c->app, c->caller.user_id, c->r->body.len));
 }
 
-static void call_header_list(const struct call *c, const char *name, struct strbuf *out)
-{
-	strbuf_init(out, 64);
-	if (c->r->header_list)
-		c->r->header_list(c->r, name, out);
-	else
-		strbuf_add_sv(out, c->r->header(c->r, name));
-}
-
 struct client_address call_client(const struct call *c)
 {
-	const struct request *r = c->r;
-	const struct trusted_proxies *proxies;
-	struct strbuf x_for, x_proto, forwarded;
-	struct client_address client = { .address = r->peer, .is_secure = r->tls };
-
 	if (!c->services) /* a late reply, which has the request only */
-		return client;
-	proxies = &c->services->conf->server.trusted_proxies;
-	if (!trusted_proxies_contain(proxies, &r->peer))
-		return client;
-	call_header_list(c, "X-Forwarded-For", &x_for);
-	call_header_list(c, "X-Forwarded-Proto", &x_proto);
-	call_header_list(c, "Forwarded", &forwarded);
-	client = client_address_of(
-		proxies, &r->peer, r->tls,
-		&(struct forwarded_headers){ .x_forwarded_for = strbuf_view(&x_for),
-					     .x_forwarded_proto = strbuf_view(&x_proto),
-					     .forwarded = strbuf_view(&forwarded) });
-	strbuf_release(&x_for);
-	strbuf_release(&x_proto);
-	strbuf_release(&forwarded);
-	return client;
+		return (struct client_address){ .address = c->r->peer, .is_secure = c->r->tls };
+	return request_client(c->r, &c->services->conf->server.trusted_proxies);
 }
 
 bool call_has_scheme(const struct call *c, const char *scheme, struct str_view *rest)

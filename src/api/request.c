@@ -14,6 +14,36 @@
 /* Elements of lists too, which become one parameter. */
 #define PAIRS_MAX (4 * REQUEST_PARAMS_MAX)
 
+static void request_header_list(const struct request *r, const char *name, struct strbuf *out)
+{
+	strbuf_init(out, 64);
+	if (r->header_list)
+		r->header_list(r, name, out);
+	else
+		strbuf_add_sv(out, r->header(r, name));
+}
+
+struct client_address request_client(const struct request *r, const struct trusted_proxies *proxies)
+{
+	struct strbuf x_for, x_proto, forwarded;
+	struct client_address client = { .address = r->peer, .is_secure = r->tls };
+
+	if (!trusted_proxies_contain(proxies, &r->peer))
+		return client;
+	request_header_list(r, "X-Forwarded-For", &x_for);
+	request_header_list(r, "X-Forwarded-Proto", &x_proto);
+	request_header_list(r, "Forwarded", &forwarded);
+	client = client_address_of(
+		proxies, &r->peer, r->tls,
+		&(struct forwarded_headers){ .x_forwarded_for = strbuf_view(&x_for),
+					     .x_forwarded_proto = strbuf_view(&x_proto),
+					     .forwarded = strbuf_view(&forwarded) });
+	strbuf_release(&x_for);
+	strbuf_release(&x_proto);
+	strbuf_release(&forwarded);
+	return client;
+}
+
 struct str_view request_param(const struct request *r, const char *name)
 {
 	for (size_t i = 0; i < r->n_params; i++)

@@ -96,6 +96,9 @@ bool request_accepts(struct str_view list, struct str_view word);
  * makes it, if one does, was not loaded under another name (DNS rebinding).
  */
 bool request_is_local(const struct request *r);
+/* Who makes the request, by the headers of trusted proxies. */
+struct client_address request_client(const struct request *r,
+				     const struct trusted_proxies *proxies);
 /* Empty view when absent. */
 struct str_view request_param(const struct request *r, const char *name);
 /*

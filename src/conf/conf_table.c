@@ -54,7 +54,8 @@ const struct option conf_options[] = {
 	{ AT(server, max_connections_per_address), .flags = OPTION_LIMIT, RANGE(0, 10000000),
 	  .fallback = "10000",
 	  .help = "Most connections of one client address, or of one IPv6 network of 64 bits "
-		  "(4100 beyond, 429 for HTTP). Many users can share an address. Loopback has no "
+		  "(4100 beyond, 429 for HTTP). Behind a trusted proxy an HTTP request in "
+		  "progress counts as a connection. Many users can share an address. Loopback has no "
 		  "limit." },
 	{ AT(server, max_handshakes_per_address), .flags = OPTION_LIMIT, RANGE(0, 1000000),
 	  .unit = "handshakes/s", .fallback = "500",

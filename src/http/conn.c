@@ -215,6 +215,30 @@ static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_htt
 	return MHD_YES;
 }
 
+/*
+ * Connections of a proxy are not counted, because they are not its clients'.  Instead each request
+ * of a client counts as a connection of it while it is in progress.  MHD_NO: refused.
+ */
+static enum MHD_Result conn_count_client(struct http_request *req) RUNS_ON(on_http)
+{
+	const struct http_server_conf *conf = &req->server->conf;
+	struct client_address client;
+
+	if (!conf->proxies || !conf->addresses ||
+	    !trusted_proxies_contain(conf->proxies, &req->conn->peer) ||
+	    (!conn_header(&req->base, "X-Forwarded-For").len &&
+	     !conn_header(&req->base, "Forwarded").len))
+		return MHD_YES;
+	client = request_client(&req->base, conf->proxies);
+	if (trusted_proxies_contain(conf->proxies, &client.address) ||
+	    address_limits_connect(conf->addresses, &client.address, clock_mono(), &req->address) ==
+		    ADDRESS_ADMITTED)
+		return MHD_YES;
+	return conn_refuse(req, "429 Too Many Requests\r\nRetry-After: 1", "rate_limited",
+			   "Too many requests of this address are in progress (option "
+			   "max_connections_per_address)");
+}
+
 static enum MHD_Result conn_take_headers(struct http_request *req, const char *method)
 	RUNS_ON(on_http)
 {
@@ -237,7 +261,7 @@ static enum MHD_Result conn_take_headers(struct http_request *req, const char *m
 				   "Unknown method");
 	memcpy(req->method, method, method_len + 1);
 	req->base.method = sv_n(req->method, method_len);
-	return conn_expect_body(req);
+	return conn_count_client(req) == MHD_YES ? conn_expect_body(req) : MHD_NO;
 }
 
 /* The request is complete. */
@@ -344,6 +368,7 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
 		log_debug("http: a request did not arrive in time");
 	}
 	req->conn->request = NULL;
+	address_limits_leave(s->conf.addresses, req->address);
 	/* idle time does not count for the next request; the library limits it */
 	(void)deadline_set(&req->conn->deadline,
 			   request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC);

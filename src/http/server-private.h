@@ -87,7 +87,8 @@ struct http_request {
 	bool too_long;	 /* the target has too many parameters */
 	bool bad_path;
 	bool has_body;
-	_Atomic(const char *) origin; /* header of a request whose body is to come, or NULL */
+	struct address_count *address; /* of the client behind a proxy, or NULL */
+	_Atomic(const char *) origin;  /* header of a request whose body is to come, or NULL */
 	size_t body_limit;
 	struct strbuf body;
 	struct reply reply;	     /* once REPLIED */

@@ -63,7 +63,8 @@ static void on_adoption(struct loop_call *call)
 	free(a);
 }
 
-/* False: the address is at its limit.  A proxy's address is not counted. */
+/* False: the address is at its limit.  A proxy's address is not counted:
+ * conn.c counts the requests of its clients. */
 static bool server_count_address(struct http_server *s, const struct sockaddr *peer,
 				 struct address_count **out)
 {

@@ -3,7 +3,7 @@
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { startDaemon, waitFor } from '../lib/harness.mjs';
+import { Raw, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const forwarded = (address, more = {}) => ({ 'X-Forwarded-For': address, ...more });
 
@@ -120,6 +120,30 @@ describe('limits per client address', () => {
 			await first.close();
 		});
 	}
+
+	test('behind a proxy, requests in progress count as connections of their client', async (t) => {
+		const daemon = await startDaemon({ server: { max_connections_per_address: 2 } }, t);
+		const half = async (address) => {
+			const raw = await Raw.connect(daemon.port);
+			t.after(() => raw.destroy());
+			raw.write('POST /api/sync/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n' +
+				`X-Forwarded-For: ${address}\r\n\r\n`);
+			return raw;
+		};
+		const status = (address) => statusWith(daemon, address ? forwarded(address) : {});
+		const first = await half('198.51.100.1');
+		await half('203.0.113.9, 198.51.100.1');
+		await waitFor(async () => await status('198.51.100.1') === 429, 'the limit');
+		assert.equal((await refusal(daemon, forwarded('198.51.100.1')))?.code, 4100);
+		assert.equal(await status('198.51.100.2'), 200);
+		for (let i = 0; i < 3; i++) await half('127.0.0.1');
+		assert.equal(await status(), 200);
+		await waitFor(() => /request refused: GET .*429.*max_connections_per_address.*198\.51\.100\.1\b/
+			.test(daemon.logText), 'a line in the log');
+		first.destroy();
+		await waitFor(async () => await status('198.51.100.1') === 200, 'the place is free again');
+		for (let i = 0; i < 5; i++) assert.equal(await status('198.51.100.1'), 200);
+	});
 
 	test('of several X-Forwarded-Proto the last counts', async (t) => {
 		const daemon = await startDaemon({ app: { tls_only: 'yes' } }, t);
