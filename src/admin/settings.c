@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Writes the settings as JSON in one pass, under the lock of the settings.
+ * No other state; any thread.
+ */
 #include "base/mem.h"
 #include "conf/conf_table.h"
 #include "admin/settings.h"

@@ -267,7 +267,7 @@ void deadlines_remove(struct deadlines *d, struct deadline *c)
 	deadlines_unlock(d);
 }
 
-/* on_passed() is called with the lock held. */
+/* on_passed() runs under the lock, so it has returned once the lock could be taken. */
 void deadlines_wait(struct deadlines *d)
 {
 	deadlines_lock(d);

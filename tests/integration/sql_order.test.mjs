@@ -9,7 +9,7 @@ import { APP, Sync, ok, startDaemon, waitFor } from '../lib/harness.mjs';
 const DEADLOCK = '40P01', CONFLICT = '40001';
 const docs = fs.readFileSync(new URL('../../docs/sql.md', import.meta.url), 'utf8');
 const chapter = docs.split('\n## ').find((text) => text.startsWith('Order of calls in a transaction'));
-/** The functions of the table in the docs, by the column that says yes. */
+/** The functions of the table in the docs, by the column that has yes. */
 const documented = (column) => chapter.split('\n').filter((line) => line.startsWith('| `'))
 	.map((line) => line.split('|').map((cell) => cell.trim()))
 	.filter((cells) => cells[column] === 'yes').map((cells) => cells[1].match(/`(\w+)\(/)[1]);

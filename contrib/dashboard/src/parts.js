@@ -19,7 +19,7 @@ export function waiting(state) {
 	return html`<p class="loading" role="status">Loading …</p>`;
 }
 
-/** Says why a form cannot be used; nothing with the right token. */
+/** Shows why a form cannot be used; nothing with the right token. */
 export function writeNotice(what) {
 	if (canWrite()) return nothing;
 	const who = session.token ? html`The token <b>${session.token}</b> has the scope ${session.scope}.`
@@ -47,7 +47,7 @@ export const facts = (pairs) => html`<dl class="facts">${pairs.filter(Boolean).m
 /** The values of a form's named fields. */
 export const valuesOf = (form) => Object.fromEntries([...new FormData(form)].map(([k, v]) => [k, v.trim()]));
 
-/** Says something to the reader, and to a screen reader. */
+/** Shows a message, which a screen reader reads out. */
 export function say(text, kind = 'good') {
 	window.dispatchEvent(new CustomEvent('sw-say', { detail: { text, kind } }));
 }
