@@ -4,48 +4,31 @@
  * without a token may read if the option local_read is set and the client is on this machine.
  *
  * Requests arrive on the http thread of the admin listener.  What needs the database is answered on
- * the thread of the pool.  A change is one call of the SQL function admin_write(), which also adds
- * the row to admin_audit: no change is made without one.
+ * the thread of the pool.
  */
-#include <signal.h>
 #include <strings.h>
-#include <unistd.h>
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "pg/pool.h"
 #include "conf/conf_table.h"
-#include "core/users.h"
 #include "svc/health.h"
-#include "wire/json.h"
 #include "trace/live_tail.h"
-#include "trace/recorder.h"
-#include "wire/socket_id.h"
-#include "admin/admin.h"
+#include "admin/admin-private.h"
+#include "admin/change.h"
 #include "admin/connections.h"
 #include "admin/exposition.h"
-#include "admin/history.h"
 #include "admin/pages.h"
 #include "admin/query.h"
 #include "admin/replay.h"
 #include "admin/settings.h"
 #include "admin/state.h"
 #include "admin/tail.h"
-#include "admin/token.h"
 
 #define METRICS_BYTES 65536
 
 #define TOKENS_MS 1000
 #define TAIL_MS	  1000
-
-/* The action of admin_write() that closes one connection. */
-#define DISCONNECT_SOCKET "connection-disconnect"
-
-struct admin {
-	struct admin_services services;
-	struct admin_tokens *tokens;
-	struct history *history;
-};
 
 struct admin_route {
 	const char *method, *path;
@@ -60,7 +43,7 @@ static struct log_gate admin_refused = LOG_GATE("requests to the admin listener 
 
 /* ---- tokens of the database ---- */
 
-static const struct pg_statement tokens_statement = {
+const struct pg_statement admin_tokens_statement = {
 	.sql = "SELECT name, scope, encode(digest, 'hex') FROM admin_tokens ORDER BY name LIMIT "
 	       "1000",
 	.repeatable = true,
@@ -79,7 +62,7 @@ static void admin_read_tokens(void *ctx)
 {
 	struct admin *a = ctx;
 
-	pg_pool_call(a->services.pool, &(struct pg_call){ .statement = &tokens_statement },
+	pg_pool_call(a->services.pool, &(struct pg_call){ .statement = &admin_tokens_statement },
 		     admin_on_tokens, a);
 }
 
@@ -316,229 +299,7 @@ static void admin_on_channel(struct admin *a, struct request *r, const char *who
 	strbuf_release(&args);
 }
 
-/* ---- /admin/api: changes ---- */
-
-#define API "/admin/api/"
-
-static const struct pg_statement write_statement = {
-	.sql = "SELECT status, body, body->>'app', body->>'user', body->>'socket_id' "
-	       "FROM admin_write($1::text, $2::text, $3::text, $4::text, $5::json)",
-	.locks = true,
-};
-
-static void admin_disconnect_user(const struct admin *a, const struct pg_answer *answer)
-{
-	struct app_set *set = apps_current();
-	struct app *app = app_set_by_id(set, pg_answer_view(answer, 0, 2));
-
-	if (app)
-		users_terminate(a->services.directory, app, pg_answer_view(answer, 0, 3));
-	app_set_unref(set);
-}
-
-static void admin_close_socket(void *ctx, const struct recorded *c)
-{
-	struct directory *d = ctx;
-
-	if (!c->closed_at)
-		directory_close_socket(d, c->worker, c->id);
-}
-
-static void admin_disconnect_socket(const struct admin *a, const struct pg_answer *answer)
-{
-	uint64_t id;
-
-	if (socket_id_parse(pg_answer_view(answer, 0, 4), &id))
-		recorder_find(a->services.recorder, id, admin_close_socket, a->services.directory);
-}
-
-/* The tokens were read again: a new one can be used at once, a deleted one cannot. */
-static void admin_on_new_tokens(struct admin_query *q, const struct pg_answer *a)
-{
-	if (!a->rc)
-		admin_tokens_load(q->admin->tokens, a);
-	request_reply(q->r, 200, sv(q->text));
-	admin_query_free(q);
-}
-
-/* The row of the change is committed: what the daemon itself does follows. */
-static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
-{
-	const char *action = q->text;
-
-	if (a->rc || pg_answer_rows(a) != 1 || pg_answer_int(a, 0, 0) != 200) {
-		admin_query_reply(q, a);
-		return;
-	}
-	log_info("admin: %s by the token %s", action, q->who);
-	if (strcmp(action, "disconnect") == 0)
-		admin_disconnect_user(q->admin, a);
-	else if (strcmp(action, DISCONNECT_SOCKET) == 0)
-		admin_disconnect_socket(q->admin, a);
-	else if (strcmp(action, "user-erase") == 0)
-		recorder_forget_user(q->admin->services.recorder, pg_answer_view(a, 0, 2),
-				     pg_answer_view(a, 0, 3));
-	else if (strcmp(action, "reload") == 0)
-		kill(getpid(), SIGHUP);
-	else if (strcmp(action, "drain") == 0)
-		kill(getpid(), SIGTERM);
-	else if (strncmp(action, "token", 5) == 0) {
-		free(q->text);
-		q->text = pg_answer_dup(a, 0, 1);
-		q->done = admin_on_new_tokens;
-		admin_query_send(q, q->admin->services.pool, &tokens_statement, 0, NULL);
-		return;
-	}
-	admin_query_reply(q, a);
-}
-
-static const struct pg_statement audit_statement = {
-	.sql = "SELECT admin_audit_add($1::text, $2::text, $3::text, NULL, $4::text)",
-	.locks = true,
-};
-
-static void admin_on_audited(void *ctx UNUSED, const struct pg_answer *a)
-{
-	if (a->rc)
-		log_warn("admin: a refused change could not be recorded in admin_audit");
-}
-
-/* A known token requested a change that it may not make; result is the reason. */
-static void admin_audit_refused(struct admin *a, const struct request *r, const char *who,
-				const char *result)
-{
-	char from[ADDRESS_TEXT_SIZE];
-	char *action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
-	const char *values[] = { who, r->is_unix ? "socket" : address_format(&r->peer, from),
-				 action, result };
-	const struct pg_call call = { .statement = &audit_statement, .n = 4, .values = values };
-
-	pg_pool_call(a->services.pool, &call, admin_on_audited, NULL);
-	free(action);
-}
-
-/*
- * Why the body of "token" is refused; NULL: it is not.  Rows of admin_audit have a token's name
- * only, so two tokens cannot have the same.
- */
-static const char *admin_token_fault(struct admin *a, const struct request *r)
-{
-	const char *fault = NULL;
-	struct str_view body, value, name;
-	enum json_fault json;
-	char *block, *room;
-
-	if (!sv_eq(r->path, SV(API "token")))
-		return NULL;
-	json = json_check(r->body, &body);
-	if (json == JSON_TOO_DEEP) /* PostgreSQL would read it, and its last "name" */
-		return "The body is nested too deeply.";
-	if (json != JSON_OK || json_kind(body) != '{')
-		return NULL; /* admin_write() refuses it */
-	value = json_member(body, SV("name"));
-	if (!value.len)
-		return NULL;
-	if (json_kind(value) != '"')
-		return "\"name\" must be a string.";
-	block = room = xmalloc(value.len);
-	if (json_decode_string(value, &room, &name) && admin_tokens_is_configured(a->tokens, name))
-		fault = "The configuration has a token of this name; choose another name.";
-	free(block);
-	return fault;
-}
-
-/*
- * Takes the member "data" out of the body: the data of an event is published as it was written, and
- * PostgreSQL's jsonb would change it.  The data (heap), or NULL when the body has none.
- */
-static char *admin_take_data(struct str_view body, struct strbuf *rest)
-{
-	struct str_view object, data = { 0 };
-	struct json_member m;
-	size_t at = 0;
-
-	if (json_check(body, &object) != JSON_OK || json_kind(object) != '{') {
-		strbuf_add_sv(rest, body); /* admin_write() refuses it */
-		return NULL;
-	}
-	strbuf_add_c(rest, '{');
-	while (json_next_member(object, &at, &m)) {
-		if (sv_eq_c(m.name, "\"data\"")) {
-			data = m.value;
-			continue;
-		}
-		if (rest->len > 1)
-			strbuf_add_c(rest, ',');
-		strbuf_add_sv(rest, m.name);
-		strbuf_add_c(rest, ':');
-		strbuf_add_sv(rest, m.value);
-	}
-	strbuf_add_c(rest, '}');
-	return data.len ? sv_dup(data) : NULL;
-}
-
-/* Requests the change; args: its arguments as JSON, data: of an event, or NULL. */
-static void admin_write(struct admin_query *q, const char *action, const char *args,
-			const char *data)
-{
-	char from[ADDRESS_TEXT_SIZE];
-	const char *values[5] = { q->who,
-				  q->r->is_unix ? "socket" : address_format(&q->r->peer, from) };
-
-	q->text = xstrdup(action);
-	q->done = admin_on_written;
-	values[2] = q->text;
-	values[3] = args;
-	values[4] = data;
-	admin_query_send(q, q->admin->services.pool, &write_statement, 5, values);
-}
-
-/* The last part of the path is the action. */
-static void admin_on_write(struct admin *a, struct request *r, const char *who)
-{
-	const char *fault = admin_token_fault(a, r);
-	struct strbuf args;
-	char *action, *data;
-
-	if (fault) {
-		admin_audit_refused(a, r, who, fault);
-		admin_query_refuse(r, 400, "invalid_request", sv(fault));
-		return;
-	}
-	if (r->body.len && memchr(r->body.ptr, '\0', r->body.len)) {
-		admin_query_refuse(r, 400, "invalid_request", SV("The body has a NUL in it."));
-		return;
-	}
-	strbuf_init(&args, r->body.len + 1);
-	data = admin_take_data(r->body, &args);
-	action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
-	admin_write(admin_query_new(a, r, who), action, args.ptr, data);
-	strbuf_release(&args);
-	free(action);
-	free(data);
-}
-
-/* One connection; the body is not read. */
-static void admin_on_connection_disconnect(struct admin *a, struct request *r, const char *who)
-{
-	struct admin_connection c;
-	char id[SOCKET_ID_SIZE];
-	struct strbuf args;
-
-	if (!admin_connections_find(&a->services, r, &c)) {
-		admin_audit_refused(a, r, who, "refused: there is no such open connection");
-		admin_query_refuse(r, 404, "not_found",
-				   SV("There is no such open connection on this node."));
-		return;
-	}
-	strbuf_init(&args, 96);
-	strbuf_add_str(&args, "{\"app\":");
-	strbuf_add_json(&args, sv(c.app));
-	strbuf_addf(&args, ",\"socket_id\":\"%s\"}", socket_id_format(c.id, id));
-	admin_write(admin_query_new(a, r, who), DISCONNECT_SOCKET, args.ptr, NULL);
-	strbuf_release(&args);
-	free(c.app);
-}
+#define API ADMIN_API
 
 #define READS(function)                                                                            \
 	&(const struct pg_statement)                                                               \

@@ -242,7 +242,7 @@ test('hostile input is refused, and the listener goes on', async (t) => {
 		assert.equal((await post('/admin/api/resend', body)).status, 400);
 	for (const body of [{ name: 'a b', scope: 'read' }, { name: 'a', scope: 'root' }, { name: long, scope: 'read' }])
 		assert.equal((await post('/admin/api/token', body)).status, 400);
-	for (const path_ of ['/admin/api/', '/admin/api/../status', '/admin/api/status/', '/admin/api//status', '/admin'])
+	for (const path_ of ['/admin/api/', '/admin/api/../status', '/admin/api/status/', '/admin/api//status', '/admin/none'])
 		assert.equal((await get(path_)).status, 404, path_);
 	assert.equal((await get('/admin/api/status')).status, 200);
 	assert.ok((await audit(daemon)).every((row) => row.result !== 'ok'));
