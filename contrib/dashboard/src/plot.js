@@ -64,7 +64,7 @@ export class Plot extends LitElement {
 	#options() {
 		const grid = { stroke: colour(this, '--line'), width: 1 };
 		const axis = { stroke: colour(this, '--muted'), grid, ticks: { show: false }, font: '11px sans-serif', gap: 6 };
-		return { ...this.#box(), legend: { show: false }, padding: [10, 8, 0, 0],
+		return { ...this.#box(), legend: { show: false }, padding: [10, 26, 0, 0],
 			cursor: { y: false, points: { size: 6 } },
 			scales: { x: { range: () => this.#span() },
 				y: { range: (u, low, high) => [0, high > 0 ? high * 1.15 : 1] } },
