@@ -10,7 +10,7 @@ struct admin;
 void admin_on_write(struct admin *a, struct request *r, const char *who);
 /* Closes one connection; the body is not read. */
 void admin_on_connection_disconnect(struct admin *a, struct request *r, const char *who);
-/* Records that a known token requested a change that it cannot have; result says why. */
+/* Records that a known token requested a change that it cannot have; result is the reason. */
 void admin_audit_refused(struct admin *a, const struct request *r, const char *who,
 			 const char *result);
 #endif
