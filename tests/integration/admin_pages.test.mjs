@@ -99,7 +99,7 @@ test('an edit lock is released once, its holder is notified, and it is recorded'
 	assert.equal((await get('/admin/api/sync')).json.locks.length, 1);
 	const lock = { resource_type: 'invoice', resource_id: '12' };
 	assert.deepEqual((await post('/admin/api/lock-release', lock)).json, { ...lock, user: 7 });
-	assert.equal(JSON.parse((await wire.next({ event: /LockChanged$/ })).data).action, 'forced');
+	await wire.next({ event: /LockChanged$/, data: { action: 'forced' } });
 	for (const body of [lock, { ...lock, resource_id: 'none' }, { ...lock, resource_type: 'cache-x' }, {}, { ...lock, app: 'none' }])
 		assert.equal((await post('/admin/api/lock-release', body)).status, 400, JSON.stringify(body));
 	assert.equal((await post('/admin/api/lock-release', lock, bearer(TOKEN.read))).status, 403);
