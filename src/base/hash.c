@@ -9,7 +9,7 @@
 static uint64_t hash_key[2];
 static pthread_once_t hash_once = PTHREAD_ONCE_INIT;
 
-static inline uint64_t rotate(uint64_t x, unsigned by)
+static inline uint64_t hash_rotate(uint64_t x, unsigned by)
 {
 	return x << by | x >> (64 - by);
 }
@@ -19,19 +19,19 @@ static ALWAYS_INLINE void hash_rounds(uint64_t v[4], unsigned n)
 	while (n--) {
 		v[0] += v[1];
 		v[2] += v[3];
-		v[1] = rotate(v[1], 13) ^ v[0];
-		v[3] = rotate(v[3], 16) ^ v[2];
-		v[0] = rotate(v[0], 32);
+		v[1] = hash_rotate(v[1], 13) ^ v[0];
+		v[3] = hash_rotate(v[3], 16) ^ v[2];
+		v[0] = hash_rotate(v[0], 32);
 		v[2] += v[1];
 		v[0] += v[3];
-		v[1] = rotate(v[1], 17) ^ v[2];
-		v[3] = rotate(v[3], 21) ^ v[0];
-		v[2] = rotate(v[2], 32);
+		v[1] = hash_rotate(v[1], 17) ^ v[2];
+		v[3] = hash_rotate(v[3], 21) ^ v[0];
+		v[2] = hash_rotate(v[2], 32);
 	}
 }
 
 /* The number in n <= 8 bytes at p, the first one lowest; n is a constant where it is used. */
-static ALWAYS_INLINE uint64_t little_endian(const char *p, size_t n)
+static ALWAYS_INLINE uint64_t hash_little_endian(const char *p, size_t n)
 {
 	uint64_t word = 0;
 
@@ -49,15 +49,15 @@ static ALWAYS_INLINE uint64_t hash_tail(const char *p, size_t n)
 	uint64_t word = 0;
 
 	if (n >= 4)
-		return little_endian(p, 4) | little_endian(p + n - 4, 4) << 8 * (n - 4);
+		return hash_little_endian(p, 4) | hash_little_endian(p + n - 4, 4) << 8 * (n - 4);
 	if (n) /* bytes 0, the middle and the last, which may be the same */
 		word = u[0] | (uint64_t)u[n / 2] << 8 * (n / 2) | (uint64_t)u[n - 1] << 8 * (n - 1);
 	return word;
 }
 
 /* c rounds a word, d at the end; constants where it is used. */
-static ALWAYS_INLINE uint64_t siphash(const uint64_t key[2], struct str_view s, unsigned c,
-				      unsigned d)
+static ALWAYS_INLINE uint64_t hash_siphash(const uint64_t key[2], struct str_view s, unsigned c,
+					   unsigned d)
 {
 	uint64_t v[4] = { key[0] ^ UINT64_C(0x736f6d6570736575),
 			  key[1] ^ UINT64_C(0x646f72616e646f6d),
@@ -67,7 +67,7 @@ static ALWAYS_INLINE uint64_t siphash(const uint64_t key[2], struct str_view s, 
 	size_t words = s.len / 8;
 
 	for (size_t i = 0; i < words; i++) {
-		uint64_t word = little_endian(s.ptr + 8 * i, 8);
+		uint64_t word = hash_little_endian(s.ptr + 8 * i, 8);
 
 		v[3] ^= word;
 		hash_rounds(v, c);
@@ -90,10 +90,10 @@ static void hash_make_key(void)
 uint64_t hash_bytes(struct str_view s)
 {
 	pthread_once(&hash_once, hash_make_key);
-	return siphash(hash_key, s, 1, 3);
+	return hash_siphash(hash_key, s, 1, 3);
 }
 
 uint64_t hash_reference(const uint64_t key[2], struct str_view s)
 {
-	return siphash(key, s, 2, 4);
+	return hash_siphash(key, s, 2, 4);
 }

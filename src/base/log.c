@@ -22,7 +22,7 @@ void log_set_level(enum log_level level)
 }
 
 /* Copies text, escaping control bytes and what is not ASCII; returns bytes written. */
-static size_t escape_into(char *out, size_t room, const char *text)
+static size_t log_escape_into(char *out, size_t room, const char *text)
 {
 	size_t n = 0;
 
@@ -50,7 +50,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	n = (size_t)snprintf(line, sizeof(line), "%s %s: ", clock_iso(clock_wall(), when),
 			     level_names[level]);
-	n += escape_into(line + n, sizeof(line) - n - 1, text);
+	n += log_escape_into(line + n, sizeof(line) - n - 1, text);
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, n) < 0)
 		return; /* nowhere left to say it */

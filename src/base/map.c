@@ -27,7 +27,7 @@ void map_release(struct map *m)
 }
 
 /* Where key is, or the free slot where it would go; cap must not be 0. */
-static size_t find_slot(const struct map *m, struct str_view key, uint64_t hash)
+static size_t map_find_slot(const struct map *m, struct str_view key, uint64_t hash)
 {
 	size_t i = hash & (m->cap - 1);
 
@@ -36,7 +36,7 @@ static size_t find_slot(const struct map *m, struct str_view key, uint64_t hash)
 	return i;
 }
 
-static void resize(struct map *m, size_t cap)
+static void map_resize(struct map *m, size_t cap)
 {
 	struct map_slot *old = m->slots;
 	size_t old_cap = m->cap;
@@ -45,7 +45,7 @@ static void resize(struct map *m, size_t cap)
 	m->cap = cap;
 	for (size_t i = 0; i < old_cap; i++)
 		if (old[i].value)
-			m->slots[find_slot(m, old[i].key, old[i].hash)] = old[i];
+			m->slots[map_find_slot(m, old[i].key, old[i].hash)] = old[i];
 	free(old);
 }
 
@@ -56,7 +56,7 @@ void *map_get(const struct map *m, struct str_view key)
 
 void *map_find(const struct map *m, struct str_view key, uint64_t hash)
 {
-	return m->used ? m->slots[find_slot(m, key, hash)].value : NULL;
+	return m->used ? m->slots[map_find_slot(m, key, hash)].value : NULL;
 }
 
 void *map_put(struct map *m, struct str_view key, void *value)
@@ -66,8 +66,8 @@ void *map_put(struct map *m, struct str_view key, void *value)
 	void *old;
 
 	if (m->used + 1 > m->cap / 4 * 3)
-		resize(m, m->cap ? m->cap * 2 : 8);
-	s = &m->slots[find_slot(m, key, hash)];
+		map_resize(m, m->cap ? m->cap * 2 : 8);
+	s = &m->slots[map_find_slot(m, key, hash)];
 	old = s->value;
 	if (!old)
 		m->used++;
@@ -76,7 +76,7 @@ void *map_put(struct map *m, struct str_view key, void *value)
 }
 
 /* Closes the gap at hole by moving back entries that probed past it. */
-static void close_gap(struct map *m, size_t hole)
+static void map_close_gap(struct map *m, size_t hole)
 {
 	size_t mask = m->cap - 1;
 	size_t i = hole;
@@ -103,14 +103,14 @@ void *map_del(struct map *m, struct str_view key)
 
 	if (!m->used)
 		return NULL;
-	i = find_slot(m, key, hash_bytes(key));
+	i = map_find_slot(m, key, hash_bytes(key));
 	value = m->slots[i].value;
 	if (!value)
 		return NULL;
-	close_gap(m, i);
+	map_close_gap(m, i);
 	m->used--;
 	if (m->cap > 64 && m->used < m->cap / 8)
-		resize(m, m->cap / 2);
+		map_resize(m, m->cap / 2);
 	return value;
 }
 

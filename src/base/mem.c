@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/log.h"
 
-static void *or_die(void *p, size_t size)
+static void *mem_or_die(void *p, size_t size)
 {
 	if (!p) {
 		log_error("out of memory (%zu bytes were requested)", size);
@@ -16,27 +16,27 @@ static void *or_die(void *p, size_t size)
 
 void *xmalloc(size_t size)
 {
-	return or_die(malloc(size ? size : 1), size);
+	return mem_or_die(malloc(size ? size : 1), size);
 }
 
 void *xcalloc(size_t n, size_t size)
 {
-	return or_die(calloc(n ? n : 1, size ? size : 1), size);
+	return mem_or_die(calloc(n ? n : 1, size ? size : 1), size);
 }
 
 void *xrealloc(void *p, size_t size)
 {
-	return or_die(realloc(p, size ? size : 1), size);
+	return mem_or_die(realloc(p, size ? size : 1), size);
 }
 
 void *xreallocarray(void *p, size_t n, size_t size)
 {
-	return or_die(reallocarray(p, n ? n : 1, size), size);
+	return mem_or_die(reallocarray(p, n ? n : 1, size), size);
 }
 
 char *xstrdup(const char *s)
 {
-	return or_die(strdup(s), 0);
+	return mem_or_die(strdup(s), 0);
 }
 
 char *xstrndup(const char *s, size_t n)

@@ -85,7 +85,7 @@ bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out)
 }
 
 /* Bytes that follow the lead byte c, and the range the first of them may have. */
-static int utf8_tail(unsigned char c, unsigned char *lo, unsigned char *hi)
+static int str_utf8_tail(unsigned char c, unsigned char *lo, unsigned char *hi)
 {
 	*lo = 0x80;
 	*hi = 0xbf;
@@ -110,7 +110,7 @@ static int utf8_tail(unsigned char c, unsigned char *lo, unsigned char *hi)
 
 #define EACH_BYTE(b) (0x0101010101010101u * (b))
 
-static uint64_t eight_bytes(const void *p)
+static uint64_t str_eight_bytes(const void *p)
 {
 	uint64_t w;
 
@@ -118,9 +118,9 @@ static uint64_t eight_bytes(const void *p)
 	return w;
 }
 
-static const unsigned char *skip_ascii(const unsigned char *p, const unsigned char *end)
+static const unsigned char *str_skip_ascii(const unsigned char *p, const unsigned char *end)
 {
-	while (end - p >= 8 && !(eight_bytes(p) & EACH_BYTE(0x80)))
+	while (end - p >= 8 && !(str_eight_bytes(p) & EACH_BYTE(0x80)))
 		p += 8;
 	while (p < end && *p < 0x80)
 		p++;
@@ -132,11 +132,11 @@ bool sv_is_utf8(struct str_view s)
 	const unsigned char *p = (const unsigned char *)s.ptr;
 	const unsigned char *end = s.len ? p + s.len : p;
 
-	while ((p = skip_ascii(p, end)) < end) {
+	while ((p = str_skip_ascii(p, end)) < end) {
 		unsigned char lo, hi;
 		int tail;
 
-		tail = utf8_tail(*p++, &lo, &hi);
+		tail = str_utf8_tail(*p++, &lo, &hi);
 		if (tail < 0 || tail > end - p || *p < lo || *p > hi)
 			return false;
 		p++;
@@ -147,7 +147,7 @@ bool sv_is_utf8(struct str_view s)
 	return true;
 }
 
-static bool is_plain(unsigned char c)
+static bool str_is_plain(unsigned char c)
 {
 	return c >= 0x20 && c != '"' && c != '\\';
 }
@@ -157,7 +157,7 @@ static bool is_plain(unsigned char c)
  * bit, which was clear; a byte that is c is below 1 once xored with c.  A borrow may speak against
  * a byte behind such a one, never for it.
  */
-static bool are_plain(uint64_t w)
+static bool str_are_plain(uint64_t w)
 {
 	uint64_t quote = w ^ EACH_BYTE('"'), slash = w ^ EACH_BYTE('\\');
 	uint64_t any = ((w - EACH_BYTE(0x20)) & ~w) | ((quote - EACH_BYTE(1)) & ~quote) |
@@ -168,9 +168,9 @@ static bool are_plain(uint64_t w)
 
 const char *str_plain_end(const char *p, const char *end)
 {
-	while (end - p >= 8 && are_plain(eight_bytes(p)))
+	while (end - p >= 8 && str_are_plain(str_eight_bytes(p)))
 		p += 8;
-	while (p < end && is_plain((unsigned char)*p))
+	while (p < end && str_is_plain((unsigned char)*p))
 		p++;
 	return p;
 }

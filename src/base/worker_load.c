@@ -108,7 +108,7 @@ void worker_loads_written(struct worker_loads *l, unsigned worker, const struct 
 }
 
 /* Rounded up, since not all workers have the same part. */
-static uint64_t share_of_one(const struct load_share *share, uint64_t n)
+static uint64_t worker_share_of_one(const struct load_share *share, uint64_t n)
 {
 	unsigned workers = (unsigned)__builtin_popcountll(share->workers);
 
@@ -117,8 +117,8 @@ static uint64_t share_of_one(const struct load_share *share, uint64_t n)
 
 static void load_promise(struct worker_load *w, const struct load_share *share)
 {
-	atomic_fetch_add(&w->promised_frames, share_of_one(share, share->frames));
-	atomic_fetch_add(&w->promised_messages, share_of_one(share, share->messages));
+	atomic_fetch_add(&w->promised_frames, worker_share_of_one(share, share->frames));
+	atomic_fetch_add(&w->promised_messages, worker_share_of_one(share, share->messages));
 }
 
 static bool load_is_behind(struct worker_load *w, enum load_waiter who)
@@ -171,8 +171,9 @@ void worker_loads_settle(struct worker_loads *l, const struct load_share *share)
 	while (left) {
 		struct worker_load *w = loads_next(l, &left);
 
-		atomic_fetch_sub(&w->promised_frames, share_of_one(share, share->frames));
-		atomic_fetch_sub(&w->promised_messages, share_of_one(share, share->messages));
+		atomic_fetch_sub(&w->promised_frames, worker_share_of_one(share, share->frames));
+		atomic_fetch_sub(&w->promised_messages,
+				 worker_share_of_one(share, share->messages));
 		load_wake(l, w);
 	}
 }
