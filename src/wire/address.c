@@ -256,7 +256,7 @@ static struct str_view forwarded_parameter(struct str_view element, struct str_v
 	return SV("");
 }
 
-static bool is_secure_scheme(struct str_view scheme)
+static bool address_is_secure_scheme(struct str_view scheme)
 {
 	if (scheme.len >= 2 && scheme.ptr[0] == '"' && scheme.ptr[scheme.len - 1] == '"')
 		scheme = sv_n(scheme.ptr + 1, scheme.len - 2);
@@ -281,7 +281,7 @@ struct client_address client_address_of(const struct trusted_proxies *t, const s
 		proto = forwarded_parameter(address_take_last(&elements, ','), SV("proto"));
 	}
 	if (proto.len)
-		c.is_secure = is_secure_scheme(proto);
+		c.is_secure = address_is_secure_scheme(proto);
 	if (is_standard)
 		list = h->forwarded;
 	while (list.len && trusted_proxies_contain(t, &c.address)) {

@@ -22,7 +22,7 @@ struct auth_secret {
 	struct auth_secret *previous; /* accepted too; NULL: none */
 };
 
-static void start_padded(SHA256_CTX *ctx, const unsigned char *key, unsigned char pad)
+static void signer_start_padded(SHA256_CTX *ctx, const unsigned char *key, unsigned char pad)
 {
 	unsigned char block[BLOCK_BYTES];
 
@@ -42,8 +42,8 @@ struct auth_secret *auth_secret_new(struct str_view secret)
 		SHA256((const unsigned char *)secret.ptr, secret.len, key);
 	else if (secret.len)
 		memcpy(key, secret.ptr, secret.len);
-	start_padded(&s->inner, key, 0x36);
-	start_padded(&s->outer, key, 0x5c);
+	signer_start_padded(&s->inner, key, 0x36);
+	signer_start_padded(&s->outer, key, 0x5c);
 	OPENSSL_cleanse(key, sizeof(key));
 	s->previous = NULL;
 	return s;
@@ -166,7 +166,7 @@ void auth_shared_secret(const unsigned char key[AUTH_MASTER_KEY_BYTES], struct s
 }
 
 /* Splits "key:hex"; false unless the key is ours. */
-static bool take_key(struct str_view key, struct str_view auth, struct str_view *hex)
+static bool auth_take_key(struct str_view key, struct str_view auth, struct str_view *hex)
 {
 	ptrdiff_t colon = sv_find(auth, ':');
 
@@ -176,13 +176,13 @@ static bool take_key(struct str_view key, struct str_view auth, struct str_view 
 	return true;
 }
 
-static bool check_parts(struct str_view key, const struct auth_secret *s, struct str_view auth,
-			const struct str_view *parts, size_t n)
+static bool auth_check_parts(struct str_view key, const struct auth_secret *s, struct str_view auth,
+			     const struct str_view *parts, size_t n)
 {
 	char want[AUTH_HEX_BYTES + 1];
 	struct str_view got;
 
-	if (!take_key(key, auth, &got))
+	if (!auth_take_key(key, auth, &got))
 		return false;
 	for (; s; s = s->previous) {
 		auth_sign(s, parts, n, want);
@@ -198,7 +198,7 @@ bool auth_check_channel(struct str_view key, const struct auth_secret *s,
 	const struct str_view parts[] = { sub->socket_id, SV(":"), sub->channel, SV(":"),
 					  sub->channel_data };
 
-	return check_parts(key, s, sub->auth, parts, sub->has_channel_data ? 5 : 3);
+	return auth_check_parts(key, s, sub->auth, parts, sub->has_channel_data ? 5 : 3);
 }
 
 bool auth_check_user(struct str_view key, const struct auth_secret *s, struct str_view auth,
@@ -206,11 +206,11 @@ bool auth_check_user(struct str_view key, const struct auth_secret *s, struct st
 {
 	const struct str_view parts[] = { socket_id, SV("::user::"), user_data };
 
-	return check_parts(key, s, auth, parts, ARRAY_SIZE(parts));
+	return auth_check_parts(key, s, auth, parts, ARRAY_SIZE(parts));
 }
 
 /* As memcmp of the names; a prefix comes first. */
-static int compare_names(struct str_view a, struct str_view b)
+static int auth_compare_names(struct str_view a, struct str_view b)
 {
 	int d = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
 
@@ -248,8 +248,8 @@ static const struct str_view *auth_find_param(const struct auth_request *r, stru
 }
 
 /* The parameters that are signed, by name; insertion keeps equal names in their order. */
-static size_t sort_params(const struct auth_request *r,
-			  const struct auth_param *sorted[AUTH_PARAMS_MAX])
+static size_t auth_sort_params(const struct auth_request *r,
+			       const struct auth_param *sorted[AUTH_PARAMS_MAX])
 {
 	size_t n = 0;
 
@@ -259,7 +259,7 @@ static size_t sort_params(const struct auth_request *r,
 
 		if (sv_eq(p->name, SV("auth_signature")))
 			continue;
-		for (; at > 0 && compare_names(p->name, sorted[at - 1]->name) < 0; at--)
+		for (; at > 0 && auth_compare_names(p->name, sorted[at - 1]->name) < 0; at--)
 			sorted[at] = sorted[at - 1];
 		sorted[at] = p;
 		n++;
@@ -271,7 +271,7 @@ static bool request_signature_is(const struct auth_secret *s, const struct auth_
 				 struct str_view got)
 {
 	const struct auth_param *sorted[AUTH_PARAMS_MAX];
-	size_t n = sort_params(r, sorted);
+	size_t n = auth_sort_params(r, sorted);
 	char want[AUTH_HEX_BYTES + 1];
 	struct signer g;
 
@@ -289,7 +289,7 @@ static bool request_signature_is(const struct auth_secret *s, const struct auth_
 	return auth_equal(sv_n(want, AUTH_HEX_BYTES), got);
 }
 
-static bool timestamp_is_near(struct str_view text, usec_t now, usec_t window)
+static bool auth_timestamp_is_near(struct str_view text, usec_t now, usec_t window)
 {
 	uint64_t seconds;
 	usec_t then;
@@ -300,7 +300,7 @@ static bool timestamp_is_near(struct str_view text, usec_t now, usec_t window)
 	return then - now <= window && now - then <= window;
 }
 
-static bool body_md5_is(struct str_view body, const struct str_view *got)
+static bool auth_body_md5_is(struct str_view body, const struct str_view *got)
 {
 	char want[AUTH_MD5_HEX_BYTES + 1];
 
@@ -329,7 +329,7 @@ enum auth_verdict auth_check_request(struct str_view key, const struct auth_secr
 		return AUTH_VERSION;
 	if (!auth_equal(*k, key))
 		return AUTH_KEY;
-	if (!timestamp_is_near(*timestamp, now, window))
+	if (!auth_timestamp_is_near(*timestamp, now, window))
 		return AUTH_TIMESTAMP;
 	if (r->body.len && !body_md5)
 		return AUTH_BODY_MD5;
@@ -339,7 +339,7 @@ enum auth_verdict auth_check_request(struct str_view key, const struct auth_secr
 		s = s->previous;
 	if (!s)
 		return AUTH_SIGNATURE;
-	return body_md5_is(r->body, body_md5) ? AUTH_OK : AUTH_BODY_MD5;
+	return auth_body_md5_is(r->body, body_md5) ? AUTH_OK : AUTH_BODY_MD5;
 }
 
 const char *auth_verdict_text(enum auth_verdict v)

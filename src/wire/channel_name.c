@@ -31,7 +31,7 @@ static bool channel_is_name_byte(unsigned char c)
 	       other[c];
 }
 
-static struct channel_traits traits_of(struct str_view name)
+static struct channel_traits channel_traits_of(struct str_view name)
 {
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (sv_starts_with(name, kinds[i].prefix))
@@ -41,7 +41,7 @@ static struct channel_traits traits_of(struct str_view name)
 
 bool channel_name_is_encrypted(struct str_view name)
 {
-	return traits_of(name).encrypted;
+	return channel_traits_of(name).encrypted;
 }
 
 int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_traits *out)
@@ -55,7 +55,7 @@ int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_tr
 		rest = sv_skip(name, sizeof(USER_CHANNEL_PREFIX) - 1);
 		t = (struct channel_traits){ .user = true, .user_id = rest };
 	} else {
-		t = traits_of(name);
+		t = channel_traits_of(name);
 	}
 	if (rest.len == 0)
 		return -EINVAL;

@@ -13,31 +13,31 @@ static const char *json_skip_space(const char *p, const char *end)
 
 /* ---- check ---- */
 
-static bool is_digit(char c)
+static bool json_is_digit_char(char c)
 {
 	return c >= '0' && c <= '9';
 }
 
-static int hex_value(char c)
+static int json_hex_value(char c)
 {
-	return is_digit(c)	      ? c - '0'
+	return json_is_digit_char(c)  ? c - '0'
 	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
 	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
 				      : -1;
 }
 
-static bool are_four_hex(const char *p, const char *end)
+static bool json_are_four_hex(const char *p, const char *end)
 {
 	if (end - p < 4)
 		return false;
 	for (int i = 0; i < 4; i++)
-		if (hex_value(p[i]) < 0)
+		if (json_hex_value(p[i]) < 0)
 			return false;
 	return true;
 }
 
 /* p is at a quote.  The end of the string, or NULL. */
-static const char *check_string(const char *p, const char *end)
+static const char *json_check_string(const char *p, const char *end)
 {
 	for (p++;;) {
 		p = str_plain_end(p, end);
@@ -48,7 +48,7 @@ static const char *check_string(const char *p, const char *end)
 		if (p == end)
 			return NULL;
 		if (*p == 'u') {
-			if (!are_four_hex(p + 1, end))
+			if (!json_are_four_hex(p + 1, end))
 				return NULL;
 			p += 5;
 		} else if (*p && strchr("\"\\/bfnrt", *p)) {
@@ -60,41 +60,41 @@ static const char *check_string(const char *p, const char *end)
 }
 
 /* Behind the digits at p; NULL when there are none. */
-static const char *check_digits(const char *p, const char *end)
+static const char *json_check_digits(const char *p, const char *end)
 {
 	const char *from = p;
 
-	while (p < end && is_digit(*p))
+	while (p < end && json_is_digit_char(*p))
 		p++;
 	return p > from ? p : NULL;
 }
 
-static const char *check_number(const char *p, const char *end)
+static const char *json_check_number(const char *p, const char *end)
 {
 	if (p < end && *p == '-')
 		p++;
-	p = p < end && *p == '0' ? p + 1 : check_digits(p, end);
+	p = p < end && *p == '0' ? p + 1 : json_check_digits(p, end);
 	if (p && p < end && *p == '.')
-		p = check_digits(p + 1, end);
+		p = json_check_digits(p + 1, end);
 	if (p && p < end && (*p == 'e' || *p == 'E')) {
 		p++;
 		if (p < end && (*p == '+' || *p == '-'))
 			p++;
-		p = check_digits(p, end);
+		p = json_check_digits(p, end);
 	}
 	return p;
 }
 
-static const char *check_scalar(const char *p, const char *end)
+static const char *json_check_scalar(const char *p, const char *end)
 {
 	static const struct str_view words[] = { { "true", 4 }, { "false", 5 }, { "null", 4 } };
 
 	if (*p == '"')
-		return check_string(p, end);
+		return json_check_string(p, end);
 	for (size_t i = 0; i < 3; i++)
 		if (sv_starts_with(sv_n(p, (size_t)(end - p)), words[i]))
 			return p + words[i].len;
-	return check_number(p, end);
+	return json_check_number(p, end);
 }
 
 /* What may come next. */
@@ -107,14 +107,14 @@ struct checker {
 	enum json_next next;
 };
 
-static bool check_in_object(const struct checker *c)
+static bool checker_in_object(const struct checker *c)
 {
 	unsigned level = c->depth - 1;
 
 	return c->depth && c->objects[level / 64] >> level % 64 & 1;
 }
 
-static enum json_fault check_open(struct checker *c)
+static enum json_fault checker_open(struct checker *c)
 {
 	bool is_object = *c->p++ == '{';
 
@@ -127,18 +127,18 @@ static enum json_fault check_open(struct checker *c)
 	return JSON_OK;
 }
 
-static enum json_fault check_close(struct checker *c)
+static enum json_fault checker_close(struct checker *c)
 {
-	if (!c->depth || *c->p++ != (check_in_object(c) ? '}' : ']'))
+	if (!c->depth || *c->p++ != (checker_in_object(c) ? '}' : ']'))
 		return JSON_INVALID;
 	c->depth--;
 	c->next = NEXT_COMMA_OR_END;
 	return JSON_OK;
 }
 
-static enum json_fault check_name(struct checker *c)
+static enum json_fault checker_name(struct checker *c)
 {
-	const char *p = *c->p == '"' ? check_string(c->p, c->end) : NULL;
+	const char *p = *c->p == '"' ? json_check_string(c->p, c->end) : NULL;
 
 	if (p)
 		p = json_skip_space(p, c->end);
@@ -150,30 +150,30 @@ static enum json_fault check_name(struct checker *c)
 }
 
 /* c->p is at a byte that is no space. */
-static enum json_fault check_step(struct checker *c)
+static enum json_fault checker_step(struct checker *c)
 {
 	bool is_close = *c->p == '}' || *c->p == ']';
 
 	switch (c->next) {
 	case NEXT_NAME_OR_END:
 	case NEXT_NAME:
-		return is_close && c->next == NEXT_NAME_OR_END ? check_close(c) : check_name(c);
+		return is_close && c->next == NEXT_NAME_OR_END ? checker_close(c) : checker_name(c);
 	case NEXT_COMMA_OR_END:
 		if (is_close)
-			return check_close(c);
+			return checker_close(c);
 		if (!c->depth || *c->p++ != ',')
 			return JSON_INVALID;
-		c->next = check_in_object(c) ? NEXT_NAME : NEXT_VALUE;
+		c->next = checker_in_object(c) ? NEXT_NAME : NEXT_VALUE;
 		return JSON_OK;
 	case NEXT_VALUE_OR_END:
 	case NEXT_VALUE:
 		break;
 	}
 	if (is_close && c->next == NEXT_VALUE_OR_END)
-		return check_close(c);
+		return checker_close(c);
 	if (*c->p == '{' || *c->p == '[')
-		return check_open(c);
-	c->p = check_scalar(c->p, c->end);
+		return checker_open(c);
+	c->p = json_check_scalar(c->p, c->end);
 	c->next = NEXT_COMMA_OR_END;
 	return c->p ? JSON_OK : JSON_INVALID;
 }
@@ -197,7 +197,7 @@ enum json_fault json_check_deep(struct str_view text, unsigned max_depth, struct
 		return JSON_NOT_UTF8;
 	from = c.p = json_skip_space(c.p, c.end);
 	while (c.p < c.end) {
-		enum json_fault fault = check_step(&c);
+		enum json_fault fault = checker_step(&c);
 
 		if (fault)
 			return fault;
@@ -215,7 +215,7 @@ char json_kind(struct str_view value)
 }
 
 /* p is at a quote; the byte after the one that closes it. */
-static const char *skip_string(const char *p)
+static const char *json_skip_string(const char *p)
 {
 	for (p++; *p != '"'; p++)
 		if (*p == '\\')
@@ -224,13 +224,13 @@ static const char *skip_string(const char *p)
 }
 
 /* The end of the value that starts at p, spaces included: a comma, a bracket or end. */
-static const char *skip_value(const char *p, const char *end)
+static const char *json_skip_value(const char *p, const char *end)
 {
 	unsigned depth = 0;
 
 	while (p < end) {
 		if (*p == '"') {
-			p = skip_string(p);
+			p = json_skip_string(p);
 			continue;
 		}
 		if (!depth && (*p == ',' || *p == '}' || *p == ']'))
@@ -260,7 +260,7 @@ static const char *json_next_item(struct str_view text, size_t at)
 /* The value at p, without spaces at its end; *at is set to what follows it. */
 static struct str_view json_value_at(struct str_view text, const char *p, size_t *at)
 {
-	const char *to = skip_value(p, text.ptr + text.len);
+	const char *to = json_skip_value(p, text.ptr + text.len);
 
 	*at = (size_t)(to - text.ptr);
 	while (json_skip_space(to - 1, to) == to)
@@ -274,7 +274,7 @@ bool json_next_member(struct str_view object, size_t *at, struct json_member *ou
 
 	if (!p)
 		return false;
-	p = skip_string(p);
+	p = json_skip_string(p);
 	out->name = sv_n(name, (size_t)(p - name));
 	p = json_skip_space(p, end);
 	out->value = json_value_at(object, json_skip_space(p + 1, end), at);
@@ -298,7 +298,7 @@ static int json_decode_u(const char **p, const char *end, char **to)
 	char *out = *to;
 
 	for (int i = 1; i <= 4; i++)
-		code = code << 4 | (unsigned)hex_value((*p)[i]);
+		code = code << 4 | (unsigned)json_hex_value((*p)[i]);
 	*p += 5;
 	if (code >= 0xdc00 && code <= 0xdfff)
 		return -1;
@@ -306,7 +306,7 @@ static int json_decode_u(const char **p, const char *end, char **to)
 		if (end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u')
 			return -1;
 		for (int i = 2; i < 6; i++)
-			low = low << 4 | (unsigned)hex_value((*p)[i]);
+			low = low << 4 | (unsigned)json_hex_value((*p)[i]);
 		if (low < 0xdc00 || low > 0xdfff)
 			return -1;
 		*p += 6;

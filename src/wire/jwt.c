@@ -36,7 +36,7 @@ const char *jwt_verdict_text(enum jwt_verdict v)
 }
 
 /* NULL for what is no token; with a key, for what that key has not signed. */
-static jwt_t *decode(struct str_view token, struct str_view key)
+static jwt_t *jwt_decode_token(struct str_view token, struct str_view key)
 {
 	jwt_t *jwt = NULL;
 	char *text;
@@ -51,7 +51,7 @@ static jwt_t *decode(struct str_view token, struct str_view key)
 }
 
 /* All claims as one object; NULL when they are none. */
-static json_t *claims_of(jwt_t *jwt)
+static json_t *jwt_claims(jwt_t *jwt)
 {
 	char *text = jwt_get_grants_json(jwt, NULL);
 	json_t *claims = text ? json_loads(text, 0, NULL) : NULL;
@@ -63,8 +63,8 @@ static json_t *claims_of(jwt_t *jwt)
 enum jwt_audience jwt_audience(struct str_view token,
 			       bool (*is_ours)(void *ctx, struct str_view name), void *ctx)
 {
-	jwt_t *jwt = decode(token, SV(""));
-	json_t *claims = jwt ? claims_of(jwt) : NULL, *aud = json_object_get(claims, "aud");
+	jwt_t *jwt = jwt_decode_token(token, SV(""));
+	json_t *claims = jwt ? jwt_claims(jwt) : NULL, *aud = json_object_get(claims, "aud");
 	size_t n = json_is_array(aud) ? json_array_size(aud) : 1;
 	enum jwt_audience found = aud ? JWT_AUDIENCE_OTHER : JWT_AUDIENCE_NONE;
 
@@ -92,7 +92,7 @@ static bool jwt_read_time(const json_t *v, usec_t *out)
 	return true;
 }
 
-static enum jwt_verdict check_times(const json_t *claims, usec_t now, usec_t *expires)
+static enum jwt_verdict jwt_check_times(const json_t *claims, usec_t now, usec_t *expires)
 {
 	const json_t *exp = json_object_get(claims, "exp"), *nbf = json_object_get(claims, "nbf"),
 		     *iat = json_object_get(claims, "iat");
@@ -110,7 +110,7 @@ static enum jwt_verdict check_times(const json_t *claims, usec_t now, usec_t *ex
 	return JWT_OK;
 }
 
-static bool read_subject(const json_t *v, int64_t *out)
+static bool jwt_read_subject(const json_t *v, int64_t *out)
 {
 	uint64_t id = 0;
 
@@ -122,7 +122,7 @@ static bool read_subject(const json_t *v, int64_t *out)
 	return id > 0;
 }
 
-static bool copy_text(json_t *to, const json_t *claims, const char *name, size_t max)
+static bool jwt_copy_text(json_t *to, const json_t *claims, const char *name, size_t max)
 {
 	json_t *v = json_object_get(claims, name);
 
@@ -133,7 +133,7 @@ static bool copy_text(json_t *to, const json_t *claims, const char *name, size_t
 	return json_object_set(to, name, v) == 0;
 }
 
-static bool copy_roles(json_t *to, const json_t *claims)
+static bool jwt_copy_roles(json_t *to, const json_t *claims)
 {
 	json_t *roles = json_object_get(claims, "roles"), *role;
 	size_t i;
@@ -153,11 +153,12 @@ static enum jwt_verdict jwt_read_user(const json_t *claims, struct jwt_user *out
 	enum jwt_verdict v = JWT_OK;
 	json_t *user = json_object();
 
-	if (!read_subject(json_object_get(claims, "sub"), &out->id))
+	if (!jwt_read_subject(json_object_get(claims, "sub"), &out->id))
 		v = JWT_BAD_SUBJECT;
 	else if (json_object_set_new(user, "id", json_integer(out->id)) ||
-		 !copy_text(user, claims, "name", NAME_MAX_BYTES) ||
-		 !copy_text(user, claims, "avatar", AVATAR_MAX_BYTES) || !copy_roles(user, claims))
+		 !jwt_copy_text(user, claims, "name", NAME_MAX_BYTES) ||
+		 !jwt_copy_text(user, claims, "avatar", AVATAR_MAX_BYTES) ||
+		 !jwt_copy_roles(user, claims))
 		v = JWT_BAD_CLAIM;
 	else
 		out->json = json_dumps(user, JSON_COMPACT);
@@ -166,9 +167,9 @@ static enum jwt_verdict jwt_read_user(const json_t *claims, struct jwt_user *out
 }
 
 /* Why no key can make it good, or JWT_OK. */
-static enum jwt_verdict check_header(struct str_view token)
+static enum jwt_verdict jwt_check_header(struct str_view token)
 {
-	jwt_t *jwt = decode(token, SV(""));
+	jwt_t *jwt = jwt_decode_token(token, SV(""));
 	/* jwt_get_alg() returns "none" for all that was not verified */
 	const char *alg = jwt ? jwt_get_header(jwt, "alg") : NULL;
 	enum jwt_verdict v = JWT_OK;
@@ -186,7 +187,7 @@ static jwt_t *jwt_verify(struct str_view token, const struct str_view *keys, siz
 {
 	for (size_t i = 0; i < n_keys; i++) {
 		/* An empty key would mean to the library: do not verify. */
-		jwt_t *jwt = keys[i].len ? decode(token, keys[i]) : NULL;
+		jwt_t *jwt = keys[i].len ? jwt_decode_token(token, keys[i]) : NULL;
 
 		if (jwt && jwt_get_alg(jwt) == JWT_ALG_HS256)
 			return jwt;
@@ -198,7 +199,7 @@ static jwt_t *jwt_verify(struct str_view token, const struct str_view *keys, siz
 enum jwt_verdict jwt_check(struct str_view token, const struct str_view *keys, size_t n_keys,
 			   usec_t now, struct jwt_user *out)
 {
-	enum jwt_verdict v = check_header(token);
+	enum jwt_verdict v = jwt_check_header(token);
 	json_t *claims = NULL;
 	jwt_t *jwt;
 
@@ -208,8 +209,8 @@ enum jwt_verdict jwt_check(struct str_view token, const struct str_view *keys, s
 	jwt = jwt_verify(token, keys, n_keys);
 	if (!jwt)
 		return JWT_BAD_SIGNATURE;
-	claims = claims_of(jwt);
-	v = claims ? check_times(claims, now, &out->expires) : JWT_MALFORMED;
+	claims = jwt_claims(jwt);
+	v = claims ? jwt_check_times(claims, now, &out->expires) : JWT_MALFORMED;
 	if (v == JWT_OK)
 		v = jwt_read_user(claims, out);
 	json_decref(claims);

@@ -8,7 +8,7 @@
 
 #define WAS_ID_MAX 21 /* two numbers of 32 bits and the dot */
 
-static bool is_epoch(struct str_view s)
+static bool position_is_epoch(struct str_view s)
 {
 	if (!s.len || s.len > POSITION_EPOCH_MAX)
 		return false;
@@ -27,7 +27,7 @@ bool position_parse(struct str_view text, struct position *out)
 	ptrdiff_t colon = sv_find(text, ':');
 	uint64_t serial;
 
-	if (colon < 0 || !is_epoch(sv_n(text.ptr, (size_t)colon)) ||
+	if (colon < 0 || !position_is_epoch(sv_n(text.ptr, (size_t)colon)) ||
 	    !sv_to_u64(sv_skip(text, (size_t)colon + 1), INT64_MAX, &serial))
 		return false;
 	memcpy(out->epoch, text.ptr, (size_t)colon);

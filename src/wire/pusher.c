@@ -14,7 +14,7 @@ static const char half_a_pair[] =
 	"A string has half of a surrogate pair (such as \\ud83d), which UTF-8 cannot hold";
 
 /* The object that text holds; false with *why. */
-static bool load_object(struct str_view text, struct str_view *object, const char **why)
+static bool pusher_load_object(struct str_view text, struct str_view *object, const char **why)
 {
 	switch (json_check(text, object)) {
 	case JSON_NOT_UTF8:
@@ -70,7 +70,8 @@ static const struct field fields[] = {
 };
 
 /* data: the object.  room: where the next decoded string goes. */
-static int read_fields(struct client_frame *f, struct str_view data, char **room, const char **why)
+static int pusher_read_fields(struct client_frame *f, struct str_view data, char **room,
+			      const char **why)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
 		const struct field *d = &fields[i];
@@ -93,7 +94,7 @@ static int read_fields(struct client_frame *f, struct str_view data, char **room
 }
 
 /* data as an object; a string that holds one is decoded. */
-static int open_data(struct str_view *data, char **room, const char **why)
+static int pusher_open_data(struct str_view *data, char **room, const char **why)
 {
 	struct str_view inner;
 
@@ -103,14 +104,14 @@ static int open_data(struct str_view *data, char **room, const char **why)
 		*why = "data must be an object";
 		return -EINVAL;
 	}
-	if (json_decode_string(*data, room, &inner) && load_object(inner, data, why))
+	if (json_decode_string(*data, room, &inner) && pusher_load_object(inner, data, why))
 		return 0;
 	*why = "data must be an object, or a string that holds one";
 	return -EINVAL;
 }
 
-static int read_client_event(struct client_frame *f, struct str_view root, char **room,
-			     const char **why)
+static int pusher_read_client_event(struct client_frame *f, struct str_view root, char **room,
+				    const char **why)
 {
 	struct str_view channel = pusher_member(root, "channel");
 
@@ -124,7 +125,7 @@ static int read_client_event(struct client_frame *f, struct str_view root, char 
 	return 0;
 }
 
-static enum frame_kind kind_of(struct str_view event)
+static enum frame_kind pusher_kind_of(struct str_view event)
 {
 	static const struct {
 		const char *event;
@@ -145,7 +146,8 @@ static enum frame_kind kind_of(struct str_view event)
 	return FRAME_UNKNOWN;
 }
 
-static int read_frame(struct client_frame *f, struct str_view root, char **room, const char **why)
+static int pusher_read_frame(struct client_frame *f, struct str_view root, char **room,
+			     const char **why)
 {
 	struct str_view event = pusher_member(root, "event"), data;
 	int rc;
@@ -156,16 +158,16 @@ static int read_frame(struct client_frame *f, struct str_view root, char **room,
 	*why = half_a_pair;
 	if (!json_decode_string(event, room, &f->event))
 		return -EINVAL;
-	f->kind = kind_of(f->event);
+	f->kind = pusher_kind_of(f->event);
 	switch (f->kind) {
 	case FRAME_SUBSCRIBE:
 	case FRAME_UNSUBSCRIBE:
 	case FRAME_SIGNIN:
 		data = json_member(root, SV("data"));
-		rc = open_data(&data, room, why);
-		return rc < 0 ? rc : read_fields(f, data, room, why);
+		rc = pusher_open_data(&data, room, why);
+		return rc < 0 ? rc : pusher_read_fields(f, data, room, why);
 	case FRAME_CLIENT_EVENT:
-		return read_client_event(f, root, room, why);
+		return pusher_read_client_event(f, root, room, why);
 	case FRAME_PING:
 	case FRAME_PONG:
 	case FRAME_UNKNOWN:
@@ -181,13 +183,13 @@ int client_frame_parse(struct str_view bytes, struct client_frame *out, const ch
 	char *room;
 	int rc;
 
-	if (!load_object(bytes, &root, why))
+	if (!pusher_load_object(bytes, &root, why))
 		return -EINVAL;
 	/* A string that holds the data is decoded, and then the strings in it: twice at most. */
 	if (sv_find(bytes, '\\') >= 0)
 		f.text = xmalloc(bytes.len * 2);
 	room = f.text;
-	rc = read_frame(&f, root, &room, why);
+	rc = pusher_read_frame(&f, root, &room, why);
 	if (rc < 0)
 		client_frame_release(&f);
 	else
@@ -267,7 +269,7 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 	struct str_view root;
 	int rc;
 
-	if (!load_object(channel_data, &root, why)) {
+	if (!pusher_load_object(channel_data, &root, why)) {
 		*why = "channel_data must be a JSON object";
 		return -EINVAL;
 	}
@@ -283,7 +285,7 @@ int presence_member_parse(struct str_view channel_data, size_t max_id_bytes, siz
 	return rc;
 }
 
-static int read_watchlist(struct str_view root, struct presence_member *m, const char **why)
+static int pusher_read_watchlist(struct str_view root, struct presence_member *m, const char **why)
 {
 	struct str_view list = pusher_member(root, "watchlist"), value;
 	size_t at = 0, n = 0;
@@ -312,7 +314,7 @@ static int read_watchlist(struct str_view root, struct presence_member *m, const
 }
 
 /* The user's own channel has the id in its name. */
-static int user_id_check(const char *id, const char **why)
+static int pusher_check_user_id(const char *id, const char **why)
 {
 	struct channel_traits t;
 	struct strbuf name;
@@ -336,15 +338,15 @@ int user_data_parse(struct str_view user_data, size_t max_id_bytes, struct prese
 	struct str_view root;
 	int rc;
 
-	if (!load_object(user_data, &root, why)) {
+	if (!pusher_load_object(user_data, &root, why)) {
 		*why = "user_data must be a JSON object";
 		return -EINVAL;
 	}
 	rc = pusher_read_member(root, true, max_id_bytes, &m, why);
 	if (rc == 0)
-		rc = user_id_check(m.user_id, why);
+		rc = pusher_check_user_id(m.user_id, why);
 	if (rc == 0)
-		rc = read_watchlist(root, &m, why);
+		rc = pusher_read_watchlist(root, &m, why);
 	if (rc < 0)
 		presence_member_release(&m);
 	else
@@ -363,16 +365,16 @@ void presence_member_release(struct presence_member *m)
 }
 
 /* Adds ,"key": and leaves the value to the caller. */
-static void add_key(struct strbuf *b, const char *key)
+static void pusher_add_key(struct strbuf *b, const char *key)
 {
 	strbuf_add(b, ",\"", 2);
 	strbuf_add_str(b, key);
 	strbuf_add(b, "\":", 2);
 }
 
-static void add_string(struct strbuf *b, const char *key, struct str_view value)
+static void pusher_add_string(struct strbuf *b, const char *key, struct str_view value)
 {
-	add_key(b, key);
+	pusher_add_key(b, key);
 	strbuf_add_json(b, value);
 }
 
@@ -384,15 +386,15 @@ static void pusher_begin(struct strbuf *b, const char *event)
 	strbuf_add_c(b, '"');
 }
 
-static void begin_on(struct strbuf *b, const char *event, struct str_view channel)
+static void pusher_begin_on(struct strbuf *b, const char *event, struct str_view channel)
 {
 	pusher_begin(b, event);
-	add_string(b, "channel", channel);
+	pusher_add_string(b, "channel", channel);
 }
 
-static void end_with_data(struct strbuf *b, struct strbuf *data)
+static void pusher_end_with_data(struct strbuf *b, struct strbuf *data)
 {
-	add_string(b, "data", strbuf_view(data));
+	pusher_add_string(b, "data", strbuf_view(data));
 	strbuf_add_c(b, '}');
 	strbuf_release(data);
 }
@@ -406,10 +408,10 @@ void frame_connection_established(struct strbuf *b, const char *socket_id,
 	strbuf_addf(&data, "{\"socket_id\":\"%s\",\"activity_timeout\":%u", socket_id,
 		    activity_timeout_s);
 	if (epoch.len)
-		add_string(&data, "epoch", epoch);
+		pusher_add_string(&data, "epoch", epoch);
 	strbuf_add_c(&data, '}');
 	pusher_begin(b, "pusher:connection_established");
-	end_with_data(b, &data);
+	pusher_end_with_data(b, &data);
 }
 
 void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message)
@@ -420,7 +422,7 @@ void frame_error(struct strbuf *b, enum pusher_code code, struct str_view messag
 		strbuf_add_str(b, "null");
 	else
 		strbuf_add_u64(b, code);
-	add_string(b, "message", message);
+	pusher_add_string(b, "message", message);
 	strbuf_add_str(b, "}}");
 }
 
@@ -433,26 +435,27 @@ void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,
 				  struct str_view data_json, struct str_view position)
 {
 	pusher_begin(b, "pusher_internal:subscription_succeeded");
-	add_string(b, "data", data_json);
-	add_string(b, "channel", channel);
+	pusher_add_string(b, "data", data_json);
+	pusher_add_string(b, "channel", channel);
 	if (position.len)
-		add_string(b, "position", position);
+		pusher_add_string(b, "position", position);
 	strbuf_add_c(b, '}');
 }
 
 /* Begins the data of an event of our own: {"channel":... */
-static void begin_data(struct strbuf *data, struct str_view channel)
+static void pusher_begin_data(struct strbuf *data, struct str_view channel)
 {
 	strbuf_init(data, 128 + channel.len);
 	strbuf_add_str(data, "{\"channel\":");
 	strbuf_add_json(data, channel);
 }
 
-static void end_with_position(struct strbuf *b, struct strbuf *data, struct str_view position)
+static void pusher_end_with_position(struct strbuf *b, struct strbuf *data,
+				     struct str_view position)
 {
-	add_string(b, "data", strbuf_view(data));
+	pusher_add_string(b, "data", strbuf_view(data));
 	if (position.len)
-		add_string(b, "position", position);
+		pusher_add_string(b, "position", position);
 	strbuf_add_c(b, '}');
 	strbuf_release(data);
 }
@@ -462,10 +465,10 @@ void frame_replayed(struct strbuf *b, struct str_view channel, unsigned count,
 {
 	struct strbuf data;
 
-	begin_data(&data, channel);
+	pusher_begin_data(&data, channel);
 	strbuf_addf(&data, ",\"count\":%u}", count);
-	begin_on(b, "scopewire:replayed", channel);
-	end_with_position(b, &data, position);
+	pusher_begin_on(b, "scopewire:replayed", channel);
+	pusher_end_with_position(b, &data, position);
 }
 
 void frame_resync(struct strbuf *b, struct str_view channel, const char *reason,
@@ -474,16 +477,16 @@ void frame_resync(struct strbuf *b, struct str_view channel, const char *reason,
 	char text[POSITION_SIZE];
 	struct strbuf data;
 
-	begin_data(&data, channel);
-	add_string(&data, "reason", sv(reason));
+	pusher_begin_data(&data, channel);
+	pusher_add_string(&data, "reason", sv(reason));
 	if (now->epoch[0]) {
-		add_string(&data, "epoch", sv(now->epoch));
-		add_key(&data, "serial");
+		pusher_add_string(&data, "epoch", sv(now->epoch));
+		pusher_add_key(&data, "serial");
 		strbuf_add_u64(&data, now->serial);
 	}
 	strbuf_add_c(&data, '}');
-	begin_on(b, "scopewire:resync", channel);
-	end_with_position(b, &data, sv(position_format(now, text)));
+	pusher_begin_on(b, "scopewire:resync", channel);
+	pusher_end_with_position(b, &data, sv(position_format(now, text)));
 }
 
 void frame_token_expiring(struct strbuf *b, uint64_t exp)
@@ -495,7 +498,7 @@ void frame_token_expiring(struct strbuf *b, uint64_t exp)
 	strbuf_add_u64(&data, exp);
 	strbuf_add_c(&data, '}');
 	pusher_begin(b, "scopewire:token_expiring");
-	end_with_data(b, &data);
+	pusher_end_with_data(b, &data);
 }
 
 /* Without a channel: stock clients decrypt what they receive on an encrypted channel. */
@@ -503,21 +506,21 @@ void frame_token_extended(struct strbuf *b, struct str_view channel, uint64_t ex
 {
 	struct strbuf data;
 
-	begin_data(&data, channel);
+	pusher_begin_data(&data, channel);
 	strbuf_add_str(&data, ",\"exp\":");
 	strbuf_add_u64(&data, exp);
 	strbuf_add_c(&data, '}');
 	pusher_begin(b, "scopewire:token_extended");
-	end_with_data(b, &data);
+	pusher_end_with_data(b, &data);
 }
 
 void frame_subscription_error(struct strbuf *b, struct str_view channel, const char *type,
 			      struct str_view error, unsigned status)
 {
-	begin_on(b, "pusher:subscription_error", channel);
+	pusher_begin_on(b, "pusher:subscription_error", channel);
 	strbuf_add_str(b, ",\"data\":{\"type\":");
 	strbuf_add_json(b, sv(type));
-	add_string(b, "error", error);
+	pusher_add_string(b, "error", error);
 	strbuf_addf(b, ",\"status\":%u}}", status);
 }
 
@@ -530,12 +533,12 @@ void frame_member_added(struct strbuf *b, struct str_view channel, struct str_vi
 	strbuf_add_str(&data, "{\"user_id\":");
 	strbuf_add_json(&data, user_id);
 	if (user_info_json.len) {
-		add_key(&data, "user_info");
+		pusher_add_key(&data, "user_info");
 		strbuf_add_sv(&data, user_info_json);
 	}
 	strbuf_add_c(&data, '}');
-	begin_on(b, "pusher_internal:member_added", channel);
-	end_with_data(b, &data);
+	pusher_begin_on(b, "pusher_internal:member_added", channel);
+	pusher_end_with_data(b, &data);
 }
 
 void frame_member_removed(struct strbuf *b, struct str_view channel, struct str_view user_id)
@@ -546,19 +549,19 @@ void frame_member_removed(struct strbuf *b, struct str_view channel, struct str_
 	strbuf_add_str(&data, "{\"user_id\":");
 	strbuf_add_json(&data, user_id);
 	strbuf_add_c(&data, '}');
-	begin_on(b, "pusher_internal:member_removed", channel);
-	end_with_data(b, &data);
+	pusher_begin_on(b, "pusher_internal:member_removed", channel);
+	pusher_end_with_data(b, &data);
 }
 
 void frame_subscription_count(struct strbuf *b, struct str_view channel, unsigned count)
 {
-	begin_on(b, "pusher_internal:subscription_count", channel);
+	pusher_begin_on(b, "pusher_internal:subscription_count", channel);
 	strbuf_addf(b, ",\"data\":\"{\\\"subscription_count\\\":%u}\"}", count);
 }
 
 void frame_cache_miss(struct strbuf *b, struct str_view channel)
 {
-	begin_on(b, "pusher:cache_miss", channel);
+	pusher_begin_on(b, "pusher:cache_miss", channel);
 	strbuf_add_str(b, ",\"data\":\"{}\"}");
 }
 
@@ -589,26 +592,26 @@ void frame_event(struct strbuf *b, const struct frame_event *e)
 	strbuf_reserve(b, e->data.len + e->event.len + e->channel.len + 128);
 	strbuf_add_str(b, "{\"event\":");
 	strbuf_add_json(b, e->event);
-	add_string(b, "channel", e->channel);
+	pusher_add_string(b, "channel", e->channel);
 	if (!e->data_is_json) {
-		add_string(b, "data", e->data);
+		pusher_add_string(b, "data", e->data);
 	} else if (e->data.len) {
-		add_key(b, "data");
+		pusher_add_key(b, "data");
 		strbuf_add_sv(b, e->data);
 	}
 	if (e->id.len)
-		add_string(b, "id", e->id);
+		pusher_add_string(b, "id", e->id);
 	if (e->serial) {
-		add_key(b, "serial");
+		pusher_add_key(b, "serial");
 		strbuf_add_u64(b, e->serial);
 	}
 	if (e->user_id.len)
-		add_string(b, "user_id", e->user_id);
+		pusher_add_string(b, "user_id", e->user_id);
 	strbuf_add_c(b, '}');
 }
 
 /* FIN and opcode 1, then the length in 1, 3 or 9 bytes. */
-static size_t ws_header(size_t len, unsigned char out[10])
+static size_t pusher_ws_header(size_t len, unsigned char out[10])
 {
 	size_t n = 2;
 
@@ -626,7 +629,7 @@ static size_t ws_header(size_t len, unsigned char out[10])
 struct msgbuf *ws_text_frame(struct str_view json)
 {
 	unsigned char header[10];
-	size_t n = ws_header(json.len, header);
+	size_t n = pusher_ws_header(json.len, header);
 	struct msgbuf *m = msgbuf_new(n + json.len);
 
 	memcpy(m->data, header, n);
@@ -639,7 +642,7 @@ void ws_text_frame_add(struct strbuf *out, struct str_view json)
 {
 	unsigned char header[10];
 
-	strbuf_add(out, header, ws_header(json.len, header));
+	strbuf_add(out, header, pusher_ws_header(json.len, header));
 	strbuf_add_sv(out, json);
 }
 
