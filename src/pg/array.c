@@ -9,7 +9,7 @@
 #define HEADER_BYTES 20
 #define EPOCH_2000   (INT64_C(946684800) * USEC_PER_SEC) /* PostgreSQL counts from there */
 
-static void put32(char *p, uint32_t v)
+static void array_put32(char *p, uint32_t v)
 {
 	v = htobe32(v);
 	memcpy(p, &v, sizeof(v));
@@ -40,7 +40,7 @@ void pg_array_add(struct pg_array *a, struct str_view bytes)
 {
 	char *p = strbuf_reserve(&a->bytes, 4 + bytes.len);
 
-	put32(p, (uint32_t)bytes.len);
+	array_put32(p, (uint32_t)bytes.len);
 	if (bytes.len)
 		memcpy(p + 4, bytes.ptr, bytes.len);
 	a->bytes.len += 4 + bytes.len;
@@ -49,7 +49,7 @@ void pg_array_add(struct pg_array *a, struct str_view bytes)
 
 void pg_array_add_null(struct pg_array *a)
 {
-	put32(strbuf_reserve(&a->bytes, 4), UINT32_MAX);
+	array_put32(strbuf_reserve(&a->bytes, 4), UINT32_MAX);
 	a->bytes.len += 4;
 	a->n++;
 	a->nulls = true;
@@ -83,11 +83,11 @@ struct str_view pg_array_view(struct pg_array *a)
 {
 	char *p = a->bytes.ptr;
 
-	put32(p, a->n ? 1 : 0);
-	put32(p + 4, a->nulls);
-	put32(p + 8, a->member);
-	put32(p + 12, a->n);
-	put32(p + 16, 1);
+	array_put32(p, a->n ? 1 : 0);
+	array_put32(p + 4, a->nulls);
+	array_put32(p + 8, a->member);
+	array_put32(p + 12, a->n);
+	array_put32(p + 16, 1);
 	/* An empty array has no dimensions, so nothing after the type. */
 	return sv_n(p, a->n ? a->bytes.len : 12);
 }

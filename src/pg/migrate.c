@@ -73,7 +73,7 @@ static int migrate_query(struct migrate *m, const char *step, const struct pg_qu
 	return fault == PG_FINE ? 0 : migrate_fail_step(m, step, fault);
 }
 
-static void migration_checksum(const char *text, char out[CHECKSUM_CHARS + 1])
+static void migrate_checksum(const char *text, char out[CHECKSUM_CHARS + 1])
 {
 	unsigned char digest[CHECKSUM_CHARS / 2];
 
@@ -83,7 +83,7 @@ static void migration_checksum(const char *text, char out[CHECKSUM_CHARS + 1])
 }
 
 /* The migration's text with every @SCHEMA@ replaced (heap). */
-static char *migration_text(const char *sql, const char *quoted)
+static char *migrate_text(const char *sql, const char *quoted)
 {
 	static const char mark[] = "@SCHEMA@";
 	struct strbuf text;
@@ -155,7 +155,7 @@ static int migrate_make_table(struct migrate *m)
 	return rc;
 }
 
-static const struct migration *migration_find(const struct migrate *m, unsigned version)
+static const struct migration *migrate_find(const struct migrate *m, unsigned version)
 {
 	for (unsigned i = 0; i < m->n; i++)
 		if (m->list[i].version == version)
@@ -163,9 +163,9 @@ static const struct migration *migration_find(const struct migrate *m, unsigned 
 	return NULL;
 }
 
-static int migration_check_name(struct migrate *m, unsigned version, const char *name)
+static int migrate_check_name(struct migrate *m, unsigned version, const char *name)
 {
-	const struct migration *mine = migration_find(m, version);
+	const struct migration *mine = migrate_find(m, version);
 
 	if (mine && strcmp(mine->name, name) == 0)
 		return 0;
@@ -183,12 +183,12 @@ static int migration_check_name(struct migrate *m, unsigned version, const char 
 		m->schema, version, name);
 }
 
-static int migration_check_text(struct migrate *m, unsigned version, const char *name,
-				const char *sum)
+static int migrate_check_text(struct migrate *m, unsigned version, const char *name,
+			      const char *sum)
 {
 	char own[CHECKSUM_CHARS + 1];
 
-	migration_checksum(migration_find(m, version)->sql, own);
+	migrate_checksum(migrate_find(m, version)->sql, own);
 	if (strcmp(own, sum) == 0)
 		return 0;
 	return migrate_fail(
@@ -248,18 +248,18 @@ static int migrate_check_applied(struct migrate *m, unsigned *last)
 	if (rc == 0 && pg_answer_rows(&a) == 0)
 		rc = migrate_check_empty(m);
 	for (int i = 0; rc == 0 && i < pg_answer_rows(&a); i++)
-		rc = migration_check_name(m, (unsigned)pg_answer_int(&a, i, 0),
-					  pg_answer_text(&a, i, 1));
+		rc = migrate_check_name(m, (unsigned)pg_answer_int(&a, i, 0),
+					pg_answer_text(&a, i, 1));
 	for (int i = 0; rc == 0 && i < pg_answer_rows(&a); i++) {
 		*last = (unsigned)pg_answer_int(&a, i, 0);
-		rc = migration_check_text(m, *last, pg_answer_text(&a, i, 1),
-					  pg_answer_text(&a, i, 2));
+		rc = migrate_check_text(m, *last, pg_answer_text(&a, i, 1),
+					pg_answer_text(&a, i, 2));
 	}
 	pg_answer_release(&a);
 	return rc;
 }
 
-static int migration_record(struct migrate *m, const struct migration *one)
+static int migrate_record(struct migrate *m, const struct migration *one)
 {
 	char sum[CHECKSUM_CHARS + 1], version[12];
 	const char *values[] = { version, one->name, sum };
@@ -267,7 +267,7 @@ static int migration_record(struct migrate *m, const struct migration *one)
 	struct strbuf sql;
 	int rc;
 
-	migration_checksum(one->sql, sum);
+	migrate_checksum(one->sql, sum);
 	snprintf(version, sizeof(version), "%u", one->version);
 	strbuf_init(&sql, 128);
 	strbuf_addf(&sql,
@@ -280,9 +280,9 @@ static int migration_record(struct migrate *m, const struct migration *one)
 	return rc;
 }
 
-static int migration_apply(struct migrate *m, const struct migration *one)
+static int migrate_apply_one(struct migrate *m, const struct migration *one)
 {
-	char *sql = migration_text(one->sql, m->quoted), revoke[256];
+	char *sql = migrate_text(one->sql, m->quoted), revoke[256];
 	int rc = migrate_script(m, one->name, "BEGIN");
 
 	if (rc == 0)
@@ -293,7 +293,7 @@ static int migration_apply(struct migrate *m, const struct migration *one)
 	if (rc == 0)
 		rc = migrate_script(m, one->name, revoke);
 	if (rc == 0)
-		rc = migration_record(m, one);
+		rc = migrate_record(m, one);
 	if (rc == 0)
 		rc = migrate_script(m, one->name, "COMMIT");
 	free(sql);
@@ -432,7 +432,7 @@ static int migrate_with_lock(struct migrate *m)
 		rc = migrate_check_owner(m);
 	for (unsigned i = 0; rc == 0 && i < m->n; i++)
 		if (m->list[i].version > last)
-			rc = migration_apply(m, &m->list[i]);
+			rc = migrate_apply_one(m, &m->list[i]);
 	snprintf(unlock, sizeof(unlock), "SELECT pg_advisory_unlock(%" PRId64 ")", PG_LOCK_MIGRATE);
 	/* after a fault, the lock and the transaction end with the connection */
 	return rc ? rc : migrate_script(m, "migration lock", unlock);
