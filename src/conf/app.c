@@ -35,7 +35,7 @@ static unsigned last_number;
 static pthread_mutex_t current_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct app_set *current;
 
-static struct app_runtime *runtime_of(const char *id)
+static struct app_runtime *app_runtime_of(const char *id)
 {
 	struct named_runtime *r;
 
@@ -73,7 +73,8 @@ void app_unref(struct app *a)
 		app_free(a);
 }
 
-static int set_option(struct app *a, const struct app_option *option, const char *label, char **why)
+static int app_set_option(struct app *a, const struct app_option *option, const char *label,
+			  char **why)
 {
 	const struct option *o;
 	char *complaint;
@@ -100,7 +101,7 @@ static bool app_is_name(const char *s)
 	return *s != '\0';
 }
 
-static bool read_master_key(struct app *a)
+static bool app_read_master_key(struct app *a)
 {
 	a->has_master_key = *a->master_key_text != '\0';
 	return !a->has_master_key ||
@@ -118,15 +119,15 @@ static char *app_missing(const struct app *a, const char *name, const char *labe
 					  "value is in quotes");
 }
 
-static bool is_origin(const char *pattern)
+static bool app_is_origin(const char *pattern)
 {
 	const char *scheme = strstr(pattern, "://");
 
 	return !strpbrk(pattern, "\"'") && !strchr(scheme ? scheme + 3 : pattern, '/');
 }
 
-static bool token_secret_is_long(const struct app *a, const char *option, const char *text,
-				 char **why)
+static bool app_token_secret_is_long(const struct app *a, const char *option, const char *text,
+				     char **why)
 {
 	if (!*text || strlen(text) >= TOKEN_SECRET_MIN)
 		return true;
@@ -157,17 +158,18 @@ static int app_check_whole(struct app *a, const char *key_label, const char *sec
 		complaint_add(why, app_missing(a, "secret", secret_label));
 		rc = -EINVAL;
 	}
-	if (!token_secret_is_long(a, "token_secret", a->token_secret_text, why) ||
-	    !token_secret_is_long(a, "previous_token_secret", a->previous_token_secret_text, why))
+	if (!app_token_secret_is_long(a, "token_secret", a->token_secret_text, why) ||
+	    !app_token_secret_is_long(a, "previous_token_secret", a->previous_token_secret_text,
+				      why))
 		rc = -EINVAL;
-	if (!read_master_key(a)) {
+	if (!app_read_master_key(a)) {
 		complaint_add(why, textf("[app %s] encryption_master_key: must be 32 bytes in "
 					 "base64, as openssl rand -base64 32 gives them",
 					 a->id));
 		rc = -EINVAL;
 	}
 	for (char **p = a->allowed_origins; p && *p; p++) {
-		if (is_origin(*p))
+		if (app_is_origin(*p))
 			continue;
 		complaint_add(why, textf("[app %s] allowed_origins: %s can match no origin; write "
 					 "https://HOST or HOST, without quotes and without a path",
@@ -178,7 +180,7 @@ static int app_check_whole(struct app *a, const char *key_label, const char *sec
 }
 
 /* A key of tokens that is not set is made of the secret. */
-static void settle_token_secret(const struct auth_secret *secret, char **text)
+static void app_derive_token_secret(const struct auth_secret *secret, char **text)
 {
 	const struct str_view name = SV("scopewire-token");
 
@@ -190,18 +192,18 @@ static void settle_token_secret(const struct auth_secret *secret, char **text)
 }
 
 /* What follows from the options, once they are all read. */
-static void settle(struct app *a)
+static void app_derive(struct app *a)
 {
 	a->secret = auth_secret_new(sv(a->secret_text));
-	settle_token_secret(a->secret, &a->token_secret_text);
+	app_derive_token_secret(a->secret, &a->token_secret_text);
 	if (*a->previous_secret_text) {
 		struct auth_secret *previous = auth_secret_new(sv(a->previous_secret_text));
 
 		auth_secret_accept_previous(a->secret, sv(a->previous_secret_text));
-		settle_token_secret(previous, &a->previous_token_secret_text);
+		app_derive_token_secret(previous, &a->previous_token_secret_text);
 		auth_secret_free(previous);
 	}
-	a->runtime = runtime_of(a->id);
+	a->runtime = app_runtime_of(a->id);
 	if (!a->limits.message_rate)
 		a->limits.message_rate_max_attempts = 0;
 	for (char **p = a->allowed_origins; p && *p; p++)
@@ -224,7 +226,7 @@ int app_build_labelled(const char *id, const struct app_options *options, struct
 		const struct app_option *o = &options->list[i];
 		char *label = labels ? xstrdup(labels[i]) : textf("[app %s] %s", id, o->name);
 
-		if (set_option(a, o, label, why) < 0)
+		if (app_set_option(a, o, label, why) < 0)
 			rc = -EINVAL;
 		if (labels && strcmp(o->name, "key") == 0)
 			key_label = labels[i];
@@ -238,7 +240,7 @@ int app_build_labelled(const char *id, const struct app_options *options, struct
 		app_unref(a);
 		return rc;
 	}
-	settle(a);
+	app_derive(a);
 	*out = a;
 	return 0;
 }
@@ -264,7 +266,7 @@ struct origin {
 };
 
 /* Where the port's ':' stands, or authority.len; colons within [] are an IPv6 address's. */
-static size_t port_at(struct str_view authority)
+static size_t origin_port_at(struct str_view authority)
 {
 	for (size_t i = authority.len; i > 0; i--) {
 		if (authority.ptr[i - 1] == ':')
@@ -276,7 +278,7 @@ static size_t port_at(struct str_view authority)
 }
 
 /* Lower-cases and splits; a port that the scheme implies is filled in for host_port. */
-static bool split_origin(struct str_view text, struct origin *o)
+static bool origin_split(struct str_view text, struct origin *o)
 {
 	struct str_view rest;
 	const char *scheme_end;
@@ -289,7 +291,7 @@ static bool split_origin(struct str_view text, struct origin *o)
 	o->whole = sv_n(o->text, len);
 	scheme_end = memmem(o->text, len, "://", 3);
 	rest = scheme_end ? sv_skip(o->whole, (size_t)(scheme_end - o->text) + 3) : o->whole;
-	colon = port_at(rest);
+	colon = origin_port_at(rest);
 	o->host = sv_n(rest.ptr, colon);
 	o->host_port = rest;
 	if (colon == rest.len) {
@@ -306,7 +308,7 @@ static bool origin_matches(const struct origin *o, struct str_view pattern)
 {
 	if (memmem(pattern.ptr, pattern.len, "://", 3))
 		return channel_pattern_match(pattern, o->whole);
-	if (port_at(pattern) < pattern.len)
+	if (origin_port_at(pattern) < pattern.len)
 		return channel_pattern_match(pattern, o->host_port);
 	return channel_pattern_match(pattern, o->host);
 }
@@ -317,7 +319,7 @@ bool app_allows_origin(const struct app *a, struct str_view origin)
 
 	if (!a->allowed_origins || !origin.len)
 		return true;
-	if (!split_origin(origin, &o))
+	if (!origin_split(origin, &o))
 		return false;
 	for (char **p = a->allowed_origins; *p; p++)
 		if (origin_matches(&o, sv(*p)))
@@ -344,7 +346,7 @@ void app_set_unref(struct app_set *s)
 }
 
 /* Takes a's reference; an app of the same id makes room. */
-static void set_add(struct app_set *s, struct app *a)
+static void app_set_add(struct app_set *s, struct app *a)
 {
 	struct app *old = map_del(&s->by_id, sv(a->id));
 
@@ -359,7 +361,7 @@ static void set_add(struct app_set *s, struct app *a)
 	s->apps[s->n++] = a;
 }
 
-static int set_index_keys(struct app_set *s, char **why)
+static int app_set_index_keys(struct app_set *s, char **why)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		struct app *a = s->apps[i], *other = map_get(&s->by_key, sv(a->key));
@@ -383,8 +385,8 @@ int app_set_build(struct app **apps, size_t n, struct app_set **out, char **why)
 	map_init(&s->by_key);
 	s->apps = xcalloc(n, sizeof(*s->apps));
 	for (size_t i = 0; i < n; i++)
-		set_add(s, apps[i]);
-	rc = set_index_keys(s, why);
+		app_set_add(s, apps[i]);
+	rc = app_set_index_keys(s, why);
 	if (rc < 0)
 		app_set_unref(s);
 	else

@@ -161,12 +161,13 @@ static void ini_check_value(struct loader *l, const char *value, const char *lab
 }
 
 /* The value so far and its continuation; heap. */
-static char *joined(const char *first, const char *more)
+static char *conf_join_value(const char *first, const char *more)
 {
 	return textf("%s %s", first, more);
 }
 
-static void ini_app(struct loader *l, const char *id, const struct setting *s, const char *label)
+static void ini_read_app(struct loader *l, const char *id, const struct setting *s,
+			 const char *label)
 {
 	struct draft *d = draft_of(l, id);
 	unsigned scale;
@@ -181,12 +182,12 @@ static void ini_app(struct loader *l, const char *id, const struct setting *s, c
 		draft_add(d, s->name, s->value, label);
 		return;
 	}
-	whole = joined(d->options[d->n - 1].value, s->value);
+	whole = conf_join_value(d->options[d->n - 1].value, s->value);
 	secret_free((char *)d->options[d->n - 1].value);
 	d->options[d->n - 1].value = whole;
 }
 
-static void ini_option(struct loader *l, const struct setting *s, const char *label)
+static void ini_read_option(struct loader *l, const struct setting *s, const char *label)
 {
 	unsigned scale;
 	const struct option *o = option_find(s->section, s->name, &scale);
@@ -205,7 +206,7 @@ static void ini_option(struct loader *l, const struct setting *s, const char *la
 		loader_complain(l, textf("%s: only text can continue in the next line", label));
 		return;
 	}
-	whole = joined(*(char **)((char *)l->conf + o->offset), s->value);
+	whole = conf_join_value(*(char **)((char *)l->conf + o->offset), s->value);
 	loader_set(l, o, whole, scale, label);
 	secret_free(whole);
 }
@@ -218,7 +219,7 @@ static int on_ini(void *ctx, const struct setting *s)
 
 	ini_check_value(l, s->value, label);
 	if (sv_starts_with(section, SV(APP_SECTION)) && section.len > sizeof(APP_SECTION) - 1) {
-		ini_app(l, s->section + sizeof(APP_SECTION) - 1, s, label);
+		ini_read_app(l, s->section + sizeof(APP_SECTION) - 1, s, label);
 	} else if (strcmp(s->section, "app") == 0) {
 		loader_complain(
 			l, textf("%s:%u: the section of an app is [app ID]", l->label, s->line));
@@ -227,7 +228,7 @@ static int on_ini(void *ctx, const struct setting *s)
 					 "sync, admin, webhooks, log or app ID",
 					 l->label, s->line, s->section));
 	} else {
-		ini_option(l, s, label);
+		ini_read_option(l, s, label);
 	}
 	free(label);
 	return 0;
@@ -250,7 +251,7 @@ void loader_check_mode(struct loader *l, const char *path, int fd)
 	l->has_secret = false;
 }
 
-static void read_config(struct loader *l, const char *path)
+static void conf_read_file(struct loader *l, const char *path)
 {
 	bool must_exist = path != NULL;
 	FILE *in;
@@ -272,7 +273,7 @@ static void read_config(struct loader *l, const char *path)
 }
 
 /* "/ws" of "ws", "//ws/" and "/ws". */
-static void normalize_path(char **path)
+static void conf_normalize_path(char **path)
 {
 	struct str_view rest = sv(*path), part;
 	struct strbuf clean;
@@ -287,7 +288,7 @@ static void normalize_path(char **path)
 }
 
 /* Bytes that clients and proxies send as they are. */
-static bool is_path(const char *path)
+static bool conf_is_path(const char *path)
 {
 	struct str_view rest = sv(path), part;
 
@@ -300,14 +301,14 @@ static bool is_path(const char *path)
 	return true;
 }
 
-static bool is_identifier(const char *s)
+static bool conf_is_identifier(const char *s)
 {
 	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_");
 
 	return n > 0 && n < 64 && !s[n] && !(*s >= '0' && *s <= '9');
 }
 
-static void check_hosts(struct loader *l)
+static void conf_check_hosts(struct loader *l)
 {
 	const char *hosts = l->conf->server.host;
 
@@ -322,7 +323,7 @@ static void check_hosts(struct loader *l)
 }
 
 /* libpq's own messages could repeat a part of the password: none is logged for a bad dsn. */
-static void check_dsn(struct loader *l)
+static void conf_check_dsn(struct loader *l)
 {
 	struct conf_database *d = &l->conf->database;
 	char *password = NULL;
@@ -343,26 +344,26 @@ static void check_whole(struct loader *l)
 {
 	struct conf *c = l->conf;
 
-	normalize_path(&c->server.path);
+	conf_normalize_path(&c->server.path);
 	if (!*c->server.demo_dir)
 		conf_replace(&c->server.demo_dir, DEFAULT_DEMO);
-	if (!is_path(c->server.path))
+	if (!conf_is_path(c->server.path))
 		loader_complain(l, textf("[server] path = %s: must be without spaces, any of ? # "
 					 "%%, and the parts . and ..",
 					 c->server.path));
 	if (!*c->server.tls_certificate != !*c->server.tls_key)
 		loader_complain(l,
 				xstrdup("[server] tls_certificate and tls_key: set both or none"));
-	if (!is_identifier(c->database.schema))
+	if (!conf_is_identifier(c->database.schema))
 		loader_complain(l, textf("[database] schema = %s: must be of lower-case letters, "
 					 "digits and _",
 					 c->database.schema));
-	check_hosts(l);
-	check_dsn(l);
+	conf_check_hosts(l);
+	conf_check_dsn(l);
 	loader_check_admin(l);
 }
 
-static int load(struct loader *l, int argc, char **argv)
+static int conf_load_all(struct loader *l, int argc, char **argv)
 {
 	struct conf_modes m = { NULL, NULL, false, false };
 	int rc = loader_read_flags(l, argc, argv, &m, false);
@@ -377,7 +378,7 @@ static int load(struct loader *l, int argc, char **argv)
 		return 1;
 	if (l->conf->print_routes)
 		return 0;
-	read_config(l, m.config);
+	conf_read_file(l, m.config);
 	if (m.env_file)
 		loader_read_env_file(l, m.env_file);
 	loader_read_environment(l);
@@ -396,7 +397,7 @@ int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **
 
 	map_init(&l.places);
 	options_default(conf_options, n_conf_options, c);
-	rc = load(&l, argc, argv);
+	rc = conf_load_all(&l, argc, argv);
 	loader_release(&l);
 	if (rc < 0)
 		*why = problems;

@@ -161,7 +161,7 @@ static void place_env_app(struct loader *l)
 }
 
 /* The limits of both ways to publish are below the limit of an event. */
-static void note_contradiction(struct conf *c, const struct app *a)
+static void app_note_contradiction(struct conf *c, const struct app *a)
 {
 	const struct app_limits *l = &a->limits;
 
@@ -173,7 +173,7 @@ static void note_contradiction(struct conf *c, const struct app *a)
 				     a->id, l->max_event_payload_bytes, l->max_request_bytes));
 }
 
-static void note_webhooks(struct conf *c, const struct app *a)
+static void app_note_webhooks(struct conf *c, const struct app *a)
 {
 	if (a->webhooks.ignored)
 		loader_note(c, textf("[app %s] webhooks: these members have no effect: %s", a->id,
@@ -214,8 +214,8 @@ void loader_build_apps(struct loader *l)
 			continue;
 		}
 		draft_put_settings(l->conf, d);
-		note_contradiction(l->conf, apps[n]);
-		note_webhooks(l->conf, apps[n]);
+		app_note_contradiction(l->conf, apps[n]);
+		app_note_webhooks(l->conf, apps[n]);
 		n++;
 	}
 	if (app_set_build(apps, n, &l->conf->apps, &why) < 0)

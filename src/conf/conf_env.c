@@ -157,7 +157,7 @@ static int on_env_file(void *ctx, const struct setting *s)
 	return 0;
 }
 
-static int note_db_connection(void *ctx, const struct setting *s)
+static int env_note_db_connection(void *ctx, const struct setting *s)
 {
 	struct loader *l = ctx;
 
@@ -205,7 +205,7 @@ static void end_env(struct loader *l, const char *source)
 static void parse_env_file(struct loader *l, struct str_view text)
 {
 	const struct env_file f = { text, l->environ_, l->label };
-	int rc = env_file_read(&f, note_db_connection, l, l->why);
+	int rc = env_file_read(&f, env_note_db_connection, l, l->why);
 
 	begin_env(l);
 	if (rc == 0)

@@ -74,7 +74,7 @@ static int next_flag(struct args *a, char **why)
 }
 
 /* The flag's value, from the next argument if need be. */
-static int need_value(struct args *a, char **why)
+static int flag_need_value(struct args *a, char **why)
 {
 	if (a->value)
 		return 0;
@@ -99,7 +99,7 @@ static enum flag_kind flag_kind(struct args *a)
 }
 
 /* Splits a->name ("server_port"); NULL when there is no such option.  app_id is one too. */
-static const char *split_option(struct args *a, const struct option **o)
+static const char *flag_split_option(struct args *a, const struct option **o)
 {
 	char *option = strchr(a->name, '_');
 	unsigned scale;
@@ -114,7 +114,7 @@ static const char *split_option(struct args *a, const struct option **o)
 static int flag_option(struct loader *l, struct args *a, bool apply)
 {
 	const struct option *o = NULL;
-	const char *option = split_option(a, &o);
+	const char *option = flag_split_option(a, &o);
 	char *label;
 	int rc;
 
@@ -125,7 +125,7 @@ static int flag_option(struct loader *l, struct args *a, bool apply)
 	}
 	if (!a->value && o && o->type == OPTION_BOOL)
 		a->value = "yes";
-	rc = need_value(a, l->why);
+	rc = flag_need_value(a, l->why);
 	if (rc < 0 || !apply)
 		return rc;
 	label = textf("%.*s", (int)strcspn(a->flag, "="), a->flag);
@@ -143,7 +143,7 @@ static int flag_mode(struct loader *l, struct args *a, enum flag_kind kind, stru
 				a->flag);
 		return -ENOTSUP;
 	}
-	if (with_value && need_value(a, l->why) < 0)
+	if (with_value && flag_need_value(a, l->why) < 0)
 		return -ENOTSUP;
 	if (kind == FLAG_CONFIG)
 		m->config = a->value;

@@ -68,12 +68,12 @@ static void print_wrapped(FILE *out, const char *prefix, const char *text)
 	}
 }
 
-static bool begins_section(const struct option *options, size_t i)
+static bool print_begins_section(const struct option *options, size_t i)
 {
 	return i == 0 || strcmp(options[i].section, options[i - 1].section) != 0;
 }
 
-static void example_option(FILE *out, const struct option *o)
+static void print_example_option(FILE *out, const struct option *o)
 {
 	print_wrapped(out, "# ", o->help);
 	fputs("# (", out);
@@ -89,19 +89,19 @@ void conf_print_example(FILE *out)
 	      "# This file is made from the option table of the program.\n\n",
 	      out);
 	for (size_t i = 0; i < n_conf_options; i++) {
-		if (begins_section(conf_options, i))
+		if (print_begins_section(conf_options, i))
 			fprintf(out, "[%s]\n", conf_options[i].section);
-		example_option(out, &conf_options[i]);
+		print_example_option(out, &conf_options[i]);
 	}
 	fputs("# One section an app, named by its id.\n"
 	      "#[app client-portal]\n",
 	      out);
 	for (size_t i = 0; i < n_app_options; i++)
-		example_option(out, &app_options[i]);
+		print_example_option(out, &app_options[i]);
 }
 
 /* Text as roff takes it: no line begins with a control character, dashes stay dashes. */
-static void roff_text(FILE *out, const char *text)
+static void print_roff_text(FILE *out, const char *text)
 {
 	if (*text == '.' || *text == '\'')
 		fputs("\\&", out);
@@ -115,7 +115,7 @@ static void roff_text(FILE *out, const char *text)
 	}
 }
 
-static void roff_names(FILE *out, const char *what, const char *names)
+static void print_roff_names(FILE *out, const char *what, const char *names)
 {
 	if (!names)
 		return;
@@ -125,40 +125,40 @@ static void roff_names(FILE *out, const char *what, const char *names)
 	fputs(".\n", out);
 }
 
-static void roff_option(FILE *out, const struct option *o)
+static void print_roff_option(FILE *out, const struct option *o)
 {
 	fputs(".TP\n.B ", out);
-	roff_text(out, o->name);
+	print_roff_text(out, o->name);
 	putc('\n', out);
-	roff_text(out, o->help);
+	print_roff_text(out, o->help);
 	fputs("\n(", out);
 	print_range(out, o);
 	if (o->flags & OPTION_REQUIRED) {
 		fputs("; required", out);
 	} else if (*o->fallback) {
 		fputs("; default ", out);
-		roff_text(out, o->fallback);
+		print_roff_text(out, o->fallback);
 	}
 	fputs(o->flags & OPTION_RELOADABLE ? ")\n" : "; read at start)\n", out);
-	roff_names(out, "In the environment also", o->env);
-	roff_names(out, "Also called", o->aliases);
-	roff_names(out, "In units of 1024 also called", o->alias_kb);
-	roff_names(out, "In units of 1024 in the environment also", o->env_kb);
+	print_roff_names(out, "In the environment also", o->env);
+	print_roff_names(out, "Also called", o->aliases);
+	print_roff_names(out, "In units of 1024 also called", o->alias_kb);
+	print_roff_names(out, "In units of 1024 in the environment also", o->env_kb);
 }
 
 void conf_print_roff(FILE *out)
 {
 	for (size_t i = 0; i < n_conf_options; i++) {
-		if (begins_section(conf_options, i))
+		if (print_begins_section(conf_options, i))
 			fprintf(out, ".SS [%s]\n", conf_options[i].section);
-		roff_option(out, &conf_options[i]);
+		print_roff_option(out, &conf_options[i]);
 	}
 	fputs(".SS [app ID]\n", out);
 	for (size_t i = 0; i < n_app_options; i++)
-		roff_option(out, &app_options[i]);
+		print_roff_option(out, &app_options[i]);
 }
 
-static void help_option(FILE *out, const struct option *o)
+static void print_help_option(FILE *out, const struct option *o)
 {
 	fprintf(out, "  --%s-", o->section);
 	for (const char *p = o->name; *p; p++)
@@ -189,7 +189,7 @@ void conf_print_help(FILE *out)
 	      "Each option of the file is a flag too, and a variable SCOPEWIRE_SECTION_OPTION:\n\n",
 	      out);
 	for (size_t i = 0; i < n_conf_options; i++)
-		help_option(out, &conf_options[i]);
+		print_help_option(out, &conf_options[i]);
 	fputs("\nOptions of an app are in [app ID] of the file, see scopewire.conf(5); for one "
 	      "app\nalso as --app-id, --app-key and so on.\n",
 	      out);

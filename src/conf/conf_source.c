@@ -19,16 +19,16 @@ struct ini_run {
 	int rc;
 };
 
-static bool is_blank(char c)
+static bool ini_is_blank(char c)
 {
 	return c == ' ' || c == '\t';
 }
 
 static struct str_view ini_trim(struct str_view s)
 {
-	while (s.len && is_blank(*s.ptr))
+	while (s.len && ini_is_blank(*s.ptr))
 		s = sv_skip(s, 1);
-	while (s.len && (is_blank(s.ptr[s.len - 1]) || s.ptr[s.len - 1] == '\r'))
+	while (s.len && (ini_is_blank(s.ptr[s.len - 1]) || s.ptr[s.len - 1] == '\r'))
 		s.len--;
 	return s;
 }
@@ -37,7 +37,7 @@ static struct str_view ini_trim(struct str_view s)
 static struct str_view ini_cut_comment(struct str_view s)
 {
 	for (size_t i = 0; i < s.len; i++)
-		if (s.ptr[i] == ';' && (i == 0 || is_blank(s.ptr[i - 1])))
+		if (s.ptr[i] == ';' && (i == 0 || ini_is_blank(s.ptr[i - 1])))
 			s.len = i;
 	return ini_trim(s);
 }
@@ -104,7 +104,7 @@ static void ini_read_setting(struct ini_run *r, struct str_view s)
 
 static void ini_read_line(struct ini_run *r, struct str_view line)
 {
-	bool indented = line.len && is_blank(*line.ptr);
+	bool indented = line.len && ini_is_blank(*line.ptr);
 	struct str_view s = ini_trim(line);
 
 	if (memchr(line.ptr, '\0', line.len))

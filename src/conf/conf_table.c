@@ -645,7 +645,7 @@ void complaint_add(char **why, char *sentence)
 	*why = sentence;
 }
 
-static bool parse_bool(const char *text, bool *out)
+static bool option_parse_bool(const char *text, bool *out)
 {
 	static const char *const words[] = { "no", "yes", "false", "true",    "0",
 					     "1",  "off", "on",	   "(false)", "(true)" };
@@ -671,7 +671,7 @@ static const struct {
 };
 
 /* Takes the letter off; 1 when there is none. */
-static unsigned take_suffix(const struct option *o, struct str_view *digits)
+static unsigned option_take_suffix(const struct option *o, struct str_view *digits)
 {
 	for (size_t i = 0; digits->len && o->unit && i < ARRAY_SIZE(suffixes); i++) {
 		if (strcmp(o->unit, suffixes[i].unit) == 0 &&
@@ -683,7 +683,8 @@ static unsigned take_suffix(const struct option *o, struct str_view *digits)
 	return 1;
 }
 
-static bool parse_uint(const struct option *o, const char *text, unsigned scale, uint64_t *out)
+static bool option_parse_uint(const struct option *o, const char *text, unsigned scale,
+			      uint64_t *out)
 {
 	struct str_view digits = sv(text);
 	uint64_t v, factor;
@@ -693,7 +694,7 @@ static bool parse_uint(const struct option *o, const char *text, unsigned scale,
 		*out = 0;
 		return true;
 	}
-	factor = (uint64_t)scale * take_suffix(o, &digits);
+	factor = (uint64_t)scale * option_take_suffix(o, &digits);
 	if (!sv_to_u64(digits, o->max / factor, &v))
 		return false;
 	v *= factor;
@@ -709,17 +710,17 @@ uint64_t option_limit(const char *name, const char *value)
 	const struct option *o = option_find("app", name, &scale);
 	uint64_t v;
 
-	if (!o || o->type != OPTION_UINT || !parse_uint(o, value, scale, &v))
+	if (!o || o->type != OPTION_UINT || !option_parse_uint(o, value, scale, &v))
 		return 0;
 	return v ? v : UINT64_MAX;
 }
 
-static int set_uint(const struct option *o, void *at, const char *value, unsigned scale,
-		    char **complaint)
+static int option_set_uint(const struct option *o, void *at, const char *value, unsigned scale,
+			   char **complaint)
 {
 	uint64_t v;
 
-	if (parse_uint(o, value, scale, &v)) {
+	if (option_parse_uint(o, value, scale, &v)) {
 		*(unsigned *)at = (unsigned)v;
 		return 0;
 	}
@@ -730,7 +731,7 @@ static int set_uint(const struct option *o, void *at, const char *value, unsigne
 	return -EINVAL;
 }
 
-static char *words_text(const char *const *words)
+static char *option_words_text(const char *const *words)
 {
 	struct strbuf b;
 	char *text;
@@ -746,7 +747,7 @@ static char *words_text(const char *const *words)
 	return text;
 }
 
-static bool parse_word(const char *const *words, struct str_view text, int *out)
+static bool option_parse_word(const char *const *words, struct str_view text, int *out)
 {
 	for (int i = 0; words[i]; i++) {
 		if (sv_eq_c(text, words[i])) {
@@ -757,15 +758,15 @@ static bool parse_word(const char *const *words, struct str_view text, int *out)
 	return false;
 }
 
-static int set_enum(const struct option *o, void *at, const char *value, char **complaint)
+static int option_set_enum(const struct option *o, void *at, const char *value, char **complaint)
 {
 	char *words;
 	bool yes;
 	int v;
 
-	if (!parse_word(o->words, sv(value), &v)) {
-		if (!(o->flags & OPTION_BOOL_TOO) || !parse_bool(value, &yes)) {
-			words = words_text(o->words);
+	if (!option_parse_word(o->words, sv(value), &v)) {
+		if (!(o->flags & OPTION_BOOL_TOO) || !option_parse_bool(value, &yes)) {
+			words = option_words_text(o->words);
 			*complaint = textf("must be %s", words);
 			free(words);
 			return -EINVAL;
@@ -788,26 +789,26 @@ static struct str_view conf_next_word(const char **at)
 	return word;
 }
 
-static void free_list(char **list)
+static void option_free_list(char **list)
 {
 	for (char **p = list; p && *p; p++)
 		secret_free(*p);
 	free(list);
 }
 
-static int set_list(void *at, const char *value)
+static int option_set_list(void *at, const char *value)
 {
 	char **list = xcalloc(strlen(value) / 2 + 2, sizeof(*list));
 	size_t n = 0;
 
 	for (struct str_view w = conf_next_word(&value); w.len; w = conf_next_word(&value))
 		list[n++] = sv_dup(w);
-	free_list(*(char ***)at);
+	option_free_list(*(char ***)at);
 	*(char ***)at = list;
 	return 0;
 }
 
-static void free_rules(struct channel_rule *rules, size_t n)
+static void option_free_rules(struct channel_rule *rules, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		free(rules[i].pattern);
@@ -815,42 +816,42 @@ static void free_rules(struct channel_rule *rules, size_t n)
 }
 
 /* PATTERN:DURABILITY */
-static bool parse_rule(struct str_view text, struct channel_rule *out)
+static bool option_parse_rule(struct str_view text, struct channel_rule *out)
 {
 	size_t colon = text.len;
 	int durability;
 
 	while (colon > 0 && text.ptr[colon - 1] != ':')
 		colon--;
-	if (colon < 2 || !parse_word(durabilities, sv_skip(text, colon), &durability))
+	if (colon < 2 || !option_parse_word(durabilities, sv_skip(text, colon), &durability))
 		return false;
 	out->pattern = sv_dup(sv_n(text.ptr, colon - 1));
 	out->durability = (enum durability)durability;
 	return true;
 }
 
-static int set_rules(struct app *a, const char *value, char **complaint)
+static int option_set_rules(struct app *a, const char *value, char **complaint)
 {
 	struct channel_rule *rules = xcalloc(strlen(value) / 2 + 1, sizeof(*rules));
 	size_t n = 0;
 
 	for (struct str_view w = conf_next_word(&value); w.len; w = conf_next_word(&value)) {
-		if (!parse_rule(w, &rules[n])) {
+		if (!option_parse_rule(w, &rules[n])) {
 			*complaint = textf("\"%.*s\" is not PATTERN:commit, PATTERN:async or "
 					   "PATTERN:none",
 					   SV_ARG(w));
-			free_rules(rules, n);
+			option_free_rules(rules, n);
 			return -EINVAL;
 		}
 		n++;
 	}
-	free_rules(a->rules, a->n_rules);
+	option_free_rules(a->rules, a->n_rules);
 	a->rules = rules;
 	a->n_rules = n;
 	return 0;
 }
 
-static int set_proxies(struct trusted_proxies *at, const char *value, char **complaint)
+static int option_set_proxies(struct trusted_proxies *at, const char *value, char **complaint)
 {
 	struct trusted_proxies t;
 	struct str_view bad;
@@ -877,20 +878,20 @@ int option_set(const struct option *o, void *base, const char *value, unsigned s
 		*(char **)at = xstrdup(value);
 		return 0;
 	case OPTION_UINT:
-		return set_uint(o, at, value, scale, complaint);
+		return option_set_uint(o, at, value, scale, complaint);
 	case OPTION_BOOL:
-		if (parse_bool(value, at))
+		if (option_parse_bool(value, at))
 			return 0;
 		*complaint = xstrdup("must be yes or no");
 		return -EINVAL;
 	case OPTION_ENUM:
-		return set_enum(o, at, value, complaint);
+		return option_set_enum(o, at, value, complaint);
 	case OPTION_LIST:
-		return set_list(at, value);
+		return option_set_list(at, value);
 	case OPTION_RULES:
-		return set_rules(base, value, complaint);
+		return option_set_rules(base, value, complaint);
 	case OPTION_PROXIES:
-		return set_proxies(at, value, complaint);
+		return option_set_proxies(at, value, complaint);
 	case OPTION_WEBHOOKS:
 		return webhook_list_parse(sv(value), at, complaint);
 	}
@@ -906,7 +907,7 @@ void options_default(const struct option *options, size_t n, void *base)
 			abort(); /* the table contradicts itself; test_conf walks all of it */
 }
 
-static bool list_is_equal(char **a, char **b)
+static bool option_list_is_equal(char **a, char **b)
 {
 	while (a && b && *a && *b && strcmp(*a, *b) == 0) {
 		a++;
@@ -929,7 +930,7 @@ bool option_is_equal(const struct option *o, const void *a, const void *b)
 	case OPTION_ENUM:
 		return *(const int *)at_a == *(const int *)at_b;
 	case OPTION_LIST:
-		return list_is_equal(*(char **const *)at_a, *(char **const *)at_b);
+		return option_list_is_equal(*(char **const *)at_a, *(char **const *)at_b);
 	case OPTION_PROXIES:
 		return trusted_proxies_are_equal(at_a, at_b);
 	case OPTION_RULES:
@@ -947,13 +948,14 @@ void options_release(const struct option *options, size_t n, void *base)
 		if (options[i].type == OPTION_STRING)
 			secret_free(*(char **)at);
 		else if (options[i].type == OPTION_LIST)
-			free_list(*(char ***)at);
+			option_free_list(*(char ***)at);
 		else if (options[i].type == OPTION_PROXIES)
 			trusted_proxies_release(at);
 		else if (options[i].type == OPTION_WEBHOOKS)
 			webhook_list_release(at);
 		else if (options[i].type == OPTION_RULES)
-			free_rules(((struct app *)base)->rules, ((struct app *)base)->n_rules);
+			option_free_rules(((struct app *)base)->rules,
+					  ((struct app *)base)->n_rules);
 	}
 }
 

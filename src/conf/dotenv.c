@@ -42,16 +42,16 @@ static void env_complain(struct env_run *r, unsigned line, struct str_view name,
 }
 
 /* PHP's trim() with the characters that phpdotenv gives; a text with NUL was refused. */
-static bool is_trimmed(char c)
+static bool dotenv_is_trimmed(char c)
 {
 	return c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == '\v';
 }
 
 static struct str_view env_trim(struct str_view s)
 {
-	while (s.len && is_trimmed(*s.ptr))
+	while (s.len && dotenv_is_trimmed(*s.ptr))
 		s = sv_skip(s, 1);
-	while (s.len && is_trimmed(s.ptr[s.len - 1]))
+	while (s.len && dotenv_is_trimmed(s.ptr[s.len - 1]))
 		s.len--;
 	return s;
 }
@@ -199,7 +199,7 @@ static const char *env_value_step(struct env_value *v, char c)
 	return NULL;
 }
 
-static bool is_reference_byte(char c)
+static bool dotenv_is_reference_byte(char c)
 {
 	return isalnum((unsigned char)c) || c == '_' || c == '.';
 }
@@ -212,7 +212,7 @@ static void env_resolve_one(struct env_run *r, struct strbuf *out, struct str_vi
 	const char *value;
 	struct str_view name;
 
-	while (n < text.len && is_reference_byte(text.ptr[n]))
+	while (n < text.len && dotenv_is_reference_byte(text.ptr[n]))
 		n++;
 	if (text.len > 3 && text.ptr[1] == '{' && n > 2 && n < text.len && text.ptr[n] == '}') {
 		name = sv_n(text.ptr + 2, n - 2);

@@ -51,7 +51,7 @@ void webhook_list_release(struct webhook_list *l)
 	*l = (struct webhook_list){ 0 };
 }
 
-static void list_ignore(struct webhook_list *l, struct str_view name)
+static void webhooks_list_ignore(struct webhook_list *l, struct str_view name)
 {
 	char *all;
 
@@ -63,7 +63,7 @@ static void list_ignore(struct webhook_list *l, struct str_view name)
 }
 
 /* A string without NUL and control characters; NULL when the value is something else. */
-static char *json_text(struct str_view value)
+static char *webhooks_json_text(struct str_view value)
 {
 	char *block, *room, *text = NULL;
 	struct str_view s;
@@ -89,7 +89,7 @@ static bool endpoint_read_events(struct webhook_endpoint *e, struct str_view val
 	if (json_kind(value) != '[')
 		return false;
 	while (json_next_element(value, &at, &element)) {
-		char *name = json_text(element);
+		char *name = webhooks_json_text(element);
 		unsigned event = 0;
 
 		while (name && event < WEBHOOK_EVENTS && strcmp(event_names[event], name) != 0)
@@ -120,11 +120,11 @@ static bool endpoint_read_filter(struct webhook_endpoint *e, struct webhook_list
 									    : NULL;
 
 		if (!to) {
-			list_ignore(l, m.name);
+			webhooks_list_ignore(l, m.name);
 			continue;
 		}
 		free(*to);
-		*to = json_text(m.value);
+		*to = webhooks_json_text(m.value);
 		if (!*to)
 			return false;
 	}
@@ -132,7 +132,7 @@ static bool endpoint_read_filter(struct webhook_endpoint *e, struct webhook_list
 }
 
 /* A token of RFC 9110; those that the daemon sets itself cannot be set. */
-static bool is_header_name(const char *name)
+static bool webhooks_is_header_name(const char *name)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789!#$%&'*+-.^_`|~";
@@ -157,8 +157,8 @@ static bool endpoint_read_headers(struct webhook_endpoint *e, struct str_view va
 		return false;
 	endpoint_release_headers(e); /* of several members the last one counts */
 	while (json_next_member(value, &at, &m)) {
-		char *name = json_text(m.name), *text = json_text(m.value);
-		bool is_good = name && text && is_header_name(name);
+		char *name = webhooks_json_text(m.name), *text = webhooks_json_text(m.value);
+		bool is_good = name && text && webhooks_is_header_name(name);
 
 		if (is_good) {
 			e->headers = xreallocarray(e->headers, n + 2, sizeof(*e->headers));
@@ -194,7 +194,7 @@ static const char *endpoint_read_member(struct webhook_endpoint *e, struct webho
 {
 	if (sv_eq_c(m->name, "\"url\"")) {
 		free(e->url);
-		e->url = json_text(m->value);
+		e->url = webhooks_json_text(m->value);
 		return e->url && is_webhook_url(e->url)
 			       ? NULL
 			       : "url must begin with http:// or https:// and have no user and "
@@ -202,7 +202,7 @@ static const char *endpoint_read_member(struct webhook_endpoint *e, struct webho
 	}
 	if (sv_eq_c(m->name, "\"name\"")) {
 		free(e->name);
-		e->name = json_text(m->value);
+		e->name = webhooks_json_text(m->value);
 		return e->name && *e->name ? NULL : "name must be text";
 	}
 	if (sv_eq_c(m->name, "\"event_types\"") || sv_eq_c(m->name, "\"events\""))
@@ -228,7 +228,7 @@ static const char *endpoint_read_member(struct webhook_endpoint *e, struct webho
 		e->batching = kind == 't' ? WEBHOOK_BATCHING_ON : WEBHOOK_BATCHING_OFF;
 		return kind == 't' || kind == 'f' ? NULL : "batching must be true or false";
 	}
-	list_ignore(l, m->name);
+	webhooks_list_ignore(l, m->name);
 	return NULL;
 }
 
@@ -254,7 +254,7 @@ static void endpoint_set_name(struct webhook_endpoint *e, const struct webhook_l
 }
 
 /* NULL, or what is wrong.  An endpoint without a URL, such as a Lambda function, is left out. */
-static const char *list_add(struct webhook_list *l, struct str_view object)
+static const char *webhooks_list_add(struct webhook_list *l, struct str_view object)
 {
 	struct webhook_endpoint e = { 0 };
 	struct json_member m;
@@ -296,7 +296,7 @@ int webhook_list_parse(struct str_view text, struct webhook_list *out, char **co
 			wrong = "must be a list of objects";
 		else if (json_kind(list) == '[')
 			while (!wrong && json_next_element(list, &at, &element))
-				wrong = list_add(&l, element);
+				wrong = webhooks_list_add(&l, element);
 	}
 	if (wrong) {
 		*complaint = xstrdup(wrong);
