@@ -66,7 +66,7 @@ static void acceptor_set_options(const struct acceptor *a, int fd, int family)
 		log_warn("congestion control %s is not available: the kernel's stays", cc);
 }
 
-static unsigned port_of(int fd)
+static unsigned acceptor_port_of(int fd)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
@@ -77,7 +77,7 @@ static unsigned port_of(int fd)
 					      : ((struct sockaddr_in *)&ss)->sin_port);
 }
 
-static void set_port(struct sockaddr *sa, unsigned port)
+static void acceptor_set_port(struct sockaddr *sa, unsigned port)
 {
 	if (sa->sa_family == AF_INET6)
 		((struct sockaddr_in6 *)sa)->sin6_port = htons((uint16_t)port);
@@ -86,20 +86,20 @@ static void set_port(struct sockaddr *sa, unsigned port)
 }
 
 /* -EAFNOSUPPORT when this machine has no such family, which is no error for "*". */
-static int listen_on(struct acceptor *a, struct addrinfo *ai)
+static int acceptor_listen_on(struct acceptor *a, struct addrinfo *ai)
 {
 	int rc, fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
 	acceptor_set_options(a, fd, ai->ai_family);
-	set_port(ai->ai_addr, a->port);
+	acceptor_set_port(ai->ai_addr, a->port);
 	if (bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, (int)a->conf.backlog)) {
 		rc = -errno;
 		close(fd);
 		return rc;
 	}
-	a->port = port_of(fd);
+	a->port = acceptor_port_of(fd);
 	a->listeners[a->n_listeners++] = fd;
 	return 0;
 }
@@ -126,7 +126,7 @@ static int acceptor_fail(const struct acceptor *a, char **why, int rc, const cha
 }
 
 /* One name of the host list; "*" is both families. */
-static int listen_host(struct acceptor *a, const char *host, char **why)
+static int acceptor_listen_host(struct acceptor *a, const char *host, char **why)
 {
 	bool any = strcmp(host, "*") == 0;
 	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
@@ -141,7 +141,7 @@ static int listen_host(struct acceptor *a, const char *host, char **why)
 		return -EADDRNOTAVAIL;
 	}
 	for (ai = list; ai && a->n_listeners < LISTENERS_MAX; ai = ai->ai_next) {
-		rc = listen_on(a, ai);
+		rc = acceptor_listen_on(a, ai);
 		if (rc == 0)
 			worst = 0;
 		else if (!(any && (rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL)))
@@ -154,7 +154,7 @@ static int listen_host(struct acceptor *a, const char *host, char **why)
 }
 
 /* True when a process listens on the socket of that path. */
-static bool unix_is_served(const struct sockaddr_un *at)
+static bool acceptor_unix_is_served(const struct sockaddr_un *at)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool is_served = fd >= 0 && connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0;
@@ -165,7 +165,7 @@ static bool unix_is_served(const struct sockaddr_un *at)
 }
 
 /* For the user and the group of the daemon. */
-static int listen_unix(struct acceptor *a, char **why)
+static int acceptor_listen_unix(struct acceptor *a, char **why)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	struct stat st;
@@ -174,7 +174,8 @@ static int listen_unix(struct acceptor *a, char **why)
 
 	if (strlen(a->conf.unix_path) < sizeof(at.sun_path)) {
 		memcpy(at.sun_path, a->conf.unix_path, strlen(a->conf.unix_path) + 1);
-		if (lstat(at.sun_path, &st) == 0 && S_ISSOCK(st.st_mode) && !unix_is_served(&at))
+		if (lstat(at.sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+		    !acceptor_unix_is_served(&at))
 			unlink(at.sun_path);
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		rc = fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) ||
@@ -194,18 +195,18 @@ static int listen_unix(struct acceptor *a, char **why)
 	return rc;
 }
 
-static int listen_hosts(struct acceptor *a, char **why)
+static int acceptor_listen_hosts(struct acceptor *a, char **why)
 {
 	char *hosts = xstrdup(a->conf.host), *save = NULL;
 	int rc = 0;
 
 	for (char *h = strtok_r(hosts, ", ", &save); h && !rc; h = strtok_r(NULL, ", ", &save))
-		rc = listen_host(a, h, why);
+		rc = acceptor_listen_host(a, h, why);
 	free(hosts);
 	return rc;
 }
 
-static void close_listeners(struct acceptor *a)
+static void acceptor_close_listeners(struct acceptor *a)
 {
 	while (a->n_listeners)
 		close(a->listeners[--a->n_listeners]);
@@ -215,16 +216,16 @@ static void close_listeners(struct acceptor *a)
  * All addresses have one port.  With port 0 the kernel chooses it for the first address; where
  * another address has no such port free, it chooses again.
  */
-static int listen_all(struct acceptor *a, char **why)
+static int acceptor_listen_all(struct acceptor *a, char **why)
 {
-	int rc = listen_hosts(a, why);
+	int rc = acceptor_listen_hosts(a, why);
 
 	for (unsigned i = 1; rc == -EADDRINUSE && !a->conf.port && i < PORT_TRIES; i++) {
 		free(*why);
 		*why = NULL;
-		close_listeners(a);
+		acceptor_close_listeners(a);
 		a->port = 0;
-		rc = listen_hosts(a, why);
+		rc = acceptor_listen_hosts(a, why);
 	}
 	return rc;
 }
@@ -242,7 +243,7 @@ static int acceptor_take_listeners(struct acceptor *a, char **why)
 			return -EINVAL;
 		}
 		acceptor_set_options(a, fd, AF_UNSPEC);
-		a->port = port_of(fd);
+		a->port = acceptor_port_of(fd);
 		a->listeners[a->n_listeners++] = fd;
 	}
 	return 0;
@@ -268,9 +269,9 @@ int acceptor_new(const struct acceptor_conf *conf, struct acceptor **out, char *
 	if (a->epoll < 0 || wake_init(&a->stop))
 		rc = -EMFILE;
 	else if (conf->unix_path)
-		rc = listen_unix(a, why);
+		rc = acceptor_listen_unix(a, why);
 	else
-		rc = conf->n_fds ? acceptor_take_listeners(a, why) : listen_all(a, why);
+		rc = conf->n_fds ? acceptor_take_listeners(a, why) : acceptor_listen_all(a, why);
 	if (rc) {
 		acceptor_stop(a);
 		return rc;
@@ -446,7 +447,7 @@ void acceptor_stop(struct acceptor *a)
 		acceptor_drop(a, a->first);
 	if (a->conf.unix_path && a->n_listeners)
 		unlink(a->conf.unix_path);
-	close_listeners(a);
+	acceptor_close_listeners(a);
 	wake_release(&a->stop);
 	if (a->epoll >= 0)
 		close(a->epoll);

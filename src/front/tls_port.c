@@ -96,7 +96,7 @@ static void list_append(struct tls_list *l, struct tls_conn *c)
 	l->last = c;
 }
 
-static usec_t phase_length(const struct tls_thread *t, enum phase phase)
+static usec_t tls_phase_length(const struct tls_thread *t, enum phase phase)
 {
 	return (phase == TLS_FIRST    ? t->port->conf.first_bytes_ms
 		: phase == TLS_ENDING ? ENDING_MS
@@ -109,7 +109,7 @@ static void conn_enter(struct tls_thread *t, struct tls_conn *c, enum phase phas
 {
 	list_remove(&t->phases[c->phase], c);
 	c->phase = phase;
-	c->deadline = clock_mono() + phase_length(t, phase);
+	c->deadline = clock_mono() + tls_phase_length(t, phase);
 	list_append(&t->phases[phase], c);
 }
 
@@ -145,7 +145,7 @@ static void conn_leave(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 	list_append(&t->gone, c);
 }
 
-static void free_gone(struct tls_thread *t) RUNS_ON(on_tls)
+static void tls_free_gone(struct tls_thread *t) RUNS_ON(on_tls)
 {
 	struct tls_conn *c, *next;
 
@@ -196,7 +196,7 @@ static void conn_tunnel(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls
 
 /* ---- handshake and head ------------------------------------------------------------ */
 
-static void refuse_for_descriptors(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
+static void tls_refuse_for_descriptors(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 {
 	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
 				   "Content-Length: 0\r\nConnection: close\r\n\r\n";
@@ -207,14 +207,14 @@ static void refuse_for_descriptors(struct tls_thread *t, struct tls_conn *c) RUN
 	conn_leave(t, c);
 }
 
-static void pass_to_http(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
+static void tls_pass_to_http(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 {
 	struct tls_port *p = t->port;
 	bool closed;
 	int ends[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends)) {
-		refuse_for_descriptors(t, c);
+		tls_refuse_for_descriptors(t, c);
 		return;
 	}
 	pthread_mutex_lock(&p->lock);
@@ -235,7 +235,7 @@ static void pass_to_http(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tl
 	conn_tunnel(t, c);
 }
 
-static void pass_to_worker(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
+static void tls_pass_to_worker(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 {
 	struct tls_port *p = t->port;
 
@@ -312,9 +312,9 @@ static void conn_first(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 		return;
 	what = conn_read_head(t, c);
 	if (what == FIRST_WEBSOCKET)
-		pass_to_worker(t, c);
+		tls_pass_to_worker(t, c);
 	else if (what != FIRST_UNDECIDED)
-		pass_to_http(t, c);
+		tls_pass_to_http(t, c);
 }
 
 static void conn_begin(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
@@ -322,7 +322,7 @@ static void conn_begin(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 	struct tls_port *p = t->port;
 
 	c->phase = TLS_FIRST;
-	c->deadline = clock_mono() + phase_length(t, TLS_FIRST);
+	c->deadline = clock_mono() + tls_phase_length(t, TLS_FIRST);
 	list_append(&t->phases[TLS_FIRST], c);
 	strbuf_init(&c->head, 0);
 	pthread_mutex_lock(&p->lock);
@@ -417,12 +417,12 @@ static void *tls_run(void *arg)
 			conn_begin(t, CONTAINER_OF(e, struct tls_conn, entry));
 		}
 		tls_begin_stop(t);
-		free_gone(t);
+		tls_free_gone(t);
 	}
 	for (int phase = 0; phase < N_PHASES; phase++)
 		while (t->phases[phase].first)
 			conn_leave(t, t->phases[phase].first);
-	free_gone(t);
+	tls_free_gone(t);
 	return NULL;
 }
 

@@ -14,14 +14,14 @@
 
 enum step { STEP_BLOCKED, STEP_MOVED, STEP_BROKEN };
 
-static void keep(struct strbuf *left, const char *p, size_t n)
+static void tunnel_keep(struct strbuf *left, const char *p, size_t n)
 {
 	strbuf_init(left, n);
 	strbuf_add(left, p, n);
 }
 
 /* The first n bytes of what was kept were written. */
-static void drop_kept(struct strbuf *left, size_t n)
+static void tunnel_drop_kept(struct strbuf *left, size_t n)
 {
 	if (n < left->len) {
 		memmove(left->ptr, left->ptr + n, left->len - n);
@@ -35,20 +35,20 @@ void tunnel_init(struct tunnel *r, SSL *ssl, int pair, struct str_view first)
 {
 	*r = (struct tunnel){ .ssl = ssl, .pair = pair };
 	if (first.len)
-		keep(&r->to_http, first.ptr, first.len);
+		tunnel_keep(&r->to_http, first.ptr, first.len);
 }
 
 void tunnel_release(struct tunnel *r)
 {
-	drop_kept(&r->to_http, r->to_http.len);
-	drop_kept(&r->to_client, r->to_client.len);
+	tunnel_drop_kept(&r->to_http, r->to_http.len);
+	tunnel_drop_kept(&r->to_client, r->to_client.len);
 	close(r->pair);
 }
 
 /* ---- from the client to the HTTP server ---------------------------------------- */
 
 /* Bytes written; a server that closed takes all, and its end arrives by the other direction. */
-static size_t write_http(struct tunnel *r, const char *p, size_t n)
+static size_t tunnel_write_http(struct tunnel *r, const char *p, size_t n)
 {
 	ssize_t sent = send(r->pair, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 
@@ -66,16 +66,16 @@ static enum step pass_http_end(struct tunnel *r)
 	return STEP_MOVED;
 }
 
-static enum step read_client(struct tunnel *r)
+static enum step tunnel_read_client(struct tunnel *r)
 {
 	char piece[PIECE_BYTES];
 	size_t n, sent;
 
 	ERR_clear_error();
 	if (SSL_read_ex(r->ssl, piece, sizeof(piece), &n)) {
-		sent = write_http(r, piece, n);
+		sent = tunnel_write_http(r, piece, n);
 		if (sent < n)
-			keep(&r->to_http, piece + sent, n - sent);
+			tunnel_keep(&r->to_http, piece + sent, n - sent);
 		return STEP_MOVED;
 	}
 	switch (SSL_get_error(r->ssl, 0)) {
@@ -90,21 +90,21 @@ static enum step read_client(struct tunnel *r)
 	}
 }
 
-static enum step move_to_http(struct tunnel *r)
+static enum step tunnel_move_to_http(struct tunnel *r)
 {
 	size_t sent;
 
 	if (r->to_http.len) {
-		sent = write_http(r, r->to_http.ptr, r->to_http.len);
-		drop_kept(&r->to_http, sent);
+		sent = tunnel_write_http(r, r->to_http.ptr, r->to_http.len);
+		tunnel_drop_kept(&r->to_http, sent);
 		return sent ? STEP_MOVED : STEP_BLOCKED;
 	}
-	return r->client_ended ? pass_http_end(r) : read_client(r);
+	return r->client_ended ? pass_http_end(r) : tunnel_read_client(r);
 }
 
 /* ---- from the HTTP server to the client ---------------------------------------- */
 
-static enum step write_client(struct tunnel *r, const char *p, size_t n, size_t *sent)
+static enum step tunnel_write_client(struct tunnel *r, const char *p, size_t n, size_t *sent)
 {
 	*sent = 0;
 	ERR_clear_error();
@@ -119,7 +119,7 @@ static enum step write_client(struct tunnel *r, const char *p, size_t n, size_t 
 	}
 }
 
-static enum step tell_client_end(struct tunnel *r)
+static enum step tunnel_end_client(struct tunnel *r)
 {
 	int rc;
 
@@ -134,7 +134,7 @@ static enum step tell_client_end(struct tunnel *r)
 	return STEP_MOVED;
 }
 
-static enum step read_http(struct tunnel *r)
+static enum step tunnel_read_http(struct tunnel *r)
 {
 	char piece[PIECE_BYTES];
 	ssize_t n = recv(r->pair, piece, sizeof(piece), MSG_DONTWAIT);
@@ -148,31 +148,31 @@ static enum step read_http(struct tunnel *r)
 		r->http_ended = true;
 		return STEP_MOVED;
 	}
-	step = write_client(r, piece, (size_t)n, &sent);
+	step = tunnel_write_client(r, piece, (size_t)n, &sent);
 	if (step != STEP_BROKEN && sent < (size_t)n)
-		keep(&r->to_client, piece + sent, (size_t)n - sent);
+		tunnel_keep(&r->to_client, piece + sent, (size_t)n - sent);
 	return step == STEP_BROKEN ? STEP_BROKEN : STEP_MOVED;
 }
 
-static enum step move_to_client(struct tunnel *r)
+static enum step tunnel_move_to_client(struct tunnel *r)
 {
 	enum step step;
 	size_t sent;
 
 	if (r->to_client.len) {
-		step = write_client(r, r->to_client.ptr, r->to_client.len, &sent);
-		drop_kept(&r->to_client, sent);
+		step = tunnel_write_client(r, r->to_client.ptr, r->to_client.len, &sent);
+		tunnel_drop_kept(&r->to_client, sent);
 		return step;
 	}
-	return r->http_ended ? tell_client_end(r) : read_http(r);
+	return r->http_ended ? tunnel_end_client(r) : tunnel_read_http(r);
 }
 
 enum tunnel_state tunnel_run(struct tunnel *r, bool *moved)
 {
 	*moved = false;
 	for (int i = 0; i < PIECES_MAX; i++) {
-		enum step in = r->http_ended ? STEP_BLOCKED : move_to_http(r);
-		enum step out = in == STEP_BROKEN ? STEP_BROKEN : move_to_client(r);
+		enum step in = r->http_ended ? STEP_BLOCKED : tunnel_move_to_http(r);
+		enum step out = in == STEP_BROKEN ? STEP_BROKEN : tunnel_move_to_client(r);
 
 		if (out == STEP_BROKEN)
 			return TUNNEL_BROKEN;
