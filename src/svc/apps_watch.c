@@ -98,7 +98,7 @@ static int apps_build_set(struct app_list *list, struct app_set **out)
 }
 
 /* PG_REFUSED: the rows are not consistent; that is logged. */
-static enum pg_fault table_read(struct pg_connection *c, struct app_set **out)
+static enum pg_fault apps_read_table(struct pg_connection *c, struct app_set **out)
 {
 	const struct pg_query q = { .sql = table_sql };
 	struct pg_answer a = { 0 };
@@ -124,7 +124,7 @@ static enum pg_fault table_read(struct pg_connection *c, struct app_set **out)
 }
 
 /* Stores the limits of the applications in force for SQL publishers. */
-static enum pg_fault limits_write(struct pg_connection *c)
+static enum pg_fault apps_write_limits(struct pg_connection *c)
 {
 	/* Only what differs is written. */
 	static const char sql[] =
@@ -195,7 +195,7 @@ static void apps_watch_install(struct apps_watch *w)
 static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connection *c)
 {
 	struct app_set *table = NULL;
-	enum pg_fault fault = table_read(c, &table);
+	enum pg_fault fault = apps_read_table(c, &table);
 
 	if (fault == PG_REFUSED)
 		return PG_FINE; /* the applications stay as they are */
@@ -204,7 +204,7 @@ static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connectio
 	app_set_unref(w->table_apps);
 	w->table_apps = table;
 	apps_watch_install(w);
-	return limits_write(c);
+	return apps_write_limits(c);
 }
 
 /* -- the thread -- */

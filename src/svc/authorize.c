@@ -96,34 +96,35 @@ struct question {
 
 /* ---- cache ------------------------------------------------------------------ */
 
-static size_t text_room(const char *text)
+static size_t verdict_text_room(const char *text)
 {
 	return text ? strlen(text) + 1 : 0;
 }
 
-static char *block_put_text(char **at, const char *text)
+static char *verdict_put_text(char **at, const char *text)
 {
 	char *start = *at;
 
 	if (!text)
 		return NULL;
-	memcpy(start, text, text_room(text));
-	*at += text_room(text);
+	memcpy(start, text, verdict_text_room(text));
+	*at += verdict_text_room(text);
 	return start;
 }
 
 static struct verdict *verdict_new(const struct question *q, bool allowed, usec_t until)
 {
-	size_t room = q->key.len + text_room(q->app) + text_room(q->name) + text_room(q->avatar);
+	size_t room = q->key.len + verdict_text_room(q->app) + verdict_text_room(q->name) +
+		      verdict_text_room(q->avatar);
 	struct verdict *v = xmalloc(sizeof(*v) + room);
 	char *at = (char *)(v + 1);
 
 	memcpy(at, q->key.ptr, q->key.len);
 	v->key = sv_n(at, q->key.len);
 	at += q->key.len;
-	v->app = block_put_text(&at, q->app);
-	v->name = block_put_text(&at, q->name);
-	v->avatar = block_put_text(&at, q->avatar);
+	v->app = verdict_put_text(&at, q->app);
+	v->name = verdict_put_text(&at, q->name);
+	v->avatar = verdict_put_text(&at, q->avatar);
 	v->user_id = q->user_id;
 	v->until = until;
 	v->bytes = sizeof(*v) + room;
@@ -227,7 +228,8 @@ static struct question *authorize_question_new(struct authorizer *a,
 					       const struct authorize_question *from,
 					       authorize_done *done, void *ctx)
 {
-	size_t n = text_room(from->app->id) + text_room(from->caller) + text_room(from->channel);
+	size_t n = verdict_text_room(from->app->id) + verdict_text_room(from->caller) +
+		   verdict_text_room(from->channel);
 	struct question *q = xcalloc(1, sizeof(*q) + n);
 	char *at = (char *)(q + 1);
 
@@ -239,9 +241,9 @@ static struct question *authorize_question_new(struct authorizer *a,
 	q->user_id = from->user_id;
 	q->owner = (struct pg_owner){ from->app->runtime->number, from->user_id };
 	q->key = sv_n(at, n);
-	q->app = block_put_text(&at, from->app->id);
-	q->caller = block_put_text(&at, from->caller);
-	q->channel = block_put_text(&at, from->channel);
+	q->app = verdict_put_text(&at, from->app->id);
+	q->caller = verdict_put_text(&at, from->caller);
+	q->channel = verdict_put_text(&at, from->channel);
 	return q;
 }
 

@@ -174,7 +174,7 @@ static unsigned entry_count_waiters(const struct entry *e)
 	return n;
 }
 
-static void replace_text(char **at, const char *text)
+static void entry_replace_text(char **at, const char *text)
 {
 	if (!text)
 		return;
@@ -188,11 +188,11 @@ static struct entry *presence_take_heartbeat_locked(struct presence_db *p,
 {
 	struct entry *e = presence_entry_of_locked(p, beat->app, beat->user_id);
 
-	replace_text(&e->status, beat->status);
-	replace_text(&e->location, beat->location);
-	replace_text(&e->info, beat->info);
-	replace_text(&e->name, beat->name);
-	replace_text(&e->avatar, beat->avatar);
+	entry_replace_text(&e->status, beat->status);
+	entry_replace_text(&e->location, beat->location);
+	entry_replace_text(&e->info, beat->info);
+	entry_replace_text(&e->name, beat->name);
+	entry_replace_text(&e->avatar, beat->avatar);
 	return e;
 }
 
