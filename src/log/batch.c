@@ -88,22 +88,22 @@ void batch_list_expire(struct batch_list *l, usec_t now,
 	}
 }
 
-static void stand_in_done(struct event_batch *b, int rc UNUSED)
+static void batch_stand_in_done(struct event_batch *b, int rc UNUSED)
 {
 	batch_free(b); /* the batch that it stands for was answered */
 }
 
 bool batch_is_stand_in(const struct event_batch *b)
 {
-	return b->done == stand_in_done;
+	return b->done == batch_stand_in_done;
 }
 
-static struct event_batch *stand_in_new(const struct event_batch *b)
+static struct event_batch *batch_stand_in_new(const struct event_batch *b)
 {
 	struct event_batch *s = batch_new(b->n, b->fan_out);
 
 	s->reserved = b->reserved;
-	s->done = stand_in_done;
+	s->done = batch_stand_in_done;
 	for (unsigned i = 0; i < b->n; i++)
 		batch_add(s, event_ref(b->events[i]));
 	s->bytes = b->bytes;
@@ -121,7 +121,7 @@ void batch_list_answer_late(struct batch_list *l, usec_t now)
 			batch_list_push(l, b);
 			continue;
 		}
-		batch_list_push(l, stand_in_new(b));
+		batch_list_push(l, batch_stand_in_new(b));
 		b->done(b, -ETIMEDOUT);
 	}
 }
