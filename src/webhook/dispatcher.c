@@ -11,7 +11,7 @@
 
 static struct log_gate failed_gate = LOG_GATE("webhooks failed");
 
-static void lane_fail(struct lane *lane, const char *error, bool is_permanent)
+static void dispatcher_fail_lane(struct lane *lane, const char *error, bool is_permanent)
 {
 	lane->has_failed = true;
 	lane->is_permanent = is_permanent;
@@ -67,7 +67,7 @@ static void dispatcher_end_attempt(struct dispatcher *d, struct lane *lane,
 			hook_list_add(&lane->done, hook_list_take(&lane->waiting));
 		lane->first_at = 0;
 	} else {
-		lane_fail(lane, r->error, false);
+		dispatcher_fail_lane(lane, r->error, false);
 	}
 	if (lane->is_memory) {
 		hook_list_free(&lane->done);
@@ -147,7 +147,7 @@ static bool dispatch_add_lane(struct dispatch *q, struct lane *lane, unsigned *e
 	return true;
 }
 
-static bool lane_is_ready(const struct lane *lane, usec_t now)
+static bool dispatcher_lane_is_ready(const struct lane *lane, usec_t now)
 {
 	return !lane->n_in_flight && !lane->is_finished && lane->waiting.first &&
 	       lane->next_at <= now;
@@ -166,13 +166,13 @@ static void dispatcher_send_batch(struct dispatcher *d, const struct app *app,
 	struct lane *lane;
 
 	while ((lane = lanes_next(&d->lanes, &at)) && events)
-		if (lane_is_ready(lane, now) && strcmp(lane->app, first->app) == 0 &&
+		if (dispatcher_lane_is_ready(lane, now) && strcmp(lane->app, first->app) == 0 &&
 		    strcmp(lane->endpoint, first->endpoint) == 0)
 			(void)dispatch_add_lane(q, lane, &events, &bytes);
 	dispatcher_send(d, app, e, q);
 }
 
-static bool endpoint_has_batching(const struct conf_webhooks *c, const struct webhook_endpoint *e)
+static bool dispatcher_has_batching(const struct conf_webhooks *c, const struct webhook_endpoint *e)
 {
 	return e->batching == WEBHOOK_BATCHING_DEFAULT ? c->batching
 						       : e->batching == WEBHOOK_BATCHING_ON;
@@ -187,7 +187,7 @@ static unsigned dispatcher_count_ready(struct dispatcher *d, const struct lane *
 	size_t at = 0;
 
 	while ((lane = lanes_next(&d->lanes, &at)))
-		if (lane_is_ready(lane, now) && strcmp(lane->app, of->app) == 0 &&
+		if (dispatcher_lane_is_ready(lane, now) && strcmp(lane->app, of->app) == 0 &&
 		    strcmp(lane->endpoint, of->endpoint) == 0)
 			n += lane->waiting.n;
 	return n;
@@ -206,12 +206,12 @@ static void dispatcher_run_lane(struct dispatcher *d, struct app_set *apps, stru
 	size_t bytes = SIZE_MAX;
 
 	if (!e) {
-		lane_fail(lane, "the endpoint is not configured any more", true);
+		dispatcher_fail_lane(lane, "the endpoint is not configured any more", true);
 		if (lane->is_memory)
 			dispatcher_retry_lane(d, lane);
 		else
 			dispatcher_finish_lane(d, lane);
-	} else if (!endpoint_has_batching(d->conf, e)) {
+	} else if (!dispatcher_has_batching(d->conf, e)) {
 		q = xcalloc(1, sizeof(*q));
 		(void)dispatch_add_lane(q, lane, &events, &bytes);
 		dispatcher_send(d, app, e, q);
@@ -235,13 +235,13 @@ void dispatcher_run(struct dispatcher *d, usec_t now, bool is_stopping)
 	size_t at = 0, n = 0;
 
 	while ((lane = lanes_next(&d->lanes, &at))) {
-		if (!lane_is_ready(lane, now))
+		if (!dispatcher_lane_is_ready(lane, now))
 			continue;
 		ready = xreallocarray(ready, n + 1, sizeof(struct lane *));
 		ready[n++] = lane;
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (!lane_is_ready(ready[i], now))
+		if (!dispatcher_lane_is_ready(ready[i], now))
 			continue; /* it is in a batch that was just sent */
 		if (!ready[i]->is_memory &&
 		    (is_stopping || now - ready[i]->since > dispatcher_lease(d) / 2))

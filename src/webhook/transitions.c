@@ -19,7 +19,7 @@ struct transition_message {
 	char text[];
 };
 
-static struct str_view text_put(char **at, struct str_view s)
+static struct str_view transitions_put_text(char **at, struct str_view s)
 {
 	struct str_view copy = sv_n(*at, s.len);
 
@@ -43,10 +43,10 @@ bool transitions_put(struct transitions *s, const struct transition *t)
 
 	m->transition = *t;
 	m->transition.app = app_ref(t->app);
-	m->transition.channel = text_put(&at, t->channel);
-	m->transition.user_id = text_put(&at, t->user_id);
-	m->transition.name = text_put(&at, t->name);
-	m->transition.data = text_put(&at, t->data);
+	m->transition.channel = transitions_put_text(&at, t->channel);
+	m->transition.user_id = transitions_put_text(&at, t->user_id);
+	m->transition.name = transitions_put_text(&at, t->name);
+	m->transition.data = transitions_put_text(&at, t->data);
 	rc = mailbox_put(&s->mailbox, &m->entry);
 	if (rc >= 0)
 		return rc == 1;
@@ -57,7 +57,7 @@ bool transitions_put(struct transitions *s, const struct transition *t)
 	return false;
 }
 
-static void event_json(struct strbuf *b, const struct transition *t)
+static void transitions_event_json(struct strbuf *b, const struct transition *t)
 {
 	char id[SOCKET_ID_SIZE];
 
@@ -90,7 +90,7 @@ RUNS_ON(on_webhook) static void transitions_emit(struct transitions *s, const st
 		if (!webhook_endpoint_wants(&l->endpoints[i], t->event, t->channel))
 			continue;
 		if (!b.len)
-			event_json(&b, t);
+			transitions_event_json(&b, t);
 		backlog_add(s->backlog, hook_new(t->app->id, l->endpoints[i].name, t->channel,
 						 strbuf_view(&b)));
 	}
