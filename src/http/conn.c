@@ -63,7 +63,7 @@ static void conn_header_list(const struct request *r, const char *name, struct s
 	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, conn_add_header, &list);
 }
 
-static usec_t request_deadline(const struct http_server *s)
+static usec_t conn_request_deadline(const struct http_server *s)
 {
 	return clock_mono() + s->conf.request_timeout_ms * USEC_PER_MSEC;
 }
@@ -347,7 +347,8 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	atomic_init(&req->phase, RUNNING);
 	atomic_init(&req->origin, NULL);
 	conn->request = req;
-	(void)deadline_set(&conn->deadline, request_deadline(s)); /* it has none, so none passed */
+	(void)deadline_set(&conn->deadline,
+			   conn_request_deadline(s)); /* it has none, so none passed */
 	return req;
 }
 
@@ -371,7 +372,7 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
 	address_limits_leave(s->conf.addresses, req->address);
 	/* idle time does not count for the next request; the library limits it */
 	(void)deadline_set(&req->conn->deadline,
-			   request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC);
+			   conn_request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC);
 	if (req->progress == ROUTED && atomic_fetch_sub(&s->busy, 1) == 1 &&
 	    atomic_load(&s->stopping)) {
 		http_lock(s);
@@ -404,7 +405,7 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 		deadlines_add(
 			s->deadlines, &conn->deadline,
 			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
-			request_deadline(s));
+			conn_request_deadline(s));
 		return;
 	}
 	deadlines_remove(s->deadlines, &conn->deadline);

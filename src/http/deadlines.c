@@ -106,7 +106,7 @@ static void deadlines_check(struct deadlines *d) RUNS_ON(on_http_deadlines)
 	deadlines_unlock(d);
 }
 
-static void linger_drop(struct deadlines *d, unsigned i) RUNS_ON(on_http_deadlines)
+static void deadlines_drop_lingering(struct deadlines *d, unsigned i) RUNS_ON(on_http_deadlines)
 {
 	close(d->linger[i].fd);
 	d->linger[i] = d->linger[d->n_linger];
@@ -115,7 +115,7 @@ static void linger_drop(struct deadlines *d, unsigned i) RUNS_ON(on_http_deadlin
 }
 
 /* Discards received bytes; true when the client has closed. */
-static bool linger_read(int fd)
+static bool deadlines_read_lingering(int fd)
 {
 	char piece[LINGER_PIECE];
 
@@ -129,17 +129,18 @@ static bool linger_read(int fd)
 	return false;
 }
 
-static void linger_poll(struct deadlines *d) RUNS_ON(on_http_deadlines)
+static void deadlines_poll_lingering(struct deadlines *d) RUNS_ON(on_http_deadlines)
 {
 	usec_t now = clock_mono();
 
 	for (unsigned i = d->n_linger; i > 0; i--)
-		if (now >= d->until[i] || (d->linger[i].revents && linger_read(d->linger[i].fd)))
-			linger_drop(d, i);
+		if (now >= d->until[i] ||
+		    (d->linger[i].revents && deadlines_read_lingering(d->linger[i].fd)))
+			deadlines_drop_lingering(d, i);
 }
 
 /* Takes the sockets that begin to linger; false: the thread is to stop. */
-static bool linger_take(struct deadlines *d) RUNS_ON(on_http_deadlines)
+static bool deadlines_take_lingering(struct deadlines *d) RUNS_ON(on_http_deadlines)
 {
 	bool stopping;
 
@@ -166,15 +167,15 @@ static void *deadlines_run(void *arg)
 
 	ASSERT_ON(on_http_deadlines);
 	d->linger[0] = (struct pollfd){ .fd = wake_fd(&d->wake), .events = POLLIN };
-	while (linger_take(d)) {
+	while (deadlines_take_lingering(d)) {
 		deadlines_check(d);
 		poll(d->linger, d->n_linger + 1, CHECK_MS);
 		if (d->linger[0].revents)
 			wake_drain(&d->wake);
-		linger_poll(d);
+		deadlines_poll_lingering(d);
 	}
 	while (d->n_linger)
-		linger_drop(d, d->n_linger);
+		deadlines_drop_lingering(d, d->n_linger);
 	return NULL;
 }
 
@@ -230,7 +231,7 @@ void deadlines_add(struct deadlines *d, struct deadline *c, int fd, usec_t at)
 }
 
 /* A response may still be under way to a client that has not finished sending. */
-static bool wants_linger(const struct deadline *c)
+static bool deadline_wants_linger(const struct deadline *c)
 {
 	char byte;
 	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -262,7 +263,7 @@ void deadlines_remove(struct deadlines *d, struct deadline *c)
 		c->prev->next = c->next;
 	else
 		d->head = c->next;
-	if (!d->stopping && wants_linger(c))
+	if (!d->stopping && deadline_wants_linger(c))
 		deadlines_linger_locked(d, c->fd);
 	deadlines_unlock(d);
 }

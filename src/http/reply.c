@@ -118,7 +118,7 @@ void http_add_headers(struct http_server *s, const struct reply *reply,
 }
 
 /* The reply to most publishes: its response is made once. */
-static bool is_empty_object(const struct http_request *req)
+static bool reply_is_empty_object(const struct http_request *req)
 {
 	const struct reply *reply = &req->reply;
 
@@ -155,7 +155,7 @@ static enum MHD_Result send_reply(struct http_request *req) RUNS_ON(on_http)
 	http_count(req, req->reply.status);
 	if (req->reply.stream)
 		return http_stream_send(req);
-	if (is_empty_object(req))
+	if (reply_is_empty_object(req))
 		return MHD_queue_response(req->mhd, req->reply.status, req->server->empty_object);
 	return queue_reply(req, &req->reply);
 }

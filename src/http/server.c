@@ -137,7 +137,7 @@ static void server_free(struct http_server *s)
 }
 
 /* Leaves escapes as they are: request_set_target() decodes the target. */
-static size_t keep_escapes(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, char *s)
+static size_t server_keep_escapes(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, char *s)
 {
 	return strlen(s);
 }
@@ -145,7 +145,7 @@ static size_t keep_escapes(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, 
 /* The library answers some requests itself: a head that is too large, a request line that is none.
  */
 PRINTF_LIKE(2, 0)
-static void mhd_on_message(void *cls UNUSED, const char *fmt, va_list args)
+static void server_on_mhd_message(void *cls UNUSED, const char *fmt, va_list args)
 {
 	static struct log_gate refused = LOG_GATE("requests refused by the HTTP parser");
 	char text[160];
@@ -157,7 +157,7 @@ static void mhd_on_message(void *cls UNUSED, const char *fmt, va_list args)
 	log_gated(&refused, "request refused: %s", text);
 }
 
-static int start_mhd(struct http_server *s)
+static int server_start_mhd(struct http_server *s)
 {
 	/* the headers, an index of them, the response's head, and room to read into */
 	size_t pool_bytes = (size_t)s->conf.max_header_bytes + s->conf.max_header_bytes / 4 + 4096;
@@ -166,11 +166,11 @@ static int start_mhd(struct http_server *s)
 	s->mhd = MHD_start_daemon(
 		LOOP_MHD_FLAGS | MHD_USE_ERROR_LOG, 0, NULL, NULL, conn_on_request, s,
 		/* the first of the options */
-		MHD_OPTION_EXTERNAL_LOGGER, mhd_on_message, NULL, MHD_OPTION_URI_LOG_CALLBACK,
-		conn_on_target, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, s,
-		MHD_OPTION_NOTIFY_COMPLETED, conn_on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
-		conn_on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, s->conf.idle_timeout_s,
+		MHD_OPTION_EXTERNAL_LOGGER, server_on_mhd_message, NULL,
+		MHD_OPTION_URI_LOG_CALLBACK, conn_on_target, s, MHD_OPTION_UNESCAPE_CALLBACK,
+		server_keep_escapes, s, MHD_OPTION_NOTIFY_COMPLETED, conn_on_completed, s,
+		MHD_OPTION_NOTIFY_CONNECTION, conn_on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned)INT_MAX, MHD_OPTION_CONNECTION_TIMEOUT, s->conf.idle_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes,
 		/* threads of ours block all signals */
 		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
@@ -183,7 +183,7 @@ static int start_mhd(struct http_server *s)
 	return rc;
 }
 
-static struct MHD_Response *make_empty_object(void)
+static struct MHD_Response *server_make_empty_object(void)
 {
 	static char text[] = "{}";
 	struct MHD_Response *r = MHD_create_response_from_buffer(2, text, MHD_RESPMEM_PERSISTENT);
@@ -207,10 +207,10 @@ int http_server_start(const struct http_server_conf *conf, const struct api_serv
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	s->empty_object = make_empty_object();
+	s->empty_object = server_make_empty_object();
 	rc = s->empty_object ? deadlines_start(conn_on_deadline, &s->deadlines) : -ENOMEM;
 	if (!rc)
-		rc = start_mhd(s);
+		rc = server_start_mhd(s);
 	if (rc)
 		server_free(s);
 	else
@@ -218,7 +218,8 @@ int http_server_start(const struct http_server_conf *conf, const struct api_serv
 	return rc;
 }
 
-static void wait_until_idle_locked(struct http_server *s, unsigned ms) NEEDS_LOCK(http_lock_held)
+static void server_wait_until_idle_locked(struct http_server *s, unsigned ms)
+	NEEDS_LOCK(http_lock_held)
 {
 	usec_t until = clock_mono() + ms * USEC_PER_MSEC;
 	struct timespec ts = { .tv_sec = until / USEC_PER_SEC,
@@ -235,7 +236,7 @@ void http_server_stop(struct http_server *s, unsigned grace_ms)
 		return;
 	http_lock(s);
 	atomic_store(&s->stopping, true);
-	wait_until_idle_locked(s, grace_ms);
+	server_wait_until_idle_locked(s, grace_ms);
 	/*
 	 * No connection may stay suspended, or the library aborts: a waiting one is resumed by us
 	 * or by its reply, and no other is suspended from now on.
@@ -248,7 +249,7 @@ void http_server_stop(struct http_server *s, unsigned grace_ms)
 			if (atomic_compare_exchange_strong(&req->phase, &was, DROPPED))
 				http_resume(req);
 		}
-		wait_until_idle_locked(s, 10);
+		server_wait_until_idle_locked(s, 10);
 	}
 	http_unlock(s);
 	http_loop_stop(s->loop);
