@@ -34,7 +34,7 @@ SSL *SSL_new(SSL_CTX *context)
 }
 
 /* libwebsockets reads once for each call, as if the socket were readable. */
-static void worker_read_head(struct worker *w, int fd)
+static void adopt_read_head(struct worker *w, int fd)
 {
 	struct lws_pollfd p = { .fd = fd, .events = LWS_POLLIN, .revents = LWS_POLLIN };
 
@@ -66,7 +66,7 @@ void worker_adopt(struct worker *w, struct control *c)
 	w->subprotocol = h.protocol;
 	/* On failure libwebsockets has closed fd. */
 	if (lws_adopt_socket_vhost(vhost, c->fd))
-		worker_read_head(w, c->fd);
+		adopt_read_head(w, c->fd);
 	else
 		log_debug("worker %u: a socket could not be adopted", w->index);
 	frame_guard_drop_head();

@@ -99,7 +99,7 @@ usec_t frame_guard_heard_at(int fd)
 }
 
 /* Reserved bits, opcodes, and which frame may follow which (sections 5.2, 5.4, 5.5). */
-static int feed_first(struct frame_guard *g, unsigned char c)
+static int guard_feed_first(struct frame_guard *g, unsigned char c)
 {
 	unsigned char opcode = c & 0x0f;
 	bool is_final = c & 0x80;
@@ -116,7 +116,7 @@ static int feed_first(struct frame_guard *g, unsigned char c)
 	return 0;
 }
 
-static int feed_length(struct frame_guard *g, unsigned char c)
+static int guard_feed_length(struct frame_guard *g, unsigned char c)
 {
 	if (!(c & 0x80) || (g->is_control && (c & 0x7f) > 125))
 		return -EPROTO;
@@ -131,7 +131,7 @@ static int feed_length(struct frame_guard *g, unsigned char c)
 	return 0;
 }
 
-static int feed_more_length(struct frame_guard *g, unsigned char c)
+static int guard_feed_more_length(struct frame_guard *g, unsigned char c)
 {
 	g->left = g->left << 8 | c;
 	if (--g->header)
@@ -148,15 +148,15 @@ int frame_guard_feed(struct frame_guard *g, const unsigned char *p, size_t n)
 	for (const unsigned char *end = p + n; p < end;) {
 		switch (g->state) {
 		case GUARD_FIRST:
-			if (feed_first(g, *p++))
+			if (guard_feed_first(g, *p++))
 				return -EPROTO;
 			break;
 		case GUARD_LENGTH:
-			if (feed_length(g, *p++))
+			if (guard_feed_length(g, *p++))
 				return -EPROTO;
 			break;
 		case GUARD_MORE_LENGTH:
-			if (feed_more_length(g, *p++))
+			if (guard_feed_more_length(g, *p++))
 				return -EPROTO;
 			break;
 		case GUARD_PAYLOAD: {
