@@ -114,7 +114,7 @@ static void exposition_metric(struct strbuf *out, enum metric m, const int64_t *
 /* ---- the process ---- */
 
 /* The 22nd field of /proc/self/stat, in clock ticks since the machine started; 0: unknown. */
-static uint64_t process_start_ticks(void)
+static uint64_t exposition_start_ticks(void)
 {
 	FILE *in = fopen("/proc/self/stat", "re");
 	char line[1024], *p = NULL;
@@ -132,17 +132,17 @@ static uint64_t process_start_ticks(void)
 	return ticks;
 }
 
-static double process_start_time(void)
+static double exposition_start_time(void)
 {
 	struct timespec boot, wall;
 
 	clock_gettime(CLOCK_BOOTTIME, &boot);
 	clock_gettime(CLOCK_REALTIME, &wall);
 	return (double)(wall.tv_sec - boot.tv_sec) +
-	       (double)process_start_ticks() / (double)sysconf(_SC_CLK_TCK);
+	       (double)exposition_start_ticks() / (double)sysconf(_SC_CLK_TCK);
 }
 
-static unsigned process_open_fds(void)
+static unsigned exposition_open_fds(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	unsigned n = 0;
@@ -154,8 +154,8 @@ static unsigned process_open_fds(void)
 	return n > 3 ? n - 3 : 0; /* not ".", ".." and the folder's own */
 }
 
-static void process_line(struct strbuf *out, const char *name, enum metric_type type,
-			 const char *help, double value)
+static void exposition_process_line(struct strbuf *out, const char *name, enum metric_type type,
+				    const char *help, double value)
 {
 	exposition_header(out, "process_", name, type, help);
 	strbuf_addf(out, "process_%s %.17g\n", name, value);
@@ -174,19 +174,22 @@ static void exposition_process(struct strbuf *out)
 		fclose(in);
 	getrusage(RUSAGE_SELF, &usage);
 	getrlimit(RLIMIT_NOFILE, &files);
-	process_line(out, "cpu_seconds_total", METRIC_COUNTER,
-		     "CPU time of the process, user and system.",
-		     (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-			     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
-	process_line(out, "open_fds", METRIC_GAUGE, "Open file descriptors.", process_open_fds());
-	process_line(out, "max_fds", METRIC_GAUGE, "Limit of open file descriptors.",
-		     (double)files.rlim_cur);
-	process_line(out, "resident_memory_bytes", METRIC_GAUGE, "Memory in RAM.",
-		     (double)resident_pages * (double)sysconf(_SC_PAGESIZE));
-	process_line(out, "virtual_memory_bytes", METRIC_GAUGE, "Virtual memory.",
-		     (double)virtual_pages * (double)sysconf(_SC_PAGESIZE));
-	process_line(out, "start_time_seconds", METRIC_GAUGE,
-		     "When the process started, in seconds since 1970.", process_start_time());
+	exposition_process_line(out, "cpu_seconds_total", METRIC_COUNTER,
+				"CPU time of the process, user and system.",
+				(double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+					(double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) /
+						1e6);
+	exposition_process_line(out, "open_fds", METRIC_GAUGE, "Open file descriptors.",
+				exposition_open_fds());
+	exposition_process_line(out, "max_fds", METRIC_GAUGE, "Limit of open file descriptors.",
+				(double)files.rlim_cur);
+	exposition_process_line(out, "resident_memory_bytes", METRIC_GAUGE, "Memory in RAM.",
+				(double)resident_pages * (double)sysconf(_SC_PAGESIZE));
+	exposition_process_line(out, "virtual_memory_bytes", METRIC_GAUGE, "Virtual memory.",
+				(double)virtual_pages * (double)sysconf(_SC_PAGESIZE));
+	exposition_process_line(out, "start_time_seconds", METRIC_GAUGE,
+				"When the process started, in seconds since 1970.",
+				exposition_start_time());
 }
 
 void exposition_write(struct strbuf *out, bool is_ready)
