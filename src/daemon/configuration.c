@@ -18,7 +18,7 @@
 extern char **environ;
 
 /* Reads and checks the configured certificate and key; *out is NULL without TLS. */
-static int load_tls(const struct conf_server *s, SSL_CTX **out, char **why)
+static int configuration_load_tls(const struct conf_server *s, SSL_CTX **out, char **why)
 {
 	char *warning;
 	int rc;
@@ -37,7 +37,7 @@ static int load_tls(const struct conf_server *s, SSL_CTX **out, char **why)
 }
 
 /* A dump of the memory would have the secrets of all applications. */
-static void forbid_core_dumps(void)
+static void configuration_forbid_core_dumps(void)
 {
 	const struct rlimit none = { 0, 0 };
 
@@ -66,9 +66,9 @@ int start_conf(struct scopewired *d)
 		d->is_done = true;
 		return EX_OK;
 	}
-	forbid_core_dumps();
+	configuration_forbid_core_dumps();
 	log_set_level(d->conf->log.level);
-	if (load_tls(&d->conf->server, &d->tls_context, &why))
+	if (configuration_load_tls(&d->conf->server, &d->tls_context, &why))
 		return give_up(EX_CONFIG, why);
 	for (char **note = d->conf->notes; note && *note; note++)
 		log_warn("%s", *note);
@@ -88,14 +88,14 @@ void stop_conf(struct scopewired *d)
 }
 
 /* A pair that cannot be used changes nothing: the old one stays. */
-RUNS_ON(on_main) static void reload_tls(struct scopewired *d, const struct conf *now)
+RUNS_ON(on_main) static void configuration_reload_tls(struct scopewired *d, const struct conf *now)
 {
 	SSL_CTX *context;
 	char *why = NULL;
 
 	if (!d->tls)
 		return;
-	if (load_tls(&now->server, &context, &why)) {
+	if (configuration_load_tls(&now->server, &context, &why)) {
 		log_error("the TLS certificate was not reloaded, the old one stays: %s", why);
 		free(why);
 	} else if (context) {
@@ -119,7 +119,7 @@ void reload_conf(struct scopewired *d)
 	for (char **note = now->notes; note && *note; note++)
 		log_warn("%s", *note);
 	apps_watch_set_file(d->apps_watch, now->apps);
-	reload_tls(d, now);
+	configuration_reload_tls(d, now);
 	names = conf_needs_restart(d->conf, now);
 	if (names)
 		log_warn("configuration reloaded; these changes take effect after a restart: %s",

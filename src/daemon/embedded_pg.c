@@ -67,7 +67,7 @@ static int PRINTF_LIKE(3, 4) embedded_fail(char **why, int rc, const char *fmt, 
 	return rc < 0 ? rc : -EIO;
 }
 
-static char *join_path(const char *a, const char *b)
+static char *embedded_join_path(const char *a, const char *b)
 {
 	struct strbuf s;
 
@@ -77,7 +77,7 @@ static char *join_path(const char *a, const char *b)
 	return s.ptr;
 }
 
-static void pause_ms(unsigned ms)
+static void embedded_pause_ms(unsigned ms)
 {
 	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
 
@@ -85,9 +85,9 @@ static void pause_ms(unsigned ms)
 }
 
 /* The major version that an initdb program reports; 0 when it does not run. */
-static unsigned version_of(const char *path)
+static unsigned embedded_version_of(const char *path)
 {
-	char *command = join_path(path, " --version 2>/dev/null");
+	char *command = embedded_join_path(path, " --version 2>/dev/null");
 	FILE *f = popen(command, "re");
 	unsigned version = 0;
 
@@ -104,7 +104,7 @@ static unsigned version_of(const char *path)
  * The folder of the initdb that matches the pattern and has the version want (0: the newest); NULL
  * when there is none.
  */
-static char *find_initdb(const char *pattern, unsigned want)
+static char *embedded_find_initdb(const char *pattern, unsigned want)
 {
 	unsigned best = 0;
 	char *found = NULL;
@@ -113,7 +113,7 @@ static char *find_initdb(const char *pattern, unsigned want)
 	if (glob(pattern, 0, NULL, &g) == 0) {
 		for (size_t i = 0; i < g.gl_pathc; i++) {
 			const char *path = g.gl_pathv[i];
-			unsigned version = version_of(path);
+			unsigned version = embedded_version_of(path);
 
 			if (version <= best || (want && version != want))
 				continue;
@@ -127,7 +127,7 @@ static char *find_initdb(const char *pattern, unsigned want)
 }
 
 /* The folder of the server's programs of the version want (0: the newest); NULL: none. */
-static char *find_programs(unsigned want)
+static char *embedded_find_programs(unsigned want)
 {
 	static const char *const patterns[] = { "/usr/lib/postgresql/*/bin/initdb",
 						"/usr/pgsql-*/bin/initdb",
@@ -136,14 +136,14 @@ static char *find_programs(unsigned want)
 	char *found = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(patterns) && !found; i++)
-		found = find_initdb(patterns[i], want);
+		found = embedded_find_initdb(patterns[i], want);
 	return found;
 }
 
 /* The major version that made the cluster; 0 when there is no cluster yet. */
-static unsigned cluster_version(const struct embedded_pg *pg)
+static unsigned embedded_cluster_version(const struct embedded_pg *pg)
 {
-	char *path = join_path(pg->data, "/PG_VERSION");
+	char *path = embedded_join_path(pg->data, "/PG_VERSION");
 	FILE *f = fopen(path, "re");
 	unsigned version = 0;
 
@@ -156,7 +156,7 @@ static unsigned cluster_version(const struct embedded_pg *pg)
 	return version;
 }
 
-static int find_user(struct embedded_pg *pg, char **why)
+static int embedded_find_user(struct embedded_pg *pg, char **why)
 {
 	static const char *const users[] = { "postgres", "nobody" };
 	char room[4096];
@@ -182,7 +182,7 @@ static int find_user(struct embedded_pg *pg, char **why)
 		       : 0;
 }
 
-static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, char **why)
+static int embedded_make_folder(struct embedded_pg *pg, const char *path, mode_t mode, char **why)
 {
 	struct stat st;
 
@@ -201,10 +201,10 @@ static int make_folder(struct embedded_pg *pg, const char *path, mode_t mode, ch
 }
 
 /*
- * As make_folder(), in /tmp.  Another user can make a folder or a link with that name first, so an
- * existing one must belong to PostgreSQL's user.
+ * As embedded_make_folder(), in /tmp.  Another user can make a folder or a link with that name
+ * first, so an existing one must belong to PostgreSQL's user.
  */
-static int make_shared_folder(struct embedded_pg *pg, const char *path, char **why)
+static int embedded_make_shared_folder(struct embedded_pg *pg, const char *path, char **why)
 {
 	bool is_new = mkdir(path, 0700) == 0;
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -224,26 +224,26 @@ static int make_shared_folder(struct embedded_pg *pg, const char *path, char **w
 }
 
 /* Makes DIR/run, or a folder in /tmp whose name has the user and a hash of DIR. */
-static int make_socket_folder(struct embedded_pg *pg, char **why)
+static int embedded_make_socket_folder(struct embedded_pg *pg, char **why)
 {
 	struct strbuf s;
 	int rc;
 
-	pg->run = join_path(pg->dir, "/run");
+	pg->run = embedded_join_path(pg->dir, "/run");
 	if (strlen(pg->run) + sizeof(SOCKET_NAME) > sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		free(pg->run);
 		strbuf_init(&s, 64);
 		strbuf_addf(&s, "/tmp/scopewire-%u-%016llx", (unsigned)pg->uid,
 			    (unsigned long long)sv_hash(sv(pg->dir), 0));
 		pg->run = s.ptr;
-		rc = make_shared_folder(pg, pg->run, why);
+		rc = embedded_make_shared_folder(pg, pg->run, why);
 		if (rc) {
 			free(pg->run);
 			pg->run = NULL; /* so that embedded_pg_stop() does not remove it */
 		}
 		return rc;
 	}
-	rc = make_folder(pg, pg->run, 0700, why);
+	rc = embedded_make_folder(pg, pg->run, 0700, why);
 	if (!rc && chmod(pg->run, 0700))
 		rc = embedded_fail(why, -errno, "cannot protect the folder %s", pg->run);
 	return rc;
@@ -253,7 +253,7 @@ static int make_socket_folder(struct embedded_pg *pg, char **why)
  * In the child, between fork and exec: only calls that are safe there.  Standard output and error
  * go to log_fd.
  */
-static void become_server(const struct embedded_pg *pg, int log_fd, pid_t parent)
+static void embedded_become_server(const struct embedded_pg *pg, int log_fd, pid_t parent)
 {
 	sigset_t none;
 
@@ -273,10 +273,10 @@ static void become_server(const struct embedded_pg *pg, int log_fd, pid_t parent
 }
 
 /* The program's pid, or -errno. */
-static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *name,
-		   const char *const *args)
+static pid_t embedded_spawn(const struct embedded_pg *pg, const char *bin, const char *name,
+			    const char *const *args)
 {
-	char *path = join_path(bin, name), *argv[ARGS_MAX + 1] = { path };
+	char *path = embedded_join_path(bin, name), *argv[ARGS_MAX + 1] = { path };
 	int log_fd = open(pg->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 	pid_t parent, pid;
 	int rc;
@@ -288,7 +288,7 @@ static pid_t spawn(const struct embedded_pg *pg, const char *bin, const char *na
 	pid = log_fd < 0 ? -1 : fork();
 	rc = -errno;
 	if (pid == 0) {
-		become_server(pg, log_fd, parent);
+		embedded_become_server(pg, log_fd, parent);
 		execv(path, argv);
 		_exit(127);
 	}
@@ -312,43 +312,44 @@ static bool embedded_pause(struct embedded_pg *pg, const char *what)
 }
 
 /* Runs a program to its end; its wait status, or -1. */
-static int run_program(struct embedded_pg *pg, const char *bin, const char *name,
-		       const char *const *args)
+static int embedded_run_program(struct embedded_pg *pg, const char *bin, const char *name,
+				const char *const *args)
 {
-	pid_t pid = spawn(pg, bin, name, args), ended = 0;
+	pid_t pid = embedded_spawn(pg, bin, name, args), ended = 0;
 	int status = -1;
 
 	pg->waits_since = clock_mono();
 	while (pid > 0 && (ended = waitpid(pid, &status, WNOHANG)) == 0)
 		if (embedded_pause(pg, name + 1)) {
 			kill(-pid, SIGTERM);
-			pause_ms(PAUSE_MS);
+			embedded_pause_ms(PAUSE_MS);
 		}
 	return ended > 0 ? status : -1;
 }
 
-static bool initdb_with(struct embedded_pg *pg, const char *folder, const char *locale)
+static bool embedded_initdb_with(struct embedded_pg *pg, const char *folder, const char *locale)
 {
 	const char *const args[] = { "initdb", "-D", folder, "-U",   "postgres",	  "-A",
 				     "trust",  "-E", "UTF8", locale, "--no-instructions", NULL };
 	const char *const clear[] = { "rm", "-rf", folder, NULL };
 
 	/* An initdb that was killed may have left files. */
-	return run_program(pg, "/bin", "/rm", clear) == 0 &&
-	       run_program(pg, pg->bin, "/initdb", args) == 0;
+	return embedded_run_program(pg, "/bin", "/rm", clear) == 0 &&
+	       embedded_run_program(pg, pg->bin, "/initdb", args) == 0;
 }
 
 /* Makes the cluster under another name and renames it, so that DIR/data is always complete. */
-static int run_initdb(struct embedded_pg *pg, char **why)
+static int embedded_run_initdb(struct embedded_pg *pg, char **why)
 {
 	char *fresh;
 	int rc = 0;
 
-	if (cluster_version(pg))
+	if (embedded_cluster_version(pg))
 		return 0;
 	log_info("embedded PostgreSQL: making a cluster in %s", pg->data);
-	fresh = join_path(pg->data, ".new");
-	if (!(initdb_with(pg, fresh, "--locale=C.UTF-8") || initdb_with(pg, fresh, "--locale=C")) ||
+	fresh = embedded_join_path(pg->data, ".new");
+	if (!(embedded_initdb_with(pg, fresh, "--locale=C.UTF-8") ||
+	      embedded_initdb_with(pg, fresh, "--locale=C")) ||
 	    rename(fresh, pg->data))
 		rc = embedded_fail(why, -EIO,
 				   "initdb could not make a cluster in %s: see %s (every folder "
@@ -359,9 +360,10 @@ static int run_initdb(struct embedded_pg *pg, char **why)
 }
 
 /* The pid in the server's lock file if that process is a PostgreSQL; else 0. */
-static pid_t other_server(const struct embedded_pg *pg)
+static pid_t embedded_other_server(const struct embedded_pg *pg)
 {
-	char *path = join_path(pg->data, "/postmaster.pid"), text[32] = "", comm[64], name[16] = "";
+	char *path = embedded_join_path(pg->data, "/postmaster.pid"), text[32] = "", comm[64],
+	     name[16] = "";
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	pid_t pid = 0;
 
@@ -382,13 +384,13 @@ static pid_t other_server(const struct embedded_pg *pg)
 }
 
 /* A server whose daemon was killed is shutting down: waits for its end. */
-static int wait_for_other(struct embedded_pg *pg, char **why)
+static int embedded_wait_for_other(struct embedded_pg *pg, char **why)
 {
 	usec_t until = clock_mono() + OTHER_GONE_S * USEC_PER_SEC;
 	pid_t other;
 
 	pg->waits_since = clock_mono();
-	while ((other = other_server(pg)) && clock_mono() < until)
+	while ((other = embedded_other_server(pg)) && clock_mono() < until)
 		if (embedded_pause(pg, "the end of the previous server"))
 			return -ECANCELED;
 	if (other)
@@ -421,7 +423,7 @@ static int embedded_start_server(struct embedded_pg *pg)
 				     "-c",
 				     "log_min_messages=warning",
 				     NULL };
-	pid_t pid = spawn(pg, pg->bin, "/postgres", args);
+	pid_t pid = embedded_spawn(pg, pg->bin, "/postgres", args);
 
 	if (pid < 0)
 		return pid;
@@ -430,7 +432,7 @@ static int embedded_start_server(struct embedded_pg *pg)
 	return 0;
 }
 
-static char *conninfo_for(const struct embedded_pg *pg, const char *role)
+static char *embedded_conninfo_for(const struct embedded_pg *pg, const char *role)
 {
 	struct strbuf s;
 
@@ -451,10 +453,10 @@ static bool embedded_reap(struct embedded_pg *pg)
 	return true;
 }
 
-static int wait_until_ready(struct embedded_pg *pg, char **why)
+static int embedded_wait_until_ready(struct embedded_pg *pg, char **why)
 {
 	usec_t until = clock_mono() + START_S * USEC_PER_SEC;
-	char *conninfo = conninfo_for(pg, "postgres");
+	char *conninfo = embedded_conninfo_for(pg, "postgres");
 	bool is_ready = false, is_stopped = false;
 
 	pg->waits_since = clock_mono();
@@ -471,7 +473,8 @@ static int wait_until_ready(struct embedded_pg *pg, char **why)
 }
 
 /* Runs sql unless the query is_there returns a row. */
-static enum pg_fault make_unless(struct pg_connection *c, const char *is_there, const char *sql)
+static enum pg_fault embedded_make_unless(struct pg_connection *c, const char *is_there,
+					  const char *sql)
 {
 	usec_t deadline = clock_mono() + START_S * USEC_PER_SEC;
 	struct pg_query q = { .sql = is_there };
@@ -491,9 +494,9 @@ static int embedded_tick(void *ctx)
 	return pg->is_stopped(pg->ctx, 0);
 }
 
-static int make_role_and_database(struct embedded_pg *pg, char **why)
+static int embedded_make_role_and_database(struct embedded_pg *pg, char **why)
 {
-	char *conninfo = conninfo_for(pg, "postgres"), *reason = NULL;
+	char *conninfo = embedded_conninfo_for(pg, "postgres"), *reason = NULL;
 	struct pg_options o = { .conninfo = conninfo,
 				.schema = "public",
 				.connect_timeout_ms = START_S * 1000,
@@ -502,10 +505,11 @@ static int make_role_and_database(struct embedded_pg *pg, char **why)
 	struct pg_connection *c = NULL;
 	int rc = pg_conn_open(&o, &c, &reason);
 
-	if (rc == 0 && (make_unless(c, "SELECT 1 FROM pg_roles WHERE rolname = 'scopewire'",
-				    "CREATE ROLE scopewire LOGIN") != PG_FINE ||
-			make_unless(c, "SELECT 1 FROM pg_database WHERE datname = 'scopewire'",
-				    "CREATE DATABASE scopewire OWNER scopewire") != PG_FINE))
+	if (rc == 0 &&
+	    (embedded_make_unless(c, "SELECT 1 FROM pg_roles WHERE rolname = 'scopewire'",
+				  "CREATE ROLE scopewire LOGIN") != PG_FINE ||
+	     embedded_make_unless(c, "SELECT 1 FROM pg_database WHERE datname = 'scopewire'",
+				  "CREATE DATABASE scopewire OWNER scopewire") != PG_FINE))
 		rc = -EIO;
 	if (rc && rc != -ECANCELED)
 		rc = embedded_fail(why, -EIO,
@@ -518,24 +522,24 @@ static int make_role_and_database(struct embedded_pg *pg, char **why)
 	return rc;
 }
 
-static char *absolute(const char *dir)
+static char *embedded_absolute_path(const char *dir)
 {
 	char *cwd, *path;
 
 	if (dir[0] == '/')
 		return xstrdup(dir);
 	cwd = getcwd(NULL, 0);
-	path = join_path(cwd ? cwd : "", "/");
+	path = embedded_join_path(cwd ? cwd : "", "/");
 	free(cwd);
 	cwd = path;
-	path = join_path(cwd, dir);
+	path = embedded_join_path(cwd, dir);
 	free(cwd);
 	return path;
 }
 
-static int no_programs(const struct embedded_pg *pg, char **why)
+static int embedded_no_programs(const struct embedded_pg *pg, char **why)
 {
-	unsigned version = cluster_version(pg);
+	unsigned version = embedded_cluster_version(pg);
 
 	if (version)
 		return embedded_fail(
@@ -553,13 +557,14 @@ static int embedded_prepare(struct embedded_pg *pg, char **why)
 {
 	int rc;
 
-	pg->bin = find_programs(cluster_version(pg));
+	pg->bin = embedded_find_programs(embedded_cluster_version(pg));
 	if (!pg->bin)
-		return no_programs(pg, why);
-	if ((rc = find_user(pg, why)) || (rc = make_folder(pg, pg->dir, 0755, why)) ||
-	    (rc = make_socket_folder(pg, why)) || (rc = run_initdb(pg, why)))
+		return embedded_no_programs(pg, why);
+	if ((rc = embedded_find_user(pg, why)) ||
+	    (rc = embedded_make_folder(pg, pg->dir, 0755, why)) ||
+	    (rc = embedded_make_socket_folder(pg, why)) || (rc = embedded_run_initdb(pg, why)))
 		return rc;
-	return wait_for_other(pg, why);
+	return embedded_wait_for_other(pg, why);
 }
 
 int embedded_pg_start(const struct embedded_pg_conf *conf, struct embedded_pg **out,
@@ -570,20 +575,21 @@ int embedded_pg_start(const struct embedded_pg_conf *conf, struct embedded_pg **
 
 	pg->is_stopped = conf->is_stopped;
 	pg->ctx = conf->ctx;
-	pg->dir = absolute(conf->dir);
-	pg->data = join_path(pg->dir, "/data");
-	pg->log = join_path(pg->dir, "/postgres.log");
+	pg->dir = embedded_absolute_path(conf->dir);
+	pg->data = embedded_join_path(pg->dir, "/data");
+	pg->log = embedded_join_path(pg->dir, "/postgres.log");
 	backoff_init(&pg->backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
 	rc = embedded_prepare(pg, why);
 	if (!rc && (rc = embedded_start_server(pg)))
 		embedded_fail(why, rc, "the PostgreSQL server could not be started from %s",
 			      pg->bin);
-	if (rc || (rc = wait_until_ready(pg, why)) || (rc = make_role_and_database(pg, why))) {
+	if (rc || (rc = embedded_wait_until_ready(pg, why)) ||
+	    (rc = embedded_make_role_and_database(pg, why))) {
 		embedded_pg_stop(pg);
 		return rc;
 	}
 	log_info("embedded PostgreSQL: ready in %s (psql -h %s -U scopewire)", pg->dir, pg->run);
-	*conninfo = conninfo_for(pg, "scopewire");
+	*conninfo = embedded_conninfo_for(pg, "scopewire");
 	*out = pg;
 	return 0;
 }
@@ -620,7 +626,7 @@ static void embedded_shut_down(struct embedded_pg *pg)
 		return;
 	kill(pg->pid, SIGINT);
 	while (!embedded_reap(pg) && clock_mono() < until)
-		pause_ms(PAUSE_MS);
+		embedded_pause_ms(PAUSE_MS);
 	if (!pg->pid)
 		return;
 	log_warn("embedded PostgreSQL: the fast shutdown took more than %d s; shutting down "

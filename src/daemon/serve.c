@@ -26,7 +26,7 @@
  * The log is stuck while events wait and nothing is committed.  Publishers that were refused go
  * away, so that is not forgotten at once.
  */
-RUNS_ON(on_main) static void check_log(struct scopewired *d)
+RUNS_ON(on_main) static void serve_check_log(struct scopewired *d)
 {
 	struct log_writer_stats stats;
 	usec_t now = clock_mono();
@@ -44,7 +44,7 @@ RUNS_ON(on_main) static void check_log(struct scopewired *d)
 }
 
 /* True, with the exit status logged and kept, when the database belongs to another daemon now. */
-RUNS_ON(on_main) static bool is_replaced(struct scopewired *d)
+RUNS_ON(on_main) static bool serve_is_replaced(struct scopewired *d)
 {
 	char *why = NULL;
 	int status;
@@ -58,9 +58,9 @@ RUNS_ON(on_main) static bool is_replaced(struct scopewired *d)
 
 void serve_until_signal(struct scopewired *d)
 {
-	while (!signals_wait(d, TICK_MS) && !is_replaced(d)) {
+	while (!signals_wait(d, TICK_MS) && !serve_is_replaced(d)) {
 		guard_report(d->guard);
-		check_log(d);
+		serve_check_log(d);
 		update_log_position(d);
 		users_tick(d->directory, clock_mono());
 		grants_tick(d->grants, clock_mono());

@@ -47,7 +47,7 @@ void stop_postgres(struct scopewired *d)
 }
 
 /* Waits for a change of the guard's state, or a moment; true when a signal requests to stop. */
-RUNS_ON(on_main) static bool wait_guard(struct scopewired *d)
+RUNS_ON(on_main) static bool database_wait_guard(struct scopewired *d)
 {
 	struct pollfd p[] = { { .fd = d->signals, .events = POLLIN },
 			      { .fd = guard_fd(d->guard), .events = POLLIN } };
@@ -63,7 +63,7 @@ RUNS_ON(on_main) static bool wait_guard(struct scopewired *d)
  * A database that is only away does not hinder the start when it is not required.  A fault that an
  * operator has to repair does, and so does another daemon.
  */
-static int check_guard(struct scopewired *d, enum guard_state state, int status, char *why)
+static int database_check_guard(struct scopewired *d, enum guard_state state, int status, char *why)
 {
 	if (state == GUARD_AWAY && !d->conf->database.required && !d->conf->migrate_only &&
 	    status == EX_UNAVAILABLE) {
@@ -86,10 +86,10 @@ int start_guard(struct scopewired *d)
 	if (guard_start(d->conf, d->conninfo, d->health, &d->guard))
 		return give_up(EX_OSERR, xstrdup("the guard of the database could not be started"));
 	while ((state = guard_state(d->guard, &status, &why)) == GUARD_STARTS)
-		if (wait_guard(d))
+		if (database_wait_guard(d))
 			return EX_OK;
 	if (state != GUARD_HOLDS)
-		status = check_guard(d, state, status, why);
+		status = database_check_guard(d, state, status, why);
 	guard_go_on(d->guard);
 	if (!status && d->conf->migrate_only) {
 		puts("The schema is up to date.");
