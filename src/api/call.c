@@ -158,7 +158,7 @@ bool call_read_socket(struct call *c, struct str_view text, uint64_t *out)
 
 /* ---- calls of the sync API ------------------------------------------------------ */
 
-static char *copy_header(const struct request *r, const char *name)
+static char *call_copy_header(const struct request *r, const char *name)
 {
 	struct str_view v = r->header(r, name);
 
@@ -176,7 +176,7 @@ struct sync_call *sync_call_new(struct call *from)
 	sc->is_signed = from->app_id.len > 0;
 	sc->origin = from->origin.len ? sv_dup(from->origin) : NULL;
 	sc->call.origin = sv(sc->origin);
-	sc->if_none_match = copy_header(from->r, "If-None-Match");
+	sc->if_none_match = call_copy_header(from->r, "If-None-Match");
 	sc->takes_gzip = request_accepts(encodings, SV("gzip"));
 	verdicts_init(&sc->verdicts);
 	strbuf_init(&sc->body, 0);

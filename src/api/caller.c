@@ -18,15 +18,15 @@
 #define AUTH_WINDOW_US	(600 * USEC_PER_SEC)
 #define BASIC_MAX_BYTES 1024
 
-static bool fail_auth(struct call *c, const char *code, const char *text)
+static bool caller_fail_auth(struct call *c, const char *code, const char *text)
 {
 	call_fail_code(c, 401, code, NULL, "%s", text);
 	return false;
 }
 
 /* The app with that id or key, counted, or NULL. */
-static struct app *app_find(struct app *(*by)(const struct app_set *, struct str_view),
-			    struct str_view name)
+static struct app *caller_find_app(struct app *(*by)(const struct app_set *, struct str_view),
+				   struct str_view name)
 {
 	struct app_set *set = apps_current();
 	struct app *app = by(set, name);
@@ -39,13 +39,13 @@ static struct app *app_find(struct app *(*by)(const struct app_set *, struct str
 
 /* ---- the server ------------------------------------------------------------ */
 
-static bool by_signature(struct call *c)
+static bool caller_by_signature(struct call *c)
 {
 	const struct request *r = c->r;
 	struct auth_request a = { r->method, c->path, r->params, r->n_params, r->body };
 	enum auth_verdict v;
 
-	c->app = app_find(app_set_by_id, c->app_id);
+	c->app = caller_find_app(app_set_by_id, c->app_id);
 	if (!c->app) {
 		call_fail_code(c, 404, "unknown_app", NULL,
 			       "There is no application with this id.");
@@ -59,13 +59,13 @@ static bool by_signature(struct call *c)
 				       AUTH_WINDOW_US);
 	}
 	if (v != AUTH_OK)
-		return fail_auth(c, "bad_signature", auth_verdict_text(v));
+		return caller_fail_auth(c, "bad_signature", auth_verdict_text(v));
 	c->caller.kind = BY_SERVER;
 	return true;
 }
 
 /* Decodes "key:secret" from base64; its length, or -1. */
-static int decode_basic(struct str_view text, char out[BASIC_MAX_BYTES])
+static int caller_decode_basic(struct str_view text, char out[BASIC_MAX_BYTES])
 {
 	int n, padding = 0;
 
@@ -80,24 +80,24 @@ static int decode_basic(struct str_view text, char out[BASIC_MAX_BYTES])
 }
 
 /* Or the previous secret; an application without one has "" there. */
-static bool secret_is_of(const struct app *app, struct str_view text)
+static bool caller_secret_is_of(const struct app *app, struct str_view text)
 {
 	return auth_equal(text, sv(app->secret_text)) ||
 	       (*app->previous_secret_text && auth_equal(text, sv(app->previous_secret_text)));
 }
 
-static bool by_basic(struct call *c, struct str_view credentials)
+static bool caller_by_basic(struct call *c, struct str_view credentials)
 {
 	char plain[BASIC_MAX_BYTES];
-	int n = decode_basic(credentials, plain);
+	int n = caller_decode_basic(credentials, plain);
 	struct str_view all = sv_n(plain, n < 0 ? 0 : (size_t)n);
 	ptrdiff_t colon = sv_find(all, ':');
 
 	if (colon >= 0)
-		c->app = app_find(app_set_by_key, sv_n(all.ptr, (size_t)colon));
-	if (!c->app || !secret_is_of(c->app, sv_skip(all, (size_t)colon + 1)))
-		return fail_auth(c, "bad_credentials",
-				 "The credentials are not an application's key and secret.");
+		c->app = caller_find_app(app_set_by_key, sv_n(all.ptr, (size_t)colon));
+	if (!c->app || !caller_secret_is_of(c->app, sv_skip(all, (size_t)colon + 1)))
+		return caller_fail_auth(c, "bad_credentials",
+					"The credentials are not an application's key and secret.");
 	c->caller.kind = BY_SERVER;
 	return true;
 }
@@ -105,22 +105,22 @@ static bool by_basic(struct call *c, struct str_view credentials)
 /* ---- a user ------------------------------------------------------------------ */
 
 /* Finds the app of a token's audience, its id or key. */
-static bool take_audience(void *ctx, struct str_view name)
+static bool caller_take_audience(void *ctx, struct str_view name)
 {
 	struct call *c = ctx;
 
-	c->app = app_find(app_set_by_id, name);
+	c->app = caller_find_app(app_set_by_id, name);
 	if (!c->app)
-		c->app = app_find(app_set_by_key, name);
+		c->app = caller_find_app(app_set_by_key, name);
 	return c->app != NULL;
 }
 
 /* The app that the token names; a token without an audience is for the only app. */
-static bool take_app_of_token(struct call *c, struct str_view token)
+static bool caller_take_app_of_token(struct call *c, struct str_view token)
 {
 	struct app_set *set;
 
-	switch (jwt_audience(token, take_audience, c)) {
+	switch (jwt_audience(token, caller_take_audience, c)) {
 	case JWT_AUDIENCE_OURS:
 		return true;
 	case JWT_AUDIENCE_OTHER:
@@ -137,7 +137,7 @@ static bool take_app_of_token(struct call *c, struct str_view token)
 }
 
 /* What tokens of the application may be signed with; how many. */
-static size_t token_keys(const struct app *app, struct str_view keys[4])
+static size_t caller_token_keys(const struct app *app, struct str_view keys[4])
 {
 	const char *texts[] = { app->token_secret_text, app->secret_text,
 				app->previous_token_secret_text, app->previous_secret_text };
@@ -149,22 +149,22 @@ static size_t token_keys(const struct app *app, struct str_view keys[4])
 	return n;
 }
 
-static bool by_token(struct call *c, struct str_view token)
+static bool caller_by_token(struct call *c, struct str_view token)
 {
 	struct str_view keys[4];
 	struct jwt_user user;
 	enum jwt_verdict v;
 
-	if (!take_app_of_token(c, token))
-		return fail_auth(
+	if (!caller_take_app_of_token(c, token))
+		return caller_fail_auth(
 			c, "bad_token",
 			"The bearer token does not name an application of this server: "
 			"\"aud\" must be the application's id or key, or a list with one.");
-	v = jwt_check(token, keys, token_keys(c->app, keys), clock_wall(), &user);
+	v = jwt_check(token, keys, caller_token_keys(c->app, keys), clock_wall(), &user);
 	if (v != JWT_OK) {
 		jwt_user_release(&user);
-		return fail_auth(c, v == JWT_EXPIRED ? "token_expired" : "bad_token",
-				 jwt_verdict_text(v));
+		return caller_fail_auth(c, v == JWT_EXPIRED ? "token_expired" : "bad_token",
+					jwt_verdict_text(v));
 	}
 	c->caller = (struct caller){ BY_USER, user.id, user.expires, user.json };
 	return true;
@@ -172,22 +172,23 @@ static bool by_token(struct call *c, struct str_view token)
 
 /* ---- either -------------------------------------------------------------------- */
 
-static bool by_header(struct call *c)
+static bool caller_by_header(struct call *c)
 {
 	struct str_view rest;
 
 	if (call_has_scheme(c, "Basic", &rest))
-		return by_basic(c, rest);
+		return caller_by_basic(c, rest);
 	if (call_has_scheme(c, "Bearer", &rest))
-		return by_token(c, rest);
-	return fail_auth(c, "unauthorized",
-			 "Authorization is missing: send Basic with an application's key and "
-			 "secret, or Bearer with a user's token.");
+		return caller_by_token(c, rest);
+	return caller_fail_auth(
+		c, "unauthorized",
+		"Authorization is missing: send Basic with an application's key and "
+		"secret, or Bearer with a user's token.");
 }
 
 bool caller_identify(struct call *c)
 {
-	if (!(c->app_id.len ? by_signature(c) : by_header(c)))
+	if (!(c->app_id.len ? caller_by_signature(c) : caller_by_header(c)))
 		return false;
 	if (!c->app->enabled)
 		call_fail_code(c, 403, "app_disabled", NULL, "This application is disabled.");

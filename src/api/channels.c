@@ -13,7 +13,7 @@ struct listing {
 	bool some;
 };
 
-static void open_member(struct strbuf *b, bool *some, const char *name)
+static void channels_open_member(struct strbuf *b, bool *some, const char *name)
 {
 	strbuf_add_str(b, *some ? ",\"" : "\"");
 	strbuf_add_str(b, name);
@@ -33,11 +33,11 @@ static void list_channel(void *ctx, struct str_view channel, unsigned subscripti
 	strbuf_add_json(&l->b, channel);
 	strbuf_add_str(&l->b, ":{");
 	if (l->info & INFO_USER_COUNT) {
-		open_member(&l->b, &some, "user_count");
+		channels_open_member(&l->b, &some, "user_count");
 		strbuf_add_u64(&l->b, user_count);
 	}
 	if (l->info & INFO_SUBSCRIPTION_COUNT) {
-		open_member(&l->b, &some, "subscription_count");
+		channels_open_member(&l->b, &some, "subscription_count");
 		strbuf_add_u64(&l->b, subscription_count);
 	}
 	strbuf_add_c(&l->b, '}');
@@ -67,7 +67,7 @@ void h_channels_list(struct call *c)
 	call_reply_json(c->r, 200, &l.b);
 }
 
-static void add_cache(struct strbuf *b, const struct channel_info *ci)
+static void channels_add_cache(struct strbuf *b, const struct channel_info *ci)
 {
 	if (!ci->has_cache) {
 		strbuf_add_str(b, "null");
@@ -87,12 +87,12 @@ static void add_channel(struct strbuf *b, const struct channel_info *ci, unsigne
 		strbuf_addf(b, ",\"subscription_count\":%u", ci->subscription_count);
 	if (info & INFO_CACHE) {
 		strbuf_add_str(b, ",\"cache\":");
-		add_cache(b, ci);
+		channels_add_cache(b, ci);
 	}
 	strbuf_add_c(b, '}');
 }
 
-static bool check_applies(struct call *c, const struct channel_traits *t, unsigned info)
+static bool channels_check_applies(struct call *c, const struct channel_traits *t, unsigned info)
 {
 	if ((info & INFO_USER_COUNT) && !t->presence)
 		call_fail(c, 400, "user_count is of presence channels only.");
@@ -151,7 +151,8 @@ void h_channels_get(struct call *c)
 	unsigned info;
 
 	if (!call_read_channel(c, c->arg[0], &t) ||
-	    !call_read_info(c, request_param(c->r, "info"), &info) || !check_applies(c, &t, info))
+	    !call_read_info(c, request_param(c->r, "info"), &info) ||
+	    !channels_check_applies(c, &t, info))
 		return;
 	directory_channel_info(c->services->directory, c->app, c->arg[0], &ci);
 	if ((info & INFO_CACHE) && ci.cache_unknown && c->services->replay)
@@ -161,7 +162,7 @@ void h_channels_get(struct call *c)
 	channel_info_release(&ci);
 }
 
-static void list_user(void *ctx, struct str_view user_id)
+static void channels_list_user(void *ctx, struct str_view user_id)
 {
 	struct listing *l = ctx;
 
@@ -184,7 +185,7 @@ void h_channels_users(struct call *c)
 	}
 	strbuf_init(&l.b, 256);
 	strbuf_add_str(&l.b, "{\"users\":[");
-	directory_each_member(c->services->directory, c->app, c->arg[0], list_user, &l);
+	directory_each_member(c->services->directory, c->app, c->arg[0], channels_list_user, &l);
 	strbuf_add_str(&l.b, "]}");
 	call_reply_json(c->r, 200, &l.b);
 }

@@ -38,7 +38,7 @@ static const struct {
 /* ---- files ------------------------------------------------------------ */
 
 /* The type of a file that may be served, or NULL: lower-case plain names only. */
-static const char *type_of(struct str_view name)
+static const char *demo_type_of(struct str_view name)
 {
 	for (size_t i = 0; i < name.len; i++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789-_.", name.ptr[i]) || !name.ptr[i])
@@ -68,7 +68,7 @@ static bool demo_read_file(int fd, struct strbuf *b)
 	return true;
 }
 
-static bool read_file(const char *dir, struct str_view name, struct strbuf *b)
+static bool demo_read_named(const char *dir, struct str_view name, struct strbuf *b)
 {
 	struct strbuf path;
 	bool ok;
@@ -85,13 +85,13 @@ static bool read_file(const char *dir, struct str_view name, struct strbuf *b)
 	return ok;
 }
 
-static void reply_file(struct call *c, struct str_view name)
+static void demo_reply_file(struct call *c, struct str_view name)
 {
 	const char *dir = c->services->conf->server.demo_dir;
-	struct reply reply = { .status = 200, .content_type = type_of(name) };
+	struct reply reply = { .status = 200, .content_type = demo_type_of(name) };
 
 	strbuf_init(&reply.body, 0);
-	if (reply.content_type && dir && read_file(dir, name, &reply.body)) {
+	if (reply.content_type && dir && demo_read_named(dir, name, &reply.body)) {
 		request_reply_full(c->r, &reply);
 		return;
 	}
@@ -102,14 +102,14 @@ static void reply_file(struct call *c, struct str_view name)
 void h_demo_root(struct call *c)
 {
 	if (call_may_demo(c))
-		reply_file(c, SV("index.html"));
+		demo_reply_file(c, SV("index.html"));
 	else
 		request_reply_text(c->r, 200, SV("OK"));
 }
 
 void h_demo_file(struct call *c)
 {
-	reply_file(c, c->arg[0].len ? c->arg[0] : SV("index.html"));
+	demo_reply_file(c, c->arg[0].len ? c->arg[0] : SV("index.html"));
 }
 
 /* ---- helpers ----------------------------------------------------------- */
@@ -216,7 +216,7 @@ static void demo_add_auth(struct strbuf *b, const struct app *app, const struct 
 }
 
 /* {"socket_id","channel_name","user"?: {"id","name",...}}; replies as Laravel does. */
-static void sign_channel(struct call *c, const struct app *app, const json_t *root)
+static void demo_sign_channel(struct call *c, const struct app *app, const json_t *root)
 {
 	struct str_view socket = demo_member(root, "socket_id");
 	struct str_view channel = demo_member(root, "channel_name");
@@ -253,7 +253,7 @@ void h_demo_auth(struct call *c)
 		if (!socket_id_parse(demo_member(root, "socket_id"), &socket_id))
 			call_fail(c, 400, "Invalid socket_id: it must look like \"123.456\".");
 		else
-			sign_channel(c, c->app, root);
+			demo_sign_channel(c, c->app, root);
 	}
 	json_decref(root);
 }

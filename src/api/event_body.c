@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "api/event_body.h"
 
-static struct event_member *field_of(struct event_body *e, struct str_view key)
+static struct event_member *event_member_of(struct event_body *e, struct str_view key)
 {
 	static const struct {
 		struct str_view key;
@@ -68,7 +68,7 @@ struct event_member event_body_member(const json_t *v)
 				      { json_string_value(v), json_string_length(v) } };
 }
 
-static void channels_of_json(const json_t *list, struct event_body *e)
+static void event_channels_of_json(const json_t *list, struct event_body *e)
 {
 	if (!list || json_is_null(list))
 		return;
@@ -90,7 +90,7 @@ void event_body_of_json(const json_t *obj, struct event_body *e)
 	e->socket_id = event_body_member(json_object_get(obj, "socket_id"));
 	e->info = event_body_member(json_object_get(obj, "info"));
 	e->idempotency_key = event_body_member(json_object_get(obj, "idempotency_key"));
-	channels_of_json(json_object_get(obj, "channels"), e);
+	event_channels_of_json(json_object_get(obj, "channels"), e);
 }
 
 /* ---- in one pass --------------------------------------------------------- */
@@ -117,7 +117,7 @@ static bool body_take(struct scan *s, char c)
 }
 
 /* What stands for "\c"; 0 for those left to jansson. */
-static char unescaped(char c)
+static char scan_unescaped(char c)
 {
 	static const char of[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',	 ['b'] = '\b',
 				      ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
@@ -125,7 +125,7 @@ static char unescaped(char c)
 	return (unsigned char)c < 128 ? of[(unsigned char)c] : 0;
 }
 
-static bool take_string(struct scan *s, struct str_view *out)
+static bool scan_take_string(struct scan *s, struct str_view *out)
 {
 	const char *from;
 
@@ -141,15 +141,15 @@ static bool take_string(struct scan *s, struct str_view *out)
 			return false;
 		if (*s->p++ == '"')
 			break;
-		if (s->p == s->end || !unescaped(*s->p))
+		if (s->p == s->end || !scan_unescaped(*s->p))
 			return false;
-		*s->to++ = unescaped(*s->p++);
+		*s->to++ = scan_unescaped(*s->p++);
 	}
 	out->len = (size_t)(s->to - out->ptr);
 	return true;
 }
 
-static bool take_list(struct scan *s, struct event_body *e)
+static bool scan_take_list(struct scan *s, struct event_body *e)
 {
 	struct str_view name;
 
@@ -158,7 +158,7 @@ static bool take_list(struct scan *s, struct event_body *e)
 	if (body_take(s, ']'))
 		return true;
 	do {
-		if (!take_string(s, &name))
+		if (!scan_take_string(s, &name))
 			return false;
 		event_body_add_channel(e, name);
 	} while (body_take(s, ','));
@@ -166,24 +166,24 @@ static bool take_list(struct scan *s, struct event_body *e)
 }
 
 /* A key for the second time is left to jansson, and so is one that is not known. */
-static bool take_member(struct scan *s, struct event_body *e)
+static bool scan_take_member(struct scan *s, struct event_body *e)
 {
 	struct str_view key;
 	struct event_member *f;
 
-	if (!take_string(s, &key) || !body_take(s, ':'))
+	if (!scan_take_string(s, &key) || !body_take(s, ':'))
 		return false;
 	if (sv_eq(key, SV("channels"))) {
 		if (e->channels != MEMBER_ABSENT)
 			return false;
 		e->channels = MEMBER_TEXT;
-		return take_list(s, e);
+		return scan_take_list(s, e);
 	}
-	f = field_of(e, key);
+	f = event_member_of(e, key);
 	if (!f || f->state != MEMBER_ABSENT)
 		return false;
 	f->state = MEMBER_TEXT;
-	return take_string(s, &f->text);
+	return scan_take_string(s, &f->text);
 }
 
 static bool body_take_object(struct scan *s, struct event_body *e)
@@ -191,7 +191,7 @@ static bool body_take_object(struct scan *s, struct event_body *e)
 	if (!body_take(s, '{'))
 		return false;
 	do {
-		if (!take_member(s, e))
+		if (!scan_take_member(s, e))
 			return false;
 	} while (body_take(s, ','));
 	if (!body_take(s, '}'))

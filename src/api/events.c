@@ -86,8 +86,8 @@ static void publication_free(struct publication *p)
 /* ---- the reply ------------------------------------------------------ */
 
 /* {"user_count":1,"subscription_count":2}: requested attributes that the channel has. */
-static void add_attributes(struct strbuf *b, const struct publication *p, struct str_view channel,
-			   unsigned info)
+static void events_add_attributes(struct strbuf *b, const struct publication *p,
+				  struct str_view channel, unsigned info)
 {
 	struct channel_info ci = { .occupied = false };
 
@@ -102,18 +102,18 @@ static void add_attributes(struct strbuf *b, const struct publication *p, struct
 	channel_info_release(&ci);
 }
 
-static void add_batch(struct strbuf *b, const struct publication *p)
+static void events_add_batch(struct strbuf *b, const struct publication *p)
 {
 	strbuf_add_str(b, "{\"batch\":[");
 	for (size_t i = 0; i < p->n; i++) {
 		if (i)
 			strbuf_add_c(b, ',');
-		add_attributes(b, p, p->items[i].channels[0], p->items[i].info);
+		events_add_attributes(b, p, p->items[i].channels[0], p->items[i].info);
 	}
 	strbuf_add_str(b, "]}");
 }
 
-static void add_channels(struct strbuf *b, const struct publication *p)
+static void events_add_channels(struct strbuf *b, const struct publication *p)
 {
 	const struct item *it = &p->items[0];
 
@@ -123,19 +123,19 @@ static void add_channels(struct strbuf *b, const struct publication *p)
 			strbuf_add_c(b, ',');
 		strbuf_add_json(b, it->channels[i]);
 		strbuf_add_c(b, ':');
-		add_attributes(b, p, it->channels[i], it->info);
+		events_add_attributes(b, p, it->channels[i], it->info);
 	}
 	strbuf_add_str(b, "}}");
 }
 
-static void add_answer(struct strbuf *b, const struct publication *p)
+static void events_add_answer(struct strbuf *b, const struct publication *p)
 {
 	if (!p->info)
 		strbuf_add_str(b, "{}");
 	else if (p->is_batch)
-		add_batch(b, p);
+		events_add_batch(b, p);
 	else
-		add_channels(b, p);
+		events_add_channels(b, p);
 }
 
 static void on_published(void *ctx, int rc)
@@ -149,7 +149,7 @@ static void on_published(void *ctx, int rc)
 		request_reply(p->r, p->status, SV("{}"));
 	} else {
 		strbuf_init(&b, 256);
-		add_answer(&b, p);
+		events_add_answer(&b, p);
 		call_reply_json(p->r, p->status, &b);
 	}
 	publication_free(p);
@@ -185,7 +185,7 @@ static void on_keyed(void *ctx, int rc)
 	idempotency_end(p->once, rc, p->key.answer);
 }
 
-static void reply_once(struct publication *p, const struct idempotency_reply *once)
+static void events_reply_once(struct publication *p, const struct idempotency_reply *once)
 {
 	struct reply reply = { .status = p->status };
 
@@ -204,12 +204,12 @@ static void on_once(void *ctx, struct idempotent_call *o, const struct idempoten
 	case IDEMPOTENCY_FIRST:
 		p->once = o;
 		strbuf_init(&p->answer, 256);
-		add_answer(&p->answer, p);
+		events_add_answer(&p->answer, p);
 		p->key.answer = strbuf_view(&p->answer);
 		events_submit(p, &p->key, on_keyed);
 		return;
 	case IDEMPOTENCY_ANSWER:
-		reply_once(p, once);
+		events_reply_once(p, once);
 		break;
 	case IDEMPOTENCY_DIFFERENT:
 		call_fail(&(struct call){ .r = p->r }, 422,
@@ -223,7 +223,7 @@ static void on_once(void *ctx, struct idempotent_call *o, const struct idempoten
 }
 
 /* The header, or the member of the body.  False: replied 400. */
-static bool read_key(struct call *c, const struct event_member *member, struct str_view *out)
+static bool events_read_key(struct call *c, const struct event_member *member, struct str_view *out)
 {
 	struct str_view header = c->r->header(c->r, "Idempotency-Key");
 	bool has_member = member && member->state != MEMBER_ABSENT;
@@ -308,7 +308,7 @@ static void events_publish(struct call *c, struct publication *p, const struct e
 		events += (unsigned)p->items[i].n_channels;
 		p->info |= p->items[i].info;
 	}
-	if (!read_key(c, member, &p->key.key) || !call_take_events(c, events))
+	if (!events_read_key(c, member, &p->key.key) || !call_take_events(c, events))
 		publication_free(p);
 	else
 		events_enter(c, p);
@@ -361,7 +361,7 @@ static json_t *events_read_object(struct call *c)
 }
 
 /* One event as a publication of one item, or NULL: replied. */
-static struct publication *read_event(struct call *c)
+static struct publication *events_read_event(struct call *c)
 {
 	struct publication *p = publication_new(c, 1);
 
@@ -395,7 +395,7 @@ static bool events_check_name(struct call *c, struct str_view name)
 	return false;
 }
 
-static bool check_data(struct call *c, struct str_view data)
+static bool events_check_data(struct call *c, struct str_view data)
 {
 	unsigned max = c->app->limits.max_event_payload_bytes;
 
@@ -405,7 +405,7 @@ static bool check_data(struct call *c, struct str_view data)
 	return false;
 }
 
-static bool check_type(struct call *c, const struct event_member *f, const char *key)
+static bool events_check_type(struct call *c, const struct event_member *f, const char *key)
 {
 	if (f->state != MEMBER_WRONG)
 		return true;
@@ -413,23 +413,24 @@ static bool check_type(struct call *c, const struct event_member *f, const char 
 	return false;
 }
 
-static bool check_content(struct call *c, const struct event_body *b)
+static bool events_check_content(struct call *c, const struct event_body *b)
 {
-	if (!check_type(c, &b->name, "name") || !events_check_name(c, b->name.text) ||
-	    !check_type(c, &b->data, "data"))
+	if (!events_check_type(c, &b->name, "name") || !events_check_name(c, b->name.text) ||
+	    !events_check_type(c, &b->data, "data"))
 		return false;
 	if (b->data.state == MEMBER_ABSENT) {
 		call_fail(c, 400, "The event needs \"data\", a string (encode objects as JSON).");
 		return false;
 	}
-	return check_data(c, b->data.text);
+	return events_check_data(c, b->data.text);
 }
 
-static bool read_options(struct call *c, struct item *it)
+static bool events_read_options(struct call *c, struct item *it)
 {
 	const struct event_body *b = &it->body;
 
-	if (!check_type(c, &b->socket_id, "socket_id") || !check_type(c, &b->info, "info"))
+	if (!events_check_type(c, &b->socket_id, "socket_id") ||
+	    !events_check_type(c, &b->info, "info"))
 		return false;
 	if (b->socket_id.state == MEMBER_TEXT && !b->socket_id.text.len) {
 		call_fail(c, 400, "\"socket_id\" is empty; leave it out.");
@@ -439,7 +440,7 @@ static bool read_options(struct call *c, struct item *it)
 	       call_read_info(c, b->info.text, &it->info);
 }
 
-static bool is_among(const struct str_view *names, size_t n, struct str_view name)
+static bool events_is_among(const struct str_view *names, size_t n, struct str_view name)
 {
 	for (size_t i = 0; i < n; i++)
 		if (sv_eq(names[i], name))
@@ -448,15 +449,16 @@ static bool is_among(const struct str_view *names, size_t n, struct str_view nam
 }
 
 /* Leaves the first of each name in it->channels. */
-static void drop_repeats(struct item *it, size_t n)
+static void events_drop_repeats(struct item *it, size_t n)
 {
 	struct map seen;
 
 	map_init(&seen);
 	for (size_t i = 0; i < n; i++) {
 		struct str_view name = it->channels[i];
-		bool repeat = n <= COMPARE_ALL_MAX ? is_among(it->channels, it->n_channels, name)
-						   : map_put(&seen, name, it) != NULL;
+		bool repeat = n <= COMPARE_ALL_MAX
+				      ? events_is_among(it->channels, it->n_channels, name)
+				      : map_put(&seen, name, it) != NULL;
 
 		if (!repeat)
 			it->channels[it->n_channels++] = name;
@@ -464,7 +466,7 @@ static void drop_repeats(struct item *it, size_t n)
 	map_release(&seen);
 }
 
-static bool check_channels(struct call *c, struct item *it)
+static bool events_check_channels(struct call *c, struct item *it)
 {
 	bool encrypted = false;
 	struct channel_traits t;
@@ -480,15 +482,15 @@ static bool check_channels(struct call *c, struct item *it)
 	return false;
 }
 
-static bool set_channel(struct call *c, struct item *it, struct str_view name)
+static bool events_set_channel(struct call *c, struct item *it, struct str_view name)
 {
 	it->one = name;
 	it->channels = &it->one;
 	it->n_channels = 1;
-	return check_channels(c, it);
+	return events_check_channels(c, it);
 }
 
-static bool check_lists(struct call *c, const struct event_body *b)
+static bool events_check_lists(struct call *c, const struct event_body *b)
 {
 	unsigned max = c->app->limits.max_event_channels;
 	size_t n = b->n_channels + (b->channel.state != MEMBER_ABSENT);
@@ -507,20 +509,20 @@ static bool check_lists(struct call *c, const struct event_body *b)
 }
 
 /* "channels"; a "channel" next to it counts as one more. */
-static bool read_channels(struct call *c, struct item *it)
+static bool events_read_channels(struct call *c, struct item *it)
 {
 	struct event_body *b = &it->body;
 
-	if (!check_lists(c, b))
+	if (!events_check_lists(c, b))
 		return false;
 	if (b->channel.state == MEMBER_TEXT)
 		event_body_add_channel(b, b->channel.text);
 	it->channels = b->list;
-	drop_repeats(it, b->n_channels);
-	return check_channels(c, it);
+	events_drop_repeats(it, b->n_channels);
+	return events_check_channels(c, it);
 }
 
-static bool read_one_channel(struct call *c, struct item *it)
+static bool events_read_one_channel(struct call *c, struct item *it)
 {
 	const struct event_member *f = &it->body.channel;
 
@@ -529,7 +531,7 @@ static bool read_one_channel(struct call *c, struct item *it)
 	else if (f->state == MEMBER_WRONG)
 		call_fail(c, 400, "A channel must be a string.");
 	else
-		return set_channel(c, it, f->text);
+		return events_set_channel(c, it, f->text);
 	return false;
 }
 
@@ -537,18 +539,18 @@ static bool read_one_channel(struct call *c, struct item *it)
 
 void h_events_post(struct call *c)
 {
-	struct publication *p = read_event(c);
+	struct publication *p = events_read_event(c);
 
 	if (!p)
 		return;
-	if (check_content(c, &p->items[0].body) && read_options(c, &p->items[0]) &&
-	    read_channels(c, &p->items[0]))
+	if (events_check_content(c, &p->items[0].body) && events_read_options(c, &p->items[0]) &&
+	    events_read_channels(c, &p->items[0]))
 		events_publish(c, p, &p->items[0].body.idempotency_key);
 	else
 		publication_free(p);
 }
 
-static bool read_batch(struct call *c, const json_t *batch, struct publication *p)
+static bool events_read_batch(struct call *c, const json_t *batch, struct publication *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
 		const json_t *obj = json_array_get(batch, i);
@@ -565,14 +567,14 @@ static bool read_batch(struct call *c, const json_t *batch, struct publication *
 				  "whole batch.");
 			return false;
 		}
-		if (!check_content(c, &it->body) || !read_options(c, it) ||
-		    !read_one_channel(c, it))
+		if (!events_check_content(c, &it->body) || !events_read_options(c, it) ||
+		    !events_read_one_channel(c, it))
 			return false;
 	}
 	return true;
 }
 
-static bool check_batch(struct call *c, const json_t *batch)
+static bool events_check_batch(struct call *c, const json_t *batch)
 {
 	unsigned max = c->app->limits.max_batch_events;
 
@@ -596,7 +598,7 @@ void h_events_post_batch(struct call *c)
 
 	if (!root)
 		return;
-	if (!check_batch(c, batch)) {
+	if (!events_check_batch(c, batch)) {
 		json_decref(root);
 		return;
 	}
@@ -604,7 +606,7 @@ void h_events_post_batch(struct call *c)
 	p->root = root;
 	p->is_batch = true;
 	key = event_body_member(json_object_get(root, "idempotency_key"));
-	if (read_batch(c, batch, p))
+	if (events_read_batch(c, batch, p))
 		events_publish(c, p, &key);
 	else
 		publication_free(p);
@@ -627,8 +629,9 @@ void h_events_post_channel(struct call *c)
 	p->status = 202;
 	it->body.name.text = request_param(c->r, "name");
 	it->body.data.text = c->r->body;
-	if (set_channel(c, it, c->arg[0]) && events_check_name(c, it->body.name.text) &&
-	    events_check_text(c, it->body.name.text, "name") && check_data(c, it->body.data.text) &&
+	if (events_set_channel(c, it, c->arg[0]) && events_check_name(c, it->body.name.text) &&
+	    events_check_text(c, it->body.name.text, "name") &&
+	    events_check_data(c, it->body.data.text) &&
 	    events_check_text(c, it->body.data.text, "data") &&
 	    call_read_socket(c, request_param(c->r, "socket_id"), &it->exclude_socket))
 		events_publish(c, p, NULL);
@@ -638,7 +641,7 @@ void h_events_post_channel(struct call *c)
 
 void h_events_post_user(struct call *c)
 {
-	struct publication *p = read_event(c);
+	struct publication *p = events_read_event(c);
 	struct strbuf channel;
 
 	if (!p)
@@ -647,8 +650,8 @@ void h_events_post_user(struct call *c)
 	strbuf_add_str(&channel, USER_CHANNEL_PREFIX);
 	strbuf_add_sv(&channel, c->arg[0]);
 	p->text = channel.ptr;
-	if (set_channel(c, &p->items[0], strbuf_view(&channel)) &&
-	    check_content(c, &p->items[0].body) && read_options(c, &p->items[0]))
+	if (events_set_channel(c, &p->items[0], strbuf_view(&channel)) &&
+	    events_check_content(c, &p->items[0].body) && events_read_options(c, &p->items[0]))
 		events_publish(c, p, &p->items[0].body.idempotency_key);
 	else
 		publication_free(p);

@@ -37,7 +37,7 @@ static bool fail_value(struct sync_call *sc, const struct sync_field *f, const c
 	return false;
 }
 
-static int64_t or_default(int64_t value, int64_t fallback)
+static int64_t field_or_default(int64_t value, int64_t fallback)
 {
 	return value ? value : fallback;
 }
@@ -60,10 +60,10 @@ static bool is_clean(struct str_view s)
 	return sv_is_utf8(s) && (!s.len || !memchr(s.ptr, '\0', s.len));
 }
 
-static bool read_text(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		      struct sync_value *out)
+static bool field_read_text(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			    struct sync_value *out)
 {
-	int64_t max = or_default(f->max, TEXT_MAX_BYTES);
+	int64_t max = field_or_default(f->max, TEXT_MAX_BYTES);
 	struct str_view s;
 	char must[96];
 
@@ -79,7 +79,7 @@ static bool read_text(struct sync_call *sc, const struct sync_field *f, const st
 }
 
 /* An integer of JSON, or text of digits; false: not an integer of 64 bits. */
-static bool to_int(const struct raw *v, int64_t *out)
+static bool raw_to_int(const struct raw *v, int64_t *out)
 {
 	struct str_view s;
 	bool negative;
@@ -99,7 +99,7 @@ static bool to_int(const struct raw *v, int64_t *out)
 	return true;
 }
 
-static char *int_text(int64_t n)
+static char *field_int_text(int64_t n)
 {
 	char text[24];
 
@@ -107,15 +107,15 @@ static char *int_text(int64_t n)
 	return xstrdup(text);
 }
 
-static bool read_id(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		    struct sync_value *out)
+static bool field_read_id(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			  struct sync_value *out)
 {
-	int64_t max = or_default(f->max, ID_MAX_BYTES);
+	int64_t max = field_or_default(f->max, ID_MAX_BYTES);
 	struct str_view s;
 	char must[96];
 
 	if (v->json && json_is_integer(v->json)) {
-		out->text = int_text(json_integer_value(v->json));
+		out->text = field_int_text(json_integer_value(v->json));
 		return true;
 	}
 	snprintf(must, sizeof(must), "an id: an integer, or a string of 1 to %" PRId64 " bytes",
@@ -129,8 +129,8 @@ static bool read_id(struct sync_call *sc, const struct sync_field *f, const stru
 	return true;
 }
 
-static bool read_int(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		     struct sync_value *out)
+static bool field_read_int(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			   struct sync_value *out)
 {
 	int64_t min = f->min, max = f->max, n;
 	char must[96];
@@ -140,10 +140,10 @@ static bool read_int(struct sync_call *sc, const struct sync_field *f, const str
 		max = INT64_MAX;
 	}
 	snprintf(must, sizeof(must), "an integer from %" PRId64 " to %" PRId64, min, max);
-	if (!to_int(v, &n) || n < min || n > max)
+	if (!raw_to_int(v, &n) || n < min || n > max)
 		return fail_value(sc, f, must);
 	out->number = n;
-	out->text = int_text(n);
+	out->text = field_int_text(n);
 	return true;
 }
 
@@ -153,19 +153,19 @@ static bool field_read_user(struct sync_call *sc, const struct sync_field *f, co
 {
 	int64_t id;
 
-	if (!to_int(v, &id) || id < 1)
+	if (!raw_to_int(v, &id) || id < 1)
 		return fail_value(sc, f, "a user's id, a positive integer");
 	if (sc->call.caller.kind == BY_USER && id != sc->call.caller.user_id) {
 		sync_fail(sc, 403, "forbidden", f->name, "A user may act only as itself.");
 		return false;
 	}
 	out->number = id;
-	out->text = int_text(id);
+	out->text = field_int_text(id);
 	return true;
 }
 
-static bool read_bool(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		      struct sync_value *out)
+static bool field_read_bool(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			    struct sync_value *out)
 {
 	struct str_view s;
 
@@ -225,22 +225,22 @@ static bool field_read_time(struct sync_call *sc, const struct sync_field *f, co
 }
 
 /* PHP encodes an empty object as an empty array. */
-static bool is_object(const json_t *value)
+static bool field_is_object(const json_t *value)
 {
 	return json_is_object(value) || (json_is_array(value) && !json_array_size(value));
 }
 
 /* The value, parsed if it is a query's text; a new reference, or NULL. */
-static json_t *own_json(const struct raw *v)
+static json_t *raw_json(const struct raw *v)
 {
 	return v->json ? json_incref((json_t *)v->json)
 		       : json_loadb(v->text.ptr, v->text.len, JSON_REJECT_DUPLICATES, NULL);
 }
 
-static bool read_json(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		      struct sync_value *out)
+static bool field_read_json(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			    struct sync_value *out)
 {
-	json_t *value = own_json(v);
+	json_t *value = raw_json(v);
 
 	if (value)
 		out->text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -251,8 +251,8 @@ static bool read_json(struct sync_call *sc, const struct sync_field *f, const st
 static bool field_read_object(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
 			      struct sync_value *out)
 {
-	json_t *object = own_json(v);
-	bool ok = is_object(object);
+	json_t *object = raw_json(v);
+	bool ok = field_is_object(object);
 
 	if (ok)
 		out->text = json_is_array(object) ? xstrdup("{}") : json_dump_text(object);
@@ -260,11 +260,11 @@ static bool field_read_object(struct sync_call *sc, const struct sync_field *f, 
 	return ok || fail_value(sc, f, "an object");
 }
 
-static bool read_array(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-		       struct sync_value *out)
+static bool field_read_array(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			     struct sync_value *out)
 {
-	size_t max = (size_t)or_default(f->max, LIST_MAX);
-	json_t *array = own_json(v);
+	size_t max = (size_t)field_or_default(f->max, LIST_MAX);
+	json_t *array = raw_json(v);
 	bool ok = json_is_array(array) && json_array_size(array) <= max &&
 		  json_array_size(array) >= (size_t)f->min;
 	char must[64];
@@ -309,10 +309,10 @@ static bool are_names(const json_t *array, size_t max)
 	return true;
 }
 
-static bool read_strings(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-			 struct sync_value *out)
+static bool field_read_strings(struct sync_call *sc, const struct sync_field *f,
+			       const struct raw *v, struct sync_value *out)
 {
-	size_t max = (size_t)or_default(f->max, STRINGS_MAX);
+	size_t max = (size_t)field_or_default(f->max, STRINGS_MAX);
 	json_t *array = v->json ? json_incref((json_t *)v->json) : fields_split(v->text);
 	bool ok = are_names(array, max);
 	char must[64];
@@ -326,8 +326,8 @@ static bool read_strings(struct sync_call *sc, const struct sync_field *f, const
 	return ok || fail_value(sc, f, must);
 }
 
-static bool read_channel(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-			 struct sync_value *out)
+static bool field_read_channel(struct sync_call *sc, const struct sync_field *f,
+			       const struct raw *v, struct sync_value *out)
 {
 	if (!is_text(v) ||
 	    channel_name_parse(text_of(v), sc->call.app->limits.max_channel_name_bytes,
@@ -357,8 +357,8 @@ static bool field_check_socket(struct sync_call *sc, const struct sync_field *f,
 	return false;
 }
 
-static bool read_socket(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-			struct sync_value *out)
+static bool field_read_socket(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			      struct sync_value *out)
 {
 	if (!is_text(v) || !socket_id_parse(text_of(v), &out->socket_id))
 		return fail_value(sc, f, "a socket id, as in \"123.456\"");
@@ -368,8 +368,8 @@ static bool read_socket(struct sync_call *sc, const struct sync_field *f, const 
 	return true;
 }
 
-static bool read_choice(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
-			struct sync_value *out)
+static bool field_read_choice(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
+			      struct sync_value *out)
 {
 	struct str_view s = is_text(v) ? text_of(v) : SV("");
 	const char *at = f->choices;
@@ -394,19 +394,13 @@ typedef bool reader(struct sync_call *sc, const struct sync_field *f, const stru
 		    struct sync_value *out);
 
 static reader *const readers[] = {
-	[FIELD_TEXT] = read_text,
-	[FIELD_ID] = read_id,
-	[FIELD_INT] = read_int,
-	[FIELD_USER] = field_read_user,
-	[FIELD_BOOL] = read_bool,
-	[FIELD_TIME] = field_read_time,
-	[FIELD_OBJECT] = field_read_object,
-	[FIELD_ARRAY] = read_array,
-	[FIELD_STRINGS] = read_strings,
-	[FIELD_CHANNEL] = read_channel,
-	[FIELD_SOCKET] = read_socket,
-	[FIELD_CHOICE] = read_choice,
-	[FIELD_JSON] = read_json,
+	[FIELD_TEXT] = field_read_text,	      [FIELD_ID] = field_read_id,
+	[FIELD_INT] = field_read_int,	      [FIELD_USER] = field_read_user,
+	[FIELD_BOOL] = field_read_bool,	      [FIELD_TIME] = field_read_time,
+	[FIELD_OBJECT] = field_read_object,   [FIELD_ARRAY] = field_read_array,
+	[FIELD_STRINGS] = field_read_strings, [FIELD_CHANNEL] = field_read_channel,
+	[FIELD_SOCKET] = field_read_socket,   [FIELD_CHOICE] = field_read_choice,
+	[FIELD_JSON] = field_read_json,
 };
 
 /* ---- all fields --------------------------------------------------------------- */
@@ -452,7 +446,7 @@ static bool field_take(struct sync_call *sc, size_t first, struct str_view name,
 	return readers[a->fields[i].type](sc, &a->fields[i], v, &sc->values[i]);
 }
 
-static bool take_query(struct sync_call *sc, size_t first)
+static bool fields_take_query(struct sync_call *sc, size_t first)
 {
 	const struct request *r = sc->call.r;
 
@@ -485,7 +479,7 @@ static bool field_take_object(struct sync_call *sc, size_t first, json_t *body)
 }
 
 /* As batch_body_read(), if the action has such a list. */
-static json_t *read_items(const struct sync_call *sc)
+static json_t *fields_read_items(const struct sync_call *sc)
 {
 	const struct sync_action *a = sc->call.route->action;
 
@@ -495,7 +489,7 @@ static json_t *read_items(const struct sync_call *sc)
 	return NULL;
 }
 
-static bool take_body(struct sync_call *sc, size_t first)
+static bool fields_take_body(struct sync_call *sc, size_t first)
 {
 	json_error_t why;
 	json_t *body = json_loadb(sc->call.r->body.ptr, sc->call.r->body.len,
@@ -503,8 +497,8 @@ static bool take_body(struct sync_call *sc, size_t first)
 	bool ok;
 
 	if (!body)
-		body = read_items(sc);
-	if (is_object(body)) {
+		body = fields_read_items(sc);
+	if (field_is_object(body)) {
 		ok = field_take_object(sc, first, body);
 	} else {
 		if (body)
@@ -521,14 +515,14 @@ static bool take_body(struct sync_call *sc, size_t first)
 	return ok;
 }
 
-static bool is_form(const struct sync_call *sc)
+static bool fields_is_form(const struct sync_call *sc)
 {
 	return sv_starts_with(sc->call.r->header(sc->call.r, "Content-Type"),
 			      SV("application/x-www-form-urlencoded"));
 }
 
 /* As pusher-js sends POST /broadcasting/auth: the body has the form of a query. */
-static bool take_form(struct sync_call *sc, size_t first)
+static bool fields_take_form(struct sync_call *sc, size_t first)
 {
 	char *text = sv_dup(sc->call.r->body);
 	bool ok;
@@ -537,7 +531,7 @@ static bool take_form(struct sync_call *sc, size_t first)
 		sync_fail(sc, 400, "invalid_form", NULL, "The form has too many fields.");
 		ok = false;
 	} else {
-		ok = take_query(sc, first);
+		ok = fields_take_query(sc, first);
 	}
 	/* sc is freed unless ok; its parameters point into text */
 	if (ok)
@@ -558,7 +552,7 @@ static bool fields_complete(struct sync_call *sc)
 			continue;
 		if (f->type == FIELD_USER && sc->call.caller.kind == BY_USER) {
 			sc->values[i].number = sc->call.caller.user_id;
-			sc->values[i].text = int_text(sc->call.caller.user_id);
+			sc->values[i].text = field_int_text(sc->call.caller.user_id);
 		} else if (f->fallback) {
 			sc->values[i].text = xstrdup(f->fallback);
 		} else if (f->flags & FIELD_REQUIRED) {
@@ -581,9 +575,9 @@ bool fields_read(struct sync_call *sc, const struct str_view *args)
 		if (!readers[a->fields[first].type](sc, &a->fields[first], &v, &sc->values[first]))
 			return false;
 	}
-	if (in_query	  ? !take_query(sc, first)
-	    : is_form(sc) ? !take_form(sc, first)
-			  : !take_body(sc, first))
+	if (in_query		 ? !fields_take_query(sc, first)
+	    : fields_is_form(sc) ? !fields_take_form(sc, first)
+				 : !fields_take_body(sc, first))
 		return false;
 	return fields_complete(sc);
 }

@@ -7,10 +7,10 @@
 #include "base/str.h"
 #include "api/json_dump.h"
 
-static void add(struct strbuf *b, const json_t *value);
+static void dump_value(struct strbuf *b, const json_t *value);
 
 /* The fewest digits that read as the same double; 17 always do. */
-static void add_real(struct strbuf *b, double value)
+static void dump_real(struct strbuf *b, double value)
 {
 	char text[40];
 	int digits = 15;
@@ -23,7 +23,7 @@ static void add_real(struct strbuf *b, double value)
 		strbuf_add_str(b, ".0");
 }
 
-static void add_integer(struct strbuf *b, json_int_t value)
+static void dump_integer(struct strbuf *b, json_int_t value)
 {
 	char text[24];
 
@@ -31,18 +31,18 @@ static void add_integer(struct strbuf *b, json_int_t value)
 	strbuf_add_str(b, text);
 }
 
-static void add_array(struct strbuf *b, const json_t *array)
+static void dump_array(struct strbuf *b, const json_t *array)
 {
 	strbuf_add_c(b, '[');
 	for (size_t i = 0; i < json_array_size(array); i++) {
 		if (i)
 			strbuf_add_c(b, ',');
-		add(b, json_array_get(array, i));
+		dump_value(b, json_array_get(array, i));
 	}
 	strbuf_add_c(b, ']');
 }
 
-static void add_object(struct strbuf *b, const json_t *object)
+static void dump_object(struct strbuf *b, const json_t *object)
 {
 	const char *name, *comma = "";
 	json_t *value;
@@ -53,29 +53,29 @@ static void add_object(struct strbuf *b, const json_t *object)
 		strbuf_add_str(b, comma);
 		strbuf_add_json(b, sv(name));
 		strbuf_add_c(b, ':');
-		add(b, value);
+		dump_value(b, value);
 		comma = ",";
 	}
 	strbuf_add_c(b, '}');
 }
 
-static void add(struct strbuf *b, const json_t *value)
+static void dump_value(struct strbuf *b, const json_t *value)
 {
 	switch (json_typeof(value)) {
 	case JSON_OBJECT:
-		add_object(b, value);
+		dump_object(b, value);
 		break;
 	case JSON_ARRAY:
-		add_array(b, value);
+		dump_array(b, value);
 		break;
 	case JSON_STRING:
 		strbuf_add_json(b, sv_n(json_string_value(value), json_string_length(value)));
 		break;
 	case JSON_INTEGER:
-		add_integer(b, json_integer_value(value));
+		dump_integer(b, json_integer_value(value));
 		break;
 	case JSON_REAL:
-		add_real(b, json_real_value(value));
+		dump_real(b, json_real_value(value));
 		break;
 	case JSON_TRUE:
 	case JSON_FALSE:
@@ -93,7 +93,7 @@ char *json_dump_text(const json_t *value)
 	char *text;
 
 	strbuf_init(&b, 256);
-	add(&b, value);
+	dump_value(&b, value);
 	text = strbuf_detach(&b);
 	strbuf_release(&b);
 	return text;

@@ -231,7 +231,7 @@ static void stream_begin(struct sync_call *sc)
 	stream_query(s);
 }
 
-static bool wants_lines(const struct sync_call *sc)
+static bool log_wants_lines(const struct sync_call *sc)
 {
 	struct str_view accept = sc->call.r->header(sc->call.r, "Accept");
 
@@ -262,7 +262,7 @@ static void run_events(struct sync_call *sc)
 	/* the function's parameter is whether the newest events come first */
 	stream_set(order, strcmp(*order, "newest") == 0 ? "true" : "false");
 	events_limit_age(sc);
-	if (!wants_lines(sc))
+	if (!log_wants_lines(sc))
 		statement_run_on(sc, reader_history_pool(sc->call.services->replay));
 	else
 		stream_begin(sc);

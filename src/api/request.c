@@ -78,7 +78,7 @@ bool request_is_local(const struct request *r)
 	       (address_is_loopback(&r->peer) && request_host_is_local(r->header(r, "Host")));
 }
 
-static struct str_view trim(struct str_view s)
+static struct str_view request_trim(struct str_view s)
 {
 	while (s.len && (*s.ptr == ' ' || *s.ptr == '\t'))
 		s = sv_skip(s, 1);
@@ -88,7 +88,7 @@ static struct str_view trim(struct str_view s)
 }
 
 /* "q=0", "q=0.", "q=0.000": not acceptable. */
-static bool weight_is_zero(struct str_view s)
+static bool request_weight_is_zero(struct str_view s)
 {
 	if (s.len < 3 || (s.ptr[0] | 0x20) != 'q' || s.ptr[1] != '=')
 		return false;
@@ -109,8 +109,8 @@ bool request_accepts(struct str_view list, struct str_view word)
 
 		if (!sv_split(&rest, ';', &name))
 			continue;
-		name = trim(name);
-		ok = !weight_is_zero(trim(rest));
+		name = request_trim(name);
+		ok = !request_weight_is_zero(request_trim(rest));
 		is_word = name.len == word.len && strncasecmp(name.ptr, word.ptr, word.len) == 0;
 		if (is_word)
 			return ok;
@@ -121,7 +121,7 @@ bool request_accepts(struct str_view list, struct str_view word)
 }
 
 /* Unescapes [from, from + len) to to, which may be the same or lie before it. */
-static size_t unescape_to(char *to, const char *from, size_t len, bool plus)
+static size_t request_unescape_to(char *to, const char *from, size_t len, bool plus)
 {
 	char *at = to;
 
@@ -148,7 +148,7 @@ static size_t unescape_to(char *to, const char *from, size_t len, bool plus)
 }
 
 /* Length of "key" in "key[12]" or "key[]"; 0 when the name is no element of a list. */
-static size_t list_base(struct str_view name)
+static size_t request_list_base(struct str_view name)
 {
 	ptrdiff_t open = sv_find(name, '[');
 
@@ -202,11 +202,11 @@ static char *query_take_pair(struct query *q, char *w, char *pair, size_t len)
 	struct request *r = q->r;
 	const char *eq = memchr(pair, '=', len);
 	size_t name_len = eq ? (size_t)(eq - pair) : len;
-	struct str_view name = sv_n(w, unescape_to(w, pair, name_len, true));
+	struct str_view name = sv_n(w, request_unescape_to(w, pair, name_len, true));
 	const char *value = eq ? eq + 1 : pair + len;
 	char *at = w + name.len;
-	size_t value_len = unescape_to(at, value, len - (size_t)(value - pair), true);
-	size_t base = list_base(name);
+	size_t value_len = request_unescape_to(at, value, len - (size_t)(value - pair), true);
+	size_t base = request_list_base(name);
 	ptrdiff_t list = -1;
 
 	if (base) {
@@ -283,7 +283,7 @@ int request_parse_query(struct request *r, char *query, size_t len)
 }
 
 /* "http://host/path" as proxies may send it: what comes after the host. */
-static void skip_authority(char **target, size_t *len)
+static void request_skip_authority(char **target, size_t *len)
 {
 	struct str_view t = sv_n(*target, *len);
 	size_t scheme = sv_starts_with(t, SV("http://"))    ? 7
@@ -305,14 +305,14 @@ int request_set_target(struct request *r, char *target, size_t len)
 	size_t path_len;
 	int rc;
 
-	skip_authority(&target, &len);
+	request_skip_authority(&target, &len);
 	mark = memchr(target, '#', len);
 	if (mark)
 		len = (size_t)(mark - target);
 	mark = memchr(target, '?', len);
 	path_len = mark ? (size_t)(mark - target) : len;
 	/* first: the form of an error depends on it */
-	r->path = sv_n(target, unescape_to(target, target, path_len, false));
+	r->path = sv_n(target, request_unescape_to(target, target, path_len, false));
 	r->n_params = 0;
 	rc = mark ? request_parse_query(r, mark + 1, len - path_len - 1) : 0;
 	if (rc)

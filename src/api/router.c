@@ -227,7 +227,7 @@ static void target_parse(struct target *t, struct str_view path, struct str_view
  * The bytes of path that the placeholder at pattern takes: up to the next slash, or, if it ends
  * with "...", all but what follows it in the pattern.
  */
-static size_t placeholder_takes(const char *pattern, struct str_view path)
+static size_t route_placeholder_takes(const char *pattern, struct str_view path)
 {
 	const char *end = strchr(pattern, '}');
 	size_t n_after = strlen(end + 1);
@@ -240,7 +240,7 @@ static size_t placeholder_takes(const char *pattern, struct str_view path)
 }
 
 /* args has room for CALL_ARGS_MAX values of placeholders.  Only the end of a path may be empty. */
-static bool path_matches(const char *pattern, struct str_view path, struct str_view *args)
+static bool route_path_matches(const char *pattern, struct str_view path, struct str_view *args)
 {
 	while (*pattern) {
 		const char *end;
@@ -253,7 +253,7 @@ static bool path_matches(const char *pattern, struct str_view path, struct str_v
 			continue;
 		}
 		end = strchr(pattern, '}');
-		n = placeholder_takes(pattern, path);
+		n = route_placeholder_takes(pattern, path);
 		if (!n && (end[-1] != '.' || end[1]))
 			return false;
 		*args++ = sv_n(path.ptr, n);
@@ -264,7 +264,7 @@ static bool path_matches(const char *pattern, struct str_view path, struct str_v
 }
 
 /* The pattern of what follows /apps/{id}; NULL: the route is not served there. */
-static const char *signed_pattern(const struct route *route)
+static const char *route_signed_pattern(const struct route *route)
 {
 	if (strncmp(route->path, APPS "/", strlen(APPS "/")) == 0)
 		return route->path + strlen(APPS);
@@ -287,10 +287,10 @@ static const struct route *route_find(const struct target *t, struct str_view me
 	allow[0] = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		const struct route *route = &routes[i];
-		const char *pattern = t->app_id.len ? signed_pattern(route) : route->path;
+		const char *pattern = t->app_id.len ? route_signed_pattern(route) : route->path;
 		size_t n = strlen(allow);
 
-		if (!pattern || !path_matches(pattern, t->rest, args))
+		if (!pattern || !route_path_matches(pattern, t->rest, args))
 			continue;
 		if (sv_eq_c(method, route->method) || (is_head && route->method[0] == 'G'))
 			return route;
@@ -303,12 +303,12 @@ static const struct route *route_find(const struct target *t, struct str_view me
 
 /* ---- a request ---------------------------------------------------------------------- */
 
-static void fail_path(struct call *c)
+static void route_fail_path(struct call *c)
 {
 	call_fail_code(c, 404, "not_found", NULL, "This path does not exist.");
 }
 
-static bool take_rate(struct call *c)
+static bool route_take_rate(struct call *c)
 {
 	/* a user has rates of its own: see svc/quotas.h */
 	if (c->caller.kind == BY_USER)
@@ -359,16 +359,16 @@ void router_handle(const struct api_services *services, struct request *r)
 	c.route = route_find(&t, r->method, c.arg, allow);
 	r->route = c.route ? (unsigned)(c.route - routes) + ROUTE_FIRST : ROUTE_NONE;
 	if (!c.route && !allow[0])
-		fail_path(&c);
+		route_fail_path(&c);
 	else if (!c.route && t.is_sync && sv_eq(r->method, SV("OPTIONS")))
 		call_reply_preflight(&c, allow);
 	else if (!c.route)
 		call_fail_method(&c, allow);
 	else if (c.route->rights == BY_LOCAL && !call_may_demo(&c))
-		fail_path(&c);
+		route_fail_path(&c);
 	else if (c.route->rights == BY_LOCAL && c.route->action && !demo_identify(&c))
 		; /* replied */
-	else if (!(c.route->rights & BY_BOTH) || (caller_identify(&c) && take_rate(&c)))
+	else if (!(c.route->rights & BY_BOTH) || (caller_identify(&c) && route_take_rate(&c)))
 		route_run(&c);
 	call_release(&c);
 }
@@ -408,14 +408,14 @@ void router_refusal(const struct api_services *services, const struct request *r
 
 /* ---- --print-routes ------------------------------------------------------------------ */
 
-static void print_route(FILE *out, const struct route *route, const char *root, const char *path,
+static void route_print(FILE *out, const struct route *route, const char *root, const char *path,
 			const char *callers)
 {
 	fprintf(out, "%-6s  %s%-*s  %-19s  %s\n", route->method, root, (int)(54 - strlen(root)),
 		path, callers, route->help);
 }
 
-static const char *callers_of(const struct route *route)
+static const char *route_callers(const struct route *route)
 {
 	switch (route->rights) {
 	case BY_SERVER:
@@ -434,11 +434,11 @@ static const char *callers_of(const struct route *route)
 void router_print(FILE *out)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-		const char *pattern = signed_pattern(&routes[i]);
+		const char *pattern = route_signed_pattern(&routes[i]);
 
 		if (pattern)
-			print_route(out, &routes[i], APPS, pattern, "signature");
+			route_print(out, &routes[i], APPS, pattern, "signature");
 		if (!pattern || routes[i].action)
-			print_route(out, &routes[i], "", routes[i].path, callers_of(&routes[i]));
+			route_print(out, &routes[i], "", routes[i].path, route_callers(&routes[i]));
 	}
 }

@@ -63,7 +63,7 @@ void statement_prepare(struct sync_action *action, bool writes)
  * The digest of method, path, parameters and body (heap), without the parameters of the signature:
  * those differ when the request is repeated.
  */
-static char *request_digest(const struct request *r)
+static char *statement_request_digest(const struct request *r)
 {
 	struct str_view parts[3 + 2 * REQUEST_PARAMS_MAX] = { r->method, r->path, r->body };
 	char hex[IDEMPOTENCY_DIGEST_HEX + 1];
@@ -102,7 +102,7 @@ bool statement_take_key(struct sync_call *sc)
 		strbuf_add_str(&b, "sync ");
 	strbuf_add_sv(&b, key);
 	sc->key = strbuf_detach(&b);
-	sc->digest = request_digest(sc->call.r);
+	sc->digest = statement_request_digest(sc->call.r);
 	strbuf_release(&b);
 	return true;
 }
@@ -110,7 +110,7 @@ bool statement_take_key(struct sync_call *sc)
 /* ---- the answer ------------------------------------------------------------- */
 
 /* SW404 and the like: the function refused, with the status in its SQLSTATE. */
-static unsigned status_of_sqlstate(const char *sqlstate)
+static unsigned statement_status_of(const char *sqlstate)
 {
 	unsigned status = 0;
 
@@ -119,11 +119,11 @@ static unsigned status_of_sqlstate(const char *sqlstate)
 	return status >= 400 && status < 600 ? status : 0;
 }
 
-static void reply_refusal(struct sync_call *sc, const struct pg_answer *a)
+static void statement_reply_refusal(struct sync_call *sc, const struct pg_answer *a)
 {
 	const struct route *route = sc->call.route;
 	const char *message = pg_answer_message(a);
-	unsigned status = status_of_sqlstate(a->sqlstate);
+	unsigned status = statement_status_of(a->sqlstate);
 
 	if (status) {
 		sync_fail_text(sc, status, pg_answer_error_constraint(a), pg_answer_error_column(a),
@@ -139,7 +139,7 @@ static void reply_refusal(struct sync_call *sc, const struct pg_answer *a)
 
 void statement_add_error(struct strbuf *b, const struct pg_answer *a)
 {
-	if (a->rc == -EINVAL && status_of_sqlstate(a->sqlstate)) {
+	if (a->rc == -EINVAL && statement_status_of(a->sqlstate)) {
 		line_add_error(b, pg_answer_error_constraint(a), pg_answer_message(a));
 		return;
 	}
@@ -151,7 +151,7 @@ void statement_add_error(struct strbuf *b, const struct pg_answer *a)
 
 /* Removes the spaces between the tokens of valid JSON: all answers have one form, however
  * PostgreSQL wrote them. */
-static void json_squeeze(struct strbuf *b)
+static void statement_squeeze_json(struct strbuf *b)
 {
 	bool in_string = false;
 	size_t n = 0;
@@ -223,7 +223,7 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 	struct strbuf body;
 
 	if (a->rc == -EINVAL) {
-		reply_refusal(sc, a);
+		statement_reply_refusal(sc, a);
 	} else if (a->rc) {
 		sync_fail_rc(sc, a->rc);
 	} else if (pg_answer_rows(a) != 1 || pg_answer_columns(a) < 2) {
@@ -238,7 +238,7 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 			route->action->done(sc);
 		strbuf_init(&body, 0);
 		strbuf_add_sv(&body, pg_answer_view(a, 0, 1));
-		json_squeeze(&body);
+		statement_squeeze_json(&body);
 		statement_finish(sc, status, &body);
 	}
 }
@@ -256,14 +256,14 @@ void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_
 static const char rule_slow[] = "The predicate of this channel's rule did not answer in time; "
 				"try again later.";
 
-static bool is_rule_slow(const struct authorize_answer *a)
+static bool statement_is_rule_slow(const struct authorize_answer *a)
 {
 	return a->in_predicate && a->failure->rc == -ETIMEDOUT;
 }
 
 void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer *a)
 {
-	if (is_rule_slow(a))
+	if (statement_is_rule_slow(a))
 		sync_fail_text(sc, 503, "rule_slow", NULL, rule_slow);
 	else
 		statement_reply(sc, a->failure);
@@ -271,7 +271,7 @@ void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer 
 
 void statement_add_verdict_error(struct strbuf *b, const struct authorize_answer *a)
 {
-	if (is_rule_slow(a))
+	if (statement_is_rule_slow(a))
 		line_add_error(b, "rule_slow", rule_slow);
 	else
 		statement_add_error(b, a->failure);

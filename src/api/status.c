@@ -33,7 +33,7 @@ void h_status_connections(struct call *c)
 }
 
 /* What is wrong with a handshake, as RFC 6455 section 4.2.1 has it; NULL: nothing. */
-static const char *handshake_fault(const struct request *r, unsigned *status)
+static const char *status_handshake_fault(const struct request *r, unsigned *status)
 {
 	*status = 426;
 	if (!header_has_word(r->header(r, "Upgrade"), "websocket"))
@@ -57,7 +57,7 @@ static const char *handshake_fault(const struct request *r, unsigned *status)
 void h_status_websocket(struct call *c)
 {
 	struct reply reply = { .content_type = REQUEST_TEXT, .close = true };
-	const char *why = handshake_fault(c->r, &reply.status);
+	const char *why = status_handshake_fault(c->r, &reply.status);
 
 	if (!why) {
 		reply.status = 426;
