@@ -149,7 +149,7 @@ START_TEST(a_server_that_dies_is_started_again)
 }
 END_TEST
 
-START_TEST(it_ends_with_its_daemon)
+START_TEST(the_server_ends_with_its_daemon)
 {
 	usec_t until = clock_mono() + WAIT_US;
 	char *conninfo;
@@ -194,7 +194,7 @@ START_TEST(half_a_cluster_is_made_anew)
 }
 END_TEST
 
-START_TEST(a_cluster_of_another_version)
+START_TEST(a_cluster_of_another_version_is_refused)
 {
 	struct embedded_pg *pg = NULL;
 	char *conninfo = NULL, *why = NULL;
@@ -208,7 +208,7 @@ START_TEST(a_cluster_of_another_version)
 }
 END_TEST
 
-START_TEST(long_paths_have_a_short_socket)
+START_TEST(a_long_path_has_its_socket_in_tmp)
 {
 	char *conninfo;
 
@@ -250,17 +250,17 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("store/embedded_pg");
+	Suite *s = suite_create("daemon/embedded_pg");
 	TCase *t = tcase_create("embedded_pg");
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, a_second_start_finds_the_data);
 	tcase_add_test(t, a_server_that_dies_is_started_again);
-	tcase_add_test(t, it_ends_with_its_daemon);
+	tcase_add_test(t, the_server_ends_with_its_daemon);
 	tcase_add_test(t, half_a_cluster_is_made_anew);
-	tcase_add_test(t, a_cluster_of_another_version);
-	tcase_add_test(t, long_paths_have_a_short_socket);
+	tcase_add_test(t, a_cluster_of_another_version_is_refused);
+	tcase_add_test(t, a_long_path_has_its_socket_in_tmp);
 	tcase_add_test(t, a_socket_folder_of_another_user_is_refused);
 	suite_add_tcase(s, t);
 	return unit_run(s);

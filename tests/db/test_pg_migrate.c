@@ -14,7 +14,7 @@ static void migrate(const char *conninfo)
 	ck_assert_ptr_null(why);
 }
 
-START_TEST(runs_twice)
+START_TEST(a_second_run_changes_nothing)
 {
 	char *conninfo = pg_fixture_database(pg, "twice", NULL);
 	PGconn *c;
@@ -31,7 +31,7 @@ START_TEST(runs_twice)
 }
 END_TEST
 
-START_TEST(plain_insert_waits_as_pending)
+START_TEST(a_plain_insert_waits_as_pending)
 {
 	char *conninfo = pg_fixture_database(pg, "plain", NULL);
 	PGconn *c;
@@ -67,7 +67,7 @@ START_TEST(partitions_are_made_ahead)
 }
 END_TEST
 
-START_TEST(odd_schema_names)
+START_TEST(a_schema_name_may_have_quotes_and_spaces)
 {
 	char *conninfo = pg_fixture_database(pg, "odd", NULL);
 	char *why = NULL;
@@ -224,7 +224,7 @@ START_TEST(other_encodings_are_refused)
 }
 END_TEST
 
-START_TEST(what_is_not_there)
+START_TEST(a_missing_role_database_or_server_has_its_own_error)
 {
 	char *conninfo = pg_fixture_database(pg, "there", NULL);
 	char *other, *why = NULL;
@@ -248,10 +248,10 @@ int main(void)
 
 	tcase_add_unchecked_fixture(t, database_set_up, database_tear_down);
 	tcase_set_timeout(t, 60);
-	tcase_add_test(t, runs_twice);
-	tcase_add_test(t, plain_insert_waits_as_pending);
+	tcase_add_test(t, a_second_run_changes_nothing);
+	tcase_add_test(t, a_plain_insert_waits_as_pending);
 	tcase_add_test(t, partitions_are_made_ahead);
-	tcase_add_test(t, odd_schema_names);
+	tcase_add_test(t, a_schema_name_may_have_quotes_and_spaces);
 	tcase_add_test(t, a_changed_migration_is_refused);
 	tcase_add_test(t, tables_and_functions_have_comments);
 	tcase_add_test(t, the_database_has_the_numbers_of_the_locks);
@@ -259,7 +259,7 @@ int main(void)
 	tcase_add_test(t, a_schema_from_before_the_first_release_is_refused);
 	tcase_add_test(t, a_failing_migration_leaves_nothing);
 	tcase_add_test(t, other_encodings_are_refused);
-	tcase_add_test(t, what_is_not_there);
+	tcase_add_test(t, a_missing_role_database_or_server_has_its_own_error);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

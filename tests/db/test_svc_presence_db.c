@@ -264,7 +264,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("svc/presence");
+	Suite *s = suite_create("svc/presence_db");
 	TCase *t = tcase_create("presence");
 
 	tcase_set_timeout(t, 120);

@@ -48,7 +48,7 @@ START_TEST(bodies_of_the_sdks_need_no_tree)
 }
 END_TEST
 
-START_TEST(all_else_is_left)
+START_TEST(other_bodies_are_left_to_the_json_parser)
 {
 	static const char *const others[] = {
 		"",
@@ -90,7 +90,7 @@ START_TEST(all_else_is_left)
 }
 END_TEST
 
-START_TEST(a_tree_tells_wrong_types)
+START_TEST(a_tree_marks_members_of_a_wrong_type)
 {
 	json_t *root = json_loads("{\"name\":null,\"data\":{},\"channels\":[\"a\",1],\"info\":[]}",
 				  0, NULL);
@@ -109,12 +109,12 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("http/event_body");
+	Suite *suite = suite_create("api/event_body");
 	TCase *t = tcase_create("all");
 
 	tcase_add_test(t, bodies_of_the_sdks_need_no_tree);
-	tcase_add_test(t, all_else_is_left);
-	tcase_add_test(t, a_tree_tells_wrong_types);
+	tcase_add_test(t, other_bodies_are_left_to_the_json_parser);
+	tcase_add_test(t, a_tree_marks_members_of_a_wrong_type);
 	suite_add_tcase(suite, t);
 	return unit_run(suite);
 }

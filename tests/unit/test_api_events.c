@@ -2,7 +2,7 @@
 /* Publishing over the HTTP API, without a socket (api_world.h). */
 #include "api_world.h"
 
-START_TEST(event_reaches_its_channels_once)
+START_TEST(an_event_reaches_each_of_its_channels_once)
 {
 	uint64_t exclude;
 
@@ -32,7 +32,7 @@ START_TEST(optional_members_may_be_null)
 }
 END_TEST
 
-START_TEST(info_after_publishing)
+START_TEST(a_publish_returns_the_requested_attributes)
 {
 	join("presence-p", "u1");
 	join("presence-p", "u1");
@@ -49,7 +49,7 @@ START_TEST(info_after_publishing)
 }
 END_TEST
 
-START_TEST(wrong_bodies)
+START_TEST(a_wrong_body_is_400_and_names_the_fault)
 {
 	static const struct {
 		const char *body, *part;
@@ -127,7 +127,7 @@ static void add_channels(struct strbuf *b, unsigned n)
 	strbuf_add_str(b, "]}");
 }
 
-START_TEST(many_channels)
+START_TEST(channels_over_the_maximum_are_refused)
 {
 	struct strbuf b;
 	json_t *root;
@@ -147,7 +147,7 @@ START_TEST(many_channels)
 }
 END_TEST
 
-START_TEST(size_of_data)
+START_TEST(data_over_the_maximum_is_413)
 {
 	char body[400], data[102];
 
@@ -163,7 +163,7 @@ START_TEST(size_of_data)
 }
 END_TEST
 
-START_TEST(encrypted_alone)
+START_TEST(an_encrypted_channel_given_twice_is_one)
 {
 	event("{\"name\":\"n\",\"channels\":[\"private-encrypted-a\",\"private-encrypted-a\"],"
 	      "\"data\":\"{}\"}");
@@ -171,7 +171,7 @@ START_TEST(encrypted_alone)
 }
 END_TEST
 
-START_TEST(durable_without_a_database)
+START_TEST(a_durable_event_without_a_database_is_503)
 {
 	join("free", "");
 	join("logged-x", "");
@@ -184,7 +184,7 @@ START_TEST(durable_without_a_database)
 }
 END_TEST
 
-START_TEST(batches)
+START_TEST(a_batch_publishes_each_event_in_order)
 {
 	uint64_t exclude;
 
@@ -212,7 +212,7 @@ START_TEST(batches)
 }
 END_TEST
 
-START_TEST(wrong_batches)
+START_TEST(a_wrong_batch_is_400_and_publishes_nothing)
 {
 	static const struct {
 		const char *body, *part;
@@ -244,7 +244,7 @@ START_TEST(wrong_batches)
 }
 END_TEST
 
-START_TEST(legacy_call)
+START_TEST(the_legacy_endpoint_publishes_the_body_as_data)
 {
 	uint64_t exclude;
 
@@ -273,7 +273,7 @@ END_TEST
 
 /* ---- users ---------------------------------------------------------------- */
 
-START_TEST(user_events)
+START_TEST(a_user_event_reaches_the_channel_of_its_user)
 {
 	join("#server-to-user-7", "");
 	post("/apps/a/users/7/events", "{\"name\":\"n\",\"data\":\"d\"}");
@@ -289,7 +289,7 @@ START_TEST(user_events)
 }
 END_TEST
 
-START_TEST(terminating_a_user)
+START_TEST(a_terminated_user_needs_a_valid_id)
 {
 	post("/apps/a/users/7/terminate_connections", "{}");
 	ck_reply(200, "{}");
@@ -316,10 +316,17 @@ int main(void)
 	Suite *suite = suite_create("api/events");
 
 	add_case(suite, "publishing",
-		 (const TTest *const[]){ event_reaches_its_channels_once,
-					 optional_members_may_be_null, info_after_publishing,
-					 wrong_bodies, many_channels, size_of_data, encrypted_alone,
-					 durable_without_a_database, batches, wrong_batches,
-					 legacy_call, user_events, terminating_a_user, NULL });
+		 (const TTest *const[]){
+			 an_event_reaches_each_of_its_channels_once, optional_members_may_be_null,
+			 a_publish_returns_the_requested_attributes,
+			 a_wrong_body_is_400_and_names_the_fault,
+			 channels_over_the_maximum_are_refused, data_over_the_maximum_is_413,
+			 an_encrypted_channel_given_twice_is_one,
+			 a_durable_event_without_a_database_is_503,
+			 a_batch_publishes_each_event_in_order,
+			 a_wrong_batch_is_400_and_publishes_nothing,
+			 the_legacy_endpoint_publishes_the_body_as_data,
+			 a_user_event_reaches_the_channel_of_its_user,
+			 a_terminated_user_needs_a_valid_id, NULL });
 	return unit_run(suite);
 }

@@ -21,7 +21,7 @@ static void drop_text(void)
 	text = NULL;
 }
 
-START_TEST(path_and_parameters)
+START_TEST(path_and_parameters_are_decoded)
 {
 	struct request r;
 
@@ -37,7 +37,7 @@ START_TEST(path_and_parameters)
 }
 END_TEST
 
-START_TEST(odd_targets)
+START_TEST(an_odd_target_is_read_as_far_as_it_goes)
 {
 	static const struct {
 		const char *target, *path, *a;
@@ -71,7 +71,7 @@ START_TEST(odd_targets)
 }
 END_TEST
 
-START_TEST(nul_bytes)
+START_TEST(a_nul_is_refused_in_the_path_and_kept_in_a_parameter)
 {
 	struct request r;
 
@@ -82,7 +82,7 @@ START_TEST(nul_bytes)
 }
 END_TEST
 
-START_TEST(lists_as_php_writes_them)
+START_TEST(lists_as_php_writes_them_are_joined)
 {
 	static const struct {
 		const char *target, *info, *z;
@@ -149,7 +149,7 @@ START_TEST(long_values_between_the_elements_of_lists_stay)
 }
 END_TEST
 
-START_TEST(too_many_parameters)
+START_TEST(too_many_parameters_are_refused)
 {
 	struct request r;
 	struct strbuf b;
@@ -226,18 +226,18 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("svc/request");
+	Suite *suite = suite_create("api/request");
 	TCase *t = tcase_create("all");
 
 	tcase_add_checked_fixture(t, NULL, drop_text);
-	tcase_add_test(t, path_and_parameters);
+	tcase_add_test(t, path_and_parameters_are_decoded);
 	tcase_add_loop_test(t, an_encoding_is_accepted_unless_its_weight_is_zero, 0,
 			    ARRAY_SIZE(encodings));
-	tcase_add_test(t, odd_targets);
-	tcase_add_test(t, nul_bytes);
-	tcase_add_test(t, lists_as_php_writes_them);
+	tcase_add_test(t, an_odd_target_is_read_as_far_as_it_goes);
+	tcase_add_test(t, a_nul_is_refused_in_the_path_and_kept_in_a_parameter);
+	tcase_add_test(t, lists_as_php_writes_them_are_joined);
 	tcase_add_test(t, long_values_between_the_elements_of_lists_stay);
-	tcase_add_test(t, too_many_parameters);
+	tcase_add_test(t, too_many_parameters_are_refused);
 	tcase_add_test(t, replies_carry_their_type);
 	suite_add_tcase(suite, t);
 	return unit_run(suite);

@@ -4,7 +4,7 @@
 
 static char no_dsn[] = "", host[] = "portal"; /* options of [database] */
 
-START_TEST(public_paths)
+START_TEST(health_and_root_are_answered_without_a_signature)
 {
 	static const char *const ups[] = { "/up", "/ws/up", "//up", "/ws//up", "/up?x=1" };
 
@@ -22,7 +22,7 @@ START_TEST(public_paths)
 }
 END_TEST
 
-START_TEST(unknown_paths)
+START_TEST(an_unknown_path_is_404)
 {
 	static const char *const paths[] = { "/nothing",
 					     "/upper",
@@ -48,7 +48,7 @@ START_TEST(unknown_paths)
 }
 END_TEST
 
-START_TEST(wrong_methods)
+START_TEST(a_wrong_method_is_405_with_allow)
 {
 	call("GET", EVENTS, "");
 	ck_error(405, "POST");
@@ -63,7 +63,7 @@ START_TEST(wrong_methods)
 }
 END_TEST
 
-START_TEST(websocket_on_a_kept_connection)
+START_TEST(a_websocket_path_is_426_and_closes_the_connection)
 {
 	call("GET", "/app/key-a?protocol=7", "");
 	ck_error(426, "WebSocket");
@@ -73,7 +73,7 @@ START_TEST(websocket_on_a_kept_connection)
 }
 END_TEST
 
-START_TEST(limits_of_bodies)
+START_TEST(the_limit_of_a_body_is_that_of_its_app)
 {
 	struct request r = { .path = SV("/apps/a/events") };
 
@@ -91,7 +91,7 @@ END_TEST
 
 #define HELLO "{\"name\":\"n\",\"channel\":\"c\",\"data\":\"d\"}"
 
-START_TEST(signatures)
+START_TEST(a_signature_is_valid_for_ten_minutes_both_ways)
 {
 	event(HELLO);
 	ck_reply(200, "{}");
@@ -102,7 +102,7 @@ START_TEST(signatures)
 }
 END_TEST
 
-START_TEST(bad_signatures)
+START_TEST(a_wrong_signature_is_401)
 {
 	static const struct twist bad[] = {
 		{ .age_s = 700 },
@@ -131,7 +131,7 @@ START_TEST(bad_signatures)
 }
 END_TEST
 
-START_TEST(signature_of_another_method_or_body)
+START_TEST(a_signature_covers_method_and_body)
 {
 	const struct twist none = { .age_s = 0 };
 	char *target = signed_target("GET", EVENTS, "", sv(HELLO), &none);
@@ -146,7 +146,7 @@ START_TEST(signature_of_another_method_or_body)
 }
 END_TEST
 
-START_TEST(signature_stands_over_the_path_from_apps_on)
+START_TEST(a_signature_covers_the_path_from_apps_on)
 {
 	char *target =
 		signed_target("POST", EVENTS, "", sv(HELLO), &(struct twist){ .prefix = "/ws" });
@@ -161,7 +161,7 @@ START_TEST(signature_stands_over_the_path_from_apps_on)
 }
 END_TEST
 
-START_TEST(apps)
+START_TEST(an_unknown_app_is_404_and_a_disabled_one_403)
 {
 	post("/apps/none/events", HELLO);
 	ck_error(404, "no application");
@@ -175,7 +175,7 @@ START_TEST(apps)
 }
 END_TEST
 
-START_TEST(rates)
+START_TEST(a_request_over_the_rate_is_429_with_retry_after)
 {
 	const struct twist slow = { .key = "key-slow", .secret = "secret-slow" };
 	unsigned refused = 0;
@@ -201,7 +201,7 @@ END_TEST
 
 /* ---- reading --------------------------------------------------------------- */
 
-START_TEST(no_channels)
+START_TEST(without_subscribers_lists_are_empty)
 {
 	get("/apps/a/channels", "");
 	ck_reply(200, "{\"channels\":{}}");
@@ -216,7 +216,7 @@ START_TEST(no_channels)
 }
 END_TEST
 
-START_TEST(lists_of_channels)
+START_TEST(channels_are_listed_by_prefix_with_attributes)
 {
 	join("presence-p", "u1");
 	join("presence-p", "u2");
@@ -245,7 +245,7 @@ START_TEST(lists_of_channels)
 }
 END_TEST
 
-START_TEST(one_channel)
+START_TEST(a_channel_has_the_attributes_of_its_kind_only)
 {
 	join("presence-p", "u1");
 	join("c", "");
@@ -266,7 +266,7 @@ START_TEST(one_channel)
 }
 END_TEST
 
-START_TEST(cached_event)
+START_TEST(the_cached_event_is_returned_with_its_ttl)
 {
 	unsigned ttl = 0;
 
@@ -337,7 +337,7 @@ static void teardown_demo(void)
 	teardown();
 }
 
-START_TEST(demo_files)
+START_TEST(the_demo_serves_the_files_of_its_folder_only)
 {
 	static const char *const hidden[] = { "/demo/secret.conf",	 "/demo/../index.html",
 					      "/demo/%2e%2e/index.html", "/demo/none.js",
@@ -386,7 +386,7 @@ START_TEST(the_demo_is_served_under_names_of_this_machine_only)
 }
 END_TEST
 
-START_TEST(demo_is_for_this_machine_only)
+START_TEST(the_demo_is_served_to_this_machine_only)
 {
 	static const char *const proxied[] = { DEMO_HOST "X-Forwarded-For: 1.2.3.4\n",
 					       DEMO_HOST "Forwarded: for=1\n",
@@ -408,7 +408,7 @@ END_TEST
 
 #define JSON_TYPE "Content-Type: application/json\n"
 
-START_TEST(demo_helpers)
+START_TEST(the_demo_has_a_configuration_signs_and_publishes)
 {
 	headers = DEMO_HOST JSON_TYPE;
 	call("GET", "/demo/config", "");
@@ -460,18 +460,26 @@ int main(void)
 	Suite *suite = suite_create("api/router");
 
 	add_case(suite, "routes",
-		 (const TTest *const[]){ public_paths, unknown_paths, wrong_methods,
-					 websocket_on_a_kept_connection, limits_of_bodies, NULL });
+		 (const TTest *const[]){ health_and_root_are_answered_without_a_signature,
+					 an_unknown_path_is_404, a_wrong_method_is_405_with_allow,
+					 a_websocket_path_is_426_and_closes_the_connection,
+					 the_limit_of_a_body_is_that_of_its_app, NULL });
 	add_case(suite, "rights",
-		 (const TTest *const[]){
-			 signatures, bad_signatures, signature_of_another_method_or_body,
-			 signature_stands_over_the_path_from_apps_on, apps, rates, NULL });
+		 (const TTest *const[]){ a_signature_is_valid_for_ten_minutes_both_ways,
+					 a_wrong_signature_is_401,
+					 a_signature_covers_method_and_body,
+					 a_signature_covers_the_path_from_apps_on,
+					 an_unknown_app_is_404_and_a_disabled_one_403,
+					 a_request_over_the_rate_is_429_with_retry_after, NULL });
 	add_case(suite, "reading",
-		 (const TTest *const[]){ no_channels, lists_of_channels, one_channel, cached_event,
-					 NULL });
+		 (const TTest *const[]){ without_subscribers_lists_are_empty,
+					 channels_are_listed_by_prefix_with_attributes,
+					 a_channel_has_the_attributes_of_its_kind_only,
+					 the_cached_event_is_returned_with_its_ttl, NULL });
 	add_case(suite, "demo",
-		 (const TTest *const[]){ demo_files, demo_is_for_this_machine_only,
+		 (const TTest *const[]){ the_demo_serves_the_files_of_its_folder_only,
+					 the_demo_is_served_to_this_machine_only,
 					 the_demo_is_served_under_names_of_this_machine_only,
-					 demo_helpers, NULL });
+					 the_demo_has_a_configuration_signs_and_publishes, NULL });
 	return unit_run(suite);
 }

@@ -163,7 +163,7 @@ START_TEST(utf8_is_checked_by_rfc_3629)
 END_TEST
 
 /* The same wherever it stands: eight bytes are looked at together. */
-START_TEST(utf8_anywhere)
+START_TEST(utf8_is_checked_at_every_offset)
 {
 	char text[28];
 
@@ -179,7 +179,7 @@ START_TEST(utf8_anywhere)
 }
 END_TEST
 
-START_TEST(plain_bytes_of_json_strings)
+START_TEST(the_plain_end_is_found_at_every_offset)
 {
 	char text[24];
 
@@ -747,8 +747,8 @@ static Suite *suite(void)
 	tcase_add_test(t, a_number_is_written_as_it_is_read);
 	tcase_add_test(t, a_copy_is_as_long_as_there_is_room);
 	tcase_add_test(t, utf8_is_checked_by_rfc_3629);
-	tcase_add_test(t, utf8_anywhere);
-	tcase_add_test(t, plain_bytes_of_json_strings);
+	tcase_add_test(t, utf8_is_checked_at_every_offset);
+	tcase_add_test(t, the_plain_end_is_found_at_every_offset);
 	tcase_add_test(t, strbufs_grow);
 	tcase_add_test(t, a_strbuf_moves_without_a_copy);
 	tcase_add_test(t, a_json_string_is_escaped);

@@ -4,7 +4,7 @@
 #include <limits.h>
 #include "conf_case.h"
 
-START_TEST(defaults)
+START_TEST(an_empty_file_has_the_defaults)
 {
 	ck_load(.file = "");
 	ck_assert_str_eq(conf->server.host, "*");
@@ -48,7 +48,7 @@ START_TEST(later_sources_win)
 }
 END_TEST
 
-START_TEST(modes_of_the_command_line)
+START_TEST(flags_set_modes_and_options)
 {
 	ck_load(.flags = { "--embedded-postgres", "/var/lib/x", "--migrate", "--check-config" });
 	ck_assert_str_eq(conf->embedded_postgres, "/var/lib/x");
@@ -64,7 +64,7 @@ START_TEST(modes_of_the_command_line)
 }
 END_TEST
 
-START_TEST(usage_errors)
+START_TEST(a_wrong_flag_is_refused_and_named)
 {
 	ck_refused(-ENOTSUP, "there is no flag --prot; see --help", .flags = { "--prot=1" });
 	ck_refused(-ENOTSUP, "there is no flag --server-prot; see --help",
@@ -86,7 +86,7 @@ START_TEST(usage_errors)
 }
 END_TEST
 
-START_TEST(files_that_cannot_be_read)
+START_TEST(a_file_that_cannot_be_read_is_named)
 {
 	ck_refused(-ENOENT, "/nonexistent/x.conf: cannot be read: No such file or directory",
 		   .flags = { "--config=/nonexistent/x.conf" });
@@ -97,7 +97,7 @@ START_TEST(files_that_cannot_be_read)
 }
 END_TEST
 
-START_TEST(errors_in_the_file)
+START_TEST(an_error_in_the_file_has_its_line)
 {
 	static const struct {
 		const char *text, *why;
@@ -194,7 +194,7 @@ START_TEST(long_lines_are_refused_not_cut)
 }
 END_TEST
 
-START_TEST(layout_of_the_file)
+START_TEST(blanks_comments_and_continued_lines_are_accepted)
 {
 	ck_load(.file = "\xef\xbb\xbf# comment\r\n; another\r\n\r\n[server]\r\n"
 			"  port = 7 ; why\r\n\thost = a,\r\n     b\r\n  path = p/\r\n"
@@ -377,7 +377,7 @@ START_TEST(every_option_is_documented)
 }
 END_TEST
 
-START_TEST(edges_of_every_number)
+START_TEST(every_number_is_accepted_up_to_its_maximum)
 {
 	struct conf c;
 	struct app a;
@@ -469,14 +469,14 @@ static void add_loading(Suite *s)
 	TCase *t = tcase_create("loading");
 
 	tcase_add_checked_fixture(t, NULL, teardown);
-	tcase_add_test(t, defaults);
+	tcase_add_test(t, an_empty_file_has_the_defaults);
 	tcase_add_test(t, later_sources_win);
-	tcase_add_test(t, modes_of_the_command_line);
-	tcase_add_test(t, usage_errors);
-	tcase_add_test(t, files_that_cannot_be_read);
-	tcase_add_test(t, errors_in_the_file);
+	tcase_add_test(t, flags_set_modes_and_options);
+	tcase_add_test(t, a_wrong_flag_is_refused_and_named);
+	tcase_add_test(t, a_file_that_cannot_be_read_is_named);
+	tcase_add_test(t, an_error_in_the_file_has_its_line);
 	tcase_add_test(t, long_lines_are_refused_not_cut);
-	tcase_add_test(t, layout_of_the_file);
+	tcase_add_test(t, blanks_comments_and_continued_lines_are_accepted);
 	tcase_add_test(t, paths_are_made_even);
 	tcase_add_test(t, numbers_take_suffixes_where_they_are_bytes);
 	tcase_add_test(t, sizes_and_ages_of_the_log_take_suffixes);
@@ -494,7 +494,7 @@ static void add_texts(Suite *s)
 	TCase *t = tcase_create("texts");
 
 	tcase_add_test(t, every_option_is_documented);
-	tcase_add_test(t, edges_of_every_number);
+	tcase_add_test(t, every_number_is_accepted_up_to_its_maximum);
 	tcase_add_test(t, the_example_is_a_configuration);
 	tcase_add_test(t, help_tells_every_flag);
 	suite_add_tcase(s, t);
@@ -502,7 +502,7 @@ static void add_texts(Suite *s)
 
 int main(void)
 {
-	Suite *s = suite_create("conf");
+	Suite *s = suite_create("conf/conf");
 
 	add_loading(s);
 	add_texts(s);

@@ -62,7 +62,7 @@ START_TEST(texts_of_webhooks_may_have_escapes)
 }
 END_TEST
 
-START_TEST(app_defaults)
+START_TEST(an_app_has_the_defaults)
 {
 	const struct app_option options[] = { { "key", "k" }, { "secret", "s" } };
 	struct app *a = build(options, ARRAY_SIZE(options));
@@ -98,7 +98,7 @@ START_TEST(app_defaults)
 }
 END_TEST
 
-START_TEST(app_names_of_soketi_and_reverb)
+START_TEST(option_names_of_soketi_and_reverb_are_accepted)
 {
 	const struct app_option options[] = {
 		{ "key", "k" },
@@ -140,7 +140,7 @@ START_TEST(app_names_of_soketi_and_reverb)
 }
 END_TEST
 
-START_TEST(app_build_says_what_is_wrong)
+START_TEST(a_refused_app_is_reported_with_the_reason)
 {
 	const struct app_option options[] = { { "key", "k" }, { "secret", "s" }, { "x", "y" } };
 	struct app *a = NULL;
@@ -168,7 +168,7 @@ static struct app *small_app(const char *id, const char *key)
 	return a;
 }
 
-START_TEST(sets)
+START_TEST(a_later_app_replaces_one_with_its_id_and_keys_are_unique)
 {
 	struct app *apps[] = { small_app("a", "ka"), small_app("b", "kb"), small_app("a", "kc") };
 	struct app *same[] = { small_app("a", "k"), small_app("b", "k") };
@@ -241,7 +241,7 @@ START_TEST(the_set_in_force_changes_under_readers)
 }
 END_TEST
 
-START_TEST(origins)
+START_TEST(an_origin_is_allowed_by_host_port_and_scheme)
 {
 	static const struct {
 		const char *allowed, *origin;
@@ -306,7 +306,7 @@ START_TEST(a_huge_origin_matches_nothing)
 }
 END_TEST
 
-START_TEST(durability_of_a_channel)
+START_TEST(the_first_matching_rule_gives_the_durability)
 {
 	const struct app_option options[] = {
 		{ "key", "k" },
@@ -330,15 +330,15 @@ static void add_apps(Suite *s)
 
 	tcase_add_test(t, of_several_headers_members_of_a_webhook_the_last_one_counts);
 	tcase_add_test(t, texts_of_webhooks_may_have_escapes);
-	tcase_add_test(t, app_defaults);
-	tcase_add_test(t, app_names_of_soketi_and_reverb);
-	tcase_add_test(t, app_build_says_what_is_wrong);
-	tcase_add_test(t, sets);
+	tcase_add_test(t, an_app_has_the_defaults);
+	tcase_add_test(t, option_names_of_soketi_and_reverb_are_accepted);
+	tcase_add_test(t, a_refused_app_is_reported_with_the_reason);
+	tcase_add_test(t, a_later_app_replaces_one_with_its_id_and_keys_are_unique);
 	tcase_add_test(t, a_runtime_outlives_its_snapshots);
 	tcase_add_test(t, the_set_in_force_changes_under_readers);
-	tcase_add_test(t, origins);
+	tcase_add_test(t, an_origin_is_allowed_by_host_port_and_scheme);
 	tcase_add_test(t, a_huge_origin_matches_nothing);
-	tcase_add_test(t, durability_of_a_channel);
+	tcase_add_test(t, the_first_matching_rule_gives_the_durability);
 	suite_add_tcase(s, t);
 }
 

@@ -5,7 +5,7 @@
 #include "conf/conninfo.h"
 #include "conf/dotenv.h"
 
-START_TEST(an_env_file_of_laravel)
+START_TEST(an_env_file_of_laravel_configures_database_and_app)
 {
 	ck_load(.env_file = "APP_NAME=\"My App\"\nAPP_KEY=base64:xx==\n"
 			    "DB_CONNECTION=pgsql\nDB_HOST=db.internal\nDB_PORT=5433\n"
@@ -64,7 +64,7 @@ START_TEST(another_database_driver_is_left_aside)
 }
 END_TEST
 
-START_TEST(database_urls)
+START_TEST(a_database_url_is_split_and_its_password_kept_out_of_notes)
 {
 	static const char *const bad[] = {
 		"DB_URL=pgsql://u:hun/ter2@h/d",   "DB_URL='pgsql://u:hun#ter2@h/d'",
@@ -125,7 +125,7 @@ START_TEST(a_dsn_is_checked_without_its_password)
 }
 END_TEST
 
-START_TEST(unset_values_of_env_files)
+START_TEST(empty_and_null_values_of_env_files_are_unset)
 {
 	ck_load(.env_file = "REVERB_APP_ID=\nREVERB_APP_KEY=null\nDB_PORT=\nREVERB_SERVER_PORT="
 			    "(null)\nREVERB_APP_MAX_CONNECTIONS=\n");
@@ -170,7 +170,7 @@ START_TEST(the_environment_completes_an_app)
 }
 END_TEST
 
-START_TEST(errors_in_the_environment)
+START_TEST(an_error_in_the_environment_names_the_variable)
 {
 	ck_refused(-EINVAL, "REVERB_SERVER_PORT = x: must be from 0 to 65535",
 		   .env = { "REVERB_SERVER_PORT=x" });
@@ -221,7 +221,7 @@ static int read_env(struct str_view text, char **environ_, struct strbuf *got, c
 			     sentence);
 }
 
-START_TEST(env_file_grammar)
+START_TEST(env_files_are_parsed_as_by_phpdotenv)
 {
 	static const char *const cases[][2] = {
 		{ "", "" },
@@ -443,7 +443,7 @@ START_TEST(env_file_expansion_is_bounded)
 }
 END_TEST
 
-START_TEST(conninfo_quotes)
+START_TEST(values_of_conninfo_are_quoted)
 {
 	char *text;
 
@@ -465,16 +465,16 @@ static void add_variables(Suite *s)
 	TCase *t = tcase_create("variables");
 
 	tcase_add_checked_fixture(t, NULL, teardown);
-	tcase_add_test(t, an_env_file_of_laravel);
+	tcase_add_test(t, an_env_file_of_laravel_configures_database_and_app);
 	tcase_add_test(t, another_database_driver_is_left_aside);
-	tcase_add_test(t, database_urls);
+	tcase_add_test(t, a_database_url_is_split_and_its_password_kept_out_of_notes);
 	tcase_add_test(t, a_dsn_is_checked_without_its_password);
-	tcase_add_test(t, unset_values_of_env_files);
+	tcase_add_test(t, empty_and_null_values_of_env_files_are_unset);
 	tcase_add_test(t, the_environment_names_an_app);
 	tcase_add_test(t, the_environment_completes_an_app);
-	tcase_add_test(t, errors_in_the_environment);
+	tcase_add_test(t, an_error_in_the_environment_names_the_variable);
 	tcase_add_test(t, secrets_stay_out_of_messages);
-	tcase_add_test(t, env_file_grammar);
+	tcase_add_test(t, env_files_are_parsed_as_by_phpdotenv);
 	tcase_add_test(t, what_phpdotenv_refuses_is_refused);
 	tcase_add_test(t, values_are_converted_as_by_laravel);
 	tcase_add_test(t, an_unquoted_value_ends_at_a_hash);
@@ -482,7 +482,7 @@ static void add_variables(Suite *s)
 	tcase_add_test(t, limits_of_reverb_hold_for_its_applications);
 	tcase_add_test(t, limits_and_variables_of_soketi_hold_for_its_application);
 	tcase_add_test(t, env_file_expansion_is_bounded);
-	tcase_add_test(t, conninfo_quotes);
+	tcase_add_test(t, values_of_conninfo_are_quoted);
 	suite_add_tcase(s, t);
 }
 

@@ -308,7 +308,7 @@ START_TEST(a_message_carries_the_excluded_socket)
 }
 END_TEST
 
-START_TEST(is_behind_while_too_many_bytes_wait)
+START_TEST(the_directory_is_behind_while_too_many_bytes_wait)
 {
 	struct msgbuf *frame = msgbuf_new(1 << 20);
 
@@ -433,7 +433,7 @@ START_TEST(return_within_the_grace_is_no_change)
 }
 END_TEST
 
-START_TEST(graces_that_end_together)
+START_TEST(graces_that_end_together_remove_each_member)
 {
 	static const char *const users[] = { "a", "b", "c", "d", "e" };
 	unsigned removed = 0;
@@ -843,7 +843,7 @@ static TCase *subscriptions_case(void)
 	tcase_add_test(t, channels_of_two_apps_are_separate);
 	tcase_add_test(t, seq_rises_when_a_channel_is_made_again);
 	tcase_add_test(t, a_message_carries_the_excluded_socket);
-	tcase_add_test(t, is_behind_while_too_many_bytes_wait);
+	tcase_add_test(t, the_directory_is_behind_while_too_many_bytes_wait);
 	tcase_add_test(t, counts_are_sent_when_enabled);
 	tcase_add_test(t, large_counts_are_sent_every_five_seconds);
 	return t;
@@ -857,7 +857,7 @@ static TCase *presence_case(void)
 	tcase_add_test(t, without_grace_the_first_adds_and_the_last_removes);
 	tcase_add_test(t, member_is_removed_when_the_grace_ends);
 	tcase_add_test(t, return_within_the_grace_is_no_change);
-	tcase_add_test(t, graces_that_end_together);
+	tcase_add_test(t, graces_that_end_together_remove_each_member);
 	tcase_add_test(t, empty_channel_lives_until_the_grace_ends);
 	tcase_add_test(t, join_above_the_member_limit_is_refused);
 	tcase_add_test(t, walks_list_occupied_channels_and_members);

@@ -21,7 +21,7 @@ START_TEST(a_rate_of_0_is_no_limit)
 }
 END_TEST
 
-START_TEST(burst_then_refusal_then_one_at_a_time)
+START_TEST(after_a_burst_calls_pass_one_at_a_time)
 {
 	uint64_t word = 0;
 
@@ -207,7 +207,7 @@ int main(void)
 	TCase *t = tcase_create("limit");
 
 	tcase_add_test(t, a_rate_of_0_is_no_limit);
-	tcase_add_test(t, burst_then_refusal_then_one_at_a_time);
+	tcase_add_test(t, after_a_burst_calls_pass_one_at_a_time);
 	tcase_add_test(t, a_window_without_calls_restores_the_burst);
 	tcase_add_test(t, a_refusal_takes_nothing);
 	tcase_add_test(t, more_than_the_rate_at_once_is_refused);

@@ -175,7 +175,7 @@ START_TEST(each_kind_goes_to_its_own)
 }
 END_TEST
 
-START_TEST(byte_by_byte)
+START_TEST(a_handshake_may_arrive_byte_by_byte)
 {
 	static const char text[] = HANDSHAKE;
 	int client, server;
@@ -292,7 +292,7 @@ START_TEST(tls_without_a_certificate_is_dropped)
 }
 END_TEST
 
-START_TEST(peers_that_leave_early)
+START_TEST(a_peer_that_leaves_early_does_not_stop_the_acceptor)
 {
 	start(defaults);
 	for (int i = 0; i < 50; i++) {
@@ -306,7 +306,7 @@ START_TEST(peers_that_leave_early)
 }
 END_TEST
 
-START_TEST(both_families_on_one_port)
+START_TEST(both_address_families_are_served_on_one_port)
 {
 	struct acceptor_conf conf = defaults;
 
@@ -365,7 +365,7 @@ START_TEST(a_taken_port_is_named)
 }
 END_TEST
 
-START_TEST(a_host_that_is_none)
+START_TEST(an_unknown_host_is_named)
 {
 	struct acceptor_conf conf = defaults;
 	char *why = NULL;
@@ -385,17 +385,17 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, NULL, end);
 	tcase_add_test(t, each_kind_goes_to_its_own);
-	tcase_add_test(t, byte_by_byte);
+	tcase_add_test(t, a_handshake_may_arrive_byte_by_byte);
 	tcase_add_test(t, frames_behind_a_handshake_stay_in_the_socket);
 	tcase_add_test(t, half_a_handshake_is_not_passed_on);
 	tcase_add_test(t, silence_ends_at_the_deadline);
 	tcase_add_test(t, a_connection_that_was_dropped_while_a_child_is_forked_is_forgotten);
 	tcase_add_test(t, tls_without_a_certificate_is_dropped);
-	tcase_add_test(t, peers_that_leave_early);
-	tcase_add_test(t, both_families_on_one_port);
+	tcase_add_test(t, a_peer_that_leaves_early_does_not_stop_the_acceptor);
+	tcase_add_test(t, both_address_families_are_served_on_one_port);
 	tcase_add_test(t, port_0_is_one_port_that_is_free_on_every_address);
 	tcase_add_test(t, a_taken_port_is_named);
-	tcase_add_test(t, a_host_that_is_none);
+	tcase_add_test(t, an_unknown_host_is_named);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -110,7 +110,7 @@ static const struct sample handshakes[] = {
 	{ "GET app/k HTTP/1.1\r\n" ALL, FIRST_HTTP },
 };
 
-START_TEST(each_kind)
+START_TEST(the_first_bytes_give_the_kind)
 {
 	const struct sample *s = &samples[_i];
 
@@ -118,7 +118,7 @@ START_TEST(each_kind)
 }
 END_TEST
 
-START_TEST(each_header_of_a_handshake)
+START_TEST(the_headers_decide_whether_a_request_is_a_handshake)
 {
 	const struct sample *s = &handshakes[_i];
 	struct strbuf b;
@@ -175,8 +175,9 @@ int main(void)
 	Suite *s = suite_create("front/first_bytes");
 	TCase *t = tcase_create("sort");
 
-	tcase_add_loop_test(t, each_kind, 0, ARRAY_SIZE(samples));
-	tcase_add_loop_test(t, each_header_of_a_handshake, 0, ARRAY_SIZE(handshakes));
+	tcase_add_loop_test(t, the_first_bytes_give_the_kind, 0, ARRAY_SIZE(samples));
+	tcase_add_loop_test(t, the_headers_decide_whether_a_request_is_a_handshake, 0,
+			    ARRAY_SIZE(handshakes));
 	tcase_add_loop_test(t, a_verdict_is_final, 0, ARRAY_SIZE(samples));
 	tcase_add_test(t, what_is_too_long_is_http);
 	tcase_add_test(t, a_nul_makes_no_handshake);

@@ -247,7 +247,7 @@ static void drop_rest(void)
 #define ck_status(s, code)                                                                         \
 	ck_assert_msg(strncmp((s), "HTTP/1.1 " code " ", 13) == 0, "want " code ": %s", (s))
 
-START_TEST(answers_now_and_keeps_alive)
+START_TEST(a_connection_is_kept_after_each_response)
 {
 	int fd = dial();
 
@@ -261,7 +261,7 @@ START_TEST(answers_now_and_keeps_alive)
 }
 END_TEST
 
-START_TEST(answers_later)
+START_TEST(a_response_may_come_from_another_thread)
 {
 	int fd = dial();
 
@@ -314,7 +314,7 @@ static void crowd_at_once(unsigned n)
 	close(keeper);
 }
 
-START_TEST(a_crowd_at_once)
+START_TEST(requests_of_a_crowd_are_answered_at_once)
 {
 	sem_init(&at_gate, 0, 0);
 	sem_init(&gate, 0, 0);
@@ -323,7 +323,7 @@ START_TEST(a_crowd_at_once)
 }
 END_TEST
 
-START_TEST(a_crowd_answered_later)
+START_TEST(requests_of_a_crowd_may_be_answered_later)
 {
 	int fds[CROWD_MAX];
 
@@ -363,7 +363,7 @@ START_TEST(pipelined_requests_are_answered_in_order)
 }
 END_TEST
 
-START_TEST(tells_the_api_everything)
+START_TEST(the_handler_receives_all_of_a_request)
 {
 	int fd = dial();
 
@@ -373,7 +373,7 @@ START_TEST(tells_the_api_everything)
 }
 END_TEST
 
-START_TEST(http_1_0_and_head)
+START_TEST(http_1_0_and_head_are_answered)
 {
 	int fd = dial();
 
@@ -386,7 +386,7 @@ START_TEST(http_1_0_and_head)
 }
 END_TEST
 
-START_TEST(headers_of_a_reply)
+START_TEST(a_response_has_the_headers_of_its_reply)
 {
 	int fd = dial();
 
@@ -402,7 +402,7 @@ START_TEST(headers_of_a_reply)
 }
 END_TEST
 
-START_TEST(chunked_bodies)
+START_TEST(a_chunked_body_is_joined)
 {
 	int fd = dial();
 
@@ -413,7 +413,7 @@ START_TEST(chunked_bodies)
 }
 END_TEST
 
-START_TEST(body_over_the_limit_by_its_length)
+START_TEST(a_content_length_over_the_limit_is_413)
 {
 	int fd = dial();
 
@@ -440,7 +440,7 @@ static void *upload(void *arg)
 	return NULL;
 }
 
-START_TEST(sender_of_a_large_body_reads_the_refusal)
+START_TEST(the_sender_of_a_large_body_can_read_the_refusal)
 {
 	pthread_t t;
 	int fd = dial();
@@ -453,7 +453,7 @@ START_TEST(sender_of_a_large_body_reads_the_refusal)
 }
 END_TEST
 
-START_TEST(chunks_without_end)
+START_TEST(chunks_over_the_limit_are_413)
 {
 	int fd = dial();
 
@@ -465,7 +465,7 @@ START_TEST(chunks_without_end)
 }
 END_TEST
 
-START_TEST(body_at_the_limit)
+START_TEST(a_body_of_the_maximum_length_is_accepted)
 {
 	char body[LIMIT + 1];
 	int fd = dial();
@@ -479,7 +479,7 @@ START_TEST(body_at_the_limit)
 }
 END_TEST
 
-START_TEST(large_body_whole)
+START_TEST(a_large_body_arrives_whole)
 {
 	size_t n = 5u << 20;
 	char *body = xmalloc(n + 1);
@@ -514,7 +514,7 @@ static const char *with_headers(size_t bytes)
 	return hear_all(fd);
 }
 
-START_TEST(long_headers)
+START_TEST(headers_over_the_maximum_are_431)
 {
 	ck_status(with_headers(4000), "200");
 	ck_status(with_headers(16000), "200");
@@ -539,7 +539,7 @@ static const char *with_target(size_t bytes)
 	return hear_all(fd);
 }
 
-START_TEST(long_targets)
+START_TEST(a_target_over_the_maximum_is_414_or_431)
 {
 	ck_status(with_target(16000), "200");
 	for (size_t n = 17000; n < 60000; n += 500)
@@ -549,7 +549,7 @@ START_TEST(long_targets)
 }
 END_TEST
 
-START_TEST(bad_requests)
+START_TEST(a_malformed_request_is_400)
 {
 	static const char *const bad[] = {
 		"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
@@ -571,7 +571,7 @@ START_TEST(bad_requests)
 }
 END_TEST
 
-START_TEST(garbage_is_closed)
+START_TEST(garbage_closes_its_connection_only)
 {
 	static const char garbage[] = "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n\0\0\0\r\n\r\n";
 	int fd = dial();
@@ -595,7 +595,7 @@ static void wait_connections(unsigned want)
 	}
 }
 
-START_TEST(peers_that_go_away_anywhere)
+START_TEST(a_peer_may_close_at_any_byte)
 {
 	static const char whole[] =
 		"POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
@@ -615,7 +615,7 @@ START_TEST(peers_that_go_away_anywhere)
 }
 END_TEST
 
-START_TEST(limit_of_connections)
+START_TEST(a_connection_over_the_maximum_is_503)
 {
 	int fds[3] = { dial(), dial() };
 
@@ -630,7 +630,7 @@ START_TEST(limit_of_connections)
 }
 END_TEST
 
-START_TEST(limit_of_connections_of_an_address)
+START_TEST(a_connection_over_the_maximum_of_its_address_is_429)
 {
 	int one = dial_from("192.0.2.1", 0), two = dial_from("192.0.2.2", 0), more;
 
@@ -669,7 +669,7 @@ static void start_hasty(void)
 	start_with(0, 200);
 }
 
-START_TEST(slow_requests_get_408)
+START_TEST(a_slow_request_is_408)
 {
 	static const char *const parts[] = {
 		"G",
@@ -714,7 +714,7 @@ START_TEST(a_waiting_request_has_no_deadline)
 }
 END_TEST
 
-START_TEST(stop_answers_what_waits)
+START_TEST(the_stop_answers_waiting_requests_with_503)
 {
 	int fd = dial();
 	struct request *r;
@@ -735,7 +735,7 @@ static void *stop_server(void *arg UNUSED)
 	return NULL;
 }
 
-START_TEST(stop_waits_for_an_answer)
+START_TEST(the_stop_waits_for_responses)
 {
 	int fd = dial();
 	pthread_t t;
@@ -751,7 +751,7 @@ START_TEST(stop_waits_for_an_answer)
 }
 END_TEST
 
-START_TEST(stop_refuses_new_requests)
+START_TEST(the_stop_refuses_new_requests)
 {
 	int fd = dial(), other = dial();
 	pthread_t t;
@@ -794,26 +794,34 @@ int main(void)
 
 	add_case(suite, "serving", start,
 		 (const TTest *const[]){
-			 answers_now_and_keeps_alive, answers_later, a_crowd_at_once,
-			 a_crowd_answered_later, pipelined_requests_are_answered_in_order,
-			 tells_the_api_everything, http_1_0_and_head, headers_of_a_reply,
-			 chunked_bodies, body_at_the_limit, large_body_whole, NULL });
+			 a_connection_is_kept_after_each_response,
+			 a_response_may_come_from_another_thread,
+			 requests_of_a_crowd_are_answered_at_once,
+			 requests_of_a_crowd_may_be_answered_later,
+			 pipelined_requests_are_answered_in_order,
+			 the_handler_receives_all_of_a_request, http_1_0_and_head_are_answered,
+			 a_response_has_the_headers_of_its_reply, a_chunked_body_is_joined,
+			 a_body_of_the_maximum_length_is_accepted, a_large_body_arrives_whole,
+			 NULL });
 	add_case(suite, "refusing", start,
-		 (const TTest *const[]){ body_over_the_limit_by_its_length,
-					 sender_of_a_large_body_reads_the_refusal,
-					 chunks_without_end, long_headers, long_targets,
-					 bad_requests, garbage_is_closed,
-					 peers_that_go_away_anywhere, NULL });
-	add_case(suite, "limit", start_two, (const TTest *const[]){ limit_of_connections, NULL });
+		 (const TTest *const[]){
+			 a_content_length_over_the_limit_is_413,
+			 the_sender_of_a_large_body_can_read_the_refusal,
+			 chunks_over_the_limit_are_413, headers_over_the_maximum_are_431,
+			 a_target_over_the_maximum_is_414_or_431, a_malformed_request_is_400,
+			 garbage_closes_its_connection_only, a_peer_may_close_at_any_byte, NULL });
+	add_case(suite, "limit", start_two,
+		 (const TTest *const[]){ a_connection_over_the_maximum_is_503, NULL });
 	address_case = tcase_create("address");
 	tcase_add_checked_fixture(address_case, start_one_per_address, stop_one_per_address);
-	tcase_add_test(address_case, limit_of_connections_of_an_address);
+	tcase_add_test(address_case, a_connection_over_the_maximum_of_its_address_is_429);
 	suite_add_tcase(suite, address_case);
 	add_case(suite, "haste", start_hasty,
-		 (const TTest *const[]){ slow_requests_get_408, a_waiting_request_has_no_deadline,
+		 (const TTest *const[]){ a_slow_request_is_408, a_waiting_request_has_no_deadline,
 					 NULL });
 	add_case(suite, "stopping", start,
-		 (const TTest *const[]){ stop_answers_what_waits, stop_waits_for_an_answer,
-					 stop_refuses_new_requests, NULL });
+		 (const TTest *const[]){ the_stop_answers_waiting_requests_with_503,
+					 the_stop_waits_for_responses,
+					 the_stop_refuses_new_requests, NULL });
 	return unit_run(suite);
 }

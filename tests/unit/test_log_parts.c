@@ -12,7 +12,7 @@
 #include "pg/array.h"
 #include "pg/fault.h"
 
-START_TEST(json_or_not)
+START_TEST(text_is_json_or_is_not)
 {
 	static const char *const yes[] = {
 		"{}",
@@ -54,7 +54,7 @@ START_TEST(json_depth_is_bounded)
 END_TEST
 
 /* What PostgreSQL's array_send gives for ARRAY['a', NULL, 'bc']. */
-START_TEST(arrays_are_as_postgresql_sends_them)
+START_TEST(arrays_are_encoded_as_postgresql_sends_them)
 {
 	static const char want[] = "\0\0\0\1\0\0\0\1\0\0\0\x19\0\0\0\3\0\0\0\1"
 				   "\0\0\0\1a\377\377\377\377\0\0\0\2bc";
@@ -162,7 +162,7 @@ START_TEST(ids_sort_by_time_and_differ)
 }
 END_TEST
 
-START_TEST(linger_awaits_who_was_answered)
+START_TEST(the_linger_waits_for_the_publishers_that_were_answered)
 {
 	struct log_linger g = { .crowd = 0 };
 	unsigned missing = 0;
@@ -187,7 +187,7 @@ static unsigned commits_without_a_wait(struct log_linger *g)
 	return n;
 }
 
-START_TEST(linger_gives_up_where_it_is_vain)
+START_TEST(a_wait_in_vain_is_followed_by_commits_without_a_wait)
 {
 	struct log_linger g = { .crowd = 0 };
 
@@ -216,7 +216,7 @@ static bool seen_in(const char *path, const char *text, struct log_seen *out)
 	return log_seen_read(path, out);
 }
 
-START_TEST(what_was_seen_is_kept)
+START_TEST(the_seen_position_is_read_as_it_was_written)
 {
 	static const char *const none[] = { "",
 					    "e",
@@ -256,19 +256,19 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("store/parts");
+	Suite *s = suite_create("log/parts");
 	TCase *t = tcase_create("parts");
 
-	tcase_add_test(t, json_or_not);
+	tcase_add_test(t, text_is_json_or_is_not);
 	tcase_add_test(t, json_depth_is_bounded);
-	tcase_add_test(t, arrays_are_as_postgresql_sends_them);
+	tcase_add_test(t, arrays_are_encoded_as_postgresql_sends_them);
 	tcase_add_test(t, deliveries_drop_the_oldest);
 	tcase_add_test(t, lists_keep_their_order);
 	tcase_add_test(t, sqlstates_have_meanings);
 	tcase_add_test(t, ids_sort_by_time_and_differ);
-	tcase_add_test(t, linger_awaits_who_was_answered);
-	tcase_add_test(t, linger_gives_up_where_it_is_vain);
-	tcase_add_test(t, what_was_seen_is_kept);
+	tcase_add_test(t, the_linger_waits_for_the_publishers_that_were_answered);
+	tcase_add_test(t, a_wait_in_vain_is_followed_by_commits_without_a_wait);
+	tcase_add_test(t, the_seen_position_is_read_as_it_was_written);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -73,7 +73,7 @@ static void publish(const struct str_view *channels, size_t n, uint64_t exclude)
 	ck_assert_uint_eq(done.n, before + 1);
 }
 
-START_TEST(at_once)
+START_TEST(without_durability_an_event_is_delivered_at_once)
 {
 	const struct str_view channels[] = { SV("one"), SV("two"), SV("empty") };
 	uint64_t excluded = 0;
@@ -87,7 +87,7 @@ START_TEST(at_once)
 }
 END_TEST
 
-START_TEST(many_items_and_channels)
+START_TEST(a_publish_delivers_each_item_to_each_channel)
 {
 	static const char names[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
 	struct str_view channels[40];
@@ -133,8 +133,8 @@ int main(void)
 	TCase *t = tcase_create("all");
 
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, at_once);
-	tcase_add_test(t, many_items_and_channels);
+	tcase_add_test(t, without_durability_an_event_is_delivered_at_once);
+	tcase_add_test(t, a_publish_delivers_each_item_to_each_channel);
 	tcase_add_test(t, nothing_is_delivered_of_what_cannot_be_logged);
 	suite_add_tcase(suite, t);
 	return unit_run(suite);

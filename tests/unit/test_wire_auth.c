@@ -160,7 +160,7 @@ START_TEST(md5_is_right)
 }
 END_TEST
 
-START_TEST(equal_compares_all_bytes)
+START_TEST(comparison_reads_all_bytes)
 {
 	ck_assert(auth_equal(SV(""), SV("")));
 	ck_assert(auth_equal(SV("abc"), SV("abc")));
@@ -315,7 +315,7 @@ START_TEST(request_vector_passes_in_any_order)
 }
 END_TEST
 
-START_TEST(request_lacks_a_parameter)
+START_TEST(a_request_that_lacks_a_parameter_is_refused)
 {
 	static const char *const names[] = { "auth_key", "auth_signature", "auth_timestamp",
 					     "auth_version" };
@@ -332,7 +332,7 @@ START_TEST(request_lacks_a_parameter)
 }
 END_TEST
 
-START_TEST(request_has_a_wrong_parameter)
+START_TEST(a_request_with_a_wrong_parameter_is_refused)
 {
 	static const struct {
 		const char *name, *value;
@@ -365,7 +365,7 @@ START_TEST(request_has_a_wrong_parameter)
 }
 END_TEST
 
-START_TEST(window_is_two_sided_and_exact)
+START_TEST(the_window_is_two_sided_and_exact)
 {
 	struct call c;
 
@@ -377,7 +377,7 @@ START_TEST(window_is_two_sided_and_exact)
 }
 END_TEST
 
-START_TEST(body_must_be_the_one_summed)
+START_TEST(the_body_must_have_the_sum_that_was_signed)
 {
 	struct call c;
 
@@ -539,7 +539,7 @@ END_TEST
 
 static Suite *suite(void)
 {
-	Suite *s = suite_create("wire auth");
+	Suite *s = suite_create("wire/auth");
 	TCase *t = tcase_create("auth");
 
 	tcase_add_checked_fixture(t, setup, teardown);
@@ -549,15 +549,15 @@ static Suite *suite(void)
 	tcase_add_test(t, parts_sign_as_their_concatenation);
 	tcase_add_test(t, an_empty_secret_signs);
 	tcase_add_test(t, md5_is_right);
-	tcase_add_test(t, equal_compares_all_bytes);
+	tcase_add_test(t, comparison_reads_all_bytes);
 	tcase_add_test(t, channel_auth_is_key_colon_signature);
 	tcase_add_test(t, channel_data_is_signed_as_received);
 	tcase_add_test(t, user_auth_signs_with_its_own_separator);
 	tcase_add_test(t, request_vector_passes_in_any_order);
-	tcase_add_test(t, request_lacks_a_parameter);
-	tcase_add_test(t, request_has_a_wrong_parameter);
-	tcase_add_test(t, window_is_two_sided_and_exact);
-	tcase_add_test(t, body_must_be_the_one_summed);
+	tcase_add_test(t, a_request_that_lacks_a_parameter_is_refused);
+	tcase_add_test(t, a_request_with_a_wrong_parameter_is_refused);
+	tcase_add_test(t, the_window_is_two_sided_and_exact);
+	tcase_add_test(t, the_body_must_have_the_sum_that_was_signed);
 	tcase_add_test(t, a_get_needs_no_body_md5);
 	tcase_add_test(t, parameters_are_sorted_by_name_and_values_left_as_they_are);
 	tcase_add_loop_test(t, a_query_that_can_be_signed_in_two_ways_is_refused, 0,

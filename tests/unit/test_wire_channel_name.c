@@ -54,7 +54,7 @@ START_TEST(user_channel_tells_its_user)
 }
 END_TEST
 
-START_TEST(names_outside_the_grammar)
+START_TEST(names_outside_the_grammar_are_refused)
 {
 	static const struct str_view bad[] = {
 		SV(""),
@@ -109,7 +109,7 @@ START_TEST(every_byte_is_in_or_out)
 }
 END_TEST
 
-START_TEST(patterns)
+START_TEST(a_star_of_a_pattern_matches_any_bytes)
 {
 	static const struct {
 		const char *pattern, *name;
@@ -162,15 +162,15 @@ END_TEST
 
 static Suite *suite(void)
 {
-	Suite *s = suite_create("wire channel_name");
+	Suite *s = suite_create("wire/channel_name");
 	TCase *t = tcase_create("channel_name");
 
 	tcase_add_test(t, kinds_follow_the_anchored_prefix);
 	tcase_add_test(t, user_channel_tells_its_user);
-	tcase_add_test(t, names_outside_the_grammar);
+	tcase_add_test(t, names_outside_the_grammar_are_refused);
 	tcase_add_test(t, names_are_bounded);
 	tcase_add_test(t, every_byte_is_in_or_out);
-	tcase_add_test(t, patterns);
+	tcase_add_test(t, a_star_of_a_pattern_matches_any_bytes);
 	tcase_add_test(t, a_hostile_pattern_is_cheap);
 	suite_add_tcase(s, t);
 	return s;

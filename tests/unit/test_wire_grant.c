@@ -65,7 +65,7 @@ END_TEST
 
 static Suite *suite(void)
 {
-	Suite *s = suite_create("wire grant");
+	Suite *s = suite_create("wire/grant");
 	TCase *t = tcase_create("mark");
 
 	tcase_add_test(t, what_was_added_is_parsed);

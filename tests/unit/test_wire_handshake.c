@@ -32,7 +32,7 @@ START_TEST(the_first_subprotocol_is_selected)
 }
 END_TEST
 
-START_TEST(the_form_for_libwebsockets_has_the_other_headers)
+START_TEST(the_head_for_libwebsockets_has_the_other_headers)
 {
 	static const char head[] = START "Origin: http://o\nSec-WebSocket-Protocol: x\r\n"
 					 "Sec-WebSocket-Extensions: permessage-deflate\r\n"
@@ -92,7 +92,7 @@ int main(void)
 	TCase *t = tcase_create("heads");
 
 	tcase_add_test(t, the_first_subprotocol_is_selected);
-	tcase_add_test(t, the_form_for_libwebsockets_has_the_other_headers);
+	tcase_add_test(t, the_head_for_libwebsockets_has_the_other_headers);
 	tcase_add_test(t, a_head_ends_at_its_empty_line);
 	tcase_add_test(t, the_values_of_a_header_are_joined_whatever_their_length);
 	suite_add_tcase(s, t);

@@ -98,7 +98,7 @@ static const struct {
 	{ "{\"sub\":7,\"exp\":1700000060,\"roles\":[null]}", JWT_BAD_CLAIM },
 };
 
-START_TEST(claims)
+START_TEST(each_claim_is_checked)
 {
 	struct jwt_user user;
 
@@ -109,7 +109,7 @@ START_TEST(claims)
 }
 END_TEST
 
-START_TEST(only_hs256_with_our_secret)
+START_TEST(only_hs256_with_our_secret_is_accepted)
 {
 	static const char good[] = "{\"sub\":7,\"exp\":1700000060}";
 	struct jwt_user user;
@@ -236,8 +236,9 @@ int main(void)
 	TCase *t = tcase_create("jwt");
 
 	tcase_add_test(t, a_good_token_gives_its_user);
-	tcase_add_loop_test(t, claims, 0, sizeof(claim_cases) / sizeof(*claim_cases));
-	tcase_add_test(t, only_hs256_with_our_secret);
+	tcase_add_loop_test(t, each_claim_is_checked, 0,
+			    sizeof(claim_cases) / sizeof(*claim_cases));
+	tcase_add_test(t, only_hs256_with_our_secret_is_accepted);
 	tcase_add_test(t, junk_is_malformed);
 	tcase_add_test(t, a_tampered_token_is_refused);
 	tcase_add_loop_test(t, an_audience_is_a_name_or_a_list_of_names, 0,

@@ -64,7 +64,7 @@ START_TEST(what_is_no_position_changes_nothing)
 }
 END_TEST
 
-START_TEST(one_without_an_epoch_is_not_written)
+START_TEST(a_position_without_an_epoch_is_not_written)
 {
 	char text[POSITION_SIZE] = "x";
 
@@ -72,7 +72,7 @@ START_TEST(one_without_an_epoch_is_not_written)
 }
 END_TEST
 
-START_TEST(socket_ids_of_before)
+START_TEST(only_a_list_of_up_to_eight_socket_ids_is_valid)
 {
 	static const char *const good[] = { "", "1.2", "4294967295.4294967295",
 					    "1.1,2.2,3.3,4.4,5.5,6.6,7.7,8.8" };
@@ -96,14 +96,14 @@ END_TEST
 
 static Suite *suite(void)
 {
-	Suite *s = suite_create("wire position");
+	Suite *s = suite_create("wire/position");
 	TCase *t = tcase_create("position");
 
 	tcase_add_test(t, a_position_is_read_and_written);
 	tcase_add_test(t, an_epoch_is_bounded);
 	tcase_add_test(t, what_is_no_position_changes_nothing);
-	tcase_add_test(t, one_without_an_epoch_is_not_written);
-	tcase_add_test(t, socket_ids_of_before);
+	tcase_add_test(t, a_position_without_an_epoch_is_not_written);
+	tcase_add_test(t, only_a_list_of_up_to_eight_socket_ids_is_valid);
 	suite_add_tcase(s, t);
 	return s;
 }

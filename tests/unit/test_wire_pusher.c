@@ -107,7 +107,7 @@ START_TEST(ping_and_pong_take_any_data)
 }
 END_TEST
 
-START_TEST(subscribe_public)
+START_TEST(a_subscription_to_a_public_channel_is_read)
 {
 	struct client_frame f = parse(
 		"{\"event\":\"pusher:subscribe\",\"data\":{\"auth\":\"\",\"channel\":\"x\"}}");
@@ -121,7 +121,7 @@ START_TEST(subscribe_public)
 }
 END_TEST
 
-START_TEST(subscribe_presence_keeps_channel_data_as_it_is)
+START_TEST(a_subscription_to_a_presence_channel_keeps_its_channel_data)
 {
 	struct client_frame f = parse("{\"event\":\"pusher:subscribe\",\"data\":{\"auth\":\"k:s\","
 				      "\"channel_data\":\"{\\\"user_id\\\": 10}\",\"channel\":"
@@ -135,7 +135,7 @@ START_TEST(subscribe_presence_keeps_channel_data_as_it_is)
 }
 END_TEST
 
-START_TEST(an_empty_channel_data_is_there)
+START_TEST(empty_channel_data_counts_as_given)
 {
 	struct client_frame f = parse("{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"x\","
 				      "\"channel_data\":\"\"}}");
@@ -168,7 +168,7 @@ START_TEST(doubly_encoded_data_is_opened)
 }
 END_TEST
 
-START_TEST(signin)
+START_TEST(a_sign_in_is_read)
 {
 	struct client_frame f = parse("{\"event\":\"pusher:signin\",\"data\":{\"auth\":\"k:s\","
 				      "\"user_data\":\"{\\\"id\\\":\\\"1\\\"}\"}}");
@@ -180,7 +180,7 @@ START_TEST(signin)
 }
 END_TEST
 
-START_TEST(client_event_keeps_its_data)
+START_TEST(a_client_event_keeps_its_data)
 {
 	static const char *const datas[] = { "{\"a\":[]}", "[]",   "\"text\"", "17",
 					     "1.5",	   "true", "null",     "9007199254740993" };
@@ -202,7 +202,7 @@ START_TEST(client_event_keeps_its_data)
 }
 END_TEST
 
-START_TEST(client_event_without_data)
+START_TEST(a_client_event_needs_no_data)
 {
 	struct client_frame f = parse("{\"event\":\"client-x\",\"channel\":\"private-x\"}");
 
@@ -347,7 +347,7 @@ START_TEST(a_nul_does_not_cut_a_name)
 }
 END_TEST
 
-START_TEST(refusal_leaves_the_output_alone)
+START_TEST(a_refusal_leaves_the_output_unchanged)
 {
 	struct client_frame f = { .kind = FRAME_SIGNIN };
 	const char *why;
@@ -399,7 +399,7 @@ START_TEST(member_ids_become_text)
 }
 END_TEST
 
-START_TEST(bad_members)
+START_TEST(a_member_without_a_valid_user_id_is_refused)
 {
 	static const char *const bad[] = {
 		"",
@@ -432,7 +432,7 @@ START_TEST(bad_members)
 }
 END_TEST
 
-START_TEST(member_limits)
+START_TEST(a_member_over_the_limits_is_refused)
 {
 	struct presence_member m;
 	const char *why;
@@ -454,7 +454,7 @@ START_TEST(member_limits)
 }
 END_TEST
 
-START_TEST(user_data)
+START_TEST(user_data_are_read_with_their_watchlist)
 {
 	struct presence_member m;
 	const char *why;
@@ -475,7 +475,7 @@ START_TEST(user_data)
 }
 END_TEST
 
-START_TEST(bad_user_data)
+START_TEST(wrong_user_data_are_refused)
 {
 	static const char *const bad[] = {
 		"",
@@ -503,7 +503,7 @@ START_TEST(bad_user_data)
 }
 END_TEST
 
-START_TEST(socket_ids)
+START_TEST(a_socket_id_is_two_numbers_with_a_point)
 {
 	static const struct {
 		const char *text;
@@ -537,7 +537,7 @@ START_TEST(socket_ids)
 }
 END_TEST
 
-START_TEST(socket_ids_come_back)
+START_TEST(a_socket_id_is_read_as_it_was_written)
 {
 	static const uint64_t ids[] = { 0, 1, UINT64_C(1) << 32, UINT64_C(0xfffffffe00000001),
 					UINT64_MAX };
@@ -574,7 +574,7 @@ static void teardown(void)
 		strbuf_reset(&out);                                                                \
 	} while (0)
 
-START_TEST(frames_of_a_connection)
+START_TEST(frames_of_a_connection_are_as_documented)
 {
 	frame_connection_established(&out, "123.456", 120, SV(""));
 	ck_frame("{\"event\":\"pusher:connection_established\",\"data\":\"{\\\"socket_id\\\":"
@@ -603,7 +603,7 @@ START_TEST(a_ping_is_a_ping_frame_and_an_event)
 }
 END_TEST
 
-START_TEST(frames_of_a_channel)
+START_TEST(frames_of_a_channel_are_as_documented)
 {
 	frame_subscription_succeeded(&out, SV("x"), SV("{}"), SV(""));
 	ck_frame("{\"event\":\"pusher_internal:subscription_succeeded\",\"data\":\"{}\","
@@ -646,7 +646,7 @@ START_TEST(frames_of_a_channel)
 }
 END_TEST
 
-START_TEST(frames_of_a_user)
+START_TEST(frames_of_a_user_are_as_documented)
 {
 	const struct str_view ids[] = { SV("a"), SV("b\"") };
 
@@ -662,7 +662,7 @@ START_TEST(frames_of_a_user)
 }
 END_TEST
 
-START_TEST(frames_of_events)
+START_TEST(frames_of_events_are_as_documented)
 {
 	struct frame_event e = { .event = SV("App\\Events\\X"),
 				 .channel = SV("x"),
@@ -720,45 +720,45 @@ END_TEST
 
 static Suite *suite(void)
 {
-	Suite *s = suite_create("wire pusher");
+	Suite *s = suite_create("wire/pusher");
 	TCase *in = tcase_create("frames in"), *members = tcase_create("members");
 	TCase *frames = tcase_create("frames out");
 
 	tcase_add_test(in, ping_and_pong_take_any_data);
-	tcase_add_test(in, subscribe_public);
-	tcase_add_test(in, subscribe_presence_keeps_channel_data_as_it_is);
-	tcase_add_test(in, an_empty_channel_data_is_there);
+	tcase_add_test(in, a_subscription_to_a_public_channel_is_read);
+	tcase_add_test(in, a_subscription_to_a_presence_channel_keeps_its_channel_data);
+	tcase_add_test(in, empty_channel_data_counts_as_given);
 	tcase_add_test(in, null_fields_are_absent);
 	tcase_add_test(in, doubly_encoded_data_is_opened);
-	tcase_add_test(in, signin);
-	tcase_add_test(in, client_event_keeps_its_data);
-	tcase_add_test(in, client_event_without_data);
+	tcase_add_test(in, a_sign_in_is_read);
+	tcase_add_test(in, a_client_event_keeps_its_data);
+	tcase_add_test(in, a_client_event_needs_no_data);
 	tcase_add_test(in, other_events_are_unknown);
 	tcase_add_test(in, what_is_no_json_object_is_refused);
 	tcase_add_test(in, wrong_types_name_their_field);
 	tcase_add_test(in, depth_is_bounded);
 	tcase_add_test(in, depth_of_inner_data_is_bounded_too);
 	tcase_add_test(in, a_nul_does_not_cut_a_name);
-	tcase_add_test(in, refusal_leaves_the_output_alone);
+	tcase_add_test(in, a_refusal_leaves_the_output_unchanged);
 	suite_add_tcase(s, in);
 
 	tcase_add_test(members, member_ids_become_text);
-	tcase_add_test(members, bad_members);
-	tcase_add_test(members, member_limits);
-	tcase_add_test(members, user_data);
-	tcase_add_test(members, bad_user_data);
-	tcase_add_test(members, socket_ids);
-	tcase_add_test(members, socket_ids_come_back);
+	tcase_add_test(members, a_member_without_a_valid_user_id_is_refused);
+	tcase_add_test(members, a_member_over_the_limits_is_refused);
+	tcase_add_test(members, user_data_are_read_with_their_watchlist);
+	tcase_add_test(members, wrong_user_data_are_refused);
+	tcase_add_test(members, a_socket_id_is_two_numbers_with_a_point);
+	tcase_add_test(members, a_socket_id_is_read_as_it_was_written);
 	suite_add_tcase(s, members);
 
 	tcase_add_checked_fixture(frames, setup, teardown);
-	tcase_add_test(frames, frames_of_a_connection);
+	tcase_add_test(frames, frames_of_a_connection_are_as_documented);
 	tcase_add_test(frames, a_client_events_data_stays_as_it_was_written);
 	tcase_add_test(frames, a_members_info_stays_as_it_was_written);
 	tcase_add_test(frames, a_ping_is_a_ping_frame_and_an_event);
-	tcase_add_test(frames, frames_of_a_channel);
-	tcase_add_test(frames, frames_of_a_user);
-	tcase_add_test(frames, frames_of_events);
+	tcase_add_test(frames, frames_of_a_channel_are_as_documented);
+	tcase_add_test(frames, frames_of_a_user_are_as_documented);
+	tcase_add_test(frames, frames_of_events_are_as_documented);
 	tcase_add_test(frames, ws_frames_have_the_shortest_header);
 	suite_add_tcase(s, frames);
 	return s;
