@@ -31,7 +31,7 @@ struct raw {
 	struct str_view text;
 };
 
-static bool fail_value(struct sync_call *sc, const struct sync_field *f, const char *must)
+static bool field_fail(struct sync_call *sc, const struct sync_field *f, const char *must)
 {
 	sync_fail(sc, 400, "invalid_value", f->name, "%s must be %s.", f->name, must);
 	return false;
@@ -44,18 +44,18 @@ static int64_t field_or_default(int64_t value, int64_t fallback)
 
 /* ---- one value --------------------------------------------------------------- */
 
-static bool is_text(const struct raw *v)
+static bool raw_is_text(const struct raw *v)
 {
 	return !v->json || json_is_string(v->json);
 }
 
-static struct str_view text_of(const struct raw *v)
+static struct str_view raw_text(const struct raw *v)
 {
 	return v->json ? sv_n(json_string_value(v->json), json_string_length(v->json)) : v->text;
 }
 
 /* Without NUL: PostgreSQL's type text cannot hold it. */
-static bool is_clean(struct str_view s)
+static bool field_is_clean(struct str_view s)
 {
 	return sv_is_utf8(s) && (!s.len || !memchr(s.ptr, '\0', s.len));
 }
@@ -69,11 +69,11 @@ static bool field_read_text(struct sync_call *sc, const struct sync_field *f, co
 
 	snprintf(must, sizeof(must), "a string of %" PRId64 " to %" PRId64 " bytes of UTF-8",
 		 f->min, max);
-	if (!is_text(v))
-		return fail_value(sc, f, must);
-	s = text_of(v);
-	if ((int64_t)s.len < f->min || (int64_t)s.len > max || !is_clean(s))
-		return fail_value(sc, f, must);
+	if (!raw_is_text(v))
+		return field_fail(sc, f, must);
+	s = raw_text(v);
+	if ((int64_t)s.len < f->min || (int64_t)s.len > max || !field_is_clean(s))
+		return field_fail(sc, f, must);
 	out->text = sv_dup(s);
 	return true;
 }
@@ -89,9 +89,9 @@ static bool raw_to_int(const struct raw *v, int64_t *out)
 		*out = json_integer_value(v->json);
 		return true;
 	}
-	if (!is_text(v))
+	if (!raw_is_text(v))
 		return false;
-	s = text_of(v);
+	s = raw_text(v);
 	negative = s.len && s.ptr[0] == '-';
 	if (!sv_to_u64(sv_skip(s, negative), INT64_MAX, &n))
 		return false;
@@ -120,11 +120,11 @@ static bool field_read_id(struct sync_call *sc, const struct sync_field *f, cons
 	}
 	snprintf(must, sizeof(must), "an id: an integer, or a string of 1 to %" PRId64 " bytes",
 		 max);
-	if (!is_text(v))
-		return fail_value(sc, f, must);
-	s = text_of(v);
-	if (!s.len || (int64_t)s.len > max || !is_clean(s))
-		return fail_value(sc, f, must);
+	if (!raw_is_text(v))
+		return field_fail(sc, f, must);
+	s = raw_text(v);
+	if (!s.len || (int64_t)s.len > max || !field_is_clean(s))
+		return field_fail(sc, f, must);
 	out->text = sv_dup(s);
 	return true;
 }
@@ -141,7 +141,7 @@ static bool field_read_int(struct sync_call *sc, const struct sync_field *f, con
 	}
 	snprintf(must, sizeof(must), "an integer from %" PRId64 " to %" PRId64, min, max);
 	if (!raw_to_int(v, &n) || n < min || n > max)
-		return fail_value(sc, f, must);
+		return field_fail(sc, f, must);
 	out->number = n;
 	out->text = field_int_text(n);
 	return true;
@@ -154,7 +154,7 @@ static bool field_read_user(struct sync_call *sc, const struct sync_field *f, co
 	int64_t id;
 
 	if (!raw_to_int(v, &id) || id < 1)
-		return fail_value(sc, f, "a user's id, a positive integer");
+		return field_fail(sc, f, "a user's id, a positive integer");
 	if (sc->call.caller.kind == BY_USER && id != sc->call.caller.user_id) {
 		sync_fail(sc, 403, "forbidden", f->name, "A user may act only as itself.");
 		return false;
@@ -179,12 +179,12 @@ static bool field_read_bool(struct sync_call *sc, const struct sync_field *f, co
 	else if (sv_eq(s, SV("false")) || sv_eq(s, SV("0")))
 		out->text = xstrdup("false");
 	else
-		return fail_value(sc, f, "true or false");
+		return field_fail(sc, f, "true or false");
 	return true;
 }
 
 /* Whether s begins with the shape, in which d is a digit; the T may be a space. */
-static bool has_shape(struct str_view s, const char *shape)
+static bool field_has_shape(struct str_view s, const char *shape)
 {
 	if (s.len < strlen(shape))
 		return false;
@@ -196,12 +196,12 @@ static bool has_shape(struct str_view s, const char *shape)
 }
 
 /* "0000-00-00T00:00:00" with an optional fraction and an offset (RFC 3339). */
-static bool is_time(struct str_view s)
+static bool field_is_time(struct str_view s)
 {
 	static const char shape[] = "dddd-dd-ddTdd:dd:dd";
 	size_t n = sizeof(shape) - 1;
 
-	if (s.len > 40 || !has_shape(s, shape))
+	if (s.len > 40 || !field_has_shape(s, shape))
 		return false;
 	if (n < s.len && s.ptr[n] == '.')
 		for (n++; n < s.len && s.ptr[n] >= '0' && s.ptr[n] <= '9'; n++)
@@ -209,18 +209,18 @@ static bool is_time(struct str_view s)
 	s = sv_skip(s, n);
 	if (sv_eq(s, SV("Z")))
 		return true;
-	return s.len == 6 && (has_shape(s, "+dd:dd") || has_shape(s, "-dd:dd"));
+	return s.len == 6 && (field_has_shape(s, "+dd:dd") || field_has_shape(s, "-dd:dd"));
 }
 
 static bool field_read_time(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
 			    struct sync_value *out)
 {
-	if (!is_text(v) || !is_time(text_of(v)))
-		return fail_value(sc, f,
+	if (!raw_is_text(v) || !field_is_time(raw_text(v)))
+		return field_fail(sc, f,
 				  v->json ? "a time such as 2026-01-31T12:00:00Z"
 					  : "a time such as 2026-01-31T12:00:00Z; in a URL write "
 					    "the + of an offset as %2B");
-	out->text = sv_dup(text_of(v));
+	out->text = sv_dup(raw_text(v));
 	return true;
 }
 
@@ -245,7 +245,7 @@ static bool field_read_json(struct sync_call *sc, const struct sync_field *f, co
 	if (value)
 		out->text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 	json_decref(value);
-	return value || fail_value(sc, f, "JSON");
+	return value || field_fail(sc, f, "JSON");
 }
 
 static bool field_read_object(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
@@ -257,7 +257,7 @@ static bool field_read_object(struct sync_call *sc, const struct sync_field *f, 
 	if (ok)
 		out->text = json_is_array(object) ? xstrdup("{}") : json_dump_text(object);
 	json_decref(object);
-	return ok || fail_value(sc, f, "an object");
+	return ok || field_fail(sc, f, "an object");
 }
 
 static bool field_read_array(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
@@ -275,7 +275,7 @@ static bool field_read_array(struct sync_call *sc, const struct sync_field *f, c
 	}
 	json_decref(array);
 	snprintf(must, sizeof(must), "a list of %" PRId64 " to %zu members", f->min, max);
-	return ok || fail_value(sc, f, must);
+	return ok || field_fail(sc, f, must);
 }
 
 /* "a,b" as a JSON array of strings; NULL: a part is not UTF-8. */
@@ -292,19 +292,19 @@ static json_t *fields_split(struct str_view text)
 	return array;
 }
 
-static bool is_name(const json_t *value)
+static bool field_is_name(const json_t *value)
 {
 	struct str_view s = sv_n(json_string_value(value), json_string_length(value));
 
-	return json_is_string(value) && s.len && s.len <= TEXT_MAX_BYTES && is_clean(s);
+	return json_is_string(value) && s.len && s.len <= TEXT_MAX_BYTES && field_is_clean(s);
 }
 
-static bool are_names(const json_t *array, size_t max)
+static bool field_are_names(const json_t *array, size_t max)
 {
 	if (!json_is_array(array) || !json_array_size(array) || json_array_size(array) > max)
 		return false;
 	for (size_t i = 0; i < json_array_size(array); i++)
-		if (!is_name(json_array_get(array, i)))
+		if (!field_is_name(json_array_get(array, i)))
 			return false;
 	return true;
 }
@@ -314,7 +314,7 @@ static bool field_read_strings(struct sync_call *sc, const struct sync_field *f,
 {
 	size_t max = (size_t)field_or_default(f->max, STRINGS_MAX);
 	json_t *array = v->json ? json_incref((json_t *)v->json) : fields_split(v->text);
-	bool ok = are_names(array, max);
+	bool ok = field_are_names(array, max);
 	char must[64];
 
 	if (ok) {
@@ -323,17 +323,17 @@ static bool field_read_strings(struct sync_call *sc, const struct sync_field *f,
 	}
 	json_decref(array);
 	snprintf(must, sizeof(must), "a list of 1 to %zu strings of UTF-8", max);
-	return ok || fail_value(sc, f, must);
+	return ok || field_fail(sc, f, must);
 }
 
 static bool field_read_channel(struct sync_call *sc, const struct sync_field *f,
 			       const struct raw *v, struct sync_value *out)
 {
-	if (!is_text(v) ||
-	    channel_name_parse(text_of(v), sc->call.app->limits.max_channel_name_bytes,
+	if (!raw_is_text(v) ||
+	    channel_name_parse(raw_text(v), sc->call.app->limits.max_channel_name_bytes,
 			       &out->channel))
-		return fail_value(sc, f, "a channel's name: letters, digits and _-=@,.; only");
-	out->text = sv_dup(text_of(v));
+		return field_fail(sc, f, "a channel's name: letters, digits and _-=@,.; only");
+	out->text = sv_dup(raw_text(v));
 	return true;
 }
 
@@ -360,18 +360,18 @@ static bool field_check_socket(struct sync_call *sc, const struct sync_field *f,
 static bool field_read_socket(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
 			      struct sync_value *out)
 {
-	if (!is_text(v) || !socket_id_parse(text_of(v), &out->socket_id))
-		return fail_value(sc, f, "a socket id, as in \"123.456\"");
+	if (!raw_is_text(v) || !socket_id_parse(raw_text(v), &out->socket_id))
+		return field_fail(sc, f, "a socket id, as in \"123.456\"");
 	if (f->flags & FIELD_OWN && !field_check_socket(sc, f, out->socket_id))
 		return false;
-	out->text = sv_dup(text_of(v));
+	out->text = sv_dup(raw_text(v));
 	return true;
 }
 
 static bool field_read_choice(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
 			      struct sync_value *out)
 {
-	struct str_view s = is_text(v) ? text_of(v) : SV("");
+	struct str_view s = raw_is_text(v) ? raw_text(v) : SV("");
 	const char *at = f->choices;
 	char must[160];
 
@@ -387,7 +387,7 @@ static bool field_read_choice(struct sync_call *sc, const struct sync_field *f, 
 	snprintf(must, sizeof(must), "one of %s", f->choices);
 	for (char *bar = must; (bar = strchr(bar, '|')); bar++)
 		*bar = ' ';
-	return fail_value(sc, f, must);
+	return field_fail(sc, f, must);
 }
 
 typedef bool reader(struct sync_call *sc, const struct sync_field *f, const struct raw *v,

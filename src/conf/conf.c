@@ -340,7 +340,7 @@ static void conf_check_dsn(struct loader *l)
 }
 
 /* Checks that concern several options together. */
-static void check_whole(struct loader *l)
+static void conf_check_whole(struct loader *l)
 {
 	struct conf *c = l->conf;
 
@@ -384,7 +384,7 @@ static int conf_load_all(struct loader *l, int argc, char **argv)
 	loader_read_environment(l);
 	rc = loader_read_flags(l, argc, argv, &m, true);
 	loader_build_apps(l);
-	check_whole(l);
+	conf_check_whole(l);
 	return l->rc ? l->rc : rc;
 }
 

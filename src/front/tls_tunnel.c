@@ -57,7 +57,7 @@ static size_t tunnel_write_http(struct tunnel *r, const char *p, size_t n)
 	return errno == EAGAIN || errno == EINTR ? 0 : n;
 }
 
-static enum step pass_http_end(struct tunnel *r)
+static enum step tunnel_pass_http_end(struct tunnel *r)
 {
 	if (r->has_http_end)
 		return STEP_BLOCKED;
@@ -99,7 +99,7 @@ static enum step tunnel_move_to_http(struct tunnel *r)
 		tunnel_drop_kept(&r->to_http, sent);
 		return sent ? STEP_MOVED : STEP_BLOCKED;
 	}
-	return r->client_ended ? pass_http_end(r) : tunnel_read_client(r);
+	return r->client_ended ? tunnel_pass_http_end(r) : tunnel_read_client(r);
 }
 
 /* ---- from the HTTP server to the client ---------------------------------------- */
@@ -119,7 +119,7 @@ static enum step tunnel_write_client(struct tunnel *r, const char *p, size_t n, 
 	}
 }
 
-static enum step tunnel_end_client(struct tunnel *r)
+static enum step tunnel_pass_client_end(struct tunnel *r)
 {
 	int rc;
 
@@ -164,7 +164,7 @@ static enum step tunnel_move_to_client(struct tunnel *r)
 		tunnel_drop_kept(&r->to_client, sent);
 		return step;
 	}
-	return r->http_ended ? tunnel_end_client(r) : tunnel_read_http(r);
+	return r->http_ended ? tunnel_pass_client_end(r) : tunnel_read_http(r);
 }
 
 enum tunnel_state tunnel_run(struct tunnel *r, bool *moved)
