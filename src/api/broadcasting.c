@@ -169,7 +169,7 @@ struct channel_refusal {
 static struct channel_refusal channel_refusal_of(const struct sync_call *sc,
 						 const struct authorize_answer *a)
 {
-	if (!a->allowed)
+	if (!a->is_allowed)
 		return (struct channel_refusal){
 			403, "channel_forbidden",
 			"No channel rule allows this user to join this channel"
@@ -251,7 +251,7 @@ static void on_one_of_several(void *ctx, const struct authorize_answer *a)
 	struct sync_call *sc = ctx;
 	struct channel_refusal refusal;
 
-	if (a->failure && !(a->in_predicate && a->failure->rc == -ETIMEDOUT)) {
+	if (a->failure && !(a->is_in_predicate && a->failure->rc == -ETIMEDOUT)) {
 		statement_fail_verdict(sc, a);
 		return;
 	}

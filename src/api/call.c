@@ -75,7 +75,7 @@ bool call_take_quota(struct call *c)
 struct client_address call_client(const struct call *c)
 {
 	if (!c->services) /* a late reply, which has the request only */
-		return (struct client_address){ .address = c->r->peer, .is_secure = c->r->tls };
+		return (struct client_address){ .address = c->r->peer, .is_secure = c->r->is_tls };
 	return request_client(c->r, &c->services->conf->server.trusted_proxies);
 }
 

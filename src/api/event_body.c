@@ -76,7 +76,7 @@ static void event_channels_of_json(const json_t *list, struct event_body *e)
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		struct event_member f = event_body_member(json_array_get(list, i));
 
-		e->channel_wrong |= f.state != MEMBER_TEXT;
+		e->has_wrong_channel |= f.state != MEMBER_TEXT;
 		event_body_add_channel(e, f.text);
 	}
 }

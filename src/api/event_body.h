@@ -25,7 +25,7 @@ struct event_member {
 struct event_body {
 	struct event_member name, data, channel, socket_id, info, idempotency_key;
 	enum member_state channels; /* MEMBER_TEXT: an array of strings */
-	bool channel_wrong;	    /* an element of channels is no string */
+	bool has_wrong_channel;	    /* an element of channels is no string */
 	size_t n_channels;
 	size_t room;	       /* in list */
 	struct str_view *list; /* few, or heap */

@@ -497,7 +497,7 @@ static bool events_check_lists(struct call *c, const struct event_body *b)
 
 	if (b->channels == MEMBER_WRONG)
 		call_fail(c, 400, "\"channels\" must be an array of strings.");
-	else if (b->channel_wrong || b->channel.state == MEMBER_WRONG)
+	else if (b->has_wrong_channel || b->channel.state == MEMBER_WRONG)
 		call_fail(c, 400, "A channel must be a string.");
 	else if (!n)
 		call_fail(c, 400, "The event needs \"channels\" or \"channel\".");

@@ -26,7 +26,7 @@ static void request_header_list(const struct request *r, const char *name, struc
 struct client_address request_client(const struct request *r, const struct trusted_proxies *proxies)
 {
 	struct strbuf x_for, x_proto, forwarded;
-	struct client_address client = { .address = r->peer, .is_secure = r->tls };
+	struct client_address client = { .address = r->peer, .is_secure = r->is_tls };
 
 	if (!trusted_proxies_contain(proxies, &r->peer))
 		return client;
@@ -34,7 +34,7 @@ struct client_address request_client(const struct request *r, const struct trust
 	request_header_list(r, "X-Forwarded-Proto", &x_proto);
 	request_header_list(r, "Forwarded", &forwarded);
 	client = client_address_of(
-		proxies, &r->peer, r->tls,
+		proxies, &r->peer, r->is_tls,
 		&(struct forwarded_headers){ .x_forwarded_for = strbuf_view(&x_for),
 					     .x_forwarded_proto = strbuf_view(&x_proto),
 					     .forwarded = strbuf_view(&forwarded) });

@@ -75,7 +75,7 @@ struct request {
 	struct auth_param params[REQUEST_PARAMS_MAX]; /* query, unescaped */
 	size_t n_params;
 	struct str_view body;
-	bool tls;
+	bool is_tls;
 	bool is_unix;	     /* the socket is a Unix socket */
 	struct address peer; /* the other end of the socket, which may be a proxy */
 	unsigned route;	     /* for metrics; set by the router */

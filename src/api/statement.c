@@ -258,7 +258,7 @@ static const char rule_slow[] = "The predicate of this channel's rule did not an
 
 static bool statement_is_rule_slow(const struct authorize_answer *a)
 {
-	return a->in_predicate && a->failure->rc == -ETIMEDOUT;
+	return a->is_in_predicate && a->failure->rc == -ETIMEDOUT;
 }
 
 void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer *a)

@@ -46,7 +46,7 @@ static void verdicts_on_answer(void *ctx, const struct authorize_answer *a)
 		v->done(v->ctx, a);
 		return;
 	}
-	strbuf_add_str(&v->known, a->allowed ? ":true" : ":false");
+	strbuf_add_str(&v->known, a->is_allowed ? ":true" : ":false");
 	verdicts_next(v);
 }
 

@@ -12,7 +12,7 @@ void mailbox_init(struct mailbox *m, unsigned max)
 	m->head = m->tail = NULL;
 	m->count = 0;
 	m->max = max;
-	m->closed = false;
+	m->is_closed = false;
 }
 
 void mailbox_release(struct mailbox *m)
@@ -26,7 +26,7 @@ static int mailbox_add(struct mailbox *m, struct mailbox_entry *e, bool owed)
 
 	e->next = NULL;
 	pthread_mutex_lock(&m->lock);
-	if (m->closed) {
+	if (m->is_closed) {
 		rc = -EPIPE;
 	} else if (!owed && m->max && m->count >= m->max) {
 		rc = -EAGAIN;
@@ -68,6 +68,6 @@ struct mailbox_entry *mailbox_take(struct mailbox *m)
 void mailbox_close(struct mailbox *m)
 {
 	pthread_mutex_lock(&m->lock);
-	m->closed = true;
+	m->is_closed = true;
 	pthread_mutex_unlock(&m->lock);
 }

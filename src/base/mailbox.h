@@ -19,7 +19,7 @@ struct mailbox {
 	struct mailbox_entry *head, *tail;
 	unsigned count; /* messages waiting */
 	unsigned max;	/* refuse beyond; 0: no bound */
-	bool closed;
+	bool is_closed;
 };
 
 void mailbox_init(struct mailbox *m, unsigned max);

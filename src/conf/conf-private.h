@@ -36,8 +36,8 @@ struct loader {
 	struct draft env; /* of the environment and flags */
 	enum app_origin env_origin;
 	bool has_secret;       /* the source that is read set one */
-	bool take_db;	       /* DB_* of the source that is read count */
-	bool left_db;	       /* some did not */
+	bool is_db_read;       /* DB_* of the source that is read count */
+	bool has_left_db;      /* some did not */
 	bool has_pusher;       /* PUSHER_APP_* is set */
 	struct strbuf unknown; /* names of REVERB_* and SOKETI_* without an option */
 	char *db_connection;
@@ -46,7 +46,7 @@ struct loader {
 
 struct conf_modes {
 	const char *config, *env_file;
-	bool help, version;
+	bool wants_help, wants_version;
 };
 
 void draft_add(struct draft *d, const char *name, const char *value, const char *label);

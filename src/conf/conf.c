@@ -174,7 +174,7 @@ static void ini_read_app(struct loader *l, const char *id, const struct setting 
 	const struct option *o = option_find("app", s->name, &scale);
 	char *whole;
 
-	if (!s->continued || !d->n) {
+	if (!s->is_continued || !d->n) {
 		if (o)
 			ini_check_once(l, s, o, label);
 		if (o && (o->flags & OPTION_SECRET))
@@ -197,7 +197,7 @@ static void ini_read_option(struct loader *l, const struct setting *s, const cha
 		loader_complain(l, option_unknown(s->section, s->name, label));
 		return;
 	}
-	if (!s->continued) {
+	if (!s->is_continued) {
 		ini_check_once(l, s, o, label);
 		loader_set(l, o, s->value, scale, label);
 		return;
@@ -370,11 +370,11 @@ static int conf_load_all(struct loader *l, int argc, char **argv)
 
 	if (rc < 0)
 		return rc;
-	if (m.help)
+	if (m.wants_help)
 		conf_print_help(stdout);
-	else if (m.version)
+	else if (m.wants_version)
 		puts("scopewired " PACKAGE_VERSION);
-	if (m.help || m.version)
+	if (m.wants_help || m.wants_version)
 		return 1;
 	if (l->conf->print_routes)
 		return 0;

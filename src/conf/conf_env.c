@@ -40,13 +40,13 @@ static void env_take_url(struct loader *l)
 	struct db_url url;
 	const char *wrong;
 
-	if (!l->db_url || !l->take_db)
+	if (!l->db_url || !l->is_db_read)
 		return;
 	wrong = db_url_parse(l->db_url, &url);
 	if (wrong) {
 		loader_complain(l, textf("%s: %s", l->db_url_label, wrong));
 	} else if (!url.is_postgres) {
-		l->left_db = true;
+		l->has_left_db = true;
 	} else {
 		conf_replace(&l->conf->database.dsn, "");
 		for (size_t i = 0; i < DB_URL_OPTIONS; i++)
@@ -63,8 +63,8 @@ static void env_take_url(struct loader *l)
 static void env_database(struct loader *l, const struct option *o, const char *value,
 			 const char *label)
 {
-	if (!l->take_db) {
-		l->left_db = true;
+	if (!l->is_db_read) {
+		l->has_left_db = true;
 	} else if (strcmp(o->name, "dsn") == 0) {
 		conf_replace(&l->db_url, value);
 		conf_replace(&l->db_url_label, label);
@@ -173,14 +173,14 @@ static void begin_env(struct loader *l)
 	enum env_kind kind = env_convert(sv(l->db_connection), &driver);
 
 	strbuf_init(&l->unknown, 0);
-	l->left_db = false;
-	l->take_db = kind != ENV_TEXT || sv_eq_c(driver, "pgsql");
+	l->has_left_db = false;
+	l->is_db_read = kind != ENV_TEXT || sv_eq_c(driver, "pgsql");
 }
 
 static void end_env(struct loader *l, const char *source)
 {
 	env_take_url(l);
-	if (l->left_db && !l->take_db) {
+	if (l->has_left_db && !l->is_db_read) {
 		conf_replace(&l->conf->database_hint, "");
 		free(l->conf->database_hint);
 		l->conf->database_hint =
@@ -189,7 +189,7 @@ static void end_env(struct loader *l, const char *source)
 			      "or start with --embedded-postgres DIR",
 			      source, l->db_connection);
 		loader_note(l->conf, xstrdup(l->conf->database_hint));
-	} else if (l->left_db) {
+	} else if (l->has_left_db) {
 		loader_note(l->conf,
 			    textf("%s: the database's URL is not one of PostgreSQL and was ignored",
 				  source));

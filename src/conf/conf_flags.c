@@ -155,8 +155,8 @@ static int flag_mode(struct loader *l, struct args *a, enum flag_kind kind, stru
 	l->conf->check_only |= kind == FLAG_CHECK;
 	l->conf->print_routes |= kind == FLAG_ROUTES;
 	l->conf->print_config |= kind == FLAG_PRINT_CONFIG;
-	m->help |= kind == FLAG_HELP;
-	m->version |= kind == FLAG_VERSION;
+	m->wants_help |= kind == FLAG_HELP;
+	m->wants_version |= kind == FLAG_VERSION;
 	return 0;
 }
 

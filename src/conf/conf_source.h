@@ -12,7 +12,7 @@ struct setting {
 	const char *section; /* INI; "" above the first */
 	const char *name, *value;
 	unsigned line;
-	bool continued; /* INI: value continues that of the setting before */
+	bool is_continued; /* INI: value continues that of the setting before */
 };
 
 /* 0, or -errno, which is the result of the reading; the settings that follow are passed too. */

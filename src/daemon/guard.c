@@ -48,7 +48,7 @@ struct guard {
 	unsigned takeover_wait_s, connect_timeout_ms;
 	char *conninfo, *password, *schema, *server, *node, *address;
 	char instance[33]; /* a random name of this process */
-	bool migrate_only;
+	bool is_migrate_only;
 	pthread_t thread;
 	struct wake wake;    /* of the guard's thread */
 	struct wake changed; /* for main */
@@ -312,15 +312,15 @@ static int guard_open(struct guard *g, char **why)
 /* 0: this daemon has the database. */
 static int guard_attempt(struct guard *g, char **why)
 {
-	bool has = g->migrate_only;
+	bool has = g->is_migrate_only;
 	int rc = guard_open(g, why);
 
 	do {
-		if (rc == 0 && !g->migrate_only)
+		if (rc == 0 && !g->is_migrate_only)
 			rc = guard_wait_for_other(g, why);
 		if (rc == 0)
 			rc = migrate_session_run(g->conn, g->schema, guard_set_wait, g, why);
-		if (rc == 0 && !g->migrate_only)
+		if (rc == 0 && !g->is_migrate_only)
 			rc = guard_take(g, &has, why);
 	} while (rc == 0 && !has);
 	guard_set_wait(g, NULL);
@@ -438,7 +438,8 @@ static void guard_failed(struct guard *g, int rc, char *why)
 
 static bool guard_tries_again(const struct guard *g, int rc)
 {
-	return rc != -EBUSY && (atomic_load(&g->has_held) || (!g->is_required && !g->migrate_only));
+	return rc != -EBUSY &&
+	       (atomic_load(&g->has_held) || (!g->is_required && !g->is_migrate_only));
 }
 
 RUNS_ON(on_db) static void *guard_run(void *arg)
@@ -452,7 +453,7 @@ RUNS_ON(on_db) static void *guard_run(void *arg)
 		char *why = NULL;
 
 		rc = guard_attempt(g, &why);
-		if (rc == 0 && g->migrate_only) {
+		if (rc == 0 && g->is_migrate_only) {
 			guard_set_state(g, GUARD_HOLDS, EX_OK, NULL);
 			break;
 		}
@@ -515,7 +516,7 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
 	g->takeover_wait_s = conf->database.takeover_wait_s;
 	g->connect_timeout_ms = conf->database.connect_timeout_s * 1000;
 	g->health = health;
-	g->migrate_only = conf->migrate_only;
+	g->is_migrate_only = conf->migrate_only;
 	g->conninfo = xstrdup(conninfo);
 	g->password = conf->database.password ? xstrdup(conf->database.password) : NULL;
 	g->schema = xstrdup(conf->database.schema);

@@ -73,7 +73,7 @@ struct tls_port {
 	unsigned next; /* of the threads, for tls_port_adopt() */
 	pthread_mutex_t lock;
 	SSL_CTX *context;
-	bool closed;
+	bool is_closed;
 	atomic_uint stop_ms; /* plus 1; 0: not stopping */
 	struct tls_thread threads[];
 };
@@ -176,7 +176,7 @@ static void conn_tunnel(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls
 
 	switch (tunnel_run(&c->tunnel, &moved)) {
 	case TUNNEL_WAITS:
-		if (c->tunnel.http_ended && (moved || c->phase == TLS_TUNNEL))
+		if (c->tunnel.is_http_ended && (moved || c->phase == TLS_TUNNEL))
 			conn_enter(t, c, TLS_ENDING);
 		break;
 	case TUNNEL_BUSY:
@@ -218,7 +218,7 @@ static void tls_pass_to_http(struct tls_thread *t, struct tls_conn *c) RUNS_ON(o
 		return;
 	}
 	pthread_mutex_lock(&p->lock);
-	closed = p->closed;
+	closed = p->is_closed;
 	if (!closed)
 		p->conf.on_http(p->conf.ctx, ends[1], (struct sockaddr *)&c->peer, c->peer_len);
 	pthread_mutex_unlock(&p->lock);
@@ -241,7 +241,7 @@ static void tls_pass_to_worker(struct tls_thread *t, struct tls_conn *c) RUNS_ON
 
 	epoll_ctl(t->epoll, EPOLL_CTL_DEL, c->fd, NULL);
 	pthread_mutex_lock(&p->lock);
-	if (!p->closed) {
+	if (!p->is_closed) {
 		p->conf.on_websocket(p->conf.ctx, c->fd, c->ssl, strbuf_view(&c->head));
 		c->fd = -1;
 		c->ssl = NULL;
@@ -326,7 +326,7 @@ static void conn_begin(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 	list_append(&t->phases[TLS_FIRST], c);
 	strbuf_init(&c->head, 0);
 	pthread_mutex_lock(&p->lock);
-	c->ssl = p->closed ? NULL : SSL_new(p->context);
+	c->ssl = p->is_closed ? NULL : SSL_new(p->context);
 	pthread_mutex_unlock(&p->lock);
 	if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1) {
 		conn_leave(t, c);
@@ -494,7 +494,7 @@ void tls_port_close(struct tls_port *p)
 	if (!p)
 		return;
 	pthread_mutex_lock(&p->lock);
-	p->closed = true;
+	p->is_closed = true;
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -83,7 +83,7 @@ static enum step tunnel_read_client(struct tunnel *r)
 	case SSL_ERROR_WANT_WRITE:
 		return STEP_BLOCKED;
 	case SSL_ERROR_ZERO_RETURN:
-		r->client_ended = true;
+		r->is_client_ended = true;
 		return STEP_MOVED;
 	default:
 		return STEP_BROKEN;
@@ -99,7 +99,7 @@ static enum step tunnel_move_to_http(struct tunnel *r)
 		tunnel_drop_kept(&r->to_http, sent);
 		return sent ? STEP_MOVED : STEP_BLOCKED;
 	}
-	return r->client_ended ? tunnel_pass_http_end(r) : tunnel_read_client(r);
+	return r->is_client_ended ? tunnel_pass_http_end(r) : tunnel_read_client(r);
 }
 
 /* ---- from the HTTP server to the client ---------------------------------------- */
@@ -145,7 +145,7 @@ static enum step tunnel_read_http(struct tunnel *r)
 		return STEP_BLOCKED;
 	if (n <= 0) {
 		/* ECONNRESET: it closed before it had read all; what it had written was read. */
-		r->http_ended = true;
+		r->is_http_ended = true;
 		return STEP_MOVED;
 	}
 	step = tunnel_write_client(r, piece, (size_t)n, &sent);
@@ -164,14 +164,14 @@ static enum step tunnel_move_to_client(struct tunnel *r)
 		tunnel_drop_kept(&r->to_client, sent);
 		return step;
 	}
-	return r->http_ended ? tunnel_pass_client_end(r) : tunnel_read_http(r);
+	return r->is_http_ended ? tunnel_pass_client_end(r) : tunnel_read_http(r);
 }
 
 enum tunnel_state tunnel_run(struct tunnel *r, bool *moved)
 {
 	*moved = false;
 	for (int i = 0; i < PIECES_MAX; i++) {
-		enum step in = r->http_ended ? STEP_BLOCKED : tunnel_move_to_http(r);
+		enum step in = r->is_http_ended ? STEP_BLOCKED : tunnel_move_to_http(r);
 		enum step out = in == STEP_BROKEN ? STEP_BROKEN : tunnel_move_to_client(r);
 
 		if (out == STEP_BROKEN)

@@ -15,9 +15,9 @@ struct tunnel {
 	SSL *ssl;
 	int pair;			  /* the socket to the HTTP server, non-blocking */
 	struct strbuf to_http, to_client; /* what is left of one piece; ptr NULL: nothing */
-	bool client_ended;		  /* the client sends no more */
+	bool is_client_ended;		  /* the client sends no more */
 	bool has_http_end;		  /* and the HTTP server knows */
-	bool http_ended;		  /* all of its bytes were read */
+	bool is_http_ended;		  /* all of its bytes were read */
 	bool has_closed;		  /* close_notify was sent */
 };
 

@@ -250,10 +250,10 @@ static enum MHD_Result conn_take_headers(struct http_request *req, const char *m
 	if (n > req->server->conf.max_header_bytes)
 		return conn_refuse(req, "431 Request Header Fields Too Large", "headers_too_large",
 				   "The request line and headers are too large");
-	if (req->too_long)
+	if (req->is_too_long)
 		return conn_refuse(req, "400 Bad Request", "bad_request",
 				   "Too many query parameters");
-	if (req->bad_path)
+	if (req->has_bad_path)
 		return conn_refuse(req, "400 Bad Request", "bad_request",
 				   "The path contains a NUL byte");
 	if (method_len >= HTTP_METHOD_SIZE)
@@ -276,7 +276,7 @@ static enum MHD_Result conn_route(struct http_request *req) RUNS_ON(on_http)
 		req->base.body = strbuf_view(&req->body);
 	/* counted before the flag is read: http_server_stop() reads the count after it set it */
 	atomic_fetch_add(&s->busy, 1);
-	if (atomic_load(&s->stopping))
+	if (atomic_load(&s->is_stopping))
 		return http_reply_stopping(req);
 	atomic_fetch_add(&req->refs, 1);
 	if (s->conf.handle)
@@ -329,11 +329,11 @@ void *conn_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 	memset((char *)req + sizeof(req->base), 0, sizeof(*req) - sizeof(req->base));
 	memcpy(req->target, target, len + 1);
 	rc = request_set_target(&req->base, req->target, len);
-	req->too_long = rc == -E2BIG;
-	req->bad_path = rc == -EINVAL;
+	req->is_too_long = rc == -E2BIG;
+	req->has_bad_path = rc == -EINVAL;
 	req->base.body = sv_n("", 0);
 	req->base.route = ROUTE_NONE;
-	req->base.tls = conn->is_tls;
+	req->base.is_tls = conn->is_tls;
 	req->base.is_unix = conn->is_unix;
 	req->base.peer = conn->peer;
 	req->base.header = conn_header;
@@ -363,7 +363,7 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
 		return;
 	*ctx = NULL;
 	http_suspend_end(req); /* resumed, but the client has closed the connection */
-	req->conn->deadline.linger = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
+	req->conn->deadline.wants_linger = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
 	if (!deadline_set(&req->conn->deadline, DEADLINE_NEVER)) {
 		deadlines_wait(s->deadlines);
 		log_debug("http: a request did not arrive in time");
@@ -374,7 +374,7 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
 	(void)deadline_set(&req->conn->deadline,
 			   conn_request_deadline(s) + s->conf.idle_timeout_s * USEC_PER_SEC);
 	if (req->progress == ROUTED && atomic_fetch_sub(&s->busy, 1) == 1 &&
-	    atomic_load(&s->stopping)) {
+	    atomic_load(&s->is_stopping)) {
 		http_lock(s);
 		pthread_cond_signal(&s->changed);
 		http_unlock(s);
@@ -393,7 +393,7 @@ void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
 
 	ASSERT_ON(on_http);
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-		s->announced = true;
+		s->is_announced = true;
 		*ctx = conn = xcalloc(1, sizeof(*conn));
 		conn->server = s;
 		conn->is_tls = s->is_tls;

@@ -36,7 +36,7 @@ struct deadlines {
 	struct wake wake; /* a socket begins to linger, or stop */
 	pthread_mutex_t lock;
 	struct deadline *head OWNED_BY(deadlines_held);
-	bool stopping OWNED_BY(deadlines_held);
+	bool is_stopping OWNED_BY(deadlines_held);
 	/* sockets whose client is still sending, and when each is closed */
 	struct pollfd linger[LINGER_MAX + 1] OWNED_BY(on_http_deadlines); /* the first is wake */
 	usec_t until[LINGER_MAX + 1] OWNED_BY(on_http_deadlines);
@@ -156,7 +156,7 @@ static bool deadlines_take_lingering(struct deadlines *d) RUNS_ON(on_http_deadli
 		d->linger[d->n_linger] = (struct pollfd){ .fd = fd, .events = POLLIN };
 		d->until[d->n_linger] = clock_mono() + LINGER_US;
 	}
-	stopping = d->stopping;
+	stopping = d->is_stopping;
 	deadlines_unlock(d);
 	return !stopping;
 }
@@ -209,7 +209,7 @@ void deadlines_stop(struct deadlines *d)
 	if (!d)
 		return;
 	deadlines_lock(d);
-	d->stopping = true;
+	d->is_stopping = true;
 	deadlines_unlock(d);
 	wake_signal(&d->wake);
 	pthread_join(d->thread, NULL);
@@ -219,7 +219,7 @@ void deadlines_stop(struct deadlines *d)
 void deadlines_add(struct deadlines *d, struct deadline *c, int fd, usec_t at)
 {
 	c->fd = fd;
-	c->linger = true;
+	c->wants_linger = true;
 	atomic_store(&c->at, at);
 	deadlines_lock(d);
 	c->prev = NULL;
@@ -236,7 +236,7 @@ static bool deadline_wants_linger(const struct deadline *c)
 	char byte;
 	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	return n > 0 || (n < 0 && errno == EAGAIN && c->linger);
+	return n > 0 || (n < 0 && errno == EAGAIN && c->wants_linger);
 }
 
 /* Keeps a copy of the socket: the original may be closed without a reset. */
@@ -263,7 +263,7 @@ void deadlines_remove(struct deadlines *d, struct deadline *c)
 		c->prev->next = c->next;
 	else
 		d->head = c->next;
-	if (!d->stopping && deadline_wants_linger(c))
+	if (!d->is_stopping && deadline_wants_linger(c))
 		deadlines_linger_locked(d, c->fd);
 	deadlines_unlock(d);
 }

@@ -27,7 +27,7 @@ struct deadline {
 	int fd;
 	_Atomic usec_t at; /* monotonic; DEADLINE_NEVER; DEADLINE_PASSED once it passed */
 	/* the last request was not responded to completely: close gently; of the http thread */
-	bool linger;
+	bool wants_linger;
 };
 
 #define DEADLINE_NEVER	((usec_t)0)

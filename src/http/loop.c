@@ -27,14 +27,14 @@ struct http_loop {
 	struct mailbox box;
 	struct wake wake;
 	int epoll_fd;
-	atomic_bool idle; /* a sender has to wake the thread */
-	atomic_bool stopping;
+	atomic_bool is_idle; /* a sender has to wake the thread */
+	atomic_bool is_stopping;
 };
 
 void http_loop_post(struct http_loop *l, struct loop_call *call)
 {
 	/* the box is not closed while it has senders */
-	if (mailbox_put_owed(&l->box, &call->entry) == 1 && atomic_load(&l->idle))
+	if (mailbox_put_owed(&l->box, &call->entry) == 1 && atomic_load(&l->is_idle))
 		wake_signal(&l->wake);
 }
 
@@ -71,16 +71,16 @@ static void loop_wait(struct http_loop *l) RUNS_ON(on_http)
 		timeout = ms > INT_MAX ? INT_MAX : (int)ms;
 	if (!timeout)
 		return;
-	atomic_store(&l->idle, true);
+	atomic_store(&l->is_idle, true);
 	/* from here on senders wake this thread */
-	if (!loop_make_calls(l) && !atomic_load(&l->stopping) &&
+	if (!loop_make_calls(l) && !atomic_load(&l->is_stopping) &&
 	    poll(fds, ARRAY_SIZE(fds), timeout) > 0) {
 		if (fds[1].revents)
 			wake_drain(&l->wake);
 		if (fds[2].revents)
 			admission_woken(l->admission);
 	}
-	atomic_store(&l->idle, false);
+	atomic_store(&l->is_idle, false);
 }
 
 static void *loop_run(void *arg)
@@ -88,7 +88,7 @@ static void *loop_run(void *arg)
 	struct http_loop *l = arg;
 
 	ASSERT_ON(on_http);
-	while (!atomic_load(&l->stopping)) {
+	while (!atomic_load(&l->is_stopping)) {
 		loop_make_calls(l);
 		MHD_run_wait(l->mhd, 0);
 		loop_wait(l);
@@ -129,7 +129,7 @@ void http_loop_stop(struct http_loop *l)
 {
 	if (!l)
 		return;
-	atomic_store(&l->stopping, true);
+	atomic_store(&l->is_stopping, true);
 	wake_signal(&l->wake);
 	pthread_join(l->thread, NULL);
 	loop_free(l);

@@ -37,7 +37,7 @@ bool http_suspend(struct http_request *req)
 	bool ok;
 
 	http_lock(s);
-	ok = !s->closed;
+	ok = !s->is_closed;
 	if (ok) {
 		req->prev = NULL;
 		req->next = s->waiting;
@@ -113,7 +113,7 @@ void http_add_headers(struct http_server *s, const struct reply *reply,
 		http_add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
 		http_add_header(response, "Sec-WebSocket-Version", "13");
 	}
-	if (reply->close || atomic_load(&s->stopping))
+	if (reply->close || atomic_load(&s->is_stopping))
 		http_add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
 
@@ -124,7 +124,7 @@ static bool reply_is_empty_object(const struct http_request *req)
 
 	return !reply->content_type && !reply->retry_after_s && !reply->close &&
 	       !reply->n_headers && reply->body.len == 2 && memcmp(reply->body.ptr, "{}", 2) == 0 &&
-	       !atomic_load_explicit(&req->server->stopping, memory_order_relaxed);
+	       !atomic_load_explicit(&req->server->is_stopping, memory_order_relaxed);
 }
 
 /* Takes the reply's body. */

@@ -34,7 +34,7 @@ extern struct TSA(capability("mutex")) http_lock_held {
 
 struct http_server {
 	struct MHD_Daemon *mhd; /* of the http thread, once that runs */
-	bool announced;		/* conn_on_connection() got the one that is being added; likewise */
+	bool is_announced;	/* conn_on_connection() got the one that is being added; likewise */
 	bool is_tls;		/* of the one that is being added; likewise */
 	struct address_count *adopting; /* of the connection that is being added */
 	struct http_loop *loop;
@@ -46,10 +46,10 @@ struct http_server {
 	atomic_uint busy; /* requests between the router's call and their end */
 	/* resumptions that are owed or being posted: the loop must outlive them */
 	atomic_uint resumptions;
-	atomic_bool stopping;
+	atomic_bool is_stopping;
 	pthread_mutex_t lock;
-	pthread_cond_t changed;		      /* busy became 0 */
-	bool closed OWNED_BY(http_lock_held); /* nothing may be suspended any more */
+	pthread_cond_t changed;			 /* busy became 0 */
+	bool is_closed OWNED_BY(http_lock_held); /* nothing may be suspended any more */
 	struct http_request *waiting OWNED_BY(http_lock_held); /* suspended ones */
 };
 
@@ -83,9 +83,9 @@ struct http_request {
 	atomic_uint refs;
 	atomic_int phase;
 	enum progress progress;
-	bool is_waiting; /* in server->waiting; of the http thread */
-	bool too_long;	 /* the target has too many parameters */
-	bool bad_path;
+	bool is_waiting;  /* in server->waiting; of the http thread */
+	bool is_too_long; /* the target has too many parameters */
+	bool has_bad_path;
 	bool has_body;
 	struct address_count *address; /* of the client behind a proxy, or NULL */
 	_Atomic(const char *) origin;  /* header of a request whose body is to come, or NULL */

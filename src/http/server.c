@@ -50,12 +50,12 @@ static void on_adoption(struct loop_call *call)
 	struct http_server *s = a->server;
 
 	ASSERT_ON(on_http);
-	s->announced = false;
+	s->is_announced = false;
 	s->is_tls = a->is_tls;
 	s->adopting = a->address;
 	if (MHD_add_connection(s->mhd, a->fd, (struct sockaddr *)&a->peer, a->peer_len) == MHD_NO) {
 		log_warn("http: a connection could not be added: %s", strerror(errno));
-		if (!s->announced) {
+		if (!s->is_announced) {
 			atomic_fetch_sub(&s->connections, 1);
 			address_limits_leave(s->conf.addresses, a->address);
 		}
@@ -85,7 +85,7 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 	struct adoption *a;
 	int on = 1;
 
-	if (atomic_load(&s->stopping)) {
+	if (atomic_load(&s->is_stopping)) {
 		close(fd);
 		return -ESHUTDOWN;
 	}
@@ -235,13 +235,13 @@ void http_server_stop(struct http_server *s, unsigned grace_ms)
 	if (!s)
 		return;
 	http_lock(s);
-	atomic_store(&s->stopping, true);
+	atomic_store(&s->is_stopping, true);
 	server_wait_until_idle_locked(s, grace_ms);
 	/*
 	 * No connection may stay suspended, or the library aborts: a waiting one is resumed by us
 	 * or by its reply, and no other is suspended from now on.
 	 */
-	s->closed = true;
+	s->is_closed = true;
 	while (s->waiting || atomic_load(&s->resumptions)) {
 		for (struct http_request *req = s->waiting; req; req = req->next) {
 			int was = WAITING;

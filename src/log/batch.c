@@ -8,7 +8,7 @@ struct event_batch *batch_new(unsigned room, bool fan_out)
 {
 	struct event_batch *b = xmalloc(sizeof(*b) + room * sizeof(struct event *));
 
-	*b = (struct event_batch){ .fan_out = fan_out, .events = (struct event **)(b + 1) };
+	*b = (struct event_batch){ .wants_fan_out = fan_out, .events = (struct event **)(b + 1) };
 	return b;
 }
 
@@ -100,9 +100,9 @@ bool batch_is_stand_in(const struct event_batch *b)
 
 static struct event_batch *batch_stand_in_new(const struct event_batch *b)
 {
-	struct event_batch *s = batch_new(b->n, b->fan_out);
+	struct event_batch *s = batch_new(b->n, b->wants_fan_out);
 
-	s->reserved = b->reserved;
+	s->is_reserved = b->is_reserved;
 	s->done = batch_stand_in_done;
 	for (unsigned i = 0; i < b->n; i++)
 		batch_add(s, event_ref(b->events[i]));

@@ -20,9 +20,9 @@ struct event_key {
 
 struct event_batch {
 	struct mailbox_entry entry;
-	usec_t deadline; /* mono; of the answer.  0: none, the publish was answered (async) */
-	size_t bytes;	 /* for the queue's bound */
-	bool reserved;	 /* the queue has counted it already */
+	usec_t deadline;  /* mono; of the answer.  0: none, the publish was answered (async) */
+	size_t bytes;	  /* for the queue's bound */
+	bool is_reserved; /* the queue has counted it already */
 	/*
 	 * Called exactly once, on the log writer's thread; frees the batch.
 	 * 0: all rows are committed; -EHOSTDOWN: nothing is or will be written; -EINVAL: the
@@ -32,7 +32,7 @@ struct event_batch {
 	 */
 	void (*done)(struct event_batch *b, int rc);
 	void *ctx;
-	bool fan_out; /* deliver after the commit; false (async): that was done before */
+	bool wants_fan_out; /* deliver after the commit; false (async): that was done before */
 	const struct event_key *key; /* or NULL; valid until done.  A batch may have only this */
 	unsigned n;
 	struct event **events; /* references owned by the batch */

@@ -77,14 +77,14 @@ static bool queue_count(struct log_queue *q, unsigned events, size_t bytes)
 
 int log_queue_reserve(struct log_queue *q, struct event_batch *b)
 {
-	b->reserved = queue_count(q, b->n, b->bytes);
-	return b->reserved ? 0 : -EAGAIN;
+	b->is_reserved = queue_count(q, b->n, b->bytes);
+	return b->is_reserved ? 0 : -EAGAIN;
 }
 
 void log_queue_unreserve(struct log_queue *q, struct event_batch *b)
 {
 	queue_uncount(q, b->n, b->bytes);
-	b->reserved = false;
+	b->is_reserved = false;
 }
 
 int log_queue_append(struct log_queue *q, struct event_batch *b)
@@ -98,7 +98,7 @@ int log_queue_append(struct log_queue *q, struct event_batch *b)
 
 	if (is_durable && away && clock_mono() - away > q->conf->commit_timeout_ms * USEC_PER_MSEC)
 		return -EHOSTDOWN;
-	if (!b->reserved && !queue_count(q, events, bytes))
+	if (!b->is_reserved && !queue_count(q, events, bytes))
 		return -EAGAIN;
 	rc = mailbox_put(&q->box, &b->entry);
 	if (rc < 0) {

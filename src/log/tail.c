@@ -36,7 +36,7 @@ struct log_tail {
 
 	pthread_mutex_t lock;
 	bool is_set OWNED_BY(tail_held);
-	bool hold OWNED_BY(tail_held);	     /* async events are being written */
+	bool is_on_hold OWNED_BY(tail_held); /* async events are being written */
 	bool is_stopped OWNED_BY(tail_held); /* the drainer stopped at a row on hold, or because
 						workers are behind */
 	uint64_t cursor OWNED_BY(tail_held); /* all rows up to here were delivered */
@@ -337,7 +337,7 @@ static bool tail_deliver_rows(struct log_tail *t, const struct pg_answer *a, int
 		log_row_read(a, i, &row);
 		if (row.serial <= t->cursor)
 			continue;
-		all = !(heed_hold && t->hold && !row.is_sql);
+		all = !(heed_hold && t->is_on_hold && !row.is_sql);
 		if (!all)
 			break;
 		tail_deliver_row_locked(t, apps, &row);
@@ -432,7 +432,7 @@ bool log_tail_is_stopped(struct log_tail *t)
 void log_tail_set_hold(struct log_tail *t, bool hold)
 {
 	tail_lock(t);
-	t->hold = hold;
+	t->is_on_hold = hold;
 	tail_unlock(t);
 }
 
@@ -469,7 +469,7 @@ bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline
 static void tail_leave_locked(struct log_tail *t, const struct event_batch *b) NEEDS_LOCK(tail_held)
 {
 	for (unsigned i = 0; i < b->n; i++) {
-		if (b->fan_out) {
+		if (b->wants_fan_out) {
 			b->events[i]->deliveries = NULL; /* the drainer's event has the record */
 			continue;
 		}
@@ -493,9 +493,9 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached)
 	}
 	/* The drainer was faster with these; its events have the delivery records. */
 	for (; n < b->n && b->events[n]->serial <= t->cursor; n++)
-		if (b->fan_out)
+		if (b->wants_fan_out)
 			b->events[n]->deliveries = NULL;
-	if (b->fan_out)
+	if (b->wants_fan_out)
 		for (unsigned i = n; i < b->n; i++)
 			directory_fan_out(t->directory, b->events[i]);
 	if (n < b->n) {

@@ -456,7 +456,7 @@ RUNS_ON(on_db) static void writer_write_group(struct log_writer *w)
 			log_write_event(w->write, b->events[i]);
 		if (b->key)
 			log_write_key(w->write, b->key);
-		if (!b->fan_out && !w->is_holding) {
+		if (!b->wants_fan_out && !w->is_holding) {
 			log_tail_set_hold(w->tail, true);
 			w->is_holding = true;
 		}

@@ -30,7 +30,7 @@ void pg_array_release(struct pg_array *a)
 void pg_array_reset(struct pg_array *a)
 {
 	a->n = 0;
-	a->nulls = false;
+	a->has_nulls = false;
 	strbuf_reset(&a->bytes);
 	strbuf_reserve(&a->bytes, HEADER_BYTES);
 	a->bytes.len = HEADER_BYTES;
@@ -52,7 +52,7 @@ void pg_array_add_null(struct pg_array *a)
 	array_put32(strbuf_reserve(&a->bytes, 4), UINT32_MAX);
 	a->bytes.len += 4;
 	a->n++;
-	a->nulls = true;
+	a->has_nulls = true;
 }
 
 void pg_array_add_bool(struct pg_array *a, bool v)
@@ -84,7 +84,7 @@ struct str_view pg_array_view(struct pg_array *a)
 	char *p = a->bytes.ptr;
 
 	array_put32(p, a->n ? 1 : 0);
-	array_put32(p + 4, a->nulls);
+	array_put32(p + 4, a->has_nulls);
 	array_put32(p + 8, a->member);
 	array_put32(p + 12, a->n);
 	array_put32(p + 16, 1);

@@ -28,7 +28,7 @@ struct pg_array {
 	struct strbuf bytes; /* header and members */
 	uint32_t member;     /* type of the members */
 	unsigned n;
-	bool nulls;
+	bool has_nulls;
 };
 
 void pg_array_init(struct pg_array *a, uint32_t member);

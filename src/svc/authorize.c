@@ -46,7 +46,7 @@ struct verdict {
 	int64_t user_id;
 	usec_t until; /* mono; 0: invalid */
 	size_t bytes;
-	bool allowed, is_uncertain;
+	bool is_allowed, is_uncertain;
 };
 
 /* For clang: this thread holds the lock. */
@@ -128,7 +128,7 @@ static struct verdict *verdict_new(const struct question *q, bool allowed, usec_
 	v->user_id = q->user_id;
 	v->until = until;
 	v->bytes = sizeof(*v) + room;
-	v->allowed = allowed;
+	v->is_allowed = allowed;
 	v->is_uncertain = q->is_uncertain;
 	return v;
 }
@@ -180,7 +180,7 @@ static bool verdicts_get(struct question *q, bool *allowed)
 	v = map_get(&a->verdicts, q->key);
 	found = v && clock_mono() < v->until;
 	if (found) {
-		*allowed = v->allowed;
+		*allowed = v->is_allowed;
 		q->is_uncertain = v->is_uncertain;
 		q->name = v->name ? xstrdup(v->name) : NULL;
 		q->avatar = v->avatar ? xstrdup(v->avatar) : NULL;
@@ -262,7 +262,7 @@ static void authorize_count(const struct question *q, enum metric_authorization 
 
 static void authorize_answer_send(struct question *q, bool allowed)
 {
-	struct authorize_answer a = { .allowed = allowed,
+	struct authorize_answer a = { .is_allowed = allowed,
 				      .is_uncertain = q->is_uncertain,
 				      .as_of = q->generation,
 				      .asked = q->asked,
@@ -277,7 +277,7 @@ static void authorize_answer_send(struct question *q, bool allowed)
 static void authorize_answer_failure(struct question *q, const struct pg_answer *why,
 				     bool in_predicate)
 {
-	struct authorize_answer a = { .failure = why, .in_predicate = in_predicate };
+	struct authorize_answer a = { .failure = why, .is_in_predicate = in_predicate };
 
 	authorize_count(q, AUTHORIZATION_FAILED);
 	q->done(q->ctx, &a);

@@ -34,8 +34,8 @@ struct authorize_question {
 
 struct authorize_answer {
 	const struct pg_answer *failure; /* NULL: there is a verdict */
-	bool in_predicate;		 /* what failed is a predicate, or had to wait for one */
-	bool allowed;
+	bool is_in_predicate;		 /* what failed is a predicate, or had to wait for one */
+	bool is_allowed;
 	bool is_uncertain;	   /* not allowed, and a predicate failed */
 	uint64_t as_of;		   /* authorize_generation() when the question was asked */
 	usec_t asked;		   /* wall: when the question was asked */

@@ -330,10 +330,10 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 			  "app %s: user %" PRId64
 			  " stays on %s: whether a channel rule still allows it is not known (%s)",
 			  one->app->id, one->holder->user_id, one->channel,
-			  !a->failure	    ? "its predicate failed"
-			  : a->in_predicate ? "its predicate did not answer in time"
-					    : "the database did not answer");
-	else if (!a->allowed)
+			  !a->failure	       ? "its predicate failed"
+			  : a->is_in_predicate ? "its predicate did not answer in time"
+					       : "the database did not answer");
+	else if (!a->is_allowed)
 		directory_end_grant(g->directory, one->id);
 	grants_lock(g);
 	one->is_checking = false;

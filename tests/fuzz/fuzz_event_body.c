@@ -17,7 +17,7 @@ static void check_same(const struct event_body *a, const struct event_body *b)
 	check_field(&a->socket_id, &b->socket_id);
 	check_field(&a->info, &b->info);
 	check_field(&a->idempotency_key, &b->idempotency_key);
-	MUST(a->channels == b->channels && a->channel_wrong == b->channel_wrong);
+	MUST(a->channels == b->channels && a->has_wrong_channel == b->has_wrong_channel);
 	MUST(a->n_channels == b->n_channels);
 	for (size_t i = 0; i < a->n_channels; i++)
 		MUST(sv_eq(a->list[i], b->list[i]));

@@ -101,7 +101,7 @@ START_TEST(a_tree_marks_members_of_a_wrong_type)
 	ck_assert_int_eq(e.data.state, MEMBER_WRONG);
 	ck_assert_int_eq(e.info.state, MEMBER_WRONG);
 	ck_assert_int_eq(e.channels, MEMBER_TEXT);
-	ck_assert(e.channel_wrong);
+	ck_assert(e.has_wrong_channel);
 	event_body_release(&e);
 	json_decref(root);
 }
