@@ -159,6 +159,7 @@ test('the manual names the paths that are served, and no other', () => {
 		assert.ok(named.some((name) => name.endsWith('/') ? route.startsWith(name) : route === name), route);
 	for (const name of named)
 		assert.ok(routes.some((route) => name.endsWith('/') ? route.startsWith(name) : route === name), name);
+});
 
 test('the container is started with options and variables that the daemon has', () => {
 	const folder = tempFolder('dk');
