@@ -23,6 +23,7 @@ struct conf_server {
 	struct trusted_proxies trusted_proxies;
 	unsigned max_connections_per_address, max_handshakes_per_address; /* 0: no limit */
 	unsigned backlog;
+	unsigned drain_wait_ms;	     /* how long clients are served when /ready is 503 */
 	unsigned drain_ms;	     /* how long clients are sent away at stop, in slices */
 	unsigned request_timeout_ms; /* for a peer that sends half a request */
 	unsigned max_header_bytes;

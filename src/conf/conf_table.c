@@ -63,10 +63,14 @@ const struct option conf_options[] = {
 		  "has no limit." },
 	{ AT(server, backlog), RANGE(1, 65535), .fallback = "4096",
 	  .help = "Connections that the kernel may hold before they are accepted." },
+	{ AT(server, drain_wait_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "0",
+	  .help = "When the daemon stops, it first answers /ready with 503 and serves for this "
+		  "long, so that a load balancer sends no new clients." },
 	{ AT(server, drain_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "3000",
 	  .env = "SOKETI_SHUTDOWN_GRACE_PERIOD",
 	  .help = "When the daemon stops, connections are closed so that clients reconnect, "
-		  "spread over this time." },
+		  "spread over this time, and the error names it as the time over which they "
+		  "are to spread their return." },
 	{ AT(server, request_timeout_ms), RANGE(100, 600000), .unit = "milliseconds",
 	  .fallback = "10000",
 	  .help = "How long a client may take to send its whole request." },

@@ -256,8 +256,9 @@ void hub_reload(struct hub *h)
 	app_set_unref(set);
 }
 
-void hub_drain(struct hub *h, unsigned share_permille)
+void hub_drain(struct hub *h, unsigned share_permille, unsigned within_ms)
 {
+	static const char why[] = "Server is restarting: please reconnect";
 	unsigned quota = (unsigned)((uint64_t)h->n_sessions * share_permille / 1000);
 
 	if (share_permille >= 1000)
@@ -267,7 +268,10 @@ void hub_drain(struct hub *h, unsigned share_permille)
 	for (struct session *s = h->sessions; s && quota; s = s->next) {
 		if (s->is_closing)
 			continue;
-		session_refuse(s, PUSHER_RECONNECT, "Server is restarting: please reconnect");
+		strbuf_reset(&h->text);
+		frame_reconnect(&h->text, SV(why), within_ms);
+		session_send_text(s);
+		session_close(s, PUSHER_RECONNECT, why);
 		quota--;
 	}
 }

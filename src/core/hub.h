@@ -56,7 +56,7 @@ void hub_resume(struct hub *h) RUNS_ON(on_worker);
 /* The apps changed: sessions take their app's new snapshot, or are closed if it does not exist any
  * more. */
 void hub_reload(struct hub *h) RUNS_ON(on_worker);
-/* Closes share_permille of the sessions that are left with 4200. */
-void hub_drain(struct hub *h, unsigned share_permille) RUNS_ON(on_worker);
+/* Closes share_permille of the sessions that are left with 4200, to return within so many ms. */
+void hub_drain(struct hub *h, unsigned share_permille, unsigned within_ms) RUNS_ON(on_worker);
 unsigned hub_sessions(const struct hub *h) RUNS_ON(on_worker);
 #endif

@@ -164,5 +164,10 @@ void send_clients_away(struct scopewired *d) RUNS_ON(on_main);
 
 /* Returns when a signal requests to stop, or the guard ends the daemon (status). */
 void serve_until_signal(struct scopewired *d) RUNS_ON(on_main);
+/*
+ * The same for server.drain_wait_ms after it, while /ready answers 503: a load balancer notices.  A
+ * second signal ends it.
+ */
+void serve_until_noticed(struct scopewired *d) RUNS_ON(on_main);
 
 #endif

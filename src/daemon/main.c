@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 		serve_until_signal(&d);
 		service_manager_stopping();
 		health_set(d.health, HEALTH_STOP, "the daemon is stopping");
+		serve_until_noticed(&d);
 		rc = d.status;
 	}
 	while (n-- > 0)

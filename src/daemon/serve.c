@@ -56,17 +56,33 @@ RUNS_ON(on_main) static bool serve_is_replaced(struct scopewired *d)
 	return d->status != EX_OK;
 }
 
+static void serve_turn(struct scopewired *d) RUNS_ON(on_main)
+{
+	guard_report(d->guard);
+	serve_check_log(d);
+	update_log_position(d);
+	users_tick(d->directory, clock_mono());
+	grants_tick(d->grants, clock_mono());
+	log_gates_flush(clock_mono());
+	service_manager_watchdog(clock_mono(), workers_turned_at(d->workers));
+	if (d->postgres)
+		embedded_pg_tend(d->postgres);
+}
+
 void serve_until_signal(struct scopewired *d)
 {
-	while (!signals_wait(d, TICK_MS) && !serve_is_replaced(d)) {
-		guard_report(d->guard);
-		serve_check_log(d);
-		update_log_position(d);
-		users_tick(d->directory, clock_mono());
-		grants_tick(d->grants, clock_mono());
-		log_gates_flush(clock_mono());
-		service_manager_watchdog(clock_mono(), workers_turned_at(d->workers));
-		if (d->postgres)
-			embedded_pg_tend(d->postgres);
-	}
+	while (!signals_wait(d, TICK_MS) && !serve_is_replaced(d))
+		serve_turn(d);
+}
+
+void serve_until_noticed(struct scopewired *d)
+{
+	unsigned ms = d->conf->server.drain_wait_ms;
+	usec_t until = clock_mono() + ms * USEC_PER_MSEC;
+
+	if (!ms || d->status != EX_OK)
+		return;
+	log_info("stopping: /ready answers 503; clients are served for %u ms more", ms);
+	while (clock_mono() < until && !signals_wait(d, TICK_MS) && !serve_is_replaced(d))
+		serve_turn(d);
 }

@@ -414,7 +414,7 @@ void frame_connection_established(struct strbuf *b, const char *socket_id,
 	pusher_end_with_data(b, &data);
 }
 
-void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message)
+static void frame_error_begin(struct strbuf *b, enum pusher_code code, struct str_view message)
 {
 	pusher_begin(b, "pusher:error");
 	strbuf_add_str(b, ",\"data\":{\"code\":");
@@ -423,6 +423,21 @@ void frame_error(struct strbuf *b, enum pusher_code code, struct str_view messag
 	else
 		strbuf_add_u64(b, code);
 	pusher_add_string(b, "message", message);
+}
+
+void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message)
+{
+	frame_error_begin(b, code, message);
+	strbuf_add_str(b, "}}");
+}
+
+void frame_reconnect(struct strbuf *b, struct str_view message, unsigned within_ms)
+{
+	frame_error_begin(b, PUSHER_RECONNECT, message);
+	if (within_ms) {
+		strbuf_add_str(b, ",\"reconnect_within_ms\":");
+		strbuf_add_u64(b, within_ms);
+	}
 	strbuf_add_str(b, "}}");
 }
 

@@ -88,6 +88,8 @@ void frame_connection_established(struct strbuf *b, const char *socket_id,
 				  unsigned activity_timeout_s,
 				  struct str_view epoch /* empty: left out */);
 void frame_error(struct strbuf *b, enum pusher_code code, struct str_view message);
+/* Error 4200 with the time over which clients are to spread their return (0: left out). */
+void frame_reconnect(struct strbuf *b, struct str_view message, unsigned within_ms);
 void frame_pong(struct strbuf *b);
 /* data_json: JSON text that becomes the data *string*; "{}" for public and private channels. */
 void frame_subscription_succeeded(struct strbuf *b, struct str_view channel,

@@ -36,6 +36,7 @@ struct worker {
 	/* of the handshake that is being answered; empty: none */
 	struct str_view head, subprotocol;
 	usec_t drain_until;		 /* mono; 0: not draining */
+	unsigned drain_ms;		 /* over which the clients are sent away */
 	usec_t observed_at, idle_before; /* mono; of METRIC_WORKER_BUSY */
 	atomic_bool may_resume;		 /* workers have caught up: see hub_resume() */
 	_Atomic usec_t turned_at;	 /* mono; of the last turn of the timer */

@@ -87,6 +87,7 @@ static void worker_read_control(struct worker *w) RUNS_ON(on_worker)
 			hub_reload(w->hub);
 			break;
 		case CONTROL_DRAIN:
+			w->drain_ms = c->ms;
 			w->drain_until = clock_mono() + c->ms * USEC_PER_MSEC;
 			uv_timer_set_repeat(&w->timer, DRAIN_TICK_MS);
 			uv_timer_again(&w->timer);
@@ -171,7 +172,8 @@ static void on_timer(uv_timer_t *handle)
 		 */
 		usec_t left = w->drain_until - now, slice = DRAIN_TICK_MS * USEC_PER_MSEC;
 
-		hub_drain(w->hub, left <= slice ? 1000 : (unsigned)(1000 * slice / left));
+		hub_drain(w->hub, left <= slice ? 1000 : (unsigned)(1000 * slice / left),
+			  w->drain_ms);
 	}
 	worker_end_turn(w);
 }

@@ -54,7 +54,8 @@ int workers_start(struct workers *w, struct directory *d) MUSTCHECK;
 void workers_adopt(struct workers *w, int fd, SSL *ssl, struct str_view head);
 /* The apps changed.  Any thread. */
 void workers_reload(struct workers *w);
-/* Sends all clients away with 4200, spread over ms.  Returns at once; any thread. */
+/* Sends all clients away with 4200, spread over ms, to return within as long.  Returns at once; any
+ * thread. */
 void workers_drain(struct workers *w, unsigned ms);
 unsigned workers_sessions(struct workers *w);
 /* When the worker that has not come round for the longest time did so last (monotonic). */

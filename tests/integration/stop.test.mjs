@@ -181,3 +181,38 @@ test('a daemon that is stopped while it starts ends cleanly', async (t) => {
 		await daemon.start();
 	}
 });
+
+describe('the wait for a load balancer', () => {
+	test('answers /ready with 503 and serves clients as before', async (t) => {
+		const daemon = await startDaemon({ server: { drain_wait_ms: 600000, drain_ms: 200 } }, t);
+		const client = await daemon.connect();
+		await client.subscribe('news');
+		process.kill(daemon.pid, 'SIGTERM');
+		await waitFor(async () => (await daemon.http('/ready')).status === 503);
+		assert.equal((await daemon.http('/up')).status, 200);
+		assert.equal((await daemon.api().trigger('news', 'Published', { n: 1 })).status, 200);
+		await client.next((m) => m.event === 'Published');
+		const late = await daemon.connect();
+		await late.subscribe('news');
+		await daemon.stop();       // the second signal
+	});
+
+	test('ends by itself, and clients learn how to spread their return', async (t) => {
+		const daemon = await startDaemon({ server: { drain_wait_ms: 1, drain_ms: 150 } }, t);
+		const client = await daemon.connect();
+		process.kill(daemon.pid, 'SIGTERM');
+		const { data } = await client.next((m) => m.event === 'pusher:error');
+		assert.deepEqual({ ...data, message: undefined },
+			{ code: 4200, message: undefined, reconnect_within_ms: 150 });
+		assert.equal((await daemon.child.ended).code, 0);
+	});
+
+	test('without a time to spread, no hint is sent', async (t) => {
+		const daemon = await startDaemon({ server: { drain_ms: 0 } }, t);
+		const client = await daemon.connect();
+		process.kill(daemon.pid, 'SIGTERM');
+		const { data } = await client.next((m) => m.event === 'pusher:error');
+		assert.deepEqual(Object.keys(data).sort(), ['code', 'message']);
+		assert.equal((await daemon.child.ended).code, 0);
+	});
+});

@@ -588,6 +588,11 @@ START_TEST(frames_of_a_connection_are_as_documented)
 	frame_error(&out, PUSHER_CODE_NULL, SV("a \"b\" \\ \n"));
 	ck_frame("{\"event\":\"pusher:error\",\"data\":{\"code\":null,\"message\":\"a \\\"b\\\" "
 		 "\\\\ \\n\"}}");
+	frame_reconnect(&out, SV("Restart"), 3000);
+	ck_frame("{\"event\":\"pusher:error\",\"data\":{\"code\":4200,\"message\":\"Restart\","
+		 "\"reconnect_within_ms\":3000}}");
+	frame_reconnect(&out, SV("Restart"), 0);
+	ck_frame("{\"event\":\"pusher:error\",\"data\":{\"code\":4200,\"message\":\"Restart\"}}");
 	frame_pong(&out);
 	ck_frame("{\"event\":\"pusher:pong\",\"data\":{}}");
 }

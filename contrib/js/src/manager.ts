@@ -13,6 +13,12 @@ import { Tokens, type TokenSource } from './tokens.js';
 /** The values of Echo's connectionStatus(). */
 export type ConnectionState = 'connected' | 'connecting' | 'reconnecting' | 'disconnected' | 'failed';
 
+/** Of pusher:error; see "Errors" in docs/protocol.md. */
+interface ServerError {
+	code?: number;
+	reconnect_within_ms?: number;
+}
+
 export interface Status {
 	state: ConnectionState;
 	/** When this state began, as Date.now() gives it. */
@@ -290,9 +296,10 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	}
 
 	/** With 4000 to 4099 the server refuses this client: trying again does not help. */
-	#failed(error: { error?: { data?: { code?: number } }; data?: { code?: number } } | undefined): void {
-		const code = error?.error?.data?.code ?? error?.data?.code ?? 0;
+	#failed(error: { error?: { data?: ServerError }; data?: ServerError } | undefined): void {
+		const { code = 0, reconnect_within_ms: within = 0 } = error?.error?.data ?? error?.data ?? {};
 		if (code >= 4000 && code < 4100) this.#isRefused = true;
+		if (code === 4200 && within > 0 && this.#isWanted) this.#recovery.sentAway(within);
 		this.emit('error', error);
 	}
 

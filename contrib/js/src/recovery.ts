@@ -41,6 +41,16 @@ export class Recovery {
 		this.#plan(this.#pause());
 	}
 
+	/**
+	 * The server stops, and wants its clients to spread their return over this time: pusher-js would
+	 * connect at once.
+	 */
+	sentAway(withinMs: number): void {
+		this.#since ||= Date.now();
+		this.#plan(Math.random() * withinMs);
+		this.pusher.disconnect();
+	}
+
 	#pause(): number {
 		const base = Date.now() - this.#since < FAST_FOR_MS ? FAST_MS : SLOW_MS;
 		return base * (1 + Math.random() * (base === FAST_MS ? 0.5 : 1));

@@ -46,6 +46,31 @@ test('the connection comes back also when pusher-js does not try any more', asyn
 	assert.equal(await tab.evaluate(() => window.manager.status.state), 'disconnected');
 });
 
+test('a client that is sent away spreads its return over the time that the server names', async () => {
+	portal.daemon.options.server.drain_ms = 600_000;
+	await portal.daemon.restart();
+	const tab = await portal.open('ada', 'manager');
+	await subscribed(tab, 2);
+	await tab.evaluate(() => {
+		window.delays = [];
+		const original = window.setTimeout;
+		window.setTimeout = (run, delay, ...rest) => {
+			window.delays.push(delay);
+			return original(run, delay, ...rest);
+		};
+		Math.random = () => 0.5;
+	});
+	portal.daemon.options.server.drain_ms = 0;
+	portal.daemon.child.kill('SIGTERM');
+	await tab.waitForFunction(() => window.delays.includes(300_000));
+	assert.equal(await tab.evaluate(() => window.manager.status.state), 'reconnecting');
+	assert.equal(await tab.evaluate(() => window.manager.pusher.connection.state), 'disconnected');
+	await portal.daemon.restart();
+	await tab.evaluate(() => window.dispatchEvent(new Event('online')));      // does not wait five minutes
+	await tab.waitForFunction(() => window.manager.status.state === 'connected');
+	await tab.context().close();
+});
+
 test('without a restart nothing is shown', async () => {
 	const tab = await portal.open('ada', 'manager');
 	await subscribed(tab, 2);
