@@ -22,7 +22,7 @@ size_t head_length(const char *bytes, size_t n)
 }
 
 /* The next line without its end; false after the last one. */
-static bool head_next_line(struct str_view *rest, struct str_view *line)
+static bool handshake_next_line(struct str_view *rest, struct str_view *line)
 {
 	ptrdiff_t nl = sv_find(*rest, '\n');
 
@@ -35,7 +35,7 @@ static bool head_next_line(struct str_view *rest, struct str_view *line)
 	return true;
 }
 
-static struct str_view head_trim(struct str_view s)
+static struct str_view handshake_trim(struct str_view s)
 {
 	while (s.len && (*s.ptr == ' ' || *s.ptr == '\t'))
 		s = sv_skip(s, 1);
@@ -44,7 +44,7 @@ static struct str_view head_trim(struct str_view s)
 	return s;
 }
 
-static bool head_is_word(struct str_view s, const char *word)
+static bool handshake_is_word(struct str_view s, const char *word)
 {
 	return s.len == strlen(word) && strncasecmp(s.ptr, word, s.len) == 0;
 }
@@ -54,13 +54,13 @@ bool header_has_word(struct str_view list, const char *word)
 	struct str_view part;
 
 	while (sv_split(&list, ',', &part))
-		if (head_is_word(head_trim(part), word))
+		if (handshake_is_word(handshake_trim(part), word))
 			return true;
 	return false;
 }
 
 /* "GET target HTTP/1.1", the target without spaces. */
-static bool head_is_request_line(struct str_view line)
+static bool handshake_is_request_line(struct str_view line)
 {
 	struct str_view target;
 	ptrdiff_t space;
@@ -73,7 +73,7 @@ static bool head_is_request_line(struct str_view line)
 }
 
 /* The canonical form of 16 bytes ends with four zero bits, which clients do not always observe. */
-static bool head_is_key(struct str_view key)
+static bool handshake_is_key(struct str_view key)
 {
 	if (key.len != KEY_BYTES || !sv_ends_with(key, SV("==")))
 		return false;
@@ -89,7 +89,7 @@ struct once {
 	struct str_view value;
 };
 
-static void head_once_add(struct once *o, struct str_view value)
+static void once_add(struct once *o, struct str_view value)
 {
 	o->count++;
 	o->value = value;
@@ -101,10 +101,10 @@ int handshake_read(struct str_view head, struct handshake *out)
 	bool is_upgrade = false, is_connection = false;
 	struct str_view line, name, value, protocol = SV("");
 
-	if (memchr(head.ptr, '\0', head.len) || !head_next_line(&head, &line) ||
-	    !head_is_request_line(line))
+	if (memchr(head.ptr, '\0', head.len) || !handshake_next_line(&head, &line) ||
+	    !handshake_is_request_line(line))
 		return -EPROTO;
-	while (head_next_line(&head, &line) && line.len) {
+	while (handshake_next_line(&head, &line) && line.len) {
 		ptrdiff_t colon = sv_find(line, ':');
 
 		/* A continued line begins with a space. */
@@ -112,23 +112,23 @@ int handshake_read(struct str_view head, struct handshake *out)
 		    memchr(line.ptr, '\t', (size_t)colon))
 			return -EPROTO;
 		name = sv_n(line.ptr, (size_t)colon);
-		value = head_trim(sv_skip(line, (size_t)colon + 1));
-		if (head_is_word(name, "Host"))
-			head_once_add(&host, value);
-		else if (head_is_word(name, "Sec-WebSocket-Key"))
-			head_once_add(&key, value);
-		else if (head_is_word(name, "Sec-WebSocket-Version"))
-			head_once_add(&version, value);
-		else if (head_is_word(name, "Upgrade"))
+		value = handshake_trim(sv_skip(line, (size_t)colon + 1));
+		if (handshake_is_word(name, "Host"))
+			once_add(&host, value);
+		else if (handshake_is_word(name, "Sec-WebSocket-Key"))
+			once_add(&key, value);
+		else if (handshake_is_word(name, "Sec-WebSocket-Version"))
+			once_add(&version, value);
+		else if (handshake_is_word(name, "Upgrade"))
 			is_upgrade = is_upgrade || header_has_word(value, "websocket");
-		else if (head_is_word(name, "Connection"))
+		else if (handshake_is_word(name, "Connection"))
 			is_connection = is_connection || header_has_word(value, "upgrade");
-		else if (head_is_word(name, "Sec-WebSocket-Protocol"))
+		else if (handshake_is_word(name, "Sec-WebSocket-Protocol"))
 			while (!protocol.len && sv_split(&value, ',', &protocol))
-				protocol = head_trim(protocol);
+				protocol = handshake_trim(protocol);
 	}
 	if (!is_upgrade || !is_connection || host.count != 1 || !host.value.len || key.count != 1 ||
-	    !head_is_key(key.value) || version.count != 1 || !sv_eq(version.value, SV("13")))
+	    !handshake_is_key(key.value) || version.count != 1 || !sv_eq(version.value, SV("13")))
 		return -EPROTO;
 	out->protocol = protocol;
 	return 0;
@@ -139,15 +139,15 @@ void head_values(struct str_view head, const char *name, struct strbuf *out)
 	struct str_view line;
 	bool is_first = true;
 
-	if (!head_next_line(&head, &line)) /* the request line */
+	if (!handshake_next_line(&head, &line)) /* the request line */
 		return;
-	while (head_next_line(&head, &line) && line.len) {
+	while (handshake_next_line(&head, &line) && line.len) {
 		ptrdiff_t colon = sv_find(line, ':');
 
-		if (colon < 0 || !head_is_word(sv_n(line.ptr, (size_t)colon), name))
+		if (colon < 0 || !handshake_is_word(sv_n(line.ptr, (size_t)colon), name))
 			continue;
 		strbuf_add_str(out, is_first ? "" : ",");
-		strbuf_add_sv(out, head_trim(sv_skip(line, (size_t)colon + 1)));
+		strbuf_add_sv(out, handshake_trim(sv_skip(line, (size_t)colon + 1)));
 		is_first = false;
 	}
 }
@@ -159,7 +159,7 @@ void handshake_rewrite(struct str_view head, struct strbuf *out)
 	};
 	struct str_view line;
 
-	while (head_next_line(&head, &line) && line.len) {
+	while (handshake_next_line(&head, &line) && line.len) {
 		bool keep = true;
 
 		for (size_t i = 0; i < sizeof(replaced) / sizeof(replaced[0]); i++)
