@@ -85,7 +85,7 @@ struct jobs {
 	char *values[VALUES]; /* owned; NULL: none */
 };
 
-static char *number_text(unsigned number)
+static char *jobs_number_text(unsigned number)
 {
 	char text[12];
 
@@ -93,13 +93,13 @@ static char *number_text(unsigned number)
 	return xstrdup(text);
 }
 
-static char *days_text(unsigned days)
+static char *jobs_days_text(unsigned days)
 {
-	return days ? number_text(days) : NULL;
+	return days ? jobs_number_text(days) : NULL;
 }
 
 /* Whether it is the name of a channel for each user, to which not all may subscribe. */
-static bool user_channel_is_valid(const char *word)
+static bool jobs_user_channel_is_valid(const char *word)
 {
 	const char *id = strstr(word, "{id}");
 	struct channel_traits t;
@@ -118,9 +118,9 @@ static bool user_channel_is_valid(const char *word)
 	return is_valid;
 }
 
-static bool settings_take_user_channel(const char *word)
+static bool jobs_take_user_channel(const char *word)
 {
-	bool is_valid = user_channel_is_valid(word);
+	bool is_valid = jobs_user_channel_is_valid(word);
 
 	if (!is_valid)
 		log_warn(
@@ -130,8 +130,8 @@ static bool settings_take_user_channel(const char *word)
 }
 
 /* The words that are valid, with spaces between them; is_valid NULL: all are. */
-static void settings_add_words(struct strbuf *settings, const char *name, char *const *words,
-			       bool (*is_valid)(const char *word))
+static void jobs_add_words(struct strbuf *settings, const char *name, char *const *words,
+			   bool (*is_valid)(const char *word))
 {
 	struct strbuf list;
 
@@ -155,17 +155,16 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf *all)
 	strbuf_add_json(&settings, sv(conf->event_namespace));
 	strbuf_add_str(&settings, ",\"user_activity_types\":");
 	strbuf_add_json(&settings, sv(conf->user_activity_types));
-	settings_add_words(&settings, "user_channels", conf->user_channels,
-			   settings_take_user_channel);
-	settings_add_words(&settings, "lock_steal_roles", conf->lock_steal_roles, NULL);
+	jobs_add_words(&settings, "user_channels", conf->user_channels, jobs_take_user_channel);
+	jobs_add_words(&settings, "lock_steal_roles", conf->lock_steal_roles, NULL);
 	strbuf_addf(&settings, ",\"max_notification_recipients\":%u}",
 		    conf->max_notification_recipients);
 	j->values[VALUE_SETTINGS] = settings.ptr;
-	j->values[VALUE_ACTIVITY_DAYS] = days_text(conf->activity_retention_days);
-	j->values[VALUE_CHANGE_DAYS] = days_text(conf->changes_retention_days);
-	j->values[VALUE_AUDIT_DAYS] = days_text(all->admin.audit_retention_days);
-	j->values[VALUE_PRESENCE_TTL] = number_text(conf->presence_ttl_s);
-	j->values[VALUE_SOCKET_GRACE] = number_text(conf->viewing_grace_ms);
+	j->values[VALUE_ACTIVITY_DAYS] = jobs_days_text(conf->activity_retention_days);
+	j->values[VALUE_CHANGE_DAYS] = jobs_days_text(conf->changes_retention_days);
+	j->values[VALUE_AUDIT_DAYS] = jobs_days_text(all->admin.audit_retention_days);
+	j->values[VALUE_PRESENCE_TTL] = jobs_number_text(conf->presence_ttl_s);
+	j->values[VALUE_SOCKET_GRACE] = jobs_number_text(conf->viewing_grace_ms);
 	for (size_t i = 0; i < ARRAY_SIZE(job_table); i++) {
 		const char *value = j->values[job_table[i].value];
 
