@@ -23,8 +23,8 @@ enum { AUTH_SOCKET_ID, AUTH_CHANNEL_NAME, AUTH_CHANNEL_NAMES, AUTH_FIELDS };
 #define CHANNELS_PER_REQUEST 10 /* of the user's rate */
 
 /* {"id":7,"name":"Ada","avatar":"..."}: id, because Echo's here() gives its users nothing else. */
-static void add_user_info(struct strbuf *b, const struct sync_call *sc,
-			  const struct authorize_answer *a, bool with_avatar)
+static void broadcasting_add_user_info(struct strbuf *b, const struct sync_call *sc,
+				       const struct authorize_answer *a, bool with_avatar)
 {
 	strbuf_addf(b, "{\"id\":%" PRId64, sc->call.caller.user_id);
 	if (a->name) {
@@ -42,17 +42,17 @@ static void add_user_info(struct strbuf *b, const struct sync_call *sc,
  * {"user_id":"7","user_info":{...}, or id for user_id, and no end.  An avatar that makes user_info
  * exceed max_presence_member_bytes is left out: with it the subscription would fail.
  */
-static void make_member(struct strbuf *b, const struct sync_call *sc, const char *id_name,
-			const struct authorize_answer *a)
+static void broadcasting_make_member(struct strbuf *b, const struct sync_call *sc,
+				     const char *id_name, const struct authorize_answer *a)
 {
 	unsigned max = sc->call.app->limits.max_presence_member_bytes;
 	struct strbuf info;
 
 	strbuf_init(&info, 64);
-	add_user_info(&info, sc, a, true);
+	broadcasting_add_user_info(&info, sc, a, true);
 	if (max && info.len > max) {
 		strbuf_reset(&info);
-		add_user_info(&info, sc, a, false);
+		broadcasting_add_user_info(&info, sc, a, false);
 	}
 	strbuf_init(b, info.len + 64);
 	strbuf_addf(b, "{\"%s\":\"%" PRId64 "\",\"user_info\":", id_name, sc->call.caller.user_id);
@@ -76,15 +76,15 @@ static void broadcasting_add_auth(struct strbuf *b, const struct sync_call *sc, 
 }
 
 /* The connection is this user's, as far as is known. */
-static void claim_socket(const struct sync_call *sc)
+static void broadcasting_claim_socket(const struct sync_call *sc)
 {
 	sockets_claim(sc->call.services->sockets, sc->values[AUTH_SOCKET_ID].socket_id,
 		      sc->call.app->runtime->number, sc->call.caller.user_id);
 }
 
 /* A step of the connection that the user named; status 0: it was authorized. */
-static void note_authorization(const struct sync_call *sc, const char *channel, unsigned status,
-			       const char *detail)
+static void broadcasting_note_authorization(const struct sync_call *sc, const char *channel,
+					    unsigned status, const char *detail)
 {
 	struct recorder_step step = { .kind = status ? STEP_AUTHORIZE_REFUSED : STEP_AUTHORIZED,
 				      .code = status,
@@ -100,13 +100,14 @@ static void note_authorization(const struct sync_call *sc, const char *channel, 
 	recorder_note(sc->call.services->recorder, sc->values[AUTH_SOCKET_ID].socket_id, &step);
 }
 
-static void add_member(struct strbuf *b, const char *name, const struct strbuf *text)
+static void broadcasting_add_member(struct strbuf *b, const char *name, const struct strbuf *text)
 {
 	strbuf_addf(b, ",\"%s\":", name);
 	strbuf_add_json(b, strbuf_view(text));
 }
 
-static void add_shared_secret(struct strbuf *b, const struct sync_call *sc, struct str_view channel)
+static void broadcasting_add_shared_secret(struct strbuf *b, const struct sync_call *sc,
+					   struct str_view channel)
 {
 	char secret[AUTH_SHARED_SECRET_CHARS + 1];
 
@@ -129,7 +130,7 @@ static void make_channel_data(struct strbuf *b, const struct sync_call *sc,
 	};
 
 	if (sc->values[AUTH_CHANNEL_NAME].channel.presence) {
-		make_member(b, sc, "user_id", a);
+		broadcasting_make_member(b, sc, "user_id", a);
 	} else {
 		strbuf_init(b, 128);
 		strbuf_addf(b, "{\"user_id\":\"%" PRId64 "\"", sc->call.caller.user_id);
@@ -152,9 +153,9 @@ static void add_channel_auth(struct strbuf *b, const struct sync_call *sc,
 	strbuf_add_c(&signed_text, ':');
 	strbuf_add_sv(&signed_text, strbuf_view(&data));
 	broadcasting_add_auth(b, sc, ":", strbuf_view(&signed_text));
-	add_member(b, "channel_data", &data);
+	broadcasting_add_member(b, "channel_data", &data);
 	if (t->encrypted)
-		add_shared_secret(b, sc, sv(channel));
+		broadcasting_add_shared_secret(b, sc, sv(channel));
 	strbuf_add_c(b, '}');
 	strbuf_release(&data);
 	strbuf_release(&signed_text);
@@ -195,14 +196,14 @@ static void on_channel(void *ctx, const struct authorize_answer *a)
 		return;
 	}
 	refusal = channel_refusal_of(sc, a);
-	note_authorization(sc, channel->text, refusal.status, refusal.message);
+	broadcasting_note_authorization(sc, channel->text, refusal.status, refusal.message);
 	if (refusal.status == 403) {
 		sync_fail(sc, 403, refusal.code, "channel_name",
 			  "No channel rule allows this user to join %s.", channel->text);
 	} else if (refusal.status) {
 		sync_fail(sc, refusal.status, refusal.code, NULL, "%s.", refusal.message);
 	} else {
-		claim_socket(sc);
+		broadcasting_claim_socket(sc);
 		strbuf_init(&body, 256);
 		add_channel_auth(&body, sc, a);
 		sync_reply(sc, 200, &body);
@@ -244,7 +245,7 @@ static bool next_channel(struct sync_call *sc)
 	return true;
 }
 
-static void authorize_next(struct sync_call *sc);
+static void authorize_next_channel(struct sync_call *sc);
 
 static void on_one_of_several(void *ctx, const struct authorize_answer *a)
 {
@@ -259,18 +260,19 @@ static void on_one_of_several(void *ctx, const struct authorize_answer *a)
 							 "The predicate of this channel's rule did "
 							 "not answer in time; try again later" }
 			     : channel_refusal_of(sc, a);
-	note_authorization(sc, sc->values[AUTH_CHANNEL_NAME].text, refusal.status, refusal.message);
+	broadcasting_note_authorization(sc, sc->values[AUTH_CHANNEL_NAME].text, refusal.status,
+					refusal.message);
 	if (refusal.status) {
 		add_refusal(&sc->verdicts.known, &refusal);
 	} else {
-		claim_socket(sc);
+		broadcasting_claim_socket(sc);
 		add_channel_auth(&sc->verdicts.known, sc, a);
 	}
-	authorize_next(sc);
+	authorize_next_channel(sc);
 }
 
 /* Requests the next channel's verdict, or replies after the last. */
-static void authorize_next(struct sync_call *sc)
+static void authorize_next_channel(struct sync_call *sc)
 {
 	static const struct channel_refusal
 		invalid = { 400, "invalid_value", "This is not the name of a channel" },
@@ -307,7 +309,7 @@ static void authorize_channels(struct sync_call *sc)
 	if (!sync_call_take(sc, (n - 1) / CHANNELS_PER_REQUEST))
 		return;
 	strbuf_add_str(&sc->verdicts.known, "{\"channels\":{");
-	authorize_next(sc);
+	authorize_next_channel(sc);
 }
 
 static void authorize_channel(struct sync_call *sc)
@@ -359,20 +361,20 @@ static void on_user(void *ctx, const struct authorize_answer *a)
 		statement_fail_verdict(sc, a);
 		return;
 	}
-	claim_socket(sc);
-	note_authorization(sc, NULL, 0, "to sign in");
-	make_member(&data, sc, "id", a);
+	broadcasting_claim_socket(sc);
+	broadcasting_note_authorization(sc, NULL, 0, "to sign in");
+	broadcasting_make_member(&data, sc, "id", a);
 	strbuf_add_c(&data, '}');
 	strbuf_init(&body, data.len + 256);
 	broadcasting_add_auth(&body, sc, "::user::", strbuf_view(&data));
-	add_member(&body, "user_data", &data);
+	broadcasting_add_member(&body, "user_data", &data);
 	strbuf_add_c(&body, '}');
 	strbuf_release(&data);
 	sync_reply(sc, 200, &body);
 }
 
 /* Checks the user's own channel, which the user may always join: gives its name and avatar. */
-static void authorize_user(struct sync_call *sc)
+static void broadcasting_authorize_user(struct sync_call *sc)
 {
 	char channel[sizeof(USER_CHANNEL_PREFIX) + 24];
 
@@ -387,5 +389,5 @@ static const struct sync_field user_fields[] = {
 struct sync_action broadcasting_user_auth = {
 	.fields = user_fields,
 	.n_fields = ARRAY_SIZE(user_fields),
-	.run = authorize_user,
+	.run = broadcasting_authorize_user,
 };

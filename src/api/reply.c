@@ -22,7 +22,7 @@
 /* ---- CORS ------------------------------------------------------------------- */
 
 /* Without an app, as before the caller is known: the origin of any. */
-static bool cors_allows(const struct call *c)
+static bool reply_cors_allows(const struct call *c)
 {
 	struct app_set *set;
 	bool allowed = false;
@@ -37,12 +37,12 @@ static bool cors_allows(const struct call *c)
 }
 
 /* https://fetch.spec.whatwg.org/#http-cors-protocol */
-static void cors_add(const struct call *c, struct reply *reply)
+static void reply_add_cors(const struct call *c, struct reply *reply)
 {
 	if (!c->origin.len)
 		return;
 	reply_add_header(reply, "Vary", SV("Origin, Accept-Encoding"));
-	if (!cors_allows(c))
+	if (!reply_cors_allows(c))
 		return;
 	reply_add_header(reply, "Access-Control-Allow-Origin", c->origin);
 	reply_add_header(reply, "Access-Control-Allow-Credentials", SV("true"));
@@ -51,7 +51,7 @@ static void cors_add(const struct call *c, struct reply *reply)
 }
 
 /* Whether it is a list of header names, as a preflight has it. */
-static bool cors_is_list(struct str_view names)
+static bool reply_cors_is_list(struct str_view names)
 {
 	static const char others[] = "!#$%&'*+-.^_`|~, ";
 
@@ -70,17 +70,17 @@ void call_reply_preflight(struct call *c, const char *allow)
 	struct reply reply = { .status = 204 };
 
 	reply_add_header(&reply, "Allow", sv(allow));
-	if (cors_allows(c)) {
+	if (reply_cors_allows(c)) {
 		reply_add_header(&reply, "Access-Control-Allow-Methods", sv(allow));
 		/* No header gives a page a right that its origin does not have. */
 		reply_add_header(&reply, "Access-Control-Allow-Headers",
-				 cors_is_list(wanted) ? wanted
-						      : SV("Authorization, Content-Type, "
-							   "If-None-Match, Idempotency-Key"));
+				 reply_cors_is_list(wanted) ? wanted
+							    : SV("Authorization, Content-Type, "
+								 "If-None-Match, Idempotency-Key"));
 		reply_add_header(&reply, "Access-Control-Max-Age", SV(PREFLIGHT_AGE_S));
 	}
 	strbuf_init(&reply.body, 0);
-	cors_add(c, &reply);
+	reply_add_cors(c, &reply);
 	request_reply_full(c->r, &reply);
 }
 
@@ -102,7 +102,7 @@ static struct {
 };
 
 /* To operators who watch.  A publish that fails late has no services any more. */
-static void show_refusal(const struct call *c, unsigned status, const char *message)
+static void reply_show_refusal(const struct call *c, unsigned status, const char *message)
 {
 	struct live_tail *tail = c->services ? c->services->live_tail : NULL;
 	const struct tail_message m = { .kind = TAIL_REFUSAL,
@@ -117,7 +117,7 @@ static void show_refusal(const struct call *c, unsigned status, const char *mess
 }
 
 /* The query is left out: it has a signature. */
-static void log_refusal(const struct call *c, unsigned status, const char *message)
+static void reply_log_refusal(const struct call *c, unsigned status, const char *message)
 {
 	struct client_address client = call_client(c);
 	char address[ADDRESS_TEXT_SIZE];
@@ -129,11 +129,11 @@ static void log_refusal(const struct call *c, unsigned status, const char *messa
 		  SV_ARG(c->r->method), SV_ARG(c->r->path), status, message,
 		  address_format(&client.address, address), c->app ? ", application " : "",
 		  c->app ? c->app->id : "");
-	show_refusal(c, status, message);
+	reply_show_refusal(c, status, message);
 }
 
 /* Cuts an incomplete character at the end: JSON would not be valid with it. */
-static void trim_utf8(char *text)
+static void reply_trim_utf8(char *text)
 {
 	size_t n = strlen(text);
 
@@ -143,7 +143,7 @@ static void trim_utf8(char *text)
 }
 
 /* Messages are sentences; clients show them in sentences of their own, with a full stop. */
-static struct str_view without_stop(const char *message)
+static struct str_view reply_without_stop(const char *message)
 {
 	struct str_view s = sv(message);
 
@@ -152,8 +152,8 @@ static struct str_view without_stop(const char *message)
 	return s;
 }
 
-static void add_error(struct strbuf *b, const struct call *c, const char *code,
-		      struct str_view message, const char *field)
+static void reply_add_error(struct strbuf *b, const struct call *c, const char *code,
+			    struct str_view message, const char *field)
 {
 	strbuf_add_c(b, '{');
 	if (c->route && sv_starts_with(sv(c->route->path), SV("/broadcasting/"))) {
@@ -221,14 +221,14 @@ static const struct failure *failure_of(int rc)
 	return &unknown;
 }
 
-static void fail_with(struct call *c, const struct failure *f, const char *field)
+static void failure_reply(struct call *c, const struct failure *f, const char *field)
 {
 	struct reply reply = { .status = f->status, .retry_after_s = f->retry_after_s };
 	bool is_read = c->route && c->route->method[0] == 'G' && f->read_message;
 	struct str_view credentials;
 	const char *message = is_read ? f->read_message : f->message;
 
-	log_refusal(c, f->status, message);
+	reply_log_refusal(c, f->status, message);
 	strbuf_init(&reply.body, 128);
 	/* RFC 9110 section 11.6.1; browsers show a password dialog for Basic */
 	if (f->status == 401 && c->is_sync)
@@ -238,33 +238,33 @@ static void fail_with(struct call *c, const struct failure *f, const char *field
 					 : SV("Bearer realm=\"scopewire\""));
 	if (!c->is_sync) {
 		reply.content_type = REQUEST_TEXT;
-		strbuf_add_sv(&reply.body, without_stop(message));
+		strbuf_add_sv(&reply.body, reply_without_stop(message));
 	} else {
-		add_error(&reply.body, c, f->code, without_stop(message), field);
-		cors_add(c, &reply);
+		reply_add_error(&reply.body, c, f->code, reply_without_stop(message), field);
+		reply_add_cors(c, &reply);
 	}
 	request_reply_full(c->r, &reply);
 }
 
-static void fail_text(struct call *c, unsigned status, const char *code, const char *field,
-		      const char *message)
+static void failure_reply_text(struct call *c, unsigned status, const char *code, const char *field,
+			       const char *message)
 {
 	struct failure f = { .status = status, .code = code, .message = message };
 
 	if (status == 429 || status == 503)
 		f.retry_after_s = status == 429 ? 1 : 2;
-	fail_with(c, &f, field);
+	failure_reply(c, &f, field);
 }
 
 PRINTF_LIKE(5, 0)
-static void fail_va(struct call *c, unsigned status, const char *code, const char *field,
-		    const char *fmt, va_list ap)
+static void failure_reply_va(struct call *c, unsigned status, const char *code, const char *field,
+			     const char *fmt, va_list ap)
 {
 	char message[MESSAGE_BYTES];
 
 	vsnprintf(message, sizeof(message), fmt, ap);
-	trim_utf8(message);
-	fail_text(c, status, code, field, message);
+	reply_trim_utf8(message);
+	failure_reply_text(c, status, code, field, message);
 }
 
 void call_fail(struct call *c, unsigned status, const char *fmt, ...)
@@ -272,7 +272,7 @@ void call_fail(struct call *c, unsigned status, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	fail_va(c, status, "", NULL, fmt, ap);
+	failure_reply_va(c, status, "", NULL, fmt, ap);
 	va_end(ap);
 }
 
@@ -282,25 +282,25 @@ void call_fail_code(struct call *c, unsigned status, const char *code, const cha
 	va_list ap;
 
 	va_start(ap, fmt);
-	fail_va(c, status, code, field, fmt, ap);
+	failure_reply_va(c, status, code, field, fmt, ap);
 	va_end(ap);
 }
 
 void call_write_refusal(const struct call *c, struct refusal *refusal)
 {
-	struct str_view message = without_stop(refusal->sentence);
+	struct str_view message = reply_without_stop(refusal->sentence);
 	struct reply cors = { .status = refusal->status };
 
-	log_refusal(c, refusal->status, refusal->sentence);
+	reply_log_refusal(c, refusal->status, refusal->sentence);
 	strbuf_addf(&refusal->headers, "Content-Type: %s\r\n",
 		    c->is_sync ? "application/json" : REQUEST_TEXT);
 	if (!c->is_sync) {
 		strbuf_add_sv(&refusal->body, message);
 		return;
 	}
-	add_error(&refusal->body, c, refusal->code, message, NULL);
+	reply_add_error(&refusal->body, c, refusal->code, message, NULL);
 	strbuf_init(&cors.body, 0);
-	cors_add(c, &cors);
+	reply_add_cors(c, &cors);
 	for (unsigned i = 0; i < cors.n_headers; i++)
 		strbuf_addf(&refusal->headers, "%s: %s\r\n", cors.headers[i].name,
 			    cors.headers[i].value);
@@ -314,14 +314,15 @@ void call_fail_method(struct call *c, const char *allow)
 
 	reply_add_header(&reply, "Allow", sv(allow));
 	snprintf(message, sizeof(message), "This path accepts %s only.", allow);
-	log_refusal(c, 405, message);
+	reply_log_refusal(c, 405, message);
 	strbuf_init(&reply.body, 128);
 	if (c->is_sync) {
-		add_error(&reply.body, c, "method_not_allowed", without_stop(message), NULL);
-		cors_add(c, &reply);
+		reply_add_error(&reply.body, c, "method_not_allowed", reply_without_stop(message),
+				NULL);
+		reply_add_cors(c, &reply);
 	} else {
 		reply.content_type = REQUEST_TEXT;
-		strbuf_add_sv(&reply.body, without_stop(message));
+		strbuf_add_sv(&reply.body, reply_without_stop(message));
 	}
 	request_reply_full(c->r, &reply);
 }
@@ -330,7 +331,7 @@ void call_reply_failure(struct request *r, int rc)
 {
 	struct call c = { .r = r };
 
-	fail_with(&c, failure_of(rc), NULL);
+	failure_reply(&c, failure_of(rc), NULL);
 }
 
 void call_reply_json(struct request *r, unsigned status, struct strbuf *b)
@@ -349,7 +350,7 @@ void sync_fail(struct sync_call *sc, unsigned status, const char *code, const ch
 	va_list ap;
 
 	va_start(ap, fmt);
-	fail_va(&sc->call, status, code, field, fmt, ap);
+	failure_reply_va(&sc->call, status, code, field, fmt, ap);
 	va_end(ap);
 	sync_call_free(sc);
 }
@@ -357,13 +358,13 @@ void sync_fail(struct sync_call *sc, unsigned status, const char *code, const ch
 void sync_fail_text(struct sync_call *sc, unsigned status, const char *code, const char *field,
 		    const char *message)
 {
-	fail_text(&sc->call, status, code, field, message);
+	failure_reply_text(&sc->call, status, code, field, message);
 	sync_call_free(sc);
 }
 
 void sync_fail_rc(struct sync_call *sc, int rc)
 {
-	fail_with(&sc->call, failure_of(rc), NULL);
+	failure_reply(&sc->call, failure_of(rc), NULL);
 	sync_call_free(sc);
 }
 
@@ -371,7 +372,7 @@ void line_add_error(struct strbuf *b, const char *code, const char *message)
 {
 	const struct call none = { 0 };
 
-	add_error(b, &none, code, without_stop(message), NULL);
+	reply_add_error(b, &none, code, reply_without_stop(message), NULL);
 	strbuf_add_c(b, '\n');
 }
 
@@ -383,7 +384,7 @@ void line_add_error_rc(struct strbuf *b, int rc)
 }
 
 /* Compresses the body with gzip (RFC 1952); false: it did not get smaller. */
-static bool compress_body(struct strbuf *body)
+static bool reply_compress_body(struct strbuf *body)
 {
 	z_stream z = { .next_in = (Bytef *)body->ptr, .avail_in = (uInt)body->len };
 	struct strbuf out;
@@ -410,7 +411,8 @@ static bool compress_body(struct strbuf *body)
  * Adds the body's ETag; true when the client has the same.  Weak, because the same content can be
  * sent compressed or not (RFC 9110 section 8.8.3).
  */
-static bool is_unchanged(const struct sync_call *sc, const struct strbuf *body, struct reply *reply)
+static bool reply_is_unchanged(const struct sync_call *sc, const struct strbuf *body,
+			       struct reply *reply)
 {
 	char hex[AUTH_MD5_HEX_BYTES + 1], tag[AUTH_MD5_HEX_BYTES + 8];
 
@@ -426,7 +428,7 @@ static bool is_unchanged(const struct sync_call *sc, const struct strbuf *body, 
  * Adds the position to what a GET replies.  After the ETag, which is that of the state alone; so a
  * 304 has it in the header.
  */
-static void add_position(const struct sync_call *sc, struct strbuf *body, struct reply *reply)
+static void reply_add_position(const struct sync_call *sc, struct strbuf *body, struct reply *reply)
 {
 	char text[POSITION_SIZE];
 
@@ -445,19 +447,20 @@ void sync_reply(struct sync_call *sc, unsigned status, struct strbuf *body)
 	/* pusher-php-server takes every status but 200 for an error */
 	struct reply reply = { .status = sc->is_signed && status < 300 ? 200 : status };
 
-	if (status == 200 && sc->call.route->method[0] == 'G' && is_unchanged(sc, body, &reply)) {
+	if (status == 200 && sc->call.route->method[0] == 'G' &&
+	    reply_is_unchanged(sc, body, &reply)) {
 		reply.status = 304;
 		strbuf_reset(body);
 	}
 	if (status == 200 && sc->call.route->method[0] == 'G' &&
 	    !sc->call.route->action->has_position)
-		add_position(sc, body, &reply);
+		reply_add_position(sc, body, &reply);
 	if (sc->is_repeat)
 		reply_add_header(&reply, "Idempotent-Replayed", SV("true"));
-	if (sc->takes_gzip && body->len >= GZIP_ABOVE_BYTES && compress_body(body))
+	if (sc->takes_gzip && body->len >= GZIP_ABOVE_BYTES && reply_compress_body(body))
 		reply_add_header(&reply, "Content-Encoding", SV("gzip"));
 	strbuf_move(&reply.body, body);
-	cors_add(&sc->call, &reply);
+	reply_add_cors(&sc->call, &reply);
 	request_reply_full(sc->call.r, &reply);
 	sync_call_free(sc);
 }
@@ -468,7 +471,7 @@ void sync_reply_stream(struct sync_call *sc, struct reply_stream *stream)
 			       .content_type = "application/x-ndjson",
 			       .stream = stream };
 
-	cors_add(&sc->call, &reply);
+	reply_add_cors(&sc->call, &reply);
 	request_reply_full(sc->call.r, &reply);
 	sync_call_free(sc);
 }

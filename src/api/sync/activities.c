@@ -47,7 +47,7 @@ static void on_placed(void *ctx, const struct pg_answer *a)
 }
 
 /* Committed activities get their positions first; in a transaction of its own, because it locks. */
-static void run_placed(struct sync_call *sc)
+static void activities_run_placed(struct sync_call *sc)
 {
 	struct pg_call call = { .statement = &place, .owner = statement_owner(sc) };
 
@@ -86,7 +86,7 @@ struct sync_action sync_activities = {
 	.n_fields = ARRAY_SIZE(list_fields),
 	.function = "sync_activities",
 	.repeatable = true,
-	.run = run_placed,
+	.run = activities_run_placed,
 };
 
 static const struct sync_field read_fields[] = {
@@ -100,7 +100,7 @@ struct sync_action sync_activity_read = {
 	.n_fields = ARRAY_SIZE(read_fields),
 	.function = "sync_activity_read",
 	.repeatable = true,
-	.run = run_placed,
+	.run = activities_run_placed,
 };
 
 static const struct sync_field import_fields[] = {

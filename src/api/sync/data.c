@@ -46,7 +46,7 @@ static const struct sync_field mutation_fields[CHANGE_FIELDS] = {
 };
 
 /* Each mutation counts as a request of the user. */
-static void change_post(struct sync_call *sc)
+static void data_post_change(struct sync_call *sc)
 {
 	if (sync_call_take(sc, (unsigned)sc->values[CHANGE_MUTATIONS].number - 1))
 		statement_run(sc);
@@ -58,5 +58,5 @@ struct sync_action sync_change_post = {
 	.n_fields = CHANGE_FIELDS,
 	.function = "sync_changes_post",
 	.repeatable = true,
-	.run = change_post,
+	.run = data_post_change,
 };

@@ -20,13 +20,13 @@
 /* clang-format on */
 
 /* Also of a default, which has no number. */
-static unsigned seconds_of(const struct sync_value *v)
+static unsigned lock_seconds(const struct sync_value *v)
 {
 	return (unsigned)strtoul(v->text, NULL, 10);
 }
 
 /* The connection must be open, if one is given: the lock ends with it. */
-static bool socket_is_open(struct sync_call *sc, const struct sync_value *socket_id)
+static bool lock_socket_is_open(struct sync_call *sc, const struct sync_value *socket_id)
 {
 	if (!socket_id->text || sockets_has(sc->call.services->sockets, socket_id->socket_id,
 					    sc->call.app->runtime->number))
@@ -56,9 +56,9 @@ static const struct sync_field acquire_fields[ACQUIRE_FIELDS] = {
 	[ACQUIRE_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
 
-static void acquire(struct sync_call *sc)
+static void lock_acquire(struct sync_call *sc)
 {
-	if (socket_is_open(sc, &sc->values[ACQUIRE_SOCKET_ID]))
+	if (lock_socket_is_open(sc, &sc->values[ACQUIRE_SOCKET_ID]))
 		statement_run(sc);
 }
 
@@ -69,7 +69,7 @@ static void lock_acquired(const struct sync_call *sc)
 
 	if (socket_id->text)
 		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
-				  seconds_of(&sc->values[ACQUIRE_TTL]));
+				  lock_seconds(&sc->values[ACQUIRE_TTL]));
 }
 
 struct sync_action sync_lock_acquire = {
@@ -77,7 +77,7 @@ struct sync_action sync_lock_acquire = {
 	.n_fields = ACQUIRE_FIELDS,
 	.function = "sync_lock_acquire",
 	.repeatable = true,
-	.run = acquire,
+	.run = lock_acquire,
 	.done = lock_acquired,
 };
 
@@ -119,9 +119,9 @@ static const struct sync_field request_fields[REQUEST_FIELDS] = {
 	[REQUEST_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
 
-static void request(struct sync_call *sc)
+static void lock_request(struct sync_call *sc)
 {
-	if (socket_is_open(sc, &sc->values[REQUEST_SOCKET_ID]))
+	if (lock_socket_is_open(sc, &sc->values[REQUEST_SOCKET_ID]))
 		statement_run(sc);
 }
 
@@ -133,8 +133,8 @@ static void lock_requested(const struct sync_call *sc)
 
 	if (socket_id->text)
 		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
-				  seconds_of(&sc->values[REQUEST_WAIT]) +
-					  seconds_of(&sc->values[REQUEST_TTL]));
+				  lock_seconds(&sc->values[REQUEST_WAIT]) +
+					  lock_seconds(&sc->values[REQUEST_TTL]));
 }
 
 struct sync_action sync_lock_request = {
@@ -142,7 +142,7 @@ struct sync_action sync_lock_request = {
 	.n_fields = REQUEST_FIELDS,
 	.function = "sync_lock_request",
 	.repeatable = true,
-	.run = request,
+	.run = lock_request,
 	.done = lock_requested,
 };
 
@@ -185,9 +185,9 @@ static const struct sync_field steal_fields[STEAL_FIELDS] = {
 	[STEAL_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
 
-static void steal(struct sync_call *sc)
+static void lock_steal(struct sync_call *sc)
 {
-	if (socket_is_open(sc, &sc->values[STEAL_SOCKET_ID]))
+	if (lock_socket_is_open(sc, &sc->values[STEAL_SOCKET_ID]))
 		statement_run(sc);
 }
 
@@ -197,7 +197,7 @@ static void lock_stolen(const struct sync_call *sc)
 
 	if (socket_id->text)
 		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
-				  seconds_of(&sc->values[STEAL_TTL]));
+				  lock_seconds(&sc->values[STEAL_TTL]));
 }
 
 struct sync_action sync_lock_steal = {
@@ -205,7 +205,7 @@ struct sync_action sync_lock_steal = {
 	.n_fields = STEAL_FIELDS,
 	.function = "sync_lock_steal",
 	.repeatable = true,
-	.run = steal,
+	.run = lock_steal,
 	.done = lock_stolen,
 };
 

@@ -66,7 +66,7 @@ static void presence_statement(struct sync_call *sc)
 }
 
 /* Replies before the heartbeat is written. */
-static void heartbeat_post(struct sync_call *sc, const struct presence_db_heartbeat *beat)
+static void presence_post_heartbeat(struct sync_call *sc, const struct presence_db_heartbeat *beat)
 {
 	int rc = presence_db_post(sc->call.services->presence, beat);
 	struct strbuf body;
@@ -82,13 +82,14 @@ static void heartbeat_post(struct sync_call *sc, const struct presence_db_heartb
 }
 
 /* What the field has, or the token; NULL: neither. */
-static const char *text_or_claim(const struct sync_value *v, const json_t *user, const char *claim)
+static const char *presence_text_or_claim(const struct sync_value *v, const json_t *user,
+					  const char *claim)
 {
 	return v->text ? v->text : json_string_value(json_object_get(user, claim));
 }
 
 /* With an idempotency key it has a transaction of its own, which has the key too. */
-static void heartbeat(struct sync_call *sc)
+static void presence_heartbeat(struct sync_call *sc)
 {
 	const struct sync_value *v = sc->values;
 	const char *info = v[BEAT_INFO].text ? v[BEAT_INFO].text : v[BEAT_USER_INFO].text;
@@ -99,8 +100,8 @@ static void heartbeat(struct sync_call *sc)
 		.status = v[BEAT_STATUS].text,
 		.location = v[BEAT_LOCATION].text,
 		.info = info,
-		.name = text_or_claim(&v[BEAT_NAME], user, "name"),
-		.avatar = text_or_claim(&v[BEAT_AVATAR], user, "avatar"),
+		.name = presence_text_or_claim(&v[BEAT_NAME], user, "name"),
+		.avatar = presence_text_or_claim(&v[BEAT_AVATAR], user, "avatar"),
 	};
 
 	if (v[BEAT_INFO].text && v[BEAT_USER_INFO].text)
@@ -112,7 +113,7 @@ static void heartbeat(struct sync_call *sc)
 	else if (sc->key)
 		presence_statement(sc);
 	else if (strcmp(v[BEAT_WAIT].text, "false") == 0)
-		heartbeat_post(sc, &beat);
+		presence_post_heartbeat(sc, &beat);
 	else
 		presence_db_heartbeat(sc->call.services->presence, &beat, on_beat, sc);
 	json_decref(user);
@@ -124,7 +125,7 @@ struct sync_action sync_heartbeat = {
 	.function = "sync_heartbeat",
 	.n_extra = 2,
 	.repeatable = true,
-	.run = heartbeat,
+	.run = presence_heartbeat,
 };
 
 static const struct sync_field online_fields[] = {

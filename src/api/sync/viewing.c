@@ -105,7 +105,7 @@ static const struct sync_field viewers_fields[VIEWERS_FIELDS] = {
 };
 
 /* Ten resources count as one request. */
-static void viewers(struct sync_call *sc)
+static void viewing_list(struct sync_call *sc)
 {
 	const struct sync_value *resources = &sc->values[VIEWERS_RESOURCES];
 
@@ -118,5 +118,5 @@ struct sync_action sync_viewers = {
 	.n_fields = VIEWERS_FIELDS,
 	.function = "sync_viewers",
 	.repeatable = true,
-	.run = viewers,
+	.run = viewing_list,
 };
