@@ -35,7 +35,7 @@ void client_free(struct client *c)
 	free(c);
 }
 
-static char *token_read(const char *path, char **why)
+static char *client_read_token(const char *path, char **why)
 {
 	char line[TOKEN_MAX];
 	FILE *in = fopen(path, "re");
@@ -53,7 +53,7 @@ static char *token_read(const char *path, char **why)
 }
 
 /* The token with the broadest scope, or NULL. */
-static char *token_of_conf(const struct conf_admin *conf)
+static char *client_conf_token(const struct conf_admin *conf)
 {
 	static const char *const scopes[] = { "write", "read", "metrics" };
 
@@ -110,11 +110,11 @@ struct client *client_new(const struct client_options *o, const struct conf *con
 		return NULL;
 	}
 	if (o->token_file)
-		c->token = token_read(o->token_file, why);
+		c->token = client_read_token(o->token_file, why);
 	else if (variable && *variable)
 		c->token = xstrdup(variable);
 	else if (conf)
-		c->token = token_of_conf(&conf->admin);
+		c->token = client_conf_token(&conf->admin);
 	c->cacert = o->cacert ? xstrdup(o->cacert) : NULL;
 	c->curl = curl_easy_init();
 	if (*why || !c->curl) {

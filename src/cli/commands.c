@@ -152,7 +152,7 @@ static json_t *command_body(const char *name, const char *value)
 	return body;
 }
 
-static void body_add(json_t *body, const char *name, const char *value)
+static void command_body_add(json_t *body, const char *name, const char *value)
 {
 	if (value)
 		json_object_set_new(body, name, json_string(value));
@@ -172,10 +172,10 @@ static int command_on_send(struct cli *cli)
 		return EX_USAGE;
 	}
 	if (user)
-		body_add(body, "user", user);
+		command_body_add(body, "user", user);
 	else
-		body_add(body, "channel", *args++);
-	body_add(body, "event", args[0]);
+		command_body_add(body, "channel", *args++);
+	command_body_add(body, "event", args[0]);
 	data = json_loads(args[1], JSON_DECODE_ANY, NULL);
 	json_object_set_new(body, "data", data ? data : json_string(args[1]));
 	return ask_post(cli, API "send", body);
@@ -185,7 +185,7 @@ static int command_on_resend(struct cli *cli)
 {
 	json_t *body = command_body("serial", cli->args[0]);
 
-	body_add(body, "user", cli->options.user);
+	command_body_add(body, "user", cli->options.user);
 	return ask_post(cli, API "resend", body);
 }
 
@@ -203,7 +203,7 @@ static int command_on_disconnect(struct cli *cli)
 	}
 	body = command_body("user", cli->args[0]);
 
-	body_add(body, "app", cli->options.app);
+	command_body_add(body, "app", cli->options.app);
 	return ask_post(cli, API "disconnect", body);
 }
 
@@ -232,12 +232,12 @@ static int command_on_token(struct cli *cli)
 		return EX_USAGE;
 	}
 	body = command_body("name", cli->args[1]);
-	body_add(body, "scope", cli->args[2]);
+	command_body_add(body, "scope", cli->args[2]);
 	return ask_post(cli, API "token", body);
 }
 
 /* The log is read in slices: each answer has the serial after which the next one begins. */
-static const char *user_next(struct str_view answer, char *room, size_t size)
+static const char *command_user_next(struct str_view answer, char *room, size_t size)
 {
 	struct str_view next = json_member(answer, SV("next"));
 	uint64_t serial;
@@ -251,7 +251,7 @@ static const char *user_next(struct str_view answer, char *room, size_t size)
 /* Prints JSON, a line for each slice of the log; the first one has the rest of the data.  The
  * answers are printed as they are: the log has events that libraries for JSON refuse, such as
  * 1e400000. */
-static int user_export(struct cli *cli)
+static int command_user_export(struct cli *cli)
 {
 	const char *after = NULL;
 	char room[24];
@@ -277,14 +277,14 @@ static int user_export(struct cli *cli)
 				*c = ' ';
 			fwrite(body.ptr, 1, body.len, stdout);
 			putchar('\n');
-			after = user_next(answer, room, sizeof(room));
+			after = command_user_next(answer, room, sizeof(room));
 		}
 		strbuf_release(&body);
 	} while (!rc && after);
 	return rc;
 }
 
-static int user_erase(struct cli *cli)
+static int command_user_erase(struct cli *cli)
 {
 	json_t *removed = NULL, *total, *next;
 	json_int_t events = 0;
@@ -295,9 +295,9 @@ static int user_erase(struct cli *cli)
 		char *text;
 		int rc;
 
-		body_add(body, "app", cli->options.app);
-		body_add(body, "paths", cli->options.paths);
-		body_add(body, "after", after);
+		command_body_add(body, "app", cli->options.app);
+		command_body_add(body, "paths", cli->options.paths);
+		command_body_add(body, "after", after);
 		text = json_dumps(body, JSON_COMPACT);
 		rc = ask_json(cli, API "user-erase", text, &answer);
 		free(text);
@@ -325,16 +325,16 @@ static int user_erase(struct cli *cli)
 static int command_on_user(struct cli *cli)
 {
 	if (strcmp(cli->args[0], "export") == 0)
-		return user_export(cli);
+		return command_user_export(cli);
 	if (strcmp(cli->args[0], "erase") == 0)
-		return user_erase(cli);
+		return command_user_erase(cli);
 	fputs("scopewirectl: user export ID, or user erase ID\n", stderr);
 	return EX_USAGE;
 }
 
 /* ---- the configuration ---- */
 
-static bool setting_is(const json_t *running, const struct conf_setting *set)
+static bool command_setting_is(const json_t *running, const struct conf_setting *set)
 {
 	const char *app = json_string_value(json_object_get(running, "app"));
 
@@ -346,12 +346,12 @@ static bool setting_is(const json_t *running, const struct conf_setting *set)
 }
 
 /* Removes the setting from those that run, and returns its value: "" when it is not set. */
-static json_t *setting_take(json_t *settings, const struct conf_setting *set)
+static json_t *command_take_setting(json_t *settings, const struct conf_setting *set)
 {
 	size_t i;
 	json_t *running;
 
-	json_array_foreach(settings, i, running) if (setting_is(running, set))
+	json_array_foreach(settings, i, running) if (command_setting_is(running, set))
 	{
 		json_t *value = json_incref(json_object_get(running, "value"));
 
@@ -361,7 +361,7 @@ static json_t *setting_take(json_t *settings, const struct conf_setting *set)
 	return json_string(set->option->fallback);
 }
 
-static void diff_add(json_t *list, const struct conf_setting *set, json_t *runs)
+static void command_diff_add(json_t *list, const struct conf_setting *set, json_t *runs)
 {
 	json_array_append_new(
 		list, json_pack("{s:s,s:s?,s:s,s:O,s:s,s:s}", "section", set->option->section,
@@ -371,18 +371,18 @@ static void diff_add(json_t *list, const struct conf_setting *set, json_t *runs)
 }
 
 /* What the files say now and the daemon does not have.  Values of secrets are not compared. */
-static json_t *config_diff(const struct conf *conf, json_t *settings)
+static json_t *command_config_diff(const struct conf *conf, json_t *settings)
 {
 	json_t *list = json_array(), *running;
 	size_t i;
 
 	for (size_t n = 0; n < conf->n_settings; n++) {
 		const struct conf_setting *set = &conf->settings[n];
-		json_t *runs = setting_take(settings, set);
+		json_t *runs = command_take_setting(settings, set);
 
 		if (set->value && json_is_string(runs) &&
 		    strcmp(set->value, json_string_value(runs)) != 0)
-			diff_add(list, set, runs);
+			command_diff_add(list, set, runs);
 		json_decref(runs);
 	}
 	/* What is left is set in the daemon only. */
@@ -422,7 +422,7 @@ static int command_on_config(struct cli *cli)
 	rc = ask_get(cli, API "settings", NULL, 0, &answer);
 	if (rc)
 		return rc;
-	diff = config_diff(cli->conf, json_object_get(answer, "settings"));
+	diff = command_config_diff(cli->conf, json_object_get(answer, "settings"));
 	rc = json_array_size(json_object_get(diff, "differences")) ? EXIT_NO : EXIT_OK;
 	ask_print(cli, diff);
 	json_decref(diff);

@@ -77,7 +77,7 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static void usage(FILE *out)
+static void main_usage(FILE *out)
 {
 	fputs("usage: scopewirectl [OPTION ...] COMMAND [ARGUMENT ...]\n\n", out);
 	commands_print(out);
@@ -90,7 +90,7 @@ static void usage(FILE *out)
 	      out);
 }
 
-static const char **option_value(struct cli_options *o, int option)
+static const char **main_option_value(struct cli_options *o, int option)
 {
 	const char **const values[] = {
 		&o->config,	   &o->env_file,      &o->client.url,
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == OPT_HELP) {
-			usage(stdout);
+			main_usage(stdout);
 			return EX_OK;
 		} else if (option == OPT_VERSION) {
 			puts("scopewirectl " PACKAGE_VERSION);
@@ -132,14 +132,14 @@ int main(int argc, char **argv)
 		} else if (option == OPT_DIFF) {
 			cli.options.diff = true;
 		} else if (option >= OPT_CONFIG && option < OPT_VALUES_END) {
-			*option_value(&cli.options, option) = optarg;
+			*main_option_value(&cli.options, option) = optarg;
 		} else {
-			usage(stderr);
+			main_usage(stderr);
 			return EX_USAGE;
 		}
 	}
 	if (optind == argc) {
-		usage(stderr);
+		main_usage(stderr);
 		return EX_USAGE;
 	}
 	curl_global_init(CURL_GLOBAL_DEFAULT);

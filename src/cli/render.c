@@ -13,7 +13,7 @@
  * Replaces the control characters that JSON does not escape, DEL and U+0080 to U+009F: a terminal
  * could take them as commands.
  */
-static void text_disarm(char *text)
+static void render_disarm(char *text)
 {
 	for (unsigned char *p = (unsigned char *)text; *p; p++)
 		if (*p == 0x7f)
@@ -33,7 +33,7 @@ char *render_text(const json_t *value)
 		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
 		if (!text)
 			return xstrdup("");
-		text_disarm(text);
+		render_disarm(text);
 		return text;
 	}
 	/* between the quotes of the JSON text control characters are escaped */
@@ -41,7 +41,7 @@ char *render_text(const json_t *value)
 	len = quoted ? strlen(quoted) : 0;
 	text = len >= 2 ? xstrndup(quoted + 1, len - 2) : xstrdup("");
 	free(quoted);
-	text_disarm(text);
+	render_disarm(text);
 	return text;
 }
 
@@ -55,12 +55,12 @@ char *render_plain(const json_t *value)
 	for (char *p = text; *p; p++)
 		if ((unsigned char)*p < ' ')
 			*p = '?';
-	text_disarm(text);
+	render_disarm(text);
 	return text;
 }
 
 /* Characters of UTF-8. */
-static size_t cell_width(const char *text)
+static size_t render_cell_width(const char *text)
 {
 	size_t n = 0;
 
@@ -69,10 +69,10 @@ static size_t cell_width(const char *text)
 	return n;
 }
 
-static void cell_print(FILE *out, const char *text, size_t width, bool is_last)
+static void render_cell(FILE *out, const char *text, size_t width, bool is_last)
 {
 	fputs(text, out);
-	for (size_t n = cell_width(text); !is_last && n < width + 2; n++)
+	for (size_t n = render_cell_width(text); !is_last && n < width + 2; n++)
 		putc(' ', out);
 }
 
@@ -87,27 +87,27 @@ static void render_table(const json_t *rows, FILE *out)
 	{
 		if (n < COLUMNS_MAX) {
 			columns[n] = name;
-			width[n++] = cell_width(name);
+			width[n++] = render_cell_width(name);
 		}
 	}
 	json_array_foreach(rows, i, row) for (size_t c = 0; c < n; c++)
 	{
 		char *text = render_text(json_object_get(row, columns[c]));
-		size_t w = cell_width(text);
+		size_t w = render_cell_width(text);
 
 		if (w > width[c])
 			width[c] = w < WIDTH_MAX ? w : WIDTH_MAX;
 		free(text);
 	}
 	for (size_t c = 0; c < n; c++)
-		cell_print(out, columns[c], width[c], c + 1 == n);
+		render_cell(out, columns[c], width[c], c + 1 == n);
 	putc('\n', out);
 	json_array_foreach(rows, i, row)
 	{
 		for (size_t c = 0; c < n; c++) {
 			char *text = render_text(json_object_get(row, columns[c]));
 
-			cell_print(out, text, width[c], c + 1 == n);
+			render_cell(out, text, width[c], c + 1 == n);
 			free(text);
 		}
 		putc('\n', out);
