@@ -52,7 +52,7 @@ static void on_socket_user(void *ctx, uint64_t socket_id, struct str_view user_i
 }
 
 /* Ids that are not numbers are those of no user of the sync API. */
-static bool is_socket_of(void *ctx, uint64_t socket_id, struct str_view user_id)
+static bool on_is_socket_of(void *ctx, uint64_t socket_id, struct str_view user_id)
 {
 	struct scopewired *d = ctx;
 	uint64_t user;
@@ -77,7 +77,7 @@ static void on_grant_left(void *ctx, uint64_t grant)
 }
 
 /* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
-static unsigned default_workers(void)
+static unsigned start_default_workers(void)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -87,7 +87,7 @@ static unsigned default_workers(void)
 int make_workers(struct scopewired *d)
 {
 	const struct conf_server *s = &d->conf->server;
-	unsigned n = s->workers ? s->workers : default_workers();
+	unsigned n = s->workers ? s->workers : start_default_workers();
 	struct workers_conf wc = {
 		.n = n > DIRECTORY_MAX_WORKERS ? DIRECTORY_MAX_WORKERS : n,
 		.has_tls = s->tls_certificate[0],
@@ -101,7 +101,7 @@ int make_workers(struct scopewired *d)
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_socket = on_socket,
 		.on_socket_user = on_socket_user,
-		.is_socket_of = is_socket_of,
+		.is_socket_of = on_is_socket_of,
 		.on_granted = on_granted,
 		.on_grant_left = on_grant_left,
 		.socket_ctx = d,
@@ -141,7 +141,7 @@ void stop_delivery_records(struct scopewired *d)
 }
 
 /* Where a role may have few connections only, the log's writer gets one before the pools. */
-RUNS_ON(on_main) static void wait_for_writer(struct scopewired *d)
+RUNS_ON(on_main) static void start_wait_for_writer(struct scopewired *d)
 {
 	usec_t until = clock_mono() + WRITER_MS * USEC_PER_MSEC;
 	struct log_writer_stats stats = { 0 };
@@ -169,7 +169,7 @@ int start_events(struct scopewired *d)
 	if (!d->admission)
 		return give_up(EX_OSERR,
 			       xstrdup("the admission of publishes could not be started"));
-	wait_for_writer(d);
+	start_wait_for_writer(d);
 	return EX_OK;
 }
 
@@ -207,7 +207,7 @@ void stop_reader(struct scopewired *d)
 	reader_stop(d->replay);
 }
 
-RUNS_ON(on_main) static void wait_for_drainer(struct scopewired *d)
+RUNS_ON(on_main) static void start_wait_for_drainer(struct scopewired *d)
 {
 	usec_t until = clock_mono() + CATCH_UP_MS * USEC_PER_MSEC;
 	usec_t say_at = clock_mono() + USEC_PER_SEC;
@@ -229,7 +229,7 @@ int start_drainer(struct scopewired *d)
 {
 	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), &d->drainer))
 		return give_up(EX_OSERR, xstrdup("the drainer could not be started"));
-	wait_for_drainer(d);
+	start_wait_for_drainer(d);
 	update_log_position(d);
 	return EX_OK;
 }

@@ -43,14 +43,14 @@ unsigned reserved_for_http(const struct scopewired *d)
 	return d->open_files / 8 < RESERVED_HTTP_MAX ? d->open_files / 8 : RESERVED_HTTP_MAX;
 }
 
-static void take_tls_websocket(void *ctx, int fd, SSL *ssl, struct str_view head)
+static void listener_take_tls_websocket(void *ctx, int fd, SSL *ssl, struct str_view head)
 {
 	struct scopewired *d = ctx;
 
 	workers_adopt(d->workers, fd, ssl, head);
 }
 
-static void take_tls_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+static void listener_take_tls_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	struct scopewired *d = ctx;
 	int rc = http_server_adopt(d->http, fd, peer, len, true);
@@ -66,8 +66,8 @@ int start_tls(struct scopewired *d)
 		.threads = d->n_workers,
 		.first_bytes_ms = s->request_timeout_ms,
 		.max_head_bytes = max_handshake_bytes(s),
-		.on_websocket = take_tls_websocket,
-		.on_http = take_tls_http,
+		.on_websocket = listener_take_tls_websocket,
+		.on_http = listener_take_tls_http,
 		.ctx = d,
 	};
 
@@ -149,21 +149,21 @@ void stop_admin(struct scopewired *d)
 	admin_listener_stop(d->admin, STOP_GRACE_MS);
 }
 
-static void take_websocket(void *ctx, int fd, struct str_view head)
+static void listener_take_websocket(void *ctx, int fd, struct str_view head)
 {
 	struct scopewired *d = ctx;
 
 	workers_adopt(d->workers, fd, NULL, head);
 }
 
-static void take_tls(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+static void listener_take_tls(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	struct scopewired *d = ctx;
 
 	tls_port_adopt(d->tls, fd, peer, len);
 }
 
-static void take_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
+static void listener_take_http(void *ctx, int fd, const struct sockaddr *peer, socklen_t len)
 {
 	struct scopewired *d = ctx;
 	int rc = http_server_adopt(d->http, fd, peer, len, false);
@@ -185,9 +185,9 @@ int start_acceptor(struct scopewired *d)
 		.congestion_control = s->congestion_control,
 		.first_fd = d->listen_fd,
 		.n_fds = d->n_listen_fds,
-		.on_websocket = take_websocket,
-		.on_tls = d->tls ? take_tls : NULL,
-		.on_http = take_http,
+		.on_websocket = listener_take_websocket,
+		.on_tls = d->tls ? listener_take_tls : NULL,
+		.on_http = listener_take_http,
 		.ctx = d,
 	};
 	char *why = NULL;

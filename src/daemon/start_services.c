@@ -23,7 +23,7 @@
 #include "daemon/daemon.h"
 
 /* The configuration of the sync API's pool; the other pools differ in a few members. */
-static struct pg_pool_conf sync_pool_conf(const struct scopewired *d)
+static struct pg_pool_conf services_sync_pool_conf(const struct scopewired *d)
 {
 	struct pg_pool_conf pc = {
 		.options = conf_pg_options(&d->conf->database, d->conninfo),
@@ -39,7 +39,7 @@ static struct pg_pool_conf sync_pool_conf(const struct scopewired *d)
 
 int make_services(struct scopewired *d)
 {
-	struct pg_pool_conf pc = sync_pool_conf(d);
+	struct pg_pool_conf pc = services_sync_pool_conf(d);
 
 	d->pool = pg_pool_new(&pc);
 	d->jobs = jobs_new(d->pool, d->conf);
@@ -106,7 +106,7 @@ void stop_presence(struct scopewired *d)
 
 int start_authorizer(struct scopewired *d)
 {
-	struct authorizer_conf ac = { .predicates = sync_pool_conf(d),
+	struct authorizer_conf ac = { .predicates = services_sync_pool_conf(d),
 				      .predicate_cache_ms = d->conf->sync.rule_cache_ms,
 				      .on_change = grants_on_change,
 				      .change_ctx = d->grants };
