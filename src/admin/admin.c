@@ -46,7 +46,7 @@ static struct log_gate admin_refused = LOG_GATE("requests to the admin listener 
 const struct pg_statement admin_tokens_statement = {
 	.sql = "SELECT name, scope, encode(digest, 'hex') FROM admin_tokens ORDER BY name LIMIT "
 	       "1000",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static void admin_on_tokens(void *ctx, const struct pg_answer *a)
@@ -245,7 +245,7 @@ static void admin_reply_joined(struct admin_query *q, const struct pg_answer *a)
 
 static const struct pg_statement status_statement = {
 	.sql = "SELECT 200, admin_status($1::jsonb)",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static void admin_on_status(struct admin *a, struct request *r, const char *who)
@@ -264,7 +264,7 @@ static void admin_on_status(struct admin *a, struct request *r, const char *who)
 static const struct pg_statement channel_statement = {
 	.sql = "SELECT 200, json_build_object('rules', admin_rules($1::jsonb), "
 	       "'events', admin_events($1::jsonb || '{\"limit\":10}')->'events')",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static void admin_on_channel(struct admin *a, struct request *r, const char *who)
@@ -304,7 +304,7 @@ static void admin_on_channel(struct admin *a, struct request *r, const char *who
 #define READS(function)                                                                            \
 	&(const struct pg_statement)                                                               \
 	{                                                                                          \
-		.sql = "SELECT 200, " function "($1::jsonb)", .repeatable = true                   \
+		.sql = "SELECT 200, " function "($1::jsonb)", .is_repeatable = true                \
 	}
 
 static const struct admin_route admin_routes[] = {

@@ -25,7 +25,7 @@
 static const struct pg_statement write_statement = {
 	.sql = "SELECT status, body, body->>'app', body->>'user', body->>'socket_id' "
 	       "FROM admin_write($1::text, $2::text, $3::text, $4::text, $5::json)",
-	.locks = true,
+	.takes_locks = true,
 };
 
 static void admin_disconnect_user(const struct admin *a, const struct pg_answer *answer)
@@ -96,7 +96,7 @@ static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
 
 static const struct pg_statement audit_statement = {
 	.sql = "SELECT admin_audit_add($1::text, $2::text, $3::text, NULL, $4::text)",
-	.locks = true,
+	.takes_locks = true,
 };
 
 static void admin_on_audited(void *ctx UNUSED, const struct pg_answer *a)

@@ -11,7 +11,7 @@
 
 static const struct pg_statement replay_statement = {
 	.sql = "SELECT 200, admin_replay($1::jsonb)",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 /* False: from is neither a position nor a serial. */

@@ -163,8 +163,8 @@ void admin_state_channel(const struct admin_services *s, const struct app *app,
 	strbuf_add_json(out, sv(app->id));
 	strbuf_add_str(out, ",\"channel\":");
 	strbuf_add_json(out, channel);
-	strbuf_addf(out, ",\"occupied\":%s,\"subscriptions\":%u", info.occupied ? "true" : "false",
-		    info.subscription_count);
+	strbuf_addf(out, ",\"occupied\":%s,\"subscriptions\":%u",
+		    info.is_occupied ? "true" : "false", info.subscription_count);
 	channel_info_release(&info);
 	strbuf_init(&l.b, 256);
 	directory_each_member(s->directory, app, channel, state_add_member, &l);

@@ -129,7 +129,7 @@ static void make_channel_data(struct strbuf *b, const struct sync_call *sc,
 				  USEC_PER_SEC),
 	};
 
-	if (sc->values[AUTH_CHANNEL_NAME].channel.presence) {
+	if (sc->values[AUTH_CHANNEL_NAME].channel.is_presence) {
 		broadcasting_make_member(b, sc, "user_id", a);
 	} else {
 		strbuf_init(b, 128);
@@ -154,7 +154,7 @@ static void add_channel_auth(struct strbuf *b, const struct sync_call *sc,
 	strbuf_add_sv(&signed_text, strbuf_view(&data));
 	broadcasting_add_auth(b, sc, ":", strbuf_view(&signed_text));
 	broadcasting_add_member(b, "channel_data", &data);
-	if (t->encrypted)
+	if (t->is_encrypted)
 		broadcasting_add_shared_secret(b, sc, sv(channel));
 	strbuf_add_c(b, '}');
 	strbuf_release(&data);
@@ -175,7 +175,7 @@ static struct channel_refusal channel_refusal_of(const struct sync_call *sc,
 			403, "channel_forbidden",
 			"No channel rule allows this user to join this channel"
 		};
-	if (sc->values[AUTH_CHANNEL_NAME].channel.encrypted && !sc->call.app->has_master_key)
+	if (sc->values[AUTH_CHANNEL_NAME].channel.is_encrypted && !sc->call.app->has_master_key)
 		return (struct channel_refusal){
 			500, "no_master_key",
 			"The application has no encryption_master_key; set it to the key that its "
@@ -289,7 +289,7 @@ static void authorize_next_channel(struct sync_call *sc)
 			strbuf_add_c(&sc->verdicts.known, ',');
 		strbuf_add_json(&sc->verdicts.known, sv(current->text));
 		strbuf_add_c(&sc->verdicts.known, ':');
-		if (is_valid && current->channel.guarded) {
+		if (is_valid && current->channel.is_guarded) {
 			statement_ask_channel(sc, current->text, on_one_of_several);
 			return;
 		}
@@ -329,7 +329,7 @@ static void authorize_channel(struct sync_call *sc)
 	else if (!has_one)
 		sync_fail(sc, 400, "missing_field", "channel_name",
 			  "channel_name is missing, or the list channel_names.");
-	else if (sc->values[AUTH_CHANNEL_NAME].channel.guarded)
+	else if (sc->values[AUTH_CHANNEL_NAME].channel.is_guarded)
 		statement_ask_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_channel);
 	else
 		sync_fail(sc, 403, "not_guarded", "channel_name",

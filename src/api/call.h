@@ -212,7 +212,7 @@ struct sync_action {
 	unsigned n_extra;
 	/* The function can be called again when its connection broke: it reads only, or a second
 	 * call changes nothing. */
-	bool repeatable;
+	bool is_repeatable;
 	/* Its answer is about the log and has a position of its own. */
 	bool has_position;
 	/* The function evaluates predicates of channel rules: it runs on their connections. */

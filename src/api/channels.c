@@ -80,7 +80,7 @@ static void channels_add_cache(struct strbuf *b, const struct channel_info *ci)
 
 static void add_channel(struct strbuf *b, const struct channel_info *ci, unsigned info)
 {
-	strbuf_addf(b, "{\"occupied\":%s", ci->occupied ? "true" : "false");
+	strbuf_addf(b, "{\"occupied\":%s", ci->is_occupied ? "true" : "false");
 	if (info & INFO_USER_COUNT)
 		strbuf_addf(b, ",\"user_count\":%u", ci->user_count);
 	if (info & INFO_SUBSCRIPTION_COUNT)
@@ -94,9 +94,9 @@ static void add_channel(struct strbuf *b, const struct channel_info *ci, unsigne
 
 static bool channels_check_applies(struct call *c, const struct channel_traits *t, unsigned info)
 {
-	if ((info & INFO_USER_COUNT) && !t->presence)
+	if ((info & INFO_USER_COUNT) && !t->is_presence)
 		call_fail(c, 400, "user_count is of presence channels only.");
-	else if ((info & INFO_CACHE) && !t->cache)
+	else if ((info & INFO_CACHE) && !t->is_cache)
 		call_fail(c, 400, "The attribute cache is of cache channels only.");
 	else
 		return true;
@@ -125,7 +125,7 @@ static void reply_channel(struct request *r, const struct channel_info *ci, unsi
 static void on_cached(void *ctx, int rc UNUSED)
 {
 	struct lookup *l = ctx;
-	struct channel_info ci = { .occupied = false };
+	struct channel_info ci = { .is_occupied = false };
 
 	directory_channel_info(l->directory, l->app, sv(l->channel), &ci);
 	reply_channel(l->r, &ci, l->info);
@@ -147,7 +147,7 @@ static void channels_look_up(struct call *c, unsigned info)
 void h_channels_get(struct call *c)
 {
 	struct channel_traits t;
-	struct channel_info ci = { .occupied = false };
+	struct channel_info ci = { .is_occupied = false };
 	unsigned info;
 
 	if (!call_read_channel(c, c->arg[0], &t) ||
@@ -155,7 +155,7 @@ void h_channels_get(struct call *c)
 	    !channels_check_applies(c, &t, info))
 		return;
 	directory_channel_info(c->services->directory, c->app, c->arg[0], &ci);
-	if ((info & INFO_CACHE) && ci.cache_unknown && c->services->replay)
+	if ((info & INFO_CACHE) && ci.is_cache_unknown && c->services->replay)
 		channels_look_up(c, info);
 	else
 		reply_channel(c->r, &ci, info);
@@ -179,7 +179,7 @@ void h_channels_users(struct call *c)
 
 	if (!call_read_channel(c, c->arg[0], &t))
 		return;
-	if (!t.presence) {
+	if (!t.is_presence) {
 		call_fail(c, 400, "Users are on presence channels only.");
 		return;
 	}

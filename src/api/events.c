@@ -89,7 +89,7 @@ static void publication_free(struct publication *p)
 static void events_add_attributes(struct strbuf *b, const struct publication *p,
 				  struct str_view channel, unsigned info)
 {
-	struct channel_info ci = { .occupied = false };
+	struct channel_info ci = { .is_occupied = false };
 
 	directory_channel_info(p->directory, p->app, channel, &ci);
 	strbuf_add_c(b, '{');
@@ -474,7 +474,7 @@ static bool events_check_channels(struct call *c, struct item *it)
 	for (size_t i = 0; i < it->n_channels; i++) {
 		if (!call_read_channel(c, it->channels[i], &t))
 			return false;
-		encrypted |= t.encrypted;
+		encrypted |= t.is_encrypted;
 	}
 	if (!encrypted || it->n_channels == 1)
 		return true;

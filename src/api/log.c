@@ -71,7 +71,7 @@ static const struct pg_statement stream_statement = {
 	.sql = "SELECT status, body, lines, next FROM sync_events($1::text, $2::jsonb, "
 	       "$3::json, $4::text, $5::text, $6::text, $7::timestamptz, $8::timestamptz, "
 	       "$9::boolean, $10::text, $11::boolean, $12::integer, $13::text, true)",
-	.repeatable = true
+	.is_repeatable = true
 };
 
 static void stream_set(char **value, const char *text)
@@ -272,7 +272,7 @@ struct sync_action sync_events_get = {
 	.fields = events_fields,
 	.n_fields = EVENTS_FIELDS,
 	.function = "sync_events",
-	.repeatable = true,
+	.is_repeatable = true,
 	.has_position = true,
 	.run = run_events,
 };

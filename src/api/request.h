@@ -47,7 +47,7 @@ struct reply {
 	unsigned status;
 	const char *content_type; /* static; NULL: application/json */
 	unsigned retry_after_s;	  /* 0: no header */
-	bool close;		  /* Connection: close */
+	bool wants_close;	  /* Connection: close */
 	unsigned n_headers;
 	struct reply_header headers[REPLY_HEADERS_MAX];
 	struct strbuf body;	     /* the transport releases it */

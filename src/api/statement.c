@@ -36,8 +36,8 @@ void statement_prepare(struct sync_action *action, bool writes)
 			    "FROM idempotency_open($1::text, $%zu::text, $%zu::text) k OFFSET 0) x",
 			    n + 2, n + 1, call.ptr, n + 2, n + 3);
 		action->keyed.sql = strbuf_detach(&keyed);
-		action->keyed.repeatable = true;
-		action->keyed.locks = true;
+		action->keyed.is_repeatable = true;
+		action->keyed.takes_locks = true;
 		strbuf_release(&keyed);
 	}
 	strbuf_init(&keyed, 0);
@@ -50,9 +50,9 @@ void statement_prepare(struct sync_action *action, bool writes)
 		strbuf_addf(&keyed, "SELECT * FROM %s", call.ptr);
 	action->writes = writes;
 	action->statement.sql = strbuf_detach(&keyed);
-	action->statement.repeatable = action->repeatable;
+	action->statement.is_repeatable = action->is_repeatable;
 	action->statement.is_unnamed = action->keyed.is_unnamed = action->runs_predicates;
-	action->statement.locks = writes;
+	action->statement.takes_locks = writes;
 	strbuf_release(&keyed);
 	strbuf_release(&call);
 }
@@ -175,8 +175,8 @@ static void statement_squeeze_json(struct strbuf *b)
 
 static const struct pg_statement serial_statement = {
 	.sql = "SELECT answer_with_serial($1::text, $2::text)",
-	.repeatable = true,
-	.locks = true,
+	.is_repeatable = true,
+	.takes_locks = true,
 };
 
 /* The write is committed; without a serial its answer has null. */

@@ -56,7 +56,7 @@ static const char *status_handshake_fault(const struct request *r, unsigned *sta
  */
 void h_status_websocket(struct call *c)
 {
-	struct reply reply = { .content_type = REQUEST_TEXT, .close = true };
+	struct reply reply = { .content_type = REQUEST_TEXT, .wants_close = true };
 	const char *why = status_handshake_fault(c->r, &reply.status);
 
 	if (!why) {

@@ -58,7 +58,7 @@ struct catch_up {
 	struct event **unlogged; /* counted */
 	unsigned n_unlogged, unlogged_bytes;
 	struct event *cached; /* counted, or NULL */
-	bool cache_unknown;
+	bool is_cache_unknown;
 };
 
 static struct str_view catch_up_channel(const struct catch_up *u)
@@ -421,7 +421,7 @@ static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 {
 	struct session *s = u->session;
 
-	if (u->sub->traits.cache && !u->cached && u->cache_unknown && s->hub->conf.log) {
+	if (u->sub->traits.is_cache && !u->cached && u->is_cache_unknown && s->hub->conf.log) {
 		u->stage = STAGE_CACHED;
 		/* A page that is under way must not be taken for the answer. */
 		page_request_abandon(u->request);
@@ -429,7 +429,7 @@ static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 	}
 	if (u->cached) {
 		catch_up_send_event(s, u->cached);
-	} else if (u->sub->traits.cache && session_sends_plain(s, catch_up_channel(u))) {
+	} else if (u->sub->traits.is_cache && session_sends_plain(s, catch_up_channel(u))) {
 		strbuf_reset(&s->hub->text);
 		frame_cache_miss(&s->hub->text, catch_up_channel(u));
 		session_send_text(s);
@@ -565,7 +565,7 @@ static void catch_up_take_events(struct catch_up *u, struct log_page *page) RUNS
 static void catch_up_take_cached(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
 {
 	u->cached = page->cached ? event_ref(page->cached) : NULL;
-	u->cache_unknown = false;
+	u->is_cache_unknown = false;
 	catch_up_begin_cached(u);
 }
 
@@ -676,7 +676,7 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 		return;
 	}
 	/* No room to hold m: the replay ends here, and m is sent after what was held. */
-	u->cache_unknown = false;
+	u->is_cache_unknown = false;
 	if (u->stage == STAGE_CACHED)
 		catch_up_begin_cached(u);
 	else
@@ -722,7 +722,7 @@ void catch_up_begin(struct session *s, struct subscription *sub, const struct ca
 {
 	struct catch_up *u;
 
-	if (!req->is_given && !sub->traits.cache)
+	if (!req->is_given && !sub->traits.is_cache)
 		return;
 	u = catch_up_new(s, sub, req, now);
 	u->unlogged = j->unlogged;
@@ -731,7 +731,7 @@ void catch_up_begin(struct session *s, struct subscription *sub, const struct ca
 		u->unlogged_bytes += j->unlogged[i]->data->len;
 	s->catching_up->bytes += u->unlogged_bytes;
 	u->cached = j->cached;
-	u->cache_unknown = j->cache_unknown;
+	u->is_cache_unknown = j->is_cache_unknown;
 	if (req->is_given)
 		catch_up_begin_replay(u, req);
 	else

@@ -126,7 +126,8 @@ struct directory *directory_new(unsigned n_workers, const struct directory_post 
 
 static unsigned dchannel_metric_type(const struct dchannel *c)
 {
-	return c->is_internal || c->traits.user ? CHANNEL_INTERNAL : channel_metric_type(c->traits);
+	return c->is_internal || c->traits.is_user ? CHANNEL_INTERNAL
+						   : channel_metric_type(c->traits);
 }
 
 static void dchannel_free(struct dchannel *c) NO_TSA
@@ -276,7 +277,7 @@ static uint64_t dchannel_post_text_locked(struct directory *d, struct shard *s, 
  */
 static bool dchannel_has_count(struct channel_traits t)
 {
-	return !t.presence && !t.encrypted && !t.user;
+	return !t.is_presence && !t.is_encrypted && !t.is_user;
 }
 
 /* waited: how long ago a member's last connection was lost. */
@@ -291,7 +292,7 @@ static void dchannel_report_locked(struct directory *d, const struct dchannel *c
 				.count = c->n_subscriptions,
 				.waited = waited };
 
-	if (!c->is_internal && !c->traits.user)
+	if (!c->is_internal && !c->traits.is_user)
 		directory_report(d, &t);
 }
 
@@ -397,7 +398,7 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 		app_unref(c->app);
 		c->app = app_ref(j->app);
 	}
-	if (j->traits.presence) {
+	if (j->traits.is_presence) {
 		int rc = directory_join_member_locked(d, s, c, j, wake);
 
 		if (rc) {
@@ -412,12 +413,12 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 	c->per_worker[j->worker]++;
 	c->worker_mask |= UINT64_C(1) << j->worker;
 	j->seq = s->seq;
-	if (j->traits.presence && !c->is_internal)
+	if (j->traits.is_presence && !c->is_internal)
 		j->roster = presence_roster(&c->presence);
-	if (j->traits.cache && channel_cache_is_fresh(&c->cache, now))
+	if (j->traits.is_cache && channel_cache_is_fresh(&c->cache, now))
 		j->cached = event_ref(c->cache.event);
-	j->cache_unknown =
-		j->traits.cache &&
+	j->is_cache_unknown =
+		j->traits.is_cache &&
 		channel_cache_is_unknown(&c->cache, j->app->cache_ttl_s, d->started, now);
 	j->position = log_position_serial(&d->position);
 	if (j->wants_unlogged)
@@ -469,7 +470,7 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 		c->n_subscriptions--;
 		if (--c->per_worker[l->worker] == 0)
 			c->worker_mask &= ~(UINT64_C(1) << l->worker);
-		if (l->traits.presence)
+		if (l->traits.is_presence)
 			is_gone = presence_leave(&c->presence, &s->leaving, l->user_id, now, grace);
 		if (is_gone)
 			wake |= dchannel_member_removed_locked(d, s, c, l->user_id, 0);
@@ -602,7 +603,7 @@ void directory_fan_out(struct directory *d, struct event *e)
 		reached = c->n_subscriptions;
 		wake = dchannel_post_locked(d, s, c, &message);
 	}
-	if (traits.cache) {
+	if (traits.is_cache) {
 		if (!c)
 			c = dchannel_new_locked(d, s, key, e->app, traits);
 		dchannel_cache_locked(s, c, e, clock_mono() + e->app->cache_ttl_s * USEC_PER_SEC);
@@ -791,7 +792,7 @@ void directory_channel_info(struct directory *d, const struct app *app, struct s
 	shard_lock(s);
 	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c) {
-		out->occupied = c->n_subscriptions > 0;
+		out->is_occupied = c->n_subscriptions > 0;
 		out->subscription_count = c->n_subscriptions;
 		out->user_count = (unsigned)c->presence.members.used;
 	}
@@ -800,7 +801,7 @@ void directory_channel_info(struct directory *d, const struct app *app, struct s
 		out->cache_data = sv_dup(msgbuf_view(c->cache.event->data));
 		out->cache_ttl_s = (unsigned)((c->cache.until - now) / USEC_PER_SEC);
 	}
-	out->cache_unknown =
+	out->is_cache_unknown =
 		channel_cache_is_unknown(c ? &c->cache : NULL, app->cache_ttl_s, d->started, now);
 	shard_unlock(s);
 	msgbuf_unref(key);
@@ -818,7 +819,7 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 
 		shard_lock(s);
 		while ((c = map_next(&s->channels, &at)))
-			if (c->n_subscriptions && !c->is_internal && !c->traits.user &&
+			if (c->n_subscriptions && !c->is_internal && !c->traits.is_user &&
 			    c->app->runtime == app->runtime &&
 			    sv_starts_with(channel_key_name(c->key), prefix))
 				fn(ctx, channel_key_name(c->key), c->n_subscriptions,

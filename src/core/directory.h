@@ -70,7 +70,7 @@ struct directory_join {
 	uint64_t seq;	       /* messages up to this one are contained in roster and cached */
 	struct msgbuf *roster; /* counted; the presence data as JSON text, or NULL */
 	struct event *cached;  /* counted; the cache channel's last event, or NULL */
-	bool cache_unknown;    /* cached is NULL, but the log may hold an event */
+	bool is_cache_unknown; /* cached is NULL, but the log may hold an event */
 	bool is_new_member;    /* presence: the user had no connection on the channel */
 	/* Every logged event of the channel up to this serial was delivered to the workers before
 	 * the join, and none above it, ... */
@@ -159,13 +159,13 @@ void directory_cache_put(struct directory *d, struct app *app, struct str_view c
 /* ---- queries ---- */
 
 struct channel_info {
-	bool occupied;
+	bool is_occupied;
 	unsigned subscription_count;
 	unsigned user_count; /* presence */
 	bool has_cache;
-	char *cache_data;     /* heap, when has_cache: the event's data */
-	unsigned cache_ttl_s; /* seconds left */
-	bool cache_unknown;   /* there is none here, but the log may hold one */
+	char *cache_data;      /* heap, when has_cache: the event's data */
+	unsigned cache_ttl_s;  /* seconds left */
+	bool is_cache_unknown; /* there is none here, but the log may hold one */
 };
 void channel_info_release(struct channel_info *i);
 /* All zero for a channel without subscriptions, members and cached event. */

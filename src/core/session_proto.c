@@ -243,14 +243,14 @@ static bool proto_check_right(struct session *s, const struct client_frame *f,
 	struct grant_mark mark;
 	const char *fault;
 
-	if (t->user) {
+	if (t->is_user) {
 		if (s->user_id && sv_eq_c(t->user_id, s->user_id))
 			return true;
 		proto_auth_error(s, f->channel,
 				 "Only the signed-in user may subscribe to their own channel");
 		return false;
 	}
-	if (!t->guarded)
+	if (!t->is_guarded)
 		return true;
 	if (!proto_is_signed(s, f)) {
 		proto_bad_signature(s, f);
@@ -398,10 +398,10 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	recorder_join(s->hub->conf.recorder, s->id, j.key);
 	session_note(s, STEP_SUBSCRIBED, f->channel, 0, req->is_given ? "with since" : NULL);
 	sub->traits = t;
-	sub->user_id = t.presence ? sv_dup(m->user_id) : NULL;
-	if (t.presence)
+	sub->user_id = t.is_presence ? sv_dup(m->user_id) : NULL;
+	if (t.is_presence)
 		proto_identify(s, m->user_id, false);
-	if (t.guarded && s->hub->conf.on_granted && proto_read_mark(f, &mark))
+	if (t.is_guarded && s->hub->conf.on_granted && proto_read_mark(f, &mark))
 		proto_set_grant(s, sub, &mark);
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
 	strbuf_reset(&s->hub->text);
@@ -463,7 +463,7 @@ static void proto_on_subscribe(struct session *s, const struct client_frame *f) 
 		proto_count_subscribe(t, false);
 		return;
 	}
-	if (!t.presence || proto_read_member(s, f, &m)) {
+	if (!t.is_presence || proto_read_member(s, f, &m)) {
 		req = proto_read_since(s, f);
 		proto_join(s, f, t, &m, &req);
 	}
@@ -532,7 +532,7 @@ static void proto_on_unsubscribe(struct session *s, const struct client_frame *f
 static bool proto_is_revoked(const struct subscription *sub, struct str_view user_id,
 			     struct str_view patterns)
 {
-	if (!sub->traits.guarded && !sub->traits.user)
+	if (!sub->traits.is_guarded && !sub->traits.is_user)
 		return false;
 	if (sub->user_id && !sv_eq_c(user_id, sub->user_id))
 		return false;
@@ -622,9 +622,9 @@ static const char *proto_client_event_fault(struct session *s, const struct clie
 	if (max->max_event_name_bytes && f->event.len > max->max_event_name_bytes)
 		return "Client event rejected - the event name is too long (option "
 		       "max_event_name_bytes)";
-	if (channel_name_parse(f->channel, max->max_channel_name_bytes, &t) || !t.guarded)
+	if (channel_name_parse(f->channel, max->max_channel_name_bytes, &t) || !t.is_guarded)
 		return "Client event rejected - only supported on private and presence channels";
-	if (t.encrypted)
+	if (t.is_encrypted)
 		return "Client event rejected - not supported on encrypted channels";
 	if (!sub && s->app->client_events != CLIENT_EVENTS_ALL)
 		return ""; /* see proto_on_client_event() */
@@ -669,7 +669,7 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 	struct frame_event e = { .event = f->event,
 				 .channel = f->channel,
 				 .data = f->data,
-				 .data_is_json = true,
+				 .has_json_data = true,
 				 .user_id = sub ? sv(sub->user_id) : SV("") };
 	struct directory *d = s->hub->conf.directory;
 	struct msgbuf *frame;

@@ -50,7 +50,7 @@ static void users_join(struct directory *d, struct directory_join *j, const char
 
 void users_sign_in(struct directory *d, struct directory_join *j)
 {
-	j->traits = (struct channel_traits){ .presence = true };
+	j->traits = (struct channel_traits){ .is_presence = true };
 	users_join(d, j, USER_PREFIX);
 	if (j->is_new_member)
 		users_notify_watchers(d, j->app, j->user_id, "online");

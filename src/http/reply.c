@@ -113,7 +113,7 @@ void http_add_headers(struct http_server *s, const struct reply *reply,
 		http_add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
 		http_add_header(response, "Sec-WebSocket-Version", "13");
 	}
-	if (reply->close || atomic_load(&s->is_stopping))
+	if (reply->wants_close || atomic_load(&s->is_stopping))
 		http_add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
 
@@ -122,7 +122,7 @@ static bool reply_is_empty_object(const struct http_request *req)
 {
 	const struct reply *reply = &req->reply;
 
-	return !reply->content_type && !reply->retry_after_s && !reply->close &&
+	return !reply->content_type && !reply->retry_after_s && !reply->wants_close &&
 	       !reply->n_headers && reply->body.len == 2 && memcmp(reply->body.ptr, "{}", 2) == 0 &&
 	       !atomic_load_explicit(&req->server->is_stopping, memory_order_relaxed);
 }

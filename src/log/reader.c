@@ -97,10 +97,10 @@ static const struct pg_statement statements[] = {
 	[LOG_ASK_EVENTS] = { .sql = "SELECT * FROM replay_page($1::text, $2::text, $3::boolean, "
 				    "$4::text, $5::bigint, $6::bigint, $7::text, $8::integer, "
 				    "$9::integer, $10::integer, $11::integer)",
-			     .repeatable = true },
+			     .is_repeatable = true },
 	[LOG_ASK_CACHED] = { .sql = "SELECT * FROM replay_cached($1::text, $2::boolean, $3::text, "
 				    "$4::integer)",
-			     .repeatable = true },
+			     .is_repeatable = true },
 };
 
 /* -- answers -- */

@@ -73,7 +73,7 @@ void log_row_add_frame(const struct log_row *r, struct strbuf *out, struct strbu
 	struct frame_event f = { .event = r->name,
 				 .channel = r->channel,
 				 .data = r->payload,
-				 .data_is_json = r->is_text,
+				 .has_json_data = r->is_text,
 				 .id = r->id,
 				 .serial = r->serial };
 

@@ -281,7 +281,7 @@ static void pool_link_lost(struct pg_pool *p, struct pool_link *l, int first_rc)
 	pool_notify_gap(p);
 	pg_connector_request(p->connector, 1);
 	while ((j = pool_queue_take(&sent))) {
-		if (rc == -ECONNABORTED && j->st->repeatable && !j->is_retry) {
+		if (rc == -ECONNABORTED && j->st->is_repeatable && !j->is_retry) {
 			pool_job_reset(j);
 			j->is_retry = true;
 			j->next = again;
@@ -519,7 +519,7 @@ RUNS_ON(on_pool) static void pool_take_inbox(struct pg_pool *p)
 	p->inbox = (struct pool_queue){ NULL, NULL, 0 };
 	pool_unlock(p);
 	while ((j = pool_queue_take(&inbox)))
-		turns_put(&p->turns, &j->turn, j->owner, j->st->locks);
+		turns_put(&p->turns, &j->turn, j->owner, j->st->takes_locks);
 }
 
 RUNS_ON(on_pool) static void pool_run_timers(struct pg_pool *p)

@@ -52,8 +52,8 @@ struct pg_pool_conf {
 struct pg_statement {
 	const char *sql;
 	/* Can be retried when its connection broke: to run it twice is as good as once. */
-	bool repeatable;
-	bool locks;	     /* can wait for a lock: it writes */
+	bool is_repeatable;
+	bool takes_locks;    /* can wait for a lock: it writes */
 	unsigned timeout_ms; /* instead of the pool's, when not 0 */
 	/* Not prepared under a name: it runs code that is not ours, which could prepare another
 	 * statement under that name. */

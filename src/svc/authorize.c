@@ -26,16 +26,16 @@
 
 static const struct pg_statement authorize_statement = {
 	.sql = "SELECT verdict, name, avatar FROM channel_authorize($1::text, $2::jsonb, $3::text)",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 static const struct pg_statement predicate_statement = {
 	.sql = "SELECT allowed, trouble FROM channel_ask($1::text, $2::jsonb, $3::text)",
-	.repeatable = true,
+	.is_repeatable = true,
 	.is_unnamed = true,
 };
 static const struct pg_statement warning_statement = {
 	.sql = "SELECT channel_predicates_warning()",
-	.repeatable = true,
+	.is_repeatable = true,
 	.is_unnamed = true,
 };
 

@@ -53,7 +53,7 @@ struct idempotent_call {
 
 static const struct pg_statement find_statement = {
 	.sql = "SELECT is_same, answer FROM idempotency_find($1::text, $2::text, $3::text)",
-	.locks = true,
+	.takes_locks = true,
 };
 
 struct idempotency *idempotency_new(struct pg_pool *pool)

@@ -103,14 +103,14 @@ static void presence_unlock(struct presence_db *p) TSA(release_capability(presen
 static const struct pg_statement beat_statement = {
 	.sql = "SELECT seen_at, unread FROM presence_beat($1::json, $2::json, "
 	       "$3::json, $4::integer, $5::text[])",
-	.repeatable = true,
-	.locks = true,
+	.is_repeatable = true,
+	.takes_locks = true,
 };
 
 static const struct pg_statement expire_statement = {
 	.sql = "SELECT presence_expire($1::integer, $2::text[]) = 1000",
-	.repeatable = true,
-	.locks = true,
+	.is_repeatable = true,
+	.takes_locks = true,
 };
 
 static struct str_view user_key_view(const struct user_key *k)
@@ -549,7 +549,7 @@ static char *presence_channels_array(char *const *names)
 	strbuf_init(&b, 64);
 	strbuf_add_c(&b, '{');
 	for (; names && *names; names++) {
-		if (channel_name_parse(sv(*names), CHANNEL_MAX_BYTES, &t) || t.user) {
+		if (channel_name_parse(sv(*names), CHANNEL_MAX_BYTES, &t) || t.is_user) {
 			log_warn("sync.presence_channels: \"%s\" is not a channel's name", *names);
 			continue;
 		}

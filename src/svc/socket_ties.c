@@ -63,8 +63,8 @@ static void socket_ties_unlock(struct socket_ties *t)
 
 static const struct pg_statement sweep_statement = {
 	.sql = "SELECT sockets_sweep($1::text[])",
-	.repeatable = true,
-	.locks = true,
+	.is_repeatable = true,
+	.takes_locks = true,
 };
 
 static struct str_view socket_id_view(const uint64_t *id)

@@ -11,20 +11,20 @@
 
 static const struct pg_statement statements[QUEUE_QUERIES] = {
 	[QUEUE_LOAD] = { .sql = "SELECT r.app, r.channel, r.user_id FROM webhook_reported r",
-			 .repeatable = true },
+			 .is_repeatable = true },
 	[QUEUE_WRITE] = { .sql = "SELECT webhook_write($1::text[], $2::text[], $3::text[], "
 				 "$4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[])",
-			  .locks = true },
+			  .takes_locks = true },
 	[QUEUE_CLAIM] = { .sql = "SELECT c.id, c.app, c.endpoint, c.channel, c.event "
 				 "FROM webhook_claim($1::integer, $2::integer, $3::integer) c",
-			  .locks = true },
+			  .takes_locks = true },
 	[QUEUE_SETTLE] = { .sql = "SELECT webhook_settle($1::bigint[], $2::bigint[], $3::text[], "
 				  "$4::integer, $5::integer, $6::integer, $7::bigint[], "
 				  "$8::boolean[])",
-			   .locks = true },
+			   .takes_locks = true },
 	[QUEUE_COUNT] = { .sql = "SELECT c.waiting, c.dead FROM webhook_counts() c",
-			  .repeatable = true },
-	[QUEUE_PRUNE] = { .sql = "SELECT webhook_prune($1::integer)", .locks = true },
+			  .is_repeatable = true },
+	[QUEUE_PRUNE] = { .sql = "SELECT webhook_prune($1::integer)", .takes_locks = true },
 };
 
 const char *queue_cell(const struct queue_answer *a, int row, int column)

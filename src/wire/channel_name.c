@@ -13,13 +13,14 @@ static const struct {
 	struct channel_traits traits;
 } kinds[] = {
 	{ { "private-encrypted-cache-", 24 },
-	  { .guarded = true, .encrypted = true, .cache = true } },
-	{ { "private-encrypted-", 18 }, { .guarded = true, .encrypted = true } },
-	{ { "private-cache-", 14 }, { .guarded = true, .cache = true } },
-	{ { "private-", 8 }, { .guarded = true } },
-	{ { "presence-cache-", 15 }, { .guarded = true, .presence = true, .cache = true } },
-	{ { "presence-", 9 }, { .guarded = true, .presence = true } },
-	{ { "cache-", 6 }, { .cache = true } },
+	  { .is_guarded = true, .is_encrypted = true, .is_cache = true } },
+	{ { "private-encrypted-", 18 }, { .is_guarded = true, .is_encrypted = true } },
+	{ { "private-cache-", 14 }, { .is_guarded = true, .is_cache = true } },
+	{ { "private-", 8 }, { .is_guarded = true } },
+	{ { "presence-cache-", 15 },
+	  { .is_guarded = true, .is_presence = true, .is_cache = true } },
+	{ { "presence-", 9 }, { .is_guarded = true, .is_presence = true } },
+	{ { "cache-", 6 }, { .is_cache = true } },
 };
 
 static bool channel_is_name_byte(unsigned char c)
@@ -36,12 +37,12 @@ static struct channel_traits channel_traits_of(struct str_view name)
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (sv_starts_with(name, kinds[i].prefix))
 			return kinds[i].traits;
-	return (struct channel_traits){ .guarded = false };
+	return (struct channel_traits){ .is_guarded = false };
 }
 
 bool channel_name_is_encrypted(struct str_view name)
 {
-	return channel_traits_of(name).encrypted;
+	return channel_traits_of(name).is_encrypted;
 }
 
 int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_traits *out)
@@ -53,7 +54,7 @@ int channel_name_parse(struct str_view name, size_t max_bytes, struct channel_tr
 		return -ENAMETOOLONG;
 	if (sv_starts_with(name, SV(USER_CHANNEL_PREFIX))) {
 		rest = sv_skip(name, sizeof(USER_CHANNEL_PREFIX) - 1);
-		t = (struct channel_traits){ .user = true, .user_id = rest };
+		t = (struct channel_traits){ .is_user = true, .user_id = rest };
 	} else {
 		t = channel_traits_of(name);
 	}
@@ -97,8 +98,8 @@ bool channel_pattern_match(struct str_view pattern, struct str_view name)
 
 enum metric_channel_type channel_metric_type(struct channel_traits t)
 {
-	return t.encrypted  ? CHANNEL_ENCRYPTED
-	       : t.presence ? CHANNEL_PRESENCE
-	       : t.guarded  ? CHANNEL_PRIVATE
-			    : CHANNEL_PUBLIC;
+	return t.is_encrypted  ? CHANNEL_ENCRYPTED
+	       : t.is_presence ? CHANNEL_PRESENCE
+	       : t.is_guarded  ? CHANNEL_PRIVATE
+			       : CHANNEL_PUBLIC;
 }

@@ -10,12 +10,12 @@
 #include "base/str.h"
 
 struct channel_traits {
-	bool guarded;	/* private- or presence-: a subscription carries a signature */
-	bool presence;	/* presence-, presence-cache- */
-	bool encrypted; /* private-encrypted-, private-encrypted-cache- */
-	bool cache;	/* cache-, private-cache-, presence-cache-, private-encrypted-cache- */
-	bool user;	/* #server-to-user-ID */
-	struct str_view user_id; /* ID when user; a view into the name */
+	bool is_guarded;   /* private- or presence-: a subscription carries a signature */
+	bool is_presence;  /* presence-, presence-cache- */
+	bool is_encrypted; /* private-encrypted-, private-encrypted-cache- */
+	bool is_cache;	   /* cache-, private-cache-, presence-cache-, private-encrypted-cache- */
+	bool is_user;	   /* #server-to-user-ID */
+	struct str_view user_id; /* ID when is_user; a view into the name */
 };
 
 #define USER_CHANNEL_PREFIX "#server-to-user-"

@@ -608,7 +608,7 @@ void frame_event(struct strbuf *b, const struct frame_event *e)
 	strbuf_add_str(b, "{\"event\":");
 	strbuf_add_json(b, e->event);
 	pusher_add_string(b, "channel", e->channel);
-	if (!e->data_is_json) {
+	if (!e->has_json_data) {
 		pusher_add_string(b, "data", e->data);
 	} else if (e->data.len) {
 		pusher_add_key(b, "data");

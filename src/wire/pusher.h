@@ -118,13 +118,13 @@ void frame_signin_success(struct strbuf *b, struct str_view user_data);
 void frame_watchlist(struct strbuf *b, const char *name, const struct str_view *user_ids, size_t n);
 
 /*
- * A server event.  data goes in as a JSON string, verbatim; or, when data_is_json, as the JSON
+ * A server event.  data goes in as a JSON string, verbatim; or, when has_json_data, as the JSON
  * value it is (client events).  id, serial (0) and user_id are left out when empty.
  */
 struct frame_event {
 	struct str_view event, channel, data, id, user_id;
 	uint64_t serial;
-	bool data_is_json;
+	bool has_json_data;
 };
 void frame_event(struct strbuf *b, const struct frame_event *e);
 

@@ -10,7 +10,7 @@
 #include "pg/pool.h"
 
 static const struct pg_statement sum = { .sql = "SELECT $1::integer + $2::integer",
-					 .repeatable = true };
+					 .is_repeatable = true };
 static const struct pg_statement text_of = { .sql = "SELECT $1::text, $2::text IS NULL" };
 static const struct pg_statement divide = { .sql = "SELECT 1 / $1::integer" };
 static const struct pg_statement no_table = { .sql = "SELECT * FROM nowhere" };

@@ -10,10 +10,10 @@ static void fuzz(struct str_view input)
 
 	if (channel_name_parse(input, 200, &t) == 0) {
 		MUST(input.len > 0 && input.len <= 200);
-		MUST(t.user == (input.ptr[0] == '#'));
-		MUST(t.user == (t.user_id.len > 0));
-		MUST(!t.presence || t.guarded);
-		MUST(!t.encrypted || (t.guarded && !t.presence));
+		MUST(t.is_user == (input.ptr[0] == '#'));
+		MUST(t.is_user == (t.user_id.len > 0));
+		MUST(!t.is_presence || t.is_guarded);
+		MUST(!t.is_encrypted || (t.is_guarded && !t.is_presence));
 		MUST(channel_pattern_match(input, input));
 	}
 	if (newline >= 0 && input.len < 4096)

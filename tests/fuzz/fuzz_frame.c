@@ -18,7 +18,7 @@ static void check_views(const struct client_frame *f)
 static void relay(const struct client_frame *f)
 {
 	const struct frame_event e = {
-		.event = f->event, .channel = f->channel, .data = f->data, .data_is_json = true
+		.event = f->event, .channel = f->channel, .data = f->data, .has_json_data = true
 	};
 	struct str_view root;
 	struct strbuf b;

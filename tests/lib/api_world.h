@@ -29,7 +29,7 @@ static struct api_services services;
 static struct {
 	unsigned n, status, retry_after_s;
 	const char *type;
-	bool close;
+	bool wants_close;
 	char *allow, *body;
 } got;
 
@@ -38,7 +38,7 @@ static inline void on_reply(struct request *r UNUSED, struct reply *reply)
 	got.n++;
 	got.status = reply->status;
 	got.type = reply->content_type;
-	got.close = reply->close;
+	got.wants_close = reply->wants_close;
 	got.retry_after_s = reply->retry_after_s;
 	free(got.body);
 	got.body = sv_dup(strbuf_view(&reply->body));

@@ -316,7 +316,7 @@ static void cmd_channel(struct str_view rest) RUNS_ON(on_worker)
 
 	directory_channel_info(play.directory, play.apps[0], channel, &i);
 	while (words_option(words_next(&rest), &name, &value)) {
-		unsigned got = sv_eq_c(name, "occupied")	? i.occupied
+		unsigned got = sv_eq_c(name, "occupied")	? i.is_occupied
 			       : sv_eq_c(name, "subscriptions") ? i.subscription_count
 			       : sv_eq_c(name, "users")		? i.user_count
 								: i.has_cache;

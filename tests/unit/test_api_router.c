@@ -67,7 +67,7 @@ START_TEST(a_websocket_path_is_426_and_closes_the_connection)
 {
 	call("GET", "/app/key-a?protocol=7", "");
 	ck_error(426, "WebSocket");
-	ck_assert(got.close);
+	ck_assert(got.wants_close);
 	call("GET", "/ws/app/key-a", "");
 	ck_error(426, "WebSocket");
 }

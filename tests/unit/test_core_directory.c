@@ -151,7 +151,7 @@ static void leave_internal(unsigned worker, const char *prefix, const char *user
 {
 	char name[64];
 	struct directory_leave l = { .app = app,
-				     .traits = { .presence = is_presence },
+				     .traits = { .is_presence = is_presence },
 				     .worker = worker,
 				     .user_id = sv(user),
 				     .is_lost = true };
@@ -186,7 +186,7 @@ static void check_info(const char *channel, bool occupied, unsigned subscription
 	struct channel_info i;
 
 	directory_channel_info(dir, app, sv(channel), &i);
-	ck_assert_int_eq(i.occupied, occupied);
+	ck_assert_int_eq(i.is_occupied, occupied);
 	ck_assert_uint_eq(i.subscription_count, subscriptions);
 	ck_assert_uint_eq(i.user_count, users);
 	channel_info_release(&i);
@@ -553,7 +553,7 @@ START_TEST(cached_event_expires_after_cache_ttl)
 	leave(0, "cache-x", NULL); /* it outlives its subscribers */
 	pass(20 * USEC_PER_SEC);
 	directory_channel_info(dir, app, SV("cache-x"), &i);
-	ck_assert(!i.occupied && i.has_cache);
+	ck_assert(!i.is_occupied && i.has_cache);
 	ck_assert_str_eq(i.cache_data, "two");
 	ck_assert_uint_eq(i.cache_ttl_s, 40);
 	channel_info_release(&i);
@@ -783,7 +783,7 @@ static void *join_and_leave(void *arg)
 		sign_in(c->worker, "ann");
 		publish(i % 2 ? "x" : "cache-x", "1");
 		directory_channel_info(dir, app, SV("x"), &info);
-		ck_assert(info.occupied);
+		ck_assert(info.is_occupied);
 		channel_info_release(&info);
 		directory_each_channel(dir, app, SV("presence-"), add_channel, &names);
 		pass(0);

@@ -66,7 +66,7 @@ void router_handle(const struct api_services *services UNUSED, struct request *r
 		sem_wait(&gate);
 		request_reply(r, 200, SV("{}"));
 	} else if (sv_eq(r->path, SV("/busy"))) {
-		struct reply reply = { .status = 503, .retry_after_s = 7, .close = true };
+		struct reply reply = { .status = 503, .retry_after_s = 7, .wants_close = true };
 
 		reply_add_header(&reply, "Allow", SV("GET"));
 		strbuf_init(&reply.body, 0);

@@ -35,9 +35,10 @@ START_TEST(kinds_follow_the_anchored_prefix)
 		struct channel_traits t;
 
 		ck_assert_int_eq(channel_name_parse(sv(cases[i].name), 200, &t), 0);
-		ck_assert_msg(t.guarded == cases[i].guarded && t.presence == cases[i].presence &&
-				      t.encrypted == cases[i].encrypted &&
-				      t.cache == cases[i].cache && t.user == cases[i].user,
+		ck_assert_msg(t.is_guarded == cases[i].guarded &&
+				      t.is_presence == cases[i].presence &&
+				      t.is_encrypted == cases[i].encrypted &&
+				      t.is_cache == cases[i].cache && t.is_user == cases[i].user,
 			      "%s", cases[i].name);
 	}
 }
@@ -74,11 +75,11 @@ START_TEST(names_outside_the_grammar_are_refused)
 		SV("a\"b"),
 		SV("a*"),
 	};
-	struct channel_traits t = { .cache = true };
+	struct channel_traits t = { .is_cache = true };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ck_assert_msg(channel_name_parse(bad[i], 200, &t) == -EINVAL, "name %zu", i);
-	ck_assert_msg(t.cache, "the output stays untouched on failure");
+	ck_assert_msg(t.is_cache, "the output stays untouched on failure");
 }
 END_TEST
 

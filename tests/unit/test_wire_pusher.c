@@ -686,7 +686,7 @@ START_TEST(frames_of_events_are_as_documented)
 				  .channel = SV("presence-x"),
 				  .data = SV("{\"a\":[]}"),
 				  .user_id = SV("7"),
-				  .data_is_json = true };
+				  .has_json_data = true };
 	frame_event(&out, &e);
 	ck_frame("{\"event\":\"client-t\",\"channel\":\"presence-x\",\"data\":{\"a\":[]},"
 		 "\"user_id\":\"7\"}");

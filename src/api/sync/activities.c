@@ -32,8 +32,8 @@ struct sync_action sync_activity_add = {
 
 static const struct pg_statement place = {
 	.sql = "SELECT activities_place(1000)",
-	.repeatable = true,
-	.locks = true,
+	.is_repeatable = true,
+	.takes_locks = true,
 };
 
 static void on_placed(void *ctx, const struct pg_answer *a)
@@ -85,7 +85,7 @@ struct sync_action sync_activities = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
 	.function = "sync_activities",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = activities_run_placed,
 };
 
@@ -99,7 +99,7 @@ struct sync_action sync_activity_read = {
 	.fields = read_fields,
 	.n_fields = ARRAY_SIZE(read_fields),
 	.function = "sync_activity_read",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = activities_run_placed,
 };
 
@@ -128,5 +128,5 @@ struct sync_action sync_activities_delete = {
 	.fields = delete_fields,
 	.n_fields = ARRAY_SIZE(delete_fields),
 	.function = "sync_activities_delete",
-	.repeatable = true,
+	.is_repeatable = true,
 };

@@ -15,7 +15,7 @@ struct sync_action sync_version_list = {
 	.fields = version_fields,
 	.n_fields = ARRAY_SIZE(version_fields),
 	.function = "sync_versions",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field feed_fields[] = {
@@ -29,7 +29,7 @@ struct sync_action sync_change_list = {
 	.fields = feed_fields,
 	.n_fields = ARRAY_SIZE(feed_fields),
 	.function = "sync_changes",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 enum { CHANGE_CLIENT_ID, CHANGE_USER_ID, CHANGE_SOCKET_ID, CHANGE_MUTATIONS, CHANGE_FIELDS };
@@ -57,6 +57,6 @@ struct sync_action sync_change_post = {
 	.fields = mutation_fields,
 	.n_fields = CHANGE_FIELDS,
 	.function = "sync_changes_post",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = data_post_change,
 };

@@ -76,7 +76,7 @@ struct sync_action sync_lock_acquire = {
 	.fields = acquire_fields,
 	.n_fields = ACQUIRE_FIELDS,
 	.function = "sync_lock_acquire",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = lock_acquire,
 	.done = lock_acquired,
 };
@@ -93,7 +93,7 @@ struct sync_action sync_lock_release = {
 	.fields = release_fields,
 	.n_fields = ARRAY_SIZE(release_fields),
 	.function = "sync_lock_release",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 enum {
@@ -141,7 +141,7 @@ struct sync_action sync_lock_request = {
 	.fields = request_fields,
 	.n_fields = REQUEST_FIELDS,
 	.function = "sync_lock_request",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = lock_request,
 	.done = lock_requested,
 };
@@ -158,7 +158,7 @@ struct sync_action sync_lock_grant = {
 	.fields = grant_fields,
 	.n_fields = ARRAY_SIZE(grant_fields),
 	.function = "sync_lock_grant",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field refuse_fields[] = {
@@ -173,7 +173,7 @@ struct sync_action sync_lock_refuse = {
 	.fields = refuse_fields,
 	.n_fields = ARRAY_SIZE(refuse_fields),
 	.function = "sync_lock_refuse",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 enum { STEAL_TYPE, STEAL_ID, STEAL_FIELD, STEAL_USER_ID, STEAL_TTL, STEAL_SOCKET_ID, STEAL_FIELDS };
@@ -204,7 +204,7 @@ struct sync_action sync_lock_steal = {
 	.fields = steal_fields,
 	.n_fields = STEAL_FIELDS,
 	.function = "sync_lock_steal",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = lock_steal,
 	.done = lock_stolen,
 };
@@ -222,5 +222,5 @@ struct sync_action sync_lock_list = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
 	.function = "sync_locks",
-	.repeatable = true,
+	.is_repeatable = true,
 };

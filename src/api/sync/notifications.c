@@ -42,7 +42,7 @@ struct sync_action sync_notifications = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
 	.function = "sync_notifications",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field named_fields[] = {
@@ -56,14 +56,14 @@ struct sync_action sync_notifications_read = {
 	.fields = named_fields,
 	.n_fields = ARRAY_SIZE(named_fields),
 	.function = "sync_notifications_read",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 struct sync_action sync_notifications_unread = {
 	.fields = named_fields,
 	.n_fields = ARRAY_SIZE(named_fields),
 	.function = "sync_notifications_unread",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 struct sync_action sync_notifications_delete = {
@@ -80,5 +80,5 @@ struct sync_action sync_notification_counts = {
 	.fields = counts_fields,
 	.n_fields = ARRAY_SIZE(counts_fields),
 	.function = "sync_notification_counts",
-	.repeatable = true,
+	.is_repeatable = true,
 };

@@ -124,7 +124,7 @@ struct sync_action sync_heartbeat = {
 	.n_fields = BEAT_FIELDS,
 	.function = "sync_heartbeat",
 	.n_extra = 2,
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = presence_heartbeat,
 };
 
@@ -142,6 +142,6 @@ struct sync_action sync_online_users = {
 	.n_fields = ARRAY_SIZE(online_fields),
 	.function = "sync_online_users",
 	.n_extra = 2,
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = presence_statement,
 };

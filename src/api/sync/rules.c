@@ -14,7 +14,7 @@ struct sync_action sync_rules = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
 	.function = "sync_rules",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field put_fields[] = {
@@ -31,7 +31,7 @@ struct sync_action sync_rule_put = {
 	.fields = put_fields,
 	.n_fields = ARRAY_SIZE(put_fields),
 	.function = "sync_rule_put",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field delete_fields[] = {
@@ -42,5 +42,5 @@ struct sync_action sync_rule_delete = {
 	.fields = delete_fields,
 	.n_fields = ARRAY_SIZE(delete_fields),
 	.function = "sync_rule_delete",
-	.repeatable = true,
+	.is_repeatable = true,
 };

@@ -15,7 +15,7 @@ struct sync_action sync_user_get = {
 	.fields = get_fields,
 	.n_fields = ARRAY_SIZE(get_fields),
 	.function = "sync_user_get",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field put_fields[] = {
@@ -29,7 +29,7 @@ struct sync_action sync_user_put = {
 	.fields = put_fields,
 	.n_fields = ARRAY_SIZE(put_fields),
 	.function = "sync_user_put",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field bulk_fields[] = {
@@ -40,7 +40,7 @@ struct sync_action sync_users_put = {
 	.fields = bulk_fields,
 	.n_fields = ARRAY_SIZE(bulk_fields),
 	.function = "sync_users_put",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 static const struct sync_field list_fields[] = {
@@ -54,7 +54,7 @@ struct sync_action sync_users_list = {
 	.fields = list_fields,
 	.n_fields = ARRAY_SIZE(list_fields),
 	.function = "sync_users_list",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 /* Subscribers of the presence channels receive that the user is offline. */
@@ -69,7 +69,7 @@ struct sync_action sync_user_delete = {
 	.n_fields = ARRAY_SIZE(get_fields),
 	.function = "sync_user_delete",
 	.n_extra = 1,
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = user_delete,
 };
 
@@ -84,6 +84,6 @@ struct sync_action sync_may = {
 	.fields = may_fields,
 	.n_fields = ARRAY_SIZE(may_fields),
 	.function = "sync_may",
-	.repeatable = true,
+	.is_repeatable = true,
 	.runs_predicates = true,
 };

@@ -62,7 +62,7 @@ struct sync_action sync_start_viewing = {
 	.fields = start_fields,
 	.n_fields = START_FIELDS,
 	.function = "sync_start_viewing",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = start_viewing,
 	.done = viewing_started,
 };
@@ -77,7 +77,7 @@ struct sync_action sync_stop_viewing = {
 	.fields = stop_fields,
 	.n_fields = ARRAY_SIZE(stop_fields),
 	.function = "sync_stop_viewing",
-	.repeatable = true,
+	.is_repeatable = true,
 };
 
 /* One of: a resource, resources, a user.  Without any, the application's server gets all. */
@@ -117,6 +117,6 @@ struct sync_action sync_viewers = {
 	.fields = viewers_fields,
 	.n_fields = VIEWERS_FIELDS,
 	.function = "sync_viewers",
-	.repeatable = true,
+	.is_repeatable = true,
 	.run = viewing_list,
 };
