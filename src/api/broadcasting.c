@@ -13,6 +13,7 @@
 #include "wire/grant.h"
 #include "wire/json.h"
 #include "api/handlers.h"
+#include "api/rates.h"
 #include "api/reply.h"
 #include "api/statement.h"
 
@@ -306,7 +307,7 @@ static void authorize_channels(struct sync_call *sc)
 
 	for (size_t at = 0; json_next_element(list, &at, &item);)
 		n++;
-	if (!sync_call_take(sc, (n - 1) / CHANNELS_PER_REQUEST))
+	if (!rates_take_more(sc, (n - 1) / CHANNELS_PER_REQUEST))
 		return;
 	strbuf_add_str(&sc->verdicts.known, "{\"channels\":{");
 	authorize_next_channel(sc);

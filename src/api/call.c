@@ -1,75 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What handlers of several resources need of a call: its rates, and the parameters that Pusher
- * routes share.  Runs on the http thread.
+ * A call: what can be said of its client, and the life of a call of the sync API.  Runs on the http
+ * thread; sync_call_free() on the thread that has the call.
  */
-#include <errno.h>
 #include <strings.h>
 #include "base/mem.h"
-#include "base/metric.h"
 #include "core/directory.h"
-#include "core/limit.h"
 #include "svc/quotas.h"
-#include "wire/pusher.h"
-#include "wire/socket_id.h"
 #include "api/call.h"
-#include "api/reply.h"
 
 void call_release(struct call *c)
 {
 	app_unref(c->app);
 	free(c->caller.user_json);
-}
-
-/* ---- rates ------------------------------------------------------------------ */
-
-bool call_take_events(struct call *c, unsigned n)
-{
-	unsigned rate = c->app->limits.max_backend_events_per_second;
-
-	/* an event for more channels than the rate allows takes a whole second's worth */
-	if (!rate || limit_take_shared(&c->app->runtime->backend_bucket, rate, USEC_PER_SEC,
-				       n < rate ? n : rate, clock_mono()))
-		return true;
-	metric_add_at(METRIC_RATE_LIMITED, RATED_EVENTS, 1);
-	if (c->is_sync)
-		call_fail_code(c, 429, "rate_limited", NULL,
-			       "Too many requests per second; try again later.");
-	else
-		call_fail(c, 429, "Too many events per second; try again later.");
-	return false;
-}
-
-bool call_take_read(struct call *c)
-{
-	unsigned rate = c->app->limits.max_read_requests_per_second;
-
-	if (!rate ||
-	    limit_take_shared(&c->app->runtime->read_bucket, rate, USEC_PER_SEC, 1, clock_mono()))
-		return true;
-	metric_add_at(METRIC_RATE_LIMITED, RATED_READS, 1);
-	call_fail_code(c, 429, "rate_limited", NULL,
-		       "Too many requests per second; try again later.");
-	return false;
-}
-
-static bool call_fail_quota(struct call *c, struct quota_refusal refusal)
-{
-	bool is_user;
-
-	if (!refusal.option)
-		return true;
-	is_user = strstr(refusal.option, "max_user_") != NULL;
-	metric_add_at(METRIC_RATE_LIMITED, is_user ? RATED_USER_CALLS : RATED_APP_CALLS, 1);
-	call_fail_code(c, 429, "rate_limited", NULL, "%s exceeds %s (%u); try again later.",
-		       is_user ? "The user" : "The application", refusal.option, refusal.limit);
-	return false;
-}
-
-bool call_take_quota(struct call *c)
-{
-	return call_fail_quota(
-		c, quotas_begin(c->services->quotas, c->app, c->caller.user_id, c->r->body.len));
 }
 
 struct client_address call_client(const struct call *c)
@@ -104,58 +47,6 @@ bool call_may_demo(const struct call *c)
 	return c->services->conf->server.demo && request_is_local(c->r);
 }
 
-/* ---- parameters --------------------------------------------------------------- */
-
-bool call_read_info(struct call *c, struct str_view text, unsigned *out)
-{
-	struct str_view word;
-	unsigned info = 0;
-
-	while (sv_split(&text, ',', &word)) {
-		if (sv_eq(word, SV("user_count"))) {
-			info |= INFO_USER_COUNT;
-		} else if (sv_eq(word, SV("subscription_count"))) {
-			info |= INFO_SUBSCRIPTION_COUNT;
-		} else if (sv_eq(word, SV("cache"))) {
-			info |= INFO_CACHE;
-		} else if (word.len) {
-			call_fail(c, 400,
-				  "Unknown attribute in \"info\": use user_count, "
-				  "subscription_count or cache.");
-			return false;
-		}
-	}
-	*out = info;
-	return true;
-}
-
-bool call_read_channel(struct call *c, struct str_view name, struct channel_traits *out)
-{
-	unsigned max = c->app->limits.max_channel_name_bytes;
-	int rc = channel_name_parse(name, max, out);
-
-	if (!rc)
-		return true;
-	if (rc == -ENAMETOOLONG)
-		call_fail(c, 400, "A channel name may have at most %u bytes.", max);
-	else if (sv_is_utf8(name) && name.len <= 200)
-		call_fail(c, 400,
-			  "Invalid channel name \"%.*s\": use letters, digits and _-=@,.; only.",
-			  SV_ARG(name));
-	else
-		call_fail(c, 400, "Invalid channel name: use letters, digits and _-=@,.; only.");
-	return false;
-}
-
-bool call_read_socket(struct call *c, struct str_view text, uint64_t *out)
-{
-	*out = 0;
-	if (!text.len || socket_id_parse(text, out))
-		return true;
-	call_fail(c, 400, "Invalid socket_id: it must look like \"123.456\".");
-	return false;
-}
-
 /* ---- calls of the sync API ------------------------------------------------------ */
 
 static char *call_copy_header(const struct request *r, const char *name)
@@ -183,17 +74,6 @@ struct sync_call *sync_call_new(struct call *from)
 	sc->wants_serial = request_accepts(from->r->header(from->r, "Prefer"), SV("wait"));
 	directory_position(sc->call.services->directory, &sc->position);
 	return sc;
-}
-
-bool sync_call_take(struct sync_call *sc, unsigned n)
-{
-	struct call *c = &sc->call;
-
-	if (!n || !c->caller.user_id ||
-	    call_fail_quota(c, quotas_take(c->services->quotas, c->app, c->caller.user_id, n)))
-		return true;
-	sync_call_free(sc);
-	return false;
 }
 
 void sync_call_free(struct sync_call *sc)

@@ -71,7 +71,7 @@ enum rate {
 	RATE_NONE,
 	RATE_READ,    /* one of max_read_requests_per_second */
 	RATE_EVENT,   /* one of max_backend_events_per_second */
-	RATE_HANDLER, /* the handler counts the events with call_take_events() */
+	RATE_HANDLER, /* the handler counts the events with rates_take_events() */
 };
 
 struct call;
@@ -118,15 +118,6 @@ struct call {
 /* Drops what the call holds. */
 void call_release(struct call *c);
 
-/* Takes n events from the app's rate; false: replied 429. */
-bool call_take_events(struct call *c, unsigned n) MUSTCHECK;
-/* Takes one request from the app's rate of reads; false: replied 429. */
-bool call_take_read(struct call *c) MUSTCHECK;
-/*
- * Takes an action's call from the quotas of the application and the user; false: replied 429.
- * sync_call_free() gives it back.
- */
-bool call_take_quota(struct call *c) MUSTCHECK;
 /* Who makes the request, behind trusted proxies. */
 struct client_address call_client(const struct call *c);
 /* Whether the request has credentials of the scheme, good or not: they are in *rest. */
@@ -135,16 +126,6 @@ bool call_has_scheme(const struct call *c, const char *scheme, struct str_view *
 bool call_is_secure(const struct call *c);
 /* server.demo is on and the client is on this machine, not behind a proxy on it. */
 bool call_may_demo(const struct call *c);
-
-/* Attributes of the parameter "info". */
-enum call_info { INFO_USER_COUNT = 1, INFO_SUBSCRIPTION_COUNT = 2, INFO_CACHE = 4 };
-
-/* Reads "user_count,subscription_count"; false: replied 400. */
-bool call_read_info(struct call *c, struct str_view text, unsigned *out) MUSTCHECK;
-/* A channel's name within the app's limit; false: replied 400. */
-bool call_read_channel(struct call *c, struct str_view name, struct channel_traits *out) MUSTCHECK;
-/* "socket_id"; 0 for an empty text.  False: replied 400. */
-bool call_read_socket(struct call *c, struct str_view text, uint64_t *out) MUSTCHECK;
 
 /* ---- actions of the sync API -------------------------------------------------- */
 
@@ -249,8 +230,6 @@ struct sync_call {
 /* A call that continues after the router has returned; takes what from holds. */
 struct sync_call *sync_call_new(struct call *from) MUSTCHECK;
 void sync_call_free(struct sync_call *sc);
-/* A user's call counts as n requests more than one; false: replied 429, and the call is freed. */
-bool sync_call_take(struct sync_call *sc, unsigned n) MUSTCHECK;
 /* The caller as a function's parameter. */
 const char *sync_caller_json(const struct sync_call *sc);
 #endif

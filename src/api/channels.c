@@ -5,6 +5,7 @@
 #include "core/directory.h"
 #include "log/reader.h"
 #include "api/handlers.h"
+#include "api/parameters.h"
 #include "api/reply.h"
 
 struct listing {
@@ -48,7 +49,7 @@ void h_channels_list(struct call *c)
 	struct str_view prefix = request_param(c->r, "filter_by_prefix");
 	struct listing l = { .info = 0 };
 
-	if (!call_read_info(c, request_param(c->r, "info"), &l.info))
+	if (!parameters_read_info(c, request_param(c->r, "info"), &l.info))
 		return;
 	if (l.info & INFO_CACHE) {
 		call_fail(c, 400, "The attribute cache is of one channel; ask for it alone.");
@@ -150,8 +151,8 @@ void h_channels_get(struct call *c)
 	struct channel_info ci = { .is_occupied = false };
 	unsigned info;
 
-	if (!call_read_channel(c, c->arg[0], &t) ||
-	    !call_read_info(c, request_param(c->r, "info"), &info) ||
+	if (!parameters_read_channel(c, c->arg[0], &t) ||
+	    !parameters_read_info(c, request_param(c->r, "info"), &info) ||
 	    !channels_check_applies(c, &t, info))
 		return;
 	directory_channel_info(c->services->directory, c->app, c->arg[0], &ci);
@@ -177,7 +178,7 @@ void h_channels_users(struct call *c)
 	struct channel_traits t;
 	struct listing l = { .info = 0 };
 
-	if (!call_read_channel(c, c->arg[0], &t))
+	if (!parameters_read_channel(c, c->arg[0], &t))
 		return;
 	if (!t.is_presence) {
 		call_fail(c, 400, "Users are on presence channels only.");

@@ -22,6 +22,8 @@
 #include "wire/pusher.h"
 #include "api/event_body.h"
 #include "api/handlers.h"
+#include "api/parameters.h"
+#include "api/rates.h"
 #include "api/reply.h"
 
 /* Among more names than this, repeated ones are found with a map. */
@@ -308,7 +310,7 @@ static void events_publish(struct call *c, struct publication *p, const struct e
 		events += (unsigned)p->items[i].n_channels;
 		p->info |= p->items[i].info;
 	}
-	if (!events_read_key(c, member, &p->key.key) || !call_take_events(c, events))
+	if (!events_read_key(c, member, &p->key.key) || !rates_take_events(c, events))
 		publication_free(p);
 	else
 		events_enter(c, p);
@@ -436,8 +438,8 @@ static bool events_read_options(struct call *c, struct item *it)
 		call_fail(c, 400, "\"socket_id\" is empty; leave it out.");
 		return false;
 	}
-	return call_read_socket(c, b->socket_id.text, &it->exclude_socket) &&
-	       call_read_info(c, b->info.text, &it->info);
+	return parameters_read_socket(c, b->socket_id.text, &it->exclude_socket) &&
+	       parameters_read_info(c, b->info.text, &it->info);
 }
 
 static bool events_is_among(const struct str_view *names, size_t n, struct str_view name)
@@ -472,7 +474,7 @@ static bool events_check_channels(struct call *c, struct item *it)
 	struct channel_traits t;
 
 	for (size_t i = 0; i < it->n_channels; i++) {
-		if (!call_read_channel(c, it->channels[i], &t))
+		if (!parameters_read_channel(c, it->channels[i], &t))
 			return false;
 		encrypted |= t.is_encrypted;
 	}
@@ -633,7 +635,7 @@ void h_events_post_channel(struct call *c)
 	    events_check_text(c, it->body.name.text, "name") &&
 	    events_check_data(c, it->body.data.text) &&
 	    events_check_text(c, it->body.data.text, "data") &&
-	    call_read_socket(c, request_param(c->r, "socket_id"), &it->exclude_socket))
+	    parameters_read_socket(c, request_param(c->r, "socket_id"), &it->exclude_socket))
 		events_publish(c, p, NULL);
 	else
 		publication_free(p);

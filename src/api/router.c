@@ -13,6 +13,7 @@
 #include "api/caller.h"
 #include "api/fields.h"
 #include "api/handlers.h"
+#include "api/rates.h"
 #include "api/reply.h"
 #include "api/router.h"
 #include "api/statement.h"
@@ -315,9 +316,9 @@ static bool route_take_rate(struct call *c)
 		return true;
 	switch (c->route->rate) {
 	case RATE_READ:
-		return call_take_read(c);
+		return rates_take_read(c);
 	case RATE_EVENT:
-		return call_take_events(c, 1);
+		return rates_take_events(c, 1);
 	case RATE_NONE:
 	case RATE_HANDLER:
 		break;
@@ -334,7 +335,7 @@ static void route_run(struct call *c)
 		c->route->handle(c);
 		return;
 	}
-	if (!call_take_quota(c))
+	if (!rates_take_quota(c))
 		return;
 	sc = sync_call_new(c);
 	if (!statement_take_key(sc) || !fields_read(sc, c->arg))

@@ -8,6 +8,8 @@
 #include "core/users.h"
 #include "wire/json.h"
 #include "api/handlers.h"
+#include "api/parameters.h"
+#include "api/rates.h"
 #include "api/reply.h"
 
 #define REVOKED_CHANNELS_MAX 100
@@ -26,7 +28,7 @@ static bool users_check_id(struct call *c)
 
 void h_users_terminate(struct call *c)
 {
-	if (!users_check_id(c) || !call_take_events(c, 1))
+	if (!users_check_id(c) || !rates_take_events(c, 1))
 		return;
 	users_terminate(c->services->directory, c->app, c->arg[0]);
 	request_reply(c->r, 200, SV("{}"));
@@ -62,7 +64,7 @@ static bool users_read_channels(struct call *c, struct str_view list, char *room
 			call_fail(c, 400, "channels must be a list of names.");
 			return false;
 		}
-		if (!call_read_channel(c, name, &traits))
+		if (!parameters_read_channel(c, name, &traits))
 			return false;
 		if (n)
 			strbuf_add_c(out, ' ');
@@ -110,7 +112,7 @@ void h_users_revoke(struct call *c)
 		return;
 	room = xmalloc(c->r->body.len + 1);
 	strbuf_init(&patterns, 128);
-	if (users_read_patterns(c, room, &patterns) && call_take_events(c, 1)) {
+	if (users_read_patterns(c, room, &patterns) && rates_take_events(c, 1)) {
 		users_revoke(c->services->directory, c->app, c->arg[0], strbuf_view(&patterns));
 		request_reply(c->r, 200, SV("{}"));
 	}

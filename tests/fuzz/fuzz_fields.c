@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include "fuzz_api.h"
 #include "api/fields.h"
+#include "api/rates.h"
 
 static const struct sync_field fields[] = {
 	{ .name = "id", .type = FIELD_ID, .flags = FIELD_REQUIRED },
@@ -96,7 +97,7 @@ static void read_fields(struct request *r, bool by_user, bool is_query, struct s
 					    .user_json = xstrdup("{\"id\":7}") };
 	else
 		c.caller.kind = BY_SERVER;
-	MUST(call_take_quota(&c));
+	MUST(rates_take_quota(&c));
 	sc = sync_call_new(&c);
 	if (fields_read(sc, &id)) {
 		MUST(!fuzz_api.answers);

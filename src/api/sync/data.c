@@ -2,6 +2,7 @@
 /* Offline data sync: versions, changes.  The rules are sync_...() in 0019_data_sync.sql. */
 #include "base/mem.h"
 #include "api/handlers.h"
+#include "api/rates.h"
 #include "api/statement.h"
 
 static const struct sync_field version_fields[] = {
@@ -48,7 +49,7 @@ static const struct sync_field mutation_fields[CHANGE_FIELDS] = {
 /* Each mutation counts as a request of the user. */
 static void data_post_change(struct sync_call *sc)
 {
-	if (sync_call_take(sc, (unsigned)sc->values[CHANGE_MUTATIONS].number - 1))
+	if (rates_take_more(sc, (unsigned)sc->values[CHANGE_MUTATIONS].number - 1))
 		statement_run(sc);
 }
 

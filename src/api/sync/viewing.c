@@ -5,6 +5,7 @@
 #include "svc/sockets.h"
 #include "svc/socket_ties.h"
 #include "api/handlers.h"
+#include "api/rates.h"
 #include "api/reply.h"
 #include "api/statement.h"
 
@@ -109,7 +110,7 @@ static void viewing_list(struct sync_call *sc)
 {
 	const struct sync_value *resources = &sc->values[VIEWERS_RESOURCES];
 
-	if (!resources->text || sync_call_take(sc, (unsigned)(resources->number - 1) / 10))
+	if (!resources->text || rates_take_more(sc, (unsigned)(resources->number - 1) / 10))
 		statement_run(sc);
 }
 
