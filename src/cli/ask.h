@@ -6,7 +6,7 @@
  * wrong if it is not EXIT_OK.  A query has n pairs name, value; a NULL value is left out.
  */
 #include <jansson.h>
-#include "cli/commands.h"
+#include "cli/cli.h"
 
 #define API "/admin/api/"
 

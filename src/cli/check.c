@@ -88,7 +88,7 @@ static void check_configuration(struct checks *k)
 	const struct conf *conf;
 	char *why = NULL, *save = NULL;
 
-	if (command_load(k->cli, &why)) {
+	if (cli_load(k->cli, &why)) {
 		for (char *line = strtok_r(why, "\n", &save); line;
 		     line = strtok_r(NULL, "\n", &save))
 			check_say(k, CHECK_FAILED, "%s", line);

@@ -414,7 +414,7 @@ static int command_on_config(struct cli *cli)
 
 	if (!cli->options.diff)
 		return ask_show(cli, API "settings", NULL, 0);
-	if (!cli->conf && command_load(cli, &why)) {
+	if (!cli->conf && cli_load(cli, &why)) {
 		fprintf(stderr, "%s\n", why);
 		free(why);
 		return EX_CONFIG;
@@ -439,7 +439,7 @@ static int command_on_sign(struct cli *cli)
 	size_t n = 3, n_apps;
 	json_t *answer;
 
-	if (command_load(cli, &why)) {
+	if (cli_load(cli, &why)) {
 		fprintf(stderr, "%s\n", why);
 		free(why);
 		return EX_CONFIG;
@@ -527,32 +527,12 @@ void commands_print_names(FILE *out)
 		fprintf(out, "%s\n", commands[i].name);
 }
 
-int command_load(struct cli *cli, char **why)
-{
-	char *argv[6] = { (char *)"scopewirectl" };
-	int argc = 1;
-
-	if (cli->options.config) {
-		argv[argc++] = (char *)"--config";
-		argv[argc++] = (char *)cli->options.config;
-	}
-	if (cli->options.env_file) {
-		argv[argc++] = (char *)"--env-file";
-		argv[argc++] = (char *)cli->options.env_file;
-	}
-	if (conf_load(argc, argv, cli->environ_, &cli->conf, why) == 0)
-		return 0;
-	if (!*why)
-		*why = xstrdup("the configuration cannot be read");
-	return -EINVAL;
-}
-
 static int command_connect(struct cli *cli)
 {
 	const struct client_options *o = &cli->options.client;
 	char *why = NULL;
 
-	if (!o->url && !o->socket && command_load(cli, &why)) {
+	if (!o->url && !o->socket && cli_load(cli, &why)) {
 		fprintf(stderr, "%s\n", why);
 		free(why);
 		return EX_CONFIG;

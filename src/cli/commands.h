@@ -2,33 +2,9 @@
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 /* The commands of scopewirectl.  Each returns an exit status; see the manual page. */
-#include <stdbool.h>
 #include <stdio.h>
-#include "cli/client.h"
+#include "cli/cli.h"
 
-/* Beyond those of sysexits.h. */
-enum { EXIT_OK = 0, EXIT_NO = 1 };
-
-struct cli_options {
-	const char *config, *env_file;
-	struct client_options client;
-	bool json, diff;
-	const char *app, *channel, *event, *text, *from, *until, *before, *after, *limit, *user,
-		*roles, *paths, *public, *address, *state, *cursor, *kinds;
-	bool once;
-};
-
-struct cli {
-	struct cli_options options;
-	char **environ_;
-	struct conf *conf;     /* when the command or the client needs it */
-	struct client *client; /* NULL for a command that does not use the listener */
-	char **args;	       /* of the command */
-	int n_args;
-};
-
-/* Reads the configuration as the daemon does, into cli->conf.  0, or -EINVAL with *why (heap). */
-int command_load(struct cli *cli, char **why);
 /* The command args[0] with its arguments; prints errors to stderr. */
 int commands_run(struct cli *cli, char **args, int n);
 void commands_print(FILE *out); /* for --help */
