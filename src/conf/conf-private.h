@@ -2,8 +2,8 @@
 #ifndef CONF_CONF_PRIVATE_H
 #define CONF_CONF_PRIVATE_H
 /*
- * What the sources share while a configuration is read: conf.c has the file and the applications,
- * conf_env.c the environment and .env files, conf_flags.c the command line.
+ * A configuration while it is read: conf.c reads the sources in their order, and the file itself.
+ * All of them use conf_loader.c.
  */
 #include "base/map.h"
 #include "conf/conf.h"
@@ -49,43 +49,51 @@ struct conf_modes {
 	bool wants_help, wants_version;
 };
 
-void draft_add(struct draft *d, const char *name, const char *value, const char *label);
-void draft_release(struct draft *d);
-/* The application of the file with this id, made if need be. */
-struct draft *draft_of(struct loader *l, const char *id);
-/* Builds conf->apps from the drafts and the environment's application. */
-void loader_build_apps(struct loader *l);
-
-void conf_replace(char **at, const char *text);
-/* A warning for conf->notes; takes it. */
-void loader_note(struct conf *c, char *note);
-/* Remembers that this source set the option, of an application or (app_id NULL) of the daemon. */
+/* What a source set. */
 struct option_value {
 	const struct option *option;
 	const char *value; /* as it was written */
 	unsigned scale;	   /* of the name that was used: 1, or 1024 for one in KiB */
 	const char *label; /* where it is, for messages */
 };
+
+/* conf_settings.c */
+/* Remembers that this source set the option, of an application or (app_id NULL) of the daemon. */
 void conf_setting_put(struct conf *c, const char *app_id, const struct option_value *v);
 void conf_settings_release(struct conf *c);
+
+/* conf_loader.c */
+void conf_replace(char **at, const char *text);
+/* A warning for conf->notes; takes it. */
+void loader_note(struct conf *c, char *note);
 /* A problem, which makes the configuration invalid; takes it. */
-void loader_check_admin(struct loader *l); /* of the section [admin] */
 void loader_complain(struct loader *l, char *sentence);
-void loader_set(struct loader *l, const struct option *o, const char *value, unsigned scale,
-		const char *label);
-/* An option of the environment or the command line; those of the section app are of one app. */
-void loader_set_named(struct loader *l, const char *section, const char *name, const char *value,
-		      const char *label);
 void loader_cannot_read(struct loader *l, const char *path, int error);
 /* Warns when others can read a file that set a secret. */
 void loader_check_mode(struct loader *l, const char *path, int fd);
+void draft_add(struct draft *d, const char *name, const char *value, const char *label);
+void draft_release(struct draft *d);
+/* The application of the file with this id, made if need be. */
+struct draft *draft_of(struct loader *l, const char *id);
+void loader_set(struct loader *l, const struct option *o, const char *value, unsigned scale,
+		const char *label);
 bool conf_is_section(const char *name);
+/* An option of the environment or the command line; those of the section app are of one app. */
+void loader_set_named(struct loader *l, const char *section, const char *name, const char *value,
+		      const char *label);
 
+/* conf_env.c */
 void loader_read_env_file(struct loader *l, const char *path);
 void loader_read_environment(struct loader *l);
+
+/* conf_flags.c */
 /* Goes over all flags: first for the modes, later again to apply the options over the files. */
 int loader_read_flags(struct loader *l, int argc, char **argv, struct conf_modes *m, bool apply);
-/* Whether a reload from running to now puts the option's new value in force. */
-bool conf_is_reloadable(const struct option *o, const struct conf *running, const struct conf *now);
 
+/* conf_app.c */
+/* Builds conf->apps from the drafts and the environment's application. */
+void loader_build_apps(struct loader *l);
+
+/* conf_admin.c */
+void loader_check_admin(struct loader *l); /* of the section [admin] */
 #endif

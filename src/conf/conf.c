@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
@@ -17,14 +16,6 @@
 #define DEFAULT_DEMO   SCOPEWIRE_PKGDATADIR "/demo"
 #define APP_SECTION    "app "
 
-void conf_replace(char **at, const char *text)
-{
-	char *copy = text ? xstrdup(text) : NULL;
-
-	secret_free(*at);
-	*at = copy;
-}
-
 char *conf_node(const struct conf_server *s)
 {
 	char host[HOST_NAME_MAX + 1] = "";
@@ -34,64 +25,6 @@ char *conf_node(const struct conf_server *s)
 	if (gethostname(host, sizeof(host) - 1) || !*host)
 		return xstrdup("localhost");
 	return xstrdup(host);
-}
-
-void loader_note(struct conf *c, char *note)
-{
-	size_t n = 0;
-
-	while (c->notes && c->notes[n])
-		n++;
-	c->notes = xreallocarray(c->notes, n + 2, sizeof(*c->notes));
-	c->notes[n] = note;
-	c->notes[n + 1] = NULL;
-}
-
-void loader_complain(struct loader *l, char *sentence)
-{
-	complaint_add(l->why, sentence);
-	if (l->rc == 0)
-		l->rc = -EINVAL;
-}
-
-void loader_set(struct loader *l, const struct option *o, const char *value, unsigned scale,
-		const char *label)
-{
-	char *complaint;
-
-	if (option_set(o, l->conf, value, scale, &complaint) < 0)
-		loader_complain(l, option_error(o, label, value, complaint));
-	else
-		conf_setting_put(l->conf, NULL, &(struct option_value){ o, value, scale, label });
-	if ((o->flags & OPTION_SECRET) && *value)
-		l->has_secret = true;
-}
-
-bool conf_is_section(const char *name)
-{
-	if (strcmp(name, "app") == 0)
-		return true;
-	for (size_t i = 0; i < n_conf_options; i++)
-		if (strcmp(conf_options[i].section, name) == 0)
-			return true;
-	return false;
-}
-
-void loader_set_named(struct loader *l, const char *section, const char *name, const char *value,
-		      const char *label)
-{
-	unsigned scale;
-	const struct option *o = option_find(section, name, &scale);
-	bool app = strcmp(section, "app") == 0;
-
-	if (app && strcmp(name, "id") == 0)
-		conf_replace(&l->env.id, value);
-	else if (!o)
-		loader_complain(l, option_unknown(section, name, label));
-	else if (!app)
-		loader_set(l, o, value, scale, label);
-	else
-		draft_add(&l->env, name, value, label);
 }
 
 /* Where the file set an option first; the key is owned. */
@@ -232,23 +165,6 @@ static int on_ini(void *ctx, const struct setting *s)
 	}
 	free(label);
 	return 0;
-}
-
-void loader_cannot_read(struct loader *l, const char *path, int error)
-{
-	loader_complain(l, textf("%s: cannot be read: %s", path, strerror(error)));
-	l->rc = -error;
-}
-
-void loader_check_mode(struct loader *l, const char *path, int fd)
-{
-	struct stat st;
-
-	if (l->has_secret && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IROTH))
-		loader_note(l->conf, textf("%s: has secrets and can be read by every user; use "
-					   "chmod o-r %s",
-					   path, path));
-	l->has_secret = false;
 }
 
 static void conf_read_file(struct loader *l, const char *path)
@@ -406,34 +322,6 @@ int conf_load(int argc, char **argv, char **environ_, struct conf **out, char **
 	else
 		*out = c;
 	return rc;
-}
-
-bool conf_is_reloadable(const struct option *o, const struct conf *running, const struct conf *now)
-{
-	/* TLS itself is switched on or off at start */
-	bool is_switch = sv_eq_c(sv(o->section), "server") &&
-			 sv_eq_c(sv(o->name), "tls_certificate") &&
-			 !*running->server.tls_certificate != !*now->server.tls_certificate;
-
-	return (o->flags & OPTION_RELOADABLE) && !is_switch;
-}
-
-char *conf_needs_restart(const struct conf *running, const struct conf *now)
-{
-	struct strbuf names;
-	char *text;
-
-	strbuf_init(&names, 0);
-	for (size_t i = 0; i < n_conf_options; i++) {
-		const struct option *o = &conf_options[i];
-
-		if (option_is_equal(o, running, now) || conf_is_reloadable(o, running, now))
-			continue;
-		strbuf_addf(&names, "%s%s.%s", names.len ? ", " : "", o->section, o->name);
-	}
-	text = names.len ? strbuf_detach(&names) : NULL;
-	strbuf_release(&names);
-	return text;
 }
 
 void conf_free(struct conf *c)

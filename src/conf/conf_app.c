@@ -1,43 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The applications of the sources.  Their options are gathered first and checked when all of an
- * application is known.  An application of REVERB_* or SOKETI_* variables begins with the limits
- * of that server, so that what worked there works here (docs/limits.md).
+ * Makes the applications of what was gathered (struct draft).  An application of REVERB_* or
+ * SOKETI_* variables begins with the limits of that server, so that what worked there works here
+ * (docs/limits.md).
  */
-#include <errno.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
 #include "conf/conf_table.h"
-
-void draft_add(struct draft *d, const char *name, const char *value, const char *label)
-{
-	d->options = xreallocarray(d->options, d->n + 1, sizeof(*d->options));
-	d->labels = xreallocarray(d->labels, d->n + 1, sizeof(*d->labels));
-	d->options[d->n] = (struct app_option){ xstrdup(name), xstrdup(value) };
-	d->labels[d->n++] = xstrdup(label);
-}
-
-void draft_release(struct draft *d)
-{
-	for (size_t i = 0; i < d->n; i++) {
-		free((char *)d->options[i].name);
-		secret_free((char *)d->options[i].value);
-		free(d->labels[i]);
-	}
-	free(d->options);
-	free(d->labels);
-	free(d->id);
-}
-
-struct draft *draft_of(struct loader *l, const char *id)
-{
-	for (size_t i = 0; i < l->n_drafts; i++)
-		if (strcmp(l->drafts[i].id, id) == 0)
-			return &l->drafts[i];
-	l->drafts = xreallocarray(l->drafts, l->n_drafts + 1, sizeof(*l->drafts));
-	l->drafts[l->n_drafts] = (struct draft){ .id = xstrdup(id) };
-	return &l->drafts[l->n_drafts++];
-}
 
 static const struct app_option of_reverb[] = {
 	{ "client_events", "members" },	  { "activity_timeout", "30" },

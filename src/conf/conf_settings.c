@@ -72,6 +72,36 @@ char *conf_settings_waiting(const struct conf *c)
 	return names;
 }
 
+/* Whether a reload from running to now puts the option's new value in force. */
+static bool setting_is_reloadable(const struct option *o, const struct conf *running,
+				  const struct conf *now)
+{
+	/* TLS itself is switched on or off at start */
+	bool is_switch = sv_eq_c(sv(o->section), "server") &&
+			 sv_eq_c(sv(o->name), "tls_certificate") &&
+			 !*running->server.tls_certificate != !*now->server.tls_certificate;
+
+	return (o->flags & OPTION_RELOADABLE) && !is_switch;
+}
+
+char *conf_needs_restart(const struct conf *running, const struct conf *now)
+{
+	struct strbuf names;
+	char *text;
+
+	strbuf_init(&names, 0);
+	for (size_t i = 0; i < n_conf_options; i++) {
+		const struct option *o = &conf_options[i];
+
+		if (option_is_equal(o, running, now) || setting_is_reloadable(o, running, now))
+			continue;
+		strbuf_addf(&names, "%s%s.%s", names.len ? ", " : "", o->section, o->name);
+	}
+	text = names.len ? strbuf_detach(&names) : NULL;
+	strbuf_release(&names);
+	return text;
+}
+
 void conf_settings_reload(struct conf *running, struct conf *now)
 {
 	struct conf_setting *all = xcalloc(running->n_settings + now->n_settings + 1, sizeof(*all));
@@ -81,12 +111,12 @@ void conf_settings_reload(struct conf *running, struct conf *now)
 	free(running->waiting);
 	running->waiting = conf_needs_restart(running, now);
 	for (size_t i = 0; i < running->n_settings; i++)
-		if (conf_is_reloadable(running->settings[i].option, running, now))
+		if (setting_is_reloadable(running->settings[i].option, running, now))
 			setting_release(&running->settings[i]);
 		else
 			all[n++] = running->settings[i];
 	for (size_t i = 0; i < now->n_settings; i++)
-		if (conf_is_reloadable(now->settings[i].option, running, now))
+		if (setting_is_reloadable(now->settings[i].option, running, now))
 			all[n++] = now->settings[i];
 		else
 			now->settings[left++] = now->settings[i];
