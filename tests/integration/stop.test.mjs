@@ -147,18 +147,22 @@ describe('the stop under load', () => {
 	test('clients that catch up are sent away too', async (t) => {
 		const daemon = await startDaemon({ app: PER_EVENT }, t);
 		const first = await daemon.connect();
-		await first.subscribe('logged');
-		await daemon.api().trigger('logged', 'E', { id: 'first' });
-		const event = await first.next({ event: 'E' });
-		assert.ok(event);
+		await daemon.query(`SELECT broadcast('logged', 'E', jsonb_build_object('id', 'past-' || i,
+			'text', repeat('x', 5000))) FROM generate_series(1, 3000) i`);
+		await waitFor(async () => (await daemon.query('SELECT FROM realtime_events')).length === 3000,
+			'the past is in the log');
 		const publishers = load(daemon, undefined, ['logged']);
-		await waitFor(() => accepted(publishers).length > 100, '100 events are accepted');
+		await waitFor(() => accepted(publishers).length > 20, '20 events are accepted');
 		const returning = await Promise.all(Array.from({ length: 8 }, () => daemon.connect()));
 		for (const client of returning)
-			client.send({ event: 'pusher:subscribe', data: { channel: 'logged', since: '0' } });
+			client.sendSubscribe('logged', { since: `${first.epoch}:0` });
+		await Promise.race(returning.map((client) => client.next({ event: 'E', data: { id: 'past-1' } })));
 		await daemon.stop();
 		await Promise.all(publishers.map((p) => p.done));
 		await Promise.all(returning.map((client) => client.closed));
+		assert.ok(returning.some((client) => client.all({ event: 'scopewire:replayed' }).length === 0),
+			'the stop came before the end of a replay');
+		assert.deepEqual(returning.flatMap((client) => client.all({ event: 'scopewire:resync' })), []);
 		await assertWritten(daemon, publishers);
 	});
 });
