@@ -191,7 +191,7 @@ describe('batches of the data sync', () => {
 		ok(await staff.post('changes', change('held', 'upsert', {})));
 	});
 
-	test('a patch costs as much as it has members, also nested', async () => {
+	test('a patch costs as much as it has members, also nested', async (t) => {
 		const members = (n, value) =>
 			Object.fromEntries(Array.from({ length: n }, (_, i) => [`m${i}`, value(i)]));
 		const first = { flat: members(2000, () => 1), deep: members(2000, () => ({ a: 1 })) };
@@ -202,6 +202,14 @@ describe('batches of the data sync', () => {
 		const { data } = ok(await staff.get('changes', { resources: 'note:wide' })).changes[0];
 		assert.deepEqual(data, { flat: patch.flat, deep: Object.fromEntries(
 			Object.entries(patch.deep).filter(([, v]) => v).map(([k]) => [k, { a: 1, b: 2 }])) });
+		const superuser = await daemon.session.call({ database: { ...daemon.database, user: 'postgres' } });
+		t.after(() => superuser.end());
+		await superuser.query(`BEGIN; SET LOCAL track_functions = 'pl'`);
+		await superuser.query('SELECT json_merge_patch($1, $2)', [first, patch]);
+		const { rows: [{ calls }] } = await superuser.query(`SELECT pg_stat_get_xact_function_calls(
+			'json_merge_patch'::regproc)::int AS calls`);
+		const objects = 3 + Object.values(patch.deep).filter(Boolean).length;
+		assert.ok(calls > 0 && calls <= objects + 1, `${calls} calls for ${objects} objects`);
 	});
 
 	test('a patch larger than a resource may be is refused before it is applied', async () => {
