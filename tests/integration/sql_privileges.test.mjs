@@ -7,7 +7,7 @@ import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { APP, Sync, binaries, query, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, binaries, query, startDaemon, useEverything, waitFor } from '../lib/harness.mjs';
 
 /** A daemon with a schema, and a role of the application that may create objects in public. */
 async function daemonAndRole(t, options = {}) {
@@ -71,35 +71,6 @@ DROP FUNCTION public.channel_authorize(text, text, text);
 CREATE FUNCTION public.channel_authorize(app text, caller text, channel text,
 	OUT verdict text, OUT name text, OUT avatar text) LANGUAGE sql
 	AS $$SELECT 'yes', current_user::text || public.hijack()::text, ''$$;`;
-
-/** Something of everything the daemon does with the database. */
-async function useEverything(daemon) {
-	const server = Sync.server(daemon), user = Sync.user(daemon, 7);
-	const wire = await daemon.connect();
-	await wire.subscribe('c');
-	await daemon.api().trigger('c', 'Http', '{}');
-	await wire.next({ event: 'Http' });
-	await daemon.query(`SELECT scopewire.broadcast('c', 'Sql', '{}')`);
-	await wire.next({ event: 'Sql' });
-	wire.close();
-	const ok = async (answer) => {
-		const { status, text } = await answer;
-		assert.ok(status === 200 || status === 201, text);
-	};
-	await ok(server.put('users/7', { name: 'Ada', roles: ['x'] }));
-	await ok(user.post('heartbeat', { status: 'online' }));
-	await ok(server.get('online-users'));
-	await ok(server.put('users', { users: [{ id: 7, name: 'Ada', roles: ['x', 'y'] }] }));
-	await ok(server.put('rules', { pattern: 'made.{id}', rule: 'role', argument: 'x' }));
-	await ok(server.get('rules'));
-	await ok(server.delete('users/8'));
-	await ok(server.post('notifications', { to: 7, title: 'T' }));
-	await ok(user.get('notifications'));
-	await ok(server.get('events', { channels: 'c' }));
-	await ok(server.post('changes', { client_id: 'k', mutations: [{
-		mutation_id: 'm', resource_type: 'note', resource_id: '1', expected_version: null, op: 'upsert',
-		data: { a: 1 } }] }));
-}
 
 test('objects in public are never used instead of the daemon\'s own', async (t) => {
 	const { daemon, as, admin } = await daemonAndRole(t);
@@ -561,23 +532,50 @@ test('a role that does not own an old schema learns who has to migrate it', asyn
 	assert.match(daemon.logText, /belongs to the role "scopewire" and lacks migrations .* scopewired --migrate/);
 });
 
-test('notifications of any role make the daemon read its applications once a second at most',
-	async (t) => {
+/** Notifies the channel as the role, without a pause, for four seconds. */
+async function flood(daemon, role, channel) {
+	const { host, name } = daemon.database;
+	const client = new pg.Client({ host, database: name, user: role, port: 5432 });
+	const since = process.hrtime.bigint();
+	await client.connect();
+	while (process.hrtime.bigint() - since < 4000000000n)
+		await client.query(`NOTIFY ${channel}`);
+	await client.end();
+}
+
+/** What the daemon reads at a notification, and a change that it has to see all the same. */
+const NOTIFIED = {
+	apps: { table: 'apps', change: `INSERT INTO apps (id, key, secret) VALUES ('late', 'late-key', 'late-secret')`,
+		isSeen: async (daemon) => (await daemon.query(`SELECT FROM log_apps WHERE app = 'late'`)).length },
+	rules: { table: 'channel_rules', change: `INSERT INTO channel_rules (pattern, rule) VALUES ('late', 'anyone')`,
+		isSeen: async (daemon) => (await Sync.user(daemon, 7).post('/broadcasting/auth',
+			{ socket_id: '1.2', channel_name: 'private-late' })).status === 200 },
+};
+
+for (const [name, { table, change, isSeen }] of Object.entries(NOTIFIED))
+	test(`notifications of any role make the daemon read its ${name} once a second at most`, async (t) => {
 		const { daemon, role } = await daemonAndRole(t);
 		const scans = async () => Number((await daemon.query(`SELECT seq_scan + coalesce(idx_scan, 0) AS n
-			FROM pg_stat_user_tables WHERE relid = 'scopewire.apps'::regclass`))[0].n);
+			FROM pg_stat_user_tables WHERE relid = 'scopewire.${table}'::regclass`))[0].n);
 		const before = await scans();
 		const since = process.hrtime.bigint();
-		const { host, name } = daemon.database;
-		const client = new pg.Client({ host, database: name, user: role, port: 5432 });
-		await client.connect();
-		while (process.hrtime.bigint() - since < 4000000000n)
-			await client.query('NOTIFY scopewire_apps');
-		await client.end();
-		// A change after the flood still counts.
-		await daemon.query(`INSERT INTO apps (id, key, secret) VALUES ('late', 'late-key', 'late-secret')`);
-		await waitFor(async () => (await daemon.query(`SELECT FROM log_apps WHERE app = 'late'`)).length,
-			'the new application');
+		await flood(daemon, role, `scopewire_${name}`);
+		await daemon.query(change);
+		await waitFor(() => isSeen(daemon), 'the change after the flood');
 		const seconds = Number((process.hrtime.bigint() - since) / 1000000000n);
 		assert.ok(await scans() - before <= 2 * (seconds + 2), `${await scans() - before} reads`);
 	});
+
+test('notifications of any role that events are pending delay no publish', async (t) => {
+	const { daemon, role } = await daemonAndRole(t);
+	const wire = await daemon.connect();
+	await wire.subscribe('c');
+	const flooded = flood(daemon, role, 'scopewire_pending');
+	for (let n = 0; n < 20; n++) {
+		await daemon.query(`SELECT broadcast('c', 'Sql${n}', '{}')`);
+		await wire.next({ event: `Sql${n}` });
+		assert.equal((await daemon.api().trigger('c', `Http${n}`, '{}')).status, 200);
+		await wire.next({ event: `Http${n}` });
+	}
+	await flooded;
+});

@@ -8,8 +8,8 @@ import net from 'node:net';
 import http from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Daemon, end, freePort, logged, newDatabase, query, start, startCluster, startDaemon,
-	startPooler, tempFolder, waitFor } from '../lib/harness.mjs';
+import { Daemon, Sync, end, freePort, logged, newDatabase, query, start, startCluster, startDaemon,
+	startPooler, tempFolder, useEverything, waitFor } from '../lib/harness.mjs';
 
 const MIGRATE_LOCK = fs.readFileSync(new URL('../../src/pg/locks.h', import.meta.url), 'utf8')
 	.match(/PG_LOCK_MIGRATE = (\d+);/)[1];
@@ -340,6 +340,51 @@ test('a timeout that the role has for idle sessions ends none of the daemon, and
 		await logged(daemon.child, /database pool: \S[^;]*; connecting again/);
 		assert.doesNotMatch(daemon.logText, /: ; connecting again/);
 	});
+
+/** What the role sets, and what the daemon's sessions have all the same. */
+const SETTINGS = {
+	DateStyle: ['SQL, DMY', 'ISO, YMD'],
+	IntervalStyle: ['sql_standard', 'postgres'],
+	TimeZone: ['America/St_Johns', 'UTC'],
+	bytea_output: ['escape', 'hex'],
+	extra_float_digits: ['-15', '1'],
+	standard_conforming_strings: ['off', 'on'],
+	quote_all_identifiers: ['on', 'off'],
+	xmloption: ['document', 'content'],
+	row_security: ['off', 'on'],
+	default_transaction_isolation: ['serializable', 'read committed'],
+	default_transaction_deferrable: ['on', 'off'],
+	plan_cache_mode: ['force_custom_plan', 'auto'],
+	jit: ['on', 'off'],
+	synchronous_commit: ['off', 'on'],
+	idle_session_timeout: ['100ms', '0'],
+	idle_in_transaction_session_timeout: ['100ms', '0'],
+	client_encoding: ['LATIN1', 'UTF8'],
+	search_path: ['pg_catalog', undefined],       // of the rule
+	lock_timeout: ['1ms', undefined],             // of the pool
+};
+
+test('what the role sets for its sessions does not change what the daemon does', async (t) => {
+	const cluster = await startCluster();
+	t.after(() => cluster.stop());
+	for (const [name, [value]] of Object.entries(SETTINGS))
+		await query(cluster.socket, 'postgres', `ALTER ROLE scopewire SET ${name} = ${name === 'search_path' ? value : `'${value}'`}`,
+			[], 'postgres');
+	const daemon = await startDaemon({ cluster }, t);
+	await useEverything(daemon);
+	for (const [name, [, value]] of Object.entries(SETTINGS)) {
+		if (value === undefined) continue;
+		// The predicate of a rule sees the settings of the session that evaluates it.
+		await daemon.query('INSERT INTO channel_rules (pattern, rule, argument) VALUES ($1, $2, $3)',
+			[`setting-${name}`, 'sql', `current_setting('${name}') = '${value}'`]);
+		const { status, text } = await Sync.user(daemon, 7).post('/broadcasting/auth',
+			{ socket_id: '1.2', channel_name: `private-setting-${name}` });
+		assert.equal(status, 200, `${name}: ${text}`);
+	}
+	const { json } = await Sync.server(daemon).get('events', { channels: 'c' });
+	for (const { created_at } of json.events)
+		assert.ok(Math.abs(Date.now() - new Date(created_at)) < 3600000, created_at);
+});
 
 test('the process makes no core dump, which would have the secrets', async (t) => {
 	const daemon = await startDaemon({}, t);

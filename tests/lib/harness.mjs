@@ -9,6 +9,7 @@ export { Raw, frame, parseFrames } from './raw.mjs';
 export { Wire, matches } from './wire.mjs';
 export { Wires } from './wires.mjs';
 export { end, logged, start, unprivileged } from './process.mjs';
+export { useEverything } from './everything.mjs';
 export { freePort, tempFolder } from './temp.mjs';
 export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';
 export { randomFrom } from './random.mjs';
