@@ -17,6 +17,7 @@
 #define CHECKS_OPEN  2
 #define PAUSE_MIN_MS 5000
 #define PAUSE_MAX_MS 300000
+#define ROUND_US     USEC_PER_SEC /* rounds begin no faster: any role can notify of changes */
 
 /* A circular list: its head is not part of a grant. */
 struct grant_link {
@@ -63,8 +64,10 @@ struct grants {
 	struct map holders OWNED_BY(grants_held); /* struct holder, by its key */
 	uint64_t last_id OWNED_BY(grants_held);
 	struct grant_link due OWNED_BY(grants_held), settled OWNED_BY(grants_held),
-		failed OWNED_BY(grants_held); /* kept without a verdict */
-	uint64_t round OWNED_BY(grants_held); /* changes that concern all grants */
+		failed OWNED_BY(grants_held);	 /* kept without a verdict */
+	uint64_t round OWNED_BY(grants_held);	 /* checks of all grants */
+	bool is_round_due OWNED_BY(grants_held); /* a change concerns all */
+	usec_t next_round OWNED_BY(grants_held); /* mono; not before */
 	unsigned n_open OWNED_BY(grants_held);
 	bool is_pumping OWNED_BY(grants_held), is_stopped OWNED_BY(grants_held);
 	usec_t retry_at OWNED_BY(grants_held); /* mono; 0: none failed */
@@ -298,13 +301,21 @@ void grants_on_change(void *ctx, const char *app, int64_t user_id)
 		for (struct grant *one = h ? h->grants : NULL; one; one = one->next)
 			grant_set_due_first_locked(g, one);
 	} else {
-		g->round++;
-		link_move_all(&g->settled, &g->due);
-		link_move_all(&g->failed, &g->due);
-		backoff_reset(&g->backoff);
-		g->retry_at = 0;
+		g->is_round_due = true;
 	}
 	grants_unlock(g);
+}
+
+/* All are checked again, also those whose check is in progress. */
+static void grants_begin_round_locked(struct grants *g, usec_t now) NEEDS_LOCK(grants_held)
+{
+	g->is_round_due = false;
+	g->next_round = now + ROUND_US;
+	g->round++;
+	link_move_all(&g->settled, &g->due);
+	link_move_all(&g->failed, &g->due);
+	backoff_reset(&g->backoff);
+	g->retry_at = 0;
 }
 
 /* ---- checks ------------------------------------------------------------------- */
@@ -393,6 +404,8 @@ static void grants_pump(struct grants *g)
 void grants_tick(struct grants *g, usec_t now)
 {
 	grants_lock(g);
+	if (g->is_round_due && now >= g->next_round)
+		grants_begin_round_locked(g, now);
 	if (g->retry_at && now >= g->retry_at) {
 		g->retry_at = 0;
 		if (g->failed.next == &g->failed)
