@@ -25,6 +25,7 @@
 #include "pg/gate.h"
 #include "pg/hosts.h"
 #include "pg/migrate.h"
+#include "pg/remedy.h"
 
 #define CHECK_US       USEC_PER_SEC
 #define ANSWER_US      (5 * USEC_PER_SEC)
@@ -180,9 +181,14 @@ static void guard_other_release(struct guard_other *o)
 /* -errno with *why (heap) for a statement that failed. */
 static int guard_fail(struct guard *g, char **why)
 {
+	struct strbuf text;
+
 	if (guard_tick(g))
 		return -ECANCELED;
-	*why = xstrdup(pg_conn_error(g->conn));
+	strbuf_init(&text, 256);
+	strbuf_add_str(&text, pg_conn_error(g->conn));
+	pg_remedy_add(&text, g->conn);
+	*why = text.ptr;
 	return -EHOSTDOWN;
 }
 

@@ -52,6 +52,11 @@ static const struct {
 	  "another program made a function of this name in the schema %s: set database.schema to "
 	  "a schema of its own" },
 	{ "42601", NULL, "the server may be too old: PostgreSQL 15 or newer is needed" },
+	/* the first function that a start calls */
+	{ "42883", "daemon_other",
+	  "the schema %s has tables, but not its functions: it was restored only in part. "
+	  "If nothing in it is needed, DROP SCHEMA %s CASCADE and start again; otherwise "
+	  "restore a whole dump" },
 	{ "42883", NULL, "the server may be too old: PostgreSQL 15 or newer is needed" },
 	{ "58030", NULL, "the server cannot read or write its files: see its log" },
 	{ "58P01", NULL, "the server does not find a file of its own: see its log" },

@@ -94,17 +94,34 @@ test('another schema is left as it is', async () => {
 	assert.match(psql(script('nowhere')).stderr, /does not exist|has no migrations/);
 });
 
-test('a schema that was restored without its data is refused with what to do',
-	async (t) => {
-		const other = await newDatabase();
-		const dump = execFileSync(path.join(binaries(), 'pg_dump'), ['--schema-only', '--no-owner',
-			'-h', database.host, '-U', 'postgres', '-n', 'scopewire', database.name],
-		{ encoding: 'utf8', maxBuffer: 1 << 26 });
-		const restored = spawnSync(path.join(binaries(), 'psql'), ['-X', '-q', '-h', other.host, '-U',
-			other.user, '-d', other.name], { input: dump, encoding: 'utf8' });
-		assert.equal(restored.status, 0);
+/** A database with what pg_dump writes about the other one, changed by these statements of SQL. */
+async function restored(how, statements = '') {
+	const other = await newDatabase();
+	const dump = execFileSync(path.join(binaries(), 'pg_dump'), ['--no-owner', ...how,
+		'-h', database.host, '-U', 'postgres', database.name],
+	{ encoding: 'utf8', maxBuffer: 1 << 26 });
+	const { status, stderr } = spawnSync(path.join(binaries(), 'psql'), ['-X', '-q', '-v', 'ON_ERROR_STOP=1',
+		'-h', other.host, '-U', other.user, '-d', other.name], { input: dump + statements, encoding: 'utf8' });
+	assert.equal(status, 0, stderr);
+	return other;
+}
+
+// What a restore that was made in part leaves out.
+const RESTORES = {
+	'without its data': [['--schema-only']],
+	'without schema_migrations': [['-T', 'scopewire.schema_migrations']],
+	'without schema_migrations and data': [['--schema-only', '-T', 'scopewire.schema_migrations']],
+	'without functions': [[], `SET client_min_messages = warning;
+		DO $$ BEGIN EXECUTE (SELECT format('DROP FUNCTION %s CASCADE',
+			string_agg(oid::regprocedure::text, ', ')) FROM pg_proc
+			WHERE pronamespace = 'scopewire'::regnamespace); END $$`],
+};
+
+for (const [what, how] of Object.entries(RESTORES))
+	test(`a schema that was restored ${what} is refused with what to do`, async (t) => {
+		const other = await restored(...how);
 		const refused = await startDaemon({ database: other }).then(() => null, (e) => e);
-		assert.match(refused?.message ?? '', /schema_migrations is empty.*DROP SCHEMA "scopewire" CASCADE/s);
+		assert.match(refused?.message ?? '', /(schema_migrations is empty|not its functions): .*DROP SCHEMA "scopewire" CASCADE/s);
 		await query(other.host, other.name, 'DROP SCHEMA scopewire CASCADE');
 		await startDaemon({ database: other }, t);
 	});
