@@ -389,17 +389,18 @@ DECLARE
 	wanted_app CONSTANT text := admin_app(p_args);
 	wanted_type CONSTANT text := admin_text(p_args, 'resource_type', 64);
 	wanted_id CONSTANT text := admin_text(p_args, 'resource_id', 64);
+	wanted_field CONSTANT text := admin_text(p_args, 'field', 64, false);
 	held locks;
 BEGIN
-	SELECT * INTO held FROM locks l WHERE l.app = wanted_app AND l.resource_type = wanted_type
-	AND l.resource_id = wanted_id FOR UPDATE;
+	held := lock_find(wanted_app, wanted_type, wanted_id, coalesce(wanted_field, ''));
 	IF held.app IS NULL OR NOT lock_is_held(held) THEN
-		PERFORM admin_refuse(format('No user holds the lock of %s %s.', wanted_type, wanted_id));
+		PERFORM admin_refuse(format('No user holds the lock of %s.',
+					    concat_ws(' ', wanted_type, wanted_id, wanted_field)));
 	END IF;
-	PERFORM sync_lock_release(wanted_app, '{"server":true}', wanted_type, wanted_id, NULL,
-				  NULL, true, NULL);
+	PERFORM sync_lock_release(wanted_app, '{"server":true}', wanted_type, wanted_id, wanted_field,
+				  NULL, NULL, true, NULL);
 	RETURN json_build_object('resource_type', wanted_type, 'resource_id', wanted_id,
-		'user', held.user_id);
+		'field', wanted_field, 'user', held.user_id);
 END
 $$;
 COMMENT ON FUNCTION admin_lock_release IS

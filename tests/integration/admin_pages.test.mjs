@@ -2,7 +2,7 @@
 // What the web pages of the admin listener use; the pages themselves are tested in contrib/dashboard.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, waitFor } from '../lib/harness.mjs';
+import { Sync, ok, waitFor } from '../lib/harness.mjs';
 import { TOKEN, bearer, withAdmin } from '../lib/ctl.mjs';
 
 test('the pages are served to anyone on the admin listener, and not on the public port', async (t) => {
@@ -98,7 +98,7 @@ test('an edit lock is released once, its holder is notified, and it is recorded'
 	await wire.subscribe('private-invoice.12');
 	assert.equal((await get('/admin/api/sync')).json.locks.length, 1);
 	const lock = { resource_type: 'invoice', resource_id: '12' };
-	assert.deepEqual((await post('/admin/api/lock-release', lock)).json, { ...lock, user: 7 });
+	assert.deepEqual((await post('/admin/api/lock-release', lock)).json, { ...lock, field: null, user: 7 });
 	await wire.next({ event: /LockChanged$/, data: { action: 'forced' } });
 	for (const body of [lock, { ...lock, resource_id: 'none' }, { ...lock, resource_type: 'cache-x' }, {}, { ...lock, app: 'none' }])
 		assert.equal((await post('/admin/api/lock-release', body)).status, 400, JSON.stringify(body));
@@ -107,6 +107,22 @@ test('an edit lock is released once, its holder is notified, and it is recorded'
 	const { audit } = (await get('/admin/api/audit?action=lock-release')).json;
 	assert.equal(audit.at(-1).result, 'ok');
 	assert.ok(audit.every((row) => row.action === 'lock-release'));
+});
+
+test('the lock of a field is released, and those of the resource and of its other fields are kept', async (t) => {
+	const { post, daemon, get } = await withAdmin(t);
+	const sync = Sync.server(daemon);
+	const at = { resource_type: 'invoice', resource_id: '12' };
+	for (const field of [undefined, 'title', 'text']) ok(await sync.post('locks', { ...at, field, user_id: 7 }));
+	const fields = async () => (await get('/admin/api/sync')).json.locks.map((l) => l.field ?? '').sort();
+	assert.deepEqual(await fields(), ['', 'text', 'title']);
+	const title = { ...at, field: 'title' };
+	assert.deepEqual((await post('/admin/api/lock-release', title)).json, { ...title, user: 7 });
+	assert.deepEqual(await fields(), ['', 'text']);
+	for (const body of [title, { ...at, field: '' }, { ...at, field: 'a b' }])
+		assert.equal((await post('/admin/api/lock-release', body)).status, 400, JSON.stringify(body));
+	assert.deepEqual((await post('/admin/api/lock-release', { ...at, field: null })).json, { ...at, field: null, user: 7 });
+	assert.deepEqual(await fields(), ['text']);
 });
 
 test('the sync state has unread notifications and offline changes', async (t) => {

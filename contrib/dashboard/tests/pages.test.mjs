@@ -184,11 +184,11 @@ test('a lock is released, and its holder is notified', async (t) => {
 	const dashboard = await startDashboard(t);
 	const { daemon, sync, post } = dashboard;
 	await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule, can_write) VALUES ('invoice.{id}', 'anyone', true)`);
-	await sync.post('locks', { resource_type: 'invoice', resource_id: '12', user_id: 7, ttl: 300 });
+	await sync.post('locks', { resource_type: 'invoice', resource_id: '12', field: 'title', user_id: 7, ttl: 300 });
 	const client = await daemon.connect();
 	await client.subscribe('private-invoice.12');
 	const page = await dashboard.open('#/sync', { scope: 'write' });
-	await page.locator('td', { hasText: 'invoice 12' }).waitFor();
+	await page.locator('td', { hasText: 'invoice 12 title' }).waitFor();
 	await page.getByRole('button', { name: 'Release' }).click();
 	await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
 	await page.getByRole('button', { name: 'Release' }).click();
@@ -196,12 +196,12 @@ test('a lock is released, and its holder is notified', async (t) => {
 	await page.getByText('No user has a resource open for editing.').waitFor();
 	const told = await client.next({ event: /LockChanged$/, data: { action: 'forced' } });
 	assert.equal(JSON.parse(told.data).previous.user_id, 7);
-	const again = await post('/admin/api/lock-release', { resource_type: 'invoice', resource_id: '12' });
+	const again = await post('/admin/api/lock-release', { resource_type: 'invoice', resource_id: '12', field: 'title' });
 	assert.equal(again.status, 400);
 	assert.match(again.json.error.message, /No user holds the lock/);
 	const [row] = await daemon.query(`SELECT token, arguments FROM scopewire.admin_audit WHERE action = 'lock-release' ORDER BY id`);
 	assert.equal(row.token, 'my-write');
-	assert.equal(row.arguments.resource_id, '12');
+	assert.deepEqual([row.arguments.resource_id, row.arguments.field], ['12', 'title']);
 	assert.deepEqual(page.problems, []);
 });
 

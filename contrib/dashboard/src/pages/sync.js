@@ -6,7 +6,7 @@ import { Page, link } from '../page.js';
 import { badge, confirm, empty, heading, problem, say, table, waiting, writeNotice } from '../parts.js';
 
 const user = (id) => html`<a href=${link('connections', { user: id })}>${id}</a>`;
-const resource = (r) => html`<code>${r.resource_type} ${r.resource_id}</code>`;
+const resource = (r) => html`<code>${r.resource_type} ${r.resource_id}${r.field ? ` ${r.field}` : ''}</code>`;
 
 class Sync extends Page {
 	connectedCallback() {
@@ -19,10 +19,11 @@ class Sync extends Page {
 	}
 
 	async #release(lock) {
-		if (!await confirm({ title: 'Release the lock?', text: `User ${lock.user} edits ${lock.resource_type} ${lock.resource_id}. What they have `
+		if (!await confirm({ title: 'Release the lock?', text: `User ${lock.user} edits ${lock.resource_type} ${lock.resource_id}${lock.field ? ` ${lock.field}` : ''}. What they have `
 			+ 'not saved may be lost, and they are notified.', action: 'Release' })) return;
 		try {
-			await post('lock-release', { app: this.app, resource_type: lock.resource_type, resource_id: lock.resource_id });
+			await post('lock-release', { app: this.app, resource_type: lock.resource_type, resource_id: lock.resource_id,
+				field: lock.field });
 			say('The lock was released.');
 			this.reload();
 		} catch (error) {
