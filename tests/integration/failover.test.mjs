@@ -49,7 +49,7 @@ async function allSucceed(calls) {
 	return true;
 }
 
-/** A new subscription that asks for the events since the start of the log: how its replay ended. */
+/** A new subscription that requests the events since the start of the log: how its replay ended. */
 async function replay(daemon) {
 	const wire = await daemon.connect();
 	wire.sendSubscribe('c', { since: `${wire.epoch}:0` });
