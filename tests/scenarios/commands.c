@@ -369,7 +369,7 @@ static void cmd_drain(struct str_view rest) RUNS_ON(on_worker)
 	unsigned share = words_number(words_next(&rest));
 
 	for (unsigned i = 0; i < WORKERS; i++)
-		hub_drain(play.hubs[i], share);
+		hub_drain(play.hubs[i], share, 0);
 }
 
 /* sessions N: the number of open sessions */
