@@ -6,7 +6,7 @@
  * libmicrohttpd cannot respond while a body is being received, so an error found then (413, a
  * deadline) is written to the bare socket, see http/deadlines.h.
  *
- * Everything runs on the http thread, but http_request_unref() and conn_on_deadline().
+ * Everything runs on the http thread, but conn_on_deadline().
  */
 #include <errno.h>
 #include <strings.h>
@@ -14,21 +14,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/server-private.h"
-
-void http_request_unref(struct http_request *req)
-{
-	if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	if (req->has_body)
-		strbuf_release(&req->body);
-	if (req->stream) {
-		strbuf_release(&req->part);
-		req->stream->release(req->stream);
-	} else if (atomic_load(&req->phase) == REPLIED) {
-		reply_release(&req->reply);
-	}
-	free(req);
-}
 
 static struct str_view conn_header(const struct request *r, const char *name)
 {

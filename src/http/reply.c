@@ -1,77 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the router's reply to libmicrohttpd's response, and the suspension of connections whose
- * reply is not there yet.
+ * From the router's reply to libmicrohttpd's response.
  *
- * http_reply() and http_resume() run on any thread; everything else on the http thread.
+ * http_reply() runs on any thread; everything else on the http thread.
  */
 #include "base/annotate.h"
-#include "base/log.h"
-#include "base/macros.h"
 #include "base/metric.h"
 #include "http/server-private.h"
 
 #define RETRY_S 1
-
-/* ---- suspension ----------------------------------------------------------- */
-
-static void on_resumption(struct loop_call *call)
-{
-	ASSERT_ON(on_http);
-	MHD_resume_connection(CONTAINER_OF(call, struct http_request, resumption)->mhd);
-}
-
-void http_resume(struct http_request *req)
-{
-	struct http_server *s = req->server;
-
-	req->resumption.fn = on_resumption;
-	http_loop_post(s->loop, &req->resumption);
-	atomic_fetch_sub(&s->resumptions, 1);
-}
-
-bool http_suspend(struct http_request *req)
-{
-	struct http_server *s = req->server;
-	int was = RUNNING;
-	bool ok;
-
-	http_lock(s);
-	ok = !s->is_closed;
-	if (ok) {
-		req->prev = NULL;
-		req->next = s->waiting;
-		if (s->waiting)
-			s->waiting->prev = req;
-		s->waiting = req;
-		req->is_waiting = true;
-		atomic_fetch_add(&s->resumptions, 1);
-	}
-	http_unlock(s);
-	if (!ok)
-		return false;
-	MHD_suspend_connection(req->mhd);
-	if (!atomic_compare_exchange_strong(&req->phase, &was, WAITING))
-		http_resume(req); /* the reply was faster */
-	return true;
-}
-
-void http_suspend_end(struct http_request *req)
-{
-	struct http_server *s = req->server;
-
-	if (!req->is_waiting)
-		return;
-	req->is_waiting = false;
-	http_lock(s);
-	if (req->next)
-		req->next->prev = req->prev;
-	if (req->prev)
-		req->prev->next = req->next;
-	else
-		s->waiting = req->next;
-	http_unlock(s);
-}
 
 void http_reply(struct request *r, struct reply *reply)
 {
@@ -86,35 +23,6 @@ void http_reply(struct request *r, struct reply *reply)
 	else if (was == DROPPED)
 		reply_release(&req->reply);
 	http_request_unref(req);
-}
-
-/* ---- responses --------------------------------------------------------------- */
-
-void http_add_header(struct MHD_Response *response, const char *name, const char *value)
-{
-	if (MHD_add_response_header(response, name, value) == MHD_NO)
-		log_debug("http: the header %s could not be added", name);
-}
-
-void http_add_headers(struct http_server *s, const struct reply *reply,
-		      struct MHD_Response *response)
-{
-	char seconds[16];
-
-	http_add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-			reply->content_type ? reply->content_type : "application/json");
-	if (reply->retry_after_s) {
-		snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
-		http_add_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
-	}
-	for (unsigned i = 0; i < reply->n_headers; i++)
-		http_add_header(response, reply->headers[i].name, reply->headers[i].value);
-	if (reply->status == MHD_HTTP_UPGRADE_REQUIRED) {
-		http_add_header(response, MHD_HTTP_HEADER_UPGRADE, "websocket");
-		http_add_header(response, "Sec-WebSocket-Version", "13");
-	}
-	if (reply->wants_close || atomic_load(&s->is_stopping))
-		http_add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
 
 /* The reply to most publishes: its response is made once. */

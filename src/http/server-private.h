@@ -100,9 +100,23 @@ struct http_request {
 	char target[];
 };
 
-/* server.c */
+/* request.c */
 void http_lock(struct http_server *s) TSA(acquire_capability(http_lock_held));
 void http_unlock(struct http_server *s) TSA(release_capability(http_lock_held));
+/* Suspends the connection until phase leaves RUNNING.  False: the server is closed. */
+bool http_suspend(struct http_request *req) RUNS_ON(on_http);
+/* The connection is not suspended any more. */
+void http_suspend_end(struct http_request *req) RUNS_ON(on_http);
+/* Has a waiting connection resumed.  Any thread; of another than the http thread it is the last
+ * access to the server. */
+void http_resume(struct http_request *req);
+/* Any thread. */
+void http_request_unref(struct http_request *req);
+
+/* headers.c */
+void http_add_headers(struct http_server *s, const struct reply *reply,
+		      struct MHD_Response *response);
+void http_add_header(struct MHD_Response *response, const char *name, const char *value);
 
 /* conn.c: libmicrohttpd's callbacks, on the http thread. */
 void conn_on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
@@ -115,9 +129,6 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd, void **ctx,
 		       enum MHD_RequestTerminationCode code);
 /* A request did not arrive in time: responds with 408. */
 void conn_on_deadline(struct deadline *d) RUNS_ON(on_http_deadlines);
-/* Any thread. */
-void http_request_unref(struct http_request *req);
-
 /* reply.c */
 /* struct request's send: any thread. */
 void http_reply(struct request *r, struct reply *reply);
@@ -128,17 +139,6 @@ enum MHD_Result http_reply_resumed(struct http_request *req) RUNS_ON(on_http);
 enum MHD_Result http_reply_stopping(struct http_request *req) RUNS_ON(on_http);
 /* Counts a request that is being answered. */
 void http_count(const struct http_request *req, unsigned status);
-/* Suspends the connection until phase leaves RUNNING.  False: the server is closed. */
-bool http_suspend(struct http_request *req) RUNS_ON(on_http);
-/* The connection is not suspended any more. */
-void http_suspend_end(struct http_request *req) RUNS_ON(on_http);
-/* Has a waiting connection resumed.  Any thread; of another than the http thread it is the last
- * access to the server. */
-void http_resume(struct http_request *req);
-void http_add_headers(struct http_server *s, const struct reply *reply,
-		      struct MHD_Response *response);
-void http_add_header(struct MHD_Response *response, const char *name, const char *value);
-
 /* stream.c */
 /* Sends the reply's stream. */
 enum MHD_Result http_stream_send(struct http_request *req) RUNS_ON(on_http);

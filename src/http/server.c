@@ -3,8 +3,7 @@
  * Starts and stops libmicrohttpd, and passes it the sockets that the acceptor accepted.
  *
  * http_server_*() are called on other threads than http; http_server_start() and
- * http_server_stop() on main.  The server's lock guards the list of suspended requests; it is held
- * for a few instructions, and no other lock is taken under it.
+ * http_server_stop() on main.
  *
  * libmicrohttpd's own connection limit is not used: in 0.9.75 reaching it leaves a mutex locked.
  */
@@ -18,18 +17,6 @@
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "http/server-private.h"
-
-struct http_lock_held http_lock_held UNUSED;
-
-void http_lock(struct http_server *s) NO_TSA
-{
-	pthread_mutex_lock(&s->lock);
-}
-
-void http_unlock(struct http_server *s) NO_TSA
-{
-	pthread_mutex_unlock(&s->lock);
-}
 
 /* ---- connections from the acceptor -------------------------------------------------- */
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The references of a request, and the suspension of its connection while its reply is not there.
+ *
+ * The server's lock guards the list of suspended requests; it is held for a few instructions, and
+ * no other lock is taken under it.  http_suspend() and http_suspend_end() run on the http thread,
+ * the others on any.
+ */
+#include "base/annotate.h"
+#include "base/macros.h"
+#include "http/server-private.h"
+
+struct http_lock_held http_lock_held UNUSED;
+
+void http_lock(struct http_server *s) NO_TSA
+{
+	pthread_mutex_lock(&s->lock);
+}
+
+void http_unlock(struct http_server *s) NO_TSA
+{
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void on_resumption(struct loop_call *call)
+{
+	ASSERT_ON(on_http);
+	MHD_resume_connection(CONTAINER_OF(call, struct http_request, resumption)->mhd);
+}
+
+void http_resume(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	req->resumption.fn = on_resumption;
+	http_loop_post(s->loop, &req->resumption);
+	atomic_fetch_sub(&s->resumptions, 1);
+}
+
+bool http_suspend(struct http_request *req)
+{
+	struct http_server *s = req->server;
+	int was = RUNNING;
+	bool ok;
+
+	http_lock(s);
+	ok = !s->is_closed;
+	if (ok) {
+		req->prev = NULL;
+		req->next = s->waiting;
+		if (s->waiting)
+			s->waiting->prev = req;
+		s->waiting = req;
+		req->is_waiting = true;
+		atomic_fetch_add(&s->resumptions, 1);
+	}
+	http_unlock(s);
+	if (!ok)
+		return false;
+	MHD_suspend_connection(req->mhd);
+	if (!atomic_compare_exchange_strong(&req->phase, &was, WAITING))
+		http_resume(req); /* the reply was faster */
+	return true;
+}
+
+void http_suspend_end(struct http_request *req)
+{
+	struct http_server *s = req->server;
+
+	if (!req->is_waiting)
+		return;
+	req->is_waiting = false;
+	http_lock(s);
+	if (req->next)
+		req->next->prev = req->prev;
+	if (req->prev)
+		req->prev->next = req->next;
+	else
+		s->waiting = req->next;
+	http_unlock(s);
+}
+
+void http_request_unref(struct http_request *req)
+{
+	if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (req->has_body)
+		strbuf_release(&req->body);
+	if (req->stream) {
+		strbuf_release(&req->part);
+		req->stream->release(req->stream);
+	} else if (atomic_load(&req->phase) == REPLIED) {
+		reply_release(&req->reply);
+	}
+	free(req);
+}
