@@ -66,7 +66,7 @@ struct scopewired {
 			 what is done */
 };
 
-/* -- main.c -- */
+/* -- failure.c -- */
 
 /* Logs one line for each line of text, after prefix. */
 void log_error_lines(const char *prefix, const char *text);

@@ -5,27 +5,12 @@
  */
 #include <sysexits.h>
 #include "base/log.h"
-#include "base/mem.h"
+#include "base/macros.h"
 #include "base/thread.h"
 #include "svc/health.h"
 #include "front/listen_fds.h"
 #include "daemon/daemon.h"
 #include "daemon/service_manager.h"
-
-void log_error_lines(const char *prefix, const char *text)
-{
-	struct str_view rest = sv(text), line;
-
-	while (sv_split(&rest, '\n', &line))
-		log_error("%s%.*s", prefix, SV_ARG(line));
-}
-
-int give_up(int status, char *why)
-{
-	log_error_lines("", why ? why : "out of memory");
-	free(why);
-	return status;
-}
 
 /*
  * The parts, in the order of their start; they stop in the opposite order, so that each needs only
