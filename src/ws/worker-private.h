@@ -70,7 +70,6 @@ extern const struct session_io ws_io;
 /* libwebsockets' callback of all connections; on their worker's thread. */
 int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		size_t len);
-struct worker *worker_of(struct lws *wsi);
 
 /* adopt.c: gives the connection of a CONTROL_ADOPT to libwebsockets; takes all that it has. */
 void worker_adopt(struct worker *w, struct control *c) RUNS_ON(on_worker);

@@ -35,11 +35,6 @@ static const struct lws_protocols protocols[] = {
 	{ 0 },
 };
 
-struct worker *worker_of(struct lws *wsi)
-{
-	return lws_context_user(lws_get_context(wsi));
-}
-
 static void worker_wake(struct worker *w)
 {
 	uv_async_send(&w->async);

@@ -12,6 +12,11 @@
 
 #define CLOSE_ACK_S 5 /* in which the client must answer a close frame */
 
+static struct worker *worker_of(struct lws *wsi)
+{
+	return lws_context_user(lws_get_context(wsi));
+}
+
 /* ---- struct session_io: see core/session.h; called by sessions, on their worker ---- */
 
 static bool io_write(void *conn, unsigned char *p, size_t n)
