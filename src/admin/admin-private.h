@@ -14,7 +14,4 @@ struct admin {
 	struct admin_tokens *tokens;
 	struct history *history;
 };
-
-/* Reads name, scope and digest of the tokens of the database, for admin_tokens_load(). */
-extern const struct pg_statement admin_tokens_statement;
 #endif

@@ -41,13 +41,7 @@ struct admin_route {
 
 static struct log_gate admin_refused = LOG_GATE("requests to the admin listener refused");
 
-/* ---- tokens of the database ---- */
-
-const struct pg_statement admin_tokens_statement = {
-	.sql = "SELECT name, scope, encode(digest, 'hex') FROM admin_tokens ORDER BY name LIMIT "
-	       "1000",
-	.is_repeatable = true,
-};
+/* ---- at intervals ---- */
 
 static void admin_on_tokens(void *ctx, const struct pg_answer *a)
 {

@@ -33,6 +33,12 @@ struct admin_failures {
 	unsigned n;
 };
 
+const struct pg_statement admin_tokens_statement = {
+	.sql = "SELECT name, scope, encode(digest, 'hex') FROM admin_tokens ORDER BY name LIMIT "
+	       "1000",
+	.is_repeatable = true,
+};
+
 /* For clang: this thread holds the lock. */
 static struct TSA(capability("mutex")) tokens_held {
 	char unused;

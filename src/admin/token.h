@@ -10,7 +10,7 @@
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "wire/address.h"
-#include "pg/answer.h"
+#include "pg/pool.h"
 
 enum admin_scope {
 	ADMIN_NONE,
@@ -26,6 +26,8 @@ struct admin_tokens;
 /* list: words NAME:SCOPE:TOKEN, NULL-terminated, or NULL; conf has checked them. */
 struct admin_tokens *admin_tokens_new(char *const *list) MUSTCHECK;
 void admin_tokens_free(struct admin_tokens *t); /* NULL is fine */
+/* Reads them from the database, for admin_tokens_load(). */
+extern const struct pg_statement admin_tokens_statement;
 /*
  * Replaces the tokens of the database by the rows name, scope, digest (in hex).  A row without a
  * valid digest is left out.  Any thread.
