@@ -121,6 +121,20 @@ describe('what is reported', () => {
 		assert.equal(some.requests[0].headers.authorization, 'Bearer abc');
 	});
 
+	test('nothing of the channels that the protocol makes for signed-in users', async (t) => {
+		const to = await receiver(t);
+		const daemon = await start(t, [{ url: to.url }]);
+		const client = await daemon.connect();
+		client.sendSignin({ id: '1', watchlist: ['2'] });
+		await client.next({ event: 'pusher:signin_success' });
+		await client.subscribe('#server-to-user-1');
+		await client.subscribe('seen');
+		await client.close();
+		await waitFor(() => to.named('channel_vacated', 'seen').length === 1);
+		await waitFor(async () => (await queue(daemon)).length === 0);
+		assert.deepEqual(to.events.filter((e) => e.channel !== 'seen'), []);
+	});
+
 	test('a client that is back in time was never away, and neither is one over a crash', async (t) => {
 		const to = await receiver(t);
 		const daemon = await start(t, [{ url: to.url }],
