@@ -127,6 +127,9 @@ describe('lost database', () => {
 			assert.equal(answer.status, 503, `${e.method} ${e.route}: ${answer.text}`);
 			assert.ok(Number(answer.headers['retry-after']) > 0);
 			assert.equal(answer.json.error.code, 'database_away', answer.text);
+			// A request that reads could not have changed anything.
+			(e.method === 'GET' ? assert.doesNotMatch : assert.match)(answer.json.error.message,
+				/nothing was published or changed/, `${e.method} ${e.route}`);
 		}
 		a.send({ event: 'client-typing', channel: 'private-typing', data: { n: 1 } });
 		await b.next({ event: 'client-typing' });
