@@ -2,7 +2,8 @@
 // Idempotency keys of the sync API: a retry changes nothing more and receives the first answer.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, failed, startDaemon } from '../lib/harness.mjs';
+import { execFileSync } from 'node:child_process';
+import { PROGRAM, Sync, failed, startDaemon } from '../lib/harness.mjs';
 
 let daemon, server;
 before(async () => {
@@ -31,26 +32,62 @@ function assertRepeated(first, second) {
 const at = { resource_type: 'note', resource_id: 1 };
 const WRITES = {
 	'POST activities': { type: 'paid', metadata: { client_id: 5 } },
+	'POST activities/bulk': { activities: [{ type: 'paid' }] },
 	'POST activities/read': { reader_id: 7 },
+	'POST activities/delete': { id: 999999 },
+	'DELETE activities': { id: 999999 },
 	'POST changes': { client_id: 'c', mutations: [{ mutation_id: 'm', ...at, op: 'upsert', data: { a: 1 },
 		expected_version: 0 }] },
 	'POST heartbeat': { user_id: 7, location: '/x', info: { a: 1 } },
 	'POST locks': { ...at, user_id: 7 },
 	'DELETE locks': { ...at, user_id: 7 },
 	'POST locks/release': { ...at, user_id: 7 },
+	'POST locks/steal': { ...at, user_id: 7 },
+	'POST locks/request': { ...at, user_id: 8 },
+	'POST locks/grant': { ...at, user_id: 7, to: 8 },
+	'POST locks/refuse': { ...at, user_id: 8, to: 9 },
 	'POST notifications': { to: 7, title: 'Due' },
 	'POST notifications/read': { user_id: 7, all: true },
+	'POST notifications/unread': { user_id: 7, all: true },
+	'POST notifications/delete': { user_id: 7, all: true },
+	'DELETE notifications': { user_id: 7, all: true },
+	'PUT rules': { pattern: 'made.{id}', rule: 'anyone' },
+	'POST rules': { pattern: 'made.{id}', rule: 'role', argument: 'x' },
+	'DELETE rules/999998': {},
+	'POST rules/999999/delete': {},
 	'POST start-viewing': { ...at, user_id: 7 },
 	'POST stop-viewing': { ...at, user_id: 7 },
 	'PUT users/7': { name: 'Ada' },
 	'POST users/7': { name: 'Ada', roles: ['x'] },
+	'PUT users': { users: [{ id: 7, name: 'Ada' }] },
+	'POST users': { users: [{ id: 8, name: 'Bob' }] },
+	'DELETE users/7': {},
+	'POST users/8/delete': {},
 };
+
+/** What a call presumes that those before it do not do. */
+const PREPARE = {
+	'POST locks/refuse': () => server.post('locks/request', { ...at, user_id: 9 }),
+};
+
+/** POST because of the size of its question: it changes nothing. */
+const READS = ['POST may'];
+
+test('every route that writes is among those of the tests', () => {
+	const routes = execFileSync(PROGRAM, ['--print-routes'], { encoding: 'utf8' }).split('\n')
+		.map((line) => line.match(/^(POST|PUT|DELETE|PATCH) +\/api\/sync\/(\S+)/)).filter(Boolean)
+		.map(([, method, path]) => `${method} ${path}`);
+	const tried = new Set(Object.keys(WRITES).map((call) => call.replace(/\/\d+/, '/{id}')));
+	assert.ok(routes.length > 25, `${routes.length} routes`);
+	assert.deepEqual(routes.filter((route) => !tried.has(route)), READS);
+});
 
 describe('every write', () => {
 	for (const [call, body] of Object.entries(WRITES)) {
 		const [method, path] = call.split(' ');
 		test(`${call} with the same key receives the first answer`, async () => {
 			const key = freshKey();
+			await PREPARE[call]?.();
 			assertRepeated(await keyed(server, key, method, path, body),
 				await keyed(server, key, method, path, body));
 			failed(await keyed(server, key, method, path, `${JSON.stringify(body)} `), 422,
