@@ -8,7 +8,7 @@ import net from 'node:net';
 import http from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Daemon, Sync, end, freePort, logged, newDatabase, query, start, startCluster, startDaemon,
+import { Daemon, PROGRAM, Sync, end, freePort, logged, newDatabase, query, start, startCluster, startDaemon,
 	startPooler, tempFolder, useEverything, waitFor } from '../lib/harness.mjs';
 
 const MIGRATE_LOCK = fs.readFileSync(new URL('../../src/pg/locks.h', import.meta.url), 'utf8')
@@ -399,6 +399,41 @@ test('root with a PostgreSQL of its own and a user to become is refused',
 		assert.match(daemon.child.log, /error: server\.user cannot be used with --embedded-postgres/);
 		assert.ok(!fs.existsSync(daemon.stateFolder));
 	});
+
+/** A tree with the real quickstart and the daemon under test, in which nothing is left to build. */
+function builtTree() {
+	const tree = tempFolder('tree');
+	const source = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
+	for (const folder of ['contrib', 'build']) fs.mkdirSync(path.join(tree, folder));
+	const write = (name, text) => fs.writeFileSync(path.join(tree, name), text, { mode: 0o755 });
+	write('configure.ac', '');
+	write('configure', '');
+	fs.utimesSync(path.join(tree, 'configure.ac'), 0, 0);
+	write('contrib/source-folder', '#!/bin/sh\necho .\n');
+	write('build/.sources', '.\n');
+	write('build/config.status', '');
+	write('build/Makefile', 'all:\n');
+	fs.copyFileSync(source('contrib/quickstart'), path.join(tree, 'contrib/quickstart'));
+	fs.symlinkSync(source('contrib/welcome'), path.join(tree, 'contrib/welcome'));
+	fs.symlinkSync(PROGRAM, path.join(tree, 'build/scopewired'));
+	return tree;
+}
+
+test('a second quickstart on a folder in use is refused, whatever its port, and changes nothing', async (t) => {
+	const tree = builtTree();
+	const state = path.join(tempFolder('quick'), 'state');
+	const quickstart = async () => start(path.join(tree, 'contrib/quickstart'),
+		['--no-install', '--state', state, '--port', String(await freePort())]);
+	const first = await quickstart();
+	t.after(() => end(first, 'SIGTERM'));
+	await logged(first, /ready: listening on/);
+	const file = path.join(state, 'scopewire.conf');
+	const before = fs.readFileSync(file, 'utf8');
+	const second = await quickstart();
+	assert.equal((await second.ended).code, EX.UNAVAILABLE, second.log);
+	assert.match(second.log, /a quickstart already runs in /);
+	assert.equal(fs.readFileSync(file, 'utf8'), before);
+});
 
 test('a quickstart on a port in use is refused before it writes anything', async (t) => {
 	const server = net.createServer().listen(0, '127.0.0.1');
