@@ -2,17 +2,20 @@
 // What the daemon refuses is in its log: who, what, why, and the option that would change it.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { APP, Raw, request, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Raw, Sync, request, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const ORIGINS = { ...APP, id: 'strict', key: 'strict-key', secret: 'strict-secret',
 	allowed_origins: 'https://portal.example.com' };
 const SLOW = { ...APP, id: 'slow', key: 'slow-key', secret: 'slow-secret',
 	max_read_requests_per_second: '1', rate_limiting: 'yes', rate_limiting_max_attempts: '2',
 	rate_limiting_decay_seconds: '60', max_channel_name_bytes: '20' };
+const LIMITED = { ...APP, id: 'limited', key: 'limited-key', secret: 'limited-secret', max_connections: '3',
+	max_client_events_per_second: '1', max_presence_members: '1', max_user_requests_per_second: '2' };
+const DAILY = { ...APP, id: 'daily', key: 'daily-key', secret: 'daily-secret', max_user_bytes_per_day: '3000' };
 
 let daemon;
 
-before(async () => { daemon = await startDaemon({ apps: [APP, ORIGINS, SLOW] }); });
+before(async () => { daemon = await startDaemon({ apps: [APP, ORIGINS, SLOW, LIMITED, DAILY] }); });
 after(() => daemon?.stop());
 
 const inLog = (pattern) => waitFor(() => pattern.test(daemon.logText), String(pattern));
@@ -73,6 +76,35 @@ test('a message over the rate is in the log', async () => {
 	await client.close();
 });
 
+test('a refused sign-in is in the log', async () => {
+	const client = await daemon.connect();
+	client.send({ event: 'pusher:signin', data: { auth: `${APP.key}:00`, user_data: '{"id":"7"}' } });
+	await client.next({ event: 'pusher:error' });
+	await inLog(/sign-in refused: .+; socket \d+\.\d+, application client-portal/);
+	await client.close();
+});
+
+test('what exceeds a limit is in the log with the option', async () => {
+	const [one, two] = [await daemon.connect({ app: LIMITED }), await daemon.connect({ app: LIMITED })];
+	await one.subscribe('presence-x', { channelData: { user_id: '1' } });
+	two.sendSubscribe('presence-x', { channelData: { user_id: '2' } });
+	await two.next({ event: 'pusher:subscription_error' });
+	await inLog(/subscription to presence-x refused: .*option max_presence_members.*application limited/);
+	for (let n = 0; n < 3; n++) one.send({ event: 'client-a', channel: 'presence-x', data: {} });
+	await one.next({ event: 'pusher:error' });
+	await inLog(/message refused: .*option max_client_events_per_second.*application limited/);
+	await daemon.connect({ app: LIMITED });
+	assert.equal((await daemon.wire({ app: LIMITED }).closed).code, 4004);
+	await inLog(/connection refused: 4004, .*max_connections/);
+	const ada = Sync.user(daemon, 7, {}, LIMITED);
+	await waitFor(async () => (await ada.get('notifications')).status === 429, 'the user is refused');
+	await inLog(/request refused: GET \/api\/sync\/notifications: 429, .*max_user_requests_per_second \(2\)/);
+	const bob = Sync.user(daemon, 8, {}, DAILY);
+	await waitFor(async () => /max_user_bytes_per_day/.test((await bob.post('heartbeat',
+		{ info: { text: 'x'.repeat(900) } })).text), 'the user is refused for the day');
+	await inLog(/request refused: POST \/api\/sync\/heartbeat: 429, .*max_user_bytes_per_day \(3000\)/);
+});
+
 test('many refusals of one kind are ten lines and a count, and do not hide other kinds', async () => {
 	const liar = daemon.api({ ...APP, secret: 'wrong' });
 	for (let n = 0; n < 60; n++) await liar.trigger('orders', 'made', {});
@@ -84,5 +116,5 @@ test('many refusals of one kind are ten lines and a count, and do not hide other
 });
 
 test('no line of the log holds a secret', () => {
-	for (const app of [APP, ORIGINS, SLOW]) assert.ok(!daemon.logText.includes(app.secret));
+	for (const app of [APP, ORIGINS, SLOW, LIMITED, DAILY]) assert.ok(!daemon.logText.includes(app.secret));
 });
