@@ -129,6 +129,54 @@ test('each default that a document gives in parentheses is the option\'s', () =>
 	assert.ok(found > 20, `${found} defaults`);
 });
 
+test('the table of limits has the defaults of each place, and the variables that set them', () => {
+	const folder = tempFolder('limits'), config = path.join(folder, 'a.conf');
+	fs.writeFileSync(config, '[app a]\nkey = k\nsecret = a-long-secret\n', { mode: 0o600 });
+	/** What is set for the application: {option: value}. */
+	const printed = (env, ...args) => {
+		const { status, stdout, stderr } = spawnSync(PROGRAM, [...args, '--print-config'],
+			{ encoding: 'utf8', cwd: folder, env: { PATH: process.env.PATH, ...env } });
+		assert.equal(status, 0, stderr);
+		return Object.fromEntries([...stdout.split(/^\[app .*\]$/m)[1].matchAll(/^([a-z_]+) = (.*)$/gm)]
+			.map((m) => m.slice(1)));
+	};
+	const [, example] = fs.readFileSync(file('etc/scopewire.conf'), 'utf8').split(/^#\[app .*\]$/m);
+	const defaults = Object.fromEntries([...example.matchAll(/^#([a-z_]+) = (.*)$/gm)].map((m) => m.slice(1)));
+	const credentials = {
+		REVERB: { REVERB_APP_ID: 'a', REVERB_APP_KEY: 'k', REVERB_APP_SECRET: 'a-long-secret' },
+		SOKETI: { SOKETI_DEFAULT_APP_ID: 'a', SOKETI_DEFAULT_APP_KEY: 'k', SOKETI_DEFAULT_APP_SECRET: 'a-long-secret' },
+	};
+	const places = [printed({}, '--config', config), printed(credentials.REVERB), printed(credentials.SOKETI)];
+	const units = { s: 1, K: 1024, KiB: 1024, M: 1 << 20, MiB: 1 << 20 };
+	const value = (text) => {
+		const [, number, unit] = text.match(/^(\d+) ?([A-Za-z]*)$/) ?? [];
+		return number === undefined ? text : number * (units[unit] ?? 1);
+	};
+	const rows = fs.readFileSync(file('docs/limits.md'), 'utf8').split('\n## ')[0].split('\n')
+		.filter((line) => line.startsWith('| `')).map((line) => line.split('|').map((cell) => cell.trim()));
+	assert.ok(rows.length > 18, `${rows.length} rows`);
+	let variables = 0;
+	for (const [, name, ...cells] of rows) {
+		const option = name.replaceAll('`', '');
+		for (const [i, set] of places.entries()) {
+			const has = (what) => value(set[what] ?? defaults[what] ?? assert.fail(`no option ${what}`));
+			const larger = cells[i].match(/^the larger of `(\w+)` and `(\w+)`$/);
+			assert.equal(larger ? Math.max(has(larger[1]), has(larger[2])) : value(cells[i]), has(option),
+				`${option}, column ${i}`);
+		}
+		for (const [, variable, where] of cells[3].matchAll(/`((REVERB|SOKETI)_\w+)`/g)) {
+			const given = option === 'client_events' ? { REVERB: 'all', SOKETI: 'true' }[where]
+				: option === 'user_authentication' ? 'true' : '77';
+			const before = places[where === 'REVERB' ? 1 : 2][option];
+			const after = printed({ ...credentials[where], [variable]: given })[option];
+			assert.notEqual(after, before, variable);
+			if (given === '77') assert.match(after, /^77K?$/, variable);
+			variables++;
+		}
+	}
+	assert.ok(variables > 15, `${variables} variables`);
+});
+
 test('what surprises is stated, as the program has it', () => {
 	const source = (name) => fs.readFileSync(file(name), 'utf8');
 	const of = (text, pattern) => text.match(pattern)?.[1] ?? assert.fail(`nothing is like ${pattern}`);

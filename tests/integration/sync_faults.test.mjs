@@ -4,11 +4,10 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import yaml from 'yaml';
-import { APP, Sync, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, startCluster, startDaemon, suiteAgent, suiteGet, waitFor } from '../lib/harness.mjs';
 
 const spec = yaml.parse(fs.readFileSync(
 	fileURLToPath(new URL('../../docs/openapi.yaml', import.meta.url)), 'utf8'));
@@ -180,10 +179,10 @@ test('5,000 waiting requests delay no socket or publish, and all are answered', 
 	const locker = new pg.Client({ host, database: name, user, port: 5432 });
 	await locker.connect();
 	await locker.query('BEGIN; LOCK TABLE scopewire.users IN ACCESS EXCLUSIVE MODE');
-	const agent = new http.Agent({ maxSockets: COUNT, keepAlive: false });
+	const agent = suiteAgent({ maxSockets: COUNT, keepAlive: false });
 	let sent = 0;
 	const one = () => new Promise((resolve, reject) => {
-		const request = http.get(new URL('/api/sync/users/7', daemon.url),
+		const request = suiteGet(new URL('/api/sync/users/7', daemon.url),
 			{ agent, headers: { Authorization: server.authorization } }, (answer) => {
 				answer.resume().on('end', () => resolve(answer.statusCode)).on('error', reject);
 			});
