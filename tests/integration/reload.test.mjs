@@ -108,6 +108,22 @@ test('a reload names the options that need a restart', async (t) => {
 	assert(!names.includes('log.level'), names);
 });
 
+test('a key that the user of server.user cannot read is logged at a reload, and the old one stays',
+	{ skip: process.getuid() !== 0 && 'needs root' }, async (t) => {
+		const files = pair();      // the key belongs to root, with the mode 0600
+		const daemon = await startDaemon({ server: { tls_certificate: files.cert, tls_key: files.key,
+			user: 'nobody' } }, t);
+		const before = await fingerprint(daemon.port);
+		const config = path.join(daemon.folder, 'scopewire.conf');
+		fs.chownSync(config, Number(fs.statSync(`/proc/${daemon.pid}`).uid), 0);
+		files.replace();
+		hup(daemon);
+		await waitFor(() => /certificate was not reloaded, the old one stays: .*key\.pem.*Permission denied/
+			.test(daemon.logText), 'the refusal');
+		assert.equal(await fingerprint(daemon.port), before);
+		assert.equal((await daemon.api().trigger('c', 'E', {})).status, 200);
+	});
+
 test('while a secret is replaced, what the previous one signed is accepted, and then no more', async (t) => {
 	const daemon = await startDaemon({}, t);
 	const app = daemon.apps[0], old = { ...app };

@@ -2,6 +2,7 @@
 /* The table of options, the file, the command line, and what is printed. */
 #include <errno.h>
 #include <limits.h>
+#include <inttypes.h>
 #include "conf_case.h"
 
 START_TEST(an_empty_file_has_the_defaults)
@@ -464,6 +465,54 @@ START_TEST(what_is_set_is_printed_with_its_source)
 }
 END_TEST
 
+/* Gives the option a value that is not its default. */
+static void change_option(const struct option *o, const struct conf *unchanged, struct conf *c)
+{
+	static const char *const texts[] = { "yes", "no", "10.0.0.1", "/elsewhere", NULL };
+	char *number = textf("%" PRIu64, o->max > o->min ? o->max - 1 : o->max);
+	const char *const numbers[] = { number, NULL };
+	const char *const *words = o->type == OPTION_ENUM   ? o->words
+				   : o->type == OPTION_UINT ? numbers
+							    : texts;
+	bool is_changed = false;
+	char *complaint = NULL;
+
+	for (; *words && !is_changed; words++) {
+		if (option_set(o, c, *words, 1, &complaint))
+			free(complaint);
+		is_changed = !option_is_equal(o, unchanged, c);
+	}
+	ck_assert_msg(is_changed, "no other value for %s.%s", o->section, o->name);
+	free(number);
+}
+
+START_TEST(each_option_that_is_read_at_start_is_named_at_a_reload)
+{
+	struct conf *running;
+
+	for (size_t i = 0; i < n_conf_options; i++) {
+		const struct option *o = &conf_options[i];
+		char *name = textf("%s.%s", o->section, o->name), *names;
+
+		ck_load(.file = APP);
+		running = conf;
+		conf = NULL;
+		ck_load(.file = APP);
+		change_option(o, running, conf);
+		names = conf_needs_restart(running, conf);
+		/* TLS itself is not switched on by a reload; another certificate is read. */
+		if ((o->flags & OPTION_RELOADABLE) && strcmp(name, "server.tls_certificate") != 0)
+			ck_assert_msg(!names, "%s is reloadable", name);
+		else
+			ck_assert_msg(names && strcmp(names, name) == 0, "%s: %s", name,
+				      names ? names : "nothing is named");
+		free(names);
+		free(name);
+		conf_free(running);
+	}
+}
+END_TEST
+
 static void add_loading(Suite *s)
 {
 	TCase *t = tcase_create("loading");
@@ -486,6 +535,7 @@ static void add_loading(Suite *s)
 	tcase_add_test(t, a_configuration_that_others_can_read_is_warned_about);
 	tcase_add_test(t, limits_that_contradict_each_other_are_warned_about);
 	tcase_add_test(t, what_is_set_is_printed_with_its_source);
+	tcase_add_test(t, each_option_that_is_read_at_start_is_named_at_a_reload);
 	suite_add_tcase(s, t);
 }
 
