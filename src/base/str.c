@@ -225,11 +225,16 @@ char *textf(const char *fmt, ...)
 	return text;
 }
 
-void secret_free(char *text)
+char *secret_wipe(char *text)
 {
 	if (text)
 		explicit_bzero(text, strlen(text));
-	free(text);
+	return text;
+}
+
+void secret_free(char *text)
+{
+	free(secret_wipe(text));
 }
 
 void str_copy(char *out, size_t size, struct str_view s)

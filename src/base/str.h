@@ -50,6 +50,8 @@ char *sv_dup(struct str_view s) MUSTCHECK;
 char *textf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUSTCHECK;
 /* Wipes and frees; NULL is fine. */
 void secret_free(char *text);
+/* Overwrites the text.  NULL is fine.  Returns text. */
+char *secret_wipe(char *text);
 /* Copies what fits into size > 0 bytes, with a NUL after it. */
 void str_copy(char *out, size_t size, struct str_view s);
 #define STR_U64_SIZE 21

@@ -9,7 +9,6 @@
  */
 #include "base/mem.h"
 #include "base/metric.h"
-#include "base/random.h"
 #include "core/limit.h"
 #include "core/liveness.h"
 #include "core/session_out.h"
@@ -225,15 +224,6 @@ static void session_record(const struct session *s, const struct session_request
 	session_note(s, STEP_CONNECTED, SV(""), 0, text);
 }
 
-/* Two random numbers of 31 bits; two connections with one id do not occur. */
-static uint64_t session_new_id(void)
-{
-	uint32_t halves[2];
-
-	random_bytes(halves, sizeof(halves));
-	return (uint64_t)(halves[0] >> 1) << 32 | halves[1] >> 1 | 1;
-}
-
 struct session *session_open(struct hub *h, void *conn, const struct session_request *r)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
@@ -243,7 +233,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 
 	s->conn = conn;
 	s->hub = h;
-	s->id = session_new_id();
+	s->id = socket_id_new();
 	s->seen_s = h->now_s;
 	s->is_pusher_js = sv_eq(r->client, SV("js"));
 	map_init(&s->subscriptions);

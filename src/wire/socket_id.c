@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* No state; any thread. */
 #include <stdio.h>
+#include "base/random.h"
 #include "wire/socket_id.h"
 
 static bool socket_id_is_number(struct str_view s)
@@ -28,6 +29,14 @@ bool socket_id_parse(struct str_view text, uint64_t *out)
 	else
 		*out = UINT64_MAX;
 	return true;
+}
+
+uint64_t socket_id_new(void)
+{
+	uint32_t halves[2];
+
+	random_bytes(halves, sizeof(halves));
+	return (uint64_t)(halves[0] >> 1) << 32 | halves[1] >> 1 | 1;
 }
 
 char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE])

@@ -13,6 +13,8 @@
  * UINT64_MAX.
  */
 bool socket_id_parse(struct str_view text, uint64_t *out);
+/* Of two random numbers of 31 bits: it cannot be guessed, and does not occur twice. */
+uint64_t socket_id_new(void);
 /* Returns out. */
 char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE]);
 #endif

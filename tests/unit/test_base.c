@@ -129,6 +129,18 @@ START_TEST(a_copy_is_as_long_as_there_is_room)
 }
 END_TEST
 
+START_TEST(a_secret_is_overwritten)
+{
+	char text[] = "a secret";
+	static const char none[sizeof(text)];
+
+	ck_assert_ptr_eq(secret_wipe(text), text);
+	ck_assert_mem_eq(text, none, sizeof(text));
+	ck_assert_ptr_null(secret_wipe(NULL));
+	secret_free(NULL);
+}
+END_TEST
+
 START_TEST(utf8_is_checked_by_rfc_3629)
 {
 	static const struct {
@@ -746,6 +758,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_number_over_max_is_refused);
 	tcase_add_test(t, a_number_is_written_as_it_is_read);
 	tcase_add_test(t, a_copy_is_as_long_as_there_is_room);
+	tcase_add_test(t, a_secret_is_overwritten);
 	tcase_add_test(t, utf8_is_checked_by_rfc_3629);
 	tcase_add_test(t, utf8_is_checked_at_every_offset);
 	tcase_add_test(t, the_plain_end_is_found_at_every_offset);

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <jansson.h>
 #include <errno.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "unit.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "wire/channel_name.h"
 #include "wire/pusher.h"
@@ -537,6 +542,56 @@ START_TEST(a_socket_id_is_two_numbers_with_a_point)
 }
 END_TEST
 
+static unsigned char random_filler; /* 0: random bytes are the kernel's */
+
+/* What base/random.c calls.  The last 16 bytes of its pool are taken first. */
+ssize_t getrandom(void *out, size_t n, unsigned int flags)
+{
+	if (!random_filler)
+		return syscall(SYS_getrandom, out, n, flags);
+	memset(out, random_filler, n);
+	if (n > 16)
+		memset((unsigned char *)out + n - 16, 'k', 16);
+	return (ssize_t)n;
+}
+
+struct drawn {
+	uint64_t hash, id;
+};
+
+/* A hash and a socket id of a process with one key of the hash, and the filler as all else. */
+static struct drawn draw_in_a_child(unsigned char filler)
+{
+	struct drawn d = { 0 };
+	int fds[2], status;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		random_filler = filler;
+		d.hash = hash_bytes(SV("name"));
+		d.id = socket_id_new();
+		_exit(write(fds[1], &d, sizeof(d)) != sizeof(d));
+	}
+	ck_assert_int_eq(read(fds[0], &d, sizeof(d)), sizeof(d));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	close(fds[0]);
+	close(fds[1]);
+	return d;
+}
+
+START_TEST(socket_ids_do_not_come_from_the_key_of_the_hash)
+{
+	struct drawn one = draw_in_a_child(1), two = draw_in_a_child(2);
+
+	ck_assert_uint_eq(one.hash, two.hash);
+	ck_assert_uint_ne(one.id, two.id);
+	ck_assert_uint_ne(socket_id_new(), socket_id_new());
+}
+END_TEST
+
 START_TEST(a_socket_id_is_read_as_it_was_written)
 {
 	static const uint64_t ids[] = { 0, 1, UINT64_C(1) << 32, UINT64_C(0xfffffffe00000001),
@@ -753,6 +808,7 @@ static Suite *suite(void)
 	tcase_add_test(members, user_data_are_read_with_their_watchlist);
 	tcase_add_test(members, wrong_user_data_are_refused);
 	tcase_add_test(members, a_socket_id_is_two_numbers_with_a_point);
+	tcase_add_test(members, socket_ids_do_not_come_from_the_key_of_the_hash);
 	tcase_add_test(members, a_socket_id_is_read_as_it_was_written);
 	suite_add_tcase(s, members);
 
