@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One mutex guards the set of sockets.  Other threads hold it for a map operation, the pool's
- * thread for a walk four times a second.  An entry stays until it expires, whether its socket is
- * closed or not, so that the set is bounded by the connections of the longest TTL.
+ * thread for a walk four times a second.  An entry stays while its socket is open: a lock lives
+ * longer than the TTL of one of its sockets when another one extends it.  So the set is bounded by
+ * the open connections and those of the longest TTL.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,7 +26,7 @@
 
 struct watched {
 	uint64_t id;
-	usec_t until;	  /* mono: what is tied to it expires then in any case */
+	usec_t until;	  /* mono: a call that names it has been committed by then */
 	usec_t closed_at; /* mono; 0: open */
 	bool is_swept;	  /* the database knows that it is closed */
 	bool is_sent;	  /* is in the sweep that is under way */
@@ -143,7 +144,7 @@ static unsigned socket_ties_list_closed(struct socket_ties *t, usec_t now, struc
 			sweep_add_socket(b, w->id);
 			n += is_new;
 			n_again += !is_new;
-		} else if (now > w->until) {
+		} else if (w->closed_at && w->is_swept && now > w->until) {
 			over = xreallocarray(over, n_over + 1, sizeof(struct watched *));
 			over[n_over++] = w;
 		}

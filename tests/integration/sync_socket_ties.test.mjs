@@ -152,3 +152,18 @@ test('a socket that is not open is refused, with what to send', async (t) => {
 		assert.match(answer.json.error.message, /open connection, or none/);
 	}
 });
+
+test('a lock ends with its last socket also when that one extended it long ago', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '0' });
+	const [lock, clock] = [lockOf(daemon), lockOf(daemon)];
+	const [one, two] = [await daemon.connect(), await daemon.connect()];
+	ok(await lock.acquire({ user_id: 1, ttl: 1, socket_id: one.socketId }));
+	ok(await lock.acquire({ user_id: 1, ttl: 3600, socket_id: two.socketId }));
+	ok(await clock.acquire({ user_id: 1, ttl: 3 }));
+	await waitFor(async () => await clock.held() === null, 'longer than the first TTL');
+	await one.close();
+	await waitFor(async () => (await daemon.query('SELECT sockets FROM locks WHERE user_id IS NOT NULL'))[0].sockets.length === 1,
+		'the first socket was swept');
+	await two.close();
+	await waitFor(async () => await lock.held() === null, 'released');
+});
