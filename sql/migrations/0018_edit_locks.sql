@@ -516,6 +516,7 @@ BEGIN
 		PERFORM lock_end_quietly(l, 'expired');
 		n := n + 1;
 	END LOOP;
+	-- Without the rows of their locks, so it must not wait: those who have these wait for this.
 	DELETE FROM lock_requests r WHERE (r.app, r.resource_type, r.resource_id, r.field, r.user_id) IN (
 		SELECT o.app, o.resource_type, o.resource_id, o.field, o.user_id FROM lock_requests o
 		WHERE o.expires_at <= now() ORDER BY o.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED);

@@ -142,13 +142,23 @@ DECLARE
 	l locks;
 	n integer := 0;
 BEGIN
-	FOR l IN SELECT x.* FROM locks x WHERE x.app = p_app AND x.user_id = p_user_id
+	-- In the order of locks_sweep(), and for the same reason with the locks of the user's requests.
+	FOR l IN SELECT x.* FROM locks x WHERE x.app = p_app
+		 AND (x.resource_type, x.resource_id, x.field) IN (
+			SELECT y.resource_type, y.resource_id, y.field FROM locks y
+			WHERE y.app = p_app AND y.user_id = p_user_id
+			UNION
+			SELECT r.resource_type, r.resource_id, r.field FROM lock_requests r
+			WHERE r.app = p_app AND r.user_id = p_user_id)
 		 ORDER BY x.resource_type, x.resource_id, x.field FOR UPDATE LOOP
-		l.name := NULL;     -- the event stays in the log
-		PERFORM lock_end_quietly(l, 'forced');
-		n := n + 1;
+		IF l.user_id = p_user_id THEN
+			l.name := NULL;     -- the event stays in the log
+			PERFORM lock_end_quietly(l, 'forced');
+			n := n + 1;
+		END IF;
+		DELETE FROM lock_requests r WHERE r.app = p_app AND r.resource_type = l.resource_type
+		AND r.resource_id = l.resource_id AND r.field = l.field AND r.user_id = p_user_id;
 	END LOOP;
-	DELETE FROM lock_requests r WHERE r.app = p_app AND r.user_id = p_user_id;
 	RETURN n;
 END
 $$;

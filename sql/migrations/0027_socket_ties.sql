@@ -11,28 +11,36 @@ DECLARE
 	rest text[];
 	n integer := 0;
 BEGIN
+	-- Requests are deleted while the row of their lock is locked, and these rows are always locked in
+	-- this order: nothing that does so waits for another in a ring.
 	FOR l IN
-		SELECT x.* FROM locks x WHERE x.sockets <> '{}' AND x.sockets && p_sockets
+		SELECT x.* FROM locks x WHERE (x.app, x.resource_type, x.resource_id, x.field) IN (
+			SELECT y.app, y.resource_type, y.resource_id, y.field FROM locks y
+			WHERE y.sockets <> '{}' AND y.sockets && p_sockets
+			UNION
+			SELECT r.app, r.resource_type, r.resource_id, r.field FROM lock_requests r
+			WHERE r.socket_id = ANY (p_sockets))
 		ORDER BY x.app, x.resource_type, x.resource_id, x.field LIMIT 500 FOR UPDATE
 	LOOP
 		rest := ARRAY(SELECT s FROM unnest(l.sockets) WITH ORDINALITY AS u(s, at)
 			      WHERE s <> ALL (p_sockets) ORDER BY at);
-		IF rest = '{}' AND lock_is_held(l) THEN
+		IF rest = '{}' AND l.sockets <> '{}' AND lock_is_held(l) THEN
 			PERFORM lock_end_quietly(l, 'disconnected');
-		ELSE
+		ELSIF rest <> l.sockets THEN
 			UPDATE locks x SET sockets = rest WHERE x.app = l.app
 			AND x.resource_type = l.resource_type AND x.resource_id = l.resource_id
 			AND x.field = l.field;
 		END IF;
+		DELETE FROM lock_requests r WHERE r.app = l.app AND r.resource_type = l.resource_type
+		AND r.resource_id = l.resource_id AND r.field = l.field AND r.socket_id = ANY (p_sockets);
 		n := n + 1;
 	END LOOP;
-	DELETE FROM lock_requests r WHERE r.socket_id = ANY (p_sockets);
 	RETURN n;
 END
 $$;
 COMMENT ON FUNCTION locks_sweep IS
-	'Releases the locks whose last socket is one of the closed ones, at most 500, and deletes the '
-	'requests of these sockets. Returns how many locks.';
+	'Releases the locks whose last socket is one of the closed ones, and deletes the requests of these '
+	'sockets, for at most 500 locks. Returns for how many.';
 
 CREATE FUNCTION sockets_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off

@@ -167,3 +167,28 @@ test('a lock ends with its last socket also when that one extended it long ago',
 	await two.close();
 	await waitFor(async () => await lock.held() === null, 'released');
 });
+
+test('a sweep and the removal of a user, whose locks and requests cross, do not deadlock', async (t) => {
+	const daemon = await start(t);
+	const socket = '9.9';
+	const resources = Array.from({ length: 13 }, (_, i) => `d${100 + i}`);
+	const last = resources.at(-1);
+	// User 1 has the locks of a closed socket; user 5 has the last one, and requests the first.
+	for (const resource_id of resources)
+		ok(await Sync.server(daemon).post('locks', { resource_type: 'invoice', resource_id, user_id: resource_id === last ? 5 : 1 }));
+	ok(await Sync.server(daemon).post('locks/request', { resource_type: 'invoice', resource_id: resources[0], user_id: 5, wait: 300 }));
+	await daemon.query('UPDATE locks SET sockets = ARRAY[$1]', [socket]);
+	const [blocker, sweep, removal] = [await daemon.session(), await daemon.session(), await daemon.session()];
+	await blocker.query('BEGIN');
+	await blocker.query('SELECT FROM locks WHERE resource_id = $1 FOR UPDATE', [resources.at(-2)]);
+	// It has ended the first locks, and waits for the one before the last.
+	const swept = sweep.query('SELECT locks_sweep($1::text[])', [[socket]]);
+	await waitFor(async () => await daemon.lockWaiters() === 1, 'the sweep waits');
+	const removed = removal.query('SELECT user_release_locks((SELECT app FROM locks LIMIT 1), 5) AS n');
+	await waitFor(async () => await daemon.lockWaiters() === 2, 'the removal waits');
+	await blocker.query('COMMIT');
+	await Promise.all([swept, removed]);
+	assert.deepEqual(await daemon.query('SELECT FROM locks WHERE user_id IS NOT NULL'), []);
+	assert.deepEqual(await daemon.query('SELECT FROM lock_requests'), []);
+	for (const session of [blocker, sweep, removal]) await session.end();
+});
