@@ -2,7 +2,8 @@
 // Edit locks that change hands: requested, granted, refused, taken by right.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, failed, ok, startDaemon, waitFor, withoutEvent } from '../lib/harness.mjs';
+import net from 'node:net';
+import { Sync, failed, newDatabase, ok, query, startDaemon, waitFor, withoutEvent } from '../lib/harness.mjs';
 
 const event = (name) => ({ event: `App\\Events\\${name}` });
 
@@ -221,6 +222,93 @@ describe('steal', () => {
 		const { stolen, lock } = ok(await server.post('locks/steal', { ...r, user_id: 3 }));
 		assert.equal(stolen, false);
 		assert.equal(lock.user_id, 3);
+	});
+});
+
+/** Between a daemon and its database: loses the answer to the first statement that has this text, once it has come. */
+class LossyDatabase {
+	losing = null;
+	lost = 0;
+
+	async start(t) {
+		const database = await newDatabase();
+		const open = new Set();
+		const listener = net.createServer((near) => {
+			const far = net.connect(`${database.host}/.s.PGSQL.5432`);
+			let isLosing = false;
+			for (const socket of [near, far]) {
+				open.add(socket);
+				socket.on('error', () => {}).on('close', () => {
+					open.delete(socket);
+					near.destroy();
+					far.destroy();
+				});
+			}
+			near.on('data', (data) => {
+				if (this.losing && data.includes(this.losing)) {
+					isLosing = true;
+					this.losing = null;
+				}
+				far.write(data);
+			});
+			far.on('data', (data) => {
+				if (!isLosing) return void near.write(data);
+				// ReadyForQuery: it is committed.
+				if (!data.includes(READY)) return undefined;
+				this.lost++;
+				return near.destroy();
+			});
+		});
+		await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
+		t.after(() => {
+			for (const socket of open) socket.destroy();
+			listener.close();
+		});
+		const dsn = `host=127.0.0.1 port=${listener.address().port} dbname=${database.name} user=${database.user} sslmode=disable`;
+		this.daemon = await startDaemon({ databaseMode: 'none', database: { dsn } }, t);
+		this.query = (sql) => query(database.host, database.name, sql);
+		return this;
+	}
+}
+const READY = Buffer.from('Z\0\0\0\x05I', 'latin1');
+
+describe('a connection to the database that breaks after the commit', () => {
+	test('a grant, a refusal and a steal are done once, and not answered as refused', async (t) => {
+		const lossy = await new LossyDatabase().start(t);
+		const s = Sync.server(lossy.daemon);
+		const events = async () => (await lossy.query(`SELECT event_type FROM realtime_events ORDER BY serial`))
+			.map((e) => e.event_type.split('\\').at(-1));
+		const lose = async (name, body) => {
+			lossy.losing = `sync_lock_${name}(`;
+			const answer = await s.post(`locks/${name}`, body);
+			assert.equal(answer.status, 503, JSON.stringify(answer.json));
+			assert.equal(lossy.losing, null);
+		};
+		const r = fresh();
+		ok(await s.post('locks', { ...r, user_id: 1 }));
+		ok(await s.post('locks/request', { ...r, user_id: 2 }));
+		await lose('refuse', { ...r, user_id: 1, to: 2 });
+		await waitFor(async () => (await events()).includes('LockRefused'), 'refused');
+		ok(await s.post('locks/request', { ...r, user_id: 2 }));
+		await lose('grant', { ...r, user_id: 1, to: 2 });
+		await waitFor(async () => (await events()).includes('LockGranted'), 'granted');
+		await lose('steal', { ...r, user_id: 3 });
+		await waitFor(async () => (await events()).includes('LockStolen'), 'taken');
+		assert.equal(ok(await s.get('locks', r)).lock.user_id, 3);
+		assert.equal((await events()).filter((e) => e === 'LockStolen').length, 1);
+		assert.equal(lossy.lost, 3);
+	});
+
+	test('with an idempotency key it is repeated, and answered as the first time', async (t) => {
+		const lossy = await new LossyDatabase().start(t);
+		const s = Sync.server(lossy.daemon);
+		const r = fresh();
+		ok(await s.post('locks', { ...r, user_id: 1 }));
+		ok(await s.post('locks/request', { ...r, user_id: 2 }));
+		lossy.losing = 'sync_lock_grant(';
+		const answer = ok(await s.call('POST', 'locks/grant',
+			{ body: { ...r, user_id: 1, to: 2 }, headers: { 'Idempotency-Key': 'one' } }));
+		assert.deepEqual([lossy.lost, answer.granted, answer.lock.user_id], [1, true, 2]);
 	});
 });
 

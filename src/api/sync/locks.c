@@ -146,6 +146,11 @@ struct sync_action sync_lock_request = {
 	.done = lock_requested,
 };
 
+/*
+ * Grant, refuse and steal are not repeatable.  When the connection to the database breaks after the
+ * commit, the second call would find that the lock has changed hands: it would be refused, or take
+ * the lock from the user who has it by the first one.
+ */
 static const struct sync_field grant_fields[] = {
 	LOCK,
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
@@ -158,7 +163,6 @@ struct sync_action sync_lock_grant = {
 	.fields = grant_fields,
 	.n_fields = ARRAY_SIZE(grant_fields),
 	.function = "sync_lock_grant",
-	.is_repeatable = true,
 };
 
 static const struct sync_field refuse_fields[] = {
@@ -173,7 +177,6 @@ struct sync_action sync_lock_refuse = {
 	.fields = refuse_fields,
 	.n_fields = ARRAY_SIZE(refuse_fields),
 	.function = "sync_lock_refuse",
-	.is_repeatable = true,
 };
 
 enum { STEAL_TYPE, STEAL_ID, STEAL_FIELD, STEAL_USER_ID, STEAL_TTL, STEAL_SOCKET_ID, STEAL_FIELDS };
@@ -204,7 +207,6 @@ struct sync_action sync_lock_steal = {
 	.fields = steal_fields,
 	.n_fields = STEAL_FIELDS,
 	.function = "sync_lock_steal",
-	.is_repeatable = true,
 	.run = lock_steal,
 	.done = lock_stolen,
 };
