@@ -98,7 +98,8 @@ COMMENT ON FUNCTION daemon_leave IS
 	'The daemon does not use the database any more.';
 
 -- In plpgsql, because the session keeps the plan: planning is nearly all of the cost.
--- Of the locks that are only tried, the sessions of other roles count that hold them.
+-- Of the locks that are only tried, the sessions of other roles count that hold them; not those that
+-- only read a table of them, as pg_dump does: EXCLUSIVE mode does not conflict with that.
 CREATE FUNCTION lock_waits(p_ms integer, OUT lock text, OUT holder text, OUT is_of_log boolean)
 RETURNS SETOF record
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -109,12 +110,12 @@ BEGIN
 		SELECT l.* FROM pg_locks l WHERE l.locktype IN ('advisory', 'relation') AND l.database =
 			(SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
 	), held AS (
-		SELECT n.name, l.pid, l.granted
+		SELECT n.name, l.pid, l.granted, l.mode
 		FROM unnest('{polling,activities,sync_feed,sync_entity,viewing}'::text[]) n(name)
 		JOIN here l ON l.locktype = 'advisory' AND (l.objsubid = 2 OR l.classid = 0)
 			AND lock_key(n.name) = CASE l.objsubid WHEN 1 THEN l.objid ELSE l.classid END::bigint
 		UNION ALL
-		SELECT n.name, l.pid, l.granted
+		SELECT n.name, l.pid, l.granted, l.mode
 		FROM unnest('{serials,partitions,drain,retention}'::text[]) n(name)
 		JOIN here l ON l.locktype = 'relation' AND l.relation = ('log_lock_' || n.name)::regclass
 	), blocked AS (
@@ -124,7 +125,7 @@ BEGIN
 			AND clock_timestamp() - a.query_start > p_ms * interval '1 ms'
 		UNION
 		SELECT h.name, h.pid FROM held h JOIN pg_stat_activity a ON a.pid = h.pid
-		WHERE h.granted AND h.name IN ('drain', 'retention')
+		WHERE h.granted AND h.name IN ('drain', 'retention') AND h.mode <> 'AccessShareLock'
 			AND a.usename <> current_user
 			AND clock_timestamp() - a.state_change > p_ms * interval '1 ms'
 	)

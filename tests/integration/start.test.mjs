@@ -7,6 +7,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import http from 'node:http';
 import path from 'node:path';
+import pg from 'pg';
 import { fileURLToPath } from 'node:url';
 import { Daemon, PROGRAM, Sync, end, freePort, logged, newDatabase, query, start, startCluster, startDaemon,
 	startPooler, tempFolder, useEverything, waitFor } from '../lib/harness.mjs';
@@ -289,6 +290,24 @@ describe('/ready', { concurrency: 2 }, () => {
 		await session.query('ROLLBACK');
 		await answer;
 		assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
+		await waitFor(async () => await ready(daemon) === 200, 'ready again');
+	});
+
+	test('is 503 while another role can keep the log from being locked, not while it only reads the lock', async (t) => {
+		const daemon = await startDaemon({}, t);
+		const { host, name } = daemon.database;
+		const other = new pg.Client({ host, port: 5432, database: name, user: 'postgres' });
+		await other.connect();
+		t.after(() => other.end());
+		await other.query('BEGIN');
+		for (const lock of ['drain', 'retention']) await other.query(`SELECT FROM scopewire.log_lock_${lock}`);
+		await waitFor(async () => (await daemon.query(`SELECT FROM pg_stat_activity WHERE pid = $1
+			AND clock_timestamp() - state_change > interval '1100 ms'`, [other.processID])).length, 'it is idle');
+		assert.deepEqual(await daemon.query('SELECT * FROM lock_waits(1000)'), []);
+		assert.equal(await ready(daemon), 200);
+		await other.query('LOCK TABLE scopewire.log_lock_retention IN ROW SHARE MODE');
+		await waitFor(async () => await ready(daemon) === 503, 'not ready');
+		await other.query('ROLLBACK');
 		await waitFor(async () => await ready(daemon) === 200, 'ready again');
 	});
 
