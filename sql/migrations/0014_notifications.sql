@@ -252,7 +252,9 @@ BEGIN
 		SELECT r.user_id, r.id, notification_event(r) AS event
 		FROM rows r ORDER BY r.user_id
 	LOOP
-		payload := sent.event;
+		-- On a channel of another kind only this has the user: user_has_event() reads it.
+		payload := CASE WHEN $7 IS NULL THEN sent.event ELSE
+			(sent.event::jsonb || jsonb_build_object('recipient_id', sent.user_id))::json END;
 		IF octet_length(payload::text) > nullif(known.max_payload, 0) THEN
 			PERFORM sync_fail(413, 'too_large', format('The notification makes an event of %s '
 				'bytes; the application''s max_event_payload_bytes is %s.',

@@ -129,7 +129,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
 	paths CONSTANT text[] := string_to_array(coalesce(admin_text(p_args, 'paths', 1000, false),
-		'user_id,user.id,activity.user_id,comment.user.id,lock.user_id,previous.user_id,viewers[].user_id'), ',');
+		'user_id,user.id,recipient_id,activity.user_id,comment.user.id,lock.user_id,previous.user_id,viewers[].user_id'), ',');
 BEGIN
 	IF cardinality(paths) > 20 OR EXISTS (SELECT FROM unnest(paths) p
 		WHERE p COLLATE "C" !~ '^[-a-zA-Z0-9_]+(\[\])?(\.[-a-zA-Z0-9_]+(\[\])?)*$') THEN

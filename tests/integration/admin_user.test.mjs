@@ -16,6 +16,9 @@ async function live(daemon) {
 	ok(await server.post('notifications', { to: USER, title: 'For Ada' }), 201);
 	ok(await server.post('activities', { type: 'paid', user_id: USER }), 201);
 	await daemon.query(`SELECT broadcast('news', 'Told', '{"user":{"id":${USER},"name":"Ada"},"t":"\\u0000"}')`);
+	// On a channel of another kind, and on one that has no id in its name.
+	for (const channel of ['private-App.Models.Customer.{id}', 'presence-desk.3'])
+		ok(await server.post('notifications', { to: USER, title: `Ada, on ${channel}`, data: { user_id: 8 }, channel }), 201);
 	await daemon.query(`SELECT broadcast('news', 'Other', '{"user":{"id":8},"owner":{"id":"${USER}"}}')`);
 	await daemon.query(`SELECT broadcast('news', 'Huge', '{"user_id":${USER},"n":1e400000}')`);
 	await daemon.query(`SELECT broadcast('#server-to-user-${USER}', 'Own', '"for Ada only"')`);
@@ -40,9 +43,12 @@ test('all that is stored about a person is exported, and erased', async (t) => {
 	assert.equal(all[1].data, null);
 	assert.equal(data.user.name, 'Ada');
 	assert.equal(data.presence.location, '/home');
-	assert.deepEqual([data.viewing, data.notifications, data.activities].map((list) => list.length), [1, 1, 1]);
+	assert.deepEqual([data.viewing, data.notifications, data.activities].map((list) => list.length), [1, 3, 1]);
 	const found = names(all).filter((name) => !name.startsWith('App\\') && !name.startsWith('Illuminate\\'));
 	assert.deepEqual(found, ['Told', 'Huge', 'Own', 'Late']);
+	const channelOf = (event) => event.event.endsWith('BroadcastNotificationCreated') && event.channel;
+	assert.deepEqual(all.flatMap((one) => one.events.map(channelOf)).filter(Boolean),
+		[`private-App.Models.User.${USER}`, `private-App.Models.Customer.${USER}`, 'presence-desk.3']);
 	const other = await ctl(['user', 'export', String(USER), '--paths', 'owner.id'], { scope: 'read' });
 	assert.ok(names(lines(other)).includes('Other'));
 
@@ -51,7 +57,7 @@ test('all that is stored about a person is exported, and erased', async (t) => {
 	const erased = await ctl(['user', 'erase', String(USER), '--json']);
 	assert.equal(erased.code, 0, erased.error);
 	const told = JSON.parse(erased.out);
-	assert.equal(told.removed.deleted.notifications, 1);
+	assert.equal(told.removed.deleted.notifications, 3);
 	assert.ok(told.events >= 3);
 	const left = lines(await ctl(['user', 'export', String(USER)], { scope: 'read' }));
 	assert.deepEqual([left[0].data.user, left[0].data.presence, left[0].data.notifications, left[0].data.activities],
