@@ -9,6 +9,7 @@ use Illuminate\Broadcasting\PrivateChannel;
 use Illuminate\Notifications\Notification;
 use Illuminate\Support\Arr;
 use InvalidArgumentException;
+use Psr\Log\LoggerInterface;
 use Scopewire\Laravel\Services\RealtimeNotificationService;
 use Scopewire\Laravel\Support\Users;
 
@@ -22,6 +23,7 @@ class ScopewireChannel
     public function __construct(
         private readonly RealtimeNotificationService $service,
         private readonly Users $users,
+        private readonly LoggerInterface $log,
     ) {
     }
 
@@ -42,18 +44,31 @@ class ScopewireChannel
 
         return $this->service->send([$this->users->id($to ?? $notifiable)], [
             'title' => $message['title'], 'message' => $message['message'] ?? $message['body'] ?? null,
-            'type' => $message['type'] ?? $notification::class, 'data' => $data, 'channel' => $this->channelOf($notifiable),
+            'type' => $message['type'] ?? $notification::class, 'data' => $data, 'channel' => $this->channelOf($notifiable, $notification),
         ]);
     }
 
-    /** That of a notifiable which has a channel of its own for broadcasts, as Laravel's channel "broadcast" reads it. */
-    private function channelOf(object $notifiable): ?string
+    /**
+     * That of a notifiable which has a channel of its own for broadcasts, as Laravel's channel "broadcast" reads it.
+     * On a public or an encrypted channel the daemon broadcasts no notification; on those of the user instead.
+     */
+    private function channelOf(object $notifiable, Notification $notification): ?string
     {
         if (! method_exists($notifiable, 'receivesBroadcastNotificationsOn')) {
             return null;
         }
         $name = Arr::first(Arr::wrap($notifiable->receivesBroadcastNotificationsOn()));
 
-        return $name === null || $name === '' ? null : (string) ($name instanceof Channel ? $name : new PrivateChannel($name));
+        if ($name === null || $name === '') {
+            return null;
+        }
+        $channel = (string) ($name instanceof Channel ? $name : new PrivateChannel($name));
+        if (preg_match('/^(private-(?!encrypted-)|presence-)/', $channel) === 1) {
+            return $channel;
+        }
+        $this->log->warning('scopewire: '.$notifiable::class." receives notifications on the channel $channel, which is neither "
+            .'private nor presence; '.$notification::class.' was broadcast on the channels of the user.');
+
+        return null;
     }
 }

@@ -5,9 +5,15 @@
 namespace Scopewire\Laravel\Tests\Feature;
 
 use App\Models\User;
+use Illuminate\Broadcasting\Channel;
+use Illuminate\Broadcasting\EncryptedPrivateChannel;
+use Illuminate\Broadcasting\PrivateChannel;
 use Illuminate\Contracts\Queue\ShouldQueue;
+use Illuminate\Log\Events\MessageLogged;
+use Illuminate\Notifications\Notifiable;
 use Illuminate\Notifications\Notification;
 use Illuminate\Support\Facades\DB;
+use Illuminate\Support\Facades\Event;
 use InvalidArgumentException;
 use PHPUnit\Framework\Attributes\TestDox;
 use Scopewire\Laravel\Facades\Scopewire;
@@ -110,6 +116,29 @@ class NotificationsTest extends TestCase
         $this->assertSame(0, DB::table('notifications')->where('notifiable_id', $this->ada->id)->count());
     }
 
+    #[TestDox('via scopewire: a notifiable with a private channel is reached there, one with another kind as a user, with a line of the log')]
+    public function test_own_channel(): void
+    {
+        $warnings = [];
+        Event::listen(MessageLogged::class, function (MessageLogged $e) use (&$warnings): void {
+            $warnings[] = $e->message;
+        });
+        $send = function (Channel $own): string {
+            $id = $this->id();
+            (new Customer($id, $own))->notify(new OverScopewire);
+            $this->assertSame(1, Scopewire::notifications()->unreadCount($id));
+
+            return $this->waitFor(fn () => $this->events(self::CREATED)->firstWhere('channel', $own->name) !== null
+                ? $own->name : $this->events(self::CREATED, "private-App.Models.User.$id")->first()?->channel);
+        };
+        $this->assertSame('private-customers.1', $send(new PrivateChannel('customers.1')));
+        $this->assertSame([], $warnings);
+        foreach ([new Channel('customers.1'), new EncryptedPrivateChannel('customers.1')] as $own) {
+            $this->assertStringStartsWith('private-App.Models.User.', $send($own));
+            $this->assertStringContainsString("the channel $own->name, which", (string) array_pop($warnings));
+        }
+    }
+
     #[TestDox('via database: Laravel stores the notification, and it is broadcast at once, with its id')]
     public function test_database(): void
     {
@@ -128,6 +157,25 @@ class NotificationsTest extends TestCase
         $this->expectException(InvalidArgumentException::class);
         $this->expectExceptionMessageMatches('/ShouldQueue.*\$user->notify\(\)/');
         Scopewire::notifications()->notify($this->ada, new OverQueue);
+    }
+}
+
+class Customer
+{
+    use Notifiable;
+
+    public function __construct(private readonly int $id, private readonly Channel $own)
+    {
+    }
+
+    public function routeNotificationForScopewire(): int
+    {
+        return $this->id;
+    }
+
+    public function receivesBroadcastNotificationsOn(): Channel
+    {
+        return $this->own;
     }
 }
 
