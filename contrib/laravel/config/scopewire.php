@@ -64,12 +64,15 @@ return [
 
     /*
      * Where the daemon's webhooks arrive; they become the events of Scopewire\Laravel\Webhooks.  The
-     * request is verified by its signature, so the route needs no middleware.
+     * request is verified by its signature, so the route needs no middleware.  Each attempt of the
+     * daemon has its own time; one that differs from that of this machine by more than max_age, in
+     * seconds, is refused, so that an old request cannot be repeated.  0: none is.
      */
     'webhooks' => [
         'enabled' => true,
         'path' => 'scopewire/webhooks',
         'middleware' => [],
+        'max_age' => (int) env('SCOPEWIRE_WEBHOOKS_MAX_AGE', 300),
     ],
 
     /*

@@ -29,6 +29,12 @@ class WebhooksTest extends TestCase
             'HTTP_X_PUSHER_KEY' => $key, 'HTTP_X_PUSHER_SIGNATURE' => $signature], content: $body);
     }
 
+    /** A body of this moment. */
+    private function body(string $events): string
+    {
+        return '{"time_ms":'.now()->getTimestampMs().",\"events\":$events}";
+    }
+
     /** @return list<array{resource, array<int, resource>}> */
     private function startReceiver(int $port): array
     {
@@ -113,7 +119,7 @@ class WebhooksTest extends TestCase
     public function test_signature(): void
     {
         Event::fake([Webhooks\ChannelOccupied::class]);
-        $body = '{"time_ms":1,"events":[{"name":"channel_occupied","channel":"x"}]}';
+        $body = $this->body('[{"name":"channel_occupied","channel":"x"}]');
         $signature = hash_hmac('sha256', $body, Daemon::SECRET);
         $this->send($body, hash_hmac('sha256', $body, 'other'))->assertStatus(401);
         $this->send("$body ", $signature)->assertStatus(401);
@@ -128,16 +134,35 @@ class WebhooksTest extends TestCase
     public function test_unknown(): void
     {
         $sign = fn (string $body) => $this->send($body, hash_hmac('sha256', $body, Daemon::SECRET));
-        $sign('{"time_ms":1,"events":[{"name":"of_tomorrow","channel":"x"},7]}')->assertOk();
+        $sign($this->body('[{"name":"of_tomorrow","channel":"x"},7]'))->assertOk();
         $sign('{"time_ms":1}')->assertStatus(400);
         $sign('[')->assertStatus(400);
+    }
+
+    #[TestDox('a request that is repeated later is refused, and nothing happens')]
+    public function test_replay(): void
+    {
+        Event::fake([Webhooks\ChannelOccupied::class]);
+        $send = fn (string $body) => $this->send($body, hash_hmac('sha256', $body, Daemon::SECRET));
+        $body = $this->body('[{"name":"channel_occupied","channel":"x"}]');
+        $this->travel(301)->seconds();
+        $send($body)->assertStatus(401);
+        $this->travel(-602)->seconds();
+        $send($body)->assertStatus(401);
+        $send('{"events":[{"name":"channel_occupied","channel":"x"}]}')->assertStatus(401);
+        Event::assertNotDispatched(Webhooks\ChannelOccupied::class);
+        config(['scopewire.webhooks.max_age' => 900]);
+        $send($body)->assertOk();
+        config(['scopewire.webhooks.max_age' => 0]);
+        $send('{"time_ms":1,"events":[{"name":"channel_occupied","channel":"x"}]}')->assertOk();
+        Event::assertDispatchedTimes(Webhooks\ChannelOccupied::class, 2);
     }
 
     #[TestDox('a listener that fails makes the daemon send the request again')]
     public function test_failing_listener(): void
     {
         Event::listen(Webhooks\ChannelVacated::class, fn () => throw new RuntimeException('not now'));
-        $body = '{"time_ms":1,"events":[{"name":"channel_vacated","channel":"x"}]}';
+        $body = $this->body('[{"name":"channel_vacated","channel":"x"}]');
         $this->send($body, hash_hmac('sha256', $body, Daemon::SECRET))->assertStatus(500);
     }
 }

@@ -8,6 +8,7 @@ use Illuminate\Contracts\Config\Repository;
 use Illuminate\Contracts\Events\Dispatcher;
 use Illuminate\Http\JsonResponse;
 use Illuminate\Http\Request;
+use Illuminate\Support\Facades\Date;
 use Scopewire\Laravel\Support\Settings;
 use Scopewire\Laravel\Webhooks;
 
@@ -38,11 +39,17 @@ class WebhooksController
         if (! is_array($body) || ! is_array($body['events'] ?? null)) {
             return new JsonResponse(['message' => 'The body has no list "events".'], 400);
         }
+        $timeMs = (int) ($body['time_ms'] ?? 0);
+        $maxAge = (int) $config->get('scopewire.webhooks.max_age', 300);
+        if ($maxAge > 0 && abs(Date::now()->getTimestampMs() - $timeMs) > $maxAge * 1000) {
+            return new JsonResponse(['message' => "The request was made more than $maxAge s ago, or ahead: someone repeats it, or "
+                .'a clock is wrong.  See scopewire.webhooks.max_age.'], 401);
+        }
         foreach ($body['events'] as $event) {
             // A daemon that is newer than this package may have further events.
             $class = is_array($event) ? self::EVENTS[$event['name'] ?? ''] ?? null : null;
             if ($class !== null) {
-                $events->dispatch(new $class((string) ($event['channel'] ?? ''), (int) ($body['time_ms'] ?? 0), $event));
+                $events->dispatch(new $class((string) ($event['channel'] ?? ''), $timeMs, $event));
             }
         }
 
