@@ -142,7 +142,7 @@ test('without a recorder there are open connections only, and without a listener
 	assert.equal((await request(`${daemon.url}${PATH}`, { headers: bearer(TOKEN.read) })).status, 404);
 });
 
-test('user erase forgets the steps of the user\'s connections', async (t) => {
+const forgets = (how, forget) => test(`${how} forgets the steps of the user's connections`, async (t) => {
 	const { get, daemon, ctl } = await withAdmin(t);
 	const [gone, other, here] = [await daemon.connect(), await daemon.connect(), await daemon.connect()];
 	for (const [wire, id] of [[gone, '7'], [other, '8'], [here, '7']])
@@ -150,8 +150,11 @@ test('user erase forgets the steps of the user\'s connections', async (t) => {
 	await gone.close();
 	await other.close();
 	for (const wire of [gone, other]) await until(get, wire, (json) => json.closed_at, 'its end');
-	assert.equal((await ctl(['user', 'erase', '7'])).code, 0);
+	await forget({ daemon, ctl });
 	assert.equal((await get(`${PATH}/${gone.socketId}`)).status, 404);
 	assert.ok((await get(`${PATH}/${other.socketId}`)).json.steps.length > 2);
 	assert.deepEqual((await get(`${PATH}/${here.socketId}`)).json.steps, []);
 });
+
+forgets('user erase', async ({ ctl }) => assert.equal((await ctl(['user', 'erase', '7'])).code, 0));
+forgets('DELETE users/{id}', async ({ daemon }) => assert.equal((await Sync.server(daemon).delete('users/7')).status, 200));

@@ -4,6 +4,7 @@
  */
 #include "base/mem.h"
 #include "svc/presence_db.h"
+#include "trace/recorder.h"
 #include "api/handlers.h"
 #include "api/statement.h"
 
@@ -64,6 +65,13 @@ static void user_delete(struct sync_call *sc)
 	statement_run(sc);
 }
 
+/* So that nothing of the user stays in memory either. */
+static void user_forget(const struct sync_call *sc)
+{
+	recorder_forget_user(sc->call.services->recorder, sv(sc->call.app->id),
+			     sv(sc->values[0].text));
+}
+
 struct sync_action sync_user_delete = {
 	.fields = get_fields,
 	.n_fields = ARRAY_SIZE(get_fields),
@@ -71,6 +79,7 @@ struct sync_action sync_user_delete = {
 	.n_extra = 1,
 	.is_repeatable = true,
 	.run = user_delete,
+	.done = user_forget,
 };
 
 static const struct sync_field may_fields[] = {
