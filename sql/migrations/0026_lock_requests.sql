@@ -128,9 +128,9 @@ BEGIN
 	l := lock_give(own.l, request.user_id, request.name, request.ttl, request.socket_id);
 	PERFORM lock_tell_users('LockGranted', ARRAY[(own.l).user_id, l.user_id],
 		json_build_object('resource_type', l.resource_type, 'resource_id', l.resource_id,
-			'field', nullif(l.field, ''), 'lock', lock_json(l), 'previous',
-			json_build_object('user_id', (own.l).user_id, 'name', (own.l).name,
-					  'token', (own.l).token)), p_app);
+			'field', nullif(l.field, ''), 'lock', lock_json(l), 'socket_id', request.socket_id,
+			'previous', json_build_object('user_id', (own.l).user_id, 'name', (own.l).name,
+						      'token', (own.l).token)), p_app);
 	PERFORM lock_tell('granted', l, own.l, p_socket_id);
 	status := 200;
 	body := json_build_object('granted', true, 'lock', lock_json(l));

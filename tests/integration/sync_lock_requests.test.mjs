@@ -135,11 +135,21 @@ describe('grant', () => {
 		assert.deepEqual(await held(r), lock);
 		const told = { ...r, lock, previous: { user_id: 1, name: 'Ada', token: before.token } };
 		for (const wire of [first, second])
-			assert.deepEqual(payload(await wire.next(event('LockGranted'))), told);
+			assert.deepEqual(payload(await wire.next(event('LockGranted'))), { ...told, socket_id: null });
 		await all.next({ ...event('LockChanged'), data: { action: 'acquired' } });
 		assert.deepEqual(payload(await all.next(event('LockChanged'))), { action: 'granted', ...told });
 		failed(await ada().post('locks', { ...r, token: before.token }), 409, 'locked');
 		for (const wire of [first, second, all]) await wire.close();
+	});
+
+	test('the event names the connection that requested the lock', async () => {
+		const r = fresh();
+		const wire = await listener(2);
+		ok(await ada().post('locks', r));
+		ok(await server.post('locks/request', { ...r, user_id: 2, socket_id: wire.socketId }));
+		ok(await ada().post('locks/grant', { ...r, to: 2 }));
+		assert.equal(payload(await wire.next(event('LockGranted'))).socket_id, wire.socketId);
+		await wire.close();
 	});
 
 	test('only the holder grants, and only with the token that is valid', async () => {

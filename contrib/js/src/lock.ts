@@ -59,7 +59,8 @@ export class EditLock extends Emitter<LockEvents> {
 	#token = 0;
 	/** Of the newest event or answer: older ones change nothing. */
 	#newest = 0;
-	#isRequesting = false;
+	/** The request of this tab that is not answered yet, with the socket that it was sent for. */
+	#request: { socketId: string | undefined; ends: ReturnType<typeof setTimeout> } | null = null;
 	#isStopped = false;
 	/** Calls are made one after the other: a release never overtakes what it releases. */
 	#calls: Promise<unknown> = Promise.resolve();
@@ -88,13 +89,14 @@ export class EditLock extends Emitter<LockEvents> {
 	}
 
 	get isRequesting(): boolean {
-		return this.#isRequesting;
+		return this.#request !== null;
 	}
 
 	/** Releases the lock if it is this tab's, and listens no more. */
 	stop(): void {
 		if (this.#isStopped) return;
 		void this.release();
+		this.#endRequest();
 		this.#isStopped = true;
 		for (const end of this.#ending.splice(0)) end();
 	}
@@ -119,13 +121,25 @@ export class EditLock extends Emitter<LockEvents> {
 
 	/** Requests the lock from its holder; wait: seconds until the request ends. */
 	request(wait: number): Promise<boolean> {
-		this.#isRequesting = true;
+		this.#beginRequest(wait);
 		return this.#next(async () => {
 			const answer = await this.#post<{ lock: Lock }>('locks/request', { ttl: TTL_S, wait }, true);
-			if (!answer) this.#isRequesting = false;
+			// Its time begins when it is stored, which may be long after the call.
+			if (answer && this.#request) this.#beginRequest(wait);
+			else this.#endRequest();
 			if (!answer && !this.lock) return this.#acquire({});
 			return Boolean(answer);
 		});
+	}
+
+	#beginRequest(wait: number): void {
+		this.#endRequest();
+		this.#request = { socketId: this.manager.socketId, ends: setTimeout(() => this.#endRequest(), wait * 1000) };
+	}
+
+	#endRequest(): void {
+		clearTimeout(this.#request?.ends);
+		this.#request = null;
 	}
 
 	/** Hands the lock over to a user who requested it. */
@@ -207,7 +221,7 @@ export class EditLock extends Emitter<LockEvents> {
 
 	#own(lock: Lock): void {
 		this.#token = lock.token;
-		this.#isRequesting = false;
+		this.#endRequest();
 		clearInterval(this.#extending);
 		this.#extending = setInterval(() => void this.#extend(), EXTEND_MS);
 		this.#take(lock);
@@ -256,12 +270,16 @@ export class EditLock extends Emitter<LockEvents> {
 				this.emit('request', request);
 			})
 			.on('LockRefused', (answer) => {
-				if (!isThis(answer) || !this.#isRequesting) return;
-				this.#isRequesting = false;
+				if (!isThis(answer) || !this.#request) return;
+				this.#endRequest();
 				this.emit('refused', answer);
 			})
 			.on('LockGranted', (event) => {
-				if (!isThis(event) || !this.#isRequesting || String(event.lock.user_id) !== this.manager.userId) return;
+				if (!isThis(event) || !this.#request || String(event.lock.user_id) !== this.manager.userId) return;
+				const { socketId } = this.#request;
+				this.#endRequest();
+				// Another tab of this user requested it too, and the lock is tied to that one.
+				if (event.socket_id && event.socket_id !== socketId) return;
 				this.#own(event.lock);
 				this.emit('granted', event.lock);
 			});

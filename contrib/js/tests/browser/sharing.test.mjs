@@ -156,6 +156,32 @@ test('of two windows of one user one has the lock, and the other can have it pas
 	await waitFor(async () => (await locks()).length === 0, 'released');
 });
 
+test('a granted lock belongs to the one window whose request was granted', async () => {
+	const one = await portal.open('linus', 'form');
+	const two = await portal.open('linus', 'form', { tab: one });
+	const other = await portal.open('ada', 'form');
+	const make = (page) => page.evaluate(async () => {
+		window.lock = new window.kit.EditLock(window.manager, { type: 'note', id: '7', field: 'granted' });
+		await window.lock.reload();
+	});
+	for (const page of [other, one, two]) await make(page);
+	assert.equal(await other.evaluate(() => window.lock.take()), true);
+	for (const page of [one, two]) {
+		await page.waitForFunction(() => window.lock.isTheirs
+			&& window.manager.pusher.channel('private-App.Models.User.3')?.subscribed);
+		assert.equal(await page.evaluate(() => window.lock.request(60)), true);
+	}
+	await other.evaluate(() => window.lock.grant(3));
+	await two.waitForFunction(() => window.lock.isMine);
+	await one.waitForFunction(() => window.lock.lock?.user_id === 3 && !window.lock.isRequesting);
+	assert.equal(await one.evaluate(() => window.lock.isMine), false);
+	// A request that nobody answers ends with its time.
+	assert.equal(await one.evaluate(() => window.lock.request(1)), true);
+	await one.waitForFunction(() => !window.lock.isRequesting);
+	await one.context().close();
+	await other.context().close();
+});
+
 test('a holder that reconnects keeps the lock; a request that it missed is shown then', async () => {
 	const page = await portal.open('linus', 'form');
 	await field(page, 'title').focus();
