@@ -297,7 +297,9 @@ BEGIN
 		PERFORM lock_tell('acquired', l, before, p_socket_id);
 	END IF;
 	status := 200;
-	body := json_build_object('lock', lock_json(l), 'renewed', is_renewal);
+	-- Alone: it can be no other tab's, so a repeated call tells a tab that it has the lock.
+	body := json_build_object('lock', lock_json(l), 'renewed', is_renewal,
+		'alone', coalesce(l.sockets = ARRAY[p_socket_id], false));
 END
 $$;
 COMMENT ON FUNCTION sync_lock_acquire IS

@@ -62,6 +62,8 @@ export class EditLock extends Emitter<LockEvents> {
 	/** The request of this tab that is not answered yet, with the socket that it was sent for. */
 	#request: { socketId: string | undefined; ends: ReturnType<typeof setTimeout> } | null = null;
 	#isStopped = false;
+	/** Who has the lock was read once. */
+	#isKnown = false;
 	/** Calls are made one after the other: a release never overtakes what it releases. */
 	#calls: Promise<unknown> = Promise.resolve();
 	#extending: ReturnType<typeof setInterval> | undefined;
@@ -104,6 +106,8 @@ export class EditLock extends Emitter<LockEvents> {
 	/** Resolves to whether this tab has the lock; false too when the daemon cannot be reached. */
 	take(): Promise<boolean> {
 		return this.#next(async () => {
+			// Before a reload this user may have had it in this window: extending that lock would keep it without a holder.
+			if (!this.#isKnown) await this.reload();
 			if (this.isMine || this.isTheirs || this.#isStopped) return this.isMine;
 			return this.#acquire({});
 		});
@@ -162,6 +166,7 @@ export class EditLock extends Emitter<LockEvents> {
 	async reload(): Promise<void> {
 		try {
 			const answer = await this.manager.api.get<{ lock: Lock | null; last_token: number }>('locks', this.#fields);
+			this.#isKnown = true;
 			if (!this.#isStopped) this.#take(answer.lock, answer.last_token);
 		} catch { /* the next event or subscription tells */ }
 	}
@@ -194,10 +199,10 @@ export class EditLock extends Emitter<LockEvents> {
 	}
 
 	async #acquire(more: { token?: number }): Promise<boolean> {
-		const answer = await this.#post<{ lock: Lock; renewed: boolean }>('locks', { ttl: TTL_S, ...more }, true);
+		const answer = await this.#post<{ lock: Lock; renewed: boolean; alone: boolean }>('locks', { ttl: TTL_S, ...more }, true);
 		if (!answer) return false;
-		// Another tab of this user has it.
-		if (answer.renewed && answer.lock.token !== this.#token) {
+		// Another tab of this user has it; if only this one's socket has, an earlier answer was lost.
+		if (answer.renewed && !answer.alone && answer.lock.token !== this.#token) {
 			this.#take(answer.lock);
 			return false;
 		}

@@ -175,11 +175,45 @@ test('a granted lock belongs to the one window whose request was granted', async
 	await two.waitForFunction(() => window.lock.isMine);
 	await one.waitForFunction(() => window.lock.lock?.user_id === 3 && !window.lock.isRequesting);
 	assert.equal(await one.evaluate(() => window.lock.isMine), false);
-	// A request that nobody answers ends with its time.
+	// Without an answer a request ends with its time.
 	assert.equal(await one.evaluate(() => window.lock.request(1)), true);
 	await one.waitForFunction(() => !window.lock.isRequesting);
 	await one.context().close();
 	await other.context().close();
+});
+
+const newLock = (page, name) => page.evaluate(async (field) => {
+	window.lock = new window.kit.EditLock(window.manager, { type: 'note', id: '7', field });
+	return window.lock.take().catch(() => false);
+}, name);
+const heldField = async (field) => (await portal.daemon.query(`SELECT sockets FROM scopewire.locks
+	WHERE resource_id = '7' AND field = $1 AND user_id IS NOT NULL`, [field]))[0];
+
+test('a window that loads again, and takes the lock at once, leaves no lock without a holder', async () => {
+	const page = await portal.open('linus', 'form');
+	assert.equal(await newLock(page, 'reloaded'), true);
+	await page.reload();
+	await page.waitForFunction(() => window.manager?.status.state === 'connected');
+	assert.equal(await newLock(page, 'reloaded'), false);
+	await waitFor(async () => await heldField('reloaded') === undefined, 'ended with the first socket');
+	assert.equal(await page.evaluate(() => window.lock.take()), true);
+	await page.context().close();
+});
+
+test('a lock whose first answer was lost is the window\'s at the next attempt', async () => {
+	const page = await portal.open('linus', 'form');
+	let lost = 0;
+	await page.route('**/api/sync/locks', async (route) => {
+		if (route.request().method() !== 'POST' || lost) return route.continue();
+		lost++;
+		await route.fetch();
+		return route.abort();
+	});
+	assert.equal(await newLock(page, 'lost'), false);
+	assert.equal(lost, 1);
+	assert.ok(await heldField('lost'));
+	assert.equal(await page.evaluate(() => window.lock.take()), true);
+	await page.context().close();
 });
 
 test('a holder that reconnects keeps the lock; a request that it missed is shown then', async () => {
