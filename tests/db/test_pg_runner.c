@@ -3,6 +3,7 @@
 #include "unit.h"
 #include "wait.h"
 #include <stdatomic.h>
+#include <time.h>
 #include "base/log.h"
 #include "database.h"
 #include "pg/chore.h"
@@ -249,6 +250,63 @@ START_TEST(a_runner_connects_again_until_it_is_stopped)
 }
 END_TEST
 
+static _Atomic usec_t clock_ahead_us;
+
+static usec_t clock_moved(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * USEC_PER_SEC + ts.tv_nsec / 1000 + clock_ahead_us;
+}
+
+static atomic_uint refusals;
+
+static void count_refusal(void *ctx, const char *why)
+{
+	(void)ctx;
+	ck_assert_msg(*why != '\0', "a refusal has its cause");
+	atomic_fetch_add(&refusals, 1);
+}
+
+/* Its pauses are so long that only the moved clock ends them. */
+START_TEST(a_runner_connects_to_a_database_that_comes_minutes_later)
+{
+	static const usec_t minutes = 5 * 60 * USEC_PER_SEC;
+	struct served s = { .runner = NULL };
+	char *conninfo = pg_fixture_database(pg, "late", NULL);
+	struct pg_runner_conf conf = { .name = "runner",
+				       .options = options_for(conninfo),
+				       .backoff_min_ms = 60000,
+				       .backoff_max_ms = 240000,
+				       .serve = serve_news,
+				       .on_down = count_refusal,
+				       .on_away = count_away,
+				       .away_every_ms = 1,
+				       .ctx = &s };
+
+	clock_set_source(clock_moved);
+	pg_fixture_stop(pg, "immediate");
+	ck_assert_int_eq(pg_runner_start(&conf, &s.runner), 0);
+	for (unsigned n = 1; n <= 4; n++) {
+		unsigned away;
+
+		WAIT_UNTIL(refusals == n);
+		away = s.away;
+		WAIT_UNTIL(s.away > away + 2);
+		ck_assert_uint_eq(refusals, n);
+		if (n == 4)
+			pg_fixture_start(pg);
+		clock_ahead_us += minutes;
+	}
+	WAIT_UNTIL(s.connections == 1);
+	ck_assert_uint_eq(refusals, 4);
+	pg_runner_stop(s.runner);
+	clock_set_source(NULL);
+	free(conninfo);
+}
+END_TEST
+
 START_TEST(a_runner_stops_while_the_database_is_away)
 {
 	struct served s = { .runner = NULL };
@@ -281,6 +339,7 @@ int main(void)
 	tcase_add_test(t, a_refused_chore_does_not_stop_the_others);
 	tcase_add_test(t, a_chore_with_more_to_do_is_due_at_once);
 	tcase_add_test(t, a_runner_connects_again_until_it_is_stopped);
+	tcase_add_test(t, a_runner_connects_to_a_database_that_comes_minutes_later);
 	tcase_add_test(t, a_runner_stops_while_the_database_is_away);
 	suite_add_tcase(s, t);
 	return unit_run(s);
