@@ -7,7 +7,7 @@ import path from 'node:path';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { parse } from 'yaml';
 import { fileURLToPath } from 'node:url';
-import { PROGRAM, binaries, query, startCluster, startDaemon, tempFolder } from '../lib/harness.mjs';
+import { PROGRAM, Sync, binaries, query, startCluster, startDaemon, tempFolder } from '../lib/harness.mjs';
 
 const file = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
 
@@ -85,6 +85,76 @@ test('tokens made by each example of the guide are accepted', async (t) => {
 			{ encoding: 'utf8', env: { ...process.env, TOKEN: token } });
 		assert.match(answer, /"notifications":\[\].*200$/s, `${name}: ${answer}`);
 	}
+});
+
+/** All fenced blocks of a kind in a document that match a pattern; there is one at least. */
+function examples(document, kind, pattern) {
+	const found = [...fs.readFileSync(file(document), 'utf8').matchAll(new RegExp('```' + kind + '\\n(.*?)```', 'gs'))]
+		.map((m) => m[1]).filter((text) => pattern.test(text));
+	assert.ok(found.length, `${document} has a block like ${pattern}`);
+	return found;
+}
+
+test('the SQL of the pages of the sync API does what they say', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const server = Sync.server(daemon);
+	// As an application: the schema is not in its search_path.
+	const session = await daemon.session();
+	await session.query('SET search_path = public');
+	const run = async (document, pattern) => {
+		for (const block of examples(document, 'sql', pattern)) await session.query(block);
+	};
+	const joins = async (id, channel, claims) => (await Sync.user(daemon, id, claims).post('/broadcasting/auth',
+		{ socket_id: '1.2', channel_name: channel })).status;
+
+	await t.test('activities', async () => {
+		await run('docs/sync/activities.md', /activity_add/);
+		const { activities } = (await server.get('activities', { feed: 'client', client_id: 1001 })).json;
+		assert.deepEqual(activities.map((a) => [a.type, a.description, a.subject_id]),
+			[['invoice_paid', 'Paid', '42']]);
+	});
+	await t.test('notifications', async () => {
+		await run('docs/sync/notifications.md', /notification_send/);
+		const unread = async (id) => (await server.get('notifications', { user_id: id })).json.unread;
+		assert.deepEqual([await unread(7), await unread(8)], [0, 1], 'user 7 has read it');
+	});
+	await t.test('channel rules', async () => {
+		await session.query(`CREATE TABLE project_members (project_id bigint, user_id bigint);
+			INSERT INTO project_members VALUES (5, 7)`);
+		await run('docs/sync/authorization.md', /INSERT INTO scopewire\.channel_rules/);
+		const expected = [[7, 'private-App.Models.User.7', 200], [8, 'private-App.Models.User.7', 403],
+			[7, 'private-project.5', 200], [8, 'private-project.5', 403], [7, 'private-admin', 403]];
+		for (const [id, channel, status] of expected) assert.equal(await joins(id, channel), status, `${id} ${channel}`);
+		assert.equal(await joins(7, 'private-admin', { roles: ['admin'] }), 200);
+		assert.equal(await joins(7, 'private-document.1', { roles: ['editor'] }), 200);
+	});
+	await t.test('users, by the trigger of the application', async () => {
+		await session.query('CREATE TABLE users (id bigint PRIMARY KEY, name text, is_admin boolean)');
+		await run('docs/sync/users.md', /CREATE TRIGGER users_changed/);
+		await session.query(`INSERT INTO users VALUES (70, 'Ada', true), (71, 'Grace', false)`);
+		const user = async (id) => (await server.get(`users/${id}`)).json.user;
+		assert.deepEqual([(await user(70)).roles, (await user(71)).roles], [['admin'], ['member']]);
+		await session.query('UPDATE users SET id = 72 WHERE id = 71; DELETE FROM users WHERE id = 70');
+		assert.equal((await user(72)).name, 'Grace');
+		for (const id of [70, 71]) assert.equal((await server.get(`users/${id}`)).status, 404);
+	});
+	await t.test('publishing and watched tables', async () => {
+		const wire = await daemon.connect();
+		await wire.subscribe('private-client.42');
+		await run('docs/sql.md', /^INSERT INTO scopewire\.realtime_events/);
+		const published = await wire.next({ channel: 'private-client.42', event: 'App\\Events\\InvoiceCreated' });
+		assert.equal(published.data, '{"id":7}');
+		await session.query('CREATE TABLE invoices (id bigint PRIMARY KEY, client_id bigint)');
+		const [watched] = examples('docs/sql.md', 'sql', /scopewire\.watch\('invoices'/);
+		// The second statement of the block is the synopsis.
+		const statements = watched.split('\n').filter((line) => /^SELECT .*;/.test(line));
+		assert.equal(statements.length, 3);
+		await session.query(statements[0]);
+		await session.query('INSERT INTO invoices VALUES (1, 42)');
+		await wire.next({ channel: 'private-client.42', event: 'invoices.insert' });
+		await session.query(statements[1]);
+		assert.deepEqual((await session.query(statements[2])).rows, []);
+	});
 });
 
 /** The texts between backticks in a column of the tables of a document. */
