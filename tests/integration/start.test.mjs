@@ -294,11 +294,14 @@ describe('/ready', { concurrency: 2 }, () => {
 	});
 
 	test('is 503 while another role can keep the log from being locked, not while it only reads the lock', async (t) => {
-		const daemon = await startDaemon({}, t);
+		const cluster = await startCluster();
+		t.after(() => cluster.stop());
+		// Without this right the daemon does not see since when another role's session is idle.
+		await query(cluster.socket, 'postgres', 'GRANT pg_read_all_stats TO scopewire', [], 'postgres');
+		const daemon = await startDaemon({ cluster }, t);
 		const { host, name } = daemon.database;
 		const other = new pg.Client({ host, port: 5432, database: name, user: 'postgres' });
 		await other.connect();
-		t.after(() => other.end());
 		await other.query('BEGIN');
 		for (const lock of ['drain', 'retention']) await other.query(`SELECT FROM scopewire.log_lock_${lock}`);
 		await waitFor(async () => (await daemon.query(`SELECT FROM pg_stat_activity WHERE pid = $1
@@ -309,6 +312,7 @@ describe('/ready', { concurrency: 2 }, () => {
 		await waitFor(async () => await ready(daemon) === 503, 'not ready');
 		await other.query('ROLLBACK');
 		await waitFor(async () => await ready(daemon) === 200, 'ready again');
+		await other.end();
 	});
 
 	test('is 503 while the daemon drains', async (t) => {
