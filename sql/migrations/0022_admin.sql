@@ -464,14 +464,14 @@ BEGIN
 				'socket_id', admin_text(args, 'socket_id', 24))
 			ELSE '{}' END;
 		status := 200;
-	EXCEPTION
-		WHEN data_exception OR integrity_constraint_violation OR raise_exception THEN
-			reason := SQLERRM;
-			status := 400;
+	EXCEPTION WHEN OTHERS THEN
+		-- SW4..: sync_fail() refused.  All else but what a client sent wrong is a failure.
+		reason := SQLERRM;
+		status := CASE WHEN SQLSTATE ~ '^(22|23|SW4|P0001)' THEN 400 ELSE 500 END;
 	END;
-	IF status = 400 THEN
-		body := json_build_object('error', json_build_object('code', 'invalid_request',
-			'message', reason));
+	IF status <> 200 THEN
+		body := json_build_object('error', json_build_object('message', reason,
+			'code', CASE status WHEN 400 THEN 'invalid_request' ELSE 'database_error' END));
 	END IF;
 	PERFORM admin_audit_add(p_who, p_address, p_action, args - 'data', coalesce(reason, 'ok'));
 END

@@ -9,9 +9,13 @@
 
 #define ADMIN_API "/admin/api/"
 
+/* Tokens whose names share a slot share its rate. */
+#define ADMIN_REFUSAL_SLOTS 64
+
 struct admin {
 	struct admin_services services;
 	struct admin_tokens *tokens;
 	struct history *history;
+	uint64_t refusals[ADMIN_REFUSAL_SLOTS]; /* limit_take() of rows about refused requests */
 };
 #endif

@@ -5,9 +5,10 @@
  */
 #include <signal.h>
 #include <unistd.h>
-#include "base/log.h"
+#include "base/log_gate.h"
 #include "base/mem.h"
 #include "pg/pool.h"
+#include "core/limit.h"
 #include "core/users.h"
 #include "wire/json.h"
 #include "trace/recorder.h"
@@ -21,6 +22,14 @@
 
 /* The action of admin_write() that closes one connection. */
 #define DISCONNECT_SOCKET "connection-disconnect"
+
+/* Rows that a token's refused requests add in a minute. */
+#define REFUSALS_PER_MINUTE 60
+
+/* Of an id in the path of a refused request, this many bytes are recorded. */
+#define RECORDED_ID_BYTES 24
+
+static struct log_gate unrecorded = LOG_GATE("refused changes that are not in admin_audit");
 
 static const struct pg_statement write_statement = {
 	.sql = "SELECT status, body, body->>'app', body->>'user', body->>'socket_id' "
@@ -68,6 +77,8 @@ static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
 {
 	const char *action = q->text;
 
+	if (!a->rc && pg_answer_rows(a) == 1 && pg_answer_int(a, 0, 0) == 500)
+		log_error("admin: %s failed: %s", action, pg_answer_text(a, 0, 1));
 	if (a->rc || pg_answer_rows(a) != 1 || pg_answer_int(a, 0, 0) != 200) {
 		admin_query_reply(q, a);
 		return;
@@ -95,7 +106,7 @@ static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
 }
 
 static const struct pg_statement audit_statement = {
-	.sql = "SELECT admin_audit_add($1::text, $2::text, $3::text, NULL, $4::text)",
+	.sql = "SELECT admin_audit_add($1::text, $2::text, $3::text, $4::jsonb, $5::text)",
 	.takes_locks = true,
 };
 
@@ -105,18 +116,69 @@ static void admin_on_audited(void *ctx UNUSED, const struct pg_answer *a)
 		log_warn("admin: a refused change could not be recorded in admin_audit");
 }
 
-/* A known token requested a change that it may not make; result is the reason. */
+/* The segment of the path that names the connection to close; false: another change. */
+static bool admin_path_connection(struct str_view path, struct str_view *id)
+{
+	struct str_view rest = sv_skip(path, sizeof(CONNECTIONS_PATH));
+
+	return sv_starts_with(path, SV(CONNECTIONS_PATH "/")) && sv_split(&rest, '/', id);
+}
+
+/* {"socket_id": the text} (heap).  It was not verified: it can be long, and have any bytes. */
+static char *admin_recorded_id(struct str_view id)
+{
+	char text[RECORDED_ID_BYTES];
+	size_t n = id.len < sizeof(text) ? id.len : sizeof(text);
+	struct strbuf b;
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = id.ptr[i] >= ' ' && id.ptr[i] <= '~' ? id.ptr[i] : '?';
+	strbuf_init(&b, 64);
+	strbuf_add_str(&b, "{\"socket_id\":");
+	strbuf_add_json(&b, sv_n(text, n));
+	strbuf_add_c(&b, '}');
+	return strbuf_detach(&b);
+}
+
+/*
+ * A known token requested a change that it may not make; result is the reason.  Rows cannot be
+ * deleted for 30 days: their number and their size have limits.
+ */
 void admin_audit_refused(struct admin *a, const struct request *r, const char *who,
 			 const char *result)
 {
 	char from[ADDRESS_TEXT_SIZE];
-	char *action = sv_dup(sv_skip(r->path, sizeof(API) - 1));
-	const char *values[] = { who, r->is_unix ? "socket" : address_format(&r->peer, from),
-				 action, result };
-	const struct pg_call call = { .statement = &audit_statement, .n = 4, .values = values };
+	struct str_view id;
+	const char *values[5] = { who, r->is_unix ? "socket" : address_format(&r->peer, from) };
+	const struct pg_call call = { .statement = &audit_statement, .n = 5, .values = values };
+	uint64_t *rate = &a->refusals[sv_hash(sv(who), 0) % ADMIN_REFUSAL_SLOTS];
+	bool is_connection = admin_path_connection(r->path, &id);
+	char *action, *arguments;
 
+	if (!limit_take(rate, REFUSALS_PER_MINUTE, 60 * USEC_PER_SEC, 1, clock_mono())) {
+		log_gated(&unrecorded,
+			  "admin: a refused change by the token %s is not in "
+			  "admin_audit, which had %d in a minute",
+			  who, REFUSALS_PER_MINUTE);
+		return;
+	}
+	action = is_connection ? xstrdup(DISCONNECT_SOCKET)
+			       : sv_dup(sv_skip(r->path, sizeof(API) - 1));
+	arguments = is_connection ? admin_recorded_id(id) : NULL;
+	values[2] = action;
+	values[3] = arguments;
+	values[4] = result;
 	pg_pool_call(a->services.pool, &call, admin_on_audited, NULL);
 	free(action);
+	free(arguments);
+}
+
+/* Why PostgreSQL cannot take the body as a text; NULL: it can. */
+static const char *admin_body_fault(struct str_view body)
+{
+	if (body.len && memchr(body.ptr, '\0', body.len))
+		return "The body has a NUL in it.";
+	return sv_is_utf8(body) ? NULL : "The body is not valid UTF-8.";
 }
 
 /*
@@ -198,17 +260,15 @@ static void admin_write(struct admin_query *q, const char *action, const char *a
 /* The last part of the path is the action. */
 void admin_on_write(struct admin *a, struct request *r, const char *who)
 {
-	const char *fault = admin_token_fault(a, r);
+	const char *fault = admin_body_fault(r->body);
 	struct strbuf args;
 	char *action, *data;
 
+	if (!fault)
+		fault = admin_token_fault(a, r);
 	if (fault) {
 		admin_audit_refused(a, r, who, fault);
 		admin_query_refuse(r, 400, "invalid_request", sv(fault));
-		return;
-	}
-	if (r->body.len && memchr(r->body.ptr, '\0', r->body.len)) {
-		admin_query_refuse(r, 400, "invalid_request", SV("The body has a NUL in it."));
 		return;
 	}
 	strbuf_init(&args, r->body.len + 1);

@@ -249,6 +249,52 @@ test('hostile input is refused, and the listener goes on', async (t) => {
 	assert.equal((await daemon.query('SELECT count(*)::int AS n FROM scopewire.realtime_events'))[0].n, 0);
 });
 
+test('a change with a body that is no text is recorded, with the reason', async (t) => {
+	const { daemon, url } = await withAdmin(t);
+	const send = (body) => fetch(`${url}/admin/api/send`, { method: 'POST', headers: bearer(TOKEN.write), body });
+	const before = '{"channel":"news","event":"x","data":1,"user":"';
+	for (const byte of [0x00, 0xff]) {
+		const answer = await send(Buffer.concat([Buffer.from(before), Buffer.from([byte]), Buffer.from('"}')]));
+		assert.equal(answer.status, 400, String(byte));
+		assert.match((await answer.json()).error.message, /NUL|UTF-8/);
+	}
+	await waitFor(async () => (await audit(daemon)).length === 2, 'a row for each');
+	assert.deepEqual((await audit(daemon)).map((row) => [row.action, row.result]),
+		[['send', 'The body has a NUL in it.'], ['send', 'The body is not valid UTF-8.']]);
+});
+
+test('a change that fails in the database is recorded, and answered with 500', async (t) => {
+	const { daemon, post } = await withAdmin(t);
+	await daemon.query('ALTER FUNCTION admin_webhook_resend(jsonb) RENAME TO gone');
+	const { status, json } = await post('/admin/api/webhook-resend', { id: 7 });
+	assert.equal(status, 500);
+	assert.equal(json.error.code, 'database_error');
+	const [row] = await audit(daemon);
+	assert.deepEqual([row.action, row.arguments], ['webhook-resend', { id: 7 }]);
+	assert.match(row.result, /admin_webhook_resend/);
+	assert.match(daemon.logText, /webhook-resend failed: .*admin_webhook_resend/);
+});
+
+test('rows about refused changes are short, and limited in rate for each token', async (t) => {
+	const { daemon, post } = await withAdmin(t);
+	const attempt = async (id) => assert.equal((await post(`/admin/api/connections/${id}/disconnect`, {},
+		bearer(TOKEN.read))).status, 403);
+	await attempt('x'.repeat(6000));
+	await attempt('%ff%01%22%5c');
+	await waitFor(async () => (await audit(daemon)).length === 2, 'both rows');
+	for (const row of await audit(daemon)) {
+		assert.equal(row.action, 'connection-disconnect');
+		assert.match(row.arguments.socket_id, /^[ -~]{1,24}$/);
+	}
+	let attempts = 2;
+	for (; attempts < 150; attempts++) await attempt('1.2');
+	await waitFor(() => /refused change by the token my-read is not in admin_audit/.test(daemon.logText), 'the limit');
+	assert.equal((await post('/admin/api/connections/1.2/disconnect')).status, 404);
+	await waitFor(async () => (await audit(daemon)).at(-1)?.token === 'my-write', 'the row of another token');
+	const n = (await audit(daemon)).length;
+	assert.ok(n >= 60 && n < attempts, `${n} rows`);
+});
+
 test('without a database the state is answered, and a change is refused', async (t) => {
 	const { get, post } = await withAdmin(t, { tokens: TOKENS }, { databaseMode: 'none',
 		database: { host: tempFolder('nothing'), required: 'no' } });
