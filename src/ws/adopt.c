@@ -34,7 +34,7 @@ SSL *SSL_new(SSL_CTX *context)
 }
 
 /* libwebsockets reads once for each call, as if the socket were readable. */
-static void adopt_read_head(struct worker *w, int fd)
+static void adopt_read_head(struct worker *w, int fd, const SSL *ssl)
 {
 	struct lws_pollfd p = { .fd = fd, .events = LWS_POLLIN, .revents = LWS_POLLIN };
 
@@ -42,6 +42,11 @@ static void adopt_read_head(struct worker *w, int fd)
 		p.revents = LWS_POLLIN;
 		if (lws_service_fd(w->context, &p))
 			return; /* it has closed fd */
+	}
+	/* Frames behind the head: it looks for them only after a read that filled its buffer. */
+	if (ssl && SSL_pending(ssl)) {
+		p.revents = LWS_POLLIN;
+		lws_service_fd(w->context, &p);
 	}
 }
 
@@ -66,13 +71,13 @@ void worker_adopt(struct worker *w, struct control *c)
 	w->subprotocol = h.protocol;
 	/* On failure libwebsockets has closed fd. */
 	if (lws_adopt_socket_vhost(vhost, c->fd))
-		adopt_read_head(w, c->fd);
+		adopt_read_head(w, c->fd, c->ssl);
 	else
 		log_debug("worker %u: a socket could not be adopted", w->index);
 	frame_guard_drop_head();
 	SSL_free(adopted_ssl); /* it failed early */
 	adopted_ssl = NULL;
 	w->head = w->subprotocol = SV("");
-	w->needs_service = true; /* frames behind the handshake may wait in the TLS state */
+	w->needs_service = true; /* more frames may wait in the TLS state */
 	strbuf_release(&c->head);
 }

@@ -171,7 +171,7 @@ describe('WebSocket', () => {
 			assert.match(raw.text, /^HTTP\/1.1 101 /);
 			raw.received = raw.received.subarray(end);
 			raw.upgraded = true;
-			raw.write(frame(''));
+			raw.socket.emit('data', Buffer.alloc(0));     // frames behind the head are parsed
 			if (code) assert.equal(await raw.closeCode(), code);
 			else await waitFor(() => raw.messages.some((m) => m.event === 'pusher:pong'), 'a pong');
 			raw.destroy();
