@@ -37,6 +37,7 @@ test('changes made offline wait on the device, and a later tab sends each once a
 	await isReady(first);
 	await first.evaluate(() => window.store.put('note', 8, { title: 'zero' }));
 	await waitFor(async () => (await stored(8))?.data.title === 'zero', 'stored');
+	await first.waitForFunction(() => window.manager.status.queued === 0);      // the answer is there too
 	await first.context().setOffline(true);
 	for (const title of ['one', 'two', 'three'])
 		await first.evaluate((t) => window.store.patch('note', 8, { title: t }), title);
@@ -68,6 +69,7 @@ test('a change whose answer was lost counts once', async () => {
 		await route.fetch();
 		return route.abort();
 	});
+	await page.waitForFunction(async () => (await window.store.get('note', 8)).version > 0);
 	await page.evaluate(() => window.store.patch('note', 8, { title: 'four' }));
 	await page.waitForFunction(() => window.manager.status.queued === 0);
 	assert.equal(lost, 1);
