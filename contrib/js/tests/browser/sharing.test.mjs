@@ -69,7 +69,7 @@ test('a change whose answer was lost counts once', async () => {
 		await route.fetch();
 		return route.abort();
 	});
-	await page.waitForFunction(async () => (await window.store.get('note', 8)).version > 0);
+	await waitFor(() => page.evaluate(async () => (await window.store.get('note', 8)).version > 0), 'read');
 	await page.evaluate(() => window.store.patch('note', 8, { title: 'four' }));
 	await page.waitForFunction(() => window.manager.status.queued === 0);
 	assert.equal(lost, 1);
