@@ -101,13 +101,15 @@ for (const name of names)
 		async (t) => {
 			const [one, two] = await twoSessions(t);
 			const call = calls[name](1, ++run);
-			await two.query(...(needed[name]?.() ?? call));
+			if (needed[name]) await two.query(...needed[name]());
 			await one.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM scopewire.users');
+			await two.query('BEGIN');
 			await two.query(...call);
-			let code;
-			await one.query(...call).then(() => one.query('COMMIT')).catch((e) => {
-				code = e.code;
-				return one.query('ROLLBACK');
-			});
+			let code, isDone = false;
+			const called = one.query(...call).catch((e) => { code = e.code; }).finally(() => { isDone = true; });
+			await waitFor(async () => isDone || await daemon.lockWaiters() > 0);
+			await two.query('COMMIT');
+			await called;
+			await one.query(code ? 'ROLLBACK' : 'COMMIT').catch((e) => { code = e.code; });
 			assert.equal(code, CONFLICTING.includes(name) ? CONFLICT : undefined);
 		});
