@@ -22,7 +22,8 @@ static void render_disarm(char *text)
 			p[0] = p[1] = '?';
 }
 
-char *render_text(const json_t *value)
+/* A value as text of one line, heap; "-" for null. */
+static char *render_text(const json_t *value)
 {
 	char *text = NULL, *quoted;
 	size_t len;
