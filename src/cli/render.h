@@ -8,8 +8,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* A value as text of one line, heap; "-" for null.  Quotes and backslashes stay as they are; control
- * characters become "?". */
+/* A value as text of one line, heap; "-" for null.  Quotes and backslashes stay as they are;
+ * control characters become "?". */
 char *render_plain(const json_t *value);
 void render(const json_t *value, FILE *out);
 #endif
