@@ -128,13 +128,14 @@ class Pane {
 			this.#card(data, frame, { at, missed: this.replaying });
 		});
 		client.addEventListener('replayed', ({ detail }) => {
-			this.replaying = false;
 			this.memory.save(client.positions);
-			if (detail.channel === FEED && detail.count > 0)
+			if (detail.channel !== FEED) return;      // another channel's replay may end before
+			this.replaying = false;
+			if (detail.count > 0)
 				this.#notice(`${plural(detail.count, 'event')} recovered`);
 		});
 		client.addEventListener('resync', ({ detail }) => {
-			this.replaying = false;
+			if (detail.channel === FEED) this.replaying = false;
 			this.memory.save(client.positions);
 			this.#notice(`The log cannot replay from here (${detail.reason}): an application fetches its state`);
 		});

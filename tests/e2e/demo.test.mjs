@@ -98,8 +98,7 @@ test('the demo page', async (t) => {
 			WHERE delivered AND payload::text LIKE '%while away%'`)).length, 'it is delivered');
 		await page.goBack();
 		for (const n of [1, 2]) {
-			// as recovered, or as kept where the browser loads the page once more
-			await pane(n).locator('.card', { hasText: 'while away' }).waitFor();
+			await pane(n).locator('.card.missed', { hasText: 'while away' }).waitFor();
 			assert.deepEqual((await shown(n)).slice(1), before[n - 1]);
 		}
 	});

@@ -317,7 +317,7 @@ describe('upgrade requests', { concurrency: true }, () => {
 	});
 });
 
-/** Sends the bytes, if any (node never reports an empty write over TLS), and is gone; by turns with a reset. */
+/** Sends the bytes, if any (node never reports an empty write over TLS), and ends the connection; by turns with a reset. */
 function leave(socket, bytes, n) {
 	const gone = new Promise((resolve) => socket.once('close', resolve));
 	const go = () => (n % 2 ? socket.resetAndDestroy() : socket.destroy());

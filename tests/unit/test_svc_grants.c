@@ -15,6 +15,10 @@ static struct authorizer *authorizer;
 static struct directory *directory;
 static struct grants *grants;
 
+/* What the test joined, left at its end: a grant lives as long as a subscription has it. */
+static uint64_t joined[3 * MANY + 16];
+static size_t n_joined;
+
 static void setup(void)
 {
 	const struct pg_pool_conf conf = { .options = { .conninfo = "host=/nowhere" },
@@ -31,6 +35,8 @@ static void setup(void)
 
 static void teardown(void)
 {
+	while (n_joined)
+		grants_leave(grants, joined[--n_joined]);
 	grants_stop(grants);
 	authorizer_stop(authorizer);
 	pg_pool_stop(pool);
@@ -50,6 +56,8 @@ static uint64_t join(const char *channel, int64_t user_id, const char *roles)
 	uint64_t id = grants_join(grants, app, sv(channel), &mark);
 
 	ck_assert_uint_ne(id, 0);
+	ck_assert_uint_lt(n_joined, ARRAY_SIZE(joined));
+	joined[n_joined++] = id;
 	return id;
 }
 
