@@ -297,7 +297,8 @@ BEGIN
 		PERFORM lock_tell('acquired', l, before, p_socket_id);
 	END IF;
 	status := 200;
-	-- Alone: it can be no other tab's, so a repeated call tells a tab that it has the lock.
+	-- "alone": the caller's connection is the only one that has the lock.  A tab whose first call was
+	-- answered, but did not receive the answer, learns by it from a second call that the lock is its own.
 	body := json_build_object('lock', lock_json(l), 'renewed', is_renewal,
 		'alone', coalesce(l.sockets = ARRAY[p_socket_id], false));
 END

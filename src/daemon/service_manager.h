@@ -19,7 +19,8 @@ void service_manager_ready(void) RUNS_ON(on_main);
 void service_manager_reloading(void) RUNS_ON(on_main); /* until service_manager_ready() */
 void service_manager_stopping(void) RUNS_ON(on_main);
 /*
- * Tells the watchdog that the daemon works; sends that twice in the time that the manager allows.
+ * Sends the watchdog's keep-alive message (WATCHDOG=1) when half of the manager's time limit has passed
+ * since the last one.
  * turned_at: when the thread that has not come round for the longest time did so last (monotonic).
  * A thread that stands still for half of that time keeps the message back, and the manager
  * restarts the daemon.
