@@ -19,11 +19,10 @@ void service_manager_ready(void) RUNS_ON(on_main);
 void service_manager_reloading(void) RUNS_ON(on_main); /* until service_manager_ready() */
 void service_manager_stopping(void) RUNS_ON(on_main);
 /*
- * Sends the watchdog's keep-alive message (WATCHDOG=1) when half of the manager's time limit has passed
- * since the last one.
- * turned_at: when the thread that has not come round for the longest time did so last (monotonic).
- * A thread that stands still for half of that time keeps the message back, and the manager
- * restarts the daemon.
+ * Sends the watchdog's keep-alive message (WATCHDOG=1) when half of the manager's time limit has
+ * passed since the last one. turned_at: when the thread that has not come round for the longest
+ * time did so last (monotonic). A thread that stands still for half of that time keeps the message
+ * back, and the manager restarts the daemon.
  */
 void service_manager_watchdog(usec_t now, usec_t turned_at) RUNS_ON(on_main);
 #endif
