@@ -52,6 +52,11 @@ async function twoSessions(t) {
 	return sessions;
 }
 
+/** Until the session's statement is done, or waits for a lock. */
+const waits = (session, isDone) => waitFor(async () => isDone() || (await daemon.query(
+	`SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'`, [session.processID])).length,
+'the second transaction');
+
 /** The SQLSTATEs with which two transactions fail that call [one, two] at the same time. */
 async function codes(sessions, steps) {
 	const found = new Set();
@@ -71,7 +76,7 @@ async function crossed([one, two], [first, second]) {
 	const found = new Set();
 	let isDone = false;
 	const begun = two.query(...second).catch((e) => found.add(e.code)).then(() => { isDone = true; });
-	await waitFor(async () => isDone || await daemon.lockWaiters() > 0, 'the second transaction');
+	await waits(two, () => isDone);
 	const finish = async (session, call) => {
 		await session.query(...call).catch((e) => found.add(e.code));
 		await session.query('COMMIT').catch((e) => found.add(e.code));
@@ -103,13 +108,17 @@ for (const name of names)
 			const call = calls[name](1, ++run);
 			if (needed[name]) await two.query(...needed[name]());
 			await one.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM scopewire.users');
+			// Nothing else changes the rows: the daemon would empty the table of pending events.
+			t.after(() => process.kill(daemon.pid, 'SIGCONT'));
+			process.kill(daemon.pid, 'SIGSTOP');
 			await two.query('BEGIN');
 			await two.query(...call);
 			let code, isDone = false;
 			const called = one.query(...call).catch((e) => { code = e.code; }).finally(() => { isDone = true; });
-			await waitFor(async () => isDone || await daemon.lockWaiters() > 0);
+			await waits(one, () => isDone);
 			await two.query('COMMIT');
 			await called;
+			process.kill(daemon.pid, 'SIGCONT');
 			await one.query(code ? 'ROLLBACK' : 'COMMIT').catch((e) => { code = e.code; });
 			assert.equal(code, CONFLICTING.includes(name) ? CONFLICT : undefined);
 		});
