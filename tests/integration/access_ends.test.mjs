@@ -219,18 +219,46 @@ describe('a subscription stays', () => {
 });
 
 test('the check of a changed user goes before those that a changed rule has made due', async (t) => {
+	const own = await startDaemon({ sections: { sync: { rule_timeout_ms: 60000, rule_connections: 2 } } }, t);
+	const put = (roles) => Sync.server(own).put('users/77', { roles });
+	const ownRule = (...values) => own.query(
+		'INSERT INTO channel_rules (pattern, rule, argument) VALUES ($1, $2, $3)', values);
+	const who = (id) => Sync.user(own, id);
+	// Each check of the rule slow.{n} waits until the gate of its channel is open.
+	await own.query(`CREATE TABLE public.gates (n integer); GRANT SELECT ON public.gates TO PUBLIC;
+		INSERT INTO public.gates SELECT generate_series(0, 59);
+		CREATE FUNCTION public.gate(n integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM pg_advisory_xact_lock_shared(1000 + $1);
+			WHILE NOT EXISTS (SELECT FROM public.gates g WHERE g.n = $1) LOOP
+				PERFORM pg_sleep(0.005);
+			END LOOP;
+			RETURN true;
+		END $$`);
 	const slow = Array.from({ length: 60 }, (_, n) => `private-slow.${n}`);
-	const answers = (yes) => `pg_sleep(0.05) IS NOT NULL AND {n} IS NOT NULL AND ${yes}`;
-	await rule('slow.{n}', 'sql', answers(true));
-	await rule('quick', 'role', 'in');
-	await Sync.server(daemon).put('users/77', { roles: ['in'] });
-	const [many, quick] = [await join(t, user(1), ...slow), await join(t, user(77), 'private-quick')];
+	const answers = (yes) => `public.gate({n}::integer) = ${yes}`;
+	await ownRule('slow.{n}', 'sql', answers(true));
+	await ownRule('quick', 'role', 'in');
+	await put(['in']);
+	const [many, quick] = [await join(t, who(1), ...slow), await join(t, who(77), 'private-quick')];
 	const ended = () => many.all(ENDED).length;
-	await daemon.query(`UPDATE channel_rules SET argument = $1 WHERE pattern = 'slow.{n}'`, [answers(false)]);
-	await waitFor(() => ended() > 0, 'checks have begun');
-	await Sync.server(daemon).put('users/77', { roles: [] });
-	await quick.next({ ...ENDED, channel: 'private-quick' });
-	assert.ok(ended() < slow.length / 2, `${ended()} checks of the rule came before`);
+	await own.query('DELETE FROM public.gates');
+	/** The numbers of the channels whose checks wait. */
+	const waiting = async () => {
+		const rows = await own.query(`SELECT objid::integer - 1000 AS n FROM pg_locks WHERE granted
+			AND locktype = 'advisory' AND objid BETWEEN 1000 AND 1059
+			AND objid::integer - 1000 NOT IN (SELECT n FROM public.gates)`);
+		return rows.length > 0 && rows.map((row) => row.n);
+	};
+	await own.query(`UPDATE channel_rules SET argument = $1 WHERE pattern = 'slow.{n}'`, [answers(false)]);
+	await waitFor(waiting, 'the first checks');
+	await put([]);
+	// The change reaches the daemon within some steps; each step lets the checks end that wait.
+	while (!quick.all(ENDED).length && ended() < slow.length - 2) {
+		await own.query('INSERT INTO public.gates SELECT unnest($1::integer[])', [await waiting()]);
+		await waitFor(async () => quick.all(ENDED).length || await waiting(), 'the next checks');
+	}
+	assert.equal(quick.all({ ...ENDED, channel: 'private-quick' }).length, 1);
+	await own.query('INSERT INTO public.gates SELECT generate_series(0, 59)');
 	await waitFor(() => ended() === slow.length, 'all checks');
 });
 
