@@ -309,7 +309,7 @@ RUNS_ON(on_db) static enum pg_fault drainer_serve(void *ctx, struct pg_connectio
 	return fault;
 }
 
-static void drainer_on_away(void *ctx, bool is_woken UNUSED)
+static void drainer_on_away(void *ctx)
 {
 	struct drainer *d = ctx;
 

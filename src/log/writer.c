@@ -225,7 +225,7 @@ static void writer_on_down(void *ctx, const char *why)
 	w->last_why = xstrdup(why);
 }
 
-static void writer_on_away(void *ctx, bool is_woken UNUSED)
+static void writer_on_away(void *ctx)
 {
 	struct log_writer *w = ctx;
 

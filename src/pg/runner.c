@@ -43,7 +43,7 @@ static void runner_pause(struct pg_runner *r, unsigned ms)
 	bool is_woken = false;
 
 	if (conf->on_away)
-		conf->on_away(conf->ctx, false);
+		conf->on_away(conf->ctx);
 	while (!runner_is_finished(r) && (now = clock_mono()) < until) {
 		int left_ms = (int)((until - now + USEC_PER_MSEC - 1) / USEC_PER_MSEC);
 
@@ -51,7 +51,7 @@ static void runner_pause(struct pg_runner *r, unsigned ms)
 			left_ms = (int)conf->away_every_ms;
 		is_woken = wake_wait(&r->wake, left_ms);
 		if (conf->on_away && (is_woken || conf->away_every_ms) && !pg_runner_is_stopping(r))
-			conf->on_away(conf->ctx, is_woken);
+			conf->on_away(conf->ctx);
 	}
 }
 

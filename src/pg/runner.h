@@ -27,9 +27,9 @@ struct pg_runner_conf {
 	void (*on_down)(void *ctx, const char *why);
 	/*
 	 * Called without a connection: after each attempt that failed and each connection that was
-	 * lost, and at a wake-up before the next attempt (is_woken).  May be NULL.
+	 * lost, and at a wake-up before the next attempt.  May be NULL.
 	 */
-	void (*on_away)(void *ctx, bool is_woken);
+	void (*on_away)(void *ctx);
 	unsigned away_every_ms;		/* on_away is called this often too; 0: it is not */
 	bool (*is_finished)(void *ctx); /* NULL: as pg_runner_is_stopping() */
 	void *ctx;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread (pg/runner.h).  Shared with others: file_apps.
+ * One thread (pg/runner.h) reads the table.  The applications of the file change on the caller's
+ * thread; a change of either installs both, under the lock.
  */
 #include <pthread.h>
 #include "base/log.h"
@@ -29,7 +30,7 @@ struct apps_watch {
 	void *ctx;
 	pthread_mutex_t lock;
 	struct app_set *file_apps OWNED_BY(watch_held);
-	struct app_set *table_apps; /* as last read, NULL before; the thread's own */
+	struct app_set *table_apps OWNED_BY(watch_held); /* as last read, NULL before */
 };
 
 static void apps_watch_lock(struct apps_watch *w) TSA(acquire_capability(watch_held)) NO_TSA
@@ -170,18 +171,16 @@ static enum pg_fault apps_write_limits(struct pg_connection *c)
 /* -- the applications in force -- */
 
 /* The file's, with the table's in place of those with the same id. */
-static void apps_watch_install(struct apps_watch *w)
+static void apps_watch_install_locked(struct apps_watch *w) NEEDS_LOCK(watch_held)
 {
-	struct app_set *file, *all = NULL;
+	struct app_set *all = NULL;
 	struct app_list list = { 0 };
+	size_t n_file = app_set_count(w->file_apps);
 	size_t n_table = w->table_apps ? app_set_count(w->table_apps) : 0;
 
-	apps_watch_lock(w);
-	file = app_set_ref(w->file_apps);
-	apps_watch_unlock(w);
-	list.apps = xreallocarray(NULL, app_set_count(file) + n_table, sizeof(struct app *));
-	for (size_t i = 0; i < app_set_count(file); i++)
-		list.apps[list.n++] = app_ref(app_set_at(file, i));
+	list.apps = xreallocarray(NULL, n_file + n_table, sizeof(struct app *));
+	for (size_t i = 0; i < n_file; i++)
+		list.apps[list.n++] = app_ref(app_set_at(w->file_apps, i));
 	for (size_t i = 0; i < n_table; i++)
 		list.apps[list.n++] = app_ref(app_set_at(w->table_apps, i));
 	if (apps_build_set(&list, &all) == 0) {
@@ -189,21 +188,23 @@ static void apps_watch_install(struct apps_watch *w)
 		w->on_change(w->ctx);
 	}
 	free(list.apps);
-	app_set_unref(file);
 }
 
 static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connection *c)
 {
-	struct app_set *table = NULL;
+	struct app_set *table = NULL, *old;
 	enum pg_fault fault = apps_read_table(c, &table);
 
 	if (fault == PG_REFUSED)
 		return PG_FINE; /* the applications stay as they are */
 	if (fault != PG_FINE)
 		return fault;
-	app_set_unref(w->table_apps);
+	apps_watch_lock(w);
+	old = w->table_apps;
 	w->table_apps = table;
-	apps_watch_install(w);
+	apps_watch_install_locked(w);
+	apps_watch_unlock(w);
+	app_set_unref(old);
 	return apps_write_limits(c);
 }
 
@@ -235,13 +236,6 @@ RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_connec
 	return fault;
 }
 
-/* Without a database the file's applications can change all the same. */
-static void apps_watch_on_away(void *ctx, bool is_woken)
-{
-	if (is_woken)
-		apps_watch_install(ctx);
-}
-
 static void apps_watch_free(struct apps_watch *w) NO_TSA /* no other thread has it any more */
 {
 	pthread_mutex_destroy(&w->lock);
@@ -260,7 +254,6 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 		.backoff_min_ms = BACKOFF_MIN_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS,
 		.serve = apps_watch_serve,
-		.on_away = apps_watch_on_away,
 		.ctx = w,
 	};
 	int err;
@@ -288,6 +281,7 @@ void apps_watch_set_file(struct apps_watch *w, struct app_set *apps)
 	apps_watch_lock(w);
 	old = w->file_apps;
 	w->file_apps = app_set_ref(apps);
+	apps_watch_install_locked(w);
 	apps_watch_unlock(w);
 	app_set_unref(old);
 	pg_runner_wake(w->runner);

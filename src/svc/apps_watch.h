@@ -14,14 +14,14 @@
 struct apps_watch;
 
 /*
- * conf and conninfo outlive it.  on_change is called on the watch's thread after apps_install().
- * 0 or -errno.
+ * conf and conninfo outlive it.  on_change is called after apps_install(), on the watch's thread or
+ * in apps_watch_set_file(); it must not call back.  0 or -errno.
  */
 int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_change)(void *ctx),
 		     void *ctx, struct apps_watch **out) MUSTCHECK;
 /*
- * The configuration was read again and has these applications (referenced): installs them with the
- * table's as last read, and calls on_change.  Any thread.
+ * The configuration was read again and has these applications (referenced): they are in force, with
+ * the table's as last read, when this returns.  Any thread.
  */
 void apps_watch_set_file(struct apps_watch *w, struct app_set *apps);
 void apps_watch_stop(struct apps_watch *w); /* NULL is fine */

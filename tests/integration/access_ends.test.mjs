@@ -228,7 +228,7 @@ test('the check of a changed user goes before those that a changed rule has made
 	await own.query(`CREATE TABLE public.gates (n integer); GRANT SELECT ON public.gates TO PUBLIC;
 		INSERT INTO public.gates SELECT generate_series(0, 59);
 		CREATE FUNCTION public.gate(n integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-			PERFORM pg_advisory_xact_lock_shared(1000 + $1);
+			PERFORM set_config('application_name', 'gate ' || $1, true);
 			WHILE NOT EXISTS (SELECT FROM public.gates g WHERE g.n = $1) LOOP
 				PERFORM pg_sleep(0.005);
 			END LOOP;
@@ -244,9 +244,9 @@ test('the check of a changed user goes before those that a changed rule has made
 	await own.query('DELETE FROM public.gates');
 	/** The numbers of the channels whose checks wait. */
 	const waiting = async () => {
-		const rows = await own.query(`SELECT objid::integer - 1000 AS n FROM pg_locks WHERE granted
-			AND locktype = 'advisory' AND objid BETWEEN 1000 AND 1059
-			AND objid::integer - 1000 NOT IN (SELECT n FROM public.gates)`);
+		const rows = await own.query(`SELECT substr(application_name, 6)::integer AS n FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name LIKE 'gate %'
+			AND substr(application_name, 6)::integer NOT IN (SELECT n FROM public.gates)`);
 		return rows.length > 0 && rows.map((row) => row.n);
 	};
 	await own.query(`UPDATE channel_rules SET argument = $1 WHERE pattern = 'slow.{n}'`, [answers(false)]);

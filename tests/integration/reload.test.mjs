@@ -177,3 +177,18 @@ test('while a secret is replaced, what the previous one signed is accepted, and 
 	assert.equal(open.closeCode, undefined, 'open connections stay');
 	assert.doesNotMatch(daemon.logText, /the-new-secret|previous_secret = ./);
 });
+
+test('changed applications are in force once the reload is logged, also while the table of applications is locked',
+	async (t) => {
+		const daemon = await startDaemon({}, t);
+		const app = daemon.apps[0], old = { ...app };
+		const holder = await daemon.session();
+		await holder.query('BEGIN; LOCK TABLE apps IN ACCESS EXCLUSIVE MODE');
+		app.secret = 'the-next-secret-of-the-test';
+		daemon.writeConfig();
+		hup(daemon);
+		await waitFor(() => daemon.logText.includes('configuration reloaded'), 'the reload');
+		assert.equal((await daemon.api(old).trigger('news', 'e', {})).status, 401);
+		assert.equal((await daemon.api(app).trigger('news', 'e', {})).status, 200);
+		await holder.query('ROLLBACK');
+	});
