@@ -99,6 +99,30 @@ $$;
 COMMENT ON FUNCTION lock_field IS
 	'The field of a lock, empty for the resource as a whole; refuses what is not a field''s name.';
 
+-- Conditions that many statements about locks have.  Parsed here, as caller_id() is, so that PostgreSQL
+-- can inline them and use the primary keys.
+CREATE FUNCTION lock_has_key(p_row locks, p_app text, p_resource_type text, p_resource_id text,
+			     p_field text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN p_row.app = p_app AND p_row.resource_type = p_resource_type
+	AND p_row.resource_id = p_resource_id AND p_row.field = p_field;
+COMMENT ON FUNCTION lock_has_key IS
+	'Whether the row is the lock of this resource, or of this field of it.';
+
+CREATE FUNCTION lock_is_same(p_row locks, p_other locks) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN p_row.app = p_other.app AND p_row.resource_type = p_other.resource_type
+	AND p_row.resource_id = p_other.resource_id AND p_row.field = p_other.field;
+COMMENT ON FUNCTION lock_is_same IS
+	'Whether both are states of one lock.';
+
+CREATE FUNCTION lock_request_is_for(p_request lock_requests, p_row locks) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN p_request.app = p_row.app AND p_request.resource_type = p_row.resource_type
+	AND p_request.resource_id = p_row.resource_id AND p_request.field = p_row.field;
+COMMENT ON FUNCTION lock_request_is_for IS
+	'Whether a user requests this lock with it.';
+
 CREATE FUNCTION lock_request_json(p_row lock_requests) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -117,9 +141,8 @@ AS $$
 		'acquired_at', iso(p_row.acquired_at), 'renewed_at', iso(p_row.renewed_at),
 		'expires_at', iso(p_row.expires_at),
 		'requests', (SELECT coalesce(json_agg(lock_request_json(r) ORDER BY r.requested_at), '[]')
-			FROM lock_requests r WHERE r.app = p_row.app
-			AND r.resource_type = p_row.resource_type AND r.resource_id = p_row.resource_id
-			AND r.field = p_row.field AND r.expires_at > clock_timestamp()))
+			FROM lock_requests r
+			WHERE lock_request_is_for(r, p_row) AND r.expires_at > clock_timestamp()))
 $$;
 COMMENT ON FUNCTION lock_json IS
 	'An edit lock as JSON, with the requests for it.';
@@ -177,6 +200,21 @@ $$;
 COMMENT ON FUNCTION lock_tell_users IS
 	'Broadcasts an event about a lock to users, on their own channels.';
 
+CREATE FUNCTION lock_find(p_app text, p_resource_type text, p_resource_id text, p_field text)
+RETURNS locks
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	l locks;
+BEGIN
+	SELECT x.* INTO l FROM locks x
+	WHERE lock_has_key(x, p_app, p_resource_type, p_resource_id, p_field) FOR UPDATE;
+	RETURN l;
+END
+$$;
+COMMENT ON FUNCTION lock_find IS
+	'The row of a lock, locked until the end of the transaction; NULL if there is none.';
+
 CREATE FUNCTION lock_row(p_app text, p_resource_type text, p_resource_id text, p_field text)
 RETURNS locks
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -185,10 +223,8 @@ DECLARE
 	l locks;
 BEGIN
 	LOOP
-		SELECT x.* INTO l FROM locks x WHERE x.app = p_app
-		AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
-		AND x.field = p_field FOR UPDATE;
-		IF FOUND THEN
+		l := lock_find(p_app, p_resource_type, p_resource_id, p_field);
+		IF l.app IS NOT NULL THEN
 			RETURN l;
 		END IF;
 		INSERT INTO locks (app, resource_type, resource_id, field, token, ttl, acquired_at,
@@ -204,8 +240,7 @@ COMMENT ON FUNCTION lock_row IS
 CREATE FUNCTION lock_forget_requests(p_row locks) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	DELETE FROM lock_requests r WHERE r.app = p_row.app AND r.resource_type = p_row.resource_type
-	AND r.resource_id = p_row.resource_id AND r.field = p_row.field
+	DELETE FROM lock_requests r WHERE lock_request_is_for(r, p_row)
 $$;
 COMMENT ON FUNCTION lock_forget_requests IS
 	'Deletes the requests for a lock: they were for a holder that it has no more.';
@@ -222,8 +257,7 @@ BEGIN
 		token = nextval('lock_token'), acquired_at = at, renewed_at = at,
 		expires_at = at + p_ttl * interval '1 s',
 		sockets = CASE WHEN p_socket_id IS NULL THEN '{}' ELSE ARRAY[p_socket_id] END
-	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
-	AND x.resource_id = p_before.resource_id AND x.field = p_before.field
+	WHERE lock_is_same(x, p_before)
 	RETURNING x.* INTO given;
 	PERFORM lock_forget_requests(given);
 	RETURN given;
@@ -243,8 +277,7 @@ BEGIN
 	UPDATE locks x SET name = p_name, ttl = p_ttl, renewed_at = at,
 		expires_at = at + p_ttl * interval '1 s',
 		sockets = sockets_with(x.sockets, p_socket_id)
-	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
-	AND x.resource_id = p_before.resource_id AND x.field = p_before.field
+	WHERE lock_is_same(x, p_before)
 	RETURNING x.* INTO extended;
 	RETURN extended;
 END
@@ -307,15 +340,24 @@ COMMENT ON FUNCTION sync_lock_acquire IS
 	'POST /locks: acquires a lock, or extends it for its holder. With a token it only '
 	'extends.';
 
-CREATE FUNCTION lock_end(p_before locks, p_action text, p_exclude_socket text) RETURNS void
+CREATE FUNCTION lock_clear(p_before locks) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	UPDATE locks x SET user_id = NULL, name = NULL, sockets = '{}',
 		expires_at = least(x.expires_at, clock_timestamp())
-	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
-	AND x.resource_id = p_before.resource_id AND x.field = p_before.field;
+	WHERE lock_is_same(x, p_before);
 	PERFORM lock_forget_requests(p_before);
+END
+$$;
+COMMENT ON FUNCTION lock_clear IS
+	'No user holds or requests the lock any more. The caller has locked the row.';
+
+CREATE FUNCTION lock_end(p_before locks, p_action text, p_exclude_socket text) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	PERFORM lock_clear(p_before);
 	PERFORM lock_tell(p_action, NULL, p_before, p_exclude_socket);
 END
 $$;
@@ -329,32 +371,12 @@ BEGIN
 	PERFORM lock_end(p_before, p_action, NULL);
 EXCEPTION WHEN data_exception THEN
 	-- Its application was removed, or has lower limits now.
-	UPDATE locks x SET user_id = NULL, name = NULL, sockets = '{}',
-		expires_at = least(x.expires_at, clock_timestamp())
-	WHERE x.app = p_before.app AND x.resource_type = p_before.resource_type
-	AND x.resource_id = p_before.resource_id AND x.field = p_before.field;
-	PERFORM lock_forget_requests(p_before);
+	PERFORM lock_clear(p_before);
 	RAISE WARNING 'the end of an edit lock (%) was not broadcast: %', p_action, SQLERRM;
 END
 $$;
 COMMENT ON FUNCTION lock_end_quietly IS
 	'The same, also where the event cannot be broadcast.';
-
-CREATE FUNCTION lock_find(p_app text, p_resource_type text, p_resource_id text, p_field text)
-RETURNS locks
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-DECLARE
-	l locks;
-BEGIN
-	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
-	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
-	AND x.field = p_field FOR UPDATE;
-	RETURN l;
-END
-$$;
-COMMENT ON FUNCTION lock_find IS
-	'The row of a lock, locked until the end of the transaction; NULL if there is none.';
 
 CREATE FUNCTION sync_lock_release(p_app text, p_caller jsonb, p_resource_type text,
 				  p_resource_id text, p_field text, p_user_id bigint, p_token bigint,
@@ -407,8 +429,8 @@ DECLARE
 BEGIN
 	PERFORM require_channel(p_app, p_caller, resource_channel(p_resource_type, p_resource_id),
 				'resource_id');
-	SELECT x.* INTO l FROM locks x WHERE x.app = p_app AND x.resource_type = p_resource_type
-	AND x.resource_id = p_resource_id AND x.field = wanted;
+	SELECT x.* INTO l FROM locks x
+	WHERE lock_has_key(x, p_app, p_resource_type, p_resource_id, wanted);
 	RETURN json_build_object('lock', CASE WHEN lock_is_held(l) THEN lock_json(l) END,
 				 'last_token', coalesce(l.token, 0));
 END
@@ -478,9 +500,8 @@ AS $$
 DECLARE
 	l locks;
 BEGIN
-	SELECT x.* INTO l FROM locks x WHERE x.app = p_app
-	AND x.resource_type = p_resource_type AND x.resource_id = p_resource_id
-	AND x.field = '' FOR SHARE;
+	SELECT x.* INTO l FROM locks x
+	WHERE lock_has_key(x, p_app, p_resource_type, p_resource_id, '') FOR SHARE;
 	IF p_token IS DISTINCT FROM coalesce(l.token, 0) AND p_token IS NOT NULL THEN
 		RETURN 'stale_lock';
 	END IF;

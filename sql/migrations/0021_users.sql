@@ -156,8 +156,8 @@ BEGIN
 			PERFORM lock_end_quietly(l, 'forced');
 			n := n + 1;
 		END IF;
-		DELETE FROM lock_requests r WHERE r.app = p_app AND r.resource_type = l.resource_type
-		AND r.resource_id = l.resource_id AND r.field = l.field AND r.user_id = p_user_id;
+		DELETE FROM lock_requests r
+		WHERE lock_request_is_for(r, l) AND r.user_id = p_user_id;
 	END LOOP;
 	RETURN n;
 END

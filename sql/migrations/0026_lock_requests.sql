@@ -9,8 +9,7 @@ AS $$
 DECLARE
 	found lock_requests;
 BEGIN
-	DELETE FROM lock_requests r WHERE r.app = p_row.app AND r.resource_type = p_row.resource_type
-	AND r.resource_id = p_row.resource_id AND r.field = p_row.field AND r.user_id = p_user_id
+	DELETE FROM lock_requests r WHERE lock_request_is_for(r, p_row) AND r.user_id = p_user_id
 	RETURNING r.* INTO found;
 	IF found.app IS NULL OR found.expires_at <= clock_timestamp() THEN
 		PERFORM sync_fail(404, 'unknown_request', format('User %s has no request for this lock, or no '
@@ -31,13 +30,10 @@ DECLARE
 	at CONSTANT timestamptz := clock_timestamp();
 BEGIN
 	SELECT r.* INTO request FROM lock_requests r
-	WHERE r.app = p_row.app AND r.resource_type = p_row.resource_type
-	AND r.resource_id = p_row.resource_id AND r.field = p_row.field AND r.user_id = p_user_id;
+	WHERE lock_request_is_for(r, p_row) AND r.user_id = p_user_id;
 	is_new := coalesce(request.expires_at <= at, true);
 	IF request.app IS NULL AND (SELECT count(*) FROM lock_requests r
-		WHERE r.app = p_row.app AND r.resource_type = p_row.resource_type
-		AND r.resource_id = p_row.resource_id AND r.field = p_row.field
-		AND r.expires_at > at) >= 20 THEN
+		WHERE lock_request_is_for(r, p_row) AND r.expires_at > at) >= 20 THEN
 		PERFORM sync_fail(429, 'too_many_requests', 'As many as 20 users request this lock already; '
 				  'try again later.', 'resource_id');
 	END IF;

@@ -27,12 +27,10 @@ BEGIN
 		IF rest = '{}' AND l.sockets <> '{}' AND lock_is_held(l) THEN
 			PERFORM lock_end_quietly(l, 'disconnected');
 		ELSIF rest <> l.sockets THEN
-			UPDATE locks x SET sockets = rest WHERE x.app = l.app
-			AND x.resource_type = l.resource_type AND x.resource_id = l.resource_id
-			AND x.field = l.field;
+			UPDATE locks x SET sockets = rest WHERE lock_is_same(x, l);
 		END IF;
-		DELETE FROM lock_requests r WHERE r.app = l.app AND r.resource_type = l.resource_type
-		AND r.resource_id = l.resource_id AND r.field = l.field AND r.socket_id = ANY (p_sockets);
+		DELETE FROM lock_requests r
+		WHERE lock_request_is_for(r, l) AND r.socket_id = ANY (p_sockets);
 		n := n + 1;
 	END LOOP;
 	RETURN n;

@@ -476,4 +476,30 @@ describe('rights and refusals', () => {
 		failed(await server.post('locks', { ...r, user_id: '9223372036854775807',
 			token: '9223372036854775807' }), 409, 'lock_lost');
 	});
+
+	// As in the functions: the row of a lock is a parameter, and the plan is a general one.
+	test('the conditions of statements about locks use the primary keys', async () => {
+		const { host, name: database, user } = daemon.database;
+		const client = new pg.Client({ host, database, user, port: 5432,
+			options: '-c search_path=scopewire -c plan_cache_mode=force_generic_plan -c enable_seqscan=off' });
+		const row = `'(app,invoice,1,7,,,30,2026-01-01,2026-01-01,2026-01-01,"",{})'`;
+		await client.connect();
+		try {
+			for (const [types, statement, values, condition] of [
+				['text, text, text, text', 'SELECT FROM locks x WHERE lock_has_key(x, $1, $2, $3, $4) FOR UPDATE',
+					`'app', 'invoice', '1', ''`, /Index Cond: .*app .*resource_type .*resource_id .*field /],
+				['locks', 'UPDATE locks x SET ttl = 1 WHERE lock_is_same(x, $1)', row,
+					/Index Cond: .*app .*resource_type .*resource_id .*field /],
+				['locks', 'DELETE FROM lock_requests r WHERE lock_request_is_for(r, $1)', row,
+					/Index Cond: .*app .*resource_type .*resource_id .*field /],
+			]) {
+				await client.query(`PREPARE look(${types}) AS ${statement}`);
+				const { rows } = await client.query(`EXPLAIN EXECUTE look(${values})`);
+				assert.match(rows.map((r) => r['QUERY PLAN']).join('\n'), condition);
+				await client.query('DEALLOCATE look');
+			}
+		} finally {
+			await client.end();
+		}
+	});
 });
