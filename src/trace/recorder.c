@@ -169,12 +169,19 @@ void recorder_free(struct recorder *r) NO_TSA
 	free(r);
 }
 
-/* An open one; NULL: there is none. */
-static struct recorded *recorder_get_locked(struct recorder_shard *s, uint64_t id)
-	NEEDS_LOCK(recorder_held)
+/*
+ * Locks the shard of the id: *s, for recorder_unlock().  Returns the open connection; NULL: there
+ * is none.
+ */
+static struct recorded *recorder_lock_open(struct recorder *r, uint64_t id,
+					   struct recorder_shard **s)
+	TSA(acquire_capability(recorder_held))
 {
-	struct recorded *c = map_get(&s->entries, recorded_key(&id));
+	struct recorded *c;
 
+	*s = recorder_shard_of(r, id);
+	recorder_lock(*s);
+	c = map_get(&(*s)->entries, recorded_key(&id));
 	return c && !c->closed_at ? c : NULL;
 }
 
@@ -332,9 +339,7 @@ void recorder_note(struct recorder *r, uint64_t id, const struct recorder_step *
 		return;
 	s = step_new(step);
 	recorder_make_room(r, step_bytes(s));
-	shard = recorder_shard_of(r, id);
-	recorder_lock(shard);
-	c = recorder_get_locked(shard, id);
+	c = recorder_lock_open(r, id, &shard);
 	if (c && (!step->app || strcmp(step->app, c->app) == 0)) {
 		recorded_set_user(c, step->user_id, PROOF_AUTHORIZED);
 		recorded_add_step(r, c, s);
@@ -351,10 +356,10 @@ void recorder_close(struct recorder *r, uint64_t id, unsigned code)
 
 	if (!r)
 		return;
-	s = recorder_shard_of(r, id);
-	recorder_lock(s);
-	c = r->max_bytes ? recorder_get_locked(s, id) : map_del(&s->entries, recorded_key(&id));
-	if (c && r->max_bytes) {
+	c = recorder_lock_open(r, id, &s);
+	if (c && !r->max_bytes) {
+		map_del(&s->entries, recorded_key(&id));
+	} else if (c) {
 		c->outbox_bytes = NULL;
 		c->close_code = code;
 		c->closed_at = clock_wall();
@@ -381,9 +386,7 @@ void recorder_set_user(struct recorder *r, uint64_t id, struct str_view user_id,
 
 	if (!r)
 		return;
-	s = recorder_shard_of(r, id);
-	recorder_lock(s);
-	c = recorder_get_locked(s, id);
+	c = recorder_lock_open(r, id, &s);
 	if (c)
 		recorded_set_user(c, user_id, proof);
 	recorder_unlock(s);
@@ -396,9 +399,7 @@ void recorder_join(struct recorder *r, uint64_t id, struct msgbuf *key)
 
 	if (!r)
 		return;
-	s = recorder_shard_of(r, id);
-	recorder_lock(s);
-	c = recorder_get_locked(s, id);
+	c = recorder_lock_open(r, id, &s);
 	if (c && !map_get(&c->channels, msgbuf_view(key)))
 		map_put(&c->channels, msgbuf_view(key), msgbuf_ref(key));
 	recorder_unlock(s);
@@ -411,9 +412,7 @@ void recorder_leave(struct recorder *r, uint64_t id, struct str_view key)
 
 	if (!r)
 		return;
-	s = recorder_shard_of(r, id);
-	recorder_lock(s);
-	c = recorder_get_locked(s, id);
+	c = recorder_lock_open(r, id, &s);
 	if (c)
 		msgbuf_unref(map_del(&c->channels, key));
 	recorder_unlock(s);
