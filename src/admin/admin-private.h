@@ -2,7 +2,7 @@
 #ifndef ADMIN_ADMIN_PRIVATE_H
 #define ADMIN_ADMIN_PRIVATE_H
 /* What the files of the admin listener share. */
-#include "pg/pool.h"
+#include "pg/chore.h"
 #include "admin/admin.h"
 #include "admin/history.h"
 #include "admin/token.h"
@@ -15,6 +15,7 @@
 struct admin {
 	struct admin_services services;
 	struct admin_tokens *tokens;
+	struct pg_pool_chore read_tokens;
 	struct history *history;
 	uint64_t refusals[ADMIN_REFUSAL_SLOTS]; /* limit_take() of rows about refused requests */
 };

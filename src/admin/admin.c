@@ -10,7 +10,7 @@
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "pg/pool.h"
+#include "pg/chore.h"
 #include "conf/conf_table.h"
 #include "svc/health.h"
 #include "trace/live_tail.h"
@@ -43,21 +43,12 @@ static struct log_gate admin_refused = LOG_GATE("requests to the admin listener 
 
 /* ---- at intervals ---- */
 
-static void admin_on_tokens(void *ctx, const struct pg_answer *a)
-{
-	struct admin *admin = ctx;
-
-	if (!a->rc)
-		admin_tokens_load(admin->tokens, a);
-}
-
 /* On the pool's thread. */
-static void admin_read_tokens(void *ctx)
+static void admin_on_tokens(void *ctx, const struct pg_answer *rows)
 {
 	struct admin *a = ctx;
 
-	pg_pool_call(a->services.pool, &(struct pg_call){ .statement = &admin_tokens_statement },
-		     admin_on_tokens, a);
+	admin_tokens_load(a->tokens, rows);
 }
 
 /* On the pool's thread, also while the database is away. */
@@ -85,7 +76,12 @@ struct admin *admin_new(const struct admin_services *services)
 	a->services = *services;
 	a->tokens = admin_tokens_new(services->conf->admin.tokens);
 	a->history = history_new();
-	pg_pool_every(services->pool, TOKENS_MS, admin_read_tokens, a);
+	a->read_tokens = (struct pg_pool_chore){ .name = "tokens of the admin listener",
+						 .statement = &admin_tokens_statement,
+						 .on_rows = admin_on_tokens,
+						 .every_ms = TOKENS_MS,
+						 .ctx = a };
+	pg_pool_chore_add(services->pool, &a->read_tokens);
 	pg_pool_every(services->pool, TAIL_MS, admin_tick_tail, a);
 	pg_pool_every(services->pool, HISTORY_MS, admin_sample, a);
 	return a;

@@ -55,6 +55,8 @@ static void on_chore_done(void *ctx, const struct pg_answer *a)
 	chore->is_done = chore->runs_once && a->rc == 0;
 	if (a->rc == -EINVAL)
 		log_error("%s: the database refused: %s", chore->name, pg_answer_message(a));
+	else if (a->rc == 0 && chore->on_rows)
+		chore->on_rows(chore->ctx, a);
 	else if (a->rc == 0 && pg_answer_bool(a, 0, 0))
 		chore_run(chore);
 }

@@ -34,12 +34,14 @@ enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_connect
 struct pg_pool_chore {
 	const char *name;		      /* for the log */
 	const struct pg_statement *statement; /* its first column: true, run it again at once */
+	/* Instead of that: gets the rows that the statement read, valid during the call only. */
+	void (*on_rows)(void *ctx, const struct pg_answer *rows);
 	unsigned every_ms;
 	int n; /* parameters */
 	const char *values[PG_CHORE_VALUES_MAX];
 	bool (*is_due)(void *ctx); /* on the pool's thread, before each run; NULL: always */
-	void *ctx;
-	bool runs_once; /* not again after its first success */
+	void *ctx;		   /* of is_due and on_rows */
+	bool runs_once;		   /* not again after its first success */
 	/* the pool's thread only */
 	struct pg_pool *pool;
 	bool is_open, is_done;

@@ -79,7 +79,10 @@ typedef void pg_pool_done(void *ctx, const struct pg_answer *a);
 
 /* Copies conf; connects from pg_pool_start() on. */
 struct pg_pool *pg_pool_new(const struct pg_pool_conf *conf);
-/* Calls fn(ctx) on the pool's thread about every ms.  Before pg_pool_start(). */
+/*
+ * Calls fn(ctx) on the pool's thread about every ms, with or without a database.  For a statement
+ * at an interval use pg_pool_chore_add() (pg/chore.h).  Before pg_pool_start().
+ */
 void pg_pool_every(struct pg_pool *p, unsigned ms, void (*fn)(void *ctx), void *ctx);
 /* 0 or -errno. */
 int pg_pool_start(struct pg_pool *p) MUSTCHECK;
