@@ -14,9 +14,9 @@
 #include <sys/resource.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "migrated.h"
 #include "pg_fixture.h"
 #include "log/writer.h"
-#include "pg/migrate.h"
 
 static atomic_uint done_events, failed_events;
 static struct log_writer *writer;
@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 	int rc = 1;
 
 	log_set_level(LOG_LEVEL_WARN);
-	if (migrate_run(conninfo, "scopewire", &why) || app_build("app", options, 2, &app, &why) ||
+	if (migrated(conninfo, "scopewire", &why) || app_build("app", options, 2, &app, &why) ||
 	    log_writer_start(&conf, conninfo, directory, &writer)) {
 		fprintf(stderr, "%s\n", why ? why : "cannot start");
 		goto out;

@@ -6,6 +6,9 @@
 #include "base/hash.h"
 #include "base/random.h"
 
+#define ROUNDS_OF_WORD 1
+#define ROUNDS_AT_END  3
+
 static uint64_t hash_key[2];
 static pthread_once_t hash_once = PTHREAD_ONCE_INIT;
 
@@ -55,9 +58,7 @@ static ALWAYS_INLINE uint64_t hash_tail(const char *p, size_t n)
 	return word;
 }
 
-/* c rounds a word, d at the end; constants where it is used. */
-static ALWAYS_INLINE uint64_t hash_siphash(const uint64_t key[2], struct str_view s, unsigned c,
-					   unsigned d)
+uint64_t hash_with_key(const uint64_t key[2], struct str_view s)
 {
 	uint64_t v[4] = { key[0] ^ UINT64_C(0x736f6d6570736575),
 			  key[1] ^ UINT64_C(0x646f72616e646f6d),
@@ -70,15 +71,15 @@ static ALWAYS_INLINE uint64_t hash_siphash(const uint64_t key[2], struct str_vie
 		uint64_t word = hash_little_endian(s.ptr + 8 * i, 8);
 
 		v[3] ^= word;
-		hash_rounds(v, c);
+		hash_rounds(v, ROUNDS_OF_WORD);
 		v[0] ^= word;
 	}
 	last |= hash_tail(s.ptr + 8 * words, s.len % 8);
 	v[3] ^= last;
-	hash_rounds(v, c);
+	hash_rounds(v, ROUNDS_OF_WORD);
 	v[0] ^= last;
 	v[2] ^= 0xff;
-	hash_rounds(v, d);
+	hash_rounds(v, ROUNDS_AT_END);
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
@@ -90,10 +91,5 @@ static void hash_make_key(void)
 uint64_t hash_bytes(struct str_view s)
 {
 	pthread_once(&hash_once, hash_make_key);
-	return hash_siphash(hash_key, s, 1, 3);
-}
-
-uint64_t hash_reference(const uint64_t key[2], struct str_view s)
-{
-	return hash_siphash(key, s, 2, 4);
+	return hash_with_key(hash_key, s);
 }

@@ -198,13 +198,3 @@ void address_limits_leave(struct address_limits *l, struct address_count *c)
 	c->connections--;
 	addresses_unlock(l);
 }
-
-size_t address_limits_known(struct address_limits *l)
-{
-	size_t n;
-
-	addresses_lock(l);
-	n = l->counts.used;
-	addresses_unlock(l);
-	return n;
-}

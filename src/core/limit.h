@@ -39,7 +39,5 @@ enum address_verdict address_limits_enter(struct address_limits *l, const struct
 /* The same for a connection without a handshake, such as one for HTTP. */
 enum address_verdict address_limits_connect(struct address_limits *l, const struct address *a,
 					    usec_t now, struct address_count **out) MUSTCHECK;
-/* How many addresses it has counts of. */
-size_t address_limits_known(struct address_limits *l);
 void address_limits_leave(struct address_limits *l, struct address_count *c); /* NULL is fine */
 #endif

@@ -429,8 +429,3 @@ void session_closed(struct session *s)
 	app_unref(s->app);
 	free(s);
 }
-
-uint64_t session_id(const struct session *s)
-{
-	return s->id;
-}

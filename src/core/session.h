@@ -64,6 +64,4 @@ void session_writable(struct session *s) RUNS_ON(on_worker);
 void session_peer_closing(struct session *s, unsigned code) RUNS_ON(on_worker);
 /* The connection has ended: leaves all channels and frees s. */
 void session_closed(struct session *s) RUNS_ON(on_worker);
-/* The socket id of the protocol, as a number; see socket_id_format(). */
-uint64_t session_id(const struct session *s);
 #endif

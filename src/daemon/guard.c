@@ -318,6 +318,11 @@ static int guard_open(struct guard *g, char **why)
 /* 0: this daemon has the database. */
 static int guard_attempt(struct guard *g, char **why)
 {
+	const struct migrate_conf migrate = { .schema = g->schema,
+					      .list = migrations,
+					      .n = migrations_count,
+					      .on_wait = guard_set_wait,
+					      .ctx = g };
 	bool has = g->is_migrate_only;
 	int rc = guard_open(g, why);
 
@@ -325,7 +330,7 @@ static int guard_attempt(struct guard *g, char **why)
 		if (rc == 0 && !g->is_migrate_only)
 			rc = guard_wait_for_other(g, why);
 		if (rc == 0)
-			rc = migrate_session_run(g->conn, g->schema, guard_set_wait, g, why);
+			rc = migrate_run(g->conn, &migrate, why);
 		if (rc == 0 && !g->is_migrate_only)
 			rc = guard_take(g, &has, why);
 	} while (rc == 0 && !has);

@@ -106,11 +106,6 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
 	return 0;
 }
 
-unsigned http_server_connections(const struct http_server *s)
-{
-	return atomic_load(&s->connections);
-}
-
 /* ---- start and stop ------------------------------------------------------------------ */
 
 static void server_free(struct http_server *s)

@@ -46,6 +46,4 @@ int http_server_adopt(struct http_server *s, int fd, const struct sockaddr *peer
  * new ones get 503 at once.  Closes all connections, frees.  A late reply is discarded.
  */
 void http_server_stop(struct http_server *s, unsigned grace_ms);
-/* Connections open now.  Any thread. */
-unsigned http_server_connections(const struct http_server *s);
 #endif

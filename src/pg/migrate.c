@@ -19,19 +19,14 @@
 #include "pg/locks.h"
 #include "pg/remedy.h"
 
-#define CONNECT_MS     10000
 #define STEP_US	       (10 * 60 * USEC_PER_SEC) /* an index on a big log takes its time */
 #define CHECKSUM_CHARS 64
 #define RETRY_US       (100 * USEC_PER_MSEC)
 
 struct migrate {
 	struct pg_connection *c;
-	const char *schema;
+	const struct migrate_conf *conf;
 	char *quoted; /* the schema as an SQL identifier; libpq frees it */
-	const struct migration *list;
-	unsigned n;
-	void (*on_wait)(void *ctx, const char *what);
-	void *ctx;
 	char **why;
 };
 
@@ -107,7 +102,7 @@ static int migrate_make_schema(struct migrate *m)
 {
 	struct pg_query q = { .sql = "SELECT 1 FROM pg_namespace WHERE nspname = $1::text",
 			      .n = 1,
-			      .values = &m->schema };
+			      .values = &m->conf->schema };
 	struct pg_answer a = { 0 };
 	struct strbuf sql;
 	int rc = migrate_query(m, "schema", &q, &a);
@@ -134,7 +129,7 @@ static int migrate_make_table(struct migrate *m)
 				     "ON n.oid = c.relnamespace WHERE n.nspname = $1::text "
 				     "AND c.relname = 'schema_migrations'",
 			      .n = 1,
-			      .values = &m->schema };
+			      .values = &m->conf->schema };
 	struct pg_answer a = { 0 };
 	struct strbuf sql;
 	bool is_there;
@@ -157,9 +152,9 @@ static int migrate_make_table(struct migrate *m)
 
 static const struct migration *migrate_find(const struct migrate *m, unsigned version)
 {
-	for (unsigned i = 0; i < m->n; i++)
-		if (m->list[i].version == version)
-			return &m->list[i];
+	for (unsigned i = 0; i < m->conf->n; i++)
+		if (m->conf->list[i].version == version)
+			return &m->conf->list[i];
 	return NULL;
 }
 
@@ -175,12 +170,12 @@ static int migrate_check_name(struct migrate *m, unsigned version, const char *n
 			"schema \"%s\" was made by a version of this program from before the "
 			"first release (its migration %04u is %s, not %s): docs/upgrading.md "
 			"describes how to convert it",
-			m->schema, version, name, mine->name);
+			m->conf->schema, version, name, mine->name);
 	return migrate_fail(
 		m, -EPROTO,
 		"schema \"%s\" has migration %04u_%s, which this program does not know: a newer "
 		"version of the program applied it; install that version or a newer one",
-		m->schema, version, name);
+		m->conf->schema, version, name);
 }
 
 static int migrate_check_text(struct migrate *m, unsigned version, const char *name,
@@ -195,7 +190,7 @@ static int migrate_check_text(struct migrate *m, unsigned version, const char *n
 		m, -EILSEQ,
 		"migration %04u_%s was changed after schema \"%s\" applied it (checksum %.12s "
 		"there, %.12s here)",
-		version, name, m->schema, sum, own);
+		version, name, m->conf->schema, sum, own);
 }
 
 /*
@@ -210,7 +205,7 @@ static int migrate_check_empty(struct migrate *m)
 		       "AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_migrations' "
 		       "ORDER BY 1 LIMIT 1",
 		.n = 1,
-		.values = (const char *const[]){ m->schema },
+		.values = (const char *const[]){ m->conf->schema },
 	};
 	struct pg_answer a = { 0 };
 	int rc = migrate_query(m, "schema_migrations", &q, &a);
@@ -224,7 +219,7 @@ static int migrate_check_empty(struct migrate *m)
 			"is "
 			"needed, DROP SCHEMA %s CASCADE and start again; otherwise restore a dump "
 			"with its data. Leave the schema out of dumps without data: pg_dump -N %s",
-			m->schema, pg_answer_text(&a, 0, 0), m->quoted, m->schema);
+			m->conf->schema, pg_answer_text(&a, 0, 0), m->quoted, m->conf->schema);
 	pg_answer_release(&a);
 	return rc;
 }
@@ -311,7 +306,7 @@ static int migrate_check_owner(struct migrate *m)
 				     "WHERE n.nspname = $1::text "
 				     "AND c.relname = 'schema_migrations'",
 			      .n = 1,
-			      .values = &m->schema };
+			      .values = &m->conf->schema };
 	struct pg_answer a = { 0 };
 	int rc = migrate_query(m, "schema", &q, &a);
 
@@ -321,7 +316,7 @@ static int migrate_check_owner(struct migrate *m)
 			"schema \"%s\" belongs to the role \"%s\" and lacks migrations of "
 			"this program: run scopewired --migrate as that role, then "
 			"grants.sql again",
-			m->schema, pg_answer_text(&a, 0, 0));
+			m->conf->schema, pg_answer_text(&a, 0, 0));
 	pg_answer_release(&a);
 	return rc;
 }
@@ -344,10 +339,11 @@ static int migrate_say_holder(struct migrate *m, const char *lock)
 	char text[PG_ERROR_BYTES];
 	int rc = migrate_query(m, "migration lock", &q, &a);
 
-	if (rc == 0 && pg_answer_rows(&a) == 1 && !pg_answer_is_null(&a, 0, 0) && m->on_wait) {
+	if (rc == 0 && pg_answer_rows(&a) == 1 && !pg_answer_is_null(&a, 0, 0) &&
+	    m->conf->on_wait) {
 		snprintf(text, sizeof(text), "the advisory lock for migrations, which %s holds",
 			 pg_answer_text(&a, 0, 0));
-		m->on_wait(m->ctx, text);
+		m->conf->on_wait(m->conf->ctx, text);
 	}
 	pg_answer_release(&a);
 	return rc;
@@ -377,8 +373,8 @@ static int migrate_lock(struct migrate *m)
 		    pg_conn_wait(m->c, POLLIN, clock_mono() + RETRY_US) == -ECANCELED)
 			rc = migrate_fail(m, -ECANCELED, "stopping");
 	}
-	if (rc == 0 && m->on_wait)
-		m->on_wait(m->ctx, "the migration of the schema");
+	if (rc == 0 && m->conf->on_wait)
+		m->conf->on_wait(m->conf->ctx, "the migration of the schema");
 	return rc;
 }
 
@@ -393,22 +389,22 @@ static int migrate_is_done(struct migrate *m, bool *done)
 		       "ON n.oid = c.relnamespace WHERE n.nspname = $1::text "
 		       "AND c.relname = 'schema_migrations')",
 		.n = 1,
-		.values = &m->schema,
+		.values = &m->conf->schema,
 	};
 	struct pg_answer a = { 0 };
 	struct strbuf sql;
 	int rc;
 
-	if (m->on_wait)
-		m->on_wait(m->ctx, "the migration of the schema");
+	if (m->conf->on_wait)
+		m->conf->on_wait(m->conf->ctx, "the migration of the schema");
 	rc = migrate_query(m, "schema", &exists, &a);
-	*done = rc == 0 && m->n && pg_answer_bool(&a, 0, 0);
+	*done = rc == 0 && m->conf->n && pg_answer_bool(&a, 0, 0);
 	pg_answer_release(&a);
 	if (!*done)
 		return rc;
 	strbuf_init(&sql, 128);
 	strbuf_addf(&sql, "SELECT coalesce(max(version), 0) = %u FROM %s.schema_migrations",
-		    m->list[m->n - 1].version, m->quoted);
+		    m->conf->list[m->conf->n - 1].version, m->quoted);
 	rc = migrate_query(m, "schema_migrations", &(struct pg_query){ .sql = sql.ptr }, &a);
 	*done = rc == 0 && pg_answer_bool(&a, 0, 0);
 	pg_answer_release(&a);
@@ -428,11 +424,11 @@ static int migrate_with_lock(struct migrate *m)
 		rc = migrate_make_table(m);
 	if (rc == 0)
 		rc = migrate_check_applied(m, &last);
-	if (rc == 0 && m->n && m->list[m->n - 1].version > last)
+	if (rc == 0 && m->conf->n && m->conf->list[m->conf->n - 1].version > last)
 		rc = migrate_check_owner(m);
-	for (unsigned i = 0; rc == 0 && i < m->n; i++)
-		if (m->list[i].version > last)
-			rc = migrate_apply_one(m, &m->list[i]);
+	for (unsigned i = 0; rc == 0 && i < m->conf->n; i++)
+		if (m->conf->list[i].version > last)
+			rc = migrate_apply_one(m, &m->conf->list[i]);
 	snprintf(unlock, sizeof(unlock), "SELECT pg_advisory_unlock(%" PRId64 ")", PG_LOCK_MIGRATE);
 	/* after a fault, the lock and the transaction end with the connection */
 	return rc ? rc : migrate_script(m, "migration lock", unlock);
@@ -444,9 +440,9 @@ static int migrate_session(struct migrate *m)
 	unsigned last;
 	int rc;
 
-	m->quoted = PQescapeIdentifier(pg_conn_raw(m->c), m->schema, strlen(m->schema));
+	m->quoted = PQescapeIdentifier(pg_conn_raw(m->c), m->conf->schema, strlen(m->conf->schema));
 	if (!m->quoted)
-		return migrate_fail(m, -EINVAL, "\"%s\" is no name for a schema", m->schema);
+		return migrate_fail(m, -EINVAL, "\"%s\" is no name for a schema", m->conf->schema);
 	rc = migrate_is_done(m, &is_done);
 	if (rc == 0)
 		rc = is_done ? migrate_check_applied(m, &last) : migrate_with_lock(m);
@@ -454,40 +450,10 @@ static int migrate_session(struct migrate *m)
 	return rc;
 }
 
-int migrate_session_run(struct pg_connection *c, const char *schema,
-			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)
+int migrate_run(struct pg_connection *c, const struct migrate_conf *conf, char **why)
 {
-	struct migrate m = { .c = c,
-			     .schema = schema,
-			     .list = migrations,
-			     .n = migrations_count,
-			     .on_wait = on_wait,
-			     .ctx = ctx,
-			     .why = why };
+	struct migrate m = { .c = c, .conf = conf, .why = why };
 
 	*why = NULL;
 	return migrate_session(&m);
-}
-
-int migrate_run_list(const char *conninfo, const char *schema, const struct migration *list,
-		     unsigned n, char **why)
-{
-	struct migrate m = { .schema = schema, .list = list, .n = n, .why = why };
-	struct pg_options o = { .conninfo = conninfo,
-				.schema = schema,
-				.connect_timeout_ms = CONNECT_MS };
-	int rc;
-
-	*why = NULL;
-	rc = pg_conn_open(&o, &m.c, why);
-	if (rc)
-		return rc;
-	rc = migrate_session(&m);
-	pg_conn_close(m.c);
-	return rc;
-}
-
-int migrate_run(const char *conninfo, const char *schema, char **why)
-{
-	return migrate_run_list(conninfo, schema, migrations, migrations_count, why);
 }

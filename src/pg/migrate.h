@@ -10,23 +10,23 @@
 #include "pg/conn.h"
 #include "pg/migrations.h"
 
+struct migrate_conf {
+	const char *schema;	      /* created when it is missing */
+	const struct migration *list; /* by ascending version */
+	unsigned n;
+	/* Called repeatedly with what it waits for, valid during the call only; may be NULL. */
+	void (*on_wait)(void *ctx, const char *what);
+	void *ctx;
+};
+
 /*
- * Creates the schema when it is missing.  0; -EPROTO: the database was migrated by a newer
- * program, or by one from before the first release; -EILSEQ: an applied migration is not the one
- * this binary holds, or the database is not UTF8; -EHOSTDOWN, -EACCES, -ENODEV as pg_conn_open();
- * -EIO: a statement failed; each with a sentence in *why (heap).  It blocks: up to a minute while
- * another migration runs.
+ * On a connection that is open; its tick can end it.  It blocks: up to a minute while another
+ * migration runs.  The lock is released after success, and ends with the connection otherwise.
+ *
+ * 0; -EPROTO: the database was migrated by a newer program, or by one from before the first
+ * release; -EILSEQ: an applied migration is not the one of the list, or the database is not UTF8;
+ * -EHOSTDOWN: the connection was lost; -EIO: a statement failed; -ECANCELED; each with a sentence
+ * in *why (heap).
  */
-int migrate_run(const char *conninfo, const char *schema, char **why) MUSTCHECK;
-/*
- * As migrate_run, on a connection that is open; its tick can end it (-ECANCELED).  The lock is
- * released after success, and ends with the connection otherwise.  on_wait is called repeatedly
- * with what it waits for; the text is valid during the call only.
- */
-int migrate_session_run(struct pg_connection *c, const char *schema,
-			void (*on_wait)(void *ctx, const char *what), void *ctx, char **why)
-	MUSTCHECK;
-/* As migrate_run, with another list; for tests. */
-int migrate_run_list(const char *conninfo, const char *schema, const struct migration *list,
-		     unsigned n, char **why) MUSTCHECK;
+int migrate_run(struct pg_connection *c, const struct migrate_conf *conf, char **why) MUSTCHECK;
 #endif

@@ -2,13 +2,13 @@
 #include <errno.h>
 #include "unit.h"
 #include "database.h"
+#include "migrated.h"
 #include "pg/locks.h"
-#include "pg/migrate.h"
 
 static void migrate(const char *conninfo)
 {
 	char *why = NULL;
-	int rc = migrate_run(conninfo, "scopewire", &why);
+	int rc = migrated(conninfo, "scopewire", &why);
 
 	ck_assert_msg(rc == 0, "%d: %s", rc, why);
 	ck_assert_ptr_null(why);
@@ -73,7 +73,7 @@ START_TEST(a_schema_name_may_have_quotes_and_spaces)
 	char *why = NULL;
 	PGconn *c;
 
-	ck_assert_int_eq(migrate_run(conninfo, "My \"odd\"'s schema", &why), 0);
+	ck_assert_int_eq(migrated(conninfo, "My \"odd\"'s schema", &why), 0);
 	c = pg_fixture_connect(conninfo);
 	ck_assert_int_gt(pg_fixture_number(c, "SELECT \"My \"\"odd\"\"'s schema\".ensure_partitions"
 					      "(1, 1000)"),
@@ -86,7 +86,7 @@ END_TEST
 static int refused(const char *conninfo, const char *word)
 {
 	char *why = NULL;
-	int rc = migrate_run(conninfo, "scopewire", &why);
+	int rc = migrated(conninfo, "scopewire", &why);
 
 	ck_assert_int_lt(rc, 0);
 	ck_assert_ptr_nonnull(why);
@@ -199,10 +199,11 @@ START_TEST(a_failing_migration_leaves_nothing)
 		{ 2, "bad", "CREATE TABLE half (a integer); SELECT 1/0;" },
 	};
 	char *conninfo = pg_fixture_database(pg, "failing", NULL);
+	const struct migrate_conf conf = { .schema = "scopewire", .list = list, .n = 2 };
 	char *why = NULL;
 	PGconn *c;
 
-	ck_assert_int_eq(migrate_run_list(conninfo, "scopewire", list, 2, &why), -EIO);
+	ck_assert_int_eq(migrated_as(conninfo, &conf, &why), -EIO);
 	ck_assert_ptr_nonnull(strstr(why, "division by zero"));
 	free(why);
 	c = pg_fixture_connect(conninfo);
@@ -235,7 +236,7 @@ START_TEST(a_missing_role_database_or_server_has_its_own_error)
 	ck_assert_int_ge(asprintf(&other, "%s dbname=absent", conninfo), 0);
 	ck_assert_int_eq(refused(other, "absent"), -ENODEV);
 	free(other);
-	ck_assert_int_eq(migrate_run("host=/nonexistent", "scopewire", &why), -EHOSTDOWN);
+	ck_assert_int_eq(migrated("host=/nonexistent", "scopewire", &why), -EHOSTDOWN);
 	free(why);
 	free(conninfo);
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/log.h"
-#include "pg/migrate.h"
+#include "migrated.h"
 
 struct pg_fixture *pg;
 
@@ -23,7 +23,7 @@ char *database_new(const char *name, PGconn **c)
 {
 	char *conninfo = pg_fixture_database(pg, name, NULL), *why = NULL;
 
-	if (migrate_run(conninfo, "scopewire", &why)) {
+	if (migrated(conninfo, "scopewire", &why)) {
 		fprintf(stderr, "database: %s: %s\n", name, why ? why : "migrations failed");
 		exit(1);
 	}

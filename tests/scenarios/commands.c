@@ -86,6 +86,22 @@ struct opening {
 	struct session_request request;
 };
 
+/* Reads the client's socket id from the greeting; a refused connection has none. */
+static void read_socket_id(struct peer *p)
+{
+	static const char before[] = "\\\"socket_id\\\":\\\"";
+	struct str_view got = strbuf_view(&p->received);
+	const char *at = memmem(got.ptr, got.len, before, sizeof(before) - 1);
+	ptrdiff_t end;
+
+	if (!at)
+		return;
+	got = sv_skip(got, (size_t)(at - got.ptr) + sizeof(before) - 1);
+	end = sv_find(got, '\\');
+	if (end > 0)
+		str_copy(p->id, sizeof(p->id), sv_n(got.ptr, (size_t)end));
+}
+
 static void open_one(char *name, const struct opening *o) RUNS_ON(on_worker)
 {
 	struct peer *p = &play.peers[play.n_peers++];
@@ -93,7 +109,7 @@ static void open_one(char *name, const struct opening *o) RUNS_ON(on_worker)
 	*p = (struct peer){ .name = name, .worker = o->worker };
 	strbuf_init(&p->received, 256);
 	p->session = session_open(play.hubs[o->worker], p, &o->request);
-	socket_id_format(session_id(p->session), p->id);
+	read_socket_id(p);
 }
 
 /* open NAME [worker=N] [path=P] [protocol=N] [client=NAME] [origin=O] [tls=yes] [times=N] */

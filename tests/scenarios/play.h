@@ -22,7 +22,7 @@ struct peer {
 	char *name;
 	struct session *session; /* NULL after its end */
 	unsigned worker;
-	char id[SOCKET_ID_SIZE];
+	char id[SOCKET_ID_SIZE]; /* its socket id; empty: refused */
 	struct strbuf received; /* raw frames; those from at on were not checked yet */
 	size_t at;
 	unsigned close_code;

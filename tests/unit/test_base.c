@@ -253,23 +253,26 @@ struct named {
 
 START_TEST(the_hash_is_siphash)
 {
-	/* Vectors of its authors: key 00 01 .. 0f, input of 0, 1, .. bytes 00 01 .. */
+	/*
+	 * The input of its authors' vectors, key 00 01 .. 0f, and 0, 1, .. bytes 00 01 ..: of
+	 * SipHash-1-3, by a program that gives their results for SipHash-2-4.
+	 */
 	static const uint64_t key[2] = { UINT64_C(0x0706050403020100),
 					 UINT64_C(0x0f0e0d0c0b0a0908) };
 	static const uint64_t vectors[] = {
-		UINT64_C(0x726fdb47dd0e0e31), UINT64_C(0x74f839c593dc67fd),
-		UINT64_C(0x0d6c8009d9a94f5a), UINT64_C(0x85676696d7fb7e2d),
-		UINT64_C(0xcf2794e0277187b7), UINT64_C(0x18765564cd99a68d),
-		UINT64_C(0xcbc9466e58fee3ce), UINT64_C(0xab0200f58b01d137),
-		UINT64_C(0x93f5f5799a932462),
+		UINT64_C(0xabac0158050fc4dc), UINT64_C(0xc9f49bf37d57ca93),
+		UINT64_C(0x82cb9b024dc7d44d), UINT64_C(0x8bf80ab8e7ddf7fb),
+		UINT64_C(0xcf75576088d38328), UINT64_C(0xdef9d52f49533b67),
+		UINT64_C(0xc50d2b50c59f22a7), UINT64_C(0xd3927d989bb11140),
+		UINT64_C(0x369095118d299a8e),
 	};
 	char input[15];
 
 	for (size_t i = 0; i < sizeof(input); i++)
 		input[i] = (char)i;
 	for (size_t n = 0; n < ARRAY_SIZE(vectors); n++)
-		ck_assert_uint_eq(hash_reference(key, sv_n(input, n)), vectors[n]);
-	ck_assert_uint_eq(hash_reference(key, sv_n(input, 15)), UINT64_C(0xa129ca6149be45e5));
+		ck_assert_uint_eq(hash_with_key(key, sv_n(input, n)), vectors[n]);
+	ck_assert_uint_eq(hash_with_key(key, sv_n(input, 15)), UINT64_C(0xd320d86d2a519956));
 }
 END_TEST
 

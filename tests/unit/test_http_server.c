@@ -133,20 +133,27 @@ static void stop(void)
 	close(listener);
 }
 
-/* A connection from that address, or from its own when it is NULL. */
-static int dial_from(const char *from, int want)
+/* Opens a connection from that address, or from its own when it is NULL; the server's answer. */
+static int dial_try(const char *from, int *fd)
 {
 	struct sockaddr_in peer;
 	socklen_t len = sizeof(peer);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), theirs;
+	int theirs;
 
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	*fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(connect(*fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	theirs = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	ck_assert_int_ge(theirs, 0);
 	if (from)
 		ck_assert_int_eq(inet_pton(AF_INET, from, &peer.sin_addr), 1);
-	ck_assert_int_eq(http_server_adopt(server, theirs, (struct sockaddr *)&peer, len, false),
-			 want);
+	return http_server_adopt(server, theirs, (struct sockaddr *)&peer, len, false);
+}
+
+static int dial_from(const char *from, int want)
+{
+	int fd;
+
+	ck_assert_int_eq(dial_try(from, &fd), want);
 	return fd;
 }
 
@@ -584,32 +591,51 @@ START_TEST(garbage_closes_its_connection_only)
 }
 END_TEST
 
-static void wait_connections(unsigned want)
+/* A connection that the server accepts once an earlier one is closed. */
+static int dial_when_there_is_room(const char *from)
 {
 	usec_t until = clock_mono() + PATIENCE_MS * USEC_PER_MSEC;
+	int fd;
 
-	while (http_server_connections(server) != want) {
-		ck_assert_msg(clock_mono() < until, "%u connections, want %u",
-			      http_server_connections(server), want);
+	while (dial_try(from, &fd)) {
+		close(fd);
+		ck_assert_msg(clock_mono() < until, "a closed connection is still counted");
 		sched_yield();
 	}
+	return fd;
+}
+
+/* All n connections of the maximum are closed: n others are accepted. */
+static void check_room(size_t n)
+{
+	int *fds = xcalloc(n, sizeof(*fds));
+
+	for (size_t i = 0; i < n; i++)
+		fds[i] = dial_when_there_is_room(NULL);
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	free(fds);
+}
+
+static const char cut_request[] = "POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+
+static void start_with_room_for_each_cut(void)
+{
+	start_with(sizeof(cut_request), 60000);
 }
 
 START_TEST(a_peer_may_close_at_any_byte)
 {
-	static const char whole[] =
-		"POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
-
-	for (size_t cut = 0; cut <= strlen(whole); cut++) {
+	for (size_t cut = 0; cut < sizeof(cut_request); cut++) {
 		struct linger now = { 1, 0 };
 		int fd = dial();
 
-		say_n(fd, whole, cut);
+		say_n(fd, cut_request, cut);
 		if (cut % 2)
 			setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 		close(fd);
 	}
-	wait_connections(0);
+	check_room(sizeof(cut_request));
 	while (atomic_load(&later_threads))
 		sched_yield();
 }
@@ -623,8 +649,7 @@ START_TEST(a_connection_over_the_maximum_is_503)
 	ck_status(hear_all(fds[2]), "503");
 	ck_has(rest, "Retry-After: 1");
 	close(fds[0]);
-	wait_connections(1);
-	fds[0] = dial();
+	fds[0] = dial_when_there_is_room(NULL);
 	close(fds[0]);
 	close(fds[1]);
 }
@@ -638,11 +663,9 @@ START_TEST(a_connection_over_the_maximum_of_its_address_is_429)
 	ck_status(hear_all(more), "429");
 	ck_has(rest, "max_connections_per_address");
 	close(one);
-	wait_connections(1);
-	one = dial_from("192.0.2.1", 0);
+	one = dial_when_there_is_room("192.0.2.1");
 	close(one);
 	close(two);
-	wait_connections(0);
 }
 END_TEST
 
@@ -664,29 +687,30 @@ static void start_two(void)
 	start_with(2, 60000);
 }
 
+static const char *const slow_parts[] = {
+	"G",
+	"GET /now HTTP/1.1\r\n",
+	"GET /now HTTP/1.1\r\nHost: x\r\nX",
+	"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc",
+	"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+};
+
 static void start_hasty(void)
 {
-	start_with(0, 200);
+	start_with(ARRAY_SIZE(slow_parts), 200);
 }
 
 START_TEST(a_slow_request_is_408)
 {
-	static const char *const parts[] = {
-		"G",
-		"GET /now HTTP/1.1\r\n",
-		"GET /now HTTP/1.1\r\nHost: x\r\nX",
-		"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc",
-		"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
-	};
-	int fds[ARRAY_SIZE(parts)];
+	int fds[ARRAY_SIZE(slow_parts)];
 
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(slow_parts); i++) {
 		fds[i] = dial();
-		say(fds[i], parts[i]);
+		say(fds[i], slow_parts[i]);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(slow_parts); i++)
 		ck_status(hear_all(fds[i]), "408");
-	wait_connections(0);
+	check_room(ARRAY_SIZE(slow_parts));
 }
 END_TEST
 
@@ -809,7 +833,9 @@ int main(void)
 			 the_sender_of_a_large_body_can_read_the_refusal,
 			 chunks_over_the_limit_are_413, headers_over_the_maximum_are_431,
 			 a_target_over_the_maximum_is_414_or_431, a_malformed_request_is_400,
-			 garbage_closes_its_connection_only, a_peer_may_close_at_any_byte, NULL });
+			 garbage_closes_its_connection_only, NULL });
+	add_case(suite, "closing", start_with_room_for_each_cut,
+		 (const TTest *const[]){ a_peer_may_close_at_any_byte, NULL });
 	add_case(suite, "limit", start_two,
 		 (const TTest *const[]){ a_connection_over_the_maximum_is_503, NULL });
 	address_case = tcase_create("address");
