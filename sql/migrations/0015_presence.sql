@@ -181,11 +181,19 @@ COMMENT ON FUNCTION presence_expire IS
 	'Returns how many.';
 
 CREATE FUNCTION presence_forget_sockets(p_ttl_s integer) RETURNS void
-LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	UPDATE user_presence p
-	SET last_seen_at = least(p.last_seen_at, now() - (p_ttl_s - 20) * interval '1 s')
-	WHERE p.status <> 'offline' AND p.heartbeat_at IS NULL AND p_ttl_s > 20
+BEGIN
+	-- Who was seen by this process is not of an earlier one; and a locked row is one that
+	-- presence_beat() is about to write.  So it waits for no other transaction.
+	UPDATE user_presence u
+	SET last_seen_at = least(u.last_seen_at, now() - (p_ttl_s - 20) * interval '1 s')
+	FROM (SELECT p.app, p.user_id FROM user_presence p
+	      WHERE p.status <> 'offline' AND p.heartbeat_at IS NULL AND p_ttl_s > 20
+	      AND p.last_seen_at < coalesce((SELECT d.since FROM daemon d), now())
+	      ORDER BY p.app, p.user_id FOR UPDATE SKIP LOCKED) due
+	WHERE u.app = due.app AND u.user_id = due.user_id;
+END
 $$;
 COMMENT ON FUNCTION presence_forget_sockets IS
 	'Users who are known from sockets only are offline in 20 seconds unless they connect again. '

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What ends with the sockets that it is tied to: viewers, edit locks and the requests for them.  The
--- daemon calls sockets_sweep() when the grace after the end of a socket has passed, and
--- sockets_forget() when it starts.
+-- daemon calls sockets_sweep() when the grace after the end of a socket has passed.  When it starts,
+-- those of sockets_tied() that are not open in it have ended with an earlier process.
 
 CREATE FUNCTION locks_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -49,23 +49,22 @@ COMMENT ON FUNCTION sockets_sweep IS
 	'Ends what is tied to closed sockets, and expired viewers; at most 500 of each kind. Returns the '
 	'larger number.';
 
-CREATE FUNCTION sockets_forget(p_grace_ms integer) RETURNS void
-LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+-- A socket that ends a tie is named by the daemon, which knows the open ones: nothing here compares
+-- times, and rows that a client has renewed meanwhile from its next socket keep that one.
+CREATE FUNCTION sockets_tied(p_after text, p_most integer) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-DECLARE
-	deadline CONSTANT timestamptz := now() + p_grace_ms * interval '1 ms';
-	-- What a client of this process has extended is not of an earlier one.
-	started CONSTANT timestamptz := coalesce((SELECT d.since FROM daemon d), now());
-BEGIN
-	UPDATE viewers v SET expires_at = least(v.expires_at, deadline) WHERE v.tab <> '';
-	UPDATE locks l SET expires_at = least(l.expires_at, deadline), sockets = '{}'
-	WHERE l.sockets <> '{}' AND l.renewed_at < started;
-	UPDATE lock_requests r SET expires_at = least(r.expires_at, deadline), socket_id = NULL
-	WHERE r.socket_id IS NOT NULL AND r.requested_at < started;
-END
+	SELECT x.socket FROM (
+		SELECT v.tab FROM viewers v WHERE v.tab <> ''
+		UNION
+		SELECT s FROM locks l, unnest(l.sockets) AS s WHERE l.sockets <> '{}'
+		UNION
+		SELECT r.socket_id FROM lock_requests r WHERE r.socket_id IS NOT NULL) x(socket)
+	WHERE x.socket COLLATE "C" > p_after
+	ORDER BY x.socket COLLATE "C" LIMIT p_most
 $$;
-COMMENT ON FUNCTION sockets_forget IS
-	'Ends what is tied to sockets after the grace. The daemon calls it when it starts: they were '
-	'sockets of an earlier process.';
+COMMENT ON FUNCTION sockets_tied IS
+	'The sockets to which something is tied, each once: at most p_most of those after p_after. The '
+	'daemon calls it when it starts, and sweeps those of an earlier process.';
 
-REVOKE EXECUTE ON FUNCTION locks_sweep(text[]), sockets_sweep(text[]), sockets_forget(integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION locks_sweep(text[]), sockets_sweep(text[]), sockets_tied(text, integer) FROM PUBLIC;

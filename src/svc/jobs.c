@@ -19,7 +19,6 @@ enum job_value {
 	VALUE_ACTIVITY_DAYS,
 	VALUE_CHANGE_DAYS,
 	VALUE_PRESENCE_TTL,
-	VALUE_SOCKET_GRACE,
 	VALUE_AUDIT_DAYS,
 	VALUES
 };
@@ -35,13 +34,6 @@ static const struct {
 	  { .sql = "SELECT sync_settings_put($1::json)", .is_repeatable = true },
 	  2000,
 	  VALUE_SETTINGS,
-	  true },
-	{ "sockets of an earlier process",
-	  { .sql = "SELECT sockets_forget($1::integer)",
-	    .is_repeatable = true,
-	    .takes_locks = true },
-	  2000,
-	  VALUE_SOCKET_GRACE,
 	  true },
 	{ "presence of an earlier process",
 	  { .sql = "SELECT presence_forget_sockets($1::integer)",
@@ -166,7 +158,6 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf *all)
 	j->values[VALUE_CHANGE_DAYS] = jobs_days_text(conf->changes_retention_days);
 	j->values[VALUE_AUDIT_DAYS] = jobs_days_text(all->admin.audit_retention_days);
 	j->values[VALUE_PRESENCE_TTL] = jobs_number_text(conf->presence_ttl_s);
-	j->values[VALUE_SOCKET_GRACE] = jobs_number_text(conf->viewing_grace_ms);
 	for (size_t i = 0; i < ARRAY_SIZE(job_table); i++) {
 		const char *value = j->values[job_table[i].value];
 

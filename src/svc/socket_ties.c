@@ -4,6 +4,9 @@
  * thread for a walk four times a second.  An entry stays while its socket is open: a lock lives
  * longer than the TTL of one of its sockets when another one extends it.  So the set is bounded by
  * the open connections and those of the longest TTL.
+ *
+ * When the daemon starts, the database names all sockets to which something is tied.  Those that
+ * are not open were of an earlier process: they are put into the set as closed at that moment.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,6 +26,8 @@
 #define AT_ONCE	    500 /* of sockets_sweep() */
 #define SOCKETS_MAX 1000
 #define AGAIN_MAX   500
+#define LIST_MAX    "5000" /* sockets of one answer of sockets_tied() */
+#define LIST_AGAIN  (2 * USEC_PER_SEC)
 
 struct watched {
 	uint64_t id;
@@ -49,6 +54,10 @@ struct socket_ties {
 	/* the pool's thread only */
 	bool is_sweeping OWNED_BY(on_pool);
 	usec_t sweep_at OWNED_BY(on_pool);
+	bool is_listing OWNED_BY(on_pool);
+	bool is_listed OWNED_BY(on_pool); /* the sockets of earlier processes are in the set */
+	usec_t list_at OWNED_BY(on_pool);
+	char list_after[SOCKET_ID_SIZE] OWNED_BY(on_pool);
 };
 
 static void socket_ties_lock(struct socket_ties *t) TSA(acquire_capability(socket_ties_held)) NO_TSA
@@ -66,6 +75,11 @@ static const struct pg_statement sweep_statement = {
 	.sql = "SELECT sockets_sweep($1::text[])",
 	.is_repeatable = true,
 	.takes_locks = true,
+};
+
+static const struct pg_statement list_statement = {
+	.sql = "SELECT sockets_tied($1, " LIST_MAX ")",
+	.is_repeatable = true,
 };
 
 static struct str_view socket_id_view(const uint64_t *id)
@@ -186,6 +200,59 @@ static void on_socket_ties_swept(void *ctx, const struct pg_answer *a)
 	socket_ties_note_swept(t, is_all);
 }
 
+/* A socket that is not open, and of which no call of this process has tied something. */
+static void socket_ties_inherit(struct socket_ties *t, uint64_t id, usec_t now)
+{
+	struct watched *w;
+
+	if (sockets_is_open(t->open, id))
+		return;
+	socket_ties_lock(t);
+	if (!map_get(&t->sockets, socket_id_view(&id))) {
+		w = xcalloc(1, sizeof(*w));
+		w->id = id;
+		w->until = w->closed_at = now;
+		map_put(&t->sockets, socket_id_view(&w->id), w);
+		atomic_fetch_add(&t->n_watched, 1);
+	}
+	socket_ties_unlock(t);
+}
+
+static void on_socket_ties_listed(void *ctx, const struct pg_answer *a)
+{
+	struct socket_ties *t = ctx;
+	usec_t now = clock_mono();
+	int n = a->rc == 0 ? pg_answer_rows(a) : 0;
+	uint64_t id;
+
+	ASSERT_ON(on_pool);
+	t->is_listing = false;
+	if (a->rc != 0) {
+		if (a->rc == -EINVAL)
+			log_error("ties of sockets: the database refused: %s",
+				  pg_answer_message(a));
+		t->list_at = now + LIST_AGAIN;
+		return;
+	}
+	for (int row = 0; row < n; row++)
+		if (socket_id_parse(pg_answer_view(a, row, 0), &id))
+			socket_ties_inherit(t, id, now);
+	if (n > 0)
+		snprintf(t->list_after, sizeof(t->list_after), "%s", pg_answer_text(a, n - 1, 0));
+	t->is_listed = n < atoi(LIST_MAX);
+}
+
+RUNS_ON(on_pool) static void socket_ties_list(struct socket_ties *t, usec_t now)
+{
+	const char *value = t->list_after;
+	struct pg_call call = { .statement = &list_statement, .n = 1, .values = &value };
+
+	if (t->is_listing || t->is_listed || now < t->list_at)
+		return;
+	t->is_listing = true;
+	pg_pool_call(t->pool, &call, on_socket_ties_listed, t);
+}
+
 RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 {
 	struct socket_ties *t = ctx;
@@ -194,6 +261,7 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 	const char *value;
 	struct pg_call call = { .statement = &sweep_statement, .n = 1, .values = &value };
 
+	socket_ties_list(t, now);
 	if (t->is_sweeping)
 		return;
 	strbuf_init(&sockets, 32);

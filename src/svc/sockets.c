@@ -201,6 +201,17 @@ bool sockets_has(struct sockets *s, uint64_t id, uint64_t app)
 	return has;
 }
 
+bool sockets_is_open(struct sockets *s, uint64_t id)
+{
+	struct socket_shard *sh = socket_shard_of(s, id);
+	bool is;
+
+	socket_shard_lock(sh);
+	is = socket_get_locked(sh, id) != NULL;
+	socket_shard_unlock(sh);
+	return is;
+}
+
 struct sockets *sockets_new(void)
 {
 	struct sockets *s = xcalloc(1, sizeof(*s));

@@ -30,6 +30,8 @@ void sockets_identify(struct sockets *s, uint64_t id, struct str_view user_id, b
 void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id);
 /* A connection of the application with this id is open. */
 bool sockets_has(struct sockets *s, uint64_t id, uint64_t app);
+/* A connection with this id is open, of whichever application. */
+bool sockets_is_open(struct sockets *s, uint64_t id);
 /* It is the user's; false too when it is not known whose it is. */
 bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id);
 #endif

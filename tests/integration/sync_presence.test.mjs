@@ -575,3 +575,44 @@ describe('filters, names, and heartbeats without a wait', () => {
 		await waitFor(async () => (await users({ user_ids: '21' }))[0].status === 'busy', 'the status');
 	});
 });
+
+describe('users of an earlier process', () => {
+	const FORGET = 'SELECT presence_forget_sockets(150)';
+	let daemon;
+	before(async () => { daemon = await start(undefined); });
+	after(() => daemon?.stop());
+
+	const seen = async (ids, seconds) => {
+		await daemon.query(`INSERT INTO user_presence (app, user_id, status, last_seen_at)
+			SELECT $1, unnest($2::bigint[]), 'online',
+			       (SELECT since FROM daemon) + $3 * interval '1 s'`, [APP.id, ids, seconds]);
+	};
+	const age = async (id) => (await daemon.query(`SELECT extract(epoch FROM now() - last_seen_at)::integer AS age
+		FROM user_presence WHERE user_id = $1`, [id]))[0].age;
+
+	test('who was seen since the start stays, who was seen before ends soon', async () => {
+		await seen([11], -1);
+		await seen([12], 0);
+		await daemon.query(FORGET);
+		assert.ok(await age(11) >= 130);
+		assert.ok(await age(12) < 130);
+	});
+
+	test('forgetting them waits for no heartbeats and cannot deadlock with them', async () => {
+		await seen([21, 22], -1);
+		const [beats, forget] = [await daemon.session(), await daemon.session()];
+		const beat = (id) => beats.query(`UPDATE user_presence SET last_seen_at = now() WHERE user_id = $1`, [id]);
+		await beats.query('BEGIN');
+		await beat(22);
+		await forget.query('BEGIN');
+		await forget.query(`SET LOCAL lock_timeout = '60s'`);
+		await forget.query(FORGET);
+		const second = beat(21);
+		await waitFor(async () => await daemon.lockWaiters() === 1, 'the second heartbeat waits');
+		await forget.query('COMMIT');
+		await second;
+		await beats.query('COMMIT');
+		assert.ok(await age(21) < 130 && await age(22) < 130);
+		await Promise.all([beats.end(), forget.end()]);
+	});
+});

@@ -84,24 +84,50 @@ test('a lock without a socket ends by its time alone', async (t) => {
 	assert.equal((await free.held()).user_id, 1);
 });
 
-test('after kill -9 the locks of its sockets end at the next start, unless they are extended', async (t) => {
-	const daemon = await start(t, { viewing_grace_ms: '1500' });
-	const [lost, kept, free] = [lockOf(daemon), lockOf(daemon), lockOf(daemon)];
-	const tab = await daemon.connect();
-	const tied = { user_id: 1, ttl: 3600, socket_id: tab.socketId };
-	for (const lock of [lost, kept]) ok(await lock.acquire(tied));
-	ok(await free.acquire({ user_id: 1, ttl: 3600 }));
-	await daemon.kill();
+for (const [how, end] of [['a stop', (daemon) => daemon.stop()], ['kill -9', (daemon) => daemon.kill()]])
+	test(`after ${how} what was tied to sockets ends at the next start, unless it is renewed`, async (t) => {
+		const daemon = await start(t, { viewing_grace_ms: '1500' });
+		const [lost, kept, free] = [lockOf(daemon), lockOf(daemon), lockOf(daemon)];
+		const tab = await daemon.connect();
+		const tied = { user_id: 1, ttl: 3600, socket_id: tab.socketId };
+		for (const lock of [lost, kept]) ok(await lock.acquire(tied));
+		ok(await free.acquire({ user_id: 1, ttl: 3600 }));
+		for (const lock of [free, kept])
+			ok(await lock.request({ user_id: 2, wait: 300, socket_id: tab.socketId }));
+		await end(daemon);
+		await daemon.start();
+		const again = await daemon.connect();
+		ok(await kept.acquire({ ...tied, socket_id: again.socketId }));
+		ok(await kept.request({ user_id: 2, wait: 300, socket_id: again.socketId }));
+		await waitFor(async () => await lost.held() === null, 'ended');
+		assert.equal((await daemon.query(`SELECT FROM realtime_events
+			WHERE channel = $1 AND payload->>'action' = 'disconnected'`, [lost.channel])).length, 1);
+		await waitFor(async () => (await free.held()).requests.length === 0, 'the request ended');
+		assert.equal((await free.held()).user_id, 1);
+		assert.deepEqual(await daemon.query(`SELECT sockets FROM locks WHERE resource_id = $1`,
+			[kept.channel.split('.')[1]]), [{ sockets: [again.socketId] }]);
+		assert.ok(Date.parse((await kept.held()).expires_at) > Date.now() + 600_000);
+		assert.equal((await kept.held()).requests.length, 1, 'renewed from the new socket');
+		await again.close();
+		await waitFor(async () => await kept.held() === null, 'tied to the new socket');
+	});
+
+test('the sockets of an earlier process are found however many, and the open ones are kept', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '0' });
+	await daemon.stop();
+	await daemon.query(`INSERT INTO viewers (app, resource_type, resource_id, user_id, tab, mode, since, expires_at)
+		SELECT $1, 'invoice', n % 700, 1 + n % 40, '1.' || n, 'viewing', now(), now() + interval '1 h'
+		FROM generate_series(1, 6000) n`, [daemon.app.id]);
+	await daemon.query(`INSERT INTO viewers (app, resource_type, resource_id, user_id, tab, mode, since, expires_at)
+		VALUES ($1, 'invoice', '7', 99, '', 'viewing', now(), now() + interval '1 h')`, [daemon.app.id]);
 	await daemon.start();
-	const again = await daemon.connect();
-	ok(await kept.acquire({ ...tied, socket_id: again.socketId }));
-	await waitFor(async () => await lost.held() === null, 'ended');
-	await waitFor(async () => (await daemon.query(`SELECT FROM realtime_events
-		WHERE channel = $1 AND payload->>'action' = 'expired'`, [lost.channel])).length === 1, 'broadcast');
-	assert.ok(Date.parse((await kept.held()).expires_at) > Date.now() + 600_000);
-	assert.equal((await free.held()).user_id, 1);
-	await again.close();
-	await waitFor(async () => await kept.held() === null, 'tied to the new socket');
+	const wire = await daemon.connect();
+	ok(await Sync.server(daemon).post('start-viewing', { resource_type: 'invoice', resource_id: '7', user_id: 3,
+		socket_id: wire.socketId }));
+	await waitFor(async () => (await daemon.query('SELECT FROM viewers')).length === 2, 'all are removed');
+	assert.deepEqual(await daemon.query('SELECT user_id::integer, tab FROM viewers ORDER BY 1'),
+		[{ user_id: 3, tab: wire.socketId }, { user_id: 99, tab: '' }]);
+	await wire.close();
 });
 
 test('a request ends with the socket that it came from', async (t) => {

@@ -28,6 +28,8 @@ START_TEST(a_socket_is_known_from_add_to_remove)
 		is_open[i] = !is_open[i];
 	}
 	for (unsigned i = 0; i < IDS; i++)
+		ck_assert(sockets_is_open(s, id_of(i)) == is_open[i]);
+	for (unsigned i = 0; i < IDS; i++)
 		for (uint64_t app = 0; app < 3; app++)
 			ck_assert(sockets_has(s, id_of(i), app) == (is_open[i] && app == i % 3));
 	ck_assert(!sockets_has(s, UINT64_MAX, 1));
