@@ -454,12 +454,12 @@ BEGIN
 	status := 200;
 	SELECT json_build_object('notifications', coalesce(page.rows, '[]'), 'unread', page.unread,
 				 'next_cursor', c.next_cursor, 'prev_cursor', c.prev_cursor,
-				 'has_newer', c.has_newer)
+				 'has_newer', c.has_newer, 'channels', user_channels(p_user_id))
 	INTO body FROM keyset_around(scope, k.is_newer, k.start, page.stop, page.top) c;
 END
 $$;
 COMMENT ON FUNCTION sync_notifications IS
-	'GET /notifications: a page of a user''s notifications.';
+	'GET /notifications: a page of a user''s notifications, and where new ones are broadcast.';
 
 CREATE FUNCTION notifications_named(p_app text, p_user_id bigint, p_id text, p_ids jsonb,
 				    p_all boolean) RETURNS uuid[]

@@ -257,7 +257,8 @@ describe('listing', () => {
 			403, 'forbidden', 'user_id');
 		const page = await list(202);
 		assert.deepEqual(page, { notifications: [], unread: 0, next_cursor: null,
-			prev_cursor: (await list(202)).prev_cursor, has_newer: false, position: page.position });
+			prev_cursor: (await list(202)).prev_cursor, has_newer: false, position: page.position,
+			channels: ['private-App.Models.User.202'] });
 	});
 
 	test('listing: invalid fields are 400 with the field\'s name', async () => {

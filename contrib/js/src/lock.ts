@@ -264,11 +264,11 @@ export class EditLock extends Emitter<LockEvents> {
 	}
 
 	async #followUser(): Promise<void> {
-		await this.manager.token().catch(() => {});
-		if (this.#isStopped || this.manager.userId === undefined) return;
+		const name = await this.manager.userChannel();
+		if (this.#isStopped || !name) return;
 		const isThis = (event: LockRequest) => event.resource_type === this.thing.type
 			&& event.resource_id === this.thing.id && this.#isFor(event);
-		const own: Subscription = this.manager.channel(`private-App.Models.User.${this.manager.userId}`)
+		const own: Subscription = this.manager.channel(name)
 			.on('LockRequested', (request: LockRequest) => {
 				if (!isThis(request) || !this.isMine) return;
 				this.lock = { ...this.lock!, requests: [...this.lock!.requests, request] };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { attach, type ReplayHandle, type Resync } from 'scopewire/replay';
-import { SyncApi } from './api.js';
+import { ApiError, SyncApi } from './api.js';
 import { BatchAuthorizer, type AuthorizerOptions } from './authorizer.js';
 import { Channels, type Subscription } from './channel.js';
 import { pusherOf, type EchoLike, type PusherLike } from './client.js';
@@ -58,6 +58,9 @@ export interface ManagerOptions {
 	presence?: PresenceOptions | boolean;
 	/** Default: the token's sub. */
 	userId?: string | number;
+	/** The user's own channel, with {id} for the user's id; null: none.  Default: the first of the daemon's
+	 *  option sync.user_channels. */
+	userChannel?: string | null;
 	/** Keeps positions across a reload of the page, such as sessionStorage. */
 	storage?: Storage;
 	/** One tab of the browser sends heartbeats and the offline queue. */
@@ -76,6 +79,8 @@ interface AxiosLike {
 }
 
 const OWN_NAMESPACE = 'App\\Events\\';
+const USER_CHANNEL = 'private-App.Models.User.{id}';
+const RETRY_MS = 3000;
 
 /** Where the daemon's HTTP interface is, from the settings of its WebSocket. */
 function httpBase({ config }: PusherLike): string {
@@ -108,6 +113,8 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	#isWanted = true;
 	#isRefused = false;
 	#userSubscription: Subscription | null = null;
+	#userChannel: Promise<string | null> | null = null;
+	#isDestroyed = false;
 
 	constructor(private readonly options: ManagerOptions) {
 		super();
@@ -191,6 +198,12 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		return this.#channels.join(name);
 	}
 
+	/** The channel of notifications, unread counts and edit locks of the user; null: there is none. */
+	userChannel(): Promise<string | null> {
+		this.#userChannel ??= this.#findUserChannel();
+		return this.#userChannel;
+	}
+
 	/** Changes location, status or info of the user's presence. */
 	async setPresence(presence: PresenceOptions): Promise<void> {
 		await this.#heartbeat?.set(presence);
@@ -239,6 +252,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 
 	/** Ends everything that this object started; the client stays connected. */
 	destroy(): void {
+		this.#isDestroyed = true;
 		this.#recovery.stop();
 		this.#heartbeat?.stop();
 		this.#leader?.stop();
@@ -385,11 +399,37 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	/** The user's own channel: the number of unread notifications. */
 	async #followUser(): Promise<void> {
 		if (this.#userSubscription || !this.options.token) return;
-		await this.#tokens.get().catch((error: unknown) => this.emit('error', error));
-		if (this.#userSubscription || this.userId === undefined) return;
-		this.#userSubscription = this.channel(`private-App.Models.User.${this.userId}`)
+		const name = await this.userChannel();
+		if (this.#userSubscription || this.#isDestroyed || !name) return;
+		this.#userSubscription = this.channel(name)
 			.on('NotificationsUnread', ({ unread }: { unread: number }) =>
 				this.setBadge('notifications', unread));
+	}
+
+	async #findUserChannel(): Promise<string | null> {
+		await this.#tokens.get().catch((error: unknown) => this.emit('error', error));
+		const { userId, options: { userChannel } } = this;
+		if (userId === undefined || userChannel === null) {
+			this.#userChannel = null;      // the token may come later
+			return null;
+		}
+		const name = (userChannel ?? USER_CHANNEL).replace('{id}', userId);
+		return userChannel || !this.options.token ? name : this.#askUserChannel(userId, name);
+	}
+
+	/** The daemon's answer; while there is none, it is requested again. */
+	async #askUserChannel(userId: string, otherwise: string): Promise<string | null> {
+		while (!this.#isDestroyed) {
+			try {
+				const { channels } = await this.api.get<{ channels?: string[] }>('notifications',
+					{ user_id: userId, limit: 1 });
+				return channels ? channels[0] ?? null : otherwise;
+			} catch (error) {
+				if (!(error instanceof ApiError && error.isTemporary)) return otherwise;
+				await new Promise((resolve) => { setTimeout(resolve, Math.max(RETRY_MS, error.retryAfterMs)); });
+			}
+		}
+		return null;
 	}
 
 	#update(change: Partial<Status>): void {

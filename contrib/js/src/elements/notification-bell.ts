@@ -6,7 +6,7 @@ import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, define, tickTimes, timeTag } from './base.js';
 import * as icons from './icons.js';
 import { Loading } from './loading.js';
-import { CREATED, addressOf, daemonNotifications, fromBroadcast, userChannel, type Notification,
+import { CREATED, addressOf, daemonNotifications, fromBroadcast, type Notification,
 	type NotificationSource } from './notifications.js';
 import { Popover } from './popover.js';
 import { theme } from './theme.js';
@@ -76,7 +76,7 @@ export class NotificationBell extends ScopewireElement {
 	}
 
 	async #follow(manager: RealtimeManager): Promise<void> {
-		const name = await userChannel(manager);
+		const name = await manager.userChannel();
 		if (!name || !this.isConnected) return;
 		const channel = manager.channel(name)
 			.on(CREATED, (payload) => this.#add(fromBroadcast(payload)))

@@ -5,7 +5,7 @@ import { repeat } from 'lit/directives/repeat.js';
 import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, define } from './base.js';
 import * as icons from './icons.js';
-import { CREATED, addressOf, fromBroadcast, userChannel, type Notification } from './notifications.js';
+import { CREATED, addressOf, fromBroadcast, type Notification } from './notifications.js';
 import { theme } from './theme.js';
 
 const MOST = 3;
@@ -41,7 +41,7 @@ export class NotificationToasts extends ScopewireElement {
 	}
 
 	async #follow(manager: RealtimeManager): Promise<void> {
-		const name = await userChannel(manager);
+		const name = await manager.userChannel();
 		if (!name || !this.isConnected) return;
 		const channel = manager.channel(name)
 			.on(CREATED, (payload) => this.show(fromBroadcast(payload)))

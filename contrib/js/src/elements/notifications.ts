@@ -46,9 +46,3 @@ export function addressOf({ data }: Notification): string | null {
 	const url = data?.url ?? data?.action_url ?? data?.link;
 	return typeof url === 'string' && /^(https?:|\/(?!\/))/.test(url) ? url : null;
 }
-
-/** The channel of the user, once its id is known. */
-export async function userChannel(manager: RealtimeManager): Promise<string | null> {
-	await manager.token().catch(() => {});
-	return manager.userId === undefined ? null : `private-App.Models.User.${manager.userId}`;
-}

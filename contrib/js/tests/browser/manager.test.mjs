@@ -212,3 +212,36 @@ pusher.subscribe('news').bind('pusher:subscription_succeeded', () => {
 	await tab.waitForFunction(() => window.resyncs.length === 1);
 	assert.deepEqual(await tab.evaluate(() => window.resyncs), [['news', 'no_position']]);
 });
+
+test('the user\'s own channel is that of the daemon\'s sync.user_channels', async (t) => {
+	const other = await startPortal(t, { sync: { user_channels: 'private-person.{id} private-second.{id}' } });
+	await other.daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule, argument)
+		VALUES ('person.{id}', 'owner', 'id')`);
+	other.page('bell', '<main><scopewire-notification-bell></scopewire-notification-bell>'
+		+ '<scopewire-notification-toasts></scopewire-notification-toasts></main>');
+	const tab = await other.open('ada', 'bell');
+	await tab.waitForFunction(() => window.manager.pusher.channel('private-person.1')?.subscribed);
+	await other.sync.post('notifications', { to: 1, title: 'Invoice due' });
+	await tab.locator('scopewire-notification-toasts').getByText('Invoice due').waitFor();
+	await tab.locator('scopewire-notification-bell').getByText('1', { exact: true }).first().waitFor();
+	await tab.waitForFunction(() => window.manager.badges.notifications === 1);
+	assert.equal(await tab.evaluate(() => window.manager.pusher.allChannels()
+		.some(({ name }) => name.includes('App.Models.User') || name.includes('second'))), false);
+	assert.deepEqual(tab.problems, []);
+});
+
+test('the user\'s own channel can be given, or left out', async () => {
+	const tab = await portal.open('ada', 'manager');
+	const names = await tab.evaluate(async () => {
+		const { boot } = await import('/boot.js');
+		const found = [];
+		for (const userChannel of ['private-project.{id}', null]) {
+			const manager = await boot({ userChannel });
+			found.push(await manager.userChannel());
+			manager.destroy();
+		}
+		return found;
+	});
+	assert.deepEqual(names, ['private-project.1', null]);
+	await tab.context().close();
+});
