@@ -106,6 +106,8 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	[METRIC_HTTP_SECONDS] = { HISTOGRAM("http_seconds", METRIC_SECONDS),
 	  LABELS(METRIC_BY_ROUTE),
 	  .help = "Time from a request's first line to its answer." },
+	[METRIC_HTTP_UNREAD] = { GAUGE("http_unread_bytes"),
+	  .help = "Answers of 16 KB or more that their clients have not read yet." },
 	[METRIC_WORKER_BUSY] = { GAUGE("worker_busy_ratio"), .unit = METRIC_RATIO,
 	  LABELS(METRIC_BY_WORKER),
 	  .help = "Share of the last second in which a worker did not wait." },
@@ -145,7 +147,7 @@ static const char *const vias[] = {
 static const char *const rates[] = {
 	[RATED_EVENTS] = "events", [RATED_READS] = "reads", [RATED_APP_CALLS] = "app_calls",
 	[RATED_USER_CALLS] = "user_calls", [RATED_MESSAGES] = "messages",
-	[RATED_CLIENT_EVENTS] = "client_events",
+	[RATED_CLIENT_EVENTS] = "client_events", [RATED_UNREAD] = "unread_answers",
 };
 static const char *const admissions[] = {
 	[ADMISSION_ADMITTED] = "admitted", [ADMISSION_WAITED] = "waited",

@@ -21,7 +21,9 @@ struct conf_server {
 	char *tls_certificate, *tls_key; /* PEM files; "" for none */
 	unsigned max_connections;	 /* of the node; 0: as file descriptors allow */
 	struct trusted_proxies trusted_proxies;
-	unsigned max_connections_per_address, max_handshakes_per_address; /* 0: no limit */
+	/* 0: no limit */
+	unsigned max_connections_per_address, max_handshakes_per_address,
+		max_unread_bytes_per_address;
 	unsigned backlog;
 	unsigned drain_wait_ms;	     /* how long clients are served when /ready is 503 */
 	unsigned drain_ms;	     /* how long clients are sent away at stop, in slices */

@@ -61,6 +61,12 @@ const struct option conf_options[] = {
 	  .unit = "handshakes/s", .fallback = "500",
 	  .help = "WebSocket handshakes of one client address in a second (4100 beyond). Loopback "
 		  "has no limit." },
+	{ AT(server, max_unread_bytes_per_address), .flags = OPTION_LIMIT, RANGE(0, INT_MAX),
+	  .unit = "bytes", .fallback = "33554432",
+	  .help = "HTTP answers that one client address has requested and not read yet, in the "
+		  "memory of the daemon; one more is refused with 503, and its connection "
+		  "closed. One answer alone is never refused, and answers below 16 KB do not "
+		  "count. Loopback has no limit." },
 	{ AT(server, backlog), RANGE(1, 65535), .fallback = "4096",
 	  .help = "Connections that the kernel may hold before they are accepted." },
 	{ AT(server, drain_wait_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "0",

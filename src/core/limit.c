@@ -61,11 +61,12 @@ static struct TSA(capability("mutex")) addresses_held {
 struct address_count {
 	struct address address; /* its bytes are the key in the map */
 	unsigned connections OWNED_BY(addresses_held);
+	size_t unread OWNED_BY(addresses_held);	      /* bytes */
 	uint64_t handshakes OWNED_BY(addresses_held); /* a bucket */
 };
 
 struct address_limits {
-	unsigned max_connections, max_handshakes_per_second;
+	unsigned max_connections, max_handshakes_per_second, max_unread_bytes;
 	pthread_mutex_t lock;
 	struct map counts OWNED_BY(addresses_held); /* address -> struct address_count */
 	/* the number of entries at which the next sweep begins */
@@ -84,12 +85,14 @@ static void addresses_unlock(struct address_limits *l)
 }
 
 struct address_limits *address_limits_new(unsigned max_connections,
-					  unsigned max_handshakes_per_second)
+					  unsigned max_handshakes_per_second,
+					  unsigned max_unread_bytes)
 {
 	struct address_limits *l = xcalloc(1, sizeof(*l));
 
 	l->max_connections = max_connections;
 	l->max_handshakes_per_second = max_handshakes_per_second;
+	l->max_unread_bytes = max_unread_bytes;
 	pthread_mutex_init(&l->lock, NULL);
 	addresses_lock(l);
 	map_init(&l->counts);
@@ -196,5 +199,29 @@ void address_limits_leave(struct address_limits *l, struct address_count *c)
 		return;
 	addresses_lock(l);
 	c->connections--;
+	addresses_unlock(l);
+}
+
+bool address_limits_take_unread(struct address_limits *l, struct address_count *c, size_t n)
+{
+	bool ok;
+
+	if (!c)
+		return true;
+	addresses_lock(l);
+	ok = !l->max_unread_bytes || !c->unread ||
+	     (c->unread <= l->max_unread_bytes && n <= l->max_unread_bytes - c->unread);
+	if (ok)
+		c->unread += n;
+	addresses_unlock(l);
+	return ok;
+}
+
+void address_limits_give_unread(struct address_limits *l, struct address_count *c, size_t n)
+{
+	if (!c)
+		return;
+	addresses_lock(l);
+	c->unread -= n;
 	addresses_unlock(l);
 }

@@ -18,8 +18,8 @@ bool limit_take_shared(_Atomic uint64_t *word, unsigned rate, usec_t window_us, 
 		       usec_t now);
 
 /*
- * Connections and handshakes of each client address, an IPv6 network of 64 bits counting as one
- * address.  Loopback and addresses that are not known have no limits.  Any thread.
+ * Connections, handshakes and unread answers of each client address, an IPv6 network of 64 bits
+ * counting as one address.  Loopback and addresses that are not known have no limits.  Any thread.
  */
 struct address_limits;
 struct address_count;
@@ -28,7 +28,8 @@ enum address_verdict { ADDRESS_ADMITTED, ADDRESS_CONNECTIONS, ADDRESS_HANDSHAKES
 
 /* 0: no limit. */
 struct address_limits *address_limits_new(unsigned max_connections,
-					  unsigned max_handshakes_per_second) MUSTCHECK;
+					  unsigned max_handshakes_per_second,
+					  unsigned max_unread_bytes) MUSTCHECK;
 void address_limits_free(struct address_limits *l); /* NULL is fine */
 /*
  * Counts a handshake and, when it is admitted, a connection.  *out is for address_limits_leave(),
@@ -39,5 +40,12 @@ enum address_verdict address_limits_enter(struct address_limits *l, const struct
 /* The same for a connection without a handshake, such as one for HTTP. */
 enum address_verdict address_limits_connect(struct address_limits *l, const struct address *a,
 					    usec_t now, struct address_count **out) MUSTCHECK;
+/*
+ * Counts n bytes of an answer that the address has not read yet, until they are given back.  False:
+ * it has others, and the sum would be over the limit; nothing was counted.  c NULL: no limit.
+ */
+bool address_limits_take_unread(struct address_limits *l, struct address_count *c, size_t n)
+	MUSTCHECK;
+void address_limits_give_unread(struct address_limits *l, struct address_count *c, size_t n);
 void address_limits_leave(struct address_limits *l, struct address_count *c); /* NULL is fine */
 #endif

@@ -108,7 +108,8 @@ int make_workers(struct scopewired *d)
 	};
 
 	d->addresses =
-		address_limits_new(s->max_connections_per_address, s->max_handshakes_per_address);
+		address_limits_new(s->max_connections_per_address, s->max_handshakes_per_address,
+				   s->max_unread_bytes_per_address);
 	wc.addresses = d->addresses;
 	if (!conf_admin_is_off(&d->conf->admin)) {
 		d->recorder = recorder_new(d->conf->admin.recorder_bytes);

@@ -55,9 +55,8 @@ static usec_t conn_request_deadline(const struct http_server *s)
 
 /* ---- receiving -------------------------------------------------------------- */
 
-/* Responds now, on the bare socket, and closes.  code is for paths whose errors are JSON. */
-static enum MHD_Result conn_refuse(struct http_request *req, const char *status_line,
-				   const char *code, const char *sentence) RUNS_ON(on_http)
+enum MHD_Result conn_refuse(struct http_request *req, const char *status_line, const char *code,
+			    const char *sentence)
 {
 	struct deadline *d = &req->conn->deadline;
 	struct refusal refusal = { .status = (unsigned)strtoul(status_line, NULL, 10),
@@ -354,6 +353,7 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd UNUSED, void **ctx,
 		log_debug("http: a request did not arrive in time");
 	}
 	req->conn->request = NULL;
+	http_give_unread(req);
 	address_limits_leave(s->conf.addresses, req->address);
 	/* idle time does not count for the next request; the library limits it */
 	(void)deadline_set(&req->conn->deadline,

@@ -96,6 +96,7 @@ struct http_request {
 	struct strbuf part;	     /* of the stream, while REPLIED; sent up to part_at */
 	size_t part_at;
 	enum stream_end end; /* of that part */
+	size_t unread;	     /* of the reply or the part, and counted; not read by the client yet */
 	char method[HTTP_METHOD_SIZE];
 	char target[];
 };
@@ -129,6 +130,9 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd, void **ctx,
 		       enum MHD_RequestTerminationCode code);
 /* A request did not arrive in time: responds with 408. */
 void conn_on_deadline(struct deadline *d) RUNS_ON(on_http_deadlines);
+/* Responds now, on the bare socket, and closes.  code is for paths whose errors are JSON. */
+enum MHD_Result conn_refuse(struct http_request *req, const char *status_line, const char *code,
+			    const char *sentence) RUNS_ON(on_http);
 /* reply.c */
 /* struct request's send: any thread. */
 void http_reply(struct request *r, struct reply *reply);
@@ -139,6 +143,10 @@ enum MHD_Result http_reply_resumed(struct http_request *req) RUNS_ON(on_http);
 enum MHD_Result http_reply_stopping(struct http_request *req) RUNS_ON(on_http);
 /* Counts a request that is being answered. */
 void http_count(const struct http_request *req, unsigned status);
+/* Counts n bytes that the client is to read, instead of those before.  False: its address has too
+ * many. */
+bool http_take_unread(struct http_request *req, size_t n) RUNS_ON(on_http);
+void http_give_unread(struct http_request *req) RUNS_ON(on_http);
 /* stream.c */
 /* Sends the reply's stream. */
 enum MHD_Result http_stream_send(struct http_request *req) RUNS_ON(on_http);

@@ -7,9 +7,12 @@
  * The http thread requests and sends; stream_on_part() runs on any thread.
  */
 #include "base/annotate.h"
+#include "base/log_gate.h"
 #include "http/server-private.h"
 
 #define BLOCK_BYTES 65536
+
+static struct log_gate unread_streams = LOG_GATE("streams ended because answers were not read");
 
 /* Any thread. */
 static void stream_on_part(struct reply_stream *stream, struct strbuf *text, enum stream_end end)
@@ -31,6 +34,7 @@ static bool stream_request_part(struct http_request *req) RUNS_ON(on_http)
 {
 	int was = RUNNING;
 
+	http_give_unread(req);
 	strbuf_release(&req->part);
 	req->part = (struct strbuf){ NULL, 0, 0 };
 	req->part_at = 0;
@@ -62,6 +66,12 @@ static ssize_t stream_on_read(void *cls, uint64_t pos UNUSED, char *buf, size_t 
 			return atomic_load(&req->phase) == DROPPED
 				       ? MHD_CONTENT_READER_END_WITH_ERROR
 				       : 0;
+	}
+	if (!req->unread && !http_take_unread(req, req->part.len)) {
+		log_gated(&unread_streams,
+			  "a stream was ended: its address has not read other answers "
+			  "(option max_unread_bytes_per_address)");
+		return MHD_CONTENT_READER_END_WITH_ERROR;
 	}
 	n = req->part.len - req->part_at < max ? req->part.len - req->part_at : max;
 	memcpy(buf, req->part.ptr + req->part_at, n);

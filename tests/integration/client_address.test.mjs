@@ -3,7 +3,7 @@
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { Raw, startDaemon, waitFor } from '../lib/harness.mjs';
+import { Raw, Sync, request, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const forwarded = (address, more = {}) => ({ 'X-Forwarded-For': address, ...more });
 
@@ -172,5 +172,67 @@ describe('limits per client address', () => {
 			headers: forwarded('198.51.100.1') })));
 		assert.equal(wires.length, 3);
 		await Promise.all(wires.map((w) => w.close()));
+	});
+});
+
+describe('answers that a client does not read', () => {
+	const HEAD = 'HTTP/1.1\r\nHost: x\r\n';
+	const target = '/api/sync/events?limit=100';
+
+	/** A daemon whose event log fills an answer of about a megabyte. */
+	async function filled(t, server) {
+		const daemon = await startDaemon({ server, sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } }, t);
+		await daemon.query(`SELECT broadcast('news', 'Big', json_build_object('text', repeat('x', 9000)))
+			FROM generate_series(1, 100)`);
+		const basic = Buffer.from(`${daemon.app.key}:${daemon.app.secret}`).toString('base64');
+		const get = (address) => `GET ${target} ${HEAD}Authorization: Basic ${basic}\r\nX-Forwarded-For: ${address}\r\n\r\n`;
+		await waitFor(async () => (await Sync.server(daemon).get('events', { limit: '100' })).json.events.length === 100,
+			'the events are in the log');
+		const [, at] = /admin: listening on (\S+)/.exec(daemon.logText);
+		const metric = async (name) => Number(new RegExp(`^scopewire_${name.replace(/[{}]/g, '\\$&')} (\\S+)$`, 'm')
+			.exec((await request(`http://${at}/metrics`)).text)?.[1] ?? 0);
+		const open = async () => {
+			const raw = await Raw.connect(daemon.port);
+			t.after(() => raw.destroy());
+			return raw;
+		};
+		return { daemon, get, metric, open };
+	}
+
+	/** Requests more answers than the kernel takes, and reads none. */
+	async function stalled({ open, get, metric }, address) {
+		const raw = await open();
+		raw.socket.pause();
+		raw.write(get(address).repeat(60));
+		await waitFor(async () => await metric('http_unread_bytes') > 500_000, 'an answer waits to be read');
+		return raw;
+	}
+
+	test('their sum for one address is bounded; one more is refused, and its connection closed', async (t) => {
+		const world = await filled(t, { max_unread_bytes_per_address: 1_000_000 });
+		const first = await stalled(world, '198.51.100.1');
+		const second = await world.open();
+		second.write(world.get('198.51.100.1'));
+		await waitFor(() => second.ended, 'the second connection is closed');
+		assert.match(second.received.toString(), /^HTTP\/1\.1 503 [\s\S]*"unread_answers"[\s\S]*max_unread_bytes_per_address/);
+		assert.match(second.received.toString(), /\r\nRetry-After: 1\r\n/);
+		await waitFor(() => /request refused: .*503.*max_unread_bytes_per_address/.test(world.daemon.logText),
+			'a line in the log');
+		assert.equal(await world.metric('rate_limited_total{scope="unread_answers"}'), 1);
+		const other = await world.open();
+		other.write(world.get('198.51.100.2'));
+		await waitFor(() => other.received.length > 900_000, 'another address is served');
+		first.destroy();
+		await waitFor(async () => await world.metric('http_unread_bytes') === 0, 'nothing waits');
+		const third = await world.open();
+		third.write(world.get('198.51.100.1'));
+		await waitFor(() => third.received.length > 900_000, 'served again');
+	});
+
+	test('one answer alone is never refused, however large', async (t) => {
+		const world = await filled(t, { max_unread_bytes_per_address: 1 });
+		const raw = await world.open();
+		raw.write(world.get('198.51.100.1').repeat(2));
+		await waitFor(() => raw.received.length > 1_800_000, 'both are served');
 	});
 });

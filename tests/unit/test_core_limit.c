@@ -112,7 +112,7 @@ static struct address address_of(const char *text)
 
 START_TEST(an_address_has_a_limit_of_connections)
 {
-	struct address_limits *l = address_limits_new(2, 0);
+	struct address_limits *l = address_limits_new(2, 0, 0);
 	struct address one = address_of("192.0.2.1"), two = address_of("192.0.2.2");
 	struct address local = address_of("127.0.0.1");
 	struct address_count *c[4], *none;
@@ -139,7 +139,7 @@ END_TEST
 /* A proxy may name it as its client's. */
 START_TEST(the_unspecified_address_has_limits)
 {
-	struct address_limits *l = address_limits_new(1, 0);
+	struct address_limits *l = address_limits_new(1, 0, 0);
 	struct address a = address_of("::"), unknown = address_of_sockaddr(NULL);
 	struct address_count *c, *none;
 
@@ -155,7 +155,7 @@ END_TEST
 
 START_TEST(an_address_has_a_rate_of_handshakes)
 {
-	struct address_limits *l = address_limits_new(0, 5);
+	struct address_limits *l = address_limits_new(0, 5, 0);
 	struct address a = address_of("2001:db8::1"), same = address_of("2001:db8::ffff");
 	struct address other = address_of("2001:db8:0:1::1");
 	struct address_count *c;
@@ -195,7 +195,7 @@ static enum address_verdict enter_and_leave(struct address_limits *l, unsigned i
  */
 START_TEST(addresses_without_a_connection_are_forgotten)
 {
-	struct address_limits *l = address_limits_new(1, 5);
+	struct address_limits *l = address_limits_new(1, 5, 0);
 	struct address kept = address_of("192.0.2.1");
 	struct address_count *first, *c;
 	unsigned known = 0;

@@ -671,7 +671,7 @@ END_TEST
 
 static void start_one_per_address(void)
 {
-	addresses = address_limits_new(1, 0);
+	addresses = address_limits_new(1, 0, 0);
 	start_with(0, 60000);
 }
 
