@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * INSERT ... SELECT FROM unnest() inserts its rows in the arrays' order, and RETURNING gives them
- * back in that order, so the i-th serial belongs to the i-th event.  The log writer's thread only.
+ * back in that order, so the i-th serial belongs to the i-th event.  An event that is alone has a
+ * statement without arrays, for unnest() of nine arrays costs as much as its row.
+ *
+ * drain_locked() is called only when there is something to drain: the call by itself costs more
+ * than the look.  The look uses drain_locked()'s own conditions and an index, whatever the
+ * statistics say: the table's dead rows can be many.
+ *
+ * The log writer's thread only.
  */
 #include "base/mem.h"
 #include "log/write.h"
@@ -50,29 +57,40 @@ static const unsigned events_params[COLUMNS] = {
 	PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_JSON_ARRAY,	  PG_BOOL_ARRAY,
 	PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TIMESTAMPTZ_ARRAY
 };
+static const unsigned event_params[COLUMNS] = { PG_TEXT, PG_TEXT, PG_TEXT, PG_JSON,	  PG_BOOL,
+						PG_TEXT, PG_TEXT, PG_TEXT, PG_TIMESTAMPTZ };
 static const unsigned keys_params[KCOLUMNS] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_TEXT_ARRAY,
 						PG_TEXT_ARRAY, PG_TEXT_ARRAY };
 static const unsigned deliveries_params[DCOLUMNS] = { PG_INT8_ARRAY, PG_INT4_ARRAY,
 						      PG_TIMESTAMPTZ_ARRAY, PG_TEXT };
 
+#define EVENT_INTO                                                                                 \
+	"INSERT INTO realtime_events (serial, event_id, channel, event_type, payload, "            \
+	"payload_is_text, origin, app, exclude_socket, created_at, delivered, delivered_at) "
+
+/* In place of the step LOG_EVENTS for one event. */
+static const struct pg_preparation lone_event = {
+	"log_event",
+	EVENT_INTO "VALUES (nextval('realtime_events_serial'), $1, $2, $3, $4, $5, $6, $7, $8, "
+		   "$9, true, now()) RETURNING serial",
+	COLUMNS, event_params
+};
+
 /* Statements by step; NULL types: no parameters. */
-static const struct {
-	const char *name, *sql;
-	int n;
-	const unsigned *types;
-} steps[LOG_STEPS] = {
+static const struct pg_preparation steps[LOG_STEPS] = {
 	[LOG_BEGIN] = { "log_begin", "BEGIN", 0, NULL },
 	[LOG_LOCK] = { "log_lock", PG_LOCK_SERIALS, 0, NULL },
-	[LOG_DRAIN] = { "log_drain", "SELECT drain_locked(500)::bigint", 0, NULL },
+	[LOG_DRAIN] = { "log_drain",
+			"SELECT CASE WHEN EXISTS (SELECT FROM realtime_events_pending p "
+			"WHERE p.serial = 0 AND p.id > (SELECT m.low FROM drain_mark m)) "
+			"THEN drain_locked(500) ELSE 0 END::bigint",
+			0, NULL },
 	[LOG_KEYS] = { "log_keys", "SELECT idempotency_take($1, $2, $3, $4, $5)", KCOLUMNS,
 		       keys_params },
 	[LOG_EVENTS] = { "log_events",
-			 "INSERT INTO realtime_events (serial, event_id, channel, event_type, "
-			 "payload, payload_is_text, origin, app, exclude_socket, created_at, "
-			 "delivered, delivered_at) "
-			 "SELECT nextval('realtime_events_serial'), e.*, true, now() "
-			 "FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) e "
-			 "RETURNING serial",
+			 EVENT_INTO "SELECT nextval('realtime_events_serial'), e.*, true, now() "
+				    "FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) e "
+				    "RETURNING serial",
 			 COLUMNS, events_params },
 	[LOG_DELIVERIES] = { "log_deliveries",
 			     "INSERT INTO realtime_deliveries (serial, sockets, at, node) "
@@ -208,13 +226,11 @@ void log_write_delivery(struct log_write *w, const struct delivery *d)
 
 enum pg_fault log_write_prepare(struct pg_connection *c, usec_t deadline)
 {
-	enum pg_fault fault = PG_FINE;
+	enum pg_fault fault = pg_conn_script(c, deadline, "SET enable_seqscan = off");
 
 	for (int i = 0; i < LOG_STEPS && fault == PG_FINE; i++)
-		fault = pg_conn_prepare(c, deadline,
-					&(struct pg_preparation){ steps[i].name, steps[i].sql,
-								  steps[i].n, steps[i].types });
-	return fault;
+		fault = pg_conn_prepare(c, deadline, &steps[i]);
+	return fault == PG_FINE ? pg_conn_prepare(c, deadline, &lone_event) : fault;
 }
 
 static bool write_has_step(const struct log_write *w, enum log_step step)
@@ -234,7 +250,10 @@ static bool write_has_step(const struct log_write *w, enum log_step step)
 	}
 }
 
-/* A step's parameters are arrays in binary form, and after them the node as text, or none. */
+/*
+ * A step's parameters are arrays in binary form (of an event that is alone, their only members),
+ * and after them the node as text, or none.
+ */
 static bool write_send_step(struct log_write *w, struct pg_connection *c, enum log_step step)
 {
 	struct pg_array *arrays = step == LOG_KEYS     ? w->kcols
@@ -242,7 +261,8 @@ static bool write_send_step(struct log_write *w, struct pg_connection *c, enum l
 						       : w->dcols;
 	const char *values[COLUMNS];
 	int lengths[COLUMNS], formats[COLUMNS];
-	struct pg_query q = { .sql = steps[step].name,
+	bool is_lone = step == LOG_EVENTS && w->n == 1;
+	struct pg_query q = { .sql = is_lone ? lone_event.name : steps[step].name,
 			      .n = steps[step].n,
 			      .values = values,
 			      .lengths = lengths,
@@ -251,7 +271,9 @@ static bool write_send_step(struct log_write *w, struct pg_connection *c, enum l
 
 	for (int i = 0; i < q.n; i++) {
 		bool is_text = step == LOG_DELIVERIES && i == DCOL_NODE;
-		struct str_view v = is_text ? sv(w->node) : pg_array_view(&arrays[i]);
+		struct str_view v = is_text   ? sv(w->node)
+				    : is_lone ? pg_array_only(&arrays[i])
+					      : pg_array_view(&arrays[i]);
 
 		values[i] = v.ptr;
 		lengths[i] = (int)v.len;

@@ -91,3 +91,12 @@ struct str_view pg_array_view(struct pg_array *a)
 	/* An empty array has no dimensions, so nothing after the type. */
 	return sv_n(p, a->n ? a->bytes.len : 12);
 }
+
+struct str_view pg_array_only(const struct pg_array *a)
+{
+	const char *member = a->bytes.ptr + HEADER_BYTES + 4;
+
+	if (a->has_nulls)
+		return sv_n(NULL, 0);
+	return sv_n(member, a->bytes.len - HEADER_BYTES - 4);
+}

@@ -42,4 +42,6 @@ void pg_array_add_int8(struct pg_array *a, int64_t v);
 void pg_array_add_time(struct pg_array *a, usec_t wall);
 /* The finished parameter; valid until the next change. */
 struct str_view pg_array_view(struct pg_array *a);
+/* The only member, as a parameter of its type; NULL is a view of NULL.  Valid as the above. */
+struct str_view pg_array_only(const struct pg_array *a);
 #endif

@@ -74,6 +74,24 @@ START_TEST(arrays_are_encoded_as_postgresql_sends_them)
 }
 END_TEST
 
+START_TEST(the_only_member_of_an_array_is_a_parameter_by_itself)
+{
+	struct pg_array a;
+
+	pg_array_init(&a, PG_TEXT);
+	pg_array_add(&a, SV("alone"));
+	ck_assert(sv_eq(pg_array_only(&a), SV("alone")));
+	pg_array_reset(&a);
+	pg_array_add(&a, SV(""));
+	ck_assert_uint_eq(pg_array_only(&a).len, 0);
+	ck_assert_ptr_nonnull(pg_array_only(&a).ptr);
+	pg_array_reset(&a);
+	pg_array_add_null(&a);
+	ck_assert_ptr_null(pg_array_only(&a).ptr);
+	pg_array_release(&a);
+}
+END_TEST
+
 START_TEST(deliveries_drop_the_oldest)
 {
 	struct deliveries *l = deliveries_new();
@@ -262,6 +280,7 @@ int main(void)
 	tcase_add_test(t, text_is_json_or_is_not);
 	tcase_add_test(t, json_depth_is_bounded);
 	tcase_add_test(t, arrays_are_encoded_as_postgresql_sends_them);
+	tcase_add_test(t, the_only_member_of_an_array_is_a_parameter_by_itself);
 	tcase_add_test(t, deliveries_drop_the_oldest);
 	tcase_add_test(t, lists_keep_their_order);
 	tcase_add_test(t, sqlstates_have_meanings);
