@@ -62,6 +62,24 @@ COMMENT ON TABLE notification_work IS
 COMMENT ON COLUMN notification_work.is_read IS
 	'The notifications up to at become read: those in ids, or all when it is NULL.';
 
+CREATE TABLE notification_checks (
+	id uuid PRIMARY KEY,
+	app text NOT NULL,
+	user_id bigint NOT NULL,
+	channels text[] NOT NULL,
+	event_ids text[] NOT NULL,
+	after_serial bigint NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE notification_checks IS
+	'Notifications of which it is not decided yet whether they reached a socket: '
+	'webhook_undelivered() decides it and deletes the row.';
+COMMENT ON COLUMN notification_checks.event_ids IS
+	'The events of the notification, one for each of its channels.';
+COMMENT ON COLUMN notification_checks.after_serial IS
+	'The events have serials after this one.';
+CREATE INDEX notification_checks_created ON notification_checks (created_at);
+
 CREATE FUNCTION notifications_settle() RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -234,8 +252,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	known CONSTANT record := log_app($6);
+	after_serial CONSTANT bigint := (SELECT s.last_value FROM realtime_events_serial s);
 	sent record;
 	payload json;
+	channels text[];
 BEGIN
 	PERFORM notification_channel_check($1, $7);
 	IF cardinality($1) > notification_recipients_max() THEN
@@ -260,9 +280,11 @@ BEGIN
 				'bytes; the application''s max_event_payload_bytes is %s.',
 				octet_length(payload::text), known.max_payload), 'data');
 		END IF;
-		PERFORM broadcast(notification_channels(sent.user_id, $7),
+		channels := notification_channels(sent.user_id, $7);
+		INSERT INTO notification_checks (id, app, user_id, channels, event_ids, after_serial)
+		VALUES (sent.id, known.app, sent.user_id, channels, broadcast(channels,
 			'Illuminate\Notifications\Events\BroadcastNotificationCreated', payload, NULL,
-			known.app);
+			known.app), after_serial - 1);
 		user_id := sent.user_id;
 		id := sent.id;
 		RETURN NEXT;

@@ -140,6 +140,53 @@ COMMENT ON FUNCTION webhook_settle IS
 	'what failed (p_min_ms after the first, doubled to p_max_ms), and gives up what failed for '
 	'p_for_s or is hopeless. p_kept were claimed and not tried. Returns the number given up.';
 
+-- An event that a daemon has not drained yet, and one that was drained less than p_after_s ago, can
+-- still reach a socket: its notification waits.
+CREATE FUNCTION webhook_undelivered(p_after_s integer, p_most integer, p_apps text[],
+				    p_endpoints text[], p_starts text[], p_ends text[])
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	before CONSTANT timestamptz := clock_timestamp() - p_after_s * interval '1 s';
+	decided bigint;
+BEGIN
+	WITH due AS MATERIALIZED (
+		SELECT c.* FROM notification_checks c WHERE c.created_at <= before AND NOT EXISTS (
+			SELECT FROM realtime_events e WHERE e.event_id = ANY (c.event_ids) AND e.app = c.app
+			AND (e.serial = 0 OR e.serial > c.after_serial AND e.delivered_at > before))
+		ORDER BY c.created_at LIMIT p_most FOR UPDATE SKIP LOCKED
+	), deleted AS (
+		DELETE FROM notification_checks c USING due d WHERE c.id = d.id RETURNING c.id
+	), missed AS (
+		SELECT d.*, n.number, notification_json(n) AS notification
+		FROM due d JOIN notifications n ON n.id = d.id AND n.read_at IS NULL
+		WHERE NOT EXISTS (
+			SELECT FROM realtime_events e JOIN realtime_deliveries r ON r.serial = e.serial
+			WHERE e.event_id = ANY (d.event_ids) AND e.app = d.app
+			AND e.serial > d.after_serial AND r.serial > d.after_serial AND r.sockets > 0)
+	), queued AS (
+		INSERT INTO webhook_queue (app, endpoint, channel, event)
+		SELECT m.app, w.endpoint, c.channel, json_build_object(
+			'name', 'notification_undelivered', 'channel', c.channel,
+			'user_id', m.user_id::text, 'notification', m.notification)
+		FROM missed m JOIN unnest(p_apps, p_endpoints, p_starts, p_ends)
+			w(app, endpoint, starts, ends) ON w.app = m.app
+		CROSS JOIN LATERAL (
+			SELECT u.channel FROM unnest(m.channels) WITH ORDINALITY u(channel, place)
+			WHERE starts_with(u.channel, w.starts) AND right(u.channel, length(w.ends)) = w.ends
+			ORDER BY u.place LIMIT 1) c
+		ORDER BY m.user_id, m.number
+	)
+	SELECT count(*) INTO decided FROM deleted;
+	RETURN decided;
+END
+$$;
+COMMENT ON FUNCTION webhook_undelivered IS
+	'Queues webhooks for notifications that are unread and have reached no socket p_after_s after '
+	'their events got serials: for each endpoint whose filter has one of the channels. Decides '
+	'about p_most notifications at most, and returns their number.';
+
 CREATE FUNCTION webhook_counts(OUT waiting bigint, OUT dead bigint)
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -243,4 +290,5 @@ COMMENT ON FUNCTION admin_webhook_resend IS
 REVOKE EXECUTE ON FUNCTION admin_webhooks(jsonb), admin_webhook_resend(jsonb), webhook_write(text[], text[], text[], text[], text[], text[], text[],
 	boolean[]), webhook_claim(integer, integer, integer), webhook_settle(bigint[], bigint[],
 	text[], integer, integer, integer, bigint[], boolean[]), webhook_counts(),
+	webhook_undelivered(integer, integer, text[], text[], text[], text[]),
 	webhook_resend(bigint, text, text), webhook_prune(integer) FROM PUBLIC;

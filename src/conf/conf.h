@@ -119,6 +119,7 @@ struct conf_webhooks {
 	unsigned retry_min_ms, retry_max_ms; /* the pause doubles from the one to the other */
 	unsigned retry_for_s;		     /* after the first attempt; then it is a dead letter */
 	unsigned smoothing_ms;	/* a channel or member that is back within it was never away */
+	unsigned undelivered_s; /* a notification that reached no socket for so long is reported */
 	unsigned compare_s;	/* how often what was reported is compared with what is true */
 	unsigned memory_events; /* that may wait outside the database */
 	bool batching;		/* where an endpoint does not say it */

@@ -322,6 +322,9 @@ const struct option conf_options[] = {
 	  .fallback = "3000",
 	  .help = "A channel that is occupied again within this time, and a member that is back, "
 		  "causes no webhook." },
+	{ AT(webhooks, undelivered_s), RANGE(1, 86400), .unit = "seconds", .fallback = "30",
+	  .help = "A notification that has reached no socket for so long, and is unread, is "
+		  "reported with notification_undelivered. That needs database.deliveries." },
 	{ AT(webhooks, compare_s), RANGE(1, 86400), .unit = "seconds", .fallback = "60",
 	  .help = "How often the channels and members that were reported are compared with those "
 		  "that exist; differences are reported." },

@@ -18,6 +18,7 @@ static const char *const event_names[WEBHOOK_EVENTS] = {
 	[WEBHOOK_CLIENT_EVENT] = "client_event",
 	[WEBHOOK_CACHE_MISS] = "cache_miss",
 	[WEBHOOK_SUBSCRIPTION_COUNT] = "subscription_count",
+	[WEBHOOK_NOTIFICATION_UNDELIVERED] = "notification_undelivered",
 };
 
 const char *webhook_event_name(enum webhook_event event)

@@ -17,6 +17,7 @@ enum webhook_event {
 	WEBHOOK_CLIENT_EVENT,
 	WEBHOOK_CACHE_MISS,
 	WEBHOOK_SUBSCRIPTION_COUNT,
+	WEBHOOK_NOTIFICATION_UNDELIVERED, /* of the database, not of the directory */
 	WEBHOOK_EVENTS
 };
 

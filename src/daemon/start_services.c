@@ -52,7 +52,7 @@ int make_services(struct scopewired *d)
 	d->authorize_pool = pg_pool_new(&pc);
 	d->once = idempotency_new(d->authorize_pool);
 	d->quotas = quotas_new(&d->conf->sync);
-	d->webhooks = webhooks_new(&d->conf->webhooks, d->pool);
+	d->webhooks = webhooks_new(d->conf, d->pool);
 	if (!d->webhooks)
 		return give_up(EX_OSERR, xstrdup("webhooks: libcurl could not be started"));
 	return EX_OK;

@@ -15,6 +15,9 @@
 #define CLAIM_EVERY (1 * USEC_PER_SEC)
 #define COUNT_EVERY (5 * USEC_PER_SEC)
 #define PRUNE_EVERY (3600 * USEC_PER_SEC)
+#define CHECK_MAX   1000 /* notifications of one statement */
+#define CHECK_EVERY (1 * USEC_PER_SEC)
+#define CHECK_IDLE  (60 * USEC_PER_SEC) /* when no endpoint wants to know */
 
 static struct log_gate refused_gate = LOG_GATE("statements of webhooks refused");
 
@@ -49,6 +52,23 @@ RUNS_ON(on_webhook) static void hook_db_claim(struct hook_db *db, usec_t now, bo
 		    (unsigned)(dispatcher_lease(db->dispatcher) / USEC_PER_MSEC));
 }
 
+/* Notifications that reached no socket.  If no endpoint wants them, what is due is forgotten. */
+RUNS_ON(on_webhook) static void hook_db_check(struct hook_db *db, usec_t now)
+{
+	struct app_set *apps = apps_current();
+	bool is_wanted = false;
+
+	for (size_t i = 0; db->has_deliveries && i < app_set_count(apps) && !is_wanted; i++)
+		is_wanted = app_set_at(apps, i)->webhooks.watched &
+			    1U << WEBHOOK_NOTIFICATION_UNDELIVERED;
+	if (now >= db->check_at + (is_wanted ? 0 : CHECK_IDLE)) {
+		db->is_checking = true;
+		queue_undelivered(&db->queue, db->conf->undelivered_s, CHECK_MAX,
+				  is_wanted ? apps : NULL);
+	}
+	app_set_unref(apps);
+}
+
 void hook_db_run(struct hook_db *db, usec_t now, bool is_stopping)
 {
 	if (!db->is_loaded && !db->is_loading && now >= db->load_at) {
@@ -62,6 +82,8 @@ void hook_db_run(struct hook_db *db, usec_t now, bool is_stopping)
 		db->is_counting = true;
 		queue_count(&db->queue);
 	}
+	if (!db->is_checking && !is_stopping && now >= db->check_at)
+		hook_db_check(db, now);
 	if (!db->is_pruning && now >= db->prune_at) {
 		db->is_pruning = true;
 		queue_prune(&db->queue, db->conf);
@@ -162,6 +184,22 @@ static void hook_db_on_settled(struct hook_db *db, const struct queue_answer *a)
 	db->claim_at = clock_mono();
 }
 
+RUNS_ON(on_webhook)
+static void hook_db_on_checked(struct hook_db *db, const struct queue_answer *a, usec_t now)
+{
+	long long n = a->rc == 0 ? strtoll(queue_cell(a, 0, 0), NULL, 10) : 0;
+
+	db->is_checking = false;
+	db->check_at = n < CHECK_MAX ? now + CHECK_EVERY : now;
+	if (n)
+		db->claim_at = now;
+	if (a->is_refused)
+		log_gated(&refused_gate,
+			  "webhooks: the database refused to look for notifications that reached "
+			  "no socket: %s",
+			  a->message);
+}
+
 RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct queue_answer *a)
 {
 	usec_t now = clock_mono();
@@ -190,6 +228,9 @@ RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct q
 				   strtoll(queue_cell(a, 0, 0), NULL, 10) + db->backlog->waiting.n);
 			metric_set(METRIC_WEBHOOK_DEAD, strtoll(queue_cell(a, 0, 1), NULL, 10));
 		}
+		break;
+	case QUEUE_UNDELIVERED:
+		hook_db_on_checked(db, a, now);
 		break;
 	case QUEUE_PRUNE:
 	case QUEUE_QUERIES:
@@ -247,6 +288,7 @@ void hook_db_init(struct hook_db *db, const struct hook_db_parts *parts)
 	db->backlog = parts->backlog;
 	db->dispatcher = parts->dispatcher;
 	db->reported = parts->reported;
+	db->has_deliveries = parts->has_deliveries;
 	db->queue = (struct queue){ .pool = parts->pool, .post = hook_db_on_answer, .ctx = db };
 	mailbox_init(&db->answers, 0);
 }

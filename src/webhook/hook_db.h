@@ -23,6 +23,7 @@ struct hook_db_parts {
 	struct dispatcher *dispatcher;
 	struct reported *reported;
 	struct pg_pool *pool;
+	bool has_deliveries; /* there are delivery records */
 };
 
 struct hook_db {
@@ -33,8 +34,9 @@ struct hook_db {
 	struct queue queue;
 	struct mailbox answers;
 	struct lane *settling; /* lanes whose outcome is being written; linked by next */
-	bool is_loaded, is_loading, is_claiming, is_counting, is_pruning;
-	usec_t write_at, claim_at, settle_at, load_at, count_at, prune_at; /* mono */
+	bool has_deliveries;
+	bool is_loaded, is_loading, is_claiming, is_counting, is_pruning, is_checking;
+	usec_t write_at, claim_at, settle_at, load_at, count_at, prune_at, check_at; /* mono */
 };
 
 void hook_db_init(struct hook_db *db, const struct hook_db_parts *parts);

@@ -24,6 +24,9 @@ static const struct pg_statement statements[QUEUE_QUERIES] = {
 			   .takes_locks = true },
 	[QUEUE_COUNT] = { .sql = "SELECT c.waiting, c.dead FROM webhook_counts() c",
 			  .is_repeatable = true },
+	[QUEUE_UNDELIVERED] = { .sql = "SELECT webhook_undelivered($1::integer, $2::integer, "
+				       "$3::text[], $4::text[], $5::text[], $6::text[])",
+				.takes_locks = true },
 	[QUEUE_PRUNE] = { .sql = "SELECT webhook_prune($1::integer)", .takes_locks = true },
 };
 
@@ -198,6 +201,35 @@ void queue_settle(struct queue *q, const struct lane *lanes, const struct conf_w
 void queue_count(struct queue *q)
 {
 	queue_call(q, QUEUE_COUNT, 0, NULL);
+}
+
+void queue_undelivered(struct queue *q, unsigned after_s, unsigned most, const struct app_set *apps)
+{
+	char after[12], limit[12];
+	struct columns c;
+
+	columns_init(&c);
+	for (size_t i = 0; apps && i < app_set_count(apps); i++) {
+		const struct app *app = app_set_at(apps, i);
+
+		for (size_t n = 0; n < app->webhooks.n; n++) {
+			const struct webhook_endpoint *e = &app->webhooks.endpoints[n];
+
+			if (!(e->events & 1U << WEBHOOK_NOTIFICATION_UNDELIVERED))
+				continue;
+			columns_add(&c, 0, app->id);
+			columns_add(&c, 1, e->name);
+			columns_add(&c, 2, e->prefix ? e->prefix : "");
+			columns_add(&c, 3, e->suffix ? e->suffix : "");
+		}
+	}
+	snprintf(after, sizeof(after), "%u", after_s);
+	snprintf(limit, sizeof(limit), "%u", most);
+	queue_call(q, QUEUE_UNDELIVERED, 6,
+		   (const char *const[]){ after, limit, columns_finish(&c, 0),
+					  columns_finish(&c, 1), columns_finish(&c, 2),
+					  columns_finish(&c, 3) });
+	columns_release(&c);
 }
 
 void queue_prune(struct queue *q, const struct conf_webhooks *conf)

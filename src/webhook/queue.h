@@ -18,6 +18,7 @@ enum queue_query {
 	QUEUE_SETTLE, /* the number of new dead letters */
 	QUEUE_COUNT,  /* waiting, dead */
 	QUEUE_PRUNE,
+	QUEUE_UNDELIVERED, /* the number of notifications that were decided */
 	QUEUE_QUERIES
 };
 
@@ -47,5 +48,11 @@ void queue_claim(struct queue *q, unsigned lanes, unsigned run, unsigned lease_m
 /* lanes: linked by next.  done is deleted, the first of waiting failed or was not tried. */
 void queue_settle(struct queue *q, const struct lane *lanes, const struct conf_webhooks *conf);
 void queue_count(struct queue *q);
+/*
+ * Decides about at most `most` notifications: whether they reached a socket within after_s.  Those
+ * that did not are reported to the endpoints of apps; without apps (NULL) to none.
+ */
+void queue_undelivered(struct queue *q, unsigned after_s, unsigned most,
+		       const struct app_set *apps);
 void queue_prune(struct queue *q, const struct conf_webhooks *conf);
 #endif

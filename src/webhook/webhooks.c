@@ -142,26 +142,28 @@ RUNS_ON(on_webhook) static void *webhooks_run(void *arg)
 	return NULL;
 }
 
-struct webhooks *webhooks_new(const struct conf_webhooks *conf, struct pg_pool *pool)
+struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool)
 {
 	struct webhooks *w = xcalloc(1, sizeof(*w));
 
-	w->conf = conf;
+	w->conf = &conf->webhooks;
 	w->pool = pool;
-	w->sender = sender_new(conf);
+	w->sender = sender_new(w->conf);
 	if (!w->sender) {
 		free(w);
 		return NULL;
 	}
-	w->backlog.max = conf->memory_events;
-	transitions_init(&w->transitions, conf, &w->backlog);
-	w->dispatcher = (struct dispatcher){ .conf = conf, .sender = w->sender };
+	w->backlog.max = w->conf->memory_events;
+	transitions_init(&w->transitions, w->conf, &w->backlog);
+	w->dispatcher = (struct dispatcher){ .conf = w->conf, .sender = w->sender };
 	lanes_init(&w->dispatcher.lanes);
-	hook_db_init(&w->db, &(const struct hook_db_parts){ .conf = conf,
-							    .backlog = &w->backlog,
-							    .dispatcher = &w->dispatcher,
-							    .reported = &w->transitions.reported,
-							    .pool = pool });
+	hook_db_init(&w->db,
+		     &(const struct hook_db_parts){ .conf = w->conf,
+						    .backlog = &w->backlog,
+						    .dispatcher = &w->dispatcher,
+						    .reported = &w->transitions.reported,
+						    .pool = pool,
+						    .has_deliveries = conf->database.deliveries });
 	return w;
 }
 

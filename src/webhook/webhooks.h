@@ -12,7 +12,7 @@
 struct webhooks;
 
 /* conf and the pool outlive it. */
-struct webhooks *webhooks_new(const struct conf_webhooks *conf, struct pg_pool *pool) MUSTCHECK;
+struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool) MUSTCHECK;
 /* 0 or -errno.  The directory outlives webhooks_stop(). */
 int webhooks_start(struct webhooks *w, struct directory *d) MUSTCHECK;
 /*

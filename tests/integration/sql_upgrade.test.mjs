@@ -46,7 +46,7 @@ test('a schema from before the first release is converted by the script', async 
 	await sql(`DROP TRIGGER scopewire_watch_${id}_insert_send ON items`);
 	await sql('DROP TABLE log_lock_serials, log_lock_partitions, log_lock_drain, log_lock_retention, admin_tokens, admin_audit, webhook_queue, webhook_reported, daemon');
 	await sql(`ALTER TABLE log_apps RENAME is_default TO is_only`);
-	await sql(`DROP TABLE notification_work; DROP INDEX notifications_new;
+	await sql(`DROP TABLE notification_work, notification_checks; DROP INDEX notifications_new;
 		ALTER TABLE notifications DROP CONSTRAINT notifications_pkey,
 			DROP CONSTRAINT notifications_number, ADD PRIMARY KEY (app, user_id, number),
 			ADD UNIQUE (id)`);

@@ -163,6 +163,89 @@ describe('what is reported', () => {
 	});
 });
 
+describe('a notification that reached no socket', () => {
+	const WANTED = { event_types: ['notification_undelivered'] };
+	const notify = (daemon, users, title) => daemon.query(
+		'SELECT user_id, id FROM scopewire.notification_send($1, $2, \'It is due\', \'due\', \'{"invoice":5}\')',
+		[users, title]);
+	const isDecided = async (daemon) =>
+		(await daemon.query('SELECT FROM scopewire.notification_checks')).length === 0;
+
+	test('is reported with its text, and one that reached a socket or was read is not', async (t) => {
+		const [to, filtered] = [await receiver(t), await receiver(t)];
+		const daemon = await start(t, [{ url: to.url, ...WANTED }, { name: 'other', url: filtered.url, ...WANTED,
+			filter: { channel_name_starts_with: 'private-Other' } }], { webhooks: { undelivered_s: 3 } });
+		const online = await daemon.connect();
+		await online.subscribe('private-App.Models.User.8');
+		const [{ id }] = await notify(daemon, [7, 8, 9], 'Invoice');
+		assert.equal((await daemon.query('SELECT scopewire.notifications_read(9) AS n'))[0].n, '1');
+		await online.next({ event: 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated' });
+		await waitFor(() => isDecided(daemon), 'the notifications are decided');
+		await waitFor(async () => (await queue(daemon)).length === 0);
+		const [{ notification: { created_at: at, ...notification }, ...event }, ...more] = to.events;
+		assert.deepEqual(event, { name: 'notification_undelivered', channel: 'private-App.Models.User.7',
+			user_id: '7' });
+		assert.match(at, /^\d{4}-/);
+		assert.deepEqual(notification, { id, type: 'due', title: 'Invoice', message: 'It is due',
+			data: { invoice: 5 }, read_at: null });
+		assert.deepEqual(more, []);
+		assert.equal(filtered.attempts, 0);
+	});
+
+	test('is reported after a crash of the daemon, at least once, in the order of each user', async (t) => {
+		const to = await receiver(t);
+		const daemon = await start(t, [{ url: to.url, ...WANTED }], { webhooks: { undelivered_s: 1 } });
+		await daemon.kill();
+		for (const title of ['one', 'two', 'three']) await notify(daemon, [7, 8], title);
+		// The first answer is lost: the daemon ends while it waits for it.
+		to.answer = () => undefined;
+		await daemon.start();
+		await waitFor(() => to.attempts > 0);
+		await daemon.kill();
+		to.answer = () => 200;
+		await daemon.query('UPDATE scopewire.webhook_queue SET next_at = clock_timestamp()');
+		await daemon.start();
+		const titles = (user) => [...new Set(to.events.filter((e) => e.user_id === user)
+			.map((e) => e.notification.title))];
+		await waitFor(() => titles('7').length === 3 && titles('8').length === 3);
+		for (const user of ['7', '8']) assert.deepEqual(titles(user), ['one', 'two', 'three']);
+	});
+
+	test('has its time from the moment the event has a serial', async (t) => {
+		const daemon = await start(t, []);
+		const session = await daemon.session();
+		t.after(() => session.end());
+		// The daemon does not see these rows: the transaction is rolled back.
+		await session.query('BEGIN');
+		await session.query('SELECT notification_send(ARRAY[7], \'T\')');
+		await session.query('UPDATE notification_checks SET created_at = now() - interval \'1 h\'');
+		const decided = async () => Number((await session.query(`SELECT webhook_undelivered(60, 10, ARRAY[app],
+			ARRAY['e'], ARRAY[''], ARRAY['']) AS n FROM log_apps WHERE is_default`)).rows[0].n);
+		assert.equal(await decided(), 0);
+		await session.query(`UPDATE realtime_events SET serial = nextval('realtime_events_serial'), delivered_at = now()
+			WHERE serial = 0`);
+		assert.equal(await decided(), 0);
+		await session.query('UPDATE realtime_events SET delivered_at = now() - interval \'1 h\'');
+		assert.equal(await decided(), 1);
+		assert.equal((await session.query('SELECT FROM webhook_queue')).rows.length, 1);
+		await session.query('ROLLBACK');
+	});
+
+	test('is forgotten where no endpoint wants to know', async (t) => {
+		const to = await receiver(t);
+		const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied'] }],
+			{ webhooks: { undelivered_s: 1 } });
+		await daemon.kill();     // the first look after a start comes at once
+		await notify(daemon, [7], 'T');
+		await daemon.query('UPDATE scopewire.notification_checks SET created_at = now() - interval \'1 h\'');
+		await daemon.query(`UPDATE scopewire.realtime_events SET serial = nextval('scopewire.realtime_events_serial'),
+			delivered_at = now() - interval '1 h' WHERE serial = 0`);
+		await daemon.start();
+		await waitFor(() => isDecided(daemon));
+		assert.deepEqual(await queue(daemon), []);
+	});
+});
+
 describe('a receiver that fails', () => {
 	test('is sent each event at least once, in the order of its channel', async (t) => {
 		const states = ['down', 'slow', 'error'];

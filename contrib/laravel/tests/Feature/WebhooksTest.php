@@ -5,6 +5,7 @@
 namespace Scopewire\Laravel\Tests\Feature;
 
 use Illuminate\Support\Facades\Event;
+use Illuminate\Support\Facades\Http;
 use Illuminate\Testing\TestResponse;
 use PHPUnit\Framework\Attributes\TestDox;
 use RuntimeException;
@@ -66,13 +67,13 @@ class WebhooksTest extends TestCase
     {
         $port = $this->freePort();
         [$receiver] = $this->startReceiver($port);
-        $daemon = Daemon::start(['webhooks' => ['smoothing_ms' => 100],
+        $daemon = Daemon::start(['webhooks' => ['smoothing_ms' => 100, 'undelivered_s' => 1],
             'app '.Daemon::APP_ID => ['webhooks' => '[{"url": "http://127.0.0.1:'.$port.'/in"}]']]);
         try {
             $this->makeEverythingHappen($daemon);
             $kinds = [Webhooks\ChannelOccupied::class, Webhooks\ChannelVacated::class, Webhooks\MemberAdded::class,
                 Webhooks\MemberRemoved::class, Webhooks\ClientEvent::class, Webhooks\CacheMiss::class,
-                Webhooks\SubscriptionCount::class];
+                Webhooks\SubscriptionCount::class, Webhooks\NotificationUndelivered::class];
             Event::fake($kinds);
             $done = 0;
             $this->waitFor(function () use ($kinds, &$done): bool {
@@ -97,6 +98,8 @@ class WebhooksTest extends TestCase
             === ['client-move', ['x' => 1], '7'] && $e->socketId() !== null);
         Event::assertDispatched(Webhooks\CacheMiss::class, fn ($e) => $e->channel === 'cache-weather');
         Event::assertDispatched(Webhooks\SubscriptionCount::class, fn ($e) => $e->channel === 'news' && $e->count() === 1);
+        Event::assertDispatched(Webhooks\NotificationUndelivered::class, fn ($e) => $e->userId() === '8'
+            && $e->notification()['title'] === 'Due' && $e->channel === 'private-App.Models.User.8');
     }
 
     private function makeEverythingHappen(Daemon $daemon): void
@@ -108,6 +111,8 @@ class WebhooksTest extends TestCase
         $socket->trigger('presence-desk', 'client-move', ['x' => 1]);
         $socket->subscribe('cache-weather');
         $socket->subscribe('news');
+        Http::withBasicAuth(Daemon::KEY, Daemon::SECRET)->post("http://127.0.0.1:{$daemon->port()}/api/sync/notifications",
+            ['to' => 8, 'title' => 'Due'])->throw();
         // What ends before it was reported is not reported.
         $arrivals = ['client_event', 'member_added', 'cache_miss', 'subscription_count', '"news'];
         $this->waitFor(fn () => array_filter($arrivals,

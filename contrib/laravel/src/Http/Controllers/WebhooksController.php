@@ -27,6 +27,7 @@ class WebhooksController
         'client_event' => Webhooks\ClientEvent::class,
         'cache_miss' => Webhooks\CacheMiss::class,
         'subscription_count' => Webhooks\SubscriptionCount::class,
+        'notification_undelivered' => Webhooks\NotificationUndelivered::class,
     ];
 
     public function __invoke(Request $request, Repository $config, Dispatcher $events): JsonResponse
