@@ -13,6 +13,14 @@ _scopewirectl() {
 		mapfile -t COMPREPLY < <(compgen -W 'list add remove' -- "$word")
 		return
 		;;
+	webhooks)
+		mapfile -t COMPREPLY < <(compgen -W 'list resend' -- "$word")
+		return
+		;;
+	user)
+		mapfile -t COMPREPLY < <(compgen -W 'export erase' -- "$word")
+		return
+		;;
 	esac
 	if [[ $word == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(scopewirectl --list-options)" -- "$word")

@@ -13,7 +13,8 @@ struct cli_options {
 	struct client_options client;
 	bool json, diff;
 	const char *app, *channel, *event, *text, *from, *until, *before, *after, *limit, *user,
-		*roles, *paths, *public, *address, *state, *cursor, *kinds;
+		*roles, *paths, *public, *address, *state, *cursor, *kinds, *endpoint, *path,
+		*value;
 	bool once;
 };
 

@@ -75,9 +75,10 @@ static int command_on_events(struct cli *cli)
 	const struct cli_options *o = &cli->options;
 	const char *pairs[] = { "app",	  o->app,    "channel", o->channel, "event", o->event,
 				"text",	  o->text,   "from",	o->from,    "until", o->until,
-				"before", o->before, "after",	o->after,   "limit", o->limit };
+				"before", o->before, "after",	o->after,   "limit", o->limit,
+				"path",	  o->path,   "value",	o->value };
 
-	return ask_show(cli, API "events", pairs, 9);
+	return ask_show(cli, API "events", pairs, 11);
 }
 
 /* 1 when the user may not join the channel. */
@@ -234,6 +235,30 @@ static int command_on_token(struct cli *cli)
 	body = command_body("name", cli->args[1]);
 	command_body_add(body, "scope", cli->args[2]);
 	return ask_post(cli, API "token", body);
+}
+
+/* Dead letters unless --state is waiting; resend queues one again, or those of an endpoint. */
+static int command_on_webhooks(struct cli *cli)
+{
+	const struct cli_options *o = &cli->options;
+	const char *pairs[] = { "app",	  o->app,   "endpoint", o->endpoint, "state",
+				o->state, "before", o->before,	"limit",     o->limit };
+	const char *verb = cli->n_args ? cli->args[0] : "list";
+	bool is_resend = strcmp(verb, "resend") == 0;
+	json_t *body;
+
+	if (strcmp(verb, "list") == 0 && cli->n_args <= 1)
+		return ask_show(cli, API "webhooks", pairs, 5);
+	if (!is_resend || (cli->n_args == 1 && !o->app)) {
+		fputs("scopewirectl: webhooks list, webhooks resend ID, or webhooks resend --app "
+		      "APP [--endpoint NAME]\n",
+		      stderr);
+		return EX_USAGE;
+	}
+	body = command_body("id", cli->n_args == 2 ? cli->args[1] : NULL);
+	command_body_add(body, "app", o->app);
+	command_body_add(body, "endpoint", o->endpoint);
+	return ask_post(cli, API "webhook-resend", body);
 }
 
 /* The log is read in slices: each answer has the serial after which the next one begins. */
@@ -498,6 +523,8 @@ static const struct command commands[] = {
 	{ "sync", "", "who is online, locks, viewers", 0, 0, false, command_on_sync },
 	{ "user", "export|erase ID", "all that is stored about a person", 2, 2, false,
 	  command_on_user },
+	{ "webhooks", "list|resend [ID]", "webhooks that were given up or wait; send again", 0, 2,
+	  false, command_on_webhooks },
 	{ "disconnect", "USER|SOCKET", "close a user's connections, or one connection", 1, 1, false,
 	  command_on_disconnect },
 	{ "token", "list|add NAME SCOPE|remove NAME", "tokens of the admin listener", 0, 3, false,

@@ -33,6 +33,9 @@ enum {
 	OPT_STATE,
 	OPT_CURSOR,
 	OPT_KINDS,
+	OPT_ENDPOINT,
+	OPT_PATH,
+	OPT_VALUE,
 	OPT_VALUES_END,
 	OPT_ONCE,
 	OPT_JSON,
@@ -67,6 +70,9 @@ static const struct option options[] = {
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "cursor", required_argument, NULL, OPT_CURSOR },
 	{ "kinds", required_argument, NULL, OPT_KINDS },
+	{ "endpoint", required_argument, NULL, OPT_ENDPOINT },
+	{ "path", required_argument, NULL, OPT_PATH },
+	{ "value", required_argument, NULL, OPT_VALUE },
 	{ "once", no_argument, NULL, OPT_ONCE },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "diff", no_argument, NULL, OPT_DIFF },
@@ -100,7 +106,8 @@ static const char **main_option_value(struct cli_options *o, int option)
 		&o->before,	   &o->after,	      &o->limit,
 		&o->user,	   &o->roles,	      &o->paths,
 		&o->public,	   &o->address,	      &o->state,
-		&o->cursor,	   &o->kinds,
+		&o->cursor,	   &o->kinds,	      &o->endpoint,
+		&o->path,	   &o->value,
 	};
 
 	return values[option - OPT_CONFIG];

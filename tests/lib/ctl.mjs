@@ -18,7 +18,7 @@ export const bearer = (token) => ({ Authorization: `Bearer ${token}` });
 /** A daemon with an admin listener, and functions that request a path of it. */
 export async function withAdmin(t, admin = { tokens: TOKENS }, options = {}) {
 	const daemon = await startDaemon({ ...options,
-		sections: { admin: { listen: '127.0.0.1:0', ...admin } } }, t);
+		sections: { ...options.sections, admin: { listen: '127.0.0.1:0', ...admin } } }, t);
 	const [, port] = /admin: listening on \S+:(\d+)/.exec(daemon.logText) ?? [];
 	const url = `http://127.0.0.1:${port}`;
 	const get = (path_, headers = bearer(TOKEN.read), more = {}) =>
