@@ -12,6 +12,21 @@ COMMENT ON TABLE log_leaving IS
 	'Partitions that retention is dropping. A partition that somebody else detached is not '
 	'in it and is not dropped.';
 
+CREATE FUNCTION log_measure(p_rows bigint, OUT pending bigint, OUT oldest_s bigint, OUT bytes bigint,
+			    OUT ahead bigint)
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT (SELECT count(*) FROM (SELECT FROM realtime_events_pending LIMIT 100000) p),
+		coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - e.created_at)::bigint, 0)
+			  FROM realtime_events e WHERE e.serial > 0 ORDER BY e.serial LIMIT 1), 0),
+		(SELECT coalesce(sum(l.bytes), 0)::bigint FROM log_partitions l WHERE NOT l.is_leaving),
+		(SELECT greatest((log_partition_end('realtime_events') - 1 - s.last_value) / p_rows, 0)
+		 FROM realtime_events_serial s)
+$$;
+COMMENT ON FUNCTION log_measure IS
+	'For metrics: events without a serial (100000 at most), the age of the oldest event in seconds, '
+	'bytes of the log and its delivery records, and whole partitions of p_rows that are not in use.';
+
 CREATE FUNCTION retention_cut(p_max_age_hours bigint, p_max_mib bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -162,4 +177,4 @@ COMMENT ON FUNCTION retention_drop IS
 
 REVOKE EXECUTE ON FUNCTION retention_cut(bigint, bigint),
 	retention_turn(bigint, bigint, bigint), retention_mark(bigint),
-	retention_plan(bigint, bigint, bigint), retention_drop() FROM PUBLIC;
+	retention_plan(bigint, bigint, bigint), retention_drop(), log_measure(bigint) FROM PUBLIC;

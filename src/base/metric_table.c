@@ -56,6 +56,8 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	  .help = "Bytes of frames that wait because the clients' sockets are full." },
 	[METRIC_SLOW_CONSUMERS] = { COUNTER("slow_consumers_total"),
 	  .help = "Connections that were closed because the client read too slowly." },
+	[METRIC_PING_PONG] = { HISTOGRAM("ping_pong_seconds", METRIC_SECONDS),
+	  .help = "Time from a ping to the client's next message." },
 	[METRIC_RATE_LIMITED] = { COUNTER("rate_limited_total"), LABELS(METRIC_BY_RATE),
 	  .help = "Requests and messages that were refused by a limit of their rate or number." },
 	[METRIC_ADMISSION] = { COUNTER("admission_total"), LABELS(METRIC_BY_ADMISSION),
@@ -77,6 +79,14 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	  .help = "Events that wait for the log writer or for their commit." },
 	[METRIC_LOG_QUEUE_BYTES] = { GAUGE("log_queue_bytes"),
 	  .help = "Bytes of them." },
+	[METRIC_LOG_LAG_EVENTS] = { GAUGE("log_lag_events"),
+	  .help = "Events that SQL has published and that have no serial yet, 100000 at most." },
+	[METRIC_LOG_OLDEST] = { GAUGE("log_oldest_partition_seconds"), .unit = METRIC_SECONDS,
+	  .help = "Age of the oldest event of the log: as far back as clients can catch up." },
+	[METRIC_LOG_BYTES] = { GAUGE("log_bytes"),
+	  .help = "Bytes on disk of the log and of its delivery records." },
+	[METRIC_LOG_PARTITIONS_AHEAD] = { GAUGE("log_partitions_ahead"),
+	  .help = "Partitions of the log that are ready and not in use yet." },
 	[METRIC_DATABASE_UP] = { GAUGE("database_up"),
 	  .help = "1 while the log writer is connected to the database." },
 	[METRIC_NOTIFICATION_QUEUE] = { GAUGE("notification_queue_usage"), .unit = METRIC_RATIO,
@@ -111,6 +121,9 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	[METRIC_WORKER_BUSY] = { GAUGE("worker_busy_ratio"), .unit = METRIC_RATIO,
 	  LABELS(METRIC_BY_WORKER),
 	  .help = "Share of the last second in which a worker did not wait." },
+	[METRIC_WORKER_BACKLOG] = { GAUGE("worker_backlog_seconds"), .unit = METRIC_SECONDS,
+	  LABELS(METRIC_BY_WORKER),
+	  .help = "How long a worker needs for the frames that wait for it, once a second." },
 };
 /* clang-format on */
 

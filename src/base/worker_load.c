@@ -47,10 +47,22 @@ void worker_loads_posted(struct worker_loads *l, unsigned worker, const struct l
 	atomic_fetch_add_explicit(&w->bytes, what->bytes, memory_order_relaxed);
 }
 
+/* The time that so many frames take. */
+static uint64_t load_us(const struct worker_load *w, uint64_t frames)
+{
+	return frames * atomic_load_explicit(&w->frame_ns, memory_order_relaxed) / 1000;
+}
+
 static bool load_is_long(const struct worker_load *w, uint64_t frames, usec_t us)
 {
-	return frames * atomic_load_explicit(&w->frame_ns, memory_order_relaxed) / 1000 >
-	       (uint64_t)us;
+	return load_us(w, frames) > (uint64_t)us;
+}
+
+usec_t worker_loads_backlog(const struct worker_loads *l, unsigned worker)
+{
+	const struct worker_load *w = &l->of[worker];
+
+	return (usec_t)load_us(w, atomic_load_explicit(&w->frames, memory_order_relaxed));
 }
 
 /* Above the marks, or above a part of them. */

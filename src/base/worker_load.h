@@ -81,6 +81,9 @@ void worker_loads_posted(struct worker_loads *l, unsigned worker, const struct l
 void worker_loads_written(struct worker_loads *l, unsigned worker, const struct load_amount *what,
 			  usec_t started, usec_t now);
 
+/* How long the worker needs for the frames that wait in its mailbox. */
+usec_t worker_loads_backlog(const struct worker_loads *l, unsigned worker);
+
 /*
  * Whether all workers of the share keep up.  If so, the share is promised until
  * worker_loads_settle(), and the result is 0.  Otherwise nothing changed, who will be woken, and

@@ -4,6 +4,7 @@
  * longer than the wheel: an entry whose second is still to come stays for another round.  A
  * session that is closing leaves the wheel when its second comes, if it still exists then.
  */
+#include "base/metric.h"
 #include "core/liveness.h"
 #include "core/session_out.h"
 
@@ -41,6 +42,8 @@ void liveness_start(struct session *s)
 void liveness_seen(struct session *s)
 {
 	s->seen_s = s->hub->now_s;
+	if (s->is_pinged)
+		metric_observe(METRIC_PING_PONG, clock_mono() - s->pinged_at, 1);
 	s->is_pinged = false;
 }
 
@@ -65,6 +68,7 @@ static void liveness_check(struct hub *h, struct session *s) RUNS_ON(on_worker)
 	} else if (h->now_s - s->seen_s >= app->ping_interval_s) {
 		s->is_pinged = true;
 		s->pinged_s = h->now_s;
+		s->pinged_at = clock_mono();
 		next = h->now_s + app->pong_timeout_s;
 		session_send(s, h->ping);
 	} else {

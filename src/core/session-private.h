@@ -74,6 +74,7 @@ struct session {
 	struct session *wheel_prev, *wheel_next; /* in one slot of the wheel */
 	uint32_t due_s;				 /* hub seconds; 0: not in the wheel */
 	uint32_t seen_s, pinged_s;		 /* hub seconds: last sign of life, last ping */
+	usec_t pinged_at;			 /* mono, of the real clock: for METRIC_PING_PONG */
 	uint64_t client_event_bucket, message_bucket; /* core/limit.h */
 	struct strbuf message;			      /* fragments so far; ptr NULL when idle */
 	uint64_t notified_exp;		   /* the latest exp that the client was notified of */

@@ -2,6 +2,7 @@
 /* Chores on a connection (pg/chore.h, pg/runner.h).  Nothing is shared with other threads. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "conf/conninfo.h"
 #include "log/housekeeper.h"
 #include "log/partitions.h"
@@ -14,13 +15,14 @@
 #define MINUTE		  (60 * USEC_PER_SEC)
 #define RETENTION_EVERY	  (5 * USEC_PER_SEC)
 #define WATCHES_EVERY	  (10 * USEC_PER_SEC)
+#define MEASURE_EVERY	  (5 * USEC_PER_SEC)
 #define LOCK_TIMEOUT_MS	  2000
 #define LONG_WAIT_S	  600
 #define COMPLAIN_US	  (10 * MINUTE)
 #define BACKOFF_MIN_MS	  100
 #define BACKOFF_MAX_MS	  5000
 
-enum { PARTITIONS, KEYS, WATCHES, RETENTION, CHORES };
+enum { PARTITIONS, KEYS, WATCHES, MEASURE, RETENTION, CHORES };
 
 struct housekeeper {
 	const struct conf_database *conf;
@@ -46,6 +48,32 @@ static enum pg_fault housekeeper_watches(void *ctx, struct pg_connection *c, use
 	(void)ctx;
 	for (int i = 0; fault == PG_FINE && i < pg_answer_rows(&a); i++)
 		log_warn(NAME ": %s", pg_answer_text(&a, i, 0));
+	pg_answer_release(&a);
+	return fault;
+}
+
+/* Sets the metrics of the log's state in the database. */
+static enum pg_fault housekeeper_measure(void *ctx, struct pg_connection *c, usec_t deadline)
+{
+	struct housekeeper *k = ctx;
+	char rows[12];
+	const struct pg_query measure = {
+		.sql = "SELECT m.pending, m.oldest_s, m.bytes, m.ahead FROM "
+		       "log_measure($1::bigint) m",
+		.n = 1,
+		.values = (const char *const[]){ rows },
+	};
+	struct pg_answer a = { 0 };
+	enum pg_fault fault;
+
+	snprintf(rows, sizeof(rows), "%u", k->conf->partition_rows);
+	fault = pg_conn_run(c, deadline, &measure, &a);
+	if (fault == PG_FINE) {
+		metric_set(METRIC_LOG_LAG_EVENTS, pg_answer_int(&a, 0, 0));
+		metric_set(METRIC_LOG_OLDEST, pg_answer_int(&a, 0, 1) * (int64_t)USEC_PER_SEC);
+		metric_set(METRIC_LOG_BYTES, pg_answer_int(&a, 0, 2));
+		metric_set(METRIC_LOG_PARTITIONS_AHEAD, pg_answer_int(&a, 0, 3));
+	}
 	pg_answer_release(&a);
 	return fault;
 }
@@ -168,6 +196,11 @@ int housekeeper_start(const struct conf *conf, const char *conninfo, struct hous
 						.every = WATCHES_EVERY,
 						.timeout = CHORE_TIMEOUT,
 						.on_refusal = "watched tables are not checked" };
+	k->chores[MEASURE] = (struct pg_chore){ .fn = housekeeper_measure,
+						.ctx = k,
+						.every = MEASURE_EVERY,
+						.timeout = CHORE_TIMEOUT,
+						.on_refusal = "the log is not measured" };
 	k->chores[RETENTION] = (struct pg_chore){ .fn = housekeeper_retention,
 						  .ctx = k,
 						  .every = RETENTION_EVERY,

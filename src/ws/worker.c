@@ -149,6 +149,8 @@ static void worker_observe(struct worker *w, usec_t now) RUNS_ON(on_worker)
 			      1000000 * (window - (idle - w->idle_before)) / window);
 	else
 		metric_set_at(METRIC_WORKER_BUSY, w->index, 0);
+	metric_set_at(METRIC_WORKER_BACKLOG, w->index,
+		      (int64_t)worker_loads_backlog(directory_loads(w->all->directory), w->index));
 	w->observed_at = now;
 	w->idle_before = idle;
 }

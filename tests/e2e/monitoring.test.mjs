@@ -6,12 +6,21 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+import { request, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
 import { promtool, startPrometheus } from './prometheus.mjs';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 const ALERTS = path.join(REPOSITORY, 'contrib/prometheus/alerts.yml');
 const BOARD = JSON.parse(fs.readFileSync(path.join(REPOSITORY, 'contrib/grafana/scopewire.json'), 'utf8'));
+/** A recorded run without faults: 61 values of each series that an alert uses. */
+const NORMAL = path.join(REPOSITORY, 'tests/e2e/normal_run.json');
+const PROMISED = `connections connections_opened_total connections_refused_total connections_closed_total subscriptions
+	channels subscribe_total events_in_total deliveries_total bytes_in_total bytes_out_total payload_bytes
+	publish_to_socket_seconds commit_to_socket_seconds log_commit_seconds log_batch_rows log_queue_events log_queue_bytes
+	log_lag_events log_oldest_partition_seconds replay_total replay_events replay_seconds authorize_total
+	authorize_seconds rate_limited_total slow_consumers_total outbox_bytes ping_pong_seconds http_requests_total
+	http_seconds pool_connections pool_waiting pool_wait_seconds database_up notification_queue_usage webhook_queue
+	webhook_sent_total webhook_failed_total webhook_dead worker_busy_ratio worker_backlog_seconds`.split(/\s+/);
 const DOCUMENT = fs.readFileSync(path.join(REPOSITORY, 'docs/metrics.md'), 'utf8');
 
 /** What the document names, with the series of histograms; for the build and the process its text. */
@@ -24,18 +33,144 @@ function documented(name) {
 const metricsOf = (text) => new Set(text.match(/\b(?:scopewire|process)_[a-z_]+\b/g));
 const expressions = () => BOARD.panels.flatMap((p) => (p.targets ?? []).map((target) => target.expr));
 
-test('promtool accepts the alerts, and each fires for what it is about only', () => {
-	const checked = promtool(['check', 'rules', ALERTS]);
-	assert.equal(checked.status, 0, checked.output);
+/** The series of an hour with one change, as promtool writes them. */
+const up = (step) => `0+${step}x60`;
+const still = (value) => `${value}x60`;
+
+/** What makes each alert, by the series that differ from those of a normal run; others may follow from it. */
+const CONDITIONS = {
+	ScopewireDown: { up: still(0) },
+	ScopewireNotReady: { scopewire_ready: still(0) },
+	ScopewireDatabaseAway: { scopewire_database_up: still(0) },
+	ScopewireCommitSlow: { scopewire_log_commit_seconds_bucket: ({ le }) => up(le === '+Inf' || le >= 1 ? 60 : 1) },
+	ScopewireDeliverySlow: { scopewire_publish_to_socket_seconds_bucket: ({ le }) =>
+		up(le === '+Inf' || le >= 5 ? 60 : 1) },
+	ScopewireLogQueue: { scopewire_log_queue_events: still(20000) },
+	ScopewireNoDeliveries: { scopewire_deliveries_total: still(7), scopewire_connections: still(100),
+		scopewire_events_in_total: up(60) },
+	ScopewireConnectionsRefused: { scopewire_connections_refused_total: ({ reason }) =>
+		(reason === 'capacity' ? up(60) : still(0)) },
+	ScopewireSlowConsumers: { scopewire_slow_consumers_total: up(5) },
+	ScopewireNotificationQueue: { scopewire_notification_queue_usage: still(0.5) },
+	ScopewireFileDescriptors: { process_open_fds: still(900), process_max_fds: still(1024) },
+	ScopewireWorkerBusy: { scopewire_worker_busy_ratio: still(0.95) },
+	ScopewireServerErrors: { scopewire_http_requests_total: ({ status }) => (status === '503' ? up(60) : up(1)) },
+	ScopewireLogLag: { scopewire_log_lag_events: still(50000) },
+	ScopewirePartitions: { scopewire_log_partitions_ahead: still(0) },
+	ScopewireLogShort: { scopewire_log_oldest_partition_seconds: '3000-30x60' },
+	ScopewireDiskGrowth: { scopewire_log_bytes: '20000000000+60000000x60' },
+	ScopewirePongSlow: { scopewire_ping_pong_seconds_bucket: ({ le }) => up(le === '+Inf' || le >= 10 ? 60 : 1) },
+	ScopewireWorkerBacklog: { scopewire_worker_backlog_seconds: still(0.5) },
+	ScopewireWebhooksDead: { scopewire_webhook_dead: still(1) },
+	ScopewireWebhookQueue: { scopewire_webhook_queue: still(5000) },
+};
+
+/** A scrape of a daemon that has done what its metrics are about: {series: value}. */
+async function scrapeOf(daemon) {
+	const [, target] = /admin: listening on (\S+)/.exec(daemon.logText);
+	return Object.fromEntries((await request(`http://${target}/metrics`)).text.split('\n')
+		.filter((line) => line && !line.startsWith('#'))
+		.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+}
+
+const ALERT_METRICS = metricsOf([...fs.readFileSync(ALERTS, 'utf8').matchAll(/^ +expr: ([^]*?)\n +(for|labels):/gm)]
+	.map(([, expr]) => expr).join(' '));
+ALERT_METRICS.delete('up');
+
+/** Clients subscribe, come and go, and events are published by HTTP and SQL; calls each after each round. */
+async function normalRun(t, rounds, each) {
+	const daemon = await startDaemon({ app: { ping_interval: 1 },
+		sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } }, t);
+	const clients = await Promise.all(Array.from({ length: 5 }, () => daemon.connect()));
+	for (const client of clients) await client.subscribe('news');
+	await waitFor(async () => (await scrapeOf(daemon)).scopewire_log_partitions_ahead > 0, 'the state of the log');
+	await each(await scrapeOf(daemon));
+	for (let n = 0; n < rounds; n++) {
+		await daemon.api().trigger('news', 'hello', { n });
+		await daemon.query(`SELECT broadcast('news', 'from-sql', '{}')`);
+		await Promise.all(clients.map((client) => client.next({ event: 'from-sql' })));
+		await (await daemon.connect()).close();
+		for (const client of clients) await client.ping();
+		await each(await scrapeOf(daemon));
+	}
+}
+
+/**
+ * Records a normal run into NORMAL: 60 rounds, each of which stands for a minute.  Done by hand when alerts use
+ * further metrics: SCOPEWIRE_RECORD=yes tests/run-node tests/e2e/monitoring.test.mjs
+ */
+async function recordNormal(t) {
+	const scrapes = [];
+	await normalRun(t, 60, (scrape) => scrapes.push(scrape));
+	const lines = [];
+	for (const series of Object.keys(scrapes.at(-1))) {
+		if (!ALERT_METRICS.has(/^\w+/.exec(series)[0])) continue;
+		lines.push(`\t${JSON.stringify(series)}: ${JSON.stringify(scrapes.map((s) => s[series] ?? 0).join(' ')
+			.replace(/\b(\S+)((?: \1)+)$/, (all, value, more) => `${value}x${more.trim().split(' ').length}`))}`);
+	}
+	fs.writeFileSync(NORMAL, `{\n${lines.join(',\n')}\n}\n`);
+}
+
+/** The recorded hour as [{name, labels, series, values}]. */
+function normalHour() {
+	const instance = 'job="scopewire",instance="a"';
+	return [['up', still(1)], ...Object.entries(JSON.parse(fs.readFileSync(NORMAL, 'utf8')))].map(([key, values]) => {
+		const [, name, labels = ''] = /^(\w+)(?:\{(.*)\})?$/.exec(key);
+		return { name, values, series: `${name}{${[instance, labels].filter(Boolean).join(',')}}`,
+			labels: Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, k, v]) => [k, v])) };
+	});
+}
+
+/** One test of promtool: the alerts that fire with these series, at the end of the hour. */
+function ruleTest(name, hour, change, alerts) {
+	const changed = hour.map(({ name: metric, labels, series, values }) => {
+		const to = change[metric];
+		return { series, values: typeof to === 'function' ? to(labels) : to ?? values };
+	});
+	return { name, interval: '1m', input_series: changed, promql_expr_test: [
+		{ expr: 'group by (alertname) (ALERTS{alertstate="firing"})', eval_time: '55m',
+			exp_samples: alerts.map((alert) => ({ labels: `{alertname="${alert}"}`, value: 1 })) }] };
+}
+
+test('promtool accepts the alerts', () => {
+	const { status, output } = promtool(['check', 'rules', ALERTS]);
+	assert.equal(status, 0, output);
+});
+
+test('each alert fires with the series of its condition, and none with an hour of a normal run', async (t) => {
+	const names = [...fs.readFileSync(ALERTS, 'utf8').matchAll(/- alert: (\w+)/g)].map(([, name]) => name);
+	assert.deepEqual(Object.keys(CONDITIONS).sort(), names.sort());
+	if (process.env.SCOPEWIRE_RECORD) await recordNormal(t);
+	const hour = normalHour();
+	for (const name of ALERT_METRICS) assert.ok(hour.some((one) => one.name === name), `${name} was not recorded`);
+	// An error needs a series of its own: the normal run has none.
+	hour.push({ name: 'scopewire_http_requests_total', labels: { status: '503' }, values: still(0),
+		series: 'scopewire_http_requests_total{job="scopewire",instance="a",route="GET /up",status="503"}' });
 	const folder = tempFolder('alerts');
 	fs.copyFileSync(ALERTS, path.join(folder, 'alerts.yml'));
-	const tests = path.join(folder, 'alerts_test.yml');
-	fs.copyFileSync(path.join(REPOSITORY, 'tests/e2e/alerts_test.yml'), tests);
-	const { status, output } = promtool(['test', 'rules', tests]);
-	assert.equal(status, 0, output);
-	const text = fs.readFileSync(tests, 'utf8');
-	for (const [, name] of fs.readFileSync(ALERTS, 'utf8').matchAll(/- alert: (\w+)/g))
-		assert.ok(text.includes(`alertname="${name}"`), `${name} has no test`);
+	const file = path.join(folder, 'alerts_test.yml');
+	const run = (tests) => {
+		fs.writeFileSync(file, JSON.stringify({ rule_files: ['alerts.yml'], evaluation_interval: '1m', tests }));
+		return promtool(['test', 'rules', file]);
+	};
+	const normal = run([ruleTest('a normal run', hour, {}, [])]);
+	assert.equal(normal.status, 0, normal.output);
+	const each = run(Object.entries(CONDITIONS).map(([name, change]) => ruleTest(name, hour, change, [name])));
+	assert.equal(each.status, 0, each.output);
+	const wrong = run([ruleTest('an alert that does not fire is noticed', hour, {}, ['ScopewireDown'])]);
+	assert.equal(wrong.status, 1, wrong.output);
+});
+
+test('a running daemon gives each series of the alerts, and each documented metric', async (t) => {
+	const found = new Set();
+	await normalRun(t, 1, (scrape) => Object.keys(scrape).forEach((series) => found.add(/^\w+/.exec(series)[0])));
+	for (const name of ALERT_METRICS) assert.ok(found.has(name), `the daemon gives no ${name}`);
+	const table = [...DOCUMENT.matchAll(/^\| `(scopewire_\w+)` \| (\w+)/gm)];
+	assert.ok(table.length > 40);
+	for (const [, name, type] of table)
+		assert.ok(found.has(type === 'histogram' ? `${name}_count` : name), `the daemon gives no ${name}`);
+	// What the overview of operations promises, by name.
+	for (const name of PROMISED) assert.ok(table.some(([, one]) => one === `scopewire_${name}`), `there is no ${name}`);
 });
 
 test('alerts and board use documented metrics only', () => {

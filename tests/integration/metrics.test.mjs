@@ -127,3 +127,38 @@ test('pools report their connections, and no statement waits when all are answer
 	await waitFor(async () => (await read())['pool_wait_seconds_count{pool="sync"}'] > 0, 'a statement');
 	await becomes('pool_waiting{pool="sync"}', 0);
 });
+
+test('a ping that is answered is timed', async (t) => {
+	const { daemon, read } = await measured(t, { app: { ping_interval: 1 } });
+	const client = await daemon.connect();
+	await client.next({ event: 'pusher:ping' });
+	client.send({ event: 'pusher:pong', data: {} });
+	await waitFor(async () => (await read()).ping_pong_seconds_count > 0, 'the pong');
+});
+
+test('the state of the log in the database is measured', async (t) => {
+	const { daemon, read, becomes } = await measured(t, { database: { partition_rows: 400000 } });
+	const [{ ahead }] = await daemon.query('SELECT ahead FROM scopewire.log_measure(400000)');
+	assert.ok(Number(ahead) >= 2);
+	await becomes('log_partitions_ahead', Number(ahead));
+	assert.equal((await read()).log_lag_events, 0);
+	await daemon.api().trigger('news', 'hello', {});
+	await waitFor(async () => (await read()).log_bytes > 0, 'its size');
+	await daemon.query(`UPDATE scopewire.realtime_events SET created_at = now() - interval '2 h' WHERE serial > 0`);
+	await waitFor(async () => (await read()).log_oldest_partition_seconds >= 7200, 'its age');
+	// Pending rows that the daemon cannot drain: their lock is taken.
+	const session = await daemon.session();
+	t.after(() => session.end());
+	await session.query('BEGIN');
+	await session.query('LOCK TABLE log_lock_drain');
+	for (let n = 0; n < 3; n++) await daemon.query(`SELECT broadcast('news', 'waits', '{}')`);
+	await becomes('log_lag_events', 3);
+	await session.query('ROLLBACK');
+	await becomes('log_lag_events', 0);
+});
+
+test('each worker reports how long its frames wait', async (t) => {
+	const { read, becomes } = await measured(t, { server: { workers: 2 } });
+	await becomes('worker_backlog_seconds{worker="1"}', 0);
+	assert.equal((await read())['worker_backlog_seconds{worker="2"}'], undefined);
+});
