@@ -5,6 +5,7 @@
 namespace Scopewire\Laravel\Tests\Feature;
 
 use App\Models\Invoice;
+use Composer\InstalledVersions;
 use Illuminate\Support\Facades\DB;
 use PHPUnit\Framework\Attributes\TestDox;
 use Scopewire\Laravel\Facades\Scopewire;
@@ -22,7 +23,7 @@ class ActivityLogTest extends TestCase
     #[TestDox('entries of spatie/laravel-activitylog are copied once, with their times')]
     public function test_import(): void
     {
-        $migrations = __DIR__.'/../../vendor/spatie/laravel-activitylog/database/migrations/';
+        $migrations = InstalledVersions::getInstallPath('spatie/laravel-activitylog').'/database/migrations/';
         foreach (['create_activity_log_table', 'add_event_column_to_activity_log_table', 'add_batch_uuid_column_to_activity_log_table'] as $name) {
             copy("$migrations$name.php.stub", "$this->folder/$name.php");
             require_once "$this->folder/$name.php";
