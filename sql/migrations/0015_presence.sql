@@ -15,6 +15,9 @@ CREATE TABLE user_presence (
 	heartbeat_at timestamptz,
 	previous_status text NOT NULL DEFAULT 'offline',
 	changed_at timestamptz NOT NULL DEFAULT now(),
+	sockets text[] NOT NULL DEFAULT '{}',
+	is_tied boolean NOT NULL DEFAULT false,
+	connected_at timestamptz,
 	PRIMARY KEY (app, user_id)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE user_presence IS
@@ -30,7 +33,14 @@ COMMENT ON COLUMN user_presence.previous_status IS
 	'The status before the last change.';
 COMMENT ON COLUMN user_presence.changed_at IS
 	'Since when the status is what it is.';
+COMMENT ON COLUMN user_presence.sockets IS
+	'The sockets that heartbeats named, at most 20. Empty when the user is offline.';
+COMMENT ON COLUMN user_presence.is_tied IS
+	'The last heartbeat named a socket: the user is offline when the last of sockets has ended.';
+COMMENT ON COLUMN user_presence.connected_at IS
+	'When the daemon last knew of a connection of the user; NULL when the last one has closed.';
 CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 'offline';
+CREATE INDEX user_presence_sockets ON user_presence USING gin (sockets) WHERE sockets <> '{}';
 
 CREATE FUNCTION presence_status(p_status text, p_last_seen_at timestamptz, p_deadline timestamptz)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -72,11 +82,21 @@ COMMENT ON FUNCTION presence_tell IS
 	'Broadcasts changed statuses. Does not fail because of limits: a payload that is too '
 	'large is shortened.';
 
+CREATE FUNCTION presence_sockets(p_sockets text[], p_new text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN p_new <@ p_sockets THEN p_sockets
+	    ELSE (SELECT array_agg(s ORDER BY at) FROM (
+			SELECT x.s, max(x.at) AS at FROM unnest(p_sockets || p_new) WITH ORDINALITY AS x(s, at)
+			GROUP BY x.s ORDER BY 2 DESC LIMIT 20) y) END;
+COMMENT ON FUNCTION presence_sockets IS
+	'The sockets of a user with those that new heartbeats named; the newest 20 of them.';
+
 -- Each user is in a list at most once.
---     p_beats  {app, id, location, status, info, name, avatar}: status NULL means known from a socket, and does
---              not change the status of a heartbeat
---     p_came   {app, id} of users whose first socket connected: they are in p_beats too
---     p_gone   {app, id} of users whose last socket closed
+--     p_beats  {app, id, location, status, info, name, avatar, sockets, tied, here}: status NULL means known
+--              from a connection, and does not change the status of a heartbeat; sockets are those that the
+--              heartbeats named, and tied says whether the last one did; here: a connection has opened
+--     p_came   {app, id} of users whose first connection opened: they are in p_beats too
+--     p_gone   {app, id, beats} of users whose last connection closed; beats: the user is in p_beats too
 -- location, info, name and avatar do not change where they are NULL.
 CREATE FUNCTION presence_beat(p_beats json, p_came json, p_gone json, p_ttl_s integer,
 			      p_channels text[], OUT seen_at text, OUT unread json)
@@ -98,24 +118,32 @@ BEGIN
 		-- After a heartbeat they stay present until the deadline.
 		WITH up AS (
 			UPDATE user_presence u SET status = 'offline', previous_status = u.status,
-				changed_at = now(), heartbeat_at = NULL
-			FROM json_to_recordset(p_gone) AS g(app text, id bigint)
+				changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false,
+				connected_at = NULL
+			FROM json_to_recordset(p_gone) AS g(app text, id bigint, beats boolean)
 			WHERE u.app = g.app AND u.user_id = g.id AND u.status <> 'offline'
-			AND coalesce(u.heartbeat_at < deadline, true)
+			AND coalesce(u.heartbeat_at < deadline, true) AND g.beats IS NOT TRUE
 			RETURNING u
 		)
 		SELECT array_agg(u) INTO left_now FROM up;
+		UPDATE user_presence u SET connected_at = NULL
+		FROM json_to_recordset(p_gone) AS g(app text, id bigint)
+		WHERE u.app = g.app AND u.user_id = g.id AND u.connected_at IS NOT NULL;
 	END IF;
 	-- In the order of the key: two calls at once cannot deadlock.
 	WITH beat AS MATERIALIZED (
 		SELECT * FROM ROWS FROM (json_to_recordset(p_beats) AS
-			(app text, id bigint, location text, status text, info json, name text, avatar text))
-			WITH ORDINALITY AS b(app, id, location, status, info, name, avatar, at)
+			(app text, id bigint, location text, status text, info json, name text, avatar text,
+			 sockets text[], tied boolean, here boolean)) WITH ORDINALITY
+			AS b(app, id, location, status, info, name, avatar, sockets, tied, here, at)
 	), up AS (
 		INSERT INTO user_presence AS u (app, user_id, location, status, info, name, avatar,
-						heartbeat_at)
+						heartbeat_at, sockets, is_tied, connected_at)
 		SELECT b.app, b.id, b.location, coalesce(b.status, 'online'), b.info, b.name, b.avatar,
-		       CASE WHEN b.status IS NOT NULL THEN now() END
+		       CASE WHEN b.status IS NOT NULL THEN now() END,
+		       CASE WHEN b.status = 'offline' THEN '{}' ELSE presence_sockets('{}', coalesce(b.sockets, '{}')) END,
+		       coalesce(b.tied AND b.status <> 'offline', false),
+		       CASE WHEN b.status IS NULL OR b.here THEN now() END
 		FROM beat b ORDER BY b.app, b.id
 		ON CONFLICT ON CONSTRAINT user_presence_pkey DO UPDATE SET
 			location = coalesce(excluded.location, u.location),
@@ -124,6 +152,13 @@ BEGIN
 			avatar = coalesce(excluded.avatar, u.avatar),
 			last_seen_at = excluded.last_seen_at,
 			heartbeat_at = coalesce(excluded.heartbeat_at, u.heartbeat_at),
+			connected_at = coalesce(excluded.connected_at, u.connected_at),
+			sockets = CASE WHEN excluded.heartbeat_at IS NULL THEN u.sockets
+				WHEN excluded.status = 'offline' THEN '{}'
+				WHEN presence_status(u.status, u.last_seen_at, deadline) = 'offline'
+				THEN excluded.sockets
+				ELSE presence_sockets(u.sockets, excluded.sockets) END,
+			is_tied = CASE WHEN excluded.heartbeat_at IS NULL THEN u.is_tied ELSE excluded.is_tied END,
 			status = presence_next(presence_status(u.status, u.last_seen_at, deadline),
 					       excluded.heartbeat_at, excluded.status),
 			previous_status = presence_status(u.status, u.last_seen_at, deadline),
@@ -164,7 +199,7 @@ BEGIN
 		ORDER BY p.app, p.user_id LIMIT 1000 FOR UPDATE SKIP LOCKED
 	), up AS (
 		UPDATE user_presence u SET status = 'offline', previous_status = u.status,
-			changed_at = now(), heartbeat_at = NULL
+			changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false
 		FROM due WHERE u.app = due.app AND u.user_id = due.user_id
 		RETURNING u
 	)
@@ -283,15 +318,16 @@ COMMENT ON FUNCTION sync_online_users IS
 
 CREATE FUNCTION sync_heartbeat(p_app text, p_caller jsonb, p_user_id bigint, p_location text,
 			       p_user_status text, p_info json, p_user_info json, p_name text,
-			       p_avatar text, p_wait boolean, p_ttl_s integer, p_channels text[],
-			       OUT status integer, OUT body json)
+			       p_avatar text, p_wait boolean, p_socket_id text, p_ttl_s integer,
+			       p_channels text[], OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	beat CONSTANT record := presence_beat(json_build_array(json_build_object('app', p_app,
 		'id', p_user_id, 'location', p_location, 'status', p_user_status,
 		'info', coalesce(p_info, p_user_info), 'name', coalesce(p_name, p_caller->>'name'),
-		'avatar', coalesce(p_avatar, p_caller->>'avatar'))),
+		'avatar', coalesce(p_avatar, p_caller->>'avatar'),
+		'sockets', array_remove(ARRAY[p_socket_id], NULL), 'tied', p_socket_id IS NOT NULL)),
 		NULL, NULL, p_ttl_s, p_channels);
 BEGIN
 	status := 200;
@@ -304,7 +340,6 @@ COMMENT ON FUNCTION sync_heartbeat IS
 	'POST /heartbeat with an idempotency key. Others are collected, many in one call of '
 	'presence_beat().';
 
-REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, bigint, text, text, json, json, text, text, boolean, integer, text[]),
+REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, bigint, text, text, json, json, text, text, boolean, text, integer, text[]),
 	presence_tell(user_presence[], text[]),
-	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
-	presence_forget_sockets(integer) FROM PUBLIC;
+	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]) FROM PUBLIC;

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
--- What ends with the sockets that it is tied to: viewers, edit locks and the requests for them.  The
--- daemon calls sockets_sweep() when the grace after the end of a socket has passed.  When it starts,
--- those of sockets_tied() that are not open in it have ended with an earlier process.
+-- What ends with the sockets that it is tied to: viewers, edit locks and the requests for them, and
+-- the presence of users whose heartbeats name a socket.  The daemon calls sockets_sweep() when the grace
+-- after the end of a socket has passed.  When it starts, those of sockets_tied() that are not open in it
+-- have ended with an earlier process.
 
 CREATE FUNCTION locks_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -40,14 +41,57 @@ COMMENT ON FUNCTION locks_sweep IS
 	'Releases the locks whose last socket is one of the closed ones, and deletes the requests of these '
 	'sockets, for at most 500 locks. Returns for how many.';
 
-CREATE FUNCTION sockets_sweep(p_sockets text[]) RETURNS integer
+CREATE FUNCTION presence_sweep(p_sockets text[], p_channels text[]) RETURNS integer
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	-- A connection that the daemon knew of before it started is none.
+	started CONSTANT timestamptz := coalesce((SELECT d.since FROM daemon d), '-infinity');
+	changed user_presence[];
+	n integer;
+BEGIN
+	IF p_sockets = '{}' THEN
+		RETURN 0;
+	END IF;
+	-- It does not wait for rows that are locked: a batch of heartbeats locks several, in another order.
+	WITH due AS (
+		SELECT p.app, p.user_id, r.rest, p.is_tied AND r.rest = '{}' AS is_last,
+		       coalesce(p.connected_at < started, true) AS is_gone
+		FROM user_presence p CROSS JOIN LATERAL (
+			SELECT ARRAY(SELECT s FROM unnest(p.sockets) WITH ORDINALITY AS u(s, at)
+				     WHERE s <> ALL (p_sockets) ORDER BY at) AS rest) r
+		WHERE p.sockets <> '{}' AND p.sockets && p_sockets
+		LIMIT 500 FOR UPDATE OF p SKIP LOCKED
+	), up AS (
+		UPDATE user_presence u SET sockets = d.rest, is_tied = u.is_tied AND NOT d.is_last,
+			heartbeat_at = CASE WHEN NOT d.is_last THEN u.heartbeat_at END,
+			previous_status = u.status,
+			status = CASE WHEN d.is_last AND d.is_gone THEN 'offline' ELSE u.status END,
+			changed_at = CASE WHEN d.is_last AND d.is_gone THEN now() ELSE u.changed_at END
+		FROM due d WHERE u.app = d.app AND u.user_id = d.user_id
+		RETURNING u
+	)
+	SELECT array_agg(u) FILTER (WHERE (u).status <> (u).previous_status), count(*)
+	INTO changed, n FROM up;
+	IF changed IS NOT NULL THEN
+		PERFORM presence_tell(changed, p_channels);
+	END IF;
+	RETURN CASE WHEN EXISTS (SELECT FROM user_presence p WHERE p.sockets <> '{}' AND p.sockets && p_sockets)
+		    THEN 500 ELSE n END;
+END
+$$;
+COMMENT ON FUNCTION presence_sweep IS
+	'Sets users offline whose heartbeats named closed sockets only, and who have no other connection; at '
+	'most 500. Returns how many had one of these sockets; 500 if there are more.';
+
+CREATE FUNCTION sockets_sweep(p_sockets text[], p_channels text[]) RETURNS integer
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT greatest(viewing_sweep(p_sockets), locks_sweep(p_sockets))
+	SELECT greatest(viewing_sweep(p_sockets), locks_sweep(p_sockets), presence_sweep(p_sockets, p_channels))
 $$;
 COMMENT ON FUNCTION sockets_sweep IS
 	'Ends what is tied to closed sockets, and expired viewers; at most 500 of each kind. Returns the '
-	'larger number.';
+	'largest number. p_channels: those of presence.';
 
 -- A socket that ends a tie is named by the daemon, which knows the open ones: nothing here compares
 -- times, and rows that a client has renewed meanwhile from its next socket keep that one.
@@ -59,7 +103,9 @@ AS $$
 		UNION
 		SELECT s FROM locks l, unnest(l.sockets) AS s WHERE l.sockets <> '{}'
 		UNION
-		SELECT r.socket_id FROM lock_requests r WHERE r.socket_id IS NOT NULL) x(socket)
+		SELECT r.socket_id FROM lock_requests r WHERE r.socket_id IS NOT NULL
+		UNION
+		SELECT s FROM user_presence p, unnest(p.sockets) AS s WHERE p.sockets <> '{}') x(socket)
 	WHERE x.socket COLLATE "C" > p_after
 	ORDER BY x.socket COLLATE "C" LIMIT p_most
 $$;
@@ -67,4 +113,5 @@ COMMENT ON FUNCTION sockets_tied IS
 	'The sockets to which something is tied, each once: at most p_most of those after p_after. The '
 	'daemon calls it when it starts, and sweeps those of an earlier process.';
 
-REVOKE EXECUTE ON FUNCTION locks_sweep(text[]), sockets_sweep(text[]), sockets_tied(text, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION locks_sweep(text[]), presence_sweep(text[], text[]),
+	sockets_sweep(text[], text[]), sockets_tied(text, integer) FROM PUBLIC;

@@ -337,18 +337,21 @@ static bool field_read_channel(struct sync_call *sc, const struct sync_field *f,
 	return true;
 }
 
-/* A user cannot take an event away from another's connection, or end with it. */
+/* A user cannot take an event away from another's connection, or end with it.  The server may name
+ * any, but nothing is tied to one that does not exist. */
 static bool field_check_socket(struct sync_call *sc, const struct sync_field *f, uint64_t id)
 {
 	struct sockets *sockets = sc->call.services->sockets;
 
-	if (sc->call.caller.kind != BY_USER)
+	bool is_user = sc->call.caller.kind == BY_USER;
+
+	if (!is_user && !(f->flags & FIELD_OPEN))
 		return true;
 	if (!sockets_has(sockets, id, sc->call.app->runtime->number))
 		sync_fail(sc, 400, "unknown_socket", f->name,
 			  "No connection of the application has this socket_id: send that of an "
 			  "open connection, or none.");
-	else if (!sockets_is_of(sockets, id, sc->call.caller.user_id))
+	else if (is_user && !sockets_is_of(sockets, id, sc->call.caller.user_id))
 		sync_fail(sc, 403, "socket_forbidden", f->name,
 			  "The connection with this socket_id is not known to be this user's: sign "
 			  "it in, or authorize a channel of it, with the user's token first.");

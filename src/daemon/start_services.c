@@ -46,7 +46,8 @@ int make_services(struct scopewired *d)
 	d->presence = presence_db_new(d->pool, &d->conf->sync);
 	d->sockets = sockets_new();
 	d->grants = grants_new();
-	d->ties = socket_ties_new(d->pool, d->sockets, &d->conf->sync);
+	d->ties = socket_ties_new(d->pool, d->sockets, &d->conf->sync,
+				  presence_db_channels(d->presence));
 	pc.pool = POOL_AUTHORIZE;
 	pc.connections = d->conf->sync.authorize_connections;
 	d->authorize_pool = pg_pool_new(&pc);
@@ -61,8 +62,8 @@ int make_services(struct scopewired *d)
 void free_services(struct scopewired *d)
 {
 	webhooks_free(d->webhooks);
-	presence_db_free(d->presence);
 	socket_ties_free(d->ties);
+	presence_db_free(d->presence);
 	idempotency_free(d->once);
 	quotas_free(d->quotas);
 	sockets_free(d->sockets);

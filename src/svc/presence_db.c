@@ -25,6 +25,7 @@
 #define EXPIRE_MIN_MS	  250
 #define EXPIRE_MAX_MS	  5000
 #define RETRY_US	  USEC_PER_SEC
+#define SOCKETS_MAX	  20 /* of a user; presence_sockets() of SQL keeps as many */
 
 struct user_key {
 	int64_t id;
@@ -51,6 +52,9 @@ struct entry {
 	struct app *app;
 	char *status; /* of a heartbeat; NULL: there was none, the user has a connection */
 	char *location, *info, *name, *avatar;
+	char *sockets; /* that heartbeats named: a JSON array without its brackets */
+	unsigned n_sockets;
+	bool is_tied;		 /* the last heartbeat named one */
 	bool has_come, has_gone; /* its first connection opened, its last one closed */
 	bool is_alone;		 /* was in a batch that was refused: no longer in the map */
 	struct waiter *waiters;
@@ -162,6 +166,7 @@ static void presence_entry_end(struct entry *e, const struct pg_answer *a,
 	free(e->info);
 	free(e->name);
 	free(e->avatar);
+	free(e->sockets);
 	free(e);
 }
 
@@ -182,6 +187,29 @@ static void entry_replace_text(char **at, const char *text)
 	*at = xstrdup(text);
 }
 
+static bool entry_names(const struct entry *e, const char *socket_id)
+{
+	const char *at = e->sockets ? strstr(e->sockets, socket_id) : NULL;
+
+	return at && at[-1] == '"' && at[strlen(socket_id)] == '"';
+}
+
+static void entry_tie(struct entry *e, const char *socket_id)
+{
+	struct strbuf list;
+
+	e->is_tied = socket_id != NULL;
+	if (!socket_id || e->n_sockets == SOCKETS_MAX || entry_names(e, socket_id))
+		return;
+	strbuf_init(&list, 32);
+	if (e->sockets)
+		strbuf_addf(&list, "%s,", e->sockets);
+	strbuf_addf(&list, "\"%s\"", socket_id);
+	free(e->sockets);
+	e->sockets = list.ptr;
+	e->n_sockets++;
+}
+
 static struct entry *presence_take_heartbeat_locked(struct presence_db *p,
 						    const struct presence_db_heartbeat *beat)
 	NEEDS_LOCK(presence_held)
@@ -193,6 +221,7 @@ static struct entry *presence_take_heartbeat_locked(struct presence_db *p,
 	entry_replace_text(&e->info, beat->info);
 	entry_replace_text(&e->name, beat->name);
 	entry_replace_text(&e->avatar, beat->avatar);
+	entry_tie(e, beat->socket_id);
 	return e;
 }
 
@@ -376,6 +405,12 @@ static void batch_add_heartbeat(struct strbuf *b, const struct entry *e)
 		strbuf_add_str(b, ",\"info\":");
 		strbuf_add_str(b, e->info);
 	}
+	if (e->sockets)
+		strbuf_addf(b, ",\"sockets\":[%s]", e->sockets);
+	if (e->is_tied)
+		strbuf_add_str(b, ",\"tied\":true");
+	if (e->has_come)
+		strbuf_add_str(b, ",\"here\":true");
 	strbuf_add_c(b, '}');
 }
 
@@ -401,11 +436,11 @@ RUNS_ON(on_pool) static void presence_send_batch(struct batch *b)
 	strbuf_init(&came, 0);
 	strbuf_init(&gone, 0);
 	for (const struct entry *e = b->entries; e; e = e->next) {
-		if (entry_is_heartbeat(e)) {
+		if (entry_is_heartbeat(e))
 			batch_add_heartbeat(&beats, e);
-		} else {
+		if (e->has_gone) {
 			batch_add_user(&gone, e);
-			strbuf_add_c(&gone, '}');
+			strbuf_add_str(&gone, e->status ? ",\"beats\":true}" : "}");
 		}
 		if (e->has_come) {
 			batch_add_user(&came, e);

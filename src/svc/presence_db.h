@@ -4,7 +4,8 @@
 /*
  * Which users are present, in the table user_presence: heartbeats from any thread are collected and
  * written with one statement a batch (sql/migrations/0015_presence.sql).  A user that the directory
- * has a connection of is present without heartbeats.  Other users expire after the TTL.
+ * has a connection of is present without heartbeats.  Other users expire after the TTL, and those
+ * whose heartbeats name sockets when the last of these has ended: svc/socket_ties.h.
  *
  * A batch starts every sync.presence_batch_ms; one is under way at a time.  A user is in a batch
  * once, however many heartbeats it sent.
@@ -21,6 +22,7 @@ struct presence_db_heartbeat {
 	const char *status;	     /* online, away, busy or offline */
 	const char *location, *info; /* info: JSON text; NULL: as it was */
 	const char *name, *avatar;   /* NULL: as it was */
+	const char *socket_id;	     /* the user is offline when it ends; NULL: after the TTL */
 };
 
 struct presence_db_reply {
@@ -57,7 +59,8 @@ int presence_db_post(struct presence_db *p, const struct presence_db_heartbeat *
 /* For directory_watch_users(): ctx is the service. */
 void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here);
 
-/* sync.presence_channels as a text[], sync.presence_ttl_s in digits: parameters of functions. */
+/* sync.presence_channels as a text[], sync.presence_ttl_s in digits: parameters of functions.
+ * Both are valid until presence_db_free(). */
 const char *presence_db_channels(const struct presence_db *p);
 const char *presence_db_ttl(const struct presence_db *p);
 #endif

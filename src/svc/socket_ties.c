@@ -45,6 +45,7 @@ static struct TSA(capability("mutex")) socket_ties_held {
 struct socket_ties {
 	struct pg_pool *pool;
 	struct sockets *open; /* borrowed */
+	const char *channels; /* borrowed */
 	usec_t grace;
 	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
@@ -72,7 +73,7 @@ static void socket_ties_unlock(struct socket_ties *t)
 }
 
 static const struct pg_statement sweep_statement = {
-	.sql = "SELECT sockets_sweep($1::text[])",
+	.sql = "SELECT sockets_sweep($1::text[], $2::text[])",
 	.is_repeatable = true,
 	.takes_locks = true,
 };
@@ -258,8 +259,8 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 	struct socket_ties *t = ctx;
 	usec_t now = clock_mono();
 	struct strbuf sockets;
-	const char *value;
-	struct pg_call call = { .statement = &sweep_statement, .n = 1, .values = &value };
+	const char *values[2];
+	struct pg_call call = { .statement = &sweep_statement, .n = 2, .values = values };
 
 	socket_ties_list(t, now);
 	if (t->is_sweeping)
@@ -270,19 +271,21 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 		strbuf_add_c(&sockets, '}');
 		t->sweep_at = now + SWEEP_EVERY;
 		t->is_sweeping = true;
-		value = sockets.ptr;
+		values[0] = sockets.ptr;
+		values[1] = t->channels;
 		pg_pool_call(t->pool, &call, on_socket_ties_swept, t);
 	}
 	strbuf_release(&sockets);
 }
 
 struct socket_ties *socket_ties_new(struct pg_pool *pool, struct sockets *sockets,
-				    const struct conf_sync *conf)
+				    const struct conf_sync *conf, const char *channels)
 {
 	struct socket_ties *t = xcalloc(1, sizeof(*t));
 
 	t->pool = pool;
 	t->open = sockets;
+	t->channels = channels;
 	t->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
 	atomic_init(&t->n_watched, 0);
 	pthread_mutex_init(&t->lock, NULL);

@@ -218,3 +218,146 @@ test('a sweep and the removal of a user, whose locks and requests cross, do not 
 	assert.deepEqual(await daemon.query('SELECT FROM lock_requests'), []);
 	for (const session of [blocker, sweep, removal]) await session.end();
 });
+
+// ---- presence ----
+
+const ONLINE = 'presence-presence.online';
+const PRESENT = { event: 'App\\Events\\UserPresenceChanged', channel: ONLINE };
+const lasting = { viewing_grace_ms: '0', presence_ttl_s: '3600' };
+
+/** Heartbeats of user 1 and what is stored and broadcast about it. */
+async function presenceOf(daemon) {
+	const server = Sync.server(daemon);
+	const wire = await daemon.connect();
+	await wire.subscribe(ONLINE, { channelData: { user_id: 'watcher' } });
+	const row = async () => (await daemon.query(`SELECT status, sockets, is_tied, heartbeat_at, last_seen_at
+		FROM user_presence WHERE user_id = 1`))[0];
+	return { wire, row, beat: (more, options) => server.post('heartbeat', { user_id: 1, ...more }, options),
+		becomes: (status) => wire.next({ ...PRESENT, data: { user_id: 1, status } }),
+		has: (sockets) => waitFor(async () => String((await row()).sockets) === String(sockets), `sockets ${sockets}`),
+		told: () => wire.all(PRESENT).map((f) => payload(f)).filter((d) => d.user_id === 1).map((d) => d.status) };
+}
+
+test('a user whose heartbeat named a socket is offline after the grace period of its end, not before', async (t) => {
+	const daemon = await start(t, { presence_ttl_s: '3600', viewing_grace_ms: '1200' });
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	ok(await user.beat({ socket_id: tab.socketId, status: 'busy' }));
+	await user.becomes('busy');
+	const [{ at }] = await daemon.query('SELECT clock_timestamp() AS at');
+	await tab.terminate();
+	assert.equal(payload(await user.becomes('offline')).previous_status, 'busy');
+	const [{ changed_at }] = await daemon.query('SELECT changed_at FROM user_presence WHERE user_id = 1');
+	assert.ok(changed_at - at >= 1200, `${changed_at - at} ms`);
+	const { sockets, is_tied, heartbeat_at } = await user.row();
+	assert.deepEqual({ sockets, is_tied, heartbeat_at }, { sockets: [], is_tied: false, heartbeat_at: null });
+	assert.deepEqual(ok(await Sync.server(daemon).get('online-users', { user_ids: '1' })).users, []);
+});
+
+test('a user with heartbeats of several sockets is offline with the last of them', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const [one, two] = [await daemon.connect(), await daemon.connect()];
+	// Also without waiting, and with a key, which has a statement of its own.
+	ok(await user.beat({ socket_id: one.socketId }, { headers: { 'Idempotency-Key': 'beat-1' } }));
+	await Promise.all([one, two, one].map(({ socketId }) => user.beat({ socket_id: socketId, wait: false })));
+	await user.has([one.socketId, two.socketId]);
+	await one.close();
+	await user.has([two.socketId]);
+	assert.equal((await user.row()).status, 'online');
+	await two.close();
+	await user.becomes('offline');
+	assert.deepEqual(user.told(), ['online', 'offline']);
+});
+
+test('a heartbeat without a socket, after one with it, lasts for the TTL', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const [tab, next] = [await daemon.connect(), await daemon.connect()];
+	ok(await user.beat({ socket_id: tab.socketId }));
+	ok(await user.beat({}));
+	await tab.close();
+	await user.has([]);
+	assert.equal((await user.row()).status, 'online');
+	ok(await user.beat({ socket_id: next.socketId }));
+	await next.close();
+	await user.becomes('offline');
+});
+
+test('a heartbeat with the status offline ends the ties', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	ok(await user.beat({ socket_id: tab.socketId }));
+	ok(await user.beat({ socket_id: tab.socketId, status: 'offline' }));
+	const { sockets, is_tied } = await user.row();
+	assert.deepEqual({ sockets, is_tied }, { sockets: [], is_tied: false });
+	ok(await user.beat({}));
+	await tab.close();
+	const marker = lockOf(daemon);
+	const last = await daemon.connect();
+	ok(await marker.acquire({ user_id: 2, socket_id: last.socketId }));
+	await last.close();
+	await waitFor(async () => await marker.held() === null, 'both sockets were swept');
+	assert.equal((await user.row()).status, 'online');
+});
+
+test('a user with another connection stays online when the socket of its heartbeats ends', async (t) => {
+	const daemon = await start(t, { ...lasting, presence_from_sockets: 'true' });
+	const user = await presenceOf(daemon);
+	const member = await daemon.connect();
+	await member.subscribe('presence-room', { channelData: { user_id: '1' } });
+	await user.becomes('online');
+	const tab = await daemon.connect();
+	ok(await user.beat({ socket_id: tab.socketId }));
+	await tab.close();
+	await user.has([]);
+	assert.equal((await user.row()).status, 'online');
+	await member.close();
+	await user.becomes('offline');
+	assert.deepEqual(user.told(), ['online', 'offline']);
+});
+
+test('a socket that closes while its heartbeat waits for the database leaves no user behind', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	ok(await user.beat({}));
+	const other = await daemon.session();
+	await other.query('BEGIN; SELECT FROM user_presence WHERE user_id = 1 FOR UPDATE');
+	const beat = user.beat({ socket_id: tab.socketId });
+	await waitFor(async () => await daemon.lockWaiters() > 0, 'the heartbeat waits');
+	await tab.close();
+	await other.query('COMMIT');
+	ok(await beat);
+	await user.becomes('offline');
+	await other.end();
+});
+
+test('a heartbeat with the socket of another user, or a closed one, is refused', async (t) => {
+	const daemon = await start(t);
+	const [mine, other] = [await daemon.connect(), await daemon.connect()];
+	await mine.subscribe('presence-room', { channelData: { user_id: '1' } });
+	await other.subscribe('presence-room', { channelData: { user_id: '2' } });
+	const user = Sync.user(daemon, 1);
+	failed(await user.post('heartbeat', { socket_id: other.socketId }), 403, 'socket_forbidden', 'socket_id');
+	failed(await user.post('heartbeat', { socket_id: '1.2' }), 400, 'unknown_socket', 'socket_id');
+	failed(await Sync.server(daemon).post('heartbeat', { user_id: 1, socket_id: '1.2' }), 400, 'unknown_socket', 'socket_id');
+	failed(await user.post('heartbeat', { socket_id: 7 }), 400, 'invalid_value', 'socket_id');
+	ok(await user.post('heartbeat', { socket_id: mine.socketId }));
+});
+
+test('after kill -9 users whose heartbeats named sockets expire soon; others keep their TTL', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	ok(await user.beat({ socket_id: tab.socketId }));
+	ok(await user.beat({ user_id: 2 }));
+	await daemon.kill();
+	await daemon.start();
+	const left = async (id) => Number((await daemon.query(`SELECT extract(epoch FROM last_seen_at - now()) + 3600 AS s
+		FROM user_presence WHERE user_id = $1`, [id]))[0].s);
+	await waitFor(async () => (await user.row()).sockets.length === 0, 'forgotten');
+	assert.ok(await left(1) <= 20, `${await left(1)} s`);
+	assert.ok(await left(2) > 600);
+});

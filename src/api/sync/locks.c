@@ -3,7 +3,6 @@
  * sync_lock_...() in 0018_edit_locks.sql and 0026_lock_requests.sql. */
 #include "base/mem.h"
 #include "svc/socket_ties.h"
-#include "svc/sockets.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/statement.h"
@@ -25,18 +24,6 @@ static unsigned lock_seconds(const struct sync_value *v)
 	return (unsigned)strtoul(v->text, NULL, 10);
 }
 
-/* The connection must be open, if one is given: the lock ends with it. */
-static bool lock_socket_is_open(struct sync_call *sc, const struct sync_value *socket_id)
-{
-	if (!socket_id->text || sockets_has(sc->call.services->sockets, socket_id->socket_id,
-					    sc->call.app->runtime->number))
-		return true;
-	sync_fail(sc, 400, "unknown_socket", "socket_id",
-		  "No connection of the application has this socket_id: send that of an open "
-		  "connection, or none.");
-	return false;
-}
-
 enum {
 	ACQUIRE_TYPE,
 	ACQUIRE_ID,
@@ -53,14 +40,10 @@ static const struct sync_field acquire_fields[ACQUIRE_FIELDS] = {
 	[ACQUIRE_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
 	[ACQUIRE_TTL] = TTL,
 	[ACQUIRE_TOKEN] = { .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
-	[ACQUIRE_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+	[ACQUIRE_SOCKET_ID] = { .name = "socket_id",
+				.type = FIELD_SOCKET,
+				.flags = FIELD_OWN | FIELD_OPEN },
 };
-
-static void lock_acquire(struct sync_call *sc)
-{
-	if (lock_socket_is_open(sc, &sc->values[ACQUIRE_SOCKET_ID]))
-		statement_run(sc);
-}
 
 /* The lock is stored; its socket may have closed meanwhile. */
 static void lock_acquired(const struct sync_call *sc)
@@ -77,7 +60,6 @@ struct sync_action sync_lock_acquire = {
 	.n_fields = ACQUIRE_FIELDS,
 	.function = "sync_lock_acquire",
 	.is_repeatable = true,
-	.run = lock_acquire,
 	.done = lock_acquired,
 };
 
@@ -116,14 +98,10 @@ static const struct sync_field request_fields[REQUEST_FIELDS] = {
 			   .min = 1,
 			   .max = 300,
 			   .fallback = "30" },
-	[REQUEST_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+	[REQUEST_SOCKET_ID] = { .name = "socket_id",
+				.type = FIELD_SOCKET,
+				.flags = FIELD_OWN | FIELD_OPEN },
 };
-
-static void lock_request(struct sync_call *sc)
-{
-	if (lock_socket_is_open(sc, &sc->values[REQUEST_SOCKET_ID]))
-		statement_run(sc);
-}
 
 /* The request ends with the socket, and so does the lock that is granted before the request
  * expires. */
@@ -142,7 +120,6 @@ struct sync_action sync_lock_request = {
 	.n_fields = REQUEST_FIELDS,
 	.function = "sync_lock_request",
 	.is_repeatable = true,
-	.run = lock_request,
 	.done = lock_requested,
 };
 
@@ -185,14 +162,10 @@ static const struct sync_field steal_fields[STEAL_FIELDS] = {
 	LOCK, /* STEAL_TYPE, STEAL_ID, STEAL_FIELD */
 	[STEAL_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
 	[STEAL_TTL] = TTL,
-	[STEAL_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+	[STEAL_SOCKET_ID] = { .name = "socket_id",
+			      .type = FIELD_SOCKET,
+			      .flags = FIELD_OWN | FIELD_OPEN },
 };
-
-static void lock_steal(struct sync_call *sc)
-{
-	if (lock_socket_is_open(sc, &sc->values[STEAL_SOCKET_ID]))
-		statement_run(sc);
-}
 
 static void lock_stolen(const struct sync_call *sc)
 {
@@ -207,7 +180,6 @@ struct sync_action sync_lock_steal = {
 	.fields = steal_fields,
 	.n_fields = STEAL_FIELDS,
 	.function = "sync_lock_steal",
-	.run = lock_steal,
 	.done = lock_stolen,
 };
 

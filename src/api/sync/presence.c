@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include "base/mem.h"
 #include "svc/presence_db.h"
+#include "svc/socket_ties.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "api/statement.h"
@@ -23,6 +24,7 @@ enum {
 	BEAT_NAME,
 	BEAT_AVATAR,
 	BEAT_WAIT,
+	BEAT_SOCKET_ID,
 	BEAT_FIELDS
 };
 
@@ -38,6 +40,9 @@ static const struct sync_field heartbeat_fields[BEAT_FIELDS] = {
 	[BEAT_NAME] = { .name = "name", .type = FIELD_TEXT, .max = 255 },
 	[BEAT_AVATAR] = { .name = "avatar", .type = FIELD_TEXT, .max = 2048 },
 	[BEAT_WAIT] = { .name = "wait", .type = FIELD_BOOL, .fallback = "true" },
+	[BEAT_SOCKET_ID] = { .name = "socket_id",
+			     .type = FIELD_SOCKET,
+			     .flags = FIELD_OWN | FIELD_OPEN },
 };
 
 static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_db_reply *said)
@@ -89,6 +94,21 @@ static const char *presence_text_or_claim(const struct sync_value *v, const json
 }
 
 /* With an idempotency key it has a transaction of its own, which has the key too. */
+static void presence_take_heartbeat(struct sync_call *sc, const struct presence_db_heartbeat *beat)
+{
+	const struct sync_value *socket_id = &sc->values[BEAT_SOCKET_ID];
+
+	if (socket_id->text)
+		socket_ties_watch(sc->call.services->ties, sc->call.app, socket_id->socket_id,
+				  sc->call.services->conf->sync.presence_ttl_s);
+	if (sc->key)
+		presence_statement(sc);
+	else if (strcmp(sc->values[BEAT_WAIT].text, "false") == 0)
+		presence_post_heartbeat(sc, beat);
+	else
+		presence_db_heartbeat(sc->call.services->presence, beat, on_beat, sc);
+}
+
 static void presence_heartbeat(struct sync_call *sc)
 {
 	const struct sync_value *v = sc->values;
@@ -102,6 +122,7 @@ static void presence_heartbeat(struct sync_call *sc)
 		.info = info,
 		.name = presence_text_or_claim(&v[BEAT_NAME], user, "name"),
 		.avatar = presence_text_or_claim(&v[BEAT_AVATAR], user, "avatar"),
+		.socket_id = v[BEAT_SOCKET_ID].text,
 	};
 
 	if (v[BEAT_INFO].text && v[BEAT_USER_INFO].text)
@@ -110,12 +131,8 @@ static void presence_heartbeat(struct sync_call *sc)
 	else if (info && strlen(info) > INFO_MAX_BYTES)
 		sync_fail(sc, 400, "invalid_value", v[BEAT_INFO].text ? "info" : "user_info",
 			  "info must be an object of at most %d bytes.", INFO_MAX_BYTES);
-	else if (sc->key)
-		presence_statement(sc);
-	else if (strcmp(v[BEAT_WAIT].text, "false") == 0)
-		presence_post_heartbeat(sc, &beat);
 	else
-		presence_db_heartbeat(sc->call.services->presence, &beat, on_beat, sc);
+		presence_take_heartbeat(sc, &beat);
 	json_decref(user);
 }
 

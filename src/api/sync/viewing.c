@@ -2,7 +2,6 @@
 /* Viewers of resources: start-viewing, stop-viewing, viewers.  The rules are in 0017_viewing.sql.
  */
 #include "base/mem.h"
-#include "svc/sockets.h"
 #include "svc/socket_ties.h"
 #include "api/handlers.h"
 #include "api/rates.h"
@@ -25,14 +24,15 @@ static const struct sync_field start_fields[START_FIELDS] = {
 			 .type = FIELD_CHOICE,
 			 .choices = "viewing|editing",
 			 .fallback = "viewing" },
-	[START_SOCKET_ID] = { .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
+	[START_SOCKET_ID] = { .name = "socket_id",
+			      .type = FIELD_SOCKET,
+			      .flags = FIELD_OWN | FIELD_OPEN },
 	[START_TTL] = { .name = "ttl", .type = FIELD_INT, .min = 1, .max = 3600 },
 };
 
 static void start_viewing(struct sync_call *sc)
 {
 	struct sync_value *ttl = &sc->values[START_TTL];
-	const struct sync_value *socket_id = &sc->values[START_SOCKET_ID];
 	char text[12];
 
 	if (!ttl->text) {
@@ -40,13 +40,7 @@ static void start_viewing(struct sync_call *sc)
 		snprintf(text, sizeof(text), "%u", (unsigned)ttl->number);
 		ttl->text = xstrdup(text);
 	}
-	if (socket_id->text && !sockets_has(sc->call.services->sockets, socket_id->socket_id,
-					    sc->call.app->runtime->number))
-		sync_fail(sc, 400, "unknown_socket", "socket_id",
-			  "No connection of the application has this socket_id: send that of an "
-			  "open connection, or none.");
-	else
-		statement_run(sc);
+	statement_run(sc);
 }
 
 /* The viewer is stored; its socket may have closed meanwhile. */
