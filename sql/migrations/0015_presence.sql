@@ -342,4 +342,5 @@ COMMENT ON FUNCTION sync_heartbeat IS
 
 REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, bigint, text, text, json, json, text, text, boolean, text, integer, text[]),
 	presence_tell(user_presence[], text[]),
-	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]) FROM PUBLIC;
+	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
+	presence_forget_sockets(integer) FROM PUBLIC;
