@@ -94,7 +94,7 @@ COMMENT ON FUNCTION presence_sockets IS
 -- Each user is in a list at most once.
 --     p_beats  {app, id, location, status, info, name, avatar, sockets, tied, here}: status NULL means known
 --              from a connection, and does not change the status of a heartbeat; sockets are those that the
---              heartbeats named, and tied says whether the last one did; here: a connection has opened
+--              heartbeats named, and tied: the last one did; here: a connection has opened
 --     p_came   {app, id} of users whose first connection opened: they are in p_beats too
 --     p_gone   {app, id, beats} of users whose last connection closed; beats: the user is in p_beats too
 -- location, info, name and avatar do not change where they are NULL.

@@ -259,8 +259,8 @@ const struct option conf_options[] = {
 		  "unless the call gave another time." },
 	{ AT(sync, viewing_grace_ms), RANGE(0, 600000), .unit = "milliseconds",
 	  .fallback = "3000",
-	  .help = "A viewer, or an edit lock that a connection holds, is removed this long after the "
-		  "connection closed." },
+	  .help = "A viewer, an edit lock that a connection holds, and the presence of a user whose "
+		  "heartbeats name a connection, end this long after the connection closed." },
 	{ AT(sync, user_activity_types), .type = OPTION_STRING, .fallback = "",
 	  .help = "Types of activities that users may add to the feed, separated by commas, such "
 		  "as \"comment_added, file_*\". Empty: none; the application's server adds "

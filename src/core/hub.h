@@ -29,6 +29,10 @@ struct hub_conf {
 	/* It signed in, or joined a presence channel; may be NULL.  Must not wait. */
 	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
 			       bool is_signin);
+	/* A client sent a heartbeat: NULL, or why it is refused, a static sentence for the client.
+	 * May be NULL: all are refused.  Must not wait. */
+	const char *(*on_heartbeat)(void *ctx, struct app *app, uint64_t socket_id,
+				    struct str_view data);
 	/* The daemon authorized subscriptions of the connection for this user; may be NULL.  Must
 	 * not wait. */
 	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);

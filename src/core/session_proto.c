@@ -695,6 +695,19 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 	}
 }
 
+/* Whether the connection may send one more in this second; if not, it has received the error. */
+static bool proto_take_client_event(struct session *s) RUNS_ON(on_worker)
+{
+	if (limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
+		       USEC_PER_SEC, 1, clock_mono()))
+		return true;
+	metric_add_at(METRIC_RATE_LIMITED, RATED_CLIENT_EVENTS, 1);
+	session_error(s, PUSHER_RATE_LIMIT,
+		      SV("Client event rejected - too many in a second on this connection (option "
+			 "max_client_events_per_second)"));
+	return false;
+}
+
 static void proto_on_client_event(struct session *s, const struct client_frame *f)
 	RUNS_ON(on_worker)
 {
@@ -712,17 +725,24 @@ static void proto_on_client_event(struct session *s, const struct client_frame *
 		strbuf_release(&b);
 		return;
 	}
-	if (fault) {
+	if (fault)
 		session_error(s, PUSHER_CODE_NULL, sv(fault));
-	} else if (limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
-			      USEC_PER_SEC, 1, clock_mono())) {
+	else if (proto_take_client_event(s))
 		proto_forward_client_event(s, f, sub);
-	} else {
-		metric_add_at(METRIC_RATE_LIMITED, RATED_CLIENT_EVENTS, 1);
-		session_error(s, PUSHER_RATE_LIMIT,
-			      SV("Client event rejected - too many in a second on this connection "
-				 "(option max_client_events_per_second)"));
-	}
+}
+
+/* For the daemon itself: it is not forwarded, and the option client_events does not apply. */
+static void proto_on_heartbeat(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
+{
+	const struct hub_conf *conf = &s->hub->conf;
+	const char *fault;
+
+	if (!proto_take_client_event(s))
+		return;
+	fault = conf->on_heartbeat ? conf->on_heartbeat(conf->socket_ctx, s->app, s->id, f->data)
+				   : "Heartbeat rejected - presence is not available";
+	if (fault)
+		session_error(s, PUSHER_CODE_NULL, sv(fault));
 }
 
 /* ---- signin ---- */
@@ -847,7 +867,7 @@ static void (*const proto_handlers[])(struct session *, const struct client_fram
 	[FRAME_PING] = proto_on_ping,		[FRAME_PONG] = proto_on_pong,
 	[FRAME_SUBSCRIBE] = proto_on_subscribe, [FRAME_UNSUBSCRIBE] = proto_on_unsubscribe,
 	[FRAME_SIGNIN] = proto_on_signin,	[FRAME_CLIENT_EVENT] = proto_on_client_event,
-	[FRAME_UNKNOWN] = proto_on_unknown,
+	[FRAME_HEARTBEAT] = proto_on_heartbeat, [FRAME_UNKNOWN] = proto_on_unknown,
 };
 
 void session_handle(struct session *s, struct str_view message)

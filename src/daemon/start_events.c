@@ -16,6 +16,7 @@
 #include "log/writer.h"
 #include "svc/admission.h"
 #include "svc/grants.h"
+#include "svc/heartbeat.h"
 #include "svc/presence_db.h"
 #include "svc/publish.h"
 #include "svc/sockets.h"
@@ -49,6 +50,17 @@ static void on_socket_user(void *ctx, uint64_t socket_id, struct str_view user_i
 	struct scopewired *d = ctx;
 
 	sockets_identify(d->sockets, socket_id, user_id, is_signin);
+}
+
+static const char *on_heartbeat(void *ctx, struct app *app, uint64_t socket_id,
+				struct str_view data)
+{
+	struct scopewired *d = ctx;
+	const struct heartbeat_services services = { d->presence, d->sockets, d->ties,
+						     &d->conf->sync };
+	const struct heartbeat_socket from = { app, socket_id };
+
+	return heartbeat_take(&services, &from, data);
 }
 
 /* Ids that are not numbers are those of no user of the sync API. */
@@ -101,6 +113,7 @@ int make_workers(struct scopewired *d)
 		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
 		.on_socket = on_socket,
 		.on_socket_user = on_socket_user,
+		.on_heartbeat = on_heartbeat,
 		.is_socket_of = on_is_socket_of,
 		.on_granted = on_granted,
 		.on_grant_left = on_grant_left,

@@ -175,17 +175,22 @@ void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id
 	socket_shard_unlock(sh);
 }
 
-bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id)
+int64_t sockets_user(struct sockets *s, uint64_t id)
 {
 	struct socket_shard *sh = socket_shard_of(s, id);
 	const struct socket_slot *slot;
-	bool is;
+	int64_t user;
 
 	socket_shard_lock(sh);
 	slot = socket_get_locked(sh, id);
-	is = slot && user_id && slot->user == user_id;
+	user = slot && slot->user != USER_OTHER ? slot->user : 0;
 	socket_shard_unlock(sh);
-	return is;
+	return user;
+}
+
+bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id)
+{
+	return user_id && sockets_user(s, id) == user_id;
 }
 
 bool sockets_has(struct sockets *s, uint64_t id, uint64_t app)

@@ -32,6 +32,8 @@ void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id
 bool sockets_has(struct sockets *s, uint64_t id, uint64_t app);
 /* A connection with this id is open, of whichever application. */
 bool sockets_is_open(struct sockets *s, uint64_t id);
+/* The user whose it is; 0: not known, or an id that is not a number. */
+int64_t sockets_user(struct sockets *s, uint64_t id);
 /* It is the user's; false too when it is not known whose it is. */
 bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id);
 #endif

@@ -136,14 +136,13 @@ static enum frame_kind pusher_kind_of(struct str_view event)
 		{ "pusher:subscribe", FRAME_SUBSCRIBE },
 		{ "pusher:unsubscribe", FRAME_UNSUBSCRIBE },
 		{ "pusher:signin", FRAME_SIGNIN },
+		{ "client-scopewire:heartbeat", FRAME_HEARTBEAT },
 	};
 
-	if (sv_starts_with(event, SV("client-")))
-		return FRAME_CLIENT_EVENT;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (sv_eq_c(event, kinds[i].event))
 			return kinds[i].kind;
-	return FRAME_UNKNOWN;
+	return sv_starts_with(event, SV("client-")) ? FRAME_CLIENT_EVENT : FRAME_UNKNOWN;
 }
 
 static int pusher_read_frame(struct client_frame *f, struct str_view root, char **room,
@@ -168,6 +167,9 @@ static int pusher_read_frame(struct client_frame *f, struct str_view root, char 
 		return rc < 0 ? rc : pusher_read_fields(f, data, room, why);
 	case FRAME_CLIENT_EVENT:
 		return pusher_read_client_event(f, root, room, why);
+	case FRAME_HEARTBEAT:
+		f->data = pusher_member(root, "data");
+		return f->data.len ? pusher_open_data(&f->data, room, why) : 0;
 	case FRAME_PING:
 	case FRAME_PONG:
 	case FRAME_UNKNOWN:

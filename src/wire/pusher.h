@@ -38,6 +38,7 @@ enum frame_kind {
 	FRAME_UNSUBSCRIBE,
 	FRAME_SIGNIN,
 	FRAME_CLIENT_EVENT, /* event starts with "client-" */
+	FRAME_HEARTBEAT,    /* client-scopewire:heartbeat */
 	FRAME_UNKNOWN,	    /* any other event name */
 };
 
@@ -52,8 +53,10 @@ struct client_frame {
 	struct str_view user_data;
 	struct str_view since; /* of a subscribe: as it came, unchecked; ptr NULL when absent */
 	struct str_view was;   /* of a subscribe: socket ids of before, unchecked */
-	struct str_view data;  /* of a client event: its bytes in the message; empty when absent */
-	char *text;	       /* owned: the strings that had escapes; or NULL */
+	/* of a client event: its bytes in the message; of a heartbeat: the object; empty when
+	 * absent */
+	struct str_view data;
+	char *text; /* owned: the strings that had escapes; or NULL */
 };
 
 /*

@@ -280,6 +280,7 @@ static void *worker_main(void *arg)
 		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,
 		.on_socket = w->all->conf.on_socket,
 		.on_socket_user = w->all->conf.on_socket_user,
+		.on_heartbeat = w->all->conf.on_heartbeat,
 		.is_socket_of = w->all->conf.is_socket_of,
 		.on_granted = w->all->conf.on_granted,
 		.on_grant_left = w->all->conf.on_grant_left,

@@ -34,6 +34,8 @@ struct workers_conf {
 	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
 	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
 			       bool is_signin);
+	const char *(*on_heartbeat)(void *ctx, struct app *app, uint64_t socket_id,
+				    struct str_view data);
 	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);
 	uint64_t (*on_granted)(void *ctx, struct app *app, struct str_view channel,
 			       const struct grant_mark *mark);

@@ -3,7 +3,7 @@
 // tied too, are in sync_viewing.test.mjs.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, failed, ok, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, failed, ok, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const CHANGED = { event: 'App\\Events\\LockChanged' };
 
@@ -232,7 +232,7 @@ async function presenceOf(daemon) {
 	await wire.subscribe(ONLINE, { channelData: { user_id: 'watcher' } });
 	const row = async () => (await daemon.query(`SELECT status, sockets, is_tied, heartbeat_at, last_seen_at
 		FROM user_presence WHERE user_id = 1`))[0];
-	return { wire, row, beat: (more, options) => server.post('heartbeat', { user_id: 1, ...more }, options),
+	return { wire, row, beat: (more, headers) => server.call('POST', 'heartbeat', { body: { user_id: 1, ...more }, headers }),
 		becomes: (status) => wire.next({ ...PRESENT, data: { user_id: 1, status } }),
 		has: (sockets) => waitFor(async () => String((await row()).sockets) === String(sockets), `sockets ${sockets}`),
 		told: () => wire.all(PRESENT).map((f) => payload(f)).filter((d) => d.user_id === 1).map((d) => d.status) };
@@ -259,7 +259,7 @@ test('a user with heartbeats of several sockets is offline with the last of them
 	const user = await presenceOf(daemon);
 	const [one, two] = [await daemon.connect(), await daemon.connect()];
 	// Also without waiting, and with a key, which has a statement of its own.
-	ok(await user.beat({ socket_id: one.socketId }, { headers: { 'Idempotency-Key': 'beat-1' } }));
+	ok(await user.beat({ socket_id: one.socketId }, { 'Idempotency-Key': 'beat-1' }));
 	await Promise.all([one, two, one].map(({ socketId }) => user.beat({ socket_id: socketId, wait: false })));
 	await user.has([one.socketId, two.socketId]);
 	await one.close();
@@ -360,4 +360,97 @@ test('after kill -9 users whose heartbeats named sockets are offline; others kee
 		FROM user_presence WHERE user_id = 2`);
 	assert.equal(other.status, 'online');
 	assert.ok(other.s < 3000);
+});
+
+// ---- heartbeats on the WebSocket ----
+
+const HEARTBEAT = 'client-scopewire:heartbeat';
+
+test('a user comes back within the grace period with a heartbeat of its next socket, and never left', async (t) => {
+	const daemon = await start(t, { presence_ttl_s: '3600', viewing_grace_ms: '1000' });
+	const user = await presenceOf(daemon);
+	const [one, two, marker] = [await daemon.connect(), await daemon.connect(), lockOf(daemon)];
+	ok(await user.beat({ socket_id: one.socketId }));
+	ok(await marker.acquire({ user_id: 2, socket_id: one.socketId }));
+	await one.close();
+	ok(await user.beat({ socket_id: two.socketId }));
+	await waitFor(async () => await marker.held() === null, 'the first socket was swept');
+	await user.has([two.socketId]);
+	assert.deepEqual(user.told(), ['online']);
+});
+
+test('a heartbeat on the WebSocket is that of the user whose connection it is, and ends with it', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	await tab.subscribe('presence-room', { channelData: { user_id: '1' } });
+	tab.send({ event: HEARTBEAT, data: { status: 'away', location: '/a', user_info: { device: 'phone' }, name: 'Ada' } });
+	const told = payload(await user.becomes('away'));
+	assert.deepEqual({ ...told, last_seen_at: null }, { user_id: 1, name: 'Ada', status: 'away', previous_status: 'offline',
+		location: '/a', info: { device: 'phone' }, last_seen_at: null });
+	await user.has([tab.socketId]);
+	// The data can be a string, as in frames of the server, and can be absent.
+	tab.send({ event: HEARTBEAT, data: '{"status":"busy"}' });
+	await user.becomes('busy');
+	tab.send({ event: HEARTBEAT });
+	await user.becomes('online');
+	await tab.close();
+	await user.becomes('offline');
+	assert.deepEqual(user.wire.all({ event: HEARTBEAT }), []);
+});
+
+test('a heartbeat on the WebSocket needs neither a channel nor client events', async (t) => {
+	const daemon = await startDaemon({ apps: [{ ...APP, enable_client_messages: 'no' }],
+		sections: { sync: lasting } }, t);
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	tab.sendSignin({ id: '1' });
+	await tab.next({ event: 'pusher:signin_success' });
+	tab.send({ event: HEARTBEAT, data: {} });
+	await user.becomes('online');
+	// So does a connection for which the daemon authorized a subscription.
+	const other = await daemon.connect();
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('of.{id}', 'owner', 'id')`);
+	ok(await Sync.user(daemon, 2).call('POST', '/broadcasting/auth',
+		{ body: { socket_id: other.socketId, channel_name: 'private-of.2' } }));
+	other.send({ event: HEARTBEAT, data: {} });
+	await user.wire.next({ ...PRESENT, data: { user_id: 2, status: 'online' } });
+});
+
+test('a heartbeat on the WebSocket that is not valid, or whose user is not known, is refused', async (t) => {
+	const daemon = await startDaemon({ apps: [{ ...APP, max_client_events_per_second: '20' }] }, t);
+	const tab = await daemon.connect();
+	const refused = async (data, pattern) => {
+		tab.send({ event: HEARTBEAT, data });
+		const { data: text } = await tab.next({ event: 'pusher:error' });
+		const { code, message } = typeof text === 'string' ? JSON.parse(text) : text;
+		assert.equal(code, null);
+		assert.match(message, pattern);
+	};
+	await refused({}, /whose connection/);
+	await tab.subscribe('presence-room', { channelData: { user_id: 'ada' } });
+	await refused({}, /positive integer/);
+	await tab.close();
+	const known = await daemon.connect();
+	await known.subscribe('presence-room', { channelData: { user_id: '1' } });
+	for (const [data, pattern] of [
+		[7, /data must be an object/], [{ status: 'gone' }, /status must be/], [{ user_id: 2 }, /a field that is none of/],
+		[{ location: 'x'.repeat(256) }, /location must be/], [{ location: 5 }, /location must be/],
+		[{ name: 'x'.repeat(256) }, /name must be/], [{ avatar: 'x'.repeat(2049) }, /avatar must be/],
+		[{ info: [1] }, /info must be/], [{ info: { x: 'x'.repeat(2048) } }, /info must be/],
+		[{ info: {}, user_info: {} }, /same field/], [{ location: 'a\0b' }, /data must be an object/],
+	]) {
+		known.send({ event: HEARTBEAT, data });
+		const frame = await known.next({ event: 'pusher:error' });
+		assert.match(JSON.stringify(frame.data), pattern);
+	}
+	assert.deepEqual(await daemon.query('SELECT FROM user_presence'), []);
+});
+
+test('heartbeats on the WebSocket count as client events of the connection', async (t) => {
+	const daemon = await startDaemon({ apps: [{ ...APP, max_client_events_per_second: '2' }] }, t);
+	const tab = await daemon.connect();
+	await tab.subscribe('presence-room', { channelData: { user_id: '1' } });
+	for (let i = 0; i < 10; i++) tab.send({ event: HEARTBEAT, data: {} });
+	assert.match(JSON.stringify(await tab.next({ event: 'pusher:error' })), /4301/);
 });

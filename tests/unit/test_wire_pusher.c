@@ -216,6 +216,31 @@ START_TEST(a_client_event_needs_no_data)
 }
 END_TEST
 
+START_TEST(a_heartbeat_has_an_object_or_nothing)
+{
+	static const struct {
+		const char *data, *found;
+	} cases[] = {
+		{ ",\"data\":{\"status\":\"away\"}", "{\"status\":\"away\"}" },
+		{ ",\"data\":\"{\\\"a\\\":1}\"", "{\"a\":1}" },
+		{ ",\"channel\":\"presence-x\",\"data\":null", "" },
+		{ "", "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char text[200];
+		struct client_frame f;
+
+		snprintf(text, sizeof(text), "{\"event\":\"client-scopewire:heartbeat\"%s}",
+			 cases[i].data);
+		f = parse(text);
+		ck_assert_int_eq(f.kind, FRAME_HEARTBEAT);
+		ck_view_eq(f.data, cases[i].found);
+		client_frame_release(&f);
+	}
+}
+END_TEST
+
 START_TEST(other_events_are_unknown)
 {
 	static const char *const events[] = { "pusher:other", "pusher:Ping", "my-client-x",
@@ -793,6 +818,7 @@ static Suite *suite(void)
 	tcase_add_test(in, a_sign_in_is_read);
 	tcase_add_test(in, a_client_event_keeps_its_data);
 	tcase_add_test(in, a_client_event_needs_no_data);
+	tcase_add_test(in, a_heartbeat_has_an_object_or_nothing);
 	tcase_add_test(in, other_events_are_unknown);
 	tcase_add_test(in, what_is_no_json_object_is_refused);
 	tcase_add_test(in, wrong_types_name_their_field);

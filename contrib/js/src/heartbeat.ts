@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import type { SyncApi } from './api.js';
+import { ApiError, type SyncApi } from './api.js';
 
 export type PresenceStatus = 'online' | 'away' | 'busy' | 'offline';
 
@@ -14,9 +14,11 @@ export interface PresenceOptions {
 interface Answer { ttl: number; unread_count: number; status: PresenceStatus }
 
 const FIRST_TTL_S = 90;
+const SOON_MS = 200;     // several channels are subscribed at once
 
 /**
- * Keeps the user's presence.  Browsers run the timers of a hidden tab once a minute, so a beat that is due
+ * Keeps the user's presence, and ties it to the connection of the tab: when the tab is closed the user is
+ * offline after the daemon's grace period.  Browsers run the timers of a hidden tab once a minute, so a beat that is due
  * is also sent when a frame arrives on the socket; frames are not delayed.
  */
 export class Heartbeat {
@@ -25,12 +27,16 @@ export class Heartbeat {
 	#ttlMs = FIRST_TTL_S * 1000;
 	#hiddenSince = 0;
 	#isRunning = false;
+	#soon: ReturnType<typeof setTimeout> | undefined;
+	/** The socket ids that the last heartbeat named, and that the daemon did not accept. */
+	#tied: string | undefined;
+	#refused: string | undefined;
 	#stopVisible: (() => void) | null = null;
 	readonly #onVisibility = () => { void this.#visibilityChanged(); };
 	onAnswer: (answer: Answer) => void = () => {};
 
 	constructor(private readonly api: SyncApi, private readonly lockName: string,
-		private options: PresenceOptions) {}
+		private options: PresenceOptions, private readonly socketId: () => string | undefined = () => undefined) {}
 
 	start(): void {
 		if (this.#isRunning) return;
@@ -42,6 +48,7 @@ export class Heartbeat {
 	stop(): void {
 		this.#isRunning = false;
 		clearTimeout(this.#timer);
+		clearTimeout(this.#soon);
 		this.#stopVisible?.();
 		this.#stopVisible = null;
 		document.removeEventListener('visibilitychange', this.#onVisibility);
@@ -56,6 +63,14 @@ export class Heartbeat {
 	/** Called for each frame from the server. */
 	tick(): void {
 		if (this.#isRunning && Date.now() >= this.#dueAt) void this.#beat();
+	}
+
+	/** Called for each guarded channel: from then on the daemon may know whose connection it is. */
+	subscribed(): void {
+		if (!this.#isRunning || this.socketId() === this.#tied) return;
+		this.#refused = undefined;
+		clearTimeout(this.#soon);
+		this.#soon = setTimeout(() => void this.#beat(), SOON_MS);
 	}
 
 	async #visibilityChanged(): Promise<void> {
@@ -74,12 +89,28 @@ export class Heartbeat {
 		return Date.now() - this.#hiddenSince >= awayAfterMs ? 'away' : 'online';
 	}
 
+	/** Without the connection while the daemon does not know that it is the user's: the TTL alone counts then. */
+	async #post(body: Record<string, unknown>): Promise<Answer> {
+		const socketId = this.socketId();
+		if (!socketId || socketId === this.#refused) return this.api.post<Answer>('heartbeat', body);
+		try {
+			const answer = await this.api.post<Answer>('heartbeat', { ...body, socket_id: socketId });
+			this.#tied = socketId;
+			return answer;
+		} catch (error) {
+			if (!(error instanceof ApiError) || !['socket_forbidden', 'unknown_socket'].includes(error.code))
+				throw error;
+			this.#refused = socketId;
+			return this.api.post<Answer>('heartbeat', body);
+		}
+	}
+
 	async #beat(): Promise<void> {
 		clearTimeout(this.#timer);
 		this.#dueAt = Date.now() + this.#ttlMs / 3;
 		try {
 			const { location, info } = this.options;
-			const answer = await this.api.post<Answer>('heartbeat', { status: await this.#status(),
+			const answer = await this.#post({ status: await this.#status(),
 				...(location !== undefined && { location }), ...(info && { info }) });
 			this.#ttlMs = answer.ttl * 1000;
 			this.onAnswer(answer);

@@ -272,7 +272,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		const { presence = Boolean(this.options.token) } = this.options;
 		if (!presence) return null;
 		const heartbeat = new Heartbeat(this.api, `scopewire:visible:${this.pusher.key}`,
-			presence === true ? {} : presence);
+			presence === true ? {} : presence, () => this.socketId);
 		heartbeat.onAnswer = ({ unread_count }) => this.setBadge('notifications', unread_count);
 		return heartbeat;
 	}
@@ -281,8 +281,11 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		const { connection } = this.pusher;
 		connection.bind('state_change', () => this.#stateChanged());
 		connection.bind('error', (error) => this.#failed(error));
-		connection.bind('message', () => {
-			if (this.#status.isLeader) this.#heartbeat?.tick();
+		connection.bind('message', (frame: { event?: string; channel?: string } | undefined) => {
+			if (!this.#status.isLeader) return;
+			this.#heartbeat?.tick();
+			if (frame?.event === 'pusher_internal:subscription_succeeded' && /^(private|presence)-/.test(frame.channel ?? ''))
+				this.#heartbeat?.subscribed();
 		});
 		this.pusher.bind_global((event, data) => this.#anyEvent(event, data));
 		addEventListener('online', () => this.#update({ isOnline: true }));

@@ -88,6 +88,23 @@ test('heartbeats keep the user online, and the unread count is a badge', async (
 	await tab.waitForFunction(() => window.manager.badges.notifications === 1);
 });
 
+test('a user whose tab was closed is offline before the TTL has passed', async () => {
+	const other = await startPortal({ after, sync: { presence_ttl_s: 3600 } });
+	other.page('manager', PAGE, SCRIPT);
+	const tab = await other.open('ada', 'manager');
+	const presence = async () => (await other.daemon.query(
+		'SELECT status, sockets FROM scopewire.user_presence WHERE user_id = 1'))[0];
+	const socket = async () => tab.evaluate(() => window.manager.socketId);
+	await waitFor(async () => String((await presence())?.sockets) === await socket(), 'tied to the connection');
+	other.wires.cut();
+	await tab.waitForFunction(() => window.manager.status.state === 'reconnecting');
+	other.wires.mend();
+	await tab.waitForFunction(() => window.manager.status.state === 'connected');
+	await waitFor(async () => (await presence()).sockets.includes(await socket()), 'and to the next one');
+	await tab.context().close();
+	await waitFor(async () => (await presence()).status === 'offline', 'offline');
+});
+
 test('presence survives a hidden tab whose timers do not run', async () => {
 	const tab = await portal.open('ada', 'manager');
 	await subscribed(tab, 2);

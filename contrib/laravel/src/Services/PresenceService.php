@@ -21,11 +21,12 @@ class PresenceService extends Service
      * A heartbeat.  The user is online until the ttl of the answer has passed without another one.
      *
      * @param array<string, mixed>|null $info data of the application's own; null: unchanged
+     * @param string|null $socketId the tab's connection: when it has ended, the user is offline
      * @return array<string, mixed> user_id, status, last_seen_at, ttl, unread_count; empty on failure
      */
-    public function setOnline(mixed $user, ?string $location = null, ?array $info = null): array
+    public function setOnline(mixed $user, ?string $location = null, ?array $info = null, ?string $socketId = null): array
     {
-        return $this->setStatus($user, 'online', $location, $info);
+        return $this->setStatus($user, 'online', $location, $info, $socketId);
     }
 
     /** @return array<string, mixed> as setOnline() */
@@ -39,11 +40,16 @@ class PresenceService extends Service
      * @param array<string, mixed>|null $info
      * @return array<string, mixed> as setOnline()
      */
-    public function setStatus(mixed $user, string $status, ?string $location = null, ?array $info = null): array
-    {
+    public function setStatus(
+        mixed $user,
+        string $status,
+        ?string $location = null,
+        ?array $info = null,
+        ?string $socketId = null,
+    ): array {
         return $this->client->post('heartbeat', [
             'user_id' => $this->users->id($user), 'status' => $status, 'location' => $location,
-            'info' => $this->object($info),
+            'info' => $this->object($info), 'socket_id' => $socketId,
         ]);
     }
 

@@ -12,7 +12,9 @@ use PHPUnit\Framework\Attributes\TestDox;
 use RuntimeException;
 use Scopewire\Laravel\Facades\Scopewire;
 use Scopewire\Laravel\Http\Middleware\TrackPresence;
+use Scopewire\Laravel\Testing\Daemon;
 use Scopewire\Laravel\Tests\TestCase;
+use Scopewire\Laravel\Tests\WebSocket;
 
 class TrackPresenceTest extends TestCase
 {
@@ -51,6 +53,23 @@ class TrackPresenceTest extends TestCase
         $this->travel(31)->seconds();
         $this->actingAs($user)->get('/plain')->assertOk();
         $this->assertSame('/plain', $this->location($user->id));
+    }
+
+    #[TestDox('a request with the id of a socket ties the presence to it, unless it has closed')]
+    public function test_socket(): void
+    {
+        $sockets = fn (int $id): array => array_map(fn ($row) => $row->sockets,
+            $this->rows('SELECT sockets::text AS sockets FROM scopewire.user_presence WHERE user_id = ?', [$id]));
+        $user = $this->user($this->id());
+        $this->actingAs($user)->get('/plain', ['X-Socket-ID' => '1.2'])->assertOk();
+        $this->assertSame(['{}'], $sockets($user->id));
+        $other = $this->user($this->id());
+        $this->actingAs($other)->get('/plain', ['X-Socket-ID' => "x'; "])->assertOk();
+        $this->assertSame(['{}'], $sockets($other->id));
+        $third = $this->user($this->id());
+        $socket = new WebSocket(self::$daemon->port(), Daemon::KEY);
+        $this->actingAs($third)->get('/plain', ['X-Socket-ID' => $socket->socketId])->assertOk();
+        $this->assertSame(['{'.$socket->socketId.'}'], $sockets($third->id));
     }
 
     #[TestDox('the heartbeat is sent after the response')]

@@ -19,6 +19,8 @@ use Throwable;
  * The user that is signed in is online, at the route's name or at a location that is given:
  * TrackPresence::class.':Projects'.
  *
+ * A request with the header X-Socket-ID ties the presence to that connection.
+ *
  * The heartbeat is sent after the response.  A user has at most one in each interval.  When the
  * daemon cannot be reached, no request tries it again for presence.pause seconds.  Nothing here
  * breaks a page: a failure is logged.
@@ -66,13 +68,28 @@ class TrackPresence
         }
         $location = $request->attributes->get(self::LOCATION) ?? $request->route()?->getName() ?? '/'.ltrim($request->path(), '/');
         try {
-            $this->presence->throw()->setOnline($user, mb_strcut((string) $location, 0, 255));
+            $this->beat($user, mb_strcut((string) $location, 0, 255), $request->header('X-Socket-ID'));
         } catch (ScopewireException $e) {
             if ($e->status === 0 || $e->status >= 500) {
                 $this->cache->put($prefix.'away', 1, max(1, (int) $this->config->get('scopewire.presence.pause', 30)));
             }
 
             throw $e;
+        }
+    }
+
+    /** The tab that sent the request may have closed its connection since: the ttl counts then. */
+    private function beat(mixed $user, string $location, mixed $socketId): void
+    {
+        $presence = $this->presence->throw();
+        $isSocket = is_string($socketId) && preg_match('/\A\d{1,10}\.\d{1,10}\z/', $socketId) === 1;
+        try {
+            $presence->setOnline($user, $location, socketId: $isSocket ? $socketId : null);
+        } catch (ScopewireException $e) {
+            if ($e->field !== 'socket_id') {
+                throw $e;
+            }
+            $presence->setOnline($user, $location);
         }
     }
 }
