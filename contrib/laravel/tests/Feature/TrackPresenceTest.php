@@ -58,8 +58,8 @@ class TrackPresenceTest extends TestCase
     #[TestDox('a request with the id of a socket ties the presence to it, unless it has closed')]
     public function test_socket(): void
     {
-        $sockets = fn (int $id): array => array_map(fn ($row) => $row->sockets,
-            $this->rows('SELECT sockets::text AS sockets FROM scopewire.user_presence WHERE user_id = ?', [$id]));
+        $sockets = fn (int $id): array => $this->rows(
+            'SELECT sockets::text AS sockets FROM scopewire.user_presence WHERE user_id = ?', [$id])->pluck('sockets')->all();
         $user = $this->user($this->id());
         $this->actingAs($user)->get('/plain', ['X-Socket-ID' => '1.2'])->assertOk();
         $this->assertSame(['{}'], $sockets($user->id));
