@@ -141,7 +141,8 @@ const struct option conf_options[] = {
 		  "are answered with 503." },
 	{ AT(database, takeover_wait_s), RANGE(0, 600), .unit = "seconds", .fallback = "30",
 	  .help = "One daemon at a time uses a database. A daemon that finds another one waits "
-		  "so long for its end, and then exits." },
+		  "so long for its end, and then exits; likewise for a session of another role "
+		  "that holds the lock for migrations." },
 	{ AT(database, commit_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
 	  .fallback = "3000",
 	  .help = "A publish that must be committed waits no longer than this; then it is "

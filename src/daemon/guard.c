@@ -322,7 +322,8 @@ static int guard_attempt(struct guard *g, char **why)
 					      .list = migrations,
 					      .n = migrations_count,
 					      .on_wait = guard_set_wait,
-					      .ctx = g };
+					      .ctx = g,
+					      .lock_wait_s = g->takeover_wait_s };
 	bool has = g->is_migrate_only;
 	int rc = guard_open(g, why);
 

@@ -30,6 +30,12 @@ struct migrate {
 	char **why;
 };
 
+static void migrate_tell_wait(const struct migrate *m, const char *what)
+{
+	if (m->conf->on_wait)
+		m->conf->on_wait(m->conf->ctx, what);
+}
+
 static int PRINTF_LIKE(3, 4) migrate_fail(struct migrate *m, int rc, const char *fmt, ...)
 {
 	char line[1024];
@@ -321,13 +327,17 @@ static int migrate_check_owner(struct migrate *m)
 	return rc;
 }
 
-/* Any role can hold the lock, so the message names the holder. */
-static int migrate_say_holder(struct migrate *m, const char *lock)
+/* Who holds the lock; *has_ended: nobody any more. */
+static int migrate_find_holder(struct migrate *m, const char *lock, struct pg_answer *a,
+			       bool *has_ended)
 {
 	const struct pg_query q = {
 		.sql = "SELECT string_agg(format('process %s of the role %s (%s)', l.pid, "
 		       "coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), "
-		       "'no name')), ', ' ORDER BY l.pid) FROM pg_locks l LEFT JOIN "
+		       "'no name')), ', ' ORDER BY l.pid), "
+		       "bool_and(a.usename IS NOT DISTINCT FROM current_user), "
+		       "string_agg(format('SELECT pg_terminate_backend(%s)', l.pid), '; ') "
+		       "FROM pg_locks l LEFT JOIN "
 		       "pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND "
 		       "l.granted AND l.objsubid = 1 AND l.database = (SELECT d.oid FROM "
 		       "pg_database d WHERE d.datname = current_database()) AND "
@@ -335,15 +345,35 @@ static int migrate_say_holder(struct migrate *m, const char *lock)
 		.n = 1,
 		.values = &lock,
 	};
+	int rc = migrate_query(m, "migration lock", &q, a);
+
+	*has_ended = rc == 0 && (pg_answer_rows(a) != 1 || pg_answer_is_null(a, 0, 0));
+	return rc;
+}
+
+/* Any role can hold the lock, so the wait has a bound, and the message names the holder. */
+static int migrate_wait_for_holder(struct migrate *m, const char *lock, usec_t since)
+{
 	struct pg_answer a = { 0 };
 	char text[PG_ERROR_BYTES];
-	int rc = migrate_query(m, "migration lock", &q, &a);
+	bool has_ended;
+	usec_t most;
+	int rc = migrate_find_holder(m, lock, &a, &has_ended);
 
-	if (rc == 0 && pg_answer_rows(&a) == 1 && !pg_answer_is_null(&a, 0, 0) &&
-	    m->conf->on_wait) {
+	if (rc == 0 && !has_ended) {
+		most = pg_answer_bool(&a, 0, 1) ? STEP_US : m->conf->lock_wait_s * USEC_PER_SEC;
 		snprintf(text, sizeof(text), "the advisory lock for migrations, which %s holds",
 			 pg_answer_text(&a, 0, 0));
-		m->conf->on_wait(m->conf->ctx, text);
+		migrate_tell_wait(m, text);
+		if (clock_mono() - since >= most)
+			rc = migrate_fail(
+				m, -EBUSY,
+				"migrations have to be applied, but %s holds the advisory lock for "
+				"them, and did not release it within %u s: end that session (%s), "
+				"let only roles that you trust connect to this database (REVOKE "
+				"CONNECT ON DATABASE ... FROM PUBLIC), and start again",
+				pg_answer_text(&a, 0, 0), (unsigned)(most / USEC_PER_SEC),
+				pg_answer_text(&a, 0, 2));
 	}
 	pg_answer_release(&a);
 	return rc;
@@ -357,6 +387,7 @@ static int migrate_lock(struct migrate *m)
 	const struct pg_query q = { .sql = "SELECT pg_try_advisory_lock($1::bigint)",
 				    .n = 1,
 				    .values = values };
+	usec_t since = clock_mono();
 	bool has = false;
 	int rc = 0;
 
@@ -368,13 +399,13 @@ static int migrate_lock(struct migrate *m)
 		has = rc == 0 && pg_answer_bool(&a, 0, 0);
 		pg_answer_release(&a);
 		if (rc == 0 && !has)
-			rc = migrate_say_holder(m, lock);
+			rc = migrate_wait_for_holder(m, lock, since);
 		if (rc == 0 && !has &&
 		    pg_conn_wait(m->c, POLLIN, clock_mono() + RETRY_US) == -ECANCELED)
 			rc = migrate_fail(m, -ECANCELED, "stopping");
 	}
-	if (rc == 0 && m->conf->on_wait)
-		m->conf->on_wait(m->conf->ctx, "the migration of the schema");
+	if (rc == 0)
+		migrate_tell_wait(m, "the migration of the schema");
 	return rc;
 }
 
@@ -395,8 +426,7 @@ static int migrate_is_done(struct migrate *m, bool *done)
 	struct strbuf sql;
 	int rc;
 
-	if (m->conf->on_wait)
-		m->conf->on_wait(m->conf->ctx, "the migration of the schema");
+	migrate_tell_wait(m, "the migration of the schema");
 	rc = migrate_query(m, "schema", &exists, &a);
 	*done = rc == 0 && m->conf->n && pg_answer_bool(&a, 0, 0);
 	pg_answer_release(&a);

@@ -17,16 +17,19 @@ struct migrate_conf {
 	/* Called repeatedly with what it waits for, valid during the call only; may be NULL. */
 	void (*on_wait)(void *ctx, const char *what);
 	void *ctx;
+	/* For a session of another role.  One of the same role migrates: it has ten minutes. */
+	unsigned lock_wait_s;
 };
 
 /*
- * On a connection that is open; its tick can end it.  It blocks: up to a minute while another
- * migration runs.  The lock is released after success, and ends with the connection otherwise.
+ * On a connection that is open; its tick can end it.  It blocks: up to ten minutes while
+ * another migration runs.  The lock is released after success, and ends with the connection
+ * otherwise.
  *
  * 0; -EPROTO: the database was migrated by a newer program, or by one from before the first
  * release; -EILSEQ: an applied migration is not the one of the list, or the database is not UTF8;
- * -EHOSTDOWN: the connection was lost; -EIO: a statement failed; -ECANCELED; each with a sentence
- * in *why (heap).
+ * -EBUSY: a session held the lock for too long; -EHOSTDOWN: the connection was lost; -EIO: a
+ * statement failed; -ECANCELED; each with a sentence in *why (heap).
  */
 int migrate_run(struct pg_connection *c, const struct migrate_conf *conf, char **why) MUSTCHECK;
 #endif

@@ -181,6 +181,36 @@ describe('a start that waits logs for what, and a signal ends it', { concurrency
 			'SIGTERM');
 	});
 
+	test('for the lock of migrations in a session of another role, for a bounded time', async (t) => {
+		const database = await newDatabase();
+		const role = `${database.name}_other`;
+		await query(database.host, 'postgres', `CREATE ROLE ${role} LOGIN`, [], 'postgres');
+		const holder = new pg.Client({ host: database.host, database: database.name, user: role, port: 5432 });
+		await holder.connect();
+		t.after(() => holder.end());
+		const { rows: [{ pid }] } = await holder.query(`SELECT pg_backend_pid() AS pid, pg_advisory_lock(${MIGRATE_LOCK})`);
+		const daemon = other(t, database, { database: { takeover_wait_s: 1 } });
+		await daemon.spawn();
+		const { code } = await daemon.child.ended;
+		assert.equal(code, EX.UNAVAILABLE, daemon.child.log);
+		assert.match(daemon.child.log, new RegExp(`still waiting after 1 s for .*process ${pid} of the role ${role}|`
+			+ `error: .*process ${pid} of the role ${role}`));
+		assert.match(daemon.child.log, new RegExp(`error: .*migrations have to be applied, but process ${pid} of the role `
+			+ `${role} .*within 1 s: end that session \\(SELECT pg_terminate_backend\\(${pid}\\)\\).*REVOKE CONNECT`));
+		daemon.child = null;
+		// One of the daemon's own role migrates: it is waited for.
+		await holder.query('SELECT pg_advisory_unlock_all()');
+		const own = new pg.Client({ host: database.host, database: database.name, user: database.user, port: 5432 });
+		await own.connect();
+		await own.query(`SELECT pg_advisory_lock(${MIGRATE_LOCK})`);
+		daemon.options.database.takeover_wait_s = 0;
+		await daemon.spawn();
+		await logged(daemon.child, /still waiting after 1 s for .*migrations/);
+		await own.end();
+		await logged(daemon.child, /ready: listening/);
+		await daemon.stop();
+	});
+
 	test('for a statement of a migration', async (t) => {
 		const database = await newDatabase();
 		const daemon = other(t, database);

@@ -2,7 +2,8 @@
 /* See migrated.h.  One thread per call. */
 #include "migrated.h"
 
-#define CONNECT_MS 10000
+#define CONNECT_MS  10000
+#define LOCK_WAIT_S 30
 
 int migrated_as(const char *conninfo, const struct migrate_conf *conf, char **why)
 {
@@ -24,7 +25,9 @@ int migrated_as(const char *conninfo, const struct migrate_conf *conf, char **wh
 int migrated(const char *conninfo, const char *schema, char **why)
 {
 	return migrated_as(conninfo,
-			   &(struct migrate_conf){
-				   .schema = schema, .list = migrations, .n = migrations_count },
+			   &(struct migrate_conf){ .schema = schema,
+						   .list = migrations,
+						   .n = migrations_count,
+						   .lock_wait_s = LOCK_WAIT_S },
 			   why);
 }
