@@ -4,11 +4,14 @@
  * shared with others: is_caught_up, is_away.
  *
  * Polling pays where NOTIFY does not: each NOTIFY takes a lock over the whole server at its commit.
- * Above POLL_ABOVE wake-ups in a window the drainer takes the session lock "polling" and polls;
- * below POLL_BELOW rows in a window it releases it.  A transaction that inserted while the lock was
- * held has notified no one and may commit later: so the drainer continues to poll, less often,
- * until all transactions of that time have ended.  The same after each connect, for the connection
- * before may have held the lock.
+ * Above POLL_ABOVE wake-ups in a window with rows the drainer takes the session lock "polling" and
+ * polls; below POLL_BELOW rows in a window it releases it.  A transaction that inserted while the
+ * lock was held has notified no one and may commit later: so the drainer continues to poll, less
+ * often, until all transactions of that time have ended.  The same after each connect, for the
+ * connection before may have held the lock.
+ *
+ * Any role can notify.  After IDLE_WAKES notifications in a row for which there was nothing to
+ * drain the next ones count together, IDLE_PAUSE_US after the last poll.
  *
  * The fallback poll is for the case that no other rule covers.
  */
@@ -35,6 +38,8 @@
 #define WINDOW_US	(100 * USEC_PER_MSEC)
 #define POLL_ABOVE	8 /* wake-ups in a window; NOTIFY may let no more than 200/s commit */
 #define POLL_BELOW	2 /* rows in a window */
+#define IDLE_WAKES	3
+#define IDLE_PAUSE_US	POLL_MAX_US
 #define SAVE_US		USEC_PER_SEC
 #define QUEUE_US	(30 * USEC_PER_SEC)
 #define VACUUM_ROWS	20000  /* when there is nothing to drain */
@@ -64,6 +69,7 @@ struct drainer {
 	bool is_behind;	     /* the last drain was cut short */
 	usec_t drain_us;     /* how long the last drain took that found rows; 0: it found none */
 	unsigned wakes;	     /* in the window */
+	unsigned idle_wakes; /* in a row, that found nothing */
 	uint64_t window_drained; /* the tail's sum when the window began */
 	usec_t window_since, save_at, queue_at;
 	uint64_t vacuumed; /* the tail's sum at the last vacuum */
@@ -178,7 +184,7 @@ static enum pg_fault drainer_adapt(struct drainer *d)
 	d->wakes = 0;
 	if (d->mode == POLLING)
 		return rows < POLL_BELOW ? drainer_leave(d, "SELECT relay_unclaim()") : PG_FINE;
-	if (wakes < POLL_ABOVE)
+	if (wakes < POLL_ABOVE || rows < POLL_BELOW)
 		return PG_FINE;
 	fault = drainer_query(d, "SELECT relay_claim()", &a);
 	if (fault == PG_FINE && pg_answer_bool(&a, 0, 0))
@@ -267,6 +273,14 @@ RUNS_ON(on_db) static enum pg_fault drainer_prepare(struct drainer *d)
 	return fault == PG_FINE ? log_tail_begin(d->tail, d->conn, drainer_deadline()) : fault;
 }
 
+/* Notifications stay in the socket; only the runner's end is noticed. */
+RUNS_ON(on_db) static void drainer_pause(struct drainer *d)
+{
+	struct pollfd end = { .fd = wake_fd(pg_runner_get_wake(d->runner)), .events = POLLIN };
+
+	poll(&end, 1, IDLE_PAUSE_US / USEC_PER_MSEC);
+}
+
 RUNS_ON(on_db) static enum pg_fault drainer_iterate(struct drainer *d)
 {
 	struct pg_news news = { 0 };
@@ -281,13 +295,19 @@ RUNS_ON(on_db) static enum pg_fault drainer_iterate(struct drainer *d)
 		atomic_store(&d->is_caught_up, true);
 	if (have_ended && !d->is_behind)
 		d->mode = LISTENING;
+	if (d->drain_us)
+		d->idle_wakes = 0;
 	fault = drainer_adapt(d);
 	if (fault == PG_FINE)
 		fault = drainer_upkeep(d);
+	if (fault == PG_FINE && d->idle_wakes >= IDLE_WAKES && d->mode != POLLING && !d->is_behind)
+		drainer_pause(d);
 	if (fault == PG_FINE)
 		fault = pg_runner_wait(d->runner, d->conn, clock_mono() + drainer_wait_us(d),
 				       &news);
 	d->wakes += news.notifications;
+	if (news.notifications)
+		d->idle_wakes++;
 	return fault;
 }
 

@@ -5,6 +5,10 @@
  *
  * Checks run on the authorizer's connections, at most CHECKS_OPEN at a time, fewer than the default
  * number of connections.  Each answer begins the next check.
+ *
+ * Any role can notify of changes, so they are collected: those of a user until the next tick, those
+ * of all until ROUND_US after the round before.  A grant is checked once a tick at most.  What a
+ * changed user has goes first, but every FAIR_TURNS-th check is one of the others.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -17,7 +21,8 @@
 #define CHECKS_OPEN  2
 #define PAUSE_MIN_MS 5000
 #define PAUSE_MAX_MS 300000
-#define ROUND_US     USEC_PER_SEC /* rounds begin no faster: any role can notify of changes */
+#define ROUND_US     USEC_PER_SEC /* rounds begin no faster */
+#define FAIR_TURNS   4
 
 /* A circular list: its head is not part of a grant. */
 struct grant_link {
@@ -26,7 +31,7 @@ struct grant_link {
 
 /* One block: the struct, followed by its texts. */
 struct grant {
-	struct grant_link link; /* in due, settled or failed; linked to itself while checked */
+	struct grant_link link; /* in one of the lists; linked to itself while checked */
 	struct grants *all;
 	uint64_t id; /* its bytes are the key in by_id */
 	struct holder *holder;
@@ -63,8 +68,11 @@ struct grants {
 	struct map by_id OWNED_BY(grants_held);	  /* struct grant */
 	struct map holders OWNED_BY(grants_held); /* struct holder, by its key */
 	uint64_t last_id OWNED_BY(grants_held);
+	/* changed: of users, since the last tick; first: of users, before it */
+	struct grant_link changed OWNED_BY(grants_held), first OWNED_BY(grants_held);
 	struct grant_link due OWNED_BY(grants_held), settled OWNED_BY(grants_held),
-		failed OWNED_BY(grants_held);	 /* kept without a verdict */
+		failed OWNED_BY(grants_held); /* kept without a verdict */
+	unsigned n_taken OWNED_BY(grants_held);
 	uint64_t round OWNED_BY(grants_held);	 /* checks of all grants */
 	bool is_round_due OWNED_BY(grants_held); /* a change concerns all */
 	usec_t next_round OWNED_BY(grants_held); /* mono; not before */
@@ -106,12 +114,6 @@ static void link_move(struct grant_link *l, struct grant_link *list)
 	l->next = list;
 	l->prev->next = l;
 	list->prev = l;
-}
-
-/* Moves the link from its list to the beginning of list. */
-static void link_move_first(struct grant_link *l, struct grant_link *list)
-{
-	link_move(l, list->next);
 }
 
 /* Appends all links of from to list. */
@@ -241,13 +243,13 @@ static void grant_set_due_locked(struct grants *g, struct grant *one) NEEDS_LOCK
 		link_move(&one->link, &g->due);
 }
 
-/* Of a user that changed: before the checks that a change of rules has made due. */
-static void grant_set_due_first_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
+/* Of a user that changed. */
+static void grant_set_changed_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
 {
 	if (one->is_checking)
 		one->is_due = true;
-	else if (g->due.next != &one->link)
-		link_move_first(&one->link, &g->due);
+	else
+		link_move(&one->link, &g->changed);
 }
 
 uint64_t grants_join(struct grants *g, struct app *app, struct str_view channel,
@@ -299,7 +301,7 @@ void grants_on_change(void *ctx, const char *app, int64_t user_id)
 	if (app) {
 		h = holder_get_locked(g, app, user_id);
 		for (struct grant *one = h ? h->grants : NULL; one; one = one->next)
-			grant_set_due_first_locked(g, one);
+			grant_set_changed_locked(g, one);
 	} else {
 		g->is_round_due = true;
 	}
@@ -351,7 +353,9 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 	g->n_open--;
 	if (!one->n)
 		grant_free_locked(g, one);
-	else if (one->is_due || one->round != g->round)
+	else if (one->is_due)
+		link_move(&one->link, &g->changed);
+	else if (one->round != g->round)
 		link_move(&one->link, &g->due);
 	else if (is_failed)
 		grant_set_failed_locked(g, one);
@@ -364,11 +368,16 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 /* Takes the first that is due; NULL: there is none, or enough are open. */
 static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held)
 {
+	struct grant_link *list = ++g->n_taken % FAIR_TURNS ? &g->first : &g->due;
 	struct grant *one;
 
-	if (g->is_stopped || g->n_open == CHECKS_OPEN || g->due.next == &g->due)
+	if (g->is_stopped || g->n_open == CHECKS_OPEN)
 		return NULL;
-	one = CONTAINER_OF(g->due.next, struct grant, link);
+	if (list->next == list)
+		list = list == &g->due ? &g->first : &g->due;
+	if (list->next == list)
+		return NULL;
+	one = CONTAINER_OF(list->next, struct grant, link);
 	link_remove(&one->link);
 	one->is_checking = true;
 	one->is_due = false;
@@ -406,6 +415,7 @@ void grants_tick(struct grants *g, usec_t now)
 	grants_lock(g);
 	if (g->is_round_due && now >= g->next_round)
 		grants_begin_round_locked(g, now);
+	link_move_all(&g->changed, &g->first);
 	if (g->retry_at && now >= g->retry_at) {
 		g->retry_at = 0;
 		if (g->failed.next == &g->failed)
@@ -426,6 +436,8 @@ struct grants *grants_new(void)
 	grants_lock(g);
 	map_init(&g->by_id);
 	map_init(&g->holders);
+	link_init(&g->changed);
+	link_init(&g->first);
 	link_init(&g->due);
 	link_init(&g->settled);
 	link_init(&g->failed);

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { APP, Sync, binaries, join, query, startDaemon, useEverything, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, binaries, join, query, request, startDaemon, useEverything, waitFor } from '../lib/harness.mjs';
 
 /** A daemon with a schema, and a role of the application that may create objects in public. */
 async function daemonAndRole(t, options = {}) {
@@ -591,4 +591,58 @@ test('notifications of any role that events are pending delay no publish', async
 		await wire.next({ event: `Http${n}` });
 	}
 	await flooded;
+});
+
+/** The role notifies 10,000 times, each in a transaction of its own; returns how many seconds that took. */
+async function notifyMuch(daemon, role, channel, payload) {
+	const { host, name } = daemon.database;
+	const client = new pg.Client({ host, database: name, user: role, port: 5432 });
+	const since = process.hrtime.bigint();
+	await client.connect();
+	for (let i = 0; i < 10000; i++) await client.query(`NOTIFY ${channel}, '${payload}'`);
+	await client.end();
+	return Number(process.hrtime.bigint() - since) / 1e9;
+}
+
+test('10,000 notifications of any role for nothing cost few polls, and events are found meanwhile', async (t) => {
+	const { daemon, role, admin } = await daemonAndRole(t);
+	await daemon.stop();
+	await admin(`ALTER DATABASE ${daemon.database.name} SET track_functions = 'all'`);
+	await daemon.start();
+	const drains = async () => Number((await daemon.query(`SELECT coalesce(sum(calls), 0) AS n
+		FROM pg_stat_user_functions WHERE schemaname = 'scopewire' AND funcname = 'drain'`))[0].n);
+	const wire = await daemon.connect();
+	await wire.subscribe('news');
+	const before = await drains();
+	const since = process.hrtime.bigint();
+	const flooding = notifyMuch(daemon, role, 'scopewire_pending', '');
+	for (let n = 0; n < 20; n++) {
+		await daemon.query(`SELECT broadcast('news', 'E', '{}')`);
+		await wire.next({ event: 'E' });
+	}
+	await flooding;
+	// Statistics come in a second late: two later ones have all of before.
+	for (let i = 0; i < 2; i++) {
+		const seen = await drains();
+		await waitFor(async () => await drains() > seen, 'statistics');
+	}
+	const seconds = Number(process.hrtime.bigint() - since) / 1e9;
+	assert.ok(await drains() - before <= 150 * seconds + 100, `${await drains() - before} in ${seconds} s`);
+	await wire.close();
+});
+
+test('10,000 notifications that a user changed cost few checks of the user\'s subscriptions', async (t) => {
+	const { daemon, role } = await daemonAndRole(t,
+		{ sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } });
+	const [, at] = /admin: listening on (\S+)/.exec(daemon.logText);
+	const checks = async () => Number(/^scopewire_authorize_total\{result="allowed"\} (\d+)/m
+		.exec((await request(`http://${at}/metrics`)).text)?.[1] ?? 0);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('watched', 'anyone')`);
+	const wire = await join(t, Sync.user(daemon, 7), 'private-watched');
+	const before = await checks();
+	const seconds = await notifyMuch(daemon, role, 'scopewire_rules', `7 ${daemon.app.id}`);
+	assert.ok(await checks() - before <= 6 * seconds + 10, `${await checks() - before} in ${seconds} s`);
+	// A change after them still counts.
+	await daemon.query(`DELETE FROM channel_rules`);
+	await wire.next({ event: 'pusher:subscription_error', channel: 'private-watched' });
 });
