@@ -5,6 +5,7 @@
  * earlier one has reported the reason.
  */
 #include <curl/curl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <openssl/ssl.h>
@@ -23,12 +24,15 @@
 #include "pg/answer.h"
 #include "pg/conn.h"
 #include "pg/remedy.h"
+#include "wire/address.h"
 #include "wire/tls_context.h"
 #include "cli/check.h"
 
 #define STATEMENT_US (10 * USEC_PER_SEC)
 #define PROBE_MS     5000L
 #define PROBE_MAX    65536
+/* How long a connection may take to be seen in the flight recorder. */
+#define SEEN_US (2 * USEC_PER_SEC)
 /* Signatures of API calls are valid for 600 s (protocol A9). */
 #define CLOCK_FAULT_S	300
 #define CLOCK_WARNING_S 5
@@ -208,7 +212,12 @@ static void check_privileges(struct checks *k)
 		    k,
 		    "SELECT current_user, current_database(), to_regnamespace($1) IS NOT NULL, "
 		    "has_database_privilege(current_database(), 'CREATE'), "
-		    "to_regclass(quote_ident($1) || '.schema_migrations') IS NOT NULL",
+		    "to_regclass(quote_ident($1) || '.schema_migrations') IS NOT NULL, "
+		    "coalesce((SELECT min(c.relname) || CASE count(*) WHEN 1 THEN '' ELSE "
+		    "' and ' || count(*) - 1 || ' more tables' END FROM pg_class c "
+		    "WHERE c.relnamespace = to_regnamespace(quote_ident($1)) "
+		    "AND c.relkind IN ('r', 'p') AND NOT c.relispartition "
+		    "AND NOT has_table_privilege(c.oid, 'SELECT')), '')",
 		    &a))
 		return;
 	role = pg_answer_text(&a, 0, 0);
@@ -217,6 +226,11 @@ static void check_privileges(struct checks *k)
 			  "the role %s may not make the schema %s; as the database's owner: GRANT "
 			  "CREATE ON DATABASE %s TO %s",
 			  role, schema, pg_answer_text(&a, 0, 1), role);
+	else if (pg_answer_text(&a, 0, 5)[0])
+		check_say(k, CHECK_FAILED,
+			  "the role %s may not use %s of the schema %s; as its owner: psql -v "
+			  "schema=%s -v daemon=%s -f grants.sql",
+			  role, pg_answer_text(&a, 0, 5), schema, schema, role);
 	else if (!pg_answer_bool(&a, 0, 4))
 		check_say(k, CHECK_WARNING,
 			  "the schema %s has no tables yet; the daemon makes them when it starts, "
@@ -225,6 +239,39 @@ static void check_privileges(struct checks *k)
 			  schema);
 	else
 		check_say(k, CHECK_OK, "the role %s has what the schema %s needs", role, schema);
+	pg_answer_release(&a);
+}
+
+/* Without a partition for the next serial no event can be stored. */
+static void check_log(struct checks *k)
+{
+	struct pg_answer a = { 0 };
+
+	if (!check_select(
+		    k, "SELECT to_regclass(quote_ident($1) || '.realtime_events') IS NOT NULL", &a))
+		return;
+	if (!pg_answer_bool(&a, 0, 0)) {
+		pg_answer_release(&a);
+		return; /* the check of privileges has reported it */
+	}
+	pg_answer_release(&a);
+	if (!check_select(
+		    k,
+		    "SELECT log_partition_end('realtime_events') - 1 - s.last_value, $1::text "
+		    "FROM realtime_events_serial s",
+		    &a))
+		return;
+	if (pg_answer_int(&a, 0, 0) <= 0)
+		check_say(k, CHECK_FAILED,
+			  "the log has no partition for the next event, which cannot be stored; "
+			  "the daemon makes partitions when it starts and once a minute, and its "
+			  "log has the reason why not. By hand: SELECT "
+			  "\"%s\".ensure_partitions(%u, %u)",
+			  k->cli->conf->database.schema, k->cli->conf->database.partitions_ahead,
+			  k->cli->conf->database.partition_rows);
+	else
+		check_say(k, CHECK_OK, "partitions are ready for %lld events",
+			  (long long)pg_answer_int(&a, 0, 0));
 	pg_answer_release(&a);
 }
 
@@ -437,16 +484,104 @@ static bool check_path(struct checks *k, const char *path, long status, const ch
 	return ok;
 }
 
+/* ---- which address the daemon sees ---- */
+
+/* The answer of the listener, or NULL. */
+static json_t *check_admin_get(struct checks *k, const char *path)
+{
+	struct client_answer answer;
+	json_t *root = NULL;
+	char *why = NULL;
+
+	if (client_request(k->cli->client, path, NULL, &answer, &why)) {
+		free(why);
+		return NULL;
+	}
+	if (answer.status == 200)
+		root = json_loadb(answer.body.ptr, answer.body.len, JSON_ALLOW_NUL, NULL);
+	strbuf_release(&answer.body);
+	return root;
+}
+
+/* The address of the connection whose client called itself name, as the daemon sees it; heap. */
+static char *check_seen_address(struct checks *k, const char *name)
+{
+	json_t *list = check_admin_get(k, "/admin/api/connections?limit=50"), *connection;
+	char *address = NULL;
+	size_t i;
+
+	json_array_foreach(json_object_get(list, "connections"), i, connection)
+	{
+		char *path = textf("/admin/api/connections/%s",
+				   json_string_value(json_object_get(connection, "socket_id")));
+		json_t *whole = check_admin_get(k, path);
+		const char *detail = json_string_value(json_object_get(
+			json_array_get(json_object_get(whole, "steps"), 0), "detail"));
+		const char *text = json_string_value(json_object_get(whole, "address"));
+
+		if (detail && text && strstr(detail, name))
+			address = xstrdup(text);
+		json_decref(whole);
+		free(path);
+		if (address)
+			break;
+	}
+	json_decref(list);
+	return address;
+}
+
+/* own: our end of the connection to the proxy; seen: the client's address for the daemon. */
+static bool check_addresses(struct checks *k, const char *own, const char *seen)
+{
+	struct address ours, theirs;
+
+	if (!address_parse(sv(own), &ours) || !address_parse(sv(seen), &theirs) ||
+	    memcmp(&ours, &theirs, sizeof(ours)) == 0)
+		return true;
+	if (trusted_proxies_contain(&k->cli->conf->server.trusted_proxies, &theirs))
+		check_say(k, CHECK_FAILED,
+			  "the daemon takes the proxy (%s) for the client: the proxy does not send "
+			  "X-Forwarded-For; let it set this header to the client's address",
+			  seen);
+	else
+		check_say(
+			k, CHECK_FAILED,
+			"the daemon sees this client as %s and not as %s; if %s is the proxy, add "
+			"it to server.trusted_proxies and restart, or limits and log lines have "
+			"the proxy's address for all clients",
+			seen, own, seen);
+	return false;
+}
+
+/* A connection through the proxy that the flight recorder shows us. */
+static bool check_client_address(struct checks *k, const char *own, const char *name)
+{
+	const struct timespec pause = { .tv_nsec = 50000000 };
+	usec_t until = clock_mono() + SEEN_US;
+	char *seen = NULL;
+	bool ok;
+
+	if (!k->cli->client)
+		return true;
+	while (!(seen = check_seen_address(k, name)) && clock_mono() < until)
+		nanosleep(&pause, NULL);
+	ok = !seen || check_addresses(k, own, seen);
+	free(seen);
+	return ok;
+}
+
 static bool check_websocket(struct checks *k, const char *base, const char *key)
 {
 	static const char *const lines[] = { "Connection: Upgrade", "Upgrade: websocket",
 					     "Sec-WebSocket-Version: 13",
 					     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==" };
 	struct curl_slist *headers = NULL;
-	char *path = textf("/app/%s?protocol=7", key);
+	char name[32], *path, *own = NULL;
 	struct probe p;
 	bool ok;
 
+	snprintf(name, sizeof(name), "check-%08" PRIx64, (uint64_t)clock_wall() & 0xffffffff);
+	path = textf("/app/%s?protocol=7&client=%s", key, name);
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
 		headers = curl_slist_append(headers, lines[i]);
 	probe_run(k, base, path, headers, &p);
@@ -456,6 +591,8 @@ static bool check_websocket(struct checks *k, const char *base, const char *key)
 			  "%s/app does not become a WebSocket (status %ld); the proxy has to pass "
 			  "/app with HTTP/1.1 and the headers Upgrade and Connection",
 			  base, p.status);
+	else if (curl_easy_getinfo(k->curl, CURLINFO_LOCAL_IP, &own) == CURLE_OK && own)
+		ok = check_client_address(k, own, name);
 	strbuf_release(&p.body);
 	curl_slist_free_all(headers);
 	free(path);
@@ -499,6 +636,7 @@ int command_on_check(struct cli *cli)
 		{ "open files", check_files, false },
 		{ "database", check_database, false },
 		{ "privileges", check_privileges, true },
+		{ "event log", check_log, true },
 		{ "database server", check_server, true },
 		{ "clock", check_clock, true },
 		{ "daemon", check_daemon, false },
