@@ -16,6 +16,8 @@
 #define DEFAULT_DEMO   SCOPEWIRE_PKGDATADIR "/demo"
 #define APP_SECTION    "app "
 
+#define CLUSTER_PREFIX_MAX 40 /* a name of PostgreSQL has at most 63 bytes */
+
 char *conf_node(const struct conf_server *s)
 {
 	char host[HOST_NAME_MAX + 1] = "";
@@ -158,7 +160,7 @@ static int on_ini(void *ctx, const struct setting *s)
 			l, textf("%s:%u: the section of an app is [app ID]", l->label, s->line));
 	} else if (!conf_is_section(s->section)) {
 		loader_complain(l, textf("%s:%u: there is no section [%s]; use server, database, "
-					 "sync, admin, webhooks, log or app ID",
+					 "cluster, sync, admin, webhooks, log or app ID",
 					 l->label, s->line, s->section));
 	} else {
 		ini_read_option(l, s, label);
@@ -255,6 +257,19 @@ static void conf_check_dsn(struct loader *l)
 	secret_free(password);
 }
 
+static void conf_check_cluster(struct loader *l)
+{
+	const struct conf_cluster *c = &l->conf->cluster;
+
+	if (c->driver == CLUSTER_REDIS)
+		loader_complain(l, xstrdup("[cluster] driver = redis: is not available yet; use "
+					   "postgres for several nodes, or local for one"));
+	if (!conf_is_identifier(c->prefix) || strlen(c->prefix) > CLUSTER_PREFIX_MAX)
+		loader_complain(l, textf("[cluster] prefix = %s: must be of lower-case letters, "
+					 "digits and _, and of at most %d bytes",
+					 c->prefix, CLUSTER_PREFIX_MAX));
+}
+
 /* Checks that concern several options together. */
 static void conf_check_whole(struct loader *l)
 {
@@ -276,6 +291,7 @@ static void conf_check_whole(struct loader *l)
 					 c->database.schema));
 	conf_check_hosts(l);
 	conf_check_dsn(l);
+	conf_check_cluster(l);
 	loader_check_admin(l);
 }
 

@@ -63,6 +63,19 @@ struct conf_database {
 	unsigned takeover_wait_s;    /* for the end of the daemon that used the database */
 };
 
+enum cluster_driver {
+	CLUSTER_LOCAL, /* one daemon uses the database */
+	CLUSTER_POSTGRES,
+	CLUSTER_REDIS, /* does not exist yet: refused */
+};
+
+/* Several daemons on one database. */
+struct conf_cluster {
+	enum cluster_driver driver;
+	unsigned lease_ms; /* of this node; renewed five times in it */
+	char *prefix;	   /* of names outside the schema: the channel of notifications */
+};
+
 /* The sync API, /api/sync. */
 struct conf_sync {
 	unsigned connections;		/* to the database, of its pool */
@@ -143,6 +156,7 @@ struct conf_setting {
 struct conf {
 	struct conf_server server;
 	struct conf_database database;
+	struct conf_cluster cluster;
 	struct conf_sync sync;
 	struct conf_admin admin;
 	struct conf_webhooks webhooks;

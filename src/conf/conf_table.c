@@ -12,6 +12,7 @@
 
 #define COMPLAINTS_MAX 50
 
+static const char *const cluster_drivers[] = { "local", "postgres", "redis", NULL };
 static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const durabilities[] = { "commit", "async", "none", NULL };
 static const char *const client_events_from[] = { "none", "members", "all", NULL };
@@ -190,6 +191,18 @@ const struct option conf_options[] = {
 	{ AT(database, deliveries), .type = OPTION_BOOL, .fallback = "yes",
 	  .help = "Records in realtime_deliveries to how many connections each event was "
 		  "delivered." },
+
+	{ AT(cluster, driver), .type = OPTION_ENUM, .words = cluster_drivers,
+	  .fallback = "local",
+	  .help = "local: one daemon uses the database. postgres: any number of them, which reach "
+		  "each other through it. redis is not available yet." },
+	{ AT(cluster, lease_ms), RANGE(2000, 600000), .unit = "milliseconds",
+	  .fallback = "10000",
+	  .help = "A node that could not renew its lease for this long counts as ended. It renews "
+		  "the lease five times in it." },
+	{ AT(cluster, prefix), .type = OPTION_STRING, .fallback = "scopewire",
+	  .help = "First part of the name of the nodes' channel of notifications, the same on all "
+		  "nodes; schemas of one database need different ones." },
 
 	{ AT(sync, connections), RANGE(2, 32), .fallback = "6",
 	  .help = "Connections to the database that serve /api/sync. An application uses at "

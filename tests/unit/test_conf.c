@@ -15,6 +15,8 @@ START_TEST(an_empty_file_has_the_defaults)
 	ck_assert_str_eq(conf->database.schema, "scopewire");
 	ck_assert_uint_eq(conf->database.queue_bytes, 64 * 1024 * 1024);
 	ck_assert(conf->database.required);
+	ck_assert_int_eq(conf->cluster.driver, CLUSTER_LOCAL);
+	ck_assert_uint_eq(conf->cluster.lease_ms, 10000);
 	ck_assert_uint_eq(conf->webhooks.smoothing_ms, 3000);
 	ck_assert_uint_eq(conf->webhooks.retry_min_ms, 1000);
 	ck_assert_uint_eq(conf->webhooks.retry_max_ms, 60000);
@@ -121,12 +123,12 @@ START_TEST(an_error_in_the_file_has_its_line)
 		{ "[log]\nlevel = loud\n",
 		  ":2: [log] level = loud: must be error, warn, info or debug" },
 		{ "[sever]\nport = 1\n", ":2: there is no section [sever]; use server, database, "
-					 "sync, admin, webhooks, log or app ID" },
-		{ "port = 1\n", ":1: there is no section []; use server, database, sync, admin, "
-				"webhooks, log or app ID" },
+					 "cluster, sync, admin, webhooks, log or app ID" },
+		{ "port = 1\n", ":1: there is no section []; use server, database, cluster, sync, "
+				"admin, webhooks, log or app ID" },
 		{ "[app]\nkey = 1\n", ":2: the section of an app is [app ID]" },
-		{ "[server\nport = 1\n", ":2: there is no section []; use server, database, sync, "
-					 "admin, webhooks, log or app ID" },
+		{ "[server\nport = 1\n", ":2: there is no section []; use server, database, "
+					 "cluster, sync, admin, webhooks, log or app ID" },
 		{ "[server] x\n", ":1: is neither [section] nor name = value" },
 		{ "[server]\nport\n", ":2: is neither [section] nor name = value" },
 		{ "[server]\ntls_key = x\n",
@@ -139,6 +141,16 @@ START_TEST(an_error_in_the_file_has_its_line)
 					      "of ? # %, and the parts . and .." },
 		{ "[database]\nschema = a\"b\n",
 		  "[database] schema = a\"b: must be of lower-case letters, digits and _" },
+		{ "[cluster]\ndriver = kafka\n",
+		  ":2: [cluster] driver = kafka: must be local, postgres or redis" },
+		{ "[cluster]\ndriver = redis\n",
+		  "[cluster] driver = redis: is not available yet; use postgres for several "
+		  "nodes, or local for one" },
+		{ "[cluster]\nlease_ms = 100\n",
+		  ":2: [cluster] lease_ms = 100: must be from 2000 to 600000 milliseconds" },
+		{ "[cluster]\nprefix = a b\n",
+		  "[cluster] prefix = a b: must be of lower-case letters, digits and _, and of at "
+		  "most 40 bytes" },
 		{ "[app a]\nsecret = s\n", "[app a]: key is missing" },
 		{ "[app a]\nkey = k\n", "[app a]: secret is missing" },
 		{ "[app a]\nkey = a:b\nsecret = s\n",
