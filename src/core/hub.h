@@ -19,6 +19,7 @@ struct hub_conf {
 	unsigned max_connections;	  /* of the node; 0: no limit */
 	atomic_uint *connections;	  /* of the node; shared by the hubs */
 	struct address_limits *addresses; /* shared by the hubs; NULL: no limits */
+	const atomic_uint *node_number;	  /* in the cluster; 0: alone; NULL: the same */
 	struct recorder *recorder;	  /* shared by the hubs; NULL: nothing is recorded */
 	struct live_tail *live_tail;	  /* the same; NULL: there is no watcher */
 	struct str_view path;		  /* prefix before /app/ */

@@ -233,7 +233,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 
 	s->conn = conn;
 	s->hub = h;
-	s->id = socket_id_new();
+	s->id = socket_id_new(h->conf.node_number ? atomic_load(h->conf.node_number) : 0);
 	s->seen_s = h->now_s;
 	s->is_pusher_js = sv_eq(r->client, SV("js"));
 	map_init(&s->subscriptions);

@@ -4,6 +4,8 @@
 #include "base/random.h"
 #include "wire/socket_id.h"
 
+#define NODE_SHIFT 19
+
 static bool socket_id_is_number(struct str_view s)
 {
 	for (size_t i = 0; i < s.len; i++)
@@ -31,12 +33,22 @@ bool socket_id_parse(struct str_view text, uint64_t *out)
 	return true;
 }
 
-uint64_t socket_id_new(void)
+/* Both parts have 31 bits; the first 12 are the node's number. */
+uint64_t socket_id_new(unsigned node)
 {
 	uint32_t halves[2];
+	uint64_t high;
 
 	random_bytes(halves, sizeof(halves));
-	return (uint64_t)(halves[0] >> 1) << 32 | halves[1] >> 1 | 1;
+	high = halves[0] >> 1;
+	if (node)
+		high = (uint64_t)node << NODE_SHIFT | (high & ((1U << NODE_SHIFT) - 1));
+	return high << 32 | halves[1] >> 1 | 1;
+}
+
+unsigned socket_id_node(uint64_t id)
+{
+	return (unsigned)(id >> (32 + NODE_SHIFT));
 }
 
 char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE])

@@ -6,15 +6,22 @@
 #include <stdint.h>
 #include "base/str.h"
 
-#define SOCKET_ID_SIZE 24 /* with the NUL */
+#define SOCKET_ID_SIZE	   24 /* with the NUL */
+#define SOCKET_ID_NODE_MAX 4095
 
 /*
  * True when text is a socket id.  Parts beyond 32 bits are valid and match no connection: *out is
  * UINT64_MAX.
  */
 bool socket_id_parse(struct str_view text, uint64_t *out);
-/* Of two random numbers of 31 bits: it cannot be guessed, and does not occur twice. */
-uint64_t socket_id_new(void);
+/*
+ * Random: it cannot be guessed, and does not occur twice.  Of a node of a cluster, 1 to
+ * SOCKET_ID_NODE_MAX, it has the node's number, and 49 random bits; of a daemon that is alone
+ * (0), 61 random bits.
+ */
+uint64_t socket_id_new(unsigned node);
+/* The number of the node whose connection it is. */
+unsigned socket_id_node(uint64_t id);
 /* Returns out. */
 char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE]);
 #endif

@@ -273,6 +273,7 @@ static void *worker_main(void *arg)
 		.max_connections = w->all->conf.max_connections,
 		.connections = &w->all->connections,
 		.addresses = w->all->conf.addresses,
+		.node_number = w->all->conf.node_number,
 		.recorder = w->all->conf.recorder,
 		.live_tail = w->all->conf.live_tail,
 		.path = w->all->conf.path,

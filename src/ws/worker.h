@@ -23,6 +23,7 @@ struct workers_conf {
 	unsigned request_timeout_ms;
 	unsigned max_connections;
 	const struct trusted_proxies *proxies;
+	const atomic_uint *node_number;	  /* as in struct hub_conf */
 	struct recorder *recorder;	  /* as in struct hub_conf */
 	struct live_tail *live_tail;	  /* the same */
 	struct address_limits *addresses; /* the same */

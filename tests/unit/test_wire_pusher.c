@@ -597,7 +597,7 @@ static struct drawn draw_in_a_child(unsigned char filler)
 	if (pid == 0) {
 		random_filler = filler;
 		d.hash = hash_bytes(SV("name"));
-		d.id = socket_id_new();
+		d.id = socket_id_new(0);
 		_exit(write(fds[1], &d, sizeof(d)) != sizeof(d));
 	}
 	ck_assert_int_eq(read(fds[0], &d, sizeof(d)), sizeof(d));
@@ -613,7 +613,24 @@ START_TEST(socket_ids_do_not_come_from_the_key_of_the_hash)
 
 	ck_assert_uint_eq(one.hash, two.hash);
 	ck_assert_uint_ne(one.id, two.id);
-	ck_assert_uint_ne(socket_id_new(), socket_id_new());
+	ck_assert_uint_ne(socket_id_new(0), socket_id_new(0));
+}
+END_TEST
+
+START_TEST(a_socket_id_has_the_number_of_its_node)
+{
+	static const unsigned nodes[] = { 1, 2, 77, SOCKET_ID_NODE_MAX };
+	char text[SOCKET_ID_SIZE];
+	uint64_t id;
+
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+		ck_assert_uint_eq(socket_id_node(socket_id_new(nodes[i])), nodes[i]);
+		ck_assert_uint_ne(socket_id_new(nodes[i]), socket_id_new(nodes[i]));
+		socket_id_format(socket_id_new(nodes[i]), text);
+		ck_assert(socket_id_parse(sv(text), &id));
+		ck_assert_uint_eq(socket_id_node(id), nodes[i]);
+		ck_assert_uint_le(id >> 32, INT32_MAX);
+	}
 }
 END_TEST
 
@@ -835,6 +852,7 @@ static Suite *suite(void)
 	tcase_add_test(members, wrong_user_data_are_refused);
 	tcase_add_test(members, a_socket_id_is_two_numbers_with_a_point);
 	tcase_add_test(members, socket_ids_do_not_come_from_the_key_of_the_hash);
+	tcase_add_test(members, a_socket_id_has_the_number_of_its_node);
 	tcase_add_test(members, a_socket_id_is_read_as_it_was_written);
 	suite_add_tcase(s, members);
 
