@@ -167,7 +167,7 @@ int main(int argc, char **argv)
 
 	log_set_level(LOG_LEVEL_WARN);
 	if (migrated(conninfo, "scopewire", &why) || app_build("app", options, 2, &app, &why) ||
-	    log_writer_start(&conf, conninfo, directory, &writer)) {
+	    log_writer_start(&conf, conninfo, directory, NULL, &writer)) {
 		fprintf(stderr, "%s\n", why ? why : "cannot start");
 		goto out;
 	}

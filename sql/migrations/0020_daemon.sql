@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- The daemon that uses the database.  There is one at a time: it replaces the applications and
--- settings, and delivers each event once.
+-- The daemon that uses the database alone.  Nodes of a cluster are in 0029_nodes.sql.
 --
 -- The row names the daemon.  It counts while the session that wrote it holds the advisory lock
 -- "daemon" with the row's mark, which ends with that session.  Another role can hold a lock with
@@ -17,7 +16,7 @@ CREATE TABLE daemon (
 	since timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE daemon IS
-	'The daemon that uses the database, in one row; no row after it was stopped.';
+	'The daemon that uses the database alone, in one row; no row after it was stopped.';
 COMMENT ON COLUMN daemon.instance IS
 	'A random name of the process.';
 COMMENT ON COLUMN daemon.backend IS
@@ -42,9 +41,7 @@ $$;
 COMMENT ON FUNCTION daemon_is_alive IS
 	'Whether the session that wrote the row of daemon still runs.';
 
--- A row of the same instance is that of its earlier session, which may not have ended yet.
-CREATE FUNCTION daemon_take(p_instance text, p_node text, p_process integer, p_address text)
-RETURNS boolean
+CREATE FUNCTION daemon_mark() RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -52,12 +49,29 @@ DECLARE
 BEGIN
 	FOR i IN 1 .. 20 LOOP
 		chosen := floor(random() * 2147483647)::integer;
-		EXIT WHEN pg_try_advisory_lock(lock_key('daemon'), chosen);
-		chosen := NULL;
+		IF pg_try_advisory_lock(lock_key('daemon'), chosen) THEN
+			RETURN chosen;
+		END IF;
 	END LOOP;
-	IF chosen IS NULL THEN
-		RAISE EXCEPTION 'another session holds the advisory lock "daemon" many times'
-			USING ERRCODE = 'lock_not_available';
+	RAISE EXCEPTION 'another session holds the advisory lock "daemon" many times'
+		USING ERRCODE = 'lock_not_available';
+END
+$$;
+COMMENT ON FUNCTION daemon_mark IS
+	'Takes the advisory lock "daemon" for the session, with a random second number, and returns that.';
+
+-- A row of the same instance is that of its earlier session, which may not have ended yet.
+CREATE FUNCTION daemon_take(p_instance text, p_node text, p_process integer, p_address text)
+RETURNS boolean
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	chosen CONSTANT integer := daemon_mark();
+BEGIN
+	LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE;
+	IF EXISTS (SELECT FROM node_conflict(p_instance, NULL) c WHERE c.is_alive) THEN
+		PERFORM pg_advisory_unlock(lock_key('daemon'), chosen);
+		RETURN false;
 	END IF;
 	INSERT INTO daemon AS d (instance, backend, mark, node, process, address)
 	VALUES (p_instance, pg_backend_pid(), chosen, p_node, p_process, p_address)
@@ -73,7 +87,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION daemon_take IS
-	'Makes the calling session that of the daemon; false: another daemon uses the database.';
+	'Makes the calling session that of the daemon, alone; false: another daemon uses the database.';
 
 CREATE FUNCTION daemon_other(p_instance text, OUT is_alive boolean, OUT instance text, OUT name text)
 RETURNS SETOF record

@@ -27,6 +27,7 @@ struct scopewired {
 	unsigned n_listen_fds;
 	struct embedded_pg *postgres;
 	struct health *health;
+	struct bus *bus;
 	struct guard *guard;
 	struct apps_watch *apps_watch;
 	struct housekeeper *housekeeper;
@@ -101,8 +102,12 @@ bool is_stop_requested(void *ctx, int ms) RUNS_ON(on_main);
 
 int start_postgres(struct scopewired *d) RUNS_ON(on_main);
 void stop_postgres(struct scopewired *d) RUNS_ON(on_main);
+int make_bus(struct scopewired *d) RUNS_ON(on_main);
+void free_bus(struct scopewired *d) RUNS_ON(on_main);
 int start_guard(struct scopewired *d) RUNS_ON(on_main);
 void stop_guard(struct scopewired *d) RUNS_ON(on_main);
+int start_bus(struct scopewired *d) RUNS_ON(on_main);
+void stop_bus(struct scopewired *d) RUNS_ON(on_main);
 
 /* -- start_events.c -- */
 

@@ -20,6 +20,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "base/wake.h"
+#include "bus/bus.h"
 #include "conf/conninfo.h"
 #include "daemon/guard.h"
 #include "pg/gate.h"
@@ -36,6 +37,7 @@
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 #define LONG_WAIT_TEXT "1000"	    /* ms, for a lock */
+#define RENEWALS       5	    /* of a lease, in its duration */
 #define STOP_US	       USEC_PER_SEC /* a thread that looks a host's name up cannot be woken */
 
 /* For clang: this thread holds the lock. */
@@ -49,6 +51,9 @@ struct guard {
 	unsigned takeover_wait_s, connect_timeout_ms;
 	char *conninfo, *password, *schema, *server, *node, *address;
 	char instance[33]; /* a random name of this process */
+	struct bus *bus;
+	bool is_node;	   /* of a cluster; else it uses the database alone */
+	unsigned lease_ms; /* of a node */
 	bool is_migrate_only;
 	pthread_t thread;
 	struct wake wake;    /* of the guard's thread */
@@ -70,6 +75,8 @@ struct guard {
 	char *logged_why;  /* the last one */
 	char *logged_lock; /* the last one */
 	usec_t lock_again_at;
+	usec_t renew_at;      /* mono; of a node */
+	bool has_lease_ended; /* the node's, in this session */
 };
 
 static void guard_lock(struct guard *g) TSA(acquire_capability(guard_held)) NO_TSA
@@ -195,11 +202,11 @@ static int guard_fail(struct guard *g, char **why)
 /* A schema without the table is older than all daemons that use it. */
 static int guard_find_other(struct guard *g, struct guard_other *out, char **why)
 {
-	const char *values[] = { g->instance };
-	const struct pg_query exists = { .sql = "SELECT to_regclass('daemon') IS NOT NULL" };
+	const char *values[] = { g->instance, g->is_node ? g->node : NULL };
+	const struct pg_query exists = { .sql = "SELECT to_regclass('nodes') IS NOT NULL" };
 	const struct pg_query q = {
-		.sql = "SELECT is_alive, instance, name FROM daemon_other($1::text)",
-		.n = 1,
+		.sql = "SELECT is_alive, instance, name FROM node_conflict($1::text, $2::text)",
+		.n = 2,
 		.values = values
 	};
 	struct pg_answer a = { 0 };
@@ -227,7 +234,16 @@ static int guard_refuse_other(const struct guard *g, const struct guard_other *o
 	struct strbuf text;
 
 	strbuf_init(&text, 256);
-	if (atomic_load(&g->has_held))
+	if (g->is_node && atomic_load(&g->has_held))
+		strbuf_addf(&text, "another daemon has taken the place of the node \"%s\": %s",
+			    g->node, o->name);
+	else if (g->is_node)
+		strbuf_addf(&text,
+			    "another daemon is in the place of the node \"%s\": %s; it did not end "
+			    "within %u s (database.takeover_wait_s): give each node a name of its "
+			    "own (server.node), and all of them cluster.driver = postgres",
+			    g->node, o->name, g->takeover_wait_s);
+	else if (atomic_load(&g->has_held))
 		strbuf_addf(&text, "another daemon has taken the database over: %s", o->name);
 	else
 		strbuf_addf(&text,
@@ -276,9 +292,8 @@ static int guard_wait_for_other(struct guard *g, char **why)
 }
 
 /* *has: false when another daemon was faster. */
-static int guard_take(struct guard *g, bool *has, char **why)
+static int guard_take_alone(struct guard *g, const char *process, bool *has, char **why)
 {
-	char process[12];
 	const char *values[] = { g->instance, g->node, process, g->address };
 	const struct pg_query q = {
 		.sql = "SELECT daemon_take($1::text, $2::text, $3::integer, $4::text)",
@@ -287,13 +302,54 @@ static int guard_take(struct guard *g, bool *has, char **why)
 	};
 	struct pg_answer a = { 0 };
 
-	snprintf(process, sizeof(process), "%d", (int)getpid());
 	guard_set_wait(g, "the table \"daemon\", which another session has locked");
 	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
 		return guard_fail(g, why);
 	*has = pg_answer_bool(&a, 0, 0);
 	pg_answer_release(&a);
 	return 0;
+}
+
+/* The same for a node. */
+static int guard_take_node(struct guard *g, const char *process, bool *has, char **why)
+{
+	char lease[12];
+	const char *values[] = { g->instance,	     g->node,	      process,
+				 g->address,	     PACKAGE_VERSION, lease,
+				 bus_channel(g->bus) };
+	const struct pg_query q = {
+		.sql = "SELECT number, others FROM node_take($1::text, $2::text, $3::integer, "
+		       "$4::text, $5::text, $6::integer, $7::text)",
+		.n = 7,
+		.values = values
+	};
+	struct pg_answer a = { 0 };
+
+	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
+	guard_set_wait(g, "the table \"nodes\", which another session has locked");
+	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
+		return guard_fail(g, why);
+	*has = !pg_answer_is_null(&a, 0, 0);
+	if (*has) {
+		unsigned number = (unsigned)pg_answer_int(&a, 0, 0);
+		unsigned others = (unsigned)pg_answer_int(&a, 0, 1);
+
+		log_info("cluster: this is the node \"%s\", number %u; others: %u", g->node, number,
+			 others);
+		bus_set_node(g->bus, number, others);
+		g->renew_at = clock_mono() + g->lease_ms * USEC_PER_MSEC / RENEWALS;
+	}
+	pg_answer_release(&a);
+	return 0;
+}
+
+static int guard_take(struct guard *g, bool *has, char **why)
+{
+	char process[12];
+
+	snprintf(process, sizeof(process), "%d", (int)getpid());
+	return g->is_node ? guard_take_node(g, process, has, why)
+			  : guard_take_alone(g, process, has, why);
 }
 
 /* -- one session -- */
@@ -383,20 +439,52 @@ static bool guard_check(struct guard *g)
 	return fault != PG_LOST;
 }
 
-/* Until the session is lost, or the daemon stops. */
+/* A node's lease.  False: the session is lost, or the lease has ended. */
+static bool guard_renew(struct guard *g)
+{
+	char lease[12];
+	const char *values[] = { g->instance, lease };
+	const struct pg_query q = { .sql = "SELECT node_renew($1::text, $2::integer)",
+				    .n = 2,
+				    .values = values };
+	struct pg_answer a = { 0 };
+	enum pg_fault fault;
+
+	if (!g->is_node || clock_mono() < g->renew_at)
+		return true;
+	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
+	fault = pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a);
+	if (fault == PG_FINE && pg_answer_is_null(&a, 0, 0)) {
+		log_warn("cluster: the lease of this node has ended; it registers again");
+		g->has_lease_ended = true;
+	} else if (fault == PG_FINE) {
+		bus_set_others(g->bus, (unsigned)pg_answer_int(&a, 0, 0));
+		g->renew_at = clock_mono() + g->lease_ms * USEC_PER_MSEC / RENEWALS;
+	} else if (fault != PG_LOST) {
+		log_debug("guard: %s", pg_conn_error(g->conn));
+	}
+	pg_answer_release(&a);
+	return !g->has_lease_ended && fault != PG_LOST;
+}
+
+/* Until the session or the lease is lost, or the daemon stops. */
 static void guard_hold(struct guard *g)
 {
 	bool is_there = true;
 
+	g->has_lease_ended = false;
 	health_set(g->health, HEALTH_DATABASE, NULL);
 	atomic_store(&g->has_held, true);
 	pg_gate_set(true);
 	guard_set_state(g, GUARD_HOLDS, EX_OK, NULL);
 	while (is_there && !guard_is_stopping(g)) {
-		is_there = guard_check(g);
+		usec_t until = clock_mono() + CHECK_US;
+
+		is_there = guard_check(g) && guard_renew(g);
+		if (g->is_node && g->renew_at < until)
+			until = g->renew_at;
 		if (is_there)
-			is_there = pg_conn_idle(g->conn, wake_fd(&g->wake),
-						clock_mono() + CHECK_US) == PG_FINE;
+			is_there = pg_conn_idle(g->conn, wake_fd(&g->wake), until) == PG_FINE;
 	}
 }
 
@@ -404,7 +492,8 @@ static void guard_hold(struct guard *g)
 static void guard_leave(struct guard *g)
 {
 	const char *values[] = { g->instance };
-	const struct pg_query q = { .sql = "SELECT daemon_leave($1::text)",
+	const struct pg_query q = { .sql = g->is_node ? "SELECT node_leave($1::text)"
+						      : "SELECT daemon_leave($1::text)",
 				    .n = 1,
 				    .values = values };
 
@@ -477,7 +566,10 @@ RUNS_ON(on_db) static void *guard_run(void *arg)
 			if (guard_is_stopping(g))
 				guard_leave(g);
 			else
-				guard_failed(g, -EHOSTDOWN, xstrdup(pg_conn_error(g->conn)));
+				guard_failed(g, -EHOSTDOWN,
+					     xstrdup(g->has_lease_ended
+							     ? "the lease of this node has ended"
+							     : pg_conn_error(g->conn)));
 		} else if (rc != -ECANCELED) {
 			guard_failed(g, rc, why);
 			why = NULL;
@@ -517,7 +609,7 @@ static void guard_free(struct guard *g) NO_TSA /* no other thread has it any mor
 }
 
 int guard_start(const struct conf *conf, const char *conninfo, struct health *health,
-		struct guard **out)
+		struct bus *bus, struct guard **out)
 {
 	struct guard *g = xcalloc(1, sizeof(*g));
 	unsigned char random[16];
@@ -528,6 +620,9 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
 	g->takeover_wait_s = conf->database.takeover_wait_s;
 	g->connect_timeout_ms = conf->database.connect_timeout_s * 1000;
 	g->health = health;
+	g->bus = bus;
+	g->is_node = conf->cluster.driver != CLUSTER_LOCAL;
+	g->lease_ms = conf->cluster.lease_ms;
 	g->is_migrate_only = conf->migrate_only;
 	g->conninfo = xstrdup(conninfo);
 	g->password = conf->database.password ? xstrdup(conf->database.password) : NULL;

@@ -10,8 +10,12 @@
  * checks every second that the database answers and that no other session holds the log's
  * locks.  A session that is lost is replaced; if another daemon has taken the database meanwhile,
  * this one has to end.
+ *
+ * As a node of a cluster (sql/migrations/0029_nodes.sql) it waits only for a daemon that is alone
+ * and for a node of the same name, registers, and renews its lease.
  */
 #include "base/annotate.h"
+#include "bus/bus.h"
 #include "conf/conf.h"
 #include "svc/health.h"
 
@@ -24,9 +28,9 @@ enum guard_state {
 	GUARD_ENDS,  /* the daemon has to end */
 };
 
-/* Closes the gate.  conf and health outlive it; strings are copied.  0 or -errno. */
+/* Closes the gate.  conf, health and bus outlive it; strings are copied.  0 or -errno. */
 int guard_start(const struct conf *conf, const char *conninfo, struct health *health,
-		struct guard **out) MUSTCHECK;
+		struct bus *bus, struct guard **out) MUSTCHECK;
 /* NULL is fine.  Last, when no other connection is open. */
 void guard_stop(struct guard *g);
 

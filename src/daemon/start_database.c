@@ -76,6 +76,17 @@ static int database_check_guard(struct scopewired *d, enum guard_state state, in
 	return give_up(status, why);
 }
 
+int make_bus(struct scopewired *d)
+{
+	d->bus = bus_new(d->conf, d->conninfo);
+	return EX_OK;
+}
+
+void free_bus(struct scopewired *d)
+{
+	bus_free(d->bus);
+}
+
 int start_guard(struct scopewired *d)
 {
 	enum guard_state state;
@@ -83,7 +94,7 @@ int start_guard(struct scopewired *d)
 	int status = EX_OK;
 
 	d->health = health_new();
-	if (guard_start(d->conf, d->conninfo, d->health, &d->guard))
+	if (guard_start(d->conf, d->conninfo, d->health, d->bus, &d->guard))
 		return give_up(EX_OSERR, xstrdup("the guard of the database could not be started"));
 	while ((state = guard_state(d->guard, &status, &why)) == GUARD_STARTS)
 		if (database_wait_guard(d))
@@ -102,4 +113,17 @@ void stop_guard(struct scopewired *d)
 {
 	guard_stop(d->guard);
 	health_free(d->health);
+}
+
+/* It sends nothing before the guard has registered this node. */
+int start_bus(struct scopewired *d)
+{
+	if (bus_start(d->bus))
+		return give_up(EX_OSERR, xstrdup("the bus of the cluster could not be started"));
+	return EX_OK;
+}
+
+void stop_bus(struct scopewired *d)
+{
+	bus_stop(d->bus);
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pg/gate.h"
+#include "bus/bus.h"
 #include "conf/conf.h"
 #include "core/directory.h"
 #include "core/limit.h"
@@ -128,6 +129,7 @@ int make_workers(struct scopewired *d)
 		d->recorder = recorder_new(d->conf->admin.recorder_bytes);
 		d->live_tail = live_tail_new();
 	}
+	wc.node_number = bus_node_number(d->bus);
 	wc.recorder = d->recorder;
 	wc.live_tail = d->live_tail;
 	frame_guard_init(d->open_files);
@@ -175,7 +177,7 @@ int start_events(struct scopewired *d)
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_db_on_user, d->presence);
 	directory_watch_transitions(d->directory, webhooks_on_transition, d->webhooks);
-	if (log_writer_start(d->conf, d->conninfo, d->directory, &d->log))
+	if (log_writer_start(d->conf, d->conninfo, d->directory, d->bus, &d->log))
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
 	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),
 				     d->conf->database.commit_timeout_ms);
@@ -241,7 +243,7 @@ RUNS_ON(on_main) static void start_wait_for_drainer(struct scopewired *d)
  */
 int start_drainer(struct scopewired *d)
 {
-	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), &d->drainer))
+	if (drainer_start(d->conf, d->conninfo, log_writer_tail(d->log), d->bus, &d->drainer))
 		return give_up(EX_OSERR, xstrdup("the drainer could not be started"));
 	start_wait_for_drainer(d);
 	update_log_position(d);

@@ -34,6 +34,7 @@
 /* The pause between polls, in durations of the last drain: a long one makes fewer, larger drains.
  */
 #define POLL_FACTOR	4
+#define CLUSTER_POLL_US (250 * USEC_PER_MSEC) /* for commits of nodes that did not notify */
 #define LEAVE_US	(20 * USEC_PER_MSEC)
 #define WINDOW_US	(100 * USEC_PER_MSEC)
 #define POLL_ABOVE	8 /* wake-ups in a window; NOTIFY may let no more than 200/s commit */
@@ -59,6 +60,7 @@ enum drainer_mode {
 struct drainer {
 	const struct conf_database *conf;
 	struct log_tail *tail;
+	struct bus *bus; /* NULL: there are no other nodes */
 	struct pg_runner *runner;
 	atomic_bool is_caught_up, is_away;
 
@@ -127,6 +129,8 @@ RUNS_ON(on_db) static enum pg_fault drainer_drain(struct drainer *d)
 			fault = log_tail_step(d->tail, d->conn, drainer_deadline(), &more);
 	}
 	d->drain_us = log_tail_drained(d->tail) == drained ? 0 : clock_mono() - start;
+	if (d->drain_us && d->bus)
+		bus_log_grew(d->bus);
 	if (fault != PG_BUSY)
 		return fault;
 	d->is_behind = true; /* the writer has the lock, and drains too, but not all */
@@ -244,6 +248,7 @@ RUNS_ON(on_db) static enum pg_fault drainer_upkeep(struct drainer *d)
 static usec_t drainer_wait_us(const struct drainer *d)
 {
 	usec_t us = d->drain_us * POLL_FACTOR;
+	usec_t us_fallback = d->conf->sql_fallback_ms * USEC_PER_MSEC;
 
 	if (d->is_behind || log_tail_is_stopped(d->tail))
 		return POLL_US;
@@ -251,7 +256,9 @@ static usec_t drainer_wait_us(const struct drainer *d)
 		return us < POLL_US ? POLL_US : us > POLL_MAX_US ? POLL_MAX_US : us;
 	if (d->mode == LEAVING)
 		return LEAVE_US;
-	return d->conf->sql_fallback_ms * USEC_PER_MSEC;
+	if (d->bus && bus_is_cluster(d->bus) && us_fallback > CLUSTER_POLL_US)
+		return CLUSTER_POLL_US;
+	return us_fallback;
 }
 
 /* Listens first, then reads: a commit between the two is notified. */
@@ -336,8 +343,16 @@ static void drainer_on_away(void *ctx)
 	atomic_store(&d->is_away, true);
 }
 
+/* On the bus's thread: another node has committed events. */
+static void drainer_on_log(void *ctx)
+{
+	struct drainer *d = ctx;
+
+	pg_runner_wake(d->runner);
+}
+
 int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail *tail,
-		  struct drainer **out)
+		  struct bus *bus, struct drainer **out)
 {
 	struct drainer *d = xcalloc(1, sizeof(*d));
 	struct pg_runner_conf rc = {
@@ -353,14 +368,18 @@ int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail
 
 	d->conf = &conf->database;
 	d->tail = tail;
+	d->bus = bus;
 	rc.options.statement_timeout_ms = QUERY_US / USEC_PER_MSEC / 2;
 	rc.options.lock_timeout_ms = LOCK_TIMEOUT_MS;
 	err = pg_runner_start(&rc, &d->runner);
-	if (err)
+	if (err) {
 		free(d);
-	else
-		*out = d;
-	return err;
+		return err;
+	}
+	if (bus)
+		bus_watch_log(bus, drainer_on_log, d);
+	*out = d;
+	return 0;
 }
 
 bool drainer_wait(struct drainer *d, unsigned ms)
@@ -376,6 +395,8 @@ void drainer_stop(struct drainer *d)
 {
 	if (!d)
 		return;
+	if (d->bus)
+		bus_watch_log(d->bus, NULL, NULL);
 	pg_runner_stop(d->runner);
 	free(d->trusted_until);
 	free(d);

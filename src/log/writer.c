@@ -57,6 +57,7 @@ struct log_writer {
 	struct pg_runner *runner;
 	struct log_queue *queue;
 	struct log_tail *tail;
+	struct bus *bus; /* NULL: there are no other nodes */
 	struct deliveries *deliveries;
 
 	/* any thread */
@@ -331,8 +332,12 @@ static void writer_deliver_flight(struct log_writer *w, struct writer_serials *s
 				  uint64_t first)
 {
 	struct event_batch *b;
-	bool is_reached = first && log_tail_reach(w->tail, w->conn, writer_deadline(w), first);
+	bool is_reached;
 
+	/* Before this node delivers: the other nodes need the longest. */
+	if (first && w->bus)
+		bus_log_grew(w->bus);
+	is_reached = first && log_tail_reach(w->tail, w->conn, writer_deadline(w), first);
 	while ((b = batch_list_pop(&w->flight)) != NULL) {
 		for (unsigned i = 0; i < b->n; i++)
 			writer_set_serial(w, b->events[i],
@@ -676,7 +681,7 @@ static void writer_free(struct log_writer *w)
 }
 
 int log_writer_start(const struct conf *conf, const char *conninfo, struct directory *d,
-		     struct log_writer **out)
+		     struct bus *bus, struct log_writer **out)
 {
 	struct log_writer *w = xcalloc(1, sizeof(*w));
 	struct pg_runner_conf rc = {
@@ -695,6 +700,7 @@ int log_writer_start(const struct conf *conf, const char *conninfo, struct direc
 	int err;
 
 	w->conf = &conf->database;
+	w->bus = bus;
 	rc.options.statement_timeout_ms = writer_statement_ms(w);
 	rc.options.lock_timeout_ms = LOCK_TIMEOUT_MS;
 	rc.options.tick = writer_tick;

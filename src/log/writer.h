@@ -8,6 +8,7 @@
  *
  * A batch whose outcome is unknown is looked up by event_id before it is written again.
  */
+#include "bus/bus.h"
 #include "core/directory.h"
 #include "log/queue.h"
 #include "log/tail.h"
@@ -21,11 +22,11 @@ struct log_writer_stats {
 };
 
 /*
- * Starts the thread, which connects and keeps trying.  conf, conninfo and d outlive the writer.
- * 0 or -errno.
+ * Starts the thread, which connects and keeps trying.  Other nodes are notified of commits by bus
+ * (NULL: there are none).  conf, conninfo, d and bus outlive the writer.  0 or -errno.
  */
 int log_writer_start(const struct conf *conf, const char *conninfo, struct directory *d,
-		     struct log_writer **out) MUSTCHECK;
+		     struct bus *bus, struct log_writer **out) MUSTCHECK;
 /*
  * The first half of the stop: closes the queue, writes what it holds (for at most grace_ms) and
  * answers the rest -EHOSTDOWN, or -ETIMEDOUT where the outcome is unknown.  After its return no

@@ -35,6 +35,22 @@ unsigned pg_listener_take(struct pg_connection *c, void (*fn)(void *ctx, const c
 	return n;
 }
 
+unsigned pg_listener_take_others(struct pg_connection *c,
+				 void (*fn)(void *ctx, const char *payload), void *ctx)
+{
+	unsigned n = 0;
+	PGnotify *one;
+
+	while ((one = PQnotifies(pg_conn_raw(c)))) {
+		if (one->be_pid != PQbackendPID(pg_conn_raw(c))) {
+			n++;
+			fn(ctx, one->extra);
+		}
+		PQfreemem(one);
+	}
+	return n;
+}
+
 enum pg_fault pg_listener_wait(struct pg_connection *c, int fd, usec_t deadline, unsigned *n)
 {
 	enum pg_fault fault = PG_FINE;

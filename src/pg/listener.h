@@ -16,6 +16,9 @@ enum pg_fault pg_listener_begin(struct pg_connection *c, usec_t deadline, const 
  * number. */
 unsigned pg_listener_take(struct pg_connection *c, void (*fn)(void *ctx, const char *payload),
 			  void *ctx);
+/* The same without those that this session sent itself. */
+unsigned pg_listener_take_others(struct pg_connection *c,
+				 void (*fn)(void *ctx, const char *payload), void *ctx);
 /*
  * Waits for a notification, for fd (-1: none) to be readable, or for the deadline.  *n is the
  * number of notifications, all of which are taken.  PG_FINE or PG_LOST.

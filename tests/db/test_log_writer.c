@@ -110,7 +110,7 @@ static void start_log(const char *conninfo)
 	w.directory = fake_post_directory(1);
 	fake_post_keep_up(w.directory); /* or rows are left to a drainer, which is not here */
 	fake_post_subscribe(w.directory, w.app, "private-a");
-	ck_assert_int_eq(log_writer_start(&w.conf, conninfo, w.directory, &w.log), 0);
+	ck_assert_int_eq(log_writer_start(&w.conf, conninfo, w.directory, NULL, &w.log), 0);
 }
 
 static void stop_log(unsigned grace_ms)

@@ -1,0 +1,142 @@
+-- SPDX-License-Identifier: MIT
+-- Nodes: the daemons of a cluster, each with a lease.  A daemon that is alone (cluster.driver = local)
+-- has the row of the table daemon instead.
+--
+-- A node is its name.  It renews its lease; any other node deletes rows whose lease has ended.  The
+-- time is always the server's.  Rows are not logged: a renewal flushes nothing.  After a crash of the
+-- server, or on a promoted standby, the table is empty, and every node registers again.
+
+CREATE SEQUENCE node_number AS integer MINVALUE 1 MAXVALUE 4095 CYCLE CACHE 1;
+COMMENT ON SEQUENCE node_number IS
+	'The numbers of nodes in turn, so that one is not given again while sockets have it in their ids.';
+
+CREATE UNLOGGED TABLE nodes (
+	name text PRIMARY KEY,
+	number integer NOT NULL UNIQUE CHECK (number BETWEEN 1 AND 4095),
+	instance text NOT NULL UNIQUE,
+	backend integer NOT NULL,
+	mark integer NOT NULL,
+	process integer NOT NULL,
+	address text NOT NULL,
+	version text NOT NULL,
+	started timestamptz NOT NULL DEFAULT now(),
+	lease timestamptz NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE nodes IS
+	'The nodes of the cluster: daemons that use the database together.';
+COMMENT ON COLUMN nodes.name IS
+	'Its server.node, or the name of its machine.';
+COMMENT ON COLUMN nodes.number IS
+	'In the ids of its sockets. A node whose lease has ended gets another one.';
+COMMENT ON COLUMN nodes.instance IS
+	'A random name of the process.';
+COMMENT ON COLUMN nodes.backend IS
+	'The server process of the session that stands for the node.';
+COMMENT ON COLUMN nodes.mark IS
+	'The second number of the advisory lock "daemon" that this session holds.';
+COMMENT ON COLUMN nodes.process IS
+	'Its process id on its machine.';
+COMMENT ON COLUMN nodes.address IS
+	'The address and port that it was configured to listen on.';
+COMMENT ON COLUMN nodes.started IS
+	'When it registered first.';
+COMMENT ON COLUMN nodes.lease IS
+	'The end of its lease. A row whose lease has ended counts as that of no node.';
+
+CREATE FUNCTION node_others(p_instance text) RETURNS integer
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT count(*)::integer FROM nodes n
+	WHERE n.instance <> p_instance AND n.lease > clock_timestamp()
+$$;
+COMMENT ON FUNCTION node_others IS
+	'How many other nodes there are.';
+
+CREATE FUNCTION node_conflict(p_instance text, p_name text, OUT is_alive boolean, OUT instance text,
+			      OUT name text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT c.* FROM (
+		SELECT o.is_alive, o.instance, o.name FROM daemon_other(p_instance) o
+		UNION ALL
+		SELECT n.lease > clock_timestamp() AND daemon_is_alive(n.backend, n.mark), n.instance,
+			format('the node %s (process %s), which listens on %s, since %s', n.name, n.process,
+			       n.address, to_char(n.started, 'YYYY-MM-DD HH24:MI:SS TZ'))
+		FROM nodes n WHERE n.instance <> p_instance AND (p_name IS NULL OR n.name = p_name)
+	) c ORDER BY c.is_alive DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION node_conflict IS
+	'A daemon that must end before the calling one may use the database: one that is alone, or a node; '
+	'for a node (p_name) only a node of the same name. Whether it runs, and its description.';
+
+-- A row of the same instance is that of its earlier session, which may not have ended yet.
+CREATE FUNCTION node_take(p_instance text, p_name text, p_process integer, p_address text,
+			  p_version text, p_lease_ms integer, p_channel text, OUT number integer,
+			  OUT others integer)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	until CONSTANT timestamptz := clock_timestamp() + p_lease_ms * interval '1 ms';
+	chosen CONSTANT integer := daemon_mark();
+	since timestamptz;
+BEGIN
+	LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE;
+	IF EXISTS (SELECT FROM node_conflict(p_instance, p_name) c WHERE c.is_alive) THEN
+		PERFORM pg_advisory_unlock(lock_key('daemon'), chosen);
+		RETURN;
+	END IF;
+	DELETE FROM nodes n WHERE n.name = p_name AND n.instance <> p_instance;
+	UPDATE nodes n SET backend = pg_backend_pid(), mark = chosen, lease = until
+	WHERE n.instance = p_instance AND n.lease > clock_timestamp() RETURNING n.number INTO number;
+	IF number IS NULL THEN
+		DELETE FROM nodes n WHERE n.instance = p_instance RETURNING n.started INTO since;
+		LOOP
+			number := nextval('node_number');
+			EXIT WHEN NOT EXISTS (SELECT FROM nodes n WHERE n.number = node_take.number);
+		END LOOP;
+		INSERT INTO nodes (name, number, instance, backend, mark, process, address, version,
+				   started, lease)
+		VALUES (p_name, number, p_instance, pg_backend_pid(), chosen, p_process, p_address,
+			p_version, coalesce(since, now()), until);
+	END IF;
+	others := node_others(p_instance);
+	IF others > 0 THEN
+		PERFORM pg_notify(p_channel, '1 ' || number || ' J');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION node_take IS
+	'Registers the calling session''s daemon as a node and notifies the others. Its number, NULL when '
+	'another daemon is in its place; and how many other nodes there are.';
+
+CREATE FUNCTION node_renew(p_instance text, p_lease_ms integer, OUT others integer)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	UPDATE nodes n SET lease = clock_timestamp() + p_lease_ms * interval '1 ms'
+	WHERE n.instance = p_instance AND n.lease > clock_timestamp();
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	DELETE FROM nodes n WHERE n.instance IN (
+		SELECT x.instance FROM nodes x WHERE x.lease <= clock_timestamp()
+		FOR UPDATE SKIP LOCKED LIMIT 100);
+	others := node_others(p_instance);
+END
+$$;
+COMMENT ON FUNCTION node_renew IS
+	'Renews the node''s lease, and deletes nodes whose lease has ended. How many other nodes there '
+	'are; NULL when the lease had ended: the node registers again.';
+
+CREATE FUNCTION node_leave(p_instance text) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	DELETE FROM nodes n WHERE n.instance = p_instance
+$$;
+COMMENT ON FUNCTION node_leave IS
+	'The node stops.';
+
+REVOKE EXECUTE ON FUNCTION node_others(text), node_conflict(text, text),
+	node_take(text, text, integer, text, text, integer, text), node_renew(text, integer),
+	node_leave(text) FROM PUBLIC;

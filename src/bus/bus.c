@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chooses the driver and passes calls on.  Shared by all threads: the atomics, and what a driver
+ * and the receivers lock by themselves; the rest does not change after the start.
+ */
+#include "base/mem.h"
+#include "base/str.h"
+#include "bus/bus.h"
+#include "bus/driver.h"
+#include "bus/local.h"
+#include "bus/postgres.h"
+#include "bus/receivers.h"
+
+struct bus {
+	const struct bus_driver *driver;
+	void *state; /* the driver's, between start and stop */
+	bool is_started;
+	bool is_cluster;
+	char *channel;
+	struct bus_driver_conf conf;
+	struct bus_receivers receivers;
+	atomic_uint number, others;
+};
+
+struct bus *bus_new(const struct conf *conf, const char *conninfo)
+{
+	struct bus *b = xcalloc(1, sizeof(*b));
+	struct strbuf channel;
+
+	strbuf_init(&channel, 64);
+	strbuf_addf(&channel, "%s_bus", conf->cluster.prefix);
+	b->channel = channel.ptr;
+	b->is_cluster = conf->cluster.driver != CLUSTER_LOCAL;
+	b->driver = b->is_cluster ? &bus_postgres : &bus_local;
+	atomic_init(&b->number, 0);
+	atomic_init(&b->others, 0);
+	bus_receivers_init(&b->receivers);
+	b->conf = (struct bus_driver_conf){ .conf = conf,
+					    .conninfo = conninfo,
+					    .channel = b->channel,
+					    .number = &b->number,
+					    .others = &b->others,
+					    .receivers = &b->receivers };
+	return b;
+}
+
+void bus_free(struct bus *b)
+{
+	if (!b)
+		return;
+	bus_receivers_release(&b->receivers);
+	free(b->channel);
+	free(b);
+}
+
+int bus_start(struct bus *b)
+{
+	int rc = b->driver->start(&b->conf, &b->state);
+
+	b->is_started = rc == 0;
+	return rc;
+}
+
+void bus_stop(struct bus *b)
+{
+	if (!b || !b->is_started)
+		return;
+	b->is_started = false;
+	b->driver->stop(b->state);
+}
+
+bool bus_is_cluster(const struct bus *b)
+{
+	return b->is_cluster;
+}
+
+const char *bus_channel(const struct bus *b)
+{
+	return b->channel;
+}
+
+void bus_set_node(struct bus *b, unsigned number, unsigned others)
+{
+	atomic_store(&b->number, number);
+	atomic_store(&b->others, others);
+}
+
+void bus_set_others(struct bus *b, unsigned others)
+{
+	atomic_store(&b->others, others);
+}
+
+const atomic_uint *bus_node_number(const struct bus *b)
+{
+	return &b->number;
+}
+
+void bus_log_grew(struct bus *b)
+{
+	if (atomic_load_explicit(&b->others, memory_order_relaxed))
+		b->driver->log_grew(b->state);
+}
+
+void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx)
+{
+	bus_receivers_set_log(&b->receivers, fn, ctx);
+}

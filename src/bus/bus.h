@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BUS_BUS_H
+#define BUS_BUS_H
+/*
+ * What the nodes of a cluster send each other.  Order and truth are in the event log; the bus only
+ * carries what may be lost: here, that the log has grown, so that the other nodes read it at once
+ * and not at their next poll.
+ *
+ * How it is carried is the driver's part (bus/driver.h).  With cluster.driver = local there is no
+ * other node, and no function here does anything.
+ */
+#include <stdatomic.h>
+#include "base/annotate.h"
+#include "conf/conf.h"
+
+struct bus;
+
+/* conf and conninfo outlive it. */
+struct bus *bus_new(const struct conf *conf, const char *conninfo) MUSTCHECK;
+void bus_free(struct bus *b); /* NULL is fine */
+/* 0 or -errno. */
+int bus_start(struct bus *b) MUSTCHECK;
+/* No other function is called after it, but bus_free().  NULL is fine. */
+void bus_stop(struct bus *b);
+
+/* There may be other nodes. */
+bool bus_is_cluster(const struct bus *b);
+/* The channel on which the nodes notify each other in PostgreSQL. */
+const char *bus_channel(const struct bus *b);
+
+/* -- any thread -- */
+
+/* This node's number in the cluster and how many other nodes there are, as the guard knows them. */
+void bus_set_node(struct bus *b, unsigned number, unsigned others);
+void bus_set_others(struct bus *b, unsigned others);
+/* The number; 0: none yet, or the daemon is alone.  As long as the bus. */
+const atomic_uint *bus_node_number(const struct bus *b);
+
+/* Events were committed: notifies the other nodes, if there are any.  Does not wait. */
+void bus_log_grew(struct bus *b);
+/*
+ * Sets the function that is called when another node did so, on the bus's thread; it must not wait.
+ * fn NULL: none; when that call has returned, the earlier function is not running any more.
+ */
+void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx);
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BUS_DRIVER_H
+#define BUS_DRIVER_H
+/*
+ * How messages get to the other nodes: one table of functions for each value of cluster.driver.
+ */
+#include <stdatomic.h>
+#include "bus/receivers.h"
+#include "conf/conf.h"
+
+/* What a driver needs.  All of it outlives the driver. */
+struct bus_driver_conf {
+	const struct conf *conf;
+	const char *conninfo;
+	const char *channel; /* of notifications in PostgreSQL */
+	atomic_uint *number; /* of this node; 0: none yet */
+	atomic_uint *others; /* nodes; a driver sets it when it receives from one */
+	struct bus_receivers *receivers;
+};
+
+struct bus_driver {
+	/* *out is passed to the other functions.  0 or -errno. */
+	int (*start)(const struct bus_driver_conf *conf, void **out);
+	void (*stop)(void *driver);
+	/* Any thread; only while there are other nodes. */
+	void (*log_grew)(void *driver);
+};
+#endif

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+// Several nodes on one database: committed events on each of them, once and in one order; who is a
+// node, and what happens when a node or the database ends.
+import { describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { Daemon, end, logged, newDatabase, startCluster, waitFor } from '../lib/harness.mjs';
+
+const UNAVAILABLE = 69;
+const names = ['a', 'b', 'c'];
+
+/** A node that is not started yet; it is stopped, or killed when it cannot, after the test. */
+function node(t, database, name, { cluster, ...options } = {}) {
+	const daemon = new Daemon({ server: { node: name },
+		sections: { cluster: { driver: 'postgres', ...cluster } }, ...options });
+	daemon.database = database;
+	t.after(() => daemon.child && end(daemon.child, 'SIGKILL'));
+	return daemon;
+}
+
+/** n nodes of one database that know of each other. */
+async function startNodes(t, n, { database, ...options } = {}) {
+	const at = database ?? await newDatabase();
+	const nodes = names.slice(0, n).map((name) => node(t, at, name, options));
+	for (const one of nodes) await one.start();
+	return nodes;
+}
+
+const rows = (daemon) => daemon.query(`SELECT name, number, lease > clock_timestamp() AS is_live FROM nodes
+	ORDER BY name`);
+const live = async (daemon) => (await rows(daemon)).filter((row) => row.is_live).map((row) => row.name);
+
+/** A subscriber on each node. */
+const subscribers = (nodes, channel) => Promise.all(nodes.map(async (one) => {
+	const wire = await one.connect();
+	await wire.subscribe(channel);
+	return wire;
+}));
+
+const events = (wire, channel) => wire.frames.filter((frame) => frame.channel === channel && /^E/.test(frame.event));
+const seen = (wire, channel) => events(wire, channel).map((frame) => frame.event);
+/** Waits until each wire has n events of the channel, and then that all have the same, each once. */
+async function sameEverywhere(wires, channel, n) {
+	await waitFor(() => wires.every((wire) => seen(wire, channel).length >= n), `${n} events on ${channel} everywhere; `
+		+ `so far ${wires.map((wire) => seen(wire, channel).length)}`);
+	for (const wire of wires) await wire.ping();
+	const [first] = wires;
+	assert.equal(new Set(seen(first, channel)).size, n);
+	for (const wire of wires) assert.deepEqual(seen(wire, channel), seen(first, channel));
+}
+
+describe('committed events', { concurrency: 2 }, () => {
+	test('published over HTTP on any node reach all nodes once and in one order', async (t) => {
+		const nodes = await startNodes(t, 3);
+		const wires = await subscribers(nodes, 'c');
+		const n = 60;
+		await Promise.all(nodes.map(async (one, at) => {
+			for (let i = 0; i < n; i++)
+				assert.equal((await one.api().trigger('c', `E${at}.${i}`, '{}')).status, 200);
+		}));
+		await sameEverywhere(wires, 'c', 3 * n);
+		for (const one of nodes) await one.stop();
+	});
+
+	test('published from SQL reach all nodes once and in one order, whichever drains them', async (t) => {
+		const nodes = await startNodes(t, 3);
+		const wires = await subscribers(nodes, 'c');
+		const n = 40;
+		await Promise.all([
+			(async () => {
+				for (let i = 0; i < n; i++) await nodes[0].query(`SELECT broadcast('c', $1, '{}')`, [`Esql${i}`]);
+			})(),
+			(async () => {
+				for (let i = 0; i < n; i++) await nodes[1].api().trigger('c', `Ehttp${i}`, '{}');
+			})(),
+		]);
+		await nodes[2].query(`SELECT broadcast('c', 'E' || n, '{}') FROM generate_series(1, 300) n`);
+		await sameEverywhere(wires, 'c', 2 * n + 300);
+		for (const one of nodes) await one.stop();
+	});
+
+	test('of durability async reach each node once', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { durability: 'async' } });
+		const wires = await subscribers(nodes, 'c');
+		await Promise.all(nodes.map(async (one, at) => {
+			for (let i = 0; i < 50; i++) assert.equal((await one.api().trigger('c', `E${at}.${i}`, '{}')).status, 200);
+		}));
+		await waitFor(() => wires.every((wire) => seen(wire, 'c').length >= 100), 'all events everywhere');
+		for (const wire of wires) {
+			await wire.ping();
+			assert.equal(new Set(seen(wire, 'c')).size, 100);
+			assert.equal(seen(wire, 'c').length, 100);
+		}
+	});
+
+	test('leave out the socket that published them, on whichever node it is', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const [one, two] = await subscribers(nodes, 'c');
+		assert.notEqual(one.socketId, two.socketId);
+		const more = { socket_id: one.socketId };
+		assert.equal((await nodes[1].api().trigger('c', 'E1', '{}', more)).status, 200);
+		assert.equal((await nodes[0].api().trigger('c', 'E2', '{}')).status, 200);
+		await one.next({ event: 'E2' });
+		await two.next({ event: 'E2' });
+		assert.deepEqual([seen(one, 'c'), seen(two, 'c')], [['E2'], ['E1', 'E2']]);
+	});
+
+	test('are replayed by another node than the one that the client was connected to', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const [wire] = await subscribers(nodes, 'c');
+		await nodes[1].api().trigger('c', 'E1', '{}');
+		const first = await wire.next({ event: 'E1' });
+		await wire.terminate();
+		for (let i = 2; i <= 20; i++) await nodes[i % 2].api().trigger('c', `E${i}`, '{}');
+		const back = await nodes[1].connect();
+		await back.subscribe('c', { since: `${wire.epoch}:${first.serial}` });
+		await back.next({ event: 'E20' });
+		assert.deepEqual(seen(back, 'c'), Array.from({ length: 19 }, (_, i) => `E${i + 2}`));
+	});
+});
+
+describe('the nodes of a cluster', { concurrency: 2 }, () => {
+	test('each have a row with a number, which the ids of their sockets contain', async (t) => {
+		const nodes = await startNodes(t, 2);
+		assert.deepEqual(await live(nodes[0]), ['a', 'b']);
+		const [a, b] = await rows(nodes[0]);
+		const wires = await Promise.all(nodes.map((one) => one.connect()));
+		assert.deepEqual(wires.map((wire) => Number(wire.socketId.split('.')[0]) >> 19), [a.number, b.number]);
+		await nodes[0].stop();
+		assert.deepEqual(await live(nodes[1]), ['b'], 'one that stops in order deregisters');
+		await nodes[0].start();
+		assert.deepEqual(await live(nodes[1]), ['a', 'b']);
+		assert.notEqual((await rows(nodes[1]))[0].number, a.number);
+	});
+
+	test('go on when one is killed, whose row is deleted when its lease has ended', async (t) => {
+		const nodes = await startNodes(t, 3, { cluster: { lease_ms: 2000 } });
+		const wires = await subscribers(nodes, 'c');
+		await nodes[2].kill();
+		for (let i = 0; i < 10; i++) assert.equal((await nodes[i % 2].api().trigger('c', `E${i}`, '{}')).status, 200);
+		await sameEverywhere(wires.slice(0, 2), 'c', 10);
+		await waitFor(async () => (await rows(nodes[0])).length === 2, 'the row of the killed node is deleted');
+		assert.deepEqual(await live(nodes[0]), ['a', 'b']);
+		await nodes[2].start();
+		const [again] = await subscribers([nodes[2]], 'c');
+		assert.equal((await nodes[0].api().trigger('c', 'E10', '{}')).status, 200);
+		await again.next({ event: 'E10' });
+		await nodes[2].stop();
+		await nodes[2].start();
+		assert.equal((await nodes[2].api().trigger('c', 'E11', '{}')).status, 200);
+		await sameEverywhere(wires.slice(0, 2), 'c', 12);
+	});
+
+	test('notify each other of commits, and one that is alone notifies no one', async (t) => {
+		const [first, second] = await startNodes(t, 2);
+		const got = [];
+		const session = await first.session();
+		t.after(() => session.end());
+		session.on('notification', ({ payload }) => got.push(payload));
+		await session.query('LISTEN scopewire_bus');
+		const [{ number }] = await rows(first);
+		await first.api().trigger('c', 'E', '{}');
+		await waitFor(() => got.includes(`1 ${number} L`), 'a notification');
+		await second.stop();
+		await waitFor(async () => {
+			await session.query('SELECT');
+			const before = got.length;
+			await first.api().trigger('c', 'E', '{}');
+			await first.query(`SELECT broadcast('c', 'E', '{}')`);
+			const wire = await first.connect();
+			await wire.subscribe('c');
+			await first.api().trigger('c', 'Last', '{}');
+			await wire.next({ event: 'Last' });
+			await session.query('SELECT');
+			return got.length === before;
+		}, 'no notification');
+	});
+
+	test('start again at once after a kill', async (t) => {
+		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 600000 }, database: undefined });
+		await nodes[0].kill();
+		await nodes[0].start();
+		assert.deepEqual(await live(nodes[1]), ['a', 'b']);
+	});
+
+	test('register again with another number when a lease has ended', async (t) => {
+		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 2000 } });
+		const wires = await subscribers(nodes, 'c');
+		const [{ number }] = await rows(nodes[1]);
+		nodes[0].child.kill('SIGSTOP');
+		await waitFor(async () => (await rows(nodes[1])).length === 1, 'the lease of the paused node ends');
+		assert.equal((await nodes[1].api().trigger('c', 'E1', '{}')).status, 200);
+		nodes[0].child.kill('SIGCONT');
+		await waitFor(async () => (await live(nodes[1])).length === 2, 'it registers again');
+		assert.notEqual((await rows(nodes[1]))[0].number, number);
+		assert.equal((await nodes[1].api().trigger('c', 'E2', '{}')).status, 200);
+		await sameEverywhere(wires, 'c', 2);
+	});
+
+	test('go on after PostgreSQL was restarted, and after it crashed', async (t) => {
+		const cluster = await startCluster();
+		t.after(() => cluster.stop());
+		const nodes = await startNodes(t, 3, { database: await newDatabase(cluster) });
+		const wires = await subscribers(nodes, 'c');
+		let n = 0;
+		for (const restart of [async () => { await cluster.stop(); await cluster.start(); },
+			() => cluster.killAndStart()]) {
+			await nodes[0].api().trigger('c', `E${n++}`, '{}');
+			await restart();
+			for (const one of nodes)
+				await waitFor(async () => (await one.http('/ready')).status === 200, 'the node is ready again');
+			await waitFor(async () => (await live(nodes[0])).length === 3, 'all nodes have registered');
+			for (const one of nodes) assert.equal((await one.api().trigger('c', `E${n++}`, '{}')).status, 200);
+			await sameEverywhere(wires, 'c', n);
+		}
+	});
+});
+
+describe('who may use a database', { concurrency: 2 }, () => {
+	test('a second node of the same name exits, and names the first', async (t) => {
+		const [first] = await startNodes(t, 1);
+		const second = node(t, first.database, 'a', { database: { takeover_wait_s: 0 } });
+		await second.spawn();
+		const { code } = await second.child.ended;
+		assert.equal(code, UNAVAILABLE, second.child.log);
+		assert.match(second.child.log, /error: .*another daemon is in the place of the node "a": .*process \d+.*server\.node/);
+		assert.equal((await first.api().trigger('c', 'E', '{}')).status, 200);
+	});
+
+	test('a daemon that is alone waits for the end of all nodes, and a node for its end', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const alone = node(t, nodes[0].database, 'alone', { cluster: { driver: 'local' } });
+		await alone.spawn();
+		await logged(alone.child, /still waiting after 1 s for the end of the daemon that uses the database: the node/);
+		for (const one of nodes) await one.stop();
+		alone.port = Number((await logged(alone.child, /ready: listening on \S+:(\d+)/))[1]);
+		assert.equal((await alone.api().trigger('c', 'E', '{}')).status, 200);
+		await nodes[0].spawn();
+		await logged(nodes[0].child, /still waiting after 1 s for the end of the daemon that uses the database: alone/);
+		await alone.stop();
+		nodes[0].port = Number((await logged(nodes[0].child, /ready: listening on \S+:(\d+)/))[1]);
+		assert.equal((await nodes[0].api().trigger('c', 'E', '{}')).status, 200);
+	});
+
+	test('a driver that does not exist yet is refused', async (t) => {
+		const daemon = node(t, await newDatabase(), 'a', { cluster: { driver: 'redis' } });
+		await daemon.spawn();
+		await daemon.child.ended;
+		assert.match(daemon.child.log, /\[cluster\] driver = redis: is not available yet; use postgres/);
+	});
+});
