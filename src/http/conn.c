@@ -55,32 +55,6 @@ static usec_t conn_request_deadline(const struct http_server *s)
 
 /* ---- receiving -------------------------------------------------------------- */
 
-enum MHD_Result conn_refuse(struct http_request *req, const char *status_line, const char *code,
-			    const char *sentence)
-{
-	struct deadline *d = &req->conn->deadline;
-	struct refusal refusal = { .status = (unsigned)strtoul(status_line, NULL, 10),
-				   .code = code,
-				   .sentence = sentence };
-
-	if (!deadline_set(d, DEADLINE_NEVER))
-		return MHD_NO;
-	strbuf_init(&refusal.headers, 256);
-	strbuf_init(&refusal.body, 256);
-	if (req->server->conf.handle) {
-		strbuf_add_str(&refusal.headers, "Content-Type: " REQUEST_TEXT "\r\n");
-		strbuf_add_str(&refusal.body, sentence);
-	} else {
-		router_refusal(req->server->services, &req->base, &refusal);
-	}
-	deadlines_respond(d->fd, status_line, strbuf_view(&refusal.headers),
-			  strbuf_view(&refusal.body));
-	http_count(req, refusal.status);
-	strbuf_release(&refusal.headers);
-	strbuf_release(&refusal.body);
-	return MHD_NO;
-}
-
 /* What the thread of the deadlines may read of a request that the http thread is receiving. */
 struct late_request {
 	struct request base; /* first */
@@ -127,7 +101,7 @@ static enum MHD_Result conn_refuse_body(struct http_request *req) RUNS_ON(on_htt
 
 	snprintf(text, sizeof(text), "The request body is larger than the %zu bytes allowed here",
 		 req->body_limit);
-	return conn_refuse(req, "413 Content Too Large", "too_large", text);
+	return http_refuse(req, "413 Content Too Large", "too_large", text);
 }
 
 /* What the headers say about the body, and whether two readers could differ about it. */
@@ -170,7 +144,7 @@ static enum MHD_Result conn_check_framing(struct http_request *req) RUNS_ON(on_h
 	else if (f.codings && (f.lengths || f.codings > 1 || coding.len != 7 ||
 			       strncasecmp(coding.ptr, "chunked", 7) != 0))
 		why = "Send Content-Length or Transfer-Encoding: chunked, not both";
-	return why ? conn_refuse(req, "400 Bad Request", "bad_request", why) : MHD_YES;
+	return why ? http_refuse(req, "400 Bad Request", "bad_request", why) : MHD_YES;
 }
 
 /* Makes room for the body.  MHD_NO: refused. */
@@ -183,7 +157,7 @@ static enum MHD_Result conn_expect_body(struct http_request *req) RUNS_ON(on_htt
 	if (conn_check_framing(req) != MHD_YES)
 		return MHD_NO;
 	if (length.len && !sv_to_u64(length, UINT64_MAX, &n))
-		return conn_refuse(req, "400 Bad Request", "bad_request",
+		return http_refuse(req, "400 Bad Request", "bad_request",
 				   "Content-Length is not a number");
 	if (!coding.len && !n)
 		return MHD_YES;
@@ -218,7 +192,7 @@ static enum MHD_Result conn_count_client(struct http_request *req) RUNS_ON(on_ht
 	    address_limits_connect(conf->addresses, &client.address, clock_mono(), &req->address) ==
 		    ADDRESS_ADMITTED)
 		return MHD_YES;
-	return conn_refuse(req, "429 Too Many Requests\r\nRetry-After: 1", "rate_limited",
+	return http_refuse(req, "429 Too Many Requests\r\nRetry-After: 1", "rate_limited",
 			   "Too many requests of this address are in progress (option "
 			   "max_connections_per_address)");
 }
@@ -232,16 +206,16 @@ static enum MHD_Result conn_take_headers(struct http_request *req, const char *m
 
 	req->progress = IN_BODY;
 	if (n > req->server->conf.max_header_bytes)
-		return conn_refuse(req, "431 Request Header Fields Too Large", "headers_too_large",
+		return http_refuse(req, "431 Request Header Fields Too Large", "headers_too_large",
 				   "The request line and headers are too large");
 	if (req->is_too_long)
-		return conn_refuse(req, "400 Bad Request", "bad_request",
+		return http_refuse(req, "400 Bad Request", "bad_request",
 				   "Too many query parameters");
 	if (req->has_bad_path)
-		return conn_refuse(req, "400 Bad Request", "bad_request",
+		return http_refuse(req, "400 Bad Request", "bad_request",
 				   "The path contains a NUL byte");
 	if (method_len >= HTTP_METHOD_SIZE)
-		return conn_refuse(req, "501 Not Implemented", "method_not_allowed",
+		return http_refuse(req, "501 Not Implemented", "method_not_allowed",
 				   "Unknown method");
 	memcpy(req->method, method, method_len + 1);
 	req->base.method = sv_n(req->method, method_len);

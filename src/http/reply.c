@@ -8,8 +8,7 @@
 #include "base/metric.h"
 #include "http/server-private.h"
 
-#define RETRY_S	   1
-#define UNREAD_MIN 16384 /* smaller answers are bounded by the number of connections */
+#define RETRY_S 1
 
 void http_reply(struct request *r, struct reply *reply)
 {
@@ -59,36 +58,10 @@ void http_count(const struct http_request *req, unsigned status)
 	metric_observe_at(METRIC_HTTP_SECONDS, req->base.route, clock_mono() - req->started, 1);
 }
 
-static struct address_count *reply_address(const struct http_request *req)
-{
-	return req->address ? req->address : req->conn->address;
-}
-
-void http_give_unread(struct http_request *req)
-{
-	address_limits_give_unread(req->server->conf.addresses, reply_address(req), req->unread);
-	metric_add(METRIC_HTTP_UNREAD, -(int64_t)req->unread);
-	req->unread = 0;
-}
-
-bool http_take_unread(struct http_request *req, size_t n)
-{
-	http_give_unread(req);
-	if (n < UNREAD_MIN)
-		return true;
-	if (!address_limits_take_unread(req->server->conf.addresses, reply_address(req), n)) {
-		metric_add_at(METRIC_RATE_LIMITED, RATED_UNREAD, 1);
-		return false;
-	}
-	metric_add(METRIC_HTTP_UNREAD, (int64_t)n);
-	req->unread = n;
-	return true;
-}
-
 static enum MHD_Result send_reply(struct http_request *req) RUNS_ON(on_http)
 {
 	if (!req->reply.stream && !http_take_unread(req, req->reply.body.len))
-		return conn_refuse(req, "503 Service Unavailable\r\nRetry-After: 1",
+		return http_refuse(req, "503 Service Unavailable\r\nRetry-After: 1",
 				   "unread_answers",
 				   "This address has not read the answers to its other requests "
 				   "(option max_unread_bytes_per_address)");

@@ -8,7 +8,10 @@
  */
 #include "base/annotate.h"
 #include "base/macros.h"
+#include "base/metric.h"
 #include "http/server-private.h"
+
+#define UNREAD_MIN 16384 /* smaller answers are bounded by the number of connections */
 
 struct http_lock_held http_lock_held UNUSED;
 
@@ -93,4 +96,30 @@ void http_request_unref(struct http_request *req)
 		reply_release(&req->reply);
 	}
 	free(req);
+}
+
+static struct address_count *request_address(const struct http_request *req)
+{
+	return req->address ? req->address : req->conn->address;
+}
+
+void http_give_unread(struct http_request *req)
+{
+	address_limits_give_unread(req->server->conf.addresses, request_address(req), req->unread);
+	metric_add(METRIC_HTTP_UNREAD, -(int64_t)req->unread);
+	req->unread = 0;
+}
+
+bool http_take_unread(struct http_request *req, size_t n)
+{
+	http_give_unread(req);
+	if (n < UNREAD_MIN)
+		return true;
+	if (!address_limits_take_unread(req->server->conf.addresses, request_address(req), n)) {
+		metric_add_at(METRIC_RATE_LIMITED, RATED_UNREAD, 1);
+		return false;
+	}
+	metric_add(METRIC_HTTP_UNREAD, (int64_t)n);
+	req->unread = n;
+	return true;
 }

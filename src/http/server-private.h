@@ -114,6 +114,10 @@ void http_resume(struct http_request *req);
 /* Any thread. */
 void http_request_unref(struct http_request *req);
 
+/* Counts n bytes that the client is to read, instead of those before.  False: its address has too
+ * many. */
+bool http_take_unread(struct http_request *req, size_t n) RUNS_ON(on_http);
+void http_give_unread(struct http_request *req) RUNS_ON(on_http);
 /* headers.c */
 void http_add_headers(struct http_server *s, const struct reply *reply,
 		      struct MHD_Response *response);
@@ -130,8 +134,9 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd, void **ctx,
 		       enum MHD_RequestTerminationCode code);
 /* A request did not arrive in time: responds with 408. */
 void conn_on_deadline(struct deadline *d) RUNS_ON(on_http_deadlines);
+/* refusal.c */
 /* Responds now, on the bare socket, and closes.  code is for paths whose errors are JSON. */
-enum MHD_Result conn_refuse(struct http_request *req, const char *status_line, const char *code,
+enum MHD_Result http_refuse(struct http_request *req, const char *status_line, const char *code,
 			    const char *sentence) RUNS_ON(on_http);
 /* reply.c */
 /* struct request's send: any thread. */
@@ -143,10 +148,6 @@ enum MHD_Result http_reply_resumed(struct http_request *req) RUNS_ON(on_http);
 enum MHD_Result http_reply_stopping(struct http_request *req) RUNS_ON(on_http);
 /* Counts a request that is being answered. */
 void http_count(const struct http_request *req, unsigned status);
-/* Counts n bytes that the client is to read, instead of those before.  False: its address has too
- * many. */
-bool http_take_unread(struct http_request *req, size_t n) RUNS_ON(on_http);
-void http_give_unread(struct http_request *req) RUNS_ON(on_http);
 /* stream.c */
 /* Sends the reply's stream. */
 enum MHD_Result http_stream_send(struct http_request *req) RUNS_ON(on_http);

@@ -327,7 +327,7 @@ static int migrate_check_owner(struct migrate *m)
 	return rc;
 }
 
-/* Who holds the lock; *has_ended: nobody any more. */
+/* Who holds the lock; *has_ended: no session any more. */
 static int migrate_find_holder(struct migrate *m, const char *lock, struct pg_answer *a,
 			       bool *has_ended)
 {

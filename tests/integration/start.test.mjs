@@ -188,7 +188,8 @@ describe('a start that waits logs for what, and a signal ends it', { concurrency
 		const holder = new pg.Client({ host: database.host, database: database.name, user: role, port: 5432 });
 		await holder.connect();
 		t.after(() => holder.end());
-		const { rows: [{ pid }] } = await holder.query(`SELECT pg_backend_pid() AS pid, pg_advisory_lock(${MIGRATE_LOCK})`);
+		const { rows: [{ pid }] } = await holder.query(
+			'SELECT pg_backend_pid() AS pid, pg_advisory_lock(n) FROM (SELECT $1::bigint) x (n)', [MIGRATE_LOCK]);
 		const daemon = other(t, database, { database: { takeover_wait_s: 1 } });
 		await daemon.spawn();
 		const { code } = await daemon.child.ended;
@@ -202,7 +203,7 @@ describe('a start that waits logs for what, and a signal ends it', { concurrency
 		await holder.query('SELECT pg_advisory_unlock_all()');
 		const own = new pg.Client({ host: database.host, database: database.name, user: database.user, port: 5432 });
 		await own.connect();
-		await own.query(`SELECT pg_advisory_lock(${MIGRATE_LOCK})`);
+		await own.query('SELECT pg_advisory_lock(n) FROM (SELECT $1::bigint) x (n)', [MIGRATE_LOCK]);
 		daemon.options.database.takeover_wait_s = 0;
 		await daemon.spawn();
 		await logged(daemon.child, /still waiting after 1 s for .*migrations/);

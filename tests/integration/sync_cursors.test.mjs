@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Cursors, positions and ids that clients send are their own business to get wrong.  Thousands of changed
-// ones go to each list of the sync API, and to each SQL function that takes one: the answer is a refusal
-// that says so, or a page of that list, never an error of the server and never another order or a gap.
+// Thousands of changed cursors, positions and ids go to each list of the sync API, and to each SQL function
+// that takes one: the answer is a refusal with its reason, or a page of that list, never an error of the
+// server and never another order or a gap.
 // SCOPEWIRE_CURSOR_SEED repeats a run, SCOPEWIRE_CURSOR_ROUNDS sets its length.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';

@@ -23,7 +23,7 @@ struct peer {
 	struct session *session; /* NULL after its end */
 	unsigned worker;
 	char id[SOCKET_ID_SIZE]; /* its socket id; empty: refused */
-	struct strbuf received; /* raw frames; those from at on were not checked yet */
+	struct strbuf received;	 /* raw frames; those from at on were not checked yet */
 	size_t at;
 	unsigned close_code;
 	unsigned writes;
