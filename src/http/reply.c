@@ -51,13 +51,6 @@ static enum MHD_Result queue_reply(struct http_request *req, struct reply *reply
 	return ok;
 }
 
-void http_count(const struct http_request *req, unsigned status)
-{
-	metric_add_pair(METRIC_HTTP_REQUESTS, req->base.route,
-			metric_number(METRIC_BY_STATUS, status), 1);
-	metric_observe_at(METRIC_HTTP_SECONDS, req->base.route, clock_mono() - req->started, 1);
-}
-
 static enum MHD_Result send_reply(struct http_request *req) RUNS_ON(on_http)
 {
 	if (!req->reply.stream && !http_take_unread(req, req->reply.body.len))

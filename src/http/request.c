@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The references of a request, and the suspension of its connection while its reply is not there.
+ * What the other files need of a request: its references, the suspension of its connection while its
+ * reply is not there, what its client has not read yet, and its counts.
  *
  * The server's lock guards the list of suspended requests; it is held for a few instructions, and
  * no other lock is taken under it.  http_suspend() and http_suspend_end() run on the http thread,
@@ -122,4 +123,11 @@ bool http_take_unread(struct http_request *req, size_t n)
 	metric_add(METRIC_HTTP_UNREAD, (int64_t)n);
 	req->unread = n;
 	return true;
+}
+
+void http_count(const struct http_request *req, unsigned status)
+{
+	metric_add_pair(METRIC_HTTP_REQUESTS, req->base.route,
+			metric_number(METRIC_BY_STATUS, status), 1);
+	metric_observe_at(METRIC_HTTP_SECONDS, req->base.route, clock_mono() - req->started, 1);
 }

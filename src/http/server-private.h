@@ -118,6 +118,8 @@ void http_request_unref(struct http_request *req);
  * many. */
 bool http_take_unread(struct http_request *req, size_t n) RUNS_ON(on_http);
 void http_give_unread(struct http_request *req) RUNS_ON(on_http);
+/* Counts a request that is being answered. */
+void http_count(const struct http_request *req, unsigned status);
 /* headers.c */
 void http_add_headers(struct http_server *s, const struct reply *reply,
 		      struct MHD_Response *response);
@@ -146,8 +148,6 @@ enum MHD_Result http_reply_or_suspend(struct http_request *req) RUNS_ON(on_http)
 /* The connection was resumed: sends the reply, or 503 because the server stops. */
 enum MHD_Result http_reply_resumed(struct http_request *req) RUNS_ON(on_http);
 enum MHD_Result http_reply_stopping(struct http_request *req) RUNS_ON(on_http);
-/* Counts a request that is being answered. */
-void http_count(const struct http_request *req, unsigned status);
 /* stream.c */
 /* Sends the reply's stream. */
 enum MHD_Result http_stream_send(struct http_request *req) RUNS_ON(on_http);
