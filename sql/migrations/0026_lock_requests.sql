@@ -133,7 +133,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync_lock_grant IS
-	'POST /locks/grant: the holder hands the lock over to a user who requested it.';
+	'POST /locks/grant: the holder gives the lock to a user who requested it.';
 
 CREATE FUNCTION sync_lock_refuse(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
 				 p_field text, p_user_id bigint, p_to bigint, p_token bigint,

@@ -213,7 +213,7 @@ static void on_channel(void *ctx, const struct authorize_answer *a)
 
 /* ---- several channels ----
  * The answer grows in verdicts.known; verdicts.n_read is how much of the list was read, and the
- * value of channel_name is the channel in turn.
+ * value of channel_name is the current channel.
  */
 
 static void add_refusal(struct strbuf *b, const struct channel_refusal *refusal)
@@ -227,7 +227,7 @@ static void add_refusal(struct strbuf *b, const struct channel_refusal *refusal)
 	strbuf_add_str(b, "}}");
 }
 
-/* Makes the next channel of the list that in turn; false: there is none. */
+/* Makes the next channel of the list the current one; false: there is none. */
 static bool next_channel(struct sync_call *sc)
 {
 	const struct str_view list = sv(sc->values[AUTH_CHANNEL_NAMES].text);

@@ -116,7 +116,7 @@ static bool body_take(struct scan *s, char c)
 	return true;
 }
 
-/* What stands for "\c"; 0 for those left to jansson. */
+/* The character that "\c" means; 0 for those that jansson parses. */
 static char scan_unescaped(char c)
 {
 	static const char of[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',	 ['b'] = '\b',

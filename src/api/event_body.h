@@ -35,8 +35,8 @@ struct event_body {
 
 /* All members are absent; needs no release. */
 void event_body_init(struct event_body *e);
-/* True: body is an event of the plain kind, read into e.  False: ask jansson; e is as after
- * event_body_init(). */
+/* True: body is an event of the plain kind, read into e.  False: parse it with jansson; e is as
+ * after event_body_init(). */
 bool event_body_scan(struct str_view body, struct event_body *e) MUSTCHECK;
 /* Views point into obj, an object. */
 void event_body_of_json(const json_t *obj, struct event_body *e);

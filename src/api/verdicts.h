@@ -38,8 +38,8 @@ bool verdicts_are_needed(const struct pg_answer *a);
 void verdicts_request(struct verdicts *v, const struct pg_answer *needed, verdicts_done *done,
 		      void *ctx);
 /*
- * The caller, a JSON object, as the function's parameter: with what is known as its member "asked",
- * which permits the function to refuse.
+ * Adds the caller, a JSON object, as the function's parameter.  Its member "asked" has the verdicts
+ * that are known; with this member the function may refuse because one is missing.
  */
 void verdicts_add_caller(struct strbuf *b, const char *caller, const struct verdicts *v);
 #endif

@@ -153,9 +153,9 @@ static bool str_is_plain(unsigned char c)
 }
 
 /*
- * True only when each of the eight bytes is plain.  Subtracting n from a byte below it sets its top
- * bit, which was clear; a byte that is c is below 1 once xored with c.  A borrow may speak against
- * a byte behind such a one, never for it.
+ * True only when each of the eight bytes is plain.  Subtracting n from a byte below n sets its top
+ * bit, which was clear; a byte that is c is below 1 once xored with c.  A borrow from the next byte
+ * can make that byte look special, never plain.
  */
 static bool str_are_plain(uint64_t w)
 {

@@ -3,7 +3,7 @@
 #define BASE_STR_H
 /*
  * str_view: bytes that are owned elsewhere (not NUL-terminated, may hold NUL).
- * strbuf: bytes that grow; always NUL-terminated behind len, so ptr is a C string too.
+ * strbuf: bytes that grow; always with a NUL after len, so ptr is a C string too.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,7 +37,7 @@ bool sv_split(struct str_view *rest, char separator, struct str_view *part);
 bool sv_to_u64(struct str_view s, uint64_t max, uint64_t *out) MUSTCHECK;
 /* Valid UTF-8 as RFC 3629 has it (no overlong forms, no surrogates). */
 bool sv_is_utf8(struct str_view s);
-/* Behind the bytes from p on that stand for themselves in a JSON string; at end at most. */
+/* The first byte from p on that a JSON string has to escape; end if there is none. */
 const char *str_plain_end(const char *p, const char *end);
 /*
  * Is name probably what the writer of text meant, and nearer to it than *least (UINT_MAX at first)?

@@ -395,7 +395,8 @@ static void command_diff_add(json_t *list, const struct conf_setting *set, json_
 				set->option->flags & OPTION_RELOADABLE ? "reload" : "restart"));
 }
 
-/* What the files say now and the daemon does not have.  Values of secrets are not compared. */
+/* Options that the files set to another value than the daemon has.  Values of secrets are not
+ * compared. */
 static json_t *command_config_diff(const struct conf *conf, json_t *settings)
 {
 	json_t *list = json_array(), *running;

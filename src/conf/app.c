@@ -265,7 +265,7 @@ struct origin {
 	char text[ORIGIN_MAX_BYTES + sizeof(":65535")];
 };
 
-/* Where the port's ':' stands, or authority.len; colons within [] are an IPv6 address's. */
+/* The offset of the port's ':', or authority.len; colons within [] are an IPv6 address's. */
 static size_t origin_port_at(struct str_view authority)
 {
 	for (size_t i = authority.len; i > 0; i--) {

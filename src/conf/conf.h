@@ -135,7 +135,7 @@ struct conf_webhooks {
 	unsigned undelivered_s; /* a notification that reached no socket for so long is reported */
 	unsigned compare_s;	/* how often what was reported is compared with what is true */
 	unsigned memory_events; /* that may wait outside the database */
-	bool batching;		/* where an endpoint does not say it */
+	bool batching;		/* of endpoints that do not set it */
 	unsigned batch_events, batch_ms, batch_bytes; /* of one request with batching */
 	unsigned dead_days;			      /* dead letters are kept; 0: for ever */
 	char *ca_file; /* PEM; "": the system's certificate authorities */

@@ -49,7 +49,7 @@ static void print_range(FILE *out, const struct option *o)
 	}
 }
 
-/* Wraps text behind prefix; at most TEXT_WIDTH columns. */
+/* Wraps text after prefix; at most TEXT_WIDTH columns. */
 static void print_wrapped(FILE *out, const char *prefix, const char *text)
 {
 	size_t room = TEXT_WIDTH - strlen(prefix);

@@ -686,7 +686,7 @@ static bool option_parse_bool(const char *text, bool *out)
 	return false;
 }
 
-/* What a letter behind the digits makes of them, by the option's unit. */
+/* The factor of a letter after the digits, by the option's unit. */
 static const struct {
 	const char *unit;
 	char letter;

@@ -39,10 +39,10 @@ struct option {
 	const char *unit;     /* "seconds", "bytes", ...; NULL */
 	unsigned flags;
 	const char *const *words; /* OPTION_ENUM; NULL-terminated */
-	const char *env;	  /* names in the environment beside SCOPEWIRE_*, between spaces */
-	const char *aliases;	  /* other names in an app's section or row, between spaces */
-	const char *alias_kb;	  /* an alias whose value is in units of 1024 */
-	const char *env_kb;	  /* a name in the environment for units of 1024 */
+	const char *env; /* names in the environment in addition to SCOPEWIRE_*, between spaces */
+	const char *aliases;  /* other names in an app's section or row, between spaces */
+	const char *alias_kb; /* an alias whose value is in units of 1024 */
+	const char *env_kb;   /* a name in the environment for units of 1024 */
 	const char *help;
 };
 

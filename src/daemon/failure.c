@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Logs why a part of the daemon cannot start.  The text may have several lines, a fault each. */
+/* Logs why a part of the daemon cannot start.  The text may have several lines, one fault in each.
+ */
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"

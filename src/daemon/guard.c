@@ -58,7 +58,8 @@ struct guard {
 	pthread_t thread;
 	struct wake wake;    /* of the guard's thread */
 	struct wake changed; /* for main */
-	atomic_bool is_stopping, is_going_on;
+	atomic_bool is_stopping;
+	atomic_bool is_going_on; /* guard_go_on(): the guard logs its faults itself */
 	atomic_bool has_held;  /* the database, once */
 	atomic_bool has_ended; /* the thread */
 

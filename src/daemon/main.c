@@ -14,8 +14,9 @@
 
 /*
  * The parts, in the order of their start; they stop in the opposite order, so that each needs only
- * what is still running (docs/architecture.md, Stopping).  A start returns an exit status, after it
- * has logged why.  A stop also follows a start that failed.
+ * what is still running (docs/architecture.md, Stopping).  The stop of a row may be of an earlier
+ * row's part: its place is where that part can stop.  A start returns an exit status, after it has
+ * logged why.  A stop also follows a start that failed.
  */
 static const struct {
 	int (*start)(struct scopewired *d);

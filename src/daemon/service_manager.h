@@ -2,7 +2,7 @@
 #ifndef DAEMON_SERVICE_MANAGER_H
 #define DAEMON_SERVICE_MANAGER_H
 /*
- * What systemd, or another manager with its protocol, learns of the daemon: sd_notify(3) and
+ * What the daemon reports to systemd, or to another manager with its protocol: sd_notify(3) and
  * sd_watchdog_enabled(3).  Without NOTIFY_SOCKET in the environment nothing is sent.
  *
  * The protocol is one datagram.  libsystemd is not used for it, because it reads the variables at
@@ -20,9 +20,9 @@ void service_manager_reloading(void) RUNS_ON(on_main); /* until service_manager_
 void service_manager_stopping(void) RUNS_ON(on_main);
 /*
  * Sends the watchdog's keep-alive message (WATCHDOG=1) when half of the manager's time limit has
- * passed since the last one. turned_at: when the thread that has not come round for the longest
- * time did so last (monotonic). A thread that stands still for half of that time keeps the message
- * back, and the manager restarts the daemon.
+ * passed since the last one.  turned_at: when the thread that is the furthest back last completed
+ * an iteration (monotonic).  While that is longer ago than half of the limit, no message is sent,
+ * and the manager restarts the daemon.
  */
 void service_manager_watchdog(usec_t now, usec_t turned_at) RUNS_ON(on_main);
 #endif

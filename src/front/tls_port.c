@@ -37,7 +37,7 @@ enum phase {
 	TLS_LINGER, /* the client has all; what it still sends is discarded, so that it gets no
 		       reset */
 	N_PHASES,
-	TLS_GONE = N_PHASES, /* to be freed after this turn */
+	TLS_GONE = N_PHASES, /* freed after this iteration of the loop */
 };
 
 struct tls_conn {
@@ -129,7 +129,7 @@ static void conn_end_tunnel(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on
 	tunnel_release(&c->tunnel);
 }
 
-/* Closes what the connection still owns; it is freed after this turn. */
+/* Closes what the connection still owns; it is freed after this iteration. */
 static void conn_leave(struct tls_thread *t, struct tls_conn *c) RUNS_ON(on_tls)
 {
 	if (c->phase == TLS_TUNNEL || c->phase == TLS_ENDING)

@@ -147,7 +147,7 @@ static enum log_outcome reader_outcome(const char *fault)
 	return LOG_SERVED;
 }
 
-/* The last row may be a fault, or say that more events follow. */
+/* The last row may be no event, but a fault, or the note that more events follow. */
 static struct log_page *reader_events_page(const struct job *j, const struct pg_answer *a)
 {
 	int rows = pg_answer_rows(a);

@@ -18,9 +18,10 @@
 #define PAGE_ROWS_TEXT	 "500"
 #define BACKLOG_MAX_TEXT "10000" /* rows that a start delivers again */
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
-#define PART_ROWS	 16		     /* between two looks at the workers */
-#define WAIT_MS		 20		     /* for them, with a page at hand */
-#define ALIVE_US	 (60 * USEC_PER_SEC) /* between two saves: retention waits for live nodes */
+#define PART_ROWS	 16 /* events between two checks of the workers */
+#define WAIT_MS		 20 /* for workers, with a page that is not delivered */
+#define ALIVE_US                                                                                   \
+	(60 * USEC_PER_SEC) /* between two saves of the cursor: retention waits for live nodes */
 
 /* For clang: this thread holds the lock. */
 static struct TSA(capability("mutex")) tail_held {

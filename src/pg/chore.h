@@ -5,6 +5,9 @@
  * Statements that run at an interval: on a connection (of a pg_runner), or on a pool.
  *
  * When the server refuses one, that is logged, and the chore runs again at its next time.
+ *
+ * A statement whose values are collected for each run is not a chore: the function of
+ * pg_pool_every() sends it when there is something to send (svc/presence_db.c, svc/socket_ties.c).
  */
 #include "pg/pool.h"
 

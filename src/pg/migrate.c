@@ -379,7 +379,7 @@ static int migrate_wait_for_holder(struct migrate *m, const char *lock, usec_t s
 	return rc;
 }
 
-/* Tries again and again: a session that waits inside the server could not ask who holds it. */
+/* Retries: a session that waits in the server could not query which session holds the lock. */
 static int migrate_lock(struct migrate *m)
 {
 	char lock[24];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Opens a session at the first host of the connection string that is fit, and sets on it all that
- * our statements depend on, whatever ALTER ROLE and ALTER DATABASE say.
+ * our statements depend on, whatever ALTER ROLE and ALTER DATABASE have set.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -100,7 +100,7 @@ static int session_open_at(struct pg_connection *c, unsigned i)
 }
 
 /* Many threads connect at the same time: one line a minute for all of them. */
-static void session_say_limit(const char *why)
+static void session_log_limit(const char *why)
 {
 	static _Atomic usec_t next;
 	usec_t now = clock_mono(), due = atomic_load(&next);
@@ -125,7 +125,7 @@ int pg_conn_open(const struct pg_options *o, struct pg_connection **out, char **
 			pg_remedy_add(&reasons, c);
 		}
 		if (rc && strcmp(c->sqlstate, TOO_MANY_CONNECTIONS) == 0)
-			session_say_limit(reasons.ptr);
+			session_log_limit(reasons.ptr);
 	}
 	if (rc == 0) {
 		*out = c;

@@ -51,9 +51,9 @@ void turns_init(struct turns *t, unsigned connections);
 /* All jobs were taken and ended. */
 void turns_release(struct turns *t);
 
-/* The job waits behind those of its lane. */
+/* The job waits after those of its lane. */
 void turns_put(struct turns *t, struct turn *job, struct pg_owner owner, bool locks);
-/* A job that was taken waits again: first of its lane, or behind the others. */
+/* A job that was taken waits again: first of its lane, or after the others. */
 void turns_put_back(struct turns *t, struct turn *job, bool first);
 /* The next job, which is on a connection from now on; NULL: none may be. */
 struct turn *turns_take(struct turns *t) MUSTCHECK;

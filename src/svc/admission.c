@@ -2,8 +2,8 @@
 /*
  * Publishers with a publish that waits are in a ring of their application, and these applications
  * in a ring; the next one of each ring is its first.  A pass goes round both until a round admits
- * nothing.  It tries only the first publish of each publisher, and none that needs a worker which
- * this pass has found behind, so a pass that admits nothing costs one comparison per publisher.
+ * nothing.  It tries only the first publish of each publisher, and none that needs a worker that
+ * this pass found to be behind, so a pass that admits nothing costs one comparison per publisher.
  *
  * One thread, but for the counters, which are atomic, and the worker's call admission_on_load().
  */
@@ -218,7 +218,7 @@ static void admission_pass(struct admission *a)
 			stop = NULL;
 			if (!a->ring)
 				return;
-			/* next may be the application itself, and gone */
+			/* next may be the application itself, which may have left the ring */
 			app = next == app ? a->ring : next;
 			a->ring = app;
 		} else {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * Which subscriptions share a grant, and which grants are to be checked.
+ *
  * One mutex; no other lock is taken under it.  It is held for one lookup, or for the grants of one
  * user.  A change of all is O(1): the lists settled and failed are appended to due.
  *

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * Calls the SQL function sockets_sweep() with the sockets that were closed and whose grace has
+ * passed.
+ *
  * One mutex guards the set of sockets.  Other threads hold it for a map operation, the pool's
  * thread for a walk four times a second.  An entry stays while its socket is open: a lock lives
  * longer than the TTL of one of its sockets when another one extends it.  So the set is bounded by
@@ -23,9 +26,9 @@
 
 #define TICK_MS	    250
 #define SWEEP_EVERY (2 * USEC_PER_SEC)
-#define AT_ONCE	    500 /* of sockets_sweep() */
-#define SOCKETS_MAX 1000
-#define AGAIN_MAX   500
+#define AT_ONCE	    500	   /* that many of a kind sockets_sweep() ends; then it is called again */
+#define SOCKETS_MAX 1000   /* newly closed sockets in one call */
+#define AGAIN_MAX   500	   /* sockets in one call that an earlier one had */
 #define LIST_MAX    "5000" /* sockets of one answer of sockets_tied() */
 #define LIST_AGAIN  (2 * USEC_PER_SEC)
 

@@ -99,7 +99,7 @@ void sockets_add(struct sockets *s, uint64_t id, uint64_t app)
 	socket_shard_unlock(sh);
 }
 
-/* Moves later entries of the same run up, so that none is behind a free slot. */
+/* Moves later entries of the same run up, so that none is after a free slot. */
 static void socket_shard_clear_locked(struct socket_shard *sh, size_t hole) NEEDS_LOCK(sockets_held)
 {
 	size_t mask = sh->cap - 1;

@@ -213,7 +213,7 @@ static struct str_view address_trim(struct str_view s)
 	return s;
 }
 
-/* The part behind the last separator, which it takes off the list. */
+/* The part after the last separator; removes it from the list. */
 static struct str_view address_take_last(struct str_view *list, char separator)
 {
 	size_t at = list->len;

@@ -23,7 +23,7 @@ struct auth_secret *auth_secret_new(struct str_view secret) MUSTCHECK;
 void auth_secret_accept_previous(struct auth_secret *s, struct str_view previous);
 void auth_secret_free(struct auth_secret *s);
 
-/* HMAC over the parts one behind the other; hex gets 64 digits and a NUL. */
+/* HMAC over the parts one after the other; hex gets 64 digits and a NUL. */
 void auth_sign(const struct auth_secret *s, const struct str_view *parts, size_t n_parts,
 	       char hex[AUTH_HEX_BYTES + 1]);
 /* Constant-time for equal lengths. */

@@ -43,7 +43,7 @@ static struct str_view pusher_member(struct str_view object, const char *key)
 	return json_kind(value) == 'n' ? sv_n(NULL, 0) : value;
 }
 
-/* Fields below data, which kinds need them, and what to say. */
+/* Fields in data, which kinds of messages need them, and the text of the refusal. */
 struct field {
 	const char *key;
 	size_t view; /* offset in struct client_frame */
@@ -221,7 +221,7 @@ static char *pusher_string(struct str_view value, const char **why)
 	return copy;
 }
 
-/* Other clients would read 7.0, 1e3 and -0 as other ids than the digits say. */
+/* Other clients would read 7.0, 1e3 and -0 as other ids. */
 static bool pusher_is_whole_number(struct str_view value)
 {
 	size_t i = value.len > 1 && value.ptr[0] == '-';

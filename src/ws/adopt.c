@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gives accepted connections to libwebsockets.  Their handshakes were read before, and so was all
- * of TLS that comes before them.  libwebsockets can be given neither, so this file and
+ * Gives accepted connections to libwebsockets.  Their handshakes were read before, and the TLS
+ * handshake before that.  libwebsockets can be given neither, so this file and
  * frame_guard.c define functions that it calls: SSL_new() returns the TLS state that is there
  * already (whose SSL_accept() then has nothing to do), and the first read returns the handshake.
  *
- * All of it happens in one turn: when worker_adopt() returns, the handshake was answered.
+ * All of it happens in one call: when worker_adopt() returns, the handshake was answered.
  */
 #include <dlfcn.h>
 #include <openssl/ssl.h>
@@ -43,7 +43,8 @@ static void adopt_read_head(struct worker *w, int fd, const SSL *ssl)
 		if (lws_service_fd(w->context, &p))
 			return; /* it has closed fd */
 	}
-	/* Frames behind the head: it looks for them only after a read that filled its buffer. */
+	/* Frames that came with the head: it looks for them only after a read that filled its
+	 * buffer. */
 	if (ssl && SSL_pending(ssl)) {
 		p.revents = LWS_POLLIN;
 		lws_service_fd(w->context, &p);

@@ -39,7 +39,7 @@ struct worker {
 	unsigned drain_ms;		 /* over which the clients are sent away */
 	usec_t observed_at, idle_before; /* mono; of METRIC_WORKER_BUSY */
 	atomic_bool may_resume;		 /* workers have caught up: see hub_resume() */
-	_Atomic usec_t turned_at;	 /* mono; of the last turn of the timer */
+	_Atomic usec_t turned_at;	 /* mono; when the timer last ran */
 	bool is_stopping;
 	bool needs_service; /* a timeout was set: libwebsockets has to check its timers */
 	/* under start_lock: set by the thread, read by the main thread */

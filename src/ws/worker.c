@@ -435,7 +435,7 @@ usec_t workers_turned_at(const struct workers *w)
 	for (unsigned i = 0; i < w->conf.n; i++) {
 		usec_t at = atomic_load_explicit(&w->w[i].turned_at, memory_order_relaxed);
 
-		/* 0: its first turn is to come. */
+		/* 0: its timer has not run yet. */
 		oldest = at && at < oldest ? at : oldest;
 	}
 	return oldest;

@@ -61,7 +61,7 @@ void workers_reload(struct workers *w);
  * thread. */
 void workers_drain(struct workers *w, unsigned ms);
 unsigned workers_sessions(struct workers *w);
-/* When the worker that has not come round for the longest time did so last (monotonic). */
+/* The oldest of the times at which the workers' timers last ran (monotonic). */
 usec_t workers_turned_at(const struct workers *w);
 /* Ends the threads. */
 void workers_stop(struct workers *w);

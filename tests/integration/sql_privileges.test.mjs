@@ -248,6 +248,15 @@ const CALLS = {
 	require_channel: [`'${APP.id}', '{"id":7}', 'private-none'`],
 };
 
+test('parameters of functions that no application calls begin with p_', async (t) => {
+	const { daemon } = await daemonAndRole(t);
+	const others = await daemon.query(`SELECT p.oid::regprocedure::text AS name, p.proargnames[i] AS parameter
+		FROM pg_catalog.pg_proc p, generate_subscripts(p.proargnames, 1) i WHERE p.pronamespace = ${OURS}
+		AND coalesce(p.proargmodes[i], 'i') IN ('i', 'b', 'v') AND p.proargnames[i] NOT LIKE 'p\\_%'
+		AND p.proname <> ALL ($1)`, [Object.keys(CALLS)]);
+	assert.deepEqual(others, []);
+});
+
 /**
  * In the schema hostile: the functions and operators of pg_catalog that ours use, domains with the
  * names of types, and views with the names of our tables.  Each calls canary(), which records when it

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Edit locks: locks, locks/release, and those by which a lock changes hands.  The rules are
+/* Edit locks: locks, locks/release, and those that give a lock to another user.  The rules are
  * sync_lock_...() in 0018_edit_locks.sql and 0026_lock_requests.sql. */
 #include "base/mem.h"
 #include "svc/socket_ties.h"
@@ -125,7 +125,7 @@ struct sync_action sync_lock_request = {
 
 /*
  * Grant, refuse and steal are not repeatable.  When the connection to the database breaks after the
- * commit, the second call would find that the lock has changed hands: it would be refused, or take
+ * commit, the second call would find another holder: it would be refused, or take
  * the lock from the user who has it by the first one.
  */
 static const struct sync_field grant_fields[] = {

@@ -65,7 +65,7 @@ class LockService extends Service
     }
 
     /**
-     * The holder hands the lock over to a user who requested it.
+     * The holder gives the lock to a user who requested it.
      *
      * @return array<string, mixed>|null the new holder's lock; null if there is no such request, or on failure
      */
