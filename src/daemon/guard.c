@@ -60,8 +60,8 @@ struct guard {
 	struct wake changed; /* for main */
 	atomic_bool is_stopping;
 	atomic_bool is_going_on; /* guard_go_on(): the guard logs its faults itself */
-	atomic_bool has_held;  /* the database, once */
-	atomic_bool has_ended; /* the thread */
+	atomic_bool has_held;	 /* the database, once */
+	atomic_bool has_ended;	 /* the thread */
 
 	pthread_mutex_t lock;
 	enum guard_state state OWNED_BY(guard_held);
