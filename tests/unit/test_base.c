@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "unit.h"
+#include "unit_clock.h"
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -500,13 +501,6 @@ START_TEST(log_lines_are_bounded)
 }
 END_TEST
 
-static usec_t gate_time;
-
-static usec_t gate_clock(void)
-{
-	return gate_time;
-}
-
 static unsigned lines_with(const char *text, const char *part)
 {
 	unsigned n = 0;
@@ -524,24 +518,23 @@ START_TEST(a_gate_lets_some_lines_through_and_counts_the_others)
 	static char text[8192];
 	usec_t window = LOG_GATE_WINDOW_S * USEC_PER_SEC;
 
-	clock_set_source(gate_clock);
-	gate_time = 5 * window;
+	unit_clock_begin(5 * window);
 	logged(text, for (int i = 0; i < 25; i++) log_gated(&gate, "line %d", i));
 	ck_assert_uint_eq(lines_with(text, "info: line"), LOG_GATE_LINES);
 	logged(text, log_gated(&other, "another kind"));
 	ck_assert_uint_eq(lines_with(text, "another kind"), 1);
-	gate_time += window - 1;
-	logged(text, log_gates_flush(gate_time));
+	unit_now += window - 1;
+	logged(text, log_gates_flush(unit_now));
 	ck_assert_str_eq(text, "");
-	gate_time++;
-	logged(text, log_gates_flush(gate_time));
+	unit_now++;
+	logged(text, log_gates_flush(unit_now));
 	ck_assert_ptr_nonnull(strstr(text, "info: and 15 more requests refused\n"));
 	ck_assert_uint_eq(lines_with(text, "\n"), 1);
-	logged(text, log_gates_flush(gate_time + window));
+	logged(text, log_gates_flush(unit_now + window));
 	ck_assert_str_eq(text, "");
 	logged(text, log_gated(&gate, "again"));
 	ck_assert_uint_eq(lines_with(text, "again"), 1);
-	clock_set_source(NULL);
+	unit_clock_end();
 }
 END_TEST
 

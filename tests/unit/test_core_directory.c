@@ -5,24 +5,18 @@
 #include "core/users.h"
 #include "post.h"
 #include "unit_app.h"
+#include "unit_clock.h"
 #include "wire/pusher.h"
 
 #define WORKERS 2
 #define THREADS 4
 
-static usec_t now;
 static struct directory *dir;
 static struct app *app;
 
-static usec_t test_clock(void)
-{
-	return now;
-}
-
 static void begin_with(const char *const *options)
 {
-	now = 1000 * USEC_PER_SEC;
-	clock_set_source(test_clock);
+	unit_clock_begin(1000 * USEC_PER_SEC);
 	dir = fake_post_directory(WORKERS);
 	app = unit_app("portal", options);
 }
@@ -35,7 +29,7 @@ static void end(void)
 	directory_free(dir);
 	fake_post_release();
 	app_unref(app);
-	clock_set_source(NULL);
+	unit_clock_end();
 }
 
 /* The worker's next message is this frame; returns its seq. */
@@ -195,8 +189,8 @@ static void check_info(const char *channel, bool occupied, unsigned subscription
 /* One thread is all threads here. */
 static void pass(usec_t us) NO_TSA
 {
-	now += us;
-	users_tick(dir, now);
+	unit_now += us;
+	users_tick(dir, unit_now);
 }
 
 /* ---- subscriptions ---- */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include "post.h"
 #include "unit_app.h"
+#include "unit_clock.h"
 #include "svc/admission.h"
 
 #define WORKERS 2
@@ -11,7 +12,6 @@
 static struct directory *directory;
 static struct admission *admission;
 static struct app *apps[2];
-static usec_t now;
 static int64_t counted_before[ADMISSION_REFUSED + 1];
 
 struct publish {
@@ -21,11 +21,6 @@ struct publish {
 
 /* The names of those that ended, in order; a refused one has a '-' after it. */
 static char ended[8 * NAMES];
-
-static usec_t test_clock(void)
-{
-	return now;
-}
 
 static void on_done(struct admission_wait *w, int rc)
 {
@@ -38,8 +33,7 @@ static void on_done(struct admission_wait *w, int rc)
 
 static void setup(void)
 {
-	now = 1000000;
-	clock_set_source(test_clock);
+	unit_clock_begin(USEC_PER_SEC);
 	ended[0] = '\0';
 	for (unsigned i = 0; i <= ADMISSION_REFUSED; i++)
 		counted_before[i] = unit_metric(METRIC_ADMISSION, i);
@@ -60,7 +54,7 @@ static void teardown(void)
 	unit_apps_install(NULL, 0);
 	app_unref(apps[0]);
 	app_unref(apps[1]);
-	clock_set_source(NULL);
+	unit_clock_end();
 }
 
 /* So many frames that one message takes more than the marks allow. */
@@ -78,8 +72,8 @@ static void fall_behind(unsigned worker)
 /* It took as long as expected, so that the cost of a frame does not change. */
 static void catch_up(unsigned worker)
 {
-	worker_loads_written(directory_loads(directory), worker, &much, now,
-			     now + (usec_t)(much.frames * LOAD_FIRST_NS / 1000));
+	worker_loads_written(directory_loads(directory), worker, &much, unit_now,
+			     unit_now + (usec_t)(much.frames * LOAD_FIRST_NS / 1000));
 }
 
 static bool enter_sized(struct publish *p, const char *name, unsigned app, unsigned client,
@@ -212,11 +206,11 @@ START_TEST(a_publish_is_refused_after_its_deadline)
 
 	fall_behind(0);
 	ck_assert(!enter(&p, "p", 0, 1, 1));
-	now += ADMISSION_WAIT_US / 2;
+	unit_now += ADMISSION_WAIT_US / 2;
 	ck_assert(!enter(&q, "q", 0, 1, 1));
 	ms = admission_run(admission);
 	ck_assert_int_ge(ms, ADMISSION_WAIT_US / 2 / USEC_PER_MSEC);
-	now += ADMISSION_WAIT_US / 2;
+	unit_now += ADMISSION_WAIT_US / 2;
 	admission_run(admission);
 	ck_assert_str_eq(ended, "p-");
 	ck_assert_int_eq(counted(ADMISSION_REFUSED), 1);
