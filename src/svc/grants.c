@@ -8,9 +8,9 @@
  * Checks run on the authorizer's connections, at most CHECKS_OPEN at a time, fewer than the default
  * number of connections.  Each answer begins the next check.
  *
- * Any role can notify of changes, so they are collected: those of a user until the next tick, those
- * of all until ROUND_US after the round before.  A grant is checked once a tick at most.  What a
- * changed user has goes first, but every FAIR_TURNS-th check is one of the others.
+ * Any role can notify of changes, so there is a limit: a round of all begins ROUND_US after the one
+ * before, and because of changes of its user a grant is checked once between two ticks at most.
+ * What a changed user has goes first, but every FAIR_TURNS-th check is one of the others.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -46,6 +46,7 @@ struct grant {
 	bool is_checking;    /* a check is in progress: not freed until it ends */
 	bool is_due;	     /* while it is checked: again after that */
 	uint64_t round;	     /* when the check began */
+	uint64_t tick;	     /* likewise */
 };
 
 /* A user with grants. */
@@ -70,11 +71,13 @@ struct grants {
 	struct map by_id OWNED_BY(grants_held);	  /* struct grant */
 	struct map holders OWNED_BY(grants_held); /* struct holder, by its key */
 	uint64_t last_id OWNED_BY(grants_held);
-	/* changed: of users, since the last tick; first: of users, before it */
+	/* of changed users; changed: those that were checked since the last tick wait for the next
+	 */
 	struct grant_link changed OWNED_BY(grants_held), first OWNED_BY(grants_held);
 	struct grant_link due OWNED_BY(grants_held), settled OWNED_BY(grants_held),
 		failed OWNED_BY(grants_held); /* kept without a verdict */
 	unsigned n_taken OWNED_BY(grants_held);
+	uint64_t tick OWNED_BY(grants_held);	 /* counts them */
 	uint64_t round OWNED_BY(grants_held);	 /* checks of all grants */
 	bool is_round_due OWNED_BY(grants_held); /* a change concerns all */
 	usec_t next_round OWNED_BY(grants_held); /* mono; not before */
@@ -251,7 +254,7 @@ static void grant_set_changed_locked(struct grants *g, struct grant *one) NEEDS_
 	if (one->is_checking)
 		one->is_due = true;
 	else
-		link_move(&one->link, &g->changed);
+		link_move(&one->link, one->tick == g->tick ? &g->changed : &g->first);
 }
 
 uint64_t grants_join(struct grants *g, struct app *app, struct str_view channel,
@@ -356,7 +359,7 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 	if (!one->n)
 		grant_free_locked(g, one);
 	else if (one->is_due)
-		link_move(&one->link, &g->changed);
+		grant_set_changed_locked(g, one);
 	else if (one->round != g->round)
 		link_move(&one->link, &g->due);
 	else if (is_failed)
@@ -370,7 +373,7 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 /* Takes the first that is due; NULL: there is none, or enough are open. */
 static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held)
 {
-	struct grant_link *list = ++g->n_taken % FAIR_TURNS ? &g->first : &g->due;
+	struct grant_link *list = g->n_taken % FAIR_TURNS ? &g->first : &g->due;
 	struct grant *one;
 
 	if (g->is_stopped || g->n_open == CHECKS_OPEN)
@@ -384,6 +387,8 @@ static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held
 	one->is_checking = true;
 	one->is_due = false;
 	one->round = g->round;
+	one->tick = g->tick;
+	g->n_taken++;
 	g->n_open++;
 	return one;
 }
@@ -417,6 +422,7 @@ void grants_tick(struct grants *g, usec_t now)
 	grants_lock(g);
 	if (g->is_round_due && now >= g->next_round)
 		grants_begin_round_locked(g, now);
+	g->tick++;
 	link_move_all(&g->changed, &g->first);
 	if (g->retry_at && now >= g->retry_at) {
 		g->retry_at = 0;
@@ -438,6 +444,7 @@ struct grants *grants_new(void)
 	grants_lock(g);
 	map_init(&g->by_id);
 	map_init(&g->holders);
+	g->tick = 1;
 	link_init(&g->changed);
 	link_init(&g->first);
 	link_init(&g->due);
