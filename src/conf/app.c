@@ -143,8 +143,9 @@ static int app_check_whole(struct app *a, const char *key_label, const char *sec
 	const char *names = "must be without spaces and any of / ? # % : &";
 	int rc = 0;
 
-	if (!app_is_name(a->id)) {
-		complaint_add(why, textf("[app %s]: the id %s", a->id, names));
+	if (!app_is_name(a->id) || !sv_is_utf8(sv(a->id))) {
+		complaint_add(why, textf("[app %s]: the id %s", a->id,
+					 app_is_name(a->id) ? "is not UTF-8" : names));
 		rc = -EINVAL;
 	}
 	if (!*a->key) {

@@ -899,6 +899,11 @@ int option_set(const struct option *o, void *base, const char *value, unsigned s
 {
 	void *at = (char *)base + o->offset;
 
+	/* Names go into the database, frames and answers; a secret may have any bytes. */
+	if (!(o->flags & OPTION_SECRET) && !sv_is_utf8(sv(value))) {
+		*complaint = xstrdup("is not UTF-8");
+		return -EINVAL;
+	}
 	switch (o->type) {
 	case OPTION_STRING:
 		secret_free(*(char **)at);

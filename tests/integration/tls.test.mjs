@@ -61,6 +61,7 @@ describe('requests in one write', () => {
 			raw.write(bytes);
 			await waitFor(() => raw.ended || statuses(raw).length >= wanted.length, 'the answers');
 			assert.deepEqual(statuses(raw), wanted);
+			await idle();    // with the connection, and without it
 			raw.destroy();
 			await idle();
 		});
