@@ -265,9 +265,10 @@ DECLARE
 	key text;
 BEGIN
 	BEGIN
-		-- Data can have \u0000, which no text of PostgreSQL has; a key cannot.
+		-- Data can have \u0000 and halves of surrogate pairs, as in payload_get(); a key cannot.
 		shown := regexp_replace('{' || substr(p_members, 2) || '}',
-					'(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g');
+			'(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^u])'
+			'|\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\1', 'g');
 		shown := coalesce(shown->'new', shown->'old');
 		SELECT '{' || string_agg(to_json(k.name) || ':' || (shown->k.name)::text, ','
 					 ORDER BY k.n) || '}'

@@ -25,13 +25,15 @@ COMMENT ON VIEW realtime_event_report IS
 CREATE FUNCTION payload_get(payload json, member text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT (CASE WHEN position('\u0000' IN payload::text) > 0
-		     THEN regexp_replace(payload::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::json
+	-- Pairs of surrogates and other escapes stay.
+	SELECT (CASE WHEN payload::text ~ '\\u(0000|[dD][89a-fA-F])' THEN regexp_replace(payload::text,
+			'(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^u])'
+			'|\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\1', 'g')::json
 		     ELSE payload END)->>member
 $$;
 COMMENT ON FUNCTION payload_get(json, text) IS
 	'A member of a payload as text. Other than payload->>member it works for payloads that '
-	'contain the character \u0000, which it leaves out.';
+	'contain the character \u0000 or half of a surrogate pair, which it leaves out.';
 
 CREATE FUNCTION event_report(event_id text)
 RETURNS TABLE (what text, at timestamptz, after_ms numeric, node text, sockets integer, detail text)

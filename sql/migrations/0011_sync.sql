@@ -9,7 +9,7 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
 	RAISE EXCEPTION '%', p_message
-		USING ERRCODE = 'SW' || p_status, CONSTRAINT = p_code, COLUMN = p_field;
+		USING ERRCODE = 'SW' || p_status, CONSTRAINT = p_code, COLUMN = coalesce(p_field, '');
 END
 $$;
 COMMENT ON FUNCTION sync_fail IS

@@ -59,6 +59,11 @@ static enum MHD_Result send_reply(struct http_request *req) RUNS_ON(on_http)
 				   "This address has not read the answers to its other requests "
 				   "(option max_unread_bytes_per_address)");
 	http_count(req, req->reply.status);
+	if (req->reply.stream && sv_eq(req->base.method, SV("HEAD"))) {
+		/* libmicrohttpd would write the end of a body */
+		req->reply.stream->release(req->reply.stream);
+		req->reply.stream = NULL;
+	}
 	if (req->reply.stream)
 		return http_stream_send(req);
 	if (reply_is_empty_object(req))

@@ -261,6 +261,18 @@ test('a payload that contains the character NUL is found too', async () => {
 	assert.deepEqual([a, b, c, d], ['ab', '\\u0000 \\.', null, null]);
 });
 
+test('a payload with half of a surrogate pair is found too', async () => {
+	await daemon.api().trigger('private-client.1', 'Half', '{"t":"\\ud83d","id":"44"}');
+	const rows = await ask('Was it published at all, and by whom?',
+		{ channel: 'private-client.1', member: 'id', value: '44' });
+	assert.deepEqual(rows.map((r) => r.event_type), ['Half']);
+	for (const [json, text] of [['\\ud83da', 'a'], ['\\uDC00\\ud83d', ''], ['\\ud83d\\ude00', '😀'],
+		['\\ud83d\\ud83d\\ude00\\ude00', '😀'], ['\\\\ud83d\\udc00', '\\ud83d'], ['\\u00e9\\n\\ud800', 'é\n'],
+		['\\ud83d\\u0000\\ude00', '']])
+		assert.deepEqual(await daemon.query('SELECT payload_get($1, $2) AS text', [`{"t":"${json}"}`, 't']),
+			[{ text }], json);
+});
+
 test('the queries of the README find the events of the demo page and of Laravel', async () => {
 	const api = daemon.api();
 	await api.trigger('demo', 'InvoiceCreated', { number: 'INV-1', client: 'Acme\u0000' });

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { once } from 'node:events';
 import pg from 'pg';
-import { APP, Sync, startDaemon, suiteGet, waitFor } from '../lib/harness.mjs';
+import { APP, Raw, Sync, startDaemon, suiteGet, waitFor } from '../lib/harness.mjs';
 
 const names = (answer) => answer.json.events.map((e) => e.event);
 
@@ -219,6 +219,19 @@ describe('GET /api/sync/events as lines', () => {
 			const up = query.order !== 'newest';
 			assert.ok(serials.every((n, i) => !i || (up ? n > serials[i - 1] : n < serials[i - 1])));
 		}
+	});
+
+	test('HEAD has the headers of lines and no body: the next response follows them', async () => {
+		const raw = await Raw.connect(daemon.port);
+		const headers = `Host: localhost\r\nAuthorization: ${server.authorization}\r\n`;
+		raw.write(`HEAD /api/sync/events HTTP/1.1\r\n${headers}Accept: application/x-ndjson\r\n\r\n` +
+			`GET /up HTTP/1.1\r\n${headers}\r\n`);
+		await waitFor(() => raw.text.includes('"health"') || raw.ended, 'the second response');
+		const [first, second, body] = raw.text.split('\r\n\r\n');
+		assert.match(first, /^HTTP\/1\.1 200 .*application\/x-ndjson/s);
+		assert.match(second, /^HTTP\/1\.1 200 /);
+		assert.match(body, /"health"/);
+		raw.destroy();
 	});
 
 	test('lines have the same rights and refusals as pages', async () => {

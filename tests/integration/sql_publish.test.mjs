@@ -206,6 +206,8 @@ describe('publish from SQL', () => {
 		await refused(daemon.query(`INSERT INTO realtime_events(channel, event_type)
 			VALUES ('a b', 'E')`), '22023', /not a channel name/);
 		await call(`'#server-to-user-7', 'E', '{}'`);
+		await refused(daemon.query(`SELECT require_channel('client-portal', '{}', 'private-x', NULL)`),
+			'SW403', /No rule lets this user join/);
 	});
 
 	test('no event is missed when the LISTEN connection is cut repeatedly', async () => {

@@ -223,7 +223,7 @@ describe('watched tables', () => {
 			SELECT scopewire.watch('large', 'large.some', '{name,note}');
 			SELECT scopewire.watch('large', 'large.all')`);
 		await app.query(`INSERT INTO large VALUES (1, 'a', $1)`,
-			[`{"nul":"\\u0000 \\\\u0000","pad":"${'x'.repeat(20000)}"}`]);
+			[`{"nul":"\\u0000 \\\\u0000","half":"\\ud83d","pad":"${'x'.repeat(20000)}"}`]);
 		assert.deepEqual((await events('large.')).map((e) => [e.channel, e.payload.key])
 			.sort(), [['large.all', { id: 1 }], ['large.some', null]]);
 	});

@@ -3,7 +3,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { APP, Sync, Wire, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, Wire, request, waitFor } from '../lib/harness.mjs';
 import { TOKEN, bearer, withAdmin } from '../lib/ctl.mjs';
 
 /** An open stream: {messages: [{event, data}], comments, end(), closed}. */
@@ -133,6 +133,16 @@ test('at most 16 watch, one that leaves makes room, and a stop ends the streams 
 	await waitFor(() => all.concat(next).every((s) => s.closed), 'the ends');
 	// A stream that the stop had to cut off would be incomplete.
 	assert.ok(all.slice(1).every((s) => s.response.complete), 'all ended with their last part');
+});
+
+test('HEAD of the tail has no body, and takes no place', async (t) => {
+	const { url } = await withAdmin(t);
+	for (let n = 0; n < 17; n++) {
+		const { status, headers, text } = await request(`${url}/admin/api/tail`,
+			{ method: 'HEAD', headers: bearer(TOKEN.read) });
+		assert.deepEqual([status, headers['content-type'], text], [200, 'text/event-stream', '']);
+	}
+	assert.equal((await watch(t, url)).status, 200);
 });
 
 test('a stream that has nothing to show has a comment every 15 seconds', async (t) => {
