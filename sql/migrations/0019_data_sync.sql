@@ -81,6 +81,18 @@ CREATE INDEX sync_change_at ON sync_change (at);
 CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_id, version)
 	WHERE version IS NOT NULL;
 
+CREATE TABLE sync_validators (
+	resource_type text NOT NULL,
+	app text NOT NULL DEFAULT '',
+	function_schema name NOT NULL,
+	function_name name NOT NULL,
+	PRIMARY KEY (resource_type, app)
+);
+COMMENT ON TABLE sync_validators IS
+	'The functions that decide whether data of a type of resource is valid; sync_validate_with() writes it.';
+COMMENT ON COLUMN sync_validators.app IS
+	'Empty: of all applications that have none of their own.';
+
 -- Like others below it is parsed here, as caller_id() is, so that PostgreSQL can inline it.
 CREATE FUNCTION sync_entity_json(p_row sync_entity) RETURNS json
 LANGUAGE sql STABLE
@@ -201,6 +213,83 @@ END
 $$;
 COMMENT ON FUNCTION entity_check_size IS
 	'Refuses data that is too large.';
+
+-- The function is called in transactions of the daemon.  One of another owner could be replaced with
+-- one that uses the daemon's rights, unless it has those of its owner.
+CREATE FUNCTION validator_fault(p_function oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT CASE
+	WHEN p.prokind <> 'f' OR p.proretset OR p.prorettype <> 'text'::regtype
+		OR p.proargtypes <> '3802 3802 3802'::oidvector THEN 'must take (jsonb, jsonb, jsonb) and return text'
+	WHEN p.provolatile = 'v' THEN 'must be STABLE or IMMUTABLE: it must not write'
+	WHEN NOT p.prosecdef AND p.proowner <> (SELECT n.nspowner FROM pg_namespace n
+		WHERE n.nspname = current_schema()) THEN 'must be SECURITY DEFINER, or belong to the owner of the schema'
+	END FROM pg_proc p WHERE p.oid = p_function
+$$;
+COMMENT ON FUNCTION validator_fault IS
+	'What is wrong with a function that is to validate data, or NULL.';
+
+CREATE FUNCTION sync_validate_with(resource_type text, function regprocedure, app text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	fault CONSTANT text := validator_fault($2);
+BEGIN
+	IF $2 IS NULL THEN
+		DELETE FROM sync_validators v WHERE v.resource_type = $1 AND v.app = coalesce($3, '');
+		RETURN;
+	END IF;
+	IF fault IS NOT NULL THEN
+		RAISE EXCEPTION 'the function % %', $2, fault USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'See docs/sync/data.md, "Validation".';
+	END IF;
+	INSERT INTO sync_validators AS v (resource_type, app, function_schema, function_name)
+	SELECT $1, coalesce($3, ''), n.nspname, p.proname
+	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = $2
+	ON CONFLICT ON CONSTRAINT sync_validators_pkey
+	DO UPDATE SET function_schema = excluded.function_schema, function_name = excluded.function_name;
+END
+$$;
+COMMENT ON FUNCTION sync_validate_with IS
+	'Sets the function that validates the data of a type of resource; NULL: none. For the owner of '
+	'the schema.';
+
+CREATE FUNCTION mutation_validate(p_app text, p_caller jsonb, p_mutation jsonb, p_before jsonb, p_after jsonb)
+RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	v sync_validators;
+	fault text;
+BEGIN
+	SELECT x.* INTO v FROM sync_validators x WHERE x.resource_type = p_mutation->>'resource_type'
+	AND x.app IN (p_app, '') ORDER BY x.app DESC LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	fault := (SELECT validator_fault(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		  WHERE n.nspname = v.function_schema AND p.proname = v.function_name
+		  AND p.proargtypes = '3802 3802 3802'::oidvector);
+	IF fault IS NOT NULL THEN
+		RAISE EXCEPTION 'the function %.% %', v.function_schema, v.function_name, fault;
+	END IF;
+	BEGIN
+		EXECUTE format('SELECT %I.%I($1, $2, $3)', v.function_schema, v.function_name)
+		INTO fault USING p_after, p_before, p_caller || jsonb_build_object('app', p_app,
+			'resource_type', p_mutation->>'resource_type',
+			'resource_id', p_mutation->>'resource_id', 'op', p_mutation->>'op');
+	EXCEPTION WHEN raise_exception OR data_exception OR integrity_constraint_violation THEN
+		fault := SQLERRM;
+	END;
+	IF fault <> '' THEN
+		PERFORM sync_fail(422, 'invalid_data', left(fault, 500), 'data');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION mutation_validate IS
+	'Refuses a mutation whose result the function of its type of resource does not accept.';
 
 CREATE FUNCTION mutation_refusal(p_code text, p_message text, p_current sync_entity) RETURNS json
 LANGUAGE sql STABLE
@@ -326,7 +415,8 @@ BEGIN
 		WHERE v.app = p_batch.app AND v.resource_type = type_name), 0);
 	entity.data := CASE p_mutation->>'op' WHEN 'upsert' THEN p_mutation->'data'
 		       WHEN 'patch' THEN json_merge_patch(current.data, p_mutation->'data') END;
-	PERFORM entity_check_size(entity.data);
+	PERFORM entity_check_size(entity.data),
+		mutation_validate(p_batch.app, p_batch.caller, p_mutation, current.data, entity.data);
 	entity.updated_by := p_batch.writer;
 	entity.updated_at := clock_timestamp();
 	answer := json_build_object('status', 200, 'version', entity.version, 'changed', true);
@@ -774,5 +864,6 @@ COMMENT ON FUNCTION sync_prune IS
 	'p_most of each. Returns whether there may be more.';
 
 REVOKE EXECUTE ON FUNCTION sync_entity_tell(sync_batch, sync_entity, text, text),
+	sync_validate_with(text, regprocedure, text),
 	sync_entities_write(text, sync_entity[]), mutations_lock(sync_batch, jsonb),
 	sync_prune(integer, integer) FROM PUBLIC;

@@ -3,7 +3,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import pg from 'pg';
-import { APP, Sync, failed, ok, startDaemon, waitFor } from '../lib/harness.mjs';
+import { APP, Sync, failed, ok, query, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };
 const CHANGED = { event: 'App\\Events\\DataChanged' };
@@ -214,6 +214,68 @@ describe('mutations', () => {
 		const results = await mutate(server, [upsert(r, {}, null), upsert(fresh(), {}, 0)]);
 		refused(results[0], 409, 'version_exhausted');
 		assert.equal(results[1].status, 200);
+	});
+});
+
+describe('validation', () => {
+	const accepts = (resource_type, name) => daemon.query('SELECT sync_validate_with($1, $2::regprocedure)',
+		[resource_type, name && `public.${name}(jsonb,jsonb,jsonb)`]);
+	const declare = (name, body, traits = 'STABLE') => daemon.query(`CREATE OR REPLACE FUNCTION public.${name}
+		(after jsonb, before jsonb, info jsonb) RETURNS text LANGUAGE plpgsql ${traits} AS $$ BEGIN ${body} END $$`);
+
+	test('the function of a type decides about the data that a mutation would leave', async () => {
+		await declare('order_is_valid', `
+			IF after IS NULL THEN
+				RETURN CASE WHEN before->>'state' = 'paid' THEN 'A paid order stays.' END;
+			END IF;
+			IF NOT after ? 'total' THEN RAISE EXCEPTION 'total is missing'; END IF;
+			RETURN CASE WHEN (after->>'total')::numeric < 0 THEN 'total must not be negative.'
+				WHEN after->>'state' = 'paid' AND info->'roles' IS NOT NULL THEN 'Only the server marks an order as paid.' END;`);
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule, can_write) VALUES ('order.{id}', 'anyone', true)`);
+		await accepts('order', 'order_is_valid');
+		const r = fresh('order');
+		const user = staff(1);
+		refused(await mutate(user, upsert(r, { total: -1 }, 0)), 422, 'invalid_data', 'data');
+		const missing = await mutate(user, upsert(r, {}, 0));
+		refused(missing, 422, 'invalid_data', 'data');
+		assert.equal(missing.error.message, 'total is missing');
+		refused(await mutate(user, upsert(r, { total: 'much' }, 0)), 422, 'invalid_data', 'data');
+		assert.equal(await now(r), undefined);
+		// A mutation that was refused can be sent again; the others of its batch are done.
+		const once = upsert(r, { total: 5 }, 0);
+		const [bad, good] = await mutate(user, [upsert(fresh('order'), { total: -5 }, 0), once]);
+		assert.deepEqual([bad.status, good.status], [422, 200]);
+		refused(await mutate(user, { ...upsert(r, { total: -2 }, 1), op: 'patch' }), 422, 'invalid_data', 'data');
+		refused(await mutate(user, { ...upsert(r, { state: 'paid' }, 1), op: 'patch' }), 422, 'invalid_data', 'data');
+		assert.equal((await mutate(server, { ...upsert(r, { state: 'paid' }, 1), op: 'patch' })).status, 200);
+		refused(await mutate(server, remove(r, 2)), 422, 'invalid_data', 'data');
+		assert.deepEqual((await now(r)).data, { total: 5, state: 'paid' });
+		await accepts('order', null);
+		assert.equal((await mutate(server, remove(r, 2))).status, 200);
+	});
+
+	test('a function that could write, or use the rights of the schema\'s owner, is refused', async () => {
+		await declare('writes', 'RETURN NULL;', 'VOLATILE');
+		await assert.rejects(accepts('x', 'writes'), /must be STABLE/);
+		await daemon.query('CREATE OR REPLACE FUNCTION public.other(jsonb) RETURNS text LANGUAGE sql STABLE AS $$ SELECT NULL $$');
+		await assert.rejects(daemon.query(`SELECT sync_validate_with('x', 'public.other(jsonb)')`), /must take \(jsonb, jsonb, jsonb\)/);
+		const { database } = daemon;
+		const asSuperuser = (text) => query(database.host, database.name, text, [], 'postgres');
+		const signature = `(jsonb, jsonb, jsonb) RETURNS text LANGUAGE sql STABLE`;
+		await asSuperuser(`CREATE FUNCTION public.foreign_one${signature} AS $$ SELECT NULL $$`);
+		await assert.rejects(accepts('x', 'foreign_one'), /must be SECURITY DEFINER, or belong to the owner/);
+		await asSuperuser('ALTER FUNCTION public.foreign_one SECURITY DEFINER');
+		await accepts('x', 'foreign_one');
+		const r = fresh('x');
+		assert.equal((await mutate(server, upsert(r, { a: 1 }, 0))).status, 200);
+		// Also when it was changed since, or does not exist any more.
+		await asSuperuser('ALTER FUNCTION public.foreign_one SECURITY INVOKER');
+		const call = () => server.post('changes', { client_id: 'c1', mutations: [upsert(r, { a: 2 }, 1)] });
+		assert.equal((await call()).status, 500);
+		await asSuperuser('DROP FUNCTION public.foreign_one');
+		assert.equal((await call()).status, 500);
+		assert.deepEqual((await now(r)).data, { a: 1 });
+		await daemon.query(`SELECT sync_validate_with('x', NULL)`);
 	});
 });
 
