@@ -77,11 +77,14 @@ return [
 
     /*
      * The middleware TrackPresence: at most one heartbeat of a user in interval seconds, a third of the
-     * daemon's sync.presence_ttl_s or less; none for pause seconds after the daemon was not reached.
+     * daemon's sync.presence_ttl_s or less; none for pause seconds after the daemon was not reached.  It is
+     * sent after the response, but PHP's process serves no other page meanwhile: it takes no longer than
+     * timeout, in seconds.
      */
     'presence' => [
         'interval' => 30,
         'pause' => 30,
+        'timeout' => 0.5,
     ],
 
     // Models with the trait SyncsOffline, which clients may change by POST /scopewire/changes.

@@ -33,6 +33,9 @@ class Client
 
     private bool $throw;
 
+    /** Seconds of a call, where they are fewer than those of the settings. */
+    private float $limit = INF;
+
     public function __construct(
         private readonly Settings $settings,
         private readonly Factory $http,
@@ -47,6 +50,15 @@ class Client
     {
         $other = clone $this;
         $other->throw = $throw;
+
+        return $other;
+    }
+
+    /** A client whose calls take no longer than these seconds. */
+    public function within(float $seconds): static
+    {
+        $other = clone $this;
+        $other->limit = $seconds;
 
         return $other;
     }
@@ -140,7 +152,8 @@ class Client
             throw new ScopewireException('the daemon was unreachable a moment ago');
         }
         $s = $this->settings;
-        $request = $this->http->timeout($s->timeout)->connectTimeout($s->connectTimeout)->acceptJson();
+        $request = $this->http->timeout(min($s->timeout, $this->limit))
+            ->connectTimeout(min($s->connectTimeout, $this->limit))->acceptJson();
         try {
             $text = $body === null ? null : json_encode($body ?: (object) [], JSON_THROW_ON_ERROR);
         } catch (JsonException $e) {

@@ -26,6 +26,15 @@ abstract class Service
         return $other;
     }
 
+    /** The same service, whose calls take no longer than these seconds. */
+    public function within(float $seconds): static
+    {
+        $other = clone $this;
+        $other->client = $this->client->within($seconds);
+
+        return $other;
+    }
+
     /**
      * An object for JSON, also when it is empty.
      *

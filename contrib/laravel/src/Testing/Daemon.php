@@ -92,12 +92,24 @@ final class Daemon
         ];
     }
 
+    /** It answers nothing from now on, until thaw(); its database goes on. */
+    public function freeze(): void
+    {
+        $this->signal(SIGSTOP);
+    }
+
+    public function thaw(): void
+    {
+        $this->signal(SIGCONT);
+    }
+
     public function stop(): void
     {
         if ($this->process === null) {
             return;
         }
         proc_terminate($this->process);
+        $this->thaw();
         $end = microtime(true) + self::DEADLINE_S;
         while (proc_get_status($this->process)['running'] && microtime(true) < $end) {
             usleep(10_000);
@@ -106,6 +118,13 @@ final class Daemon
         proc_close($this->process);
         $this->process = null;
         (new Filesystem)->deleteDirectory($this->folder);
+    }
+
+    private function signal(int $signal): void
+    {
+        if ($this->process !== null) {
+            proc_terminate($this->process, $signal);
+        }
     }
 
     public function __destruct()

@@ -16,10 +16,20 @@ final class FakeClient extends Client
 
     public function throwing(bool $throw = true): static
     {
-        $other = parent::throwing($throw);
-        $other->recorder = $this->recorder ?? $this;
+        return $this->recording(parent::throwing($throw));
+    }
 
-        return $other;
+    public function within(float $seconds): static
+    {
+        return $this->recording(parent::within($seconds));
+    }
+
+    /** Calls of the copy are recorded by the first client. */
+    private function recording(self $copy): static
+    {
+        $copy->recorder = $this->recorder ?? $this;
+
+        return $copy;
     }
 
     public function call(string $method, string $path, array $query = [], ?array $body = null): array

@@ -7,23 +7,61 @@ namespace Scopewire\Laravel\Tests\Feature;
 use Illuminate\Contracts\Http\Kernel;
 use Illuminate\Http\Request;
 use Illuminate\Support\Facades\Auth;
+use Illuminate\Support\Facades\Cache;
 use Illuminate\Support\Facades\Route;
 use PHPUnit\Framework\Attributes\TestDox;
 use RuntimeException;
 use Scopewire\Laravel\Facades\Scopewire;
 use Scopewire\Laravel\Http\Middleware\TrackPresence;
 use Scopewire\Laravel\Testing\Daemon;
+use Scopewire\Laravel\Tests\Fpm;
 use Scopewire\Laravel\Tests\TestCase;
 use Scopewire\Laravel\Tests\WebSocket;
 
 class TrackPresenceTest extends TestCase
 {
+    /** A heartbeat outlasts the test's own waits, or ends soon. */
+    private const PATIENT = ['scopewire.timeout' => 300, 'scopewire.presence.timeout' => 300];
+
+    private const HASTY = ['scopewire.presence.timeout' => 0.2, 'scopewire.presence.pause' => 1];
+
+    private ?Fpm $fpm = null;
+
     protected function setUp(): void
     {
         parent::setUp();
         Route::middleware(['web', TrackPresence::class])->get('/named', fn () => 'page')->name('projects.index');
         Route::middleware(['web', TrackPresence::class.':Projects'])->get('/given', fn () => 'page');
         Route::middleware(['web', TrackPresence::class])->get('/plain', fn () => 'page');
+    }
+
+    protected function tearDown(): void
+    {
+        $this->fpm?->stop();
+        parent::tearDown();
+    }
+
+    /**
+     * PHP-FPM with a page of the middleware.
+     *
+     * @param array<string, mixed> $settings
+     */
+    private function served(array $settings): Fpm
+    {
+        $daemon = self::$daemon->settings();
+        $scopewire = array_combine(array_map(fn ($name) => "scopewire.$name", array_keys($daemon)), $daemon);
+
+        return $this->fpm = new Fpm($this->folder, $settings + $scopewire + ['app.key' => config('app.key'), 'app.debug' => true,
+            'cache.default' => 'file', 'session.driver' => 'array', 'logging.default' => 'single']);
+    }
+
+    private function closedPort(): int
+    {
+        $socket = stream_socket_server('tcp://127.0.0.1:0');
+        $port = (int) substr(strrchr(stream_socket_get_name($socket, false), ':'), 1);
+        fclose($socket);
+
+        return $port;
     }
 
     private function location(int $id): ?string
@@ -88,14 +126,80 @@ class TrackPresenceTest extends TestCase
     #[TestDox('when the daemon is unreachable the page works, and the next pages do not try')]
     public function test_unreachable(): void
     {
-        $socket = stream_socket_server('tcp://127.0.0.1:0');
-        $port = (int) substr(strrchr(stream_socket_get_name($socket, false), ':'), 1);
-        fclose($socket);
-        config(['scopewire.port' => $port]);
+        config(['scopewire.port' => $this->closedPort()]);
         foreach ([1, 2, 3] as $n) {
             $this->actingAs($this->user($this->id()))->get('/plain')->assertOk();
         }
         $this->assertSame(1, substr_count($this->log(), 'Scopewire:'), $this->log());
+    }
+
+    #[TestDox('while the daemon is frozen the response is sent first, and the heartbeat waits for the daemon')]
+    public function test_frozen(): void
+    {
+        $fpm = $this->served(self::PATIENT);
+        $user = $this->id();
+        $isOnline = fn (): bool => $this->rows('SELECT FROM scopewire.user_presence WHERE user_id = ?', [$user])->isNotEmpty();
+        self::$daemon->freeze();
+        try {
+            $this->assertSame('page', $fpm->get('/page', "user=$user"));
+            $this->assertFalse($isOnline());
+        } finally {
+            self::$daemon->thaw();
+        }
+        $this->waitFor($isOnline, 'the heartbeat');
+    }
+
+    #[TestDox('while the daemon is frozen a heartbeat that gets no answer ends, and the next pages do not try')]
+    public function test_frozen_pages(): void
+    {
+        $fpm = $this->served(self::HASTY);
+        $tries = fn (): int => substr_count($this->log(), 'Scopewire:');
+        self::$daemon->freeze();
+        try {
+            $this->assertSame('page', $fpm->get('/page', 'user='.$this->id()));
+            $this->waitFor(fn () => $tries() === 1, 'the line in the log');
+            foreach ([1, 2, 3] as $n) {
+                $this->assertSame('page', $fpm->get('/page', 'user='.$this->id()));
+            }
+        } finally {
+            self::$daemon->thaw();
+        }
+        $this->fpm->stop();
+        $this->assertSame(1, $tries(), $this->log());
+    }
+
+    #[TestDox('while the daemon has not answered one page at a time tries, so that processes are left for the others')]
+    public function test_frozen_probe(): void
+    {
+        $users = array_map(fn () => $this->id(), range(1, 6));
+        $online = fn (): int => $this->rows('SELECT FROM scopewire.user_presence WHERE user_id = ANY (?)',
+            ['{'.implode(',', $users).'}'])->count();
+        self::$daemon->freeze();
+        try {
+            $this->served(self::HASTY)->get('/page', 'user='.$this->id());
+            $this->waitFor(fn () => str_contains($this->log(), 'Scopewire:'), 'the line in the log');
+            $this->fpm->stop();
+            $this->waitFor(fn () => ! Cache::store('file')->has('scopewire:'.config('scopewire.app_id').':away'), 'the next try');
+            $fpm = $this->served(self::PATIENT);       // has two processes
+            foreach (array_slice($users, 1) as $user) {
+                $this->assertSame('page', $fpm->get('/page', "user=$user"));
+            }
+        } finally {
+            self::$daemon->thaw();
+        }
+        $this->waitFor(fn () => $online() === 1, 'the one heartbeat');
+        $this->waitFor(fn () => ! Cache::store('file')->has('scopewire:'.config('scopewire.app_id').':doubt'), 'the answer');
+        $this->assertSame('page', $fpm->get('/page', "user=$users[0]"));
+        $this->waitFor(fn () => $online() === 2, 'the next one');
+    }
+
+    #[TestDox('while the daemon is stopped pages are served, and one of them tries')]
+    public function test_stopped(): void
+    {
+        $fpm = $this->served(['scopewire.port' => $this->closedPort()]);
+        $this->assertSame('page', $fpm->get('/page', 'user='.$this->id()));
+        $this->waitFor(fn () => substr_count($this->log(), 'Scopewire:') === 1, 'the line in the log');
+        $this->assertSame('page', $fpm->get('/page', 'user='.$this->id()));
     }
 
     #[TestDox('when the cache or the user is broken the page works')]

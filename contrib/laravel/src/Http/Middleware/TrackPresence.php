@@ -22,8 +22,8 @@ use Throwable;
  * A request with the header X-Socket-ID ties the presence to that connection.
  *
  * The heartbeat is sent after the response.  A user has at most one in each interval.  When the
- * daemon cannot be reached, no request tries it again for presence.pause seconds.  Nothing here
- * breaks a page: a failure is logged.
+ * daemon cannot be reached, no request tries it again for presence.pause seconds, and then one at a time
+ * until it answers: the others do not wait for it.  Nothing here breaks a page: a failure is logged.
  */
 class TrackPresence
 {
@@ -61,27 +61,40 @@ class TrackPresence
             return;
         }
         $prefix = 'scopewire:'.$this->config->get('scopewire.app_id').':';
-        $isFirst = fn (): bool => $this->cache->add($prefix.'seen:'.$this->users->id($user), 1,
-            max(1, (int) $this->config->get('scopewire.presence.interval', 30)));
-        if ($this->cache->has($prefix.'away') || ! $isFirst()) {
+        $setting = fn (string $name, float $default): float => (float) $this->config->get("scopewire.presence.$name", $default);
+        if ($this->cache->has($prefix.'away') || ! $this->cache->add($prefix.'seen:'.$this->users->id($user), 1,
+            max(1, (int) $setting('interval', 30)))) {
+            return;
+        }
+        $timeout = $setting('timeout', 0.5);
+        $isProbe = $this->cache->has($prefix.'doubt');
+        if ($isProbe && ! $this->cache->add($prefix.'probe', 1, (int) ceil($timeout) + 1)) {
             return;
         }
         $location = $request->attributes->get(self::LOCATION) ?? $request->route()?->getName() ?? '/'.ltrim($request->path(), '/');
         try {
-            $this->beat($user, mb_strcut((string) $location, 0, 255), $request->header('X-Socket-ID'));
+            $this->beat($user, mb_strcut((string) $location, 0, 255), $request->header('X-Socket-ID'), $timeout);
+            if ($isProbe) {
+                $this->cache->forget($prefix.'doubt');
+            }
         } catch (ScopewireException $e) {
             if ($e->status === 0 || $e->status >= 500) {
-                $this->cache->put($prefix.'away', 1, max(1, (int) $this->config->get('scopewire.presence.pause', 30)));
+                $this->cache->put($prefix.'away', 1, max(1, (int) $setting('pause', 30)));
+                $this->cache->put($prefix.'doubt', 1, 3600);
             }
 
             throw $e;
+        } finally {
+            if ($isProbe) {
+                $this->cache->forget($prefix.'probe');
+            }
         }
     }
 
     /** The tab that sent the request may have closed its connection since: the ttl counts then. */
-    private function beat(mixed $user, string $location, mixed $socketId): void
+    private function beat(mixed $user, string $location, mixed $socketId, float $timeout): void
     {
-        $presence = $this->presence->throw();
+        $presence = $this->presence->throw()->within($timeout);
         $isSocket = is_string($socketId) && preg_match('/\A\d{1,10}\.\d{1,10}\z/', $socketId) === 1;
         try {
             $presence->setOnline($user, $location, socketId: $isSocket ? $socketId : null);
