@@ -172,8 +172,15 @@ static void close_ledger(struct load *l)
 
 static void print_hist(const char *name, const struct hist *h)
 {
-	printf("%s_p50_ms %.3f\n%s_p90_ms %.3f\n%s_p99_ms %.3f\n%s_max_ms %.3f\n", name,
-	       hist_ms(h, 50), name, hist_ms(h, 90), name, hist_ms(h, 99), name, hist_ms(h, 100));
+	static const struct {
+		const char *text;
+		double percent;
+	} marks[] = {
+		{ "p50", 50 }, { "p90", 90 }, { "p99", 99 }, { "p999", 99.9 }, { "max", 100 }
+	};
+
+	for (size_t i = 0; i < sizeof(marks) / sizeof(*marks); i++)
+		printf("%s_%s_ms %.3f\n", name, marks[i].text, hist_ms(h, marks[i].percent));
 }
 
 static void measure(struct load *l)
@@ -192,6 +199,7 @@ static void measure(struct load *l)
 	printf("seconds %.3f\nevents %llu\nevents_per_sec %.1f\n", seconds,
 	       (unsigned long long)pub->answered, (double)pub->answered / seconds);
 	printf("deliveries %llu\n", (unsigned long long)got->received);
+	printf("rss_kib_after %llu\n", (unsigned long long)proc_rss_kib(l->o.pid));
 	printf("server_cpu_us %.0f\n", used);
 	if (got->received)
 		printf("cpu_us_per_delivery %.3f\n", used / (double)got->received);
@@ -212,7 +220,8 @@ static bool print_counts(struct load *l)
 	printf("lost %llu\nrepeated %llu\nout_of_order %llu\nstrange %llu\n",
 	       (unsigned long long)got->lost, (unsigned long long)got->repeated,
 	       (unsigned long long)got->out_of_order, (unsigned long long)sub->strange);
-	printf("wrong_answers %llu\nhttp_connects %llu\n", (unsigned long long)pub->wrong,
+	printf("wrong_answers %llu\nturned_away %llu\nhttp_connects %llu\n",
+	       (unsigned long long)pub->wrong, (unsigned long long)pub->turned_away,
 	       (unsigned long long)pub->connects);
 	return sub->refused + sub->closed == 0 && pub->wrong == 0 &&
 	       got->lost + got->repeated + got->out_of_order + sub->strange == 0;

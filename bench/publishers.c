@@ -121,6 +121,13 @@ static void answered(struct publishers *p, struct publisher *c)
 	finish(p, c);
 }
 
+/* 503: nothing of it is delivered, and its number is used for the next one. */
+static void turned_away(struct publishers *p, struct publisher *c)
+{
+	p->sum.turned_away++;
+	finish(p, c);
+}
+
 static void flush(struct publishers *p, struct publisher *c)
 {
 	ssize_t n =
@@ -267,6 +274,8 @@ static void look(struct publishers *p, struct publisher *c, bool at_end)
 		hang_up(c);
 	if (body == c->in_len - head && is_right(c->in, c->in + head, body))
 		answered(p, c);
+	else if (memcmp(c->in, "HTTP/1.1 503", 12) == 0)
+		turned_away(p, c);
 	else
 		failed(p, c, "wrong answer");
 }

@@ -27,8 +27,9 @@ struct publishers_options {
 
 struct publishers_sum {
 	uint64_t sent;
-	uint64_t answered; /* 200 with the right body */
-	uint64_t wrong;	   /* any other answer, or none */
+	uint64_t answered;    /* 200 with the right body */
+	uint64_t turned_away; /* 503 */
+	uint64_t wrong;	      /* any other answer, or none */
 	uint64_t connects;
 	uint32_t busy;	    /* requests under way */
 	uint64_t expected;  /* deliveries that the answered ones make */

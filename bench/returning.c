@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clients that come back: all connect, then all subscribe at once from one position, each to one
- * channel (number modulo channels), and count what is replayed, its order held.  The clock runs
- * from the first subscribe to the last end of a replay.  Prints "name value" lines; exits 2 when
- * anything was missing, repeated, out of order, or not served.
+ * Clients that come back, each to one channel (number modulo channels), and count what is replayed,
+ * its order held.  All connect, then all subscribe at once from one position; the clock runs from
+ * the first subscribe to the last end of a replay.  With --within-ms they are a storm: their
+ * connects are spread over that time, each subscribes when it is greeted, and the clock runs from
+ * the first connect.  Without --since a client is done when it is subscribed.  Prints "name value"
+ * lines; exits 2 when anything was missing, repeated, out of order, or not served.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -18,6 +20,7 @@
 
 #define RX_SIZE	      (256 * 1024)
 #define PATIENCE_SEC  60
+#define SOON_NS	      (2 * NSEC_PER_SEC) /* of what a client missed, the share in this time */
 #define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoMQ=="
 
 enum state { CONNECTING, UPGRADING, ESTABLISHING, READY, REPLAYING, DONE };
@@ -27,6 +30,7 @@ struct client {
 	enum state state;
 	uint32_t number;
 	uint64_t serial, events;
+	uint64_t since_ns; /* its subscribe, in a storm its connect */
 	struct bytes rest;
 };
 
@@ -34,14 +38,21 @@ static struct {
 	const char *host, *key, *prefix, *since;
 	unsigned port;
 	uint32_t connections, channels;
+	uint32_t within_ms; /* 0: all connect before any subscribes */
 	uint64_t expect;
 	pid_t pid;
-} o = { "127.0.0.1", "local-reverb-key", "bench-", "", 8080, 1, 1, 0, 0 };
+} o = { .host = "127.0.0.1",
+	.key = "local-reverb-key",
+	.prefix = "bench-",
+	.since = "",
+	.port = 8080,
+	.connections = 1,
+	.channels = 1 };
 
 static struct client *clients;
 static int epoll;
-static uint32_t ready, done;
-static uint64_t events, wrong, started_ns;
+static uint32_t started, ready, done;
+static uint64_t events, soon, wrong, started_ns;
 static struct hist times;
 static char rx[RX_SIZE];
 
@@ -80,9 +91,12 @@ static void subscribe(struct client *c)
 	char text[400];
 	int n = snprintf(text, sizeof(text),
 			 "{\"event\":\"pusher:subscribe\",\"data\":{\"auth\":\"\","
-			 "\"channel\":\"%s%u\",\"since\":\"%s\"}}",
-			 o.prefix, c->number % o.channels, o.since);
+			 "\"channel\":\"%s%u\"%s%s%s}}",
+			 o.prefix, c->number % o.channels, *o.since ? ",\"since\":\"" : "", o.since,
+			 *o.since ? "\"" : "");
 
+	if (!o.within_ms)
+		c->since_ns = now_ns();
 	c->state = REPLAYING;
 	send_frame(c, text, (size_t)n);
 }
@@ -105,12 +119,17 @@ static uint64_t serial_of(const struct frame *f)
 	return strtoull(p, NULL, 10);
 }
 
+static void finish(struct client *c)
+{
+	c->state = DONE;
+	done++;
+	hist_add(&times, now_ns() - c->since_ns);
+}
+
 static void on_replayed(struct client *c, const struct frame *f)
 {
 	wrong += c->events != o.expect || !has(f, "scopewire:replayed");
-	c->state = DONE;
-	done++;
-	hist_add(&times, now_ns() - started_ns);
+	finish(c);
 }
 
 static void on_text(struct client *c, const struct frame *f)
@@ -120,6 +139,8 @@ static void on_text(struct client *c, const struct frame *f)
 	if (c->state == ESTABLISHING && has(f, "pusher:connection_established")) {
 		c->state = READY;
 		ready++;
+		if (o.within_ms)
+			subscribe(c);
 	} else if (c->state == REPLAYING && f->len > 20 &&
 		   memcmp(f->payload, "{\"event\":\"scopewire:", 20) == 0) {
 		on_replayed(c, f);
@@ -128,8 +149,11 @@ static void on_text(struct client *c, const struct frame *f)
 		c->serial = serial;
 		c->events++;
 		events++;
+		soon += now_ns() - c->since_ns <= SOON_NS;
 	} else if (!has(f, "pusher_internal:subscription_succeeded")) {
 		wrong++;
+	} else if (!*o.since) {
+		finish(c);
 	}
 }
 
@@ -175,14 +199,38 @@ static void on_readable(struct client *c)
 		bytes_add(&c->rest, rx + used, len - used);
 }
 
+static void start(struct client *c, uint32_t number, const struct sockaddr_in *addr)
+{
+	c->number = number;
+	c->ep.kind = EP_CONNECTION;
+	c->since_ns = now_ns();
+	c->ep.fd = tcp_connect(addr, 0);
+	if (c->ep.fd < 0)
+		die("cannot connect: %s", strerror(-c->ep.fd));
+	ep_add(epoll, &c->ep, EPOLLOUT);
+}
+
+/* Connects those whose time has come; returns the ms until the next one. */
+static int start_due(const struct sockaddr_in *addr)
+{
+	uint64_t passed = now_ns() - started_ns, all = o.within_ms * NSEC_PER_MSEC;
+	uint64_t due = passed >= all ? o.connections : (uint64_t)o.connections * passed / all;
+
+	while (started < due) {
+		start(&clients[started], started, addr);
+		started++;
+	}
+	return started < o.connections ? 1 : 100;
+}
+
 /* Serves until *count is all; dies when nothing comes any more. */
-static void serve_until(const uint32_t *count, const char *what)
+static void serve_until(const uint32_t *count, const char *what, const struct sockaddr_in *addr)
 {
 	struct epoll_event ev[256];
 	uint64_t seen = 0, stop = now_ns() + PATIENCE_SEC * NSEC_PER_SEC;
 
 	while (*count < o.connections) {
-		int n = epoll_wait(epoll, ev, 256, 100);
+		int n = epoll_wait(epoll, ev, 256, start_due(addr));
 
 		for (int i = 0; i < n; i++) {
 			struct client *c = ev[i].data.ptr;
@@ -200,40 +248,34 @@ static void serve_until(const uint32_t *count, const char *what)
 	}
 }
 
-static void connect_all(void)
+static void return_all(void)
 {
 	struct sockaddr_in addr = tcp_address(o.host, o.port);
-
-	clients = xcalloc(o.connections, sizeof(*clients));
-	for (uint32_t i = 0; i < o.connections; i++) {
-		struct client *c = &clients[i];
-
-		c->number = i;
-		c->ep.kind = EP_CONNECTION;
-		c->ep.fd = tcp_connect(&addr, 0);
-		if (c->ep.fd < 0)
-			die("cannot connect: %s", strerror(-c->ep.fd));
-		ep_add(epoll, &c->ep, EPOLLOUT);
-	}
-	serve_until(&ready, "greeted");
-}
-
-static void replay_all(void)
-{
 	uint64_t cpu = proc_cpu_ns(o.pid);
 	double seconds;
 
+	clients = xcalloc(o.connections, sizeof(*clients));
 	started_ns = now_ns();
-	for (uint32_t i = 0; i < o.connections; i++)
-		subscribe(&clients[i]);
-	serve_until(&done, "replayed");
+	if (!o.within_ms) {
+		serve_until(&ready, "greeted", &addr);
+		started_ns = now_ns();
+		cpu = proc_cpu_ns(o.pid);
+		for (uint32_t i = 0; i < o.connections; i++)
+			subscribe(&clients[i]);
+	}
+	serve_until(&done, "replayed", &addr);
 	seconds = (double)(now_ns() - started_ns) / 1e9;
 	printf("replay_seconds %.3f\nevents %llu\nevents_per_sec %.0f\n", seconds,
 	       (unsigned long long)events, (double)events / seconds);
 	printf("cpu_us_per_event %.3f\n",
 	       (double)(proc_cpu_ns(o.pid) - cpu) / 1e3 / (double)(events ? events : 1));
-	printf("replay_p50_ms %.1f\nreplay_max_ms %.1f\nwrong %llu\n", hist_ms(&times, 50),
-	       hist_ms(&times, 100), (unsigned long long)wrong);
+	printf("cpu_us_per_client %.1f\nrss_kib_after %llu\n",
+	       (double)(proc_cpu_ns(o.pid) - cpu) / 1e3 / o.connections,
+	       (unsigned long long)proc_rss_kib(o.pid));
+	printf("soon_percent %.2f\n", events ? 100.0 * (double)soon / (double)events : 100.0);
+	printf("replay_p50_ms %.1f\nreplay_p99_ms %.1f\nreplay_max_ms %.1f\nwrong %llu\n",
+	       hist_ms(&times, 50), hist_ms(&times, 99), hist_ms(&times, 100),
+	       (unsigned long long)wrong);
 }
 
 static const struct option options[] = {
@@ -246,6 +288,7 @@ static const struct option options[] = {
 	{ "channel-prefix", required_argument, NULL, 'x' },
 	{ "since", required_argument, NULL, 's' },
 	{ "expect", required_argument, NULL, 'e' },
+	{ "within-ms", required_argument, NULL, 'w' },
 	{ 0 },
 };
 
@@ -276,6 +319,9 @@ static void read_option(int option)
 	case 's':
 		o.since = optarg;
 		break;
+	case 'w':
+		o.within_ms = (uint32_t)number("within-ms", optarg, 1, 600000);
+		break;
 	case 'e':
 		o.expect = number("expect", optarg, 0, UINT64_MAX / 2);
 		break;
@@ -293,8 +339,7 @@ int main(int argc, char **argv)
 		read_option(option);
 	files_raise();
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	connect_all();
-	replay_all();
+	return_all();
 	for (uint32_t i = 0; i < o.connections; i++) {
 		tcp_abort(clients[i].ep.fd);
 		bytes_release(&clients[i].rest);

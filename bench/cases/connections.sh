@@ -46,3 +46,36 @@ case_storm() {
 	refused=$(($(total storm daemon refused) + $(total storm daemon closed)))
 	row storm 'refused' "$refused" "$(total storm reference refused)" - "$refused" '== 0'
 }
+
+# rest_percent SIDE SECONDS: CPU of the server's process, in percent of a core.
+rest_percent() {
+	local before
+	before=$(cut -d' ' -f1 /proc/"${pid[$1]}"/task/*/schedstat | awk '{ n += $1 } END { print n }')
+	sleep "$2"
+	cut -d' ' -f1 /proc/"${pid[$1]}"/task/*/schedstat |
+		awk -v before="$before" -v s="$2" '{ n += $1 } END { printf "%.3f", (n - before) / 1e7 / s }'
+}
+
+# CPU of a daemon without work: without connections, and with many, which ping when they should.
+case_rest() {
+	local d r load_pid
+	fresh_servers
+	sleep 2
+	d=-
+	[ $with_daemon = 0 ] || d=$(rest_percent daemon $((seconds * 2)))
+	row rest 'no connections: % of a core' "$d" "$(rest_percent reference 1)" - "$d" '<= 0.1'
+	[ $with_daemon = 1 ] || return 0
+	"$build/bench/loadgen" --port "${port[daemon]}" --connections $most --channels 100 --inflight 500 \
+		--publishers 1 --rate 1 --channel-prefix rest-none- --seconds $((seconds * 4 + 20)) \
+		>"$tmp/rest.load" &
+	load_pid=$!
+	for ((r = 0; r < 200; r++)); do
+		! grep -q ^connect_max_ms "$tmp/rest.load" || break
+		sleep 0.1
+	done
+	sleep 2
+	d=$(rest_percent daemon $((seconds * 4)))
+	kill $load_pid 2>/dev/null || true
+	wait $load_pid 2>/dev/null || true
+	row rest "$most connections: % of a core" "$d" - - "$d" '<= 1.5'
+}

@@ -38,3 +38,28 @@ case_fanout_10000() {
 case_fanout_channels() {
 	fanout fanout-channels 2000 --connections 1000 --channels 100 --publishers 8
 }
+
+# The same subscribers with 1,000, 5,000 and 10,000 events/s, each durability beside the reference: an
+# event and its ten deliveries.  What PostgreSQL uses is not in the CPU.
+case_rates() {
+	local rate durability reached
+	fresh_servers
+	for rate in 1000 5000 10000; do
+		load reference "$tmp/rates-$rate.reference.1" --connections 1000 --channels 100 --publishers 64 \
+			--window 0 --seconds "$seconds" --rate $rate
+		[ $with_daemon = 1 ] || continue
+		for durability in none async commit; do
+			cp "$tmp/rates-$rate.reference.1" "$tmp/rates-$durability-$rate.reference.1"
+			load daemon "$tmp/rates-$durability-$rate.daemon.1" --connections 1000 --channels 100 \
+				--publishers 64 --window 0 --channel-prefix "$durability-" --seconds "$seconds" \
+				--rate $rate
+			reached=rates-$durability-$rate
+			unfair=$(who_fell_behind "$reached" $rate)
+			row_ratio "$reached" 'CPU us an event' cpu_us_per_event '<= 1.5'
+			unfair=''
+			row_ratio "$reached" 'events a second' events_per_sec ''
+			row_ratio "$reached" 'delay p50 ms' delay_p50_ms ''
+			row_ratio "$reached" 'delay p99 ms' delay_p99_ms ''
+		done
+	done
+}

@@ -54,3 +54,36 @@ case_commit() {
 	ratio=$(calc "$d / $r" "$d" "$r")
 	row commit "commits/s, $clients clients (pgbench)" "$d" "$r" "$ratio" "$ratio" '>= 0.5'
 }
+
+# lone_insert FILE: the times of 500 transactions, one after the other, each an INSERT of one row.
+lone_insert() {
+	pg pgbench -n -M prepared -c 1 -t 500 -l --log-prefix="$tmp/lone.log" -f "$tmp/lone.sql" \
+		>/dev/null 2>>"$tmp/pgbench.log"
+	cat "$tmp"/lone.log.* | awk '{ print $3 }' | sort -n | awk '{ v[NR] = $1 }
+		END { printf "delay_p50_ms %.3f\ndelay_p90_ms %.3f\n", v[int(NR / 2)] / 1e3,
+		      v[int(NR * 0.9)] / 1e3 }' >"$1"
+	rm -f "$tmp"/lone.log.*
+}
+
+# One event at a time with durability commit, from the request to the socket, compared with a
+# transaction of one statement that inserts a row into a plain table of the same PostgreSQL.
+case_lone() {
+	local round d r ratio
+	[ $with_daemon = 1 ] || return 0
+	fresh_servers
+	pg psql -qXv ON_ERROR_STOP=1 -c 'CREATE SCHEMA bench CREATE TABLE row
+		(id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, channel text, event text, payload json)'
+	printf "INSERT INTO bench.row(channel, event, payload) VALUES ('commit-1', 'bench', '{\"pad\":\"%s\"}');\n" \
+		"$(printf 'x%.0s' {1..190})" >"$tmp/lone.sql"
+	for ((round = 1; round <= 3 * rounds; round++)); do
+		load daemon "$tmp/lone.daemon.$round" --connections 1 --publishers 1 --channel-prefix commit- \
+			--count 500 --seconds 60
+		lone_insert "$tmp/lone.insert.$round"
+	done
+	for round in 50 90; do
+		d=$(value lone daemon delay_p${round}_ms) r=$(value lone insert delay_p${round}_ms)
+		ratio=$(calc "$d / $r" "$d" "$r")
+		row lone "delay p$round ms (INSERT with its commit)" "$d" "$r" "$ratio" "$ratio" \
+			"$([ $round = 90 ] || echo '<= 2')"
+	done
+}

@@ -21,14 +21,14 @@ log_events() {
 	done
 }
 
-# returning NAME CONNECTIONS CHANNELS EACH SINCE PREFIX: so many clients return at once.
+# returning NAME CONNECTIONS CHANNELS EACH SINCE PREFIX [OPTION...]: so many clients return at once.
 returning() {
-	local round rc
+	local round rc more=("${@:7}")
 	for ((round = 1; round <= rounds; round++)); do
 		rc=0
 		timeout 120 "$build/bench/returning" --pid "${pid[daemon]}" --port "${port[daemon]}" \
 			--connections "$2" --channels "$3" --expect "$4" --since "$5" --channel-prefix "$6" \
-			>"$tmp/$1.daemon.$round" || rc=$?
+			"${more[@]}" >"$tmp/$1.daemon.$round" || rc=$?
 		[ $rc = 0 ] || complain "returning ended with $rc"
 	done
 }
@@ -69,4 +69,26 @@ case_comeback() {
 		row comeback "CPU us an event, $channels channels" \
 			"$(value "comeback-$channels" daemon cpu_us_per_event)" - - - ''
 	done
+}
+
+# All clients return within 2 s, each to one of 100 channels, and each has missed 10 events; the reference
+# has no log, so there they only subscribe.
+case_return() {
+	local since round rc
+	fresh_servers
+	for ((round = 1; round <= rounds; round++)); do
+		rc=0
+		timeout 120 "$build/bench/returning" --pid "${pid[reference]}" --port "${port[reference]}" \
+			--connections $most --channels 100 --within-ms 2000 >"$tmp/return.reference.$round" || rc=$?
+		[ $rc = 0 ] || complain "returning to the reference ended with $rc"
+	done
+	if [ $with_daemon = 1 ]; then
+		since=$(log_events 100 10 return-)
+		returning return $most 100 10 "$since" return- --within-ms 2000
+	fi
+	row_ratio return "seconds until $most have caught up" replay_seconds ''
+	row_ratio return 'a client, p50 ms' replay_p50_ms ''
+	row_ratio return 'a client, p99 ms' replay_p99_ms ''
+	row_ratio return 'CPU us a client' cpu_us_per_client ''
+	row return '% of the events within 2 s' "$(value return daemon soon_percent)" - - - ''
 }
