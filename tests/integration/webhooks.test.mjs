@@ -36,7 +36,9 @@ async function receiver(t, { app = APP, answer = () => 200, body = '', tls } = {
 		});
 	};
 	const server = tls ? https.createServer(tls, take) : http.createServer(take);
-	await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+	self.up = (port) => new Promise((resolve) => { server.listen(port, '127.0.0.1', resolve); });
+	self.down = () => { server.closeAllConnections(); return new Promise((resolve) => { server.close(resolve); }); };
+	await self.up(0);
 	t.after(() => { server.closeAllConnections(); server.close(); });
 	self.url = `http${tls ? 's' : ''}://127.0.0.1:${server.address().port}/hook?token=not-shown`;
 	return self;
@@ -275,6 +277,79 @@ describe('a receiver that fails', () => {
 			assert.deepEqual(numbers(channel), sorted);
 		}
 		await waitFor(async () => (await queue(daemon)).length === 0);
+	});
+
+	test('gets all of it after four minutes of silence, then slowly, then with an error every third time', async (t) => {
+		const to = await receiver(t);
+		const port = Number(new URL(to.url).port);
+		await to.down();
+		const daemon = await start(t, [{ url: to.url, event_types: ['client_event'] }],
+			{ app: { max_client_events_per_second: 1000 } });
+		const client = await daemon.connect();
+		const channels = ['private-a', 'private-b', 'private-c'], numbers = Array.from({ length: 30 }, (_, n) => n);
+		for (const channel of channels) await client.subscribe(channel);
+		const send = (from, until) => {
+			for (const n of numbers.slice(from, until))
+				for (const channel of channels) client.send({ event: 'client-n', channel, data: { n } });
+		};
+		send(0, 20);
+		const first = () => daemon.query(`SELECT DISTINCT ON (channel) channel, attempts, last_error, first_at, dead_at
+			FROM scopewire.webhook_queue ORDER BY channel, id`);
+		await waitFor(async () => (await first()).filter((lane) => lane.attempts >= 3).length === 3, 'three attempts');
+		assert.match((await first())[0].last_error, /connect/i);
+		// Four minutes pass: the default of retry_for_s is five.
+		await daemon.query(`UPDATE scopewire.webhook_queue SET first_at = first_at - interval '4 min',
+			created_at = created_at - interval '4 min'`);
+		const tried = Math.max(...(await first()).map((lane) => lane.attempts));
+		await waitFor(async () => (await first()).every((lane) => lane.attempts > tried), 'attempts after four minutes');
+		assert.deepEqual(await dead(daemon), []);
+		const got = {};
+		let slow = 0, nth = 0;
+		to.answer = (rawBody, response) => {
+			const { channel, data } = JSON.parse(rawBody).events[0];
+			if (slow < 10) {        // it answers late, and the last of these too late
+				setTimeout(() => response.writeHead(200).end(), 100 * ++slow);
+				(got[channel] ??= []).push(JSON.parse(data).n);
+				return undefined;
+			}
+			if (++nth % 3 === 0) return 500;
+			(got[channel] ??= []).push(JSON.parse(data).n);
+			return 200;
+		};
+		await to.up(port);
+		send(20, 30);
+		await waitFor(() => channels.every((channel) => got[channel]?.includes(29)), 'the last event of each channel');
+		await waitFor(async () => (await queue(daemon)).length === 0);
+		for (const channel of channels) {
+			assert.deepEqual([...new Set(got[channel])], numbers, 'each at least once, the first time in order');
+			assert.deepEqual(got[channel], [...got[channel]].sort((x, y) => x - y), 'repeated at once only');
+		}
+		assert.ok(nth >= 9, 'there were errors');
+	});
+
+	test('and is down for good delays no event while thousands of channels come and go', async (t) => {
+		const to = await receiver(t, { answer: () => undefined });        // never answers
+		const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied', 'channel_vacated'] }],
+			{ webhooks: { smoothing_ms: 0, timeout_ms: 60000 } });
+		const [reader, ...guests] = await Promise.all(Array.from({ length: 6 }, () => daemon.connect()));
+		await reader.subscribe('news');
+		const ROUNDS = 25, CHANNELS = 20;
+		let published = 0;
+		for (let round = 0; round < ROUNDS; round++) {
+			const names = Array.from({ length: CHANNELS }, (_, i) => `room-${round}-${i}`);
+			await Promise.all(guests.map(async (guest, g) => {
+				for (const name of names) guest.sendSubscribe(`${name}-${g}`);
+				for (const name of names) guest.unsubscribe(`${name}-${g}`);
+				await guest.ping();
+			}));
+			assert.equal((await daemon.api().trigger('news', 'E', { n: published++ })).status, 200);
+			await reader.next({ event: 'E' });
+		}
+		const transitions = 2 * ROUNDS * CHANNELS * guests.length + 1;
+		assert.equal(to.events.length, 0);
+		await waitFor(async () => (await queue(daemon)).length === transitions, 'all of them wait in the queue');
+		assert.deepEqual(reader.all({ event: 'E' }).map((frame) => JSON.parse(frame.data).n),
+			Array.from({ length: published }, (_, n) => n));
 	});
 
 	test('leaves dead letters, which SQL sends again, and the next event goes on', async (t) => {
