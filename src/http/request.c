@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the other files need of a request: its references, the suspension of its connection while its
- * reply is not there, what its client has not read yet, and its counts.
+ * What the other files need of a request: its references, the suspension of its connection while
+ * its reply is not there, what its client has not read yet, and its counts.
  *
  * The server's lock guards the list of suspended requests; it is held for a few instructions, and
  * no other lock is taken under it.  http_suspend() and http_suspend_end() run on the http thread,
