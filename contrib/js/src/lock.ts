@@ -35,7 +35,7 @@ export interface LockEvents {
 	request: LockRequest;
 	/** The holder keeps the lock. */
 	refused: { user_id: number; name: string | null; reason: string | null };
-	/** The holder handed the lock over to this tab. */
+	/** The holder gave the lock to this tab. */
 	granted: Lock;
 }
 
@@ -146,7 +146,7 @@ export class EditLock extends Emitter<LockEvents> {
 		this.#request = null;
 	}
 
-	/** Hands the lock over to a user who requested it. */
+	/** Gives the lock to a user who requested it. */
 	grant(to: number): Promise<void> {
 		return this.#next(async () => {
 			if (!this.isMine) return;
