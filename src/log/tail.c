@@ -18,10 +18,9 @@
 #define PAGE_ROWS_TEXT	 "500"
 #define BACKLOG_MAX_TEXT "10000" /* rows that a start delivers again */
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
-#define PART_ROWS	 16 /* events between two checks of the workers */
-#define WAIT_MS		 20 /* for workers, with a page that is not delivered */
-#define ALIVE_US                                                                                   \
-	(60 * USEC_PER_SEC) /* between two saves of the cursor: retention waits for live nodes */
+#define PART_ROWS	 16		     /* events between two checks of the workers */
+#define WAIT_MS		 20		     /* for workers, with a page that is not delivered */
+#define ALIVE_US	 (60 * USEC_PER_SEC) /* between saves of the cursor: retention reads them */
 
 /* For clang: this thread holds the lock. */
 static struct TSA(capability("mutex")) tail_held {
