@@ -247,8 +247,10 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 
 void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_done *done)
 {
-	struct authorize_question q = { sc->call.app, sync_caller_json(sc), channel,
-					sc->call.caller.user_id };
+	struct authorize_question q = { .app = sc->call.app,
+					.caller = sync_caller_json(sc),
+					.channel = channel,
+					.user_id = sc->call.caller.user_id };
 
 	authorize_check(sc->call.services->authorizer, &q, done, sc);
 }

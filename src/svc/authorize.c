@@ -88,7 +88,7 @@ struct question {
 	int64_t user_id;
 	struct pg_owner owner;
 	uint64_t generation;
-	bool is_uncertain;
+	bool leaves_predicates, is_uncertain;
 	usec_t started;	     /* mono */
 	usec_t asked;	     /* wall */
 	char *name, *avatar; /* heap, or NULL */
@@ -239,6 +239,7 @@ static struct question *authorize_question_new(struct authorizer *a,
 	q->done = done;
 	q->ctx = ctx;
 	q->user_id = from->user_id;
+	q->leaves_predicates = from->leaves_predicates;
 	q->owner = (struct pg_owner){ from->app->runtime->number, from->user_id };
 	q->key = sv_n(at, n);
 	q->app = verdict_put_text(&at, from->app->id);
@@ -356,6 +357,11 @@ static void on_verdict(void *ctx, const struct pg_answer *answered)
 	verdict = pg_answer_text(answered, 0, 0);
 	q->name = answer_dup_nonempty(answered, 1);
 	q->avatar = answer_dup_nonempty(answered, 2);
+	if (strcmp(verdict, "ask") == 0 && q->leaves_predicates) {
+		q->done(q->ctx, &(struct authorize_answer){ .is_left = true });
+		authorize_question_free(q);
+		return;
+	}
 	if (strcmp(verdict, "ask") == 0) {
 		authorize_query(q, q->a->predicates, &predicate_statement, on_predicates);
 		return;

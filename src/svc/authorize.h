@@ -30,11 +30,13 @@ struct authorize_question {
 	const struct app *app;
 	const char *caller, *channel; /* caller: JSON, as struct sync_action has it */
 	int64_t user_id;	      /* the caller's */
+	bool leaves_predicates;	      /* where one has to be evaluated: answer that, and do not */
 };
 
 struct authorize_answer {
 	const struct pg_answer *failure; /* NULL: there is a verdict */
 	bool is_in_predicate;		 /* what failed is a predicate, or had to wait for one */
+	bool is_left;			 /* a predicate decides, and was left */
 	bool is_allowed;
 	bool is_uncertain;	   /* not allowed, and a predicate failed */
 	uint64_t as_of;		   /* authorize_generation() when the question was asked */

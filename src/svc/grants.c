@@ -6,7 +6,9 @@
  * user.  A change of all is O(1): the lists settled and failed are appended to due.
  *
  * Checks run on the authorizer's connections, at most CHECKS_OPEN at a time, fewer than the default
- * number of connections.  Each answer begins the next check.
+ * number of connections.  Each answer begins the next check.  A check that needs a predicate waits
+ * in a second line, in which applications take turns, and which has as many places: so predicates
+ * that are slow delay neither checks without one nor those of other applications.
  *
  * Any role can notify of changes, so there is a limit: a round of all begins ROUND_US after the one
  * before, and because of changes of its user a grant is checked once between two ticks at most.
@@ -45,8 +47,18 @@ struct grant {
 	unsigned n;	     /* subscriptions */
 	bool is_checking;    /* a check is in progress: not freed until it ends */
 	bool is_due;	     /* while it is checked: again after that */
+	bool is_asking;	     /* while it is checked: with its predicates */
+	bool is_first;	     /* because of a changed user */
 	uint64_t round;	     /* when the check began */
 	uint64_t tick;	     /* likewise */
+};
+
+/* An application of which grants wait for their predicates. */
+struct asking_app {
+	struct grant_link link;	 /* in the ring; the next one first */
+	struct grant_link first; /* grants of changed users */
+	struct grant_link due;	 /* other grants */
+	uint64_t number;	 /* of its runtime; its bytes are the key */
 };
 
 /* A user with grants. */
@@ -77,11 +89,14 @@ struct grants {
 	struct grant_link due OWNED_BY(grants_held), settled OWNED_BY(grants_held),
 		failed OWNED_BY(grants_held); /* kept without a verdict */
 	unsigned n_taken OWNED_BY(grants_held);
-	uint64_t tick OWNED_BY(grants_held);	 /* counts them */
-	uint64_t round OWNED_BY(grants_held);	 /* checks of all grants */
-	bool is_round_due OWNED_BY(grants_held); /* a change concerns all */
-	usec_t next_round OWNED_BY(grants_held); /* mono; not before */
-	unsigned n_open OWNED_BY(grants_held);
+	uint64_t tick OWNED_BY(grants_held);	      /* counts them */
+	uint64_t round OWNED_BY(grants_held);	      /* checks of all grants */
+	bool is_round_due OWNED_BY(grants_held);      /* a change concerns all */
+	usec_t next_round OWNED_BY(grants_held);      /* mono; not before */
+	unsigned n_open OWNED_BY(grants_held);	      /* without predicates */
+	unsigned n_asking OWNED_BY(grants_held);      /* with them */
+	struct grant_link ring OWNED_BY(grants_held); /* struct asking_app */
+	struct map asking OWNED_BY(grants_held);      /* the same, by their key */
 	bool is_pumping OWNED_BY(grants_held), is_stopped OWNED_BY(grants_held);
 	usec_t retry_at OWNED_BY(grants_held); /* mono; 0: none failed */
 	struct backoff backoff OWNED_BY(grants_held);
@@ -255,6 +270,7 @@ static void grant_set_changed_locked(struct grants *g, struct grant *one) NEEDS_
 		one->is_due = true;
 	else
 		link_move(&one->link, one->tick == g->tick ? &g->changed : &g->first);
+	one->is_first = true;
 }
 
 uint64_t grants_join(struct grants *g, struct app *app, struct str_view channel,
@@ -337,6 +353,42 @@ static void grant_set_failed_locked(struct grants *g, struct grant *one) NEEDS_L
 		g->retry_at = clock_mono() + backoff_next(&g->backoff) * USEC_PER_MSEC;
 }
 
+/* The second line: behind the others of its application. */
+static void grant_set_asking_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
+{
+	uint64_t number = one->app->runtime->number;
+	struct asking_app *a = map_get(&g->asking, grant_key(&number));
+
+	if (!a) {
+		a = xcalloc(1, sizeof(*a));
+		a->number = number;
+		link_init(&a->link);
+		link_init(&a->first);
+		link_init(&a->due);
+		map_put(&g->asking, grant_key(&a->number), a);
+		link_move(&a->link, &g->ring);
+	}
+	link_move(&one->link, one->is_first ? &a->first : &a->due);
+}
+
+static void asking_app_free_locked(struct grants *g, struct asking_app *a) NEEDS_LOCK(grants_held)
+{
+	link_remove(&a->link);
+	map_del(&g->asking, grant_key(&a->number));
+	free(a);
+}
+
+static void grant_log_unchecked(const struct grant *one, const struct authorize_answer *a)
+{
+	log_gated(&unchecked,
+		  "app %s: user %" PRId64
+		  " stays on %s: whether a channel rule still allows it is not known (%s)",
+		  one->app->id, one->holder->user_id, one->channel,
+		  !a->failure	       ? "its predicate failed"
+		  : a->is_in_predicate ? "its predicate did not answer in time"
+				       : "the database did not answer");
+}
+
 static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 {
 	struct grant *one = ctx;
@@ -344,20 +396,16 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 	bool is_failed = a->failure || a->is_uncertain;
 
 	if (is_failed)
-		log_gated(&unchecked,
-			  "app %s: user %" PRId64
-			  " stays on %s: whether a channel rule still allows it is not known (%s)",
-			  one->app->id, one->holder->user_id, one->channel,
-			  !a->failure	       ? "its predicate failed"
-			  : a->is_in_predicate ? "its predicate did not answer in time"
-					       : "the database did not answer");
-	else if (!a->is_allowed)
+		grant_log_unchecked(one, a);
+	else if (!a->is_left && !a->is_allowed)
 		directory_end_grant(g->directory, one->id);
 	grants_lock(g);
 	one->is_checking = false;
-	g->n_open--;
+	*(one->is_asking ? &g->n_asking : &g->n_open) -= 1;
 	if (!one->n)
 		grant_free_locked(g, one);
+	else if (a->is_left) /* what changed meanwhile counts when it is checked again */
+		grant_set_asking_locked(g, one);
 	else if (one->is_due)
 		grant_set_changed_locked(g, one);
 	else if (one->round != g->round)
@@ -370,27 +418,69 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 	grants_pump(g);
 }
 
-/* Takes the first that is due; NULL: there is none, or enough are open. */
-static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held)
+static struct grant *grant_take_locked(struct grants *g, struct grant_link *link)
+	NEEDS_LOCK(grants_held)
 {
-	struct grant_link *list = g->n_taken % FAIR_TURNS ? &g->first : &g->due;
-	struct grant *one;
+	struct grant *one = CONTAINER_OF(link, struct grant, link);
 
-	if (g->is_stopped || g->n_open == CHECKS_OPEN)
-		return NULL;
-	if (list->next == list)
-		list = list == &g->due ? &g->first : &g->due;
-	if (list->next == list)
-		return NULL;
-	one = CONTAINER_OF(list->next, struct grant, link);
-	link_remove(&one->link);
+	link_remove(link);
 	one->is_checking = true;
 	one->is_due = false;
 	one->round = g->round;
 	one->tick = g->tick;
 	g->n_taken++;
+	return one;
+}
+
+/* The first that is due; NULL: there is none, or enough are open. */
+static struct grant *grants_next_due_locked(struct grants *g) NEEDS_LOCK(grants_held)
+{
+	struct grant_link *list = g->n_taken % FAIR_TURNS ? &g->first : &g->due;
+	struct grant *one;
+
+	if (g->n_open == CHECKS_OPEN)
+		return NULL;
+	if (list->next == list)
+		list = list == &g->due ? &g->first : &g->due;
+	if (list->next == list)
+		return NULL;
+	one = grant_take_locked(g, list->next);
+	if (list == &g->due)
+		one->is_first = false;
+	one->is_asking = false;
 	g->n_open++;
 	return one;
+}
+
+/* The same of those that wait for their predicates. */
+static struct grant *grants_next_asking_locked(struct grants *g) NEEDS_LOCK(grants_held)
+{
+	while (g->n_asking < CHECKS_OPEN && g->ring.next != &g->ring) {
+		struct asking_app *a = CONTAINER_OF(g->ring.next, struct asking_app, link);
+		struct grant_link *list = a->first.next != &a->first ? &a->first : &a->due;
+		struct grant *one;
+
+		if (list->next == list) {
+			asking_app_free_locked(g, a);
+			continue;
+		}
+		one = grant_take_locked(g, list->next);
+		one->is_asking = true;
+		g->n_asking++;
+		link_move(&a->link, &g->ring);
+		return one;
+	}
+	return NULL;
+}
+
+static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held)
+{
+	struct grant *one;
+
+	if (g->is_stopped)
+		return NULL;
+	one = grants_next_due_locked(g);
+	return one ? one : grants_next_asking_locked(g);
 }
 
 /*
@@ -406,7 +496,8 @@ static void grants_pump(struct grants *g)
 		g->is_pumping = true;
 		while ((one = grants_next_locked(g))) {
 			const struct authorize_question q = { one->app, one->caller, one->channel,
-							      one->holder->user_id };
+							      one->holder->user_id,
+							      !one->is_asking };
 
 			grants_unlock(g);
 			authorize_check(g->authorizer, &q, on_grant_verdict, one);
@@ -444,6 +535,8 @@ struct grants *grants_new(void)
 	grants_lock(g);
 	map_init(&g->by_id);
 	map_init(&g->holders);
+	map_init(&g->asking);
+	link_init(&g->ring);
 	g->tick = 1;
 	link_init(&g->changed);
 	link_init(&g->first);
@@ -473,8 +566,11 @@ void grants_free(struct grants *g)
 	if (!g)
 		return;
 	grants_lock(g);
+	while (g->ring.next != &g->ring)
+		asking_app_free_locked(g, CONTAINER_OF(g->ring.next, struct asking_app, link));
 	map_release(&g->by_id);
 	map_release(&g->holders);
+	map_release(&g->asking);
 	grants_unlock(g);
 	pthread_mutex_destroy(&g->lock);
 	free(g);

@@ -262,6 +262,34 @@ test('the check of a changed user goes before those that a changed rule has made
 	await waitFor(() => ended() === slow.length, 'all checks');
 });
 
+test('slow predicates of one application delay neither rules without one nor another application', async (t) => {
+	const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret', allowed_origins: '*' };
+	const own = await startDaemon({ apps: [APP, OTHER],
+		sections: { sync: { rule_connections: 2, rule_timeout_ms: 10000 } } }, t);
+	const slow = Array.from({ length: 40 }, (_, n) => `private-slow.${n}`);
+	const answers = (name, yes) => `${name} IS NOT NULL AND {n} IS NOT NULL AND ${yes}`;
+	const set = (pattern, argument, kind = 'sql', app = null) => own.query(`INSERT INTO channel_rules (pattern, rule, argument, app)
+		VALUES ($1, $2, $3, $4)`, [pattern, kind, argument, app]);
+	await own.query('CREATE TABLE public.gate (is_open boolean, seconds float)');
+	await own.query('INSERT INTO public.gate VALUES (true, 0)');
+	await set('slow.{n}', answers('(SELECT pg_sleep(seconds) FROM gate)', '(SELECT is_open FROM gate)'));
+	await set('fast.{n}', answers('1', '(SELECT is_open FROM gate)'), 'sql', OTHER.id);
+	await set('plain', null, 'anyone');
+	const many = await join(t, Sync.user(own, 1), ...slow);
+	const other = await own.connect({ app: OTHER });
+	t.after(() => other.terminate());
+	const he = Sync.user(own, 2, {}, OTHER);
+	await other.subscribe('private-fast.1', await authorize(other, he, 'private-fast.1'));
+	const plain = await join(t, Sync.user(own, 3), 'private-plain');
+	await own.query('UPDATE public.gate SET is_open = false, seconds = 1');
+	await own.query(`DELETE FROM channel_rules WHERE pattern = 'plain'`);
+	await plain.next({ ...ENDED, channel: 'private-plain' });
+	await other.next({ ...ENDED, channel: 'private-fast.1' });
+	assert.ok(many.all(ENDED).length < slow.length / 2, `${many.all(ENDED).length} slow ones came before`);
+	await own.query('UPDATE public.gate SET seconds = 0');
+	await waitFor(() => many.all(ENDED).length === slow.length, 'all checks');
+});
+
 test('thousands of subscriptions end, and another client is served', async (t) => {
 	const users = 20, channels = 100;
 	await rule('many.{id}');
