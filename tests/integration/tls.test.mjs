@@ -31,14 +31,23 @@ function post(body = EVENT, { more = '', send = body } = {}) {
 
 const statuses = (raw) => [...raw.text.matchAll(/HTTP\/1.1 (\d+) /g)].map((m) => Number(m[1]));
 
-/** Waits until the daemon used no CPU for a while. */
+/** Whether a thread of the process runs, or would if a CPU were free. */
+const runs = (pid) => fs.readdirSync(`/proc/${pid}/task`).some((thread) => {
+	try {
+		return /\) R /.test(fs.readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8'));
+	} catch {
+		return false;    // it has just ended
+	}
+});
+
+/** Waits until all threads of the daemon wait for a while.  On a busy machine one that never waits uses little CPU. */
 async function idle(pid = daemon.pid) {
-	const ticks = () => fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ')
-		.slice(11, 13).map(Number).reduce((a, b) => a + b);
 	await waitFor(async () => {
-		const first = ticks();
-		await pause(300);
-		return ticks() - first <= 1;
+		for (let n = 0; n < 10; n++) {
+			if (runs(pid)) return false;
+			await pause(20);
+		}
+		return true;
 	}, 'the daemon to be idle');
 }
 
