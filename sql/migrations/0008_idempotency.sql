@@ -154,10 +154,11 @@ BEGIN
 	IF pg_current_xact_id_if_assigned() IS NULL THEN
 		RETURN p_body;
 	END IF;
-	-- The last id that this session took, if this transaction inserted the event.
+	-- The last id that this session took, if this transaction inserted the event, or a subtransaction of
+	-- it: these have later numbers.
 	SELECT e.event_id INTO found FROM realtime_events_pending e
 	WHERE e.serial = 0 AND e.id = currval('realtime_events_id_seq')
-	AND e.xmin = pg_current_xact_id()::xid;
+	AND age(e.xmin) <= 0;
 	IF found IS NULL OR right(p_body, 1) <> '}' THEN
 		RETURN p_body;
 	END IF;

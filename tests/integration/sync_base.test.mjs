@@ -160,6 +160,16 @@ describe('callers', () => {
 			401, 'bad_token');
 	});
 
+	test('a token may name its key by kid, and each key is tried whatever it is', async () => {
+		const claims = { sub: '1', aud: APP.id, exp: Math.floor(Date.now() / 1000) + 60 };
+		for (const key of [APP.secret, hmac(APP.secret, 'scopewire-token')]) {
+			const token = jwt(key, claims, { alg: 'HS256', typ: 'JWT', kid: '2026-11' });
+			assert.equal((await new Sync(daemon, `Bearer ${token}`).get('users/1')).status, 200);
+		}
+		const other = jwt('another key', claims, { alg: 'HS256', kid: '2026-11' });
+		failed(await new Sync(daemon, `Bearer ${other}`).get('users/1'), 401, 'bad_token');
+	});
+
 	test('an audience may be a list', async () => {
 		const exp = Math.floor(Date.now() / 1000) + 60;
 		const as = (aud) => new Sync(daemon, `Bearer ${jwt(APP.secret, { sub: '1', aud, exp })}`)

@@ -2,7 +2,8 @@
 // The positions and event ids in answers of the sync API, and what a client does with them.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, ok, startDaemon, waitFor } from '../lib/harness.mjs';
+import { execFileSync } from 'node:child_process';
+import { PROGRAM, Sync, ok, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const serialOf = (position) => Number(position.split(':')[1]);
 const FEED = 'App\\Events\\ActivityFeedUpdated';
@@ -28,8 +29,17 @@ async function replay(channel, since) {
 
 describe('position', () => {
 	const LOADING = { activities: {}, changes: {}, locks: {}, notifications: { user_id: 7 },
-		'online-users': {}, 'users/7': {}, versions: { types: 'note' },
+		'notifications/counts': { user_ids: '7' }, 'online-users': {}, rules: {}, users: {}, 'users/7': {},
+		versions: { types: 'note' },
 		viewers: { resource_type: 'note', resource_id: 1 } };
+
+	test('each GET of the sync API is among those of the tests', () => {
+		const routes = execFileSync(PROGRAM, ['--print-routes'], { encoding: 'utf8' }).split('\n')
+			.map((line) => line.match(/^GET +\/api\/sync\/(\S+)/)?.[1]).filter(Boolean);
+		const tried = new Set(Object.keys(LOADING).map((path) => path.replace(/\/\d+/, '/{id}')));
+		// The log itself has positions of its own.
+		assert.deepEqual(routes.filter((route) => !tried.has(route)), ['events']);
+	});
 
 	test('each GET that loads state has the position, in the body and in a header', async () => {
 		const [{ epoch }] = await daemon.query('SELECT epoch FROM log_meta');
@@ -83,20 +93,28 @@ describe('writes', () => {
 	const WRITES = {
 		activities: [{ type: 'x', user_id: 7 }, 'private-admin'],
 		locks: [at, 'private-note.1'],
-		'locks/release': [at, 'private-note.1'],
+		'locks/request': [{ ...at, user_id: 8 }, 'private-App.Models.User.7'],
+		'locks/refuse': [{ ...at, to: 8 }, 'private-App.Models.User.8'],
+		'locks/steal': [{ ...at, user_id: 9 }, 'private-note.1'],
+		'locks/release': [{ ...at, user_id: 9 }, 'private-note.1'],
 		notifications: [{ to: 7, title: 'T' }, 'private-App.Models.User.7'],
 		'notifications/read': [{ user_id: 7, all: true }, 'private-App.Models.User.7'],
+		'notifications/unread': [{ user_id: 7, all: true }, 'private-App.Models.User.7'],
+		'notifications/delete': [{ user_id: 7, all: true }, 'private-App.Models.User.7'],
 		'start-viewing': [at, 'private-note.1'],
 		'stop-viewing': [at, 'private-note.1'],
 		changes: [{ client_id: 'c', mutations: [{ mutation_id: 'm', resource_type: 'note',
 			resource_id: 1, op: 'upsert', data: {}, expected_version: 0 }] }, 'private-note.1'],
+		'users/9/delete': [{}, 'private-note.2', () => server.post('locks', { ...at, resource_id: 2, user_id: 9 })],
 	};
 
 	test('an answer has the id of the event, which is after the answer\'s position', async () => {
-		for (const [path, [body, channel]] of Object.entries(WRITES)) {
+		for (const [path, [body, channel, prepare]] of Object.entries(WRITES)) {
+			await prepare?.();
 			const answer = await server.post(path, body);
 			assert.ok(answer.status < 300, `${path}: ${answer.text}`);
 			const { event_id: id, position, serial } = answer.json;
+			assert.ok(id, `${path}: ${answer.text}`);
 			assert.equal(serial, undefined, path);
 			await waitFor(async () => (await daemon.query(
 				'SELECT FROM realtime_events WHERE event_id = $1 AND serial > 0', [id])).length > 0,
