@@ -155,7 +155,7 @@ enum field_type {
 enum {
 	FIELD_REQUIRED = 1,
 	FIELD_OWN = 2,	/* of FIELD_SOCKET: a user's own connection, which is open */
-	FIELD_OPEN = 8, /* of FIELD_SOCKET: it is open, for any caller */
+	FIELD_OPEN = 8, /* of FIELD_SOCKET: an open one, also for the server */
 	FIELD_EACH = 4, /* of FIELD_ARRAY: its items fail one by one; see api/batch_body.h */
 };
 
