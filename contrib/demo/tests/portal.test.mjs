@@ -146,38 +146,49 @@ test('what is committed shows to all but the tab of the sender, in the status, t
 	await second.close();
 });
 
-test('a field that another user edits is locked, and passed on at request', async () => {
+test('of three people on one form the second sees the ring before typing, asks for the lock, and gets it', async () => {
+	await portal.visit(margaret, PROJECT);
 	await field(ada, 'goal').focus();
-	await lockOf(grace, 'goal').getByText('Ada Lovelace is editing').waitFor();
-	assert.equal(await field(grace, 'goal').evaluate((e) => e.readOnly), true);
+	for (const page of [grace, margaret]) {
+		await lockOf(page, 'goal').getByText('Ada Lovelace is editing').waitFor();
+		assert.equal(await field(page, 'goal').evaluate((e) => e.readOnly), true);
+	}
 	await lockOf(grace, 'goal').getByRole('button', { name: 'Ask to edit' }).click();
 	await ada.getByText(/Grace Hopper would like to edit/).waitFor();
 	await shot(ada, 'portal-lock');
 	await ada.getByRole('button', { name: 'Pass it on now' }).click();
-	await lockOf(ada, 'goal').getByText('Grace Hopper is editing').waitFor();
+	for (const page of [ada, margaret]) await lockOf(page, 'goal').getByText('Grace Hopper is editing').waitFor();
 	assert.equal(await grace.evaluate(() => document.activeElement.name), 'goal');
-	await field(grace, 'goal').blur();
-	await waitFor(() => field(ada, 'goal').evaluate((e) => !e.readOnly), 'free again');
 });
 
-test('what was edited offline and by another user is decided in a dialog, and is in the table of the portal', async () => {
+test('the third comes back with an edit that was made offline, and decides in a dialog; nothing is overwritten', async () => {
 	const save = (page) => page.getByRole('button', { name: 'Save', exact: true }).click();
-	ada.network.cut();
-	await field(ada, 'due').fill('15 October');
-	await save(ada);
-	await ada.getByText('Saved on this device').waitFor();
+	const row = async () => (await portal.query('SELECT goal, due FROM public.projects WHERE id = 1'))[0];
+	const goal = await field(margaret, 'goal').inputValue();
+	margaret.network.cut();
+	await field(margaret, 'due').fill('15 October');
+	await save(margaret);
+	await margaret.getByText('Saved on this device').waitFor();
+	await field(grace, 'goal').fill('Launch the shop before winter');
 	await field(grace, 'due').fill('1 November');
 	await save(grace);
-	const due = async () => (await portal.query('SELECT due FROM public.projects WHERE id = 1'))[0].due;
-	await waitFor(async () => await due() === '1 November', 'the first');
-	ada.network.mend();
-	const dialog = ada.getByRole('dialog', { name: 'This was changed by someone else' });
+	await waitFor(async () => (await row()).due === '1 November', 'the first');
+	assert.equal(await field(margaret, 'goal').inputValue(), goal);
+	margaret.network.mend();
+	const dialog = margaret.getByRole('dialog', { name: 'This was changed by someone else' });
 	await dialog.waitFor();
-	await shot(ada, 'portal-conflict');
+	await shot(margaret, 'portal-conflict');
+	assert.deepEqual(await row(), { goal: 'Launch the shop before winter', due: '1 November' });
 	await dialog.getByLabel('Mine').check();
 	await dialog.getByRole('button', { name: 'Save these' }).click();
-	await waitFor(async () => await due() === '15 October', 'decided');
-	await waitFor(async () => await field(grace, 'due').inputValue() === '15 October', 'for both');
+	await waitFor(async () => (await row()).due === '15 October', 'decided, and in the table of the portal');
+	assert.equal((await row()).goal, 'Launch the shop before winter');
+	for (const page of [ada, grace, margaret]) {
+		await waitFor(async () => await field(page, 'due').inputValue() === '15 October'
+			&& await field(page, 'goal').inputValue() === 'Launch the shop before winter', 'for all three');
+	}
+	await field(grace, 'goal').blur();
+	await waitFor(() => field(ada, 'goal').evaluate((e) => !e.readOnly), 'free again');
 });
 
 test('a laptop that was asleep while 100 events were published gets all, in order, once', async () => {

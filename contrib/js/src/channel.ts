@@ -2,6 +2,7 @@
 import type { Handler, PusherChannel, PusherLike } from './client.js';
 
 const SUCCEEDED = 'pusher:subscription_succeeded';
+const ENDED = 'pusher:subscription_error';
 
 export interface Member { id: string; info: Record<string, unknown> }
 
@@ -26,7 +27,7 @@ export class Subscription {
 
 	/** status: of the authorization endpoint's answer; pusher-js passes on only the text of the batch's error. */
 	onError(handler: (error: { status?: number }) => void): this {
-		return this.#bind('pusher:subscription_error', (error: { status?: number; error?: string }) => {
+		return this.#bind(ENDED, (error: { status?: number; error?: string }) => {
 			const status = error.status ?? Number(/\((\d{3})\)$/.exec(error.error ?? '')?.[1]);
 			handler({ ...error, status });
 		});
@@ -74,24 +75,29 @@ export class Subscription {
 	}
 }
 
+interface Entry { count: number; isOurs: boolean; end?: () => void }
+
 /** Counts the users of each channel, and leaves it after the last one, unless the application had it. */
 export class Channels {
-	readonly #users = new Map<string, { count: number; isOurs: boolean }>();
+	readonly #users = new Map<string, Entry>();
 
 	constructor(private readonly pusher: PusherLike, private readonly namespace: string) {}
 
 	/** name: as on the wire, such as private-project.7. */
 	join(name: string): Subscription {
-		const entry = this.#users.get(name) ?? { count: 0, isOurs: !this.pusher.channel(name) };
+		const entry: Entry = this.#users.get(name) ?? { count: 0, isOurs: !this.pusher.channel(name) };
 		entry.count++;
 		this.#users.set(name, entry);
 		const channel = this.pusher.subscribe(name);
+		// pusher-js takes a channel whose right was taken away for a subscribed one.
+		if (entry.count === 1) channel.bind(ENDED, entry.end = () => { channel.subscribed = false; });
 		let isJoined = true;
 		return new Subscription(name, channel, this.namespace, () => {
 			if (!isJoined) return;
 			isJoined = false;
 			if (--entry.count > 0) return;
 			this.#users.delete(name);
+			if (entry.end) channel.unbind(ENDED, entry.end);
 			if (entry.isOurs) this.pusher.unsubscribe(name);
 		});
 	}

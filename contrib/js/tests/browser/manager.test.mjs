@@ -71,6 +71,52 @@ test('a client that is sent away spreads its return over the time that the serve
 	await tab.context().close();
 });
 
+test('a user whose right is taken away loses the channel at once, and the others stay', async () => {
+	const tab = await portal.open('ada', 'manager');
+	await subscribed(tab, 2);
+	await tab.evaluate(() => {
+		window.ended = [];
+		for (const name of ['private-invoice.7', 'private-client.7']) {
+			window.manager.channel(name).on('InvoiceStatusChanged', () => window.seen.push(name))
+				.onError(({ status }) => window.ended.push([name, status]));
+		}
+	});
+	await subscribed(tab, 4);
+	const [rule] = await portal.daemon.query(`DELETE FROM scopewire.channel_rules WHERE pattern = 'invoice.{id}' RETURNING *`);
+	await tab.waitForFunction(() => window.ended.length === 1);
+	await portal.sdk.post({ path: '/users/1/revoke', body: { channels: ['private-client.7'] } });
+	await tab.waitForFunction(() => window.ended.length === 2);
+	assert.deepEqual(await tab.evaluate(() => window.ended), [['private-invoice.7', 403], ['private-client.7', 403]]);
+	for (const name of ['private-invoice.7', 'private-client.7']) await portal.trigger(name, 'InvoiceStatusChanged', {});
+	await portal.trigger('private-project.7', 'ProjectUpdated', { n: 1 });
+	await tab.waitForFunction(() => window.seen.length > 0);
+	assert.deepEqual(await tab.evaluate(() => window.seen), [1]);
+	assert.deepEqual(await tab.evaluate(() => [window.manager.status.state, ...window.manager.pusher.allChannels()
+		.filter((c) => c.subscribed).map((c) => c.name).sort()]), ['connected', 'private-App.Models.User.1', 'private-project.7']);
+	await portal.daemon.query('INSERT INTO scopewire.channel_rules (pattern, rule, can_write) VALUES ($1, $2, $3)',
+		[rule.pattern, rule.rule, rule.can_write]);
+	await tab.context().close();
+});
+
+test('a policy without the daemon\'s address blocks the connection, and the console names it', async () => {
+	const context = await portal.browser.newContext();
+	const tab = await context.newPage();
+	const lines = [];
+	tab.on('console', (message) => lines.push(message.text()));
+	await tab.route('**/manager.html*', async (route) => {
+		const response = await route.fetch();
+		await route.fulfill({ response, headers: { ...response.headers(),
+			'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'" } });
+	});
+	await tab.goto(`${portal.url}/manager.html?user=ada`);
+	await waitFor(() => lines.some((text) => /ws:\/\/127.*Content Security Policy/s.test(text)), 'the line in the console');
+	assert.notEqual(await tab.evaluate(() => window.manager?.status.state), 'connected');
+	await tab.unroute('**/manager.html*');       // the portal's own policy names the address
+	await tab.reload();
+	await tab.waitForFunction(() => window.manager?.status.state === 'connected');
+	await context.close();
+});
+
 test('without a restart nothing is shown', async () => {
 	const tab = await portal.open('ada', 'manager');
 	await subscribed(tab, 2);

@@ -58,6 +58,39 @@ test('changes made offline wait on the device, and a later tab sends each once a
 	await context.close();
 });
 
+test('while the daemon is away the page works and edits wait; after its return all is sent, and nothing is missing', async () => {
+	const page = await portal.open('ada', 'other');
+	await isReady(page);
+	await page.evaluate(() => window.store.put('note', 9, { title: 'before' }));
+	await waitFor(async () => (await stored(9))?.data.title === 'before', 'stored');
+	await page.waitForFunction(() => window.manager.status.queued === 0);
+	await page.evaluate(() => {
+		window.seen = [];
+		window.manager.channel('private-project.9').on('ProjectUpdated', ({ n }) => window.seen.push(n));
+	});
+	await page.waitForFunction(() => window.manager.pusher.channel('private-project.9').subscribed);
+	await portal.daemon.stop();
+	const gone = Date.now();
+	await page.waitForFunction(() => window.manager.status.state === 'reconnecting');
+	for (const title of ['one', 'two']) await page.evaluate((t) => window.store.patch('note', 9, { title: t }), title);
+	await page.waitForFunction(() => window.manager.status.queued === 2);
+	assert.equal(await page.evaluate(async () => (await window.store.get('note', 9)).data.title), 'two');
+	// What SQL publishes meanwhile waits in the database.
+	await portal.daemon.query(`SELECT scopewire.broadcast('private-project.9', 'ProjectUpdated', '{"n":1}'::json)`);
+	// AWAY_S=60 is the minute of the documents.
+	await waitFor(() => Date.now() >= gone + 1000 * Number(process.env.AWAY_S ?? 3), 'the time', 300000);
+	await portal.daemon.restart();
+	const back = Date.now();
+	await page.waitForFunction(() => window.manager.status.state === 'connected');
+	const connected = Date.now() - back;
+	await page.waitForFunction(() => window.manager.status.queued === 0 && window.seen.length === 1);
+	console.log(`# connected ${connected} ms, all there ${Date.now() - back} ms after the daemon`);
+	assert.equal((await stored(9)).data.title, 'two');
+	assert.equal(await decided(9), 3);
+	assert.deepEqual(await page.evaluate(() => window.seen), [1]);
+	await page.context().close();
+});
+
 test('a change whose answer was lost counts once', async () => {
 	const page = await portal.open('ada', 'other');
 	await isReady(page);
@@ -148,6 +181,7 @@ test('of two windows of one user one has the lock, and the other can have it pas
 	const lockOf = (page) => page.locator('scopewire-field-lock').first();
 	await field(one, 'title').focus();
 	await lockOf(two).getByText('Linus Torvalds is editing').waitFor();
+	await lockOf(two).evaluate((e) => e.setAttribute('wait', '300'));       // not by itself
 	await lockOf(two).getByRole('button', { name: 'Ask to edit' }).click();
 	await lockOf(one).getByRole('button', { name: 'Pass it on now' }).click();
 	await lockOf(one).getByText('Linus Torvalds is editing').waitFor();
