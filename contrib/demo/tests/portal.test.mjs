@@ -146,7 +146,7 @@ test('what is committed shows to all but the tab of the sender, in the status, t
 	await second.close();
 });
 
-test('of three people on one form the second sees the ring before typing, asks for the lock, and gets it', async () => {
+test('of three people on one form the second sees the ring before typing, requests the lock, and gets it', async () => {
 	await portal.visit(margaret, PROJECT);
 	await field(ada, 'goal').focus();
 	for (const page of [grace, margaret]) {

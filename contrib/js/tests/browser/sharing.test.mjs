@@ -181,7 +181,7 @@ test('of two windows of one user one has the lock, and the other can have it pas
 	const lockOf = (page) => page.locator('scopewire-field-lock').first();
 	await field(one, 'title').focus();
 	await lockOf(two).getByText('Linus Torvalds is editing').waitFor();
-	await lockOf(two).evaluate((e) => e.setAttribute('wait', '300'));       // not by itself
+	for (const page of [one, two]) await lockOf(page).evaluate((e) => e.setAttribute('wait', '240'));   // not by itself
 	await lockOf(two).getByRole('button', { name: 'Ask to edit' }).click();
 	await lockOf(one).getByRole('button', { name: 'Pass it on now' }).click();
 	await lockOf(one).getByText('Linus Torvalds is editing').waitFor();
