@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An iteration drains, reads the log's tail page by page, and waits.  One thread (pg/runner.h);
- * shared with others: is_caught_up, is_away.
+ * An iteration drains, reads the log's tail page by page, and waits.  The tail is read when there
+ * is a reason (rows were drained, a notification, what the writer left or the last read did), and
+ * without one each READ_US.  One thread (pg/runner.h); shared with others: is_caught_up, is_away.
  *
  * Polling pays where NOTIFY does not: each NOTIFY takes a lock over the whole server at its commit.
  * Above POLL_ABOVE wake-ups in a window with rows the drainer takes the session lock "polling" and
@@ -41,6 +42,7 @@
 #define POLL_BELOW	2 /* rows in a window */
 #define IDLE_WAKES	3
 #define IDLE_PAUSE_US	POLL_MAX_US
+#define READ_US		USEC_PER_SEC
 #define SAVE_US		USEC_PER_SEC
 #define QUEUE_US	(30 * USEC_PER_SEC)
 #define VACUUM_ROWS	20000  /* when there is nothing to drain */
@@ -73,7 +75,8 @@ struct drainer {
 	unsigned wakes;	     /* in the window */
 	unsigned idle_wakes; /* in a row, that found nothing */
 	uint64_t window_drained; /* the tail's sum when the window began */
-	usec_t window_since, save_at, queue_at;
+	bool is_notified;	 /* since the last drain */
+	usec_t window_since, read_at, save_at, queue_at;
 	uint64_t vacuumed; /* the tail's sum at the last vacuum */
 };
 
@@ -92,7 +95,8 @@ static enum pg_fault drainer_query(struct drainer *d, const char *sql, struct pg
 
 /* -- rows -- */
 
-static enum pg_fault drainer_drain_page(struct drainer *d, bool *more)
+/* *found: rows got serials, perhaps by another session. */
+static enum pg_fault drainer_drain_page(struct drainer *d, bool *more, bool *found)
 {
 	const struct pg_query q = { .sql = "drain", .is_prepared = true };
 	struct pg_answer a = { 0 };
@@ -111,7 +115,15 @@ static enum pg_fault drainer_drain_page(struct drainer *d, bool *more)
 	d->is_behind = n < 0; /* another session drains, and may not see all rows of now */
 	log_tail_count_drained(d->tail, n < 0 ? 0 : (unsigned)n);
 	*more = n == DRAIN_ROWS;
+	*found = n != 0;
 	return PG_FINE;
+}
+
+/* With other nodes: at each poll, in case a message of the bus was lost. */
+static bool drainer_must_read(const struct drainer *d)
+{
+	return d->is_notified || (d->bus && bus_is_cluster(d->bus)) || d->is_behind ||
+	       clock_mono() >= d->read_at || log_tail_is_due(d->tail);
 }
 
 /* All that is pending, and all that is in the log after the cursor. */
@@ -119,14 +131,19 @@ RUNS_ON(on_db) static enum pg_fault drainer_drain(struct drainer *d)
 {
 	uint64_t drained = log_tail_drained(d->tail);
 	usec_t start = clock_mono();
-	bool more_pending = true, more = true;
+	bool more_pending = true, found = false, more = drainer_must_read(d);
 	enum pg_fault fault = PG_FINE;
 
+	d->is_notified = false;
 	while (fault == PG_FINE && (more_pending || more) && !pg_runner_is_stopping(d->runner)) {
 		if (more_pending)
-			fault = drainer_drain_page(d, &more_pending);
-		if (fault == PG_FINE)
+			fault = drainer_drain_page(d, &more_pending, &found);
+		more = more || found;
+		if (fault == PG_FINE && more) {
 			fault = log_tail_step(d->tail, d->conn, drainer_deadline(), &more);
+			d->read_at = clock_mono() + READ_US;
+		}
+		found = false;
 	}
 	d->drain_us = log_tail_drained(d->tail) == drained ? 0 : clock_mono() - start;
 	if (d->drain_us && d->bus)
@@ -315,6 +332,7 @@ RUNS_ON(on_db) static enum pg_fault drainer_iterate(struct drainer *d)
 	d->wakes += news.notifications;
 	if (news.notifications)
 		d->idle_wakes++;
+	d->is_notified = news.notifications > 0;
 	return fault;
 }
 
@@ -324,6 +342,7 @@ RUNS_ON(on_db) static enum pg_fault drainer_serve(void *ctx, struct pg_connectio
 	enum pg_fault fault;
 
 	d->conn = c;
+	d->read_at = 0;
 	fault = drainer_prepare(d);
 	while (fault == PG_FINE && !pg_runner_is_stopping(d->runner)) {
 		fault = drainer_iterate(d);
@@ -378,6 +397,7 @@ int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail
 	}
 	if (bus)
 		bus_watch_log(bus, drainer_on_log, d);
+	log_tail_tell(tail, pg_runner_get_wake(d->runner));
 	*out = d;
 	return 0;
 }
@@ -397,6 +417,7 @@ void drainer_stop(struct drainer *d)
 		return;
 	if (d->bus)
 		bus_watch_log(d->bus, NULL, NULL);
+	log_tail_tell(d->tail, NULL);
 	pg_runner_stop(d->runner);
 	free(d->trusted_until);
 	free(d);

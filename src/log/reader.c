@@ -515,7 +515,8 @@ struct reader *reader_new(const struct conf_database *conf,
 	pc.options.statement_timeout_ms = conf->replay_timeout_ms;
 	r->conf = conf;
 	r->pool = pg_pool_new(&pc);
-	pg_pool_every(r->pool, OVERDUE_CHECK_MS, reader_end_overdue, r);
+	/* While a job waits here, others are open in the pool. */
+	pg_pool_while_open(r->pool, OVERDUE_CHECK_MS, reader_end_overdue, r);
 	pc.pool = POOL_HISTORY;
 	pc.connections = 1;
 	pc.max_open = HISTORY_OPEN_MAX;

@@ -33,12 +33,14 @@ struct log_tail {
 	struct deliveries *deliveries; /* NULL: no records are kept */
 	atomic_uint_fast64_t drained;
 	struct wake caught_up; /* workers that were behind; the drainer waits */
+	struct wake *drainer;  /* to be told of a batch that is left to it; NULL: it polls */
 
 	pthread_mutex_t lock;
 	bool is_set OWNED_BY(tail_held);
 	bool is_on_hold OWNED_BY(tail_held); /* async events are being written */
 	bool is_stopped OWNED_BY(tail_held); /* the drainer stopped at a row on hold, or because
 						workers are behind */
+	bool is_left OWNED_BY(tail_held);    /* the writer left a batch to the drainer */
 	uint64_t cursor OWNED_BY(tail_held); /* all rows up to here were delivered */
 	uint64_t saved OWNED_BY(tail_held);  /* the cursor as the database has it */
 	usec_t saved_at OWNED_BY(tail_held); /* mono; 0: not yet */
@@ -102,6 +104,13 @@ void log_tail_keep(struct log_tail *t, const char *path) NO_TSA /* before there 
 	t->seen_path = xstrdup(path);
 	if (log_seen_read(path, &t->seen))
 		log_debug("database: the log was delivered up to serial %" PRIu64, t->seen.serial);
+}
+
+void log_tail_tell(struct log_tail *t, struct wake *drainer)
+{
+	tail_lock(t);
+	t->drainer = drainer;
+	tail_unlock(t);
 }
 
 void log_tail_count_drained(struct log_tail *t, unsigned n)
@@ -410,8 +419,14 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t 
 			    bool *more)
 {
 	struct pg_answer a = { 0 };
-	enum pg_fault fault = tail_read_page(c, deadline, tail_cursor(t), INT64_MAX, &a);
+	uint64_t from;
+	enum pg_fault fault;
 
+	tail_lock(t);
+	from = t->cursor;
+	t->is_left = false; /* what is left from here on is told again */
+	tail_unlock(t);
+	fault = tail_read_page(c, deadline, from, INT64_MAX, &a);
 	*more = fault == PG_FINE && tail_deliver_page(t, &a) && pg_answer_rows(&a) == PAGE_ROWS;
 	pg_answer_release(&a);
 	return fault;
@@ -425,6 +440,16 @@ bool log_tail_is_stopped(struct log_tail *t)
 	is_stopped = t->is_stopped;
 	tail_unlock(t);
 	return is_stopped;
+}
+
+bool log_tail_is_due(struct log_tail *t)
+{
+	bool is_due;
+
+	tail_lock(t);
+	is_due = t->is_left || t->is_stopped;
+	tail_unlock(t);
+	return is_due;
 }
 
 /* -- the log writer -- */
@@ -468,6 +493,9 @@ bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline
 /* The drainer will deliver the batch, except what is async: that was delivered. */
 static void tail_leave_locked(struct log_tail *t, const struct event_batch *b) NEEDS_LOCK(tail_held)
 {
+	if (!t->is_left && t->drainer)
+		wake_signal(t->drainer);
+	t->is_left = true;
 	for (unsigned i = 0; i < b->n; i++) {
 		if (b->wants_fan_out) {
 			b->events[i]->deliveries = NULL; /* the drainer's event has the record */

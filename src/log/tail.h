@@ -17,6 +17,7 @@
  * on hold: the drainer stops at rows that could be those, until their serials are known.
  */
 #include "base/thread.h"
+#include "base/wake.h"
 #include "core/directory.h"
 #include "log/batch.h"
 #include "pg/conn.h"
@@ -58,11 +59,15 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached) 
 
 /* -- the drainer -- */
 
+/* From now on drainer is signalled when a batch is left to the drainer; NULL: no more. */
+void log_tail_tell(struct log_tail *t, struct wake *drainer);
 /* Reads and delivers one page after the cursor.  *more: there may be more already. */
 enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t deadline,
 			    bool *more) MUSTCHECK RUNS_ON(on_db);
 /* The last step stopped at a row on hold, or because the workers are behind: retry it soon. */
 bool log_tail_is_stopped(struct log_tail *t);
+/* That, or the writer left a batch to the drainer since the last step began. */
+bool log_tail_is_due(struct log_tail *t);
 /* Writes the cursor to relay_cursor for the node's next start, when it moved or a minute passed. */
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 	MUSTCHECK RUNS_ON(on_db);

@@ -73,6 +73,7 @@ struct pool_timer {
 	usec_t every, at;
 	void (*fn)(void *ctx);
 	void *ctx;
+	bool is_for_open; /* runs only while a job is open */
 };
 
 /* For clang: this thread holds the lock. */
@@ -522,15 +523,23 @@ RUNS_ON(on_pool) static void pool_take_inbox(struct pg_pool *p)
 		turns_put(&p->turns, &j->turn, j->owner, j->st->takes_locks);
 }
 
+static bool pool_timer_counts(const struct pg_pool *p, const struct pool_timer *t)
+{
+	return !t->is_for_open || atomic_load(&p->n_open) > 0;
+}
+
+/* At multiples of their period, so that those of one period share a wake-up. */
 RUNS_ON(on_pool) static void pool_run_timers(struct pg_pool *p)
 {
 	usec_t now = clock_mono();
 
 	for (unsigned i = 0; i < p->n_timers; i++) {
-		if (now < p->timers[i].at)
+		struct pool_timer *t = &p->timers[i];
+
+		if (now < t->at || !pool_timer_counts(p, t))
 			continue;
-		p->timers[i].at = now + p->timers[i].every;
-		p->timers[i].fn(p->timers[i].ctx);
+		t->at = now - now % t->every + t->every;
+		t->fn(t->ctx);
 	}
 }
 
@@ -541,7 +550,7 @@ static int pool_poll_ms(const struct pg_pool *p)
 	usec_t left = (atomic_load(&p->n_open) ? POLL_MS : IDLE_MS) * USEC_PER_MSEC;
 
 	for (unsigned i = 0; i < p->n_timers; i++)
-		if (p->timers[i].at - now < left)
+		if (p->timers[i].at - now < left && pool_timer_counts(p, &p->timers[i]))
 			left = p->timers[i].at - now;
 	return left <= 0 ? 0 : (int)((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC);
 }
@@ -642,13 +651,27 @@ struct pg_pool *pg_pool_new(const struct pg_pool_conf *conf)
 	return p;
 }
 
+static struct pool_timer *pool_timer_new(struct pg_pool *p)
+{
+	static struct pool_timer none;
+
+	if (p->n_timers < TIMERS_MAX)
+		return &p->timers[p->n_timers++];
+	log_error("database pool: too many timers");
+	return &none;
+}
+
 void pg_pool_every(struct pg_pool *p, unsigned ms, void (*fn)(void *ctx), void *ctx)
 {
-	if (p->n_timers == TIMERS_MAX) {
-		log_error("database pool: too many timers");
-		return;
-	}
-	p->timers[p->n_timers++] = (struct pool_timer){ ms * USEC_PER_MSEC, 0, fn, ctx };
+	*pool_timer_new(p) =
+		(struct pool_timer){ .every = ms * USEC_PER_MSEC, .fn = fn, .ctx = ctx };
+}
+
+void pg_pool_while_open(struct pg_pool *p, unsigned ms, void (*fn)(void *ctx), void *ctx)
+{
+	*pool_timer_new(p) = (struct pool_timer){
+		.every = ms * USEC_PER_MSEC, .fn = fn, .ctx = ctx, .is_for_open = true
+	};
 }
 
 int pg_pool_start(struct pg_pool *p)

@@ -84,6 +84,8 @@ struct pg_pool *pg_pool_new(const struct pg_pool_conf *conf);
  * at an interval use pg_pool_chore_add() (pg/chore.h).  Before pg_pool_start().
  */
 void pg_pool_every(struct pg_pool *p, unsigned ms, void (*fn)(void *ctx), void *ctx);
+/* The same, only while a statement is not answered: an idle pool is not woken for it. */
+void pg_pool_while_open(struct pg_pool *p, unsigned ms, void (*fn)(void *ctx), void *ctx);
 /* 0 or -errno. */
 int pg_pool_start(struct pg_pool *p) MUSTCHECK;
 /* Answers all open statements, and those to come, with -ECANCELED; ends the threads. */

@@ -16,7 +16,7 @@
 #include "ws/frame_guard.h"
 #include "ws/worker-private.h"
 
-#define TICK_MS		100
+#define TICK_MS		250
 #define DRAIN_TICK_MS	20  /* while the sessions are closed */
 #define FLUSH_EVERY	128 /* messages whose frames for one session leave as one write */
 #define RX_BUFFER_BYTES 256

@@ -353,20 +353,29 @@ END_TEST
 START_TEST(the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind)
 {
 	struct event_batch *b;
+	struct wake drainer;
 
 	begin("leave");
 	ASSERT_ON(on_db);
 	start_tail("n");
+	ck_assert_int_eq(wake_init(&drainer), 0);
+	log_tail_tell(w.tail, &drainer);
 	add_rows(100, "sql");
 	add_rows(1, "http");
 	b = committed(101, 1, true);
 	worker_loads_posted(directory_loads(w.directory), 0, &much);
 	ck_assert(!log_tail_reach(w.tail, w.conn, soon(), 101));
+	ck_assert(!log_tail_is_due(w.tail));
 	offer(b, false);
 	ck_assert_uint_eq(w.n, 0);
+	ck_assert_msg(wake_wait(&drainer, 0), "the drainer is told");
+	ck_assert(log_tail_is_due(w.tail));
 	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
 	step();
+	ck_assert(!log_tail_is_due(w.tail));
 	assert_seen(1, 101);
+	log_tail_tell(w.tail, NULL);
+	wake_release(&drainer);
 	batch_free(b);
 	finish();
 }

@@ -309,6 +309,33 @@ START_TEST(a_timer_runs_without_a_database)
 }
 END_TEST
 
+START_TEST(a_timer_for_open_statements_does_not_run_in_an_idle_pool)
+{
+	static const struct pg_statement short_rest = { .sql = "SELECT 0, pg_sleep(0.2)" };
+	struct pg_pool_conf conf = { .options.schema = "public",
+				     .connections = 1,
+				     .max_open = 10,
+				     .options.connect_timeout_ms = 5000,
+				     .options.statement_timeout_ms = 10000 };
+	atomic_uint ticks = 0, open_ticks = 0;
+	struct tally t = { .n = 0 };
+
+	conninfo = pg_fixture_database(pg, "timers", NULL);
+	conf.options.conninfo = conninfo;
+	pool = pg_pool_new(&conf);
+	pg_pool_every(pool, 5, count_tick, &ticks);
+	pg_pool_while_open(pool, 5, count_tick, &open_ticks);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(pg_pool_is_up(pool) && ticks > 3);
+	ck_assert_uint_eq(open_ticks, 0);
+	ask(&short_rest, NULL, NULL, &t);
+	WAIT_UNTIL(t.n == 1);
+	ck_assert_uint_eq(t.fine, 1);
+	ck_assert_uint_gt(open_ticks, 0);
+	finish();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("pg/pool");
@@ -324,6 +351,7 @@ int main(void)
 	tcase_add_test(t, a_statement_fails_at_once_while_the_database_is_away);
 	tcase_add_test(t, payloads_and_gaps_are_passed_to_the_listener);
 	tcase_add_test(t, a_timer_runs_without_a_database);
+	tcase_add_test(t, a_timer_for_open_statements_does_not_run_in_an_idle_pool);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
