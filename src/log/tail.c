@@ -33,7 +33,7 @@ struct log_tail {
 	struct deliveries *deliveries; /* NULL: no records are kept */
 	atomic_uint_fast64_t drained;
 	struct wake caught_up; /* workers that were behind; the drainer waits */
-	struct wake *drainer;  /* to be told of a batch that is left to it; NULL: it polls */
+	struct wake *drainer;  /* signalled when a batch is left to it; NULL: it polls */
 
 	pthread_mutex_t lock;
 	bool is_set OWNED_BY(tail_held);
@@ -424,7 +424,7 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t 
 
 	tail_lock(t);
 	from = t->cursor;
-	t->is_left = false; /* what is left from here on is told again */
+	t->is_left = false; /* a batch that is left from here on sets it again */
 	tail_unlock(t);
 	fault = tail_read_page(c, deadline, from, INT64_MAX, &a);
 	*more = fault == PG_FINE && tail_deliver_page(t, &a) && pg_answer_rows(&a) == PAGE_ROWS;

@@ -2,7 +2,7 @@
 /*
  * INSERT ... SELECT FROM unnest() inserts its rows in the arrays' order, and RETURNING gives them
  * back in that order, so the i-th serial belongs to the i-th event.  An event that is alone has a
- * statement without arrays, for unnest() of nine arrays costs as much as its row.
+ * statement without arrays.
  *
  * drain_locked() is called only when there is something to drain: the call by itself costs more
  * than the look.  The look uses drain_locked()'s own conditions and an index, whatever the

@@ -368,7 +368,7 @@ START_TEST(the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind)
 	ck_assert(!log_tail_is_due(w.tail));
 	offer(b, false);
 	ck_assert_uint_eq(w.n, 0);
-	ck_assert_msg(wake_wait(&drainer, 0), "the drainer is told");
+	ck_assert_msg(wake_wait(&drainer, 0), "the drainer is notified");
 	ck_assert(log_tail_is_due(w.tail));
 	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
 	step();
