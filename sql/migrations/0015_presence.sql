@@ -219,6 +219,9 @@ CREATE FUNCTION presence_forget_sockets(p_ttl_s integer) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
+	IF (SELECT count(*) FROM nodes n WHERE n.lease > clock_timestamp()) > 1 THEN
+		RETURN;
+	END IF;
 	-- Who was seen by this process is not of an earlier one; and a locked row is one that
 	-- presence_beat() is about to write.  So it waits for no other transaction.
 	UPDATE user_presence u
@@ -232,7 +235,8 @@ END
 $$;
 COMMENT ON FUNCTION presence_forget_sockets IS
 	'Users who are known from sockets only are offline in 20 seconds unless they connect again. '
-	'The daemon calls it when it starts: the sockets were those of an earlier process.';
+	'The daemon calls it when it starts: the sockets were those of an earlier process. While other nodes '
+	'run, the users may have sockets there: those without one are offline after p_ttl_s.';
 
 -- Its parameters: $1 app, $2 status, $3 location, $4 deadline, $7 ids, $8 prefix of locations.  Each kind of query has its own text,
 -- so that the partial index and its order are used; without a status: all who are not offline.

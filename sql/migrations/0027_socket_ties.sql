@@ -96,8 +96,10 @@ COMMENT ON FUNCTION sockets_sweep IS
 -- A socket that ends a tie is named by the daemon, which knows the open ones: nothing here compares
 -- times, and rows that a client has renewed meanwhile from its next socket keep that one.
 CREATE FUNCTION sockets_tied(p_after text, p_most integer) RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+BEGIN
+	RETURN QUERY
 	SELECT x.socket FROM (
 		SELECT v.tab FROM viewers v WHERE v.tab <> ''
 		UNION
@@ -106,12 +108,14 @@ AS $$
 		SELECT r.socket_id FROM lock_requests r WHERE r.socket_id IS NOT NULL
 		UNION
 		SELECT s FROM user_presence p, unnest(p.sockets) AS s WHERE p.sockets <> '{}') x(socket)
-	WHERE x.socket COLLATE "C" > p_after
-	ORDER BY x.socket COLLATE "C" LIMIT p_most
+	WHERE x.socket COLLATE "C" > p_after AND NOT node_has_socket(x.socket)
+	ORDER BY x.socket COLLATE "C" LIMIT p_most;
+END
 $$;
 COMMENT ON FUNCTION sockets_tied IS
-	'The sockets to which something is tied, each once: at most p_most of those after p_after. The '
-	'daemon calls it when it starts, and sweeps those of an earlier process.';
+	'The sockets to which something is tied, each once: at most p_most of those after p_after. Those of '
+	'running nodes are left out. The daemon calls it when it starts, and sweeps those of an earlier '
+	'process.';
 
 REVOKE EXECUTE ON FUNCTION locks_sweep(text[]), presence_sweep(text[], text[]),
 	sockets_sweep(text[], text[]), sockets_tied(text, integer) FROM PUBLIC;

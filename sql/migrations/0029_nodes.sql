@@ -43,6 +43,14 @@ COMMENT ON COLUMN nodes.started IS
 COMMENT ON COLUMN nodes.lease IS
 	'The end of its lease. A row whose lease has ended counts as that of no node.';
 
+CREATE UNLOGGED TABLE node_apps (
+	node text NOT NULL,
+	app text NOT NULL,
+	PRIMARY KEY (node, app)
+);
+COMMENT ON TABLE node_apps IS
+	'The applications that each node serves. Rows of a node whose lease has ended do not count.';
+
 CREATE FUNCTION node_others(p_instance text) RETURNS integer
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -137,6 +145,53 @@ $$;
 COMMENT ON FUNCTION node_leave IS
 	'The node stops.';
 
-REVOKE EXECUTE ON FUNCTION node_others(text), node_conflict(text, text),
+CREATE FUNCTION log_apps_put(p_node text, p_apps json) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+BEGIN
+	IF p_node IS NOT NULL THEN
+		-- One node at a time: each sees what the others serve.
+		LOCK TABLE node_apps IN SHARE ROW EXCLUSIVE MODE;
+		DELETE FROM node_apps x WHERE x.node = p_node;
+		INSERT INTO node_apps (node, app)
+		SELECT p_node, r.app FROM json_to_recordset(p_apps) AS r(app text);
+	END IF;
+	DELETE FROM log_apps a
+	WHERE NOT EXISTS (SELECT FROM json_to_recordset(p_apps) AS r(app text) WHERE r.app = a.app)
+	AND NOT EXISTS (SELECT FROM node_apps x JOIN nodes n ON n.name = x.node
+			WHERE x.app = a.app AND n.lease > clock_timestamp());
+	-- Only what differs is written.
+	INSERT INTO log_apps AS a (app, max_channel_bytes, max_event_bytes, max_payload_bytes)
+	SELECT r.app, least(r.c, 2147483647), least(r.e, 2147483647), least(r.p, 2147483647)
+	FROM json_to_recordset(p_apps) AS r(app text, c bigint, e bigint, p bigint)
+	ON CONFLICT ON CONSTRAINT log_apps_pkey DO UPDATE SET
+		max_channel_bytes = excluded.max_channel_bytes,
+		max_event_bytes = excluded.max_event_bytes,
+		max_payload_bytes = excluded.max_payload_bytes
+	WHERE (a.max_channel_bytes, a.max_event_bytes, a.max_payload_bytes) IS DISTINCT FROM
+		(excluded.max_channel_bytes, excluded.max_event_bytes, excluded.max_payload_bytes);
+END
+$$;
+COMMENT ON FUNCTION log_apps_put IS
+	'Stores the applications of a node, or of a daemon that is alone (p_node NULL), and their limits in '
+	'log_apps. Applications that no node serves any more are deleted.';
+
+CREATE FUNCTION node_of_socket(p_socket_id text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN p_socket_id COLLATE "C" ~ '^[0-9]{1,10}[.][0-9]{1,10}$'
+	    THEN (split_part(p_socket_id, '.', 1)::bigint >> 19)::integer END;
+COMMENT ON FUNCTION node_of_socket IS
+	'The number of the node in the id of a socket; of a daemon that is alone: any number.';
+
+CREATE FUNCTION node_has_socket(p_socket_id text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT EXISTS (SELECT FROM nodes n WHERE n.number = node_of_socket(p_socket_id)
+		       AND n.lease > clock_timestamp())
+$$;
+COMMENT ON FUNCTION node_has_socket IS
+	'Whether the socket is one of a node. False for every socket of a daemon that is alone.';
+
+REVOKE EXECUTE ON FUNCTION log_apps_put(text, json), node_has_socket(text), node_others(text), node_conflict(text, text),
 	node_take(text, text, integer, text, text, integer, text), node_renew(text, integer),
 	node_leave(text) FROM PUBLIC;

@@ -88,7 +88,7 @@ const struct option conf_options[] = {
 	  .help = "TCP congestion control of accepted connections, such as cubic or reno; empty "
 		  "leaves the kernel's." },
 	{ AT(server, node), .type = OPTION_STRING, .fallback = "",
-	  .help = "Name of this node in delivery records; empty is the host's name." },
+	  .help = "Name of this node, in delivery records and in a cluster; empty is the host's name." },
 	{ AT(server, state_dir), .type = OPTION_STRING, .fallback = "",
 	  .env = "STATE_DIRECTORY",
 	  .help = "Folder for a file with the position of the last delivered event, by "
@@ -141,9 +141,10 @@ const struct option conf_options[] = {
 		  "uses the database when it comes; until then publishes that must be committed "
 		  "are answered with 503." },
 	{ AT(database, takeover_wait_s), RANGE(0, 600), .unit = "seconds", .fallback = "30",
-	  .help = "One daemon at a time uses a database. A daemon that finds another one waits "
-		  "so long for its end, and then exits; likewise for a session of another role "
-		  "that holds the lock for migrations." },
+	  .help = "One daemon at a time uses a database, or several nodes of different names. A "
+		  "daemon that finds another one in its place waits so long for its end, and then "
+		  "exits; likewise for a session of another role that holds the lock for "
+		  "migrations." },
 	{ AT(database, commit_timeout_ms), RANGE(10, 600000), .unit = "milliseconds",
 	  .fallback = "3000",
 	  .help = "A publish that must be committed waits no longer than this; then it is "

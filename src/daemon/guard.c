@@ -211,14 +211,14 @@ static int guard_find_other(struct guard *g, struct guard_other *out, char **why
 		.values = values
 	};
 	struct pg_answer a = { 0 };
-	bool is_table;
+	bool is_there;
 
 	*out = (struct guard_other){ 0 };
 	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &exists, &a) != PG_FINE)
 		return guard_fail(g, why);
-	is_table = pg_answer_bool(&a, 0, 0);
+	is_there = pg_answer_bool(&a, 0, 0);
 	pg_answer_release(&a);
-	if (!is_table)
+	if (!is_there)
 		return 0;
 	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
 		return guard_fail(g, why);

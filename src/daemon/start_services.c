@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include "base/mem.h"
 #include "pg/pool.h"
+#include "bus/bus.h"
 #include "conf/conf.h"
 #include "conf/conninfo.h"
 #include "log/housekeeper.h"
@@ -40,6 +41,7 @@ static struct pg_pool_conf services_sync_pool_conf(const struct scopewired *d)
 int make_services(struct scopewired *d)
 {
 	struct pg_pool_conf pc = services_sync_pool_conf(d);
+	char *node;
 
 	d->pool = pg_pool_new(&pc);
 	d->jobs = jobs_new(d->pool, d->conf);
@@ -53,7 +55,9 @@ int make_services(struct scopewired *d)
 	d->authorize_pool = pg_pool_new(&pc);
 	d->once = idempotency_new(d->authorize_pool);
 	d->quotas = quotas_new(&d->conf->sync);
-	d->webhooks = webhooks_new(d->conf, d->pool);
+	node = bus_is_cluster(d->bus) ? conf_node(&d->conf->server) : xstrdup("");
+	d->webhooks = webhooks_new(d->conf, d->pool, node);
+	free(node);
 	if (!d->webhooks)
 		return give_up(EX_OSERR, xstrdup("webhooks: libcurl could not be started"));
 	return EX_OK;

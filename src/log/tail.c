@@ -29,6 +29,7 @@ static struct TSA(capability("mutex")) tail_held {
 
 struct log_tail {
 	char *node;
+	bool expects_others; /* nodes, with other applications */
 	struct directory *directory;
 	struct deliveries *deliveries; /* NULL: no records are kept */
 	atomic_uint_fast64_t drained;
@@ -111,6 +112,11 @@ void log_tail_tell(struct log_tail *t, struct wake *drainer)
 	tail_lock(t);
 	t->drainer = drainer;
 	tail_unlock(t);
+}
+
+void log_tail_expect_others(struct log_tail *t)
+{
+	t->expects_others = true;
 }
 
 void log_tail_count_drained(struct log_tail *t, unsigned n)
@@ -304,7 +310,7 @@ static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *ap
 	if (tail_is_passed_locked(t, row->serial))
 		return;
 	if (!app) {
-		if (clock_mono() - t->complained < COMPLAIN_US)
+		if (t->expects_others || clock_mono() - t->complained < COMPLAIN_US)
 			return;
 		t->complained = clock_mono();
 		log_warn("database: event %.*s names no application that exists here; it is not "

@@ -33,6 +33,10 @@ void log_tail_free(struct log_tail *t); /* NULL is fine */
  * other call. */
 void log_tail_keep(struct log_tail *t, const char *path);
 
+/* Other nodes may serve applications that this one does not: their rows are skipped and not logged.
+ * Before any other call. */
+void log_tail_expect_others(struct log_tail *t);
+
 /*
  * Once for each connection, before anything else: prepares its statements, checks the log's epoch
  * and, the first time, sets the cursor to where the node left it.  A log of another epoch is

@@ -711,6 +711,8 @@ int log_writer_start(const struct conf *conf, const char *conninfo, struct direc
 	w->write = log_write_new(node);
 	w->tail = log_tail_new(node, d, w->conf->deliveries ? w->deliveries : NULL);
 	free(node);
+	if (bus && bus_is_cluster(bus))
+		log_tail_expect_others(w->tail);
 	writer_keep_position(w, conf);
 	err = wake_init(&w->closed);
 	if (!err)

@@ -53,7 +53,7 @@ static const struct {
 	  "a schema of its own" },
 	{ "42601", NULL, "the server may be too old: PostgreSQL 15 or newer is needed" },
 	/* the first function that a start calls */
-	{ "42883", "daemon_other",
+	{ "42883", "node_conflict",
 	  "the schema %s has tables, but not its functions: it was restored only in part. "
 	  "If nothing in it is needed, DROP SCHEMA %s CASCADE and start again; otherwise "
 	  "restore a whole dump" },

@@ -26,6 +26,7 @@ static struct TSA(capability("mutex")) watch_held {
 
 struct apps_watch {
 	struct pg_runner *runner;
+	char *node; /* NULL: the daemon is alone */
 	void (*on_change)(void *ctx);
 	void *ctx;
 	pthread_mutex_t lock;
@@ -125,22 +126,13 @@ static enum pg_fault apps_read_table(struct pg_connection *c, struct app_set **o
 }
 
 /* Stores the limits of the applications in force for SQL publishers. */
-static enum pg_fault apps_write_limits(struct pg_connection *c)
+static enum pg_fault apps_write_limits(const struct apps_watch *w, struct pg_connection *c)
 {
-	/* Only what differs is written. */
-	static const char sql[] =
-		"WITH now AS (SELECT * FROM json_to_recordset($1::json) AS "
-		"r(app text, c bigint, e bigint, p bigint)), gone AS (DELETE FROM log_apps a WHERE "
-		"NOT EXISTS (SELECT FROM now WHERE now.app = a.app)) INSERT INTO log_apps AS a "
-		"SELECT app, least(c, 2147483647), least(e, 2147483647), least(p, 2147483647) "
-		"FROM now ON CONFLICT (app) DO UPDATE SET max_channel_bytes = "
-		"excluded.max_channel_bytes, max_event_bytes = excluded.max_event_bytes, "
-		"max_payload_bytes = excluded.max_payload_bytes WHERE (a.max_channel_bytes, "
-		"a.max_event_bytes, a.max_payload_bytes) IS DISTINCT FROM "
-		"(excluded.max_channel_bytes, excluded.max_event_bytes, "
-		"excluded.max_payload_bytes)";
 	struct app_set *apps = apps_current();
-	struct pg_query q = { .sql = sql, .n = 1 };
+	const char *values[2] = { w->node, NULL };
+	const struct pg_query q = { .sql = "SELECT log_apps_put($1::text, $2::json)",
+				    .n = 2,
+				    .values = values };
 	struct strbuf b;
 	enum pg_fault fault;
 
@@ -158,7 +150,7 @@ static enum pg_fault apps_write_limits(struct pg_connection *c)
 			    a->limits.max_event_name_bytes, a->limits.max_event_payload_bytes);
 	}
 	strbuf_add_c(&b, ']');
-	q.values = (const char *const[]){ b.ptr };
+	values[1] = b.ptr;
 	fault = pg_conn_run(c, clock_mono() + QUERY_US, &q, NULL);
 	strbuf_release(&b);
 	app_set_unref(apps);
@@ -205,7 +197,7 @@ static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connectio
 	apps_watch_install_locked(w);
 	apps_watch_unlock(w);
 	app_set_unref(old);
-	return apps_write_limits(c);
+	return apps_write_limits(w, c);
 }
 
 /* -- the thread -- */
@@ -241,6 +233,7 @@ static void apps_watch_free(struct apps_watch *w) NO_TSA /* no other thread has 
 	pthread_mutex_destroy(&w->lock);
 	app_set_unref(w->file_apps);
 	app_set_unref(w->table_apps);
+	free(w->node);
 	free(w);
 }
 
@@ -258,6 +251,8 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 	};
 	int err;
 
+	if (conf->cluster.driver != CLUSTER_LOCAL)
+		w->node = conf_node(&conf->server);
 	w->on_change = on_change;
 	w->ctx = ctx;
 	pthread_mutex_init(&w->lock, NULL);

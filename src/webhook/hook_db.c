@@ -289,7 +289,9 @@ void hook_db_init(struct hook_db *db, const struct hook_db_parts *parts)
 	db->dispatcher = parts->dispatcher;
 	db->reported = parts->reported;
 	db->has_deliveries = parts->has_deliveries;
-	db->queue = (struct queue){ .pool = parts->pool, .post = hook_db_on_answer, .ctx = db };
+	db->queue = (struct queue){
+		.pool = parts->pool, .node = parts->node, .post = hook_db_on_answer, .ctx = db
+	};
 	mailbox_init(&db->answers, 0);
 }
 

@@ -24,6 +24,7 @@ struct hook_db_parts {
 	struct reported *reported;
 	struct pg_pool *pool;
 	bool has_deliveries; /* there are delivery records */
+	const char *node;    /* as in struct queue */
 };
 
 struct hook_db {

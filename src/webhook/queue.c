@@ -10,10 +10,12 @@
 #define COLUMNS_MAX 8
 
 static const struct pg_statement statements[QUEUE_QUERIES] = {
-	[QUEUE_LOAD] = { .sql = "SELECT r.app, r.channel, r.user_id FROM webhook_reported r",
+	[QUEUE_LOAD] = { .sql = "SELECT r.app, r.channel, r.user_id FROM webhook_reported r "
+				"WHERE r.node = $1::text",
 			 .is_repeatable = true },
 	[QUEUE_WRITE] = { .sql = "SELECT webhook_write($1::text[], $2::text[], $3::text[], "
-				 "$4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[])",
+				 "$4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], "
+				 "$9::text)",
 			  .takes_locks = true },
 	[QUEUE_CLAIM] = { .sql = "SELECT c.id, c.app, c.endpoint, c.channel, c.event "
 				 "FROM webhook_claim($1::integer, $2::integer, $3::integer) c",
@@ -133,12 +135,12 @@ static void columns_release(struct columns *c)
 
 void queue_load(struct queue *q)
 {
-	queue_call(q, QUEUE_LOAD, 0, NULL);
+	queue_call(q, QUEUE_LOAD, 1, (const char *const[]){ q->node });
 }
 
 void queue_write(struct queue *q, const struct hook_list *hooks)
 {
-	const char *values[COLUMNS_MAX];
+	const char *values[COLUMNS_MAX + 1];
 	struct columns c;
 
 	columns_init(&c);
@@ -157,7 +159,8 @@ void queue_write(struct queue *q, const struct hook_list *hooks)
 	}
 	for (size_t i = 0; i < COLUMNS_MAX; i++)
 		values[i] = columns_finish(&c, i);
-	queue_call(q, QUEUE_WRITE, COLUMNS_MAX, values);
+	values[COLUMNS_MAX] = q->node;
+	queue_call(q, QUEUE_WRITE, COLUMNS_MAX + 1, values);
 	columns_release(&c);
 }
 

@@ -36,6 +36,7 @@ void queue_answer_free(struct queue_answer *a);
 
 struct queue {
 	struct pg_pool *pool;
+	const char *node; /* of the cluster; "": the daemon is alone */
 	/* Takes the answer; any thread. */
 	void (*post)(void *ctx, struct queue_answer *a);
 	void *ctx;

@@ -21,6 +21,7 @@
 struct webhooks {
 	const struct conf_webhooks *conf;
 	struct pg_pool *pool;
+	char *node;
 	struct directory *directory;
 	struct sender *sender;
 	atomic_bool is_stopping;
@@ -142,14 +143,16 @@ RUNS_ON(on_webhook) static void *webhooks_run(void *arg)
 	return NULL;
 }
 
-struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool)
+struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool, const char *node)
 {
 	struct webhooks *w = xcalloc(1, sizeof(*w));
 
 	w->conf = &conf->webhooks;
 	w->pool = pool;
+	w->node = xstrdup(node);
 	w->sender = sender_new(w->conf);
 	if (!w->sender) {
+		free(w->node);
 		free(w);
 		return NULL;
 	}
@@ -163,6 +166,7 @@ struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool)
 						    .dispatcher = &w->dispatcher,
 						    .reported = &w->transitions.reported,
 						    .pool = pool,
+						    .node = w->node,
 						    .has_deliveries = conf->database.deliveries });
 	return w;
 }
@@ -199,5 +203,6 @@ void webhooks_free(struct webhooks *w)
 	backlog_release(&w->backlog);
 	lanes_release(&w->dispatcher.lanes);
 	sender_free(w->sender);
+	free(w->node);
 	free(w);
 }

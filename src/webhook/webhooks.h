@@ -11,8 +11,10 @@
 
 struct webhooks;
 
-/* conf and the pool outlive it. */
-struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool) MUSTCHECK;
+/* conf and the pool outlive it; node, which is copied, is this one's name in the cluster, "" for a
+ * daemon that is alone. */
+struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool, const char *node)
+	MUSTCHECK;
 /* 0 or -errno.  The directory outlives webhooks_stop(). */
 int webhooks_start(struct webhooks *w, struct directory *d) MUSTCHECK;
 /*

@@ -248,3 +248,65 @@ describe('who may use a database', { concurrency: 2 }, () => {
 		assert.match(daemon.child.log, /\[cluster\] driver = redis: is not available yet; use postgres/);
 	});
 });
+
+describe('what a node starts does no harm to the others', { concurrency: 2 }, () => {
+	const apps = async (daemon) => (await daemon.query('SELECT app FROM log_apps ORDER BY app')).map((row) => row.app);
+
+	test('a node with other applications adds them, and leaves those of the others', async (t) => {
+		const database = await newDatabase();
+		const one = node(t, database, 'a');
+		const two = node(t, database, 'b', { app: { id: 'other', key: 'other' } });
+		await one.start();
+		await two.start();
+		await waitFor(async () => (await apps(one)).length === 2, 'the applications of both');
+		const wires = await Promise.all([one, two].map(async (daemon) => {
+			const wire = await daemon.connect();
+			await wire.subscribe('c');
+			return wire;
+		}));
+		for (const daemon of [one, two, one]) {
+			await daemon.query(`SELECT broadcast('c', 'ToOne', '{}', app => 'client-portal'),
+				broadcast('c', 'ToTwo', '{}', app => 'other')`);
+			await wires[0].next({ event: 'ToOne' });
+			await wires[1].next({ event: 'ToTwo' });
+		}
+		assert.doesNotMatch(one.logText + two.logText, /names no application/);
+		one.options.app = { max_event_payload_in_kb: 50 };
+		one.apps = [{ ...one.app, max_event_payload_in_kb: 50 }];
+		one.writeConfig();
+		one.child.kill('SIGHUP');
+		await waitFor(async () => (await one.query(`SELECT FROM log_apps WHERE app = 'client-portal'
+			AND max_payload_bytes = 51200`)).length === 1, 'the new limit');
+		assert.deepEqual(await apps(one), ['client-portal', 'other']);
+		await two.restart();
+		assert.deepEqual(await apps(one), ['client-portal', 'other']);
+		two.apps = [{ ...two.app, id: 'third', key: 'third' }];
+		await two.restart();
+		await waitFor(async () => String(await apps(one)) === 'client-portal,third', 'what no node serves is deleted');
+	});
+
+	test('viewers and locks of sockets of other nodes stay, those of a node that was killed end', async (t) => {
+		const [one, two] = await startNodes(t, 2);
+		const [first, second] = await Promise.all([one, two].map((daemon) => daemon.connect()));
+		await one.query(`INSERT INTO viewers (app, resource_type, resource_id, user_id, tab, mode, since, expires_at)
+			SELECT 'client-portal', 'client', s, 1, s, 'viewing', now(), now() + interval '1 h' FROM unnest($1::text[]) s`,
+		[[first.socketId, second.socketId]]);
+		await one.query(`INSERT INTO user_presence (app, user_id, status) VALUES ('client-portal', 7, 'online')`);
+		await two.kill();
+		await two.start();
+		const left = () => one.query(`SELECT tab FROM viewers WHERE expires_at > now() + interval '50 min'`);
+		await waitFor(async () => (await left()).length === 1, 'the viewer of the killed node ends');
+		assert.deepEqual(await left(), [{ tab: first.socketId }]);
+		assert.deepEqual(await one.query(`SELECT node_has_socket($1) AS a, node_has_socket($2) AS b,
+			(SELECT last_seen_at > now() - interval '30 s' FROM user_presence) AS seen`, [first.socketId, second.socketId]),
+		[{ a: true, b: false, seen: true }]);
+	});
+
+	test('each node keeps what it has reported by webhooks', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { webhooks: '[{"url":"http://127.0.0.1:1/","event_types":["channel_occupied"]}]' },
+		});
+		await subscribers(nodes, 'c');
+		await waitFor(async () => (await nodes[0].query('SELECT node FROM webhook_reported ORDER BY node'))
+			.map((row) => row.node).join() === 'a,b', 'a row of each node');
+	});
+});
