@@ -72,7 +72,7 @@ struct guard {
 
 	/* the guard's thread only */
 	struct pg_connection *conn;
-	bool is_leaving;
+	bool is_holding, is_leaving;
 	char *logged_why;  /* the last one */
 	char *logged_lock; /* the last one */
 	usec_t lock_again_at;
@@ -95,12 +95,15 @@ static bool guard_is_stopping(const struct guard *g)
 	return atomic_load(&g->is_stopping);
 }
 
-/* While pg_conn waits. */
+/*
+ * While pg_conn waits.  A node that stops needs its session once more, to deregister: a statement
+ * that is under way ends first.
+ */
 static int guard_tick(void *ctx)
 {
 	const struct guard *g = ctx;
 
-	return guard_is_stopping(g) && !g->is_leaving;
+	return guard_is_stopping(g) && !g->is_leaving && !(g->is_node && g->is_holding);
 }
 
 /* -- what main sees -- */
@@ -474,6 +477,7 @@ static void guard_hold(struct guard *g)
 	bool is_there = true;
 
 	g->has_lease_ended = false;
+	g->is_holding = true;
 	health_set(g->health, HEALTH_DATABASE, NULL);
 	atomic_store(&g->has_held, true);
 	pg_gate_set(true);
@@ -487,6 +491,7 @@ static void guard_hold(struct guard *g)
 		if (is_there)
 			is_there = pg_conn_idle(g->conn, wake_fd(&g->wake), until) == PG_FINE;
 	}
+	g->is_holding = false;
 }
 
 /* The next daemon need not find out that this one has ended. */
