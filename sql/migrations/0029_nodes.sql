@@ -43,6 +43,23 @@ COMMENT ON COLUMN nodes.started IS
 COMMENT ON COLUMN nodes.lease IS
 	'The end of its lease. A row whose lease has ended counts as that of no node.';
 
+-- Every role of a database can listen and notify.  So the name of the nodes' channel has a secret.
+CREATE TABLE node_secret (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	secret text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '')
+);
+COMMENT ON TABLE node_secret IS
+	'What only nodes know of the name of the channel on which they notify each other, in one row.';
+INSERT INTO node_secret DEFAULT VALUES;
+
+CREATE FUNCTION node_channel(p_prefix text) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT p_prefix || '_' || s.secret FROM node_secret s
+$$;
+COMMENT ON FUNCTION node_channel IS
+	'The channel on which nodes notify each other.';
+
 CREATE UNLOGGED TABLE node_apps (
 	node text NOT NULL,
 	app text NOT NULL,
@@ -80,7 +97,7 @@ COMMENT ON FUNCTION node_conflict IS
 
 -- A row of the same instance is that of its earlier session, which may not have ended yet.
 CREATE FUNCTION node_take(p_instance text, p_name text, p_process integer, p_address text,
-			  p_version text, p_lease_ms integer, p_channel text, OUT number integer,
+			  p_version text, p_lease_ms integer, p_prefix text, OUT number integer,
 			  OUT others integer)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -110,7 +127,7 @@ BEGIN
 	END IF;
 	others := node_others(p_instance);
 	IF others > 0 THEN
-		PERFORM pg_notify(p_channel, '1 ' || number || ' J');
+		PERFORM pg_notify(node_channel(p_prefix), '1 ' || number || ' J');
 	END IF;
 END
 $$;
@@ -192,6 +209,6 @@ $$;
 COMMENT ON FUNCTION node_has_socket IS
 	'Whether the socket is one of a node. False for every socket of a daemon that is alone.';
 
-REVOKE EXECUTE ON FUNCTION log_apps_put(text, json), node_has_socket(text), node_others(text), node_conflict(text, text),
+REVOKE EXECUTE ON FUNCTION log_apps_put(text, json), node_has_socket(text), node_channel(text), node_others(text), node_conflict(text, text),
 	node_take(text, text, integer, text, text, integer, text), node_renew(text, integer),
 	node_leave(text) FROM PUBLIC;

@@ -92,6 +92,17 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	[METRIC_NOTIFICATION_QUEUE] = { GAUGE("notification_queue_usage"), .unit = METRIC_RATIO,
 	  .help = "How full the queue of notifications of PostgreSQL is; commits fail when it is "
 		  "full." },
+	[METRIC_BUS_NODES] = { GAUGE("bus_nodes"),
+	  .help = "Other nodes of the cluster that have a lease." },
+	[METRIC_BUS_SENT] = { COUNTER("bus_sent_total"),
+	  .help = "Client events and events of durability none that were sent to the other nodes." },
+	[METRIC_BUS_RECEIVED] = { COUNTER("bus_received_total"),
+	  .help = "Those that were received from other nodes." },
+	[METRIC_BUS_NOTIFICATIONS] = { COUNTER("bus_notifications_total"),
+	  .help = "Notifications that were received from other nodes." },
+	[METRIC_BUS_DROPPED] = { COUNTER("bus_dropped_total"),
+	  .help = "Messages between nodes that were dropped: too large, the queue was full, the "
+		  "database was not available, or the workers did not keep up." },
 	[METRIC_POOL_CONNECTIONS] = { GAUGE("pool_connections"), LABELS(METRIC_BY_POOL),
 	  .help = "Connections of a pool to the database that are open." },
 	[METRIC_POOL_WAITING] = { GAUGE("pool_waiting"), LABELS(METRIC_BY_POOL),

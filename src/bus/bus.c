@@ -4,6 +4,7 @@
  * and the receivers lock by themselves; the rest does not change after the start.
  */
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/str.h"
 #include "bus/bus.h"
 #include "bus/driver.h"
@@ -16,7 +17,6 @@ struct bus {
 	void *state; /* the driver's, between start and stop */
 	bool is_started;
 	bool is_cluster;
-	char *channel;
 	struct bus_driver_conf conf;
 	struct bus_receivers receivers;
 	atomic_uint number, others;
@@ -25,11 +25,7 @@ struct bus {
 struct bus *bus_new(const struct conf *conf, const char *conninfo)
 {
 	struct bus *b = xcalloc(1, sizeof(*b));
-	struct strbuf channel;
 
-	strbuf_init(&channel, 64);
-	strbuf_addf(&channel, "%s_bus", conf->cluster.prefix);
-	b->channel = channel.ptr;
 	b->is_cluster = conf->cluster.driver != CLUSTER_LOCAL;
 	b->driver = b->is_cluster ? &bus_postgres : &bus_local;
 	atomic_init(&b->number, 0);
@@ -37,7 +33,6 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 	bus_receivers_init(&b->receivers);
 	b->conf = (struct bus_driver_conf){ .conf = conf,
 					    .conninfo = conninfo,
-					    .channel = b->channel,
 					    .number = &b->number,
 					    .others = &b->others,
 					    .receivers = &b->receivers };
@@ -49,7 +44,6 @@ void bus_free(struct bus *b)
 	if (!b)
 		return;
 	bus_receivers_release(&b->receivers);
-	free(b->channel);
 	free(b);
 }
 
@@ -74,20 +68,21 @@ bool bus_is_cluster(const struct bus *b)
 	return b->is_cluster;
 }
 
-const char *bus_channel(const struct bus *b)
+void bus_set_directory(struct bus *b, struct directory *d)
 {
-	return b->channel;
-}
-
-void bus_set_node(struct bus *b, unsigned number, unsigned others)
-{
-	atomic_store(&b->number, number);
-	atomic_store(&b->others, others);
+	bus_receivers_set_directory(&b->receivers, d);
 }
 
 void bus_set_others(struct bus *b, unsigned others)
 {
 	atomic_store(&b->others, others);
+	metric_set(METRIC_BUS_NODES, others);
+}
+
+void bus_set_node(struct bus *b, unsigned number, unsigned others)
+{
+	atomic_store(&b->number, number);
+	bus_set_others(b, others);
 }
 
 const atomic_uint *bus_node_number(const struct bus *b)
@@ -99,6 +94,32 @@ void bus_log_grew(struct bus *b)
 {
 	if (atomic_load_explicit(&b->others, memory_order_relaxed))
 		b->driver->log_grew(b->state);
+}
+
+void bus_publish_event(struct bus *b, const struct event *e)
+{
+	const struct bus_message m = { .kind = BUS_EVENT,
+				       .app = sv(e->app->id),
+				       .channel = e->channel,
+				       .name = e->name,
+				       .id = sv(e->id),
+				       .data = msgbuf_view(e->data),
+				       .exclude = e->exclude_socket,
+				       .published_at = e->published_at };
+
+	if (atomic_load_explicit(&b->others, memory_order_relaxed))
+		b->driver->publish(b->state, &m);
+}
+
+void bus_publish_client_event(struct bus *b, const struct app *app, struct str_view channel,
+			      struct str_view text)
+{
+	const struct bus_message m = {
+		.kind = BUS_CLIENT_EVENT, .app = sv(app->id), .channel = channel, .data = text
+	};
+
+	if (atomic_load_explicit(&b->others, memory_order_relaxed))
+		b->driver->publish(b->state, &m);
 }
 
 void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx)

@@ -3,8 +3,8 @@
 #define BUS_BUS_H
 /*
  * What the nodes of a cluster send each other.  Order and truth are in the event log; the bus only
- * carries what may be lost: here, that the log has grown, so that the other nodes read it at once
- * and not at their next poll.
+ * carries what may be lost: that the log has grown, so that the other nodes read it at once and not
+ * at their next poll; client events; and published events that are not in the log.
  *
  * How it is carried is the driver's part (bus/driver.h).  With cluster.driver = local there is no
  * other node, and no function here does anything.
@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include "base/annotate.h"
 #include "conf/conf.h"
+#include "core/directory.h"
 
 struct bus;
 
@@ -25,8 +26,9 @@ void bus_stop(struct bus *b);
 
 /* There may be other nodes. */
 bool bus_is_cluster(const struct bus *b);
-/* The channel on which the nodes notify each other in PostgreSQL. */
-const char *bus_channel(const struct bus *b);
+/* Where messages of other nodes go.  NULL: they are dropped; when that call has returned, the
+ * earlier directory is not in use any more. */
+void bus_set_directory(struct bus *b, struct directory *d);
 
 /* -- any thread -- */
 
@@ -38,6 +40,11 @@ const atomic_uint *bus_node_number(const struct bus *b);
 
 /* Events were committed: notifies the other nodes, if there are any.  Does not wait. */
 void bus_log_grew(struct bus *b);
+/* Sends an event of durability none to the other nodes, if there are any.  Does not wait. */
+void bus_publish_event(struct bus *b, const struct event *e);
+/* The same for a client event, whose frame has this text. */
+void bus_publish_client_event(struct bus *b, const struct app *app, struct str_view channel,
+			      struct str_view text);
 /*
  * Sets the function that is called when another node did so, on the bus's thread; it must not wait.
  * fn NULL: none; when that call has returned, the earlier function is not running any more.

@@ -12,7 +12,6 @@
 struct bus_driver_conf {
 	const struct conf *conf;
 	const char *conninfo;
-	const char *channel; /* of notifications in PostgreSQL */
 	atomic_uint *number; /* of this node; 0: none yet */
 	atomic_uint *others; /* nodes; a driver sets it when it receives from one */
 	struct bus_receivers *receivers;
@@ -24,5 +23,7 @@ struct bus_driver {
 	void (*stop)(void *driver);
 	/* Any thread; only while there are other nodes. */
 	void (*log_grew)(void *driver);
+	/* The same.  Never waits: what cannot be sent is dropped and counted. */
+	void (*publish)(void *driver, const struct bus_message *m);
 };
 #endif

@@ -17,8 +17,13 @@ static void local_log_grew(void *driver UNUSED)
 {
 }
 
+static void local_publish(void *driver UNUSED, const struct bus_message *m UNUSED)
+{
+}
+
 const struct bus_driver bus_local = {
 	.start = local_start,
 	.stop = local_stop,
 	.log_grew = local_log_grew,
+	.publish = local_publish,
 };

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One lock, held while a function runs, so that a function that was unset is not running.  The
- * functions only wake threads and fill mailboxes.
+ * One lock, held while a receiver is in use, so that one that was unset is not.  The receivers only
+ * wake threads and fill mailboxes.
+ *
+ * While the workers do not keep up, messages are dropped: there is no one who could wait.
  */
+#include "base/metric.h"
+#include "base/str.h"
 #include "bus/receivers.h"
+#include "wire/pusher.h"
 
 struct bus_receivers_held bus_receivers_held;
 
@@ -36,6 +41,53 @@ void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx), void 
 	r->on_log = fn;
 	r->log_ctx = ctx;
 	receivers_unlock(r);
+}
+
+void bus_receivers_set_directory(struct bus_receivers *r, struct directory *d)
+{
+	receivers_lock(r);
+	r->directory = d;
+	receivers_unlock(r);
+}
+
+static void receivers_client_event(struct directory *d, const struct app *app,
+				   const struct bus_message *m)
+{
+	struct msgbuf *frame = ws_text_frame(m->data);
+
+	directory_send(d, app, m->channel, frame, 0);
+	msgbuf_unref(frame);
+}
+
+static void receivers_event(struct directory *d, struct app *app, const struct bus_message *m)
+{
+	struct msgbuf *data = msgbuf_from(m->data);
+	struct event *e = event_new(app, m->channel, m->name, data);
+
+	msgbuf_unref(data);
+	str_copy(e->id, sizeof(e->id), m->id);
+	e->exclude_socket = m->exclude;
+	e->durability = DURABILITY_NONE;
+	e->published_at = m->published_at;
+	directory_fan_out(d, e);
+	event_unref(e);
+}
+
+void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m)
+{
+	struct app_set *apps = apps_current();
+	struct app *app = app_set_by_id(apps, m->app);
+
+	metric_add(METRIC_BUS_RECEIVED, 1);
+	receivers_lock(r);
+	if (r->directory && directory_is_behind(r->directory))
+		metric_add(METRIC_BUS_DROPPED, 1);
+	else if (r->directory && app && app->enabled && m->kind == BUS_CLIENT_EVENT)
+		receivers_client_event(r->directory, app, m);
+	else if (r->directory && app && app->enabled)
+		receivers_event(r->directory, app, m);
+	receivers_unlock(r);
+	app_set_unref(apps);
 }
 
 void bus_receivers_log(struct bus_receivers *r)

@@ -2,11 +2,13 @@
 #ifndef BUS_RECEIVERS_H
 #define BUS_RECEIVERS_H
 /*
- * The functions that are called for what arrives from other nodes.  The drivers call them, on their
- * own thread; other threads set them.
+ * Where what arrives from other nodes goes.  The drivers call these functions, on their own thread;
+ * other threads set the receivers.
  */
 #include <pthread.h>
 #include "base/annotate.h"
+#include "bus/message.h"
+#include "core/directory.h"
 
 /* For clang: this thread holds the lock. */
 extern struct TSA(capability("mutex")) bus_receivers_held {
@@ -14,7 +16,8 @@ extern struct TSA(capability("mutex")) bus_receivers_held {
 } bus_receivers_held;
 
 struct bus_receivers {
-	pthread_mutex_t lock; /* held while a function runs */
+	pthread_mutex_t lock; /* held while a receiver is in use */
+	struct directory *directory OWNED_BY(bus_receivers_held); /* NULL: not yet, or no longer */
 	void (*on_log)(void *ctx) OWNED_BY(bus_receivers_held);
 	void *log_ctx OWNED_BY(bus_receivers_held);
 };
@@ -23,6 +26,10 @@ void bus_receivers_init(struct bus_receivers *r);
 void bus_receivers_release(struct bus_receivers *r);
 /* As bus_watch_log(). */
 void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx), void *ctx);
+/* As bus_set_directory(). */
+void bus_receivers_set_directory(struct bus_receivers *r, struct directory *d);
+/* Another node's client event, or its event that is not in the log. */
+void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m);
 /* Another node's events are in the log. */
 void bus_receivers_log(struct bus_receivers *r);
 #endif

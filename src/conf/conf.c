@@ -16,7 +16,7 @@
 #define DEFAULT_DEMO   SCOPEWIRE_PKGDATADIR "/demo"
 #define APP_SECTION    "app "
 
-#define CLUSTER_PREFIX_MAX 40 /* a name of PostgreSQL has at most 63 bytes */
+#define CLUSTER_PREFIX_MAX 30 /* node_channel() adds 33 bytes; a name of PostgreSQL has 63 */
 
 char *conf_node(const struct conf_server *s)
 {

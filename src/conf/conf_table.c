@@ -203,7 +203,7 @@ const struct option conf_options[] = {
 		  "the lease five times in it." },
 	{ AT(cluster, prefix), .type = OPTION_STRING, .fallback = "scopewire",
 	  .help = "First part of the name of the nodes' channel of notifications, the same on all "
-		  "nodes; schemas of one database need different ones." },
+		  "nodes." },
 
 	{ AT(sync, connections), RANGE(2, 32), .fallback = "6",
 	  .help = "Connections to the database that serve /api/sync. An application uses at "

@@ -42,6 +42,9 @@ struct hub_conf {
 	uint64_t (*on_granted)(void *ctx, struct app *app, struct str_view channel,
 			       const struct grant_mark *mark);
 	void (*on_grant_left)(void *ctx, uint64_t grant);
+	/* A client event for the subscribers on other nodes; may be NULL.  Must not wait. */
+	void (*on_client_event)(void *ctx, const struct app *app, struct str_view channel,
+				struct str_view text);
 	void *socket_ctx;
 };
 

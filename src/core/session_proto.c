@@ -687,6 +687,9 @@ static void proto_forward_client_event(struct session *s, const struct client_fr
 		metric_add_at(METRIC_EVENTS_IN, VIA_CLIENT, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)f->data.len, 1);
 		workers = directory_send(d, s->app, f->channel, frame, s->id);
+		if (s->hub->conf.on_client_event)
+			s->hub->conf.on_client_event(s->hub->conf.socket_ctx, s->app, f->channel,
+						     strbuf_view(&s->hub->text));
 		proto_show_client_event(s, &e);
 		proto_report_client_event(s, &e);
 		msgbuf_unref(frame);

@@ -54,6 +54,7 @@ struct guard {
 	struct bus *bus;
 	bool is_node;	   /* of a cluster; else it uses the database alone */
 	unsigned lease_ms; /* of a node */
+	char *prefix;	   /* cluster.prefix */
 	bool is_migrate_only;
 	pthread_t thread;
 	struct wake wake;    /* of the guard's thread */
@@ -318,9 +319,8 @@ static int guard_take_alone(struct guard *g, const char *process, bool *has, cha
 static int guard_take_node(struct guard *g, const char *process, bool *has, char **why)
 {
 	char lease[12];
-	const char *values[] = { g->instance,	     g->node,	      process,
-				 g->address,	     PACKAGE_VERSION, lease,
-				 bus_channel(g->bus) };
+	const char *values[] = { g->instance,	  g->node, process,  g->address,
+				 PACKAGE_VERSION, lease,   g->prefix };
 	const struct pg_query q = {
 		.sql = "SELECT number, others FROM node_take($1::text, $2::text, $3::integer, "
 		       "$4::text, $5::text, $6::integer, $7::text)",
@@ -606,6 +606,7 @@ static void guard_free(struct guard *g) NO_TSA /* no other thread has it any mor
 	free(g->schema);
 	free(g->server);
 	free(g->node);
+	free(g->prefix);
 	free(g->address);
 	free(g->why);
 	free(g->waits_for);
@@ -629,6 +630,7 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
 	g->bus = bus;
 	g->is_node = conf->cluster.driver != CLUSTER_LOCAL;
 	g->lease_ms = conf->cluster.lease_ms;
+	g->prefix = xstrdup(conf->cluster.prefix);
 	g->is_migrate_only = conf->migrate_only;
 	g->conninfo = xstrdup(conninfo);
 	g->password = conf->database.password ? xstrdup(conf->database.password) : NULL;

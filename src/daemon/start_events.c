@@ -89,6 +89,14 @@ static void on_grant_left(void *ctx, uint64_t grant)
 	grants_leave(d->grants, grant);
 }
 
+static void on_client_event(void *ctx, const struct app *app, struct str_view channel,
+			    struct str_view text)
+{
+	struct scopewired *d = ctx;
+
+	bus_publish_client_event(d->bus, app, channel, text);
+}
+
 /* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
 static unsigned start_default_workers(void)
 {
@@ -130,6 +138,8 @@ int make_workers(struct scopewired *d)
 		d->live_tail = live_tail_new();
 	}
 	wc.node_number = bus_node_number(d->bus);
+	if (bus_is_cluster(d->bus))
+		wc.on_client_event = on_client_event;
 	wc.recorder = d->recorder;
 	wc.live_tail = d->live_tail;
 	frame_guard_init(d->open_files);
@@ -179,18 +189,20 @@ int start_events(struct scopewired *d)
 	directory_watch_transitions(d->directory, webhooks_on_transition, d->webhooks);
 	if (log_writer_start(d->conf, d->conninfo, d->directory, d->bus, &d->log))
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
-	d->publisher = publisher_new(d->directory, log_writer_queue(d->log),
+	d->publisher = publisher_new(d->directory, log_writer_queue(d->log), d->bus,
 				     d->conf->database.commit_timeout_ms);
 	d->admission = admission_new(d->directory);
 	if (!d->admission)
 		return give_up(EX_OSERR,
 			       xstrdup("the admission of publishes could not be started"));
+	bus_set_directory(d->bus, d->directory);
 	start_wait_for_writer(d);
 	return EX_OK;
 }
 
 void free_directory(struct scopewired *d)
 {
+	bus_set_directory(d->bus, NULL);
 	directory_free(d->directory);
 }
 

@@ -14,12 +14,14 @@
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "bus/bus.h"
 #include "log/queue.h"
 #include "svc/publish.h"
 
 struct publisher {
 	struct directory *directory;
 	struct log_queue *queue; /* NULL: no database */
+	struct bus *bus;	 /* NULL: no other nodes */
 	unsigned commit_timeout_ms;
 };
 
@@ -43,12 +45,12 @@ struct pending {
 	struct event *now[];
 };
 
-struct publisher *publisher_new(struct directory *d, struct log_queue *queue,
+struct publisher *publisher_new(struct directory *d, struct log_queue *queue, struct bus *bus,
 				unsigned commit_timeout_ms)
 {
 	struct publisher *p = xmalloc(sizeof(*p));
 
-	*p = (struct publisher){ d, queue, commit_timeout_ms };
+	*p = (struct publisher){ d, queue, bus, commit_timeout_ms };
 	return p;
 }
 
@@ -112,8 +114,11 @@ static int publish_deliver(struct publisher *p, struct sorted *s)
 	struct event_batch *async = s->async;
 	int rc;
 
-	for (size_t i = 0; i < s->n_now; i++)
+	for (size_t i = 0; i < s->n_now; i++) {
 		directory_fan_out(p->directory, s->now[i]);
+		if (p->bus)
+			bus_publish_event(p->bus, s->now[i]);
+	}
 	if (!async)
 		return 0;
 	async->done = publish_on_logged;

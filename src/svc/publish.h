@@ -9,6 +9,7 @@
 #include "core/directory.h"
 #include "core/event.h"
 
+struct bus;
 struct log_queue;
 struct publisher;
 
@@ -32,8 +33,9 @@ struct publish_request {
 	const struct publish_key *key; /* NULL: none */
 };
 
-/* d and queue outlive it.  queue NULL (no database): what needs a row is answered -EHOSTDOWN. */
-struct publisher *publisher_new(struct directory *d, struct log_queue *queue,
+/* d, queue and bus outlive it.  queue NULL (no database): what needs a row is answered -EHOSTDOWN;
+ * bus NULL: there are no other nodes. */
+struct publisher *publisher_new(struct directory *d, struct log_queue *queue, struct bus *bus,
 				unsigned commit_timeout_ms) MUSTCHECK;
 void publisher_free(struct publisher *p); /* NULL is fine */
 

@@ -285,6 +285,7 @@ static void *worker_main(void *arg)
 		.is_socket_of = w->all->conf.is_socket_of,
 		.on_granted = w->all->conf.on_granted,
 		.on_grant_left = w->all->conf.on_grant_left,
+		.on_client_event = w->all->conf.on_client_event,
 		.socket_ctx = w->all->conf.socket_ctx,
 	};
 	int rc;

@@ -91,7 +91,7 @@ static inline void fuzz_api_start(void)
 	fuzz_api_configure();
 	s->conf = fuzz_api.conf;
 	s->directory = fake_post_directory(1);
-	s->publisher = publisher_new(s->directory, NULL, 1000);
+	s->publisher = publisher_new(s->directory, NULL, NULL, 1000);
 	s->health = health_new();
 	s->pool = pg_pool_new(&refuses);
 	s->replay = reader_new(&s->conf->database, refuses.options.conninfo);

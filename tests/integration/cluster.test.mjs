@@ -3,7 +3,7 @@
 // node, and what happens when a node or the database ends.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Daemon, end, logged, newDatabase, startCluster, waitFor } from '../lib/harness.mjs';
+import { Daemon, end, logged, newDatabase, query, startCluster, waitFor } from '../lib/harness.mjs';
 
 const UNAVAILABLE = 69;
 const names = ['a', 'b', 'c'];
@@ -118,6 +118,106 @@ describe('committed events', { concurrency: 2 }, () => {
 	});
 });
 
+describe('what is in no log', { concurrency: 2 }, () => {
+	const text = (bytes) => 'ä€x'.repeat(Math.ceil(bytes / 6)).slice(0, bytes / 2);
+
+	test('client events reach the subscribers on other nodes once, and not their sender', async (t) => {
+		const nodes = await startNodes(t, 3, { app: { max_event_payload_bytes: 60000, max_client_events_per_second: 0 } });
+		const wires = await subscribers(nodes, 'private-c');
+		const other = await nodes[1].connect();
+		await other.subscribe('private-other');
+		const sizes = [0, 10, 7000, 9000, 50000, 20];
+		for (const [at, size] of sizes.entries())
+			wires[0].send({ event: `client-E${at}`, channel: 'private-c', data: { at, text: text(size) } });
+		for (const wire of wires.slice(1)) {
+			await wire.next({ event: `client-E${sizes.length - 1}` });
+			const got = wire.frames.filter((frame) => /^client-E/.test(frame.event));
+			assert.deepEqual(got.map((frame) => frame.event), sizes.map((_, at) => `client-E${at}`));
+			for (const [at, frame] of got.entries()) {
+				const data = typeof frame.data === 'string' ? JSON.parse(frame.data) : frame.data;
+				assert.deepEqual(data, { at, text: text(sizes[at]) });
+			}
+		}
+		wires[2].send({ event: 'client-back', channel: 'private-c', data: {} });
+		for (const wire of wires.slice(0, 2)) await wire.next({ event: 'client-back' });
+		await wires[2].ping();
+		assert.equal(wires[0].all({ event: /^client-E/ }).length, 0);
+		assert.equal(wires[2].all({ event: 'client-back' }).length, 0);
+		assert.equal(other.all({ event: /^client-/ }).length, 0);
+	});
+
+	test('events of durability none reach other nodes, without the excluded socket, and cache channels keep them', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { durability: 'none' } });
+		const wires = await subscribers(nodes, 'cache-c');
+		const send = (at, name, more) => nodes[at].api().trigger('cache-c', name, { at }, more);
+		assert.equal((await send(0, 'E1')).status, 200);
+		assert.equal((await send(0, 'E2', { socket_id: wires[1].socketId })).status, 200);
+		assert.equal((await send(1, 'E3')).status, 200);
+		assert.equal((await send(0, 'E4')).status, 200);
+		for (const wire of wires) {
+			for (const name of ['E1', 'E3', 'E4'])
+				await waitFor(() => seen(wire, 'cache-c').includes(name), name);
+			await wire.ping();
+		}
+		assert.deepEqual(seen(wires[0], 'cache-c').sort(), ['E1', 'E2', 'E3', 'E4']);
+		assert.deepEqual(seen(wires[1], 'cache-c').sort(), ['E1', 'E3', 'E4']);
+		const [one, two] = wires.map((wire) => wire.frames.find((frame) => frame.event === 'E1'));
+		assert.deepEqual(two, one);
+		const late = await nodes[1].connect();
+		await late.subscribe('cache-c');
+		await late.next({ event: /^E[34]$/ });
+	});
+
+	test('a burst arrives whole; what cannot be sent is counted, and commits go on', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { durability: 'none', channel_durability: 'logged:commit',
+			max_event_payload_bytes: 1000000 } });
+		const wires = await subscribers(nodes, 'c');
+		await Promise.all(Array.from({ length: 300 }, (_, i) => nodes[i % 2].api().trigger('c', `E${i}`, { i })));
+		await waitFor(() => wires.every((wire) => seen(wire, 'c').length === 300), 'all events on both nodes');
+		assert.deepEqual(seen(wires[0], 'c').sort(), seen(wires[1], 'c').sort());
+		assert.equal((await nodes[0].api().trigger('c', 'Elarge', 'x'.repeat(600000))).status, 200);
+		assert.equal((await nodes[0].api().trigger('c', 'Enul', 'a\u0000b')).status, 200);
+		assert.equal((await nodes[0].api().trigger('c', 'Elast', '{}')).status, 200);
+		await wires[1].next({ event: 'Elast' });
+		await wires[0].next({ event: 'Elast' });
+		assert.equal(seen(wires[0], 'c').length - seen(wires[1], 'c').length, 2);
+		await wires[0].subscribe('logged');
+		assert.equal((await nodes[1].api().trigger('logged', 'E', '{}')).status, 200);
+		await wires[0].next({ event: 'E', channel: 'logged' });
+	});
+
+	test('goes on within a node while the database is away, and across nodes afterwards', async (t) => {
+		const cluster = await startCluster();
+		t.after(() => cluster.stop());
+		const nodes = await startNodes(t, 2, { database: await newDatabase(cluster) });
+		const wires = await subscribers([nodes[0], nodes[0], nodes[1]], 'private-c');
+		await cluster.stop();
+		wires[0].send({ event: 'client-away', channel: 'private-c', data: {} });
+		await wires[1].next({ event: 'client-away' });
+		await cluster.start();
+		await waitFor(async () => (await live(nodes[0])).length === 2, 'both nodes have a lease');
+		await waitFor(async () => {
+			wires[0].send({ event: 'client-again', channel: 'private-c', data: {} });
+			await wires[0].ping();
+			return wires[2].all({ event: 'client-again' }).length;
+		}, 'a client event across nodes');
+		assert.ok(wires[2].all({ event: 'client-away' }).length <= 1);
+	});
+
+	test('is hidden from roles that can connect: they do not know the channel', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const { host, name } = nodes[0].database;
+		const role = `other_${name}`;
+		await query(host, name, `CREATE ROLE ${role} LOGIN; GRANT USAGE ON SCHEMA scopewire TO ${role}`, [], 'postgres');
+		t.after(() => query(host, name, `DROP OWNED BY ${role}; DROP ROLE ${role}`, [], 'postgres'));
+		for (const sql of ['SELECT * FROM node_secret', `SELECT node_channel('scopewire')`])
+			await assert.rejects(query(host, name, sql, [], role), /permission denied/);
+		const shown = await query(host, name, `SELECT query FROM pg_stat_activity WHERE query ~ (SELECT $1)`,
+			[(await nodes[0].query('SELECT secret FROM node_secret'))[0].secret], role).catch(() => []);
+		assert.deepEqual(shown.filter((row) => !/pg_stat_activity/.test(row.query)), []);
+	});
+});
+
 describe('the nodes of a cluster', { concurrency: 2 }, () => {
 	test('each have a row with a number, which the ids of their sockets contain', async (t) => {
 		const nodes = await startNodes(t, 2);
@@ -156,7 +256,8 @@ describe('the nodes of a cluster', { concurrency: 2 }, () => {
 		const session = await first.session();
 		t.after(() => session.end());
 		session.on('notification', ({ payload }) => got.push(payload));
-		await session.query('LISTEN scopewire_bus');
+		const [{ channel }] = await first.query(`SELECT node_channel('scopewire') AS channel`);
+		await session.query(`LISTEN ${channel}`);
 		const [{ number }] = await rows(first);
 		await first.api().trigger('c', 'E', '{}');
 		await waitFor(() => got.includes(`1 ${number} L`), 'a notification');

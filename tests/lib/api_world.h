@@ -207,7 +207,7 @@ static inline void setup(void)
 			      "max_read_requests_per_second", "2");
 	unit_apps_install(apps, 3);
 	directory = fake_post_directory(1);
-	publisher = publisher_new(directory, NULL, 1000);
+	publisher = publisher_new(directory, NULL, NULL, 1000);
 	conf.server.path = prefix;
 	services = (struct api_services){ .conf = &conf,
 					  .directory = directory,

@@ -150,7 +150,7 @@ START_TEST(an_error_in_the_file_has_its_line)
 		  ":2: [cluster] lease_ms = 100: must be from 2000 to 600000 milliseconds" },
 		{ "[cluster]\nprefix = a b\n",
 		  "[cluster] prefix = a b: must be of lower-case letters, digits and _, and of at "
-		  "most 40 bytes" },
+		  "most 30 bytes" },
 		{ "[app a]\nsecret = s\n", "[app a]: key is missing" },
 		{ "[app a]\nkey = k\n", "[app a]: secret is missing" },
 		{ "[app a]\nkey = a:b\nsecret = s\n",

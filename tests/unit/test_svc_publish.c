@@ -33,7 +33,7 @@ static void setup(void)
 {
 	app = UNIT_APP("durability", "none", "channel_durability", "logged-*:commit, soon-*:async");
 	directory = fake_post_directory(1);
-	publisher = publisher_new(directory, NULL, 1000);
+	publisher = publisher_new(directory, NULL, NULL, 1000);
 	done.n = 0;
 }
 

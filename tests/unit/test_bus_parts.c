@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages between nodes as text, and how they are packed into notifications. */
+#include "unit.h"
+#include "base/mem.h"
+#include "base/macros.h"
+#include "bus/message.h"
+#include "bus/outgoing.h"
+#include "bus/packing.h"
+
+#define ck_same(a, b) ck_assert(sv_eq((a), (b)))
+
+static const struct bus_message event = {
+	.kind = BUS_EVENT,
+	.app = SV("portal"),
+	.channel = SV("private-x.1"),
+	.name = SV("App\\Events\\X"),
+	.id = SV("01HZ"),
+	.data = SV("{\"a\":\"\xc3\xa9 3:C2:x\"}"),
+	.exclude = UINT64_C(0x7fffffff00000001),
+	.published_at = INT64_C(1700000000000000),
+};
+
+static void ck_message(const struct bus_message *got, const struct bus_message *want)
+{
+	ck_assert_int_eq((int)got->kind, (int)want->kind);
+	ck_same(got->app, want->app);
+	ck_same(got->channel, want->channel);
+	ck_same(got->name, want->name);
+	ck_same(got->id, want->id);
+	ck_same(got->data, want->data);
+	ck_assert_uint_eq(got->exclude, want->exclude);
+	ck_assert_int_eq(got->published_at, want->published_at);
+}
+
+START_TEST(a_message_is_read_as_it_was_written)
+{
+	static const struct bus_message whisper = {
+		.kind = BUS_CLIENT_EVENT, .app = SV("a"), .channel = SV("private-c"), .data = SV("")
+	};
+	struct bus_message got;
+	struct strbuf text;
+	struct str_view rest;
+
+	strbuf_init(&text, 64);
+	ck_assert(bus_message_add(&text, &whisper));
+	ck_assert(bus_message_add(&text, &event));
+	rest = strbuf_view(&text);
+	ck_assert(bus_message_take(&rest, &got));
+	ck_message(&got, &whisper);
+	ck_assert(bus_message_take(&rest, &got));
+	ck_message(&got, &event);
+	ck_assert(!bus_message_take(&rest, &got));
+	strbuf_release(&text);
+}
+END_TEST
+
+START_TEST(what_is_no_message_is_not_read)
+{
+	static const char *const cases[] = { "",	  "C",		"X1:a1:b1:c",
+					     "C1:a1:b",	  "C1:a1:b9:c", "C-1:a1:b1:c",
+					     "C1a",	  "C:a:b:c",	"C999999999:a",
+					     "C1:a1:b1:c" /* valid, for the count */ };
+	struct bus_message got;
+	struct strbuf text;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct str_view rest = sv(cases[i]);
+
+		n += bus_message_take(&rest, &got);
+	}
+	ck_assert_uint_eq(n, 1);
+	/* Every beginning of a message is none. */
+	strbuf_init(&text, 64);
+	ck_assert(bus_message_add(&text, &event));
+	for (size_t len = 0; len < text.len; len++) {
+		char *exact = xmalloc(len + 1);
+		struct str_view rest = sv_n(exact, len);
+
+		memcpy(exact, text.ptr, len);
+		ck_assert(!bus_message_take(&rest, &got));
+		free(exact);
+	}
+	strbuf_release(&text);
+}
+END_TEST
+
+START_TEST(what_postgresql_cannot_carry_is_not_written)
+{
+	struct bus_message m = event;
+	char *large = xcalloc(1, BUS_MESSAGE_MAX_BYTES + 1);
+	struct strbuf text;
+
+	strbuf_init(&text, 64);
+	memset(large, 'x', BUS_MESSAGE_MAX_BYTES + 1);
+	m.data = sv_n(large, BUS_MESSAGE_MAX_BYTES + 1);
+	ck_assert(!bus_message_add(&text, &m));
+	m.data = sv_n("a\0b", 3);
+	ck_assert(!bus_message_add(&text, &m));
+	ck_assert_uint_eq(text.len, 0);
+	strbuf_release(&text);
+	free(large);
+}
+END_TEST
+
+/* -- packing -- */
+
+struct wire {
+	struct bus_unpacker unpacker;
+	struct strbuf got; /* all messages, in their order */
+	unsigned payloads, logs;
+};
+
+static void on_payload(void *ctx, struct str_view payload)
+{
+	struct wire *w = ctx;
+	struct str_view messages;
+	char *exact = xmalloc(payload.len + 1);
+
+	ck_assert_uint_le(payload.len, BUS_PAYLOAD_MAX);
+	/* Cut between characters. */
+	ck_assert_uint_ne((unsigned char)payload.ptr[payload.len - 1], 0xc3);
+	memcpy(exact, payload.ptr, payload.len);
+	w->payloads++;
+	if (bus_unpacker_take(&w->unpacker, sv_n(exact, payload.len), &messages) == BUS_NEWS_LOG)
+		w->logs++;
+	strbuf_add(&w->got, messages.ptr, messages.len);
+	free(exact);
+}
+
+START_TEST(messages_of_all_sizes_arrive_whole_and_in_their_order)
+{
+	struct wire w = { .payloads = 0 };
+	struct bus_packer p;
+	struct strbuf sent, one, data;
+
+	strbuf_init(&w.got, 0);
+	strbuf_init(&sent, 0);
+	strbuf_init(&one, 0);
+	strbuf_init(&data, 0);
+	bus_packer_init(&p);
+	p.number = 7;
+	p.emit = on_payload;
+	p.ctx = &w;
+	for (size_t i = 0; i < 300; i++) {
+		struct bus_message m = event;
+
+		strbuf_reset(&data);
+		for (size_t n = 0; n < i * i; n += 2)
+			strbuf_add_str(&data, "\xc3\xa9");
+		m.data = strbuf_view(&data);
+		strbuf_reset(&one);
+		ck_assert(bus_message_add(&one, &m));
+		strbuf_add(&sent, one.ptr, one.len);
+		bus_packer_add(&p, strbuf_view(&one));
+		if (i % 50 == 0)
+			bus_packer_log_grew(&p);
+	}
+	bus_packer_flush(&p);
+	ck_same(strbuf_view(&w.got), strbuf_view(&sent));
+	ck_assert_uint_eq(w.logs, 6);
+	ck_assert_uint_le(w.payloads, sent.len / BUS_PAYLOAD_MAX * 2 + 20);
+	bus_packer_release(&p);
+	bus_unpacker_release(&w.unpacker);
+	strbuf_release(&w.got);
+	strbuf_release(&sent);
+	strbuf_release(&one);
+	strbuf_release(&data);
+}
+END_TEST
+
+START_TEST(parts_of_several_senders_are_not_mixed)
+{
+	struct bus_unpacker u = { .n_parts = 0 };
+	struct str_view got;
+
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 F1 ab"), &got), (int)BUS_NEWS_NONE);
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 2 F1 xy"), &got), (int)BUS_NEWS_NONE);
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 G2 c"), &got), (int)BUS_NEWS_MESSAGES);
+	ck_view_eq(got, "abc");
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 2 M2 whole"), &got),
+			 (int)BUS_NEWS_MESSAGES);
+	ck_view_eq(got, "whole");
+	ck_assert_uint_eq(u.n_parts, 0);
+	bus_unpacker_release(&u);
+}
+END_TEST
+
+START_TEST(what_is_no_payload_is_ignored)
+{
+	static const char *const cases[] = { "",
+					     " ",
+					     "1",
+					     "1 ",
+					     "1 1",
+					     "1 1 ",
+					     "2 1 L",
+					     "x",
+					     "1 x L",
+					     "1 1 X",
+					     "1 99999999999 L",
+					     "1  L" };
+	struct bus_unpacker u = { .n_parts = 0 };
+	struct strbuf part;
+	struct str_view got;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		ck_assert_int_eq((int)bus_unpacker_take(&u, sv(cases[i]), &got),
+				 (int)BUS_NEWS_NONE);
+	/* A message without an end is given up, and so are senders beyond a bound. */
+	strbuf_init(&part, 0);
+	strbuf_add_str(&part, "1 5 F1 ");
+	while (part.len < 7000)
+		strbuf_add_c(&part, 'x');
+	for (size_t n = 0; n < BUS_MESSAGE_MAX_BYTES * 4; n += part.len)
+		ck_assert_int_eq((int)bus_unpacker_take(&u, strbuf_view(&part), &got),
+				 (int)BUS_NEWS_NONE);
+	for (unsigned i = 100; i < 400; i++) {
+		strbuf_reset(&part);
+		strbuf_addf(&part, "1 %u F1 x", i);
+		ck_assert_int_eq((int)bus_unpacker_take(&u, strbuf_view(&part), &got),
+				 (int)BUS_NEWS_NONE);
+	}
+	ck_assert_uint_le(u.n_parts, 64);
+	strbuf_release(&part);
+	bus_unpacker_release(&u);
+}
+END_TEST
+
+START_TEST(what_waits_has_a_bound_and_drops_are_counted)
+{
+	struct bus_outgoing o;
+	struct bus_message m = event;
+	char *data = xcalloc(1, 100000);
+	int64_t before = unit_metric(METRIC_BUS_DROPPED, 0);
+	unsigned woken = 0;
+
+	memset(data, 'x', 100000);
+	m.data = sv_n(data, 100000);
+	bus_outgoing_init(&o);
+	for (unsigned i = 0; i < 100; i++)
+		woken += bus_outgoing_add(&o, &m);
+	ck_assert_uint_eq(woken, 1);
+	ck_assert_uint_le(atomic_load(&o.bytes), BUS_OUTGOING_MAX_BYTES + 101000);
+	ck_assert_int_gt(unit_metric(METRIC_BUS_DROPPED, 0), before + 40);
+	bus_outgoing_drop(&o);
+	ck_assert_int_eq(unit_metric(METRIC_BUS_DROPPED, 0), before + 100);
+	ck_assert_uint_eq(atomic_load(&o.bytes), 0);
+	bus_outgoing_release(&o);
+	free(data);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("bus/parts");
+	TCase *t = tcase_create("parts");
+
+	tcase_add_test(t, a_message_is_read_as_it_was_written);
+	tcase_add_test(t, what_is_no_message_is_not_read);
+	tcase_add_test(t, what_postgresql_cannot_carry_is_not_written);
+	tcase_add_test(t, messages_of_all_sizes_arrive_whole_and_in_their_order);
+	tcase_add_test(t, parts_of_several_senders_are_not_mixed);
+	tcase_add_test(t, what_is_no_payload_is_ignored);
+	tcase_add_test(t, what_waits_has_a_bound_and_drops_are_counted);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
