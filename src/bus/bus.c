@@ -90,36 +90,45 @@ const atomic_uint *bus_node_number(const struct bus *b)
 	return &b->number;
 }
 
+static bool bus_has_others(struct bus *b)
+{
+	return atomic_load_explicit(&b->others, memory_order_relaxed) > 0;
+}
+
 void bus_log_grew(struct bus *b)
 {
-	if (atomic_load_explicit(&b->others, memory_order_relaxed))
+	if (bus_has_others(b))
 		b->driver->log_grew(b->state);
 }
 
 void bus_publish_event(struct bus *b, const struct event *e)
 {
-	const struct bus_message m = { .kind = BUS_EVENT,
-				       .app = sv(e->app->id),
-				       .channel = e->channel,
-				       .name = e->name,
-				       .id = sv(e->id),
-				       .data = msgbuf_view(e->data),
-				       .exclude = e->exclude_socket,
-				       .published_at = e->published_at };
+	struct bus_message m;
 
-	if (atomic_load_explicit(&b->others, memory_order_relaxed))
-		b->driver->publish(b->state, &m);
+	if (!bus_has_others(b))
+		return;
+	m = (struct bus_message){ .kind = BUS_EVENT,
+				  .app = sv(e->app->id),
+				  .channel = e->channel,
+				  .name = e->name,
+				  .id = sv(e->id),
+				  .data = msgbuf_view(e->data),
+				  .exclude = e->exclude_socket,
+				  .published_at = e->published_at };
+	b->driver->publish(b->state, &m);
 }
 
 void bus_publish_client_event(struct bus *b, const struct app *app, struct str_view channel,
 			      struct str_view text)
 {
-	const struct bus_message m = {
+	struct bus_message m;
+
+	if (!bus_has_others(b))
+		return;
+	m = (struct bus_message){
 		.kind = BUS_CLIENT_EVENT, .app = sv(app->id), .channel = channel, .data = text
 	};
-
-	if (atomic_load_explicit(&b->others, memory_order_relaxed))
-		b->driver->publish(b->state, &m);
+	b->driver->publish(b->state, &m);
 }
 
 void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx)
