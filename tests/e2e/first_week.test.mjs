@@ -19,7 +19,7 @@ function commands() {
 		.map((line) => line.replace(/\s+#.*$/, ''));
 }
 
-test('each command of the first week does what it says', async (t) => {
+test('each command of the first week works', async (t) => {
 	const { daemon, url } = await withAdmin(t);
 	const port = /:(\d+)$/.exec(url)[1];
 	const config = path.join(daemon.folder, 'scopewire.conf'), folder = tempFolder('week');
