@@ -137,7 +137,7 @@ static void postgres_publish(void *driver, const struct bus_message *m)
 }
 
 /* Without a connection: what waits would be too old. */
-static void postgres_on_away(void *ctx, bool is_woken UNUSED)
+static void postgres_on_away(void *ctx)
 {
 	struct postgres *p = ctx;
 
