@@ -99,7 +99,7 @@ static inline void fuzz_api_start(void)
 	s->once = idempotency_new(s->pool);
 	s->presence = presence_db_new(s->pool, &s->conf->sync);
 	s->sockets = sockets_new();
-	s->ties = socket_ties_new(s->pool, s->sockets, &s->conf->sync);
+	s->ties = socket_ties_new(s->pool, s->sockets, &s->conf->sync, "{}");
 	s->quotas = quotas_new(&s->conf->sync);
 	MUST(authorizer_start(s->pool, &authorizer, &s->authorizer) == 0);
 	router_init();
