@@ -13,17 +13,19 @@
 #include <limits.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
+#include "wire/json.h"
+#include "wire/json_dump.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
 #include "api/batch_body.h"
 #include "api/fields.h"
-#include "api/json_dump.h"
 #include "api/reply.h"
 
 #define TEXT_MAX_BYTES 1024
 #define ID_MAX_BYTES   64
 #define LIST_MAX       1000
 #define STRINGS_MAX    100
+#define NUMBER_SHOWN   40 /* bytes of a number in an error */
 
 /* A field's value as received: from JSON, or from a query (then text). */
 struct raw {
@@ -243,7 +245,7 @@ static bool field_read_json(struct sync_call *sc, const struct sync_field *f, co
 	json_t *value = raw_json(v);
 
 	if (value)
-		out->text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		out->text = json_dump_text(value);
 	json_decref(value);
 	return value || field_fail(sc, f, "JSON");
 }
@@ -492,6 +494,21 @@ static json_t *fields_read_items(const struct sync_call *sc)
 	return NULL;
 }
 
+/* What is stored is read as doubles: a number that they would change is refused. */
+static bool fields_check_numbers(struct sync_call *sc)
+{
+	struct str_view number;
+
+	if (!json_find_inexact(sc->call.r->body, &number))
+		return true;
+	sync_fail(sc, 400, "invalid_json", NULL,
+		  "The number %.*s, at byte %zu, would be changed: numbers are 64-bit integers or "
+		  "IEEE doubles. Send it as a string.",
+		  (int)(number.len < NUMBER_SHOWN ? number.len : NUMBER_SHOWN), number.ptr,
+		  (size_t)(number.ptr - sc->call.r->body.ptr) + 1);
+	return false;
+}
+
 static bool fields_take_body(struct sync_call *sc, size_t first)
 {
 	json_error_t why;
@@ -501,7 +518,9 @@ static bool fields_take_body(struct sync_call *sc, size_t first)
 
 	if (!body)
 		body = fields_read_items(sc);
-	if (field_is_object(body)) {
+	if (body && !fields_check_numbers(sc)) {
+		ok = false;
+	} else if (field_is_object(body)) {
 		ok = field_take_object(sc, first, body);
 	} else {
 		if (body)

@@ -8,6 +8,8 @@
 #include "svc/presence_db.h"
 #include "svc/socket_ties.h"
 #include "svc/sockets.h"
+#include "wire/json.h"
+#include "wire/json_dump.h"
 #include "wire/socket_id.h"
 
 #define LOCATION_MAX 255
@@ -53,7 +55,7 @@ static const char *heartbeat_read_info(const json_t *data, char **out)
 	if (json_is_array(info) && !json_array_size(info))
 		*out = xstrdup("{}");
 	else if (json_is_object(info))
-		*out = json_dumps(info, JSON_COMPACT);
+		*out = json_dump_text(info);
 	if (*out && strlen(*out) <= INFO_MAX)
 		return NULL;
 	free(*out);
@@ -120,6 +122,7 @@ const char *heartbeat_take(const struct heartbeat_services *s, const struct hear
 			   struct str_view text)
 {
 	struct presence_db_heartbeat beat = { .user_id = sockets_user(s->sockets, from->id) };
+	struct str_view number;
 	const char *fault;
 	char *info = NULL;
 	json_t *data;
@@ -130,7 +133,9 @@ const char *heartbeat_take(const struct heartbeat_services *s, const struct hear
 			       "the user's id must be a positive integer";
 	data = text.len ? json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, NULL)
 			: json_object();
-	fault = heartbeat_read(data, &beat, &info);
+	fault = data && json_find_inexact(text, &number) ? REFUSED
+			"a number would be changed: send it as a string"
+							 : heartbeat_read(data, &beat, &info);
 	beat.info = info;
 	if (!fault)
 		fault = heartbeat_queue(s, from, &beat);

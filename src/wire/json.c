@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* No recursion: the kind of each open bracket is one bit.  No state; any thread. */
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "wire/json.h"
 
@@ -375,4 +377,110 @@ struct str_view json_member(struct str_view object, struct str_view name)
 		if (json_is_text(m.name, name))
 			found = m.value;
 	return found;
+}
+
+/* ---- numbers ---- */
+
+#define DOUBLE_DIGITS 17    /* no double needs more */
+#define EXPONENT_MAX  99999 /* far outside of what a double has */
+
+/* 0.DIGITS times 10 to the power of exponent; zero has no digits. */
+struct decimal {
+	char digits[DOUBLE_DIGITS + 1];
+	size_t n, zeros; /* digits; zeros behind them that count if another digit follows */
+	long exponent;
+};
+
+/* False: there are too many digits. */
+static bool decimal_add_digit(struct decimal *d, char digit)
+{
+	if (digit == '0') {
+		d->zeros += d->n > 0;
+		return true;
+	}
+	if (d->n + d->zeros >= DOUBLE_DIGITS)
+		return false;
+	memset(d->digits + d->n, '0', d->zeros);
+	d->n += d->zeros;
+	d->digits[d->n++] = digit;
+	d->zeros = 0;
+	return true;
+}
+
+/* The digits of an exponent, with or without a sign. */
+static long decimal_read_exponent(const char *p, const char *end)
+{
+	bool is_negative = p < end && *p == '-';
+	long n = 0;
+
+	if (p < end && !json_is_digit_char(*p))
+		p++;
+	for (; p < end && n < EXPONENT_MAX; p++)
+		n = n * 10 + (*p - '0');
+	return is_negative ? -n : n;
+}
+
+/* The JSON number at p.  False: it has more digits than a double. */
+static bool decimal_read(struct decimal *d, const char *p, const char *end)
+{
+	bool is_fraction = false;
+
+	*d = (struct decimal){ .n = 0 };
+	for (p += *p == '-'; p < end && *p != 'e' && *p != 'E'; p++) {
+		if (*p == '.') {
+			is_fraction = true;
+			continue;
+		}
+		if (!decimal_add_digit(d, *p))
+			return false;
+		if (is_fraction)
+			d->exponent -= d->n == 0;
+		else
+			d->exponent += d->n > 0;
+	}
+	if (p < end)
+		d->exponent += decimal_read_exponent(p + 1, end);
+	return true;
+}
+
+static bool decimal_is_double(const struct decimal *d)
+{
+	char text[64];
+	struct decimal kept;
+
+	if (d->n == 0)
+		return true;
+	snprintf(text, sizeof(text), "0.%.*se%ld", (int)d->n, d->digits, d->exponent);
+	snprintf(text, sizeof(text), "%.*e", (int)d->n - 1, strtod(text, NULL));
+	return decimal_read(&kept, text, text + strlen(text)) && kept.n == d->n &&
+	       memcmp(kept.digits, d->digits, d->n) == 0 && kept.exponent == d->exponent;
+}
+
+static bool json_number_is_inexact(struct str_view number)
+{
+	struct decimal d;
+
+	if (sv_find(number, '.') < 0 && sv_find(number, 'e') < 0 && sv_find(number, 'E') < 0)
+		return false;
+	return !decimal_read(&d, number.ptr, number.ptr + number.len) || !decimal_is_double(&d);
+}
+
+bool json_find_inexact(struct str_view text, struct str_view *number)
+{
+	const char *p = text.ptr, *end = p + text.len, *from;
+
+	while (p && p < end) {
+		from = p;
+		if (*p == '"') {
+			p = json_check_string(p, end);
+		} else if (*p == '-' || json_is_digit_char(*p)) {
+			p = json_check_number(p, end);
+			*number = sv_n(from, p ? (size_t)(p - from) : 0);
+			if (p && json_number_is_inexact(*number))
+				return true;
+		} else {
+			p++;
+		}
+	}
+	return false;
 }

@@ -48,4 +48,10 @@ bool json_next_element(struct str_view array, size_t *at, struct str_view *out);
  * UTF-8 cannot hold.
  */
 bool json_decode_string(struct str_view value, char **room, struct str_view *out) MUSTCHECK;
+
+/*
+ * Whether text has a number with a fraction or an exponent that changes when it is kept as a double
+ * and written with the fewest digits: more than 17 digits, or too small.  *number is the first one.
+ */
+bool json_find_inexact(struct str_view text, struct str_view *number);
 #endif

@@ -5,7 +5,7 @@
  */
 #include <inttypes.h>
 #include "base/str.h"
-#include "api/json_dump.h"
+#include "wire/json_dump.h"
 
 static void dump_value(struct strbuf *b, const json_t *value);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef API_JSON_DUMP_H
-#define API_JSON_DUMP_H
+#ifndef WIRE_JSON_DUMP_H
+#define WIRE_JSON_DUMP_H
 /*
  * JSON as compact text, with numbers as short as they can be: jansson 2.14 writes 19.99 as
  * 19.989999999999998, and PostgreSQL would keep it so.

@@ -27,6 +27,9 @@ const VALUES = {
 	'2^64': { json: '18446744073709551616', sync: /too big integer/ },
 	'an exponent': { json: '15e+1', jsonb: '150', sync: '150.0' },
 	'a double out of range': { json: '1e400', jsonb: `1${'0'.repeat(400)}`, sync: /real number overflow/ },
+	'a double that is too small': { json: '1e-400', jsonb: `0.${'0'.repeat(399)}1`, sync: /would be changed/ },
+	'more digits than a double': { json: '0.123456789012345678', sync: /would be changed/ },
+	'as many digits as a double': { json: '0.12345678901234566' },
 	'minus zero': { json: '-0', jsonb: '0', sync: '0' },
 	'a zero at the end': { json: '0.10', sync: '0.1' },
 };
@@ -115,7 +118,7 @@ describe('in data', () => {
 				if (sync instanceof RegExp) {
 					assert.equal(answer.status, 400, `${where}: ${answer.text}`);
 					assert.match(answer.json.error.message, sync, where);
-					assert.match(answer.json.error.message, /at byte \d+ \(line 1, column \d+\)/, where);
+					assert.match(answer.json.error.message, /at byte \d+/, where);
 					continue;
 				}
 				assert.ok(answer.status < 300, `${where}: ${answer.text}`);
