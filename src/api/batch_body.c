@@ -6,16 +6,28 @@
 #include "api/batch_body.h"
 
 #define READ_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
+#define INEXACT	   "inexact"
 
+/* why, if not NULL, has the fault INEXACT for a number that a double would change. */
 static json_t *batch_parse(struct str_view text, json_error_t *why)
 {
-	return json_loadb(text.ptr, text.len, READ_FLAGS, why);
+	json_t *value = json_loadb(text.ptr, text.len, READ_FLAGS, why);
+	struct str_view number;
+
+	if (!value || !json_find_inexact(text, &number))
+		return value;
+	json_decref(value);
+	if (why)
+		str_copy(why->text, sizeof(why->text), SV(INEXACT));
+	return NULL;
 }
 
 static const char *batch_fault_of(const json_error_t *why)
 {
 	if (strstr(why->text, "duplicate"))
 		return "The object has a name twice";
+	if (strcmp(why->text, INEXACT) == 0)
+		return "The value has a number that would be changed; send it as a string";
 	switch (json_error_code(why)) {
 	case json_error_null_character:
 	case json_error_null_byte_in_key:

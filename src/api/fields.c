@@ -494,33 +494,47 @@ static json_t *fields_read_items(const struct sync_call *sc)
 	return NULL;
 }
 
-/* What is stored is read as doubles: a number that they would change is refused. */
-static bool fields_check_numbers(struct sync_call *sc)
+/* As jansson's own faults. */
+static void fields_blame_number(json_error_t *why, struct str_view body, struct str_view number)
 {
-	struct str_view number;
+	int shown = (int)(number.len < NUMBER_SHOWN ? number.len : NUMBER_SHOWN);
+	const char *line = body.ptr;
 
-	if (!json_find_inexact(sc->call.r->body, &number))
-		return true;
-	sync_fail(sc, 400, "invalid_json", NULL,
-		  "The number %.*s, at byte %zu, would be changed: numbers are 64-bit integers or "
-		  "IEEE doubles. Send it as a string.",
-		  (int)(number.len < NUMBER_SHOWN ? number.len : NUMBER_SHOWN), number.ptr,
-		  (size_t)(number.ptr - sc->call.r->body.ptr) + 1);
-	return false;
+	why->line = 1;
+	for (const char *p = body.ptr; p < number.ptr; p++) {
+		if (*p == '\n') {
+			why->line++;
+			line = p + 1;
+		}
+	}
+	why->column = (int)(number.ptr - line) + 1;
+	why->position = (int)(number.ptr - body.ptr) + 1;
+	snprintf(why->text, sizeof(why->text),
+		 "the value of the number %.*s would be changed; send it as a string", shown,
+		 number.ptr);
+}
+
+/* Numbers are read as doubles: one that they would change is a fault. */
+static json_t *fields_read_body(const struct sync_call *sc, json_error_t *why)
+{
+	struct str_view text = sc->call.r->body, number;
+	json_t *body = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, why);
+
+	if (body && json_find_inexact(text, &number)) {
+		json_decref(body);
+		body = NULL;
+		fields_blame_number(why, text, number);
+	}
+	return body ? body : fields_read_items(sc);
 }
 
 static bool fields_take_body(struct sync_call *sc, size_t first)
 {
 	json_error_t why;
-	json_t *body = json_loadb(sc->call.r->body.ptr, sc->call.r->body.len,
-				  JSON_REJECT_DUPLICATES, &why);
+	json_t *body = fields_read_body(sc, &why);
 	bool ok;
 
-	if (!body)
-		body = fields_read_items(sc);
-	if (body && !fields_check_numbers(sc)) {
-		ok = false;
-	} else if (field_is_object(body)) {
+	if (field_is_object(body)) {
 		ok = field_take_object(sc, first, body);
 	} else {
 		if (body)

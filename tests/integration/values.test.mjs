@@ -118,7 +118,7 @@ describe('in data', () => {
 				if (sync instanceof RegExp) {
 					assert.equal(answer.status, 400, `${where}: ${answer.text}`);
 					assert.match(answer.json.error.message, sync, where);
-					assert.match(answer.json.error.message, /at byte \d+/, where);
+					assert.match(answer.json.error.message, /at byte \d+ \(line 1, column \d+\)/, where);
 					continue;
 				}
 				assert.ok(answer.status < 300, `${where}: ${answer.text}`);
