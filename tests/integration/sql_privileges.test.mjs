@@ -248,12 +248,15 @@ const CALLS = {
 	require_channel: [`'${APP.id}', '{"id":7}', 'private-none'`],
 };
 
+/** Called by name in migrations of the application, as the owner. */
+const OF_OWNER = ['sync_validate_with'];
+
 test('parameters of functions that no application calls begin with p_', async (t) => {
 	const { daemon } = await daemonAndRole(t);
 	const others = await daemon.query(`SELECT p.oid::regprocedure::text AS name, p.proargnames[i] AS parameter
 		FROM pg_catalog.pg_proc p, generate_subscripts(p.proargnames, 1) i WHERE p.pronamespace = ${OURS}
 		AND coalesce(p.proargmodes[i], 'i') IN ('i', 'b', 'v') AND p.proargnames[i] NOT LIKE 'p\\_%'
-		AND p.proname <> ALL ($1)`, [Object.keys(CALLS)]);
+		AND p.proname <> ALL ($1)`, [[...Object.keys(CALLS), ...OF_OWNER]]);
 	assert.deepEqual(others, []);
 });
 
@@ -584,8 +587,8 @@ test('notifications of any role make the daemon check subscriptions once a secon
 	for (const [i, wire] of wires.entries())
 		await wire.next({ event: 'pusher:subscription_error', channel: `private-own.${ids[i]}` });
 	const seconds = Number((process.hrtime.bigint() - since) / 1000000000n);
-	// A check of a subscription reads the table at most three times.
-	assert.ok(await scans() - before <= 3 * ids.length * (seconds + 2), `${await scans() - before} reads`);
+	// A check of a subscription reads the table three or four times; without a limit there are thousands.
+	assert.ok(await scans() - before <= 6 * ids.length * (seconds + 2), `${await scans() - before} reads`);
 });
 
 test('notifications of any role that events are pending delay no publish', async (t) => {
