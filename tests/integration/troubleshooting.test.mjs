@@ -180,8 +180,9 @@ row('Events do not arrive', async (t) => {
 	assert.equal(lost[0].n, 0);
 });
 
-row('Events do not arrive, and are not in `realtime_events`', async () => {
+row('Events do not arrive, and are not in `realtime_events`', async (t) => {
 	const session = await daemon.session();
+	t.after(() => session.end());
 	const count = async () => (await daemon.query(`SELECT FROM scopewire.realtime_events WHERE event_type = 'inTransaction'`)).length;
 	const publish = `SELECT scopewire.broadcast('orders', 'inTransaction', '{}'::json)`;
 	await session.query(`BEGIN; ${publish}; ROLLBACK`);
