@@ -12,7 +12,9 @@
  *
  * Any role can notify of changes, so there is a limit: a round of all begins ROUND_US after the one
  * before, and because of changes of its user a grant is checked once between two ticks at most.
- * What a changed user has goes first, but every FAIR_TURNS-th check is one of the others.
+ * What a changed user has goes first, but every FAIR_TURNS-th check, also of those that wait for
+ * their predicates, is one of the others.  A grant that waits keeps its position, however often its
+ * user changes: its verdict is that of the time when it is taken.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -48,9 +50,10 @@ struct grant {
 	bool is_checking;    /* a check is in progress: not freed until it ends */
 	bool is_due;	     /* while it is checked: again after that */
 	bool is_asking;	     /* while it is checked: with its predicates */
-	bool is_first;	     /* because of a changed user */
-	uint64_t round;	     /* when the check began */
-	uint64_t tick;	     /* likewise */
+	bool is_first;	     /* waits, or is checked, because of a changed user */
+	struct asking_app *asking; /* waits in a list of it; or NULL */
+	uint64_t round;		   /* when the check began; an earlier one, or 0: it is in due */
+	uint64_t tick;		   /* likewise */
 };
 
 /* An application of which grants wait for their predicates. */
@@ -59,6 +62,7 @@ struct asking_app {
 	struct grant_link first; /* grants of changed users */
 	struct grant_link due;	 /* other grants */
 	uint64_t number;	 /* of its runtime; its bytes are the key */
+	unsigned n_taken;
 };
 
 /* A user with grants. */
@@ -87,8 +91,8 @@ struct grants {
 	 */
 	struct grant_link changed OWNED_BY(grants_held), first OWNED_BY(grants_held);
 	struct grant_link due OWNED_BY(grants_held), settled OWNED_BY(grants_held),
-		failed OWNED_BY(grants_held); /* kept without a verdict */
-	unsigned n_taken OWNED_BY(grants_held);
+		failed OWNED_BY(grants_held);	      /* kept without a verdict */
+	unsigned n_taken OWNED_BY(grants_held);	      /* of first and due */
 	uint64_t tick OWNED_BY(grants_held);	      /* counts them */
 	uint64_t round OWNED_BY(grants_held);	      /* checks of all grants */
 	bool is_round_due OWNED_BY(grants_held);      /* a change concerns all */
@@ -221,6 +225,7 @@ static struct grant *grant_new_locked(struct grants *g, struct holder *h, struct
 	one->all = g;
 	one->app = app_ref(app);
 	one->id = ++g->last_id;
+	one->round = g->round;
 	map_put(&g->by_id, grant_key(&one->id), one);
 	one->holder = h;
 	one->next = h->grants;
@@ -257,10 +262,12 @@ static void grant_free_locked(struct grants *g, struct grant *one) NEEDS_LOCK(gr
 
 static void grant_set_due_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
 {
-	if (one->is_checking)
+	if (one->is_checking) {
 		one->is_due = true;
-	else
+	} else if (!one->is_first && !one->asking && one->round == g->round) {
 		link_move(&one->link, &g->due);
+		one->round = 0;
+	}
 }
 
 /* Of a user that changed. */
@@ -268,7 +275,9 @@ static void grant_set_changed_locked(struct grants *g, struct grant *one) NEEDS_
 {
 	if (one->is_checking)
 		one->is_due = true;
-	else
+	else if (!one->is_first && one->asking)
+		link_move(&one->link, &one->asking->first);
+	else if (!one->is_first)
 		link_move(&one->link, one->tick == g->tick ? &g->changed : &g->first);
 	one->is_first = true;
 }
@@ -369,6 +378,7 @@ static void grant_set_asking_locked(struct grants *g, struct grant *one) NEEDS_L
 		link_move(&a->link, &g->ring);
 	}
 	link_move(&one->link, one->is_first ? &a->first : &a->due);
+	one->asking = a;
 }
 
 static void asking_app_free_locked(struct grants *g, struct asking_app *a) NEEDS_LOCK(grants_held)
@@ -389,6 +399,21 @@ static void grant_log_unchecked(const struct grant *one, const struct authorize_
 				       : "the database did not answer");
 }
 
+/* Its check has ended with a verdict, or failed. */
+static void grant_set_checked_locked(struct grants *g, struct grant *one, bool is_failed)
+	NEEDS_LOCK(grants_held)
+{
+	one->is_first = false;
+	if (one->is_due)
+		grant_set_changed_locked(g, one);
+	else if (one->round != g->round)
+		link_move(&one->link, &g->due);
+	else if (is_failed)
+		grant_set_failed_locked(g, one);
+	else
+		link_move(&one->link, &g->settled);
+}
+
 static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 {
 	struct grant *one = ctx;
@@ -406,14 +431,8 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 		grant_free_locked(g, one);
 	else if (a->is_left) /* what changed meanwhile counts when it is checked again */
 		grant_set_asking_locked(g, one);
-	else if (one->is_due)
-		grant_set_changed_locked(g, one);
-	else if (one->round != g->round)
-		link_move(&one->link, &g->due);
-	else if (is_failed)
-		grant_set_failed_locked(g, one);
 	else
-		link_move(&one->link, &g->settled);
+		grant_set_checked_locked(g, one, is_failed);
 	grants_unlock(g);
 	grants_pump(g);
 }
@@ -426,9 +445,9 @@ static struct grant *grant_take_locked(struct grants *g, struct grant_link *link
 	link_remove(link);
 	one->is_checking = true;
 	one->is_due = false;
+	one->asking = NULL;
 	one->round = g->round;
 	one->tick = g->tick;
-	g->n_taken++;
 	return one;
 }
 
@@ -448,6 +467,7 @@ static struct grant *grants_next_due_locked(struct grants *g) NEEDS_LOCK(grants_
 	if (list == &g->due)
 		one->is_first = false;
 	one->is_asking = false;
+	g->n_taken++;
 	g->n_open++;
 	return one;
 }
@@ -457,15 +477,18 @@ static struct grant *grants_next_asking_locked(struct grants *g) NEEDS_LOCK(gran
 {
 	while (g->n_asking < CHECKS_OPEN && g->ring.next != &g->ring) {
 		struct asking_app *a = CONTAINER_OF(g->ring.next, struct asking_app, link);
-		struct grant_link *list = a->first.next != &a->first ? &a->first : &a->due;
+		struct grant_link *list = a->n_taken % FAIR_TURNS ? &a->first : &a->due;
 		struct grant *one;
 
+		if (list->next == list)
+			list = list == &a->due ? &a->first : &a->due;
 		if (list->next == list) {
 			asking_app_free_locked(g, a);
 			continue;
 		}
 		one = grant_take_locked(g, list->next);
 		one->is_asking = true;
+		a->n_taken++;
 		g->n_asking++;
 		link_move(&a->link, &g->ring);
 		return one;
@@ -538,6 +561,7 @@ struct grants *grants_new(void)
 	map_init(&g->asking);
 	link_init(&g->ring);
 	g->tick = 1;
+	g->round = 1;
 	link_init(&g->changed);
 	link_init(&g->first);
 	link_init(&g->due);

@@ -262,6 +262,35 @@ test('the check of a changed user goes before those that a changed rule has made
 	await waitFor(() => ended() === slow.length, 'all checks');
 });
 
+describe('while a user changes without end', () => {
+	/** Users with slow predicates, one a channel.  The first of each user's channels is not allowed any more. */
+	async function changing(t, users) {
+		const own = await startDaemon({ sections: { sync: { rule_timeout_ms: 60000, rule_connections: 2 } } }, t);
+		const who = (id) => Sync.user(own, id);
+		const slow = (id, n) => Array.from({ length: n }, (_, i) => `private-slow.${id}.${i}`);
+		await own.query('CREATE TABLE public.mode (seconds float, least integer)');
+		await own.query('INSERT INTO public.mode VALUES (0, 0)');
+		await own.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('slow.{of}.{n}', 'sql',
+			'(SELECT {n}::integer >= least AND pg_sleep(seconds) IS NOT NULL AND {of} IS NOT NULL FROM mode)')`);
+		const wires = {};
+		for (const [id, n] of Object.entries(users)) wires[id] = await join(t, who(id), ...slow(id, n));
+		await own.query('UPDATE public.mode SET seconds = 0.1, least = 1');
+		const change = () => own.query(`SELECT pg_notify('scopewire_rules', $1)`, [`1 ${own.app.id}`]);
+		const ends = (id) => waitFor(async () => {
+			await change();
+			return wires[id].all({ ...ENDED, channel: slow(id, 1)[0] }).length;
+		}, `the first channel of user ${id}`);
+		return { own, ends };
+	}
+
+	test('each of its subscriptions is checked, and those of others', async (t) => {
+		const { own, ends } = await changing(t, { 1: 20, 2: 1 });
+		await ends(1);
+		await own.query('UPDATE channel_rules SET pattern = pattern'); // all are due
+		await ends(2);
+	});
+});
+
 test('slow predicates of one application delay neither rules without one nor another application', async (t) => {
 	const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret', allowed_origins: '*' };
 	const own = await startDaemon({ apps: [APP, OTHER],
