@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* No recursion: the kind of each open bracket is one bit.  No state; any thread. */
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -382,7 +384,17 @@ struct str_view json_member(struct str_view object, struct str_view name)
 /* ---- numbers ---- */
 
 #define DOUBLE_DIGITS 17    /* no double needs more */
+#define DIGITS_KEPT   15    /* all but subnormal doubles keep so many */
 #define EXPONENT_MAX  99999 /* far outside of what a double has */
+
+void json_format_double(char out[JSON_DOUBLE_SIZE], double value)
+{
+	int digits = fabs(value) < DBL_MIN ? 1 : DIGITS_KEPT; /* subnormal ones have fewer */
+
+	do
+		snprintf(out, JSON_DOUBLE_SIZE, "%.*g", digits, value);
+	while (strtod(out, NULL) != value && ++digits <= DOUBLE_DIGITS);
+}
 
 /* 0.DIGITS times 10 to the power of exponent; zero has no digits. */
 struct decimal {
@@ -445,14 +457,14 @@ static bool decimal_read(struct decimal *d, const char *p, const char *end)
 
 static bool decimal_is_double(const struct decimal *d)
 {
-	char text[64];
+	char text[64], shown[JSON_DOUBLE_SIZE];
 	struct decimal kept;
 
 	if (d->n == 0)
 		return true;
 	snprintf(text, sizeof(text), "0.%.*se%ld", (int)d->n, d->digits, d->exponent);
-	snprintf(text, sizeof(text), "%.*e", (int)d->n - 1, strtod(text, NULL));
-	return decimal_read(&kept, text, text + strlen(text)) && kept.n == d->n &&
+	json_format_double(shown, strtod(text, NULL));
+	return decimal_read(&kept, shown, shown + strlen(shown)) && kept.n == d->n &&
 	       memcmp(kept.digits, d->digits, d->n) == 0 && kept.exponent == d->exponent;
 }
 

@@ -49,9 +49,14 @@ bool json_next_element(struct str_view array, size_t *at, struct str_view *out);
  */
 bool json_decode_string(struct str_view value, char **room, struct str_view *out) MUSTCHECK;
 
+#define JSON_DOUBLE_SIZE 40 /* with the NUL */
+/* The fewest digits that read as the same double; a whole number below 1e15 has no point. */
+void json_format_double(char out[JSON_DOUBLE_SIZE], double value);
+
 /*
  * Whether text has a number with a fraction or an exponent that changes when it is kept as a double
- * and written with the fewest digits: more than 17 digits, or too small.  *number is the first one.
+ * and written as json_format_double() does: it has more digits than that, or is too small.
+ * *number is the first one.
  */
 bool json_find_inexact(struct str_view text, struct str_view *number);
 #endif

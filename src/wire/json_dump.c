@@ -5,19 +5,16 @@
  */
 #include <inttypes.h>
 #include "base/str.h"
+#include "wire/json.h"
 #include "wire/json_dump.h"
 
 static void dump_value(struct strbuf *b, const json_t *value);
 
-/* The fewest digits that read as the same double; 17 always do. */
 static void dump_real(struct strbuf *b, double value)
 {
-	char text[40];
-	int digits = 15;
+	char text[JSON_DOUBLE_SIZE];
 
-	do
-		snprintf(text, sizeof(text), "%.*g", digits, value);
-	while (strtod(text, NULL) != value && ++digits <= 17);
+	json_format_double(text, value);
 	strbuf_add_str(b, text);
 	if (!strpbrk(text, ".e"))
 		strbuf_add_str(b, ".0");

@@ -29,6 +29,7 @@ const VALUES = {
 	'a double out of range': { json: '1e400', jsonb: `1${'0'.repeat(400)}`, sync: /real number overflow/ },
 	'a double that is too small': { json: '1e-400', jsonb: `0.${'0'.repeat(399)}1`, sync: /would be changed/ },
 	'more digits than a double': { json: '0.123456789012345678', sync: /would be changed/ },
+	'a shorter number is the same double': { json: '0.10000000000000001', sync: /would be changed/ },
 	'as many digits as a double': { json: '0.12345678901234566' },
 	'minus zero': { json: '-0', jsonb: '0', sync: '0' },
 	'a zero at the end': { json: '0.10', sync: '0.1' },
