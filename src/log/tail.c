@@ -39,8 +39,9 @@ struct log_tail {
 	pthread_mutex_t lock;
 	bool is_set OWNED_BY(tail_held);
 	bool is_on_hold OWNED_BY(tail_held); /* async events are being written */
-	bool is_stopped OWNED_BY(tail_held); /* the drainer stopped at a row on hold, or because
-						workers are behind */
+	/* The drainer stopped at a row on hold, or because workers are behind.  Its own: the writer
+	 * reads up to its batch only, and leaves rows after that. */
+	bool is_stopped OWNED_BY(tail_held);
 	bool is_left OWNED_BY(tail_held);    /* the writer left a batch to the drainer */
 	uint64_t cursor OWNED_BY(tail_held); /* all rows up to here were delivered */
 	uint64_t saved OWNED_BY(tail_held);  /* the cursor as the database has it */
@@ -337,7 +338,8 @@ static void tail_note_seen_locked(struct log_tail *t, struct str_view id) NEEDS_
 	str_copy(t->seen.id, sizeof(t->seen.id), id);
 }
 
-/* The page's rows from one on, up to another.  False: it stopped at a row on hold. */
+/* The page's rows from one on, up to another.  False: it stopped at a row on hold.  On the
+ * drainer's or the writer's thread. */
 static bool tail_deliver_rows(struct log_tail *t, const struct pg_answer *a, int from, int to,
 			      bool heed_hold)
 {
@@ -361,7 +363,6 @@ static bool tail_deliver_rows(struct log_tail *t, const struct pg_answer *a, int
 	}
 	if (last.len)
 		tail_note_seen_locked(t, last);
-	t->is_stopped = !all;
 	tail_unlock(t);
 	app_set_unref(apps);
 	return all;
@@ -395,12 +396,8 @@ static bool tail_deliver_page(struct log_tail *t, const struct pg_answer *a)
 	for (int at = 0; at < rows; at += PART_ROWS) {
 		int to = rows - at < PART_ROWS ? rows : at + PART_ROWS;
 
-		if (at && !tail_await_workers(t)) {
-			tail_lock(t);
-			t->is_stopped = true;
-			tail_unlock(t);
+		if (at && !tail_await_workers(t))
 			return false;
-		}
 		if (!tail_deliver_rows(t, a, at, to, true))
 			return false;
 	}
@@ -426,6 +423,7 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t 
 {
 	struct pg_answer a = { 0 };
 	uint64_t from;
+	bool all;
 	enum pg_fault fault;
 
 	tail_lock(t);
@@ -433,7 +431,13 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t 
 	t->is_left = false; /* a batch that is left from here on sets it again */
 	tail_unlock(t);
 	fault = tail_read_page(c, deadline, from, INT64_MAX, &a);
-	*more = fault == PG_FINE && tail_deliver_page(t, &a) && pg_answer_rows(&a) == PAGE_ROWS;
+	all = fault == PG_FINE && tail_deliver_page(t, &a);
+	if (fault == PG_FINE) {
+		tail_lock(t);
+		t->is_stopped = !all;
+		tail_unlock(t);
+	}
+	*more = all && pg_answer_rows(&a) == PAGE_ROWS;
 	pg_answer_release(&a);
 	return fault;
 }

@@ -381,6 +381,50 @@ START_TEST(the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind)
 }
 END_TEST
 
+/* The writer reads up to its batch only: the drainer still has to read the rows after that. */
+START_TEST(the_drainer_that_stopped_is_due_until_it_has_read_again)
+{
+	struct event_batch *b;
+
+	begin("stopped");
+	ASSERT_ON(on_db);
+	start_tail("n");
+	add_rows(100, "sql");
+	add_rows(10, "http");
+	add_rows(300, "sql");
+	worker_loads_posted(directory_loads(w.directory), 0, &much);
+	ck_assert(!step());
+	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
+	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 101));
+	b = committed(101, 10, true);
+	offer(b, true);
+	ck_assert_uint_eq(w.n, 110);
+	ck_assert(log_tail_is_due(w.tail));
+	step();
+	ck_assert(!log_tail_is_due(w.tail));
+	assert_seen(1, 410);
+	batch_free(b);
+	finish();
+}
+END_TEST
+
+START_TEST(a_page_without_rows_ends_the_stop)
+{
+	begin("stop_ends");
+	ASSERT_ON(on_db);
+	start_tail("n");
+	add_rows(100, "sql");
+	worker_loads_posted(directory_loads(w.directory), 0, &much);
+	ck_assert(!step());
+	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
+	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 101));
+	step();
+	ck_assert(!log_tail_is_due(w.tail));
+	assert_seen(1, 100);
+	finish();
+}
+END_TEST
+
 START_TEST(a_log_of_another_epoch_is_delivered_from_its_end_on)
 {
 	begin("another");
@@ -418,6 +462,8 @@ int main(void)
 	tcase_add_test(t, on_hold_only_rows_from_sql_are_delivered);
 	tcase_add_test(t, rows_wait_in_the_log_while_the_workers_are_behind);
 	tcase_add_test(t, the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind);
+	tcase_add_test(t, the_drainer_that_stopped_is_due_until_it_has_read_again);
+	tcase_add_test(t, a_page_without_rows_ends_the_stop);
 	tcase_add_test(t, a_log_of_another_epoch_is_delivered_from_its_end_on);
 	suite_add_tcase(s, t);
 	return unit_run(s);
