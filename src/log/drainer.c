@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An iteration drains, reads the log's tail page by page, and waits.  The tail is read when there
- * is a reason (rows were drained, a notification, what the writer left or the last read did), and
- * without one each READ_US.  One thread (pg/runner.h); shared with others: is_caught_up, is_away.
+ * is a reason (rows were drained, a notification, what the writer left or the last read did, or the
+ * mode is not LISTENING: other sessions drain too), and without one each READ_US.  One thread
+ * (pg/runner.h); shared with others: is_caught_up, is_away.
  *
  * Polling pays where NOTIFY does not: each NOTIFY takes a lock over the whole server at its commit.
  * Above POLL_ABOVE wake-ups in a window with rows the drainer takes the session lock "polling" and
@@ -74,8 +75,8 @@ struct drainer {
 	usec_t drain_us;     /* how long the last drain took that found rows; 0: it found none */
 	unsigned wakes;	     /* in the window */
 	unsigned idle_wakes; /* in a row, that found nothing */
-	uint64_t window_drained; /* the tail's sum when the window began */
-	bool is_notified;	 /* since the last drain */
+	uint64_t window_drained, window_sql; /* the tail's sums when the window began */
+	bool is_notified;		     /* since the last drain */
 	usec_t window_since, read_at, save_at, queue_at;
 	uint64_t vacuumed; /* the tail's sum at the last vacuum */
 };
@@ -119,11 +120,14 @@ static enum pg_fault drainer_drain_page(struct drainer *d, bool *more, bool *fou
 	return PG_FINE;
 }
 
-/* With other nodes: at each poll, in case a message of the bus was lost. */
+/*
+ * With other nodes: at each poll, in case a message of the bus was lost.  Rows that a session of
+ * the pool has drained, which publishers do not notify outside LISTENING, are not pending any more.
+ */
 static bool drainer_must_read(const struct drainer *d)
 {
-	return d->is_notified || (d->bus && bus_is_cluster(d->bus)) || d->is_behind ||
-	       clock_mono() >= d->read_at || log_tail_is_due(d->tail);
+	return d->mode != LISTENING || d->is_notified || (d->bus && bus_is_cluster(d->bus)) ||
+	       d->is_behind || clock_mono() >= d->read_at || log_tail_is_due(d->tail);
 }
 
 /* All that is pending, and all that is in the log after the cursor. */
@@ -194,6 +198,7 @@ static enum pg_fault drainer_adapt(struct drainer *d)
 {
 	usec_t now = clock_mono();
 	uint64_t drained = log_tail_drained(d->tail), rows = drained - d->window_drained;
+	uint64_t sql = log_tail_sql_rows(d->tail), sql_rows = sql - d->window_sql;
 	unsigned wakes = d->wakes;
 	struct pg_answer a = { 0 };
 	enum pg_fault fault = PG_FINE;
@@ -202,6 +207,9 @@ static enum pg_fault drainer_adapt(struct drainer *d)
 		return PG_FINE;
 	d->window_since = now;
 	d->window_drained = drained;
+	d->window_sql = sql;
+	if (rows < sql_rows) /* other sessions drained some */
+		rows = sql_rows;
 	d->wakes = 0;
 	if (d->mode == POLLING)
 		return rows < POLL_BELOW ? drainer_leave(d, "SELECT relay_unclaim()") : PG_FINE;

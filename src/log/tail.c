@@ -32,7 +32,7 @@ struct log_tail {
 	bool expects_others; /* nodes, with other applications */
 	struct directory *directory;
 	struct deliveries *deliveries; /* NULL: no records are kept */
-	atomic_uint_fast64_t drained;
+	atomic_uint_fast64_t drained, sql_rows;
 	struct wake caught_up; /* workers that were behind; the drainer waits */
 	struct wake *drainer;  /* signalled when a batch is left to it; NULL: it polls */
 
@@ -128,6 +128,11 @@ void log_tail_count_drained(struct log_tail *t, unsigned n)
 uint64_t log_tail_drained(struct log_tail *t)
 {
 	return atomic_load_explicit(&t->drained, memory_order_relaxed);
+}
+
+uint64_t log_tail_sql_rows(struct log_tail *t)
+{
+	return atomic_load_explicit(&t->sql_rows, memory_order_relaxed);
 }
 
 bool log_tail_position(struct log_tail *t, struct position *out)
@@ -321,6 +326,7 @@ static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *ap
 	}
 	e = log_row_event(row, app, t->deliveries);
 	if (row->is_sql) {
+		atomic_fetch_add_explicit(&t->sql_rows, 1, memory_order_relaxed);
 		metric_add_at(METRIC_EVENTS_IN, VIA_SQL, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, e->data->len, 1);
 	}

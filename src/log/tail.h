@@ -83,4 +83,6 @@ bool log_tail_position(struct log_tail *t, struct position *out);
 /* Rows that this process gave serials to, for the drainer's pace; the sum since the start. */
 void log_tail_count_drained(struct log_tail *t, unsigned n);
 uint64_t log_tail_drained(struct log_tail *t);
+/* How many events of SQL were delivered, whichever session drained them.  Any thread. */
+uint64_t log_tail_sql_rows(struct log_tail *t);
 #endif

@@ -403,6 +403,7 @@ START_TEST(the_drainer_that_stopped_is_due_until_it_has_read_again)
 	step();
 	ck_assert(!log_tail_is_due(w.tail));
 	assert_seen(1, 410);
+	ck_assert_uint_eq(log_tail_sql_rows(w.tail), 400);
 	batch_free(b);
 	finish();
 }
