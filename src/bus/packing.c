@@ -52,10 +52,10 @@ static size_t packer_cut(struct str_view text, size_t max)
 
 static void packer_add_parts(struct bus_packer *p, struct str_view message)
 {
-	while (message.len) {
+	for (bool is_first = true; message.len; is_first = false) {
 		size_t n = packer_cut(message, BUS_PAYLOAD_MAX - HEAD_BYTES);
 
-		packer_begin(p, n < message.len ? 'F' : 'G');
+		packer_begin(p, is_first ? 'B' : n < message.len ? 'F' : 'G');
 		strbuf_add(&p->text, message.ptr, n);
 		bus_packer_flush(p);
 		message = sv_skip(message, n);
@@ -88,6 +88,7 @@ void bus_packer_log_grew(struct bus_packer *p)
 struct bus_parts {
 	struct bus_parts *next;
 	uint64_t sender;
+	uint64_t count;	  /* of the last part */
 	bool is_complete; /* its text was given to the caller */
 	struct strbuf text;
 };
@@ -117,24 +118,39 @@ static struct bus_parts **unpacker_find(struct bus_unpacker *u, uint64_t sender)
 	return at;
 }
 
-/* The sender's message with one more part; NULL: it is too long, or there are too many senders. */
-static struct bus_parts *unpacker_add(struct bus_unpacker *u, uint64_t sender, struct str_view part)
+static void unpacker_drop_of(struct bus_unpacker *u, uint64_t sender)
 {
 	struct bus_parts **at = unpacker_find(u, sender);
 
-	if (!*at && u->n_parts >= PARTS_MAX)
+	if (*at)
+		unpacker_drop(u, at);
+}
+
+/* A message that begins; NULL: there are too many senders. */
+static struct bus_parts *unpacker_begin(struct bus_unpacker *u, uint64_t sender)
+{
+	struct bus_parts *p;
+
+	if (u->n_parts >= PARTS_MAX)
 		return NULL;
-	if (!*at) {
-		*at = xcalloc(1, sizeof(**at));
-		(*at)->sender = sender;
-		strbuf_init(&(*at)->text, part.len * 2);
-		u->n_parts++;
-	}
-	if (part.len > WHOLE_MAX - (*at)->text.len) {
+	p = xcalloc(1, sizeof(*p));
+	p->next = u->parts;
+	p->sender = sender;
+	strbuf_init(&p->text, 0);
+	u->parts = p;
+	u->n_parts++;
+	return p;
+}
+
+/* What the sender began is dropped when the next part of it is missing. */
+static struct bus_parts *unpacker_continue(struct bus_unpacker *u, uint64_t sender, uint64_t count)
+{
+	struct bus_parts **at = unpacker_find(u, sender);
+
+	if (*at && (*at)->count + 1 != count) {
 		unpacker_drop(u, at);
 		return NULL;
 	}
-	strbuf_add(&(*at)->text, part.ptr, part.len);
 	return *at;
 }
 
@@ -149,12 +165,26 @@ static void unpacker_drop_complete(struct bus_unpacker *u)
 		unpacker_drop(u, at);
 }
 
-static enum bus_news unpacker_take_part(struct bus_unpacker *u, uint64_t sender, bool is_last,
-					struct str_view part, struct str_view *messages)
+/* word: B, F or G, and the count. */
+static enum bus_news unpacker_take_part(struct bus_unpacker *u, uint64_t sender,
+					struct str_view word, struct str_view part,
+					struct str_view *messages)
 {
-	struct bus_parts *p = unpacker_add(u, sender, part);
+	struct bus_parts *p;
+	uint64_t count;
 
-	if (!p || !is_last)
+	if (!sv_to_u64(sv_skip(word, 1), UINT64_MAX, &count))
+		return BUS_NEWS_NONE;
+	p = word.ptr[0] == 'B' ? unpacker_begin(u, sender) : unpacker_continue(u, sender, count);
+	if (p && part.len > WHOLE_MAX - p->text.len) {
+		unpacker_drop_of(u, sender);
+		p = NULL;
+	}
+	if (!p)
+		return BUS_NEWS_NONE;
+	strbuf_add(&p->text, part.ptr, part.len);
+	p->count = count;
+	if (word.ptr[0] != 'G')
 		return BUS_NEWS_NONE;
 	p->is_complete = true;
 	*messages = strbuf_view(&p->text);
@@ -165,7 +195,6 @@ enum bus_news bus_unpacker_take(struct bus_unpacker *u, struct str_view payload,
 				struct str_view *messages)
 {
 	struct str_view version, number, word;
-	struct bus_parts **lost;
 	uint64_t sender;
 
 	*messages = SV("");
@@ -180,14 +209,15 @@ enum bus_news bus_unpacker_take(struct bus_unpacker *u, struct str_view payload,
 	case 'L':
 		return BUS_NEWS_LOG;
 	case 'M':
-		lost = unpacker_find(u, sender);
-		if (*lost) /* the last part did not come */
-			unpacker_drop(u, lost);
+		unpacker_drop_of(u, sender); /* the last part did not come */
 		*messages = payload;
 		return BUS_NEWS_MESSAGES;
+	case 'B':
+		unpacker_drop_of(u, sender);
+		return unpacker_take_part(u, sender, word, payload, messages);
 	case 'F':
 	case 'G':
-		return unpacker_take_part(u, sender, word.ptr[0] == 'G', payload, messages);
+		return unpacker_take_part(u, sender, word, payload, messages);
 	default:
 		return BUS_NEWS_NONE;
 	}

@@ -8,11 +8,13 @@
  *     1 NUMBER J           the node has registered (sent by the SQL function node_take())
  *     1 NUMBER L           the log has grown
  *     1 NUMBER MCOUNT ...  whole messages (bus/message.h)
- *     1 NUMBER FCOUNT ...  a part of a message; more follow
+ *     1 NUMBER BCOUNT ...  the first part of a message; more follow
+ *     1 NUMBER FCOUNT ...  a further part; more follow
  *     1 NUMBER GCOUNT ...  its last part
  *
- * NUMBER is the sender's, COUNT rises with each payload: of equal payloads of one transaction
- * PostgreSQL delivers one.  A reader ignores other versions.
+ * NUMBER is the sender's, COUNT rises by one with each payload: of equal payloads of one
+ * transaction PostgreSQL delivers one.  Parts that do not follow each other are dropped.  A reader
+ * ignores other versions.
  */
 #include <stdint.h>
 #include "base/annotate.h"
@@ -51,6 +53,7 @@ struct bus_unpacker {
 	unsigned n_parts;
 };
 
+/* Drops the messages that are not complete: after it, those that follow are read as at first. */
 void bus_unpacker_release(struct bus_unpacker *u);
 /* *messages is valid until the next call. */
 enum bus_news bus_unpacker_take(struct bus_unpacker *u, struct str_view payload,

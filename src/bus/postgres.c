@@ -193,6 +193,7 @@ static enum pg_fault postgres_begin(struct postgres *p, struct pg_connection *c)
 	usec_t deadline = clock_mono() + QUERY_US;
 	enum pg_fault fault = postgres_read_channel(p, c);
 
+	bus_unpacker_release(&p->unpacker); /* further parts were not received */
 	if (fault == PG_FINE)
 		fault = pg_listener_begin(c, deadline, p->channel);
 	if (fault == PG_FINE)

@@ -174,14 +174,35 @@ START_TEST(parts_of_several_senders_are_not_mixed)
 	struct bus_unpacker u = { .n_parts = 0 };
 	struct str_view got;
 
-	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 F1 ab"), &got), (int)BUS_NEWS_NONE);
-	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 2 F1 xy"), &got), (int)BUS_NEWS_NONE);
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 B1 ab"), &got), (int)BUS_NEWS_NONE);
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 2 B1 xy"), &got), (int)BUS_NEWS_NONE);
 	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 G2 c"), &got), (int)BUS_NEWS_MESSAGES);
 	ck_view_eq(got, "abc");
 	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 2 M2 whole"), &got),
 			 (int)BUS_NEWS_MESSAGES);
 	ck_view_eq(got, "whole");
 	ck_assert_uint_eq(u.n_parts, 0);
+	bus_unpacker_release(&u);
+}
+END_TEST
+
+/* Parts of another message must never come to a channel. */
+START_TEST(a_message_whose_parts_did_not_all_arrive_is_dropped)
+{
+	static const char *const lost[] = { "1 1 B1 ab", "1 1 B5 xy", "1 1 F7 c", "1 1 G8 d",
+					    "1 1 F9 e",	 "1 1 G10 f", "1 1 B ab", "1 1 G1 c" };
+	struct bus_unpacker u = { .n_parts = 0 };
+	struct str_view got;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lost); i++)
+		ck_assert_int_eq((int)bus_unpacker_take(&u, sv(lost[i]), &got), (int)BUS_NEWS_NONE);
+	ck_assert_uint_eq(u.n_parts, 0);
+	/* The sender begins another one. */
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 B1 ab"), &got), (int)BUS_NEWS_NONE);
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 B2 x"), &got), (int)BUS_NEWS_NONE);
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 F3 y"), &got), (int)BUS_NEWS_NONE);
+	ck_assert_int_eq((int)bus_unpacker_take(&u, SV("1 1 G4 z"), &got), (int)BUS_NEWS_MESSAGES);
+	ck_view_eq(got, "xyz");
 	bus_unpacker_release(&u);
 }
 END_TEST
@@ -209,15 +230,18 @@ START_TEST(what_is_no_payload_is_ignored)
 				 (int)BUS_NEWS_NONE);
 	/* A message without an end is given up, and so are senders beyond a bound. */
 	strbuf_init(&part, 0);
-	strbuf_add_str(&part, "1 5 F1 ");
-	while (part.len < 7000)
-		strbuf_add_c(&part, 'x');
-	for (size_t n = 0; n < BUS_MESSAGE_MAX_BYTES * 4; n += part.len)
+	for (size_t n = 0; n * 7000 < BUS_MESSAGE_MAX_BYTES * 4; n++) {
+		strbuf_reset(&part);
+		strbuf_addf(&part, "1 5 %c%zu ", n ? 'F' : 'B', n);
+		while (part.len < 7000)
+			strbuf_add_c(&part, 'x');
 		ck_assert_int_eq((int)bus_unpacker_take(&u, strbuf_view(&part), &got),
 				 (int)BUS_NEWS_NONE);
+	}
+	ck_assert_uint_eq(u.n_parts, 0);
 	for (unsigned i = 100; i < 400; i++) {
 		strbuf_reset(&part);
-		strbuf_addf(&part, "1 %u F1 x", i);
+		strbuf_addf(&part, "1 %u B1 x", i);
 		ck_assert_int_eq((int)bus_unpacker_take(&u, strbuf_view(&part), &got),
 				 (int)BUS_NEWS_NONE);
 	}
@@ -261,6 +285,7 @@ int main(void)
 	tcase_add_test(t, what_postgresql_cannot_carry_is_not_written);
 	tcase_add_test(t, messages_of_all_sizes_arrive_whole_and_in_their_order);
 	tcase_add_test(t, parts_of_several_senders_are_not_mixed);
+	tcase_add_test(t, a_message_whose_parts_did_not_all_arrive_is_dropped);
 	tcase_add_test(t, what_is_no_payload_is_ignored);
 	tcase_add_test(t, what_waits_has_a_bound_and_drops_are_counted);
 	suite_add_tcase(s, t);
