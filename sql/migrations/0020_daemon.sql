@@ -73,6 +73,8 @@ BEGIN
 		PERFORM pg_advisory_unlock(lock_key('daemon'), chosen);
 		RETURN false;
 	END IF;
+	-- Nodes that were killed: within their lease they would still count as running.
+	DELETE FROM nodes;
 	INSERT INTO daemon AS d (instance, backend, mark, node, process, address)
 	VALUES (p_instance, pg_backend_pid(), chosen, p_node, p_process, p_address)
 	ON CONFLICT (only_row) DO UPDATE SET instance = excluded.instance,

@@ -98,6 +98,9 @@ COMMENT ON FUNCTION sockets_sweep IS
 CREATE FUNCTION sockets_tied(p_after text, p_most integer) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+DECLARE
+	-- Read once: there may be many ties.
+	live CONSTANT integer[] := ARRAY(SELECT n.number FROM nodes n WHERE n.lease > clock_timestamp());
 BEGIN
 	RETURN QUERY
 	SELECT x.socket FROM (
@@ -108,7 +111,7 @@ BEGIN
 		SELECT r.socket_id FROM lock_requests r WHERE r.socket_id IS NOT NULL
 		UNION
 		SELECT s FROM user_presence p, unnest(p.sockets) AS s WHERE p.sockets <> '{}') x(socket)
-	WHERE x.socket COLLATE "C" > p_after AND NOT node_has_socket(x.socket)
+	WHERE x.socket COLLATE "C" > p_after AND (node_of_socket(x.socket) = ANY (live)) IS NOT TRUE
 	ORDER BY x.socket COLLATE "C" LIMIT p_most;
 END
 $$;

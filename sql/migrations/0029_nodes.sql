@@ -27,7 +27,7 @@ COMMENT ON TABLE nodes IS
 COMMENT ON COLUMN nodes.name IS
 	'Its server.node, or the name of its machine.';
 COMMENT ON COLUMN nodes.number IS
-	'In the ids of its sockets. A node whose lease has ended gets another one.';
+	'In the ids of its sockets. A process keeps it, also when it registers again.';
 COMMENT ON COLUMN nodes.instance IS
 	'A random name of the process.';
 COMMENT ON COLUMN nodes.backend IS
@@ -60,14 +60,6 @@ $$;
 COMMENT ON FUNCTION node_channel IS
 	'The channel on which nodes notify each other.';
 
-CREATE UNLOGGED TABLE node_apps (
-	node text NOT NULL,
-	app text NOT NULL,
-	PRIMARY KEY (node, app)
-);
-COMMENT ON TABLE node_apps IS
-	'The applications that each node serves. Rows of a node whose lease has ended do not count.';
-
 CREATE FUNCTION node_others(p_instance text) RETURNS integer
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -95,10 +87,12 @@ COMMENT ON FUNCTION node_conflict IS
 	'A daemon that must end before the calling one may use the database: one that is alone, or a node; '
 	'for a node (p_name) only a node of the same name. Whether it runs, and its description.';
 
--- A row of the same instance is that of its earlier session, which may not have ended yet.
+-- A row of the same instance is that of its earlier session, which may not have ended yet.  A node that
+-- registers again, after its lease has ended or the table was emptied, keeps its number (p_number; 0: it
+-- has none yet), because its open sockets have it in their ids.
 CREATE FUNCTION node_take(p_instance text, p_name text, p_process integer, p_address text,
-			  p_version text, p_lease_ms integer, p_prefix text, OUT number integer,
-			  OUT others integer)
+			  p_version text, p_lease_ms integer, p_prefix text, p_number integer,
+			  OUT number integer, OUT others integer)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -111,14 +105,15 @@ BEGIN
 		PERFORM pg_advisory_unlock(lock_key('daemon'), chosen);
 		RETURN;
 	END IF;
+	DELETE FROM daemon;
 	DELETE FROM nodes n WHERE n.name = p_name AND n.instance <> p_instance;
 	UPDATE nodes n SET backend = pg_backend_pid(), mark = chosen, lease = until
 	WHERE n.instance = p_instance AND n.lease > clock_timestamp() RETURNING n.number INTO number;
 	IF number IS NULL THEN
 		DELETE FROM nodes n WHERE n.instance = p_instance RETURNING n.started INTO since;
-		LOOP
+		number := p_number;
+		WHILE number = 0 OR EXISTS (SELECT FROM nodes n WHERE n.number = node_take.number) LOOP
 			number := nextval('node_number');
-			EXIT WHEN NOT EXISTS (SELECT FROM nodes n WHERE n.number = node_take.number);
 		END LOOP;
 		INSERT INTO nodes (name, number, instance, backend, mark, process, address, version,
 				   started, lease)
@@ -162,21 +157,16 @@ $$;
 COMMENT ON FUNCTION node_leave IS
 	'The node stops.';
 
+-- A node deletes no application: it does not know which the others serve.  After a crash of the server,
+-- or when a lease has ended, a running node may have no row.
 CREATE FUNCTION log_apps_put(p_node text, p_apps json) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF p_node IS NOT NULL THEN
-		-- One node at a time: each sees what the others serve.
-		LOCK TABLE node_apps IN SHARE ROW EXCLUSIVE MODE;
-		DELETE FROM node_apps x WHERE x.node = p_node;
-		INSERT INTO node_apps (node, app)
-		SELECT p_node, r.app FROM json_to_recordset(p_apps) AS r(app text);
+	IF p_node IS NULL THEN
+		DELETE FROM log_apps a
+		WHERE NOT EXISTS (SELECT FROM json_to_recordset(p_apps) AS r(app text) WHERE r.app = a.app);
 	END IF;
-	DELETE FROM log_apps a
-	WHERE NOT EXISTS (SELECT FROM json_to_recordset(p_apps) AS r(app text) WHERE r.app = a.app)
-	AND NOT EXISTS (SELECT FROM node_apps x JOIN nodes n ON n.name = x.node
-			WHERE x.app = a.app AND n.lease > clock_timestamp());
 	-- Only what differs is written.
 	INSERT INTO log_apps AS a (app, max_channel_bytes, max_event_bytes, max_payload_bytes)
 	SELECT r.app, least(r.c, 2147483647), least(r.e, 2147483647), least(r.p, 2147483647)
@@ -191,7 +181,7 @@ END
 $$;
 COMMENT ON FUNCTION log_apps_put IS
 	'Stores the applications of a node, or of a daemon that is alone (p_node NULL), and their limits in '
-	'log_apps. Applications that no node serves any more are deleted.';
+	'log_apps. A daemon that is alone deletes all others.';
 
 CREATE FUNCTION node_of_socket(p_socket_id text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -200,15 +190,6 @@ RETURN CASE WHEN p_socket_id COLLATE "C" ~ '^[0-9]{1,10}[.][0-9]{1,10}$'
 COMMENT ON FUNCTION node_of_socket IS
 	'The number of the node in the id of a socket; of a daemon that is alone: any number.';
 
-CREATE FUNCTION node_has_socket(p_socket_id text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
-AS $$
-	SELECT EXISTS (SELECT FROM nodes n WHERE n.number = node_of_socket(p_socket_id)
-		       AND n.lease > clock_timestamp())
-$$;
-COMMENT ON FUNCTION node_has_socket IS
-	'Whether the socket is one of a node. False for every socket of a daemon that is alone.';
-
-REVOKE EXECUTE ON FUNCTION log_apps_put(text, json), node_has_socket(text), node_channel(text), node_others(text), node_conflict(text, text),
-	node_take(text, text, integer, text, text, integer, text), node_renew(text, integer),
+REVOKE EXECUTE ON FUNCTION log_apps_put(text, json), node_channel(text), node_others(text), node_conflict(text, text),
+	node_take(text, text, integer, text, text, integer, text, integer), node_renew(text, integer),
 	node_leave(text) FROM PUBLIC;

@@ -318,18 +318,19 @@ static int guard_take_alone(struct guard *g, const char *process, bool *has, cha
 /* The same for a node. */
 static int guard_take_node(struct guard *g, const char *process, bool *has, char **why)
 {
-	char lease[12];
-	const char *values[] = { g->instance,	  g->node, process,  g->address,
-				 PACKAGE_VERSION, lease,   g->prefix };
+	char lease[12], kept[12];
+	const char *values[] = { g->instance,	  g->node, process,   g->address,
+				 PACKAGE_VERSION, lease,   g->prefix, kept };
 	const struct pg_query q = {
 		.sql = "SELECT number, others FROM node_take($1::text, $2::text, $3::integer, "
-		       "$4::text, $5::text, $6::integer, $7::text)",
-		.n = 7,
+		       "$4::text, $5::text, $6::integer, $7::text, $8::integer)",
+		.n = 8,
 		.values = values
 	};
 	struct pg_answer a = { 0 };
 
 	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
+	snprintf(kept, sizeof(kept), "%u", atomic_load(bus_node_number(g->bus)));
 	guard_set_wait(g, "the table \"nodes\", which another session has locked");
 	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
 		return guard_fail(g, why);

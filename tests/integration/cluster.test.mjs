@@ -283,16 +283,17 @@ describe('the nodes of a cluster', { concurrency: 2 }, () => {
 		assert.deepEqual(await live(nodes[1]), ['a', 'b']);
 	});
 
-	test('register again with another number when a lease has ended', async (t) => {
+	test('register again with their number when a lease has ended', async (t) => {
 		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 2000 } });
 		const wires = await subscribers(nodes, 'c');
 		const [{ number }] = await rows(nodes[1]);
+		assert.equal(Number(wires[0].socketId.split('.')[0]) >> 19, number);
 		nodes[0].child.kill('SIGSTOP');
 		await waitFor(async () => (await rows(nodes[1])).length === 1, 'the lease of the paused node ends');
 		assert.equal((await nodes[1].api().trigger('c', 'E1', '{}')).status, 200);
 		nodes[0].child.kill('SIGCONT');
 		await waitFor(async () => (await live(nodes[1])).length === 2, 'it registers again');
-		assert.notEqual((await rows(nodes[1]))[0].number, number);
+		assert.equal((await rows(nodes[1]))[0].number, number, 'its open sockets have it in their ids');
 		assert.equal((await nodes[1].api().trigger('c', 'E2', '{}')).status, 200);
 		await sameEverywhere(wires, 'c', 2);
 	});
@@ -383,24 +384,74 @@ describe('what a node starts does no harm to the others', { concurrency: 2 }, ()
 		assert.deepEqual(await apps(one), ['client-portal', 'other']);
 		two.apps = [{ ...two.app, id: 'third', key: 'third' }];
 		await two.restart();
-		await waitFor(async () => String(await apps(one)) === 'client-portal,third', 'what no node serves is deleted');
+		await waitFor(async () => (await apps(one)).includes('third'), 'the new application');
+		assert.deepEqual(await apps(one), ['client-portal', 'other', 'third'], 'none is deleted');
+	});
+
+	test('a node deletes no applications of others, also when it is the first after a crash', async (t) => {
+		const [one] = await startNodes(t, 1);
+		await waitFor(async () => (await apps(one)).length === 1, 'the application');
+		await one.query('DELETE FROM nodes');
+		await one.query(`SELECT log_apps_put('b', '[{"app":"other","c":200,"e":200,"p":10240}]')`);
+		assert.deepEqual(await one.query('SELECT app, is_default FROM log_apps ORDER BY app'),
+			[{ app: 'client-portal', is_default: true }, { app: 'other', is_default: false }]);
+	});
+
+	/** A viewer for each socket, which ends with it. */
+	const view = (daemon, ...sockets) => daemon.query(`INSERT INTO viewers
+		(app, resource_type, resource_id, user_id, tab, mode, since, expires_at)
+		SELECT 'client-portal', 'client', s, 1, s, 'viewing', now(), now() + interval '1 h' FROM unnest($1::text[]) s`,
+	[sockets]);
+	/** The sockets whose viewers did not end. */
+	const viewing = async (daemon) => (await daemon.query(`SELECT tab FROM viewers
+		WHERE expires_at > now() + interval '50 min' ORDER BY tab`)).map((row) => row.tab);
+	const GONE = '1.1';
+
+	for (const [what, sql] of [['its lease ended', `UPDATE nodes SET lease = now() - interval '1 s'`],
+		['a crash emptied the table', 'DELETE FROM nodes']]) {
+		test(`what is tied to the sockets of a node that registered again stays: ${what}`, async (t) => {
+			const [one] = await startNodes(t, 1, { cluster: { lease_ms: 2000 } });
+			const { socketId } = await one.connect();
+			await one.query(sql);
+			await waitFor(async () => (await live(one)).length === 1, 'it registers again');
+			await view(one, socketId, GONE);
+			await one.query(`INSERT INTO locks (app, resource_type, resource_id, token, user_id, ttl, acquired_at,
+				renewed_at, expires_at, sockets) SELECT 'client-portal', 'client', '1', 1, 1, 3600, now(), now(),
+				now() + interval '1 h', ARRAY[$1, $2]`, [socketId, GONE]);
+			const two = node(t, one.database, 'b');
+			await two.start();
+			await waitFor(async () => !(await viewing(one)).includes(GONE), 'the second node sweeps');
+			assert.deepEqual(await viewing(one), [socketId]);
+			await waitFor(async () => !(await one.query('SELECT sockets FROM locks'))[0].sockets.includes(GONE), 'and its locks');
+			assert.deepEqual(await one.query('SELECT sockets, user_id::integer FROM locks'), [{ sockets: [socketId], user_id: 1 }]);
+		});
+	}
+
+	test('a daemon that is alone ends what was tied to killed nodes, and a node the row of a killed daemon', async (t) => {
+		const [one] = await startNodes(t, 1, { cluster: { lease_ms: 600000 } });
+		const { socketId } = await one.connect();
+		await view(one, socketId);
+		await one.kill();
+		const alone = node(t, one.database, 'alone', { cluster: { driver: 'local' } });
+		await alone.start();
+		await waitFor(async () => (await viewing(alone)).length === 0, 'the viewer of the killed node ends');
+		assert.deepEqual(await rows(alone), []);
+		await alone.kill();
+		await one.start();
+		assert.deepEqual(await one.query('SELECT FROM daemon'), []);
 	});
 
 	test('viewers and locks of sockets of other nodes stay, those of a node that was killed end', async (t) => {
 		const [one, two] = await startNodes(t, 2);
 		const [first, second] = await Promise.all([one, two].map((daemon) => daemon.connect()));
-		await one.query(`INSERT INTO viewers (app, resource_type, resource_id, user_id, tab, mode, since, expires_at)
-			SELECT 'client-portal', 'client', s, 1, s, 'viewing', now(), now() + interval '1 h' FROM unnest($1::text[]) s`,
-		[[first.socketId, second.socketId]]);
+		await view(one, first.socketId, second.socketId);
 		await one.query(`INSERT INTO user_presence (app, user_id, status) VALUES ('client-portal', 7, 'online')`);
 		await two.kill();
 		await two.start();
-		const left = () => one.query(`SELECT tab FROM viewers WHERE expires_at > now() + interval '50 min'`);
-		await waitFor(async () => (await left()).length === 1, 'the viewer of the killed node ends');
-		assert.deepEqual(await left(), [{ tab: first.socketId }]);
-		assert.deepEqual(await one.query(`SELECT node_has_socket($1) AS a, node_has_socket($2) AS b,
-			(SELECT last_seen_at > now() - interval '30 s' FROM user_presence) AS seen`, [first.socketId, second.socketId]),
-		[{ a: true, b: false, seen: true }]);
+		await waitFor(async () => (await viewing(one)).length === 1, 'the viewer of the killed node ends');
+		assert.deepEqual(await viewing(one), [first.socketId]);
+		assert.deepEqual(await one.query(`SELECT last_seen_at > now() - interval '30 s' AS seen FROM user_presence`),
+			[{ seen: true }]);
 	});
 
 	test('each node keeps what it has reported by webhooks', async (t) => {
