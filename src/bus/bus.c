@@ -4,7 +4,6 @@
  * and the receivers lock by themselves; the rest does not change after the start.
  */
 #include "base/mem.h"
-#include "base/metric.h"
 #include "base/str.h"
 #include "bus/bus.h"
 #include "bus/driver.h"
@@ -19,7 +18,8 @@ struct bus {
 	bool is_cluster;
 	struct bus_driver_conf conf;
 	struct bus_receivers receivers;
-	atomic_uint number, others;
+	atomic_uint number;
+	struct bus_others others;
 };
 
 struct bus *bus_new(const struct conf *conf, const char *conninfo)
@@ -29,7 +29,7 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 	b->is_cluster = conf->cluster.driver != CLUSTER_LOCAL;
 	b->driver = b->is_cluster ? &bus_postgres : &bus_local;
 	atomic_init(&b->number, 0);
-	atomic_init(&b->others, 0);
+	bus_others_init(&b->others);
 	bus_receivers_init(&b->receivers);
 	b->conf = (struct bus_driver_conf){ .conf = conf,
 					    .conninfo = conninfo,
@@ -73,16 +73,19 @@ void bus_set_directory(struct bus *b, struct directory *d)
 	bus_receivers_set_directory(&b->receivers, d);
 }
 
-void bus_set_others(struct bus *b, unsigned others)
+unsigned bus_joins(struct bus *b)
 {
-	atomic_store(&b->others, others);
-	metric_set(METRIC_BUS_NODES, others);
+	return bus_others_joins(&b->others);
 }
 
-void bus_set_node(struct bus *b, unsigned number, unsigned others)
+void bus_set_others(struct bus *b, unsigned joins, unsigned others)
+{
+	bus_others_set(&b->others, joins, others);
+}
+
+void bus_set_number(struct bus *b, unsigned number)
 {
 	atomic_store(&b->number, number);
-	bus_set_others(b, others);
 }
 
 const atomic_uint *bus_node_number(const struct bus *b)
@@ -92,7 +95,7 @@ const atomic_uint *bus_node_number(const struct bus *b)
 
 static bool bus_has_others(struct bus *b)
 {
-	return atomic_load_explicit(&b->others, memory_order_relaxed) > 0;
+	return bus_others_get(&b->others) > 0;
 }
 
 void bus_log_grew(struct bus *b)

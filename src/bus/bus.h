@@ -32,9 +32,11 @@ void bus_set_directory(struct bus *b, struct directory *d);
 
 /* -- any thread -- */
 
-/* This node's number in the cluster and how many other nodes there are, as the guard knows them. */
-void bus_set_node(struct bus *b, unsigned number, unsigned others);
-void bus_set_others(struct bus *b, unsigned others);
+/* This node's number in the cluster, as the guard knows it. */
+void bus_set_number(struct bus *b, unsigned number);
+/* How many other nodes there are, which the guard counted after bus_joins() had returned joins. */
+void bus_set_others(struct bus *b, unsigned joins, unsigned others);
+unsigned bus_joins(struct bus *b);
 /* The number; 0: none yet, or the daemon is alone.  As long as the bus. */
 const atomic_uint *bus_node_number(const struct bus *b);
 

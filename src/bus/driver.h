@@ -5,6 +5,7 @@
  * How messages get to the other nodes: one table of functions for each value of cluster.driver.
  */
 #include <stdatomic.h>
+#include "bus/others.h"
 #include "bus/receivers.h"
 #include "conf/conf.h"
 
@@ -12,8 +13,8 @@
 struct bus_driver_conf {
 	const struct conf *conf;
 	const char *conninfo;
-	atomic_uint *number; /* of this node; 0: none yet */
-	atomic_uint *others; /* nodes; a driver sets it when it receives from one */
+	atomic_uint *number;	   /* of this node; 0: none yet */
+	struct bus_others *others; /* a driver reports what it receives */
 	struct bus_receivers *receivers;
 };
 

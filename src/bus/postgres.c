@@ -152,12 +152,10 @@ static void postgres_on_notify(void *ctx, const char *payload)
 	struct str_view messages;
 	struct bus_message m;
 	enum bus_news news = bus_unpacker_take(&p->unpacker, sv(payload), &messages);
-	unsigned none = 0;
 
 	metric_add(METRIC_BUS_NOTIFICATIONS, 1);
-	/* Its sender is there.  The guard counts the nodes with each renewal of the lease. */
 	if (news != BUS_NEWS_NONE)
-		atomic_compare_exchange_strong(p->conf.others, &none, 1);
+		bus_others_received(p->conf.others, news == BUS_NEWS_JOINED);
 	if (news == BUS_NEWS_LOG)
 		bus_receivers_log(p->conf.receivers);
 	while (bus_message_take(&messages, &m))

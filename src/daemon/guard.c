@@ -328,9 +328,11 @@ static int guard_take_node(struct guard *g, const char *process, bool *has, char
 		.values = values
 	};
 	struct pg_answer a = { 0 };
+	unsigned joins;
 
 	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
 	snprintf(kept, sizeof(kept), "%u", atomic_load(bus_node_number(g->bus)));
+	joins = bus_joins(g->bus);
 	guard_set_wait(g, "the table \"nodes\", which another session has locked");
 	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
 		return guard_fail(g, why);
@@ -341,7 +343,8 @@ static int guard_take_node(struct guard *g, const char *process, bool *has, char
 
 		log_info("cluster: this is the node \"%s\", number %u; others: %u", g->node, number,
 			 others);
-		bus_set_node(g->bus, number, others);
+		bus_set_number(g->bus, number);
+		bus_set_others(g->bus, joins, others);
 		g->renew_at = clock_mono() + g->lease_ms * USEC_PER_MSEC / RENEWALS;
 	}
 	pg_answer_release(&a);
@@ -454,16 +457,18 @@ static bool guard_renew(struct guard *g)
 				    .values = values };
 	struct pg_answer a = { 0 };
 	enum pg_fault fault;
+	unsigned joins;
 
 	if (!g->is_node || clock_mono() < g->renew_at)
 		return true;
+	joins = bus_joins(g->bus);
 	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
 	fault = pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a);
 	if (fault == PG_FINE && pg_answer_is_null(&a, 0, 0)) {
 		log_warn("cluster: the lease of this node has ended; it registers again");
 		g->has_lease_ended = true;
 	} else if (fault == PG_FINE) {
-		bus_set_others(g->bus, (unsigned)pg_answer_int(&a, 0, 0));
+		bus_set_others(g->bus, joins, (unsigned)pg_answer_int(&a, 0, 0));
 		g->renew_at = clock_mono() + g->lease_ms * USEC_PER_MSEC / RENEWALS;
 	} else if (fault != PG_LOST) {
 		log_debug("guard: %s", pg_conn_error(g->conn));

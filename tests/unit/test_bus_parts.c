@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/macros.h"
 #include "bus/message.h"
+#include "bus/others.h"
 #include "bus/outgoing.h"
 #include "bus/packing.h"
 
@@ -251,6 +252,35 @@ START_TEST(what_is_no_payload_is_ignored)
 }
 END_TEST
 
+/* Otherwise the node that registered would receive nothing until the next count. */
+START_TEST(a_count_of_before_a_node_registered_does_not_hide_it)
+{
+	struct bus_others o;
+	unsigned joins;
+
+	bus_others_init(&o);
+	bus_others_set(&o, bus_others_joins(&o), 1);
+	joins = bus_others_joins(&o);
+	bus_others_received(&o, true);
+	bus_others_set(&o, joins, 0);
+	ck_assert_uint_eq(bus_others_get(&o), 1);
+	ck_assert_int_eq(unit_metric(METRIC_BUS_NODES, 0), 1);
+	bus_others_set(&o, joins, 2);
+	ck_assert_uint_eq(bus_others_get(&o), 2);
+	/* The node has left. */
+	bus_others_set(&o, bus_others_joins(&o), 0);
+	ck_assert_uint_eq(bus_others_get(&o), 0);
+	ck_assert_int_eq(unit_metric(METRIC_BUS_NODES, 0), 0);
+	/* Any message shows that there is one. */
+	joins = bus_others_joins(&o);
+	bus_others_received(&o, false);
+	ck_assert_uint_eq(bus_others_get(&o), 1);
+	ck_assert_int_eq(unit_metric(METRIC_BUS_NODES, 0), 1);
+	bus_others_set(&o, joins, 0);
+	ck_assert_uint_eq(bus_others_get(&o), 1);
+}
+END_TEST
+
 START_TEST(what_waits_has_a_bound_and_drops_are_counted)
 {
 	struct bus_outgoing o;
@@ -287,6 +317,7 @@ int main(void)
 	tcase_add_test(t, parts_of_several_senders_are_not_mixed);
 	tcase_add_test(t, a_message_whose_parts_did_not_all_arrive_is_dropped);
 	tcase_add_test(t, what_is_no_payload_is_ignored);
+	tcase_add_test(t, a_count_of_before_a_node_registered_does_not_hide_it);
 	tcase_add_test(t, what_waits_has_a_bound_and_drops_are_counted);
 	suite_add_tcase(s, t);
 	return unit_run(s);
