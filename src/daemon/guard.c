@@ -46,7 +46,7 @@ static struct TSA(capability("mutex")) guard_held {
 } guard_held UNUSED;
 
 struct guard {
-	struct health *health; /* not after is_stopping */
+	struct health *health;
 	bool is_required;
 	unsigned takeover_wait_s, connect_timeout_ms;
 	char *conninfo, *password, *schema, *server, *node, *address;
@@ -666,12 +666,12 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
  * A thread that looks up the name of a host ends when the resolver gives up.  The process does not
  * wait for it.
  */
-void guard_stop(struct guard *g)
+bool guard_stop(struct guard *g)
 {
 	usec_t until;
 
 	if (!g)
-		return;
+		return true;
 	until = clock_mono() + STOP_US + (atomic_load(&g->has_held) ? ANSWER_US : 0);
 	atomic_store(&g->is_stopping, true);
 	wake_signal(&g->wake);
@@ -679,8 +679,9 @@ void guard_stop(struct guard *g)
 		wake_wait(&g->changed, 20);
 	if (!atomic_load(&g->has_ended)) {
 		pthread_detach(g->thread);
-		return;
+		return false;
 	}
 	pthread_join(g->thread, NULL);
 	guard_free(g);
+	return true;
 }

@@ -31,8 +31,9 @@ enum guard_state {
 /* Closes the gate.  conf, health and bus outlive it; strings are copied.  0 or -errno. */
 int guard_start(const struct conf *conf, const char *conninfo, struct health *health,
 		struct bus *bus, struct guard **out) MUSTCHECK;
-/* NULL is fine.  Last, when no other connection is open. */
-void guard_stop(struct guard *g);
+/* NULL is fine.  Last, when no other connection is open.  False: its thread has not ended, and
+ * still uses the bus. */
+bool guard_stop(struct guard *g) MUSTCHECK;
 
 /* Readable after a change of the state. */
 int guard_fd(const struct guard *g);

@@ -111,8 +111,10 @@ int start_guard(struct scopewired *d)
 
 void stop_guard(struct scopewired *d)
 {
-	guard_stop(d->guard);
-	health_free(d->health);
+	if (guard_stop(d->guard))
+		health_free(d->health);
+	else
+		d->bus = NULL; /* the guard's thread has both until the process ends */
 }
 
 /* It sends nothing before the guard has registered this node. */
