@@ -80,15 +80,15 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA :"schema" FROM :"daemon";
 REVOKE ALL ON SCHEMA :"schema" FROM :"daemon";
 GRANT USAGE ON SCHEMA :"schema" TO :"daemon";
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA :"schema" TO :"daemon";
-REVOKE INSERT, UPDATE, DELETE ON apps, channel_rules, schema_migrations, log_leaving, watches
-	FROM :"daemon";
+REVOKE INSERT, UPDATE, DELETE ON apps, channel_rules, schema_migrations, log_leaving, watches,
+	sync_validators FROM :"daemon";
 REVOKE UPDATE, DELETE ON admin_audit FROM :"daemon";
 GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA :"schema" TO :"daemon";
 -- Every function but those that only the owner or an application's role calls.
 SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', p.oid::regprocedure, :'daemon')
 	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 	WHERE n.nspname = :'schema' AND p.prorettype <> 'trigger'::regtype AND p.proname !~
-	'^(watch(_define|_attach|_compile|_forget)?|unwatch|channel_predicate(_.*|s_as)|log_partition_make)$'
+	'^(watch(_define|_attach|_compile|_forget)?|unwatch|channel_predicate(_.*|s_as)|sync_validate_with|validator_run|log_partition_make)$'
 	ORDER BY 1
 \gexec
 \endif

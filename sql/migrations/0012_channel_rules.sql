@@ -207,7 +207,7 @@ BEGIN
 		SELECT p.oid::regprocedure AS signature, pg_get_userbyid(c.relowner) AS caller
 		FROM pg_proc p JOIN pg_class c ON c.oid = 'channel_rules'::regclass
 		WHERE p.pronamespace = current_schema()::regnamespace
-		AND p.proname IN ('channel_predicate_run', 'channel_predicate_check')
+		AND p.proname IN ('channel_predicate_run', 'channel_predicate_check', 'validator_run')
 	LOOP
 		EXECUTE format('ALTER FUNCTION %s OWNER TO %I', one.signature, p_role);
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.signature, one.caller);
@@ -218,8 +218,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION channel_predicates_as IS
-	'Lets predicates run as this role, which must have no rights on the schema. The caller '
-	'owns the schema and is a member of the role.';
+	'Lets predicates and validators run as this role, which must have no rights on the schema. The '
+	'caller owns the schema and is a member of the role.';
 
 CREATE FUNCTION channel_rule_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
@@ -406,6 +406,7 @@ DECLARE
 	prepared CONSTANT text[] := ARRAY(SELECT format('%s %s', s.name, s.prepare_time)
 		FROM pg_prepared_statements s WHERE s.from_sql);
 	one text;
+	stopped text;
 BEGIN
 	BEGIN
 		PERFORM set_config('transaction_read_only', 'on', true),
@@ -417,7 +418,10 @@ BEGIN
 			NULL;
 		WHEN data_exception THEN
 			allowed := NULL;
-		WHEN OTHERS THEN
+		WHEN query_canceled THEN
+			-- OTHERS does not include it.  It is raised again when nothing remains in the session.
+			stopped := SQLERRM;
+		WHEN assert_failure OR OTHERS THEN
 			allowed := NULL;
 			trouble := format('%s (%s)', SQLERRM, SQLSTATE);
 	END;
@@ -427,12 +431,57 @@ BEGIN
 	LOOP
 		EXECUTE format('DEALLOCATE %I', one);
 	END LOOP;
+	IF stopped IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'query_canceled', MESSAGE = stopped;
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION channel_predicate_run IS
 	'Evaluates a predicate, read-only, as the role that owns this function. allowed is NULL '
 	'when the channel''s name cannot be converted; trouble is the error of a predicate that '
 	'failed.';
+
+-- What the function is, and whose, may change at any time: nothing here depends on it.  Only sessions of
+-- the daemon call this, and they hold no prepared statements of SQL and no session locks.
+CREATE FUNCTION validator_run(p_schema name, p_name name, p_after jsonb, p_before jsonb, p_info jsonb,
+			      OUT fault text, OUT trouble text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+	is_done boolean := false;
+	one name;
+	stopped text;
+BEGIN
+	BEGIN
+		PERFORM set_config('transaction_read_only', 'on', true),
+			set_config('search_path', 'public, pg_temp', true);
+		EXECUTE format('SELECT %I.%I($1, $2, $3)', p_schema, p_name) INTO fault
+		USING p_after, p_before, p_info;
+		is_done := true;
+		RAISE EXCEPTION USING ERRCODE = 'SW002';
+	EXCEPTION
+		WHEN raise_exception OR data_exception OR integrity_constraint_violation THEN
+			fault := SQLERRM;
+		WHEN query_canceled THEN
+			stopped := SQLERRM;
+		WHEN assert_failure OR OTHERS THEN
+			IF NOT is_done THEN
+				trouble := format('%s (%s)', SQLERRM, SQLSTATE);
+			END IF;
+	END;
+	-- PREPARE and session locks are not undone with the subtransaction.
+	FOR one IN SELECT s.name FROM pg_prepared_statements s WHERE s.from_sql LOOP
+		EXECUTE format('DEALLOCATE %I', one);
+	END LOOP;
+	PERFORM pg_advisory_unlock_all();
+	IF stopped IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'query_canceled', MESSAGE = stopped;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION validator_run IS
+	'Calls a function that validates data (sync_validate_with()), read-only, as the role that owns this '
+	'function. fault: why the data is not valid; trouble: an error that says nothing about the data.';
 
 CREATE FUNCTION channel_ask(p_app text, p_caller jsonb, p_channel text,
 			    OUT allowed boolean, OUT trouble text)
@@ -704,6 +753,7 @@ COMMENT ON FUNCTION sync_may IS
 REVOKE EXECUTE ON FUNCTION channel_explain(text, jsonb, text),
 	sync_may(text, jsonb, bigint, jsonb, jsonb, boolean), channel_predicate_check(text, integer, text),
 	channel_predicate_run(text, text[], bigint, text[], text, text, text),
+	validator_run(name, name, jsonb, jsonb, jsonb),
 	channel_predicates_as(name), channel_ask(text, jsonb, text),
 	channel_authorize(text, jsonb, text) FROM PUBLIC;
 

@@ -214,8 +214,19 @@ $$;
 COMMENT ON FUNCTION entity_check_size IS
 	'Refuses data that is too large.';
 
--- The function is called in transactions of the daemon.  One of another owner could be replaced with
--- one that uses the daemon's rights, unless it has those of its owner.
+-- The function runs in transactions of the daemon, as the role of predicates, whoever owns it.  Without such
+-- a role it would have the rights of the owner of the schema.
+CREATE FUNCTION validators_role_fault() RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT format('functions that validate data need a role without rights on the schema %s: run %s.'
+		      'channel_predicates_as(ROLE)', current_schema(), current_schema())
+	FROM pg_proc p WHERE p.proname = 'validator_run' AND p.pronamespace = current_schema()::regnamespace
+	AND has_schema_privilege(p.proowner, current_schema(), 'USAGE')
+$$;
+COMMENT ON FUNCTION validators_role_fault IS
+	'NULL, or why no function that validates data is called: it would run as a role with rights here.';
+
 CREATE FUNCTION validator_fault(p_function oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -223,8 +234,6 @@ AS $$
 	WHEN p.prokind <> 'f' OR p.proretset OR p.prorettype <> 'text'::regtype
 		OR p.proargtypes <> '3802 3802 3802'::oidvector THEN 'must take (jsonb, jsonb, jsonb) and return text'
 	WHEN p.provolatile = 'v' THEN 'must be STABLE or IMMUTABLE: it must not write'
-	WHEN NOT p.prosecdef AND p.proowner <> (SELECT n.nspowner FROM pg_namespace n
-		WHERE n.nspname = current_schema()) THEN 'must be SECURITY DEFINER, or belong to the owner of the schema'
 	END FROM pg_proc p WHERE p.oid = p_function
 $$;
 COMMENT ON FUNCTION validator_fault IS
@@ -235,14 +244,14 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
-	fault CONSTANT text := validator_fault($2);
+	fault CONSTANT text := coalesce(format('the function %s ', $2) || validator_fault($2), validators_role_fault());
 BEGIN
 	IF $2 IS NULL THEN
 		DELETE FROM sync_validators v WHERE v.resource_type = $1 AND v.app = coalesce($3, '');
 		RETURN;
 	END IF;
 	IF fault IS NOT NULL THEN
-		RAISE EXCEPTION 'the function % %', $2, fault USING ERRCODE = 'invalid_parameter_value',
+		RAISE EXCEPTION '%', fault USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'See docs/sync/data.md, "Validation".';
 	END IF;
 	INSERT INTO sync_validators AS v (resource_type, app, function_schema, function_name)
@@ -258,33 +267,30 @@ COMMENT ON FUNCTION sync_validate_with IS
 
 CREATE FUNCTION mutation_validate(p_app text, p_caller jsonb, p_mutation jsonb, p_before jsonb, p_after jsonb)
 RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	v sync_validators;
-	fault text;
+	ran record;
+	trouble text;
 BEGIN
 	SELECT x.* INTO v FROM sync_validators x WHERE x.resource_type = p_mutation->>'resource_type'
 	AND x.app IN (p_app, '') ORDER BY x.app DESC LIMIT 1;
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	fault := (SELECT validator_fault(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		  WHERE n.nspname = v.function_schema AND p.proname = v.function_name
-		  AND p.proargtypes = '3802 3802 3802'::oidvector);
-	IF fault IS NOT NULL THEN
-		RAISE EXCEPTION 'the function %.% %', v.function_schema, v.function_name, fault;
+	trouble := validators_role_fault();
+	IF trouble IS NULL THEN
+		ran := validator_run(v.function_schema, v.function_name, p_after, p_before,
+			p_caller || jsonb_build_object('app', p_app,
+				'resource_type', p_mutation->>'resource_type',
+				'resource_id', p_mutation->>'resource_id', 'op', p_mutation->>'op'));
+		trouble := ran.trouble;
 	END IF;
-	BEGIN
-		EXECUTE format('SELECT %I.%I($1, $2, $3)', v.function_schema, v.function_name)
-		INTO fault USING p_after, p_before, p_caller || jsonb_build_object('app', p_app,
-			'resource_type', p_mutation->>'resource_type',
-			'resource_id', p_mutation->>'resource_id', 'op', p_mutation->>'op');
-	EXCEPTION WHEN raise_exception OR data_exception OR integrity_constraint_violation THEN
-		fault := SQLERRM;
-	END;
-	IF fault <> '' THEN
-		PERFORM sync_fail(422, 'invalid_data', left(fault, 500), 'data');
+	IF trouble IS NOT NULL THEN
+		RAISE EXCEPTION 'the function %.% did not validate: %', v.function_schema, v.function_name, trouble;
+	ELSIF ran.fault <> '' THEN
+		PERFORM sync_fail(422, 'invalid_data', left(ran.fault, 500), 'data');
 	END IF;
 END
 $$;
@@ -865,5 +871,6 @@ COMMENT ON FUNCTION sync_prune IS
 
 REVOKE EXECUTE ON FUNCTION sync_entity_tell(sync_batch, sync_entity, text, text),
 	sync_validate_with(text, regprocedure, text),
+	mutation_validate(text, jsonb, jsonb, jsonb, jsonb),
 	sync_entities_write(text, sync_entity[]), mutations_lock(sync_batch, jsonb),
 	sync_prune(integer, integer) FROM PUBLIC;

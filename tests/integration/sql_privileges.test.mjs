@@ -162,6 +162,13 @@ test('the code of a predicate leaves nothing in the session that runs it', async
 		[APP.id]);
 	assert.equal(rows[0].allowed, true);
 	assert.deepEqual((await own.query('SELECT name FROM pg_prepared_statements WHERE from_sql')).rows, []);
+	// An error that WHEN OTHERS does not catch.
+	await as(`CREATE FUNCTION public.canceled() RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
+		EXECUTE 'PREPARE kept AS SELECT 1';
+		RAISE EXCEPTION 'x' USING ERRCODE = 'query_canceled'; END $f$`);
+	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('canceled.{id}', 'sql', 'canceled()')`);
+	await assert.rejects(own.query(`SELECT allowed FROM channel_ask($1, '{"id":7}', 'private-canceled.1')`, [APP.id]), { code: '57014' });
+	assert.deepEqual((await own.query('SELECT name FROM pg_prepared_statements WHERE from_sql')).rows, []);
 	await own.end();
 	// The session still listens: a change of the rules takes effect.
 	await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('before.{id}', 'anyone')`);
@@ -521,6 +528,9 @@ test('the daemon works with a role that does not own the schema, and cannot act 
 			`SELECT scopewire.channel_predicate_run('SELECT true', '{}', 1, '{}', '', '')`,
 			`SELECT scopewire.channel_predicate_check('SELECT true', 0, 'public')`,
 			`SELECT scopewire.channel_predicates_as('${role}')`,
+			`SELECT scopewire.sync_validate_with('x', NULL)`,
+			`INSERT INTO scopewire.sync_validators VALUES ('x', '', 'public', 'f')`,
+			`SELECT scopewire.validator_run('public', 'f', '{}', '{}', '{}')`,
 			`SELECT scopewire.log_partition_make('scopewire.realtime_events', 1, 2)`,
 			`DROP TABLE scopewire.realtime_events`, 'TRUNCATE scopewire.realtime_events',
 			`ALTER FUNCTION scopewire.retention_drop OWNER TO ${role}`,

@@ -218,6 +218,18 @@ describe('mutations', () => {
 });
 
 describe('validation', () => {
+	// The role that validators run as, of this database only.
+	let rules;
+	const admin = (text) => query(daemon.database.host, daemon.database.name, text, [], 'postgres');
+	before(async () => {
+		rules = `rules_${daemon.database.name}`;
+		await admin(`CREATE ROLE ${rules} NOLOGIN; GRANT ${rules} TO scopewire`);
+		await daemon.query('SELECT channel_predicates_as($1)', [rules]);
+	});
+	after(async () => {
+		await daemon.query('SELECT channel_predicates_as(current_user)');
+		await admin(`DROP OWNED BY ${rules}; DROP ROLE ${rules}`);
+	});
 	const accepts = (resource_type, name) => daemon.query('SELECT sync_validate_with($1, $2::regprocedure)',
 		[resource_type, name && `public.${name}(jsonb,jsonb,jsonb)`]);
 	const declare = (name, body, traits = 'STABLE') => daemon.query(`CREATE OR REPLACE FUNCTION public.${name}
@@ -254,28 +266,78 @@ describe('validation', () => {
 		assert.equal((await mutate(server, remove(r, 2))).status, 200);
 	});
 
-	test('a function that could write, or use the rights of the schema\'s owner, is refused', async () => {
+	test('a function of another role has no rights here, and leaves nothing in the session', async () => {
 		await declare('writes', 'RETURN NULL;', 'VOLATILE');
 		await assert.rejects(accepts('x', 'writes'), /must be STABLE/);
 		await daemon.query('CREATE OR REPLACE FUNCTION public.other(jsonb) RETURNS text LANGUAGE sql STABLE AS $$ SELECT NULL $$');
 		await assert.rejects(daemon.query(`SELECT sync_validate_with('x', 'public.other(jsonb)')`), /must take \(jsonb, jsonb, jsonb\)/);
-		const { database } = daemon;
-		const asSuperuser = (text) => query(database.host, database.name, text, [], 'postgres');
-		const signature = `(jsonb, jsonb, jsonb) RETURNS text LANGUAGE sql STABLE`;
-		await asSuperuser(`CREATE FUNCTION public.foreign_one${signature} AS $$ SELECT NULL $$`);
-		await assert.rejects(accepts('x', 'foreign_one'), /must be SECURITY DEFINER, or belong to the owner/);
-		await asSuperuser('ALTER FUNCTION public.foreign_one SECURITY DEFINER');
-		await accepts('x', 'foreign_one');
-		const r = fresh('x');
-		assert.equal((await mutate(server, upsert(r, { a: 1 }, 0))).status, 200);
-		// Also when it was changed since, or does not exist any more.
-		await asSuperuser('ALTER FUNCTION public.foreign_one SECURITY INVOKER');
-		const call = () => server.post('changes', { client_id: 'c1', mutations: [upsert(r, { a: 2 }, 1)] });
-		assert.equal((await call()).status, 500);
-		await asSuperuser('DROP FUNCTION public.foreign_one');
-		assert.equal((await call()).status, 500);
-		assert.deepEqual((await now(r)).data, { a: 1 });
+		// It is replaced after it was set: nothing may depend on what it was then.
+		await declare('changing', 'RETURN NULL;');
+		await accepts('x', 'changing');
+		const call = (r) => server.post('changes', { client_id: 'c1', mutations: [upsert(r, { a: 1 }, null)] });
+		const becomes = (body) => admin(`DROP FUNCTION public.changing; CREATE FUNCTION public.changing(jsonb, jsonb, jsonb)
+			RETURNS text LANGUAGE plpgsql STABLE AS $f$ BEGIN ${body} END $f$`);
+		await admin('DROP FUNCTION public.changing; CREATE TABLE public.written (a integer); GRANT ALL ON public.written TO PUBLIC');
+		assert.equal((await call(fresh('x'))).status, 500);
+		await admin('CREATE FUNCTION public.changing(jsonb, jsonb, jsonb) RETURNS text LANGUAGE sql AS $$ SELECT NULL $$');
+		for (const body of ['PERFORM count(*) FROM scopewire.apps', 'INSERT INTO public.written VALUES (1)',
+			'SET ROLE scopewire', 'SET transaction_read_only = off', `RAISE EXCEPTION 'x' USING ERRCODE = 'SW002'`,
+			'ASSERT false']) {
+			await becomes(`${body}; RETURN NULL;`);
+			assert.equal((await call(fresh('x'))).status, 500, body);
+		}
+		await becomes('RETURN current_user;');
+		assert.equal((await mutate(server, upsert(fresh('x'), {}, 0))).error.message, rules);
+
+		// Objects that a session with this search_path would call in place of ours.
+		await admin(`CREATE SCHEMA evil; CREATE TABLE evil.taken (who text); GRANT ALL ON evil.taken TO PUBLIC;
+			GRANT USAGE ON SCHEMA evil TO PUBLIC;
+			DO $do$ DECLARE one record; BEGIN
+			FOR one IN SELECT DISTINCT p.proname, p.pronargs FROM pg_proc p
+				WHERE p.pronamespace = 'scopewire'::regnamespace AND p.proname ~ '^(sync_|presence_)' LOOP
+				EXECUTE format('CREATE FUNCTION evil.%I(%s) RETURNS json LANGUAGE sql AS
+					''INSERT INTO evil.taken VALUES (current_user); SELECT NULL::json''', one.proname,
+					(SELECT string_agg(t::text, ', ') FROM (SELECT format_type(a, NULL) t FROM unnest((SELECT x.proargtypes::oid[]
+					 FROM pg_proc x WHERE x.pronamespace = 'scopewire'::regnamespace AND x.proname = one.proname
+					 AND x.pronargs = one.pronargs LIMIT 1)) WITH ORDINALITY u(a, at) ORDER BY at) y));
+			END LOOP; END $do$`);
+		const hostile = (last) => becomes(`PERFORM set_config('search_path', 'evil, scopewire, pg_temp', false),
+			pg_advisory_lock(7717);
+			EXECUTE 'LISTEN hostile';
+			EXECUTE 'DEALLOCATE ALL';
+			FOR i IN 0..99 LOOP EXECUTE format('PREPARE s%s AS SELECT 1', i); END LOOP;
+			${last}`);
+		for (const last of ['RETURN NULL;', `RAISE EXCEPTION 'no';`, `RAISE EXCEPTION 'no' USING ERRCODE = 'query_canceled';`]) {
+			await hostile(last);
+			const own = await daemon.session();
+			await own.query(`SET search_path = scopewire, pg_temp`);
+			const before = (await own.query('SHOW search_path')).rows[0].search_path;
+			const args = [APP.id, '{"server":true}', JSON.stringify(upsert(fresh('x'), {}, 0)), '{}'];
+			await own.query('SELECT mutation_validate($1, $2, $3, NULL, $4)', args).catch(() => {});
+			assert.equal((await own.query('SHOW search_path')).rows[0].search_path, before);
+			assert.deepEqual((await own.query('SELECT name FROM pg_prepared_statements WHERE from_sql')).rows, [], last);
+			assert.deepEqual((await own.query('SELECT * FROM pg_listening_channels()')).rows, []);
+			assert.deepEqual((await own.query(`SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'`)).rows, []);
+			await own.end();
+			await call(fresh('x'));
+			ok(await server.post('heartbeat', { user_id: 7, status: 'online' }));
+			await Sync.user(daemon, 1, { roles: ['staff'] }).get('changes');
+			await mutate(server, upsert(fresh(), {}, 0));
+		}
+		assert.deepEqual(await admin('SELECT * FROM evil.taken'), []);
+		assert.deepEqual(await admin('SELECT * FROM public.written'), []);
 		await daemon.query(`SELECT sync_validate_with('x', NULL)`);
+	});
+
+	test('without a role of their own no function is called', async () => {
+		await declare('lenient', 'RETURN NULL;');
+		await accepts('y', 'lenient');
+		await daemon.query('SELECT channel_predicates_as(current_user)');
+		await assert.rejects(accepts('y', 'lenient'), /need a role without rights on the schema/);
+		assert.equal((await server.post('changes', { client_id: 'c1', mutations: [upsert(fresh('y'), {}, 0)] })).status, 500);
+		await daemon.query('SELECT channel_predicates_as($1)', [rules]);
+		assert.equal((await mutate(server, upsert(fresh('y'), {}, 0))).status, 200);
+		await accepts('y', null);
 	});
 });
 
