@@ -480,21 +480,24 @@ BEGIN
 			UNION
 			SELECT v.app, v.resource_type, v.resource_id FROM viewers v
 			WHERE v.expires_at <= now()) x
-		-- Always in this order: two of these never wait for each other in a ring.
-		ORDER BY viewing_hash(x.app, x.resource_type, x.resource_id) LIMIT 500
+		ORDER BY viewing_hash(x.app, x.resource_type, x.resource_id)
 	LOOP
-		PERFORM viewing_lock(r.app, r.resource_type, r.resource_id);
+		EXIT WHEN n = 500;
+		-- A transaction of the application can have the lock for long (user_delete()).
+		CONTINUE WHEN NOT pg_try_advisory_xact_lock(lock_key('viewing'),
+			viewing_hash(r.app, r.resource_type, r.resource_id));
 		PERFORM viewing_settle(r.app, r.resource_type, r.resource_id,
 				       viewing_state(r.app, r.resource_type, r.resource_id),
 				       p_sockets, clock_timestamp());
 		n := n + 1;
 	END LOOP;
-	RETURN n;
+	RETURN CASE WHEN EXISTS (SELECT FROM viewers v WHERE v.tab <> '' AND v.tab = ANY (p_sockets))
+		    THEN 500 ELSE n END;
 END
 $$;
 COMMENT ON FUNCTION viewing_sweep IS
 	'Removes expired tabs and those of closed sockets, for at most 500 resources. Returns '
-	'for how many.';
+	'for how many; 500 if tabs of these sockets are left, which another transaction may have locked.';
 
 REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
 	viewing_tell(text, text, text, timestamptz),

@@ -4,6 +4,19 @@
 -- after the end of a socket has passed.  When it starts, those of sockets_tied() that are not open in it
 -- have ended with an earlier process.
 
+CREATE FUNCTION locks_tied(p_sockets text[]) RETURNS SETOF locks
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT x.* FROM locks x WHERE (x.app, x.resource_type, x.resource_id, x.field) IN (
+		SELECT y.app, y.resource_type, y.resource_id, y.field FROM locks y
+		WHERE y.sockets <> '{}' AND y.sockets && p_sockets
+		UNION
+		SELECT r.app, r.resource_type, r.resource_id, r.field FROM lock_requests r
+		WHERE r.socket_id = ANY (p_sockets))
+$$;
+COMMENT ON FUNCTION locks_tied IS
+	'The locks to which one of the sockets is tied, or that one of them requests.';
+
 CREATE FUNCTION locks_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -12,16 +25,11 @@ DECLARE
 	rest text[];
 	n integer := 0;
 BEGIN
-	-- Requests are deleted while the row of their lock is locked, and these rows are always locked in
-	-- this order: nothing that does so waits for another in a ring.
+	-- Requests are deleted while the row of their lock is locked.  A transaction of the application can have
+	-- such a row for long (lock_check()): this does not wait for it.
 	FOR l IN
-		SELECT x.* FROM locks x WHERE (x.app, x.resource_type, x.resource_id, x.field) IN (
-			SELECT y.app, y.resource_type, y.resource_id, y.field FROM locks y
-			WHERE y.sockets <> '{}' AND y.sockets && p_sockets
-			UNION
-			SELECT r.app, r.resource_type, r.resource_id, r.field FROM lock_requests r
-			WHERE r.socket_id = ANY (p_sockets))
-		ORDER BY x.app, x.resource_type, x.resource_id, x.field LIMIT 500 FOR UPDATE
+		SELECT x.* FROM locks_tied(p_sockets) k JOIN locks x ON lock_is_same(x, k)
+		ORDER BY x.app, x.resource_type, x.resource_id, x.field LIMIT 500 FOR UPDATE OF x SKIP LOCKED
 	LOOP
 		rest := ARRAY(SELECT s FROM unnest(l.sockets) WITH ORDINALITY AS u(s, at)
 			      WHERE s <> ALL (p_sockets) ORDER BY at);
@@ -34,12 +42,13 @@ BEGIN
 		WHERE lock_request_is_for(r, l) AND r.socket_id = ANY (p_sockets);
 		n := n + 1;
 	END LOOP;
-	RETURN n;
+	RETURN CASE WHEN EXISTS (SELECT FROM locks_tied(p_sockets)) THEN 500 ELSE n END;
 END
 $$;
 COMMENT ON FUNCTION locks_sweep IS
 	'Releases the locks whose last socket is one of the closed ones, and deletes the requests of these '
-	'sockets, for at most 500 locks. Returns for how many.';
+	'sockets, for at most 500 locks. Returns for how many; 500 if there are more, which another transaction '
+	'may have locked.';
 
 CREATE FUNCTION presence_sweep(p_sockets text[], p_channels text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -120,5 +129,5 @@ COMMENT ON FUNCTION sockets_tied IS
 	'running nodes are left out. The daemon calls it when it starts, and sweeps those of an earlier '
 	'process.';
 
-REVOKE EXECUTE ON FUNCTION locks_sweep(text[]), presence_sweep(text[], text[]),
+REVOKE EXECUTE ON FUNCTION locks_tied(text[]), locks_sweep(text[]), presence_sweep(text[], text[]),
 	sockets_sweep(text[], text[]), sockets_tied(text, integer) FROM PUBLIC;

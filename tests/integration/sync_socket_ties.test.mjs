@@ -205,18 +205,51 @@ test('a sweep and the removal of a user, whose locks and requests cross, do not 
 	ok(await Sync.server(daemon).post('locks/request', { resource_type: 'invoice', resource_id: resources[0], user_id: 5, wait: 300 }));
 	await daemon.query('UPDATE locks SET sockets = ARRAY[$1]', [socket]);
 	const [blocker, sweep, removal] = [await daemon.session(), await daemon.session(), await daemon.session()];
+	const swept = async () => Number((await sweep.query('SELECT locks_sweep($1::text[]) AS n', [[socket]])).rows[0].n);
 	await blocker.query('BEGIN');
 	await blocker.query('SELECT FROM locks WHERE resource_id = $1 FOR UPDATE', [resources.at(-2)]);
-	// It has ended the first locks, and waits for the one before the last.
-	const swept = sweep.query('SELECT locks_sweep($1::text[])', [[socket]]);
-	await waitFor(async () => await daemon.lockWaiters() === 1, 'the sweep waits');
+	// It ends all locks but the one before the last.
+	await sweep.query('BEGIN');
+	assert.equal(await swept(), 500, 'there is more to sweep');
 	const removed = removal.query('SELECT user_release_locks((SELECT app FROM locks LIMIT 1), 5) AS n');
-	await waitFor(async () => await daemon.lockWaiters() === 2, 'the removal waits');
+	await waitFor(async () => await daemon.lockWaiters() === 1, 'the removal waits');
+	await sweep.query('COMMIT');
+	await removed;
 	await blocker.query('COMMIT');
-	await Promise.all([swept, removed]);
+	assert.equal(await swept(), 1);
 	assert.deepEqual(await daemon.query('SELECT FROM locks WHERE user_id IS NOT NULL'), []);
 	assert.deepEqual(await daemon.query('SELECT FROM lock_requests'), []);
 	for (const session of [blocker, sweep, removal]) await session.end();
+});
+
+test('a transaction that stays open delays the sweep of what it has locked only', async (t) => {
+	const daemon = await start(t, { viewing_grace_ms: '0', presence_ttl_s: '3600' });
+	const free = lockOf(daemon);
+	const server = Sync.server(daemon);
+	const tab = await daemon.connect();
+	const checked = { resource_type: 'invoice', resource_id: 'checked' };
+	const { lock: { token } } = ok(await server.post('locks', { ...checked, user_id: 1, ttl: 3600, socket_id: tab.socketId }));
+	const holder = async () => ok(await server.get('locks', checked)).lock?.user_id;
+	ok(await free.acquire({ user_id: 1, ttl: 3600, socket_id: tab.socketId }));
+	for (const [resource_id, user_id] of [['v1', 1], ['v2', 2]])
+		ok(await server.post('start-viewing', { resource_type: 'invoice', resource_id, user_id, ttl: 3600, socket_id: tab.socketId }));
+	ok(await server.post('heartbeat', { user_id: 1, socket_id: tab.socketId }));
+	const [own, removal] = [await daemon.session(), await daemon.session()];
+	await own.query('BEGIN');
+	assert.equal((await own.query(`SELECT lock_check('invoice', 'checked', $1) AS is_newest`, [token])).rows[0].is_newest, true);
+	await removal.query('BEGIN');
+	await removal.query('SELECT user_delete(2)');
+	await tab.close();
+	await waitFor(async () => await free.held() === null, 'the other lock is released');
+	await waitFor(async () => (await daemon.query('SELECT resource_id AS r FROM viewers')).map(({ r }) => r).join() === 'v2',
+		'the other viewer is gone');
+	await waitFor(async () => (await daemon.query('SELECT status FROM user_presence'))[0].status === 'offline');
+	assert.equal(await holder(), 1);
+	await own.query('COMMIT');
+	await removal.query('ROLLBACK');
+	await waitFor(async () => await holder() === undefined, 'released afterwards');
+	await waitFor(async () => (await daemon.query('SELECT FROM viewers')).length === 0, 'and the viewer');
+	await Promise.all([own.end(), removal.end()]);
 });
 
 // ---- presence ----
