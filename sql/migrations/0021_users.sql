@@ -237,14 +237,19 @@ DECLARE
 	presence CONSTANT integer := user_leave(p_app, p_user_id, p_channels);
 	reads bigint;
 	notified bigint;
+	webhooks bigint;
 BEGIN
 	DELETE FROM activity_reads r WHERE r.app = p_app AND r.user_id = p_user_id;
 	GET DIAGNOSTICS reads = ROW_COUNT;
 	DELETE FROM notifications n WHERE n.app = p_app AND n.user_id = p_user_id;
 	GET DIAGNOSTICS notified = ROW_COUNT;
+	DELETE FROM notification_checks c WHERE c.app = p_app AND c.user_id = p_user_id;
+	-- The texts of notifications are among them.
+	DELETE FROM webhook_queue q WHERE q.app = p_app AND q.event->>'user_id' = p_user_id::text;
+	GET DIAGNOSTICS webhooks = ROW_COUNT;
 	RETURN json_build_object('user_id', p_user_id, 'deleted', json_build_object('user', known,
 		'presence', presence, 'viewing', viewing, 'locks', locks, 'notifications', notified,
-		'activity_reads', reads), 'anonymized', json_build_object('activities', activities));
+		'activity_reads', reads, 'webhooks', webhooks), 'anonymized', json_build_object('activities', activities));
 END
 $$;
 COMMENT ON FUNCTION user_remove IS

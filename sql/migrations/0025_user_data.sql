@@ -107,6 +107,11 @@ AS $$
 		'notifications', (SELECT coalesce(json_agg(notification_json(n) ORDER BY n.number), '[]') FROM (
 			SELECT * FROM notifications x WHERE x.app = p_app AND x.user_id = p_user_id
 			ORDER BY x.number DESC LIMIT 10000) n),
+		'notification_checks', (SELECT coalesce(json_agg(c), '[]') FROM notification_checks c
+					WHERE c.app = p_app AND c.user_id = p_user_id),
+		'webhooks', (SELECT coalesce(json_agg(w), '[]') FROM (
+			SELECT * FROM webhook_queue q WHERE q.app = p_app AND q.event->>'user_id' = p_user_id::text
+			ORDER BY q.id DESC LIMIT 10000) w),
 		'activities', (SELECT coalesce(json_agg(activity_json(a) ORDER BY a.id), '[]') FROM (
 			SELECT * FROM activities x WHERE x.app = p_app AND x.user_id = p_user_id
 			ORDER BY x.id DESC LIMIT 10000) a),
@@ -122,7 +127,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION user_data IS
 	'What is stored about a user apart from the log; at most the newest 10,000 '
-	'notifications, activities, changes and audit rows.';
+	'notifications, webhooks, activities, changes and audit rows.';
 
 CREATE FUNCTION admin_paths(p_args jsonb) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp

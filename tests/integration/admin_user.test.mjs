@@ -74,6 +74,24 @@ test('all that is stored about a person is exported, and erased', async (t) => {
 	assert.equal((await ctl(['user', 'erase', String(USER)])).code, 0, 'once more is no error');
 });
 
+test('webhooks about a person that wait or were given up are exported and erased', async (t) => {
+	const { daemon, ctl } = await withAdmin(t);
+	await daemon.query(`INSERT INTO webhook_queue (app, endpoint, channel, event, dead_at)
+		SELECT a.app, 'e', 'c', json_build_object('name', 'notification_undelivered', 'user_id', u::text,
+			'notification', json_build_object('title', 'For ' || u)), d
+		FROM log_apps a, unnest('{7,71}'::bigint[]) u, unnest(ARRAY[NULL, now()]) d`);
+	await daemon.query(`INSERT INTO notification_checks (id, app, user_id, channels, event_ids, after_serial, created_at)
+		SELECT gen_random_uuid(), app, u, '{c}', '{e}', 0, now() + interval '1 d' FROM log_apps, unnest('{7,71}'::bigint[]) u`);
+	const [{ data }] = lines(await ctl(['user', 'export', '7'], { scope: 'read' }));
+	assert.deepEqual(data.webhooks.map((w) => w.event.notification.title), ['For 7', 'For 7']);
+	assert.deepEqual(data.notification_checks.map((c) => c.user_id), [7]);
+	const erased = await ctl(['user', 'erase', '7', '--json']);
+	assert.equal(JSON.parse(erased.out).removed.deleted.webhooks, 2);
+	const left = async (what, table) => (await daemon.query(`SELECT DISTINCT ${what} AS u FROM ${table}`)).map(({ u }) => Number(u));
+	assert.deepEqual(await left(`event->>'user_id'`, 'webhook_queue'), [71]);
+	assert.deepEqual(await left('user_id', 'notification_checks'), [71]);
+});
+
 test('what is not a user or a path is refused with the reason', async (t) => {
 	const { ctl } = await withAdmin(t);
 	assert.match((await ctl(['user', 'export', 'ada'])).error, /"user" must be a number/);

@@ -113,7 +113,7 @@ describe('deleting a user', () => {
 		for (const name of ['presence-online', 'private-invoice.1', 'private-invoice.2'])
 			await client.subscribe(name, name.startsWith('presence') ? { channelData: { user_id: '9' } } : undefined);
 		assert.deepEqual(withoutEvent(ok(await server.delete(`users/${USER}`))), { user_id: USER, deleted: { user: 1, presence: 1,
-			viewing: 2, locks: 1, notifications: 1, activity_reads: 1 }, anonymized: { activities: 1 } });
+			viewing: 2, locks: 1, notifications: 1, activity_reads: 1, webhooks: 0 }, anonymized: { activities: 1 } });
 		for (const table of ['user_presence', 'viewers', 'locks', 'notifications', 'activities', 'activity_reads'])
 			assert.equal(await rows(table), 0, table);
 		assert.equal(await rows('users', 'id'), 0);
@@ -130,7 +130,7 @@ describe('deleting a user', () => {
 
 	test('once more deletes nothing, and is no error', async () => {
 		const again = ok(await server.post(`users/${USER}/delete`));
-		assert.deepEqual(again.deleted, { user: 0, presence: 0, viewing: 0, locks: 0, notifications: 0, activity_reads: 0 });
+		assert.deepEqual(again.deleted, { user: 0, presence: 0, viewing: 0, locks: 0, notifications: 0, activity_reads: 0, webhooks: 0 });
 		failed(await Sync.user(daemon, USER).delete(`users/${USER}`), 403, 'forbidden');
 		failed(await server.delete('users/0'), 400, 'invalid_value', 'id');
 	});
