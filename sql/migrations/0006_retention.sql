@@ -14,14 +14,29 @@ COMMENT ON TABLE log_leaving IS
 
 CREATE FUNCTION log_measure(p_rows bigint, OUT pending bigint, OUT oldest_s bigint, OUT bytes bigint,
 			    OUT ahead bigint)
-LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+DECLARE
+	part record;
+	oldest timestamptz;
+BEGIN
+	-- The bounds are in the text of the query, so that it is planned for this partition only.
+	FOR part IN
+		SELECT l.lower, l.upper FROM log_partitions l
+		WHERE l.parent = 'realtime_events' AND l.lower IS NOT NULL AND NOT l.is_leaving ORDER BY l.lower
+	LOOP
+		EXIT WHEN part.lower >= log_next_serial();
+		EXECUTE format('SELECT e.created_at FROM realtime_events e WHERE e.serial >= %s AND e.serial < %s
+				ORDER BY e.serial LIMIT 1', part.lower, part.upper) INTO oldest;
+		EXIT WHEN oldest IS NOT NULL;
+	END LOOP;
+	oldest_s := coalesce(greatest(extract(epoch FROM clock_timestamp() - oldest)::bigint, 0), 0);
 	SELECT (SELECT count(*) FROM (SELECT FROM realtime_events_pending LIMIT 100000) p),
-		coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - e.created_at)::bigint, 0)
-			  FROM realtime_events e WHERE e.serial > 0 ORDER BY e.serial LIMIT 1), 0),
 		(SELECT coalesce(sum(l.bytes), 0)::bigint FROM log_partitions l WHERE NOT l.is_leaving),
 		(SELECT greatest((log_partition_end('realtime_events') - 1 - s.last_value) / p_rows, 0)
 		 FROM realtime_events_serial s)
+	INTO pending, bytes, ahead;
+END
 $$;
 COMMENT ON FUNCTION log_measure IS
 	'For metrics: events without a serial (100000 at most), the age of the oldest event in seconds, '

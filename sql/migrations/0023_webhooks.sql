@@ -153,13 +153,22 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	before CONSTANT timestamptz := clock_timestamp() - p_after_s * interval '1 s';
+	-- In the text of the query, so that it is planned for partitions from this serial on only.
+	oldest CONSTANT bigint := (SELECT min(c.after_serial) FROM notification_checks c WHERE c.created_at <= before);
 	decided bigint;
 BEGIN
+	IF oldest IS NULL THEN
+		RETURN 0;
+	END IF;
+	EXECUTE format($query$
 	WITH due AS MATERIALIZED (
-		SELECT c.* FROM notification_checks c WHERE c.created_at <= before AND NOT EXISTS (
+		SELECT c.* FROM notification_checks c WHERE c.created_at <= $1 AND c.after_serial >= %1$s
+		AND NOT EXISTS (
+			SELECT FROM realtime_events_pending e WHERE e.event_id = ANY (c.event_ids) AND e.app = c.app)
+		AND NOT EXISTS (
 			SELECT FROM realtime_events e WHERE e.event_id = ANY (c.event_ids) AND e.app = c.app
-			AND (e.serial = 0 OR e.serial > c.after_serial AND e.delivered_at > before))
-		ORDER BY c.created_at LIMIT p_most FOR UPDATE SKIP LOCKED
+			AND e.serial > %1$s AND e.serial > c.after_serial AND e.delivered_at > $1)
+		ORDER BY c.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 	), deleted AS (
 		DELETE FROM notification_checks c USING due d WHERE c.id = d.id RETURNING c.id
 	), missed AS (
@@ -168,13 +177,14 @@ BEGIN
 		WHERE NOT EXISTS (
 			SELECT FROM realtime_events e JOIN realtime_deliveries r ON r.serial = e.serial
 			WHERE e.event_id = ANY (d.event_ids) AND e.app = d.app
+			AND e.serial > %1$s AND r.serial > %1$s
 			AND e.serial > d.after_serial AND r.serial > d.after_serial AND r.sockets > 0)
 	), queued AS (
 		INSERT INTO webhook_queue (app, endpoint, channel, event)
 		SELECT m.app, w.endpoint, c.channel, json_build_object(
 			'name', 'notification_undelivered', 'channel', c.channel,
 			'user_id', m.user_id::text, 'notification', m.notification)
-		FROM missed m JOIN unnest(p_apps, p_endpoints, p_starts, p_ends)
+		FROM missed m JOIN unnest($3, $4, $5, $6)
 			w(app, endpoint, starts, ends) ON w.app = m.app
 		CROSS JOIN LATERAL (
 			SELECT u.channel FROM unnest(m.channels) WITH ORDINALITY u(channel, place)
@@ -182,7 +192,8 @@ BEGIN
 			ORDER BY u.place LIMIT 1) c
 		ORDER BY m.user_id, m.number
 	)
-	SELECT count(*) INTO decided FROM deleted;
+	SELECT count(*) FROM deleted $query$, oldest)
+	INTO decided USING before, p_most, p_apps, p_endpoints, p_starts, p_ends;
 	RETURN decided;
 END
 $$;

@@ -233,6 +233,32 @@ describe('a notification that reached no socket', () => {
 		await session.query('ROLLBACK');
 	});
 
+	test('is looked for in the partitions that can have its event, and when it is due', async (t) => {
+		const daemon = await start(t, []);
+		await daemon.query(`SELECT scopewire.broadcast('c', 'E', '{}')`);
+		await waitFor(async () => (await daemon.query('SELECT FROM scopewire.realtime_events WHERE serial > 0')).length === 1);
+		const [{ end }] = await daemon.query(`SELECT scopewire.log_partition_end('scopewire.realtime_events') AS end`);
+		for (const parent of ['realtime_events', 'realtime_deliveries'])
+			await daemon.query(`SELECT scopewire.log_partition_make('scopewire.${parent}', ${end}, ${end} + 1000)`);
+		const session = await daemon.session();
+		t.after(() => session.end());
+		const leaves = async (text) => {
+			await session.query('BEGIN');
+			await session.query(`INSERT INTO notification_checks (id, app, user_id, channels, event_ids, after_serial, created_at)
+				SELECT gen_random_uuid(), app, 7, '{c}', '{e}', ${end} + 5, now() - interval '1 h' FROM log_apps WHERE is_default`);
+			await session.query(text);
+			const { rows } = await session.query(`SELECT p.parent, p.lower FROM pg_locks l JOIN log_partitions p
+				ON l.relation = p.leaf::regclass WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'
+				AND p.lower IS NOT NULL ORDER BY 1, 2`);
+			await session.query('ROLLBACK');
+			return rows.map(({ parent, lower }) => `${parent} ${lower}`);
+		};
+		const call = (after) => `SELECT webhook_undelivered(${after}, 10, '{}', '{}', '{}', '{}')`;
+		assert.deepEqual(await leaves(call(86400)), []);
+		assert.deepEqual(await leaves(call(60)), [`realtime_deliveries ${end}`, `realtime_events ${end}`]);
+		assert.deepEqual(await leaves('SELECT * FROM log_measure(1000)'), ['realtime_events 1']);
+	});
+
 	test('is forgotten where no endpoint wants to know', async (t) => {
 		const to = await receiver(t);
 		const daemon = await start(t, [{ url: to.url, event_types: ['channel_occupied'] }],
