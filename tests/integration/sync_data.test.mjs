@@ -302,7 +302,7 @@ describe('validation', () => {
 					 AND x.pronargs = one.pronargs LIMIT 1)) WITH ORDINALITY u(a, at) ORDER BY at) y));
 			END LOOP; END $do$`);
 		const hostile = (last) => becomes(`PERFORM set_config('search_path', 'evil, scopewire, pg_temp', false),
-			pg_advisory_lock(7717);
+			pg_advisory_lock(hashtext('hostile'));
 			EXECUTE 'LISTEN hostile';
 			EXECUTE 'DEALLOCATE ALL';
 			FOR i IN 0..99 LOOP EXECUTE format('PREPARE s%s AS SELECT 1', i); END LOOP;
