@@ -481,7 +481,7 @@ END
 $$;
 COMMENT ON FUNCTION validator_run IS
 	'Calls a function that validates data (sync_validate_with()), read-only, as the role that owns this '
-	'function. fault: why the data is not valid; trouble: an error that says nothing about the data.';
+	'function. fault: why the data is not valid; trouble: an error that has nothing to do with the data.';
 
 CREATE FUNCTION channel_ask(p_app text, p_caller jsonb, p_channel text,
 			    OUT allowed boolean, OUT trouble text)

@@ -214,7 +214,7 @@ $$;
 COMMENT ON FUNCTION entity_check_size IS
 	'Refuses data that is too large.';
 
--- The function runs in transactions of the daemon, as the role of predicates, whoever owns it.  Without such
+-- The function runs in transactions of the daemon, as the role of predicates and not of its owner.  Without such
 -- a role it would have the rights of the owner of the schema.
 CREATE FUNCTION validators_role_fault() RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp
