@@ -35,6 +35,7 @@ export interface PusherLike {
 	disconnect(): void;
 	send_event(name: string, data: unknown, channel?: string): boolean;
 	bind_global(handler: (event: string, data: unknown) => void): unknown;
+	unbind_global(handler: (event: string, data: unknown) => void): unknown;
 }
 
 export interface EchoLike {

@@ -11,10 +11,11 @@ export class Leader {
 	constructor(name: string, private readonly onChange: (isLeader: boolean) => void) {
 		const { locks } = navigator;
 		if (!locks) {
-			queueMicrotask(() => this.#set(true));
+			queueMicrotask(() => { if (!this.#abort.signal.aborted) this.#set(true); });
 			return;
 		}
 		locks.request(name, { signal: this.#abort.signal }, () => {
+			if (this.#abort.signal.aborted) return undefined;
 			this.#set(true);
 			return new Promise<void>((resolve) => { this.#release = resolve; });
 		}).catch((error: Error) => {

@@ -19,6 +19,12 @@ interface ServerError {
 	reconnect_within_ms?: number;
 }
 
+/** What pusher-js emits as error. */
+interface ClientError {
+	error?: { data?: ServerError };
+	data?: ServerError;
+}
+
 export interface Status {
 	state: ConnectionState;
 	/** When this state began, as Date.now() gives it. */
@@ -115,6 +121,9 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	#userSubscription: Subscription | null = null;
 	#userChannel: Promise<string | null> | null = null;
 	#isDestroyed = false;
+	/** Ends the page's listeners; those of the client are removed by #unbind. */
+	readonly #ending = new AbortController();
+	readonly #unbind: (() => void)[] = [];
 
 	constructor(private readonly options: ManagerOptions) {
 		super();
@@ -252,10 +261,12 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 
 	/** Ends everything that this object started; the client stays connected. */
 	destroy(): void {
+		this.#leader?.stop();      // while listeners still receive "leader"
 		this.#isDestroyed = true;
+		this.#ending.abort();
+		for (const unbind of this.#unbind.splice(0)) unbind();
 		this.#recovery.stop();
 		this.#heartbeat?.stop();
-		this.#leader?.stop();
 		this.#tokens.stop();
 		this.#userSubscription?.leave();
 		if (RealtimeManager.current === this) RealtimeManager.current = null;
@@ -273,26 +284,39 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		if (!presence) return null;
 		const heartbeat = new Heartbeat(this.api, `scopewire:visible:${this.pusher.key}`,
 			presence === true ? {} : presence, () => this.socketId);
-		heartbeat.onAnswer = ({ unread_count }) => this.setBadge('notifications', unread_count);
+		heartbeat.onAnswer = ({ unread_count }) => {
+			if (!this.#isDestroyed) this.setBadge('notifications', unread_count);
+		};
 		return heartbeat;
 	}
 
 	#listen(): void {
 		const { connection } = this.pusher;
-		connection.bind('state_change', () => this.#stateChanged());
-		connection.bind('error', (error) => this.#failed(error));
-		connection.bind('message', (frame: { event?: string; channel?: string } | undefined) => {
+		this.#bind('state_change', () => this.#stateChanged());
+		this.#bind('error', (error: ClientError | undefined) => this.#failed(error));
+		this.#bind('message', (frame: { event?: string; channel?: string } | undefined) => {
 			if (!this.#status.isLeader) return;
 			this.#heartbeat?.tick();
 			if (frame?.event === 'pusher_internal:subscription_succeeded' && /^(private|presence)-/.test(frame.channel ?? ''))
 				this.#heartbeat?.subscribed();
 		});
-		this.pusher.bind_global((event, data) => this.#anyEvent(event, data));
-		addEventListener('online', () => this.#update({ isOnline: true }));
-		addEventListener('offline', () => this.#update({ isOnline: false }));
+		const onAny = (event: string, data: unknown) => this.#anyEvent(event, data);
+		this.pusher.bind_global(onAny);
+		this.#unbind.push(() => this.pusher.unbind_global(onAny));
+		const { signal } = this.#ending;
+		addEventListener('online', () => this.#update({ isOnline: true }), { signal });
+		addEventListener('offline', () => this.#update({ isOnline: false }), { signal });
 		document.addEventListener('visibilitychange', () =>
-			this.#update({ isHidden: document.visibilityState === 'hidden' }));
+			this.#update({ isHidden: document.visibilityState === 'hidden' }), { signal });
 		if (connection.state === 'connected') this.#connected();
+	}
+
+	/** Listens to the connection until destroy(), also when another listener of the same event calls that. */
+	#bind<Data>(event: string, handler: (data: Data) => void): void {
+		const { connection } = this.pusher;
+		const bound = (data: Data) => { if (!this.#isDestroyed) handler(data); };
+		connection.bind(event, bound);
+		this.#unbind.push(() => connection.unbind(event, bound));
 	}
 
 	/** Others may find this manager now. */
@@ -313,7 +337,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	}
 
 	/** With 4000 to 4099 the server refuses this client: trying again does not help. */
-	#failed(error: { error?: { data?: ServerError }; data?: ServerError } | undefined): void {
+	#failed(error: ClientError | undefined): void {
 		const { code = 0, reconnect_within_ms: within = 0 } = error?.error?.data ?? error?.data ?? {};
 		if (code >= 4000 && code < 4100) this.#isRefused = true;
 		if (code === 4200 && within > 0 && this.#isWanted) this.#recovery.sentAway(within);
@@ -352,6 +376,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	}
 
 	#anyEvent(event: string, data: unknown): void {
+		if (this.#isDestroyed) return;
 		if (event === 'scopewire:token_expiring') {
 			void this.#renew((data as { channel?: string } | undefined)?.channel);
 			return;
@@ -361,6 +386,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	}
 
 	#ownEvent(event: string, channel: string, data: Record<string, unknown>): void {
+		if (this.#isDestroyed) return;
 		if (event === 'scopewire:token_expiring') void this.#renew(channel);
 		if (event !== 'scopewire:replayed' && event !== 'scopewire:resync') return;
 		if (!this.#catchingUp.delete(channel)) return;
@@ -376,6 +402,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	async #renew(channel: string | undefined): Promise<void> {
 		try {
 			if (this.#tokens.isAvailable) await this.#tokens.refresh('expiring');
+			if (this.#isDestroyed) return;
 			const names = channel ? [channel]
 				: this.pusher.allChannels().map((c) => c.name).filter((n) => /^(private|presence)-/.test(n));
 			await Promise.all(names.map((name) => this.#extend(name)));

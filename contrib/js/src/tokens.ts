@@ -18,12 +18,14 @@ export function claimsOf(token: string): { sub?: string; exp?: number; name?: st
 
 /**
  * Keeps a valid token: fetched at first use, again a minute before it expires, and when the server
- * refused it.  Requests that need one at the same time share one fetch.
+ * refused it.  Requests that need one at the same time share one fetch.  After stop() only get() and
+ * refresh() fetch one.
  */
 export class Tokens {
 	#current: string | null = null;
 	#fetching: Promise<string> | null = null;
 	#timer: ReturnType<typeof setTimeout> | undefined;
+	#isStopped = false;
 	/** Called with each new token. */
 	onChange: (token: string) => void = () => {};
 	onError: (error: unknown) => void = () => {};
@@ -72,18 +74,21 @@ export class Tokens {
 	/** Refreshes early; a token that lives less than two minutes at half of its time. */
 	#schedule(): void {
 		clearTimeout(this.#timer);
+		if (this.#isStopped) return;
 		const left = this.remainingMs;
 		if (!Number.isFinite(left)) return;
 		const delay = Math.max(1000, left > 2 * EARLY_MS ? left - EARLY_MS : left / 2);
 		this.#timer = setTimeout(() => {
 			this.refresh().catch((error: unknown) => {
 				this.onError(error);
+				if (this.#isStopped) return;
 				this.#timer = setTimeout(() => this.#schedule(), 5000);
 			});
 		}, Math.min(delay, LONGEST_TIMER_MS));
 	}
 
 	stop(): void {
+		this.#isStopped = true;
 		clearTimeout(this.#timer);
 	}
 }

@@ -308,3 +308,90 @@ test('the user\'s own channel can be given, or left out', async () => {
 	assert.deepEqual(names, ['private-project.1', null]);
 	await tab.context().close();
 });
+
+portal.page('logout', '<main></main>', `
+window.beats = [];
+const original = window.fetch;
+window.fetch = (input, init) => {
+	if (String(input).endsWith('/heartbeat')) beats.push(JSON.parse(init.body));
+	return original(input, init);
+};
+await boot({ presence: { location: 'before' } });
+manager.channel('private-project.7');`);
+
+test('after destroy() the manager sends no heartbeat, also when its client connects again', async () => {
+	portal.tokenTtl = 3600;
+	const tab = await portal.open('ada', 'logout', { query: '&manual' });
+	await subscribed(tab, 2);
+	await tab.waitForFunction(() => window.beats.length > 0);
+	await tab.evaluate(async () => {
+		const { pusher } = window.manager;
+		window.first = window.manager.socketId;
+		window.token = await window.manager.token();
+		window.manager.on('status', ({ state }) => { window.told = state; });
+		window.manager.destroy();
+		await new Promise((resolve) => { setTimeout(resolve); });      // pusher-js sends in a later turn
+		pusher.disconnect();
+		pusher.connect();
+	});
+	await tab.waitForFunction(() => window.manager.pusher.connection.state === 'connected'
+		&& window.manager.socketId !== window.first);
+	await tab.evaluate(() => {
+		const { pusher } = window.manager;
+		window.next = new window.kit.RealtimeManager({ pusher, token: window.token, userChannel: null,
+			presence: { location: 'after' } });
+	});
+	await tab.waitForFunction(() => window.beats.some(({ location }) => location === 'after'));
+	assert.deepEqual(await tab.evaluate(() => window.beats.filter(({ location, socket_id: socket }) =>
+		location === 'before' && socket === window.manager.socketId)), []);
+	assert.equal(await tab.evaluate(() => window.told), undefined);
+	assert.deepEqual(tab.problems, []);
+	await tab.context().close();
+});
+
+test('after destroy() the manager fetches no token when one of the client expires', async () => {
+	portal.tokenTtl = 3600;
+	const tab = await portal.open('ada', 'logout', { query: '&manual' });
+	await subscribed(tab, 2);
+	portal.tokenTtl = 50;       // the server tells at once that it expires
+	const [before, after] = await tab.evaluate(async () => {
+		const { pusher } = window.manager;
+		window.manager.destroy();
+		const told = new Promise((resolve) => { pusher.bind('scopewire:token_expiring', resolve); });
+		const { token } = await (await fetch('/token?user=ada')).json();
+		const count = window.tokens;
+		const { wsHost, wsPort } = pusher.config;
+		pusher.config.channelAuthorizer = async ({ socketId, channelName }, callback) => {
+			const answer = await fetch(`http://${wsHost}:${wsPort}/broadcasting/auth`, { method: 'POST',
+				headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` },
+				body: JSON.stringify({ socket_id: socketId, channel_name: channelName }) });
+			callback(null, await answer.json());
+		};
+		pusher.subscribe('private-client.7');
+		await told;
+		return [count, window.tokens];
+	});
+	portal.tokenTtl = 3600;
+	assert.equal(after, before);
+	assert.deepEqual(tab.problems, []);
+	await tab.context().close();
+});
+
+test('a manager that is destroyed at once does not become the leader', async () => {
+	const tab = await portal.open('ada', 'manager');
+	assert.deepEqual(await tab.evaluate(async () => {
+		const { pusher } = window.manager;
+		const seen = [];
+		for (const locks of [navigator.locks, undefined]) {     // undefined: a page without Web Locks
+			Object.defineProperty(navigator, 'locks', { value: locks, configurable: true });
+			const manager = new window.kit.RealtimeManager({ pusher, leader: true });
+			manager.on('leader', (isLeader) => seen.push(isLeader));
+			manager.destroy();
+			await locks?.request(`scopewire:leader:${pusher.key}`, () => {});
+			await new Promise((resolve) => { setTimeout(resolve); });
+			seen.push(manager.status.isLeader);
+		}
+		return seen;
+	}), [false, false]);
+	await tab.context().close();
+});

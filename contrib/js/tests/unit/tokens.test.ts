@@ -36,6 +36,24 @@ test('a token is fetched again a minute before it expires', async () => {
 	tokens.stop();
 });
 
+test('a token that arrives after stop() is not renewed, nor is one whose fetch fails then', async () => {
+	vi.useFakeTimers();
+	for (const end of [async () => token({ exp: inSeconds(600) }), async () => { throw new Error('away'); }]) {
+		let go = () => {};
+		const source = vi.fn().mockResolvedValueOnce(token({ exp: inSeconds(600) }))
+			.mockImplementationOnce(() => new Promise<void>((resolve) => { go = resolve; }).then(end))
+			.mockResolvedValue(token({ exp: inSeconds(1200) }));
+		const tokens = new Tokens(source);
+		await tokens.get();
+		await vi.advanceTimersByTimeAsync(545_000);
+		expect(source).toHaveBeenCalledTimes(2);
+		tokens.stop();
+		go();
+		await vi.advanceTimersByTimeAsync(1_200_000);
+		expect(source).toHaveBeenCalledTimes(2);
+	}
+});
+
 test('a refresh that fails is tried again, and the old token stays', async () => {
 	vi.useFakeTimers();
 	const good = token({ exp: inSeconds(600) });
