@@ -79,7 +79,7 @@ return [
      * The middleware TrackPresence: at most one heartbeat of a user in interval seconds, a third of the
      * daemon's sync.presence_ttl_s or less; none for pause seconds after the daemon was not reached.  It is
      * sent after the response, but PHP's process serves no other page meanwhile: it takes no longer than
-     * timeout, in seconds.
+     * timeout, in seconds, at least 0.05.
      */
     'presence' => [
         'interval' => 30,

@@ -8,6 +8,7 @@ use Illuminate\Contracts\Http\Kernel;
 use Illuminate\Http\Request;
 use Illuminate\Support\Facades\Auth;
 use Illuminate\Support\Facades\Cache;
+use Illuminate\Support\Facades\Http;
 use Illuminate\Support\Facades\Route;
 use PHPUnit\Framework\Attributes\TestDox;
 use RuntimeException;
@@ -191,6 +192,84 @@ class TrackPresenceTest extends TestCase
         $this->waitFor(fn () => ! Cache::store('file')->has('scopewire:'.config('scopewire.app_id').':doubt'), 'the answer');
         $this->assertSame('page', $fpm->get('/page', "user=$users[0]"));
         $this->waitFor(fn () => $online() === 2, 'the next one');
+    }
+
+    #[TestDox('a timeout that is 0, null or empty is not taken for no limit')]
+    public function test_no_timeout(): void
+    {
+        self::$daemon->freeze();
+        try {
+            foreach ([0, null, ''] as $n => $timeout) {
+                Cache::store('file')->flush();
+                $fpm = $this->served(['scopewire.timeout' => 300, 'scopewire.presence.timeout' => $timeout]);
+                $this->assertSame('page', $fpm->get('/page', 'user='.$this->id()));
+                $this->waitFor(fn () => substr_count($this->log(), 'Scopewire:') === $n + 1, 'the end of the heartbeat');
+                $fpm->stop();
+            }
+        } finally {
+            self::$daemon->thaw();
+        }
+    }
+
+    #[TestDox('a page that does not try leaves the heartbeat of its user to the next page')]
+    public function test_probe_of_another(): void
+    {
+        $prefix = 'scopewire:'.config('scopewire.app_id').':';
+        Cache::put($prefix.'doubt', 1);
+        Cache::put($prefix.'probe', 1);
+        $user = $this->user($this->id());
+        $this->actingAs($user)->get('/plain')->assertOk();
+        $this->assertNull($this->location($user->id));
+        $this->assertTrue(Cache::has($prefix.'probe'));
+        Cache::forget($prefix.'probe');
+        $this->actingAs($user)->get('/plain')->assertOk();
+        $this->assertSame('/plain', $this->location($user->id));
+        $this->assertFalse(Cache::has($prefix.'probe') || Cache::has($prefix.'doubt'));
+    }
+
+    #[TestDox('a page whose user has had a heartbeat does not keep others from trying')]
+    public function test_probe_of_a_seen_user(): void
+    {
+        $prefix = 'scopewire:'.config('scopewire.app_id').':';
+        $user = $this->user($this->id());
+        $this->actingAs($user)->get('/plain')->assertOk();
+        Cache::put($prefix.'doubt', 1);
+        $this->actingAs($user)->get('/named')->assertOk();
+        $this->assertSame('/plain', $this->location($user->id));
+        $this->assertTrue(Cache::has($prefix.'doubt'));
+        $other = $this->user($this->id());
+        $this->actingAs($other)->get('/plain')->assertOk();
+        $this->assertSame('/plain', $this->location($other->id));
+    }
+
+    #[TestDox('a daemon that refuses a heartbeat has answered: the next pages try')]
+    public function test_refused_probe(): void
+    {
+        $prefix = 'scopewire:'.config('scopewire.app_id').':';
+        Cache::put($prefix.'doubt', 1);
+        config(['scopewire.secret' => 'wrong']);
+        $this->actingAs($this->user($this->id()))->get('/plain')->assertOk();
+        $this->assertStringContainsString('401', $this->log());
+        $this->assertFalse(Cache::has($prefix.'doubt') || Cache::has($prefix.'probe') || Cache::has($prefix.'away'));
+    }
+
+    #[TestDox('no other page tries before both calls of a heartbeat have had their time')]
+    public function test_both_calls(): void
+    {
+        $prefix = 'scopewire:'.config('scopewire.app_id').':';
+        config(['scopewire.presence.timeout' => 3]);
+        Cache::put($prefix.'doubt', 1);
+        $isAlone = [];
+        Http::globalResponseMiddleware(function ($response) use (&$isAlone, $prefix) {
+            $this->travelTo(now()->addMilliseconds(2900));
+            $isAlone[] = Cache::has($prefix.'probe');
+
+            return $response;
+        });
+        $user = $this->user($this->id());
+        $this->actingAs($user)->get('/plain', ['X-Socket-ID' => '1.2'])->assertOk();
+        $this->assertSame([true, true], $isAlone);
+        $this->assertSame('/plain', $this->location($user->id));
     }
 
     #[TestDox('while the daemon is stopped pages are served, and one of them tries')]

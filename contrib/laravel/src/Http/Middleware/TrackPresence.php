@@ -23,11 +23,15 @@ use Throwable;
  *
  * The heartbeat is sent after the response.  A user has at most one in each interval.  When the
  * daemon cannot be reached, no request tries it again for presence.pause seconds, and then one at a time
- * until it answers: the others do not wait for it.  Nothing here breaks a page: a failure is logged.
+ * until it answers: the others do not wait for it, and leave their users' heartbeats to later requests.
+ * A refusal is an answer.  Nothing here breaks a page: a failure is logged.
  */
 class TrackPresence
 {
     private const LOCATION = 'scopewire.location';
+
+    /** Seconds; 0 would be no limit. */
+    private const SHORTEST_TIMEOUT = 0.05;
 
     public function __construct(
         private readonly PresenceService $presence,
@@ -61,34 +65,51 @@ class TrackPresence
             return;
         }
         $prefix = 'scopewire:'.$this->config->get('scopewire.app_id').':';
-        $setting = fn (string $name, float $default): float => (float) $this->config->get("scopewire.presence.$name", $default);
-        if ($this->cache->has($prefix.'away') || ! $this->cache->add($prefix.'seen:'.$this->users->id($user), 1,
-            max(1, (int) $setting('interval', 30)))) {
+        if ($this->cache->has($prefix.'away')) {
             return;
         }
-        $timeout = $setting('timeout', 0.5);
+        $timeout = max(self::SHORTEST_TIMEOUT, $this->setting('timeout', 0.5));
         $isProbe = $this->cache->has($prefix.'doubt');
-        if ($isProbe && ! $this->cache->add($prefix.'probe', 1, (int) ceil($timeout) + 1)) {
+        // A heartbeat is two calls at most.
+        if ($isProbe && ! $this->cache->add($prefix.'probe', 1, (int) ceil(2 * $timeout) + 1)) {
             return;
         }
-        $location = $request->attributes->get(self::LOCATION) ?? $request->route()?->getName() ?? '/'.ltrim($request->path(), '/');
         try {
-            $this->beat($user, mb_strcut((string) $location, 0, 255), $request->header('X-Socket-ID'), $timeout);
-            if ($isProbe) {
-                $this->cache->forget($prefix.'doubt');
+            if ($this->cache->add($prefix.'seen:'.$this->users->id($user), 1, max(1, (int) $this->setting('interval', 30)))) {
+                $this->send($request, $prefix, $timeout);
             }
-        } catch (ScopewireException $e) {
-            if ($e->status === 0 || $e->status >= 500) {
-                $this->cache->put($prefix.'away', 1, max(1, (int) $setting('pause', 30)));
-                $this->cache->put($prefix.'doubt', 1, 3600);
-            }
-
-            throw $e;
         } finally {
             if ($isProbe) {
                 $this->cache->forget($prefix.'probe');
             }
         }
+    }
+
+    /** A number of the section presence; what is none counts as the default. */
+    private function setting(string $name, float $default): float
+    {
+        $value = $this->config->get("scopewire.presence.$name");
+
+        return is_numeric($value) ? (float) $value : $default;
+    }
+
+    /** One heartbeat, and what its result tells the next requests. */
+    private function send(Request $request, string $prefix, float $timeout): void
+    {
+        $location = $request->attributes->get(self::LOCATION) ?? $request->route()?->getName() ?? '/'.ltrim($request->path(), '/');
+        try {
+            $this->beat($request->user(), mb_strcut((string) $location, 0, 255), $request->header('X-Socket-ID'), $timeout);
+        } catch (ScopewireException $e) {
+            if ($e->status === 0 || $e->status >= 500) {
+                $this->cache->put($prefix.'away', 1, max(1, (int) $this->setting('pause', 30)));
+                $this->cache->put($prefix.'doubt', 1, 3600);
+            } else {
+                $this->cache->forget($prefix.'doubt');
+            }
+
+            throw $e;
+        }
+        $this->cache->forget($prefix.'doubt');
     }
 
     /** The tab that sent the request may have closed its connection since: the ttl counts then. */
