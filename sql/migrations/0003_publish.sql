@@ -54,7 +54,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'An event_id is 1 to 64 printable ASCII characters without a space.';
 	END IF;
-	IF p_event.exclude_socket COLLATE "C" !~ '^[0-9]+\.[0-9]+$' THEN
+	IF p_event.exclude_socket COLLATE "C" !~ '^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$' THEN
 		RAISE EXCEPTION '"%" is not a socket id', p_event.exclude_socket
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'A socket id looks like 1234.5678.';

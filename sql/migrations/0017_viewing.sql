@@ -94,7 +94,7 @@ CREATE FUNCTION viewing_tab(p_socket_id text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
-	IF p_socket_id COLLATE "C" !~ '^[0-9]{1,10}\.[0-9]{1,10}$' THEN
+	IF p_socket_id COLLATE "C" !~ '^(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})$' THEN
 		PERFORM sync_fail(400, 'invalid_value',
 				  'socket_id must be a socket id, as in "123.456".', 'socket_id');
 	END IF;

@@ -11,7 +11,7 @@ static bool socket_id_is_number(struct str_view s)
 	for (size_t i = 0; i < s.len; i++)
 		if (s.ptr[i] < '0' || s.ptr[i] > '9')
 			return false;
-	return s.len > 0;
+	return s.len == 1 || (s.len > 1 && s.ptr[0] != '0');
 }
 
 bool socket_id_parse(struct str_view text, uint64_t *out)

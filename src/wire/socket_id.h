@@ -10,7 +10,8 @@
 #define SOCKET_ID_NODE_MAX 4095
 
 /*
- * True when text is a socket id.  Parts beyond 32 bits are valid and match no connection: *out is
+ * True when text is a socket id: numbers without zeros before them, so that texts that differ name
+ * different connections.  Parts beyond 32 bits are valid and match no connection: *out is
  * UINT64_MAX.
  */
 bool socket_id_parse(struct str_view text, uint64_t *out);

@@ -179,6 +179,26 @@ test('a socket that is not open is refused, with what to send', async (t) => {
 	}
 });
 
+test('a socket id with a zero before a number is refused: it would not end with its connection', async (t) => {
+	const daemon = await start(t);
+	const lock = lockOf(daemon);
+	const tab = await daemon.connect();
+	const [first, second] = tab.socketId.split('.');
+	ok(await lock.acquire({ user_id: 1 }));
+	for (const socket_id of [`0${tab.socketId}`, `${first}.0${second}`]) {
+		for (const call of [lock.acquire, lock.steal, lock.request])
+			failed(await call({ user_id: 1, socket_id }), 400, 'invalid_value', 'socket_id');
+		for (const [path, body] of [['heartbeat', {}],
+			['start-viewing', { resource_type: 'invoice', resource_id: '7' }]])
+			failed(await Sync.server(daemon).post(path, { user_id: 1, socket_id, ...body }),
+				400, 'invalid_value', 'socket_id');
+		await assert.rejects(daemon.query(`SELECT broadcast('news', 'Told', '{}'::json, exclude_socket => $1)`,
+			[socket_id]), { code: '22023', message: /is not a socket id/ });
+		await assert.rejects(daemon.query('SELECT viewing_tab($1)', [socket_id]), /must be a socket id/);
+	}
+	await tab.close();
+});
+
 test('a lock ends with its last socket also when that one extended it long ago', async (t) => {
 	const daemon = await start(t, { viewing_grace_ms: '0' });
 	const [lock, clock] = [lockOf(daemon), lockOf(daemon)];

@@ -555,6 +555,9 @@ START_TEST(a_socket_id_is_two_numbers_with_a_point)
 		{ "-1.2", false, 0 },
 		{ "1.2\n", false, 0 },
 		{ " 1.2", false, 0 },
+		{ "0123.456", false, 0 },
+		{ "123.0456", false, 0 },
+		{ "00.0", false, 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
