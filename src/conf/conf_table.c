@@ -67,7 +67,9 @@ const struct option conf_options[] = {
 	  .help = "HTTP answers that one client address has requested and not read yet, in the "
 		  "memory of the daemon; one more is refused with 503, and its connection "
 		  "closed. One answer alone is never refused, and answers below 16 KB do not "
-		  "count. Loopback has no limit." },
+		  "count. A request other than GET and HEAD is refused before it is carried out, "
+		  "when the answers reach the limit; once carried out, it is answered. Loopback "
+		  "has no limit." },
 	{ AT(server, backlog), RANGE(1, 65535), .fallback = "4096",
 	  .help = "Connections that the kernel may hold before they are accepted." },
 	{ AT(server, drain_wait_ms), RANGE(0, 600000), .unit = "milliseconds", .fallback = "0",

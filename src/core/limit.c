@@ -217,6 +217,27 @@ bool address_limits_take_unread(struct address_limits *l, struct address_count *
 	return ok;
 }
 
+bool address_limits_is_unread_full(struct address_limits *l, struct address_count *c)
+{
+	bool is_full;
+
+	if (!c)
+		return false;
+	addresses_lock(l);
+	is_full = l->max_unread_bytes && c->unread >= l->max_unread_bytes;
+	addresses_unlock(l);
+	return is_full;
+}
+
+void address_limits_add_unread(struct address_limits *l, struct address_count *c, size_t n)
+{
+	if (!c)
+		return;
+	addresses_lock(l);
+	c->unread += n;
+	addresses_unlock(l);
+}
+
 void address_limits_give_unread(struct address_limits *l, struct address_count *c, size_t n)
 {
 	if (!c)

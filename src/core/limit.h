@@ -46,6 +46,10 @@ enum address_verdict address_limits_connect(struct address_limits *l, const stru
  */
 bool address_limits_take_unread(struct address_limits *l, struct address_count *c, size_t n)
 	MUSTCHECK;
+/* The same without a refusal: for an answer that must be sent. */
+void address_limits_add_unread(struct address_limits *l, struct address_count *c, size_t n);
+/* Whether those that it has not read reach the limit. */
+bool address_limits_is_unread_full(struct address_limits *l, struct address_count *c) MUSTCHECK;
 void address_limits_give_unread(struct address_limits *l, struct address_count *c, size_t n);
 void address_limits_leave(struct address_limits *l, struct address_count *c); /* NULL is fine */
 #endif

@@ -229,6 +229,8 @@ static enum MHD_Result conn_route(struct http_request *req) RUNS_ON(on_http)
 
 	if (!deadline_set(&req->conn->deadline, DEADLINE_NEVER))
 		return MHD_NO;
+	if (!http_may_route(req))
+		return http_refuse_unread(req);
 	req->progress = ROUTED;
 	if (req->has_body)
 		req->base.body = strbuf_view(&req->body);

@@ -51,13 +51,17 @@ static enum MHD_Result queue_reply(struct http_request *req, struct reply *reply
 	return ok;
 }
 
+enum MHD_Result http_refuse_unread(struct http_request *req)
+{
+	return http_refuse(req, "503 Service Unavailable\r\nRetry-After: 1", "unread_answers",
+			   "This address has not read the answers to its other requests "
+			   "(option max_unread_bytes_per_address)");
+}
+
 static enum MHD_Result send_reply(struct http_request *req) RUNS_ON(on_http)
 {
 	if (!req->reply.stream && !http_take_unread(req, req->reply.body.len))
-		return http_refuse(req, "503 Service Unavailable\r\nRetry-After: 1",
-				   "unread_answers",
-				   "This address has not read the answers to its other requests "
-				   "(option max_unread_bytes_per_address)");
+		return http_refuse_unread(req);
 	http_count(req, req->reply.status);
 	if (req->reply.stream && sv_eq(req->base.method, SV("HEAD"))) {
 		/* libmicrohttpd would write the end of a body */

@@ -111,12 +111,30 @@ void http_give_unread(struct http_request *req)
 	req->unread = 0;
 }
 
+/* The answer to a request that was carried out is sent. */
+static bool http_is_write(const struct http_request *req)
+{
+	return !sv_eq(req->base.method, SV("GET")) && !sv_eq(req->base.method, SV("HEAD"));
+}
+
+bool http_may_route(const struct http_request *req)
+{
+	if (!http_is_write(req) ||
+	    !address_limits_is_unread_full(req->server->conf.addresses, request_address(req)))
+		return true;
+	metric_add_at(METRIC_RATE_LIMITED, RATED_UNREAD, 1);
+	return false;
+}
+
 bool http_take_unread(struct http_request *req, size_t n)
 {
 	http_give_unread(req);
 	if (n < UNREAD_MIN)
 		return true;
-	if (!address_limits_take_unread(req->server->conf.addresses, request_address(req), n)) {
+	if (http_is_write(req)) {
+		address_limits_add_unread(req->server->conf.addresses, request_address(req), n);
+	} else if (!address_limits_take_unread(req->server->conf.addresses, request_address(req),
+					       n)) {
 		metric_add_at(METRIC_RATE_LIMITED, RATED_UNREAD, 1);
 		return false;
 	}

@@ -114,8 +114,10 @@ void http_resume(struct http_request *req);
 /* Any thread. */
 void http_request_unref(struct http_request *req);
 
+/* False: it may change something, and its address has not read too many answers already. */
+bool http_may_route(const struct http_request *req) RUNS_ON(on_http);
 /* Counts n bytes that the client is to read, instead of those before.  False: its address has too
- * many. */
+ * many; never for a request that may have changed something. */
 bool http_take_unread(struct http_request *req, size_t n) RUNS_ON(on_http);
 void http_give_unread(struct http_request *req) RUNS_ON(on_http);
 /* Counts a request that is being answered. */
@@ -141,6 +143,8 @@ void conn_on_deadline(struct deadline *d) RUNS_ON(on_http_deadlines);
 enum MHD_Result http_refuse(struct http_request *req, const char *status_line, const char *code,
 			    const char *sentence) RUNS_ON(on_http);
 /* reply.c */
+/* The client's address has not read too many answers: 503. */
+enum MHD_Result http_refuse_unread(struct http_request *req) RUNS_ON(on_http);
 /* struct request's send: any thread. */
 void http_reply(struct request *r, struct reply *reply);
 /* After the router's call: sends the reply, or suspends the connection until there is one. */

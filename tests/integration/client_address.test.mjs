@@ -184,8 +184,8 @@ describe('answers that a client does not read', () => {
 		const daemon = await startDaemon({ server, sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } }, t);
 		await daemon.query(`SELECT broadcast('news', 'Big', json_build_object('text', repeat('x', 9000)))
 			FROM generate_series(1, 100)`);
-		const basic = Buffer.from(`${daemon.app.key}:${daemon.app.secret}`).toString('base64');
-		const get = (address) => `GET ${target} ${HEAD}Authorization: Basic ${basic}\r\nX-Forwarded-For: ${address}\r\n\r\n`;
+		const basic = `Basic ${Buffer.from(`${daemon.app.key}:${daemon.app.secret}`).toString('base64')}`;
+		const get = (address) => `GET ${target} ${HEAD}Authorization: ${basic}\r\nX-Forwarded-For: ${address}\r\n\r\n`;
 		await waitFor(async () => (await Sync.server(daemon).get('events', { limit: '100' })).json.events.length === 100,
 			'the events are in the log');
 		const [, at] = /admin: listening on (\S+)/.exec(daemon.logText);
@@ -196,7 +196,7 @@ describe('answers that a client does not read', () => {
 			t.after(() => raw.destroy());
 			return raw;
 		};
-		return { daemon, get, metric, open };
+		return { daemon, basic, get, metric, open };
 	}
 
 	/** Requests more answers than the kernel takes, and reads none. */
@@ -227,6 +227,51 @@ describe('answers that a client does not read', () => {
 		const third = await world.open();
 		third.write(world.get('198.51.100.1'));
 		await waitFor(() => third.received.length > 900_000, 'served again');
+	});
+
+	function post(target, authorization, address, value) {
+		const body = JSON.stringify(value);
+		return `POST ${target} ${HEAD}Authorization: ${authorization}\r\nX-Forwarded-For: ${address}\r\n` +
+			`Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+	}
+
+	test('a request that writes is refused before it is carried out', async (t) => {
+		const world = await filled(t, { max_unread_bytes_per_address: 500_000 });
+		await stalled(world, '198.51.100.1');
+		const write = (address) => post('/api/sync/activities', world.basic, address, { type: 'written' });
+		const answered = async () => {
+			const raw = await world.open();
+			raw.write(write('198.51.100.1'));
+			await waitFor(() => raw.ended || /"id"/.test(raw.received.toString()), 'an answer');
+			return raw.received.toString();
+		};
+		let done = 0; // while the kernel still takes answers
+		const refused = await waitFor(async () => {
+			const text = await answered();
+			if (!/^HTTP\/1\.1 201 /.test(text)) return text;
+			done++;
+		}, 'a refusal');
+		assert.match(refused, /^HTTP\/1\.1 503 [\s\S]*"unread_answers"/);
+		assert.equal((await world.daemon.query('SELECT FROM activities')).length, done);
+		const other = await world.open();
+		other.write(write('198.51.100.2'));
+		await waitFor(() => /^HTTP\/1\.1 20/.test(other.received.toString()), 'another address is served');
+		assert.equal((await world.daemon.query('SELECT FROM activities')).length, done + 1);
+	});
+
+	test('a request that was carried out is answered, also when its answer goes over the limit', async (t) => {
+		const world = await filled(t, { max_unread_bytes_per_address: 950_000 });
+		await stalled(world, '198.51.100.1');
+		const { daemon } = world;
+		await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('{name}', 'anyone')`);
+		const wire = await daemon.connect();
+		const second = await world.open();
+		second.write(post('/broadcasting/auth', Sync.user(daemon, 1).authorization, '198.51.100.1',
+			{ socket_id: wire.socketId,
+				channel_names: Array.from({ length: 100 }, (_, i) => `presence-${'x'.repeat(150)}${i}`) }));
+		await waitFor(() => second.ended || second.received.length > 30_000, 'an answer');
+		assert.match(second.received.toString(), /^HTTP\/1\.1 200 /);
+		await wire.close();
 	});
 
 	test('one answer alone is never refused, however large', async (t) => {
