@@ -38,7 +38,8 @@ COMMENT ON COLUMN user_presence.sockets IS
 COMMENT ON COLUMN user_presence.is_tied IS
 	'The last heartbeat named a socket: the user is offline when the last of sockets has ended.';
 COMMENT ON COLUMN user_presence.connected_at IS
-	'When the daemon last knew of a connection of the user; NULL when the last one has closed.';
+	'When the daemon last knew of a connection of the user; NULL when the last one has closed. Of no '
+	'account when it is older than the time to live of a heartbeat.';
 CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 'offline';
 CREATE INDEX user_presence_sockets ON user_presence USING gin (sockets) WHERE sockets <> '{}';
 
@@ -104,17 +105,27 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	deadline CONSTANT timestamptz := now() - p_ttl_s * interval '1 s';
+	has_others CONSTANT boolean := (SELECT count(*) > 1 FROM nodes n WHERE n.lease > clock_timestamp());
 	changed user_presence[];
 	left_now user_presence[];
 BEGIN
 	seen_at := iso(now());
+	IF has_others THEN
+		-- In one order, before any is written: calls of two nodes cannot deadlock.
+		PERFORM FROM user_presence p JOIN (
+			SELECT b.app, b.id FROM json_to_recordset(p_beats) AS b(app text, id bigint)
+			UNION SELECT c.app, c.id FROM json_to_recordset(p_came) AS c(app text, id bigint)
+			UNION SELECT g.app, g.id FROM json_to_recordset(p_gone) AS g(app text, id bigint)) k
+		ON p.app = k.app AND p.user_id = k.id ORDER BY p.app, p.user_id FOR UPDATE OF p;
+	END IF;
 	IF p_came IS NOT NULL THEN
 		-- A user whose last heartbeat had the status offline, and who connects again, is present.
 		UPDATE user_presence p SET heartbeat_at = NULL
 		FROM json_to_recordset(p_came) AS c(app text, id bigint)
 		WHERE p.app = c.app AND p.user_id = c.id AND p.status = 'offline';
 	END IF;
-	IF p_gone IS NOT NULL THEN
+	-- On another node the user may have a connection: then it is only the time that ends the presence.
+	IF p_gone IS NOT NULL AND NOT has_others THEN
 		-- After a heartbeat they stay present until the deadline.
 		WITH up AS (
 			UPDATE user_presence u SET status = 'offline', previous_status = u.status,
@@ -185,7 +196,7 @@ $$;
 COMMENT ON FUNCTION presence_beat IS
 	'Stores heartbeats and connected and disconnected users, many in one call. unread is '
 	'the unread count of each user who sent a heartbeat, by index in p_beats from 1, if not '
-	'0.';
+	'0. While other nodes run, p_gone changes nothing.';
 
 CREATE FUNCTION presence_expire(p_ttl_s integer, p_channels text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -199,7 +210,8 @@ BEGIN
 		ORDER BY p.app, p.user_id LIMIT 1000 FOR UPDATE SKIP LOCKED
 	), up AS (
 		UPDATE user_presence u SET status = 'offline', previous_status = u.status,
-			changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false
+			changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false,
+			connected_at = NULL
 		FROM due WHERE u.app = due.app AND u.user_id = due.user_id
 		RETURNING u
 	)

@@ -576,6 +576,51 @@ describe('filters, names, and heartbeats without a wait', () => {
 	});
 });
 
+describe('in a cluster', () => {
+	const NODES = `INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, lease)
+		SELECT 'n' || i, 4000 + i, 'i' || i, 0, i, 0, '', '', clock_timestamp() + interval '1 h' FROM generate_series(1, 2) i`;
+	const beat = (beats, came, gone) => [`SELECT presence_beat($1, $2, $3, 150, '{}')`,
+		[beats, came, gone].map((ids) => ids && JSON.stringify(ids.map((id) => ({ app: APP.id, id }))))];
+	let daemon;
+	before(async () => { daemon = await start(undefined, { presence_from_sockets: 'no' }); });
+	after(() => daemon?.stop());
+
+	test('a user whose last connection on a node has closed has its time, because of others', async () => {
+		const session = await daemon.session();
+		const status = async () => (await session.query(`SELECT status, connected_at IS NULL AS is_gone FROM user_presence
+			WHERE user_id = 41`)).rows[0];
+		await session.query('BEGIN');
+		await session.query(NODES);
+		await session.query(...beat([41], [41], null));
+		await session.query(...beat(null, null, [41]));
+		assert.deepEqual(await status(), { status: 'online', is_gone: false });
+		await session.query(`DELETE FROM nodes WHERE name = 'n2'`);
+		await session.query(...beat(null, null, [41]));
+		assert.deepEqual(await status(), { status: 'offline', is_gone: true });
+		await session.query('ROLLBACK');
+		await session.end();
+	});
+
+	test('batches of two nodes with users in different lists cannot deadlock', async () => {
+		await daemon.query(`INSERT INTO user_presence (app, user_id, status) SELECT $1, unnest('{51,52}'::bigint[]), 'offline'`, [APP.id]);
+		await daemon.query(NODES);
+		const [one, two, blocker] = [await daemon.session(), await daemon.session(), await daemon.session()];
+		await blocker.query('BEGIN');
+		await blocker.query('SELECT FROM user_presence WHERE user_id = 51 FOR UPDATE');
+		await two.query('BEGIN');
+		// It would have 52, which came, and wait for 51.
+		const first = one.query(...beat([51, 52], [52], null));
+		await waitFor(async () => await daemon.lockWaiters() === 1, 'the first batch waits');
+		await two.query(`SET LOCAL lock_timeout = '60s'`);
+		await two.query('SELECT FROM user_presence WHERE user_id = 52 FOR UPDATE NOWAIT');
+		await two.query('ROLLBACK');
+		await blocker.query('ROLLBACK');
+		await first;
+		await daemon.query(`DELETE FROM nodes WHERE name ~ '^n[12]$'`);
+		for (const session of [one, two, blocker]) await session.end();
+	});
+});
+
 describe('users of an earlier process', () => {
 	const FORGET = 'SELECT presence_forget_sockets(150)';
 	let daemon;
