@@ -50,12 +50,13 @@ COMMENT ON FUNCTION locks_sweep IS
 	'sockets, for at most 500 locks. Returns for how many; 500 if there are more, which another transaction '
 	'may have locked.';
 
-CREATE FUNCTION presence_sweep(p_sockets text[], p_channels text[]) RETURNS integer
+CREATE FUNCTION presence_sweep(p_sockets text[], p_channels text[], p_ttl_s integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	-- A connection that the daemon knew of before it started is none.
-	started CONSTANT timestamptz := coalesce((SELECT d.since FROM daemon d), '-infinity');
+	-- A connection that the daemon knew of before it started is none; nor is one that was not written again
+	-- in time, because it closed while the database was away.
+	earliest CONSTANT timestamptz := greatest((SELECT d.since FROM daemon d), now() - p_ttl_s * interval '1 s');
 	changed user_presence[];
 	n integer;
 BEGIN
@@ -65,7 +66,7 @@ BEGIN
 	-- It does not wait for rows that are locked: a batch of heartbeats locks several, in another order.
 	WITH due AS (
 		SELECT p.app, p.user_id, r.rest, p.is_tied AND r.rest = '{}' AS is_last,
-		       coalesce(p.connected_at < started, true) AS is_gone
+		       coalesce(p.connected_at < earliest, true) AS is_gone
 		FROM user_presence p CROSS JOIN LATERAL (
 			SELECT ARRAY(SELECT s FROM unnest(p.sockets) WITH ORDINALITY AS u(s, at)
 				     WHERE s <> ALL (p_sockets) ORDER BY at) AS rest) r
@@ -93,14 +94,15 @@ COMMENT ON FUNCTION presence_sweep IS
 	'Sets users offline whose heartbeats named closed sockets only, and who have no other connection; at '
 	'most 500. Returns how many had one of these sockets; 500 if there are more.';
 
-CREATE FUNCTION sockets_sweep(p_sockets text[], p_channels text[]) RETURNS integer
+CREATE FUNCTION sockets_sweep(p_sockets text[], p_channels text[], p_ttl_s integer) RETURNS integer
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT greatest(viewing_sweep(p_sockets), locks_sweep(p_sockets), presence_sweep(p_sockets, p_channels))
+	SELECT greatest(viewing_sweep(p_sockets), locks_sweep(p_sockets),
+			presence_sweep(p_sockets, p_channels, p_ttl_s))
 $$;
 COMMENT ON FUNCTION sockets_sweep IS
 	'Ends what is tied to closed sockets, and expired viewers; at most 500 of each kind. Returns the '
-	'largest number. p_channels: those of presence.';
+	'largest number. p_channels and p_ttl_s: those of presence.';
 
 -- A socket that ends a tie is named by the daemon, which knows the open ones: nothing here compares
 -- times, and rows that a client has renewed meanwhile from its next socket keep that one.
@@ -129,5 +131,5 @@ COMMENT ON FUNCTION sockets_tied IS
 	'running nodes are left out. The daemon calls it when it starts, and sweeps those of an earlier '
 	'process.';
 
-REVOKE EXECUTE ON FUNCTION locks_tied(text[]), locks_sweep(text[]), presence_sweep(text[], text[]),
-	sockets_sweep(text[], text[]), sockets_tied(text, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION locks_tied(text[]), locks_sweep(text[]), presence_sweep(text[], text[], integer),
+	sockets_sweep(text[], text[], integer), sockets_tied(text, integer) FROM PUBLIC;

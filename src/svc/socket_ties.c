@@ -49,6 +49,7 @@ struct socket_ties {
 	struct pg_pool *pool;
 	struct sockets *open; /* borrowed */
 	const char *channels; /* borrowed */
+	char ttl[12];	      /* sync.presence_ttl_s */
 	usec_t grace;
 	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
@@ -76,7 +77,7 @@ static void socket_ties_unlock(struct socket_ties *t)
 }
 
 static const struct pg_statement sweep_statement = {
-	.sql = "SELECT sockets_sweep($1::text[], $2::text[])",
+	.sql = "SELECT sockets_sweep($1::text[], $2::text[], $3::integer)",
 	.is_repeatable = true,
 	.takes_locks = true,
 };
@@ -262,8 +263,8 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 	struct socket_ties *t = ctx;
 	usec_t now = clock_mono();
 	struct strbuf sockets;
-	const char *values[2];
-	struct pg_call call = { .statement = &sweep_statement, .n = 2, .values = values };
+	const char *values[3];
+	struct pg_call call = { .statement = &sweep_statement, .n = 3, .values = values };
 
 	socket_ties_list(t, now);
 	if (t->is_sweeping)
@@ -276,6 +277,7 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 		t->is_sweeping = true;
 		values[0] = sockets.ptr;
 		values[1] = t->channels;
+		values[2] = t->ttl;
 		pg_pool_call(t->pool, &call, on_socket_ties_swept, t);
 	}
 	strbuf_release(&sockets);
@@ -289,6 +291,7 @@ struct socket_ties *socket_ties_new(struct pg_pool *pool, struct sockets *socket
 	t->pool = pool;
 	t->open = sockets;
 	t->channels = channels;
+	snprintf(t->ttl, sizeof(t->ttl), "%u", conf->presence_ttl_s);
 	t->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
 	atomic_init(&t->n_watched, 0);
 	pthread_mutex_init(&t->lock, NULL);

@@ -262,7 +262,7 @@ test('a transaction that stays open delays the sweep of what it has locked only'
 	await tab.close();
 	await waitFor(async () => await free.held() === null, 'the other lock is released');
 	await waitFor(async () => (await daemon.query('SELECT resource_id AS r FROM viewers')).map(({ r }) => r).join() === 'v2',
-		'the other viewer has ended');
+		'the other viewer is deleted');
 	await waitFor(async () => (await daemon.query('SELECT status FROM user_presence'))[0].status === 'offline');
 	assert.equal(await holder(), 1);
 	await own.query('COMMIT');
@@ -369,6 +369,23 @@ test('a user with another connection stays online when the socket of its heartbe
 	await member.close();
 	await user.becomes('offline');
 	assert.deepEqual(user.told(), ['online', 'offline']);
+});
+
+test('a user whose connection closed while the database was away is offline with its socket', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const [old, next] = [await daemon.connect(), await daemon.connect()];
+	ok(await user.beat({ socket_id: old.socketId }));
+	await daemon.query(`UPDATE daemon SET since = since - interval '3 h'`);
+	await daemon.query(`UPDATE user_presence SET connected_at = now() - interval '2 h'`);
+	await old.close();
+	await user.becomes('offline');
+	// The expiry forgets it too.
+	ok(await user.beat({ socket_id: next.socketId }));
+	await daemon.query(`UPDATE user_presence SET connected_at = now(), last_seen_at = now() - interval '2 h'`);
+	await waitFor(async () => (await user.row()).status === 'offline', 'expired');
+	assert.equal((await daemon.query('SELECT connected_at FROM user_presence'))[0].connected_at, null);
+	await next.close();
 });
 
 test('a socket that closes while its heartbeat waits for the database leaves no user behind', async (t) => {
