@@ -479,7 +479,8 @@ static bool json_number_is_inexact(struct str_view number)
 
 bool json_find_inexact(struct str_view text, struct str_view *number)
 {
-	const char *p = text.ptr, *end = p + text.len, *from;
+	/* An empty view may have no pointer. */
+	const char *p = text.ptr, *end = text.len ? p + text.len : p, *from;
 
 	while (p && p < end) {
 		from = p;

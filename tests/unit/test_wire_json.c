@@ -41,6 +41,7 @@ START_TEST(a_number_that_a_double_keeps_is_not_found)
 		ck_assert_msg(!finds(kept[i], kept[i]), "%s", kept[i]);
 	ck_assert(!json_find_inexact(SV("{\"a\":\"1e-400 \\\" 1e-400\"}"), &found));
 	ck_assert(!json_find_inexact(SV(""), &found));
+	ck_assert(!json_find_inexact((struct str_view){ NULL, 0 }, &found));
 }
 END_TEST
 
