@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Bodies with a list of items: what jansson reads is read alike, an item that it refuses is named.
+/* Bodies with a list of items: what is read as a whole is read alike, an item that cannot be read
+ * is named.
  */
 #include "fuzz.h"
 #include "api/batch_body.h"
+#include "wire/json.h"
 
 #define LIST "mutations"
 
@@ -28,7 +30,12 @@ static void fuzz(struct str_view input)
 				? NULL
 				: json_loadb(input.ptr, input.len, JSON_REJECT_DUPLICATES, NULL);
 	json_t *parts = batch_body_read(input, LIST);
+	struct str_view number;
 
+	if (whole && json_find_inexact(input, &number)) {
+		json_decref(whole);
+		whole = NULL;
+	}
 	MUST(!parts || json_is_object(parts));
 	if (json_is_object(whole))
 		MUST(parts && json_equal(whole, parts));
