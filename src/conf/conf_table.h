@@ -46,6 +46,7 @@ struct option {
 	const char *help;
 };
 
+extern const char *const durabilities[]; /* by enum durability; NULL ends it */
 extern const struct option conf_options[], app_options[];
 extern const size_t n_conf_options, n_app_options;
 
