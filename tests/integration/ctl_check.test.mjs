@@ -2,6 +2,7 @@
 // scopewirectl check finds what is wrong with a set-up and names the remedy; sign and config --diff.
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
@@ -76,7 +77,7 @@ test('a role that may not make the schema, and a schema that is not made yet', a
 	const server = { port: 1 };
 	assert.match((await check({ server, database: { host, name, user } })).of('privileges', 'warning'),
 		/has no tables yet; .*--migrate/);
-	const role = `limited_${process.pid}`;
+	const role = `limited_${randomBytes(6).toString('hex')}`;
 	await query(host, name, `CREATE ROLE ${role} LOGIN`, [], 'postgres');
 	try {
 		assert.match((await check({ server, database: { host, name, user: role } })).of('privileges'),

@@ -2,6 +2,7 @@
 // scopewirectl check on machines that are set up wrongly: it names each mistake and the remedy.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -123,7 +124,7 @@ describe('one mistake', () => {
 		/database: .*Connection refused/],
 		['a role without privileges', async (sections, t) => {
 			const database = await migrated();
-			const role = `limited_${process.pid}`;
+			const role = `limited_${randomBytes(6).toString('hex')}`;
 			await asOwner(database, `CREATE ROLE ${role} LOGIN`);
 			t.after(() => asOwner(database, `DROP OWNED BY ${role}; DROP ROLE ${role}`));
 			await asOwner(database, `GRANT USAGE, CREATE ON SCHEMA scopewire TO ${role}`);
@@ -190,7 +191,7 @@ test('ten mistakes on one machine are all named in one run', async (t) => {
 	const { daemon } = await machine(t);
 	const database = await migrated();
 	await dropPartitions(database);
-	const role = `limited_ten_${process.pid}`;
+	const role = `limited_ten_${randomBytes(6).toString('hex')}`;
 	await asOwner(database, `CREATE ROLE ${role} LOGIN`);
 	t.after(() => asOwner(database, `DROP OWNED BY ${role}; DROP ROLE ${role}`));
 	await asOwner(database, `GRANT USAGE, CREATE ON SCHEMA scopewire TO ${role};

@@ -108,13 +108,14 @@ describe('rates of users', () => {
 
 	test('each change of a batch counts, and the bytes of a body', async (t) => {
 		const daemon = await startDaemon({ app: { max_user_requests_per_second: 50,
-			max_user_bytes_per_second: 20000 } }, t);
+			max_user_bytes_per_second: 40000 } }, t);
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument, can_write)
 			VALUES ('note.{id}', 'role', 'staff', true)`);
 		const user = (id) => Sync.user(daemon, id, { roles: ['staff'] });
 		const batch = (n, text = '') => ({ client_id: 'c', mutations: Array.from({ length: n },
 			(_, i) => ({ mutation_id: `${n}-${i}-${text.length}`, resource_type: 'note',
 				resource_id: String(i), op: 'upsert', data: { text }, expected_version: null })) });
+		// Four batches of 50 stay under the limit of bytes, so that only that of changes refuses them.
 		const refusal = async (id, body) => {
 			let refused;
 			await waitFor(async () => {
@@ -126,7 +127,7 @@ describe('rates of users', () => {
 		};
 		ok(await user(1).post('changes', batch(50)));
 		assert.match(await refusal(1, batch(50)), /max_user_requests_per_second/);
-		assert.match(await refusal(2, batch(1, 'x'.repeat(15000))), /max_user_bytes_per_second/);
+		assert.match(await refusal(2, batch(1, 'x'.repeat(30000))), /max_user_bytes_per_second/);
 	});
 
 	test('what a user adds in a day is limited, and that of another user is not touched', async (t) => {

@@ -6,6 +6,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { start, logged, end, unprivileged } from './process.mjs';
 import { tempFolder } from './temp.mjs';
@@ -13,7 +14,6 @@ import { waitFor } from './wait.mjs';
 
 const ROLE = 'scopewire';
 let own;      // the promise of this process's cluster
-let serial = 0;
 
 /** The folder of PostgreSQL's programs, the newest installed. */
 export function binaries() {
@@ -120,7 +120,8 @@ export async function clusterSocket() {
 /** A new, empty database owned by the service role: {host, name, user}. */
 export async function newDatabase(cluster = undefined) {
 	const host = cluster?.socket ?? await clusterSocket();
-	const name = `t_${process.pid}_${++serial}`;
+	// At random, because the numbers of processes are used again in a long run.
+	const name = `t_${randomBytes(6).toString('hex')}`;
 	await query(host, 'postgres', `CREATE DATABASE ${name} OWNER ${ROLE}`, [], 'postgres');
 	return { host, name, user: ROLE };
 }
