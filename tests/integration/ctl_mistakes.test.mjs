@@ -129,7 +129,7 @@ describe('one mistake', () => {
 			t.after(() => asOwner(database, `DROP OWNED BY ${role}; DROP ROLE ${role}`));
 			await asOwner(database, `GRANT USAGE, CREATE ON SCHEMA scopewire TO ${role}`);
 			return { sections: { ...sections, database: { host: database.host, name: database.name, user: role } } };
-		}, /privileges: the role limited_\d+ may not use \w+ and \d+ more tables .*-v daemon=limited_\d+ -f grants\.sql/],
+		}, /privileges: the role limited_\w+ may not use \w+ and \d+ more tables .*-v daemon=limited_\w+ -f grants\.sql/],
 		['a private key of another certificate', ({ server, ...rest }) => {
 			const [one, other] = [certificate(), certificate()];
 			return { sections: { ...rest, server: { ...server, tls_certificate: one.cert, tls_key: other.key } } };
