@@ -702,6 +702,8 @@ BEGIN
 		reason := 'a public channel';
 	ELSIF verdict = 'ask' THEN
 		asked := channel_ask(p_app, p_caller, p_channel);
+		-- Session locks that a predicate took.  Only sessions of the daemon call this.
+		PERFORM pg_advisory_unlock_all();
 		allowed := asked.allowed;
 		reason := CASE WHEN allowed THEN 'a predicate allows it'
 			ELSE coalesce(asked.trouble, 'no predicate allows it') END;

@@ -56,6 +56,18 @@ test('a predicate is neither written nor deleted over REST', async () => {
 	failed(await server.delete(`rules/${id}`), 403, 'forbidden', 'id');
 });
 
+test('a session lock that a predicate takes is free again when it was evaluated', async () => {
+	await daemon.query(`INSERT INTO scopewire.channel_rules (app, pattern, rule, argument)
+		VALUES ($1, 'locked.{id}', 'sql', 'pg_try_advisory_lock(4242)')`, [APP.id]);
+	await waitFor(() => may('private-locked.1', ['staff']), 'the predicate allows');
+	const isFree = async () => (await daemon.query('SELECT pg_try_advisory_lock(4242) AS free'))[0].free;
+	assert.equal(await isFree(), true);
+	const { status } = await Sync.user(daemon, 7, { roles: ['staff'] })
+		.post('/broadcasting/auth', { socket_id: '1.1', channel_name: 'private-locked.2' });
+	assert.equal(status, 200);
+	assert.equal(await isFree(), true);
+});
+
 test('what is not a rule is refused with the reason', async () => {
 	const wrong = [[{ pattern: 'a.{id}', rule: 'owner' }, /needs an argument/],
 		[{ pattern: 'a.{id}', rule: 'owner', argument: 'user' }, /has no placeholder \{user\}/],
