@@ -52,7 +52,7 @@ BEGIN
 	END IF;
 	RAISE data_exception;
 EXCEPTION WHEN data_exception THEN
-	PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out for this '
+	PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one of this '
 			  'list with these filters; start again without it.', 'cursor');
 END
 $$;
@@ -79,7 +79,7 @@ BEGIN
 		RETURN;
 	END IF;
 	IF (parts[1] IN ('newer', 'older') AND parts[2] COLLATE "C" ~ '^[0-9]{1,18}$') IS NOT TRUE THEN
-		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out; '
+		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is invalid; '
 				  'start again without it.', 'cursor');
 	END IF;
 	is_newer := parts[1] = 'newer';

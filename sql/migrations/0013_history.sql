@@ -51,11 +51,11 @@ BEGIN
 	END IF;
 	IF behind IS NOT NULL AND array_to_string(behind, ' ') !~ '^\d{1,18} \d{1,18}$' THEN
 		PERFORM sync_fail(400, 'invalid_cursor',
-			'The cursor is not one that was given out; start again without it.', 'cursor');
+			'The cursor is invalid; start again without it.', 'cursor');
 	END IF;
 	IF NOT is_server THEN
 		IF cardinality(names) = 0 THEN
-			PERFORM sync_fail(400, 'missing_field', 'A user names the channels.', 'channels');
+			PERFORM sync_fail(400, 'missing_field', 'channels is required for a user.', 'channels');
 		END IF;
 		IF coalesce(p_prefix, p_contains, p_from::text, p_until::text, p_delivered::text) IS NOT NULL THEN
 			PERFORM sync_fail(403, 'forbidden', 'Only the application''s server may filter '
@@ -116,7 +116,7 @@ BEGIN
 	-- After the rows: rows dropped in between would go unnoticed.
 	SELECT m.* INTO meta FROM log_meta m;
 	IF start[1] <> meta.epoch THEN
-		PERFORM sync_fail(409, 'other_epoch', 'The position is of another log: fetch anew.',
+		PERFORM sync_fail(409, 'other_epoch', 'The position belongs to an earlier log: fetch the state again.',
 				  'since');
 	ELSIF start[2]::bigint >= log_next_serial() THEN
 		PERFORM sync_fail(409, 'other_epoch', 'The position is later than the end of the log: '

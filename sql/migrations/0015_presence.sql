@@ -301,8 +301,8 @@ BEGIN
 	IF place IS NOT NULL THEN
 		IF coalesce(place[1] NOT IN ('after', 'before') OR place[2] !~ '^[0-9]{1,18}$',
 			    true) THEN
-			PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was '
-				'given out; start again without it.', 'cursor');
+			PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is invalid; start '
+				'again without it.', 'cursor');
 		END IF;
 		is_back := place[1] = 'before';
 		edge := place[2]::bigint;

@@ -185,9 +185,9 @@ BEGIN
 				  'must not exist yet, null for whatever there is.',
 				  'expected_version');
 	ELSIF op = 'delete' AND coalesce(jsonb_typeof(p_mutation->'data'), 'null') <> 'null' THEN
-		PERFORM sync_fail(400, 'invalid_value', 'data has no place in a delete.', 'data');
+		PERFORM sync_fail(400, 'invalid_value', 'data is not allowed in a delete.', 'data');
 	ELSIF op = 'delete' AND p_mutation->'expected_version' = '0' THEN
-		PERFORM sync_fail(400, 'invalid_value', 'What must not exist cannot be deleted.',
+		PERFORM sync_fail(400, 'invalid_value', 'A delete cannot have expected_version 0.',
 				  'expected_version');
 	ELSIF op <> 'delete' AND coalesce(jsonb_typeof(p_mutation->'data'), '') <> 'object' THEN
 		PERFORM sync_fail(400, 'invalid_value', 'data must be an object.', 'data');
@@ -689,7 +689,7 @@ DECLARE
 	parts CONSTANT text[] := regexp_match(p_since, '^([0-9a-f]{1,64}):(\d{1,18}):(\d{1,18})$');
 BEGIN
 	IF p_since IS NOT NULL AND parts IS NULL THEN
-		PERFORM sync_fail(400, 'invalid_since', 'since is not one that was given out; start '
+		PERFORM sync_fail(400, 'invalid_since', 'since is invalid; start '
 				  'again without it.', 'since');
 	END IF;
 	epoch := parts[1];

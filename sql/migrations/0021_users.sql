@@ -8,7 +8,7 @@ DECLARE
 	part CONSTANT text := (cursor_read(p_scope, p_cursor, 1))[1];
 BEGIN
 	IF part COLLATE "C" !~ '^[0-9]{1,18}$' THEN
-		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out; '
+		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is invalid; '
 				  'start again without it.', 'cursor');
 	END IF;
 	RETURN coalesce(part::bigint, 0);

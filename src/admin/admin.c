@@ -437,7 +437,7 @@ void admin_handle(void *admin, struct request *r)
 {
 	struct admin *a = admin;
 	struct admin_login login;
-	bool has_path = false;
+	const char *method = NULL; /* of the path, when it has another one */
 
 	r->route = ROUTE_ADMIN;
 	for (size_t i = 0; i < ARRAY_SIZE(admin_routes); i++) {
@@ -445,7 +445,7 @@ void admin_handle(void *admin, struct request *r)
 
 		if (!admin_path_matches(r->path, route->path))
 			continue;
-		has_path = true;
+		method = route->method;
 		if (!sv_eq_c(r->method, route->method) &&
 		    !(sv_eq(r->method, SV("HEAD")) && route->method[0] == 'G'))
 			continue;
@@ -453,10 +453,12 @@ void admin_handle(void *admin, struct request *r)
 			admin_run(a, route, r, login.name);
 		return;
 	}
-	if (!has_path && admin_pages_serve(r))
+	if (!method && admin_pages_serve(r))
 		return;
-	if (has_path)
-		admin_refuse(r, 405, "This path has another method.");
+	if (method && strcmp(method, "GET") == 0)
+		admin_refuse(r, 405, "This path accepts GET only.");
+	else if (method)
+		admin_refuse(r, 405, "This path accepts POST only.");
 	else
 		admin_refuse(r, 404, "This path does not exist on the admin listener.");
 }

@@ -52,7 +52,7 @@ void h_channels_list(struct call *c)
 	if (!parameters_read_info(c, request_param(c->r, "info"), &l.info))
 		return;
 	if (l.info & INFO_CACHE) {
-		call_fail(c, 400, "The attribute cache is of one channel; ask for it alone.");
+		call_fail(c, 400, "info=cache is available for a single channel only.");
 		return;
 	}
 	if ((l.info & INFO_USER_COUNT) && !sv_starts_with(prefix, SV("presence-"))) {
@@ -96,9 +96,9 @@ static void add_channel(struct strbuf *b, const struct channel_info *ci, unsigne
 static bool channels_check_applies(struct call *c, const struct channel_traits *t, unsigned info)
 {
 	if ((info & INFO_USER_COUNT) && !t->is_presence)
-		call_fail(c, 400, "user_count is of presence channels only.");
+		call_fail(c, 400, "user_count is available for presence channels only.");
 	else if ((info & INFO_CACHE) && !t->is_cache)
-		call_fail(c, 400, "The attribute cache is of cache channels only.");
+		call_fail(c, 400, "info=cache is available for cache channels only.");
 	else
 		return true;
 	return false;
@@ -181,7 +181,7 @@ void h_channels_users(struct call *c)
 	if (!parameters_read_channel(c, c->arg[0], &t))
 		return;
 	if (!t.is_presence) {
-		call_fail(c, 400, "Users are on presence channels only.");
+		call_fail(c, 400, "Only presence channels have a list of users.");
 		return;
 	}
 	strbuf_init(&l.b, 256);

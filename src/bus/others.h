@@ -20,6 +20,6 @@ unsigned bus_others_get(struct bus_others *o);
 unsigned bus_others_joins(struct bus_others *o);
 /* n nodes were counted after bus_others_joins() had returned joins. */
 void bus_others_set(struct bus_others *o, unsigned joins, unsigned n);
-/* Another node was heard from.  has_joined: it has just registered. */
+/* Another node sent a message.  has_joined: it has just registered. */
 void bus_others_received(struct bus_others *o, bool has_joined);
 #endif

@@ -43,7 +43,7 @@ void bus_packer_log_grew(struct bus_packer *p);
 /* What a payload has. */
 enum bus_news {
 	BUS_NEWS_NONE,	   /* not a payload of this version, or a part of a message */
-	BUS_NEWS_JOINED,   /* a node is there */
+	BUS_NEWS_JOINED,   /* a node has registered */
 	BUS_NEWS_LOG,	   /* the log has grown */
 	BUS_NEWS_MESSAGES, /* messages */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One lock, held while a receiver is in use, so that one that was unset is not.  The receivers only
- * wake threads and fill mailboxes.
+ * One lock, held while a receiver is in use, so that one that was unset is not called any more.
+ * The receivers only wake threads and fill mailboxes.
  *
  * While the workers do not keep up, messages are dropped: there is no one who could wait.
  */

@@ -244,12 +244,12 @@ static int guard_refuse_other(const struct guard *g, const struct guard_other *o
 			    g->node, o->name);
 	else if (g->is_node)
 		strbuf_addf(&text,
-			    "another daemon is in the place of the node \"%s\": %s; it did not end "
+			    "another daemon runs as node \"%s\": %s; it did not end "
 			    "within %u s (database.takeover_wait_s): give each node a name of its "
 			    "own (server.node), and all of them cluster.driver = postgres",
 			    g->node, o->name, g->takeover_wait_s);
 	else if (atomic_load(&g->has_held))
-		strbuf_addf(&text, "another daemon has taken the database over: %s", o->name);
+		strbuf_addf(&text, "another daemon now uses the database: %s", o->name);
 	else
 		strbuf_addf(&text,
 			    "another daemon uses this database: %s; it did not end within %u s "

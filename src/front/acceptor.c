@@ -63,7 +63,7 @@ static void acceptor_set_options(const struct acceptor *a, int fd, int family)
 	/* Accepted sockets inherit both. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (cc[0] && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, (socklen_t)strlen(cc)))
-		log_warn("congestion control %s is not available: the kernel's stays", cc);
+		log_warn("congestion control %s is not available: using the kernel's default", cc);
 }
 
 static unsigned acceptor_port_of(int fd)

@@ -69,7 +69,7 @@ static ssize_t stream_on_read(void *cls, uint64_t pos UNUSED, char *buf, size_t 
 	}
 	if (!req->unread && !http_take_unread(req, req->part.len)) {
 		log_gated(&unread_streams,
-			  "a stream was ended: its address has not read other answers "
+			  "a stream was ended: this client address has too many unread answers "
 			  "(option max_unread_bytes_per_address)");
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	}

@@ -238,7 +238,7 @@ static enum pg_fault drainer_check_queue(struct drainer *d)
 	pg_answer_release(&a);
 	if (usage * 100 > d->conf->notify_queue_alarm)
 		log_error("database: the queue of notifications is %.0f %% full: a session that "
-			  "listens stays in a transaction",
+			  "executed LISTEN has an open transaction; see pg_stat_activity",
 			  usage * 100);
 	return PG_FINE;
 }

@@ -89,8 +89,8 @@ enum pg_fault log_epoch_compare(struct pg_connection *c, usec_t deadline,
 	fault = pg_conn_run(c, deadline, &q, &a);
 	*is_new = fault == PG_FINE && pg_answer_rows(&a) == 1 && !pg_answer_is_null(&a, 0, 0);
 	if (*is_new)
-		log_warn("database: the log is not the one whose events were delivered: %s; "
-			 "clients must fetch their data again",
+		log_warn("database: the event log was replaced or restored: %s; clients must fetch "
+			 "their data again",
 			 pg_answer_text(&a, 0, 0));
 	pg_answer_release(&a);
 	return fault;

@@ -86,7 +86,7 @@ static void housekeeper_log_wait(struct housekeeper *k, long long waits_s)
 		return;
 	k->complained = now;
 	log_warn(NAME ": a partition could not be dropped for %lld s, because transactions of "
-		      "other sessions use the log all the time",
+		      "other sessions keep locks on the log",
 		 waits_s);
 }
 
@@ -142,7 +142,7 @@ static enum pg_fault housekeeper_retention(void *ctx, struct pg_connection *c, u
 		log_warn(NAME ": old partitions are not dropped: %s", pg_conn_error(c));
 	if (fault != PG_LOST && n &&
 	    pg_conn_run(c, clock_mono() + CHORE_TIMEOUT, &horizon, &a) == PG_FINE)
-		log_info(NAME ": the log begins after serial %s now", pg_answer_text(&a, 0, 0));
+		log_info(NAME ": events up to serial %s were removed", pg_answer_text(&a, 0, 0));
 	pg_answer_release(&a);
 	return fault == PG_LOST ? PG_LOST : PG_FINE;
 }

@@ -5,7 +5,7 @@
  * statement without arrays.
  *
  * drain_locked() is called only when there is something to drain: the call by itself costs more
- * than the look.  The look uses drain_locked()'s own conditions and an index, whatever the
+ * than the check.  The check uses drain_locked()'s own conditions and an index, whatever the
  * statistics say: the table's dead rows can be many.
  *
  * The log writer's thread only.

@@ -106,7 +106,7 @@ static void session_log_limit(const char *why)
 	usec_t now = clock_mono(), due = atomic_load(&next);
 
 	if (now >= due && atomic_compare_exchange_strong(&next, &due, now + LIMIT_AGAIN_US))
-		log_warn("database: the server gives no further connection: %s", why);
+		log_warn("database: the server refused a connection: %s", why);
 }
 
 int pg_conn_open(const struct pg_options *o, struct pg_connection **out, char **why)

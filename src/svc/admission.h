@@ -36,7 +36,7 @@ struct admission_wait {
 
 /* d outlives it.  NULL: no descriptor is left. */
 struct admission *admission_new(struct directory *d) MUSTCHECK;
-/* Refuses all that wait, and what comes later is admitted without a look. */
+/* Refuses all that wait, and what comes later is admitted unchecked. */
 void admission_close(struct admission *a); /* NULL is fine */
 void admission_free(struct admission *a);  /* after admission_close(); NULL is fine */
 

@@ -44,7 +44,7 @@ struct grant {
 	struct grant *prev, *next; /* of the holder */
 	struct app *app;	   /* counted */
 	const char *channel;
-	const char *caller;  /* JSON, as struct authorize_question has it; behind the channel */
+	const char *caller;  /* JSON, as struct authorize_question has it; after the channel */
 	struct str_view key; /* channel, NUL, caller */
 	unsigned n;	     /* subscriptions */
 	bool is_checking;    /* a check is in progress: not freed until it ends */
@@ -362,7 +362,7 @@ static void grant_set_failed_locked(struct grants *g, struct grant *one) NEEDS_L
 		g->retry_at = clock_mono() + backoff_next(&g->backoff) * USEC_PER_MSEC;
 }
 
-/* The second line: behind the others of its application. */
+/* The second line: after the others of its application. */
 static void grant_set_asking_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
 {
 	uint64_t number = one->app->runtime->number;
@@ -392,7 +392,7 @@ static void grant_log_unchecked(const struct grant *one, const struct authorize_
 {
 	log_gated(&unchecked,
 		  "app %s: user %" PRId64
-		  " stays on %s: whether a channel rule still allows it is not known (%s)",
+		  " keeps %s: whether a channel rule still allows it is not known (%s)",
 		  one->app->id, one->holder->user_id, one->channel,
 		  !a->failure	       ? "its predicate failed"
 		  : a->is_in_predicate ? "its predicate did not answer in time"

@@ -198,7 +198,8 @@ static void on_socket_ties_swept(void *ctx, const struct pg_answer *a)
 
 	ASSERT_ON(on_pool);
 	if (a->rc == -EINVAL)
-		log_error("ties of sockets: the database refused: %s", pg_answer_message(a));
+		log_error("what ended with sockets: the database refused: %s",
+			  pg_answer_message(a));
 	t->is_sweeping = false;
 	if (a->rc == 0 && !is_all)
 		t->sweep_at = 0;
@@ -234,7 +235,7 @@ static void on_socket_ties_listed(void *ctx, const struct pg_answer *a)
 	t->is_listing = false;
 	if (a->rc != 0) {
 		if (a->rc == -EINVAL)
-			log_error("ties of sockets: the database refused: %s",
+			log_error("what ended with sockets: the database refused: %s",
 				  pg_answer_message(a));
 		t->list_at = now + LIST_AGAIN;
 		return;

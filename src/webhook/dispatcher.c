@@ -36,10 +36,11 @@ RUNS_ON(on_webhook) static void dispatcher_retry_lane(struct dispatcher *d, stru
 	usec_t now = clock_mono();
 
 	if (lane->is_permanent || now - lane->first_at >= c->retry_for_s * USEC_PER_SEC) {
-		log_gated(&failed_gate,
-			  "webhooks: one of the app %s for %s is given up and lost, because the "
-			  "database is not available: %s",
-			  lane->app, lane->endpoint, lane->error);
+		log_gated(
+			&failed_gate,
+			"webhooks: one of the app %s for %s is dropped, and not stored because the "
+			"database is not available: %s",
+			lane->app, lane->endpoint, lane->error);
 		hook_free(hook_list_take(&lane->waiting));
 		lane->first_at = 0;
 	} else {

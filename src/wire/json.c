@@ -63,7 +63,7 @@ static const char *json_check_string(const char *p, const char *end)
 	}
 }
 
-/* Behind the digits at p; NULL when there are none. */
+/* After the digits at p; NULL when there are none. */
 static const char *json_check_digits(const char *p, const char *end)
 {
 	const char *from = p;
@@ -399,7 +399,7 @@ void json_format_double(char out[JSON_DOUBLE_SIZE], double value)
 /* 0.DIGITS times 10 to the power of exponent; zero has no digits. */
 struct decimal {
 	char digits[DOUBLE_DIGITS + 1];
-	size_t n, zeros; /* digits; zeros behind them that count if another digit follows */
+	size_t n, zeros; /* digits; zeros after them that count if another digit follows */
 	long exponent;
 };
 

@@ -190,7 +190,7 @@ describe('a subscription stays', () => {
 		await daemon.query('INSERT INTO public.mode VALUES (1, 0, true)');
 		await rule('fails', 'sql', '(SELECT allowed AND 1 / broken = 1 AND pg_sleep(slow) IS NOT NULL FROM mode)');
 		const wire = await join(t, user(1), 'private-fails');
-		const line = (why) => waitFor(() => daemon.logText.includes('user 1 stays on private-fails: whether ' +
+		const line = (why) => waitFor(() => daemon.logText.includes('user 1 keeps private-fails: whether ' +
 			`a channel rule still allows it is not known (its predicate ${why})`), 'the line in the log');
 		await daemon.query('UPDATE public.mode SET slow = 5');
 		await settle(t);

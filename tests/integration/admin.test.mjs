@@ -54,7 +54,9 @@ test('a token reads what its scope includes', async (t) => {
 	assert.equal((await get('/up')).status, 200);
 	assert.equal((await get('/metrics')).status, 401);
 	assert.equal((await get('/nothing', bearer(TOKEN.read))).status, 404);
-	assert.equal((await get('/metrics', bearer(TOKEN.read), { method: 'POST' })).status, 405);
+	const refused = await get('/metrics', bearer(TOKEN.read), { method: 'POST' });
+	assert.equal(refused.status, 405);
+	assert.match(refused.text, /This path accepts GET only\./);
 });
 
 test('after ten wrong tokens an address waits, and no token is in the log', async (t) => {

@@ -324,7 +324,7 @@ describe('who may use a database', { concurrency: 2 }, () => {
 		await second.spawn();
 		const { code } = await second.child.ended;
 		assert.equal(code, UNAVAILABLE, second.child.log);
-		assert.match(second.child.log, /error: .*another daemon is in the place of the node "a": .*process \d+.*server\.node/);
+		assert.match(second.child.log, /error: .*another daemon runs as node "a": .*process \d+.*server\.node/);
 		assert.equal((await first.api().trigger('c', 'E', '{}')).status, 200);
 	});
 

@@ -44,8 +44,8 @@ async function assertServes(daemon, above) {
 }
 
 const changed = (daemon, why) =>
-	assert.match(daemon.logText, new RegExp(`the log is not the one whose events were delivered: ${why}`));
-const unchanged = (daemon) => assert.doesNotMatch(daemon.logText, /the log is not the one whose events were delivered/);
+	assert.match(daemon.logText, new RegExp(`the event log was replaced or restored: ${why}`));
+const unchanged = (daemon) => assert.doesNotMatch(daemon.logText, /the event log was replaced or restored/);
 
 test('stops, kills and crashes of the daemon or PostgreSQL keep the epoch', async (t) => {
 	const daemon = await startDaemon({ embedded: true }, t);

@@ -102,7 +102,7 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 		await waitFor(async () => await ready(first) === 200, 'the first is ready');
 		assert.doesNotMatch(second.child.log, /ready: /);
 		await end(second.child, 'SIGTERM');
-		assert.doesNotMatch(first.logText, /taken the database over/);
+		assert.doesNotMatch(first.logText, /another daemon now uses the database/);
 	});
 
 	test('one that lost the database to another one ends', async (t) => {
@@ -116,7 +116,7 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 			FROM gone RETURNING pg_terminate_backend(gone.backend)`);
 		const { code } = await child.ended;
 		assert.equal(code, EX.UNAVAILABLE, child.log);
-		assert.match(child.log, /error: another daemon has taken the database over: other-node/);
+		assert.match(child.log, /error: another daemon now uses the database: other-node/);
 		first.child = null;
 	});
 
@@ -370,8 +370,8 @@ test('with few connections the log writer has one, and one line names the limit'
 	await query(cluster.socket, 'postgres', 'ALTER ROLE scopewire CONNECTION LIMIT 4', [], 'postgres');
 	const daemon = await startDaemon({ cluster }, t);
 	assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
-	await logged(daemon.child, /no further connection: .*too many connections for role.*ALTER ROLE "scopewire" CONNECTION LIMIT/);
-	assert.equal(daemon.logText.match(/no further connection/g).length, 1);
+	await logged(daemon.child, /refused a connection: .*too many connections for role.*ALTER ROLE "scopewire" CONNECTION LIMIT/);
+	assert.equal(daemon.logText.match(/refused a connection/g).length, 1);
 	await query(cluster.socket, 'postgres', 'ALTER ROLE scopewire CONNECTION LIMIT -1', [], 'postgres');
 });
 

@@ -57,10 +57,11 @@ test('a predicate is neither written nor deleted over REST', async () => {
 });
 
 test('a session lock that a predicate takes is free again when it was evaluated', async () => {
+	const take = `pg_try_advisory_lock(hashtext('theirs'))`;
 	await daemon.query(`INSERT INTO scopewire.channel_rules (app, pattern, rule, argument)
-		VALUES ($1, 'locked.{id}', 'sql', 'pg_try_advisory_lock(4242)')`, [APP.id]);
+		VALUES ($1, 'locked.{id}', 'sql', $2)`, [APP.id, take]);
 	await waitFor(() => may('private-locked.1', ['staff']), 'the predicate allows');
-	const isFree = async () => (await daemon.query('SELECT pg_try_advisory_lock(4242) AS free'))[0].free;
+	const isFree = async () => (await daemon.query(`SELECT ${take} AS free`))[0].free;
 	assert.equal(await isFree(), true);
 	const { status } = await Sync.user(daemon, 7, { roles: ['staff'] })
 		.post('/broadcasting/auth', { socket_id: '1.1', channel_name: 'private-locked.2' });
