@@ -17,7 +17,8 @@ SELECT e.event_id, nullif(e.serial, 0) AS serial, e.app, e.channel, e.event_type
        round(1000 * extract(epoch FROM coalesce(d.at, clock_timestamp()) - e.created_at), 1)
 	       AS late_ms
 FROM realtime_events e
-LEFT JOIN realtime_deliveries d ON d.serial = e.serial AND e.serial > 0;
+LEFT JOIN realtime_deliveries d ON d.serial = e.serial AND e.serial > 0
+WHERE e.origin <> 'control';
 COMMENT ON VIEW realtime_event_report IS
 	'Events with the nodes that delivered them: one row for each event and node, and one '
 	'without a node for an event that none delivered.';

@@ -82,7 +82,7 @@ BEGIN
 			'''origin'', e.origin, ''socket_id'', e.exclude_socket';
 	END IF;
 	rows := 'SELECT e.serial, e.id FROM realtime_events e WHERE (e.app = $1 '
-		'OR e.app IS NULL AND (SELECT count(*) = 1 FROM log_apps))'
+		'OR e.app IS NULL AND (SELECT count(*) = 1 FROM log_apps)) AND e.origin <> ''control'''
 		|| bounds
 		|| CASE WHEN behind IS NULL THEN ''
 			WHEN p_newest_first THEN ' AND (e.serial, e.id) < ($4, $5)'

@@ -141,6 +141,7 @@ DECLARE
 	-- Put together from constant texts only, as in sync_events(); every value is a parameter.
 	by_key CONSTANT text := ' ORDER BY serial' || CASE WHEN p_args ? 'after' THEN '' ELSE ' DESC' END;
 	matching CONSTANT text := 'SELECT e.* FROM realtime_events e WHERE e.serial > $1 AND e.serial < $2'
+		|| ' AND e.origin <> ''control'''
 		|| CASE WHEN wanted_app IS NULL THEN '' ELSE ' AND e.app = $3' END
 		|| CASE WHEN wanted_channel IS NULL THEN ''
 			WHEN prefix IS NULL THEN ' AND e.channel = $4'
@@ -327,7 +328,7 @@ DECLARE
 	found_event realtime_events;
 	new_id text;
 BEGIN
-	SELECT * INTO found_event FROM realtime_events e WHERE e.serial = wanted;
+	SELECT * INTO found_event FROM realtime_events e WHERE e.serial = wanted AND e.origin <> 'control';
 	IF NOT FOUND THEN
 		PERFORM admin_refuse(format('The log has no event with the serial %s.', wanted));
 	END IF;

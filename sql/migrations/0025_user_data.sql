@@ -185,7 +185,9 @@ BEGIN
 	END IF;
 	slice := user_events(app, user_id, paths, admin_number(p_args, 'after', 0, 9223372036854775807), 2000);
 	UPDATE realtime_events e SET payload = '{"erased":true}', payload_is_text = false
-	FROM unnest(slice.events) s WHERE e.serial = s.serial AND e.id = s.id;
+	-- A control row that a node has not read is still needed.
+	FROM unnest(slice.events) s WHERE e.serial = s.serial AND e.id = s.id
+	AND (e.origin <> 'control' OR e.serial <= coalesce(log_handed_on(), e.serial));
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN json_build_object('app', app, 'user', user_id, 'removed', NULL, 'events', n,
 		'next', slice.next);

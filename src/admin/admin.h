@@ -14,6 +14,7 @@ struct directory;
 struct health;
 struct live_tail;
 struct pg_pool;
+struct publisher;
 struct recorder;
 
 /* What it serves from. */
@@ -21,6 +22,7 @@ struct admin_services {
 	const struct conf *conf;
 	const struct health *health;
 	struct directory *directory;
+	struct publisher *publisher;
 	struct recorder *recorder;
 	struct live_tail *live_tail;
 	struct pg_pool *pool; /* of its own */

@@ -3,13 +3,15 @@
  * A change is one call of the SQL function admin_write(), which also adds the row to admin_audit:
  * no change is made without one.  What the daemon itself does follows on the thread of the pool.
  */
+#include <errno.h>
 #include <signal.h>
 #include <unistd.h>
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "pg/pool.h"
 #include "core/limit.h"
-#include "core/users.h"
+#include "log/control.h"
+#include "svc/publish.h"
 #include "wire/json.h"
 #include "trace/recorder.h"
 #include "wire/socket_id.h"
@@ -37,13 +39,38 @@ static const struct pg_statement write_statement = {
 	.takes_locks = true,
 };
 
-static void admin_disconnect_user(const struct admin *a, const struct pg_answer *answer)
+/* On the log writer's thread, or before publish_control() returns. */
+static void admin_on_disconnected(void *ctx, int rc)
 {
+	struct admin_query *q = ctx;
+
+	if (!rc)
+		request_reply(q->r, 200, sv(q->text));
+	else
+		admin_query_refuse(q->r, 503,
+				   rc == -ETIMEDOUT ? "outcome_unknown" : "database_unavailable",
+				   SV("The nodes may not have been notified; send it again."));
+	admin_query_free(q);
+}
+
+/* All connections of a user, on all nodes. */
+static void admin_disconnect_user(struct admin_query *q, const struct pg_answer *answer)
+{
+	const struct control end = { .kind = CONTROL_TERMINATE,
+				     .user_id = pg_answer_view(answer, 0, 3) };
 	struct app_set *set = apps_current();
 	struct app *app = app_set_by_id(set, pg_answer_view(answer, 0, 2));
 
-	if (app)
-		users_terminate(a->services.directory, app, pg_answer_view(answer, 0, 3));
+	if (app) {
+		free(q->text);
+		q->text = pg_answer_dup(answer, 0, 1);
+		publish_control(q->admin->services.publisher, app, &end, admin_on_disconnected, q);
+	} else {
+		admin_query_refuse(q->r, 404, "not_found",
+				   SV("This node does not serve the application; send it to one "
+				      "that does."));
+		admin_query_free(q);
+	}
 	app_set_unref(set);
 }
 
@@ -84,9 +111,11 @@ static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
 		return;
 	}
 	log_info("admin: %s by the token %s", action, q->who);
-	if (strcmp(action, "disconnect") == 0)
-		admin_disconnect_user(q->admin, a);
-	else if (strcmp(action, DISCONNECT_SOCKET) == 0)
+	if (strcmp(action, "disconnect") == 0) {
+		admin_disconnect_user(q, a);
+		return;
+	}
+	if (strcmp(action, DISCONNECT_SOCKET) == 0)
 		admin_disconnect_socket(q->admin, a);
 	else if (strcmp(action, "user-erase") == 0)
 		recorder_forget_user(q->admin->services.recorder, pg_answer_view(a, 0, 2),

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the application ends for a user: users/{user}/terminate_connections and
- * users/{user}/revoke.  Runs on a transport's thread.
+ * users/{user}/revoke.  The handlers run on a transport's thread, on_users_ended() also on the log
+ * writer's.
  */
 #include <ctype.h>
 #include "base/mem.h"
-#include "core/users.h"
+#include "log/control.h"
+#include "svc/publish.h"
 #include "wire/json.h"
 #include "api/handlers.h"
 #include "api/parameters.h"
@@ -26,12 +28,22 @@ static bool users_check_id(struct call *c)
 	return false;
 }
 
+static void on_users_ended(void *ctx, int rc)
+{
+	struct request *r = ctx;
+
+	if (rc)
+		call_reply_failure(r, rc);
+	else
+		request_reply(r, 200, SV("{}"));
+}
+
 void h_users_terminate(struct call *c)
 {
-	if (!users_check_id(c) || !rates_take_events(c, 1))
-		return;
-	users_terminate(c->services->directory, c->app, c->arg[0]);
-	request_reply(c->r, 200, SV("{}"));
+	const struct control end = { .kind = CONTROL_TERMINATE, .user_id = c->arg[0] };
+
+	if (users_check_id(c) && rates_take_events(c, 1))
+		publish_control(c->services->publisher, c->app, &end, on_users_ended, c->r);
 }
 
 /* A text of the body; it points into the body or into room, which has the body's size. */
@@ -113,8 +125,9 @@ void h_users_revoke(struct call *c)
 	room = xmalloc(c->r->body.len + 1);
 	strbuf_init(&patterns, 128);
 	if (users_read_patterns(c, room, &patterns) && rates_take_events(c, 1)) {
-		users_revoke(c->services->directory, c->app, c->arg[0], strbuf_view(&patterns));
-		request_reply(c->r, 200, SV("{}"));
+		const struct control end = { CONTROL_REVOKE, c->arg[0], strbuf_view(&patterns) };
+
+		publish_control(c->services->publisher, c->app, &end, on_users_ended, c->r);
 	}
 	strbuf_release(&patterns);
 	free(room);

@@ -30,7 +30,8 @@ struct event {
 	char id[EVENT_ID_MAX + 1];
 	uint64_t exclude_socket; /* 0: none */
 	enum durability durability;
-	const char *origin;  /* static: "http", "socket", "sql" */
+	const char *origin;  /* static: "http", "socket", "sql", "control" */
+	bool is_control;     /* for the nodes and not for clients: log/control.h */
 	usec_t published_at; /* wall */
 	/* ---- */
 	_Atomic uint64_t serial; /* 0 until the log gave one; written before it is shared further */

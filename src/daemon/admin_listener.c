@@ -152,6 +152,7 @@ static void admin_make_services(struct admin_listener *l, const struct admin_lis
 		.conf = lc->conf,
 		.health = lc->health,
 		.directory = lc->directory,
+		.publisher = lc->publisher,
 		.recorder = lc->recorder,
 		.live_tail = lc->live_tail,
 	};

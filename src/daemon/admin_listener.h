@@ -12,6 +12,7 @@ struct admin_listener;
 struct directory;
 struct health;
 struct live_tail;
+struct publisher;
 struct recorder;
 
 struct admin_listener_conf {
@@ -19,6 +20,7 @@ struct admin_listener_conf {
 	const char *conninfo;
 	const struct health *health;
 	struct directory *directory;
+	struct publisher *publisher;
 	struct recorder *recorder;
 	struct live_tail *live_tail;
 };

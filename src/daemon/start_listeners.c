@@ -134,6 +134,7 @@ int start_admin(struct scopewired *d)
 		.conninfo = d->conninfo,
 		.health = d->health,
 		.directory = d->directory,
+		.publisher = d->publisher,
 		.recorder = d->recorder,
 		.live_tail = d->live_tail,
 	};

@@ -2,6 +2,7 @@
 /* The one place that knows how a row represents an event; log/write.c is its counterpart. */
 #include <jansson.h>
 #include "base/mem.h"
+#include "log/control.h"
 #include "log/row.h"
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
@@ -18,6 +19,8 @@ void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
 		.payload = pg_answer_view(a, row, PAYLOAD),
 		.is_text = pg_answer_bool(a, row, IS_TEXT),
 		.is_sql = sv_eq_c(pg_answer_view(a, row, ORIGIN), "sql"),
+		.is_control = sv_eq_c(pg_answer_view(a, row, ORIGIN), CONTROL_ORIGIN) &&
+			      sv_eq_c(pg_answer_view(a, row, CHANNEL), CONTROL_CHANNEL),
 		.app = pg_answer_view(a, row, APP),
 		.exclude = pg_answer_view(a, row, EXCLUDE),
 	};
@@ -62,9 +65,10 @@ struct event *log_row_event(const struct log_row *r, struct app *app, struct del
 	str_copy(e->id, sizeof(e->id), r->id);
 	if (!r->exclude.len || !socket_id_parse(r->exclude, &e->exclude_socket))
 		e->exclude_socket = 0;
-	e->origin = r->is_sql ? "sql" : "http";
+	e->origin = r->is_sql ? "sql" : r->is_control ? CONTROL_ORIGIN : "http";
+	e->is_control = r->is_control;
 	e->serial = r->serial;
-	e->deliveries = deliveries;
+	e->deliveries = r->is_control ? NULL : deliveries;
 	return e;
 }
 

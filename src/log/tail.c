@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/wake.h"
+#include "log/control.h"
 #include "log/epoch.h"
 #include "log/row.h"
 #include "log/tail.h"
@@ -307,6 +308,15 @@ static bool tail_is_passed_locked(struct log_tail *t, uint64_t serial) NEEDS_LOC
 	return found;
 }
 
+/* To the subscribers of this node; a control row is for the node itself. */
+static void tail_fan_out(struct log_tail *t, struct event *e)
+{
+	if (e->is_control)
+		control_apply_event(t->directory, e);
+	else
+		directory_fan_out(t->directory, e);
+}
+
 static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *apps,
 				    const struct log_row *row) NEEDS_LOCK(tail_held)
 {
@@ -330,7 +340,7 @@ static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *ap
 		metric_add_at(METRIC_EVENTS_IN, VIA_SQL, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, e->data->len, 1);
 	}
-	directory_fan_out(t->directory, e);
+	tail_fan_out(t, e);
 	event_unref(e);
 }
 
@@ -541,7 +551,7 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached)
 			b->events[n]->deliveries = NULL;
 	if (b->wants_fan_out)
 		for (unsigned i = n; i < b->n; i++)
-			directory_fan_out(t->directory, b->events[i]);
+			tail_fan_out(t, b->events[i]);
 	if (n < b->n) {
 		t->cursor = b->events[b->n - 1]->serial;
 		tail_note_seen_locked(t, sv(b->events[b->n - 1]->id));

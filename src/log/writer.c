@@ -281,7 +281,7 @@ static void writer_check_partitions(struct log_writer *w)
 static void writer_set_serial(struct log_writer *w, struct event *e, uint64_t serial)
 {
 	e->serial = serial;
-	e->deliveries = serial && w->conf->deliveries ? w->deliveries : NULL;
+	e->deliveries = serial && w->conf->deliveries && !e->is_control ? w->deliveries : NULL;
 	if (serial > w->last_serial)
 		w->last_serial = serial;
 }

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bus/bus.h"
+#include "log/control.h"
 #include "log/queue.h"
 #include "svc/publish.h"
 
@@ -210,4 +211,19 @@ void publish_submit(struct publisher *p, const struct publish_request *r,
 	}
 	sorted_release(&s);
 	free(many);
+}
+
+void publish_control(struct publisher *p, struct app *app, const struct control *c,
+		     void (*done)(void *ctx, int rc), void *ctx)
+{
+	struct sorted s = { .n_most = 1 };
+
+	if (!p->queue || !p->bus || !bus_is_cluster(p->bus)) {
+		control_apply(p->directory, app, c);
+		done(ctx, 0);
+		return;
+	}
+	sorted_add(&s, control_event(app, c));
+	publish_commit(p, app, &s, done, ctx);
+	sorted_release(&s);
 }

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LOG_CONTROL_H
+#define LOG_CONTROL_H
+/*
+ * Control rows: what the application or an operator ends for a user, on every node of a cluster.
+ * They are rows of the event log, because they must not be lost and have their place among the
+ * events: each node acts on them when its tail delivers them.  Their channel has a name that no
+ * client can subscribe to and no publisher can use, so they are neither sent nor replayed.
+ *
+ * Any thread.
+ */
+#include "core/directory.h"
+#include "core/event.h"
+
+#define CONTROL_CHANNEL "#control"
+#define CONTROL_ORIGIN	"control"
+
+enum control_kind {
+	CONTROL_TERMINATE, /* users_terminate() */
+	CONTROL_REVOKE,	   /* users_revoke() */
+};
+
+struct control {
+	enum control_kind kind;
+	struct str_view user_id;
+	struct str_view patterns; /* of CONTROL_REVOKE */
+};
+
+/* Acts on this node. */
+void control_apply(struct directory *d, const struct app *app, const struct control *c);
+/* The row for the log; one reference. */
+struct event *control_event(struct app *app, const struct control *c) MUSTCHECK;
+/* Acts on this node as a row says (e->is_control).  One that a later version wrote, or whose data
+ * was erased, is logged and left. */
+void control_apply_event(struct directory *d, const struct event *e);
+#endif
