@@ -195,6 +195,10 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 	static const char page_sql[] = "SELECT " LOG_ROW_COLUMNS " FROM realtime_events "
 				       "WHERE serial > $1 AND serial <= $2 "
 				       "ORDER BY serial LIMIT " PAGE_ROWS_TEXT;
+	/* A plan that is made while a partition is empty, and then kept, would read all of it for
+	 * each page. */
+	static const char pin_sql[] = "SET enable_seqscan = off; SET enable_bitmapscan = off; "
+				      "SET enable_sort = off";
 	static const unsigned types[] = { 20, 20 }; /* bigint */
 	static const struct pg_preparation page = { "tail", page_sql, 2, types };
 	const struct pg_query start = { .sql = start_sql,
@@ -203,7 +207,10 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 	struct pg_answer a = { 0 };
 	struct log_seen seen;
 	bool is_new = false;
-	enum pg_fault fault = pg_conn_prepare(c, deadline, &page);
+	enum pg_fault fault = pg_conn_script(c, deadline, pin_sql);
+
+	if (fault == PG_FINE)
+		fault = pg_conn_prepare(c, deadline, &page);
 
 	tail_lock(t);
 	seen = t->seen;

@@ -445,6 +445,30 @@ START_TEST(a_log_of_another_epoch_is_delivered_from_its_end_on)
 }
 END_TEST
 
+START_TEST(a_page_is_read_by_the_index_also_when_its_plan_is_of_an_empty_partition)
+{
+	const struct pg_query q = { .sql = "EXPLAIN EXECUTE tail(0, 9223372036854775807)" };
+	struct pg_answer a = { 0 };
+	int scans = 0;
+
+	begin("tail_plan");
+	sql("VACUUM realtime_events"); /* the statistics of an empty table */
+	start_tail("here");
+	ck_assert_int_eq(pg_conn_run(w.conn, soon(), &q, &a), PG_FINE);
+	for (int i = 0; i < pg_answer_rows(&a); i++) {
+		const char *line = pg_answer_text(&a, i, 0);
+
+		scans += strstr(line, "Index Scan") != NULL;
+		ck_assert_msg(!strstr(line, "Seq Scan") && !strstr(line, "Bitmap") &&
+				      !strstr(line, "Sort"),
+			      "%s", line);
+	}
+	ck_assert_int_gt(scans, 0);
+	pg_answer_release(&a);
+	finish();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("log/tail");
@@ -465,6 +489,7 @@ int main(void)
 	tcase_add_test(t, the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind);
 	tcase_add_test(t, the_drainer_that_stopped_is_due_until_it_has_read_again);
 	tcase_add_test(t, a_page_without_rows_ends_the_stop);
+	tcase_add_test(t, a_page_is_read_by_the_index_also_when_its_plan_is_of_an_empty_partition);
 	tcase_add_test(t, a_log_of_another_epoch_is_delivered_from_its_end_on);
 	suite_add_tcase(s, t);
 	return unit_run(s);
