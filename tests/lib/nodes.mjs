@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// Nodes of a cluster under test: daemons with one database, and clients of them.
+import { Daemon } from './daemon.mjs';
+import { newDatabase } from './cluster.mjs';
+import { end } from './process.mjs';
+import { TOKENS } from './ctl.mjs';
+import { waitFor } from './wait.mjs';
+
+const NAMES = ['a', 'b', 'c', 'd', 'e'];
+
+/** A node that is not started yet; it is killed after the test, when it still runs. */
+export function makeNode(t, database, name, { cluster, server, sections, ...options } = {}) {
+	const daemon = new Daemon({ server: { node: name, ...server },
+		sections: { cluster: { driver: 'postgres', ...cluster }, admin: { listen: '127.0.0.1:0', tokens: TOKENS },
+			...sections }, ...options });
+	daemon.database = database;
+	t.after(() => daemon.child && end(daemon.child, 'SIGKILL'));
+	return daemon;
+}
+
+/** n running nodes of one database. */
+export async function startNodes(t, n, { database, ...options } = {}) {
+	const at = database ?? await newDatabase();
+	const nodes = NAMES.slice(0, n).map((name) => makeNode(t, at, name, options));
+	for (const one of nodes) await one.start();
+	return nodes;
+}
+
+/** The names of the nodes whose lease runs. */
+export const liveNodes = async (daemon) => (await daemon.query(`SELECT name FROM nodes
+	WHERE lease > clock_timestamp() ORDER BY name`)).map((row) => row.name);
+
+/** A subscriber on each node. */
+export const subscribeEach = (nodes, channel, more) => Promise.all(nodes.map(async (one) => {
+	const wire = await one.connect();
+	await wire.subscribe(channel, more);
+	return wire;
+}));
+
+/** The URL of its admin listener. */
+export function adminUrl(daemon) {
+	const all = [...daemon.logText.matchAll(/admin: listening on \S+:(\d+)/g)];
+	return `http://127.0.0.1:${all.at(-1)[1]}`;
+}
+
+/** Waits until each client has n frames of the channel that match, and returns their events. */
+export async function eventsOfEach(wires, channel, n) {
+	const of = (wire) => wire.frames.filter((frame) => frame.channel === channel && !/^pusher/.test(frame.event))
+		.map((frame) => frame.event);
+	await waitFor(() => wires.every((wire) => of(wire).length >= n), `${n} events on ${channel} for each client`);
+	for (const wire of wires) await wire.ping();
+	return wires.map(of);
+}
