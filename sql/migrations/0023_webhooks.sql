@@ -86,9 +86,21 @@ COMMENT ON FUNCTION webhook_write IS
 	'Adds webhooks to the queue in the order of the arrays, and notes which channels and members '
 	'are reported by the node as present. Returns the number of webhooks.';
 
+-- A node does not know the endpoints of applications that only others serve.  An application that no
+-- node serves any more has no row in log_apps: then any node takes its webhooks, and gives them up.
+CREATE FUNCTION webhook_is_served(p_app text, p_served text[]) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT p_served IS NULL OR p_app = ANY (p_served)
+	OR NOT EXISTS (SELECT FROM log_apps a WHERE a.app = p_app)
+$$;
+COMMENT ON FUNCTION webhook_is_served IS
+	'Whether the calling node decides about webhooks of the application. p_served: the applications that '
+	'it serves; NULL for a daemon that is alone, which decides about all.';
+
 -- Locked is the first row of a lane only.  Another node skips it, and with it the lane; once this
 -- transaction has ended, next_at keeps the lane away from others.
-CREATE FUNCTION webhook_claim(p_lanes integer, p_run integer, p_lease_ms integer)
+CREATE FUNCTION webhook_claim(p_lanes integer, p_run integer, p_lease_ms integer, p_served text[] DEFAULT NULL)
 RETURNS TABLE (id bigint, app text, endpoint text, channel text, event text)
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -97,6 +109,7 @@ AS $$
 		WHERE q.dead_at IS NULL AND q.next_at <= clock_timestamp() AND NOT EXISTS (
 			SELECT FROM webhook_queue e WHERE e.app = q.app AND e.endpoint = q.endpoint
 			AND e.channel = q.channel AND e.dead_at IS NULL AND e.id < q.id)
+		AND webhook_is_served(q.app, p_served)
 		ORDER BY q.next_at, q.id LIMIT p_lanes FOR UPDATE SKIP LOCKED
 	), leased AS (
 		UPDATE webhook_queue q SET next_at = clock_timestamp() + p_lease_ms * interval '1 ms',
@@ -112,7 +125,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhook_claim IS
 	'Takes up to p_lanes lanes whose next attempt is due, for p_lease_ms, and returns the first '
-	'p_run webhooks of each in their order.';
+	'p_run webhooks of each in their order. p_served: see webhook_is_served().';
 
 CREATE FUNCTION webhook_settle(p_done bigint[], p_failed bigint[], p_errors text[],
 			       p_min_ms integer, p_max_ms integer, p_for_s integer, p_kept bigint[],
@@ -147,14 +160,16 @@ COMMENT ON FUNCTION webhook_settle IS
 -- An event that a daemon has not drained yet, and one that was drained less than p_after_s ago, can
 -- still reach a socket: its notification waits.
 CREATE FUNCTION webhook_undelivered(p_after_s integer, p_most integer, p_apps text[],
-				    p_endpoints text[], p_starts text[], p_ends text[])
+				    p_endpoints text[], p_starts text[], p_ends text[],
+				    p_served text[] DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	before CONSTANT timestamptz := clock_timestamp() - p_after_s * interval '1 s';
 	-- In the text of the query, so that it is planned for partitions from this serial on only.
-	oldest CONSTANT bigint := (SELECT min(c.after_serial) FROM notification_checks c WHERE c.created_at <= before);
+	oldest CONSTANT bigint := (SELECT min(c.after_serial) FROM notification_checks c
+		WHERE c.created_at <= before AND webhook_is_served(c.app, p_served));
 	decided bigint;
 BEGIN
 	IF oldest IS NULL THEN
@@ -163,6 +178,7 @@ BEGIN
 	EXECUTE format($query$
 	WITH due AS MATERIALIZED (
 		SELECT c.* FROM notification_checks c WHERE c.created_at <= $1 AND c.after_serial >= %1$s
+		AND webhook_is_served(c.app, $7)
 		AND NOT EXISTS (
 			SELECT FROM realtime_events_pending e WHERE e.event_id = ANY (c.event_ids) AND e.app = c.app)
 		AND NOT EXISTS (
@@ -193,14 +209,14 @@ BEGIN
 		ORDER BY m.user_id, m.number
 	)
 	SELECT count(*) FROM deleted $query$, oldest)
-	INTO decided USING before, p_most, p_apps, p_endpoints, p_starts, p_ends;
+	INTO decided USING before, p_most, p_apps, p_endpoints, p_starts, p_ends, p_served;
 	RETURN decided;
 END
 $$;
 COMMENT ON FUNCTION webhook_undelivered IS
 	'Queues webhooks for notifications that are unread and have reached no socket p_after_s after '
 	'their events got serials: for each endpoint whose filter has one of the channels. Decides '
-	'about p_most notifications at most, and returns their number.';
+	'about p_most notifications at most, and returns their number. p_served: see webhook_is_served().';
 
 CREATE FUNCTION webhook_counts(OUT waiting bigint, OUT dead bigint)
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -303,7 +319,8 @@ COMMENT ON FUNCTION admin_webhook_resend IS
 	'application and, with "endpoint", of one endpoint.';
 
 REVOKE EXECUTE ON FUNCTION admin_webhooks(jsonb), admin_webhook_resend(jsonb), webhook_write(text[], text[], text[], text[], text[], text[], text[],
-	boolean[], text), webhook_claim(integer, integer, integer), webhook_settle(bigint[], bigint[],
+	boolean[], text), webhook_claim(integer, integer, integer, text[]), webhook_is_served(text, text[]),
+	webhook_settle(bigint[], bigint[],
 	text[], integer, integer, integer, bigint[], boolean[]), webhook_counts(),
-	webhook_undelivered(integer, integer, text[], text[], text[], text[]),
+	webhook_undelivered(integer, integer, text[], text[], text[], text[], text[]),
 	webhook_resend(bigint, text, text), webhook_prune(integer) FROM PUBLIC;

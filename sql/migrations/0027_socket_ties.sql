@@ -113,6 +113,10 @@ DECLARE
 	-- Read once: there may be many ties.
 	live CONSTANT integer[] := ARRAY(SELECT n.number FROM nodes n WHERE n.lease > clock_timestamp());
 BEGIN
+	IF NOT nodes_are_known() THEN
+		RETURN NEXT NULL;
+		RETURN;
+	END IF;
 	RETURN QUERY
 	SELECT x.socket FROM (
 		SELECT v.tab FROM viewers v WHERE v.tab <> ''
@@ -129,7 +133,7 @@ $$;
 COMMENT ON FUNCTION sockets_tied IS
 	'The sockets to which something is tied, each once: at most p_most of those after p_after. Those of '
 	'running nodes are left out. The daemon calls it when it starts, and sweeps those of an earlier '
-	'process.';
+	'process. One row with NULL: it is not known yet which nodes run; try again.';
 
 REVOKE EXECUTE ON FUNCTION locks_tied(text[]), locks_sweep(text[]), presence_sweep(text[], text[], integer),
 	sockets_sweep(text[], text[], integer), sockets_tied(text, integer) FROM PUBLIC;

@@ -43,6 +43,42 @@ COMMENT ON COLUMN nodes.started IS
 COMMENT ON COLUMN nodes.lease IS
 	'The end of its lease. A row whose lease has ended counts as that of no node.';
 
+-- After a crash of the server the nodes register one by one.  Until all that run have had the time of a
+-- lease to do so, the table does not tell which have ended.
+CREATE UNLOGGED TABLE node_generation (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	known_from timestamptz NOT NULL
+);
+COMMENT ON TABLE node_generation IS
+	'In one row, since when the table nodes has all running nodes. It is emptied when nodes is.';
+
+CREATE FUNCTION nodes_are_known() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT EXISTS (SELECT FROM daemon)
+	OR NOT EXISTS (SELECT FROM node_generation g WHERE g.known_from > clock_timestamp())
+$$;
+COMMENT ON FUNCTION nodes_are_known IS
+	'Whether a node without a row in nodes has ended. False for the time of a lease after a crash of the '
+	'server, while running nodes register again.';
+
+CREATE FUNCTION admin_nodes(p_args jsonb) RETURNS json
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT json_build_object('now', clock_timestamp(), 'nodes', coalesce(json_agg(json_build_object(
+		'name', x.name, 'number', x.number, 'address', x.address, 'version', x.version,
+		'started', x.started, 'lease', x.lease, 'live', x.is_live) ORDER BY x.name), '[]'))
+	FROM (SELECT n.name, n.number, n.address, n.version, n.started, n.lease,
+		     n.lease > clock_timestamp() AS is_live FROM nodes n
+	      UNION ALL
+	      SELECT d.node, NULL, d.address, NULL, d.since, NULL, daemon_is_alive(d.backend, d.mark)
+	      FROM daemon d) x
+$$;
+COMMENT ON FUNCTION admin_nodes IS
+	'GET /admin/api/nodes: the nodes of the cluster, or the daemon that is alone, which has no number, '
+	'version and lease here.';
+REVOKE EXECUTE ON FUNCTION nodes_are_known(), admin_nodes(jsonb) FROM PUBLIC;
+
 -- Every role of a database can listen and notify.  So the name of the nodes' channel has a secret.
 CREATE TABLE node_secret (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -106,6 +142,7 @@ BEGIN
 		RETURN;
 	END IF;
 	DELETE FROM daemon;
+	INSERT INTO node_generation (known_from) VALUES (until) ON CONFLICT DO NOTHING;
 	DELETE FROM nodes n WHERE n.name = p_name AND n.instance <> p_instance;
 	UPDATE nodes n SET backend = pg_backend_pid(), mark = chosen, lease = until
 	WHERE n.instance = p_instance AND n.lease > clock_timestamp() RETURNING n.number INTO number;

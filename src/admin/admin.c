@@ -329,6 +329,7 @@ static const struct admin_route admin_routes[] = {
 	{ "GET", API "webhooks", ADMIN_READ, NULL, "app endpoint state before limit",
 	  READS("admin_webhooks") },
 	{ "GET", API "tokens", ADMIN_READ, NULL, "", READS("admin_token_list") },
+	{ "GET", API "nodes", ADMIN_READ, NULL, "", READS("admin_nodes") },
 	{ "POST", API "send", ADMIN_WRITE, admin_on_write, NULL, NULL },
 	{ "POST", API "resend", ADMIN_WRITE, admin_on_write, NULL, NULL },
 	{ "POST", API "disconnect", ADMIN_WRITE, admin_on_write, NULL, NULL },

@@ -40,6 +40,11 @@ static int command_on_status(struct cli *cli)
 	return rc;
 }
 
+static int command_on_nodes(struct cli *cli)
+{
+	return ask_show(cli, API "nodes", NULL, 0);
+}
+
 static int command_on_apps(struct cli *cli)
 {
 	return ask_show(cli, API "apps", NULL, 0);
@@ -501,6 +506,7 @@ static const struct command commands[] = {
 	  command_on_check },
 	{ "status", "", "whether the daemon is ready, connections, the log", 0, 0, false,
 	  command_on_status },
+	{ "nodes", "", "the nodes of the cluster", 0, 0, false, command_on_nodes },
 	{ "apps", "", "the applications", 0, 0, false, command_on_apps },
 	{ "channels", "[PREFIX]", "occupied channels", 0, 1, false, command_on_channels },
 	{ "channel", "NAME", "a channel: members, rules, last events", 1, 1, false,

@@ -240,6 +240,10 @@ static void on_socket_ties_listed(void *ctx, const struct pg_answer *a)
 		t->list_at = now + LIST_AGAIN;
 		return;
 	}
+	if (n == 1 && pg_answer_is_null(a, 0, 0)) {
+		t->list_at = now + LIST_AGAIN;
+		return;
+	}
 	for (int row = 0; row < n; row++)
 		if (socket_id_parse(pg_answer_view(a, row, 0), &id))
 			socket_ties_inherit(t, id, now);

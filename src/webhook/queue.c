@@ -18,7 +18,8 @@ static const struct pg_statement statements[QUEUE_QUERIES] = {
 				 "$9::text)",
 			  .takes_locks = true },
 	[QUEUE_CLAIM] = { .sql = "SELECT c.id, c.app, c.endpoint, c.channel, c.event "
-				 "FROM webhook_claim($1::integer, $2::integer, $3::integer) c",
+				 "FROM webhook_claim($1::integer, $2::integer, $3::integer, "
+				 "$4::text[]) c",
 			  .takes_locks = true },
 	[QUEUE_SETTLE] = { .sql = "SELECT webhook_settle($1::bigint[], $2::bigint[], $3::text[], "
 				  "$4::integer, $5::integer, $6::integer, $7::bigint[], "
@@ -27,7 +28,8 @@ static const struct pg_statement statements[QUEUE_QUERIES] = {
 	[QUEUE_COUNT] = { .sql = "SELECT c.waiting, c.dead FROM webhook_counts() c",
 			  .is_repeatable = true },
 	[QUEUE_UNDELIVERED] = { .sql = "SELECT webhook_undelivered($1::integer, $2::integer, "
-				       "$3::text[], $4::text[], $5::text[], $6::text[])",
+				       "$3::text[], $4::text[], $5::text[], $6::text[], "
+				       "$7::text[])",
 				.takes_locks = true },
 	[QUEUE_PRUNE] = { .sql = "SELECT webhook_prune($1::integer)", .takes_locks = true },
 };
@@ -164,14 +166,32 @@ void queue_write(struct queue *q, const struct hook_list *hooks)
 	columns_release(&c);
 }
 
+/* The applications that this node serves, as an array in a column; a daemon that is alone: NULL. */
+static const char *queue_served(const struct queue *q, struct columns *c, size_t column)
+{
+	struct app_set *apps;
+
+	if (!*q->node)
+		return NULL;
+	apps = apps_current();
+	for (size_t i = 0; i < app_set_count(apps); i++)
+		columns_add(c, column, app_set_at(apps, i)->id);
+	app_set_unref(apps);
+	return columns_finish(c, column);
+}
+
 void queue_claim(struct queue *q, unsigned lanes, unsigned run, unsigned lease_ms)
 {
+	struct columns c;
 	char text[3][12];
 
+	columns_init(&c);
 	snprintf(text[0], sizeof(text[0]), "%u", lanes);
 	snprintf(text[1], sizeof(text[1]), "%u", run);
 	snprintf(text[2], sizeof(text[2]), "%u", lease_ms);
-	queue_call(q, QUEUE_CLAIM, 3, (const char *const[]){ text[0], text[1], text[2] });
+	queue_call(q, QUEUE_CLAIM, 4,
+		   (const char *const[]){ text[0], text[1], text[2], queue_served(q, &c, 0) });
+	columns_release(&c);
 }
 
 void queue_settle(struct queue *q, const struct lane *lanes, const struct conf_webhooks *conf)
@@ -228,10 +248,10 @@ void queue_undelivered(struct queue *q, unsigned after_s, unsigned most, const s
 	}
 	snprintf(after, sizeof(after), "%u", after_s);
 	snprintf(limit, sizeof(limit), "%u", most);
-	queue_call(q, QUEUE_UNDELIVERED, 6,
+	queue_call(q, QUEUE_UNDELIVERED, 7,
 		   (const char *const[]){ after, limit, columns_finish(&c, 0),
 					  columns_finish(&c, 1), columns_finish(&c, 2),
-					  columns_finish(&c, 3) });
+					  columns_finish(&c, 3), queue_served(q, &c, 4) });
 	columns_release(&c);
 }
 

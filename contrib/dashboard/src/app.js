@@ -8,6 +8,7 @@ import './pages/overview.js';
 import './pages/tail.js';
 import './pages/channels.js';
 import './pages/connections.js';
+import './pages/nodes.js';
 import './pages/events.js';
 import './pages/send.js';
 import './pages/settings.js';
@@ -20,6 +21,7 @@ const PAGES = [
 	['events', 'Events', (p, app) => html`<sw-events .params=${p} .app=${app}></sw-events>`],
 	['channels', 'Channels', (p, app) => html`<sw-channels .params=${p} .app=${app}></sw-channels>`],
 	['connections', 'Connections', (p, app) => html`<sw-connections .params=${p} .app=${app}></sw-connections>`],
+	['nodes', 'Nodes', (p, app) => html`<sw-nodes .params=${p} .app=${app}></sw-nodes>`],
 	['send', 'Send an event', (p, app) => html`<sw-send .params=${p} .app=${app}></sw-send>`],
 	['sync', 'Sync', (p, app) => html`<sw-sync .params=${p} .app=${app}></sw-sync>`],
 	['webhooks', 'Webhooks', (p, app) => html`<sw-webhooks .params=${p} .app=${app}></sw-webhooks>`],

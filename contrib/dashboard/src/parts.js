@@ -75,6 +75,7 @@ const PATHS = {
 	tail: svg`<path d="M4 6h16M4 12h16M4 18h10"/>`,
 	channels: svg`<path d="M5 9h14M5 15h14M10 4 8 20M16 4l-2 16"/>`,
 	connections: svg`<circle cx="6" cy="12" r="3"/><circle cx="18" cy="6" r="3"/><circle cx="18" cy="18" r="3"/><path d="m8.7 10.6 6.6-3.2M8.7 13.4l6.6 3.2"/>`,
+	nodes: svg`<rect x="4" y="4" width="16" height="6" rx="1.5"/><rect x="4" y="14" width="16" height="6" rx="1.5"/><path d="M8 7h.01M8 17h.01"/>`,
 	events: svg`<circle cx="11" cy="11" r="6.5"/><path d="m16 16 4.5 4.5"/>`,
 	send: svg`<path d="M20 4 10 14M20 4l-6 16-4-6-6-4z"/>`,
 	settings: svg`<path d="M4 7h9M19 7h1M4 17h1M11 17h9"/><circle cx="16" cy="7" r="2.5"/><circle cx="8" cy="17" r="2.5"/>`,

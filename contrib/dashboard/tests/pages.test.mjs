@@ -273,7 +273,7 @@ test('every page passes axe in light and dark, fits a phone, and is reached by k
 	await sync.post('heartbeat', { user_id: 7, location: '/invoices', status: 'online' });
 	await daemon.query(`INSERT INTO scopewire.webhook_queue (app, endpoint, channel, event, last_error, dead_at)
 		VALUES ($1, 'https://hooks.example/', 'room', '{}', 'HTTP 503', now())`, [daemon.app.id]);
-	const pages = ['', '#/events', '#/events?serial=1', '#/channels', '#/channels?channel=presence-room', '#/send', '#/sync', '#/webhooks',
+	const pages = ['', '#/events', '#/events?serial=1', '#/channels', '#/channels?channel=presence-room', '#/send', '#/sync', '#/webhooks', '#/nodes',
 		'#/settings?all=yes', '#/sign-in'];
 	for (const colorScheme of ['light', 'dark']) {
 		const page = await dashboard.open('', { scope: 'write', colorScheme });
@@ -396,5 +396,19 @@ test('why did Ada not get the event: from a search to the rule that refused her'
 	await page.getByRole('heading', { name: 'Connections', level: 1 }).waitFor();
 	await page.getByRole('link', { name: ada.wire.socketId }).click();
 	await page.locator('.steps li.bad', { hasText: 'authorize refused' }).filter({ hasText: 'private-orders.12' }).waitFor();
+	assert.deepEqual(page.problems, []);
+});
+
+test('the nodes of a cluster are listed, with the one that is asked and those that have ended', async (t) => {
+	const dashboard = await startDashboard(t, {}, { server: { node: 'first' }, sections: { cluster: { driver: 'postgres' } } });
+	const { daemon } = dashboard;
+	await daemon.query(`INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, lease)
+		VALUES ('second <b>', 99, 'x', 1, 1, 1, '10.0.0.2:8080', '9.9', now() + interval '1 h')`);
+	const page = await dashboard.open('#/nodes', { scope: 'read' });
+	const row = (text) => page.getByRole('row').filter({ hasText: text });
+	await row('first').filter({ hasText: 'this one' }).getByText('running').waitFor();
+	await row('second <b>').filter({ hasText: '10.0.0.2:8080' }).getByText('running').waitFor();
+	assert.match(await row('second <b>').innerText(), /99.*9\.9/s);
+	assert.deepEqual(await violations(page), []);
 	assert.deepEqual(page.problems, []);
 });
