@@ -44,7 +44,7 @@ COMMENT ON COLUMN nodes.lease IS
 	'The end of its lease. A row whose lease has ended counts as that of no node.';
 
 -- After a crash of the server the nodes register one by one.  Until all that run have had the time of a
--- lease to do so, the table does not tell which have ended.
+-- lease to do so, the table does not show which have ended.
 CREATE UNLOGGED TABLE node_generation (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
 	known_from timestamptz NOT NULL

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A row's name is the kind; its data is a JSON object, so that later versions can add members.
+ * Nothing is kept here: acting twice on a row does no harm.  Any thread, no lock.
+ */
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/users.h"

@@ -30,7 +30,7 @@ struct control {
 void control_apply(struct directory *d, const struct app *app, const struct control *c);
 /* The row for the log; one reference. */
 struct event *control_event(struct app *app, const struct control *c) MUSTCHECK;
-/* Acts on this node as a row says (e->is_control).  One that a later version wrote, or whose data
- * was erased, is logged and left. */
+/* Acts on this node on a row (e->is_control).  One that a later version wrote, or whose data was
+ * erased, has no effect. */
 void control_apply_event(struct directory *d, const struct event *e);
 #endif

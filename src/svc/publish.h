@@ -52,7 +52,7 @@ void publisher_free(struct publisher *p); /* NULL is fine */
 void publish_submit(struct publisher *p, const struct publish_request *r,
 		    void (*done)(void *ctx, int rc), void *ctx);
 /*
- * Ends what c says for a user (log/control.h), on every node: in a cluster it is a row of the log,
+ * Ends what c names for a user (log/control.h), on every node: in a cluster it is a row of the log,
  * and done gets 0 when the row is committed and this node has acted.  A daemon that is alone acts
  * at once, with or without a database.  Otherwise as publish_submit().
  */
