@@ -47,17 +47,17 @@ GRANT SELECT (epoch, horizon) ON log_meta TO :"role";
 GRANT EXECUTE ON FUNCTION event_report(text), lock_key(text), log_horizon() TO :"role";
 
 -- The activity feed.
-GRANT EXECUTE ON FUNCTION activity_add(text, text, bigint, text, text, jsonb, text, text)
+GRANT EXECUTE ON FUNCTION activity_add(text, text, user_key, text, text, jsonb, text, text)
 	TO :"role";
 GRANT SELECT ON activities TO :"role";
 
 -- Users of its own table.
-GRANT EXECUTE ON FUNCTION user_put(bigint, text, text, text[], text), user_delete(bigint, text)
+GRANT EXECUTE ON FUNCTION user_put(user_key, text, text, text[], text), user_delete(user_key, text)
 	TO :"role";
 
 -- Notifications.
-GRANT EXECUTE ON FUNCTION notification_send(bigint[], text, text, text, jsonb, text, text),
-	notifications_read(bigint, uuid[], text) TO :"role";
+GRANT EXECUTE ON FUNCTION notification_send(user_key[], text, text, text, jsonb, text, text),
+	notifications_read(user_key, uuid[], text) TO :"role";
 GRANT SELECT ON notifications, notification_boxes TO :"role";
 
 -- Watch tables of its own (the triggers need the right TRIGGER on the table besides).

@@ -3,6 +3,49 @@
 -- gives one row: the HTTP status and the body.  caller is {"server": true}, or a user's
 -- {"id", "name", "avatar", "roles"} as its token has them.
 
+-- The ids of users, of the type that the option sync.user_id of the daemon that applies this names.
+-- @USER_ID@ is bigint or text: only what is made here depends on it.
+DO $$
+BEGIN
+	IF '@USER_ID@' = 'bigint' THEN
+		CREATE DOMAIN user_key AS bigint CHECK (VALUE > 0);
+	ELSE
+		CREATE DOMAIN user_key AS text COLLATE "C" CHECK (VALUE ~ '^[-A-Za-z0-9_=@;]{1,128}$');
+	END IF;
+END
+$$;
+COMMENT ON DOMAIN user_key IS
+	'The id of a user: the option sync.user_id.';
+
+CREATE FUNCTION user_key_base() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN '@USER_ID@'::text;
+COMMENT ON FUNCTION user_key_base IS
+	'The type of the ids of users: bigint or text.';
+
+CREATE FUNCTION user_key_rule() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE user_key_base() WHEN 'bigint' THEN 'a positive integer'
+	ELSE '1 to 128 letters, digits and -_=@;' END;
+COMMENT ON FUNCTION user_key_rule IS
+	'What the id of a user is, for errors.';
+
+CREATE FUNCTION user_key_read(p_text text) RETURNS user_key
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (CASE WHEN user_key_base() = 'text'
+	THEN CASE WHEN p_text COLLATE "C" ~ '^[-A-Za-z0-9_=@;]{1,128}$' THEN p_text END
+	WHEN p_text COLLATE "C" ~ '^[0-9]{1,19}$'
+	THEN CASE WHEN p_text::numeric BETWEEN 1 AND 9223372036854775807 THEN p_text END END)::user_key;
+COMMENT ON FUNCTION user_key_read IS
+	'The id of a user in a text; NULL when the text is none.';
+
+-- A statement compares with it instead of leaving the comparison out: so one plan uses the index.
+CREATE FUNCTION user_key_first() RETURNS user_key
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (CASE user_key_base() WHEN 'bigint' THEN '1' ELSE '-' END)::user_key;
+COMMENT ON FUNCTION user_key_first IS
+	'The smallest id that a user can have.';
+
 CREATE FUNCTION sync_fail(p_status integer, p_code text, p_message text, p_field text DEFAULT '')
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp
@@ -120,26 +163,28 @@ RETURN coalesce((p_caller->>'server')::boolean, false);
 COMMENT ON FUNCTION caller_is_server IS
 	'Whether the caller is the application''s server and not a user.';
 
-CREATE FUNCTION caller_id(p_caller jsonb) RETURNS bigint
+CREATE FUNCTION caller_id(p_caller jsonb) RETURNS user_key
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (p_caller->>'id')::bigint;
+RETURN (p_caller->>'id')::user_key;
 COMMENT ON FUNCTION caller_id IS
 	'The id of the calling user, NULL for the application''s server.';
 
-CREATE FUNCTION ids_read(p_ids jsonb, p_field text) RETURNS bigint[]
+CREATE FUNCTION ids_read(p_ids jsonb, p_field text) RETURNS user_key[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
+DECLARE
+	ids user_key[];
 BEGIN
 	IF p_ids IS NULL THEN
 		RETURN NULL;
 	END IF;
-	IF EXISTS (SELECT FROM jsonb_array_elements_text(p_ids) e
-		   WHERE CASE WHEN e COLLATE "C" ~ '^[0-9]{1,19}$'
-			      THEN e::numeric NOT BETWEEN 1 AND 9223372036854775807 ELSE true END) THEN
+	ids := ARRAY(SELECT CASE WHEN jsonb_typeof(e) IN ('number', 'string') THEN user_key_read(e #>> '{}') END
+		     FROM jsonb_array_elements(p_ids) e);
+	IF array_position(ids, NULL) IS NOT NULL THEN
 		PERFORM sync_fail(400, 'invalid_value',
-				  format('%s must be ids of users, positive integers.', p_field), p_field);
+				  format('%s must be ids of users: each is %s.', p_field, user_key_rule()), p_field);
 	END IF;
-	RETURN ARRAY(SELECT DISTINCT e::bigint FROM jsonb_array_elements_text(p_ids) e ORDER BY 1);
+	RETURN ARRAY(SELECT DISTINCT i FROM unnest(ids) i ORDER BY 1);
 END
 $$;
 COMMENT ON FUNCTION ids_read IS
@@ -179,7 +224,7 @@ RETURN CASE WHEN p_socket_id IS NULL OR p_socket_id = ANY (p_sockets) THEN p_soc
 COMMENT ON FUNCTION sockets_with IS
 	'The sockets of a user with one more; the newest 20 of them.';
 
-CREATE FUNCTION user_channels(p_user_id bigint) RETURNS text[]
+CREATE FUNCTION user_channels(p_user_id user_key) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT ARRAY(SELECT replace(t, '{id}', p_user_id::text) FROM string_to_table(coalesce(
@@ -191,7 +236,7 @@ COMMENT ON FUNCTION user_channels IS
 
 CREATE TABLE users (
 	app text NOT NULL,
-	id bigint NOT NULL CHECK (id > 0),
+	id user_key NOT NULL,
 	name text,
 	avatar text,
 	roles text[] NOT NULL DEFAULT '{}',
@@ -213,7 +258,7 @@ $$;
 COMMENT ON FUNCTION user_json IS
 	'A user as JSON.';
 
-CREATE FUNCTION sync_user_get(p_app text, p_caller jsonb, p_user_id bigint,
+CREATE FUNCTION sync_user_get(p_app text, p_caller jsonb, p_user_id user_key,
 			      OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -249,7 +294,7 @@ $$;
 COMMENT ON FUNCTION roles_read IS
 	'The roles in a list; NULL without one. Refuses what is not a list of roles.';
 
-CREATE FUNCTION sync_user_put(p_app text, p_caller jsonb, p_user_id bigint, p_name text,
+CREATE FUNCTION sync_user_put(p_app text, p_caller jsonb, p_user_id user_key, p_name text,
 			      p_avatar text, p_roles jsonb, OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$

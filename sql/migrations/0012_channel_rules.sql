@@ -11,7 +11,7 @@
 -- A channel that no rule fits is closed to users.
 --
 -- A predicate is SQL that is true or not, with placeholders in braces: those of the pattern (text),
--- {user} (bigint), {roles} (text[]), {app} and {channel} (text).  They become parameters, so that
+-- {user} (bigint, or text: the option sync.user_id), {roles} (text[]), {app} and {channel} (text).  They become parameters, so that
 -- no channel's name is ever part of a statement.
 --
 -- A predicate calls whatever functions, operators and casts its names find, and a role that may
@@ -80,11 +80,12 @@ COMMENT ON COLUMN channel_rules.regex IS
 COMMENT ON COLUMN channel_rules.statement IS
 	'The compiled predicate; a trigger sets it.';
 
-CREATE FUNCTION channel_predicate_compile(p_predicate text, p_names text[]) RETURNS text
+CREATE FUNCTION channel_predicate_compile(p_predicate text, p_names text[], p_user_type text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	known CONSTANT jsonb := '{"user": "$2", "roles": "$3", "app": "$4", "channel": "$5"}';
+	known CONSTANT jsonb := format('{"user": "$2::%s", "roles": "$3", "app": "$4", "channel": "$5"}',
+				       p_user_type);
 	token text;
 	name text;
 	statement text := '';
@@ -148,7 +149,7 @@ DECLARE
 BEGIN
 	PERFORM set_config('transaction_read_only', 'on', true),
 		set_config('search_path', path, true);
-	EXECUTE explain USING held, NULL::bigint, '{}'::text[], ''::text, ''::text;
+	EXECUTE explain USING held, NULL::text, '{}'::text[], ''::text, ''::text;
 	RAISE EXCEPTION USING ERRCODE = 'SW002';
 EXCEPTION
 	WHEN SQLSTATE 'SW002' THEN
@@ -275,7 +276,7 @@ BEGIN
 			NEW.argument
 			USING ERRCODE = 'check_violation';
 	ELSIF NEW.rule = 'sql' AND NEW.argument IS NOT NULL THEN
-		NEW.statement := channel_predicate_compile(NEW.argument, names);
+		NEW.statement := channel_predicate_compile(NEW.argument, names, user_key_base());
 		PERFORM channel_predicate_check(NEW.statement, cardinality(names), NEW.search_path);
 	END IF;
 	RETURN NEW;
@@ -308,14 +309,14 @@ DECLARE
 	told text[];
 BEGIN
 	IF TG_OP = 'UPDATE' THEN
-		told := ARRAY(SELECT DISTINCT id || ' ' || app FROM (
+		told := ARRAY(SELECT DISTINCT id::text || ' ' || app FROM (
 			(SELECT id, app, name, avatar, roles FROM changed EXCEPT
 			 SELECT id, app, name, avatar, roles FROM before) UNION ALL
 			(SELECT id, app, name, avatar, roles FROM before EXCEPT
 			 SELECT id, app, name, avatar, roles FROM changed)) AS differing
 			LIMIT 100);
 	ELSE
-		told := ARRAY(SELECT id || ' ' || app FROM changed LIMIT 100);
+		told := ARRAY(SELECT id::text || ' ' || app FROM changed LIMIT 100);
 	END IF;
 	IF cardinality(told) = 100 THEN
 		NOTIFY scopewire_rules;
@@ -395,7 +396,7 @@ COMMENT ON FUNCTION channel_verdict IS
 
 -- The transaction is read-only while it runs: PostgreSQL ends that with the subtransaction, which is
 -- the block.  A name that cannot be converted is, for example, a word that is cast to a number.
-CREATE FUNCTION channel_predicate_run(p_statement text, p_held text[], p_user_id bigint,
+CREATE FUNCTION channel_predicate_run(p_statement text, p_held text[], p_user_id text,
 				      p_roles text[], p_app text, p_channel text,
 				      p_search_path text DEFAULT 'public',
 				      OUT allowed boolean, OUT trouble text)
@@ -505,7 +506,7 @@ BEGIN
 		ORDER BY r.id
 	LOOP
 		SELECT * INTO ran FROM channel_predicate_run(one.statement, one.held,
-			caller_id(p_caller), roles, p_app, full_name, one.search_path);
+			p_caller->>'id', roles, p_app, full_name, one.search_path);
 		IF ran.trouble IS NOT NULL THEN
 			trouble := format('channel rule %s (%s) failed and allows no user: %s', one.id,
 					  one.pattern, ran.trouble);
@@ -727,7 +728,7 @@ $$;
 COMMENT ON FUNCTION channel_explain IS
 	'Whether the caller may join the channel, and why. write:NAME stands for the right to write.';
 
-CREATE FUNCTION sync_may(p_app text, p_caller jsonb, p_user_id bigint, p_roles jsonb,
+CREATE FUNCTION sync_may(p_app text, p_caller jsonb, p_user_id user_key, p_roles jsonb,
 			 p_channels jsonb, p_write boolean, OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -753,8 +754,8 @@ COMMENT ON FUNCTION sync_may IS
 	'POST /may.';
 
 REVOKE EXECUTE ON FUNCTION channel_explain(text, jsonb, text),
-	sync_may(text, jsonb, bigint, jsonb, jsonb, boolean), channel_predicate_check(text, integer, text),
-	channel_predicate_run(text, text[], bigint, text[], text, text, text),
+	sync_may(text, jsonb, user_key, jsonb, jsonb, boolean), channel_predicate_check(text, integer, text),
+	channel_predicate_run(text, text[], text, text[], text, text, text),
 	validator_run(name, name, jsonb, jsonb, jsonb),
 	channel_predicates_as(name), channel_ask(text, jsonb, text),
 	channel_authorize(text, jsonb, text) FROM PUBLIC;

@@ -6,7 +6,7 @@
 -- open or has a deadlock with it.  What is to be done at the commit is in notification_work.
 CREATE TABLE notification_boxes (
 	app text NOT NULL,
-	user_id bigint NOT NULL CHECK (user_id > 0),
+	user_id user_key NOT NULL,
 	last bigint NOT NULL,
 	unread bigint NOT NULL CHECK (unread >= 0),
 	PRIMARY KEY (app, user_id)
@@ -16,7 +16,7 @@ COMMENT ON TABLE notification_boxes IS
 COMMENT ON COLUMN notification_boxes.last IS
 	'Number of the newest notification.';
 
-CREATE FUNCTION unread_count(p_app text, p_user_id bigint) RETURNS bigint
+CREATE FUNCTION unread_count(p_app text, p_user_id user_key) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT coalesce((SELECT b.unread FROM notification_boxes b
@@ -27,7 +27,7 @@ COMMENT ON FUNCTION unread_count IS
 
 CREATE TABLE notifications (
 	app text NOT NULL,
-	user_id bigint NOT NULL CHECK (user_id > 0),
+	user_id user_key NOT NULL,
 	number bigint,
 	id uuid NOT NULL DEFAULT gen_random_uuid() PRIMARY KEY,
 	type text NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 255),
@@ -51,7 +51,7 @@ CREATE INDEX notifications_new ON notifications (app, user_id) WHERE number IS N
 
 CREATE TABLE notification_work (
 	app text NOT NULL,
-	users bigint[] NOT NULL,
+	users user_key[] NOT NULL,
 	is_read boolean NOT NULL DEFAULT false,
 	ids uuid[],
 	at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -65,7 +65,7 @@ COMMENT ON COLUMN notification_work.is_read IS
 CREATE TABLE notification_checks (
 	id uuid PRIMARY KEY,
 	app text NOT NULL,
-	user_id bigint NOT NULL,
+	user_id user_key NOT NULL,
 	channels text[] NOT NULL,
 	event_ids text[] NOT NULL,
 	after_serial bigint NOT NULL,
@@ -195,7 +195,7 @@ COMMENT ON FUNCTION notification_event IS
 	'The payload of the event for a notification, as Laravel''s '
 	'BroadcastNotificationCreated has it. The text has both names, message and body.';
 
-CREATE FUNCTION notifications_tell_unread(p_app text, p_user_id bigint, p_unread bigint)
+CREATE FUNCTION notifications_tell_unread(p_app text, p_user_id user_key, p_unread bigint)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -216,7 +216,7 @@ $$;
 COMMENT ON FUNCTION notification_recipients_max IS
 	'The limit of recipients of one notification.';
 
-CREATE FUNCTION notification_channels(p_user_id bigint, p_channel text) RETURNS text[]
+CREATE FUNCTION notification_channels(p_user_id user_key, p_channel text) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT CASE WHEN p_channel IS NULL THEN user_channels(p_user_id)
@@ -226,7 +226,7 @@ COMMENT ON FUNCTION notification_channels IS
 	'Where a notification of the user is broadcast: on p_channel, where {id} is the user''s id, or on '
 	'the channels of the user.';
 
-CREATE FUNCTION notification_channel_check(p_users bigint[], p_channel text) RETURNS void
+CREATE FUNCTION notification_channel_check(p_users user_key[], p_channel text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 BEGIN
@@ -243,10 +243,10 @@ $$;
 COMMENT ON FUNCTION notification_channel_check IS
 	'Refuses a channel that is none, or that several recipients would share.';
 
-CREATE FUNCTION notification_send(users bigint[], title text, message text DEFAULT NULL,
+CREATE FUNCTION notification_send(users user_key[], title text, message text DEFAULT NULL,
 				  type text DEFAULT 'notification', data jsonb DEFAULT '{}',
 				  app text DEFAULT NULL, channel text DEFAULT NULL)
-RETURNS TABLE (user_id bigint, id uuid)
+RETURNS TABLE (user_id user_key, id uuid)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
@@ -298,7 +298,7 @@ COMMENT ON FUNCTION notification_send IS
 	'Stores a notification for each of the users and broadcasts it when the transaction '
 	'commits. Can be called in the application''s own transactions.';
 
-CREATE FUNCTION notifications_read(user_id bigint, ids uuid[] DEFAULT NULL, app text DEFAULT NULL)
+CREATE FUNCTION notifications_read(user_id user_key, ids uuid[] DEFAULT NULL, app text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -333,12 +333,13 @@ COMMENT ON FUNCTION json_each_of IS
 	'The elements of a JSON list, or the one value when it is not a list.';
 
 CREATE FUNCTION notification_recipients(p_app text, p_recipient_id jsonb, p_recipient_role jsonb,
-					p_to jsonb, p_allow_empty boolean) RETURNS bigint[]
+					p_to jsonb, p_allow_empty boolean) RETURNS user_key[]
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	target record;
-	named bigint[] := '{}';
+	named user_key[] := '{}';
+	one user_key;
 	role_list text[] := '{}';
 	unknown text;
 BEGIN
@@ -355,17 +356,17 @@ BEGIN
 				THEN regexp_replace(target.e #>> '{}', '^(user|role):', '')
 				ELSE target.e #>> '{}' END;
 		BEGIN
-			IF target.is_user AND jsonb_typeof(target.e) IN ('number', 'string')
-			   AND value COLLATE "C" ~ '^[0-9]{1,19}$'
-			   AND value::numeric BETWEEN 1 AND 9223372036854775807 THEN
-				named := named || value::bigint;
+			one := CASE WHEN target.is_user AND jsonb_typeof(target.e) IN ('number', 'string')
+				   THEN user_key_read(value) END;
+			IF one IS NOT NULL THEN
+				named := array_append(named, one);
 			ELSIF NOT target.is_user AND jsonb_typeof(target.e) = 'string'
 			      AND length(value) BETWEEN 1 AND 64 THEN
 				role_list := role_list || value;
 			ELSE
 				PERFORM sync_fail(400, 'invalid_value', format('%s must be %s, or a list '
 					'of these; %s is not.', target.field, CASE target.field
-					WHEN 'recipient_id' THEN 'a user''s id, a positive integer'
+					WHEN 'recipient_id' THEN 'a user''s id, ' || user_key_rule()
 					WHEN 'recipient_role' THEN 'a role of 1 to 64 characters'
 					ELSE 'a user''s id, or a role of 1 to 64 characters' END,
 					left(target.e::text, 80)), target.field);
@@ -408,7 +409,7 @@ DECLARE
 				    ELSE 'recipient_id' END;
 	given CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object('to', p_to,
 		'recipient_id', p_recipient_id, 'recipient_role', p_recipient_role));
-	users bigint[];
+	users user_key[];
 BEGIN
 	IF wanted IS NULL AND given = '{}' THEN
 		PERFORM sync_fail(400, 'missing_field', 'to is missing: a user''s id, or a role.', 'to');
@@ -436,7 +437,7 @@ $$;
 COMMENT ON FUNCTION sync_notification_send IS
 	'POST /notifications.';
 
-CREATE FUNCTION sync_notifications(p_app text, p_caller jsonb, p_user_id bigint, p_unread boolean,
+CREATE FUNCTION sync_notifications(p_app text, p_caller jsonb, p_user_id user_key, p_unread boolean,
 				   p_type jsonb, p_cursor text, p_limit integer, OUT status integer,
 				   OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -483,7 +484,7 @@ $$;
 COMMENT ON FUNCTION sync_notifications IS
 	'GET /notifications: a page of a user''s notifications, and where new ones are broadcast.';
 
-CREATE FUNCTION notifications_named(p_app text, p_user_id bigint, p_id text, p_ids jsonb,
+CREATE FUNCTION notifications_named(p_app text, p_user_id user_key, p_id text, p_ids jsonb,
 				    p_all boolean) RETURNS uuid[]
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -515,7 +516,7 @@ COMMENT ON FUNCTION notifications_named IS
 	'The ids of a user''s notifications that a request names, NULL for all; refuses ids that the '
 	'user does not have.';
 
-CREATE FUNCTION sync_notifications_read(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
+CREATE FUNCTION sync_notifications_read(p_app text, p_caller jsonb, p_user_id user_key, p_id text,
 					p_ids jsonb, p_all boolean, OUT status integer,
 					OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -533,7 +534,7 @@ COMMENT ON FUNCTION sync_notifications_read IS
 	'POST /notifications/read: one, several or all.';
 
 -- The box first, as at a commit: in another order two calls could have a deadlock.
-CREATE FUNCTION notification_box_lock(p_app text, p_user_id bigint) RETURNS void
+CREATE FUNCTION notification_box_lock(p_app text, p_user_id user_key) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -543,7 +544,7 @@ $$;
 COMMENT ON FUNCTION notification_box_lock IS
 	'Locks the row with a user''s counts until the end of the transaction.';
 
-CREATE FUNCTION sync_notifications_unread(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
+CREATE FUNCTION sync_notifications_unread(p_app text, p_caller jsonb, p_user_id user_key, p_id text,
 					  p_ids jsonb, p_all boolean, OUT status integer,
 					  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -568,7 +569,7 @@ $$;
 COMMENT ON FUNCTION sync_notifications_unread IS
 	'POST /notifications/unread: one, several or all are unread again.';
 
-CREATE FUNCTION sync_notifications_delete(p_app text, p_caller jsonb, p_user_id bigint, p_id text,
+CREATE FUNCTION sync_notifications_delete(p_app text, p_caller jsonb, p_user_id user_key, p_id text,
 					  p_ids jsonb, p_all boolean, OUT status integer,
 					  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -601,10 +602,10 @@ $$;
 COMMENT ON FUNCTION sync_notification_counts IS
 	'GET /notifications/counts: the unread counts of several users.';
 
-REVOKE EXECUTE ON FUNCTION notifications_tell_unread(text, bigint, bigint),
+REVOKE EXECUTE ON FUNCTION notifications_tell_unread(text, user_key, bigint),
 	notifications_settle(), notification_work_commit(), notifications_deleted(),
 	notifications_truncated(),
-	notification_send(bigint[], text, text, text, jsonb, text, text),
-	sync_notifications_delete(text, jsonb, bigint, text, jsonb, boolean),
-	sync_notifications_unread(text, jsonb, bigint, text, jsonb, boolean),
-	notification_box_lock(text, bigint), notifications_read(bigint, uuid[], text) FROM PUBLIC;
+	notification_send(user_key[], text, text, text, jsonb, text, text),
+	sync_notifications_delete(text, jsonb, user_key, text, jsonb, boolean),
+	sync_notifications_unread(text, jsonb, user_key, text, jsonb, boolean),
+	notification_box_lock(text, user_key), notifications_read(user_key, uuid[], text) FROM PUBLIC;

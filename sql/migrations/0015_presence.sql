@@ -5,7 +5,7 @@
 -- last_seen_at has no index on purpose: each heartbeat writes it, and stays a heap-only update.
 CREATE TABLE user_presence (
 	app text NOT NULL,
-	user_id bigint NOT NULL CHECK (user_id > 0),
+	user_id user_key NOT NULL,
 	location text,
 	status text NOT NULL CHECK (status IN ('online', 'away', 'busy', 'offline')),
 	last_seen_at timestamptz NOT NULL DEFAULT now(),
@@ -113,15 +113,15 @@ BEGIN
 	IF has_others THEN
 		-- In one order, before any is written: calls of two nodes cannot deadlock.
 		PERFORM FROM user_presence p JOIN (
-			SELECT b.app, b.id FROM json_to_recordset(p_beats) AS b(app text, id bigint)
-			UNION SELECT c.app, c.id FROM json_to_recordset(p_came) AS c(app text, id bigint)
-			UNION SELECT g.app, g.id FROM json_to_recordset(p_gone) AS g(app text, id bigint)) k
+			SELECT b.app, b.id FROM json_to_recordset(p_beats) AS b(app text, id user_key)
+			UNION SELECT c.app, c.id FROM json_to_recordset(p_came) AS c(app text, id user_key)
+			UNION SELECT g.app, g.id FROM json_to_recordset(p_gone) AS g(app text, id user_key)) k
 		ON p.app = k.app AND p.user_id = k.id ORDER BY p.app, p.user_id FOR UPDATE OF p;
 	END IF;
 	IF p_came IS NOT NULL THEN
 		-- A user whose last heartbeat had the status offline, and who connects again, is present.
 		UPDATE user_presence p SET heartbeat_at = NULL
-		FROM json_to_recordset(p_came) AS c(app text, id bigint)
+		FROM json_to_recordset(p_came) AS c(app text, id user_key)
 		WHERE p.app = c.app AND p.user_id = c.id AND p.status = 'offline';
 	END IF;
 	-- On another node the user may have a connection: then it is only the time that ends the presence.
@@ -131,20 +131,20 @@ BEGIN
 			UPDATE user_presence u SET status = 'offline', previous_status = u.status,
 				changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false,
 				connected_at = NULL
-			FROM json_to_recordset(p_gone) AS g(app text, id bigint, beats boolean)
+			FROM json_to_recordset(p_gone) AS g(app text, id user_key, beats boolean)
 			WHERE u.app = g.app AND u.user_id = g.id AND u.status <> 'offline'
 			AND coalesce(u.heartbeat_at < deadline, true) AND g.beats IS NOT TRUE
 			RETURNING u
 		)
 		SELECT array_agg(u) INTO left_now FROM up;
 		UPDATE user_presence u SET connected_at = NULL
-		FROM json_to_recordset(p_gone) AS g(app text, id bigint)
+		FROM json_to_recordset(p_gone) AS g(app text, id user_key)
 		WHERE u.app = g.app AND u.user_id = g.id AND u.connected_at IS NOT NULL;
 	END IF;
 	-- In the order of the key: two calls at once cannot deadlock.
 	WITH beat AS MATERIALIZED (
 		SELECT * FROM ROWS FROM (json_to_recordset(p_beats) AS
-			(app text, id bigint, location text, status text, info json, name text, avatar text,
+			(app text, id user_key, location text, status text, info json, name text, avatar text,
 			 sockets text[], tied boolean, here boolean)) WITH ORDINALITY
 			AS b(app, id, location, status, info, name, avatar, sockets, tied, here, at)
 	), up AS (
@@ -252,7 +252,7 @@ COMMENT ON FUNCTION presence_forget_sockets IS
 
 -- Its parameters: $1 app, $2 status, $3 location, $4 deadline, $7 ids, $8 prefix of locations.  Each kind of query has its own text,
 -- so that the partial index and its order are used; without a status: all who are not offline.
-CREATE FUNCTION presence_where(p_status text, p_location text, p_ids bigint[], p_prefix text)
+CREATE FUNCTION presence_where(p_status text, p_location text, p_ids user_key[], p_prefix text)
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -288,30 +288,29 @@ DECLARE
 	deadline CONSTANT timestamptz := now() - p_ttl_s * interval '1 s';
 	scope CONSTANT json := json_build_array('online-users', p_app, p_user_status, p_location,
 		p_prefix, p_user_ids);
-	wanted CONSTANT bigint[] := ids_read(p_user_ids, 'user_ids');
+	wanted CONSTANT user_key[] := ids_read(p_user_ids, 'user_ids');
 	place CONSTANT text[] := cursor_read(scope, p_page_at, 2);
 	is_back boolean := false;
-	edge bigint := 0;
+	edge CONSTANT user_key := user_key_read(place[2]);
 	page user_presence[];
 	has_more boolean;
-	ids bigint[];
+	ids user_key[];
 	matching bigint;
 BEGIN
 	PERFORM require_any_channel(p_app, p_caller, p_channels);
 	IF place IS NOT NULL THEN
-		IF coalesce(place[1] NOT IN ('after', 'before') OR place[2] !~ '^[0-9]{1,18}$',
-			    true) THEN
+		IF coalesce(place[1] NOT IN ('after', 'before') OR edge IS NULL, true) THEN
 			PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is invalid; start '
 				'again without it.', 'cursor');
 		END IF;
 		is_back := place[1] = 'before';
-		edge := place[2]::bigint;
 	END IF;
-	EXECUTE format('SELECT ARRAY(SELECT p FROM user_presence p WHERE %s AND p.user_id %s $5
+	EXECUTE format('SELECT ARRAY(SELECT p FROM user_presence p WHERE %s%s
 				     ORDER BY p.user_id %s LIMIT $6 + 1),
 			       (SELECT count(*) FROM user_presence p WHERE %1$s)',
 		       presence_where(p_user_status, p_location, wanted, p_prefix),
-		       CASE WHEN is_back THEN '<' ELSE '>' END,
+		       CASE WHEN edge IS NULL THEN '' WHEN is_back THEN ' AND p.user_id < $5'
+			    ELSE ' AND p.user_id > $5' END,
 		       CASE WHEN is_back THEN 'DESC' ELSE 'ASC' END)
 	INTO page, matching USING p_app, p_user_status, p_location, deadline, edge, p_page_size,
 		wanted, p_prefix;
@@ -332,7 +331,7 @@ $$;
 COMMENT ON FUNCTION sync_online_users IS
 	'GET /online-users: a page in the order of the ids.';
 
-CREATE FUNCTION sync_heartbeat(p_app text, p_caller jsonb, p_user_id bigint, p_location text,
+CREATE FUNCTION sync_heartbeat(p_app text, p_caller jsonb, p_user_id user_key, p_location text,
 			       p_user_status text, p_info json, p_user_info json, p_name text,
 			       p_avatar text, p_wait boolean, p_socket_id text, p_ttl_s integer,
 			       p_channels text[], OUT status integer, OUT body json)
@@ -356,7 +355,7 @@ COMMENT ON FUNCTION sync_heartbeat IS
 	'POST /heartbeat with an idempotency key. Others are collected, many in one call of '
 	'presence_beat().';
 
-REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, bigint, text, text, json, json, text, text, boolean, text, integer, text[]),
+REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, user_key, text, text, json, json, text, text, boolean, text, integer, text[]),
 	presence_tell(user_presence[], text[]),
 	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
 	presence_forget_sockets(integer) FROM PUBLIC;

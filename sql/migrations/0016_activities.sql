@@ -13,7 +13,7 @@ CREATE TABLE activities (
 	app text NOT NULL,
 	type text NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 100),
 	description text CHECK (octet_length(description) <= 2000),
-	user_id bigint CHECK (user_id > 0),
+	user_id user_key,
 	subject_type text CHECK (octet_length(subject_type) BETWEEN 1 AND 100),
 	subject_id text CHECK (octet_length(subject_id) BETWEEN 1 AND 64),
 	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
@@ -43,7 +43,7 @@ COMMENT ON SEQUENCE activities_position IS
 
 CREATE TABLE activity_reads (
 	app text NOT NULL,
-	user_id bigint NOT NULL,
+	user_id user_key NOT NULL,
 	feed text NOT NULL,
 	position bigint NOT NULL,
 	read_at timestamptz NOT NULL DEFAULT now(),
@@ -130,7 +130,7 @@ $$;
 COMMENT ON FUNCTION activity_check_scope IS
 	'Refuses an id that cannot be part of the name of a client''s or project''s channel.';
 
-CREATE FUNCTION activity_add(type text, description text DEFAULT NULL, user_id bigint DEFAULT NULL,
+CREATE FUNCTION activity_add(type text, description text DEFAULT NULL, user_id user_key DEFAULT NULL,
 			     subject_type text DEFAULT NULL, subject_id text DEFAULT NULL,
 			     metadata jsonb DEFAULT '{}', app text DEFAULT NULL,
 			     exclude_socket text DEFAULT NULL) RETURNS bigint
@@ -202,7 +202,7 @@ COMMENT ON FUNCTION activity_metadata IS
 	'The metadata with the ids of client and project in it; refuses others than it has.';
 
 CREATE FUNCTION sync_activity_add(p_app text, p_caller jsonb, p_type text, p_description text,
-				  p_user_id bigint, p_user bigint, p_subject_type text,
+				  p_user_id user_key, p_user user_key, p_subject_type text,
 				  p_subject_id text, p_own_metadata jsonb, p_client_id text,
 				  p_project_id text, p_socket_id text,
 				  OUT status integer, OUT body json)
@@ -247,14 +247,14 @@ CREATE TYPE activity_feed AS (
 	app text,
 	name text,		-- what its read positions are kept under
 	condition text,		-- on a row a, with the values below as $2 to $7
-	client_id text, project_id text, user_id bigint, subject_type text, subject_id text, type text,
+	client_id text, project_id text, user_id user_key, subject_type text, subject_id text, type text,
 	sees_all boolean	-- no row of it is hidden from the caller
 );
 COMMENT ON TYPE activity_feed IS
 	'A feed that was opened by a caller.';
 
 CREATE FUNCTION activity_feed_open(p_app text, p_caller jsonb, p_feed text, p_client_id text,
-				   p_project_id text, p_user_id bigint, p_subject_type text,
+				   p_project_id text, p_user_id user_key, p_subject_type text,
 				   p_subject_id text, p_type text) RETURNS activity_feed
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -269,7 +269,7 @@ DECLARE
 		"subject": {"by": "subject_type", "is": "a.subject_type = $5"},
 		"type": {"by": "type", "is": "a.type = $7"}}'::jsonb->p_feed;
 	-- a user's own feed needs no user_id
-	whose CONSTANT bigint := coalesce(p_user_id,
+	whose CONSTANT user_key := coalesce(p_user_id,
 		CASE WHEN p_feed = 'user' THEN caller_id(p_caller) END);
 	key CONSTANT text := CASE p_feed WHEN 'client' THEN p_client_id WHEN 'project' THEN p_project_id
 				  WHEN 'user' THEN whose::text WHEN 'type' THEN p_type
@@ -352,7 +352,7 @@ COMMENT ON FUNCTION activity_reach IS
 	'How many activities one request reads at most. Fewer when a channel has to be checked '
 	'for each.';
 
-CREATE FUNCTION activity_unread(p_feed activity_feed, p_caller jsonb, p_reader_id bigint,
+CREATE FUNCTION activity_unread(p_feed activity_feed, p_caller jsonb, p_reader_id user_key,
 				OUT unread bigint, OUT read_up_to bigint)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -373,10 +373,10 @@ COMMENT ON FUNCTION activity_unread IS
 	'activity_reach(), and up to which id.';
 
 CREATE FUNCTION sync_activities(p_app text, p_caller jsonb, p_feed text, p_client_id text,
-				p_project_id text, p_user_id bigint, p_subject_type text,
+				p_project_id text, p_user_id user_key, p_subject_type text,
 				p_subject_id text, p_type text, p_metadata jsonb, p_types jsonb,
 				p_client_ids jsonb, p_from timestamptz, p_until timestamptz,
-				p_reader_id bigint, p_cursor text, p_limit integer,
+				p_reader_id user_key, p_cursor text, p_limit integer,
 				OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -389,7 +389,7 @@ DECLARE
 		p_user_id, p_subject_type, p_subject_id, p_type, p_metadata, p_types, p_client_ids,
 		p_from, p_until);
 	k CONSTANT record := keyset_read(scope, p_cursor);
-	reader CONSTANT bigint := p_reader_id;
+	reader CONSTANT user_key := p_reader_id;
 	is_filtered CONSTANT boolean := NOT f.sees_all
 		OR num_nonnulls(p_client_id, p_project_id, p_user_id, p_subject_type, p_subject_id,
 				p_type, p_metadata, p_types, p_client_ids, p_from, p_until) > CASE WHEN p_feed IN ('global', 'mine') THEN 0
@@ -447,15 +447,15 @@ COMMENT ON FUNCTION sync_activities IS
 	'GET /activities: a page of a feed. Fields that do not belong to the feed are filters.';
 
 CREATE FUNCTION sync_activity_read(p_app text, p_caller jsonb, p_feed text, p_client_id text,
-				   p_project_id text, p_user_id bigint, p_subject_type text,
-				   p_subject_id text, p_type text, p_reader_id bigint,
+				   p_project_id text, p_user_id user_key, p_subject_type text,
+				   p_subject_id text, p_type text, p_reader_id user_key,
 				   p_up_to bigint, OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	f CONSTANT activity_feed := activity_feed_open(p_app, p_caller, p_feed, p_client_id,
 		p_project_id, p_user_id, p_subject_type, p_subject_id, p_type);
-	reader CONSTANT bigint := p_reader_id;
+	reader CONSTANT user_key := p_reader_id;
 	seen bigint;
 BEGIN
 	SELECT max(a.position) INTO seen FROM activities a
@@ -515,7 +515,7 @@ BEGIN
 				activity_check_scope('project_id', data->>'project_id', e.place);
 			INSERT INTO activities (app, type, description, user_id, subject_type, subject_id,
 						metadata, created_at)
-			VALUES (p_app, e.value->>'type', e.value->>'description', (e.value->>'user_id')::bigint,
+			VALUES (p_app, e.value->>'type', e.value->>'description', (e.value->>'user_id')::user_key,
 				e.value->>'subject_type', e.value->>'subject_id', data,
 				coalesce((e.value->>'created_at')::timestamptz, clock_timestamp()))
 			RETURNING id INTO added;
@@ -533,6 +533,24 @@ COMMENT ON FUNCTION sync_activities_import IS
 	'POST /activities/bulk: stores activities with their own times, all or none, without a '
 	'broadcast.';
 
+CREATE FUNCTION activity_ids_read(p_ids jsonb) RETURNS bigint[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+BEGIN
+	IF p_ids IS NULL THEN
+		RETURN NULL;
+	END IF;
+	IF EXISTS (SELECT FROM jsonb_array_elements_text(p_ids) e
+		   WHERE CASE WHEN e COLLATE "C" ~ '^[0-9]{1,19}$'
+			      THEN e::numeric NOT BETWEEN 1 AND 9223372036854775807 ELSE true END) THEN
+		PERFORM sync_fail(400, 'invalid_value', 'ids must be ids of activities, positive integers.', 'ids');
+	END IF;
+	RETURN ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(p_ids) e);
+END
+$$;
+COMMENT ON FUNCTION activity_ids_read IS
+	'The ids of activities in a list; NULL without a list. Refuses what is not an id.';
+
 CREATE FUNCTION sync_activities_delete(p_app text, p_caller jsonb, p_id bigint, p_ids jsonb,
 				       p_subject_type text, p_subject_id text,
 				       OUT status integer, OUT body json)
@@ -540,7 +558,7 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	wanted CONSTANT bigint[] := CASE WHEN p_id IS NOT NULL THEN ARRAY[p_id]
-				    ELSE ids_read(p_ids, 'ids') END;
+				    ELSE activity_ids_read(p_ids) END;
 	gone bigint;
 BEGIN
 	IF num_nonnulls(p_id, p_ids, p_subject_type) <> 1 THEN
@@ -568,4 +586,4 @@ COMMENT ON FUNCTION sync_activities_delete IS
 
 REVOKE EXECUTE ON FUNCTION sync_activities_import(text, jsonb, jsonb),
 	sync_activities_delete(text, jsonb, bigint, jsonb, text, text), activities_place(integer), activities_expire(integer, integer),
-	activity_add(text, text, bigint, text, text, jsonb, text, text) FROM PUBLIC;
+	activity_add(text, text, user_key, text, text, jsonb, text, text) FROM PUBLIC;

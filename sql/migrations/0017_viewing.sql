@@ -5,7 +5,7 @@ CREATE TABLE viewers (
 	app text NOT NULL,
 	resource_type text NOT NULL,
 	resource_id text NOT NULL,
-	user_id bigint NOT NULL CHECK (user_id > 0),
+	user_id user_key NOT NULL,
 	tab text NOT NULL,
 	mode text NOT NULL CHECK (mode IN ('viewing', 'editing')),
 	name text,
@@ -127,7 +127,7 @@ COMMENT ON FUNCTION viewing_lock IS
 CREATE FUNCTION viewing_state(p_app text, p_resource_type text, p_resource_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT string_agg(x.user_id || x.mode, ' ' ORDER BY x.user_id)
+	SELECT string_agg(x.user_id::text || x.mode, ' ' ORDER BY x.user_id)
 	FROM (SELECT v.user_id, min(v.mode) AS mode FROM viewers v
 	      WHERE v.app = p_app AND v.resource_type = p_resource_type
 	      AND v.resource_id = p_resource_id GROUP BY 1) x
@@ -137,8 +137,8 @@ COMMENT ON FUNCTION viewing_state IS
 	'count until their removal is broadcast.';
 
 CREATE FUNCTION viewing_slice(p_app text, p_resource_type text, p_resource_id text, p_at timestamptz,
-			      p_most integer, p_since timestamptz, p_user_id bigint,
-			      OUT list jsonb, OUT last_since timestamptz, OUT last_user_id bigint)
+			      p_most integer, p_since timestamptz, p_user_id user_key,
+			      OUT list jsonb, OUT last_since timestamptz, OUT last_user_id user_key)
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	WITH every AS (
@@ -160,7 +160,7 @@ AS $$
 			'expires_at', iso(x.expires_at)) ORDER BY x.place)
 			FILTER (WHERE x.place <= p_most), '[]')),
 		max(x.since) FILTER (WHERE x.place = p_most AND p_most < x.total),
-		max(x.user_id) FILTER (WHERE x.place = p_most AND p_most < x.total)
+		max(x.user_id) FILTER (WHERE x.place = p_most AND p_most < x.total)::user_key
 	FROM (SELECT r.*, count(*) OVER () AS total FROM rest r) x
 	LEFT JOIN users u ON u.app = p_app AND u.id = x.user_id
 $$;
@@ -187,7 +187,7 @@ DECLARE
 	page record;
 BEGIN
 	SELECT * INTO page FROM viewing_slice(p_app, p_resource_type, p_resource_id, clock_timestamp(), p_most,
-					      after[1]::timestamptz, after[2]::bigint);
+					      after[1]::timestamptz, after[2]::user_key);
 	RETURN page.list || jsonb_build_object('next_cursor', CASE WHEN page.last_since IS NOT NULL
 		THEN cursor_make(scope, (page.last_since AT TIME ZONE 'UTC') || 'Z', page.last_user_id::text) END);
 END
@@ -242,7 +242,7 @@ COMMENT ON FUNCTION viewing_settle IS
 	'list if it differs from p_was. The caller holds the lock of the resource.';
 
 CREATE FUNCTION sync_start_viewing(p_app text, p_caller jsonb, p_resource_type text,
-				   p_resource_id text, p_user_id bigint, p_mode text,
+				   p_resource_id text, p_user_id user_key, p_mode text,
 				   p_socket_id text, p_ttl integer, OUT status integer,
 				   OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -288,7 +288,7 @@ COMMENT ON FUNCTION sync_start_viewing IS
 	'POST /start-viewing.';
 
 CREATE FUNCTION sync_stop_viewing(p_app text, p_caller jsonb, p_resource_type text,
-				  p_resource_id text, p_user_id bigint, p_socket_id text,
+				  p_resource_id text, p_user_id user_key, p_socket_id text,
 				  OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -413,7 +413,7 @@ $$;
 COMMENT ON FUNCTION viewing_of_all IS
 	'A page of all resources that have viewers, 100 of them, in the order of type and id.';
 
-CREATE FUNCTION viewing_of_user(p_app text, p_caller jsonb, p_user_id bigint) RETURNS json
+CREATE FUNCTION viewing_of_user(p_app text, p_caller jsonb, p_user_id user_key) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -436,7 +436,7 @@ COMMENT ON FUNCTION viewing_of_user IS
 	'What a user views, the earliest first.';
 
 CREATE FUNCTION sync_viewers(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
-			     p_resources jsonb, p_user_id bigint, p_most integer, p_cursor text,
+			     p_resources jsonb, p_user_id user_key, p_most integer, p_cursor text,
 			     OUT status integer, OUT body json)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -502,6 +502,6 @@ COMMENT ON FUNCTION viewing_sweep IS
 REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
 	viewing_tell(text, text, text, timestamptz),
 	viewing_settle(text, text, text, text, text[], timestamptz),
-	sync_start_viewing(text, jsonb, text, text, bigint, text, text, integer),
-	sync_stop_viewing(text, jsonb, text, text, bigint, text), viewing_sweep(text[])
+	sync_start_viewing(text, jsonb, text, text, user_key, text, text, integer),
+	sync_stop_viewing(text, jsonb, text, text, user_key, text), viewing_sweep(text[])
 	FROM PUBLIC;

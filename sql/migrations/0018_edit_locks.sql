@@ -12,7 +12,7 @@ CREATE TABLE locks (
 	resource_type text NOT NULL,
 	resource_id text NOT NULL,
 	token bigint NOT NULL,
-	user_id bigint,
+	user_id user_key,
 	name text,
 	ttl integer NOT NULL,
 	acquired_at timestamptz NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE lock_requests (
 	resource_type text NOT NULL,
 	resource_id text NOT NULL,
 	field text NOT NULL DEFAULT '',
-	user_id bigint NOT NULL CHECK (user_id > 0),
+	user_id user_key NOT NULL,
 	name text,
 	ttl integer NOT NULL,
 	requested_at timestamptz NOT NULL,
@@ -188,7 +188,7 @@ $$;
 COMMENT ON FUNCTION lock_refusal IS
 	'The answer 409, with the current holder.';
 
-CREATE FUNCTION lock_tell_users(p_event text, p_users bigint[], p_payload json, p_app text)
+CREATE FUNCTION lock_tell_users(p_event text, p_users user_key[], p_payload json, p_app text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -245,7 +245,7 @@ $$;
 COMMENT ON FUNCTION lock_forget_requests IS
 	'Deletes the requests for a lock: they were for a holder that it has no more.';
 
-CREATE FUNCTION lock_give(p_before locks, p_user_id bigint, p_name text, p_ttl integer,
+CREATE FUNCTION lock_give(p_before locks, p_user_id user_key, p_name text, p_ttl integer,
 			  p_socket_id text) RETURNS locks
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -285,7 +285,7 @@ $$;
 COMMENT ON FUNCTION lock_extend IS
 	'The time of the lock starts again. The caller has locked the row.';
 
-CREATE FUNCTION lock_name(p_app text, p_caller jsonb, p_user_id bigint) RETURNS text
+CREATE FUNCTION lock_name(p_app text, p_caller jsonb, p_user_id user_key) RETURNS text
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT coalesce(p_caller->>'name', (SELECT u.name FROM users u
@@ -295,7 +295,7 @@ COMMENT ON FUNCTION lock_name IS
 	'The name of a user who has or wants a lock: that of the token, else of PUT users/{id}.';
 
 CREATE FUNCTION sync_lock_acquire(p_app text, p_caller jsonb, p_resource_type text,
-				  p_resource_id text, p_field text, p_user_id bigint, p_ttl integer,
+				  p_resource_id text, p_field text, p_user_id user_key, p_ttl integer,
 				  p_token bigint, p_socket_id text, OUT status integer,
 				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -379,7 +379,7 @@ COMMENT ON FUNCTION lock_end_quietly IS
 	'The same, also where the event cannot be broadcast.';
 
 CREATE FUNCTION sync_lock_release(p_app text, p_caller jsonb, p_resource_type text,
-				  p_resource_id text, p_field text, p_user_id bigint, p_token bigint,
+				  p_resource_id text, p_field text, p_user_id user_key, p_token bigint,
 				  p_force boolean, p_socket_id text, OUT status integer,
 				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -439,7 +439,7 @@ COMMENT ON FUNCTION lock_of_one IS
 	'The lock of one resource, or of a field of it, and its newest token.';
 
 CREATE FUNCTION sync_locks(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
-			   p_field text, p_user_id bigint, p_page integer, p_cursor text,
+			   p_field text, p_user_id user_key, p_page integer, p_cursor text,
 			   OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -493,7 +493,7 @@ $$;
 COMMENT ON FUNCTION sync_locks IS
 	'GET /locks: one lock, or a page of held locks. One request reads at most 250 of them.';
 
-CREATE FUNCTION lock_fence(p_app text, p_resource_type text, p_resource_id text, p_writer bigint,
+CREATE FUNCTION lock_fence(p_app text, p_resource_type text, p_resource_id text, p_writer user_key,
 			   p_token bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -565,6 +565,6 @@ $$;
 COMMENT ON FUNCTION locks_prune IS
 	'Deletes at most p_most resources that were not locked for 30 days. Returns how many.';
 
-REVOKE EXECUTE ON FUNCTION lock_fence(text, text, text, bigint, bigint),
+REVOKE EXECUTE ON FUNCTION lock_fence(text, text, text, user_key, bigint),
 	lock_check(text, text, bigint, text), locks_expire(integer), locks_prune(integer)
 	FROM PUBLIC;

@@ -20,7 +20,7 @@ CREATE TABLE sync_entity (
 	version bigint NOT NULL CHECK (version > 0),
 	position bigint NOT NULL CHECK (position > 0),
 	data jsonb CHECK (jsonb_typeof(data) = 'object'),
-	updated_by bigint,
+	updated_by user_key,
 	updated_at timestamptz NOT NULL,
 	PRIMARY KEY (app, resource_type, resource_id)
 );
@@ -55,7 +55,7 @@ COMMENT ON COLUMN sync_version.horizon IS
 
 CREATE TABLE sync_change (
 	app text NOT NULL,
-	user_id bigint NOT NULL,
+	user_id user_key,
 	client_id text NOT NULL,
 	mutation_id text NOT NULL,
 	resource_type text NOT NULL,
@@ -64,19 +64,21 @@ CREATE TABLE sync_change (
 	digest text NOT NULL,
 	version bigint,
 	result json NOT NULL,
-	at timestamptz NOT NULL DEFAULT clock_timestamp(),
-	PRIMARY KEY (app, user_id, client_id, mutation_id)
+	at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE sync_change IS
 	'Mutations that were decided, with their results.';
 COMMENT ON COLUMN sync_change.user_id IS
-	'0 means the server.';
+	'NULL means the server.';
 COMMENT ON COLUMN sync_change.digest IS
 	'Hash of the mutation without its lock_token.';
 COMMENT ON COLUMN sync_change.version IS
 	'The version that it made; NULL when it changed nothing.';
 COMMENT ON COLUMN sync_change.result IS
 	'The answer, without the current state of the resource.';
+-- The key.  A NULL would not be unique.
+CREATE UNIQUE INDEX sync_change_key
+	ON sync_change (app, (coalesce(user_id::text, '')), client_id, mutation_id);
 CREATE INDEX sync_change_at ON sync_change (at);
 CREATE INDEX sync_change_resource ON sync_change (app, resource_type, resource_id, version)
 	WHERE version IS NOT NULL;
@@ -337,7 +339,7 @@ COMMENT ON FUNCTION mutation_conflict IS
 CREATE TYPE sync_batch AS (
 	app text,
 	caller jsonb,
-	writer bigint,		-- NULL: the server
+	writer user_key,		-- NULL: the server
 	client_id text,
 	exclude_socket text,
 	event text,		-- DataChanged, as clients know it
@@ -378,7 +380,7 @@ BEGIN
 		AND e.resource_type = type_name AND e.resource_id = resource;
 	END IF;
 	SELECT c.* INTO recorded FROM sync_change c WHERE c.app = p_batch.app
-	AND c.user_id = coalesce(p_batch.writer, 0) AND c.client_id = p_batch.client_id
+	AND coalesce(c.user_id::text, '') = coalesce(p_batch.writer::text, '') AND c.client_id = p_batch.client_id
 	AND c.mutation_id = id;
 	IF FOUND THEN
 		IF recorded.digest <> md5((p_mutation - 'lock_token')::text) THEN
@@ -519,7 +521,7 @@ BEGIN
 	IF d.is_final AND NOT d.is_old THEN
 		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type,
 					 resource_id, op, digest, version, result)
-		VALUES (p_batch.app, coalesce(p_batch.writer, 0), p_batch.client_id,
+		VALUES (p_batch.app, p_batch.writer, p_batch.client_id,
 			p_mutation->>'mutation_id', p_mutation->>'resource_type',
 			p_mutation->>'resource_id', p_mutation->>'op',
 			md5((p_mutation - 'lock_token')::text), (d.entity).version,
@@ -577,7 +579,7 @@ $$;
 COMMENT ON FUNCTION mutations_ask IS
 	'Has the predicates of all channels of a batch evaluated before anything is written.';
 
-CREATE FUNCTION sync_changes_post(p_app text, p_caller jsonb, p_client_id text, p_user_id bigint,
+CREATE FUNCTION sync_changes_post(p_app text, p_caller jsonb, p_client_id text, p_user_id user_key,
 				  p_socket_id text, p_mutations jsonb,
 				  OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -843,9 +845,9 @@ DECLARE
 	n_changes integer;
 	n_deleted integer;
 BEGIN
-	DELETE FROM sync_change c WHERE (c.app, c.user_id, c.client_id, c.mutation_id) IN (
-		SELECT o.app, o.user_id, o.client_id, o.mutation_id FROM sync_change o
-		WHERE o.at < oldest ORDER BY o.at LIMIT p_most FOR UPDATE SKIP LOCKED);
+	DELETE FROM sync_change c WHERE c.ctid = ANY (ARRAY(
+		SELECT o.ctid FROM sync_change o
+		WHERE o.at < oldest ORDER BY o.at LIMIT p_most FOR UPDATE SKIP LOCKED));
 	GET DIAGNOSTICS n_changes = ROW_COUNT;
 	WITH gone AS (
 		DELETE FROM sync_entity e WHERE (e.app, e.resource_type, e.resource_id) IN (

@@ -17,6 +17,23 @@ $$;
 COMMENT ON FUNCTION cursor_id IS
 	'The id in the cursor of a list in the order of ids; 0 without a cursor.';
 
+CREATE FUNCTION cursor_user(p_scope json, p_cursor text) RETURNS user_key
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	part CONSTANT text := (cursor_read(p_scope, p_cursor, 1))[1];
+	id CONSTANT user_key := user_key_read(part);
+BEGIN
+	IF part IS NOT NULL AND id IS NULL THEN
+		PERFORM sync_fail(400, 'invalid_cursor', 'The cursor is not one that was given out; '
+				  'start again without it.', 'cursor');
+	END IF;
+	RETURN id;
+END
+$$;
+COMMENT ON FUNCTION cursor_user IS
+	'The id of a user in the cursor of a list in the order of these ids; NULL without a cursor.';
+
 CREATE FUNCTION user_check(p_name text, p_avatar text, p_place text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -33,7 +50,7 @@ $$;
 COMMENT ON FUNCTION user_check IS
 	'Refuses a name or an avatar that is too long. p_place: prefix of the field names in errors.';
 
-CREATE FUNCTION user_read(p_user jsonb, p_place text, OUT id bigint, OUT name text, OUT avatar text,
+CREATE FUNCTION user_read(p_user jsonb, p_place text, OUT id user_key, OUT name text, OUT avatar text,
 			  OUT roles jsonb)
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
@@ -71,7 +88,7 @@ CREATE FUNCTION sync_users_put(p_app text, p_caller jsonb, p_users jsonb, OUT st
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	ids bigint[];
+	ids user_key[];
 BEGIN
 	-- In the order of their ids: two calls at once cannot deadlock.  Of a user named twice the later one is the last.
 	SELECT array_agg(put.id) INTO ids FROM (
@@ -93,12 +110,12 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	scope CONSTANT json := json_build_array('users', p_app, p_ids, p_role);
-	wanted CONSTANT bigint[] := ids_read(p_ids, 'ids');
-	after CONSTANT bigint := cursor_id(scope, p_cursor);
+	wanted CONSTANT user_key[] := ids_read(p_ids, 'ids');
+	after CONSTANT user_key := cursor_user(scope, p_cursor);
 	page users[];
 BEGIN
 	page := ARRAY(SELECT u FROM users u
-		      WHERE u.app = p_app AND u.id > after
+		      WHERE u.app = p_app AND u.id >= coalesce(after, user_key_first()) AND u.id IS DISTINCT FROM after
 		      AND (wanted IS NULL OR u.id = ANY (wanted)) AND (p_role IS NULL OR u.roles @> ARRAY[p_role])
 		      ORDER BY u.id LIMIT p_page + 1);
 	status := 200;
@@ -111,7 +128,7 @@ $$;
 COMMENT ON FUNCTION sync_users_list IS
 	'GET /users: a page in the order of the ids; those in a list, or those with a role.';
 
-CREATE FUNCTION user_stop_viewing(p_app text, p_user_id bigint) RETURNS integer
+CREATE FUNCTION user_stop_viewing(p_app text, p_user_id user_key) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -135,7 +152,7 @@ $$;
 COMMENT ON FUNCTION user_stop_viewing IS
 	'Ends all tabs of a user, and broadcasts the lists that change. Returns how many tabs.';
 
-CREATE FUNCTION user_release_locks(p_app text, p_user_id bigint) RETURNS integer
+CREATE FUNCTION user_release_locks(p_app text, p_user_id user_key) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -166,7 +183,7 @@ COMMENT ON FUNCTION user_release_locks IS
 	'Releases all edit locks of a user, broadcasts it, and deletes the user''s requests for others. '
 	'Returns how many locks.';
 
-CREATE FUNCTION user_leave(p_app text, p_user_id bigint, p_channels text[]) RETURNS integer
+CREATE FUNCTION user_leave(p_app text, p_user_id user_key, p_channels text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -190,7 +207,7 @@ $$;
 COMMENT ON FUNCTION user_leave IS
 	'Deletes the presence of a user, and broadcasts it to the channels.';
 
-CREATE FUNCTION user_anonymize(p_app text, p_user_id bigint) RETURNS bigint
+CREATE FUNCTION user_anonymize(p_app text, p_user_id user_key) RETURNS bigint
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -211,7 +228,7 @@ $$;
 COMMENT ON FUNCTION user_anonymize IS
 	'Removes the id of a user from activities, which stay in their feeds. Returns how many.';
 
-CREATE FUNCTION user_forget_name(p_app text, p_user_id bigint) RETURNS bigint
+CREATE FUNCTION user_forget_name(p_app text, p_user_id user_key) RETURNS bigint
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -225,7 +242,7 @@ $$;
 COMMENT ON FUNCTION user_forget_name IS
 	'Deletes name, avatar and roles of a user. Called before user_leave(), whose event would have the name.';
 
-CREATE FUNCTION user_remove(p_app text, p_user_id bigint, p_channels text[]) RETURNS json
+CREATE FUNCTION user_remove(p_app text, p_user_id user_key, p_channels text[]) RETURNS json
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -255,7 +272,7 @@ $$;
 COMMENT ON FUNCTION user_remove IS
 	'Deletes what is stored about a user, and anonymizes its activities. Returns how much.';
 
-CREATE FUNCTION sync_user_delete(p_app text, p_caller jsonb, p_user_id bigint, p_channels text[],
+CREATE FUNCTION sync_user_delete(p_app text, p_caller jsonb, p_user_id user_key, p_channels text[],
 				 OUT status integer, OUT body json)
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -264,7 +281,7 @@ $$;
 COMMENT ON FUNCTION sync_user_delete IS
 	'DELETE /users/{id}.';
 
-CREATE FUNCTION user_put(id bigint, name text DEFAULT NULL, avatar text DEFAULT NULL,
+CREATE FUNCTION user_put(id user_key, name text DEFAULT NULL, avatar text DEFAULT NULL,
 			 roles text[] DEFAULT NULL, app text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -277,7 +294,7 @@ COMMENT ON FUNCTION user_put IS
 	'Stores the data of a user; what is NULL keeps its value. For the application''s own '
 	'transactions and triggers.';
 
-CREATE FUNCTION user_delete(id bigint, app text DEFAULT NULL) RETURNS json
+CREATE FUNCTION user_delete(id user_key, app text DEFAULT NULL) RETURNS json
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -289,7 +306,7 @@ COMMENT ON FUNCTION user_delete IS
 	'Deletes what is stored about a user, and anonymizes its activities. For the application''s own '
 	'transactions. Returns how much as JSON.';
 
-REVOKE EXECUTE ON FUNCTION sync_users_put(text, jsonb, jsonb), user_stop_viewing(text, bigint),
-	user_release_locks(text, bigint), user_forget_name(text, bigint), user_leave(text, bigint, text[]), user_anonymize(text, bigint),
-	user_remove(text, bigint, text[]), sync_user_delete(text, jsonb, bigint, text[]),
-	user_put(bigint, text, text, text[], text), user_delete(bigint, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION sync_users_put(text, jsonb, jsonb), user_stop_viewing(text, user_key),
+	user_release_locks(text, user_key), user_forget_name(text, user_key), user_leave(text, user_key, text[]), user_anonymize(text, user_key),
+	user_remove(text, user_key, text[]), sync_user_delete(text, jsonb, user_key, text[]),
+	user_put(user_key, text, text, text[], text), user_delete(user_key, text) FROM PUBLIC;

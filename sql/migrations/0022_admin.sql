@@ -215,13 +215,28 @@ $$;
 COMMENT ON FUNCTION admin_rules IS
 	'The channel rules whose pattern fits the channel of the arguments.';
 
+CREATE FUNCTION admin_user_id(p_args jsonb) RETURNS user_key
+LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
+AS $$
+DECLARE
+	id CONSTANT user_key := user_key_read(admin_text(p_args, 'user', 200));
+BEGIN
+	IF id IS NULL THEN
+		PERFORM admin_refuse(format('"user" must be a user''s id: %s.', user_key_rule()));
+	END IF;
+	RETURN id;
+END
+$$;
+COMMENT ON FUNCTION admin_user_id IS
+	'The user in the arguments.';
+
 CREATE FUNCTION admin_explain(p_args jsonb) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	app CONSTANT text := admin_app(p_args);
 	channel CONSTANT text := admin_text(p_args, 'channel', 200);
-	user_id CONSTANT bigint := admin_number(p_args, 'user', 1, 9223372036854775807);
+	user_id CONSTANT user_key := admin_user_id(p_args);
 	roles CONSTANT text[] := string_to_array(admin_text(p_args, 'roles', 1000, false), ',');
 	caller CONSTANT jsonb := jsonb_build_object('id', user_id,
 		'roles', coalesce(to_jsonb(roles), '[]'));

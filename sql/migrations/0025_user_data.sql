@@ -33,7 +33,7 @@ $$;
 COMMENT ON FUNCTION payload_read IS
 	'A payload as jsonb, without the parts that jsonb cannot hold; NULL when it cannot hold the rest.';
 
-CREATE FUNCTION payload_has(p_payload json, p_paths text[], p_id bigint) RETURNS boolean
+CREATE FUNCTION payload_has(p_payload json, p_paths text[], p_id user_key) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = @SCHEMA@, pg_temp
 AS $$
 DECLARE
@@ -41,7 +41,7 @@ DECLARE
 	path text;
 	data jsonb;
 BEGIN
-	-- Most payloads do not have the number at all.
+	-- Most payloads do not have the id at all.
 	IF position(p_id::text IN p_payload::text) = 0 THEN
 		RETURN false;
 	END IF;
@@ -50,7 +50,7 @@ BEGIN
 		IF data IS NULL OR jsonb_typeof(data) = 'string' THEN
 			-- A JSON string, or no jsonb: a text search for the last name of the path and the id.
 			IF p_payload::text ~ ('"' || regexp_replace(path, '^.*\.|\[\]', '', 'g')
-					      || '\\*"\s*:\s*(\\*")?' || p_id || '(?![0-9.eE])') THEN
+					      || '\\*"\s*:\s*(\\*")?' || p_id::text || '(?![-A-Za-z0-9_=@;.])') THEN
 				RETURN true;
 			END IF;
 		ELSIF jsonb_path_exists(data, payload_path(path), given) THEN
@@ -64,18 +64,18 @@ COMMENT ON FUNCTION payload_has IS
 	'Whether a payload has the id at one of the paths, as a number or as text. In a JSON string, and in '
 	'a payload that jsonb cannot hold, only the last name of a path is looked for.';
 
-CREATE FUNCTION user_has_event(p_user_id bigint, p_paths text[], p_channel text, p_payload json)
+CREATE FUNCTION user_has_event(p_user_id user_key, p_paths text[], p_channel text, p_payload json)
 RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = @SCHEMA@, pg_temp
 AS $$
-	SELECT p_channel = '#server-to-user-' || p_user_id OR p_channel = ANY (user_channels(p_user_id))
-	OR (p_channel ~ '^(private|presence)-' AND channel_plain(p_channel) = 'App.Models.User.' || p_user_id)
+	SELECT p_channel = '#server-to-user-' || p_user_id::text OR p_channel = ANY (user_channels(p_user_id))
+	OR (p_channel ~ '^(private|presence)-' AND channel_plain(p_channel) = 'App.Models.User.' || p_user_id::text)
 	OR payload_has(p_payload, p_paths, p_user_id)
 $$;
 COMMENT ON FUNCTION user_has_event IS
 	'Whether an event is about a user: by its channel, or by the id at one of the paths of its payload.';
 
-CREATE FUNCTION user_events(p_app text, p_user_id bigint, p_paths text[], p_after bigint, p_most integer,
+CREATE FUNCTION user_events(p_app text, p_user_id user_key, p_paths text[], p_after bigint, p_most integer,
 			    OUT events realtime_events[], OUT next bigint)
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -92,7 +92,7 @@ COMMENT ON FUNCTION user_events IS
 	'The events about a user among the next p_most of the log, or as many as have 4 MB, and the '
 	'serial to go on after; NULL at the end of the log.';
 
-CREATE FUNCTION user_data(p_app text, p_user_id bigint) RETURNS json
+CREATE FUNCTION user_data(p_app text, p_user_id user_key) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT json_build_object(
@@ -118,11 +118,12 @@ AS $$
 		'activity_reads', (SELECT coalesce(json_agg(r), '[]') FROM activity_reads r
 				   WHERE r.app = p_app AND r.user_id = p_user_id),
 		'changes', (SELECT coalesce(json_agg(c), '[]') FROM (
-			SELECT * FROM sync_change x WHERE x.app = p_app AND x.user_id = p_user_id
+			SELECT * FROM sync_change x WHERE x.app = p_app
+			AND coalesce(x.user_id::text, '') = p_user_id::text
 			ORDER BY x.at DESC LIMIT 10000) c),
 		'audit', (SELECT coalesce(json_agg(t), '[]') FROM (
 			SELECT x.at, x.action, x.arguments, x.result FROM admin_audit x
-			WHERE ltrim(x.arguments->>'user', '0') = p_user_id::text
+			WHERE user_key_read(x.arguments->>'user') = p_user_id
 			AND coalesce(x.arguments->>'app', p_app) = p_app ORDER BY x.id DESC LIMIT 10000) t))
 $$;
 COMMENT ON FUNCTION user_data IS
@@ -152,7 +153,7 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	app CONSTANT text := admin_app(p_args);
-	user_id CONSTANT bigint := admin_number(p_args, 'user', 1, 9223372036854775807);
+	user_id CONSTANT user_key := admin_user_id(p_args);
 	slice CONSTANT record := user_events(app, user_id, admin_paths(p_args),
 		admin_number(p_args, 'after', 0, 9223372036854775807, 0), 2000);
 	found json;
@@ -173,7 +174,7 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	app CONSTANT text := admin_app(p_args);
-	user_id CONSTANT bigint := admin_number(p_args, 'user', 1, 9223372036854775807);
+	user_id CONSTANT user_key := admin_user_id(p_args);
 	paths CONSTANT text[] := admin_paths(p_args);
 	slice record;
 	n bigint;
@@ -197,5 +198,5 @@ COMMENT ON FUNCTION admin_user_erase IS
 	'POST /admin/api/user-erase: deletes what is stored about a user, and the payloads of events '
 	'about the user; the log in slices.';
 
-REVOKE EXECUTE ON FUNCTION user_events(text, bigint, text[], bigint, integer), user_data(text, bigint),
+REVOKE EXECUTE ON FUNCTION user_events(text, user_key, text[], bigint, integer), user_data(text, user_key),
 	admin_user(jsonb), admin_user_erase(jsonb) FROM PUBLIC;

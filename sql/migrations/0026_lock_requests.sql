@@ -3,7 +3,7 @@
 -- lock that is taken by right.  Each function locks the lock's row first, so a request is always for
 -- the holder whom it was sent to.
 
-CREATE FUNCTION lock_request_clear(p_row locks, p_user_id bigint) RETURNS lock_requests
+CREATE FUNCTION lock_request_clear(p_row locks, p_user_id user_key) RETURNS lock_requests
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -21,7 +21,7 @@ $$;
 COMMENT ON FUNCTION lock_request_clear IS
 	'Deletes and returns the request of a user for a lock; refuses the call if there is none.';
 
-CREATE FUNCTION lock_request_store(p_row locks, p_user_id bigint, p_name text, p_ttl integer,
+CREATE FUNCTION lock_request_store(p_row locks, p_user_id user_key, p_name text, p_ttl integer,
 				   p_wait integer, p_socket_id text, OUT request lock_requests,
 				   OUT is_new boolean)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -53,7 +53,7 @@ COMMENT ON FUNCTION lock_request_store IS
 	'has locked its row.';
 
 CREATE FUNCTION sync_lock_request(p_app text, p_caller jsonb, p_resource_type text,
-				  p_resource_id text, p_field text, p_user_id bigint, p_ttl integer,
+				  p_resource_id text, p_field text, p_user_id user_key, p_ttl integer,
 				  p_wait integer, p_socket_id text, OUT status integer,
 				  OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -85,7 +85,7 @@ COMMENT ON FUNCTION sync_lock_request IS
 	'POST /locks/request: requests a lock from its holder.';
 
 CREATE FUNCTION lock_of_holder(p_app text, p_resource_type text, p_resource_id text, p_field text,
-			       p_user_id bigint, p_token bigint, OUT l locks, OUT status integer,
+			       p_user_id user_key, p_token bigint, OUT l locks, OUT status integer,
 			       OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -105,7 +105,7 @@ COMMENT ON FUNCTION lock_of_holder IS
 	'may not join the channel any more may still give the lock away.';
 
 CREATE FUNCTION sync_lock_grant(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
-				p_field text, p_user_id bigint, p_to bigint, p_token bigint,
+				p_field text, p_user_id user_key, p_to user_key, p_token bigint,
 				p_socket_id text, OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -136,7 +136,7 @@ COMMENT ON FUNCTION sync_lock_grant IS
 	'POST /locks/grant: the holder gives the lock to a user who requested it.';
 
 CREATE FUNCTION sync_lock_refuse(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
-				 p_field text, p_user_id bigint, p_to bigint, p_token bigint,
+				 p_field text, p_user_id user_key, p_to user_key, p_token bigint,
 				 p_reason text, OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -178,7 +178,7 @@ COMMENT ON FUNCTION lock_require_steal IS
 	'Refuses a caller who has no right to take locks from their holders.';
 
 CREATE FUNCTION sync_lock_steal(p_app text, p_caller jsonb, p_resource_type text, p_resource_id text,
-				p_field text, p_user_id bigint, p_ttl integer, p_socket_id text,
+				p_field text, p_user_id user_key, p_ttl integer, p_socket_id text,
 				OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -205,10 +205,10 @@ $$;
 COMMENT ON FUNCTION sync_lock_steal IS
 	'POST /locks/steal: makes a user the holder, also if another user has the lock.';
 
-REVOKE EXECUTE ON FUNCTION lock_request_clear(locks, bigint),
-	lock_request_store(locks, bigint, text, integer, integer, text),
-	sync_lock_request(text, jsonb, text, text, text, bigint, integer, integer, text),
-	lock_of_holder(text, text, text, text, bigint, bigint),
-	sync_lock_grant(text, jsonb, text, text, text, bigint, bigint, bigint, text),
-	sync_lock_refuse(text, jsonb, text, text, text, bigint, bigint, bigint, text),
-	sync_lock_steal(text, jsonb, text, text, text, bigint, integer, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION lock_request_clear(locks, user_key),
+	lock_request_store(locks, user_key, text, integer, integer, text),
+	sync_lock_request(text, jsonb, text, text, text, user_key, integer, integer, text),
+	lock_of_holder(text, text, text, text, user_key, bigint),
+	sync_lock_grant(text, jsonb, text, text, text, user_key, user_key, bigint, text),
+	sync_lock_refuse(text, jsonb, text, text, text, user_key, user_key, bigint, text),
+	sync_lock_steal(text, jsonb, text, text, text, user_key, integer, text) FROM PUBLIC;

@@ -1,10 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Prints from_unreleased.sql: $1 its template, $2 src/pg/locks.h, the rest the migrations.
+# Prints a script that converts a schema: $1 its template, $2 src/pg/locks.h, the rest the migrations.
 set -eu
 template=$1
 locks=$2
 shift 2
+case $template in
+*/from_unreleased.*) user_id=bigint ;;
+*) user_id=@USER_ID@ ;;
+esac
 
 sum() {
 	if command -v sha256sum >/dev/null; then sha256sum "$1"
@@ -39,7 +43,10 @@ rows() {
 lock=$(sed -n 's/.*PG_LOCK_MIGRATE = \([0-9]*\);.*/\1/p' "$locks")
 while IFS= read -r line; do
 	case $line in
-	@FUNCTIONS@) statements 'CREATE FUNCTION' "$@"; statements REVOKE "$@" ;;
+	@FUNCTIONS@)
+		{ statements 'CREATE FUNCTION' "$@"; statements REVOKE "$@"; } | sed "s/@USER_ID@/$user_id/g"
+		;;
+	@USER_KEYS@) cat "$(dirname "$template")/user_keys.sql.in" ;;
 	@COMMENTS@) statements COMMENT "$@" ;;
 	"@NEW@;") rows "$@"; echo ';' ;;
 	*@MIGRATE_LOCK@*) printf '%s\n' "$line" | sed "s/@MIGRATE_LOCK@/$lock/" ;;

@@ -385,6 +385,7 @@ static int guard_attempt(struct guard *g, char **why)
 	const struct migrate_conf migrate = { .schema = g->schema,
 					      .list = migrations,
 					      .n = migrations_count,
+					      .user_id = "bigint",
 					      .on_wait = guard_set_wait,
 					      .ctx = g,
 					      .lock_wait_s = g->takeover_wait_s };

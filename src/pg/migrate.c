@@ -83,21 +83,32 @@ static void migrate_checksum(const char *text, char out[CHECKSUM_CHARS + 1])
 	hex_encode(digest, sizeof(digest), out);
 }
 
-/* The migration's text with every @SCHEMA@ replaced (heap). */
-static char *migrate_text(const char *sql, const char *quoted)
+/* The migration's text with its marks replaced (heap). */
+static char *migrate_text(const struct migrate *m, const char *sql)
 {
-	static const char mark[] = "@SCHEMA@";
+	const struct {
+		const char *mark, *text;
+	} marks[] = { { "@SCHEMA@", m->quoted }, { "@USER_ID@", m->conf->user_id } };
 	struct strbuf text;
-	const char *hit;
 	char *out;
 
 	strbuf_init(&text, strlen(sql) + 256);
-	while ((hit = strstr(sql, mark)) != NULL) {
-		strbuf_add(&text, sql, (size_t)(hit - sql));
-		strbuf_add_str(&text, quoted);
-		sql = hit + sizeof(mark) - 1;
+	while (*sql) {
+		size_t i = 0;
+
+		while (i < ARRAY_SIZE(marks) &&
+		       strncmp(sql, marks[i].mark, strlen(marks[i].mark)) != 0)
+			i++;
+		if (i < ARRAY_SIZE(marks)) {
+			strbuf_add_str(&text, marks[i].text);
+			sql += strlen(marks[i].mark);
+		} else {
+			size_t n = 1 + strcspn(sql + 1, "@");
+
+			strbuf_add(&text, sql, n);
+			sql += n;
+		}
 	}
-	strbuf_add_str(&text, sql);
 	out = strbuf_detach(&text);
 	strbuf_release(&text);
 	return out;
@@ -283,7 +294,7 @@ static int migrate_record(struct migrate *m, const struct migration *one)
 
 static int migrate_apply_one(struct migrate *m, const struct migration *one)
 {
-	char *sql = migrate_text(one->sql, m->quoted), revoke[256];
+	char *sql = migrate_text(m, one->sql), revoke[256];
 	int rc = migrate_script(m, one->name, "BEGIN");
 
 	if (rc == 0)
@@ -442,6 +453,29 @@ static int migrate_is_done(struct migrate *m, bool *done)
 	return rc;
 }
 
+/* The domain user_key is made once, with the type of the first start. */
+static int migrate_check_user_id(struct migrate *m)
+{
+	struct pg_answer a = { 0 };
+	struct strbuf sql;
+	int rc;
+
+	strbuf_init(&sql, 64);
+	strbuf_addf(&sql, "SELECT %s.user_key_base()", m->quoted);
+	rc = migrate_query(m, "sync.user_id", &(struct pg_query){ .sql = sql.ptr }, &a);
+	strbuf_release(&sql);
+	if (rc == 0 && strcmp(pg_answer_text(&a, 0, 0), m->conf->user_id) != 0)
+		rc = migrate_fail(
+			m, -EPROTO,
+			"the ids of users in schema \"%s\" are of the type %s, but sync.user_id is "
+			"%s: set the option to %s, or convert the schema with the script "
+			"upgrade/user_id.sql, as docs/upgrading.md describes",
+			m->conf->schema, pg_answer_text(&a, 0, 0), m->conf->user_id,
+			pg_answer_text(&a, 0, 0));
+	pg_answer_release(&a);
+	return rc;
+}
+
 static int migrate_with_lock(struct migrate *m)
 {
 	char unlock[64];
@@ -476,6 +510,8 @@ static int migrate_session(struct migrate *m)
 	rc = migrate_is_done(m, &is_done);
 	if (rc == 0)
 		rc = is_done ? migrate_check_applied(m, &last) : migrate_with_lock(m);
+	if (rc == 0 && m->conf->user_id)
+		rc = migrate_check_user_id(m);
 	PQfreemem(m->quoted);
 	return rc;
 }

@@ -14,6 +14,7 @@ struct migrate_conf {
 	const char *schema;	      /* created when it is missing */
 	const struct migration *list; /* by ascending version */
 	unsigned n;
+	const char *user_id; /* the type of the ids of users, for @USER_ID@; NULL: of no account */
 	/* Called repeatedly with what it waits for, valid during the call only; may be NULL. */
 	void (*on_wait)(void *ctx, const char *what);
 	void *ctx;
@@ -27,9 +28,10 @@ struct migrate_conf {
  * otherwise.
  *
  * 0; -EPROTO: the database was migrated by a newer program, or by one from before the first
- * release; -EILSEQ: an applied migration is not the one of the list, or the database is not UTF8;
- * -EBUSY: a session held the lock for too long; -EHOSTDOWN: the connection was lost; -EIO: a
- * statement failed; -ECANCELED; each with a sentence in *why (heap).
+ * release, or its users have ids of another type; -EILSEQ: an applied migration is not the one of
+ * the list, or the database is not UTF8; -EBUSY: a session held the lock for too long; -EHOSTDOWN:
+ * the connection was lost; -EIO: a statement failed; -ECANCELED; each with a sentence in *why
+ * (heap).
  */
 int migrate_run(struct pg_connection *c, const struct migrate_conf *conf, char **why) MUSTCHECK;
 #endif

@@ -525,7 +525,7 @@ test('the daemon works with a role that does not own the schema, and cannot act 
 			`INSERT INTO scopewire.channel_rules (pattern, rule) VALUES ('x', 'anyone')`,
 			`UPDATE scopewire.channel_rules SET statement = 'SELECT true'`,
 			`INSERT INTO scopewire.apps (id, key, secret) VALUES ('a', 'b', 'c')`,
-			`SELECT scopewire.channel_predicate_run('SELECT true', '{}', 1, '{}', '', '')`,
+			`SELECT scopewire.channel_predicate_run('SELECT true', '{}', '1', '{}', '', '')`,
 			`SELECT scopewire.channel_predicate_check('SELECT true', 0, 'public')`,
 			`SELECT scopewire.channel_predicates_as('${role}')`,
 			`SELECT scopewire.sync_validate_with('x', NULL)`,

@@ -26,6 +26,11 @@ const psql = (input, user = database.user) => spawnSync(path.join(binaries(), 'p
 	['-X', '-q', '-h', database.host, '-U', user, '-d', database.name],
 	{ input, encoding: 'utf8' });
 const sql = (text, values) => query(database.host, database.name, text, values);
+/** The columns and attributes that are ids of users, by the catalog. */
+const USER_COLUMNS = `SELECT c.oid::regclass AS name, c.relkind, a.attname, t.typcategory = 'A' AS is_list
+	FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid
+	WHERE c.relkind IN ('r', 'c') AND coalesce(nullif(t.typelem, 0), t.oid) = 'user_key'::regtype
+	ORDER BY c.relname, a.attname`;
 const applied = async () => (await sql('SELECT version, name, checksum FROM schema_migrations ORDER BY 1'));
 
 before(async () => {
@@ -38,7 +43,8 @@ before(async () => {
 
 test('a schema from before the first release is converted by the script', async (t) => {
 	assert.equal((await runDaemon(['--migrate', '--config', config])).code, 0);
-	const now = await applied();
+	const now = await applied(), columns = await sql(USER_COLUMNS);
+	assert.ok(columns.length >= 15, JSON.stringify(columns));
 	await sql('CREATE TABLE public.items (id integer PRIMARY KEY)');
 	const [{ id }] = await sql(`SELECT watch('items', 'items') AS id`);
 	await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
@@ -57,6 +63,21 @@ test('a schema from before the first release is converted by the script', async 
 	await sql('ALTER TABLE user_presence DROP name, DROP avatar, DROP sockets, DROP is_tied, DROP connected_at');
 	await sql(`ALTER TABLE watches DROP table_name, DROP channel_regex, DROP fault`);
 	await sql(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('a.{id}', 'owner', 'id')`);
+	await sql(`ALTER TABLE channel_rules DROP names, DROP regex, ADD names text[], ADD regex text`);
+	await sql(`DO $$ DECLARE one record; BEGIN
+		EXECUTE (SELECT format('DROP FUNCTION %s', string_agg(oid::regprocedure::text, ', ')) FROM pg_proc
+			WHERE pronamespace = 'scopewire'::regnamespace AND prorettype <> 'trigger'::regtype
+			AND proname <> ALL ('{broadcast,event_report,watch,watch_define,unwatch,watch_forget,lock_check,iso}'));
+		FOR one IN ${USER_COLUMNS} LOOP
+			EXECUTE format(CASE one.relkind WHEN 'c' THEN 'ALTER TYPE %s ALTER ATTRIBUTE %I TYPE %s'
+				ELSE 'ALTER TABLE %s ALTER %I TYPE %s' END, one.name, one.attname,
+				CASE WHEN one.is_list THEN 'bigint[]' ELSE 'bigint' END);
+		END LOOP; END $$`);
+	await sql(`DROP DOMAIN user_key; DROP INDEX sync_change_key;
+		ALTER TABLE users ADD CHECK (id > 0); ALTER TABLE viewers ADD CHECK (user_id > 0);
+		ALTER TABLE sync_change ADD PRIMARY KEY (app, user_id, client_id, mutation_id);
+		INSERT INTO sync_change (app, user_id, client_id, mutation_id, resource_type, resource_id, op, digest, result)
+			VALUES ('a', 0, 'c', '1', 't', '1', 'upsert', '', '{}'), ('a', 7, 'c', '1', 't', '1', 'upsert', '', '{}')`);
 	const old = fs.readFileSync(template, 'utf8').match(/EXCEPT ALL VALUES\n([^;]*?)\) THEN/)[1]
 		.replace(/\)\s*OR[^]*$/, '');
 	await sql('DELETE FROM schema_migrations');
@@ -78,6 +99,11 @@ test('a schema from before the first release is converted by the script', async 
 	assert.deepEqual(await applied(), now);
 	assert.deepEqual(await sql('SELECT names, regex FROM channel_rules'),
 		[{ names: ['id'], regex: '^a\\.([^.]+)$' }]);
+
+	assert.deepEqual(await sql(USER_COLUMNS), columns);
+	assert.deepEqual(await sql('SELECT user_id FROM sync_change ORDER BY 1'), [{ user_id: '7' }, { user_id: null }]);
+	assert.deepEqual(await sql(`SELECT conname FROM pg_constraint WHERE contype = 'c'
+		AND pg_get_constraintdef(oid) ~ 'id > 0'`), []);
 
 	const daemon = await startDaemon({ database }, t);
 	const wire = await daemon.connect();

@@ -547,7 +547,7 @@ describe('checks on channel_rules', () => {
 		for (const text of [`INSERT INTO scopewire.channel_rules (pattern, rule) VALUES ('x', 'anyone')`,
 			`UPDATE scopewire.channel_rules SET rule = 'anyone', argument = NULL`,
 			'DELETE FROM scopewire.channel_rules', 'SELECT * FROM scopewire.channel_rules',
-			`SELECT scopewire.channel_predicate_run('SELECT true', '{}', 1, '{}', '', '')`,
+			`SELECT scopewire.channel_predicate_run('SELECT true', '{}', '1', '{}', '', '')`,
 			`INSERT INTO scopewire.users (app, id) VALUES ('x', 1)`])
 			await assert.rejects(query(host, name, text, [], role), /permission denied/, text);
 		await owner(`DROP OWNED BY ${role}; DROP ROLE ${role}`);

@@ -627,8 +627,8 @@ describe('the feed', () => {
 			for (const [sql, index] of [
 				['SELECT FROM sync_entity WHERE app = $1 AND resource_type = $2 AND resource_id = $3',
 					'sync_entity_pkey'],
-				['SELECT FROM sync_change WHERE app = $1 AND user_id = 1 AND client_id = $2 AND mutation_id = $3',
-					'sync_change_pkey'],
+				['SELECT FROM sync_change WHERE app = $1 AND coalesce(user_id::text, \'\') = \'1\' AND client_id = $2 AND mutation_id = $3',
+					'sync_change_key'],
 				['SELECT FROM locks WHERE app = $1 AND resource_type = $2 AND resource_id = $3',
 					'locks_pkey']]) {
 				await client.query(`PREPARE look(text, text, text) AS ${sql}`);

@@ -26,6 +26,7 @@ int migrated(const char *conninfo, const char *schema, char **why)
 {
 	return migrated_as(conninfo,
 			   &(struct migrate_conf){ .schema = schema,
+						   .user_id = "bigint",
 						   .list = migrations,
 						   .n = migrations_count,
 						   .lock_wait_s = LOCK_WAIT_S },
