@@ -5,7 +5,6 @@
  * (protocol A3, A4, A6), made on a pool's thread, or at once when the verdict is known.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
 #include "trace/recorder.h"
@@ -27,7 +26,8 @@ enum { AUTH_SOCKET_ID, AUTH_CHANNEL_NAME, AUTH_CHANNEL_NAMES, AUTH_FIELDS };
 static void broadcasting_add_user_info(struct strbuf *b, const struct sync_call *sc,
 				       const struct authorize_answer *a, bool with_avatar)
 {
-	strbuf_addf(b, "{\"id\":%" PRId64, sc->call.caller.user_id);
+	strbuf_add_str(b, "{\"id\":");
+	user_id_add_json(b, sc->call.caller.user_id);
 	if (a->name) {
 		strbuf_add_str(b, ",\"name\":");
 		strbuf_add_json(b, sv(a->name));
@@ -56,7 +56,7 @@ static void broadcasting_make_member(struct strbuf *b, const struct sync_call *s
 		broadcasting_add_user_info(&info, sc, a, false);
 	}
 	strbuf_init(b, info.len + 64);
-	strbuf_addf(b, "{\"%s\":\"%" PRId64 "\",\"user_info\":", id_name, sc->call.caller.user_id);
+	strbuf_addf(b, "{\"%s\":\"%s\",\"user_info\":", id_name, sc->call.caller.user_id);
 	strbuf_add_sv(b, strbuf_view(&info));
 	strbuf_release(&info);
 }
@@ -91,13 +91,9 @@ static void broadcasting_note_authorization(const struct sync_call *sc, const ch
 				      .code = status,
 				      .app = sc->call.app->id,
 				      .channel = sv(channel),
+				      .user_id = sv(sc->call.caller.user_id),
 				      .detail = sv(detail) };
-	char user[24];
 
-	if (sc->call.caller.user_id > 0) {
-		snprintf(user, sizeof(user), "%" PRId64, sc->call.caller.user_id);
-		step.user_id = sv(user);
-	}
 	recorder_note(sc->call.services->recorder, sc->values[AUTH_SOCKET_ID].socket_id, &step);
 }
 
@@ -134,7 +130,7 @@ static void make_channel_data(struct strbuf *b, const struct sync_call *sc,
 		broadcasting_make_member(b, sc, "user_id", a);
 	} else {
 		strbuf_init(b, 128);
-		strbuf_addf(b, "{\"user_id\":\"%" PRId64 "\"", sc->call.caller.user_id);
+		strbuf_addf(b, "{\"user_id\":\"%s\"", sc->call.caller.user_id);
 	}
 	strbuf_add_c(b, ',');
 	grant_mark_add(b, &mark);
@@ -377,9 +373,9 @@ static void on_user(void *ctx, const struct authorize_answer *a)
 /* Checks the user's own channel, which the user may always join: gives its name and avatar. */
 static void broadcasting_authorize_user(struct sync_call *sc)
 {
-	char channel[sizeof(USER_CHANNEL_PREFIX) + 24];
+	char channel[sizeof(USER_CHANNEL_PREFIX) + USER_ID_SIZE];
 
-	snprintf(channel, sizeof(channel), USER_CHANNEL_PREFIX "%" PRId64, sc->call.caller.user_id);
+	snprintf(channel, sizeof(channel), USER_CHANNEL_PREFIX "%s", sc->call.caller.user_id);
 	statement_ask_channel(sc, channel, on_user);
 }
 

@@ -78,7 +78,7 @@ struct sync_call *sync_call_new(struct call *from)
 
 void sync_call_free(struct sync_call *sc)
 {
-	quotas_end(sc->call.services->quotas, sc->call.app, sc->call.caller.user_id);
+	quotas_end(sc->call.services->quotas, sc->call.app, sc->call.caller.user);
 	for (size_t i = 0; i < SYNC_FIELDS_MAX; i++)
 		free(sc->values[i].text);
 	call_release(&sc->call);

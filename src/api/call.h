@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include "base/annotate.h"
 #include "base/str.h"
+#include "base/user_id.h"
 #include "conf/app.h"
 #include "conf/conf.h"
 #include "pg/pool.h"
@@ -95,9 +96,10 @@ struct route {
 
 struct caller {
 	unsigned kind; /* BY_SERVER, BY_USER, or 0 on a public route */
-	int64_t user_id;
-	usec_t token_expires; /* wall; of a user */
-	char *user_json;      /* {"id","name","avatar","roles"} of a user, or NULL; heap */
+	struct user_key user;
+	char user_id[USER_ID_SIZE]; /* of a user; "": no user */
+	usec_t token_expires;	    /* wall; of a user */
+	char *user_json;	    /* {"id","name","avatar","roles"} of a user, or NULL; heap */
 };
 
 struct call {
@@ -140,7 +142,7 @@ enum field_type {
 	FIELD_TEXT, /* a string of min to max bytes */
 	FIELD_ID,   /* a string, or an integer taken as its digits; 1 to max (or 64) bytes */
 	FIELD_INT,  /* min to max; both 0: any */
-	FIELD_USER, /* a user's id: 1 to 2^63 - 1; for a user, its own if it is not given */
+	FIELD_USER, /* a user's id; for a user, its own if it is not given */
 	FIELD_BOOL,
 	FIELD_TIME,    /* RFC 3339, with an offset or Z */
 	FIELD_JSON,    /* any JSON, passed on as text */
@@ -154,9 +156,10 @@ enum field_type {
 
 enum {
 	FIELD_REQUIRED = 1,
-	FIELD_OWN = 2,	/* of FIELD_SOCKET: a user's own connection, which is open */
-	FIELD_OPEN = 8, /* of FIELD_SOCKET: an open one, also for the server */
-	FIELD_EACH = 4, /* of FIELD_ARRAY: its items fail one by one; see api/batch_body.h */
+	FIELD_OWN = 2,	     /* of FIELD_SOCKET: a user's own connection, which is open */
+	FIELD_OPEN = 8,	     /* of FIELD_SOCKET: an open one, also for the server */
+	FIELD_ANY_USER = 16, /* of FIELD_USER: also another user's, and none if it is not given */
+	FIELD_EACH = 4,	     /* of FIELD_ARRAY: its items fail one by one; see api/batch_body.h */
 };
 
 struct sync_field {
@@ -172,8 +175,7 @@ struct sync_field {
 struct sync_value {
 	char *text; /* as the function gets it; NULL: not given.  Heap. */
 	union {
-		/* FIELD_INT, FIELD_USER, not of a fallback; how many FIELD_ARRAY, FIELD_STRINGS
-		 * have */
+		/* FIELD_INT, not of a fallback; how many FIELD_ARRAY, FIELD_STRINGS have */
 		int64_t number;
 		uint64_t socket_id;	       /* FIELD_SOCKET */
 		struct channel_traits channel; /* FIELD_CHANNEL */

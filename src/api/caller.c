@@ -166,7 +166,11 @@ static bool caller_by_token(struct call *c, struct str_view token)
 		return caller_fail_auth(c, v == JWT_EXPIRED ? "token_expired" : "bad_token",
 					jwt_verdict_text(v));
 	}
-	c->caller = (struct caller){ BY_USER, user.id, user.expires, user.json };
+	c->caller = (struct caller){ .kind = BY_USER,
+				     .user = user_key_of(user.id),
+				     .token_expires = user.expires,
+				     .user_json = user.json };
+	str_copy(c->caller.user_id, sizeof(c->caller.user_id), sv(user.id));
 	return true;
 }
 

@@ -153,16 +153,26 @@ static bool field_read_int(struct sync_call *sc, const struct sync_field *f, con
 static bool field_read_user(struct sync_call *sc, const struct sync_field *f, const struct raw *v,
 			    struct sync_value *out)
 {
-	int64_t id;
+	char digits[24], id[USER_ID_SIZE], must[96];
+	struct str_view text = SV("");
 
-	if (!raw_to_int(v, &id) || id < 1)
-		return field_fail(sc, f, "a user's id, a positive integer");
-	if (sc->call.caller.kind == BY_USER && id != sc->call.caller.user_id) {
+	if (v->json && json_is_integer(v->json)) {
+		snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT,
+			 json_integer_value(v->json));
+		text = sv(digits);
+	} else if (raw_is_text(v)) {
+		text = raw_text(v);
+	}
+	if (!user_id_read(text, id)) {
+		snprintf(must, sizeof(must), "a user's id, %s", user_id_rule());
+		return field_fail(sc, f, must);
+	}
+	if (!(f->flags & FIELD_ANY_USER) && sc->call.caller.kind == BY_USER &&
+	    strcmp(id, sc->call.caller.user_id) != 0) {
 		sync_fail(sc, 403, "forbidden", f->name, "A user may act only as itself.");
 		return false;
 	}
-	out->number = id;
-	out->text = field_int_text(id);
+	out->text = xstrdup(id);
 	return true;
 }
 
@@ -586,9 +596,9 @@ static bool fields_complete(struct sync_call *sc)
 
 		if (sc->values[i].text)
 			continue;
-		if (f->type == FIELD_USER && sc->call.caller.kind == BY_USER) {
-			sc->values[i].number = sc->call.caller.user_id;
-			sc->values[i].text = field_int_text(sc->call.caller.user_id);
+		if (f->type == FIELD_USER && !(f->flags & FIELD_ANY_USER) &&
+		    sc->call.caller.kind == BY_USER) {
+			sc->values[i].text = xstrdup(sc->call.caller.user_id);
 		} else if (f->fallback) {
 			sc->values[i].text = xstrdup(f->fallback);
 		} else if (f->flags & FIELD_REQUIRED) {

@@ -224,7 +224,7 @@ static void stream_begin(struct sync_call *sc)
 	s->verdicts.authorizer = sc->call.services->authorizer;
 	s->verdicts.question = (struct authorize_question){ .app = s->app,
 							    .caller = s->caller,
-							    .user_id = sc->call.caller.user_id };
+							    .user = sc->call.caller.user };
 	for (size_t i = 0; i < EVENTS_FIELDS; i++)
 		s->values[i] = sc->values[i].text ? xstrdup(sc->values[i].text) : NULL;
 	stream_set(&s->values[EVENTS_LIMIT], PAGE_ROWS);

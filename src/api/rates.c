@@ -52,15 +52,15 @@ static bool rates_check_quota(struct call *c, struct quota_refusal refusal)
 bool rates_take_quota(struct call *c)
 {
 	return rates_check_quota(
-		c, quotas_begin(c->services->quotas, c->app, c->caller.user_id, c->r->body.len));
+		c, quotas_begin(c->services->quotas, c->app, c->caller.user, c->r->body.len));
 }
 
 bool rates_take_more(struct sync_call *sc, unsigned n)
 {
 	struct call *c = &sc->call;
 
-	if (!n || !c->caller.user_id ||
-	    rates_check_quota(c, quotas_take(c->services->quotas, c->app, c->caller.user_id, n)))
+	if (!n || !user_key_is_set(c->caller.user) ||
+	    rates_check_quota(c, quotas_take(c->services->quotas, c->app, c->caller.user, n)))
 		return true;
 	sync_call_free(sc);
 	return false;

@@ -5,7 +5,6 @@
  * pool takes nothing more.  So nothing here belongs to one thread; the call itself is the state.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "svc/idempotency.h"
@@ -96,8 +95,8 @@ bool statement_take_key(struct sync_call *sc)
 		return false;
 	}
 	strbuf_init(&b, key.len + 32);
-	if (sc->call.caller.user_id)
-		strbuf_addf(&b, "user %" PRId64 " ", sc->call.caller.user_id);
+	if (*sc->call.caller.user_id)
+		strbuf_addf(&b, "user %s ", sc->call.caller.user_id);
 	else
 		strbuf_add_str(&b, "sync ");
 	strbuf_add_sv(&b, key);
@@ -250,7 +249,7 @@ void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_
 	struct authorize_question q = { .app = sc->call.app,
 					.caller = sync_caller_json(sc),
 					.channel = channel,
-					.user_id = sc->call.caller.user_id };
+					.user = sc->call.caller.user };
 
 	authorize_check(sc->call.services->authorizer, &q, done, sc);
 }
@@ -302,13 +301,13 @@ static void on_statement_answer(void *ctx, const struct pg_answer *a)
 	sc->verdicts.authorizer = sc->call.services->authorizer;
 	sc->verdicts.question = (struct authorize_question){ .app = sc->call.app,
 							     .caller = sync_caller_json(sc),
-							     .user_id = sc->call.caller.user_id };
+							     .user = sc->call.caller.user };
 	verdicts_request(&sc->verdicts, a, on_verdicts, sc);
 }
 
 struct pg_owner statement_owner(const struct sync_call *sc)
 {
-	return (struct pg_owner){ sc->call.app->runtime->number, sc->call.caller.user_id };
+	return (struct pg_owner){ sc->call.app->runtime->number, sc->call.caller.user };
 }
 
 void statement_run(struct sync_call *sc)

@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "base/msgbuf.h"
 #include "base/thread.h"
+#include "base/user_id.h"
 #include "wire/channel_name.h"
 
 struct catch_up;
@@ -38,7 +39,7 @@ struct subscriber {
 
 struct granted {
 	uint64_t id; /* of the grant; its bytes are the key in the map */
-	int64_t user_id;
+	struct user_key user;
 	uint64_t exp;	    /* of its token: seconds since 1970 */
 	uint64_t notify_at; /* when the client is notified of that; 0: it was */
 	struct subscription *subscription;
@@ -73,7 +74,7 @@ struct subscription *registry_add(struct registry *r, struct session *s, struct 
 				  uint64_t seq) MUSTCHECK RUNS_ON(on_worker);
 /* Without a grant. */
 void registry_remove(struct registry *r, struct subscription *sub) RUNS_ON(on_worker);
-/* Gives the subscription, which has none, a grant; the caller sets user_id and exp. */
+/* Gives the subscription, which has none, a grant; the caller sets user and exp. */
 struct granted *registry_grant(struct registry *r, struct subscription *sub, uint64_t id)
 	RUNS_ON(on_worker);
 /* Takes it away; returns its id, 0 when there was none. */

@@ -342,7 +342,7 @@ static void proto_set_grant(struct session *s, struct subscription *sub,
 	if (old)
 		conf->on_grant_left(conf->socket_ctx, old);
 	g = registry_grant(&s->hub->registry, sub, id);
-	g->user_id = mark->user_id;
+	g->user = user_key_of(mark->user_id);
 	g->exp = mark->exp;
 	g->notify_at = proto_notify_at(mark->exp);
 	proto_schedule_expiry(s->hub, g);
@@ -356,8 +356,8 @@ static bool proto_extend(struct session *s, const struct client_frame *f, struct
 	struct grant_mark mark;
 
 	if (!sub->granted || !proto_read_mark(f, &mark) || mark.exp < sub->granted->exp ||
-	    mark.user_id != sub->granted->user_id || proto_mark_fault(s, f->channel, &mark) ||
-	    !proto_is_signed(s, f))
+	    !user_key_eq(user_key_of(mark.user_id), sub->granted->user) ||
+	    proto_mark_fault(s, f->channel, &mark) || !proto_is_signed(s, f))
 		return false;
 	proto_set_grant(s, sub, &mark);
 	strbuf_reset(&s->hub->text);

@@ -64,14 +64,12 @@ static const char *on_heartbeat(void *ctx, struct app *app, uint64_t socket_id,
 	return heartbeat_take(&services, &from, data);
 }
 
-/* Ids that are not numbers are those of no user of the sync API. */
 static bool on_is_socket_of(void *ctx, uint64_t socket_id, struct str_view user_id)
 {
 	struct scopewired *d = ctx;
-	uint64_t user;
+	char user[USER_ID_SIZE];
 
-	return sv_to_u64(user_id, INT64_MAX, &user) &&
-	       sockets_is_of(d->sockets, socket_id, (int64_t)user);
+	return user_id_read(user_id, user) && sockets_is_of(d->sockets, socket_id, user);
 }
 
 static uint64_t on_granted(void *ctx, struct app *app, struct str_view channel,

@@ -11,7 +11,7 @@
 struct turn_lane {
 	struct {
 		uint64_t app;
-		int64_t user;
+		struct user_key user;
 		uint64_t locks; /* 0 or 1 */
 	} key;
 	struct turn_app *app;
@@ -176,7 +176,7 @@ void turns_put(struct turns *t, struct turn *job, struct pg_owner owner, bool lo
 /* A lane of the daemon has no limit. */
 static bool turn_lane_is_full(const struct turns *t, const struct turn_lane *lane)
 {
-	return lane->key.app && lane->key.user && lane->n_sent >= t->most_of_user;
+	return lane->key.app && user_key_is_set(lane->key.user) && lane->n_sent >= t->most_of_user;
 }
 
 static bool turn_app_is_full(const struct turns *t, const struct turn_app *app, unsigned kind)

@@ -23,11 +23,12 @@
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "base/map.h"
+#include "base/user_id.h"
 
 /* On whose behalf a statement runs. */
 struct pg_owner {
-	uint64_t app; /* its runtime's number; 0: the daemon itself */
-	int64_t user; /* 0: the application's server */
+	uint64_t app;	      /* its runtime's number; 0: the daemon itself */
+	struct user_key user; /* none: the application's server */
 };
 
 struct turn_app;

@@ -45,7 +45,7 @@ static const struct pg_statement warning_statement = {
 struct verdict {
 	struct str_view key; /* app, caller, channel, each with a NUL */
 	const char *app, *name, *avatar;
-	int64_t user_id;
+	struct user_key user;
 	usec_t until; /* mono; 0: invalid */
 	size_t bytes;
 	bool is_allowed, is_uncertain;
@@ -63,7 +63,7 @@ struct authorizer {
 	struct map verdicts OWNED_BY(verdicts_held); /* struct verdict, by its key */
 	size_t bytes OWNED_BY(verdicts_held);	     /* of all verdicts */
 	_Atomic uint64_t generation;		     /* changed under the lock */
-	void (*on_change)(void *ctx, const char *app, int64_t user_id);
+	void (*on_change)(void *ctx, const char *app, const char *user_id);
 	void *change_ctx;
 	/* on the thread of the predicates' pool only */
 	usec_t log_since; /* mono */
@@ -87,7 +87,7 @@ struct question {
 	void *ctx;
 	struct str_view key;
 	const char *app, *caller, *channel;
-	int64_t user_id;
+	struct user_key user;
 	struct pg_owner owner;
 	uint64_t generation;
 	bool leaves_predicates, is_uncertain;
@@ -127,7 +127,7 @@ static struct verdict *verdict_new(const struct question *q, bool allowed, usec_
 	v->app = verdict_put_text(&at, q->app);
 	v->name = verdict_put_text(&at, q->name);
 	v->avatar = verdict_put_text(&at, q->avatar);
-	v->user_id = q->user_id;
+	v->user = q->user;
 	v->until = until;
 	v->bytes = sizeof(*v) + room;
 	v->is_allowed = allowed;
@@ -191,14 +191,14 @@ static bool verdicts_get(struct question *q, bool *allowed)
 	return found;
 }
 
-static void verdicts_drop_user_locked(struct authorizer *a, int64_t user_id, const char *app)
+static void verdicts_drop_user_locked(struct authorizer *a, struct user_key user, const char *app)
 	NEEDS_LOCK(verdicts_held)
 {
 	struct verdict *v;
 	size_t at = 0;
 
 	while ((v = map_next(&a->verdicts, &at)))
-		if (v->user_id == user_id && strcmp(v->app, app) == 0)
+		if (user_key_eq(v->user, user) && strcmp(v->app, app) == 0)
 			v->until = 0;
 }
 
@@ -209,19 +209,19 @@ static void on_rules_change(void *ctx, const char *payload)
 	struct authorizer *a = ctx;
 	ptrdiff_t space = sv_find(sv(payload), ' ');
 	const char *app = NULL;
-	uint64_t user_id = 0;
+	char user_id[USER_ID_SIZE];
 
-	if (space > 0 && sv_to_u64(sv_n(payload, (size_t)space), INT64_MAX, &user_id))
+	if (space > 0 && user_id_read(sv_n(payload, (size_t)space), user_id))
 		app = payload + space + 1;
 	verdicts_lock(a);
 	a->generation++;
 	if (app)
-		verdicts_drop_user_locked(a, (int64_t)user_id, app);
+		verdicts_drop_user_locked(a, user_key_of(user_id), app);
 	else
 		verdicts_clear_locked(a);
 	verdicts_unlock(a);
 	if (a->on_change)
-		a->on_change(a->change_ctx, app, (int64_t)user_id);
+		a->on_change(a->change_ctx, app, app ? user_id : NULL);
 }
 
 /* ---- questions ---------------------------------------------------------------- */
@@ -240,9 +240,9 @@ static struct question *authorize_question_new(struct authorizer *a,
 	q->asked = clock_wall();
 	q->done = done;
 	q->ctx = ctx;
-	q->user_id = from->user_id;
+	q->user = from->user;
 	q->leaves_predicates = from->leaves_predicates;
-	q->owner = (struct pg_owner){ from->app->runtime->number, from->user_id };
+	q->owner = (struct pg_owner){ from->app->runtime->number, from->user };
 	q->key = sv_n(at, n);
 	q->app = verdict_put_text(&at, from->app->id);
 	q->caller = verdict_put_text(&at, from->caller);

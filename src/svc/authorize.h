@@ -22,14 +22,14 @@ struct authorizer_conf {
 	 * earlier authorize_generation() may be out of date.  On the thread of the predicates'
 	 * pool; must not wait, and must not call this module.
 	 */
-	void (*on_change)(void *ctx, const char *app, int64_t user_id);
+	void (*on_change)(void *ctx, const char *app, const char *user_id);
 	void *change_ctx;
 };
 
 struct authorize_question {
 	const struct app *app;
 	const char *caller, *channel; /* caller: JSON, as struct sync_action has it */
-	int64_t user_id;	      /* the caller's */
+	struct user_key user;	      /* the caller's */
 	bool leaves_predicates;	      /* where one has to be evaluated: answer that, and do not */
 };
 

@@ -16,7 +16,6 @@
  * their predicates, is one of the others.  A grant that waits keeps its position, however often its
  * user changes: its verdict is that of the time when it is taken.
  */
-#include <inttypes.h>
 #include <pthread.h>
 #include "base/backoff.h"
 #include "base/log_gate.h"
@@ -68,7 +67,8 @@ struct asking_app {
 /* A user with grants. */
 struct holder {
 	struct str_view key; /* app's id, NUL, user's id; follows the struct */
-	int64_t user_id;
+	char user_id[USER_ID_SIZE];
+	struct user_key user;
 	struct grant *grants;
 	struct map by_key; /* the same grants, by their key */
 };
@@ -160,17 +160,17 @@ static struct str_view grant_key(const uint64_t *id)
 }
 
 /* The app's id, NUL, and the user's id; the caller releases it. */
-static struct strbuf holder_key(const char *app, int64_t user_id)
+static struct strbuf holder_key(const char *app, const char *user_id)
 {
 	struct strbuf key;
 
 	strbuf_init(&key, 64);
 	strbuf_add(&key, app, strlen(app) + 1);
-	strbuf_add_u64(&key, (uint64_t)user_id);
+	strbuf_add_str(&key, user_id);
 	return key;
 }
 
-static struct holder *holder_get_locked(struct grants *g, const char *app, int64_t user_id)
+static struct holder *holder_get_locked(struct grants *g, const char *app, const char *user_id)
 	NEEDS_LOCK(grants_held)
 {
 	struct strbuf key = holder_key(app, user_id);
@@ -180,14 +180,15 @@ static struct holder *holder_get_locked(struct grants *g, const char *app, int64
 	return h;
 }
 
-static struct holder *holder_new_locked(struct grants *g, const char *app, int64_t user_id)
+static struct holder *holder_new_locked(struct grants *g, const char *app, const char *user_id)
 	NEEDS_LOCK(grants_held)
 {
 	struct strbuf key = holder_key(app, user_id);
 	struct holder *h = xmalloc(sizeof(*h) + key.len);
 
 	memcpy(h + 1, key.ptr, key.len);
-	*h = (struct holder){ .key = sv_n((char *)(h + 1), key.len), .user_id = user_id };
+	*h = (struct holder){ .key = sv_n((char *)(h + 1), key.len), .user = user_key_of(user_id) };
+	str_copy(h->user_id, sizeof(h->user_id), sv(user_id));
 	map_init(&h->by_key);
 	map_put(&g->holders, h->key, h);
 	strbuf_release(&key);
@@ -291,7 +292,9 @@ uint64_t grants_join(struct grants *g, struct app *app, struct str_view channel,
 	uint64_t id;
 
 	strbuf_init(&caller, 64 + mark->roles.len);
-	strbuf_addf(&caller, "{\"id\":%" PRId64 ",\"roles\":", mark->user_id);
+	strbuf_add_str(&caller, "{\"id\":");
+	user_id_add_json(&caller, mark->user_id);
+	strbuf_add_str(&caller, ",\"roles\":");
 	strbuf_add_sv(&caller, mark->roles);
 	strbuf_add_c(&caller, '}');
 	grants_lock(g);
@@ -322,7 +325,7 @@ void grants_leave(struct grants *g, uint64_t grant)
 	grants_unlock(g);
 }
 
-void grants_on_change(void *ctx, const char *app, int64_t user_id)
+void grants_on_change(void *ctx, const char *app, const char *user_id)
 {
 	struct grants *g = ctx;
 	const struct holder *h;
@@ -391,8 +394,8 @@ static void asking_app_free_locked(struct grants *g, struct asking_app *a) NEEDS
 static void grant_log_unchecked(const struct grant *one, const struct authorize_answer *a)
 {
 	log_gated(&unchecked,
-		  "app %s: user %" PRId64
-		  " keeps %s: whether a channel rule still allows it is not known (%s)",
+		  "app %s: user %s keeps %s: whether a channel rule still allows it is not "
+		  "known (%s)",
 		  one->app->id, one->holder->user_id, one->channel,
 		  !a->failure	       ? "its predicate failed"
 		  : a->is_in_predicate ? "its predicate did not answer in time"
@@ -519,8 +522,7 @@ static void grants_pump(struct grants *g)
 		g->is_pumping = true;
 		while ((one = grants_next_locked(g))) {
 			const struct authorize_question q = { one->app, one->caller, one->channel,
-							      one->holder->user_id,
-							      !one->is_asking };
+							      one->holder->user, !one->is_asking };
 
 			grants_unlock(g);
 			authorize_check(g->authorizer, &q, on_grant_verdict, one);

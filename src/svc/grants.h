@@ -34,7 +34,7 @@ uint64_t grants_join(struct grants *g, struct app *app, struct str_view channel,
 void grants_leave(struct grants *g, uint64_t grant);
 
 /* What struct authorizer_conf has as on_change.  Checks nothing yet: grants_tick() does. */
-void grants_on_change(void *g, const char *app, int64_t user_id);
+void grants_on_change(void *g, const char *app, const char *user_id);
 /* Checks what is due.  One thread calls it, a few times a second.  now: mono. */
 void grants_tick(struct grants *g, usec_t now);
 #endif

@@ -121,16 +121,17 @@ static const char *heartbeat_queue(const struct heartbeat_services *s,
 const char *heartbeat_take(const struct heartbeat_services *s, const struct heartbeat_socket *from,
 			   struct str_view text)
 {
-	struct presence_db_heartbeat beat = { .user_id = sockets_user(s->sockets, from->id) };
+	char user_id[USER_ID_SIZE];
+	struct presence_db_heartbeat beat = { .user_id = user_id };
 	struct str_view number;
 	const char *fault;
 	char *info = NULL;
 	json_t *data;
 
-	if (!beat.user_id)
+	if (!sockets_user(s->sockets, from->id, user_id))
 		return REFUSED "it is not known whose connection this is: sign in, join a presence "
 			       "channel, or subscribe with an authorization of this server first; "
-			       "the user's id must be a positive integer";
+			       "the user's id must be one of the type sync.user_id";
 	data = text.len ? json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, NULL)
 			: json_object();
 	fault = data && json_find_inexact(text, &number) ? REFUSED

@@ -8,7 +8,6 @@
  * fails that user's heartbeat only.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <pthread.h>
 #include "base/clock.h"
@@ -27,14 +26,15 @@
 #define RETRY_US	  USEC_PER_SEC
 #define SOCKETS_MAX	  20 /* of a user; presence_sockets() of SQL keeps as many */
 
-struct user_key {
-	int64_t id;
+struct presence_key {
+	struct user_key id;
 	uint64_t app; /* its runtime's number */
 };
 
 /* A user with at least one socket: how many memberships the directory has of it. */
 struct user {
-	struct user_key key;
+	struct presence_key key;
+	char *id; /* heap */
 	struct app *app;
 	unsigned count;
 };
@@ -48,7 +48,8 @@ struct waiter {
 /* What a batch writes about a user. */
 struct entry {
 	struct entry *next;
-	struct user_key key;
+	struct presence_key key;
+	char *id;
 	struct app *app;
 	char *status; /* of a heartbeat; NULL: there was none, the user has a connection */
 	char *location, *info, *name, *avatar;
@@ -117,30 +118,31 @@ static const struct pg_statement expire_statement = {
 	.takes_locks = true,
 };
 
-static struct str_view user_key_view(const struct user_key *k)
+static struct str_view presence_key_view(const struct presence_key *k)
 {
 	return sv_n((const char *)k, sizeof(*k));
 }
 
-static struct user_key user_key_of(const struct app *app, int64_t id)
+static struct presence_key presence_key_of(const struct app *app, const char *id)
 {
-	return (struct user_key){ id, app->runtime->number };
+	return (struct presence_key){ user_key_of(id), app->runtime->number };
 }
 
 /* ---- entries --------------------------------------------------------------- */
 
-static struct entry *presence_entry_of_locked(struct presence_db *p, struct app *app, int64_t id)
-	NEEDS_LOCK(presence_held)
+static struct entry *presence_entry_of_locked(struct presence_db *p, struct app *app,
+					      const char *id) NEEDS_LOCK(presence_held)
 {
-	struct user_key key = user_key_of(app, id);
-	struct entry *e = map_get(&p->waiting, user_key_view(&key));
+	struct presence_key key = presence_key_of(app, id);
+	struct entry *e = map_get(&p->waiting, presence_key_view(&key));
 
 	if (e)
 		return e;
 	e = xcalloc(1, sizeof(*e));
 	e->key = key;
+	e->id = xstrdup(id);
 	e->app = app_ref(app);
-	map_put(&p->waiting, user_key_view(&e->key), e);
+	map_put(&p->waiting, presence_key_view(&e->key), e);
 	if (p->tail)
 		p->tail->next = e;
 	else
@@ -161,6 +163,7 @@ static void presence_entry_end(struct entry *e, const struct pg_answer *a,
 		free(w);
 	}
 	app_unref(e->app);
+	free(e->id);
 	free(e->status);
 	free(e->location);
 	free(e->info);
@@ -254,14 +257,14 @@ void presence_db_heartbeat(struct presence_db *p, const struct presence_db_heart
 
 int presence_db_post(struct presence_db *p, const struct presence_db_heartbeat *beat)
 {
-	struct user_key key = user_key_of(beat->app, beat->user_id);
+	struct presence_key key = presence_key_of(beat->app, beat->user_id);
 	int rc = 0;
 
 	presence_lock(p);
 	if (p->is_stopped)
 		rc = -ECANCELED;
 	else if (p->waiting.used >= p->conf->max_waiting &&
-		 !map_get(&p->waiting, user_key_view(&key)))
+		 !map_get(&p->waiting, presence_key_view(&key)))
 		rc = -EAGAIN;
 	else
 		presence_take_heartbeat_locked(p, beat);
@@ -271,11 +274,11 @@ int presence_db_post(struct presence_db *p, const struct presence_db_heartbeat *
 
 /* ---- sockets ---------------------------------------------------------------- */
 
-static void presence_user_came_locked(struct presence_db *p, struct app *app, int64_t id)
+static void presence_user_came_locked(struct presence_db *p, struct app *app, const char *id)
 	NEEDS_LOCK(presence_held)
 {
-	struct user_key key = user_key_of(app, id);
-	struct user *u = map_get(&p->users, user_key_view(&key));
+	struct presence_key key = presence_key_of(app, id);
+	struct user *u = map_get(&p->users, presence_key_view(&key));
 	struct entry *e;
 
 	if (u) {
@@ -283,8 +286,8 @@ static void presence_user_came_locked(struct presence_db *p, struct app *app, in
 		return;
 	}
 	u = xmalloc(sizeof(*u));
-	*u = (struct user){ key, app_ref(app), 1 };
-	map_put(&p->users, user_key_view(&u->key), u);
+	*u = (struct user){ key, xstrdup(id), app_ref(app), 1 };
+	map_put(&p->users, presence_key_view(&u->key), u);
 	e = presence_entry_of_locked(p, app, id);
 	e->has_come = true;
 	e->has_gone = false;
@@ -293,19 +296,20 @@ static void presence_user_came_locked(struct presence_db *p, struct app *app, in
 static void presence_db_user_free(struct user *u)
 {
 	app_unref(u->app);
+	free(u->id);
 	free(u);
 }
 
-static void presence_user_left_locked(struct presence_db *p, const struct app *app, int64_t id)
+static void presence_user_left_locked(struct presence_db *p, const struct app *app, const char *id)
 	NEEDS_LOCK(presence_held)
 {
-	struct user_key key = user_key_of(app, id);
-	struct user *u = map_get(&p->users, user_key_view(&key));
+	struct presence_key key = presence_key_of(app, id);
+	struct user *u = map_get(&p->users, presence_key_view(&key));
 	struct entry *e;
 
 	if (!u || --u->count)
 		return;
-	map_del(&p->users, user_key_view(&key));
+	map_del(&p->users, presence_key_view(&key));
 	e = presence_entry_of_locked(p, u->app, id);
 	e->has_gone = true;
 	e->has_come = false;
@@ -315,16 +319,16 @@ static void presence_user_left_locked(struct presence_db *p, const struct app *a
 void presence_db_on_user(void *ctx, struct app *app, struct str_view user_id, bool is_here)
 {
 	struct presence_db *p = ctx;
-	uint64_t id;
+	char id[USER_ID_SIZE];
 
 	/* Other ids are none of the users that the tables know. */
-	if (!sv_to_u64(user_id, INT64_MAX, &id) || !id)
+	if (!user_id_read(user_id, id))
 		return;
 	presence_lock(p);
 	if (is_here)
-		presence_user_came_locked(p, app, (int64_t)id);
+		presence_user_came_locked(p, app, id);
 	else
-		presence_user_left_locked(p, app, (int64_t)id);
+		presence_user_left_locked(p, app, id);
 	presence_unlock(p);
 }
 
@@ -340,7 +344,7 @@ static void presence_feed_locked(struct presence_db *p) NEEDS_LOCK(presence_held
 	p->feed_at = now + p->feed_every;
 	p->is_fed = true;
 	while ((u = map_next(&p->users, &at)))
-		presence_entry_of_locked(p, u->app, u->key.id);
+		presence_entry_of_locked(p, u->app, u->id);
 }
 
 /* ---- batches ------------------------------------------------------------------ */
@@ -362,7 +366,7 @@ static struct batch *presence_take_batch_locked(struct presence_db *p) NEEDS_LOC
 		p->head = e->next;
 		e->next = NULL;
 		if (!e->is_alone)
-			map_del(&p->waiting, user_key_view(&e->key));
+			map_del(&p->waiting, presence_key_view(&e->key));
 		*last = e;
 		last = &e->next;
 		b->n++;
@@ -385,7 +389,8 @@ static void batch_add_user(struct strbuf *b, const struct entry *e)
 {
 	strbuf_add_str(b, b->len ? ",{\"app\":" : "[{\"app\":");
 	strbuf_add_json(b, sv(e->app->id));
-	strbuf_addf(b, ",\"id\":%" PRId64, e->key.id);
+	strbuf_add_str(b, ",\"id\":");
+	user_id_add_json(b, e->id);
 }
 
 /* Whether the batch writes the user as present, or with its heartbeat's status. */
@@ -537,8 +542,8 @@ static void batch_end_entries(struct batch *b, const struct pg_answer *a)
 		said.status = e->status;
 		said.unread = batch_unread_at(unread, place);
 		if (a->rc == -EINVAL && !e->waiters)
-			log_error("presence: the database refused user %" PRId64 " of app %s: %s",
-				  e->key.id, e->app->id, pg_answer_message(a));
+			log_error("presence: the database refused user %s of app %s: %s", e->id,
+				  e->app->id, pg_answer_message(a));
 		presence_entry_end(e, a, a->rc ? NULL : &said);
 	}
 	json_decref(unread);

@@ -18,7 +18,7 @@ struct presence_db;
 
 struct presence_db_heartbeat {
 	struct app *app;
-	int64_t user_id;
+	const char *user_id;	     /* as user_id_read() gave it */
 	const char *status;	     /* online, away, busy or offline */
 	const char *location, *info; /* info: JSON text; NULL: as it was */
 	const char *name, *avatar;   /* NULL: as it was */

@@ -18,7 +18,7 @@
 struct quota_user {
 	struct {
 		uint64_t app; /* its runtime's number */
-		int64_t id;
+		struct user_key id;
 	} key;
 	unsigned n_open;
 	uint64_t requests, bytes, day; /* core/limit.h; day: units of DAY_UNIT bytes */
@@ -78,9 +78,10 @@ static void quotas_walk_locked(struct quotas *q, usec_t now) NEEDS_LOCK(quotas_h
 }
 
 static struct quota_user *quotas_user_locked(struct quotas *q, const struct app *app,
-					     int64_t user_id, usec_t now) NEEDS_LOCK(quotas_held)
+					     struct user_key user, usec_t now)
+	NEEDS_LOCK(quotas_held)
 {
-	struct quota_user wanted = { .key = { app->runtime->number, user_id } };
+	struct quota_user wanted = { .key = { app->runtime->number, user } };
 	struct quota_user *u = map_get(&q->users, quota_user_key(&wanted));
 
 	if (u)
@@ -133,12 +134,12 @@ static struct quota_refusal quotas_take_requests_locked(struct quota_user *u, co
 }
 
 static struct quota_refusal quotas_begin_user_locked(struct quotas *q, const struct app *app,
-						     int64_t user_id, size_t bytes)
+						     struct user_key user, size_t bytes)
 	NEEDS_LOCK(quotas_held)
 {
 	unsigned max_open = q->conf->max_user_calls;
 	usec_t now = clock_mono();
-	struct quota_user *u = quotas_user_locked(q, app, user_id, now);
+	struct quota_user *u = quotas_user_locked(q, app, user, now);
 	struct quota_refusal refusal = { NULL, 0 };
 
 	if (max_open && u->n_open >= max_open)
@@ -151,7 +152,7 @@ static struct quota_refusal quotas_begin_user_locked(struct quotas *q, const str
 	return refusal;
 }
 
-struct quota_refusal quotas_begin(struct quotas *q, const struct app *app, int64_t user_id,
+struct quota_refusal quotas_begin(struct quotas *q, const struct app *app, struct user_key user,
 				  size_t bytes)
 {
 	unsigned max = q->conf->max_app_calls;
@@ -159,9 +160,9 @@ struct quota_refusal quotas_begin(struct quotas *q, const struct app *app, int64
 
 	if (atomic_fetch_add(&app->runtime->sync_calls, 1) >= max && max)
 		refusal = (struct quota_refusal){ "sync.max_app_calls", max };
-	if (!refusal.option && user_id) {
+	if (!refusal.option && user_key_is_set(user)) {
 		quotas_lock(q);
-		refusal = quotas_begin_user_locked(q, app, user_id, bytes);
+		refusal = quotas_begin_user_locked(q, app, user, bytes);
 		quotas_unlock(q);
 	}
 	if (refusal.option)
@@ -169,12 +170,12 @@ struct quota_refusal quotas_begin(struct quotas *q, const struct app *app, int64
 	return refusal;
 }
 
-void quotas_end(struct quotas *q, const struct app *app, int64_t user_id)
+void quotas_end(struct quotas *q, const struct app *app, struct user_key user)
 {
-	struct quota_user wanted = { .key = { app->runtime->number, user_id } }, *u;
+	struct quota_user wanted = { .key = { app->runtime->number, user } }, *u;
 
 	atomic_fetch_sub(&app->runtime->sync_calls, 1);
-	if (!user_id)
+	if (!user_key_is_set(user))
 		return;
 	quotas_lock(q);
 	u = map_get(&q->users, quota_user_key(&wanted));
@@ -186,15 +187,14 @@ void quotas_end(struct quotas *q, const struct app *app, int64_t user_id)
 	quotas_unlock(q);
 }
 
-struct quota_refusal quotas_take(struct quotas *q, const struct app *app, int64_t user_id,
+struct quota_refusal quotas_take(struct quotas *q, const struct app *app, struct user_key user,
 				 unsigned n)
 {
 	usec_t now = clock_mono();
 	struct quota_refusal refusal;
 
 	quotas_lock(q);
-	refusal =
-		quotas_take_requests_locked(quotas_user_locked(q, app, user_id, now), app, n, now);
+	refusal = quotas_take_requests_locked(quotas_user_locked(q, app, user, now), app, n, now);
 	quotas_unlock(q);
 	return refusal;
 }

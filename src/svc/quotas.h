@@ -10,6 +10,7 @@
  * lookup.  Any thread.
  */
 #include "base/annotate.h"
+#include "base/user_id.h"
 #include "conf/conf.h"
 
 struct quotas;
@@ -24,13 +25,13 @@ struct quotas *quotas_new(const struct conf_sync *conf) MUSTCHECK;
 void quotas_free(struct quotas *q); /* NULL is fine */
 
 /*
- * A call of the user (0: of the application's server) with a body of that size.  When it is not
+ * A call of the user (none: of the application's server) with a body of that size.  When it is not
  * refused, quotas_end() must follow.
  */
-struct quota_refusal quotas_begin(struct quotas *q, const struct app *app, int64_t user_id,
+struct quota_refusal quotas_begin(struct quotas *q, const struct app *app, struct user_key user,
 				  size_t bytes) MUSTCHECK;
-void quotas_end(struct quotas *q, const struct app *app, int64_t user_id);
+void quotas_end(struct quotas *q, const struct app *app, struct user_key user);
 /* n further requests of a user within a call that has begun. */
-struct quota_refusal quotas_take(struct quotas *q, const struct app *app, int64_t user_id,
+struct quota_refusal quotas_take(struct quotas *q, const struct app *app, struct user_key user,
 				 unsigned n) MUSTCHECK;
 #endif

@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <stddef.h>
+#include <string.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
 
@@ -13,11 +14,9 @@
 struct socket_slot {
 	uint64_t id; /* 0: free; no connection has this id */
 	uint64_t app;
-	int64_t user; /* 0: not known; USER_OTHER */
+	char *user; /* heap; NULL: not known; "": not an id that the sync API knows */
 	enum user_proof { USER_CLAIMED, USER_MEMBER, USER_SIGNED_IN } proof;
 };
-
-#define USER_OTHER INT64_MIN /* an id that is not a number */
 
 /* For clang: this thread holds the lock of a shard. */
 static struct TSA(capability("mutex")) sockets_held {
@@ -95,6 +94,7 @@ void sockets_add(struct sockets *s, uint64_t id, uint64_t app)
 		socket_shard_grow_locked(sh);
 	i = socket_find_locked(sh, id);
 	sh->used += !sh->slots[i].id;
+	free(sh->slots[i].user);
 	sh->slots[i] = (struct socket_slot){ .id = id, .app = app };
 	socket_shard_unlock(sh);
 }
@@ -112,7 +112,7 @@ static void socket_shard_clear_locked(struct socket_shard *sh, size_t hole) NEED
 		sh->slots[hole] = sh->slots[i];
 		hole = i;
 	}
-	sh->slots[hole].id = 0;
+	sh->slots[hole] = (struct socket_slot){ .id = 0 };
 	sh->used--;
 }
 
@@ -124,18 +124,21 @@ void sockets_remove(struct sockets *s, uint64_t id)
 	if (sh->cap) {
 		size_t i = socket_find_locked(sh, id);
 
-		if (sh->slots[i].id)
+		if (sh->slots[i].id) {
+			free(sh->slots[i].user);
 			socket_shard_clear_locked(sh, i);
+		}
 	}
 	socket_shard_unlock(sh);
 }
 
 /* The stronger proof counts; of two that are equal, the first. */
-static void socket_set_user(struct socket_slot *slot, int64_t user, enum user_proof proof)
+static void socket_set_user(struct socket_slot *slot, const char *user, enum user_proof proof)
 {
 	if (slot->user && slot->proof >= proof)
 		return;
-	slot->user = user;
+	free(slot->user);
+	slot->user = xstrdup(user);
 	slot->proof = proof;
 }
 
@@ -152,18 +155,18 @@ void sockets_identify(struct sockets *s, uint64_t id, struct str_view user_id, b
 {
 	struct socket_shard *sh = socket_shard_of(s, id);
 	struct socket_slot *slot;
-	uint64_t user;
+	char user[USER_ID_SIZE];
 
-	if (!sv_to_u64(user_id, INT64_MAX, &user) || !user)
-		user = (uint64_t)USER_OTHER;
+	if (!user_id_read(user_id, user))
+		user[0] = '\0';
 	socket_shard_lock(sh);
 	slot = socket_get_locked(sh, id);
 	if (slot)
-		socket_set_user(slot, (int64_t)user, is_signin ? USER_SIGNED_IN : USER_MEMBER);
+		socket_set_user(slot, user, is_signin ? USER_SIGNED_IN : USER_MEMBER);
 	socket_shard_unlock(sh);
 }
 
-void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id)
+void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, const char *user_id)
 {
 	struct socket_shard *sh = socket_shard_of(s, id);
 	struct socket_slot *slot;
@@ -175,22 +178,23 @@ void sockets_claim(struct sockets *s, uint64_t id, uint64_t app, int64_t user_id
 	socket_shard_unlock(sh);
 }
 
-int64_t sockets_user(struct sockets *s, uint64_t id)
+bool sockets_user(struct sockets *s, uint64_t id, char out[USER_ID_SIZE])
 {
 	struct socket_shard *sh = socket_shard_of(s, id);
 	const struct socket_slot *slot;
-	int64_t user;
 
 	socket_shard_lock(sh);
 	slot = socket_get_locked(sh, id);
-	user = slot && slot->user != USER_OTHER ? slot->user : 0;
+	str_copy(out, USER_ID_SIZE, sv(slot && slot->user ? slot->user : ""));
 	socket_shard_unlock(sh);
-	return user;
+	return *out;
 }
 
-bool sockets_is_of(struct sockets *s, uint64_t id, int64_t user_id)
+bool sockets_is_of(struct sockets *s, uint64_t id, const char *user_id)
 {
-	return user_id && sockets_user(s, id) == user_id;
+	char user[USER_ID_SIZE];
+
+	return sockets_user(s, id, user) && strcmp(user, user_id) == 0;
 }
 
 bool sockets_has(struct sockets *s, uint64_t id, uint64_t app)
@@ -231,6 +235,8 @@ void sockets_free(struct sockets *s) NO_TSA /* no other thread has it any more *
 	if (!s)
 		return;
 	for (size_t i = 0; i < SHARDS; i++) {
+		for (size_t at = 0; at < s->shards[i].cap; at++)
+			free(s->shards[i].slots[at].user);
 		free(s->shards[i].slots);
 		pthread_mutex_destroy(&s->shards[i].lock);
 	}

@@ -19,16 +19,10 @@ void grant_mark_add(struct strbuf *b, const struct grant_mark *m)
 	strbuf_add_c(b, '}');
 }
 
-/* A number in quotes. */
-static bool grant_read_id(struct str_view value, int64_t *out)
+/* An id in quotes; none has a character that is escaped in JSON. */
+static bool grant_read_id(struct str_view value, char out[USER_ID_SIZE])
 {
-	uint64_t id;
-
-	if (json_kind(value) != '"' ||
-	    !sv_to_u64(sv_n(value.ptr + 1, value.len - 2), INT64_MAX, &id) || !id)
-		return false;
-	*out = (int64_t)id;
-	return true;
+	return json_kind(value) == '"' && user_id_read(sv_n(value.ptr + 1, value.len - 2), out);
 }
 
 bool grant_mark_parse(struct str_view channel_data, struct grant_mark *out)
@@ -42,7 +36,7 @@ bool grant_mark_parse(struct str_view channel_data, struct grant_mark *out)
 		return false;
 	out->roles = json_member(mark, SV("roles"));
 	return json_kind(out->roles) == '[' &&
-	       grant_read_id(json_member(data, SV("user_id")), &out->user_id) &&
+	       grant_read_id(json_member(data, SV("user_id")), out->user_id) &&
 	       sv_to_u64(json_member(mark, SV("as_of")), UINT64_MAX, &out->as_of) &&
 	       sv_to_u64(json_member(mark, SV("at")), GRANT_EXP_MAX, &out->at) &&
 	       sv_to_u64(json_member(mark, SV("exp")), GRANT_EXP_MAX, &out->exp);

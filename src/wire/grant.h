@@ -12,12 +12,13 @@
 #include <stdint.h>
 #include "base/annotate.h"
 #include "base/str.h"
+#include "base/user_id.h"
 
 /* Limit for times, so that adding to them cannot overflow. */
 #define GRANT_EXP_MAX (UINT64_MAX >> 1)
 
 struct grant_mark {
-	int64_t user_id;
+	char user_id[USER_ID_SIZE];
 	struct str_view roles; /* JSON: the list of the user's token */
 	uint64_t as_of;	       /* authorize_generation() of the verdict */
 	uint64_t at;	       /* when the verdict was requested: microseconds since 1970 */

@@ -110,16 +110,27 @@ static enum jwt_verdict jwt_check_times(const json_t *claims, usec_t now, usec_t
 	return JWT_OK;
 }
 
-static bool jwt_read_subject(const json_t *v, int64_t *out)
+static bool jwt_read_subject(const json_t *v, char out[USER_ID_SIZE])
 {
-	uint64_t id = 0;
+	char digits[24];
 
-	if (json_is_integer(v) && json_integer_value(v) > 0)
-		id = (uint64_t)json_integer_value(v);
-	else if (!json_is_string(v) || !sv_to_u64(sv(json_string_value(v)), INT64_MAX, &id))
-		return false;
-	*out = (int64_t)id;
-	return id > 0;
+	if (!json_is_integer(v))
+		return json_is_string(v) &&
+		       user_id_read(sv_n(json_string_value(v), json_string_length(v)), out);
+	snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+	return user_id_read(sv(digits), out);
+}
+
+static json_t *jwt_user_id(const char *id)
+{
+	struct strbuf text;
+	json_t *v;
+
+	strbuf_init(&text, USER_ID_SIZE + 8);
+	user_id_add_json(&text, id);
+	v = json_loadb(text.ptr, text.len, JSON_DECODE_ANY, NULL);
+	strbuf_release(&text);
+	return v;
 }
 
 static bool jwt_copy_text(json_t *to, const json_t *claims, const char *name, size_t max)
@@ -153,9 +164,9 @@ static enum jwt_verdict jwt_read_user(const json_t *claims, struct jwt_user *out
 	enum jwt_verdict v = JWT_OK;
 	json_t *user = json_object();
 
-	if (!jwt_read_subject(json_object_get(claims, "sub"), &out->id))
+	if (!jwt_read_subject(json_object_get(claims, "sub"), out->id))
 		v = JWT_BAD_SUBJECT;
-	else if (json_object_set_new(user, "id", json_integer(out->id)) ||
+	else if (json_object_set_new(user, "id", jwt_user_id(out->id)) ||
 		 !jwt_copy_text(user, claims, "name", NAME_MAX_BYTES) ||
 		 !jwt_copy_text(user, claims, "avatar", AVATAR_MAX_BYTES) ||
 		 !jwt_copy_roles(user, claims))
@@ -203,7 +214,7 @@ enum jwt_verdict jwt_check(struct str_view token, const struct str_view *keys, s
 	json_t *claims = NULL;
 	jwt_t *jwt;
 
-	*out = (struct jwt_user){ .id = 0 };
+	*out = (struct jwt_user){ .json = NULL };
 	if (v != JWT_OK)
 		return v;
 	jwt = jwt_verify(token, keys, n_keys);

@@ -8,14 +8,15 @@
 #include "base/annotate.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/user_id.h"
 
 #define JWT_LEEWAY_US (30 * USEC_PER_SEC) /* between the issuer's clock and ours */
 #define JWT_MAX_BYTES 8192
 
 struct jwt_user {
-	int64_t id;	/* sub */
-	char *json;	/* {"id","name"?,"avatar"?,"roles"}, compact; heap */
-	usec_t expires; /* wall */
+	char id[USER_ID_SIZE]; /* sub */
+	char *json;	       /* {"id","name"?,"avatar"?,"roles"}, compact; heap */
+	usec_t expires;	       /* wall */
 };
 
 enum jwt_verdict {
@@ -27,7 +28,7 @@ enum jwt_verdict {
 	JWT_BAD_TIME, /* exp, nbf or iat is not a number of seconds */
 	JWT_EXPIRED,
 	JWT_NOT_YET,	 /* nbf, or iat, is in the future */
-	JWT_BAD_SUBJECT, /* sub is not a positive integer */
+	JWT_BAD_SUBJECT, /* sub is not an id of a user */
 	JWT_BAD_CLAIM,	 /* name, avatar or roles of another type, or too long */
 };
 

@@ -83,12 +83,14 @@ static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_
 	t->n++;
 }
 
-static void beat(int64_t id, const char *status, const char *location, struct tally *t)
+static void beat(int id, const char *status, const char *location, struct tally *t)
 {
+	char user_id[USER_ID_SIZE];
 	struct presence_db_heartbeat b = {
-		.app = app, .user_id = id, .status = status, .location = location
+		.app = app, .user_id = user_id, .status = status, .location = location
 	};
 
+	snprintf(user_id, sizeof(user_id), "%d", id);
 	presence_db_heartbeat(presence, &b, on_beat, t);
 }
 

@@ -16,7 +16,7 @@ static struct job *put(uint64_t app, int64_t user, bool locks)
 {
 	struct job *j = calloc(1, sizeof(*j));
 
-	j->owner = (struct pg_owner){ app, user };
+	j->owner = (struct pg_owner){ app, { { (uint64_t)user, 0 } } };
 	j->locks = locks;
 	turns_put(&turns, &j->turn, j->owner, locks);
 	return j;
@@ -116,7 +116,7 @@ START_TEST(a_user_occupies_a_quarter_of_the_connections_at_most)
 	ck_assert_ptr_nonnull(taken[n++]);
 	put(1, 8, false);
 	taken[n] = take();
-	ck_assert_int_eq(taken[n++]->owner.user, 8);
+	ck_assert_int_eq(taken[n++]->owner.user.words[0], 8);
 	finish(taken, n);
 }
 END_TEST
@@ -164,7 +164,7 @@ END_TEST
 
 static bool has_odd_user(const struct turn *t, usec_t now UNUSED)
 {
-	return ((const struct job *)t)->owner.user % 2;
+	return ((const struct job *)t)->owner.user.words[0] % 2;
 }
 
 START_TEST(due_jobs_end_and_the_others_stay)
@@ -179,7 +179,7 @@ START_TEST(due_jobs_end_and_the_others_stay)
 	ck_assert_uint_eq(n_ended, 10);
 	ck_assert_uint_eq(take_all(taken, 64), 10);
 	for (int i = 0; i < 10; i++)
-		ck_assert_int_eq(taken[i]->owner.user % 2, 0);
+		ck_assert_int_eq(taken[i]->owner.user.words[0] % 2, 0);
 	finish(taken, 10);
 }
 END_TEST

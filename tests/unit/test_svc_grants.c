@@ -48,13 +48,13 @@ static void teardown(void)
 	app_unref(app);
 }
 
-static uint64_t join(const char *channel, int64_t user_id, const char *roles)
+static uint64_t join(const char *channel, unsigned user_id, const char *roles)
 {
-	const struct grant_mark mark = { .user_id = user_id,
-					 .roles = sv(roles),
-					 .as_of = authorize_generation(authorizer) };
-	uint64_t id = grants_join(grants, app, sv(channel), &mark);
+	struct grant_mark mark = { .roles = sv(roles), .as_of = authorize_generation(authorizer) };
+	uint64_t id;
 
+	snprintf(mark.user_id, sizeof(mark.user_id), "%u", user_id);
+	id = grants_join(grants, app, sv(channel), &mark);
 	ck_assert_uint_ne(id, 0);
 	ck_assert_uint_lt(n_joined, ARRAY_SIZE(joined));
 	joined[n_joined++] = id;

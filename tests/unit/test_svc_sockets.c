@@ -43,27 +43,27 @@ START_TEST(a_socket_is_that_of_the_user_with_the_best_proof)
 {
 	struct sockets *s = sockets_new();
 
-	sockets_claim(s, 5, 1, 7); /* not open */
+	sockets_claim(s, 5, 1, "7"); /* not open */
 	sockets_add(s, 5, 1);
-	ck_assert(!sockets_is_of(s, 5, 7));
-	ck_assert(!sockets_is_of(s, 5, 0));
-	sockets_claim(s, 5, 2, 7); /* of another application */
-	ck_assert(!sockets_is_of(s, 5, 7));
-	sockets_claim(s, 5, 1, 7);
-	sockets_claim(s, 5, 1, 8);
-	ck_assert(sockets_is_of(s, 5, 7) && !sockets_is_of(s, 5, 8));
+	ck_assert(!sockets_is_of(s, 5, "7"));
+	ck_assert(!sockets_is_of(s, 5, ""));
+	sockets_claim(s, 5, 2, "7"); /* of another application */
+	ck_assert(!sockets_is_of(s, 5, "7"));
+	sockets_claim(s, 5, 1, "7");
+	sockets_claim(s, 5, 1, "8");
+	ck_assert(sockets_is_of(s, 5, "7") && !sockets_is_of(s, 5, "8"));
 	sockets_identify(s, 5, SV("8"), false);
-	sockets_claim(s, 5, 1, 7);
-	ck_assert(sockets_is_of(s, 5, 8) && !sockets_is_of(s, 5, 7));
+	sockets_claim(s, 5, 1, "7");
+	ck_assert(sockets_is_of(s, 5, "8") && !sockets_is_of(s, 5, "7"));
 	sockets_identify(s, 5, SV("9"), true);
 	sockets_identify(s, 5, SV("8"), false);
-	ck_assert(sockets_is_of(s, 5, 9) && !sockets_is_of(s, 5, 8));
+	ck_assert(sockets_is_of(s, 5, "9") && !sockets_is_of(s, 5, "8"));
 	sockets_add(s, 6, 1);
 	sockets_identify(s, 6, SV("ada"), false);
-	sockets_claim(s, 6, 1, 7);
-	ck_assert(!sockets_is_of(s, 6, 7) && !sockets_is_of(s, 6, 0));
+	sockets_claim(s, 6, 1, "7");
+	ck_assert(!sockets_is_of(s, 6, "7") && !sockets_is_of(s, 6, ""));
 	sockets_remove(s, 5);
-	ck_assert(!sockets_is_of(s, 5, 9));
+	ck_assert(!sockets_is_of(s, 5, "9"));
 	sockets_free(s);
 }
 END_TEST

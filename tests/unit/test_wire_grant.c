@@ -17,7 +17,7 @@ START_TEST(what_was_added_is_parsed)
 	grant_mark_add(&b, &given);
 	strbuf_add_c(&b, '}');
 	ck_assert(grant_mark_parse(strbuf_view(&b), &read));
-	ck_assert_int_eq(read.user_id, 7);
+	ck_assert_str_eq(read.user_id, "7");
 	ck_assert(sv_eq(read.roles, given.roles));
 	ck_assert(read.as_of == given.as_of);
 	ck_assert(read.at == given.at);

@@ -60,7 +60,7 @@ START_TEST(a_good_token_gives_its_user)
 				    "\"roles\":[\"admin\"],\"extra\":1}",
 				    SECRET, SECRET, &user),
 			 JWT_OK);
-	ck_assert_int_eq(user.id, 7);
+	ck_assert_str_eq(user.id, "7");
 	ck_assert_str_eq(user.json, "{\"id\":7,\"name\":\"Ada\",\"roles\":[\"admin\"]}");
 	ck_assert_int_eq(user.expires, 1700000060 * USEC_PER_SEC);
 	jwt_user_release(&user);

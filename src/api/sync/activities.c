@@ -63,7 +63,7 @@ static void activities_run_placed(struct sync_call *sc)
 	  .choices = "global|client|project|user|subject|type|mine" },			\
 	{ .name = "client_id", .type = FIELD_ID },					\
 	{ .name = "project_id", .type = FIELD_ID },					\
-	{ .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },		\
+	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_ANY_USER },		\
 	TYPE_NAME("subject_type"),							\
 	{ .name = "subject_id", .type = FIELD_ID },					\
 	TYPE_NAME("type")

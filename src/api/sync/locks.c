@@ -131,7 +131,7 @@ struct sync_action sync_lock_request = {
 static const struct sync_field grant_fields[] = {
 	LOCK,
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
-	{ .name = "to", .type = FIELD_INT, .flags = FIELD_REQUIRED, .min = 1, .max = INT64_MAX },
+	{ .name = "to", .type = FIELD_USER, .flags = FIELD_REQUIRED | FIELD_ANY_USER },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
 	{ .name = "socket_id", .type = FIELD_SOCKET, .flags = FIELD_OWN },
 };
@@ -145,7 +145,7 @@ struct sync_action sync_lock_grant = {
 static const struct sync_field refuse_fields[] = {
 	LOCK,
 	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_REQUIRED },
-	{ .name = "to", .type = FIELD_INT, .flags = FIELD_REQUIRED, .min = 1, .max = INT64_MAX },
+	{ .name = "to", .type = FIELD_USER, .flags = FIELD_REQUIRED | FIELD_ANY_USER },
 	{ .name = "token", .type = FIELD_INT, .min = 1, .max = TOKEN_MAX },
 	{ .name = "reason", .type = FIELD_TEXT, .min = 1, .max = 255 },
 };
@@ -187,7 +187,7 @@ static const struct sync_field list_fields[] = {
 	{ .name = "resource_type", .type = FIELD_ID },
 	{ .name = "resource_id", .type = FIELD_ID },
 	{ .name = "field", .type = FIELD_TEXT, .min = 1, .max = 64 },
-	{ .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
+	{ .name = "user_id", .type = FIELD_USER, .flags = FIELD_ANY_USER },
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
 	{ .name = "cursor", .type = FIELD_TEXT, .min = 1 },
 };

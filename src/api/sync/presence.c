@@ -55,11 +55,12 @@ static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_
 		return;
 	}
 	strbuf_init(&body, 160);
+	strbuf_add_str(&body, "{\"user_id\":");
+	user_id_add_json(&body, sc->values[BEAT_USER_ID].text);
 	strbuf_addf(&body,
-		    "{\"user_id\":%" PRId64 ",\"status\":\"%s\",\"last_seen_at\":\"%s\",\"ttl\":%u,"
+		    ",\"status\":\"%s\",\"last_seen_at\":\"%s\",\"ttl\":%u,"
 		    "\"unread_count\":%" PRId64 "}",
-		    sc->values[BEAT_USER_ID].number, said->status, said->seen_at, said->ttl_s,
-		    said->unread);
+		    said->status, said->seen_at, said->ttl_s, said->unread);
 	sync_reply(sc, 200, &body);
 }
 
@@ -81,8 +82,10 @@ static void presence_post_heartbeat(struct sync_call *sc, const struct presence_
 		return;
 	}
 	strbuf_init(&body, 64);
-	strbuf_addf(&body, "{\"user_id\":%" PRId64 ",\"status\":\"%s\",\"ttl\":%s}", beat->user_id,
-		    beat->status, presence_db_ttl(sc->call.services->presence));
+	strbuf_add_str(&body, "{\"user_id\":");
+	user_id_add_json(&body, beat->user_id);
+	strbuf_addf(&body, ",\"status\":\"%s\",\"ttl\":%s}", beat->status,
+		    presence_db_ttl(sc->call.services->presence));
 	sync_reply(sc, 202, &body);
 }
 
@@ -116,7 +119,7 @@ static void presence_heartbeat(struct sync_call *sc)
 	json_t *user = json_loads(sync_caller_json(sc), 0, NULL);
 	struct presence_db_heartbeat beat = {
 		.app = sc->call.app,
-		.user_id = v[BEAT_USER_ID].number,
+		.user_id = v[BEAT_USER_ID].text,
 		.status = v[BEAT_STATUS].text,
 		.location = v[BEAT_LOCATION].text,
 		.info = info,

@@ -90,7 +90,7 @@ static const struct sync_field viewers_fields[VIEWERS_FIELDS] = {
 	[VIEWERS_TYPE] = { .name = "resource_type", .type = FIELD_TEXT, .min = 1, .max = 64 },
 	[VIEWERS_ID] = { .name = "resource_id", .type = FIELD_ID },
 	[VIEWERS_RESOURCES] = { .name = "resources", .type = FIELD_STRINGS, .min = 1, .max = 100 },
-	[VIEWERS_USER_ID] = { .name = "user_id", .type = FIELD_INT, .min = 1, .max = INT64_MAX },
+	[VIEWERS_USER_ID] = { .name = "user_id", .type = FIELD_USER, .flags = FIELD_ANY_USER },
 	[VIEWERS_LIMIT] = { .name = "limit",
 			    .type = FIELD_INT,
 			    .min = 1,
