@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/log.h"
+#include "base/user_id.h"
 #include "conf/app.h"
 #include "wire/address.h"
 
@@ -78,6 +79,7 @@ struct conf_cluster {
 
 /* The sync API, /api/sync. */
 struct conf_sync {
+	enum user_id_type user_id;	/* of the ids of users */
 	unsigned connections;		/* to the database, of its pool */
 	unsigned max_waiting;		/* requests that wait for the database; more: 503 */
 	unsigned statement_timeout_ms;	/* of one request in the database */

@@ -8,6 +8,7 @@
 #include "conf/conf_table.h"
 
 static const char *const cluster_drivers[] = { "local", "postgres", "redis", NULL };
+static const char *const user_id_types[] = { "bigint", "text", NULL };
 static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
 const char *const durabilities[] = { "commit", "async", "none", NULL };
 static const char *const client_events_from[] = { "none", "members", "all", NULL };
@@ -202,6 +203,10 @@ const struct option conf_options[] = {
 	  .help = "First part of the name of the nodes' channel of notifications, the same on all "
 		  "nodes." },
 
+	{ AT(sync, user_id), .type = OPTION_ENUM, .words = user_id_types, .fallback = "bigint",
+	  .help = "Type of the ids of users in the sync API: bigint, positive integers, or text, 1 to "
+		  "128 letters, digits and -_=@; such as UUIDs and ULIDs. The first start makes the "
+		  "tables with it; afterwards a script converts them." },
 	{ AT(sync, connections), RANGE(2, 32), .fallback = "6",
 	  .help = "Connections to the database that serve /api/sync. An application uses at "
 		  "most all but one of them at a time, and half of them for requests that "

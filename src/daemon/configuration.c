@@ -68,6 +68,7 @@ int start_conf(struct scopewired *d)
 	}
 	configuration_forbid_core_dumps();
 	log_set_level(d->conf->log.level);
+	user_id_set_type(d->conf->sync.user_id);
 	if (configuration_load_tls(&d->conf->server, &d->tls_context, &why))
 		return give_up(EX_CONFIG, why);
 	for (char **note = d->conf->notes; note && *note; note++)

@@ -52,9 +52,10 @@ struct guard {
 	char *conninfo, *password, *schema, *server, *node, *address;
 	char instance[33]; /* a random name of this process */
 	struct bus *bus;
-	bool is_node;	   /* of a cluster; else it uses the database alone */
-	unsigned lease_ms; /* of a node */
-	char *prefix;	   /* cluster.prefix */
+	bool is_node;	     /* of a cluster; else it uses the database alone */
+	unsigned lease_ms;   /* of a node */
+	char *prefix;	     /* cluster.prefix */
+	const char *user_id; /* sync.user_id */
 	bool is_migrate_only;
 	pthread_t thread;
 	struct wake wake;    /* of the guard's thread */
@@ -385,7 +386,7 @@ static int guard_attempt(struct guard *g, char **why)
 	const struct migrate_conf migrate = { .schema = g->schema,
 					      .list = migrations,
 					      .n = migrations_count,
-					      .user_id = "bigint",
+					      .user_id = g->user_id,
 					      .on_wait = guard_set_wait,
 					      .ctx = g,
 					      .lock_wait_s = g->takeover_wait_s };
@@ -638,6 +639,7 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
 	g->is_node = conf->cluster.driver != CLUSTER_LOCAL;
 	g->lease_ms = conf->cluster.lease_ms;
 	g->prefix = xstrdup(conf->cluster.prefix);
+	g->user_id = conf->sync.user_id == USER_ID_TEXT ? "text" : "bigint";
 	g->is_migrate_only = conf->migrate_only;
 	g->conninfo = xstrdup(conninfo);
 	g->password = conf->database.password ? xstrdup(conf->database.password) : NULL;

@@ -94,7 +94,7 @@ test('webhooks about a person that wait or were given up are exported and erased
 
 test('what is not a user or a path is refused with the reason', async (t) => {
 	const { ctl } = await withAdmin(t);
-	assert.match((await ctl(['user', 'export', 'ada'])).error, /"user" must be a number/);
+	assert.match((await ctl(['user', 'export', 'ada'])).error, /"user" must be a user.s id: a positive integer/);
 	assert.match((await ctl(['user', 'export', '7', '--paths', 'a,,b'])).error, /at most 20 paths/);
 	assert.match((await ctl(['user', 'export', '7', '--paths', 'a"b'])).error, /at most 20 paths/);
 	assert.match((await ctl(['user', 'forget', '7'])).error, /user export ID, or user erase ID/);

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { APP, binaries, ini, newDatabase, query, runDaemon, startDaemon,
+import { APP, Sync, binaries, ini, newDatabase, ok, query, runDaemon, startDaemon,
 	tempFolder } from '../lib/harness.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -14,16 +14,16 @@ const inRoot = (...names) => path.join(root, ...names);
 const template = inRoot('sql/upgrade/from_unreleased.sql.in');
 let database, config;
 
-/** The script for the schema, as the build makes it. */
-function script(schema) {
+/** The script for the schema, as the build makes it; from: its template. */
+function script(schema, from = template) {
 	const migrations = fs.readdirSync(inRoot('sql/migrations')).sort()
 		.map((name) => inRoot('sql/migrations', name));
-	return execFileSync('sh', [inRoot('sql/upgrade/make.sh'), template, inRoot('src/pg/locks.h'),
+	return execFileSync('sh', [inRoot('sql/upgrade/make.sh'), from, inRoot('src/pg/locks.h'),
 		...migrations], { encoding: 'utf8', maxBuffer: 1 << 24 }).replaceAll('@SCHEMA@', schema);
 }
 
-const psql = (input, user = database.user) => spawnSync(path.join(binaries(), 'psql'),
-	['-X', '-q', '-h', database.host, '-U', user, '-d', database.name],
+const psql = (input, user = database.user, of = database) => spawnSync(path.join(binaries(), 'psql'),
+	['-X', '-q', '-h', of.host, '-U', user, '-d', of.name],
 	{ input, encoding: 'utf8' });
 const sql = (text, values) => query(database.host, database.name, text, values);
 /** The columns and attributes that are ids of users, by the catalog. */
@@ -31,6 +31,9 @@ const USER_COLUMNS = `SELECT c.oid::regclass AS name, c.relkind, a.attname, t.ty
 	FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid
 	WHERE c.relkind IN ('r', 'c') AND coalesce(nullif(t.typelem, 0), t.oid) = 'user_key'::regtype
 	ORDER BY c.relname, a.attname`;
+/** The functions with their parameters, owners and rights; user_key_base() tells the type. */
+const FUNCTIONS = `SELECT p.oid::regprocedure::text AS name, p.proowner::regrole::text AS owner, p.proacl::text AS rights,
+	obj_description(p.oid) AS comment FROM pg_proc p WHERE p.pronamespace = 'scopewire'::regnamespace ORDER BY 1`;
 const applied = async () => (await sql('SELECT version, name, checksum FROM schema_migrations ORDER BY 1'));
 
 before(async () => {
@@ -152,3 +155,69 @@ for (const [what, how] of Object.entries(RESTORES))
 		await query(other.host, other.name, 'DROP SCHEMA scopewire CASCADE');
 		await startDaemon({ database: other }, t);
 	});
+
+/** Rows in every table that has ids of users; the answers that show them. */
+async function fill(server, user) {
+	const note = { resource_type: 'note', resource_id: 1 };
+	ok(await server.put('users/7', { name: 'Ada', roles: ['staff'] }));
+	ok(await server.post('heartbeat', { user_id: 7, location: '/home' }));
+	ok(await server.post('start-viewing', { ...note, user_id: 7 }));
+	ok(await server.post('locks', { ...note, user_id: 7, ttl: 600 }));
+	ok(await server.post('locks/request', { ...note, user_id: 8, wait: 300 }));
+	ok(await server.post('notifications', { to: 7, title: 'Due' }), 201);
+	const { activity } = ok(await server.post('activities', { type: 'paid', user_id: 7 }), 201);
+	ok(await server.post('activities/read', { reader_id: 7, up_to: activity.id }));
+	for (const who of [server, user])
+		ok(await who.post('changes', { client_id: 'c', mutations: [{ mutation_id: 'm', ...note, op: 'upsert', data: {},
+			expected_version: null }] }));
+}
+
+async function shown(server) {
+	const note = { resource_type: 'note', resource_id: 1 };
+	const { viewers } = ok(await server.get('viewers', note)), { lock } = ok(await server.get('locks', note));
+	const { users } = ok(await server.get('online-users')), { notifications } = ok(await server.get('notifications', { user_id: 7 }));
+	const { changes } = ok(await server.get('changes')), { activities, unread } = ok(await server.get('activities', { reader_id: 7 }));
+	return { id: ok(await server.get('users/7')).user.id, viewer: viewers[0].user_id, holder: lock.user_id,
+		wants: lock.requests[0].user_id, online: users.map((u) => u.user_id), notifications: notifications.length,
+		by: changes[0].updated_by, active: activities[0].user_id, unread,
+		repeated: ok(await server.post('changes', { client_id: 'c', mutations: [{ mutation_id: 'm', resource_type: 'note',
+			resource_id: 1, op: 'upsert', data: {}, expected_version: null }] })).results[0].repeated,
+		may: ok(await server.post('may', { user_id: 7, channels: ['private-own.7', 'private-own.8'] })).results.map((r) => r.allowed) };
+}
+
+test('ids of users are converted by a script, to text and back', async (t) => {
+	const own = await newDatabase();
+	const run = (type) => psql(script('scopewire', inRoot('sql/upgrade/user_id.sql.in')).replaceAll('@USER_ID@', type), own.user, own);
+	const start = (type) => startDaemon({ database: own, sections: { sync: { user_id: type } } }, t);
+	const sqlOf = (text, values) => query(own.host, own.name, text, values);
+	let daemon = await start('bigint');
+	const columns = await sqlOf(USER_COLUMNS), functions = await sqlOf(FUNCTIONS);
+	await sqlOf(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES ('note.{id}', 'anyone', NULL, true),
+		('own.{id}', 'sql', '{user}::text = {id}', false)`);
+	await fill(Sync.server(daemon), Sync.user(daemon, 7));
+	const before_ = await shown(Sync.server(daemon));
+	assert.deepEqual(before_, { id: 7, viewer: 7, holder: 7, wants: 8, online: [7], notifications: 1, by: 7, active: 7,
+		unread: 0, repeated: true, may: [true, false] });
+	assert.match(run('text').stderr, /a daemon uses the schema/);
+	await daemon.stop();
+	assert.match(run('bigint').stderr, /are of the type bigint already/);
+	assert.match(run('uuid').stderr, /uuid is none/);
+
+	const there = run('text');
+	assert.equal(there.stderr, '');
+	assert.deepEqual(await sqlOf(USER_COLUMNS), columns);
+	assert.deepEqual(await sqlOf(FUNCTIONS), functions);
+	daemon = await start('text');
+	assert.deepEqual(await shown(Sync.server(daemon)), { ...before_, id: '7', viewer: '7', holder: '7', wants: '8', online: ['7'],
+		by: '7', active: '7' });
+	ok(await Sync.server(daemon).put('users/01JDY8Q5T3M8W2K4N6P7R9SS71', { name: 'Ida' }));
+	await daemon.stop();
+	const refused = run('bigint');
+	assert.match(refused.stderr, /invalid input syntax for type bigint: "01JDY8Q5T3M8W2K4N6P7R9SS71"/);
+	assert.equal(refused.status, 3);
+	await sqlOf(`DELETE FROM users WHERE name = 'Ida'`);
+
+	assert.equal(run('bigint').stderr, '');
+	assert.deepEqual(await sqlOf(FUNCTIONS), functions);
+	assert.deepEqual(await shown(Sync.server(await start('bigint'))), before_);
+});

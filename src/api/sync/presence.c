@@ -154,7 +154,7 @@ static const struct sync_field online_fields[] = {
 	{ .name = "location_prefix", .type = FIELD_TEXT, .min = 1, .max = 255 },
 	{ .name = "user_ids", .type = FIELD_STRINGS, .max = 200 },
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
-	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 128 },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 300 },
 };
 
 struct sync_action sync_online_users = {

@@ -48,7 +48,7 @@ static const struct sync_field list_fields[] = {
 	{ .name = "ids", .type = FIELD_STRINGS, .max = 200 },
 	{ .name = "role", .type = FIELD_TEXT, .min = 1, .max = 256 },
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 200, .fallback = "50" },
-	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 128 },
+	{ .name = "cursor", .type = FIELD_TEXT, .min = 1, .max = 300 },
 };
 
 struct sync_action sync_users_list = {
