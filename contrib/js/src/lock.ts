@@ -8,7 +8,7 @@ export interface LockRequest {
 	resource_type: string;
 	resource_id: string;
 	field: string | null;
-	user_id: number;
+	user_id: number | string;
 	name: string | null;
 	requested_at: string;
 	expires_at: string;
@@ -18,7 +18,7 @@ export interface Lock {
 	resource_type: string;
 	resource_id: string;
 	field: string | null;
-	user_id: number;
+	user_id: number | string;
 	name: string | null;
 	token: number;
 	ttl: number;
@@ -34,7 +34,7 @@ export interface LockEvents {
 	/** Another user, or another tab of this one, would like to have the lock, which is this tab's. */
 	request: LockRequest;
 	/** The holder keeps the lock. */
-	refused: { user_id: number; name: string | null; reason: string | null };
+	refused: { user_id: number | string; name: string | null; reason: string | null };
 	/** The holder gave the lock to this tab. */
 	granted: Lock;
 }
@@ -147,7 +147,7 @@ export class EditLock extends Emitter<LockEvents> {
 	}
 
 	/** Gives the lock to a user who requested it. */
-	grant(to: number): Promise<void> {
+	grant(to: number | string): Promise<void> {
 		return this.#next(async () => {
 			if (!this.isMine) return;
 			const answer = await this.#post<{ lock: Lock }>('locks/grant', { to, token: this.#token });
@@ -156,7 +156,7 @@ export class EditLock extends Emitter<LockEvents> {
 	}
 
 	/** Keeps the lock. */
-	refuse(to: number, reason?: string): Promise<void> {
+	refuse(to: number | string, reason?: string): Promise<void> {
 		return this.#next(async () => {
 			if (this.isMine) await this.#post('locks/refuse', { to, token: this.#token, ...(reason && { reason }) });
 		});

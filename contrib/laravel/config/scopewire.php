@@ -18,6 +18,9 @@ return [
     // The daemon's server.path, such as /ws; or that of a proxy.
     'path' => env('SCOPEWIRE_PATH', ''),
 
+    // The daemon's sync.user_id: bigint, or text for UUIDs and ULIDs; then ids that are digits stay text.
+    'user_id' => env('SCOPEWIRE_USER_ID', 'bigint'),
+
     // Of encrypted channels: 32 bytes in base64, the daemon's encryption_master_key.
     'encryption_master_key' => env('SCOPEWIRE_ENCRYPTION_MASTER_KEY'),
 

@@ -41,7 +41,10 @@ class ScopewireServiceProvider extends ServiceProvider
             /** @var class-string<Users> $class */
             $class = $app->make(Repository::class)->get('scopewire.users') ?: Users::class;
 
-            return $app->build($class);
+            $users = $app->build($class);
+            $users->idType = $app->make(Repository::class)->get('scopewire.user_id') ?: 'bigint';
+
+            return $users;
         });
         $this->app->singleton(ChannelRules::class);
         $this->app->singleton(EventKeys::class);

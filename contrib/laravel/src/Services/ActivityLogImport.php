@@ -60,12 +60,13 @@ class ActivityLogImport
         $properties = json_decode((string) ($row->properties ?? ''), true);
         $text = fn (mixed $value, int $bytes): ?string => $value === null || $value === '' ? null : mb_strcut((string) $value, 0, $bytes);
         $causer = (string) ($row->causer_id ?? '');
+        $id = $this->config->get('scopewire.user_id') === 'text' ? '/\A[-A-Za-z0-9_=@;]{1,128}\z/' : '/\A[1-9]\d{0,18}\z/';
 
         return [
             'app' => $appId,
             'type' => $text($row->event ?? null, 100) ?? $text($row->log_name ?? null, 100) ?? 'activity',
             'description' => $text($row->description ?? null, 2000),
-            'user_id' => preg_match('/\A[1-9]\d{0,18}\z/', $causer) ? $causer : null,
+            'user_id' => preg_match($id, $causer) ? $causer : null,
             'subject_type' => $text($row->subject_type ?? null, 100),
             'subject_id' => $text($row->subject_id ?? null, 64),
             'metadata' => json_encode(['activity_log_id' => $row->id] + (is_array($properties) ? $properties : []), JSON_THROW_ON_ERROR),

@@ -141,7 +141,8 @@ class RealtimeNotificationService extends Service
         }
 
         return (int) ($this->client->post('notifications', [
-            'to' => $ids, 'title' => $title, 'message' => $text, 'type' => $message['type'] ?? null,
+            // A text alone is a role.
+            'to' => array_map(fn (int|string $id) => is_int($id) ? $id : "user:$id", $ids), 'title' => $title, 'message' => $text, 'type' => $message['type'] ?? null,
             'data' => $this->object($data), 'channel' => $message['channel'] ?? null,
         ])['recipients'] ?? 0);
     }

@@ -58,8 +58,8 @@ final class Transaction
      */
     public function notify(array $users, string $title, ?string $message, ?string $type, array $data, ?string $channel = null): array
     {
-        $ids = '{'.implode(',', array_map(intval(...), $users)).'}';
-        $rows = $this->run("SELECT id, user_id FROM {$this->schema}.notification_send(?::bigint[], ?, ?, "
+        $ids = '{'.implode(',', array_map(fn (int|string $id): string => '"'.addcslashes((string) $id, '"\\').'"', $users)).'}';
+        $rows = $this->run("SELECT id, user_id FROM {$this->schema}.notification_send(?::text[]::{$this->schema}.user_key[], ?, ?, "
             ."coalesce(?, 'notification'), ?::jsonb, ?, ?)", [$ids, $title, $message, $type, $this->json($data), $this->appId, $channel]);
 
         return array_map(fn ($row) => ['id' => $row->id, 'user_id' => $row->user_id], $rows);

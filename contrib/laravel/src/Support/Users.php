@@ -14,6 +14,9 @@ use InvalidArgumentException;
  */
 class Users
 {
+    /** The daemon's sync.user_id: bigint or text.  The provider sets it. */
+    public string $idType = 'bigint';
+
     /** The id of a user, given as a model or as its id. */
     public function id(mixed $user): int|string
     {
@@ -22,7 +25,9 @@ class Users
             $user instanceof Model => $user->getKey(),
             default => $user,
         };
-        if (is_string($id) && preg_match('/\A[1-9]\d{0,18}\z/', $id)) {
+        if ($this->idType === 'text' && is_int($id)) {
+            $id = (string) $id;
+        } elseif ($this->idType !== 'text' && is_string($id) && preg_match('/\A[1-9]\d{0,18}\z/', $id)) {
             return (int) $id;
         }
         if ((is_int($id) && $id > 0) || (is_string($id) && $id !== '')) {

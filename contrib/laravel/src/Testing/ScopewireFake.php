@@ -119,7 +119,7 @@ final class ScopewireFake extends Scopewire
     {
         $id = $this->app->make(Users::class)->id($user);
 
-        return array_values(array_filter($this->calls('POST', 'notifications'), fn ($body) => in_array($id, Arr::wrap($body['to'] ?? $body['recipient_id'] ?? []))
+        return array_values(array_filter($this->calls('POST', 'notifications'), fn ($body) => array_intersect([(string) $id, "user:$id"], array_map(strval(...), Arr::wrap($body['to'] ?? $body['recipient_id'] ?? [])))
             && match (true) {
                 $that === null => true,
                 is_string($that) => ($body['title'] ?? null) === $that,
