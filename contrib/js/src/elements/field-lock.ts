@@ -23,7 +23,7 @@ export class FieldLock extends ScopewireElement {
 	/** Seconds until a request is granted if the holder does not answer. */
 	@property({ type: Number }) wait = 10;
 	@state() private holder: Lock | null = null;
-	@state() private asker: { name: string; id: number; left: number } | null = null;
+	@state() private asker: { name: string; id: number | string; left: number } | null = null;
 	@state() private asked: 'no' | 'asked' | 'refused' = 'no';
 	#lock: EditLock | null = null;
 	#countdown: ReturnType<typeof setInterval> | undefined;
@@ -149,7 +149,7 @@ export class FieldLock extends ScopewireElement {
 		else input.readOnly = isReadOnly;
 	}
 
-	#askedBy(id: number, name: string): void {
+	#askedBy(id: number | string, name: string): void {
 		if (this.asker) return;
 		this.asker = { id, name, left: this.wait };
 		this.#countdown = setInterval(() => {
