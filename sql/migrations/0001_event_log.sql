@@ -136,8 +136,8 @@ COMMENT ON COLUMN realtime_events.delivered IS
 COMMENT ON COLUMN realtime_events.delivered_at IS
 	'When the event got its serial.';
 COMMENT ON COLUMN realtime_events.origin IS
-	'How it was published: sql or http. control: not an event, but what all nodes have to end for a '
-	'user; no client can have its channel.';
+	'How it was published: http, sql, or sync (by a call of the sync API). control: not an event, but what '
+	'all nodes have to end for a user; no client can have its channel.';
 COMMENT ON COLUMN realtime_events.app IS
 	'Application.';
 COMMENT ON COLUMN realtime_events.exclude_socket IS

@@ -108,6 +108,10 @@ BEGIN
 		NEW.payload_is_text := coalesce(NEW.payload_is_text, false)
 				       AND json_typeof(NEW.payload) = 'string';
 	END IF;
+	-- For metrics and reports only: any role can set it.
+	IF current_setting('scopewire.origin', true) = 'sync' THEN
+		NEW.origin := 'sync';
+	END IF;
 	-- First a transaction id, then the check of the lock: relay_unclaim() relies on it.
 	-- NOTIFY serializes all commits: not while a daemon polls.
 	IF (CASE WHEN pg_current_xact_id() IS NOT NULL

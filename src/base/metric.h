@@ -116,7 +116,7 @@ enum metric_channel_type {
 	CHANNEL_INTERNAL
 };
 enum metric_verdict { VERDICT_OK, VERDICT_REFUSED };
-enum metric_via { VIA_HTTP, VIA_BATCH, VIA_SQL, VIA_CLIENT };
+enum metric_via { VIA_HTTP, VIA_BATCH, VIA_SQL, VIA_CLIENT, VIA_SYNC };
 enum metric_rate {
 	RATED_EVENTS,
 	RATED_READS,

@@ -167,6 +167,7 @@ static const char *const channel_types[] = {
 static const char *const verdicts[] = { [VERDICT_OK] = "ok", [VERDICT_REFUSED] = "refused" };
 static const char *const vias[] = {
 	[VIA_HTTP] = "http", [VIA_BATCH] = "batch", [VIA_SQL] = "sql", [VIA_CLIENT] = "client",
+	[VIA_SYNC] = "sync",
 };
 static const char *const rates[] = {
 	[RATED_EVENTS] = "events", [RATED_READS] = "reads", [RATED_APP_CALLS] = "app_calls",

@@ -30,7 +30,7 @@ struct event {
 	char id[EVENT_ID_MAX + 1];
 	uint64_t exclude_socket; /* 0: none */
 	enum durability durability;
-	const char *origin;  /* static: "http", "socket", "sql", "control" */
+	const char *origin;  /* static: "http", "socket", "sql", "sync", "control" */
 	bool is_control;     /* for the nodes and not for clients: log/control.h */
 	usec_t published_at; /* wall */
 	/* ---- */

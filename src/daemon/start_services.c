@@ -35,6 +35,7 @@ static struct pg_pool_conf services_sync_pool_conf(const struct scopewired *d)
 	};
 
 	pc.options.statement_timeout_ms = d->conf->sync.statement_timeout_ms;
+	pc.options.origin = "sync";
 	return pc;
 }
 

@@ -18,12 +18,13 @@ void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
 		.name = pg_answer_view(a, row, NAME),
 		.payload = pg_answer_view(a, row, PAYLOAD),
 		.is_text = pg_answer_bool(a, row, IS_TEXT),
-		.is_sql = sv_eq_c(pg_answer_view(a, row, ORIGIN), "sql"),
+		.is_sync = sv_eq_c(pg_answer_view(a, row, ORIGIN), "sync"),
 		.is_control = sv_eq_c(pg_answer_view(a, row, ORIGIN), CONTROL_ORIGIN) &&
 			      sv_eq_c(pg_answer_view(a, row, CHANNEL), CONTROL_CHANNEL),
 		.app = pg_answer_view(a, row, APP),
 		.exclude = pg_answer_view(a, row, EXCLUDE),
 	};
+	out->is_sql = out->is_sync || sv_eq_c(pg_answer_view(a, row, ORIGIN), "sql");
 }
 
 void log_row_read_replayed(const struct pg_answer *a, int row, struct str_view channel,
@@ -65,7 +66,10 @@ struct event *log_row_event(const struct log_row *r, struct app *app, struct del
 	str_copy(e->id, sizeof(e->id), r->id);
 	if (!r->exclude.len || !socket_id_parse(r->exclude, &e->exclude_socket))
 		e->exclude_socket = 0;
-	e->origin = r->is_sql ? "sql" : r->is_control ? CONTROL_ORIGIN : "http";
+	e->origin = r->is_sync	    ? "sync"
+		    : r->is_sql	    ? "sql"
+		    : r->is_control ? CONTROL_ORIGIN
+				    : "http";
 	e->is_control = r->is_control;
 	e->serial = r->serial;
 	e->deliveries = r->is_control ? NULL : deliveries;

@@ -19,7 +19,8 @@ struct log_row {
 	struct str_view id, channel, name;
 	struct str_view payload; /* JSON text; "" for NULL */
 	bool is_text;		 /* payload is a JSON string: what it holds was published */
-	bool is_sql;		 /* published from SQL */
+	bool is_sql;		 /* published from SQL, by the sync API or otherwise */
+	bool is_sync;		 /* by the sync API */
 	bool is_control;	 /* log/control.h */
 	struct str_view app;	 /* the application's id; "" for NULL */
 	struct str_view exclude; /* a socket id; "" for none */

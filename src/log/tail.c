@@ -344,7 +344,7 @@ static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *ap
 	e = log_row_event(row, app, t->deliveries);
 	if (row->is_sql) {
 		atomic_fetch_add_explicit(&t->sql_rows, 1, memory_order_relaxed);
-		metric_add_at(METRIC_EVENTS_IN, VIA_SQL, 1);
+		metric_add_at(METRIC_EVENTS_IN, row->is_sync ? VIA_SYNC : VIA_SQL, 1);
 		metric_observe(METRIC_PAYLOAD_BYTES, e->data->len, 1);
 	}
 	tail_fan_out(t, e);

@@ -26,6 +26,7 @@ struct pg_options {
 	unsigned connect_timeout_ms;
 	unsigned statement_timeout_ms; /* the server's; 0: none */
 	unsigned lock_timeout_ms;      /* the server's; 0: none */
+	const char *origin; /* of the events that this session publishes in SQL; NULL: "sql" */
 	/* Called during a wait; non-zero ends the wait with -ECANCELED.  May be NULL. */
 	int (*tick)(void *ctx);
 	void *ctx;

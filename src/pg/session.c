@@ -59,6 +59,7 @@ static int session_set_up(struct pg_connection *c, usec_t deadline)
 		"pg_catalog.quote_ident($1::pg_catalog.text), ', pg_temp')), "
 		"('statement_timeout', $2::pg_catalog.text), "
 		"('lock_timeout', $3::pg_catalog.text), "
+		"('scopewire.origin', $4::pg_catalog.text), "
 		"('jit', 'off'), ('synchronous_commit', 'on'), ('TimeZone', 'UTC'), "
 		"('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), "
 		"('bytea_output', 'hex'), ('extra_float_digits', '1'), "
@@ -70,10 +71,12 @@ static int session_set_up(struct pg_connection *c, usec_t deadline)
 		"('transaction_timeout', '0'), ('tcp_keepalives_idle', '10'), "
 		"('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) v(name, setting) "
 		"WHERE v.name OPERATOR(pg_catalog.=) ANY ("
-		"SELECT s.name FROM pg_catalog.pg_settings s)";
+		"SELECT s.name FROM pg_catalog.pg_settings s) "
+		"OR v.name OPERATOR(pg_catalog.=) 'scopewire.origin'";
 	char statement_ms[12], lock_ms[12];
-	const char *values[] = { c->o.schema, statement_ms, lock_ms };
-	struct pg_query q = { .sql = sql, .n = 3, .values = values };
+	const char *values[] = { c->o.schema, statement_ms, lock_ms,
+				 c->o.origin ? c->o.origin : "sql" };
+	struct pg_query q = { .sql = sql, .n = 4, .values = values };
 	struct pg_answer a = { 0 };
 	int rc = -EHOSTDOWN;
 

@@ -2,7 +2,7 @@
 // Each metric counts what docs/metrics.md describes.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { request, startDaemon, waitFor } from '../lib/harness.mjs';
+import { ok, request, startDaemon, Sync, waitFor } from '../lib/harness.mjs';
 
 /** A daemon, and a function that reads its metrics: {'name{labels}': value}. */
 async function measured(t, options = {}) {
@@ -91,6 +91,29 @@ test('events, deliveries, commits and their times are counted', async (t) => {
 	for (const client of clients) await client.next({ event: 'from-sql' });
 	await becomes('events_in_total{via="sql"}', 1);
 	await becomes('deliveries_total', 8);
+});
+
+test('an event that a call of the sync API published counts as sync, one of another session as sql', async (t) => {
+	const { daemon, becomes } = await measured(t);
+	const client = await daemon.connect();
+	await client.subscribe('private-admin');
+	const server = Sync.server(daemon);
+	ok(await server.post('activities', { type: 'paid', user_id: 7 }), 201);
+	await client.next({ event: /ActivityFeedUpdated$/ });
+	await becomes('events_in_total{via="sync"}', 1);
+	await daemon.query(`SELECT broadcast('private-admin', 'from-sql', '{}')`);
+	await client.next({ event: 'from-sql' });
+	await becomes('events_in_total{via="sql"}', 1);
+	await becomes('events_in_total{via="sync"}', 1);
+	// a column that a publisher fills in itself is not believed
+	await daemon.query(`INSERT INTO realtime_events (channel, event_type, payload, origin)
+		VALUES ('private-admin', 'forged', '{}', 'sync')`);
+	await client.next({ event: 'forged' });
+	await becomes('events_in_total{via="sql"}', 2);
+	await becomes('events_in_total{via="sync"}', 1);
+	assert.deepEqual((await daemon.query('SELECT event_type, origin FROM realtime_events WHERE serial > 0 ORDER BY serial'))
+		.map(({ event_type, origin }) => `${event_type} ${origin}`),
+	['App\\Events\\ActivityFeedUpdated sync', 'from-sql sql', 'forged sql']);
 });
 
 test('a replay counts as served with its events, or by the reason why it was not', async (t) => {
