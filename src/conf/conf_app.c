@@ -144,9 +144,13 @@ static void app_note_contradiction(struct conf *c, const struct app *a)
 
 static void app_note_webhooks(struct conf *c, const struct app *a)
 {
+	const char *warning = webhook_list_warning(&a->webhooks, c->database.deliveries);
+
 	if (a->webhooks.ignored)
 		loader_note(c, textf("[app %s] webhooks: these members have no effect: %s", a->id,
 				     a->webhooks.ignored));
+	if (warning)
+		loader_note(c, textf("[app %s] webhooks: %s", a->id, warning));
 }
 
 static void draft_put_settings(struct conf *c, const struct draft *d)

@@ -309,6 +309,13 @@ int webhook_list_parse(struct str_view text, struct webhook_list *out, char **co
 	return 0;
 }
 
+const char *webhook_list_warning(const struct webhook_list *l, bool has_deliveries)
+{
+	if (has_deliveries || !(l->watched & 1U << WEBHOOK_NOTIFICATION_UNDELIVERED))
+		return NULL;
+	return "notification_undelivered is never sent, because database.deliveries is no";
+}
+
 bool webhook_endpoint_wants(const struct webhook_endpoint *e, enum webhook_event event,
 			    struct str_view channel)
 {

@@ -54,6 +54,8 @@ struct webhook_list {
  */
 int webhook_list_parse(struct str_view text, struct webhook_list *out, char **complaint) MUSTCHECK;
 void webhook_list_release(struct webhook_list *l);
+/* Why an endpoint is not sent an event that it wants, a sentence without its full stop; or NULL. */
+const char *webhook_list_warning(const struct webhook_list *l, bool has_deliveries);
 /* Whether the endpoint is sent this event of this channel. */
 bool webhook_endpoint_wants(const struct webhook_endpoint *e, enum webhook_event event,
 			    struct str_view channel);

@@ -26,7 +26,8 @@ static struct TSA(capability("mutex")) watch_held {
 
 struct apps_watch {
 	struct pg_runner *runner;
-	char *node; /* NULL: the daemon is alone */
+	char *node;	     /* NULL: the daemon is alone */
+	bool has_deliveries; /* there are delivery records */
 	void (*on_change)(void *ctx);
 	void *ctx;
 	pthread_mutex_t lock;
@@ -60,6 +61,7 @@ static const char table_sql[] =
 struct app_list {
 	struct app **apps;
 	size_t n;
+	bool has_deliveries;
 };
 
 /* The application of the rows from first to before end; a bad one is left out and logged. */
@@ -75,12 +77,15 @@ static void table_add_app(struct app_list *list, const struct pg_answer *a, int 
 			(struct app_option){ pg_answer_text(a, i, 1), pg_answer_text(a, i, 2) };
 	}
 	if (app_build(id, options, n, &list->apps[list->n], &why) == 0) {
-		const char *ignored = list->apps[list->n++]->webhooks.ignored;
+		const struct webhook_list *hooks = &list->apps[list->n++]->webhooks;
+		const char *warning = webhook_list_warning(hooks, list->has_deliveries);
 
-		if (ignored)
+		if (hooks->ignored)
 			log_warn("table apps: the app %s: these members of webhooks have no "
 				 "effect: %s",
-				 id, ignored);
+				 id, hooks->ignored);
+		if (warning)
+			log_warn("table apps: the app %s: webhooks: %s", id, warning);
 	} else {
 		log_error("table apps: the app %s is left out: %s", id, why ? why : "");
 	}
@@ -100,11 +105,12 @@ static int apps_build_set(struct app_list *list, struct app_set **out)
 }
 
 /* PG_REFUSED: the rows are not consistent; that is logged. */
-static enum pg_fault apps_read_table(struct pg_connection *c, struct app_set **out)
+static enum pg_fault apps_read_table(const struct apps_watch *w, struct pg_connection *c,
+				     struct app_set **out)
 {
 	const struct pg_query q = { .sql = table_sql };
 	struct pg_answer a = { 0 };
-	struct app_list list = { 0 };
+	struct app_list list = { .has_deliveries = w->has_deliveries };
 	enum pg_fault fault = pg_conn_run(c, clock_mono() + QUERY_US, &q, &a);
 	int rows, end;
 
@@ -185,7 +191,7 @@ static void apps_watch_install_locked(struct apps_watch *w) NEEDS_LOCK(watch_hel
 static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connection *c)
 {
 	struct app_set *table = NULL, *old;
-	enum pg_fault fault = apps_read_table(c, &table);
+	enum pg_fault fault = apps_read_table(w, c, &table);
 
 	if (fault == PG_REFUSED)
 		return PG_FINE; /* the applications stay as they are */
@@ -253,6 +259,7 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 
 	if (conf->cluster.driver != CLUSTER_LOCAL)
 		w->node = conf_node(&conf->server);
+	w->has_deliveries = conf->database.deliveries;
 	w->on_change = on_change;
 	w->ctx = ctx;
 	pthread_mutex_init(&w->lock, NULL);

@@ -53,6 +53,17 @@ test('members of webhooks that have no effect are named, once for each applicati
 	assert.doesNotMatch(daemon.logText, /the app [bcd]: these members/);
 });
 
+test('an application of the table that wants notification_undelivered is named when there are no delivery records',
+	async (t) => {
+		const daemon = await startDaemon({ database: { deliveries: 'no' } }, t);
+		await daemon.query(`INSERT INTO apps (id, key, secret, webhooks) VALUES
+			('a', 'ka', 's', '[{"url": "http://x.test", "event_types": ["client_event"]}]'),
+			('b', 'kb', 's', '[{"url": "http://x.test", "event_types": ["notification_undelivered"]}]')`);
+		await waitFor(() => /the app b: webhooks: notification_undelivered is never sent, because database.deliveries is no/
+			.test(daemon.logText), 'the warning');
+		assert.doesNotMatch(daemon.logText, /the app a: webhooks/);
+	});
+
 test('flags can be written as boolean, number or text, and NULL is the default', async (t) => {
 	const daemon = await startDaemon({}, t);
 	await daemon.query(`INSERT INTO apps (id, key, secret, enabled, enable_client_messages) VALUES

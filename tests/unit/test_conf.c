@@ -345,6 +345,24 @@ START_TEST(limits_that_contradict_each_other_are_warned_about)
 }
 END_TEST
 
+#define WANTS_UNDELIVERED                                                                          \
+	"webhooks = [{\"url\": \"http://x.test\", \"event_types\": "                               \
+	"[\"notification_undelivered\"]}]\n"
+
+START_TEST(notification_undelivered_without_delivery_records_is_warned_about)
+{
+	ck_load(.file = APP WANTS_UNDELIVERED);
+	ck_assert_ptr_null(conf->notes);
+	ck_load(.file = APP WANTS_UNDELIVERED "[database]\ndeliveries = no\n");
+	ck_assert_str_eq(conf->notes[0], "[app a] webhooks: notification_undelivered is never "
+					 "sent, because database.deliveries is no");
+	ck_load(.file = APP WANTS_UNDELIVERED, .env = { "SCOPEWIRE_DATABASE_DELIVERIES=no" });
+	ck_assert_ptr_nonnull(conf->notes);
+	ck_load(.file = APP "[database]\ndeliveries = no\n");
+	ck_assert_ptr_null(conf->notes);
+}
+END_TEST
+
 /* Text that print writes; heap. */
 static char *printed(void (*print)(FILE *out))
 {
@@ -546,6 +564,7 @@ static void add_loading(Suite *s)
 	tcase_add_test(t, hosts_are_addresses);
 	tcase_add_test(t, a_configuration_that_others_can_read_is_warned_about);
 	tcase_add_test(t, limits_that_contradict_each_other_are_warned_about);
+	tcase_add_test(t, notification_undelivered_without_delivery_records_is_warned_about);
 	tcase_add_test(t, what_is_set_is_printed_with_its_source);
 	tcase_add_test(t, each_option_that_is_read_at_start_is_named_at_a_reload);
 	suite_add_tcase(s, t);
