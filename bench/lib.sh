@@ -58,7 +58,8 @@ start() {
 }
 
 # write_config FILE [WORKERS [CONGESTION]]: the daemon's configuration.  A channel's prefix gives
-# the durability: none-, async-; any other is commit.
+# the durability: none-, async-; any other is commit.  With $certificate, that file and its key serve TLS;
+# with $hook, the channels that are occupied and vacated are reported to that URL.
 write_config() {
 	cat >"$1" <<-END
 	[server]
@@ -67,6 +68,8 @@ write_config() {
 	workers = ${2:-0}
 	congestion_control = ${3:-}
 	drain_ms = 0
+	tls_certificate = ${certificate:-}
+	tls_key = ${certificate:+${certificate%.pem}.key}
 	[sync]
 	presence_ttl_s = 600
 	[app client-portal]
@@ -76,7 +79,11 @@ write_config() {
 	durability = commit
 	max_replay_events = 0
 	channel_durability = none-*:none, async-*:async
+	enable_client_messages = yes
+	max_client_events_per_second = 0
 	END
+	[ -z "${hook:-}" ] || printf 'webhooks = [{"url": "%s", "event_types": ["%s", "%s"]}]\n' "$hook" \
+		channel_occupied channel_vacated >>"$1"
 }
 
 # load SIDE FILE OPTIONS...: one run of the load generator; its figures are written to FILE.

@@ -167,7 +167,9 @@ static void close_ledger(struct load *l)
 	for (i = 0; i < l->o.connections; i++)
 		for (p = 0; p < l->o.publishers; p++)
 			ledger_close(subscribers_ledger(l->subs), i, p,
-				     publishers_count(l->pubs, p, i % l->o.channels));
+				     l->o.is_whisper && i == p
+					     ? 0
+					     : publishers_count(l->pubs, p, i % l->o.channels));
 }
 
 static void print_hist(const char *name, const struct hist *h)
@@ -233,10 +235,10 @@ static void load_init(struct load *l)
 	struct sockaddr_in addr = tcp_address(o->host, o->port);
 	struct subscribers_options so = { addr,	       o->host,	       o->port,	    o->key,
 					  o->prefix,   o->connections, o->channels, o->publishers,
-					  o->inflight, o->size };
+					  o->inflight, o->size,	       o->has_tls,  o->secret };
 	struct publishers_options po = { addr,	    o->host,   o->port,	      o->app_id,   o->key,
 					 o->secret, o->prefix, o->publishers, o->channels, o->sql,
-					 o->size,   o->rate,   o->count };
+					 NULL,	    o->size,   o->rate,	      o->count };
 	uint32_t i;
 
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -245,7 +247,9 @@ static void load_init(struct load *l)
 	l->subs = subscribers_new(l->epoll, &so);
 	l->subscribers_on = xcalloc(o->channels, sizeof(uint32_t));
 	for (i = 0; i < o->channels; i++)
-		l->subscribers_on[i] = subscribers_on(l->subs, i);
+		l->subscribers_on[i] = subscribers_on(l->subs, i) - (o->is_whisper ? 1 : 0);
+	if (o->is_whisper)
+		po.whisperers = l->subs;
 	l->pubs = publishers_new(l->epoll, &po, l->subscribers_on);
 }
 

@@ -46,9 +46,28 @@ void message_body(const struct message *m, const char *channel, size_t size, str
 	bytes_add(out, DATA_TAIL "}", sizeof(DATA_TAIL "}") - 1);
 }
 
+void message_whisper(const struct message *m, const char *channel, size_t size, struct bytes *out)
+{
+	char mark[80];
+	size_t n = write_mark(m, mark);
+
+	bytes_addf(out,
+		   "{\"event\":\"" MESSAGE_WHISPER "\",\"channel\":\"%s\"," DATA_HEAD
+		   "%s" DATA_MIDDLE,
+		   channel, mark);
+	bytes_add(out, padding(), size - DATA_FIXED - n);
+	bytes_add(out, DATA_TAIL "}", sizeof(DATA_TAIL "}") - 1);
+}
+
 static bool has(const char *p, size_t len, const char *what)
 {
 	return memmem(p, len, what, strlen(what)) != NULL;
+}
+
+bool message_is_event(const char *p, size_t len)
+{
+	return has(p, len, "\"event\":\"" MESSAGE_EVENT "\"") ||
+	       has(p, len, "\"event\":\"" MESSAGE_WHISPER "\"");
 }
 
 /* Digits up to the byte `end`; moves *p to the byte after it. */
@@ -81,7 +100,7 @@ bool message_read(const char *p, size_t len, const char *channel, size_t size, s
 	char name[256];
 
 	snprintf(name, sizeof(name), "\"channel\":\"%s\"", channel);
-	if (!at || !has(p, len, "\"event\":\"" MESSAGE_EVENT "\"") || !has(p, len, name))
+	if (!at || !message_is_event(p, len) || !has(p, len, name))
 		return false;
 	at += sizeof(DATA_HEAD) - 1;
 	mark = at;

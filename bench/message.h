@@ -11,6 +11,7 @@
 #define MESSAGE_SIZE_MIN 96
 #define MESSAGE_SIZE_MAX 9000
 #define MESSAGE_EVENT	 "bench"
+#define MESSAGE_WHISPER	 "client-bench" /* the same as a client event */
 
 struct message {
 	uint32_t publisher;
@@ -23,6 +24,10 @@ struct message {
 void message_body(const struct message *m, const char *channel, size_t size, struct bytes *out);
 /* Appends that data alone, as the JSON text that it is. */
 void message_data(const struct message *m, size_t size, struct bytes *out);
+/* Appends the client event that has this data. */
+void message_whisper(const struct message *m, const char *channel, size_t size, struct bytes *out);
+/* Whether the frame is of an event or client event of ours. */
+bool message_is_event(const char *p, size_t len);
 /* Reads a delivered frame; false when any of event, channel and data is not as it was sent. */
 bool message_read(const char *p, size_t len, const char *channel, size_t size, struct message *out);
 #endif

@@ -24,6 +24,8 @@ static const struct option LONG[] = {
 	{ "window", required_argument, NULL, 'w' },
 	{ "inflight", required_argument, NULL, 'i' },
 	{ "checkpoints", required_argument, NULL, 'C' },
+	{ "tls", no_argument, NULL, 'T' },
+	{ "whisper", no_argument, NULL, 'W' },
 	{ "help", no_argument, NULL, 'H' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -39,6 +41,10 @@ static const char HELP[] =
 	"  --channel-prefix TEXT  channels are TEXT0, TEXT1, ... (bench-)\n"
 	"  --inflight N           handshakes under way at once (200)\n"
 	"  --checkpoints A,B,...  print CPU and memory at so many connections\n"
+	"  --tls                  subscribers connect with TLS\n"
+	"  --whisper              the first subscriber of each channel publishes, by client "
+	"events;\n"
+	"                         the channels' prefix must begin with private-\n"
 	"  --publishers N         kept-alive HTTP connections (1)\n"
 	"  --sql CONNINFO         they publish by SQL in this database instead\n"
 	"  --size BYTES           of each event's data (200)\n"
@@ -124,6 +130,12 @@ void options_parse(int argc, char **argv, struct options *o)
 		case 'C':
 			parse_checkpoints(o, optarg);
 			break;
+		case 'T':
+			o->has_tls = true;
+			break;
+		case 'W':
+			o->is_whisper = true;
+			break;
 		case 'H':
 			fputs(HELP, stdout);
 			exit(0);
@@ -133,6 +145,11 @@ void options_parse(int argc, char **argv, struct options *o)
 	}
 	if (optind < argc)
 		die("'%s' is no option; try --help", argv[optind]);
+	if (o->is_whisper &&
+	    (o->connections < o->channels || strncmp(o->prefix, "private-", 8) != 0))
+		die("--whisper: needs a connection for each channel, and private channels");
+	if (o->is_whisper)
+		o->publishers = o->channels;
 	if (strlen(o->prefix) > 100)
 		die("--channel-prefix: over 100 bytes");
 }

@@ -20,6 +20,8 @@ struct options {
 	double seconds;
 	uint32_t checkpoint[OPTIONS_CHECKPOINTS];
 	unsigned checkpoints;
+	bool has_tls;	 /* of the subscribers */
+	bool is_whisper; /* client events: connection i publishes on channel i */
 };
 
 /* Reads the command line over the values that *o has; exits on --help and on errors. */

@@ -11,6 +11,7 @@
 #include "message.h"
 #include "sign.h"
 #include "sql.h"
+#include "subscribers.h"
 
 #define ANSWER_MAX 16384
 
@@ -100,7 +101,8 @@ static void finish(struct publishers *p, struct publisher *c)
 {
 	c->busy = false;
 	p->sum.busy--;
-	c->channel = (c->channel + 1) % p->o.channels;
+	if (!p->o.whisperers)
+		c->channel = (c->channel + 1) % p->o.channels;
 	c->due_ns += p->interval_ns;
 }
 
@@ -200,7 +202,11 @@ static void publish(struct publishers *p, struct publisher *c, uint64_t now)
 	c->sent_ns = now;
 	p->sum.busy++;
 	p->sum.sent++;
-	if (p->o.sql)
+	if (p->o.whisperers) {
+		message_whisper(&m, channel, p->o.size, &c->out);
+		subscribers_send(p->o.whisperers, c->number, &c->out);
+		answered(p, c);
+	} else if (p->o.sql)
 		insert(p, c, &m, channel);
 	else
 		post(p, c, &m, channel);

@@ -9,6 +9,8 @@
 #include "hist.h"
 #include "util.h"
 
+struct subscribers;
+
 struct publishers_options {
 	struct sockaddr_in addr;
 	const char *host;
@@ -20,9 +22,11 @@ struct publishers_options {
 	uint32_t publishers;
 	uint32_t channels;
 	const char *sql; /* conninfo of the database that they publish in; NULL: by HTTP */
-	size_t size;	 /* bytes of an event's data */
-	uint64_t rate;	 /* events a second of all publishers together; 0 for no pause */
-	uint64_t limit;	 /* events in all; 0 for no limit */
+	struct subscribers
+		*whisperers; /* they send client events, each on its channel; NULL: not */
+	size_t size;	     /* bytes of an event's data */
+	uint64_t rate;	     /* events a second of all publishers together; 0 for no pause */
+	uint64_t limit;	     /* events in all; 0 for no limit */
 };
 
 struct publishers_sum {

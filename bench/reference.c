@@ -2,7 +2,8 @@
 /*
  * The floor to measure against: a bare epoll server that takes the same WebSocket
  * connections and HTTP publishes, checks nothing, and fans out the same framed bytes
- * with send().  Nothing is stored, signed, limited or logged.
+ * with send().  Nothing is stored, signed, limited or logged.  With a certificate, connections that
+ * begin with TLS are served by a bare OpenSSL.
  *
  * Each thread has its listener (SO_REUSEPORT), its connections and its lists of
  * subscribers; a publish reaches the other threads as a frame in their mailbox.
@@ -19,6 +20,7 @@
 #include <unistd.h>
 #include "frame.h"
 #include "loop.h"
+#include "stream.h"
 #include "util.h"
 
 #define THREADS_MAX 8
@@ -34,6 +36,8 @@
 struct connection {
 	struct ep_item ep;
 	bool is_websocket;
+	bool has_begun;		 /* its first byte was looked at */
+	struct ssl_st *ssl;	 /* or NULL */
 	struct channel *channel; /* subscribed to, or NULL */
 	uint32_t place;		 /* in channel->list */
 	struct bytes rest;	 /* read, not yet whole */
@@ -66,6 +70,7 @@ struct letter {
 
 static struct server *servers[THREADS_MAX];
 static unsigned threads = 1;
+static struct ssl_ctx_st *tls; /* NULL: without a certificate */
 
 static struct channel *channel_of(struct server *s, const char *name, size_t len)
 {
@@ -121,6 +126,7 @@ static void drop(struct connection *c)
 static void destroy(struct connection *c)
 {
 	leave(c);
+	stream_free(c->ssl);
 	close(c->ep.fd);
 	bytes_release(&c->rest);
 	bytes_release(&c->unsent);
@@ -132,7 +138,7 @@ static void put(struct server *s, struct connection *c, const char *p, size_t le
 	ssize_t n = 0;
 
 	if (c->unsent.len == 0)
-		n = send(c->ep.fd, p, len, MSG_NOSIGNAL);
+		n = stream_send(c->ep.fd, c->ssl, p, len);
 	if (n == (ssize_t)len)
 		return;
 	if (n < 0 && errno != EAGAIN) {
@@ -148,7 +154,7 @@ static void put(struct server *s, struct connection *c, const char *p, size_t le
 
 static void on_writable(struct server *s, struct connection *c)
 {
-	ssize_t n = send(c->ep.fd, c->unsent.ptr, c->unsent.len, MSG_NOSIGNAL);
+	ssize_t n = stream_send(c->ep.fd, c->ssl, c->unsent.ptr, c->unsent.len);
 
 	if (n > 0)
 		bytes_drop(&c->unsent, (size_t)n);
@@ -167,13 +173,18 @@ static void put_text(struct server *s, struct connection *c, const char *text, s
 	put(s, c, out, n + len);
 }
 
-/* Backwards: put() may drop the one it serves, which moves the last into its place. */
-static void fan_out(struct server *s, struct channel *ch, const char *p, size_t len)
+/*
+ * To all but one (or NULL).  Backwards: put() may drop the one it serves, which moves the last into
+ * its place.
+ */
+static void fan_out(struct server *s, struct channel *ch, const struct connection *except,
+		    const struct bytes *frame)
 {
 	uint32_t i;
 
 	for (i = ch->count; i > 0; i--)
-		put(s, ch->list[i - 1], p, len);
+		if (ch->list[i - 1] != except)
+			put(s, ch->list[i - 1], frame->ptr, frame->len);
 }
 
 static void mail(struct server *to, const char *name, size_t name_len, const struct bytes *frame)
@@ -206,10 +217,12 @@ static void on_mail(struct server *s)
 	memset(&s->mail, 0, sizeof(s->mail));
 	pthread_mutex_unlock(&s->lock);
 	while (at < got.len) {
+		struct bytes frame;
+
 		memcpy(&head, got.ptr + at, sizeof(head));
 		at += sizeof(head);
-		fan_out(s, channel_of(s, got.ptr + at, head.name_len), got.ptr + at + head.name_len,
-			head.frame_len);
+		frame = (struct bytes){ got.ptr + at + head.name_len, head.frame_len, 0 };
+		fan_out(s, channel_of(s, got.ptr + at, head.name_len), NULL, &frame);
 		at += head.name_len + head.frame_len;
 	}
 	bytes_release(&got);
@@ -230,6 +243,13 @@ static const char *field_of(const char *p, size_t len, const char *field, size_t
 			end++;
 	*out_len = (size_t)(end - at);
 	return end < stop ? at : NULL;
+}
+
+static void answer_hook(struct server *s, struct connection *c)
+{
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+	put(s, c, answer, sizeof(answer) - 1);
 }
 
 static void on_publish(struct server *s, struct connection *c, const char *body, size_t len)
@@ -260,7 +280,7 @@ static void on_publish(struct server *s, struct connection *c, const char *body,
 	for (i = 0; i < threads; i++)
 		if (i != s->number)
 			mail(servers[i], name, name_len, &s->frame);
-	fan_out(s, channel_of(s, name, name_len), s->frame.ptr, s->frame.len);
+	fan_out(s, channel_of(s, name, name_len), NULL, &s->frame);
 	put(s, c, answer, sizeof(answer) - 1);
 }
 
@@ -306,7 +326,10 @@ static size_t on_request(struct server *s, struct connection *c, const char *p, 
 	body = length && length < stop ? strtoul(length + 18, NULL, 10) : 0;
 	if (body > len - head)
 		return 0;
-	on_publish(s, c, p + head, body);
+	if (memcmp(p, "POST /hook ", 11) == 0) /* a webhook */
+		answer_hook(s, c);
+	else
+		on_publish(s, c, p + head, body);
 	return head + body;
 }
 
@@ -327,12 +350,31 @@ static void on_subscribe(struct server *s, struct connection *c, const struct fr
 	put_text(s, c, out, (size_t)n);
 }
 
+/* A client event goes to the others of its channel as it is. */
+static void on_whisper(struct server *s, struct connection *c, const struct frame *f)
+{
+	char head[FRAME_HEAD_MAX];
+	unsigned i;
+
+	if (!c->channel)
+		return;
+	s->frame.len = 0;
+	bytes_add(&s->frame, head, frame_head(head, FRAME_TEXT, f->len, NULL));
+	bytes_add(&s->frame, f->payload, f->len);
+	for (i = 0; i < threads; i++)
+		if (i != s->number)
+			mail(servers[i], c->channel->name, strlen(c->channel->name), &s->frame);
+	fan_out(s, c->channel, c, &s->frame);
+}
+
 static void on_frame(struct server *s, struct connection *c, const struct frame *f)
 {
 	static const char pong[] = "{\"event\":\"pusher:pong\",\"data\":{}}";
 
 	if (f->opcode == FRAME_CLOSE)
 		drop(c);
+	else if (f->len > 17 && memcmp(f->payload, "{\"event\":\"client-", 17) == 0)
+		on_whisper(s, c, f);
 	else if (memmem(f->payload, f->len, "pusher:subscribe", 16))
 		on_subscribe(s, c, f);
 	else if (memmem(f->payload, f->len, "pusher:ping", 11))
@@ -359,6 +401,18 @@ static size_t take(struct server *s, struct connection *c, char *p, size_t len)
 	return done;
 }
 
+/* TLS begins with a record of the handshake. */
+static void begin(struct connection *c)
+{
+	char first;
+
+	if (recv(c->ep.fd, &first, 1, MSG_PEEK) != 1)
+		return;
+	c->has_begun = true;
+	if (tls && first == 0x16)
+		c->ssl = stream_tls(tls, c->ep.fd, false);
+}
+
 static void on_readable(struct server *s, struct connection *c)
 {
 	size_t kept = c->rest.len;
@@ -367,7 +421,9 @@ static void on_readable(struct server *s, struct connection *c)
 
 	if (kept)
 		memcpy(s->rx, c->rest.ptr, kept);
-	n = recv(c->ep.fd, s->rx + kept, RX_SIZE - kept, 0);
+	if (!c->has_begun)
+		begin(c);
+	n = stream_recv(c->ep.fd, c->ssl, s->rx + kept, RX_SIZE - kept);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -461,12 +517,14 @@ static const struct option LONG[] = {
 	{ "port", required_argument, NULL, 'p' },
 	{ "threads", required_argument, NULL, 't' },
 	{ "congestion", required_argument, NULL, 'c' },
+	{ "certificate", required_argument, NULL, 'C' },
+	{ "key", required_argument, NULL, 'k' },
 	{ NULL, 0, NULL, 0 },
 };
 
 int main(int argc, char **argv)
 {
-	const char *congestion = NULL;
+	const char *congestion = NULL, *certificate = NULL, *key = NULL;
 	struct sockaddr_in addr;
 	unsigned port = 0;
 	pthread_t thread;
@@ -480,9 +538,16 @@ int main(int argc, char **argv)
 			threads = (unsigned)number("threads", optarg, 1, THREADS_MAX);
 		else if (letter == 'c')
 			congestion = optarg;
+		else if (letter == 'C')
+			certificate = optarg;
+		else if (letter == 'k')
+			key = optarg;
 		else
-			die("options: --port N (0: any), --threads N, --congestion NAME");
+			die("options: --port N (0: any), --threads N, --congestion NAME, "
+			    "--certificate FILE and --key FILE");
 	}
+	if (certificate && key)
+		tls = stream_server(certificate, key);
 	signal(SIGPIPE, SIG_IGN);
 	files_raise();
 	for (i = 0; i < threads; i++) {

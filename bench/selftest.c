@@ -98,6 +98,31 @@ static void test_message_checks_every_byte(void)
 	bytes_release(&frame);
 }
 
+static void test_whisper_is_read_as_it_was_written(void)
+{
+	struct message sent = { 7, 3, 5, 1234 }, got;
+	struct bytes frame = { 0 };
+
+	message_whisper(&sent, "private-c-3", 200, &frame);
+	CHECK(message_is_event(frame.ptr, frame.len));
+	CHECK(message_read(frame.ptr, frame.len, "private-c-3", 200, &got));
+	CHECK(got.publisher == 7 && got.channel == 3 && got.seq == 5 && got.due_ns == 1234);
+	CHECK(!message_read(frame.ptr, frame.len, "private-c-4", 200, &got));
+	CHECK(!message_is_event("{\"event\":\"client-other\"}", 24));
+	bytes_release(&frame);
+}
+
+/* The example of Pusher's documentation. */
+static void test_channel_signature_vector(void)
+{
+	struct signer *s = signer_new("h", 1, "3", "278d425bdf160c739803", "7ad3773142a6692b25b8");
+	char out[SIGNER_HEX + 1];
+
+	signer_channel(s, "1234.1234", "private-foobar", out);
+	CHECK(strcmp(out, "58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4") == 0);
+	signer_free(s);
+}
+
 static void test_signature_vector(void)
 {
 	static const char text[] = "{\"name\":\"foo\",\"channels\":[\"project-3\"],"
@@ -123,5 +148,7 @@ int main(void)
 	test_hist_percentiles();
 	test_message_checks_every_byte();
 	test_signature_vector();
+	test_whisper_is_read_as_it_was_written();
+	test_channel_signature_vector();
 	return 0;
 }

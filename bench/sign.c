@@ -111,3 +111,14 @@ void signer_post(struct signer *s, const struct bytes *body, struct bytes *out)
 {
 	signer_post_at(s, time(NULL), body, out);
 }
+
+void signer_channel(struct signer *s, const char *socket_id, const char *channel,
+		    char out[SIGNER_HEX + 1])
+{
+	char text[256];
+	int n = snprintf(text, sizeof(text), "%s:%s", socket_id, channel);
+
+	if (n < 0 || (size_t)n >= sizeof(text))
+		die("the channel's name is too long");
+	hmac_hex(s, text, (size_t)n, out);
+}

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include "util.h"
 
+#define SIGNER_HEX 64 /* digits of a signature */
+
 struct signer;
 
 /* The strings are kept, not copied. */
@@ -18,4 +20,7 @@ void signer_free(struct signer *s);
 void signer_post(struct signer *s, const struct bytes *body, struct bytes *out);
 /* The same for another time (seconds since 1970). */
 void signer_post_at(struct signer *s, int64_t at, const struct bytes *body, struct bytes *out);
+/* The signature of a subscription to a private channel, in hexadecimal. */
+void signer_channel(struct signer *s, const char *socket_id, const char *channel,
+		    char out[SIGNER_HEX + 1]);
 #endif

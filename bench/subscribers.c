@@ -9,12 +9,15 @@
 #include "frame.h"
 #include "loop.h"
 #include "message.h"
+#include "sign.h"
+#include "stream.h"
 
 #define RX_SIZE	      (256 * 1024)
 #define PER_SOURCE    25000 /* connections from one address of ours */
 #define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoMQ=="
+#define SOCKET_ID     "\\\"socket_id\\\":\\\""
 
-enum state { CONNECTING, UPGRADING, ESTABLISHING, SUBSCRIBING, LIVE, ENDED };
+enum state { CONNECTING, SECURING, UPGRADING, ESTABLISHING, SUBSCRIBING, LIVE, ENDED };
 
 struct subscriber {
 	struct ep_item ep;
@@ -22,7 +25,8 @@ struct subscriber {
 	uint32_t number;
 	uint32_t channel;
 	uint64_t started_ns;
-	struct bytes rest; /* an unfinished answer or frame */
+	struct ssl_st *ssl; /* or NULL */
+	struct bytes rest;  /* an unfinished answer or frame */
 };
 
 struct subscribers {
@@ -32,6 +36,8 @@ struct subscribers {
 	uint32_t under_way;
 	struct subscriber *all; /* [connections] */
 	struct ledger *ledger;
+	struct ssl_ctx_st *tls; /* or NULL */
+	struct signer *signer;
 	char accept[FRAME_ACCEPT_SIZE];
 	char rx[RX_SIZE];
 };
@@ -55,6 +61,8 @@ static void end(struct subscribers *s, struct subscriber *c, const char *why)
 	if (s->sum.closed + s->sum.refused == 1)
 		fprintf(stderr, "loadgen: connection %u ended: %s\n", c->number, why);
 	c->state = ENDED;
+	stream_free(c->ssl);
+	c->ssl = NULL;
 	if (c->ep.fd >= 0)
 		tcp_abort(c->ep.fd);
 	c->ep.fd = -1;
@@ -64,7 +72,7 @@ static void end(struct subscribers *s, struct subscriber *c, const char *why)
 /* Requests are small and the socket's buffer is empty then: a short write is an error. */
 static void send_all(struct subscribers *s, struct subscriber *c, const char *p, size_t len)
 {
-	if (send(c->ep.fd, p, len, MSG_NOSIGNAL) != (ssize_t)len)
+	if (stream_send(c->ep.fd, c->ssl, p, len) != (ssize_t)len)
 		end(s, c, "cannot send");
 }
 
@@ -72,7 +80,7 @@ static void send_frame(struct subscribers *s, struct subscriber *c, uint8_t opco
 		       size_t len)
 {
 	uint8_t mask[4] = { 0x5c, (uint8_t)c->number, 0x17, (uint8_t)(c->number >> 8) };
-	char out[FRAME_HEAD_MAX + 256];
+	char out[FRAME_HEAD_MAX + 1024];
 	size_t n = frame_head(out, opcode, len, mask);
 
 	if (len > sizeof(out) - n) {
@@ -84,26 +92,48 @@ static void send_frame(struct subscribers *s, struct subscriber *c, uint8_t opco
 	send_all(s, c, out, n + len);
 }
 
-static void on_connected(struct subscribers *s, struct subscriber *c)
+static void upgrade(struct subscribers *s, struct subscriber *c)
 {
 	char out[512];
-	socklen_t len = sizeof(int);
-	int err = 0;
 	int n;
 
-	getsockopt(c->ep.fd, SOL_SOCKET, SO_ERROR, &err, &len);
-	if (err) {
-		end(s, c, strerror(err));
-		return;
-	}
 	n = snprintf(out, sizeof(out),
 		     "GET /app/%s?protocol=7&client=bench&version=1.0&flash=false HTTP/1.1\r\n"
 		     "Host: %s:%u\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 		     "Sec-WebSocket-Key: " HANDSHAKE_KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
 		     s->o.key, s->o.host, s->o.port);
 	c->state = UPGRADING;
-	ep_change(s->epoll, &c->ep, EPOLLIN);
 	send_all(s, c, out, (size_t)n);
+}
+
+static void secure(struct subscribers *s, struct subscriber *c)
+{
+	int done = stream_handshake(c->ssl);
+
+	if (done < 0)
+		end(s, c, "the TLS handshake failed");
+	else if (done)
+		upgrade(s, c);
+}
+
+static void on_connected(struct subscribers *s, struct subscriber *c)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	getsockopt(c->ep.fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	if (err) {
+		end(s, c, strerror(err));
+		return;
+	}
+	ep_change(s->epoll, &c->ep, EPOLLIN);
+	if (!s->tls) {
+		upgrade(s, c);
+		return;
+	}
+	c->state = SECURING;
+	c->ssl = stream_tls(s->tls, c->ep.fd, true);
+	secure(s, c);
 }
 
 /* The head of the answer to the upgrade; returns its length, 0 when more is needed. */
@@ -130,15 +160,32 @@ static bool is_event(const struct frame *f, const char *name)
 	return memmem(f->payload, f->len, text, (size_t)n) != NULL;
 }
 
-static void subscribe(struct subscribers *s, struct subscriber *c)
+/* The socket_id of connection_established, which is JSON in a JSON string; empty if there is none.
+ */
+static void read_socket_id(const struct frame *f, char out[64])
 {
-	char channel[128], out[224];
+	const char *at = memmem(f->payload, f->len, SOCKET_ID, sizeof(SOCKET_ID) - 1);
+	const char *stop = f->payload + f->len;
+	size_t n = 0;
+
+	if (at)
+		for (at += sizeof(SOCKET_ID) - 1; at < stop && *at != '\\' && n < 63; at++)
+			out[n++] = *at;
+	out[n] = '\0';
+}
+
+static void subscribe(struct subscribers *s, struct subscriber *c, const char *socket_id)
+{
+	char channel[128], signature[SIGNER_HEX + 1] = "", out[512];
 	int n;
 
 	channel_name(s, c->channel, channel);
+	if (strncmp(channel, "private-", 8) == 0)
+		signer_channel(s->signer, socket_id, channel, signature);
 	n = snprintf(out, sizeof(out),
-		     "{\"event\":\"pusher:subscribe\",\"data\":{\"auth\":\"\",\"channel\":\"%s\"}}",
-		     channel);
+		     "{\"event\":\"pusher:subscribe\",\"data\":{\"auth\":\"%s%s%s\",\"channel\":\"%"
+		     "s\"}}",
+		     *signature ? s->o.key : "", *signature ? ":" : "", signature, channel);
 	c->state = SUBSCRIBING;
 	send_frame(s, c, FRAME_TEXT, out, (size_t)n);
 }
@@ -181,12 +228,14 @@ static void on_text(struct subscribers *s, struct subscriber *c, const struct fr
 		    uint64_t at_ns)
 {
 	static const char pong[] = "{\"event\":\"pusher:pong\",\"data\":{}}";
+	char socket_id[64] = "";
 
-	if (c->state == LIVE && is_event(f, MESSAGE_EVENT))
+	if (c->state == ESTABLISHING && is_event(f, "pusher:connection_established"))
+		read_socket_id(f, socket_id);
+	if (c->state == LIVE && message_is_event(f->payload, f->len))
 		on_delivery(s, c, f, at_ns);
-	else if (c->state == ESTABLISHING && is_event(f, "pusher:connection_established") &&
-		 memmem(f->payload, f->len, "\\\"socket_id\\\":\\\"", 16))
-		subscribe(s, c);
+	else if (*socket_id)
+		subscribe(s, c, socket_id);
 	else if (c->state == SUBSCRIBING && is_event(f, "pusher_internal:subscription_succeeded"))
 		joined(s, c);
 	else if (is_event(f, "pusher:ping"))
@@ -238,7 +287,7 @@ static void on_readable(struct subscribers *s, struct subscriber *c)
 	}
 	if (kept)
 		memcpy(s->rx, c->rest.ptr, kept);
-	n = recv(c->ep.fd, s->rx + kept, RX_SIZE - kept, 0);
+	n = stream_recv(c->ep.fd, c->ssl, s->rx + kept, RX_SIZE - kept);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -260,6 +309,9 @@ struct subscribers *subscribers_new(int epoll, const struct subscribers_options 
 	s->epoll = epoll;
 	s->all = xcalloc(o->connections, sizeof(*s->all));
 	s->ledger = ledger_new(o->connections, o->publishers);
+	if (o->has_tls)
+		s->tls = stream_client();
+	s->signer = signer_new(o->host, o->port, "", o->key, o->secret);
 	frame_accept(HANDSHAKE_KEY, s->accept);
 	return s;
 }
@@ -296,8 +348,16 @@ void subscribers_event(struct subscribers *s, struct ep_item *item, uint32_t eve
 		return;
 	if (c->state == CONNECTING)
 		on_connected(s, c);
+	else if (c->state == SECURING)
+		secure(s, c);
 	else if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
 		on_readable(s, c);
+}
+
+void subscribers_send(struct subscribers *s, uint32_t number, const struct bytes *text)
+{
+	if (s->all[number].state == LIVE)
+		send_frame(s, &s->all[number], FRAME_TEXT, text->ptr, text->len);
 }
 
 const struct subscribers_sum *subscribers_sum(const struct subscribers *s)
@@ -320,10 +380,12 @@ void subscribers_free(struct subscribers *s)
 	uint32_t i;
 
 	for (i = 0; i < s->sum.started; i++) {
+		stream_free(s->all[i].ssl);
 		if (s->all[i].ep.fd >= 0)
 			tcp_abort(s->all[i].ep.fd);
 		bytes_release(&s->all[i].rest);
 	}
+	signer_free(s->signer);
 	ledger_free(s->ledger);
 	free(s->all);
 	free(s);

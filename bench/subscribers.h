@@ -20,6 +20,8 @@ struct subscribers_options {
 	uint32_t publishers;
 	uint32_t inflight; /* handshakes under way at once */
 	size_t size;	   /* bytes of an event's data */
+	bool has_tls;
+	const char *secret; /* signs subscriptions to private channels */
 };
 
 struct subscribers_sum {
@@ -43,6 +45,8 @@ void subscribers_start(struct subscribers *s, uint32_t upto);
 void subscribers_event(struct subscribers *s, struct ep_item *item, uint32_t events);
 const struct subscribers_sum *subscribers_sum(const struct subscribers *s);
 struct ledger *subscribers_ledger(struct subscribers *s);
+/* Sends a text frame on a connection that is subscribed. */
+void subscribers_send(struct subscribers *s, uint32_t number, const struct bytes *text);
 /* How many connections channel has. */
 uint32_t subscribers_on(const struct subscribers *s, uint32_t channel);
 void subscribers_free(struct subscribers *s);

@@ -2,11 +2,12 @@
 # shellcheck shell=bash disable=SC2154
 # Connections: what one costs that stays, and how fast many are accepted.
 
-# per_connection SIDE: KiB of resident memory that one more connection takes.
+# per_connection SIDE NAME FEW MANY: KiB of resident memory that one more connection takes, between those
+# numbers.
 per_connection() {
 	local low high
-	low=$(value idle "$1" rss_kib_1000) high=$(value idle "$1" rss_kib_$most)
-	calc "($high - $low) / ($most - 1000)" "$low" "$high"
+	low=$(value "$2" "$1" rss_kib_"$3") high=$(value "$2" "$1" rss_kib_"$4")
+	calc "($high - $low) / ($4 - $3)" "$low" "$high"
 }
 
 # CPU of a connection beyond 5,000 over that of one of the first 5,000: 1 is linear.
@@ -25,7 +26,7 @@ case_idle() {
 		load "$side" "$tmp/idle.$side.1" --connections $most --channels 100 --seconds 0 \
 			--inflight 500 --checkpoints $points
 	done
-	d=$(per_connection daemon) r=$(per_connection reference)
+	d=$(per_connection daemon idle 1000 $most) r=$(per_connection reference idle 1000 $most)
 	row idle "KiB a connection, 1,000 to $most" "$d" "$r" "$(calc "$d / $r" "$d" "$r")" "$d" '<= 4'
 	d=$(growth daemon) r=$(growth reference)
 	row_ratio idle 'CPU ms for 5,000' connect_cpu_ms_5000 ''
