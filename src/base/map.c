@@ -8,6 +8,8 @@
 #include "base/map.h"
 #include "base/mem.h"
 
+#define CAP_MIN 2 /* most connections have one subscription */
+
 struct map_slot {
 	struct str_view key;
 	void *value; /* NULL: free */
@@ -65,8 +67,8 @@ void *map_put(struct map *m, struct str_view key, void *value)
 	struct map_slot *s;
 	void *old;
 
-	if (m->used + 1 > m->cap / 4 * 3)
-		map_resize(m, m->cap ? m->cap * 2 : 8);
+	if (m->used + 1 > m->cap * 3 / 4)
+		map_resize(m, m->cap ? m->cap * 2 : CAP_MIN);
 	s = &m->slots[map_find_slot(m, key, hash)];
 	old = s->value;
 	if (!old)

@@ -357,6 +357,31 @@ START_TEST(a_map_finds_what_was_put)
 }
 END_TEST
 
+/* Each connection has one: most have one subscription. */
+START_TEST(a_small_map_takes_little_and_finds_what_was_put)
+{
+	struct named all[7];
+	struct map m;
+
+	for (size_t n = 1; n <= ARRAY_SIZE(all); n++) {
+		map_init(&m);
+		for (size_t i = 0; i < n; i++) {
+			snprintf(all[i].name, sizeof(all[i].name), "n%zu", i);
+			ck_assert_ptr_null(map_put(&m, sv(all[i].name), &all[i]));
+			ck_assert_uint_lt(m.used, m.cap); /* a search ends at a free slot */
+		}
+		ck_assert_uint_le(m.cap, n == 1 ? 2 : 3 * n);
+		ck_assert_ptr_null(map_get(&m, SV("x")));
+		for (size_t i = 0; i < n; i++) {
+			ck_assert_ptr_eq(map_get(&m, sv(all[i].name)), &all[i]);
+			ck_assert_ptr_eq(map_del(&m, sv(all[i].name)), &all[i]);
+			ck_assert_ptr_null(map_get(&m, sv(all[i].name)));
+		}
+		map_release(&m);
+	}
+}
+END_TEST
+
 START_TEST(mailboxes_keep_order_and_bounds)
 {
 	struct mailbox_entry a, b, c;
@@ -768,6 +793,7 @@ static Suite *suite(void)
 	tcase_add_test(t, the_hash_has_a_random_key);
 	tcase_add_test(t, random_bytes_do_not_repeat);
 	tcase_add_test(t, a_map_finds_what_was_put);
+	tcase_add_test(t, a_small_map_takes_little_and_finds_what_was_put);
 	tcase_add_test(t, mailboxes_keep_order_and_bounds);
 	tcase_add_test(t, mailboxes_take_from_many_threads);
 	tcase_add_test(t, msgbufs_are_counted);
