@@ -6,14 +6,16 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { request, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+import { startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+import { recordRun, scrapeOf } from './normal_run.mjs';
 import { promtool, startPrometheus } from './prometheus.mjs';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 const ALERTS = path.join(REPOSITORY, 'contrib/prometheus/alerts.yml');
 const BOARD = JSON.parse(fs.readFileSync(path.join(REPOSITORY, 'contrib/grafana/scopewire.json'), 'utf8'));
-/** A recorded run without faults: 61 values of each series that an alert uses. */
+/** An hour of a normal run: a value each 15 s of each series that an alert uses. */
 const NORMAL = path.join(REPOSITORY, 'tests/e2e/normal_run.json');
+const STEP = 15;
 const PROMISED = `connections connections_opened_total connections_refused_total connections_closed_total subscriptions
 	channels subscribe_total events_in_total deliveries_total bytes_in_total bytes_out_total payload_bytes
 	publish_to_socket_seconds commit_to_socket_seconds log_commit_seconds log_batch_rows log_queue_events log_queue_bytes
@@ -33,9 +35,9 @@ function documented(name) {
 const metricsOf = (text) => new Set(text.match(/\b(?:scopewire|process)_[a-z_]+\b/g));
 const expressions = () => BOARD.panels.flatMap((p) => (p.targets ?? []).map((target) => target.expr));
 
-/** The series of an hour with one change, as promtool writes them. */
-const up = (step) => `0+${step}x60`;
-const still = (value) => `${value}x60`;
+/** The series of an hour with one change, as promtool writes them; step is that of a minute. */
+const up = (step) => `0+${step / 4}x240`;
+const still = (value) => `${value}x240`;
 
 /** What makes each alert, by the series that differ from those of a normal run; others may follow from it. */
 const CONDITIONS = {
@@ -57,78 +59,63 @@ const CONDITIONS = {
 	ScopewireServerErrors: { scopewire_http_requests_total: ({ status }) => (status === '503' ? up(60) : up(1)) },
 	ScopewireLogLag: { scopewire_log_lag_events: still(50000) },
 	ScopewirePartitions: { scopewire_log_partitions_ahead: still(0) },
-	ScopewireLogShort: { scopewire_log_oldest_partition_seconds: '3000-30x60' },
-	ScopewireDiskGrowth: { scopewire_log_bytes: '20000000000+60000000x60' },
+	ScopewireLogShort: { scopewire_log_oldest_partition_seconds: '3000-7x240' },
+	ScopewireDiskGrowth: { scopewire_log_bytes: '20000000000+15000000x240' },
 	ScopewirePongSlow: { scopewire_ping_pong_seconds_bucket: ({ le }) => up(le === '+Inf' || le >= 10 ? 60 : 1) },
 	ScopewireWorkerBacklog: { scopewire_worker_backlog_seconds: still(0.5) },
 	ScopewireWebhooksDead: { scopewire_webhook_dead: still(1) },
 	ScopewireWebhookQueue: { scopewire_webhook_queue: still(5000) },
 };
 
-/** A scrape of a daemon that has done what its metrics are about: {series: value}. */
-async function scrapeOf(daemon) {
-	const [, target] = /admin: listening on (\S+)/.exec(daemon.logText);
-	return Object.fromEntries((await request(`http://${target}/metrics`)).text.split('\n')
-		.filter((line) => line && !line.startsWith('#'))
-		.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
-}
-
 const ALERT_METRICS = metricsOf([...fs.readFileSync(ALERTS, 'utf8').matchAll(/^ +expr: ([^]*?)\n +(for|labels):/gm)]
 	.map(([, expr]) => expr).join(' '));
 ALERT_METRICS.delete('up');
 
-/** Clients subscribe, come and go, and events are published by HTTP and SQL; calls each after each round. */
-async function normalRun(t, rounds, each) {
-	const daemon = await startDaemon({ app: { ping_interval: 1 },
-		sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } }, t);
-	const clients = await Promise.all(Array.from({ length: 5 }, () => daemon.connect()));
-	for (const client of clients) await client.subscribe('news');
-	await waitFor(async () => (await scrapeOf(daemon)).scopewire_log_partitions_ahead > 0, 'the state of the log');
-	await each(await scrapeOf(daemon));
-	for (let n = 0; n < rounds; n++) {
-		await daemon.api().trigger('news', 'hello', { n });
-		await daemon.query(`SELECT broadcast('news', 'from-sql', '{}')`);
-		await Promise.all(clients.map((client) => client.next({ event: 'from-sql' })));
-		await (await daemon.connect()).close();
-		for (const client of clients) await client.ping();
-		await each(await scrapeOf(daemon));
+/** The values as promtool reads them: a value, or those of a straight line as a+bxn. */
+function straightLines(values) {
+	const out = [];
+	for (let i = 0; i < values.length;) {
+		const step = values[i + 1] - values[i];
+		let end = i + 1;
+		while (end < values.length && values[end] - values[end - 1] === step) end++;
+		if (!Number.isInteger(step) || end - i < 2) out.push(values[(end = i + 1) - 1]);
+		else out.push(step ? `${values[i]}${step > 0 ? '+' : ''}${step}x${end - i - 1}` : `${values[i]}x${end - i - 1}`);
+		i = end;
 	}
+	return out.join(' ');
 }
 
 /**
- * Records a normal run into NORMAL: 60 rounds, each of which stands for a minute.  Done by hand when alerts use
- * further metrics: SCOPEWIRE_RECORD=yes tests/run-node tests/e2e/monitoring.test.mjs
+ * Records an hour of a normal run into a file.  contrib/check --long does it; for NORMAL, when alerts use
+ * further metrics: SCOPEWIRE_RECORD=tests/e2e/normal_run.json tests/run-node tests/e2e/monitoring.test.mjs
  */
-async function recordNormal(t) {
+async function recordNormal(t, file) {
 	const scrapes = [];
-	await normalRun(t, 60, (scrape) => scrapes.push(scrape));
-	const lines = [];
-	for (const series of Object.keys(scrapes.at(-1))) {
-		if (!ALERT_METRICS.has(/^\w+/.exec(series)[0])) continue;
-		lines.push(`\t${JSON.stringify(series)}: ${JSON.stringify(scrapes.map((s) => s[series] ?? 0).join(' ')
-			.replace(/\b(\S+)((?: \1)+)$/, (all, value, more) => `${value}x${more.trim().split(' ').length}`))}`);
-	}
-	fs.writeFileSync(NORMAL, `{\n${lines.join(',\n')}\n}\n`);
+	await recordRun(t, { seconds: 3600, step: STEP }, (scrape) => scrapes.push(scrape));
+	const lines = Object.keys(scrapes.at(-1)).filter((series) => ALERT_METRICS.has(/^\w+/.exec(series)[0]))
+		.map((series) => `\t${JSON.stringify(series)}: "${straightLines(scrapes.map((s) => s[series] ?? 0))}"`);
+	fs.writeFileSync(file, `{\n${lines.join(',\n')}\n}\n`);
 }
 
 /** The recorded hour as [{name, labels, series, values}]. */
-function normalHour() {
+function normalHour(file) {
 	const instance = 'job="scopewire",instance="a"';
-	return [['up', still(1)], ...Object.entries(JSON.parse(fs.readFileSync(NORMAL, 'utf8')))].map(([key, values]) => {
+	return [['up', still(1)], ...Object.entries(JSON.parse(fs.readFileSync(file, 'utf8')))].map(([key, values]) => {
 		const [, name, labels = ''] = /^(\w+)(?:\{(.*)\})?$/.exec(key);
 		return { name, values, series: `${name}{${[instance, labels].filter(Boolean).join(',')}}`,
 			labels: Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, k, v]) => [k, v])) };
 	});
 }
 
-/** One test of promtool: the alerts that fire with these series, at the end of the hour. */
-function ruleTest(name, hour, change, alerts) {
+/** One test of promtool: the alerts that fire with these series, at the end of the hour or (ever) at any time. */
+function ruleTest(name, hour, change, alerts, ever = false) {
 	const changed = hour.map(({ name: metric, labels, series, values }) => {
 		const to = change[metric];
 		return { series, values: typeof to === 'function' ? to(labels) : to ?? values };
 	});
-	return { name, interval: '1m', input_series: changed, promql_expr_test: [
-		{ expr: 'group by (alertname) (ALERTS{alertstate="firing"})', eval_time: '55m',
+	const firing = `ALERTS{alertstate="firing"}${ever ? '[1h]' : ''}`;
+	return { name, interval: `${STEP}s`, input_series: changed, promql_expr_test: [
+		{ expr: `group by (alertname) (${ever ? `count_over_time(${firing})` : firing})`, eval_time: ever ? '60m' : '55m',
 			exp_samples: alerts.map((alert) => ({ labels: `{alertname="${alert}"}`, value: 1 })) }] };
 }
 
@@ -137,33 +124,43 @@ test('promtool accepts the alerts', () => {
 	assert.equal(status, 0, output);
 });
 
-test('each alert fires with the series of its condition, and none with an hour of a normal run', async (t) => {
+test('each alert fires with the series of its condition, and none during an hour of a normal run', async (t) => {
 	const names = [...fs.readFileSync(ALERTS, 'utf8').matchAll(/- alert: (\w+)/g)].map(([, name]) => name);
 	assert.deepEqual(Object.keys(CONDITIONS).sort(), names.sort());
-	if (process.env.SCOPEWIRE_RECORD) await recordNormal(t);
-	const hour = normalHour();
+	const file = process.env.SCOPEWIRE_RECORD ?? NORMAL;
+	if (process.env.SCOPEWIRE_RECORD) await recordNormal(t, file);
+	const hour = normalHour(file);
 	for (const name of ALERT_METRICS) assert.ok(hour.some((one) => one.name === name), `${name} was not recorded`);
 	// An error needs a series of its own: the normal run has none.
 	hour.push({ name: 'scopewire_http_requests_total', labels: { status: '503' }, values: still(0),
 		series: 'scopewire_http_requests_total{job="scopewire",instance="a",route="GET /up",status="503"}' });
 	const folder = tempFolder('alerts');
 	fs.copyFileSync(ALERTS, path.join(folder, 'alerts.yml'));
-	const file = path.join(folder, 'alerts_test.yml');
+	const rules = path.join(folder, 'alerts_test.yml');
 	const run = (tests) => {
-		fs.writeFileSync(file, JSON.stringify({ rule_files: ['alerts.yml'], evaluation_interval: '1m', tests }));
-		return promtool(['test', 'rules', file]);
+		fs.writeFileSync(rules, JSON.stringify({ rule_files: ['alerts.yml'], evaluation_interval: `${STEP}s`, tests }));
+		return promtool(['test', 'rules', rules]);
 	};
-	const normal = run([ruleTest('a normal run', hour, {}, [])]);
+	const normal = run([ruleTest('a normal run', hour, {}, [], true)]);
 	assert.equal(normal.status, 0, normal.output);
 	const each = run(Object.entries(CONDITIONS).map(([name, change]) => ruleTest(name, hour, change, [name])));
 	assert.equal(each.status, 0, each.output);
 	const wrong = run([ruleTest('an alert that does not fire is noticed', hour, {}, ['ScopewireDown'])]);
 	assert.equal(wrong.status, 1, wrong.output);
+	// five minutes of the hour are enough
+	const once = run([ruleTest('an alert that ended is noticed', hour, { scopewire_database_up: '1x60 0x20 1x158' }, [],
+		true)]);
+	assert.match(once.output, /ScopewireDatabaseAway/);
 });
 
 test('a running daemon gives each series of the alerts, and each documented metric', async (t) => {
-	const found = new Set();
-	await normalRun(t, 1, (scrape) => Object.keys(scrape).forEach((series) => found.add(/^\w+/.exec(series)[0])));
+	const daemon = await startDaemon({ sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } }, t);
+	const client = await daemon.connect();
+	await client.subscribe('news');
+	await daemon.api().trigger('news', 'hello', {});
+	await client.close();
+	await waitFor(async () => (await scrapeOf(daemon)).scopewire_connections === 0, 'the close');
+	const found = new Set(Object.keys(await scrapeOf(daemon)).map((series) => /^\w+/.exec(series)[0]));
 	for (const name of ALERT_METRICS) assert.ok(found.has(name), `the daemon gives no ${name}`);
 	const table = [...DOCUMENT.matchAll(/^\| `(scopewire_\w+)` \| (\w+)/gm)];
 	assert.ok(table.length > 40);
