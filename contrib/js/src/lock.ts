@@ -64,6 +64,8 @@ export class EditLock extends Emitter<LockEvents> {
 	#isStopped = false;
 	/** Who has the lock was read once. */
 	#isKnown = false;
+	/** The answer to the newest attempt to acquire it was lost: this tab may have it. */
+	#isUncertain = false;
 	/** Calls are made one after the other: a release never overtakes what it releases. */
 	#calls: Promise<unknown> = Promise.resolve();
 	#extending: ReturnType<typeof setInterval> | undefined;
@@ -107,8 +109,10 @@ export class EditLock extends Emitter<LockEvents> {
 	take(): Promise<boolean> {
 		return this.#next(async () => {
 			// Before a reload this user may have had it in this window: extending that lock would keep it without a holder.
-			if (!this.#isKnown) await this.reload();
-			if (this.isMine || this.isTheirs || this.#isStopped) return this.isMine;
+			if (!this.#isKnown) await this.#read();
+			if (this.isMine || this.#isStopped) return this.isMine;
+			const isOwnLost = this.#isUncertain && String(this.lock?.user_id) === this.manager.userId;
+			if (this.isTheirs && !isOwnLost) return false;
 			return this.#acquire({});
 		});
 	}
@@ -163,7 +167,12 @@ export class EditLock extends Emitter<LockEvents> {
 	}
 
 	/** Reads who has the lock. */
-	async reload(): Promise<void> {
+	reload(): Promise<void> {
+		return this.#next(() => this.#read());
+	}
+
+	/** In #calls only: an answer that another call overtook is older than what that one has changed. */
+	async #read(): Promise<void> {
 		try {
 			const answer = await this.manager.api.get<{ lock: Lock | null; last_token: number }>('locks', this.#fields);
 			this.#isKnown = true;
@@ -190,6 +199,7 @@ export class EditLock extends Emitter<LockEvents> {
 			return await api.post<T>(path, { ...this.#fields, ...body, ...tie }, { keepalive: true });
 		} catch (error) {
 			if (!(error instanceof ApiError)) throw error;
+			if (path === 'locks') this.#isUncertain = error.isTemporary;
 			// The daemon does not know that the connection is the user's: the lock ends by its time.
 			if ('socket_id' in tie && ['socket_forbidden', 'unknown_socket'].includes(error.code))
 				return this.#post(path, body);
@@ -201,6 +211,7 @@ export class EditLock extends Emitter<LockEvents> {
 	async #acquire(more: { token?: number }): Promise<boolean> {
 		const answer = await this.#post<{ lock: Lock; renewed: boolean; alone: boolean }>('locks', { ttl: TTL_S, ...more }, true);
 		if (!answer) return false;
+		this.#isUncertain = false;
 		// Another tab of this user has it; if only this one's socket has, an earlier answer was lost.
 		if (answer.renewed && !answer.alone && answer.lock.token !== this.#token) {
 			this.#take(answer.lock);
@@ -285,8 +296,11 @@ export class EditLock extends Emitter<LockEvents> {
 				this.#endRequest();
 				// Another tab of this user requested it too, and the lock is tied to that one.
 				if (event.socket_id && event.socket_id !== socketId) return;
-				this.#own(event.lock);
-				this.emit('granted', event.lock);
+				void this.#next(async () => {
+					if (this.#isStopped || event.lock.token < this.#newest) return;
+					this.#own(event.lock);
+					this.emit('granted', event.lock);
+				});
 			});
 		this.#ending.push(() => own.leave());
 	}

@@ -225,6 +225,25 @@ const newLock = (page, name) => page.evaluate(async (field) => {
 const heldField = async (field) => (await portal.daemon.query(`SELECT sockets FROM scopewire.locks
 	WHERE resource_id = '7' AND field = $1 AND user_id IS NOT NULL`, [field]))[0];
 
+test('a lock that is taken while its state is read stays with the window that took it', async () => {
+	const page = await portal.open('linus', 'form');
+	await page.evaluate(async () => {
+		window.lock = new window.kit.EditLock(window.manager, { type: 'note', id: '7', field: 'late' });
+		await window.lock.reload();
+	});
+	await page.route(/api\/sync\/locks\?.*field=late/, async (route) => {
+		const response = await route.fetch();
+		// This answer, without the lock, is old when the lock can be taken before it arrives.
+		await waitFor(() => heldField('late'), 'the lock', 1500).catch(() => {});
+		return route.fulfill({ response });
+	});
+	await page.evaluate(() => { window.reading = window.lock.reload(); });
+	assert.equal(await page.evaluate(() => window.lock.take()), true);
+	await page.evaluate(() => window.reading);
+	assert.equal(await page.evaluate(() => window.lock.isMine), true);
+	await page.context().close();
+});
+
 test('a window that loads again, and takes the lock at once, leaves no lock without a holder', async () => {
 	const page = await portal.open('linus', 'form');
 	assert.equal(await newLock(page, 'reloaded'), true);
@@ -248,6 +267,7 @@ test('a lock whose first answer was lost is the window\'s at the next attempt', 
 	assert.equal(await newLock(page, 'lost'), false);
 	assert.equal(lost, 1);
 	assert.ok(await heldField('lost'));
+	await page.waitForFunction(() => window.lock.lock !== null);      // it was read after that
 	assert.equal(await page.evaluate(() => window.lock.take()), true);
 	await page.context().close();
 });
