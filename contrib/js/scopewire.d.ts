@@ -16,6 +16,8 @@ export interface ReplayOptions {
 
 export interface ReplayHandle {
 	position(channel: string): string | null;
+	/** Ends the calls of onResync and onEvent; the replay goes on. */
+	detach(): void;
 }
 
 export function attach(client: object, options?: ReplayOptions): ReplayHandle;

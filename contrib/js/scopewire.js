@@ -90,10 +90,9 @@ class Memory {
 }
 
 class Replay {
-	constructor(pusher, { storage, storageKey, onResync, onEvent } = {}) {
+	constructor(pusher, { storage, storageKey } = {}) {
 		this.pusher = pusher;
-		this.onResync = onResync;
-		this.onEvent = onEvent;
+		this.listeners = new Set();      // {onResync, onEvent} of each attach()
 		this.memory = new Memory(storage, storageKey ?? `scopewire:${pusher.key}`);
 		this.readings = new Map();
 		const kept = this.memory.load();
@@ -226,8 +225,10 @@ class Replay {
 	emitOwn({ event, channel, data }) {
 		const content = typeof data === 'string' ? JSON.parse(data) : data;
 		this.pusher.channel(channel)?.emit(event, content);
-		if (event === 'scopewire:resync') this.onResync?.({ channel, ...content });
-		this.onEvent?.({ event, channel, data: content });
+		for (const { onResync, onEvent } of [...this.listeners]) {
+			if (event === 'scopewire:resync') onResync?.({ channel, ...content });
+			onEvent?.({ event, channel, data: content });
+		}
 	}
 }
 
@@ -236,7 +237,7 @@ const attached = new WeakMap();
 /**
  * Makes a Pusher, or the one inside an Echo, request what it missed.  Attach before subscribing: a
  * channel that was subscribed before receives a resync when it is subscribed again.  A second call
- * does nothing.
+ * adds its onResync and onEvent; storage and storageKey are those of the first.
  *
  * options: storage, a Storage such as sessionStorage, in which positions survive a reload of the
  * page; storageKey, their name there; onResync({channel, reason}), called when the missed events
@@ -244,7 +245,8 @@ const attached = new WeakMap();
  * channel); onEvent({event, channel, data}), called for each of the server's own events about a channel,
  * such as scopewire:replayed.
  *
- * Returns {position(channel)}: "epoch:serial" or null.
+ * Returns {position(channel), detach()}: "epoch:serial" or null; detach() ends the calls of onResync and
+ * onEvent, and the replay goes on.
  */
 export function attach(client, options = {}) {
 	const pusher = client?.connector?.pusher ?? client;
@@ -255,7 +257,12 @@ export function attach(client, options = {}) {
 			throw new TypeError(`scopewire: not a supported Pusher or Echo instance: it has no ${method}()`);
 	if (!attached.has(pusher)) attached.set(pusher, new Replay(pusher, options).install());
 	const replay = attached.get(pusher);
-	return { position: (channel) => replay.readings.get(channel)?.since ?? null };
+	const listener = { onResync: options.onResync, onEvent: options.onEvent };
+	replay.listeners.add(listener);
+	return {
+		position: (channel) => replay.readings.get(channel)?.since ?? null,
+		detach: () => { replay.listeners.delete(listener); },
+	};
 }
 
 export default attach;

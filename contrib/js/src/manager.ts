@@ -265,6 +265,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		this.#isDestroyed = true;
 		this.#ending.abort();
 		for (const unbind of this.#unbind.splice(0)) unbind();
+		this.replay.detach();
 		this.#recovery.stop();
 		this.#heartbeat?.stop();
 		this.#tokens.stop();

@@ -395,3 +395,33 @@ test('a manager that is destroyed at once does not become the leader', async () 
 	}), [false, false]);
 	await tab.context().close();
 });
+
+test('each manager of a client receives resyncs and what was recovered, until it is destroyed', async () => {
+	const tab = await portal.open('ada', 'logout', { query: '&manual' });
+	await subscribed(tab, 2);
+	await tab.evaluate(() => {
+		const { pusher } = window.manager;
+		window.received = { first: [], second: [], destroyed: [] };
+		const listen = (manager, received) => {
+			manager.on('resync', ({ channel }) => received.push(`resync ${channel}`));
+			manager.on('recovered', ({ events }) => received.push(`recovered ${events}`));
+			return manager;
+		};
+		listen(window.manager, window.received.first);
+		window.second = listen(new window.kit.RealtimeManager({ pusher }), window.received.second);
+		listen(new window.kit.RealtimeManager({ pusher }), window.received.destroyed).destroy();
+	});
+	portal.wires.cut();
+	await tab.waitForFunction(() => window.second.status.state === 'reconnecting');
+	await portal.trigger('private-project.7', 'ProjectUpdated', { n: 1 });
+	portal.wires.mend();
+	await tab.waitForFunction(() => window.received.first.length && window.received.second.length);
+	// As from a server whose log is another one.
+	await tab.evaluate(() => window.manager.pusher.connection.connection.transport.onMessage({ data: JSON.stringify({
+		event: 'scopewire:resync', channel: 'private-project.7', data: '{"reason":"epoch"}' }) }));
+	const { first, second, destroyed } = await tab.evaluate(() => window.received);
+	assert.deepEqual(first, ['recovered 1', 'resync private-project.7']);
+	assert.deepEqual(second, first);
+	assert.deepEqual(destroyed, []);
+	await tab.context().close();
+});
