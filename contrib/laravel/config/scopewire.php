@@ -28,7 +28,8 @@ return [
     'auth' => env('SCOPEWIRE_AUTH', 'basic'),
 
     /*
-     * Failures.  A call never takes longer than timeout, in seconds.  A failed call is logged once
+     * Failures.  A call never takes longer than timeout, in seconds; a value that is not greater than 0 is
+     * replaced by 3 (connect_timeout: 1), with a line in the log.  A failed call is logged once
      * and returns an empty result; with throw it throws a ScopewireException instead.  After a call
      * that did not reach the daemon, further calls of the same request fail at once for retry_after.
      */

@@ -152,6 +152,12 @@ class Client
             throw new ScopewireException('the daemon was unreachable a moment ago');
         }
         $s = $this->settings;
+        foreach ($s->faults as $fault) {
+            if (! isset($this->logged[$fault])) {
+                $this->logged[$fault] = true;
+                $this->log->warning('Scopewire: '.$fault);
+            }
+        }
         $request = $this->http->timeout(min($s->timeout, $this->limit))
             ->connectTimeout(min($s->connectTimeout, $this->limit))->acceptJson();
         try {

@@ -93,6 +93,7 @@ class ScopewireServiceProvider extends ServiceProvider
         $all = (array) $app->make(Repository::class)->get('scopewire');
         $masterKey = $connection['options']['encryption_master_key_base64'] ?? $all['encryption_master_key'] ?? null;
         $scheme = $all['scheme'] ?? 'http';
+        $settings = Settings::of($app->make(Repository::class));
         $pusher = $app->make(BroadcastManager::class)->pusher([
             'key' => $connection['key'] ?? $all['key'] ?? '',
             'secret' => $connection['secret'] ?? $all['secret'] ?? '',
@@ -100,11 +101,11 @@ class ScopewireServiceProvider extends ServiceProvider
             'options' => ($connection['options'] ?? []) + array_filter([
                 'host' => $all['host'] ?? null, 'port' => $all['port'] ?? null, 'scheme' => $scheme,
                 'useTLS' => $scheme === 'https', 'path' => $all['path'] ?? null,
-                'timeout' => $all['timeout'] ?? 3,
+                'timeout' => $settings->timeout,
                 'encryption_master_key_base64' => $masterKey,
             ], fn ($value) => $value !== null && $value !== ''),
             'client_options' => ($connection['client_options'] ?? []) + [
-                'timeout' => $all['timeout'] ?? 3, 'connect_timeout' => $all['connect_timeout'] ?? 1,
+                'timeout' => $settings->timeout, 'connect_timeout' => $settings->connectTimeout,
             ],
         ]);
 

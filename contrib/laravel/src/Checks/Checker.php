@@ -75,6 +75,11 @@ class Checker
             return Finding::wrong("scopewire.port is $port", 'Set REVERB_PORT to the port of the daemon or the proxy: 8080, or 443.', true);
         }
 
+        foreach ($this->of()->faults as $fault) {
+            return Finding::wrong($fault, 'Set SCOPEWIRE_TIMEOUT and SCOPEWIRE_CONNECT_TIMEOUT in .env, or remove them: without a limit a '
+                .'page would wait for a daemon that does not answer.');
+        }
+
         return Finding::ok($this->of()->origin.', application '.$this->of()->appId);
     }
 

@@ -20,6 +20,8 @@ final class Settings
         public readonly float $connectTimeout = 1,
         public readonly float $retryAfter = 5,
         public readonly bool $throw = false,
+        /** @var list<string> settings that cannot be used, and the values that are used instead */
+        public readonly array $faults = [],
     ) {
     }
 
@@ -27,13 +29,24 @@ final class Settings
     {
         $all = (array) $config->get('scopewire');
         $text = fn (string $name): string => (string) ($all[$name] ?? '');
+        $faults = [];
+        $seconds = function (string $name, float $default) use ($all, &$faults): float {
+            $value = $all[$name] ?? $default;
+            // To Guzzle and to PHP's streams 0 is no limit.
+            if (is_numeric($value) && is_finite((float) $value) && $value > 0) {
+                return (float) $value;
+            }
+            $faults[] = "scopewire.$name must be a number of seconds greater than 0, not ".json_encode($value).": $default is used";
+
+            return $default;
+        };
+        [$timeout, $connectTimeout] = [$seconds('timeout', 3), $seconds('connect_timeout', 1)];
 
         return new self(
             $text('app_id'), $text('key'), $text('secret'),
             self::origin($text('scheme') ?: 'http', $text('host') ?: '127.0.0.1', (int) ($all['port'] ?? 8080)),
             rtrim('/'.ltrim($text('path'), '/'), '/'), $text('auth') ?: 'basic',
-            (float) ($all['timeout'] ?? 3), (float) ($all['connect_timeout'] ?? 1),
-            (float) ($all['retry_after'] ?? 5), (bool) ($all['throw'] ?? false),
+            $timeout, $connectTimeout, (float) ($all['retry_after'] ?? 5), (bool) ($all['throw'] ?? false), $faults,
         );
     }
 

@@ -4,6 +4,7 @@
 
 namespace Scopewire\Laravel\Tests\Feature;
 
+use Illuminate\Support\Facades\Http;
 use PHPUnit\Framework\Attributes\TestDox;
 use PHPUnit\Framework\Attributes\TestWith;
 use Scopewire\Laravel\Client;
@@ -103,6 +104,34 @@ class ClientTest extends TestCase
         $this->assertStringContainsString('timed out', $this->log());
         $this->app->forgetScopedInstances();
         $this->assertNotSame($before, app(Client::class), 'another client for the next');
+    }
+
+    #[TestDox('a timeout that is not greater than 0 is replaced by the default, and reported')]
+    #[TestWith([0.0])]
+    #[TestWith([-1])]
+    #[TestWith([''])]
+    #[TestWith(['soon'])]
+    #[TestWith([INF])]
+    public function test_no_timeout(mixed $timeout): void
+    {
+        config(['scopewire.timeout' => $timeout, 'scopewire.connect_timeout' => $timeout]);
+        $settings = Scopewire::client()->settings();
+        $this->assertSame([3.0, 1.0], [$settings->timeout, $settings->connectTimeout]);
+        $limits = [];
+        Http::globalMiddleware(function (callable $next) use (&$limits): callable {
+            return function ($request, array $options) use ($next, &$limits) {
+                $limits[] = [$options['timeout'], $options['connect_timeout']];
+
+                return $next($request, $options);
+            };
+        });
+        Scopewire::presence()->isOnline(7);
+        Scopewire::presence()->isOnline(7);
+        $this->assertSame([[3.0, 1.0], [3.0, 1.0]], $limits);
+        $this->assertSame(1, substr_count($this->log(), 'scopewire.timeout must be a number of seconds greater than 0'), $this->log());
+        [, $output] = $this->command('scopewire:check');
+        $this->assertStringContainsString('scopewire.timeout must be', $output);
+        $this->assertStringContainsString('Set SCOPEWIRE_TIMEOUT', $output);
     }
 
     private function closedPort(): int
