@@ -18,6 +18,7 @@ CREATE TABLE user_presence (
 	sockets text[] NOT NULL DEFAULT '{}',
 	is_tied boolean NOT NULL DEFAULT false,
 	connected_at timestamptz,
+	kept_at timestamptz,
 	PRIMARY KEY (app, user_id)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE user_presence IS
@@ -40,6 +41,8 @@ COMMENT ON COLUMN user_presence.is_tied IS
 COMMENT ON COLUMN user_presence.connected_at IS
 	'When the daemon last knew of a connection of the user; NULL when the last one has closed. Of no '
 	'account when it is older than the time to live of a heartbeat.';
+COMMENT ON COLUMN user_presence.kept_at IS
+	'When the last heartbeat was received that left the sockets as they were (keep_sockets).';
 CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 'offline';
 CREATE INDEX user_presence_sockets ON user_presence USING gin (sockets) WHERE sockets <> '{}';
 
@@ -93,9 +96,10 @@ COMMENT ON FUNCTION presence_sockets IS
 	'The sockets of a user with those that new heartbeats named; the newest 20 of them.';
 
 -- Each user is in a list at most once.
---     p_beats  {app, id, location, status, info, name, avatar, sockets, tied, here}: status NULL means known
+--     p_beats  {app, id, location, status, info, name, avatar, sockets, tied, kept, here}: status NULL means known
 --              from a connection, and does not change the status of a heartbeat; sockets are those that the
---              heartbeats named, and tied: the last one did; here: a connection has opened
+--              heartbeats named, and tied: the last one did; kept: the last one leaves them as they are; here: a
+--              connection has opened
 --     p_came   {app, id} of users whose first connection opened: they are in p_beats too
 --     p_gone   {app, id, beats} of users whose last connection closed; beats: the user is in p_beats too
 -- location, info, name and avatar do not change where they are NULL.
@@ -145,16 +149,17 @@ BEGIN
 	WITH beat AS MATERIALIZED (
 		SELECT * FROM ROWS FROM (json_to_recordset(p_beats) AS
 			(app text, id user_key, location text, status text, info json, name text, avatar text,
-			 sockets text[], tied boolean, here boolean)) WITH ORDINALITY
-			AS b(app, id, location, status, info, name, avatar, sockets, tied, here, at)
+			 sockets text[], tied boolean, kept boolean, here boolean)) WITH ORDINALITY
+			AS b(app, id, location, status, info, name, avatar, sockets, tied, kept, here, at)
 	), up AS (
 		INSERT INTO user_presence AS u (app, user_id, location, status, info, name, avatar,
-						heartbeat_at, sockets, is_tied, connected_at)
+						heartbeat_at, sockets, is_tied, connected_at, kept_at)
 		SELECT b.app, b.id, b.location, coalesce(b.status, 'online'), b.info, b.name, b.avatar,
 		       CASE WHEN b.status IS NOT NULL THEN now() END,
 		       CASE WHEN b.status = 'offline' THEN '{}' ELSE presence_sockets('{}', coalesce(b.sockets, '{}')) END,
 		       coalesce(b.tied AND b.status <> 'offline', false),
-		       CASE WHEN b.status IS NULL OR b.here THEN now() END
+		       CASE WHEN b.status IS NULL OR b.here THEN now() END,
+		       CASE WHEN b.kept AND b.status <> 'offline' THEN now() END
 		FROM beat b ORDER BY b.app, b.id
 		ON CONFLICT ON CONSTRAINT user_presence_pkey DO UPDATE SET
 			location = coalesce(excluded.location, u.location),
@@ -169,7 +174,10 @@ BEGIN
 				WHEN presence_status(u.status, u.last_seen_at, deadline) = 'offline'
 				THEN excluded.sockets
 				ELSE presence_sockets(u.sockets, excluded.sockets) END,
-			is_tied = CASE WHEN excluded.heartbeat_at IS NULL THEN u.is_tied ELSE excluded.is_tied END,
+			is_tied = CASE WHEN excluded.heartbeat_at IS NULL THEN u.is_tied
+				ELSE excluded.is_tied OR (u.is_tied AND excluded.kept_at IS NOT NULL
+					AND presence_status(u.status, u.last_seen_at, deadline) <> 'offline') END,
+			kept_at = coalesce(excluded.kept_at, u.kept_at),
 			status = presence_next(presence_status(u.status, u.last_seen_at, deadline),
 					       excluded.heartbeat_at, excluded.status),
 			previous_status = presence_status(u.status, u.last_seen_at, deadline),
@@ -333,8 +341,8 @@ COMMENT ON FUNCTION sync_online_users IS
 
 CREATE FUNCTION sync_heartbeat(p_app text, p_caller jsonb, p_user_id user_key, p_location text,
 			       p_user_status text, p_info json, p_user_info json, p_name text,
-			       p_avatar text, p_wait boolean, p_socket_id text, p_ttl_s integer,
-			       p_channels text[], OUT status integer, OUT body json)
+			       p_avatar text, p_wait boolean, p_socket_id text, p_keep_sockets boolean,
+			       p_ttl_s integer, p_channels text[], OUT status integer, OUT body json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -342,7 +350,8 @@ DECLARE
 		'id', p_user_id, 'location', p_location, 'status', p_user_status,
 		'info', coalesce(p_info, p_user_info), 'name', coalesce(p_name, p_caller->>'name'),
 		'avatar', coalesce(p_avatar, p_caller->>'avatar'),
-		'sockets', array_remove(ARRAY[p_socket_id], NULL), 'tied', p_socket_id IS NOT NULL)),
+		'sockets', array_remove(ARRAY[p_socket_id], NULL), 'tied', p_socket_id IS NOT NULL,
+		'kept', p_socket_id IS NULL AND p_keep_sockets)),
 		NULL, NULL, p_ttl_s, p_channels);
 BEGIN
 	status := 200;
@@ -355,7 +364,7 @@ COMMENT ON FUNCTION sync_heartbeat IS
 	'POST /heartbeat with an idempotency key. Others are collected, many in one call of '
 	'presence_beat().';
 
-REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, user_key, text, text, json, json, text, text, boolean, text, integer, text[]),
+REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, user_key, text, text, json, json, text, text, boolean, text, boolean, integer, text[]),
 	presence_tell(user_presence[], text[]),
 	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
 	presence_forget_sockets(integer) FROM PUBLIC;

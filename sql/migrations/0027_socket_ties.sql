@@ -50,7 +50,7 @@ COMMENT ON FUNCTION locks_sweep IS
 	'sockets, for at most 500 locks. Returns for how many; 500 if there are more, which another transaction '
 	'may have locked.';
 
-CREATE FUNCTION presence_sweep(p_sockets text[], p_channels text[], p_ttl_s integer) RETURNS integer
+CREATE FUNCTION presence_sweep(p_sockets text[], p_channels text[], p_ttl_s integer, p_left_ms integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -66,7 +66,8 @@ BEGIN
 	-- It does not wait for rows that are locked: a batch of heartbeats locks several, in another order.
 	WITH due AS (
 		SELECT p.app, p.user_id, r.rest, p.is_tied AND r.rest = '{}' AS is_last,
-		       coalesce(p.connected_at < earliest, true) AS is_gone
+		       coalesce(p.connected_at < earliest, true) AS is_gone,
+		       coalesce(p.kept_at >= now() - p_left_ms * interval '1 ms', false) AS is_late
 		FROM user_presence p CROSS JOIN LATERAL (
 			SELECT ARRAY(SELECT s FROM unnest(p.sockets) WITH ORDINALITY AS u(s, at)
 				     WHERE s <> ALL (p_sockets) ORDER BY at) AS rest) r
@@ -74,10 +75,11 @@ BEGIN
 		LIMIT 500 FOR UPDATE OF p SKIP LOCKED
 	), up AS (
 		UPDATE user_presence u SET sockets = d.rest, is_tied = u.is_tied AND NOT d.is_last,
-			heartbeat_at = CASE WHEN NOT d.is_last THEN u.heartbeat_at END,
+			heartbeat_at = CASE WHEN NOT d.is_last OR d.is_late THEN u.heartbeat_at END,
 			previous_status = u.status,
-			status = CASE WHEN d.is_last AND d.is_gone THEN 'offline' ELSE u.status END,
-			changed_at = CASE WHEN d.is_last AND d.is_gone THEN now() ELSE u.changed_at END
+			status = CASE WHEN d.is_last AND d.is_gone AND NOT d.is_late THEN 'offline' ELSE u.status END,
+			changed_at = CASE WHEN d.is_last AND d.is_gone AND NOT d.is_late THEN now()
+				ELSE u.changed_at END
 		FROM due d WHERE u.app = d.app AND u.user_id = d.user_id
 		RETURNING u
 	)
@@ -92,17 +94,18 @@ END
 $$;
 COMMENT ON FUNCTION presence_sweep IS
 	'Sets users offline whose heartbeats named closed sockets only, and who have no other connection; at '
-	'most 500. Returns how many had one of these sockets; 500 if there are more.';
+	'most 500. A user with a heartbeat of the last p_left_ms that left the sockets as they were stays: it is '
+	'of the page after them. Returns how many had one of these sockets; 500 if there are more.';
 
-CREATE FUNCTION sockets_sweep(p_sockets text[], p_channels text[], p_ttl_s integer) RETURNS integer
+CREATE FUNCTION sockets_sweep(p_sockets text[], p_channels text[], p_ttl_s integer, p_left_ms integer) RETURNS integer
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT greatest(viewing_sweep(p_sockets), locks_sweep(p_sockets),
-			presence_sweep(p_sockets, p_channels, p_ttl_s))
+			presence_sweep(p_sockets, p_channels, p_ttl_s, p_left_ms))
 $$;
 COMMENT ON FUNCTION sockets_sweep IS
 	'Ends what is tied to closed sockets, and expired viewers; at most 500 of each kind. Returns the '
-	'largest number. p_channels and p_ttl_s: those of presence.';
+	'largest number. p_channels and p_ttl_s: those of presence; p_left_ms: that of presence_sweep().';
 
 -- A socket that ends a tie is named by the daemon, which knows the open ones: nothing here compares
 -- times, and rows that a client has renewed meanwhile from its next socket keep that one.
@@ -135,5 +138,5 @@ COMMENT ON FUNCTION sockets_tied IS
 	'running nodes are left out. The daemon calls it when it starts, and sweeps those of an earlier '
 	'process. One row with NULL: it is not known yet which nodes run; try again.';
 
-REVOKE EXECUTE ON FUNCTION locks_tied(text[]), locks_sweep(text[]), presence_sweep(text[], text[], integer),
-	sockets_sweep(text[], text[], integer), sockets_tied(text, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION locks_tied(text[]), locks_sweep(text[]), presence_sweep(text[], text[], integer, integer),
+	sockets_sweep(text[], text[], integer, integer), sockets_tied(text, integer) FROM PUBLIC;

@@ -56,6 +56,7 @@ struct entry {
 	char *sockets; /* that heartbeats named: a JSON array without its brackets */
 	unsigned n_sockets;
 	bool is_tied;		 /* the last heartbeat named one */
+	bool is_kept;		 /* the last heartbeat leaves them as they are */
 	bool has_come, has_gone; /* its first connection opened, its last one closed */
 	bool is_alone;		 /* was in a batch that was refused: no longer in the map */
 	struct waiter *waiters;
@@ -202,6 +203,7 @@ static void entry_tie(struct entry *e, const char *socket_id)
 	struct strbuf list;
 
 	e->is_tied = socket_id != NULL;
+	e->is_kept = false;
 	if (!socket_id || e->n_sockets == SOCKETS_MAX || entry_names(e, socket_id))
 		return;
 	strbuf_init(&list, 32);
@@ -218,13 +220,18 @@ static struct entry *presence_take_heartbeat_locked(struct presence_db *p,
 	NEEDS_LOCK(presence_held)
 {
 	struct entry *e = presence_entry_of_locked(p, beat->app, beat->user_id);
+	/* The heartbeats of this batch before it name no socket, and do not leave them. */
+	bool is_untied = e->status && !e->is_tied && !e->is_kept;
 
 	entry_replace_text(&e->status, beat->status);
 	entry_replace_text(&e->location, beat->location);
 	entry_replace_text(&e->info, beat->info);
 	entry_replace_text(&e->name, beat->name);
 	entry_replace_text(&e->avatar, beat->avatar);
-	entry_tie(e, beat->socket_id);
+	if (beat->socket_id || !beat->keeps_sockets)
+		entry_tie(e, beat->socket_id);
+	else if (!is_untied)
+		e->is_kept = true;
 	return e;
 }
 
@@ -414,6 +421,8 @@ static void batch_add_heartbeat(struct strbuf *b, const struct entry *e)
 		strbuf_addf(b, ",\"sockets\":[%s]", e->sockets);
 	if (e->is_tied)
 		strbuf_add_str(b, ",\"tied\":true");
+	if (e->is_kept)
+		strbuf_add_str(b, ",\"kept\":true");
 	if (e->has_come)
 		strbuf_add_str(b, ",\"here\":true");
 	strbuf_add_c(b, '}');

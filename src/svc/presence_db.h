@@ -23,6 +23,7 @@ struct presence_db_heartbeat {
 	const char *location, *info; /* info: JSON text; NULL: as it was */
 	const char *name, *avatar;   /* NULL: as it was */
 	const char *socket_id;	     /* the user is offline when it ends; NULL: after the TTL */
+	bool keeps_sockets; /* no socket_id: those that heartbeats named end it, as before */
 };
 
 struct presence_db_reply {

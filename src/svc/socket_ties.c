@@ -12,6 +12,7 @@
  * are not open were of an earlier process: they are put into the set as closed at that moment.
  */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include "base/clock.h"
@@ -26,6 +27,8 @@
 
 #define TICK_MS	    250
 #define SWEEP_EVERY (2 * USEC_PER_SEC)
+/* A browser requests its next page before it closes the connections of the last one. */
+#define NAVIGATION  (2 * USEC_PER_SEC)
 #define AT_ONCE	    500	   /* that many of a kind sockets_sweep() ends; then it is called again */
 #define SOCKETS_MAX 1000   /* newly closed sockets in one call */
 #define AGAIN_MAX   500	   /* sockets in one call that an earlier one had */
@@ -58,6 +61,7 @@ struct socket_ties {
 
 	/* the pool's thread only */
 	bool is_sweeping OWNED_BY(on_pool);
+	char left_ms[12] OWNED_BY(on_pool); /* since the sweep's first page was left */
 	usec_t sweep_at OWNED_BY(on_pool);
 	bool is_listing OWNED_BY(on_pool);
 	bool is_listed OWNED_BY(on_pool); /* the sockets of earlier processes are in the set */
@@ -77,7 +81,7 @@ static void socket_ties_unlock(struct socket_ties *t)
 }
 
 static const struct pg_statement sweep_statement = {
-	.sql = "SELECT sockets_sweep($1::text[], $2::text[], $3::integer)",
+	.sql = "SELECT sockets_sweep($1::text[], $2::text[], $3::integer, $4::integer)",
 	.is_repeatable = true,
 	.takes_locks = true,
 };
@@ -152,6 +156,7 @@ static unsigned socket_ties_list_closed(struct socket_ties *t, usec_t now, struc
 	struct watched *w, **over = NULL;
 	size_t n_over = 0, at = 0;
 	unsigned n = 0, n_again = 0;
+	usec_t oldest = now;
 
 	socket_ties_lock(t);
 	while ((w = map_next(&t->sockets, &at))) {
@@ -163,6 +168,8 @@ static unsigned socket_ties_list_closed(struct socket_ties *t, usec_t now, struc
 			sweep_add_socket(b, w->id);
 			n += is_new;
 			n_again += !is_new;
+			if (is_new && w->closed_at < oldest)
+				oldest = w->closed_at;
 		} else if (w->closed_at && w->is_swept && now > w->until) {
 			over = xreallocarray(over, n_over + 1, sizeof(struct watched *));
 			over[n_over++] = w;
@@ -175,6 +182,9 @@ static unsigned socket_ties_list_closed(struct socket_ties *t, usec_t now, struc
 	}
 	socket_ties_unlock(t);
 	free(over);
+	oldest = (now - oldest + NAVIGATION) / USEC_PER_MSEC;
+	snprintf(t->left_ms, sizeof(t->left_ms), "%u",
+		 (unsigned)(oldest < INT_MAX ? oldest : INT_MAX));
 	return n;
 }
 
@@ -268,8 +278,8 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 	struct socket_ties *t = ctx;
 	usec_t now = clock_mono();
 	struct strbuf sockets;
-	const char *values[3];
-	struct pg_call call = { .statement = &sweep_statement, .n = 3, .values = values };
+	const char *values[4];
+	struct pg_call call = { .statement = &sweep_statement, .n = 4, .values = values };
 
 	socket_ties_list(t, now);
 	if (t->is_sweeping)
@@ -283,6 +293,7 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 		values[0] = sockets.ptr;
 		values[1] = t->channels;
 		values[2] = t->ttl;
+		values[3] = t->left_ms;
 		pg_pool_call(t->pool, &call, on_socket_ties_swept, t);
 	}
 	strbuf_release(&sockets);

@@ -337,6 +337,58 @@ test('a heartbeat without a socket, after one with it, lasts for the TTL', async
 	await user.becomes('offline');
 });
 
+test('a heartbeat with keep_sockets leaves the presence to the sockets of the heartbeats before it', async (t) => {
+	const daemon = await start(t, lasting);
+	const user = await presenceOf(daemon);
+	const [tab, next] = [await daemon.connect(), await daemon.connect()];
+	for (const headers of [{}, { 'Idempotency-Key': 'kept' }]) {
+		ok(await user.beat({ socket_id: tab.socketId, location: '/a' }));
+		ok(await user.beat({ keep_sockets: true, location: '/b' }, headers));
+		const { sockets, is_tied } = await user.row();
+		assert.deepEqual({ sockets, is_tied }, { sockets: [tab.socketId], is_tied: true });
+	}
+	// Long before the end of the socket.
+	await daemon.query(`UPDATE user_presence SET kept_at = kept_at - interval '1 min'`);
+	await tab.close();
+	await user.becomes('offline');
+	// Without a socket before it, the TTL applies; and to one whose sockets are not the user's any more.
+	ok(await user.beat({ keep_sockets: true }));
+	await user.becomes('online');
+	assert.equal((await user.row()).is_tied, false);
+	ok(await user.beat({ socket_id: next.socketId }));
+	ok(await user.beat({}));
+	ok(await user.beat({ keep_sockets: true }));
+	assert.equal((await user.row()).is_tied, false);
+	failed(await user.beat({ keep_sockets: 7 }), 400, 'invalid_value', 'keep_sockets');
+});
+
+test('heartbeats of one batch count in their order, with and without keep_sockets', async (t) => {
+	const daemon = await start(t, { ...lasting, presence_batch_ms: '300' });
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	const tied = { socket_id: tab.socketId }, kept = { keep_sockets: true };
+	for (const [beats, is_tied] of [[[tied, kept], true], [[kept, {}], false], [[kept, tied], true], [[{}, kept], false],
+		[[tied], true], [[kept, kept], true]]) {
+		const [last] = beats.slice(-1);
+		for (const beat of beats.slice(0, -1)) ok(await user.beat({ ...beat, wait: false }), 202);
+		ok(await user.beat(last));
+		assert.equal((await user.row()).is_tied, is_tied, JSON.stringify(beats));
+	}
+});
+
+test('a page that is requested when the sockets of the one before it close keeps its user online', async (t) => {
+	const daemon = await start(t, { presence_ttl_s: '3600', viewing_grace_ms: '300' });
+	const user = await presenceOf(daemon);
+	const tab = await daemon.connect();
+	ok(await user.beat({ socket_id: tab.socketId }));
+	ok(await user.beat({ keep_sockets: true, location: '/next' }));
+	await tab.close();
+	await user.has([]);
+	const { status, is_tied } = await user.row();
+	assert.deepEqual({ status, is_tied }, { status: 'online', is_tied: false });
+	assert.deepEqual(user.told(), ['online']);
+});
+
 test('a heartbeat with the status offline ends the ties', async (t) => {
 	const daemon = await start(t, lasting);
 	const user = await presenceOf(daemon);

@@ -25,6 +25,7 @@ enum {
 	BEAT_AVATAR,
 	BEAT_WAIT,
 	BEAT_SOCKET_ID,
+	BEAT_KEEP_SOCKETS,
 	BEAT_FIELDS
 };
 
@@ -43,6 +44,7 @@ static const struct sync_field heartbeat_fields[BEAT_FIELDS] = {
 	[BEAT_SOCKET_ID] = { .name = "socket_id",
 			     .type = FIELD_SOCKET,
 			     .flags = FIELD_OWN | FIELD_OPEN },
+	[BEAT_KEEP_SOCKETS] = { .name = "keep_sockets", .type = FIELD_BOOL, .fallback = "false" },
 };
 
 static void on_beat(void *ctx, const struct pg_answer *a, const struct presence_db_reply *said)
@@ -126,6 +128,7 @@ static void presence_heartbeat(struct sync_call *sc)
 		.name = presence_text_or_claim(&v[BEAT_NAME], user, "name"),
 		.avatar = presence_text_or_claim(&v[BEAT_AVATAR], user, "avatar"),
 		.socket_id = v[BEAT_SOCKET_ID].text,
+		.keeps_sockets = strcmp(v[BEAT_KEEP_SOCKETS].text, "true") == 0,
 	};
 
 	if (v[BEAT_INFO].text && v[BEAT_USER_INFO].text)

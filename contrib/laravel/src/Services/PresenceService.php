@@ -22,11 +22,17 @@ class PresenceService extends Service
      *
      * @param array<string, mixed>|null $info data of the application's own; null: unchanged
      * @param string|null $socketId the tab's connection: when it has ended, the user is offline
+     * @param bool $keepSockets without a socketId: the connections of earlier heartbeats end it, as before
      * @return array<string, mixed> user_id, status, last_seen_at, ttl, unread_count; empty on failure
      */
-    public function setOnline(mixed $user, ?string $location = null, ?array $info = null, ?string $socketId = null): array
-    {
-        return $this->setStatus($user, 'online', $location, $info, $socketId);
+    public function setOnline(
+        mixed $user,
+        ?string $location = null,
+        ?array $info = null,
+        ?string $socketId = null,
+        bool $keepSockets = false,
+    ): array {
+        return $this->setStatus($user, 'online', $location, $info, $socketId, $keepSockets);
     }
 
     /** @return array<string, mixed> as setOnline() */
@@ -46,10 +52,12 @@ class PresenceService extends Service
         ?string $location = null,
         ?array $info = null,
         ?string $socketId = null,
+        bool $keepSockets = false,
     ): array {
         return $this->client->post('heartbeat', [
             'user_id' => $this->users->id($user), 'status' => $status, 'location' => $location,
             'info' => $this->object($info), 'socket_id' => $socketId,
+            'keep_sockets' => $keepSockets ?: null,
         ]);
     }
 

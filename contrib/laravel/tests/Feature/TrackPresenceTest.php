@@ -111,6 +111,17 @@ class TrackPresenceTest extends TestCase
         $this->assertSame(['{'.$socket->socketId.'}'], $sockets($third->id));
     }
 
+    #[TestDox('a page without the id of a socket leaves the presence to the connections of the browser')]
+    public function test_kept_socket(): void
+    {
+        $user = $this->user($this->id());
+        $socket = new WebSocket(self::$daemon->port(), Daemon::KEY);
+        Scopewire::presence()->setOnline($user, '/before', socketId: $socket->socketId);
+        $this->actingAs($user)->get('/plain')->assertOk();
+        $row = $this->rows('SELECT location, is_tied, sockets::text FROM scopewire.user_presence WHERE user_id = ?', [$user->id])[0];
+        $this->assertSame(['/plain', true, '{'.$socket->socketId.'}'], array_values((array) $row));
+    }
+
     #[TestDox('the heartbeat is sent after the response')]
     public function test_after(): void
     {

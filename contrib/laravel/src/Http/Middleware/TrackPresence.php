@@ -19,7 +19,8 @@ use Throwable;
  * The user that is signed in is online, at the route's name or at a location that is given:
  * TrackPresence::class.':Projects'.
  *
- * A request with the header X-Socket-ID ties the presence to that connection.
+ * A request with the header X-Socket-ID ties the presence to that connection; one without it leaves the presence to
+ * the connections that the browser kit has tied it to.
  *
  * The heartbeat is sent after the response.  A user has at most one in each interval.  When the
  * daemon cannot be reached, no request tries it again for presence.pause seconds, and then one at a time
@@ -118,12 +119,12 @@ class TrackPresence
         $presence = $this->presence->throw()->within($timeout);
         $isSocket = is_string($socketId) && preg_match('/\A\d{1,10}\.\d{1,10}\z/', $socketId) === 1;
         try {
-            $presence->setOnline($user, $location, socketId: $isSocket ? $socketId : null);
+            $presence->setOnline($user, $location, socketId: $isSocket ? $socketId : null, keepSockets: ! $isSocket);
         } catch (ScopewireException $e) {
             if ($e->field !== 'socket_id') {
                 throw $e;
             }
-            $presence->setOnline($user, $location);
+            $presence->setOnline($user, $location, keepSockets: true);
         }
     }
 }
