@@ -39,6 +39,7 @@ class Portal {
 		this.comments = [];
 		this.requests = [];
 		this.tokenTtl = 3600;
+		this.backend = null;
 	}
 
 	async start(options) {
@@ -95,7 +96,20 @@ class Portal {
 		if (url.pathname === '/config') return send(200, { key: APP.key, port: this.wires.port });
 		if (url.pathname === '/comments') return this.#comment(request, send);
 		const page = this.pages.get(url.pathname);
-		return page ? send(200, page.text, page.type) : send(404, { message: 'not found' });
+		if (page) return send(200, page.text, page.type);
+		return this.backend ? this.#forward(request, response) : send(404, { message: 'not found' });
+	}
+
+	/** To the application behind this address, which listens on the port this.backend. */
+	#forward(request, response) {
+		const { method, url: target } = request;
+		const headers = { ...request.headers, 'x-policy': this.policy };
+		const forwarded = http.request({ host: '127.0.0.1', port: this.backend, method, path: target, headers }, (answer) => {
+			response.writeHead(answer.statusCode, { 'content-security-policy': this.policy, ...answer.headers });
+			answer.pipe(response);
+		});
+		forwarded.on('error', (error) => { response.destroy(error); });
+		request.pipe(forwarded);
 	}
 
 	token(name) {

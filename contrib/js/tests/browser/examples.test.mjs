@@ -9,6 +9,7 @@ import { build } from 'esbuild';
 import { compileScript, parse } from 'vue/compiler-sfc';
 import { APP } from '../../../../tests/lib/harness.mjs';
 import { startPortal, violations, waitFor } from '../portal.mjs';
+import { startSite } from '../site.mjs';
 
 const JS = fileURLToPath(new URL('../..', import.meta.url));
 const example = (name) => fs.readFileSync(path.join(JS, 'examples', name), 'utf8');
@@ -41,7 +42,7 @@ async function serve(name, entry, body) {
 <link rel="stylesheet" href="/page.css"><script type="module" src="/${name}.js"></script><body>${body}</body></html>` });
 }
 
-async function visit(user, name) {
+async function visit(user, name, address = `${name}.html`) {
 	const context = await portal.browser.newContext();
 	const page = await context.newPage();
 	page.problems = [];
@@ -49,7 +50,7 @@ async function visit(user, name) {
 	page.on('console', (message) => {
 		if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) page.problems.push(message.text());
 	});
-	await page.goto(`${portal.url}/${name}.html?user=${user}`);
+	await page.goto(`${portal.url}/${address}?user=${user}`);
 	return page;
 }
 
@@ -105,4 +106,62 @@ test('Alpine: notifications with Echo', async () => {
 	await page.getByText('On Friday').waitFor();
 	assert.deepEqual(page.problems, []);
 	await page.context().close();
+});
+
+// ---- with a Laravel application ----
+
+const site = await startSite({ after }, portal);
+portal.backend = site.port;
+for (const [name, entry] of [['livewire', 'livewire/portal.js'], ['inertia', 'inertia/app.js']])
+	portal.pages.set(`/build/${name}.js`, { type: 'text/javascript', text: await bundle(entry) });
+
+const isSubscribed = (page, name) => page.waitForFunction((channel) =>
+	window.manager?.pusher.channel(channel)?.subscribed, name);
+const listed = (page) => page.locator('main ul li').allTextContents();
+
+/** Two users of the page see each other's invoices, once each, and what they missed. */
+async function seesInvoices(name, address, first) {
+	const [ada, grace] = [await visit('ada', name, address), await visit('grace', name, address)];
+	for (const page of [ada, grace]) {
+		await isSubscribed(page, 'private-client.42');
+		await waitFor(async () => await page.locator('scopewire-presence-avatars .face').count() === 2, 'two here');
+	}
+	const add = async (number) => {
+		await ada.getByLabel('Number').fill(number);
+		await ada.getByRole('button', { name: 'Add' }).click();
+	};
+	const all = [...await listed(grace), first];
+	await add(first);
+	for (const page of [ada, grace])
+		await waitFor(async () => (await listed(page)).join() === all.join(), `${first} in both pages`);
+	assert.equal(await ada.getByLabel('Number').inputValue(), '');
+	portal.wires.cut();
+	for (const page of [ada, grace]) await page.waitForFunction(() => window.manager.status.state === 'reconnecting');
+	const response = await fetch(`${portal.url}/invoices/missed-${name}`, { method: 'POST' });
+	assert.equal(response.status, 204);
+	await portal.trigger('private-client.42', 'InvoiceCreated', { number: `missed-${name}` });
+	portal.wires.mend();
+	for (const page of [ada, grace]) await page.locator('main ul li', { hasText: `missed-${name}` }).waitFor();
+	assert.deepEqual(await violations(ada), []);
+	return [ada, grace];
+}
+
+const ends = async (pages) => {
+	for (const page of pages) {
+		assert.deepEqual(page.problems.filter((text) => !/WebSocket|net::/.test(text)), []);
+		await page.context().close();
+	}
+};
+
+test('Livewire: a component that other pages\' events refresh', async () => {
+	await ends(await seesInvoices('livewire', 'livewire', 'LW-1'));
+});
+
+test('Inertia: properties that are loaded again, and a channel that ends with its page', async () => {
+	const [ada, grace] = await seesInvoices('inertia', 'inertia/invoices', 'IN-1');
+	await ada.getByRole('link', { name: 'About' }).click();
+	await ada.getByRole('heading', { name: 'About' }).waitFor();
+	await ada.waitForFunction(() => !window.manager.pusher.channel('private-client.42'));
+	assert.equal(await ada.evaluate(() => window.manager.status.state), 'connected');
+	await ends([ada, grace]);
 });
