@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * /broadcasting/auth and /broadcasting/user-auth: pusher-js requests a signature before it
- * subscribes and signs in.  Channel rules decide; the reply is that of Laravel's broadcaster
- * (protocol A3, A4, A6), made on a pool's thread, or at once when the verdict is known.
+ * subscribes and signs in.  Channel rules decide, or the application's auth_url; the reply is that
+ * of Laravel's broadcaster (protocol A3, A4, A6), made on a pool's thread, or at once when the
+ * verdict is known.
  */
 #include <errno.h>
+#include <jansson.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
 #include "trace/recorder.h"
+#include "webhook/app_auth.h"
 #include "wire/auth.h"
 #include "wire/grant.h"
 #include "wire/json.h"
@@ -124,6 +127,7 @@ static void make_channel_data(struct strbuf *b, const struct sync_call *sc,
 		.at = (uint64_t)a->asked,
 		.exp = (uint64_t)((sc->call.caller.token_expires + USEC_PER_SEC - 1) /
 				  USEC_PER_SEC),
+		.is_of_app = *sc->call.app->auth_url,
 	};
 
 	if (sc->values[AUTH_CHANNEL_NAME].channel.is_presence) {
@@ -170,7 +174,9 @@ static struct channel_refusal channel_refusal_of(const struct sync_call *sc,
 	if (!a->is_allowed)
 		return (struct channel_refusal){
 			403, "channel_forbidden",
-			"No channel rule allows this user to join this channel"
+			*sc->call.app->auth_url
+				? "The application does not allow this user to join this channel"
+				: "No channel rule allows this user to join this channel"
 		};
 	if (sc->values[AUTH_CHANNEL_NAME].channel.is_encrypted && !sc->call.app->has_master_key)
 		return (struct channel_refusal){
@@ -196,7 +202,10 @@ static void on_channel(void *ctx, const struct authorize_answer *a)
 	broadcasting_note_authorization(sc, channel->text, refusal.status, refusal.message);
 	if (refusal.status == 403) {
 		sync_fail(sc, 403, refusal.code, "channel_name",
-			  "No channel rule allows this user to join %s.", channel->text);
+			  *sc->call.app->auth_url
+				  ? "The application does not allow this user to join %s."
+				  : "No channel rule allows this user to join %s.",
+			  channel->text);
 	} else if (refusal.status) {
 		sync_fail(sc, refusal.status, refusal.code, NULL, "%s.", refusal.message);
 	} else {
@@ -244,6 +253,20 @@ static bool next_channel(struct sync_call *sc)
 
 static void authorize_next_channel(struct sync_call *sc);
 
+/* Of the current channel. */
+static void channel_add_verdict(struct sync_call *sc, const struct authorize_answer *a,
+				struct channel_refusal refusal)
+{
+	broadcasting_note_authorization(sc, sc->values[AUTH_CHANNEL_NAME].text, refusal.status,
+					refusal.message);
+	if (refusal.status) {
+		add_refusal(&sc->verdicts.known, &refusal);
+	} else {
+		broadcasting_claim_socket(sc);
+		add_channel_auth(&sc->verdicts.known, sc, a);
+	}
+}
+
 static void on_one_of_several(void *ctx, const struct authorize_answer *a)
 {
 	struct sync_call *sc = ctx;
@@ -257,19 +280,13 @@ static void on_one_of_several(void *ctx, const struct authorize_answer *a)
 							 "The predicate of this channel's rule did "
 							 "not answer in time; try again later" }
 			     : channel_refusal_of(sc, a);
-	broadcasting_note_authorization(sc, sc->values[AUTH_CHANNEL_NAME].text, refusal.status,
-					refusal.message);
-	if (refusal.status) {
-		add_refusal(&sc->verdicts.known, &refusal);
-	} else {
-		broadcasting_claim_socket(sc);
-		add_channel_auth(&sc->verdicts.known, sc, a);
-	}
+	channel_add_verdict(sc, a, refusal);
 	authorize_next_channel(sc);
 }
 
-/* Requests the next channel's verdict, or replies after the last. */
-static void authorize_next_channel(struct sync_call *sc)
+/* Makes the next channel that can be authorized the current one; the others are refused.  False:
+ * there is none. */
+static bool next_guarded_channel(struct sync_call *sc)
 {
 	static const struct channel_refusal
 		invalid = { 400, "invalid_value", "This is not the name of a channel" },
@@ -287,13 +304,89 @@ static void authorize_next_channel(struct sync_call *sc)
 		strbuf_add_json(&sc->verdicts.known, sv(current->text));
 		strbuf_add_c(&sc->verdicts.known, ':');
 		if (is_valid && current->channel.is_guarded) {
-			statement_ask_channel(sc, current->text, on_one_of_several);
-			return;
+			return true;
 		}
 		add_refusal(&sc->verdicts.known, is_valid ? &not_guarded : &invalid);
 	}
+	return false;
+}
+
+static void channel_reply_all(struct sync_call *sc)
+{
 	strbuf_add_str(&sc->verdicts.known, "}}");
 	sync_reply(sc, 200, &sc->verdicts.known);
+}
+
+/* Requests the next channel's verdict, or replies after the last. */
+static void authorize_next_channel(struct sync_call *sc)
+{
+	if (next_guarded_channel(sc))
+		statement_ask_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_one_of_several);
+	else
+		channel_reply_all(sc);
+}
+
+/* ---- the application decides ---- */
+
+/* What the application does not state: the name and avatar are those of the token. */
+static struct authorize_answer channel_app_verdict(const json_t *user, bool is_allowed)
+{
+	return (struct authorize_answer){
+		.is_allowed = is_allowed,
+		.asked = clock_wall(),
+		.name = json_string_value(json_object_get(user, "name")),
+		.avatar = json_string_value(json_object_get(user, "avatar")),
+	};
+}
+
+static void on_app_answer(void *ctx, const struct app_auth_answer *answer)
+{
+	struct sync_call *sc = ctx;
+	json_t *user = json_loads(sync_caller_json(sc), 0, NULL);
+	struct authorize_answer verdict;
+	size_t n = 0;
+
+	if (answer->failure) {
+		sync_fail(sc, 503, answer->failure, NULL,
+			  "The application did not answer whether this user may join; try again "
+			  "later.");
+	} else if (!sc->values[AUTH_CHANNEL_NAMES].text) {
+		verdict = channel_app_verdict(user, answer->allowed[0]);
+		on_channel(sc, &verdict);
+	} else {
+		while (next_guarded_channel(sc)) {
+			verdict = channel_app_verdict(user, answer->allowed[n++]);
+			channel_add_verdict(sc, &verdict, channel_refusal_of(sc, &verdict));
+		}
+		channel_reply_all(sc);
+	}
+	json_decref(user);
+}
+
+/* All channels of the request that can be authorized, in one question. */
+static void channel_ask_app(struct sync_call *sc)
+{
+	struct sync_value *current = &sc->values[AUTH_CHANNEL_NAME];
+	char *names[CHANNELS_MAX];
+	struct app_auth_question q = { .app = sc->call.app,
+				       .user_id = sc->call.caller.user_id,
+				       .channels = (const char *const *)names,
+				       .done = on_app_answer,
+				       .ctx = sc };
+
+	if (!sc->values[AUTH_CHANNEL_NAMES].text)
+		names[q.n++] = xstrdup(current->text);
+	else
+		while (q.n < CHANNELS_MAX && next_channel(sc))
+			if (!channel_name_parse(sv(current->text),
+						sc->call.app->limits.max_channel_name_bytes,
+						&current->channel) &&
+			    current->channel.is_guarded)
+				names[q.n++] = xstrdup(current->text);
+	sc->verdicts.n_read = 0;
+	app_auth_ask(sc->call.services->app_auth, &q);
+	while (q.n)
+		free(names[--q.n]);
 }
 
 static void authorize_channels(struct sync_call *sc)
@@ -306,7 +399,10 @@ static void authorize_channels(struct sync_call *sc)
 	if (!rates_take_more(sc, (n - 1) / CHANNELS_PER_REQUEST))
 		return;
 	strbuf_add_str(&sc->verdicts.known, "{\"channels\":{");
-	authorize_next_channel(sc);
+	if (*sc->call.app->auth_url)
+		channel_ask_app(sc);
+	else
+		authorize_next_channel(sc);
 }
 
 static void authorize_channel(struct sync_call *sc)
@@ -326,6 +422,8 @@ static void authorize_channel(struct sync_call *sc)
 	else if (!has_one)
 		sync_fail(sc, 400, "missing_field", "channel_name",
 			  "channel_name is missing, or the list channel_names.");
+	else if (sc->values[AUTH_CHANNEL_NAME].channel.is_guarded && *sc->call.app->auth_url)
+		channel_ask_app(sc);
 	else if (sc->values[AUTH_CHANNEL_NAME].channel.is_guarded)
 		statement_ask_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_channel);
 	else

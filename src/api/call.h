@@ -51,6 +51,7 @@ struct api_services {
 	struct presence_db *presence;
 	struct socket_ties *ties;
 	struct authorizer *authorizer; /* channel rules */
+	struct app_auth *app_auth;     /* the auth_url of applications */
 	struct quotas *quotas;
 	struct sockets *sockets;     /* open connections */
 	struct recorder *recorder;   /* their steps; NULL: not recorded */

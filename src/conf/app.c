@@ -159,6 +159,14 @@ static int app_check_whole(struct app *a, const char *key_label, const char *sec
 		complaint_add(why, app_missing(a, "secret", secret_label));
 		rc = -EINVAL;
 	}
+	if (*a->auth_url && !webhook_url_is_valid(a->auth_url)) {
+		complaint_add(
+			why,
+			textf("[app %s] auth_url: must begin with http:// or https:// and have no "
+			      "user and password",
+			      a->id));
+		rc = -EINVAL;
+	}
 	if (!app_token_secret_is_long(a, "token_secret", a->token_secret_text, why) ||
 	    !app_token_secret_is_long(a, "previous_token_secret", a->previous_token_secret_text,
 				      why))

@@ -92,6 +92,7 @@ struct app {
 	size_t n_rules;
 	struct app_limits limits;
 	struct webhook_list webhooks;
+	char *auth_url; /* decides who may join, in place of the channel rules; "": none */
 	struct app_runtime *runtime; /* not owned */
 };
 

@@ -89,6 +89,7 @@ struct conf_sync {
 	unsigned max_app_calls;		/* of one application; more: 429 */
 	unsigned rule_connections;	/* to the database, for predicates of channel rules */
 	unsigned rule_timeout_ms;	/* of a channel's predicates */
+	unsigned auth_url_timeout_ms;	/* of the answer of an application's auth_url */
 	unsigned rule_cache_ms;	    /* how long a predicate's verdict is cached; 0: not at all */
 	unsigned max_request_bytes; /* a body */
 	unsigned activity_retention_days; /* 0: for ever */

@@ -236,6 +236,11 @@ const struct option conf_options[] = {
 	{ AT(sync, rule_timeout_ms), RANGE(10, 60000), .unit = "milliseconds", .fallback = "500",
 	  .help = "How long the predicates of a channel may take; then the caller is "
 		  "answered with 503." },
+	{ AT(sync, auth_url_timeout_ms), RANGE(10, 60000), .unit = "milliseconds",
+	  .fallback = "3000",
+	  .help = "How long the auth_url of an application may take to answer; after that "
+		  "/broadcasting/auth answers 503. Addresses and certificates are checked as "
+		  "webhooks.allow_private and webhooks.ca_file state." },
 	{ AT(sync, rule_cache_ms), RANGE(0, 3600000), .unit = "milliseconds", .fallback = "0",
 	  .help = "How long the result of a predicate may be reused. Other rules need no "
 		  "limit: the daemon is notified of their changes." },
@@ -547,6 +552,12 @@ const struct option app_options[] = {
 	  .flags = PER_APP_LIMIT,
 	  .help = "Events that are older than this are not replayed; a client that missed one "
 		  "receives scopewire:resync." },
+	{ APP("auth_url", auth_url), .type = OPTION_STRING, .fallback = "",
+	  .flags = PER_APP | OPTION_SECRET,
+	  .help = "Where the application answers who may join a channel: /broadcasting/auth queries it "
+		  "in place of the channel rules, once for all channels of a request, and remembers the "
+		  "answer for the time that it states. The sync API's own rights stay with the rules. "
+		  "Empty: the rules decide." },
 	{ APP("webhooks", webhooks), .type = OPTION_WEBHOOKS, .fallback = "",
 	  .flags = PER_APP | OPTION_SECRET, .env = "SOKETI_DEFAULT_APP_WEBHOOKS",
 	  .help = "Endpoints that are sent changes of channels, as JSON: [{\"url\": \"https://...\", "

@@ -174,8 +174,7 @@ static bool endpoint_read_headers(struct webhook_endpoint *e, struct str_view va
 	return true;
 }
 
-/* http or https, with a host, without a user and password: those would be in messages. */
-static bool is_webhook_url(const char *url)
+bool webhook_url_is_valid(const char *url)
 {
 	struct str_view rest = sv(url), authority;
 
@@ -196,7 +195,7 @@ static const char *endpoint_read_member(struct webhook_endpoint *e, struct webho
 	if (sv_eq_c(m->name, "\"url\"")) {
 		free(e->url);
 		e->url = webhooks_json_text(m->value);
-		return e->url && is_webhook_url(e->url)
+		return e->url && webhook_url_is_valid(e->url)
 			       ? NULL
 			       : "url must begin with http:// or https:// and have no user and "
 				 "password; use headers for those";

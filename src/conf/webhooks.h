@@ -24,6 +24,9 @@ enum webhook_event {
 #define WEBHOOKS_OF_CHANNELS (1U << WEBHOOK_CHANNEL_OCCUPIED | 1U << WEBHOOK_CHANNEL_VACATED)
 #define WEBHOOKS_OF_MEMBERS  (1U << WEBHOOK_MEMBER_ADDED | 1U << WEBHOOK_MEMBER_REMOVED)
 
+/* http or https, with a host, without a user and password: those would be in messages. */
+bool webhook_url_is_valid(const char *url);
+
 /* The name of the event on the wire. */
 const char *webhook_event_name(enum webhook_event event);
 

@@ -337,7 +337,9 @@ static void proto_set_grant(struct session *s, struct subscription *sub,
 	struct granted *g;
 	uint64_t old, id;
 
-	id = conf->on_granted(conf->socket_ctx, s->app, subscription_channel(sub), mark);
+	id = mark->is_of_app
+		     ? 0
+		     : conf->on_granted(conf->socket_ctx, s->app, subscription_channel(sub), mark);
 	old = registry_ungrant(&s->hub->registry, sub);
 	if (old)
 		conf->on_grant_left(conf->socket_ctx, old);

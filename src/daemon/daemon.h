@@ -41,6 +41,7 @@ struct scopewired {
 	struct presence_db *presence;
 	struct socket_ties *ties;
 	struct webhooks *webhooks;
+	struct app_auth *app_auth;
 	struct log_writer *log;
 	struct workers *workers;
 	struct address_limits *addresses;

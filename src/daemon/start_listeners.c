@@ -110,6 +110,7 @@ int start_http(struct scopewired *d)
 					     .presence = d->presence,
 					     .ties = d->ties,
 					     .authorizer = d->authorizer,
+					     .app_auth = d->app_auth,
 					     .quotas = d->quotas,
 					     .sockets = d->sockets,
 					     .recorder = d->recorder,

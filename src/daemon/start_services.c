@@ -19,6 +19,7 @@
 #include "svc/quotas.h"
 #include "svc/sockets.h"
 #include "svc/socket_ties.h"
+#include "webhook/app_auth.h"
 #include "webhook/webhooks.h"
 #include "ws/worker.h"
 #include "daemon/daemon.h"
@@ -59,7 +60,8 @@ int make_services(struct scopewired *d)
 	node = bus_is_cluster(d->bus) ? conf_node(&d->conf->server) : xstrdup("");
 	d->webhooks = webhooks_new(d->conf, d->pool, node);
 	free(node);
-	if (!d->webhooks)
+	d->app_auth = app_auth_new(d->conf);
+	if (!d->webhooks || !d->app_auth)
 		return give_up(EX_OSERR, xstrdup("webhooks: libcurl could not be started"));
 	return EX_OK;
 }
@@ -67,6 +69,7 @@ int make_services(struct scopewired *d)
 void free_services(struct scopewired *d)
 {
 	webhooks_free(d->webhooks);
+	app_auth_free(d->app_auth);
 	socket_ties_free(d->ties);
 	presence_db_free(d->presence);
 	idempotency_free(d->once);
@@ -97,11 +100,14 @@ int start_webhooks(struct scopewired *d)
 {
 	if (webhooks_start(d->webhooks, d->directory))
 		return give_up(EX_OSERR, xstrdup("the webhooks' thread could not be started"));
+	if (app_auth_start(d->app_auth))
+		return give_up(EX_OSERR, xstrdup("the thread for auth_url could not be started"));
 	return EX_OK;
 }
 
 void stop_webhooks(struct scopewired *d)
 {
+	app_auth_stop(d->app_auth);
 	webhooks_stop(d->webhooks, STOP_GRACE_MS);
 }
 

@@ -100,7 +100,9 @@ RUNS_ON(on_webhook)
 static void dispatcher_send(struct dispatcher *d, const struct app *app,
 			    const struct webhook_endpoint *e, struct dispatch *q)
 {
-	struct sender_request r = { .endpoint = e, .app = app, .done = on_dispatched, .ctx = q };
+	struct sender_request r = {
+		.url = e->url, .headers = e->headers, .app = app, .done = on_dispatched, .ctx = q
+	};
 	struct strbuf body;
 	const char *separator = "";
 

@@ -34,6 +34,8 @@ struct transfer {
 	CURL *easy;
 	struct curl_slist *headers;
 	char *body;
+	struct strbuf response; /* if wants_body */
+	bool wants_body;
 	size_t received;
 	bool is_refused; /* an address of the name is not public */
 	char error[ERROR_BYTES];
@@ -72,6 +74,7 @@ static void transfer_free(struct transfer *t)
 		t->sender->transfers = t->next;
 	if (t->next)
 		t->next->previous = t->previous;
+	strbuf_release(&t->response);
 	free(t->body);
 	free(t);
 }
@@ -111,8 +114,9 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 {
 	struct transfer *t = ctx;
 
-	(void)bytes;
 	t->received += size * n;
+	if (t->wants_body && t->received <= SENDER_RESPONSE_MAX_BYTES)
+		strbuf_add_sv(&t->response, sv_n(bytes, size * n));
 	return t->received > SENDER_RESPONSE_MAX_BYTES ? 0 : size * n;
 }
 
@@ -147,7 +151,7 @@ static void transfer_add_headers(struct transfer *t, const struct sender_request
 	transfer_add_header(t, line.ptr);
 	strbuf_release(&line);
 	transfer_add_header(t, "Expect:");
-	for (char **h = r->endpoint->headers; h && *h; h++)
+	for (char **h = r->headers; h && *h; h++)
 		transfer_add_header(t, *h);
 }
 
@@ -156,7 +160,7 @@ static void transfer_set_options(struct transfer *t, const struct sender_request
 	const struct conf_webhooks *conf = t->sender->conf;
 	CURL *e = t->easy;
 
-	curl_easy_setopt(e, CURLOPT_URL, r->endpoint->url);
+	curl_easy_setopt(e, CURLOPT_URL, r->url);
 	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_PROXY, "");
@@ -194,6 +198,8 @@ void sender_send(struct sender *s, const struct sender_request *r)
 	t->done = r->done;
 	t->ctx = r->ctx;
 	t->body = sv_dup(r->body);
+	t->wants_body = r->wants_body;
+	strbuf_init(&t->response, 0);
 	transfer_add_headers(t, r);
 	t->easy = curl_easy_init();
 	if (!t->easy)
@@ -219,7 +225,7 @@ static void sender_finish(struct sender *s, CURL *easy, CURLcode code)
 	t = (struct transfer *)private;
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	/* A body that is too long was cut; the status is known. */
-	if (code == CURLE_WRITE_ERROR && t->received > SENDER_RESPONSE_MAX_BYTES)
+	if (code == CURLE_WRITE_ERROR && t->received > SENDER_RESPONSE_MAX_BYTES && !t->wants_body)
 		code = CURLE_OK;
 	r.is_delivered = code == CURLE_OK && status >= 200 && status < 300;
 	if (code == CURLE_OK)
@@ -230,6 +236,7 @@ static void sender_finish(struct sender *s, CURL *easy, CURLcode code)
 	else if (!t->error[0])
 		snprintf(t->error, sizeof(t->error), "%s", curl_easy_strerror(code));
 	r.error = t->error;
+	r.body = strbuf_view(&t->response);
 	s->in_flight--;
 	t->done(t->ctx, &r);
 	transfer_free(t);

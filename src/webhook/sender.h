@@ -6,8 +6,9 @@
  *
  * TLS is verified, redirects are not followed, proxies of the environment are not used.  The
  * address that is connected is checked, so that no name can lead to another one than was checked.
- * Of a response only the status counts; the body is read up to SENDER_RESPONSE_MAX_BYTES, so that
- * the connection can be used again, and dropped.
+ * Of a webhook's response only the status counts; the body is read up to SENDER_RESPONSE_MAX_BYTES,
+ * so that the connection can be used again, and dropped.  A request that wants the body gets it,
+ * and fails when it is longer.
  */
 #include "base/thread.h"
 #include "conf/conf.h"
@@ -18,13 +19,16 @@ struct sender;
 
 struct sender_result {
 	bool is_delivered;
-	const char *error; /* why not, as text for the log and the table */
+	const char *error;    /* why not, as text for the log and the table */
+	struct str_view body; /* of a request that wants it */
 };
 
 struct sender_request {
-	const struct webhook_endpoint *endpoint;
+	const char *url;
+	char **headers; /* "Name: value", NULL-terminated; NULL for none */
 	const struct app *app;
 	struct str_view body;
+	bool wants_body;					/* of the response */
 	void (*done)(void *ctx, const struct sender_result *r); /* from sender_wait() */
 	void *ctx;
 };

@@ -16,7 +16,7 @@ void grant_mark_add(struct strbuf *b, const struct grant_mark *m)
 	strbuf_add_u64(b, m->at);
 	strbuf_add_str(b, ",\"exp\":");
 	strbuf_add_u64(b, m->exp);
-	strbuf_add_c(b, '}');
+	strbuf_add_str(b, m->is_of_app ? ",\"by\":\"app\"}" : "}");
 }
 
 /* An id in quotes; none has a character that is escaped in JSON. */
@@ -35,6 +35,7 @@ bool grant_mark_parse(struct str_view channel_data, struct grant_mark *out)
 	if (json_kind(mark) != '{')
 		return false;
 	out->roles = json_member(mark, SV("roles"));
+	out->is_of_app = sv_eq_c(json_member(mark, SV("by")), "\"app\"");
 	return json_kind(out->roles) == '[' &&
 	       grant_read_id(json_member(data, SV("user_id")), out->user_id) &&
 	       sv_to_u64(json_member(mark, SV("as_of")), UINT64_MAX, &out->as_of) &&

@@ -7,6 +7,7 @@
  * again for a client that is subscribed, and to end the subscription with the token:
  *   {"user_id":"7",...,"scopewire":{"roles":["staff"],"as_of":1764403200000000,"at":1764403200123456,
  *   "exp":1764406800}}
+ * One of the application's auth_url has also "by":"app".
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@ struct grant_mark {
 	uint64_t as_of;	       /* authorize_generation() of the verdict */
 	uint64_t at;	       /* when the verdict was requested: microseconds since 1970 */
 	uint64_t exp;	       /* when the token expires: seconds since 1970 */
+	bool is_of_app;	       /* by the application's auth_url: no rule is evaluated again */
 };
 
 /* Appends the member "scopewire", without user_id. */
