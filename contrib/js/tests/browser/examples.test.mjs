@@ -3,7 +3,9 @@
 import test, { after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
+import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { compileScript, parse } from 'vue/compiler-sfc';
@@ -24,8 +26,11 @@ const vue = { name: 'vue', setup(bundler) {
 	});
 } };
 
+/** entry: a file of the examples, or the text of a module. */
 async function bundle(entry) {
-	const { outputFiles } = await build({ entryPoints: [path.join(JS, 'examples', entry)], bundle: true, write: false,
+	const from = /^[\w/]+\.js$/.test(entry) ? { entryPoints: [path.join(JS, 'examples', entry)] }
+		: { stdin: { contents: entry, resolveDir: JS } };
+	const { outputFiles } = await build({ ...from, bundle: true, write: false,
 		format: 'esm', target: 'es2022', logLevel: 'silent', plugins: [vue], nodePaths: [path.join(JS, 'node_modules')],
 		define: { __VUE_OPTIONS_API__: 'true', __VUE_PROD_DEVTOOLS__: 'false', __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'false',
 			'process.env.NODE_ENV': '"production"' },
@@ -106,6 +111,54 @@ test('Alpine: notifications with Echo', async () => {
 	await page.getByText('On Friday').waitFor();
 	assert.deepEqual(page.problems, []);
 	await page.context().close();
+});
+
+// ---- docs/browser.md ----
+
+const GUIDE = fs.readFileSync(path.join(JS, '../../docs/browser.md'), 'utf8');
+const guideBlocks = (heading, kind) => {
+	const [, section] = GUIDE.match(new RegExp(`^## ${heading}\\n(.*?)(?=^## |(?![^]))`, 'ms'));
+	return [...section.matchAll(new RegExp('```' + kind + '\\n(.*?)```', 'gs'))].map(([, text]) => text);
+};
+
+test('the guide: its start and its own events work as they are written', async () => {
+	const [start] = guideBlocks('Start', 'js');
+	const [own] = guideBlocks('Your own events', 'js');
+	portal.pages.set('/scopewire/token', { type: 'application/json', text: { token: portal.token('ada') } });
+	portal.pages.set('/invoices/7/pay', { type: 'application/json', text: {} });
+	const imports = start.match(/^import .*$/gm).join('\n');
+	await serve('guide', `${imports}
+const host = location.hostname, { key, port } = await (await fetch('/config')).json();
+const body = '{}', show = (invoice) => { document.title = invoice.status; };
+${start.replace(/^import .*$/gm, '')}
+window.manager = manager;
+await new Promise((resolve) => { manager.on('status', ({ state }) => state === 'connected' && resolve()); });
+${own}
+window.isPaid = true;`, '<main><scopewire-connection-status></scopewire-connection-status></main>');
+	const page = await visit('ada', 'guide');
+	await page.waitForFunction(() => window.isPaid && window.manager.pusher.channel('private-client.42')?.subscribed);
+	await portal.trigger('private-client.42', 'InvoiceStatusChanged', { invoice: { status: 'paid' } });
+	await page.waitForFunction(() => document.title.endsWith('paid'));
+	assert.match(portal.requests.find((r) => r.path === '/invoices/7/pay').headers['x-socket-id'] ?? '', /^\d+\.\d+$/);
+	const [, table] = GUIDE.match(/^## Elements\n(.*?)^## /ms);
+	const tags = new Set([...table.matchAll(/<(scopewire-[a-z-]+)/g)].map(([, tag]) => tag));
+	assert.ok(tags.size >= 9);
+	assert.deepEqual(await page.evaluate((all) => all.filter((tag) => !customElements.get(tag)), [...tags]), []);
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+});
+
+test('the guide: npm installs the package from its folder', (t) => {
+	const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'scopewire-npm-'));
+	t.after(() => fs.rmSync(folder, { recursive: true }));
+	const [line] = GUIDE.match(/^npm install .*$/m);
+	fs.writeFileSync(path.join(folder, 'package.json'), '{"type": "module"}');
+	execFileSync('sh', ['-c', line.replace('/usr/src/scopewire/contrib/js', JS)], { cwd: folder, stdio: ['ignore', 2, 2] });
+	for (const name of ['scopewire', 'scopewire/replay', 'scopewire/bundle']) {
+		const found = execFileSync('node', ['--input-type=module', '-e', `console.log(import.meta.resolve('${name}'))`],
+			{ cwd: folder, encoding: 'utf8' });
+		assert.ok(fs.existsSync(new URL(found.trim())), name);
+	}
 });
 
 // ---- with a Laravel application ----
