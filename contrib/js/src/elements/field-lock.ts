@@ -34,7 +34,7 @@ export class FieldLock extends ScopewireElement {
 		.box { border-radius: var(--scopewire-field-radius, 10px); outline: 2px solid transparent; outline-offset: 4px; transition: outline-color 160ms; }
 		.box.theirs { outline-color: light-dark(oklch(0.55 0.15 var(--_hue)), oklch(0.75 0.13 var(--_hue))); }
 		.box.theirs ::slotted(*) { pointer-events: none; }
-		.line { display: flex; flex-wrap: wrap; gap: 2px 10px; align-items: center; min-block-size: 26px; margin-block-start: 6px; font-size: 12.5px; }
+		.line { display: flex; flex-wrap: wrap; gap: 2px 10px; align-items: center; min-block-size: 26px; margin-block-start: 2px; font-size: 12.5px; }
 		.who { display: inline-flex; gap: 6px; align-items: center; font-weight: 600; color: light-dark(oklch(0.42 0.13 var(--_hue)), oklch(0.85 0.1 var(--_hue))); animation: fade 160ms; }
 		.who::before { content: ''; inline-size: 8px; block-size: 8px; border-radius: 50%; background: currentColor; }
 	`];

@@ -38,7 +38,7 @@ export class SharedForm extends ScopewireElement {
 	#shown: Data = {};
 
 	static override styles = [theme, css`
-		form { display: grid; gap: 16px; }
+		form { display: grid; gap: var(--scopewire-form-gap, 16px); }
 		.bar { display: flex; align-items: center; gap: 14px; min-block-size: 36px; }
 		dialog {
 			inline-size: min(640px, calc(100vw - 32px)); max-block-size: min(85vh, 720px); padding: 0; border: 1px solid var(--_line);

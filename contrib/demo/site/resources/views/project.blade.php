@@ -1,5 +1,6 @@
 {{-- SPDX-License-Identifier: MIT --}}
-<x-page :title="$project->name">
+{{-- Its card shows who is on this page. --}}
+<x-page :title="$project->name" :online="false">
 	<x-slot:head><span class="over">{{ $project->client->name }}</span><h1>{{ $project->name }}</h1></x-slot:head>
 	<scopewire-live-cursors channel="presence-project.{{ $project->id }}">
 	<div class="columns">

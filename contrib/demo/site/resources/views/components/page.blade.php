@@ -1,5 +1,5 @@
 {{-- SPDX-License-Identifier: MIT --}}
-@props(['title', 'bare' => false])
+@props(['title', 'bare' => false, 'online' => true])
 @php($user = auth()->user())
 <!doctype html>
 <html lang="en">
@@ -42,7 +42,7 @@
 	<div class="body">
 		<header class="top">
 			<div class="where">{{ $head ?? '' }}</div>
-			<scopewire-presence-avatars channel="presence-online" max="4" size="30"></scopewire-presence-avatars>
+			@if ($online)<scopewire-presence-avatars channel="presence-online" max="4" size="30"></scopewire-presence-avatars>@endif
 			<scopewire-notification-bell></scopewire-notification-bell>
 		</header>
 		<main id="main">{{ $slot }}</main>
