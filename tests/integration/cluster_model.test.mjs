@@ -58,7 +58,10 @@ async function publisher(model, id, publish) {
 	const random = randomFrom(SEED + id);
 	for (let n = 0; !model.stopping; n++) {
 		const name = `E${id}.${n}`, channel = CHANNELS[Math.floor(random() * CHANNELS.length)];
-		while (!await publish(random, channel, name).catch(() => false)) await pause(20 + random() * 100);
+		while (!await publish(random, channel, name).catch(() => false)) {
+			if (model.ended) return;      // the test has failed
+			await pause(20 + random() * 100);
+		}
 		model.acknowledged.add(`${channel} ${name}`);
 		await pause(random() * 30);
 	}
@@ -163,7 +166,7 @@ class Observer {
 /** Starts a node, also while the database is away. */
 async function startAgain(model, node) {
 	model.starting.add(node);
-	while (!node.child || node.child.exitCode !== null) {
+	while (!model.ended && (!node.child || node.child.exitCode !== null)) {
 		node.child = null;
 		await node.start().catch(() => pause(200));
 	}
@@ -266,6 +269,6 @@ test('committed events reach each observer once and in the order of the log, wha
 		for (const channel of CHANNELS)
 			assert.deepEqual(one.got[channel], log.filter((row) => row.channel === channel).map((row) => row.event),
 				`observer ${one.id}, channel ${channel}`);
-	assert.ok(model.nFaults > 0 && log.length > 100, 'something happened');
+	assert.ok(model.nFaults > 0 && log.length > 20, 'something happened');
 	for (const node of nodes) await node.stop();
 });

@@ -51,7 +51,7 @@ test('each command prints JSON with --json', async (t) => {
 	})();
 	/** The arguments of each command, and how it ends. */
 	const runs = {
-		check: [[...config, 'check'], 1], status: [['status']], apps: [['apps']], channels: [['channels']],
+		check: [[...config, 'check'], 1], status: [['status']], nodes: [['nodes']], apps: [['apps']], channels: [['channels']],
 		channel: [['channel', 'news']], connections: [['connections']], connection: [['connection', wire.socketId]],
 		who: [['who', '7']], events: [['events', '--path', 'order.number', '--value', '4711']],
 		replay: [['replay', 'news', '--from', String(serial - 1)], undefined],
