@@ -5,6 +5,7 @@ import { before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
+import { randomUUID } from 'node:crypto';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { APP, Sync, binaries, ini, newDatabase, ok, query, runDaemon, startDaemon,
 	tempFolder } from '../lib/harness.mjs';
@@ -191,7 +192,12 @@ test('ids of users are converted by a script, to text and back', async (t) => {
 	const start = (type) => startDaemon({ database: own, sections: { sync: { user_id: type } } }, t);
 	const sqlOf = (text, values) => query(own.host, own.name, text, values);
 	let daemon = await start('bigint');
+	const role = `rules_${randomUUID().replaceAll('-', '')}`, admin = (text) => query(own.host, own.name, text, [], 'postgres');
+	await admin(`CREATE ROLE ${role} NOLOGIN; GRANT ${role} TO ${own.user}`);
+	t.after(() => admin(`REASSIGN OWNED BY ${role} TO ${own.user}; DROP OWNED BY ${role}; DROP ROLE ${role}`));
+	await sqlOf('SELECT channel_predicates_as($1)', [role]);
 	const columns = await sqlOf(USER_COLUMNS), functions = await sqlOf(FUNCTIONS);
+	assert.ok(functions.some(({ owner }) => owner === role));
 	await sqlOf(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES ('note.{id}', 'anyone', NULL, true),
 		('own.{id}', 'sql', '{user}::text = {id}', false)`);
 	await fill(Sync.server(daemon), Sync.user(daemon, 7));
