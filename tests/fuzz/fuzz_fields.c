@@ -49,6 +49,8 @@ static void check_json(const char *text, enum field_type type)
 
 static void check(const struct sync_field *f, const struct sync_value *v)
 {
+	char id[USER_ID_SIZE];
+
 	if (!v->text) {
 		MUST(!(f->flags & FIELD_REQUIRED) && !f->fallback);
 		return;
@@ -66,7 +68,7 @@ static void check(const struct sync_field *f, const struct sync_value *v)
 		MUST(strtoll(v->text, NULL, 10) == v->number);
 		break;
 	case FIELD_USER:
-		MUST(v->number > 0);
+		MUST(user_id_read(sv(v->text), id) && strcmp(id, v->text) == 0);
 		break;
 	case FIELD_BOOL:
 		MUST(strcmp(v->text, "true") == 0 || strcmp(v->text, "false") == 0);
@@ -93,7 +95,8 @@ static void read_fields(struct request *r, bool by_user, bool is_query, struct s
 
 	if (by_user)
 		c.caller = (struct caller){ .kind = BY_USER,
-					    .user_id = 7,
+					    .user = { { 7, 0 } },
+					    .user_id = "7",
 					    .user_json = xstrdup("{\"id\":7}") };
 	else
 		c.caller.kind = BY_SERVER;

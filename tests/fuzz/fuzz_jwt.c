@@ -19,7 +19,7 @@ static void check(struct str_view token)
 	size_t bytes = 0;
 
 	if (jwt_check(token, &secret, 1, NOW, &user) == JWT_OK)
-		MUST(user.id > 0 && user.json && user.expires > 0);
+		MUST(*user.id && user.json && user.expires > 0);
 	else
 		MUST(!user.json);
 	jwt_user_release(&user);

@@ -28,7 +28,8 @@ static void fuzz(struct str_view input)
 		MUST(why);
 	}
 	if (grant_mark_parse(input, &mark)) {
-		MUST(mark.user_id > 0 && mark.exp <= GRANT_EXP_MAX);
+		MUST(*mark.user_id && strlen(mark.user_id) < USER_ID_SIZE &&
+		     mark.exp <= GRANT_EXP_MAX);
 		MUST(mark.roles.len >= 2 && mark.roles.ptr[0] == '[');
 	}
 	if (user_data_parse(input, 128, &m, &why) == 0)

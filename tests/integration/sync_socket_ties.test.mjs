@@ -551,7 +551,7 @@ test('a heartbeat on the WebSocket that is not valid, or whose user is not known
 	};
 	await refused({}, /whose connection/);
 	await tab.subscribe('presence-room', { channelData: { user_id: 'ada' } });
-	await refused({}, /positive integer/);
+	await refused({}, /type sync\.user_id/);
 	await tab.close();
 	const known = await daemon.connect();
 	await known.subscribe('presence-room', { channelData: { user_id: '1' } });
