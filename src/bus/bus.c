@@ -10,6 +10,7 @@
 #include "bus/local.h"
 #include "bus/postgres.h"
 #include "bus/receivers.h"
+#include "bus/redis.h"
 
 struct bus {
 	const struct bus_driver *driver;
@@ -22,12 +23,18 @@ struct bus {
 	struct bus_others others;
 };
 
+static const struct bus_driver *const drivers[] = {
+	[CLUSTER_LOCAL] = &bus_local,
+	[CLUSTER_POSTGRES] = &bus_postgres,
+	[CLUSTER_REDIS] = &bus_redis,
+};
+
 struct bus *bus_new(const struct conf *conf, const char *conninfo)
 {
 	struct bus *b = xcalloc(1, sizeof(*b));
 
 	b->is_cluster = conf->cluster.driver != CLUSTER_LOCAL;
-	b->driver = b->is_cluster ? &bus_postgres : &bus_local;
+	b->driver = drivers[conf->cluster.driver];
 	atomic_init(&b->number, 0);
 	bus_others_init(&b->others);
 	bus_receivers_init(&b->receivers);
@@ -66,6 +73,11 @@ void bus_stop(struct bus *b)
 bool bus_is_cluster(const struct bus *b)
 {
 	return b->is_cluster;
+}
+
+bool bus_has_wants(const struct bus *b)
+{
+	return b->driver->want != NULL;
 }
 
 void bus_set_directory(struct bus *b, struct directory *d)
@@ -132,6 +144,12 @@ void bus_publish_client_event(struct bus *b, const struct app *app, struct str_v
 		.kind = BUS_CLIENT_EVENT, .app = sv(app->id), .channel = channel, .data = text
 	};
 	b->driver->publish(b->state, &m);
+}
+
+void bus_want(struct bus *b, const struct app *app, struct str_view channel, bool is_wanted)
+{
+	if (b->is_started)
+		b->driver->want(b->state, app, channel, is_wanted);
 }
 
 void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx)

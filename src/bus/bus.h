@@ -30,6 +30,9 @@ bool bus_is_cluster(const struct bus *b);
  * earlier directory is not in use any more. */
 void bus_set_directory(struct bus *b, struct directory *d);
 
+/* The driver has to know which channels have subscribers on this node: see bus_want(). */
+bool bus_has_wants(const struct bus *b);
+
 /* -- any thread -- */
 
 /* This node's number in the cluster, as the guard knows it. */
@@ -47,6 +50,9 @@ void bus_publish_event(struct bus *b, const struct event *e);
 /* The same for a client event, whose frame has this text. */
 void bus_publish_client_event(struct bus *b, const struct app *app, struct str_view channel,
 			      struct str_view text);
+/* With bus_has_wants(): the channel has its first subscriber on this node, or (is_wanted false) has
+ * lost its last one.  Does not wait. */
+void bus_want(struct bus *b, const struct app *app, struct str_view channel, bool is_wanted);
 /*
  * Sets the function that is called when another node did so, on the bus's thread; it must not wait.
  * fn NULL: none; when that call has returned, the earlier function is not running any more.

@@ -26,5 +26,9 @@ struct bus_driver {
 	void (*log_grew)(void *driver);
 	/* The same.  Never waits: what cannot be sent is dropped and counted. */
 	void (*publish)(void *driver, const struct bus_message *m);
+	/* NULL: messages of all channels arrive.  Else only those of the channels that this node
+	 * wants: the first subscriber has come, or (is_wanted false) the last one has left.  Any
+	 * thread, also while there are no other nodes; never waits. */
+	void (*want)(void *driver, const struct app *app, struct str_view channel, bool is_wanted);
 };
 #endif

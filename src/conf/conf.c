@@ -10,6 +10,7 @@
 #include "conf/conf-private.h"
 #include "conf/conf_source.h"
 #include "conf/conf_table.h"
+#include "conf/conf_url.h"
 #include "pg/dsn.h"
 
 #define DEFAULT_CONFIG SCOPEWIRE_SYSCONFDIR "/scopewire.conf"
@@ -257,14 +258,85 @@ static void conf_check_dsn(struct loader *l)
 	secret_free(password);
 }
 
+/* The value of the URL, if it has one. */
+static void conf_take_redis_part(struct loader *l, const char *option, const char *value)
+{
+	if (value && *value)
+		loader_set_named(l, "cluster", option, value, "[cluster] redis_url");
+}
+
+static void conf_take_redis_url(struct loader *l)
+{
+	struct conf_cluster *c = &l->conf->cluster;
+	struct db_url url;
+	const char *wrong;
+	bool is_tls;
+
+	if (!*c->redis_url)
+		return;
+	wrong = redis_url_parse(c->redis_url, &url, &is_tls);
+	if (wrong) {
+		loader_complain(l, textf("[cluster] redis_url: %s", wrong));
+	} else {
+		c->redis_tls |= is_tls;
+		conf_take_redis_part(l, "redis_host", url.values[URL_HOST]);
+		conf_take_redis_part(l, "redis_port", url.values[URL_PORT]);
+		conf_take_redis_part(l, "redis_username", url.values[URL_USER]);
+		conf_take_redis_part(l, "redis_password", url.values[URL_PASSWORD]);
+		conf_take_redis_part(l, "redis_db", url.values[URL_NAME]);
+	}
+	db_url_release(&url);
+}
+
+/* phpredis has the scheme in the host. */
+static void conf_take_redis_scheme(struct conf_cluster *c)
+{
+	static const struct str_view tls = SV("tls://"), tcp = SV("tcp://");
+	struct str_view host = sv(c->redis_host);
+	char *rest;
+
+	if (!sv_starts_with(host, tls) && !sv_starts_with(host, tcp))
+		return;
+	c->redis_tls |= sv_starts_with(host, tls);
+	rest = sv_dup(sv_skip(host, tls.len));
+	conf_replace(&c->redis_host, rest);
+	free(rest);
+}
+
+static bool conf_is_redis_prefix(const char *s)
+{
+	return *s &&
+	       !s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-")];
+}
+
+static void conf_check_redis(struct loader *l)
+{
+	struct conf_cluster *c = &l->conf->cluster;
+
+	conf_take_redis_url(l);
+	conf_take_redis_scheme(c);
+	if (!conf_is_redis_prefix(c->prefix) || strlen(c->prefix) > CLUSTER_PREFIX_MAX)
+		loader_complain(l,
+				textf("[cluster] prefix = %s: must be of letters, digits and any "
+				      "of _ . : -, and of at most %d bytes",
+				      c->prefix, CLUSTER_PREFIX_MAX));
+	if (!*c->redis_host)
+		loader_complain(l, xstrdup("[cluster] redis_host: is empty"));
+	else if (!c->redis_port && *c->redis_host != '/')
+		loader_complain(l, xstrdup("[cluster] redis_port = 0: is only for a Unix socket"));
+	if (!*c->redis_tls_certificate != !*c->redis_tls_key)
+		loader_complain(l, xstrdup("[cluster] redis_tls_certificate and redis_tls_key: set "
+					   "both or none"));
+}
+
 static void conf_check_cluster(struct loader *l)
 {
 	const struct conf_cluster *c = &l->conf->cluster;
 
 	if (c->driver == CLUSTER_REDIS)
-		loader_complain(l, xstrdup("[cluster] driver = redis: is not available yet; use "
-					   "postgres for several nodes, or local for one"));
-	if (!conf_is_identifier(c->prefix) || strlen(c->prefix) > CLUSTER_PREFIX_MAX)
+		conf_check_redis(l);
+	else if (c->driver == CLUSTER_POSTGRES &&
+		 (!conf_is_identifier(c->prefix) || strlen(c->prefix) > CLUSTER_PREFIX_MAX))
 		loader_complain(l, textf("[cluster] prefix = %s: must be of lower-case letters, "
 					 "digits and _, and of at most %d bytes",
 					 c->prefix, CLUSTER_PREFIX_MAX));

@@ -67,14 +67,20 @@ struct conf_database {
 enum cluster_driver {
 	CLUSTER_LOCAL, /* one daemon uses the database */
 	CLUSTER_POSTGRES,
-	CLUSTER_REDIS, /* does not exist yet: refused */
+	CLUSTER_REDIS,
 };
 
 /* Several daemons on one database. */
 struct conf_cluster {
 	enum cluster_driver driver;
 	unsigned lease_ms; /* of this node; renewed five times in it */
-	char *prefix;	   /* of names outside the schema: the channel of notifications */
+	char *prefix;	   /* of names outside the schema: channels of notifications, of Redis */
+	/* with CLUSTER_REDIS; redis_url has been taken apart into the others */
+	char *redis_url, *redis_host, *redis_username, *redis_password;
+	unsigned redis_port, redis_db;
+	bool redis_tls;
+	char *redis_tls_ca;			     /* PEM; "": the system's authorities */
+	char *redis_tls_certificate, *redis_tls_key; /* PEM files of this client; "": none */
 };
 
 /* The sync API, /api/sync. */

@@ -2,6 +2,7 @@
 /* Variables of the environment and of .env files: our names, Laravel's and soketi's. */
 #include <ctype.h>
 #include <errno.h>
+#include <strings.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
 #include "conf/conf_table.h"
@@ -11,6 +12,7 @@
 #define ENV_FILE_MAX  (1024 * 1024)
 #define ENV_PREFIX    "SCOPEWIRE_"
 #define SOKETI_APP_ID "SOKETI_DEFAULT_APP_ID"
+#define SCALING	      "REVERB_SCALING_ENABLED"
 
 /* Variables of Laravel's clients of the server, or of what has no setting here. */
 static const char not_for_us[] = "REVERB_HOST REVERB_PORT REVERB_SCHEME REVERB_SERVER";
@@ -97,6 +99,17 @@ static void env_complain_word(struct loader *l, const char *label)
 				 label));
 }
 
+/* REVERB_SCALING_ENABLED.  false is what Laravel's .env has by default: it says nothing. */
+static void env_scaling(struct loader *l, const struct option *driver, const char *value,
+			const char *label)
+{
+	bool is_on = strcmp(value, "1") == 0 || strcasecmp(value, "true") == 0 ||
+		     strcasecmp(value, "(true)") == 0;
+
+	if (is_on)
+		loader_set(l, driver, "redis", 1, label);
+}
+
 /* A value as env() gives it to Laravel, for one of Laravel's or soketi's names. */
 static void env_laravel(struct loader *l, const char *name, const char *raw, const char *label)
 {
@@ -113,6 +126,10 @@ static void env_laravel(struct loader *l, const char *name, const char *raw, con
 	o = of_conf ? of_conf : of_app;
 	if (!o && !id) {
 		env_unknown(l, name);
+		return;
+	}
+	if (strcmp(name, SCALING) == 0) {
+		env_scaling(l, o, raw, label);
 		return;
 	}
 	if ((kind == ENV_TRUE || kind == ENV_FALSE) && (!o || o->type == OPTION_STRING)) {

@@ -192,16 +192,49 @@ const struct option conf_options[] = {
 		  "delivered." },
 
 	{ AT(cluster, driver), .type = OPTION_ENUM, .words = cluster_drivers,
-	  .fallback = "local",
+	  .fallback = "local", .env = "REVERB_SCALING_ENABLED",
 	  .help = "local: one daemon uses the database. postgres: any number of them, which reach "
-		  "each other through it. redis is not available yet." },
+		  "each other through it. redis: they reach each other through Redis or Valkey; the "
+		  "database is shared all the same. REVERB_SCALING_ENABLED=true is redis; false "
+		  "changes nothing." },
 	{ AT(cluster, lease_ms), RANGE(2000, 600000), .unit = "milliseconds",
 	  .fallback = "10000",
 	  .help = "A node that could not renew its lease for this long counts as ended. It renews "
 		  "the lease five times in it." },
 	{ AT(cluster, prefix), .type = OPTION_STRING, .fallback = "scopewire",
-	  .help = "First part of the name of the nodes' channel of notifications, the same on all "
-		  "nodes." },
+	  .env = "REVERB_SCALING_CHANNEL",
+	  .help = "First part of the names of the nodes' channels in PostgreSQL and Redis, the same "
+		  "on all nodes. Clusters that share a Redis have different ones." },
+	{ AT(cluster, redis_url), .type = OPTION_STRING, .fallback = "", .flags = OPTION_SECRET,
+	  .env = "REDIS_URL",
+	  .help = "redis://user:password@host:port/db, or rediss:// for TLS; what it has replaces "
+		  "the options redis_host to redis_db." },
+	{ AT(cluster, redis_host), .type = OPTION_STRING, .fallback = "127.0.0.1",
+	  .env = "REDIS_HOST",
+	  .help = "Host of Redis or Valkey, of one server of a Redis Cluster, or the path of a Unix "
+		  "socket. A Redis Cluster is recognized, and needs Redis 7 or Valkey." },
+	{ AT(cluster, redis_port), RANGE(0, 65535), .fallback = "6379",
+	  .env = "REDIS_PORT",
+	  .help = "Port; of no use with a Unix socket." },
+	{ AT(cluster, redis_username), .type = OPTION_STRING, .fallback = "",
+	  .env = "REDIS_USERNAME",
+	  .help = "User of Redis (ACL); empty is the user default." },
+	{ AT(cluster, redis_password), .type = OPTION_STRING, .fallback = "", .flags = OPTION_SECRET,
+	  .env = "REDIS_PASSWORD",
+	  .help = "Password of that user; empty is none." },
+	{ AT(cluster, redis_db), RANGE(0, 1000000), .fallback = "0",
+	  .env = "REDIS_DB",
+	  .help = "Number of the database in Redis. Nodes with different numbers do not reach each "
+		  "other. A Redis Cluster has 0 only." },
+	{ AT(cluster, redis_tls), .type = OPTION_BOOL, .fallback = "no",
+	  .help = "TLS to Redis. The certificate of the server and its name are always verified." },
+	{ AT(cluster, redis_tls_ca), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the certificates of the authorities that are trusted for it; empty "
+		  "is the system's." },
+	{ AT(cluster, redis_tls_certificate), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the daemon's certificate for Redis; empty is none." },
+	{ AT(cluster, redis_tls_key), .type = OPTION_STRING, .fallback = "",
+	  .help = "PEM file with the key of redis_tls_certificate." },
 
 	{ AT(sync, user_id), .type = OPTION_ENUM, .words = user_id_types, .fallback = "bigint",
 	  .help = "Type of the ids of users in the sync API: bigint, positive integers, or text, 1 to "

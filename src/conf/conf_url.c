@@ -10,8 +10,6 @@
 #include "conf/conf_table.h"
 #include "conf/conf_url.h"
 
-enum { URL_HOST, URL_PORT, URL_NAME, URL_USER, URL_PASSWORD };
-
 const char *const db_url_options[DB_URL_OPTIONS] = {
 	[URL_HOST] = "host",
 	[URL_PORT] = "port",
@@ -134,22 +132,12 @@ static const char *url_authority(struct db_url *url, struct str_view s)
 	return NULL;
 }
 
-const char *db_url_parse(const char *text, struct db_url *url)
+/* What is after "scheme://". */
+static const char *url_take(struct db_url *url, struct str_view s)
 {
-	struct str_view s = sv(text), part;
-	const char *colon = strstr(text, "://"), *wrong;
+	struct str_view part;
+	const char *wrong;
 
-	*url = (struct db_url){ .is_postgres = false };
-	if (!colon)
-		return "must be a URL such as pgsql://user:password@host:5432/database";
-	part = sv_n(text, (size_t)(colon - text));
-	url->is_postgres =
-		sv_eq_c(part, "pgsql") || sv_eq_c(part, "postgres") || sv_eq_c(part, "postgresql");
-	if (!url->is_postgres)
-		return NULL;
-	if (strstr(text, "%00"))
-		return "the URL has a NUL (%00), which PostgreSQL cannot take";
-	s = sv_skip(s, part.len + 3);
 	s.len = url_span(s, "#");
 	part = sv_n(s.ptr, url_span(s, "/?"));
 	wrong = url_authority(url, part);
@@ -164,6 +152,39 @@ const char *db_url_parse(const char *text, struct db_url *url)
 		if (part.len)
 			url_parameter(url, part);
 	return NULL;
+}
+
+const char *redis_url_parse(const char *text, struct db_url *url, bool *is_tls)
+{
+	const char *colon = strstr(text, "://");
+	struct str_view scheme = sv_n(text, colon ? (size_t)(colon - text) : 0);
+
+	*url = (struct db_url){ .is_postgres = false };
+	*is_tls = sv_eq_c(scheme, "rediss") || sv_eq_c(scheme, "tls");
+	if (!*is_tls && !sv_eq_c(scheme, "redis") && !sv_eq_c(scheme, "tcp"))
+		return "must be a URL such as redis://user:password@host:6379/0, or with rediss "
+		       "for TLS";
+	if (strstr(text, "%00"))
+		return "the URL has a NUL (%00)";
+	return url_take(url, sv(colon + 3));
+}
+
+const char *db_url_parse(const char *text, struct db_url *url)
+{
+	struct str_view s = sv(text), part;
+	const char *colon = strstr(text, "://");
+
+	*url = (struct db_url){ .is_postgres = false };
+	if (!colon)
+		return "must be a URL such as pgsql://user:password@host:5432/database";
+	part = sv_n(text, (size_t)(colon - text));
+	url->is_postgres =
+		sv_eq_c(part, "pgsql") || sv_eq_c(part, "postgres") || sv_eq_c(part, "postgresql");
+	if (!url->is_postgres)
+		return NULL;
+	if (strstr(text, "%00"))
+		return "the URL has a NUL (%00), which PostgreSQL cannot take";
+	return url_take(url, sv_skip(s, part.len + 3));
 }
 
 void db_url_release(struct db_url *url)

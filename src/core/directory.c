@@ -21,10 +21,10 @@
  * were delivered before it.
  *
  * Lock order.  No function holds two shards' locks.  Under a shard's lock only a mailbox's lock,
- * a clock, and the functions of directory_watch_users() and directory_watch_transitions() are
- * used.  The workers are woken after the lock is released, so that they do not wait for it.  What
- * concerns a channel of another shard (a user's watchers) is done by the caller, without a lock:
- * see users.c.
+ * a clock, and the functions of directory_watch_users(), directory_watch_transitions() and
+ * directory_watch_channels() are used.  The workers are woken after the lock is released, so that
+ * they do not wait for it.  What concerns a channel of another shard (a user's watchers) is done by
+ * the caller, without a lock: see users.c.
  *
  * Checked by clang.  shard_held stands for "this thread holds the lock of one shard".
  * shard_lock() gives it, shard_unlock() takes it back, members marked OWNED_BY(shard_held) and
@@ -85,6 +85,9 @@ struct directory {
 	void *user_ctx;
 	void (*on_transition)(void *ctx, const struct transition *t);
 	void *transition_ctx;
+	void (*channel_changed)(void *ctx, const struct app *app, struct str_view channel,
+				bool is_wanted); /* NULL: nobody asks */
+	void *channel_ctx;
 	struct live_tail *live_tail; /* NULL: there is no watcher */
 	struct shard shards[DIRECTORY_SHARDS];
 };
@@ -167,6 +170,15 @@ void directory_watch_users(struct directory *d,
 {
 	d->user_changed = changed;
 	d->user_ctx = ctx;
+}
+
+void directory_watch_channels(struct directory *d,
+			      void (*changed)(void *ctx, const struct app *app,
+					      struct str_view channel, bool is_wanted),
+			      void *ctx)
+{
+	d->channel_changed = changed;
+	d->channel_ctx = ctx;
 }
 
 void directory_watch_transitions(struct directory *d,
@@ -296,6 +308,16 @@ static void dchannel_report_locked(struct directory *d, const struct dchannel *c
 		directory_report(d, &t);
 }
 
+/* Its first subscription has come, or its last one has gone. */
+static void dchannel_changed_locked(struct directory *d, const struct dchannel *c, bool is_wanted)
+	NEEDS_LOCK(shard_held)
+{
+	dchannel_report_locked(d, c, is_wanted ? WEBHOOK_CHANNEL_OCCUPIED : WEBHOOK_CHANNEL_VACATED,
+			       SV(""), 0);
+	if (d->channel_changed)
+		d->channel_changed(d->channel_ctx, c->app, channel_key_name(c->key), is_wanted);
+}
+
 /* The number of subscriptions changed.  Returns the workers to wake. */
 static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct dchannel *c,
 					   usec_t now) NEEDS_LOCK(shard_held)
@@ -407,7 +429,7 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 		}
 	}
 	if (!c->n_subscriptions++)
-		dchannel_report_locked(d, c, WEBHOOK_CHANNEL_OCCUPIED, SV(""), 0);
+		dchannel_changed_locked(d, c, true);
 	if (j->is_new_member)
 		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
 	c->per_worker[j->worker]++;
@@ -475,7 +497,7 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 		if (is_gone)
 			wake |= dchannel_member_removed_locked(d, s, c, l->user_id, 0);
 		if (!c->n_subscriptions)
-			dchannel_report_locked(d, c, WEBHOOK_CHANNEL_VACATED, SV(""), 0);
+			dchannel_changed_locked(d, c, false);
 		wake |= dchannel_send_count_locked(d, s, c, now);
 		dchannel_prune_locked(s, c);
 	}

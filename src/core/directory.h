@@ -47,7 +47,16 @@ void directory_watch_users(struct directory *d,
 void directory_watch_transitions(struct directory *d,
 				 void (*on_transition)(void *ctx, const struct transition *t),
 				 void *ctx);
-/* Calls that function for a transition that the caller saw. */
+/*
+ * Sets the function that is called when a channel gets its first subscription on this node
+ * (is_wanted) and when it loses its last one, internal channels included.  As above; the calls for
+ * one channel come in their order.
+ */
+void directory_watch_channels(struct directory *d,
+			      void (*changed)(void *ctx, const struct app *app,
+					      struct str_view channel, bool is_wanted),
+			      void *ctx);
+/* Calls the function of directory_watch_transitions() for a transition that the caller saw. */
 void directory_report(struct directory *d, const struct transition *t);
 
 /* Sets the live tail that is shown each event.  Call this before the first join. */

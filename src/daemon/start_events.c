@@ -95,6 +95,14 @@ static void on_client_event(void *ctx, const struct app *app, struct str_view ch
 	bus_publish_client_event(d->bus, app, channel, text);
 }
 
+static void on_channel_changed(void *ctx, const struct app *app, struct str_view channel,
+			       bool is_wanted)
+{
+	struct scopewired *d = ctx;
+
+	bus_want(d->bus, app, channel, is_wanted);
+}
+
 /* One core is left to HTTP, the log writer and PostgreSQL: see docs/decisions/0007. */
 static unsigned start_default_workers(void)
 {
@@ -185,6 +193,8 @@ int start_events(struct scopewired *d)
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_db_on_user, d->presence);
 	directory_watch_transitions(d->directory, webhooks_on_transition, d->webhooks);
+	if (bus_has_wants(d->bus))
+		directory_watch_channels(d->directory, on_channel_changed, d);
 	if (log_writer_start(d->conf, d->conninfo, d->directory, d->bus, &d->log))
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
 	d->publisher = publisher_new(d->directory, log_writer_queue(d->log), d->bus,

@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread with one loop.  Messages go to the channel in Redis that has the name of their
+ * channel; what is for all nodes goes to the nodes' channel, which every node is subscribed to:
+ *
+ *     PREFIX:{TAG}:APP:CHANNEL     messages of a channel
+ *     PREFIX:{TAG}:nodes           J: a node has connected; L: the log has grown; messages without
+ *                                  a channel
+ *
+ * A payload is "1 SENDER WORD", and for messages (WORD is M) a blank and the message as
+ * bus/message.h has it.  1 is the version, and SENDER the random number of the sending process: a
+ * node receives what it sent itself, and leaves it out.
+ *
+ * The first message is sent at once, and what comes in the PAUSE_NS after it together.
+ *
+ * Shared with other threads: has_log, is_stopping, the two mailboxes, the wake-up, and what the
+ * conf has.  Names of channels are made of constants.
+ */
+#include <errno.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/macros.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/random.h"
+#include "bus/outgoing.h"
+#include "bus/redis.h"
+#include "bus/redis_channels.h"
+#include "bus/redis_servers.h"
+#include "bus/redis_tls.h"
+
+#define VERSION_WORD   "1"
+#define NODES	       "nodes"
+#define PAUSE_NS       200000
+#define TICK_MS	       100
+#define BATCH	       100 /* channels of one command */
+#define LINK_MAX_BYTES BUS_OUTGOING_MAX_BYTES
+
+struct redis {
+	struct bus_driver_conf conf;
+	pthread_t thread;
+	atomic_bool has_log; /* the log has grown; not sent yet */
+	atomic_bool is_stopping;
+	struct bus_outgoing outgoing;
+	struct mailbox wants; /* of struct redis_want */
+	uv_async_t wake;
+
+	/* constant after the start */
+	char *prefix;
+	struct redis_tags tags;
+	char *nodes_name;
+	unsigned nodes_partition;
+	uint64_t sender;
+	SSL_CTX *tls;
+
+	/* the thread's own */
+	uv_loop_t loop;
+	uv_timer_t tick;
+	int pause_fd;
+	uv_poll_t pause;
+	bool is_pausing;
+	bool has_joined; /* the other nodes were told */
+	struct redis_servers servers;
+	struct redis_channels channels;
+};
+
+/* A channel that is wanted, or no more. */
+struct redis_want {
+	struct mailbox_entry entry;
+	bool is_wanted;
+	char name[]; /* APP:CHANNEL */
+};
+
+/* -- names -- */
+
+/* The name in Redis of "APP:CHANNEL". */
+static void redis_add_name(const struct redis *r, struct strbuf *out, struct str_view name,
+			   unsigned partition)
+{
+	strbuf_addf(out, "%s:{%s}:", r->prefix, r->tags.of[partition]);
+	strbuf_add_sv(out, name);
+}
+
+static void redis_make_names(struct redis *r)
+{
+	const struct conf_cluster *c = &r->conf.conf->cluster;
+	struct strbuf name;
+
+	redis_tags_init(&r->tags);
+	/* Redis carries messages of all its databases alike. */
+	r->prefix = c->redis_db ? textf("%s/%u", c->prefix, c->redis_db) : xstrdup(c->prefix);
+	r->nodes_partition = redis_partition(SV(NODES));
+	strbuf_init(&name, 64);
+	redis_add_name(r, &name, SV(NODES), r->nodes_partition);
+	r->nodes_name = strbuf_detach(&name);
+	strbuf_release(&name);
+	random_bytes(&r->sender, sizeof(r->sender));
+}
+
+/* -- sending -- */
+
+/* False: the server of the partition is away, or does not take more. */
+static bool redis_publish(struct redis *r, unsigned partition, struct str_view name,
+			  const struct strbuf *payload)
+{
+	struct redis_server *s = r->servers.of[partition];
+	const struct str_view words[] = { r->servers.is_cluster ? SV("SPUBLISH") : SV("PUBLISH"),
+					  name, strbuf_view(payload) };
+
+	if (!redis_server_is_up(s) || redis_link_waiting(s->publisher) > LINK_MAX_BYTES)
+		return false;
+	redis_link_command(s->publisher, words, ARRAY_SIZE(words));
+	return true;
+}
+
+static bool redis_publish_to_nodes(struct redis *r, char word)
+{
+	struct strbuf payload;
+	bool is_sent;
+
+	strbuf_init(&payload, 32);
+	strbuf_addf(&payload, VERSION_WORD " %llu %c", (unsigned long long)r->sender, word);
+	is_sent = redis_publish(r, r->nodes_partition, sv(r->nodes_name), &payload);
+	strbuf_release(&payload);
+	return is_sent;
+}
+
+static bool redis_publish_message(struct redis *r, struct str_view text)
+{
+	struct str_view rest = text;
+	struct strbuf payload, name, key;
+	unsigned partition = r->nodes_partition;
+	struct bus_message m;
+	bool is_sent;
+
+	if (!bus_message_take(&rest, &m))
+		return false;
+	strbuf_init(&payload, text.len + 32);
+	strbuf_init(&name, m.channel.len + 128);
+	strbuf_init(&key, m.channel.len + 128);
+	strbuf_addf(&payload, VERSION_WORD " %llu M ", (unsigned long long)r->sender);
+	strbuf_add_sv(&payload, text);
+	if (m.channel.len) {
+		strbuf_addf(&key, "%.*s:%.*s", SV_ARG(m.app), SV_ARG(m.channel));
+		partition = redis_partition(strbuf_view(&key));
+		redis_add_name(r, &name, strbuf_view(&key), partition);
+	} else {
+		strbuf_add_str(&name, r->nodes_name);
+	}
+	is_sent = redis_publish(r, partition, strbuf_view(&name), &payload);
+	strbuf_release(&payload);
+	strbuf_release(&name);
+	strbuf_release(&key);
+	return is_sent;
+}
+
+/* What waits is sent, or dropped while its server is away: it would be too old later.  True: there
+ * was something. */
+static bool redis_send(struct redis *r)
+{
+	struct mailbox_entry *e = bus_outgoing_take(&r->outgoing), *next;
+	bool has = e != NULL;
+
+	for (; e; e = next) {
+		struct bus_outgoing_entry *one = CONTAINER_OF(e, struct bus_outgoing_entry, entry);
+
+		next = e->next;
+		metric_add(redis_publish_message(r, strbuf_view(&one->text)) ? METRIC_BUS_SENT
+									     : METRIC_BUS_DROPPED,
+			   1);
+		bus_outgoing_entry_free(&r->outgoing, one);
+	}
+	if (atomic_exchange(&r->has_log, false)) {
+		/* The other nodes poll the log while this cannot be sent. */
+		redis_publish_to_nodes(r, 'L');
+		has = true;
+	}
+	return has;
+}
+
+/* Once the guard has registered this node. */
+static void redis_join(struct redis *r)
+{
+	if (!r->has_joined && atomic_load(r->conf.number))
+		r->has_joined = redis_publish_to_nodes(r, 'J');
+}
+
+/* -- subscribing -- */
+
+static void redis_command_channels(struct redis *r, struct redis_server *s, const char *command,
+				   struct str_view *words, unsigned n)
+{
+	words[0] = sv(r->servers.is_cluster ? command : command + 1);
+	redis_link_command(s->subscriber, words, n + 1);
+}
+
+/* Asks the partition's server for those of its channels that it was not asked for. */
+static void redis_subscribe(struct redis *r, unsigned partition)
+{
+	struct redis_server *s = r->servers.of[partition];
+	struct redis_channel *ch = r->channels.of[partition];
+	struct str_view words[BATCH + 1];
+	unsigned n = 0;
+
+	if (!redis_server_is_up(s))
+		return;
+	for (; ch && !ch->is_sent; ch = ch->next) {
+		ch->is_sent = true;
+		words[++n] = sv(ch->name);
+		if (n == BATCH) {
+			redis_command_channels(r, s, "SSUBSCRIBE", words, n);
+			n = 0;
+		}
+	}
+	if (n)
+		redis_command_channels(r, s, "SSUBSCRIBE", words, n);
+}
+
+static void redis_on_partition(void *ctx, unsigned partition)
+{
+	struct redis *r = ctx;
+
+	if (partition == r->nodes_partition)
+		r->has_joined = false;
+	redis_channels_unsend(&r->channels, partition);
+	redis_subscribe(r, partition);
+}
+
+/* Takes what other threads want. */
+static void redis_take_wants(struct redis *r)
+{
+	struct mailbox_entry *e = mailbox_take(&r->wants), *next;
+	bool is_new[REDIS_PARTITIONS] = { false };
+	usec_t now = clock_mono();
+	struct strbuf name;
+
+	strbuf_init(&name, 256);
+	for (; e; e = next) {
+		struct redis_want *w = CONTAINER_OF(e, struct redis_want, entry);
+		unsigned partition = redis_partition(sv(w->name));
+
+		next = e->next;
+		strbuf_reset(&name);
+		redis_add_name(r, &name, sv(w->name), partition);
+		if (!w->is_wanted)
+			redis_channels_leave(&r->channels, strbuf_view(&name), now);
+		else if (redis_channels_want(&r->channels, strbuf_view(&name), partition))
+			is_new[partition] = true;
+		free(w);
+	}
+	strbuf_release(&name);
+	for (unsigned i = 0; i < REDIS_PARTITIONS; i++)
+		if (is_new[i])
+			redis_subscribe(r, i);
+}
+
+static void redis_leave_channels(struct redis *r, usec_t now)
+{
+	struct redis_channel *ch;
+
+	while ((ch = redis_channels_take_left(&r->channels, now))) {
+		struct redis_server *s = r->servers.of[ch->partition];
+		struct str_view words[] = { SV(""), sv(ch->name) };
+
+		if (ch->is_sent && redis_server_is_up(s))
+			redis_command_channels(r, s, "SUNSUBSCRIBE", words, 1);
+		redis_channel_free(ch);
+	}
+}
+
+/* -- receiving -- */
+
+/* Takes the head of a payload; false: it is not of this version, or this node sent it. */
+static bool redis_take_head(const struct redis *r, struct str_view *payload, char *word)
+{
+	struct str_view version, sender, text;
+	uint64_t number;
+
+	if (!sv_is_utf8(*payload) || !sv_split(payload, ' ', &version) ||
+	    !sv_eq_c(version, VERSION_WORD) || !sv_split(payload, ' ', &sender) ||
+	    !sv_to_u64(sender, UINT64_MAX, &number) || number == r->sender ||
+	    !sv_split(payload, ' ', &text) || text.len != 1)
+		return false;
+	*word = *text.ptr;
+	return true;
+}
+
+static void redis_on_message(struct redis *r, struct str_view payload)
+{
+	struct bus_message m;
+	char word;
+
+	if (!redis_take_head(r, &payload, &word))
+		return;
+	metric_add(METRIC_BUS_NOTIFICATIONS, 1);
+	bus_others_received(r->conf.others, word == 'J');
+	if (word == 'L')
+		bus_receivers_log(r->conf.receivers);
+	while (word == 'M' && bus_message_take(&payload, &m))
+		bus_receivers_message(r->conf.receivers, &m);
+}
+
+/* What was sent before this node was subscribed is in the log, or lost. */
+static void redis_on_subscribed(struct redis *r, struct redis_channel *ch)
+{
+	redis_channels_confirm(&r->channels, ch);
+	if (strcmp(ch->name, r->nodes_name) == 0) {
+		bus_receivers_log(r->conf.receivers);
+		redis_join(r);
+		redis_servers_flush(&r->servers);
+	}
+}
+
+static void redis_on_error(struct redis *r, struct redis_server *s, const redisReply *error)
+{
+	struct str_view text = sv_n(error->str, error->len);
+	char *why;
+
+	if (sv_starts_with(text, SV("NOPERM")))
+		why = textf("%s; its user needs the commands publish, subscribe, unsubscribe, ping "
+			    "(in a cluster spublish, ssubscribe, sunsubscribe, cluster|slots) and "
+			    "the channels &%s:*",
+			    error->str, r->prefix);
+	else if (sv_starts_with(text, SV("ERR unknown command")))
+		why = textf("it has no sharded Pub/Sub; a Redis Cluster needs Redis 7, or Valkey");
+	else
+		why = xstrdup(error->str);
+	redis_server_fail(s, why);
+	free(why);
+}
+
+/* [message, name, payload]; [subscribe, name, count]; an error; with a leading s in a cluster. */
+static void redis_on_news(void *ctx, struct redis_server *s, const redisReply *news)
+{
+	struct redis *r = ctx;
+	struct str_view kind, name;
+	struct redis_channel *ch;
+
+	if (news->type == REDIS_REPLY_ERROR)
+		redis_on_error(r, s, news);
+	if (news->type != REDIS_REPLY_ARRAY || news->elements != 3 ||
+	    news->element[0]->type != REDIS_REPLY_STRING ||
+	    news->element[1]->type != REDIS_REPLY_STRING)
+		return;
+	kind = sv_n(news->element[0]->str, news->element[0]->len);
+	name = sv_n(news->element[1]->str, news->element[1]->len);
+	ch = redis_channels_find(&r->channels, name);
+	/* After a failover the earlier server can still send. */
+	if (!ch || r->servers.of[ch->partition] != s)
+		return;
+	if (sv_eq_c(kind, r->servers.is_cluster ? "smessage" : "message") &&
+	    news->element[2]->type == REDIS_REPLY_STRING)
+		redis_on_message(r, sv_n(news->element[2]->str, news->element[2]->len));
+	else if (sv_ends_with(kind, SV("unsubscribe")) && ch->is_confirmed)
+		redis_servers_lost(&r->servers, ch->partition);
+	else if (sv_ends_with(kind, SV("unsubscribe")))
+		return; /* it is wanted again */
+	else if (sv_ends_with(kind, SV("subscribe")))
+		redis_on_subscribed(r, ch);
+}
+
+/* -- the thread -- */
+
+/* A moment in which messages gather. */
+static void redis_begin_pause(struct redis *r)
+{
+	const struct itimerspec after = { .it_value = { .tv_nsec = PAUSE_NS } };
+
+	r->is_pausing = timerfd_settime(r->pause_fd, 0, &after, NULL) == 0;
+}
+
+static void redis_send_now(struct redis *r)
+{
+	if (redis_send(r))
+		redis_begin_pause(r);
+	redis_servers_flush(&r->servers);
+}
+
+static void redis_end(struct redis *r)
+{
+	redis_send(r);
+	redis_servers_flush(&r->servers);
+	redis_servers_stop(&r->servers);
+	uv_close((uv_handle_t *)&r->wake, NULL);
+	uv_close((uv_handle_t *)&r->tick, NULL);
+	uv_close((uv_handle_t *)&r->pause, NULL);
+}
+
+static void on_redis_wake(uv_async_t *wake)
+{
+	struct redis *r = wake->data;
+
+	ASSERT_ON(on_bus);
+	if (atomic_load(&r->is_stopping)) {
+		redis_end(r);
+		return;
+	}
+	redis_take_wants(r);
+	if (!r->is_pausing)
+		redis_send_now(r);
+	else
+		redis_servers_flush(&r->servers);
+}
+
+static void on_redis_pause(uv_poll_t *pause, int status UNUSED, int events UNUSED)
+{
+	struct redis *r = pause->data;
+	uint64_t times;
+
+	ASSERT_ON(on_bus);
+	if (read(r->pause_fd, &times, sizeof(times)) < 0)
+		return;
+	r->is_pausing = false;
+	redis_send_now(r);
+}
+
+static void on_redis_tick(uv_timer_t *tick)
+{
+	struct redis *r = tick->data;
+	usec_t now = clock_mono();
+
+	ASSERT_ON(on_bus);
+	redis_servers_tick(&r->servers, now);
+	redis_leave_channels(r, now);
+	redis_join(r);
+	redis_servers_flush(&r->servers);
+	metric_set(METRIC_BUS_CONNECTED, redis_servers_are_up(&r->servers));
+	metric_set(METRIC_BUS_CHANNELS, r->channels.n_confirmed);
+}
+
+static void *redis_run(void *arg)
+{
+	struct redis *r = arg;
+
+	redis_servers_start(&r->servers);
+	uv_run(&r->loop, UV_RUN_DEFAULT); /* until redis_end() */
+	return NULL;
+}
+
+/* -- the driver -- */
+
+static void redis_wake(struct redis *r)
+{
+	uv_async_send(&r->wake);
+}
+
+static void redis_log_grew(void *driver)
+{
+	struct redis *r = driver;
+
+	if (!atomic_exchange(&r->has_log, true))
+		redis_wake(r);
+}
+
+static void redis_publish_to_others(void *driver, const struct bus_message *m)
+{
+	struct redis *r = driver;
+
+	if (bus_outgoing_add(&r->outgoing, m))
+		redis_wake(r);
+}
+
+static void redis_want(void *driver, const struct app *app, struct str_view channel, bool is_wanted)
+{
+	struct redis *r = driver;
+	struct str_view id = sv(app->id);
+	struct redis_want *w = xcalloc(1, sizeof(*w) + id.len + 1 + channel.len + 1);
+
+	w->is_wanted = is_wanted;
+	memcpy(w->name, id.ptr, id.len);
+	w->name[id.len] = ':';
+	memcpy(w->name + id.len + 1, channel.ptr, channel.len);
+	if (mailbox_put_owed(&r->wants, &w->entry) == 1)
+		redis_wake(r);
+}
+
+static void redis_free(struct redis *r)
+{
+	struct mailbox_entry *e = mailbox_take(&r->wants), *next;
+
+	for (; e; e = next) {
+		next = e->next;
+		free(CONTAINER_OF(e, struct redis_want, entry));
+	}
+	mailbox_release(&r->wants);
+	bus_outgoing_release(&r->outgoing);
+	redis_channels_release(&r->channels);
+	redis_tls_free(r->tls);
+	if (r->pause_fd >= 0)
+		close(r->pause_fd);
+	free(r->prefix);
+	free(r->nodes_name);
+	free(r);
+}
+
+/* 0 or -errno. */
+static int redis_prepare_loop(struct redis *r)
+{
+	r->pause_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (r->pause_fd < 0)
+		return -errno;
+	uv_loop_init(&r->loop);
+	uv_async_init(&r->loop, &r->wake, on_redis_wake);
+	uv_timer_init(&r->loop, &r->tick);
+	uv_poll_init(&r->loop, &r->pause, r->pause_fd);
+	r->wake.data = r->tick.data = r->pause.data = r;
+	uv_timer_start(&r->tick, on_redis_tick, TICK_MS, TICK_MS);
+	uv_poll_start(&r->pause, UV_READABLE, on_redis_pause);
+	return 0;
+}
+
+static int redis_start(const struct bus_driver_conf *conf, void **out)
+{
+	const struct conf_cluster *c = &conf->conf->cluster;
+	struct redis *r = xcalloc(1, sizeof(*r));
+	char *why = NULL;
+	int err = 0;
+
+	r->conf = *conf;
+	r->pause_fd = -1;
+	bus_outgoing_init(&r->outgoing);
+	mailbox_init(&r->wants, 0);
+	redis_channels_init(&r->channels);
+	redis_make_names(r);
+	if (redis_channels_want(&r->channels, sv(r->nodes_name), r->nodes_partition))
+		log_debug("bus: the nodes' channel in Redis is %s", r->nodes_name);
+	if (c->redis_tls)
+		err = redis_tls_new(c, &r->tls, &why);
+	if (err) {
+		log_error("%s", why);
+		free(why);
+	}
+	r->servers = (struct redis_servers){ .loop = &r->loop,
+					     .conf = c,
+					     .tls = r->tls,
+					     .tags = &r->tags,
+					     .on_partition = redis_on_partition,
+					     .on_news = redis_on_news,
+					     .ctx = r };
+	if (!err)
+		err = redis_prepare_loop(r);
+	if (!err)
+		err = thread_start(&r->thread, "bus", &on_bus, redis_run, r);
+	if (err)
+		redis_free(r);
+	else
+		*out = r;
+	return err;
+}
+
+static void redis_stop(void *driver)
+{
+	struct redis *r = driver;
+
+	atomic_store(&r->is_stopping, true);
+	redis_wake(r);
+	pthread_join(r->thread, NULL);
+	uv_loop_close(&r->loop);
+	redis_free(r);
+}
+
+const struct bus_driver bus_redis = {
+	.start = redis_start,
+	.stop = redis_stop,
+	.log_grew = redis_log_grew,
+	.publish = redis_publish_to_others,
+	.want = redis_want,
+};

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A link goes through its states in their order, and ends in LINK_DEAD; link_fail() alone reports
+ * that.  The callbacks may close the link, which the loop frees later, so a function looks at
+ * the state after a callback.
+ *
+ * Bytes are read with recvfrom() and SSL_read_ex(): recv() and SSL_read() are those of
+ * ws/frame_guard.c.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "bus/redis_link.h"
+#include "bus/redis_tls.h"
+
+#define WORDS_MAX  128 /* of a command */
+#define READ_BYTES 65536
+#define READS_MAX  16 /* of one turn of the loop */
+#define TICK_MS	   500
+#define OPEN_US	   (5 * USEC_PER_SEC) /* until it has logged in */
+#define IDLE_US	   USEC_PER_SEC	      /* without a byte: it is asked */
+#define SILENCE_US (5 * USEC_PER_SEC) /* without a byte: it is down */
+#define KEPT_BYTES 65536	      /* of an empty buffer */
+
+struct thread_role on_bus = { "bus" };
+
+enum link_state { LINK_RESOLVES, LINK_CONNECTS, LINK_TLS, LINK_LOGS_IN, LINK_UP, LINK_DEAD };
+
+struct redis_link {
+	struct redis_link_conf conf;
+	char *host;
+	enum link_state state;
+	bool is_closed, is_resolving;
+	unsigned n_handles; /* that the loop has */
+	uv_timer_t timer;
+	uv_poll_t *poll; /* heap; NULL: there is no socket */
+	int events;	 /* that poll waits for */
+	uv_getaddrinfo_t resolve;
+	struct addrinfo *addresses, *address; /* all, and the one that is tried */
+	int fd;				      /* -1: none */
+	SSL *ssl;
+	bool wants_write; /* of ssl */
+	redisReader *reader;
+	struct strbuf out;
+	size_t sent; /* bytes at the front of out */
+	uint64_t n_commands, n_replies;
+	uint64_t auth, select, login;  /* numbers of the commands of the login; 0: not sent */
+	usec_t opened_at, received_at; /* mono */
+	bool is_asked;		       /* a PING has no answer yet */
+};
+
+static void link_free(struct redis_link *l)
+{
+	if (l->n_handles || l->is_resolving)
+		return;
+	if (l->addresses)
+		uv_freeaddrinfo(l->addresses);
+	redisReaderFree(l->reader);
+	explicit_bzero(l->out.ptr, l->out.cap);
+	strbuf_release(&l->out);
+	free(l->host);
+	free(l);
+}
+
+static void on_link_closed(uv_handle_t *handle)
+{
+	struct redis_link *l = handle->data;
+
+	l->n_handles--;
+	link_free(l);
+}
+
+static void on_link_poll_closed(uv_handle_t *handle)
+{
+	on_link_closed(handle);
+	free(handle);
+}
+
+static void link_close_socket(struct redis_link *l)
+{
+	if (l->poll)
+		uv_close((uv_handle_t *)l->poll, on_link_poll_closed);
+	l->poll = NULL;
+	SSL_free(l->ssl);
+	l->ssl = NULL;
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+}
+
+/* Takes why. */
+static void link_fail(struct redis_link *l, char *why)
+{
+	if (l->state != LINK_DEAD) {
+		l->state = LINK_DEAD;
+		uv_timer_stop(&l->timer);
+		link_close_socket(l);
+		l->conf.on_down(l->conf.ctx, l, why);
+	}
+	free(why);
+}
+
+static void on_link_event(uv_poll_t *poll, int status, int events);
+
+/* -- sending -- */
+
+static void link_watch(struct redis_link *l)
+{
+	int events = UV_READABLE;
+
+	if (l->state == LINK_CONNECTS || l->wants_write || l->out.len > l->sent)
+		events |= UV_WRITABLE;
+	if (events != l->events && l->poll) {
+		l->events = events;
+		uv_poll_start(l->poll, events, on_link_event);
+	}
+}
+
+static ssize_t link_send(struct redis_link *l, const char *from, size_t n)
+{
+	size_t sent;
+	int rc;
+
+	if (!l->ssl)
+		return send(l->fd, from, n, MSG_NOSIGNAL);
+	ERR_clear_error();
+	rc = SSL_write_ex(l->ssl, from, n, &sent);
+	if (rc == 1)
+		return (ssize_t)sent;
+	rc = SSL_get_error(l->ssl, rc);
+	errno = rc == SSL_ERROR_WANT_WRITE || rc == SSL_ERROR_WANT_READ ? EAGAIN : EPIPE;
+	return -1;
+}
+
+void redis_link_flush(struct redis_link *l)
+{
+	if (l->state != LINK_LOGS_IN && l->state != LINK_UP)
+		return;
+	while (l->sent < l->out.len) {
+		ssize_t n = link_send(l, l->out.ptr + l->sent, l->out.len - l->sent);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0) {
+			link_fail(l, textf("the connection is lost: %s", strerror(errno)));
+			return;
+		}
+		l->sent += (size_t)n;
+	}
+	if (l->sent == l->out.len) {
+		strbuf_reset(&l->out);
+		l->sent = 0;
+		if (l->out.cap > KEPT_BYTES) {
+			strbuf_release(&l->out);
+			strbuf_init(&l->out, 0);
+		}
+	}
+	link_watch(l);
+}
+
+uint64_t redis_link_command(struct redis_link *l, const struct str_view *words, unsigned n)
+{
+	const char *values[WORDS_MAX];
+	size_t lengths[WORDS_MAX];
+	char *text;
+	int len;
+
+	if (n > WORDS_MAX)
+		abort();
+	for (unsigned i = 0; i < n; i++) {
+		values[i] = words[i].ptr;
+		lengths[i] = words[i].len;
+	}
+	len = redisFormatCommandArgv(&text, (int)n, values, lengths);
+	if (len < 0)
+		abort(); /* no memory */
+	if (l->sent > l->out.len / 2) {
+		memmove(l->out.ptr, l->out.ptr + l->sent, l->out.len - l->sent);
+		l->out.len -= l->sent;
+		l->sent = 0;
+	}
+	strbuf_add(&l->out, text, (size_t)len);
+	redisFreeCommand(text);
+	return ++l->n_commands;
+}
+
+size_t redis_link_waiting(const struct redis_link *l)
+{
+	return l->out.len - l->sent;
+}
+
+bool redis_link_is_up(const struct redis_link *l)
+{
+	return l && l->state == LINK_UP;
+}
+
+/* -- the login -- */
+
+static void link_begin_login(struct redis_link *l)
+{
+	const struct conf_cluster *c = l->conf.conf;
+	char db[STR_U64_SIZE];
+
+	l->state = LINK_LOGS_IN;
+	if (*c->redis_username)
+		l->auth = redis_link_command(l,
+					     (struct str_view[]){ SV("AUTH"), sv(c->redis_username),
+								  sv(c->redis_password) },
+					     3);
+	else if (*c->redis_password)
+		l->auth = redis_link_command(
+			l, (struct str_view[]){ SV("AUTH"), sv(c->redis_password) }, 2);
+	str_u64(db, c->redis_db);
+	if (c->redis_db)
+		l->select = redis_link_command(l, (struct str_view[]){ SV("SELECT"), sv(db) }, 2);
+	l->login = redis_link_command(l, &SV("PING"), 1);
+	redis_link_flush(l);
+}
+
+/* The text of an error that follows AUTH can have the password: only its first word is repeated. */
+static char *link_login_error(const struct redis_link *l, const redisReply *r)
+{
+	struct str_view text = sv_n(r->str, r->len), word = SV("");
+
+	if (l->n_replies == l->auth) {
+		sv_split(&text, ' ', &word);
+		return textf("it refused the login (%.*s); check cluster.redis_username and "
+			     "cluster.redis_password (REDIS_USERNAME, REDIS_PASSWORD)",
+			     SV_ARG(word));
+	}
+	if (sv_starts_with(text, SV("NOAUTH")))
+		return textf("it requires a password; set cluster.redis_password (REDIS_PASSWORD)");
+	if (l->n_replies == l->select)
+		return textf("it refused cluster.redis_db = %u: %s", l->conf.conf->redis_db,
+			     r->str);
+	if (sv_starts_with(text, SV("NOPERM")))
+		return textf("its user may not use PING: %s", r->str);
+	return textf("it is not ready: %s", r->str);
+}
+
+static void link_take_reply(struct redis_link *l, const redisReply *r)
+{
+	l->n_replies++;
+	if (l->state == LINK_UP) {
+		l->conf.on_reply(l->conf.ctx, l, r, l->n_replies);
+	} else if (r->type == REDIS_REPLY_ERROR) {
+		link_fail(l, link_login_error(l, r));
+	} else if (l->n_replies == l->login) {
+		l->state = LINK_UP;
+		l->conf.on_up(l->conf.ctx, l);
+	}
+}
+
+/* -- receiving -- */
+
+/* Bytes; 0: there are none now; -1: the connection has ended, and *why says why. */
+static ssize_t link_receive(struct redis_link *l, char *into, char **why)
+{
+	ssize_t n;
+	size_t got;
+	int rc;
+
+	if (!l->ssl) {
+		n = recvfrom(l->fd, into, READ_BYTES, 0, NULL, NULL);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return 0;
+		if (n <= 0)
+			*why = textf("the connection is lost: %s",
+				     n ? strerror(errno) : "the server closed it");
+		return n > 0 ? n : -1;
+	}
+	ERR_clear_error();
+	rc = SSL_read_ex(l->ssl, into, READ_BYTES, &got);
+	if (rc == 1)
+		return (ssize_t)got;
+	rc = SSL_get_error(l->ssl, rc);
+	if (rc == SSL_ERROR_WANT_READ || rc == SSL_ERROR_WANT_WRITE)
+		return 0;
+	*why = rc == SSL_ERROR_ZERO_RETURN ? xstrdup("the connection is lost: the server closed it")
+					   : redis_tls_error(l->ssl);
+	return -1;
+}
+
+static void link_take_replies(struct redis_link *l)
+{
+	void *reply;
+
+	while (l->state == LINK_LOGS_IN || l->state == LINK_UP) {
+		if (redisReaderGetReply(l->reader, &reply) != REDIS_OK) {
+			link_fail(l, textf("it does not speak Redis's protocol; check "
+					   "cluster.redis_port and cluster.redis_tls"));
+			return;
+		}
+		if (!reply)
+			return;
+		link_take_reply(l, reply);
+		freeReplyObject(reply);
+	}
+}
+
+static void link_read(struct redis_link *l)
+{
+	char bytes[READ_BYTES], *why = NULL;
+
+	for (unsigned i = 0; i < READS_MAX || (l->ssl && SSL_pending(l->ssl)); i++) {
+		ssize_t n = link_receive(l, bytes, &why);
+
+		if (n == 0)
+			return;
+		if (n < 0) {
+			link_fail(l, why);
+			return;
+		}
+		l->received_at = clock_mono();
+		l->is_asked = false;
+		redisReaderFeed(l->reader, bytes, (size_t)n);
+		link_take_replies(l);
+		if (l->state == LINK_DEAD || l->is_closed)
+			return;
+	}
+}
+
+/* -- opening -- */
+
+static void link_handshake(struct redis_link *l)
+{
+	int rc;
+
+	ERR_clear_error();
+	rc = SSL_do_handshake(l->ssl);
+	if (rc == 1) {
+		l->wants_write = false;
+		link_begin_login(l);
+		return;
+	}
+	rc = SSL_get_error(l->ssl, rc);
+	l->wants_write = rc == SSL_ERROR_WANT_WRITE;
+	if (rc != SSL_ERROR_WANT_READ && rc != SSL_ERROR_WANT_WRITE)
+		link_fail(l, redis_tls_error(l->ssl));
+	else
+		link_watch(l);
+}
+
+static void link_connect_next(struct redis_link *l);
+
+static void link_on_connected(struct redis_link *l)
+{
+	int error = 0, on = 1;
+	socklen_t len = sizeof(error);
+
+	getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	if (error) {
+		link_close_socket(l);
+		l->address = l->address ? l->address->ai_next : NULL;
+		if (l->address)
+			link_connect_next(l);
+		else
+			link_fail(l, textf("cannot connect: %s", strerror(error)));
+		return;
+	}
+	setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!l->conf.tls) {
+		link_begin_login(l);
+		return;
+	}
+	l->state = LINK_TLS;
+	l->ssl = redis_tls_connect(l->conf.tls, l->fd, l->host);
+	if (l->ssl)
+		link_handshake(l);
+	else
+		link_fail(l, xstrdup("TLS: the connection cannot be prepared"));
+}
+
+/* Watches fd, on which a connection is being made or was made. */
+static void link_use_socket(struct redis_link *l, int fd)
+{
+	l->fd = fd;
+	l->state = LINK_CONNECTS;
+	l->events = 0;
+	l->poll = xcalloc(1, sizeof(*l->poll));
+	if (uv_poll_init(l->conf.loop, l->poll, fd)) {
+		free(l->poll);
+		l->poll = NULL;
+		link_fail(l, xstrdup("the loop refuses its socket"));
+		return;
+	}
+	l->poll->data = l;
+	l->n_handles++;
+	link_watch(l);
+}
+
+/* Tries l->address and those after it. */
+static void link_connect_next(struct redis_link *l)
+{
+	int error = 0;
+
+	for (; l->address; l->address = l->address->ai_next) {
+		const struct addrinfo *a = l->address;
+		int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+		if (fd >= 0 &&
+		    (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS)) {
+			link_use_socket(l, fd);
+			return;
+		}
+		error = errno;
+		if (fd >= 0)
+			close(fd);
+	}
+	link_fail(l, textf("cannot connect: %s", strerror(error)));
+}
+
+static void link_connect_path(struct redis_link *l)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (strlen(l->host) >= sizeof(a.sun_path)) {
+		link_fail(l, xstrdup("the path of its socket is too long"));
+		return;
+	}
+	str_copy(a.sun_path, sizeof(a.sun_path), sv(l->host));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0) {
+		link_use_socket(l, fd);
+		return;
+	}
+	link_fail(l, textf("cannot connect: %s", strerror(errno)));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void on_link_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *found)
+{
+	struct redis_link *l = resolve->data;
+
+	l->is_resolving = false;
+	l->addresses = l->address = found;
+	if (l->is_closed)
+		link_free(l);
+	else if (l->state == LINK_RESOLVES && status)
+		link_fail(l, textf("its name cannot be resolved: %s", uv_strerror(status)));
+	else if (l->state == LINK_RESOLVES)
+		link_connect_next(l);
+}
+
+/* Numeric addresses at once, names by a thread of libuv's. */
+static void link_resolve(struct redis_link *l)
+{
+	struct addrinfo hints = { .ai_family = AF_UNSPEC,
+				  .ai_socktype = SOCK_STREAM,
+				  .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST };
+	char port[STR_U64_SIZE];
+
+	str_u64(port, l->conf.port);
+	if (*l->host == '/') {
+		link_connect_path(l);
+	} else if (getaddrinfo(l->host, port, &hints, &l->addresses) == 0) {
+		l->address = l->addresses;
+		link_connect_next(l);
+	} else {
+		hints.ai_flags = AI_NUMERICSERV;
+		l->resolve.data = l;
+		l->is_resolving = uv_getaddrinfo(l->conf.loop, &l->resolve, on_link_resolved,
+						 l->host, port, &hints) == 0;
+		if (!l->is_resolving)
+			link_fail(l, xstrdup("its name cannot be resolved"));
+	}
+}
+
+static void on_link_event(uv_poll_t *poll, int status, int events)
+{
+	struct redis_link *l = poll->data;
+
+	ASSERT_ON(on_bus);
+	if (l->state == LINK_CONNECTS)
+		link_on_connected(l);
+	else if (status)
+		link_fail(l, textf("the connection is lost: %s", uv_strerror(status)));
+	else if (l->state == LINK_TLS)
+		link_handshake(l);
+	else if (events & UV_READABLE)
+		link_read(l);
+	if (!l->is_closed && (events & UV_WRITABLE || redis_link_waiting(l)))
+		redis_link_flush(l);
+}
+
+static void on_link_tick(uv_timer_t *timer)
+{
+	struct redis_link *l = timer->data;
+	usec_t now = clock_mono();
+
+	ASSERT_ON(on_bus);
+	if (l->is_closed || l->state == LINK_DEAD)
+		return;
+	if (l->state == LINK_RESOLVES && !l->is_resolving) {
+		uv_timer_start(timer, on_link_tick, TICK_MS, TICK_MS);
+		link_resolve(l);
+	} else if (l->state != LINK_UP && now - l->opened_at > OPEN_US) {
+		link_fail(l, xstrdup("it does not answer"));
+	} else if (l->state == LINK_UP && now - l->received_at > SILENCE_US) {
+		link_fail(l, xstrdup("it does not answer any more"));
+	} else if (l->state == LINK_UP && now - l->received_at > IDLE_US && !l->is_asked) {
+		l->is_asked = true;
+		redis_link_command(l, &SV("PING"), 1);
+		redis_link_flush(l);
+	}
+}
+
+/* The loop opens it in its next turn, so that no callback is called from here. */
+struct redis_link *redis_link_open(const struct redis_link_conf *conf)
+{
+	struct redis_link *l = xcalloc(1, sizeof(*l));
+
+	l->conf = *conf;
+	l->host = xstrdup(conf->host);
+	l->fd = -1;
+	l->reader = redisReaderCreate();
+	if (!l->reader)
+		abort(); /* no memory */
+	strbuf_init(&l->out, 0);
+	l->opened_at = l->received_at = clock_mono();
+	uv_timer_init(conf->loop, &l->timer);
+	l->timer.data = l;
+	l->n_handles = 1;
+	uv_timer_start(&l->timer, on_link_tick, 0, 0);
+	return l;
+}
+
+void redis_link_close(struct redis_link *l)
+{
+	if (!l)
+		return;
+	l->is_closed = true;
+	l->state = LINK_DEAD;
+	link_close_socket(l);
+	uv_close((uv_handle_t *)&l->timer, on_link_closed);
+	if (l->is_resolving)
+		uv_cancel((uv_req_t *)&l->resolve);
+}
