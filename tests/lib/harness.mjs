@@ -12,6 +12,7 @@ export { end, logged, start, unprivileged } from './process.mjs';
 export { useEverything } from './everything.mjs';
 export { freePort, tempFolder } from './temp.mjs';
 export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';
+export { Redis, startRedis, startRedisCluster } from './redis.mjs';
 export { randomFrom } from './random.mjs';
 export { Sync, authorize, failed, join, jwt, ok, userToken, withoutEvent } from './sync.mjs';
 export { DEADLINE_MS, pause, waitFor, within } from './wait.mjs';
