@@ -60,7 +60,7 @@ struct redis {
 	int pause_fd;
 	uv_poll_t pause;
 	bool is_pausing;
-	bool has_joined; /* the other nodes were told */
+	bool has_joined; /* the other nodes were notified */
 	struct redis_servers servers;
 	struct redis_channels channels;
 };
@@ -195,7 +195,7 @@ static void redis_command_channels(struct redis *r, struct redis_server *s, cons
 	redis_link_command(s->subscriber, words, n + 1);
 }
 
-/* Asks the partition's server for those of its channels that it was not asked for. */
+/* Subscribes to those channels of the partition that this was not done for. */
 static void redis_subscribe(struct redis *r, unsigned partition)
 {
 	struct redis_server *s = r->servers.of[partition];

@@ -2,8 +2,8 @@
 #ifndef BUS_REDIS_CHANNELS_H
 #define BUS_REDIS_CHANNELS_H
 /*
- * The channels that this node wants from Redis.  A channel that nobody wants any more is left
- * after a while, because clients that reload a page come back.  For one thread.
+ * The channels that this node wants from Redis.  A channel that is not wanted any more is left
+ * after some seconds, because clients that reload a page come back.  For one thread.
  */
 #include "base/clock.h"
 #include "base/map.h"
@@ -13,8 +13,8 @@ struct redis_channel {
 	char *name; /* heap: the name in Redis */
 	unsigned partition;
 	unsigned n_wanted; /* several channels can have the same name in Redis */
-	bool is_sent;	   /* the server of the partition was asked for it */
-	bool is_confirmed; /* ... and has answered */
+	bool is_sent;	   /* the command to subscribe was sent */
+	bool is_confirmed; /* the server has answered it */
 	bool is_leaving;   /* in the list of the next member */
 	usec_t leave_at;   /* mono */
 	struct redis_channel *next_leaving;
@@ -38,9 +38,9 @@ bool redis_channels_want(struct redis_channels *c, struct str_view name, unsigne
 void redis_channels_leave(struct redis_channels *c, struct str_view name, usec_t now);
 /* Its server has answered. */
 void redis_channels_confirm(struct redis_channels *c, struct redis_channel *ch);
-/* The next channel that nobody has wanted for long enough, for redis_channel_free(); or NULL. */
+/* The next channel that was not wanted for long enough, for redis_channel_free(); or NULL. */
 struct redis_channel *redis_channels_take_left(struct redis_channels *c, usec_t now) MUSTCHECK;
 void redis_channel_free(struct redis_channel *ch);
-/* The partition's server has to be asked for all of its channels. */
+/* All channels of the partition have to be subscribed to again. */
 void redis_channels_unsend(struct redis_channels *c, unsigned partition);
 #endif

@@ -261,7 +261,7 @@ static void link_take_reply(struct redis_link *l, const redisReply *r)
 
 /* -- receiving -- */
 
-/* Bytes; 0: there are none now; -1: the connection has ended, and *why says why. */
+/* Bytes; 0: there are none now; -1: the connection has ended, for the reason *why (heap). */
 static ssize_t link_receive(struct redis_link *l, char *into, char **why)
 {
 	ssize_t n;

@@ -30,7 +30,7 @@ struct redis_link_conf {
 	/* A reply, or what a subscription brings; number: how many there were with this one.  Of a
 	 * link without subscriptions it is that of redis_link_command(). */
 	void (*on_reply)(void *ctx, struct redis_link *l, const redisReply *reply, uint64_t number);
-	/* It is of no use any more, and why says so.  Called once, and not for redis_link_close().
+	/* It is of no use any more, for the reason why.  Called once, not for redis_link_close().
 	 */
 	void (*on_down)(void *ctx, struct redis_link *l, const char *why);
 	void *ctx;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * On the bus's thread.  server_fail() alone closes connections of a server that has failed; the
- * partitions stay with their server until a map of the slots gives them to another one.
+ * On the bus's thread.  redis_server_fail() alone closes connections of a server that has failed;
+ * the partitions stay with their server until a map of the slots gives them to another one.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -25,7 +25,7 @@ bool redis_servers_are_up(const struct redis_servers *all)
 	return true;
 }
 
-static void server_close(struct redis_server *s)
+static void redis_server_close(struct redis_server *s)
 {
 	redis_link_close(s->publisher);
 	redis_link_close(s->subscriber);
@@ -34,7 +34,7 @@ static void server_close(struct redis_server *s)
 }
 
 /* The name of the server for the log. */
-static char *server_name(const struct redis_server *s)
+static char *redis_server_name(const struct redis_server *s)
 {
 	return *s->place.host == '/' ? xstrdup(s->place.host)
 				     : textf("%s:%u", s->place.host, s->place.port);
@@ -47,7 +47,7 @@ void redis_servers_lost(struct redis_servers *all, unsigned partition)
 }
 
 /* Between half and all of ms from now, so that many nodes do not connect at the same moment. */
-static usec_t server_pause(unsigned ms)
+static usec_t redis_server_pause(unsigned ms)
 {
 	usec_t now = clock_mono(), half = ms * USEC_PER_MSEC / 2;
 
@@ -57,21 +57,21 @@ static usec_t server_pause(unsigned ms)
 void redis_server_fail(struct redis_server *s, const char *why)
 {
 	usec_t now = clock_mono();
-	char *name = server_name(s);
+	char *name = redis_server_name(s);
 
 	if (redis_server_is_up(s))
 		metric_add(METRIC_BUS_LOST, 1);
 	if (s->up_at && now - s->up_at > STEADY_US)
 		backoff_reset(&s->backoff);
 	s->up_at = 0;
-	s->retry_at = server_pause(backoff_next(&s->backoff));
+	s->retry_at = redis_server_pause(backoff_next(&s->backoff));
 	if (!s->trouble || strcmp(s->trouble, why) != 0) {
 		log_warn("bus: Redis at %s: %s; connecting again", name, why);
 		free(s->trouble);
 		s->trouble = xstrdup(why);
 	}
 	free(name);
-	server_close(s);
+	redis_server_close(s);
 	if (s->all->is_cluster)
 		s->all->wants_map = true;
 }
@@ -83,7 +83,8 @@ static void on_server_down(void *ctx, struct redis_link *l UNUSED, const char *w
 
 /* -- the map -- */
 
-static struct redis_server *server_find(struct redis_servers *all, const struct redis_place *place)
+static struct redis_server *redis_server_find(struct redis_servers *all,
+					      const struct redis_place *place)
 {
 	struct redis_server *s = all->list;
 
@@ -92,7 +93,8 @@ static struct redis_server *server_find(struct redis_servers *all, const struct 
 	return s;
 }
 
-static struct redis_server *server_add(struct redis_servers *all, const struct redis_place *place)
+static struct redis_server *redis_server_add(struct redis_servers *all,
+					     const struct redis_place *place)
 {
 	struct redis_server *s = xcalloc(1, sizeof(*s)), **end = &all->list;
 
@@ -105,24 +107,24 @@ static struct redis_server *server_add(struct redis_servers *all, const struct r
 	return s;
 }
 
-static void server_free(struct redis_server *s)
+static void redis_server_free(struct redis_server *s)
 {
 	if (s->all->asked_last == s)
 		s->all->asked_last = NULL;
-	server_close(s);
+	redis_server_close(s);
 	free(s->place.host);
 	free(s->trouble);
 	free(s);
 }
 
 /* Those without partitions; the configured one stays, to be asked. */
-static void servers_drop_unused(struct redis_servers *all)
+static void redis_servers_drop_unused(struct redis_servers *all)
 {
 	struct redis_server **at = &all->list->next, *s;
 
 	if (!all->list->has_partitions) {
-		server_close(all->list);
-		all->list->retry_at = server_pause(BACKOFF_MAX_MS);
+		redis_server_close(all->list);
+		all->list->retry_at = redis_server_pause(BACKOFF_MAX_MS);
 	}
 	while ((s = *at)) {
 		if (s->has_partitions) {
@@ -130,15 +132,15 @@ static void servers_drop_unused(struct redis_servers *all)
 			continue;
 		}
 		*at = s->next;
-		server_free(s);
+		redis_server_free(s);
 	}
 }
 
-static void server_open(struct redis_server *s);
-static void server_subscribe(struct redis_server *s);
+static void redis_server_open(struct redis_server *s);
+static void redis_server_subscribe(struct redis_server *s);
 
 /* Gives the partitions to the servers of the map. */
-static void servers_use(struct redis_servers *all, const struct redis_map *m)
+static void redis_servers_use(struct redis_servers *all, const struct redis_map *m)
 {
 	bool is_complete = true;
 
@@ -150,27 +152,27 @@ static void servers_use(struct redis_servers *all, const struct redis_map *m)
 		if (m->of[i] == REDIS_NOWHERE) {
 			is_complete = false;
 		} else {
-			s = server_find(all, &m->places[m->of[i]]);
+			s = redis_server_find(all, &m->places[m->of[i]]);
 			if (!s)
-				s = server_add(all, &m->places[m->of[i]]);
+				s = redis_server_add(all, &m->places[m->of[i]]);
 			s->has_partitions = true;
 		}
 		all->of[i] = s;
 		if (s && s != old && redis_server_is_up(s))
 			all->on_partition(all->ctx, i);
 	}
-	servers_drop_unused(all);
+	redis_servers_drop_unused(all);
 	for (struct redis_server *s = all->list; s; s = s->next)
 		if (s->has_partitions && !s->publisher && s->retry_at <= clock_mono())
-			server_open(s);
+			redis_server_open(s);
 		else if (s->has_partitions && redis_link_is_up(s->publisher) && !s->subscriber)
-			server_subscribe(s);
+			redis_server_subscribe(s);
 	all->wants_map = !is_complete || (all->is_cluster && !redis_servers_are_up(all));
 	redis_servers_flush(all);
 }
 
 /* A server has answered; an error: it is not of a cluster. */
-static void server_on_map(struct redis_server *s, const redisReply *answer)
+static void redis_server_on_map(struct redis_server *s, const redisReply *answer)
 {
 	struct redis_servers *all = s->all;
 	struct redis_map m;
@@ -184,11 +186,11 @@ static void server_on_map(struct redis_server *s, const redisReply *answer)
 		all->is_cluster = true;
 	else
 		return;
-	servers_use(all, &m);
+	redis_servers_use(all, &m);
 	redis_map_release(&m);
 }
 
-static void server_ask(struct redis_server *s)
+static void redis_server_ask(struct redis_server *s)
 {
 	s->all->asked_last = s;
 	s->ask = redis_link_command(s->publisher, (struct str_view[]){ SV("CLUSTER"), SV("SLOTS") },
@@ -205,7 +207,7 @@ static void on_server_answer(void *ctx, struct redis_link *l UNUSED, const redis
 	struct str_view text;
 
 	if (number == s->ask) {
-		server_on_map(s, reply);
+		redis_server_on_map(s, reply);
 		return;
 	}
 	if (reply->type != REDIS_REPLY_ERROR)
@@ -230,7 +232,7 @@ static void on_server_subscriber_up(void *ctx, struct redis_link *l UNUSED)
 {
 	struct redis_server *s = ctx;
 	struct redis_servers *all = s->all;
-	char *name = server_name(s);
+	char *name = redis_server_name(s);
 
 	s->up_at = clock_mono();
 	free(s->trouble);
@@ -243,7 +245,7 @@ static void on_server_subscriber_up(void *ctx, struct redis_link *l UNUSED)
 			all->on_partition(all->ctx, i);
 }
 
-static struct redis_link_conf server_link_conf(struct redis_server *s)
+static struct redis_link_conf redis_server_link_conf(struct redis_server *s)
 {
 	return (struct redis_link_conf){ .loop = s->all->loop,
 					 .conf = s->all->conf,
@@ -256,27 +258,27 @@ static struct redis_link_conf server_link_conf(struct redis_server *s)
 					 .ctx = s };
 }
 
-static void server_subscribe(struct redis_server *s)
+static void redis_server_subscribe(struct redis_server *s)
 {
-	struct redis_link_conf lc = server_link_conf(s);
+	struct redis_link_conf lc = redis_server_link_conf(s);
 
 	s->subscriber = redis_link_open(&lc);
 }
 
-/* The configured server says at each connection whether it is of a cluster. */
+/* The configured server reports at each connection whether it is of a cluster. */
 static void on_server_publisher_up(void *ctx, struct redis_link *l UNUSED)
 {
 	struct redis_server *s = ctx;
 
 	if (s->has_partitions)
-		server_subscribe(s);
+		redis_server_subscribe(s);
 	if (s == s->all->list)
-		server_ask(s);
+		redis_server_ask(s);
 }
 
-static void server_open(struct redis_server *s)
+static void redis_server_open(struct redis_server *s)
 {
-	struct redis_link_conf lc = server_link_conf(s);
+	struct redis_link_conf lc = redis_server_link_conf(s);
 
 	lc.on_up = on_server_publisher_up;
 	lc.on_reply = on_server_answer;
@@ -288,7 +290,7 @@ void redis_servers_start(struct redis_servers *all)
 	const struct redis_place place = { all->conf->redis_host, all->conf->redis_port };
 
 	backoff_init(&all->ask_backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
-	server_open(server_add(all, &place));
+	redis_server_open(redis_server_add(all, &place));
 }
 
 void redis_servers_stop(struct redis_servers *all)
@@ -297,12 +299,12 @@ void redis_servers_stop(struct redis_servers *all)
 
 	while ((s = all->list)) {
 		all->list = s->next;
-		server_free(s);
+		redis_server_free(s);
 	}
 }
 
 /* The next server that can be asked, in turn. */
-static void servers_ask_next(struct redis_servers *all)
+static void redis_servers_ask_next(struct redis_servers *all)
 {
 	struct redis_server *from = all->asked_last ? all->asked_last->next : NULL, *s;
 
@@ -311,21 +313,21 @@ static void servers_ask_next(struct redis_servers *all)
 	for (s = s ? s : all->list; s && !redis_link_is_up(s->publisher); s = s->next)
 		;
 	if (s && !s->ask)
-		server_ask(s);
+		redis_server_ask(s);
 }
 
 void redis_servers_tick(struct redis_servers *all, usec_t now)
 {
 	for (struct redis_server *s = all->list; s; s = s->next)
 		if (!s->publisher && s->retry_at <= now && (s->has_partitions || all->wants_map))
-			server_open(s);
+			redis_server_open(s);
 		else if (!s->publisher && !all->is_cluster && s->retry_at <= now)
-			server_open(s);
+			redis_server_open(s);
 	if (!all->wants_map) {
 		backoff_reset(&all->ask_backoff);
 	} else if (all->ask_at <= now) {
-		all->ask_at = server_pause(backoff_next(&all->ask_backoff));
-		servers_ask_next(all);
+		all->ask_at = redis_server_pause(backoff_next(&all->ask_backoff));
+		redis_servers_ask_next(all);
 	}
 }
 

@@ -32,7 +32,8 @@ struct redis_servers {
 	const struct conf_cluster *conf;
 	SSL_CTX *tls;
 	const struct redis_tags *tags;
-	/* The partition is at a server that is up, and that has to be asked for its channels. */
+	/* The partition has a server that is up, on which its channels are not subscribed to yet.
+	 */
 	void (*on_partition)(void *ctx, unsigned partition);
 	/* What a subscription brings. */
 	void (*on_news)(void *ctx, struct redis_server *s, const redisReply *news);
@@ -41,7 +42,7 @@ struct redis_servers {
 	struct redis_server *list; /* the configured one first */
 	struct redis_server *of[REDIS_PARTITIONS];
 	bool is_cluster;
-	bool wants_map; /* the servers have to be asked again */
+	bool wants_map; /* the map may be another one by now */
 	usec_t ask_at;	/* mono */
 	struct backoff ask_backoff;
 	struct redis_server *asked_last;

@@ -99,7 +99,7 @@ static void env_complain_word(struct loader *l, const char *label)
 				 label));
 }
 
-/* REVERB_SCALING_ENABLED.  false is what Laravel's .env has by default: it says nothing. */
+/* REVERB_SCALING_ENABLED.  false, Laravel's default, changes nothing. */
 static void env_scaling(struct loader *l, const struct option *driver, const char *value,
 			const char *label)
 {

@@ -86,7 +86,7 @@ struct directory {
 	void (*on_transition)(void *ctx, const struct transition *t);
 	void *transition_ctx;
 	void (*channel_changed)(void *ctx, const struct app *app, struct str_view channel,
-				bool is_wanted); /* NULL: nobody asks */
+				bool is_wanted); /* NULL: not watched */
 	void *channel_ctx;
 	struct live_tail *live_tail; /* NULL: there is no watcher */
 	struct shard shards[DIRECTORY_SHARDS];

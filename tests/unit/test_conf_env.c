@@ -407,7 +407,7 @@ START_TEST(limits_and_variables_of_soketi_hold_for_its_application)
 			    "SOKETI_DEFAULT_APP_MAX_CONNS=-1\n"
 			    "SOKETI_EVENT_MAX_SIZE_IN_KB=50\nSOKETI_PRESENCE_MAX_MEMBERS=7\n"
 			    "SOKETI_CHANNEL_LIMITS_MAX_NAME_LENGTH=90\nSOKETI_HOST=127.0.0.1\n"
-			    "SOKETI_ADAPTER_DRIVER=redis\nREVERB_SCALING_ENABLED=true\n");
+			    "SOKETI_ADAPTER_DRIVER=redis\nREVERB_SCALING_SERVER=x\n");
 	ck_assert_int_eq(app_of("1")->client_events, CLIENT_EVENTS_MEMBERS);
 	ck_assert(app_of("1")->user_authentication);
 	ck_assert_uint_eq(app_of("1")->limits.max_event_payload_bytes, 51200);
@@ -416,7 +416,7 @@ START_TEST(limits_and_variables_of_soketi_hold_for_its_application)
 	ck_assert_str_eq(conf->server.host, "127.0.0.1");
 	ck_assert_ptr_nonnull(strstr(conf->notes[0], "these variables have no effect here: "
 						     "SOKETI_ADAPTER_DRIVER, "
-						     "REVERB_SCALING_ENABLED"));
+						     "REVERB_SCALING_SERVER"));
 	ck_assert_ptr_null(conf->notes[1]);
 	ck_load(.env = { "PUSHER_APP_KEY=k" });
 	ck_assert_ptr_nonnull(strstr(conf->notes[0], "PUSHER_APP_* variables are not read"));
@@ -440,6 +440,71 @@ START_TEST(env_file_expansion_is_bounded)
 	free(sentence);
 	strbuf_release(&text);
 	strbuf_release(&got);
+}
+END_TEST
+
+START_TEST(laravels_variables_of_redis_count_for_the_driver_redis)
+{
+	const struct conf_cluster *c;
+
+	ck_load(.env_file = "REVERB_SCALING_ENABLED=true\nREVERB_SCALING_CHANNEL=Reverb-1\n"
+			    "REDIS_HOST=cache\nREDIS_PORT=6380\nREDIS_USERNAME=null\n"
+			    "REDIS_PASSWORD=\"hunter 2\"\nREDIS_DB=3\nREDIS_PREFIX=p_\n"
+			    "REDIS_CLIENT=phpredis\n");
+	c = &conf->cluster;
+	ck_assert_int_eq(c->driver, CLUSTER_REDIS);
+	ck_assert_str_eq(c->prefix, "Reverb-1");
+	ck_assert_str_eq(c->redis_host, "cache");
+	ck_assert_uint_eq(c->redis_port, 6380);
+	ck_assert_str_eq(c->redis_username, "");
+	ck_assert_str_eq(c->redis_password, "hunter 2");
+	ck_assert_uint_eq(c->redis_db, 3);
+	ck_assert(!c->redis_tls);
+	ck_assert_ptr_null(conf->notes);
+	/* what the URL has replaces the others, whatever the order */
+	ck_load(.env_file = "REVERB_SCALING_ENABLED=1\n"
+			    "REDIS_URL=rediss://us%40er:hun%2Fter2@[::1]:7000/5\n"
+			    "REDIS_HOST=cache\nREDIS_PASSWORD=other\n");
+	c = &conf->cluster;
+	ck_assert_str_eq(c->redis_host, "::1");
+	ck_assert_uint_eq(c->redis_port, 7000);
+	ck_assert_str_eq(c->redis_username, "us@er");
+	ck_assert_str_eq(c->redis_password, "hun/ter2");
+	ck_assert_uint_eq(c->redis_db, 5);
+	ck_assert(c->redis_tls);
+	ck_load(.env_file = "REVERB_SCALING_ENABLED=true\nREDIS_HOST=tls://cache\n");
+	ck_assert_str_eq(conf->cluster.redis_host, "cache");
+	ck_assert(conf->cluster.redis_tls);
+}
+END_TEST
+
+START_TEST(without_the_driver_redis_its_variables_do_no_harm)
+{
+	ck_load(.file = "[cluster]\ndriver = postgres\n",
+		.env_file = "REVERB_SCALING_ENABLED=false\nREDIS_URL=hunter2\nREDIS_PORT=0\n");
+	ck_assert_int_eq(conf->cluster.driver, CLUSTER_POSTGRES);
+	ck_load(.env_file = "REVERB_SCALING_CHANNEL=any/thing\nREDIS_HOST=\n");
+	ck_assert_int_eq(conf->cluster.driver, CLUSTER_LOCAL);
+}
+END_TEST
+
+START_TEST(a_url_of_redis_that_cannot_be_used_is_not_repeated)
+{
+	static const char *const urls[] = { "hunter2",
+					    "http://u:hunter2@h",
+					    "redis://u:hun/ter2@h",
+					    "redis://u:hunter2@h:x",
+					    "redis://u:hunter2@",
+					    "redis://u:hun%00ter2@h" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
+		char *text = textf("REVERB_SCALING_ENABLED=true\nREDIS_URL='%s'\n", urls[i]);
+
+		ck_assert_int_eq(load(&(struct sources){ .env_file = text }), -EINVAL);
+		ck_assert_msg(strstr(why, "[cluster] redis_url: ") && !strstr(why, "hun"), "%s",
+			      why);
+		free(text);
+	}
 }
 END_TEST
 
@@ -482,6 +547,9 @@ static void add_variables(Suite *s)
 	tcase_add_test(t, limits_of_reverb_hold_for_its_applications);
 	tcase_add_test(t, limits_and_variables_of_soketi_hold_for_its_application);
 	tcase_add_test(t, env_file_expansion_is_bounded);
+	tcase_add_test(t, laravels_variables_of_redis_count_for_the_driver_redis);
+	tcase_add_test(t, without_the_driver_redis_its_variables_do_no_harm);
+	tcase_add_test(t, a_url_of_redis_that_cannot_be_used_is_not_repeated);
 	tcase_add_test(t, values_of_conninfo_are_quoted);
 	suite_add_tcase(s, t);
 }
