@@ -155,7 +155,7 @@ START_TEST(an_error_in_the_file_has_its_line)
 		  "[cluster] redis_url = x: must be from 0 to 1000000" },
 		{ "[cluster]\nlease_ms = 100\n",
 		  ":2: [cluster] lease_ms = 100: must be from 2000 to 600000 milliseconds" },
-		{ "[cluster]\nprefix = a b\n",
+		{ "[cluster]\ndriver = postgres\nprefix = a b\n",
 		  "[cluster] prefix = a b: must be of lower-case letters, digits and _, and of at "
 		  "most 30 bytes" },
 		{ "[app a]\nsecret = s\n", "[app a]: key is missing" },
