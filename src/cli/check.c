@@ -27,6 +27,7 @@
 #include "wire/address.h"
 #include "wire/tls_context.h"
 #include "cli/check.h"
+#include "cli/redis_check.h"
 
 #define STATEMENT_US (10 * USEC_PER_SEC)
 #define PROBE_MS     5000L
@@ -329,6 +330,21 @@ static void check_clock(struct checks *k)
 			  off);
 	else
 		check_say(k, CHECK_OK, "this machine and the database agree");
+}
+
+static void check_redis(struct checks *k)
+{
+	const struct conf_cluster *c = &k->cli->conf->cluster;
+	char *why;
+
+	if (c->driver != CLUSTER_REDIS)
+		return;
+	why = redis_check(c);
+	if (why)
+		check_say(k, CHECK_FAILED, "%s %s", c->redis_host, why);
+	else
+		check_say(k, CHECK_OK, "%s lets the daemon log in", c->redis_host);
+	free(why);
 }
 
 /* ---- the daemon ---- */
@@ -639,6 +655,7 @@ int command_on_check(struct cli *cli)
 		{ "event log", check_log, true },
 		{ "database server", check_server, true },
 		{ "clock", check_clock, true },
+		{ "redis", check_redis, false },
 		{ "daemon", check_daemon, false },
 		{ "admin listener", check_admin, false },
 		{ "proxy", check_proxy, false },

@@ -3,9 +3,11 @@
 // happens when Redis is stopped, paused, restarted or failed over.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import path from 'node:path';
-import { Daemon, certificate, end, logged, newDatabase, startCluster, startRedis, startRedisCluster, tempFolder, waitFor }
+import { Daemon, certificate, end, ini, logged, newDatabase, startCluster, startRedis, startRedisCluster, tempFolder, waitFor }
 	from '../lib/harness.mjs';
+import { runCtl } from '../lib/ctl.mjs';
 
 const CHANNEL = 'private-c';
 
@@ -132,6 +134,38 @@ describe('the login', { concurrency: 2 }, () => {
 		const nodes = await startNodes(t, { redis_host: socket, redis_port: 0 });
 		const wires = await subscribe(nodes);
 		await whisper(wires[0], wires[1]);
+	});
+});
+
+describe('scopewirectl check', { concurrency: 2 }, () => {
+	/** The result of the check of Redis and its message. */
+	async function check(cluster) {
+		const file = path.join(tempFolder('check'), 'scopewire.conf');
+		fs.writeFileSync(file, ini({ cluster: { driver: 'redis', ...cluster }, database: { host: '/no/such/folder' } }), { mode: 0o600 });
+		const { json } = await runCtl(['--config', file, 'check', '--json']);
+		const found = json.find((one) => one.check === 'redis');
+		return found && `${found.result}: ${found.message}`;
+	}
+
+	test('finds out whether Redis lets the daemon log in, and names the remedy', async (t) => {
+		const redis = await startRedis(t, { settings: { requirepass: 'right' }, client: ['-a', 'right'] });
+		const at = { redis_port: redis.port };
+		assert.match(await check({ ...at, redis_password: 'right' }), /^ok: 127\.0\.0\.1 lets the daemon log in$/);
+		assert.match(await check({ ...at, redis_password: 'right', redis_db: 3 }), /^ok/);
+		assert.match(await check({ ...at, redis_password: 'wrong' }), /^FAILED: .* refused the login \(WRONGPASS\); check/);
+		assert.match(await check(at), /^FAILED: .* requires a password; set cluster\.redis_password$/);
+		assert.match(await check({ ...at, redis_password: 'right', redis_db: 99 }), /^FAILED: .* refused cluster\.redis_db: ERR/);
+		assert.match(await check({ redis_port: 1 }), /^FAILED: .* cannot be reached: .*; check cluster\.redis_host/);
+		assert.equal(await check({ driver: 'postgres' }), undefined);
+	});
+
+	test('verifies the certificate of Redis', async (t) => {
+		const files = certificate();
+		const redis = await startRedis(t, { tls: files });
+		const at = { redis_host: 'localhost', redis_port: redis.port };
+		assert.match(await check({ ...at, redis_tls: 'yes', redis_tls_ca: files.cert }), /^ok/);
+		assert.match(await check({ ...at, redis_tls: 'yes', redis_tls_ca: certificate().cert }), /^FAILED: .* cannot be reached: .*certificate/);
+		assert.match(await check(at), /^FAILED: .* does not answer as Redis does; check cluster\.redis_port and cluster\.redis_tls$/);
 	});
 });
 
