@@ -19,7 +19,7 @@ struct bus {
 	bool is_cluster;
 	struct bus_driver_conf conf;
 	struct bus_receivers receivers;
-	atomic_uint number;
+	atomic_uint number, registrations;
 	struct bus_others others;
 };
 
@@ -36,6 +36,7 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 	b->is_cluster = conf->cluster.driver != CLUSTER_LOCAL;
 	b->driver = drivers[conf->cluster.driver];
 	atomic_init(&b->number, 0);
+	atomic_init(&b->registrations, 0);
 	bus_others_init(&b->others);
 	bus_receivers_init(&b->receivers);
 	b->conf = (struct bus_driver_conf){ .conf = conf,
@@ -98,6 +99,12 @@ void bus_set_others(struct bus *b, unsigned joins, unsigned others)
 void bus_set_number(struct bus *b, unsigned number)
 {
 	atomic_store(&b->number, number);
+	atomic_fetch_add(&b->registrations, 1);
+}
+
+unsigned bus_registrations(struct bus *b)
+{
+	return atomic_load(&b->registrations);
 }
 
 const atomic_uint *bus_node_number(const struct bus *b)
@@ -155,4 +162,20 @@ void bus_want(struct bus *b, const struct app *app, struct str_view channel, boo
 void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx)
 {
 	bus_receivers_set_log(&b->receivers, fn, ctx);
+}
+
+void bus_publish_member(struct bus *b, struct str_view app, struct str_view channel,
+			struct str_view data)
+{
+	const struct bus_message m = {
+		.kind = BUS_MEMBER, .app = app, .channel = channel, .data = data
+	};
+
+	if (bus_has_others(b))
+		b->driver->publish(b->state, &m);
+}
+
+void bus_watch_members(struct bus *b, void (*fn)(void *ctx, const struct bus_message *m), void *ctx)
+{
+	bus_receivers_set_members(&b->receivers, fn, ctx);
 }

@@ -4,7 +4,8 @@
 /*
  * What the nodes of a cluster send each other.  Order and truth are in the event log; the bus only
  * carries what may be lost: that the log has grown, so that the other nodes read it at once and not
- * at their next poll; client events; and published events that are not in the log.
+ * at their next poll; client events; published events that are not in the log; and changes to the
+ * members of channels, which have versions (src/cluster).
  *
  * How it is carried is the driver's part (bus/driver.h).  With cluster.driver = local there is no
  * other node, and no function here does anything.
@@ -12,6 +13,7 @@
 #include <stdatomic.h>
 #include "base/annotate.h"
 #include "conf/conf.h"
+#include "bus/message.h"
 #include "core/directory.h"
 
 struct bus;
@@ -43,6 +45,10 @@ unsigned bus_joins(struct bus *b);
 /* The number; 0: none yet, or the daemon is alone.  As long as the bus. */
 const atomic_uint *bus_node_number(const struct bus *b);
 
+/* How often the guard has registered this node: after each time, what the node has in the database
+ * may be lost. */
+unsigned bus_registrations(struct bus *b);
+
 /* Events were committed: notifies the other nodes, if there are any.  Does not wait. */
 void bus_log_grew(struct bus *b);
 /* Sends an event of durability none to the other nodes, if there are any.  Does not wait. */
@@ -58,4 +64,14 @@ void bus_want(struct bus *b, const struct app *app, struct str_view channel, boo
  * fn NULL: none; when that call has returned, the earlier function is not running any more.
  */
 void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx);
+/* Sends a change to the members of a channel to the other nodes, if there are any.  Does not wait.
+ */
+void bus_publish_member(struct bus *b, struct str_view app, struct str_view channel,
+			struct str_view data);
+/*
+ * The same as bus_watch_log() for those changes; m is NULL when the bus has begun to receive, at
+ * first or again: some may have been missed.
+ */
+void bus_watch_members(struct bus *b, void (*fn)(void *ctx, const struct bus_message *m),
+		       void *ctx);
 #endif

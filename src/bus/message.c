@@ -5,7 +5,7 @@
 
 #define FIELD_MAX_DIGITS 8
 
-static const char kinds[] = { [BUS_CLIENT_EVENT] = 'C', [BUS_EVENT] = 'E' };
+static const char kinds[] = { [BUS_CLIENT_EVENT] = 'C', [BUS_EVENT] = 'E', [BUS_MEMBER] = 'P' };
 
 static void message_add_field(struct strbuf *out, struct str_view v)
 {
@@ -71,15 +71,12 @@ static bool message_take_number(struct str_view *text, uint64_t max, uint64_t *o
 bool bus_message_take(struct str_view *text, struct bus_message *out)
 {
 	struct str_view rest = *text;
+	const char *kind = rest.len ? memchr(kinds, rest.ptr[0], sizeof(kinds)) : NULL;
 	uint64_t published_at;
 
-	*out = (struct bus_message){ .kind = BUS_CLIENT_EVENT };
-	if (!rest.len)
+	if (!kind)
 		return false;
-	if (rest.ptr[0] == kinds[BUS_EVENT])
-		out->kind = BUS_EVENT;
-	else if (rest.ptr[0] != kinds[BUS_CLIENT_EVENT])
-		return false;
+	*out = (struct bus_message){ .kind = (enum bus_kind)(kind - kinds) };
 	rest = sv_skip(rest, 1);
 	if (!message_take_field(&rest, &out->app) || !message_take_field(&rest, &out->channel) ||
 	    !message_take_field(&rest, &out->data))

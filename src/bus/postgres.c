@@ -197,7 +197,7 @@ static enum pg_fault postgres_begin(struct postgres *p, struct pg_connection *c)
 	if (fault == PG_FINE)
 		fault = pg_conn_prepare(c, deadline, &notify);
 	if (fault == PG_FINE)
-		bus_receivers_log(p->conf.receivers);
+		bus_receivers_begin(p->conf.receivers);
 	return fault;
 }
 

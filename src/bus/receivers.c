@@ -43,6 +43,15 @@ void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx), void 
 	receivers_unlock(r);
 }
 
+void bus_receivers_set_members(struct bus_receivers *r,
+			       void (*fn)(void *ctx, const struct bus_message *m), void *ctx)
+{
+	receivers_lock(r);
+	r->on_member = fn;
+	r->member_ctx = ctx;
+	receivers_unlock(r);
+}
+
 void bus_receivers_set_directory(struct bus_receivers *r, struct directory *d)
 {
 	receivers_lock(r);
@@ -80,7 +89,10 @@ void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m)
 
 	metric_add(METRIC_BUS_RECEIVED, 1);
 	receivers_lock(r);
-	if (r->directory && directory_is_behind(r->directory))
+	if (m->kind == BUS_MEMBER) {
+		if (r->on_member)
+			r->on_member(r->member_ctx, m);
+	} else if (r->directory && directory_is_behind(r->directory))
 		metric_add(METRIC_BUS_DROPPED, 1);
 	else if (r->directory && app && app->enabled && m->kind == BUS_CLIENT_EVENT)
 		receivers_client_event(r->directory, app, m);
@@ -95,5 +107,14 @@ void bus_receivers_log(struct bus_receivers *r)
 	receivers_lock(r);
 	if (r->on_log)
 		r->on_log(r->log_ctx);
+	receivers_unlock(r);
+}
+
+void bus_receivers_begin(struct bus_receivers *r)
+{
+	bus_receivers_log(r);
+	receivers_lock(r);
+	if (r->on_member)
+		r->on_member(r->member_ctx, NULL);
 	receivers_unlock(r);
 }

@@ -20,16 +20,23 @@ struct bus_receivers {
 	struct directory *directory OWNED_BY(bus_receivers_held); /* NULL: not yet, or no longer */
 	void (*on_log)(void *ctx) OWNED_BY(bus_receivers_held);
 	void *log_ctx OWNED_BY(bus_receivers_held);
+	void (*on_member)(void *ctx, const struct bus_message *m) OWNED_BY(bus_receivers_held);
+	void *member_ctx OWNED_BY(bus_receivers_held);
 };
 
 void bus_receivers_init(struct bus_receivers *r);
 void bus_receivers_release(struct bus_receivers *r);
 /* As bus_watch_log(). */
 void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx), void *ctx);
+/* As bus_watch_members(). */
+void bus_receivers_set_members(struct bus_receivers *r,
+			       void (*fn)(void *ctx, const struct bus_message *m), void *ctx);
 /* As bus_set_directory(). */
 void bus_receivers_set_directory(struct bus_receivers *r, struct directory *d);
-/* Another node's client event, or its event that is not in the log. */
+/* Another node's message. */
 void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m);
 /* Another node's events are in the log. */
 void bus_receivers_log(struct bus_receivers *r);
+/* The driver has begun to receive, at first or again: it may have missed anything before. */
+void bus_receivers_begin(struct bus_receivers *r);
 #endif

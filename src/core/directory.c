@@ -58,6 +58,7 @@ struct dchannel {
 	struct app *app; /* of the last join, before the first one of a publish; counted */
 	struct channel_traits traits;
 	bool is_internal; /* not visible by the API, and its members have no limit */
+	bool is_known OWNED_BY(shard_held); /* see directory_set_known() */
 	unsigned n_subscriptions OWNED_BY(shard_held);
 	uint64_t worker_mask OWNED_BY(shard_held); /* workers with subscribers */
 	struct presence presence OWNED_BY(shard_held);
@@ -88,6 +89,8 @@ struct directory {
 	void (*channel_changed)(void *ctx, const struct app *app, struct str_view channel,
 				bool is_wanted); /* NULL: not watched */
 	void *channel_ctx;
+	void (*report_member)(void *ctx, const struct member_report *r); /* NULL: no cluster */
+	void *member_ctx;
 	struct live_tail *live_tail; /* NULL: there is no watcher */
 	struct shard shards[DIRECTORY_SHARDS];
 };
@@ -189,6 +192,13 @@ void directory_watch_transitions(struct directory *d,
 	d->transition_ctx = ctx;
 }
 
+void directory_share_members(struct directory *d,
+			     void (*report)(void *ctx, const struct member_report *r), void *ctx)
+{
+	d->report_member = report;
+	d->member_ctx = ctx;
+}
+
 void directory_set_live_tail(struct directory *d, struct live_tail *t)
 {
 	d->live_tail = t;
@@ -213,7 +223,7 @@ static struct dchannel *dchannel_new_locked(struct directory *d, struct shard *s
 	c->traits = traits;
 	c->is_internal = sv_starts_with(channel_key_name(key), SV("!"));
 	metric_add_at(METRIC_CHANNELS, dchannel_metric_type(c), 1);
-	presence_init(&c->presence);
+	presence_init(&c->presence, d->report_member != NULL);
 	map_put(&s->channels, msgbuf_view(c->key), c);
 	return c;
 }
@@ -360,13 +370,27 @@ static uint64_t dchannel_send_removed_locked(struct directory *d, struct shard *
 	return dchannel_post_text_locked(d, s, c, &b, 0);
 }
 
-/* After user_id was removed from the members.  Returns the workers to wake. */
-static uint64_t dchannel_member_removed_locked(struct directory *d, struct shard *s,
-					       struct dchannel *c, struct str_view user_id,
-					       usec_t waited) NEEDS_LOCK(shard_held)
+static void dchannel_report_member_locked(struct directory *d, const struct dchannel *c,
+					  struct member_report r) NEEDS_LOCK(shard_held)
+{
+	r.app = c->app;
+	r.channel = channel_key_name(c->key);
+	d->report_member(d->member_ctx, &r);
+}
+
+/* The user has no connection here any more.  waited: since the last one was lost.  Returns the
+ * workers to wake. */
+static uint64_t dchannel_member_left_locked(struct directory *d, struct shard *s,
+					    struct dchannel *c, struct str_view user_id,
+					    usec_t waited) NEEDS_LOCK(shard_held)
 {
 	dchannel_user_changed(d, c, user_id, false);
 	dchannel_report_locked(d, c, WEBHOOK_MEMBER_REMOVED, user_id, waited);
+	if (d->report_member) {
+		dchannel_report_member_locked(
+			d, c, (struct member_report){ .kind = MEMBER_LEFT, .user_id = user_id });
+		return 0;
+	}
 	return c->is_internal ? 0 : dchannel_send_removed_locked(d, s, c, user_id);
 }
 
@@ -381,6 +405,46 @@ static void dchannel_cache_locked(struct shard *s, struct dchannel *c, struct ev
 
 /* ---- subscriptions ---- */
 
+/* Notifies the subscribers of a change to the members.  Returns the workers to wake. */
+static uint64_t dchannel_send_change_locked(struct directory *d, struct shard *s,
+					    struct dchannel *c, enum presence_change change,
+					    const struct directory_member *who)
+	NEEDS_LOCK(shard_held)
+{
+	uint64_t wake = 0;
+	struct strbuf b;
+
+	if (c->is_internal)
+		return 0;
+	if (change == PRESENCE_REPLACED || change == PRESENCE_REMOVED)
+		wake |= dchannel_send_removed_locked(d, s, c, who->user_id);
+	if (change == PRESENCE_REPLACED || change == PRESENCE_ADDED) {
+		strbuf_init(&b, 256);
+		frame_member_added(&b, channel_key_name(c->key), who->user_id, who->info);
+		wake |= dchannel_post_text_locked(d, s, c, &b, 0);
+	}
+	return wake;
+}
+
+/* In a cluster: what this node has to report of the user who joins. */
+static void directory_report_join_locked(struct directory *d, const struct dchannel *c,
+					 struct directory_join *j, enum presence_change change)
+	NEEDS_LOCK(shard_held)
+{
+	struct member_report r = { .kind = MEMBER_JOINED,
+				   .user_id = j->user_id,
+				   .info = j->user_info,
+				   .worker = j->worker,
+				   .token = j->token };
+
+	if (change == PRESENCE_SAME && (!j->token || presence_is_held(&c->presence, j->user_id)))
+		return;
+	if (change == PRESENCE_SAME)
+		r.kind = MEMBER_WAITS;
+	j->is_waiting = j->token != 0;
+	dchannel_report_member_locked(d, c, r);
+}
+
 /* Returns as directory_join(). */
 static int directory_join_member_locked(struct directory *d, struct shard *s, struct dchannel *c,
 					struct directory_join *j, uint64_t *wake)
@@ -392,15 +456,18 @@ static int directory_join_member_locked(struct directory *d, struct shard *s, st
 	struct strbuf b;
 	int rc = presence_join(&c->presence, &s->leaving, &who, max, &change);
 
-	if (rc || change == PRESENCE_SAME)
+	if (rc)
 		return rc;
-	j->is_new_member = change == PRESENCE_ADDED;
-	if (j->is_new_member) {
+	if (change == PRESENCE_ADDED)
 		dchannel_user_changed(d, c, j->user_id, true);
-	} else {
-		*wake |= dchannel_send_removed_locked(d, s, c, j->user_id);
+	j->is_new_member = change == PRESENCE_ADDED;
+	if (d->report_member) {
+		directory_report_join_locked(d, c, j, change);
+		return 0;
 	}
-	if (!c->is_internal) {
+	if (change == PRESENCE_REPLACED)
+		*wake |= dchannel_send_removed_locked(d, s, c, j->user_id);
+	if (change != PRESENCE_SAME && !c->is_internal) {
 		strbuf_init(&b, 256);
 		frame_member_added(&b, channel_key_name(c->key), j->user_id, j->user_info);
 		*wake |= dchannel_post_text_locked(d, s, c, &b, j->socket_id);
@@ -408,11 +475,30 @@ static int directory_join_member_locked(struct directory *d, struct shard *s, st
 	return 0;
 }
 
+/* What the subscription begins with. */
+static void directory_read_join_locked(struct directory *d, struct shard *s, struct dchannel *c,
+				       struct directory_join *j) NEEDS_LOCK(shard_held)
+{
+	usec_t now = clock_mono();
+
+	j->seq = s->seq;
+	if (j->traits.is_presence && !c->is_internal)
+		j->roster = presence_roster(&c->presence);
+	if (j->traits.is_cache && channel_cache_is_fresh(&c->cache, now))
+		j->cached = event_ref(c->cache.event);
+	j->is_cache_unknown =
+		j->traits.is_cache &&
+		channel_cache_is_unknown(&c->cache, j->app->cache_ttl_s, d->started, now);
+	j->position = log_position_serial(&d->position);
+	if (j->wants_unlogged)
+		j->n_unlogged = unlogged_of_channel(&s->unlogged, j->app, j->channel, j->position,
+						    &j->unlogged);
+}
+
 static int directory_join_locked(struct directory *d, struct shard *s, struct directory_join *j,
 				 uint64_t *wake) NEEDS_LOCK(shard_held)
 {
 	struct dchannel *c = map_get(&s->channels, msgbuf_view(j->key));
-	usec_t now = clock_mono();
 
 	if (!c)
 		c = dchannel_new_locked(d, s, j->key, j->app, j->traits);
@@ -428,25 +514,22 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 			return rc;
 		}
 	}
-	if (!c->n_subscriptions++)
+	if (!c->n_subscriptions++) {
 		dchannel_changed_locked(d, c, true);
+		if (d->report_member && c->is_internal && !j->traits.is_presence)
+			dchannel_report_member_locked(
+				d, c, (struct member_report){ .kind = MEMBER_WATCHED });
+	}
 	if (j->is_new_member)
 		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
+	if (d->report_member)
+		j->is_new_member = false;
+	j->is_unknown = d->report_member && !c->is_known;
 	c->per_worker[j->worker]++;
 	c->worker_mask |= UINT64_C(1) << j->worker;
-	j->seq = s->seq;
-	if (j->traits.is_presence && !c->is_internal)
-		j->roster = presence_roster(&c->presence);
-	if (j->traits.is_cache && channel_cache_is_fresh(&c->cache, now))
-		j->cached = event_ref(c->cache.event);
-	j->is_cache_unknown =
-		j->traits.is_cache &&
-		channel_cache_is_unknown(&c->cache, j->app->cache_ttl_s, d->started, now);
-	j->position = log_position_serial(&d->position);
-	if (j->wants_unlogged)
-		j->n_unlogged = unlogged_of_channel(&s->unlogged, j->app, j->channel, j->position,
-						    &j->unlogged);
-	*wake |= dchannel_send_count_locked(d, s, c, now);
+	if (!j->is_waiting)
+		directory_read_join_locked(d, s, c, j);
+	*wake |= dchannel_send_count_locked(d, s, c, clock_mono());
 	return 0;
 }
 
@@ -459,6 +542,7 @@ int directory_join(struct directory *d, struct directory_join *j)
 	int rc;
 
 	j->key = key;
+	j->is_waiting = false;
 	j->roster = NULL;
 	j->cached = NULL;
 	j->is_new_member = false;
@@ -473,6 +557,27 @@ int directory_join(struct directory *d, struct directory_join *j)
 		j->key = NULL;
 	}
 	return rc;
+}
+
+void directory_admit(struct directory *d, struct directory_join *j)
+{
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(j->key)));
+	const struct directory_member who = { j->user_id, j->user_info };
+	const struct presence_joining joining = { j->user_id, j->user_info };
+	struct dchannel *c;
+	uint64_t wake;
+
+	j->is_waiting = false;
+	j->roster = NULL;
+	j->cached = NULL;
+	j->unlogged = NULL;
+	j->n_unlogged = 0;
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(j->key)); /* it has the subscription */
+	wake = dchannel_send_change_locked(d, s, c, presence_hold(&c->presence, &joining), &who);
+	directory_read_join_locked(d, s, c, j);
+	shard_unlock(s);
+	worker_messages_wake(&d->messages, wake);
 }
 
 bool directory_leave(struct directory *d, const struct directory_leave *l)
@@ -495,16 +600,20 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 		if (l->traits.is_presence)
 			is_gone = presence_leave(&c->presence, &s->leaving, l->user_id, now, grace);
 		if (is_gone)
-			wake |= dchannel_member_removed_locked(d, s, c, l->user_id, 0);
-		if (!c->n_subscriptions)
+			wake |= dchannel_member_left_locked(d, s, c, l->user_id, 0);
+		if (!c->n_subscriptions) {
 			dchannel_changed_locked(d, c, false);
+			if (d->report_member && c->is_internal && !l->traits.is_presence)
+				dchannel_report_member_locked(
+					d, c, (struct member_report){ .kind = MEMBER_UNWATCHED });
+		}
 		wake |= dchannel_send_count_locked(d, s, c, now);
 		dchannel_prune_locked(s, c);
 	}
 	shard_unlock(s);
 	worker_messages_wake(&d->messages, wake);
 	msgbuf_unref(key);
-	return is_gone;
+	return is_gone && !d->report_member;
 }
 
 /* Removes the members whose grace has ended.  Returns the workers to wake. */
@@ -520,9 +629,9 @@ static uint64_t directory_tick_members_locked(struct directory *d, struct shard 
 
 		next = m->next;
 		presence_remove(m);
-		wake |= dchannel_member_removed_locked(
+		wake |= dchannel_member_left_locked(
 			d, s, c, sv(user_id), c->app->member_removed_delay_ms * USEC_PER_MSEC);
-		if (c->is_internal) {
+		if (c->is_internal && !d->report_member) {
 			struct directory_gone *g = xmalloc(sizeof(*g));
 
 			*g = (struct directory_gone){ *gone, app_ref(c->app), user_id };
@@ -577,6 +686,115 @@ struct directory_gone *directory_tick_shard(struct directory *d, unsigned shard,
 	shard_unlock(s);
 	worker_messages_wake(&d->messages, wake);
 	return gone;
+}
+
+/* ---- members of a cluster ---- */
+
+enum presence_change directory_put_member(struct directory *d, struct app *app,
+					  struct str_view channel,
+					  const struct directory_member *who, bool is_own)
+{
+	const struct presence_joining joining = { who->user_id, who->info };
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(key)));
+	enum presence_change change;
+	struct channel_traits traits;
+	struct dchannel *c;
+	uint64_t wake;
+
+	if (channel_name_parse(channel, channel.len, &traits))
+		traits = (struct channel_traits){ .is_presence = true };
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (!c)
+		c = dchannel_new_locked(d, s, key, app, traits);
+	change = presence_show(&c->presence, &joining, is_own);
+	wake = dchannel_send_change_locked(d, s, c, change, who);
+	shard_unlock(s);
+	worker_messages_wake(&d->messages, wake);
+	msgbuf_unref(key);
+	return change;
+}
+
+enum presence_change directory_drop_member(struct directory *d, struct app *app,
+					   struct str_view channel, struct str_view user_id)
+{
+	const struct directory_member who = { user_id, SV("") };
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(key)));
+	enum presence_change change = PRESENCE_SAME;
+	struct dchannel *c;
+	uint64_t wake = 0;
+
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (c) {
+		change = presence_hide(&c->presence, user_id);
+		wake = dchannel_send_change_locked(d, s, c, change, &who);
+		dchannel_prune_locked(s, c);
+	}
+	shard_unlock(s);
+	worker_messages_wake(&d->messages, wake);
+	msgbuf_unref(key);
+	return change;
+}
+
+char **directory_other_members(struct directory *d, const struct app *app, struct str_view channel,
+			       const struct directory_member *who, size_t n)
+{
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(key)));
+	char **others = xcalloc(1, sizeof(*others));
+	struct presence_user *m;
+	struct dchannel *c;
+	struct map known;
+	size_t at = 0, found = 0;
+
+	map_init(&known);
+	for (size_t i = 0; i < n; i++)
+		map_put(&known, who[i].user_id, (void *)&who[i]);
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	while (c && (m = map_next(&c->presence.members, &at))) {
+		if (!m->is_shown || m->is_held || map_get(&known, sv(m->user_id)))
+			continue;
+		others = xreallocarray(others, found + 2, sizeof(*others));
+		others[found++] = xstrdup(m->user_id);
+		others[found] = NULL;
+	}
+	shard_unlock(s);
+	map_release(&known);
+	msgbuf_unref(key);
+	return others;
+}
+
+void directory_post_joined(struct directory *d, unsigned worker, uint64_t token, bool is_full)
+{
+	struct worker_message *m = xcalloc(1, sizeof(*m));
+
+	m->kind = is_full ? MESSAGE_JOIN_REFUSED : MESSAGE_JOINED;
+	m->seq = token;
+	worker_messages_send(&d->messages, worker, m);
+}
+
+void directory_set_known(struct directory *d, const struct app *app, struct str_view channel,
+			 struct msgbuf *frame)
+{
+	struct worker_message message = { .kind = MESSAGE_FRAME, .frame = frame };
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(key)));
+	struct dchannel *c;
+	uint64_t wake = 0;
+
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (c && frame)
+		wake = dchannel_post_locked(d, s, c, &message);
+	if (c)
+		c->is_known = true;
+	shard_unlock(s);
+	worker_messages_wake(&d->messages, wake);
+	msgbuf_unref(key);
 }
 
 /* ---- messages to channels ---- */
@@ -816,7 +1034,7 @@ void directory_channel_info(struct directory *d, const struct app *app, struct s
 	if (c) {
 		out->is_occupied = c->n_subscriptions > 0;
 		out->subscription_count = c->n_subscriptions;
-		out->user_count = (unsigned)c->presence.members.used;
+		out->user_count = c->presence.n_shown;
 	}
 	if (c && channel_cache_is_fresh(&c->cache, now)) {
 		out->has_cache = true;
@@ -845,7 +1063,7 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 			    c->app->runtime == app->runtime &&
 			    sv_starts_with(channel_key_name(c->key), prefix))
 				fn(ctx, channel_key_name(c->key), c->n_subscriptions,
-				   (unsigned)c->presence.members.used);
+				   c->presence.n_shown);
 		shard_unlock(s);
 	}
 }
@@ -863,7 +1081,8 @@ void directory_each_member(struct directory *d, const struct app *app, struct st
 	shard_lock(s);
 	c = map_find(&s->channels, msgbuf_view(key), hash);
 	while (c && (m = map_next(&c->presence.members, &at)))
-		fn(ctx, sv(m->user_id));
+		if (m->is_shown)
+			fn(ctx, sv(m->user_id));
 	shard_unlock(s);
 	msgbuf_unref(key);
 }

@@ -15,6 +15,7 @@
 #include "base/annotate.h"
 #include "core/channel_key.h"
 #include "core/event.h"
+#include "core/presence.h"
 #include "core/transition.h"
 #include "core/worker_message.h"
 #include "wire/channel_name.h"
@@ -59,6 +60,34 @@ void directory_watch_channels(struct directory *d,
 /* Calls the function of directory_watch_transitions() for a transition that the caller saw. */
 void directory_report(struct directory *d, const struct transition *t);
 
+/* What a node of a cluster reports of its presence channels, and of users who are signed in. */
+enum member_report_kind {
+	MEMBER_JOINED,	  /* the user has its first connection, or is back with another info */
+	MEMBER_LEFT,	  /* it has none any more, and its grace has ended */
+	MEMBER_WAITS,	  /* only token is new */
+	MEMBER_WATCHED,	  /* channel is one of users_watch(): it has its first subscription */
+	MEMBER_UNWATCHED, /* and the last one has ended */
+};
+
+/* Everything is borrowed. */
+struct member_report {
+	enum member_report_kind kind;
+	struct app *app;
+	struct str_view channel, user_id;
+	struct str_view info; /* JSON text; empty when absent */
+	unsigned worker;
+	uint64_t token; /* of the subscription that waits for directory_post_joined(); 0: none */
+};
+
+/*
+ * Makes the directory that of a node in a cluster: whom its presence channels have as members is
+ * what directory_put_member() and directory_drop_member() say.  report is called for what this node
+ * has itself.  It runs on any thread, under a shard's lock, must not wait, and must not call the
+ * directory.  Reports of one channel come in their order.  Call this before the first join.
+ */
+void directory_share_members(struct directory *d,
+			     void (*report)(void *ctx, const struct member_report *r), void *ctx);
+
 /* Sets the live tail that is shown each event.  Call this before the first join. */
 void directory_set_live_tail(struct directory *d, struct live_tail *t);
 
@@ -74,13 +103,16 @@ struct directory_join {
 	struct str_view user_id;   /* presence only */
 	struct str_view user_info; /* JSON text; empty when absent */
 	bool wants_unlogged;
+	uint64_t token; /* in a cluster, of a presence channel: for directory_post_joined() */
 	/* out */
+	bool is_waiting;       /* the rest is not set: see directory_admit() */
 	struct msgbuf *key;    /* counted */
 	uint64_t seq;	       /* messages up to this one are contained in roster and cached */
 	struct msgbuf *roster; /* counted; the presence data as JSON text, or NULL */
 	struct event *cached;  /* counted; the cache channel's last event, or NULL */
 	bool is_cache_unknown; /* cached is NULL, but the log may hold an event */
-	bool is_new_member;    /* presence: the user had no connection on the channel */
+	bool is_new_member;    /* presence: the user was no member; never in a cluster */
+	bool is_unknown;       /* of users_watch(), in a cluster: whether the user is online */
 	/* Every logged event of the channel up to this serial was delivered to the workers before
 	 * the join, and none above it, ... */
 	uint64_t position;
@@ -91,6 +123,11 @@ struct directory_join {
 };
 /* Counts a subscription in.  0, or -EDQUOT at the presence member limit (nothing changed). */
 int directory_join(struct directory *d, struct directory_join *j) MUSTCHECK;
+/*
+ * For a subscription that was waiting, with the same values and the key: the results of the join.
+ * If the user is not a member yet, it is from now on.
+ */
+void directory_admit(struct directory *d, struct directory_join *j);
 
 struct directory_leave {
 	/* the same values as at the join */
@@ -101,7 +138,7 @@ struct directory_leave {
 	struct str_view user_id;
 	bool is_lost; /* the connection ended: the user may return within its grace */
 };
-/* Counts a subscription out.  True: the user is no presence member any more. */
+/* Counts a subscription out.  True: the user is no presence member any more; never in a cluster. */
 bool directory_leave(struct directory *d, const struct directory_leave *l);
 
 /* An internal channel's member whose grace has ended. */
@@ -117,6 +154,34 @@ struct directory_gone {
  */
 struct directory_gone *directory_tick_shard(struct directory *d, unsigned shard, usec_t now)
 	MUSTCHECK;
+
+/* ---- members of a cluster ---- */
+
+struct directory_member {
+	struct str_view user_id;
+	struct str_view info; /* JSON text; empty when absent */
+};
+
+/*
+ * The user is a member in the cluster, or is none any more; clients are notified of what is new.
+ * is_own: because of its connections here.  They return what changed.  See users_put(),
+ * users_drop().
+ */
+enum presence_change directory_put_member(struct directory *d, struct app *app,
+					  struct str_view channel,
+					  const struct directory_member *who, bool is_own);
+enum presence_change directory_drop_member(struct directory *d, struct app *app,
+					   struct str_view channel, struct str_view user_id);
+/* The members that are not among who[0] to who[n - 1]; the caller frees the array and each id. */
+char **directory_other_members(struct directory *d, const struct app *app, struct str_view channel,
+			       const struct directory_member *who, size_t n) MUSTCHECK;
+/* The subscription with the token does not wait any more; is_full: it is refused, because the
+ * channel has too many members. */
+void directory_post_joined(struct directory *d, unsigned worker, uint64_t token, bool is_full);
+/* Sends a frame, if there is one, to all subscribers of a channel of users_watch(): from now on
+ * directory_join.is_unknown is false there. */
+void directory_set_known(struct directory *d, const struct app *app, struct str_view channel,
+			 struct msgbuf *frame);
 
 /* ---- messages to channels ---- */
 

@@ -20,6 +20,7 @@ struct hub *hub_new(const struct hub_conf *conf)
 	h->conf = *conf;
 	registry_init(&h->registry);
 	map_init(&h->page_requests);
+	map_init(&h->joins);
 	strbuf_init(&h->text, 512);
 	h->ping = ws_ping_frames();
 	h->scratch = xmalloc(MSGBUF_HEADROOM + SCRATCH_BYTES);
@@ -35,6 +36,7 @@ void hub_free(struct hub *h)
 		session_closed(h->sessions);
 	registry_release(&h->registry);
 	map_release(&h->page_requests);
+	map_release(&h->joins);
 	strbuf_release(&h->text);
 	msgbuf_unref(h->ping);
 	free(h->scratch);
@@ -45,6 +47,7 @@ void hub_tick(struct hub *h, usec_t now)
 {
 	liveness_tick(h, now);
 	sessions_expire(h);
+	sessions_admit(h);
 	catch_up_tick(h);
 }
 
@@ -216,6 +219,10 @@ void hub_deliver(struct hub *h, struct worker_message *m)
 		break;
 	case MESSAGE_END_GRANT:
 		hub_end_grant(h, m->seq);
+		break;
+	case MESSAGE_JOINED:
+	case MESSAGE_JOIN_REFUSED:
+		session_joined(h, m->seq, m->kind == MESSAGE_JOIN_REFUSED);
 		break;
 	case MESSAGE_LOG_PAGE:
 		catch_up_answer(h, m->seq, log_page_ref(m->page));

@@ -18,6 +18,7 @@
 #include "wire/channel_name.h"
 
 struct catch_up;
+struct join_wait;
 struct granted;
 struct session;
 
@@ -29,6 +30,7 @@ struct subscription {
 	struct channel_traits traits;
 	char *user_id;		   /* of the presence member or the watched user; heap or NULL */
 	struct catch_up *catch_up; /* until it is live; or NULL */
+	struct join_wait *waiting; /* until the other nodes know of it; or NULL */
 	struct granted *granted;   /* NULL: the daemon did not authorize it itself */
 };
 
@@ -53,7 +55,7 @@ struct rchannel {
 	struct subscriber *subscribers;
 	unsigned n, cap;
 	uint64_t newest_seq; /* the largest seq of its subscriptions, ever */
-	unsigned n_held;     /* subscriptions with a catch_up */
+	unsigned n_held;     /* subscriptions with a catch_up, or that wait */
 };
 
 #define REGISTRY_WHEEL_SLOTS 256 /* one second each */

@@ -39,6 +39,16 @@ struct catching_up {
 	usec_t moved;	     /* monotonic: the socket took something, or nothing waited */
 };
 
+/* A subscription to a presence channel of a cluster that has not succeeded yet. */
+struct join_wait {
+	struct join_wait *prev, *next; /* of the hub, the oldest first */
+	uint64_t token;		       /* its bytes are the key in the hub's map */
+	usec_t until;		       /* monotonic */
+	struct subscription *subscription;
+	struct catch_up_request request; /* its texts are was */
+	char *was, *info;		 /* heap or NULL */
+};
+
 /* Access that ended a moment ago: an authorization from before does not give it again. */
 struct ended_access {
 	struct ended_access *next;
@@ -109,6 +119,8 @@ struct hub {
 	usec_t unwritten_since;
 	struct map page_requests; /* token -> struct page_request */
 	uint64_t last_token;
+	struct map joins; /* token -> struct join_wait */
+	struct join_wait *first_join, *last_join;
 	struct catching_up *catching_up; /* list: those of its sessions */
 	unsigned n_ahead;		 /* catch-ups that wait for this node's position */
 	struct strbuf text;		 /* of the frame that is being built */

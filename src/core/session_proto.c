@@ -20,6 +20,9 @@
  * once; an older one could give access that has ended since. */
 #define AUTHORIZATION_USE_US (60 * USEC_PER_SEC)
 
+/* How long a subscription to a presence channel waits until the other nodes know of it. */
+#define JOIN_WAIT_US USEC_PER_SEC
+
 #define EXPIRY_NOTICE_S 60    /* before a token expires */
 #define EXPIRIES_MAX	1000  /* in one tick */
 #define EXPIRY_LOOK_S	86400 /* the expiry is checked again by then: the clock may be changed */
@@ -107,6 +110,14 @@ struct member_data {
 	struct str_view user_id, user_info;
 	struct presence_member parsed; /* released by the caller */
 };
+
+static void proto_too_many_members(struct session *s, struct str_view channel) RUNS_ON(on_worker)
+{
+	proto_limit_reached(
+		s, channel,
+		"The presence channel has too many members (option max_presence_members)",
+		PUSHER_OVER_CAPACITY);
+}
 
 static bool proto_check_name(struct session *s, const struct client_frame *f,
 			     struct channel_traits *t) RUNS_ON(on_worker)
@@ -369,6 +380,82 @@ static bool proto_extend(struct session *s, const struct client_frame *f, struct
 	return true;
 }
 
+static struct str_view proto_wait_key(const struct join_wait *w)
+{
+	return sv_n((const char *)&w->token, sizeof(w->token));
+}
+
+/* Keeps what the subscription needs when it succeeds.  No message goes to it before that. */
+static void proto_begin_wait(struct subscription *sub, const struct directory_join *j,
+			     const struct catch_up_request *req) RUNS_ON(on_worker)
+{
+	struct hub *h = sub->session->hub;
+	struct join_wait *w = xcalloc(1, sizeof(*w));
+
+	w->token = j->token;
+	w->until = clock_mono() + JOIN_WAIT_US;
+	w->subscription = sub;
+	w->request = *req;
+	w->was = req->was.len ? sv_dup(req->was) : NULL;
+	w->request.was = sv(w->was);
+	w->info = j->user_info.len ? sv_dup(j->user_info) : NULL;
+	w->prev = h->last_join;
+	if (h->last_join)
+		h->last_join->next = w;
+	else
+		h->first_join = w;
+	h->last_join = w;
+	map_put(&h->joins, proto_wait_key(w), w);
+	sub->waiting = w;
+	sub->seq = UINT64_MAX;
+	sub->channel->n_held++;
+}
+
+/* Takes the wait from the subscription; the caller frees it. */
+static struct join_wait *proto_take_wait(struct subscription *sub) RUNS_ON(on_worker)
+{
+	struct hub *h = sub->session->hub;
+	struct join_wait *w = sub->waiting;
+
+	map_del(&h->joins, proto_wait_key(w));
+	if (w->prev)
+		w->prev->next = w->next;
+	else
+		h->first_join = w->next;
+	if (w->next)
+		w->next->prev = w->prev;
+	else
+		h->last_join = w->prev;
+	sub->waiting = NULL;
+	sub->channel->n_held--;
+	return w;
+}
+
+static void proto_free_wait(struct join_wait *w)
+{
+	free(w->was);
+	free(w->info);
+	free(w);
+}
+
+/* Takes over what the join returned. */
+static void proto_succeed(struct session *s, struct subscription *sub, struct directory_join *j,
+			  const struct catch_up_request *req) RUNS_ON(on_worker)
+{
+	struct position now;
+	char text[POSITION_SIZE];
+
+	directory_position(s->hub->conf.directory, &now);
+	now.serial = j->position;
+	strbuf_reset(&s->hub->text);
+	frame_subscription_succeeded(&s->hub->text, subscription_channel(sub),
+				     j->roster ? msgbuf_view(j->roster) : SV("{}"),
+				     sv(position_format(req->is_valid ? &req->since : &now, text)));
+	session_send_text(s);
+	catch_up_begin(s, sub, req, j, &now);
+	msgbuf_unref(j->roster);
+}
+
 static void proto_join(struct session *s, const struct client_frame *f, struct channel_traits t,
 		       const struct member_data *m, const struct catch_up_request *req)
 	RUNS_ON(on_worker)
@@ -380,22 +467,16 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 				    .socket_id = s->id,
 				    .user_id = m->user_id,
 				    .user_info = m->user_info,
-				    .wants_unlogged = req->is_given };
+				    .wants_unlogged = req->is_given,
+				    .token = t.is_presence ? ++s->hub->last_token : 0 };
 	struct subscription *sub;
 	struct grant_mark mark;
-	struct position now;
-	char text[POSITION_SIZE];
 
-	directory_position(s->hub->conf.directory, &now);
 	if (directory_join(s->hub->conf.directory, &j)) {
-		proto_limit_reached(
-			s, f->channel,
-			"The presence channel has too many members (option max_presence_members)",
-			PUSHER_OVER_CAPACITY);
+		proto_too_many_members(s, f->channel);
 		return;
 	}
-	now.serial = j.position;
-	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
+	sub = registry_add(&s->hub->registry, s, j.key, j.is_waiting ? 0 : j.seq);
 	metric_add(METRIC_SUBSCRIPTIONS, 1);
 	recorder_join(s->hub->conf.recorder, s->id, j.key);
 	session_note(s, STEP_SUBSCRIBED, f->channel, 0, req->is_given ? "with since" : NULL);
@@ -406,14 +487,34 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	if (t.is_guarded && s->hub->conf.on_granted && proto_read_mark(f, &mark))
 		proto_set_grant(s, sub, &mark);
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
-	strbuf_reset(&s->hub->text);
-	frame_subscription_succeeded(&s->hub->text, f->channel,
-				     j.roster ? msgbuf_view(j.roster) : SV("{}"),
-				     sv(position_format(req->is_valid ? &req->since : &now, text)));
-	session_send_text(s);
-	catch_up_begin(s, sub, req, &j, &now);
-	msgbuf_unref(j.roster);
+	if (j.is_waiting)
+		proto_begin_wait(sub, &j, req);
+	else
+		proto_succeed(s, sub, &j, req);
 	msgbuf_unref(j.key);
+}
+
+/* The subscription that was waiting succeeds. */
+static void proto_admit(struct subscription *sub) RUNS_ON(on_worker)
+{
+	struct session *s = sub->session;
+	struct join_wait *w = proto_take_wait(sub);
+	struct directory_join j = { .app = s->app,
+				    .channel = subscription_channel(sub),
+				    .traits = sub->traits,
+				    .worker = s->hub->conf.worker,
+				    .socket_id = s->id,
+				    .user_id = sv(sub->user_id),
+				    .user_info = sv(w->info),
+				    .wants_unlogged = w->request.is_given,
+				    .key = sub->channel->key };
+
+	directory_admit(s->hub->conf.directory, &j);
+	sub->seq = j.seq;
+	if (j.seq > sub->channel->newest_seq)
+		sub->channel->newest_seq = j.seq;
+	proto_succeed(s, sub, &j, &w->request);
+	proto_free_wait(w);
 }
 
 /* An invalid "since" or "was" is reported; the subscription is made nevertheless. */
@@ -492,6 +593,8 @@ static void proto_drop_subscription(struct session *s, struct subscription *sub,
 		conf->on_grant_left(conf->socket_ctx, grant);
 	if (sub->catch_up)
 		catch_up_drop(sub->catch_up);
+	if (sub->waiting)
+		proto_free_wait(proto_take_wait(sub));
 	if (is_internal) {
 		users_leave(s->hub->conf.directory, &l);
 	} else {
@@ -500,6 +603,38 @@ static void proto_drop_subscription(struct session *s, struct subscription *sub,
 		metric_add(METRIC_SUBSCRIPTIONS, -1);
 	}
 	registry_remove(&s->hub->registry, sub);
+}
+
+void session_joined(struct hub *h, uint64_t token, bool is_refused)
+{
+	struct join_wait *w = map_get(&h->joins, sv_n((const char *)&token, sizeof(token)));
+	struct subscription *sub = w ? w->subscription : NULL;
+	struct session *s = sub ? sub->session : NULL;
+
+	if (!w || s->is_closing)
+		return;
+	if (is_refused) {
+		struct str_view channel = subscription_channel(sub);
+		char *name = sv_dup(channel);
+
+		map_del(&s->subscriptions, channel);
+		proto_drop_subscription(s, sub, false, false);
+		proto_too_many_members(s, sv(name));
+		free(name);
+		return;
+	}
+	proto_admit(sub);
+}
+
+void sessions_admit(struct hub *h)
+{
+	struct join_wait *w, *next;
+
+	for (w = h->first_join; w && w->until <= h->now; w = next) {
+		next = w->next;
+		if (!w->subscription->session->is_closing)
+			proto_admit(w->subscription);
+	}
 }
 
 void session_leave_all(struct session *s)
@@ -716,7 +851,8 @@ static bool proto_take_client_event(struct session *s) RUNS_ON(on_worker)
 static void proto_on_client_event(struct session *s, const struct client_frame *f)
 	RUNS_ON(on_worker)
 {
-	const struct subscription *sub = map_get(&s->subscriptions, f->channel);
+	const struct subscription *found = map_get(&s->subscriptions, f->channel);
+	const struct subscription *sub = found && !found->waiting ? found : NULL;
 	const char *fault = proto_client_event_fault(s, f, sub);
 
 	if (fault && !*fault) {
@@ -752,9 +888,9 @@ static void proto_on_heartbeat(struct session *s, const struct client_frame *f) 
 
 /* ---- signin ---- */
 
-/* Subscribes to a channel of core/users.h. */
+/* Subscribes to a channel of core/users.h; *is_unknown is that of the join. */
 static struct subscription *proto_join_internal(struct session *s, struct str_view user_id,
-						bool is_user) RUNS_ON(on_worker)
+						bool is_user, bool *is_unknown) RUNS_ON(on_worker)
 {
 	struct directory_join j = {
 		.app = s->app, .worker = s->hub->conf.worker, .socket_id = s->id, .user_id = user_id
@@ -768,6 +904,7 @@ static struct subscription *proto_join_internal(struct session *s, struct str_vi
 	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
 	sub->traits = j.traits;
 	sub->user_id = sv_dup(user_id);
+	*is_unknown = j.is_unknown;
 	msgbuf_unref(j.key);
 	return sub;
 }
@@ -782,7 +919,8 @@ static void proto_send_watchlist(struct session *s, const char *what, const stru
 	session_send_text(s);
 }
 
-/* Watches the users of the list, and sends which of them are online. */
+/* Watches the users of the list, and sends which of them are online; for those of whom that is not
+ * known, it follows. */
 static void proto_watch(struct session *s, const struct presence_member *who) RUNS_ON(on_worker)
 {
 	unsigned max = s->app->limits.max_watchlist;
@@ -801,11 +939,14 @@ static void proto_watch(struct session *s, const struct presence_member *who) RU
 	for (size_t i = 0; i < n; i++) {
 		struct str_view id = sv(who->watchlist[i]);
 		struct subscription *sub;
+		bool is_unknown;
 
 		if (map_get(&s->watches, id))
 			continue;
-		sub = proto_join_internal(s, id, false);
+		sub = proto_join_internal(s, id, false, &is_unknown);
 		map_put(&s->watches, sv(sub->user_id), sub);
+		if (is_unknown)
+			continue;
 		if (users_is_online(s->hub->conf.directory, s->app, id))
 			on[n_on++] = id;
 		else
@@ -836,6 +977,7 @@ static void proto_on_signin(struct session *s, const struct client_frame *f) RUN
 {
 	struct presence_member who = { 0 };
 	const char *fault;
+	bool is_unknown;
 
 	if (!s->app->user_authentication) {
 		session_error(s, PUSHER_CODE_NULL,
@@ -860,7 +1002,7 @@ static void proto_on_signin(struct session *s, const struct client_frame *f) RUN
 		if (!s->user_id) {
 			s->user_id = xstrdup(who.user_id);
 			s->user_info = who.user_info ? xstrdup(who.user_info) : NULL;
-			s->user_channel = proto_join_internal(s, sv(s->user_id), true);
+			s->user_channel = proto_join_internal(s, sv(s->user_id), true, &is_unknown);
 			if (who.watchlist)
 				proto_watch(s, &who);
 		}

@@ -13,6 +13,11 @@ void session_revoke(struct session *s, struct str_view user_id, struct str_view 
 	RUNS_ON(on_worker);
 /* Notifies clients of tokens that expire, and ends subscriptions whose tokens have expired. */
 void sessions_expire(struct hub *h) RUNS_ON(on_worker);
+/* The subscription with this token does not wait any more; is_refused: the channel has too many
+ * members. */
+void session_joined(struct hub *h, uint64_t token, bool is_refused) RUNS_ON(on_worker);
+/* Lets subscriptions succeed that have waited too long. */
+void sessions_admit(struct hub *h) RUNS_ON(on_worker);
 /* Ends a subscription whose user lost the right to its channel. */
 void session_end_granted(struct subscription *sub) RUNS_ON(on_worker);
 #endif

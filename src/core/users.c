@@ -3,6 +3,7 @@
  * Nothing is kept here: the state is in the directory.  The watchers of a user are notified
  * without a lock, because their channel may be in any shard.
  */
+#include <string.h>
 #include "base/mem.h"
 #include "core/users.h"
 #include "wire/pusher.h"
@@ -66,6 +67,50 @@ void users_leave(struct directory *d, const struct directory_leave *l)
 {
 	if (directory_leave(d, l) && sv_starts_with(l->channel, SV(USER_PREFIX)))
 		users_notify_watchers(d, l->app, l->user_id, "offline");
+}
+
+static bool users_is_user_channel(struct str_view channel)
+{
+	return sv_starts_with(channel, SV(USER_PREFIX));
+}
+
+void users_put(struct directory *d, struct app *app, struct str_view channel,
+	       const struct directory_member *who, bool is_own)
+{
+	if (directory_put_member(d, app, channel, who, is_own) == PRESENCE_ADDED &&
+	    users_is_user_channel(channel))
+		users_notify_watchers(d, app, who->user_id, "online");
+}
+
+void users_drop(struct directory *d, struct app *app, struct str_view channel,
+		struct str_view user_id)
+{
+	if (directory_drop_member(d, app, channel, user_id) == PRESENCE_REMOVED &&
+	    users_is_user_channel(channel))
+		users_notify_watchers(d, app, user_id, "offline");
+}
+
+bool users_watched(struct str_view channel, struct strbuf *name)
+{
+	if (!sv_starts_with(channel, SV(WATCH_PREFIX)))
+		return false;
+	*name = users_channel(USER_PREFIX, sv_skip(channel, strlen(WATCH_PREFIX)));
+	return true;
+}
+
+void users_set_known(struct directory *d, struct app *app, struct str_view channel)
+{
+	struct str_view user_id = sv_skip(channel, strlen(USER_PREFIX));
+	struct strbuf name = users_channel(WATCH_PREFIX, user_id), b;
+	struct msgbuf *frame;
+
+	strbuf_init(&b, 160);
+	frame_watchlist(&b, users_is_online(d, app, user_id) ? "online" : "offline", &user_id, 1);
+	frame = ws_text_frame(strbuf_view(&b));
+	directory_set_known(d, app, strbuf_view(&name), frame);
+	msgbuf_unref(frame);
+	strbuf_release(&b);
+	strbuf_release(&name);
 }
 
 bool users_is_online(struct directory *d, const struct app *app, struct str_view user_id)

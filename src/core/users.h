@@ -27,6 +27,19 @@ void users_watch(struct directory *d, struct directory_join *j);
  * got.  The watchers of a user who is offline now are notified.
  */
 void users_leave(struct directory *d, const struct directory_leave *l);
+/*
+ * In a cluster: as directory_put_member() and directory_drop_member(), for a presence channel or
+ * one of users_sign_in(); the watchers of a user who is online or offline now are notified.
+ */
+void users_put(struct directory *d, struct app *app, struct str_view channel,
+	       const struct directory_member *who, bool is_own);
+void users_drop(struct directory *d, struct app *app, struct str_view channel,
+		struct str_view user_id);
+/* The name of the channel of users_sign_in() whose user a channel of users_watch() follows; the
+ * caller releases it.  False: it is another channel. */
+bool users_watched(struct str_view channel, struct strbuf *name) MUSTCHECK;
+/* It is known whether the user of a channel of users_sign_in() is online: watchers are notified. */
+void users_set_known(struct directory *d, struct app *app, struct str_view channel);
 /* Whether a connection is signed in as the user, or the last one left within the grace. */
 bool users_is_online(struct directory *d, const struct app *app, struct str_view user_id);
 /*

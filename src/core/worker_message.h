@@ -20,6 +20,8 @@ enum worker_message_kind {
 	MESSAGE_REVOKE,	      /* end the user's subscriptions that match patterns; key as above */
 	MESSAGE_END_GRANT,    /* end the subscriptions of the grant seq */
 	MESSAGE_LOG_PAGE,     /* page answers the log request with the token seq */
+	MESSAGE_JOINED,	      /* the subscription with the token seq does not wait any more */
+	MESSAGE_JOIN_REFUSED, /* the same; the channel has too many members */
 };
 
 struct worker_message {

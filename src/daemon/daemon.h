@@ -28,6 +28,7 @@ struct scopewired {
 	struct embedded_pg *postgres;
 	struct health *health;
 	struct bus *bus;
+	struct cluster *cluster; /* NULL: the daemon is alone */
 	struct guard *guard;
 	struct apps_watch *apps_watch;
 	struct housekeeper *housekeeper;

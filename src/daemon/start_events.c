@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "pg/gate.h"
 #include "bus/bus.h"
+#include "cluster/cluster.h"
 #include "conf/conf.h"
 #include "core/directory.h"
 #include "core/limit.h"
@@ -195,6 +196,9 @@ int start_events(struct scopewired *d)
 	directory_watch_transitions(d->directory, webhooks_on_transition, d->webhooks);
 	if (bus_has_wants(d->bus))
 		directory_watch_channels(d->directory, on_channel_changed, d);
+	d->cluster = cluster_new(d->conf, d->conninfo, d->bus);
+	if (cluster_start(d->cluster, d->directory))
+		return give_up(EX_OSERR, xstrdup("presence of the cluster could not be started"));
 	if (log_writer_start(d->conf, d->conninfo, d->directory, d->bus, &d->log))
 		return give_up(EX_OSERR, xstrdup("the log writer could not be started"));
 	d->publisher = publisher_new(d->directory, log_writer_queue(d->log), d->bus,
@@ -211,7 +215,9 @@ int start_events(struct scopewired *d)
 void free_directory(struct scopewired *d)
 {
 	bus_set_directory(d->bus, NULL);
+	cluster_stop(d->cluster);
 	directory_free(d->directory);
+	cluster_free(d->cluster);
 }
 
 int start_workers(struct scopewired *d)

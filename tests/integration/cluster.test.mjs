@@ -4,36 +4,10 @@
 // (cluster_redis.test.mjs) the nodes reach each other through a Redis.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Daemon, end, logged, newDatabase, query, startCluster, startRedis, waitFor } from '../lib/harness.mjs';
+import { bus, end, live, logged, newDatabase, node, query, redis, rows, startCluster, startNodes, waitFor } from '../lib/harness.mjs';
 
 const UNAVAILABLE = 69;
-const names = ['a', 'b', 'c'];
-const redis = process.env.SCOPEWIRE_TEST_BUS === 'redis' ? await startRedis() : undefined;
 const testOfPostgres = redis ? () => {} : test;
-
-/** Options of [cluster]: what is the same for all nodes of a database. */
-const bus = (database) => redis ? { driver: 'redis', prefix: database.name, redis_port: redis.port } : { driver: 'postgres' };
-
-/** A node that is not started yet; it is stopped, or killed when it cannot, after the test. */
-function node(t, database, name, { cluster, ...options } = {}) {
-	const daemon = new Daemon({ server: { node: name },
-		sections: { cluster: { ...bus(database), ...cluster } }, ...options });
-	daemon.database = database;
-	t.after(() => daemon.child && end(daemon.child, 'SIGKILL'));
-	return daemon;
-}
-
-/** n nodes of one database that know of each other. */
-async function startNodes(t, n, { database, ...options } = {}) {
-	const at = database ?? await newDatabase();
-	const nodes = names.slice(0, n).map((name) => node(t, at, name, options));
-	for (const one of nodes) await one.start();
-	return nodes;
-}
-
-const rows = (daemon) => daemon.query(`SELECT name, number, lease > clock_timestamp() AS is_live FROM nodes
-	ORDER BY name`);
-const live = async (daemon) => (await rows(daemon)).filter((row) => row.is_live).map((row) => row.name);
 
 /** The nodes get what others send to the channel: with Redis not before they are subscribed there. */
 async function reachable(nodes, channel) {

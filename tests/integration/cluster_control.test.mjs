@@ -4,7 +4,7 @@
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { Sync, newDatabase, ok, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
-import { adminUrl, eventsOfEach, liveNodes, startNodes, subscribeEach } from '../lib/nodes.mjs';
+import { adminUrl, eventsOfEach, live, startNodes, subscribeEach } from '../lib/nodes.mjs';
 import { TOKEN, bearer, runCtl } from '../lib/ctl.mjs';
 
 const TERMINATED = 4009;
@@ -62,7 +62,7 @@ describe('terminate_connections', { concurrency: 2 }, () => {
 		const [wire] = await signedInOnEach([nodes[1]]);
 		nodes[1].child.kill('SIGSTOP');
 		assert.equal((await terminate(nodes[0])).status, 200);
-		await waitFor(async () => (await liveNodes(nodes[0])).length === 1, 'the lease of the paused node ends');
+		await waitFor(async () => (await live(nodes[0])).length === 1, 'the lease of the paused node ends');
 		nodes[1].child.kill('SIGCONT');
 		await closed([wire]);
 		const [again] = await signedInOnEach([nodes[1]]);

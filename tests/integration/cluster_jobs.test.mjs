@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { APP, newDatabase, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
-import { adminUrl, liveNodes, makeNode, startNodes } from '../lib/nodes.mjs';
+import { adminUrl, live, node, startNodes } from '../lib/nodes.mjs';
 import { TOKEN, bearer, runCtl, withAdmin } from '../lib/ctl.mjs';
 
 const nodesOf = (daemon) => fetch(`${adminUrl(daemon)}/admin/api/nodes`, { headers: bearer(TOKEN.read) })
@@ -73,8 +73,8 @@ describe('webhooks of an application', { concurrency: 2 }, () => {
 		const [toA, toB] = [await receiver(t), await receiver(t)];
 		const hooks = (to) => JSON.stringify([{ url: to.url, name: 'hook', event_types }]);
 		const sections = { webhooks: FAST };
-		const a = makeNode(t, database, 'a', { sections, app: { webhooks: hooks(toA) } });
-		const b = makeNode(t, database, 'b', { sections, apps: [{ ...OTHER, webhooks: hooks(toB) }] });
+		const a = node(t, database, 'a', { sections, app: { webhooks: hooks(toA) } });
+		const b = node(t, database, 'b', { sections, apps: [{ ...OTHER, webhooks: hooks(toB) }] });
 		await a.start();
 		await b.start();
 		await waitFor(async () => (await a.query('SELECT FROM log_apps')).length === 2, 'the applications of both');
@@ -135,11 +135,11 @@ describe('what is tied to sockets', { concurrency: 2 }, () => {
 		await view(a, socketId, GONE);
 		a.child.kill('SIGSTOP');
 		await cluster.killAndStart();
-		const b = makeNode(t, a.database, 'b', { cluster: { lease_ms: 8000 } });
+		const b = node(t, a.database, 'b', { cluster: { lease_ms: 8000 } });
 		await b.start();
-		assert.deepEqual(await liveNodes(b), ['b'], 'the other one has not registered again');
+		assert.deepEqual(await live(b), ['b'], 'the other one has not registered again');
 		a.child.kill('SIGCONT');
-		await waitFor(async () => (await liveNodes(b)).length === 2, 'it registers again');
+		await waitFor(async () => (await live(b)).length === 2, 'it registers again');
 		await waitFor(async () => !(await viewing(b)).includes(GONE), 'the second node sweeps');
 		assert.deepEqual(await viewing(b), [socketId]);
 	});

@@ -9,7 +9,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { newDatabase, pause, randomFrom, startCluster, waitFor, within } from '../lib/harness.mjs';
-import { liveNodes, startNodes } from '../lib/nodes.mjs';
+import { live, startNodes } from '../lib/nodes.mjs';
 
 const FAULTS = Number(process.env.SCOPEWIRE_MODEL_FAULTS ?? 0);
 const SECONDS = FAULTS ? Infinity : Number(process.env.SCOPEWIRE_MODEL_SECONDS ?? 20);
@@ -247,7 +247,7 @@ test('committed events reach each observer once and in the order of the log, wha
 	// It gets quiet: what was begun is repeated until it is acknowledged.
 	model.stopping = true;
 	await within(Promise.all(publishing), 'all publishes are acknowledged', QUIET_MS);
-	await waitFor(async () => (await liveNodes(nodes[0])).length === 3, 'all nodes have a lease', QUIET_MS);
+	await waitFor(async () => (await live(nodes[0])).length === 3, 'all nodes have a lease', QUIET_MS);
 	for (const channel of CHANNELS) {
 		await waitFor(() => http(() => 0, channel, `Elast.${channel}`).catch(() => false), 'the last event', QUIET_MS);
 		model.acknowledged.add(`${channel} Elast.${channel}`);

@@ -13,6 +13,7 @@ export { useEverything } from './everything.mjs';
 export { freePort, tempFolder } from './temp.mjs';
 export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';
 export { Redis, startRedis, startRedisCluster } from './redis.mjs';
+export { bus, live, node, redis, rows, startNodes } from './nodes.mjs';
 export { randomFrom } from './random.mjs';
 export { Sync, authorize, failed, join, jwt, ok, userToken, withoutEvent } from './sync.mjs';
 export { DEADLINE_MS, pause, waitFor, within } from './wait.mjs';

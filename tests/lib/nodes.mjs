@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: MIT
-// Nodes of a cluster under test: daemons with one database, and clients of them.
+// Nodes of a cluster under test: daemons with one database, and clients of them.  With
+// SCOPEWIRE_TEST_BUS = redis they reach each other through a Redis.
 import { Daemon } from './daemon.mjs';
 import { newDatabase } from './cluster.mjs';
 import { end } from './process.mjs';
+import { startRedis } from './redis.mjs';
 import { TOKENS } from './ctl.mjs';
 import { waitFor } from './wait.mjs';
 
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 
+/** The Redis of the nodes; undefined with the driver postgres. */
+export const redis = process.env.SCOPEWIRE_TEST_BUS === 'redis' ? await startRedis() : undefined;
+
+/** Options of [cluster]: what is the same for all nodes of a database. */
+export const bus = (database) => redis ? { driver: 'redis', prefix: database.name, redis_port: redis.port } : { driver: 'postgres' };
+
 /** A node that is not started yet; it is killed after the test, when it still runs. */
-export function makeNode(t, database, name, { cluster, server, sections, ...options } = {}) {
+export function node(t, database, name, { cluster, server, sections, ...options } = {}) {
 	const daemon = new Daemon({ server: { node: name, ...server },
-		sections: { cluster: { driver: 'postgres', ...cluster }, admin: { listen: '127.0.0.1:0', tokens: TOKENS },
+		sections: { cluster: { ...bus(database), ...cluster }, admin: { listen: '127.0.0.1:0', tokens: TOKENS },
 			...sections }, ...options });
 	daemon.database = database;
 	t.after(() => daemon.child && end(daemon.child, 'SIGKILL'));
@@ -21,14 +29,15 @@ export function makeNode(t, database, name, { cluster, server, sections, ...opti
 /** n running nodes of one database. */
 export async function startNodes(t, n, { database, ...options } = {}) {
 	const at = database ?? await newDatabase();
-	const nodes = NAMES.slice(0, n).map((name) => makeNode(t, at, name, options));
+	const nodes = NAMES.slice(0, n).map((name) => node(t, at, name, options));
 	for (const one of nodes) await one.start();
 	return nodes;
 }
 
+export const rows = (daemon) => daemon.query(`SELECT name, number, lease > clock_timestamp() AS is_live FROM nodes
+	ORDER BY name`);
 /** The names of the nodes whose lease runs. */
-export const liveNodes = async (daemon) => (await daemon.query(`SELECT name FROM nodes
-	WHERE lease > clock_timestamp() ORDER BY name`)).map((row) => row.name);
+export const live = async (daemon) => (await rows(daemon)).filter((row) => row.is_live).map((row) => row.name);
 
 /** A subscriber on each node. */
 export const subscribeEach = (nodes, channel, more) => Promise.all(nodes.map(async (one) => {

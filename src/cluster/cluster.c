@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread with one connection (pg/runner.h).  It takes what waits in its inbox, and in one round
+ * tells the database of the members that have changed here, reads the members of channels of which
+ * it has missed a change, applies both to the directory, and lets subscriptions succeed that were
+ * waiting for it. What arrives during a round waits for the next one, so a busy node makes fewer
+ * and larger calls.
+ *
+ * The database gives each channel a version.  A change is applied only to the version before it;
+ * when that is another one, the members are read.  A gap shows only when another change follows, so
+ * versions are compared from time to time, and whenever messages of the bus may have been missed.
+ *
+ * Without a connection, members of this node come and go within the node.  After each connection,
+ * and when the node was registered again, all its members are registered again, and all members are
+ * read. Subscriptions have a deadline of their own (core/session_proto.c).
+ *
+ * Shared with other threads: the inbox.  The rest is the thread's own.
+ */
+#include <string.h>
+#include "base/log_gate.h"
+#include "base/macros.h"
+#include "base/mem.h"
+#include "base/wake.h"
+#include "cluster/change.h"
+#include "cluster/cluster.h"
+#include "cluster/inbox.h"
+#include "cluster/step.h"
+#include "conf/conninfo.h"
+#include "core/users.h"
+#include "pg/runner.h"
+
+#define NAME	       "cluster"
+#define STATEMENT_MS   5000
+#define REAP_US	       USEC_PER_SEC
+#define COMPARE_US     (30 * USEC_PER_SEC)
+#define RETRY_US       (100 * USEC_PER_MSEC)
+#define AWAY_MS	       100
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 2000
+/* An index entry of PostgreSQL has at most 2,704 bytes. */
+#define KEY_MAX 2000
+
+struct cluster {
+	const struct conf *conf;
+	const char *conninfo;
+	struct bus *bus;
+	struct directory *directory;
+	struct pg_runner *runner; /* NULL: not started */
+	struct mailbox inbox;
+
+	/* the thread's own */
+	struct follow follow;
+	struct step step;
+	struct app_set *apps;			/* of this round */
+	struct own_member *batch[STEP_MEMBERS]; /* of this round */
+	unsigned n_batch;
+	unsigned singles;	/* batches of one member that follow: one of them was refused */
+	unsigned registrations; /* of the guard, when all was registered */
+	usec_t retry_at, reap_at, compare_at; /* mono */
+};
+
+static struct log_gate refused_gate = LOG_GATE("changes of members refused");
+
+/* -- to the directory -- */
+
+/* NULL: this node does not serve it any more. */
+static struct app *cluster_app(const struct cluster *c, const struct followed *of)
+{
+	return app_set_by_id(c->apps, of->app);
+}
+
+/* Watchers that will be answered are not notified before. */
+static void cluster_put(struct cluster *c, const struct followed *of,
+			const struct directory_member *who, bool is_own)
+{
+	struct app *app = cluster_app(c, of);
+
+	if (app && of->is_answer_due)
+		directory_put_member(c->directory, app, of->name, who, is_own);
+	else if (app)
+		users_put(c->directory, app, of->name, who, is_own);
+}
+
+static void cluster_drop(struct cluster *c, const struct followed *of, struct str_view user_id)
+{
+	struct app *app = cluster_app(c, of);
+
+	if (app && of->is_answer_due)
+		directory_drop_member(c->directory, app, of->name, user_id);
+	else if (app)
+		users_drop(c->directory, app, of->name, user_id);
+}
+
+/* Clients that watch the user are answered. */
+static void cluster_answer_watchers(struct cluster *c, struct followed *of)
+{
+	struct app *app = of->is_answer_due ? cluster_app(c, of) : NULL;
+
+	if (app)
+		users_set_known(c->directory, app, of->name);
+	of->is_answer_due = false;
+}
+
+/* Drops the members that are not among who[0] to who[n - 1]. */
+static void cluster_drop_others(struct cluster *c, const struct followed *of,
+				const struct directory_member *who, size_t n)
+{
+	struct app *app = cluster_app(c, of);
+	char **others = app ? directory_other_members(c->directory, app, of->name, who, n) : NULL;
+
+	for (size_t i = 0; others && others[i]; i++) {
+		cluster_drop(c, of, sv(others[i]));
+		free(others[i]);
+	}
+	free(others);
+}
+
+static void cluster_apply(struct cluster *c, struct followed *of, const struct change *change)
+{
+	const struct directory_member who = { change->user_id, change->info };
+
+	if (!follow_advance(&c->follow, of, change->before, change->version))
+		return;
+	if (change->outcome == CHANGE_REMOVED)
+		cluster_drop(c, of, change->user_id);
+	else
+		cluster_put(c, of, &who, false);
+}
+
+static void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool is_full)
+{
+	struct own_waiter *w;
+
+	while ((w = m->waiters)) {
+		m->waiters = w->next;
+		directory_post_joined(c->directory, w->worker, w->token, is_full);
+		free(w);
+	}
+}
+
+/* Forgets the channel if nothing here needs it. */
+static void cluster_prune(struct cluster *c, struct followed *of)
+{
+	if (!follow_is_unused(of))
+		return;
+	cluster_drop_others(c, of, NULL, 0);
+	follow_delete(&c->follow, of);
+}
+
+/* What this node knows of its own member counts until the database has something else. */
+static void cluster_settle(struct cluster *c, struct own_member *m)
+{
+	const struct directory_member who = { sv(m->user_id), sv(m->info) };
+
+	if (m->is_here)
+		cluster_put(c, m->channel, &who, true);
+	else
+		cluster_drop(c, m->channel, who.user_id);
+	cluster_answer_waiters(c, m, false);
+}
+
+/* -- the inbox -- */
+
+static void cluster_take_watch(struct cluster *c, const struct inbox_item *item)
+{
+	struct strbuf name;
+	struct followed *of;
+
+	if (!users_watched(item->channel, &name))
+		return;
+	of = follow_get(&c->follow, item->app, strbuf_view(&name));
+	of->is_watched = of->is_answer_due = item->report == MEMBER_WATCHED;
+	if (of->is_watched && of->is_known && !of->must_read)
+		cluster_answer_watchers(c, of);
+	else if (of->is_watched)
+		follow_read_later(&c->follow, of);
+	cluster_prune(c, of);
+	strbuf_release(&name);
+}
+
+static void cluster_take_report(struct cluster *c, const struct inbox_item *item)
+{
+	struct followed *of;
+	struct own_member *m;
+
+	if (item->report == MEMBER_WATCHED || item->report == MEMBER_UNWATCHED) {
+		cluster_take_watch(c, item);
+		return;
+	}
+	of = follow_get(&c->follow, item->app, item->channel);
+	m = follow_member(of, item->user_id);
+	m->max = item->max;
+	if (item->report != MEMBER_WAITS || !m->is_here)
+		follow_set_info(m, item->info);
+	m->is_here = item->report != MEMBER_LEFT;
+	if (item->token) {
+		struct own_waiter *w = xmalloc(sizeof(*w));
+
+		*w = (struct own_waiter){ m->waiters, item->worker, item->token };
+		m->waiters = w;
+	}
+	follow_enqueue(&c->follow, m);
+}
+
+static void cluster_take_change(struct cluster *c, const struct inbox_item *item)
+{
+	struct followed *of = follow_find(&c->follow, item->app, item->channel);
+	struct change change;
+
+	if (of && change_read(item->data, &change))
+		cluster_apply(c, of, &change);
+}
+
+static void cluster_take_inbox(struct cluster *c)
+{
+	struct mailbox_entry *e = mailbox_take(&c->inbox), *next;
+
+	for (; e; e = next) {
+		struct inbox_item *item = CONTAINER_OF(e, struct inbox_item, entry);
+
+		next = e->next;
+		if (item->kind == INBOX_REPORT)
+			cluster_take_report(c, item);
+		else if (item->kind == INBOX_CHANGE)
+			cluster_take_change(c, item);
+		else
+			c->compare_at = 0;
+		free(item);
+	}
+}
+
+/* -- a round -- */
+
+static void cluster_publish(struct cluster *c, struct str_view app, struct str_view channel,
+			    const struct change *change)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 128);
+	change_write(&b, change);
+	bus_publish_member(c->bus, app, channel, strbuf_view(&b));
+	strbuf_release(&b);
+}
+
+/* Members that cannot be rows are members within the node. */
+static bool cluster_fits(const struct own_member *m)
+{
+	return m->channel->app.len + m->channel->name.len + strlen(m->user_id) <= KEY_MAX;
+}
+
+static void cluster_take_batch(struct cluster *c)
+{
+	unsigned max = c->singles ? 1 : STEP_MEMBERS;
+	struct own_member *m;
+
+	step_reset(&c->step);
+	c->n_batch = 0;
+	while (c->n_batch < max && (m = follow_dequeue(&c->follow))) {
+		if (!cluster_fits(m)) {
+			struct followed *of = m->channel;
+
+			cluster_settle(c, m);
+			if (!m->is_here)
+				follow_delete_member(&c->follow, m);
+			cluster_prune(c, of);
+			continue;
+		}
+		c->batch[c->n_batch++] = m;
+		step_add_member(&c->step, m);
+	}
+}
+
+/* They are in the next round's call. */
+static void cluster_put_back(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->n_batch; i++)
+		follow_enqueue(&c->follow, c->batch[i]);
+	c->n_batch = 0;
+}
+
+static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
+{
+	for (int row = 0; row < pg_answer_rows(a); row++) {
+		unsigned at = (unsigned)pg_answer_int(a, row, 0) - 1;
+		struct own_member *m = c->batch[at < c->n_batch ? at : 0];
+		const struct change change = {
+			.outcome = change_outcome_of(pg_answer_view(a, row, 1)),
+			.before = (uint64_t)pg_answer_int(a, row, 2),
+			.version = (uint64_t)pg_answer_int(a, row, 3),
+			.user_id = sv(m->user_id),
+			.info = pg_answer_view(a, row, 4),
+		};
+
+		if (change.outcome == CHANGE_FULL) {
+			/* No subscription of it has succeeded, or it is a member within the node.
+			 */
+			cluster_answer_waiters(c, m, true);
+			continue;
+		}
+		follow_set_registered(&c->follow, m, m->is_here);
+		if (m->is_here)
+			follow_set_info(m, change.info);
+		if (change.outcome == CHANGE_NONE) {
+			follow_compare(&c->follow, m->channel, change.version);
+			continue;
+		}
+		cluster_publish(c, m->channel->app, m->channel->name, &change);
+		cluster_apply(c, m->channel, &change);
+	}
+}
+
+/* The database knows the members of the batch, and the directory what the database knows. */
+static void cluster_finish(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->n_batch; i++) {
+		struct own_member *m = c->batch[i];
+		struct followed *of = m->channel;
+
+		if (m->is_here && m->is_registered)
+			cluster_settle(c, m);
+		else if (!m->is_here)
+			follow_delete_member(&c->follow, m);
+		cluster_prune(c, of);
+	}
+	c->n_batch = 0;
+}
+
+/* A fault of the statement, other than a lost connection. */
+static enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *conn,
+				      enum pg_fault fault)
+{
+	if (fault == PG_LOST)
+		return fault;
+	if (fault == PG_REFUSED && c->n_batch == 1) {
+		log_gated(&refused_gate, "cluster: a member is one of this node only: %s",
+			  pg_conn_error(conn));
+		cluster_settle(c, c->batch[0]);
+		cluster_finish(c);
+		return PG_FINE;
+	}
+	if (fault == PG_REFUSED)
+		c->singles = c->n_batch;
+	else if (fault != PG_BUSY)
+		log_gated(&refused_gate, "cluster: %s", pg_conn_error(conn));
+	c->retry_at = clock_mono() + RETRY_US;
+	return PG_FINE;
+}
+
+/* Reports to the database what has changed here. */
+RUNS_ON(on_db)
+static enum pg_fault cluster_step(struct cluster *c, struct pg_connection *conn)
+{
+	struct pg_answer a = { 0 };
+	enum pg_fault fault;
+
+	cluster_take_batch(c);
+	if (!c->n_batch)
+		return PG_FINE;
+	fault = step_run(&c->step, conn, atomic_load(bus_node_number(c->bus)), &a);
+	if (fault == PG_FINE && pg_answer_rows(&a)) {
+		c->singles -= c->singles > 0;
+		cluster_take_outcomes(c, &a);
+	} else {
+		if (fault == PG_FINE)
+			c->retry_at = clock_mono() + RETRY_US; /* without a lease */
+		else
+			fault = cluster_on_fault(c, conn, fault);
+		cluster_put_back(c);
+	}
+	pg_answer_release(&a);
+	return fault;
+}
+
+/* The rows from *row on that are those of one channel. */
+static void cluster_take_members(struct cluster *c, struct followed *of, const struct pg_answer *a,
+				 int *row)
+{
+	int64_t index = pg_answer_int(a, *row, 0);
+	struct directory_member *who = NULL;
+	size_t n = 0;
+
+	of->version = (uint64_t)pg_answer_int(a, *row, 1);
+	of->is_known = true;
+	for (; *row < pg_answer_rows(a) && pg_answer_int(a, *row, 0) == index; ++*row) {
+		if (pg_answer_is_null(a, *row, 2))
+			continue;
+		who = xreallocarray(who, n + 1, sizeof(*who));
+		who[n++] = (struct directory_member){ pg_answer_view(a, *row, 2),
+						      pg_answer_view(a, *row, 3) };
+	}
+	cluster_drop_others(c, of, who, n);
+	for (size_t i = 0; i < n; i++)
+		cluster_put(c, of, &who[i], false);
+	cluster_answer_watchers(c, of);
+	free(who);
+}
+
+/* Reads the members of the channels of which a change was missed. */
+RUNS_ON(on_db)
+static enum pg_fault cluster_read(struct cluster *c, struct pg_connection *conn)
+{
+	struct followed *list[STEP_CHANNELS], *of;
+	struct pg_answer a = { 0 };
+	enum pg_fault fault;
+	unsigned n = 0;
+	int row = 0;
+
+	step_reset(&c->step);
+	while (n < STEP_CHANNELS && (of = follow_take_to_read(&c->follow))) {
+		step_add_channel(&c->step, of);
+		list[n++] = of;
+	}
+	if (!n)
+		return PG_FINE;
+	fault = step_read(&c->step, conn, &a);
+	while (fault == PG_FINE && row < pg_answer_rows(&a))
+		cluster_take_members(c, list[pg_answer_int(&a, row, 0) - 1], &a, &row);
+	pg_answer_release(&a);
+	if (fault == PG_FINE)
+		return fault;
+	for (unsigned i = 0; i < n; i++)
+		follow_read_later(&c->follow, list[i]);
+	cluster_put_back(c);
+	return cluster_on_fault(c, conn, fault);
+}
+
+/* Registers all again. */
+RUNS_ON(on_db)
+static enum pg_fault cluster_begin(struct cluster *c, struct pg_connection *conn)
+{
+	unsigned registrations = bus_registrations(c->bus);
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = step_register(conn, atomic_load(bus_node_number(c->bus)), &a);
+
+	if (fault == PG_FINE)
+		follow_begin_again(&c->follow);
+	for (int row = 0; row < pg_answer_rows(&a); row++) {
+		struct followed *of = follow_get(&c->follow, pg_answer_view(&a, row, 0),
+						 pg_answer_view(&a, row, 1));
+		struct own_member *m = follow_member(of, pg_answer_view(&a, row, 2));
+
+		follow_set_registered(&c->follow, m, true);
+		follow_enqueue(&c->follow, m);
+	}
+	pg_answer_release(&a);
+	if (fault != PG_FINE)
+		return cluster_on_fault(c, conn, fault);
+	c->registrations = registrations;
+	c->compare_at = clock_mono() + COMPARE_US;
+	return PG_FINE;
+}
+
+RUNS_ON(on_db)
+static enum pg_fault cluster_reap(struct cluster *c, struct pg_connection *conn)
+{
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = step_reap(conn, &a);
+
+	c->reap_at = clock_mono() + (pg_answer_rows(&a) ? 0 : REAP_US);
+	for (int row = 0; row < pg_answer_rows(&a); row++) {
+		struct str_view app = pg_answer_view(&a, row, 0), name = pg_answer_view(&a, row, 1);
+		struct followed *of = follow_find(&c->follow, app, name);
+		const struct change change = { .outcome = CHANGE_REMOVED,
+					       .before = (uint64_t)pg_answer_int(&a, row, 3),
+					       .version = (uint64_t)pg_answer_int(&a, row, 4),
+					       .user_id = pg_answer_view(&a, row, 2) };
+
+		cluster_publish(c, app, name, &change);
+		if (of)
+			cluster_apply(c, of, &change);
+	}
+	pg_answer_release(&a);
+	return fault == PG_FINE ? fault : cluster_on_fault(c, conn, fault);
+}
+
+/* The versions in the database, and the number of members that it has of this node. */
+RUNS_ON(on_db)
+static enum pg_fault cluster_compare(struct cluster *c, struct pg_connection *conn)
+{
+	struct pg_answer a = { 0 };
+	enum pg_fault fault = step_count(conn, atomic_load(bus_node_number(c->bus)), &a);
+	struct followed *list[STEP_CHANNELS], *of = NULL;
+	size_t at = 0;
+	unsigned n;
+
+	c->compare_at = clock_mono() + COMPARE_US;
+	if (fault == PG_FINE && (size_t)pg_answer_int(&a, 0, 0) != c->follow.n_registered)
+		c->registrations--;
+	do {
+		step_reset(&c->step);
+		for (n = 0; fault == PG_FINE && n < STEP_CHANNELS &&
+			    (of = map_next(&c->follow.channels, &at));)
+			step_add_channel(&c->step, list[n++] = of);
+		pg_answer_release(&a);
+		a = (struct pg_answer){ 0 };
+		if (n)
+			fault = step_versions(&c->step, conn, &a);
+		for (unsigned i = 0; fault == PG_FINE && i < n; i++)
+			follow_compare(&c->follow, list[i], (uint64_t)pg_answer_int(&a, (int)i, 0));
+	} while (fault == PG_FINE && n == STEP_CHANNELS);
+	pg_answer_release(&a);
+	return fault == PG_FINE ? fault : cluster_on_fault(c, conn, fault);
+}
+
+/* What is due.  *until: when the next is. */
+RUNS_ON(on_db)
+static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn, usec_t *until)
+{
+	enum pg_fault fault = PG_FINE;
+	usec_t now = clock_mono();
+
+	if (now < c->retry_at || !atomic_load(bus_node_number(c->bus))) {
+		*until = now < c->retry_at ? c->retry_at : now + RETRY_US;
+		return PG_FINE;
+	}
+	if (c->registrations != bus_registrations(c->bus))
+		fault = cluster_begin(c, conn);
+	if (fault == PG_FINE)
+		fault = cluster_step(c, conn);
+	if (fault == PG_FINE)
+		fault = cluster_read(c, conn);
+	if (fault == PG_FINE)
+		cluster_finish(c);
+	else
+		cluster_put_back(c);
+	if (fault == PG_FINE && now >= c->reap_at)
+		fault = cluster_reap(c, conn);
+	if (fault == PG_FINE && now >= c->compare_at)
+		fault = cluster_compare(c, conn);
+	*until = c->reap_at < c->compare_at ? c->reap_at : c->compare_at;
+	if (c->follow.first || c->follow.to_read)
+		*until = c->retry_at;
+	return fault;
+}
+
+/* -- the thread -- */
+
+static void cluster_begin_turn(struct cluster *c)
+{
+	c->apps = apps_current();
+	cluster_take_inbox(c);
+}
+
+static void cluster_end_turn(struct cluster *c)
+{
+	app_set_unref(c->apps);
+	c->apps = NULL;
+}
+
+RUNS_ON(on_db) static enum pg_fault cluster_serve(void *ctx, struct pg_connection *conn)
+{
+	struct cluster *c = ctx;
+	struct wake *wake = pg_runner_get_wake(c->runner);
+	enum pg_fault fault = step_prepare(conn);
+
+	c->registrations = bus_registrations(c->bus) - 1;
+	c->retry_at = c->reap_at = 0;
+	while (fault == PG_FINE && !pg_runner_is_stopping(c->runner)) {
+		usec_t until;
+
+		wake_drain(wake);
+		cluster_begin_turn(c);
+		fault = cluster_round(c, conn, &until);
+		cluster_end_turn(c);
+		if (fault == PG_FINE && until > clock_mono())
+			fault = pg_conn_idle(conn, wake_fd(wake), until);
+	}
+	return fault;
+}
+
+/* Without a connection: members come and go within this node. */
+static void cluster_on_away(void *ctx)
+{
+	struct cluster *c = ctx;
+	struct own_member *m;
+	struct followed *of;
+	size_t at = 0;
+
+	cluster_begin_turn(c);
+	while ((m = follow_dequeue(&c->follow)))
+		cluster_settle(c, m);
+	while ((of = map_next(&c->follow.channels, &at)))
+		cluster_answer_watchers(c, of);
+	cluster_end_turn(c);
+}
+
+static void on_member_report(void *ctx, const struct member_report *r)
+{
+	struct cluster *c = ctx;
+
+	if (inbox_put_report(&c->inbox, r))
+		pg_runner_wake(c->runner);
+}
+
+static void on_bus_member(void *ctx, const struct bus_message *m)
+{
+	struct cluster *c = ctx;
+
+	if (m ? inbox_put_change(&c->inbox, m->app, m->channel, m->data)
+	      : inbox_put_missed(&c->inbox))
+		pg_runner_wake(c->runner);
+}
+
+/* -- start and stop -- */
+
+struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struct bus *b)
+{
+	struct cluster *c;
+
+	if (!bus_is_cluster(b))
+		return NULL;
+	c = xcalloc(1, sizeof(*c));
+	c->conf = conf;
+	c->conninfo = conninfo;
+	c->bus = b;
+	mailbox_init(&c->inbox, 0);
+	follow_init(&c->follow);
+	step_init(&c->step);
+	return c;
+}
+
+void cluster_free(struct cluster *c)
+{
+	struct mailbox_entry *e, *next;
+
+	if (!c)
+		return;
+	for (e = mailbox_take(&c->inbox); e; e = next) {
+		next = e->next;
+		free(CONTAINER_OF(e, struct inbox_item, entry));
+	}
+	mailbox_release(&c->inbox);
+	follow_release(&c->follow);
+	step_release(&c->step);
+	free(c);
+}
+
+int cluster_start(struct cluster *c, struct directory *d)
+{
+	struct pg_runner_conf rc;
+	int err;
+
+	if (!c)
+		return 0;
+	rc = (struct pg_runner_conf){
+		.name = NAME,
+		.options = conf_pg_options(&c->conf->database, c->conninfo),
+		.backoff_min_ms = BACKOFF_MIN_MS,
+		.backoff_max_ms = BACKOFF_MAX_MS,
+		.serve = cluster_serve,
+		.on_away = cluster_on_away,
+		.away_every_ms = AWAY_MS,
+		.ctx = c,
+	};
+	rc.options.statement_timeout_ms = STATEMENT_MS;
+	c->directory = d;
+	err = pg_runner_start(&rc, &c->runner);
+	if (err)
+		return err;
+	directory_share_members(d, on_member_report, c);
+	bus_watch_members(c->bus, on_bus_member, c);
+	return 0;
+}
+
+void cluster_stop(struct cluster *c)
+{
+	if (!c || !c->runner)
+		return;
+	bus_watch_members(c->bus, NULL, NULL);
+	pg_runner_stop(c->runner);
+	c->runner = NULL;
+}

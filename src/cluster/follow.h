@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLUSTER_FOLLOW_H
+#define CLUSTER_FOLLOW_H
+/*
+ * The channels that this node follows: those on which it has members, and those of users whom its
+ * clients watch.  Of each: its version as this node has applied it, and the members of this node
+ * with what the database knows of them.  No database and no directory here.  For one thread.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/annotate.h"
+#include "base/map.h"
+#include "base/str.h"
+
+struct followed {
+	char *key;		   /* heap: the id of the application, NUL, the channel's name */
+	struct str_view app, name; /* inside key */
+	uint64_t version;	   /* of the members that the directory has */
+	bool is_known;		   /* they were read at least once */
+	bool must_read;		   /* in the list below */
+	bool is_watched;	   /* clients watch its user */
+	bool is_answer_due;	   /* and do not know yet whether it is online */
+	struct map own;		   /* user id -> struct own_member */
+	struct followed *next_to_read;
+};
+
+/* A subscription that waits. */
+struct own_waiter {
+	struct own_waiter *next;
+	unsigned worker;
+	uint64_t token;
+};
+
+struct own_member {
+	struct followed *channel;
+	char *user_id;
+	char *info;	    /* JSON text; empty when absent */
+	unsigned max;	    /* members of the channel; 0: no limit */
+	bool is_here;	    /* it has a connection, or a grace, on this node */
+	bool is_registered; /* the database has a row of it, as far as this node knows */
+	bool is_queued;	    /* the next calls report it */
+	struct own_waiter *waiters;
+	struct own_member *next, *prev; /* in the queue */
+};
+
+struct follow {
+	struct map channels;		 /* key -> struct followed */
+	struct own_member *first, *last; /* the queue */
+	struct followed *to_read;
+	size_t n_registered;
+};
+
+void follow_init(struct follow *f);
+void follow_release(struct follow *f);
+
+/* NULL: it is not followed. */
+struct followed *follow_find(const struct follow *f, struct str_view app, struct str_view channel);
+struct followed *follow_get(struct follow *f, struct str_view app, struct str_view channel);
+/* Neither members nor watchers of this node. */
+bool follow_is_unused(const struct followed *c);
+void follow_delete(struct follow *f, struct followed *c);
+
+/* The member, new if need be. */
+struct own_member *follow_member(struct followed *c, struct str_view user_id);
+void follow_set_info(struct own_member *m, struct str_view info);
+void follow_set_registered(struct follow *f, struct own_member *m, bool is_registered);
+void follow_delete_member(struct follow *f, struct own_member *m);
+/* Puts it at the end of the queue, or leaves it in its place there. */
+void follow_enqueue(struct follow *f, struct own_member *m);
+/* Takes the first one from the queue; NULL: it is empty. */
+struct own_member *follow_dequeue(struct follow *f) MUSTCHECK;
+
+/* The members of the channel are to be read again. */
+void follow_read_later(struct follow *f, struct followed *c);
+/* Takes one from that list; NULL: it is empty. */
+struct followed *follow_take_to_read(struct follow *f) MUSTCHECK;
+/*
+ * A change from one version to the next.  True: the directory is to apply it.  False: it has it
+ * already, or a change between was missed and the members will be read again.
+ */
+bool follow_advance(struct follow *f, struct followed *c, uint64_t before, uint64_t version)
+	MUSTCHECK;
+/* The channel has this version in the database. */
+void follow_compare(struct follow *f, struct followed *c, uint64_t version);
+/* All channels are to be read again, and all members to be registered. */
+void follow_begin_again(struct follow *f);
+#endif

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: MIT
+// Presence of several nodes: each shows the same members, and each observer sees a user added and removed
+// in turn, whatever happens to nodes and to the database.
+import { describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { live, newDatabase, randomFrom, rows, startCluster, startNodes, waitFor } from '../lib/harness.mjs';
+
+const CHANNEL = 'presence-c';
+const ADDED = 'pusher_internal:member_added', REMOVED = 'pusher_internal:member_removed';
+
+const member = (id, info) => ({ channelData: { user_id: id, ...info && { user_info: info } } });
+
+/** A client that is on the channel as the user. */
+async function join(on, id, { channel = CHANNEL, info } = {}) {
+	const wire = await on.connect();
+	await wire.subscribe(channel, member(id, info));
+	return wire;
+}
+
+/** The members that a client knows of, from the first list and all changes; each change has to be one. */
+function members(wire, channel = CHANNEL) {
+	let known;
+	for (const frame of wire.frames.filter((one) => one.channel === channel)) {
+		const data = typeof frame.data === 'string' ? JSON.parse(frame.data) : frame.data;
+		if (frame.event === 'pusher_internal:subscription_succeeded') {
+			known = new Map(Object.entries(data.presence.hash));
+			assert.deepEqual([...known.keys()].sort(), [...data.presence.ids].sort());
+			assert.equal(data.presence.count, known.size);
+		} else if (frame.event === ADDED) {
+			assert.ok(!known.has(data.user_id), `${data.user_id} is added once`);
+			known.set(data.user_id, data.user_info ?? null);
+		} else if (frame.event === REMOVED) {
+			assert.ok(known.delete(data.user_id), `${data.user_id} is removed once`);
+		}
+	}
+	return known;
+}
+
+const ids = (wire, channel) => [...members(wire, channel).keys()].sort();
+
+/** All of them know these members, and no others. */
+const all = (wires, wanted, channel) => waitFor(
+	() => wires.every((wire) => ids(wire, channel).join() === [...wanted].sort().join()),
+	`members ${wanted}; so far ${wires.map((wire) => ids(wire, channel).join())}`);
+
+const changes = (wire, id) => wire.frames.filter((one) => [ADDED, REMOVED].includes(one.event) &&
+	JSON.parse(one.data).user_id === id).map((one) => one.event);
+
+describe('members of a presence channel', { concurrency: 2 }, () => {
+	test('are those of all nodes, on each of them', async (t) => {
+		const nodes = await startNodes(t, 3);
+		const [one, two, three] = [await join(nodes[0], 'u1', { info: { name: 'One' } }), await join(nodes[1], 'u2'),
+			await join(nodes[2], 'u3')];
+		assert.deepEqual(ids(three), ['u1', 'u2', 'u3'], 'the first list has all');
+		await all([one, two, three], ['u1', 'u2', 'u3']);
+		for (const wire of [two, three]) assert.deepEqual(members(wire).get('u1'), { name: 'One' });
+		one.unsubscribe(CHANNEL);
+		await all([two, three], ['u2', 'u3']);
+		const other = await join(nodes[0], 'u9', { channel: 'presence-other' });
+		assert.deepEqual(ids(other, 'presence-other'), ['u9']);
+		await one.subscribe(CHANNEL, member('u1'));
+		await all([two, three], ['u1', 'u2', 'u3']);
+		assert.deepEqual(ids(one), ['u1', 'u2', 'u3']);
+		assert.deepEqual(changes(two, 'u1'), [REMOVED, ADDED]);
+	});
+
+	test('are one user who is on two nodes, with the info of the first connection', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { member_removed_delay_ms: 0 } });
+		const watcher = await join(nodes[0], 'w');
+		const first = await join(nodes[0], 'u', { info: { at: 1 } });
+		const second = await join(nodes[1], 'u', { info: { at: 2 } });
+		assert.deepEqual(members(second).get('u'), { at: 1 });
+		await first.terminate();
+		await watcher.ping();
+		const late = await join(nodes[1], 'late');
+		assert.deepEqual(ids(late), ['late', 'u', 'w']);
+		await all([watcher, second], ['late', 'u', 'w']);
+		assert.deepEqual(changes(watcher, 'u'), [ADDED]);
+		await second.terminate();
+		await all([watcher, late], ['late', 'w']);
+		assert.deepEqual(changes(watcher, 'u'), [ADDED, REMOVED]);
+	});
+
+	test('who come back on another node within their grace were never away', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { member_removed_delay_ms: 600000 } });
+		const watcher = await join(nodes[0], 'w');
+		for (let i = 0; i < 6; i++) await (await join(nodes[i % 2], 'u')).terminate();
+		const back = await join(nodes[1], 'u');
+		assert.deepEqual(ids(back), ['u', 'w']);
+		await join(nodes[1], 'end');
+		await all([watcher], ['end', 'u', 'w']);
+		assert.deepEqual(changes(watcher, 'u'), [ADDED]);
+	});
+
+	test('who come back with another info are removed and added on all nodes', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { member_removed_delay_ms: 600000 } });
+		const watchers = [await join(nodes[0], 'w1'), await join(nodes[1], 'w2')];
+		await (await join(nodes[0], 'u', { info: { n: 1 } })).terminate();
+		const back = await join(nodes[0], 'u', { info: { n: 2 } });
+		assert.deepEqual(members(back).get('u'), { n: 2 });
+		for (const wire of watchers) {
+			await waitFor(() => changes(wire, 'u').length === 3, 'three changes');
+			assert.deepEqual(changes(wire, 'u'), [ADDED, REMOVED, ADDED]);
+			assert.deepEqual(members(wire).get('u'), { n: 2 });
+		}
+	});
+
+	test('are at most max_presence_members on all nodes together', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { max_presence_members: 2 } });
+		const first = await join(nodes[0], 'u1');
+		await join(nodes[0], 'u2');
+		const third = await nodes[1].connect();
+		third.sendSubscribe(CHANNEL, member('u3'));
+		await third.next({ event: 'pusher:subscription_error', channel: CHANNEL });
+		third.sendSubscribe(CHANNEL, member('u2'));
+		await third.next({ event: 'pusher_internal:subscription_succeeded' });
+		assert.deepEqual(ids(third), ['u1', 'u2']);
+		first.unsubscribe(CHANNEL);
+		await all([third], ['u2']);
+		assert.deepEqual(ids(await join(nodes[1], 'u4')), ['u2', 'u4']);
+	});
+
+	test('may have ids and infos of any text', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { max_user_id_bytes: 0, max_presence_member_bytes: 0,
+			max_message_bytes: 1000000 } });
+		const watcher = await join(nodes[0], 'w');
+		const wanted = ['w'];
+		for (const [at, id] of ['ä €', 'a:b 7', '{"x":"\\"}', ' ', 'A 1 2 3', 'n'.repeat(1500)].entries()) {
+			const info = { text: '"€\\\n'.repeat(at * 1500), id };
+			const wire = await join(nodes[1], id, { info });
+			wanted.push(id);
+			await all([watcher, wire], wanted);
+			assert.deepEqual(members(watcher).get(id), info);
+		}
+		const long = await join(nodes[1], 'n'.repeat(30000));
+		assert.ok(ids(long).includes('n'.repeat(30000)), 'one that cannot be a key is a member of its node');
+		await all([await join(nodes[0], 'last')], [...wanted, 'last']);
+	});
+
+	test('receive no event before their subscription has succeeded, and each one after it', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { durability: 'commit' } });
+		let go = true, n = 0;
+		const load = (async () => {
+			while (go) await nodes[n % 2].api().trigger(CHANNEL, `E${n++}`, '{}');
+		})();
+		const wires = await Promise.all(Array.from({ length: 20 }, (_, i) => join(nodes[i % 2], `u${i}`)));
+		go = false;
+		await load;
+		await nodes[0].api().trigger(CHANNEL, 'Last', '{}');
+		for (const wire of wires) {
+			await waitFor(() => wire.all({ event: 'Last' }).length, 'the last event');
+			const names = wire.frames.filter((one) => one.channel === CHANNEL && /^(E|.*succeeded)/.test(one.event))
+				.map((one) => one.event);
+			assert.match(names[0], /succeeded/);
+			const numbers = names.slice(1).map((name) => Number(name.slice(1)));
+			assert.deepEqual(numbers, numbers.map((_, i) => n - numbers.length + i), 'without a gap to the last one');
+		}
+	});
+
+	test('are the same everywhere after many users came and went on all nodes', async (t) => {
+		const nodes = await startNodes(t, 3, { app: { member_removed_delay_ms: 20 } });
+		const seed = Date.now() % 1e6;
+		t.diagnostic(`seed ${seed}`);
+		const random = randomFrom(seed);
+		const observers = await Promise.all(nodes.map((one, at) => join(one, `observer${at}`)));
+		const users = new Map();
+		for (let round = 0; round < 6; round++) {
+			await Promise.all(Array.from({ length: 12 }, async (_, at) => {
+				const id = `u${at}`, wires = users.get(id) ?? [];
+				users.set(id, wires);
+				if (wires.length && random() < 0.5) {
+					const [gone] = wires.splice(Math.floor(random() * wires.length), 1);
+					if (random() < 0.5) await gone.terminate();
+					else gone.unsubscribe(CHANNEL);
+				} else {
+					wires.push(await join(nodes[Math.floor(random() * 3)], id));
+				}
+			}));
+		}
+		const there = [...users].filter(([, wires]) => wires.length).map(([id]) => id);
+		await all([...observers, ...[...users.values()].flat()], ['observer0', 'observer1', 'observer2', ...there]);
+		const counted = await nodes[0].query('SELECT users FROM cluster_channels');
+		assert.deepEqual(counted, [{ users: there.length + 3 }]);
+		for (const one of nodes) await one.stop();
+	});
+});
+
+describe('presence, when something ends', { concurrency: 2 }, () => {
+	test('a killed node\'s members are removed after its lease, and a user who is elsewhere too is not', async (t) => {
+		const nodes = await startNodes(t, 3, { cluster: { lease_ms: 2000 }, app: { max_presence_members: 0 } });
+		const watchers = [await join(nodes[0], 'w1'), await join(nodes[1], 'w2')];
+		await Promise.all(Array.from({ length: 120 }, (_, i) => join(nodes[2], `u${i}`)));
+		await join(nodes[2], 'w1');
+		await waitFor(() => watchers.every((wire) => ids(wire).length === 122), 'all members');
+		await nodes[2].kill();
+		await all(watchers, ['w1', 'w2']);
+		for (const wire of watchers) assert.deepEqual(changes(wire, 'u7'), [ADDED, REMOVED]);
+		assert.deepEqual(changes(watchers[1], 'w1'), []);
+		await waitFor(async () => (await nodes[0].query('SELECT FROM cluster_nodes')).length === 2, 'its entry ends');
+	});
+
+	test('a node that stops takes its members with it', async (t) => {
+		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 600000 } });
+		const watcher = await join(nodes[0], 'w');
+		await join(nodes[1], 'u');
+		await all([watcher], ['u', 'w']);
+		await nodes[1].stop();
+		await all([watcher], ['w']);
+	});
+
+	test('a node that was paused longer than its lease shows what the others show, and they what it has', async (t) => {
+		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 2000 }, app: { member_removed_delay_ms: 0 } });
+		const [here, there] = [await join(nodes[0], 'here'), await join(nodes[1], 'there')];
+		const leaver = await join(nodes[0], 'leaver');
+		await all([here, there], ['here', 'leaver', 'there']);
+		nodes[1].child.kill('SIGSTOP');
+		await all([here], ['here', 'leaver']);
+		await leaver.terminate();
+		await join(nodes[0], 'new');
+		nodes[1].child.kill('SIGCONT');
+		await all([here, there], ['here', 'new', 'there']);
+		assert.deepEqual(changes(here, 'there'), [ADDED, REMOVED, ADDED]);
+		assert.deepEqual(changes(there, 'leaver'), [ADDED, REMOVED]);
+		assert.equal((await live(nodes[0])).length, 2);
+	});
+
+	test('a missed change is noticed with the next one', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const [one, two] = [await join(nodes[0], 'u1'), await join(nodes[1], 'u2')];
+		await all([one, two], ['u1', 'u2']);
+		// What a message that was lost would have said.
+		await nodes[0].query(`SELECT count(*) FROM cluster_apply($1, true, '{client-portal}', '{${CHANNEL}}', '{lost}', '{""}', '{0}')`,
+			[(await rows(nodes[0]))[0].number]);
+		await join(nodes[1], 'u3');
+		await all([two], ['lost', 'u1', 'u2', 'u3']);
+		await all([one], ['lost', 'u1', 'u2', 'u3']);
+	});
+
+	for (const [what, mode] of [['was restarted', undefined], ['crashed', 'immediate']]) {
+		test(`all is as before after PostgreSQL ${what}; meanwhile members come and go within a node`, async (t) => {
+			const cluster = await startCluster();
+			t.after(() => cluster.stop());
+			const nodes = await startNodes(t, 2, { database: await newDatabase(cluster), app: { member_removed_delay_ms: 0 } });
+			const [one, two] = [await join(nodes[0], 'u1'), await join(nodes[1], 'u2')];
+			const leaver = await join(nodes[1], 'leaver');
+			await all([one, two], ['leaver', 'u1', 'u2']);
+			await cluster.stop(mode);
+			const three = await join(nodes[0], 'u3');
+			await all([one, three], ['leaver', 'u1', 'u2', 'u3']);
+			await leaver.terminate();
+			await all([two], ['u1', 'u2']);
+			assert.deepEqual(ids(one), ['leaver', 'u1', 'u2', 'u3']);
+			await cluster.start();
+			await all([one, two, three], ['u1', 'u2', 'u3']);
+			const four = await join(nodes[1], 'u4');
+			await all([one, two, three, four], ['u1', 'u2', 'u3', 'u4']);
+			assert.deepEqual(changes(one, 'u2'), [ADDED]);
+			assert.deepEqual(changes(two, 'u1'), []);
+		});
+	}
+});
+
+describe('users who are signed in', { concurrency: 2 }, () => {
+	const watchlist = (wire) => {
+		const states = {};
+		for (const frame of wire.all({ event: 'pusher_internal:watchlist_events' }))
+			for (const { name, user_ids } of frame.data?.events ?? JSON.parse(frame.data).events)
+				for (const id of user_ids) states[id] = [...states[id] ?? [], name];
+		return states;
+	};
+	const signIn = async (on, id, watch) => {
+		const wire = await on.connect();
+		wire.sendSignin({ id, ...watch && { watchlist: watch } });
+		await wire.next({ event: 'pusher:signin_success' });
+		return wire;
+	};
+
+	test('are online for watchers on all nodes until the last connection on any node has ended', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { member_removed_delay_ms: 0 } });
+		const first = await signIn(nodes[0], 'u');
+		const watcher = await signIn(nodes[1], 'w', ['u', 'x']);
+		await waitFor(() => watchlist(watcher).u && watchlist(watcher).x, 'the first states');
+		assert.deepEqual(watchlist(watcher), { u: ['online'], x: ['offline'] });
+		const second = await signIn(nodes[1], 'u');
+		await first.terminate();
+		const other = await signIn(nodes[0], 'x');
+		await waitFor(() => watchlist(watcher).x.length === 2, 'the other user is online');
+		await second.terminate();
+		await waitFor(() => watchlist(watcher).u.length === 2, 'the user is offline');
+		assert.deepEqual(watchlist(watcher), { u: ['online', 'offline'], x: ['offline', 'online'] });
+		const late = await signIn(nodes[1], 'w2', ['x', 'u']);
+		await waitFor(() => watchlist(late).u && watchlist(late).x, 'both states');
+		assert.deepEqual(watchlist(late), { u: ['offline'], x: ['online'] });
+		await other.terminate();
+		await waitFor(() => watchlist(late).x.length === 2, 'the other user is offline');
+	});
+
+	test('of a killed node are offline after its lease', async (t) => {
+		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 2000 } });
+		await signIn(nodes[1], 'u');
+		const watcher = await signIn(nodes[0], 'w', ['u']);
+		await waitFor(() => watchlist(watcher).u, 'the first state');
+		await nodes[1].kill();
+		await waitFor(() => watchlist(watcher).u.length === 2, 'the user is offline');
+		assert.deepEqual(watchlist(watcher).u, ['online', 'offline']);
+	});
+});
