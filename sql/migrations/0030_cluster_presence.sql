@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Presence of a cluster: which users are on which presence channel, and on which nodes.
+-- Presence of a cluster: which users are on which presence channel, and on which nodes; and how many
+-- subscriptions each node has on each channel.
 --
 -- A node reports a user's first connection and the end of the last one.  One call has many such changes,
 -- and decides for each whether the user is new or gone in the whole cluster.  Then the channel gets its
@@ -37,15 +38,23 @@ CREATE UNLOGGED TABLE cluster_members (
 	user_id text NOT NULL,
 	node integer NOT NULL,
 	info text NOT NULL,
+	subscriptions integer NOT NULL DEFAULT 0,
 	PRIMARY KEY (app, channel, user_id, node)
 );
 CREATE INDEX cluster_members_node ON cluster_members (node);
+CREATE INDEX cluster_members_occupied ON cluster_members (app, channel) WHERE user_id = '';
 COMMENT ON TABLE cluster_members IS
-	'The members of presence channels, with a row for each node that has connections of the user.';
+	'The members of presence channels, with a row for each node that has connections of the user; and the '
+	'subscriptions of each node to each channel.';
+COMMENT ON COLUMN cluster_members.user_id IS
+	'Empty: the row has the number of subscriptions.';
 COMMENT ON COLUMN cluster_members.node IS
 	'The number of the node.';
 COMMENT ON COLUMN cluster_members.info IS
 	'The member''s user_info as JSON, which is the same on all nodes; empty: it has none.';
+
+COMMENT ON COLUMN cluster_members.subscriptions IS
+	'The node''s subscriptions to the channel; 0 in the rows of users.';
 
 CREATE FUNCTION cluster_is_live(p_node integer) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -54,6 +63,37 @@ AS $$
 $$;
 COMMENT ON FUNCTION cluster_is_live IS
 	'Whether the node of this number has a lease.';
+
+CREATE FUNCTION cluster_subscribe(p_node integer, p_app text, p_channel text, p_subscriptions integer,
+				  OUT outcome text, OUT total bigint)
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	own integer;
+	others bigint;
+BEGIN
+	SELECT max(m.subscriptions) FILTER (WHERE m.node = p_node), sum(m.subscriptions) FILTER (WHERE m.node <> p_node)
+	INTO own, others FROM cluster_members m
+	WHERE m.app = p_app AND m.channel = p_channel AND m.user_id = '';
+	total := coalesce(others, 0) + coalesce(p_subscriptions, 0);
+	outcome := CASE WHEN own IS NOT DISTINCT FROM p_subscriptions THEN 'same'
+			WHEN others IS NOT NULL THEN 'counted'
+			WHEN own IS NULL THEN 'added'
+			WHEN p_subscriptions IS NULL THEN 'removed'
+			ELSE 'counted' END;
+	IF p_subscriptions IS NULL THEN
+		DELETE FROM cluster_members m
+		WHERE m.app = p_app AND m.channel = p_channel AND m.user_id = '' AND m.node = p_node;
+	ELSIF outcome <> 'same' THEN
+		INSERT INTO cluster_members AS m (app, channel, user_id, node, info, subscriptions)
+		VALUES (p_app, p_channel, '', p_node, '', p_subscriptions)
+		ON CONFLICT ON CONSTRAINT cluster_members_pkey DO UPDATE SET subscriptions = excluded.subscriptions;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cluster_subscribe IS
+	'The node has this number of subscriptions to the channel; NULL: none. Whether the channel is the first '
+	'time or not any more occupied in the cluster (added, removed), and all its subscriptions.';
 
 -- The rows of the channels are locked first, in one order, so that no two calls wait for each other.  Each
 -- later statement sees what the calls before it have committed, and whether the node has a lease.
@@ -78,6 +118,14 @@ BEGIN
 	END IF;
 	FOR i IN 1 .. cardinality(p_apps) LOOP
 		at := i;
+		IF p_users[at] = '' THEN
+			SELECT c.version, c.version, n.outcome, n.total
+			INTO before, version, outcome, info
+			FROM cluster_channels c, cluster_subscribe(p_node, p_apps[at], p_channels[at], p_infos[at]::integer) n
+			WHERE c.app = p_apps[at] AND c.channel = p_channels[at];
+			RETURN NEXT;
+			CONTINUE;
+		END IF;
 		SELECT c.version, c.users INTO before, members FROM cluster_channels c
 		WHERE c.app = p_apps[at] AND c.channel = p_channels[at];
 		SELECT max(m.info) FILTER (WHERE m.node = p_node), max(m.info) FILTER (WHERE m.node <> p_node)
@@ -121,9 +169,10 @@ END
 $$;
 COMMENT ON FUNCTION cluster_apply IS
 	'Carries out the changes of one node, if it has a lease (p_is_live) or has none. An element of p_infos '
-	'is the user_info of a user who is there, or NULL: the user is not. p_max: how many members the '
-	'channel may have, 0: any number. A row for each change: whether the user was added to, removed from '
-	'or replaced in the whole cluster; the channel''s version before and after; the user''s info.';
+	'is the user_info of a user who is there, or NULL: the user is not; where p_users is empty, the number '
+	'of subscriptions (see cluster_subscribe). p_max: how many members the channel may have, 0: any number. '
+	'A row for each change: whether the user was added to, removed from or replaced in the whole cluster; '
+	'the channel''s version before and after; the user''s info, or all subscriptions.';
 
 CREATE FUNCTION cluster_step(p_node integer, p_apps text[], p_channels text[], p_users text[], p_infos text[],
 			     p_max integer[],
@@ -146,21 +195,23 @@ AS $$
 	SELECT u.at::integer, coalesce(c.version, 0), m.user_id, max(m.info)
 	FROM unnest(p_apps, p_channels) WITH ORDINALITY AS u(app, channel, at)
 	LEFT JOIN cluster_channels c ON c.app = u.app AND c.channel = u.channel
-	LEFT JOIN cluster_members m ON m.app = u.app AND m.channel = u.channel
+	LEFT JOIN cluster_members m ON m.app = u.app AND m.channel = u.channel AND m.user_id <> ''
 	GROUP BY u.at, c.version, m.user_id ORDER BY u.at
 $$;
 COMMENT ON FUNCTION cluster_roster IS
 	'The members of the channels, and the version of each: 0 when it has none.';
 
-CREATE FUNCTION cluster_versions(p_apps text[], p_channels text[]) RETURNS SETOF bigint
+CREATE FUNCTION cluster_versions(p_apps text[], p_channels text[], OUT version bigint, OUT subscriptions bigint)
+RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT coalesce(c.version, 0)
+	SELECT coalesce(c.version, 0), coalesce((SELECT sum(m.subscriptions) FROM cluster_members m
+		WHERE m.app = u.app AND m.channel = u.channel AND m.user_id = ''), 0)
 	FROM unnest(p_apps, p_channels) WITH ORDINALITY AS u(app, channel, at)
 	LEFT JOIN cluster_channels c ON c.app = u.app AND c.channel = u.channel ORDER BY u.at
 $$;
 COMMENT ON FUNCTION cluster_versions IS
-	'The versions of the channels, in their order.';
+	'The version and the subscriptions of each channel, in their order.';
 
 CREATE FUNCTION cluster_register(p_node integer, OUT app text, OUT channel text, OUT user_id text)
 RETURNS SETOF record
@@ -184,7 +235,7 @@ COMMENT ON FUNCTION cluster_count IS
 	'How many members the node has.';
 
 CREATE FUNCTION cluster_reap(p_limit integer, OUT app text, OUT channel text, OUT user_id text,
-			     OUT before bigint, OUT version bigint)
+			     OUT outcome text, OUT before bigint, OUT version bigint, OUT info text)
 RETURNS SETOF record
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -205,17 +256,55 @@ BEGIN
 		DELETE FROM cluster_nodes n WHERE n.node = ended AND NOT cluster_is_live(n.node);
 		RETURN;
 	END IF;
-	RETURN QUERY SELECT apps[a.at], channels[a.at], users[a.at], a.before, a.version
+	RETURN QUERY SELECT apps[a.at], channels[a.at], users[a.at], a.outcome, a.before, a.version, a.info
 	FROM cluster_apply(ended, false, apps, channels, users, array_fill(NULL::text, ARRAY[cardinality(apps)]),
 			   array_fill(0, ARRAY[cardinality(apps)])) a
-	WHERE a.outcome = 'removed';
+	WHERE a.outcome <> 'same';
 END
 $$;
 COMMENT ON FUNCTION cluster_reap IS
-	'Removes at most p_limit members of a node whose lease has ended. Those who are on no other node.';
+	'Removes at most p_limit members of a node whose lease has ended. What changed in the cluster: as of '
+	'cluster_apply.';
+
+CREATE FUNCTION cluster_occupied(p_app text, p_prefix text, OUT channel text, OUT subscriptions bigint,
+				 OUT users integer)
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT m.channel, sum(m.subscriptions)::bigint, coalesce(max(c.users), 0)
+	FROM cluster_members m LEFT JOIN cluster_channels c ON c.app = m.app AND c.channel = m.channel
+	WHERE m.app = p_app AND m.user_id = '' AND starts_with(m.channel, p_prefix)
+	GROUP BY m.channel
+$$;
+COMMENT ON FUNCTION cluster_occupied IS
+	'The channels that have subscriptions and a name with the prefix, and their numbers of subscriptions and '
+	'members.';
+
+CREATE FUNCTION cluster_occupancy(p_app text, p_channels text[], OUT subscriptions bigint, OUT users integer)
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT coalesce((SELECT sum(m.subscriptions) FROM cluster_members m
+		WHERE m.app = p_app AND m.channel = u.channel AND m.user_id = ''), 0), coalesce(c.users, 0)
+	FROM unnest(p_channels) WITH ORDINALITY AS u(channel, at)
+	LEFT JOIN cluster_channels c ON c.app = p_app AND c.channel = u.channel ORDER BY u.at
+$$;
+COMMENT ON FUNCTION cluster_occupancy IS
+	'The numbers of subscriptions and members of each channel, in their order.';
+
+CREATE FUNCTION cluster_users(p_app text, p_channel text) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT DISTINCT m.user_id FROM cluster_members m
+	WHERE m.app = p_app AND m.channel = p_channel AND m.user_id <> ''
+$$;
+COMMENT ON FUNCTION cluster_users IS
+	'The members of the channel.';
 
 REVOKE EXECUTE ON FUNCTION cluster_is_live(integer),
 	cluster_apply(integer, boolean, text[], text[], text[], text[], integer[]),
 	cluster_step(integer, text[], text[], text[], text[], integer[]), cluster_roster(text[], text[]),
+	cluster_subscribe(integer, text, text, integer), cluster_occupied(text, text),
+	cluster_occupancy(text, text[]), cluster_users(text, text),
 	cluster_versions(text[], text[]), cluster_register(integer), cluster_count(integer), cluster_reap(integer)
 	FROM PUBLIC;

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is where: GET channels, channels/{name}, channels/{name}/users. */
+/*
+ * Who is where: GET channels, channels/{name}, channels/{name}/users.  In a cluster the answer is
+ * read from the database; without one it is what this node has.
+ */
 #include "base/annotate.h"
 #include "base/mem.h"
 #include "core/directory.h"
 #include "log/reader.h"
+#include "svc/occupancy.h"
 #include "api/handlers.h"
 #include "api/parameters.h"
 #include "api/reply.h"
@@ -44,6 +48,53 @@ static void list_channel(void *ctx, struct str_view channel, unsigned subscripti
 	strbuf_add_c(&l->b, '}');
 }
 
+/* A request that waits for the database. */
+struct lookup {
+	struct request *r;
+	const struct api_services *services;
+	struct app *app; /* counted */
+	char *channel;	 /* or the prefix of channels */
+	unsigned info;
+	struct channel_info ci; /* of one channel */
+};
+
+static struct lookup *lookup_new(const struct call *c, struct str_view channel, unsigned info)
+{
+	struct lookup *l = xcalloc(1, sizeof(*l));
+
+	l->r = c->r;
+	l->services = c->services;
+	l->app = app_ref(c->app);
+	l->channel = sv_dup(channel);
+	l->info = info;
+	return l;
+}
+
+static void lookup_free(struct lookup *l)
+{
+	channel_info_release(&l->ci);
+	app_unref(l->app);
+	free(l->channel);
+	free(l);
+}
+
+static void on_channels(void *ctx, const struct pg_answer *a)
+{
+	struct lookup *up = ctx;
+	struct listing l = { .info = up->info };
+
+	strbuf_init(&l.b, 256);
+	strbuf_add_str(&l.b, "{\"channels\":{");
+	for (int row = 0; !a->rc && row < pg_answer_rows(a); row++)
+		list_channel(&l, pg_answer_view(a, row, 0), (unsigned)pg_answer_int(a, row, 1),
+			     (unsigned)pg_answer_int(a, row, 2));
+	if (a->rc)
+		directory_each_channel(up->services->directory, up->app, sv(up->channel), list_channel, &l);
+	strbuf_add_str(&l.b, "}}");
+	call_reply_json(up->r, 200, &l.b);
+	lookup_free(up);
+}
+
 void h_channels_list(struct call *c)
 {
 	struct str_view prefix = request_param(c->r, "filter_by_prefix");
@@ -59,6 +110,11 @@ void h_channels_list(struct call *c)
 		call_fail(c, 400,
 			  "user_count is of presence channels: add "
 			  "filter_by_prefix=presence- to the request.");
+		return;
+	}
+	if (occupancy_is_shared(c->services->conf)) {
+		occupancy_list(c->services->pool, c->app, prefix, on_channels,
+			       lookup_new(c, prefix, l.info));
 		return;
 	}
 	strbuf_init(&l.b, 256);
@@ -104,15 +160,6 @@ static bool channels_check_applies(struct call *c, const struct channel_traits *
 	return false;
 }
 
-/* A channel whose cached event is read from the log first. */
-struct lookup {
-	struct request *r;
-	struct directory *directory;
-	struct app *app; /* counted */
-	char *channel;
-	unsigned info;
-};
-
 static void reply_channel(struct request *r, const struct channel_info *ci, unsigned info)
 {
 	struct strbuf b;
@@ -122,45 +169,62 @@ static void reply_channel(struct request *r, const struct channel_info *ci, unsi
 	call_reply_json(r, 200, &b);
 }
 
-/* Without the log the answer is what memory has. */
+static void lookup_reply(struct lookup *l)
+{
+	reply_channel(l->r, &l->ci, l->info);
+	lookup_free(l);
+}
+
+static void on_occupancy(void *ctx, const struct pg_answer *a)
+{
+	struct lookup *l = ctx;
+
+	if (!a->rc && pg_answer_rows(a) == 1) {
+		l->ci.subscription_count = (unsigned)pg_answer_int(a, 0, 0);
+		l->ci.user_count = (unsigned)pg_answer_int(a, 0, 1);
+		l->ci.is_occupied = l->ci.subscription_count > 0;
+	}
+	lookup_reply(l);
+}
+
+static void lookup_count(struct lookup *l)
+{
+	if (occupancy_is_shared(l->services->conf))
+		occupancy_read(l->services->pool, l->app, sv(l->channel), on_occupancy, l);
+	else
+		lookup_reply(l);
+}
+
+/* The cached event was read from the log, or there is no log: then it is what memory has. */
 static void on_cached(void *ctx, int rc UNUSED)
 {
 	struct lookup *l = ctx;
-	struct channel_info ci = { .is_occupied = false };
+	struct channel_info with = { .is_occupied = false };
 
-	directory_channel_info(l->directory, l->app, sv(l->channel), &ci);
-	reply_channel(l->r, &ci, l->info);
-	channel_info_release(&ci);
-	app_unref(l->app);
-	free(l->channel);
-	free(l);
-}
-
-static void channels_look_up(struct call *c, unsigned info)
-{
-	struct lookup *l = xmalloc(sizeof(*l));
-
-	*l = (struct lookup){ c->r, c->services->directory, app_ref(c->app), sv_dup(c->arg[0]),
-			      info };
-	reader_read_cached(c->services->replay, l->app, sv(l->channel), on_cached, l);
+	directory_channel_info(l->services->directory, l->app, sv(l->channel), &with);
+	l->ci.has_cache = with.has_cache;
+	l->ci.cache_data = with.cache_data;
+	l->ci.cache_ttl_s = with.cache_ttl_s;
+	lookup_count(l);
 }
 
 void h_channels_get(struct call *c)
 {
+	const struct api_services *s = c->services;
 	struct channel_traits t;
-	struct channel_info ci = { .is_occupied = false };
+	struct lookup *l;
 	unsigned info;
 
 	if (!parameters_read_channel(c, c->arg[0], &t) ||
 	    !parameters_read_info(c, request_param(c->r, "info"), &info) ||
 	    !channels_check_applies(c, &t, info))
 		return;
-	directory_channel_info(c->services->directory, c->app, c->arg[0], &ci);
-	if ((info & INFO_CACHE) && ci.is_cache_unknown && c->services->replay)
-		channels_look_up(c, info);
+	l = lookup_new(c, c->arg[0], info);
+	directory_channel_info(s->directory, c->app, c->arg[0], &l->ci);
+	if ((info & INFO_CACHE) && l->ci.is_cache_unknown && s->replay)
+		reader_read_cached(s->replay, l->app, sv(l->channel), on_cached, l);
 	else
-		reply_channel(c->r, &ci, info);
-	channel_info_release(&ci);
+		lookup_count(l);
 }
 
 static void channels_list_user(void *ctx, struct str_view user_id)
@@ -173,6 +237,23 @@ static void channels_list_user(void *ctx, struct str_view user_id)
 	strbuf_add_c(&l->b, '}');
 }
 
+static void on_users(void *ctx, const struct pg_answer *a)
+{
+	struct lookup *up = ctx;
+	struct listing l = { .info = 0 };
+
+	strbuf_init(&l.b, 256);
+	strbuf_add_str(&l.b, "{\"users\":[");
+	for (int row = 0; !a->rc && row < pg_answer_rows(a); row++)
+		channels_list_user(&l, pg_answer_view(a, row, 0));
+	if (a->rc)
+		directory_each_member(up->services->directory, up->app, sv(up->channel), channels_list_user,
+				      &l);
+	strbuf_add_str(&l.b, "]}");
+	call_reply_json(up->r, 200, &l.b);
+	lookup_free(up);
+}
+
 void h_channels_users(struct call *c)
 {
 	struct channel_traits t;
@@ -182,6 +263,11 @@ void h_channels_users(struct call *c)
 		return;
 	if (!t.is_presence) {
 		call_fail(c, 400, "Only presence channels have a list of users.");
+		return;
+	}
+	if (occupancy_is_shared(c->services->conf)) {
+		occupancy_users(c->services->pool, c->app, c->arg[0], on_users,
+				lookup_new(c, c->arg[0], 0));
 		return;
 	}
 	strbuf_init(&l.b, 256);

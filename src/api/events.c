@@ -17,6 +17,7 @@
 #include "core/directory.h"
 #include "svc/admission.h"
 #include "svc/idempotency.h"
+#include "svc/occupancy.h"
 #include "svc/publish.h"
 #include "wire/json.h"
 #include "wire/pusher.h"
@@ -38,6 +39,11 @@ struct item {
 	unsigned info;
 };
 
+/* Of a channel, on all nodes. */
+struct occupancy {
+	unsigned subscriptions, users;
+};
+
 struct publication {
 	struct request *r;
 	const struct api_services *services;
@@ -46,9 +52,10 @@ struct publication {
 	json_t *root;	 /* NULL when the body was read without a tree */
 	char *text;	 /* a channel name that is not in the request, or NULL */
 	bool is_batch;
-	unsigned status;	/* of success */
-	unsigned info;		/* of any item */
-	struct publish_key key; /* key.key empty: none */
+	unsigned status;	     /* of success */
+	unsigned info;		     /* of any item */
+	struct occupancy *occupancy; /* of its channels, in a cluster; heap; NULL: not read */
+	struct publish_key key;	     /* key.key empty: none */
 	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
 	struct strbuf answer; /* with a key */
 	struct admission_wait admission;
@@ -82,18 +89,24 @@ static void publication_free(struct publication *p)
 	app_unref(p->app);
 	strbuf_release(&p->answer);
 	free(p->text);
+	free(p->occupancy);
 	free(p);
 }
 
 /* ---- the reply ------------------------------------------------------ */
 
 /* {"user_count":1,"subscription_count":2}: requested attributes that the channel has. */
-static void events_add_attributes(struct strbuf *b, const struct publication *p,
+static void events_add_attributes(struct strbuf *b, const struct publication *p, size_t index,
 				  struct str_view channel, unsigned info)
 {
 	struct channel_info ci = { .is_occupied = false };
 
-	directory_channel_info(p->directory, p->app, channel, &ci);
+	if (p->occupancy) {
+		ci.subscription_count = p->occupancy[index].subscriptions;
+		ci.user_count = p->occupancy[index].users;
+	} else {
+		directory_channel_info(p->directory, p->app, channel, &ci);
+	}
 	strbuf_add_c(b, '{');
 	if ((info & INFO_USER_COUNT) && sv_starts_with(channel, SV("presence-")))
 		strbuf_addf(b, "\"user_count\":%u%s", ci.user_count,
@@ -110,7 +123,7 @@ static void events_add_batch(struct strbuf *b, const struct publication *p)
 	for (size_t i = 0; i < p->n; i++) {
 		if (i)
 			strbuf_add_c(b, ',');
-		events_add_attributes(b, p, p->items[i].channels[0], p->items[i].info);
+		events_add_attributes(b, p, i, p->items[i].channels[0], p->items[i].info);
 	}
 	strbuf_add_str(b, "]}");
 }
@@ -125,7 +138,7 @@ static void events_add_channels(struct strbuf *b, const struct publication *p)
 			strbuf_add_c(b, ',');
 		strbuf_add_json(b, it->channels[i]);
 		strbuf_add_c(b, ':');
-		events_add_attributes(b, p, it->channels[i], it->info);
+		events_add_attributes(b, p, i, it->channels[i], it->info);
 	}
 	strbuf_add_str(b, "}}");
 }
@@ -249,7 +262,7 @@ static bool events_read_key(struct call *c, const struct event_member *member, s
 
 /* ---- admission ---------------------------------------------------------- */
 
-static void events_admitted(struct publication *p)
+static void events_begin(struct publication *p)
 {
 	const struct request *r = p->r;
 
@@ -264,6 +277,38 @@ static void events_admitted(struct publication *p)
 	} else {
 		events_submit(p, NULL, on_published);
 	}
+}
+
+static void on_occupancy_read(void *ctx, const struct pg_answer *a)
+{
+	struct publication *p = ctx;
+	int rows = a->rc ? 0 : pg_answer_rows(a);
+
+	if (rows)
+		p->occupancy = xcalloc((size_t)rows, sizeof(*p->occupancy));
+	for (int row = 0; row < rows; row++)
+		p->occupancy[row] = (struct occupancy){ (unsigned)pg_answer_int(a, row, 0),
+							(unsigned)pg_answer_int(a, row, 1) };
+	events_begin(p);
+}
+
+/* In a cluster, attributes of the channels are read before the events are published. */
+static void events_admitted(struct publication *p)
+{
+	struct strbuf names;
+
+	if (!p->info || !occupancy_is_shared(p->services->conf)) {
+		events_begin(p);
+		return;
+	}
+	strbuf_init(&names, 256);
+	for (size_t i = 0; i < p->n; i++)
+		for (size_t k = 0; k < (p->is_batch ? 1 : p->items[i].n_channels); k++) {
+			strbuf_add_str(&names, names.len ? " " : "");
+			strbuf_add_sv(&names, p->items[i].channels[k]);
+		}
+	occupancy_read(p->services->pool, p->app, strbuf_view(&names), on_occupancy_read, p);
+	strbuf_release(&names);
 }
 
 static void on_waited(struct admission_wait *w, int rc)

@@ -4,17 +4,19 @@
 #include <string.h>
 #include "cluster/change.h"
 
-static const char letters[] = {
-	[CHANGE_NONE] = '-', [CHANGE_ADDED] = 'A', [CHANGE_REMOVED] = 'R', [CHANGE_REPLACED] = 'X'
-};
+static const char letters[] = { [CHANGE_NONE] = '-',
+				[CHANGE_ADDED] = 'A',
+				[CHANGE_REMOVED] = 'R',
+				[CHANGE_REPLACED] = 'X',
+				[CHANGE_COUNTED] = 'C' };
 
 enum change_outcome change_outcome_of(struct str_view name)
 {
-	static const char *const names[] = { [CHANGE_NONE] = "same",
-					     [CHANGE_ADDED] = "added",
-					     [CHANGE_REMOVED] = "removed",
-					     [CHANGE_REPLACED] = "replaced",
-					     [CHANGE_FULL] = "full" };
+	static const char *const names[] = {
+		[CHANGE_NONE] = "same",	      [CHANGE_ADDED] = "added",
+		[CHANGE_REMOVED] = "removed", [CHANGE_REPLACED] = "replaced",
+		[CHANGE_COUNTED] = "counted", [CHANGE_FULL] = "full"
+	};
 
 	for (unsigned i = CHANGE_NONE; i <= CHANGE_FULL; i++)
 		if (sv_eq_c(name, names[i]))

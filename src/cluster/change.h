@@ -15,6 +15,7 @@ enum change_outcome {
 	CHANGE_ADDED,
 	CHANGE_REMOVED,
 	CHANGE_REPLACED, /* back with another info */
+	CHANGE_COUNTED,	 /* another number of subscriptions */
 	CHANGE_FULL,	 /* the channel has too many members: the user was not added */
 };
 
@@ -22,8 +23,8 @@ enum change_outcome {
 struct change {
 	enum change_outcome outcome;
 	uint64_t before, version; /* of the channel, before and after */
-	struct str_view user_id;
-	struct str_view info; /* JSON text; empty when absent */
+	struct str_view user_id;  /* empty: of the channel's subscriptions */
+	struct str_view info;	  /* JSON text, empty when absent; or the number of subscriptions */
 };
 
 /* The outcome's name in the database. */

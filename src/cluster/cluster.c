@@ -34,6 +34,7 @@
 #define REAP_US	       USEC_PER_SEC
 #define COMPARE_US     (30 * USEC_PER_SEC)
 #define RETRY_US       (100 * USEC_PER_MSEC)
+#define COUNT_US       USEC_PER_SEC /* between two counts of a channel that is occupied */
 #define AWAY_MS	       100
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 2000
@@ -115,10 +116,32 @@ static void cluster_drop_others(struct cluster *c, const struct followed *of,
 	free(others);
 }
 
+static unsigned cluster_number(struct str_view text)
+{
+	uint64_t n = 0;
+
+	return sv_to_u64(text, UINT32_MAX, &n) ? (unsigned)n : 0;
+}
+
+/* The channel has so many subscriptions on all nodes. */
+static void cluster_set_count(struct cluster *c, const struct followed *of, unsigned total)
+{
+	const struct own_member *m = map_get(&of->own, SV(""));
+	unsigned own = m && m->is_registered ? cluster_number(sv(m->info)) : 0;
+	struct app *app = m ? cluster_app(c, of) : NULL;
+
+	if (app)
+		directory_count_others(c->directory, app, of->name, total > own ? total - own : 0);
+}
+
 static void cluster_apply(struct cluster *c, struct followed *of, const struct change *change)
 {
 	const struct directory_member who = { change->user_id, change->info };
 
+	if (!change->user_id.len) {
+		cluster_set_count(c, of, cluster_number(change->info));
+		return;
+	}
 	if (!follow_advance(&c->follow, of, change->before, change->version))
 		return;
 	if (change->outcome == CHANGE_REMOVED)
@@ -152,6 +175,8 @@ static void cluster_settle(struct cluster *c, struct own_member *m)
 {
 	const struct directory_member who = { sv(m->user_id), sv(m->info) };
 
+	if (!who.user_id.len)
+		return;
 	if (m->is_here)
 		cluster_put(c, m->channel, &who, true);
 	else
@@ -178,11 +203,45 @@ static void cluster_take_watch(struct cluster *c, const struct inbox_item *item)
 	strbuf_release(&name);
 }
 
+/* The number of subscriptions here is in the next call. */
+static void cluster_count(struct cluster *c, struct own_member *m)
+{
+	struct app *app = cluster_app(c, m->channel);
+	unsigned n = app ? directory_count_own(c->directory, app, m->channel->name, true) : 0;
+	char text[STR_U64_SIZE];
+
+	str_u64(text, n);
+	follow_set_info(m, sv(text));
+	m->is_here = n > 0;
+	m->counted_at = clock_mono();
+	follow_enqueue(&c->follow, m);
+}
+
+/* The first and the last subscription are reported at once, what is between them from time to time.
+ */
+static void cluster_take_count(struct cluster *c, const struct inbox_item *item)
+{
+	struct followed *of = follow_get(&c->follow, item->app, item->channel);
+	struct own_member *m = follow_member(of, SV(""));
+	struct app *app = cluster_app(c, of);
+	usec_t now = clock_mono();
+
+	if (app && m->is_here && m->counted_at + COUNT_US > now &&
+	    directory_count_own(c->directory, app, of->name, false))
+		follow_delay(&c->follow, m, now + COUNT_US);
+	else
+		cluster_count(c, m);
+}
+
 static void cluster_take_report(struct cluster *c, const struct inbox_item *item)
 {
 	struct followed *of;
 	struct own_member *m;
 
+	if (item->report == MEMBER_COUNTED) {
+		cluster_take_count(c, item);
+		return;
+	}
 	if (item->report == MEMBER_WATCHED || item->report == MEMBER_UNWATCHED) {
 		cluster_take_watch(c, item);
 		return;
@@ -298,13 +357,14 @@ static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
 			continue;
 		}
 		follow_set_registered(&c->follow, m, m->is_here);
-		if (m->is_here)
+		if (m->is_here && *m->user_id)
 			follow_set_info(m, change.info);
-		if (change.outcome == CHANGE_NONE) {
+		if (change.outcome == CHANGE_NONE && *m->user_id) {
 			follow_compare(&c->follow, m->channel, change.version);
 			continue;
 		}
-		cluster_publish(c, m->channel->app, m->channel->name, &change);
+		if (change.outcome != CHANGE_NONE)
+			cluster_publish(c, m->channel->app, m->channel->name, &change);
 		cluster_apply(c, m->channel, &change);
 	}
 }
@@ -460,10 +520,13 @@ static enum pg_fault cluster_reap(struct cluster *c, struct pg_connection *conn)
 	for (int row = 0; row < pg_answer_rows(&a); row++) {
 		struct str_view app = pg_answer_view(&a, row, 0), name = pg_answer_view(&a, row, 1);
 		struct followed *of = follow_find(&c->follow, app, name);
-		const struct change change = { .outcome = CHANGE_REMOVED,
-					       .before = (uint64_t)pg_answer_int(&a, row, 3),
-					       .version = (uint64_t)pg_answer_int(&a, row, 4),
-					       .user_id = pg_answer_view(&a, row, 2) };
+		const struct change change = {
+			.outcome = change_outcome_of(pg_answer_view(&a, row, 3)),
+			.before = (uint64_t)pg_answer_int(&a, row, 4),
+			.version = (uint64_t)pg_answer_int(&a, row, 5),
+			.user_id = pg_answer_view(&a, row, 2),
+			.info = pg_answer_view(&a, row, 6),
+		};
 
 		cluster_publish(c, app, name, &change);
 		if (of)
@@ -495,8 +558,10 @@ static enum pg_fault cluster_compare(struct cluster *c, struct pg_connection *co
 		a = (struct pg_answer){ 0 };
 		if (n)
 			fault = step_versions(&c->step, conn, &a);
-		for (unsigned i = 0; fault == PG_FINE && i < n; i++)
+		for (unsigned i = 0; fault == PG_FINE && i < n; i++) {
 			follow_compare(&c->follow, list[i], (uint64_t)pg_answer_int(&a, (int)i, 0));
+			cluster_set_count(c, list[i], (unsigned)pg_answer_int(&a, (int)i, 1));
+		}
 	} while (fault == PG_FINE && n == STEP_CHANNELS);
 	pg_answer_release(&a);
 	return fault == PG_FINE ? fault : cluster_on_fault(c, conn, fault);
@@ -508,6 +573,7 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 {
 	enum pg_fault fault = PG_FINE;
 	usec_t now = clock_mono();
+	struct own_member *due;
 
 	if (now < c->retry_at || !atomic_load(bus_node_number(c->bus))) {
 		*until = now < c->retry_at ? c->retry_at : now + RETRY_US;
@@ -515,6 +581,8 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 	}
 	if (c->registrations != bus_registrations(c->bus))
 		fault = cluster_begin(c, conn);
+	while ((due = follow_take_due(&c->follow, now)))
+		cluster_count(c, due);
 	if (fault == PG_FINE)
 		fault = cluster_step(c, conn);
 	if (fault == PG_FINE)
@@ -528,6 +596,8 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 	if (fault == PG_FINE && now >= c->compare_at)
 		fault = cluster_compare(c, conn);
 	*until = c->reap_at < c->compare_at ? c->reap_at : c->compare_at;
+	if (c->follow.delayed && c->follow.delayed->counted_at < *until)
+		*until = c->follow.delayed->counted_at;
 	if (c->follow.first || c->follow.to_read)
 		*until = c->retry_at;
 	return fault;

@@ -167,9 +167,50 @@ struct own_member *follow_dequeue(struct follow *f)
 	return m;
 }
 
+void follow_delay(struct follow *f, struct own_member *m, int64_t due)
+{
+	if (m->is_delayed)
+		return;
+	m->is_delayed = true;
+	m->counted_at = due;
+	m->next_delayed = NULL;
+	if (f->delayed)
+		f->delayed_last->next_delayed = m;
+	else
+		f->delayed = m;
+	f->delayed_last = m;
+}
+
+struct own_member *follow_take_due(struct follow *f, int64_t now)
+{
+	struct own_member *m = f->delayed;
+
+	if (!m || m->counted_at > now)
+		return NULL;
+	f->delayed = m->next_delayed;
+	m->is_delayed = false;
+	return m;
+}
+
+/* Walks the list: a member that is deleted is seldom in it. */
+static void follow_undelay(struct follow *f, struct own_member *m)
+{
+	struct own_member **at = &f->delayed, *before = NULL;
+
+	if (!m->is_delayed)
+		return;
+	for (; *at != m; at = &(*at)->next_delayed)
+		before = *at;
+	*at = m->next_delayed;
+	if (f->delayed_last == m)
+		f->delayed_last = before;
+	m->is_delayed = false;
+}
+
 void follow_delete_member(struct follow *f, struct own_member *m)
 {
 	follow_unqueue(f, m);
+	follow_undelay(f, m);
 	follow_set_registered(f, m, false);
 	map_del(&m->channel->own, sv(m->user_id));
 	follow_free_member(m);

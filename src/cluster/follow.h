@@ -33,20 +33,24 @@ struct own_waiter {
 
 struct own_member {
 	struct followed *channel;
-	char *user_id;
-	char *info;	    /* JSON text; empty when absent */
+	char *user_id;	    /* empty: the subscriptions of this node to the channel */
+	char *info;	    /* JSON text, empty when absent; or the number of subscriptions */
 	unsigned max;	    /* members of the channel; 0: no limit */
 	bool is_here;	    /* it has a connection, or a grace, on this node */
 	bool is_registered; /* the database has a row of it, as far as this node knows */
 	bool is_queued;	    /* the next calls report it */
 	struct own_waiter *waiters;
 	struct own_member *next, *prev; /* in the queue */
+	int64_t counted_at;		/* mono: subscriptions were reported */
+	bool is_delayed;		/* in the list of those that are reported later */
+	struct own_member *next_delayed;
 };
 
 struct follow {
 	struct map channels;		 /* key -> struct followed */
 	struct own_member *first, *last; /* the queue */
 	struct followed *to_read;
+	struct own_member *delayed, *delayed_last; /* counts, in the order of their time */
 	size_t n_registered;
 };
 
@@ -69,6 +73,11 @@ void follow_delete_member(struct follow *f, struct own_member *m);
 void follow_enqueue(struct follow *f, struct own_member *m);
 /* Takes the first one from the queue; NULL: it is empty. */
 struct own_member *follow_dequeue(struct follow *f) MUSTCHECK;
+
+/* Puts a count at the end of the list of those that are reported later, once. */
+void follow_delay(struct follow *f, struct own_member *m, int64_t due);
+/* The first one that is due now; NULL: there is none. */
+struct own_member *follow_take_due(struct follow *f, int64_t now) MUSTCHECK;
 
 /* The members of the channel are to be read again. */
 void follow_read_later(struct follow *f, struct followed *c);

@@ -41,7 +41,8 @@ enum pg_fault step_prepare(struct pg_connection *c)
 		{ "roster",
 		  "SELECT r.at, r.version, r.user_id, r.info FROM cluster_roster($1, $2) r", 2,
 		  names },
-		{ "versions", "SELECT * FROM cluster_versions($1, $2)", 2, names },
+		{ "versions", "SELECT v.version, v.subscriptions FROM cluster_versions($1, $2) v",
+		  2, names },
 	};
 	usec_t deadline = clock_mono() + QUERY_US;
 	enum pg_fault fault = PG_FINE;
@@ -157,7 +158,7 @@ enum pg_fault step_count(struct pg_connection *c, unsigned node, struct pg_answe
 enum pg_fault step_reap(struct pg_connection *c, struct pg_answer *out)
 {
 	const struct pg_query q = {
-		.sql = "SELECT r.app, r.channel, r.user_id, r.before, r.version "
+		.sql = "SELECT r.app, r.channel, r.user_id, r.outcome, r.before, r.version, r.info "
 		       "FROM cluster_reap(" REAP_ROWS ") r"
 	};
 

@@ -34,7 +34,7 @@ enum pg_fault step_run(struct step *s, struct pg_connection *c, unsigned node,
 /* Index, version, user id, info.  User id is NULL for a channel without members. */
 enum pg_fault step_read(struct step *s, struct pg_connection *c, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);
-/* The version of each channel. */
+/* Version and subscriptions of each channel. */
 enum pg_fault step_versions(struct step *s, struct pg_connection *c, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);
 /* Application, channel, user id: what the database has of this node. */
@@ -43,6 +43,7 @@ enum pg_fault step_register(struct pg_connection *c, unsigned node, struct pg_an
 /* How many members it has of this node. */
 enum pg_fault step_count(struct pg_connection *c, unsigned node, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);
-/* Application, channel, user id, version before, version: members of a node that has ended. */
+/* Application, channel, user id, outcome, version before, version, info: of a node that has ended.
+ */
 enum pg_fault step_reap(struct pg_connection *c, struct pg_answer *out) MUSTCHECK RUNS_ON(on_db);
 #endif

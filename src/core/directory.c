@@ -60,7 +60,9 @@ struct dchannel {
 	bool is_internal; /* not visible by the API, and its members have no limit */
 	bool is_known OWNED_BY(shard_held); /* see directory_set_known() */
 	unsigned n_subscriptions OWNED_BY(shard_held);
-	uint64_t worker_mask OWNED_BY(shard_held); /* workers with subscribers */
+	unsigned n_others OWNED_BY(shard_held);	     /* on other nodes */
+	bool is_count_reported OWNED_BY(shard_held); /* MEMBER_COUNTED, and not taken since */
+	uint64_t worker_mask OWNED_BY(shard_held);   /* workers with subscribers */
 	struct presence presence OWNED_BY(shard_held);
 	struct channel_cache cache OWNED_BY(shard_held);
 	usec_t count_sent_at OWNED_BY(shard_held);  /* monotonic, of the last count */
@@ -311,7 +313,7 @@ static void dchannel_report_locked(struct directory *d, const struct dchannel *c
 				.app = c->app,
 				.channel = channel_key_name(c->key),
 				.user_id = user_id,
-				.count = c->n_subscriptions,
+				.count = c->n_subscriptions + c->n_others,
 				.waited = waited };
 
 	if (!c->is_internal && !c->traits.is_user)
@@ -339,7 +341,8 @@ static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s,
 	      c->app->webhooks.watched & 1U << WEBHOOK_SUBSCRIPTION_COUNT) ||
 	    c->is_internal || !dchannel_has_count(c->traits))
 		return 0;
-	c->is_count_due = c->n_subscriptions > COUNT_FEW && now - c->count_sent_at < COUNT_EVERY;
+	c->is_count_due = c->n_subscriptions + c->n_others > COUNT_FEW &&
+			  now - c->count_sent_at < COUNT_EVERY;
 	dchannel_note_timed_locked(s, c, was_timed);
 	if (c->is_count_due || !c->n_subscriptions)
 		return 0;
@@ -348,7 +351,7 @@ static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s,
 	if (!c->app->subscription_count)
 		return 0;
 	strbuf_init(&b, 160);
-	frame_subscription_count(&b, channel_key_name(c->key), c->n_subscriptions);
+	frame_subscription_count(&b, channel_key_name(c->key), c->n_subscriptions + c->n_others);
 	return dchannel_post_text_locked(d, s, c, &b, 0);
 }
 
@@ -376,6 +379,18 @@ static void dchannel_report_member_locked(struct directory *d, const struct dcha
 	r.app = c->app;
 	r.channel = channel_key_name(c->key);
 	d->report_member(d->member_ctx, &r);
+}
+
+/* In a cluster: this node's number of subscriptions changed. */
+static void dchannel_report_count_locked(struct directory *d, struct dchannel *c, bool is_first)
+	NEEDS_LOCK(shard_held)
+{
+	if (!d->report_member || c->is_internal || c->traits.is_user)
+		return;
+	if (c->is_count_reported && c->n_subscriptions && !is_first)
+		return;
+	c->is_count_reported = true;
+	dchannel_report_member_locked(d, c, (struct member_report){ .kind = MEMBER_COUNTED });
 }
 
 /* The user has no connection here any more.  waited: since the last one was lost.  Returns the
@@ -524,6 +539,7 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
 	if (d->report_member)
 		j->is_new_member = false;
+	dchannel_report_count_locked(d, c, c->n_subscriptions == 1);
 	j->is_unknown = d->report_member && !c->is_known;
 	c->per_worker[j->worker]++;
 	c->worker_mask |= UINT64_C(1) << j->worker;
@@ -595,6 +611,7 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c) {
 		c->n_subscriptions--;
+		dchannel_report_count_locked(d, c, false);
 		if (--c->per_worker[l->worker] == 0)
 			c->worker_mask &= ~(UINT64_C(1) << l->worker);
 		if (l->traits.is_presence)
@@ -766,6 +783,44 @@ char **directory_other_members(struct directory *d, const struct app *app, struc
 	map_release(&known);
 	msgbuf_unref(key);
 	return others;
+}
+
+unsigned directory_count_own(struct directory *d, const struct app *app, struct str_view channel,
+			     bool is_taken)
+{
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(key)));
+	struct dchannel *c;
+	unsigned n = 0;
+
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (c) {
+		n = c->n_subscriptions;
+		c->is_count_reported &= !is_taken;
+	}
+	shard_unlock(s);
+	msgbuf_unref(key);
+	return n;
+}
+
+void directory_count_others(struct directory *d, const struct app *app, struct str_view channel,
+			    unsigned n)
+{
+	struct msgbuf *key = channel_key_new(app, channel);
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(key)));
+	struct dchannel *c;
+	uint64_t wake = 0;
+
+	shard_lock(s);
+	c = map_get(&s->channels, msgbuf_view(key));
+	if (c && c->n_others != n) {
+		c->n_others = n;
+		wake = dchannel_send_count_locked(d, s, c, clock_mono());
+	}
+	shard_unlock(s);
+	worker_messages_wake(&d->messages, wake);
+	msgbuf_unref(key);
 }
 
 void directory_post_joined(struct directory *d, unsigned worker, uint64_t token, bool is_full)
@@ -1032,8 +1087,8 @@ void directory_channel_info(struct directory *d, const struct app *app, struct s
 	shard_lock(s);
 	c = map_find(&s->channels, msgbuf_view(key), hash);
 	if (c) {
-		out->is_occupied = c->n_subscriptions > 0;
-		out->subscription_count = c->n_subscriptions;
+		out->subscription_count = c->n_subscriptions + c->n_others;
+		out->is_occupied = out->subscription_count > 0;
 		out->user_count = c->presence.n_shown;
 	}
 	if (c && channel_cache_is_fresh(&c->cache, now)) {
@@ -1062,7 +1117,7 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 			if (c->n_subscriptions && !c->is_internal && !c->traits.is_user &&
 			    c->app->runtime == app->runtime &&
 			    sv_starts_with(channel_key_name(c->key), prefix))
-				fn(ctx, channel_key_name(c->key), c->n_subscriptions,
+				fn(ctx, channel_key_name(c->key), c->n_subscriptions + c->n_others,
 				   c->presence.n_shown);
 		shard_unlock(s);
 	}

@@ -65,6 +65,7 @@ enum member_report_kind {
 	MEMBER_JOINED,	  /* the user has its first connection, or is back with another info */
 	MEMBER_LEFT,	  /* it has none any more, and its grace has ended */
 	MEMBER_WAITS,	  /* only token is new */
+	MEMBER_COUNTED,	  /* the channel's number of subscriptions changed: directory_count_own() */
 	MEMBER_WATCHED,	  /* channel is one of users_watch(): it has its first subscription */
 	MEMBER_UNWATCHED, /* and the last one has ended */
 };
@@ -175,6 +176,13 @@ enum presence_change directory_drop_member(struct directory *d, struct app *app,
 /* The members that are not among who[0] to who[n - 1]; the caller frees the array and each id. */
 char **directory_other_members(struct directory *d, const struct app *app, struct str_view channel,
 			       const struct directory_member *who, size_t n) MUSTCHECK;
+/* The subscriptions to the channel on this node.  is_taken: MEMBER_COUNTED is reported when it
+ * changes again; before, only the first and the last one are. */
+unsigned directory_count_own(struct directory *d, const struct app *app, struct str_view channel,
+			     bool is_taken);
+/* The subscriptions to the channel on other nodes. */
+void directory_count_others(struct directory *d, const struct app *app, struct str_view channel,
+			    unsigned n);
 /* The subscription with the token does not wait any more; is_full: it is refused, because the
  * channel has too many members. */
 void directory_post_joined(struct directory *d, unsigned worker, uint64_t token, bool is_full);
@@ -232,6 +240,8 @@ void directory_cache_put(struct directory *d, struct app *app, struct str_view c
 
 /* ---- queries ---- */
 
+/* In a cluster: with the other nodes' subscriptions and members, if this node has a subscription.
+ */
 struct channel_info {
 	bool is_occupied;
 	unsigned subscription_count;

@@ -272,6 +272,8 @@ describe('users who are signed in', { concurrency: 2 }, () => {
 		const wire = await on.connect();
 		wire.sendSignin({ id, ...watch && { watchlist: watch } });
 		await wire.next({ event: 'pusher:signin_success' });
+		await waitFor(async () => (await on.query('SELECT FROM cluster_members WHERE channel = $1', [`!user-${id}`])).length,
+			'other nodes know the user');
 		return wire;
 	};
 
@@ -303,5 +305,66 @@ describe('users who are signed in', { concurrency: 2 }, () => {
 		await nodes[1].kill();
 		await waitFor(() => watchlist(watcher).u.length === 2, 'the user is offline');
 		assert.deepEqual(watchlist(watcher).u, ['online', 'offline']);
+	});
+});
+
+describe('subscriptions', { concurrency: 2 }, () => {
+	const get = async (on, path) => {
+		const [name, search] = path.split('?');
+		return (await on.api().get(name, Object.fromEntries(new URLSearchParams(search)))).json;
+	};
+	const subscribe = async (on, channel) => {
+		const wire = await on.connect();
+		await wire.subscribe(channel);
+		return wire;
+	};
+	const counts = (wire) => wire.all({ event: 'pusher_internal:subscription_count' })
+		.map((frame) => JSON.parse(frame.data).subscription_count);
+
+	test('are counted over all nodes: in frames, lists, attributes and the answers to publishes', async (t) => {
+		const nodes = await startNodes(t, 3);
+		const wires = [await subscribe(nodes[0], 'c'), await subscribe(nodes[0], 'c'), await subscribe(nodes[1], 'c')];
+		await subscribe(nodes[1], 'other');
+		await join(nodes[0], 'u1');
+		await join(nodes[1], 'u1');
+		await join(nodes[1], 'u2');
+		await waitFor(() => wires.every((wire) => counts(wire).at(-1) === 3), 'the count of all nodes');
+		for (const one of nodes) {
+			await waitFor(async () => {
+				const { channels } = await get(one, '/channels?info=subscription_count');
+				return channels.c?.subscription_count === 3 && channels[CHANNEL]?.subscription_count === 3;
+			}, 'the sums');
+			assert.deepEqual(Object.keys((await get(one, '/channels')).channels).sort(), ['c', 'other', CHANNEL].sort());
+			assert.deepEqual(await get(one, '/channels?filter_by_prefix=presence-&info=user_count'),
+				{ channels: { [CHANNEL]: { user_count: 2 } } });
+			assert.deepEqual(await get(one, `/channels/${CHANNEL}?info=user_count,subscription_count`),
+				{ occupied: true, user_count: 2, subscription_count: 3 });
+			assert.deepEqual(await get(one, '/channels/none'), { occupied: false });
+			assert.deepEqual((await get(one, `/channels/${CHANNEL}/users`)).users.map((user) => user.id).sort(), ['u1', 'u2']);
+			const published = await one.api().post('/events', { name: 'E', data: '{}', channels: [CHANNEL, 'c', 'none'],
+				info: 'user_count,subscription_count' });
+			assert.deepEqual(published.json.channels, { [CHANNEL]: { user_count: 2, subscription_count: 3 },
+				c: { subscription_count: 3 }, none: { subscription_count: 0 } });
+			const batch = await one.api().post('/batch_events', { batch: [{ name: 'E', data: '{}', channel: 'none' },
+				{ name: 'E', data: '{}', channel: 'c', info: 'subscription_count' }] });
+			assert.deepEqual(batch.json, { batch: [{}, { subscription_count: 3 }] });
+		}
+		await wires[2].close();
+		await waitFor(async () => (await get(nodes[2], '/channels/c?info=subscription_count')).subscription_count === 2,
+			'the sum without it');
+		await waitFor(() => counts(wires[0]).at(-1) === 2, 'the count without it');
+		await wires[0].close();
+		await wires[1].close();
+		await waitFor(async () => !(await get(nodes[2], '/channels/c')).occupied, 'no node has subscribers');
+	});
+
+	test('of a killed node count until its lease has ended', async (t) => {
+		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 2000 } });
+		const wire = await subscribe(nodes[0], 'c');
+		for (const channel of ['c', 'd']) await subscribe(nodes[1], channel);
+		await waitFor(() => counts(wire).at(-1) === 2, 'the count of both nodes');
+		await nodes[1].kill();
+		await waitFor(() => counts(wire).at(-1) === 1, 'the count of one');
+		await waitFor(async () => !(await get(nodes[0], '/channels/d')).occupied, 'the other channel is vacated');
 	});
 });
