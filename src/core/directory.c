@@ -330,9 +330,10 @@ static void dchannel_changed_locked(struct directory *d, const struct dchannel *
 		d->channel_changed(d->channel_ctx, c->app, channel_key_name(c->key), is_wanted);
 }
 
-/* The number of subscriptions changed.  Returns the workers to wake. */
+/* The number of subscriptions changed; is_own: on this node, which reports that to webhooks.
+ * Returns the workers to wake. */
 static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct dchannel *c,
-					   usec_t now) NEEDS_LOCK(shard_held)
+					   usec_t now, bool is_own) NEEDS_LOCK(shard_held)
 {
 	bool was_timed = dchannel_is_timed_locked(c);
 	struct strbuf b;
@@ -347,7 +348,8 @@ static uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s,
 	if (c->is_count_due || !c->n_subscriptions)
 		return 0;
 	c->count_sent_at = now;
-	dchannel_report_locked(d, c, WEBHOOK_SUBSCRIPTION_COUNT, SV(""), 0);
+	if (is_own)
+		dchannel_report_locked(d, c, WEBHOOK_SUBSCRIPTION_COUNT, SV(""), 0);
 	if (!c->app->subscription_count)
 		return 0;
 	strbuf_init(&b, 160);
@@ -545,7 +547,7 @@ static int directory_join_locked(struct directory *d, struct shard *s, struct di
 	c->worker_mask |= UINT64_C(1) << j->worker;
 	if (!j->is_waiting)
 		directory_read_join_locked(d, s, c, j);
-	*wake |= dchannel_send_count_locked(d, s, c, clock_mono());
+	*wake |= dchannel_send_count_locked(d, s, c, clock_mono(), true);
 	return 0;
 }
 
@@ -624,7 +626,7 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 				dchannel_report_member_locked(
 					d, c, (struct member_report){ .kind = MEMBER_UNWATCHED });
 		}
-		wake |= dchannel_send_count_locked(d, s, c, now);
+		wake |= dchannel_send_count_locked(d, s, c, now, true);
 		dchannel_prune_locked(s, c);
 	}
 	shard_unlock(s);
@@ -679,7 +681,7 @@ static uint64_t directory_tick_timed_locked(struct directory *d, struct shard *s
 	for (size_t i = 0; i < n; i++) {
 		c = timed[i];
 		if (c->is_count_due)
-			wake |= dchannel_send_count_locked(d, s, c, now);
+			wake |= dchannel_send_count_locked(d, s, c, now, true);
 		if (c->cache.event && !channel_cache_is_fresh(&c->cache, now)) {
 			channel_cache_clear(&c->cache);
 			dchannel_note_timed_locked(s, c, true);
@@ -816,7 +818,7 @@ void directory_count_others(struct directory *d, const struct app *app, struct s
 	c = map_get(&s->channels, msgbuf_view(key));
 	if (c && c->n_others != n) {
 		c->n_others = n;
-		wake = dchannel_send_count_locked(d, s, c, clock_mono());
+		wake = dchannel_send_count_locked(d, s, c, clock_mono(), false);
 	}
 	shard_unlock(s);
 	worker_messages_wake(&d->messages, wake);
@@ -1123,21 +1125,32 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 	}
 }
 
-void directory_each_member(struct directory *d, const struct app *app, struct str_view channel,
-			   void (*fn)(void *ctx, struct str_view user_id), void *ctx)
+static void directory_walk_members(struct directory *d, struct msgbuf *key,
+				   void (*fn)(void *ctx, struct str_view user_id), void *ctx,
+				   bool is_own)
 {
-	struct msgbuf *key = channel_key_new(app, channel);
-	uint64_t hash = hash_bytes(msgbuf_view(key));
-	struct shard *s = shard_of(d, hash);
+	struct shard *s = shard_of(d, hash_bytes(msgbuf_view(key)));
 	struct dchannel *c;
 	struct presence_user *m;
 	size_t at = 0;
 
 	shard_lock(s);
-	c = map_find(&s->channels, msgbuf_view(key), hash);
+	c = map_get(&s->channels, msgbuf_view(key));
 	while (c && (m = map_next(&c->presence.members, &at)))
-		if (m->is_shown)
+		if (is_own ? m->connections || m->leaving_at : m->is_shown)
 			fn(ctx, sv(m->user_id));
 	shard_unlock(s);
 	msgbuf_unref(key);
+}
+
+void directory_each_member(struct directory *d, const struct app *app, struct str_view channel,
+			   void (*fn)(void *ctx, struct str_view user_id), void *ctx)
+{
+	directory_walk_members(d, channel_key_new(app, channel), fn, ctx, false);
+}
+
+void directory_each_own_member(struct directory *d, const struct app *app, struct str_view channel,
+			       void (*fn)(void *ctx, struct str_view user_id), void *ctx)
+{
+	directory_walk_members(d, channel_key_new(app, channel), fn, ctx, true);
 }

@@ -264,4 +264,7 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 /* The same for each member of a presence channel. */
 void directory_each_member(struct directory *d, const struct app *app, struct str_view channel,
 			   void (*fn)(void *ctx, struct str_view user_id), void *ctx);
+/* The same for users who have a connection, or a grace, on this node. */
+void directory_each_own_member(struct directory *d, const struct app *app, struct str_view channel,
+			       void (*fn)(void *ctx, struct str_view user_id), void *ctx);
 #endif
