@@ -89,7 +89,8 @@ static void on_channels(void *ctx, const struct pg_answer *a)
 		list_channel(&l, pg_answer_view(a, row, 0), (unsigned)pg_answer_int(a, row, 1),
 			     (unsigned)pg_answer_int(a, row, 2));
 	if (a->rc)
-		directory_each_channel(up->services->directory, up->app, sv(up->channel), list_channel, &l);
+		directory_each_channel(up->services->directory, up->app, sv(up->channel),
+				       list_channel, &l);
 	strbuf_add_str(&l.b, "}}");
 	call_reply_json(up->r, 200, &l.b);
 	lookup_free(up);
@@ -247,8 +248,8 @@ static void on_users(void *ctx, const struct pg_answer *a)
 	for (int row = 0; !a->rc && row < pg_answer_rows(a); row++)
 		channels_list_user(&l, pg_answer_view(a, row, 0));
 	if (a->rc)
-		directory_each_member(up->services->directory, up->app, sv(up->channel), channels_list_user,
-				      &l);
+		directory_each_member(up->services->directory, up->app, sv(up->channel),
+				      channels_list_user, &l);
 	strbuf_add_str(&l.b, "]}");
 	call_reply_json(up->r, 200, &l.b);
 	lookup_free(up);
