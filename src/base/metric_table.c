@@ -95,7 +95,8 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	[METRIC_BUS_NODES] = { GAUGE("bus_nodes"),
 	  .help = "Other nodes of the cluster that have a lease." },
 	[METRIC_BUS_SENT] = { COUNTER("bus_sent_total"),
-	  .help = "Client events and events of durability none that were sent to the other nodes." },
+	  .help = "Client events, events of durability none and changes of members that were sent to "
+		  "the other nodes." },
 	[METRIC_BUS_RECEIVED] = { COUNTER("bus_received_total"),
 	  .help = "Those that were received from other nodes." },
 	[METRIC_BUS_NOTIFICATIONS] = { COUNTER("bus_notifications_total"),
