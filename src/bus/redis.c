@@ -141,7 +141,9 @@ static bool redis_publish_message(struct redis *r, struct str_view text)
 	strbuf_init(&key, m.channel.len + 128);
 	strbuf_addf(&payload, VERSION_WORD " %llu M ", (unsigned long long)r->sender);
 	strbuf_add_sv(&payload, text);
-	if (m.channel.len) {
+	/* Changes of members also concern nodes with watchers only, which are on another channel.
+	 */
+	if (m.channel.len && m.kind != BUS_MEMBER) {
 		strbuf_addf(&key, "%.*s:%.*s", SV_ARG(m.app), SV_ARG(m.channel));
 		partition = redis_partition(strbuf_view(&key));
 		redis_add_name(r, &name, strbuf_view(&key), partition);
@@ -306,7 +308,7 @@ static void redis_on_subscribed(struct redis *r, struct redis_channel *ch)
 {
 	redis_channels_confirm(&r->channels, ch);
 	if (strcmp(ch->name, r->nodes_name) == 0) {
-		bus_receivers_log(r->conf.receivers);
+		bus_receivers_begin(r->conf.receivers);
 		redis_join(r);
 		redis_servers_flush(&r->servers);
 	}

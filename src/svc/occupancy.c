@@ -34,7 +34,7 @@ static void occupancy_query(struct pg_pool *p, const struct app *app,
 {
 	char *what = sv_dup(q->what);
 	const char *values[] = { app->id, what };
-	const struct pg_call call = { q->statement, 2, values, { app->runtime->number, 0 } };
+	const struct pg_call call = { q->statement, 2, values, { .app = app->runtime->number } };
 
 	pg_pool_call(p, &call, q->done, q->ctx);
 	free(what);
