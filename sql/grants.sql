@@ -42,7 +42,7 @@ GRANT INSERT (event_id, channel, event_type, payload, exclude_socket, app)
 
 -- Look: what was published, and to how many sockets it went.
 GRANT SELECT ON realtime_events, realtime_deliveries, realtime_event_report, log_partitions,
-	relay_cursor, watches TO :"role";
+	node_cursor, watches TO :"role";
 GRANT SELECT (epoch, horizon) ON log_meta TO :"role";
 GRANT EXECUTE ON FUNCTION event_report(text), lock_key(text), log_horizon() TO :"role";
 

@@ -112,7 +112,7 @@ BEGIN
 	IF current_setting('scopewire.origin', true) = 'sync' THEN
 		NEW.origin := 'sync';
 	END IF;
-	-- First a transaction id, then the check of the lock: relay_unclaim() relies on it.
+	-- First a transaction id, then the check of the lock: drainer_release() relies on it.
 	-- NOTIFY serializes all commits: not while a daemon polls.
 	IF (CASE WHEN pg_current_xact_id() IS NOT NULL
 		      AND pg_try_advisory_lock_shared(lock_key('polling'))

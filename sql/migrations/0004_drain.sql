@@ -5,28 +5,28 @@
 -- checks whether it is free, and has a transaction id before it checks.  So a daemon that released
 -- it knows when all that relied on it have ended: when no transaction older than that moment runs.
 
-CREATE TABLE relay_cursor (
+CREATE TABLE node_cursor (
 	node text PRIMARY KEY,
 	epoch text NOT NULL,
 	serial bigint NOT NULL,
 	at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE relay_cursor IS
+COMMENT ON TABLE node_cursor IS
 	'The position of each node: up to where it delivered the log to its sockets. Written '
 	'about once a second.';
-COMMENT ON COLUMN relay_cursor.serial IS
+COMMENT ON COLUMN node_cursor.serial IS
 	'The last serial that the node delivered.';
-COMMENT ON COLUMN relay_cursor.at IS
+COMMENT ON COLUMN node_cursor.at IS
 	'When the row was written; a row of more than ten minutes ago is of a node that is not '
 	'running.';
 
-CREATE FUNCTION log_handed_on() RETURNS bigint
+CREATE FUNCTION log_delivered() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT min(r.serial) FROM relay_cursor r JOIN log_meta m ON r.epoch = m.epoch
+	SELECT min(r.serial) FROM node_cursor r JOIN log_meta m ON r.epoch = m.epoch
 	WHERE r.at > now() - interval '10 min'
 $$;
-COMMENT ON FUNCTION log_handed_on IS
+COMMENT ON FUNCTION log_delivered IS
 	'The serial up to which all running nodes have delivered the log; NULL when none is '
 	'running. A node that did not write its position for ten minutes is not running.';
 
@@ -157,16 +157,16 @@ COMMENT ON FUNCTION drain_begin IS
 	'Called when a daemon connects: the drainer searches from the first pending event '
 	'again, whatever drain_mark has.';
 
-CREATE FUNCTION relay_claim() RETURNS boolean
+CREATE FUNCTION drainer_claim() RETURNS boolean
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT pg_try_advisory_lock(lock_key('polling'))
 $$;
-COMMENT ON FUNCTION relay_claim IS
+COMMENT ON FUNCTION drainer_claim IS
 	'The session polls from now on, so that transactions which publish need not notify. '
 	'False when the lock is not free: try again.';
 
-CREATE FUNCTION relay_unclaim() RETURNS xid8
+CREATE FUNCTION drainer_release() RETURNS xid8
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -174,17 +174,17 @@ BEGIN
 	RETURN pg_current_xact_id();
 END
 $$;
-COMMENT ON FUNCTION relay_unclaim IS
-	'Ends relay_claim(). Transactions that published without a notification have '
+COMMENT ON FUNCTION drainer_release IS
+	'Ends drainer_claim(). Transactions that published without a notification have '
 	'transaction ids below the returned one.';
 
-CREATE FUNCTION relay_may_rest(p_since xid8) RETURNS boolean
+CREATE FUNCTION drainer_may_wait(p_since xid8) RETURNS boolean
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT p_since < pg_snapshot_xmin(pg_current_snapshot())
 $$;
-COMMENT ON FUNCTION relay_may_rest IS
+COMMENT ON FUNCTION drainer_may_wait IS
 	'Whether all transactions with ids below p_since have ended.';
 
-REVOKE EXECUTE ON FUNCTION log_handed_on(), drain_locked(integer), drain(integer),
-	drain_begin(), relay_claim(), relay_unclaim(), relay_may_rest(xid8) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION log_delivered(), drain_locked(integer), drain(integer),
+	drain_begin(), drainer_claim(), drainer_release(), drainer_may_wait(xid8) FROM PUBLIC;

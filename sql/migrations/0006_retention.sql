@@ -47,7 +47,7 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	next_serial CONSTANT bigint := log_next_serial();
-	handed_on CONSTANT bigint := log_handed_on();
+	handed_on CONSTANT bigint := log_delivered();
 	oldest CONSTANT timestamptz := now() - p_max_age_hours * interval '1 hour';
 	part record;
 	newest record;
@@ -76,7 +76,7 @@ COMMENT ON FUNCTION retention_cut IS
 	'delivered. 0 means no limit.';
 
 -- Only whole partitions can be dropped, and a quiet log would not fill one in years.
-CREATE FUNCTION retention_turn(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint)
+CREATE FUNCTION retention_claim(p_max_age_hours bigint, p_max_mib bigint, p_rows bigint)
 RETURNS boolean
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -102,14 +102,14 @@ BEGIN
 	PERFORM log_lock('serials');
 	-- A node that starts reads a limited number of serials back.
 	IF log_next_serial() >= part.upper
-	   OR coalesce(log_handed_on() < log_last_serial(), true) THEN
+	   OR coalesce(log_delivered() < log_last_serial(), true) THEN
 		RETURN false;
 	END IF;
 	PERFORM setval('realtime_events_serial', part.upper - 1);
 	RETURN true;
 END
 $$;
-COMMENT ON FUNCTION retention_turn IS
+COMMENT ON FUNCTION retention_claim IS
 	'Moves the serials to the next partition when the newest one holds an eighth of what is '
 	'kept. p_rows is the size of that partition if it has to be created.';
 
@@ -141,7 +141,7 @@ BEGIN
 	      WHERE p.parent = 'realtime_events' AND NOT p.is_leaving) s
 	WHERE m.horizon < s.lower - 1;
 	IF NOT EXISTS (SELECT FROM log_leaving) THEN
-		PERFORM retention_turn(p_max_age_hours, p_max_mib, p_rows);
+		PERFORM retention_claim(p_max_age_hours, p_max_mib, p_rows);
 		cut := retention_cut(p_max_age_hours, p_max_mib);
 		IF cut IS NOT NULL THEN
 			PERFORM retention_mark(cut);
@@ -191,5 +191,5 @@ COMMENT ON FUNCTION retention_drop IS
 	'uses the log: try again later. waits_s: for how many seconds the partition could not be dropped.';
 
 REVOKE EXECUTE ON FUNCTION retention_cut(bigint, bigint),
-	retention_turn(bigint, bigint, bigint), retention_mark(bigint),
+	retention_claim(bigint, bigint, bigint), retention_mark(bigint),
 	retention_plan(bigint, bigint, bigint), retention_drop(), log_measure(bigint) FROM PUBLIC;

@@ -50,10 +50,10 @@ BEGIN
 		WHEN m.timeline <> line
 			THEN 'the server was promoted or recovered, and it is unknown whether the log '
 			     'is complete'
-		WHEN EXISTS (SELECT FROM relay_cursor r
+		WHEN EXISTS (SELECT FROM node_cursor r
 			     WHERE r.epoch = m.epoch AND r.serial >= next_serial)
 			THEN 'it ends before the last event that was delivered'
-		WHEN coalesce(top, 0) <= m.horizon AND EXISTS (SELECT FROM relay_cursor r
+		WHEN coalesce(top, 0) <= m.horizon AND EXISTS (SELECT FROM node_cursor r
 						  WHERE r.epoch = m.epoch AND r.serial > m.horizon)
 			THEN 'its events are missing'
 	END;

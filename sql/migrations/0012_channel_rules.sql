@@ -484,7 +484,7 @@ COMMENT ON FUNCTION validator_run IS
 	'Calls a function that validates data (sync_validate_with()), read-only, as the role that owns this '
 	'function. fault: why the data is not valid; trouble: an error that has nothing to do with the data.';
 
-CREATE FUNCTION channel_ask(p_app text, p_caller jsonb, p_channel text,
+CREATE FUNCTION channel_evaluate(p_app text, p_caller jsonb, p_channel text,
 			    OUT allowed boolean, OUT trouble text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -516,7 +516,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION channel_ask IS
+COMMENT ON FUNCTION channel_evaluate IS
 	'Evaluates the predicates for a channel, until one allows it. A predicate that fails '
 	'allows nothing and does not stop the others; trouble describes the last failure.';
 
@@ -532,7 +532,7 @@ BEGIN
 	ELSIF p_caller->'asked' ? p_channel THEN
 		RETURN (p_caller->'asked'->>p_channel)::boolean;
 	END IF;
-	SELECT * INTO asked FROM channel_ask(p_app, p_caller, p_channel);
+	SELECT * INTO asked FROM channel_evaluate(p_app, p_caller, p_channel);
 	IF asked.trouble IS NOT NULL THEN
 		RAISE LOG 'scopewire: %', asked.trouble;
 	END IF;
@@ -561,9 +561,9 @@ END
 $$;
 COMMENT ON FUNCTION channel_known IS
 	'Whether the caller may join the channel, or NULL when the daemon has to evaluate predicates '
-	'first: then the call goes on to require_asked().';
+	'first: then the call goes on to require_evaluated().';
 
-CREATE FUNCTION require_asked(p_channels text[]) RETURNS integer
+CREATE FUNCTION require_evaluated(p_channels text[]) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -576,7 +576,7 @@ BEGIN
 	RETURN 0;
 END
 $$;
-COMMENT ON FUNCTION require_asked IS
+COMMENT ON FUNCTION require_evaluated IS
 	'Makes the daemon evaluate predicates for these channels, at most 100 at a time, and '
 	'repeat the call. Returns 0 when there are none.';
 
@@ -592,7 +592,7 @@ LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	IF p_caller ? 'asked' THEN
-		PERFORM require_asked(ARRAY(SELECT c FROM unnest(p_channels) c
+		PERFORM require_evaluated(ARRAY(SELECT c FROM unnest(p_channels) c
 			WHERE channel_known(p_app, p_caller, c) IS NULL));
 	END IF;
 END
@@ -702,7 +702,7 @@ BEGIN
 	ELSIF plain = full_name THEN
 		reason := 'a public channel';
 	ELSIF verdict = 'ask' THEN
-		asked := channel_ask(p_app, p_caller, p_channel);
+		asked := channel_evaluate(p_app, p_caller, p_channel);
 		-- Session locks that a predicate took.  Only sessions of the daemon call this.
 		PERFORM pg_advisory_unlock_all();
 		allowed := asked.allowed;
@@ -757,7 +757,7 @@ REVOKE EXECUTE ON FUNCTION channel_explain(text, jsonb, text),
 	sync_may(text, jsonb, user_key, jsonb, jsonb, boolean), channel_predicate_check(text, integer, text),
 	channel_predicate_run(text, text[], text, text[], text, text, text),
 	validator_run(name, name, jsonb, jsonb, jsonb),
-	channel_predicates_as(name), channel_ask(text, jsonb, text),
+	channel_predicates_as(name), channel_evaluate(text, jsonb, text),
 	channel_authorize(text, jsonb, text) FROM PUBLIC;
 
 -- A role of this name that an administrator made is used from the start.

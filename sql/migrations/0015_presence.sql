@@ -61,7 +61,7 @@ COMMENT ON FUNCTION presence_next IS
 	'The next status: that of a heartbeat; from a socket alone, online when the user was '
 	'offline.';
 
-CREATE FUNCTION presence_tell(p_changed user_presence[], p_channels text[]) RETURNS void
+CREATE FUNCTION presence_broadcast(p_changed user_presence[], p_channels text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -82,7 +82,7 @@ BEGIN
 	AND (a.max_payload_bytes = 0 OR octet_length(brief::text) <= a.max_payload_bytes);
 END
 $$;
-COMMENT ON FUNCTION presence_tell IS
+COMMENT ON FUNCTION presence_broadcast IS
 	'Broadcasts changed statuses. Does not fail because of limits: a payload that is too '
 	'large is shortened.';
 
@@ -197,7 +197,7 @@ BEGIN
 	INTO changed, unread;
 	changed := left_now || changed;
 	IF changed IS NOT NULL THEN
-		PERFORM presence_tell(changed, p_channels);
+		PERFORM presence_broadcast(changed, p_channels);
 	END IF;
 END
 $$;
@@ -227,7 +227,7 @@ BEGIN
 	IF changed IS NULL THEN
 		RETURN 0;
 	END IF;
-	PERFORM presence_tell(changed, p_channels);
+	PERFORM presence_broadcast(changed, p_channels);
 	RETURN cardinality(changed);
 END
 $$;
@@ -365,6 +365,6 @@ COMMENT ON FUNCTION sync_heartbeat IS
 	'presence_beat().';
 
 REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, user_key, text, text, json, json, text, text, boolean, text, boolean, integer, text[]),
-	presence_tell(user_presence[], text[]),
+	presence_broadcast(user_presence[], text[]),
 	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
 	presence_forget_sockets(integer) FROM PUBLIC;

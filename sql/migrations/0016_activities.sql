@@ -324,7 +324,7 @@ BEGIN
 			SELECT c.name, channel_known($1, $11, c.name) AS is_open FROM channels c
 			WHERE c.name IS NOT NULL
 		), asked AS MATERIALIZED (
-			SELECT require_asked(array_agg(k.name) FILTER (WHERE k.is_open IS NULL)) AS n
+			SELECT require_evaluated(array_agg(k.name) FILTER (WHERE k.is_open IS NULL)) AS n
 			FROM known k
 		), opened AS MATERIALIZED (
 			SELECT k.name FROM known k WHERE k.is_open

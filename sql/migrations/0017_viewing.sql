@@ -195,7 +195,7 @@ $$;
 COMMENT ON FUNCTION viewing_of_one IS
 	'A page of the viewers of a resource.';
 
-CREATE FUNCTION viewing_tell(p_app text, p_resource_type text, p_resource_id text,
+CREATE FUNCTION viewing_broadcast(p_app text, p_resource_type text, p_resource_id text,
 			     p_at timestamptz)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -221,7 +221,7 @@ BEGIN
 	WHERE limits.max_channel_bytes = 0 OR octet_length(c.channel) <= limits.max_channel_bytes;
 END
 $$;
-COMMENT ON FUNCTION viewing_tell IS
+COMMENT ON FUNCTION viewing_broadcast IS
 	'Broadcasts the viewers of a resource, as many of them as fit the application''s limit.';
 
 CREATE FUNCTION viewing_settle(p_app text, p_resource_type text, p_resource_id text, p_was text,
@@ -233,7 +233,7 @@ BEGIN
 	WHERE v.app = p_app AND v.resource_type = p_resource_type AND v.resource_id = p_resource_id
 	AND (v.expires_at <= p_at OR v.tab = ANY (p_sockets));
 	IF viewing_state(p_app, p_resource_type, p_resource_id) IS DISTINCT FROM p_was THEN
-		PERFORM viewing_tell(p_app, p_resource_type, p_resource_id, p_at);
+		PERFORM viewing_broadcast(p_app, p_resource_type, p_resource_id, p_at);
 	END IF;
 END
 $$;
@@ -378,7 +378,7 @@ BEGIN
 				'error', jsonb_build_object('code', 'channel_forbidden', 'message',
 					'No rule lets this user join a channel of this resource.')) END);
 	END LOOP;
-	PERFORM require_asked(unasked);
+	PERFORM require_evaluated(unasked);
 	RETURN json_build_object('resources', array_to_json(found), 'next_cursor', NULL);
 END
 $$;
@@ -500,7 +500,7 @@ COMMENT ON FUNCTION viewing_sweep IS
 	'for how many; 500 if tabs of these sockets are left, which another transaction may have locked.';
 
 REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
-	viewing_tell(text, text, text, timestamptz),
+	viewing_broadcast(text, text, text, timestamptz),
 	viewing_settle(text, text, text, text, text[], timestamptz),
 	sync_start_viewing(text, jsonb, text, text, user_key, text, text, integer),
 	sync_stop_viewing(text, jsonb, text, text, user_key, text), viewing_sweep(text[])

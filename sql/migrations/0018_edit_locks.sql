@@ -154,7 +154,7 @@ RETURN p_row.user_id IS NOT NULL AND p_row.expires_at > clock_timestamp();
 COMMENT ON FUNCTION lock_is_held IS
 	'Whether a user holds the lock now.';
 
-CREATE FUNCTION lock_tell(p_action text, p_now_held locks, p_before locks, p_exclude_socket text)
+CREATE FUNCTION lock_broadcast(p_action text, p_now_held locks, p_before locks, p_exclude_socket text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -174,7 +174,7 @@ BEGIN
 		NULL, p_exclude_socket, app);
 END
 $$;
-COMMENT ON FUNCTION lock_tell IS
+COMMENT ON FUNCTION lock_broadcast IS
 	'Broadcasts who holds a lock now. p_before is the previous state.';
 
 CREATE FUNCTION lock_refusal(p_code text, p_message text, p_lock locks, OUT status integer,
@@ -327,7 +327,7 @@ BEGIN
 		l := lock_extend(before, name, p_ttl, p_socket_id);
 	ELSE
 		l := lock_give(before, p_user_id, name, p_ttl, p_socket_id);
-		PERFORM lock_tell('acquired', l, before, p_socket_id);
+		PERFORM lock_broadcast('acquired', l, before, p_socket_id);
 	END IF;
 	status := 200;
 	-- "alone": the caller's connection is the only one that has the lock.  A tab whose first call was
@@ -358,7 +358,7 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 BEGIN
 	PERFORM lock_clear(p_before);
-	PERFORM lock_tell(p_action, NULL, p_before, p_exclude_socket);
+	PERFORM lock_broadcast(p_action, NULL, p_before, p_exclude_socket);
 END
 $$;
 COMMENT ON FUNCTION lock_end IS
@@ -485,7 +485,7 @@ BEGIN
 			found := array_append(found, lock_json(l));
 		END IF;
 	END LOOP;
-	PERFORM require_asked(unasked);
+	PERFORM require_evaluated(unasked);
 	body := json_build_object('locks', array_to_json(found), 'next_cursor', CASE WHEN is_more
 		THEN cursor_make(scope, last.resource_type, last.resource_id, last.field) END);
 END

@@ -435,7 +435,7 @@ COMMENT ON FUNCTION mutation_decide IS
 	'before (is_old), whether the decision is to be recorded (is_final), and the row to '
 	'write (NULL: none).';
 
-CREATE FUNCTION sync_entity_tell(p_batch sync_batch, p_entity sync_entity, p_op text,
+CREATE FUNCTION sync_entity_broadcast(p_batch sync_batch, p_entity sync_entity, p_op text,
 				 p_mutation_id text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -450,7 +450,7 @@ BEGIN
 		NULL, p_batch.exclude_socket, p_entity.app);
 END
 $$;
-COMMENT ON FUNCTION sync_entity_tell IS
+COMMENT ON FUNCTION sync_entity_broadcast IS
 	'Broadcasts the change of a resource.';
 
 -- One statement, and the last one of its transaction: the lock is held for its time and the commit's.
@@ -515,7 +515,7 @@ BEGIN
 	END;
 	entity := d.entity;
 	IF entity.app IS NOT NULL THEN
-		PERFORM sync_entity_tell(p_batch, entity, p_mutation->>'op',
+		PERFORM sync_entity_broadcast(p_batch, entity, p_mutation->>'op',
 					 p_mutation->>'mutation_id');
 	END IF;
 	IF d.is_final AND NOT d.is_old THEN
@@ -560,7 +560,7 @@ COMMENT ON FUNCTION mutations_lock IS
 	'not wait for each other.';
 
 -- Before any lock is taken, so that no other call waits for the predicates.
-CREATE FUNCTION mutations_ask(p_app text, p_caller jsonb, p_mutations jsonb) RETURNS void
+CREATE FUNCTION mutations_evaluate(p_app text, p_caller jsonb, p_mutations jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
@@ -576,7 +576,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION mutations_ask IS
+COMMENT ON FUNCTION mutations_evaluate IS
 	'Has the predicates of all channels of a batch evaluated before anything is written.';
 
 CREATE FUNCTION sync_changes_post(p_app text, p_caller jsonb, p_client_id text, p_user_id user_key,
@@ -597,7 +597,7 @@ DECLARE
 	done record;
 BEGIN
 	IF p_caller ? 'asked' THEN
-		PERFORM mutations_ask(p_app, p_caller, p_mutations);
+		PERFORM mutations_evaluate(p_app, p_caller, p_mutations);
 	END IF;
 	PERFORM mutations_lock(b, p_mutations);
 	FOR m IN
@@ -757,7 +757,7 @@ BEGIN
 			bytes := bytes + coalesce(octet_length(e.data::text), 0);
 		END IF;
 	END LOOP;
-	PERFORM require_asked(unasked);
+	PERFORM require_evaluated(unasked);
 	body := json_build_object('changes', array_to_json(found), 'has_more', is_more,
 		'resync', false, 'since', format('%s:%s:%s', epoch,
 			CASE WHEN is_more THEN last ELSE feed_end END, s.start));
@@ -829,7 +829,7 @@ BEGIN
 			found := array_append(found, sync_version_json(e));
 		END IF;
 	END LOOP;
-	PERFORM require_asked(unasked);
+	PERFORM require_evaluated(unasked);
 	body := json_build_object('versions', array_to_json(found), 'next_cursor',
 		CASE WHEN is_more THEN cursor_make(scope, last.resource_type, last.resource_id) END);
 END
@@ -871,7 +871,7 @@ COMMENT ON FUNCTION sync_prune IS
 	'Deletes mutations and deleted resources that are older than p_days days, at most '
 	'p_most of each. Returns whether there may be more.';
 
-REVOKE EXECUTE ON FUNCTION sync_entity_tell(sync_batch, sync_entity, text, text),
+REVOKE EXECUTE ON FUNCTION sync_entity_broadcast(sync_batch, sync_entity, text, text),
 	sync_validate_with(text, regprocedure, text),
 	mutation_validate(text, jsonb, jsonb, jsonb, jsonb),
 	sync_entities_write(text, sync_entity[]), mutations_lock(sync_batch, jsonb),

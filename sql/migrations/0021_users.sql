@@ -199,7 +199,7 @@ BEGIN
 		gone.location := NULL;
 		gone.previous_status := gone.status;
 		gone.status := 'offline';
-		PERFORM presence_tell(ARRAY[gone], p_channels);
+		PERFORM presence_broadcast(ARRAY[gone], p_channels);
 	END IF;
 	RETURN 1;
 END

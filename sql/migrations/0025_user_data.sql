@@ -188,7 +188,7 @@ BEGIN
 	UPDATE realtime_events e SET payload = '{"erased":true}', payload_is_text = false
 	-- A control row that a node has not read is still needed.
 	FROM unnest(slice.events) s WHERE e.serial = s.serial AND e.id = s.id
-	AND (e.origin <> 'control' OR e.serial <= coalesce(log_handed_on(), e.serial));
+	AND (e.origin <> 'control' OR e.serial <= coalesce(log_delivered(), e.serial));
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN json_build_object('app', app, 'user', user_id, 'removed', NULL, 'events', n,
 		'next', slice.next);

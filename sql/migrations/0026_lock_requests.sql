@@ -127,7 +127,7 @@ BEGIN
 			'field', nullif(l.field, ''), 'lock', lock_json(l), 'socket_id', request.socket_id,
 			'previous', json_build_object('user_id', (own.l).user_id, 'name', (own.l).name,
 						      'token', (own.l).token)), p_app);
-	PERFORM lock_tell('granted', l, own.l, p_socket_id);
+	PERFORM lock_broadcast('granted', l, own.l, p_socket_id);
 	status := 200;
 	body := json_build_object('granted', true, 'lock', lock_json(l));
 END
@@ -196,7 +196,7 @@ BEGIN
 			'resource_type', l.resource_type, 'resource_id', l.resource_id,
 			'field', nullif(l.field, ''), 'lock', lock_json(l), 'token', before.token), p_app);
 	END IF;
-	PERFORM lock_tell(CASE WHEN lock_is_held(before) THEN 'stolen' ELSE 'acquired' END, l, before,
+	PERFORM lock_broadcast(CASE WHEN lock_is_held(before) THEN 'stolen' ELSE 'acquired' END, l, before,
 			  p_socket_id);
 	status := 200;
 	body := json_build_object('stolen', lock_is_held(before), 'lock', lock_json(l));

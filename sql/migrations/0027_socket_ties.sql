@@ -86,7 +86,7 @@ BEGIN
 	SELECT array_agg(u) FILTER (WHERE (u).status <> (u).previous_status), count(*)
 	INTO changed, n FROM up;
 	IF changed IS NOT NULL THEN
-		PERFORM presence_tell(changed, p_channels);
+		PERFORM presence_broadcast(changed, p_channels);
 	END IF;
 	RETURN CASE WHEN EXISTS (SELECT FROM user_presence p WHERE p.sockets <> '{}' AND p.sockets && p_sockets)
 		    THEN 500 ELSE n END;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A function names at most 100 channels at a time (require_asked() in SQL), so the calls that the
- * cache answers at once do not nest deeper.
+ * A function names at most 100 channels at a time (require_evaluated() in SQL), so the calls that
+ * the cache answers at once do not nest deeper.
  */
 #include <errno.h>
 #include "base/log.h"

@@ -166,20 +166,20 @@ static void catch_up_request_page(struct catch_up *u)
 	const struct app_limits *max = &s->app->limits;
 	unsigned bytes = catch_up_cap_bytes(s) / 8;
 	struct page_request *r = page_request_begin(u);
-	struct log_ask a = { .kind = u->stage == STAGE_CACHED ? LOG_ASK_CACHED : LOG_ASK_EVENTS,
-			     .worker = s->hub->conf.worker,
-			     .token = r->token,
-			     .ticket = r->ticket = log_ticket_new(),
-			     .app = s->app,
-			     .channel = catch_up_channel(u),
-			     .epoch = u->since.epoch,
-			     .from = u->read_to,
-			     .to = u->to,
-			     .was = sv(u->was),
-			     .max = u->is_first ? PAGE_FIRST : PAGE_NEXT,
-			     .max_bytes = bytes < PAGE_BYTES ? bytes : PAGE_BYTES,
-			     .cap = u->is_first ? max->max_replay_events : 0,
-			     .max_age_s = max->max_replay_age_s };
+	struct log_request a = { .kind = u->stage == STAGE_CACHED ? LOG_ASK_CACHED : LOG_ASK_EVENTS,
+				 .worker = s->hub->conf.worker,
+				 .token = r->token,
+				 .ticket = r->ticket = log_ticket_new(),
+				 .app = s->app,
+				 .channel = catch_up_channel(u),
+				 .epoch = u->since.epoch,
+				 .from = u->read_to,
+				 .to = u->to,
+				 .was = sv(u->was),
+				 .max = u->is_first ? PAGE_FIRST : PAGE_NEXT,
+				 .max_bytes = bytes < PAGE_BYTES ? bytes : PAGE_BYTES,
+				 .cap = u->is_first ? max->max_replay_events : 0,
+				 .max_age_s = max->max_replay_age_s };
 
 	u->is_first = false;
 	log->ask(log->ctx, &a);

@@ -56,7 +56,7 @@ enum log_ask_kind {
 };
 
 /* All of it is copied, or referenced. */
-struct log_ask {
+struct log_request {
 	enum log_ask_kind kind;
 	unsigned worker;
 	uint64_t token; /* the message with the page has it too */
@@ -78,7 +78,7 @@ struct log_ask {
 
 struct log_reader {
 	/* Returns at once.  Exactly one page is posted later, whatever happens.  Any thread. */
-	void (*ask)(void *ctx, const struct log_ask *a);
+	void (*ask)(void *ctx, const struct log_request *a);
 	void *ctx;
 };
 #endif

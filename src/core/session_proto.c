@@ -25,7 +25,7 @@
 
 #define EXPIRY_NOTICE_S 60    /* before a token expires */
 #define EXPIRIES_MAX	1000  /* in one tick */
-#define EXPIRY_LOOK_S	86400 /* the expiry is checked again by then: the clock may be changed */
+#define EXPIRY_CHECK_S	86400 /* the expiry is checked again by then: the clock may be changed */
 
 static struct log_gate subscriptions_refused = LOG_GATE("subscriptions refused"),
 		       signins_refused = LOG_GATE("sign-ins refused"),
@@ -326,8 +326,8 @@ static void proto_schedule_expiry(struct hub *h, struct granted *g) RUNS_ON(on_w
 	uint64_t at = g->notify_at ? g->notify_at : g->exp + app->token_grace_s;
 	uint64_t now = proto_wall_s(), left = at > now ? at - now : 1;
 
-	if (left > EXPIRY_LOOK_S)
-		left = EXPIRY_LOOK_S;
+	if (left > EXPIRY_CHECK_S)
+		left = EXPIRY_CHECK_S;
 	registry_schedule(&h->registry, g, h->now_s + (uint32_t)left);
 }
 

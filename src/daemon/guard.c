@@ -30,7 +30,7 @@
 
 #define CHECK_US       USEC_PER_SEC
 #define ANSWER_US      (5 * USEC_PER_SEC)
-#define LOOK_MS	       100		  /* how often it looks for the end of another daemon */
+#define CHECK_MS       100		  /* how often it looks for the end of another daemon */
 #define LOST_US	       (5 * USEC_PER_SEC) /* for a busy daemon that connects again */
 #define SAY_US	       (1 * USEC_PER_SEC) /* how long a wait lasts before it is logged */
 #define SAY_AGAIN_US   (60 * USEC_PER_SEC)
@@ -289,7 +289,7 @@ static int guard_wait_for_other(struct guard *g, char **why)
 		guard_set_wait(g, text.ptr);
 		strbuf_release(&text);
 		guard_other_release(&o);
-		wake_wait(&g->wake, LOOK_MS);
+		wake_wait(&g->wake, CHECK_MS);
 		if (guard_is_stopping(g))
 			return -ECANCELED;
 	}

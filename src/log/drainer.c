@@ -178,7 +178,7 @@ static enum pg_fault drainer_leave(struct drainer *d, const char *sql)
 /* *have_ended: all transactions that did not notify, so that one more drain sees their rows. */
 static enum pg_fault drainer_check_left(struct drainer *d, bool *have_ended)
 {
-	const struct pg_query q = { .sql = "SELECT relay_may_rest($1::xid8)",
+	const struct pg_query q = { .sql = "SELECT drainer_may_wait($1::xid8)",
 				    .n = 1,
 				    .values = (const char *const[]){ d->trusted_until } };
 	struct pg_answer a = { 0 };
@@ -212,10 +212,10 @@ static enum pg_fault drainer_adapt(struct drainer *d)
 		rows = sql_rows;
 	d->wakes = 0;
 	if (d->mode == POLLING)
-		return rows < POLL_BELOW ? drainer_leave(d, "SELECT relay_unclaim()") : PG_FINE;
+		return rows < POLL_BELOW ? drainer_leave(d, "SELECT drainer_release()") : PG_FINE;
 	if (wakes < POLL_ABOVE || rows < POLL_BELOW)
 		return PG_FINE;
-	fault = drainer_query(d, "SELECT relay_claim()", &a);
+	fault = drainer_query(d, "SELECT drainer_claim()", &a);
 	if (fault == PG_FINE && pg_answer_bool(&a, 0, 0))
 		d->mode = POLLING;
 	pg_answer_release(&a);
@@ -405,7 +405,7 @@ int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail
 	}
 	if (bus)
 		bus_watch_log(bus, drainer_on_log, d);
-	log_tail_tell(tail, pg_runner_get_wake(d->runner));
+	log_tail_notify(tail, pg_runner_get_wake(d->runner));
 	*out = d;
 	return 0;
 }
@@ -425,7 +425,7 @@ void drainer_stop(struct drainer *d)
 		return;
 	if (d->bus)
 		bus_watch_log(d->bus, NULL, NULL);
-	log_tail_tell(d->tail, NULL);
+	log_tail_notify(d->tail, NULL);
 	pg_runner_stop(d->runner);
 	free(d->trusted_until);
 	free(d);

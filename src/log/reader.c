@@ -233,7 +233,7 @@ static void job_end(struct job *j, struct log_page *page)
 	job_free(j);
 }
 
-static struct job *job_new(struct reader *r, const struct log_ask *a)
+static struct job *job_new(struct reader *r, const struct log_request *a)
 {
 	struct job *j = xcalloc(1, sizeof(*j));
 
@@ -450,7 +450,7 @@ static void reader_end_overdue(void *ctx)
 }
 
 /* Adds the request to a job that has no answer yet, or makes one; false: too many wait. */
-static bool reader_request(struct reader *r, const struct log_ask *a, const struct waiter *w)
+static bool reader_request(struct reader *r, const struct log_request *a, const struct waiter *w)
 {
 	struct job *j = job_new(r, a), *old, *to;
 
@@ -481,7 +481,7 @@ static bool reader_request(struct reader *r, const struct log_ask *a, const stru
 	return true;
 }
 
-static void reader_ask(void *ctx, const struct log_ask *a)
+static void reader_query(void *ctx, const struct log_request *a)
 {
 	const struct waiter w = { .worker = a->worker, .token = a->token, .ticket = a->ticket };
 	struct reader *r = ctx;
@@ -494,7 +494,7 @@ static void reader_ask(void *ctx, const struct log_ask *a)
 void reader_read_cached(struct reader *r, struct app *app, struct str_view channel,
 			void (*done)(void *ctx, int rc), void *ctx)
 {
-	const struct log_ask a = { .kind = LOG_ASK_CACHED, .app = app, .channel = channel };
+	const struct log_request a = { .kind = LOG_ASK_CACHED, .app = app, .channel = channel };
 	const struct waiter w = { .done = done, .ctx = ctx };
 
 	if (!reader_request(r, &a, &w))
@@ -521,7 +521,7 @@ struct reader *reader_new(const struct conf_database *conf,
 	pc.connections = 1;
 	pc.max_open = HISTORY_OPEN_MAX;
 	r->history = pg_pool_new(&pc);
-	r->reader = (struct log_reader){ .ask = reader_ask, .ctx = r };
+	r->reader = (struct log_reader){ .ask = reader_query, .ctx = r };
 	atomic_init(&r->complained, -COMPLAIN_US);
 	pthread_mutex_init(&r->lock, NULL);
 	map_init(&r->jobs);

@@ -109,7 +109,7 @@ void log_tail_keep(struct log_tail *t, const char *path) NO_TSA /* before there 
 		log_debug("database: the log was delivered up to serial %" PRIu64, t->seen.serial);
 }
 
-void log_tail_tell(struct log_tail *t, struct wake *drainer)
+void log_tail_notify(struct log_tail *t, struct wake *drainer)
 {
 	tail_lock(t);
 	t->drainer = drainer;
@@ -191,7 +191,7 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 		"SELECT m.epoch, s.last, coalesce(greatest(least(r.serial, s.last), "
 		"s.last - " BACKLOG_MAX_TEXT "), s.last) FROM log_meta m CROSS JOIN (SELECT "
 		"log_next_serial() - 1 AS last) s "
-		"LEFT JOIN relay_cursor r ON r.node = $1::text AND r.epoch = m.epoch";
+		"LEFT JOIN node_cursor r ON r.node = $1::text AND r.epoch = m.epoch";
 	static const char page_sql[] = "SELECT " LOG_ROW_COLUMNS " FROM realtime_events "
 				       "WHERE serial > $1 AND serial <= $2 "
 				       "ORDER BY serial LIMIT " PAGE_ROWS_TEXT;
@@ -254,7 +254,7 @@ static void tail_save_seen(struct log_tail *t, const struct log_seen *seen)
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 {
 	static const char sql[] =
-		"INSERT INTO relay_cursor (node, epoch, serial) SELECT $1::text, m.epoch, "
+		"INSERT INTO node_cursor (node, epoch, serial) SELECT $1::text, m.epoch, "
 		"$3::bigint "
 		/* Without a flush, which others would wait for: a crash sets it back a second. */
 		"FROM log_meta m, set_config('synchronous_commit', 'off', true) "

@@ -64,7 +64,7 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached) 
 /* -- the drainer -- */
 
 /* From now on drainer is signalled when a batch is left to the drainer; NULL: no more. */
-void log_tail_tell(struct log_tail *t, struct wake *drainer);
+void log_tail_notify(struct log_tail *t, struct wake *drainer);
 /* Reads and delivers one page after the cursor.  *more: there may be more already. */
 enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t deadline,
 			    bool *more) MUSTCHECK RUNS_ON(on_db);
@@ -72,7 +72,7 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t 
 bool log_tail_is_stopped(struct log_tail *t);
 /* That, or the writer left a batch to the drainer since the last step began. */
 bool log_tail_is_due(struct log_tail *t);
-/* Writes the cursor to relay_cursor for the node's next start, when it moved or a minute passed. */
+/* Writes the cursor to node_cursor for the node's next start, when it moved or a minute passed. */
 enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 	MUSTCHECK RUNS_ON(on_db);
 

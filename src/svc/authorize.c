@@ -31,7 +31,7 @@ static const struct pg_statement authorize_statement = {
 /* A predicate can take session locks, which the end of the transaction does not release. */
 static const struct pg_statement predicate_statement = {
 	.sql = "SELECT allowed, trouble, pg_advisory_unlock_all()"
-	       " FROM channel_ask($1::text, $2::jsonb, $3::text)",
+	       " FROM channel_evaluate($1::text, $2::jsonb, $3::text)",
 	.is_repeatable = true,
 	.is_unnamed = true,
 };

@@ -115,7 +115,7 @@ static void worker_read_messages(struct worker *w) RUNS_ON(on_worker)
 }
 
 /* Runs libwebsockets once if a timeout was set, and publishes the number of sessions. */
-static void worker_end_turn(struct worker *w) RUNS_ON(on_worker)
+static void worker_end_round(struct worker *w) RUNS_ON(on_worker)
 {
 	if (w->needs_service) {
 		w->needs_service = false;
@@ -133,7 +133,7 @@ static void on_async(uv_async_t *handle)
 	worker_read_messages(w);
 	if (atomic_exchange(&w->may_resume, false))
 		hub_resume(w->hub);
-	worker_end_turn(w);
+	worker_end_round(w);
 }
 
 /* Once a second: sets the metric of the share of the time in which the loop was busy. */
@@ -172,7 +172,7 @@ static void on_timer(uv_timer_t *handle)
 		hub_drain(w->hub, left <= slice ? 1000 : (unsigned)(1000 * slice / left),
 			  w->drain_ms);
 	}
-	worker_end_turn(w);
+	worker_end_round(w);
 }
 
 static struct lws_vhost *worker_make_vhost(struct worker *w, const char *name, bool tls)

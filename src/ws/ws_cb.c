@@ -40,7 +40,7 @@ static void io_want_writable(void *conn)
 	lws_callback_on_writable(c->wsi);
 }
 
-/* libwebsockets checks its timers only when it runs; worker_end_turn() makes it run once. */
+/* libwebsockets checks its timers only when it runs; worker_end_round() makes it run once. */
 static void conn_set_timeout(struct conn *c, int seconds)
 {
 	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, seconds);

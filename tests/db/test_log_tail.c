@@ -359,7 +359,7 @@ START_TEST(the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind)
 	ASSERT_ON(on_db);
 	start_tail("n");
 	ck_assert_int_eq(wake_init(&drainer), 0);
-	log_tail_tell(w.tail, &drainer);
+	log_tail_notify(w.tail, &drainer);
 	add_rows(100, "sql");
 	add_rows(1, "http");
 	b = committed(101, 1, true);
@@ -374,7 +374,7 @@ START_TEST(the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind)
 	step();
 	ck_assert(!log_tail_is_due(w.tail));
 	assert_seen(1, 101);
-	log_tail_tell(w.tail, NULL);
+	log_tail_notify(w.tail, NULL);
 	wake_release(&drainer);
 	batch_free(b);
 	finish();

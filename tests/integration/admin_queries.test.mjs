@@ -180,11 +180,11 @@ test('each node\'s position in the log can be listed', async () => {
 	const title = 'What is the lag of each node?';
 	await waitFor(async () => (await ask(title)).some((r) => r.behind === '0'), 'the cursor');
 	assert.deepEqual((await ask(title)).map((r) => [r.node, r.is_this_log]), [['node-a', true]]);
-	await daemon.query(`INSERT INTO relay_cursor(node, epoch, serial) SELECT 'node-b', epoch, 5
+	await daemon.query(`INSERT INTO node_cursor(node, epoch, serial) SELECT 'node-b', epoch, 5
 		FROM log_meta`);
 	assert.deepEqual((await ask(title)).map((r) => [r.node, r.behind]),
 		[['node-a', '0'], ['node-b', '4']]);
-	await daemon.query(`DELETE FROM relay_cursor WHERE node = 'node-b'`);
+	await daemon.query(`DELETE FROM node_cursor WHERE node = 'node-b'`);
 });
 
 test('the usage of the NOTIFY queue and open transactions can be listed', async () => {

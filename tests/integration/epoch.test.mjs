@@ -25,7 +25,7 @@ async function publish(daemon, n) {
 		assert.equal((await daemon.api().trigger('c', 'E', { i })).status, 200);
 	const last = await lastOf(daemon);
 	await waitFor(async () => Number((await one(daemon,
-		'SELECT max(serial) AS v FROM relay_cursor')).v) >= last, 'the saved cursor');
+		'SELECT max(serial) AS v FROM node_cursor')).v) >= last, 'the saved cursor');
 	if (daemon.options.embedded || daemon.options.server?.state_dir)
 		await waitFor(() => fs.readFileSync(stateFile(daemon), 'utf8').split(' ')[1] >= last,
 			'the state file');
@@ -282,7 +282,7 @@ test('a state file that cannot be written is reported once, and written later', 
 	fs.mkdirSync(inTheWay);
 	for (let i = 0; i < 2; i++) {
 		const last = await add();
-		await waitFor(async () => Number((await one(daemon, 'SELECT serial AS v FROM relay_cursor')).v) >= last,
+		await waitFor(async () => Number((await one(daemon, 'SELECT serial AS v FROM node_cursor')).v) >= last,
 			'the cursor is saved');
 	}
 	await logged(daemon.child, /log-position cannot be written/);

@@ -224,19 +224,19 @@ function publish_while_down(daemon, from) {
 
 test('a partition waits for a live node that has not delivered it, not for a dead one', async (t) => {
 	const daemon = await start(t, { retention_size: 1 });
-	await daemon.query(`INSERT INTO relay_cursor (node, epoch, serial)
+	await daemon.query(`INSERT INTO node_cursor (node, epoch, serial)
 		SELECT 'other', epoch, $1 FROM log_meta`, [daemon.first]);
 	await daemon.query(`SELECT broadcast('c', 'E', json_build_object('n', n))
 		FROM generate_series(1, 5000) n`);
 	await waitFor(async () => (await one(daemon, `SELECT max((payload->>'n')::int) AS n
 		FROM realtime_events WHERE delivered`)).n === 5000, 'the last one');
 	await daemon.restart(); // it looks at once
-	await waitFor(async () => (await one(daemon, `SELECT count(*)::int AS n FROM relay_cursor
+	await waitFor(async () => (await one(daemon, `SELECT count(*)::int AS n FROM node_cursor
 		WHERE at > now() - interval '5 s' AND node <> 'other'`)).n, 'its cursor');
 	const due = () => one(daemon, 'SELECT retention_cut(0, 1) AS v');
 	assert.ok(Number((await due()).v ?? 0) <= daemon.first); // the migration's empty ones may go
 	assert.ok(await horizon(daemon) < daemon.first);
-	await daemon.query(`UPDATE relay_cursor SET at = now() - interval '1 hour' WHERE node = 'other'`);
+	await daemon.query(`UPDATE node_cursor SET at = now() - interval '1 hour' WHERE node = 'other'`);
 	await waitFor(async () => await horizon(daemon) >= daemon.first + 4 * ROWS - 1, 'what is old');
 });
 

@@ -122,7 +122,7 @@ test('the code of a predicate has no rights on our tables and cannot get any', a
 		...['SET ROLE scopewire', 'SET ROLE NONE', 'RESET ROLE', 'SET SESSION AUTHORIZATION scopewire',
 			'CREATE TEMP TABLE held (a integer)', 'GRANT USAGE ON SCHEMA scopewire TO PUBLIC',
 			`SET transaction_read_only = off`, `ALTER FUNCTION scopewire.channel_predicate_run SET jit = on`,
-			`PERFORM scopewire.channel_ask('a', '{}', 'c')`]])}
+			`PERFORM scopewire.channel_evaluate('a', '{}', 'c')`]])}
 		RETURN id = 'reached' OR got <> ''; END $f$`);
 	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument)
 		VALUES ('m.{id}', 'sql', 'is_member({id}, {user})')`);
@@ -142,7 +142,7 @@ test('the code of a predicate leaves nothing in the session that runs it', async
 	const status = async (channel) => (await Sync.user(daemon, 7).post('/broadcasting/auth',
 		{ socket_id: '1.2', channel_name: `private-${channel}` })).status;
 	assert.equal(await status('before.yes'), 200);
-	await as(`CREATE FUNCTION public.channel_ask(text, jsonb, text, OUT allowed boolean, OUT trouble text)
+	await as(`CREATE FUNCTION public.channel_evaluate(text, jsonb, text, OUT allowed boolean, OUT trouble text)
 		LANGUAGE sql AS 'SELECT true, ''''';
 		CREATE FUNCTION public.hostile() RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
 		PERFORM set_config('search_path', 'public', false), set_config('statement_timeout', '1', false);
@@ -158,7 +158,7 @@ test('the code of a predicate leaves nothing in the session that runs it', async
 	assert.equal(await status('before.no'), 403);
 	assert.equal(await status('before.yes'), 200);
 	const own = await daemon.session();
-	const { rows } = await own.query(`SELECT allowed FROM channel_ask($1, '{"id":7}', 'private-hostile.1')`,
+	const { rows } = await own.query(`SELECT allowed FROM channel_evaluate($1, '{"id":7}', 'private-hostile.1')`,
 		[APP.id]);
 	assert.equal(rows[0].allowed, true);
 	assert.deepEqual((await own.query('SELECT name FROM pg_prepared_statements WHERE from_sql')).rows, []);
@@ -167,7 +167,7 @@ test('the code of a predicate leaves nothing in the session that runs it', async
 		EXECUTE 'PREPARE kept AS SELECT 1';
 		RAISE EXCEPTION 'x' USING ERRCODE = 'query_canceled'; END $f$`);
 	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('canceled.{id}', 'sql', 'canceled()')`);
-	await assert.rejects(own.query(`SELECT allowed FROM channel_ask($1, '{"id":7}', 'private-canceled.1')`, [APP.id]), { code: '57014' });
+	await assert.rejects(own.query(`SELECT allowed FROM channel_evaluate($1, '{"id":7}', 'private-canceled.1')`, [APP.id]), { code: '57014' });
 	assert.deepEqual((await own.query('SELECT name FROM pg_prepared_statements WHERE from_sql')).rows, []);
 	await own.end();
 	// The session still listens: a change of the rules takes effect.

@@ -263,7 +263,7 @@ test('events committed while the daemon is down are delivered at its start', asy
 test('rows with a serial that were not delivered are delivered after kill -9', async (t) => {
 	const daemon = await startDaemon({}, t);
 	await daemon.query(`SELECT broadcast('cache-a', 'First', '{}')`);
-	await waitFor(async () => (await daemon.query('SELECT FROM relay_cursor WHERE serial > 0'))
+	await waitFor(async () => (await daemon.query('SELECT FROM node_cursor WHERE serial > 0'))
 		.length, 'a saved cursor');
 	await daemon.kill();
 	await daemon.query(`SELECT broadcast('cache-a', 'Second', '{}')`);

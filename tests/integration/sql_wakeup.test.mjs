@@ -167,7 +167,7 @@ test('a NOTIFY queue that fills up is logged', async (t) => {
 	assert.ok(usage > 0, 'the queue holds something');
 	const database = { host: cluster.socket, name: 'queue', user: 'scopewire' };
 	const calm = await startDaemon({ databaseMode: 'none', database }, t);
-	await waitFor(() => query(cluster.socket, 'queue', 'SELECT FROM relay_cursor').then(
+	await waitFor(() => query(cluster.socket, 'queue', 'SELECT FROM node_cursor').then(
 		(rows) => rows.length > 0), 'upkeep');
 	assert.doesNotMatch(calm.logText, /queue of notifications/);
 	await calm.stop();

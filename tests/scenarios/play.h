@@ -34,7 +34,7 @@ struct peer {
 
 /* A request to the log that the scenario has not answered yet. */
 struct asked {
-	struct log_ask a;
+	struct log_request a;
 	char *channel, *epoch, *was;
 };
 

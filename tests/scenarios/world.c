@@ -155,7 +155,7 @@ void play_answer(struct asked *q, struct log_page *page)
 	free(q->was);
 }
 
-static void log_ask(void *ctx, const struct log_ask *a)
+static void log_request(void *ctx, const struct log_request *a)
 {
 	struct asked q = { *a, sv_dup(a->channel), xstrdup(a->epoch), sv_dup(a->was) };
 
@@ -166,7 +166,7 @@ static void log_ask(void *ctx, const struct log_ask *a)
 		play.asked[play.n_asked++] = q;
 }
 
-static const struct log_reader log_reader = { .ask = log_ask };
+static const struct log_reader log_reader = { .ask = log_request };
 
 void play_add_row(struct event *e, uint64_t serial)
 {
