@@ -36,7 +36,9 @@ export class Heartbeat {
 	onAnswer: (answer: Answer) => void = () => {};
 
 	constructor(private readonly api: SyncApi, private readonly lockName: string,
-		private options: PresenceOptions, private readonly socketId: () => string | undefined = () => undefined) {}
+		private options: PresenceOptions,
+		/** The connection, once the daemon may know whose it is. */
+		private readonly socketId: () => string | undefined = () => undefined) {}
 
 	start(): void {
 		if (this.#isRunning) return;
@@ -67,7 +69,7 @@ export class Heartbeat {
 
 	/** Called for each guarded channel: from then on the daemon may know whose connection it is. */
 	subscribed(): void {
-		if (!this.#isRunning || this.socketId() === this.#tied) return;
+		if (!this.#isRunning || (this.#tied !== undefined && this.socketId() === this.#tied)) return;
 		this.#refused = undefined;
 		clearTimeout(this.#soon);
 		this.#soon = setTimeout(() => void this.#beat(), SOON_MS);

@@ -175,6 +175,12 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		return this.pusher.connection.socket_id;
 	}
 
+	/** Before a guarded channel is subscribed the daemon would refuse a heartbeat that names the connection. */
+	get #ownSocketId(): string | undefined {
+		return this.pusher.allChannels().some(({ name, subscribed }) =>
+			subscribed && /^(private|presence)-/.test(name)) ? this.socketId : undefined;
+	}
+
 	get userId(): string | undefined {
 		const id = this.options.userId ?? this.#tokens.claims.sub;
 		return id === undefined ? undefined : String(id);
@@ -284,7 +290,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		const { presence = Boolean(this.options.token) } = this.options;
 		if (!presence) return null;
 		const heartbeat = new Heartbeat(this.api, `scopewire:visible:${this.pusher.key}`,
-			presence === true ? {} : presence, () => this.socketId);
+			presence === true ? {} : presence, () => this.#ownSocketId);
 		heartbeat.onAnswer = ({ unread_count }) => {
 			if (!this.#isDestroyed) this.setBadge('notifications', unread_count);
 		};

@@ -425,3 +425,13 @@ test('each manager of a client receives resyncs and what was recovered, until it
 	assert.deepEqual(destroyed, []);
 	await tab.context().close();
 });
+
+test('a page that loads sends no heartbeat that is refused, and is tied to its connection soon', async () => {
+	const tab = await portal.open('ada', 'logout', { query: '&manual' });
+	const refused = [];
+	tab.on('response', (response) => { if (response.status() === 403) refused.push(response.url()); });
+	await tab.reload();
+	await tab.waitForFunction(() => window.beats?.some((beat) => beat.socket_id === window.manager?.socketId));
+	assert.deepEqual(refused, []);
+	await tab.context().close();
+});
