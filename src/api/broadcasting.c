@@ -329,11 +329,12 @@ static void authorize_next_channel(struct sync_call *sc)
 /* ---- the application decides ---- */
 
 /* What the application does not state: the name and avatar are those of the token. */
-static struct authorize_answer channel_app_verdict(const json_t *user, bool is_allowed)
+static struct authorize_answer channel_app_verdict(const json_t *user, bool is_allowed,
+						   usec_t asked)
 {
 	return (struct authorize_answer){
 		.is_allowed = is_allowed,
-		.asked = clock_wall(),
+		.asked = asked,
 		.name = json_string_value(json_object_get(user, "name")),
 		.avatar = json_string_value(json_object_get(user, "avatar")),
 	};
@@ -351,11 +352,11 @@ static void on_app_answer(void *ctx, const struct app_auth_answer *answer)
 			  "The application did not answer whether this user may join; try again "
 			  "later.");
 	} else if (!sc->values[AUTH_CHANNEL_NAMES].text) {
-		verdict = channel_app_verdict(user, answer->allowed[0]);
+		verdict = channel_app_verdict(user, answer->allowed[0], answer->asked);
 		on_channel(sc, &verdict);
 	} else {
 		while (next_guarded_channel(sc)) {
-			verdict = channel_app_verdict(user, answer->allowed[n++]);
+			verdict = channel_app_verdict(user, answer->allowed[n++], answer->asked);
 			channel_add_verdict(sc, &verdict, channel_refusal_of(sc, &verdict));
 		}
 		channel_reply_all(sc);

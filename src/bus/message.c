@@ -30,7 +30,9 @@ bool bus_message_add(struct strbuf *out, const struct bus_message *m)
 {
 	size_t bytes = m->app.len + m->channel.len + m->name.len + m->id.len + m->data.len;
 
-	if (bytes > BUS_MESSAGE_MAX_BYTES || !message_is_text(m->data) || !message_is_text(m->name))
+	if (bytes > BUS_MESSAGE_MAX_BYTES || !message_is_text(m->data) ||
+	    !message_is_text(m->name) || !message_is_text(m->app) || !message_is_text(m->channel) ||
+	    !message_is_text(m->id))
 		return false;
 	strbuf_add_c(out, kinds[m->kind]);
 	message_add_field(out, m->app);
@@ -58,7 +60,7 @@ static bool message_take_field(struct str_view *text, struct str_view *out)
 		return false;
 	*out = sv_n(text->ptr + digits + 1, (size_t)len);
 	*text = sv_skip(*text, digits + 1 + (size_t)len);
-	return true;
+	return message_is_text(*out);
 }
 
 static bool message_take_number(struct str_view *text, uint64_t max, uint64_t *out)

@@ -200,6 +200,19 @@ static void redis_server_ask(struct redis_server *s)
 
 /* -- connections -- */
 
+/* What was sent can follow the first word, as after ERR unknown command. */
+static void redis_server_refuse(struct redis_server *s, struct str_view error)
+{
+	struct str_view word = SV("");
+	char *why;
+
+	if (!sv_split(&error, ' ', &word))
+		word = error;
+	why = textf("it refused a message (%.*s)", SV_ARG(word));
+	redis_server_fail(s, why);
+	free(why);
+}
+
 static void on_server_answer(void *ctx, struct redis_link *l UNUSED, const redisReply *reply,
 			     uint64_t number)
 {
@@ -217,7 +230,7 @@ static void on_server_answer(void *ctx, struct redis_link *l UNUSED, const redis
 	if (sv_starts_with(text, SV("MOVED")) || sv_starts_with(text, SV("CLUSTERDOWN")))
 		s->all->wants_map = true;
 	else
-		redis_server_fail(s, reply->str);
+		redis_server_refuse(s, text);
 }
 
 static void on_server_news(void *ctx, struct redis_link *l UNUSED, const redisReply *reply,

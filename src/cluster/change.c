@@ -3,6 +3,7 @@
  * thread. */
 #include <string.h>
 #include "cluster/change.h"
+#include "wire/json.h"
 
 static const char letters[] = { [CHANGE_NONE] = '-',
 				[CHANGE_ADDED] = 'A',
@@ -34,7 +35,7 @@ void change_write(struct strbuf *out, const struct change *c)
 
 bool change_read(struct str_view text, struct change *out)
 {
-	struct str_view letter, before, version, length;
+	struct str_view letter, before, version, length, checked;
 	const char *found;
 	uint64_t n;
 
@@ -49,5 +50,5 @@ bool change_read(struct str_view text, struct change *out)
 	out->outcome = (enum change_outcome)(found - letters);
 	out->user_id = sv_n(text.ptr, (size_t)n);
 	out->info = sv_skip(text, (size_t)n);
-	return true;
+	return !out->info.len || json_check(out->info, &checked) == JSON_OK;
 }

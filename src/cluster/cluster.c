@@ -17,6 +17,7 @@
  * Shared with other threads: the inbox.  The rest is the thread's own.
  */
 #include <string.h>
+#include <errno.h>
 #include "base/log_gate.h"
 #include "base/macros.h"
 #include "base/mem.h"
@@ -29,15 +30,17 @@
 #include "core/users.h"
 #include "pg/runner.h"
 
-#define NAME	       "cluster"
-#define STATEMENT_MS   5000
-#define REAP_US	       USEC_PER_SEC
-#define COMPARE_US     (30 * USEC_PER_SEC)
-#define RETRY_US       (100 * USEC_PER_MSEC)
-#define COUNT_US       USEC_PER_SEC /* between two counts of a channel that is occupied */
-#define AWAY_MS	       100
-#define BACKOFF_MIN_MS 50
-#define BACKOFF_MAX_MS 2000
+#define NAME		 "cluster"
+#define STATEMENT_MS	 5000
+#define REAP_US		 USEC_PER_SEC
+#define COMPARE_US	 (30 * USEC_PER_SEC)
+#define INBOX_MAX	 8192 /* changes of other nodes that wait */
+#define CHANGE_MAX_BYTES ((size_t)64 * 1024)
+#define RETRY_US	 (100 * USEC_PER_MSEC)
+#define COUNT_US	 USEC_PER_SEC /* between two counts of a channel that is occupied */
+#define AWAY_MS		 100
+#define BACKOFF_MIN_MS	 50
+#define BACKOFF_MAX_MS	 2000
 /* An index entry of PostgreSQL has at most 2,704 bytes. */
 #define KEY_MAX 2000
 
@@ -48,6 +51,7 @@ struct cluster {
 	struct directory *directory;
 	struct pg_runner *runner; /* NULL: not started */
 	struct mailbox inbox;
+	atomic_bool has_missed; /* a change of another node: the versions are compared */
 
 	/* the thread's own */
 	struct follow follow;
@@ -280,12 +284,12 @@ static void cluster_take_inbox(struct cluster *c)
 		next = e->next;
 		if (item->kind == INBOX_REPORT)
 			cluster_take_report(c, item);
-		else if (item->kind == INBOX_CHANGE)
-			cluster_take_change(c, item);
 		else
-			c->compare_at = 0;
+			cluster_take_change(c, item);
 		free(item);
 	}
+	if (atomic_exchange(&c->has_missed, false))
+		c->compare_at = 0;
 }
 
 /* -- a round -- */
@@ -666,8 +670,13 @@ static void on_bus_member(void *ctx, const struct bus_message *m)
 {
 	struct cluster *c = ctx;
 
-	if (m ? inbox_put_change(&c->inbox, m->app, m->channel, m->data)
-	      : inbox_put_missed(&c->inbox))
+	int rc = m && m->data.len <= CHANGE_MAX_BYTES
+			 ? inbox_put_change(&c->inbox, m->app, m->channel, m->data)
+			 : -EAGAIN;
+
+	if (rc == -EAGAIN && !atomic_exchange(&c->has_missed, true))
+		rc = 1;
+	if (rc == 1)
 		pg_runner_wake(c->runner);
 }
 
@@ -683,7 +692,7 @@ struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struc
 	c->conf = conf;
 	c->conninfo = conninfo;
 	c->bus = b;
-	mailbox_init(&c->inbox, 0);
+	mailbox_init(&c->inbox, INBOX_MAX);
 	follow_init(&c->follow);
 	step_init(&c->step);
 	return c;

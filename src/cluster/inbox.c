@@ -40,19 +40,18 @@ bool inbox_put_report(struct mailbox *box, const struct member_report *r)
 	return mailbox_put_owed(box, &item->entry) == 1;
 }
 
-bool inbox_put_change(struct mailbox *box, struct str_view app, struct str_view channel,
-		      struct str_view data)
+int inbox_put_change(struct mailbox *box, struct str_view app, struct str_view channel,
+		     struct str_view data)
 {
 	struct inbox_item *item = inbox_item_new(INBOX_CHANGE, app.len + channel.len + data.len);
 	char *at = item->text;
+	int rc;
 
 	item->app = inbox_copy(&at, app);
 	item->channel = inbox_copy(&at, channel);
 	item->data = inbox_copy(&at, data);
-	return mailbox_put_owed(box, &item->entry) == 1;
-}
-
-bool inbox_put_missed(struct mailbox *box)
-{
-	return mailbox_put_owed(box, &inbox_item_new(INBOX_MISSED, 0)->entry) == 1;
+	rc = mailbox_put(box, &item->entry);
+	if (rc < 0)
+		free(item);
+	return rc;
 }

@@ -11,7 +11,6 @@
 enum inbox_kind {
 	INBOX_REPORT, /* of this node's directory */
 	INBOX_CHANGE, /* of another node */
-	INBOX_MISSED, /* changes of other nodes may have been missed */
 };
 
 struct inbox_item {
@@ -29,7 +28,7 @@ struct inbox_item {
 
 /* Any thread.  True: the thread has to be woken. */
 bool inbox_put_report(struct mailbox *box, const struct member_report *r) MUSTCHECK;
-bool inbox_put_change(struct mailbox *box, struct str_view app, struct str_view channel,
-		      struct str_view data) MUSTCHECK;
-bool inbox_put_missed(struct mailbox *box) MUSTCHECK;
+/* As mailbox_put(); on error nothing was put. */
+int inbox_put_change(struct mailbox *box, struct str_view app, struct str_view channel,
+		     struct str_view data) MUSTCHECK;
 #endif

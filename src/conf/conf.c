@@ -275,6 +275,11 @@ static void conf_take_redis_url(struct loader *l)
 	if (!*c->redis_url)
 		return;
 	wrong = redis_url_parse(c->redis_url, &url, &is_tls);
+	/* Not shown: with a / in a password, this is a part of the password. */
+	if (!wrong && url.values[URL_NAME] &&
+	    !sv_to_u64(sv(url.values[URL_NAME]), UINT32_MAX, &(uint64_t){ 0 }))
+		wrong = "what follows the host and the / must be a number; write / in a password "
+			"as %2F";
 	if (wrong) {
 		loader_complain(l, textf("[cluster] redis_url: %s", wrong));
 	} else {

@@ -88,6 +88,8 @@ struct directory {
 	void *user_ctx;
 	void (*on_transition)(void *ctx, const struct transition *t);
 	void *transition_ctx;
+	void (*on_ended)(void *ctx, const struct app *app, struct str_view user_id);
+	void *ended_ctx;
 	void (*channel_changed)(void *ctx, const struct app *app, struct str_view channel,
 				bool is_wanted); /* NULL: not watched */
 	void *channel_ctx;
@@ -184,6 +186,21 @@ void directory_watch_channels(struct directory *d,
 {
 	d->channel_changed = changed;
 	d->channel_ctx = ctx;
+}
+
+void directory_watch_ended(struct directory *d,
+			   void (*on_ended)(void *ctx, const struct app *app,
+					    struct str_view user_id),
+			   void *ctx)
+{
+	d->on_ended = on_ended;
+	d->ended_ctx = ctx;
+}
+
+void directory_report_ended(struct directory *d, const struct app *app, struct str_view user_id)
+{
+	if (d->on_ended)
+		d->on_ended(d->ended_ctx, app, user_id);
 }
 
 void directory_watch_transitions(struct directory *d,

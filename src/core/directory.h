@@ -57,6 +57,16 @@ void directory_watch_channels(struct directory *d,
 			      void (*changed)(void *ctx, const struct app *app,
 					      struct str_view channel, bool is_wanted),
 			      void *ctx);
+/*
+ * Sets the function that users_terminate() and users_revoke() call, on any thread and without a
+ * lock; it must not wait.  Call this before the first join.
+ */
+void directory_watch_ended(struct directory *d,
+			   void (*on_ended)(void *ctx, const struct app *app,
+					    struct str_view user_id),
+			   void *ctx);
+/* Calls that function. */
+void directory_report_ended(struct directory *d, const struct app *app, struct str_view user_id);
 /* Calls the function of directory_watch_transitions() for a transition that the caller saw. */
 void directory_report(struct directory *d, const struct transition *t);
 

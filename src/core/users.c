@@ -126,12 +126,14 @@ bool users_is_online(struct directory *d, const struct app *app, struct str_view
 
 void users_terminate(struct directory *d, const struct app *app, struct str_view user_id)
 {
+	directory_report_ended(d, app, user_id);
 	directory_close_user(d, app, user_id);
 }
 
 void users_revoke(struct directory *d, const struct app *app, struct str_view user_id,
 		  struct str_view patterns)
 {
+	directory_report_ended(d, app, user_id);
 	directory_revoke(d, app, user_id, patterns);
 }
 

@@ -25,6 +25,7 @@
 #include "svc/socket_ties.h"
 #include "trace/live_tail.h"
 #include "trace/recorder.h"
+#include "webhook/app_auth.h"
 #include "webhook/webhooks.h"
 #include "ws/frame_guard.h"
 #include "ws/worker.h"
@@ -86,6 +87,14 @@ static void on_grant_left(void *ctx, uint64_t grant)
 	struct scopewired *d = ctx;
 
 	grants_leave(d->grants, grant);
+}
+
+/* What the application answered before does not count any more. */
+static void on_ended(void *ctx, const struct app *app, struct str_view user_id)
+{
+	struct scopewired *d = ctx;
+
+	app_auth_forget(d->app_auth, app, user_id);
 }
 
 static void on_client_event(void *ctx, const struct app *app, struct str_view channel,
@@ -194,6 +203,7 @@ int start_events(struct scopewired *d)
 	if (d->conf->sync.presence_from_sockets)
 		directory_watch_users(d->directory, presence_db_on_user, d->presence);
 	directory_watch_transitions(d->directory, webhooks_on_transition, d->webhooks);
+	directory_watch_ended(d->directory, on_ended, d);
 	if (bus_has_wants(d->bus))
 		directory_watch_channels(d->directory, on_channel_changed, d);
 	d->cluster = cluster_new(d->conf, d->conninfo, d->bus);

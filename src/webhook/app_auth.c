@@ -25,7 +25,8 @@
 
 static struct log_gate failures = LOG_GATE("answers of an auth_url that could not be used");
 
-/* A question, until it is answered.  In the mailbox, then in the list of its request. */
+/* A question, until it is answered: in the mailbox, then in the list of its request.  Without done:
+ * a user whose answers are forgotten. */
 struct asked {
 	struct mailbox_entry entry;
 	struct asked *next;
@@ -34,6 +35,7 @@ struct asked {
 	app_auth_done *done;
 	void *ctx;
 	usec_t started; /* mono */
+	usec_t asked;	/* wall */
 	size_t n;
 	bool known[APP_AUTH_CHANNELS_MAX], allowed[APP_AUTH_CHANNELS_MAX];
 	char *channels[];
@@ -45,6 +47,7 @@ struct asking {
 	struct app *app;
 	struct asked *questions;
 	struct strbuf key;
+	bool is_outdated; /* its answer is not remembered */
 };
 
 /* An answer, followed by its key. */
@@ -66,6 +69,7 @@ struct app_auth {
 	/* used by this thread only */
 	struct map remembered; /* key -> struct remembered */
 	struct map requests;   /* key -> struct asking */
+	unsigned long long n_outdated;
 };
 
 static void asked_free(struct asked *q)
@@ -79,7 +83,9 @@ static void asked_free(struct asked *q)
 /* Answers and frees it. */
 static void asked_answer(struct asked *q, const char *failure)
 {
-	const struct app_auth_answer answer = { .failure = failure, .allowed = q->allowed };
+	const struct app_auth_answer answer = { .failure = failure,
+						.allowed = q->allowed,
+						.asked = q->asked };
 
 	for (size_t i = 0; i < q->n; i++)
 		metric_add_at(METRIC_AUTHORIZE,
@@ -211,7 +217,7 @@ static void on_app_answered(void *ctx, const struct sender_result *r)
 			if (q->known[i])
 				continue;
 			q->allowed[i] = app_auth_lists(list, q->channels[i]);
-			if (ttl_s)
+			if (ttl_s && !one->is_outdated)
 				app_auth_remember(a, q, i, until);
 		}
 		asked_answer(q, !fault			       ? NULL
@@ -262,6 +268,33 @@ static void app_auth_send(struct app_auth *a, struct asked *q, struct str_view l
 	strbuf_release(&body);
 }
 
+/* Answers of an earlier auth_url are not used anyway. */
+RUNS_ON(on_webhook) static void app_auth_forget_user(struct app_auth *a, const struct asked *whose)
+{
+	struct remembered *r;
+	struct asking *one;
+	struct strbuf start;
+	size_t at = 0;
+
+	strbuf_init(&start, 128);
+	app_auth_start_key(&start, whose);
+	while ((r = map_next(&a->remembered, &at)))
+		if (sv_starts_with(sv_n(r->key, r->n), strbuf_view(&start)))
+			r->until = 0;
+	for (at = 0; (one = map_next(&a->requests, &at)) != NULL;) {
+		if (one->is_outdated ||
+		    !sv_starts_with(strbuf_view(&one->key), strbuf_view(&start)))
+			continue;
+		/* A later question must not share it. */
+		map_del(&a->requests, strbuf_view(&one->key));
+		strbuf_addf(&one->key, "\noutdated %llu", ++a->n_outdated);
+		map_put(&a->requests, strbuf_view(&one->key), one);
+		one->is_outdated = true;
+		at = 0;
+	}
+	strbuf_release(&start);
+}
+
 /* Answers it from what is remembered, or adds it to a request. */
 RUNS_ON(on_webhook) static void app_auth_take(struct app_auth *a, struct asked *q)
 {
@@ -301,6 +334,19 @@ RUNS_ON(on_webhook) static void app_auth_take(struct app_auth *a, struct asked *
 	strbuf_release(&list);
 }
 
+RUNS_ON(on_webhook)
+static void app_auth_take_one(struct app_auth *a, struct asked *q, bool is_stopping)
+{
+	if (!q->done) {
+		app_auth_forget_user(a, q);
+		asked_free(q);
+	} else if (is_stopping) {
+		asked_answer(q, "stopping");
+	} else {
+		app_auth_take(a, q);
+	}
+}
+
 RUNS_ON(on_webhook) static void *app_auth_run(void *arg)
 {
 	struct app_auth *a = arg;
@@ -311,10 +357,7 @@ RUNS_ON(on_webhook) static void *app_auth_run(void *arg)
 		is_stopping = atomic_load(&a->is_stopping);
 		for (e = mailbox_take(&a->mailbox); e; e = next) {
 			next = e->next;
-			if (is_stopping)
-				asked_answer(CONTAINER_OF(e, struct asked, entry), "stopping");
-			else
-				app_auth_take(a, CONTAINER_OF(e, struct asked, entry));
+			app_auth_take_one(a, CONTAINER_OF(e, struct asked, entry), is_stopping);
 		}
 		if (!is_stopping)
 			sender_wait(a->sender, IDLE_MS);
@@ -334,6 +377,7 @@ void app_auth_ask(struct app_auth *a, const struct app_auth_question *from)
 	q->done = from->done;
 	q->ctx = from->ctx;
 	q->started = clock_mono();
+	q->asked = clock_wall();
 	q->n = from->n;
 	for (size_t i = 0; i < q->n; i++)
 		q->channels[i] = xstrdup(from->channels[i]);
@@ -390,4 +434,15 @@ void app_auth_free(struct app_auth *a)
 	mailbox_release(&a->mailbox);
 	sender_free(a->sender);
 	free(a);
+}
+
+void app_auth_forget(struct app_auth *a, const struct app *app, struct str_view user_id)
+{
+	struct asked *q = xcalloc(1, sizeof(*q));
+
+	q->app = app_ref((struct app *)app);
+	if (user_id_read(user_id, q->user_id) && mailbox_put_owed(&a->mailbox, &q->entry) >= 0)
+		sender_wake(a->sender);
+	else
+		asked_free(q);
 }

@@ -20,6 +20,7 @@ struct app_auth_answer {
 	const char
 		*failure; /* a code, "auth_url_failed", "busy" or "stopping"; NULL: there is none */
 	const bool *allowed; /* of the question's channels, in their order */
+	usec_t asked;	     /* wall, when the question was asked */
 };
 
 /* answer is valid until it returns.  It must not wait. */
@@ -45,4 +46,6 @@ void app_auth_free(struct app_auth *a); /* NULL is fine */
 /* All is copied.  done is called exactly once, on another thread or before this returns.  Any
  * thread. */
 void app_auth_ask(struct app_auth *a, const struct app_auth_question *q);
+/* Forgets the answers for the user, and does not remember those that are under way.  Any thread. */
+void app_auth_forget(struct app_auth *a, const struct app *app, struct str_view user_id);
 #endif

@@ -91,6 +91,29 @@ describe('answers are remembered', () => {
 		failed(await ask(ada, 'private-a'), 403, 'channel_forbidden', 'channel_name');
 	});
 
+	test('until access is revoked, also for an answer that is under way', async (t) => {
+		const app = await application(t, ({ channels }) => ({ allowed: channels, ttl: 3600 }));
+		const daemon = await begin(t, app.url);
+		const ada = Sync.user(daemon, 7), grace = Sync.user(daemon, 8);
+		const revoke = async () => assert.equal((await daemon.api().post('/users/7/revoke', { pattern: 'private-*' })).status, 200);
+		for (const who of [ada, grace]) assert.equal((await ask(who, 'private-a')).status, 200);
+		app.answer = () => ({ allowed: [], ttl: 3600 });
+		await revoke();
+		failed(await ask(ada, 'private-a'), 403, 'channel_forbidden', 'channel_name');
+		assert.equal((await ask(grace, 'private-a')).status, 200);
+		assert.equal(app.requests.length, 3);
+		let late;
+		app.answer = (_, response) => { late = response; };
+		const early = ask(ada, 'private-b');
+		await waitFor(() => late, 'the question');
+		await revoke();
+		app.answer = () => ({ allowed: [] });
+		failed(await ask(ada, 'private-b'), 403, 'channel_forbidden', 'channel_name');
+		late.end(JSON.stringify({ allowed: ['private-b'], ttl: 3600 }));
+		await early;
+		failed(await ask(ada, 'private-b'), 403, 'channel_forbidden', 'channel_name');
+	});
+
 	test('not at all without a time', async (t) => {
 		const app = await application(t, all);
 		const daemon = await begin(t, app.url);

@@ -152,7 +152,8 @@ START_TEST(an_error_in_the_file_has_its_line)
 		{ "[cluster]\ndriver = redis\nredis_tls_key = k\n",
 		  "[cluster] redis_tls_certificate and redis_tls_key: set both or none" },
 		{ "[cluster]\ndriver = redis\nredis_url = redis://h/x\n",
-		  "[cluster] redis_url = x: must be from 0 to 1000000" },
+		  "[cluster] redis_url: what follows the host and the / must be a number; write / "
+		  "in a password as %2F" },
 		{ "[cluster]\nlease_ms = 100\n",
 		  ":2: [cluster] lease_ms = 100: must be from 2000 to 600000 milliseconds" },
 		{ "[cluster]\ndriver = postgres\nprefix = a b\n",
