@@ -15,16 +15,16 @@ const listens = (port) => request(`http://127.0.0.1:${port}/up`).then(() => true
 async function freePorts() {
 	for (;;) {
 		const port = await freePort();
-		const used = await Promise.all(Array.from({ length: 14 }, (_, i) => listens(port + i)));
+		const used = await Promise.all(Array.from({ length: 21 }, (_, i) => listens(port + i)));
 		if (port < 65000 && !used.includes(true)) return port;
 	}
 }
 
-test('contrib/cluster/run starts three nodes behind a balancer, and a killed one is missed by no client', async (t) => {
+for (const more of [[], ['--redis']]) test(`contrib/cluster/run${more.map((word) => ` ${word}`)} starts three nodes behind a balancer, and a killed one is missed by no client`, async (t) => {
 	const state = tempFolder('cluster');
 	fs.chmodSync(state, 0o755);
 	const port = await freePorts();
-	const child = start(RUN, ['--port', String(port), '--state', state, '--no-install'],
+	const child = start(RUN, ['--port', String(port), '--state', state, '--no-install', ...more],
 		{ stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: { ...process.env, SCOPEWIRED: PROGRAM } });
 	t.after(() => child.exitCode === null && end(child, 'SIGKILL'));
 	await logged(child, /ready: http:\/\/127\.0\.0\.1:\d+ is the demo page, on 3 nodes/);
@@ -42,6 +42,8 @@ test('contrib/cluster/run starts three nodes behind a balancer, and a killed one
 	for (const wire of wires) await wire.subscribe('c');
 	assert.equal((await api.trigger('c', 'Efirst', '{}')).status, 200);
 	for (const wire of wires) await wire.next({ event: 'Efirst' });
+	for (const [i, wire] of wires.entries()) await wire.subscribe('presence-x', { channelData: { user_id: `u${i}` } });
+	await waitFor(async () => (await api.get('/channels/presence-x/users')).json.users.length === 3, 'members of all nodes');
 
 	const nodes = async () => (await request(`http://127.0.0.1:${port + 11}/admin/api/nodes`)).json.nodes;
 	const third = (await nodes()).find((one) => one.name === 'node3');
