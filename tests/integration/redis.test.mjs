@@ -273,7 +273,7 @@ describe('commits', { concurrency: 2 }, () => {
 		await redis.stop();
 		for (const one of nodes) await logged(one.child, /bus: Redis at .*the connection is lost/);
 		await commit();
-		assert.equal(await metric(nodes[0], 'bus_connected'), 0);
+		await waitFor(async () => await metric(nodes[0], 'bus_connected') === 0, 'the metric');
 		await redis.start();
 		await whisper(wires[0], wires[1]);
 		await commit();

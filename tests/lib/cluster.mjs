@@ -34,7 +34,7 @@ class Cluster {
 		this.diskMB = diskMB;
 		this.socket = tempFolder('pg');
 		const all = { listen_addresses: '', unix_socket_directories: this.socket, fsync: 'off',
-			full_page_writes: 'off', max_connections: 200, shared_buffers: '64MB',
+			full_page_writes: 'off', max_connections: 500, shared_buffers: '64MB',
 			logging_collector: 'off', ...settings };
 		this.port = Number(settings.port ?? 5432);
 		this.flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
