@@ -33,12 +33,14 @@ final class Fpm
         }
         $this->process = $process;
         $end = microtime(true) + self::DEADLINE_S;
-        while (! file_exists($this->socket)) {
+        // The socket's file is there before php-fpm accepts.
+        while (($stream = @stream_socket_client("unix://$this->socket")) === false) {
             if (! proc_get_status($process)['running'] || microtime(true) > $end) {
                 throw new RuntimeException("php-fpm did not start:\n".$this->log());
             }
             usleep(10_000);
         }
+        fclose($stream);
     }
 
     public function log(): string
