@@ -19,6 +19,7 @@ return [
     'path' => env('SCOPEWIRE_PATH', ''),
 
     // The daemon's sync.user_id: bigint, or text for UUIDs and ULIDs; then ids that are digits stay text.
+    // The daemon reads SCOPEWIRE_SYNC_USER_ID.
     'user_id' => env('SCOPEWIRE_USER_ID', 'bigint'),
 
     // Of encrypted channels: 32 bytes in base64, the daemon's encryption_master_key.
@@ -76,7 +77,7 @@ return [
         'enabled' => true,
         'path' => 'scopewire/webhooks',
         'middleware' => [],
-        'max_age' => (int) env('SCOPEWIRE_WEBHOOKS_MAX_AGE', 300),
+        'max_age' => (int) env('SCOPEWIRE_WEBHOOK_MAX_AGE', 300),
     ],
 
     /*

@@ -25,19 +25,20 @@ class InstallCommand extends Command
 
             return self::FAILURE;
         }
-        $this->writeEnvironment($files, $env);
+        $database = $this->writeEnvironment($files, $env);
         $this->callSilently('vendor:publish', ['--tag' => 'scopewire-config']);
         $this->components->twoColumnDetail('config/scopewire.php', 'is there');
         $this->addChannels($files);
         if ($this->laravel->configurationIsCached()) {
             $this->callSilently('config:clear');
         }
-        $this->printNextSteps($env);
+        $this->printNextSteps($env, $database);
 
         return self::SUCCESS;
     }
 
-    private function writeEnvironment(Filesystem $files, string $path): void
+    /** @return string|null the value of DB_CONNECTION */
+    private function writeEnvironment(Filesystem $files, string $path): ?string
     {
         $env = new EditsEnvironment($files->get($path));
         // The daemon reads these names from the file too: scopewired --env-file .env
@@ -51,8 +52,8 @@ class InstallCommand extends Command
         $env->add('VITE_REVERB_HOST', '"${REVERB_HOST}"');
         $env->add('VITE_REVERB_PORT', '"${REVERB_PORT}"');
         $env->add('VITE_REVERB_SCHEME', '"${REVERB_SCHEME}"');
-        $isPostgres = $env->get('DB_CONNECTION') === 'pgsql';
-        if ($isPostgres) {
+        $database = $env->get('DB_CONNECTION');
+        if ($database === 'pgsql') {
             $env->add('SCOPEWIRE_DB_CONNECTIONS', 'pgsql');
         }
         if ($this->isToBeDefault($env->get('BROADCAST_CONNECTION'))) {
@@ -63,6 +64,8 @@ class InstallCommand extends Command
         }
         $this->components->twoColumnDetail(basename($path), $env->changed === [] ? 'nothing to add'
             : implode(', ', $env->changed));
+
+        return $database;
     }
 
     private function isToBeDefault(?string $now): bool
@@ -96,12 +99,18 @@ class InstallCommand extends Command
         $this->components->twoColumnDetail('routes/channels.php', 'is loaded');
     }
 
-    private function printNextSteps(string $env): void
+    private function printNextSteps(string $env, ?string $database): void
     {
         $this->newLine();
         $this->components->info('Next:');
         $this->line('  1. Start the daemon with the same settings:');
-        $this->line("       scopewired --env-file $env");
+        if ($database === 'pgsql') {
+            $this->line("       scopewired --env-file $env");
+        } else {
+            $this->line('     DB_CONNECTION is '.($database ?? 'not set').', and the daemon stores events in PostgreSQL only. Set DB_CONNECTION=pgsql');
+            $this->line('     and DB_*, and run scopewire:install again, or let the daemon run a PostgreSQL with its data in a folder DIR:');
+            $this->line("       scopewired --env-file $env --embedded-postgres DIR");
+        }
         $this->line('  2. If the application\'s role is not the owner of the schema, as the owner:');
         $this->line('       psql -v role=ROLE -v schema=scopewire -f grants.sql DATABASE');
         $this->line('  3. Check everything:');

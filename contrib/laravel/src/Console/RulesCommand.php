@@ -11,6 +11,9 @@ use Scopewire\Laravel\Services\ChannelAuthorizationService;
 
 class RulesCommand extends Command
 {
+    /** PostgreSQL's SQLSTATE. */
+    private const INSUFFICIENT_PRIVILEGE = '42501';
+
     protected $signature = 'scopewire:rules {--connection= : a database connection of the role that owns the schema}';
 
     protected $description = 'Write the channel rules of the application to the daemon\'s table';
@@ -21,7 +24,9 @@ class RulesCommand extends Command
             $done = $channels->write($this->option('connection'));
         } catch (QueryException|ScopewireException $e) {
             $this->components->error(($e->getPrevious() ?? $e)->getMessage());
-            $this->line('  Only the owner of the schema writes rules: name a connection of that role with --connection.');
+            if ($e->getCode() === self::INSUFFICIENT_PRIVILEGE) {
+                $this->line('  Only the owner of the schema writes rules: name a connection of that role with --connection.');
+            }
 
             return self::FAILURE;
         }

@@ -52,6 +52,30 @@ class ConsoleTest extends TestCase
         $this->assertStringNotContainsString('SCOPEWIRE_DB_CONNECTIONS', $env);
     }
 
+    #[TestDox('scopewire:install prints how to start the daemon for an application without PostgreSQL')]
+    public function test_next_steps(): void
+    {
+        foreach (["DB_CONNECTION=sqlite\n" => 'DB_CONNECTION is sqlite', "APP_NAME=Laravel\n" => 'DB_CONNECTION is not set'] as $env => $text) {
+            $this->install($env);
+            [, $output] = $this->command('scopewire:install', ['--no-interaction' => true]);
+            $this->assertStringContainsString($text, $output);
+            $this->assertStringContainsString("scopewired --env-file $this->folder/.env --embedded-postgres DIR", $output);
+        }
+        $this->install("DB_CONNECTION=pgsql\n");
+        $this->assertStringNotContainsString('--embedded-postgres', $this->command('scopewire:install', ['--no-interaction' => true])[1]);
+    }
+
+    #[TestDox('the daemon starts with a .env that has the variables of config/scopewire.php')]
+    public function test_variables(): void
+    {
+        preg_match_all("/env\('(SCOPEWIRE_\w+)'/", file_get_contents(__DIR__.'/../../config/scopewire.php'), $found);
+        $this->assertGreaterThan(15, count($found[1]));
+        file_put_contents("$this->folder/.env", implode('', array_map(fn ($name) => "$name=".str_repeat('a', 40)."\n", $found[1])));
+        chmod("$this->folder/.env", 0600);
+        exec((getenv('SCOPEWIRED') ?: 'scopewired')." --config /dev/null --env-file $this->folder/.env --check-config 2>&1", $output, $status);
+        $this->assertSame(0, $status, implode("\n", $output));
+    }
+
     #[TestDox('scopewire:send broadcasts an event, and scopewire:tail --once prints it')]
     public function test_send_and_tail(): void
     {
@@ -88,5 +112,24 @@ class ConsoleTest extends TestCase
         $this->assertSame(0, $status, $output);
         $this->assertContains('presence.online', DB::table('scopewire.channel_rules')->where('app', 'portal')->pluck('pattern')->all());
         DB::table('scopewire.channel_rules')->delete();
+    }
+
+    #[TestDox('scopewire:rules names the owner of the schema only if a right is missing')]
+    public function test_rules_refused(): void
+    {
+        $owner = 'Only the owner of the schema writes rules';
+        Scopewire::channels()->sql('wrong.{id}', 'EXISTS (SELECT FROM public.no_such_table)');
+        [$status, $output] = $this->command('scopewire:rules');
+        $this->assertSame(1, $status);
+        $this->assertStringContainsString('no_such_table', $output);
+        $this->assertStringNotContainsString($owner, $output);
+        config(['database.connections.superuser' => ['username' => 'postgres'] + self::$daemon->connection(),
+            'database.connections.stranger' => ['username' => 'rules_stranger'] + self::$daemon->connection()]);
+        DB::connection('superuser')->unprepared('CREATE ROLE rules_stranger LOGIN; GRANT USAGE ON SCHEMA scopewire TO rules_stranger');
+        [$status, $output] = $this->command('scopewire:rules', ['--connection' => 'stranger']);
+        $this->assertSame(1, $status);
+        $this->assertStringContainsString($owner, $output);
+        DB::disconnect('superuser');
+        DB::disconnect('stranger');
     }
 }
