@@ -42,7 +42,7 @@ class ScopewireServiceProvider extends ServiceProvider
             $class = $app->make(Repository::class)->get('scopewire.users') ?: Users::class;
 
             $users = $app->build($class);
-            $users->idType = $app->make(Repository::class)->get('scopewire.user_id') ?: 'bigint';
+            $users->idType = Settings::of($app->make(Repository::class))->userId;
 
             return $users;
         });
@@ -91,7 +91,8 @@ class ScopewireServiceProvider extends ServiceProvider
     private function makeBroadcaster(Application $app, array $connection): ScopewireBroadcaster
     {
         $all = (array) $app->make(Repository::class)->get('scopewire');
-        $masterKey = $connection['options']['encryption_master_key_base64'] ?? $all['encryption_master_key'] ?? null;
+        $masterKey = (string) ($connection['options']['encryption_master_key_base64'] ?? $all['encryption_master_key'] ?? '');
+        unset($connection['options']['encryption_master_key_base64']);
         $scheme = $all['scheme'] ?? 'http';
         $settings = Settings::of($app->make(Repository::class));
         $pusher = $app->make(BroadcastManager::class)->pusher([
@@ -102,7 +103,8 @@ class ScopewireServiceProvider extends ServiceProvider
                 'host' => $all['host'] ?? null, 'port' => $all['port'] ?? null, 'scheme' => $scheme,
                 'useTLS' => $scheme === 'https', 'path' => $all['path'] ?? null,
                 'timeout' => $settings->timeout,
-                'encryption_master_key_base64' => $masterKey,
+                // With another one Pusher could not be made, and so no channel be defined.  An encrypted event is refused.
+                'encryption_master_key_base64' => ScopewireBroadcaster::isMasterKey($masterKey) ? $masterKey : null,
             ], fn ($value) => $value !== null && $value !== ''),
             'client_options' => ($connection['client_options'] ?? []) + [
                 'timeout' => $settings->timeout, 'connect_timeout' => $settings->connectTimeout,

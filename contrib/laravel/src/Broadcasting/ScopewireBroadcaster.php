@@ -37,7 +37,7 @@ class ScopewireBroadcaster extends PusherBroadcaster
         Pusher $pusher,
         private readonly Database $database,
         private readonly EventKeys $keys,
-        private readonly ?string $masterKey = null,
+        private readonly string $masterKey = '',
         bool $allowJsonp = false,
     ) {
         parent::__construct($pusher, $allowJsonp);
@@ -140,6 +140,9 @@ class ScopewireBroadcaster extends PusherBroadcaster
         $calls = [...array_chunk(array_values(array_diff($channels, $encrypted)), self::CHANNELS_A_CALL),
             ...array_map(fn ($channel) => [$channel], array_values($encrypted))];
         foreach ($calls as $number => $names) {
+            if (self::isEncrypted($names[0])) {
+                $this->requireMasterKey($names[0]);
+            }
             try {
                 $this->pusher->trigger($names, $event, $payload, $parameters + ['idempotency_key' => "$key.$number"]);
             } catch (ApiErrorException $e) {
@@ -153,12 +156,23 @@ class ScopewireBroadcaster extends PusherBroadcaster
 
     private function encrypted(string $channel, string $payload): string
     {
-        if ($this->masterKey === null || $this->masterKey === '') {
-            throw new ScopewireException("$channel is encrypted, and there is no encryption master key: set "
-                .'SCOPEWIRE_ENCRYPTION_MASTER_KEY to that of the daemon', 0, 'no_master_key');
-        }
+        $this->requireMasterKey($channel);
 
         return (new PusherCrypto((string) base64_decode($this->masterKey, true)))->encrypt_payload($channel, $payload);
+    }
+
+    private function requireMasterKey(string $channel): void
+    {
+        if (! self::isMasterKey($this->masterKey)) {
+            throw new ScopewireException("$channel is encrypted, and ".($this->masterKey === '' ? 'there is no encryption master key'
+                : 'the encryption master key is not 32 bytes in base64').': set SCOPEWIRE_ENCRYPTION_MASTER_KEY to that of the daemon', 0, 'no_master_key');
+        }
+    }
+
+    /** Whether a text is a key of encrypted channels: 32 bytes in base64. */
+    public static function isMasterKey(string $key): bool
+    {
+        return strlen((string) base64_decode($key, true)) === SODIUM_CRYPTO_SECRETBOX_KEYBYTES;
     }
 
     private static function isEncrypted(string $channel): bool

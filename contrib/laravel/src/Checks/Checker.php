@@ -9,6 +9,8 @@ use Illuminate\Http\Client\ConnectionException;
 use Illuminate\Http\Client\Factory;
 use Illuminate\Http\Client\Response;
 use Illuminate\Support\Str;
+use InvalidArgumentException;
+use Scopewire\Laravel\Broadcasting\ScopewireBroadcaster;
 use Scopewire\Laravel\Client;
 use Scopewire\Laravel\Exceptions\ScopewireException;
 use Scopewire\Laravel\Support\Database;
@@ -33,6 +35,7 @@ class Checker
         private readonly Client $client,
         private readonly Database $database,
         private readonly Tokens $tokens,
+        private readonly Variables $variables,
     ) {
     }
 
@@ -43,13 +46,22 @@ class Checker
             'settings' => $this->settings(...), 'broadcasting' => $this->broadcasting(...),
             'encryption key' => $this->encryptionKey(...), 'reachability' => $this->reachability(...),
             'clock' => $this->clock(...), 'credentials' => $this->credentials(...),
-            'proxy' => $this->proxy(...), 'tokens' => $this->tokens(...), 'origins' => $this->origins(...),
+            'proxy' => $this->proxy(...), 'tokens' => $this->tokens(...),
+            'ids of users' => $this->userIds(...), 'origins' => $this->origins(...),
         ];
         foreach ($this->database->names() as $name) {
             $checks["database $name"] = fn () => $this->database($name);
         }
         foreach ($checks as $name => $check) {
-            $finding = $check();
+            try {
+                $finding = $check();
+            } catch (ConnectionException $e) {
+                $finding = Finding::wrong('no answer: '.$e->getMessage(), 'Read the logs of the daemon and the proxy. An answer that '
+                    .'takes longer than SCOPEWIRE_TIMEOUT seconds counts as none.');
+            } catch (Throwable $e) {
+                $finding = Finding::wrong($e->getMessage() ?: $e::class, 'Correct what the message names, in .env or config/scopewire.php. '
+                    .'After a change run php artisan config:clear.');
+            }
             yield $name => $finding;
             if ($finding->endsChecks) {
                 return;
@@ -59,25 +71,33 @@ class Checker
 
     private function settings(): Finding
     {
-        foreach (['app_id' => 'REVERB_APP_ID', 'key' => 'REVERB_APP_KEY', 'secret' => 'REVERB_APP_SECRET'] as $name => $variable) {
+        foreach (['app_id' => 'APP_ID', 'key' => 'APP_KEY', 'secret' => 'APP_SECRET'] as $name => $variable) {
             if ((string) $this->config->get("scopewire.$name") === '') {
-                return Finding::wrong("scopewire.$name is empty", "Set $variable in .env to the daemon's value, or run php artisan "
-                    .'scopewire:install. After a change run php artisan config:clear.', true);
+                return Finding::wrong("scopewire.$name is empty", 'Set '.$this->variables->named($variable).' in .env to the daemon\'s value, or run '
+                    .'php artisan scopewire:install. After a change run php artisan config:clear.', true);
             }
         }
         $host = (string) $this->config->get('scopewire.host');
         if (preg_match('#[/\s]#', $host)) {
-            return Finding::wrong("scopewire.host is \"$host\", which is not a host", 'REVERB_HOST is a name or an address '
-                .'alone, such as ws.example.com; the scheme is REVERB_SCHEME.', true);
+            return Finding::wrong("scopewire.host is \"$host\", which is not a host", $this->variables->named('HOST').' is a name or an address '
+                .'alone, such as ws.example.com; the scheme is '.$this->variables->named('SCHEME').'.', true);
         }
         $port = (int) $this->config->get('scopewire.port');
         if ($port < 1 || $port > 65535) {
-            return Finding::wrong("scopewire.port is $port", 'Set REVERB_PORT to the port of the daemon or the proxy: 8080, or 443.', true);
+            return Finding::wrong("scopewire.port is $port", 'Set '.$this->variables->named('PORT').' to the port of the daemon or the proxy: 8080, or 443.', true);
         }
 
-        foreach ($this->of()->faults as $fault) {
-            return Finding::wrong($fault, 'Set SCOPEWIRE_TIMEOUT and SCOPEWIRE_CONNECT_TIMEOUT in .env, or remove them: without a limit a '
-                .'page would wait for a daemon that does not answer.');
+        $faults = $this->of()->faults;
+        if ($faults !== []) {
+            $remedies = array_map(fn ($name) => match ($name) {
+                'auth' => 'Set SCOPEWIRE_AUTH to basic or signed in .env, or remove it.',
+                'user_id' => 'Set SCOPEWIRE_USER_ID to bigint or text in .env, the type that the daemon has (sync.user_id); UUIDs and ULIDs are text.',
+                'token.ttl' => 'Set SCOPEWIRE_TOKEN_TTL in .env to the seconds that a token is valid for, or remove it.',
+                default => 'Set SCOPEWIRE_TIMEOUT and SCOPEWIRE_CONNECT_TIMEOUT in .env, or remove them: without a limit a '
+                    .'page would wait for a daemon that does not answer.',
+            }, array_keys($faults));
+
+            return Finding::wrong(implode('; ', $faults), implode(' ', array_unique($remedies)));
         }
 
         return Finding::ok($this->of()->origin.', application '.$this->of()->appId);
@@ -98,9 +118,9 @@ class Checker
     private function encryptionKey(): Finding
     {
         $key = (string) $this->config->get('scopewire.encryption_master_key');
-        if ($key !== '' && strlen((string) base64_decode($key, true)) !== 32) {
+        if ($key !== '' && ! ScopewireBroadcaster::isMasterKey($key)) {
             return Finding::wrong('scopewire.encryption_master_key is not 32 bytes in base64', 'Make one with "openssl rand -base64 32", '
-                .'and set it here (SCOPEWIRE_ENCRYPTION_MASTER_KEY) and in the daemon (encryption_master_key).');
+                .'and set it here (SCOPEWIRE_ENCRYPTION_MASTER_KEY) and in the daemon (encryption_master_key, or SCOPEWIRE_APP_ENCRYPTION_MASTER_KEY in .env).');
         }
 
         return Finding::ok($key === '' ? 'none' : 'valid');
@@ -113,11 +133,11 @@ class Checker
             $answer = $this->plain('/up');
         } catch (ConnectionException $e) {
             $remedy = match (true) {
-                str_contains($e->getMessage(), 'SSL') || str_contains($e->getMessage(), 'cURL error 35') => 'Is REVERB_SCHEME right? The daemon serves https only with a certificate '
+                str_contains($e->getMessage(), 'SSL') || str_contains($e->getMessage(), 'cURL error 35') => 'Is '.$this->variables->named('SCHEME').' right? The daemon serves https only with a certificate '
                     .'(server.tls_certificate); the certificate has to be one that this machine trusts.',
-                str_contains($e->getMessage(), 'resolve host') => 'Set REVERB_HOST to a name that this machine can resolve.',
-                default => 'Start the daemon (systemctl start scopewire, or scopewired --env-file .env), and compare REVERB_HOST and '
-                    .'REVERB_PORT with the line "ready: listening on" of its log. Is the port open in the firewall?',
+                str_contains($e->getMessage(), 'resolve host') => 'Set '.$this->variables->named('HOST').' to a name that this machine can resolve.',
+                default => 'Start the daemon (systemctl start scopewire, or scopewired --env-file .env), and compare '
+                    .$this->variables->named('HOST').' and '.$this->variables->named('PORT').' with the line "ready: listening on" of its log. Is the port open in the firewall?',
             };
 
             return Finding::wrong("no answer from $s->origin: ".$e->getMessage(), $remedy, true);
@@ -125,7 +145,7 @@ class Checker
 
         return $answer->successful() ? Finding::ok($s->origin.' answers')
             : Finding::wrong("$s->origin$s->path/up answers ".$answer->status(), 'Another server answers there, or the path is wrong: '
-                .'compare REVERB_PORT and SCOPEWIRE_PATH with server.port and server.path of the daemon.', true);
+                .'compare '.$this->variables->named('PORT').' and SCOPEWIRE_PATH with server.port and server.path of the daemon.', true);
     }
 
     private function clock(): Finding
@@ -146,8 +166,8 @@ class Checker
             return $this->signature();
         }
 
-        return Finding::wrong('the daemon refuses key and secret: '.$error->getMessage(), 'Compare REVERB_APP_KEY and REVERB_APP_SECRET '
-            ."with key and secret of [app $s->appId] in the daemon's configuration. Quote values with # in .env.", true);
+        return Finding::wrong('the daemon refuses key and secret: '.$error->getMessage(), 'Compare '.$this->variables->named('APP_KEY').' and '
+            .$this->variables->named('APP_SECRET')." with key and secret of [app $s->appId] in the daemon's configuration. Quote values with # in .env.", true);
     }
 
     private function signature(): Finding
@@ -161,7 +181,7 @@ class Checker
         }
         if ($this->isOfDaemon($answer) && in_array($answer->status(), [401, 403, 404], true)) {
             return Finding::wrong("the daemon refuses the application $s->appId: ".$answer->status().' '.Str::limit($answer->body(), 200),
-                "REVERB_APP_ID has to be the application's id: the name after \"app\" in [app ...] of the daemon's configuration.", true);
+                $this->variables->named('APP_ID')." has to be the application's id: the name after \"app\" in [app ...] of the daemon's configuration.", true);
         }
 
         return Finding::wrong('/apps is answered with '.$answer->status().' by something else than the daemon',
@@ -180,12 +200,37 @@ class Checker
 
     private function tokens(): Finding
     {
-        $answer = $this->http->withToken($this->tokens->issue(1, 60))->timeout($this->of()->timeout)->acceptJson()
+        $remedy = 'Set SCOPEWIRE_TOKEN_SECRET to token_secret of the daemon\'s application (SCOPEWIRE_APP_TOKEN_SECRET, if the daemon reads '
+            .'it from .env); leave both empty to use the secret.';
+        try {
+            $token = $this->tokens->issue(1, 60);
+        } catch (InvalidArgumentException $e) {
+            return Finding::wrong($e->getMessage(), $remedy);
+        }
+        $answer = $this->http->withToken($token)->timeout($this->of()->timeout)->acceptJson()
             ->get($this->of()->origin.$this->of()->path.'/api/sync/notifications', ['limit' => 1]);
 
         return $answer->status() !== 401 ? Finding::ok('accepted')
-            : Finding::wrong('the daemon refuses tokens of users: '.($answer->json('error.message') ?? 401),
-                'Set SCOPEWIRE_TOKEN_SECRET to token_secret of the daemon\'s application; leave both empty to use the secret.');
+            : Finding::wrong('the daemon refuses tokens of users: '.($answer->json('error.message') ?? 401), $remedy);
+    }
+
+    /** The daemon accepts a text as the id of a user only if its ids are texts.  The call changes nothing. */
+    private function userIds(): Finding
+    {
+        $theirs = 'text';
+        try {
+            $this->client->throwing()->post('may', ['user_id' => 'scopewire-check', 'channels' => ['private-scopewire-check']]);
+        } catch (ScopewireException $e) {
+            if ($e->field !== 'user_id') {
+                return Finding::wrong('the daemon does not show their type: '.$e->getMessage(), 'Read the daemon\'s log, and run scopewire:check again.');
+            }
+            $theirs = 'bigint';
+        }
+        $ours = $this->of()->userId;
+
+        return $ours === $theirs ? Finding::ok($ours)
+            : Finding::wrong("scopewire.user_id is $ours, and the daemon's sync.user_id is $theirs", "Set SCOPEWIRE_USER_ID=$theirs in .env, or sync.user_id "
+                ."= $ours in the daemon (SCOPEWIRE_SYNC_USER_ID=$ours, if it reads .env); a schema that exists has to be converted: docs/upgrading.md.");
     }
 
     private function origins(): Finding
@@ -253,7 +298,7 @@ class Checker
         try {
             $database->broadcast('scopewire.check', [[$channel, '{}', null]]);
         } catch (ScopewireException $e) {
-            return Finding::wrong('an event was refused: '.Str::before($e->getMessage(), "\n"), 'Compare REVERB_APP_ID with the ids in '
+            return Finding::wrong('an event was refused: '.Str::before($e->getMessage(), "\n"), 'Compare '.$this->variables->named('APP_ID').' with the ids in '
                 .$this->database->schema().'.log_apps, which the daemon writes.');
         }
         $end = microtime(true) + self::EVENT_DEADLINE_S;

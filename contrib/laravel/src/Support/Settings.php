@@ -20,7 +20,9 @@ final class Settings
         public readonly float $connectTimeout = 1,
         public readonly float $retryAfter = 5,
         public readonly bool $throw = false,
-        /** @var list<string> settings that cannot be used, and the values that are used instead */
+        public readonly string $userId = 'bigint',
+        public readonly int $tokenTtl = 3600,
+        /** @var array<string, string> by the setting's name: why it cannot be used, and what is used instead */
         public readonly array $faults = [],
     ) {
     }
@@ -30,23 +32,34 @@ final class Settings
         $all = (array) $config->get('scopewire');
         $text = fn (string $name): string => (string) ($all[$name] ?? '');
         $faults = [];
-        $seconds = function (string $name, float $default) use ($all, &$faults): float {
-            $value = $all[$name] ?? $default;
+        $seconds = function (string $name, float $default, float $least = 0) use ($all, &$faults): float {
+            $value = data_get($all, $name) ?? $default;
             // To Guzzle and to PHP's streams 0 is no limit.
-            if (is_numeric($value) && is_finite((float) $value) && $value > 0) {
+            if (is_numeric($value) && is_finite((float) $value) && $value > 0 && $value >= $least) {
                 return (float) $value;
             }
-            $faults[] = "scopewire.$name must be a number of seconds greater than 0, not ".json_encode($value).": $default is used";
+            $faults[$name] = "scopewire.$name must be a number of seconds ".($least > 0 ? "from $least" : 'greater than 0').', not '
+                .json_encode($value).": $default is used";
 
             return $default;
         };
-        [$timeout, $connectTimeout] = [$seconds('timeout', 3), $seconds('connect_timeout', 1)];
+        $word = function (string $name, array $words) use ($text, &$faults): string {
+            $value = $text($name) ?: $words[0];
+            if (in_array($value, $words, true)) {
+                return $value;
+            }
+            $faults[$name] = "scopewire.$name must be ".implode(' or ', $words).', not '.json_encode($value).": $words[0] is used";
+
+            return $words[0];
+        };
+        [$timeout, $connectTimeout, $ttl] = [$seconds('timeout', 3), $seconds('connect_timeout', 1), $seconds('token.ttl', 3600, 1)];
+        [$auth, $userId] = [$word('auth', ['basic', 'signed']), $word('user_id', ['bigint', 'text'])];
 
         return new self(
             $text('app_id'), $text('key'), $text('secret'),
             self::origin($text('scheme') ?: 'http', $text('host') ?: '127.0.0.1', (int) ($all['port'] ?? 8080)),
-            rtrim('/'.ltrim($text('path'), '/'), '/'), $text('auth') ?: 'basic',
-            $timeout, $connectTimeout, (float) ($all['retry_after'] ?? 5), (bool) ($all['throw'] ?? false), $faults,
+            rtrim('/'.ltrim($text('path'), '/'), '/'), $auth, $timeout, $connectTimeout,
+            (float) ($all['retry_after'] ?? 5), (bool) ($all['throw'] ?? false), $userId, (int) $ttl, $faults,
         );
     }
 

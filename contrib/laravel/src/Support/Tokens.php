@@ -6,6 +6,7 @@ namespace Scopewire\Laravel\Support;
 
 use Firebase\JWT\JWT;
 use Illuminate\Contracts\Config\Repository;
+use InvalidArgumentException;
 
 /**
  * Issues the tokens with which a user's browser calls the sync API and the daemon's
@@ -19,6 +20,9 @@ class Tokens
     private const AVATAR_BYTES = 2048;
 
     private const ROLES = 64;
+
+    // The daemon and firebase/php-jwt refuse shorter keys.
+    private const SECRET_BYTES = 32;
 
     public function __construct(
         private readonly Repository $config,
@@ -48,13 +52,17 @@ class Tokens
 
     public function ttl(): int
     {
-        return (int) $this->config->get('scopewire.token.ttl', 3600);
+        return Settings::of($this->config)->tokenTtl;
     }
 
     /** The application's token_secret; without one, the key that the daemon makes of the secret. */
     private function key(): string
     {
-        return (string) ($this->config->get('scopewire.token.secret')
-            ?: hash_hmac('sha256', 'scopewire-token', (string) $this->config->get('scopewire.secret')));
+        $secret = (string) $this->config->get('scopewire.token.secret');
+        if ($secret !== '' && strlen($secret) < self::SECRET_BYTES) {
+            throw new InvalidArgumentException('scopewire.token.secret has '.strlen($secret).' bytes; it must have '.self::SECRET_BYTES.' or more');
+        }
+
+        return $secret !== '' ? $secret : hash_hmac('sha256', 'scopewire-token', (string) $this->config->get('scopewire.secret'));
     }
 }

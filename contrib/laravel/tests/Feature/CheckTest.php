@@ -5,6 +5,7 @@
 namespace Scopewire\Laravel\Tests\Feature;
 
 use Closure;
+use Illuminate\Http\Client\ConnectionException;
 use Illuminate\Support\Facades\DB;
 use Illuminate\Support\Facades\Http;
 use PHPUnit\Framework\Attributes\DataProvider;
@@ -32,6 +33,15 @@ class CheckTest extends TestCase
         yield 'events go to the log' => [$set(['broadcasting.default' => 'log']), 'events are not broadcast', 'BROADCAST_CONNECTION=scopewire'];
         yield 'Reverb\'s driver' => [$set(['broadcasting.default' => 'reverb']), 'not in transactions', 'BROADCAST_CONNECTION=scopewire'];
         yield 'a short encryption key' => [$set(['scopewire.encryption_master_key' => base64_encode('short')]), 'not 32 bytes', 'openssl rand -base64 32'];
+        yield 'an unknown way to sign calls' => [$set(['scopewire.auth' => 'digest']), 'scopewire.auth must be basic or signed, not "digest": basic is used', 'Set SCOPEWIRE_AUTH'];
+        yield 'an unknown type of ids' => [$set(['scopewire.user_id' => 'uuid']), 'scopewire.user_id must be bigint or text, not "uuid": bigint is used', 'Set SCOPEWIRE_USER_ID'];
+        yield 'tokens that are not valid for a second' => [$set(['scopewire.token.ttl' => 0]), 'scopewire.token.ttl must be a number of seconds from 1, not 0: 3600 is used', 'Set SCOPEWIRE_TOKEN_TTL'];
+        yield 'two settings that cannot be' => [$set(['scopewire.auth' => 'digest', 'scopewire.timeout' => 0]), 'scopewire.timeout must be a number of seconds greater than 0, not 0: 3 is used; scopewire.auth must be', 'Set SCOPEWIRE_AUTH'];
+        yield 'another type of ids than the daemon' => [$set(['scopewire.user_id' => 'text']), 'ids of users: scopewire.user_id is text, and the daemon\'s sync.user_id is bigint', 'Set SCOPEWIRE_USER_ID=bigint'];
+        yield 'a short token secret' => [$set(['scopewire.token.secret' => 'zzz']), 'tokens: scopewire.token.secret has 3 bytes; it must have 32 or more', 'Set SCOPEWIRE_TOKEN_SECRET'];
+        yield 'no name of a schema' => [$set(['scopewire.database.schema' => 'a-b']), 'database pgsql: scopewire.database.schema is not a name of a schema: a-b', 'Correct what the message names'];
+        yield 'a call without an answer' => [fn () => Http::fake(['*/api/sync/notifications*' => fn () => throw new ConnectionException('timed out')]),
+            'tokens: no answer: timed out', 'SCOPEWIRE_TIMEOUT'];
         yield 'nothing listens' => [$set(['scopewire.port' => 1]), 'reachability: no answer', 'Start the daemon'];
         yield 'https to a plain port' => [$set(['scopewire.scheme' => 'https']), 'reachability: no answer', 'Is REVERB_SCHEME right?'];
         yield 'an unknown host' => [$set(['scopewire.host' => 'no-such-host.invalid']), 'reachability: no answer', 'can resolve'];
@@ -75,5 +85,22 @@ class CheckTest extends TestCase
         $this->assertStringContainsString($remedy, $output);
         $this->assertSame(1, substr_count($output, 'WRONG'), $output);
         $this->assertStringNotContainsString('portal-secret', $output);
+    }
+
+    #[TestDox('a remedy names the variable that is set, SCOPEWIRE_* or REVERB_*')]
+    public function test_variables(): void
+    {
+        config(['scopewire.key' => '']);
+        $this->assertStringContainsString('Set REVERB_APP_KEY in .env', $this->command('scopewire:check')[1]);
+        $_SERVER['SCOPEWIRE_APP_KEY'] = '';
+        try {
+            $this->assertStringContainsString('Set SCOPEWIRE_APP_KEY in .env', $this->command('scopewire:check')[1]);
+        } finally {
+            unset($_SERVER['SCOPEWIRE_APP_KEY']);
+        }
+        file_put_contents("$this->folder/.env", "REVERB_APP_KEY=k\nSCOPEWIRE_APP_KEY=\n");
+        file_put_contents("$this->folder/bootstrap/cache/config.php", '<?php return [];');
+        $this->app->instance('config_loaded_from_cache', true);     // what Laravel noted when it started
+        $this->assertStringContainsString('Set SCOPEWIRE_APP_KEY in .env', $this->command('scopewire:check')[1]);
     }
 }

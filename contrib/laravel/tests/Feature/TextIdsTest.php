@@ -45,6 +45,20 @@ class TextIdsTest extends TestCase
         $this->assertSame(self::ULID, Scopewire::locks()->acquire(self::ULID, 'note', 1)['user_id']);
     }
 
+    #[TestDox('scopewire:check compares the type of ids with that of the daemon')]
+    public function test_check(): void
+    {
+        config(['scopewire.database.connections' => 'scopewire']);
+        [$status, $output] = $this->command('scopewire:check');
+        $this->assertSame(0, $status, $output);
+        $this->assertStringContainsString('ids of users: text', $output);
+        config(['scopewire.user_id' => 'bigint']);
+        $this->app->forgetScopedInstances();
+        [$status, $output] = $this->command('scopewire:check');
+        $this->assertSame(1, $status, $output);
+        $this->assertStringContainsString('ids of users: scopewire.user_id is bigint, and the daemon\'s sync.user_id is text', $output);
+    }
+
     #[TestDox('messages and activities of text ids are sent over HTTP, and in a transaction')]
     public function test_notify(): void
     {

@@ -1,0 +1,54 @@
+<?php
+
+// SPDX-License-Identifier: MIT
+
+namespace Scopewire\Laravel\Tests\Feature;
+
+use Illuminate\Broadcasting\BroadcastException;
+use Illuminate\Support\Facades\DB;
+use PHPUnit\Framework\Attributes\TestDox;
+use Scopewire\Laravel\Facades\Scopewire;
+use Scopewire\Laravel\Tests\TestCase;
+
+/** An application whose keys are wrong from the start, with rules in routes/channels.php. */
+class KeysTest extends TestCase
+{
+    protected function settings(): array
+    {
+        return ['scopewire.encryption_master_key' => 'abc', 'scopewire.token.secret' => 'zzz'];
+    }
+
+    protected function channels(): string
+    {
+        return __DIR__.'/../../workbench/routes/channels.php';
+    }
+
+    #[TestDox('commands run, and scopewire:check names the keys that are wrong')]
+    public function test_commands(): void
+    {
+        $this->assertSame(0, $this->command('channel:list')[0]);
+        [$status, $output] = $this->command('scopewire:check');
+        $this->assertSame(1, $status, $output);
+        $this->assertStringContainsString('encryption key: scopewire.encryption_master_key is not 32 bytes in base64', $output);
+        $this->assertStringContainsString('tokens: scopewire.token.secret has 3 bytes', $output);
+        $this->assertSame(2, substr_count($output, 'WRONG'), $output);
+        $this->assertStringNotContainsString('zzz', $output);
+    }
+
+    #[TestDox('events are sent, but those of encrypted channels, over HTTP and in a transaction')]
+    public function test_events(): void
+    {
+        $channel = 'keys-'.$this->id();
+        Scopewire::publish($channel, 'Hello');
+        $this->waitFor(fn () => $this->events('Hello', $channel)->first());
+        $publish = fn () => Scopewire::publish("private-encrypted-$channel", 'Hello');
+        foreach ([$publish, fn () => DB::transaction($publish)] as $call) {
+            try {
+                $call();
+                $this->fail('An encrypted event was sent.');
+            } catch (BroadcastException $e) {
+                $this->assertStringContainsString('the encryption master key is not 32 bytes in base64', $e->getMessage());
+            }
+        }
+    }
+}
