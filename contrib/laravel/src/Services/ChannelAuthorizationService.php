@@ -58,7 +58,7 @@ class ChannelAuthorizationService extends Service
 
     /**
      * Users for whom an SQL expression is true.  {user}, {roles} and the pattern's placeholders are
-     * values: 'EXISTS (SELECT FROM project_user WHERE project_id = {id}::bigint AND user_id = {user})'.
+     * values: 'EXISTS (SELECT FROM public.project_user WHERE project_id = {id}::bigint AND user_id = {user})'.
      */
     public function sql(string $pattern, string $predicate, bool $canWrite = false): static
     {

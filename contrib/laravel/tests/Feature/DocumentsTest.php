@@ -4,6 +4,10 @@
 
 namespace Scopewire\Laravel\Tests\Feature;
 
+use Illuminate\Database\Eloquent\Model;
+use Illuminate\Http\Request;
+use Illuminate\Support\Facades\Route;
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\Attributes\TestDox;
 use ReflectionMethod;
 use Scopewire\Laravel\Facades\Scopewire;
@@ -12,12 +16,15 @@ use Scopewire\Laravel\Services\DataSyncService;
 use Scopewire\Laravel\Services\LockService;
 use Scopewire\Laravel\Services\PresenceService;
 use Scopewire\Laravel\Services\RealtimeNotificationService;
+use Scopewire\Laravel\Testing\Daemon;
 use Scopewire\Laravel\Testing\ScopewireFake;
 use Scopewire\Laravel\Tests\TestCase;
 
 class DocumentsTest extends TestCase
 {
     private const GUIDE = __DIR__.'/../../../../docs/laravel.md';
+
+    private const AUTHORIZATION = __DIR__.'/../../../../docs/sync/authorization.md';
 
     private const PAGES = [self::GUIDE, __DIR__.'/../../README.md'];
 
@@ -89,5 +96,80 @@ class DocumentsTest extends TestCase
         $this->assertTrue($may($member, "private-App.Models.User.$member->id"));
         $this->assertFalse($may($other, "private-App.Models.User.$member->id"));
         $this->assertFalse($may($member, 'private-admin'));
+        $this->rows('DELETE FROM scopewire.channel_rules');
+    }
+
+    #[TestDox('predicates of the guides name the schema of their tables')]
+    public function test_schemas(): void
+    {
+        foreach (self::PAGES as $page) {
+            preg_match_all('/->sql\(.*?\bFROM (\S+)/', implode("\n", $this->blocks($page)), $found);
+            $this->assertNotEmpty($found[1], $page);
+            foreach ($found[1] as $table) {
+                $this->assertStringStartsWith('public.', $table, $page);
+            }
+        }
+    }
+
+    #[TestDox('the daemon accepts the variables of the guide in a .env')]
+    public function test_variables(): void
+    {
+        preg_match_all('/^SCOPEWIRE_\w+=\S+/m', file_get_contents(self::GUIDE), $found);
+        foreach (['SCOPEWIRE_SYNC_USER_ID=text', 'SCOPEWIRE_USER_ID=text'] as $line) {
+            $this->assertContains($line, $found[0]);
+        }
+        $this->assertNotEmpty(preg_grep('/^SCOPEWIRE_APP_AUTH_URL=/', $found[0]));
+        file_put_contents("$this->folder/.env", implode("\n", ["REVERB_APP_ID=portal\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=".Daemon::SECRET, ...$found[0]])."\n");
+        chmod("$this->folder/.env", 0600);
+        exec((getenv('SCOPEWIRED') ?: 'scopewired')." --config /dev/null --env-file $this->folder/.env --print-config 2>&1", $output, $status);
+        $this->assertSame(0, $status, implode("\n", $output));
+        $this->assertNotEmpty(preg_grep('/user_id.*text/', $output), implode("\n", $output));
+    }
+
+    /** @return iterable<string, array{string, int|string}> the type of the table's key, an id */
+    public static function ids(): iterable
+    {
+        yield 'numbers' => ['bigint', 7];
+        yield 'texts' => ['text', '01JDY8Q5T3M8W2K4N6P7R9S0VX'];
+    }
+
+    #[DataProvider('ids')]
+    #[TestDox('the auth_url of the guide in routes/web.php answers the daemon, for ids that are')]
+    public function test_auth_url(string $type, int|string $id): void
+    {
+        $this->rows('DROP TABLE IF EXISTS public.joiners');
+        $this->rows("CREATE TABLE public.joiners (id $type PRIMARY KEY)");
+        $this->rows('INSERT INTO public.joiners VALUES (?)', [$id]);
+        [$block] = array_values(array_filter($this->blocks(self::AUTHORIZATION), fn ($b) => str_contains($b, 'Route::post')));
+        Route::middleware('web')->group(fn () => eval('use '.Request::class.'; use '.Route::class.'; use '.Joiner::class.' as User;'.$block));
+        config(['broadcasting.connections.reverb.secret' => Daemon::SECRET]);
+        $this->app['env'] = 'local';     // in tests Laravel does not look for a CSRF token
+        $ask = function (int|string $id, string $secret, int $time): \Illuminate\Testing\TestResponse {
+            $body = json_encode(['time_ms' => $time, 'user_id' => $id, 'channels' => ['private-client.42', 'private-client.43']]);
+
+            return $this->call('POST', '/scopewire/may', [], [], [], ['CONTENT_TYPE' => 'application/json', 'HTTP_X_PUSHER_KEY' => Daemon::KEY,
+                'HTTP_X_PUSHER_SIGNATURE' => hash_hmac('sha256', $body, $secret)], $body);
+        };
+        $now = time() * 1000;
+        $ask($id, Daemon::SECRET, $now)->assertOk()->assertExactJson(['allowed' => ['private-client.42'], 'ttl' => 60])->assertCookieMissing('laravel_session');
+        $ask($type === 'text' ? 'gone' : 8, Daemon::SECRET, $now)->assertOk()->assertExactJson(['allowed' => [], 'ttl' => 60]);
+        $ask($id, 'another-secret', $now)->assertUnauthorized();
+        $ask($id, Daemon::SECRET, $now - 600_000)->assertUnauthorized();
+        $this->rows('DROP TABLE public.joiners');
+    }
+}
+
+/** The application's user in the sample of auth_url. */
+class Joiner extends Model
+{
+    protected $table = 'joiners';
+
+    public $incrementing = false;
+
+    protected $keyType = 'string';
+
+    public function mayJoin(string $channel): bool
+    {
+        return $channel === 'private-client.42';
     }
 }

@@ -22,16 +22,16 @@ foreach (['client.{id}', 'presence.client.{id}', 'project.{id}', 'invoice.{id}',
     $channels->role($pattern, 'admin', canWrite: true);
 }
 
-// All other users, by the portal's tables.
+// All other users, by the portal's tables, each with its schema.
 foreach (['client.{id}', 'presence.client.{id}'] as $pattern) {
-    $channels->sql($pattern, 'EXISTS (SELECT FROM client_user WHERE client_id = {id}::bigint AND user_id = {user})');
+    $channels->sql($pattern, 'EXISTS (SELECT FROM public.client_user WHERE client_id = {id}::bigint AND user_id = {user})');
 }
-$channels->sql('project.{id}', 'EXISTS (SELECT FROM project_user WHERE project_id = {id}::bigint AND user_id = {user})'
-    .' OR EXISTS (SELECT FROM projects p JOIN client_user c USING (client_id) WHERE p.id = {id}::bigint AND c.user_id = {user})', canWrite: true);
-$channels->sql('invoice.{id}', 'EXISTS (SELECT FROM invoices i JOIN client_user c USING (client_id)'
+$channels->sql('project.{id}', 'EXISTS (SELECT FROM public.project_user WHERE project_id = {id}::bigint AND user_id = {user})'
+    .' OR EXISTS (SELECT FROM public.projects p JOIN public.client_user c USING (client_id) WHERE p.id = {id}::bigint AND c.user_id = {user})', canWrite: true);
+$channels->sql('invoice.{id}', 'EXISTS (SELECT FROM public.invoices i JOIN public.client_user c USING (client_id)'
     .' WHERE i.id = {id}::bigint AND c.user_id = {user})');
-$channels->sql('document.{id}', 'EXISTS (SELECT FROM documents d JOIN project_user m USING (project_id)'
+$channels->sql('document.{id}', 'EXISTS (SELECT FROM public.documents d JOIN public.project_user m USING (project_id)'
     .' WHERE d.id = {id}::bigint AND m.user_id = {user})', canWrite: true);
-$channels->sql('timesheet.{id}', 'EXISTS (SELECT FROM timesheets WHERE id = {id}::bigint AND user_id = {user})', canWrite: true);
-$channels->sql('workflow.{id}', 'EXISTS (SELECT FROM workflows w JOIN project_user m USING (project_id)'
+$channels->sql('timesheet.{id}', 'EXISTS (SELECT FROM public.timesheets WHERE id = {id}::bigint AND user_id = {user})', canWrite: true);
+$channels->sql('workflow.{id}', 'EXISTS (SELECT FROM public.workflows w JOIN public.project_user m USING (project_id)'
     .' WHERE w.id = {id}::bigint AND m.user_id = {user})', canWrite: true);
