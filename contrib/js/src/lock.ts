@@ -92,6 +92,11 @@ export class EditLock extends Emitter<LockEvents> {
 		return this.lock !== null && !this.isMine;
 	}
 
+	/** This user has it, in this tab or another one. */
+	get isOwn(): boolean {
+		return this.lock !== null && String(this.lock.user_id) === this.manager.userId;
+	}
+
 	get isRequesting(): boolean {
 		return this.#request !== null;
 	}
@@ -111,8 +116,7 @@ export class EditLock extends Emitter<LockEvents> {
 			// Before a reload this user may have had it in this window: extending that lock would keep it without a holder.
 			if (!this.#isKnown) await this.#read();
 			if (this.isMine || this.#isStopped) return this.isMine;
-			const isOwnLost = this.#isUncertain && String(this.lock?.user_id) === this.manager.userId;
-			if (this.isTheirs && !isOwnLost) return false;
+			if (this.isTheirs && !(this.#isUncertain && this.isOwn)) return false;
 			return this.#acquire({});
 		});
 	}
@@ -137,6 +141,22 @@ export class EditLock extends Emitter<LockEvents> {
 			else this.#endRequest();
 			if (!answer && !this.lock) return this.#acquire({});
 			return Boolean(answer);
+		});
+	}
+
+	/** Takes the lock from another tab of this user, which is not asked; false if another user has it by now. */
+	takeHere(): Promise<boolean> {
+		return this.#next(async () => {
+			if (this.isMine || this.#isStopped) return this.isMine;
+			const { lock } = this;
+			if (!lock) return this.#acquire({});
+			if (!this.isOwn) return false;
+			if (!await this.#post('locks/request', { ttl: TTL_S, wait: 30 }, true)) return false;
+			const answer = await this.#post<{ lock: Lock }>('locks/grant', { to: lock.user_id, token: lock.token });
+			if (!answer || this.#isStopped) return false;
+			this.#own(answer.lock);
+			this.emit('granted', answer.lock);
+			return true;
 		});
 	}
 

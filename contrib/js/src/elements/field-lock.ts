@@ -120,6 +120,11 @@ export class FieldLock extends ScopewireElement {
 		});
 	}
 
+	/** Takes the field from another window of this user. */
+	takeHere(): void {
+		void this.#lock?.takeHere();
+	}
+
 	#wasRefused(): void {
 		clearTimeout(this.#unanswered);
 		if (this.asked === 'asked') this.asked = 'refused';
@@ -184,6 +189,9 @@ export class FieldLock extends ScopewireElement {
 			<button class="link" part="pass" @click=${() => this.#pass()}>${t.handOver}</button>
 			<button class="link" part="keep" @click=${() => this.#keep()}>${t.keep}</button>`;
 		if (!holder) return nothing;
+		if (String(holder.user_id) === this.manager?.userId)
+			return html`<span class="who" part="holder">${t.editingElsewhere}</span>
+				<button class="link" part="take" @click=${() => this.takeHere()}>${t.editHere}</button>`;
 		const words = this.asked === 'refused' ? t.refused(holder.name ?? t.someone) : t.editing(holder.name ?? t.someone);
 		return html`<span class="who" part="holder">${words}</span>${this.asked === 'asked'
 			? html`<span class="muted">${t.asked}…</span>`

@@ -22,6 +22,8 @@ export const english = {
 	loading: 'Loading…',
 	loadFailed: 'This could not be loaded.',
 	justNow: 'just now',
+	signedOut: 'You are signed out. Sign in to send.',
+	signIn: 'Sign in',
 	you: 'you',
 	someone: 'Someone',
 	// notification-bell
@@ -62,6 +64,8 @@ export const english = {
 	send: 'Send',
 	sending: 'Sending…',
 	notSent: 'Not sent.',
+	notReached: 'The server cannot be reached. It is sent again when the connection is back.',
+	serverFailed: 'The server has a problem. It is sent again in a moment.',
 	sendAgain: 'Send again',
 	discard: 'Discard',
 	noComments: 'No comments yet',
@@ -69,6 +73,8 @@ export const english = {
 	// field-lock, shared-form
 	editing: (name: string) => `${name} is editing`,
 	youEdit: 'You are editing',
+	editingElsewhere: 'You are editing in another window',
+	editHere: 'Edit here',
 	askForIt: 'Ask to edit',
 	asked: 'Asked',
 	asksFor: (name: string, seconds: number) => `${name} would like to edit. It is passed on in ${seconds} s`,

@@ -10,7 +10,8 @@ const REPEAT_MS = 2500;
 const EXPIRES_MS = 6000;
 const NAMED = 2;
 
-interface Typing { name: string; topic?: string; typing: boolean }
+/** user_id: on a private channel the server does not say who sent it. */
+interface Typing { name: string; user_id?: string; topic?: string; typing: boolean }
 
 /** "Ann and 2 others are typing", in a line of fixed height; it expires by itself. */
 export class TypingIndicator extends ScopewireElement {
@@ -84,21 +85,25 @@ export class TypingIndicator extends ScopewireElement {
 		if (isTyping ? now - this.#sentAt < REPEAT_MS : !this.#sentAt) return;
 		this.#sentAt = isTyping ? now : 0;
 		this.#subscription?.whisper('typing', { typing: isTyping, name: this.manager?.userName ?? '',
-			...(this.topic && { topic: this.topic }) } satisfies Typing);
+			...(this.manager?.userId && { user_id: this.manager.userId }), ...(this.topic && { topic: this.topic }) } satisfies Typing);
 	}
 
-	#received({ typing, name, topic }: Typing, from?: string): void {
+	#received({ typing, name, user_id, topic }: Typing, from?: string): void {
 		if ((topic ?? '') !== this.topic) return;
-		const id = from ?? name;
-		if (id === this.manager?.userId) return;     // another tab of this user
+		const id = String(from ?? user_id ?? name);
+		if (id === this.manager?.userId) return;     // another window of this user
 		const known = this.#subscription?.members.find((m) => m.id === id)?.info.name;
 		clearTimeout(this.#expiring.get(id));
 		const names = new Map(this.names);
 		if (typing) {
 			names.set(id, String(known ?? name ?? this.t.someone));
-			this.#expiring.set(id, setTimeout(() => this.#received({ typing: false, name, ...(topic && { topic }) }, from), EXPIRES_MS));
+			this.#expiring.set(id, setTimeout(() => this.#forget(id), EXPIRES_MS));
 		} else names.delete(id);
 		this.names = names;
+	}
+
+	#forget(id: string): void {
+		this.names = new Map([...this.names].filter(([known]) => known !== id));
 	}
 
 	override render() {
