@@ -5,10 +5,13 @@ import { repeat } from 'lit/directives/repeat.js';
 import type { Subscription } from '../channel.js';
 import type { PresenceStatus } from '../heartbeat.js';
 import type { RealtimeManager } from '../manager.js';
-import { ScopewireElement, avatar, define, relativeTime, tickTimes } from './base.js';
+import { ScopewireElement, avatar, define, relativeTime, tickTimes, vars } from './base.js';
 import { Loading } from './loading.js';
 import { Popover } from './popover.js';
 import { theme } from './theme.js';
+
+/** Of the size: more would cover the first letter of the next face. */
+const OVERLAP = 0.15;
 
 interface Shown {
 	id: string;
@@ -39,7 +42,8 @@ export class PresenceAvatars extends ScopewireElement {
 		:host { display: inline-block; vertical-align: middle; min-block-size: 40px; }
 		.stack { display: flex; align-items: center; padding: 4px 6px; border-radius: 999px; min-inline-size: 44px; min-block-size: 40px; }
 		.stack:hover { background: var(--_hover); }
-		.face { position: relative; display: inline-grid; margin-inline-start: -8px; border-radius: 50%; box-shadow: 0 0 0 2px var(--_surface); animation: fade 240ms; }
+		.face { position: relative; display: inline-grid; border-radius: 50%; box-shadow: 0 0 0 2px var(--_surface); animation: fade 240ms; }
+		.stack .face, .more { margin-inline-start: var(--_overlap); }
 		.face:nth-child(1) { z-index: 5; } .face:nth-child(2) { z-index: 4; } .face:nth-child(3) { z-index: 3; } .face:nth-child(4) { z-index: 2; }
 		.stack { isolation: isolate; }
 		.stack .face:first-of-type { margin-inline-start: 0; }
@@ -49,7 +53,7 @@ export class PresenceAvatars extends ScopewireElement {
 		.dot { position: absolute; inset-block-end: -1px; inset-inline-end: -1px; inline-size: 10px; block-size: 10px; border-radius: 50%; background: var(--_good); border: 2px solid var(--_surface); }
 		.dot.away, .dot.busy { background: var(--_warn); }
 		.dot.offline { background: var(--_muted); }
-		.more { display: inline-grid; place-items: center; margin-inline-start: -8px; border-radius: 999px; padding-inline: 8px; min-inline-size: 32px; block-size: 32px; background: var(--_hover); color: var(--_ink); font-size: 12px; font-weight: 650; box-shadow: 0 0 0 2px var(--_surface); }
+		.more { display: inline-grid; place-items: center; border-radius: 999px; padding-inline: 8px; min-inline-size: var(--_size); block-size: var(--_size); background: var(--_hover); color: var(--_ink); font-size: 12px; font-weight: 650; box-shadow: 0 0 0 2px var(--_surface); }
 		.none { padding-inline: 8px; color: var(--_muted); font-size: 13px; }
 		.panel { position: fixed; inset: auto; margin: 0; inline-size: 260px; padding: 8px; border: 1px solid var(--_line); border-radius: 12px; background: var(--_surface); color: var(--_ink); box-shadow: var(--_shadow); overflow-y: auto; animation: rise 160ms ease-out; }
 		.panel:focus { outline: none; }
@@ -138,7 +142,8 @@ export class PresenceAvatars extends ScopewireElement {
 		const all = [...this.people.values()];
 		const more = all.length - this.max;
 		const here = t.peopleHere(all.filter((p) => !p.isLeaving).length);
-		return html`<button class="stack" part="stack" aria-haspopup="dialog" aria-expanded=${String(this.#popover.isOpen)}
+		return html`<button class="stack" part="stack" ${vars({ '--_size': `${this.size}px`, '--_overlap': `${-OVERLAP * this.size}px` })}
+				aria-haspopup="dialog" aria-expanded=${String(this.#popover.isOpen)}
 				@click=${() => this.#popover.toggle()}>
 				${repeat(all.slice(0, this.max), (p) => p.id, (p) => this.#face(p))}
 				${more > 0 ? html`<span class="more" part="more">+${more}</span>` : nothing}
