@@ -1,6 +1,6 @@
 {{-- SPDX-License-Identifier: MIT --}}
 @props(['title', 'bare' => false, 'online' => true])
-@php($user = auth()->user())
+@php($user = $bare ? null : auth()->user())
 <!doctype html>
 <html lang="en">
 <head>
