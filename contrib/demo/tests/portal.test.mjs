@@ -58,6 +58,12 @@ test('a user of another client sees nothing of it', async () => {
 	const linus = await portal.enter('Linus Torvalds', '/');
 	assert.equal(await linus.getByText('Website relaunch').count(), 0);
 	assert.equal((await linus.goto(portal.url + PROJECT)).status(), 403);
+	await linus.getByRole('heading', { name: 'This page is not yours to see' }).waitFor();
+	assert.deepEqual(await violations(linus), []);
+	assert.equal((await linus.goto(`${portal.url}/projects/999`)).status(), 404);
+	await linus.getByRole('heading', { name: 'This page does not exist' }).waitFor();
+	assert.equal(await linus.locator('.brand .icon').evaluate((e) => e.getBoundingClientRect().width), 24, 'the style of the portal');
+	assert.deepEqual(linus.problems, []);
 	await linus.goto(portal.url);
 	const status = await linus.evaluate(() => new Promise((resolve) => {
 		window.manager.channel('private-project.1').onError(({ status }) => resolve(status)).onReady(() => resolve('joined'));
@@ -238,7 +244,6 @@ test('the daemon and its database are stopped and come back: the window catches 
 	grace.network.cut();
 	await portal.command('start', /the daemon runs/);
 	await ada.waitForFunction(() => window.manager.status.state === 'connected');
-	await thread(ada).getByRole('button', { name: 'Send again' }).click();
 	await comments(ada, 'Written while the daemon was away').and(ada.locator('li:not(.is-failed):not(.is-sending)')).waitFor();
 	await portal.command('traffic 3', /published/);
 	await waitFor(async () => (await portal.query('SELECT FROM public.jobs')).length === 0, 'the job ran');
@@ -249,6 +254,27 @@ test('the daemon and its database are stopped and come back: the window catches 
 	await shot(grace, 'portal-recovered');
 	const arrived = await grace.evaluate(() => window.seen.filter(({ event }) => /ProjectUpdated/.test(event)).length);
 	assert.equal(arrived, 3);
+});
+
+test('a user whose session has ended sees it, and what was written is sent after the user has signed in', async () => {
+	const page = await portal.enter('Grace Hopper', PROJECT);
+	await page.context().clearCookies();
+	await composer(page).fill('Written without a session');
+	await composer(page).press('Enter');
+	await comments(page, 'You are signed out. Sign in to send.').waitFor();
+	await field(page, 'due').fill('2 December');
+	await page.getByRole('button', { name: 'Save', exact: true }).click();
+	await page.locator('scopewire-shared-form').getByText('You are signed out. Sign in to send.').waitFor();
+	assert.equal(await page.getByText('It is sent when you are online').count(), 0);
+	const [opened] = await Promise.all([page.context().waitForEvent('page'),
+		page.locator('scopewire-shared-form').getByRole('link', { name: 'Sign in' }).click()]);
+	await opened.getByRole('button', { name: 'Grace Hopper' }).click();
+	await opened.getByRole('heading', { name: 'Good to see you' }).waitFor();
+	await page.evaluate(() => dispatchEvent(new Event('focus')));      // every page of this browser has it
+	await thread(page).locator('li:not(.is-failed):not(.is-sending)', { hasText: 'Written without a session' }).waitFor();
+	await waitFor(async () => (await portal.query('SELECT due FROM public.projects WHERE id = 1'))[0].due === '2 December', 'saved');
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
 });
 
 test('pages have no violations of axe, and broke none of their policies', async () => {

@@ -9,11 +9,19 @@ export class ApiError extends Error {
 		this.name = 'ApiError';
 	}
 
+	/** The session or the token has ended: 419 is Laravel's answer to a form of an ended session. */
+	get isSignedOut(): boolean {
+		return this.status === 401 || this.status === 419;
+	}
+
 	/** The same request may succeed later. */
 	get isTemporary(): boolean {
 		return this.status === 0 || this.status === 429 || this.status >= 500;
 	}
 }
+
+/** Of an error that has one; 0 otherwise. */
+export const statusOf = (error: unknown): number => Number((error as { status?: unknown } | null)?.status) || 0;
 
 export type Fields = Record<string, unknown>;
 
@@ -58,15 +66,24 @@ export class SyncApi {
 	async call<T>(method: string, path: string, body: unknown, options: CallOptions): Promise<T> {
 		let response = await this.#send(method, path, body, options);
 		if (response.status === 401 && this.tokens.isAvailable) {
-			await this.tokens.refresh('refused');
+			await this.#token(() => this.tokens.refresh('refused'));
 			response = await this.#send(method, path, body, options);
 		}
 		if (!response.ok) throw await errorOf(response);
 		return response.status === 204 ? undefined as T : await response.json() as T;
 	}
 
+	/** A source of tokens may throw an error with the status of the application's answer. */
+	async #token<T>(get: () => Promise<T>): Promise<T> {
+		try {
+			return await get();
+		} catch (error) {
+			throw new ApiError(statusOf(error), 'token', error instanceof Error ? error.message : String(error));
+		}
+	}
+
 	async #send(method: string, path: string, body: unknown, options: CallOptions): Promise<Response> {
-		const token = await this.tokens.get();
+		const token = await this.#token(() => this.tokens.get());
 		try {
 			return await fetch(this.base + path, {
 				method, keepalive: options.keepalive ?? false,

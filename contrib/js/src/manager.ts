@@ -33,6 +33,8 @@ export interface Status {
 	catchingUp: number | null;
 	/** Changes that wait in the offline queue. */
 	queued: number;
+	/** What the user wrote was answered with 401 or 419: it is sent after the user has signed in. */
+	isSignedOut: boolean;
 	isLeader: boolean;
 	isOnline: boolean;
 	isHidden: boolean;
@@ -76,6 +78,8 @@ export interface ManagerOptions {
 	/** Where the OfflineStore sends changes, in place of the daemon: the application's own endpoint, such as
 	 *  /scopewire/changes of scopewire/laravel, which checks them with the policies of its models. */
 	changesEndpoint?: string;
+	/** The page where a user signs in; elements link to it when the session has ended. */
+	loginUrl?: string;
 	/** Shows the total of the badges in the page's title and on the installed application's icon. */
 	showBadge?: boolean;
 }
@@ -145,7 +149,7 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 		this.#recovery = new Recovery(this.pusher, `${base}/up`);
 		this.#heartbeat = this.#makeHeartbeat();
 		this.#status = { state: this.#stateNow(), since: Date.now(), catchingUp: null, queued: 0,
-			isLeader: !options.leader, isOnline: navigator.onLine,
+			isSignedOut: false, isLeader: !options.leader, isOnline: navigator.onLine,
 			isHidden: document.visibilityState === 'hidden' };
 		this.#leader = options.leader
 			? new Leader(`scopewire:leader:${this.pusher.key}`, (is) => this.#leaderChanged(is)) : null;
@@ -165,6 +169,10 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 
 	get changesEndpoint(): string | undefined {
 		return this.options.changesEndpoint;
+	}
+
+	get loginUrl(): string | undefined {
+		return this.options.loginUrl;
 	}
 
 	get status(): Status {
@@ -235,6 +243,11 @@ export class RealtimeManager extends Emitter<ManagerEvents> {
 	/** Called by the offline store. */
 	setQueued(queued: number): void {
 		this.#update({ queued });
+	}
+
+	/** Called by what sends the user's changes, with the server's answer to them. */
+	setSignedOut(isSignedOut: boolean): void {
+		if (this.#status.isSignedOut !== isSignedOut) this.#update({ isSignedOut });
 	}
 
 	/** Requests of this axios carry X-Socket-Id, so that toOthers() leaves this tab out. */

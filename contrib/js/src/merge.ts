@@ -28,6 +28,13 @@ export function mergeText(base: string, mine: string, theirs: string): { text: s
 	return { text, isClean };
 }
 
+/** A side kept no word of the base: the merged text would put unrelated words side by side. */
+export function isRewritten({ base, mine, theirs }: FieldConflict): boolean {
+	const words = (value: unknown) => String(value ?? '').split(/\s+/).filter(Boolean);
+	const known = new Set(words(base));
+	return [mine, theirs].some((side) => !words(side).some((word) => known.has(word)));
+}
+
 /**
  * Field by field: a field that only one side changed takes that change, texts are merged word by word, and
  * what both changed is a conflict, for which data has this side's value.

@@ -5,6 +5,7 @@ import { csrf } from './csrf.js';
 import { Emitter } from './emitter.js';
 import type { RealtimeManager } from './manager.js';
 import { applyPatch, merge, patchOf, type Data, type FieldConflict } from './merge.js';
+import { LONGEST_PAUSE_MS, backoff, whenBack } from './retry.js';
 
 export type { Data, FieldConflict } from './merge.js';
 
@@ -72,7 +73,6 @@ export interface OfflineOptions {
 }
 
 const BATCH = 50;
-const LONGEST_PAUSE_MS = 60_000;
 
 const keyOf = (type: string, id: string | number): [string, string] => [type, String(id)];
 const fromRemote = (r: Remote): Stored => ({ type: r.resource_type, id: String(r.resource_id), version: r.version,
@@ -90,11 +90,6 @@ async function postChanges(manager: RealtimeManager, body: Record<string, unknow
 	return await response.json() as { results: Result[] };
 }
 
-/** The pause after n failures: doubled each time, at random between half of it and all of it. */
-export function backoff(failures: number, random = Math.random()): number {
-	return Math.min(LONGEST_PAUSE_MS, 500 * 2 ** failures) * (0.5 + random / 2);
-}
-
 /**
  * Resources of the data sync on this device.  A change is stored, shown at once and queued; the queue is
  * sent in order, by one tab at a time, and a change that was sent twice counts once.
@@ -107,6 +102,7 @@ export class OfflineStore extends Emitter<OfflineEvents> {
 	#tabs: BroadcastChannel | null = null;
 	#isWaiting = false;
 	#failures = 0;
+	#isSignedOut = false;
 	#retry: ReturnType<typeof setTimeout> | undefined;
 	readonly #ending: (() => void)[] = [];
 	readonly #opened = new Map<string, { count: number; close: () => void }>();
@@ -190,6 +186,7 @@ export class OfflineStore extends Emitter<OfflineEvents> {
 				await this.#send();
 				await this.#pull();
 				this.#failures = 0;
+				if (this.#isSignedOut) this.#signedOut(false);      // another tab may have sent the queue
 			} catch (error) {
 				this.#later(error);
 			}
@@ -220,8 +217,8 @@ export class OfflineStore extends Emitter<OfflineEvents> {
 			this.emit('change', data);
 			void this.#count();
 		};
-		this.#ending.push(manager.on('status', ({ state }) => {
-			if (state === 'connected' && this.#failures) void this.sync();
+		this.#ending.push(whenBack(manager, () => {
+			if (this.#failures || this.#isSignedOut) void this.sync();
 		}));
 		const online = () => void this.sync();
 		addEventListener('online', online);
@@ -250,12 +247,23 @@ export class OfflineStore extends Emitter<OfflineEvents> {
 	}
 
 	#later(error: unknown): void {
+		if (error instanceof ApiError && error.isSignedOut) {
+			this.#signedOut(true);
+			this.#retry = setTimeout(() => void this.sync(), LONGEST_PAUSE_MS);
+			return;
+		}
 		if (error instanceof ApiError && !error.isTemporary) {
 			reportError(error);
 			return;
 		}
 		const pause = error instanceof ApiError ? error.retryAfterMs : 0;
 		this.#retry = setTimeout(() => void this.sync(), Math.max(pause, backoff(this.#failures++)));
+	}
+
+	/** By an answer of the server.  The queue is kept until the user has signed in. */
+	#signedOut(isSignedOut: boolean): void {
+		this.#isSignedOut = isSignedOut;
+		this.options.manager.setSignedOut(isSignedOut);
 	}
 
 	/** The longest beginning of the queue with one change of each resource: the next one needs its version. */
@@ -284,6 +292,7 @@ export class OfflineStore extends Emitter<OfflineEvents> {
 				mutations: batch.map((q) => ({ mutation_id: q.mutationId, resource_type: q.type, resource_id: q.id,
 					op: q.op, ...(q.data && { data: q.data }), expected_version: q.version })),
 			});
+			this.#signedOut(false);
 			for (const [i, q] of batch.entries()) await this.#decided(q, results[i]!);
 		}
 	}

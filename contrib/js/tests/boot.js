@@ -22,10 +22,12 @@ export async function boot(more = {}) {
 		...(echo ? { echo } : { pusher }),
 		token: async () => {
 			window.tokens++;
-			return (await (await fetch(`/token?user=${user}`)).json()).token;
+			const response = await fetch(`/token?user=${user}`);
+			if (!response.ok) throw Object.assign(new Error('no token'), { status: response.status });
+			return (await response.json()).token;
 		},
 		authorizer: { endpoint: `http://127.0.0.1:${port}/broadcasting/auth` },
-		leader: query.has('leader'), ...more,
+		leader: query.has('leader'), loginUrl: '/login', ...more,
 	});
 	manager.on('status', (status) => window.statuses.push(status));
 	manager.on('recovered', (recovered) => window.recoveries.push(recovered));

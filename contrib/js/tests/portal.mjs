@@ -92,6 +92,7 @@ class Portal {
 			{ 'Content-Type': type, 'Content-Security-Policy': this.policy })
 			.end(type === 'application/json' ? JSON.stringify(body) : body);
 		this.requests.push({ method: request.method, path: url.pathname, headers: request.headers });
+		if (this.isSignedOut && ['/token', '/comments'].includes(url.pathname)) return send(401, { message: 'Unauthenticated.' });
 		if (url.pathname === '/token') return send(200, { token: this.token(url.searchParams.get('user')) });
 		if (url.pathname === '/config') return send(200, { key: APP.key, port: this.wires.port });
 		if (url.pathname === '/comments') return this.#comment(request, send);
@@ -122,8 +123,11 @@ class Portal {
 		if (request.method === 'GET') return send(200, { comments: [...this.comments].reverse(), next_cursor: null });
 		let text = '';
 		for await (const part of request) text += part;
-		if (this.refuseComments) return send(422, { message: 'The body is too short.' });
+		if (this.isBroken) return send(500, { message: 'Server Error' });
 		const { body, client_ref } = JSON.parse(text);
+		if (body.length < 2) return send(422, { message: 'The body is too short.' });
+		const stored = this.comments.find((c) => c.client_ref === client_ref);
+		if (stored) return send(201, { comment: stored });
 		const user = USERS[request.headers['x-user']] ?? USERS.ada;
 		const comment = { id: this.comments.length + 1, body, client_ref, user: { id: user.id, name: user.name },
 			created_at: new Date().toISOString() };

@@ -61,6 +61,13 @@ export abstract class ScopewireElement extends LitElement {
 		for (const end of this.#ending.splice(0)) end();
 	}
 
+	/** That the user is signed out, and where to sign in: in another window, so that nothing in this one is lost. */
+	protected get signedOutLine(): TemplateResult {
+		const { manager, t } = this;
+		return html`${t.signedOut}${manager?.loginUrl ? html` <a class="link" part="sign-in" target="_blank"
+			href=${manager.loginUrl}>${t.signIn}</a>` : nothing}`;
+	}
+
 	protected send(name: string, detail?: unknown): boolean {
 		return this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true, cancelable: true }));
 	}

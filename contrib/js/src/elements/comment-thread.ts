@@ -4,7 +4,9 @@ import { css, html, nothing, type PropertyValues } from 'lit';
 import { property, query, state } from 'lit/decorators.js';
 import { repeat } from 'lit/directives/repeat.js';
 import { unsafeHTML } from 'lit/directives/unsafe-html.js';
+import { ApiError, statusOf } from '../api.js';
 import type { RealtimeManager } from '../manager.js';
+import { backoff, whenBack } from '../retry.js';
 import { ScopewireElement, avatar, define, tickTimes, timeTag } from './base.js';
 import { COMMENT_TYPE, activityComments, commentOf, endpointComments, type Comment, type CommentSource } from './comments.js';
 import * as icons from './icons.js';
@@ -13,9 +15,23 @@ import { theme } from './theme.js';
 import './typing-indicator.js';
 import type { TypingIndicator } from './typing-indicator.js';
 
-interface Draft extends Comment { state?: 'sending' | 'failed'; problem?: string }
+type Failure = 'network' | 'server' | 'signedOut' | 'refused';
 
-/** Comments on something: live, with a composer.  A comment is shown at once, and marked if it was not sent. */
+/** problem: the server's words, of a comment that it refused. */
+interface Draft extends Comment { state?: 'sending' | 'failed'; failure?: Failure; problem?: string }
+
+/** fetch() throws a TypeError when there is no answer. */
+function failureOf(error: unknown): Failure {
+	const status = statusOf(error);
+	if (status === 401 || status === 419) return 'signedOut';
+	if (status === 429 || status >= 500) return 'server';
+	return error instanceof TypeError || error instanceof ApiError && status === 0 ? 'network' : 'refused';
+}
+
+/**
+ * Comments on something: live, with a composer.  A comment is shown at once, and marked if it was not sent; then it
+ * is sent again by itself, unless the server refused it: client_ref makes sure that it is stored once.
+ */
 export class CommentThread extends ScopewireElement {
 	/** A private or presence channel; CommentAdded and typing arrive there. */
 	@property() channel = '';
@@ -33,6 +49,11 @@ export class CommentThread extends ScopewireElement {
 	@state() private condition: 'loading' | 'ready' | 'failed' = 'loading';
 	@state() private hasText = false;
 	#loading = new Loading();
+	/** By client_ref. */
+	readonly #underWay = new Set<string>();
+	#isResending = false;
+	#failures = 0;
+	#retry: ReturnType<typeof setTimeout> | undefined;
 	@query('textarea') private field!: HTMLTextAreaElement;
 	@query('.scroll') private scroller!: HTMLElement;
 
@@ -64,6 +85,8 @@ export class CommentThread extends ScopewireElement {
 		this.condition = 'loading';
 		this.#loading.forget();
 		this.during(tickTimes(this));
+		this.during(whenBack(manager, () => void this.#resend()));
+		this.during(() => clearTimeout(this.#retry));
 		if (!this.channel) {
 			void this.reload();
 			return;
@@ -127,7 +150,8 @@ export class CommentThread extends ScopewireElement {
 
 	async #older(): Promise<void> {
 		if (!this.next) return;
-		const page = await this.#store.load(this.next);
+		const page = await this.#store.load(this.next).catch(() => null);
+		if (!page) return;
 		const known = new Set(this.comments.map((c) => String(c.id)));
 		this.comments = [...page.comments.filter((c) => !known.has(String(c.id))).reverse(), ...this.comments];
 		this.next = page.next_cursor;
@@ -166,13 +190,49 @@ export class CommentThread extends ScopewireElement {
 		void this.#deliver(draft);
 	}
 
-	async #deliver(draft: Draft): Promise<void> {
-		this.#change(draft, { state: 'sending' });
+	/** Resolves to whether it is stored. */
+	async #deliver(draft: Draft): Promise<boolean> {
+		const ref = draft.client_ref!;
+		if (this.#underWay.has(ref)) return false;
+		this.#underWay.add(ref);
 		try {
-			this.#arrived(await this.#store.send(draft.body, draft.client_ref!));
+			this.#arrived(await this.#store.send(draft.body, ref));
+			this.#failures = 0;
+			this.manager?.setSignedOut(false);
+			return true;
 		} catch (error) {
-			this.#change(draft, { state: 'failed', problem: (error as Error).message });
+			this.#failed(draft, error);
+			return false;
+		} finally {
+			this.#underWay.delete(ref);
 		}
+	}
+
+	#failed(draft: Draft, error: unknown): void {
+		const failure = failureOf(error);
+		this.#change(draft, { state: 'failed', failure, problem: error instanceof Error ? error.message : String(error) });
+		if (failure === 'signedOut') this.manager?.setSignedOut(true);
+		if (failure !== 'network' && failure !== 'server') return;
+		const pause = Math.max(error instanceof ApiError ? error.retryAfterMs : 0, backoff(this.#failures++));
+		clearTimeout(this.#retry);
+		this.#retry = setTimeout(() => void this.#resend(), pause);
+	}
+
+	/** In order, until one fails again.  They stay marked meanwhile. */
+	async #resend(): Promise<void> {
+		if (this.#isResending || !this.isConnected) return;
+		this.#isResending = true;
+		try {
+			for (const draft of this.comments)
+				if (draft.state === 'failed' && draft.failure !== 'refused' && !await this.#deliver(draft)) return;
+		} finally {
+			this.#isResending = false;
+		}
+	}
+
+	#sendAgain(draft: Draft): void {
+		this.#change(draft, { state: 'sending' });
+		void this.#deliver(draft);
 	}
 
 	/** One that is stored after all, as its event shows, is no draft any more. */
@@ -182,6 +242,7 @@ export class CommentThread extends ScopewireElement {
 
 	#discard(draft: Draft): void {
 		this.comments = this.comments.filter((c) => c.client_ref !== draft.client_ref);
+		if (draft.failure === 'signedOut' && !this.comments.some((c) => c.failure === 'signedOut')) this.manager?.setSignedOut(false);
 		this.field.focus();
 	}
 
@@ -189,6 +250,12 @@ export class CommentThread extends ScopewireElement {
 		if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
 		event.preventDefault();
 		this.#submit(event);
+	}
+
+	#problem({ failure, problem = '' }: Draft) {
+		const { t } = this;
+		if (failure === 'signedOut') return this.signedOutLine;
+		return failure === 'network' ? t.notReached : failure === 'server' ? t.serverFailed : problem;
 	}
 
 	#comment(comment: Draft) {
@@ -201,8 +268,8 @@ export class CommentThread extends ScopewireElement {
 				: timeTag(comment.created_at, this.language, t.justNow)}</div>
 			${this.rich ? html`<div class="body rich" part="body" dir="auto">${unsafeHTML(DOMPurify.sanitize(comment.body))}</div>`
 				: html`<div class="body" part="body" dir="auto">${comment.body}</div>`}
-			${comment.state === 'failed' ? html`<div class="problem" role="alert"><span>${t.notSent} ${comment.problem ?? ''}</span>
-				<button class="link" @click=${() => void this.#deliver(comment)}>${t.sendAgain}</button>
+			${comment.state === 'failed' ? html`<div class="problem" role="alert"><span>${t.notSent} ${this.#problem(comment)}</span>
+				<button class="link" @click=${() => this.#sendAgain(comment)}>${t.sendAgain}</button>
 				<button class="link" @click=${() => this.#discard(comment)}>${t.discard}</button></div>` : nothing}
 			</div></li>`;
 	}

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+import { ApiError, errorOf } from '../api.js';
 import { csrf } from '../csrf.js';
 import type { RealtimeManager } from '../manager.js';
 import type { Person } from './base.js';
@@ -17,14 +18,15 @@ export interface CommentPage { comments: Comment[]; next_cursor: string | null }
 /** Where comments are stored.  Newest first. */
 export interface CommentSource {
 	load(cursor?: string): Promise<CommentPage>;
-	/** clientRef is the same when the comment is sent again. */
+	/** clientRef is the same when the comment is sent again, which is done by itself unless the error has a status
+	 *  that makes it useless, such as 422. */
 	send(body: string, clientRef: string): Promise<Comment>;
 }
 
-async function json<T>(response: Response): Promise<T> {
-	const body = await response.json().catch(() => ({})) as { message?: string };
-	if (!response.ok) throw new Error(body.message || `the server answered ${response.status}`);
-	return body as T;
+async function json<T>(request: Promise<Response>): Promise<T> {
+	const response = await request.catch(() => { throw new ApiError(0, 'network', 'the server cannot be reached'); });
+	if (!response.ok) throw await errorOf(response);
+	return await response.json() as T;
 }
 
 /**
@@ -37,11 +39,11 @@ export function endpointComments(manager: RealtimeManager, url: string): Comment
 			const address = new URL(url, location.href);
 			if (cursor) address.searchParams.set('cursor', cursor);
 			const page = await json<{ comments?: Comment[]; data?: Comment[]; next_cursor?: string | null }>(
-				await manager.fetch(address, { headers: { Accept: 'application/json' } }));
+				manager.fetch(address, { headers: { Accept: 'application/json' } }));
 			return { comments: page.comments ?? page.data ?? [], next_cursor: page.next_cursor ?? null };
 		},
 		async send(body, client_ref) {
-			const answer = await json<{ comment?: Comment; data?: Comment } & Comment>(await manager.fetch(url, {
+			const answer = await json<{ comment?: Comment; data?: Comment } & Comment>(manager.fetch(url, {
 				method: 'POST', body: JSON.stringify({ body, client_ref }),
 				headers: { Accept: 'application/json', 'Content-Type': 'application/json',
 					'Idempotency-Key': client_ref, ...csrf() } }));

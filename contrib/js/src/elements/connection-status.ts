@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import { css, html, nothing } from 'lit';
+import { css, html, nothing, type TemplateResult } from 'lit';
 import { property, state } from 'lit/decorators.js';
 import type { RealtimeManager, Status } from '../manager.js';
 import { ScopewireElement, define } from './base.js';
@@ -76,13 +76,14 @@ export class ConnectionStatus extends ScopewireElement {
 	}
 
 	/** What to show: its kind and its text. */
-	get #message(): { kind: string; text: string; canRetry?: boolean } | null {
+	get #message(): { kind: string; text: string | TemplateResult; canRetry?: boolean } | null {
 		const { t, status } = this;
 		if (!status) return null;
 		if (status.state === 'connected') {
 			if (status.catchingUp !== null && (this.isLate || status.catchingUp > 0))
 				return { kind: 'busy', text: t.catchingUp(status.catchingUp) };
 			if (this.recovered !== null) return { kind: 'good', text: t.recovered(this.recovered) };
+			if (status.isSignedOut) return { kind: 'bad', text: this.signedOutLine };
 			return this.always || status.queued ? { kind: 'good', text: t.connected } : null;
 		}
 		if (!this.isLate) return this.always ? { kind: 'busy', text: t.connecting } : null;

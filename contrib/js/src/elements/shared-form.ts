@@ -3,7 +3,7 @@ import { css, html, nothing, type PropertyValues } from 'lit';
 import { property, query, state } from 'lit/decorators.js';
 import type { RealtimeManager } from '../manager.js';
 import { OfflineStore, type Conflict, type Data } from '../offline.js';
-import { isSame } from '../merge.js';
+import { isRewritten, isSame, type FieldConflict } from '../merge.js';
 import { ScopewireElement, define } from './base.js';
 import './field-lock.js';
 import type { FieldLock } from './field-lock.js';
@@ -34,6 +34,7 @@ export class SharedForm extends ScopewireElement {
 	@state() private conflict: Conflict | null = null;
 	@state() private choices: Record<string, Choice> = {};
 	@state() private note: 'none' | 'saving' | 'saved' | 'offline' | 'failed' = 'none';
+	@state() private isSignedOut = false;
 	@query('dialog') private dialog!: HTMLDialogElement;
 	#shown: Data = {};
 
@@ -69,6 +70,8 @@ export class SharedForm extends ScopewireElement {
 				if (this.channel) lock.channel = this.channel;
 				else [lock.resourceType, lock.resourceId] = [this.resourceType, this.resourceId];
 			}
+		this.isSignedOut = manager.status.isSignedOut;
+		this.during(manager.on('status', ({ isSignedOut }) => { this.isSignedOut = isSignedOut; }));
 		void this.#follow(this.store ?? storeOf(manager));
 	}
 
@@ -125,10 +128,17 @@ export class SharedForm extends ScopewireElement {
 
 	async #ask(conflict: Conflict): Promise<void> {
 		this.conflict = conflict;
-		this.choices = Object.fromEntries(conflict.fields.map((f) => [f.field, f.merged === undefined ? 'mine' : 'merged']));
+		this.choices = Object.fromEntries(conflict.fields.map((f) => [f.field, this.#proposal(f)]));
 		await this.updateComplete;
 		if (!this.dialog.open) this.dialog.showModal();
+		this.dialog.querySelector<HTMLInputElement>('input:checked')?.focus();
 		this.send('scopewire-conflict', conflict);
+	}
+
+	/** The merged text of one line, or of rewritten texts, is rarely one: it has to be chosen. */
+	#proposal(conflict: FieldConflict): Choice {
+		const isLong = this.#fields.find((f) => f.name === conflict.field)?.localName === 'textarea';
+		return isLong && conflict.merged !== undefined && !isRewritten(conflict) ? 'merged' : 'mine';
 	}
 
 	async #decide(): Promise<void> {
@@ -165,7 +175,8 @@ export class SharedForm extends ScopewireElement {
 
 	override render() {
 		const { t, conflict, note } = this;
-		const notes = { none: '', saving: t.saving, saved: t.saved, offline: t.savedOffline, failed: t.saveFailed };
+		const notes = { none: '', saving: t.saving, saved: t.saved, offline: this.isSignedOut ? this.signedOutLine : t.savedOffline,
+			failed: t.saveFailed };
 		return html`<form part="form" @submit=${(event: Event) => { event.preventDefault(); void this.save(); }}>
 				<slot></slot>
 				<div class="bar" part="bar"><button class="button primary" part="save">${t.save}</button>

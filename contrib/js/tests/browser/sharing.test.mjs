@@ -175,17 +175,18 @@ test('the lock is one of the daemon, and ends with the window that has it', asyn
 	assert.deepEqual(await locks(), []);
 });
 
-test('of two windows of one user one has the lock, and the other can have it passed on', async () => {
+test('of two windows of one user one has the lock, and the other one can take it', async () => {
 	const one = await portal.open('linus', 'form');
 	const two = await portal.open('linus', 'form', { tab: one });
 	const lockOf = (page) => page.locator('scopewire-field-lock').first();
 	await field(one, 'title').focus();
-	await lockOf(two).getByText('Linus Torvalds is editing').waitFor();
-	for (const page of [one, two]) await lockOf(page).evaluate((e) => e.setAttribute('wait', '240'));   // not by itself
-	await lockOf(two).getByRole('button', { name: 'Ask to edit' }).click();
-	await lockOf(one).getByRole('button', { name: 'Pass it on now' }).click();
-	await lockOf(one).getByText('Linus Torvalds is editing').waitFor();
-	await waitFor(() => field(two, 'title').evaluate((e) => !e.readOnly), 'in the other window');
+	await lockOf(two).getByText('You are editing in another window').waitFor();
+	assert.equal(await lockOf(two).getByRole('button', { name: 'Ask to edit' }).count(), 0);
+	assert.deepEqual(await violations(two), []);
+	await lockOf(two).getByRole('button', { name: 'Edit here' }).click();
+	await lockOf(one).getByText('You are editing in another window').waitFor();
+	await waitFor(() => field(two, 'title').evaluate((e) => !e.readOnly && e === document.activeElement), 'in the other window');
+	assert.equal(await lockOf(one).getByText('would like to edit').count(), 0);
 	assert.deepEqual((await locks())[0].sockets, [await two.evaluate(() => window.manager.socketId)]);
 	assert.deepEqual([...one.problems, ...two.problems], []);
 	await one.context().close();
@@ -224,6 +225,22 @@ const newLock = (page, name) => page.evaluate(async (field) => {
 }, name);
 const heldField = async (field) => (await portal.daemon.query(`SELECT sockets FROM scopewire.locks
 	WHERE resource_id = '7' AND field = $1 AND user_id IS NOT NULL`, [field]))[0];
+
+test('a window does not take the lock that another user has by now', async () => {
+	const one = await portal.open('linus', 'form');
+	const two = await portal.open('linus', 'form', { tab: one });
+	const other = await portal.open('ada', 'form');
+	const take = (page) => newLock(page, 'taken');
+	assert.equal(await take(one), true);
+	assert.equal(await take(two), false);
+	assert.equal(await take(other), false);
+	assert.equal(await other.evaluate(() => window.lock.takeHere()), false, 'of another user');
+	assert.equal(await two.evaluate(() => window.lock.takeHere()), true);
+	await one.waitForFunction(() => window.lock.isTheirs);
+	assert.deepEqual((await heldField('taken')).sockets, [await two.evaluate(() => window.manager.socketId)]);
+	await one.context().close();
+	await other.context().close();
+});
 
 test('a lock that is taken while its state is read stays with the window that took it', async () => {
 	const page = await portal.open('linus', 'form');
@@ -309,12 +326,103 @@ test('different words are merged; the same ones are decided in a dialog', async 
 	await shot(ada, 'conflict');
 	assert.deepEqual(await violations(ada), []);
 	assert.deepEqual(await dialog.locator('fieldset').evaluateAll((all) => all.map((e) => e.dataset.field)), ['title']);
-	await dialog.getByLabel('Mine').check();
+	const checked = dialog.locator('input:checked');
+	assert.equal(await checked.inputValue(), 'mine', 'not the merged text of one line');
+	assert.equal(await checked.evaluate((e) => e.getRootNode().activeElement === e), true, 'has the focus');
 	await dialog.getByRole('button', { name: 'Save these' }).click();
 	await waitFor(async () => (await stored(7)).data.title === 'Kick-off in Berlin', 'decided');
 	assert.equal((await stored(7)).data.text, 'we meet on tuesday at one');
 	for (const page of [ada, grace])
 		await waitFor(async () => await field(page, 'text').inputValue() === 'we meet on tuesday at one', 'in both');
+});
+
+test('a long text that both changed is proposed merged, and one that was rewritten is not', async () => {
+	for (const [mine, theirs, proposed] of [['we meet on friday at one', 'we meet on sunday at one', 'merged'],
+		['cancelled', 'we meet in the park', 'mine']]) {
+		await ada.context().setOffline(true);
+		await field(ada, 'text').fill(mine);
+		await save(ada);
+		await ada.waitForFunction(() => window.manager.status.queued === 1);
+		await field(grace, 'text').fill(theirs);
+		await save(grace);
+		await waitFor(async () => (await stored(7)).data.text === theirs, 'the first');
+		await ada.context().setOffline(false);
+		const dialog = ada.getByRole('dialog', { name: 'This was changed by someone else' });
+		await dialog.waitFor();
+		assert.equal(await dialog.locator('input:checked').inputValue(), proposed);
+		await dialog.getByRole('button', { name: 'Discard' }).click();
+		await waitFor(async () => await field(ada, 'text').inputValue() === theirs, 'in both');
+		await ada.waitForFunction(() => window.manager.status.queued === 0);
+	}
+});
+
+test('a change of a signed-out user waits with a note, and is sent after the user has signed in', async () => {
+	portal.tokenTtl = 4;      // so short that each request fetches one
+	const page = await portal.open('linus', 'form');
+	const form = page.locator('scopewire-shared-form');
+	await waitFor(async () => await field(page, 'text').inputValue() !== '', 'loaded');
+	portal.isSignedOut = true;
+	await field(page, 'text').fill('written while signed out');
+	await save(page);
+	await form.getByText('You are signed out. Sign in to send.').waitFor();
+	await page.locator('scopewire-connection-status [part=text]', { hasText: 'You are signed out' }).waitFor();
+	assert.equal(await form.getByRole('link', { name: 'Sign in' }).getAttribute('href'), '/login');
+	assert.equal(await page.evaluate(() => window.manager.status.state), 'connected');
+	assert.deepEqual(await violations(page), []);
+	Object.assign(portal, { isSignedOut: false, tokenTtl: 3600 });
+	await page.evaluate(() => dispatchEvent(new Event('focus')));      // every page of this browser has it
+	await form.getByText('Saved', { exact: true }).waitFor();
+	assert.equal((await stored(7)).data.text, 'written while signed out');
+	assert.equal(await page.evaluate(() => window.manager.status.isSignedOut), false);
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+});
+
+test('a comment of a signed-out user is sent after the user has signed in', async () => {
+	const page = await portal.open('grace', 'board');
+	const thread = page.locator('scopewire-comment-thread');
+	await page.getByRole('tab', { name: 'Comments' }).click();
+	await thread.getByText('No comments yet').waitFor();
+	portal.isSignedOut = true;
+	await thread.getByLabel('Write a comment').fill('Signed out');
+	await thread.getByLabel('Write a comment').press('Enter');
+	await thread.locator('li.is-failed', { hasText: 'You are signed out. Sign in to send.' }).waitFor();
+	assert.equal(await thread.getByRole('link', { name: 'Sign in' }).getAttribute('href'), '/login');
+	assert.deepEqual(await violations(page), []);
+	portal.isSignedOut = false;
+	await page.evaluate(() => dispatchEvent(new Event('focus')));
+	await thread.locator('li:not(.is-failed):not(.is-sending)', { hasText: 'Signed out' }).waitFor();
+	assert.equal(portal.comments.filter(({ body }) => body === 'Signed out').length, 1);
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+});
+
+test('a comment that a broken server did not store is sent again by itself; one that was refused is not', async () => {
+	const page = await portal.open('grace', 'board');
+	const thread = page.locator('scopewire-comment-thread');
+	const write = async (text) => {
+		await thread.getByLabel('Write a comment').fill(text);
+		await thread.getByLabel('Write a comment').press('Enter');
+	};
+	await page.getByRole('tab', { name: 'Comments' }).click();
+	portal.isBroken = true;
+	for (const text of ['First of two', 'Second of two']) await write(text);
+	await thread.locator('li.is-failed', { hasText: 'The server has a problem.' }).nth(1).waitFor();
+	assert.equal(await thread.getByText('Server Error').count(), 0);
+	portal.isBroken = false;
+	await waitFor(async () => await thread.locator('li.is-failed, li.is-sending').count() === 0, 'sent');
+	assert.deepEqual(portal.comments.map(({ body }) => body).filter((body) => body.endsWith('of two')), ['First of two', 'Second of two']);
+	await write('!');
+	await thread.locator('li.is-failed', { hasText: 'The body is too short.' }).waitFor();
+	const sent = () => portal.requests.filter(({ method, path }) => method === 'POST' && path === '/comments').length;
+	const before = sent();
+	await page.evaluate(() => dispatchEvent(new Event('focus')));
+	await write('After it');
+	await thread.locator('li:not(.is-sending)', { hasText: 'After it' }).waitFor();
+	assert.equal(sent(), before + 1);
+	assert.deepEqual(page.problems, []);
+	await page.context().close();
+	portal.comments.length = 0;
 });
 
 test('cursors are drawn for others, and nothing is sent to an empty channel', async () => {

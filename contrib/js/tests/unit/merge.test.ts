@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { expect, test } from 'vitest';
-import { applyPatch, merge, mergeText, patchOf } from '../../src/merge.js';
-import { backoff } from '../../src/offline.js';
+import { applyPatch, isRewritten, merge, mergeText, patchOf } from '../../src/merge.js';
+import { backoff } from '../../src/retry.js';
 
 test('changes of different fields are merged', () => {
 	const { data, conflicts } = merge({ a: 1, b: 1, c: 1 }, { a: 2, b: 1, c: 1 }, { a: 1, b: 3, c: 1 });
@@ -28,6 +28,15 @@ test('the same words changed by both are a conflict, with both in the merged tex
 	expect(conflicts).toEqual([{ field: 't', base: 'red car', mine: 'blue car', theirs: 'green car',
 		merged: 'blue green car' }]);
 	expect(mergeText('Kick-off', 'Kick-off in Berlin', 'Kick-off in Paris').text).toBe('Kick-off in Berlin in Paris');
+});
+
+test('a text of which a side kept no word is rewritten', () => {
+	const of = (base: string, mine: string, theirs: string) =>
+		isRewritten(merge({ t: base }, { t: mine }, { t: theirs }).conflicts[0]!);
+	expect(of('1 October', 'December 24', 'January 6')).toBe(true);
+	expect(of('we meet on monday', 'we meet on tuesday', 'cancelled')).toBe(true);
+	expect(of('', 'one', 'two')).toBe(true);
+	expect(of('we meet on monday', 'we meet on tuesday', 'we meet on friday')).toBe(false);
 });
 
 test('numbers changed by both are a conflict without a merged value', () => {

@@ -21,8 +21,12 @@ const manager = new RealtimeManager({
 	token: async () => {
 		const first = token;
 		token = undefined;
-		return first ?? (await (await fetch(meta('scopewire-token-url'), { headers: { Accept: 'application/json' } })).json()).token;
+		if (first) return first;
+		const response = await fetch(meta('scopewire-token-url'), { headers: { Accept: 'application/json' } });
+		if (!response.ok) throw Object.assign(new Error('there is no token'), { status: response.status });
+		return (await response.json()).token;
 	},
+	loginUrl: '/login',
 	authorizer: { endpoint: `http://${host}:${port}/broadcasting/auth` },
 	presence: { location: location.pathname },
 	changesEndpoint: '/scopewire/changes',
@@ -42,13 +46,15 @@ async function send(form) {
 	try {
 		const response = await manager.fetch(form.dataset.post, { method: 'POST', body: new FormData(form),
 			headers: { Accept: 'application/json', 'X-CSRF-TOKEN': meta('csrf-token') } });
+		if (response.status === 401 || response.status === 419) throw new Error('You are signed out. Sign in again in another window.');
+		if (response.status >= 500) throw new Error('The server has a problem. Try again in a moment.');
 		const answer = await response.json();
 		if (!response.ok) throw new Error(answer.message);
 		if (answer.invoice) showInvoice(answer.invoice);
 		if ('clears' in form.dataset) form.reset();
 		if ('reload' in form.dataset) await document.querySelector('scopewire-project-updates').reload();
 	} catch (error) {
-		if (problem) problem.textContent = error.message;
+		if (problem) problem.textContent = error instanceof TypeError ? 'The server cannot be reached.' : error.message;
 	} finally {
 		if (button) button.disabled = false;
 	}
