@@ -15,10 +15,19 @@
 #include "base/mem.h"
 #include "http/server-private.h"
 
+/* A reply that comes after the server has dropped the request, at its stop, finds no headers: the
+ * library frees them with the connection. */
+static bool conn_has_headers(const struct http_request *req)
+{
+	return atomic_load_explicit(&req->phase, memory_order_acquire) != DROPPED;
+}
+
 static struct str_view conn_header(const struct request *r, const char *name)
 {
 	const struct http_request *req = (const struct http_request *)r;
 
+	if (!conn_has_headers(req))
+		return SV("");
 	return sv(MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name));
 }
 
@@ -45,7 +54,8 @@ static void conn_header_list(const struct request *r, const char *name, struct s
 	const struct http_request *req = (const struct http_request *)r;
 	struct header_list list = { name, out };
 
-	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, conn_add_header, &list);
+	if (conn_has_headers(req))
+		MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, conn_add_header, &list);
 }
 
 static usec_t conn_request_deadline(const struct http_server *s)
