@@ -158,7 +158,8 @@ static void publish_commit(struct publisher *p, struct app *app, struct sorted *
 	int rc;
 
 	*w = (struct pending){ .p = p, .rest = *s, .done = done, .ctx = ctx };
-	memcpy(w->now, s->now, now_bytes);
+	if (now_bytes)
+		memcpy(w->now, s->now, now_bytes);
 	w->rest.now = w->now;
 	w->rest.commit = NULL;
 	*s = (struct sorted){ .now = NULL };
