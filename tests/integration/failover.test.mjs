@@ -115,7 +115,7 @@ async function startStandby(primary, port) {
 			'--no-sync'], { ...primary.how, stdio: 'pipe' });
 	const child = start(path.join(binaries(), 'postgres'), ['-D', data,
 		...['listen_addresses=127.0.0.1', `port=${port}`, `unix_socket_directories=${folder}`, 'fsync=off',
-			'hot_standby=on', 'max_connections=200'].flatMap((s) => ['-c', s])], primary.how);
+			'hot_standby=on', 'max_connections=500'].flatMap((s) => ['-c', s])], primary.how);
 	await logged(child, /database system is ready to accept read-only connections/);
 	return { child, folder, port };
 }

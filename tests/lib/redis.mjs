@@ -64,12 +64,14 @@ export async function startRedisCluster(t) {
 	const settings = { 'cluster-enabled': 'yes', 'cluster-node-timeout': 1500,
 		'cluster-replica-validity-factor': 0, 'cluster-require-full-coverage': 'no', 'repl-diskless-sync-delay': 0 };
 	const servers = [];
-	for (let i = 0; i < 4; i++) servers.push(await startRedis(t, { settings }));
+	// The port of the servers among themselves is one that is free, too, and not port + 10,000.
+	const between = await Promise.all([1, 2, 3, 4].map(() => freePort()));
+	for (const port of between) servers.push(await startRedis(t, { settings: { ...settings, 'cluster-port': port } }));
 	const masters = servers.slice(0, 3);
 	const share = Math.ceil(SLOTS / 3);
 	for (const [i, one] of masters.entries())
 		await one.call('CLUSTER', 'ADDSLOTSRANGE', i * share, Math.min((i + 1) * share, SLOTS) - 1);
-	for (const one of servers.slice(1)) await one.call('CLUSTER', 'MEET', '127.0.0.1', servers[0].port);
+	for (const one of servers.slice(1)) await one.call('CLUSTER', 'MEET', '127.0.0.1', servers[0].port, between[0]);
 	const id = await servers[0].call('CLUSTER', 'MYID');
 	await waitFor(async () => (await servers[3].call('CLUSTER', 'NODES')).includes(id), 'the replica knows its master');
 	await servers[3].call('CLUSTER', 'REPLICATE', id);
