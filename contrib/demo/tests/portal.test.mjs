@@ -258,6 +258,7 @@ test('the daemon and its database are stopped and come back: the window catches 
 
 test('a user whose session has ended sees it, and what was written is sent after the user has signed in', async () => {
 	const page = await portal.enter('Grace Hopper', PROJECT);
+	await page.waitForLoadState('networkidle');      // a response that comes later would set the cookie again
 	await page.context().clearCookies();
 	await composer(page).fill('Written without a session');
 	await composer(page).press('Enter');
