@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread with one connection (pg/runner.h).  In a round it takes what waits in its inbox, writes
- * the changes of this node's members to the database, and reads the members of each channel of
- * which it missed a change.  Then it applies both to the directory, and lets subscriptions succeed
- * that waited for it.  What arrives during a round waits for the next one, so a busy node makes
- * fewer and larger calls.
+ * One thread with one connection (pg/runner.h).  In a round it takes what waits in its inbox,
+ * writes the changes of this node's members to the database, and reads the members of each channel
+ * of which it missed a change.  Then it applies both to the directory, and lets subscriptions
+ * succeed that waited for it.  What arrives during a round waits for the next one, so a busy node
+ * makes fewer and larger calls.
  *
  * The database gives each channel a version.  A change is applied only to the version before it;
  * when that is another one, the members are read.  A gap shows only when another change follows, so
