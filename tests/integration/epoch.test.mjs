@@ -7,8 +7,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
-import { binaries, end, logged, newDatabase, query, start, startCluster, startDaemon, tempFolder,
-	unprivileged, waitFor } from '../lib/harness.mjs';
+import { MAX_CONNECTIONS, binaries, end, logged, newDatabase, query, start, startCluster, startDaemon,
+	tempFolder, unprivileged, waitFor } from '../lib/harness.mjs';
 
 const one = async (daemon, sql) => (await daemon.query(sql))[0];
 const epochOf = async (daemon) => (await one(daemon, 'SELECT epoch FROM log_meta')).epoch;
@@ -219,7 +219,7 @@ test('a promoted standby keeps the epoch only if it has every event', async (t) 
 		return { socket: at, data, start: async () => {
 			const child = start(path.join(binaries(), 'postgres'), ['-D', data,
 				'-c', 'listen_addresses=', '-c', `unix_socket_directories=${at}`,
-				'-c', 'max_connections=200', '-c', 'logging_collector=off', '-c', 'fsync=off'],
+				'-c', `max_connections=${MAX_CONNECTIONS}`, '-c', 'logging_collector=off', '-c', 'fsync=off'],
 			{ ...who, cwd: at, env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8' } });
 			await logged(child, /ready to accept read-only connections/);
 			t.after(() => end(child, 'SIGINT'));

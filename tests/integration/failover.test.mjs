@@ -7,8 +7,8 @@ import net from 'node:net';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import pg from 'pg';
-import { Sync, binaries, end, freePort, logged, query, start, startCluster, tempFolder,
-	waitFor } from '../lib/harness.mjs';
+import { MAX_CONNECTIONS, Sync, binaries, end, freePort, logged, query, start, startCluster,
+	tempFolder, waitFor } from '../lib/harness.mjs';
 import { bearer, TOKEN, TOKENS, withAdmin } from '../lib/ctl.mjs';
 
 let keys = 0;
@@ -115,7 +115,7 @@ async function startStandby(primary, port) {
 			'--no-sync'], { ...primary.how, stdio: 'pipe' });
 	const child = start(path.join(binaries(), 'postgres'), ['-D', data,
 		...['listen_addresses=127.0.0.1', `port=${port}`, `unix_socket_directories=${folder}`, 'fsync=off',
-			'hot_standby=on', 'max_connections=500'].flatMap((s) => ['-c', s])], primary.how);
+			'hot_standby=on', `max_connections=${MAX_CONNECTIONS}`].flatMap((s) => ['-c', s])], primary.how);
 	await logged(child, /database system is ready to accept read-only connections/);
 	return { child, folder, port };
 }

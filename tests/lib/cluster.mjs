@@ -13,6 +13,8 @@ import { tempFolder } from './temp.mjs';
 import { waitFor } from './wait.mjs';
 
 const ROLE = 'scopewire';
+/** max_connections of every cluster; a standby must not have fewer than its primary. */
+export const MAX_CONNECTIONS = 500;
 let own;      // the promise of this process's cluster
 
 /** The folder of PostgreSQL's programs, the newest installed. */
@@ -34,7 +36,7 @@ class Cluster {
 		this.diskMB = diskMB;
 		this.socket = tempFolder('pg');
 		const all = { listen_addresses: '', unix_socket_directories: this.socket, fsync: 'off',
-			full_page_writes: 'off', max_connections: 500, shared_buffers: '64MB',
+			full_page_writes: 'off', max_connections: MAX_CONNECTIONS, shared_buffers: '64MB',
 			logging_collector: 'off', ...settings };
 		this.port = Number(settings.port ?? 5432);
 		this.flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);

@@ -3,7 +3,7 @@
 export { APP, Daemon, PROGRAM, ini, runDaemon, startDaemon } from './daemon.mjs';
 export { Api, channelAuth, hmac, md5, request, signedQuery, userAuth } from './api.mjs';
 export { certificate } from './certificate.mjs';
-export { binaries, clusterSocket, newDatabase, query, startCluster } from './cluster.mjs';
+export { MAX_CONNECTIONS, binaries, clusterSocket, newDatabase, query, startCluster } from './cluster.mjs';
 export { startPooler } from './pooler.mjs';
 export { Raw, frame, parseFrames } from './raw.mjs';
 export { Wire, matches } from './wire.mjs';
