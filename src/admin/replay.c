@@ -4,7 +4,7 @@
  * delivered, as for a client.  The function that reads the log is the one of replays, too.
  */
 #include <inttypes.h>
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "admin/query.h"
 #include "admin/replay.h"
 #include "admin/state.h"

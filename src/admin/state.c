@@ -5,7 +5,7 @@
  */
 #include <unistd.h>
 #include "base/mem.h"
-#include "core/users.h"
+#include "core/channels/users.h"
 #include "svc/health.h"
 #include "admin/query.h"
 #include "admin/state.h"

@@ -5,7 +5,7 @@
  */
 #include <strings.h>
 #include "base/mem.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "svc/quotas.h"
 #include "api/call.h"
 

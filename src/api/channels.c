@@ -5,7 +5,7 @@
  */
 #include "base/annotate.h"
 #include "base/mem.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "log/reader.h"
 #include "svc/occupancy.h"
 #include "api/handlers.h"

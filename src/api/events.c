@@ -14,7 +14,7 @@
 #include "base/metric.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "svc/admission.h"
 #include "svc/idempotency.h"
 #include "svc/occupancy.h"

@@ -14,7 +14,7 @@
 #include "base/annotate.h"
 #include "conf/conf.h"
 #include "bus/message.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 
 struct bus;
 

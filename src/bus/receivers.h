@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include "base/annotate.h"
 #include "bus/message.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 
 /* For clang: this thread holds the lock. */
 extern struct TSA(capability("mutex")) bus_receivers_held {

@@ -12,7 +12,7 @@
  *
  * Without a connection, members of this node come and go within the node.  After each connection,
  * and when the node was registered again, all its members are registered again, and all members are
- * read. Subscriptions have a deadline of their own (core/session_proto.c).
+ * read. Subscriptions have a deadline of their own (core/sessions/session_proto.c).
  *
  * Shared with other threads: the inbox.  The rest is the thread's own.
  */
@@ -27,7 +27,7 @@
 #include "cluster/inbox.h"
 #include "cluster/step.h"
 #include "conf/conninfo.h"
-#include "core/users.h"
+#include "core/channels/users.h"
 #include "pg/runner.h"
 
 #define NAME		 "cluster"

@@ -10,7 +10,7 @@
 #include "base/annotate.h"
 #include "bus/bus.h"
 #include "conf/conf.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 
 struct cluster;
 

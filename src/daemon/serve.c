@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "conf/conf.h"
-#include "core/users.h"
+#include "core/channels/users.h"
 #include "log/writer.h"
 #include "svc/grants.h"
 #include "svc/health.h"

@@ -11,7 +11,7 @@
 #include "bus/bus.h"
 #include "cluster/cluster.h"
 #include "conf/conf.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "core/limit.h"
 #include "log/drainer.h"
 #include "log/reader.h"

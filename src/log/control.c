@@ -5,7 +5,7 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
-#include "core/users.h"
+#include "core/channels/users.h"
 #include "log/control.h"
 #include "wire/json.h"
 

@@ -9,7 +9,7 @@
  *
  * Any thread.
  */
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "core/event.h"
 
 #define CONTROL_CHANNEL "#control"

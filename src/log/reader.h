@@ -3,11 +3,11 @@
 #define LOG_READER_H
 /*
  * Reads the event log page by page, over connections of its own, for sessions that catch up
- * (core/catch_up.h) and for cache channels.  Equal requests share one statement: many clients that
- * come back at the same time are at few positions.  The applications take turns.
+ * (core/sessions/catch_up.h) and for cache channels.  Equal requests share one statement: many
+ * clients that come back at the same time are at few positions.  The applications take turns.
  */
 #include "conf/conf.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "core/log_page.h"
 
 struct pg_pool;

@@ -18,7 +18,7 @@
  */
 #include "base/thread.h"
 #include "base/wake.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "log/batch.h"
 #include "pg/conn.h"
 #include "wire/position.h"

@@ -9,7 +9,7 @@
  * A batch whose outcome is unknown is looked up by event_id before it is written again.
  */
 #include "bus/bus.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "log/queue.h"
 #include "log/tail.h"
 

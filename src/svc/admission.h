@@ -11,7 +11,7 @@
  * All functions run on the transport's thread but for those that say otherwise.
  */
 #include "base/annotate.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "wire/address.h"
 
 /* Below the 3 s after which Laravel's broadcaster gives up. */

@@ -11,7 +11,7 @@
  * had is kept, and checked again after a pause (docs/decisions/0035).
  */
 #include "conf/app.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "svc/authorize.h"
 #include "wire/grant.h"
 

@@ -11,7 +11,7 @@
  * once, however many heartbeats it sent.
  */
 #include "conf/conf.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "pg/pool.h"
 
 struct presence_db;

@@ -6,7 +6,7 @@
  * durability, events that need no commit are fanned out at once, the others are appended to the
  * log's queue, and the caller gets the answer when all are as durable as the application requires.
  */
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "core/event.h"
 
 struct bus;

@@ -6,7 +6,7 @@
  * full mailbox, or an earlier process that crashed, has lost.
  */
 #include "base/thread.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "webhook/reported.h"
 
 /* Reports what is present and was not reported; what is absent is reported at due (mono). */

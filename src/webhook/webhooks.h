@@ -5,7 +5,7 @@
  * Webhooks (protocol A10): transitions of the directory become rows of webhook_queue, and those
  * become HTTP requests.  At least once, in the order of each channel at each endpoint.
  */
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "conf/conf.h"
 #include "pg/pool.h"
 

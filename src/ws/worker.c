@@ -23,7 +23,8 @@
 #define TX_PACKET_BYTES 65536
 #define HEAD_ROOM	256 /* what handshake_rewrite() may add to a head */
 
-/* core/liveness.c sends the pings; libwebsockets' own list would cost O(n) for a connection. */
+/* core/sessions/liveness.c sends the pings; libwebsockets' own list would cost O(n) for a
+ * connection. */
 static const lws_retry_bo_t no_pings = { .secs_since_valid_ping = 0, .secs_since_valid_hangup = 0 };
 
 static const struct lws_protocols protocols[] = {

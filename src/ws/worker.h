@@ -11,8 +11,8 @@
 #include "base/annotate.h"
 #include "base/mailbox.h"
 #include "base/str.h"
-#include "core/directory.h"
-#include "core/hub.h"
+#include "core/channels/directory.h"
+#include "core/sessions/hub.h"
 
 struct workers;
 

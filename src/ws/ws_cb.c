@@ -17,7 +17,7 @@ static struct worker *worker_of(struct lws *wsi)
 	return lws_context_user(lws_get_context(wsi));
 }
 
-/* ---- struct session_io: see core/session.h; called by sessions, on their worker ---- */
+/* ---- struct session_io: see core/sessions/session.h; called by sessions, on their worker ---- */
 
 static bool io_write(void *conn, unsigned char *p, size_t n)
 {

@@ -13,7 +13,7 @@
 #include "unit_app.h"
 #include "base/mem.h"
 #include "conf/conf.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "api/call.h"
 #include "api/router.h"
 #include "svc/publish.h"

@@ -7,7 +7,7 @@
  */
 #include <stdatomic.h>
 #include "base/mem.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 
 #define FAKE_POST_WORKERS 4
 

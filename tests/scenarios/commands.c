@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Commands: what happens besides the clients. */
-#include "core/users.h"
+#include "core/channels/users.h"
 #include "wire/pusher.h"
 #include "play.h"
 

@@ -8,7 +8,7 @@
  */
 #include "base/mem.h"
 #include "conf/conf.h"
-#include "core/hub.h"
+#include "core/sessions/hub.h"
 #include "wire/socket_id.h"
 
 #define WORKERS	  2

@@ -2,7 +2,7 @@
 /* What the workers share about channels, on a clock that the tests move. */
 #include <errno.h>
 #include <pthread.h>
-#include "core/users.h"
+#include "core/channels/users.h"
 #include "post.h"
 #include "unit_app.h"
 #include "unit_clock.h"
@@ -140,7 +140,7 @@ static void watch(unsigned worker, const char *user)
 	msgbuf_unref(j.key);
 }
 
-/* prefix: as core/users.h names these channels. */
+/* prefix: as core/channels/users.h names these channels. */
 static void leave_internal(unsigned worker, const char *prefix, const char *user, bool is_presence)
 {
 	char name[64];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Frames that wait for one socket. */
 #include <errno.h>
-#include "core/outbox.h"
+#include "core/sessions/outbox.h"
 #include "unit.h"
 
 static struct outbox box;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The subscribers of one worker. */
-#include "core/registry.h"
+#include "core/sessions/registry.h"
 #include "unit.h"
 
 static struct registry r;

@@ -5,7 +5,7 @@
 #include "unit_app.h"
 #include "base/mem.h"
 #include "conf/conf.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "svc/publish.h"
 
 static struct directory *directory;

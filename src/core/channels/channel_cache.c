@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Holds one reference to the event that it caches. */
-#include "core/channel_cache.h"
+#include "core/channels/channel_cache.h"
 
 void channel_cache_release(struct channel_cache *c)
 {

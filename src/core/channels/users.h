@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_USERS_H
-#define CORE_USERS_H
+#ifndef CORE_CHANNELS_USERS_H
+#define CORE_CHANNELS_USERS_H
 /*
  * Users who are signed in, and the watchlists that follow them (protocol A6).
  *
@@ -12,7 +12,7 @@
  * Any thread, but for users_tick().
  */
 #include "base/thread.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 
 /*
  * Subscribe a connection to the user's channels.  The caller sets app, worker, socket_id and

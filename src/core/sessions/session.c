@@ -10,9 +10,9 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "core/limit.h"
-#include "core/liveness.h"
-#include "core/session_out.h"
-#include "core/session_proto.h"
+#include "core/sessions/liveness.h"
+#include "core/sessions/session_out.h"
+#include "core/sessions/session_proto.h"
 
 #define WS_INVALID_PAYLOAD 1007 /* RFC 6455 section 7.4.1 */
 

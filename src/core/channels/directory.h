@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_DIRECTORY_H
-#define CORE_DIRECTORY_H
+#ifndef CORE_CHANNELS_DIRECTORY_H
+#define CORE_CHANNELS_DIRECTORY_H
 /*
  * What the workers share about channels: which workers have subscribers, presence members, the
  * last event of cache channels, and the position in the event log.  Each worker keeps its own
- * subscribers (core/registry.h).  Workers reach each other only through the directory, which puts
- * messages into their mailboxes.
+ * subscribers (core/sessions/registry.h).  Workers reach each other only through the directory,
+ * which puts messages into their mailboxes.
  *
  * Channels are spread over shards, each with one mutex; see the head of directory.c.  Any thread
  * may call any function unless its comment restricts it.
@@ -15,7 +15,7 @@
 #include "base/annotate.h"
 #include "core/channel_key.h"
 #include "core/event.h"
-#include "core/presence.h"
+#include "core/channels/presence.h"
 #include "core/transition.h"
 #include "core/worker_message.h"
 #include "wire/channel_name.h"
@@ -107,7 +107,8 @@ void directory_set_live_tail(struct directory *d, struct live_tail *t);
 struct directory_join {
 	/* in */
 	struct app *app;
-	struct str_view channel; /* one that starts with '!' is internal: see core/users.h */
+	struct str_view
+		channel; /* one that starts with '!' is internal: see core/channels/users.h */
 	struct channel_traits traits;
 	unsigned worker;
 	uint64_t socket_id;
@@ -217,7 +218,7 @@ void directory_close_socket(struct directory *d, unsigned worker, uint64_t socke
  * to channels that match one of the patterns; see users_revoke(). */
 void directory_revoke(struct directory *d, const struct app *app, struct str_view user_id,
 		      struct str_view patterns);
-/* Ends the subscriptions that have the grant: see core/registry.h. */
+/* Ends the subscriptions that have the grant: see core/sessions/registry.h. */
 void directory_end_grant(struct directory *d, uint64_t grant);
 /*
  * True while the messages that wait for the workers have more than DIRECTORY_MESSAGES_MAX_BYTES:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_CATCH_UP_H
-#define CORE_CATCH_UP_H
+#ifndef CORE_SESSIONS_CATCH_UP_H
+#define CORE_SESSIONS_CATCH_UP_H
 /*
  * A subscription that is not live yet.  What its client missed is read from the log and sent
  * (docs/replay.md) while new frames for it are held back; then the held frames follow, and it is
@@ -14,7 +14,7 @@
  */
 #include "base/annotate.h"
 #include "base/thread.h"
-#include "core/directory.h"
+#include "core/channels/directory.h"
 #include "wire/position.h"
 
 struct hub;

@@ -8,9 +8,9 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "core/limit.h"
-#include "core/session_out.h"
-#include "core/session_proto.h"
-#include "core/users.h"
+#include "core/sessions/session_out.h"
+#include "core/sessions/session_proto.h"
+#include "core/channels/users.h"
 #include "wire/socket_id.h"
 
 #define STATUS_UNAUTHORIZED 401
@@ -888,7 +888,7 @@ static void proto_on_heartbeat(struct session *s, const struct client_frame *f) 
 
 /* ---- signin ---- */
 
-/* Subscribes to a channel of core/users.h; *is_unknown is that of the join. */
+/* Subscribes to a channel of core/channels/users.h; *is_unknown is that of the join. */
 static struct subscription *proto_join_internal(struct session *s, struct str_view user_id,
 						bool is_user, bool *is_unknown) RUNS_ON(on_worker)
 {

@@ -5,7 +5,7 @@
  */
 #include "base/mem.h"
 #include "core/channel_key.h"
-#include "core/registry.h"
+#include "core/sessions/registry.h"
 
 void registry_init(struct registry *r)
 {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include "base/mem.h"
 #include "base/metric.h"
-#include "core/outbox.h"
+#include "core/sessions/outbox.h"
 
 #define KEEP_CAP 16 /* larger rings are freed when empty */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_CHANNEL_CACHE_H
-#define CORE_CHANNEL_CACHE_H
+#ifndef CORE_CHANNELS_CHANNEL_CACHE_H
+#define CORE_CHANNELS_CHANNEL_CACHE_H
 /*
  * The last event of one cache channel, for the app's cache_ttl.  After a start the event log may
  * hold a last event that the directory does not know; see channel_cache_is_unknown().

@@ -4,7 +4,7 @@
  * event advances without it: an event is delivered in the epoch that is set.
  */
 #include <string.h>
-#include "core/log_position.h"
+#include "core/channels/log_position.h"
 
 void log_position_init(struct log_position *l)
 {

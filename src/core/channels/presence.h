@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_PRESENCE_H
-#define CORE_PRESENCE_H
+#ifndef CORE_CHANNELS_PRESENCE_H
+#define CORE_CHANNELS_PRESENCE_H
 /*
  * The members of one presence channel, and the grace before a member is removed.
  *

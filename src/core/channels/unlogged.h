@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_UNLOGGED_H
-#define CORE_UNLOGGED_H
+#ifndef CORE_CHANNELS_UNLOGGED_H
+#define CORE_CHANNELS_UNLOGGED_H
 /*
  * Events of durability async that were delivered before they are in the event log, in the order
  * of their delivery.  A subscription with "since" gets them in addition to what it reads from the

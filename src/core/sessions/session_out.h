@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_SESSION_OUT_H
-#define CORE_SESSION_OUT_H
+#ifndef CORE_SESSIONS_SESSION_OUT_H
+#define CORE_SESSIONS_SESSION_OUT_H
 /*
  * What a session sends.  These functions alone write to its socket.
  *
@@ -9,7 +9,7 @@
  * does not take waits in the outbox, up to the app's cap; beyond it the connection is dropped.
  */
 #include "base/log_gate.h"
-#include "core/session-private.h"
+#include "core/sessions/session-private.h"
 #include "wire/pusher.h"
 
 /* Takes a reference of its own.  False: the session is closing. */

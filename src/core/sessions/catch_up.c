@@ -15,7 +15,7 @@
  */
 #include "base/mem.h"
 #include "base/metric.h"
-#include "core/session_out.h"
+#include "core/sessions/session_out.h"
 #include "wire/socket_id.h"
 
 #define PAGE_FIRST   200 /* events; later pages have more */

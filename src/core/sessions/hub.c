@@ -9,9 +9,9 @@
  */
 #include "base/mem.h"
 #include "base/metric.h"
-#include "core/liveness.h"
-#include "core/session_out.h"
-#include "core/session_proto.h"
+#include "core/sessions/liveness.h"
+#include "core/sessions/session_out.h"
+#include "core/sessions/session_proto.h"
 
 struct hub *hub_new(const struct hub_conf *conf)
 {

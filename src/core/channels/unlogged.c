@@ -7,7 +7,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/mem.h"
-#include "core/unlogged.h"
+#include "core/channels/unlogged.h"
 
 /* How long an event that only this list still references waits for the position to cover it. */
 #define UNLOGGED_MAX ((usec_t)60 * USEC_PER_SEC)

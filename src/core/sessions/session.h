@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_SESSION_H
-#define CORE_SESSION_H
+#ifndef CORE_SESSIONS_SESSION_H
+#define CORE_SESSIONS_SESSION_H
 /*
  * One client's connection as the protocol sees it.  Its socket is behind struct session_io and
  * the time comes from hub_tick(), so tests run the same code on a fake clock and fake sockets.

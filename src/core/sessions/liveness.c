@@ -5,8 +5,8 @@
  * session that is closing leaves the wheel when its second comes, if it still exists then.
  */
 #include "base/metric.h"
-#include "core/liveness.h"
-#include "core/session_out.h"
+#include "core/sessions/liveness.h"
+#include "core/sessions/session_out.h"
 
 void liveness_stop(struct session *s)
 {

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 #include "base/mem.h"
-#include "core/users.h"
+#include "core/channels/users.h"
 #include "wire/pusher.h"
 
 #define USER_PREFIX  "!user-"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_OUTBOX_H
-#define CORE_OUTBOX_H
+#ifndef CORE_SESSIONS_OUTBOX_H
+#define CORE_SESSIONS_OUTBOX_H
 /*
  * Frames that wait for one socket, in order: references in a ring that grows by doubling and
  * is freed when it runs empty after a burst.  An idle one costs no heap.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_REGISTRY_H
-#define CORE_REGISTRY_H
+#ifndef CORE_SESSIONS_REGISTRY_H
+#define CORE_SESSIONS_REGISTRY_H
 /*
  * The subscribers one worker has on each channel.  The subscribers of a channel are one
  * array, so that a delivery touches each once.  Adding and removing are O(1).

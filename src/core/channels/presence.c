@@ -6,7 +6,7 @@
 #include <errno.h>
 #include "base/mem.h"
 #include "base/str.h"
-#include "core/presence.h"
+#include "core/channels/presence.h"
 
 void presence_init(struct presence *p, bool is_shared)
 {

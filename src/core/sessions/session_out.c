@@ -8,7 +8,7 @@
  */
 #include "base/log.h"
 #include "base/metric.h"
-#include "core/session_out.h"
+#include "core/sessions/session_out.h"
 #include "wire/socket_id.h"
 
 static bool session_out_takes_more(const struct session *s) RUNS_ON(on_worker)

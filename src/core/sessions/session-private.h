@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_SESSION_PRIVATE_H
-#define CORE_SESSION_PRIVATE_H
+#ifndef CORE_SESSIONS_SESSION_PRIVATE_H
+#define CORE_SESSIONS_SESSION_PRIVATE_H
 /*
  * A session and its hub, for the files that work on them.  Each of these files calls only those
  * before it: session_out, liveness, catch_up, session_proto, session, hub.
  */
-#include "core/catch_up.h"
-#include "core/hub.h"
-#include "core/outbox.h"
-#include "core/registry.h"
-#include "core/session.h"
+#include "core/sessions/catch_up.h"
+#include "core/sessions/hub.h"
+#include "core/sessions/outbox.h"
+#include "core/sessions/registry.h"
+#include "core/sessions/session.h"
 
 #define WHEEL_SLOTS   256 /* one second each */
 #define SCRATCH_BYTES 65536
@@ -90,8 +90,8 @@ struct session {
 	uint64_t notified_exp;		   /* the latest exp that the client was notified of */
 	char *user_id;			   /* signed in as; NULL before */
 	char *user_info;		   /* JSON text or NULL */
-	struct subscription *user_channel; /* core/users.h; NULL before sign-in */
-	struct map watches;		   /* user id -> struct subscription; core/users.h */
+	struct subscription *user_channel; /* core/channels/users.h; NULL before sign-in */
+	struct map watches; /* user id -> struct subscription; core/channels/users.h */
 };
 
 #define HUB_WRITTEN_MAX 128

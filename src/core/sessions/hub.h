@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_HUB_H
-#define CORE_HUB_H
+#ifndef CORE_SESSIONS_HUB_H
+#define CORE_SESSIONS_HUB_H
 /*
  * All sessions of one worker, and what comes to them from other threads.  A hub belongs to its
  * worker's thread.
  */
 #include <stdatomic.h>
-#include "core/directory.h"
-#include "core/session.h"
+#include "core/channels/directory.h"
+#include "core/sessions/session.h"
 #include "trace/live_tail.h"
 #include "trace/recorder.h"
 #include "wire/grant.h"

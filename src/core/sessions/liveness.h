@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_LIVENESS_H
-#define CORE_LIVENESS_H
+#ifndef CORE_SESSIONS_LIVENESS_H
+#define CORE_SESSIONS_LIVENESS_H
 /*
  * Pings silent clients and closes those that do not answer (protocol A2).
  *
@@ -11,7 +11,7 @@
  * entry moves when its second comes.  So a message costs nothing here, and a second costs only the
  * sessions that are due in it.
  */
-#include "core/session-private.h"
+#include "core/sessions/session-private.h"
 
 /* Puts the session into the wheel, for its app's ping_interval_s from now. */
 void liveness_start(struct session *s) RUNS_ON(on_worker);

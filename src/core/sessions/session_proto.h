@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_SESSION_PROTO_H
-#define CORE_SESSION_PROTO_H
+#ifndef CORE_SESSIONS_SESSION_PROTO_H
+#define CORE_SESSIONS_SESSION_PROTO_H
 /* What a client's messages do (protocol A2 to A6). */
-#include "core/session-private.h"
+#include "core/sessions/session-private.h"
 
 /* Does what one whole message requests, and answers it. */
 void session_handle(struct session *s, struct str_view message) RUNS_ON(on_worker);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CORE_LOG_POSITION_H
-#define CORE_LOG_POSITION_H
+#ifndef CORE_CHANNELS_LOG_POSITION_H
+#define CORE_CHANNELS_LOG_POSITION_H
 /*
  * The position in the event log up to which this node has delivered events to its workers.
  *
