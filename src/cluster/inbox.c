@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "cluster/inbox.h"
+#include "conf/app.h"
 
 static struct inbox_item *inbox_item_new(enum inbox_kind kind, size_t bytes)
 {

@@ -6,7 +6,7 @@
  * changes that other nodes sent.  Everything is copied.
  */
 #include "base/mailbox.h"
-#include "core/channels/directory.h"
+#include "core/channels/members.h"
 
 enum inbox_kind {
 	INBOX_REPORT, /* of this node's directory */

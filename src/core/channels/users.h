@@ -13,6 +13,7 @@
  */
 #include "base/thread.h"
 #include "core/channels/directory.h"
+#include "core/channels/members.h"
 
 /*
  * Subscribe a connection to the user's channels.  The caller sets app, worker, socket_id and
