@@ -3,7 +3,7 @@
 #define CORE_SESSIONS_SESSION_PRIVATE_H
 /*
  * A session and its hub, for the files that work on them.  Each of these files calls only those
- * before it: session_out, liveness, catch_up, session_proto, session, hub.
+ * before it: session_out, liveness, catch_up, client_event, signin, session_proto, session, hub.
  */
 #include "core/sessions/catch_up.h"
 #include "core/sessions/hub.h"

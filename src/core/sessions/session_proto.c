@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One handler for each kind of client message.  A handler that refuses sends the error itself.
- * proto_check_name(), proto_check_right() and proto_read_member() have sent it if they return
- * false.
+ * One handler for each kind of client message; this file has those of subscriptions.  A handler
+ * that refuses sends the error itself.  proto_check_name(), proto_check_right() and
+ * proto_read_member() have sent it if they return false.
  */
 #include <errno.h>
 #include "base/mem.h"
 #include "base/metric.h"
-#include "core/limit.h"
+#include "core/channels/users.h"
+#include "core/sessions/client_event.h"
 #include "core/sessions/session_out.h"
 #include "core/sessions/session_proto.h"
-#include "core/channels/users.h"
+#include "core/sessions/signin.h"
 #include "wire/socket_id.h"
 
 #define STATUS_UNAUTHORIZED 401
@@ -28,7 +29,6 @@
 #define EXPIRY_CHECK_S	86400 /* the expiry is checked again by then: the clock may be changed */
 
 static struct log_gate subscriptions_refused = LOG_GATE("subscriptions refused"),
-		       signins_refused = LOG_GATE("sign-ins refused"),
 		       subscriptions_ended = LOG_GATE("subscriptions ended");
 
 static void proto_log_refusal(struct session *s, struct str_view channel, const char *why,
@@ -307,18 +307,6 @@ static bool proto_read_member(struct session *s, const struct client_frame *f,
 	return true;
 }
 
-/* Whose connection it is, for the API. */
-static void proto_identify(const struct session *s, struct str_view user_id, bool is_signin)
-	RUNS_ON(on_worker)
-{
-	const struct hub_conf *conf = &s->hub->conf;
-
-	recorder_set_user(conf->recorder, s->id, user_id,
-			  is_signin ? PROOF_SIGNED_IN : PROOF_MEMBER);
-	if (conf->on_socket_user)
-		conf->on_socket_user(conf->socket_ctx, s->id, user_id, is_signin);
-}
-
 /* For the second in which the client has to be notified, or the subscription has to end. */
 static void proto_schedule_expiry(struct hub *h, struct granted *g) RUNS_ON(on_worker)
 {
@@ -483,7 +471,7 @@ static void proto_join(struct session *s, const struct client_frame *f, struct c
 	sub->traits = t;
 	sub->user_id = t.is_presence ? sv_dup(m->user_id) : NULL;
 	if (t.is_presence)
-		proto_identify(s, m->user_id, false);
+		session_identify(s, m->user_id, false);
 	if (t.is_guarded && s->hub->conf.on_granted && proto_read_mark(f, &mark))
 		proto_set_grant(s, sub, &mark);
 	map_put(&s->subscriptions, subscription_channel(sub), sub);
@@ -744,277 +732,15 @@ void session_end_granted(struct subscription *sub)
 		  "No channel rule allows this user to be on this channel any more");
 }
 
-/* ---- client events ---- */
-
-/* NULL when the event may be forwarded, else the error message. */
-static const char *proto_client_event_fault(struct session *s, const struct client_frame *f,
-					    const struct subscription *sub)
-{
-	const struct app_limits *max = &s->app->limits;
-	struct channel_traits t;
-
-	if (s->app->client_events == CLIENT_EVENTS_NONE)
-		return "Client event rejected - client events are not enabled for this app (option "
-		       "client_events)";
-	if (max->max_event_name_bytes && f->event.len > max->max_event_name_bytes)
-		return "Client event rejected - the event name is too long (option "
-		       "max_event_name_bytes)";
-	if (channel_name_parse(f->channel, max->max_channel_name_bytes, &t) || !t.is_guarded)
-		return "Client event rejected - only supported on private and presence channels";
-	if (t.is_encrypted)
-		return "Client event rejected - not supported on encrypted channels";
-	if (!sub && s->app->client_events != CLIENT_EVENTS_ALL)
-		return ""; /* see proto_on_client_event() */
-	return NULL;
-}
-
-/* user_id is empty unless the channel is a presence channel. */
-static void proto_report_client_event(const struct session *s, const struct frame_event *e)
-	RUNS_ON(on_worker)
-{
-	const struct transition t = { .event = WEBHOOK_CLIENT_EVENT,
-				      .app = s->app,
-				      .channel = e->channel,
-				      .user_id = e->user_id,
-				      .name = e->event,
-				      .data = e->data,
-				      .socket_id = s->id };
-
-	directory_report(s->hub->conf.directory, &t);
-}
-
-/* To operators who watch. */
-static void proto_show_client_event(const struct session *s, const struct frame_event *e)
-	RUNS_ON(on_worker)
-{
-	const struct tail_message m = { .kind = TAIL_EVENT,
-					.app = sv(s->app->id),
-					.channel = e->channel,
-					.event = e->event,
-					.data = e->data,
-					.user_id = e->user_id.len ? e->user_id : sv(s->user_id),
-					.socket_id = s->id,
-					.reached = -1 };
-
-	live_tail_add(s->hub->conf.live_tail, &m);
-}
-
-static void proto_forward_client_event(struct session *s, const struct client_frame *f,
-				       const struct subscription *sub) RUNS_ON(on_worker)
-{
-	unsigned max = s->app->limits.max_event_payload_bytes;
-	struct frame_event e = { .event = f->event,
-				 .channel = f->channel,
-				 .data = f->data,
-				 .has_json_data = true,
-				 .user_id = sub ? sv(sub->user_id) : SV("") };
-	struct directory *d = s->hub->conf.directory;
-	struct msgbuf *frame;
-	uint64_t workers;
-
-	if (max && e.data.len > max) {
-		session_error(s, PUSHER_CODE_NULL,
-			      SV("Client event rejected - the data is too large (option "
-				 "max_event_payload_bytes)"));
-	} else {
-		strbuf_reset(&s->hub->text);
-		frame_event(&s->hub->text, &e);
-		frame = ws_text_frame(strbuf_view(&s->hub->text));
-		session_note(s, STEP_CLIENT_EVENT, f->channel, 0, NULL);
-		metric_add_at(METRIC_EVENTS_IN, VIA_CLIENT, 1);
-		metric_observe(METRIC_PAYLOAD_BYTES, (usec_t)f->data.len, 1);
-		workers = directory_send(d, s->app, f->channel, frame, s->id);
-		if (s->hub->conf.on_client_event)
-			s->hub->conf.on_client_event(s->hub->conf.socket_ctx, s->app, f->channel,
-						     strbuf_view(&s->hub->text));
-		proto_show_client_event(s, &e);
-		proto_report_client_event(s, &e);
-		msgbuf_unref(frame);
-		if (worker_loads_are_behind(directory_loads(d), workers, LOAD_WAITER_CLIENTS))
-			session_pause(s);
-	}
-}
-
-/* Whether the connection may send one more in this second; if not, it has received the error. */
-static bool proto_take_client_event(struct session *s) RUNS_ON(on_worker)
-{
-	if (limit_take(&s->client_event_bucket, s->app->limits.max_client_events_per_second,
-		       USEC_PER_SEC, 1, clock_mono()))
-		return true;
-	metric_add_at(METRIC_RATE_LIMITED, RATED_CLIENT_EVENTS, 1);
-	session_error(s, PUSHER_RATE_LIMIT,
-		      SV("Client event rejected - too many in a second on this connection (option "
-			 "max_client_events_per_second)"));
-	return false;
-}
-
-static void proto_on_client_event(struct session *s, const struct client_frame *f)
-	RUNS_ON(on_worker)
-{
-	const struct subscription *found = map_get(&s->subscriptions, f->channel);
-	const struct subscription *sub = found && !found->waiting ? found : NULL;
-	const char *fault = proto_client_event_fault(s, f, sub);
-
-	if (fault && !*fault) {
-		struct strbuf b;
-
-		strbuf_init(&b, 128);
-		strbuf_add_str(&b, "No current subscription to channel ");
-		strbuf_add_sv(&b, f->channel);
-		strbuf_add_str(&b, ", or subscription in progress");
-		session_error(s, PUSHER_CODE_NULL, strbuf_view(&b));
-		strbuf_release(&b);
-		return;
-	}
-	if (fault)
-		session_error(s, PUSHER_CODE_NULL, sv(fault));
-	else if (proto_take_client_event(s))
-		proto_forward_client_event(s, f, sub);
-}
-
-/* For the daemon itself: it is not forwarded, and the option client_events does not apply. */
-static void proto_on_heartbeat(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
-{
-	const struct hub_conf *conf = &s->hub->conf;
-	const char *fault;
-
-	if (!proto_take_client_event(s))
-		return;
-	fault = conf->on_heartbeat ? conf->on_heartbeat(conf->socket_ctx, s->app, s->id, f->data)
-				   : "Heartbeat rejected - presence is not available";
-	if (fault)
-		session_error(s, PUSHER_CODE_NULL, sv(fault));
-}
-
-/* ---- signin ---- */
-
-/* Subscribes to a channel of core/channels/users.h; *is_unknown is that of the join. */
-static struct subscription *proto_join_internal(struct session *s, struct str_view user_id,
-						bool is_user, bool *is_unknown) RUNS_ON(on_worker)
-{
-	struct directory_join j = {
-		.app = s->app, .worker = s->hub->conf.worker, .socket_id = s->id, .user_id = user_id
-	};
-	struct subscription *sub;
-
-	if (is_user)
-		users_sign_in(s->hub->conf.directory, &j);
-	else
-		users_watch(s->hub->conf.directory, &j);
-	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
-	sub->traits = j.traits;
-	sub->user_id = sv_dup(user_id);
-	*is_unknown = j.is_unknown;
-	msgbuf_unref(j.key);
-	return sub;
-}
-
-static void proto_send_watchlist(struct session *s, const char *what, const struct str_view *ids,
-				 size_t n) RUNS_ON(on_worker)
-{
-	if (!n)
-		return;
-	strbuf_reset(&s->hub->text);
-	frame_watchlist(&s->hub->text, what, ids, n);
-	session_send_text(s);
-}
-
-/* Watches the users of the list, and sends which of them are online; for those of whom that is not
- * known, it follows. */
-static void proto_watch(struct session *s, const struct presence_member *who) RUNS_ON(on_worker)
-{
-	unsigned max = s->app->limits.max_watchlist;
-	size_t n = who->n_watchlist, n_on = 0, n_off = 0;
-	struct str_view *on, *off;
-
-	if (max && n > max) {
-		session_error(
-			s, PUSHER_WATCHLIST,
-			SV("Watchlist limit exceeded: only the first users are watched (option "
-			   "max_watchlist)"));
-		n = max;
-	}
-	on = xcalloc(n, sizeof(*on));
-	off = xcalloc(n, sizeof(*off));
-	for (size_t i = 0; i < n; i++) {
-		struct str_view id = sv(who->watchlist[i]);
-		struct subscription *sub;
-		bool is_unknown;
-
-		if (map_get(&s->watches, id))
-			continue;
-		sub = proto_join_internal(s, id, false, &is_unknown);
-		map_put(&s->watches, sv(sub->user_id), sub);
-		if (is_unknown)
-			continue;
-		if (users_is_online(s->hub->conf.directory, s->app, id))
-			on[n_on++] = id;
-		else
-			off[n_off++] = id;
-	}
-	proto_send_watchlist(s, "online", on, n_on);
-	proto_send_watchlist(s, "offline", off, n_off);
-	free(on);
-	free(off);
-}
-
-/* NULL when the user may be signed in, else the error message. */
-static const char *proto_signin_fault(struct session *s, const struct client_frame *f,
-				      struct presence_member *who)
-{
-	char id[SOCKET_ID_SIZE];
-	const char *why;
-
-	if (!auth_check_user(sv(s->app->key), s->app->secret, f->auth,
-			     sv(socket_id_format(s->id, id)), f->user_data))
-		return "Connection not authorized: the signature of user_data is invalid";
-	if (user_data_parse(f->user_data, s->app->limits.max_user_id_bytes, who, &why))
-		return why;
-	return NULL;
-}
-
-static void proto_on_signin(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
-{
-	struct presence_member who = { 0 };
-	const char *fault;
-	bool is_unknown;
-
-	if (!s->app->user_authentication) {
-		session_error(s, PUSHER_CODE_NULL,
-			      SV("User authentication is not enabled for this app (option "
-				 "user_authentication)"));
-		return;
-	}
-	fault = proto_signin_fault(s, f, &who);
-	if (fault) {
-		session_log_refusal(s, &signins_refused, "sign-in refused", fault);
-		session_note(s, STEP_SIGNIN_REFUSED, SV(""), 0, fault);
-		session_refuse(s, PUSHER_UNAUTHORIZED, fault);
-	} else if (s->user_id && strcmp(s->user_id, who.user_id) != 0) {
-		session_error(s, PUSHER_CODE_NULL,
-			      SV("This connection is signed in as another user already"));
-	} else {
-		proto_identify(s, sv(who.user_id), true);
-		session_note(s, STEP_SIGNED_IN, SV(""), 0, NULL);
-		strbuf_reset(&s->hub->text);
-		frame_signin_success(&s->hub->text, f->user_data);
-		session_send_text(s);
-		if (!s->user_id) {
-			s->user_id = xstrdup(who.user_id);
-			s->user_info = who.user_info ? xstrdup(who.user_info) : NULL;
-			s->user_channel = proto_join_internal(s, sv(s->user_id), true, &is_unknown);
-			if (who.watchlist)
-				proto_watch(s, &who);
-		}
-	}
-	presence_member_release(&who);
-}
-
 static void (*const proto_handlers[])(struct session *, const struct client_frame *) = {
-	[FRAME_PING] = proto_on_ping,		[FRAME_PONG] = proto_on_pong,
-	[FRAME_SUBSCRIBE] = proto_on_subscribe, [FRAME_UNSUBSCRIBE] = proto_on_unsubscribe,
-	[FRAME_SIGNIN] = proto_on_signin,	[FRAME_CLIENT_EVENT] = proto_on_client_event,
-	[FRAME_HEARTBEAT] = proto_on_heartbeat, [FRAME_UNKNOWN] = proto_on_unknown,
+	[FRAME_PING] = proto_on_ping,
+	[FRAME_PONG] = proto_on_pong,
+	[FRAME_SUBSCRIBE] = proto_on_subscribe,
+	[FRAME_UNSUBSCRIBE] = proto_on_unsubscribe,
+	[FRAME_SIGNIN] = session_on_signin,
+	[FRAME_CLIENT_EVENT] = session_on_client_event,
+	[FRAME_HEARTBEAT] = session_on_heartbeat,
+	[FRAME_UNKNOWN] = proto_on_unknown,
 };
 
 void session_handle(struct session *s, struct str_view message)
