@@ -7,6 +7,7 @@ namespace Scopewire\Laravel\Broadcasting;
 use Illuminate\Broadcasting\Broadcasters\PusherBroadcaster;
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Container\Container;
+use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Http\Request;
 use Illuminate\Support\Arr;
 use JsonException;
@@ -79,9 +80,32 @@ class ScopewireBroadcaster extends PusherBroadcaster
             return parent::auth($one);
         } catch (HttpExceptionInterface $e) {
             return ['status' => $e->getStatusCode(), 'message' => $e->getMessage() ?: "$name is not open to this user."];
+        } catch (ScopewireException $e) {
+            // A key that is wrong is no reason to refuse the other channels.
+            $container->make(ExceptionHandler::class)->report($e);
+
+            return ['status' => 500, 'message' => "$name cannot be authorized; the application's log has the reason."];
         } finally {
             $container->instance('request', $request);
         }
+    }
+
+    /**
+     * The user may join.  Without the key of encrypted channels, Pusher's library would throw an exception that
+     * does not name the setting.
+     *
+     * @param Request $request
+     *
+     * @throws ScopewireException
+     */
+    public function validAuthenticationResponse($request, $result): mixed
+    {
+        $name = (string) $request->input('channel_name');
+        if (self::isEncrypted($name)) {
+            $this->requireMasterKey($name);
+        }
+
+        return parent::validAuthenticationResponse($request, $result);
     }
 
     /**
@@ -165,7 +189,8 @@ class ScopewireBroadcaster extends PusherBroadcaster
     {
         if (! self::isMasterKey($this->masterKey)) {
             throw new ScopewireException("$channel is encrypted, and ".($this->masterKey === '' ? 'there is no encryption master key'
-                : 'the encryption master key is not 32 bytes in base64').': set SCOPEWIRE_ENCRYPTION_MASTER_KEY to that of the daemon', 0, 'no_master_key');
+                : 'the encryption master key is not 32 bytes in base64').': set SCOPEWIRE_ENCRYPTION_MASTER_KEY to that of the daemon, which '
+                .'"openssl rand -base64 32" makes, and run php artisan config:clear', 0, 'no_master_key');
         }
     }
 

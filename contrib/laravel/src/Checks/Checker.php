@@ -117,9 +117,12 @@ class Checker
 
     private function encryptionKey(): Finding
     {
-        $key = (string) $this->config->get('scopewire.encryption_master_key');
+        $name = 'broadcasting.connections.'.$this->config->get('broadcasting.default').'.options.encryption_master_key_base64';
+        // That of the connection replaces the other one.
+        $name = $this->config->get($name) === null ? 'scopewire.encryption_master_key' : $name;
+        $key = (string) $this->config->get($name);
         if ($key !== '' && ! ScopewireBroadcaster::isMasterKey($key)) {
-            return Finding::wrong('scopewire.encryption_master_key is not 32 bytes in base64', 'Make one with "openssl rand -base64 32", '
+            return Finding::wrong("$name is not 32 bytes in base64: encrypted channels are refused", 'Make one with "openssl rand -base64 32", '
                 .'and set it here (SCOPEWIRE_ENCRYPTION_MASTER_KEY) and in the daemon (encryption_master_key, or SCOPEWIRE_APP_ENCRYPTION_MASTER_KEY in .env).');
         }
 

@@ -33,6 +33,8 @@ class CheckTest extends TestCase
         yield 'events go to the log' => [$set(['broadcasting.default' => 'log']), 'events are not broadcast', 'BROADCAST_CONNECTION=scopewire'];
         yield 'Reverb\'s driver' => [$set(['broadcasting.default' => 'reverb']), 'not in transactions', 'BROADCAST_CONNECTION=scopewire'];
         yield 'a short encryption key' => [$set(['scopewire.encryption_master_key' => base64_encode('short')]), 'not 32 bytes', 'openssl rand -base64 32'];
+        yield 'a short encryption key of the connection' => [$set(['broadcasting.connections.scopewire.options.encryption_master_key_base64' => 'abc']),
+            'broadcasting.connections.scopewire.options.encryption_master_key_base64 is not 32 bytes', 'openssl rand -base64 32'];
         yield 'an unknown way to sign calls' => [$set(['scopewire.auth' => 'digest']), 'scopewire.auth must be basic or signed, not "digest": basic is used', 'Set SCOPEWIRE_AUTH'];
         yield 'an unknown type of ids' => [$set(['scopewire.user_id' => 'uuid']), 'scopewire.user_id must be bigint or text, not "uuid": bigint is used', 'Set SCOPEWIRE_USER_ID'];
         yield 'tokens that are not valid for a second' => [$set(['scopewire.token.ttl' => 0]), 'scopewire.token.ttl must be a number of seconds from 1, not 0: 3600 is used', 'Set SCOPEWIRE_TOKEN_TTL'];

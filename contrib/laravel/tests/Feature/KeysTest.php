@@ -51,4 +51,24 @@ class KeysTest extends TestCase
             }
         }
     }
+
+    #[TestDox('the subscription to an encrypted channel is refused with what to do, and the other channels are authorized')]
+    public function test_authorization(): void
+    {
+        $id = $this->id();
+        $names = ["private-encrypted-User.$id", "private-User.$id", 'private-encrypted-admin'];
+        $this->actingAs($this->user($id));
+        $alone = $this->post('/broadcasting/auth', ['socket_id' => '1.1', 'channel_name' => $names[0]]);
+        $alone->assertStatus(500);
+        $this->assertStringContainsString('the encryption master key is not 32 bytes in base64: set SCOPEWIRE_ENCRYPTION_MASTER_KEY', $this->log());
+        $this->assertStringContainsString('openssl rand -base64 32', $this->log());
+        file_put_contents("$this->folder/storage/logs/laravel.log", '');
+
+        $answers = $this->post('/broadcasting/auth', ['socket_id' => '1.1', 'channel_names' => $names])->assertOk()->json('channels');
+        $this->assertSame(500, $answers[$names[0]]['status']);
+        $this->assertStringContainsString('log has the reason', $answers[$names[0]]['message']);
+        $this->assertArrayHasKey('auth', $answers[$names[1]]);
+        $this->assertSame(403, $answers[$names[2]]['status']);        // whom the rules refuse is told nothing of keys
+        $this->assertStringContainsString('set SCOPEWIRE_ENCRYPTION_MASTER_KEY', $this->log());
+    }
 }
