@@ -22,14 +22,18 @@ CREATE TABLE apps (
 	max_event_payload_in_kb integer,
 	max_event_batch_size integer,
 	enable_user_authentication text,
-	options json CHECK (json_typeof(options) = 'object')
+	options json CHECK (json_typeof(options) = 'object'),
+	auth_url text CONSTRAINT apps_auth_url_is_http CHECK (auth_url ~ '^(https?://.*)?$')
 );
 COMMENT ON TABLE apps IS
 	'Applications in addition to those of the configuration file. The columns are those of '
-	'soketi, in their order; NULL keeps an option at its default. Flags are true, false, 1, 0, '
-	'yes or no; -1 is no limit where an option has that.';
+	'soketi, in their order, then options and auth_url; NULL keeps an option at its default. '
+	'Flags are true, false, 1, 0, yes or no; -1 is no limit where an option has that.';
 COMMENT ON COLUMN apps.options IS
 	'Further options of an [app ID] section, by their names there.';
+COMMENT ON COLUMN apps.auth_url IS
+	'The URL of the application that decides who may join, in place of the channel rules; see '
+	'docs/sync/authorization.md.';
 COMMENT ON COLUMN apps.enabled IS
 	'Whether clients of the application are served.';
 COMMENT ON COLUMN apps.webhooks IS

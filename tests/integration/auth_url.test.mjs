@@ -68,6 +68,33 @@ describe('the application decides', () => {
 	});
 });
 
+test('a row of the table apps names the URL in its own column, and a change counts at once', async (t) => {
+	const first = await application(t, () => ({ allowed: ['private-first'], ttl: 3600 }));
+	const second = await application(t, () => ({ allowed: ['private-second'], ttl: 3600 }));
+	const daemon = await startDaemon({ sections: { sync: { auth_url_timeout_ms: 1000 } } }, t);
+	const row = { ...APP, id: 'row', key: 'row-key' };
+	const ada = Sync.user(daemon, 7, {}, row);
+	const asks = async () => {
+		const { channels } = (await ask(ada, ['private-first', 'private-second'])).json;
+		return Object.keys(channels ?? {}).filter((name) => !channels[name].status);
+	};
+	await daemon.query(`INSERT INTO scopewire.apps (id, key, secret, auth_url) VALUES ($1, $2, $3, $4)`,
+		[row.id, row.key, row.secret, first.url]);
+	await waitFor(async () => (await asks()).join() === 'private-first', 'the first URL decides');
+	await daemon.query(`UPDATE scopewire.apps SET auth_url = $1 WHERE id = 'row'`, [second.url]);
+	await waitFor(async () => (await asks()).join() === 'private-second', 'the second URL decides');
+	await daemon.query(`UPDATE scopewire.apps SET auth_url = NULL WHERE id = 'row'`);
+	await waitFor(async () => (await asks()).join() === '', 'the channel rules decide');
+	for (const url of ['ftp://a.test/may', 'a.test/may', 'javascript:1']) {
+		await assert.rejects(daemon.query(`UPDATE scopewire.apps SET auth_url = $1 WHERE id = 'row'`, [url]),
+			/apps_auth_url_is_http/);
+	}
+	// What the constraint lets through is checked by the daemon.
+	await daemon.query(`UPDATE scopewire.apps SET auth_url = 'http://user:not-shown@a.test/' WHERE id = 'row'`);
+	await waitFor(() => /table apps: the app row is left out: .*auth_url: must begin with/.test(daemon.logText), 'the line');
+	assert.ok(!daemon.logText.includes('not-shown'));
+});
+
 describe('answers are remembered', () => {
 	test('for the stated time, by user and channel', async (t) => {
 		const app = await application(t, (question) => ({ ...all(question), ttl: 2 }));

@@ -63,7 +63,7 @@ test('a schema from before the first release is converted by the script', async 
 	await sql(`DROP INDEX realtime_events_pending_event_id;
 		CREATE UNIQUE INDEX realtime_events_pending_event_id ON realtime_events_pending (event_id)`);
 	await sql(`ALTER TABLE apps ALTER enabled TYPE boolean USING true, ALTER enabled SET NOT NULL,
-		ALTER enabled SET DEFAULT true, ALTER webhooks TYPE json USING NULL`);
+		ALTER enabled SET DEFAULT true, ALTER webhooks TYPE json USING NULL, DROP auth_url`);
 	await sql('ALTER TABLE node_cursor RENAME TO relay_cursor; ALTER INDEX node_cursor_pkey RENAME TO relay_cursor_pkey');
 	await sql('ALTER TABLE user_presence DROP name, DROP avatar, DROP sockets, DROP is_tied, DROP connected_at, DROP kept_at');
 	await sql(`ALTER TABLE watches DROP table_name, DROP channel_regex, DROP channel_like, DROP fault`);
