@@ -2,6 +2,7 @@
 /* Variables of the environment and of .env files: our names, Laravel's and soketi's. */
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <strings.h>
 #include "base/mem.h"
 #include "conf/conf-private.h"
@@ -17,19 +18,111 @@
 /* Variables of Laravel's clients of the server, or of what has no setting here. */
 static const char not_for_us[] = "REVERB_HOST REVERB_PORT REVERB_SCHEME REVERB_SERVER";
 
+/*
+ * Names with our prefix that are no settings of the daemon, and may be in its environment or in the
+ * .env that it shares with the application.  This is the only list of them; tests/lint/variables
+ * compares it with what reads them.
+ */
+static const char *const env_of_others[] = {
+	/* the Laravel package, contrib/laravel/config/scopewire.php */
+	"SCOPEWIRE_AUTH",
+	"SCOPEWIRE_CONNECT_TIMEOUT",
+	"SCOPEWIRE_DB_CONNECTIONS",
+	"SCOPEWIRE_DB_RULES_CONNECTION",
+	"SCOPEWIRE_DB_SCHEMA",
+	"SCOPEWIRE_ENCRYPTION_MASTER_KEY",
+	"SCOPEWIRE_HOST",
+	"SCOPEWIRE_PATH",
+	"SCOPEWIRE_PORT",
+	"SCOPEWIRE_SCHEME",
+	"SCOPEWIRE_THROW",
+	"SCOPEWIRE_TIMEOUT",
+	"SCOPEWIRE_TOKEN_SECRET",
+	"SCOPEWIRE_TOKEN_TTL",
+	"SCOPEWIRE_USER_ID",
+	"SCOPEWIRE_WEBHOOK_MAX_AGE",
+	/* tests */
+	"SCOPEWIRE_CURSOR_ROUNDS",
+	"SCOPEWIRE_CURSOR_SEED",
+	"SCOPEWIRE_MODEL_FAULTS",
+	"SCOPEWIRE_MODEL_SECONDS",
+	"SCOPEWIRE_MODEL_SEED",
+	"SCOPEWIRE_RECORD",
+	"SCOPEWIRE_SYNC_ROUNDS",
+	"SCOPEWIRE_SYNC_SEED",
+	"SCOPEWIRE_TEST_BUS",
+	"SCOPEWIRE_TEST_CLUSTER",
+	"SCOPEWIRE_TEST_TLS",
+	"SCOPEWIRE_TORTURE_SECONDS",
+	"SCOPEWIRE_TORTURE_SEED",
+};
+
+static bool env_is_of_others(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(env_of_others); i++)
+		if (strcmp(env_of_others[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Takes candidate, and returns it or nearest; the other one is freed. */
+static char *env_nearer(const char *name, char *nearest, char *candidate, unsigned *least)
+{
+	for (char *p = candidate; *p; p++)
+		*p = (char)toupper((unsigned char)*p);
+	/* without the prefix, which is the same */
+	if (!str_is_nearer(sv(name + sizeof(ENV_PREFIX) - 1), candidate + sizeof(ENV_PREFIX) - 1,
+			   least)) {
+		free(candidate);
+		return nearest;
+	}
+	free(nearest);
+	return candidate;
+}
+
+static char *env_nearest_option(const char *name, char *nearest, unsigned *least,
+				const struct option *options, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		nearest = env_nearer(name, nearest,
+				     textf(ENV_PREFIX "%s_%s", options[i].section, options[i].name),
+				     least);
+	return nearest;
+}
+
+/* A name with our prefix that is in no section. */
+static void env_own_unknown(struct loader *l, const char *name, const char *label)
+{
+	unsigned least = UINT_MAX;
+	char *near = NULL;
+
+	near = env_nearest_option(name, near, &least, conf_options, n_conf_options);
+	near = env_nearest_option(name, near, &least, app_options, n_app_options);
+	for (size_t i = 0; i < ARRAY_SIZE(env_of_others); i++)
+		near = env_nearer(name, near, xstrdup(env_of_others[i]), &least);
+	loader_note(l->conf,
+		    textf("%s: there is no such setting, it has no effect%s%s%s", label,
+			  near ? "; did you mean " : "", near ? near : "", near ? "?" : ""));
+	free(near);
+}
+
 /* SCOPEWIRE_SECTION_OPTION */
 static void env_own(struct loader *l, const char *name, const char *value, const char *label)
 {
-	char *words = xstrdup(name + sizeof(ENV_PREFIX) - 1), *option;
+	char *words, *option;
 
+	if (env_is_of_others(name))
+		return;
+	words = xstrdup(name + sizeof(ENV_PREFIX) - 1);
 	for (char *p = words; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
 	option = strchr(words, '_');
-	if (option) {
+	if (option)
 		*option++ = '\0';
-		if (conf_is_section(words))
-			loader_set_named(l, words, option, value, label);
-	}
+	if (option && conf_is_section(words))
+		loader_set_named(l, words, option, value, label);
+	else
+		env_own_unknown(l, name, label);
 	free(words);
 }
 

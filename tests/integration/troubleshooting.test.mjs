@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { runCtl } from '../lib/ctl.mjs';
 import { PROGRAM, Sync, authorize, channelAuth, query, startCluster, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
 
 const file = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
@@ -13,6 +14,8 @@ const file = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
 // Rows that another test produces: the row, the file, and words of its test.
 const ELSEWHERE = [
 	['Supervisor shows BACKOFF or FATAL', 'tests/e2e/supervisor.test.mjs', 'an invalid configuration is in the log, and is tried again'],
+	['A channel `private-encrypted-…` is refused with 500', 'contrib/laravel/tests/Feature/KeysTest.php',
+		'the subscription to an encrypted channel is refused with what to do'],
 	['A connection fails', 'tests/e2e/proxy.test.mjs', 'every path of the daemon answers as it does itself'],
 	['A connection fails, in the browser\'s console', 'contrib/js/tests/browser/manager.test.mjs', 'a policy without the daemon\'s address'],
 	['A connection fails with 4000', 'tests/integration/client_address.test.mjs', 'an application with tls_only behind a proxy'],
@@ -68,6 +71,20 @@ row('The daemon does not start', () => {
 	assert.match(wrong.stderr, /a\.conf:2.*there is no such option/);
 	assert.match(wrong.stderr, /a\.conf:4.*there is no such option/, 'every error at once');
 	assert.equal(run('[server]\nport = 8080\n').status, 0);
+});
+
+row('A setting of the environment or of `.env` has no effect', async (t) => {
+	const envFile = path.join(tempFolder('trouble'), '.env');
+	fs.writeFileSync(envFile, 'SCOPEWIRE_TOKEN_SECRET=of-the-package\nSCOPEWIRE_LOGS_LEVEL=not-shown\n', { mode: 0o600 });
+	const own = await startDaemon({ envFile, env: { SCOPEWIRE_SEVER_WORKERS: '2', SCOPEWIRE_TEST_TLS: '1' } }, t);
+	const lines = own.logText.split('\n').filter((line) => line.includes('there is no such setting, it has no effect'))
+		.map((line) => line.replace(/^.*warn(ing)?: (.*\.env:\d+: )?/, ''));
+	assert.deepEqual(lines, [
+		'SCOPEWIRE_LOGS_LEVEL: there is no such setting, it has no effect; did you mean SCOPEWIRE_LOG_LEVEL?',
+		'SCOPEWIRE_SEVER_WORKERS: there is no such setting, it has no effect; did you mean SCOPEWIRE_SERVER_WORKERS?']);
+	assert.ok(!own.logText.includes('not-shown'));
+	const { json } = await runCtl(['--config', path.join(own.folder, 'scopewire.conf'), '--env-file', envFile, 'check', '--json']);
+	assert.match(json.find((one) => one.check === 'configuration' && one.result === 'warning').message, /did you mean SCOPEWIRE_LOG_LEVEL\?$/);
 });
 
 row('The daemon does not start, status 69', async (t) => {
@@ -214,12 +231,13 @@ row('A presence channel is empty in the page', async (t) => {
 });
 
 row('Presence of the sync API is empty', async () => {
-	const online = async () => (await server.get('online-users')).json.users.map((u) => u.user_id);
-	assert.equal((await server.post('heartbeat', { user_id: 7, status: 'here' })).status, 400);
+	// A user of no other row: one with a socket is online too.
+	const isOnline = async () => (await server.get('online-users')).json.users.some((u) => u.user_id === 70);
+	assert.equal((await server.post('heartbeat', { user_id: 70, status: 'here' })).status, 400);
 	await inLog(/request refused: POST \/api\/sync\/heartbeat/);
-	assert.deepEqual(await online(), []);
-	assert.equal((await server.post('heartbeat', { user_id: 7, status: 'online' })).status, 200);
-	assert.deepEqual(await online(), [7]);
+	assert.equal(await isOnline(), false);
+	assert.equal((await server.post('heartbeat', { user_id: 70, status: 'online' })).status, 200);
+	assert.equal(await isOnline(), true);
 });
 
 test('each row is produced, here or by a test that is named here', () => {

@@ -181,8 +181,35 @@ START_TEST(an_error_in_the_environment_names_the_variable)
 	ck_refused(-EINVAL, "REVERB_APP_PING_INTERVAL = 0: must be from 1 to 86400 seconds",
 		   .file = APP, .env = { "REVERB_APP_PING_INTERVAL=0" });
 	ck_refused(-EINVAL, ":2: A: the quote is never closed", .env_file = "\nA=\"x\ny\n");
-	/* not ours to judge */
-	ck_load(.env = { "SCOPEWIRE_STATE=/x", "SCOPEWIRE_=", "=x", "novalue" });
+	ck_load(.env = { "=x", "novalue" });
+	ck_assert_ptr_null(conf->notes);
+}
+END_TEST
+
+START_TEST(a_setting_of_no_section_is_named_with_the_nearest)
+{
+	ck_load(.env_file = "A=1\nSCOPEWIRE_SEVER_PORT=hunter2\n",
+		.env = { "SCOPEWIRE_TOKEN_TTTL=9", "SCOPEWIRE_WHAT=x",
+			 "SCOPEWIRE_=", "SCOPEWIRE_APPS_AUTH_URL=x" });
+	ck_assert_ptr_nonnull(strstr(conf->notes[0], ":2: SCOPEWIRE_SEVER_PORT: there is no such "
+						     "setting, it has no effect; did you mean "
+						     "SCOPEWIRE_SERVER_PORT?"));
+	ck_assert_ptr_null(strstr(conf->notes[0], "hunter2"));
+	ck_assert_str_eq(conf->notes[1], "SCOPEWIRE_TOKEN_TTTL: there is no such setting, it has "
+					 "no effect; did you mean SCOPEWIRE_TOKEN_TTL?");
+	ck_assert_str_eq(conf->notes[2],
+			 "SCOPEWIRE_WHAT: there is no such setting, it has no effect");
+	ck_assert_str_eq(conf->notes[3], "SCOPEWIRE_: there is no such setting, it has no effect");
+	ck_assert_ptr_nonnull(strstr(conf->notes[4], "did you mean SCOPEWIRE_APP_AUTH_URL?"));
+	ck_assert_ptr_null(conf->notes[5]);
+}
+END_TEST
+
+START_TEST(variables_of_the_package_and_of_tests_are_no_settings)
+{
+	ck_load(.env_file = "SCOPEWIRE_TOKEN_SECRET=x\nSCOPEWIRE_AUTH=signed\n",
+		.env = { "SCOPEWIRE_TEST_TLS=1", "SCOPEWIRE_SYNC_SEED=7" });
+	ck_assert_ptr_null(conf->notes);
 }
 END_TEST
 
@@ -538,6 +565,8 @@ static void add_variables(Suite *s)
 	tcase_add_test(t, the_environment_names_an_app);
 	tcase_add_test(t, the_environment_completes_an_app);
 	tcase_add_test(t, an_error_in_the_environment_names_the_variable);
+	tcase_add_test(t, a_setting_of_no_section_is_named_with_the_nearest);
+	tcase_add_test(t, variables_of_the_package_and_of_tests_are_no_settings);
 	tcase_add_test(t, secrets_stay_out_of_messages);
 	tcase_add_test(t, env_files_are_parsed_as_by_phpdotenv);
 	tcase_add_test(t, what_phpdotenv_refuses_is_refused);

@@ -68,7 +68,7 @@ class KeysTest extends TestCase
         $this->assertSame(500, $answers[$names[0]]['status']);
         $this->assertStringContainsString('log has the reason', $answers[$names[0]]['message']);
         $this->assertArrayHasKey('auth', $answers[$names[1]]);
-        $this->assertSame(403, $answers[$names[2]]['status']);        // whom the rules refuse is told nothing of keys
+        $this->assertSame(403, $answers[$names[2]]['status']);        // no word of keys to users that the rules refuse
         $this->assertStringContainsString('set SCOPEWIRE_ENCRYPTION_MASTER_KEY', $this->log());
     }
 }
