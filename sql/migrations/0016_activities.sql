@@ -363,14 +363,14 @@ BEGIN
 	WHERE r.app = p_feed.app AND r.user_id = p_reader_id AND r.feed = p_feed.name;
 	SELECT count(*) INTO unread FROM activity_scan(p_feed, p_caller, coalesce(seen, 0), true,
 							activity_reach(p_feed)) s
-	WHERE s.is_open;
+	WHERE s.is_open AND (s.a).user_id IS DISTINCT FROM p_reader_id;
 	SELECT max(x.id) INTO read_up_to FROM activities x
 	WHERE x.app = p_feed.app AND x.position > 0 AND x.position = seen;
 END
 $$;
 COMMENT ON FUNCTION activity_unread IS
-	'How many activities of a feed the reader has not read, counted up to the limit of '
-	'activity_reach(), and up to which id.';
+	'How many activities of a feed, without own ones, the reader has not read, counted up to '
+	'the limit of activity_reach(), and up to which id.';
 
 CREATE FUNCTION sync_activities(p_app text, p_caller jsonb, p_feed text, p_client_id text,
 				p_project_id text, p_user_id user_key, p_subject_type text,

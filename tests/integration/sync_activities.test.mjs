@@ -376,6 +376,16 @@ describe('unread counts', () => {
 		assert.equal(ok(await server.post('activities/read', { ...feed, reader_id: 80 })).unread, 0);
 	});
 
+	test('what the reader did is not new to the reader', async () => {
+		const of = { feed: 'client', client_id: 80 };
+		ok(await server.post('activities/read', { ...of, reader_id: 80 }));
+		for (const id of [80, 81, 80]) await add({ type: 'own', user_id: id, metadata: { client_id: 80 } });
+		assert.equal((await list(of, user())).unread, 1);
+		assert.equal((await list({ ...of, reader_id: 82 })).activities.length >= 3, true);
+		const newest = (await list(of, user())).activities[0];
+		assert.deepEqual(ok(await user().post('activities/read', of)), { unread: 0, read_up_to: newest.id });
+	});
+
 	test('only activities that the user may see are counted', async () => {
 		await add({ type: 'mixed', metadata: { client_id: 80 } });
 		await add({ type: 'mixed', metadata: { client_id: 81 } });

@@ -175,10 +175,16 @@ export class ActivityFeed extends ScopewireElement {
 		this.#loading.apply(() => this.#put(activity));
 	}
 
+	/** What the user did is not new to the user. */
+	#isOwn(activity: Activity): boolean {
+		return activity.user_id !== null && String(activity.user_id) === this.manager?.userId;
+	}
+
 	#put(activity: Activity): void {
 		if (this.#isKnown(activity)) return;
 		const isAtTop = (this.scroller?.scrollTop ?? 0) <= AT_TOP_PX && document.visibilityState === 'visible';
-		if (!isAtTop) {
+		// An own row waits only for those before it, so that the order stays.
+		if (!isAtTop && (this.waiting.length || !this.#isOwn(activity))) {
 			this.waiting = [activity, ...this.waiting];
 			return;
 		}
@@ -214,10 +220,16 @@ export class ActivityFeed extends ScopewireElement {
 		void this.reload();
 	}
 
-	#row(activity: Activity, index: number) {
+	/** The first row that the user has read, if another user's row is above it. */
+	get #divided(): number {
+		const { readUpTo, rows } = this;
+		const at = readUpTo ? rows.findIndex((a) => a.id <= readUpTo) : -1;
+		return rows.slice(0, Math.max(at, 0)).some((a) => !this.#isOwn(a)) ? at : -1;
+	}
+
+	#row(activity: Activity, isDivided: boolean) {
 		const name = activity.user?.name ?? this.t.someone;
 		const text = activity.description ?? activity.type.replaceAll(/[_.-]+/g, ' ');
-		const isDivided = index > 0 && this.readUpTo && activity.id <= this.readUpTo && this.rows[index - 1]!.id > this.readUpTo;
 		const isFresh = Date.now() - Date.parse(activity.created_at) < 5000;
 		return html`${isDivided ? html`<li class="divider" part="divider">${this.t.newDivider}</li>` : nothing}
 			<li class="row ${isFresh ? 'fresh' : ''}" part="row" data-id=${activity.id}>
@@ -237,7 +249,8 @@ export class ActivityFeed extends ScopewireElement {
 				<button class="link" @click=${() => void this.reload()}>${t.retry}</button></div>`;
 		if (!this.rows.length)
 			return html`<div class="empty">${icons.pulse}<b>${t.noActivity}</b><span class="muted small">${t.noActivityHint}</span></div>`;
-		return html`<ul part="list">${repeat(this.rows, (a) => a.id, (a, i) => this.#row(a, i))}</ul>
+		const divided = this.#divided;
+		return html`<ul part="list">${repeat(this.rows, (a) => a.id, (a, i) => this.#row(a, i === divided))}</ul>
 			<div class="end muted small">${this.next
 				? html`<span class="sentinel"></span><button class="link" @click=${() => void this.#more()}>${t.loadMore}</button>`
 				: t.endOfFeed}</div>`;
@@ -252,14 +265,15 @@ export class ActivityFeed extends ScopewireElement {
 
 	override render() {
 		const { t } = this;
+		const count = this.waiting.filter((a) => !this.#isOwn(a)).length;
 		return html`<section class="card" part="card" aria-labelledby="heading">
 			<header part="header"><h2 id="heading"><slot name="title">${t.activity}</slot></h2>
 				${this.#filters.length ? html`<select aria-label=${t.filter} part="filter" @change=${this.#filter}>
 					<option value="">${t.filterAll}</option>
 					${this.#filters.map(([type, label]) => html`<option value=${type}>${label}</option>`)}</select>` : nothing}
 			</header>
-			<span class="hidden-text" role="status" aria-live="polite">${this.waiting.length ? t.newItems(this.waiting.length) : ''}</span>
-			${this.waiting.length ? html`<button class="new" part="new" @click=${this.#showWaiting}>${icons.up}${t.newItems(this.waiting.length)}</button>` : nothing}
+			<span class="hidden-text" role="status" aria-live="polite">${count ? t.newItems(count) : ''}</span>
+			${count ? html`<button class="new" part="new" @click=${this.#showWaiting}>${icons.up}${t.newItems(count)}</button>` : nothing}
 			<div class="scroll" part="scroll" tabindex="0" role="group" aria-labelledby="heading">${this.#list()}</div></section>`;
 	}
 }

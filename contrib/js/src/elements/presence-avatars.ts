@@ -12,6 +12,8 @@ import { theme } from './theme.js';
 
 /** Of the size: more would cover the first letter of the next face. */
 const OVERLAP = 0.15;
+/** Without a connection for so long, what is known of others is out of date: not after a short interruption. */
+const UNKNOWN_AFTER_MS = 1500;
 
 interface Shown {
 	id: string;
@@ -33,10 +35,12 @@ export class PresenceAvatars extends ScopewireElement {
 	/** Milliseconds for which a member who left is shown grey. */
 	@property({ type: Number }) grace = 4000;
 	@state() private people = new Map<string, Shown>();
+	@state() private isUnknown = false;
 	readonly #loading = new Loading();
 	readonly #popover = new Popover(this, { button: '.stack', panel: '.panel' }, 'bottom-start');
 	readonly #leaving = new Map<string, ReturnType<typeof setTimeout>>();
 	readonly #states = new Map<string, { status: PresenceStatus; lastSeen: string }>();
+	#unknown: ReturnType<typeof setTimeout> | undefined;
 
 	static override styles = [theme, css`
 		:host { display: inline-block; vertical-align: middle; min-block-size: 40px; }
@@ -50,9 +54,11 @@ export class PresenceAvatars extends ScopewireElement {
 		/* Grey, but the initials can still be read. */
 		.is-leaving .avatar { background: var(--_hover); color: var(--_muted); }
 		.is-leaving img { filter: grayscale(1); opacity: 0.55; }
-		.dot { position: absolute; inset-block-end: -1px; inset-inline-end: -1px; inline-size: 10px; block-size: 10px; border-radius: 50%; background: var(--_good); border: 2px solid var(--_surface); }
+		.dot { position: absolute; inset-block-end: 0; inset-inline-end: 0; inline-size: 9px; block-size: 9px; border-radius: 50%; background: var(--_good); box-shadow: 0 0 0 2px var(--_surface); transition: background-color 200ms; }
 		.dot.away, .dot.busy { background: var(--_warn); }
 		.dot.offline { background: var(--_muted); }
+		.dot.unknown { background: var(--_surface); border: 2px solid var(--_muted); }
+		.is-unknown .avatar { filter: saturate(0.25); transition: filter 200ms; }
 		.more { display: inline-grid; place-items: center; border-radius: 999px; padding-inline: 8px; min-inline-size: var(--_size); block-size: var(--_size); background: var(--_hover); color: var(--_ink); font-size: 12px; font-weight: 650; box-shadow: 0 0 0 2px var(--_surface); }
 		.none { padding-inline: 8px; color: var(--_muted); font-size: 13px; }
 		.panel { position: fixed; inset: auto; margin: 0; inline-size: 260px; padding: 8px; border: 1px solid var(--_line); border-radius: 12px; background: var(--_surface); color: var(--_ink); box-shadow: var(--_shadow); overflow-y: auto; animation: rise 160ms ease-out; }
@@ -72,6 +78,12 @@ export class PresenceAvatars extends ScopewireElement {
 			.on('UserPresenceChanged', (row: Row) => this.#loading.apply(() => this.#stateOf(row)))
 			.onReady(() => void this.#loadStates(manager));
 		this.during(() => states.leave());
+		this.during(manager.on('status', ({ state }) => this.#follow(state === 'connected')));
+		this.#follow(manager.status.state === 'connected');
+		this.during(() => {
+			clearTimeout(this.#unknown);
+			this.#unknown = undefined;
+		});
 		this.during(tickTimes(this));
 		this.during(() => {
 			for (const timer of this.#leaving.values()) clearTimeout(timer);
@@ -83,7 +95,18 @@ export class PresenceAvatars extends ScopewireElement {
 		if (this.hasUpdated && changed.has('channel')) this.restart();
 	}
 
+	/** Without a connection it is not known who is here: the dots are hollow until all members are known again. */
+	#follow(isConnected: boolean): void {
+		if (!isConnected) {
+			this.#unknown ??= setTimeout(() => { this.isUnknown = true; }, UNKNOWN_AFTER_MS);
+			return;
+		}
+		clearTimeout(this.#unknown);
+		this.#unknown = undefined;
+	}
+
 	#all(channel: Subscription): void {
+		this.isUnknown = false;
 		this.people = new Map();
 		for (const { id, info } of channel.members) this.#joined(id, info);
 	}
@@ -125,6 +148,7 @@ export class PresenceAvatars extends ScopewireElement {
 	}
 
 	#word(person: Shown): string {
+		if (this.isUnknown) return this.t.notKnown;
 		if (person.isLeaving) return this.t.leaving;
 		if (person.status === 'online' || person.status === 'busy') return this.t[person.status];
 		const seen = person.lastSeen
@@ -134,15 +158,15 @@ export class PresenceAvatars extends ScopewireElement {
 
 	#face(person: Shown) {
 		return html`<span class="face ${person.isLeaving ? 'is-leaving' : ''}" part="face" data-id=${person.id} title=${person.name}>
-			${avatar(person, this.size)}<span class="dot ${person.isLeaving ? 'offline' : person.status}" part="dot"></span></span>`;
+			${avatar(person, this.size)}<span class="dot ${this.isUnknown ? 'unknown' : person.isLeaving ? 'offline' : person.status}" part="dot"></span></span>`;
 	}
 
 	override render() {
 		const { t } = this;
 		const all = [...this.people.values()];
 		const more = all.length - this.max;
-		const here = t.peopleHere(all.filter((p) => !p.isLeaving).length);
-		return html`<button class="stack" part="stack" ${vars({ '--_size': `${this.size}px`, '--_overlap': `${-OVERLAP * this.size}px` })}
+		const here = this.isUnknown && all.length ? t.notKnownHere : t.peopleHere(all.filter((p) => !p.isLeaving).length);
+		return html`<button class="stack ${this.isUnknown ? 'is-unknown' : ''}" part="stack" ${vars({ '--_size': `${this.size}px`, '--_overlap': `${-OVERLAP * this.size}px` })}
 				aria-haspopup="dialog" aria-expanded=${String(this.#popover.isOpen)}
 				@click=${() => this.#popover.toggle()}>
 				${repeat(all.slice(0, this.max), (p) => p.id, (p) => this.#face(p))}

@@ -50,6 +50,8 @@ export const english = {
 	busy: 'busy',
 	lastSeen: (when: string) => `last seen ${when}`,
 	leaving: 'disconnected',
+	notKnown: 'not known: no connection',
+	notKnownHere: 'Who is here is not known while you are disconnected',
 	others: (n: number) => `${plural(n, 'other', 'others')}`,
 	peopleHere: (n: number) => (n ? `${plural(n, 'person', 'people')} here` : 'No other people here'),
 	// typing-indicator

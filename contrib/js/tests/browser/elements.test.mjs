@@ -52,6 +52,25 @@ test('avatars show who is here; a user who left is grey, then removed', async ()
 	assert.equal(await ada.evaluate(() => document.activeElement.localName), 'scopewire-presence-avatars');
 });
 
+test('without a connection the dots show that it is not known who is here', async () => {
+	const avatars = ada.locator('scopewire-presence-avatars');
+	const dots = avatars.locator('[part=stack] [part=dot]');
+	const isUnknown = (all) => all.every((e) => e.classList.contains('unknown'));
+	assert.equal(await dots.evaluateAll((all) => all.some((e) => e.classList.contains('unknown'))), false);
+	portal.wires.cut();
+	await waitFor(() => dots.evaluateAll(isUnknown), 'not known');
+	await avatars.locator('button').click();
+	await avatars.locator('[role=dialog] li', { hasText: 'not known: no connection' }).first().waitFor();
+	assert.equal(await avatars.locator('[role=dialog]').getByText(/^(online|last seen)/).count(), 0);
+	assert.deepEqual(await violations(ada), []);
+	await shot(ada, 'avatars-unknown');
+	await ada.keyboard.press('Escape');
+	portal.wires.mend();
+	await waitFor(async () => await dots.count() === 2 && !(await dots.evaluateAll((all) => all.some((e) => e.classList.contains('unknown')))),
+		'known again');
+	for (const page of [ada, grace]) await page.waitForFunction(() => window.manager.status.state === 'connected');
+});
+
 test('a comment is shown at once, typing is shown to others, and the other user receives the comment', async () => {
 	const composer = ada.locator('scopewire-comment-thread textarea');
 	await composer.pressSequentially('Hel');
@@ -132,6 +151,32 @@ test('a feed shows new rows at the top, and behind a pill for a reader who scrol
 	await pill.click();
 	await feed.locator('li', { hasText: 'INV-42' }).waitFor();
 	assert.equal(await scroll.evaluate((e) => e.scrollTop), 0);
+});
+
+test('what a user did is not new to this user: no pill, and no line "New since your last visit"', async () => {
+	const feed = ada.locator('scopewire-activity-feed');
+	const pill = feed.locator('[part=new]');
+	const scroll = feed.locator('[part=scroll]');
+	await scroll.evaluate((e) => { e.scrollTop = 200; });
+	await activity(50, { user_id: 1 });
+	await feed.locator('li', { hasText: 'INV-50' }).waitFor();
+	assert.equal(await pill.count(), 0);
+	await activity(51);
+	await feed.getByRole('button', { name: '1 new' }).waitFor();
+	await activity(52, { user_id: 1 });                  // waits for the row before it, and is not counted
+	await waitFor(() => feed.evaluate((e) => e.waiting.length === 2), 'both wait');
+	assert.equal(await pill.innerText(), '1 new');
+	await pill.click();
+	const texts = await feed.locator('li[data-id]').allInnerTexts();
+	assert.deepEqual(texts.slice(0, 3).map((text) => /INV-\d+/.exec(text)[0]), ['INV-52', 'INV-51', 'INV-50']);
+	// The newest row is read; what the same user does meanwhile is not new at the next visit.
+	await waitFor(async () => (await portal.sync.get('activities', { feed: 'client', client_id: 7, reader_id: 1 })).json.unread === 0, 'read');
+	await activity(53, { user_id: 1 });
+	const again = await portal.open('ada', 'elements');
+	const other = again.locator('scopewire-activity-feed');
+	await other.locator('li', { hasText: 'INV-53' }).waitFor();
+	assert.equal(await other.locator('[part=divider]').count(), 0);
+	await again.close();
 });
 
 test('older rows come with scrolling, each once', async () => {
