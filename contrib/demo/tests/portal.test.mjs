@@ -107,6 +107,17 @@ test('files and recorded time appear for the other', async () => {
 	for (const page of [ada, grace]) await page.locator('scopewire-project-updates').getByRole('tab', { name: 'Comments' }).click();
 });
 
+test('a file that is too large is refused with the limit, before it is sent and by the server', async () => {
+	const add = (bytes) => ada.locator('.adding input[type=file]').setInputFiles({ name: 'film.mp4', mimeType: 'video/mp4', buffer: Buffer.alloc(bytes) });
+	await ada.getByText('up to 2 MB').waitFor();
+	await add(2 * 1048576 + 1);
+	await ada.locator('.adding .problem').getByText('film.mp4 is larger than 2 MB.').waitFor();
+	await ada.locator('.adding input[type=file]').evaluate((input) => { input.dataset.most = '1e9'; });
+	await add(2 * 1048576 + 1);
+	await ada.locator('.adding .problem').getByText('Choose a file of at most 2 MB.').waitFor();
+	assert.equal((await portal.query("SELECT FROM public.files WHERE name = 'film.mp4'")).length, 0);
+});
+
 test('of a transaction that is rolled back no browser shows anything', async () => {
 	for (const page of [ada, grace, margaret]) await record(page);
 	const before = await Promise.all([ada, margaret].map(unread));
@@ -276,6 +287,37 @@ test('a user whose session has ended sees it, and what was written is sent after
 	await waitFor(async () => (await portal.query('SELECT due FROM public.projects WHERE id = 1'))[0].due === '2 December', 'saved');
 	assert.deepEqual(page.problems, []);
 	await page.context().close();
+});
+
+const box = (page, selector) => page.locator(selector).first().evaluate((e) => e.getBoundingClientRect().toJSON());
+
+test('in a wide window the content is in the middle, and a narrow one shows the current project and no scrollbar', async () => {
+	const page = await portal.enter('Margaret Hamilton', '/projects/3', { viewport: { width: 1920, height: 1080 } });
+	const [body, columns, heading] = [await box(page, '.body'), await box(page, '.columns'), await box(page, '.top h1')];
+	assert.ok(Math.abs((columns.left - body.left) - (body.right - columns.right)) < 2, JSON.stringify({ body, columns }));
+	assert.ok(columns.width > 1400 && Math.abs(heading.left - columns.left) < 2, JSON.stringify({ columns, heading }));
+	await page.setViewportSize({ width: 390, height: 844 });
+	await page.reload();
+	const current = await box(page, '.side [aria-current]');
+	assert.ok(current.left >= 0 && current.right <= 390, JSON.stringify(current));
+	assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+	assert.deepEqual(await violations(page), []);
+	await page.context().close();
+});
+
+test('a lost connection is shown in the header, and in a narrow window at the bottom, where the page leaves room', async () => {
+	for (const [width, height] of [[1280, 860], [390, 844]]) {
+		const page = await portal.enter('Ada Lovelace', PROJECT, { viewport: { width, height } });
+		page.network.cut();
+		const pill = page.locator('scopewire-connection-status [part=pill]');
+		await pill.waitFor();
+		await page.locator('scopewire-project-updates [part=dot].unknown').first().waitFor();
+		await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+		const [line, top] = [await pill.evaluate((e) => e.getBoundingClientRect().toJSON()), await box(page, '.top')];
+		if (width > 760) assert.ok(line.top >= top.top && line.bottom <= top.bottom, JSON.stringify({ line, top }));
+		else assert.ok(line.bottom > height - 40 && line.top > (await box(page, '.columns')).bottom, JSON.stringify(line));
+		await page.context().close();
+	}
 });
 
 test('pages have no violations of axe, and broke none of their policies', async () => {

@@ -10,6 +10,9 @@ use Illuminate\Support\Number;
 
 class File extends Model
 {
+    /** Of one upload; PHP's own limit (upload_max_filesize) has this default too. */
+    public const MOST_KB = 2048;
+
     protected $guarded = [];
 
     public function user(): BelongsTo

@@ -60,11 +60,25 @@ async function send(form) {
 	}
 }
 
+/** What the server would refuse only after the whole upload. */
+function isTooLarge(input) {
+	const most = Number(input.dataset.most);
+	const file = [...input.files].find((f) => f.size > most);
+	const problem = input.closest('section').querySelector('.problem');
+	problem.textContent = file ? `${file.name} is larger than ${most / 1048576} MB.` : '';
+	return file !== undefined;
+}
+
 document.addEventListener('submit', (event) => {
 	if (!event.target.dataset.post) return;
 	event.preventDefault();
 	void send(event.target);
 });
-document.addEventListener('change', (event) => {
-	if ('submits' in event.target.dataset && event.target.value) void send(event.target.form).then(() => { event.target.value = ''; });
+document.addEventListener('change', ({ target }) => {
+	if (!('submits' in target.dataset) || !target.value) return;
+	if (isTooLarge(target)) target.value = '';
+	else void send(target.form).then(() => { target.value = ''; });
 });
+
+/** In a narrow window the projects are a row that scrolls: the current one is in it. */
+document.querySelector('.side [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });

@@ -9,7 +9,8 @@
 				src="{{ route('project.live', $project, false) }}" comments-src="{{ route('project.comments', $project, false) }}"></scopewire-project-updates>
 			<section class="card adding" aria-label="Add to the project">
 				<form data-post="{{ route('project.files', $project) }}" data-reload enctype="multipart/form-data">
-					<label class="small"><x-icon name="plus" /><span>Add a file</span><input class="hidden" type="file" name="file" data-submits></label>
+					<label class="small"><x-icon name="plus" /><span>Add a file</span><input class="hidden" type="file" name="file" data-submits data-most="{{ App\Models\File::MOST_KB * 1024 }}" aria-describedby="most"></label>
+					<small id="most">up to {{ App\Models\File::MOST_KB / 1024 }} MB</small>
 				</form>
 				<form class="time" data-post="{{ route('project.time', $project) }}" data-reload data-clears>
 					<input name="task" aria-label="Task" placeholder="What did you work on?" required maxlength="120">

@@ -79,7 +79,9 @@ class ProjectController
 
     public function upload(Request $request, Project $project): JsonResponse
     {
-        $upload = $request->validate(['file' => 'required|file|max:2048'])['file'];
+        $most = File::MOST_KB;
+        $upload = $request->validate(['file' => "required|file|max:$most"],
+            array_fill_keys(['file.max', 'file.uploaded'], 'Choose a file of at most '.($most / 1024).' MB.'))['file'];
         $user = $request->user();
         $file = DB::transaction(function () use ($project, $upload, $user): array {
             $file = $project->files()->create(['user_id' => $user->id, 'bytes' => $upload->getSize(),

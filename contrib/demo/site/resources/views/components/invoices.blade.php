@@ -9,7 +9,7 @@
 			@foreach ($invoices as $invoice)
 				<li data-invoice="{{ $invoice->id }}" data-status="{{ $invoice->status }}" data-user="{{ auth()->user()->isAdmin() ? 'studio' : 'client' }}">
 					<div class="what"><b>{{ $invoice->number }}</b>
-						<span>@if ($showsClient){{ $invoice->client->name }} · @endif{{ 'due '.$invoice->due_at->isoFormat('D MMMM') }}</span></div>
+						<span>@if ($showsClient){{ $invoice->client->name }} · @endif<span @class(['late' => $invoice->due_at->isBefore(today())])>{{ 'due '.$invoice->due_at->isoFormat('D MMMM') }}</span></span></div>
 					<span class="amount">{{ Number::currency($invoice->amount / 100) }}</span>
 					<span class="status" role="status">{{ $invoice->status }}</span>
 					<div class="act">

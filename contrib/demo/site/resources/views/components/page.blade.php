@@ -42,13 +42,13 @@
 	<div class="body">
 		<header class="top">
 			<div class="where">{{ $head ?? '' }}</div>
+			<scopewire-connection-status delay="1500" inline></scopewire-connection-status>
 			@if ($online)<scopewire-presence-avatars channel="presence-online" max="4" size="30"></scopewire-presence-avatars>@endif
 			<scopewire-notification-bell></scopewire-notification-bell>
 		</header>
 		<main id="main">{{ $slot }}</main>
 	</div>
 	<scopewire-notification-toasts></scopewire-notification-toasts>
-	<scopewire-connection-status delay="1500"></scopewire-connection-status>
 @endif
 </body>
 </html>
