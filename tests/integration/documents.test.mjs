@@ -55,6 +55,28 @@ test('the database of the installation guide', async (t) => {
 	});
 });
 
+test('each curl line of the guide of the sync API is accepted, and each call has one', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const text = fs.readFileSync(file('docs/sync/guide.md'), 'utf8');
+	const lines = [...text.matchAll(/```sh\n(.*?)```/gs)].flatMap(([, block]) => block.trim().split('\n'))
+		.filter((line) => line.startsWith('curl '));
+	const calls = new Set();
+	for (const line of lines) {
+		const variables = `API=${daemon.url}/api/sync AUTH=${daemon.app.key}:${daemon.app.secret}`;
+		const { status, stdout, stderr } = spawnSync('bash', ['-c', `${variables}\n${line} -sS --fail-with-body`], { encoding: 'utf8' });
+		assert.equal(status, 0, `${line}\n${stdout}\n${stderr}`);
+		const method = /-X (\w+)/.exec(line)?.[1] ?? (line.includes('--json') ? 'POST' : 'GET');
+		calls.add(`${method} ${/\$API(\/[a-z0-9/-]+)/.exec(line)[1].replace(/\/\d+$/, '/{id}')}`);
+	}
+	// The same by POST, for clients that cannot send DELETE or PUT; and the writes that the page names so.
+	const others = ['DELETE /activities', 'POST /notifications/delete', 'DELETE /locks', 'POST /rules', 'POST /rules/{id}/delete',
+		'POST /users', 'POST /users/{id}', 'POST /users/{id}/delete'];
+	const routes = spawnSync(PROGRAM, ['--print-routes'], { encoding: 'utf8' }).stdout.split('\n')
+		.map((line) => /^(\w+) +\/api\/sync(\/\S+)/.exec(line)).filter(Boolean).map(([, method, route]) => `${method} ${route}`);
+	assert.ok(routes.length > 40, routes.join());
+	assert.deepEqual([...calls, ...others].sort(), routes.sort());
+});
+
 test('the configurations of the installation guide are valid', () => {
 	const folder = tempFolder('docs');
 	const [first] = blocks('docs/install.md', '3\\. The configuration', 'ini');

@@ -26,6 +26,8 @@ class DocumentsTest extends TestCase
 
     private const AUTHORIZATION = __DIR__.'/../../../../docs/sync/authorization.md';
 
+    private const SYNC = __DIR__.'/../../../../docs/sync/guide.md';
+
     private const PAGES = [self::GUIDE, __DIR__.'/../../README.md'];
 
     private const SERVICES = [
@@ -97,6 +99,27 @@ class DocumentsTest extends TestCase
         $this->assertFalse($may($other, "private-App.Models.User.$member->id"));
         $this->assertFalse($may($member, 'private-admin'));
         $this->rows('DELETE FROM scopewire.channel_rules');
+    }
+
+    #[TestDox('each PHP line of the guide of the sync API is accepted, and each curl line has one')]
+    public function test_sync(): void
+    {
+        $text = file_get_contents(self::SYNC);
+        foreach (array_slice(explode("\n## ", $text), 1) as $section) {
+            preg_match_all('/```(?:sh|php)\n(.*?)\n```/s', $section, $found);
+            $lines = array_map(fn ($block) => substr_count($block, "\n") + 1, $found[1]);
+            $this->assertSame([$lines[0], $lines[0]], $lines, strtok($section, "\n"));
+        }
+        config(['scopewire.throw' => true]);
+        $this->rows('DELETE FROM scopewire.channel_rules');
+        [$ada, $grace, $linus] = [$this->user(7), $this->user(8, 'Grace'), $this->user(9, 'Linus')];
+        $blocks = $this->blocks(self::SYNC);
+        eval('use Scopewire\Laravel\Facades\Scopewire;'.implode("\n", $blocks));
+        $this->assertSame('', $this->log());
+        $this->assertSame([], Scopewire::client()->get('rules')['rules']);
+        $this->assertSame(0, $this->rows("SELECT FROM scopewire.notifications WHERE user_id = 7 AND title = 'Invoice due'")->count());
+        $this->assertSame('Kick-off', json_decode($this->rows("SELECT data FROM scopewire.sync_entity WHERE resource_type = 'note'
+            AND resource_id = '5'")->first()->data)->title);
     }
 
     #[TestDox('predicates of the guides name the schema of their tables')]
