@@ -40,6 +40,11 @@ rows() {
 	done | sed '$!s/$/,/'
 }
 
+# The functions that the migrations make, as rows.
+names() {
+	sed -n "s/^CREATE FUNCTION \(@SCHEMA@\.\)\{0,1\}\([a-z_0-9]*\)(.*/\t('\2')/p" "$@" | sort -u | sed '$!s/$/,/'
+}
+
 lock=$(sed -n 's/.*PG_LOCK_MIGRATE = \([0-9]*\);.*/\1/p' "$locks")
 while IFS= read -r line; do
 	case $line in
@@ -48,6 +53,7 @@ while IFS= read -r line; do
 		;;
 	@USER_KEYS@) cat "$(dirname "$template")/user_keys.sql.in" ;;
 	@COMMENTS@) statements COMMENT "$@" ;;
+	"@NAMES@;") names "$@"; echo ';' ;;
 	"@NEW@;") rows "$@"; echo ';' ;;
 	*@MIGRATE_LOCK@*) printf '%s\n' "$line" | sed "s/@MIGRATE_LOCK@/$lock/" ;;
 	*) printf '%s\n' "$line" ;;

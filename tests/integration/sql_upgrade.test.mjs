@@ -197,6 +197,7 @@ test('ids of users are converted by a script, to text and back', async (t) => {
 	await admin(`CREATE ROLE ${role} NOLOGIN; GRANT ${role} TO ${own.user}`);
 	t.after(() => admin(`REASSIGN OWNED BY ${role} TO ${own.user}; DROP OWNED BY ${role}; DROP ROLE ${role}`));
 	await sqlOf('SELECT channel_predicates_as($1)', [role]);
+	await sqlOf(`CREATE FUNCTION of_the_operator(n integer) RETURNS integer LANGUAGE sql AS 'SELECT n'`);
 	const columns = await sqlOf(USER_COLUMNS), functions = await sqlOf(FUNCTIONS);
 	assert.ok(functions.some(({ owner }) => owner === role));
 	await sqlOf(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES ('note.{id}', 'anyone', NULL, true),
