@@ -8,6 +8,7 @@
  * ws/frame_guard.c.
  */
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -17,6 +18,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bus/redis_link.h"
+#include "bus/redis_resolver.h"
 #include "bus/redis_tls.h"
 
 #define WORDS_MAX  128 /* of a command */
@@ -36,12 +38,12 @@ struct redis_link {
 	struct redis_link_conf conf;
 	char *host;
 	enum link_state state;
-	bool is_closed, is_resolving;
+	bool is_closed;
 	unsigned n_handles; /* that the loop has */
 	uv_timer_t timer;
-	uv_poll_t *poll; /* heap; NULL: there is no socket */
-	int events;	 /* that poll waits for */
-	uv_getaddrinfo_t resolve;
+	uv_poll_t *poll;		 /* heap, of fd or the resolver; NULL: there is neither */
+	int events;			 /* that poll waits for */
+	struct redis_resolver *resolver; /* NULL: it is not working */
 	struct addrinfo *addresses, *address; /* all, and the one that is tried */
 	int fd;				      /* -1: none */
 	SSL *ssl;
@@ -57,10 +59,10 @@ struct redis_link {
 
 static void link_free(struct redis_link *l)
 {
-	if (l->n_handles || l->is_resolving)
+	if (l->n_handles)
 		return;
 	if (l->addresses)
-		uv_freeaddrinfo(l->addresses);
+		freeaddrinfo(l->addresses);
 	redisReaderFree(l->reader);
 	explicit_bzero(l->out.ptr, l->out.cap);
 	strbuf_release(&l->out);
@@ -87,6 +89,8 @@ static void link_close_socket(struct redis_link *l)
 	if (l->poll)
 		uv_close((uv_handle_t *)l->poll, on_link_poll_closed);
 	l->poll = NULL;
+	redis_resolver_drop(l->resolver);
+	l->resolver = NULL;
 	SSL_free(l->ssl);
 	l->ssl = NULL;
 	if (l->fd >= 0)
@@ -379,22 +383,30 @@ static void link_on_connected(struct redis_link *l)
 		link_fail(l, xstrdup("TLS: the connection cannot be prepared"));
 }
 
-/* Watches fd, on which a connection is being made or was made. */
-static void link_use_socket(struct redis_link *l, int fd)
+/* Waits for the socket, or the resolver's pipe, in the link's new state.  False: the link failed.
+ */
+static bool link_begin_watch(struct redis_link *l, int fd, enum link_state state)
 {
-	l->fd = fd;
-	l->state = LINK_CONNECTS;
+	l->state = state;
 	l->events = 0;
 	l->poll = xcalloc(1, sizeof(*l->poll));
 	if (uv_poll_init(l->conf.loop, l->poll, fd)) {
 		free(l->poll);
 		l->poll = NULL;
 		link_fail(l, xstrdup("the loop refuses its socket"));
-		return;
+		return false;
 	}
 	l->poll->data = l;
 	l->n_handles++;
 	link_watch(l);
+	return true;
+}
+
+/* A connection is being made on fd, or was made. */
+static void link_use_socket(struct redis_link *l, int fd)
+{
+	l->fd = fd;
+	(void)link_begin_watch(l, fd, LINK_CONNECTS);
 }
 
 /* Tries l->address and those after it. */
@@ -438,26 +450,24 @@ static void link_connect_path(struct redis_link *l)
 		close(fd);
 }
 
-static void on_link_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *found)
+static void link_on_resolved(struct redis_link *l)
 {
-	struct redis_link *l = resolve->data;
+	int error = redis_resolver_take(l->resolver, &l->addresses);
 
-	l->is_resolving = false;
-	l->addresses = l->address = found;
-	if (l->is_closed)
-		link_free(l);
-	else if (l->state == LINK_RESOLVES && status)
-		link_fail(l, textf("its name cannot be resolved: %s", uv_strerror(status)));
-	else if (l->state == LINK_RESOLVES)
+	link_close_socket(l);
+	l->address = l->addresses;
+	if (error)
+		link_fail(l, textf("its name cannot be resolved: %s", gai_strerror(error)));
+	else
 		link_connect_next(l);
 }
 
-/* Numeric addresses at once, names by a thread of libuv's. */
+/* Numeric addresses at once, names by a thread that nothing waits for. */
 static void link_resolve(struct redis_link *l)
 {
-	struct addrinfo hints = { .ai_family = AF_UNSPEC,
-				  .ai_socktype = SOCK_STREAM,
-				  .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST };
+	const struct addrinfo hints = { .ai_family = AF_UNSPEC,
+					.ai_socktype = SOCK_STREAM,
+					.ai_flags = AI_NUMERICSERV | AI_NUMERICHOST };
 	char port[STR_U64_SIZE];
 
 	str_u64(port, l->conf.port);
@@ -467,12 +477,11 @@ static void link_resolve(struct redis_link *l)
 		l->address = l->addresses;
 		link_connect_next(l);
 	} else {
-		hints.ai_flags = AI_NUMERICSERV;
-		l->resolve.data = l;
-		l->is_resolving = uv_getaddrinfo(l->conf.loop, &l->resolve, on_link_resolved,
-						 l->host, port, &hints) == 0;
-		if (!l->is_resolving)
-			link_fail(l, xstrdup("its name cannot be resolved"));
+		l->resolver = redis_resolver_start(l->host, port);
+		if (l->resolver)
+			(void)link_begin_watch(l, redis_resolver_fd(l->resolver), LINK_RESOLVES);
+		else
+			link_fail(l, xstrdup("its name cannot be resolved: no thread"));
 	}
 }
 
@@ -481,7 +490,9 @@ static void on_link_event(uv_poll_t *poll, int status, int events)
 	struct redis_link *l = poll->data;
 
 	ASSERT_ON(on_bus);
-	if (l->state == LINK_CONNECTS)
+	if (l->state == LINK_RESOLVES)
+		link_on_resolved(l);
+	else if (l->state == LINK_CONNECTS)
 		link_on_connected(l);
 	else if (status)
 		link_fail(l, textf("the connection is lost: %s", uv_strerror(status)));
@@ -501,7 +512,7 @@ static void on_link_tick(uv_timer_t *timer)
 	ASSERT_ON(on_bus);
 	if (l->is_closed || l->state == LINK_DEAD)
 		return;
-	if (l->state == LINK_RESOLVES && !l->is_resolving) {
+	if (l->state == LINK_RESOLVES && !l->resolver) {
 		uv_timer_start(timer, on_link_tick, TICK_MS, TICK_MS);
 		link_resolve(l);
 	} else if (l->state != LINK_UP && now - l->opened_at > OPEN_US) {
@@ -543,6 +554,4 @@ void redis_link_close(struct redis_link *l)
 	l->state = LINK_DEAD;
 	link_close_socket(l);
 	uv_close((uv_handle_t *)&l->timer, on_link_closed);
-	if (l->is_resolving)
-		uv_cancel((uv_req_t *)&l->resolve);
 }

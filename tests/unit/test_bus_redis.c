@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Which server of Redis has which channel, and which channels are wanted. */
+#include <dlfcn.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "unit.h"
 #include "base/mem.h"
 #include "bus/redis_channels.h"
+#include "bus/redis_link.h"
 #include "bus/redis_map.h"
 
 START_TEST(slots_are_those_of_redis)
@@ -164,6 +173,142 @@ START_TEST(a_partition_that_moves_is_asked_for_all_its_channels)
 }
 END_TEST
 
+/* -- names of hosts -- */
+
+static sem_t lookup_begins, lookup_may_end;
+static atomic_uint lookups_ended;
+
+/* The resolver of the system, but for names: each waits, and is this machine. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+		struct addrinfo **out)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	bool is_name = !(hints->ai_flags & AI_NUMERICHOST);
+	int error;
+
+	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+	if (is_name) {
+		sem_post(&lookup_begins);
+		sem_wait(&lookup_may_end);
+	}
+	error = is_name && strcmp(host, "none.test") == 0
+			? EAI_NONAME
+			: real(is_name ? "127.0.0.1" : host, port, hints, out);
+	atomic_fetch_add(&lookups_ended, is_name);
+	return error;
+}
+
+static void lookups_reset(void)
+{
+	sem_init(&lookup_begins, 0, 0);
+	sem_init(&lookup_may_end, 0, 0);
+	atomic_store(&lookups_ended, 0);
+}
+
+struct link_world {
+	uv_loop_t loop;
+	struct conf_cluster conf;
+	char none[1]; /* an empty option */
+	unsigned n_down;
+	char why[128];
+};
+
+static void on_world_down(void *ctx, struct redis_link *l, const char *why)
+{
+	struct link_world *w = ctx;
+
+	w->n_down++;
+	snprintf(w->why, sizeof(w->why), "%s", why);
+	redis_link_close(l);
+}
+
+static struct redis_link *link_world_open(struct link_world *w, const char *host, unsigned port)
+{
+	const struct redis_link_conf conf = { .loop = &w->loop,
+					      .conf = &w->conf,
+					      .host = host,
+					      .port = port,
+					      .on_down = on_world_down,
+					      .ctx = w };
+
+	*w = (struct link_world){ .conf = { .redis_username = w->none,
+					    .redis_password = w->none } };
+	lookups_reset();
+	uv_loop_init(&w->loop);
+	return redis_link_open(&conf);
+}
+
+/* Turns of the loop until the look-up has begun. */
+static void link_world_begin_lookup(struct link_world *w)
+{
+	while (sem_trywait(&lookup_begins))
+		uv_run(&w->loop, UV_RUN_NOWAIT);
+}
+
+static void link_world_end(struct link_world *w)
+{
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	ck_assert_int_eq(uv_loop_close(&w->loop), 0);
+	while (!atomic_load(&lookups_ended))
+		sched_yield();
+}
+
+START_TEST(a_link_is_closed_while_the_name_of_its_host_is_looked_up)
+{
+	struct link_world w;
+	struct redis_link *l = link_world_open(&w, "slow.test", 6379);
+
+	thread_take_role(&on_bus);
+	link_world_begin_lookup(&w);
+	redis_link_close(l);
+	uv_run(&w.loop, UV_RUN_DEFAULT); /* ends */
+	ck_assert_uint_eq(atomic_load(&lookups_ended), 0);
+	sem_post(&lookup_may_end);
+	link_world_end(&w);
+	ck_assert_uint_eq(w.n_down, 0);
+}
+END_TEST
+
+START_TEST(a_link_connects_to_the_address_of_a_name)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), fd;
+	socklen_t len = sizeof(at);
+	struct redis_link *l;
+	struct link_world w;
+
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&at, len), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	getsockname(listener, (struct sockaddr *)&at, &len);
+	thread_take_role(&on_bus);
+	l = link_world_open(&w, "name.test", ntohs(at.sin_port));
+	link_world_begin_lookup(&w);
+	sem_post(&lookup_may_end);
+	while ((fd = accept(listener, NULL, NULL)) < 0)
+		uv_run(&w.loop, UV_RUN_NOWAIT);
+	redis_link_close(l);
+	link_world_end(&w);
+	ck_assert_uint_eq(w.n_down, 0);
+	close(fd);
+	close(listener);
+}
+END_TEST
+
+START_TEST(a_name_that_does_not_exist_is_the_reason_of_the_failure)
+{
+	struct link_world w;
+
+	(void)link_world_open(&w, "none.test", 6379);
+	thread_take_role(&on_bus);
+	link_world_begin_lookup(&w);
+	sem_post(&lookup_may_end);
+	link_world_end(&w);
+	ck_assert_uint_eq(w.n_down, 1);
+	ck_assert_ptr_nonnull(strstr(w.why, "its name cannot be resolved: "));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bus/redis");
@@ -176,6 +321,9 @@ int main(void)
 	tcase_add_test(t, what_is_no_map_is_refused);
 	tcase_add_test(t, a_channel_is_left_some_time_after_the_last_who_wanted_it);
 	tcase_add_test(t, a_partition_that_moves_is_asked_for_all_its_channels);
+	tcase_add_test(t, a_link_is_closed_while_the_name_of_its_host_is_looked_up);
+	tcase_add_test(t, a_link_connects_to_the_address_of_a_name);
+	tcase_add_test(t, a_name_that_does_not_exist_is_the_reason_of_the_failure);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
