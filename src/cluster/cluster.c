@@ -69,14 +69,29 @@ static struct log_gate refused_gate = LOG_GATE("changes of members refused");
 /* -- to the directory -- */
 
 /* NULL: this node does not serve it any more. */
-static struct app *cluster_app(const struct cluster *c, const struct followed *of)
+static struct app *cluster_app(const struct cluster *c, struct followed *of)
 {
-	return app_set_by_id(c->apps, of->app);
+	struct app *app = app_set_by_id(c->apps, of->app);
+
+	if (app && app != of->served) {
+		app_unref(of->served);
+		of->served = app_ref(app);
+	}
+	return app;
+}
+
+/* The same, or as it was while this node served it: members have to be removed then, too.  NULL:
+ * it never did, so the directory has none. */
+static struct app *cluster_last_app(const struct cluster *c, struct followed *of)
+{
+	struct app *app = cluster_app(c, of);
+
+	return app ? app : of->served;
 }
 
 /* Watchers that will be answered are not notified before. */
-static void cluster_put(struct cluster *c, const struct followed *of,
-			const struct directory_member *who, bool is_own)
+static void cluster_put(struct cluster *c, struct followed *of, const struct directory_member *who,
+			bool is_own)
 {
 	struct app *app = cluster_app(c, of);
 
@@ -86,9 +101,9 @@ static void cluster_put(struct cluster *c, const struct followed *of,
 		users_put(c->directory, app, of->name, who, is_own);
 }
 
-static void cluster_drop(struct cluster *c, const struct followed *of, struct str_view user_id)
+static void cluster_drop(struct cluster *c, struct followed *of, struct str_view user_id)
 {
-	struct app *app = cluster_app(c, of);
+	struct app *app = cluster_last_app(c, of);
 
 	if (app && of->is_answer_due)
 		directory_drop_member(c->directory, app, of->name, user_id);
@@ -107,10 +122,10 @@ static void cluster_answer_watchers(struct cluster *c, struct followed *of)
 }
 
 /* Drops the members that are not among who[0] to who[n - 1]. */
-static void cluster_drop_others(struct cluster *c, const struct followed *of,
+static void cluster_drop_others(struct cluster *c, struct followed *of,
 				const struct directory_member *who, size_t n)
 {
-	struct app *app = cluster_app(c, of);
+	struct app *app = cluster_last_app(c, of);
 	char **others = app ? directory_other_members(c->directory, app, of->name, who, n) : NULL;
 
 	for (size_t i = 0; others && others[i]; i++) {
@@ -128,7 +143,7 @@ static unsigned cluster_number(struct str_view text)
 }
 
 /* The channel has so many subscriptions on all nodes. */
-static void cluster_set_count(struct cluster *c, const struct followed *of, unsigned total)
+static void cluster_set_count(struct cluster *c, struct followed *of, unsigned total)
 {
 	const struct own_member *m = map_get(&of->own, SV(""));
 	unsigned own = m && m->is_registered ? cluster_number(sv(m->info)) : 0;
@@ -148,10 +163,12 @@ static void cluster_apply(struct cluster *c, struct followed *of, const struct c
 	}
 	if (!follow_advance(&c->follow, of, change->before, change->version))
 		return;
-	if (change->outcome == CHANGE_REMOVED)
+	if (change->outcome == CHANGE_REMOVED) {
 		cluster_drop(c, of, change->user_id);
-	else
+		follow_retry(&c->follow, of);
+	} else {
 		cluster_put(c, of, &who, false);
+	}
 }
 
 static void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool is_full)
@@ -355,8 +372,11 @@ static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
 		};
 
 		if (change.outcome == CHANGE_FULL) {
-			/* No subscription of it has succeeded, or it is a member within the node.
-			 */
+			/* No subscription of it has succeeded; or it is a member within the node
+			 * until there is room. */
+			m->channel->has_refused = true;
+			if (!m->waiters)
+				follow_compare(&c->follow, m->channel, change.version);
 			cluster_answer_waiters(c, m, true);
 			continue;
 		}
@@ -565,6 +585,7 @@ static enum pg_fault cluster_compare(struct cluster *c, struct pg_connection *co
 		for (unsigned i = 0; fault == PG_FINE && i < n; i++) {
 			follow_compare(&c->follow, list[i], (uint64_t)pg_answer_int(&a, (int)i, 0));
 			cluster_set_count(c, list[i], (unsigned)pg_answer_int(&a, (int)i, 1));
+			follow_retry(&c->follow, list[i]);
 		}
 	} while (fault == PG_FINE && n == STEP_CHANNELS);
 	pg_answer_release(&a);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "cluster/follow.h"
+#include "conf/app.h"
 
 void follow_init(struct follow *f)
 {
@@ -35,6 +36,7 @@ static void followed_free(struct followed *c)
 	while ((m = map_next(&c->own, &at)))
 		follow_free_member(m);
 	map_release(&c->own);
+	app_unref(c->served);
 	free(c->key);
 	free(c);
 }
@@ -246,6 +248,19 @@ bool follow_advance(struct follow *f, struct followed *c, uint64_t before, uint6
 	}
 	c->version = version;
 	return true;
+}
+
+void follow_retry(struct follow *f, struct followed *c)
+{
+	struct own_member *m;
+	size_t at = 0;
+
+	if (!c->has_refused)
+		return;
+	c->has_refused = false;
+	while ((m = map_next(&c->own, &at)))
+		if (m->is_here && !m->is_registered)
+			follow_enqueue(f, m);
 }
 
 void follow_compare(struct follow *f, struct followed *c, uint64_t version)

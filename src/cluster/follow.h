@@ -12,6 +12,8 @@
 #include "base/map.h"
 #include "base/str.h"
 
+struct app;
+
 struct followed {
 	char *key;		   /* heap: the id of the application, NUL, the channel's name */
 	struct str_view app, name; /* inside key */
@@ -20,6 +22,8 @@ struct followed {
 	bool must_read;		   /* in the list below */
 	bool is_watched;	   /* clients watch its user */
 	bool is_answer_due;	   /* and do not know yet whether it is online */
+	bool has_refused;	   /* a member of this node had no room */
+	struct app *served;	   /* counted: the application when this node last served it */
 	struct map own;		   /* user id -> struct own_member */
 	struct followed *next_to_read;
 };
@@ -89,6 +93,8 @@ struct followed *follow_take_to_read(struct follow *f) MUSTCHECK;
  */
 bool follow_advance(struct follow *f, struct followed *c, uint64_t before, uint64_t version)
 	MUSTCHECK;
+/* Reports the members again that the database has no row of, if it had no room for one. */
+void follow_retry(struct follow *f, struct followed *c);
 /* The channel has this version in the database. */
 void follow_compare(struct follow *f, struct followed *c, uint64_t version);
 /* All channels are to be read again, and all members to be registered. */

@@ -4,6 +4,8 @@
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { live, newDatabase, randomFrom, rows, startCluster, startNodes, waitFor } from '../lib/harness.mjs';
+import { TOKEN, bearer } from '../lib/ctl.mjs';
+import { adminUrl } from '../lib/nodes.mjs';
 
 const CHANNEL = 'presence-c';
 const ADDED = 'pusher_internal:member_added', REMOVED = 'pusher_internal:member_removed';
@@ -118,6 +120,37 @@ describe('members of a presence channel', { concurrency: 2 }, () => {
 		first.unsubscribe(CHANNEL);
 		await all([third], ['u2']);
 		assert.deepEqual(ids(await join(nodes[1], 'u4')), ['u2', 'u4']);
+	});
+
+	test('that joined over the limit while the database was slow are members everywhere once there is room', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { max_presence_members: 2 } });
+		const [first, second] = [await join(nodes[0], 'u1'), await join(nodes[0], 'u2')];
+		const slow = await nodes[0].session();
+		await slow.query('BEGIN');
+		await slow.query('LOCK TABLE cluster_channels');
+		const third = await join(nodes[1], 'u3');
+		await slow.query('COMMIT');
+		await all([third], ['u1', 'u2', 'u3']);
+		await all([first, second], ['u1', 'u2']);
+		first.unsubscribe(CHANNEL);
+		await all([second, third], ['u2', 'u3']);
+	});
+
+	test('of an application that was removed leave nothing behind', async (t) => {
+		const nodes = await startNodes(t, 2), app = { id: 'late', key: 'late-key', secret: 's' };
+		const channels = async (daemon) => (await (await fetch(`${adminUrl(daemon)}/metrics`, { headers: bearer(TOKEN.metrics) })).text())
+			.match(/^scopewire_channels\{type="presence"\} (\d+)$/m)[1];
+		await nodes[0].query(`INSERT INTO apps (id, key, secret) VALUES ('late', 'late-key', 's')`);
+		const wires = [];
+		for (const [i, one] of nodes.entries()) {
+			const wire = await waitFor(() => one.connect({ app }).catch(() => null), 'the node has the application');
+			await wire.subscribe(CHANNEL, member(`u${i}`));
+			wires.push(wire);
+		}
+		await all(wires, ['u0', 'u1']);
+		await nodes[0].query(`DELETE FROM apps WHERE id = 'late'`);
+		for (const wire of wires) await wire.closed;
+		for (const one of nodes) await waitFor(async () => await channels(one) === '0', 'the channel is forgotten');
 	});
 
 	test('may have ids and infos of any text', async (t) => {
