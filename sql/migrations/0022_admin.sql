@@ -476,18 +476,17 @@ BEGIN
 			WHEN 'webhook-resend' THEN admin_webhook_resend(args)
 			WHEN 'disconnect' THEN json_build_object('app', admin_app(args),
 				'user', admin_text(args, 'user', 200))
-			WHEN 'connection-disconnect' THEN json_build_object('app', admin_app(args),
-				'socket_id', admin_text(args, 'socket_id', 24))
+			WHEN 'connection-disconnect' THEN admin_connection(args)
 			ELSE '{}' END;
 		status := 200;
 	EXCEPTION WHEN OTHERS THEN
 		-- SW4..: sync_fail() refused.  All else but what a client sent wrong is a failure.
 		reason := SQLERRM;
-		status := CASE WHEN SQLSTATE ~ '^(22|23|SW4|P0001)' THEN 400 ELSE 500 END;
+		status := CASE WHEN SQLSTATE = 'P0002' THEN 404 WHEN SQLSTATE ~ '^(22|23|SW4|P0001)' THEN 400 ELSE 500 END;
 	END;
 	IF status <> 200 THEN
 		body := json_build_object('error', json_build_object('message', reason,
-			'code', CASE status WHEN 400 THEN 'invalid_request' ELSE 'database_error' END));
+			'code', CASE status WHEN 400 THEN 'invalid_request' WHEN 404 THEN 'not_found' ELSE 'database_error' END));
 	END IF;
 	PERFORM admin_audit_add(p_who, p_address, p_action, args - 'data', coalesce(reason, 'ok'));
 END

@@ -227,6 +227,26 @@ RETURN CASE WHEN p_socket_id COLLATE "C" ~ '^[0-9]{1,10}[.][0-9]{1,10}$'
 COMMENT ON FUNCTION node_of_socket IS
 	'The number of the node in the id of a socket; of a daemon that is alone: any number.';
 
-REVOKE EXECUTE ON FUNCTION log_apps_put(text, json), node_channel(text), node_others(text), node_conflict(text, text),
+CREATE FUNCTION admin_connection(p_args jsonb) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	socket CONSTANT text := admin_text(p_args, 'socket_id', 24);
+	named CONSTANT text := (SELECT n.name FROM nodes n
+		WHERE n.number = node_of_socket(socket) AND n.lease > clock_timestamp());
+BEGIN
+	IF p_args ? 'app' THEN
+		RETURN json_build_object('app', admin_app(p_args), 'socket_id', socket);
+	ELSIF named IS NULL THEN
+		RAISE EXCEPTION 'There is no such open connection.' USING ERRCODE = 'no_data_found';
+	END IF;
+	RETURN json_build_object('socket_id', socket, 'node', named);
+END
+$$;
+COMMENT ON FUNCTION admin_connection IS
+	'POST /admin/api/connections/{socket_id}/disconnect: the connection of the node that was requested, or, '
+	'without an application, the node that may have it.';
+
+REVOKE EXECUTE ON FUNCTION admin_connection(jsonb), log_apps_put(text, json), node_channel(text), node_others(text), node_conflict(text, text),
 	node_take(text, text, integer, text, text, integer, text, integer), node_renew(text, integer),
 	node_leave(text) FROM PUBLIC;

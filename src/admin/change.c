@@ -74,20 +74,41 @@ static void admin_disconnect_user(struct admin_query *q, const struct pg_answer 
 	app_set_unref(set);
 }
 
-static void admin_close_socket(void *ctx, const struct recorded *c)
+/* On the log writer's thread, or before publish_control() returns. */
+static void admin_on_requested(void *ctx, int rc)
 {
-	struct directory *d = ctx;
+	struct admin_query *q = ctx;
 
-	if (!c->closed_at)
-		directory_close_socket(d, c->worker, c->id);
+	if (!rc)
+		request_reply(q->r, 202, sv(q->text));
+	else
+		admin_query_refuse(q->r, 503,
+				   rc == -ETIMEDOUT ? "outcome_unknown" : "database_unavailable",
+				   SV("The node may not have been notified; send it again."));
+	admin_query_free(q);
 }
 
-static void admin_disconnect_socket(const struct admin *a, const struct pg_answer *answer)
+/* A connection of this node, or of another one: the answer has no application then, and the row
+ * that requests it has any. */
+static void admin_disconnect_socket(struct admin_query *q, const struct pg_answer *answer)
 {
+	const struct control end = { .kind = CONTROL_DISCONNECT,
+				     .socket_id = pg_answer_view(answer, 0, 4) };
+	struct directory *d = q->admin->services.directory;
+	struct app_set *set = apps_current();
 	uint64_t id;
 
-	if (socket_id_parse(pg_answer_view(answer, 0, 4), &id))
-		recorder_find(a->services.recorder, id, admin_close_socket, a->services.directory);
+	if (pg_answer_is_null(answer, 0, 2) && app_set_count(set)) {
+		free(q->text);
+		q->text = pg_answer_dup(answer, 0, 1);
+		publish_control(q->admin->services.publisher, app_set_at(set, 0), &end,
+				admin_on_requested, q);
+	} else {
+		if (socket_id_parse(end.socket_id, &id))
+			directory_close_socket(d, id);
+		admin_query_reply(q, answer);
+	}
+	app_set_unref(set);
 }
 
 /* The tokens were read again: a new one can be used at once, a deleted one cannot. */
@@ -115,9 +136,11 @@ static void admin_on_written(struct admin_query *q, const struct pg_answer *a)
 		admin_disconnect_user(q, a);
 		return;
 	}
-	if (strcmp(action, DISCONNECT_SOCKET) == 0)
-		admin_disconnect_socket(q->admin, a);
-	else if (strcmp(action, "user-erase") == 0)
+	if (strcmp(action, DISCONNECT_SOCKET) == 0) {
+		admin_disconnect_socket(q, a);
+		return;
+	}
+	if (strcmp(action, "user-erase") == 0)
 		recorder_forget_user(q->admin->services.recorder, pg_answer_view(a, 0, 2),
 				     pg_answer_view(a, 0, 3));
 	else if (strcmp(action, "reload") == 0)
@@ -309,23 +332,35 @@ void admin_on_write(struct admin *a, struct request *r, const char *who)
 	free(data);
 }
 
+/* The connection of the path may be one of another node, which SQL knows. */
+static bool admin_is_elsewhere(const struct admin *a, const struct request *r, uint64_t *id)
+{
+	unsigned own = publish_node(a->services.publisher);
+	struct str_view text;
+
+	return own && admin_path_connection(r->path, &text) && socket_id_parse(text, id) &&
+	       socket_id_node(*id) != own && *id != UINT64_MAX;
+}
+
 /* One connection; the body is not read. */
 void admin_on_connection_disconnect(struct admin *a, struct request *r, const char *who)
 {
-	struct admin_connection c;
+	struct admin_connection c = { .app = NULL };
 	char id[SOCKET_ID_SIZE];
 	struct strbuf args;
 
-	if (!admin_connections_find(&a->services, r, &c)) {
+	if (!admin_connections_find(&a->services, r, &c) && !admin_is_elsewhere(a, r, &c.id)) {
 		admin_audit_refused(a, r, who, "refused: there is no such open connection");
-		admin_query_refuse(r, 404, "not_found",
-				   SV("There is no such open connection on this node."));
+		admin_query_refuse(r, 404, "not_found", SV("There is no such open connection."));
 		return;
 	}
 	strbuf_init(&args, 96);
-	strbuf_add_str(&args, "{\"app\":");
-	strbuf_add_json(&args, sv(c.app));
-	strbuf_addf(&args, ",\"socket_id\":\"%s\"}", socket_id_format(c.id, id));
+	strbuf_addf(&args, "{\"socket_id\":\"%s\"", socket_id_format(c.id, id));
+	if (c.app) {
+		strbuf_add_str(&args, ",\"app\":");
+		strbuf_add_json(&args, sv(c.app));
+	}
+	strbuf_add_c(&args, '}');
 	admin_write(admin_query_new(a, r, who), DISCONNECT_SOCKET, args.ptr, NULL);
 	strbuf_release(&args);
 	free(c.app);

@@ -125,7 +125,9 @@ void h_users_revoke(struct call *c)
 	room = xmalloc(c->r->body.len + 1);
 	strbuf_init(&patterns, 128);
 	if (users_read_patterns(c, room, &patterns) && rates_take_events(c, 1)) {
-		const struct control end = { CONTROL_REVOKE, c->arg[0], strbuf_view(&patterns) };
+		const struct control end = { .kind = CONTROL_REVOKE,
+					     .user_id = c->arg[0],
+					     .patterns = strbuf_view(&patterns) };
 
 		publish_control(c->services->publisher, c->app, &end, on_users_ended, c->r);
 	}

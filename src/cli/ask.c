@@ -43,7 +43,8 @@ int ask_fetch(struct cli *cli, const char *path, const char *body, struct strbuf
 	}
 	strbuf_release(out);
 	*out = answer.body;
-	return answer.status == 200 ? EXIT_OK : ask_refused(answer.status, out);
+	return answer.status == 200 || answer.status == 202 ? EXIT_OK
+							    : ask_refused(answer.status, out);
 }
 
 int ask_json(struct cli *cli, const char *path, const char *body, json_t **out)

@@ -332,6 +332,8 @@ static void tail_deliver_row_locked(struct log_tail *t, const struct app_set *ap
 
 	if (tail_is_passed_locked(t, row->serial))
 		return;
+	if (!app && row->is_control && control_is_for_node(row->name) && app_set_count(apps))
+		app = app_set_at(apps, 0);
 	if (!app) {
 		if (t->expects_others || clock_mono() - t->complained < COMPLAIN_US)
 			return;

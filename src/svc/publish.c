@@ -214,6 +214,11 @@ void publish_submit(struct publisher *p, const struct publish_request *r,
 	free(many);
 }
 
+unsigned publish_node(const struct publisher *p)
+{
+	return p->bus ? atomic_load(bus_node_number(p->bus)) : 0;
+}
+
 void publish_control(struct publisher *p, struct app *app, const struct control *c,
 		     void (*done)(void *ctx, int rc), void *ctx)
 {

@@ -52,10 +52,12 @@ void publisher_free(struct publisher *p); /* NULL is fine */
 void publish_submit(struct publisher *p, const struct publish_request *r,
 		    void (*done)(void *ctx, int rc), void *ctx);
 /*
- * Ends what c names for a user (log/control.h), on every node: in a cluster it is a row of the log,
+ * Ends what c names (log/control.h), on every node: in a cluster it is a row of the log,
  * and done gets 0 when the row is committed and this node has acted.  A daemon that is alone acts
  * at once, with or without a database.  Otherwise as publish_submit().
  */
 void publish_control(struct publisher *p, struct app *app, const struct control *c,
 		     void (*done)(void *ctx, int rc), void *ctx);
+/* This node's number in the cluster; 0: none yet, or the daemon is alone.  Any thread. */
+unsigned publish_node(const struct publisher *p);
 #endif

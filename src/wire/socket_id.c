@@ -46,6 +46,11 @@ uint64_t socket_id_new(unsigned node)
 	return high << 32 | halves[1] >> 1 | 1;
 }
 
+unsigned socket_id_node(uint64_t id)
+{
+	return (unsigned)(id >> 32 >> NODE_SHIFT);
+}
+
 char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE])
 {
 	snprintf(out, SOCKET_ID_SIZE, "%u.%u", (unsigned)(id >> 32), (unsigned)(id & UINT32_MAX));

@@ -21,6 +21,8 @@ bool socket_id_parse(struct str_view text, uint64_t *out);
  * (0), 61 random bits.
  */
 uint64_t socket_id_new(unsigned node);
+/* The node's number in an id that such a node made; in another's: any number. */
+unsigned socket_id_node(uint64_t id);
 /* Returns out. */
 char *socket_id_format(uint64_t id, char out[SOCKET_ID_SIZE]);
 #endif

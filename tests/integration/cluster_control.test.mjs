@@ -3,8 +3,8 @@
 // place among the events, and not an event itself.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Sync, newDatabase, ok, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
-import { adminUrl, eventsOfEach, live, startNodes, subscribeEach } from '../lib/nodes.mjs';
+import { APP, Sync, newDatabase, ok, startCluster, startDaemon, waitFor } from '../lib/harness.mjs';
+import { adminUrl, eventsOfEach, live, node, startNodes, subscribeEach } from '../lib/nodes.mjs';
 import { TOKEN, bearer, runCtl } from '../lib/ctl.mjs';
 
 const TERMINATED = 4009;
@@ -114,6 +114,57 @@ describe('revoke', { concurrency: 2 }, () => {
 		for (const wire of wires) await wire.next({ ...REVOKED, channel: 'presence-x' });
 		assert.equal((await terminate(nodes[0], id)).status, 200);
 		await closed(wires);
+	});
+});
+
+describe('disconnect of one connection', { concurrency: 2 }, () => {
+	const disconnect = (node, id) => fetch(`${adminUrl(node)}/admin/api/connections/${id}/disconnect`,
+		{ method: 'POST', headers: bearer(TOKEN.write) });
+	const ctl = (node, id) => runCtl(['--url', adminUrl(node), 'disconnect', id, '--json'],
+		{ env: { SCOPEWIRECTL_TOKEN: TOKEN.write } });
+
+	test('can be requested from any node, and closes that connection only', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const [one, two, three] = [await nodes[1].connect(), await nodes[1].connect(), await nodes[0].connect()];
+		const answer = await disconnect(nodes[0], one.socketId);
+		assert.equal(answer.status, 202);
+		assert.deepEqual(await answer.json(), { socket_id: one.socketId, node: 'b' });
+		await closed([one]);
+		const shown = await ctl(nodes[0], two.socketId);
+		assert.equal(shown.code, 0, shown.error);
+		assert.equal(shown.json.node, 'b');
+		await closed([two]);
+		await three.ping();
+		assert.equal((await disconnect(nodes[0], three.socketId)).status, 200);
+		await closed([three]);
+		assert.deepEqual((await nodes[0].query(`SELECT action, arguments->>'socket_id' AS id, result FROM admin_audit
+			ORDER BY id`)).map(({ action, id, result }) => [action, id, result]),
+		[one, two, three].map((wire) => ['connection-disconnect', wire.socketId, 'ok']));
+	});
+
+	test('is 404 when no running node has such a number, or this one has no such connection', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const wire = await nodes[0].connect();
+		await wire.close();
+		await waitFor(async () => (await disconnect(nodes[0], wire.socketId)).status === 404, 'it is closed');
+		const free = 4000 * 2 ** 19;
+		for (const id of ['1.1', `${free}.1`, `${2 ** 33}.1`, 'none']) {
+			const answer = await disconnect(nodes[0], id);
+			assert.equal(answer.status, 404, id);
+			assert.equal((await answer.json()).error.code, 'not_found');
+		}
+		assert.deepEqual(await controls(nodes[0]), []);
+	});
+
+	test('reaches a node that serves no application of this one', async (t) => {
+		const database = await newDatabase();
+		const a = node(t, database, 'a');
+		const b = node(t, database, 'b', { apps: [{ ...APP, id: 'other', key: 'other' }] });
+		await a.start();
+		await b.start();
+		const wire = await b.connect();
+		assert.equal((await disconnect(a, wire.socketId)).status, 202);
+		await closed([wire]);
 	});
 });
 

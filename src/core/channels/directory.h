@@ -149,8 +149,8 @@ uint64_t directory_send(struct directory *d, const struct app *app, struct str_v
 			struct msgbuf *frame, uint64_t exclude);
 /* Closes (4009) the connections of app that are signed in or on any presence channel as user_id. */
 void directory_close_user(struct directory *d, const struct app *app, struct str_view user_id);
-/* Closes (4009) one connection of the worker, if it is still open. */
-void directory_close_socket(struct directory *d, unsigned worker, uint64_t socket_id);
+/* Closes (4009) one connection, if it is one of this node and still open. */
+void directory_close_socket(struct directory *d, uint64_t socket_id);
 /* Ends the subscriptions of these connections, and of those that hub_conf's is_socket_of() names,
  * to channels that match one of the patterns; see users_revoke(). */
 void directory_revoke(struct directory *d, const struct app *app, struct str_view user_id,

@@ -97,13 +97,15 @@ void directory_close_user(struct directory *d, const struct app *app, struct str
 	}
 }
 
-void directory_close_socket(struct directory *d, unsigned worker, uint64_t socket_id)
+void directory_close_socket(struct directory *d, uint64_t socket_id)
 {
-	struct worker_message *m = xcalloc(1, sizeof(*m));
+	for (unsigned worker = 0; worker < d->n_workers; worker++) {
+		struct worker_message *m = xcalloc(1, sizeof(*m));
 
-	m->kind = MESSAGE_CLOSE_SOCKET;
-	m->seq = socket_id;
-	worker_messages_send(&d->messages, worker, m);
+		m->kind = MESSAGE_CLOSE_SOCKET;
+		m->seq = socket_id;
+		worker_messages_send(&d->messages, worker, m);
+	}
 }
 
 void directory_revoke(struct directory *d, const struct app *app, struct str_view user_id,
