@@ -19,6 +19,7 @@ CREATE TABLE user_presence (
 	is_tied boolean NOT NULL DEFAULT false,
 	connected_at timestamptz,
 	kept_at timestamptz,
+	nodes integer[] NOT NULL DEFAULT '{}',
 	PRIMARY KEY (app, user_id)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE user_presence IS
@@ -43,6 +44,8 @@ COMMENT ON COLUMN user_presence.connected_at IS
 	'account when it is older than the time to live of a heartbeat.';
 COMMENT ON COLUMN user_presence.kept_at IS
 	'When the last heartbeat was received that left the sockets as they were (keep_sockets).';
+COMMENT ON COLUMN user_presence.nodes IS
+	'In a cluster, the numbers of the nodes that have connections of the user; some may have ended.';
 CREATE INDEX user_presence_here ON user_presence (app, user_id) WHERE status <> 'offline';
 CREATE INDEX user_presence_sockets ON user_presence USING gin (sockets) WHERE sockets <> '{}';
 
@@ -102,14 +105,17 @@ COMMENT ON FUNCTION presence_sockets IS
 --              connection has opened
 --     p_came   {app, id} of users whose first connection opened: they are in p_beats too
 --     p_gone   {app, id, beats} of users whose last connection closed; beats: the user is in p_beats too
+--     p_node   the calling node's number; 0: the daemon is alone
 -- location, info, name and avatar do not change where they are NULL.
 CREATE FUNCTION presence_beat(p_beats json, p_came json, p_gone json, p_ttl_s integer,
-			      p_channels text[], OUT seen_at text, OUT unread json)
+			      p_channels text[], p_node integer, OUT seen_at text, OUT unread json)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	deadline CONSTANT timestamptz := now() - p_ttl_s * interval '1 s';
-	has_others CONSTANT boolean := (SELECT count(*) > 1 FROM nodes n WHERE n.lease > clock_timestamp());
+	is_known CONSTANT boolean := nodes_are_known();
+	live CONSTANT integer[] := ARRAY(SELECT n.number FROM nodes n WHERE n.lease > clock_timestamp());
+	has_others CONSTANT boolean := cardinality(live) > 1;
 	changed user_presence[];
 	left_now user_presence[];
 BEGIN
@@ -128,22 +134,27 @@ BEGIN
 		FROM json_to_recordset(p_came) AS c(app text, id user_key)
 		WHERE p.app = c.app AND p.user_id = c.id AND p.status = 'offline';
 	END IF;
-	-- On another node the user may have a connection: then it is only the time that ends the presence.
-	IF p_gone IS NOT NULL AND NOT has_others THEN
+	IF p_gone IS NOT NULL THEN
+		-- Which other nodes have connections of the user is decided by the row: two nodes that lose the
+		-- last ones at the same time wait for each other.
+		UPDATE user_presence u SET nodes = ARRAY(
+			SELECT n FROM unnest(u.nodes) AS n WHERE n <> p_node AND (n = ANY (live) OR NOT is_known))
+		FROM json_to_recordset(p_gone) AS g(app text, id user_key)
+		WHERE u.app = g.app AND u.user_id = g.id AND u.nodes <> '{}';
 		-- After a heartbeat they stay present until the deadline.
 		WITH up AS (
 			UPDATE user_presence u SET status = 'offline', previous_status = u.status,
 				changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false,
 				connected_at = NULL
 			FROM json_to_recordset(p_gone) AS g(app text, id user_key, beats boolean)
-			WHERE u.app = g.app AND u.user_id = g.id AND u.status <> 'offline'
+			WHERE u.app = g.app AND u.user_id = g.id AND u.status <> 'offline' AND u.nodes = '{}'
 			AND coalesce(u.heartbeat_at < deadline, true) AND g.beats IS NOT TRUE
 			RETURNING u
 		)
 		SELECT array_agg(u) INTO left_now FROM up;
 		UPDATE user_presence u SET connected_at = NULL
 		FROM json_to_recordset(p_gone) AS g(app text, id user_key)
-		WHERE u.app = g.app AND u.user_id = g.id AND u.connected_at IS NOT NULL;
+		WHERE u.app = g.app AND u.user_id = g.id AND u.connected_at IS NOT NULL AND u.nodes = '{}';
 	END IF;
 	-- In the order of the key: two calls at once cannot deadlock.
 	WITH beat AS MATERIALIZED (
@@ -153,13 +164,14 @@ BEGIN
 			AS b(app, id, location, status, info, name, avatar, sockets, tied, kept, here, at)
 	), up AS (
 		INSERT INTO user_presence AS u (app, user_id, location, status, info, name, avatar,
-						heartbeat_at, sockets, is_tied, connected_at, kept_at)
+						heartbeat_at, sockets, is_tied, connected_at, kept_at, nodes)
 		SELECT b.app, b.id, b.location, coalesce(b.status, 'online'), b.info, b.name, b.avatar,
 		       CASE WHEN b.status IS NOT NULL THEN now() END,
 		       CASE WHEN b.status = 'offline' THEN '{}' ELSE presence_sockets('{}', coalesce(b.sockets, '{}')) END,
 		       coalesce(b.tied AND b.status <> 'offline', false),
 		       CASE WHEN b.status IS NULL OR b.here THEN now() END,
-		       CASE WHEN b.kept AND b.status <> 'offline' THEN now() END
+		       CASE WHEN b.kept AND b.status <> 'offline' THEN now() END,
+		       CASE WHEN p_node > 0 AND (b.status IS NULL OR b.here) THEN ARRAY[p_node] ELSE '{}' END
 		FROM beat b ORDER BY b.app, b.id
 		ON CONFLICT ON CONSTRAINT user_presence_pkey DO UPDATE SET
 			location = coalesce(excluded.location, u.location),
@@ -169,6 +181,9 @@ BEGIN
 			last_seen_at = excluded.last_seen_at,
 			heartbeat_at = coalesce(excluded.heartbeat_at, u.heartbeat_at),
 			connected_at = coalesce(excluded.connected_at, u.connected_at),
+			nodes = CASE WHEN excluded.nodes <@ u.nodes THEN u.nodes
+				ELSE excluded.nodes || ARRAY(SELECT n FROM unnest(u.nodes) AS n
+					WHERE n = ANY (live) OR NOT is_known) END,
 			sockets = CASE WHEN excluded.heartbeat_at IS NULL THEN u.sockets
 				WHEN excluded.status = 'offline' THEN '{}'
 				WHEN presence_status(u.status, u.last_seen_at, deadline) = 'offline'
@@ -204,7 +219,7 @@ $$;
 COMMENT ON FUNCTION presence_beat IS
 	'Stores heartbeats and connected and disconnected users, many in one call. unread is '
 	'the unread count of each user who sent a heartbeat, by index in p_beats from 1, if not '
-	'0. While other nodes run, p_gone changes nothing.';
+	'0. A user in p_gone who has connections on other nodes stays as they are.';
 
 CREATE FUNCTION presence_expire(p_ttl_s integer, p_channels text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -219,7 +234,7 @@ BEGIN
 	), up AS (
 		UPDATE user_presence u SET status = 'offline', previous_status = u.status,
 			changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false,
-			connected_at = NULL
+			connected_at = NULL, nodes = '{}'
 		FROM due WHERE u.app = due.app AND u.user_id = due.user_id
 		RETURNING u
 	)
@@ -238,8 +253,10 @@ COMMENT ON FUNCTION presence_expire IS
 CREATE FUNCTION presence_forget_sockets(p_ttl_s integer) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+DECLARE
+	live CONSTANT integer[] := ARRAY(SELECT n.number FROM nodes n WHERE n.lease > clock_timestamp());
 BEGIN
-	IF (SELECT count(*) FROM nodes n WHERE n.lease > clock_timestamp()) > 1 THEN
+	IF NOT nodes_are_known() THEN
 		RETURN;
 	END IF;
 	-- Who was seen by this process is not of an earlier one; and a locked row is one that
@@ -248,6 +265,7 @@ BEGIN
 	SET last_seen_at = least(u.last_seen_at, now() - (p_ttl_s - 20) * interval '1 s')
 	FROM (SELECT p.app, p.user_id FROM user_presence p
 	      WHERE p.status <> 'offline' AND p.heartbeat_at IS NULL AND p_ttl_s > 20
+	      AND NOT p.nodes && live
 	      AND p.last_seen_at < coalesce((SELECT d.since FROM daemon d), now())
 	      ORDER BY p.app, p.user_id FOR UPDATE SKIP LOCKED) due
 	WHERE u.app = due.app AND u.user_id = due.user_id;
@@ -255,8 +273,8 @@ END
 $$;
 COMMENT ON FUNCTION presence_forget_sockets IS
 	'Users who are known from sockets only are offline in 20 seconds unless they connect again. '
-	'The daemon calls it when it starts: the sockets were those of an earlier process. While other nodes '
-	'run, the users may have sockets there: those without one are offline after p_ttl_s.';
+	'The daemon calls it when it starts: the sockets were those of an earlier process; and a node when another '
+	'one has ended. Users with sockets on a running node are left as they are.';
 
 -- Its parameters: $1 app, $2 status, $3 location, $4 deadline, $7 ids, $8 prefix of locations.  Each kind of query has its own text,
 -- so that the partial index and its order are used; without a status: all who are not offline.
@@ -352,7 +370,7 @@ DECLARE
 		'avatar', coalesce(p_avatar, p_caller->>'avatar'),
 		'sockets', array_remove(ARRAY[p_socket_id], NULL), 'tied', p_socket_id IS NOT NULL,
 		'kept', p_socket_id IS NULL AND p_keep_sockets)),
-		NULL, NULL, p_ttl_s, p_channels);
+		NULL, NULL, p_ttl_s, p_channels, 0);
 BEGIN
 	status := 200;
 	body := json_build_object('user_id', p_user_id, 'status', p_user_status,
@@ -366,5 +384,5 @@ COMMENT ON FUNCTION sync_heartbeat IS
 
 REVOKE EXECUTE ON FUNCTION sync_heartbeat(text, jsonb, user_key, text, text, json, json, text, text, boolean, text, boolean, integer, text[]),
 	presence_broadcast(user_presence[], text[]),
-	presence_beat(json, json, json, integer, text[]), presence_expire(integer, text[]),
+	presence_beat(json, json, json, integer, text[], integer), presence_expire(integer, text[]),
 	presence_forget_sockets(integer) FROM PUBLIC;

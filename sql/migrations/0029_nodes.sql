@@ -227,6 +227,55 @@ RETURN CASE WHEN p_socket_id COLLATE "C" ~ '^[0-9]{1,10}[.][0-9]{1,10}$'
 COMMENT ON FUNCTION node_of_socket IS
 	'The number of the node in the id of a socket; of a daemon that is alone: any number.';
 
+-- A request that ties something to a socket, or authorizes a subscription of it, can arrive at any node.  The
+-- node that has the socket ends what is tied to it, and knows whose it is: so it has to know of both.
+CREATE UNLOGGED TABLE node_sockets (
+	node integer NOT NULL,
+	app text NOT NULL,
+	socket_id text NOT NULL,
+	user_id text,
+	seconds integer
+);
+COMMENT ON TABLE node_sockets IS
+	'Sockets to which another node has tied something, or that it has authorized for a user, until the node '
+	'that has them reads the row.';
+COMMENT ON COLUMN node_sockets.node IS
+	'The number of the node that has the socket.';
+COMMENT ON COLUMN node_sockets.user_id IS
+	'The user for whom it was authorized; NULL: something is tied to it.';
+COMMENT ON COLUMN node_sockets.seconds IS
+	'How long it is tied, unless it is renewed.';
+
+CREATE FUNCTION node_sockets_exchange(p_number integer, p_sockets json,
+				      OUT is_known boolean, OUT live integer[], OUT app text, OUT socket_id text,
+				      OUT user_id text, OUT seconds integer)
+RETURNS SETOF record
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+	is_known := nodes_are_known();
+	live := ARRAY(SELECT n.number FROM nodes n WHERE n.lease > clock_timestamp());
+	IF p_sockets IS NOT NULL THEN
+		INSERT INTO node_sockets (node, app, socket_id, user_id, seconds)
+		SELECT node_of_socket(r.socket), r.app, r.socket, r.claimant, max(r.ttl)
+		FROM json_to_recordset(p_sockets) AS r(app text, socket text, claimant text, ttl integer) GROUP BY 2, 3, 4;
+	END IF;
+	RETURN NEXT;
+	FOR app, socket_id, user_id, seconds IN
+		DELETE FROM node_sockets s
+		WHERE s.node = p_number OR (node_sockets_exchange.is_known AND s.node <> ALL (node_sockets_exchange.live))
+		RETURNING s.app, s.socket_id, s.user_id, s.seconds
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION node_sockets_exchange IS
+	'Stores sockets of other nodes to which the calling node, p_number, has tied something, or that it has '
+	'authorized for a user (claimant), and takes those of its own, and of nodes that have ended. The first row has none, but which nodes '
+	'run; is_known: no others do.';
+
 CREATE FUNCTION admin_connection(p_args jsonb) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -247,6 +296,6 @@ COMMENT ON FUNCTION admin_connection IS
 	'POST /admin/api/connections/{socket_id}/disconnect: the connection of the node that was requested, or, '
 	'without an application, the node that may have it.';
 
-REVOKE EXECUTE ON FUNCTION admin_connection(jsonb), log_apps_put(text, json), node_channel(text), node_others(text), node_conflict(text, text),
+REVOKE EXECUTE ON FUNCTION node_sockets_exchange(integer, json), admin_connection(jsonb), log_apps_put(text, json), node_channel(text), node_others(text), node_conflict(text, text),
 	node_take(text, text, integer, text, text, integer, text, integer), node_renew(text, integer),
 	node_leave(text) FROM PUBLIC;

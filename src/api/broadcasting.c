@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include "base/mem.h"
-#include "svc/sockets.h"
+#include "svc/socket_ties.h"
 #include "trace/recorder.h"
 #include "webhook/app_auth.h"
 #include "wire/auth.h"
@@ -82,8 +82,8 @@ static void broadcasting_add_auth(struct strbuf *b, const struct sync_call *sc, 
 /* The connection is this user's, as far as is known. */
 static void broadcasting_claim_socket(const struct sync_call *sc)
 {
-	sockets_claim(sc->call.services->sockets, sc->values[AUTH_SOCKET_ID].socket_id,
-		      sc->call.app->runtime->number, sc->call.caller.user_id);
+	socket_ties_claim(sc->call.services->ties, sc->call.app,
+			  sc->values[AUTH_SOCKET_ID].socket_id, sc->call.caller.user_id);
 }
 
 /* A step of the connection that the user named; status 0: it was authorized. */

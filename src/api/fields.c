@@ -350,7 +350,8 @@ static bool field_read_channel(struct sync_call *sc, const struct sync_field *f,
 }
 
 /* A user cannot take an event away from another's connection, or end with it.  The server may name
- * any, but nothing is tied to one that does not exist. */
+ * any, but nothing is tied to one that does not exist.  Of a socket of another node only its id is
+ * known, which cannot be guessed; that node ends what is tied to a socket that is not open. */
 static bool field_check_socket(struct sync_call *sc, const struct sync_field *f, uint64_t id)
 {
 	struct sockets *sockets = sc->call.services->sockets;
@@ -358,6 +359,8 @@ static bool field_check_socket(struct sync_call *sc, const struct sync_field *f,
 	bool is_user = sc->call.caller.kind == BY_USER;
 
 	if (!is_user && !(f->flags & FIELD_OPEN))
+		return true;
+	if (sockets_is_elsewhere(sockets, id))
 		return true;
 	if (!sockets_has(sockets, id, sc->call.app->runtime->number))
 		sync_fail(sc, 400, "unknown_socket", f->name,

@@ -47,11 +47,11 @@ int make_services(struct scopewired *d)
 
 	d->pool = pg_pool_new(&pc);
 	d->jobs = jobs_new(d->pool, d->conf);
-	d->presence = presence_db_new(d->pool, &d->conf->sync);
+	d->presence = presence_db_new(d->pool, &d->conf->sync, bus_node_number(d->bus));
 	d->sockets = sockets_new();
 	d->grants = grants_new();
 	d->ties = socket_ties_new(d->pool, d->sockets, &d->conf->sync,
-				  presence_db_channels(d->presence));
+				  presence_db_channels(d->presence), bus_node_number(d->bus));
 	pc.pool = POOL_AUTHORIZE;
 	pc.connections = d->conf->sync.authorize_connections;
 	d->authorize_pool = pg_pool_new(&pc);

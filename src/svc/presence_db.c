@@ -76,6 +76,7 @@ static struct TSA(capability("mutex")) presence_held {
 struct presence_db {
 	struct pg_pool *pool;
 	const struct conf_sync *conf;
+	const atomic_uint *node; /* borrowed: this node's number; 0: the daemon is alone */
 	char ttl[12], *channels;
 	usec_t feed_every;
 
@@ -108,7 +109,7 @@ static void presence_unlock(struct presence_db *p) TSA(release_capability(presen
 
 static const struct pg_statement beat_statement = {
 	.sql = "SELECT seen_at, unread FROM presence_beat($1::json, $2::json, "
-	       "$3::json, $4::integer, $5::text[])",
+	       "$3::json, $4::integer, $5::text[], $6::integer)",
 	.is_repeatable = true,
 	.takes_locks = true,
 };
@@ -443,8 +444,9 @@ RUNS_ON(on_pool) static void presence_send_batch(struct batch *b)
 {
 	struct presence_db *p = b->of;
 	struct strbuf beats, came, gone;
-	const char *values[5];
-	struct pg_call call = { .statement = &beat_statement, .n = 5, .values = values };
+	const char *values[6];
+	struct pg_call call = { .statement = &beat_statement, .n = 6, .values = values };
+	char node[12];
 
 	strbuf_init(&beats, 128 * (size_t)b->n);
 	strbuf_init(&came, 0);
@@ -467,6 +469,8 @@ RUNS_ON(on_pool) static void presence_send_batch(struct batch *b)
 	values[2] = batch_finish_list(&gone);
 	values[3] = p->ttl;
 	values[4] = p->channels;
+	snprintf(node, sizeof(node), "%u", atomic_load(p->node));
+	values[5] = node;
 	pg_pool_call(p->pool, &call, on_presence_batch, b);
 	strbuf_release(&beats);
 	strbuf_release(&came);
@@ -615,10 +619,12 @@ static unsigned presence_expire_ms(const struct conf_sync *conf)
 	return ms < EXPIRE_MIN_MS ? EXPIRE_MIN_MS : ms > EXPIRE_MAX_MS ? EXPIRE_MAX_MS : ms;
 }
 
-struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync *conf)
+struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync *conf,
+				    const atomic_uint *node)
 {
 	struct presence_db *p = xcalloc(1, sizeof(*p));
 
+	p->node = node;
 	p->pool = pool;
 	p->conf = conf;
 	snprintf(p->ttl, sizeof(p->ttl), "%u", conf->presence_ttl_s);

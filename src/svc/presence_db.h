@@ -10,6 +10,7 @@
  * A batch starts every sync.presence_batch_ms; one is under way at a time.  A user is in a batch
  * once, however many heartbeats it sent.
  */
+#include <stdatomic.h>
 #include "conf/conf.h"
 #include "core/channels/directory.h"
 #include "pg/pool.h"
@@ -36,8 +37,10 @@ struct presence_db_reply {
 typedef void presence_db_done(void *ctx, const struct pg_answer *a,
 			      const struct presence_db_reply *reply);
 
-/* Before pg_pool_start(); conf and the pool outlive it. */
-struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync *conf);
+/* Before pg_pool_start(); conf, the pool and the number of this node (bus_node_number()) outlive
+ * it. */
+struct presence_db *presence_db_new(struct pg_pool *pool, const struct conf_sync *conf,
+				    const atomic_uint *node);
 /* After pg_pool_stop(): answers all that wait, and those to come, with -ECANCELED. */
 void presence_db_stop(struct presence_db *p);
 /* After the directory, which it watches.  NULL is fine. */

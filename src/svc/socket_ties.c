@@ -9,12 +9,18 @@
  * the open connections and those of the longest TTL.
  *
  * When the daemon starts, the database names all sockets to which something is tied.  Those that
- * are not open were of an earlier process: they are put into the set as closed at that moment.
+ * are not open were of an earlier process: they are put into the set as closed at that moment.  In
+ * a cluster it names those of no running node, and is queried again when a node has ended.
+ *
+ * A socket of another node, to which a call here has tied something, is sent to that node by the
+ * table node_sockets, which each node reads with every tick.  There it is as one to which a call of
+ * that node has tied something: if it is not open any more, the tie ends.
  */
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -34,6 +40,7 @@
 #define AGAIN_MAX   500	   /* sockets in one call that an earlier one had */
 #define LIST_MAX    "5000" /* sockets of one answer of sockets_tied() */
 #define LIST_AGAIN  (2 * USEC_PER_SEC)
+#define AWAY_MAX    (4U << 20) /* bytes; what is tied to the others ends with its TTL */
 
 struct watched {
 	uint64_t id;
@@ -54,10 +61,12 @@ struct socket_ties {
 	const char *channels; /* borrowed */
 	char ttl[12];	      /* sync.presence_ttl_s */
 	usec_t grace;
+	const atomic_uint *node; /* borrowed: this node's number; 0: the daemon is alone */
 	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
 	pthread_mutex_t lock;
 	struct map sockets OWNED_BY(socket_ties_held); /* id -> struct watched */
+	struct strbuf away OWNED_BY(socket_ties_held); /* sockets of other nodes, as JSON objects */
 
 	/* the pool's thread only */
 	bool is_sweeping OWNED_BY(on_pool);
@@ -67,6 +76,9 @@ struct socket_ties {
 	bool is_listed OWNED_BY(on_pool); /* the sockets of earlier processes are in the set */
 	usec_t list_at OWNED_BY(on_pool);
 	char list_after[SOCKET_ID_SIZE] OWNED_BY(on_pool);
+	bool is_exchanging OWNED_BY(on_pool);
+	char *sent OWNED_BY(on_pool); /* of away, in the call under way; NULL: none */
+	uint64_t nodes[SOCKETS_NODE_WORDS] OWNED_BY(on_pool); /* that ran at the last answer */
 };
 
 static void socket_ties_lock(struct socket_ties *t) TSA(acquire_capability(socket_ties_held)) NO_TSA
@@ -91,13 +103,39 @@ static const struct pg_statement list_statement = {
 	.is_repeatable = true,
 };
 
+static const struct pg_statement exchange_statement = {
+	.sql = "SELECT is_known, array_to_string(live, ','), app, socket_id, user_id, seconds "
+	       "FROM node_sockets_exchange($1::integer, $2::json)",
+	.takes_locks = true,
+};
+
+static const struct pg_statement forget_statement = {
+	.sql = "SELECT presence_forget_sockets($1::integer)",
+	.is_repeatable = true,
+	.takes_locks = true,
+};
+
 static struct str_view socket_id_view(const uint64_t *id)
 {
 	return sv_n((const char *)id, sizeof(*id));
 }
 
-void socket_ties_watch(struct socket_ties *t, const struct app *app, uint64_t socket_id,
-		       unsigned ttl_s)
+void socket_ties_on_closed(struct socket_ties *t, uint64_t socket_id)
+{
+	struct watched *w;
+
+	if (!atomic_load(&t->n_watched))
+		return;
+	socket_ties_lock(t);
+	w = map_get(&t->sockets, socket_id_view(&socket_id));
+	if (w && !w->closed_at)
+		w->closed_at = clock_mono();
+	socket_ties_unlock(t);
+}
+
+/* app NULL: one that this node does not serve. */
+static void socket_ties_watch_here(struct socket_ties *t, const struct app *app, uint64_t socket_id,
+				   unsigned ttl_s)
 {
 	usec_t until = clock_mono() + ttl_s * USEC_PER_SEC + t->grace;
 	struct watched *w;
@@ -115,21 +153,48 @@ void socket_ties_watch(struct socket_ties *t, const struct app *app, uint64_t so
 	w->is_swept = w->is_sent = false;
 	socket_ties_unlock(t);
 	/* After it is in the map: a socket that closes from here on is found there. */
-	if (!sockets_has(t->open, socket_id, app->runtime->number))
+	if (!app || !sockets_has(t->open, socket_id, app->runtime->number))
 		socket_ties_on_closed(t, socket_id);
 }
 
-void socket_ties_on_closed(struct socket_ties *t, uint64_t socket_id)
+/* For the node that has the socket: something is tied to it (user_id NULL), or it is the user's. */
+static void socket_ties_send_away(struct socket_ties *t, const struct app *app, uint64_t socket_id,
+				  const char *user_id, unsigned ttl_s)
 {
-	struct watched *w;
+	char text[SOCKET_ID_SIZE];
 
-	if (!atomic_load(&t->n_watched))
-		return;
 	socket_ties_lock(t);
-	w = map_get(&t->sockets, socket_id_view(&socket_id));
-	if (w && !w->closed_at)
-		w->closed_at = clock_mono();
+	if (t->away.len < AWAY_MAX) {
+		strbuf_add_str(&t->away, t->away.len ? ",{\"app\":" : "{\"app\":");
+		strbuf_add_json(&t->away, sv(app->id));
+		strbuf_addf(&t->away, ",\"socket\":\"%s\"", socket_id_format(socket_id, text));
+		if (user_id) {
+			strbuf_add_str(&t->away, ",\"claimant\":");
+			strbuf_add_json(&t->away, sv(user_id));
+		} else {
+			strbuf_addf(&t->away, ",\"ttl\":%u", ttl_s);
+		}
+		strbuf_add_c(&t->away, '}');
+	}
 	socket_ties_unlock(t);
+}
+
+void socket_ties_watch(struct socket_ties *t, const struct app *app, uint64_t socket_id,
+		       unsigned ttl_s)
+{
+	if (sockets_is_elsewhere(t->open, socket_id))
+		socket_ties_send_away(t, app, socket_id, NULL, ttl_s);
+	else
+		socket_ties_watch_here(t, app, socket_id, ttl_s);
+}
+
+void socket_ties_claim(struct socket_ties *t, const struct app *app, uint64_t socket_id,
+		       const char *user_id)
+{
+	if (sockets_is_elsewhere(t->open, socket_id))
+		socket_ties_send_away(t, app, socket_id, user_id, 0);
+	else
+		sockets_claim(t->open, socket_id, app->runtime->number, user_id);
 }
 
 /* Closed, and its grace has expired. */
@@ -273,6 +338,126 @@ RUNS_ON(on_pool) static void socket_ties_list(struct socket_ties *t, usec_t now)
 	pg_pool_call(t->pool, &call, on_socket_ties_listed, t);
 }
 
+/* ---- other nodes ------------------------------------------------------------------ */
+
+/* Numbers with commas between them, without this node's own. */
+static void nodes_read(struct str_view list, unsigned own, uint64_t bits[SOCKETS_NODE_WORDS])
+{
+	struct str_view number;
+	uint64_t n;
+
+	while (sv_split(&list, ',', &number))
+		if (sv_to_u64(number, SOCKET_ID_NODE_MAX, &n) && n != own)
+			bits[n / 64] |= UINT64_C(1) << n % 64;
+}
+
+static void on_presence_forgotten(void *ctx UNUSED, const struct pg_answer *a)
+{
+	if (a->rc == -EINVAL)
+		log_error("presence of an ended node: the database refused: %s",
+			  pg_answer_message(a));
+}
+
+/* What was tied to the sockets of the ended node is listed, and its users expire soon. */
+RUNS_ON(on_pool) static void socket_ties_on_ended(struct socket_ties *t)
+{
+	const char *value = t->ttl;
+	struct pg_call call = { .statement = &forget_statement, .n = 1, .values = &value };
+
+	t->is_listed = false;
+	t->list_after[0] = '\0';
+	pg_pool_call(t->pool, &call, on_presence_forgotten, NULL);
+}
+
+/* Until it is known which nodes have ended, those that ran count as running. */
+RUNS_ON(on_pool)
+static void socket_ties_take_nodes(struct socket_ties *t, const struct pg_answer *a)
+{
+	uint64_t bits[SOCKETS_NODE_WORDS] = { 0 };
+
+	if (!pg_answer_bool(a, 0, 0))
+		memcpy(bits, t->nodes, sizeof(bits));
+	nodes_read(pg_answer_view(a, 0, 1), atomic_load(t->node), bits);
+	memcpy(t->nodes, bits, sizeof(bits));
+	if (sockets_set_nodes(t->open, bits))
+		socket_ties_on_ended(t);
+}
+
+/* They are in front of those that were added meanwhile. */
+RUNS_ON(on_pool) static void socket_ties_put_back(struct socket_ties *t)
+{
+	struct strbuf all;
+
+	if (!t->sent)
+		return;
+	strbuf_init(&all, 64);
+	strbuf_add_str(&all, t->sent);
+	socket_ties_lock(t);
+	if (t->away.len)
+		strbuf_addf(&all, ",%s", t->away.ptr);
+	strbuf_release(&t->away);
+	strbuf_move(&t->away, &all);
+	socket_ties_unlock(t);
+}
+
+/* One row of another node; app NULL: this node does not serve it. */
+RUNS_ON(on_pool)
+static void socket_ties_take(struct socket_ties *t, const struct pg_answer *a, int row,
+			     const struct app *app)
+{
+	char user_id[USER_ID_SIZE];
+	uint64_t id;
+
+	if (!socket_id_parse(pg_answer_view(a, row, 3), &id))
+		return;
+	if (pg_answer_is_null(a, row, 4))
+		socket_ties_watch_here(t, app, id, (unsigned)pg_answer_int(a, row, 5));
+	else if (app && user_id_read(pg_answer_view(a, row, 4), user_id))
+		sockets_claim(t->open, id, app->runtime->number, user_id);
+}
+
+static void on_sockets_exchanged(void *ctx, const struct pg_answer *a)
+{
+	struct socket_ties *t = ctx;
+	struct app_set *apps = apps_current();
+	int n = a->rc == 0 ? pg_answer_rows(a) : 0;
+
+	ASSERT_ON(on_pool);
+	t->is_exchanging = false;
+	if (n)
+		socket_ties_take_nodes(t, a);
+	else if (a->rc != -EINVAL)
+		socket_ties_put_back(t);
+	else
+		log_error("sockets of other nodes: the database refused: %s", pg_answer_message(a));
+	free(t->sent);
+	t->sent = NULL;
+	for (int row = 1; row < n; row++)
+		socket_ties_take(t, a, row, app_set_by_id(apps, pg_answer_view(a, row, 2)));
+	app_set_unref(apps);
+}
+
+RUNS_ON(on_pool) static void socket_ties_exchange(struct socket_ties *t)
+{
+	char number[12], *list = NULL;
+	const char *values[2] = { number };
+	struct pg_call call = { .statement = &exchange_statement, .n = 2, .values = values };
+
+	if (t->is_exchanging || !atomic_load(t->node))
+		return;
+	snprintf(number, sizeof(number), "%u", atomic_load(t->node));
+	socket_ties_lock(t);
+	if (t->away.len)
+		t->sent = strbuf_detach(&t->away);
+	socket_ties_unlock(t);
+	if (t->sent)
+		list = textf("[%s]", t->sent);
+	values[1] = list;
+	t->is_exchanging = true;
+	pg_pool_call(t->pool, &call, on_sockets_exchanged, t);
+	free(list);
+}
+
 RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 {
 	struct socket_ties *t = ctx;
@@ -281,6 +466,7 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 	const char *values[4];
 	struct pg_call call = { .statement = &sweep_statement, .n = 4, .values = values };
 
+	socket_ties_exchange(t);
 	socket_ties_list(t, now);
 	if (t->is_sweeping)
 		return;
@@ -300,18 +486,21 @@ RUNS_ON(on_pool) static void socket_ties_sweep(void *ctx)
 }
 
 struct socket_ties *socket_ties_new(struct pg_pool *pool, struct sockets *sockets,
-				    const struct conf_sync *conf, const char *channels)
+				    const struct conf_sync *conf, const char *channels,
+				    const atomic_uint *node)
 {
 	struct socket_ties *t = xcalloc(1, sizeof(*t));
 
 	t->pool = pool;
 	t->open = sockets;
 	t->channels = channels;
+	t->node = node;
 	snprintf(t->ttl, sizeof(t->ttl), "%u", conf->presence_ttl_s);
 	t->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
 	atomic_init(&t->n_watched, 0);
 	pthread_mutex_init(&t->lock, NULL);
 	map_init(&t->sockets);
+	strbuf_init(&t->away, 0);
 	pg_pool_every(pool, TICK_MS, socket_ties_sweep, t);
 	return t;
 }
@@ -326,6 +515,8 @@ void socket_ties_free(struct socket_ties *t)
 	while ((w = map_next(&t->sockets, &at)))
 		free(w);
 	map_release(&t->sockets);
+	strbuf_release(&t->away);
+	free(t->sent);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }

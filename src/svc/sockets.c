@@ -4,10 +4,12 @@
  * they are not chosen to collide.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include "base/mem.h"
 #include "svc/sockets.h"
+#include "wire/socket_id.h"
 
 #define SHARDS 16
 
@@ -32,6 +34,7 @@ struct socket_shard {
 
 struct sockets {
 	struct socket_shard shards[SHARDS];
+	_Atomic uint64_t nodes[SOCKETS_NODE_WORDS];
 };
 
 static void socket_shard_lock(struct socket_shard *sh) TSA(acquire_capability(sockets_held)) NO_TSA
@@ -219,6 +222,22 @@ bool sockets_is_open(struct sockets *s, uint64_t id)
 	is = socket_get_locked(sh, id) != NULL;
 	socket_shard_unlock(sh);
 	return is;
+}
+
+bool sockets_is_elsewhere(const struct sockets *s, uint64_t id)
+{
+	unsigned node = socket_id_node(id);
+
+	return node / 64 < SOCKETS_NODE_WORDS && atomic_load(&s->nodes[node / 64]) >> node % 64 & 1;
+}
+
+bool sockets_set_nodes(struct sockets *s, const uint64_t bits[SOCKETS_NODE_WORDS])
+{
+	bool has_ended = false;
+
+	for (size_t i = 0; i < SOCKETS_NODE_WORDS; i++)
+		has_ended |= (atomic_exchange(&s->nodes[i], bits[i]) & ~bits[i]) != 0;
+	return has_ended;
 }
 
 struct sockets *sockets_new(void)

@@ -11,6 +11,7 @@
 static struct pg_pool *pool;
 static struct presence_db *presence;
 static struct conf_sync conf;
+static atomic_uint alone;
 static struct app *app;
 static char *conninfo;
 static PGconn *db;
@@ -47,7 +48,7 @@ static void begin(const char *database, bool start)
 				   .presence_batch_ms = 10 };
 	pc.options.conninfo = conninfo;
 	pool = pg_pool_new(&pc);
-	presence = presence_db_new(pool, &conf);
+	presence = presence_db_new(pool, &conf, &alone);
 	app = UNIT_APP();
 	if (!start)
 		return;
@@ -252,12 +253,12 @@ START_TEST(an_invalid_presence_channel_is_left_out)
 
 	begin("channels", false);
 	conf.presence_channels = names;
-	p = presence_db_new(pool, &conf);
+	p = presence_db_new(pool, &conf, &alone);
 	ck_assert_str_eq(presence_db_channels(p), "{\"presence-online\"}");
 	ck_assert_str_eq(presence_db_ttl(p), "3600");
 	presence_db_free(p);
 	conf.presence_channels = NULL;
-	p = presence_db_new(pool, &conf);
+	p = presence_db_new(pool, &conf, &alone);
 	ck_assert_str_eq(presence_db_channels(p), "{}");
 	presence_db_free(p);
 	finish();

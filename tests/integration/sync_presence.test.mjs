@@ -579,27 +579,57 @@ describe('filters, names, and heartbeats without a wait', () => {
 describe('in a cluster', () => {
 	const NODES = `INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, lease)
 		SELECT 'n' || i, 4000 + i, 'i' || i, 0, i, 0, '', '', clock_timestamp() + interval '1 h' FROM generate_series(1, 2) i`;
-	const beat = (beats, came, gone) => [`SELECT presence_beat($1, $2, $3, 150, '{}')`,
+	const beat = (node, beats, came, gone) => [`SELECT presence_beat($1, $2, $3, 150, '{}', ${node})`,
 		[beats, came, gone].map((ids) => ids && JSON.stringify(ids.map((id) => ({ app: APP.id, id }))))];
 	let daemon;
 	before(async () => { daemon = await start(undefined, { presence_from_sockets: 'no' }); });
 	after(() => daemon?.stop());
 
-	test('a user whose last connection on a node has closed has its time, because of others', async () => {
+	const inTransaction = async (run) => {
 		const session = await daemon.session();
-		const status = async () => (await session.query(`SELECT status, connected_at IS NULL AS is_gone FROM user_presence
-			WHERE user_id = 41`)).rows[0];
 		await session.query('BEGIN');
 		await session.query(NODES);
-		await session.query(...beat([41], [41], null));
-		await session.query(...beat(null, null, [41]));
-		assert.deepEqual(await status(), { status: 'online', is_gone: false });
-		await session.query(`DELETE FROM nodes WHERE name = 'n2'`);
-		await session.query(...beat(null, null, [41]));
-		assert.deepEqual(await status(), { status: 'offline', is_gone: true });
+		await run(session, async () => (await session.query(`SELECT status, connected_at IS NULL AS is_gone FROM user_presence
+			WHERE user_id = 41`)).rows[0]);
 		await session.query('ROLLBACK');
 		await session.end();
-	});
+	};
+
+	test('a user is offline when the last connection on the last node has closed', () => inTransaction(async (session, status) => {
+		await session.query(...beat(4001, [41], [41], null));
+		await session.query(...beat(4002, [41], [41], null));
+		await session.query(...beat(4001, null, null, [41]));
+		assert.deepEqual(await status(), { status: 'online', is_gone: false });
+		await session.query(...beat(4002, null, null, [41]));
+		assert.deepEqual(await status(), { status: 'offline', is_gone: true });
+	}));
+
+	test('a node that has ended keeps no user, unless it may register again', () => inTransaction(async (session, status) => {
+		await session.query(...beat(4001, [41], [41], null));
+		await session.query(...beat(4002, [41], [41], null));
+		await session.query(`DELETE FROM nodes WHERE name = 'n2'`);
+		await session.query('SAVEPOINT here');
+		await session.query('DELETE FROM daemon');
+		await session.query(`INSERT INTO node_generation (known_from) VALUES (clock_timestamp() + interval '1 h')
+			ON CONFLICT (only_row) DO UPDATE SET known_from = excluded.known_from`);
+		await session.query(...beat(4001, null, null, [41]));
+		assert.deepEqual(await status(), { status: 'online', is_gone: false });
+		await session.query('ROLLBACK TO here');
+		await session.query(...beat(4001, null, null, [41]));
+		assert.deepEqual(await status(), { status: 'offline', is_gone: true });
+	}));
+
+	test('users of a node that has ended expire soon, those of others do not', () => inTransaction(async (session) => {
+		await session.query(...beat(4001, [41], [41], null));
+		await session.query(...beat(4002, [42], [42], null));
+		await session.query(`UPDATE user_presence SET last_seen_at = now() - interval '1 s'`);
+		await session.query(`UPDATE daemon SET since = now()`);
+		await session.query(`DELETE FROM nodes WHERE name = 'n2'`);
+		await session.query('SELECT presence_forget_sockets(150)');
+		const { rows } = await session.query(`SELECT user_id::integer AS id FROM user_presence
+			WHERE user_id IN (41, 42) AND last_seen_at < now() - interval '129 s'`);
+		assert.deepEqual(rows, [{ id: 42 }]);
+	}));
 
 	test('batches of two nodes with users in different lists cannot deadlock', async () => {
 		await daemon.query(`INSERT INTO user_presence (app, user_id, status) SELECT $1, unnest('{51,52}'::bigint[]), 'offline'`, [APP.id]);
@@ -609,7 +639,7 @@ describe('in a cluster', () => {
 		await blocker.query('SELECT FROM user_presence WHERE user_id = 51 FOR UPDATE');
 		await two.query('BEGIN');
 		// It would have 52, which came, and wait for 51.
-		const first = one.query(...beat([51, 52], [52], null));
+		const first = one.query(...beat(4001, [51, 52], [52], null));
 		await waitFor(async () => await daemon.lockWaiters() === 1, 'the first batch waits');
 		await two.query(`SET LOCAL lock_timeout = '60s'`);
 		await two.query('SELECT FROM user_presence WHERE user_id = 52 FOR UPDATE NOWAIT');
