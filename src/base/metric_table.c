@@ -104,6 +104,8 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	[METRIC_BUS_DROPPED] = { COUNTER("bus_dropped_total"),
 	  .help = "Messages between nodes that were dropped: too large, the queue was full, the "
 		  "database or Redis was not available, or the workers did not keep up." },
+	[METRIC_BUS_UNKNOWN] = { COUNTER("bus_unknown_total"),
+	  .help = "Messages between nodes that this version does not know, and ignored." },
 	[METRIC_BUS_CONNECTED] = { GAUGE("bus_connected"),
 	  .help = "With cluster.driver = redis: 1 while all connections to Redis are open." },
 	[METRIC_BUS_LOST] = { COUNTER("bus_connections_lost_total"),

@@ -202,7 +202,7 @@ enum bus_news bus_unpacker_take(struct bus_unpacker *u, struct str_view payload,
 	if (!sv_split(&payload, ' ', &version) || !sv_eq_c(version, VERSION_WORD) ||
 	    !sv_split(&payload, ' ', &number) || !sv_to_u64(number, UINT32_MAX, &sender) ||
 	    !sv_split(&payload, ' ', &word) || !word.len)
-		return BUS_NEWS_NONE;
+		return BUS_NEWS_UNKNOWN;
 	switch (word.ptr[0]) {
 	case 'J':
 		return BUS_NEWS_JOINED;
@@ -219,6 +219,6 @@ enum bus_news bus_unpacker_take(struct bus_unpacker *u, struct str_view payload,
 	case 'G':
 		return unpacker_take_part(u, sender, word, payload, messages);
 	default:
-		return BUS_NEWS_NONE;
+		return BUS_NEWS_UNKNOWN;
 	}
 }

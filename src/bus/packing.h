@@ -14,7 +14,7 @@
  *
  * NUMBER is the sender's, COUNT rises by one with each payload: of equal payloads of one
  * transaction PostgreSQL delivers one.  Parts that do not follow each other are dropped.  A reader
- * ignores other versions.
+ * ignores other versions, and in whole messages all from the first one of an unknown kind on.
  */
 #include <stdint.h>
 #include "base/annotate.h"
@@ -42,7 +42,8 @@ void bus_packer_log_grew(struct bus_packer *p);
 
 /* What a payload has. */
 enum bus_news {
-	BUS_NEWS_NONE,	   /* not a payload of this version, or a part of a message */
+	BUS_NEWS_NONE,	   /* a part of a message */
+	BUS_NEWS_UNKNOWN,  /* not a payload of this version */
 	BUS_NEWS_JOINED,   /* a node has registered */
 	BUS_NEWS_LOG,	   /* the log has grown */
 	BUS_NEWS_MESSAGES, /* messages */

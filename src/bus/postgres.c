@@ -154,12 +154,16 @@ static void postgres_on_notify(void *ctx, const char *payload)
 	enum bus_news news = bus_unpacker_take(&p->unpacker, sv(payload), &messages);
 
 	metric_add(METRIC_BUS_NOTIFICATIONS, 1);
-	if (news != BUS_NEWS_NONE)
+	if (news == BUS_NEWS_UNKNOWN)
+		metric_add(METRIC_BUS_UNKNOWN, 1);
+	else if (news != BUS_NEWS_NONE)
 		bus_others_received(p->conf.others, news == BUS_NEWS_JOINED);
 	if (news == BUS_NEWS_LOG)
 		bus_receivers_log(p->conf.receivers);
 	while (bus_message_take(&messages, &m))
 		bus_receivers_message(p->conf.receivers, &m);
+	if (messages.len)
+		metric_add(METRIC_BUS_UNKNOWN, 1);
 }
 
 /* -- the thread -- */

@@ -273,16 +273,15 @@ static void redis_leave_channels(struct redis *r, usec_t now)
 
 /* -- receiving -- */
 
-/* Takes the head of a payload; false: it is not of this version, or this node sent it. */
-static bool redis_take_head(const struct redis *r, struct str_view *payload, char *word)
+/* Takes the head of a payload; false: it is not of this version. */
+static bool redis_take_head(struct str_view *payload, uint64_t *sender, char *word)
 {
-	struct str_view version, sender, text;
-	uint64_t number;
+	struct str_view version, number, text;
 
 	if (!sv_is_utf8(*payload) || !sv_split(payload, ' ', &version) ||
-	    !sv_eq_c(version, VERSION_WORD) || !sv_split(payload, ' ', &sender) ||
-	    !sv_to_u64(sender, UINT64_MAX, &number) || number == r->sender ||
-	    !sv_split(payload, ' ', &text) || text.len != 1)
+	    !sv_eq_c(version, VERSION_WORD) || !sv_split(payload, ' ', &number) ||
+	    !sv_to_u64(number, UINT64_MAX, sender) || !sv_split(payload, ' ', &text) ||
+	    text.len != 1 || !strchr("JLM", *text.ptr))
 		return false;
 	*word = *text.ptr;
 	return true;
@@ -291,9 +290,14 @@ static bool redis_take_head(const struct redis *r, struct str_view *payload, cha
 static void redis_on_message(struct redis *r, struct str_view payload)
 {
 	struct bus_message m;
+	uint64_t sender;
 	char word;
 
-	if (!redis_take_head(r, &payload, &word))
+	if (!redis_take_head(&payload, &sender, &word)) {
+		metric_add(METRIC_BUS_UNKNOWN, 1);
+		return;
+	}
+	if (sender == r->sender)
 		return;
 	metric_add(METRIC_BUS_NOTIFICATIONS, 1);
 	bus_others_received(r->conf.others, word == 'J');
@@ -301,6 +305,8 @@ static void redis_on_message(struct redis *r, struct str_view payload)
 		bus_receivers_log(r->conf.receivers);
 	while (word == 'M' && bus_message_take(&payload, &m))
 		bus_receivers_message(r->conf.receivers, &m);
+	if (word == 'M' && payload.len)
+		metric_add(METRIC_BUS_UNKNOWN, 1);
 }
 
 /* What was sent before this node was subscribed is in the log, or lost. */

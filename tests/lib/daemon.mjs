@@ -75,7 +75,7 @@ export class Daemon {
 		if (!this.options.embedded && this.options.databaseMode !== 'none')
 			this.database ??= await newDatabase(this.options.cluster);
 		if (this.options.config !== false) this.writeConfig();
-		this.child = start(PROGRAM, this.arguments(), { cwd: this.folder,
+		this.child = start(this.program ?? PROGRAM, this.arguments(), { cwd: this.folder,
 			env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', ...sanitizerOptions(),
 				...this.options.env } });
 		return this;
