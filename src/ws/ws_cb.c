@@ -153,9 +153,31 @@ static struct client_address ws_client(struct lws *wsi)
 	return client;
 }
 
+/*
+ * The value of a query argument, of any length; NULL when there is none.  It is in *heap, which the
+ * caller has initialized, and valid until the next call with it.  name ends with "=".
+ */
+static const char *ws_argument(struct lws *wsi, const char *name, struct strbuf *heap)
+{
+	/* lws_get_urlarg_by_name() ends at the first argument that its buffer has no room for. */
+	for (int i = 0;; i++) {
+		int n = lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i);
+
+		if (n <= 0)
+			return NULL;
+		strbuf_reset(heap);
+		strbuf_reserve(heap, (size_t)n + 1);
+		if (lws_hdr_copy_fragment(wsi, heap->ptr, n + 1, WSI_TOKEN_HTTP_URI_ARGS, i) < 0)
+			return NULL;
+		if (strncmp(heap->ptr, name, strlen(name)) == 0)
+			return heap->ptr + strlen(name);
+	}
+}
+
 static void ws_on_established(struct lws *wsi, struct conn *c)
 {
-	char path[1024], origin[512], version[32], client[32];
+	char path[1024], origin[512];
+	struct strbuf version, client;
 	struct session_request r = {
 		.path = ws_header_value(wsi, WSI_TOKEN_GET_URI, path, sizeof(path)),
 		/* One that is too long must not count as absent: no list allows this text. */
@@ -164,16 +186,21 @@ static void ws_on_established(struct lws *wsi, struct conn *c)
 				  : ws_header_value(wsi, WSI_TOKEN_ORIGIN, origin, sizeof(origin)),
 		.from = ws_client(wsi),
 	};
-	const char *v = lws_get_urlarg_by_name(wsi, "protocol=", version, sizeof(version));
 	struct worker *w = worker_of(wsi);
+	const char *v;
 
 	ASSERT_ON(on_worker);
+	strbuf_init(&version, 64);
+	strbuf_init(&client, 64);
+	v = ws_argument(wsi, "protocol=", &version);
 	r.is_reserved = lws_get_socket_fd(wsi) >= w->all->conf.reserved_from;
 	r.has_protocol = v != NULL;
 	r.protocol = sv(v);
-	r.client = sv(lws_get_urlarg_by_name(wsi, "client=", client, sizeof(client)));
+	r.client = sv(ws_argument(wsi, "client=", &client));
 	c->wsi = wsi;
 	c->session = session_open(w->hub, c, &r);
+	strbuf_release(&version);
+	strbuf_release(&client);
 }
 
 static int ws_on_receive(struct lws *wsi, struct conn *c, void *in, size_t len)

@@ -71,3 +71,12 @@ test('half of a handshake delays no other client, on both ports', async () => {
 		for (const one of [...halves, raw]) one.destroy();
 	}
 });
+
+test('the protocol counts whatever its length is, and after arguments of any length', async () => {
+	const long = 'x'.repeat(200);
+	for (const query of [`protocol=${'9'.repeat(40)}`, `version=${long}&protocol=3`, `protocol=3&version=${long}`]) {
+		const wire = daemon.wire({ search: `?${query}` });
+		assert.equal((await wire.next({ event: 'pusher:error' })).data.code, 4007, query);
+		await wire.closed;
+	}
+});
