@@ -5,25 +5,16 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { APP, Api, PROGRAM, Wire, end, freePort, logged, request, start, tempFolder, waitFor } from '../lib/harness.mjs';
+import { APP, Api, PROGRAM, Wire, end, freePorts, logged, request, start, tempFolder, waitFor } from '../lib/harness.mjs';
 
 const RUN = fileURLToPath(new URL('../../contrib/cluster/run', import.meta.url));
 
 const listens = (port) => request(`http://127.0.0.1:${port}/up`).then(() => true, () => false);
 
-/** A port that is free, as those after it that the nodes use. */
-async function freePorts() {
-	for (;;) {
-		const port = await freePort();
-		const used = await Promise.all(Array.from({ length: 21 }, (_, i) => listens(port + i)));
-		if (port < 65000 && !used.includes(true)) return port;
-	}
-}
-
 for (const more of [[], ['--redis']]) test(`contrib/cluster/run${more.map((word) => ` ${word}`)} starts three nodes behind a balancer, and a killed one is missed by no client`, async (t) => {
 	const state = tempFolder('cluster');
 	fs.chmodSync(state, 0o755);
-	const port = await freePorts();
+	const port = await freePorts(20);
 	const child = start(RUN, ['--port', String(port), '--state', state, '--no-install', ...more],
 		{ stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: { ...process.env, SCOPEWIRED: PROGRAM } });
 	t.after(() => child.exitCode === null && end(child, 'SIGKILL'));

@@ -7,15 +7,18 @@ import pg from 'pg';
 import { fileURLToPath } from 'node:url';
 import { Api, request } from './api.mjs';
 import { newDatabase, query } from './cluster.mjs';
+import { isOfOneDaemon } from './one_daemon.mjs';
 import { end, logged, start } from './process.mjs';
 import { tempFolder } from './temp.mjs';
 import { suiteCertificate } from './tls.mjs';
 import { Wire } from './wire.mjs';
 
+// From 2 on, startDaemon() starts so many nodes behind a balancer: balanced.mjs.
+const NODES = Number(process.env.SCOPEWIRE_TEST_NODES ?? 1);
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 export const PROGRAM = path.resolve(process.env.SCOPEWIRED
 	?? path.join(REPOSITORY, 'build/scopewired'));
-const SANITIZER = /ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:/;
+export const SANITIZER = /ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:/;
 
 /** The app of the quickstart; options of [app] beside id are free to change. */
 export const APP = {
@@ -189,7 +192,8 @@ export class Daemon {
 	}
 }
 
-function sanitizerOptions() {
+/** The variables that a sanitizer's daemon needs. */
+export function sanitizerOptions() {
 	const names = ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS', 'LSAN_OPTIONS',
 		'LD_LIBRARY_PATH', 'ASAN_SYMBOLIZER_PATH'];
 	return Object.fromEntries(names.filter((n) => process.env[n]).map((n) => [n, process.env[n]]));
@@ -204,7 +208,8 @@ function sanitizerOptions() {
  * of its own; databaseMode 'none': no database settings at all; env, envFile, args, config: false.
  */
 export async function startDaemon(options = {}, t = undefined) {
-	const daemon = new Daemon(options);
+	const daemon = NODES > 1 && !isOfOneDaemon(options)
+		? new (await import('./balanced.mjs')).Balanced(options, NODES) : new Daemon(options);
 	t?.after(() => stopLast(daemon));
 	return daemon.start();
 }

@@ -10,7 +10,7 @@ export { Wire, matches } from './wire.mjs';
 export { Wires } from './wires.mjs';
 export { end, logged, start, unprivileged } from './process.mjs';
 export { useEverything } from './everything.mjs';
-export { freePort, tempFolder } from './temp.mjs';
+export { freePort, freePorts, tempFolder } from './temp.mjs';
 export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';
 export { Redis, startRedis, startRedisCluster } from './redis.mjs';
 export { bus, live, node, redis, rows, startNodes } from './nodes.mjs';

@@ -46,3 +46,16 @@ export async function freePort(host = '127.0.0.1') {
 		return port;
 	}
 }
+
+/** A port that is free as the n after it are, for programs that take all of them. */
+export async function freePorts(n) {
+	const isUsed = (port) => new Promise((resolve) => {
+		const socket = net.connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
+		socket.on('close', () => resolve(false)).end();
+	});
+	for (;;) {
+		const port = await freePort();
+		const used = await Promise.all(Array.from({ length: n + 1 }, (_, i) => isUsed(port + i)));
+		if (!used.includes(true)) return port;
+	}
+}
