@@ -4,7 +4,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launchBrowser } from '../../../tests/e2e/browser.mjs';
-import { PROGRAM, end, freePort, logged, query, start, tempFolder, waitFor } from '../../../tests/lib/harness.mjs';
+import { PROGRAM, end, freePort, freePorts, logged, query, start, tempFolder, waitFor } from '../../../tests/lib/harness.mjs';
 
 const RUN = fileURLToPath(new URL('../run', import.meta.url));
 // Packages may have to be installed first.
@@ -74,15 +74,18 @@ class Network {
 }
 
 class Portal {
-	async start(t) {
-		const [port, wsPort] = [await freePort(), await freePort()];
+	/** isCluster: with three nodes, which have the ports after that of the balancer. */
+	async start(t, { isCluster = false } = {}) {
+		const [port, wsPort] = [await freePort(), await (isCluster ? freePorts(20) : freePort())];
 		this.t = t;
 		this.state = tempFolder('demo');
+		this.database = path.join(this.state, isCluster ? 'cluster/run' : 'db/run');
 		this.url = `http://127.0.0.1:${port}`;
-		this.child = start(RUN, ['--port', port, '--ws-port', wsPort, '--state', this.state, '--no-install'].map(String),
+		this.child = start(RUN, ['--port', port, '--ws-port', wsPort, '--state', this.state, '--no-install',
+			...isCluster ? ['--cluster'] : []].map(String),
 			{ detached: true, stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, SCOPEWIRED: PROGRAM } });
 		t.after(() => this.stop());
-		await logged(this.child, /ready: http/, START_MS);
+		await logged(this.child, /demo: ready: http/, START_MS);
 		this.browser = await launchBrowser(t);
 		return this;
 	}
@@ -100,7 +103,7 @@ class Portal {
 
 	/** Rows of the database that the portal and the daemon share. */
 	query(sql, values) {
-		return query(path.join(this.state, 'db/run'), 'scopewire', sql, values);
+		return query(this.database, 'scopewire', sql, values);
 	}
 
 	/** Signs in a user by the login page, in a window of its own, and goes to a page. */
@@ -158,8 +161,8 @@ export async function record(page) {
 	});
 }
 
-export function startPortal(t) {
-	return new Portal().start(t);
+export function startPortal(t, options) {
+	return new Portal().start(t, options);
 }
 
 export { waitFor };
