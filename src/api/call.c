@@ -17,6 +17,8 @@ void call_release(struct call *c)
 
 struct client_address call_client(const struct call *c)
 {
+	if (c->client)
+		return *c->client;
 	if (!c->services) /* a late reply, which has the request only */
 		return (struct client_address){ .address = c->r->peer, .is_secure = c->r->is_tls };
 	return request_client(c->r, &c->services->conf->server.trusted_proxies);
@@ -62,6 +64,8 @@ struct sync_call *sync_call_new(struct call *from)
 	struct str_view encodings = from->r->header(from->r, "Accept-Encoding");
 
 	sc->call = *from;
+	sc->client = call_client(from);
+	sc->call.client = &sc->client;
 	from->app = NULL;
 	from->caller.user_json = NULL;
 	sc->is_signed = from->app_id.len > 0;

@@ -116,6 +116,9 @@ struct call {
 	/* Below /api/sync/, /apps/{id}/sync/ and /broadcasting/: errors are JSON, CORS applies. */
 	bool is_sync;
 	struct str_view origin; /* the Origin header, if is_sync */
+	/* call_client(), once it was read.  NULL: it is read from the headers, which a reply on
+	 * another thread must not do: the server may free them at its stop. */
+	const struct client_address *client;
 };
 
 /* Drops what the call holds. */
@@ -215,7 +218,8 @@ struct sync_action {
 struct sync_call {
 	struct call call; /* app and caller are owned; arg, path and app_id are not valid */
 	struct sync_value values[SYNC_FIELDS_MAX]; /* of the action's fields */
-	char *origin, *if_none_match;		   /* copies of headers, or NULL */
+	struct client_address client;
+	char *origin, *if_none_match; /* copies of headers, or NULL */
 	bool takes_gzip;
 	bool is_signed;	      /* below /apps/{id}/sync/ */
 	bool wants_serial;    /* "Prefer: wait" */

@@ -455,6 +455,45 @@ static TCase *add_case(Suite *suite, const char *name, const TTest *const *tests
 	return t;
 }
 
+static unsigned n_lists_read;
+
+static void on_header_list(const struct request *r UNUSED, const char *name, struct strbuf *out)
+{
+	n_lists_read++;
+	if (strcmp(name, "X-Forwarded-For") == 0)
+		strbuf_add_str(out, "192.0.2.7");
+}
+
+START_TEST(a_late_reply_of_the_sync_api_reads_no_headers)
+{
+	struct trusted_proxies *proxies = &conf.server.trusted_proxies;
+	struct app_set *set = apps_current();
+	struct request r = { .peer = loopback_peer,
+			     .header = on_header,
+			     .header_list = on_header_list };
+	struct call c = { .r = &r,
+			  .services = &services,
+			  .app = app_ref(app_set_by_id(set, SV("a"))) };
+	struct client_address client;
+	char text[ADDRESS_TEXT_SIZE];
+	struct sync_call *sc;
+	struct str_view bad;
+	unsigned n;
+
+	ck_assert(trusted_proxies_parse(SV("127.0.0.1, ::1"), proxies, &bad));
+	atomic_fetch_add(&c.app->runtime->sync_calls, 1);
+	sc = sync_call_new(&c);
+	n = n_lists_read;
+	client = call_client(&sc->call);
+	ck_assert_str_eq(address_format(&client.address, text), "192.0.2.7");
+	ck_assert_uint_eq(n_lists_read, n);
+	sync_call_free(sc);
+	trusted_proxies_release(proxies);
+	*proxies = (struct trusted_proxies){ 0 };
+	app_set_unref(set);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("api/router");
@@ -481,5 +520,7 @@ int main(void)
 					 the_demo_is_served_to_this_machine_only,
 					 the_demo_is_served_under_names_of_this_machine_only,
 					 the_demo_has_a_configuration_signs_and_publishes, NULL });
+	add_case(suite, "late",
+		 (const TTest *const[]){ a_late_reply_of_the_sync_api_reads_no_headers, NULL });
 	return unit_run(suite);
 }
