@@ -12,16 +12,16 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include "client.h"
 #include "frame.h"
 #include "hist.h"
 #include "loop.h"
 #include "proc.h"
 #include "util.h"
 
-#define RX_SIZE	      (256 * 1024)
-#define PATIENCE_SEC  60
-#define SOON_NS	      (2 * NSEC_PER_SEC) /* of what a client missed, the share in this time */
-#define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoMQ=="
+#define RX_SIZE	     (256 * 1024)
+#define PATIENCE_SEC 60
+#define SOON_NS	     (2 * NSEC_PER_SEC) /* of what a client missed, the share in this time */
 
 enum state { CONNECTING, UPGRADING, ESTABLISHING, READY, REPLAYING, DONE };
 
@@ -56,34 +56,11 @@ static uint64_t events, soon, wrong, started_ns;
 static struct hist times;
 static char rx[RX_SIZE];
 
-static void send_frame(struct client *c, const char *text, size_t len)
-{
-	static const uint8_t mask[4] = { 0x5c, 0x17, 0x21, 0x42 };
-	char out[FRAME_HEAD_MAX + 512];
-	size_t n = frame_head(out, FRAME_TEXT, len, mask);
-
-	if (len > sizeof(out) - n)
-		die("a frame to send is too long");
-	memcpy(out + n, text, len);
-	frame_mask(out + n, len, mask);
-	if (send(c->ep.fd, out, n + len, MSG_NOSIGNAL) != (ssize_t)(n + len))
-		die("connection %u: cannot send: %s", c->number, strerror(errno));
-}
-
 static void upgrade(struct client *c)
 {
-	char out[512];
-	int n = snprintf(out, sizeof(out),
-			 "GET /app/%s?protocol=7&client=bench HTTP/1.1\r\nHost: %s:%u\r\n"
-			 "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-			 "Sec-WebSocket-Key: " HANDSHAKE_KEY "\r\n"
-			 "Sec-WebSocket-Version: 13\r\n\r\n",
-			 o.key, o.host, o.port);
-
 	c->state = UPGRADING;
 	ep_change(epoll, &c->ep, EPOLLIN);
-	if (send(c->ep.fd, out, (size_t)n, MSG_NOSIGNAL) != n)
-		die("connection %u: cannot connect", c->number);
+	client_upgrade(c->ep.fd, o.host, o.port, o.key);
 }
 
 static void subscribe(struct client *c)
@@ -98,7 +75,7 @@ static void subscribe(struct client *c)
 	if (!o.within_ms)
 		c->since_ns = now_ns();
 	c->state = REPLAYING;
-	send_frame(c, text, (size_t)n);
+	client_send(c->ep.fd, text, (size_t)n);
 }
 
 static bool has(const struct frame *f, const char *text)

@@ -9,12 +9,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include "client.h"
 #include "frame.h"
 #include "util.h"
 
-#define RX_SIZE	      65536
-#define PATIENCE_SEC  30
-#define HANDSHAKE_KEY "c2NvcGV3aXJlLWJlbmNoMQ=="
+#define RX_SIZE	     65536
+#define PATIENCE_SEC 30
 
 struct client {
 	int fd;
@@ -51,20 +51,6 @@ static void await(int fd, short events)
 		die("the server does not answer");
 }
 
-static void send_text(struct client *c, const char *text, size_t len)
-{
-	static const uint8_t mask[4] = { 0x5c, 0x17, 0x21, 0x42 };
-	char out[FRAME_HEAD_MAX + 512];
-	size_t n = frame_head(out, FRAME_TEXT, len, mask);
-
-	if (len > sizeof(out) - n)
-		die("a frame to send is too long");
-	memcpy(out + n, text, len);
-	frame_mask(out + n, len, mask);
-	if (send(c->fd, out, n + len, MSG_NOSIGNAL) != (ssize_t)(n + len))
-		die("cannot send: %s", strerror(errno));
-}
-
 static void send_channel(struct client *c, const char *event)
 {
 	char text[400];
@@ -72,7 +58,7 @@ static void send_channel(struct client *c, const char *event)
 			 "{\"event\":\"pusher:%s\",\"data\":{\"auth\":\"\",\"channel\":\"%s%lu\"}}",
 			 event, o.prefix, c->channel);
 
-	send_text(c, text, (size_t)n);
+	client_send(c->fd, text, (size_t)n);
 }
 
 static void on_frame(struct client *c, const struct frame *f)
@@ -84,7 +70,7 @@ static void on_frame(struct client *c, const struct frame *f)
 	if (memmem(f->payload, f->len, done, sizeof(done) - 1))
 		answered++;
 	else if (memmem(f->payload, f->len, ping, sizeof(ping) - 1))
-		send_text(c, pong, sizeof(pong) - 1);
+		client_send(c->fd, pong, sizeof(pong) - 1);
 }
 
 /* Reads what has arrived. */
@@ -109,20 +95,12 @@ static void on_readable(struct client *c)
 static void open_one(struct client *c, const struct sockaddr_in *addr)
 {
 	const char *stop = NULL;
-	char out[512];
-	int n = snprintf(out, sizeof(out),
-			 "GET /app/%s?protocol=7&client=bench HTTP/1.1\r\nHost: %s:%u\r\n"
-			 "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-			 "Sec-WebSocket-Key: " HANDSHAKE_KEY
-			 "\r\nSec-WebSocket-Version: 13\r\n\r\n",
-			 o.key, o.host, o.port);
 
 	c->fd = tcp_connect(addr, 0);
 	if (c->fd < 0)
 		die("cannot connect: %s", strerror(-c->fd));
 	await(c->fd, POLLOUT);
-	if (send(c->fd, out, (size_t)n, MSG_NOSIGNAL) != n)
-		die("cannot connect: %s", strerror(errno));
+	client_upgrade(c->fd, o.host, o.port, o.key);
 	while (!stop) {
 		ssize_t got;
 
