@@ -39,6 +39,9 @@
 #define RETRY_US	 (100 * USEC_PER_MSEC)
 #define COUNT_US	 USEC_PER_SEC /* between two counts of a channel that is occupied */
 #define AWAY_MS		 100
+#define READ_FIRST	 100		       /* channels of the first read of members */
+#define READ_SHORT_US	 (200 * USEC_PER_MSEC) /* a read of members: the next may be larger */
+#define READ_LONG_US	 USEC_PER_SEC	       /* it must be smaller */
 #define BACKOFF_MIN_MS	 50
 #define BACKOFF_MAX_MS	 2000
 /* An index entry of PostgreSQL has at most 2,704 bytes. */
@@ -62,6 +65,7 @@ struct cluster {
 	unsigned singles;	/* batches of one member that follow: one of them was refused */
 	unsigned registrations; /* of the guard, when all was registered */
 	usec_t retry_at, reap_at, compare_at; /* mono */
+	unsigned read_max;		      /* channels of the next read of members */
 };
 
 static struct log_gate refused_gate = LOG_GATE("changes of members refused");
@@ -479,24 +483,38 @@ static void cluster_take_members(struct cluster *c, struct followed *of, const s
 	free(who);
 }
 
+/* All members of a channel are in one answer, and it is not known before how many that are: the
+ * time of a read decides how many channels the next one has. */
+static void cluster_adapt_read(struct cluster *c, usec_t took, bool is_fine)
+{
+	if (!is_fine || took > READ_LONG_US)
+		c->read_max = c->read_max > 1 ? c->read_max / 2 : 1;
+	else if (took < READ_SHORT_US && c->read_max < STEP_CHANNELS)
+		c->read_max *= 2;
+	if (c->read_max > STEP_CHANNELS)
+		c->read_max = STEP_CHANNELS;
+}
+
 /* Reads the members of the channels of which a change was missed. */
 RUNS_ON(on_db)
 static enum pg_fault cluster_read(struct cluster *c, struct pg_connection *conn)
 {
 	struct followed *list[STEP_CHANNELS], *of;
+	usec_t started = clock_mono();
 	struct pg_answer a = { 0 };
 	enum pg_fault fault;
 	unsigned n = 0;
 	int row = 0;
 
 	step_reset(&c->step);
-	while (n < STEP_CHANNELS && (of = follow_take_to_read(&c->follow))) {
+	while (n < c->read_max && (of = follow_take_to_read(&c->follow))) {
 		step_add_channel(&c->step, of);
 		list[n++] = of;
 	}
 	if (!n)
 		return PG_FINE;
 	fault = step_read(&c->step, conn, &a);
+	cluster_adapt_read(c, clock_mono() - started, fault == PG_FINE);
 	while (fault == PG_FINE && row < pg_answer_rows(&a))
 		cluster_take_members(c, list[pg_answer_int(&a, row, 0) - 1], &a, &row);
 	pg_answer_release(&a);
@@ -713,6 +731,7 @@ struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struc
 	c->conf = conf;
 	c->conninfo = conninfo;
 	c->bus = b;
+	c->read_max = READ_FIRST;
 	mailbox_init(&c->inbox, INBOX_MAX);
 	follow_init(&c->follow);
 	step_init(&c->step);

@@ -269,6 +269,26 @@ describe('presence, when something ends', { concurrency: 2 }, () => {
 		await all([one], ['lost', 'u1', 'u2', 'u3']);
 	});
 
+	test('members of many channels are read in parts when reading takes long', async (t) => {
+		const nodes = await startNodes(t, 2), names = Array.from({ length: 300 }, (_, i) => `presence-${i}`);
+		const [one, two] = [await nodes[0].connect(), await nodes[1].connect()];
+		const joinAll = async (wire, id) => {
+			for (const name of names) wire.sendSubscribe(name, member(id));
+			await waitFor(() => wire.all({ event: 'pusher_internal:subscription_succeeded' }).length === names.length,
+				`${id} is on all channels`);
+		};
+		await joinAll(one, 'u1');
+		// All of them in one statement would exceed statement_timeout, again and again.
+		const [{ body }] = await nodes[0].query(`SELECT pg_get_functiondef('cluster_roster'::regproc) AS body`);
+		await nodes[0].query(body.replace(/(SELECT u\.at::integer)/,
+			'SELECT pg_sleep(cardinality(p_apps) * 0.02);\n$1'));
+		const [{ n }] = await nodes[0].query(`SELECT count(pg_terminate_backend(pid))::integer AS n FROM pg_stat_activity
+			WHERE datname = current_database() AND query LIKE '%cluster\\_%' AND pid <> pg_backend_pid()`);
+		assert.ok(n >= 2, 'the connections of both nodes');
+		await joinAll(two, 'u2');
+		await waitFor(() => names.every((name) => ids(one, name).join() === 'u1,u2'), 'the members of all channels');
+	});
+
 	for (const [what, mode] of [['was restarted', undefined], ['crashed', 'immediate']]) {
 		test(`all is as before after PostgreSQL ${what}; meanwhile members come and go within a node`, async (t) => {
 			const cluster = await startCluster();
