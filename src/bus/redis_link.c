@@ -21,14 +21,15 @@
 #include "bus/redis_resolver.h"
 #include "bus/redis_tls.h"
 
-#define WORDS_MAX  128 /* of a command */
-#define READ_BYTES 65536
-#define READS_MAX  16 /* of one turn of the loop */
-#define TICK_MS	   500
-#define OPEN_US	   (5 * USEC_PER_SEC) /* until it has logged in */
-#define IDLE_US	   USEC_PER_SEC	      /* without a byte: it is asked */
-#define SILENCE_US (5 * USEC_PER_SEC) /* without a byte: it is down */
-#define KEPT_BYTES 65536	      /* of an empty buffer */
+#define WORDS_MAX   128 /* of a command */
+#define READ_BYTES  65536
+#define REPLY_BYTES ((size_t)16 << 20) /* of a reply that is not complete */
+#define READS_MAX   16		       /* of one turn of the loop */
+#define TICK_MS	    500
+#define OPEN_US	    (5 * USEC_PER_SEC) /* until it has logged in */
+#define IDLE_US	    USEC_PER_SEC       /* without a byte: it is asked */
+#define SILENCE_US  (5 * USEC_PER_SEC) /* without a byte: it is down */
+#define KEPT_BYTES  65536	       /* of an empty buffer */
 
 struct thread_role on_bus = { "bus" };
 
@@ -327,6 +328,9 @@ static void link_read(struct redis_link *l)
 		l->is_asked = false;
 		redisReaderFeed(l->reader, bytes, (size_t)n);
 		link_take_replies(l);
+		if (l->reader->len - l->reader->pos > REPLY_BYTES)
+			link_fail(l,
+				  textf("it sends a reply of more than %zu MB", REPLY_BYTES >> 20));
 		if (l->state == LINK_DEAD || l->is_closed)
 			return;
 	}

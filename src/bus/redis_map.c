@@ -114,7 +114,9 @@ static bool redis_map_read_range(struct redis_map *m, const redisReply *range,
 	if (place->element[1]->type != REDIS_REPLY_INTEGER || place->element[1]->integer < 1 ||
 	    place->element[1]->integer > 65535)
 		return false;
-	if (place->element[0]->type == REDIS_REPLY_STRING && place->element[0]->len)
+	/* A server of Redis gives no paths of this machine's sockets. */
+	if (place->element[0]->type == REDIS_REPLY_STRING && place->element[0]->len &&
+	    *place->element[0]->str != '/')
 		host = place->element[0]->str;
 	at = redis_map_add(m, host, (unsigned)place->element[1]->integer);
 	for (unsigned i = 0; i < REDIS_PARTITIONS; i++)

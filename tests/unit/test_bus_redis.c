@@ -94,6 +94,22 @@ START_TEST(a_map_gives_each_partition_to_the_master_of_its_slot)
 }
 END_TEST
 
+START_TEST(a_path_in_a_map_is_no_host)
+{
+	static const struct redis_place asked = { (char *)"seed", 7000 };
+	redisReply *r =
+		reply_read("*1\r\n*3\r\n:0\r\n:16383\r\n" PLACE("$6\r\n/run/x\r\n", "7001"));
+	static struct redis_tags t;
+	struct redis_map m;
+
+	redis_tags_init(&t);
+	ck_assert(redis_map_read(r, &asked, &t, &m));
+	ck_assert_str_eq(m.places[m.of[0]].host, "seed");
+	redis_map_release(&m);
+	freeReplyObject(r);
+}
+END_TEST
+
 START_TEST(what_is_no_map_is_refused)
 {
 	static const struct redis_place asked = { (char *)"seed", 7000 };
@@ -269,20 +285,55 @@ START_TEST(a_link_is_closed_while_the_name_of_its_host_is_looked_up)
 }
 END_TEST
 
-START_TEST(a_link_connects_to_the_address_of_a_name)
+/* Of a server that accepts; *port is its port. */
+static int server_listen(unsigned *port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), fd;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(at);
-	struct redis_link *l;
-	struct link_world w;
 
 	ck_assert_int_eq(bind(listener, (struct sockaddr *)&at, len), 0);
 	ck_assert_int_eq(listen(listener, 1), 0);
 	getsockname(listener, (struct sockaddr *)&at, &len);
+	*port = ntohs(at.sin_port);
+	return listener;
+}
+
+START_TEST(a_reply_without_end_ends_the_link)
+{
+	static const char head[] = "$400000000\r\n";
+	static char more[65536];
+	struct link_world w;
+	unsigned port;
+	int listener = server_listen(&port), fd;
+
 	thread_take_role(&on_bus);
-	l = link_world_open(&w, "name.test", ntohs(at.sin_port));
+	(void)link_world_open(&w, "127.0.0.1", port);
+	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0)
+		uv_run(&w.loop, UV_RUN_NOWAIT);
+	ck_assert_int_eq(send(fd, head, strlen(head), MSG_NOSIGNAL), (ssize_t)strlen(head));
+	while (!w.n_down) {
+		(void)send(fd, more, sizeof(more), MSG_NOSIGNAL);
+		uv_run(&w.loop, UV_RUN_NOWAIT);
+	}
+	uv_run(&w.loop, UV_RUN_DEFAULT);
+	ck_assert_int_eq(uv_loop_close(&w.loop), 0);
+	ck_assert_ptr_nonnull(strstr(w.why, "more than 16 MB"));
+	close(fd);
+	close(listener);
+}
+END_TEST
+
+START_TEST(a_link_connects_to_the_address_of_a_name)
+{
+	struct redis_link *l;
+	struct link_world w;
+	unsigned port;
+	int listener = server_listen(&port), fd;
+
+	thread_take_role(&on_bus);
+	l = link_world_open(&w, "name.test", port);
 	link_world_begin_lookup(&w);
 	sem_post(&lookup_may_end);
 	while ((fd = accept(listener, NULL, NULL)) < 0)
@@ -318,11 +369,13 @@ int main(void)
 	tcase_add_test(t, each_partition_has_a_tag_in_the_middle_of_its_slots);
 	tcase_add_test(t, tags_and_partitions_never_change);
 	tcase_add_test(t, a_map_gives_each_partition_to_the_master_of_its_slot);
+	tcase_add_test(t, a_path_in_a_map_is_no_host);
 	tcase_add_test(t, what_is_no_map_is_refused);
 	tcase_add_test(t, a_channel_is_left_some_time_after_the_last_who_wanted_it);
 	tcase_add_test(t, a_partition_that_moves_is_asked_for_all_its_channels);
 	tcase_add_test(t, a_link_is_closed_while_the_name_of_its_host_is_looked_up);
 	tcase_add_test(t, a_link_connects_to_the_address_of_a_name);
+	tcase_add_test(t, a_reply_without_end_ends_the_link);
 	tcase_add_test(t, a_name_that_does_not_exist_is_the_reason_of_the_failure);
 	suite_add_tcase(s, t);
 	return unit_run(s);
