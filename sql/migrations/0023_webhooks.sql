@@ -36,24 +36,27 @@ CREATE INDEX webhook_queue_next ON webhook_queue (next_at) WHERE dead_at IS NULL
 CREATE INDEX webhook_queue_dead ON webhook_queue (dead_at) WHERE dead_at IS NOT NULL;
 
 CREATE TABLE webhook_reported (
-	node text NOT NULL DEFAULT '',
 	app text NOT NULL,
 	channel text NOT NULL,
 	user_id text NOT NULL DEFAULT '',
 	since timestamptz NOT NULL DEFAULT clock_timestamp(),
-	PRIMARY KEY (node, app, channel, user_id)
+	subscriptions bigint,
+	counted_at timestamptz,
+	PRIMARY KEY (app, channel, user_id)
 );
 COMMENT ON TABLE webhook_reported IS
 	'The channels that were last reported as occupied, and the members that were last reported '
 	'as added. After a crash the daemon compares it with what is true, and reports the rest.';
-COMMENT ON COLUMN webhook_reported.node IS
-	'The node that reported it; the empty text for a daemon that is alone.';
 COMMENT ON COLUMN webhook_reported.user_id IS
 	'A member of the channel; the empty text for the channel itself.';
+COMMENT ON COLUMN webhook_reported.subscriptions IS
+	'In a cluster: the last number of subscriptions of the channel that was decided about.';
+COMMENT ON COLUMN webhook_reported.counted_at IS
+	'The time of that decision.';
 
 CREATE FUNCTION webhook_write(p_apps text[], p_endpoints text[], p_channels text[], p_events text[],
 			      p_reported_apps text[], p_reported_channels text[],
-			      p_reported_users text[], p_reported_here boolean[], p_node text)
+			      p_reported_users text[], p_reported_here boolean[])
 RETURNS bigint
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -73,18 +76,17 @@ BEGIN
 		ORDER BY r.app, r.channel, r.user_id, r.place DESC
 	), gone AS (
 		DELETE FROM webhook_reported w USING reported r WHERE NOT r.is_here
-		AND w.node = p_node AND w.app = r.app AND w.channel = r.channel
-		AND w.user_id = r.user_id
+		AND w.app = r.app AND w.channel = r.channel AND w.user_id = r.user_id
 	)
-	INSERT INTO webhook_reported (node, app, channel, user_id)
-	SELECT p_node, r.app, r.channel, r.user_id FROM reported r WHERE r.is_here
+	INSERT INTO webhook_reported (app, channel, user_id)
+	SELECT r.app, r.channel, r.user_id FROM reported r WHERE r.is_here
 	ON CONFLICT DO NOTHING;
 	RETURN written;
 END
 $$;
 COMMENT ON FUNCTION webhook_write IS
 	'Adds webhooks to the queue in the order of the arrays, and notes which channels and members '
-	'are reported by the node as present. Returns the number of webhooks.';
+	'are reported as present. Returns the number of webhooks.';
 
 -- A node does not know the endpoints of applications that only others serve.  An application that no
 -- node serves any more has no row in log_apps: then any node takes its webhooks, and gives them up.
@@ -319,7 +321,7 @@ COMMENT ON FUNCTION admin_webhook_resend IS
 	'application and, with "endpoint", of one endpoint.';
 
 REVOKE EXECUTE ON FUNCTION admin_webhooks(jsonb), admin_webhook_resend(jsonb), webhook_write(text[], text[], text[], text[], text[], text[], text[],
-	boolean[], text), webhook_claim(integer, integer, integer, text[]), webhook_is_served(text, text[]),
+	boolean[]), webhook_claim(integer, integer, integer, text[]), webhook_is_served(text, text[]),
 	webhook_settle(bigint[], bigint[],
 	text[], integer, integer, integer, bigint[], boolean[]), webhook_counts(),
 	webhook_undelivered(integer, integer, text[], text[], text[], text[], text[]),

@@ -56,6 +56,21 @@ COMMENT ON COLUMN cluster_members.info IS
 COMMENT ON COLUMN cluster_members.subscriptions IS
 	'The node''s subscriptions to the channel; 0 in the rows of users.';
 
+CREATE UNLOGGED TABLE webhook_changes (
+	app text NOT NULL,
+	channel text NOT NULL,
+	user_id text NOT NULL,
+	due_at timestamptz NOT NULL
+);
+CREATE INDEX webhook_changes_due ON webhook_changes (due_at);
+CREATE INDEX webhook_changes_subject ON webhook_changes (app, channel, user_id);
+COMMENT ON TABLE webhook_changes IS
+	'Channels and members that have changed in the cluster, and about which webhook_decide() has not decided yet.';
+COMMENT ON COLUMN webhook_changes.user_id IS
+	'A member of the channel; the empty text for the channel itself.';
+COMMENT ON COLUMN webhook_changes.due_at IS
+	'When it is decided: at once, or, after an end, when it has lasted.';
+
 CREATE FUNCTION cluster_is_live(p_node integer) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -175,17 +190,25 @@ COMMENT ON FUNCTION cluster_apply IS
 	'the channel''s version before and after; the user''s info, or all subscriptions.';
 
 CREATE FUNCTION cluster_step(p_node integer, p_apps text[], p_channels text[], p_users text[], p_infos text[],
-			     p_max integer[],
+			     p_max integer[], p_delays integer[],
 			     OUT at integer, OUT outcome text, OUT before bigint, OUT version bigint,
 			     OUT info text)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT a.at, a.outcome, a.before, a.version, a.info
-	FROM cluster_apply(p_node, true, p_apps, p_channels, p_users, p_infos, p_max) a
+	WITH applied AS MATERIALIZED (
+		SELECT a.* FROM cluster_apply(p_node, true, p_apps, p_channels, p_users, p_infos, p_max) a
+	), changed AS (
+		INSERT INTO webhook_changes (app, channel, user_id, due_at)
+		SELECT p_apps[a.at], p_channels[a.at], p_users[a.at], clock_timestamp()
+			+ CASE WHEN a.outcome = 'removed' THEN p_delays[a.at] ELSE 0 END * interval '1 ms'
+		FROM applied a WHERE p_delays[a.at] IS NOT NULL AND a.outcome IN ('added', 'removed', 'counted')
+	)
+	SELECT a.at, a.outcome, a.before, a.version, a.info FROM applied a
 $$;
 COMMENT ON FUNCTION cluster_step IS
-	'Carries out changes of the calling node: see cluster_apply. No row: the node has no lease.';
+	'Carries out changes of the calling node: see cluster_apply. No row: the node has no lease. p_delays: NULL '
+	'for changes that no webhook reports; else the milliseconds after which webhooks report an end.';
 
 CREATE FUNCTION cluster_roster(p_apps text[], p_channels text[],
 			       OUT at integer, OUT version bigint, OUT user_id text, OUT info text)
@@ -234,7 +257,7 @@ $$;
 COMMENT ON FUNCTION cluster_count IS
 	'How many members the node has.';
 
-CREATE FUNCTION cluster_reap(p_limit integer, OUT app text, OUT channel text, OUT user_id text,
+CREATE FUNCTION cluster_reap(p_limit integer, p_delay_ms integer, OUT app text, OUT channel text, OUT user_id text,
 			     OUT outcome text, OUT before bigint, OUT version bigint, OUT info text)
 RETURNS SETOF record
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -256,15 +279,22 @@ BEGIN
 		DELETE FROM cluster_nodes n WHERE n.node = ended AND NOT cluster_is_live(n.node);
 		RETURN;
 	END IF;
-	RETURN QUERY SELECT apps[a.at], channels[a.at], users[a.at], a.outcome, a.before, a.version, a.info
-	FROM cluster_apply(ended, false, apps, channels, users, array_fill(NULL::text, ARRAY[cardinality(apps)]),
-			   array_fill(0, ARRAY[cardinality(apps)])) a
-	WHERE a.outcome <> 'same';
+	RETURN QUERY WITH applied AS MATERIALIZED (
+		SELECT a.* FROM cluster_apply(ended, false, apps, channels, users,
+			array_fill(NULL::text, ARRAY[cardinality(apps)]), array_fill(0, ARRAY[cardinality(apps)])) a
+		WHERE a.outcome <> 'same'
+	), changed AS (
+		INSERT INTO webhook_changes (app, channel, user_id, due_at)
+		SELECT apps[a.at], channels[a.at], users[a.at], clock_timestamp()
+			+ CASE WHEN a.outcome = 'removed' THEN p_delay_ms ELSE 0 END * interval '1 ms'
+		FROM applied a WHERE NOT starts_with(channels[a.at], '!')
+	)
+	SELECT apps[a.at], channels[a.at], users[a.at], a.outcome, a.before, a.version, a.info FROM applied a;
 END
 $$;
 COMMENT ON FUNCTION cluster_reap IS
 	'Removes at most p_limit members of a node whose lease has ended. What changed in the cluster: as of '
-	'cluster_apply.';
+	'cluster_apply. p_delay_ms: after which webhooks report an end.';
 
 CREATE FUNCTION cluster_occupied(p_app text, p_prefix text, OUT channel text, OUT subscriptions bigint,
 				 OUT users integer)
@@ -303,8 +333,8 @@ COMMENT ON FUNCTION cluster_users IS
 
 REVOKE EXECUTE ON FUNCTION cluster_is_live(integer),
 	cluster_apply(integer, boolean, text[], text[], text[], text[], integer[]),
-	cluster_step(integer, text[], text[], text[], text[], integer[]), cluster_roster(text[], text[]),
+	cluster_step(integer, text[], text[], text[], text[], integer[], integer[]), cluster_roster(text[], text[]),
 	cluster_subscribe(integer, text, text, integer), cluster_occupied(text, text),
 	cluster_occupancy(text, text[]), cluster_users(text, text),
-	cluster_versions(text[], text[]), cluster_register(integer), cluster_count(integer), cluster_reap(integer)
+	cluster_versions(text[], text[]), cluster_register(integer), cluster_count(integer), cluster_reap(integer, integer)
 	FROM PUBLIC;

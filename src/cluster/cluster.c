@@ -55,6 +55,8 @@ struct cluster {
 	struct pg_runner *runner; /* NULL: not started */
 	struct mailbox inbox;
 	atomic_bool has_missed; /* a change of another node: the versions are compared */
+	void (*webhooks_noted)(void *ctx);
+	void *webhooks_ctx;
 
 	/* the thread's own */
 	struct follow follow;
@@ -62,6 +64,7 @@ struct cluster {
 	struct app_set *apps;			/* of this round */
 	struct own_member *batch[STEP_MEMBERS]; /* of this round */
 	unsigned n_batch;
+	bool is_noted;		/* webhooks may report a change of the batch */
 	unsigned singles;	/* batches of one member that follow: one of them was refused */
 	unsigned registrations; /* of the guard, when all was registered */
 	usec_t retry_at, reap_at, compare_at; /* mono */
@@ -238,7 +241,7 @@ static void cluster_count(struct cluster *c, struct own_member *m)
 	str_u64(text, n);
 	follow_set_info(m, sv(text));
 	m->is_here = n > 0;
-	m->counted_at = clock_mono();
+	m->counted_at = m->lost_at = clock_mono();
 	follow_enqueue(&c->follow, m);
 }
 
@@ -277,6 +280,7 @@ static void cluster_take_report(struct cluster *c, const struct inbox_item *item
 	if (item->report != MEMBER_WAITS || !m->is_here)
 		follow_set_info(m, item->info);
 	m->is_here = item->report != MEMBER_LEFT;
+	m->lost_at = clock_mono() - item->waited;
 	if (item->token) {
 		struct own_waiter *w = xmalloc(sizeof(*w));
 
@@ -332,13 +336,34 @@ static bool cluster_fits(const struct own_member *m)
 	return m->channel->app.len + m->channel->name.len + strlen(m->user_id) <= KEY_MAX;
 }
 
+/* After how many milliseconds webhooks report its end; -1: none reports this change.  The first and
+ * the last subscription of the node may be those of the cluster. */
+static int cluster_webhook_delay(const struct cluster *c, const struct own_member *m)
+{
+	usec_t waited = clock_mono() - m->lost_at;
+	usec_t smoothing = c->conf->webhooks.smoothing_ms * USEC_PER_MSEC;
+	unsigned events = WEBHOOKS_OF_CHANNELS | 1U << WEBHOOK_SUBSCRIPTION_COUNT;
+	struct app *app = cluster_app(c, m->channel);
+
+	if (*m->user_id)
+		events = WEBHOOKS_OF_MEMBERS;
+	else if (m->is_here && m->is_registered)
+		events = 1U << WEBHOOK_SUBSCRIPTION_COUNT;
+	if (!app || sv_starts_with(m->channel->name, SV("!")) ||
+	    !webhook_list_wants(&app->webhooks, events, m->channel->name))
+		return -1;
+	return waited < smoothing ? (int)((smoothing - waited) / USEC_PER_MSEC) : 0;
+}
+
 static void cluster_take_batch(struct cluster *c)
 {
 	unsigned max = c->singles ? 1 : STEP_MEMBERS;
 	struct own_member *m;
+	int delay_ms;
 
 	step_reset(&c->step);
 	c->n_batch = 0;
+	c->is_noted = false;
 	while (c->n_batch < max && (m = follow_dequeue(&c->follow))) {
 		if (!cluster_fits(m)) {
 			struct followed *of = m->channel;
@@ -350,7 +375,9 @@ static void cluster_take_batch(struct cluster *c)
 			continue;
 		}
 		c->batch[c->n_batch++] = m;
-		step_add_member(&c->step, m);
+		delay_ms = cluster_webhook_delay(c, m);
+		c->is_noted |= delay_ms >= 0;
+		step_add_member(&c->step, m, delay_ms);
 	}
 }
 
@@ -434,6 +461,12 @@ static enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *c
 	return PG_FINE;
 }
 
+static void cluster_note_webhooks(struct cluster *c)
+{
+	if (c->webhooks_noted)
+		c->webhooks_noted(c->webhooks_ctx);
+}
+
 /* Reports to the database what has changed here. */
 RUNS_ON(on_db)
 static enum pg_fault cluster_step(struct cluster *c, struct pg_connection *conn)
@@ -447,6 +480,8 @@ static enum pg_fault cluster_step(struct cluster *c, struct pg_connection *conn)
 	fault = step_run(&c->step, conn, atomic_load(bus_node_number(c->bus)), &a);
 	if (fault == PG_FINE && pg_answer_rows(&a)) {
 		c->singles -= c->singles > 0;
+		if (c->is_noted)
+			cluster_note_webhooks(c);
 		cluster_take_outcomes(c, &a);
 	} else {
 		if (fault == PG_FINE)
@@ -556,7 +591,7 @@ RUNS_ON(on_db)
 static enum pg_fault cluster_reap(struct cluster *c, struct pg_connection *conn)
 {
 	struct pg_answer a = { 0 };
-	enum pg_fault fault = step_reap(conn, &a);
+	enum pg_fault fault = step_reap(conn, c->conf->webhooks.smoothing_ms, &a);
 
 	c->reap_at = clock_mono() + (pg_answer_rows(&a) ? 0 : REAP_US);
 	for (int row = 0; row < pg_answer_rows(&a); row++) {
@@ -574,6 +609,8 @@ static enum pg_fault cluster_reap(struct cluster *c, struct pg_connection *conn)
 		if (of)
 			cluster_apply(c, of, &change);
 	}
+	if (pg_answer_rows(&a))
+		cluster_note_webhooks(c);
 	pg_answer_release(&a);
 	return fault == PG_FINE ? fault : cluster_on_fault(c, conn, fault);
 }
@@ -752,6 +789,14 @@ void cluster_free(struct cluster *c)
 	follow_release(&c->follow);
 	step_release(&c->step);
 	free(c);
+}
+
+void cluster_watch_webhooks(struct cluster *c, void (*noted)(void *ctx), void *ctx)
+{
+	if (!c)
+		return;
+	c->webhooks_noted = noted;
+	c->webhooks_ctx = ctx;
 }
 
 int cluster_start(struct cluster *c, struct directory *d)

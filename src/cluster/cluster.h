@@ -18,6 +18,12 @@ struct cluster;
 struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struct bus *b) MUSTCHECK;
 /* NULL is fine; after the directory is freed. */
 void cluster_free(struct cluster *c);
+/*
+ * Sets the function that is called when the database has noted changes for webhooks
+ * (sql/migrations/0031_cluster_webhooks.sql).  It runs on the cluster's thread and must not wait.
+ * Call this before cluster_start().  NULL is fine.
+ */
+void cluster_watch_webhooks(struct cluster *c, void (*noted)(void *ctx), void *ctx);
 /* Makes d that of a node, and starts the thread.  0 or -errno.  NULL is fine. */
 int cluster_start(struct cluster *c, struct directory *d) MUSTCHECK;
 /* No message from the bus or the thread reaches the directory any more.  NULL is fine. */

@@ -36,6 +36,7 @@ bool inbox_put_report(struct mailbox *box, const struct member_report *r)
 	item->user_id = inbox_copy(&at, r->user_id);
 	item->info = inbox_copy(&at, r->info);
 	item->max = sv_starts_with(r->channel, SV("!")) ? 0 : r->app->limits.max_presence_members;
+	item->waited = r->waited;
 	item->worker = r->worker;
 	item->token = r->token;
 	return mailbox_put_owed(box, &item->entry) == 1;

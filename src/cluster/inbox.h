@@ -21,7 +21,8 @@ struct inbox_item {
 	struct str_view user_id, info;
 	struct str_view data; /* of a change: see cluster/change.h */
 	unsigned max;	      /* members of the channel; 0: no limit */
-	unsigned worker;      /* of a report */
+	usec_t waited;	      /* of a report */
+	unsigned worker;      /* the same */
 	uint64_t token;	      /* the same; 0: none */
 	char text[];	      /* what the views show */
 };

@@ -8,7 +8,7 @@
 #define QUERY_US  (10 * USEC_PER_SEC)
 #define REAP_ROWS "100"
 
-#define NODE_SIZE 12
+#define NUMBER_SIZE 12
 
 void step_init(struct step *s)
 {
@@ -17,6 +17,7 @@ void step_init(struct step *s)
 	pg_array_init(&s->users, PG_TEXT);
 	pg_array_init(&s->infos, PG_TEXT);
 	pg_array_init(&s->max, PG_INT4);
+	pg_array_init(&s->delays, PG_INT4);
 }
 
 void step_release(struct step *s)
@@ -26,18 +27,20 @@ void step_release(struct step *s)
 	pg_array_release(&s->users);
 	pg_array_release(&s->infos);
 	pg_array_release(&s->max);
+	pg_array_release(&s->delays);
 }
 
 enum pg_fault step_prepare(struct pg_connection *c)
 {
 	static const unsigned changes[] = { PG_INT4,	   PG_TEXT_ARRAY, PG_TEXT_ARRAY,
-					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_INT4_ARRAY };
+					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_INT4_ARRAY,
+					    PG_INT4_ARRAY };
 	static const unsigned names[] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY };
 	static const struct pg_preparation list[] = {
 		{ "step",
 		  "SELECT s.at, s.outcome, s.before, s.version, s.info "
-		  "FROM cluster_step($1, $2, $3, $4, $5, $6) s",
-		  6, changes },
+		  "FROM cluster_step($1, $2, $3, $4, $5, $6, $7) s",
+		  ARRAY_SIZE(changes), changes },
 		{ "roster",
 		  "SELECT r.at, r.version, r.user_id, r.info FROM cluster_roster($1, $2) r", 2,
 		  names },
@@ -59,6 +62,7 @@ void step_reset(struct step *s)
 	pg_array_reset(&s->users);
 	pg_array_reset(&s->infos);
 	pg_array_reset(&s->max);
+	pg_array_reset(&s->delays);
 }
 
 void step_add_channel(struct step *s, const struct followed *c)
@@ -67,7 +71,7 @@ void step_add_channel(struct step *s, const struct followed *c)
 	pg_array_add(&s->channels, c->name);
 }
 
-void step_add_member(struct step *s, const struct own_member *m)
+void step_add_member(struct step *s, const struct own_member *m, int delay_ms)
 {
 	step_add_channel(s, m->channel);
 	pg_array_add(&s->users, sv(m->user_id));
@@ -76,15 +80,19 @@ void step_add_member(struct step *s, const struct own_member *m)
 	else
 		pg_array_add_null(&s->infos);
 	pg_array_add_int4(&s->max, m->max < INT32_MAX ? (int32_t)m->max : INT32_MAX);
+	if (delay_ms < 0)
+		pg_array_add_null(&s->delays);
+	else
+		pg_array_add_int4(&s->delays, delay_ms);
 }
 
 enum pg_fault step_run(struct step *s, struct pg_connection *c, unsigned node,
 		       struct pg_answer *out)
 {
-	const struct str_view columns[] = { pg_array_view(&s->apps), pg_array_view(&s->channels),
+	const struct str_view columns[] = { pg_array_view(&s->apps),  pg_array_view(&s->channels),
 					    pg_array_view(&s->users), pg_array_view(&s->infos),
-					    pg_array_view(&s->max) };
-	char number[NODE_SIZE];
+					    pg_array_view(&s->max),   pg_array_view(&s->delays) };
+	char number[NUMBER_SIZE];
 	const char *values[1 + ARRAY_SIZE(columns)] = { number };
 	int lengths[1 + ARRAY_SIZE(columns)] = { 0 }, formats[1 + ARRAY_SIZE(columns)] = { 0 };
 	const struct pg_query q = { .sql = "step",
@@ -130,37 +138,36 @@ enum pg_fault step_versions(struct step *s, struct pg_connection *c, struct pg_a
 	return step_ask(s, c, "versions", out);
 }
 
-/* A statement about this node. */
+/* A statement with one number. */
 RUNS_ON(on_db)
-static enum pg_fault step_ask_node(struct pg_connection *c, const char *sql, unsigned node,
-				   struct pg_answer *out)
+static enum pg_fault step_ask_number(struct pg_connection *c, const char *sql, unsigned n,
+				     struct pg_answer *out)
 {
-	char number[NODE_SIZE];
+	char number[NUMBER_SIZE];
 	const char *values[] = { number };
 	const struct pg_query q = { .sql = sql, .n = 1, .values = values };
 
-	snprintf(number, sizeof(number), "%u", node);
+	snprintf(number, sizeof(number), "%u", n);
 	return pg_conn_run(c, clock_mono() + QUERY_US, &q, out);
 }
 
 enum pg_fault step_register(struct pg_connection *c, unsigned node, struct pg_answer *out)
 {
-	return step_ask_node(
+	return step_ask_number(
 		c, "SELECT r.app, r.channel, r.user_id FROM cluster_register($1::integer) r", node,
 		out);
 }
 
 enum pg_fault step_count(struct pg_connection *c, unsigned node, struct pg_answer *out)
 {
-	return step_ask_node(c, "SELECT cluster_count($1::integer)", node, out);
+	return step_ask_number(c, "SELECT cluster_count($1::integer)", node, out);
 }
 
-enum pg_fault step_reap(struct pg_connection *c, struct pg_answer *out)
+enum pg_fault step_reap(struct pg_connection *c, unsigned delay_ms, struct pg_answer *out)
 {
-	const struct pg_query q = {
-		.sql = "SELECT r.app, r.channel, r.user_id, r.outcome, r.before, r.version, r.info "
-		       "FROM cluster_reap(" REAP_ROWS ") r"
-	};
-
-	return pg_conn_run(c, clock_mono() + QUERY_US, &q, out);
+	return step_ask_number(
+		c,
+		"SELECT r.app, r.channel, r.user_id, r.outcome, r.before, r.version, r.info "
+		"FROM cluster_reap(" REAP_ROWS ", $1::integer) r",
+		delay_ms, out);
 }

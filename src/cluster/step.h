@@ -15,7 +15,7 @@
 
 /* The columns of a statement that is being made. */
 struct step {
-	struct pg_array apps, channels, users, infos, max;
+	struct pg_array apps, channels, users, infos, max, delays;
 };
 
 void step_init(struct step *s);
@@ -25,7 +25,8 @@ enum pg_fault step_prepare(struct pg_connection *c) MUSTCHECK RUNS_ON(on_db);
 
 void step_reset(struct step *s);
 void step_add_channel(struct step *s, const struct followed *c);
-void step_add_member(struct step *s, const struct own_member *m);
+/* delay_ms: after which webhooks report that it has ended; -1: none reports its change. */
+void step_add_member(struct step *s, const struct own_member *m, int delay_ms);
 
 /* Columns: index (from 1), outcome, version before, version, info.  No row: the node has no lease.
  */
@@ -44,6 +45,7 @@ enum pg_fault step_register(struct pg_connection *c, unsigned node, struct pg_an
 enum pg_fault step_count(struct pg_connection *c, unsigned node, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);
 /* Application, channel, user id, outcome, version before, version, info: of a node that has ended.
- */
-enum pg_fault step_reap(struct pg_connection *c, struct pg_answer *out) MUSTCHECK RUNS_ON(on_db);
+ * delay_ms: after which webhooks report an end. */
+enum pg_fault step_reap(struct pg_connection *c, unsigned delay_ms, struct pg_answer *out)
+	MUSTCHECK RUNS_ON(on_db);
 #endif

@@ -207,6 +207,7 @@ int start_events(struct scopewired *d)
 	if (bus_has_wants(d->bus))
 		directory_watch_channels(d->directory, on_channel_changed, d);
 	d->cluster = cluster_new(d->conf, d->conninfo, d->bus);
+	cluster_watch_webhooks(d->cluster, webhooks_on_noted, d->webhooks);
 	if (cluster_start(d->cluster, d->directory))
 		return give_up(EX_OSERR, xstrdup("presence of the cluster could not be started"));
 	if (log_writer_start(d->conf, d->conninfo, d->directory, d->bus, &d->log))

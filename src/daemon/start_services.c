@@ -43,7 +43,6 @@ static struct pg_pool_conf services_sync_pool_conf(const struct scopewired *d)
 int make_services(struct scopewired *d)
 {
 	struct pg_pool_conf pc = services_sync_pool_conf(d);
-	char *node;
 
 	d->pool = pg_pool_new(&pc);
 	d->jobs = jobs_new(d->pool, d->conf);
@@ -57,9 +56,7 @@ int make_services(struct scopewired *d)
 	d->authorize_pool = pg_pool_new(&pc);
 	d->once = idempotency_new(d->authorize_pool);
 	d->quotas = quotas_new(&d->conf->sync);
-	node = bus_is_cluster(d->bus) ? conf_node(&d->conf->server) : xstrdup("");
-	d->webhooks = webhooks_new(d->conf, d->pool, node);
-	free(node);
+	d->webhooks = webhooks_new(d->conf, d->pool, bus_is_cluster(d->bus));
 	d->app_auth = app_auth_new(d->conf);
 	if (!d->webhooks || !d->app_auth)
 		return give_up(EX_OSERR, xstrdup("webhooks: libcurl could not be started"));

@@ -43,7 +43,7 @@ static void comparison_see_channel(struct reported *r, struct directory *d, stru
 		reported_see(r, &s);
 	if (sv_starts_with(channel, SV("presence-")) &&
 	    webhook_list_wants(&app->webhooks, WEBHOOKS_OF_MEMBERS, channel))
-		directory_each_own_member(d, app, channel, on_seen_member, &users);
+		directory_each_member(d, app, channel, on_seen_member, &users);
 	for (size_t i = 0; i < users.n; i++) {
 		s.user_id = sv(users.names[i]);
 		reported_see(r, &s);

@@ -9,17 +9,46 @@
 #include "base/metric.h"
 #include "webhook/hook_db.h"
 
-#define WRITE_MAX   1000 /* rows of one statement */
-#define LANES_MAX   256
-#define RUN_MAX	    100 /* webhooks of a lane that are claimed together */
-#define CLAIM_EVERY (1 * USEC_PER_SEC)
-#define COUNT_EVERY (5 * USEC_PER_SEC)
-#define PRUNE_EVERY (3600 * USEC_PER_SEC)
-#define CHECK_MAX   1000 /* notifications of one statement */
-#define CHECK_EVERY (1 * USEC_PER_SEC)
-#define CHECK_IDLE  (60 * USEC_PER_SEC) /* when no endpoint wants to know */
+#define WRITE_MAX    1000 /* rows of one statement */
+#define LANES_MAX    256
+#define RUN_MAX	     100 /* webhooks of a lane that are claimed together */
+#define CLAIM_EVERY  (1 * USEC_PER_SEC)
+#define COUNT_EVERY  (5 * USEC_PER_SEC)
+#define PRUNE_EVERY  (3600 * USEC_PER_SEC)
+#define DECIDE_MAX   1000 /* changes of one statement */
+#define DECIDE_EVERY (1 * USEC_PER_SEC)
+#define CHECK_MAX    1000 /* notifications of one statement */
+#define CHECK_EVERY  (1 * USEC_PER_SEC)
+#define CHECK_IDLE   (60 * USEC_PER_SEC) /* when no endpoint wants to know */
 
 static struct log_gate refused_gate = LOG_GATE("statements of webhooks refused");
+
+/*
+ * Decisions and writes take turns: a client event that a member has sent is written after the
+ * decision that it was added.  True: one is running, or has begun.
+ */
+RUNS_ON(on_webhook) static bool hook_db_decide(struct hook_db *db, usec_t now, bool is_stopping)
+{
+	if (!db->queue.is_cluster || db->is_deciding || db->backlog->writing.first)
+		return db->is_deciding;
+	if (is_stopping)
+		db->decide_at = now + DECIDE_EVERY;
+	if (is_stopping || (now < db->decide_at && !atomic_load(&db->is_noted)) ||
+	    (db->must_write && db->backlog->waiting.first && now >= db->write_at))
+		return false;
+	atomic_store(&db->is_noted, false);
+	db->is_deciding = true;
+	queue_decide(&db->queue, DECIDE_MAX);
+	return true;
+}
+
+void hook_db_compare(struct hook_db *db)
+{
+	if (db->is_comparing)
+		return;
+	db->is_comparing = true;
+	queue_compare(&db->queue, db->conf->smoothing_ms);
+}
 
 RUNS_ON(on_webhook) static void hook_db_write(struct hook_db *db, usec_t now)
 {
@@ -29,6 +58,7 @@ RUNS_ON(on_webhook) static void hook_db_write(struct hook_db *db, usec_t now)
 		return;
 	while (db->backlog->writing.n < WRITE_MAX && (h = hook_list_take(&db->backlog->waiting)))
 		hook_list_add(&db->backlog->writing, h);
+	db->must_write = false;
 	queue_write(&db->queue, &db->backlog->writing);
 }
 
@@ -75,7 +105,8 @@ void hook_db_run(struct hook_db *db, usec_t now, bool is_stopping)
 		db->is_loading = true;
 		queue_load(&db->queue);
 	}
-	hook_db_write(db, now);
+	if (!hook_db_decide(db, now, is_stopping))
+		hook_db_write(db, now);
 	hook_db_settle(db, now);
 	hook_db_claim(db, now, is_stopping);
 	if (!db->is_counting && now >= db->count_at) {
@@ -200,6 +231,27 @@ static void hook_db_on_checked(struct hook_db *db, const struct queue_answer *a,
 			  a->message);
 }
 
+RUNS_ON(on_webhook)
+static void hook_db_on_decided(struct hook_db *db, const struct queue_answer *a, usec_t now)
+{
+	db->is_deciding = false;
+	db->must_write = true;
+	db->decide_at = now + (a->rc ? HOOK_DB_RETRY : DECIDE_EVERY);
+	if (a->is_refused)
+		log_gated(&refused_gate,
+			  "webhooks: the database refused to decide about changes: %s", a->message);
+	if (a->rc)
+		return;
+	if (*queue_cell(a, 0, 1)) {
+		usec_t due = now + strtoull(queue_cell(a, 0, 1), NULL, 10) * USEC_PER_MSEC;
+
+		if (due < db->decide_at)
+			db->decide_at = due;
+	}
+	if (strtoll(queue_cell(a, 0, 0), NULL, 10))
+		db->claim_at = now;
+}
+
 RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct queue_answer *a)
 {
 	usec_t now = clock_mono();
@@ -231,6 +283,13 @@ RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct q
 		break;
 	case QUEUE_UNDELIVERED:
 		hook_db_on_checked(db, a, now);
+		break;
+	case QUEUE_DECIDE:
+		hook_db_on_decided(db, a, now);
+		break;
+	case QUEUE_COMPARE:
+		db->is_comparing = false;
+		db->decide_at = now;
 		break;
 	case QUEUE_PRUNE:
 	case QUEUE_QUERIES:
@@ -267,6 +326,9 @@ usec_t hook_db_due(const struct hook_db *db, usec_t until)
 		until = db->settle_at;
 	if (db->backlog->waiting.first && !db->backlog->writing.first && db->write_at < until)
 		until = db->write_at;
+	if (db->queue.is_cluster && !db->is_deciding && !db->backlog->writing.first &&
+	    db->decide_at < until)
+		until = db->decide_at;
 	return until;
 }
 
@@ -289,9 +351,11 @@ void hook_db_init(struct hook_db *db, const struct hook_db_parts *parts)
 	db->dispatcher = parts->dispatcher;
 	db->reported = parts->reported;
 	db->has_deliveries = parts->has_deliveries;
-	db->queue = (struct queue){
-		.pool = parts->pool, .node = parts->node, .post = hook_db_on_answer, .ctx = db
-	};
+	db->queue = (struct queue){ .pool = parts->pool,
+				    .is_cluster = parts->is_cluster,
+				    .post = hook_db_on_answer,
+				    .ctx = db };
+	db->is_loaded = parts->is_cluster;
 	mailbox_init(&db->answers, 0);
 }
 

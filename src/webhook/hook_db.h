@@ -6,6 +6,10 @@
  *
  * The backlog is written, lanes are claimed for the dispatcher, and the outcome of its finished
  * lanes is written.  All of it is done on the thread of webhooks.
+ *
+ * In a cluster the database decides about channels, members and counts (webhook_decide()): when
+ * this node's changes were noted there, when the next one is due, and once a second because another
+ * node may have ended.
  */
 #include "base/mailbox.h"
 #include "base/thread.h"
@@ -24,7 +28,7 @@ struct hook_db_parts {
 	struct reported *reported;
 	struct pg_pool *pool;
 	bool has_deliveries; /* there are delivery records */
-	const char *node;    /* as in struct queue */
+	bool is_cluster;     /* as in struct queue */
 };
 
 struct hook_db {
@@ -37,6 +41,11 @@ struct hook_db {
 	struct lane *settling; /* lanes whose outcome is being written; linked by next */
 	bool has_deliveries;
 	bool is_loaded, is_loading, is_claiming, is_counting, is_pruning, is_checking;
+	/* in a cluster */
+	atomic_bool is_noted; /* changes, since the last decision began; any thread */
+	bool is_deciding, is_comparing;
+	bool must_write; /* before the next decision */
+	usec_t decide_at;
 	usec_t write_at, claim_at, settle_at, load_at, count_at, prune_at, check_at; /* mono */
 };
 
@@ -46,6 +55,8 @@ void hook_db_release(struct hook_db *db);
 /* Runs the statements that are due.  While stopping, no lane is claimed. */
 void hook_db_run(struct hook_db *db, usec_t now, bool is_stopping) RUNS_ON(on_webhook);
 void hook_db_take_answers(struct hook_db *db) RUNS_ON(on_webhook);
+/* In a cluster, instead of comparison_run(). */
+void hook_db_compare(struct hook_db *db) RUNS_ON(on_webhook);
 /* Nothing is left to write, and no lane is claimed. */
 bool hook_db_is_idle(const struct hook_db *db) RUNS_ON(on_webhook);
 /* When hook_db_run() is due (mono), or until if that is earlier. */

@@ -3,6 +3,7 @@
  * Columns of a batch are passed as text[] literals.  An answer is copied on the pool's thread and
  * belongs to the message.
  */
+#include "base/macros.h"
 #include "base/mem.h"
 #include "pg/fault.h"
 #include "webhook/queue.h"
@@ -10,12 +11,10 @@
 #define COLUMNS_MAX 8
 
 static const struct pg_statement statements[QUEUE_QUERIES] = {
-	[QUEUE_LOAD] = { .sql = "SELECT r.app, r.channel, r.user_id FROM webhook_reported r "
-				"WHERE r.node = $1::text",
+	[QUEUE_LOAD] = { .sql = "SELECT r.app, r.channel, r.user_id FROM webhook_reported r",
 			 .is_repeatable = true },
 	[QUEUE_WRITE] = { .sql = "SELECT webhook_write($1::text[], $2::text[], $3::text[], "
-				 "$4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], "
-				 "$9::text)",
+				 "$4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[])",
 			  .takes_locks = true },
 	[QUEUE_CLAIM] = { .sql = "SELECT c.id, c.app, c.endpoint, c.channel, c.event "
 				 "FROM webhook_claim($1::integer, $2::integer, $3::integer, "
@@ -31,6 +30,13 @@ static const struct pg_statement statements[QUEUE_QUERIES] = {
 				       "$3::text[], $4::text[], $5::text[], $6::text[], "
 				       "$7::text[])",
 				.takes_locks = true },
+	[QUEUE_DECIDE] = { .sql = "SELECT d.queued, d.wait_ms FROM webhook_decide($1::text[], "
+				  "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], "
+				  "$7::integer) d",
+			   .takes_locks = true },
+	[QUEUE_COMPARE] = { .sql = "SELECT webhook_compare($1::text[], $2::text[], $3::text[], "
+				   "$4::text[], $5::text[], $6::integer)",
+			    .takes_locks = true },
 	[QUEUE_PRUNE] = { .sql = "SELECT webhook_prune($1::integer)", .takes_locks = true },
 };
 
@@ -137,12 +143,12 @@ static void columns_release(struct columns *c)
 
 void queue_load(struct queue *q)
 {
-	queue_call(q, QUEUE_LOAD, 1, (const char *const[]){ q->node });
+	queue_call(q, QUEUE_LOAD, 0, NULL);
 }
 
 void queue_write(struct queue *q, const struct hook_list *hooks)
 {
-	const char *values[COLUMNS_MAX + 1];
+	const char *values[COLUMNS_MAX];
 	struct columns c;
 
 	columns_init(&c);
@@ -161,8 +167,7 @@ void queue_write(struct queue *q, const struct hook_list *hooks)
 	}
 	for (size_t i = 0; i < COLUMNS_MAX; i++)
 		values[i] = columns_finish(&c, i);
-	values[COLUMNS_MAX] = q->node;
-	queue_call(q, QUEUE_WRITE, COLUMNS_MAX + 1, values);
+	queue_call(q, QUEUE_WRITE, COLUMNS_MAX, values);
 	columns_release(&c);
 }
 
@@ -171,7 +176,7 @@ static const char *queue_served(const struct queue *q, struct columns *c, size_t
 {
 	struct app_set *apps;
 
-	if (!*q->node)
+	if (!q->is_cluster)
 		return NULL;
 	apps = apps_current();
 	for (size_t i = 0; i < app_set_count(apps); i++)
@@ -261,4 +266,63 @@ void queue_prune(struct queue *q, const struct conf_webhooks *conf)
 
 	snprintf(days, sizeof(days), "%u", conf->dead_days);
 	queue_call(q, QUEUE_PRUNE, 1, (const char *const[]){ days });
+}
+
+/* Columns 0 to 4: a row for each event of channels, members and counts that an endpoint is sent. */
+static void queue_wanted(struct columns *c)
+{
+	static const enum webhook_event events[] = { WEBHOOK_CHANNEL_OCCUPIED,
+						     WEBHOOK_CHANNEL_VACATED, WEBHOOK_MEMBER_ADDED,
+						     WEBHOOK_MEMBER_REMOVED,
+						     WEBHOOK_SUBSCRIPTION_COUNT };
+	struct app_set *apps = apps_current();
+
+	for (size_t i = 0; i < app_set_count(apps); i++) {
+		const struct app *app = app_set_at(apps, i);
+
+		for (size_t n = 0; n < app->webhooks.n * ARRAY_SIZE(events); n++) {
+			const struct webhook_endpoint *e =
+				&app->webhooks.endpoints[n / ARRAY_SIZE(events)];
+			enum webhook_event event = events[n % ARRAY_SIZE(events)];
+
+			if (!(e->events & 1U << event))
+				continue;
+			columns_add(c, 0, app->id);
+			columns_add(c, 1, e->name);
+			columns_add(c, 2, webhook_event_name(event));
+			columns_add(c, 3, e->prefix ? e->prefix : "");
+			columns_add(c, 4, e->suffix ? e->suffix : "");
+		}
+	}
+	app_set_unref(apps);
+}
+
+void queue_decide(struct queue *q, unsigned most)
+{
+	struct columns c;
+	char limit[12];
+
+	columns_init(&c);
+	queue_wanted(&c);
+	snprintf(limit, sizeof(limit), "%u", most);
+	queue_call(q, QUEUE_DECIDE, 7,
+		   (const char *const[]){ columns_finish(&c, 0), columns_finish(&c, 1),
+					  columns_finish(&c, 2), columns_finish(&c, 3),
+					  columns_finish(&c, 4), queue_served(q, &c, 5), limit });
+	columns_release(&c);
+}
+
+void queue_compare(struct queue *q, unsigned delay_ms)
+{
+	struct columns c;
+	char delay[12];
+
+	columns_init(&c);
+	queue_wanted(&c);
+	snprintf(delay, sizeof(delay), "%u", delay_ms);
+	queue_call(q, QUEUE_COMPARE, 6,
+		   (const char *const[]){ columns_finish(&c, 0), columns_finish(&c, 2),
+					  columns_finish(&c, 3), columns_finish(&c, 4),
+					  queue_served(q, &c, 5), delay });
+	columns_release(&c);
 }

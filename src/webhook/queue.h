@@ -3,8 +3,8 @@
 #define WEBHOOK_QUEUE_H
 /*
  * The statements of the tables webhook_queue and webhook_reported
- * (sql/migrations/0023_webhooks.sql), over the pool of the sync API.  Each answer is given
- * to post, which takes it.
+ * (sql/migrations/0023_webhooks.sql, 0031_cluster_webhooks.sql), over the pool of the sync API.
+ * Each answer is given to post, which takes it.
  */
 #include "base/mailbox.h"
 #include "conf/conf.h"
@@ -19,6 +19,8 @@ enum queue_query {
 	QUEUE_COUNT,  /* waiting, dead */
 	QUEUE_PRUNE,
 	QUEUE_UNDELIVERED, /* the number of notifications that were decided */
+	QUEUE_DECIDE,	   /* the number of webhooks; ms until the next change is due */
+	QUEUE_COMPARE,	   /* the number of differences */
 	QUEUE_QUERIES
 };
 
@@ -36,7 +38,7 @@ void queue_answer_free(struct queue_answer *a);
 
 struct queue {
 	struct pg_pool *pool;
-	const char *node; /* of the cluster; "": the daemon is alone */
+	bool is_cluster; /* other daemons may use the tables too */
 	/* Takes the answer; any thread. */
 	void (*post)(void *ctx, struct queue_answer *a);
 	void *ctx;
@@ -56,4 +58,8 @@ void queue_count(struct queue *q);
 void queue_undelivered(struct queue *q, unsigned after_s, unsigned most,
 		       const struct app_set *apps);
 void queue_prune(struct queue *q, const struct conf_webhooks *conf);
+/* In a cluster: at most `most` changes of channels and members that are due become webhooks. */
+void queue_decide(struct queue *q, unsigned most);
+/* In a cluster: what was reported is compared with what is true; delay_ms is that of an end. */
+void queue_compare(struct queue *q, unsigned delay_ms);
 #endif

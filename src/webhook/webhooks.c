@@ -21,7 +21,6 @@
 struct webhooks {
 	const struct conf_webhooks *conf;
 	struct pg_pool *pool;
-	char *node;
 	struct directory *directory;
 	struct sender *sender;
 	atomic_bool is_stopping;
@@ -44,6 +43,14 @@ void webhooks_on_transition(void *ctx, const struct transition *t)
 	struct webhooks *w = ctx;
 
 	if (transitions_put(&w->transitions, t))
+		sender_wake(w->sender);
+}
+
+void webhooks_on_noted(void *ctx)
+{
+	struct webhooks *w = ctx;
+
+	if (!atomic_exchange(&w->db.is_noted, true))
 		sender_wake(w->sender);
 }
 
@@ -128,8 +135,11 @@ RUNS_ON(on_webhook) static void *webhooks_run(void *arg)
 		now = clock_mono();
 		is_stopping = atomic_load(&w->is_stopping);
 		if (now >= w->compare_at && !reported->is_held && !is_stopping) {
-			comparison_run(reported, w->directory,
-				       now + w->conf->smoothing_ms * USEC_PER_MSEC);
+			if (w->db.queue.is_cluster)
+				hook_db_compare(&w->db);
+			else
+				comparison_run(reported, w->directory,
+					       now + w->conf->smoothing_ms * USEC_PER_MSEC);
 			w->compare_at = now + w->conf->compare_s * USEC_PER_SEC;
 		}
 		leaving_at = is_stopping ? 0 : reported_tick(reported, now);
@@ -143,16 +153,14 @@ RUNS_ON(on_webhook) static void *webhooks_run(void *arg)
 	return NULL;
 }
 
-struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool, const char *node)
+struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool, bool is_cluster)
 {
 	struct webhooks *w = xcalloc(1, sizeof(*w));
 
 	w->conf = &conf->webhooks;
 	w->pool = pool;
-	w->node = xstrdup(node);
 	w->sender = sender_new(w->conf);
 	if (!w->sender) {
-		free(w->node);
 		free(w);
 		return NULL;
 	}
@@ -166,8 +174,10 @@ struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool, con
 						    .dispatcher = &w->dispatcher,
 						    .reported = &w->transitions.reported,
 						    .pool = pool,
-						    .node = w->node,
+						    .is_cluster = is_cluster,
 						    .has_deliveries = conf->database.deliveries });
+	if (is_cluster) /* what was reported is only in the database */
+		reported_release_hold(&w->transitions.reported);
 	return w;
 }
 
@@ -203,6 +213,5 @@ void webhooks_free(struct webhooks *w)
 	backlog_release(&w->backlog);
 	lanes_release(&w->dispatcher.lanes);
 	sender_free(w->sender);
-	free(w->node);
 	free(w);
 }

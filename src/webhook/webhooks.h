@@ -11,9 +11,9 @@
 
 struct webhooks;
 
-/* conf and the pool outlive it; node, which is copied, is this one's name in the cluster, "" for a
- * daemon that is alone. */
-struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool, const char *node)
+/* conf and the pool outlive it.  is_cluster: the database decides about channels, members and
+ * counts. */
+struct webhooks *webhooks_new(const struct conf *conf, struct pg_pool *pool, bool is_cluster)
 	MUSTCHECK;
 /* 0 or -errno.  The directory outlives webhooks_stop(). */
 int webhooks_start(struct webhooks *w, struct directory *d) MUSTCHECK;
@@ -27,4 +27,6 @@ void webhooks_free(struct webhooks *w);
 
 /* For directory_watch_transitions(): ctx is the struct webhooks.  Any thread; does not wait. */
 void webhooks_on_transition(void *ctx, const struct transition *t);
+/* For cluster_watch_webhooks(): the same. */
+void webhooks_on_noted(void *ctx);
 #endif

@@ -437,12 +437,4 @@ describe('what a node starts does no harm to the others', { concurrency: 2 }, ()
 		assert.deepEqual(await one.query(`SELECT last_seen_at > now() - interval '30 s' AS seen FROM user_presence`),
 			[{ seen: true }]);
 	});
-
-	test('each node keeps what it has reported by webhooks', async (t) => {
-		const nodes = await startNodes(t, 2, { app: { webhooks: '[{"url":"http://127.0.0.1:1/","event_types":["channel_occupied"]}]' },
-		});
-		await subscribers(nodes, 'c');
-		await waitFor(async () => (await nodes[0].query('SELECT node FROM webhook_reported ORDER BY node'))
-			.map((row) => row.node).join() === 'a,b', 'a row of each node');
-	});
 });

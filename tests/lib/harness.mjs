@@ -15,5 +15,6 @@ export { suiteAgent, suiteCertificate, suiteGet, tlsServer } from './tls.mjs';
 export { Redis, startRedis, startRedisCluster } from './redis.mjs';
 export { bus, live, node, redis, rows, startNodes } from './nodes.mjs';
 export { randomFrom } from './random.mjs';
+export { receiver } from './receiver.mjs';
 export { Sync, authorize, failed, join, jwt, ok, userToken, withoutEvent } from './sync.mjs';
 export { DEADLINE_MS, pause, waitFor, within } from './wait.mjs';

@@ -154,10 +154,10 @@ void dchannel_report_locked(struct directory *d, const struct dchannel *c, enum 
 				.app = c->app,
 				.channel = channel_key_name(c->key),
 				.user_id = user_id,
-				.count = c->n_subscriptions + c->n_others,
+				.count = c->n_subscriptions,
 				.waited = waited };
 
-	if (!c->is_internal && !c->traits.is_user)
+	if (!d->report_member && !c->is_internal && !c->traits.is_user)
 		directory_report(d, &t);
 }
 
@@ -170,7 +170,7 @@ void dchannel_changed_locked(struct directory *d, const struct dchannel *c, bool
 }
 
 uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct dchannel *c,
-				    usec_t now, bool is_own)
+				    usec_t now)
 {
 	bool was_timed = dchannel_is_timed_locked(c);
 	struct strbuf b;
@@ -185,8 +185,7 @@ uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct
 	if (c->is_count_due || !c->n_subscriptions)
 		return 0;
 	c->count_sent_at = now;
-	if (is_own)
-		dchannel_report_locked(d, c, WEBHOOK_SUBSCRIPTION_COUNT, SV(""), 0);
+	dchannel_report_locked(d, c, WEBHOOK_SUBSCRIPTION_COUNT, SV(""), 0);
 	if (!c->app->subscription_count)
 		return 0;
 	strbuf_init(&b, 160);
@@ -236,7 +235,9 @@ uint64_t dchannel_member_left_locked(struct directory *d, struct shard *s, struc
 	dchannel_report_locked(d, c, WEBHOOK_MEMBER_REMOVED, user_id, waited);
 	if (d->report_member) {
 		dchannel_report_member_locked(
-			d, c, (struct member_report){ .kind = MEMBER_LEFT, .user_id = user_id });
+			d, c,
+			(struct member_report){
+				.kind = MEMBER_LEFT, .user_id = user_id, .waited = waited });
 		return 0;
 	}
 	return c->is_internal ? 0 : dchannel_send_removed_locked(d, s, c, user_id);

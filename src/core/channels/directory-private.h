@@ -141,9 +141,9 @@ uint64_t dchannel_post_locked(struct directory *d, struct shard *s, struct dchan
 /* Posts the JSON text in b as a frame and releases b. */
 uint64_t dchannel_post_text_locked(struct directory *d, struct shard *s, struct dchannel *c,
 				   struct strbuf *b, uint64_t exclude) NEEDS_LOCK(shard_held);
-/* The number of subscriptions changed; is_own: on this node, which reports that to webhooks. */
+/* The number of subscriptions changed. */
 uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct dchannel *c,
-				    usec_t now, bool is_own) NEEDS_LOCK(shard_held);
+				    usec_t now) NEEDS_LOCK(shard_held);
 /* member_removed, to the subscribers. */
 uint64_t dchannel_send_removed_locked(struct directory *d, struct shard *s, struct dchannel *c,
 				      struct str_view user_id) NEEDS_LOCK(shard_held);
@@ -158,7 +158,8 @@ uint64_t dchannel_member_left_locked(struct directory *d, struct shard *s, struc
 /* Its first subscription has come, or its last one has gone. */
 void dchannel_changed_locked(struct directory *d, const struct dchannel *c, bool is_wanted)
 	NEEDS_LOCK(shard_held);
-/* waited: how long ago a member's last connection was lost. */
+/* waited: how long ago a member's last connection was lost.  In a cluster the database decides what
+ * webhooks report. */
 void dchannel_report_locked(struct directory *d, const struct dchannel *c, enum webhook_event event,
 			    struct str_view user_id, usec_t waited) NEEDS_LOCK(shard_held);
 void dchannel_user_changed(struct directory *d, const struct dchannel *c, struct str_view user_id,

@@ -130,6 +130,8 @@ static int directory_join_locked(struct directory *d, const struct channel_lock 
 		app_unref(c->app);
 		c->app = app_ref(j->app);
 	}
+	/* Before the member, for the order of webhooks; the number is read later. */
+	dchannel_report_count_locked(d, c, !c->n_subscriptions);
 	if (j->traits.is_presence) {
 		int rc = directory_join_member_locked(d, s, c, j, wake);
 
@@ -148,13 +150,12 @@ static int directory_join_locked(struct directory *d, const struct channel_lock 
 		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
 	if (d->report_member)
 		j->is_new_member = false;
-	dchannel_report_count_locked(d, c, c->n_subscriptions == 1);
 	j->is_unknown = d->report_member && !c->is_known;
 	c->per_worker[j->worker]++;
 	c->worker_mask |= UINT64_C(1) << j->worker;
 	if (!j->is_waiting)
 		directory_read_join_locked(d, s, c, j);
-	*wake |= dchannel_send_count_locked(d, s, c, clock_mono(), true);
+	*wake |= dchannel_send_count_locked(d, s, c, clock_mono());
 	return 0;
 }
 
@@ -210,7 +211,6 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 	c = dchannel_lock(d, l->app, l->channel, &lock);
 	if (c) {
 		c->n_subscriptions--;
-		dchannel_report_count_locked(d, c, false);
 		if (--c->per_worker[l->worker] == 0)
 			c->worker_mask &= ~(UINT64_C(1) << l->worker);
 		if (l->traits.is_presence)
@@ -218,13 +218,14 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 						 now, grace);
 		if (is_gone)
 			wake |= dchannel_member_left_locked(d, lock.shard, c, l->user_id, 0);
+		dchannel_report_count_locked(d, c, false);
 		if (!c->n_subscriptions) {
 			dchannel_changed_locked(d, c, false);
 			if (d->report_member && c->is_internal && !l->traits.is_presence)
 				dchannel_report_member_locked(
 					d, c, (struct member_report){ .kind = MEMBER_UNWATCHED });
 		}
-		wake |= dchannel_send_count_locked(d, lock.shard, c, now, true);
+		wake |= dchannel_send_count_locked(d, lock.shard, c, now);
 		dchannel_prune_locked(lock.shard, c);
 	}
 	dchannel_unlock(d, &lock, wake);
@@ -277,7 +278,7 @@ static uint64_t directory_tick_timed_locked(struct directory *d, struct shard *s
 	for (size_t i = 0; i < n; i++) {
 		c = timed[i];
 		if (c->is_count_due)
-			wake |= dchannel_send_count_locked(d, s, c, now, true);
+			wake |= dchannel_send_count_locked(d, s, c, now);
 		if (c->cache.event && !channel_cache_is_fresh(&c->cache, now)) {
 			channel_cache_clear(&c->cache);
 			dchannel_note_timed_locked(s, c, true);
@@ -389,30 +390,16 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 	}
 }
 
-/* Takes the reference to the key. */
-static void directory_walk_members(struct directory *d, struct msgbuf *key,
-				   void (*fn)(void *ctx, struct str_view user_id), void *ctx,
-				   bool is_own)
+void directory_each_member(struct directory *d, const struct app *app, struct str_view channel,
+			   void (*fn)(void *ctx, struct str_view user_id), void *ctx)
 {
 	struct channel_lock lock;
-	struct dchannel *c = dchannel_lock_key(d, key, &lock);
+	struct dchannel *c = dchannel_lock_key(d, channel_key_new(app, channel), &lock);
 	struct presence_user *m;
 	size_t at = 0;
 
 	while (c && (m = map_next(&c->presence.members, &at)))
-		if (is_own ? m->connections || m->leaving_at : m->is_shown)
+		if (m->is_shown)
 			fn(ctx, sv(m->user_id));
 	dchannel_unlock(d, &lock, 0);
-}
-
-void directory_each_member(struct directory *d, const struct app *app, struct str_view channel,
-			   void (*fn)(void *ctx, struct str_view user_id), void *ctx)
-{
-	directory_walk_members(d, channel_key_new(app, channel), fn, ctx, false);
-}
-
-void directory_each_own_member(struct directory *d, const struct app *app, struct str_view channel,
-			       void (*fn)(void *ctx, struct str_view user_id), void *ctx)
-{
-	directory_walk_members(d, channel_key_new(app, channel), fn, ctx, true);
 }

@@ -44,7 +44,8 @@ void directory_watch_users(struct directory *d,
 /*
  * Sets the function that is called for each transition.  It runs on any thread, mostly under a
  * shard's lock, must not wait, and must not call the directory.  The transitions of one channel
- * come in their order.  Call this before the first join.
+ * come in their order.  In a cluster, those of channels, members and counts are decided in the
+ * database and are not reported here.  Call this before the first join.
  */
 void directory_watch_transitions(struct directory *d,
 				 void (*on_transition)(void *ctx, const struct transition *t),
@@ -212,7 +213,4 @@ void directory_each_channel(struct directory *d, const struct app *app, struct s
 /* The same for each member of a presence channel. */
 void directory_each_member(struct directory *d, const struct app *app, struct str_view channel,
 			   void (*fn)(void *ctx, struct str_view user_id), void *ctx);
-/* The same for users who have a connection, or a grace, on this node. */
-void directory_each_own_member(struct directory *d, const struct app *app, struct str_view channel,
-			       void (*fn)(void *ctx, struct str_view user_id), void *ctx);
 #endif

@@ -106,7 +106,7 @@ void directory_count_others(struct directory *d, const struct app *app, struct s
 	c = dchannel_lock(d, app, channel, &lock);
 	if (c && c->n_others != n) {
 		c->n_others = n;
-		wake = dchannel_send_count_locked(d, lock.shard, c, clock_mono(), false);
+		wake = dchannel_send_count_locked(d, lock.shard, c, clock_mono());
 	}
 	dchannel_unlock(d, &lock, wake);
 }

@@ -29,6 +29,7 @@ struct member_report {
 	struct app *app;
 	struct str_view channel, user_id;
 	struct str_view info; /* JSON text; empty when absent */
+	usec_t waited;	      /* MEMBER_LEFT: since its last connection was lost */
 	unsigned worker;
 	uint64_t token; /* of the subscription that waits for directory_post_joined(); 0: none */
 };

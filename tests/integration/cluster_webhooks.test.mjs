@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+// Webhooks of several nodes: one for each change of the whole cluster, whatever happens to nodes and to the
+// database.
+import { describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { newDatabase, randomFrom, receiver, startCluster, startNodes, waitFor } from '../lib/harness.mjs';
+
+const CHANNEL = 'presence-c';
+const STATES = ['channel_occupied', 'channel_vacated', 'member_added', 'member_removed'];
+
+const member = (id) => ({ channelData: { user_id: id } });
+
+/** n nodes that send these events to a receiver, which is to.  end: the milliseconds until an end is reported. */
+async function start(t, n, { events = STATES, end = 100, app, webhooks, cluster, ...options } = {}) {
+	const to = await receiver(t);
+	const nodes = await startNodes(t, n, { ...options, cluster: { lease_ms: 4000, ...cluster },
+		app: { member_removed_delay_ms: 0, ...app, webhooks: JSON.stringify([{ url: to.url, event_types: events }]) },
+		sections: { webhooks: { smoothing_ms: end, retry_min_ms: 20, retry_max_ms: 100, compare_s: 1, ...webhooks } } });
+	/** What was received of the channel: "occupied", "added u", ... */
+	to.of = (channel) => to.events.filter((event) => event.channel === channel)
+		.map((event) => [event.name.replace(/^.*_/, ''), event.user_id].filter(Boolean).join(' '));
+	to.is = async (channel, ...wanted) => {
+		await waitFor(() => to.of(channel).length >= wanted.length, `${wanted} on ${channel}; so far ${to.of(channel)}`);
+		assert.deepEqual(to.of(channel), wanted);
+	};
+	/** The database has so many subscriptions and members of the channel, and nothing waits to be decided or sent. */
+	to.settled = (channel, subscriptions, users = 0) => waitFor(async () => {
+		const [row] = await nodes[0].query(`SELECT * FROM cluster_occupancy('client-portal', ARRAY[$1])`, [channel]);
+		const [{ waiting }] = await nodes[0].query(`SELECT (SELECT count(*) FROM webhook_changes)
+			+ (SELECT count(*) FROM webhook_queue) AS waiting`);
+		return Number(row.subscriptions) === subscriptions && row.users === users && Number(waiting) === 0;
+	}, `${subscriptions} subscriptions of ${channel}, and all is sent`);
+	return { to, nodes };
+}
+
+/** A client on the channel, of a presence channel as the user. */
+async function join(on, channel, user) {
+	const wire = await on.connect();
+	await wire.subscribe(channel, user && member(user));
+	return wire;
+}
+
+describe('webhooks of a cluster', { concurrency: 2 }, () => {
+	test('report a channel once when two nodes have it, and its end when the last one has left', async (t) => {
+		const { to, nodes } = await start(t, 3);
+		for (const channel of ['c', 'd', 'e', 'f']) {
+			const [one, two] = await Promise.all([join(nodes[0], channel), join(nodes[1], channel)]);
+			await to.settled(channel, 2);
+			await to.is(channel, 'occupied');
+			one.unsubscribe(channel);
+			await to.settled(channel, 1);
+			await to.is(channel, 'occupied');
+			two.unsubscribe(channel);
+			await to.is(channel, 'occupied', 'vacated');
+		}
+		await join(nodes[2], 'c');
+		await to.is('c', 'occupied', 'vacated', 'occupied');
+		assert.deepEqual(await nodes[0].query('SELECT app, channel, user_id FROM webhook_reported'),
+			[{ app: 'client-portal', channel: 'c', user_id: '' }]);
+	});
+
+	test('report a user once who is on two nodes, in the order of the channel', async (t) => {
+		const { to, nodes } = await start(t, 3, { events: [...STATES, 'client_event'] });
+		const [one, two] = await Promise.all([join(nodes[0], CHANNEL, 'u'), join(nodes[1], CHANNEL, 'u')]);
+		two.send({ event: 'client-e', channel: CHANNEL, data: '{}' });
+		await to.settled(CHANNEL, 2, 1);
+		await to.is(CHANNEL, 'occupied', 'added u', 'event u');
+		const other = await join(nodes[2], CHANNEL, 'w');
+		await to.is(CHANNEL, 'occupied', 'added u', 'event u', 'added w');
+		await one.terminate();
+		await to.settled(CHANNEL, 2, 2);
+		await two.terminate();
+		await to.is(CHANNEL, 'occupied', 'added u', 'event u', 'added w', 'removed u');
+		other.unsubscribe(CHANNEL);
+		await to.is(CHANNEL, 'occupied', 'added u', 'event u', 'added w', 'removed u', 'removed w', 'vacated');
+	});
+
+	test('do not report a user who comes back on another node in time', async (t) => {
+		const { to, nodes } = await start(t, 3, { end: 4000, app: { member_removed_delay_ms: 500 } });
+		let wire = await join(nodes[0], CHANNEL, 'u');
+		for (let i = 1; i < 7; i++) {
+			await wire.terminate();
+			wire = await join(nodes[i % 3], CHANNEL, 'u');
+		}
+		await to.settled(CHANNEL, 1, 1);
+		await to.is(CHANNEL, 'occupied', 'added u');
+		await wire.terminate();
+		await to.is(CHANNEL, 'occupied', 'added u', 'removed u', 'vacated');
+	});
+
+	test('report only to endpoints that want it', async (t) => {
+		const { to, nodes } = await start(t, 2, { events: ['member_removed'] });
+		const wire = await join(nodes[0], CHANNEL, 'u');
+		await join(nodes[1], 'c');
+		await to.settled(CHANNEL, 1, 1);
+		await wire.terminate();
+		await to.is(CHANNEL, 'removed u');
+		await to.settled(CHANNEL, 0);
+		assert.deepEqual(to.of('c'), []);
+		assert.deepEqual(await nodes[0].query('SELECT FROM webhook_reported'), []);
+	});
+
+	test('report nothing of the channels that the protocol makes for signed-in users', async (t) => {
+		const { to, nodes } = await start(t, 2);
+		const wire = await nodes[0].connect();
+		wire.sendSignin({ id: '1', watchlist: ['2'] });
+		await wire.next({ event: 'pusher:signin_success' });
+		await wire.subscribe('#server-to-user-1');
+		await wire.subscribe('c');
+		await to.is('c', 'occupied');
+		await wire.close();
+		await to.is('c', 'occupied', 'vacated');
+		await to.settled('c', 0);
+		assert.deepEqual(to.events.filter((event) => event.channel !== 'c'), []);
+	});
+
+	test('have the sums of all nodes as counts, at most one a second', async (t) => {
+		const { to, nodes } = await start(t, 3, { events: ['subscription_count'] });
+		const begin = Date.now(), n = 12;
+		const wires = [];
+		for (let i = 0; i < n; i++) wires.push(await join(nodes[i % 3], 'c'));
+		const counts = () => to.named('subscription_count', 'c').map((event) => event.subscription_count);
+		await waitFor(() => counts().at(-1) === n, 'the sum');
+		assert.deepEqual(counts(), [...new Set(counts())].sort((a, b) => a - b), 'each is another one');
+		for (const wire of wires.slice(3)) await wire.terminate();
+		await waitFor(() => counts().at(-1) === 3, 'the sum of those who stay');
+		const seconds = (Date.now() - begin) / 1000;
+		assert.ok(counts().length <= seconds + 1, `${counts()} in ${seconds} s`);
+		await join(nodes[0], CHANNEL, 'u');
+		for (const wire of wires.slice(0, 3)) await wire.terminate();
+		await to.settled('c', 0);
+		await to.settled(CHANNEL, 1, 1);
+		assert.equal(to.named('subscription_count', CHANNEL).length, 0, 'presence channels have none');
+		assert.ok(counts().every((count) => count > 0), 'no subscription is no count');
+	});
+
+	test('alternate for each channel and user, and are right in the end', async (t) => {
+		const { to, nodes } = await start(t, 3, { end: 20, app: { member_removed_delay_ms: 10 } });
+		const seed = Date.now() % 1e6;
+		t.diagnostic(`seed ${seed}`);
+		const random = randomFrom(seed);
+		const names = ['c1', 'c2', 'presence-1', 'presence-2'];
+		const on = new Map(names.map((name) => [name, []]));
+		for (let round = 0; round < 12; round++) {
+			await Promise.all(Array.from({ length: 12 }, async () => {
+				const channel = names[Math.floor(random() * names.length)], wires = on.get(channel);
+				const user = channel.startsWith('presence') ? `u${Math.floor(random() * 4)}` : undefined;
+				if (wires.length && random() < 0.55) {
+					const [{ wire }] = wires.splice(Math.floor(random() * wires.length), 1);
+					if (random() < 0.5) await wire.terminate();
+					else wire.unsubscribe(channel);
+				} else {
+					wires.push({ user, wire: await join(nodes[Math.floor(random() * 3)], channel, user) });
+				}
+			}));
+		}
+		for (const [channel, wires] of on) {
+			const users = new Set(wires.map(({ user }) => user).filter(Boolean));
+			await to.settled(channel, wires.length, users.size);
+			const reported = new Set();
+			for (const event of to.of(channel)) {
+				const [what, user = channel] = event.split(' ');
+				if (['occupied', 'added'].includes(what)) {
+					assert.ok(!reported.has(user), `${event} once in ${to.of(channel)}`);
+					reported.add(user);
+				} else {
+					assert.ok(reported.delete(user), `${event} once in ${to.of(channel)}`);
+				}
+			}
+			assert.deepEqual([...reported].sort(), [...users, ...wires.length ? [channel] : []].sort());
+		}
+	});
+});
+
+describe('webhooks of a cluster, when something ends', { concurrency: 2 }, () => {
+	test('report once what only a killed node had, after its lease, and nothing of the rest', async (t) => {
+		const { to, nodes } = await start(t, 3);
+		for (const channel of ['c', 'only']) await join(nodes[2], channel);
+		for (const user of ['u', 'only']) await join(nodes[2], CHANNEL, user);
+		await join(nodes[0], 'c');
+		await join(nodes[1], CHANNEL, 'u');
+		await to.settled(CHANNEL, 3, 2);
+		await nodes[2].kill();
+		await to.is('only', 'occupied', 'vacated');
+		await to.settled(CHANNEL, 1, 1);
+		await to.settled('c', 1);
+		await to.is('c', 'occupied');
+		await to.is(CHANNEL, 'occupied', 'added u', 'added only', 'removed only');
+	});
+
+	test('report a node that stops as one whose clients have left', async (t) => {
+		const { to, nodes } = await start(t, 2);
+		await join(nodes[0], 'c');
+		for (const channel of ['c', 'only']) await join(nodes[1], channel);
+		await to.settled('c', 2);
+		await nodes[1].stop();
+		await to.is('only', 'occupied', 'vacated');
+		await to.settled('c', 1);
+		await to.is('c', 'occupied');
+	});
+
+	test('are repeated after no crash of PostgreSQL, and what ended meanwhile is reported once', async (t) => {
+		const cluster = await startCluster();
+		t.after(() => cluster.stop());
+		const { to, nodes } = await start(t, 3, { database: await newDatabase(cluster), events: [...STATES, 'subscription_count'] });
+		const leavers = [await join(nodes[0], 'left'), await join(nodes[2], CHANNEL, 'left')];
+		for (const one of nodes) await join(one, 'c');
+		await join(nodes[0], CHANNEL, 'u');
+		await join(nodes[1], CHANNEL, 'u');
+		await waitFor(() => to.of('c').length >= 2 && to.named('subscription_count', 'c').at(-1)?.subscription_count === 3,
+			'the count');
+		await to.settled(CHANNEL, 3, 2);
+		const before = to.of('c');
+		const restarted = cluster.killAndStart();
+		for (const wire of leavers) await wire.terminate();
+		await restarted;
+		await to.is('left', 'occupied', 'count', 'vacated');
+		await to.settled(CHANNEL, 2, 1);
+		await to.is(CHANNEL, 'occupied', 'added left', 'added u', 'removed left');
+		await to.settled('c', 3);
+		assert.deepEqual(to.of('c'), before);
+		await join(nodes[2], 'new');
+		await to.is('new', 'occupied', 'count');
+	});
+
+	test('are found by comparison when a change was not noted', async (t) => {
+		const { to, nodes } = await start(t, 2);
+		const wire = await join(nodes[0], CHANNEL, 'u');
+		await to.settled(CHANNEL, 1, 1);
+		await nodes[1].query(`DELETE FROM webhook_reported WHERE user_id = 'u'`);
+		await nodes[1].query(`INSERT INTO webhook_reported (app, channel) VALUES ('client-portal', 'gone')`);
+		await to.is(CHANNEL, 'occupied', 'added u', 'added u');
+		await to.is('gone', 'vacated');
+		await wire.terminate();
+		await to.is(CHANNEL, 'occupied', 'added u', 'added u', 'removed u', 'vacated');
+	});
+
+	test('report no more than a daemon did that was alone before', async (t) => {
+		const database = await newDatabase();
+		const alone = await start(t, 1, { database, cluster: { driver: 'local' } });
+		for (const channel of ['c', 'gone']) await join(alone.nodes[0], channel);
+		await alone.to.is('gone', 'occupied');
+		await waitFor(async () => (await alone.nodes[0].query('SELECT FROM webhook_reported')).length === 2, 'both are noted');
+		await alone.nodes[0].stop();
+		const { to, nodes } = await start(t, 2, { database });
+		await join(nodes[1], 'c');
+		await to.is('gone', 'vacated');
+		await to.settled('c', 1);
+		assert.deepEqual(to.of('c'), []);
+	});
+});
