@@ -340,7 +340,7 @@ static bool cluster_fits(const struct own_member *m)
  * the last subscription of the node may be those of the cluster. */
 static int cluster_webhook_delay(const struct cluster *c, const struct own_member *m)
 {
-	usec_t waited = clock_mono() - m->lost_at;
+	usec_t waited = m->lost_at ? clock_mono() - m->lost_at : 0;
 	usec_t smoothing = c->conf->webhooks.smoothing_ms * USEC_PER_MSEC;
 	unsigned events = WEBHOOKS_OF_CHANNELS | 1U << WEBHOOK_SUBSCRIPTION_COUNT;
 	struct app *app = cluster_app(c, m->channel);

@@ -11,10 +11,10 @@ const STATES = ['channel_occupied', 'channel_vacated', 'member_added', 'member_r
 const member = (id) => ({ channelData: { user_id: id } });
 
 /** n nodes that send these events to a receiver, which is to.  end: the milliseconds until an end is reported. */
-async function start(t, n, { events = STATES, end = 100, app, webhooks, cluster, ...options } = {}) {
+async function start(t, n, { events = STATES, filter, end = 100, app, webhooks, cluster, ...options } = {}) {
 	const to = await receiver(t);
 	const nodes = await startNodes(t, n, { ...options, cluster: { lease_ms: 4000, ...cluster },
-		app: { member_removed_delay_ms: 0, ...app, webhooks: JSON.stringify([{ url: to.url, event_types: events }]) },
+		app: { member_removed_delay_ms: 0, ...app, webhooks: JSON.stringify([{ url: to.url, event_types: events, filter }]) },
 		sections: { webhooks: { smoothing_ms: end, retry_min_ms: 20, retry_max_ms: 100, compare_s: 1, ...webhooks } } });
 	/** What was received of the channel: "occupied", "added u", ... */
 	to.of = (channel) => to.events.filter((event) => event.channel === channel)
@@ -98,6 +98,14 @@ describe('webhooks of a cluster', { concurrency: 2 }, () => {
 		await to.settled(CHANNEL, 0);
 		assert.deepEqual(to.of('c'), []);
 		assert.deepEqual(await nodes[0].query('SELECT FROM webhook_reported'), []);
+	});
+
+	test('report only channels that the endpoint\'s filter has', async (t) => {
+		const { to, nodes } = await start(t, 2, { filter: { channel_name_starts_with: 'private-', channel_name_ends_with: '-%' } });
+		for (const [at, channel] of ['private-a', 'a-%', 'private-a-%', 'private-%'].entries())
+			await join(nodes[at % 2], channel);
+		await to.settled('private-%', 1);
+		assert.deepEqual(to.events.map((event) => event.channel).sort(), ['private-%', 'private-a-%']);
 	});
 
 	test('report nothing of the channels that the protocol makes for signed-in users', async (t) => {
