@@ -162,14 +162,18 @@ static uint64_t tail_cursor(struct log_tail *t)
 
 /* -- where to begin -- */
 
-/* The log's epoch, the position that the node saved, and the last serial that was given. */
-static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint64_t end)
+/*
+ * The log's epoch, the position that the node saved, and the last serial that was given.  before is
+ * the cursor of a moment before that: another thread delivers while the answer is on its way.
+ */
+static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint64_t end,
+		     uint64_t before)
 {
 	bool is_same;
 
 	tail_lock(t);
 	is_same = t->epoch && strcmp(t->epoch, epoch) == 0;
-	if (!t->is_set || !is_same || t->cursor > end) {
+	if (!t->is_set || !is_same || before > end) {
 		if (t->is_set)
 			log_warn("database: the event log was replaced by another one; its events "
 				 "are delivered after serial %" PRIu64,
@@ -206,6 +210,7 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 					.values = (const char *const[]){ t->node } };
 	struct pg_answer a = { 0 };
 	struct log_seen seen;
+	uint64_t before;
 	bool is_new = false;
 	enum pg_fault fault = pg_conn_script(c, deadline, pin_sql);
 
@@ -214,6 +219,7 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 
 	tail_lock(t);
 	seen = t->seen;
+	before = t->cursor;
 	tail_unlock(t);
 	if (fault == PG_FINE)
 		fault = log_epoch_compare(c, deadline, &seen, &is_new);
@@ -228,7 +234,7 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 		int64_t from = pg_answer_int(&a, 0, 2);
 
 		tail_set(t, pg_answer_text(&a, 0, 0), from > 0 ? (uint64_t)from : 0,
-			 (uint64_t)pg_answer_int(&a, 0, 1));
+			 (uint64_t)pg_answer_int(&a, 0, 1), before);
 	}
 	pg_answer_release(&a);
 	return fault;

@@ -445,6 +445,55 @@ START_TEST(a_log_of_another_epoch_is_delivered_from_its_end_on)
 }
 END_TEST
 
+/* The writer commits and delivers while the answer to the drainer's question is on its way. */
+static int commit_meanwhile(void *ctx)
+{
+	struct event_batch **b = ctx;
+	PGresult *r;
+
+	if (*b)
+		return 0;
+	r = PQexec(w.c, "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+			"AND datname = current_database() AND query LIKE '%node_cursor%'");
+	if (PQntuples(r) > 0) {
+		add_rows(3, "http");
+		*b = committed(3, 3, true);
+		offer(*b, true);
+	}
+	PQclear(r);
+	return 0;
+}
+
+START_TEST(what_is_delivered_while_a_connection_begins_is_not_delivered_again)
+{
+	struct event_batch *b = NULL;
+	struct pg_options o = { .schema = "scopewire",
+				.connect_timeout_ms = 5000,
+				.tick = commit_meanwhile,
+				.ctx = &b };
+	char *why = NULL;
+
+	begin("meanwhile");
+	ASSERT_ON(on_db);
+	start_tail("n");
+	add_rows(2, "http");
+	step();
+	sql("ALTER FUNCTION scopewire.log_next_serial() RENAME TO next_serial; "
+	    "CREATE FUNCTION scopewire.log_next_serial() RETURNS bigint LANGUAGE plpgsql AS "
+	    "$$ DECLARE n bigint := scopewire.next_serial(); "
+	    "BEGIN PERFORM pg_sleep(0.5); RETURN n; END $$");
+	o.conninfo = w.conninfo;
+	pg_conn_close(w.conn);
+	ck_assert_msg(pg_conn_open(&o, &w.conn, &why) == 0, "%s", why);
+	ck_assert_int_eq(log_tail_begin(w.tail, w.conn, soon()), PG_FINE);
+	ck_assert_ptr_nonnull(b);
+	step();
+	assert_seen(1, 5);
+	batch_free(b);
+	finish();
+}
+END_TEST
+
 START_TEST(a_page_is_read_by_the_index_also_when_its_plan_is_of_an_empty_partition)
 {
 	const struct pg_query q = { .sql = "EXPLAIN EXECUTE tail(0, 9223372036854775807)" };
@@ -491,6 +540,7 @@ int main(void)
 	tcase_add_test(t, a_page_without_rows_ends_the_stop);
 	tcase_add_test(t, a_page_is_read_by_the_index_also_when_its_plan_is_of_an_empty_partition);
 	tcase_add_test(t, a_log_of_another_epoch_is_delivered_from_its_end_on);
+	tcase_add_test(t, what_is_delivered_while_a_connection_begins_is_not_delivered_again);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
