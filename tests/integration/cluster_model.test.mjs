@@ -122,6 +122,12 @@ test('committed events, presence, counts, whispers and ends of access are right,
 	const have = (one) => CHANNELS.every((channel) => one.got[channel].includes(`Elast.${channel}`));
 	await waitFor(() => model.broken.length || model.clients.every(have), 'each client has the last events', QUIET_MS)
 		.catch((error) => model.broken.push(error.message));
+	const logged = (channel) => nodes[0].query(`SELECT event_type AS event FROM realtime_events WHERE serial > 0 AND
+		event_type LIKE 'E%' AND channel = $1 ORDER BY serial`, [channel]);
+	await waitFor(async () => {
+		const events = (await logged(ASYNC)).map((row) => row.event);
+		return model.broken.length || model.clients.every((one) => events.every((event) => one.got[ASYNC].includes(event)));
+	}, 'each client has all async events', QUIET_MS).catch((error) => model.broken.push(error.message));
 	model.ended = true;
 	model.clients.forEach((one) => one.move());
 	await Promise.all(following);

@@ -72,7 +72,7 @@ export class Client {
 			this.replaying.delete(channel);
 			break;
 		case 'pusher_internal:subscription_succeeded':
-			if (channel === ROOM) this.roster = new Roster(data, this.user, this.broken);
+			if (channel === ROOM && this.wantsRoom) this.roster = new Roster(data, this.user, this.broken);
 			else if (channel === SECRET) this.secret = { wire: this.wire };
 			break;
 		case 'pusher:subscription_error':
@@ -88,7 +88,7 @@ export class Client {
 			if (channel === CHANNELS[0]) this.count = data.subscription_count;
 			break;
 		case 'pusher_internal:watchlist_events':
-			for (const { name, user_ids } of data.events) for (const id of user_ids) this.#watched(id, name);
+			for (const { name, user_ids } of data.events) for (const id of user_ids) this.watched[id] = name;
 			break;
 		case 'pusher:signin_success':
 			this.isSignedIn = true;
@@ -110,14 +110,9 @@ export class Client {
 		if (channel === ROOM) this.roster = undefined;
 		setTimeout(() => {
 			if (wire.isOver) return;
-			if (channel === SECRET) wire.sendSubscribe(SECRET);
+			if (channel !== ROOM) wire.sendSubscribe(channel);
 			else if (this.wantsRoom) this.#join();
 		}, this.random() * 200);
-	}
-
-	#watched(id, name) {
-		if (this.watched[id] === name) this.broken(`watched ${id} is ${name} twice`);
-		this.watched[id] = name;
 	}
 
 	#whisper({ from, n }) {
