@@ -169,6 +169,8 @@ BEGIN
 			UPDATE cluster_members m SET info = cluster_apply.info WHERE m.app = p_apps[at]
 			AND m.channel = p_channels[at] AND m.user_id = p_users[at] AND m.node = p_node;
 			outcome := 'replaced';
+		ELSIF NOT is_there AND kept IS NULL THEN
+			outcome := 'gone';
 		END IF;
 		version := before;
 		IF outcome IN ('added', 'removed', 'replaced') THEN
@@ -186,7 +188,8 @@ COMMENT ON FUNCTION cluster_apply IS
 	'Carries out the changes of one node, if it has a lease (p_is_live) or has none. An element of p_infos '
 	'is the user_info of a user who is there, or NULL: the user is not; where p_users is empty, the number '
 	'of subscriptions (see cluster_subscribe). p_max: how many members the channel may have, 0: any number. '
-	'A row for each change: whether the user was added to, removed from or replaced in the whole cluster; '
+	'A row for each change: whether the user was added to, removed from or replaced in the whole cluster, or '
+	'was on no node before (gone); '
 	'the channel''s version before and after; the user''s info, or all subscriptions.';
 
 CREATE FUNCTION cluster_step(p_node integer, p_apps text[], p_channels text[], p_users text[], p_infos text[],
@@ -201,8 +204,8 @@ AS $$
 	), changed AS (
 		INSERT INTO webhook_changes (app, channel, user_id, due_at)
 		SELECT p_apps[a.at], p_channels[a.at], p_users[a.at], clock_timestamp()
-			+ CASE WHEN a.outcome = 'removed' THEN p_delays[a.at] ELSE 0 END * interval '1 ms'
-		FROM applied a WHERE p_delays[a.at] IS NOT NULL AND a.outcome IN ('added', 'removed', 'counted')
+			+ CASE WHEN a.outcome IN ('removed', 'gone') THEN p_delays[a.at] ELSE 0 END * interval '1 ms'
+		FROM applied a WHERE p_delays[a.at] IS NOT NULL AND a.outcome IN ('added', 'removed', 'gone', 'counted')
 	)
 	SELECT a.at, a.outcome, a.before, a.version, a.info FROM applied a
 $$;
@@ -282,7 +285,7 @@ BEGIN
 	RETURN QUERY WITH applied AS MATERIALIZED (
 		SELECT a.* FROM cluster_apply(ended, false, apps, channels, users,
 			array_fill(NULL::text, ARRAY[cardinality(apps)]), array_fill(0, ARRAY[cardinality(apps)])) a
-		WHERE a.outcome <> 'same'
+		WHERE a.outcome NOT IN ('same', 'gone')
 	), changed AS (
 		INSERT INTO webhook_changes (app, channel, user_id, due_at)
 		SELECT apps[a.at], channels[a.at], users[a.at], clock_timestamp()

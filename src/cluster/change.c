@@ -16,10 +16,11 @@ enum change_outcome change_outcome_of(struct str_view name)
 	static const char *const names[] = {
 		[CHANGE_NONE] = "same",	      [CHANGE_ADDED] = "added",
 		[CHANGE_REMOVED] = "removed", [CHANGE_REPLACED] = "replaced",
-		[CHANGE_COUNTED] = "counted", [CHANGE_FULL] = "full"
+		[CHANGE_COUNTED] = "counted", [CHANGE_FULL] = "full",
+		[CHANGE_GONE] = "gone"
 	};
 
-	for (unsigned i = CHANGE_NONE; i <= CHANGE_FULL; i++)
+	for (unsigned i = CHANGE_NONE; i <= CHANGE_GONE; i++)
 		if (sv_eq_c(name, names[i]))
 			return (enum change_outcome)i;
 	return CHANGE_NONE;

@@ -17,6 +17,7 @@ enum change_outcome {
 	CHANGE_REPLACED, /* back with another info */
 	CHANGE_COUNTED,	 /* another number of subscriptions */
 	CHANGE_FULL,	 /* the channel has too many members: the user was not added */
+	CHANGE_GONE,	 /* the user left, and the database had them on no node */
 };
 
 /* The views belong to the sender, or to the text that it was read from. */

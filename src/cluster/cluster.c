@@ -414,7 +414,12 @@ static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
 		follow_set_registered(&c->follow, m, m->is_here);
 		if (m->is_here && *m->user_id)
 			follow_set_info(m, change.info);
-		if (change.outcome == CHANGE_NONE && *m->user_id) {
+		/* A version that this node has says nothing of a user who was shown for a
+		 * connection here after the database had lost them. */
+		if (change.outcome == CHANGE_GONE)
+			cluster_drop(c, m->channel, change.user_id);
+		if ((change.outcome == CHANGE_NONE && *m->user_id) ||
+		    change.outcome == CHANGE_GONE) {
 			follow_compare(&c->follow, m->channel, change.version);
 			continue;
 		}

@@ -11,6 +11,7 @@
 //
 // SCOPEWIRE_MODEL_SECONDS, or SCOPEWIRE_MODEL_FAULTS, makes it longer; SCOPEWIRE_MODEL_SEED repeats its choices.
 import { test } from 'node:test';
+import fs from 'node:fs';
 import assert from 'node:assert/strict';
 import { Wires } from '../lib/wires.mjs';
 import { newDatabase, pause, randomFrom, startCluster, waitFor, within } from '../lib/harness.mjs';
@@ -136,6 +137,9 @@ test('committed events, presence, counts, whispers and ends of access are right,
 		WHERE serial > 0 AND event_type LIKE 'E%' ORDER BY serial`);
 	console.log(`${log.length} events, ${model.nWhispers} whispers, ${model.nEnds} ends of access, ${faults.n} faults ` +
 		`${JSON.stringify(faults.count)}, ${model.clients.reduce((n, one) => n + one.moves, 0)} connections`);
+	// With KEEP_TEST_FOLDERS=1 they can be read afterwards.
+	if (model.broken.length)
+		for (const one of nodes) fs.writeFileSync(`${one.folder}/log`, `${one.options.server.node}\n${one.logText}`);
 	assert.deepEqual(model.broken, []);
 	const committed = log.filter((row) => row.channel !== ASYNC).map((row) => `${row.channel} ${row.event}`);
 	assert.deepEqual(committed.sort(), [...model.acknowledged].sort(), 'the log has each publish once');

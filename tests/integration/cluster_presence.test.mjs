@@ -289,6 +289,19 @@ describe('presence, when something ends', { concurrency: 2 }, () => {
 		await waitFor(() => names.every((name) => ids(one, name).join() === 'u1,u2'), 'the members of all channels');
 	});
 
+	test('a user whom the database has lost, and who leaves, is removed', async (t) => {
+		const nodes = await startNodes(t, 1, { app: { member_removed_delay_ms: 0 } });
+		const watcher = await join(nodes[0], 'w');
+		const leaver = await join(nodes[0], 'u');
+		await all([watcher, leaver], ['u', 'w']);
+		// As a crash of the server, but for the version.
+		await nodes[0].query("DELETE FROM cluster_members WHERE user_id = 'u'");
+		await nodes[0].query('UPDATE cluster_channels SET users = users - 1 WHERE channel = $1', [CHANNEL]);
+		await leaver.terminate();
+		await all([watcher], ['w']);
+		assert.deepEqual(changes(watcher, 'u'), [ADDED, REMOVED]);
+	});
+
 	for (const [what, mode] of [['was restarted', undefined], ['crashed', 'immediate']]) {
 		test(`all is as before after PostgreSQL ${what}; meanwhile members come and go within a node`, async (t) => {
 			const cluster = await startCluster();
