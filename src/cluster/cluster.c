@@ -414,8 +414,8 @@ static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
 		follow_set_registered(&c->follow, m, m->is_here);
 		if (m->is_here && *m->user_id)
 			follow_set_info(m, change.info);
-		/* A version that this node has says nothing of a user who was shown for a
-		 * connection here after the database had lost them. */
+		/* Also with the version that this node has: the database may have lost a user who
+		 * was shown for a connection here. */
 		if (change.outcome == CHANGE_GONE)
 			cluster_drop(c, m->channel, change.user_id);
 		if ((change.outcome == CHANGE_NONE && *m->user_id) ||

@@ -104,7 +104,7 @@ export class Client {
 	/** A revoke ended the subscription: it subscribes again. */
 	#refused(channel, { status }) {
 		if (status !== 403) this.broken(`subscription error ${status} on ${channel}`);
-		if (!this.model.revoked.has(this.user)) this.broken(`${channel} is revoked, but nobody revoked it`);
+		if (!this.model.revoked.has(this.user)) this.broken(`${channel} was revoked without a request`);
 		const { wire } = this;
 		if (channel === SECRET && this.secret) this.secret = void (this.secret.isEnded = true);
 		if (channel === ROOM) this.roster = undefined;
@@ -184,7 +184,7 @@ export class Client {
 			this.moves++;
 			this.#subscribe();
 			const { code } = await wire.closed;
-			if (code === 4009 && !this.model.terminated.has(this.user)) this.broken('terminated, but nobody did it');
+			if (code === 4009 && !this.model.terminated.has(this.user)) this.broken('terminated without a request');
 		} finally {
 			this.#end();
 			this.roster = this.secret = undefined;
