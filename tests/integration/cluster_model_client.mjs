@@ -4,7 +4,7 @@
 import { pause, randomFrom, within } from '../lib/harness.mjs';
 import { ANSWER_MS, ASYNC, CHANNELS, GRACE_MS, NONE, ROOM, SECRET, WHISPERS } from './cluster_model.mjs';
 
-const MAX_WAS = 8;      // earlier socket ids in a subscription
+const MAX_WAS = 8;      // socket ids in a subscription
 
 /** The members of a channel as one subscription sees them: added and removed alternate for each user. */
 class Roster {
@@ -178,9 +178,9 @@ export class Client {
 			if (!wire.epoch) throw new Error('the node does not know the log yet');
 			this.epoch ??= wire.epoch;
 			if (wire.epoch !== this.epoch) this.broken('the epoch changed');
-			this.was = this.sockets.slice(0, MAX_WAS);
 			if (this.sockets.includes(wire.socketId)) this.broken('it had this socket id before');
 			this.sockets.unshift(wire.socketId);
+			this.was = this.sockets.slice(0, MAX_WAS);      // its own one too: see docs/known-limits.md
 			this.moves++;
 			this.#subscribe();
 			const { code } = await wire.closed;
