@@ -33,6 +33,8 @@ const SCENARIOS = {
 	'above 100 subscriptions a count is sent every 5 seconds': 'how many counts are sent depends on the pace of the clients',
 	'without an event log there is no position': 'there is a log',
 	'ten a second are allowed': 'it is exact to less than a second',
+	'a page that reloads neither leaves nor joins': 'it is exact to a second',
+	'a tab that unsubscribes does not end the grace of another tab that reloads': 'it is exact to a second',
 	'a member without connections is removed after three seconds': 'it is exact to less than a second',
 	'nothing is sent after the client began to close': 'the client library closes its side at once',
 	'frames of the server are no sign of life': 'the client library answers PING frames itself',

@@ -170,15 +170,34 @@ static void hub_close_socket(struct hub *h, uint64_t id) RUNS_ON(on_worker)
 				       "Connection terminated by an operator");
 }
 
-/* As hub_close_user(). */
+/* Whether a node of the cluster authorized a subscription of the session for the user. */
+static bool hub_is_granted_to(const struct session *s, struct user_key user)
+{
+	struct subscription *sub;
+	size_t at = 0;
+
+	if (!user_key_is_set(user))
+		return false;
+	while ((sub = map_next(&s->subscriptions, &at)))
+		if (sub->granted && user_key_eq(sub->granted->user, user))
+			return true;
+	return false;
+}
+
+/*
+ * As hub_close_user().  The table of sockets has those that this node authorized; the mark of a
+ * grant is known on each.
+ */
 static void hub_revoke(struct hub *h, const struct worker_message *m) RUNS_ON(on_worker)
 {
 	unsigned app = channel_key_app(m->key);
 	struct str_view user = channel_key_name(m->key);
+	char id[USER_ID_SIZE];
+	struct user_key key = user_key_of(user_id_read(user, id) ? id : NULL);
 
 	for (struct session *s = h->sessions; s; s = s->next)
 		if (!s->is_closing && s->app->runtime->number == app &&
-		    (hub_is_session_of(s, user) ||
+		    (hub_is_session_of(s, user) || hub_is_granted_to(s, key) ||
 		     (h->conf.is_socket_of &&
 		      h->conf.is_socket_of(h->conf.socket_ctx, s->id, user))))
 			session_revoke(s, user, msgbuf_view(m->patterns));
