@@ -59,6 +59,7 @@ start() {
 
 # write_config FILE [WORKERS [CONGESTION]]: the daemon's configuration.  A channel's prefix gives
 # the durability: none-, async-; any other is commit.  With $certificate, that file and its key serve TLS;
+# with $cluster (a driver), as the node $node, in the database at the socket folder $database if that is set;
 # with $hook, the channels that are occupied and vacated are reported to that URL.
 write_config() {
 	cat >"$1" <<-END
@@ -68,6 +69,7 @@ write_config() {
 	workers = ${2:-0}
 	congestion_control = ${3:-}
 	drain_ms = 0
+	node = ${node:-}
 	tls_certificate = ${certificate:-}
 	tls_key = ${certificate:+${certificate%.pem}.key}
 	[sync]
@@ -84,6 +86,20 @@ write_config() {
 	END
 	[ -z "${hook:-}" ] || printf 'webhooks = [{"url": "%s", "event_types": ["%s", "%s"]}]\n' "$hook" \
 		channel_occupied channel_vacated >>"$1"
+	# All nodes fit into the connections of an embedded PostgreSQL.
+	[ -z "${cluster:-}" ] || cat >>"$1" <<-END
+	[cluster]
+	driver = $cluster
+	redis_port = ${redis_port:-6379}
+	[sync]
+	connections = 2
+	authorize_connections = 2
+	rule_connections = 1
+	[database]
+	replay_connections = 1
+	END
+	[ -z "${database:-}" ] || printf '[database]\nhost = %s\nport = %s\nname = scopewire\nuser = scopewire\n' \
+		"${database% *}" "${database#* }" >>"$1"
 }
 
 # load SIDE FILE OPTIONS...: one run of the load generator; its figures are written to FILE.

@@ -232,13 +232,25 @@ static bool print_counts(struct load *l)
 static void load_init(struct load *l)
 {
 	const struct options *o = &l->o;
+	unsigned to = o->publish_port ? o->publish_port : o->port;
 	struct sockaddr_in addr = tcp_address(o->host, o->port);
 	struct subscribers_options so = { addr,	       o->host,	       o->port,	    o->key,
 					  o->prefix,   o->connections, o->channels, o->publishers,
 					  o->inflight, o->size,	       o->has_tls,  o->secret };
-	struct publishers_options po = { addr,	    o->host,   o->port,	      o->app_id,   o->key,
-					 o->secret, o->prefix, o->publishers, o->channels, o->sql,
-					 NULL,	    o->size,   o->rate,	      o->count };
+	struct publishers_options po = { tcp_address(o->host, to),
+					 o->host,
+					 to,
+					 o->app_id,
+					 o->key,
+					 o->secret,
+					 o->prefix,
+					 o->publishers,
+					 o->channels,
+					 o->sql,
+					 NULL,
+					 o->size,
+					 o->rate,
+					 o->count };
 	uint32_t i;
 
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -8,6 +8,7 @@
 static const struct option LONG[] = {
 	{ "host", required_argument, NULL, 'h' },
 	{ "port", required_argument, NULL, 'p' },
+	{ "publish-port", required_argument, NULL, 'b' },
 	{ "app-id", required_argument, NULL, 'a' },
 	{ "key", required_argument, NULL, 'k' },
 	{ "secret", required_argument, NULL, 's' },
@@ -34,6 +35,7 @@ static const char HELP[] =
 	"loadgen --port N [options]: loads a server of the Pusher protocol\n"
 	"  --host IPV4            127.0.0.1\n"
 	"  --port N               8080\n"
+	"  --publish-port N       of the server that the publishers use (that of --port)\n"
 	"  --app-id, --key, --secret TEXT   of the application\n"
 	"  --pid N                the server's process, for its CPU and memory\n"
 	"  --connections N        subscribers (0)\n"
@@ -67,6 +69,9 @@ static void set_number(struct options *o, int letter, const char *name)
 	switch (letter) {
 	case 'p':
 		o->port = (unsigned)number(name, optarg, 1, 65535);
+		break;
+	case 'b':
+		o->publish_port = (unsigned)number(name, optarg, 1, 65535);
 		break;
 	case 'P':
 		o->pid = (pid_t)number(name, optarg, 1, 1 << 22);

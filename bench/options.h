@@ -12,7 +12,7 @@
 struct options {
 	const char *host, *key, *secret, *app_id, *prefix;
 	const char *sql; /* publishers commit there; NULL: they use HTTP */
-	unsigned port;
+	unsigned port, publish_port;
 	pid_t pid;
 	uint32_t connections, channels, publishers, inflight;
 	size_t size;

@@ -505,7 +505,7 @@ struct socket_ties *socket_ties_new(struct pg_pool *pool, struct sockets *socket
 	return t;
 }
 
-void socket_ties_free(struct socket_ties *t)
+void socket_ties_free(struct socket_ties *t) NO_TSA /* no other thread has it any more */
 {
 	struct watched *w;
 	size_t at = 0;
