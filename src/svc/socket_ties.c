@@ -341,7 +341,8 @@ RUNS_ON(on_pool) static void socket_ties_list(struct socket_ties *t, usec_t now)
 /* ---- other nodes ------------------------------------------------------------------ */
 
 /* Numbers with commas between them, without this node's own. */
-static void nodes_read(struct str_view list, unsigned own, uint64_t bits[SOCKETS_NODE_WORDS])
+static void socket_ties_read_nodes(struct str_view list, unsigned own,
+				   uint64_t bits[SOCKETS_NODE_WORDS])
 {
 	struct str_view number;
 	uint64_t n;
@@ -377,7 +378,7 @@ static void socket_ties_take_nodes(struct socket_ties *t, const struct pg_answer
 
 	if (!pg_answer_bool(a, 0, 0))
 		memcpy(bits, t->nodes, sizeof(bits));
-	nodes_read(pg_answer_view(a, 0, 1), atomic_load(t->node), bits);
+	socket_ties_read_nodes(pg_answer_view(a, 0, 1), atomic_load(t->node), bits);
 	memcpy(t->nodes, bits, sizeof(bits));
 	if (sockets_set_nodes(t->open, bits))
 		socket_ties_on_ended(t);

@@ -2,6 +2,7 @@
 /* The set of open sockets, against a plain array of what it must contain. */
 #include "unit.h"
 #include "svc/sockets.h"
+#include "wire/socket_id.h"
 
 #define IDS 4096
 
@@ -35,6 +36,27 @@ START_TEST(a_socket_is_known_from_add_to_remove)
 	ck_assert(!sockets_has(s, UINT64_MAX, 1));
 	ck_assert(!sockets_has(s, 0, 0));
 	sockets_remove(s, UINT64_MAX);
+	sockets_free(s);
+}
+END_TEST
+
+START_TEST(a_socket_is_elsewhere_while_its_node_runs)
+{
+	struct sockets *s = sockets_new();
+	uint64_t id = socket_id_new(SOCKET_ID_NODE_MAX);
+	uint64_t nodes[SOCKETS_NODE_WORDS] = { 0 };
+
+	ck_assert_uint_eq(socket_id_node(id), SOCKET_ID_NODE_MAX);
+	ck_assert(!sockets_is_elsewhere(s, id));
+	nodes[SOCKETS_NODE_WORDS - 1] = UINT64_C(1) << 63;
+	ck_assert(!sockets_set_nodes(s, nodes));
+	ck_assert(sockets_is_elsewhere(s, id));
+	ck_assert(!sockets_is_elsewhere(s, socket_id_new(SOCKET_ID_NODE_MAX - 1)));
+	ck_assert(!sockets_is_elsewhere(s, UINT64_MAX));
+	ck_assert(!sockets_set_nodes(s, nodes));
+	nodes[SOCKETS_NODE_WORDS - 1] = 0;
+	ck_assert(sockets_set_nodes(s, nodes));
+	ck_assert(!sockets_is_elsewhere(s, id));
 	sockets_free(s);
 }
 END_TEST
@@ -74,6 +96,7 @@ int main(void)
 	TCase *t = tcase_create("svc_sockets");
 
 	tcase_add_test(t, a_socket_is_known_from_add_to_remove);
+	tcase_add_test(t, a_socket_is_elsewhere_while_its_node_runs);
 	tcase_add_test(t, a_socket_is_that_of_the_user_with_the_best_proof);
 	suite_add_tcase(s, t);
 	return unit_run(s);
