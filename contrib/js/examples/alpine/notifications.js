@@ -13,7 +13,7 @@ const { handler } = new BatchAuthorizer(
 
 window.Pusher = Pusher;
 window.Echo = new Echo({ broadcaster: 'reverb', key, wsHost: location.hostname, wsPort: port, forceTLS: false,
-	enabledTransports: ['ws', 'wss'], channelAuthorization: { customHandler: handler } });
+	enabledTransports: ['ws'], channelAuthorization: { customHandler: handler } });
 
 Alpine.data('notifications', () => ({
 	items: [],

@@ -9,7 +9,7 @@ const port = Number(meta('scopewire-port'));
 
 window.Pusher = Pusher;
 const echo = new Echo({ broadcaster: 'reverb', key: meta('scopewire-key'), wsHost: host, wsPort: port,
-	forceTLS: false, enabledTransports: ['ws', 'wss'] });
+	forceTLS: false, enabledTransports: ['ws'] });
 
 window.manager = new RealtimeManager({
 	echo,

@@ -12,7 +12,7 @@ const user = location.search;
 window.Pusher = Pusher;
 export const manager = window.manager = new RealtimeManager({
 	echo: new Echo({ broadcaster: 'reverb', key: meta('scopewire-key'), wsHost: host, wsPort: port,
-		forceTLS: false, enabledTransports: ['ws', 'wss'] }),
+		forceTLS: false, enabledTransports: ['ws'] }),
 	token: async () => (await (await fetch(`/token${user}`)).json()).token,
 	authorizer: { endpoint: `http://${host}:${port}/broadcasting/auth` },
 });

@@ -10,7 +10,7 @@ const port = Number(meta('scopewire-port'));
 
 window.Pusher = Pusher;
 window.Echo = new Echo({ broadcaster: 'reverb', key: meta('scopewire-key'), wsHost: host, wsPort: port,
-	forceTLS: false, enabledTransports: ['ws', 'wss'] });
+	forceTLS: false, enabledTransports: ['ws'] });
 window.manager = new RealtimeManager({
 	echo: window.Echo,
 	token: async () => (await (await fetch(`/token${location.search}`)).json()).token,

@@ -6,7 +6,7 @@ import App from './App.vue';
 
 const { key, port } = await (await fetch('/config')).json();
 configureEcho({ broadcaster: 'reverb', key, wsHost: location.hostname, wsPort: port, forceTLS: false,
-	enabledTransports: ['ws', 'wss'] });
+	enabledTransports: ['ws'] });
 window.Echo = echo();
 window.manager = new RealtimeManager({      // before the first component subscribes
 	echo: echo(),

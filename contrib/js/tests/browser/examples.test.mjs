@@ -28,10 +28,10 @@ const vue = { name: 'vue', setup(bundler) {
 
 /** entry: a file of the examples, or the text of a module. */
 async function bundle(entry) {
-	const from = /^[\w/]+\.js$/.test(entry) ? { entryPoints: [path.join(JS, 'examples', entry)] }
+	const from = /^[\w/]+\.jsx?$/.test(entry) ? { entryPoints: [path.join(JS, 'examples', entry)] }
 		: { stdin: { contents: entry, resolveDir: JS } };
 	const { outputFiles } = await build({ ...from, bundle: true, write: false,
-		format: 'esm', target: 'es2022', logLevel: 'silent', plugins: [vue], nodePaths: [path.join(JS, 'node_modules')],
+		format: 'esm', target: 'es2022', jsx: 'automatic', logLevel: 'silent', plugins: [vue], nodePaths: [path.join(JS, 'node_modules')],
 		define: { __VUE_OPTIONS_API__: 'true', __VUE_PROD_DEVTOOLS__: 'false', __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'false',
 			'process.env.NODE_ENV': '"production"' },
 		alias: { scopewire: path.join(JS, 'src/index.ts'), 'scopewire/replay': path.join(JS, 'scopewire.js') } });
@@ -85,9 +85,10 @@ test('Blade: a page of elements', async () => {
 	for (const page of [ada, grace]) await page.context().close();
 });
 
-test('Vue: a presence list with Echo, hooks of @laravel/echo-vue, and elements', async () => {
-	await serve('vue', 'vue/app.js', '<div id="app"></div>');
-	const [ada, grace] = [await visit('ada', 'vue'), await visit('grace', 'vue')];
+/** Who is online, and invoices that arrive, one of them while the network was cut. */
+async function followsInvoices(name, entry) {
+	await serve(name, entry, '<div id="app"></div>');
+	const [ada, grace] = [await visit('ada', name), await visit('grace', name)];
 	for (const page of [ada, grace]) await page.getByRole('heading', { name: 'Online (2)' }).waitFor();
 	await ada.getByText('Grace Hopper').waitFor();
 	portal.wires.cut();
@@ -100,7 +101,11 @@ test('Vue: a presence list with Echo, hooks of @laravel/echo-vue, and elements',
 	await ada.getByRole('heading', { name: 'Online (1)' }).waitFor();
 	assert.deepEqual(ada.problems.filter((text) => !/WebSocket|net::/.test(text)), []);
 	await ada.context().close();
-});
+}
+
+test('Vue: a presence list with Echo, hooks of @laravel/echo-vue, and elements', () => followsInvoices('vue', 'vue/app.js'));
+
+test('React: hooks of @laravel/echo-react, and elements', () => followsInvoices('react', 'react/app.jsx'));
 
 test('Alpine: notifications with Echo', async () => {
 	await serve('alpine', 'alpine/notifications.js', example('alpine/notifications.html'));
