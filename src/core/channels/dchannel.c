@@ -234,10 +234,10 @@ uint64_t dchannel_member_left_locked(struct directory *d, struct shard *s, struc
 	dchannel_user_changed(d, c, user_id, false);
 	dchannel_report_locked(d, c, WEBHOOK_MEMBER_REMOVED, user_id, waited);
 	if (d->report_member) {
-		dchannel_report_member_locked(
-			d, c,
-			(struct member_report){
-				.kind = MEMBER_LEFT, .user_id = user_id, .waited = waited });
+		dchannel_report_member_locked(d, c,
+					      (struct member_report){ .kind = MEMBER_LEFT,
+								      .user_id = user_id,
+								      .waited = waited });
 		return 0;
 	}
 	return c->is_internal ? 0 : dchannel_send_removed_locked(d, s, c, user_id);
