@@ -8,7 +8,10 @@ async function startAgain(model, node) {
 	model.starting.add(node);
 	while (!model.ended && (!node.child || node.child.exitCode !== null)) {
 		node.child = null;
-		await node.start().catch(() => pause(200));
+		await node.start().catch(async () => {
+			if (node.child?.exitCode === null) await node.kill();      // not ready in time
+			await pause(200);
+		});
 	}
 	model.starting.delete(node);
 }
