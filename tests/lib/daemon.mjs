@@ -150,6 +150,11 @@ export class Daemon {
 		return client;
 	}
 
+	/** An open one would keep the process of the tests alive. */
+	async endSessions() {
+		await Promise.all((this.sessions ?? []).map((session) => session.end()));
+	}
+
 	/** How many sessions of its database wait for a lock; the cluster is shared with other tests. */
 	async lockWaiters(event = '%') {
 		const [{ n }] = await this.query(`SELECT count(*)::integer AS n FROM pg_stat_activity
@@ -221,7 +226,7 @@ export async function startDaemon(options = {}, t = undefined) {
 async function stopLast(daemon) {
 	try {
 		await daemon.stop();
-		await Promise.all((daemon.sessions ?? []).map((session) => session.end()));
+		await daemon.endSessions();
 	} catch (error) {
 		setTimeout(() => process.exit(1), 3000).unref();
 		throw error;

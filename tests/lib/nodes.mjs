@@ -22,7 +22,10 @@ export function node(t, database, name, { cluster, server, sections, ...options 
 		sections: { cluster: { ...bus(database), ...cluster }, admin: { listen: '127.0.0.1:0', tokens: TOKENS },
 			...sections }, ...options });
 	daemon.database = database;
-	t.after(() => daemon.child && end(daemon.child, 'SIGKILL'));
+	t.after(async () => {
+		if (daemon.child) await end(daemon.child, 'SIGKILL');
+		await daemon.endSessions();
+	});
 	return daemon;
 }
 
