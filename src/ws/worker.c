@@ -51,8 +51,11 @@ static void worker_send_control(struct worker *w, struct control *c)
 static bool post_put(void *ctx, unsigned worker, struct mailbox_entry *e)
 {
 	struct workers *all = ctx;
+	int rc = mailbox_put_owed(&all->w[worker].messages, e);
 
-	return mailbox_put_owed(&all->w[worker].messages, e) > 0;
+	if (rc == -EPIPE) /* it has ended */
+		worker_message_free(CONTAINER_OF(e, struct worker_message, entry));
+	return rc > 0;
 }
 
 static void post_wake(void *ctx, unsigned worker)
@@ -241,7 +244,11 @@ static void worker_close_handles(struct worker *w)
 	w->has_handles = false;
 }
 
-/* Closes the remaining connections, lets libuv finish every handle, frees what is queued. */
+/*
+ * Closes the remaining connections, lets libuv finish every handle, frees what is queued.  The loop
+ * stays open until workers_free(): other threads may still wake the worker, and libuv ends the
+ * process when it cannot write to the loop's descriptor.
+ */
 static void worker_release(struct worker *w) RUNS_ON(on_worker)
 {
 	struct mailbox_entry *e, *next;
@@ -255,13 +262,13 @@ static void worker_release(struct worker *w) RUNS_ON(on_worker)
 	w->context = NULL;
 	w->plain = w->tls = NULL;
 	worker_read_control(w);
+	mailbox_close(&w->messages);
 	for (e = mailbox_take(&w->messages); e; e = next) {
 		next = e->next;
 		worker_message_free(CONTAINER_OF(e, struct worker_message, entry));
 	}
 	hub_free(w->hub);
 	w->hub = NULL;
-	uv_loop_close(&w->loop);
 }
 
 static void *worker_main(void *arg)
@@ -463,10 +470,9 @@ void workers_free(struct workers *w)
 	if (!w)
 		return;
 	for (unsigned i = 0; i < w->conf.n; i++) {
-		if (w->w[i].has_handles) { /* its thread was never started */
+		if (w->w[i].has_handles) /* its thread was never started */
 			worker_close_handles(&w->w[i]);
-			uv_loop_close(&w->w[i].loop);
-		}
+		uv_loop_close(&w->w[i].loop);
 		mailbox_release(&w->w[i].messages);
 		mailbox_release(&w->w[i].control);
 	}

@@ -65,7 +65,7 @@ void workers_drain(struct workers *w, unsigned ms);
 unsigned workers_sessions(struct workers *w);
 /* The oldest of the times at which the workers' timers last ran (monotonic). */
 usec_t workers_turned_at(const struct workers *w);
-/* Ends the threads. */
+/* Ends the threads.  Until workers_free() any thread may still send to them, without effect. */
 void workers_stop(struct workers *w);
 void workers_free(struct workers *w);
 #endif
