@@ -7,14 +7,14 @@ import http from 'node:http';
 import path from 'node:path';
 import { APP, Sync, failed, hmac, ini, join, ok, runDaemon, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
 
-/** An application's server: answer gives the object that it replies with, or takes the response for itself. */
-async function application(t, answer) {
+/** The server of an app: answer gives the object that it replies with, or takes the response for itself. */
+async function application(t, answer, app = APP) {
 	const self = { requests: [], answer };
 	const server = http.createServer(async (request, response) => {
 		let text = '';
 		for await (const part of request) text += part;
-		assert.equal(request.headers['x-pusher-key'], APP.key);
-		assert.equal(request.headers['x-pusher-signature'], hmac(APP.secret, text));
+		assert.equal(request.headers['x-pusher-key'], app.key);
+		assert.equal(request.headers['x-pusher-signature'], hmac(app.secret, text));
 		const question = JSON.parse(text);
 		self.requests.push(question);
 		const said = self.answer(question, response);
@@ -69,10 +69,10 @@ describe('the application decides', () => {
 });
 
 test('a row of the table apps names the URL in its own column, and a change counts at once', async (t) => {
-	const first = await application(t, () => ({ allowed: ['private-first'], ttl: 3600 }));
-	const second = await application(t, () => ({ allowed: ['private-second'], ttl: 3600 }));
-	const daemon = await startDaemon({ sections: { sync: { auth_url_timeout_ms: 1000 } } }, t);
 	const row = { ...APP, id: 'row', key: 'row-key' };
+	const first = await application(t, () => ({ allowed: ['private-first'], ttl: 3600 }), row);
+	const second = await application(t, () => ({ allowed: ['private-second'], ttl: 3600 }), row);
+	const daemon = await startDaemon({ sections: { sync: { auth_url_timeout_ms: 1000 } } }, t);
 	const ada = Sync.user(daemon, 7, {}, row);
 	const asks = async () => {
 		const { channels } = (await ask(ada, ['private-first', 'private-second'])).json;

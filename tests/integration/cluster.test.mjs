@@ -429,7 +429,8 @@ describe('what a node starts does no harm to the others', { concurrency: 2 }, ()
 		const [one, two] = await startNodes(t, 2);
 		const [first, second] = await Promise.all([one, two].map((daemon) => daemon.connect()));
 		await view(one, first.socketId, second.socketId);
-		await one.query(`INSERT INTO user_presence (app, user_id, status) VALUES ('client-portal', 7, 'online')`);
+		await one.query(`INSERT INTO user_presence (app, user_id, status, nodes)
+			SELECT 'client-portal', 7, 'online', ARRAY[number] FROM nodes WHERE name = 'a'`);
 		await two.kill();
 		await two.start();
 		await waitFor(async () => (await viewing(one)).length === 1, 'the viewer of the killed node ends');
