@@ -56,14 +56,15 @@ void event_unref(struct event *e)
 	free(e);
 }
 
-struct msgbuf *event_frame(const struct event *e)
+struct msgbuf *event_frame(const struct event *e, uint64_t up_to)
 {
+	uint64_t serial = atomic_load(&e->serial);
 	struct frame_event f = {
 		.event = e->name,
 		.channel = e->channel,
 		.data = msgbuf_view(e->data),
 		.id = sv(e->id),
-		.serial = e->serial,
+		.serial = serial <= up_to ? serial : 0,
 	};
 	struct strbuf b;
 	struct msgbuf *frame;

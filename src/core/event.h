@@ -47,8 +47,8 @@ struct event *event_new(struct app *app, struct str_view channel, struct str_vie
 struct event *event_ref(struct event *e);
 void event_unref(struct event *e); /* NULL is fine */
 
-/* Its finished WebSocket frame, with the serial it has now. */
-struct msgbuf *event_frame(const struct event *e) MUSTCHECK;
+/* Its finished WebSocket frame, with the serial if that is at most up_to. */
+struct msgbuf *event_frame(const struct event *e, uint64_t up_to) MUSTCHECK;
 
 /* A ULID of now: 48 bits of milliseconds, 80 random bits, Crockford base 32. */
 void event_id_make(char out[EVENT_ID_BYTES + 1]);

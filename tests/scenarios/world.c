@@ -117,7 +117,7 @@ static struct log_page *page_of_events(const struct asked *q)
 		n++;
 		if (is_cut)
 			continue;
-		log_page_add(page, event_frame(e), 1);
+		log_page_add(page, event_frame(e, UINT64_MAX), 1);
 		last = e->serial;
 	}
 	page->to = is_cut ? last : q->a.to;

@@ -41,7 +41,7 @@ void directory_fan_out(struct directory *d, struct event *e)
 	if (c && c->n_subscriptions) {
 		/* The frame is built only if there are subscribers, and not under the lock. */
 		shard_unlock(lock.shard);
-		message.frame = event_frame(e);
+		message.frame = event_frame(e, UINT64_MAX);
 		shard_lock(lock.shard);
 		c = dchannel_find_locked(&lock);
 	}

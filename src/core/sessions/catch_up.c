@@ -371,9 +371,15 @@ static bool catch_up_is_covered(const struct event *e, uint64_t floor)
 	return serial && serial <= floor;
 }
 
-static void catch_up_send_event(struct session *s, struct event *e) RUNS_ON(on_worker)
+/*
+ * Sends an event that does not come from the log.  Its serial is left out when it is greater than
+ * the position that the client has reached: a client takes the serial for its position, and events
+ * before it may still follow.
+ */
+static void catch_up_send_event(struct session *s, struct event *e, uint64_t reached)
+	RUNS_ON(on_worker)
 {
-	struct msgbuf *frame = event_frame(e);
+	struct msgbuf *frame = event_frame(e, reached);
 
 	session_send(s, frame);
 	msgbuf_unref(frame);
@@ -394,7 +400,7 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 	for (unsigned i = 0; i < u->n_unlogged; i++)
 		if (!catch_up_is_covered(u->unlogged[i], floor) &&
 		    !catch_up_is_own(u->was, u->unlogged[i]->exclude_socket))
-			catch_up_send_event(s, u->unlogged[i]);
+			catch_up_send_event(s, u->unlogged[i], floor);
 	while ((h = catch_up_take_held(u))) {
 		if (!catch_up_is_covered(h->event, floor) && session_send(s, h->frame)) {
 			metric_add(METRIC_DELIVERIES, h->event != NULL);
@@ -416,7 +422,17 @@ static void catch_up_report_miss(const struct catch_up *u) RUNS_ON(on_worker)
 	directory_report(u->session->hub->conf.directory, &t);
 }
 
-/* Goes live; a cache channel gets its last event first. */
+static bool catch_up_holds(const struct catch_up *u, const struct event *e)
+{
+	const struct held *h = u->held;
+
+	while (h && (!h->event || !sv_eq_c(sv(h->event->id), e->id)))
+		h = h->next;
+	return h != NULL;
+}
+
+/* Goes live; a cache channel gets its last event first, unless that is among those that were held.
+ */
 static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 {
 	struct session *s = u->session;
@@ -428,7 +444,8 @@ static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 		return;
 	}
 	if (u->cached) {
-		catch_up_send_event(s, u->cached);
+		if (!catch_up_holds(u, u->cached))
+			catch_up_send_event(s, u->cached, u->now.serial);
 	} else if (u->sub->traits.is_cache && session_sends_plain(s, catch_up_channel(u))) {
 		strbuf_reset(&s->hub->text);
 		frame_cache_miss(&s->hub->text, catch_up_channel(u));
@@ -456,7 +473,7 @@ static void catch_up_finish(struct catch_up *u) RUNS_ON(on_worker)
 	snprintf(events, sizeof(events), "%u events", u->n_events);
 	session_note(s, STEP_REPLAYED, catch_up_channel(u), 0, events);
 	if (u->cached && u->cached->durability == DURABILITY_NONE)
-		catch_up_send_event(s, u->cached);
+		catch_up_send_event(s, u->cached, u->to);
 	catch_up_go_live(u, u->to);
 }
 
