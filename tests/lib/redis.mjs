@@ -25,6 +25,10 @@ export class Redis {
 	async start() {
 		this.child = start('redis-server', this.flags, { cwd: this.folder });
 		await logged(this.child, /Ready to accept connections/);
+		// It must not hold the process open, which kills it when it ends.
+		this.child.unref();
+		this.child.stdout.unref();
+		this.child.stderr.unref();
 		return this;
 	}
 
@@ -50,12 +54,6 @@ export class Redis {
 export async function startRedis(t = undefined, options = {}) {
 	const redis = await new Redis(await freePort(), options).start();
 	t?.after(() => redis.stop('SIGKILL'));
-	if (!t) {
-		// It must not hold the process open: it is killed when the process ends.
-		redis.child.unref();
-		redis.child.stdout.unref();
-		redis.child.stderr.unref();
-	}
 	return redis;
 }
 
