@@ -50,6 +50,7 @@ const OF_A_NODE = {
 	'a return with another user_info counts against no limit of members': 'on another node the user was never away',
 	'a watchlist reports who is online, comes and leaves': 'the first states come one by one',
 	'a watchlist that is too long': 'the first states come one by one',
+	'revoke ends the user\'s subscriptions that match, and no other': 'what ends on another node can be heard first',
 	'above the app\'s max_connections is 4004': 'connections are limited on each node',
 };
 
