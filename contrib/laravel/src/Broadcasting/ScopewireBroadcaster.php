@@ -80,6 +80,7 @@ class ScopewireBroadcaster extends PusherBroadcaster
             return parent::auth($one);
         } catch (HttpExceptionInterface $e) {
             return ['status' => $e->getStatusCode(), 'message' => $e->getMessage() ?: "$name is not open to this user."];
+            // @phpstan-ignore catch.neverThrown (parent::auth() calls validAuthenticationResponse() below)
         } catch (ScopewireException $e) {
             // A key that is wrong is no reason to refuse the other channels.
             $container->make(ExceptionHandler::class)->report($e);

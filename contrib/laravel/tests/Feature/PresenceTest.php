@@ -78,12 +78,14 @@ class PresenceTest extends TestCase
     #[TestDox('a list that is longer than a page is complete')]
     public function test_pages(): void
     {
-        $location = 'room '.$this->id();
-        foreach (range(1, 230) as $n) {
+        $first = $this->id();
+        $users = range($first, $first + 229);
+        $location = "room $first";
+        foreach ($users as $n) {
             $this->rows("INSERT INTO scopewire.user_presence (app, user_id, location, status, last_seen_at, heartbeat_at)
                 VALUES ('portal', ?, ?, 'online', now(), now())", [$n, $location]);
         }
-        $this->assertSame(range(1, 230), $this->presence->getOnlineUsers($location)->pluck('user_id')->all());
+        $this->assertSame($users, $this->presence->getOnlineUsers($location)->pluck('user_id')->all());
         $this->assertCount(210, $this->presence->getOnlineUsers($location, limit: 210));
         $this->assertSame(230, $this->presence->countOnlineUsers($location));
         $this->rows('DELETE FROM scopewire.user_presence WHERE location = ?', [$location]);
