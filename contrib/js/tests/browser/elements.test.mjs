@@ -227,11 +227,13 @@ test('what arrives while a list is loaded again stays in it', async () => {
 	await ada.getByRole('button', { name: /^Notifications/ }).click();
 	for (const [name, send, text] of lists) {
 		const element = ada.locator(`scopewire-${name}`);
+		// Another element may load meanwhile: all are released together.
 		let release;
+		const isReleased = new Promise((resolve) => { release = resolve; });
 		const held = new Promise((isHeld) => ada.route(/\/api\/sync\/(activities|notifications)\?/, async (route) => {
 			const response = await route.fetch();
 			isHeld();
-			await new Promise((resolve) => { release = resolve; });
+			await isReleased;
 			await route.fulfill({ response });
 		}));
 		const loaded = element.evaluate(async (e) => {
