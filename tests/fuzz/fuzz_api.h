@@ -82,6 +82,7 @@ static inline void fuzz_api_configure(void)
 /* Once. */
 static inline void fuzz_api_start(void)
 {
+	static const atomic_uint alone;
 	const struct pg_pool_conf refuses = { .options = { .conninfo = "host=/nowhere" },
 					      .connections = 1 };
 	const struct authorizer_conf authorizer = { .predicates = refuses };
@@ -97,9 +98,9 @@ static inline void fuzz_api_start(void)
 	s->replay = reader_new(&s->conf->database, refuses.options.conninfo);
 	reader_stop(s->replay);
 	s->once = idempotency_new(s->pool);
-	s->presence = presence_db_new(s->pool, &s->conf->sync);
+	s->presence = presence_db_new(s->pool, &s->conf->sync, &alone);
 	s->sockets = sockets_new();
-	s->ties = socket_ties_new(s->pool, s->sockets, &s->conf->sync, "{}");
+	s->ties = socket_ties_new(s->pool, s->sockets, &s->conf->sync, "{}", &alone);
 	s->quotas = quotas_new(&s->conf->sync);
 	MUST(authorizer_start(s->pool, &authorizer, &s->authorizer) == 0);
 	router_init();
