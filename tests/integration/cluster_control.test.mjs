@@ -137,8 +137,8 @@ describe('disconnect of one connection', { concurrency: 2 }, () => {
 		await three.ping();
 		assert.equal((await disconnect(nodes[0], three.socketId)).status, 200);
 		await closed([three]);
-		assert.deepEqual((await nodes[0].query(`SELECT action, arguments->>'socket_id' AS id, result FROM admin_audit
-			ORDER BY id`)).map(({ action, id, result }) => [action, id, result]),
+		assert.deepEqual((await nodes[0].query(`SELECT action, arguments->>'socket_id' AS socket, result FROM admin_audit
+			ORDER BY id`)).map(({ action, socket, result }) => [action, socket, result]),
 		[one, two, three].map((wire) => ['connection-disconnect', wire.socketId, 'ok']));
 	});
 
