@@ -40,8 +40,8 @@ case_commit() {
 	local clients=16 round d r ratio
 	[ $with_daemon = 1 ] || return 0
 	fresh_servers
-	pg psql -qXv ON_ERROR_STOP=1 -c 'CREATE SCHEMA bench CREATE TABLE row
-		(id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, channel text, event text, payload json)'
+	fresh_schema 'CREATE TABLE bench.row (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+		channel text, event text, payload json)'
 	printf "INSERT INTO bench.row(channel, event, payload) VALUES ('commit-1', 'bench', '{\"pad\":\"%s\"}');\n" \
 		"$(printf 'x%.0s' {1..190})" >"$tmp/commit.sql"
 	for ((round = 1; round <= rounds; round++)); do
@@ -49,7 +49,6 @@ case_commit() {
 			--seconds "$seconds"
 		commits_alone $clients >"$tmp/commit.pgbench.$round"
 	done
-	pg psql -qX -c 'DROP SCHEMA bench CASCADE' 2>>"$tmp/pgbench.log"
 	d=$(value commit daemon events_per_sec) r=$(value commit pgbench events_per_sec)
 	ratio=$(calc "$d / $r" "$d" "$r")
 	row commit "commits/s, $clients clients (pgbench)" "$d" "$r" "$ratio" "$ratio" '>= 0.5'
@@ -71,8 +70,8 @@ case_lone() {
 	local round d r ratio
 	[ $with_daemon = 1 ] || return 0
 	fresh_servers
-	pg psql -qXv ON_ERROR_STOP=1 -c 'CREATE SCHEMA bench CREATE TABLE row
-		(id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, channel text, event text, payload json)'
+	fresh_schema 'CREATE TABLE bench.row (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+		channel text, event text, payload json)'
 	printf "INSERT INTO bench.row(channel, event, payload) VALUES ('commit-1', 'bench', '{\"pad\":\"%s\"}');\n" \
 		"$(printf 'x%.0s' {1..190})" >"$tmp/lone.sql"
 	for ((round = 1; round <= 3 * rounds; round++)); do

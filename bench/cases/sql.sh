@@ -58,8 +58,8 @@ case_sql_slowdown() {
 	local round kind columns d r ratio
 	[ $with_daemon = 1 ] || return 0
 	fresh_servers
+	fresh_schema
 	pg psql -qXv ON_ERROR_STOP=1 <<-'END'
-		CREATE SCHEMA bench;
 		CREATE TABLE bench.invoice (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 			client integer, total integer);
 		CREATE TABLE bench.event (LIKE scopewire.realtime_events_pending INCLUDING ALL);
@@ -119,8 +119,8 @@ us_per_row() {
 case_watched() {
 	[ $with_daemon = 1 ] || return 0
 	fresh_servers
+	fresh_schema
 	pg psql -qXv ON_ERROR_STOP=1 >/dev/null <<-'END'
-		CREATE SCHEMA bench;
 		CREATE TABLE bench.invoice (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 			client integer, total integer);
 		CREATE TABLE bench.plain (LIKE bench.invoice INCLUDING ALL);

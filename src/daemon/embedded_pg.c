@@ -411,7 +411,7 @@ static int embedded_start_server(struct embedded_pg *pg)
 				     "-c",
 				     "listen_addresses=",
 				     "-c",
-				     "max_connections=50",
+				     "max_connections=100",
 				     "-c",
 				     "shared_buffers=128MB",
 				     "-c",
