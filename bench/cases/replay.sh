@@ -11,14 +11,10 @@ log_events() {
 		SELECT '$3' || c, 'bench', json_build_object('n', n, 'pad', repeat('x', 170)),
 			'client-portal'
 		FROM generate_series(1, $2) n, generate_series(0, $1 - 1) c"
-	while [ "$(pg psql -qXAt -c 'SELECT count(*) FROM realtime_events_pending')" != 0 ]; do
-		sleep 0.1
-	done
+	drained
 	pg psql -qX -c 'VACUUM ANALYZE realtime_events'
-	while [ "$(pg psql -qXAt -c 'SELECT (SELECT max(serial) FROM relay_cursor) >=
-		(SELECT max(serial) FROM realtime_events)')" != t ]; do
-		sleep 0.1 # until the daemon has read them too
-	done
+	await_true 'the daemon did not read the events' 'SELECT (SELECT max(serial) FROM node_cursor) >=
+		(SELECT max(serial) FROM realtime_events)'
 }
 
 # returning NAME CONNECTIONS CHANNELS EACH SINCE PREFIX [OPTION...]: so many clients return at once.

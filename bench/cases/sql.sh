@@ -34,17 +34,6 @@ transaction() {
 		"${2/PAYLOAD/$payload}" >"$tmp/$1.sql"
 }
 
-# Waits until the daemon has given serials to all that pgbench published.
-drained() {
-	local i
-	for ((i = 0; i < 600; i++)); do
-		[ "$(pg psql -qXAtc 'SELECT EXISTS (SELECT FROM scopewire.realtime_events WHERE serial = 0)')" = t ] ||
-			return 0
-		sleep 0.1
-	done
-	die 'the daemon did not drain the published events within 60 s'
-}
-
 # transactions NAME: runs that script with 16 clients; prints transactions per second.
 transactions() {
 	pg pgbench -n -M prepared -c 16 -T "$seconds" -f "$tmp/$1.sql" 2>>"$tmp/pgbench.log" |
