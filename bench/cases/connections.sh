@@ -57,9 +57,11 @@ rest_percent() {
 		awk -v before="$before" -v s="$2" '{ n += $1 } END { printf "%.3f", (n - before) / 1e7 / s }'
 }
 
-# CPU of a daemon without work: without connections, and with many, which ping when they should.
+# CPU of a daemon without work: without connections, and with many, over the 60 s of a ping interval: each
+# connection is pinged once.
 case_rest() {
-	local d r load_pid
+	local d r load_pid window=60
+	[ $quick = 0 ] || window=4
 	fresh_servers
 	sleep 2
 	d=-
@@ -67,7 +69,7 @@ case_rest() {
 	row rest 'no connections: % of a core' "$d" "$(rest_percent reference 1)" - "$d" '<= 0.1'
 	[ $with_daemon = 1 ] || return 0
 	"$build/bench/loadgen" --port "${port[daemon]}" --connections $most --channels 100 --inflight 500 \
-		--publishers 1 --rate 1 --channel-prefix rest-none- --seconds $((seconds * 4 + 20)) \
+		--publishers 1 --rate 1 --channel-prefix rest-none- --seconds $((window + 30)) \
 		>"$tmp/rest.load" &
 	load_pid=$!
 	for ((r = 0; r < 200; r++)); do
@@ -75,7 +77,7 @@ case_rest() {
 		sleep 0.1
 	done
 	sleep 2
-	d=$(rest_percent daemon $((seconds * 4)))
+	d=$(rest_percent daemon $window)
 	kill $load_pid 2>/dev/null || true
 	wait $load_pid 2>/dev/null || true
 	row rest "$most connections: % of a core" "$d" - - "$d" '<= 1.5'
