@@ -130,37 +130,36 @@ int make_workers(struct scopewired *d)
 		.has_tls = s->tls_certificate[0],
 		.max_head_bytes = max_handshake_bytes(s),
 		.request_timeout_ms = s->request_timeout_ms,
-		.max_connections = s->max_connections,
 		.proxies = &s->trusted_proxies,
 		.reserved_from =
 			(int)(d->open_files - reserved_for_database(d) - reserved_for_http(d)),
-		.path = sv(s->path),
-		.replay_timeout_ms = d->conf->database.replay_timeout_ms,
-		.on_socket = on_socket,
-		.on_socket_user = on_socket_user,
-		.on_heartbeat = on_heartbeat,
-		.is_socket_of = on_is_socket_of,
-		.on_granted = on_granted,
-		.on_grant_left = on_grant_left,
-		.socket_ctx = d,
+		.hub = { .max_connections = s->max_connections,
+			 .node_number = bus_node_number(d->bus),
+			 .path = sv(s->path),
+			 .ahead_max = d->conf->database.replay_timeout_ms * USEC_PER_MSEC,
+			 .on_socket = on_socket,
+			 .on_socket_user = on_socket_user,
+			 .on_heartbeat = on_heartbeat,
+			 .is_socket_of = on_is_socket_of,
+			 .on_granted = on_granted,
+			 .on_grant_left = on_grant_left,
+			 .on_client_event = bus_is_cluster(d->bus) ? on_client_event : NULL,
+			 .socket_ctx = d },
 	};
 
 	d->addresses =
 		address_limits_new(s->max_connections_per_address, s->max_handshakes_per_address,
 				   s->max_unread_bytes_per_address);
-	wc.addresses = d->addresses;
+	wc.hub.addresses = d->addresses;
 	if (!conf_admin_is_off(&d->conf->admin)) {
 		d->recorder = recorder_new(d->conf->admin.recorder_bytes);
 		d->live_tail = live_tail_new();
 	}
-	wc.node_number = bus_node_number(d->bus);
-	if (bus_is_cluster(d->bus))
-		wc.on_client_event = on_client_event;
-	wc.recorder = d->recorder;
-	wc.live_tail = d->live_tail;
+	wc.hub.recorder = d->recorder;
+	wc.hub.live_tail = d->live_tail;
 	frame_guard_init(d->open_files);
 	d->replay = reader_new(&d->conf->database, d->conninfo);
-	wc.log = reader_interface(d->replay);
+	wc.hub.log = reader_interface(d->replay);
 	d->n_workers = wc.n;
 	d->workers = workers_new(&wc);
 	return EX_OK;

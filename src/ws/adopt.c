@@ -51,7 +51,7 @@ static void adopt_read_head(struct worker *w, int fd, const SSL *ssl)
 	}
 }
 
-void worker_adopt(struct worker *w, struct control *c)
+void worker_adopt(struct worker *w, struct worker_command *c)
 {
 	struct lws_vhost *vhost = c->ssl ? w->tls : w->plain;
 	struct handshake h = { SV("") };

@@ -7,13 +7,13 @@
 #include <uv.h>
 #include "ws/worker.h"
 
-enum control_kind { CONTROL_ADOPT, CONTROL_RELOAD, CONTROL_DRAIN, CONTROL_STOP };
+enum worker_command_kind { COMMAND_ADOPT, COMMAND_RELOAD, COMMAND_DRAIN, COMMAND_STOP };
 
-struct control {
+struct worker_command {
 	struct mailbox_entry entry;
-	enum control_kind kind;
+	enum worker_command_kind kind;
 	unsigned ms;
-	/* CONTROL_ADOPT */
+	/* COMMAND_ADOPT */
 	int fd;
 	SSL *ssl; /* NULL: without TLS */
 	struct strbuf head;
@@ -30,7 +30,7 @@ struct worker {
 	struct lws_context *context;
 	struct lws_vhost *plain, *tls;
 	struct hub *hub;
-	struct mailbox messages, control;
+	struct mailbox messages, commands;
 	atomic_uint load; /* connections passed to it and still open */
 	atomic_uint sessions;
 	/* of the handshake that is being answered; empty: none */
@@ -71,6 +71,6 @@ extern const struct session_io ws_io;
 int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		size_t len);
 
-/* adopt.c: gives the connection of a CONTROL_ADOPT to libwebsockets; takes all that it has. */
-void worker_adopt(struct worker *w, struct control *c) RUNS_ON(on_worker);
+/* adopt.c: gives the connection of a COMMAND_ADOPT to libwebsockets; takes all that it has. */
+void worker_adopt(struct worker *w, struct worker_command *c) RUNS_ON(on_worker);
 #endif

@@ -41,10 +41,10 @@ static void worker_wake(struct worker *w)
 	uv_async_send(&w->async);
 }
 
-/* Puts a control message (heap, taken) into the mailbox and wakes the worker.  Any thread. */
-static void worker_send_control(struct worker *w, struct control *c)
+/* Puts a command (heap, taken) into the mailbox and wakes the worker.  Any thread. */
+static void worker_send_command(struct worker *w, struct worker_command *c)
 {
-	if (mailbox_put_owed(&w->control, &c->entry) > 0)
+	if (mailbox_put_owed(&w->commands, &c->entry) > 0)
 		worker_wake(w);
 }
 
@@ -70,28 +70,28 @@ void workers_directory_post(struct workers *w, struct directory_post *out)
 	*out = (struct directory_post){ .put = post_put, .wake = post_wake, .ctx = w };
 }
 
-static void worker_read_control(struct worker *w) RUNS_ON(on_worker)
+static void worker_read_commands(struct worker *w) RUNS_ON(on_worker)
 {
-	struct mailbox_entry *e = mailbox_take(&w->control), *next;
+	struct mailbox_entry *e = mailbox_take(&w->commands), *next;
 
 	for (; e; e = next) {
-		struct control *c = CONTAINER_OF(e, struct control, entry);
+		struct worker_command *c = CONTAINER_OF(e, struct worker_command, entry);
 
 		next = e->next;
 		switch (c->kind) {
-		case CONTROL_ADOPT:
+		case COMMAND_ADOPT:
 			worker_adopt(w, c);
 			break;
-		case CONTROL_RELOAD:
+		case COMMAND_RELOAD:
 			hub_reload(w->hub);
 			break;
-		case CONTROL_DRAIN:
+		case COMMAND_DRAIN:
 			w->drain_ms = c->ms;
 			w->drain_until = clock_mono() + c->ms * USEC_PER_MSEC;
 			uv_timer_set_repeat(&w->timer, DRAIN_TICK_MS);
 			uv_timer_again(&w->timer);
 			break;
-		case CONTROL_STOP:
+		case COMMAND_STOP:
 			w->is_stopping = true;
 			uv_stop(&w->loop);
 			break;
@@ -133,7 +133,7 @@ static void on_async(uv_async_t *handle)
 	struct worker *w = handle->data;
 
 	ASSERT_ON(on_worker);
-	worker_read_control(w);
+	worker_read_commands(w);
 	worker_read_messages(w);
 	if (atomic_exchange(&w->may_resume, false))
 		hub_resume(w->hub);
@@ -253,7 +253,7 @@ static void worker_release(struct worker *w) RUNS_ON(on_worker)
 {
 	struct mailbox_entry *e, *next;
 
-	worker_read_control(w);
+	worker_read_commands(w);
 	if (w->context)
 		lws_context_destroy(w->context);
 	worker_close_handles(w);
@@ -261,7 +261,7 @@ static void worker_release(struct worker *w) RUNS_ON(on_worker)
 		lws_context_destroy(w->context);
 	w->context = NULL;
 	w->plain = w->tls = NULL;
-	worker_read_control(w);
+	worker_read_commands(w);
 	mailbox_close(&w->messages);
 	for (e = mailbox_take(&w->messages); e; e = next) {
 		next = e->next;
@@ -274,32 +274,15 @@ static void worker_release(struct worker *w) RUNS_ON(on_worker)
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
-	struct hub_conf hc = {
-		.worker = w->index,
-		.directory = w->all->directory,
-		.io = &ws_io,
-		.max_connections = w->all->conf.max_connections,
-		.connections = &w->all->connections,
-		.addresses = w->all->conf.addresses,
-		.node_number = w->all->conf.node_number,
-		.recorder = w->all->conf.recorder,
-		.live_tail = w->all->conf.live_tail,
-		.path = w->all->conf.path,
-		.log = w->all->conf.log,
-		.ahead_max = w->all->conf.replay_timeout_ms * USEC_PER_MSEC,
-		.on_socket = w->all->conf.on_socket,
-		.on_socket_user = w->all->conf.on_socket_user,
-		.on_heartbeat = w->all->conf.on_heartbeat,
-		.is_socket_of = w->all->conf.is_socket_of,
-		.on_granted = w->all->conf.on_granted,
-		.on_grant_left = w->all->conf.on_grant_left,
-		.on_client_event = w->all->conf.on_client_event,
-		.socket_ctx = w->all->conf.socket_ctx,
-	};
+	struct hub_conf hc = w->all->conf.hub;
 	int rc;
 
 	ASSERT_ON(on_worker);
 	frame_guard_enter_thread();
+	hc.worker = w->index;
+	hc.directory = w->all->directory;
+	hc.io = &ws_io;
+	hc.connections = &w->all->connections;
 	w->hub = hub_new(&hc);
 	uv_timer_start(&w->timer, on_timer, TICK_MS, TICK_MS);
 	rc = worker_make_context(w);
@@ -308,7 +291,7 @@ static void *worker_main(void *arg)
 	w->is_started = true;
 	pthread_cond_signal(&w->all->start_cond);
 	pthread_mutex_unlock(&w->all->start_lock);
-	/* Also after a failure: the loop ends with CONTROL_STOP. */
+	/* Also after a failure: the loop ends with COMMAND_STOP. */
 	uv_run(&w->loop, UV_RUN_DEFAULT);
 	worker_release(w);
 	return NULL;
@@ -337,7 +320,7 @@ struct workers *workers_new(const struct workers_conf *conf)
 		w->all = all;
 		w->index = i;
 		mailbox_init(&w->messages, 0);
-		mailbox_init(&w->control, 0);
+		mailbox_init(&w->commands, 0);
 		uv_loop_init(&w->loop);
 		uv_loop_configure(&w->loop, UV_METRICS_IDLE_TIME);
 		uv_async_init(&w->loop, &w->async, on_async);
@@ -391,7 +374,7 @@ int workers_start(struct workers *w, struct directory *d)
 
 void workers_adopt(struct workers *all, int fd, SSL *ssl, struct str_view head)
 {
-	struct control *c = xcalloc(1, sizeof(*c));
+	struct worker_command *c = xcalloc(1, sizeof(*c));
 	struct worker *best = &all->w[0];
 
 	for (unsigned i = 1; i < all->conf.n; i++)
@@ -399,25 +382,25 @@ void workers_adopt(struct workers *all, int fd, SSL *ssl, struct str_view head)
 		    atomic_load_explicit(&best->load, memory_order_relaxed))
 			best = &all->w[i];
 	atomic_fetch_add_explicit(&best->load, 1, memory_order_relaxed);
-	*c = (struct control){ .kind = CONTROL_ADOPT, .fd = fd, .ssl = ssl };
+	*c = (struct worker_command){ .kind = COMMAND_ADOPT, .fd = fd, .ssl = ssl };
 	strbuf_init(&c->head, head.len);
 	strbuf_add_sv(&c->head, head);
-	worker_send_control(best, c);
+	worker_send_command(best, c);
 }
 
-static void workers_send_control(struct workers *all, struct control what)
+static void workers_send_command(struct workers *all, struct worker_command what)
 {
 	for (unsigned i = 0; i < all->conf.n; i++) {
-		struct control *c = xcalloc(1, sizeof(*c));
+		struct worker_command *c = xcalloc(1, sizeof(*c));
 
 		*c = what;
-		worker_send_control(&all->w[i], c);
+		worker_send_command(&all->w[i], c);
 	}
 }
 
 void workers_reload(struct workers *w)
 {
-	workers_send_control(w, (struct control){ .kind = CONTROL_RELOAD });
+	workers_send_command(w, (struct worker_command){ .kind = COMMAND_RELOAD });
 }
 
 void workers_drain(struct workers *w, unsigned ms)
@@ -425,7 +408,7 @@ void workers_drain(struct workers *w, unsigned ms)
 	/* The workers update the counts later.  Until then each counts as one that has sessions. */
 	for (unsigned i = 0; i < w->conf.n; i++)
 		atomic_store_explicit(&w->w[i].sessions, 1, memory_order_relaxed);
-	workers_send_control(w, (struct control){ .kind = CONTROL_DRAIN, .ms = ms });
+	workers_send_command(w, (struct worker_command){ .kind = COMMAND_DRAIN, .ms = ms });
 }
 
 unsigned workers_sessions(struct workers *w)
@@ -453,13 +436,13 @@ usec_t workers_turned_at(const struct workers *w)
 void workers_stop(struct workers *w)
 {
 	for (unsigned i = 0; i < w->conf.n; i++) {
-		struct control *c;
+		struct worker_command *c;
 
 		if (!w->w[i].is_started)
 			continue;
 		c = xcalloc(1, sizeof(*c));
-		c->kind = CONTROL_STOP;
-		worker_send_control(&w->w[i], c);
+		c->kind = COMMAND_STOP;
+		worker_send_command(&w->w[i], c);
 		pthread_join(w->w[i].thread, NULL);
 		w->w[i].is_started = false;
 	}
@@ -474,7 +457,7 @@ void workers_free(struct workers *w)
 			worker_close_handles(&w->w[i]);
 		uv_loop_close(&w->w[i].loop);
 		mailbox_release(&w->w[i].messages);
-		mailbox_release(&w->w[i].control);
+		mailbox_release(&w->w[i].commands);
 	}
 	pthread_mutex_destroy(&w->start_lock);
 	pthread_cond_destroy(&w->start_cond);

@@ -4,7 +4,7 @@
 /*
  * The worker threads.  Each has one libwebsockets context on a libuv loop of our own, a plain
  * and, with TLS, a TLS virtual host, a hub of sessions, and two mailboxes: messages from the
- * directory, and control messages (new sockets, reload, drain).
+ * directory, and commands (new sockets, reload, drain, stop).
  */
 #include <openssl/types.h>
 #include <stdatomic.h>
@@ -21,33 +21,14 @@ struct workers_conf {
 	bool has_tls;
 	unsigned max_head_bytes; /* of a handshake */
 	unsigned request_timeout_ms;
-	unsigned max_connections;
 	const struct trusted_proxies *proxies;
-	const atomic_uint *node_number;	  /* as in struct hub_conf */
-	struct recorder *recorder;	  /* as in struct hub_conf */
-	struct live_tail *live_tail;	  /* the same */
-	struct address_limits *addresses; /* the same */
-	int reserved_from;		  /* sockets from this descriptor on are refused */
-	struct str_view path;
-	const struct log_reader *log; /* for replays */
-	unsigned replay_timeout_ms;
-	/* as in struct hub_conf */
-	void (*on_socket)(void *ctx, const struct app *app, uint64_t socket_id, bool is_open);
-	void (*on_socket_user)(void *ctx, uint64_t socket_id, struct str_view user_id,
-			       bool is_signin);
-	const char *(*on_heartbeat)(void *ctx, struct app *app, uint64_t socket_id,
-				    struct str_view data);
-	bool (*is_socket_of)(void *ctx, uint64_t socket_id, struct str_view user_id);
-	uint64_t (*on_granted)(void *ctx, struct app *app, struct str_view channel,
-			       const struct grant_mark *mark);
-	void (*on_grant_left)(void *ctx, uint64_t grant);
-	void (*on_client_event)(void *ctx, const struct app *app, struct str_view channel,
-				struct str_view text);
-	void *socket_ctx;
+	int reserved_from; /* sockets from this descriptor on are refused */
+	/* Of all hubs alike; a worker sets worker, directory, io and connections itself. */
+	struct hub_conf hub;
 };
 
-/* What directory_new() needs; usable as soon as workers_new() returned. */
 struct workers *workers_new(const struct workers_conf *conf) MUSTCHECK;
+/* What directory_new() needs; can be used as soon as workers_new() has returned. */
 void workers_directory_post(struct workers *w, struct directory_post *out);
 /* Starts all threads.  0, -ENOMEM, -EAGAIN. */
 int workers_start(struct workers *w, struct directory *d) MUSTCHECK;

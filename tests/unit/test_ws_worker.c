@@ -9,7 +9,7 @@
 START_TEST(a_message_to_a_worker_that_has_ended_has_no_effect)
 {
 	const struct workers_conf conf = {
-		.n = 2, .max_head_bytes = 4096, .request_timeout_ms = 1000, .path = SV("/app")
+		.n = 2, .max_head_bytes = 4096, .request_timeout_ms = 1000, .hub.path = SV("/app")
 	};
 	struct workers *workers = workers_new(&conf);
 	struct directory_post post;
