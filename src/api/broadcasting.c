@@ -321,7 +321,7 @@ static void channel_reply_all(struct sync_call *sc)
 static void authorize_next_channel(struct sync_call *sc)
 {
 	if (next_guarded_channel(sc))
-		statement_ask_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_one_of_several);
+		statement_check_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_one_of_several);
 	else
 		channel_reply_all(sc);
 }
@@ -365,7 +365,7 @@ static void on_app_answer(void *ctx, const struct app_auth_answer *answer)
 }
 
 /* All channels of the request that can be authorized, in one question. */
-static void channel_ask_app(struct sync_call *sc)
+static void channel_query_app(struct sync_call *sc)
 {
 	struct sync_value *current = &sc->values[AUTH_CHANNEL_NAME];
 	char *names[CHANNELS_MAX];
@@ -385,7 +385,7 @@ static void channel_ask_app(struct sync_call *sc)
 			    current->channel.is_guarded)
 				names[q.n++] = xstrdup(current->text);
 	sc->verdicts.n_read = 0;
-	app_auth_ask(sc->call.services->app_auth, &q);
+	app_auth_check(sc->call.services->app_auth, &q);
 	while (q.n)
 		free(names[--q.n]);
 }
@@ -401,7 +401,7 @@ static void authorize_channels(struct sync_call *sc)
 		return;
 	strbuf_add_str(&sc->verdicts.known, "{\"channels\":{");
 	if (*sc->call.app->auth_url)
-		channel_ask_app(sc);
+		channel_query_app(sc);
 	else
 		authorize_next_channel(sc);
 }
@@ -424,9 +424,9 @@ static void authorize_channel(struct sync_call *sc)
 		sync_fail(sc, 400, "missing_field", "channel_name",
 			  "channel_name is missing, or the list channel_names.");
 	else if (sc->values[AUTH_CHANNEL_NAME].channel.is_guarded && *sc->call.app->auth_url)
-		channel_ask_app(sc);
+		channel_query_app(sc);
 	else if (sc->values[AUTH_CHANNEL_NAME].channel.is_guarded)
-		statement_ask_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_channel);
+		statement_check_channel(sc, sc->values[AUTH_CHANNEL_NAME].text, on_channel);
 	else
 		sync_fail(sc, 403, "not_guarded", "channel_name",
 			  "Only private and presence channels need authorization.");
@@ -475,7 +475,7 @@ static void broadcasting_authorize_user(struct sync_call *sc)
 	char channel[sizeof(USER_CHANNEL_PREFIX) + USER_ID_SIZE];
 
 	snprintf(channel, sizeof(channel), USER_CHANNEL_PREFIX "%s", sc->call.caller.user_id);
-	statement_ask_channel(sc, channel, on_user);
+	statement_check_channel(sc, channel, on_user);
 }
 
 static const struct sync_field user_fields[] = {

@@ -244,7 +244,7 @@ void statement_reply(struct sync_call *sc, const struct pg_answer *a)
 
 /* ---- verdicts of channel rules ------------------------------------------------ */
 
-void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_done *done)
+void statement_check_channel(struct sync_call *sc, const char *channel, authorize_done *done)
 {
 	struct authorize_question q = { .app = sc->call.app,
 					.caller = sync_caller_json(sc),

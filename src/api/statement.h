@@ -32,7 +32,7 @@ void statement_add_error(struct strbuf *b, const struct pg_answer *a);
 /* The same when there is no verdict. */
 void statement_add_verdict_error(struct strbuf *b, const struct authorize_answer *a);
 /* Whether the caller, a user, may join the channel. */
-void statement_ask_channel(struct sync_call *sc, const char *channel, authorize_done *done);
+void statement_check_channel(struct sync_call *sc, const char *channel, authorize_done *done);
 /* Replies why there is no verdict. */
 void statement_fail_verdict(struct sync_call *sc, const struct authorize_answer *a);
 #endif

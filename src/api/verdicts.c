@@ -16,13 +16,13 @@ void verdicts_init(struct verdicts *v)
 {
 	*v = (struct verdicts){ 0 };
 	strbuf_init(&v->known, 0);
-	strbuf_init(&v->unasked, 0);
+	strbuf_init(&v->missing, 0);
 }
 
 void verdicts_release(struct verdicts *v)
 {
 	strbuf_release(&v->known);
-	strbuf_release(&v->unasked);
+	strbuf_release(&v->missing);
 }
 
 void verdicts_forget(struct verdicts *v)
@@ -53,7 +53,7 @@ static void verdicts_on_answer(void *ctx, const struct authorize_answer *a)
 /* Requests the verdict about the next channel that the function named. */
 static void verdicts_next(struct verdicts *v)
 {
-	struct str_view rest = sv_skip(strbuf_view(&v->unasked), v->n_read), name;
+	struct str_view rest = sv_skip(strbuf_view(&v->missing), v->n_read), name;
 	struct authorize_question q = v->question;
 	char *channel;
 
@@ -61,7 +61,7 @@ static void verdicts_next(struct verdicts *v)
 		v->done(v->ctx, NULL);
 		return;
 	}
-	v->n_read = v->unasked.len - rest.len;
+	v->n_read = v->missing.len - rest.len;
 	if (v->n++ == VERDICTS_MAX) {
 		struct pg_answer failed = { .rc = -EIO };
 		struct authorize_answer a = { .failure = &failed };
@@ -85,8 +85,8 @@ void verdicts_request(struct verdicts *v, const struct pg_answer *needed, verdic
 	v->done = done;
 	v->ctx = ctx;
 	v->n_read = 0;
-	strbuf_reset(&v->unasked);
-	strbuf_add_str(&v->unasked, pg_answer_message(needed));
+	strbuf_reset(&v->missing);
+	strbuf_add_str(&v->missing, pg_answer_message(needed));
 	verdicts_next(v);
 }
 

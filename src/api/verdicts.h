@@ -17,8 +17,8 @@ struct verdicts {
 	struct strbuf known; /* members of a JSON object: "channel":true */
 	unsigned n;	     /* of them */
 	/* while verdicts are requested */
-	struct strbuf unasked; /* channels that need one, between spaces */
-	size_t n_read;	       /* bytes of unasked that were taken */
+	struct strbuf missing; /* channels that need one, between spaces */
+	size_t n_read;	       /* bytes of missing that were taken */
 	struct authorizer *authorizer;
 	struct authorize_question question; /* what it points to is not owned */
 	verdicts_done *done;

@@ -99,10 +99,10 @@ void redis_map_of_one(struct redis_map *m, const char *host, unsigned port)
 
 /* FIRST LAST (HOST PORT ID ...) REPLICA... */
 static bool redis_map_read_range(struct redis_map *m, const redisReply *range,
-				 const struct redis_place *asked, const struct redis_tags *tags)
+				 const struct redis_place *from, const struct redis_tags *tags)
 {
 	const redisReply *place;
-	const char *host = asked->host;
+	const char *host = from->host;
 	int at;
 
 	if (range->type != REDIS_REPLY_ARRAY || range->elements < 3 ||
@@ -126,7 +126,7 @@ static bool redis_map_read_range(struct redis_map *m, const redisReply *range,
 	return true;
 }
 
-bool redis_map_read(const redisReply *slots, const struct redis_place *asked,
+bool redis_map_read(const redisReply *slots, const struct redis_place *from,
 		    const struct redis_tags *tags, struct redis_map *out)
 {
 	struct redis_map m;
@@ -135,7 +135,7 @@ bool redis_map_read(const redisReply *slots, const struct redis_place *asked,
 		return false;
 	redis_map_clear(&m);
 	for (size_t i = 0; i < slots->elements; i++)
-		if (!redis_map_read_range(&m, slots->element[i], asked, tags)) {
+		if (!redis_map_read_range(&m, slots->element[i], from, tags)) {
 			redis_map_release(&m);
 			return false;
 		}

@@ -43,10 +43,10 @@ struct redis_map {
 /* All partitions at one place. */
 void redis_map_of_one(struct redis_map *m, const char *host, unsigned port);
 /*
- * Reads the answer of CLUSTER SLOTS.  asked: the server that gave it, which can leave its own host
+ * Reads the answer of CLUSTER SLOTS.  from: the server that gave it, which can leave its own host
  * out.  False: it is malformed, or has no place; then *out is not set.
  */
-bool redis_map_read(const redisReply *slots, const struct redis_place *asked,
+bool redis_map_read(const redisReply *slots, const struct redis_place *from,
 		    const struct redis_tags *tags, struct redis_map *out) MUSTCHECK;
 void redis_map_release(struct redis_map *m);
 #endif

@@ -30,7 +30,7 @@ static void redis_server_close(struct redis_server *s)
 	redis_link_close(s->publisher);
 	redis_link_close(s->subscriber);
 	s->publisher = s->subscriber = NULL;
-	s->ask = 0;
+	s->query = 0;
 }
 
 /* The name of the server for the log. */
@@ -109,15 +109,15 @@ static struct redis_server *redis_server_add(struct redis_servers *all,
 
 static void redis_server_free(struct redis_server *s)
 {
-	if (s->all->asked_last == s)
-		s->all->asked_last = NULL;
+	if (s->all->queried_last == s)
+		s->all->queried_last = NULL;
 	redis_server_close(s);
 	free(s->place.host);
 	free(s->trouble);
 	free(s);
 }
 
-/* Those without partitions; the configured one stays, to be asked. */
+/* Those without partitions; the configured one stays, to be queried. */
 static void redis_servers_drop_unused(struct redis_servers *all)
 {
 	struct redis_server **at = &all->list->next, *s;
@@ -177,7 +177,7 @@ static void redis_server_on_map(struct redis_server *s, const redisReply *answer
 	struct redis_servers *all = s->all;
 	struct redis_map m;
 
-	s->ask = 0;
+	s->query = 0;
 	if (answer->type == REDIS_REPLY_ERROR && strstr(answer->str, "cluster support disabled"))
 		all->is_cluster = false;
 	if (answer->type == REDIS_REPLY_ERROR && !all->is_cluster)
@@ -190,11 +190,11 @@ static void redis_server_on_map(struct redis_server *s, const redisReply *answer
 	redis_map_release(&m);
 }
 
-static void redis_server_ask(struct redis_server *s)
+static void redis_server_query(struct redis_server *s)
 {
-	s->all->asked_last = s;
-	s->ask = redis_link_command(s->publisher, (struct str_view[]){ SV("CLUSTER"), SV("SLOTS") },
-				    2);
+	s->all->queried_last = s;
+	s->query = redis_link_command(s->publisher,
+				      (struct str_view[]){ SV("CLUSTER"), SV("SLOTS") }, 2);
 	redis_link_flush(s->publisher);
 }
 
@@ -219,7 +219,7 @@ static void on_server_answer(void *ctx, struct redis_link *l UNUSED, const redis
 	struct redis_server *s = ctx;
 	struct str_view text;
 
-	if (number == s->ask) {
+	if (number == s->query) {
 		redis_server_on_map(s, reply);
 		return;
 	}
@@ -286,7 +286,7 @@ static void on_server_publisher_up(void *ctx, struct redis_link *l UNUSED)
 	if (s->has_partitions)
 		redis_server_subscribe(s);
 	if (s == s->all->list)
-		redis_server_ask(s);
+		redis_server_query(s);
 }
 
 static void redis_server_open(struct redis_server *s)
@@ -302,7 +302,7 @@ void redis_servers_start(struct redis_servers *all)
 {
 	const struct redis_place place = { all->conf->redis_host, all->conf->redis_port };
 
-	backoff_init(&all->ask_backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
+	backoff_init(&all->query_backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
 	redis_server_open(redis_server_add(all, &place));
 }
 
@@ -316,17 +316,17 @@ void redis_servers_stop(struct redis_servers *all)
 	}
 }
 
-/* The next server that can be asked, in turn. */
-static void redis_servers_ask_next(struct redis_servers *all)
+/* The next server that can be queried, in turn. */
+static void redis_servers_query_next(struct redis_servers *all)
 {
-	struct redis_server *from = all->asked_last ? all->asked_last->next : NULL, *s;
+	struct redis_server *from = all->queried_last ? all->queried_last->next : NULL, *s;
 
 	for (s = from; s && !redis_link_is_up(s->publisher); s = s->next)
 		;
 	for (s = s ? s : all->list; s && !redis_link_is_up(s->publisher); s = s->next)
 		;
-	if (s && !s->ask)
-		redis_server_ask(s);
+	if (s && !s->query)
+		redis_server_query(s);
 }
 
 void redis_servers_tick(struct redis_servers *all, usec_t now)
@@ -337,10 +337,10 @@ void redis_servers_tick(struct redis_servers *all, usec_t now)
 		else if (!s->publisher && !all->is_cluster && s->retry_at <= now)
 			redis_server_open(s);
 	if (!all->wants_map) {
-		backoff_reset(&all->ask_backoff);
-	} else if (all->ask_at <= now) {
-		all->ask_at = redis_server_pause(backoff_next(&all->ask_backoff));
-		redis_servers_ask_next(all);
+		backoff_reset(&all->query_backoff);
+	} else if (all->query_at <= now) {
+		all->query_at = redis_server_pause(backoff_next(&all->query_backoff));
+		redis_servers_query_next(all);
 	}
 }
 

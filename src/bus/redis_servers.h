@@ -4,7 +4,7 @@
 /*
  * The servers of Redis: the configured one, or the masters of its Redis Cluster, and which of them
  * has which partition.  Each has two connections, because one with subscriptions cannot publish.
- * A server that fails is connected again after a growing pause; in a cluster the others are asked
+ * A server that fails is connected again after a growing pause; in a cluster the others are queried
  * which server has its partitions now.
  */
 #include "base/backoff.h"
@@ -20,7 +20,7 @@ struct redis_server {
 	struct redis_place place;
 	bool has_partitions;
 	struct redis_link *publisher, *subscriber; /* NULL: closed */
-	uint64_t ask;				   /* number of the CLUSTER SLOTS that the publisher
+	uint64_t query;				   /* number of the CLUSTER SLOTS that the publisher
 						    * has no answer for; 0: none */
 	usec_t up_at, retry_at;			   /* mono */
 	struct backoff backoff;
@@ -42,22 +42,22 @@ struct redis_servers {
 	struct redis_server *list; /* the configured one first */
 	struct redis_server *of[REDIS_PARTITIONS];
 	bool is_cluster;
-	bool wants_map; /* the map may be another one by now */
-	usec_t ask_at;	/* mono */
-	struct backoff ask_backoff;
-	struct redis_server *asked_last;
+	bool wants_map;	 /* the map may be another one by now */
+	usec_t query_at; /* mono */
+	struct backoff query_backoff;
+	struct redis_server *queried_last;
 };
 
 /* The first seven members are set. */
 void redis_servers_start(struct redis_servers *all);
 /* Closes all connections; the loop frees them. */
 void redis_servers_stop(struct redis_servers *all);
-/* Connects and asks what is due. */
+/* Connects and queries what is due. */
 void redis_servers_tick(struct redis_servers *all, usec_t now);
 void redis_servers_flush(struct redis_servers *all);
 /* Every partition has a server with both connections. */
 bool redis_servers_are_up(const struct redis_servers *all);
-/* A server has said that it does not have the partition any more. */
+/* A server has replied that it does not have the partition any more. */
 void redis_servers_lost(struct redis_servers *all, unsigned partition);
 /* It is of no use; why is a part of a sentence. */
 void redis_server_fail(struct redis_server *s, const char *why);

@@ -113,8 +113,8 @@ enum pg_fault step_run(struct step *s, struct pg_connection *c, unsigned node,
 
 /* A statement about channels. */
 RUNS_ON(on_db)
-static enum pg_fault step_ask(struct step *s, struct pg_connection *c, const char *statement,
-			      struct pg_answer *out)
+static enum pg_fault step_query(struct step *s, struct pg_connection *c, const char *statement,
+				struct pg_answer *out)
 {
 	const struct str_view apps = pg_array_view(&s->apps);
 	const struct str_view channels = pg_array_view(&s->channels);
@@ -130,18 +130,18 @@ static enum pg_fault step_ask(struct step *s, struct pg_connection *c, const cha
 
 enum pg_fault step_read(struct step *s, struct pg_connection *c, struct pg_answer *out)
 {
-	return step_ask(s, c, "roster", out);
+	return step_query(s, c, "roster", out);
 }
 
 enum pg_fault step_versions(struct step *s, struct pg_connection *c, struct pg_answer *out)
 {
-	return step_ask(s, c, "versions", out);
+	return step_query(s, c, "versions", out);
 }
 
 /* A statement with one number. */
 RUNS_ON(on_db)
-static enum pg_fault step_ask_number(struct pg_connection *c, const char *sql, unsigned n,
-				     struct pg_answer *out)
+static enum pg_fault step_query_number(struct pg_connection *c, const char *sql, unsigned n,
+				       struct pg_answer *out)
 {
 	char number[NUMBER_SIZE];
 	const char *values[] = { number };
@@ -153,19 +153,19 @@ static enum pg_fault step_ask_number(struct pg_connection *c, const char *sql, u
 
 enum pg_fault step_register(struct pg_connection *c, unsigned node, struct pg_answer *out)
 {
-	return step_ask_number(
+	return step_query_number(
 		c, "SELECT r.app, r.channel, r.user_id FROM cluster_register($1::integer) r", node,
 		out);
 }
 
 enum pg_fault step_count(struct pg_connection *c, unsigned node, struct pg_answer *out)
 {
-	return step_ask_number(c, "SELECT cluster_count($1::integer)", node, out);
+	return step_query_number(c, "SELECT cluster_count($1::integer)", node, out);
 }
 
 enum pg_fault step_reap(struct pg_connection *c, unsigned delay_ms, struct pg_answer *out)
 {
-	return step_ask_number(
+	return step_query_number(
 		c,
 		"SELECT r.app, r.channel, r.user_id, r.outcome, r.before, r.version, r.info "
 		"FROM cluster_reap(" REAP_ROWS ", $1::integer) r",

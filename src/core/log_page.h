@@ -28,7 +28,7 @@ struct log_page {
 	struct msgbuf **chunks; /* complete frames, some in each, in order of serial */
 	unsigned n_chunks;
 	size_t bytes;	      /* of all chunks */
-	struct event *cached; /* counted; LOG_ASK_CACHED: the last event, or NULL */
+	struct event *cached; /* counted; LOG_REQUEST_CACHED: the last event, or NULL */
 };
 
 struct log_page *log_page_new(enum log_outcome outcome) MUSTCHECK;
@@ -50,21 +50,21 @@ struct log_ticket *log_ticket_new(void) MUSTCHECK;
 struct log_ticket *log_ticket_ref(struct log_ticket *t);
 void log_ticket_unref(struct log_ticket *t); /* NULL is fine */
 
-enum log_ask_kind {
-	LOG_ASK_EVENTS, /* the events after a serial */
-	LOG_ASK_CACHED, /* a cache channel's last event */
+enum log_request_kind {
+	LOG_REQUEST_EVENTS, /* the events after a serial */
+	LOG_REQUEST_CACHED, /* a cache channel's last event */
 };
 
 /* All of it is copied, or referenced. */
 struct log_request {
-	enum log_ask_kind kind;
+	enum log_request_kind kind;
 	unsigned worker;
 	uint64_t token; /* the message with the page has it too */
 	struct log_ticket *ticket;
 	struct app *app;
 	struct str_view channel;
 	/*
-	 * LOG_ASK_EVENTS: serials above from, up to to; at most max events, and about max_bytes
+	 * LOG_REQUEST_EVENTS: serials above from, up to to; at most max events, and about max_bytes
 	 * of payload.  from > to requests no event: LOG_OTHER_EPOCH when the log has not reached
 	 * from.
 	 */
@@ -78,7 +78,7 @@ struct log_request {
 
 struct log_reader {
 	/* Returns at once.  Exactly one page is posted later, whatever happens.  Any thread. */
-	void (*ask)(void *ctx, const struct log_request *a);
+	void (*request)(void *ctx, const struct log_request *a);
 	void *ctx;
 };
 #endif

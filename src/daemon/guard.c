@@ -32,8 +32,8 @@
 #define ANSWER_US      (5 * USEC_PER_SEC)
 #define CHECK_MS       100		  /* how often it looks for the end of another daemon */
 #define LOST_US	       (5 * USEC_PER_SEC) /* for a busy daemon that connects again */
-#define SAY_US	       (1 * USEC_PER_SEC) /* how long a wait lasts before it is logged */
-#define SAY_AGAIN_US   (60 * USEC_PER_SEC)
+#define LOG_AFTER_US   (1 * USEC_PER_SEC) /* how long a wait lasts before it is logged */
+#define LOG_AGAIN_US   (60 * USEC_PER_SEC)
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 #define LONG_WAIT_TEXT "1000"	    /* ms, for a lock */
@@ -70,7 +70,7 @@ struct guard {
 	int status OWNED_BY(guard_held);
 	char *why OWNED_BY(guard_held);					/* NULL: none */
 	char *waits_for OWNED_BY(guard_held);				/* NULL: it does not wait */
-	usec_t since OWNED_BY(guard_held), say_at OWNED_BY(guard_held); /* mono */
+	usec_t since OWNED_BY(guard_held), log_at OWNED_BY(guard_held); /* mono */
 
 	/* the guard's thread only */
 	struct pg_connection *conn;
@@ -119,7 +119,7 @@ static void guard_set_wait(void *ctx, const char *what)
 		free(g->waits_for);
 		g->waits_for = what ? xstrdup(what) : NULL;
 		g->since = clock_mono();
-		g->say_at = g->since + SAY_US;
+		g->log_at = g->since + LOG_AFTER_US;
 	}
 	guard_unlock(g);
 }
@@ -166,10 +166,10 @@ void guard_report(struct guard *g)
 	char *what = NULL;
 
 	guard_lock(g);
-	if (g->waits_for && now >= g->say_at) {
+	if (g->waits_for && now >= g->log_at) {
 		what = xstrdup(g->waits_for);
 		waited_s = (now - g->since) / USEC_PER_SEC;
-		g->say_at = now + SAY_AGAIN_US;
+		g->log_at = now + LOG_AGAIN_US;
 	}
 	guard_unlock(g);
 	if (what)
@@ -422,7 +422,7 @@ static void guard_log_locks(struct guard *g, const struct pg_answer *a)
 	    (!g->logged_lock || strcmp(text.ptr, g->logged_lock) != 0 || now >= g->lock_again_at)) {
 		log_warn("database: the daemon has been waiting for more than a second: %s",
 			 text.ptr);
-		g->lock_again_at = now + SAY_AGAIN_US;
+		g->lock_again_at = now + LOG_AGAIN_US;
 	}
 	health_set(g->health, HEALTH_LOCKS,
 		   is_of_log ? "another session holds a lock of the log" : NULL);

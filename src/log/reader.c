@@ -32,7 +32,7 @@
 #define CHUNK_BYTES	 16384
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
 
-struct waiter {
+struct page_waiter {
 	/* a session's worker and token, or */
 	unsigned worker;
 	uint64_t token;
@@ -47,12 +47,12 @@ struct job {
 	struct reader *reader;
 	usec_t began; /* monotonic */
 	struct strbuf key;
-	enum log_ask_kind kind;
+	enum log_request_kind kind;
 	struct app *app;	     /* counted */
 	char *channel, *epoch, *was; /* epoch and was may be NULL */
 	uint64_t from, to;
 	unsigned max, max_bytes, cap, max_age_s;
-	struct waiter *waiters;
+	struct page_waiter *waiters;
 	size_t n, room;
 };
 
@@ -94,13 +94,13 @@ static void reader_unlock(struct reader *r) TSA(release_capability(reader_held))
 }
 
 static const struct pg_statement statements[] = {
-	[LOG_ASK_EVENTS] = { .sql = "SELECT * FROM replay_page($1::text, $2::text, $3::boolean, "
-				    "$4::text, $5::bigint, $6::bigint, $7::text, $8::integer, "
-				    "$9::integer, $10::integer, $11::integer)",
-			     .is_repeatable = true },
-	[LOG_ASK_CACHED] = { .sql = "SELECT * FROM replay_cached($1::text, $2::boolean, $3::text, "
-				    "$4::integer)",
-			     .is_repeatable = true },
+	[LOG_REQUEST_EVENTS] = { .sql = "SELECT * FROM replay_page($1::text, $2::text, "
+					"$3::boolean, $4::text, $5::bigint, $6::bigint, $7::text, "
+					"$8::integer, $9::integer, $10::integer, $11::integer)",
+				 .is_repeatable = true },
+	[LOG_REQUEST_CACHED] = { .sql = "SELECT * FROM replay_cached($1::text, $2::boolean, "
+					"$3::text, $4::integer)",
+				 .is_repeatable = true },
 };
 
 /* -- answers -- */
@@ -222,7 +222,7 @@ static void job_end(struct job *j, struct log_page *page)
 	reader_forget_locked(r, j);
 	reader_unlock(r);
 	for (size_t i = 0; i < j->n; i++) {
-		struct waiter *w = &j->waiters[i];
+		struct page_waiter *w = &j->waiters[i];
 
 		if (w->done)
 			w->done(w->ctx, page->outcome == LOG_SERVED ? 0 : -EHOSTDOWN);
@@ -280,7 +280,7 @@ static void job_query_events(struct job *j, pg_pool_done *done)
 				 j->channel, from,	 to,
 				 j->was,     max,	 max_bytes,
 				 cap,	     max_age };
-	struct pg_call call = { .statement = &statements[LOG_ASK_EVENTS],
+	struct pg_call call = { .statement = &statements[LOG_REQUEST_EVENTS],
 				.n = ARRAY_SIZE(values),
 				.values = values };
 
@@ -297,7 +297,7 @@ static void job_query_cached(struct job *j, pg_pool_done *done)
 {
 	char ttl[12];
 	const char *values[] = { j->app->id, reader_is_only_app(), j->channel, ttl };
-	struct pg_call call = { .statement = &statements[LOG_ASK_CACHED],
+	struct pg_call call = { .statement = &statements[LOG_REQUEST_CACHED],
 				.n = ARRAY_SIZE(values),
 				.values = values };
 
@@ -376,9 +376,9 @@ static void job_on_answer(void *ctx, const struct pg_answer *a)
 	struct job *j = ctx;
 	struct reader *r = j->reader;
 
-	job_end(j, a->rc		       ? reader_fault_page(r, a)
-		   : j->kind == LOG_ASK_CACHED ? reader_cached_page(j, a)
-					       : reader_events_page(j, a));
+	job_end(j, a->rc			   ? reader_fault_page(r, a)
+		   : j->kind == LOG_REQUEST_CACHED ? reader_cached_page(j, a)
+						   : reader_events_page(j, a));
 	reader_lock(r);
 	r->n_sent--;
 	reader_unlock(r);
@@ -406,7 +406,7 @@ static void reader_send(struct reader *r)
 			return;
 		if (!is_wanted)
 			job_end(j, log_page_new(LOG_UNAVAILABLE));
-		else if (j->kind == LOG_ASK_CACHED)
+		else if (j->kind == LOG_REQUEST_CACHED)
 			job_query_cached(j, job_on_answer);
 		else
 			job_query_events(j, job_on_answer);
@@ -450,7 +450,8 @@ static void reader_end_overdue(void *ctx)
 }
 
 /* Adds the request to a job that has no answer yet, or makes one; false: too many wait. */
-static bool reader_request(struct reader *r, const struct log_request *a, const struct waiter *w)
+static bool reader_request(struct reader *r, const struct log_request *a,
+			   const struct page_waiter *w)
 {
 	struct job *j = job_new(r, a), *old, *to;
 
@@ -483,7 +484,9 @@ static bool reader_request(struct reader *r, const struct log_request *a, const 
 
 static void reader_query(void *ctx, const struct log_request *a)
 {
-	const struct waiter w = { .worker = a->worker, .token = a->token, .ticket = a->ticket };
+	const struct page_waiter w = { .worker = a->worker,
+				       .token = a->token,
+				       .ticket = a->ticket };
 	struct reader *r = ctx;
 
 	if (!reader_request(r, a, &w))
@@ -494,8 +497,8 @@ static void reader_query(void *ctx, const struct log_request *a)
 void reader_read_cached(struct reader *r, struct app *app, struct str_view channel,
 			void (*done)(void *ctx, int rc), void *ctx)
 {
-	const struct log_request a = { .kind = LOG_ASK_CACHED, .app = app, .channel = channel };
-	const struct waiter w = { .done = done, .ctx = ctx };
+	const struct log_request a = { .kind = LOG_REQUEST_CACHED, .app = app, .channel = channel };
+	const struct page_waiter w = { .done = done, .ctx = ctx };
 
 	if (!reader_request(r, &a, &w))
 		done(ctx, -EHOSTDOWN);
@@ -521,7 +524,7 @@ struct reader *reader_new(const struct conf_database *conf,
 	pc.connections = 1;
 	pc.max_open = HISTORY_OPEN_MAX;
 	r->history = pg_pool_new(&pc);
-	r->reader = (struct log_reader){ .ask = reader_query, .ctx = r };
+	r->reader = (struct log_reader){ .request = reader_query, .ctx = r };
 	atomic_init(&r->complained, -COMPLAIN_US);
 	pthread_mutex_init(&r->lock, NULL);
 	map_init(&r->jobs);

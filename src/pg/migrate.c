@@ -30,7 +30,7 @@ struct migrate {
 	char **why;
 };
 
-static void migrate_tell_wait(const struct migrate *m, const char *what)
+static void migrate_report_wait(const struct migrate *m, const char *what)
 {
 	if (m->conf->on_wait)
 		m->conf->on_wait(m->conf->ctx, what);
@@ -375,7 +375,7 @@ static int migrate_wait_for_holder(struct migrate *m, const char *lock, usec_t s
 		most = pg_answer_bool(&a, 0, 1) ? STEP_US : m->conf->lock_wait_s * USEC_PER_SEC;
 		snprintf(text, sizeof(text), "the advisory lock for migrations, which %s holds",
 			 pg_answer_text(&a, 0, 0));
-		migrate_tell_wait(m, text);
+		migrate_report_wait(m, text);
 		if (clock_mono() - since >= most)
 			rc = migrate_fail(
 				m, -EBUSY,
@@ -416,7 +416,7 @@ static int migrate_lock(struct migrate *m)
 			rc = migrate_fail(m, -ECANCELED, "stopping");
 	}
 	if (rc == 0)
-		migrate_tell_wait(m, "the migration of the schema");
+		migrate_report_wait(m, "the migration of the schema");
 	return rc;
 }
 
@@ -437,7 +437,7 @@ static int migrate_is_done(struct migrate *m, bool *done)
 	struct strbuf sql;
 	int rc;
 
-	migrate_tell_wait(m, "the migration of the schema");
+	migrate_report_wait(m, "the migration of the schema");
 	rc = migrate_query(m, "schema", &exists, &a);
 	*done = rc == 0 && m->conf->n && pg_answer_bool(&a, 0, 0);
 	pg_answer_release(&a);

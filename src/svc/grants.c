@@ -48,15 +48,15 @@ struct grant {
 	unsigned n;	     /* subscriptions */
 	bool is_checking;    /* a check is in progress: not freed until it ends */
 	bool is_due;	     /* while it is checked: again after that */
-	bool is_asking;	     /* while it is checked: with its predicates */
-	bool is_first;	     /* waits, or is checked, because of a changed user */
-	struct asking_app *asking; /* waits in a list of it; or NULL */
-	uint64_t round;		   /* when the check began; an earlier one, or 0: it is in due */
-	uint64_t tick;		   /* likewise */
+	bool evaluates_predicates;    /* while it is checked: with its predicates */
+	bool is_first;		      /* waits, or is checked, because of a changed user */
+	struct waiting_app *waits_in; /* waits in a list of it; or NULL */
+	uint64_t round;		      /* when the check began; an earlier one, or 0: it is in due */
+	uint64_t tick;		      /* likewise */
 };
 
 /* An application of which grants wait for their predicates. */
-struct asking_app {
+struct waiting_app {
 	struct grant_link link;	 /* in the ring; the next one first */
 	struct grant_link first; /* grants of changed users */
 	struct grant_link due;	 /* other grants */
@@ -98,9 +98,9 @@ struct grants {
 	bool is_round_due OWNED_BY(grants_held);      /* a change concerns all */
 	usec_t next_round OWNED_BY(grants_held);      /* mono; not before */
 	unsigned n_open OWNED_BY(grants_held);	      /* without predicates */
-	unsigned n_asking OWNED_BY(grants_held);      /* with them */
-	struct grant_link ring OWNED_BY(grants_held); /* struct asking_app */
-	struct map asking OWNED_BY(grants_held);      /* the same, by their key */
+	unsigned n_evaluating OWNED_BY(grants_held);  /* with them */
+	struct grant_link ring OWNED_BY(grants_held); /* struct waiting_app */
+	struct map waiting OWNED_BY(grants_held);     /* the same, by their key */
 	bool is_pumping OWNED_BY(grants_held), is_stopped OWNED_BY(grants_held);
 	usec_t retry_at OWNED_BY(grants_held); /* mono; 0: none failed */
 	struct backoff backoff OWNED_BY(grants_held);
@@ -265,7 +265,7 @@ static void grant_set_due_locked(struct grants *g, struct grant *one) NEEDS_LOCK
 {
 	if (one->is_checking) {
 		one->is_due = true;
-	} else if (!one->is_first && !one->asking && one->round == g->round) {
+	} else if (!one->is_first && !one->waits_in && one->round == g->round) {
 		link_move(&one->link, &g->due);
 		one->round = 0;
 	}
@@ -276,8 +276,8 @@ static void grant_set_changed_locked(struct grants *g, struct grant *one) NEEDS_
 {
 	if (one->is_checking)
 		one->is_due = true;
-	else if (!one->is_first && one->asking)
-		link_move(&one->link, &one->asking->first);
+	else if (!one->is_first && one->waits_in)
+		link_move(&one->link, &one->waits_in->first);
 	else if (!one->is_first)
 		link_move(&one->link, one->tick == g->tick ? &g->changed : &g->first);
 	one->is_first = true;
@@ -366,10 +366,10 @@ static void grant_set_failed_locked(struct grants *g, struct grant *one) NEEDS_L
 }
 
 /* The second line: after the others of its application. */
-static void grant_set_asking_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
+static void grant_set_waiting_locked(struct grants *g, struct grant *one) NEEDS_LOCK(grants_held)
 {
 	uint64_t number = one->app->runtime->number;
-	struct asking_app *a = map_get(&g->asking, grant_key(&number));
+	struct waiting_app *a = map_get(&g->waiting, grant_key(&number));
 
 	if (!a) {
 		a = xcalloc(1, sizeof(*a));
@@ -377,17 +377,17 @@ static void grant_set_asking_locked(struct grants *g, struct grant *one) NEEDS_L
 		link_init(&a->link);
 		link_init(&a->first);
 		link_init(&a->due);
-		map_put(&g->asking, grant_key(&a->number), a);
+		map_put(&g->waiting, grant_key(&a->number), a);
 		link_move(&a->link, &g->ring);
 	}
 	link_move(&one->link, one->is_first ? &a->first : &a->due);
-	one->asking = a;
+	one->waits_in = a;
 }
 
-static void asking_app_free_locked(struct grants *g, struct asking_app *a) NEEDS_LOCK(grants_held)
+static void waiting_app_free_locked(struct grants *g, struct waiting_app *a) NEEDS_LOCK(grants_held)
 {
 	link_remove(&a->link);
-	map_del(&g->asking, grant_key(&a->number));
+	map_del(&g->waiting, grant_key(&a->number));
 	free(a);
 }
 
@@ -429,11 +429,11 @@ static void on_grant_verdict(void *ctx, const struct authorize_answer *a)
 		directory_end_grant(g->directory, one->id);
 	grants_lock(g);
 	one->is_checking = false;
-	*(one->is_asking ? &g->n_asking : &g->n_open) -= 1;
+	*(one->evaluates_predicates ? &g->n_evaluating : &g->n_open) -= 1;
 	if (!one->n)
 		grant_free_locked(g, one);
 	else if (a->is_left) /* what changed meanwhile counts when it is checked again */
-		grant_set_asking_locked(g, one);
+		grant_set_waiting_locked(g, one);
 	else
 		grant_set_checked_locked(g, one, is_failed);
 	grants_unlock(g);
@@ -448,7 +448,7 @@ static struct grant *grant_take_locked(struct grants *g, struct grant_link *link
 	link_remove(link);
 	one->is_checking = true;
 	one->is_due = false;
-	one->asking = NULL;
+	one->waits_in = NULL;
 	one->round = g->round;
 	one->tick = g->tick;
 	return one;
@@ -469,30 +469,30 @@ static struct grant *grants_next_due_locked(struct grants *g) NEEDS_LOCK(grants_
 	one = grant_take_locked(g, list->next);
 	if (list == &g->due)
 		one->is_first = false;
-	one->is_asking = false;
+	one->evaluates_predicates = false;
 	g->n_taken++;
 	g->n_open++;
 	return one;
 }
 
 /* The same of those that wait for their predicates. */
-static struct grant *grants_next_asking_locked(struct grants *g) NEEDS_LOCK(grants_held)
+static struct grant *grants_next_waiting_locked(struct grants *g) NEEDS_LOCK(grants_held)
 {
-	while (g->n_asking < CHECKS_OPEN && g->ring.next != &g->ring) {
-		struct asking_app *a = CONTAINER_OF(g->ring.next, struct asking_app, link);
+	while (g->n_evaluating < CHECKS_OPEN && g->ring.next != &g->ring) {
+		struct waiting_app *a = CONTAINER_OF(g->ring.next, struct waiting_app, link);
 		struct grant_link *list = a->n_taken % FAIR_TURNS ? &a->first : &a->due;
 		struct grant *one;
 
 		if (list->next == list)
 			list = list == &a->due ? &a->first : &a->due;
 		if (list->next == list) {
-			asking_app_free_locked(g, a);
+			waiting_app_free_locked(g, a);
 			continue;
 		}
 		one = grant_take_locked(g, list->next);
-		one->is_asking = true;
+		one->evaluates_predicates = true;
 		a->n_taken++;
-		g->n_asking++;
+		g->n_evaluating++;
 		link_move(&a->link, &g->ring);
 		return one;
 	}
@@ -506,7 +506,7 @@ static struct grant *grants_next_locked(struct grants *g) NEEDS_LOCK(grants_held
 	if (g->is_stopped)
 		return NULL;
 	one = grants_next_due_locked(g);
-	return one ? one : grants_next_asking_locked(g);
+	return one ? one : grants_next_waiting_locked(g);
 }
 
 /*
@@ -522,7 +522,8 @@ static void grants_pump(struct grants *g)
 		g->is_pumping = true;
 		while ((one = grants_next_locked(g))) {
 			const struct authorize_question q = { one->app, one->caller, one->channel,
-							      one->holder->user, !one->is_asking };
+							      one->holder->user,
+							      !one->evaluates_predicates };
 
 			grants_unlock(g);
 			authorize_check(g->authorizer, &q, on_grant_verdict, one);
@@ -560,7 +561,7 @@ struct grants *grants_new(void)
 	grants_lock(g);
 	map_init(&g->by_id);
 	map_init(&g->holders);
-	map_init(&g->asking);
+	map_init(&g->waiting);
 	link_init(&g->ring);
 	g->tick = 1;
 	g->round = 1;
@@ -593,10 +594,10 @@ void grants_free(struct grants *g)
 		return;
 	grants_lock(g);
 	while (g->ring.next != &g->ring)
-		asking_app_free_locked(g, CONTAINER_OF(g->ring.next, struct asking_app, link));
+		waiting_app_free_locked(g, CONTAINER_OF(g->ring.next, struct waiting_app, link));
 	map_release(&g->by_id);
 	map_release(&g->holders);
-	map_release(&g->asking);
+	map_release(&g->waiting);
 	grants_unlock(g);
 	pthread_mutex_destroy(&g->lock);
 	free(g);

@@ -27,9 +27,9 @@ static struct log_gate failures = LOG_GATE("answers of an auth_url that could no
 
 /* A question, until it is answered: in the mailbox, then in the list of its request.  Without done:
  * a user whose answers are forgotten. */
-struct asked {
+struct open_question {
 	struct mailbox_entry entry;
-	struct asked *next;
+	struct open_question *next;
 	struct app *app;
 	char user_id[USER_ID_SIZE];
 	app_auth_done *done;
@@ -42,10 +42,10 @@ struct asked {
 };
 
 /* A request to an application, for all questions whose unknown channels are the same. */
-struct asking {
+struct app_request {
 	struct app_auth *of;
 	struct app *app;
-	struct asked *questions;
+	struct open_question *questions;
 	struct strbuf key;
 	bool is_outdated; /* its answer is not remembered */
 };
@@ -68,11 +68,11 @@ struct app_auth {
 
 	/* used by this thread only */
 	struct map remembered; /* key -> struct remembered */
-	struct map requests;   /* key -> struct asking */
+	struct map requests;   /* key -> struct app_request */
 	unsigned long long n_outdated;
 };
 
-static void asked_free(struct asked *q)
+static void question_free(struct open_question *q)
 {
 	for (size_t i = 0; i < q->n; i++)
 		free(q->channels[i]);
@@ -81,7 +81,7 @@ static void asked_free(struct asked *q)
 }
 
 /* Answers and frees it. */
-static void asked_answer(struct asked *q, const char *failure)
+static void question_answer(struct open_question *q, const char *failure)
 {
 	const struct app_auth_answer answer = { .failure = failure,
 						.allowed = q->allowed,
@@ -95,19 +95,19 @@ static void asked_answer(struct asked *q, const char *failure)
 			      1);
 	metric_observe(METRIC_AUTHORIZE_SECONDS, clock_mono() - q->started, 1);
 	q->done(q->ctx, &answer);
-	asked_free(q);
+	question_free(q);
 }
 
 /* Whose answer: a reload may change the address. */
-static void app_auth_start_key(struct strbuf *key, const struct asked *q)
+static void app_auth_start_key(struct strbuf *key, const struct open_question *q)
 {
 	strbuf_reset(key);
 	strbuf_addf(key, "%s\n%s\n%s\n", q->app->id, q->app->auth_url, q->user_id);
 }
 
 RUNS_ON(on_webhook)
-static const struct remembered *app_auth_recall(const struct app_auth *a, const struct asked *q,
-						const char *channel)
+static const struct remembered *app_auth_recall(const struct app_auth *a,
+						const struct open_question *q, const char *channel)
 {
 	const struct remembered *r;
 	struct strbuf key;
@@ -132,7 +132,8 @@ RUNS_ON(on_webhook) static void app_auth_forget_all(struct app_auth *a)
 }
 
 RUNS_ON(on_webhook)
-static void app_auth_remember(struct app_auth *a, const struct asked *q, size_t i, usec_t until)
+static void app_auth_remember(struct app_auth *a, const struct open_question *q, size_t i,
+			      usec_t until)
 {
 	struct remembered *r, *old;
 	struct strbuf key;
@@ -187,7 +188,7 @@ static const char *app_auth_read(struct str_view body, struct str_view *list, ui
 	return NULL;
 }
 
-static void asking_free(struct asking *one)
+static void app_request_free(struct app_request *one)
 {
 	app_unref(one->app);
 	strbuf_release(&one->key);
@@ -196,10 +197,10 @@ static void asking_free(struct asking *one)
 
 static void on_app_answered(void *ctx, const struct sender_result *r)
 {
-	struct asking *one = ctx;
+	struct app_request *one = ctx;
 	struct app_auth *a = one->of;
 	struct str_view list = SV("");
-	struct asked *q, *next;
+	struct open_question *q, *next;
 	const char *fault = r->error;
 	usec_t until;
 	uint64_t ttl_s = 0;
@@ -220,16 +221,16 @@ static void on_app_answered(void *ctx, const struct sender_result *r)
 			if (ttl_s && !one->is_outdated)
 				app_auth_remember(a, q, i, until);
 		}
-		asked_answer(q, !fault			       ? NULL
-				: atomic_load(&a->is_stopping) ? "stopping"
-							       : "auth_url_failed");
+		question_answer(q, !fault			  ? NULL
+				   : atomic_load(&a->is_stopping) ? "stopping"
+								  : "auth_url_failed");
 	}
-	asking_free(one);
+	app_request_free(one);
 }
 
 RUNS_ON(on_webhook) static size_t app_auth_count(const struct app_auth *a, const struct app *app)
 {
-	const struct asking *one;
+	const struct app_request *one;
 	size_t at = 0, n = 0;
 
 	while ((one = map_next(&a->requests, &at)))
@@ -239,9 +240,9 @@ RUNS_ON(on_webhook) static size_t app_auth_count(const struct app_auth *a, const
 
 /* Sends the names in a list, which is a JSON list. */
 RUNS_ON(on_webhook)
-static void app_auth_send(struct app_auth *a, struct asked *q, struct str_view list)
+static void app_auth_send(struct app_auth *a, struct open_question *q, struct str_view list)
 {
-	struct asking *one = xcalloc(1, sizeof(*one));
+	struct app_request *one = xcalloc(1, sizeof(*one));
 	struct sender_request r = { .url = q->app->auth_url,
 				    .app = q->app,
 				    .wants_body = true,
@@ -269,10 +270,11 @@ static void app_auth_send(struct app_auth *a, struct asked *q, struct str_view l
 }
 
 /* Answers of an earlier auth_url are not used anyway. */
-RUNS_ON(on_webhook) static void app_auth_forget_user(struct app_auth *a, const struct asked *whose)
+RUNS_ON(on_webhook)
+static void app_auth_forget_user(struct app_auth *a, const struct open_question *whose)
 {
 	struct remembered *r;
-	struct asking *one;
+	struct app_request *one;
 	struct strbuf start;
 	size_t at = 0;
 
@@ -296,9 +298,9 @@ RUNS_ON(on_webhook) static void app_auth_forget_user(struct app_auth *a, const s
 }
 
 /* Answers it from what is remembered, or adds it to a request. */
-RUNS_ON(on_webhook) static void app_auth_take(struct app_auth *a, struct asked *q)
+RUNS_ON(on_webhook) static void app_auth_take(struct app_auth *a, struct open_question *q)
 {
-	struct asking *same;
+	struct app_request *same;
 	struct strbuf list, key;
 	size_t n = 0;
 
@@ -319,14 +321,14 @@ RUNS_ON(on_webhook) static void app_auth_take(struct app_auth *a, struct asked *
 	strbuf_add_sv(&key, strbuf_view(&list));
 	same = map_get(&a->requests, strbuf_view(&key));
 	if (!n) {
-		asked_answer(q, NULL);
+		question_answer(q, NULL);
 	} else if (same) {
 		q->next = same->questions;
 		same->questions = q;
 	} else if (a->requests.used >= REQUESTS_MAX || app_auth_count(a, q->app) >= OF_APP_MAX) {
 		log_gated(&failures, "app %s: auth_url: %d requests wait for its answer",
 			  q->app->id, OF_APP_MAX);
-		asked_answer(q, "busy");
+		question_answer(q, "busy");
 	} else {
 		app_auth_send(a, q, strbuf_view(&list));
 	}
@@ -335,13 +337,13 @@ RUNS_ON(on_webhook) static void app_auth_take(struct app_auth *a, struct asked *
 }
 
 RUNS_ON(on_webhook)
-static void app_auth_take_one(struct app_auth *a, struct asked *q, bool is_stopping)
+static void app_auth_take_one(struct app_auth *a, struct open_question *q, bool is_stopping)
 {
 	if (!q->done) {
 		app_auth_forget_user(a, q);
-		asked_free(q);
+		question_free(q);
 	} else if (is_stopping) {
-		asked_answer(q, "stopping");
+		question_answer(q, "stopping");
 	} else {
 		app_auth_take(a, q);
 	}
@@ -357,7 +359,8 @@ RUNS_ON(on_webhook) static void *app_auth_run(void *arg)
 		is_stopping = atomic_load(&a->is_stopping);
 		for (e = mailbox_take(&a->mailbox); e; e = next) {
 			next = e->next;
-			app_auth_take_one(a, CONTAINER_OF(e, struct asked, entry), is_stopping);
+			app_auth_take_one(a, CONTAINER_OF(e, struct open_question, entry),
+					  is_stopping);
 		}
 		if (!is_stopping)
 			sender_wait(a->sender, IDLE_MS);
@@ -367,9 +370,9 @@ RUNS_ON(on_webhook) static void *app_auth_run(void *arg)
 	return NULL;
 }
 
-void app_auth_ask(struct app_auth *a, const struct app_auth_question *from)
+void app_auth_check(struct app_auth *a, const struct app_auth_question *from)
 {
-	struct asked *q = xcalloc(1, sizeof(*q) + from->n * sizeof(*q->channels));
+	struct open_question *q = xcalloc(1, sizeof(*q) + from->n * sizeof(*q->channels));
 	int rc;
 
 	q->app = app_ref(from->app);
@@ -383,7 +386,7 @@ void app_auth_ask(struct app_auth *a, const struct app_auth_question *from)
 		q->channels[i] = xstrdup(from->channels[i]);
 	rc = mailbox_put(&a->mailbox, &q->entry);
 	if (rc < 0)
-		asked_answer(q, rc == -EAGAIN ? "busy" : "stopping");
+		question_answer(q, rc == -EAGAIN ? "busy" : "stopping");
 	else if (rc > 0)
 		sender_wake(a->sender);
 }
@@ -438,11 +441,11 @@ void app_auth_free(struct app_auth *a)
 
 void app_auth_forget(struct app_auth *a, const struct app *app, struct str_view user_id)
 {
-	struct asked *q = xcalloc(1, sizeof(*q));
+	struct open_question *q = xcalloc(1, sizeof(*q));
 
 	q->app = app_ref((struct app *)app);
 	if (user_id_read(user_id, q->user_id) && mailbox_put_owed(&a->mailbox, &q->entry) >= 0)
 		sender_wake(a->sender);
 	else
-		asked_free(q);
+		question_free(q);
 }

@@ -45,7 +45,7 @@ void app_auth_free(struct app_auth *a); /* NULL is fine */
 
 /* All is copied.  done is called exactly once, on another thread or before this returns.  Any
  * thread. */
-void app_auth_ask(struct app_auth *a, const struct app_auth_question *q);
+void app_auth_check(struct app_auth *a, const struct app_auth_question *q);
 /* Forgets the answers for the user, and does not remember those that are under way.  Any thread. */
 void app_auth_forget(struct app_auth *a, const struct app *app, struct str_view user_id);
 #endif

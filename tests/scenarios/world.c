@@ -145,8 +145,8 @@ static struct log_page *page_of_cached(const struct asked *q)
 void play_answer(struct asked *q, struct log_page *page)
 {
 	if (!page)
-		page = q->a.kind == LOG_ASK_CACHED ? page_of_cached(q) : page_of_events(q);
-	if (q->a.kind == LOG_ASK_CACHED)
+		page = q->a.kind == LOG_REQUEST_CACHED ? page_of_cached(q) : page_of_events(q);
+	if (q->a.kind == LOG_REQUEST_CACHED)
 		directory_cache_put(play.directory, play.apps[0], sv(q->channel), page->cached,
 				    10 * USEC_PER_SEC);
 	directory_post_page(play.directory, q->a.worker, q->a.token, page);
@@ -166,7 +166,7 @@ static void log_request(void *ctx, const struct log_request *a)
 		play.asked[play.n_asked++] = q;
 }
 
-static const struct log_reader log_reader = { .ask = log_request };
+static const struct log_reader log_reader = { .request = log_request };
 
 void play_add_row(struct event *e, uint64_t serial)
 {

@@ -166,7 +166,8 @@ static void catch_up_request_page(struct catch_up *u)
 	const struct app_limits *max = &s->app->limits;
 	unsigned bytes = catch_up_cap_bytes(s) / 8;
 	struct page_request *r = page_request_begin(u);
-	struct log_request a = { .kind = u->stage == STAGE_CACHED ? LOG_ASK_CACHED : LOG_ASK_EVENTS,
+	struct log_request a = { .kind = u->stage == STAGE_CACHED ? LOG_REQUEST_CACHED
+								  : LOG_REQUEST_EVENTS,
 				 .worker = s->hub->conf.worker,
 				 .token = r->token,
 				 .ticket = r->ticket = log_ticket_new(),
@@ -182,7 +183,7 @@ static void catch_up_request_page(struct catch_up *u)
 				 .max_age_s = max->max_replay_age_s };
 
 	u->is_first = false;
-	log->ask(log->ctx, &a);
+	log->request(log->ctx, &a);
 }
 
 static bool catch_up_wants_page(const struct catch_up *u)
