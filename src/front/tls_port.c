@@ -30,7 +30,7 @@
 
 struct thread_role on_tls = { "tls" };
 
-enum phase {
+enum tls_phase {
 	TLS_FIRST,  /* handshake and head */
 	TLS_TUNNEL, /* the HTTP server has it, and limits its time */
 	TLS_ENDING, /* the HTTP server closed it; the client has not read all */
@@ -43,7 +43,7 @@ enum phase {
 struct tls_conn {
 	struct mailbox_entry entry; /* to its thread */
 	struct tls_conn *next, *prev;
-	enum phase phase;
+	enum tls_phase phase;
 	usec_t deadline;
 	int fd;
 	SSL *ssl;
@@ -96,7 +96,7 @@ static void list_append(struct tls_list *l, struct tls_conn *c)
 	l->last = c;
 }
 
-static usec_t tls_phase_length(const struct tls_thread *t, enum phase phase)
+static usec_t tls_phase_length(const struct tls_thread *t, enum tls_phase phase)
 {
 	return (phase == TLS_FIRST    ? t->port->conf.first_bytes_ms
 		: phase == TLS_ENDING ? ENDING_MS
@@ -105,7 +105,8 @@ static usec_t tls_phase_length(const struct tls_thread *t, enum phase phase)
 }
 
 /* Enters the phase, or begins it anew. */
-static void conn_enter(struct tls_thread *t, struct tls_conn *c, enum phase phase) RUNS_ON(on_tls)
+static void conn_enter(struct tls_thread *t, struct tls_conn *c, enum tls_phase phase)
+	RUNS_ON(on_tls)
 {
 	list_remove(&t->phases[c->phase], c);
 	c->phase = phase;

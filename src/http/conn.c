@@ -114,7 +114,7 @@ static enum MHD_Result conn_refuse_body(struct http_request *req) RUNS_ON(on_htt
 	return http_refuse(req, "413 Content Too Large", "too_large", text);
 }
 
-/* What the headers say about the body, and whether two readers could differ about it. */
+/* What the headers state about the body, and whether two readers could differ about it. */
 struct framing {
 	unsigned lengths, codings, hosts;
 	bool has_bad_name, has_bad_value;

@@ -44,7 +44,7 @@ struct http_server {
 	struct MHD_Response *empty_object; /* "{}": the reply to most publishes */
 	atomic_uint connections;
 	atomic_uint busy; /* requests between the router's call and their end */
-	/* resumptions that are owed or being posted: the loop must outlive them */
+	/* resumptions that are due or being posted: the loop must outlive them */
 	atomic_uint resumptions;
 	atomic_bool is_stopping;
 	pthread_mutex_t lock;
@@ -62,7 +62,7 @@ struct http_conn {
 	struct address_count *address; /* or NULL */
 };
 
-enum phase { RUNNING, WAITING, REPLIED, DROPPED };
+enum http_phase { RUNNING, WAITING, REPLIED, DROPPED };
 
 enum progress {
 	IN_HEADERS, /* the request line is complete */

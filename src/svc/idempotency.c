@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "svc/idempotency.h"
 
-struct waiter {
-	struct waiter *next;
+struct key_waiter {
+	struct key_waiter *next;
 	idempotency_done *done;
 	void *ctx;
 };
@@ -46,8 +46,8 @@ struct idempotent_call {
 	const char *app, *key;
 	char digest[IDEMPOTENCY_DIGEST_HEX + 1];
 	bool is_ended; /* the work was done, but another node committed the key first */
-	struct waiter first;
-	struct waiter *waiters OWNED_BY(keys_held);
+	struct key_waiter first;
+	struct key_waiter *waiters OWNED_BY(keys_held);
 	char text[];
 };
 
@@ -116,7 +116,7 @@ static struct idempotent_call *idempotent_call_new(struct idempotency *t,
 /* Answers all calls of this key, and removes it. */
 static void idempotent_call_finish(struct idempotent_call *o, const struct idempotency_reply *reply)
 {
-	struct waiter *w, *next;
+	struct key_waiter *w, *next;
 	struct idempotency_reply repeat = *reply;
 
 	keys_lock(o->table);
@@ -171,9 +171,9 @@ static void idempotent_call_look_up(struct idempotent_call *o)
 static void idempotent_call_wait_locked(struct idempotent_call *o, idempotency_done *done,
 					void *ctx) NEEDS_LOCK(keys_held)
 {
-	struct waiter *w = xmalloc(sizeof(*w));
+	struct key_waiter *w = xmalloc(sizeof(*w));
 
-	*w = (struct waiter){ o->waiters, done, ctx };
+	*w = (struct key_waiter){ o->waiters, done, ctx };
 	o->waiters = w;
 }
 
@@ -183,7 +183,7 @@ void idempotency_begin(struct idempotency *t, const struct idempotency_key *key,
 	struct idempotent_call *mine = idempotent_call_new(t, key), *other;
 	bool is_same;
 
-	mine->first = (struct waiter){ NULL, done, ctx };
+	mine->first = (struct key_waiter){ NULL, done, ctx };
 	keys_lock(t);
 	other = map_get(&t->keys, mine->id);
 	is_same = other && strcmp(other->digest, mine->digest) == 0;

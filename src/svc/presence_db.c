@@ -39,8 +39,8 @@ struct user {
 	unsigned count;
 };
 
-struct waiter {
-	struct waiter *next;
+struct entry_waiter {
+	struct entry_waiter *next;
 	presence_db_done *done;
 	void *ctx;
 };
@@ -59,7 +59,7 @@ struct entry {
 	bool is_kept;		 /* the last heartbeat leaves them as they are */
 	bool has_come, has_gone; /* its first connection opened, its last one closed */
 	bool is_alone;		 /* was in a batch that was refused: no longer in the map */
-	struct waiter *waiters;
+	struct entry_waiter *waiters;
 };
 
 struct batch {
@@ -157,7 +157,7 @@ static struct entry *presence_entry_of_locked(struct presence_db *p, struct app 
 static void presence_entry_end(struct entry *e, const struct pg_answer *a,
 			       const struct presence_db_reply *said)
 {
-	struct waiter *w, *next;
+	struct entry_waiter *w, *next;
 
 	for (w = e->waiters; w; w = next) {
 		next = w->next;
@@ -179,7 +179,7 @@ static unsigned entry_count_waiters(const struct entry *e)
 {
 	unsigned n = 0;
 
-	for (const struct waiter *w = e->waiters; w; w = w->next)
+	for (const struct entry_waiter *w = e->waiters; w; w = w->next)
 		n++;
 	return n;
 }
@@ -239,9 +239,9 @@ static struct entry *presence_take_heartbeat_locked(struct presence_db *p,
 static void presence_add_waiter_locked(struct presence_db *p, struct entry *e,
 				       presence_db_done *done, void *ctx) NEEDS_LOCK(presence_held)
 {
-	struct waiter *w = xmalloc(sizeof(*w));
+	struct entry_waiter *w = xmalloc(sizeof(*w));
 
-	*w = (struct waiter){ e->waiters, done, ctx };
+	*w = (struct entry_waiter){ e->waiters, done, ctx };
 	e->waiters = w;
 	p->n_waiters++;
 }

@@ -27,12 +27,12 @@ static bool session_read_key(const struct hub *h, struct str_view path, struct s
 	return key->len && sv_find(*key, '/') < 0;
 }
 
-struct refusal {
+struct session_refusal {
 	enum pusher_code code;
 	const char *text;
 };
 
-static const struct refusal accepted = { PUSHER_CODE_NULL, NULL };
+static const struct session_refusal accepted = { PUSHER_CODE_NULL, NULL };
 
 /* Digits, of any value. */
 static bool session_is_number(struct str_view s)
@@ -43,20 +43,20 @@ static bool session_is_number(struct str_view s)
 	return s.len > 0;
 }
 
-static struct refusal session_check_protocol(const struct session_request *r)
+static struct session_refusal session_check_protocol(const struct session_request *r)
 {
 	uint64_t version;
 
 	if (!r->has_protocol)
 		return accepted;
 	if (!session_is_number(r->protocol))
-		return (struct refusal){
+		return (struct session_refusal){
 			PUSHER_BAD_VERSION,
 			"Invalid version string format: protocol must be a number"
 		};
 	if (!sv_to_u64(r->protocol, 7, &version) || version < 4)
-		return (struct refusal){ PUSHER_UNSUPPORTED_VERSION,
-					 "Unsupported protocol version: use 7" };
+		return (struct session_refusal){ PUSHER_UNSUPPORTED_VERSION,
+						 "Unsupported protocol version: use 7" };
 	return accepted;
 }
 
@@ -70,42 +70,45 @@ static bool session_count_up(atomic_uint *counter, unsigned max)
 }
 
 /* Counts the connection with its app and the node, unless one of them is at its limit. */
-static struct refusal session_count_in(struct session *s)
+static struct session_refusal session_count_in(struct session *s)
 {
 	struct hub *h = s->hub;
 
 	if (!session_count_up(&s->app->runtime->connections, s->app->limits.max_connections))
-		return (struct refusal){ PUSHER_OVER_QUOTA,
-					 "Application is over its connection quota (option "
-					 "max_connections)" };
+		return (struct session_refusal){ PUSHER_OVER_QUOTA,
+						 "Application is over its connection quota (option "
+						 "max_connections)" };
 	if (h->conf.connections &&
 	    !session_count_up(h->conf.connections, h->conf.max_connections)) {
 		atomic_fetch_sub(&s->app->runtime->connections, 1);
-		return (struct refusal){ PUSHER_OVER_CAPACITY, "Server is over capacity (option "
-							       "server.max_connections)" };
+		return (struct session_refusal){ PUSHER_OVER_CAPACITY,
+						 "Server is over capacity (option "
+						 "server.max_connections)" };
 	}
 	s->is_opened = true;
 	return accepted;
 }
 
 /* Before anything else is looked at: what a flood costs is the handshake. */
-static struct refusal session_check_address(struct session *s, const struct session_request *r)
+static struct session_refusal session_check_address(struct session *s,
+						    const struct session_request *r)
 {
 	if (r->is_reserved)
-		return (struct refusal){
+		return (struct session_refusal){
 			PUSHER_OVER_CAPACITY,
 			"Server is over capacity: it has no file descriptors left"
 		};
 	switch (address_limits_enter(s->hub->conf.addresses, &r->from.address, clock_mono(),
 				     &s->address)) {
 	case ADDRESS_CONNECTIONS:
-		return (struct refusal){ PUSHER_OVER_CAPACITY,
-					 "Too many connections from this address "
-					 "(option max_connections_per_address)" };
+		return (struct session_refusal){ PUSHER_OVER_CAPACITY,
+						 "Too many connections from this address "
+						 "(option max_connections_per_address)" };
 	case ADDRESS_HANDSHAKES:
-		return (struct refusal){ PUSHER_OVER_CAPACITY,
-					 "Too many handshakes from this address in a second "
-					 "(option max_handshakes_per_address)" };
+		return (struct session_refusal){
+			PUSHER_OVER_CAPACITY, "Too many handshakes from this address in a second "
+					      "(option max_handshakes_per_address)"
+		};
 	case ADDRESS_ADMITTED:
 		break;
 	}
@@ -113,9 +116,9 @@ static struct refusal session_check_address(struct session *s, const struct sess
 }
 
 /* Finds the session's app and checks what the client requests of it. */
-static struct refusal session_admit(struct session *s, const struct session_request *r)
+static struct session_refusal session_admit(struct session *s, const struct session_request *r)
 {
-	struct refusal no = session_check_address(s, r);
+	struct session_refusal no = session_check_address(s, r);
 	struct app_set *set;
 	struct str_view key;
 
@@ -129,20 +132,23 @@ static struct refusal session_admit(struct session *s, const struct session_requ
 
 		s->app = app ? app_ref(app) : NULL;
 		if (!app)
-			no = (struct refusal){ PUSHER_NO_APP, "Application does not exist" };
+			no = (struct session_refusal){ PUSHER_NO_APP,
+						       "Application does not exist" };
 	} else {
-		no = (struct refusal){ PUSHER_BAD_PATH, "Path not found: connect to /app/{key}" };
+		no = (struct session_refusal){ PUSHER_BAD_PATH,
+					       "Path not found: connect to /app/{key}" };
 	}
 	app_set_unref(set);
 	if (no.code)
 		return no;
 	if (!s->app->enabled)
-		return (struct refusal){ PUSHER_APP_DISABLED, "Application is disabled" };
+		return (struct session_refusal){ PUSHER_APP_DISABLED, "Application is disabled" };
 	if (s->app->tls_only && !r->from.is_secure)
-		return (struct refusal){ PUSHER_TLS_ONLY,
-					 "Application only accepts TLS connections: use wss" };
+		return (struct session_refusal){
+			PUSHER_TLS_ONLY, "Application only accepts TLS connections: use wss"
+		};
 	if (!app_allows_origin(s->app, r->origin))
-		return (struct refusal){ PUSHER_UNAUTHORIZED, "Origin not allowed" };
+		return (struct session_refusal){ PUSHER_UNAUTHORIZED, "Origin not allowed" };
 	return session_count_in(s);
 }
 
@@ -173,7 +179,7 @@ static struct log_gate connections_refused = LOG_GATE("connections refused"),
 
 /* The key is shown in part: it may be a secret that was set in the wrong place. */
 static void session_log_refused_connection(const struct session *s, const struct session_request *r,
-					   struct refusal no) RUNS_ON(on_worker)
+					   struct session_refusal no) RUNS_ON(on_worker)
 {
 	struct str_view key = SV(""), origin = r->origin.len ? r->origin : SV("none");
 	char address[ADDRESS_TEXT_SIZE];
@@ -229,7 +235,7 @@ struct session *session_open(struct hub *h, void *conn, const struct session_req
 	struct session *s = xcalloc(1, sizeof(*s));
 	char id[SOCKET_ID_SIZE];
 	struct position now;
-	struct refusal no;
+	struct session_refusal no;
 
 	s->conn = conn;
 	s->hub = h;
