@@ -208,6 +208,16 @@ bool str_is_nearer(struct str_view text, const char *name, unsigned *least)
 	return true;
 }
 
+struct str_view sv_copy_to(char **at, struct str_view s)
+{
+	struct str_view copy = sv_n(*at, s.len);
+
+	if (s.len)
+		memcpy(*at, s.ptr, s.len);
+	*at += s.len;
+	return copy;
+}
+
 char *sv_dup(struct str_view s)
 {
 	return xstrndup(s.ptr, s.len);

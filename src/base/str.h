@@ -44,6 +44,8 @@ const char *str_plain_end(const char *p, const char *end);
  * Then *least is its distance.
  */
 bool str_is_nearer(struct str_view text, const char *name, unsigned *least);
+/* Copies s to *at, which moves to the end of the copy.  Returns the copy. */
+struct str_view sv_copy_to(char **at, struct str_view s);
 /* Heap copy that ends with a NUL. */
 char *sv_dup(struct str_view s) MUSTCHECK;
 /* printf into heap text. */

@@ -198,7 +198,7 @@ static void cluster_prune(struct cluster *c, struct followed *of)
 	follow_delete(&c->follow, of);
 }
 
-/* What this node knows of its own member counts until the database has something else. */
+/* Shows clients its own member as this node has it; the database may change that later. */
 static void cluster_settle(struct cluster *c, struct own_member *m)
 {
 	const struct directory_member who = { sv(m->user_id), sv(m->info) };
@@ -349,7 +349,7 @@ static int cluster_webhook_delay(const struct cluster *c, const struct own_membe
 		events = WEBHOOKS_OF_MEMBERS;
 	else if (m->is_here && m->is_registered)
 		events = 1U << WEBHOOK_SUBSCRIPTION_COUNT;
-	if (!app || sv_starts_with(m->channel->name, SV("!")) ||
+	if (!app || channel_is_internal(m->channel->name) ||
 	    !webhook_list_wants(&app->webhooks, events, m->channel->name))
 		return -1;
 	return waited < smoothing ? (int)((smoothing - waited) / USEC_PER_MSEC) : 0;
@@ -381,7 +381,7 @@ static void cluster_take_batch(struct cluster *c)
 	}
 }
 
-/* They are in the next round's call. */
+/* The next round reports them. */
 static void cluster_put_back(struct cluster *c)
 {
 	for (unsigned i = 0; i < c->n_batch; i++)
@@ -452,7 +452,8 @@ static enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *c
 	if (fault == PG_LOST)
 		return fault;
 	if (fault == PG_REFUSED && c->n_batch == 1) {
-		log_gated(&refused_gate, "cluster: a member is one of this node only: %s",
+		log_gated(&refused_gate,
+			  "cluster: the database refused a member, which only this node has: %s",
 			  pg_conn_error(conn));
 		cluster_settle(c, c->batch[0]);
 		cluster_finish(c);
@@ -461,7 +462,7 @@ static enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *c
 	if (fault == PG_REFUSED)
 		c->singles = c->n_batch;
 	else if (fault != PG_BUSY)
-		log_gated(&refused_gate, "cluster: %s", pg_conn_error(conn));
+		log_gated(&refused_gate, "cluster: a statement failed: %s", pg_conn_error(conn));
 	c->retry_at = clock_mono() + RETRY_US;
 	return PG_FINE;
 }

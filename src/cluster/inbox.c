@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* A report is owed and never dropped.  No state but the mailbox, which has a lock of its own. */
-#include <string.h>
+/* A report is never dropped, a change can be.  No state but the mailbox, which has its own lock. */
 #include "base/mem.h"
 #include "cluster/inbox.h"
 #include "conf/app.h"
+#include "core/channel_key.h"
 
 static struct inbox_item *inbox_item_new(enum inbox_kind kind, size_t bytes)
 {
@@ -11,16 +11,6 @@ static struct inbox_item *inbox_item_new(enum inbox_kind kind, size_t bytes)
 
 	item->kind = kind;
 	return item;
-}
-
-static struct str_view inbox_copy(char **at, struct str_view s)
-{
-	struct str_view copy = sv_n(*at, s.len);
-
-	if (s.len)
-		memcpy(*at, s.ptr, s.len);
-	*at += s.len;
-	return copy;
 }
 
 bool inbox_put_report(struct mailbox *box, const struct member_report *r)
@@ -31,11 +21,11 @@ bool inbox_put_report(struct mailbox *box, const struct member_report *r)
 	char *at = item->text;
 
 	item->report = r->kind;
-	item->app = inbox_copy(&at, app);
-	item->channel = inbox_copy(&at, r->channel);
-	item->user_id = inbox_copy(&at, r->user_id);
-	item->info = inbox_copy(&at, r->info);
-	item->max = sv_starts_with(r->channel, SV("!")) ? 0 : r->app->limits.max_presence_members;
+	item->app = sv_copy_to(&at, app);
+	item->channel = sv_copy_to(&at, r->channel);
+	item->user_id = sv_copy_to(&at, r->user_id);
+	item->info = sv_copy_to(&at, r->info);
+	item->max = channel_is_internal(r->channel) ? 0 : r->app->limits.max_presence_members;
 	item->waited = r->waited;
 	item->worker = r->worker;
 	item->token = r->token;
@@ -49,9 +39,9 @@ int inbox_put_change(struct mailbox *box, struct str_view app, struct str_view c
 	char *at = item->text;
 	int rc;
 
-	item->app = inbox_copy(&at, app);
-	item->channel = inbox_copy(&at, channel);
-	item->data = inbox_copy(&at, data);
+	item->app = sv_copy_to(&at, app);
+	item->channel = sv_copy_to(&at, channel);
+	item->data = sv_copy_to(&at, data);
 	rc = mailbox_put(box, &item->entry);
 	if (rc < 0)
 		free(item);

@@ -27,3 +27,8 @@ struct str_view channel_key_name(const struct msgbuf *key)
 {
 	return sv_skip(msgbuf_view(key), sizeof(unsigned));
 }
+
+bool channel_is_internal(struct str_view name)
+{
+	return sv_starts_with(name, SV("!"));
+}

@@ -15,4 +15,6 @@ struct msgbuf *channel_key_new(const struct app *app, struct str_view channel) M
 unsigned channel_key_app(const struct msgbuf *key);
 /* The channel's name, inside key. */
 struct str_view channel_key_name(const struct msgbuf *key);
+/* Whether the name is of an internal channel, which no client can use: core/channels/users.h. */
+bool channel_is_internal(struct str_view name);
 #endif

@@ -19,15 +19,6 @@ struct transition_message {
 	char text[];
 };
 
-static struct str_view transitions_put_text(char **at, struct str_view s)
-{
-	struct str_view copy = sv_n(*at, s.len);
-
-	memcpy(*at, s.ptr ? s.ptr : "", s.len);
-	*at += s.len;
-	return copy;
-}
-
 static void transition_message_free(struct transition_message *m)
 {
 	app_unref(m->transition.app);
@@ -43,10 +34,10 @@ bool transitions_put(struct transitions *s, const struct transition *t)
 
 	m->transition = *t;
 	m->transition.app = app_ref(t->app);
-	m->transition.channel = transitions_put_text(&at, t->channel);
-	m->transition.user_id = transitions_put_text(&at, t->user_id);
-	m->transition.name = transitions_put_text(&at, t->name);
-	m->transition.data = transitions_put_text(&at, t->data);
+	m->transition.channel = sv_copy_to(&at, t->channel);
+	m->transition.user_id = sv_copy_to(&at, t->user_id);
+	m->transition.name = sv_copy_to(&at, t->name);
+	m->transition.data = sv_copy_to(&at, t->data);
 	rc = mailbox_put(&s->mailbox, &m->entry);
 	if (rc >= 0)
 		return rc == 1;

@@ -42,6 +42,18 @@ START_TEST(views_compare_search_and_skip)
 }
 END_TEST
 
+START_TEST(views_are_copied_into_a_block_one_after_the_other)
+{
+	char block[5] = "....", *at = block;
+
+	ck_view_eq(sv_copy_to(&at, SV("ab")), "ab");
+	ck_view_eq(sv_copy_to(&at, sv_n(NULL, 0)), "");
+	ck_view_eq(sv_copy_to(&at, SV("c")), "c");
+	ck_assert_ptr_eq(at, block + 3);
+	ck_assert_str_eq(block, "abc.");
+}
+END_TEST
+
 START_TEST(a_list_is_split_at_each_separator)
 {
 	static const struct {
@@ -775,6 +787,7 @@ static Suite *suite(void)
 	TCase *t = tcase_create("base");
 
 	tcase_add_test(t, views_compare_search_and_skip);
+	tcase_add_test(t, views_are_copied_into_a_block_one_after_the_other);
 	tcase_add_test(t, a_list_is_split_at_each_separator);
 	tcase_add_test(t, a_number_over_max_is_refused);
 	tcase_add_test(t, a_number_is_written_as_it_is_read);

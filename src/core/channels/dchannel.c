@@ -75,7 +75,7 @@ struct dchannel *dchannel_new_locked(struct directory *d, const struct channel_l
 	c->key = msgbuf_ref(l->key);
 	c->app = app_ref(app);
 	c->traits = traits;
-	c->is_internal = sv_starts_with(channel_key_name(l->key), SV("!"));
+	c->is_internal = channel_is_internal(channel_key_name(l->key));
 	metric_add_at(METRIC_CHANNELS, dchannel_metric_type(c), 1);
 	presence_init(&c->presence, d->report_member != NULL);
 	map_put(&l->shard->channels, msgbuf_view(c->key), c);

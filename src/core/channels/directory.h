@@ -80,8 +80,7 @@ void directory_set_live_tail(struct directory *d, struct live_tail *t);
 struct directory_join {
 	/* in */
 	struct app *app;
-	struct str_view
-		channel; /* one that starts with '!' is internal: see core/channels/users.h */
+	struct str_view channel; /* can be internal: channel_is_internal() */
 	struct channel_traits traits;
 	unsigned worker;
 	uint64_t socket_id;
