@@ -22,18 +22,27 @@ static struct strbuf users_channel(const char *prefix, struct str_view user_id)
 	return name;
 }
 
-static void users_notify_watchers(struct directory *d, const struct app *app,
-				  struct str_view user_id, const char *state)
+/* What the watchers of the user receive; one reference. */
+static struct msgbuf *users_frame(struct str_view user_id, bool is_online)
 {
-	struct strbuf name = users_channel(WATCH_PREFIX, user_id), b;
 	struct msgbuf *frame;
+	struct strbuf b;
 
 	strbuf_init(&b, 160);
-	frame_watchlist(&b, state, &user_id, 1);
+	frame_watchlist(&b, is_online ? "online" : "offline", &user_id, 1);
 	frame = ws_text_frame(strbuf_view(&b));
+	strbuf_release(&b);
+	return frame;
+}
+
+static void users_notify_watchers(struct directory *d, const struct app *app,
+				  struct str_view user_id, bool is_online)
+{
+	struct strbuf name = users_channel(WATCH_PREFIX, user_id);
+	struct msgbuf *frame = users_frame(user_id, is_online);
+
 	directory_send(d, app, strbuf_view(&name), frame, 0);
 	msgbuf_unref(frame);
-	strbuf_release(&b);
 	strbuf_release(&name);
 }
 
@@ -54,7 +63,7 @@ void users_sign_in(struct directory *d, struct directory_join *j)
 	j->traits = (struct channel_traits){ .is_presence = true };
 	users_join(d, j, USER_PREFIX);
 	if (j->is_new_member)
-		users_notify_watchers(d, j->app, j->user_id, "online");
+		users_notify_watchers(d, j->app, j->user_id, true);
 }
 
 void users_watch(struct directory *d, struct directory_join *j)
@@ -66,7 +75,7 @@ void users_watch(struct directory *d, struct directory_join *j)
 void users_leave(struct directory *d, const struct directory_leave *l)
 {
 	if (directory_leave(d, l) && sv_starts_with(l->channel, SV(USER_PREFIX)))
-		users_notify_watchers(d, l->app, l->user_id, "offline");
+		users_notify_watchers(d, l->app, l->user_id, false);
 }
 
 static bool users_is_user_channel(struct str_view channel)
@@ -79,7 +88,7 @@ void users_put(struct directory *d, struct app *app, struct str_view channel,
 {
 	if (directory_put_member(d, app, channel, who, is_own) == PRESENCE_ADDED &&
 	    users_is_user_channel(channel))
-		users_notify_watchers(d, app, who->user_id, "online");
+		users_notify_watchers(d, app, who->user_id, true);
 }
 
 void users_drop(struct directory *d, struct app *app, struct str_view channel,
@@ -87,7 +96,7 @@ void users_drop(struct directory *d, struct app *app, struct str_view channel,
 {
 	if (directory_drop_member(d, app, channel, user_id) == PRESENCE_REMOVED &&
 	    users_is_user_channel(channel))
-		users_notify_watchers(d, app, user_id, "offline");
+		users_notify_watchers(d, app, user_id, false);
 }
 
 bool users_watched(struct str_view channel, struct strbuf *name)
@@ -101,15 +110,11 @@ bool users_watched(struct str_view channel, struct strbuf *name)
 void users_set_known(struct directory *d, struct app *app, struct str_view channel)
 {
 	struct str_view user_id = sv_skip(channel, strlen(USER_PREFIX));
-	struct strbuf name = users_channel(WATCH_PREFIX, user_id), b;
-	struct msgbuf *frame;
+	struct strbuf name = users_channel(WATCH_PREFIX, user_id);
+	struct msgbuf *frame = users_frame(user_id, users_is_online(d, app, user_id));
 
-	strbuf_init(&b, 160);
-	frame_watchlist(&b, users_is_online(d, app, user_id) ? "online" : "offline", &user_id, 1);
-	frame = ws_text_frame(strbuf_view(&b));
 	directory_set_known(d, app, strbuf_view(&name), frame);
 	msgbuf_unref(frame);
-	strbuf_release(&b);
 	strbuf_release(&name);
 }
 
@@ -144,7 +149,7 @@ void users_tick(struct directory *d, usec_t now)
 
 		for (; g; g = next) {
 			next = g->next;
-			users_notify_watchers(d, g->app, sv(g->user_id), "offline");
+			users_notify_watchers(d, g->app, sv(g->user_id), false);
 			app_unref(g->app);
 			free(g->user_id);
 			free(g);
