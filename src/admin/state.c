@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists have at most LIST_MAX entries and say whether there are more, so that an answer is bounded
+ * Lists have at most LIST_MAX entries and a mark if there are more, so that an answer is bounded
  * however many channels and members there are.
  */
 #include <unistd.h>

@@ -53,5 +53,5 @@ void log_at(enum log_level level, const char *fmt, ...)
 	n += log_escape_into(line + n, sizeof(line) - n - 1, text);
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, n) < 0)
-		return; /* nowhere left to say it */
+		return; /* there is no other place to report it */
 }

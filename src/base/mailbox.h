@@ -29,7 +29,7 @@ void mailbox_release(struct mailbox *m); /* must be empty */
  * -EPIPE: closed.  On error the message stays the caller's.
  */
 int mailbox_put(struct mailbox *m, struct mailbox_entry *e) MUSTCHECK;
-/* As mailbox_put, but never full: for messages that are owed (an answer, a close). */
+/* As mailbox_put(), but never full: for messages that must not be lost (an answer, a close). */
 int mailbox_put_owed(struct mailbox *m, struct mailbox_entry *e) MUSTCHECK;
 /* All messages in order, linked by next; NULL when empty. */
 struct mailbox_entry *mailbox_take(struct mailbox *m);

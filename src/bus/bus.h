@@ -2,10 +2,10 @@
 #ifndef BUS_BUS_H
 #define BUS_BUS_H
 /*
- * What the nodes of a cluster send each other.  Order and truth are in the event log; the bus only
- * carries what may be lost: that the log has grown, so that the other nodes read it at once and not
- * at their next poll; client events; published events that are not in the log; and changes to the
- * members of channels, which have versions (src/cluster).
+ * What the nodes of a cluster send each other.  Events and their order are in the event log; the
+ * bus only carries what may be lost: that the log has grown, so that the other nodes read it at
+ * once and not at their next poll; client events; published events that are not in the log; and
+ * changes to the members of channels, which have versions (src/cluster).
  *
  * How it is carried is the driver's part (bus/driver.h).  With cluster.driver = local there is no
  * other node, and no function here does anything.
@@ -26,13 +26,13 @@ int bus_start(struct bus *b) MUSTCHECK;
 /* No other function is called after it, but bus_free().  NULL is fine. */
 void bus_stop(struct bus *b);
 
-/* There may be other nodes. */
+/* Whether there may be other nodes. */
 bool bus_is_cluster(const struct bus *b);
 /* Where messages of other nodes go.  NULL: they are dropped; when that call has returned, the
  * earlier directory is not in use any more. */
 void bus_set_directory(struct bus *b, struct directory *d);
 
-/* The driver has to know which channels have subscribers on this node: see bus_want(). */
+/* Whether the driver has to know which channels have subscribers on this node: see bus_want(). */
 bool bus_has_wants(const struct bus *b);
 
 /* -- any thread -- */
@@ -41,6 +41,7 @@ bool bus_has_wants(const struct bus *b);
 void bus_set_number(struct bus *b, unsigned number);
 /* How many other nodes there are, which the guard counted after bus_joins() had returned joins. */
 void bus_set_others(struct bus *b, unsigned joins, unsigned others);
+/* Before other nodes are counted: for bus_set_others(). */
 unsigned bus_joins(struct bus *b);
 /* The number; 0: none yet, or the daemon is alone.  As long as the bus. */
 const atomic_uint *bus_node_number(const struct bus *b);
@@ -60,8 +61,9 @@ void bus_publish_client_event(struct bus *b, const struct app *app, struct str_v
  * lost its last one.  Does not wait. */
 void bus_want(struct bus *b, const struct app *app, struct str_view channel, bool is_wanted);
 /*
- * Sets the function that is called when another node did so, on the bus's thread; it must not wait.
- * fn NULL: none; when that call has returned, the earlier function is not running any more.
+ * Sets the function that is called when another node has committed events, on the bus's thread; it
+ * must not wait.  fn NULL: none; when that call has returned, the earlier function is not running
+ * any more.
  */
 void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx);
 /* Sends a change to the members of a channel to the other nodes, if there are any.  Does not wait.
@@ -69,8 +71,8 @@ void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx);
 void bus_publish_member(struct bus *b, struct str_view app, struct str_view channel,
 			struct str_view data);
 /*
- * The same as bus_watch_log() for those changes; m is NULL when the bus has begun to receive, at
- * first or again: some may have been missed.
+ * As bus_watch_log(), for changes to the members of channels.  m is NULL when the bus has begun to
+ * receive, at first or again: changes may have been missed.
  */
 void bus_watch_members(struct bus *b, void (*fn)(void *ctx, const struct bus_message *m),
 		       void *ctx);

@@ -209,7 +209,7 @@ enum bus_news bus_unpacker_take(struct bus_unpacker *u, struct str_view payload,
 	case 'L':
 		return BUS_NEWS_LOG;
 	case 'M':
-		unpacker_drop_of(u, sender); /* the last part did not come */
+		unpacker_drop_of(u, sender); /* its last part is missing */
 		*messages = payload;
 		return BUS_NEWS_MESSAGES;
 	case 'B':

@@ -3,7 +3,7 @@
  * One lock, held while a receiver is in use, so that one that was unset is not called any more.
  * The receivers only wake threads and fill mailboxes.
  *
- * While the workers do not keep up, messages are dropped: there is no one who could wait.
+ * While the workers do not keep up, messages are dropped, because no sender could wait.
  */
 #include "base/metric.h"
 #include "base/str.h"

@@ -370,7 +370,7 @@ static void redis_on_news(void *ctx, struct redis_server *s, const redisReply *n
 
 /* -- the thread -- */
 
-/* A moment in which messages gather. */
+/* What is added before it ends is sent together. */
 static void redis_begin_pause(struct redis *r)
 {
 	const struct itimerspec after = { .it_value = { .tv_nsec = PAUSE_NS } };

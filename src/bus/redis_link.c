@@ -27,7 +27,7 @@
 #define READS_MAX   16		       /* of one turn of the loop */
 #define TICK_MS	    500
 #define OPEN_US	    (5 * USEC_PER_SEC) /* until it has logged in */
-#define IDLE_US	    USEC_PER_SEC       /* without a byte: it is asked */
+#define IDLE_US	    USEC_PER_SEC       /* without a byte: a PING is sent */
 #define SILENCE_US  (5 * USEC_PER_SEC) /* without a byte: it is down */
 #define KEPT_BYTES  65536	       /* of an empty buffer */
 
@@ -55,7 +55,7 @@ struct redis_link {
 	uint64_t n_commands, n_replies;
 	uint64_t auth, select, login;  /* numbers of the commands of the login; 0: not sent */
 	usec_t opened_at, received_at; /* mono */
-	bool is_asked;		       /* a PING has no answer yet */
+	bool is_pinged;		       /* a PING has no answer yet */
 };
 
 static void link_free(struct redis_link *l)
@@ -325,7 +325,7 @@ static void link_read(struct redis_link *l)
 			return;
 		}
 		l->received_at = clock_mono();
-		l->is_asked = false;
+		l->is_pinged = false;
 		redisReaderFeed(l->reader, bytes, (size_t)n);
 		link_take_replies(l);
 		if (l->reader->len - l->reader->pos > REPLY_BYTES)
@@ -523,8 +523,8 @@ static void on_link_tick(uv_timer_t *timer)
 		link_fail(l, xstrdup("it does not answer"));
 	} else if (l->state == LINK_UP && now - l->received_at > SILENCE_US) {
 		link_fail(l, xstrdup("it does not answer any more"));
-	} else if (l->state == LINK_UP && now - l->received_at > IDLE_US && !l->is_asked) {
-		l->is_asked = true;
+	} else if (l->state == LINK_UP && now - l->received_at > IDLE_US && !l->is_pinged) {
+		l->is_pinged = true;
 		redis_link_command(l, &SV("PING"), 1);
 		redis_link_flush(l);
 	}

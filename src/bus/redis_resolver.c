@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread and the one who started it have a reference each; the last one frees.  The thread
+ * The thread and its starter have a reference each; the last one frees.  The thread
  * writes the answer, sets is_done, and closes its end of a pipe, which makes the other end
  * readable.
  */

@@ -14,7 +14,7 @@
 
 struct cluster;
 
-/* NULL: with cluster.driver = local there is nothing to do.  All but d are used as long as it. */
+/* NULL: with cluster.driver = local there is nothing to do.  conf, conninfo and b outlive it. */
 struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struct bus *b) MUSTCHECK;
 /* NULL is fine; after the directory is freed. */
 void cluster_free(struct cluster *c);
@@ -24,7 +24,8 @@ void cluster_free(struct cluster *c);
  * Call this before cluster_start().  NULL is fine.
  */
 void cluster_watch_webhooks(struct cluster *c, void (*noted)(void *ctx), void *ctx);
-/* Makes d that of a node, and starts the thread.  0 or -errno.  NULL is fine. */
+/* Makes d that of a node, and starts the thread.  d outlives the thread.  0 or -errno.  NULL is
+ * fine. */
 int cluster_start(struct cluster *c, struct directory *d) MUSTCHECK;
 /* No message from the bus or the thread reaches the directory any more.  NULL is fine. */
 void cluster_stop(struct cluster *c);

@@ -64,22 +64,27 @@ void follow_release(struct follow *f);
 
 /* NULL: it is not followed. */
 struct followed *follow_find(const struct follow *f, struct str_view app, struct str_view channel);
+/* The channel, new if need be. */
 struct followed *follow_get(struct follow *f, struct str_view app, struct str_view channel);
-/* Neither members nor watchers of this node. */
+/* Whether it has neither members nor watchers of this node. */
 bool follow_is_unused(const struct followed *c);
+/* Frees it with its members. */
 void follow_delete(struct follow *f, struct followed *c);
 
 /* The member, new if need be. */
 struct own_member *follow_member(struct followed *c, struct str_view user_id);
+/* Copies info. */
 void follow_set_info(struct own_member *m, struct str_view info);
+/* Whether the database has a row of it, as far as this node knows. */
 void follow_set_registered(struct follow *f, struct own_member *m, bool is_registered);
+/* Takes it out of the queue and the list of counts, and frees it. */
 void follow_delete_member(struct follow *f, struct own_member *m);
 /* Puts it at the end of the queue, or leaves it in its place there. */
 void follow_enqueue(struct follow *f, struct own_member *m);
 /* Takes the first one from the queue; NULL: it is empty. */
 struct own_member *follow_dequeue(struct follow *f) MUSTCHECK;
 
-/* Puts a count at the end of the list of those that are reported later, once. */
+/* Puts a count, once, at the end of the list of those that are reported later; due: mono. */
 void follow_delay(struct follow *f, struct own_member *m, int64_t due);
 /* The first one that is due now; NULL: there is none. */
 struct own_member *follow_take_due(struct follow *f, int64_t now) MUSTCHECK;

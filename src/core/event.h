@@ -36,7 +36,7 @@ struct event {
 	/* ---- */
 	_Atomic uint64_t serial; /* 0 until the log gave one; written before it is shared further */
 	atomic_uint sockets;	 /* deliveries on this node so far */
-	usec_t delivered_at;	 /* wall; when it was handed to the workers */
+	usec_t delivered_at;	 /* wall; when it was passed to the workers */
 	/* Where its delivery record is added; NULL: the event has no row of ours to refer to. */
 	struct deliveries *deliveries;
 };

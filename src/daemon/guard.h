@@ -2,8 +2,8 @@
 #ifndef DAEMON_GUARD_H
 #define DAEMON_GUARD_H
 /*
- * The daemon's right to use its database: one thread, with one session that stands for the daemon
- * as long as it runs (sql/migrations/0020_daemon.sql).
+ * The daemon's right to use its database: one thread, with one session that represents the
+ * daemon as long as it runs (sql/migrations/0020_daemon.sql).
  *
  * It connects, waits for the end of another daemon on this database, migrates the schema, takes the
  * database over, and opens the gate (pg/gate.h) to all other connections.  From then on it

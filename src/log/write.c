@@ -5,8 +5,8 @@
  * statement without arrays.
  *
  * drain_locked() is called only when there is something to drain: the call by itself costs more
- * than the check.  The check uses drain_locked()'s own conditions and an index, whatever the
- * statistics say: the table's dead rows can be many.
+ * than the check.  The check uses drain_locked()'s own conditions and an index, and not
+ * the table's statistics, because its dead rows can be many.
  *
  * The log writer's thread only.
  */

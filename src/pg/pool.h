@@ -33,8 +33,8 @@ struct pg_pool_conf {
 	unsigned max_open;     /* statements without an answer; one more is refused with -EAGAIN */
 	unsigned depth;	       /* statements under way on one connection; 0: a few */
 	/*
-	 * How long a statement may try to take locks that other transactions hold; 0: as long as
-	 * options say.  It does not wait on its connection meanwhile: after a short while the
+	 * How long a statement may try to take locks that other transactions hold; 0: as
+	 * options has it.  It does not wait on its connection meanwhile: after a short while the
 	 * server ends it, and it is sent again in its turn.
 	 */
 	unsigned lock_wait_ms;

@@ -8,7 +8,7 @@
  * applications take turns, and within an application its publishers, which are client addresses.
  * One that waits for a worker delays no other whose workers keep up.
  *
- * All functions run on the transport's thread but for those that say otherwise.
+ * All functions run on the transport's thread, unless their comment has another one.
  */
 #include "base/annotate.h"
 #include "core/channels/directory.h"

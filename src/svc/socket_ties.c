@@ -198,7 +198,7 @@ void socket_ties_claim(struct socket_ties *t, const struct app *app, uint64_t so
 }
 
 /* Closed, and its grace has expired. */
-static bool watched_is_gone(const struct socket_ties *t, const struct watched *w, usec_t now)
+static bool watched_has_expired(const struct socket_ties *t, const struct watched *w, usec_t now)
 {
 	return w->closed_at && now - w->closed_at >= t->grace;
 }
@@ -225,10 +225,10 @@ static unsigned socket_ties_list_closed(struct socket_ties *t, usec_t now, struc
 
 	socket_ties_lock(t);
 	while ((w = map_next(&t->sockets, &at))) {
-		bool is_new = watched_is_gone(t, w, now) && !w->is_swept && n < SOCKETS_MAX;
+		bool is_new = watched_has_expired(t, w, now) && !w->is_swept && n < SOCKETS_MAX;
 
 		if (is_new ||
-		    (watched_is_gone(t, w, now) && now <= w->until && n_again < AGAIN_MAX)) {
+		    (watched_has_expired(t, w, now) && now <= w->until && n_again < AGAIN_MAX)) {
 			w->is_sent = true;
 			sweep_add_socket(b, w->id);
 			n += is_new;
@@ -273,7 +273,7 @@ static void on_socket_ties_swept(void *ctx, const struct pg_answer *a)
 
 	ASSERT_ON(on_pool);
 	if (a->rc == -EINVAL)
-		log_error("what ended with sockets: the database refused: %s",
+		log_error("viewers and locks of closed sockets: the database refused: %s",
 			  pg_answer_message(a));
 	t->is_sweeping = false;
 	if (a->rc == 0 && !is_all)
@@ -310,7 +310,7 @@ static void on_socket_ties_listed(void *ctx, const struct pg_answer *a)
 	t->is_listing = false;
 	if (a->rc != 0) {
 		if (a->rc == -EINVAL)
-			log_error("what ended with sockets: the database refused: %s",
+			log_error("viewers and locks of closed sockets: the database refused: %s",
 				  pg_answer_message(a));
 		t->list_at = now + LIST_AGAIN;
 		return;
@@ -430,7 +430,8 @@ static void on_sockets_exchanged(void *ctx, const struct pg_answer *a)
 	else if (a->rc != -EINVAL)
 		socket_ties_put_back(t);
 	else
-		log_error("sockets of other nodes: the database refused: %s", pg_answer_message(a));
+		log_error("viewers and locks of sockets of other nodes: the database refused: %s",
+			  pg_answer_message(a));
 	free(t->sent);
 	t->sent = NULL;
 	for (int row = 1; row < n; row++)

@@ -66,6 +66,6 @@ struct tail_watcher *tail_watcher_new(struct live_tail *t, const struct tail_fil
 				      tail_give *give, void *ctx) MUSTCHECK;
 /* Requests the next text, which is given at once or when something happens. */
 void tail_watcher_next(struct tail_watcher *w);
-/* While no text is owed. */
+/* Not between tail_watcher_next() and the text that it requested. */
 void tail_watcher_free(struct tail_watcher *w);
 #endif

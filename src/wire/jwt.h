@@ -2,8 +2,8 @@
 #ifndef WIRE_JWT_H
 #define WIRE_JWT_H
 /*
- * Who a bearer token speaks for: JSON Web Tokens (RFC 7519), HS256 (RFC 7518 section 3.2) and
- * nothing else.
+ * The user of a bearer token: JSON Web Tokens (RFC 7519), HS256 (RFC 7518 section 3.2) and nothing
+ * else.
  */
 #include "base/annotate.h"
 #include "base/clock.h"

@@ -101,7 +101,7 @@ struct twist {
 	const char *prefix; /* before the path, not signed */
 };
 
-/* extra is "&name=value..." in order, behind what authenticates. */
+/* extra is "&name=value..." in order, after what authenticates. */
 static inline char *signed_target(const char *method, const char *path, const char *extra,
 				  struct str_view body, const struct twist *t)
 {

@@ -3,7 +3,7 @@
 #define PG_RELAY_H
 #include <stdbool.h>
 /*
- * Stands between a client and PostgreSQL and plays a network that fails at the worst moment.
+ * A proxy between a client and PostgreSQL, which acts as a network that fails at the worst moment.
  * Its socket is in a folder of its own.
  */
 struct pg_relay;

@@ -155,7 +155,7 @@ uint64_t dchannel_send_change_locked(struct directory *d, struct shard *s, struc
 uint64_t dchannel_member_left_locked(struct directory *d, struct shard *s, struct dchannel *c,
 				     struct str_view user_id, usec_t waited) NEEDS_LOCK(shard_held);
 
-/* Its first subscription has come, or its last one has gone. */
+/* Its first subscription has begun, or its last one has ended. */
 void dchannel_changed_locked(struct directory *d, const struct dchannel *c, bool is_wanted)
 	NEEDS_LOCK(shard_held);
 /* waited: how long ago a member's last connection was lost.  In a cluster the database decides what

@@ -35,8 +35,8 @@ struct member_report {
 };
 
 /*
- * Makes the directory that of a node in a cluster: whom its presence channels have as members is
- * what directory_put_member() and directory_drop_member() say.  report is called for what this node
+ * Makes the directory that of a node in a cluster: only directory_put_member() and
+ * directory_drop_member() change which members clients see.  report is called for what this node
  * has itself.  It runs on any thread, under a shard's lock, must not wait, and must not call the
  * directory.  Reports of one channel come in their order.  Call this before the first join.
  */
