@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The load generator: connects, subscribes, publishes, waits for all that is owed, and
+ * The load generator: connects, subscribes, publishes, waits for all answers and deliveries, and
  * prints what happened as "name value" lines.  One thread, one epoll; the server is
  * anything that speaks the Pusher protocol.
  *
@@ -141,7 +141,8 @@ static void publish_all(struct load *l)
 	publishers_stop(l->pubs);
 }
 
-/* Waits for the answers and deliveries still owed while they keep coming, then for repeats. */
+/* Waits for the answers and deliveries that are missing while they keep coming, then for repeats.
+ */
 static void drain(struct load *l)
 {
 	const struct publishers_sum *pub = publishers_sum(l->pubs);

@@ -222,7 +222,7 @@ test('pusher-js and the Node SDK', async (t) => {
 		const pusher = await join(t2, ada);
 		await subscribed(pusher, 'presence-asked');
 		await subscribed(pusher, 'asked');
-		// Of several nodes one that is asked at once can be some milliseconds behind.
+		// With several nodes, the one that gets the request can be some milliseconds behind.
 		await waitFor(async () => (await get('/channels')).channels.asked, 'the channel is occupied');
 		assert.deepEqual(await get('/channels', { filter_by_prefix: 'presence-asked', info: 'user_count' }),
 			{ channels: { 'presence-asked': { user_count: 1 } } });

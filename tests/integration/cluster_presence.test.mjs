@@ -261,7 +261,7 @@ describe('presence, when something ends', { concurrency: 2 }, () => {
 		const nodes = await startNodes(t, 2);
 		const [one, two] = [await join(nodes[0], 'u1'), await join(nodes[1], 'u2')];
 		await all([one, two], ['u1', 'u2']);
-		// What a message that was lost would have said.
+		// A change whose message was lost.
 		await nodes[0].query(`SELECT count(*) FROM cluster_apply($1, true, '{client-portal}', '{${CHANNEL}}', '{lost}', '{""}', '{0}')`,
 			[(await rows(nodes[0]))[0].number]);
 		await join(nodes[1], 'u3');

@@ -8,7 +8,7 @@ import { startServiceManager } from '../lib/service_manager.mjs';
 
 const count = (manager, word) => manager.heard().filter((m) => m.split(' ').includes(word)).length;
 
-test('a service manager hears READY, RELOADING and STOPPING in this order', async (t) => {
+test('a service manager receives READY, RELOADING and STOPPING in this order', async (t) => {
 	const manager = await startServiceManager();
 	t.after(() => end(manager.child));
 	const daemon = await startDaemon({ env: manager.env });
@@ -45,7 +45,7 @@ test('the embedded PostgreSQL does not report itself in the place of the daemon'
 	assert.deepEqual(manager.heard().map((m) => m.split('=')[0]), ['READY', 'STOPPING']);
 });
 
-test('the watchdog hears the daemon as long as it works', async (t) => {
+test('the watchdog is notified as long as the daemon works', async (t) => {
 	const manager = await startServiceManager({ watchdog_us: 1000000 });
 	t.after(() => end(manager.child));
 	const daemon = await startDaemon({ env: manager.env });

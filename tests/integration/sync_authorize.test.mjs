@@ -21,7 +21,7 @@ const RULE_TIMEOUT_MS = 300;
 
 let daemon;
 before(async () => {
-	// One connection that listens: what it heard of last, it heard of last.
+	// One connection listens, so changes arrive in the order in which they were made.
 	daemon = await startDaemon({
 		sections: { sync: { rule_timeout_ms: RULE_TIMEOUT_MS, rule_connections: 1,
 			user_activity_types: 'once' } },

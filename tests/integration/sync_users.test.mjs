@@ -107,7 +107,7 @@ describe('deleting a user', () => {
 		ok(await server.post('activities/read', { feed: 'client', client_id: 300, reader_id: USER }));
 	}
 
-	test('deletes what is stored, anonymizes activities, and tells who is subscribed', async () => {
+	test('deletes what is stored, anonymizes activities, and notifies the subscribers', async () => {
 		await live();
 		const client = await daemon.connect();
 		for (const name of ['presence-online', 'private-invoice.1', 'private-invoice.2'])

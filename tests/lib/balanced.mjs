@@ -8,7 +8,7 @@ import path from 'node:path';
 import assert from 'node:assert/strict';
 import { newDatabase } from './cluster.mjs';
 import { Daemon, PROGRAM, SANITIZER, sanitizerOptions } from './daemon.mjs';
-import { bus } from './nodes.mjs';
+import { NAMES, bus } from './nodes.mjs';
 import { end, logged, start } from './process.mjs';
 import { freePort } from './temp.mjs';
 import { suiteCertificate } from './tls.mjs';
@@ -38,7 +38,7 @@ export class Balanced extends Daemon {
 		this.port ||= this.portOfDotenv() ?? await freePort();
 		if (this.nodes) return;
 		this.nodes = [];
-		for (const name of ['a', 'b', 'c', 'd', 'e'].slice(0, this.n))
+		for (const name of NAMES.slice(0, this.n))
 			this.nodes.push(new Node(`${name}.${path.basename(this.folder)}`, await freePort()));
 	}
 

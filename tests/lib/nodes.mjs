@@ -8,7 +8,8 @@ import { startRedis } from './redis.mjs';
 import { TOKENS } from './ctl.mjs';
 import { waitFor } from './wait.mjs';
 
-const NAMES = ['a', 'b', 'c', 'd', 'e'];
+/** Names of the nodes of a test. */
+export const NAMES = ['a', 'b', 'c', 'd', 'e'];
 
 /** The Redis of the nodes; undefined with the driver postgres. */
 export const redis = process.env.SCOPEWIRE_TEST_BUS === 'redis' ? await startRedis() : undefined;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Grants: which subscriptions share one, and that one of very many is found at once.  The rules are
- * never asked: nothing changes.
+ * Grants: which subscriptions share one, and that one of very many is found at once.  No rule
+ * is evaluated, because nothing changes.
  */
 #include "post.h"
 #include "unit_app.h"
