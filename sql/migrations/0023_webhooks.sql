@@ -102,13 +102,17 @@ COMMENT ON FUNCTION webhook_is_served IS
 
 -- Locked is the first row of a lane only.  Another node skips it, and with it the lane; once this
 -- transaction has ended, next_at keeps the lane away from others.
-CREATE FUNCTION webhook_claim(p_lanes integer, p_run integer, p_lease_ms integer, p_served text[] DEFAULT NULL)
+CREATE FUNCTION webhook_claim(p_lanes integer, p_run integer, p_lease_ms integer, p_served text[] DEFAULT NULL,
+			      p_full_apps text[] DEFAULT '{}', p_full_endpoints text[] DEFAULT '{}')
 RETURNS TABLE (id bigint, app text, endpoint text, channel text, event text)
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	WITH first AS MATERIALIZED (
 		SELECT q.id, q.app, q.endpoint, q.channel, q.next_at FROM webhook_queue q
-		WHERE q.dead_at IS NULL AND q.next_at <= clock_timestamp() AND NOT EXISTS (
+		WHERE q.dead_at IS NULL AND q.next_at <= clock_timestamp()
+		AND (q.app, q.endpoint) NOT IN (SELECT f.app, f.endpoint
+			FROM unnest(p_full_apps, p_full_endpoints) f(app, endpoint))
+		AND NOT EXISTS (
 			SELECT FROM webhook_queue e WHERE e.app = q.app AND e.endpoint = q.endpoint
 			AND e.channel = q.channel AND e.dead_at IS NULL AND e.id < q.id)
 		AND webhook_is_served(q.app, p_served)
@@ -127,7 +131,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhook_claim IS
 	'Takes up to p_lanes lanes whose next attempt is due, for p_lease_ms, and returns the first '
-	'p_run webhooks of each in their order. p_served: see webhook_is_served().';
+	'p_run webhooks of each in their order. p_served: see webhook_is_served(). p_full_apps, p_full_endpoints: '
+	'endpoints of which none is taken, because the caller has enough of their lanes.';
 
 CREATE FUNCTION webhook_settle(p_done bigint[], p_failed bigint[], p_errors text[],
 			       p_min_ms integer, p_max_ms integer, p_for_s integer, p_kept bigint[],
@@ -321,7 +326,7 @@ COMMENT ON FUNCTION admin_webhook_resend IS
 	'application and, with "endpoint", of one endpoint.';
 
 REVOKE EXECUTE ON FUNCTION admin_webhooks(jsonb), admin_webhook_resend(jsonb), webhook_write(text[], text[], text[], text[], text[], text[], text[],
-	boolean[]), webhook_claim(integer, integer, integer, text[]), webhook_is_served(text, text[]),
+	boolean[]), webhook_claim(integer, integer, integer, text[], text[], text[]), webhook_is_served(text, text[]),
 	webhook_settle(bigint[], bigint[],
 	text[], integer, integer, integer, bigint[], boolean[]), webhook_counts(),
 	webhook_undelivered(integer, integer, text[], text[], text[], text[], text[]),

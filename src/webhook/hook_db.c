@@ -10,7 +10,9 @@
 #include "webhook/hook_db.h"
 
 #define WRITE_MAX    1000 /* rows of one statement */
-#define LANES_MAX    256
+#define LANES_MAX    512
+#define CLAIM_MAX    64	 /* lanes of one statement */
+#define ENDPOINT_MAX 64	 /* lanes: of an endpoint that has so many, none is claimed */
 #define RUN_MAX	     100 /* webhooks of a lane that are claimed together */
 #define CLAIM_EVERY  (1 * USEC_PER_SEC)
 #define COUNT_EVERY  (5 * USEC_PER_SEC)
@@ -73,13 +75,21 @@ RUNS_ON(on_webhook) static void hook_db_settle(struct hook_db *db, usec_t now)
 
 RUNS_ON(on_webhook) static void hook_db_claim(struct hook_db *db, usec_t now, bool is_stopping)
 {
-	unsigned lanes = (unsigned)lanes_count(&db->dispatcher->lanes);
+	struct lanes *lanes = &db->dispatcher->lanes;
+	unsigned room = LANES_MAX - (unsigned)lanes_count(lanes);
+	struct queue_claim wanted = {
+		.lanes = room < CLAIM_MAX ? room : CLAIM_MAX,
+		.run = RUN_MAX,
+		.lease_ms = (unsigned)(dispatcher_lease(db->dispatcher) / USEC_PER_MSEC),
+	};
 
-	if (db->is_claiming || lanes >= LANES_MAX || now < db->claim_at || is_stopping)
+	if (db->is_claiming || !room || now < db->claim_at || is_stopping)
 		return;
 	db->is_claiming = true;
-	queue_claim(&db->queue, LANES_MAX - lanes, RUN_MAX,
-		    (unsigned)(dispatcher_lease(db->dispatcher) / USEC_PER_MSEC));
+	/* An endpoint that does not answer keeps its lanes: it must not have all of them. */
+	wanted.n_full = lanes_find_full(lanes, ENDPOINT_MAX, &wanted.full);
+	queue_claim(&db->queue, &wanted);
+	free(wanted.full);
 }
 
 /* Notifications that reached no socket.  If no endpoint wants them, what is due is forgotten. */

@@ -75,6 +75,42 @@ size_t lanes_count(const struct lanes *l)
 	return l->map.used;
 }
 
+/* The lanes of an endpoint, by the part of the key that is in front of the channel. */
+struct lanes_count {
+	const struct lane *first;
+	size_t n;
+};
+
+size_t lanes_find_full(const struct lanes *l, size_t n, const struct lane ***out)
+{
+	struct map counts;
+	struct lanes_count *c;
+	struct lane *lane;
+	size_t at = 0, found = 0;
+
+	map_init(&counts);
+	*out = NULL;
+	while ((lane = map_next(&l->map, &at))) {
+		struct str_view of = sv_n(lane->key, (size_t)(lane->channel - lane->key));
+
+		c = map_get(&counts, of);
+		if (!c) {
+			c = xcalloc(1, sizeof(*c));
+			c->first = lane;
+			map_put(&counts, of, c);
+		}
+		c->n++;
+	}
+	for (at = 0; (c = map_next(&counts, &at)); free(c)) {
+		if (c->n < n)
+			continue;
+		*out = xreallocarray(*out, found + 1, sizeof(**out));
+		(*out)[found++] = c->first;
+	}
+	map_release(&counts);
+	return found;
+}
+
 struct lane *lanes_next(const struct lanes *l, size_t *at)
 {
 	return map_next(&l->map, at);

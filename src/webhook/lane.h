@@ -41,5 +41,7 @@ struct lane *lanes_add(struct lanes *l, const struct hook *h, usec_t now) MUSTCH
 /* Frees it with its webhooks. */
 void lanes_remove(struct lanes *l, struct lane *lane);
 size_t lanes_count(const struct lanes *l);
+/* A lane of each endpoint that has at least n; their number.  The caller frees *out. */
+size_t lanes_find_full(const struct lanes *l, size_t n, const struct lane ***out);
 struct lane *lanes_next(const struct lanes *l, size_t *at);
 #endif

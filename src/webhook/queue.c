@@ -18,7 +18,7 @@ static const struct pg_statement statements[QUEUE_QUERIES] = {
 			  .takes_locks = true },
 	[QUEUE_CLAIM] = { .sql = "SELECT c.id, c.app, c.endpoint, c.channel, c.event "
 				 "FROM webhook_claim($1::integer, $2::integer, $3::integer, "
-				 "$4::text[]) c",
+				 "$4::text[], $5::text[], $6::text[]) c",
 			  .takes_locks = true },
 	[QUEUE_SETTLE] = { .sql = "SELECT webhook_settle($1::bigint[], $2::bigint[], $3::text[], "
 				  "$4::integer, $5::integer, $6::integer, $7::bigint[], "
@@ -185,17 +185,22 @@ static const char *queue_served(const struct queue *q, struct columns *c, size_t
 	return columns_finish(c, column);
 }
 
-void queue_claim(struct queue *q, unsigned lanes, unsigned run, unsigned lease_ms)
+void queue_claim(struct queue *q, const struct queue_claim *wanted)
 {
 	struct columns c;
 	char text[3][12];
 
 	columns_init(&c);
-	snprintf(text[0], sizeof(text[0]), "%u", lanes);
-	snprintf(text[1], sizeof(text[1]), "%u", run);
-	snprintf(text[2], sizeof(text[2]), "%u", lease_ms);
-	queue_call(q, QUEUE_CLAIM, 4,
-		   (const char *const[]){ text[0], text[1], text[2], queue_served(q, &c, 0) });
+	snprintf(text[0], sizeof(text[0]), "%u", wanted->lanes);
+	snprintf(text[1], sizeof(text[1]), "%u", wanted->run);
+	snprintf(text[2], sizeof(text[2]), "%u", wanted->lease_ms);
+	for (size_t i = 0; i < wanted->n_full; i++) {
+		columns_add(&c, 1, wanted->full[i]->app);
+		columns_add(&c, 2, wanted->full[i]->endpoint);
+	}
+	queue_call(q, QUEUE_CLAIM, 6,
+		   (const char *const[]){ text[0], text[1], text[2], queue_served(q, &c, 0),
+					  columns_finish(&c, 1), columns_finish(&c, 2) });
 	columns_release(&c);
 }
 

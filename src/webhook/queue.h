@@ -47,7 +47,13 @@ struct queue {
 void queue_load(struct queue *q);
 /* Webhooks and notes in their order; the list is not changed. */
 void queue_write(struct queue *q, const struct hook_list *hooks);
-void queue_claim(struct queue *q, unsigned lanes, unsigned run, unsigned lease_ms);
+
+struct queue_claim {
+	unsigned lanes, run, lease_ms;
+	const struct lane **full; /* a lane of each endpoint of which none is claimed */
+	size_t n_full;
+};
+void queue_claim(struct queue *q, const struct queue_claim *wanted);
 /* lanes: linked by next.  done is deleted, the first of waiting failed or was not tried. */
 void queue_settle(struct queue *q, const struct lane *lanes, const struct conf_webhooks *conf);
 void queue_count(struct queue *q);

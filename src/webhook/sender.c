@@ -12,6 +12,7 @@
 #define CONNECTIONS_MAX	     64
 #define HOST_CONNECTIONS_MAX 8
 #define ERROR_BYTES	     (CURL_ERROR_SIZE + 64)
+#define HEADERS_MAX_BYTES    65536 /* of a response; libcurl keeps them */
 
 /* The special-purpose registries of IANA for IPv4 and IPv6, without what is globally reachable. */
 static const char not_public[] =
@@ -36,7 +37,7 @@ struct transfer {
 	char *body;
 	struct strbuf response; /* if wants_body */
 	bool wants_body;
-	size_t received;
+	size_t received, received_headers;
 	bool is_refused; /* an address of the name is not public */
 	char error[ERROR_BYTES];
 	void (*done)(void *ctx, const struct sender_result *r);
@@ -122,9 +123,11 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 
 static size_t on_header(char *bytes, size_t size, size_t n, void *ctx)
 {
+	struct transfer *t = ctx;
+
 	(void)bytes;
-	(void)ctx;
-	return size * n;
+	t->received_headers += size * n;
+	return t->received_headers > HEADERS_MAX_BYTES ? 0 : size * n;
 }
 
 static void transfer_add_header(struct transfer *t, const char *line)
@@ -166,6 +169,9 @@ static void transfer_set_options(struct transfer *t, const struct sender_request
 	curl_easy_setopt(e, CURLOPT_PROXY, "");
 	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	/* A request that has timed out does not wait until the name of its host is found: it would
+	 * hold up all others. */
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
@@ -180,6 +186,7 @@ static void transfer_set_options(struct transfer *t, const struct sender_request
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket_open);
 	curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error);
@@ -233,6 +240,9 @@ static void sender_finish(struct sender *s, CURL *easy, CURLcode code)
 	else if (t->is_refused)
 		snprintf(t->error, sizeof(t->error),
 			 "the address is not public, and webhooks.allow_private is no");
+	else if (t->received_headers > HEADERS_MAX_BYTES)
+		snprintf(t->error, sizeof(t->error),
+			 "the headers of the response have more than %d bytes", HEADERS_MAX_BYTES);
 	else if (!t->error[0])
 		snprintf(t->error, sizeof(t->error), "%s", curl_easy_strerror(code));
 	r.error = t->error;

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import { APP, certificate, hmac, receiver, startDaemon, waitFor } from '../lib/harness.mjs';
 
 // Attempts follow each other at once, and clocks are short: the tests wait for states only.
@@ -343,6 +344,23 @@ describe('a receiver that fails', () => {
 			Array.from({ length: published }, (_, n) => n));
 	});
 
+	test('and keeps hundreds of channels waiting delays no other endpoint', async (t) => {
+		const [silent, other] = [await receiver(t, { answer: () => undefined }), await receiver(t)];
+		const of = (to, prefix) => ({ url: to.url, event_types: ['channel_occupied'], filter: { channel_name_starts_with: prefix } });
+		const daemon = await start(t, [of(silent, 'silent-'), of(other, 'other-')], { webhooks: { timeout_ms: 60000 } });
+		const client = await daemon.connect();
+		for (let i = 0; i < 900; i++) client.sendSubscribe(`silent-${i}`);
+		await client.ping();
+		await waitFor(async () => (await daemon.query(`SELECT FROM webhook_queue WHERE next_at > clock_timestamp() + interval '30 s'`))
+			.length >= 64, 'the silent one has its share');
+		await waitFor(async () => (await queue(daemon)).length === 900, 'all of them wait in the queue');
+		for (let i = 0; i < 20; i++) {
+			await client.subscribe(`other-${i}`);
+			await waitFor(() => other.events.length === i + 1, 'the other endpoint is sent its webhooks');
+		}
+		assert.ok((await queue(daemon)).length >= 900, 'the silent one has none yet');
+	});
+
 	test('leaves dead letters, which SQL sends again, and the next event goes on', async (t) => {
 		const to = await receiver(t);
 		to.answer = (rawBody) => (/client-bad/.test(rawBody) && !to.isRepaired ? 500 : 200);
@@ -405,6 +423,27 @@ describe('a receiver that fails', () => {
 		await waitFor(async () => (await dead(daemon)).length === 1);
 		assert.equal((await dead(daemon))[0].last_error, 'status 302');
 		assert.equal(other.attempts, 0);
+	});
+
+	test('a response with headers without end is a failure', async (t) => {
+		const server = net.createServer((socket) => {
+			socket.on('error', () => {});
+			socket.once('data', () => {
+				socket.write('HTTP/1.1 200 OK\r\n');
+				const more = () => { while (!socket.destroyed && socket.write(`x: ${'y'.repeat(1000)}\r\n`.repeat(16))); };
+				socket.on('drain', more);
+				more();
+			});
+		});
+		await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+		t.after(() => server.close());
+		const daemon = await start(t, [{ url: `http://127.0.0.1:${server.address().port}/`, event_types: ['channel_occupied'] }],
+			{ webhooks: { timeout_ms: 60000, retry_min_ms: 3600000, retry_max_ms: 3600000 } });
+		const client = await daemon.connect();
+		await client.subscribe('room');
+		const [row] = await waitFor(async () => (await queue(daemon)).filter((one) => one.last_error).length === 1 &&
+			queue(daemon), 'the attempt has failed');
+		assert.match(row.last_error, /headers of the response have more than 65536 bytes/);
 	});
 
 	test('a long response is cut, and its status counts', async (t) => {

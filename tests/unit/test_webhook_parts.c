@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The parts of webhooks that need neither a thread, a database nor a network. */
+#include <dlfcn.h>
+#include <netdb.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include "unit_app.h"
 #include "base/thread.h"
+#include "webhook/sender.h"
 #include "webhook/transitions.h"
 
 static struct conf_webhooks conf;
@@ -196,6 +202,101 @@ START_TEST(webhooks_of_lanes_in_memory_come_before_newer_ones)
 }
 END_TEST
 
+/* ---- the sender ---- */
+
+static sem_t lookup_may_end;
+static atomic_uint lookups_begun, lookups_ended;
+
+/* libcurl's: the look-up of slow.test does not end by itself. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+		struct addrinfo **out)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	int error = EAI_NONAME;
+
+	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+	if (strcmp(host, "slow.test") != 0)
+		return real(host, port, hints, out);
+	atomic_fetch_add(&lookups_begun, 1);
+	sem_wait(&lookup_may_end);
+	atomic_fetch_add(&lookups_ended, 1);
+	return error;
+}
+
+static void count_failure(void *ctx, const struct sender_result *r)
+{
+	ck_assert(!r->is_delivered);
+	++*(unsigned *)ctx;
+}
+
+START_TEST(a_host_whose_name_is_not_found_holds_up_no_other_request)
+{
+	char none[1] = "";
+	const struct conf_webhooks slow = { .timeout_ms = 100,
+					    .allow_private = true,
+					    .ca_file = none };
+	struct sender *s = sender_new(&slow);
+	unsigned n_done = 0;
+	const struct sender_request r = { .url = "http://slow.test:1/",
+					  .app = app,
+					  .body = SV("{}"),
+					  .done = count_failure,
+					  .ctx = &n_done };
+
+	ASSERT_ON(on_webhook);
+	sem_init(&lookup_may_end, 0, 0);
+	ck_assert_ptr_nonnull(s);
+	sender_send(s, &r);
+	while (!n_done)
+		sender_wait(s, 10);
+	ck_assert_uint_eq(atomic_load(&lookups_begun), 1);
+	ck_assert_uint_eq(atomic_load(&lookups_ended), 0);
+	sender_send(s, &r);
+	sender_cancel(s);
+	ck_assert_uint_eq(n_done, 2);
+	sender_free(s);
+	for (unsigned i = 0; i < 2; i++)
+		sem_post(&lookup_may_end);
+	while (atomic_load(&lookups_ended) < atomic_load(&lookups_begun))
+		sched_yield();
+}
+END_TEST
+
+static struct hook *hook_of(const char *endpoint, unsigned channel)
+{
+	char name[16];
+
+	return hook_new("portal", endpoint,
+			sv_n(name, (size_t)snprintf(name, sizeof(name), "c%u", channel)), SV("{}"));
+}
+
+START_TEST(endpoints_with_many_lanes_are_found)
+{
+	static const struct {
+		const char *endpoint;
+		unsigned n;
+	} cases[] = { { "a", 5 }, { "ab", 7 }, { "b", 6 } };
+	const struct lane **full;
+
+	ck_assert_uint_eq(lanes_find_full(&lanes, 1, &full), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		for (unsigned n = 0; n < cases[i].n; n++) {
+			struct hook *h = hook_of(cases[i].endpoint, n);
+			struct lane *lane = lanes_add(&lanes, h, 1);
+
+			hook_list_add(&lane->waiting, h);
+		}
+	ck_assert_uint_eq(lanes_find_full(&lanes, 8, &full), 0);
+	ck_assert_uint_eq(lanes_find_full(&lanes, 7, &full), 1);
+	ck_assert_str_eq(full[0]->endpoint, "ab");
+	free(full);
+	ck_assert_uint_eq(lanes_find_full(&lanes, 6, &full), 2);
+	ck_assert_str_ne(full[0]->endpoint, "a");
+	ck_assert_str_ne(full[1]->endpoint, "a");
+	free(full);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("webhook/parts");
@@ -213,6 +314,12 @@ int main(void)
 	tcase_add_test(t, without_a_database_lanes_are_made_of_the_backlog);
 	tcase_add_test(t, webhooks_of_a_claimed_lane_wait_in_the_backlog);
 	tcase_add_test(t, webhooks_of_lanes_in_memory_come_before_newer_ones);
+	tcase_add_test(t, endpoints_with_many_lanes_are_found);
+	suite_add_tcase(s, t);
+	t = tcase_create("sender");
+	tcase_set_timeout(t, 60);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_host_whose_name_is_not_found_holds_up_no_other_request);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
