@@ -51,5 +51,6 @@ bool change_read(struct str_view text, struct change *out)
 	out->outcome = (enum change_outcome)(found - letters);
 	out->user_id = sv_n(text.ptr, (size_t)n);
 	out->info = sv_skip(text, (size_t)n);
-	return !out->info.len || json_check(out->info, &checked) == JSON_OK;
+	return sv_is_utf8(out->user_id) &&
+	       (!out->info.len || json_check(out->info, &checked) == JSON_OK);
 }

@@ -30,20 +30,18 @@
 #include "core/channels/users.h"
 #include "pg/runner.h"
 
-#define NAME		 "cluster"
-#define STATEMENT_MS	 5000
-#define REAP_US		 USEC_PER_SEC
-#define COMPARE_US	 (30 * USEC_PER_SEC)
-#define INBOX_MAX	 8192 /* changes of other nodes that wait */
-#define CHANGE_MAX_BYTES ((size_t)64 * 1024)
-#define RETRY_US	 (100 * USEC_PER_MSEC)
-#define COUNT_US	 USEC_PER_SEC /* between two counts of a channel that is occupied */
-#define AWAY_MS		 100
-#define READ_FIRST	 100		       /* channels of the first read of members */
-#define READ_SHORT_US	 (200 * USEC_PER_MSEC) /* a read of members: the next may be larger */
-#define READ_LONG_US	 USEC_PER_SEC	       /* it must be smaller */
-#define BACKOFF_MIN_MS	 50
-#define BACKOFF_MAX_MS	 2000
+#define NAME	       "cluster"
+#define STATEMENT_MS   5000
+#define REAP_US	       USEC_PER_SEC
+#define COMPARE_US     (30 * USEC_PER_SEC)
+#define RETRY_US       (100 * USEC_PER_MSEC)
+#define COUNT_US       USEC_PER_SEC /* between two counts of a channel that is occupied */
+#define AWAY_MS	       100
+#define READ_FIRST     100		     /* channels of the first read of members */
+#define READ_SHORT_US  (200 * USEC_PER_MSEC) /* a read of members: the next may be larger */
+#define READ_LONG_US   USEC_PER_SEC	     /* it must be smaller */
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 2000
 /* An index entry of PostgreSQL has at most 2,704 bytes. */
 #define KEY_MAX 2000
 
@@ -53,7 +51,7 @@ struct cluster {
 	struct bus *bus;
 	struct directory *directory;
 	struct pg_runner *runner; /* NULL: not started */
-	struct mailbox inbox;
+	struct inbox inbox;
 	atomic_bool has_missed; /* a change of another node: the versions are compared */
 	void (*webhooks_noted)(void *ctx);
 	void *webhooks_ctx;
@@ -301,7 +299,7 @@ static void cluster_take_change(struct cluster *c, const struct inbox_item *item
 
 static void cluster_take_inbox(struct cluster *c)
 {
-	struct mailbox_entry *e = mailbox_take(&c->inbox), *next;
+	struct mailbox_entry *e = inbox_take(&c->inbox), *next;
 
 	for (; e; e = next) {
 		struct inbox_item *item = CONTAINER_OF(e, struct inbox_item, entry);
@@ -311,7 +309,7 @@ static void cluster_take_inbox(struct cluster *c)
 			cluster_take_report(c, item);
 		else
 			cluster_take_change(c, item);
-		free(item);
+		inbox_item_free(&c->inbox, item);
 	}
 	if (atomic_exchange(&c->has_missed, false))
 		c->compare_at = 0;
@@ -365,7 +363,8 @@ static void cluster_take_batch(struct cluster *c)
 	c->n_batch = 0;
 	c->is_noted = false;
 	while (c->n_batch < max && (m = follow_dequeue(&c->follow))) {
-		if (!cluster_fits(m)) {
+		/* A channel that has come and gone since the last call costs none. */
+		if (!cluster_fits(m) || (!*m->user_id && !m->is_here && !m->is_registered)) {
 			struct followed *of = m->channel;
 
 			cluster_settle(c, m);
@@ -684,7 +683,7 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 	*until = c->reap_at < c->compare_at ? c->reap_at : c->compare_at;
 	if (c->follow.delayed && c->follow.delayed->counted_at < *until)
 		*until = c->follow.delayed->counted_at;
-	if (c->follow.first || c->follow.to_read)
+	if (follow_has_queued(&c->follow) || c->follow.to_read)
 		*until = c->retry_at;
 	return fault;
 }
@@ -752,9 +751,7 @@ static void on_bus_member(void *ctx, const struct bus_message *m)
 {
 	struct cluster *c = ctx;
 
-	int rc = m && m->data.len <= CHANGE_MAX_BYTES
-			 ? inbox_put_change(&c->inbox, m->app, m->channel, m->data)
-			 : -EAGAIN;
+	int rc = m ? inbox_put_change(&c->inbox, m->app, m->channel, m->data) : -EAGAIN;
 
 	if (rc == -EAGAIN && !atomic_exchange(&c->has_missed, true))
 		rc = 1;
@@ -775,7 +772,7 @@ struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struc
 	c->conninfo = conninfo;
 	c->bus = b;
 	c->read_max = READ_FIRST;
-	mailbox_init(&c->inbox, INBOX_MAX);
+	inbox_init(&c->inbox);
 	follow_init(&c->follow);
 	step_init(&c->step);
 	return c;
@@ -783,15 +780,9 @@ struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struc
 
 void cluster_free(struct cluster *c)
 {
-	struct mailbox_entry *e, *next;
-
 	if (!c)
 		return;
-	for (e = mailbox_take(&c->inbox); e; e = next) {
-		next = e->next;
-		free(CONTAINER_OF(e, struct inbox_item, entry));
-	}
-	mailbox_release(&c->inbox);
+	inbox_release(&c->inbox);
 	follow_release(&c->follow);
 	step_release(&c->step);
 	free(c);

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A channel exists as long as it has members of this node (one that has left exists until the
- * database knows), or watchers.  Each operation is O(1), but follow_begin_again() and deleting a
- * channel whose members are to be read.
+ * database knows), or watchers.  Each operation is O(1), but follow_begin_again() and
+ * follow_retry().
  */
 #include <string.h>
 #include "base/mem.h"
 #include "cluster/follow.h"
 #include "conf/app.h"
 
+#define PRESENCE_SHARE 4 /* of so many members that are dequeued, one is not of presence */
+
 void follow_init(struct follow *f)
 {
-	*f = (struct follow){ .first = NULL };
+	*f = (struct follow){ .to_read = NULL };
 	map_init(&f->channels);
 }
 
@@ -91,14 +93,23 @@ bool follow_is_unused(const struct followed *c)
 	return !c->own.used && !c->is_watched;
 }
 
+/* The channel is not to be read any more. */
+static void follow_unread(struct follow *f, struct followed *c)
+{
+	if (!c->must_read)
+		return;
+	c->must_read = false;
+	if (c->prev_to_read)
+		c->prev_to_read->next_to_read = c->next_to_read;
+	else
+		f->to_read = c->next_to_read;
+	if (c->next_to_read)
+		c->next_to_read->prev_to_read = c->prev_to_read;
+}
+
 void follow_delete(struct follow *f, struct followed *c)
 {
-	struct followed **at = &f->to_read;
-
-	while (c->must_read && *at != c)
-		at = &(*at)->next_to_read;
-	if (c->must_read)
-		*at = c->next_to_read;
+	follow_unread(f, c);
 	map_del(&f->channels, sv_n(c->key, c->app.len + c->name.len + 1));
 	followed_free(c);
 }
@@ -131,42 +142,64 @@ void follow_set_registered(struct follow *f, struct own_member *m, bool is_regis
 	m->is_registered = is_registered;
 }
 
+/* Presence channels, and those of users who are signed in. */
+static struct own_queue *follow_queue_of(struct follow *f, const struct own_member *m)
+{
+	struct str_view name = m->channel->name;
+
+	return sv_starts_with(name, SV("presence-")) || sv_starts_with(name, SV("!"))
+		       ? &f->of_presence
+		       : &f->others;
+}
+
 void follow_enqueue(struct follow *f, struct own_member *m)
 {
+	struct own_queue *q = follow_queue_of(f, m);
+
 	if (m->is_queued)
 		return;
 	m->is_queued = true;
 	m->next = NULL;
-	m->prev = f->last;
-	if (f->last)
-		f->last->next = m;
+	m->prev = q->last;
+	if (q->last)
+		q->last->next = m;
 	else
-		f->first = m;
-	f->last = m;
+		q->first = m;
+	q->last = m;
 }
 
 static void follow_unqueue(struct follow *f, struct own_member *m)
 {
+	struct own_queue *q = follow_queue_of(f, m);
+
 	if (!m->is_queued)
 		return;
 	m->is_queued = false;
 	if (m->prev)
 		m->prev->next = m->next;
 	else
-		f->first = m->next;
+		q->first = m->next;
 	if (m->next)
 		m->next->prev = m->prev;
 	else
-		f->last = m->prev;
+		q->last = m->prev;
 }
 
 struct own_member *follow_dequeue(struct follow *f)
 {
-	struct own_member *m = f->first;
+	bool is_turn_of_others = ++f->n_dequeued % PRESENCE_SHARE == 0;
+	struct own_member *m = is_turn_of_others ? f->others.first : f->of_presence.first;
 
+	if (!m)
+		m = is_turn_of_others ? f->of_presence.first : f->others.first;
 	if (m)
 		follow_unqueue(f, m);
 	return m;
+}
+
+bool follow_has_queued(const struct follow *f)
+{
+	return f->of_presence.first || f->others.first;
 }
 
 void follow_delay(struct follow *f, struct own_member *m, int64_t due)
@@ -176,11 +209,27 @@ void follow_delay(struct follow *f, struct own_member *m, int64_t due)
 	m->is_delayed = true;
 	m->counted_at = due;
 	m->next_delayed = NULL;
-	if (f->delayed)
+	m->prev_delayed = f->delayed_last;
+	if (f->delayed_last)
 		f->delayed_last->next_delayed = m;
 	else
 		f->delayed = m;
 	f->delayed_last = m;
+}
+
+static void follow_undelay(struct follow *f, struct own_member *m)
+{
+	if (!m->is_delayed)
+		return;
+	m->is_delayed = false;
+	if (m->prev_delayed)
+		m->prev_delayed->next_delayed = m->next_delayed;
+	else
+		f->delayed = m->next_delayed;
+	if (m->next_delayed)
+		m->next_delayed->prev_delayed = m->prev_delayed;
+	else
+		f->delayed_last = m->prev_delayed;
 }
 
 struct own_member *follow_take_due(struct follow *f, int64_t now)
@@ -189,24 +238,8 @@ struct own_member *follow_take_due(struct follow *f, int64_t now)
 
 	if (!m || m->counted_at > now)
 		return NULL;
-	f->delayed = m->next_delayed;
-	m->is_delayed = false;
+	follow_undelay(f, m);
 	return m;
-}
-
-/* Walks the list: a member that is deleted is seldom in it. */
-static void follow_undelay(struct follow *f, struct own_member *m)
-{
-	struct own_member **at = &f->delayed, *before = NULL;
-
-	if (!m->is_delayed)
-		return;
-	for (; *at != m; at = &(*at)->next_delayed)
-		before = *at;
-	*at = m->next_delayed;
-	if (f->delayed_last == m)
-		f->delayed_last = before;
-	m->is_delayed = false;
 }
 
 void follow_delete_member(struct follow *f, struct own_member *m)
@@ -223,7 +256,10 @@ void follow_read_later(struct follow *f, struct followed *c)
 	if (c->must_read)
 		return;
 	c->must_read = true;
+	c->prev_to_read = NULL;
 	c->next_to_read = f->to_read;
+	if (f->to_read)
+		f->to_read->prev_to_read = c;
 	f->to_read = c;
 }
 
@@ -231,10 +267,8 @@ struct followed *follow_take_to_read(struct follow *f)
 {
 	struct followed *c = f->to_read;
 
-	if (!c)
-		return NULL;
-	f->to_read = c->next_to_read;
-	c->must_read = false;
+	if (c)
+		follow_unread(f, c);
 	return c;
 }
 

@@ -5,6 +5,10 @@
  * The channels that this node follows: those on which it has members, and those of users whom its
  * clients watch.  Of each: its version as this node has applied it, and the members of this node
  * with what the database knows of them.  No database and no directory here.  For one thread.
+ *
+ * A channel that needs no right can be joined by every client, as often as it likes.  So members of
+ * presence channels, and the counts of these channels, have a queue of their own, of which most
+ * of each call is taken.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,7 +29,7 @@ struct followed {
 	bool has_refused;	   /* a member of this node had no room */
 	struct app *served;	   /* counted: the application when this node last served it */
 	struct map own;		   /* user id -> struct own_member */
-	struct followed *next_to_read;
+	struct followed *next_to_read, *prev_to_read;
 };
 
 /* A subscription that waits. */
@@ -48,12 +52,17 @@ struct own_member {
 	struct own_member *next, *prev; /* in the queue */
 	int64_t counted_at;		/* mono: subscriptions were reported */
 	bool is_delayed;		/* in the list of those that are reported later */
-	struct own_member *next_delayed;
+	struct own_member *next_delayed, *prev_delayed;
+};
+
+struct own_queue {
+	struct own_member *first, *last;
 };
 
 struct follow {
-	struct map channels;		 /* key -> struct followed */
-	struct own_member *first, *last; /* the queue */
+	struct map channels; /* key -> struct followed */
+	struct own_queue of_presence, others;
+	unsigned n_dequeued;
 	struct followed *to_read;
 	struct own_member *delayed, *delayed_last; /* counts, in the order of their time */
 	size_t n_registered;
@@ -79,10 +88,12 @@ void follow_set_info(struct own_member *m, struct str_view info);
 void follow_set_registered(struct follow *f, struct own_member *m, bool is_registered);
 /* Takes it out of the queue and the list of counts, and frees it. */
 void follow_delete_member(struct follow *f, struct own_member *m);
-/* Puts it at the end of the queue, or leaves it in its place there. */
+/* Puts it at the end of its queue, or leaves it in its place there. */
 void follow_enqueue(struct follow *f, struct own_member *m);
-/* Takes the first one from the queue; NULL: it is empty. */
+/* Takes the first one of a queue, three times of four from that of presence; NULL: both are empty.
+ */
 struct own_member *follow_dequeue(struct follow *f) MUSTCHECK;
+bool follow_has_queued(const struct follow *f);
 
 /* Puts a count, once, at the end of the list of those that are reported later; due: mono. */
 void follow_delay(struct follow *f, struct own_member *m, int64_t due);

@@ -136,6 +136,30 @@ describe('members of a presence channel', { concurrency: 2 }, () => {
 		await all([second, third], ['u2', 'u3']);
 	});
 
+	test('are not held up by a client that joins and leaves very many channels while the database is slow', async (t) => {
+		const nodes = await startNodes(t, 2);
+		const first = await join(nodes[0], 'u1');
+		const flood = await nodes[1].connect();
+		await nodes[0].query(`CREATE TABLE asked (channel text);
+			CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS
+				$$ BEGIN INSERT INTO asked VALUES (NEW.channel); RETURN NEW; END $$;
+			CREATE TRIGGER ask BEFORE INSERT ON cluster_channels FOR EACH ROW EXECUTE FUNCTION ask()`);
+		const slow = await nodes[0].session();
+		await slow.query('BEGIN');
+		await slow.query('LOCK TABLE cluster_channels');
+		for (let i = 0; i < 5000; i++) {
+			flood.sendSubscribe(`flood-${i}`);
+			flood.unsubscribe(`flood-${i}`);
+		}
+		await flood.ping();
+		await slow.query('COMMIT');
+		await slow.end();
+		const second = await join(nodes[1], 'u2');
+		await all([first, second], ['u1', 'u2']);
+		const asked = await nodes[0].query(`SELECT FROM asked WHERE channel LIKE 'flood-%'`);
+		assert.ok(asked.length <= 200, `the database was asked about ${asked.length} channels that are no more`);
+	});
+
 	test('of an application that was removed leave nothing behind', async (t) => {
 		const nodes = await startNodes(t, 2), app = { id: 'late', key: 'late-key', secret: 's' };
 		const channels = async (daemon) => (await (await fetch(`${adminUrl(daemon)}/metrics`, { headers: bearer(TOKEN.metrics) })).text())

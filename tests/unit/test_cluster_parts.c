@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Changes of members as text, and the channels that a node follows. */
+#include <errno.h>
+#include <stdio.h>
 #include "unit.h"
+#include "unit_app.h"
 #include "base/mem.h"
 #include "base/macros.h"
 #include "cluster/change.h"
 #include "cluster/follow.h"
+#include "cluster/inbox.h"
 
 START_TEST(a_change_is_read_as_it_was_written)
 {
@@ -44,7 +48,8 @@ START_TEST(what_is_no_change_is_not_read)
 					     "A 1 -2 0 ",
 					     "A 1 2 5 u",
 					     "A 1 2 x u",
-					     "A 1 2 18446744073709551615 u" };
+					     "A 1 2 18446744073709551615 u",
+					     "A 1 2 1 \xc3\xa9" };
 	struct change got;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
@@ -142,16 +147,116 @@ START_TEST(counts_that_are_reported_later_come_in_their_order)
 }
 END_TEST
 
+START_TEST(channels_that_need_no_right_do_not_hold_up_presence)
+{
+	static const char wanted[] = "pppopppoppoooo";
+	char got[sizeof(wanted)] = "";
+	struct follow f;
+	struct own_member *m;
+	char name[32];
+
+	follow_init(&f);
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "%s-%u", i % 2 ? "private" : "news", i);
+		follow_enqueue(&f, follow_member(follow_get(&f, SV("app"), sv(name)), SV("")));
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "%s-%u", i % 2 ? "presence" : "!user", i);
+		follow_enqueue(&f, follow_member(follow_get(&f, SV("app"), sv(name)), SV("")));
+		follow_enqueue(&f, follow_member(follow_get(&f, SV("app"), sv(name)), SV("7")));
+	}
+	for (size_t i = 0; i < sizeof(wanted) - 1; i++) {
+		ck_assert(follow_has_queued(&f));
+		m = follow_dequeue(&f);
+		ck_assert_ptr_nonnull(m);
+		got[i] = *m->channel->name.ptr == 'n' || m->channel->name.ptr[2] == 'i' ? 'o' : 'p';
+		/* The count of a channel stays before its members. */
+		if (got[i] == 'p')
+			ck_assert(!*m->user_id == !m->channel->is_watched);
+		m->channel->is_watched = true;
+	}
+	ck_assert_str_eq(got, wanted);
+	ck_assert(!follow_has_queued(&f));
+	ck_assert_ptr_null(follow_dequeue(&f));
+	follow_release(&f);
+}
+END_TEST
+
+#define MANY 200000
+
+/* A walk over all channels would exceed the test's time many times over. */
+START_TEST(one_of_very_many_channels_is_deleted_at_once)
+{
+	struct followed **all = xcalloc(MANY, sizeof(struct followed *));
+	struct follow f;
+	char name[32];
+
+	follow_init(&f);
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "news-%u", i);
+		all[i] = follow_get(&f, SV("app"), sv(name));
+		follow_read_later(&f, all[i]);
+		follow_delay(&f, follow_member(all[i], SV("")), i);
+	}
+	/* The first one is the last to be read; the last one is the last count. */
+	for (unsigned i = 0; i < MANY / 2; i++)
+		follow_delete(&f, all[i]);
+	for (unsigned i = MANY; i-- > MANY / 2 + 1;)
+		follow_delete_member(&f, map_get(&all[i]->own, SV("")));
+	ck_assert_ptr_eq(follow_take_to_read(&f), all[MANY - 1]);
+	follow_release(&f);
+	free(all);
+}
+END_TEST
+
+START_TEST(changes_that_wait_have_a_bound_and_reports_none)
+{
+	struct app *app = UNIT_APP();
+	const struct member_report report = { .kind = MEMBER_WAITS,
+					      .app = app,
+					      .channel = SV("presence-c") };
+	static char large[INBOX_CHANGE_MAX + 1];
+	struct mailbox_entry *e, *next;
+	struct inbox in;
+	unsigned n = 0;
+
+	memset(large, 'x', sizeof(large));
+	inbox_init(&in);
+	ck_assert_int_eq(inbox_put_change(&in, SV("app"), SV("c"), sv_n(large, sizeof(large))),
+			 -EAGAIN);
+	ck_assert_int_eq(inbox_put_change(&in, SV("app"), SV("c"), sv_n(large, 60000)), 1);
+	while (inbox_put_change(&in, SV("app"), SV("c"), sv_n(large, 60000)) == 0)
+		ck_assert_uint_lt(++n, 100);
+	ck_assert_uint_gt(n, 60);
+	ck_assert_int_eq(inbox_put_change(&in, SV("app"), SV("c"), SV("x")), -EAGAIN);
+	ck_assert(!inbox_put_report(&in, &report));
+	for (e = inbox_take(&in); e; e = next) {
+		next = e->next;
+		inbox_item_free(&in, CONTAINER_OF(e, struct inbox_item, entry));
+	}
+	ck_assert_int_eq(inbox_put_change(&in, SV("app"), SV("c"), SV("x")), 1);
+	for (n = 1; inbox_put_change(&in, SV("app"), SV("c"), SV("x")) == 0;)
+		n++;
+	ck_assert_uint_eq(n, INBOX_CHANGES_MAX);
+	inbox_release(&in);
+	app_unref(app);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cluster/parts");
 	TCase *t = tcase_create("parts");
 
+	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_change_is_read_as_it_was_written);
 	tcase_add_test(t, what_is_no_change_is_not_read);
 	tcase_add_test(t, a_change_is_applied_to_the_version_before_it_only);
 	tcase_add_test(t, members_are_reported_once_and_in_their_order);
 	tcase_add_test(t, counts_that_are_reported_later_come_in_their_order);
+	tcase_add_test(t, channels_that_need_no_right_do_not_hold_up_presence);
+	tcase_add_test(t, one_of_very_many_channels_is_deleted_at_once);
+	tcase_add_test(t, changes_that_wait_have_a_bound_and_reports_none);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
