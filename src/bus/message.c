@@ -60,7 +60,8 @@ static bool message_take_field(struct str_view *text, struct str_view *out)
 		return false;
 	*out = sv_n(text->ptr + digits + 1, (size_t)len);
 	*text = sv_skip(*text, digits + 1 + (size_t)len);
-	return message_is_text(*out);
+	/* Also of a text that is UTF-8 a length can end within a character. */
+	return message_is_text(*out) && sv_is_utf8(*out);
 }
 
 static bool message_take_number(struct str_view *text, uint64_t max, uint64_t *out)

@@ -24,6 +24,7 @@
 #define WORDS_MAX   128 /* of a command */
 #define READ_BYTES  65536
 #define REPLY_BYTES ((size_t)16 << 20) /* of a reply that is not complete */
+#define REPLY_PARTS (1 << 20)	       /* of its arrays, whose length its server states in front */
 #define READS_MAX   16		       /* of one turn of the loop */
 #define TICK_MS	    500
 #define OPEN_US	    (5 * USEC_PER_SEC) /* until it has logged in */
@@ -32,6 +33,13 @@
 #define KEPT_BYTES  65536	       /* of an empty buffer */
 
 struct thread_role on_bus = { "bus" };
+
+/* The type that hiredis has for the length of an array. */
+#if HIREDIS_MAJOR >= 1
+typedef size_t link_length;
+#else
+typedef int link_length;
+#endif
 
 enum link_state { LINK_RESOLVES, LINK_CONNECTS, LINK_TLS, LINK_LOGS_IN, LINK_UP, LINK_DEAD };
 
@@ -50,6 +58,10 @@ struct redis_link {
 	SSL *ssl;
 	bool wants_write; /* of ssl */
 	redisReader *reader;
+	redisReplyObjectFunctions functions; /* the reader's, with a createArray of ours */
+	void *(*create_array)(const redisReadTask *task, link_length n); /* hiredis's own */
+	size_t reply_bytes; /* received of the reply that is not complete */
+	size_t reply_parts; /* of its arrays */
 	struct strbuf out;
 	size_t sent; /* bytes at the front of out */
 	uint64_t n_commands, n_replies;
@@ -294,18 +306,32 @@ static ssize_t link_receive(struct redis_link *l, char *into, char **why)
 	return -1;
 }
 
+/* Allocates no more than there are parts that a reply may have. */
+static void *link_create_array(const redisReadTask *task, link_length n)
+{
+	struct redis_link *l = task->privdata;
+
+	l->reply_parts += n > 0 ? (size_t)n : 0;
+	return l->reply_parts > REPLY_PARTS ? NULL : l->create_array(task, n);
+}
+
 static void link_take_replies(struct redis_link *l)
 {
 	void *reply;
 
 	while (l->state == LINK_LOGS_IN || l->state == LINK_UP) {
 		if (redisReaderGetReply(l->reader, &reply) != REDIS_OK) {
-			link_fail(l, textf("it does not speak Redis's protocol; check "
-					   "cluster.redis_port and cluster.redis_tls"));
+			link_fail(l, l->reply_parts > REPLY_PARTS
+					     ? textf("it sends a reply of more than %d parts",
+						     REPLY_PARTS)
+					     : textf("it does not speak Redis's protocol; check "
+						     "cluster.redis_port and cluster.redis_tls"));
 			return;
 		}
 		if (!reply)
 			return;
+		l->reply_bytes = l->reader->len - l->reader->pos;
+		l->reply_parts = 0;
 		link_take_reply(l, reply);
 		freeReplyObject(reply);
 	}
@@ -327,8 +353,9 @@ static void link_read(struct redis_link *l)
 		l->received_at = clock_mono();
 		l->is_pinged = false;
 		redisReaderFeed(l->reader, bytes, (size_t)n);
+		l->reply_bytes += (size_t)n;
 		link_take_replies(l);
-		if (l->reader->len - l->reader->pos > REPLY_BYTES)
+		if (l->reply_bytes > REPLY_BYTES)
 			link_fail(l,
 				  textf("it sends a reply of more than %zu MB", REPLY_BYTES >> 20));
 		if (l->state == LINK_DEAD || l->is_closed)
@@ -541,6 +568,11 @@ struct redis_link *redis_link_open(const struct redis_link_conf *conf)
 	l->reader = redisReaderCreate();
 	if (!l->reader)
 		abort(); /* no memory */
+	l->functions = *l->reader->fn;
+	l->create_array = l->functions.createArray;
+	l->functions.createArray = link_create_array;
+	l->reader->fn = &l->functions;
+	l->reader->privdata = l;
 	strbuf_init(&l->out, 0);
 	l->opened_at = l->received_at = clock_mono();
 	uv_timer_init(conf->loop, &l->timer);

@@ -57,9 +57,16 @@ END_TEST
 
 START_TEST(what_is_no_message_is_not_read)
 {
-	static const char *const cases[] = { "",	  "C",		"X1:a1:b1:c",
-					     "C1:a1:b",	  "C1:a1:b9:c", "C-1:a1:b1:c",
-					     "C1a",	  "C:a:b:c",	"C999999999:a",
+	static const char *const cases[] = { "",
+					     "C",
+					     "X1:a1:b1:c",
+					     "C1:a1:b",
+					     "C1:a1:b9:c",
+					     "C-1:a1:b1:c",
+					     "C1a",
+					     "C:a:b:c",
+					     "C999999999:a",
+					     "C1:a1:b1:\xc3",
 					     "C1:a1:b1:c" /* valid, for the count */ };
 	struct bus_message got;
 	struct strbuf text;

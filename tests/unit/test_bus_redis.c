@@ -300,28 +300,59 @@ static int server_listen(unsigned *port)
 	return listener;
 }
 
-START_TEST(a_reply_without_end_ends_the_link)
+/* A server sends head, then body again and again, until the link has failed. */
+static void link_world_fed(struct link_world *w, const char *head, struct str_view body)
 {
-	static const char head[] = "$400000000\r\n";
-	static char more[65536];
-	struct link_world w;
 	unsigned port;
 	int listener = server_listen(&port), fd;
+	size_t sent = 0, at = 0;
 
 	thread_take_role(&on_bus);
-	(void)link_world_open(&w, "127.0.0.1", port);
+	(void)link_world_open(w, "127.0.0.1", port);
 	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0)
-		uv_run(&w.loop, UV_RUN_NOWAIT);
+		uv_run(&w->loop, UV_RUN_NOWAIT);
 	ck_assert_int_eq(send(fd, head, strlen(head), MSG_NOSIGNAL), (ssize_t)strlen(head));
-	while (!w.n_down) {
-		(void)send(fd, more, sizeof(more), MSG_NOSIGNAL);
-		uv_run(&w.loop, UV_RUN_NOWAIT);
+	while (!w->n_down) {
+		ssize_t n = send(fd, body.ptr + at, body.len - at, MSG_NOSIGNAL);
+
+		at = (at + (n > 0 ? (size_t)n : 0)) % body.len;
+		sent += n > 0 ? (size_t)n : 0;
+		ck_assert_uint_lt(sent, 64 << 20);
+		uv_run(&w->loop, UV_RUN_NOWAIT);
 	}
-	uv_run(&w.loop, UV_RUN_DEFAULT);
-	ck_assert_int_eq(uv_loop_close(&w.loop), 0);
-	ck_assert_ptr_nonnull(strstr(w.why, "more than 16 MB"));
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	ck_assert_int_eq(uv_loop_close(&w->loop), 0);
 	close(fd);
 	close(listener);
+}
+
+START_TEST(a_reply_without_end_ends_the_link)
+{
+	static char more[65536];
+	struct strbuf parts;
+	struct link_world w;
+
+	link_world_fed(&w, "$400000000\r\n", sv_n(more, sizeof(more)));
+	ck_assert_ptr_nonnull(strstr(w.why, "more than 16 MB"));
+	strbuf_init(&parts, 0);
+	for (unsigned i = 0; i < 512; i++)
+		strbuf_addf(&parts, "$100\r\n%0100u\r\n", i);
+	link_world_fed(&w, "*1000000\r\n", strbuf_view(&parts));
+	ck_assert_ptr_nonnull(strstr(w.why, "more than 16 MB"));
+	strbuf_release(&parts);
+}
+END_TEST
+
+START_TEST(a_reply_of_too_many_parts_ends_the_link)
+{
+	static const char *const heads[] = { "*2147483647\r\n", "*1048577\r\n",
+					     "*1000000\r\n*1000000\r\n" };
+	struct link_world w;
+
+	for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
+		link_world_fed(&w, heads[i], SV(":1\r\n"));
+		ck_assert_ptr_nonnull(strstr(w.why, "more than 1048576 parts"));
+	}
 }
 END_TEST
 
@@ -376,6 +407,7 @@ int main(void)
 	tcase_add_test(t, a_link_is_closed_while_the_name_of_its_host_is_looked_up);
 	tcase_add_test(t, a_link_connects_to_the_address_of_a_name);
 	tcase_add_test(t, a_reply_without_end_ends_the_link);
+	tcase_add_test(t, a_reply_of_too_many_parts_ends_the_link);
 	tcase_add_test(t, a_name_that_does_not_exist_is_the_reason_of_the_failure);
 	suite_add_tcase(s, t);
 	return unit_run(s);
