@@ -5,8 +5,9 @@
  *
  * One mutex guards the set of sockets.  Other threads hold it for a map operation, the pool's
  * thread for a walk four times a second.  An entry stays while its socket is open: a lock lives
- * longer than the TTL of one of its sockets when another one extends it.  So the set is bounded by
- * the open connections and those of the longest TTL.
+ * longer than the TTL of one of its sockets when another one extends it.  After the first sweep it
+ * stays as long as a call that named the socket may still be committed.  So the set is bounded by
+ * the open connections, and by the calls of that time: of another node, a call can name any socket.
  *
  * When the daemon starts, the database names all sockets to which something is tied.  Those that
  * are not open were of an earlier process: they are put into the set as closed at that moment.  In
@@ -40,6 +41,7 @@
 #define AGAIN_MAX   500	   /* sockets in one call that an earlier one had */
 #define LIST_MAX    "5000" /* sockets of one answer of sockets_tied() */
 #define LIST_AGAIN  (2 * USEC_PER_SEC)
+#define LATE_FACTOR 10	       /* times the timeout of statements: a call is committed by then */
 #define AWAY_MAX    (4U << 20) /* bytes; what is tied to the others ends with its TTL */
 
 struct watched {
@@ -61,6 +63,7 @@ struct socket_ties {
 	const char *channels; /* borrowed */
 	char ttl[12];	      /* sync.presence_ttl_s */
 	usec_t grace;
+	usec_t late;		 /* within this time a call that has begun is committed */
 	const atomic_uint *node; /* borrowed: this node's number; 0: the daemon is alone */
 	atomic_size_t n_watched; /* 0: on_closed needs no lock */
 
@@ -255,12 +258,17 @@ static unsigned socket_ties_list_closed(struct socket_ties *t, usec_t now, struc
 
 RUNS_ON(on_pool) static void socket_ties_note_swept(struct socket_ties *t, bool is_swept)
 {
+	usec_t until = clock_mono() + t->late;
 	struct watched *w;
 	size_t at = 0;
 
 	socket_ties_lock(t);
 	while ((w = map_next(&t->sockets, &at))) {
-		w->is_swept |= w->is_sent && is_swept;
+		if (w->is_sent && is_swept && !w->is_swept) {
+			w->is_swept = true;
+			if (w->until > until)
+				w->until = until;
+		}
 		w->is_sent = false;
 	}
 	socket_ties_unlock(t);
@@ -499,6 +507,7 @@ struct socket_ties *socket_ties_new(struct pg_pool *pool, struct sockets *socket
 	t->node = node;
 	snprintf(t->ttl, sizeof(t->ttl), "%u", conf->presence_ttl_s);
 	t->grace = conf->viewing_grace_ms * USEC_PER_MSEC;
+	t->late = conf->statement_timeout_ms * LATE_FACTOR * USEC_PER_MSEC;
 	atomic_init(&t->n_watched, 0);
 	pthread_mutex_init(&t->lock, NULL);
 	map_init(&t->sockets);

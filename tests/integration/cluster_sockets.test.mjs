@@ -95,6 +95,30 @@ describe('what a node ties to a socket of another one', { concurrency: 2 }, () =
 		failed(await Sync.user(b, 2).post('heartbeat', { user_id: 2, socket_id: tab.socketId }), 403, 'socket_forbidden', 'socket_id');
 	});
 
+	test('is forgotten soon when that socket is not open, however long it was to last', async (t) => {
+		const database = await newDatabase();
+		const sections = { sync: { viewing_grace_ms: 0, ...AWAY, statement_timeout_ms: 200 } };
+		const [a, b] = ['a', 'b'].map((name) => node(t, database, name, { sections }));
+		await a.start();
+		await a.stop();
+		await a.query(`ALTER FUNCTION sockets_sweep(text[], text[], integer, integer) RENAME TO sweep;
+			CREATE TABLE swept (id serial, sockets text[]);
+			CREATE FUNCTION sockets_sweep(s text[], c text[], t integer, m integer) RETURNS integer LANGUAGE plpgsql AS
+				$$ BEGIN INSERT INTO swept (sockets) VALUES (s); RETURN sweep(s, c, t, m); END $$`);
+		await a.start();
+		await b.start();
+		const [tab, other] = [await b.connect(), await b.connect()];
+		await isKnown(a, other.socketId);
+		await tab.close();
+		ok(await Sync.server(a).post('start-viewing', { ...AT, user_id: 1, ttl: 3600, socket_id: tab.socketId }));
+		const last = () => a.query('SELECT id, $1 = ANY (sockets) AS has FROM swept ORDER BY id DESC', [tab.socketId]);
+		const { id } = await waitFor(async () => (await last()).find(({ has }) => has), 'it is swept');
+		await waitFor(async () => {
+			const after = (await last()).filter((row) => row.id > id);
+			return after.length >= 4 && after.slice(0, 4).every(({ has }) => !has);
+		}, 'it is swept no more');
+	});
+
 	test('ends at once when the socket is one of another application', async (t) => {
 		const database = await newDatabase();
 		const sections = { sync: { viewing_grace_ms: 0, ...AWAY } };
