@@ -452,6 +452,37 @@ START_TEST(graces_that_end_together_remove_each_member)
 }
 END_TEST
 
+#define MANY 200000
+
+/* A walk over all members in their grace would exceed the test's time many times over. */
+START_TEST(one_of_very_many_members_returns_in_its_grace_at_once)
+{
+	struct presence_leaving leaving = { NULL };
+	enum presence_change change;
+	struct presence p;
+	char id[16];
+
+	presence_init(&p, false);
+	for (unsigned i = 0; i < MANY; i++) {
+		struct presence_joining who = { sv_n(id, (size_t)snprintf(id, sizeof(id), "%u", i)),
+						SV("") };
+
+		ck_assert_int_eq(presence_join(&p, &leaving, &who, 0, &change), 0);
+		ck_assert(!presence_leave(&p, &leaving, who.user_id, 1, 10));
+	}
+	for (unsigned i = 0; i < MANY; i++) {
+		struct presence_joining who = { sv_n(id, (size_t)snprintf(id, sizeof(id), "%u", i)),
+						SV("") };
+
+		ck_assert_int_eq(presence_join(&p, &leaving, &who, 0, &change), 0);
+		ck_assert_int_eq((int)change, PRESENCE_SAME);
+	}
+	ck_assert_ptr_null(leaving.first);
+	ck_assert_ptr_null(presence_leaving_expired(&leaving, 100));
+	presence_release(&p);
+}
+END_TEST
+
 START_TEST(empty_channel_lives_until_the_grace_ends)
 {
 	BEGIN("member_removed_delay_ms", "1000");
@@ -847,11 +878,13 @@ static TCase *presence_case(void)
 {
 	TCase *t = tcase_create("presence");
 
+	tcase_set_timeout(t, 60);
 	tcase_add_test(t, roster_has_each_user_once);
 	tcase_add_test(t, without_grace_the_first_adds_and_the_last_removes);
 	tcase_add_test(t, member_is_removed_when_the_grace_ends);
 	tcase_add_test(t, return_within_the_grace_is_no_change);
 	tcase_add_test(t, graces_that_end_together_remove_each_member);
+	tcase_add_test(t, one_of_very_many_members_returns_in_its_grace_at_once);
 	tcase_add_test(t, empty_channel_lives_until_the_grace_ends);
 	tcase_add_test(t, join_above_the_member_limit_is_refused);
 	tcase_add_test(t, walks_list_occupied_channels_and_members);

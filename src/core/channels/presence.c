@@ -41,11 +41,12 @@ static void presence_forget_roster(struct presence *p)
 /* The member has connections again, or is removed. */
 static void presence_end_grace(struct presence_leaving *leaving, struct presence_user *m)
 {
-	struct presence_user **at = &leaving->first;
-
-	while (*at != m)
-		at = &(*at)->next;
-	*at = m->next;
+	if (m->prev)
+		m->prev->next = m->next;
+	else
+		leaving->first = m->next;
+	if (m->next)
+		m->next->prev = m->prev;
 	m->leaving_at = 0;
 }
 
@@ -123,23 +124,23 @@ bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct
 		return true;
 	}
 	m->leaving_at = m->lost_until;
+	m->prev = NULL;
 	m->next = leaving->first;
+	if (m->next)
+		m->next->prev = m;
 	leaving->first = m;
 	return false;
 }
 
 struct presence_user *presence_leaving_expired(struct presence_leaving *leaving, usec_t now)
 {
-	struct presence_user *expired = NULL, **end = &expired, **at = &leaving->first;
+	struct presence_user *expired = NULL, **end = &expired, *m = leaving->first, *next;
 
-	while (*at) {
-		struct presence_user *m = *at;
-
-		if (m->leaving_at > now) {
-			at = &m->next;
+	for (; m; m = next) {
+		next = m->next;
+		if (m->leaving_at > now)
 			continue;
-		}
-		*at = m->next;
+		presence_end_grace(leaving, m);
 		m->next = NULL;
 		*end = m;
 		end = &m->next;

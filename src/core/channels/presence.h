@@ -6,8 +6,8 @@
  *
  * A user is one member however many connections it has.  After its last connection was lost, the
  * member stays for the app's member_removed_delay_ms: a page that reloads does not leave.  A
- * client that unsubscribes leaves at once.  Join and leave are O(1); ending a grace early is
- * O(members in their grace of the same shard).
+ * client that unsubscribes leaves at once.  Join and leave are O(1), also for a member in its
+ * grace.
  *
  * In a cluster (is_shared) the members that clients see are those of all nodes, as the database has
  * them: presence_show() and presence_hide().  What this node has is reported and comes back as such
@@ -24,7 +24,7 @@
 #include "base/str.h"
 
 struct presence_user {
-	struct presence_user *next; /* in presence_leaving, while leaving_at is set */
+	struct presence_user *next, *prev; /* in presence_leaving, while leaving_at is set */
 	struct presence *presence;
 	char *user_id;
 	char *info;	      /* JSON text, or NULL */
