@@ -389,6 +389,27 @@ describe('an authorization from before the end of the access is not accepted aga
 		}
 	});
 
+	test('nor that of another channel after the application has revoked very many', async (t) => {
+		await rule('few.{id}');
+		const wire = await join(t, user(74));
+		const auth = () => authorize(wire, user(74), 'private-few.1');
+		const before = await auth();
+		await wire.subscribe('private-few.2', await authorize(wire, user(74), 'private-few.2'));
+		const many = (n) => Array.from({ length: 100 }, (_, i) => `private-${'x'.repeat(180)}-${n}-${i}`);
+		await api.post('/users/74/revoke', { channels: [...many(0).slice(1), 'private-few.2'] });
+		await wire.next({ ...ENDED, channel: 'private-few.2' });
+		await wire.subscribe('private-few.1', before);
+		wire.unsubscribe('private-few.1');
+		for (let n = 1; n < 5; n++) await api.post('/users/74/revoke', { channels: many(n) });
+		await wire.subscribe('private-few.2', await authorize(wire, user(74), 'private-few.2'));
+		await api.post('/users/74/revoke', { channels: ['private-few.2'] });
+		await wire.next({ ...ENDED, channel: 'private-few.2' });
+		wire.sendSubscribe('private-few.1', before);
+		await refused(wire, 'private-few.1');
+		await wire.subscribe('private-few.1', await auth());
+		wire.unsubscribe('private-few.1');
+	});
+
 	test('when it is older than a minute', async (t) => {
 		await rule('old.{id}');
 		const wire = await join(t, user(73));

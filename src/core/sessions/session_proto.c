@@ -21,6 +21,8 @@
  * once; an older one could give access that has ended since. */
 #define AUTHORIZATION_USE_US (60 * USEC_PER_SEC)
 
+#define ENDED_MAX_BYTES 65536 /* of access that ended, that a connection remembers */
+
 /* How long a subscription to a presence channel waits until the other nodes know of it. */
 #define JOIN_WAIT_US USEC_PER_SEC
 
@@ -206,19 +208,23 @@ static void proto_free_ended(struct ended_access **list)
 	}
 }
 
-/* Frees entries older than AUTHORIZATION_USE_US: authorizations made before them are refused for
- * their age. */
+/*
+ * Frees entries older than AUTHORIZATION_USE_US: authorizations made before them are refused for
+ * their age.  When there are too many, one of all channels stands for them: what it refuses can be
+ * authorized again.
+ */
 static void proto_note_end(struct session *s, struct str_view patterns) RUNS_ON(on_worker)
 {
 	struct ended_access *e = xcalloc(1, sizeof(*e)), **slot = &s->ended;
+	size_t bytes = sizeof(*e) + patterns.len;
 
 	e->at = (uint64_t)clock_wall();
-	e->patterns = sv_dup(patterns);
+	for (; *slot && (*slot)->at + AUTHORIZATION_USE_US >= e->at; slot = &(*slot)->next)
+		bytes += sizeof(*e) + strlen((*slot)->patterns);
+	proto_free_ended(bytes > ENDED_MAX_BYTES ? &s->ended : slot);
+	e->patterns = sv_dup(bytes > ENDED_MAX_BYTES ? SV("*") : patterns);
 	e->next = s->ended;
 	s->ended = e;
-	while (*slot && (*slot)->at + AUTHORIZATION_USE_US >= e->at)
-		slot = &(*slot)->next;
-	proto_free_ended(slot);
 }
 
 static bool proto_patterns_match(struct str_view patterns, struct str_view channel)
