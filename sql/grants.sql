@@ -6,7 +6,8 @@
 -- role: an application's role, which publishes, watches tables and reads the log.  Nothing here lets
 -- it give a serial, read a secret, or drain the log.
 -- daemon: the role that the daemon connects as, where that is not the owner.  Nothing here lets it
--- change the schema, the rules of channels, the applications or the watches.
+-- change the schema, the predicates of channel rules, the applications or the watches.  Rules without
+-- a predicate it changes by the functions of the sync API, which only the application's server may call.
 -- What the role was granted in the schema before is taken back first.
 \set ON_ERROR_STOP on
 BEGIN;

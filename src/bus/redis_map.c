@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* No state; any thread. */
+#include <string.h>
 #include "base/mem.h"
 #include "bus/redis_map.h"
 
@@ -113,6 +114,9 @@ static bool redis_map_read_range(struct redis_map *m, const redisReply *range,
 	place = range->element[2];
 	if (place->element[1]->type != REDIS_REPLY_INTEGER || place->element[1]->integer < 1 ||
 	    place->element[1]->integer > 65535)
+		return false;
+	if (place->element[0]->type == REDIS_REPLY_STRING &&
+	    strlen(place->element[0]->str) != place->element[0]->len)
 		return false;
 	/* A server of Redis gives no paths of this machine's sockets. */
 	if (place->element[0]->type == REDIS_REPLY_STRING && place->element[0]->len &&
