@@ -66,3 +66,66 @@ case_webhooks() {
 	end_process "${pid[hooks]}"
 	unset 'pid[hooks]' 'port[hooks]'
 }
+
+# decisions EACH TIMES: prints SQL.  Each time EACH channels become occupied and are decided about, then vacated and
+# decided about, in calls of 1,000; beside each call the rows that it queued are written by a plain INSERT.
+# Timed are these two, with their commits.
+decisions() {
+	local each=$1 times=$2 first round event n
+	cat <<-'END'
+		INSERT INTO scopewire.node_generation (known_from) VALUES (now()) ON CONFLICT DO NOTHING;
+		PREPARE decide AS SELECT queued FROM scopewire.webhook_decide('{bench,bench}', '{hooks,hooks}',
+			'{channel_occupied,channel_vacated}', '{"",""}', '{"",""}', '{bench}', 1000);
+		PREPARE queue(text, integer) AS INSERT INTO scopewire.webhook_queue (app, endpoint, channel, event)
+			SELECT 'bench', 'hooks', 'c-' || k, json_build_object('name', $1, 'channel', 'c-' || k)
+			FROM generate_series($2 + 1, $2 + 1000) k;
+	END
+	for ((round = 0; round < times; round++)); do
+		for event in channel_occupied channel_vacated; do
+			first=$((round * each))
+			if [ $event = channel_occupied ]; then
+				echo "INSERT INTO scopewire.cluster_members (app, channel, user_id, node, info, subscriptions)
+					SELECT 'bench', 'c-' || k, '', 1, '', 1 FROM generate_series($first + 1, $first + $each) k;"
+			else
+				echo 'DELETE FROM scopewire.cluster_members;'
+			fi
+			echo "INSERT INTO scopewire.webhook_changes (app, channel, user_id, due_at)
+				SELECT 'bench', 'c-' || k, '', clock_timestamp() FROM generate_series($first + 1, $first + $each) k;"
+			for ((n = 0; n < each; n += 1000)); do
+				printf '%s\n' '\timing on' "\\echo decide" 'EXECUTE decide;' "\\echo insert" \
+					"EXECUTE queue('$event', $((first + n)));" '\timing off'
+			done
+		done
+	done
+}
+
+# Webhooks that webhook_decide() queues in a second, called by one session, compared with a plain INSERT of the same rows: while
+# as many changes wait as it takes at once, and while ten times as many do.  The daemon is paused: it would send them.
+case_decide() {
+	local each round d r ratio
+	[ $with_daemon = 1 ] || return 0
+	fresh_servers
+	kill -STOP "${pid[daemon]}"
+	for each in 1000 10000; do
+		for ((round = 1; round <= rounds; round++)); do
+			decisions $each $((20000 * seconds / 4 / each)) >"$tmp/decide.sql"
+			pg psql -qXAt -v ON_ERROR_STOP=1 -f "$tmp/decide.sql" >"$tmp/decide.out" 2>&1 ||
+				complain "decide: $(tail -n 3 "$tmp/decide.out")"
+			awk '$1 == "decide" || $1 == "insert" { side = $1 }
+				/^[0-9]+$/ { queued += $1 }
+				$1 == "Time:" { ms[side] += $2; calls[side]++ }
+				END {
+					printf "queued %d\ncalls %d\n", queued, calls["decide"]
+					printf "decide_per_sec %.0f\n", queued / ms["decide"] * 1000
+					printf "insert_per_sec %.0f\n", 1000 * calls["insert"] / ms["insert"] * 1000
+				}' "$tmp/decide.out" >"$tmp/decide-$each.daemon.$round"
+			pg psql -qXc 'TRUNCATE scopewire.webhook_queue, scopewire.webhook_reported'
+		done
+		d=$(value decide-$each daemon decide_per_sec) r=$(value decide-$each daemon insert_per_sec)
+		ratio=$(calc "$d / $r" "$d" "$r")
+		row decide "$each wait: webhooks/s (INSERT)" "$d" "$r" "$ratio" "$d" '>= 2000'
+		d=$(total decide-$each daemon queued) r=$((1000 * $(total decide-$each daemon calls)))
+		row decide "$each wait: queued of $r" "$d" - - "$d" "== $r"
+	done
+	kill -CONT "${pid[daemon]}"
+}
