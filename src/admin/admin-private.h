@@ -2,6 +2,7 @@
 #ifndef ADMIN_ADMIN_PRIVATE_H
 #define ADMIN_ADMIN_PRIVATE_H
 /* What the files of the admin listener share. */
+#include <stdatomic.h>
 #include "pg/chore.h"
 #include "admin/admin.h"
 #include "admin/history.h"
@@ -15,6 +16,7 @@
 struct admin {
 	struct admin_services services;
 	struct admin_tokens *tokens;
+	atomic_bool local_read; /* the option, which a reload changes */
 	struct pg_pool_chore read_tokens;
 	struct history *history;
 	uint64_t refusals[ADMIN_REFUSAL_SLOTS]; /* limit_take() of rows about refused requests */

@@ -51,11 +51,20 @@ static void admin_on_tokens(void *ctx, const struct pg_answer *rows)
 	admin_tokens_load(a->tokens, rows);
 }
 
+/* Whether a live tail that was opened with this token, or without one (0), may go on. */
+static bool admin_may_watch(void *ctx, uint64_t token)
+{
+	struct admin *a = ctx;
+
+	return token ? admin_tokens_has(a->tokens, token, ADMIN_READ) : atomic_load(&a->local_read);
+}
+
 /* On the pool's thread, also while the database is away. */
 static void admin_tick_tail(void *ctx)
 {
-	const struct admin *a = ctx;
+	struct admin *a = ctx;
 
+	live_tail_review(a->services.live_tail, admin_may_watch, a);
 	live_tail_tick(a->services.live_tail, clock_mono());
 }
 
@@ -75,6 +84,7 @@ struct admin *admin_new(const struct admin_services *services)
 
 	a->services = *services;
 	a->tokens = admin_tokens_new(services->conf->admin.tokens);
+	atomic_init(&a->local_read, services->conf->admin.local_read);
 	a->history = history_new();
 	a->read_tokens = (struct pg_pool_chore){ .name = "tokens of the admin listener",
 						 .statement = &admin_tokens_statement,
@@ -85,6 +95,12 @@ struct admin *admin_new(const struct admin_services *services)
 	pg_pool_every(services->pool, TAIL_MS, admin_tick_tail, a);
 	pg_pool_every(services->pool, HISTORY_MS, admin_sample, a);
 	return a;
+}
+
+void admin_reload(struct admin *a, const struct conf_admin *now)
+{
+	admin_tokens_configure(a->tokens, now->tokens);
+	atomic_store(&a->local_read, now->local_read);
 }
 
 void admin_close(struct admin *a)
@@ -165,9 +181,22 @@ static void admin_on_connection(struct admin *a, struct request *r, const char *
 	admin_connections_show(&a->services, r);
 }
 
-static void admin_on_tail(struct admin *a, struct request *r, const char *who UNUSED)
+/* The token of a request that was allowed; its number is 0 without one. */
+static void admin_find_login(struct admin *a, struct request *r, const char *who,
+			     struct admin_login *login)
 {
-	admin_tail(&a->services, r);
+	*login = (struct admin_login){ .scope = ADMIN_READ };
+	if (*who)
+		admin_tokens_find(a->tokens, sv_skip(r->header(r, "Authorization"), 7), &r->peer,
+				  clock_mono(), login);
+}
+
+static void admin_on_tail(struct admin *a, struct request *r, const char *who)
+{
+	struct admin_login login;
+
+	admin_find_login(a, r, who, &login);
+	admin_tail(&a->services, r, login.token);
 }
 
 static void admin_on_replay(struct admin *a, struct request *r, const char *who)
@@ -184,12 +213,10 @@ static void admin_on_settings(struct admin *a, struct request *r, const char *wh
 static void admin_on_session(struct admin *a, struct request *r, const char *who)
 {
 	static const char *const scopes[] = { "none", "metrics", "read", "write" };
-	struct admin_login login = { .scope = ADMIN_READ };
 	struct reply reply = { .status = 200 };
+	struct admin_login login;
 
-	if (*who)
-		admin_tokens_find(a->tokens, sv_skip(r->header(r, "Authorization"), 7), &r->peer,
-				  clock_mono(), &login);
+	admin_find_login(a, r, who, &login);
 	strbuf_init(&reply.body, 96);
 	strbuf_add_str(&reply.body, "{\"token\":");
 	if (*who)
@@ -303,11 +330,11 @@ static const struct admin_route admin_routes[] = {
 	{ "GET", "/ready", ADMIN_NONE, admin_on_ready, NULL, NULL },
 	{ "GET", "/metrics", ADMIN_METRICS, admin_on_metrics, NULL, NULL },
 	{ "GET", "/metrics/apps", ADMIN_METRICS, admin_on_metrics_apps, NULL, NULL },
-	{ "GET", API "status", ADMIN_READ, admin_on_status, NULL, NULL },
+	{ "GET", API "status", ADMIN_READ, admin_on_status, "", NULL },
 	{ "GET", API "settings", ADMIN_READ, admin_on_settings, "all", NULL },
-	{ "GET", API "session", ADMIN_READ, admin_on_session, NULL, NULL },
+	{ "GET", API "session", ADMIN_READ, admin_on_session, "", NULL },
 	{ "GET", API "history", ADMIN_READ, admin_on_history, "after", NULL },
-	{ "GET", API "apps", ADMIN_READ, admin_on_apps, NULL, NULL },
+	{ "GET", API "apps", ADMIN_READ, admin_on_apps, "", NULL },
 	{ "GET", API "channels", ADMIN_READ, admin_on_channels, "app prefix", NULL },
 	{ "GET", API "channel", ADMIN_READ, admin_on_channel, "app channel", NULL },
 	{ "GET", CONNECTIONS_PATH, ADMIN_READ, admin_on_connections,
@@ -366,7 +393,7 @@ static bool admin_allows(struct admin *a, struct request *r, enum admin_scope ne
 			 struct admin_login *login)
 {
 	struct str_view auth = r->header(r, "Authorization");
-	bool local_read = a->services.conf->admin.local_read;
+	bool local_read = atomic_load(&a->local_read);
 
 	*login = (struct admin_login){ .scope = ADMIN_NONE };
 	if (needed == ADMIN_NONE)

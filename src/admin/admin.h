@@ -30,6 +30,8 @@ struct admin_services {
 
 /* Before pg_pool_start(); copies services, which outlive it. */
 struct admin *admin_new(const struct admin_services *services) MUSTCHECK;
+/* Puts the tokens and local_read of a new configuration in force.  Any thread. */
+void admin_reload(struct admin *a, const struct conf_admin *now);
 /* Ends the streams, before the HTTP server stops. */
 void admin_close(struct admin *a);
 void admin_free(struct admin *a); /* after the pool was stopped; NULL is fine */

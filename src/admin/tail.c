@@ -53,12 +53,13 @@ static bool tail_read_kinds(struct str_view list, unsigned *kinds)
 	return true;
 }
 
-void admin_tail(const struct admin_services *s, struct request *r)
+void admin_tail(const struct admin_services *s, struct request *r, uint64_t token)
 {
 	struct tail_filter filter = { .app = request_param(r, "app"),
 				      .user = request_param(r, "user"),
 				      .channel = request_param(r, "channel"),
-				      .event = request_param(r, "event") };
+				      .event = request_param(r, "event"),
+				      .owner = token };
 	struct reply reply = { .status = 200, .content_type = "text/event-stream" };
 	struct tail_stream *stream;
 

@@ -6,7 +6,8 @@
  * share a count.
  *
  * The tokens of the database are read again every second, so that a request needs no statement and
- * the database may be away.  One mutex, a leaf, is held for a lookup.
+ * the database may be away; those of the configuration at a reload.  One mutex, a leaf, is held for
+ * a lookup.
  */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -47,7 +48,7 @@ static struct TSA(capability("mutex")) tokens_held {
 struct admin_tokens {
 	pthread_mutex_t lock;
 	struct admin_token *tokens OWNED_BY(tokens_held); /* those of the configuration first */
-	size_t n OWNED_BY(tokens_held), n_configured;
+	size_t n OWNED_BY(tokens_held), n_configured OWNED_BY(tokens_held);
 	struct admin_failures failures[FAILURE_SLOTS] OWNED_BY(tokens_held);
 };
 
@@ -65,6 +66,15 @@ static void token_hash(struct str_view token, unsigned char digest[DIGEST_BYTES]
 {
 	if (!EVP_Digest(token.ptr, token.len, digest, NULL, EVP_sha256(), NULL))
 		abort();
+}
+
+/* Not 0, and of one token only: it is a part of the digest. */
+static uint64_t token_number(const struct admin_token *token)
+{
+	uint64_t number;
+
+	memcpy(&number, token->digest, sizeof(number));
+	return number | 1;
 }
 
 static enum admin_scope token_scope(struct str_view word)
@@ -86,11 +96,17 @@ static struct admin_token *tokens_add_locked(struct admin_tokens *t, struct str_
 	return token;
 }
 
-struct admin_tokens *admin_tokens_new(char *const *list) NO_TSA /* before other threads have it */
+void admin_tokens_configure(struct admin_tokens *t, char *const *list)
 {
-	struct admin_tokens *t = xcalloc(1, sizeof(*t));
+	struct admin_token *old;
+	size_t n_old, first; /* of those of the database */
 
-	pthread_mutex_init(&t->lock, NULL);
+	tokens_lock(t);
+	old = t->tokens;
+	n_old = t->n;
+	first = t->n_configured;
+	t->tokens = NULL;
+	t->n = 0;
 	for (; list && *list; list++) {
 		struct str_view word = sv(*list), name, scope;
 
@@ -98,6 +114,19 @@ struct admin_tokens *admin_tokens_new(char *const *list) NO_TSA /* before other 
 			token_hash(word, tokens_add_locked(t, name, scope)->digest);
 	}
 	t->n_configured = t->n;
+	t->tokens = xreallocarray(t->tokens, t->n + n_old - first + 1, sizeof(*t->tokens));
+	for (size_t i = first; i < n_old; i++)
+		t->tokens[t->n++] = old[i];
+	tokens_unlock(t);
+	free(old);
+}
+
+struct admin_tokens *admin_tokens_new(char *const *list)
+{
+	struct admin_tokens *t = xcalloc(1, sizeof(*t));
+
+	pthread_mutex_init(&t->lock, NULL);
+	admin_tokens_configure(t, list);
 	return t;
 }
 
@@ -166,7 +195,20 @@ static void tokens_find_locked(struct admin_tokens *t, struct str_view token,
 		return;
 	}
 	out->scope = found->scope;
+	out->token = token_number(found);
 	memcpy(out->name, found->name, sizeof(out->name));
+}
+
+bool admin_tokens_has(struct admin_tokens *t, uint64_t token, enum admin_scope scope)
+{
+	bool found = false;
+
+	tokens_lock(t);
+	for (size_t i = 0; i < t->n; i++)
+		found = found ||
+			(token_number(&t->tokens[i]) == token && t->tokens[i].scope >= scope);
+	tokens_unlock(t);
+	return found;
 }
 
 void admin_tokens_find(struct admin_tokens *t, struct str_view token, const struct address *from,

@@ -34,6 +34,10 @@ extern const struct pg_statement admin_tokens_statement;
  */
 void admin_tokens_load(struct admin_tokens *t, const struct pg_answer *rows);
 
+/* Replaces the tokens of the configuration by those of list, as of admin_tokens_new().  Any thread.
+ */
+void admin_tokens_configure(struct admin_tokens *t, char *const *list);
+
 /* Whether the configuration has a token of this name.  Any thread. */
 bool admin_tokens_is_configured(struct admin_tokens *t, struct str_view name);
 
@@ -41,9 +45,12 @@ struct admin_login {
 	enum admin_scope scope;		 /* ADMIN_NONE: there is no such token, */
 	bool is_limited;		 /* or the address has sent too many that do not exist */
 	char name[ADMIN_TOKEN_NAME_MAX]; /* of the token */
+	uint64_t token;			 /* for admin_tokens_has(); 0: none */
 };
 
 /* Finds the token of a client at that address.  Any thread. */
 void admin_tokens_find(struct admin_tokens *t, struct str_view token, const struct address *from,
 		       usec_t now, struct admin_login *out);
+/* Whether the token of a login exists still, with this scope or a broader one.  Any thread. */
+bool admin_tokens_has(struct admin_tokens *t, uint64_t token, enum admin_scope scope);
 #endif

@@ -128,27 +128,36 @@ static void check_applications(struct checks *k)
 		check_say(k, CHECK_OK, "%zu configured", n);
 }
 
-static void check_certificate(struct checks *k)
+static void check_pair(struct checks *k, const char *certificate, const char *key)
 {
-	const struct conf_server *s = &k->cli->conf->server;
 	char *why = NULL;
 	SSL_CTX *context;
 
-	if (!*s->tls_certificate) {
-		check_say(k, CHECK_OK, "none is configured: a proxy has to serve https and wss");
-		return;
-	}
-	if (tls_context_new(s->tls_certificate, s->tls_key, &context, &why)) {
+	if (tls_context_new(certificate, key, &context, &why)) {
 		check_fail(k, why);
 		return;
 	}
-	why = tls_context_warning(context, s->tls_certificate, s->tls_key);
+	why = tls_context_warning(context, certificate, key);
 	if (why)
 		check_say(k, CHECK_FAILED, "%s; renew it or repair the file, then reload", why);
 	else
-		check_say(k, CHECK_OK, "%s and its key can be used", s->tls_certificate);
+		check_say(k, CHECK_OK, "%s and its key can be used", certificate);
 	free(why);
 	tls_context_free(context);
+}
+
+/* That of the clients' port, and that of the admin listener. */
+static void check_certificate(struct checks *k)
+{
+	const struct conf_server *s = &k->cli->conf->server;
+	const struct conf_admin *a = &k->cli->conf->admin;
+
+	if (*s->tls_certificate)
+		check_pair(k, s->tls_certificate, s->tls_key);
+	else
+		check_say(k, CHECK_OK, "none is configured: a proxy has to serve https and wss");
+	if (!conf_admin_is_off(a) && *a->tls_certificate)
+		check_pair(k, a->tls_certificate, a->tls_key);
 }
 
 /* The daemon raises its own limit to the hard one, which its service gives it. */

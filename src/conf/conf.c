@@ -366,6 +366,8 @@ static void conf_check_whole(struct loader *l)
 		loader_complain(l, textf("[database] schema = %s: must be of lower-case letters, "
 					 "digits and _",
 					 c->database.schema));
+	if (*c->log.file && *c->log.file != '/')
+		loader_complain(l, textf("[log] file = %s: must be an absolute path", c->log.file));
 	conf_check_hosts(l);
 	conf_check_dsn(l);
 	conf_check_cluster(l);

@@ -152,6 +152,8 @@ struct conf_webhooks {
 
 struct conf_log {
 	enum log_level level;
+	enum log_format format;
+	char *file; /* "" for standard error */
 };
 
 /* What one source set, as it is shown to operators. */

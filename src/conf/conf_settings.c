@@ -76,12 +76,15 @@ char *conf_settings_waiting(const struct conf *c)
 static bool setting_is_reloadable(const struct option *o, const struct conf *running,
 				  const struct conf *now)
 {
-	/* TLS itself is switched on or off at start */
-	bool is_switch = sv_eq_c(sv(o->section), "server") &&
-			 sv_eq_c(sv(o->name), "tls_certificate") &&
-			 !*running->server.tls_certificate != !*now->server.tls_certificate;
+	bool is_admin = sv_eq_c(sv(o->section), "admin");
+	const char *old =
+		is_admin ? running->admin.tls_certificate : running->server.tls_certificate;
+	const char *new = is_admin ? now->admin.tls_certificate : now->server.tls_certificate;
 
-	return (o->flags & OPTION_RELOADABLE) && !is_switch;
+	/* TLS itself is switched on or off at start */
+	if (sv_eq_c(sv(o->name), "tls_certificate") && !*old != !*new)
+		return false;
+	return o->flags & OPTION_RELOADABLE;
 }
 
 char *conf_needs_restart(const struct conf *running, const struct conf *now)

@@ -10,6 +10,7 @@
 static const char *const cluster_drivers[] = { "local", "postgres", "redis", NULL };
 static const char *const user_id_types[] = { "bigint", "text", NULL };
 static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const log_formats[] = { "text", "json", NULL };
 const char *const durabilities[] = { "commit", "async", "none", NULL };
 static const char *const client_events_from[] = { "none", "members", "all", NULL };
 
@@ -331,17 +332,19 @@ const struct option conf_options[] = {
 		  "the public port: an address with a port, such as 127.0.0.1:8081, or the path of "
 		  "a Unix socket; off for nowhere. An address that other machines reach needs "
 		  "tls_certificate and tokens." },
-	{ AT(admin, tokens), .type = OPTION_LIST, .fallback = "", .flags = OPTION_SECRET,
+	{ AT(admin, tokens), .type = OPTION_LIST, .fallback = "",
+	  .flags = OPTION_SECRET | OPTION_RELOADABLE,
 	  .help = "Tokens for it, each NAME:SCOPE:TOKEN, for the header Authorization: Bearer "
 		  "TOKEN. The scope metrics is for /metrics, read for everything that changes "
 		  "nothing, write for everything. A token has at least 24 characters." },
-	{ AT(admin, local_read), .type = OPTION_BOOL, .fallback = "no",
+	{ AT(admin, local_read), .type = OPTION_BOOL, .fallback = "no", .flags = OPTION_RELOADABLE,
 	  .help = "Clients on this machine, and those of the Unix socket, may read without a "
 		  "token. Each user of the machine then can." },
 	{ AT(admin, tls_certificate), .type = OPTION_STRING, .fallback = "",
+	  .flags = OPTION_RELOADABLE,
 	  .help = "PEM file with the certificate and its chain; the listener then serves https "
 		  "only." },
-	{ AT(admin, tls_key), .type = OPTION_STRING, .fallback = "",
+	{ AT(admin, tls_key), .type = OPTION_STRING, .fallback = "", .flags = OPTION_RELOADABLE,
 	  .help = "PEM file with the certificate's private key." },
 	{ AT(admin, recorder_bytes), RANGE(0, 1073741824), .unit = "bytes", .fallback = "33554432",
 	  .help = "What the flight recorder may keep: the last 100 steps of each connection, such "
@@ -403,6 +406,13 @@ const struct option conf_options[] = {
 	{ AT(log, level), .type = OPTION_ENUM, .words = log_levels, .fallback = "info",
 	  .flags = OPTION_RELOADABLE,
 	  .help = "Lines less severe than this are not logged." },
+	{ AT(log, format), .type = OPTION_ENUM, .words = log_formats, .fallback = "text",
+	  .flags = OPTION_RELOADABLE,
+	  .help = "What a line is: a text, or a JSON object with the members at, level and text." },
+	{ AT(log, file), .type = OPTION_STRING, .fallback = "", .flags = OPTION_RELOADABLE,
+	  .help = "The absolute path of a file that lines are appended to; empty for standard error. A reload "
+		  "opens it again, so that logrotate can rename it. What is logged before the "
+		  "configuration is read goes to standard error." },
 };
 const size_t n_conf_options = ARRAY_SIZE(conf_options);
 

@@ -14,7 +14,6 @@
 #include "admin/admin.h"
 #include "http/server.h"
 #include "front/acceptor.h"
-#include "wire/tls_context.h"
 #include "front/tls_port.h"
 #include "daemon/admin_listener.h"
 
@@ -81,7 +80,7 @@ static void admin_drop_tls_websocket(void *ctx UNUSED, int fd, SSL *ssl,
 	close(fd);
 }
 
-static int admin_start_tls(struct admin_listener *l, const struct conf_admin *conf, char **why)
+static int admin_start_tls(struct admin_listener *l, SSL_CTX *context)
 {
 	struct tls_port_conf tc = {
 		.threads = 1,
@@ -91,17 +90,14 @@ static int admin_start_tls(struct admin_listener *l, const struct conf_admin *co
 		.on_http = admin_take_tls_http,
 		.ctx = l,
 	};
-	SSL_CTX *context;
 	int rc;
 
-	if (!*conf->tls_certificate)
+	if (!context)
 		return 0;
-	rc = tls_context_new(conf->tls_certificate, conf->tls_key, &context, why);
-	if (rc)
-		return rc;
+	SSL_CTX_up_ref(context);
 	rc = tls_port_start(&tc, context, &l->tls);
 	if (rc)
-		tls_context_free(context);
+		SSL_CTX_free(context);
 	return rc;
 }
 
@@ -188,7 +184,7 @@ int admin_listener_start(const struct admin_listener_conf *lc, struct admin_list
 	if (!rc)
 		rc = http_server_start(&hc, NULL, &l->http);
 	if (!rc)
-		rc = admin_start_tls(l, conf, why);
+		rc = admin_start_tls(l, lc->tls_context);
 	if (!rc)
 		rc = admin_listen(l, conf, why);
 	if (rc)
@@ -196,6 +192,17 @@ int admin_listener_start(const struct admin_listener_conf *lc, struct admin_list
 	else
 		*out = l;
 	return rc;
+}
+
+void admin_listener_reload(struct admin_listener *l, const struct conf_admin *now)
+{
+	if (l)
+		admin_reload(l->admin, now);
+}
+
+struct tls_port *admin_listener_tls(const struct admin_listener *l)
+{
+	return l ? l->tls : NULL;
 }
 
 void admin_listener_stop(struct admin_listener *l, unsigned grace_ms)

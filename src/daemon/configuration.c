@@ -4,8 +4,10 @@
  * new requests and frames; what it cannot change is named in the log.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sysexits.h>
+#include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/conf.h"
@@ -13,23 +15,25 @@
 #include "api/router.h"
 #include "wire/tls_context.h"
 #include "front/tls_port.h"
+#include "daemon/admin_listener.h"
 #include "daemon/daemon.h"
 
 extern char **environ;
 
-/* Reads and checks the configured certificate and key; *out is NULL without TLS. */
-static int configuration_load_tls(const struct conf_server *s, SSL_CTX **out, char **why)
+/* Reads and checks a configured certificate and its key; *out is NULL without TLS. */
+static int configuration_load_tls(const char *certificate, const char *key, SSL_CTX **out,
+				  char **why)
 {
 	char *warning;
 	int rc;
 
 	*out = NULL;
-	if (!s->tls_certificate[0])
+	if (!*certificate)
 		return 0;
-	rc = tls_context_new(s->tls_certificate, s->tls_key, out, why);
+	rc = tls_context_new(certificate, key, out, why);
 	if (rc)
 		return rc;
-	warning = tls_context_warning(*out, s->tls_certificate, s->tls_key);
+	warning = tls_context_warning(*out, certificate, key);
 	if (warning)
 		log_warn("%s", warning);
 	free(warning);
@@ -43,6 +47,36 @@ static void configuration_forbid_core_dumps(void)
 
 	if (setrlimit(RLIMIT_CORE, &none))
 		log_warn("core dumps cannot be switched off: %s", strerror(errno));
+}
+
+/* Whether the daemon gives up the rights of root before it serves. */
+static bool configuration_changes_user(const struct conf *c)
+{
+	return *c->server.user && geteuid() == 0;
+}
+
+/* With server.user that user opens it, in start_acceptor(): the path may be in a folder of the
+ * user. */
+int start_log_file(struct scopewired *d)
+{
+	int rc = log_use_file(d->conf->log.file);
+
+	if (!rc)
+		return EX_OK;
+	return give_up(EX_CONFIG, textf("log.file: %s cannot be opened: %s", d->conf->log.file,
+					strerror(-rc)));
+}
+
+/* A file that cannot be opened changes nothing. */
+RUNS_ON(on_main) static void configuration_reload_log(const struct conf_log *log)
+{
+	int rc = log_use_file(log->file);
+
+	if (rc)
+		log_error("log.file: %s cannot be opened, lines go where they went before: %s",
+			  log->file, strerror(-rc));
+	log_set_level(log->level);
+	log_set_format(log->format);
 }
 
 int start_conf(struct scopewired *d)
@@ -68,8 +102,17 @@ int start_conf(struct scopewired *d)
 	}
 	configuration_forbid_core_dumps();
 	log_set_level(d->conf->log.level);
+	log_set_format(d->conf->log.format);
+	log_find_journal(getenv("JOURNAL_STREAM"));
+	if (!d->conf->check_only && !configuration_changes_user(d->conf) && start_log_file(d))
+		return EX_CONFIG;
 	user_id_set_type(d->conf->sync.user_id);
-	if (configuration_load_tls(&d->conf->server, &d->tls_context, &why))
+	if (configuration_load_tls(d->conf->server.tls_certificate, d->conf->server.tls_key,
+				   &d->tls_context, &why))
+		return give_up(EX_CONFIG, why);
+	if (!conf_admin_is_off(&d->conf->admin) &&
+	    configuration_load_tls(d->conf->admin.tls_certificate, d->conf->admin.tls_key,
+				   &d->admin_tls_context, &why))
 		return give_up(EX_CONFIG, why);
 	for (char **note = d->conf->notes; note && *note; note++)
 		log_warn("%s", *note);
@@ -85,26 +128,29 @@ void stop_conf(struct scopewired *d)
 {
 	apps_install(NULL);
 	tls_context_free(d->tls_context);
+	tls_context_free(d->admin_tls_context);
 	conf_free(d->conf);
 }
 
 /* A pair that cannot be used changes nothing: the old one stays. */
-RUNS_ON(on_main) static void configuration_reload_tls(struct scopewired *d, const struct conf *now)
+RUNS_ON(on_main)
+static void configuration_reload_tls(struct tls_port *port, const char *certificate,
+				     const char *key)
 {
 	SSL_CTX *context;
 	char *why = NULL;
 
-	if (!d->tls)
+	if (!port)
 		return;
-	if (configuration_load_tls(&now->server, &context, &why)) {
+	if (configuration_load_tls(certificate, key, &context, &why)) {
 		log_error("the TLS certificate was not reloaded, the old one stays: %s", why);
 		free(why);
 	} else if (context) {
-		tls_port_use(d->tls, context);
+		tls_port_use(port, context);
 	}
 }
 
-/* The applications of the new configuration are in force; other changes need a restart. */
+/* What the option table marks as reloadable is in force; other changes need a restart. */
 void reload_conf(struct scopewired *d)
 {
 	struct conf *now = NULL;
@@ -116,11 +162,14 @@ void reload_conf(struct scopewired *d)
 		free(why);
 		return;
 	}
-	log_set_level(now->log.level);
+	configuration_reload_log(&now->log);
 	for (char **note = now->notes; note && *note; note++)
 		log_warn("%s", *note);
 	apps_watch_set_file(d->apps_watch, now->apps);
-	configuration_reload_tls(d, now);
+	configuration_reload_tls(d->tls, now->server.tls_certificate, now->server.tls_key);
+	admin_listener_reload(d->admin, &now->admin);
+	configuration_reload_tls(admin_listener_tls(d->admin), now->admin.tls_certificate,
+				 now->admin.tls_key);
 	names = conf_needs_restart(d->conf, now);
 	if (names)
 		log_warn("configuration reloaded; these changes take effect after a restart: %s",

@@ -55,8 +55,9 @@ struct scopewired {
 	struct authorizer *authorizer;
 	struct grants *grants;
 	struct api_services services;
-	SSL_CTX *tls_context; /* until tls owns it */
-	struct tls_port *tls; /* NULL: without TLS */
+	SSL_CTX *tls_context;	    /* until tls owns it */
+	SSL_CTX *admin_tls_context; /* that of the start; NULL: without TLS */
+	struct tls_port *tls;	    /* the same */
 	struct http_server *http;
 	struct acceptor *acceptor;
 	struct admin_listener *admin;
@@ -85,6 +86,8 @@ int give_up(int status, char *why);
 
 int start_conf(struct scopewired *d) RUNS_ON(on_main);
 void stop_conf(struct scopewired *d) RUNS_ON(on_main);
+/* Begins to log to log.file.  An exit status. */
+int start_log_file(struct scopewired *d) RUNS_ON(on_main);
 /* Reads the configuration again; if it has a fault, that is logged and the old one stays. */
 void reload_conf(struct scopewired *d) RUNS_ON(on_main);
 

@@ -138,6 +138,7 @@ int start_admin(struct scopewired *d)
 		.publisher = d->publisher,
 		.recorder = d->recorder,
 		.live_tail = d->live_tail,
+		.tls_context = d->admin_tls_context,
 	};
 	char *why = NULL;
 
@@ -199,6 +200,8 @@ int start_acceptor(struct scopewired *d)
 		return give_up(EX_OSERR, why);
 	if (s->user[0] && geteuid() == 0 && privs_become(s->user, &why))
 		return give_up(EX_CONFIG, why);
+	if (start_log_file(d))
+		return EX_CONFIG;
 	if (acceptor_start(d->acceptor))
 		return give_up(EX_OSERR, xstrdup("the acceptor could not be started"));
 	log_info("ready: listening on %s:%u", s->host, acceptor_port(d->acceptor));

@@ -29,7 +29,9 @@ struct tail_watcher {
 	struct strbuf text; /* not given yet */
 	uint64_t n_lost;    /* since the last text */
 	bool is_owed;	    /* a text was requested and is not given yet */
-	usec_t given_at;    /* mono */
+	bool is_ended;	    /* its owner may not watch any more */
+	uint64_t owner;
+	usec_t given_at; /* mono */
 };
 
 struct live_tail {
@@ -225,6 +227,35 @@ void live_tail_tick(struct live_tail *t, usec_t now)
 	tail_give_all(gifts, n);
 }
 
+/* The owners are copied: the function takes locks of its own. */
+void live_tail_review(struct live_tail *t, bool (*may_watch)(void *ctx, uint64_t owner), void *ctx)
+{
+	struct tail_gift gifts[LIVE_TAIL_WATCHERS];
+	uint64_t owners[LIVE_TAIL_WATCHERS];
+	size_t n = 0, n_owners = 0;
+
+	if (!live_tail_wants(t, TAIL_ALL))
+		return;
+	watchers_lock(t);
+	for (const struct tail_watcher *w = t->watchers; w; w = w->next)
+		owners[n_owners++] = w->owner;
+	watchers_unlock(t);
+	for (size_t i = 0; i < n_owners; i++) {
+		if (may_watch(ctx, owners[i]))
+			continue;
+		watchers_lock(t);
+		for (struct tail_watcher *w = t->watchers; w; w = w->next) {
+			if (w->owner != owners[i] || w->is_ended)
+				continue;
+			w->is_ended = true;
+			if (w->is_owed)
+				tail_take_locked(w, &gifts[n++], true);
+		}
+		watchers_unlock(t);
+	}
+	tail_give_all(gifts, n);
+}
+
 void live_tail_close(struct live_tail *t)
 {
 	struct tail_gift gifts[LIVE_TAIL_WATCHERS];
@@ -274,6 +305,7 @@ struct tail_watcher *tail_watcher_new(struct live_tail *t, const struct tail_fil
 	w->channel = sv_dup(filter->channel);
 	w->event = sv_dup(filter->event);
 	w->kinds = filter->kinds;
+	w->owner = filter->owner;
 	w->give = give;
 	w->ctx = ctx;
 	/* The first text comes at once, so that the client knows that it watches. */
@@ -297,12 +329,13 @@ struct tail_watcher *tail_watcher_new(struct live_tail *t, const struct tail_fil
 void tail_watcher_next(struct tail_watcher *w)
 {
 	struct tail_gift gift;
-	bool is_there;
+	bool is_there, is_end;
 
 	watchers_lock(w->tail);
-	is_there = w->text.len || w->n_lost || w->tail->is_closed;
+	is_end = w->is_ended || w->tail->is_closed;
+	is_there = w->text.len || w->n_lost || is_end;
 	if (is_there)
-		tail_take_locked(w, &gift, w->tail->is_closed);
+		tail_take_locked(w, &gift, is_end);
 	else
 		w->is_owed = true;
 	watchers_unlock(w->tail);

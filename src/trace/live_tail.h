@@ -45,6 +45,9 @@ bool live_tail_wants(const struct live_tail *t, enum tail_kind kind);
 void live_tail_add(struct live_tail *t, const struct tail_message *m);
 /* Once a second: a comment for watchers that have received nothing for 15 seconds. */
 void live_tail_tick(struct live_tail *t, usec_t now);
+/* Ends the streams of those owners that may not watch any more.  The function is called with no
+ * lock. */
+void live_tail_review(struct live_tail *t, bool (*may_watch)(void *ctx, uint64_t owner), void *ctx);
 /* Ends all streams; from now on there are no watchers. */
 void live_tail_close(struct live_tail *t);
 
@@ -53,6 +56,7 @@ struct tail_filter {
 	struct str_view app, user;
 	struct str_view channel, event; /* '*' stands for any text */
 	unsigned kinds;			/* of enum tail_kind */
+	uint64_t owner;			/* for live_tail_review(); not of the filter */
 };
 
 struct tail_watcher;

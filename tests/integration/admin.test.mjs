@@ -4,6 +4,7 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import path from 'node:path';
 import { certificate, logged, request, runDaemon, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
 
@@ -51,7 +52,7 @@ test('a token reads what its scope includes', async (t) => {
 	const { get } = await withAdmin(t, { tokens: TOKENS });
 	for (const scope of ['metrics', 'read', 'write'])
 		assert.equal((await get('/metrics', bearer(TOKEN[scope]))).status, 200, scope);
-	assert.equal((await get('/up')).status, 200);
+	for (const name of ['/up', '/live']) assert.deepEqual((await get(name)).json, { health: 'OK' });
 	assert.equal((await get('/metrics')).status, 401);
 	assert.equal((await get('/nothing', bearer(TOKEN.read))).status, 404);
 	const refused = await get('/metrics', bearer(TOKEN.read), { method: 'POST' });
@@ -103,6 +104,83 @@ test('with a certificate the listener serves https only', async (t) => {
 		{ headers: bearer(TOKEN.metrics), ca: made.ca });
 	assert.equal(answer.status, 200);
 	await assert.rejects(request(`http://127.0.0.1:${port}/metrics`, { headers: bearer(TOKEN.metrics) }));
+});
+
+/** Writes the configuration with these options of [admin] changed, and reloads it. */
+async function reloadAdmin(daemon, change) {
+	const reloads = () => daemon.logText.split('configuration reloaded').length, before = reloads();
+	Object.assign(daemon.options.sections.admin, change);
+	daemon.writeConfig();
+	process.kill(daemon.pid, 'SIGHUP');
+	await waitFor(() => reloads() > before, 'the reload');
+	return daemon.logText.split('\n').findLast((line) => /configuration reloaded/.test(line));
+}
+
+test('a reload takes a renewed certificate of the listener, and its open connections stay', async (t) => {
+	const first = certificate(), folder = tempFolder('admin-tls');
+	const [cert, key] = ['cert.pem', 'key.pem'].map((name) => path.join(folder, name));
+	const install = (made) => {
+		fs.copyFileSync(made.cert, cert);
+		fs.copyFileSync(made.key, key);
+		fs.chmodSync(key, 0o600);
+	};
+	install(first);
+	const { daemon, port } = await withAdmin(t, { tokens: TOKENS, tls_certificate: cert, tls_key: key });
+	assert.match(daemon.logText, /warn: .*cert\.pem.* expires within two weeks/);
+	const get = (made, agent) => request(`https://localhost:${port}/ready`, { ca: made.ca, agent });
+	const open = new https.Agent({ keepAlive: true, maxSockets: 1, ca: first.ca });
+	t.after(() => open.destroy());
+	assert.equal((await get(first, open)).status, 200);
+	const [socket] = Object.values(open.freeSockets).flat();
+	const second = certificate();
+	install(second);
+	await reloadAdmin(daemon, {});
+	assert.equal((await get(second)).status, 200);
+	await assert.rejects(get(first), /self-signed|unable to verify/);
+	assert.equal((await get(first, open)).status, 200);
+	assert.equal(Object.values(open.freeSockets).flat()[0], socket);
+	fs.copyFileSync(first.key, key);
+	await reloadAdmin(daemon, {});
+	await waitFor(() => /certificate was not reloaded, the old one stays: .*key\.pem/.test(daemon.logText),
+		'the refusal');
+	assert.equal((await get(second)).status, 200);
+});
+
+test('a reload takes changed tokens and local_read, and ends the tails of those that are gone', async (t) => {
+	const { daemon, port, get } = await withAdmin(t, { tokens: TOKENS, local_read: 'yes' });
+	const { token } = (await get('/admin/api/token', bearer(TOKEN.write),
+		{ method: 'POST', body: '{"name":"stored","scope":"read"}' })).json;
+	const path_ = '/admin/api/session', changed = 'another-token-0123456789abcdef';
+	/** A live tail; true once it has ended. */
+	const watch = async (headers) => {
+		const { body } = await fetch(`http://127.0.0.1:${port}/admin/api/tail`, { headers });
+		let ended = false;
+		(async () => { for await (const chunk of body) void chunk; ended = true; })().catch(() => { ended = true; });
+		return () => ended;
+	};
+	const tails = [await watch(bearer(TOKEN.read)), await watch({}), await watch(bearer(token)), await watch(bearer(TOKEN.write))];
+	const line = await reloadAdmin(daemon, { local_read: 'no',
+		tokens: `my-read:read:${changed}, my-write:metrics:${TOKEN.write}` });
+	assert.doesNotMatch(line, /admin\./);
+	const statuses = async () => Promise.all([bearer(TOKEN.read), {}, bearer(token), bearer(TOKEN.write), bearer(changed)]
+		.map(async (headers) => (await get(path_, headers)).status));
+	assert.deepEqual(await statuses(), [401, 401, 200, 403, 200]);
+	assert.equal((await get('/metrics', bearer(TOKEN.write))).status, 200);
+	await waitFor(() => tails[0]() && tails[1]() && tails[3](), 'the ends of the tails');
+	assert.equal(tails[2](), false);
+	await reloadAdmin(daemon, { local_read: 'yes', tokens: TOKENS });
+	assert.deepEqual(await statuses(), [200, 200, 200, 200, 401]);
+	assert.match(await reloadAdmin(daemon, { listen: '127.0.0.1:1' }),
+		/take effect after a restart: .*admin\.listen$/);
+});
+
+test('--check-config loads the certificate of the listener', async () => {
+	const [one, other] = [certificate(), certificate()];
+	const { code, log } = await check({ listen: '127.0.0.1:8081', tokens: TOKENS, tls_certificate: one.cert, tls_key: other.key });
+	assert.equal(code, 78, log);
+	assert.match(log, /tls_key: .*key\.pem cannot be used/);
+	const off = await check({ tls_certificate: one.cert, tls_key: other.key });
+	assert.equal(off.code, 0, off.log);
 });
 
 for (const [name, admin, message] of [

@@ -59,6 +59,10 @@ test('a certificate that cannot be used, and one that ends soon', async () => {
 	assert.match((await check({ server })).of('certificate'), /tls_key: .* cannot be used/);
 	assert.match((await check({ server: { ...server, tls_key: one.key } })).of('certificate'),
 		/expires within two weeks; renew it/);
+	const admin = { listen: '127.0.0.1:1', tokens: TOKENS, tls_certificate: one.cert, tls_key: other.key };
+	assert.match((await check({ server: { port: 1 }, admin })).of('certificate'), /tls_key: .* cannot be used/);
+	assert.match((await check({ server: { port: 1 }, admin: { ...admin, tls_key: one.key } })).of('certificate'),
+		/expires within two weeks; renew it/);
 });
 
 test('a database server that is not there, and a database and a role that do not exist', async () => {
@@ -144,6 +148,11 @@ test('sign prints what a client needs to subscribe', async (t) => {
 	wire.send({ event: 'pusher:subscribe', data: { channel: 'presence-a', ...member } });
 	await wire.next({ event: 'pusher_internal:subscription_succeeded' });
 	assert.equal((await runCtl([...config, '--app', 'other', 'sign', '1.1', 'a'])).code, 64);
+	for (const [args, why] of [[['abc', 'private-x'], /a socket id has the form/], [['1.1', 'two words'], /"two words" is not the name/]]) {
+		const refused = await runCtl([...config, 'sign', ...args]);
+		assert.deepEqual([refused.code, refused.out], [64, '']);
+		assert.match(refused.error, why);
+	}
 });
 
 test('config --diff names what the file has and the daemon does not', async (t) => {

@@ -5,7 +5,9 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import tls from 'node:tls';
-import { Sync, certificate, channelAuth, hmac, runDaemon, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
+import { PROGRAM, Sync, certificate, channelAuth, end, hmac, runDaemon, start, startDaemon, tempFolder, waitFor }
+	from '../lib/harness.mjs';
+import { sanitizerOptions } from '../lib/daemon.mjs';
 
 /** The fingerprint of the certificate that a new connection gets. */
 function fingerprint(port) {
@@ -93,6 +95,40 @@ test('--check-config loads the certificate and its key', async () => {
 	assert.match((await check()).log, /tls_key: .*key\.pem cannot be used/);
 	fs.rmSync(files.cert);
 	assert.match((await check()).log, /tls_certificate: .*cert\.pem cannot be used: No such file/);
+});
+
+test('the log goes to a file from the start on, and a reload opens it again or changes its format', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const folder = tempFolder('log'), file = path.join(folder, 'scopewired.log');
+	const read = (name) => (fs.existsSync(name) ? fs.readFileSync(name, 'utf8') : '');
+	const reload = async (log, pattern, name = file) => {
+		daemon.options.log = log;
+		daemon.writeConfig();
+		hup(daemon);
+		await waitFor(() => pattern.test(name ? read(name) : daemon.logText), String(pattern));
+	};
+	await reload({ file }, / configuration reloaded/);
+	fs.renameSync(file, `${file}.1`);
+	await reload({ file, format: 'json' }, /"level":"warn","text":"configuration reloaded; these/);
+	assert.equal(read(`${file}.1`).split('configuration reloaded').length, 2);
+	for (const line of read(file).trim().split('\n')) assert.ok(JSON.parse(line).at, line);
+	assert.doesNotMatch(daemon.logText, /configuration reloaded/);
+	await reload({ file: path.join(folder, 'none', 'log'), format: 'json' },
+		/log\.file: .*none\/log cannot be opened, lines go where they went before: No such file/);
+	await reload({ format: 'text' }, / warn: configuration reloaded/, null);
+	const config = path.join(daemon.folder, 'scopewire.conf');
+	await daemon.stop();
+	fs.rmSync(file);
+	daemon.options.log = { file };
+	daemon.writeConfig();
+	const child = start(PROGRAM, ['--config', config], { env: { PATH: process.env.PATH, ...sanitizerOptions() } });
+	await waitFor(() => /ready: listening on/.test(read(file)), 'the line in the file');
+	assert.equal((await end(child, 'SIGTERM')).code, 0);
+	assert.match(read(file), /info: stopped\n$/);
+	assert.equal(child.log, '');
+	daemon.options.log = { file: 'scopewired.log' };
+	daemon.writeConfig();
+	assert.match((await runDaemon(['--config', config, '--check-config'])).log, /\[log\] file = scopewired\.log: must be an absolute path/);
 });
 
 test('a reload names the options that need a restart', async (t) => {

@@ -7,9 +7,9 @@ import { APP, Sync, Wire, request, waitFor } from '../lib/harness.mjs';
 import { TOKEN, bearer, withAdmin } from '../lib/ctl.mjs';
 
 /** An open stream: {messages: [{event, data}], comments, end(), closed}. */
-async function watch(t, url, query = '') {
+async function watch(t, url, query = '', headers = bearer(TOKEN.read)) {
 	const stream = { messages: [], comments: 0, closed: false, text: '' };
-	const request = http.get(`${url}/admin/api/tail?${query}`, { headers: bearer(TOKEN.read), agent: false });
+	const request = http.get(`${url}/admin/api/tail?${query}`, { headers, agent: false });
 	t.after(() => request.destroy());
 	const response = await new Promise((resolve, reject) => request.on('response', resolve).on('error', reject));
 	request.on('error', () => {});
@@ -133,6 +133,16 @@ test('at most 16 watch, one that leaves makes room, and a stop ends the streams 
 	await waitFor(() => all.concat(next).every((s) => s.closed), 'the ends');
 	// A stream that the stop had to cut off would be incomplete.
 	assert.ok(all.slice(1).every((s) => s.response.complete), 'all ended with their last part');
+});
+
+test('a tail ends when the token that opened it is removed, and no other one', async (t) => {
+	const { url, post } = await withAdmin(t);
+	const { token } = (await post('/admin/api/token', { name: 'ada', scope: 'read' })).json;
+	const [ada, other] = [await watch(t, url, '', bearer(token)), await watch(t, url)];
+	await post('/admin/api/token-remove', { name: 'ada' });
+	await waitFor(() => ada.closed, 'the end of the stream');
+	assert.equal((await watch(t, url, '', bearer(token))).status, 401);
+	assert.equal(other.closed, false);
 });
 
 test('HEAD of the tail has no body, and takes no place', async (t) => {

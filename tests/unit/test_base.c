@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "unit.h"
@@ -549,6 +550,106 @@ static unsigned lines_with(const char *text, const char *part)
 	return n;
 }
 
+START_TEST(log_lines_as_json_are_valid)
+{
+	static char long_text[5000], got[8192];
+
+	log_set_format(LOG_FORMAT_JSON);
+	logged(got, log_warn("a \"name\", a\\b\n\xc3\xa9"));
+	ck_assert_ptr_nonnull(strstr(got, "Z\",\"level\":\"warn\",\"text\":\"a \\\"name\\\", "
+					  "a\\\\b\\\\x0a\\\\xc3\\\\xa9\"}\n"));
+	ck_assert(strncmp(got, "{\"at\":\"2", 8) == 0);
+	for (size_t n = 1; n < sizeof(long_text); n += 7) {
+		memset(long_text, n % 2 ? '\\' : '\n', n);
+		logged(got, log_error("%s", long_text));
+		ck_assert_str_eq(got + strlen(got) - 3, "\"}\n");
+		ck_assert_uint_lt(strlen(got), 4096);
+		/* No escape is cut in two. */
+		for (char *c = strstr(got, "text\":\"") + 7; *c != '"'; c++)
+			if (*c == '\\')
+				ck_assert_ptr_nonnull(strchr("\\\"", *++c));
+	}
+	log_set_format(LOG_FORMAT_TEXT);
+}
+END_TEST
+
+/* What the file has (static). */
+static const char *log_content(const char *path)
+{
+	static char text[4096];
+	FILE *in = fopen(path, "re");
+	size_t n;
+
+	ck_assert_ptr_nonnull(in);
+	n = fread(text, 1, sizeof(text) - 1, in);
+	text[n] = '\0';
+	fclose(in);
+	return text;
+}
+
+START_TEST(the_file_of_the_log_is_opened_again)
+{
+	char folder[] = "/tmp/scopewire-log.XXXXXX", *path, *renamed, got[4096];
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	path = textf("%s/log", folder);
+	renamed = textf("%s/log.1", folder);
+	ck_assert_int_eq(log_use_file(path), 0);
+	logged(got, log_info("one"));
+	ck_assert_str_eq(got, "");
+	ck_assert_int_eq(rename(path, renamed), 0);
+	log_info("two");
+	ck_assert_int_eq(log_use_file(path), 0);
+	log_info("three");
+	ck_assert_uint_eq(lines_with(log_content(renamed), "info: "), 2);
+	ck_assert_ptr_nonnull(strstr(log_content(path), "info: three\n"));
+	ck_assert_int_eq(log_use_file(folder), -EISDIR);
+	log_info("four");
+	ck_assert_uint_eq(lines_with(log_content(path), "info: "), 2);
+	ck_assert_int_eq(log_use_file(""), 0);
+	logged(got, log_info("five"));
+	ck_assert_uint_eq(lines_with(got, "info: five"), 1);
+	ck_assert_int_eq(log_use_file(path), 0);
+	log_info("six");
+	ck_assert_uint_eq(lines_with(log_content(path), "info: "), 3);
+	ck_assert_int_eq(log_use_file(""), 0);
+	unlink(path);
+	unlink(renamed);
+	rmdir(folder);
+	free(path);
+	free(renamed);
+}
+END_TEST
+
+START_TEST(lines_to_a_journal_begin_with_their_priority)
+{
+	int fd = memfd_create("journal", 0);
+	char text[512], *name;
+	struct stat st;
+	ssize_t n;
+
+	ck_assert_int_ge(dup2(fd, STDERR_FILENO), 0);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	name = textf("%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	log_find_journal(name);
+	log_error("one");
+	log_set_level(LOG_LEVEL_DEBUG);
+	log_debug("two");
+	log_find_journal("1:1");
+	log_info("three");
+	log_find_journal(NULL);
+	n = pread(fd, text, sizeof(text) - 1, 0);
+	ck_assert_int_gt(n, 0);
+	text[n] = '\0';
+	ck_assert(strncmp(text, "<3>2", 4) == 0);
+	ck_assert_ptr_nonnull(strstr(text, "\n<7>2"));
+	ck_assert_uint_eq(lines_with(text, "<"), 2);
+	log_set_level(LOG_LEVEL_INFO);
+	close(fd);
+	free(name);
+}
+END_TEST
+
 START_TEST(a_gate_lets_some_lines_through_and_counts_the_others)
 {
 	static struct log_gate gate = LOG_GATE("requests refused"), other = LOG_GATE("others");
@@ -816,6 +917,9 @@ static Suite *suite(void)
 	tcase_add_test(t, a_clock_goes_forward_and_is_written_as_iso_8601);
 	tcase_add_test(t, log_lines_cannot_be_forged);
 	tcase_add_test(t, log_lines_are_bounded);
+	tcase_add_test(t, log_lines_as_json_are_valid);
+	tcase_add_test(t, the_file_of_the_log_is_opened_again);
+	tcase_add_test(t, lines_to_a_journal_begin_with_their_priority);
 	tcase_add_test(t, a_gate_lets_some_lines_through_and_counts_the_others);
 	tcase_add_test(t, log_levels_hide_lines);
 	tcase_add_test(t, a_role_is_held);

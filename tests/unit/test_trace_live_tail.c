@@ -150,6 +150,42 @@ START_TEST(a_closed_tail_ends_its_streams_and_takes_no_other)
 }
 END_TEST
 
+static bool is_owner_1(void *ctx, uint64_t owner)
+{
+	(*(unsigned *)ctx)++;
+	return owner == 1;
+}
+
+START_TEST(the_streams_of_an_owner_who_may_not_watch_any_more_end)
+{
+	struct live_tail *t = live_tail_new();
+	struct reader stays, waits, has_text;
+	unsigned n = 0;
+
+	watch(t, &stays, (struct tail_filter){ .kinds = TAIL_EVENT, .owner = 1 });
+	watch(t, &waits, (struct tail_filter){ .kinds = TAIL_EVENT, .owner = 2 });
+	watch(t, &has_text, (struct tail_filter){ .kinds = TAIL_EVENT, .owner = 0 });
+	tail_watcher_next(stays.watcher);
+	tail_watcher_next(waits.watcher);
+	live_tail_review(t, is_owner_1, &n);
+	live_tail_review(t, is_owner_1, &n);
+	ck_assert_uint_eq(n, 6);
+	ck_assert_uint_eq(waits.n_ends, 1);
+	tail_watcher_next(has_text.watcher);
+	ck_assert_uint_eq(has_text.n_ends, 1);
+	ck_assert_uint_eq(stays.n_ends, 0);
+	add(t, "news", SV("some data"));
+	ck_assert_uint_eq(stays.n_messages, 1);
+	ck_assert_uint_eq(waits.n_messages, 0);
+	tail_watcher_free(stays.watcher);
+	tail_watcher_free(waits.watcher);
+	tail_watcher_free(has_text.watcher);
+	live_tail_review(t, is_owner_1, &n);
+	ck_assert_uint_eq(n, 6);
+	live_tail_free(t);
+}
+END_TEST
+
 static void *publish(void *ctx)
 {
 	for (unsigned i = 0; i < 20000; i++)
@@ -188,6 +224,7 @@ int main(void)
 
 	tcase_add_test(t, a_text_is_given_once_for_each_request);
 	tcase_add_test(t, what_does_not_fit_is_counted);
+	tcase_add_test(t, the_streams_of_an_owner_who_may_not_watch_any_more_end);
 	tcase_add_test(t, a_filter_is_of_channels_users_and_apps);
 	tcase_add_test(t, a_closed_tail_ends_its_streams_and_takes_no_other);
 	tcase_add_test(t, threads_may_publish_while_one_reads);
