@@ -18,8 +18,13 @@ struct cli_options {
 	bool once;
 };
 
+/* No command has so many. */
+#define CLI_GIVEN_MAX 32
+
 struct cli {
 	struct cli_options options;
+	const char *given[CLI_GIVEN_MAX]; /* names of the options that not every command has */
+	int n_given;
 	char **environ_;
 	struct conf *conf;     /* when the command or the client needs it */
 	struct client *client; /* NULL for a command that does not use the listener */

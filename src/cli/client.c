@@ -5,13 +5,14 @@
  */
 #include <curl/curl.h>
 #include <errno.h>
+#include "base/clock.h"
 #include "base/mem.h"
 #include "conf/conf_table.h"
 #include "cli/client.h"
 
 #define CONNECT_MS     5000L
 #define REQUEST_MS     30000L
-#define SILENCE_S      45L
+#define SILENCE_US     (45 * USEC_PER_SEC)
 #define TOKEN_MAX      1024
 #define TOKEN_VARIABLE "SCOPEWIRECTL_TOKEN"
 
@@ -232,13 +233,16 @@ struct client_stream {
 	struct client *client;
 	const struct client_reader *reader;
 	struct client_answer *out;
-	bool is_enough; /* for the reader */
+	bool is_enough;	 /* for the reader */
+	usec_t heard_at; /* mono: the last bytes, or the start */
+	bool is_silent;
 };
 
 static size_t client_on_stream(char *data, size_t size, size_t n, void *ctx)
 {
 	struct client_stream *s = ctx;
 
+	s->heard_at = clock_mono();
 	curl_easy_getinfo(s->client->curl, CURLINFO_RESPONSE_CODE, &s->out->status);
 	if (s->out->status != 200)
 		strbuf_add(&s->out->body, data, size * n);
@@ -247,24 +251,46 @@ static size_t client_on_stream(char *data, size_t size, size_t n, void *ctx)
 	return s->is_enough ? 0 : size * n;
 }
 
+/*
+ * Called about once a second.  A stream with nothing to show has a comment every 15 seconds, which
+ * is too little for CURLOPT_LOW_SPEED_LIMIT: that counts whole bytes a second.
+ */
+static int client_on_progress(void *ctx, curl_off_t down_total UNUSED, curl_off_t down UNUSED,
+			      curl_off_t up_total UNUSED, curl_off_t up UNUSED)
+{
+	struct client_stream *s = ctx;
+
+	s->is_silent = clock_mono() - s->heard_at >= SILENCE_US;
+	return s->is_silent;
+}
+
 int client_stream(struct client *c, const char *path, const struct client_reader *reader,
 		  struct client_answer *out, char **why)
 {
 	struct curl_slist *headers = client_headers(c, NULL);
-	struct client_stream s = { c, reader, out, false };
+	struct client_stream s = {
+		.client = c, .reader = reader, .out = out, .heard_at = clock_mono()
+	};
 	char error[CURL_ERROR_SIZE];
 	CURLcode rc;
 
 	out->status = 0;
 	strbuf_init(&out->body, 0);
 	client_prepare(c, headers, error);
-	/* The listener sends a comment every 15 seconds. */
-	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
+	curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, client_on_progress);
+	curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, &s);
 	curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, client_on_stream);
 	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &s);
 	rc = client_perform(c, path);
 	curl_slist_free_all(headers);
+	if (s.is_silent) {
+		*why = textf("the admin listener at %s has sent nothing for %d seconds; is the "
+			     "network cut, or does the daemon hang?",
+			     c->socket ? c->socket : c->base, (int)(SILENCE_US / USEC_PER_SEC));
+		strbuf_release(&out->body);
+		return -EHOSTDOWN;
+	}
 	if (rc && !s.is_enough)
 		return client_fail(c, out, *error ? error : curl_easy_strerror(rc), why);
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &out->status);

@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/live.h"
 #include "wire/auth.h"
+#include "wire/channel_name.h"
 #include "wire/json.h"
 #include "wire/socket_id.h"
 
@@ -22,6 +23,7 @@ struct command {
 	int min, max;  /* arguments */
 	bool is_local; /* does not use the listener */
 	int (*run)(struct cli *cli);
+	const char *options; /* that not every command has, without dashes; NULL: none */
 };
 
 /* ---- commands ---- */
@@ -468,8 +470,18 @@ static int command_on_sign(struct cli *cli)
 	struct str_view parts[5] = { sv(cli->args[0]), SV(":"), sv(cli->args[1]) };
 	char hex[AUTH_HEX_BYTES + 1], *why = NULL;
 	size_t n = 3, n_apps;
+	struct channel_traits traits;
 	json_t *answer;
 
+	if (!command_is_socket(cli->args[0])) {
+		fputs("scopewirectl: a socket id has the form 123.456\n", stderr);
+		return EX_USAGE;
+	}
+	if (channel_name_parse(parts[2], 0, &traits)) {
+		fprintf(stderr, "scopewirectl: \"%s\" is not the name of a channel\n",
+			cli->args[1]);
+		return EX_USAGE;
+	}
 	if (cli_load(cli, &why)) {
 		fprintf(stderr, "%s\n", why);
 		free(why);
@@ -503,46 +515,50 @@ static int command_on_sign(struct cli *cli)
 
 static const struct command commands[] = {
 	{ "check", "", "what is wrong with the set-up, and the remedy", 0, 0, true,
-	  command_on_check },
+	  command_on_check, "public" },
 	{ "status", "", "whether the daemon is ready, connections, the log", 0, 0, false,
-	  command_on_status },
-	{ "nodes", "", "the nodes of the cluster", 0, 0, false, command_on_nodes },
-	{ "apps", "", "the applications", 0, 0, false, command_on_apps },
-	{ "channels", "[PREFIX]", "occupied channels", 0, 1, false, command_on_channels },
+	  command_on_status, NULL },
+	{ "nodes", "", "the nodes of the cluster", 0, 0, false, command_on_nodes, NULL },
+	{ "apps", "", "the applications", 0, 0, false, command_on_apps, NULL },
+	{ "channels", "[PREFIX]", "occupied channels", 0, 1, false, command_on_channels, "app" },
 	{ "channel", "NAME", "a channel: members, rules, last events", 1, 1, false,
-	  command_on_channel },
-	{ "connections", "", "connections, also closed ones", 0, 0, false, command_on_connections },
+	  command_on_channel, "app" },
+	{ "connections", "", "connections, also closed ones", 0, 0, false, command_on_connections,
+	  "app user channel address state limit cursor" },
 	{ "connection", "SOCKET", "a connection: its channels and last steps", 1, 1, false,
-	  command_on_connection },
+	  command_on_connection, NULL },
 	{ "who", "CHANNEL|USER", "who is on a channel, or where a user is", 1, 1, false,
-	  command_on_who },
-	{ "events", "", "search the event log", 0, 0, false, command_on_events },
+	  command_on_who, "app" },
+	{ "events", "", "search the event log", 0, 0, false, command_on_events,
+	  "app channel event text path value from until before after limit" },
 	{ "tail", "[PATTERN]", "events, refusals and connections while they happen", 0, 1, false,
-	  command_on_tail },
+	  command_on_tail, "app channel event user kinds limit" },
 	{ "replay", "CHANNEL", "what a client gets that returns with a position (--from)", 1, 1,
-	  false, command_on_replay },
+	  false, command_on_replay, "app from" },
 	{ "top", "", "a live view: rates, and the channels with the most subscriptions", 0, 0,
-	  false, command_on_top },
-	{ "send", "CHANNEL EVENT DATA", "publish an event", 2, 3, false, command_on_send },
-	{ "resend", "SERIAL", "publish a logged event again", 1, 1, false, command_on_resend },
+	  false, command_on_top, "app once" },
+	{ "send", "CHANNEL EVENT DATA", "publish an event", 2, 3, false, command_on_send,
+	  "app user" },
+	{ "resend", "SERIAL", "publish a logged event again", 1, 1, false, command_on_resend,
+	  "user" },
 	{ "explain", "USER CHANNEL", "whether a user may join, and why", 2, 2, false,
-	  command_on_explain },
-	{ "sync", "", "who is online, locks, viewers", 0, 0, false, command_on_sync },
+	  command_on_explain, "app roles" },
+	{ "sync", "", "who is online, locks, viewers", 0, 0, false, command_on_sync, "app" },
 	{ "user", "export|erase ID", "all that is stored about a person", 2, 2, false,
-	  command_on_user },
+	  command_on_user, "app paths" },
 	{ "webhooks", "list|resend [ID]", "webhooks that were given up or wait; send again", 0, 2,
-	  false, command_on_webhooks },
+	  false, command_on_webhooks, "app endpoint state before limit" },
 	{ "disconnect", "USER|SOCKET", "close a user's connections, or one connection", 1, 1, false,
-	  command_on_disconnect },
+	  command_on_disconnect, "app" },
 	{ "token", "list|add NAME SCOPE|remove NAME", "tokens of the admin listener", 0, 3, false,
-	  command_on_token },
-	{ "audit", "", "what was changed, by whom", 0, 0, false, command_on_audit },
+	  command_on_token, NULL },
+	{ "audit", "", "what was changed, by whom", 0, 0, false, command_on_audit, "before limit" },
 	{ "config", "", "the settings in force, and where they come from", 0, 0, false,
-	  command_on_config },
-	{ "reload", "", "read the configuration again", 0, 0, false, command_on_reload },
+	  command_on_config, "diff" },
+	{ "reload", "", "read the configuration again", 0, 0, false, command_on_reload, NULL },
 	{ "sign", "SOCKET CHANNEL [DATA]", "the authorization of a subscription", 2, 3, true,
-	  command_on_sign },
-	{ "drain", "", "send the clients away and stop", 0, 0, false, command_on_drain },
+	  command_on_sign, "app" },
+	{ "drain", "", "send the clients away and stop", 0, 0, false, command_on_drain, NULL },
 };
 
 void commands_print(FILE *out)
@@ -579,6 +595,20 @@ static int command_connect(struct cli *cli)
 	return EX_CONFIG;
 }
 
+/* An option that the command does not have would be left out: its answer would be that of another
+ * question. */
+static bool command_has_options(const struct command *c, const struct cli *cli)
+{
+	for (int i = 0; i < cli->n_given; i++)
+		if (!c->options || !word_in_list(c->options, cli->given[i])) {
+			fprintf(stderr,
+				"scopewirectl: %s has no option --%s; see scopewirectl(1)\n",
+				c->name, cli->given[i]);
+			return false;
+		}
+	return true;
+}
+
 int commands_run(struct cli *cli, char **args, int n)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -591,6 +621,8 @@ int commands_run(struct cli *cli, char **args, int n)
 			fprintf(stderr, "usage: scopewirectl %s %s\n", c->name, c->arguments);
 			return EX_USAGE;
 		}
+		if (!command_has_options(c, cli))
+			return EX_USAGE;
 		cli->args = args + 1;
 		cli->n_args = n - 1;
 		rc = c->is_local ? EXIT_OK : command_connect(cli);

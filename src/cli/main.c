@@ -96,6 +96,21 @@ static void main_usage(FILE *out)
 	      out);
 }
 
+/* Remembers the name of an option that not every command has.  False: there are too many. */
+static bool main_give(struct cli *cli, int option)
+{
+	size_t i = 0;
+
+	if (option >= OPT_CONFIG && option < OPT_APP)
+		return true;
+	if (cli->n_given == CLI_GIVEN_MAX)
+		return false;
+	while (options[i].val != option)
+		i++;
+	cli->given[cli->n_given++] = options[i].name;
+	return true;
+}
+
 static const char **main_option_value(struct cli_options *o, int option)
 {
 	const char **const values[] = {
@@ -134,15 +149,15 @@ int main(int argc, char **argv)
 			return EX_OK;
 		} else if (option == OPT_JSON) {
 			cli.options.json = true;
+		} else if (option == '?' || !main_give(&cli, option)) {
+			main_usage(stderr);
+			return EX_USAGE;
 		} else if (option == OPT_ONCE) {
 			cli.options.once = true;
 		} else if (option == OPT_DIFF) {
 			cli.options.diff = true;
-		} else if (option >= OPT_CONFIG && option < OPT_VALUES_END) {
-			*main_option_value(&cli.options, option) = optarg;
 		} else {
-			main_usage(stderr);
-			return EX_USAGE;
+			*main_option_value(&cli.options, option) = optarg;
 		}
 	}
 	if (optind == argc) {

@@ -104,13 +104,19 @@ int command_on_tail(struct cli *cli)
 				"event",   o->event,
 				"user",	   o->user,
 				"kinds",   o->kinds };
-	char *path = client_query(cli->client, API "tail", pairs, 5), *why = NULL;
-	struct tail_reader t = { .is_json = o->json,
-				 .left = o->limit ? strtoul(o->limit, NULL, 10) : 0 };
+	struct tail_reader t = { .is_json = o->json };
 	const struct client_reader reader = { tail_on_bytes, &t };
 	struct client_answer answer;
+	uint64_t limit = 0;
+	char *path, *why = NULL;
 	int rc;
 
+	if (o->limit && (!sv_to_u64(sv(o->limit), UINT32_MAX, &limit) || !limit)) {
+		fputs("scopewirectl: --limit must be a number of messages, 1 or more\n", stderr);
+		return EX_USAGE;
+	}
+	t.left = limit;
+	path = client_query(cli->client, API "tail", pairs, 5);
 	strbuf_init(&t.text, 4096);
 	if (client_stream(cli->client, path, &reader, &answer, &why)) {
 		fprintf(stderr, "scopewirectl: %s\n", why);

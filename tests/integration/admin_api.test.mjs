@@ -232,6 +232,8 @@ test('hostile input is refused, and the listener goes on', async (t) => {
 	for (const query of ['?nothing=1', '?limit=0', '?limit=501', '?limit=1e3', '?before=-1', '?from=yesterdayish',
 		`?channel=${long}`, '?channel=%00', '?channel=%ff', '?app=nobody\'--&limit=x', '?after=99999999999999999999'])
 		assert.equal((await get(`/admin/api/events${query}`)).status, 400, query);
+	for (const name of ['status', 'session', 'apps', 'nodes', 'tokens'])
+		assert.equal((await get(`/admin/api/${name}?app=x`)).status, 400, name);
 	assert.deepEqual((await get('/admin/api/events?channel=%27%3B%20DROP%20TABLE%20x')).json.events, []);
 	for (const body of ['', '[]', '"x"', '{', 'null', '{"channel":"a b","event":"x","data":1}',
 		'{"channel":"news","data":1}', '{"channel":"news","event":"x"}', '{"channel":{},"event":"x","data":1}',
@@ -310,6 +312,13 @@ test('scopewirectl refuses wrong usage, and reports a listener that is not there
 	assert.equal((await runCtl(['nothing'])).code, 64);
 	assert.equal((await runCtl(['explain', '7'])).code, 64);
 	assert.equal((await runCtl(['--help'])).code, 0);
+	// An option that the command does not have would be left out, as if it had not been given.
+	for (const [args, option] of [[['events', '--user', '7'], 'user'], [['channels', '--channel', 'news'], 'channel'],
+		[['status', '--app', 'a'], 'app'], [['reload', '--diff'], 'diff'], [['sign', '1.1', 'a', '--once'], 'once']]) {
+		const refused = await runCtl(['--url', 'http://127.0.0.1:1', ...args]);
+		assert.equal(refused.code, 64, args.join(' '));
+		assert.match(refused.error, new RegExp(`${args[0]} has no option --${option}; see scopewirectl`));
+	}
 	const away = await runCtl(['--socket', '/nonexistent/admin.sock', 'status']);
 	assert.equal(away.code, 69);
 	assert.match(away.error, /cannot be reached/);

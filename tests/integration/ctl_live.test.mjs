@@ -2,7 +2,8 @@
 // scopewirectl tail, replay and top: what happens, what a client would get, and rates.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { APP, waitFor } from '../lib/harness.mjs';
+import http from 'node:http';
+import { APP, waitFor, within } from '../lib/harness.mjs';
 import { CTL, TOKEN, runCtl, withAdmin } from '../lib/ctl.mjs';
 import { end, start } from '../lib/process.mjs';
 
@@ -57,6 +58,11 @@ test('tail prints no control character of an event, and a refusal has its reason
 		return run.lines().some((line) => line.includes('31m'));
 	}, 'the event');
 	assert.doesNotMatch(run.out, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+	for (const limit of ['0', '-1', 'many']) {
+		const odd = await ctl(['tail', '--limit', limit]);
+		assert.equal(odd.code, 64);
+		assert.match(odd.error, /--limit must be a number of messages/);
+	}
 	const refused = await ctl(['tail', '--kinds', 'everything']);
 	assert.equal(refused.code, 65);
 	assert.match(refused.error, /kinds/);
@@ -124,4 +130,21 @@ test('top shows rates and the channels with the most subscriptions', async (t) =
 	await publishUntil(daemon, 'made', () => /^per_second\.requests: [1-9]/m.test(run.out), 'a rate');
 	assert.match(run.out, /^presence-room +3 +3/m);
 	assert.equal((await ctl(['top', '--once', '--app', 'nothing'])).code, 65);
+});
+
+// Longer than the minute in which a listener that sends nothing is given up.
+test('tail stays open while nothing happens, and ends when the listener sends nothing at all', { timeout: 240000 }, async (t) => {
+	const { daemon, url } = await withAdmin(t);
+	const quiet = follow(t, url, ['tail', 'orders', '--kinds', 'event']);
+	await publishUntil(daemon, 'made', () => quiet.lines().length, 'the first line');
+	const mute = http.createServer((request, response) => response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(':\n\n'));
+	await new Promise((done) => mute.listen(0, '127.0.0.1', done));
+	t.after(() => { mute.closeAllConnections(); mute.close(); });
+	const cut = follow(t, `http://127.0.0.1:${mute.address().port}`, ['tail']);
+	assert.equal((await within(cut.child.ended, 'the end of the other', 120000)).code, 69);
+	assert.match(cut.error, /has sent nothing for 45 seconds/);
+	assert.equal(quiet.child.exitCode, null, quiet.error);
+	const before = quiet.lines().length;
+	await daemon.api().trigger('orders', 'later', {});
+	await waitFor(() => quiet.lines().slice(before).some((line) => / later /.test(line)), 'the next line');
 });
