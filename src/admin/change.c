@@ -98,7 +98,12 @@ static void admin_disconnect_socket(struct admin_query *q, const struct pg_answe
 	struct app_set *set = apps_current();
 	uint64_t id;
 
-	if (pg_answer_is_null(answer, 0, 2) && app_set_count(set)) {
+	if (pg_answer_is_null(answer, 0, 2) && !app_set_count(set)) {
+		admin_query_refuse(q->r, 404, "not_found",
+				   SV("This node serves no application, so it cannot notify the "
+				      "other one; send it to a node that does."));
+		admin_query_free(q);
+	} else if (pg_answer_is_null(answer, 0, 2)) {
 		free(q->text);
 		q->text = pg_answer_dup(answer, 0, 1);
 		publish_control(q->admin->services.publisher, app_set_at(set, 0), &end,

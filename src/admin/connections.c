@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "core/channel_key.h"
+#include "svc/publish.h"
 #include "trace/recorder.h"
 #include "wire/socket_id.h"
 #include "admin/connections.h"
@@ -116,18 +117,38 @@ static bool connection_read_id(const struct request *r, uint64_t *id)
 	return sv_split(&rest, '/', &part) && socket_id_parse(part, id);
 }
 
+/* False: the connection would be one of this node, or the number is none. */
+static bool connection_refuse_elsewhere(const struct admin_services *s, struct request *r,
+					uint64_t id)
+{
+	unsigned own = publish_node(s->publisher);
+	char *text;
+
+	if (!own || socket_id_node(id) == own || id == UINT64_MAX)
+		return false;
+	text = textf("Only the node with the number %u can know this connection; request it from "
+		     "the admin listener of that node, which scopewirectl nodes lists if it runs.",
+		     socket_id_node(id));
+	admin_query_refuse(r, 404, "not_found", sv(text));
+	free(text);
+	return true;
+}
+
 void admin_connections_show(const struct admin_services *s, struct request *r)
 {
+	bool is_id;
 	struct strbuf body;
 	uint64_t id;
 
 	strbuf_init(&body, 1024);
-	if (connection_read_id(r, &id) &&
-	    recorder_find(s->recorder, id, connection_add_all, &body)) {
+	is_id = connection_read_id(r, &id);
+	if (is_id && recorder_find(s->recorder, id, connection_add_all, &body)) {
 		connections_reply(r, &body);
 		return;
 	}
 	strbuf_release(&body);
+	if (is_id && connection_refuse_elsewhere(s, r, id))
+		return;
 	admin_query_refuse(r, 404, "not_found",
 			   SV("There is no such connection on this node, or it closed long ago and "
 			      "was forgotten (option admin.recorder_bytes)."));

@@ -134,6 +134,10 @@ describe('disconnect of one connection', { concurrency: 2 }, () => {
 		assert.equal(shown.code, 0, shown.error);
 		assert.equal(shown.json.node, 'b');
 		await closed([two]);
+		const away = await fetch(`${adminUrl(nodes[0])}/admin/api/connections/${one.socketId}`, { headers: bearer(TOKEN.read) });
+		assert.equal(away.status, 404);
+		const [{ number }] = await nodes[0].query("SELECT number FROM nodes WHERE name = 'b'");
+		assert.match((await away.json()).error.message, new RegExp(`the node with the number ${number} can know`));
 		await three.ping();
 		assert.equal((await disconnect(nodes[0], three.socketId)).status, 200);
 		await closed([three]);
@@ -165,6 +169,19 @@ describe('disconnect of one connection', { concurrency: 2 }, () => {
 		const wire = await b.connect();
 		assert.equal((await disconnect(a, wire.socketId)).status, 202);
 		await closed([wire]);
+	});
+
+	test('is refused by a node that serves no application, and so cannot request it', async (t) => {
+		const database = await newDatabase();
+		const a = node(t, database, 'a', { apps: [] });
+		const b = node(t, database, 'b');
+		await a.start();
+		await b.start();
+		const wire = await b.connect();
+		const answer = await disconnect(a, wire.socketId);
+		assert.equal(answer.status, 404);
+		assert.match((await answer.json()).error.message, /serves no application/);
+		await wire.ping();
 	});
 });
 
