@@ -150,6 +150,8 @@ static const struct route routes[] = {
 
 	{ "GET", "/up", BY_ANYONE, RATE_NONE, h_status_up, NULL,
 	  "health check" },
+	{ "GET", "/live", BY_ANYONE, RATE_NONE, h_status_up, NULL,
+	  "the same" },
 	{ "GET", "/ready", BY_ANYONE, RATE_NONE, h_status_ready, NULL,
 	  "whether the daemon can do its work" },
 	{ "GET", "/app/{key...}", BY_ANYONE, RATE_NONE, h_status_websocket, NULL,

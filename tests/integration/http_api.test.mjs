@@ -417,8 +417,8 @@ describe('rights', () => {
 });
 
 describe('other rules', () => {
-	test('GET /up and / are answered without a signature', async () => {
-		for (const path of ['/up', '/ws/up']) isJson(await daemon.http(path), { health: 'OK' });
+	test('GET /up, /live and / are answered without a signature', async () => {
+		for (const path of ['/up', '/live', '/ws/up']) isJson(await daemon.http(path), { health: 'OK' });
 		assert.equal((await daemon.http('/')).text, 'OK');
 	});
 
