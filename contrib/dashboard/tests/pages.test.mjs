@@ -245,12 +245,13 @@ test('what others wrote is shown as text and runs nothing', async (t) => {
 		VALUES ($1, $2, $2, json_build_object('name', $2::text), $2, now())`, [daemon.app.id, evil]);
 	await daemon.query(`INSERT INTO scopewire.admin_audit (token, address, action, arguments, result)
 		VALUES ($1, $1, 'send', jsonb_build_object('channel', $1::text, 'event', $1::text), $1)`, [evil]);
-	const ada = await daemon.connect();
+	const ada = await daemon.connect({ origin: `http://${evil.replaceAll(' ', '')}` });
 	await ada.subscribe('presence-room', { channelData: { user_id: evil.slice(0, 100), user_info: {} } });
 	const serial = (await waitFor(async () => (await daemon.query('SELECT serial FROM scopewire.realtime_events WHERE serial > 0'))[0], 'the event')).serial;
 	const page = await dashboard.open('', { scope: 'write' });
 	for (const [hash, shown] of [['#/events', '.event-name b'], [`#/events?serial=${serial}`, 'dialog .json'], ['#/channels?channel=presence-room', '.chip'],
 		['#/channels?channel=news', 'td'], [`#/channels?channel=${encodeURIComponent(evil)}`, 'h1'], ['#/sync', 'td'], ['#/webhooks', '.entry'], ['#/send', 'td'],
+		['#/connections', 'td'], [`#/connections?socket_id=${ada.socketId}`, '.steps li'],
 		[`#/send?receiver=${encodeURIComponent(evil)}&data=${encodeURIComponent(evil)}`, 'h1'], [`#/settings?text=${encodeURIComponent(evil)}`, 'h1'],
 		[`#/${encodeURIComponent(evil)}`, 'h1']]) {
 		await page.evaluate((to) => { location.hash = to; }, hash);
