@@ -32,6 +32,11 @@ void log_set_level(enum log_level level)
 	atomic_store_explicit(&log_max_level, (int)level, memory_order_relaxed);
 }
 
+bool log_has_level(enum log_level level)
+{
+	return (int)level <= atomic_load_explicit(&log_max_level, memory_order_relaxed);
+}
+
 void log_set_format(enum log_format format)
 {
 	atomic_store_explicit(&log_line_format, (int)format, memory_order_relaxed);
@@ -101,7 +106,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 	va_list ap;
 	size_t n = 0;
 
-	if ((int)level > atomic_load_explicit(&log_max_level, memory_order_relaxed))
+	if (!log_has_level(level))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);

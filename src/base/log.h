@@ -6,6 +6,7 @@
  * same as JSON.  Bytes that are not printable are escaped, so that a peer cannot forge a line.
  * Any thread; each line is one write(2).  Secrets never come here.
  */
+#include <stdbool.h>
 #include "base/annotate.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
@@ -25,6 +26,8 @@ int log_use_file(const char *path) MUSTCHECK;
  * begin with their priority, as in sd-daemon(3): the service manager's journal takes it off.
  */
 void log_find_journal(const char *journal);
+/* Whether lines of the level are logged: for those that cost something to make. */
+bool log_has_level(enum log_level level);
 void log_at(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -8,6 +8,7 @@
  * the others on any.
  */
 #include "base/annotate.h"
+#include "base/log.h"
 #include "base/macros.h"
 #include "base/metric.h"
 #include "http/server-private.h"
@@ -145,7 +146,14 @@ bool http_take_unread(struct http_request *req, size_t n)
 
 void http_count(const struct http_request *req, unsigned status)
 {
+	usec_t took = clock_mono() - req->started;
+	char from[ADDRESS_TEXT_SIZE];
+
 	metric_add_pair(METRIC_HTTP_REQUESTS, req->base.route,
 			metric_number(METRIC_BY_STATUS, status), 1);
-	metric_observe_at(METRIC_HTTP_SECONDS, req->base.route, clock_mono() - req->started, 1);
+	metric_observe_at(METRIC_HTTP_SECONDS, req->base.route, took, 1);
+	if (log_has_level(LOG_LEVEL_DEBUG))
+		log_debug("request: %s %.*s: %u in %.3f ms, from %s", req->method,
+			  SV_ARG(req->base.path), status, (double)took / USEC_PER_MSEC,
+			  address_format(&req->base.peer, from));
 }

@@ -146,7 +146,7 @@ test('a reload takes a renewed certificate of the listener, and its open connect
 	assert.equal((await get(second)).status, 200);
 });
 
-test('a reload takes changed tokens and local_read, and ends the tails of those that are gone', async (t) => {
+test('a reload takes changed tokens and local_read, and ends the tails of tokens that were removed', async (t) => {
 	const { daemon, port, get } = await withAdmin(t, { tokens: TOKENS, local_read: 'yes' });
 	const { token } = (await get('/admin/api/token', bearer(TOKEN.write),
 		{ method: 'POST', body: '{"name":"stored","scope":"read"}' })).json;

@@ -115,6 +115,30 @@ test('many refusals of one kind are ten lines and a count, and do not hide other
 	await inLog(/request refused: GET \/still\/seen: 404/);
 });
 
+test('with debug each connection, subscription and request is in the log, with its time', async (t) => {
+	const daemon = await startDaemon({ log: { level: 'info' } }, t);
+	const all = async () => {
+		const wire = await daemon.connect();
+		await wire.subscribe('presence-room', { channelData: { user_id: '7', user_info: {} } });
+		await daemon.api().trigger('presence-room', 'made', { secret: 'of the data' });
+		await wire.next({ event: 'made' });
+		await wire.close();
+		return wire.socketId;
+	};
+	await all();
+	daemon.options.log.level = 'debug';
+	daemon.writeConfig();
+	process.kill(daemon.pid, 'SIGHUP');
+	await waitFor(() => /configuration reloaded/.test(daemon.logText), 'the reload');
+	const id = await all();
+	for (const step of ['connected: ', 'subscribed presence-room', 'closed 1']) await waitFor(() =>
+		daemon.logText.includes(`debug: socket ${id}, application ${daemon.app.id}: ${step}`), step);
+	const request = new RegExp(`debug: request: POST /apps/${daemon.app.id}/events: 200 in [0-9.]+ ms, from 127\\.0\\.0\\.1\\n`, 'g');
+	await waitFor(() => request.test(daemon.logText), 'the request');
+	assert.equal(daemon.logText.match(/debug: socket \S+ application \S+: subscribed/g).length, 1);
+	assert.doesNotMatch(daemon.logText, /of the data|auth_signature/);
+});
+
 test('no line of the log holds a secret', () => {
 	for (const app of [APP, ORIGINS, SLOW, LIMITED, DAILY]) assert.ok(!daemon.logText.includes(app.secret));
 });

@@ -75,6 +75,18 @@ static void session_show(const struct session *s, const struct recorder_step *st
 	live_tail_add(s->hub->conf.live_tail, &m);
 }
 
+static void session_log_step(const struct session *s, const struct recorder_step *step)
+{
+	char id[SOCKET_ID_SIZE], code[16] = "";
+
+	if (step->code)
+		snprintf(code, sizeof(code), " %u", step->code);
+	log_debug("socket %s, application %s%s%s: %s%s%s%.*s%s%.*s", socket_id_format(s->id, id),
+		  s->app->id, s->user_id ? ", user " : "", s->user_id ? s->user_id : "",
+		  step_name(step->kind), code, step->channel.len ? " " : "", SV_ARG(step->channel),
+		  step->detail.len ? ": " : "", SV_ARG(step->detail));
+}
+
 void session_note(const struct session *s, enum step_kind kind, struct str_view channel,
 		  unsigned code, const char *detail)
 {
@@ -86,6 +98,8 @@ void session_note(const struct session *s, enum step_kind kind, struct str_view 
 		return;
 	recorder_note(s->hub->conf.recorder, s->id, &step);
 	session_show(s, &step);
+	if (log_has_level(LOG_LEVEL_DEBUG))
+		session_log_step(s, &step);
 }
 
 /* Of a cap, where 0 is no cap. */
