@@ -601,9 +601,8 @@ static bool command_has_options(const struct command *c, const struct cli *cli)
 {
 	for (int i = 0; i < cli->n_given; i++)
 		if (!c->options || !word_in_list(c->options, cli->given[i])) {
-			fprintf(stderr,
-				"scopewirectl: %s has no option --%s; see scopewirectl(1)\n",
-				c->name, cli->given[i]);
+			fprintf(stderr, "scopewirectl: %s has no option --%s, only: %s\n", c->name,
+				cli->given[i], c->options ? c->options : "those of all commands");
 			return false;
 		}
 	return true;
