@@ -158,6 +158,16 @@ test('a channel shows its members, its rules, and why a user is refused', async 
 	assert.deepEqual(page.problems, []);
 });
 
+test('a replay from an event has it and what followed on the channel, the oldest first', async (t) => {
+	const dashboard = await startDashboard(t);
+	for (const event of ['First', 'Second', 'Third']) await dashboard.daemon.api().trigger('news', event, {});
+	const page = await dashboard.open('#/channels?channel=news', { scope: 'read' });
+	await page.getByRole('row', { name: 'Second' }).getByRole('link', { name: 'Replay from here' }).click();
+	await page.locator('.event-name b', { hasText: 'Second' }).waitFor();
+	assert.deepEqual(await page.locator('.event-name b').allInnerTexts(), ['Second', 'Third']);
+	assert.deepEqual(page.problems, []);
+});
+
 test('settings are shown with their source, secrets are not, and a reload names what waits for a restart', async (t) => {
 	const dashboard = await startDashboard(t);
 	const { daemon, get } = dashboard;
