@@ -16,6 +16,11 @@ const APPLICATION = { id: 'portal', key: 'portal-key', secret: 'portal-secret' }
 
 /** A supervisord with the program of an old server, and the folder of an application with its .env. */
 class Machine {
+	/** old: the program's name, and the words in its command by which the old server is recognized. */
+	constructor(old = { name: 'reverb', words: 'artisan reverb:start' }) {
+		this.oldProgram = old;
+	}
+
 	async make(t) {
 		this.folder = tempFolder('mv');
 		this.programs = path.join(this.folder, 'conf.d');
@@ -27,12 +32,12 @@ class Machine {
 		const { uid } = unprivileged();
 		this.user = execFileSync('id', ['-nu', ...uid === undefined ? [] : [String(uid)]]).toString().trim();
 		this.writeEnv();
-		this.old = path.join(this.programs, 'reverb.conf');
-		fs.writeFileSync(this.old, `[program:reverb]
-command=sh -c "exec sleep 3600" artisan reverb:start
+		const { name, words } = this.oldProgram;
+		fs.writeFileSync(path.join(this.programs, `${name}.conf`), `[program:${name}]
+command=sh -c "exec sleep 3600" ${words}
 ${uid === undefined ? '' : `user=${this.user}`}
 startsecs=0
-stdout_logfile=${this.folder}/reverb.log
+stdout_logfile=${this.folder}/${name}.log
 `);
 		this.config = path.join(this.folder, 'supervisord.conf');
 		fs.writeFileSync(this.config, `[unix_http_server]
@@ -52,18 +57,28 @@ files=${this.programs}/*.conf
 `);
 		this.supervisor = start('supervisord', ['-n', '-c', this.config]);
 		t.after(() => end(this.supervisor, 'SIGTERM'));
-		await this.isRunning('reverb');
+		await this.isRunning(name);
 		return this;
 	}
 
-	writeEnv(more = {}) {
+	/** As the guide has it for the old server: what it has, and where the daemon keeps the events. */
+	get variables() {
 		const { host, name, user } = this.database;
-		fs.writeFileSync(path.join(this.application, '.env'), Object.entries({
+		return this.oldProgram.name === 'soketi' ? {
+			SOKETI_DEFAULT_APP_ID: APPLICATION.id, SOKETI_DEFAULT_APP_KEY: APPLICATION.key,
+			SOKETI_DEFAULT_APP_SECRET: APPLICATION.secret, SOKETI_HOST: '127.0.0.1', SOKETI_PORT: this.port,
+			SCOPEWIRE_DATABASE_HOST: host, SCOPEWIRE_DATABASE_NAME: name, SCOPEWIRE_DATABASE_USER: user,
+		} : {
 			BROADCAST_CONNECTION: 'reverb', REVERB_APP_ID: APPLICATION.id,
 			REVERB_APP_KEY: APPLICATION.key, REVERB_APP_SECRET: APPLICATION.secret,
 			REVERB_SERVER_HOST: '127.0.0.1', REVERB_SERVER_PORT: this.port,
-			DB_CONNECTION: 'pgsql', DB_HOST: host, DB_DATABASE: name, DB_USERNAME: user, ...more,
-		}).map(([option, value]) => `${option}=${value}\n`).join(''));
+			DB_CONNECTION: 'pgsql', DB_HOST: host, DB_DATABASE: name, DB_USERNAME: user,
+		};
+	}
+
+	writeEnv(more = {}) {
+		fs.writeFileSync(path.join(this.application, '.env'), Object.entries({ ...this.variables, ...more })
+			.map(([option, value]) => `${option}=${value}\n`).join(''));
 	}
 
 	control(...words) {
@@ -74,11 +89,14 @@ files=${this.programs}/*.conf
 		return waitFor(() => this.control('status', program).includes('RUNNING'), `${program} runs`);
 	}
 
-	/** contrib/moving/switch as an operator calls it: {status, text}. */
+	/** contrib/moving/switch as an operator calls it: {status, text}.  One that succeeds takes less than a minute. */
 	switch(...options) {
+		const began = Date.now();
 		const done = spawnSync(SWITCH, ['--scopewired', PROGRAM, '--programs', this.programs,
 			'--supervisorctl', `supervisorctl -c ${this.config}`, ...options, this.application],
 		{ encoding: 'utf8' });
+		const ms = Date.now() - began;
+		if (done.status === 0) assert.ok(ms < 60_000, `${ms} ms`);
 		return { status: done.status, text: done.stdout + done.stderr };
 	}
 
@@ -145,4 +163,28 @@ test('moving in, and back', async (t) => {
 		await assert.rejects(request(`http://127.0.0.1:${machine.port}/up`));
 		assert.equal(machine.switch('--back').status, 66);
 	});
+});
+
+test('from soketi, and back, within a minute each', async (t) => {
+	const machine = await new Machine({ name: 'soketi', words: 'soketi start' }).make(t);
+	const changed = machine.switch();
+	assert.equal(changed.status, 0, changed.text);
+	await machine.isRunning('scopewire');
+	assert.deepEqual(machine.files, ['scopewire.conf', 'soketi.conf.before-scopewire']);
+	const api = new Api(`http://127.0.0.1:${machine.port}`, APPLICATION);
+	assert.equal((await api.trigger('orders', 'made', { n: 1 })).status, 200);
+	const back = machine.switch('--back');
+	assert.equal(back.status, 0, back.text);
+	await machine.isRunning('soketi');
+	assert.deepEqual(machine.files, ['soketi.conf']);
+});
+
+test('the guides have ten steps at most, each way', () => {
+	for (const [page, heading] of [['moving-from-reverb', 'By hand'], ['moving-from-soketi', 'Applications from variables']]) {
+		const text = fs.readFileSync(new URL(`../../docs/${page}.md`, import.meta.url), 'utf8');
+		const [, section] = text.match(new RegExp(`^## ${heading}\\n(.*?)(?=^## )`, 'ms'));
+		const steps = section.match(/^\d+\. /gm).length;
+		assert.ok(steps >= 3 && steps <= 10, `${page}: ${steps}`);
+		assert.match(section, /^Back: /m);
+	}
 });
