@@ -140,7 +140,8 @@ class Checker
                     .'(server.tls_certificate); the certificate has to be one that this machine trusts.',
                 str_contains($e->getMessage(), 'resolve host') => 'Set '.$this->variables->named('HOST').' to a name that this machine can resolve.',
                 default => 'Start the daemon (systemctl start scopewire, or scopewired --env-file .env), and compare '
-                    .$this->variables->named('HOST').' and '.$this->variables->named('PORT').' with the line "ready: listening on" of its log. Is the port open in the firewall?',
+                    .$this->variables->named('HOST').' and '.$this->variables->named('PORT').' with the line "ready: listening on" of its log. '
+                    .'With --env-file it listens on REVERB_SERVER_PORT, or 8080. Is the port open in the firewall?',
             };
 
             return Finding::wrong("no answer from $s->origin: ".$e->getMessage(), $remedy, true);

@@ -46,7 +46,11 @@ class InstallCommand extends Command
         $env->add('REVERB_APP_KEY', Str::lower(Str::random(20)));
         $env->add('REVERB_APP_SECRET', Str::lower(Str::random(40)));
         $env->add('REVERB_HOST', '127.0.0.1');
-        $env->add('REVERB_PORT', '8080');
+        if ($env->get('REVERB_PORT') === null) {
+            // Where the application finds the daemon, and where the daemon listens: a proxy makes the two differ.
+            $env->add('REVERB_PORT', '8080');
+            $env->add('REVERB_SERVER_PORT', '8080');
+        }
         $env->add('REVERB_SCHEME', 'http');
         $env->add('VITE_REVERB_APP_KEY', '"${REVERB_APP_KEY}"');
         $env->add('VITE_REVERB_HOST', '"${REVERB_HOST}"');

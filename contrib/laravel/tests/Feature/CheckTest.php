@@ -44,7 +44,8 @@ class CheckTest extends TestCase
         yield 'no name of a schema' => [$set(['scopewire.database.schema' => 'a-b']), 'database pgsql: scopewire.database.schema is not a name of a schema: a-b', 'Correct what the message names'];
         yield 'a call without an answer' => [fn () => Http::fake(['*/api/sync/notifications*' => fn () => throw new ConnectionException('timed out')]),
             'tokens: no answer: timed out', 'SCOPEWIRE_TIMEOUT'];
-        yield 'nothing listens' => [$set(['scopewire.port' => 1]), 'reachability: no answer', 'Start the daemon'];
+        yield 'nothing listens' => [$set(['scopewire.port' => 1]), 'reachability: no answer', 'Start the daemon (systemctl start scopewire'];
+        yield 'another port than the daemon\'s' => [$set(['scopewire.port' => 1]), 'reachability: no answer', 'it listens on REVERB_SERVER_PORT, or 8080'];
         yield 'https to a plain port' => [$set(['scopewire.scheme' => 'https']), 'reachability: no answer', 'Is REVERB_SCHEME right?'];
         yield 'an unknown host' => [$set(['scopewire.host' => 'no-such-host.invalid']), 'reachability: no answer', 'can resolve'];
         yield 'a wrong path' => [$set(['scopewire.path' => '/nowhere']), '/nowhere/up answers 404', 'SCOPEWIRE_PATH'];

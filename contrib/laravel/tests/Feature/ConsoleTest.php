@@ -29,7 +29,8 @@ class ConsoleTest extends TestCase
     {
         $env = $this->install("APP_NAME=Laravel\nDB_CONNECTION=pgsql\nBROADCAST_CONNECTION=log\nREVERB_APP_KEY=\n# a comment\n");
         foreach (['/^APP_NAME=Laravel$/m', '/^# a comment$/m', '/^BROADCAST_CONNECTION=scopewire$/m', '/^SCOPEWIRE_DB_CONNECTIONS=pgsql$/m',
-            '/^REVERB_APP_ID=portal$/m', '/^REVERB_APP_KEY=[a-z0-9]{20}$/m', '/^REVERB_APP_SECRET=[a-z0-9]{40}$/m'] as $line) {
+            '/^REVERB_APP_ID=portal$/m', '/^REVERB_APP_KEY=[a-z0-9]{20}$/m', '/^REVERB_APP_SECRET=[a-z0-9]{40}$/m',
+            '/^REVERB_PORT=8080$/m', '/^REVERB_SERVER_PORT=8080$/m'] as $line) {
             $this->assertMatchesRegularExpression($line, $env);
         }
         $this->assertFileExists("$this->folder/config/scopewire.php");
@@ -45,11 +46,12 @@ class ConsoleTest extends TestCase
     #[TestDox('scopewire:install keeps the settings of an application that used Reverb')]
     public function test_reverb(): void
     {
-        $env = $this->install("DB_CONNECTION=sqlite\nBROADCAST_CONNECTION=reverb\nREVERB_APP_ID=\"1\"\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=s\n");
+        $env = $this->install("DB_CONNECTION=sqlite\nBROADCAST_CONNECTION=reverb\nREVERB_APP_ID=\"1\"\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=s\nREVERB_PORT=443\n");
         foreach (["REVERB_APP_ID=\"1\"\n", "REVERB_APP_KEY=k\n", "REVERB_APP_SECRET=s\n", "BROADCAST_CONNECTION=scopewire\n"] as $line) {
             $this->assertStringContainsString($line, $env);
         }
         $this->assertStringNotContainsString('SCOPEWIRE_DB_CONNECTIONS', $env);
+        $this->assertStringNotContainsString('REVERB_SERVER_PORT', $env);
     }
 
     #[TestDox('scopewire:install prints how to start the daemon for an application without PostgreSQL')]
