@@ -9,10 +9,15 @@ import { record, startPortal, waitFor } from './portal.mjs';
 const portal = await startPortal({ after });
 const SHOTS = process.env.SCREENSHOTS;
 
-async function shot(page, name) {
+/** middle: what is to be in the middle of the picture, without messages over it. */
+async function shot(page, name, middle) {
 	if (!SHOTS) return;
 	fs.mkdirSync(SHOTS, { recursive: true });
-	await page.screenshot({ path: `${SHOTS}/${name}.png` });
+	if (middle) {
+		await middle.evaluate((e) => e.scrollIntoView({ block: 'center' }));
+		await waitFor(async () => await page.locator('scopewire-notification-toasts li').count() === 0, 'no messages');
+	}
+	await page.screenshot({ path: `${SHOTS}/${name}.png`, animations: 'disabled' });
 }
 
 const PROJECT = '/projects/1';
@@ -173,9 +178,9 @@ test('of three people on one form the second sees the ring before typing, reques
 		await lockOf(page, 'goal').getByText('Ada Lovelace is editing').waitFor();
 		assert.equal(await field(page, 'goal').evaluate((e) => e.readOnly), true);
 	}
+	await shot(grace, 'portal-lock', lockOf(grace, 'goal'));
 	await lockOf(grace, 'goal').getByRole('button', { name: 'Ask to edit' }).click();
 	await ada.getByText(/Grace Hopper would like to edit/).waitFor();
-	await shot(ada, 'portal-lock');
 	await ada.getByRole('button', { name: 'Pass it on now' }).click();
 	for (const page of [ada, margaret]) await lockOf(page, 'goal').getByText('Grace Hopper is editing').waitFor();
 	assert.equal(await grace.evaluate(() => document.activeElement.name), 'goal');
@@ -183,14 +188,18 @@ test('of three people on one form the second sees the ring before typing, reques
 
 test('the third comes back with an edit that was made offline, and decides in a dialog; nothing is overwritten', async () => {
 	const save = (page) => page.getByRole('button', { name: 'Save', exact: true }).click();
-	const row = async () => (await portal.query('SELECT goal, due FROM public.projects WHERE id = 1'))[0];
+	const row = async () => (await portal.query('SELECT goal, scope, due FROM public.projects WHERE id = 1'))[0];
 	const goal = await field(margaret, 'goal').inputValue();
+	const scope = await field(margaret, 'scope').inputValue();
 	margaret.network.cut();
 	await field(margaret, 'due').fill('15 October');
+	await field(margaret, 'scope').fill(`${scope}\nIn English and German.`);
 	await save(margaret);
 	await margaret.getByText('Saved on this device').waitFor();
 	await field(grace, 'goal').fill('Launch the shop before winter');
 	await field(grace, 'due').fill('1 November');
+	const hers = `${scope.replace('checkout', 'checkout, and a search')}\nTexts are by the client.`;
+	await field(grace, 'scope').fill(hers);
 	await save(grace);
 	await waitFor(async () => (await row()).due === '1 November', 'the first');
 	assert.equal(await field(margaret, 'goal').inputValue(), goal);
@@ -198,11 +207,15 @@ test('the third comes back with an edit that was made offline, and decides in a 
 	const dialog = margaret.getByRole('dialog', { name: 'This was changed by someone else' });
 	await dialog.waitFor();
 	await shot(margaret, 'portal-conflict');
-	assert.deepEqual(await row(), { goal: 'Launch the shop before winter', due: '1 November' });
-	await dialog.getByLabel('Mine').check();
+	assert.deepEqual(await row(), { goal: 'Launch the shop before winter', scope: hers, due: '1 November' });
+	// Both texts of several lines can be kept, and of a date only one.
+	assert.deepEqual(await dialog.locator('fieldset').evaluateAll((all) => all.map((e) => [e.dataset.field,
+		[...e.querySelectorAll('input')].map((input) => input.value)])), [['scope', ['mine', 'theirs', 'merged']], ['due', ['mine', 'theirs']]]);
+	await dialog.locator('[data-field=due]').getByLabel('Mine').check();
 	await dialog.getByRole('button', { name: 'Save these' }).click();
 	await waitFor(async () => (await row()).due === '15 October', 'decided, and in the table of the portal');
 	assert.equal((await row()).goal, 'Launch the shop before winter');
+	assert.equal((await row()).scope, hers.replace(/(?=\n[^\n]*$)/, '\nIn English and German.'));
 	for (const page of [ada, grace, margaret]) {
 		await waitFor(async () => await field(page, 'due').inputValue() === '15 October'
 			&& await field(page, 'goal').inputValue() === 'Launch the shop before winter', 'for all three');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import { diff3Merge } from 'node-diff3';
+import { diff3Merge, diffComm } from 'node-diff3';
 
 export type Data = Record<string, unknown>;
 
@@ -8,36 +8,58 @@ export interface FieldConflict {
 	base: unknown;
 	mine: unknown;
 	theirs: unknown;
-	/** Both texts in one; absent for values that are not text. */
+	/** Both texts in one; only for texts of several lines, of which the two changed different ones. */
 	merged?: string;
 }
 
 export const isSame = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
-/** Merges two edits of a text, word by word; isClean is false if both changed the same words. */
-export function mergeText(base: string, mine: string, theirs: string): { text: string; isClean: boolean } {
-	const words = (text: string) => text.split(/(\s+)/).filter((word) => word !== '');
-	let isClean = true;
-	const text = diff3Merge(words(mine), words(base), words(theirs), { excludeFalseConflicts: true }).map((region) => {
-		if (region.ok) return region.ok.join('');
-		isClean = false;
-		const [a, b] = [(region.conflict?.a ?? []).join(''), (region.conflict?.b ?? []).join('')];
-		const isJoined = !a || !b || /\s$/.test(a) || /^\s/.test(b);
-		return a + (isJoined ? '' : ' ') + b;
-	}).join('');
-	return { text, isClean };
+/** Line ends, and words with the blanks before them. */
+const tokens = (text: string): string[] => text.match(/\n|[^\S\n]*\S+|[^\S\n]+/g) ?? [];
+
+/**
+ * Merges two edits of a text.  Of a line that both changed, different words are merged if there is an unchanged
+ * one between them: "2 October" and "1 November", both made of "1 October", are not "2 November".
+ *
+ * If that is not possible everywhere, isClean is false, and the text has the changes of different lines, and of
+ * a line that both changed, both versions, each on a line of its own.  It is null if all of the changes are
+ * of the same lines: such a text would be one that no user wrote.
+ */
+export function mergeText(base: string, mine: string, theirs: string): { text: string | null; isClean: boolean } {
+	const words = mergeWords(base, mine, theirs);
+	if (words !== null) return { text: words, isClean: true };
+	const lines = (text: string) => text.split('\n');
+	const regions = diff3Merge(lines(mine), lines(base), lines(theirs));
+	type Conflict = NonNullable<(typeof regions)[0]['conflict']>;
+	const text = (resolve: (conflict: Conflict) => string[]) =>
+		regions.flatMap(({ ok, conflict }) => ok ?? resolve(conflict!)).join('\n');
+	const hasBoth = text(({ a }) => a) !== mine || text(({ b }) => b) !== theirs
+		|| regions.some(({ conflict }) => conflict?.o.length === 0);      // both added lines
+	return { isClean: regions.every(({ ok }) => ok), text: !hasBoth ? null : text(({ a, b, o }) => {
+		const merged = mergeWords(o.join('\n'), a.join('\n'), b.join('\n'));
+		return merged === null ? [...a, ...b] : [merged];
+	}) };
 }
 
-/** A side kept no word of the base: the merged text would put unrelated words side by side. */
-export function isRewritten({ base, mine, theirs }: FieldConflict): boolean {
-	const words = (value: unknown) => String(value ?? '').split(/\s+/).filter(Boolean);
-	const known = new Set(words(base));
-	return [mine, theirs].some((side) => !words(side).some((word) => known.has(word)));
+/** null if both changed the same words, or neighbours. */
+function mergeWords(base: string, mine: string, theirs: string): string | null {
+	const regions = diff3Merge(tokens(mine), tokens(base), tokens(theirs));
+	return regions.every(({ ok }) => ok) ? regions.flatMap(({ ok }) => ok!).join('') : null;
+}
+
+/** A text in parts that are in another one too, and others; null if the two have no word in common. */
+export function differences(text: string, other: string): { text: string; isSame: boolean }[] | null {
+	const parts = diffComm(tokens(text), tokens(other)).flatMap(({ common, buffer1 }) => {
+		const part = (common ?? buffer1!).join('');
+		const blanks = common ? '' : /^\s*/.exec(part)![0];
+		return [{ text: blanks, isSame: true }, { text: part.slice(blanks.length), isSame: Boolean(common) }];
+	}).filter((part) => part.text);
+	return parts.some((part) => part.isSame && part.text.trim()) ? parts : null;
 }
 
 /**
- * Field by field: a field that only one side changed takes that change, texts are merged word by word, and
- * what both changed is a conflict, for which data has this side's value.
+ * Field by field: a field that only one side changed takes that change, texts are merged by mergeText(), and
+ * what cannot be merged is a conflict, for which data has this side's value.
  */
 export function merge(base: Data, mine: Data, theirs: Data): { data: Data; conflicts: FieldConflict[] } {
 	const data: Data = {};
@@ -50,7 +72,7 @@ export function merge(base: Data, mine: Data, theirs: Data): { data: Data; confl
 			const texts = [o ?? '', a, b].every((v) => typeof v === 'string');
 			const merged = texts ? mergeText(String(o ?? ''), a as string, b as string) : null;
 			if (merged?.isClean) value = merged.text;
-			else conflicts.push({ field, base: o, mine: a, theirs: b, ...(merged && { merged: merged.text }) });
+			else conflicts.push({ field, base: o, mine: a, theirs: b, ...(merged?.text != null && { merged: merged.text }) });
 		}
 		if (value !== undefined) data[field] = value;
 	}

@@ -3,7 +3,7 @@ import { css, html, nothing, type PropertyValues } from 'lit';
 import { property, query, state } from 'lit/decorators.js';
 import type { RealtimeManager } from '../manager.js';
 import { OfflineStore, type Conflict, type Data } from '../offline.js';
-import { isRewritten, isSame, type FieldConflict } from '../merge.js';
+import { differences, isSame } from '../merge.js';
 import { ScopewireElement, define } from './base.js';
 import './field-lock.js';
 import type { FieldLock } from './field-lock.js';
@@ -60,6 +60,7 @@ export class SharedForm extends ScopewireElement {
 		label:has(:checked) span:first-of-type { color: var(--_accent); }
 		input[type=radio] { accent-color: var(--_accent); margin: 0; outline: none; }
 		.value { white-space: pre-wrap; overflow-wrap: anywhere; }
+		mark { padding-block: 1px; border-radius: 3px; background: light-dark(#ffe7a3, #5c4508); color: inherit; text-decoration: underline; text-decoration-thickness: 1px; text-underline-offset: 3px; }
 		.actions { position: sticky; inset-block-end: 0; display: flex; justify-content: flex-end; gap: 10px; padding: 14px 24px; background: var(--_surface); border-block-start: 1px solid var(--_line); }
 	`];
 
@@ -127,18 +128,14 @@ export class SharedForm extends ScopewireElement {
 	}
 
 	async #ask(conflict: Conflict): Promise<void> {
-		this.conflict = conflict;
-		this.choices = Object.fromEntries(conflict.fields.map((f) => [f.field, this.#proposal(f)]));
+		const names = this.#fields.map((field) => field.name);
+		const at = (name: string) => (names.includes(name) ? names.indexOf(name) : names.length);
+		this.conflict = { ...conflict, fields: conflict.fields.toSorted((a, b) => at(a.field) - at(b.field)) };      // as in the form
+		this.choices = Object.fromEntries(conflict.fields.map((f) => [f.field, f.merged === undefined ? 'mine' : 'merged']));
 		await this.updateComplete;
 		if (!this.dialog.open) this.dialog.showModal();
 		this.dialog.querySelector<HTMLInputElement>('input:checked')?.focus();
 		this.send('scopewire-conflict', conflict);
-	}
-
-	/** The merged text of one line, or of rewritten texts, is rarely one: it has to be chosen. */
-	#proposal(conflict: FieldConflict): Choice {
-		const isLong = this.#fields.find((f) => f.name === conflict.field)?.localName === 'textarea';
-		return isLong && conflict.merged !== undefined && !isRewritten(conflict) ? 'merged' : 'mine';
 	}
 
 	async #decide(): Promise<void> {
@@ -160,12 +157,18 @@ export class SharedForm extends ScopewireElement {
 		await this.store!.resolve(conflict!, decision);
 	}
 
-	#option(field: string, choice: Choice, value: unknown) {
+	/** other: the value that it is compared with. */
+	#option(field: string, choice: Choice, value: unknown, other: unknown) {
 		const { t } = this;
 		return html`<label><span><input type="radio" name=${`choice-${field}`} value=${choice}
 			.checked=${this.choices[field] === choice}
 			@change=${() => { this.choices = { ...this.choices, [field]: choice }; }}>${t[choice]}</span>
-			<span class="value">${value === undefined || value === null || value === '' ? t.empty : String(value)}</span></label>`;
+			<span class="value">${value === undefined || value === null || value === '' ? t.empty : this.#compared(value, other)}</span></label>`;
+	}
+
+	#compared(value: unknown, other: unknown) {
+		const parts = typeof value === 'string' && typeof other === 'string' ? differences(value, other) : null;
+		return parts?.map(({ text, isSame: isInBoth }) => (isInBoth ? text : html`<mark part="difference">${text}</mark>`)) ?? String(value);
 	}
 
 	#label(name: string): string {
@@ -185,8 +188,8 @@ export class SharedForm extends ScopewireElement {
 			<dialog part="dialog" aria-labelledby="title" @cancel=${(event: Event) => event.preventDefault()}>${conflict ? html`
 				<div class="head"><h2 id="title">${t.conflictTitle}</h2><p class="muted">${t.conflictHint}</p></div>
 				${conflict.fields.map((f) => html`<fieldset part="field" data-field=${f.field}><legend>${this.#label(f.field)}</legend>
-					<div class="options">${this.#option(f.field, 'mine', f.mine)}${this.#option(f.field, 'theirs', f.theirs)}
-					${f.merged === undefined ? nothing : this.#option(f.field, 'merged', f.merged)}</div></fieldset>`)}
+					<div class="options">${this.#option(f.field, 'mine', f.mine, f.theirs)}${this.#option(f.field, 'theirs', f.theirs, f.mine)}
+					${f.merged === undefined ? nothing : this.#option(f.field, 'merged', f.merged, f.base)}</div></fieldset>`)}
 				<div class="actions"><button class="button" part="theirs" @click=${() => void this.#end('theirs')}>${t.discard}</button>
 					<button class="button primary" part="decide" @click=${() => void this.#decide()}>${t.useSelected}</button></div>` : nothing}
 			</dialog>`;

@@ -89,7 +89,7 @@ export const english = {
 	saving: 'Saving…',
 	saveFailed: 'Not saved.',
 	conflictTitle: 'This was changed by someone else',
-	conflictHint: 'Choose what to keep for each field.',
+	conflictHint: 'Choose what to keep for each field. What differs is marked.',
 	mine: 'Mine',
 	theirs: 'Theirs',
 	merged: 'Merged',

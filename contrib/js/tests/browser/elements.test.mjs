@@ -21,7 +21,7 @@ const SHOTS = process.env.SCREENSHOTS;
 async function shot(page, name) {
 	if (!SHOTS) return;
 	fs.mkdirSync(SHOTS, { recursive: true });
-	await page.screenshot({ path: `${SHOTS}/${name}.png` });
+	await page.screenshot({ path: `${SHOTS}/${name}.png`, animations: 'disabled' });
 }
 
 const ada = await portal.open('ada', 'elements', { viewport: { width: 1180, height: 760 } });

@@ -23,7 +23,7 @@ const SHOTS = process.env.SCREENSHOTS;
 async function shot(page, name) {
 	if (!SHOTS) return;
 	fs.mkdirSync(SHOTS, { recursive: true });
-	await page.screenshot({ path: `${SHOTS}/${name}.png` });
+	await page.screenshot({ path: `${SHOTS}/${name}.png`, animations: 'disabled' });
 }
 
 const stored = async (id) => (await portal.daemon.query(
@@ -310,7 +310,11 @@ test('a holder that reconnects keeps the lock; a request that it missed is shown
 	await waitFor(async () => (await locks()).length === 0, 'released');
 });
 
+const choices = (dialog) => dialog.locator('input[type=radio]').evaluateAll((all) => all.map((e) => e.value));
+
 test('different words are merged; the same ones are decided in a dialog', async () => {
+	for (const page of [ada, grace])      // that the lock of the test before is free has arrived there too
+		await waitFor(() => field(page, 'title').evaluate((e) => !e.readOnly), 'free');
 	await ada.context().setOffline(true);
 	await field(ada, 'title').fill('Kick-off in Berlin');
 	await field(ada, 'text').fill('we meet on tuesday at noon');
@@ -326,8 +330,10 @@ test('different words are merged; the same ones are decided in a dialog', async 
 	await shot(ada, 'conflict');
 	assert.deepEqual(await violations(ada), []);
 	assert.deepEqual(await dialog.locator('fieldset').evaluateAll((all) => all.map((e) => e.dataset.field)), ['title']);
+	assert.deepEqual(await choices(dialog), ['mine', 'theirs'], 'no merged text of one line');
+	assert.deepEqual(await dialog.locator('mark').allInnerTexts(), ['Berlin', 'Paris']);
 	const checked = dialog.locator('input:checked');
-	assert.equal(await checked.inputValue(), 'mine', 'not the merged text of one line');
+	assert.equal(await checked.inputValue(), 'mine');
 	assert.equal(await checked.evaluate((e) => e.getRootNode().activeElement === e), true, 'has the focus');
 	await dialog.getByRole('button', { name: 'Save these' }).click();
 	await waitFor(async () => (await stored(7)).data.title === 'Kick-off in Berlin', 'decided');
@@ -336,9 +342,17 @@ test('different words are merged; the same ones are decided in a dialog', async 
 		await waitFor(async () => await field(page, 'text').inputValue() === 'we meet on tuesday at one', 'in both');
 });
 
-test('a long text that both changed is proposed merged, and one that was rewritten is not', async () => {
-	for (const [mine, theirs, proposed] of [['we meet on friday at one', 'we meet on sunday at one', 'merged'],
-		['cancelled', 'we meet in the park', 'mine']]) {
+test('a merged text is offered, and proposed, only where different lines were changed', async () => {
+	const lines = 'Design\nShop\nTexts';
+	for (const [base, mine, theirs, offered] of [
+		['we meet on monday', 'we meet on friday', 'we meet on sunday', ['mine', 'theirs']],
+		['1 October', '2 October', '1 November', ['mine', 'theirs']],
+		[lines, 'Drawings\nShop\nTexts', 'Sketches\nShop\nTexts', ['mine', 'theirs']],
+		[lines, 'cancelled', 'a picnic\nin the park', ['mine', 'theirs']],
+		[lines, 'Design and icons\nShop\nTexts by May', 'Design\nShop\nTexts by June', ['mine', 'theirs', 'merged']]]) {
+		await field(grace, 'text').fill(base);
+		await save(grace);
+		await waitFor(async () => await field(ada, 'text').inputValue() === base, 'in both');
 		await ada.context().setOffline(true);
 		await field(ada, 'text').fill(mine);
 		await save(ada);
@@ -349,9 +363,20 @@ test('a long text that both changed is proposed merged, and one that was rewritt
 		await ada.context().setOffline(false);
 		const dialog = ada.getByRole('dialog', { name: 'This was changed by someone else' });
 		await dialog.waitFor();
-		assert.equal(await dialog.locator('input:checked').inputValue(), proposed);
-		await dialog.getByRole('button', { name: 'Discard' }).click();
-		await waitFor(async () => await field(ada, 'text').inputValue() === theirs, 'in both');
+		assert.deepEqual(await choices(dialog), offered, mine);
+		assert.equal(await dialog.locator('input:checked').inputValue(), offered.at(-1) === 'merged' ? 'merged' : 'mine', mine);
+		if (offered.length === 3) {
+			await shot(ada, 'conflict-merged');
+			for (const scheme of ['dark', 'light']) {
+				await ada.emulateMedia({ colorScheme: scheme });
+				assert.deepEqual(await violations(ada), [], scheme);
+			}
+			await dialog.getByRole('button', { name: 'Save these' }).click();
+			await waitFor(async () => (await stored(7)).data.text === 'Design and icons\nShop\nTexts by May\nTexts by June', 'merged');
+		} else {
+			await dialog.getByRole('button', { name: 'Discard' }).click();
+			await waitFor(async () => await field(ada, 'text').inputValue() === theirs, 'in both');
+		}
 		await ada.waitForFunction(() => window.manager.status.queued === 0);
 	}
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { expect, test } from 'vitest';
-import { applyPatch, isRewritten, merge, mergeText, patchOf } from '../../src/merge.js';
+import { applyPatch, differences, merge, mergeText, patchOf } from '../../src/merge.js';
 import { backoff } from '../../src/retry.js';
 
 test('changes of different fields are merged', () => {
@@ -23,20 +23,40 @@ test('different words of a text are merged', () => {
 		.toEqual({ text: 'the slow brown dog', isClean: true });
 });
 
-test('the same words changed by both are a conflict, with both in the merged text', () => {
-	const { conflicts } = merge({ t: 'red car' }, { t: 'blue car' }, { t: 'green car' });
-	expect(conflicts).toEqual([{ field: 't', base: 'red car', mine: 'blue car', theirs: 'green car',
-		merged: 'blue green car' }]);
-	expect(mergeText('Kick-off', 'Kick-off in Berlin', 'Kick-off in Paris').text).toBe('Kick-off in Berlin in Paris');
+test('neighbouring words of a line, changed by one each, are a conflict: no user wrote that line', () => {
+	expect(merge({ t: '1 October' }, { t: '2 October' }, { t: '1 November' }).conflicts)
+		.toEqual([{ field: 't', base: '1 October', mine: '2 October', theirs: '1 November' }]);
 });
 
-test('a text of which a side kept no word is rewritten', () => {
-	const of = (base: string, mine: string, theirs: string) =>
-		isRewritten(merge({ t: base }, { t: mine }, { t: theirs }).conflicts[0]!);
-	expect(of('1 October', 'December 24', 'January 6')).toBe(true);
-	expect(of('we meet on monday', 'we meet on tuesday', 'cancelled')).toBe(true);
-	expect(of('', 'one', 'two')).toBe(true);
-	expect(of('we meet on monday', 'we meet on tuesday', 'we meet on friday')).toBe(false);
+test('neighbouring lines, changed by one each, are merged', () => {
+	expect(mergeText('milk\nbread', 'oat milk\nbread', 'milk\nrye bread')).toEqual({ text: 'oat milk\nrye bread', isClean: true });
+});
+
+test('the same words changed by both are a conflict, without a merged text if it is of one line', () => {
+	expect(merge({ t: 'red car' }, { t: 'blue car' }, { t: 'green car' }).conflicts)
+		.toEqual([{ field: 't', base: 'red car', mine: 'blue car', theirs: 'green car' }]);
+	expect(mergeText('Kick-off', 'Kick-off in Berlin', 'Kick-off in Paris').text).toBe(null);
+	expect(mergeText('', 'one', 'two\nlines').text).toBe(null);
+	expect(mergeText('we meet on monday', 'we meet on tuesday', 'cancelled').text).toBe(null);
+});
+
+test('different lines are merged, and a line that both changed is there twice', () => {
+	const base = 'Design\nShop\nTexts', mine = 'Design and icons\nShop\nTexts by May';
+	expect(mergeText(base, mine, 'Design\nShop\nTexts by June'))
+		.toEqual({ text: 'Design and icons\nShop\nTexts by May\nTexts by June', isClean: false });
+	expect(mergeText(base, 'Shop\nTexts by May', 'Design\nShop\nTexts by June').text).toBe('Shop\nTexts by May\nTexts by June');
+	expect(mergeText(base, 'Drawings\nShop\nTexts', 'Sketches\nShop\nTexts').text, 'no other line').toBe(null);
+});
+
+test('lines that both added are both there', () => {
+	expect(mergeText('Design\nShop', 'Design\nShop\nSearch', 'Design\nShop\nMail'))
+		.toEqual({ text: 'Design\nShop\nSearch\nMail', isClean: false });
+});
+
+test('what differs in two texts are whole words; of texts without a common word it is not known', () => {
+	expect(differences('by the end of May', 'by end of June')).toEqual([{ text: 'by', isSame: true }, { text: ' ', isSame: true },
+		{ text: 'the', isSame: false }, { text: ' end of', isSame: true }, { text: ' ', isSame: true }, { text: 'May', isSame: false }]);
+	expect(differences('cancelled', 'we meet')).toBe(null);
 });
 
 test('numbers changed by both are a conflict without a merged value', () => {
