@@ -69,6 +69,7 @@ export class EditLock extends Emitter<LockEvents> {
 	/** Calls are made one after the other: a release never overtakes what it releases. */
 	#calls: Promise<unknown> = Promise.resolve();
 	#extending: ReturnType<typeof setInterval> | undefined;
+	#outdating: ReturnType<typeof setTimeout> | undefined;
 	readonly #ending: (() => void)[] = [];
 
 	constructor(private readonly manager: RealtimeManager, readonly thing: LockedThing) {
@@ -77,8 +78,14 @@ export class EditLock extends Emitter<LockEvents> {
 			.on('LockChanged', (event) => this.#changed(event))
 			.onReady(() => void this.reload())
 			.onResync(() => void this.reload());
-		this.#ending.push(() => resource.leave(), manager.on('status', ({ state }) => {
-			if (state === 'connected' && this.isMine) void this.#extend();
+		this.#ending.push(() => resource.leave(), () => clearTimeout(this.#outdating), manager.on('status', ({ state }) => {
+			if (state !== 'connected') {
+				this.#outdate();
+				return;
+			}
+			clearTimeout(this.#outdating);
+			this.#outdating = undefined;
+			if (this.isMine) void this.#extend();
 		}));
 		void this.#followUser();
 	}
@@ -261,6 +268,13 @@ export class EditLock extends Emitter<LockEvents> {
 		clearInterval(this.#extending);
 		this.#extending = setInterval(() => void this.#extend(), EXTEND_MS);
 		this.#take(lock);
+	}
+
+	/** Without a connection it is not known whether the holder still has it: its time is what counts then. */
+	#outdate(): void {
+		if (this.isTheirs) this.#outdating ??= setTimeout(() => {
+			if (this.isTheirs) this.#set(null, 0);
+		}, this.lock!.ttl * 1000);
 	}
 
 	#lose(): void {
