@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: MIT
-import { css, html, nothing } from 'lit';
+import { css, html, nothing, type PropertyValues } from 'lit';
 import { property, state } from 'lit/decorators.js';
 import { repeat } from 'lit/directives/repeat.js';
 import type { RealtimeManager } from '../manager.js';
 import { ScopewireElement, define, tickTimes, timeTag } from './base.js';
 import * as icons from './icons.js';
 import { Loading } from './loading.js';
-import { CREATED, addressOf, daemonNotifications, fromBroadcast, type Notification,
+import { CREATED, addressOf, daemonNotifications, endpointNotifications, fromBroadcast, type Notification,
 	type NotificationSource } from './notifications.js';
 import { Popover } from './popover.js';
 import { theme } from './theme.js';
 
-type Step = { read: string[] | 'all' };
+type Step = { read: string[] | 'all'; unread: number };
 
 /**
  * A bell with the number of unread notifications, and an inbox.  All tabs of a browser show the same; other
  * devices follow by NotificationsUnread.
  */
 export class NotificationBell extends ScopewireElement {
-	/** In place of the daemon's table, such as Laravel's own. */
+	/** The application's endpoint, in place of the daemon's table: /scopewire/notifications for Laravel's own. */
+	@property() src = '';
+	/** Another store. */
 	@property({ attribute: false }) source: NotificationSource | null = null;
 	@state() private items: Notification[] = [];
 	@state() private unread = 0;
@@ -66,13 +68,29 @@ export class NotificationBell extends ScopewireElement {
 		footer { padding: 8px; text-align: center; }
 	`];
 
+	/** The daemon counts its own table alone, and sends that number as the badge "notifications". */
+	get #badge(): string {
+		return this.#isOwn ? 'inbox' : 'notifications';
+	}
+
+	get #isOwn(): boolean {
+		return Boolean(this.source || this.src);
+	}
+
 	protected override start(manager: RealtimeManager): void {
-		this.unread = manager.badges.notifications ?? 0;
+		this.unread = manager.badges[this.#badge] ?? 0;
 		this.during(manager.on('badge', ({ name, count }) => {
-			if (name === 'notifications') this.#count(count);
+			if (name === this.#badge) this.#count(count);
 		}));
 		this.during(tickTimes(this));
 		void this.#follow(manager);
+	}
+
+	override willUpdate(changed: PropertyValues<this>): void {
+		if (this.hasUpdated && (changed.has('src') || changed.has('source'))) {
+			this.#loading.forget();
+			this.restart();
+		}
 	}
 
 	async #follow(manager: RealtimeManager): Promise<void> {
@@ -85,7 +103,10 @@ export class NotificationBell extends ScopewireElement {
 			.onResync(() => void this.reload());
 		this.during(() => channel.leave());
 		this.#tabs = new BroadcastChannel(`scopewire:${manager.pusher.key}:${name}`);
-		this.#tabs.onmessage = ({ data }: MessageEvent<Step>) => this.#markLocally(data.read);
+		this.#tabs.onmessage = ({ data }: MessageEvent<Step>) => {
+			this.#markLocally(data.read);
+			if (this.#isOwn) this.#loading.apply(() => this.#setUnread(data.unread));
+		};
 		this.during(() => {
 			this.#tabs?.close();
 			this.#tabs = null;
@@ -93,7 +114,8 @@ export class NotificationBell extends ScopewireElement {
 	}
 
 	get #store(): NotificationSource {
-		return this.source ?? daemonNotifications(this.manager!);
+		const manager = this.manager!;
+		return this.source ?? (this.src ? endpointNotifications(manager, this.src) : daemonNotifications(manager));
 	}
 
 	/** Loads the newest page again. */
@@ -123,7 +145,10 @@ export class NotificationBell extends ScopewireElement {
 		if (this.items.some((n) => n.id === notification.id)) return;
 		this.send('scopewire-notification', notification);
 		this.#loading.apply(() => {
-			this.items = [notification, ...this.items.filter((n) => n.id !== notification.id)];
+			const others = this.items.filter((n) => n.id !== notification.id);
+			const isCounted = others.length < this.items.length;
+			this.items = [notification, ...others];
+			if (this.#isOwn && !isCounted) this.#setUnread(this.unread + 1);      // the daemon sends the number of its own
 		});
 	}
 
@@ -137,7 +162,7 @@ export class NotificationBell extends ScopewireElement {
 
 	#setUnread(count: number): void {
 		this.unread = count;
-		this.manager?.setBadge('notifications', count);
+		this.manager?.setBadge(this.#badge, count);
 	}
 
 	#markLocally(read: string[] | 'all'): void {
@@ -154,7 +179,7 @@ export class NotificationBell extends ScopewireElement {
 		try {
 			const unread = await this.#store.read(read);
 			this.#loading.apply(() => this.#setUnread(unread));
-			this.#tabs?.postMessage({ read } satisfies Step);
+			this.#tabs?.postMessage({ read, unread } satisfies Step);
 		} catch {
 			this.#loading.apply(() => {
 				this.items = this.items.map((n) => (marked.has(n.id) ? { ...n, read_at: null } : n));

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+import { errorOf } from '../api.js';
+import { csrf } from '../csrf.js';
 import type { RealtimeManager } from '../manager.js';
 
 export interface Notification {
@@ -29,6 +31,26 @@ export function daemonNotifications({ api }: RealtimeManager): NotificationSourc
 		load: ({ cursor, unread }) => api.get('notifications', { limit: 20, cursor, ...(unread && { unread }) }),
 		read: async (ids) => (await api.post<{ unread: number }>('notifications/read',
 			ids === 'all' ? { all: true } : { ids })).unread,
+	};
+}
+
+/** The application's own table: an endpoint in the daemon's format, such as /scopewire/notifications of scopewire/laravel. */
+export function endpointNotifications(manager: RealtimeManager, url: string): NotificationSource {
+	const call = async <T>(address: URL | string, init: RequestInit = {}): Promise<T> => {
+		const response = await manager.fetch(address, { ...init,
+			headers: { Accept: 'application/json', 'Content-Type': 'application/json', ...csrf() } });
+		if (!response.ok) throw await errorOf(response);
+		return await response.json() as T;
+	};
+	return {
+		load: ({ cursor, unread }) => {
+			const address = new URL(url, location.href);
+			if (cursor) address.searchParams.set('cursor', cursor);
+			if (unread) address.searchParams.set('unread', 'true');
+			return call(address);
+		},
+		read: async (ids) => (await call<{ unread: number }>(`${url}/read`, { method: 'POST',
+			body: JSON.stringify(ids === 'all' ? { all: true } : { ids }) })).unread,
 	};
 }
 

@@ -146,9 +146,36 @@ class NotificationsTest extends TestCase
         $this->assertSame(2, Scopewire::notifications()->notifyMany([$this->ada, $this->grace], new OverDatabase));
         $row = DB::table('notifications')->where('notifiable_id', $this->ada->id)->sole();
         $event = $this->waitFor(fn () => $this->events(self::CREATED, $this->channel($this->ada))->first());
-        $this->assertSame(['number' => 7, 'id' => $row->id, 'type' => OverDatabase::class], json_decode($event->payload, true));
+        $this->assertSame(['title' => 'Invoice', 'message' => 'Paid', 'number' => 7, 'id' => $row->id, 'type' => OverDatabase::class],
+            json_decode($event->payload, true));
         $this->assertSame(0, DB::table('jobs')->count());
         $this->assertSame(0, Scopewire::notifications()->unreadCount($this->ada));
+    }
+
+    #[TestDox('via database: a page reads Laravel\'s own table, its user\'s alone, and marks as read')]
+    public function test_inbox(): void
+    {
+        $this->getJson('/scopewire/notifications')->assertUnauthorized();
+        foreach (range(1, 22) as $n) {
+            Scopewire::notifications()->notify($this->ada, new OverDatabase);
+        }
+        Scopewire::notifications()->notify($this->grace, new OverDatabase);
+        $this->actingAs($this->ada);
+        $first = $this->getJson('/scopewire/notifications')->assertOk()->assertJsonPath('unread', 22)->assertJsonCount(20, 'notifications')
+            ->assertJsonPath('notifications.0.title', 'Invoice')->assertJsonPath('notifications.0.message', 'Paid')
+            ->assertJsonPath('notifications.0.data', ['number' => 7])->assertJsonPath('notifications.0.read_at', null);
+        $this->assertMatchesRegularExpression('/^\d{4}-\d\d-\d\dT[\d:]+Z$/', $first->json('notifications.0.created_at'));
+        $second = $this->getJson('/scopewire/notifications?cursor='.$first->json('next_cursor'))->assertJsonCount(2, 'notifications')
+            ->assertJsonPath('next_cursor', null);
+        $ids = array_column([...$first->json('notifications'), ...$second->json('notifications')], 'id');
+        $this->assertCount(22, array_unique($ids));
+        $this->postJson('/scopewire/notifications/read', [])->assertUnprocessable();
+        $this->postJson('/scopewire/notifications/read', ['ids' => [$ids[0]]])->assertOk()->assertExactJson(['unread' => 21]);
+        $this->assertNotContains($ids[0], $this->getJson('/scopewire/notifications?unread=true')->json('notifications.*.id'));
+        $this->postJson('/scopewire/notifications/read', ['all' => true])->assertExactJson(['unread' => 0]);
+        $this->assertNotNull($this->getJson('/scopewire/notifications')->json('notifications.0.read_at'));
+        $this->actingAs($this->grace);
+        $this->postJson('/scopewire/notifications/read', ['ids' => [$ids[1]]])->assertExactJson(['unread' => 1]);
     }
 
     #[TestDox('a notification for the queue is refused, with what to do')]
@@ -205,7 +232,7 @@ class OverDatabase extends Notification
     /** @return array<string, mixed> */
     public function toArray(object $notifiable): array
     {
-        return ['number' => 7];
+        return ['title' => 'Invoice', 'message' => 'Paid', 'number' => 7];
     }
 }
 
