@@ -25,6 +25,7 @@ export const USERS = {
 	ada: { id: 1, name: 'Ada Lovelace', roles: ['admin'] },
 	grace: { id: 2, name: 'Grace Hopper', roles: ['member'] },
 	linus: { id: 3, name: 'Linus Torvalds', roles: ['member'] },
+	margaret: { id: 4, name: 'Margaret Hamilton', roles: ['member'] },
 };
 
 const RULES = ['online', 'presence.online', 'admin', 'project.{id}', 'client.{id}', 'note.{id}', 'invoice.{id}',
