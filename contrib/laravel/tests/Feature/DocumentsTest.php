@@ -30,6 +30,9 @@ class DocumentsTest extends TestCase
 
     private const PAGES = [self::GUIDE, __DIR__.'/../../README.md'];
 
+    /** Of Laravel Boost, for tools. */
+    private const SKILL = __DIR__.'/../../resources/boost/skills/scopewire-development/SKILL.blade.php';
+
     private const SERVICES = [
         'presence' => PresenceService::class, 'locks' => LockService::class, 'feed' => ActivityFeedService::class,
         'notifications' => RealtimeNotificationService::class, 'data' => DataSyncService::class, 'fake' => ScopewireFake::class,
@@ -45,10 +48,10 @@ class DocumentsTest extends TestCase
         return $found[1];
     }
 
-    #[TestDox('the PHP of the guides can be parsed')]
+    #[TestDox('the PHP of the guides, and of the skill for tools, can be parsed')]
     public function test_syntax(): void
     {
-        foreach (self::PAGES as $page) {
+        foreach ([...self::PAGES, self::SKILL] as $page) {
             foreach ($this->blocks($page) as $block) {
                 // A call of a chain, as in bootstrap/app.php, is one of some object.
                 $text = preg_replace('/^->/m', '$app->', str_replace('…', '...', $block), 1);
@@ -58,12 +61,13 @@ class DocumentsTest extends TestCase
         }
     }
 
-    #[TestDox('every method of a service that the guides call is there, with the named arguments')]
+    #[TestDox('every method of a service that the guides and the skill call is there, with the named arguments')]
     public function test_methods(): void
     {
         $calls = 0;
-        foreach (self::PAGES as $page) {
-            $code = implode("\n", $this->blocks($page));
+        foreach ([...self::PAGES, self::SKILL] as $page) {
+            $code = str_replace(['Scopewire::presence()->', 'Scopewire::activities()->', 'Scopewire::notifications()->'],
+                ['$presence->', '$feed->', '$notifications->'], implode("\n", $this->blocks($page)));
             preg_match_all('/(?:\$(?:this->)?(presence|locks|feed|notifications|data|fake)->|\b(Scopewire)::)(\w+)\((.*?)\);/s', $code, $found, PREG_SET_ORDER);
             foreach ($found as [, $variable, $facade, $name, $arguments]) {
                 $class = self::SERVICES[$variable ?: $facade];
