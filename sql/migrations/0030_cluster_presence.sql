@@ -38,6 +38,7 @@ CREATE UNLOGGED TABLE cluster_members (
 	user_id text NOT NULL,
 	node integer NOT NULL,
 	info text NOT NULL,
+	is_leaving boolean NOT NULL DEFAULT false,
 	subscriptions integer NOT NULL DEFAULT 0,
 	PRIMARY KEY (app, channel, user_id, node)
 );
@@ -52,7 +53,8 @@ COMMENT ON COLUMN cluster_members.node IS
 	'The number of the node.';
 COMMENT ON COLUMN cluster_members.info IS
 	'The member''s user_info as JSON, which is the same on all nodes; empty: it has none.';
-
+COMMENT ON COLUMN cluster_members.is_leaving IS
+	'The user has no connection to the node any more, and may return within the grace.';
 COMMENT ON COLUMN cluster_members.subscriptions IS
 	'The node''s subscriptions to the channel; 0 in the rows of users.';
 
@@ -113,7 +115,7 @@ COMMENT ON FUNCTION cluster_subscribe IS
 -- The rows of the channels are locked first, in one order, so that no two calls wait for each other.  Each
 -- later statement sees what the calls before it have committed, and whether the node has a lease.
 CREATE FUNCTION cluster_apply(p_node integer, p_is_live boolean, p_apps text[], p_channels text[],
-			      p_users text[], p_infos text[], p_max integer[],
+			      p_users text[], p_infos text[], p_leaving boolean[], p_max integer[],
 			      OUT at integer, OUT outcome text, OUT before bigint, OUT version bigint,
 			      OUT info text)
 RETURNS SETOF record
@@ -123,6 +125,7 @@ DECLARE
 	is_there boolean;
 	own text;
 	kept text;
+	is_elsewhere boolean;
 	members integer;
 BEGIN
 	INSERT INTO cluster_channels AS c (app, channel, version, users)
@@ -143,12 +146,15 @@ BEGIN
 		END IF;
 		SELECT c.version, c.users INTO before, members FROM cluster_channels c
 		WHERE c.app = p_apps[at] AND c.channel = p_channels[at];
-		SELECT max(m.info) FILTER (WHERE m.node = p_node), max(m.info) FILTER (WHERE m.node <> p_node)
-		INTO own, kept FROM cluster_members m
+		SELECT max(m.info) FILTER (WHERE m.node = p_node), max(m.info) FILTER (WHERE m.node <> p_node),
+		       coalesce(bool_or(m.node <> p_node AND NOT m.is_leaving), false)
+		INTO own, kept, is_elsewhere FROM cluster_members m
 		WHERE m.app = p_apps[at] AND m.channel = p_channels[at] AND m.user_id = p_users[at];
 		is_there := p_infos[at] IS NOT NULL;
 		outcome := 'same';
-		info := coalesce(kept, p_infos[at], '');
+		-- The first info counts as long as the user has a connection, on any node.
+		info := CASE WHEN is_elsewhere OR p_leaving[at] THEN coalesce(kept, own, p_infos[at], '')
+			ELSE coalesce(p_infos[at], kept, '') END;
 		IF NOT is_there AND own IS NOT NULL THEN
 			DELETE FROM cluster_members m WHERE m.app = p_apps[at] AND m.channel = p_channels[at]
 			AND m.user_id = p_users[at] AND m.node = p_node;
@@ -158,18 +164,20 @@ BEGIN
 			END IF;
 		ELSIF is_there AND own IS NULL AND kept IS NULL AND p_max[at] > 0 AND members >= p_max[at] THEN
 			outcome := 'full';
-		ELSIF is_there AND own IS NULL THEN
-			INSERT INTO cluster_members (app, channel, user_id, node, info)
-			VALUES (p_apps[at], p_channels[at], p_users[at], p_node, info);
-			IF kept IS NULL THEN
+		ELSIF is_there THEN
+			INSERT INTO cluster_members AS m (app, channel, user_id, node, info, is_leaving)
+			VALUES (p_apps[at], p_channels[at], p_users[at], p_node, info, p_leaving[at])
+			ON CONFLICT ON CONSTRAINT cluster_members_pkey DO UPDATE SET is_leaving = excluded.is_leaving
+			WHERE m.is_leaving <> excluded.is_leaving;
+			IF own IS NULL AND kept IS NULL THEN
 				outcome := 'added';
 				members := members + 1;
+			ELSIF coalesce(own, kept) <> info THEN
+				UPDATE cluster_members m SET info = cluster_apply.info WHERE m.app = p_apps[at]
+				AND m.channel = p_channels[at] AND m.user_id = p_users[at];
+				outcome := 'replaced';
 			END IF;
-		ELSIF is_there AND kept IS NULL AND own <> info THEN
-			UPDATE cluster_members m SET info = cluster_apply.info WHERE m.app = p_apps[at]
-			AND m.channel = p_channels[at] AND m.user_id = p_users[at] AND m.node = p_node;
-			outcome := 'replaced';
-		ELSIF NOT is_there AND kept IS NULL THEN
+		ELSIF kept IS NULL THEN
 			outcome := 'gone';
 		END IF;
 		version := before;
@@ -187,20 +195,20 @@ $$;
 COMMENT ON FUNCTION cluster_apply IS
 	'Carries out the changes of one node, if it has a lease (p_is_live) or has none. An element of p_infos '
 	'is the user_info of a user who is there, or NULL: the user is not; where p_users is empty, the number '
-	'of subscriptions (see cluster_subscribe). p_max: how many members the channel may have, 0: any number. '
+	'of subscriptions (see cluster_subscribe). p_leaving: the user is there within the grace only. p_max: how many members the channel may have, 0: any number. '
 	'A row for each change: whether the user was added to, removed from or replaced in the whole cluster, or '
 	'was on no node before (gone); '
 	'the channel''s version before and after; the user''s info, or all subscriptions.';
 
 CREATE FUNCTION cluster_step(p_node integer, p_apps text[], p_channels text[], p_users text[], p_infos text[],
-			     p_max integer[], p_delays integer[],
+			     p_leaving boolean[], p_max integer[], p_delays integer[],
 			     OUT at integer, OUT outcome text, OUT before bigint, OUT version bigint,
 			     OUT info text)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	WITH applied AS MATERIALIZED (
-		SELECT a.* FROM cluster_apply(p_node, true, p_apps, p_channels, p_users, p_infos, p_max) a
+		SELECT a.* FROM cluster_apply(p_node, true, p_apps, p_channels, p_users, p_infos, p_leaving, p_max) a
 	), changed AS (
 		INSERT INTO webhook_changes (app, channel, user_id, due_at)
 		SELECT p_apps[a.at], p_channels[a.at], p_users[a.at], clock_timestamp()
@@ -284,7 +292,8 @@ BEGIN
 	END IF;
 	RETURN QUERY WITH applied AS MATERIALIZED (
 		SELECT a.* FROM cluster_apply(ended, false, apps, channels, users,
-			array_fill(NULL::text, ARRAY[cardinality(apps)]), array_fill(0, ARRAY[cardinality(apps)])) a
+			array_fill(NULL::text, ARRAY[cardinality(apps)]),
+			array_fill(false, ARRAY[cardinality(apps)]), array_fill(0, ARRAY[cardinality(apps)])) a
 		WHERE a.outcome NOT IN ('same', 'gone')
 	), changed AS (
 		INSERT INTO webhook_changes (app, channel, user_id, due_at)
@@ -335,8 +344,8 @@ COMMENT ON FUNCTION cluster_users IS
 	'The members of the channel.';
 
 REVOKE EXECUTE ON FUNCTION cluster_is_live(integer),
-	cluster_apply(integer, boolean, text[], text[], text[], text[], integer[]),
-	cluster_step(integer, text[], text[], text[], text[], integer[], integer[]), cluster_roster(text[], text[]),
+	cluster_apply(integer, boolean, text[], text[], text[], text[], boolean[], integer[]),
+	cluster_step(integer, text[], text[], text[], text[], boolean[], integer[], integer[]), cluster_roster(text[], text[]),
 	cluster_subscribe(integer, text, text, integer), cluster_occupied(text, text),
 	cluster_occupancy(text, text[]), cluster_users(text, text),
 	cluster_versions(text[], text[]), cluster_register(integer), cluster_count(integer), cluster_reap(integer, integer)

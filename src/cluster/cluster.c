@@ -98,8 +98,12 @@ static struct app *cluster_last_app(const struct cluster *c, struct followed *of
 static void cluster_put(struct cluster *c, struct followed *of, const struct directory_member *who,
 			bool is_own)
 {
+	struct own_member *own = map_get(&of->own, who->user_id);
 	struct app *app = cluster_app(c, of);
 
+	/* Another node may have given the user this info.  One that is queued has a newer report. */
+	if (own && !own->is_queued)
+		follow_set_info(own, who->info);
 	if (app && of->is_answer_due)
 		directory_put_member(c->directory, app, of->name, who, is_own);
 	else if (app)
@@ -275,9 +279,10 @@ static void cluster_take_report(struct cluster *c, const struct inbox_item *item
 	of = follow_get(&c->follow, item->app, item->channel);
 	m = follow_member(of, item->user_id);
 	m->max = item->max;
-	if (item->report != MEMBER_WAITS || !m->is_here)
+	if (item->report != MEMBER_LEAVING && (item->report != MEMBER_WAITS || !m->is_here))
 		follow_set_info(m, item->info);
 	m->is_here = item->report != MEMBER_LEFT;
+	m->is_leaving = item->report == MEMBER_LEAVING;
 	m->lost_at = clock_mono() - item->waited;
 	if (item->token) {
 		struct own_waiter *w = xmalloc(sizeof(*w));
@@ -375,7 +380,7 @@ static void cluster_take_batch(struct cluster *c)
 		}
 		c->batch[c->n_batch++] = m;
 		delay_ms = cluster_webhook_delay(c, m);
-		c->is_noted |= delay_ms >= 0;
+		c->is_noted |= delay_ms >= 0 && !(m->is_leaving && m->is_registered);
 		step_add_member(&c->step, m, delay_ms);
 	}
 }

@@ -45,6 +45,7 @@ struct own_member {
 	char *info;	    /* JSON text, empty when absent; or the number of subscriptions */
 	unsigned max;	    /* members of the channel; 0: no limit */
 	bool is_here;	    /* it has a connection, or a grace, on this node */
+	bool is_leaving;    /* a grace */
 	int64_t lost_at;    /* mono; unless it is here: its last connection was lost; 0: unknown */
 	bool is_registered; /* the database has a row of it, as far as this node knows */
 	bool is_queued;	    /* the next calls report it */

@@ -16,6 +16,7 @@ void step_init(struct step *s)
 	pg_array_init(&s->channels, PG_TEXT);
 	pg_array_init(&s->users, PG_TEXT);
 	pg_array_init(&s->infos, PG_TEXT);
+	pg_array_init(&s->leaving, PG_BOOL);
 	pg_array_init(&s->max, PG_INT4);
 	pg_array_init(&s->delays, PG_INT4);
 }
@@ -26,6 +27,7 @@ void step_release(struct step *s)
 	pg_array_release(&s->channels);
 	pg_array_release(&s->users);
 	pg_array_release(&s->infos);
+	pg_array_release(&s->leaving);
 	pg_array_release(&s->max);
 	pg_array_release(&s->delays);
 }
@@ -33,13 +35,13 @@ void step_release(struct step *s)
 enum pg_fault step_prepare(struct pg_connection *c)
 {
 	static const unsigned changes[] = { PG_INT4,	   PG_TEXT_ARRAY, PG_TEXT_ARRAY,
-					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_INT4_ARRAY,
-					    PG_INT4_ARRAY };
+					    PG_TEXT_ARRAY, PG_TEXT_ARRAY, PG_BOOL_ARRAY,
+					    PG_INT4_ARRAY, PG_INT4_ARRAY };
 	static const unsigned names[] = { PG_TEXT_ARRAY, PG_TEXT_ARRAY };
 	static const struct pg_preparation list[] = {
 		{ "step",
 		  "SELECT s.at, s.outcome, s.before, s.version, s.info "
-		  "FROM cluster_step($1, $2, $3, $4, $5, $6, $7) s",
+		  "FROM cluster_step($1, $2, $3, $4, $5, $6, $7, $8) s",
 		  ARRAY_SIZE(changes), changes },
 		{ "roster",
 		  "SELECT r.at, r.version, r.user_id, r.info FROM cluster_roster($1, $2) r", 2,
@@ -61,6 +63,7 @@ void step_reset(struct step *s)
 	pg_array_reset(&s->channels);
 	pg_array_reset(&s->users);
 	pg_array_reset(&s->infos);
+	pg_array_reset(&s->leaving);
 	pg_array_reset(&s->max);
 	pg_array_reset(&s->delays);
 }
@@ -79,6 +82,7 @@ void step_add_member(struct step *s, const struct own_member *m, int delay_ms)
 		pg_array_add(&s->infos, sv(m->info));
 	else
 		pg_array_add_null(&s->infos);
+	pg_array_add_bool(&s->leaving, m->is_leaving);
 	pg_array_add_int4(&s->max, m->max < INT32_MAX ? (int32_t)m->max : INT32_MAX);
 	if (delay_ms < 0)
 		pg_array_add_null(&s->delays);
@@ -89,9 +93,11 @@ void step_add_member(struct step *s, const struct own_member *m, int delay_ms)
 enum pg_fault step_run(struct step *s, struct pg_connection *c, unsigned node,
 		       struct pg_answer *out)
 {
-	const struct str_view columns[] = { pg_array_view(&s->apps),  pg_array_view(&s->channels),
-					    pg_array_view(&s->users), pg_array_view(&s->infos),
-					    pg_array_view(&s->max),   pg_array_view(&s->delays) };
+	const struct str_view columns[] = {
+		pg_array_view(&s->apps),  pg_array_view(&s->channels), pg_array_view(&s->users),
+		pg_array_view(&s->infos), pg_array_view(&s->leaving),  pg_array_view(&s->max),
+		pg_array_view(&s->delays)
+	};
 	char number[NUMBER_SIZE];
 	const char *values[1 + ARRAY_SIZE(columns)] = { number };
 	int lengths[1 + ARRAY_SIZE(columns)] = { 0 }, formats[1 + ARRAY_SIZE(columns)] = { 0 };

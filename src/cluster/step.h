@@ -15,7 +15,7 @@
 
 /* The columns of a statement that is being made. */
 struct step {
-	struct pg_array apps, channels, users, infos, max, delays;
+	struct pg_array apps, channels, users, infos, leaving, max, delays;
 };
 
 void step_init(struct step *s);

@@ -107,6 +107,41 @@ describe('members of a presence channel', { concurrency: 2 }, () => {
 		}
 	});
 
+	test('who come back on another node with another info are removed and added, unless they are still connected', async (t) => {
+		const nodes = await startNodes(t, 3, { app: { member_removed_delay_ms: 600000 } });
+		const watchers = await Promise.all(nodes.map((one, at) => join(one, `w${at}`)));
+		const shown = async (n, seen) => {
+			for (const wire of watchers) {
+				await waitFor(() => changes(wire, 'u').length === seen, () => `${seen} changes; ${changes(wire, 'u')}`);
+				assert.deepEqual(changes(wire, 'u').slice(-2), seen > 1 ? [REMOVED, ADDED] : [ADDED]);
+				assert.deepEqual(members(wire).get('u'), { n });
+			}
+		};
+		/** The user's connection to the node is lost, and the database knows. */
+		const lost = async (wire, number) => {
+			await wire.terminate();
+			await waitFor(async () => (await nodes[0].query(`SELECT FROM cluster_members
+				WHERE user_id = 'u' AND node = $1 AND is_leaving`, [number])).length === 1, 'the user is leaving');
+		};
+		const numbers = (await rows(nodes[0])).map(({ number }) => number);
+		const one = await join(nodes[0], 'u', { info: { n: 1 } });
+		await shown(1, 1);
+		await lost(one, numbers[0]);
+		const two = await join(nodes[1], 'u', { info: { n: 2 } });
+		assert.deepEqual(members(two).get('u'), { n: 2 });
+		await shown(2, 3);
+		const three = await join(nodes[2], 'u', { info: { n: 3 } });
+		assert.deepEqual(members(three).get('u'), { n: 2 }, 'the info of a connected user is kept');
+		await lost(two, numbers[1]);
+		assert.deepEqual(members(await join(nodes[0], 'u', { info: { n: 4 } })).get('u'), { n: 2 });
+		await shown(2, 3);
+		const back = await join(nodes[1], 'u', { info: { n: 2 } });
+		await waitFor(async () => (await nodes[0].query(`SELECT FROM cluster_members WHERE is_leaving`)).length === 0,
+			'the user is back');
+		assert.deepEqual(members(back).get('u'), { n: 2 });
+		await shown(2, 3);
+	});
+
 	test('are at most max_presence_members on all nodes together', async (t) => {
 		const nodes = await startNodes(t, 2, { app: { max_presence_members: 2 } });
 		const first = await join(nodes[0], 'u1');
@@ -286,7 +321,7 @@ describe('presence, when something ends', { concurrency: 2 }, () => {
 		const [one, two] = [await join(nodes[0], 'u1'), await join(nodes[1], 'u2')];
 		await all([one, two], ['u1', 'u2']);
 		// A change whose message was lost.
-		await nodes[0].query(`SELECT count(*) FROM cluster_apply($1, true, '{client-portal}', '{${CHANNEL}}', '{lost}', '{""}', '{0}')`,
+		await nodes[0].query(`SELECT count(*) FROM cluster_apply($1, true, '{client-portal}', '{${CHANNEL}}', '{lost}', '{""}', '{f}', '{0}')`,
 			[(await rows(nodes[0]))[0].number]);
 		await join(nodes[1], 'u3');
 		await all([two], ['lost', 'u1', 'u2', 'u3']);

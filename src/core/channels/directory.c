@@ -59,12 +59,16 @@ static void directory_report_join_locked(struct directory *d, const struct dchan
 				   .info = j->user_info,
 				   .worker = j->worker,
 				   .token = j->token };
+	bool is_known = (change == PRESENCE_SAME || change == PRESENCE_BACK) &&
+			(!j->token || presence_is_held(&c->presence, j->user_id));
 
-	if (change == PRESENCE_SAME && (!j->token || presence_is_held(&c->presence, j->user_id)))
+	if (is_known && (change == PRESENCE_SAME || c->is_internal))
 		return;
 	if (change == PRESENCE_SAME)
 		r.kind = MEMBER_WAITS;
-	j->is_waiting = j->token != 0;
+	if (is_known)
+		r.token = 0;
+	j->is_waiting = r.token != 0;
 	dchannel_report_member_locked(d, c, r);
 }
 
@@ -204,8 +208,8 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 	struct channel_lock lock;
 	usec_t grace = l->is_lost ? l->app->member_removed_delay_ms * USEC_PER_MSEC : 0;
 	usec_t now = clock_mono();
+	enum presence_change change = PRESENCE_SAME;
 	struct dchannel *c;
-	bool is_gone = false;
 	uint64_t wake = 0;
 
 	c = dchannel_lock(d, l->app, l->channel, &lock);
@@ -214,10 +218,15 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 		if (--c->per_worker[l->worker] == 0)
 			c->worker_mask &= ~(UINT64_C(1) << l->worker);
 		if (l->traits.is_presence)
-			is_gone = presence_leave(&c->presence, &lock.shard->leaving, l->user_id,
-						 now, grace);
-		if (is_gone)
+			change = presence_leave(&c->presence, &lock.shard->leaving, l->user_id, now,
+						grace);
+		if (change == PRESENCE_REMOVED)
 			wake |= dchannel_member_left_locked(d, lock.shard, c, l->user_id, 0);
+		else if (change == PRESENCE_LEAVING && d->report_member && !c->is_internal)
+			dchannel_report_member_locked(
+				d, c,
+				(struct member_report){ .kind = MEMBER_LEAVING,
+							.user_id = l->user_id });
 		dchannel_report_count_locked(d, c, false);
 		if (!c->n_subscriptions) {
 			dchannel_changed_locked(d, c, false);
@@ -229,7 +238,7 @@ bool directory_leave(struct directory *d, const struct directory_leave *l)
 		dchannel_prune_locked(lock.shard, c);
 	}
 	dchannel_unlock(d, &lock, wake);
-	return is_gone && !d->report_member;
+	return change == PRESENCE_REMOVED && !d->report_member;
 }
 
 /* Removes the members whose grace has ended.  Returns the workers to wake. */

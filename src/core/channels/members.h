@@ -15,8 +15,9 @@ struct directory;
 
 /* What a node of a cluster reports of its presence channels, and of users who are signed in. */
 enum member_report_kind {
-	MEMBER_JOINED,	  /* the user has its first connection, or is back with another info */
-	MEMBER_LEFT,	  /* it has none any more, and its grace has ended */
+	MEMBER_JOINED,	  /* the user has its first connection, or is back within its grace */
+	MEMBER_LEAVING,	  /* it has none any more, and its grace begins */
+	MEMBER_LEFT,	  /* the same, and its grace has ended */
 	MEMBER_WAITS,	  /* only token is new */
 	MEMBER_COUNTED,	  /* the channel's number of subscriptions changed: directory_count_own() */
 	MEMBER_WATCHED,	  /* channel is one of users_watch(): it has its first subscription */

@@ -100,6 +100,8 @@ int presence_join(struct presence *p, struct presence_leaving *leaving,
 		*change = PRESENCE_ADDED;
 		if (!m)
 			m = presence_add(p, who);
+	} else if (is_back && p->is_shared) {
+		*change = PRESENCE_BACK;
 	}
 	m->connections++;
 	m->lost_until = 0;
@@ -108,20 +110,20 @@ int presence_join(struct presence *p, struct presence_leaving *leaving,
 	return 0;
 }
 
-bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
-		    usec_t now, usec_t grace)
+enum presence_change presence_leave(struct presence *p, struct presence_leaving *leaving,
+				    struct str_view user_id, usec_t now, usec_t grace)
 {
 	struct presence_user *m = map_get(&p->members, user_id);
 
 	if (!m)
-		return false;
+		return PRESENCE_SAME;
 	if (grace)
 		m->lost_until = now + grace;
 	if (--m->connections)
-		return false;
+		return PRESENCE_SAME;
 	if (m->lost_until <= now) {
 		presence_remove(m);
-		return true;
+		return PRESENCE_REMOVED;
 	}
 	m->leaving_at = m->lost_until;
 	m->prev = NULL;
@@ -129,7 +131,7 @@ bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct
 	if (m->next)
 		m->next->prev = m;
 	leaving->first = m;
-	return false;
+	return PRESENCE_LEAVING;
 }
 
 struct presence_user *presence_leaving_expired(struct presence_leaving *leaving, usec_t now)

@@ -61,6 +61,8 @@ enum presence_change {
 	PRESENCE_ADDED,
 	PRESENCE_REPLACED, /* the user returned within its grace with another info */
 	PRESENCE_REMOVED,
+	PRESENCE_LEAVING, /* of presence_leave(): the grace begins */
+	PRESENCE_BACK,	  /* of presence_join(), in a cluster: returned within it, with the same */
 };
 /*
  * Adds a connection of user_id.  While the user has a connection, the info of the first one is
@@ -72,11 +74,11 @@ int presence_join(struct presence *p, struct presence_leaving *leaving,
 	MUSTCHECK;
 /*
  * Removes a connection of user_id.  grace: how long the user stays a member without connections;
- * 0: the connection was not lost, and only a grace that runs already counts.  True: the user is
- * no member any more; in a cluster: this node has to report that it has no connection.
+ * 0: the connection was not lost, and only a grace that runs already counts.  PRESENCE_REMOVED: the
+ * user is no member any more; in a cluster: this node has to report that it has no connection.
  */
-bool presence_leave(struct presence *p, struct presence_leaving *leaving, struct str_view user_id,
-		    usec_t now, usec_t grace);
+enum presence_change presence_leave(struct presence *p, struct presence_leaving *leaving,
+				    struct str_view user_id, usec_t now, usec_t grace);
 /* Unlinks the members whose grace has ended.  The caller passes each to presence_remove(). */
 struct presence_user *presence_leaving_expired(struct presence_leaving *leaving, usec_t now)
 	MUSTCHECK;
