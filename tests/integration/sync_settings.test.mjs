@@ -2,7 +2,8 @@
 // What the functions of the sync API know of the daemon's configuration.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { startDaemon, waitFor } from '../lib/harness.mjs';
+import { Sync, failed, ok, startDaemon, waitFor } from '../lib/harness.mjs';
+import { startNodes } from '../lib/nodes.mjs';
 
 const eventName = async (daemon) =>
 	(await daemon.query("SELECT scopewire.sync_event('ActivityFeedUpdated') AS name"))[0].name;
@@ -22,5 +23,18 @@ describe('names of events', () => {
 		daemon.options.sections.sync.event_namespace = '';
 		await daemon.restart();
 		await waitFor(async () => await eventName(daemon) === 'ActivityFeedUpdated');
+	});
+
+	test('a change in SQL counts for the next call on every node', async (t) => {
+		const nodes = await startNodes(t, 2), at = { resource_type: 'invoice', resource_id: '7' };
+		await waitFor(async () => (await nodes[0].query('SELECT FROM sync_settings')).length > 0);
+		const steal = (one, user) => Sync.user(one, user, { roles: ['guest'] }).post('locks/steal', at);
+		for (const roles of ['chief guest', 'chief', 'guest', '']) {
+			await nodes[0].query(`UPDATE sync_settings SET value = $1 WHERE name = 'lock_steal_roles'`, [roles]);
+			for (const [i, one] of nodes.entries()) {
+				if (roles.endsWith('guest')) ok(await steal(one, i + 1));
+				else failed(await steal(one, i + 1), 403, 'forbidden');
+			}
+		}
 	});
 });
