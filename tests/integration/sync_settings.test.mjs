@@ -28,7 +28,11 @@ describe('names of events', () => {
 	test('a change in SQL counts for the next call on every node', async (t) => {
 		const nodes = await startNodes(t, 2), at = { resource_type: 'invoice', resource_id: '7' };
 		await waitFor(async () => (await nodes[0].query('SELECT FROM sync_settings')).length > 0);
-		const steal = (one, user) => Sync.user(one, user, { roles: ['guest'] }).post('locks/steal', at);
+		await nodes[0].query(`INSERT INTO channel_rules (pattern, rule, argument, can_write) VALUES ('invoice.{id}', 'role', 'guest', true)`);
+		const guest = (one, user) => Sync.user(one, user, { roles: ['guest'] });
+		for (const one of nodes)
+			await waitFor(async () => (await guest(one, 1).get('locks', at)).status === 200, 'the rule counts');
+		const steal = (one, user) => guest(one, user).post('locks/steal', at);
 		for (const roles of ['chief guest', 'chief', 'guest', '']) {
 			await nodes[0].query(`UPDATE sync_settings SET value = $1 WHERE name = 'lock_steal_roles'`, [roles]);
 			for (const [i, one] of nodes.entries()) {
