@@ -8,6 +8,7 @@
 #include "base/metric.h"
 #include "base/str.h"
 #include "bus/receivers.h"
+#include "core/channels/members.h"
 #include "wire/pusher.h"
 
 struct bus_receivers_held bus_receivers_held;
@@ -77,6 +78,7 @@ static void receivers_event(struct directory *d, struct app *app, const struct b
 	str_copy(e->id, sizeof(e->id), m->id);
 	e->exclude_socket = m->exclude;
 	e->durability = DURABILITY_NONE;
+	e->is_received = true;
 	e->published_at = m->published_at;
 	directory_fan_out(d, e);
 	event_unref(e);
@@ -92,9 +94,10 @@ void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m)
 	if (m->kind == BUS_MEMBER) {
 		if (r->on_member)
 			r->on_member(r->member_ctx, m);
-	} else if (r->directory && directory_is_behind(r->directory))
+	} else if (r->directory && directory_is_behind(r->directory)) {
 		metric_add(METRIC_BUS_DROPPED, 1);
-	else if (r->directory && app && app->enabled && m->kind == BUS_CLIENT_EVENT)
+		directory_missed_events(r->directory);
+	} else if (r->directory && app && app->enabled && m->kind == BUS_CLIENT_EVENT)
 		receivers_client_event(r->directory, app, m);
 	else if (r->directory && app && app->enabled)
 		receivers_event(r->directory, app, m);
@@ -116,5 +119,7 @@ void bus_receivers_begin(struct bus_receivers *r)
 	receivers_lock(r);
 	if (r->on_member)
 		r->on_member(r->member_ctx, NULL);
+	if (r->directory)
+		directory_missed_events(r->directory);
 	receivers_unlock(r);
 }

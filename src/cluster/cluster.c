@@ -14,6 +14,9 @@
  * and when the node was registered again, all its members are registered again, and all members are
  * read. Subscriptions have a deadline of their own (core/sessions/session_proto.c).
  *
+ * The same thread stores the last events of cache channels that are not in the log
+ * (cluster/cache_store.h).
+ *
  * Shared with other threads: the inbox.  The rest is the thread's own.
  */
 #include <string.h>
@@ -22,6 +25,7 @@
 #include "base/macros.h"
 #include "base/mem.h"
 #include "base/wake.h"
+#include "cluster/cache_store.h"
 #include "cluster/change.h"
 #include "cluster/cluster.h"
 #include "cluster/inbox.h"
@@ -34,6 +38,8 @@
 #define STATEMENT_MS   5000
 #define REAP_US	       USEC_PER_SEC
 #define COMPARE_US     (30 * USEC_PER_SEC)
+#define EXPIRE_US      (60 * USEC_PER_SEC)
+#define STORE_US       (5 * USEC_PER_MSEC) /* between two calls that store cached events */
 #define RETRY_US       (100 * USEC_PER_MSEC)
 #define COUNT_US       USEC_PER_SEC /* between two counts of a channel that is occupied */
 #define AWAY_MS	       100
@@ -59,14 +65,15 @@ struct cluster {
 	/* the thread's own */
 	struct follow follow;
 	struct step step;
+	struct cache_store cache;
 	struct app_set *apps;			/* of this round */
 	struct own_member *batch[STEP_MEMBERS]; /* of this round */
 	unsigned n_batch;
 	bool is_noted;		/* webhooks may report a change of the batch */
 	unsigned singles;	/* batches of one member that follow: one of them was refused */
 	unsigned registrations; /* of the guard, when all was registered */
-	usec_t retry_at, reap_at, compare_at; /* mono */
-	unsigned read_max;		      /* channels of the next read of members */
+	usec_t retry_at, reap_at, compare_at, store_at, expire_at; /* mono */
+	unsigned read_max; /* channels of the next read of members */
 };
 
 static struct log_gate refused_gate = LOG_GATE("changes of members refused");
@@ -101,7 +108,8 @@ static void cluster_put(struct cluster *c, struct followed *of, const struct dir
 	struct own_member *own = map_get(&of->own, who->user_id);
 	struct app *app = cluster_app(c, of);
 
-	/* Another node may have given the user this info.  One that is queued has a newer report. */
+	/* Another node may have given the user this info.  One that is queued has a newer report.
+	 */
 	if (own && !own->is_queued)
 		follow_set_info(own, who->info);
 	if (app && of->is_answer_due)
@@ -310,6 +318,10 @@ static void cluster_take_inbox(struct cluster *c)
 		struct inbox_item *item = CONTAINER_OF(e, struct inbox_item, entry);
 
 		next = e->next;
+		if (item->kind == INBOX_REPORT && item->report == MEMBER_CACHED) {
+			cache_store_add(&c->cache, item);
+			continue;
+		}
 		if (item->kind == INBOX_REPORT)
 			cluster_take_report(c, item);
 		else
@@ -657,6 +669,30 @@ static enum pg_fault cluster_compare(struct cluster *c, struct pg_connection *co
 	return fault == PG_FINE ? fault : cluster_on_fault(c, conn, fault);
 }
 
+/* Cached events: writes those of this node, deletes those that have expired. */
+RUNS_ON(on_db)
+static enum pg_fault cluster_store(struct cluster *c, struct pg_connection *conn, usec_t now)
+{
+	const struct cache_source from = { c->directory, c->apps,
+					   atomic_load(bus_node_number(c->bus)) };
+	enum pg_fault fault = PG_FINE;
+	bool is_more;
+
+	if (c->cache.first && now >= c->store_at) {
+		fault = cache_store_run(&c->cache, conn, &from);
+		c->store_at = now + STORE_US;
+	}
+	if (fault == PG_FINE && now >= c->expire_at) {
+		fault = cache_store_expire(conn, &is_more);
+		c->expire_at = now + (is_more ? 0 : EXPIRE_US);
+	}
+	if (fault != PG_FINE && fault != PG_LOST) {
+		c->retry_at = now + RETRY_US;
+		fault = PG_FINE;
+	}
+	return fault;
+}
+
 /* What is due.  *until: when the next is. */
 RUNS_ON(on_db)
 static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn, usec_t *until)
@@ -685,9 +721,15 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 		fault = cluster_reap(c, conn);
 	if (fault == PG_FINE && now >= c->compare_at)
 		fault = cluster_compare(c, conn);
+	if (fault == PG_FINE)
+		fault = cluster_store(c, conn, now);
 	*until = c->reap_at < c->compare_at ? c->reap_at : c->compare_at;
+	if (c->expire_at < *until)
+		*until = c->expire_at;
 	if (c->follow.delayed && c->follow.delayed->counted_at < *until)
 		*until = c->follow.delayed->counted_at;
+	if (c->cache.first && c->store_at < *until)
+		*until = c->store_at;
 	if (follow_has_queued(&c->follow) || c->follow.to_read)
 		*until = c->retry_at;
 	return fault;
@@ -713,6 +755,8 @@ RUNS_ON(on_db) static enum pg_fault cluster_serve(void *ctx, struct pg_connectio
 	struct wake *wake = pg_runner_get_wake(c->runner);
 	enum pg_fault fault = step_prepare(conn);
 
+	if (fault == PG_FINE)
+		fault = cache_store_prepare(conn);
 	c->registrations = bus_registrations(c->bus) - 1;
 	c->retry_at = c->reap_at = 0;
 	while (fault == PG_FINE && !pg_runner_is_stopping(c->runner)) {
@@ -780,6 +824,7 @@ struct cluster *cluster_new(const struct conf *conf, const char *conninfo, struc
 	inbox_init(&c->inbox);
 	follow_init(&c->follow);
 	step_init(&c->step);
+	cache_store_init(&c->cache);
 	return c;
 }
 
@@ -790,6 +835,7 @@ void cluster_free(struct cluster *c)
 	inbox_release(&c->inbox);
 	follow_release(&c->follow);
 	step_release(&c->step);
+	cache_store_release(&c->cache);
 	free(c);
 }
 

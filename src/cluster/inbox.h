@@ -26,6 +26,7 @@ enum inbox_kind {
 
 struct inbox_item {
 	struct mailbox_entry entry;
+	struct inbox_item *next; /* cluster/cache_store.h */
 	enum inbox_kind kind;
 	enum member_report_kind report;
 	struct str_view app, channel; /* app: its id */

@@ -93,11 +93,10 @@ void step_add_member(struct step *s, const struct own_member *m, int delay_ms)
 enum pg_fault step_run(struct step *s, struct pg_connection *c, unsigned node,
 		       struct pg_answer *out)
 {
-	const struct str_view columns[] = {
-		pg_array_view(&s->apps),  pg_array_view(&s->channels), pg_array_view(&s->users),
-		pg_array_view(&s->infos), pg_array_view(&s->leaving),  pg_array_view(&s->max),
-		pg_array_view(&s->delays)
-	};
+	const struct str_view columns[] = { pg_array_view(&s->apps),	pg_array_view(&s->channels),
+					    pg_array_view(&s->users),	pg_array_view(&s->infos),
+					    pg_array_view(&s->leaving), pg_array_view(&s->max),
+					    pg_array_view(&s->delays) };
 	char number[NUMBER_SIZE];
 	const char *values[1 + ARRAY_SIZE(columns)] = { number };
 	int lengths[1 + ARRAY_SIZE(columns)] = { 0 }, formats[1 + ARRAY_SIZE(columns)] = { 0 };

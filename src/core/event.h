@@ -32,6 +32,7 @@ struct event {
 	enum durability durability;
 	const char *origin;  /* static: "http", "socket", "sql", "sync", "control" */
 	bool is_control;     /* for the nodes and not for clients: log/control.h */
+	bool is_received;    /* another node sent it (bus/bus.h) */
 	usec_t published_at; /* wall */
 	/* ---- */
 	_Atomic uint64_t serial; /* 0 until the log gave one; written before it is shared further */

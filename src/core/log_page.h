@@ -29,6 +29,7 @@ struct log_page {
 	unsigned n_chunks;
 	size_t bytes;	      /* of all chunks */
 	struct event *cached; /* counted; LOG_REQUEST_CACHED: the last event, or NULL */
+	bool may_follow;      /* cached may be sent to the channel's subscribers afterwards, too */
 };
 
 struct log_page *log_page_new(enum log_outcome outcome) MUSTCHECK;
@@ -53,6 +54,7 @@ void log_ticket_unref(struct log_ticket *t); /* NULL is fine */
 enum log_request_kind {
 	LOG_REQUEST_EVENTS, /* the events after a serial */
 	LOG_REQUEST_CACHED, /* a cache channel's last event */
+	LOG_REQUEST_END,    /* the last serial of the whole log: to */
 };
 
 /* All of it is copied, or referenced. */

@@ -158,7 +158,7 @@ int make_workers(struct scopewired *d)
 	wc.hub.recorder = d->recorder;
 	wc.hub.live_tail = d->live_tail;
 	frame_guard_init(d->open_files);
-	d->replay = reader_new(&d->conf->database, d->conninfo);
+	d->replay = reader_new(&d->conf->database, d->conninfo, bus_is_cluster(d->bus));
 	wc.hub.log = reader_interface(d->replay);
 	d->n_workers = wc.n;
 	d->workers = workers_new(&wc);

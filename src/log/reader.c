@@ -31,6 +31,8 @@
 #define HISTORY_OPEN_MAX 64
 #define CHUNK_BYTES	 16384
 #define COMPLAIN_US	 (10 * USEC_PER_SEC)
+/* The bus delivers a message within this time, if at all. */
+#define FOLLOW_US (10 * USEC_PER_SEC)
 
 struct page_waiter {
 	/* a session's worker and token, or */
@@ -71,6 +73,7 @@ static struct TSA(capability("mutex")) reader_held {
 
 struct reader {
 	const struct conf_database *conf;
+	bool is_cluster;
 	struct pg_pool *pool, *history;
 	struct directory *directory;
 	struct log_reader reader;
@@ -95,12 +98,21 @@ static void reader_unlock(struct reader *r) TSA(release_capability(reader_held))
 
 static const struct pg_statement statements[] = {
 	[LOG_REQUEST_EVENTS] = { .sql = "SELECT * FROM replay_page($1::text, $2::text, "
-					"$3::boolean, $4::text, $5::bigint, $6::bigint, $7::text, "
-					"$8::integer, $9::integer, $10::integer, $11::integer)",
+					"$3::boolean, "
+					"$4::text, $5::bigint, $6::bigint, $7::text, $8::integer, "
+					"$9::integer, $10::integer, $11::integer)",
 				 .is_repeatable = true },
 	[LOG_REQUEST_CACHED] = { .sql = "SELECT * FROM replay_cached($1::text, $2::boolean, "
-					"$3::text, $4::integer)",
+					"$3::text, "
+					"$4::integer)",
 				 .is_repeatable = true },
+	[LOG_REQUEST_END] = { .sql = "SELECT log_end($1::bigint)", .is_repeatable = true },
+};
+
+/* LOG_REQUEST_CACHED in a cluster. */
+static const struct pg_statement statement_cluster_cached = {
+	.sql = "SELECT * FROM cluster_cached($1::text, $2::boolean, $3::text, $4::integer)",
+	.is_repeatable = true
 };
 
 /* -- answers -- */
@@ -165,16 +177,32 @@ static struct log_page *reader_events_page(const struct job *j, const struct pg_
 static struct log_page *reader_cached_page(const struct job *j, const struct pg_answer *a)
 {
 	struct log_page *page = log_page_new(LOG_SERVED);
-	usec_t left = 0;
+	struct cache_reading reading = { .began = j->began };
+	struct event *e = NULL;
 
 	if (pg_answer_rows(a)) {
 		struct log_row row;
 
 		log_row_read_replayed(a, 0, sv(j->channel), &row);
-		page->cached = log_row_event(&row, j->app, NULL);
-		left = pg_answer_int(a, 0, LOG_REPLAY_LEFT);
+		reading.event = e = log_row_event(&row, j->app, NULL);
+		reading.left = pg_answer_int(a, 0, LOG_REPLAY_LEFT);
 	}
-	directory_cache_put(j->reader->directory, j->app, sv(j->channel), page->cached, left);
+	if (e && j->reader->is_cluster)
+		e->published_at = pg_answer_int(a, 0, LOG_REPLAY_PUBLISHED);
+	if (e && !e->serial)
+		e->durability = DURABILITY_NONE;
+	page->cached = directory_cache_put(j->reader->directory, j->app, sv(j->channel), &reading);
+	page->may_follow = e && page->cached == e && j->reader->is_cluster &&
+			   j->app->cache_ttl_s * USEC_PER_SEC - reading.left < FOLLOW_US;
+	event_unref(e);
+	return page;
+}
+
+static struct log_page *reader_end_page(const struct pg_answer *a)
+{
+	struct log_page *page = log_page_new(LOG_SERVED);
+
+	page->to = (uint64_t)pg_answer_int(a, 0, 0);
 	return page;
 }
 
@@ -297,11 +325,28 @@ static void job_query_cached(struct job *j, pg_pool_done *done)
 {
 	char ttl[12];
 	const char *values[] = { j->app->id, reader_is_only_app(), j->channel, ttl };
-	struct pg_call call = { .statement = &statements[LOG_REQUEST_CACHED],
+	struct pg_call call = { .statement = j->reader->is_cluster
+						     ? &statement_cluster_cached
+						     : &statements[LOG_REQUEST_CACHED],
 				.n = ARRAY_SIZE(values),
 				.values = values };
 
 	snprintf(ttl, sizeof(ttl), "%u", j->app->cache_ttl_s);
+	pg_pool_call(j->reader->pool, &call, done, j);
+}
+
+/* Only what this node has not reached is looked at. */
+static void job_query_end(struct job *j, pg_pool_done *done)
+{
+	struct position now;
+	char above[24];
+	const char *values[] = { above };
+	struct pg_call call = { .statement = &statements[LOG_REQUEST_END],
+				.n = ARRAY_SIZE(values),
+				.values = values };
+
+	directory_position(j->reader->directory, &now);
+	snprintf(above, sizeof(above), "%" PRIu64, now.serial);
 	pg_pool_call(j->reader->pool, &call, done, j);
 }
 
@@ -378,6 +423,7 @@ static void job_on_answer(void *ctx, const struct pg_answer *a)
 
 	job_end(j, a->rc			   ? reader_fault_page(r, a)
 		   : j->kind == LOG_REQUEST_CACHED ? reader_cached_page(j, a)
+		   : j->kind == LOG_REQUEST_END	   ? reader_end_page(a)
 						   : reader_events_page(j, a));
 	reader_lock(r);
 	r->n_sent--;
@@ -397,7 +443,9 @@ static void reader_send(struct reader *r)
 			j = reader_queue_take_locked(r);
 		if (j) {
 			is_wanted = !r->is_stopping && job_is_wanted(j);
-			if (!is_wanted)
+			/* A later request must see what was committed before it. */
+			if (!is_wanted || j->kind == LOG_REQUEST_END ||
+			    (j->kind == LOG_REQUEST_CACHED && r->is_cluster))
 				reader_forget_locked(r, j);
 		}
 		r->n_sent += is_wanted;
@@ -408,6 +456,8 @@ static void reader_send(struct reader *r)
 			job_end(j, log_page_new(LOG_UNAVAILABLE));
 		else if (j->kind == LOG_REQUEST_CACHED)
 			job_query_cached(j, job_on_answer);
+		else if (j->kind == LOG_REQUEST_END)
+			job_query_end(j, job_on_answer);
 		else
 			job_query_events(j, job_on_answer);
 	}
@@ -506,8 +556,8 @@ void reader_read_cached(struct reader *r, struct app *app, struct str_view chann
 
 /* -- start and stop -- */
 
-struct reader *reader_new(const struct conf_database *conf,
-			  const char *conninfo) NO_TSA /* before other threads have it */
+struct reader *reader_new(const struct conf_database *conf, const char *conninfo,
+			  bool is_cluster) NO_TSA /* before other threads have it */
 {
 	struct reader *r = xcalloc(1, sizeof(*r));
 	struct pg_pool_conf pc = { .options = conf_pg_options(conf, conninfo),
@@ -517,6 +567,7 @@ struct reader *reader_new(const struct conf_database *conf,
 
 	pc.options.statement_timeout_ms = conf->replay_timeout_ms;
 	r->conf = conf;
+	r->is_cluster = is_cluster;
 	r->pool = pg_pool_new(&pc);
 	/* While a job waits here, others are open in the pool. */
 	pg_pool_while_open(r->pool, OVERDUE_CHECK_MS, reader_end_overdue, r);

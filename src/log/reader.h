@@ -13,8 +13,10 @@
 struct pg_pool;
 struct reader;
 
-/* conf and conninfo outlive it. */
-struct reader *reader_new(const struct conf_database *conf, const char *conninfo) MUSTCHECK;
+/* conf and conninfo outlive it.  is_cluster: other nodes may have published the last event of a
+ * cache channel, also one that is not in the log. */
+struct reader *reader_new(const struct conf_database *conf, const char *conninfo, bool is_cluster)
+	MUSTCHECK;
 /* 0 or -errno.  Pages go through the directory, which outlives reader_stop(). */
 int reader_start(struct reader *r, struct directory *d) MUSTCHECK;
 /* Requests that wait, and later ones, are answered LOG_UNAVAILABLE. */

@@ -27,7 +27,7 @@ struct log_row {
 };
 
 void log_row_read(const struct pg_answer *a, int row, struct log_row *out);
-/* The columns of replay_page() and replay_cached(). */
+/* The columns of replay_page(), replay_cached() and cluster_cached(). */
 enum log_replay_column {
 	LOG_REPLAY_FAULT,
 	LOG_REPLAY_SERIAL,
@@ -35,7 +35,8 @@ enum log_replay_column {
 	LOG_REPLAY_TYPE,
 	LOG_REPLAY_PAYLOAD,
 	LOG_REPLAY_IS_TEXT,
-	LOG_REPLAY_LEFT /* replay_cached(): microseconds */
+	LOG_REPLAY_LEFT,     /* replay_cached(), cluster_cached(): microseconds */
+	LOG_REPLAY_PUBLISHED /* cluster_cached(): microseconds since 1970 */
 };
 
 /* The same for their answer; channel outlives out. */

@@ -15,10 +15,7 @@ const FILES = {
 	'restart.test.mjs': 'one daemon inherits a listening socket',
 	'supervisor.test.mjs': 'supervisord starts the daemon',
 };
-const TESTS = {
-	'cache channels report a miss, then the last event':
-		'a node can have the event before the last one for some milliseconds (docs/scaling.md)',
-};
+const TESTS = {};
 
 const isOn = () => process.env.SCOPEWIRE_TEST_NODES > 1;
 

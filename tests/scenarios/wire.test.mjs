@@ -43,11 +43,7 @@ const SCENARIOS = {
 };
 /** What holds on each node by itself (docs/scaling.md): only with one daemon. */
 const OF_A_NODE = {
-	'the cached event follows subscription_succeeded': 'a node can have the event before the last one for some milliseconds',
 	'subscription counts are sent when the app enables them': 'a number of subscriptions can be a second old',
-	'a user who returns within the grace with another user_info leaves and joins': 'on another node the user was never away',
-	'a user who returns without user_info, or with the first one, is no new member': 'on another node the user was never away',
-	'a return with another user_info counts against no limit of members': 'on another node the user was never away',
 	'a watchlist reports who is online, comes and leaves': 'the first states come one by one',
 	'a watchlist that is too long': 'the first states come one by one',
 	'revoke ends the user\'s subscriptions that match, and no other': 'what ends on another node can be heard first',

@@ -146,9 +146,13 @@ void play_answer(struct asked *q, struct log_page *page)
 {
 	if (!page)
 		page = q->a.kind == LOG_REQUEST_CACHED ? page_of_cached(q) : page_of_events(q);
-	if (q->a.kind == LOG_REQUEST_CACHED)
-		directory_cache_put(play.directory, play.apps[0], sv(q->channel), page->cached,
-				    10 * USEC_PER_SEC);
+	if (q->a.kind == LOG_REQUEST_CACHED) {
+		struct cache_reading r = { .event = page->cached, .left = 10 * USEC_PER_SEC };
+
+		page->cached =
+			directory_cache_put(play.directory, play.apps[0], sv(q->channel), &r);
+		event_unref(r.event);
+	}
 	directory_post_page(play.directory, q->a.worker, q->a.token, page);
 	free(q->channel);
 	free(q->epoch);

@@ -218,6 +218,20 @@ void dchannel_report_member_locked(struct directory *d, const struct dchannel *c
 	d->report_member(d->member_ctx, &r);
 }
 
+void dchannel_report_cached_locked(struct directory *d, struct dchannel *c, const struct event *e)
+{
+	if (!d->report_member || e->is_received || e->durability != DURABILITY_NONE ||
+	    c->cache.is_reported)
+		return;
+	c->cache.is_reported = true;
+	dchannel_report_member_locked(d, c, (struct member_report){ .kind = MEMBER_CACHED });
+}
+
+bool dchannel_is_shared(const struct directory *d, const struct app *app, struct str_view channel)
+{
+	return d->report_member && app_durability(app, channel) == DURABILITY_NONE;
+}
+
 void dchannel_report_count_locked(struct directory *d, struct dchannel *c, bool is_first)
 {
 	if (!d->report_member || c->is_internal || c->traits.is_user)

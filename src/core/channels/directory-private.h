@@ -91,6 +91,7 @@ struct directory {
 	void *channel_ctx;
 	void (*report_member)(void *ctx, const struct member_report *r); /* NULL: no cluster */
 	void *member_ctx;
+	_Atomic usec_t missed_at;    /* monotonic: see directory_missed_events() */
 	struct live_tail *live_tail; /* NULL: there is no watcher */
 	struct shard shards[DIRECTORY_SHARDS];
 };
@@ -168,6 +169,12 @@ void dchannel_user_changed(struct directory *d, const struct dchannel *c, struct
  */
 void dchannel_report_member_locked(struct directory *d, const struct dchannel *c,
 				   struct member_report r) NEEDS_LOCK(shard_held);
+/* An event of durability none was published on this node: in a cluster it is reported, once until
+ * it is stored. */
+void dchannel_report_cached_locked(struct directory *d, struct dchannel *c, const struct event *e)
+	NEEDS_LOCK(shard_held);
+/* Whether other nodes publish events of durability none to the cache channel. */
+bool dchannel_is_shared(const struct directory *d, const struct app *app, struct str_view channel);
 /* In a cluster: this node's number of subscriptions changed. */
 void dchannel_report_count_locked(struct directory *d, struct dchannel *c, bool is_first)
 	NEEDS_LOCK(shard_held);

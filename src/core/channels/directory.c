@@ -102,6 +102,19 @@ static int directory_join_member_locked(struct directory *d, struct shard *s, st
 	return 0;
 }
 
+/* c: NULL for a channel that the directory does not know. */
+static bool directory_cache_is_unknown_locked(struct directory *d, const struct dchannel *c,
+					      const struct app *app, struct str_view channel)
+	NEEDS_LOCK(shard_held)
+{
+	usec_t now = clock_mono();
+
+	if (dchannel_is_shared(d, app, channel))
+		return !c || !c->n_subscriptions ||
+		       !channel_cache_is_checked(&c->cache, atomic_load(&d->missed_at), now);
+	return channel_cache_is_unknown(c ? &c->cache : NULL, app->cache_ttl_s, d->started, now);
+}
+
 /* What the subscription begins with. */
 static void directory_read_join_locked(struct directory *d, struct shard *s, struct dchannel *c,
 				       struct directory_join *j) NEEDS_LOCK(shard_held)
@@ -113,9 +126,9 @@ static void directory_read_join_locked(struct directory *d, struct shard *s, str
 		j->roster = presence_roster(&c->presence);
 	if (j->traits.is_cache && channel_cache_is_fresh(&c->cache, now))
 		j->cached = event_ref(c->cache.event);
+	j->is_cache_shared = j->traits.is_cache && d->report_member;
 	j->is_cache_unknown =
-		j->traits.is_cache &&
-		channel_cache_is_unknown(&c->cache, j->app->cache_ttl_s, d->started, now);
+		j->traits.is_cache && directory_cache_is_unknown_locked(d, c, j->app, j->channel);
 	j->position = log_position_serial(&d->position);
 	if (j->wants_unlogged)
 		j->n_unlogged = unlogged_of_channel(&s->unlogged, j->app, j->channel, j->position,
@@ -145,6 +158,8 @@ static int directory_join_locked(struct directory *d, const struct channel_lock 
 		}
 	}
 	if (!c->n_subscriptions++) {
+		if (d->report_member && j->traits.is_cache)
+			c->cache.wanted_at = clock_mono();
 		dchannel_changed_locked(d, c, true);
 		if (d->report_member && c->is_internal && !j->traits.is_presence)
 			dchannel_report_member_locked(
@@ -325,9 +340,11 @@ void directory_log_reached(struct directory *d, const struct position *p)
 	log_position_set(&d->position, p);
 }
 
-void directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
-			 struct event *e, usec_t left)
+struct event *directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
+				  const struct cache_reading *r)
 {
+	bool is_shared = dchannel_is_shared(d, app, channel), is_older;
+	struct event *last = NULL;
 	struct channel_lock lock;
 	usec_t now = clock_mono();
 	struct channel_traits traits;
@@ -336,14 +353,23 @@ void directory_cache_put(struct directory *d, struct app *app, struct str_view c
 	if (channel_name_parse(channel, channel.len, &traits))
 		traits = (struct channel_traits){ 0 };
 	c = dchannel_lock(d, app, channel, &lock);
-	if (e && !(c && channel_cache_is_fresh(&c->cache, now))) {
+	if (c && is_shared)
+		is_older = channel_cache_is_older(&c->cache, r, now);
+	else
+		is_older = r->event && !(c && channel_cache_is_fresh(&c->cache, now));
+	if (is_older) {
 		if (!c)
-			c = dchannel_new_locked(d, &lock, e->app, traits);
-		dchannel_cache_locked(lock.shard, c, e, now + left);
+			c = dchannel_new_locked(d, &lock, r->event->app, traits);
+		dchannel_cache_locked(lock.shard, c, r->event, now + r->left);
 	}
-	if (c)
+	if (c) {
 		c->cache.is_log_read = true;
+		c->cache.checked_at = r->began;
+		if (channel_cache_is_fresh(&c->cache, now))
+			last = event_ref(c->cache.event);
+	}
 	dchannel_unlock(d, &lock, 0);
+	return last;
 }
 
 /* ---- queries ---- */
@@ -373,8 +399,7 @@ void directory_channel_info(struct directory *d, const struct app *app, struct s
 		out->cache_data = sv_dup(msgbuf_view(c->cache.event->data));
 		out->cache_ttl_s = (unsigned)((c->cache.until - now) / USEC_PER_SEC);
 	}
-	out->is_cache_unknown =
-		channel_cache_is_unknown(c ? &c->cache : NULL, app->cache_ttl_s, d->started, now);
+	out->is_cache_unknown = directory_cache_is_unknown_locked(d, c, app, channel);
 	dchannel_unlock(d, &lock, 0);
 }
 

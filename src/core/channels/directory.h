@@ -16,6 +16,7 @@
 #include "base/annotate.h"
 #include "core/channel_key.h"
 #include "core/event.h"
+#include "core/channels/channel_cache.h"
 #include "core/channels/presence.h"
 #include "core/transition.h"
 #include "core/worker_message.h"
@@ -94,7 +95,8 @@ struct directory_join {
 	uint64_t seq;	       /* messages up to this one are contained in roster and cached */
 	struct msgbuf *roster; /* counted; the presence data as JSON text, or NULL */
 	struct event *cached;  /* counted; the cache channel's last event, or NULL */
-	bool is_cache_unknown; /* cached is NULL, but the log may hold an event */
+	bool is_cache_unknown; /* the log or, in a cluster, the database may have a newer event */
+	bool is_cache_shared;  /* with other nodes, which may have published a newer one already */
 	bool is_new_member;    /* presence: the user was no member; never in a cluster */
 	bool is_unknown;       /* of users_watch(), in a cluster: whether the user is online */
 	/* Every logged event of the channel up to this serial was delivered to the workers before
@@ -181,10 +183,10 @@ void directory_log_reached(struct directory *d, const struct position *p);
 /* Sends the page to the worker that requested it; takes the reference. */
 void directory_post_page(struct directory *d, unsigned worker, uint64_t token,
 			 struct log_page *page);
-/* The last event of a cache channel as read from the log, and the time until it expires; NULL when
- * there is none.  It does not replace an event that was cached since. */
-void directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
-			 struct event *e, usec_t left);
+/* The last event of a cache channel was read; it does not replace a newer one.  Returns the
+ * channel's last event, counted, or NULL. */
+struct event *directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
+				  const struct cache_reading *r) MUSTCHECK;
 
 /* ---- queries ---- */
 
@@ -197,7 +199,7 @@ struct channel_info {
 	bool has_cache;
 	char *cache_data;      /* heap, when has_cache: the event's data */
 	unsigned cache_ttl_s;  /* seconds left */
-	bool is_cache_unknown; /* there is none here, but the log may hold one */
+	bool is_cache_unknown; /* as in struct directory_join */
 };
 void channel_info_release(struct channel_info *i);
 /* All zero for a channel without subscriptions, members and cached event. */

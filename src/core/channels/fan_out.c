@@ -54,6 +54,7 @@ void directory_fan_out(struct directory *d, struct event *e)
 			c = dchannel_new_locked(d, &lock, e->app, traits);
 		dchannel_cache_locked(lock.shard, c, e,
 				      clock_mono() + e->app->cache_ttl_s * USEC_PER_SEC);
+		dchannel_report_cached_locked(d, c, e);
 	}
 	if (serial)
 		log_position_advance(&d->position, serial);

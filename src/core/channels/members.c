@@ -111,6 +111,46 @@ void directory_count_others(struct directory *d, const struct app *app, struct s
 	dchannel_unlock(d, &lock, wake);
 }
 
+struct event *directory_cached(struct directory *d, const struct app *app, struct str_view channel,
+			       usec_t *age)
+{
+	struct channel_lock lock;
+	usec_t now = clock_mono();
+	struct event *e = NULL;
+	struct dchannel *c;
+
+	c = dchannel_lock(d, app, channel, &lock);
+	if (c && channel_cache_is_fresh(&c->cache, now)) {
+		e = event_ref(c->cache.event);
+		*age = now - (c->cache.until - e->app->cache_ttl_s * USEC_PER_SEC);
+	} else if (c) {
+		c->cache.is_reported = false;
+	}
+	dchannel_unlock(d, &lock, 0);
+	return e;
+}
+
+bool directory_cached_is_stored(struct directory *d, const struct app *app, struct str_view channel,
+				const struct event *e)
+{
+	struct channel_lock lock;
+	bool is_stored = true;
+	struct dchannel *c;
+
+	c = dchannel_lock(d, app, channel, &lock);
+	if (c) {
+		is_stored = !c->cache.event || c->cache.event == e;
+		c->cache.is_reported = !is_stored;
+	}
+	dchannel_unlock(d, &lock, 0);
+	return is_stored;
+}
+
+void directory_missed_events(struct directory *d)
+{
+	atomic_store(&d->missed_at, clock_mono());
+}
+
 void directory_post_joined(struct directory *d, unsigned worker, uint64_t token, bool is_full)
 {
 	struct worker_message *m = xcalloc(1, sizeof(*m));

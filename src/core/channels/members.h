@@ -12,6 +12,7 @@
 
 struct app;
 struct directory;
+struct event;
 
 /* What a node of a cluster reports of its presence channels, and of users who are signed in. */
 enum member_report_kind {
@@ -19,6 +20,7 @@ enum member_report_kind {
 	MEMBER_LEAVING,	  /* it has none any more, and its grace begins */
 	MEMBER_LEFT,	  /* the same, and its grace has ended */
 	MEMBER_WAITS,	  /* only token is new */
+	MEMBER_CACHED,	  /* a cache channel has a new event: directory_cached() */
 	MEMBER_COUNTED,	  /* the channel's number of subscriptions changed: directory_count_own() */
 	MEMBER_WATCHED,	  /* channel is one of users_watch(): it has its first subscription */
 	MEMBER_UNWATCHED, /* and the last one has ended */
@@ -69,6 +71,15 @@ unsigned directory_count_own(struct directory *d, const struct app *app, struct 
 /* The subscriptions to the channel on other nodes. */
 void directory_count_others(struct directory *d, const struct app *app, struct str_view channel,
 			    unsigned n);
+/* The last event of a cache channel, counted, or NULL; *age: since it was published or received. */
+struct event *directory_cached(struct directory *d, const struct app *app, struct str_view channel,
+			       usec_t *age) MUSTCHECK;
+/* The other nodes can read the event.  False: the channel has another one, which is reported
+ * already. */
+bool directory_cached_is_stored(struct directory *d, const struct app *app, struct str_view channel,
+				const struct event *e) MUSTCHECK;
+/* Events of durability none may have been missed. */
+void directory_missed_events(struct directory *d);
 /* The subscription with the token does not wait any more; is_full: it is refused, because the
  * channel has too many members. */
 void directory_post_joined(struct directory *d, unsigned worker, uint64_t token, bool is_full);

@@ -23,6 +23,8 @@
 #define PAGE_BYTES   (256U << 10)
 #define NO_CAP_BYTES (1U << 20) /* the outbox's, for an app that has none */
 #define STALLED_US   (30 * USEC_PER_SEC)
+#define SHARED_US    USEC_PER_SEC /* how long a last event waits for what other nodes published */
+#define FOLLOW_US    (10 * USEC_PER_SEC) /* how long an event that was read may arrive, too */
 
 struct held {
 	struct held *next;
@@ -34,6 +36,8 @@ enum stage {
 	STAGE_AHEAD,  /* waits until this node reaches the client's position */
 	STAGE_EVENTS, /* reads and sends missed events */
 	STAGE_CACHED, /* reads the last event of a cache channel */
+	STAGE_END,    /* waits until this node reaches the end of the log, as it is now */
+	STAGE_SENT,   /* is live, and leaves out the last event, which was sent */
 };
 
 struct catch_up {
@@ -42,7 +46,7 @@ struct catch_up {
 	struct catch_up **link, *next; /* of the session; link points here */
 	struct page_request *request;  /* NULL: none is under way */
 	enum stage stage;
-	bool is_in_log; /* STAGE_AHEAD: the log has reached the position, this node has not */
+	bool is_in_log; /* STAGE_AHEAD, STAGE_END: the log is there, this node may not be */
 	usec_t began;	/* monotonic */
 	struct position since;
 	struct position now;			/* the log at the join */
@@ -57,13 +61,31 @@ struct catch_up {
 	struct held *held, **held_end;
 	struct event **unlogged; /* counted */
 	unsigned n_unlogged, unlogged_bytes;
-	struct event *cached; /* counted, or NULL */
-	bool is_cache_unknown;
+	struct event *cached;			/* counted, or NULL */
+	bool is_cache_unknown, is_cache_shared; /* of directory_join */
+	bool must_reach_end;			/* of the log, before it has succeeded */
+	struct msgbuf *roster;			/* counted, or NULL; until it has succeeded */
+	bool may_follow;			/* of the page that cached was read from */
+	bool is_replayed;			/* what the client missed was sent */
 };
 
 static struct str_view catch_up_channel(const struct catch_up *u)
 {
 	return subscription_channel(u->sub);
+}
+
+/* Whether catch_up_tick() may continue it. */
+static bool catch_up_is_timed(const struct catch_up *u)
+{
+	return u->stage == STAGE_AHEAD || u->stage == STAGE_SENT ||
+	       (u->stage != STAGE_EVENTS && u->is_cache_shared);
+}
+
+static void catch_up_set_stage(struct catch_up *u, enum stage stage)
+{
+	u->session->hub->n_timed -= catch_up_is_timed(u);
+	u->stage = stage;
+	u->session->hub->n_timed += catch_up_is_timed(u);
 }
 
 static unsigned catch_up_cap_bytes(const struct session *s)
@@ -182,7 +204,14 @@ static void catch_up_request_page(struct catch_up *u)
 				 .cap = u->is_first ? max->max_replay_events : 0,
 				 .max_age_s = max->max_replay_age_s };
 
-	u->is_first = false;
+	if (u->stage == STAGE_END) /* with nothing in which two requests could differ */
+		a = (struct log_request){ .kind = LOG_REQUEST_END,
+					  .worker = a.worker,
+					  .token = a.token,
+					  .ticket = a.ticket,
+					  .app = a.app };
+	else
+		u->is_first = false;
 	log->request(log->ctx, &a);
 }
 
@@ -190,9 +219,12 @@ static bool catch_up_wants_page(const struct catch_up *u)
 {
 	switch (u->stage) {
 	case STAGE_AHEAD:
+	case STAGE_END:
 		return !u->request && !u->is_in_log;
 	case STAGE_CACHED:
 		return !u->request;
+	case STAGE_SENT:
+		return false;
 	case STAGE_EVENTS:
 		break;
 	}
@@ -243,6 +275,7 @@ static struct catch_up *catch_up_new(struct session *s, struct subscription *sub
 		u->read_to = req->since.serial;
 	}
 	u->is_first = true;
+	u->stage = STAGE_EVENTS;
 	u->held_end = &u->held;
 	u->link = c->list_end;
 	*u->link = u;
@@ -257,7 +290,7 @@ static void catch_up_detach(struct catch_up *u)
 {
 	struct catching_up *c = u->session->catching_up;
 
-	u->session->hub->n_ahead -= u->stage == STAGE_AHEAD;
+	catch_up_set_stage(u, STAGE_EVENTS);
 	page_request_abandon(u->request);
 	*u->link = u->next;
 	if (u->next)
@@ -317,6 +350,7 @@ static void catch_up_free(struct catch_up *u)
 		event_unref(u->unlogged[i]);
 	u->session->catching_up->bytes -= u->unlogged_bytes;
 	event_unref(u->cached);
+	msgbuf_unref(u->roster);
 	free(u->unlogged);
 	free(u->was);
 	free(u);
@@ -395,7 +429,8 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 	struct session *s = u->session;
 	struct held *h;
 
-	catch_up_detach(u);
+	if (!u->may_follow)
+		catch_up_detach(u);
 	s->catching_up->bytes -= u->unlogged_bytes;
 	u->unlogged_bytes = 0;
 	for (unsigned i = 0; i < u->n_unlogged; i++)
@@ -411,7 +446,12 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 		}
 		held_free(h);
 	}
-	catch_up_free(u);
+	if (u->may_follow) {
+		u->began = clock_mono();
+		catch_up_set_stage(u, STAGE_SENT);
+	} else {
+		catch_up_free(u);
+	}
 }
 
 static void catch_up_report_miss(const struct catch_up *u) RUNS_ON(on_worker)
@@ -432,28 +472,90 @@ static bool catch_up_holds(const struct catch_up *u, const struct event *e)
 	return h != NULL;
 }
 
+/* Whether the last event of a cache channel was held.  In a cluster any event that was held is
+ * newer than the one before it. */
+static bool catch_up_holds_last(const struct catch_up *u)
+{
+	const struct held *h = u->held;
+
+	if (!u->is_cache_shared)
+		return u->cached && catch_up_holds(u, u->cached);
+	while (h && (!h->event || catch_up_is_covered(h->event, u->sent_to)))
+		h = h->next;
+	return h != NULL;
+}
+
+static void catch_up_send_succeeded(struct session *s, const struct subscription *sub,
+				    const struct msgbuf *roster, const struct position *p)
+	RUNS_ON(on_worker)
+{
+	char text[POSITION_SIZE];
+
+	strbuf_reset(&s->hub->text);
+	frame_subscription_succeeded(&s->hub->text, subscription_channel(sub),
+				     roster ? msgbuf_view(roster) : SV("{}"),
+				     sv(position_format(p, text)));
+	session_send_text(s);
+}
+
+/* Begins to read what the last event of a cache channel depends on.  False: nothing. */
+static bool catch_up_reads_cache(struct catch_up *u)
+{
+	bool is_unknown = u->is_cache_unknown && !(u->is_cache_shared && catch_up_holds_last(u));
+
+	if (!u->sub->traits.is_cache || !u->session->hub->conf.log ||
+	    !(u->must_reach_end || is_unknown))
+		return false;
+	catch_up_set_stage(u, u->must_reach_end ? STAGE_END : STAGE_CACHED);
+	u->is_in_log = false;
+	u->began = clock_mono();
+	/* A page that is under way must not be taken for the answer. */
+	page_request_abandon(u->request);
+	return true;
+}
+
 /* Goes live; a cache channel gets its last event first, unless that is among those that were held.
  */
 static void catch_up_begin_cached(struct catch_up *u) RUNS_ON(on_worker)
 {
 	struct session *s = u->session;
 
-	if (u->sub->traits.is_cache && !u->cached && u->is_cache_unknown && s->hub->conf.log) {
-		u->stage = STAGE_CACHED;
-		/* A page that is under way must not be taken for the answer. */
-		page_request_abandon(u->request);
+	if (catch_up_reads_cache(u))
 		return;
-	}
-	if (u->cached) {
-		if (!catch_up_holds(u, u->cached))
+	if (catch_up_holds_last(u)) {
+		u->may_follow = false;
+	} else if (u->cached) {
+		if (!u->is_replayed || u->cached->durability == DURABILITY_NONE)
 			catch_up_send_event(s, u->cached, u->now.serial);
-	} else if (u->sub->traits.is_cache && session_sends_plain(s, catch_up_channel(u))) {
+	} else if (u->sub->traits.is_cache && !u->is_replayed &&
+		   session_sends_plain(s, catch_up_channel(u))) {
 		strbuf_reset(&s->hub->text);
 		frame_cache_miss(&s->hub->text, catch_up_channel(u));
 		session_send_text(s);
 		catch_up_report_miss(u);
 	}
 	catch_up_go_live(u, u->sent_to);
+}
+
+/*
+ * A cache channel in a cluster, whose events are logged: the subscription begins where the log
+ * ended when it was requested, or, unless is_reached, with what this node had then.
+ */
+static void catch_up_succeed(struct catch_up *u, bool is_reached) RUNS_ON(on_worker)
+{
+	u->must_reach_end = false;
+	if (is_reached)
+		u->now.serial = u->to;
+	u->sent_to = u->now.serial;
+	for (const struct held *h = u->held; h; h = h->next) {
+		if (!catch_up_is_covered(h->event, u->sent_to))
+			continue;
+		event_unref(u->cached);
+		u->cached = event_ref(h->event);
+		u->is_cache_unknown = false;
+	}
+	catch_up_send_succeeded(u->session, u->sub, u->roster, &u->now);
+	catch_up_begin_cached(u);
 }
 
 /* All events up to u->to were sent. */
@@ -473,17 +575,19 @@ static void catch_up_finish(struct catch_up *u) RUNS_ON(on_worker)
 	session_send_text(s);
 	snprintf(events, sizeof(events), "%u events", u->n_events);
 	session_note(s, STEP_REPLAYED, catch_up_channel(u), 0, events);
-	if (u->cached && u->cached->durability == DURABILITY_NONE)
-		catch_up_send_event(s, u->cached, u->to);
-	catch_up_go_live(u, u->to);
+	u->is_replayed = true;
+	u->sent_to = u->now.serial = u->to;
+	/* What is in the log was replayed. */
+	u->is_cache_unknown &= u->is_cache_shared &&
+			       app_durability(s->app, catch_up_channel(u)) == DURABILITY_NONE;
+	catch_up_begin_cached(u);
 }
 
 static void catch_up_resync(struct catch_up *u, const char *reason) RUNS_ON(on_worker)
 {
 	struct session *s = u->session;
 
-	s->hub->n_ahead -= u->stage == STAGE_AHEAD;
-	u->stage = STAGE_EVENTS;
+	catch_up_set_stage(u, STAGE_EVENTS);
 	metric_add_at(METRIC_REPLAY, metric_word(METRIC_BY_REPLAY, reason), 1);
 	strbuf_reset(&s->hub->text);
 	frame_resync(&s->hub->text, catch_up_channel(u), reason, &u->now);
@@ -582,9 +686,44 @@ static void catch_up_take_events(struct catch_up *u, struct log_page *page) RUNS
 
 static void catch_up_take_cached(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
 {
-	u->cached = page->cached ? event_ref(page->cached) : NULL;
+	if (page->outcome == LOG_SERVED) {
+		event_unref(u->cached);
+		u->cached = page->cached ? event_ref(page->cached) : NULL;
+		u->may_follow = page->may_follow;
+	}
 	u->is_cache_unknown = false;
 	catch_up_begin_cached(u);
+}
+
+/* Continues a catch-up whose position this node has reached, or has not reached in time. */
+static void catch_up_check_ahead(struct catch_up *u, const struct position *now)
+{
+	struct hub *h = u->session->hub;
+	const char *epoch = u->stage == STAGE_END ? u->now.epoch : u->since.epoch;
+	uint64_t serial = u->stage == STAGE_END ? u->to : u->since.serial;
+	bool is_there = now->serial >= serial && strcmp(now->epoch, epoch) == 0;
+
+	if ((u->stage != STAGE_AHEAD && u->stage != STAGE_END) || !u->is_in_log || u->request ||
+	    (!is_there && h->now - u->began < h->conf.ahead_max) ||
+	    !catching_up_has_slot(u->session->catching_up))
+		return;
+	directory_post_page(h->conf.directory, h->conf.worker, page_request_begin(u)->token,
+			    log_page_new(is_there ? LOG_SERVED : LOG_OTHER_EPOCH));
+}
+
+/* The second answer is a message as that of catch_up_take_ahead(). */
+static void catch_up_take_end(struct catch_up *u, struct log_page *page) RUNS_ON(on_worker)
+{
+	struct position now;
+
+	if (page->outcome == LOG_SERVED && !u->is_in_log && page->to > u->now.serial) {
+		u->is_in_log = true;
+		u->to = page->to;
+		directory_position(u->session->hub->conf.directory, &now);
+		catch_up_check_ahead(u, &now);
+		return;
+	}
+	catch_up_succeed(u, u->is_in_log && page->outcome == LOG_SERVED);
 }
 
 /*
@@ -608,6 +747,7 @@ static void (*const catch_up_take[])(struct catch_up *u, struct log_page *page) 
 	[STAGE_AHEAD] = catch_up_take_ahead,
 	[STAGE_EVENTS] = catch_up_take_events,
 	[STAGE_CACHED] = catch_up_take_cached,
+	[STAGE_END] = catch_up_take_end,
 };
 
 void catch_up_answer(struct hub *h, uint64_t token, struct log_page *page)
@@ -629,35 +769,49 @@ void catch_up_answer(struct hub *h, uint64_t token, struct log_page *page)
 	log_page_unref(page);
 }
 
-/* Continues the catch-ups whose position this node has reached, or has not reached in time. */
-static void catch_up_check_ahead(struct catch_up *u, const struct position *now)
+/* Ends what has lasted long enough.  When the database does not answer, or this node does not reach
+ * the end of the log, a cache channel's last event is the one that this node has. */
+static void catch_up_check_time(struct catch_up *u) RUNS_ON(on_worker)
 {
-	struct hub *h = u->session->hub;
-	bool is_there = now->serial >= u->since.serial && strcmp(now->epoch, u->since.epoch) == 0;
+	struct session *s = u->session;
+	usec_t lasted = s->hub->now - u->began;
 
-	if (u->stage != STAGE_AHEAD || !u->is_in_log || u->request ||
-	    (!is_there && h->now - u->began < h->conf.ahead_max) ||
-	    !catching_up_has_slot(u->session->catching_up))
+	if (s->is_closing)
 		return;
-	directory_post_page(h->conf.directory, h->conf.worker, page_request_begin(u)->token,
-			    log_page_new(is_there ? LOG_SERVED : LOG_OTHER_EPOCH));
+	if (u->stage == STAGE_SENT && lasted >= FOLLOW_US) {
+		catch_up_drop(u);
+	} else if (u->is_cache_shared && lasted >= SHARED_US &&
+		   (u->stage == STAGE_CACHED || u->stage == STAGE_END)) {
+		u->is_cache_unknown = false;
+		if (u->stage == STAGE_END)
+			catch_up_succeed(u, false);
+		else
+			catch_up_begin_cached(u);
+		catch_up_continue(s);
+	}
 }
 
 void catch_up_tick(struct hub *h)
 {
+	struct catching_up *next_c;
 	struct position now;
 
 	if (h->catching_up)
 		directory_position(h->conf.directory, &now);
-	for (struct catching_up *c = h->catching_up; c; c = c->next) {
+	for (struct catching_up *c = h->catching_up; c; c = next_c) {
+		struct catch_up *next, *u = h->n_timed ? c->list : NULL;
 		struct session *s = c->session;
 
+		next_c = c->next;
 		if (outbox_is_empty(&s->outbox))
 			c->moved = h->now;
 		else if (h->now - c->moved >= STALLED_US && !s->is_closing)
 			session_drop_slow(s, "the client read nothing for 30 seconds of a replay");
-		for (struct catch_up *u = h->n_ahead ? c->list : NULL; u; u = u->next)
+		for (; u; u = next) {
+			next = u->next;
 			catch_up_check_ahead(u, &now);
+			catch_up_check_time(u);
+		}
 	}
 }
 
@@ -674,11 +828,31 @@ static bool catch_up_is_full(const struct catch_up *u, const struct msgbuf *fram
 		(c->held_bytes > bytes || frame->len > bytes - c->held_bytes));
 }
 
+/* The subscription is live. */
+static void catch_up_pass(struct catch_up *u, const struct worker_message *m) RUNS_ON(on_worker)
+{
+	if (m->event && strcmp(m->event->id, u->cached->id) == 0)
+		return;
+	if (session_send(u->session, m->frame) && m->event)
+		atomic_fetch_add_explicit(&m->event->sockets, 1, memory_order_relaxed);
+}
+
+/* The event that a cache channel waits for was held. */
+static bool catch_up_is_at_end(const struct catch_up *u, const struct event *e)
+{
+	return u->stage == STAGE_END && u->is_in_log && !u->request && e &&
+	       atomic_load(&e->serial) >= u->to;
+}
+
 void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 {
 	struct session *s = u->session;
 	struct catching_up *c = s->catching_up;
 
+	if (u->stage == STAGE_SENT) {
+		catch_up_pass(u, m);
+		return;
+	}
 	if (catch_up_is_own(u->was, m->exclude))
 		return;
 	if (!catch_up_is_full(u, m->frame)) {
@@ -691,11 +865,17 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 		c->n_held++;
 		c->held_bytes += m->frame->len;
 		c->bytes += m->frame->len;
+		if (catch_up_is_at_end(u, m->event)) {
+			catch_up_succeed(u, true);
+			catch_up_continue(s);
+		}
 		return;
 	}
 	/* No room to hold m: the replay ends here, and m is sent after what was held. */
 	u->is_cache_unknown = false;
-	if (u->stage == STAGE_CACHED)
+	if (u->stage == STAGE_END)
+		catch_up_succeed(u, false);
+	else if (u->stage == STAGE_CACHED)
 		catch_up_begin_cached(u);
 	else
 		catch_up_resync(u, catch_up_reasons[LOG_TOO_MANY]);
@@ -723,13 +903,11 @@ static void catch_up_begin_replay(struct catch_up *u, const struct catch_up_requ
 {
 	const char *fault = catch_up_fault(u, req);
 
-	u->stage = STAGE_EVENTS;
 	u->to = u->now.serial;
 	if (fault) {
 		catch_up_resync(u, fault);
 	} else if (u->since.serial > u->to) {
-		u->stage = STAGE_AHEAD;
-		u->session->hub->n_ahead++;
+		catch_up_set_stage(u, STAGE_AHEAD);
 	} else if (u->since.serial == u->to) {
 		catch_up_finish(u);
 	}
@@ -738,8 +916,13 @@ static void catch_up_begin_replay(struct catch_up *u, const struct catch_up_requ
 void catch_up_begin(struct session *s, struct subscription *sub, const struct catch_up_request *req,
 		    struct directory_join *j, const struct position *now)
 {
+	bool must_reach_end = !req->is_given && j->is_cache_shared && now->epoch[0] &&
+			      s->hub->conf.log &&
+			      app_durability(s->app, subscription_channel(sub)) != DURABILITY_NONE;
 	struct catch_up *u;
 
+	if (!must_reach_end)
+		catch_up_send_succeeded(s, sub, j->roster, req->is_valid ? &req->since : now);
 	if (!req->is_given && !sub->traits.is_cache)
 		return;
 	u = catch_up_new(s, sub, req, now);
@@ -750,6 +933,9 @@ void catch_up_begin(struct session *s, struct subscription *sub, const struct ca
 	s->catching_up->bytes += u->unlogged_bytes;
 	u->cached = j->cached;
 	u->is_cache_unknown = j->is_cache_unknown;
+	u->is_cache_shared = j->is_cache_shared;
+	u->must_reach_end = must_reach_end;
+	u->roster = must_reach_end && j->roster ? msgbuf_ref(j->roster) : NULL;
 	if (req->is_given)
 		catch_up_begin_replay(u, req);
 	else

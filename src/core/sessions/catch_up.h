@@ -31,9 +31,8 @@ struct catch_up_request {
 };
 
 /*
- * Called after subscription_succeeded was sent, with the results of the join; takes over
- * j->unlogged and j->cached.  Sends what the subscription begins with, now or later.  now: the
- * log's position at the join.
+ * Sends subscription_succeeded and what the subscription begins with, now or later.  j: the results
+ * of the join; takes over j->unlogged and j->cached.  now: the log's position at the join.
  */
 void catch_up_begin(struct session *s, struct subscription *sub, const struct catch_up_request *req,
 		    struct directory_join *j, const struct position *now) RUNS_ON(on_worker);

@@ -122,7 +122,7 @@ struct hub {
 	struct map joins; /* token -> struct join_wait */
 	struct join_wait *first_join, *last_join;
 	struct catching_up *catching_up; /* list: those of its sessions */
-	unsigned n_ahead;		 /* catch-ups that wait for this node's position */
+	unsigned n_timed;		 /* catch-ups that hub_tick() may continue */
 	struct strbuf text;		 /* of the frame that is being built */
 	/* events of the batch, whose times are observed when it was written */
 	struct hub_written written[HUB_WRITTEN_MAX];

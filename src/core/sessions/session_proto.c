@@ -437,15 +437,9 @@ static void proto_succeed(struct session *s, struct subscription *sub, struct di
 			  const struct catch_up_request *req) RUNS_ON(on_worker)
 {
 	struct position now;
-	char text[POSITION_SIZE];
 
 	directory_position(s->hub->conf.directory, &now);
 	now.serial = j->position;
-	strbuf_reset(&s->hub->text);
-	frame_subscription_succeeded(&s->hub->text, subscription_channel(sub),
-				     j->roster ? msgbuf_view(j->roster) : SV("{}"),
-				     sv(position_format(req->is_valid ? &req->since : &now, text)));
-	session_send_text(s);
 	catch_up_begin(s, sub, req, j, &now);
 	msgbuf_unref(j->roster);
 }
