@@ -95,7 +95,7 @@ static inline void fuzz_api_start(void)
 	s->publisher = publisher_new(s->directory, NULL, NULL, 1000);
 	s->health = health_new();
 	s->pool = pg_pool_new(&refuses);
-	s->replay = reader_new(&s->conf->database, refuses.options.conninfo);
+	s->replay = reader_new(&s->conf->database, refuses.options.conninfo, false);
 	reader_stop(s->replay);
 	s->once = idempotency_new(s->pool);
 	s->presence = presence_db_new(s->pool, &s->conf->sync, &alone);
