@@ -23,8 +23,8 @@
 #include "base/clock.h"
 
 /* Behind: above one of these.  Caught up: below half of each. */
-#define LOAD_QUEUED_US	 (4 * USEC_PER_MSEC) /* in the mailbox */
-#define LOAD_PROMISED_US (8 * USEC_PER_MSEC) /* and what is promised */
+#define LOAD_QUEUED_US	 (2 * USEC_PER_MSEC) /* in the mailbox */
+#define LOAD_PROMISED_US (4 * USEC_PER_MSEC) /* and what is promised */
 #define LOAD_MAX_BYTES	 ((uint64_t)4 << 20) /* in the mailbox */
 /* So many messages may wait however long they take: large channels need it, because frames that
  * wait for the same socket leave as one write. */

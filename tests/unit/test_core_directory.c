@@ -468,7 +468,8 @@ START_TEST(one_of_very_many_members_returns_in_its_grace_at_once)
 						SV("") };
 
 		ck_assert_int_eq(presence_join(&p, &leaving, &who, 0, &change), 0);
-		ck_assert(!presence_leave(&p, &leaving, who.user_id, 1, 10));
+		ck_assert_int_eq((int)presence_leave(&p, &leaving, who.user_id, 1, 10),
+				 PRESENCE_LEAVING);
 	}
 	for (unsigned i = 0; i < MANY; i++) {
 		struct presence_joining who = { sv_n(id, (size_t)snprintf(id, sizeof(id), "%u", i)),
