@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A report is never dropped, a change can be.  The mailbox has a lock of its own; bytes is atomic. */
+/* A report is never dropped, a change can be.  The mailbox has a lock of its own; bytes is atomic.
+ */
 #include <errno.h>
 #include "base/macros.h"
 #include "base/mem.h"
