@@ -18,6 +18,23 @@
 #define AUTH_WINDOW_US	(600 * USEC_PER_SEC)
 #define BASIC_MAX_BYTES 1024
 
+/*
+ * False, and the call has its reply, while applications that were not read yet may exist: what
+ * names none of the known ones is not wrong then.
+ */
+static bool caller_knows_apps(struct call *c)
+{
+	struct app_set *set = apps_current();
+	bool is_partial = app_set_is_partial(set);
+
+	app_set_unref(set);
+	if (is_partial)
+		call_fail_code(c, 503, "database_away", NULL,
+			       "The applications of the table apps have not been read yet, because "
+			       "the database was not reachable; try again.");
+	return !is_partial;
+}
+
 static bool caller_fail_auth(struct call *c, const char *code, const char *text)
 {
 	call_fail_code(c, 401, code, NULL, "%s", text);
@@ -47,8 +64,9 @@ static bool caller_by_signature(struct call *c)
 
 	c->app = caller_find_app(app_set_by_id, c->app_id);
 	if (!c->app) {
-		call_fail_code(c, 404, "unknown_app", NULL,
-			       "There is no application with this id.");
+		if (caller_knows_apps(c))
+			call_fail_code(c, 404, "unknown_app", NULL,
+				       "There is no application with this id.");
 		return false;
 	}
 	v = auth_check_request(sv(c->app->key), c->app->secret, &a, clock_wall(), AUTH_WINDOW_US);
@@ -95,6 +113,8 @@ static bool caller_by_basic(struct call *c, struct str_view credentials)
 
 	if (colon >= 0)
 		c->app = caller_find_app(app_set_by_key, sv_n(all.ptr, (size_t)colon));
+	if (!c->app && !caller_knows_apps(c))
+		return false;
 	if (!c->app || !caller_secret_is_of(c->app, sv_skip(all, (size_t)colon + 1)))
 		return caller_fail_auth(c, "bad_credentials",
 					"The credentials are not an application's key and secret.");
@@ -156,10 +176,11 @@ static bool caller_by_token(struct call *c, struct str_view token)
 	enum jwt_verdict v;
 
 	if (!caller_take_app_of_token(c, token))
-		return caller_fail_auth(
-			c, "bad_token",
-			"The bearer token does not name an application of this server: "
-			"\"aud\" must be the application's id or key, or a list with one.");
+		return caller_knows_apps(c) &&
+		       caller_fail_auth(
+			       c, "bad_token",
+			       "The bearer token does not name an application of this server: "
+			       "\"aud\" must be the application's id or key, or a list with one.");
 	v = jwt_check(token, keys, caller_token_keys(c->app, keys), clock_wall(), &user);
 	if (v != JWT_OK) {
 		jwt_user_release(&user);

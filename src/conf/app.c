@@ -21,6 +21,7 @@ struct app_set {
 	struct app **apps; /* counted */
 	size_t n;
 	struct map by_id, by_key;
+	bool is_partial;
 };
 
 struct named_runtime {
@@ -401,6 +402,16 @@ int app_set_build(struct app **apps, size_t n, struct app_set **out, char **why)
 	else
 		*out = s;
 	return rc;
+}
+
+void app_set_mark_partial(struct app_set *s)
+{
+	s->is_partial = true;
+}
+
+bool app_set_is_partial(const struct app_set *s)
+{
+	return s && s->is_partial;
 }
 
 struct app *app_set_by_key(const struct app_set *s, struct str_view key)

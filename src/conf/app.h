@@ -118,6 +118,13 @@ struct app *app_set_at(const struct app_set *s, size_t i);
 /* The only app; NULL when there is none, or more than one. */
 struct app *app_set_only(const struct app_set *s);
 
+/*
+ * The set lacks the applications of the table apps, which has not been read yet: one that it does
+ * not have may exist.  Before apps_install().
+ */
+void app_set_mark_partial(struct app_set *s);
+bool app_set_is_partial(const struct app_set *s); /* s may be NULL */
+
 /* The set in force, or NULL before the first.  Any thread; the caller unrefs what it gets. */
 struct app_set *apps_current(void) MUSTCHECK;
 /* Swaps in a new set (takes the reference); NULL for none. */

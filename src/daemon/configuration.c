@@ -120,6 +120,7 @@ int start_conf(struct scopewired *d)
 		puts("The configuration is valid.");
 		d->is_done = true;
 	}
+	app_set_mark_partial(d->conf->apps);
 	apps_install(app_set_ref(d->conf->apps));
 	return EX_OK;
 }

@@ -63,6 +63,7 @@ struct scopewired {
 	struct admin_listener *admin;
 	unsigned n_workers;
 	bool is_serving;
+	bool is_reload_due;		   /* SIGHUP arrived before that */
 	uint64_t log_commits;		   /* at the last check */
 	usec_t log_since, log_stuck_until; /* mono; of the last check at which it was not stuck */
 	int status;

@@ -71,6 +71,8 @@ static void serve_turn(struct scopewired *d) RUNS_ON(on_main)
 
 void serve_until_signal(struct scopewired *d)
 {
+	if (d->is_reload_due)
+		reload_conf(d);
 	while (!signals_wait(d, TICK_MS) && !serve_is_replaced(d))
 		serve_turn(d);
 }

@@ -51,8 +51,10 @@ RUNS_ON(on_main) static bool signals_read(struct scopewired *d)
 	bool stop = false;
 
 	while (read(d->signals, &si, sizeof(si)) == sizeof(si)) {
-		if (si.ssi_signo == SIGHUP && d->apps_watch)
+		if (si.ssi_signo == SIGHUP && d->is_serving)
 			signals_reload(d);
+		else if (si.ssi_signo == SIGHUP)
+			d->is_reload_due = true;
 		else if (si.ssi_signo == SIGCHLD && d->postgres)
 			embedded_pg_tend(d->postgres);
 		else if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT)

@@ -24,6 +24,9 @@
 #include "ws/worker.h"
 #include "daemon/daemon.h"
 
+#define APPS_WAIT_US (5 * USEC_PER_SEC)
+#define APPS_POLL_MS 5
+
 /* The configuration of the sync API's pool; the other pools differ in a few members. */
 static struct pg_pool_conf services_sync_pool_conf(const struct scopewired *d)
 {
@@ -155,8 +158,15 @@ static void on_apps_changed(void *ctx)
 
 int start_apps_watch(struct scopewired *d)
 {
+	usec_t until;
+
 	if (apps_watch_start(d->conf, d->conninfo, on_apps_changed, d, &d->apps_watch))
 		return give_up(EX_OSERR, xstrdup("the apps watch could not be started"));
+	/* Clients of its applications are refused until the table was read. */
+	until = clock_mono() + APPS_WAIT_US;
+	while (!apps_watch_is_settled(d->apps_watch) && clock_mono() < until &&
+	       !is_stop_requested(d, APPS_POLL_MS))
+		;
 	return EX_OK;
 }
 

@@ -4,6 +4,7 @@
  * thread; a change of either installs both, under the lock.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/conninfo.h"
@@ -14,6 +15,7 @@
 #define QUERY_US       (10 * USEC_PER_SEC)
 #define IDLE_US	       (60 * USEC_PER_SEC)
 #define RELOAD_US      (1 * USEC_PER_SEC)
+#define AGAIN_US       (5 * USEC_PER_SEC) /* until the limits are stored */
 #define LOCK_MS	       2000
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
@@ -33,6 +35,10 @@ struct apps_watch {
 	pthread_mutex_t lock;
 	struct app_set *file_apps OWNED_BY(watch_held);
 	struct app_set *table_apps OWNED_BY(watch_held); /* as last read, NULL before */
+	bool is_read OWNED_BY(watch_held);		 /* the table, whether its rows are used */
+	bool is_unstored;	/* the limits could not be stored; the watch's thread only */
+	bool was_connected;	/* the watch's thread only */
+	atomic_bool is_settled; /* see apps_watch_is_settled() */
 };
 
 static void apps_watch_lock(struct apps_watch *w) TSA(acquire_capability(watch_held)) NO_TSA
@@ -131,8 +137,8 @@ static enum pg_fault apps_read_table(const struct apps_watch *w, struct pg_conne
 	return fault;
 }
 
-/* Stores the limits of the applications in force for SQL publishers. */
-static enum pg_fault apps_write_limits(const struct apps_watch *w, struct pg_connection *c)
+/* Stores the limits of the applications in force for SQL publishers.  PG_FINE or PG_LOST. */
+static enum pg_fault apps_write_limits(struct apps_watch *w, struct pg_connection *c)
 {
 	struct app_set *apps = apps_current();
 	const char *values[2] = { w->node, NULL };
@@ -160,9 +166,13 @@ static enum pg_fault apps_write_limits(const struct apps_watch *w, struct pg_con
 	fault = pg_conn_run(c, clock_mono() + QUERY_US, &q, NULL);
 	strbuf_release(&b);
 	app_set_unref(apps);
-	if (fault == PG_FINE || fault == PG_LOST)
+	if (fault == PG_LOST)
 		return fault;
-	log_warn("apps: the limits for SQL publishers are not stored: %s", pg_conn_error(c));
+	if (fault != PG_FINE && !w->is_unstored)
+		log_warn("apps: the limits for SQL publishers are not stored: %s; trying again "
+			 "every %u s",
+			 pg_conn_error(c), (unsigned)(AGAIN_US / USEC_PER_SEC));
+	w->is_unstored = fault != PG_FINE;
 	return PG_FINE;
 }
 
@@ -182,6 +192,8 @@ static void apps_watch_install_locked(struct apps_watch *w) NEEDS_LOCK(watch_hel
 	for (size_t i = 0; i < n_table; i++)
 		list.apps[list.n++] = app_ref(app_set_at(w->table_apps, i));
 	if (apps_build_set(&list, &all) == 0) {
+		if (!w->is_read)
+			app_set_mark_partial(all);
 		apps_install(all);
 		w->on_change(w->ctx);
 	}
@@ -190,17 +202,20 @@ static void apps_watch_install_locked(struct apps_watch *w) NEEDS_LOCK(watch_hel
 
 static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connection *c)
 {
-	struct app_set *table = NULL, *old;
+	struct app_set *table = NULL, *old = NULL;
 	enum pg_fault fault = apps_read_table(w, c, &table);
 
-	if (fault == PG_REFUSED)
-		return PG_FINE; /* the applications stay as they are */
-	if (fault != PG_FINE)
+	if (fault != PG_FINE && fault != PG_REFUSED)
 		return fault;
 	apps_watch_lock(w);
-	old = w->table_apps;
-	w->table_apps = table;
-	apps_watch_install_locked(w);
+	if (fault == PG_FINE) {
+		old = w->table_apps;
+		w->table_apps = table;
+	}
+	if (fault == PG_FINE || !w->is_read) {
+		w->is_read = true;
+		apps_watch_install_locked(w);
+	}
 	apps_watch_unlock(w);
 	app_set_unref(old);
 	return apps_write_limits(w, c);
@@ -220,11 +235,14 @@ RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_connec
 	usec_t next = 0;
 	enum pg_fault fault = pg_listener_begin(c, clock_mono() + QUERY_US, "scopewire_apps");
 
+	w->was_connected = true;
 	while (fault == PG_FINE && !pg_runner_is_stopping(w->runner)) {
 		if (is_due && (news.is_woken || clock_mono() >= next)) {
 			fault = apps_watch_reload(w, c);
-			next = clock_mono() + RELOAD_US;
-			is_due = false;
+			is_due = w->is_unstored;
+			next = clock_mono() + (is_due ? AGAIN_US : RELOAD_US);
+			if (fault == PG_FINE && !is_due)
+				atomic_store(&w->is_settled, true);
 		}
 		if (fault == PG_FINE)
 			fault = pg_runner_wait(w->runner, c, is_due ? next : clock_mono() + IDLE_US,
@@ -232,6 +250,14 @@ RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_connec
 		is_due = is_due || news.notifications || news.is_woken;
 	}
 	return fault;
+}
+
+static void apps_watch_on_away(void *ctx)
+{
+	struct apps_watch *w = ctx;
+
+	if (!w->was_connected)
+		atomic_store(&w->is_settled, true);
 }
 
 static void apps_watch_free(struct apps_watch *w) NO_TSA /* no other thread has it any more */
@@ -253,6 +279,7 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 		.backoff_min_ms = BACKOFF_MIN_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS,
 		.serve = apps_watch_serve,
+		.on_away = apps_watch_on_away,
 		.ctx = w,
 	};
 	int err;
@@ -274,6 +301,11 @@ int apps_watch_start(const struct conf *conf, const char *conninfo, void (*on_ch
 	else
 		*out = w;
 	return err;
+}
+
+bool apps_watch_is_settled(const struct apps_watch *w)
+{
+	return atomic_load(&w->is_settled);
 }
 
 void apps_watch_set_file(struct apps_watch *w, struct app_set *apps)

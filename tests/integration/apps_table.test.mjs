@@ -74,3 +74,40 @@ test('flags can be written as boolean, number or text, and NULL is the default',
 	await daemon.query(`UPDATE apps SET enabled = false WHERE id = 'a'`);
 	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 4, 'three');
 });
+
+test('a daemon that is ready knows the applications of the table, and SQL knows the limits of all', async (t) => {
+	const daemon = await startDaemon({ app: { max_event_payload_bytes: 0 } }, t);
+	const app = { id: 'tabled', key: 'tabled-key', secret: 'secret' };
+	await daemon.query('INSERT INTO apps (id, key, secret) VALUES ($1, $2, $3)', [app.id, app.key, app.secret]);
+	await daemon.stop();
+	await daemon.query('DELETE FROM log_apps');
+	// The table can be read only after the daemon has begun to wait for it.
+	const session = await daemon.session();
+	t.after(() => session.end());
+	await session.query('BEGIN; LOCK TABLE apps IN ACCESS EXCLUSIVE MODE');
+	const started = daemon.start();
+	await waitFor(async () => (await daemon.query(`SELECT FROM pg_locks
+		WHERE relation = 'apps'::regclass AND NOT granted AND clock_timestamp() > waitstart + interval '0.5 s'`))
+		.length > 0, 'the daemon to wait for the table');
+	assert.doesNotMatch(daemon.child.log, /ready: listening/);
+	await session.query('COMMIT');
+	await started;
+	const socket = await daemon.connect({ app });
+	await socket.close();
+	await daemon.query(`SELECT broadcast('c', 'Long', jsonb_build_object('text', repeat('x', 100000)), app => $1)`,
+		[daemon.app.id]);
+});
+
+test('limits for SQL publishers that could not be stored are stored later', async (t) => {
+	const daemon = await startDaemon({}, t);
+	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 1, 'the limits');
+	const session = await daemon.session();
+	t.after(() => session.end());
+	await session.query('BEGIN; LOCK TABLE log_apps IN ACCESS EXCLUSIVE MODE');
+	await daemon.query(`INSERT INTO apps (id, key, secret) VALUES ('late', 'late-key', 's')`);
+	await waitFor(() => /the limits for SQL publishers are not stored/.test(daemon.logText), 'the warning');
+	await session.query('COMMIT');
+	await waitFor(async () => (await daemon.query(`SELECT FROM log_apps WHERE app = 'late'`)).length === 1,
+		'the limits of the new application');
+	assert.equal(daemon.logText.match(/the limits for SQL publishers are not stored/g).length, 1);
+});

@@ -263,6 +263,37 @@ describe('with required = no', { concurrency: 2 }, () => {
 		assert.match(daemon.logText, /starting without a database: .*refused/);
 	});
 
+	test('clients of an application of the table apps are not turned away for good while the database is away',
+		async (t) => {
+			const port = await freePort();
+			const cluster = await startCluster({ listen_addresses: '127.0.0.1', port });
+			await query(cluster.socket, 'postgres', 'CREATE DATABASE late OWNER scopewire', [], 'postgres', port);
+			const daemon = await startDaemon({ databaseMode: 'none', database: { required: 'no',
+				host: '127.0.0.1', port, name: 'late', user: 'scopewire' } }, t);
+			const app = { id: 'tabled', key: 'tabled-key', secret: 'secret' };
+			await query(cluster.socket, 'late', 'INSERT INTO apps (id, key, secret) VALUES ($1, $2, $3)',
+				[app.id, app.key, app.secret], 'scopewire', port);
+			await daemon.stop();
+			await cluster.stop();
+			await daemon.start();
+			const { code } = await daemon.wire({ app }).closed;
+			assert.ok(code >= 4100 && code < 4200, `${code}: the client has to connect again after a pause`);
+			const answers = [await daemon.api(app).trigger('c', 'E', '{}'),
+				await Sync.server(daemon, app).get('online-users'),
+				await Sync.user(daemon, 1, {}, app).get('online-users')];
+			for (const { status, headers, text } of answers) {
+				assert.equal(status, 503, text);
+				assert.ok(headers['retry-after'], text);
+			}
+			await cluster.start();
+			t.after(() => cluster.stop());
+			await waitFor(async () => (await daemon.api(app).trigger('c', 'E', '{}')).status === 200, 'published');
+			await daemon.connect({ app });
+			assert.equal((await daemon.wire({ app: { ...app, key: 'none' } }).closed).code, 4001);
+			assert.equal((await daemon.api({ ...app, id: 'none' }).trigger('c', 'E', '{}')).status, 404);
+			assert.equal((await Sync.server(daemon, { ...app, key: 'none' }).get('online-users')).status, 401);
+		});
+
 	test('what an operator has to repair is logged with its remedy until it is repaired', async (t) => {
 		const database = await newDatabase();
 		await query(database.host, 'postgres', `ALTER DATABASE ${database.name} OWNER TO postgres`, [], 'postgres');

@@ -131,7 +131,11 @@ static struct session_refusal session_admit(struct session *s, const struct sess
 		struct app *app = app_set_by_key(set, key);
 
 		s->app = app ? app_ref(app) : NULL;
-		if (!app)
+		if (!app && app_set_is_partial(set)) /* 41xx: the client comes back */
+			no = (struct session_refusal){ PUSHER_OVER_CAPACITY,
+						       "The applications of the database have not "
+						       "been read yet: connect again" };
+		else if (!app)
 			no = (struct session_refusal){ PUSHER_NO_APP,
 						       "Application does not exist" };
 	} else {
