@@ -292,7 +292,7 @@ class Checker
                 ["$schema.broadcast(text,text,text,text,text,text)"])[0]->call;
 
         return $may ? null : Finding::wrong("the role $is->role may not publish", "As the owner of the schema: psql -v role=$is->role -v schema=$schema "
-            ."-f grants.sql $is->name");
+            ."-f grants.sql $is->name. The file is installed with the daemon, in /usr/share/scopewire or /usr/local/share/scopewire.");
     }
 
     /** An event that is written to the database arrives in the daemon. */

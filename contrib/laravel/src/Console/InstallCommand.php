@@ -117,6 +117,7 @@ class InstallCommand extends Command
         }
         $this->line('  2. If the application\'s role is not the owner of the schema, as the owner:');
         $this->line('       psql -v role=ROLE -v schema=scopewire -f grants.sql DATABASE');
+        $this->line('     grants.sql is installed with the daemon, in /usr/share/scopewire or /usr/local/share/scopewire.');
         $this->line('  3. Check everything:');
         $this->line('       php artisan scopewire:check');
     }
