@@ -14,7 +14,8 @@ import { freePort } from './temp.mjs';
 import { suiteCertificate } from './tls.mjs';
 import { waitFor } from './wait.mjs';
 
-const CHECK = 'check inter 100ms fall 1 rise 1';
+// A check that is slow, on a busy machine, is not a failure; one that is refused or answered 503 is.
+const CHECK = 'check inter 1s downinter 100ms fall 1 rise 1';
 
 class Node {
 	constructor(name, port) {
@@ -101,7 +102,7 @@ backend sockets\n\tbalance roundrobin\n\thttp-reuse never\n${servers}\nbackend a
 		fs.writeFileSync(path.join(folder, 'haproxy.cfg'), `global
 	stats socket ${folder}/haproxy.sock mode 600 level admin\n
 defaults\n\tmode ${isTcp ? 'tcp' : 'http'}\n\ttimeout connect 5s\n\ttimeout client 120s\n\ttimeout server 120s
-	timeout tunnel 1h\n\toption httpchk GET /ready\n\toption redispatch 1\n\tretries 3\n
+	timeout tunnel 1h\n\ttimeout check 20s\n\toption httpchk GET /ready\n\toption redispatch 1\n\tretries 3\n
 frontend all\n\t${bind}\n${isTcp ? tcp : http}`);
 		this.balancer = start('haproxy', ['-db', '-f', path.join(folder, 'haproxy.cfg')], { cwd: folder });
 		// It must not hold the process open: it is killed when the process ends.

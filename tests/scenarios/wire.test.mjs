@@ -9,6 +9,7 @@ import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { Wire, channelAuth, pause, startDaemon, userAuth, waitFor } from '../lib/harness.mjs';
+import { redis } from '../lib/nodes.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const QUIET_MS = 400;
@@ -251,6 +252,7 @@ class Play {
 		const have = (n) => waitFor(() => wire.frames.length >= peer.at + n || wire.closeCode !== undefined, `${n} frames`)
 			.catch((error) => assert.fail(`${error.message}; got ${JSON.stringify(wire.frames.slice(peer.at))}`));
 		const words = rest.split(' ');
+		if (name === '>' && rest.includes('pusher:unsubscribe')) wire.joined?.delete(parsed(rest)?.data?.channel);
 		if (name === '>') await send(expand(rest, this.peers).replace(/"auth":"key:/, `"auth":"${this.app.key}:`));
 		else if (name === '<') await this.#expect(peer, rest, have);
 		else if (name === 'frames' || name === 'skip') {
@@ -276,9 +278,21 @@ class Play {
 			const [channel, ...more] = words, channelData = more.length ? more.join(' ') : undefined;
 			await message('pusher:subscribe', { channel, since, channel_data: channelData,
 				auth: channel.startsWith('pr') ? channelAuth(this.app, wire.socketId, channel, channelData) : '' });
+			await this.#reachable(wire, channel);
 		} else if (name === 'signin')
 			await message('pusher:signin', { auth: userAuth(this.app, wire.socketId, rest), user_data: rest });
 		else assert.fail(`${name} is no step`);
+	}
+
+	/** With the driver redis, client events reach a node as soon as Redis has its subscription (docs/scaling.md). */
+	async #reachable(wire, channel) {
+		if (!redis || parsed(wire.texts.at(-1))?.event !== 'pusher_internal:subscription_succeeded') return;
+		wire.joined = (wire.joined ?? new Set()).add(channel);
+		const there = [...this.peers.values()].filter((peer) => peer.wire.closeCode === undefined
+			&& peer.wire.joined?.has(channel));
+		// The first 12 of 31 bits are the node's number (src/wire/socket_id.c).
+		const nodes = new Set(there.map((peer) => Number.parseInt(peer.wire.socketId, 10) >> 19));
+		await waitFor(async () => await redis.subscriptions(`:${this.app.id}:${channel}`) >= nodes.size, 'the subscriptions in Redis');
 	}
 
 	async #expect(peer, rest, have) {
