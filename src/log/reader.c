@@ -6,8 +6,8 @@
  *
  * Only a few jobs are in the pool; the others wait in a queue of their application, and the queues
  * take turns.  Within a queue the oldest job is first.  A session has only a few requests at a time
- * (core/sessions/catch_up.c), so its turn comes after a few jobs of each other session.  A job
- * whose requests were all cancelled is not sent.
+ * (core/sessions/catch_up_requests.c), so its turn comes after a few jobs of each other session.  A
+ * job whose requests were all cancelled is not sent.
  *
  * The lock guards the map, the queues and the waiters of the jobs.  Any thread requests; answers
  * come on the pool's thread.
