@@ -7,7 +7,7 @@ CREATE FUNCTION replay_page(p_epoch text, p_app text, p_is_only_app boolean, p_c
 			    p_above bigint, p_up_to bigint, p_was text, p_max_rows integer,
 			    p_max_bytes integer, p_cap integer, p_max_age_s integer)
 RETURNS TABLE (fault text, serial bigint, event_id text, event_type text, payload text,
-	       payload_is_text boolean)
+	       payload_is_text boolean, exclude_socket text)
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 	SET plan_cache_mode = force_custom_plan
 AS $$
@@ -21,7 +21,7 @@ DECLARE
 BEGIN
 	FOR e IN
 		SELECT r.serial, r.event_id, r.event_type, coalesce(r.payload::text, '{}') AS payload,
-		       r.payload_is_text, r.created_at
+		       r.payload_is_text, r.exclude_socket, r.created_at
 		FROM realtime_events r
 		WHERE r.channel = p_channel AND r.serial > p_above AND r.serial <= p_up_to
 		  AND (r.app = p_app OR (r.app IS NULL AND p_is_only_app))
@@ -42,6 +42,7 @@ BEGIN
 		event_type := e.event_type;
 		payload := e.payload;
 		payload_is_text := e.payload_is_text;
+		exclude_socket := e.exclude_socket;
 		RETURN NEXT;
 	END LOOP;
 	-- After the rows: rows dropped in between would go unnoticed.

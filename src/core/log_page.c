@@ -47,7 +47,20 @@ void log_page_unref(struct log_page *p)
 	if (p->cached)
 		event_unref(p->cached);
 	free(p->chunks);
+	free(p->excluded);
 	free(p);
+}
+
+void log_page_exclude(struct log_page *p, unsigned offset, unsigned len, uint64_t socket)
+{
+	unsigned n = p->n_excluded;
+
+	if ((n & (n - 1)) == 0) /* room for the next power of two */
+		p->excluded = xreallocarray(p->excluded, n ? n * 2 : 1, sizeof(*p->excluded));
+	p->excluded[p->n_excluded++] = (struct log_excluded){
+		.socket = socket, .chunk = p->n_chunks, .offset = offset, .len = len
+	};
+	p->bytes += sizeof(*p->excluded);
 }
 
 void log_page_add(struct log_page *p, struct msgbuf *chunk, unsigned n_events)

@@ -19,6 +19,13 @@ enum log_outcome {
 	LOG_UNAVAILABLE, /* no answer in time */
 };
 
+/* An event of a page that one connection does not receive: the socket_id it was published with. */
+struct log_excluded {
+	uint64_t socket;
+	unsigned chunk;	      /* of the page; the event's frame is in it */
+	unsigned offset, len; /* of the frame, in bytes of the chunk */
+};
+
 /* Counted; not changed any more once it was posted. */
 struct log_page {
 	atomic_uint refs;
@@ -27,7 +34,9 @@ struct log_page {
 	unsigned n_events;
 	struct msgbuf **chunks; /* complete frames, some in each, in order of serial */
 	unsigned n_chunks;
-	size_t bytes;	      /* of all chunks */
+	struct log_excluded *excluded; /* in the order of the frames; NULL: none */
+	unsigned n_excluded;
+	size_t bytes;	      /* of all chunks, and of excluded */
 	struct event *cached; /* counted; LOG_REQUEST_CACHED: the last event, or NULL */
 	bool may_follow;      /* cached may be sent to the channel's subscribers afterwards, too */
 };
@@ -35,6 +44,8 @@ struct log_page {
 struct log_page *log_page_new(enum log_outcome outcome) MUSTCHECK;
 struct log_page *log_page_ref(struct log_page *p);
 void log_page_unref(struct log_page *p); /* NULL is fine */
+/* Of the chunk that is added next: socket does not receive the event with this frame. */
+void log_page_exclude(struct log_page *p, unsigned offset, unsigned len, uint64_t socket);
 /* Takes the chunk's reference. */
 void log_page_add(struct log_page *p, struct msgbuf *chunk, unsigned n_events);
 
@@ -72,7 +83,11 @@ struct log_request {
 	 */
 	const char *epoch;
 	uint64_t from, to;
-	struct str_view was; /* leave out events that exclude these socket ids */
+	/*
+	 * Leave out events that exclude these socket ids.  The page has those that exclude the
+	 * session's own: sessions with the same request share it.
+	 */
+	struct str_view was;
 	unsigned max, max_bytes;
 	unsigned cap;	    /* LOG_TOO_MANY when there are more than that; 0: any number */
 	unsigned max_age_s; /* LOG_EXPIRED when one is older; 0: any age */

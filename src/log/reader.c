@@ -24,6 +24,7 @@
 #include "log/row.h"
 #include "pg/pool.h"
 #include "wire/pusher.h"
+#include "wire/socket_id.h"
 
 #define WAITING_MAX	 50000 /* jobs of one application */
 #define SENT_MAX	 2     /* jobs in the pool, for each of its connections */
@@ -127,10 +128,16 @@ static void reader_add_frames(struct log_page *page, const struct job *j, const 
 	strbuf_init(&chunk, CHUNK_BYTES + 1024);
 	strbuf_init(&text, 1024);
 	for (int i = 0; i < rows; i++) {
+		size_t offset = chunk.len;
 		struct log_row row;
+		uint64_t socket;
 
 		log_row_read_replayed(a, i, sv(j->channel), &row);
+		row.exclude = pg_answer_view(a, i, LOG_REPLAY_EXCLUDE);
 		log_row_add_frame(&row, &chunk, &text);
+		if (row.exclude.len && socket_id_parse(row.exclude, &socket))
+			log_page_exclude(page, (unsigned)offset, (unsigned)(chunk.len - offset),
+					 socket);
 		n++;
 		if (chunk.len >= CHUNK_BYTES || i == rows - 1) {
 			log_page_add(page, msgbuf_from(strbuf_view(&chunk)), n);

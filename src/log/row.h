@@ -35,8 +35,9 @@ enum log_replay_column {
 	LOG_REPLAY_TYPE,
 	LOG_REPLAY_PAYLOAD,
 	LOG_REPLAY_IS_TEXT,
-	LOG_REPLAY_LEFT,     /* replay_cached(), cluster_cached(): microseconds */
-	LOG_REPLAY_PUBLISHED /* cluster_cached(): microseconds since 1970 */
+	LOG_REPLAY_EXCLUDE,		      /* replay_page(): a socket id; "" for none */
+	LOG_REPLAY_LEFT = LOG_REPLAY_EXCLUDE, /* replay_cached(), cluster_cached(): microseconds */
+	LOG_REPLAY_PUBLISHED		      /* cluster_cached(): microseconds since 1970 */
 };
 
 /* The same for their answer; channel outlives out. */

@@ -117,6 +117,26 @@ describe('replay', () => {
 		await again.close();
 	});
 
+	test('events that exclude the connection itself are left out of its replay alone', async () => {
+		const other = await daemon.connect();
+		const { position } = await wire.subscribe('self');
+		wire.unsubscribe('self');
+		const mine = { socket_id: wire.socketId };
+		for (let n = 0; n < 200; n++)
+			await api.trigger('self', n % 3 ? 'Own' : 'All', { n, x: 'x'.repeat(300) }, n % 3 ? mine : {});
+		await daemon.query(`SELECT broadcast('self', 'Own', '{}', exclude_socket => $1)`, [wire.socketId]);
+		await api.trigger('self', 'Others', {}, { socket_id: other.socketId });
+		await sequenced(daemon);
+		const [own, all] = await Promise.all([wire, other].map((w) => replayOf(w, 'self', position)));
+		assert.deepEqual(own.events.map((f) => f.event), [...Array(67).fill('All'), 'Others']);
+		assert.equal(own.data.count, 68);
+		assert.equal(own.end.position, all.end.position);
+		assert.equal(all.data.count, 201);
+		assert.ok(own.events.every((f) => f.event === 'Others' || JSON.parse(f.data).n % 3 === 0));
+		assert.ok(all.events.every((f) => f.event !== 'Others'));
+		await other.close();
+	});
+
 	test('max_replay_events are replayed; one more is a resync', async () => {
 		const { position } = await wire.subscribe('cap');
 		wire.unsubscribe('cap');
@@ -251,7 +271,7 @@ async function countReplayCalls(daemon) {
 	await daemon.query(`CREATE FUNCTION replay_page(text, text, boolean, text, bigint, bigint, text,
 			integer, integer, integer, integer)
 		RETURNS TABLE (fault text, serial bigint, event_id text, event_type text, payload text,
-			payload_is_text boolean) LANGUAGE plpgsql AS $$ BEGIN
+			payload_is_text boolean, exclude_socket text) LANGUAGE plpgsql AS $$ BEGIN
 			PERFORM nextval('replay_calls');
 			PERFORM pg_advisory_xact_lock_shared(hashtext('replay_page'));
 			RETURN QUERY SELECT * FROM replay_page_real(${args});

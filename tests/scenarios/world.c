@@ -100,26 +100,54 @@ static bool is_for(const struct event *e, const struct asked *q)
 	       !(e->exclude_socket && strstr(q->was, socket_id_format(e->exclude_socket, id)));
 }
 
+#define CHUNK_EVENTS 2
+
+static void end_chunk(struct log_page *page, struct strbuf *chunk, unsigned *n)
+{
+	if (*n)
+		log_page_add(page, msgbuf_from(strbuf_view(chunk)), *n);
+	strbuf_reset(chunk);
+	*n = 0;
+}
+
+/* Frames as log/reader.c makes them: several in a chunk. */
+static void add_frame(struct log_page *page, const struct event *e, struct strbuf *chunk,
+		      unsigned *n)
+{
+	struct msgbuf *frame = event_frame(e, UINT64_MAX);
+
+	if (e->exclude_socket)
+		log_page_exclude(page, (unsigned)chunk->len, frame->len, e->exclude_socket);
+	strbuf_add_sv(chunk, msgbuf_view(frame));
+	msgbuf_unref(frame);
+	if (++*n == CHUNK_EVENTS)
+		end_chunk(page, chunk, n);
+}
+
 static struct log_page *page_of_events(const struct asked *q)
 {
 	struct log_page *page = log_page_new(LOG_SERVED);
 	bool is_cut = false;
 	uint64_t last = 0;
-	unsigned n = 0;
+	unsigned n = 0, n_chunk = 0;
+	struct strbuf chunk;
 
+	strbuf_init(&chunk, 1024);
 	for (unsigned i = 0; i < play.n_rows; i++) {
 		const struct event *e = play.rows[i];
 
 		if (!is_for(e, q))
 			continue;
 		is_cut = is_cut || n == q->a.max ||
-			 (n && page->bytes + e->data->len > q->a.max_bytes);
+			 (n && page->bytes + chunk.len + e->data->len > q->a.max_bytes);
 		n++;
 		if (is_cut)
 			continue;
-		log_page_add(page, event_frame(e, UINT64_MAX), 1);
+		add_frame(page, e, &chunk, &n_chunk);
 		last = e->serial;
 	}
+	end_chunk(page, &chunk, &n_chunk);
+	strbuf_release(&chunk);
 	page->to = is_cut ? last : q->a.to;
 	if (strcmp(q->epoch, play.epoch) != 0)
 		page->outcome = LOG_OTHER_EPOCH;

@@ -46,6 +46,8 @@ struct catch_up {
 	bool is_first;				/* no page was requested yet */
 	struct log_page *pages[CATCH_UP_PAGES]; /* oldest first */
 	unsigned n_pages, chunk;		/* chunk: of pages[0], the next to send */
+	unsigned excluded;			/* of pages[0], the first of this chunk */
+	unsigned n_own;				/* events of pages[0] that were left out */
 	struct held *held, **held_end;
 	struct event **unlogged; /* counted */
 	unsigned n_unlogged, unlogged_bytes;
@@ -92,8 +94,9 @@ void catch_up_free(struct catch_up *u);
 /* ---- catch_up_live.c ---- */
 
 extern const char *const catch_up_reasons[];
-/* Whether the event was excluded for an earlier connection of this client. */
-bool catch_up_is_own(const char *was, uint64_t socket);
+/* Whether an event that excludes the socket is not for this client: it is the session's, or that of
+ * an earlier connection. */
+bool catch_up_is_excluded(const struct catch_up *u, uint64_t socket);
 void catch_up_send_succeeded(struct session *s, const struct subscription *sub,
 			     const struct msgbuf *roster, const struct position *p)
 	RUNS_ON(on_worker);

@@ -93,7 +93,7 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 		catch_up_pass(u, m);
 		return;
 	}
-	if (catch_up_is_own(u->was, m->exclude))
+	if (catch_up_is_excluded(u, m->exclude))
 		return;
 	if (!catch_up_is_full(u, m->frame)) {
 		struct held *h = xmalloc(sizeof(*h));

@@ -15,11 +15,13 @@ const char *const catch_up_reasons[] = {
 	[LOG_UNAVAILABLE] = "unavailable",
 };
 
-bool catch_up_is_own(const char *was, uint64_t socket)
+bool catch_up_is_excluded(const struct catch_up *u, uint64_t socket)
 {
-	struct str_view rest = sv(was);
+	struct str_view rest = sv(u->was);
 	uint64_t id;
 
+	if (socket == u->session->id)
+		return true;
 	while (socket && rest.len) {
 		ptrdiff_t comma = sv_find(rest, ',');
 		struct str_view one = sv_n(rest.ptr, comma < 0 ? rest.len : (size_t)comma);
@@ -67,7 +69,7 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 	u->unlogged_bytes = 0;
 	for (unsigned i = 0; i < u->n_unlogged; i++)
 		if (!catch_up_is_covered(u->unlogged[i], floor) &&
-		    !catch_up_is_own(u->was, u->unlogged[i]->exclude_socket))
+		    !catch_up_is_excluded(u, u->unlogged[i]->exclude_socket))
 			catch_up_send_event(s, u->unlogged[i], floor);
 	while ((h = catch_up_take_held(u))) {
 		if (!catch_up_is_covered(h->event, floor) && session_send(s, h->frame)) {

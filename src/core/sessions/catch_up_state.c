@@ -88,7 +88,8 @@ void catch_up_drop_page(struct catch_up *u)
 
 	for (; u->chunk < p->n_chunks; u->chunk++)
 		u->session->catching_up->bytes -= p->chunks[u->chunk]->len;
-	u->chunk = 0;
+	u->session->catching_up->bytes -= p->n_excluded * (unsigned)sizeof(*p->excluded);
+	u->chunk = u->excluded = u->n_own = 0;
 	u->n_pages--;
 	u->session->catching_up->n_pages--;
 	for (unsigned i = 0; i < u->n_pages; i++)
