@@ -330,7 +330,9 @@ describe('many replays', () => {
 		await holder.query('SELECT pg_advisory_unlock(hashtext(\'replay_page\'))');
 		assert.equal((await replay).data.count, 1);
 		const [{ n }] = await daemon.query('SELECT last_value::int + 1 AS n FROM replay_calls');
-		assert.ok(n <= 3, `${n} requests were sent to the database`);
+		// Two of each node were sent before (SENT_MAX in src/log/reader.c, for each connection of its pool).
+		const sent = 2 * (daemon.nodes?.length ?? 1);
+		assert.ok(n <= sent + 1, `${n} requests were sent to the database`);
 		await holder.end();
 		await wire.close();
 	});
