@@ -571,7 +571,7 @@ describe('changes of rules', () => {
 		await becomes(who, 'private-fresh.31', false);
 	});
 
-	/** Runs what changes rules without telling anybody. */
+	/** Runs what changes rules without a notification. */
 	const silently = async (text) => {
 		const { host, name } = daemon.database;
 		await query(host, name, `SET session_replication_role = replica; SET search_path = scopewire; ${text}`,

@@ -204,7 +204,7 @@ export class EditLock extends Emitter<LockEvents> {
 			const answer = await this.manager.api.get<{ lock: Lock | null; last_token: number }>('locks', this.#fields);
 			this.#isKnown = true;
 			if (!this.#isStopped) this.#take(answer.lock, answer.last_token);
-		} catch { /* the next event or subscription tells */ }
+		} catch { /* the next event or subscription has the state */ }
 	}
 
 	get #fields(): Record<string, string> {

@@ -94,7 +94,7 @@ class TrackPresence
         return is_numeric($value) ? (float) $value : $default;
     }
 
-    /** One heartbeat, and what its result tells the next requests. */
+    /** One heartbeat; its result decides what the next requests send. */
     private function send(Request $request, string $prefix, float $timeout): void
     {
         $location = $request->attributes->get(self::LOCATION) ?? $request->route()?->getName() ?? '/'.ltrim($request->path(), '/');
