@@ -28,7 +28,7 @@ static void catch_up_check_time(struct catch_up *u) RUNS_ON(on_worker)
 		if (u->stage == STAGE_END)
 			catch_up_succeed(u, false);
 		else
-			catch_up_begin_cached(u);
+			catch_up_begin_live(u);
 		catch_up_continue(s);
 	}
 }
@@ -96,10 +96,10 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 	if (catch_up_is_excluded(u, m->exclude))
 		return;
 	if (!catch_up_is_full(u, m->frame)) {
-		struct held *h = xmalloc(sizeof(*h));
+		struct held_frame *h = xmalloc(sizeof(*h));
 
-		*h = (struct held){ NULL, msgbuf_ref(m->frame),
-				    m->event ? event_ref(m->event) : NULL };
+		*h = (struct held_frame){ NULL, msgbuf_ref(m->frame),
+					  m->event ? event_ref(m->event) : NULL };
 		*u->held_end = h;
 		u->held_end = &h->next;
 		c->n_held++;
@@ -116,7 +116,7 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 	if (u->stage == STAGE_END)
 		catch_up_succeed(u, false);
 	else if (u->stage == STAGE_CACHED)
-		catch_up_begin_cached(u);
+		catch_up_begin_live(u);
 	else
 		catch_up_resync(u, catch_up_reasons[LOG_TOO_MANY]);
 	if (session_send(s, m->frame) && m->event)
@@ -147,7 +147,7 @@ static void catch_up_begin_replay(struct catch_up *u, const struct catch_up_requ
 	} else if (u->since.serial > u->to) {
 		catch_up_set_stage(u, STAGE_AHEAD);
 	} else if (u->since.serial == u->to) {
-		catch_up_finish(u);
+		catch_up_end_replay(u);
 	}
 }
 
@@ -177,6 +177,6 @@ void catch_up_begin(struct session *s, struct subscription *sub, const struct ca
 	if (req->is_given)
 		catch_up_begin_replay(u, req);
 	else
-		catch_up_begin_cached(u);
+		catch_up_begin_live(u);
 	catch_up_continue(s);
 }

@@ -4,7 +4,8 @@
 /*
  * A subscription that is not live yet.  What its client missed is read from the log and sent
  * (docs/replay.md) while new frames for it are held back; then the held frames follow, and it is
- * live.  The same for a cache channel whose last event must be read from the log first.
+ * live.  The same for a cache channel whose last event must be read from the log first; for some
+ * seconds after it was sent, that event is left out when it arrives as a message too.
  *
  * No gap and no overlap.  The join returned a position: every logged event up to it was sent to
  * the workers before the join, so it is in the log and not among the held frames; every event

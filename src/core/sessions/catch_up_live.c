@@ -61,7 +61,7 @@ static void catch_up_send_event(struct session *s, struct event *e, uint64_t rea
 static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_worker)
 {
 	struct session *s = u->session;
-	struct held *h;
+	struct held_frame *h;
 
 	if (!u->may_follow)
 		catch_up_detach(u);
@@ -78,7 +78,7 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 				atomic_fetch_add_explicit(&h->event->sockets, 1,
 							  memory_order_relaxed);
 		}
-		held_free(h);
+		held_frame_free(h);
 	}
 	if (u->may_follow) {
 		u->began = clock_mono();
@@ -99,7 +99,7 @@ static void catch_up_report_miss(const struct catch_up *u) RUNS_ON(on_worker)
 
 static bool catch_up_holds(const struct catch_up *u, const struct event *e)
 {
-	const struct held *h = u->held;
+	const struct held_frame *h = u->held;
 
 	while (h && (!h->event || !sv_eq_c(sv(h->event->id), e->id)))
 		h = h->next;
@@ -110,7 +110,7 @@ static bool catch_up_holds(const struct catch_up *u, const struct event *e)
  * newer than the one before it. */
 static bool catch_up_holds_last(const struct catch_up *u)
 {
-	const struct held *h = u->held;
+	const struct held_frame *h = u->held;
 
 	if (!u->is_cache_shared)
 		return u->cached && catch_up_holds(u, u->cached);
@@ -147,7 +147,7 @@ static bool catch_up_reads_cache(struct catch_up *u)
 	return true;
 }
 
-void catch_up_begin_cached(struct catch_up *u)
+void catch_up_begin_live(struct catch_up *u)
 {
 	struct session *s = u->session;
 
@@ -174,7 +174,7 @@ void catch_up_succeed(struct catch_up *u, bool is_reached)
 	if (is_reached)
 		u->now.serial = u->to;
 	u->sent_to = u->now.serial;
-	for (const struct held *h = u->held; h; h = h->next) {
+	for (const struct held_frame *h = u->held; h; h = h->next) {
 		if (!catch_up_is_covered(h->event, u->sent_to))
 			continue;
 		event_unref(u->cached);
@@ -182,10 +182,10 @@ void catch_up_succeed(struct catch_up *u, bool is_reached)
 		u->is_cache_unknown = false;
 	}
 	catch_up_send_succeeded(u->session, u->sub, u->roster, &u->now);
-	catch_up_begin_cached(u);
+	catch_up_begin_live(u);
 }
 
-void catch_up_finish(struct catch_up *u)
+void catch_up_end_replay(struct catch_up *u)
 {
 	struct session *s = u->session;
 	struct position p = u->since;
@@ -206,7 +206,7 @@ void catch_up_finish(struct catch_up *u)
 	/* What is in the log was replayed. */
 	u->is_cache_unknown &= u->is_cache_shared &&
 			       app_durability(s->app, catch_up_channel(u)) == DURABILITY_NONE;
-	catch_up_begin_cached(u);
+	catch_up_begin_live(u);
 }
 
 void catch_up_resync(struct catch_up *u, const char *reason)
@@ -219,5 +219,5 @@ void catch_up_resync(struct catch_up *u, const char *reason)
 	frame_resync(&s->hub->text, catch_up_channel(u), reason, &u->now);
 	session_send_text(s);
 	session_note(s, STEP_RESYNC, catch_up_channel(u), 0, reason);
-	catch_up_begin_cached(u);
+	catch_up_begin_live(u);
 }

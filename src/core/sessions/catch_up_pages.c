@@ -84,7 +84,7 @@ static void catch_up_send_pages(struct catch_up *u) RUNS_ON(on_worker)
 		catch_up_drop_page(u);
 	}
 	if (u->read_to >= u->to)
-		catch_up_finish(u);
+		catch_up_end_replay(u);
 }
 
 void catch_up_writable(struct session *s)
@@ -129,7 +129,7 @@ static void catch_up_take_cached(struct catch_up *u, struct log_page *page) RUNS
 		u->may_follow = page->may_follow;
 	}
 	u->is_cache_unknown = false;
-	catch_up_begin_cached(u);
+	catch_up_begin_live(u);
 }
 
 void catch_up_check_ahead(struct catch_up *u, const struct position *now)
@@ -175,7 +175,7 @@ static void catch_up_take_ahead(struct catch_up *u, struct log_page *page) RUNS_
 		u->is_in_log = true;
 	} else {
 		u->to = u->since.serial;
-		catch_up_finish(u);
+		catch_up_end_replay(u);
 	}
 }
 

@@ -13,7 +13,7 @@ static bool catch_up_is_timed(const struct catch_up *u)
 	       (u->stage != STAGE_EVENTS && u->is_cache_shared);
 }
 
-void catch_up_set_stage(struct catch_up *u, enum stage stage)
+void catch_up_set_stage(struct catch_up *u, enum catch_up_stage stage)
 {
 	u->session->hub->n_timed -= catch_up_is_timed(u);
 	u->stage = stage;
@@ -61,10 +61,10 @@ void catch_up_detach(struct catch_up *u)
 	u->sub->channel->n_held--;
 }
 
-struct held *catch_up_take_held(struct catch_up *u)
+struct held_frame *catch_up_take_held(struct catch_up *u)
 {
 	struct catching_up *c = u->session->catching_up;
-	struct held *h = u->held;
+	struct held_frame *h = u->held;
 
 	if (!h)
 		return NULL;
@@ -75,7 +75,7 @@ struct held *catch_up_take_held(struct catch_up *u)
 	return h;
 }
 
-void held_free(struct held *h)
+void held_frame_free(struct held_frame *h)
 {
 	msgbuf_unref(h->frame);
 	event_unref(h->event);
@@ -99,10 +99,10 @@ void catch_up_drop_page(struct catch_up *u)
 
 void catch_up_free(struct catch_up *u)
 {
-	struct held *h;
+	struct held_frame *h;
 
 	while ((h = catch_up_take_held(u)))
-		held_free(h);
+		held_frame_free(h);
 	while (u->n_pages)
 		catch_up_drop_page(u);
 	for (unsigned i = 0; i < u->n_unlogged; i++)
