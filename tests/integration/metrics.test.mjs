@@ -93,6 +93,42 @@ test('events, deliveries, commits and their times are counted', async (t) => {
 	await becomes('deliveries_total', 8);
 });
 
+test('events that a subscription begins with are deliveries', async (t) => {
+	const { daemon, becomes } = await measured(t);
+	const client = await daemon.connect();
+	const { position } = await client.subscribe('news');
+	client.unsubscribe('news');
+	await daemon.api().trigger('cache-x', 'last', {});
+	await client.subscribe('cache-x');
+	await client.next({ event: 'last' });
+	await becomes('deliveries_total', 1);
+	await daemon.api().trigger('news', 'missed', {});
+	await daemon.api().trigger('news', 'own', {}, { socket_id: client.socketId });
+	await client.subscribe('news', { since: position });
+	await client.next({ event: 'scopewire:replayed', channel: 'news' });
+	await becomes('deliveries_total', 2);
+	assert.equal(client.all({ event: 'own' }).length, 0);
+	await client.close();
+});
+
+test('events that do not fit during a replay are deliveries', async (t) => {
+	const { daemon, becomes } = await measured(t, { app: { max_outbox_messages: 4 },
+		database: { replay_timeout_ms: 60000 } });
+	const client = await daemon.connect();
+	const { position } = await client.subscribe('news');
+	client.unsubscribe('news');
+	await daemon.api().trigger('news', 'missed', {});
+	const holder = await daemon.session();
+	await holder.query('BEGIN; LOCK TABLE log_meta IN ACCESS EXCLUSIVE MODE');
+	await client.subscribe('news', { since: position });
+	for (let n = 0; n < 4; n++) await daemon.api().trigger('news', 'live', { n });
+	await client.next({ event: 'scopewire:resync', channel: 'news' });
+	await client.next({ event: 'live', data: { n: 3 } });
+	await becomes('deliveries_total', 4);
+	await holder.end();
+	await client.close();
+});
+
 test('an event that a call of the sync API published counts as sync, one of another session as sql', async (t) => {
 	const { daemon, becomes } = await measured(t);
 	const client = await daemon.connect();

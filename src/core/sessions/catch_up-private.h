@@ -103,6 +103,9 @@ extern const char *const catch_up_reasons[]; /* of a resync; index: enum log_out
 /* Whether an event that excludes the socket is not for this client: it is the session's, or that of
  * an earlier connection. */
 bool catch_up_is_excluded(const struct catch_up *u, uint64_t socket);
+/* A frame of the channel that came as a message; event: it is counted as delivered; or NULL. */
+void catch_up_send_frame(struct session *s, struct msgbuf *frame, struct event *event)
+	RUNS_ON(on_worker);
 void catch_up_send_succeeded(struct session *s, const struct subscription *sub,
 			     const struct msgbuf *roster, const struct position *p)
 	RUNS_ON(on_worker);

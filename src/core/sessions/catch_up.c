@@ -73,8 +73,7 @@ static void catch_up_pass(struct catch_up *u, const struct worker_message *m) RU
 {
 	if (m->event && strcmp(m->event->id, u->cached->id) == 0)
 		return;
-	if (session_send(u->session, m->frame) && m->event)
-		atomic_fetch_add_explicit(&m->event->sockets, 1, memory_order_relaxed);
+	catch_up_send_frame(u->session, m->frame, m->event);
 }
 
 /* The event that a cache channel waits for was held. */
@@ -119,8 +118,7 @@ void catch_up_hold(struct catch_up *u, const struct worker_message *m)
 		catch_up_begin_live(u);
 	else
 		catch_up_resync(u, catch_up_reasons[LOG_TOO_MANY]);
-	if (session_send(s, m->frame) && m->event)
-		atomic_fetch_add_explicit(&m->event->sockets, 1, memory_order_relaxed);
+	catch_up_send_frame(s, m->frame, m->event);
 	catch_up_continue(s);
 }
 

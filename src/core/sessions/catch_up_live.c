@@ -50,8 +50,16 @@ static void catch_up_send_event(struct session *s, struct event *e, uint64_t rea
 {
 	struct msgbuf *frame = event_frame(e, reached);
 
-	session_send(s, frame);
+	metric_add(METRIC_DELIVERIES, session_send(s, frame));
 	msgbuf_unref(frame);
+}
+
+void catch_up_send_frame(struct session *s, struct msgbuf *frame, struct event *event)
+{
+	if (!session_send(s, frame) || !event)
+		return;
+	metric_add(METRIC_DELIVERIES, 1);
+	atomic_fetch_add_explicit(&event->sockets, 1, memory_order_relaxed);
 }
 
 /*
@@ -72,12 +80,8 @@ static void catch_up_go_live(struct catch_up *u, uint64_t floor) RUNS_ON(on_work
 		    !catch_up_is_excluded(u, u->unlogged[i]->exclude_socket))
 			catch_up_send_event(s, u->unlogged[i], floor);
 	while ((h = catch_up_take_held(u))) {
-		if (!catch_up_is_covered(h->event, floor) && session_send(s, h->frame)) {
-			metric_add(METRIC_DELIVERIES, h->event != NULL);
-			if (h->event)
-				atomic_fetch_add_explicit(&h->event->sockets, 1,
-							  memory_order_relaxed);
-		}
+		if (!catch_up_is_covered(h->event, floor))
+			catch_up_send_frame(s, h->frame, h->event);
 		held_frame_free(h);
 	}
 	if (u->may_follow) {
