@@ -199,11 +199,13 @@ static void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool
 	}
 }
 
-/* Forgets the channel if nothing here needs it. */
+/* Forgets the channel if nothing here needs it.  That is no news for a watcher who comes meanwhile:
+ * MEMBER_WATCHED is in the inbox then, and the state is read. */
 static void cluster_prune(struct cluster *c, struct followed *of)
 {
 	if (!follow_is_unused(of))
 		return;
+	of->is_answer_due = true;
 	cluster_drop_others(c, of, NULL, 0);
 	follow_delete(&c->follow, of);
 }

@@ -88,7 +88,7 @@ export class Client {
 			if (channel === CHANNELS[0]) this.count = data.subscription_count;
 			break;
 		case 'pusher_internal:watchlist_events':
-			for (const { name, user_ids } of data.events) for (const id of user_ids) this.watched[id] = name;
+			for (const { name, user_ids } of data.events) for (const id of user_ids) this.#watch(id, name);
 			break;
 		case 'pusher:signin_success':
 			this.isSignedIn = true;
@@ -113,6 +113,11 @@ export class Client {
 			if (channel !== ROOM) wire.sendSubscribe(channel);
 			else if (this.wantsRoom) this.#join();
 		}, this.random() * 200);
+	}
+
+	#watch(id, name) {
+		if (this.watched[id] === name) this.broken(`${id} is ${name} twice`);
+		this.watched[id] = name;
 	}
 
 	#whisper({ from, n }) {

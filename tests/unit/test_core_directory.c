@@ -727,6 +727,149 @@ START_TEST(without_grace_watchers_are_notified_at_once)
 }
 END_TEST
 
+static void on_report(void *ctx UNUSED, const struct member_report *r UNUSED)
+{
+}
+
+/* In a cluster a change can come before the first state, or after it. */
+START_TEST(a_watcher_of_a_node_receives_each_state_once)
+{
+	const struct directory_member ann = { SV("ann"), SV("") };
+
+	BEGIN("member_removed_delay_ms", "0");
+	directory_share_members(dir, on_report, NULL);
+	watch(0, "ann");
+	expect_none();
+	users_put(dir, app, SV("!user-ann"), &ann, false);
+	expect(0, WATCHED("online"));
+	users_set_known(dir, app, SV("!user-ann"));
+	expect_none();
+	users_drop(dir, app, SV("!user-ann"), SV("ann"));
+	expect(0, WATCHED("offline"));
+	users_set_known(dir, app, SV("!user-ann"));
+	expect_none();
+	unwatch(0, "ann");
+	watch(0, "ann");
+	directory_put_member(dir, app, SV("!user-ann"), &ann, false);
+	expect_none();
+	users_set_known(dir, app, SV("!user-ann"));
+	expect(0, WATCHED("online"));
+	expect_none();
+	unwatch(0, "ann");
+	end();
+}
+END_TEST
+
+/* The result of a join of worker 0; not of a cluster. */
+static struct user_state watch_state(const char *user)
+{
+	struct directory_join j = { .app = app, .socket_id = 77, .user_id = sv(user) };
+
+	users_watch(dir, &j);
+	msgbuf_unref(j.key);
+	ck_assert(!j.is_unknown);
+	return (struct user_state){ j.is_online, j.seq };
+}
+
+/* Takes what worker 0 has for a watcher: each message is another state. */
+static void follow_state(struct user_state *state)
+{
+	struct worker_message *m;
+
+	while ((m = fake_post_next(0))) {
+		if (m->seq > state->seq) {
+			ck_view_eq(fake_post_text(m),
+				   state->is_online ? WATCHED("offline") : WATCHED("online"));
+			state->is_online = !state->is_online;
+		}
+		worker_message_free(m);
+	}
+}
+
+START_TEST(a_watcher_receives_what_is_there_and_each_change)
+{
+	struct user_state state;
+
+	BEGIN("member_removed_delay_ms", "0");
+	state = watch_state("ann");
+	ck_assert(!state.is_online);
+	sign_in(1, "ann");
+	follow_state(&state);
+	ck_assert(state.is_online);
+	state = watch_state("ann");
+	ck_assert(state.is_online);
+	sign_out(1, "ann");
+	follow_state(&state);
+	ck_assert(!state.is_online);
+	unwatch(0, "ann");
+	unwatch(0, "ann");
+	end();
+}
+END_TEST
+
+/* Two threads that notify the watchers of two changes: the one with the earlier state is late. */
+START_TEST(an_earlier_state_does_not_replace_a_later_one)
+{
+	struct user_state online, state;
+
+	BEGIN("member_removed_delay_ms", "0");
+	watch(0, "ann");
+	sign_in(1, "ann");
+	expect(0, WATCHED("online"));
+	directory_user_state(dir, app, SV("!user-ann"), &online);
+	sign_out(1, "ann");
+	expect(0, WATCHED("offline"));
+	state = directory_set_state(dir, app, SV("!watch-ann"), SV("ann"), &online, false);
+	ck_assert(online.is_online && !state.is_online);
+	expect_none();
+	unwatch(0, "ann");
+	end();
+}
+END_TEST
+
+/* The user signs in after the watcher has joined, and before the watcher has read the state. */
+START_TEST(a_change_during_a_join_is_not_sent_again)
+{
+	struct directory_join j = { .socket_id = 77, .channel = SV("!watch-ann") };
+	struct user_state state;
+
+	BEGIN("member_removed_delay_ms", "0");
+	j.app = app;
+	ck_assert_int_eq(directory_join(dir, &j), 0);
+	msgbuf_unref(j.key);
+	ck_assert(j.is_unknown);
+	sign_in(1, "ann");
+	directory_user_state(dir, app, SV("!user-ann"), &state);
+	state = directory_set_state(dir, app, SV("!watch-ann"), SV("ann"), &state, true);
+	ck_assert(state.is_online);
+	ck_assert_uint_le(expect(0, WATCHED("online")), state.seq);
+	expect_none();
+	sign_out(1, "ann");
+	ck_assert_uint_gt(expect(0, WATCHED("offline")), state.seq);
+	unwatch(0, "ann");
+	end();
+}
+END_TEST
+
+/* Of two who join at the same time, each gets the state once. */
+START_TEST(a_watcher_who_has_not_read_the_state_yet_receives_it)
+{
+	struct directory_join j = { .socket_id = 77, .channel = SV("!watch-ann") };
+	struct user_state state;
+
+	BEGIN("member_removed_delay_ms", "0");
+	j.app = app;
+	ck_assert_int_eq(directory_join(dir, &j), 0);
+	msgbuf_unref(j.key);
+	state = watch_state("ann");
+	ck_assert_uint_le(expect(0, WATCHED("offline")), state.seq);
+	expect_none();
+	unwatch(0, "ann");
+	unwatch(0, "ann");
+	end();
+}
+END_TEST
+
 /* Signed in on one worker, perhaps a presence member on another. */
 START_TEST(terminate_reaches_every_worker)
 {
@@ -902,6 +1045,11 @@ static TCase *cache_and_users_case(void)
 	tcase_add_test(t, client_events_are_not_cached);
 	tcase_add_test(t, watchers_are_notified_of_online_and_offline);
 	tcase_add_test(t, without_grace_watchers_are_notified_at_once);
+	tcase_add_test(t, a_watcher_of_a_node_receives_each_state_once);
+	tcase_add_test(t, a_watcher_receives_what_is_there_and_each_change);
+	tcase_add_test(t, an_earlier_state_does_not_replace_a_later_one);
+	tcase_add_test(t, a_change_during_a_join_is_not_sent_again);
+	tcase_add_test(t, a_watcher_who_has_not_read_the_state_yet_receives_it);
 	tcase_add_test(t, terminate_reaches_every_worker);
 	return t;
 }

@@ -210,6 +210,21 @@ uint64_t dchannel_send_removed_locked(struct directory *d, struct shard *s, stru
 	return dchannel_post_text_locked(d, s, c, &b, 0);
 }
 
+uint64_t dchannel_send_state_locked(struct directory *d, struct shard *s, struct dchannel *c,
+				    struct str_view user_id)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 160);
+	frame_watchlist(&b, c->is_online ? "online" : "offline", &user_id, 1);
+	return dchannel_post_text_locked(d, s, c, &b, 0);
+}
+
+void dchannel_state_changed_locked(struct shard *s, const struct dchannel *c)
+{
+	s->seq += c->is_internal;
+}
+
 void dchannel_report_member_locked(struct directory *d, const struct dchannel *c,
 				   struct member_report r)
 {
@@ -246,6 +261,7 @@ uint64_t dchannel_member_left_locked(struct directory *d, struct shard *s, struc
 				     struct str_view user_id, usec_t waited)
 {
 	dchannel_user_changed(d, c, user_id, false);
+	dchannel_state_changed_locked(s, c);
 	dchannel_report_locked(d, c, WEBHOOK_MEMBER_REMOVED, user_id, waited);
 	if (d->report_member) {
 		dchannel_report_member_locked(d, c,
@@ -272,6 +288,8 @@ uint64_t dchannel_send_change_locked(struct directory *d, struct shard *s, struc
 	uint64_t wake = 0;
 	struct strbuf b;
 
+	if (change != PRESENCE_SAME)
+		dchannel_state_changed_locked(s, c);
 	if (c->is_internal)
 		return 0;
 	if (change == PRESENCE_REPLACED || change == PRESENCE_REMOVED)

@@ -54,14 +54,20 @@ struct dchannel {
 	struct app *app; /* of the last join, before the first one of a publish; counted */
 	struct channel_traits traits;
 	bool is_internal; /* not visible by the API, and its members have no limit */
-	bool is_known OWNED_BY(shard_held); /* see directory_set_known() */
+	/* Of a channel of users_watch(): it has a state, which its subscribers have or will get. */
+	bool is_known OWNED_BY(shard_held);
+	bool is_online OWNED_BY(shard_held); /* the state */
 	unsigned n_subscriptions OWNED_BY(shard_held);
 	unsigned n_others OWNED_BY(shard_held);	     /* on other nodes */
 	bool is_count_reported OWNED_BY(shard_held); /* MEMBER_COUNTED, and not taken since */
 	uint64_t worker_mask OWNED_BY(shard_held);   /* workers with subscribers */
 	struct presence presence OWNED_BY(shard_held);
 	struct channel_cache cache OWNED_BY(shard_held);
-	usec_t count_sent_at OWNED_BY(shard_held);  /* monotonic, of the last count */
+	union {
+		usec_t count_sent_at OWNED_BY(shard_held); /* monotonic, of the last count */
+		/* of an internal channel, which has no count: user_state.seq of the state */
+		uint64_t state_seq OWNED_BY(shard_held);
+	};
 	bool is_count_due OWNED_BY(shard_held);	    /* a count waits for COUNT_EVERY */
 	unsigned per_worker[] OWNED_BY(shard_held); /* subscriptions */
 };
@@ -145,6 +151,9 @@ uint64_t dchannel_post_text_locked(struct directory *d, struct shard *s, struct 
 /* The number of subscriptions changed. */
 uint64_t dchannel_send_count_locked(struct directory *d, struct shard *s, struct dchannel *c,
 				    usec_t now) NEEDS_LOCK(shard_held);
+/* The state of a channel of users_watch(), to the subscribers. */
+uint64_t dchannel_send_state_locked(struct directory *d, struct shard *s, struct dchannel *c,
+				    struct str_view user_id) NEEDS_LOCK(shard_held);
 /* member_removed, to the subscribers. */
 uint64_t dchannel_send_removed_locked(struct directory *d, struct shard *s, struct dchannel *c,
 				      struct str_view user_id) NEEDS_LOCK(shard_held);
@@ -156,6 +165,9 @@ uint64_t dchannel_send_change_locked(struct directory *d, struct shard *s, struc
 uint64_t dchannel_member_left_locked(struct directory *d, struct shard *s, struct dchannel *c,
 				     struct str_view user_id, usec_t waited) NEEDS_LOCK(shard_held);
 
+/* The members that clients see have changed: see struct user_state. */
+void dchannel_state_changed_locked(struct shard *s, const struct dchannel *c)
+	NEEDS_LOCK(shard_held);
 /* Its first subscription has begun, or its last one has ended. */
 void dchannel_changed_locked(struct directory *d, const struct dchannel *c, bool is_wanted)
 	NEEDS_LOCK(shard_held);

@@ -85,8 +85,10 @@ static int directory_join_member_locked(struct directory *d, struct shard *s, st
 
 	if (rc)
 		return rc;
-	if (change == PRESENCE_ADDED)
+	if (change == PRESENCE_ADDED) {
 		dchannel_user_changed(d, c, j->user_id, true);
+		dchannel_state_changed_locked(s, c);
+	}
 	j->is_new_member = change == PRESENCE_ADDED;
 	if (d->report_member) {
 		directory_report_join_locked(d, c, j, change);
@@ -169,7 +171,8 @@ static int directory_join_locked(struct directory *d, const struct channel_lock 
 		dchannel_report_locked(d, c, WEBHOOK_MEMBER_ADDED, j->user_id, 0);
 	if (d->report_member)
 		j->is_new_member = false;
-	j->is_unknown = d->report_member && !c->is_known;
+	j->is_unknown = !c->is_known;
+	j->is_online = c->is_online;
 	c->per_worker[j->worker]++;
 	c->worker_mask |= UINT64_C(1) << j->worker;
 	if (!j->is_waiting)
@@ -370,6 +373,44 @@ struct event *directory_cache_put(struct directory *d, struct app *app, struct s
 	}
 	dchannel_unlock(d, &lock, 0);
 	return last;
+}
+
+/* ---- states of users ---- */
+
+void directory_user_state(struct directory *d, const struct app *app, struct str_view channel,
+			  struct user_state *out)
+{
+	struct channel_lock lock;
+	struct dchannel *c;
+
+	c = dchannel_lock(d, app, channel, &lock);
+	*out = (struct user_state){ c && c->presence.n_shown, lock.shard->seq };
+	dchannel_unlock(d, &lock, 0);
+}
+
+struct user_state directory_set_state(struct directory *d, const struct app *app,
+				      struct str_view channel, struct str_view user_id,
+				      const struct user_state *state, bool has_joined)
+{
+	struct user_state now = { 0 };
+	struct channel_lock lock;
+	struct dchannel *c;
+	uint64_t wake = 0;
+
+	c = dchannel_lock(d, app, channel, &lock);
+	if (c && (!c->is_known || state->seq >= c->state_seq)) {
+		bool is_news = !c->is_known || c->is_online != state->is_online;
+
+		c->is_known = true;
+		c->is_online = state->is_online;
+		c->state_seq = state->seq;
+		if (is_news && c->n_subscriptions > has_joined)
+			wake = dchannel_send_state_locked(d, lock.shard, c, user_id);
+	}
+	if (c)
+		now = (struct user_state){ c->is_online, lock.shard->seq };
+	dchannel_unlock(d, &lock, wake);
+	return now;
 }
 
 /* ---- queries ---- */

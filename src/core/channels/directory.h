@@ -98,7 +98,8 @@ struct directory_join {
 	bool is_cache_unknown; /* the log or, in a cluster, the database may have a newer event */
 	bool is_cache_shared;  /* with other nodes, which may have published a newer one already */
 	bool is_new_member;    /* presence: the user was no member; never in a cluster */
-	bool is_unknown;       /* of users_watch(), in a cluster: whether the user is online */
+	bool is_unknown;       /* of users_watch(): whether the user is online; else ... */
+	bool is_online;	       /* ... this is the state, and each change of it follows */
 	/* Every logged event of the channel up to this serial was delivered to the workers before
 	 * the join, and none above it, ... */
 	uint64_t position;
@@ -187,6 +188,25 @@ void directory_post_page(struct directory *d, unsigned worker, uint64_t token,
  * channel's last event, counted, or NULL. */
 struct event *directory_cache_put(struct directory *d, struct app *app, struct str_view channel,
 				  const struct cache_reading *r) MUSTCHECK;
+
+/* ---- users who are signed in, and those who watch them: see users.c ---- */
+
+/* Whether the user of a channel of users_sign_in() is online. */
+struct user_state {
+	bool is_online;
+	uint64_t seq; /* of the user's shard: another state that is read later has a higher one */
+};
+void directory_user_state(struct directory *d, const struct app *app, struct str_view channel,
+			  struct user_state *out);
+/*
+ * Makes state that of a channel of users_watch(), unless it has a newer one, and sends it to the
+ * subscribers when that changes it, or they have none.  has_joined: one of them is the caller's,
+ * which gets the result and skips the message.  Returns the state of the channel, with seq as in
+ * struct directory_join; all zero without subscriptions.
+ */
+struct user_state directory_set_state(struct directory *d, const struct app *app,
+				      struct str_view channel, struct str_view user_id,
+				      const struct user_state *state, bool has_joined);
 
 /* ---- queries ---- */
 

@@ -13,6 +13,11 @@ void directory_share_members(struct directory *d,
 	d->member_ctx = ctx;
 }
 
+bool directory_is_shared(const struct directory *d)
+{
+	return d->report_member != NULL;
+}
+
 enum presence_change directory_put_member(struct directory *d, struct app *app,
 					  struct str_view channel,
 					  const struct directory_member *who, bool is_own)
@@ -158,20 +163,4 @@ void directory_post_joined(struct directory *d, unsigned worker, uint64_t token,
 	m->kind = is_full ? MESSAGE_JOIN_REFUSED : MESSAGE_JOINED;
 	m->seq = token;
 	worker_messages_send(&d->messages, worker, m);
-}
-
-void directory_set_known(struct directory *d, const struct app *app, struct str_view channel,
-			 struct msgbuf *frame)
-{
-	struct worker_message message = { .kind = MESSAGE_FRAME, .frame = frame };
-	struct channel_lock lock;
-	struct dchannel *c;
-	uint64_t wake = 0;
-
-	c = dchannel_lock(d, app, channel, &lock);
-	if (c && frame)
-		wake = dchannel_post_locked(d, lock.shard, c, &message);
-	if (c)
-		c->is_known = true;
-	dchannel_unlock(d, &lock, wake);
 }

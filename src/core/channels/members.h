@@ -45,6 +45,8 @@ struct member_report {
  */
 void directory_share_members(struct directory *d,
 			     void (*report)(void *ctx, const struct member_report *r), void *ctx);
+/* Whether it is that of a node in a cluster. */
+bool directory_is_shared(const struct directory *d);
 
 struct directory_member {
 	struct str_view user_id;
@@ -83,8 +85,4 @@ void directory_missed_events(struct directory *d);
 /* The subscription with the token does not wait any more; is_full: it is refused, because the
  * channel has too many members. */
 void directory_post_joined(struct directory *d, unsigned worker, uint64_t token, bool is_full);
-/* Sends a frame, if there is one, to all subscribers of a channel of users_watch(): from now on
- * directory_join.is_unknown is false there. */
-void directory_set_known(struct directory *d, const struct app *app, struct str_view channel,
-			 struct msgbuf *frame);
 #endif

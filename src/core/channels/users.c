@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Nothing is kept here: the state is in the directory.  The watchers of a user are notified
- * without a lock, because their channel may be in any shard.
+ * Whether a user is online is read from the channel "!user-ID", and kept in "!watch-ID" as the
+ * state that its subscribers have: a watcher who joins gets that state, and a message follows only
+ * when it changes.  So for each watcher the first state is right, and online and offline alternate.
+ *
+ * The two channels may be in two shards, whose locks no thread holds at the same time.  So a change
+ * is not passed on; the state is read again after it, and a state that was read earlier does not
+ * replace it (user_state.seq), whichever thread is first.
  */
 #include <string.h>
 #include "base/mem.h"
 #include "core/channels/users.h"
-#include "wire/pusher.h"
 
 #define USER_PREFIX  "!user-"
 #define WATCH_PREFIX "!watch-"
@@ -22,28 +26,25 @@ static struct strbuf users_channel(const char *prefix, struct str_view user_id)
 	return name;
 }
 
-/* What the watchers of the user receive; one reference. */
-static struct msgbuf *users_frame(struct str_view user_id, bool is_online)
+/* Reads the user's state for the watchers; see directory_set_state(). */
+static struct user_state users_read_state(struct directory *d, const struct app *app,
+					  struct str_view user_id, bool has_joined)
 {
-	struct msgbuf *frame;
-	struct strbuf b;
+	struct strbuf user = users_channel(USER_PREFIX, user_id);
+	struct strbuf watch = users_channel(WATCH_PREFIX, user_id);
+	struct user_state state;
 
-	strbuf_init(&b, 160);
-	frame_watchlist(&b, is_online ? "online" : "offline", &user_id, 1);
-	frame = ws_text_frame(strbuf_view(&b));
-	strbuf_release(&b);
-	return frame;
+	directory_user_state(d, app, strbuf_view(&user), &state);
+	state = directory_set_state(d, app, strbuf_view(&watch), user_id, &state, has_joined);
+	strbuf_release(&user);
+	strbuf_release(&watch);
+	return state;
 }
 
-static void users_notify_watchers(struct directory *d, const struct app *app,
-				  struct str_view user_id, bool is_online)
+static void users_update_watchers(struct directory *d, const struct app *app,
+				  struct str_view user_id)
 {
-	struct strbuf name = users_channel(WATCH_PREFIX, user_id);
-	struct msgbuf *frame = users_frame(user_id, is_online);
-
-	directory_send(d, app, strbuf_view(&name), frame, 0);
-	msgbuf_unref(frame);
-	strbuf_release(&name);
+	users_read_state(d, app, user_id, false);
 }
 
 /* Internal channels have no member limit, so the join cannot fail. */
@@ -63,19 +64,26 @@ void users_sign_in(struct directory *d, struct directory_join *j)
 	j->traits = (struct channel_traits){ .is_presence = true };
 	users_join(d, j, USER_PREFIX);
 	if (j->is_new_member)
-		users_notify_watchers(d, j->app, j->user_id, true);
+		users_update_watchers(d, j->app, j->user_id);
 }
 
 void users_watch(struct directory *d, struct directory_join *j)
 {
 	j->traits = (struct channel_traits){ 0 };
 	users_join(d, j, WATCH_PREFIX);
+	if (j->is_unknown && !directory_is_shared(d)) {
+		struct user_state state = users_read_state(d, j->app, j->user_id, true);
+
+		j->is_unknown = false;
+		j->is_online = state.is_online;
+		j->seq = state.seq;
+	}
 }
 
 void users_leave(struct directory *d, const struct directory_leave *l)
 {
 	if (directory_leave(d, l) && sv_starts_with(l->channel, SV(USER_PREFIX)))
-		users_notify_watchers(d, l->app, l->user_id, false);
+		users_update_watchers(d, l->app, l->user_id);
 }
 
 static bool users_is_user_channel(struct str_view channel)
@@ -88,7 +96,7 @@ void users_put(struct directory *d, struct app *app, struct str_view channel,
 {
 	if (directory_put_member(d, app, channel, who, is_own) == PRESENCE_ADDED &&
 	    users_is_user_channel(channel))
-		users_notify_watchers(d, app, who->user_id, true);
+		users_update_watchers(d, app, who->user_id);
 }
 
 void users_drop(struct directory *d, struct app *app, struct str_view channel,
@@ -96,7 +104,7 @@ void users_drop(struct directory *d, struct app *app, struct str_view channel,
 {
 	if (directory_drop_member(d, app, channel, user_id) == PRESENCE_REMOVED &&
 	    users_is_user_channel(channel))
-		users_notify_watchers(d, app, user_id, false);
+		users_update_watchers(d, app, user_id);
 }
 
 bool users_watched(struct str_view channel, struct strbuf *name)
@@ -107,26 +115,19 @@ bool users_watched(struct str_view channel, struct strbuf *name)
 	return true;
 }
 
-void users_set_known(struct directory *d, struct app *app, struct str_view channel)
+void users_set_known(struct directory *d, const struct app *app, struct str_view channel)
 {
-	struct str_view user_id = sv_skip(channel, strlen(USER_PREFIX));
-	struct strbuf name = users_channel(WATCH_PREFIX, user_id);
-	struct msgbuf *frame = users_frame(user_id, users_is_online(d, app, user_id));
-
-	directory_set_known(d, app, strbuf_view(&name), frame);
-	msgbuf_unref(frame);
-	strbuf_release(&name);
+	users_update_watchers(d, app, sv_skip(channel, strlen(USER_PREFIX)));
 }
 
 bool users_is_online(struct directory *d, const struct app *app, struct str_view user_id)
 {
 	struct strbuf name = users_channel(USER_PREFIX, user_id);
-	struct channel_info info;
+	struct user_state state;
 
-	directory_channel_info(d, app, strbuf_view(&name), &info);
-	channel_info_release(&info);
+	directory_user_state(d, app, strbuf_view(&name), &state);
 	strbuf_release(&name);
-	return info.user_count > 0;
+	return state.is_online;
 }
 
 void users_terminate(struct directory *d, const struct app *app, struct str_view user_id)
@@ -149,7 +150,7 @@ void users_tick(struct directory *d, usec_t now)
 
 		for (; g; g = next) {
 			next = g->next;
-			users_notify_watchers(d, g->app, sv(g->user_id), false);
+			users_update_watchers(d, g->app, sv(g->user_id));
 			app_unref(g->app);
 			free(g->user_id);
 			free(g);

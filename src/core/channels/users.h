@@ -17,9 +17,10 @@
 
 /*
  * Subscribe a connection to the user's channels.  The caller sets app, worker, socket_id and
- * user_id of j; the rest is set here, and the results are those of directory_join(), with the
- * name in j->channel, inside j->key.
- * The first connection of a user notifies its watchers.
+ * user_id of j, and for a sign-in token; the rest is set here, and the results are those of
+ * directory_join(), with the name in j->channel, inside j->key.
+ * The first connection of a user notifies its watchers.  j->is_unknown, in a cluster: the state of
+ * the watched user follows.  Else it is j->is_online, and each change of it follows.
  */
 void users_sign_in(struct directory *d, struct directory_join *j);
 void users_watch(struct directory *d, struct directory_join *j);
@@ -39,8 +40,9 @@ void users_drop(struct directory *d, struct app *app, struct str_view channel,
 /* The name of the channel of users_sign_in() whose user a channel of users_watch() follows; the
  * caller releases it.  False: it is another channel. */
 bool users_watched(struct str_view channel, struct strbuf *name) MUSTCHECK;
-/* It is known whether the user of a channel of users_sign_in() is online: watchers are notified. */
-void users_set_known(struct directory *d, struct app *app, struct str_view channel);
+/* It is known whether the user of a channel of users_sign_in() is online: watchers who do not know
+ * it are notified. */
+void users_set_known(struct directory *d, const struct app *app, struct str_view channel);
 /* Whether a connection is signed in as the user, or the last one left within the grace. */
 bool users_is_online(struct directory *d, const struct app *app, struct str_view user_id);
 /*

@@ -14,6 +14,8 @@
 #define WHEEL_SLOTS   256 /* one second each */
 #define SCRATCH_BYTES 65536
 
+struct signing_in;
+
 /* Requests to the log and pages that are not sent yet, of one session. */
 #define CATCH_UP_PAGES 2
 
@@ -39,7 +41,7 @@ struct catching_up {
 	usec_t moved;	     /* monotonic: the socket took something, or nothing waited */
 };
 
-/* A subscription to a presence channel of a cluster that has not succeeded yet. */
+/* A subscription to a presence channel of a cluster, or a sign-in, that has not succeeded yet. */
 struct join_wait {
 	struct join_wait *prev, *next; /* of the hub, the oldest first */
 	uint64_t token;		       /* its bytes are the key in the hub's map */
@@ -47,6 +49,7 @@ struct join_wait {
 	struct subscription *subscription;
 	struct catch_up_request request; /* its texts are was */
 	char *was, *info;		 /* heap or NULL */
+	struct signing_in *signing_in;	 /* heap; NULL: a subscription of the client */
 };
 
 /* Access that ended a moment ago: an authorization from before does not give it again. */

@@ -379,20 +379,16 @@ static struct str_view proto_wait_key(const struct join_wait *w)
 	return sv_n((const char *)&w->token, sizeof(w->token));
 }
 
-/* Keeps what the subscription needs when it succeeds.  No message goes to it before that. */
-static void proto_begin_wait(struct subscription *sub, const struct directory_join *j,
-			     const struct catch_up_request *req) RUNS_ON(on_worker)
+/* The subscription waits for the cluster (session_joined(), sessions_admit()).  No message goes to
+ * it before that. */
+static struct join_wait *proto_wait(struct subscription *sub, uint64_t token) RUNS_ON(on_worker)
 {
 	struct hub *h = sub->session->hub;
 	struct join_wait *w = xcalloc(1, sizeof(*w));
 
-	w->token = j->token;
+	w->token = token;
 	w->until = clock_mono() + JOIN_WAIT_US;
 	w->subscription = sub;
-	w->request = *req;
-	w->was = req->was.len ? sv_dup(req->was) : NULL;
-	w->request.was = sv(w->was);
-	w->info = j->user_info.len ? sv_dup(j->user_info) : NULL;
 	w->prev = h->last_join;
 	if (h->last_join)
 		h->last_join->next = w;
@@ -403,6 +399,19 @@ static void proto_begin_wait(struct subscription *sub, const struct directory_jo
 	sub->waiting = w;
 	sub->seq = UINT64_MAX;
 	sub->channel->n_held++;
+	return w;
+}
+
+/* Keeps what the subscription needs when it succeeds. */
+static void proto_begin_wait(struct subscription *sub, const struct directory_join *j,
+			     const struct catch_up_request *req) RUNS_ON(on_worker)
+{
+	struct join_wait *w = proto_wait(sub, j->token);
+
+	w->request = *req;
+	w->was = req->was.len ? sv_dup(req->was) : NULL;
+	w->request.was = sv(w->was);
+	w->info = j->user_info.len ? sv_dup(j->user_info) : NULL;
 }
 
 /* Takes the wait from the subscription; the caller frees it. */
@@ -429,6 +438,8 @@ static void proto_free_wait(struct join_wait *w)
 {
 	free(w->was);
 	free(w->info);
+	if (w->signing_in)
+		signing_in_free(w->signing_in);
 	free(w);
 }
 
@@ -497,6 +508,11 @@ static void proto_admit(struct subscription *sub) RUNS_ON(on_worker)
 				    .wants_unlogged = w->request.is_given,
 				    .key = sub->channel->key };
 
+	if (w->signing_in) {
+		session_signed_in(s, w->signing_in);
+		proto_free_wait(w);
+		return;
+	}
 	directory_admit(s->hub->conf.directory, &j);
 	sub->seq = j.seq;
 	if (j.seq > sub->channel->newest_seq)
@@ -560,6 +576,14 @@ static void proto_on_subscribe(struct session *s, const struct client_frame *f) 
 	}
 	proto_count_subscribe(t, map_get(&s->subscriptions, f->channel) != NULL);
 	presence_member_release(&m.parsed);
+}
+
+static void proto_on_signin(struct session *s, const struct client_frame *f) RUNS_ON(on_worker)
+{
+	struct signing_in *in = session_sign_in(s, f);
+
+	if (in)
+		proto_wait(s->user_channel, in->token)->signing_in = in;
 }
 
 /* ---- leave ---- */
@@ -737,7 +761,7 @@ static void (*const proto_handlers[])(struct session *, const struct client_fram
 	[FRAME_PONG] = proto_on_pong,
 	[FRAME_SUBSCRIBE] = proto_on_subscribe,
 	[FRAME_UNSUBSCRIBE] = proto_on_unsubscribe,
-	[FRAME_SIGNIN] = session_on_signin,
+	[FRAME_SIGNIN] = proto_on_signin,
 	[FRAME_CLIENT_EVENT] = session_on_client_event,
 	[FRAME_HEARTBEAT] = session_on_heartbeat,
 	[FRAME_UNKNOWN] = proto_on_unknown,

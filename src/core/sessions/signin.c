@@ -20,24 +20,21 @@ void session_identify(const struct session *s, struct str_view user_id, bool is_
 		conf->on_socket_user(conf->socket_ctx, s->id, user_id, is_signin);
 }
 
-/* Subscribes to a channel of core/channels/users.h; *is_unknown is that of the join. */
-static struct subscription *signin_join_internal(struct session *s, struct str_view user_id,
-						 bool is_user, bool *is_unknown) RUNS_ON(on_worker)
+/* Subscribes to a channel of core/channels/users.h; join: users_sign_in() or users_watch(). */
+static struct subscription *signin_join(struct session *s, struct directory_join *j,
+					void (*join)(struct directory *d, struct directory_join *j))
+	RUNS_ON(on_worker)
 {
-	struct directory_join j = {
-		.app = s->app, .worker = s->hub->conf.worker, .socket_id = s->id, .user_id = user_id
-	};
 	struct subscription *sub;
 
-	if (is_user)
-		users_sign_in(s->hub->conf.directory, &j);
-	else
-		users_watch(s->hub->conf.directory, &j);
-	sub = registry_add(&s->hub->registry, s, j.key, j.seq);
-	sub->traits = j.traits;
-	sub->user_id = sv_dup(user_id);
-	*is_unknown = j.is_unknown;
-	msgbuf_unref(j.key);
+	j->app = s->app;
+	j->worker = s->hub->conf.worker;
+	j->socket_id = s->id;
+	join(s->hub->conf.directory, j);
+	sub = registry_add(&s->hub->registry, s, j->key, j->is_waiting ? 0 : j->seq);
+	sub->traits = j->traits;
+	sub->user_id = sv_dup(j->user_id);
+	msgbuf_unref(j->key);
 	return sub;
 }
 
@@ -70,16 +67,16 @@ static void signin_watch(struct session *s, const struct presence_member *who) R
 	off = xcalloc(n, sizeof(*off));
 	for (size_t i = 0; i < n; i++) {
 		struct str_view id = sv(who->watchlist[i]);
+		struct directory_join j = { .user_id = id };
 		struct subscription *sub;
-		bool is_unknown;
 
 		if (map_get(&s->watches, id))
 			continue;
-		sub = signin_join_internal(s, id, false, &is_unknown);
+		sub = signin_join(s, &j, users_watch);
 		map_put(&s->watches, sv(sub->user_id), sub);
-		if (is_unknown)
+		if (j.is_unknown)
 			continue;
-		if (users_is_online(s->hub->conf.directory, s->app, id))
+		if (j.is_online)
 			on[n_on++] = id;
 		else
 			off[n_off++] = id;
@@ -105,17 +102,57 @@ static const char *signin_fault(struct session *s, const struct client_frame *f,
 	return NULL;
 }
 
-void session_on_signin(struct session *s, const struct client_frame *f)
+static void signin_send_success(struct session *s, struct str_view user_data) RUNS_ON(on_worker)
+{
+	strbuf_reset(&s->hub->text);
+	frame_signin_success(&s->hub->text, user_data);
+	session_send_text(s);
+}
+
+void signing_in_free(struct signing_in *in)
+{
+	presence_member_release(&in->who);
+	free(in->user_data);
+	free(in);
+}
+
+void session_signed_in(struct session *s, const struct signing_in *in)
+{
+	signin_send_success(s, sv(in->user_data));
+	if (in->who.watchlist)
+		signin_watch(s, &in->who);
+}
+
+/* Takes what is in who.  Returns as session_sign_in(). */
+static struct signing_in *signin_begin(struct session *s, struct str_view user_data,
+				       struct presence_member *who) RUNS_ON(on_worker)
+{
+	struct signing_in *in = xmalloc(sizeof(*in));
+	struct directory_join j = { .user_id = sv(who->user_id), .token = ++s->hub->last_token };
+
+	*in = (struct signing_in){ sv_dup(user_data), *who, j.token };
+	*who = (struct presence_member){ NULL, NULL, NULL, 0 };
+	s->user_id = xstrdup(in->who.user_id);
+	s->user_info = in->who.user_info ? xstrdup(in->who.user_info) : NULL;
+	s->user_channel = signin_join(s, &j, users_sign_in);
+	if (j.is_waiting)
+		return in;
+	session_signed_in(s, in);
+	signing_in_free(in);
+	return NULL;
+}
+
+struct signing_in *session_sign_in(struct session *s, const struct client_frame *f)
 {
 	struct presence_member who = { 0 };
+	struct signing_in *waiting = NULL;
 	const char *fault;
-	bool is_unknown;
 
 	if (!s->app->user_authentication) {
 		session_error(s, PUSHER_CODE_NULL,
 			      SV("User authentication is not enabled for this app (option "
 				 "user_authentication)"));
-		return;
+		return NULL;
 	}
 	fault = signin_fault(s, f, &who);
 	if (fault) {
@@ -128,17 +165,11 @@ void session_on_signin(struct session *s, const struct client_frame *f)
 	} else {
 		session_identify(s, sv(who.user_id), true);
 		session_note(s, STEP_SIGNED_IN, SV(""), 0, NULL);
-		strbuf_reset(&s->hub->text);
-		frame_signin_success(&s->hub->text, f->user_data);
-		session_send_text(s);
-		if (!s->user_id) {
-			s->user_id = xstrdup(who.user_id);
-			s->user_info = who.user_info ? xstrdup(who.user_info) : NULL;
-			s->user_channel =
-				signin_join_internal(s, sv(s->user_id), true, &is_unknown);
-			if (who.watchlist)
-				signin_watch(s, &who);
-		}
+		if (s->user_id)
+			signin_send_success(s, f->user_data);
+		else
+			waiting = signin_begin(s, f->user_data, &who);
 	}
 	presence_member_release(&who);
+	return waiting;
 }
