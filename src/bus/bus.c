@@ -123,6 +123,24 @@ void bus_log_grew(struct bus *b)
 		b->driver->log_grew(b->state);
 }
 
+bool bus_has_slices(const struct bus *b)
+{
+	return b->driver->has_slices;
+}
+
+bool bus_wants_slices(struct bus *b)
+{
+	return bus_has_slices(b) && bus_has_others(b);
+}
+
+void bus_publish_slice(struct bus *b, struct str_view slice)
+{
+	const struct bus_message m = { .kind = BUS_SLICE, .data = slice };
+
+	if (bus_has_others(b))
+		b->driver->publish(b->state, &m);
+}
+
 void bus_publish_event(struct bus *b, const struct event *e)
 {
 	struct bus_message m;
@@ -159,7 +177,7 @@ void bus_want(struct bus *b, const struct app *app, struct str_view channel, boo
 		b->driver->want(b->state, app, channel, is_wanted);
 }
 
-void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx)
+void bus_watch_log(struct bus *b, void (*fn)(void *ctx, struct str_view slice), void *ctx)
 {
 	bus_receivers_set_log(&b->receivers, fn, ctx);
 }

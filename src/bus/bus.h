@@ -4,7 +4,7 @@
 /*
  * What the nodes of a cluster send each other.  Events and their order are in the event log; the
  * bus only carries what may be lost: that the log has grown, so that the other nodes read it at
- * once and not at their next poll; client events; published events that are not in the log; and
+ * once and not at their next poll, or its new rows, so that they need not read them; client events; published events that are not in the log; and
  * changes to the members of channels, which have versions (src/cluster).
  *
  * How it is carried is the driver's part (bus/driver.h).  With cluster.driver = local there is no
@@ -52,6 +52,15 @@ unsigned bus_registrations(struct bus *b);
 
 /* Events were committed: notifies the other nodes, if there are any.  Does not wait. */
 void bus_log_grew(struct bus *b);
+/* Whether the driver sends the rows too: see bus_publish_slice(). */
+bool bus_has_slices(const struct bus *b);
+/* Whether that, and there are other nodes. */
+bool bus_wants_slices(struct bus *b);
+/*
+ * With bus_has_slices(), in place of bus_log_grew(): sends rows that were committed (log/slice.h).
+ * A slice that is too long or does not fit into the queue is left out: then the others read the log.
+ */
+void bus_publish_slice(struct bus *b, struct str_view slice);
 /* Sends an event of durability none to the other nodes, if there are any.  Does not wait. */
 void bus_publish_event(struct bus *b, const struct event *e);
 /* The same for a client event, whose frame has this text. */
@@ -62,10 +71,10 @@ void bus_publish_client_event(struct bus *b, const struct app *app, struct str_v
 void bus_want(struct bus *b, const struct app *app, struct str_view channel, bool is_wanted);
 /*
  * Sets the function that is called when another node has committed events, on the bus's thread; it
- * must not wait.  fn NULL: none; when that call has returned, the earlier function is not running
- * any more.
+ * must not wait.  slice is what bus_publish_slice() sent, or "": the log has to be read.  fn NULL:
+ * none; when that call has returned, the earlier function is not running any more.
  */
-void bus_watch_log(struct bus *b, void (*fn)(void *ctx), void *ctx);
+void bus_watch_log(struct bus *b, void (*fn)(void *ctx, struct str_view slice), void *ctx);
 /* Sends a change to the members of a channel to the other nodes, if there are any.  Does not wait.
  */
 void bus_publish_member(struct bus *b, struct str_view app, struct str_view channel,

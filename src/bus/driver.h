@@ -24,6 +24,8 @@ struct bus_driver {
 	void (*stop)(void *driver);
 	/* Any thread; only while there are other nodes. */
 	void (*log_grew)(void *driver);
+	/* publish() takes BUS_SLICE.  Where one is dropped, log_grew() is called in its place. */
+	bool has_slices;
 	/* The same.  Never waits: what cannot be sent is dropped and counted. */
 	void (*publish)(void *driver, const struct bus_message *m);
 	/* NULL: messages of all channels arrive.  Else only those of the channels that this node

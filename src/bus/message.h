@@ -18,6 +18,7 @@ enum bus_kind {
 	BUS_CLIENT_EVENT, /* data is the text of the frame */
 	BUS_EVENT,	  /* a published event that is not in the log */
 	BUS_MEMBER,	  /* a change to the members of a channel; data is src/cluster's */
+	BUS_SLICE,	  /* rows of the log that were committed; data is log/slice.h's */
 };
 
 /* The views belong to the sender, or to the text that it was read from. */

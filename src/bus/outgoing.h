@@ -23,8 +23,9 @@ struct bus_outgoing_entry {
 
 void bus_outgoing_init(struct bus_outgoing *o);
 void bus_outgoing_release(struct bus_outgoing *o);
-/* True: the driver's thread has to be woken.  A message that does not fit is dropped. */
-bool bus_outgoing_add(struct bus_outgoing *o, const struct bus_message *m) MUSTCHECK;
+/* 1: the driver's thread has to be woken; 0: it was added; -ENOBUFS: it does not fit, and was
+ * dropped. */
+int bus_outgoing_add(struct bus_outgoing *o, const struct bus_message *m) MUSTCHECK;
 /* All that wait, in their order, linked by entry.next; NULL: none.  The caller frees each. */
 struct mailbox_entry *bus_outgoing_take(struct bus_outgoing *o) MUSTCHECK;
 void bus_outgoing_entry_free(struct bus_outgoing *o, struct bus_outgoing_entry *e);

@@ -132,7 +132,7 @@ static void postgres_publish(void *driver, const struct bus_message *m)
 {
 	struct postgres *p = driver;
 
-	if (bus_outgoing_add(&p->outgoing, m))
+	if (bus_outgoing_add(&p->outgoing, m) == 1)
 		pg_runner_wake(p->runner);
 }
 
@@ -159,7 +159,7 @@ static void postgres_on_notify(void *ctx, const char *payload)
 	else if (news != BUS_NEWS_NONE)
 		bus_others_received(p->conf.others, news == BUS_NEWS_JOINED);
 	if (news == BUS_NEWS_LOG)
-		bus_receivers_log(p->conf.receivers);
+		bus_receivers_log(p->conf.receivers, SV(""));
 	while (bus_message_take(&messages, &m))
 		bus_receivers_message(p->conf.receivers, &m);
 	if (messages.len)

@@ -36,7 +36,8 @@ void bus_receivers_release(struct bus_receivers *r)
 	pthread_mutex_destroy(&r->lock);
 }
 
-void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx), void *ctx)
+void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx, struct str_view slice),
+			   void *ctx)
 {
 	receivers_lock(r);
 	r->on_log = fn;
@@ -105,17 +106,17 @@ void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m)
 	app_set_unref(apps);
 }
 
-void bus_receivers_log(struct bus_receivers *r)
+void bus_receivers_log(struct bus_receivers *r, struct str_view slice)
 {
 	receivers_lock(r);
 	if (r->on_log)
-		r->on_log(r->log_ctx);
+		r->on_log(r->log_ctx, slice);
 	receivers_unlock(r);
 }
 
 void bus_receivers_begin(struct bus_receivers *r)
 {
-	bus_receivers_log(r);
+	bus_receivers_log(r, SV(""));
 	receivers_lock(r);
 	if (r->on_member)
 		r->on_member(r->member_ctx, NULL);

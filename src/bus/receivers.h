@@ -18,7 +18,7 @@ extern struct TSA(capability("mutex")) bus_receivers_held {
 struct bus_receivers {
 	pthread_mutex_t lock; /* held while a receiver is in use */
 	struct directory *directory OWNED_BY(bus_receivers_held); /* NULL: not yet, or no longer */
-	void (*on_log)(void *ctx) OWNED_BY(bus_receivers_held);
+	void (*on_log)(void *ctx, struct str_view slice) OWNED_BY(bus_receivers_held);
 	void *log_ctx OWNED_BY(bus_receivers_held);
 	void (*on_member)(void *ctx, const struct bus_message *m) OWNED_BY(bus_receivers_held);
 	void *member_ctx OWNED_BY(bus_receivers_held);
@@ -27,7 +27,8 @@ struct bus_receivers {
 void bus_receivers_init(struct bus_receivers *r);
 void bus_receivers_release(struct bus_receivers *r);
 /* As bus_watch_log(). */
-void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx), void *ctx);
+void bus_receivers_set_log(struct bus_receivers *r, void (*fn)(void *ctx, struct str_view slice),
+			   void *ctx);
 /* As bus_watch_members(). */
 void bus_receivers_set_members(struct bus_receivers *r,
 			       void (*fn)(void *ctx, const struct bus_message *m), void *ctx);
@@ -35,8 +36,8 @@ void bus_receivers_set_members(struct bus_receivers *r,
 void bus_receivers_set_directory(struct bus_receivers *r, struct directory *d);
 /* Another node's message. */
 void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m);
-/* Another node's events are in the log. */
-void bus_receivers_log(struct bus_receivers *r);
+/* Another node's events are in the log; slice as for bus_watch_log(). */
+void bus_receivers_log(struct bus_receivers *r, struct str_view slice);
 /* The driver has begun to receive, at first or again: it may have missed anything before. */
 void bus_receivers_begin(struct bus_receivers *r);
 #endif

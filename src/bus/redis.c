@@ -8,7 +8,8 @@
  *                                  a channel
  *
  * A payload is "1 SENDER WORD", and for messages (WORD is M) a blank and the message as
- * bus/message.h has it.  1 is the version, and SENDER the random number of the sending process: a
+ * bus/message.h has it.  L can be followed in the same way by a slice with the new rows, which
+ * versions that do not know it ignore.  1 is the version, and SENDER the random number of the sending process: a
  * node receives what it sent itself, and leaves it out.
  *
  * The first message is sent at once, and what comes in the PAUSE_NS after it together.
@@ -102,13 +103,13 @@ static void redis_make_names(struct redis *r)
 
 /* False: the server of the partition is away, or does not take more. */
 static bool redis_publish(struct redis *r, unsigned partition, struct str_view name,
-			  const struct strbuf *payload)
+			  const struct strbuf *payload, size_t max)
 {
 	struct redis_server *s = r->servers.of[partition];
 	const struct str_view words[] = { r->servers.is_cluster ? SV("SPUBLISH") : SV("PUBLISH"),
 					  name, strbuf_view(payload) };
 
-	if (!redis_server_is_up(s) || redis_link_waiting(s->publisher) > LINK_MAX_BYTES)
+	if (!redis_server_is_up(s) || redis_link_waiting(s->publisher) > max)
 		return false;
 	redis_link_command(s->publisher, words, ARRAY_SIZE(words));
 	return true;
@@ -121,12 +122,14 @@ static bool redis_publish_to_nodes(struct redis *r, char word)
 
 	strbuf_init(&payload, 32);
 	strbuf_addf(&payload, VERSION_WORD " %llu %c", (unsigned long long)r->sender, word);
-	is_sent = redis_publish(r, r->nodes_partition, sv(r->nodes_name), &payload);
+	is_sent = redis_publish(r, r->nodes_partition, sv(r->nodes_name), &payload,
+				LINK_MAX_BYTES);
 	strbuf_release(&payload);
 	return is_sent;
 }
 
-static bool redis_publish_message(struct redis *r, struct str_view text)
+/* Drops and counts what cannot be sent. */
+static void redis_publish_message(struct redis *r, struct str_view text)
 {
 	struct str_view rest = text;
 	struct strbuf payload, name, key;
@@ -135,26 +138,33 @@ static bool redis_publish_message(struct redis *r, struct str_view text)
 	bool is_sent;
 
 	if (!bus_message_take(&rest, &m))
-		return false;
+		return;
 	strbuf_init(&payload, text.len + 32);
 	strbuf_init(&name, m.channel.len + 128);
 	strbuf_init(&key, m.channel.len + 128);
-	strbuf_addf(&payload, VERSION_WORD " %llu M ", (unsigned long long)r->sender);
+	strbuf_addf(&payload, VERSION_WORD " %llu %c ", (unsigned long long)r->sender,
+		    m.kind == BUS_SLICE ? 'L' : 'M');
 	strbuf_add_sv(&payload, text);
 	/* Changes of members also concern nodes with watchers only, which are on another channel.
 	 */
-	if (m.channel.len && m.kind != BUS_MEMBER) {
+	if (m.channel.len && (m.kind == BUS_EVENT || m.kind == BUS_CLIENT_EVENT)) {
 		strbuf_addf(&key, "%.*s:%.*s", SV_ARG(m.app), SV_ARG(m.channel));
 		partition = redis_partition(strbuf_view(&key));
 		redis_add_name(r, &name, strbuf_view(&key), partition);
 	} else {
 		strbuf_add_str(&name, r->nodes_name);
 	}
-	is_sent = redis_publish(r, partition, strbuf_view(&name), &payload);
+	is_sent = redis_publish(r, partition, strbuf_view(&name), &payload,
+				m.kind == BUS_SLICE ? LINK_MAX_BYTES / 2 : LINK_MAX_BYTES);
+	if (m.kind != BUS_SLICE)
+		metric_add(is_sent ? METRIC_BUS_SENT : METRIC_BUS_DROPPED, 1);
+	else if (!is_sent)
+		atomic_store(&r->has_log, true); /* a slice is read from the log then */
+	else
+		metric_add(METRIC_BUS_SLICES_SENT, 1);
 	strbuf_release(&payload);
 	strbuf_release(&name);
 	strbuf_release(&key);
-	return is_sent;
 }
 
 /* What waits is sent, or dropped while its server is away: it would be too old later.  True: there
@@ -168,9 +178,7 @@ static bool redis_send(struct redis *r)
 		struct bus_outgoing_entry *one = CONTAINER_OF(e, struct bus_outgoing_entry, entry);
 
 		next = e->next;
-		metric_add(redis_publish_message(r, strbuf_view(&one->text)) ? METRIC_BUS_SENT
-									     : METRIC_BUS_DROPPED,
-			   1);
+		redis_publish_message(r, strbuf_view(&one->text));
 		bus_outgoing_entry_free(&r->outgoing, one);
 	}
 	if (atomic_exchange(&r->has_log, false)) {
@@ -289,7 +297,7 @@ static bool redis_take_head(struct str_view *payload, uint64_t *sender, char *wo
 
 static void redis_on_message(struct redis *r, struct str_view payload)
 {
-	struct bus_message m;
+	struct bus_message m = { .kind = BUS_SLICE };
 	uint64_t sender;
 	char word;
 
@@ -301,11 +309,14 @@ static void redis_on_message(struct redis *r, struct str_view payload)
 		return;
 	metric_add(METRIC_BUS_NOTIFICATIONS, 1);
 	bus_others_received(r->conf.others, word == 'J');
-	if (word == 'L')
-		bus_receivers_log(r->conf.receivers);
-	while (word == 'M' && bus_message_take(&payload, &m))
+	while (word == 'M' && bus_message_take(&payload, &m) && m.kind != BUS_SLICE)
 		bus_receivers_message(r->conf.receivers, &m);
-	if (word == 'M' && payload.len)
+	if (word == 'L') {
+		bool is_slice = bus_message_take(&payload, &m) && m.kind == BUS_SLICE;
+
+		bus_receivers_log(r->conf.receivers, is_slice ? m.data : SV(""));
+	}
+	if (payload.len)
 		metric_add(METRIC_BUS_UNKNOWN, 1);
 }
 
@@ -465,8 +476,12 @@ static void redis_publish_to_others(void *driver, const struct bus_message *m)
 {
 	struct redis *r = driver;
 
-	if (bus_outgoing_add(&r->outgoing, m))
+	int rc = bus_outgoing_add(&r->outgoing, m);
+
+	if (rc == 1)
 		redis_wake(r);
+	else if (rc < 0 && m->kind == BUS_SLICE)
+		redis_log_grew(r);
 }
 
 static void redis_want(void *driver, const struct app *app, struct str_view channel, bool is_wanted)
@@ -572,6 +587,7 @@ const struct bus_driver bus_redis = {
 	.start = redis_start,
 	.stop = redis_stop,
 	.log_grew = redis_log_grew,
+	.has_slices = true,
 	.publish = redis_publish_to_others,
 	.want = redis_want,
 };

@@ -26,6 +26,7 @@
 #include "conf/conninfo.h"
 #include "log/drainer.h"
 #include "log/partitions.h"
+#include "log/slice.h"
 #include "pg/listener.h"
 #include "pg/runner.h"
 
@@ -71,6 +72,8 @@ struct drainer {
 	struct pg_connection *conn;
 	enum drainer_mode mode;
 	char *trusted_until; /* LEAVING: transactions below this id may not have notified */
+	struct log_slicer slicer;
+	bool has_drained;    /* rows, in the last drain, that this session gave serials to */
 	bool is_behind;	     /* the last drain was cut short */
 	usec_t drain_us;     /* how long the last drain took that found rows; 0: it found none */
 	unsigned wakes;	     /* in the window */
@@ -114,6 +117,7 @@ static enum pg_fault drainer_drain_page(struct drainer *d, bool *more, bool *fou
 	n = pg_answer_int(&a, 0, 0);
 	pg_answer_release(&a);
 	d->is_behind = n < 0; /* another session drains, and may not see all rows of now */
+	d->has_drained = d->has_drained || n > 0;
 	log_tail_count_drained(d->tail, n < 0 ? 0 : (unsigned)n);
 	*more = n == DRAIN_ROWS;
 	*found = n != 0;
@@ -130,6 +134,22 @@ static bool drainer_must_read(const struct drainer *d)
 	       d->is_behind || clock_mono() >= d->read_at || log_tail_is_due(d->tail);
 }
 
+static void drainer_on_slice(void *ctx, struct str_view slice)
+{
+	struct drainer *d = ctx;
+
+	if (slice.len)
+		bus_publish_slice(d->bus, slice);
+	else
+		bus_log_grew(d->bus);
+}
+
+/* The rows that this session gave serials to are read here, so the other nodes need not. */
+static struct log_slicer *drainer_slicer(struct drainer *d)
+{
+	return d->has_drained && d->bus && bus_wants_slices(d->bus) ? &d->slicer : NULL;
+}
+
 /* All that is pending, and all that is in the log after the cursor. */
 RUNS_ON(on_db) static enum pg_fault drainer_drain(struct drainer *d)
 {
@@ -139,18 +159,21 @@ RUNS_ON(on_db) static enum pg_fault drainer_drain(struct drainer *d)
 	enum pg_fault fault = PG_FINE;
 
 	d->is_notified = false;
+	d->has_drained = false;
 	while (fault == PG_FINE && (more_pending || more) && !pg_runner_is_stopping(d->runner)) {
 		if (more_pending)
 			fault = drainer_drain_page(d, &more_pending, &found);
 		more = more || found;
 		if (fault == PG_FINE && more) {
-			fault = log_tail_step(d->tail, d->conn, drainer_deadline(), &more);
+			fault = log_tail_step(d->tail, d->conn, drainer_deadline(),
+					      drainer_slicer(d), &more);
 			d->read_at = clock_mono() + READ_US;
 		}
 		found = false;
 	}
 	d->drain_us = log_tail_drained(d->tail) == drained ? 0 : clock_mono() - start;
-	if (d->drain_us && d->bus)
+	if (d->drain_us && d->bus &&
+	    (fault != PG_FINE || !drainer_slicer(d) || log_tail_is_stopped(d->tail)))
 		bus_log_grew(d->bus);
 	if (fault != PG_BUSY)
 		return fault;
@@ -370,12 +393,13 @@ static void drainer_on_away(void *ctx)
 	atomic_store(&d->is_away, true);
 }
 
-/* On the bus's thread: another node has committed events. */
-static void drainer_on_log(void *ctx)
+/* On the bus's thread: another node has committed events, which are in slice or have to be read. */
+static void drainer_on_log(void *ctx, struct str_view slice)
 {
 	struct drainer *d = ctx;
 
-	pg_runner_wake(d->runner);
+	if (!slice.len || !log_tail_take(d->tail, slice))
+		pg_runner_wake(d->runner);
 }
 
 int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail *tail,
@@ -396,10 +420,12 @@ int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail
 	d->conf = &conf->database;
 	d->tail = tail;
 	d->bus = bus;
+	log_slicer_init(&d->slicer, log_tail_seal(tail), drainer_on_slice, d);
 	rc.options.statement_timeout_ms = QUERY_US / USEC_PER_MSEC / 2;
 	rc.options.lock_timeout_ms = LOCK_TIMEOUT_MS;
 	err = pg_runner_start(&rc, &d->runner);
 	if (err) {
+		log_slicer_release(&d->slicer);
 		free(d);
 		return err;
 	}
@@ -427,6 +453,7 @@ void drainer_stop(struct drainer *d)
 		bus_watch_log(d->bus, NULL, NULL);
 	log_tail_notify(d->tail, NULL);
 	pg_runner_stop(d->runner);
+	log_slicer_release(&d->slicer);
 	free(d->trusted_until);
 	free(d);
 }

@@ -7,6 +7,13 @@
 #include "wire/pusher.h"
 #include "wire/socket_id.h"
 
+void log_row_set_origin(struct log_row *r, struct str_view origin)
+{
+	r->is_sync = sv_eq_c(origin, "sync");
+	r->is_sql = r->is_sync || sv_eq_c(origin, "sql");
+	r->is_control = sv_eq_c(origin, CONTROL_ORIGIN) && sv_eq_c(r->channel, CONTROL_CHANNEL);
+}
+
 void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
 {
 	enum { SERIAL, ID, CHANNEL, NAME, PAYLOAD, IS_TEXT, ORIGIN, APP, EXCLUDE };
@@ -18,13 +25,10 @@ void log_row_read(const struct pg_answer *a, int row, struct log_row *out)
 		.name = pg_answer_view(a, row, NAME),
 		.payload = pg_answer_view(a, row, PAYLOAD),
 		.is_text = pg_answer_bool(a, row, IS_TEXT),
-		.is_sync = sv_eq_c(pg_answer_view(a, row, ORIGIN), "sync"),
-		.is_control = sv_eq_c(pg_answer_view(a, row, ORIGIN), CONTROL_ORIGIN) &&
-			      sv_eq_c(pg_answer_view(a, row, CHANNEL), CONTROL_CHANNEL),
 		.app = pg_answer_view(a, row, APP),
 		.exclude = pg_answer_view(a, row, EXCLUDE),
 	};
-	out->is_sql = out->is_sync || sv_eq_c(pg_answer_view(a, row, ORIGIN), "sql");
+	log_row_set_origin(out, pg_answer_view(a, row, ORIGIN));
 }
 
 void log_row_read_replayed(const struct pg_answer *a, int row, struct str_view channel,
@@ -49,7 +53,7 @@ struct app *log_row_app(const struct log_row *r, const struct app_set *apps)
 
 struct event *log_row_event(const struct log_row *r, struct app *app, struct deliveries *deliveries)
 {
-	struct str_view published = r->payload.len ? r->payload : SV("{}");
+	struct str_view published = r->payload.len || r->is_published ? r->payload : SV("{}");
 	json_t *string = NULL;
 	struct msgbuf *data;
 	struct event *e;

@@ -19,6 +19,7 @@ struct log_row {
 	struct str_view id, channel, name;
 	struct str_view payload; /* JSON text; "" for NULL */
 	bool is_text;		 /* payload is a JSON string: what it holds was published */
+	bool is_published;	 /* payload is what was published, JSON or not: it is of no table */
 	bool is_sql;		 /* published from SQL, by the sync API or otherwise */
 	bool is_sync;		 /* by the sync API */
 	bool is_control;	 /* log/control.h */
@@ -27,6 +28,8 @@ struct log_row {
 };
 
 void log_row_read(const struct pg_answer *a, int row, struct log_row *out);
+/* What origin, the column, means for the row, whose channel is set. */
+void log_row_set_origin(struct log_row *r, struct str_view origin);
 /* The columns of replay_page(), replay_cached() and cluster_cached(). */
 enum log_replay_column {
 	LOG_REPLAY_FAULT,

@@ -13,6 +13,7 @@
 #include "log/control.h"
 #include "log/epoch.h"
 #include "log/row.h"
+#include "log/slice.h"
 #include "log/tail.h"
 
 #define PAGE_ROWS	 500
@@ -22,6 +23,10 @@
 #define PART_ROWS	 16		     /* events between two checks of the workers */
 #define WAIT_MS		 20		     /* for workers, with a page that is not delivered */
 #define ALIVE_US	 (60 * USEC_PER_SEC) /* between saves of the cursor: retention reads them */
+/* Slices that wait for the one before them, or for the drainer to read its rows. */
+#define KEPT_MAX       256
+#define KEPT_MAX_BYTES ((size_t)1 << 20)
+#define KEPT_US	       USEC_PER_SEC
 
 /* For clang: this thread holds the lock. */
 static struct TSA(capability("mutex")) tail_held {
@@ -31,6 +36,7 @@ static struct TSA(capability("mutex")) tail_held {
 struct log_tail {
 	char *node;
 	bool expects_others; /* nodes, with other applications */
+	struct log_seal *seal; /* of slices; NULL: there are none */
 	struct directory *directory;
 	struct deliveries *deliveries; /* NULL: no records are kept */
 	atomic_uint_fast64_t drained, sql_rows;
@@ -55,6 +61,9 @@ struct log_tail {
 		tail_held); /* async events after the cursor, ascending serials: to be skipped */
 	size_t n_passed OWNED_BY(tail_held), room_passed OWNED_BY(tail_held);
 	usec_t complained OWNED_BY(tail_held); /* mono */
+	/* Other nodes' slices that came before the one before them, by what is before them. */
+	struct log_slice *kept OWNED_BY(tail_held);
+	size_t n_kept OWNED_BY(tail_held), kept_bytes OWNED_BY(tail_held);
 };
 
 static void tail_lock(struct log_tail *t) TSA(acquire_capability(tail_held)) NO_TSA
@@ -89,12 +98,26 @@ struct log_tail *log_tail_new(const char *node, struct directory *d, struct deli
 	return t;
 }
 
+static void tail_drop_kept_locked(struct log_tail *t) NEEDS_LOCK(tail_held)
+{
+	struct log_slice *s;
+
+	while ((s = t->kept)) {
+		t->kept = s->next;
+		free(s);
+	}
+	t->n_kept = 0;
+	t->kept_bytes = 0;
+}
+
 void log_tail_free(struct log_tail *t) NO_TSA /* no other thread has it any more */
 {
 	if (!t)
 		return;
 	pthread_mutex_destroy(&t->lock);
 	wake_release(&t->caught_up);
+	log_seal_free(t->seal);
+	tail_drop_kept_locked(t);
 	free(t->passed);
 	free(t->seen_path);
 	free(t->epoch);
@@ -119,6 +142,16 @@ void log_tail_notify(struct log_tail *t, struct wake *drainer)
 void log_tail_expect_others(struct log_tail *t)
 {
 	t->expects_others = true;
+}
+
+void log_tail_expect_slices(struct log_tail *t)
+{
+	t->seal = log_seal_new();
+}
+
+struct log_seal *log_tail_seal(struct log_tail *t)
+{
+	return t->seal;
 }
 
 void log_tail_count_drained(struct log_tail *t, unsigned n)
@@ -189,6 +222,22 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 	tail_unlock(t);
 }
 
+/* The secret that slices are signed with, if there are any. */
+static enum pg_fault tail_read_secret(struct log_tail *t, struct pg_connection *c, usec_t deadline)
+{
+	const struct pg_query q = { .sql = "SELECT secret FROM node_secret" };
+	struct pg_answer a = { 0 };
+	enum pg_fault fault;
+
+	if (!t->seal)
+		return PG_FINE;
+	fault = pg_conn_run(c, deadline, &q, &a);
+	if (fault == PG_FINE && pg_answer_rows(&a) == 1)
+		log_seal_set(t->seal, pg_answer_view(&a, 0, 0));
+	pg_answer_release(&a);
+	return fault;
+}
+
 enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 {
 	static const char start_sql[] =
@@ -216,10 +265,13 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 
 	if (fault == PG_FINE)
 		fault = pg_conn_prepare(c, deadline, &page);
+	if (fault == PG_FINE)
+		fault = tail_read_secret(t, c, deadline);
 
 	tail_lock(t);
 	seen = t->seen;
 	before = t->cursor;
+	tail_drop_kept_locked(t); /* of a server that may have lost their rows */
 	tail_unlock(t);
 	if (fault == PG_FINE)
 		fault = log_epoch_compare(c, deadline, &seen, &is_new);
@@ -444,13 +496,176 @@ static enum pg_fault tail_read_page(struct pg_connection *c, usec_t deadline, ui
 				    .values = (const char *const[]){ low, high },
 				    .is_prepared = true };
 
+	enum pg_fault fault;
+
 	str_u64(low, from);
 	str_u64(high, to);
-	return pg_conn_run(c, deadline, &q, out);
+	fault = pg_conn_run(c, deadline, &q, out);
+	if (fault == PG_FINE && pg_answer_rows(out))
+		metric_add(METRIC_LOG_ROWS_READ, pg_answer_rows(out));
+	return fault;
 }
 
+/* -- slices -- */
+
+/*
+ * The page that was read after serial from, before this node delivers it.  Other rows than those of
+ * SQL are sent by the node that wrote them; it alone knows which are async events of its own.
+ */
+static void tail_slice_page(struct log_tail *t, const struct pg_answer *a, uint64_t from,
+			    struct log_slicer *slicer)
+{
+	struct position here;
+
+	if (!slicer || !log_tail_position(t, &here))
+		return;
+	log_slicer_begin(slicer, here.epoch, from);
+	for (int i = 0; i < pg_answer_rows(a); i++) {
+		struct log_row row;
+
+		log_row_read(a, i, &row);
+		if (row.is_sql)
+			log_slicer_add(slicer, &row);
+		else
+			log_slicer_pass(slicer, row.serial);
+	}
+}
+
+static void tail_leave_to_drainer_locked(struct log_tail *t) NEEDS_LOCK(tail_held)
+{
+	if (!t->is_left && t->drainer)
+		wake_signal(t->drainer);
+	t->is_left = true;
+}
+
+/* The slice begins at the cursor or before it, in the same log. */
+static bool tail_fits_locked(const struct log_tail *t, const struct log_slice *s)
+	NEEDS_LOCK(tail_held)
+{
+	return t->is_set && sv_eq_c(s->epoch, t->epoch) && s->before <= t->cursor;
+}
+
+/*
+ * Rows of s, PART_ROWS at most.  A hold is for rows that this node writes, and a slice has only rows
+ * that its sender wrote.
+ */
+static void tail_take_part_locked(struct log_tail *t, const struct app_set *apps,
+				  struct log_slice *s) NEEDS_LOCK(tail_held)
+{
+	struct str_view last = SV("");
+	struct log_row row;
+
+	for (int i = 0; i < PART_ROWS && log_slice_next(&s->rows, &row); i++) {
+		if (row.serial <= t->cursor)
+			continue;
+		tail_deliver_row_locked(t, apps, &row);
+		t->cursor = row.serial;
+		last = row.id;
+	}
+	if (last.len)
+		tail_note_seen_locked(t, last);
+}
+
+/* Counts what became of it.  False: the log has to be read. */
+static bool tail_take_slice(struct log_tail *t, struct log_slice *s)
+{
+	struct app_set *apps = apps_current();
+	bool fits = true, is_late = false, is_first = true;
+
+	while (fits && s->rows.len && (is_late || !tail_workers_are_behind(t))) {
+		tail_lock(t);
+		fits = tail_fits_locked(t, s);
+		is_late = fits && s->last <= t->cursor && (is_first || is_late);
+		is_first = false;
+		if (is_late)
+			s->rows = SV("");
+		else if (fits)
+			tail_take_part_locked(t, apps, s);
+		tail_unlock(t);
+	}
+	app_set_unref(apps);
+	metric_add(s->rows.len ? METRIC_BUS_SLICES_UNUSED
+		   : is_late   ? METRIC_BUS_SLICES_LATE
+			       : METRIC_BUS_SLICES_USED,
+		   1);
+	return !s->rows.len;
+}
+
+/* Keeps s if the one before it is missing. */
+static bool tail_keep_locked(struct log_tail *t, const struct log_slice *s) NEEDS_LOCK(tail_held)
+{
+	struct log_slice **at = &t->kept, *copy;
+
+	if (!t->is_set || !sv_eq_c(s->epoch, t->epoch) || s->before <= t->cursor ||
+	    t->n_kept == KEPT_MAX || t->kept_bytes + s->rows.len > KEPT_MAX_BYTES)
+		return false;
+	copy = log_slice_copy(s);
+	copy->kept_at = clock_mono();
+	while (*at && (*at)->before <= s->before)
+		at = &(*at)->next;
+	copy->next = *at;
+	*at = copy;
+	t->n_kept++;
+	t->kept_bytes += s->rows.len;
+	return true;
+}
+
+/* The first one, if its time has come or is over.  The caller frees it. */
+static struct log_slice *tail_take_first_kept(struct log_tail *t)
+{
+	struct log_slice *s;
+
+	tail_lock(t);
+	s = t->kept;
+	if (s && s->before > t->cursor && sv_eq_c(s->epoch, t->epoch) &&
+	    clock_mono() - s->kept_at < KEPT_US)
+		s = NULL;
+	if (s) {
+		t->kept = s->next;
+		t->n_kept--;
+		t->kept_bytes -= s->rows.len;
+	}
+	tail_unlock(t);
+	return s;
+}
+
+/* After the cursor has moved. */
+static void tail_take_kept(struct log_tail *t)
+{
+	struct log_slice *s;
+
+	while ((s = tail_take_first_kept(t))) {
+		if (!tail_take_slice(t, s)) {
+			tail_lock(t);
+			tail_leave_to_drainer_locked(t);
+			tail_unlock(t);
+		}
+		free(s);
+	}
+}
+
+bool log_tail_take(struct log_tail *t, struct str_view slice)
+{
+	struct log_slice s;
+	bool is_kept;
+
+	if (!t->seal || !log_slice_read(t->seal, slice, &s)) {
+		metric_add(METRIC_BUS_UNKNOWN, 1);
+		return false;
+	}
+	tail_lock(t);
+	is_kept = tail_keep_locked(t, &s);
+	tail_unlock(t);
+	if (is_kept || !tail_take_slice(t, &s))
+		return false;
+	tail_take_kept(t);
+	return true;
+}
+
+/* -- the drainer -- */
+
 enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t deadline,
-			    bool *more)
+			    struct log_slicer *slicer, bool *more)
 {
 	struct pg_answer a = { 0 };
 	uint64_t from;
@@ -462,11 +677,17 @@ enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t 
 	t->is_left = false; /* a batch that is left from here on sets it again */
 	tail_unlock(t);
 	fault = tail_read_page(c, deadline, from, INT64_MAX, &a);
+	if (fault == PG_FINE && slicer) {
+		tail_slice_page(t, &a, from, slicer);
+		log_slicer_end(slicer);
+	}
 	all = fault == PG_FINE && tail_deliver_page(t, &a);
 	if (fault == PG_FINE) {
 		tail_lock(t);
 		t->is_stopped = !all;
 		tail_unlock(t);
+		if (all && t->seal)
+			tail_take_kept(t);
 	}
 	*more = all && pg_answer_rows(&a) == PAGE_ROWS;
 	pg_answer_release(&a);
@@ -502,7 +723,8 @@ void log_tail_set_hold(struct log_tail *t, bool hold)
 	tail_unlock(t);
 }
 
-bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline, uint64_t first)
+bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline, uint64_t first,
+		    struct log_slicer *slicer)
 {
 	uint64_t from;
 
@@ -517,6 +739,7 @@ bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline
 		if (!c || tail_read_page(c, deadline, from, first - 1, &a) != PG_FINE)
 			return false;
 		n = pg_answer_rows(&a);
+		tail_slice_page(t, &a, from, slicer);
 		all = tail_deliver_rows(t, &a, 0, n, false);
 		pg_answer_release(&a);
 		if (!all)
@@ -534,9 +757,7 @@ bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline
 /* The drainer will deliver the batch, except what is async: that was delivered. */
 static void tail_leave_locked(struct log_tail *t, const struct event_batch *b) NEEDS_LOCK(tail_held)
 {
-	if (!t->is_left && t->drainer)
-		wake_signal(t->drainer);
-	t->is_left = true;
+	tail_leave_to_drainer_locked(t);
 	for (unsigned i = 0; i < b->n; i++) {
 		if (b->wants_fan_out) {
 			b->events[i]->deliveries = NULL; /* the drainer's event has the record */

@@ -10,6 +10,9 @@
  * The tail's lock is held while events are delivered, never during a statement: a page is read
  * first, and what the other thread has delivered meanwhile is skipped.
  *
+ * In a cluster whose nodes send each other slices of the log, the bus's thread delivers too: a slice
+ * that begins at the cursor or before it, so rows that would follow if the log was read.
+ *
  * The drainer delivers only as fast as the workers keep up (base/worker_load.h), and the writer
  * leaves rows of others to it while they do not: what waits, waits in the table.
  *
@@ -24,6 +27,7 @@
 #include "wire/position.h"
 
 struct log_tail;
+struct log_slicer;
 
 /* node is copied.  deliveries (NULL: none are kept) and d outlive the tail. */
 struct log_tail *log_tail_new(const char *node, struct directory *d, struct deliveries *deliveries)
@@ -36,6 +40,11 @@ void log_tail_keep(struct log_tail *t, const char *path);
 /* Other nodes may serve applications that this one does not: their rows are skipped and not logged.
  * Before any other call. */
 void log_tail_expect_others(struct log_tail *t);
+
+/* Other nodes send slices of the log (log/slice.h).  Before any other call. */
+void log_tail_expect_slices(struct log_tail *t);
+/* NULL without log_tail_expect_slices().  As long as the tail. */
+struct log_seal *log_tail_seal(struct log_tail *t);
 
 /*
  * Once for each connection, before anything else: prepares its statements, checks the log's epoch
@@ -51,10 +60,10 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 void log_tail_set_hold(struct log_tail *t, bool hold) RUNS_ON(on_db);
 /*
  * The events from serial first on are committed: delivers the rows before them, which it reads on
- * c.  False when that failed.
+ * c.  False when that failed.  Those that came from SQL go to slicer, too (NULL: they do not).
  */
-bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline, uint64_t first)
-	RUNS_ON(on_db);
+bool log_tail_reach(struct log_tail *t, struct pg_connection *c, usec_t deadline, uint64_t first,
+		    struct log_slicer *slicer) RUNS_ON(on_db);
 /*
  * A committed batch, serials set.  When is_reached (log_tail_reach() succeeded), delivers it, or
  * skips it if it was delivered before its commit (async); else leaves it to the drainer.
@@ -65,9 +74,10 @@ void log_tail_offer(struct log_tail *t, struct event_batch *b, bool is_reached) 
 
 /* From now on drainer is signalled when a batch is left to the drainer; NULL: no more. */
 void log_tail_notify(struct log_tail *t, struct wake *drainer);
-/* Reads and delivers one page after the cursor.  *more: there may be more already. */
+/* Reads and delivers one page after the cursor.  *more: there may be more already.  slicer as for
+ * log_tail_reach(). */
 enum pg_fault log_tail_step(struct log_tail *t, struct pg_connection *c, usec_t deadline,
-			    bool *more) MUSTCHECK RUNS_ON(on_db);
+			    struct log_slicer *slicer, bool *more) MUSTCHECK RUNS_ON(on_db);
 /* The last step stopped at a row on hold, or because the workers are behind: retry it soon. */
 bool log_tail_is_stopped(struct log_tail *t);
 /* That, or the writer left a batch to the drainer since the last step began. */
@@ -78,6 +88,11 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t 
 
 /* -- any thread -- */
 
+/*
+ * Another node's slice: delivers those of its rows that are after the cursor.  False: the log has to
+ * be read, because rows before the slice are missing, or the workers are behind.  Does not wait.
+ */
+bool log_tail_take(struct log_tail *t, struct str_view slice) MUSTCHECK;
 /* The epoch and the cursor; false while they are not known. */
 bool log_tail_position(struct log_tail *t, struct position *out);
 /* Rows that this process gave serials to, for the drainer's pace; the sum since the start. */

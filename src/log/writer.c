@@ -26,6 +26,7 @@
 #include "log/linger.h"
 #include "log/partitions.h"
 #include "log/resolve.h"
+#include "log/slice.h"
 #include "log/write.h"
 #include "log/writer.h"
 #include "pg/array.h"
@@ -58,6 +59,7 @@ struct log_writer {
 	struct log_queue *queue;
 	struct log_tail *tail;
 	struct bus *bus; /* NULL: there are no other nodes */
+	struct log_slicer slicer; /* with bus_has_slices() */
 	struct deliveries *deliveries;
 
 	/* any thread */
@@ -326,6 +328,56 @@ static uint64_t writer_next_serial(struct writer_serials *s, const struct event 
 	return s->lookup ? log_lookup_serial(s->lookup, e) : log_write_serial(s->write, s->at++);
 }
 
+/* The slicer's, on the writer's thread. */
+static void writer_on_slice(void *ctx, struct str_view slice)
+{
+	struct log_writer *w = ctx;
+
+	if (slice.len)
+		bus_publish_slice(w->bus, slice);
+	else
+		bus_log_grew(w->bus);
+}
+
+/*
+ * To the other nodes: flight, with its serials, of which first is the lowest, is committed.  The
+ * slicer may have the rows up to there already.
+ */
+RUNS_ON(on_db)
+static void writer_announce(struct log_writer *w, uint64_t first)
+{
+	struct position here;
+
+	if (!bus_wants_slices(w->bus) || !log_tail_position(w->tail, &here)) {
+		bus_log_grew(w->bus);
+		return;
+	}
+	log_slicer_begin(&w->slicer, here.epoch, first - 1);
+	for (const struct event_batch *b = w->flight.head; b; b = batch_next(b))
+		for (unsigned i = 0; i < b->n; i++)
+			log_slicer_add_event(&w->slicer, b->events[i]);
+	log_slicer_end(&w->slicer);
+}
+
+/*
+ * Delivers the rows before flight, and announces flight: before this node delivers it, because the
+ * other nodes need the longest.  Rows of SQL that got their serials in the same transaction have to
+ * be read first, so that they can be sent with it.
+ */
+RUNS_ON(on_db)
+static bool writer_reach(struct log_writer *w, uint64_t first, bool has_drained)
+{
+	bool is_early = w->bus && !(has_drained && bus_wants_slices(w->bus)), is_reached;
+
+	if (is_early)
+		writer_announce(w, first);
+	is_reached = log_tail_reach(w->tail, w->conn, writer_deadline(w), first,
+				    w->bus && !is_early ? &w->slicer : NULL);
+	if (w->bus && !is_early)
+		writer_announce(w, first);
+	return is_reached;
+}
+
 /* Delivers and answers all of flight.  first is its lowest serial; 0: it has no events. */
 RUNS_ON(on_db)
 static void writer_deliver_flight(struct log_writer *w, struct writer_serials *serials,
@@ -334,14 +386,12 @@ static void writer_deliver_flight(struct log_writer *w, struct writer_serials *s
 	struct event_batch *b;
 	bool is_reached;
 
-	/* Before this node delivers: the other nodes need the longest. */
-	if (first && w->bus)
-		bus_log_grew(w->bus);
-	is_reached = first && log_tail_reach(w->tail, w->conn, writer_deadline(w), first);
-	while ((b = batch_list_pop(&w->flight)) != NULL) {
+	for (b = w->flight.head; b; b = batch_next(b))
 		for (unsigned i = 0; i < b->n; i++)
 			writer_set_serial(w, b->events[i],
 					  writer_next_serial(serials, b->events[i]));
+	is_reached = first && writer_reach(w, first, !serials->lookup && log_write_drained(w->write));
+	while ((b = batch_list_pop(&w->flight)) != NULL) {
 		log_tail_offer(w->tail, b, is_reached);
 		writer_finish(w, b, 0);
 	}
@@ -674,6 +724,7 @@ static void writer_free(struct log_writer *w)
 	wake_release(&w->closed);
 	log_queue_free(w->queue);
 	log_write_free(w->write);
+	log_slicer_release(&w->slicer);
 	log_tail_free(w->tail);
 	deliveries_free(w->deliveries);
 	free(w->last_why);
@@ -713,6 +764,9 @@ int log_writer_start(const struct conf *conf, const char *conninfo, struct direc
 	free(node);
 	if (bus && bus_is_cluster(bus))
 		log_tail_expect_others(w->tail);
+	if (bus && bus_has_slices(bus))
+		log_tail_expect_slices(w->tail);
+	log_slicer_init(&w->slicer, log_tail_seal(w->tail), writer_on_slice, w);
 	writer_keep_position(w, conf);
 	err = wake_init(&w->closed);
 	if (!err)

@@ -125,7 +125,7 @@ static bool step(void)
 	bool more;
 
 	ASSERT_ON(on_db);
-	ck_assert_int_eq(log_tail_step(w.tail, w.conn, soon(), &more), PG_FINE);
+	ck_assert_int_eq(log_tail_step(w.tail, w.conn, soon(), NULL, &more), PG_FINE);
 	take();
 	return more;
 }
@@ -276,7 +276,7 @@ START_TEST(rows_before_a_batch_are_delivered_before_it)
 	add_rows(700, "sql");
 	sql("SELECT nextval('realtime_events_serial')"); /* rolled back: no row */
 	add_rows(2, "http");
-	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 702));
+	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 702, NULL));
 	take();
 	assert_seen(1, 700);
 	b = committed(702, 2, true);
@@ -372,7 +372,7 @@ START_TEST(the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind)
 	add_rows(1, "http");
 	b = committed(101, 1, true);
 	worker_loads_posted(directory_loads(w.directory), 0, &much);
-	ck_assert(!log_tail_reach(w.tail, w.conn, soon(), 101));
+	ck_assert(!log_tail_reach(w.tail, w.conn, soon(), 101, NULL));
 	ck_assert(!log_tail_is_due(w.tail));
 	offer(b, false);
 	ck_assert_uint_eq(w.n, 0);
@@ -403,7 +403,7 @@ START_TEST(the_drainer_that_stopped_is_due_until_it_has_read_again)
 	worker_loads_posted(directory_loads(w.directory), 0, &much);
 	ck_assert(!step());
 	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
-	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 101));
+	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 101, NULL));
 	b = committed(101, 10, true);
 	offer(b, true);
 	ck_assert_uint_eq(w.n, 110);
@@ -426,7 +426,7 @@ START_TEST(a_page_without_rows_ends_the_stop)
 	worker_loads_posted(directory_loads(w.directory), 0, &much);
 	ck_assert(!step());
 	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
-	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 101));
+	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 101, NULL));
 	step();
 	ck_assert(!log_tail_is_due(w.tail));
 	assert_seen(1, 100);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LOG_SLICE_H
+#define LOG_SLICE_H
+/*
+ * A slice of the log: all rows after one serial up to another one, as the node that committed them
+ * sends them to the other nodes (docs/decisions/0052-slices.md).  A node that has delivered the log
+ * up to the first serial, or further, need not read these rows.
+ *
+ * It is text, of fields as bus/field.h has them: a signature, the version, the epoch of the log, the
+ * serial before; and for each row its serial, event_id, application, channel, name, origin, excluded
+ * socket, form of the payload (P: as it was published; J, T: as in the table, with payload_is_text
+ * false or true), and payload.  It is signed with a secret of the database, because it
+ * is taken for the log: whoever can publish in Redis could add events otherwise.
+ */
+#include "core/event.h"
+#include "log/epoch.h"
+#include "log/row.h"
+
+/* The secret.  Any thread, but for new and free. */
+struct log_seal;
+struct log_seal *log_seal_new(void) MUSTCHECK;
+void log_seal_free(struct log_seal *s); /* NULL is fine */
+/* Until it is called, nothing can be signed or is accepted. */
+void log_seal_set(struct log_seal *s, struct str_view secret);
+
+/* -- making; one thread -- */
+
+/* Rows in serial order become slices, of which each is at most as long as a message can be. */
+struct log_slicer {
+	struct log_seal *seal;
+	/* What a slice is passed to; "": rows were left out, because one is too long or nothing can
+	 * be signed. */
+	void (*emit)(void *ctx, struct str_view slice);
+	void *ctx;
+	char epoch[LOG_EPOCH_MAX + 1];
+	uint64_t last;	    /* serial of the row added last, or the serial before the first one */
+	struct strbuf text; /* of the slice that is being made; "": none yet */
+};
+
+void log_slicer_init(struct log_slicer *s, struct log_seal *seal,
+		     void (*emit)(void *ctx, struct str_view slice), void *ctx);
+void log_slicer_release(struct log_slicer *s);
+/* All rows after serial before follow.  Goes on where the last row was before; else emits that. */
+void log_slicer_begin(struct log_slicer *s, const char *epoch, uint64_t before);
+/* The next row. */
+void log_slicer_add(struct log_slicer *s, const struct log_row *row);
+void log_slicer_add_event(struct log_slicer *s, const struct event *e);
+/* The next row is this one, and not for a slice: another node may send it. */
+void log_slicer_pass(struct log_slicer *s, uint64_t serial);
+/* Emits what is left. */
+void log_slicer_end(struct log_slicer *s);
+
+/* -- reading; any thread -- */
+
+struct log_slice {
+	struct str_view epoch;
+	uint64_t before, last;
+	struct str_view rows; /* for log_slice_next() */
+	/* for who keeps it */
+	struct log_slice *next;
+	usec_t kept_at; /* mono */
+};
+
+/* False: it is of another version, malformed, or not signed by a node.  The views are of text. */
+bool log_slice_read(struct log_seal *s, struct str_view text, struct log_slice *out) MUSTCHECK;
+/* One block, with the views of its own. */
+struct log_slice *log_slice_copy(const struct log_slice *s) MUSTCHECK;
+/* Takes the first row, whose views are of rows; false: there is no more. */
+bool log_slice_next(struct str_view *rows, struct log_row *out) MUSTCHECK;
+#endif
