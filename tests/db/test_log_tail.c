@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "database.h"
+#include "log/slice.h"
 #include "log/tail.h"
 #include "post.h"
 #include "unit_app.h"
@@ -434,6 +435,243 @@ START_TEST(a_page_without_rows_ends_the_stop)
 }
 END_TEST
 
+/* -- slices of other nodes -- */
+
+static void start_tail_with_slices(void)
+{
+	w.tail = log_tail_new("n", w.directory, w.deliveries);
+	log_tail_expect_slices(w.tail);
+	connect_tail();
+	make_workers_fast();
+}
+
+static void keep_slice(void *ctx, struct str_view slice)
+{
+	char **out = ctx;
+
+	ck_assert_uint_gt(slice.len, 0);
+	free(*out);
+	*out = sv_dup(slice);
+}
+
+/* What another node sends of the rows first, ..., after serial before; for the caller to free. */
+static char *slice_of(uint64_t before, uint64_t first, unsigned n, const char *epoch)
+{
+	struct log_slicer slicer;
+	struct position here;
+	char *text = NULL;
+
+	ck_assert(log_tail_position(w.tail, &here));
+	log_slicer_init(&slicer, log_tail_seal(w.tail), keep_slice, &text);
+	log_slicer_begin(&slicer, epoch ? epoch : here.epoch, before);
+	for (unsigned i = 0; i < n; i++) {
+		const struct log_row row = { .serial = first + i,
+					     .id = SV("id"),
+					     .channel = SV("c"),
+					     .name = SV("E"),
+					     .app = SV("portal"),
+					     .payload = SV("{}"),
+					     .is_published = true };
+
+		log_slicer_add(&slicer, &row);
+	}
+	log_slicer_end(&slicer);
+	log_slicer_release(&slicer);
+	return text;
+}
+
+/* Takes it; whether the log need not be read. */
+static bool take_slice(uint64_t before, uint64_t first, unsigned n)
+{
+	char *text = slice_of(before, first, n, NULL);
+	bool is_taken = log_tail_take(w.tail, sv(text));
+
+	free(text);
+	take();
+	return is_taken;
+}
+
+static int64_t rows_read(void)
+{
+	return unit_metric(METRIC_LOG_ROWS_READ, 0);
+}
+
+START_TEST(a_slice_is_delivered_in_the_place_of_its_rows)
+{
+	int64_t before;
+
+	begin("slice");
+	start_tail_with_slices();
+	before = rows_read();
+	add_rows(50, "http");
+	ck_assert(take_slice(0, 1, 20));
+	ck_assert(take_slice(20, 21, 30));
+	assert_seen(1, 50);
+	ck_assert_uint_eq(w.with_record, 50);
+	step();
+	ck_assert_int_eq(rows_read(), before);
+	add_rows(1, "http");
+	step();
+	assert_seen(1, 51);
+	finish();
+}
+END_TEST
+
+START_TEST(a_slice_that_comes_late_or_again_is_dropped)
+{
+	begin("slice_late");
+	start_tail_with_slices();
+	add_rows(10, "http");
+	ck_assert(take_slice(0, 1, 5));
+	ck_assert(take_slice(0, 1, 5));
+	assert_seen(1, 5);
+	step();
+	ck_assert(take_slice(5, 6, 5));
+	assert_seen(1, 10);
+	/* What is partly new is delivered from there on. */
+	ck_assert(take_slice(3, 4, 10));
+	assert_seen(1, 13);
+	ck_assert_int_eq(unit_metric(METRIC_BUS_SLICES_LATE, 0), 2);
+	ck_assert_int_eq(unit_metric(METRIC_BUS_SLICES_USED, 0), 2);
+	finish();
+}
+END_TEST
+
+START_TEST(slices_in_another_order_wait_for_the_one_before_them)
+{
+	begin("slice_order");
+	start_tail_with_slices();
+	add_rows(30, "http");
+	ck_assert(!take_slice(20, 21, 10));
+	ck_assert(!take_slice(10, 11, 10));
+	ck_assert_uint_eq(w.n, 0);
+	ck_assert(take_slice(0, 1, 10));
+	assert_seen(1, 30);
+	step();
+	assert_seen(1, 30);
+	finish();
+}
+END_TEST
+
+START_TEST(after_a_slice_that_was_lost_the_log_is_read)
+{
+	begin("slice_lost");
+	start_tail_with_slices();
+	add_rows(10, "http");
+	ck_assert(!take_slice(20, 21, 10)); /* 11 to 20 are rolled back, or on their way */
+	step();
+	assert_seen(1, 10);
+	sql("SELECT setval('realtime_events_serial', 15)");
+	add_rows(5, "http");
+	step(); /* serial 20 is there: the slice goes on */
+	ck_assert_uint_eq(w.n, 25);
+	ck_assert_uint_eq(w.seen[10], 16);
+	ck_assert_uint_eq(w.seen[15], 21);
+	ck_assert_uint_eq(w.seen[24], 30);
+	finish();
+}
+END_TEST
+
+START_TEST(a_slice_of_another_log_or_of_no_node_is_not_delivered)
+{
+	char *text;
+
+	begin("slice_foreign");
+	start_tail_with_slices();
+	add_rows(2, "http");
+	text = slice_of(0, 1, 2, "another");
+	ck_assert(!log_tail_take(w.tail, sv(text)));
+	free(text);
+	text = slice_of(0, 1, 2, NULL);
+	text[strlen(text) - 2] ^= 1;
+	ck_assert(!log_tail_take(w.tail, sv(text)));
+	free(text);
+	ck_assert(!log_tail_take(w.tail, SV("")));
+	take();
+	ck_assert_uint_eq(w.n, 0);
+	step();
+	assert_seen(1, 2);
+	finish();
+}
+END_TEST
+
+START_TEST(the_drainer_goes_on_where_a_slice_stopped_because_the_workers_are_behind)
+{
+	begin("slice_behind");
+	start_tail_with_slices();
+	add_rows(100, "http");
+	worker_loads_posted(directory_loads(w.directory), 0, &much);
+	atomic_store(&directory_loads(w.directory)->of[0].frame_ns, 5000);
+	ck_assert(!take_slice(0, 1, 100));
+	ck_assert_uint_eq(w.n, 0);
+	worker_loads_written(directory_loads(w.directory), 0, &much, 1, 1);
+	make_workers_fast();
+	step();
+	assert_seen(1, 100);
+	ck_assert(take_slice(0, 1, 100));
+	assert_seen(1, 100);
+	finish();
+}
+END_TEST
+
+/* Async events of this node are not in a slice of another one. */
+START_TEST(a_slice_does_not_wait_for_the_async_events_of_this_node)
+{
+	struct event_batch *b;
+
+	begin("slice_hold");
+	ASSERT_ON(on_db);
+	start_tail_with_slices();
+	log_tail_set_hold(w.tail, true);
+	add_rows(4, "http");
+	ck_assert(take_slice(0, 1, 2));
+	assert_seen(1, 2);
+	ck_assert(!take_slice(4, 5, 1)); /* 3 and 4 are this node's */
+	b = committed(3, 2, false);
+	offer(b, true);
+	log_tail_set_hold(w.tail, false);
+	ck_assert_uint_eq(w.n, 2);
+	step();
+	ck_assert_uint_eq(w.n, 3);
+	ck_assert_uint_eq(w.seen[2], 5);
+	batch_free(b);
+	finish();
+}
+END_TEST
+
+START_TEST(only_rows_of_sql_become_slices_of_who_reads_them)
+{
+	struct log_slicer slicer;
+	struct log_slice s;
+	char *text = NULL;
+	bool more;
+
+	begin("slicer");
+	ASSERT_ON(on_db);
+	start_tail_with_slices();
+	add_rows(3, "sql");
+	add_rows(1, "http");
+	add_rows(2, "sync");
+	log_slicer_init(&slicer, log_tail_seal(w.tail), keep_slice, &text);
+	ck_assert_int_eq(log_tail_step(w.tail, w.conn, soon(), &slicer, &more), PG_FINE);
+	assert_seen(1, 6);
+	ck_assert(log_slice_read(log_tail_seal(w.tail), sv(text), &s));
+	ck_assert_uint_eq(s.before, 4);
+	ck_assert_uint_eq(s.last, 6);
+	/* With what the writer has committed after them, they are one slice. */
+	add_rows(5, "sql");
+	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 12, &slicer));
+	log_slicer_begin(&slicer, slicer.epoch, 11);
+	log_slicer_end(&slicer);
+	ck_assert(log_slice_read(log_tail_seal(w.tail), sv(text), &s));
+	ck_assert_uint_eq(s.before, 6);
+	ck_assert_uint_eq(s.last, 11);
+	log_slicer_release(&slicer);
+	free(text);
+	finish();
+}
+END_TEST
+
 START_TEST(a_log_of_another_epoch_is_delivered_from_its_end_on)
 {
 	begin("another");
@@ -546,6 +784,14 @@ int main(void)
 	tcase_add_test(t, the_writer_leaves_rows_to_the_drainer_while_the_workers_are_behind);
 	tcase_add_test(t, the_drainer_that_stopped_is_due_until_it_has_read_again);
 	tcase_add_test(t, a_page_without_rows_ends_the_stop);
+	tcase_add_test(t, a_slice_is_delivered_in_the_place_of_its_rows);
+	tcase_add_test(t, a_slice_that_comes_late_or_again_is_dropped);
+	tcase_add_test(t, slices_in_another_order_wait_for_the_one_before_them);
+	tcase_add_test(t, after_a_slice_that_was_lost_the_log_is_read);
+	tcase_add_test(t, a_slice_of_another_log_or_of_no_node_is_not_delivered);
+	tcase_add_test(t, the_drainer_goes_on_where_a_slice_stopped_because_the_workers_are_behind);
+	tcase_add_test(t, a_slice_does_not_wait_for_the_async_events_of_this_node);
+	tcase_add_test(t, only_rows_of_sql_become_slices_of_who_reads_them);
 	tcase_add_test(t, a_page_is_read_by_the_index_also_when_its_plan_is_of_an_empty_partition);
 	tcase_add_test(t, a_log_of_another_epoch_is_delivered_from_its_end_on);
 	tcase_add_test(t, what_is_delivered_while_a_connection_begins_is_not_delivered_again);
