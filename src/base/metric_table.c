@@ -76,7 +76,8 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	[METRIC_LOG_BATCH_ROWS] = { HISTOGRAM("log_batch_rows", METRIC_NUMBER),
 	  .help = "Events in a commit of the log writer." },
 	[METRIC_LOG_ROWS_READ] = { COUNTER("log_rows_read_total"),
-	  .help = "Rows of the log that this node read to deliver them: those that it did not write." },
+	  .help = "Rows of the log that this node has read to deliver them: others were in its memory, or in "
+		  "messages of other nodes." },
 	[METRIC_LOG_QUEUE_EVENTS] = { GAUGE("log_queue_events"),
 	  .help = "Events that wait for the log writer or for their commit." },
 	[METRIC_LOG_QUEUE_BYTES] = { GAUGE("log_queue_bytes"),

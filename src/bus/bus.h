@@ -4,8 +4,9 @@
 /*
  * What the nodes of a cluster send each other.  Events and their order are in the event log; the
  * bus only carries what may be lost: that the log has grown, so that the other nodes read it at
- * once and not at their next poll, or its new rows, so that they need not read them; client events; published events that are not in the log; and
- * changes to the members of channels, which have versions (src/cluster).
+ * once and not at their next poll, or its new rows, so that they need not read them; client events;
+ * published events that are not in the log; and changes to the members of channels, which have
+ * versions (src/cluster).
  *
  * How it is carried is the driver's part (bus/driver.h).  With cluster.driver = local there is no
  * other node, and no function here does anything.
@@ -58,7 +59,8 @@ bool bus_has_slices(const struct bus *b);
 bool bus_wants_slices(struct bus *b);
 /*
  * With bus_has_slices(), in place of bus_log_grew(): sends rows that were committed (log/slice.h).
- * A slice that is too long or does not fit into the queue is left out: then the others read the log.
+ * A slice that is too long or does not fit into the queue is left out: then the others read the
+ * log.
  */
 void bus_publish_slice(struct bus *b, struct str_view slice);
 /* Sends an event of durability none to the other nodes, if there are any.  Does not wait. */

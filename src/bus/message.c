@@ -4,15 +4,17 @@
 #include "bus/field.h"
 #include "bus/message.h"
 
-static const char kinds[] = { [BUS_CLIENT_EVENT] = 'C', [BUS_EVENT] = 'E', [BUS_MEMBER] = 'P', [BUS_SLICE] = 'S' };
+static const char kinds[] = {
+	[BUS_CLIENT_EVENT] = 'C', [BUS_EVENT] = 'E', [BUS_MEMBER] = 'P', [BUS_SLICE] = 'S'
+};
 
 bool bus_message_add(struct strbuf *out, const struct bus_message *m)
 {
 	size_t bytes = m->app.len + m->channel.len + m->name.len + m->id.len + m->data.len;
 
 	if (bytes > BUS_MESSAGE_MAX_BYTES || !bus_field_is_text(m->data) ||
-	    !bus_field_is_text(m->name) || !bus_field_is_text(m->app) || !bus_field_is_text(m->channel) ||
-	    !bus_field_is_text(m->id))
+	    !bus_field_is_text(m->name) || !bus_field_is_text(m->app) ||
+	    !bus_field_is_text(m->channel) || !bus_field_is_text(m->id))
 		return false;
 	strbuf_add_c(out, kinds[m->kind]);
 	bus_field_add(out, m->app);
@@ -41,8 +43,7 @@ bool bus_message_take(struct str_view *text, struct bus_message *out)
 	    !bus_field_take(&rest, &out->data))
 		return false;
 	if (out->kind == BUS_EVENT) {
-		if (!bus_field_take(&rest, &out->name) ||
-		    !bus_field_take(&rest, &out->id) ||
+		if (!bus_field_take(&rest, &out->name) || !bus_field_take(&rest, &out->id) ||
 		    !bus_field_take_number(&rest, UINT64_MAX, &out->exclude) ||
 		    !bus_field_take_number(&rest, INT64_MAX, &published_at))
 			return false;

@@ -9,8 +9,8 @@
  *
  * A payload is "1 SENDER WORD", and for messages (WORD is M) a blank and the message as
  * bus/message.h has it.  L can be followed in the same way by a slice with the new rows, which
- * versions that do not know it ignore.  1 is the version, and SENDER the random number of the sending process: a
- * node receives what it sent itself, and leaves it out.
+ * versions that do not know it ignore.  1 is the version, and SENDER the random number of the
+ * sending process: a node receives what it sent itself, and leaves it out.
  *
  * The first message is sent at once, and what comes in the PAUSE_NS after it together.
  *
@@ -122,8 +122,7 @@ static bool redis_publish_to_nodes(struct redis *r, char word)
 
 	strbuf_init(&payload, 32);
 	strbuf_addf(&payload, VERSION_WORD " %llu %c", (unsigned long long)r->sender, word);
-	is_sent = redis_publish(r, r->nodes_partition, sv(r->nodes_name), &payload,
-				LINK_MAX_BYTES);
+	is_sent = redis_publish(r, r->nodes_partition, sv(r->nodes_name), &payload, LINK_MAX_BYTES);
 	strbuf_release(&payload);
 	return is_sent;
 }

@@ -110,7 +110,10 @@ void log_slicer_pass(struct log_slicer *s, uint64_t serial)
 
 static const char *slice_origin(const struct log_row *row)
 {
-	return row->is_control ? CONTROL_ORIGIN : row->is_sync ? "sync" : row->is_sql ? "sql" : "http";
+	return row->is_control ? CONTROL_ORIGIN
+	       : row->is_sync  ? "sync"
+	       : row->is_sql   ? "sql"
+			       : "http";
 }
 
 void log_slicer_add(struct log_slicer *s, const struct log_row *row)

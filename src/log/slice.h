@@ -6,11 +6,11 @@
  * sends them to the other nodes (docs/decisions/0052-slices.md).  A node that has delivered the log
  * up to the first serial, or further, need not read these rows.
  *
- * It is text, of fields as bus/field.h has them: a signature, the version, the epoch of the log, the
- * serial before; and for each row its serial, event_id, application, channel, name, origin, excluded
- * socket, form of the payload (P: as it was published; J, T: as in the table, with payload_is_text
- * false or true), and payload.  It is signed with a secret of the database, because it
- * is taken for the log: whoever can publish in Redis could add events otherwise.
+ * It is text, of fields as bus/field.h has them: a signature, the version, the epoch of the log,
+ * the serial before; and for each row its serial, event_id, application, channel, name, origin,
+ * excluded socket, form of the payload (P: as it was published; J, T: as in the table, with
+ * payload_is_text false or true), and payload.  It is signed with a secret of the database, because
+ * it is taken for the log: whoever can publish in Redis could add events otherwise.
  */
 #include "core/event.h"
 #include "log/epoch.h"

@@ -35,7 +35,7 @@ static struct TSA(capability("mutex")) tail_held {
 
 struct log_tail {
 	char *node;
-	bool expects_others; /* nodes, with other applications */
+	bool expects_others;   /* nodes, with other applications */
 	struct log_seal *seal; /* of slices; NULL: there are none */
 	struct directory *directory;
 	struct deliveries *deliveries; /* NULL: no records are kept */
@@ -546,8 +546,8 @@ static bool tail_fits_locked(const struct log_tail *t, const struct log_slice *s
 }
 
 /*
- * Rows of s, PART_ROWS at most.  A hold is for rows that this node writes, and a slice has only rows
- * that its sender wrote.
+ * Rows of s, PART_ROWS at most.  A hold is for rows that this node writes, and a slice has only
+ * rows that its sender wrote.
  */
 static void tail_take_part_locked(struct log_tail *t, const struct app_set *apps,
 				  struct log_slice *s) NEEDS_LOCK(tail_held)

@@ -10,8 +10,8 @@
  * The tail's lock is held while events are delivered, never during a statement: a page is read
  * first, and what the other thread has delivered meanwhile is skipped.
  *
- * In a cluster whose nodes send each other slices of the log, the bus's thread delivers too: a slice
- * that begins at the cursor or before it, so rows that would follow if the log was read.
+ * In a cluster whose nodes send each other slices of the log, the bus's thread delivers too: a
+ * slice that begins at the cursor or before it, so rows that would follow if the log was read.
  *
  * The drainer delivers only as fast as the workers keep up (base/worker_load.h), and the writer
  * leaves rows of others to it while they do not: what waits, waits in the table.
@@ -89,8 +89,8 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t 
 /* -- any thread -- */
 
 /*
- * Another node's slice: delivers those of its rows that are after the cursor.  False: the log has to
- * be read, because rows before the slice are missing, or the workers are behind.  Does not wait.
+ * Another node's slice: delivers those of its rows that are after the cursor.  False: the log has
+ * to be read, because rows before the slice are missing, or the workers are behind.  Does not wait.
  */
 bool log_tail_take(struct log_tail *t, struct str_view slice) MUSTCHECK;
 /* The epoch and the cursor; false while they are not known. */

@@ -58,7 +58,7 @@ struct log_writer {
 	struct pg_runner *runner;
 	struct log_queue *queue;
 	struct log_tail *tail;
-	struct bus *bus; /* NULL: there are no other nodes */
+	struct bus *bus;	  /* NULL: there are no other nodes */
 	struct log_slicer slicer; /* with bus_has_slices() */
 	struct deliveries *deliveries;
 
@@ -390,7 +390,8 @@ static void writer_deliver_flight(struct log_writer *w, struct writer_serials *s
 		for (unsigned i = 0; i < b->n; i++)
 			writer_set_serial(w, b->events[i],
 					  writer_next_serial(serials, b->events[i]));
-	is_reached = first && writer_reach(w, first, !serials->lookup && log_write_drained(w->write));
+	is_reached =
+		first && writer_reach(w, first, !serials->lookup && log_write_drained(w->write));
 	while ((b = batch_list_pop(&w->flight)) != NULL) {
 		log_tail_offer(w->tail, b, is_reached);
 		writer_finish(w, b, 0);

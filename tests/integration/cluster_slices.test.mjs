@@ -3,7 +3,7 @@
 // them from the log: only where messages are lost, repeated, forged or come in another order.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { newDatabase, node, randomFrom, startRedis, waitFor } from '../lib/harness.mjs';
+import { newDatabase, node, randomFrom, startRedis, startRedisCluster, waitFor } from '../lib/harness.mjs';
 import { adminUrl, subscribeEach } from '../lib/nodes.mjs';
 import { RedisRelay } from '../lib/redis_relay.mjs';
 
@@ -16,14 +16,16 @@ async function metric(daemon, name) {
 const isSlice = (message) => / L 1?S/.test(message.toString('latin1'));
 
 /** Running nodes that all get each other's messages; relays: by node, of RedisRelay. */
-async function startNodes(t, n, { redis, relays = [] } = {}) {
+async function startNodes(t, n, { redis, relays = [], app, sharded } = {}) {
 	const database = await newDatabase();
 	redis ??= await startRedis(t);
 	const nodes = ['a', 'b', 'c'].slice(0, n).map((name, i) =>
-		node(t, database, name, { cluster: { driver: 'redis', redis_port: (relays[i] ?? redis).port },
+		node(t, database, name, { cluster: { driver: 'redis', redis_port: (relays[i] ?? redis).port }, app,
 			sections: { admin: { listen: '127.0.0.1:0', local_read: 'yes' } } }));
 	for (const one of nodes) await one.start();
-	await waitFor(async () => await redis.subscriptions(':nodes') === n, 'all nodes are subscribed');
+	const subscribed = sharded ? () => Promise.all(sharded.map((one) => one.subscriptions(':nodes', 'SHARD')))
+		: async () => [await redis.subscriptions(':nodes')];
+	await waitFor(async () => (await subscribed()).includes(n), 'all nodes are subscribed');
 	// A node sends nothing until it knows of another one, and its tail waits for no transaction of before.
 	for (const one of nodes)
 		await waitFor(async () => {
@@ -117,6 +119,59 @@ describe('committed events', { concurrency: 2 }, () => {
 			for (let i = 0; i < n; i++) assert.equal((await one.api().trigger('c', `E${at}.${i}`, '{}')).status, 200);
 		}));
 		await sameEverywhere(wires, n * nodes.length);
+		for (const one of nodes) await one.stop();
+	});
+
+	test('that someone else publishes in Redis, or repeats, are not delivered', async (t) => {
+		const redis = await startRedis(t);
+		const slices = [];
+		const relay = await new RedisRelay(redis, (message) => {
+			if (isSlice(message)) slices.push(message.toString().split('\r\n').at(-2));
+			return [message];
+		}).start(t);
+		const nodes = await startNodes(t, 2, { redis, relays: [undefined, relay] });
+		const wires = await subscribeEach(nodes, 'c');
+		const channel = await redis.call('PUBSUB', 'CHANNELS', '*:nodes');
+		assert.equal((await nodes[0].api().trigger('c', 'E1', '{}')).status, 200);
+		await waitFor(() => slices.some((text) => text.includes('2:E1')), 'the slice');
+		const real = slices.find((text) => text.includes('2:E1'));
+		const [head, slice] = [real.slice(0, real.indexOf(' L ')).replace(/\d+$/, '7'), real.slice(real.indexOf(' L '))];
+		const unknown = () => metric(nodes[1], 'bus_unknown_total');
+		const before = await unknown();
+		const forged = [slice.replace('2:E1', '2:E2'), slice.replace(/64:[0-9a-f]{64}/, `64:${'0'.repeat(64)}`), ' L S0:0:0:', ' L S', ' L M', ' L C1:a1:b1:c'];
+		for (const text of [...forged, slice, slice]) await redis.call('PUBLISH', channel, head + text);
+		await waitFor(async () => await unknown() >= before + 4, 'four are counted; two have no slice');
+		assert.equal((await nodes[0].api().trigger('c', 'E3', '{}')).status, 200);
+		await sameEverywhere(wires, 2);
+		assert.deepEqual(seen(wires[1]), ['E1', 'E3']);
+	});
+
+	test('that exclude a socket, are no JSON, or are too long for a message arrive as on one node', async (t) => {
+		const nodes = await startNodes(t, 2, { app: { max_event_payload_bytes: 400000 } });
+		const wires = await subscribeEach(nodes, 'c');
+		const api = nodes[0].api();
+		const long = JSON.stringify('x'.repeat(300000));
+		assert.equal((await api.trigger('c', 'E1', 'no JSON')).status, 200);
+		assert.equal((await api.trigger('c', 'E2', '{"a":1}', { socket_id: wires[1].socketId })).status, 200);
+		assert.equal((await api.trigger('c', 'E3', '')).status, 200);
+		assert.equal((await api.trigger('c', 'E4', long)).status, 200);
+		assert.equal((await api.trigger('c', 'E5', '"\u0000é"')).status, 200);
+		await waitFor(() => wires[1].all({ event: 'E5' }).length, 'the last one');
+		assert.deepEqual(seen(wires[0]), ['E1', 'E2', 'E3', 'E4', 'E5']);
+		assert.deepEqual(seen(wires[1]), ['E1', 'E3', 'E4', 'E5']);
+		for (const event of ['E1', 'E3', 'E4', 'E5'])
+			assert.deepEqual(wires[1].all({ event })[0], wires[0].all({ event })[0]);
+	});
+
+	test('are sent through a Redis Cluster', async (t) => {
+		const servers = await startRedisCluster(t);
+		const nodes = await startNodes(t, 2, { redis: servers[1], sharded: servers });
+		const wires = await subscribeEach(nodes, 'c');
+		const used = await metric(nodes[1], 'bus_slices_used_total');
+		const n = 30;
+		for (let i = 0; i < n; i++) assert.equal((await nodes[0].api().trigger('c', `E${i}`, '{}')).status, 200);
+		await sameEverywhere(wires, n);
+		assert.ok(await metric(nodes[1], 'bus_slices_used_total') >= used + n / 2);
 		for (const one of nodes) await one.stop();
 	});
 });

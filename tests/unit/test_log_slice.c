@@ -199,7 +199,8 @@ START_TEST(a_row_that_is_too_long_or_has_a_nul_is_left_out)
 {
 	char *data = xcalloc(1, BUS_MESSAGE_MAX_BYTES);
 	struct log_row rows[] = { row_of(1, SV("1")), row_of(2, sv_n(data, 1)), row_of(3, SV("3")),
-				  row_of(4, sv_n(data, BUS_MESSAGE_MAX_BYTES)), row_of(5, SV("5")) };
+				  row_of(4, sv_n(data, BUS_MESSAGE_MAX_BYTES)),
+				  row_of(5, SV("5")) };
 
 	begin();
 	log_slicer_begin(&w.slicer, "epoch", 0);
@@ -222,7 +223,8 @@ END_TEST
 
 START_TEST(a_slice_goes_on_only_where_the_last_row_was)
 {
-	struct log_row one = row_of(1, SV("1")), two = row_of(2, SV("2")), five = row_of(5, SV("5"));
+	struct log_row one = row_of(1, SV("1")), two = row_of(2, SV("2")),
+		       five = row_of(5, SV("5"));
 
 	begin();
 	log_slicer_begin(&w.slicer, "epoch", 0);
