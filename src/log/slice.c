@@ -16,10 +16,25 @@
 #define SLICE_MAX_BYTES (BUS_MESSAGE_MAX_BYTES - 4096)
 #define ROW_MAX_BYTES	256 /* of a row, without its texts; and of the slice's head */
 
+/* For clang: this thread holds the lock. */
+static struct TSA(capability("mutex")) seal_held {
+	char unused;
+} seal_held UNUSED;
+
 struct log_seal {
 	pthread_mutex_t lock;
-	struct auth_secret *secret; /* NULL: not known yet.  Under the lock */
+	struct auth_secret *secret OWNED_BY(seal_held); /* NULL: not known yet */
 };
+
+static void seal_lock(struct log_seal *s) TSA(acquire_capability(seal_held)) NO_TSA
+{
+	pthread_mutex_lock(&s->lock);
+}
+
+static void seal_unlock(struct log_seal *s) TSA(release_capability(seal_held)) NO_TSA
+{
+	pthread_mutex_unlock(&s->lock);
+}
 
 struct log_seal *log_seal_new(void)
 {
@@ -29,7 +44,7 @@ struct log_seal *log_seal_new(void)
 	return s;
 }
 
-void log_seal_free(struct log_seal *s)
+void log_seal_free(struct log_seal *s) NO_TSA /* no other thread has it any more */
 {
 	if (!s)
 		return;
@@ -42,10 +57,10 @@ void log_seal_set(struct log_seal *s, struct str_view secret)
 {
 	struct auth_secret *made = auth_secret_new(secret), *old;
 
-	pthread_mutex_lock(&s->lock);
+	seal_lock(s);
 	old = s->secret;
 	s->secret = made;
-	pthread_mutex_unlock(&s->lock);
+	seal_unlock(s);
 	auth_secret_free(old);
 }
 
@@ -54,11 +69,11 @@ static bool seal_sign(struct log_seal *s, struct str_view text, char hex[AUTH_HE
 	const struct str_view parts[] = { SV(SLICE_PURPOSE), text };
 	bool is_known;
 
-	pthread_mutex_lock(&s->lock);
+	seal_lock(s);
 	is_known = s->secret != NULL;
 	if (is_known)
 		auth_sign(s->secret, parts, ARRAY_SIZE(parts), hex);
-	pthread_mutex_unlock(&s->lock);
+	seal_unlock(s);
 	return is_known;
 }
 

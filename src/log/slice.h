@@ -10,7 +10,7 @@
  * the serial before; and for each row its serial, event_id, application, channel, name, origin,
  * excluded socket, form of the payload (P: as it was published; J, T: as in the table, with
  * payload_is_text false or true), and payload.  It is signed with a secret of the database, because
- * it is taken for the log: whoever can publish in Redis could add events otherwise.
+ * it is taken for the log: without that a client of Redis could add events.
  */
 #include "core/event.h"
 #include "log/epoch.h"
