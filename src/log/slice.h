@@ -3,7 +3,7 @@
 #define LOG_SLICE_H
 /*
  * A slice of the log: all rows after one serial up to another one, as the node that committed them
- * sends them to the other nodes (docs/decisions/0052-slices.md).  A node that has delivered the log
+ * sends them to the other nodes (docs/decisions/0056-slices.md).  A node that has delivered the log
  * up to the first serial, or further, need not read these rows.
  *
  * It is text, of fields as bus/field.h has them: a signature, the version, the epoch of the log,
