@@ -61,6 +61,10 @@ GRANT EXECUTE ON FUNCTION notification_send(user_key[], text, text, text, jsonb,
 	notifications_read(user_key, uuid[], text) TO :"role";
 GRANT SELECT ON notifications, notification_boxes TO :"role";
 
+-- Resources of the offline data sync.
+GRANT EXECUTE ON FUNCTION resource_put(text, text, jsonb, text, text),
+	resource_delete(text, text, text, text) TO :"role";
+
 -- Watch tables of its own (the triggers need the right TRIGGER on the table besides).
 GRANT EXECUTE ON FUNCTION watch(regclass, text, text[], text[], text, text),
 	watch_define(regclass, text, text[], text[], text, text), watch_attach(watches),

@@ -442,8 +442,8 @@ COMMENT ON FUNCTION channel_predicate_run IS
 	'when the channel''s name cannot be converted; trouble is the error of a predicate that '
 	'failed.';
 
--- What the function is, and whose, may change at any time: nothing here depends on it.  Only sessions of
--- the daemon call this, and they hold no prepared statements of SQL and no session locks.
+-- What the function is, and whose, may change at any time: nothing here depends on it.  Sessions of the
+-- daemon hold no session locks.  Those of an application (in_transaction) may, and keep them.
 CREATE FUNCTION validator_run(p_schema name, p_name name, p_after jsonb, p_before jsonb, p_info jsonb,
 			      OUT fault text, OUT trouble text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -451,6 +451,8 @@ AS $$
 DECLARE
 	is_done boolean := false;
 	one name;
+	prepared CONSTANT text[] := ARRAY(SELECT format('%s %s', s.name, s.prepare_time)
+					  FROM pg_prepared_statements s);
 	stopped text;
 BEGIN
 	BEGIN
@@ -471,10 +473,14 @@ BEGIN
 			END IF;
 	END;
 	-- PREPARE and session locks are not undone with the subtransaction.
-	FOR one IN SELECT s.name FROM pg_prepared_statements s WHERE s.from_sql LOOP
+	FOR one IN SELECT s.name FROM pg_prepared_statements s
+		   WHERE s.from_sql AND format('%s %s', s.name, s.prepare_time) <> ALL (prepared)
+	LOOP
 		EXECUTE format('DEALLOCATE %I', one);
 	END LOOP;
-	PERFORM pg_advisory_unlock_all();
+	IF NOT coalesce(p_info ? 'in_transaction', false) THEN
+		PERFORM pg_advisory_unlock_all();
+	END IF;
 	IF stopped IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'query_canceled', MESSAGE = stopped;
 	END IF;

@@ -536,6 +536,12 @@ COMMENT ON FUNCTION sync_mutate IS
 	'Decides about one mutation of a batch, records and broadcasts it. entity is the row to '
 	'write; NULL: none.';
 
+CREATE FUNCTION mutation_lock(p_app text, p_kind text, p_name text, p_id text) RETURNS integer
+LANGUAGE sql STABLE
+RETURN hashtext(json_build_array(p_app, p_kind, p_name, p_id)::text);
+COMMENT ON FUNCTION mutation_lock IS
+	'The second number of an advisory lock "sync_entity": of a resource, or of a client.';
+
 -- A client's repeat of a batch waits for the first one, also when it names other resources.
 CREATE FUNCTION mutations_lock(p_batch sync_batch, p_mutations jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -544,7 +550,7 @@ DECLARE
 	one integer;
 BEGIN
 	FOR one IN
-		SELECT DISTINCT hashtext(json_build_array(p_batch.app, l.kind, l.name, l.id)::text) AS h
+		SELECT DISTINCT mutation_lock(p_batch.app, l.kind, l.name, l.id) AS h
 		FROM (SELECT 'resource' AS kind, e->>'resource_type' AS name, e->>'resource_id' AS id
 		      FROM jsonb_array_elements(p_mutations) e
 		      UNION ALL
@@ -594,12 +600,19 @@ DECLARE
 	entities sync_entity[] := '{}';
 	resource text;
 	place integer;
+	pending sync_entity;
 	done record;
 BEGIN
 	IF p_caller ? 'asked' THEN
 		PERFORM mutations_evaluate(p_app, p_caller, p_mutations);
 	END IF;
 	PERFORM mutations_lock(b, p_mutations);
+	-- What the application has committed comes first.
+	FOR pending IN SELECT * FROM sync_pending_apply(p_app, p_mutations) LOOP
+		entities := array_append(entities, pending);
+		changed := changed || jsonb_build_object(concat_ws(':', pending.resource_type,
+			pending.resource_id), cardinality(entities));
+	END LOOP;
 	FOR m IN
 		-- PHP encodes an empty object as an empty array.
 		SELECT CASE WHEN e.value->'data' = '[]' THEN jsonb_set(e.value, '{data}', '{}')
@@ -623,6 +636,9 @@ BEGIN
 		results := array_append(results, done.result);
 	END LOOP;
 	IF cardinality(entities) > 0 THEN
+		-- A change of the application that was refused must not replace a newer one later.
+		DELETE FROM sync_pending p USING unnest(entities) e WHERE p.app = e.app AND p.fault IS NOT NULL
+		AND p.resource_type = e.resource_type AND p.resource_id = e.resource_id;
 		PERFORM sync_entities_write(p_app, entities);
 	END IF;
 	status := 200;

@@ -23,55 +23,78 @@ enum job_value {
 	VALUES
 };
 
+enum job_kind {
+	JOB_REPEATS, /* at once again while the statement returns true */
+	JOB_ONCE,
+	JOB_LOGS, /* its rows are lines for the log */
+};
+
+static void jobs_log_rows(void *ctx, const struct pg_answer *rows)
+{
+	(void)ctx;
+	for (int i = 0; i < pg_answer_rows(rows); i++)
+		log_error("data sync: %s", pg_answer_text(rows, i, 0));
+}
+
 static const struct {
 	const char *name;
 	struct pg_statement statement;
 	unsigned every_ms;
 	enum job_value value;
-	bool runs_once;
+	enum job_kind kind;
 } job_table[] = {
 	{ "sync settings",
 	  { .sql = "SELECT sync_settings_put($1::json)", .is_repeatable = true },
 	  2000,
 	  VALUE_SETTINGS,
-	  true },
+	  JOB_ONCE },
 	{ "presence of an earlier process",
 	  { .sql = "SELECT presence_forget_sockets($1::integer)",
 	    .is_repeatable = true,
 	    .takes_locks = true },
 	  2000,
 	  VALUE_PRESENCE_TTL,
-	  true },
+	  JOB_ONCE },
 	{ "activities' positions",
 	  { .sql = "SELECT activities_place(1000) = 1000", .is_repeatable = true },
 	  1000,
 	  VALUE_NONE,
-	  false },
+	  JOB_REPEATS },
 	{ "activities' retention",
 	  { .sql = "SELECT activities_expire($1::integer, 1000) = 1000", .is_repeatable = true },
 	  60000,
 	  VALUE_ACTIVITY_DAYS,
-	  false },
+	  JOB_REPEATS },
 	{ "edit locks' expiry",
 	  { .sql = "SELECT locks_expire(100) = 100", .is_repeatable = true },
 	  1000,
 	  VALUE_NONE,
-	  false },
+	  JOB_REPEATS },
 	{ "edit locks' retention",
 	  { .sql = "SELECT locks_prune(1000) = 1000", .is_repeatable = true },
 	  60000,
 	  VALUE_NONE,
-	  false },
+	  JOB_REPEATS },
 	{ "data sync's retention",
 	  { .sql = "SELECT sync_prune($1::integer, 1000)", .is_repeatable = true },
 	  60000,
 	  VALUE_CHANGE_DAYS,
-	  false },
+	  JOB_REPEATS },
+	{ "data sync's changes from SQL",
+	  { .sql = "SELECT sync_pending_work(100)", .is_repeatable = true, .takes_locks = true },
+	  1000,
+	  VALUE_NONE,
+	  JOB_REPEATS },
+	{ "data sync's faults",
+	  { .sql = "SELECT line FROM sync_pending_faults(20)", .takes_locks = true },
+	  5000,
+	  VALUE_NONE,
+	  JOB_LOGS },
 	{ "admin_audit's retention",
 	  { .sql = "SELECT admin_audit_prune($1::integer, 1000) = 1000", .is_repeatable = true },
 	  60000,
 	  VALUE_AUDIT_DAYS,
-	  false },
+	  JOB_REPEATS },
 };
 
 struct jobs {
@@ -165,10 +188,13 @@ struct jobs *jobs_new(struct pg_pool *pool, const struct conf *all)
 			continue;
 		j->chores[i] = (struct pg_pool_chore){ .name = job_table[i].name,
 						       .statement = &job_table[i].statement,
+						       .on_rows = job_table[i].kind == JOB_LOGS
+									  ? jobs_log_rows
+									  : NULL,
 						       .every_ms = job_table[i].every_ms,
 						       .n = value != NULL,
 						       .values = { value },
-						       .runs_once = job_table[i].runs_once };
+						       .runs_once = job_table[i].kind == JOB_ONCE };
 		pg_pool_chore_add(pool, &j->chores[i]);
 	}
 	return j;

@@ -36,6 +36,8 @@ const calls = {
 	notification_send: (key) => ['SELECT scopewire.notification_send($1, $2, app => $3)', [[key], 'T', APP.id]],
 	notifications_read: (key) => ['SELECT scopewire.notifications_read($1, app => $2)', [key, APP.id]],
 	activity_add: (key) => [`SELECT scopewire.activity_add('paid', 'Paid', $1, app => $2)`, [key, APP.id]],
+	resource_put: (key, run) => [`SELECT scopewire.resource_put('invoice', $1, $2, $3)`, [String(key), { run }, APP.id]],
+	resource_delete: (key) => [`SELECT scopewire.resource_delete('invoice', $1, $2)`, [String(key), APP.id]],
 	lock_check: (key) => [`SELECT scopewire.lock_check('invoice', $1, $2, $3)`,
 		[String(key), tokens[key - 1], APP.id]],
 };

@@ -244,6 +244,8 @@ const CALLS = {
 	user_delete: ['7', `7, '${APP.id}'`],
 	notification_send: [`'{7,8}', 'title', 'm', 't', '{"a":1}'`],
 	notifications_read: ['7', `7, ARRAY[pg_catalog.gen_random_uuid()]`],
+	resource_put: [`'note', '1', '{"a":1}'`, `'note', '2', '{"a":[1.5]}', '${APP.id}', '1.2'`, `'no.te', '1', '{}'`],
+	resource_delete: [`'note', '1'`, `'note', '1', '${APP.id}', '1.2'`],
 	watch: [`'hostile.watched', 'c.{id}'`, `'scopewire.apps', 'c.{secret}'`,
 		`'scopewire.realtime_events', 'c'`],
 	watch_define: [`'hostile.watched', 'd.{id}', NULL, '{insert}', NULL, NULL`],
