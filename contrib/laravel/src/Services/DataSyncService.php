@@ -7,12 +7,20 @@ namespace Scopewire\Laravel\Services;
 use Illuminate\Database\Eloquent\Model;
 use Illuminate\Support\Collection;
 use Illuminate\Support\Str;
+use Scopewire\Laravel\Client;
 use Scopewire\Laravel\Exceptions\ScopewireException;
+use Scopewire\Laravel\Support\Database;
 use Scopewire\Laravel\Support\Resource;
+use Scopewire\Laravel\Support\Users;
 
 /** JSON objects with versions, for clients that are not always connected. */
 class DataSyncService extends Service
 {
+    public function __construct(Client $client, Users $users, private readonly Database $database)
+    {
+        parent::__construct($client, $users);
+    }
+
     /**
      * Versions of resources, given as models or as "type:id"; 0: it never existed.
      *
@@ -69,39 +77,55 @@ class DataSyncService extends Service
     }
 
     /**
-     * The state of a model becomes the current version of its resource, whatever that was.
+     * The state of a model becomes the current version of its resource, whatever that was.  In a
+     * transaction of the model's connection, if that is one to the daemon's database, it becomes so
+     * at the commit.
      *
      * @param array<string, mixed>|null $data by default what the model shows of itself
-     * @return int the new version; 0 on failure
+     * @param string|null $socketId a connection that does not receive the event
+     * @return int|null the new version; null in such a transaction; 0 on failure
      */
-    public function publish(Model $model, ?array $data = null, ?string $socketId = null): int
+    public function publish(Model $model, ?array $data = null, ?string $socketId = null): ?int
     {
         $data ??= method_exists($model, 'toSyncArray') ? $model->toSyncArray() : $model->attributesToArray();
 
-        return $this->change($model, ['op' => 'upsert', 'data' => $data], $socketId);
+        return $this->change($model, $data, $socketId);
     }
 
     /**
-     * The resource of a model is deleted.
+     * The resource of a model is deleted, at the commit as with publish().
      *
-     * @return int its version; 0 on failure
+     * @return int|null its version; null in such a transaction; 0 on failure
      */
-    public function publishDeletion(Model $model, ?string $socketId = null): int
+    public function publishDeletion(Model $model, ?string $socketId = null): ?int
     {
-        return $this->change($model, ['op' => 'delete'], $socketId);
+        return $this->change($model, null, $socketId);
     }
 
-    /** @param  array<string, mixed>  $change */
-    private function change(Model $model, array $change, ?string $socketId): int
+    /** @param  array<string, mixed>|null  $data  null: the resource is deleted */
+    private function change(Model $model, ?array $data, ?string $socketId): ?int
     {
-        $results = $this->apply('laravel', [$change + Resource::of($model)->fields() + [
-            'mutation_id' => (string) Str::uuid(), 'expected_version' => null,
-        ]], null, $socketId);
+        $resource = Resource::of($model);
+        if ($transaction = $this->database->transactionOf($model->getConnection())) {
+            try {
+                $data === null ? $transaction->deleteResource($resource, $socketId)
+                    : $transaction->putResource($resource, $data, $socketId);
+            } catch (ScopewireException $e) {
+                $this->client->fail("publish $resource", $e);
+
+                return 0;
+            }
+
+            return null;
+        }
+        $results = $this->apply('laravel', [[
+            'op' => $data === null ? 'delete' : 'upsert', 'mutation_id' => (string) Str::uuid(), 'expected_version' => null,
+        ] + ($data === null ? [] : ['data' => $data]) + $resource->fields()], null, $socketId);
 
         $result = $results[0] ?? [];
         if (($result['status'] ?? 200) !== 200) {
             $error = $result['error'] ?? [];
-            $this->client->fail('publish '.Resource::of($model), new ScopewireException(
+            $this->client->fail("publish $resource", new ScopewireException(
                 $result['status'].' '.($error['code'] ?? '').': '.($error['message'] ?? ''),
                 (int) $result['status'], (string) ($error['code'] ?? 'unknown'), $error['field'] ?? null));
         }

@@ -34,6 +34,17 @@ class Database
         return null;
     }
 
+    /** This connection, if it is one of the named ones and in a transaction. */
+    public function transactionOf(Connection $connection): ?Transaction
+    {
+        return $connection->transactionLevel() > 0 && $this->isNamed($connection) ? $this->on($connection) : null;
+    }
+
+    public function isNamed(Connection $connection): bool
+    {
+        return in_array($connection->getName(), $this->names(), true);
+    }
+
     /** The first of the named connections; null if there is none. */
     public function first(): ?Transaction
     {

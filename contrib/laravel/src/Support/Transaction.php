@@ -6,6 +6,7 @@ namespace Scopewire\Laravel\Support;
 
 use Illuminate\Database\Connection;
 use Illuminate\Database\QueryException;
+use JsonException;
 use Scopewire\Laravel\Exceptions\ScopewireException;
 
 /**
@@ -66,6 +67,25 @@ final class Transaction
     }
 
     /**
+     * The data becomes the current version of the resource at the commit, whatever that was.
+     *
+     * @param array<string, mixed> $data
+     * @return string the mutation_id of the event DataChanged
+     */
+    public function putResource(Resource $resource, array $data, ?string $exceptSocket): string
+    {
+        return $this->run("SELECT {$this->schema}.resource_put(?, ?, ?::jsonb, ?, ?) AS id",
+            [$resource->type, (string) $resource->id, $this->json($data), $this->appId, $exceptSocket])[0]->id;
+    }
+
+    /** @return string the mutation_id of the event DataChanged */
+    public function deleteResource(Resource $resource, ?string $exceptSocket): string
+    {
+        return $this->run("SELECT {$this->schema}.resource_delete(?, ?, ?, ?) AS id",
+            [$resource->type, (string) $resource->id, $this->appId, $exceptSocket])[0]->id;
+    }
+
+    /**
      * The daemon's verdict on a channel, by the rules in the database.
      *
      * @param array<string, mixed> $caller id and roles
@@ -94,6 +114,10 @@ final class Transaction
     /** @param  array<string, mixed>  $value */
     private function json(array $value): string
     {
-        return json_encode((object) $value, JSON_THROW_ON_ERROR);
+        try {
+            return json_encode((object) $value, JSON_THROW_ON_ERROR);
+        } catch (JsonException $e) {
+            throw new ScopewireException('The data is not JSON: '.$e->getMessage(), 0, 'invalid_json', null, $e);
+        }
     }
 }
