@@ -47,7 +47,7 @@ function freeze(t) {
 }
 
 describe('a transaction', () => {
-	test('that commits changes the resource, once, and all but the excluded socket hear of it', async (t) => {
+	test('that commits changes the resource, once, and all but the excluded socket receive the event', async (t) => {
 		const own = await session(t), id = fresh();
 		const [one, two] = [await daemon.connect(), await daemon.connect()];
 		const socket_id = one.socketId;
@@ -120,7 +120,7 @@ describe('a transaction', () => {
 		assert.equal(await now(id), undefined);
 	});
 
-	test('has changed the resource when it commits without a daemon, whose clients hear of it later', async (t) => {
+	test('has changed the resource when it commits without a daemon, whose clients receive the event later', async (t) => {
 		const own = await session(t), id = fresh();
 		await daemon.stop();
 		await own.query(...put(id, { n: 1 }));
@@ -386,7 +386,7 @@ describe('validation', () => {
 
 	test('is done at the call, also against what the transaction has pending', async (t) => {
 		const own = await session(t), id = fresh();
-		await own.query(`SELECT pg_advisory_lock(4711); PREPARE mine AS SELECT 1`);
+		await own.query(`SELECT pg_advisory_lock(hashtext('mine')); PREPARE mine AS SELECT 1`);
 		await own.query('BEGIN');
 		await own.query(...put(id, { state: 'draft' }));
 		await own.query(...put(id, { state: 'paid' }));
@@ -399,7 +399,7 @@ describe('validation', () => {
 		await assert.rejects(own.query(...put(id, {})), { code: 'SW422' });
 		// What the session has is the application's.
 		await own.query('EXECUTE mine');
-		assert.deepEqual((await own.query('SELECT pg_advisory_unlock(4711) AS held')).rows, [{ held: true }]);
+		assert.deepEqual((await own.query('SELECT pg_advisory_unlock(hashtext('mine')) AS held')).rows, [{ held: true }]);
 	});
 
 	test('a change that is not valid any more stays, is logged, and is tried again', async (t) => {

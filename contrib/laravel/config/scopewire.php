@@ -41,8 +41,8 @@ return [
 
     /*
      * The database.  Connections whose database the daemon uses too: in a transaction of one of
-     * them, events, activities and notifications are written through that transaction, and exist
-     * only if it commits.  A list, or names separated by commas; empty: everything goes over HTTP.
+     * them, events, activities, notifications and changes of models with SyncsOffline are written
+     * through that transaction, and exist only if it commits.  A list, or names separated by commas; empty: everything goes over HTTP.
      * rules_connection belongs to the owner of the schema, who alone writes channel rules.
      */
     'database' => [

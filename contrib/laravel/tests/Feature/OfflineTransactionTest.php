@@ -108,7 +108,7 @@ class OfflineTransactionTest extends TestCase
         }
     }
 
-    #[TestDox('all but the tab that the model names hear of a change')]
+    #[TestDox('all but the tab that the model names receive the event of a change')]
     public function test_tab(): void
     {
         $id = $this->id();
