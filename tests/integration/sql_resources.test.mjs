@@ -399,7 +399,7 @@ describe('validation', () => {
 		await assert.rejects(own.query(...put(id, {})), { code: 'SW422' });
 		// What the session has is the application's.
 		await own.query('EXECUTE mine');
-		assert.deepEqual((await own.query('SELECT pg_advisory_unlock(hashtext('mine')) AS held')).rows, [{ held: true }]);
+		assert.deepEqual((await own.query(`SELECT pg_advisory_unlock(hashtext('mine')) AS held`)).rows, [{ held: true }]);
 	});
 
 	test('a change that is not valid any more stays, is logged, and is tried again', async (t) => {
