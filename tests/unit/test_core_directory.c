@@ -810,16 +810,18 @@ END_TEST
 /* Two threads that notify the watchers of two changes: the one with the earlier state is late. */
 START_TEST(an_earlier_state_does_not_replace_a_later_one)
 {
+	struct user_watched of = { .channel = SV("!watch-ann"), .user_id = SV("ann") };
 	struct user_state online, state;
 
 	BEGIN("member_removed_delay_ms", "0");
+	of.app = app;
 	watch(0, "ann");
 	sign_in(1, "ann");
 	expect(0, WATCHED("online"));
 	directory_user_state(dir, app, SV("!user-ann"), &online);
 	sign_out(1, "ann");
 	expect(0, WATCHED("offline"));
-	state = directory_set_state(dir, app, SV("!watch-ann"), SV("ann"), &online, false);
+	state = directory_set_state(dir, &of, &online);
 	ck_assert(online.is_online && !state.is_online);
 	expect_none();
 	unwatch(0, "ann");
@@ -831,16 +833,17 @@ END_TEST
 START_TEST(a_change_during_a_join_is_not_sent_again)
 {
 	struct directory_join j = { .socket_id = 77, .channel = SV("!watch-ann") };
+	struct user_watched of = { NULL, SV("!watch-ann"), SV("ann"), true };
 	struct user_state state;
 
 	BEGIN("member_removed_delay_ms", "0");
-	j.app = app;
+	of.app = j.app = app;
 	ck_assert_int_eq(directory_join(dir, &j), 0);
 	msgbuf_unref(j.key);
 	ck_assert(j.is_unknown);
 	sign_in(1, "ann");
 	directory_user_state(dir, app, SV("!user-ann"), &state);
-	state = directory_set_state(dir, app, SV("!watch-ann"), SV("ann"), &state, true);
+	state = directory_set_state(dir, &of, &state);
 	ck_assert(state.is_online);
 	ck_assert_uint_le(expect(0, WATCHED("online")), state.seq);
 	expect_none();

@@ -388,24 +388,23 @@ void directory_user_state(struct directory *d, const struct app *app, struct str
 	dchannel_unlock(d, &lock, 0);
 }
 
-struct user_state directory_set_state(struct directory *d, const struct app *app,
-				      struct str_view channel, struct str_view user_id,
-				      const struct user_state *state, bool has_joined)
+struct user_state directory_set_state(struct directory *d, const struct user_watched *of,
+				      const struct user_state *state)
 {
 	struct user_state now = { 0 };
 	struct channel_lock lock;
 	struct dchannel *c;
 	uint64_t wake = 0;
 
-	c = dchannel_lock(d, app, channel, &lock);
+	c = dchannel_lock(d, of->app, of->channel, &lock);
 	if (c && (!c->is_known || state->seq >= c->state_seq)) {
 		bool is_news = !c->is_known || c->is_online != state->is_online;
 
 		c->is_known = true;
 		c->is_online = state->is_online;
 		c->state_seq = state->seq;
-		if (is_news && c->n_subscriptions > has_joined)
-			wake = dchannel_send_state_locked(d, lock.shard, c, user_id);
+		if (is_news && c->n_subscriptions > of->has_joined)
+			wake = dchannel_send_state_locked(d, lock.shard, c, of->user_id);
 	}
 	if (c)
 		now = (struct user_state){ c->is_online, lock.shard->seq };

@@ -198,15 +198,19 @@ struct user_state {
 };
 void directory_user_state(struct directory *d, const struct app *app, struct str_view channel,
 			  struct user_state *out);
+/* A user, and the channel of users_watch() that has the user's state. */
+struct user_watched {
+	const struct app *app;
+	struct str_view channel, user_id;
+	bool has_joined; /* a subscription is the caller's: it gets the result, not the message */
+};
 /*
- * Makes state that of a channel of users_watch(), unless it has a newer one, and sends it to the
- * subscribers when that changes it, or they have none.  has_joined: one of them is the caller's,
- * which gets the result and skips the message.  Returns the state of the channel, with seq as in
+ * Makes state that of the channel, unless it has a newer one, and sends it to the subscribers when
+ * that changes it, or they have none.  Returns the state of the channel, with seq as in
  * struct directory_join; all zero without subscriptions.
  */
-struct user_state directory_set_state(struct directory *d, const struct app *app,
-				      struct str_view channel, struct str_view user_id,
-				      const struct user_state *state, bool has_joined);
+struct user_state directory_set_state(struct directory *d, const struct user_watched *of,
+				      const struct user_state *state);
 
 /* ---- queries ---- */
 

@@ -32,10 +32,11 @@ static struct user_state users_read_state(struct directory *d, const struct app 
 {
 	struct strbuf user = users_channel(USER_PREFIX, user_id);
 	struct strbuf watch = users_channel(WATCH_PREFIX, user_id);
+	const struct user_watched of = { app, strbuf_view(&watch), user_id, has_joined };
 	struct user_state state;
 
 	directory_user_state(d, app, strbuf_view(&user), &state);
-	state = directory_set_state(d, app, strbuf_view(&watch), user_id, &state, has_joined);
+	state = directory_set_state(d, &of, &state);
 	strbuf_release(&user);
 	strbuf_release(&watch);
 	return state;
