@@ -699,12 +699,14 @@ static int commit_meanwhile(void *ctx)
 
 	if (*b)
 		return 0;
-	r = PQexec(w.c, "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
-			"AND datname = current_database() AND query LIKE '%node_cursor%'");
+	r = PQexec(w.c,
+		   "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "
+		   "database = (SELECT oid FROM pg_database WHERE datname = current_database())");
 	if (PQntuples(r) > 0) {
 		add_rows(3, "http");
 		*b = committed(3, 3, true);
 		offer(*b, true);
+		sql("SELECT pg_advisory_unlock(1)");
 	}
 	PQclear(r);
 	return 0;
@@ -727,7 +729,8 @@ START_TEST(what_is_delivered_while_a_connection_begins_is_not_delivered_again)
 	sql("ALTER FUNCTION scopewire.log_next_serial() RENAME TO next_serial; "
 	    "CREATE FUNCTION scopewire.log_next_serial() RETURNS bigint LANGUAGE plpgsql AS "
 	    "$$ DECLARE n bigint := scopewire.next_serial(); "
-	    "BEGIN PERFORM pg_sleep(0.5); RETURN n; END $$");
+	    "BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN n; END $$");
+	sql("SELECT pg_advisory_lock(1)");
 	o.conninfo = w.conninfo;
 	pg_conn_close(w.conn);
 	ck_assert_msg(pg_conn_open(&o, &w.conn, &why) == 0, "%s", why);

@@ -88,13 +88,15 @@ static void append(struct event_batch *b)
 	ck_assert_int_eq(log_queue_append(log_writer_queue(w.log), b), 0);
 }
 
+static unsigned commit_timeout_ms = 2000; /* a test sets it before begin() */
+
 static void fill_conf(void)
 {
 	w.conf.server.node = (char *)"node-1";
 	w.conf.database = (struct conf_database){ .schema = (char *)"scopewire",
 						  .password = (char *)"",
 						  .connect_timeout_s = 5,
-						  .commit_timeout_ms = 2000,
+						  .commit_timeout_ms = commit_timeout_ms,
 						  .batch_events = 1000,
 						  .linger_us = 1000,
 						  .linger_rate = 5000,
@@ -385,9 +387,10 @@ END_TEST
 
 START_TEST(a_commit_after_its_answer_is_delivered_late)
 {
+	commit_timeout_ms = 60000;
 	begin("late");
 	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
-	append(make_batch(3, 200));
+	append(make_batch(3, 2000)); /* the writer has sent it by then */
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
 	ck_assert_uint_eq(delivered(), 0);
 	free(pg_fixture_value(w.c, "ROLLBACK"));
@@ -465,12 +468,14 @@ END_TEST
 
 START_TEST(a_commit_found_after_its_answer_is_delivered_late)
 {
-	struct pg_relay *r = begin_with_relay("found_late");
+	struct pg_relay *r;
 
+	commit_timeout_ms = 60000;
+	r = begin_with_relay("found_late");
 	pg_relay_set(r, RELAY_SWALLOW);
-	append(make_batch(4, 300));
+	append(make_batch(4, 1500)); /* the writer has sent it by then */
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 4);
-	ck_assert_int_eq(rows(), 4);
+	WAIT_UNTIL(rows() == 4);
 	ck_assert_uint_eq(delivered(), 0);
 	pg_relay_cut(r);
 	WAIT_UNTIL(delivered() == 4);

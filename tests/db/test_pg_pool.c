@@ -311,7 +311,7 @@ END_TEST
 
 START_TEST(a_timer_for_open_statements_does_not_run_in_an_idle_pool)
 {
-	static const struct pg_statement short_rest = { .sql = "SELECT 0, pg_sleep(0.2)" };
+	static const struct pg_statement short_rest = { .sql = "SELECT 0, pg_sleep(2)" };
 	struct pg_pool_conf conf = { .options.schema = "public",
 				     .connections = 1,
 				     .max_open = 10,

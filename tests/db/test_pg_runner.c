@@ -137,11 +137,11 @@ START_TEST(a_refused_chore_does_not_stop_the_others)
 	struct pg_chore chores[] = {
 		{ .query = { .sql = "SELECT 1 / 0" },
 		  .every = 50 * USEC_PER_SEC,
-		  .timeout = USEC_PER_SEC,
+		  .timeout = 30 * USEC_PER_SEC,
 		  .on_refusal = "this cannot work" },
 		{ .query = { .sql = "INSERT INTO done VALUES (1)" },
 		  .every = 60 * USEC_PER_SEC,
-		  .timeout = USEC_PER_SEC },
+		  .timeout = 30 * USEC_PER_SEC },
 	};
 	struct pg_query count = { .sql = "SELECT count(*) FROM done" };
 	struct pg_answer a = { 0 };
@@ -168,7 +168,7 @@ START_TEST(a_chore_with_more_to_do_is_due_at_once)
 						    "(SELECT n FROM old LIMIT 2) RETURNING 1) "
 						    "SELECT count(*) = 2 FROM gone" },
 				  .every = 60 * USEC_PER_SEC,
-				  .timeout = USEC_PER_SEC };
+				  .timeout = 30 * USEC_PER_SEC };
 	struct pg_query count = { .sql = "SELECT count(*) FROM old" };
 	struct pg_answer a = { 0 };
 	char *conninfo;

@@ -88,7 +88,8 @@ describe('a subscription ends', () => {
 			assert.equal(wire.all({ event: 'after' }).length, 1);
 			assert.equal(wire.all({ event: 'pusher:subscription_error' }).length, 2);
 		}
-		assert.match(daemon.logText, /subscription to private-gone\.1 ended: no channel rule allows the user any more/);
+		await waitFor(() => /subscription to private-gone\.1 ended: no channel rule allows the user any more/.test(daemon.logText),
+			'the line');
 		// The right is back: so is the client.
 		await rule('gone.{id}');
 		await wires[0].subscribe('private-gone.1', await authorize(wires[0], user(1), 'private-gone.1'));

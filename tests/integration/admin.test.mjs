@@ -67,7 +67,7 @@ test('after ten wrong tokens an address waits, and no token is in the log', asyn
 	const limited = await get('/metrics', bearer(TOKEN.read));
 	assert.equal(limited.status, 429);
 	assert.equal(limited.headers['retry-after'], '60');
-	assert.match(daemon.logText, /admin request refused: 401 \/metrics/);
+	await waitFor(() => /admin request refused: 401 \/metrics/.test(daemon.logText), 'the line');
 	for (const token of [wrong, ...Object.values(TOKEN)]) assert.ok(!daemon.logText.includes(token));
 });
 

@@ -46,7 +46,9 @@ test('the history has a sample of what happened', async (t) => {
 		return samples.map((s) => Object.fromEntries(s.map((v, i) => [columns[i], v])));
 	};
 	const sample = await waitFor(async () => (await rows()).find((s) => s.deliveries === 1), 'the sample of the delivery');
-	assert.deepEqual([sample.connections, sample.events], [1, 1]);
+	assert.equal(sample.connections, 1);
+	// The moment of a sample may come between the event and its delivery.
+	assert.equal((await rows()).reduce((n, s) => n + s.events, 0), 1);
 	assert.ok(sample.p50_us > 0 && sample.p50_us <= sample.p99_us);
 	assert.ok(Math.abs(Date.now() - sample.at) < 60000);
 	assert.equal((await get(`/admin/api/history?after=${sample.at}`)).json.samples.some(([at]) => at <= sample.at), false);

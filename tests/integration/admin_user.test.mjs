@@ -76,6 +76,7 @@ test('all that is stored about a person is exported, and erased', async (t) => {
 
 test('webhooks about a person that wait or were given up are exported and erased', async (t) => {
 	const { daemon, ctl } = await withAdmin(t);
+	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 1, 'the application is in the database');
 	await daemon.query(`INSERT INTO webhook_queue (app, endpoint, channel, event, dead_at)
 		SELECT a.app, 'e', 'c', json_build_object('name', 'notification_undelivered', 'user_id', u::text,
 			'notification', json_build_object('title', 'For ' || u)), d

@@ -3,7 +3,7 @@
 import { test, describe, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { Raw, Sync, request, startDaemon, waitFor } from '../lib/harness.mjs';
+import { Raw, Sync, authorize, request, startDaemon, waitFor } from '../lib/harness.mjs';
 
 const forwarded = (address, more = {}) => ({ 'X-Forwarded-For': address, ...more });
 
@@ -265,6 +265,7 @@ describe('answers that a client does not read', () => {
 		const { daemon } = world;
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule) VALUES ('{name}', 'anyone')`);
 		const wire = await daemon.connect();
+		await authorize(wire, Sync.user(daemon, 1), 'presence-known');
 		const second = await world.open();
 		second.write(post('/broadcasting/auth', Sync.user(daemon, 1).authorization, '198.51.100.1',
 			{ socket_id: wire.socketId,

@@ -224,13 +224,13 @@ describe('the nodes of a cluster', { concurrency: 2 }, () => {
 	});
 
 	test('go on when one is killed, whose row is deleted when its lease has ended', async (t) => {
-		const nodes = await startNodes(t, 3, { cluster: { lease_ms: 2000 } });
+		const nodes = await startNodes(t, 3, { cluster: { lease_ms: 5000 } });
 		const wires = await subscribers(nodes, 'c');
 		await nodes[2].kill();
 		for (let i = 0; i < 10; i++) assert.equal((await nodes[i % 2].api().trigger('c', `E${i}`, '{}')).status, 200);
 		await sameEverywhere(wires.slice(0, 2), 'c', 10);
-		await waitFor(async () => (await rows(nodes[0])).length === 2, 'the row of the killed node is deleted');
-		assert.deepEqual(await live(nodes[0]), ['a', 'b']);
+		await waitFor(async () => (await live(nodes[0])).join() === 'a,b' && (await rows(nodes[0])).length === 2,
+			'the row of the killed node is deleted, and no other');
 		await nodes[2].start();
 		const [again] = await subscribers([nodes[2]], 'c');
 		assert.equal((await nodes[0].api().trigger('c', 'E10', '{}')).status, 200);
@@ -275,7 +275,7 @@ describe('the nodes of a cluster', { concurrency: 2 }, () => {
 	});
 
 	test('register again with their number when a lease has ended', async (t) => {
-		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 2000 } });
+		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 5000 } });
 		const wires = await subscribers(nodes, 'c');
 		const [{ number }] = await rows(nodes[1]);
 		assert.equal(Number(wires[0].socketId.split('.')[0]) >> 19, number);
@@ -323,12 +323,12 @@ describe('who may use a database', { concurrency: 2 }, () => {
 		const nodes = await startNodes(t, 2);
 		const alone = node(t, nodes[0].database, 'alone', { cluster: { driver: 'local' } });
 		await alone.spawn();
-		await logged(alone.child, /still waiting after 1 s for the end of the daemon that uses the database: the node/);
+		await logged(alone.child, /still waiting after \d+ s for the end of the daemon that uses the database: the node/);
 		for (const one of nodes) await one.stop();
 		alone.port = Number((await logged(alone.child, /ready: listening on \S+:(\d+)/))[1]);
 		assert.equal((await alone.api().trigger('c', 'E', '{}')).status, 200);
 		await nodes[0].spawn();
-		await logged(nodes[0].child, /still waiting after 1 s for the end of the daemon that uses the database: alone/);
+		await logged(nodes[0].child, /still waiting after \d+ s for the end of the daemon that uses the database: alone/);
 		await alone.stop();
 		nodes[0].port = Number((await logged(nodes[0].child, /ready: listening on \S+:(\d+)/))[1]);
 		assert.equal((await nodes[0].api().trigger('c', 'E', '{}')).status, 200);

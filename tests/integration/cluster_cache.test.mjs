@@ -91,9 +91,10 @@ describe('the last event of a cache channel with durability none', { concurrency
 		await stored(nodes[0], 'cache-none', '1');
 		for (const one of nodes) await one.kill();
 		await nodes[1].start();
-		const at = await nodes[1].query(`SELECT extract(epoch FROM expires_at - clock_timestamp())::float AS left FROM cluster_cache`);
 		const got = await first(await nodes[1].connect(), 'cache-none');
-		assert.equal(got, at[0]?.left > 1 ? '1' : got);
+		// On a slow machine its time may be over before the client is there.
+		const left = await nodes[1].query('SELECT FROM cluster_cache WHERE expires_at > clock_timestamp()');
+		if (left.length) assert.equal(got, '1');
 		await waitFor(async () => await first(await nodes[1].connect(), 'cache-none') === MISS, 'it expires');
 		// Those of all nodes are deleted, by any.
 		await nodes[1].restart();

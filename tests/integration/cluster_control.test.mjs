@@ -58,7 +58,7 @@ describe('terminate_connections', { concurrency: 2 }, () => {
 	test('reaches a node that was paused, and one whose database was away', async (t) => {
 		const cluster = await startCluster();
 		t.after(() => cluster.stop());
-		const nodes = await startNodes(t, 2, { database: await newDatabase(cluster), cluster: { lease_ms: 2000 } });
+		const nodes = await startNodes(t, 2, { database: await newDatabase(cluster), cluster: { lease_ms: 5000 } });
 		const [wire] = await signedInOnEach([nodes[1]]);
 		nodes[1].child.kill('SIGSTOP');
 		assert.equal((await terminate(nodes[0])).status, 200);

@@ -130,12 +130,12 @@ describe('what is tied to sockets', { concurrency: 2 }, () => {
 	test('of a running node stays when another one starts first after a crash of PostgreSQL', async (t) => {
 		const cluster = await startCluster();
 		t.after(() => cluster.stop());
-		const [a] = await startNodes(t, 1, { database: await newDatabase(cluster), cluster: { lease_ms: 8000 } });
+		const [a] = await startNodes(t, 1, { database: await newDatabase(cluster), cluster: { lease_ms: 15000 } });
 		const { socketId } = await a.connect();
 		await view(a, socketId, GONE);
 		a.child.kill('SIGSTOP');
 		await cluster.killAndStart();
-		const b = node(t, a.database, 'b', { cluster: { lease_ms: 8000 } });
+		const b = node(t, a.database, 'b', { cluster: { lease_ms: 15000 } });
 		await b.start();
 		assert.deepEqual(await live(b), ['b'], 'the other one has not registered again');
 		a.child.kill('SIGCONT');

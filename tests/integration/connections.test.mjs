@@ -27,7 +27,7 @@ test('a connection is shown with its channels and steps, also after it has close
 	wire.unsubscribe('news');
 	await wire.ping();
 
-	const shown = await until(get, wire, () => true, 'the connection');
+	const shown = await until(get, wire, (json) => json.outbox_bytes === 0, 'the connection');
 	assert.equal(shown.app, APP.id);
 	assert.equal(shown.user_id, '7');
 	assert.equal(shown.address, '127.0.0.1');

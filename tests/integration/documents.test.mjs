@@ -7,7 +7,7 @@ import path from 'node:path';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { parse } from 'yaml';
 import { fileURLToPath } from 'node:url';
-import { PROGRAM, Sync, binaries, query, startCluster, startDaemon, tempFolder } from '../lib/harness.mjs';
+import { PROGRAM, Sync, binaries, query, startCluster, startDaemon, tempFolder, waitFor } from '../lib/harness.mjs';
 
 const file = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
 
@@ -146,6 +146,8 @@ test('the SQL of the pages of the sync API does what they say', async (t) => {
 		await run('docs/sync/authorization.md', /INSERT INTO scopewire\.channel_rules/);
 		const expected = [[7, 'private-App.Models.User.7', 200], [8, 'private-App.Models.User.7', 403],
 			[7, 'private-project.5', 200], [8, 'private-project.5', 403], [7, 'private-admin', 403]];
+		// The daemon reads changed rules in a thread of its own.
+		await waitFor(async () => await joins(7, 'private-document.1', { roles: ['editor'] }) === 200, 'the last rule');
 		for (const [id, channel, status] of expected) assert.equal(await joins(id, channel), status, `${id} ${channel}`);
 		assert.equal(await joins(7, 'private-admin', { roles: ['admin'] }), 200);
 		assert.equal(await joins(7, 'private-document.1', { roles: ['editor'] }), 200);

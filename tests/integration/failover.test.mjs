@@ -64,7 +64,8 @@ test('a read-only phase is answered 503 and ends by itself', async (t) => {
 	const world = await withAdmin(t, ADMIN, { cluster, database: { commit_timeout_ms: 500 } });
 	const { daemon } = world, { host, name } = daemon.database;
 	const admin = (sql) => query(host, 'postgres', sql, [], 'postgres');
-	const cut = () => admin(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`);
+	// Each one has ended then: a read in a session that is still open would succeed.
+	const cut = () => admin(`SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '${name}'`);
 	await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('{id}', 'sql', '{id}::bigint = {user}')`);
 	const { writes, reads } = callsOf(world);
 	const wire = await daemon.connect();
@@ -145,6 +146,8 @@ test('a standby takes over and no acknowledged event is lost or doubled', async 
 	// from here on a commit is acknowledged when the standby has it
 	await query(primary.socket, 'postgres', `ALTER SYSTEM SET synchronous_standby_names = '*'`, [], 'postgres', p1);
 	await query(primary.socket, 'postgres', 'SELECT pg_reload_conf()', [], 'postgres', p1);
+	await waitFor(async () => (await query(primary.socket, 'postgres', `SELECT FROM pg_stat_replication
+		WHERE sync_state = 'sync'`, [], 'postgres', p1)).length === 1, 'the standby is synchronous');
 	const off = await silentPort();
 	t.after(() => off.close());
 	const world = await withAdmin(t, ADMIN, { databaseMode: 'none', database: { connect_timeout_s: 1,
@@ -205,7 +208,7 @@ test('a standby as the only host is waited for, and used after its promotion', a
 	const world = await withAdmin(t, ADMIN, { databaseMode: 'none', database: { required: 'no',
 		dsn: `host=127.0.0.1 port=${p2} dbname=d user=scopewire` } });
 	const { daemon } = world, { writes, reads } = callsOf(world);
-	assert.match(daemon.logText, /the server is a standby, which is read only/);
+	await waitFor(() => /the server is a standby, which is read only/.test(daemon.logText), 'the line');
 	for (const [what, call] of Object.entries({ ...writes, ...reads }))
 		assert.equal((await call()).status, 503, what);
 	execFileSync(path.join(binaries(), 'pg_ctl'), ['promote', '-D', path.join(standby.folder, 'data'), '-w'],

@@ -19,7 +19,8 @@ const stored = (daemon, key) => daemon.query('SELECT * FROM idempotency_keys WHE
 /** Events numbered n at the socket, once an event that came after them all is there. */
 async function seen(wire, api, channel, n) {
 	const fence = Math.floor(Math.random() * 1e9);
-	await api.post('/events', { ...body(fence, channel), name: 'Fence' });
+	const send = () => api.post('/events', { ...body(fence, channel), name: 'Fence' });
+	await waitFor(async () => (await send()).status === 200, 'the fence is published');
 	await wire.next({ event: 'Fence', data: { n: fence } });
 	return wire.all({ event: 'E', channel, data: { n } }).length;
 }
@@ -121,7 +122,7 @@ describe('idempotency keys', () => {
 				[[200, undefined], [200, 'true'], [200, 'true']]);
 			for (const one of [channel].flat()) assert.equal(await seen(wire, api, one, n), 1);
 			await waitFor(async () => await rows(daemon, n) === logged, `${logged} rows of ${n}`);
-			assert.equal((await stored(daemon, `k-${n}`)).length, 1);
+			await waitFor(async () => (await stored(daemon, `k-${n}`)).length === 1, 'the key is stored');
 		}
 	});
 
@@ -195,12 +196,12 @@ test('keys survive kill -9 and are deleted when they expire', async (t) => {
 
 test('without the database a publish with a key is refused, and later published once', async (t) => {
 	const daemon = await startDaemon({ embedded: true, app: RULES,
-		database: { commit_timeout_ms: 500 } }, t);
+		database: { commit_timeout_ms: 2000 } }, t);
 	const wire = await daemon.connect();
 	await wire.subscribe('c');
 	const api = daemon.api();
 	const send = (n, channel) => api.post('/events', body(n, channel), withKey(`k-${n}`));
-	assert.equal((await send(1)).status, 200);
+	await waitFor(async () => (await send(1)).status === 200, 'the first event');
 	for (let round = 0; round < 5; round++) {
 		const n = 10 + round;
 		const stop = () => execFileSync(path.join(binaries(), 'pg_ctl'), ['stop', '-D',
@@ -213,7 +214,11 @@ test('without the database a publish with a key is refused, and later published 
 		for (const answer of await Promise.all(under))
 			assert.ok([200, 503].includes(answer.status), answer.text);
 		await waitFor(async () => (await send(n)).status === 200, `event ${n}`);
-		assert.equal((await send(n)).headers[REPLAYED], 'true');
+		const again = await waitFor(async () => {
+			const answer = await send(n);
+			return answer.status === 200 && answer;
+		}, `event ${n} again`);
+		assert.equal(again.headers[REPLAYED], 'true');
 		assert.equal(await rows(daemon, n), 1);
 		assert.equal(await seen(wire, api, 'c', n), 1);
 	}

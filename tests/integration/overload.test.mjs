@@ -33,6 +33,13 @@ async function fallBehind(daemon) {
 	};
 }
 
+/** A slow machine may need longer than a publish waits to deliver the batch: it is sent again then, as by a publisher. */
+const publishInTime = (daemon, name) => waitFor(async () => {
+	const { status, text } = await daemon.api().trigger('none-1', name, {});
+	assert.ok([200, 503].includes(status), text);
+	return status === 200;
+}, `${name} is published`);
+
 const waits = (daemon, n = 1) => waitFor(() =>
 	(daemon.logText.match(/publishes wait for the workers/g) ?? []).length >= n, 'a publish waits');
 
@@ -71,10 +78,10 @@ describe('while a worker is behind', () => {
 
 	test('what was admitted is delivered before what waited', async () => {
 		const seen = waits(daemon, 2);
-		const waiting = daemon.api().trigger('none-1', 'Waited', {});
+		const waiting = publishInTime(daemon, 'Waited');
 		await seen;
 		assert.equal((await release()).status, 200);
-		assert.equal((await waiting).status, 200);
+		await waiting;
 		await client.next({ event: 'Waited' });
 		assert.equal(client.all({ event: 'Batch' }).length, BATCH);
 	});
@@ -125,7 +132,7 @@ test('a publish whose client disconnects while it waits harms nothing', async (t
 	await waits(daemon);
 	raw.destroy();
 	assert.equal((await release()).status, 200);
-	assert.equal((await daemon.api().trigger('none-1', 'Next', {})).status, 200);
+	await publishInTime(daemon, 'Next');
 	await client.next({ event: 'Next' });
 	assert.ok(client.all({ event: 'Left' }).length <= 1);
 });

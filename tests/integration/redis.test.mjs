@@ -28,6 +28,7 @@ async function startNodes(t, cluster, { database, env } = {}) {
 		await one.start();
 		await logged(one.child, /bus: connected to /);
 	}
+	for (const one of nodes) await waitFor(async () => await metric(one, 'bus_nodes') > 0, 'the node knows the other one');
 	return nodes;
 }
 

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import tls from 'node:tls';
-import { PROGRAM, Sync, certificate, channelAuth, end, hmac, runDaemon, start, startDaemon, tempFolder, waitFor }
+import { PROGRAM, Sync, authorize, certificate, channelAuth, end, hmac, runDaemon, start, startDaemon, tempFolder, waitFor }
 	from '../lib/harness.mjs';
 import { sanitizerOptions } from '../lib/daemon.mjs';
 
@@ -199,9 +199,8 @@ test('while a secret is replaced, what the previous one signed is accepted, and 
 	assert.equal((await Sync.user(daemon, 7, {}, { ...app, secret: '' }).get('notifications')).status, 401);
 	const wire = await daemon.connect();
 	await daemon.query(`INSERT INTO scopewire.channel_rules (pattern, rule) VALUES ('x', 'anyone')`);
-	const signed = (await Sync.user(daemon, 7, {}, fresh).post('/broadcasting/auth',
-		{ socket_id: wire.socketId, channel_name: 'private-x' })).json;
-	assert.equal(signed.auth, channelAuth(fresh, wire.socketId, 'private-x', signed.channel_data),
+	const { auth, channelData } = await authorize(wire, Sync.user(daemon, 7, {}, fresh), 'private-x');
+	assert.equal(auth, channelAuth(fresh, wire.socketId, 'private-x', channelData),
 		'Scopewire signs with the new one');
 
 	await reload({ previous_secret: '' });

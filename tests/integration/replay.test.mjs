@@ -37,6 +37,7 @@ describe('replay', () => {
 		const { position } = await wire.subscribe('quiet');
 		assert.equal(position.split(':')[0], epoch);
 		wire.unsubscribe('quiet');
+		await wire.ping();
 		await api.trigger('quiet', 'While', { away: true });
 		const { events, end } = await replayOf(wire, 'quiet', position);
 		assert.deepEqual(events.map((f) => f.event), ['While']);
@@ -66,6 +67,7 @@ describe('replay', () => {
 			['presence-p', { channelData: { user_id: '1' } }]]) {
 			const { position } = await wire.subscribe(channel, more);
 			wire.unsubscribe(channel);
+			await wire.ping();
 			const data = { nonce: 'n', ciphertext: 'c' };
 			await api.trigger(channel, 'Missed', data);
 			const { events } = await replayOf(wire, channel, position, more);
@@ -79,6 +81,7 @@ describe('replay', () => {
 	test('events of other applications and channels are not replayed', async () => {
 		const { position } = await wire.subscribe('mine');
 		wire.unsubscribe('mine');
+		await wire.ping();
 		await api.trigger('mine2', 'No', {});
 		await api.trigger('mine', 'Yes', {});
 		await daemon.query(`INSERT INTO realtime_events (serial, channel, event_type, payload, app)
@@ -93,6 +96,7 @@ describe('replay', () => {
 		const none = await wire.subscribe('none-1');
 		wire.unsubscribe('async-1');
 		wire.unsubscribe('none-1');
+		await wire.ping();
 		for (let n = 0; n < 20; n++) await api.trigger(['async-1', 'none-1'], 'A', { n });
 		const { events } = await replayOf(wire, 'async-1', first.position);
 		await waitFor(() => wire.all({ event: 'A', channel: 'async-1' }).length === 20,
@@ -106,6 +110,7 @@ describe('replay', () => {
 	test('a client\'s own events are left out when it names its former socket_id', async () => {
 		const { position } = await wire.subscribe('own');
 		wire.unsubscribe('own');
+		await wire.ping();
 		await api.trigger('own', 'Own', {}, { socket_id: wire.socketId });
 		await api.trigger('own', 'All', {});
 		const again = await daemon.connect();
@@ -140,6 +145,7 @@ describe('replay', () => {
 	test('max_replay_events are replayed; one more is a resync', async () => {
 		const { position } = await wire.subscribe('cap');
 		wire.unsubscribe('cap');
+		await wire.ping();
 		const batch = (n) => daemon.query(`SELECT count(broadcast('cap', 'N', '{}'))
 			FROM generate_series(1, $1)`, [n]);
 		await batch(500);
@@ -152,6 +158,7 @@ describe('replay', () => {
 		assert.equal(full.data.count, 500);
 		assert.ok(full.events.every((f, i) => !i || f.serial > full.events[i - 1].serial));
 		wire.unsubscribe('cap');
+		await wire.ping();
 		await api.trigger('cap', 'One', {});
 		const { data, events, end } = await replayOf(wire, 'cap', position);
 		assert.equal(data.reason, 'too_many');
@@ -183,6 +190,7 @@ describe('replay', () => {
 	test('a position older than the oldest entry is a resync', async () => {
 		const { position } = await wire.subscribe('old');
 		wire.unsubscribe('old');
+		await wire.ping();
 		await api.trigger('old', 'Gone', {});
 		await daemon.query('UPDATE log_meta SET horizon = $1', [serialOf(position) + 1]);
 		const { data } = await replayOf(wire, 'old', position);
@@ -217,6 +225,7 @@ describe('limits of a replay', () => {
 		wire = await daemon.connect();
 		({ position } = await wire.subscribe('c'));
 		wire.unsubscribe('c');
+		await wire.ping();
 		await daemon.query(`SELECT count(broadcast('c', 'E', '{}')) FROM generate_series(1, 50)`);
 		await sequenced(daemon);
 	});
@@ -226,6 +235,7 @@ describe('limits of a replay', () => {
 		const full = await replayOf(wire, 'c', position);
 		assert.equal(full.data.count, 50);
 		wire.unsubscribe('c');
+		await wire.ping();
 		await daemon.api().trigger('c', 'One', {});
 		const { data, events } = await replayOf(wire, 'c', position);
 		assert.equal(data.reason, 'too_many');
@@ -236,6 +246,7 @@ describe('limits of a replay', () => {
 	test('an event older than max_replay_age is not replayed', async () => {
 		const old = await wire.subscribe('old');
 		wire.unsubscribe('old');
+		await wire.ping();
 		await daemon.api().trigger('old', 'Old', {});
 		await daemon.api().trigger('old', 'New', {});
 		const [{ serial }] = await daemon.query(`UPDATE realtime_events
@@ -251,6 +262,7 @@ describe('limits of a replay', () => {
 	test('a replay of large events comes in pages of few events', async () => {
 		const { position: from } = await wire.subscribe('large');
 		wire.unsubscribe('large');
+		await wire.ping();
 		for (let n = 0; n < 40; n++)
 			await daemon.api().trigger('large', 'L', { n, x: 'x'.repeat(9000) });
 		const { data, events } = await replayOf(wire, 'large', from);

@@ -49,11 +49,11 @@ export class Daemon {
 	writeConfig() {
 		const { server, log, sections } = this.options;
 		const { tls_certificate, tls_key } = suiteCertificate() ?? {};
-		// lock_wait_ms: calls that wait for each other need longer on a slow machine
+		// On a slow machine calls that wait for each other, commits and predicates need longer than by default.
 		const all = { server: { drain_ms: 200, tls_certificate, tls_key, ...server, host: this.host, port: this.port },
 			log: { level: 'debug', ...log }, ...sections,
-			sync: { lock_wait_ms: 60000, ...sections?.sync } };
-		if (this.database) all.database = { ...this.database, ...this.options.database };
+			sync: { lock_wait_ms: 60000, rule_timeout_ms: 20000, ...sections?.sync } };
+		if (this.database) all.database = { ...this.database, commit_timeout_ms: 10000, ...this.options.database };
 		else if (this.options.database) all.database = this.options.database;
 		for (const { id, ...rest } of this.apps) all[`app ${id}`] = rest;
 		fs.writeFileSync(path.join(this.folder, 'scopewire.conf'), ini(all), { mode: 0o600 });

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Nodes of a cluster under test: daemons with one database, and clients of them.  With
 // SCOPEWIRE_TEST_BUS = redis they reach each other through a Redis.
+import { request } from './api.mjs';
 import { Daemon } from './daemon.mjs';
 import { newDatabase } from './cluster.mjs';
 import { end } from './process.mjs';
 import { startRedis } from './redis.mjs';
-import { TOKENS } from './ctl.mjs';
+import { TOKEN, TOKENS, bearer } from './ctl.mjs';
 import { waitFor } from './wait.mjs';
 
 /** Names of the nodes of a test. */
@@ -20,7 +21,8 @@ export const bus = (database) => redis ? { driver: 'redis', prefix: database.nam
 /** A node that is not started yet; it is killed after the test, when it still runs. */
 export function node(t, database, name, { cluster, server, sections, ...options } = {}) {
 	const daemon = new Daemon({ server: { node: name, ...server },
-		sections: { cluster: { ...bus(database), ...cluster }, admin: { listen: '127.0.0.1:0', tokens: TOKENS },
+		// A node that is slow is not one that has ended.
+		sections: { cluster: { lease_ms: 30000, ...bus(database), ...cluster }, admin: { listen: '127.0.0.1:0', tokens: TOKENS },
 			...sections }, ...options });
 	daemon.database = database;
 	t.after(async () => {
@@ -35,8 +37,15 @@ export async function startNodes(t, n, { database, ...options } = {}) {
 	const at = database ?? await newDatabase();
 	const nodes = NAMES.slice(0, n).map((name) => node(t, at, name, options));
 	for (const one of nodes) await one.start();
+	if (n > 1) for (const one of nodes) await hasOthers(one);
 	return nodes;
 }
+
+/** Until the node knows that it is not alone: one that is alone sends nothing to others. */
+export const hasOthers = (daemon) => waitFor(async () => {
+	const { text } = await request(`${adminUrl(daemon)}/metrics`, { headers: bearer(TOKEN.metrics) });
+	return /^scopewire_bus_nodes [1-9]/m.test(text);
+}, 'the node knows another one');
 
 export const rows = (daemon) => daemon.query(`SELECT name, number, lease > clock_timestamp() AS is_live FROM nodes
 	ORDER BY name`);

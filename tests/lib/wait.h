@@ -6,7 +6,7 @@
 #include <poll.h>
 #include "base/clock.h"
 
-#define WAIT_US (30 * USEC_PER_SEC)
+#define WAIT_US (60 * USEC_PER_SEC)
 
 #define WAIT_UNTIL(condition)                                                                      \
 	do {                                                                                       \

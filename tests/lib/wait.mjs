@@ -5,7 +5,7 @@
  * How long a test waits for a state before it fails.  A passing test never waits so long, so it is
  * generous: a busy machine and a sanitizer's daemon are slow.
  */
-export const DEADLINE_MS = Number(process.env.TEST_DEADLINE_MS ?? 60000);
+export const DEADLINE_MS = Number(process.env.TEST_DEADLINE_MS ?? 180000);
 
 /** Polls predicate (may be async) until it returns something truthy, which is the result. */
 export async function waitFor(predicate, what = predicate.toString(), deadlineMs = DEADLINE_MS) {
