@@ -17,6 +17,7 @@ static void manager_start(void)
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 
 	snprintf(manager_path, sizeof(manager_path), "/tmp/scopewire-manager.%d", (int)getpid());
+	unlink(manager_path); /* of a process that was killed, and had the same number */
 	memcpy(at.sun_path, manager_path, strlen(manager_path));
 	manager_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	ck_assert_int_eq(bind(manager_fd, (struct sockaddr *)&at, sizeof(at)), 0);
