@@ -40,7 +40,7 @@ async function startAll(t, cluster) {
 		targets.toPostgres.push(toPostgres);
 		if (toRedis) targets.toRedis.push(toRedis);
 		targets.nodes.push(node(t, database, name, { database: { host: '127.0.0.1', port: toPostgres.port },
-			cluster: { lease_ms: 2000, ...toRedis && { redis_port: toRedis.port } }, log: { level: 'info' }, app: APP }));
+			cluster: { lease_ms: 3000, ...toRedis && { redis_port: toRedis.port } }, log: { level: 'info' }, app: APP }));
 	}
 	for (const one of targets.nodes) await one.start();
 	return targets;
@@ -83,11 +83,25 @@ async function moveQuietly(model) {
 	if (!beyond || !observers.length) return;
 	const seen = (user) => observers.map((one) => one.wire.frames.filter((frame) => /member_(added|removed)/.test(frame.event) &&
 		JSON.parse(frame.data).user_id === user).length);
-	const before = [seen(mover.user), seen(beyond.user)];
-	for (const [one, awayMs] of [[mover, 0], [beyond, GRACE_MS * 4]]) one.move(awayMs);
-	await waitFor(() => model.broken.length || seen(beyond.user).every((n, at) => n >= before[1][at] + 2),
-		'a user who was away for longer is removed and added', QUIET_MS).catch((error) => model.broken.push(error.message));
-	return { moved: seen(mover.user).map((n, at) => n - before[0][at]), away: seen(beyond.user).map((n, at) => n - before[1][at]) };
+	const until = (isSo, what) => waitFor(() => model.broken.length || isSo(), what, QUIET_MS)
+		.catch((error) => model.broken.push(error.message));
+	// On a busy machine a client may need longer than the grace to come back, as it sees it: then it moves again.
+	let before, awayMs = Infinity;
+	for (let tries = 0; tries < 5 && awayMs >= GRACE_MS && !model.broken.length; tries++) {
+		if (tries) await calm(model);
+		before = [seen(mover.user), seen(beyond.user)];
+		const { wire } = mover, left = Date.now();
+		mover.move(0);
+		await until(() => mover.wire !== wire && mover.roster, 'the user who moves is back');
+		awayMs = Date.now() - left;
+	}
+	beyond.setOnline(false);
+	const sees = (n) => () => seen(beyond.user).every((has, at) => has >= before[1][at] + n);
+	await until(sees(1), 'a user who is away for longer is removed');
+	beyond.setOnline(true);
+	await until(sees(2), 'one who is back is added');
+	return { moved: awayMs < GRACE_MS && seen(mover.user).map((n, at) => n - before[0][at]),
+		away: seen(beyond.user).map((n, at) => n - before[1][at]) };
 }
 
 /** Waits until each client has all async events of the log. */
@@ -160,7 +174,7 @@ test('committed events, presence, counts, whispers and ends of access are right,
 		assert.equal(new Set(events).size, events.length, 'the log has each async event once');
 	}
 	if (moved) {
-		assert.deepEqual(moved.moved, moved.moved.map(() => 0), 'a user who moved within the grace was never away');
+		if (moved.moved) assert.deepEqual(moved.moved, moved.moved.map(() => 0), 'a user who moved within the grace was never away');
 		assert.deepEqual(moved.away, moved.away.map(() => 2), 'one who was away for longer was removed and added once');
 	}
 	assert.ok(faults.n > 0 && log.length > 20, 'something happened');
