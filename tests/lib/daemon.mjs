@@ -9,7 +9,7 @@ import { Api, request } from './api.mjs';
 import { newDatabase, query } from './cluster.mjs';
 import { isOfOneDaemon } from './one_daemon.mjs';
 import { end, logged, start } from './process.mjs';
-import { tempFolder } from './temp.mjs';
+import { freePort, tempFolder } from './temp.mjs';
 import { suiteCertificate } from './tls.mjs';
 import { Wire } from './wire.mjs';
 
@@ -77,6 +77,8 @@ export class Daemon {
 	async spawn() {
 		if (!this.options.embedded && this.options.databaseMode !== 'none')
 			this.database ??= await newDatabase(this.options.cluster);
+		// One of its own for all its starts: between two of them the kernel could give another program its port.
+		if (this.options.server?.port === undefined) this.port ||= await freePort();
 		if (this.options.config !== false) this.writeConfig();
 		this.child = start(this.program ?? PROGRAM, this.arguments(), { cwd: this.folder,
 			env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', ...sanitizerOptions(),
