@@ -390,7 +390,7 @@ START_TEST(a_commit_after_its_answer_is_delivered_late)
 	commit_timeout_ms = 60000;
 	begin("late");
 	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
-	append(make_batch(3, 2000)); /* the writer has sent it by then */
+	append(make_batch(3, 8000)); /* the writer has sent it by then */
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
 	ck_assert_uint_eq(delivered(), 0);
 	free(pg_fixture_value(w.c, "ROLLBACK"));
@@ -473,7 +473,7 @@ START_TEST(a_commit_found_after_its_answer_is_delivered_late)
 	commit_timeout_ms = 60000;
 	r = begin_with_relay("found_late");
 	pg_relay_set(r, RELAY_SWALLOW);
-	append(make_batch(4, 1500)); /* the writer has sent it by then */
+	append(make_batch(4, 8000)); /* the writer has sent it by then */
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 4);
 	WAIT_UNTIL(rows() == 4);
 	ck_assert_uint_eq(delivered(), 0);
