@@ -699,14 +699,13 @@ static int commit_meanwhile(void *ctx)
 
 	if (*b)
 		return 0;
-	r = PQexec(w.c,
-		   "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "
-		   "database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+	r = PQexec(w.c, "SELECT FROM pg_locks WHERE relation = 'public.held'::regclass "
+			"AND NOT granted");
 	if (PQntuples(r) > 0) {
 		add_rows(3, "http");
 		*b = committed(3, 3, true);
+		sql("COMMIT");
 		offer(*b, true);
-		sql("SELECT pg_advisory_unlock(1)");
 	}
 	PQclear(r);
 	return 0;
@@ -729,8 +728,9 @@ START_TEST(what_is_delivered_while_a_connection_begins_is_not_delivered_again)
 	sql("ALTER FUNCTION scopewire.log_next_serial() RENAME TO next_serial; "
 	    "CREATE FUNCTION scopewire.log_next_serial() RETURNS bigint LANGUAGE plpgsql AS "
 	    "$$ DECLARE n bigint := scopewire.next_serial(); "
-	    "BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN n; END $$");
-	sql("SELECT pg_advisory_lock(1)");
+	    "BEGIN PERFORM FROM public.held; RETURN n; END $$");
+	sql("CREATE TABLE public.held ()");
+	sql("BEGIN; LOCK TABLE public.held IN ACCESS EXCLUSIVE MODE");
 	o.conninfo = w.conninfo;
 	pg_conn_close(w.conn);
 	ck_assert_msg(pg_conn_open(&o, &w.conn, &why) == 0, "%s", why);
