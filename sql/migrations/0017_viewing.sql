@@ -466,10 +466,21 @@ $$;
 COMMENT ON FUNCTION sync_viewers IS
 	'GET /viewers: those of a resource, of several, what a user views, or all.';
 
+CREATE FUNCTION sweep_until() RETURNS timestamptz
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp
+AS $$
+	SELECT clock_timestamp()
+	       + coalesce(nullif(current_setting('statement_timeout')::interval, '0'), '5 s') / 8
+$$;
+COMMENT ON FUNCTION sweep_until IS
+	'When a part of a sweep has to end: a statement that exceeds its time is undone, and would be undone again '
+	'and again where the database is slow.';
+
 CREATE FUNCTION viewing_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	until CONSTANT timestamptz := sweep_until();
 	r record;
 	n integer := 0;
 BEGIN
@@ -482,6 +493,9 @@ BEGIN
 			WHERE v.expires_at <= now()) x
 		ORDER BY viewing_hash(x.app, x.resource_type, x.resource_id)
 	LOOP
+		IF n > 0 AND clock_timestamp() >= until THEN
+			n := 500;
+		END IF;
 		EXIT WHEN n = 500;
 		-- A transaction of the application can have the lock for long (user_delete()).
 		CONTINUE WHEN NOT pg_try_advisory_xact_lock(lock_key('viewing'),
@@ -496,12 +510,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION viewing_sweep IS
-	'Removes expired tabs and those of closed sockets, for at most 500 resources. Returns '
-	'for how many; 500 if tabs of these sockets are left, which another transaction may have locked.';
+	'Removes expired tabs and those of closed sockets, for at most 500 resources, and until sweep_until(). '
+	'Returns for how many; 500 if there are more, or tabs of these sockets are left, which another transaction '
+	'may have locked.';
 
 REVOKE EXECUTE ON FUNCTION viewing_lock(text, text, text),
 	viewing_broadcast(text, text, text, timestamptz),
 	viewing_settle(text, text, text, text, text[], timestamptz),
 	sync_start_viewing(text, jsonb, text, text, user_key, text, text, integer),
-	sync_stop_viewing(text, jsonb, text, text, user_key, text), viewing_sweep(text[])
+	sync_stop_viewing(text, jsonb, text, text, user_key, text), viewing_sweep(text[]), sweep_until()
 	FROM PUBLIC;

@@ -21,6 +21,7 @@ CREATE FUNCTION locks_sweep(p_sockets text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	until CONSTANT timestamptz := sweep_until();
 	l locks;
 	rest text[];
 	n integer := 0;
@@ -41,14 +42,15 @@ BEGIN
 		DELETE FROM lock_requests r
 		WHERE lock_request_is_for(r, l) AND r.socket_id = ANY (p_sockets);
 		n := n + 1;
+		EXIT WHEN clock_timestamp() >= until;
 	END LOOP;
 	RETURN CASE WHEN EXISTS (SELECT FROM locks_tied(p_sockets)) THEN 500 ELSE n END;
 END
 $$;
 COMMENT ON FUNCTION locks_sweep IS
 	'Releases the locks whose last socket is one of the closed ones, and deletes the requests of these '
-	'sockets, for at most 500 locks. Returns for how many; 500 if there are more, which another transaction '
-	'may have locked.';
+	'sockets, for at most 500 locks, and until sweep_until(). Returns for how many; 500 if there are more, which '
+	'another transaction may have locked.';
 
 CREATE FUNCTION presence_sweep(p_sockets text[], p_channels text[], p_ttl_s integer, p_left_ms integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -72,7 +74,7 @@ BEGIN
 			SELECT ARRAY(SELECT s FROM unnest(p.sockets) WITH ORDINALITY AS u(s, at)
 				     WHERE s <> ALL (p_sockets) ORDER BY at) AS rest) r
 		WHERE p.sockets <> '{}' AND p.sockets && p_sockets
-		LIMIT 500 FOR UPDATE OF p SKIP LOCKED
+		LIMIT 100 FOR UPDATE OF p SKIP LOCKED
 	), up AS (
 		UPDATE user_presence u SET sockets = d.rest, is_tied = u.is_tied AND NOT d.is_last,
 			heartbeat_at = CASE WHEN NOT d.is_last OR d.is_late THEN u.heartbeat_at END,
@@ -94,7 +96,7 @@ END
 $$;
 COMMENT ON FUNCTION presence_sweep IS
 	'Sets users offline whose heartbeats named closed sockets only, and who have no other connection; at '
-	'most 500. A user with a heartbeat of the last p_left_ms that left the sockets as they were stays: it is '
+	'most 100. A user with a heartbeat of the last p_left_ms that left the sockets as they were stays: it is '
 	'of the page after them. Returns how many had one of these sockets; 500 if there are more.';
 
 CREATE FUNCTION sockets_sweep(p_sockets text[], p_channels text[], p_ttl_s integer, p_left_ms integer) RETURNS integer
@@ -104,7 +106,7 @@ AS $$
 			presence_sweep(p_sockets, p_channels, p_ttl_s, p_left_ms))
 $$;
 COMMENT ON FUNCTION sockets_sweep IS
-	'Ends what is tied to closed sockets, and expired viewers; at most 500 of each kind. Returns the '
+	'Ends what is tied to closed sockets, and expired viewers; at most 500 of a kind. Returns the '
 	'largest number. p_channels and p_ttl_s: those of presence; p_left_ms: that of presence_sweep().';
 
 -- A socket that ends a tie is named by the daemon, which knows the open ones: nothing here compares
