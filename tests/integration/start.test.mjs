@@ -43,7 +43,7 @@ describe('one daemon at a time uses a database', { concurrency: 2 }, () => {
 	test('a second one exits, names the first, and changes nothing of it', async (t) => {
 		const first = await startDaemon({ server: { node: 'first-node' } }, t);
 		const second = other(t, first.database, { app: { id: 'other', key: 'other' },
-			database: { takeover_wait_s: 2 } });
+			database: { takeover_wait_s: 5 } });
 		await second.spawn();
 		await logged(second.child, /still waiting after 1 s for the end of the daemon .*first-node/);
 		const { code } = await second.child.ended;
@@ -351,7 +351,7 @@ describe('/ready', { concurrency: 2 }, () => {
 			`"serials" is held by process ${pid} of the role scopewire \\(someone\\)`));
 		await session.query('ROLLBACK');
 		await answer;
-		assert.equal((await daemon.api().trigger('c', 'E', '{}')).status, 200);
+		await waitFor(async () => (await daemon.api().trigger('c', 'E', '{}')).status === 200, 'published');
 		await waitFor(async () => await ready(daemon) === 200, 'ready again');
 	});
 

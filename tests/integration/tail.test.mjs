@@ -158,5 +158,5 @@ test('HEAD of the tail has no body, and takes no place', async (t) => {
 test('a stream that has nothing to show has a comment every 15 seconds', async (t) => {
 	const { url } = await withAdmin(t);
 	const quiet = await watch(t, url, 'kinds=refusal');
-	await waitFor(() => quiet.comments === 2, 'a second comment', 30000);
+	await waitFor(() => quiet.comments >= 2, 'a second comment');
 });

@@ -87,7 +87,7 @@ describe('requests in one write', () => {
 	});
 
 	test('half a request is answered with 408, and WebSocket connections work meanwhile', async (t) => {
-		const hasty = await startDaemon({ app: FREE, server: { request_timeout_ms: 3000 } }, t);
+		const hasty = await startDaemon({ app: FREE, server: { request_timeout_ms: 8000 } }, t);
 		const halves = await Promise.all(Array.from({ length: 20 }, async (_, i) =>
 			(await Raw.connect(hasty.port)).write(post().slice(0, -1 - i))));
 		const wire = await hasty.connect({ ...wss, base: `wss://${hasty.address}` });

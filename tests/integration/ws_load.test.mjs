@@ -46,10 +46,11 @@ test('a client that does not read 50 MB of events is cut off, others receive all
 		fast.frames.length = fast.texts.length = fast.taken = 0;
 	}
 	await waitFor(async () => await subscriptions('flood') === 1, 'the slow one to be dropped');
-	assert.match(witness.daemon.logText, /connection dropped: the client reads too slowly/);
+	await waitFor(() => /connection dropped: the client reads too slowly/.test(witness.daemon.logText), 'a line in the log');
 	witness.grewAtMost(24 << 20, memory);
 	late.sort((a, b) => a - b);
-	assert.ok(late[events / 2] < 200, `median ${late[events / 2]} ms`);
+	// Far above what an event takes on a busy machine, far below the time until the slow one is cut off for its silence.
+	assert.ok(late[events / 2] < 2000, `median ${late[events / 2]} ms`);
 	slow.socket.resume();
 	await waitFor(() => slow.ended, 'the end of the slow one');
 	slow.destroy();
@@ -62,7 +63,7 @@ test('a client that neither reads nor answers pings is cut off with a full socke
 	const full = await Raw.connect(daemon.port);
 	await full.upgrade(APP_PATH);
 	full.write(frame(JSON.stringify({ event: 'pusher:subscribe', data: { channel: 'x' } })));
-	await waitFor(() => full.frames.length === 2, 'the subscription');
+	await waitFor(() => full.messages.some((m) => /subscription_succeeded$/.test(m.event)), 'the subscription');
 	full.socket.pause();
 	const api = daemon.api();
 	const data = 'x'.repeat(500000);
@@ -162,6 +163,8 @@ describe('memory', () => {
 			await Promise.all(clients.map((c, i) => c.subscribe(`presence-${i % 10}`,
 				{ channelData: { user_id: `${i}`, user_info: { name: 'x'.repeat(500) } } })));
 			await Promise.all(clients.map((c) => c.terminate()));
+			// Two rounds at the same time would need the memory of both.
+			await waitFor(async () => (await witness.api.get('/connections')).json.connections === 1, 'the ends');
 		};
 		for (let i = 0; i < 3; i++) await round();
 		const base = witness.memory();

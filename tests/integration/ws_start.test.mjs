@@ -143,7 +143,7 @@ describe('sockets', () => {
 });
 
 describe('database', () => {
-	const file = (database) => config(base({ database: { connect_timeout_s: 2, ...database } }));
+	const file = (database) => config(base({ database: { connect_timeout_s: 60, ...database } }));
 	let host;
 
 	before(async () => {
@@ -163,7 +163,7 @@ describe('database', () => {
 			.listen(0, '127.0.0.1');
 		t.after(() => mute.close());
 		await new Promise((resolve) => mute.once('listening', resolve));
-		await refused(['--config', file({ host: '127.0.0.1', port: mute.address().port })],
+		await refused(['--config', file({ host: '127.0.0.1', port: mute.address().port, connect_timeout_s: 2 })],
 			EX.UNAVAILABLE, [/time/i]);
 	});
 

@@ -86,6 +86,10 @@ export class Balanced extends Daemon {
 
 	set child(ignored) { /* Daemon clears it */ }
 
+	get urls() {
+		return this.nodes.map(({ port }) => `http${this.hasTls ? 's' : ''}://127.0.0.1:${port}`);
+	}
+
 	get logText() {
 		return (this.nodes ?? []).map((node) => node.log + (node.child?.log ?? '')).join('\n');
 	}
@@ -102,7 +106,7 @@ backend sockets\n\tbalance roundrobin\n\thttp-reuse never\n${servers}\nbackend a
 		fs.writeFileSync(path.join(folder, 'haproxy.cfg'), `global
 	stats socket ${folder}/haproxy.sock mode 600 level admin\n
 defaults\n\tmode ${isTcp ? 'tcp' : 'http'}\n\ttimeout connect 5s\n\ttimeout client 120s\n\ttimeout server 120s
-	timeout tunnel 1h\n\ttimeout check 20s\n\toption httpchk GET /ready\n\toption redispatch 1\n\tretries 3\n
+	timeout tunnel 1h\n\ttimeout check 30s\n\toption httpchk GET /ready\n\toption redispatch 1\n\tretries 3\n
 frontend all\n\t${bind}\n${isTcp ? tcp : http}`);
 		this.balancer = start('haproxy', ['-db', '-f', path.join(folder, 'haproxy.cfg')], { cwd: folder });
 		// It must not hold the process open: it is killed when the process ends.

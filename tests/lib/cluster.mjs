@@ -129,10 +129,14 @@ export async function newDatabase(cluster = undefined) {
 	return { host, name, user: ROLE };
 }
 
+// A role can have short times by a test: they are not for the test's own statements.
+const PATIENT = ['idle_session_timeout', 'idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout']
+	.map((name) => `-c ${name}=0`).join(' ');
+
 /** Rows of one statement over the unix socket. */
 export async function query(host, database, sql, values = [], user = ROLE, port = 5432) {
 	const client = new pg.Client({ host, database, user, port,
-		options: '-c search_path=scopewire,public' });
+		options: `-c search_path=scopewire,public ${PATIENT}` });
 	await client.connect();
 	try {
 		return (await client.query(sql, values)).rows;

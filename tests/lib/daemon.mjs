@@ -52,7 +52,7 @@ export class Daemon {
 		// On a slow machine calls that wait for each other, commits and predicates need longer than by default.
 		const all = { server: { drain_ms: 200, tls_certificate, tls_key, ...server, host: this.host, port: this.port },
 			log: { level: 'debug', ...log }, ...sections,
-			sync: { lock_wait_ms: 60000, rule_timeout_ms: 20000, ...sections?.sync } };
+			sync: { lock_wait_ms: 60000, rule_timeout_ms: 60000, ...sections?.sync } };
 		if (this.database) all.database = { ...this.database, commit_timeout_ms: 10000, ...this.options.database };
 		else if (this.options.database) all.database = this.options.database;
 		for (const { id, ...rest } of this.apps) all[`app ${id}`] = rest;
@@ -108,6 +108,11 @@ export class Daemon {
 
 	get url() {
 		return `http${suiteCertificate() ? 's' : ''}://${this.address}`;
+	}
+
+	/** Where each of its processes serves: one, or the nodes behind a balancer. */
+	get urls() {
+		return [this.url];
 	}
 
 	/** Every line it logged, over restarts. */
