@@ -190,7 +190,8 @@ async function shown(server) {
 test('ids of users are converted by a script, to text and back', async (t) => {
 	const own = await newDatabase();
 	const run = (type) => psql(script('scopewire', inRoot('sql/upgrade/user_id.sql.in')).replaceAll('@USER_ID@', type), own.user, own);
-	const start = (type) => startDaemon({ database: own, sections: { sync: { user_id: type } } }, t);
+	// What is compared does not end by its time meanwhile.
+	const start = (type) => startDaemon({ database: own, sections: { sync: { user_id: type, presence_ttl_s: 86400, viewing_ttl_s: 3600 } } }, t);
 	const sqlOf = (text, values) => query(own.host, own.name, text, values);
 	let daemon = await start('bigint');
 	const role = `rules_${randomUUID().replaceAll('-', '')}`, admin = (text) => query(own.host, own.name, text, [], 'postgres');

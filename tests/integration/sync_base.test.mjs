@@ -3,7 +3,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import zlib from 'node:zlib';
-import { APP, Sync, failed, hmac, jwt, startDaemon, suiteGet, userToken } from '../lib/harness.mjs';
+import { APP, Sync, failed, hmac, jwt, startDaemon, suiteGet, userToken, waitFor } from '../lib/harness.mjs';
 
 const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret',
 	token_secret: 'a key for tokens of 32 bytes or more',
@@ -218,11 +218,11 @@ describe('callers', () => {
 
 	test('calls over the rate limit are 429', async () => {
 		const limited = Sync.server(daemon, LIMITED);
-		const answers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => limited.get('users/1')));
-		const refused = answers.filter((a) => a.status === 429);
-		assert.ok(refused.length >= 1);
-		failed(refused[0], 429, 'rate_limited');
-		assert.equal(refused[0].headers['retry-after'], '1');
+		// On a busy machine six calls can take so long that they are under the limit.
+		const refused = await waitFor(async () => (await Promise.all([1, 2, 3, 4, 5, 6].map(() => limited.get('users/1'))))
+			.find((a) => a.status === 429), 'a refusal');
+		failed(refused, 429, 'rate_limited');
+		assert.equal(refused.headers['retry-after'], '1');
 	});
 });
 

@@ -84,14 +84,15 @@ const LISTS = [
 
 before(async () => {
 	console.log(`# SCOPEWIRE_CURSOR_SEED=${SEED}`);
-	daemon = await startDaemon();
+	// None of the rows ends by its time while the lists are read.
+	daemon = await startDaemon({ sections: { sync: { presence_ttl_s: 86400, viewing_ttl_s: 3600 } } });
 	server = Sync.server(daemon);
 	const each = Array.from({ length: ROWS }, (_, i) => i + 1);
 	ok(await server.put('users', { users: each.map((id) => ({ id, name: `user ${id}` })) }));
 	for (const id of each) {
 		ok(await server.post('activities', { type: 'made', user_id: id }), 201);
 		ok(await server.post('heartbeat', { user_id: id, status: 'online' }));
-		ok(await server.post('locks', { resource_type: 'note', resource_id: `n${id}`, user_id: id }));
+		ok(await server.post('locks', { resource_type: 'note', resource_id: `n${id}`, user_id: id, ttl: 3600 }));
 		ok(await server.post('start-viewing', { resource_type: 'note', resource_id: 'v', user_id: id }));
 		assert.ok((await server.post('notifications', { to: 1, title: `title ${id}` })).status < 300);
 		assert.ok((await server.post('changes', { client_id: 'maker', mutations: [{ id, resource_type: 'made',

@@ -74,7 +74,7 @@ describe('acquire, renew, release', () => {
 	test('the holder renews with or without its token, and no event is published', async () => {
 		const r = fresh();
 		const wire = await listener(r);
-		const first = ok(await staff(1).post('locks', { ...r, ttl: 5 })).lock;
+		const first = ok(await staff(1).post('locks', { ...r, ttl: 60 })).lock;
 		assert.equal(payload(await wire.next(CHANGED)).action, 'acquired');
 		const again = ok(await staff(1).post('locks', { ...r, ttl: 600, token: first.token }));
 		assert.equal(again.renewed, true);
@@ -270,8 +270,7 @@ describe('expiry', () => {
 		ok(await staff(1).post('locks/release', r));
 		await daemon.query(`UPDATE locks SET expires_at = now() - interval '31 days'
 			WHERE resource_id = $1`, [r.resource_id]);
-		const [{ n }] = await daemon.query('SELECT locks_prune(1000) AS n');
-		assert.ok(n >= 1);
+		await daemon.query('SELECT locks_prune(1000)');     // or the daemon, which does it each minute
 		assert.equal((await daemon.query('SELECT FROM locks WHERE resource_id = $1',
 			[r.resource_id])).length, 0);
 		const second = ok(await staff(1).post('locks', r)).lock;

@@ -19,8 +19,8 @@ describe('one daemon, every address family, path and transport', () => {
 	let daemon;
 
 	before(async () => {
-		daemon = await startDaemon(light({ server: { host: '*', path: '/ws', workers: 2,
-			request_timeout_ms: 1000, ...tls },
+		// With a database: without one it is not known which applications there are.
+		daemon = await startDaemon(light({ databaseMode: 'own', server: { host: '*', path: '/ws', workers: 2, ...tls },
 		apps: [{ ...APP, durability: 'none', member_removed_delay_ms: 0 },
 			{ id: 'secure', key: 'secure-key', secret: 's', tls_only: 'yes' },
 			{ id: 'off', key: 'off-key', secret: 's', enabled: 'no' },
@@ -103,15 +103,17 @@ describe('one daemon, every address family, path and transport', () => {
 		raw.destroy();
 	});
 
-	test('an incomplete or invalid TLS handshake does no harm', async () => {
+	test('an incomplete or invalid TLS handshake does no harm', async (t) => {
+		// Its own daemon: handshakes that are complete need longer on a busy machine.
+		const hasty = await startDaemon(light({ server: { request_timeout_ms: 1000, ...tls } }), t);
 		for (const bytes of [[0x16], [0x16, 3, 1, 0x40, 0], [0x16, ...Buffer.from('GET / HTTP/1.1')],
 			[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]]) {
-			const raw = await Raw.connect(daemon.port);
+			const raw = await Raw.connect(hasty.port);
 			raw.write(Buffer.from(bytes));
 			await waitFor(() => raw.ended, `the end after ${bytes}`);
 			raw.destroy();
 		}
-		await (await daemon.connect()).close();
+		assert.equal((await hasty.http('/up')).status, 200);
 	});
 });
 
@@ -124,6 +126,9 @@ describe('limits of connections', () => {
 		open.push(await daemon.connect({ key: 'b-key' }));
 		await refused(daemon.wire({ key: 'b-key' }), 4100);
 		await open.pop().close();
+		// The client can have closed before the daemon counts it.
+		await waitFor(async () => (await daemon.api({ id: 'b', key: 'b-key', secret: 's' }).get('/connections')).json.connections === 0,
+			'none left');
 		open.push(await daemon.connect({ key: 'b-key' }));
 		await open.shift().terminate();
 		await open.pop().close();
@@ -171,7 +176,8 @@ describe('numbers and strings', () => {
 
 describe('liveness', () => {
 	test('a silent client is pinged, and closed with 4201', async (t) => {
-		const daemon = await startDaemon(light({ app: { ping_interval: 1, pong_timeout: 1 } }), t);
+		// Those who answer have some seconds for it: this process, which answers for them, can be busy.
+		const daemon = await startDaemon(light({ app: { ping_interval: 1, pong_timeout: 8 } }), t);
 		const silently = { autoPong: false };
 		/** Answers each ping in its own way; any frame is a sign of life. */
 		const answering = async (answer) => {
@@ -199,7 +205,7 @@ describe('liveness', () => {
 	test('a client that answers only PING frames stays connected, on both ports', async (t) => {
 		const { ca, ...tls } = tlsServer();
 		const daemon = await startDaemon(light({ server: tls,
-			app: { ping_interval: 1, pong_timeout: 1 } }), t);
+			app: { ping_interval: 1, pong_timeout: 5 } }), t);
 		const wires = await Promise.all([daemon.connect(),
 			daemon.connect({ base: `wss://127.0.0.1:${daemon.port}`, ca })]);
 		for (const wire of wires) {
@@ -255,7 +261,7 @@ describe('stop', () => {
 
 describe('reload', () => {
 	test('SIGHUP applies new apps and options and closes no client', async (t) => {
-		const daemon = await startDaemon(light({ app: { enable_client_messages: 'no' } }), t);
+		const daemon = await startDaemon(light({ databaseMode: 'own', app: { enable_client_messages: 'no' } }), t);
 		const [a, b] = await Promise.all([daemon.connect(), daemon.connect()]);
 		await a.subscribe('private-x');
 		await b.subscribe('private-x');
