@@ -14,8 +14,8 @@ import { freePort } from './temp.mjs';
 import { suiteCertificate } from './tls.mjs';
 import { waitFor } from './wait.mjs';
 
-// A check that is slow, on a busy machine, is not a failure; one that is refused or answered 503 is.
-const CHECK = 'check inter 1s downinter 100ms fall 1 rise 1';
+// A node that is down refuses at once; one that is busy has "inter" for the handshake, and "timeout check" for its answer.
+const CHECK = 'check inter 2s downinter 100ms fall 1 rise 1';
 
 class Node {
 	constructor(name, port) {
