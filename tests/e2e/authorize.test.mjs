@@ -145,10 +145,14 @@ test('Echo is authorized by the daemon', async (t) => {
 		// Echo leaves and subscribes again when the right is back.
 		await daemon.query(`INSERT INTO channel_rules (pattern, rule, argument) VALUES ('admin', 'role', 'admin')`);
 		await waitFor(async () => {
+			// One attempt after the other: to leave ends one whose answer has not come.
+			const tries = (await noted(ada, 'admin refused')).length;
 			await ada.evaluate(() => {
 				echo.leave('admin');
-				echo.private('admin').subscribed(note('admin again'));
+				echo.private('admin').subscribed(note('admin again')).error(note('admin refused'));
 			});
+			await waitFor(async () => (await noted(ada, 'admin again')).length > 0
+				|| (await noted(ada, 'admin refused')).length > tries, 'an answer');
 			return (await noted(ada, 'admin again')).length > 0;
 		}, 'the subscription');
 	});

@@ -45,6 +45,7 @@ test('Prometheus scrapes the daemon and sees connections and requests', async (t
 	'the request');
 	await waitFor(async () => await value(`scopewire_app_connections{app="${daemon.app.id}"}`) === 2,
 		'the connections of the application');
-	assert.equal((await prometheus.query('up == 1')).length, 2);
-	for (const one of await prometheus.targets()) assert.equal(one.lastError, '');
+	// On a busy machine a scrape can exceed its time; the next one is well.
+	await waitFor(async () => (await prometheus.query('up == 1')).length === 2, 'both are scraped');
+	await waitFor(async () => (await prometheus.targets()).every((one) => one.lastError === ''), 'without an error');
 });

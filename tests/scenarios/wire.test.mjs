@@ -177,7 +177,7 @@ class Play {
 		else if (name === 'revoke')
 			for (const pattern of words.slice(1)) await ok(api.post(`/users/${words[0]}/revoke`, { pattern }));
 		else if (name === 'sessions')
-			await waitFor(() => [...this.peers.values()].filter(({ wire }) => wire.closeCode === undefined).length === Number(rest), `${rest} sessions`, 20000);
+			await waitFor(() => [...this.peers.values()].filter(({ wire }) => wire.closeCode === undefined).length === Number(rest), `${rest} sessions`);
 		else assert.fail(`${name} is no command and no client`);
 	}
 
@@ -227,7 +227,7 @@ class Play {
 				&& (!want.subscriptions || got.subscription_count === Number(want.subscriptions))
 				&& (!want.users || (got.user_count ?? 0) === Number(want.users))
 				&& (!want.cache || Boolean(got.cache) === (want.cache === 'yes'));
-		}, 'the channel', 15000).catch((error) => assert.fail(`${error.message}: ${JSON.stringify(got)}`));
+		}, 'the channel').catch((error) => assert.fail(`${error.message}: ${JSON.stringify(got)}`));
 	}
 
 	async #step(peer, text) {
