@@ -14,7 +14,8 @@ const BOARD = `<main class="column"><scopewire-live-cursors channel="presence-do
 </scopewire-live-cursors>
 <scopewire-project-updates project-id="7" heading="Website relaunch" comments-src="/comments"></scopewire-project-updates></main>`;
 
-const portal = await startPortal({ after });
+// A lock outlives its socket for as long as a page needs to load or to reconnect on a busy machine.
+const portal = await startPortal({ after, sync: { viewing_grace_ms: 10000 } });
 portal.page('form', FORM.replace('ID', '7'));
 portal.page('other', FORM.replace('ID', '8'), 'window.store = kit.storeOf(window.manager); await store.ready;');
 portal.page('board', BOARD);
@@ -144,6 +145,10 @@ test('what one user saves appears in the form of the other', async () => {
 test('a field that another user edits is marked and read-only, and is passed on at request', async () => {
 	await field(ada, 'title').focus();
 	const lock = grace.locator('scopewire-field-lock').first();
+	// The holder has time to refuse the first request, and none answers the second.
+	const waits = (seconds) => ada.locator('scopewire-field-lock').first().evaluate((e, n) => { e.wait = n; }, seconds);
+	await waits(60);
+	await lock.evaluate((e) => { e.wait = 60; });
 	await lock.getByText('Ada Lovelace is editing').waitFor();
 	assert.equal(await field(grace, 'title').evaluate((e) => e.readOnly), true);
 	await shot(grace, 'lock');
@@ -151,11 +156,13 @@ test('a field that another user edits is marked and read-only, and is passed on 
 	await ada.getByText(/Grace Hopper would like to edit/).waitFor();
 	await ada.getByRole('button', { name: 'Keep editing' }).click();
 	await lock.getByText('Ada Lovelace is still editing').waitFor();
+	await waits(2);
 	await lock.getByRole('button', { name: 'Ask to edit' }).click();
 	await ada.locator('scopewire-field-lock').first().getByText('Grace Hopper is editing').waitFor();
 	assert.equal(await grace.evaluate(() => document.activeElement.name), 'title');
 	await field(grace, 'title').blur();
 	await waitFor(() => field(ada, 'title').evaluate((e) => !e.readOnly), 'free again');
+	await lock.evaluate((e) => { e.wait = 2; });
 });
 
 const locks = () => portal.daemon.query(`SELECT user_id::int, sockets FROM scopewire.locks
@@ -291,13 +298,16 @@ test('a lock whose first answer was lost is the window\'s at the next attempt', 
 
 test('a holder that reconnects keeps the lock; a request that it missed is shown then', async () => {
 	const page = await portal.open('linus', 'form');
+	// The holder has time to refuse.
+	const lockOf = (one) => one.locator('scopewire-field-lock').first();
+	for (const one of [page, grace]) await lockOf(one).evaluate((e) => { e.wait = 60; });
 	await field(page, 'title').focus();
-	await grace.locator('scopewire-field-lock').first().getByText('Linus Torvalds is editing').waitFor();
+	await lockOf(grace).getByText('Linus Torvalds is editing').waitFor();
 	const before = await page.evaluate(() => window.manager.socketId);
 	const { token } = (await portal.daemon.query(`SELECT token FROM scopewire.locks WHERE resource_id = '7'
 		AND field = 'title'`))[0];
 	await page.evaluate(() => window.manager.pusher.disconnect());
-	await grace.locator('scopewire-field-lock').first().getByRole('button', { name: 'Ask to edit' }).click();
+	await lockOf(grace).getByRole('button', { name: 'Ask to edit' }).click();
 	await waitFor(async () => (await portal.daemon.query('SELECT FROM scopewire.lock_requests')).length === 1, 'stored');
 	await page.evaluate(() => window.manager.connect());
 	await page.getByText(/Grace Hopper would like to edit/).waitFor();
@@ -306,6 +316,7 @@ test('a holder that reconnects keeps the lock; a request that it missed is shown
 		AND field = 'title'`);
 	assert.equal(after.token, token);
 	assert.ok(!after.sockets.every((s) => s === before));
+	await lockOf(grace).evaluate((e) => { e.wait = 2; });
 	await page.context().close();
 	await waitFor(async () => (await locks()).length === 0, 'released');
 });
