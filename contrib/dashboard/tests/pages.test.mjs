@@ -392,6 +392,9 @@ test('why did Ada not get the event: from a search to the rule that refused her'
 	assert.deepEqual([ada.status, grace.status], [403, 200]);
 	await post('/admin/api/send', { channel: 'private-orders.12', event: 'OrderPaid', data: { order: { number: 4711 } } });
 	await grace.wire.next({ event: 'OrderPaid' });
+	// It is written after the event has arrived, and the page reads it once.
+	await waitFor(async () => (await daemon.query('SELECT FROM scopewire.realtime_deliveries WHERE sockets = 1')).length === 1,
+		'the delivery record');
 
 	const page = await dashboard.open('#/events', { scope: 'read' });
 	await page.locator('main [name=text]').fill('4711');
