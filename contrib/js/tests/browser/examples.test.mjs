@@ -94,9 +94,10 @@ async function followsInvoices(name, entry) {
 	portal.wires.cut();
 	await ada.waitForFunction(() => window.manager.status.state === 'reconnecting');
 	await portal.trigger('private-client.42', 'InvoiceCreated', { number: 'INV-1' });
+	// It is shown for a few seconds: the wait for it begins before.
+	const shown = ada.getByText('1 event recovered').waitFor();
 	portal.wires.mend();
-	for (const page of [ada, grace]) await page.locator('#invoices li', { hasText: 'INV-1' }).waitFor();
-	await ada.getByText('1 event recovered').waitFor();
+	await Promise.all([shown, ...[ada, grace].map((page) => page.locator('#invoices li', { hasText: 'INV-1' }).waitFor())]);
 	await grace.context().close();
 	await ada.getByRole('heading', { name: 'Online (1)' }).waitFor();
 	assert.deepEqual(ada.problems.filter((text) => !/WebSocket|net::/.test(text)), []);

@@ -53,13 +53,25 @@ class WebhooksTest extends TestCase
         return array_slice(explode("\n", (string) @file_get_contents("$this->folder/received")), 0, -1);
     }
 
+    /**
+     * Below the range from which the kernel chooses, and reserved by a folder until the end, as for the other tests of
+     * this machine: another program can take one of the kernel's before the receiver has it.
+     */
     private function freePort(): int
     {
-        $server = stream_socket_server('tcp://127.0.0.1:0');
-        $name = (string) stream_socket_get_name($server, false);
-        fclose($server);
+        while (true) {
+            $port = random_int(20_000, 31_999);
+            $reservation = sys_get_temp_dir()."/sw-port-$port";
+            if (! @mkdir($reservation)) {
+                continue;
+            }
+            register_shutdown_function(fn () => @rmdir($reservation));
+            if ($server = @stream_socket_server("tcp://127.0.0.1:$port")) {
+                fclose($server);
 
-        return (int) substr($name, strrpos($name, ':') + 1);
+                return $port;
+            }
+        }
     }
 
     #[TestDox('each kind of webhook of the daemon becomes an event of Laravel')]
