@@ -49,6 +49,19 @@ async function enter(t, id) {
 	return everyChannel(page);
 }
 
+/**
+ * Waits until the page has its channels on a connection that stays.  Of several nodes, which restart one after the other,
+ * each can end it once more.
+ */
+async function isBack(page) {
+	const prefix = `back ${Math.random()}`;
+	await waitFor(async () => {
+		await send(page, '/announce', { text: `${prefix} ${Math.random()}` });
+		return (await noted(page, 'announcement')).some(({ text }) => text.startsWith(prefix));
+	}, 'an event of now');
+	await waitFor(() => page.evaluate(() => echo.connector.pusher.channel('private-client.42').subscribed), 'the private channel');
+}
+
 /** Everything published before this has arrived at the page when it resolves. */
 async function flush(page) {
 	const text = `flush ${Math.random()}`;
@@ -271,6 +284,7 @@ test('Laravel and Echo', async (t) => {
 			await saw(page, 'state', (v) => v === 'connecting');
 			await saw(page, 'state', (v) => v === 'connected', RETRY_MS);
 			await everyChannel(page);
+			await isBack(page);
 		}
 		await send(grace, '/invoices', { client_id: 42, number: 'INV-2', amount: '1' });
 		await saw(ada, 'invoice', (v) => v.invoice.number === 'INV-2');
