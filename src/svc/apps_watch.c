@@ -178,26 +178,48 @@ static enum pg_fault apps_write_limits(struct apps_watch *w, struct pg_connectio
 
 /* -- the applications in force -- */
 
-/* The file's, with the table's in place of those with the same id. */
-static void apps_watch_install_locked(struct apps_watch *w) NEEDS_LOCK(watch_held)
+/* The file's, with the table's (NULL: none) in place of those with the same id.  Returns as
+ * apps_build_set(). */
+static int apps_watch_build_locked(const struct apps_watch *w, const struct app_set *table,
+				   struct app_set **out) NEEDS_LOCK(watch_held)
 {
-	struct app_set *all = NULL;
 	struct app_list list = { 0 };
-	size_t n_file = app_set_count(w->file_apps);
-	size_t n_table = w->table_apps ? app_set_count(w->table_apps) : 0;
+	size_t n_file = app_set_count(w->file_apps), n_table = table ? app_set_count(table) : 0;
+	int rc;
 
 	list.apps = xreallocarray(NULL, n_file + n_table, sizeof(struct app *));
 	for (size_t i = 0; i < n_file; i++)
 		list.apps[list.n++] = app_ref(app_set_at(w->file_apps, i));
 	for (size_t i = 0; i < n_table; i++)
-		list.apps[list.n++] = app_ref(app_set_at(w->table_apps, i));
-	if (apps_build_set(&list, &all) == 0) {
-		if (!w->is_read)
-			app_set_mark_partial(all);
-		apps_install(all);
-		w->on_change(w->ctx);
-	}
+		list.apps[list.n++] = app_ref(app_set_at(table, i));
+	rc = apps_build_set(&list, out);
 	free(list.apps);
+	return rc;
+}
+
+static bool apps_are_partial(void)
+{
+	struct app_set *apps = apps_current();
+	bool is_partial = app_set_is_partial(apps);
+
+	app_set_unref(apps);
+	return is_partial;
+}
+
+/* Rows that do not fit the file change nothing, but that they were read. */
+static void apps_watch_install_locked(struct apps_watch *w) NEEDS_LOCK(watch_held)
+{
+	struct app_set *all = NULL;
+	int rc = apps_watch_build_locked(w, w->table_apps, &all);
+
+	if (rc && w->is_read && apps_are_partial())
+		rc = apps_watch_build_locked(w, NULL, &all);
+	if (rc)
+		return;
+	if (!w->is_read)
+		app_set_mark_partial(all);
+	apps_install(all);
+	w->on_change(w->ctx);
 }
 
 static enum pg_fault apps_watch_reload(struct apps_watch *w, struct pg_connection *c)

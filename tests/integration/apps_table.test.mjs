@@ -111,3 +111,18 @@ test('limits for SQL publishers that could not be stored are stored later', asyn
 		'the limits of the new application');
 	assert.equal(daemon.logText.match(/the limits for SQL publishers are not stored/g).length, 1);
 });
+
+test('applications that the table does not have are unknown also when its rows cannot be applied', async (t) => {
+	const daemon = await startDaemon({}, t);
+	const none = { id: 'none', key: 'none-key', secret: 'secret' };
+	await daemon.query(`INSERT INTO apps (id, key, secret) VALUES ('twin', $1, 'secret')`, [daemon.app.key]);
+	await daemon.stop();
+	await daemon.start();
+	await waitFor(() => /its rows were not applied: .*key/.test(daemon.logText), 'the error');
+	assert.equal((await daemon.wire({ app: none }).closed).code, 4001);
+	assert.equal((await daemon.api(none).trigger('c', 'E', '{}')).status, 404);
+	await daemon.connect();
+	await daemon.query(`UPDATE apps SET key = 'other-key'`);
+	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 2, 'both applications');
+	await daemon.connect({ app: { id: 'twin', key: 'other-key', secret: 'secret' } });
+});
