@@ -2,7 +2,8 @@
 /*
  * An entry is the report that came through the inbox.  The directory reports a channel once until
  * directory_cached_is_stored() has returned true for it; so an entry whose event was replaced while
- * it was written is written again, after the others.
+ * it was written is written again, after the others.  A channel whose event has expired is
+ * forgotten by the directory, and reported anew: that is the same entry.
  */
 #include <string.h>
 #include "base/log_gate.h"
@@ -31,6 +32,7 @@ static struct log_gate refused_gate = LOG_GATE("cached events refused");
 void cache_store_init(struct cache_store *s)
 {
 	*s = (struct cache_store){ .end = &s->first };
+	map_init(&s->queued);
 	pg_array_init(&s->apps, PG_TEXT);
 	pg_array_init(&s->channels, PG_TEXT);
 	pg_array_init(&s->ids, PG_TEXT);
@@ -39,6 +41,12 @@ void cache_store_init(struct cache_store *s)
 	pg_array_init(&s->published, PG_TIMESTAMPTZ);
 	pg_array_init(&s->ages, PG_INT8);
 	pg_array_init(&s->ttls, PG_INT4);
+}
+
+/* The text begins with both and a NUL between. */
+static struct str_view cache_store_key(const struct inbox_item *item)
+{
+	return sv_n(item->text, item->app.len + 1 + item->channel.len);
 }
 
 /* NULL: there is none. */
@@ -51,6 +59,7 @@ static struct inbox_item *cache_store_take(struct cache_store *s)
 	s->first = item->next;
 	if (!s->first)
 		s->end = &s->first;
+	map_del(&s->queued, cache_store_key(item));
 	return item;
 }
 
@@ -60,6 +69,7 @@ void cache_store_release(struct cache_store *s)
 
 	while ((item = cache_store_take(s)))
 		free(item);
+	map_release(&s->queued);
 	pg_array_release(&s->apps);
 	pg_array_release(&s->channels);
 	pg_array_release(&s->ids);
@@ -86,9 +96,36 @@ enum pg_fault cache_store_prepare(struct pg_connection *c)
 
 void cache_store_add(struct cache_store *s, struct inbox_item *item)
 {
+	if (map_get(&s->queued, cache_store_key(item))) {
+		free(item);
+		return;
+	}
+	map_put(&s->queued, cache_store_key(item), item);
 	item->next = NULL;
 	*s->end = item;
 	s->end = &item->next;
+}
+
+void cache_store_forget(struct cache_store *s, const struct cache_source *from)
+{
+	struct inbox_item **at = &s->first, *item;
+	usec_t age;
+
+	while ((item = *at)) {
+		struct app *app = app_set_by_id(from->apps, item->app);
+		struct event *e =
+			app ? directory_cached(from->directory, app, item->channel, &age) : NULL;
+
+		if (e) {
+			at = &item->next;
+		} else {
+			*at = item->next;
+			map_del(&s->queued, cache_store_key(item));
+			free(item);
+		}
+		event_unref(e);
+	}
+	s->end = at;
 }
 
 static void cache_store_reset(struct cache_store *s)

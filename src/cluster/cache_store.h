@@ -6,6 +6,7 @@
  * stays in the directory until it is written; one that is replaced before is never written, so
  * there is one entry for each channel.  For the cluster's thread.
  */
+#include "base/map.h"
 #include "base/thread.h"
 #include "cluster/inbox.h"
 #include "conf/app.h"
@@ -15,7 +16,8 @@
 
 struct cache_store {
 	struct inbox_item *first, **end;
-	unsigned singles; /* calls with one event that follow: one of them was refused */
+	struct map queued; /* the same by application and channel */
+	unsigned singles;  /* calls with one event that follow: one of them was refused */
 	struct pg_array apps, channels, ids, types, data, published, ages, ttls;
 };
 
@@ -32,6 +34,8 @@ void cache_store_release(struct cache_store *s);
 enum pg_fault cache_store_prepare(struct pg_connection *c) MUSTCHECK RUNS_ON(on_db);
 /* A report MEMBER_CACHED; takes it. */
 void cache_store_add(struct cache_store *s, struct inbox_item *item);
+/* Frees the entries whose event has expired meanwhile: for when nothing can be written. */
+void cache_store_forget(struct cache_store *s, const struct cache_source *from);
 /* Writes some of the events.  After a fault they stay. */
 enum pg_fault cache_store_run(struct cache_store *s, struct pg_connection *c,
 			      const struct cache_source *from) MUSTCHECK RUNS_ON(on_db);

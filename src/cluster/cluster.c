@@ -39,6 +39,7 @@
 #define REAP_US	       USEC_PER_SEC
 #define COMPARE_US     (30 * USEC_PER_SEC)
 #define EXPIRE_US      (60 * USEC_PER_SEC)
+#define FORGET_US      (10 * USEC_PER_SEC)
 #define STORE_US       (5 * USEC_PER_MSEC) /* between two calls that store cached events */
 #define RETRY_US       (100 * USEC_PER_MSEC)
 #define COUNT_US       USEC_PER_SEC /* between two counts of a channel that is occupied */
@@ -72,7 +73,7 @@ struct cluster {
 	bool is_noted;		/* webhooks may report a change of the batch */
 	unsigned singles;	/* batches of one member that follow: one of them was refused */
 	unsigned registrations; /* of the guard, when all was registered */
-	usec_t retry_at, reap_at, compare_at, store_at, expire_at; /* mono */
+	usec_t retry_at, reap_at, compare_at, store_at, expire_at, forget_at; /* mono */
 	unsigned read_max; /* channels of the next read of members */
 };
 
@@ -739,10 +740,24 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 
 /* -- the thread -- */
 
+/* While the database is away, cached events expire and others come: what waits for it is bounded by
+ * what the directory has. */
+static void cluster_forget_cached(struct cluster *c)
+{
+	const struct cache_source from = { .directory = c->directory, .apps = c->apps };
+	usec_t now = clock_mono();
+
+	if (now < c->forget_at)
+		return;
+	cache_store_forget(&c->cache, &from);
+	c->forget_at = now + FORGET_US;
+}
+
 static void cluster_begin_turn(struct cluster *c)
 {
 	c->apps = apps_current();
 	cluster_take_inbox(c);
+	cluster_forget_cached(c);
 }
 
 static void cluster_end_turn(struct cluster *c)

@@ -55,11 +55,12 @@ bool inbox_put_report(struct inbox *in, const struct member_report *r)
 {
 	struct str_view app = sv(r->app->id);
 	struct inbox_item *item = inbox_item_new(
-		INBOX_REPORT, app.len + r->channel.len + r->user_id.len + r->info.len);
+		INBOX_REPORT, app.len + 1 + r->channel.len + r->user_id.len + r->info.len);
 	char *at = item->text;
 
 	item->report = r->kind;
 	item->app = sv_copy_to(&at, app);
+	at++;
 	item->channel = sv_copy_to(&at, r->channel);
 	item->user_id = sv_copy_to(&at, r->user_id);
 	item->info = sv_copy_to(&at, r->info);

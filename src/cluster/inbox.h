@@ -36,7 +36,7 @@ struct inbox_item {
 	usec_t waited;	      /* of a report */
 	unsigned worker;      /* the same */
 	uint64_t token;	      /* the same; 0: none */
-	char text[];	      /* what the views show */
+	char text[];	      /* what the views show; of a report: app, NUL, channel, ... */
 };
 
 void inbox_init(struct inbox *in);

@@ -2,10 +2,13 @@
 /* Changes of members as text, and the channels that a node follows. */
 #include <errno.h>
 #include <stdio.h>
+#include "post.h"
 #include "unit.h"
 #include "unit_app.h"
+#include "unit_clock.h"
 #include "base/mem.h"
 #include "base/macros.h"
+#include "cluster/cache_store.h"
 #include "cluster/change.h"
 #include "cluster/follow.h"
 #include "cluster/inbox.h"
@@ -243,6 +246,83 @@ START_TEST(changes_that_wait_have_a_bound_and_reports_none)
 }
 END_TEST
 
+static void on_report(void *ctx, const struct member_report *r)
+{
+	if (r->kind == MEMBER_CACHED)
+		(void)!inbox_put_report(ctx, r);
+}
+
+static void publish_unlogged(struct directory *d, struct app *app, const char *channel)
+{
+	struct msgbuf *data = msgbuf_from(SV("1"));
+	struct event *e = event_new(app, sv(channel), SV("E"), data);
+
+	e->durability = DURABILITY_NONE;
+	directory_fan_out(d, e);
+	event_unref(e);
+	msgbuf_unref(data);
+}
+
+/* Takes what was reported.  Returns how many entries there are. */
+static unsigned store_reports(struct cache_store *s, struct inbox *in)
+{
+	struct mailbox_entry *e = inbox_take(in), *next;
+	unsigned n = 0;
+
+	for (; e; e = next) {
+		next = e->next;
+		cache_store_add(s, CONTAINER_OF(e, struct inbox_item, entry));
+	}
+	for (const struct inbox_item *item = s->first; item; item = item->next)
+		n++;
+	return n;
+}
+
+START_TEST(cached_events_that_cannot_be_written_wait_until_they_expire)
+{
+	struct app *app, *in_set;
+	struct app_set *apps;
+	struct cache_store store;
+	struct cache_source from;
+	struct directory *d;
+	struct inbox in;
+
+	unit_clock_begin(1000 * USEC_PER_SEC);
+	app = UNIT_APP("cache_ttl", "60");
+	in_set = app_ref(app);
+	apps = unit_app_set(&in_set, 1);
+	d = fake_post_directory(1);
+	inbox_init(&in);
+	cache_store_init(&store);
+	directory_share_members(d, on_report, &in);
+	from = (struct cache_source){ .directory = d, .apps = apps };
+
+	for (int i = 0; i < 3; i++) {
+		publish_unlogged(d, app, "cache-a");
+		publish_unlogged(d, app, "cache-b");
+		ck_assert_uint_eq(store_reports(&store, &in), 2);
+		unit_now += 61 * USEC_PER_SEC;
+		for (unsigned shard = 0; shard < DIRECTORY_SHARDS; shard++)
+			ck_assert_ptr_null(directory_tick_shard(d, shard, clock_mono()));
+	}
+	publish_unlogged(d, app, "cache-b");
+	cache_store_forget(&store, &from);
+	ck_assert_uint_eq(store_reports(&store, &in), 1);
+	ck_assert(sv_eq(store.first->channel, SV("cache-b")));
+	publish_unlogged(d, app, "cache-a");
+	ck_assert_uint_eq(store_reports(&store, &in), 2);
+
+	cache_store_release(&store);
+	inbox_release(&in);
+	fake_post_drop();
+	directory_free(d);
+	fake_post_release();
+	app_set_unref(apps);
+	app_unref(app);
+	unit_clock_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cluster/parts");
@@ -257,6 +337,7 @@ int main(void)
 	tcase_add_test(t, channels_that_need_no_right_do_not_hold_up_presence);
 	tcase_add_test(t, one_of_very_many_channels_is_deleted_at_once);
 	tcase_add_test(t, changes_that_wait_have_a_bound_and_reports_none);
+	tcase_add_test(t, cached_events_that_cannot_be_written_wait_until_they_expire);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
