@@ -325,7 +325,8 @@ RUNS_ON(on_db) static enum pg_fault drainer_prepare(struct drainer *d)
 		fault = pg_conn_script(d->conn, drainer_deadline(), "SELECT drain_begin()");
 	if (fault == PG_FINE)
 		fault = drainer_leave(d, "SELECT pg_current_xact_id()");
-	return fault == PG_FINE ? log_tail_begin(d->tail, d->conn, drainer_deadline()) : fault;
+	return fault == PG_FINE ? log_tail_begin(d->tail, d->conn, drainer_deadline(), &d->slicer)
+				: fault;
 }
 
 /* Notifications stay in the socket; only the runner's end is noticed. */

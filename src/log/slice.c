@@ -91,6 +91,12 @@ void log_slicer_release(struct log_slicer *s)
 	strbuf_release(&s->text);
 }
 
+void log_slicer_connected(struct log_slicer *s, struct str_view timeline)
+{
+	strbuf_reset(&s->text);
+	str_copy(s->timeline, sizeof(s->timeline), timeline);
+}
+
 void log_slicer_end(struct log_slicer *s)
 {
 	char hex[AUTH_HEX_BYTES + 1];
@@ -133,6 +139,7 @@ static const char *slice_origin(const struct log_row *row)
 
 void log_slicer_add(struct log_slicer *s, const struct log_row *row)
 {
+	char log[LOG_EPOCH_MAX + LOG_TIMELINE_MAX + 2];
 	size_t bytes = row->payload.len + row->channel.len + row->name.len + row->app.len +
 		       row->id.len + row->exclude.len + ROW_MAX_BYTES;
 
@@ -146,7 +153,8 @@ void log_slicer_add(struct log_slicer *s, const struct log_row *row)
 	}
 	if (!s->text.len) {
 		bus_field_add(&s->text, SV(SLICE_VERSION));
-		bus_field_add(&s->text, sv(s->epoch));
+		snprintf(log, sizeof(log), "%s/%s", s->epoch, s->timeline);
+		bus_field_add(&s->text, sv(log));
 		bus_field_add_number(&s->text, s->last);
 	}
 	bus_field_add_number(&s->text, row->serial);

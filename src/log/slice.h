@@ -6,11 +6,12 @@
  * sends them to the other nodes (docs/decisions/0056-slices.md).  A node that has delivered the log
  * up to the first serial, or further, need not read these rows.
  *
- * It is text, of fields as bus/field.h has them: a signature, the version, the epoch of the log,
- * the serial before; and for each row its serial, event_id, application, channel, name, origin,
- * excluded socket, form of the payload (P: as it was published; J, T: as in the table, with
- * payload_is_text false or true), and payload.  It is signed with a secret of the database, because
- * it is taken for the log: without that a client of Redis could add events.
+ * It is text, of fields as bus/field.h has them: a signature, the version, the epoch of the log and
+ * the timeline of the server as EPOCH/TIMELINE, the serial before; and for each row its serial,
+ * event_id, application, channel, name, origin, excluded socket, form of the payload (P: as it was
+ * published; J, T: as in the table, with payload_is_text false or true), and payload.  It is signed
+ * with a secret of the database, because it is taken for the log: without that a client of Redis
+ * could add events.
  */
 #include "core/event.h"
 #include "log/epoch.h"
@@ -25,6 +26,9 @@ void log_seal_set(struct log_seal *s, struct str_view secret);
 
 /* -- making; one thread -- */
 
+/* Text of the database; 8 digits by now. */
+#define LOG_TIMELINE_MAX 16
+
 /* Rows in serial order become slices, of which each is at most as long as a message can be. */
 struct log_slicer {
 	struct log_seal *seal;
@@ -32,6 +36,7 @@ struct log_slicer {
 	 * be signed. */
 	void (*emit)(void *ctx, struct str_view slice);
 	void *ctx;
+	char timeline[LOG_TIMELINE_MAX + 1]; /* of the server that the rows were committed on */
 	char epoch[LOG_EPOCH_MAX + 1];
 	uint64_t last;	    /* serial of the row added last, or the serial before the first one */
 	struct strbuf text; /* of the slice that is being made; "": none yet */
@@ -40,6 +45,8 @@ struct log_slicer {
 void log_slicer_init(struct log_slicer *s, struct log_seal *seal,
 		     void (*emit)(void *ctx, struct str_view slice), void *ctx);
 void log_slicer_release(struct log_slicer *s);
+/* What follows is read and written on another connection. */
+void log_slicer_connected(struct log_slicer *s, struct str_view timeline);
 /* All rows after serial before follow.  Goes on where the last row was before; else emits that. */
 void log_slicer_begin(struct log_slicer *s, const char *epoch, uint64_t before);
 /* The next row. */
@@ -53,7 +60,7 @@ void log_slicer_end(struct log_slicer *s);
 /* -- reading; any thread -- */
 
 struct log_slice {
-	struct str_view epoch;
+	struct str_view epoch; /* EPOCH/TIMELINE */
 	uint64_t before, last;
 	struct str_view rows; /* for log_slice_next() */
 	/* for who keeps it */

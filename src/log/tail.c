@@ -54,6 +54,9 @@ struct log_tail {
 	uint64_t saved OWNED_BY(tail_held);  /* the cursor as the database has it */
 	usec_t saved_at OWNED_BY(tail_held); /* mono; 0: not yet */
 	char *epoch OWNED_BY(tail_held);
+	/* Of the server, as the last connection found it: slices of another one, which may have
+	 * been promoted or be left behind, may have rows that this one does not have. */
+	char timeline[LOG_TIMELINE_MAX + 1] OWNED_BY(tail_held);
 	struct log_seen seen OWNED_BY(tail_held); /* the last event that was delivered */
 	char *seen_path;			  /* NULL: kept in memory only */
 	bool is_seen_stale;			  /* the drainer's: the file could not be written */
@@ -238,11 +241,13 @@ static enum pg_fault tail_read_secret(struct log_tail *t, struct pg_connection *
 	return fault;
 }
 
-enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline)
+enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline,
+			     struct log_slicer *slicer)
 {
 	static const char start_sql[] =
 		"SELECT m.epoch, s.last, coalesce(greatest(least(r.serial, s.last), "
-		"s.last - " BACKLOG_MAX_TEXT "), s.last) FROM log_meta m CROSS JOIN (SELECT "
+		"s.last - " BACKLOG_MAX_TEXT
+		"), s.last), m.timeline FROM log_meta m CROSS JOIN (SELECT "
 		"log_next_serial() - 1 AS last) s "
 		"LEFT JOIN node_cursor r ON r.node = $1::text AND r.epoch = m.epoch";
 	static const char page_sql[] = "SELECT " LOG_ROW_COLUMNS " FROM realtime_events "
@@ -284,6 +289,12 @@ enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t
 		fault = pg_conn_run(c, deadline, &start, &a);
 	if (fault == PG_FINE && pg_answer_rows(&a) == 1) {
 		int64_t from = pg_answer_int(&a, 0, 2);
+
+		tail_lock(t);
+		str_copy(t->timeline, sizeof(t->timeline), pg_answer_view(&a, 0, 3));
+		tail_unlock(t);
+		if (slicer)
+			log_slicer_connected(slicer, pg_answer_view(&a, 0, 3));
 
 		tail_set(t, pg_answer_text(&a, 0, 0), from > 0 ? (uint64_t)from : 0,
 			 (uint64_t)pg_answer_int(&a, 0, 1), before);
@@ -538,11 +549,21 @@ static void tail_leave_to_drainer_locked(struct log_tail *t) NEEDS_LOCK(tail_hel
 	t->is_left = true;
 }
 
+/* The slice is of the log, and of the server, that this node reads. */
+static bool tail_is_same_log_locked(const struct log_tail *t, const struct log_slice *s)
+	NEEDS_LOCK(tail_held)
+{
+	struct str_view rest = s->epoch, epoch;
+
+	return t->is_set && sv_split(&rest, '/', &epoch) && sv_eq_c(epoch, t->epoch) &&
+	       sv_eq_c(rest, t->timeline);
+}
+
 /* The slice begins at the cursor or before it, in the same log. */
 static bool tail_fits_locked(const struct log_tail *t, const struct log_slice *s)
 	NEEDS_LOCK(tail_held)
 {
-	return t->is_set && sv_eq_c(s->epoch, t->epoch) && s->before <= t->cursor;
+	return tail_is_same_log_locked(t, s) && s->before <= t->cursor;
 }
 
 /*
@@ -596,8 +617,8 @@ static bool tail_keep_locked(struct log_tail *t, const struct log_slice *s) NEED
 {
 	struct log_slice **at = &t->kept, *copy;
 
-	if (!t->is_set || !sv_eq_c(s->epoch, t->epoch) || s->before <= t->cursor ||
-	    t->n_kept == KEPT_MAX || t->kept_bytes + s->rows.len > KEPT_MAX_BYTES)
+	if (!tail_is_same_log_locked(t, s) || s->before <= t->cursor || t->n_kept == KEPT_MAX ||
+	    t->kept_bytes + s->rows.len > KEPT_MAX_BYTES)
 		return false;
 	copy = log_slice_copy(s);
 	copy->kept_at = clock_mono();
@@ -617,7 +638,7 @@ static struct log_slice *tail_take_first_kept(struct log_tail *t)
 
 	tail_lock(t);
 	s = t->kept;
-	if (s && s->before > t->cursor && sv_eq_c(s->epoch, t->epoch) &&
+	if (s && s->before > t->cursor && tail_is_same_log_locked(t, s) &&
 	    clock_mono() - s->kept_at < KEPT_US)
 		s = NULL;
 	if (s) {

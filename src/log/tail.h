@@ -49,10 +49,11 @@ struct log_seal *log_tail_seal(struct log_tail *t);
 /*
  * Once for each connection, before anything else: prepares its statements, checks the log's epoch
  * and, the first time, sets the cursor to where the node left it.  A log of another epoch is
- * delivered from its end on.
+ * delivered from its end on.  slicer (or NULL): of the rows that the
+ * connection reads and writes.
  */
-enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline)
-	MUSTCHECK RUNS_ON(on_db);
+enum pg_fault log_tail_begin(struct log_tail *t, struct pg_connection *c, usec_t deadline,
+			     struct log_slicer *slicer) MUSTCHECK RUNS_ON(on_db);
 
 /* -- the log writer -- */
 

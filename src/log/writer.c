@@ -654,7 +654,7 @@ RUNS_ON(on_db) static enum pg_fault writer_prepare(struct log_writer *w)
 	enum pg_fault fault = log_write_prepare(w->conn, writer_deadline(w));
 
 	if (fault == PG_FINE)
-		fault = log_tail_begin(w->tail, w->conn, writer_deadline(w));
+		fault = log_tail_begin(w->tail, w->conn, writer_deadline(w), &w->slicer);
 	if (fault == PG_FINE)
 		fault = writer_read_last_serial(w);
 	if (fault == PG_FINE)

@@ -16,8 +16,9 @@
 
 static struct world {
 	char *conninfo;
-	PGconn *c;		    /* to meddle */
-	struct pg_connection *conn; /* the tail's */
+	PGconn *c;		     /* to meddle */
+	struct pg_connection *conn;  /* the tail's */
+	struct log_slicer connected; /* for the timeline of conn */
 	struct log_tail *tail;
 	struct directory *directory;
 	struct deliveries *deliveries;
@@ -61,7 +62,7 @@ static void connect_tail(void)
 	ASSERT_ON(on_db);
 	pg_conn_close(w.conn);
 	ck_assert_msg(pg_conn_open(&o, &w.conn, &why) == 0, "%s", why);
-	ck_assert_int_eq(log_tail_begin(w.tail, w.conn, soon()), PG_FINE);
+	ck_assert_int_eq(log_tail_begin(w.tail, w.conn, soon(), &w.connected), PG_FINE);
 }
 
 static void start_tail(const char *node)
@@ -76,6 +77,7 @@ static void begin(const char *database)
 
 	thread_take_role(&on_db);
 	w.conninfo = database_new(database, &w.c);
+	log_slicer_init(&w.connected, NULL, NULL, NULL);
 	w.app = UNIT_APP();
 	app = app_ref(w.app);
 	unit_apps_install(&app, 1);
@@ -86,6 +88,7 @@ static void begin(const char *database)
 
 static void finish(void)
 {
+	log_slicer_release(&w.connected);
 	apps_install(NULL);
 	log_tail_free(w.tail);
 	fake_post_release();
@@ -463,6 +466,7 @@ static char *slice_of(uint64_t before, uint64_t first, unsigned n, const char *e
 
 	ck_assert(log_tail_position(w.tail, &here));
 	log_slicer_init(&slicer, log_tail_seal(w.tail), keep_slice, &text);
+	log_slicer_connected(&slicer, sv(w.connected.timeline));
 	log_slicer_begin(&slicer, epoch ? epoch : here.epoch, before);
 	for (unsigned i = 0; i < n; i++) {
 		const struct log_row row = { .serial = first + i,
@@ -591,6 +595,35 @@ START_TEST(a_slice_of_another_log_or_of_no_node_is_not_delivered)
 	ck_assert_uint_eq(w.n, 0);
 	step();
 	assert_seen(1, 2);
+	finish();
+}
+END_TEST
+
+START_TEST(a_slice_of_a_server_that_was_left_behind_is_not_delivered)
+{
+	struct position before, after;
+	char *text;
+
+	begin("slice_timeline");
+	start_tail_with_slices();
+	add_rows(1, "sql");
+	step();
+	text = slice_of(1, 2, 2, NULL);
+	ck_assert(log_tail_position(w.tail, &before));
+	sql("CREATE OR REPLACE FUNCTION scopewire.log_timeline() RETURNS text LANGUAGE sql AS "
+	    "$$ SELECT '0000007F' $$");
+	connect_tail();
+	ck_assert(log_tail_position(w.tail, &after));
+	ck_assert_str_eq(before.epoch, after.epoch);
+	ck_assert(!log_tail_take(w.tail, sv(text)));
+	take();
+	assert_seen(1, 1);
+	add_rows(2, "sql");
+	step();
+	assert_seen(1, 3);
+	ck_assert(take_slice(3, 4, 2));
+	assert_seen(1, 5);
+	free(text);
 	finish();
 }
 END_TEST
@@ -734,7 +767,7 @@ START_TEST(what_is_delivered_while_a_connection_begins_is_not_delivered_again)
 	o.conninfo = w.conninfo;
 	pg_conn_close(w.conn);
 	ck_assert_msg(pg_conn_open(&o, &w.conn, &why) == 0, "%s", why);
-	ck_assert_int_eq(log_tail_begin(w.tail, w.conn, soon()), PG_FINE);
+	ck_assert_int_eq(log_tail_begin(w.tail, w.conn, soon(), &w.connected), PG_FINE);
 	ck_assert_ptr_nonnull(b);
 	step();
 	assert_seen(1, 5);
@@ -792,6 +825,7 @@ int main(void)
 	tcase_add_test(t, slices_in_another_order_wait_for_the_one_before_them);
 	tcase_add_test(t, after_a_slice_that_was_lost_the_log_is_read);
 	tcase_add_test(t, a_slice_of_another_log_or_of_no_node_is_not_delivered);
+	tcase_add_test(t, a_slice_of_a_server_that_was_left_behind_is_not_delivered);
 	tcase_add_test(t, the_drainer_goes_on_where_a_slice_stopped_because_the_workers_are_behind);
 	tcase_add_test(t, a_slice_does_not_wait_for_the_async_events_of_this_node);
 	tcase_add_test(t, only_rows_of_sql_become_slices_of_who_reads_them);

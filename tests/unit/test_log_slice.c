@@ -85,7 +85,7 @@ START_TEST(rows_are_read_as_they_were_added)
 	log_slicer_end(&w.slicer);
 	ck_assert_uint_eq(w.n, 1);
 	s = read_slice(0);
-	assert_view(s.epoch, "epoch");
+	assert_view(s.epoch, "epoch/");
 	ck_assert_uint_eq(s.before, 7);
 	ck_assert_uint_eq(s.last, 9);
 	ck_assert(log_slice_next(&s.rows, &row));
@@ -314,7 +314,7 @@ START_TEST(a_copy_has_bytes_of_its_own)
 	s = read_slice(0);
 	copy = log_slice_copy(&s);
 	memset(w.slices[0], 'x', strlen(w.slices[0]));
-	assert_view(copy->epoch, "epoch");
+	assert_view(copy->epoch, "epoch/");
 	ck_assert_uint_eq(copy->last, 1);
 	ck_assert(log_slice_next(&copy->rows, &row));
 	assert_view(row.payload, "{}");
