@@ -34,6 +34,7 @@ COMMENT ON COLUMN sync_pending.is_reported IS
 	'Whether a daemon has logged the fault.';
 CREATE INDEX sync_pending_xid ON sync_pending (xid, id);
 CREATE INDEX sync_pending_resource ON sync_pending (app, resource_type, resource_id, id);
+CREATE INDEX sync_pending_due ON sync_pending ((coalesce(retry_at, '-infinity'::timestamptz)), id);
 CREATE INDEX sync_pending_fault ON sync_pending (id) WHERE fault IS NOT NULL AND NOT is_reported;
 
 CREATE FUNCTION sync_numbers_check(p_data jsonb) RETURNS void
@@ -192,7 +193,12 @@ COMMENT ON FUNCTION sync_pending_lock IS
 -- The caller holds the locks "sync_entity" of the resources and writes what is returned with
 -- sync_entities_write().  Of the changes of a resource only the last counts, as each replaces the whole.
 -- One that is refused now stays, with the reason.
-CREATE FUNCTION sync_pending_apply(p_app text, p_resources jsonb, p_until timestamptz DEFAULT NULL)
+--
+-- p_end is for the daemon's job, in which no change may delay the others for ever: none is begun after
+-- it, one that waits for a row is put off, and one that takes all of the statement's time is refused.
+-- What was refused before comes last.
+CREATE FUNCTION sync_pending_apply(p_app text, p_resources jsonb, p_until timestamptz DEFAULT NULL,
+				   p_end timestamptz DEFAULT NULL)
 RETURNS SETOF sync_entity
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -201,19 +207,26 @@ DECLARE
 	r record;
 	done record;
 	trouble text;
+	is_put_off boolean;
+	is_stopped boolean := false;
+	n integer := 0;
 	applied bigint[] := '{}';
 BEGIN
 	FOR r IN
-		SELECT f.ids, f.sockets, f.last FROM (
+		SELECT f.ids, f.sockets, l AS last FROM (
 			SELECT array_agg(p.id) AS ids, array_agg(DISTINCT coalesce(p.exclude_socket, '')) AS sockets,
-				(array_agg(p ORDER BY p.id DESC))[1] AS last
+				max(p.id) AS newest, min(coalesce(p.retry_at, '-infinity')) AS due
 			FROM (SELECT DISTINCT e->>'resource_type' AS type, e->>'resource_id' AS id
 			      FROM jsonb_array_elements(p_resources) e) w
 			JOIN sync_pending p ON p.app = p_app AND p.resource_type = w.type AND p.resource_id = w.id
 			GROUP BY w.type, w.id) f
-		ORDER BY (f.last).id
+		JOIN sync_pending l ON l.id = f.newest
+		ORDER BY f.due, f.newest
 	LOOP
+		EXIT WHEN is_stopped OR n > 0 AND clock_timestamp() >= p_end;
+		n := n + 1;
 		trouble := NULL;
+		is_put_off := false;
 		BEGIN
 			PERFORM sync_wait_until(p_until);
 			b := (p_app, sync_pending_caller(), NULL, 'sql',
@@ -222,14 +235,18 @@ BEGIN
 			      (SELECT a.max_channel_bytes FROM log_apps a WHERE a.app = p_app));
 			done := sync_mutate(b, sync_pending_mutation(r.last), NULL, NULL);
 			trouble := done.result->'error'->>'message';
-		EXCEPTION WHEN OTHERS THEN
+		EXCEPTION WHEN query_canceled OR OTHERS THEN
 			-- A lock, or a conflict with another transaction: that is not the change's fault.
-			IF SQLSTATE ~ '^(55P03|40)' THEN
+			is_put_off := SQLSTATE ~ '^(55P03|40)';
+			is_stopped := SQLSTATE = '57014';
+			IF (is_put_off OR is_stopped) AND p_end IS NULL THEN
 				RAISE;
 			END IF;
 			trouble := SQLERRM;
 		END;
-		IF trouble IS NULL THEN
+		IF is_put_off THEN
+			UPDATE sync_pending p SET retry_at = clock_timestamp() + interval '1 s' WHERE p.id = ANY (r.ids);
+		ELSIF trouble IS NULL THEN
 			applied := applied || r.ids;
 			IF (done.entity).app IS NOT NULL THEN
 				RETURN NEXT done.entity;
@@ -248,13 +265,14 @@ $$;
 COMMENT ON FUNCTION sync_pending_apply IS
 	'Decides about the changes that are pending for resources, deletes them, and returns the resources to write.';
 
-CREATE FUNCTION sync_pending_settle(p_app text, p_resources jsonb, p_until timestamptz DEFAULT NULL) RETURNS void
+CREATE FUNCTION sync_pending_settle(p_app text, p_resources jsonb, p_until timestamptz DEFAULT NULL,
+				    p_end timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	entities sync_entity[];
 BEGIN
-	entities := ARRAY(SELECT e FROM sync_pending_apply(p_app, p_resources, p_until) e);
+	entities := ARRAY(SELECT e FROM sync_pending_apply(p_app, p_resources, p_until, p_end) e);
 	IF cardinality(entities) > 0 THEN
 		PERFORM sync_wait_until(p_until), sync_entities_write(p_app, entities);
 	END IF;
@@ -310,17 +328,19 @@ CREATE FUNCTION sync_pending_work(p_most integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	until CONSTANT timestamptz := sweep_until();
 	one text;
 	resources jsonb;
 BEGIN
-	FOR one IN SELECT f.app FROM (SELECT p.app, p.id FROM sync_pending p
-			WHERE p.retry_at IS NULL OR p.retry_at <= now() ORDER BY p.id LIMIT 10 * p_most) f
-		GROUP BY f.app ORDER BY min(f.id)
+	FOR one IN SELECT f.app FROM (SELECT p.app, p.id, coalesce(p.retry_at, '-infinity') AS due FROM sync_pending p
+			WHERE coalesce(p.retry_at, '-infinity') <= now() ORDER BY 3, 2 LIMIT 10 * p_most) f
+		GROUP BY f.app ORDER BY min(f.due), min(f.id)
 	LOOP
 		WITH due AS MATERIALIZED (
-			SELECT f.resource_type, f.resource_id, min(f.id) AS first FROM (
+			SELECT f.resource_type, f.resource_id FROM (
 				SELECT p.* FROM sync_pending p WHERE p.app = one
-				AND (p.retry_at IS NULL OR p.retry_at <= now()) ORDER BY p.id LIMIT p_most) f
+				AND coalesce(p.retry_at, '-infinity') <= now()
+				ORDER BY coalesce(p.retry_at, '-infinity'), p.id LIMIT p_most) f
 			GROUP BY 1, 2
 		), held AS MATERIALIZED (
 			SELECT d.*, pg_try_advisory_xact_lock(lock_key('sync_entity'),
@@ -328,14 +348,15 @@ BEGIN
 		)
 		SELECT jsonb_agg(to_jsonb(h)) INTO resources FROM held h WHERE h.is_held;
 		CONTINUE WHEN resources IS NULL;
-		PERFORM sync_pending_settle(one, resources);
-		RETURN EXISTS (SELECT FROM sync_pending p WHERE p.retry_at IS NULL OR p.retry_at <= now());
+		PERFORM sync_pending_settle(one, resources, NULL, until);
+		RETURN EXISTS (SELECT FROM sync_pending p WHERE coalesce(p.retry_at, '-infinity') <= now());
 	END LOOP;
 	RETURN false;
 END
 $$;
 COMMENT ON FUNCTION sync_pending_work IS
-	'Applies at most p_most changes of one application that their transactions did not apply. Returns whether there are more.';
+	'Applies at most p_most changes of one application that their transactions did not apply, and begins none after '
+	'sweep_until(). Returns whether there are more.';
 
 CREATE FUNCTION sync_pending_faults(p_most integer) RETURNS TABLE (line text)
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -351,5 +372,6 @@ COMMENT ON FUNCTION sync_pending_faults IS
 
 REVOKE EXECUTE ON FUNCTION resource_put(text, text, jsonb, text, text), resource_delete(text, text, text, text),
 	sync_pending_add(sync_pending, text), sync_pending_lock(text, jsonb, timestamptz),
-	sync_pending_apply(text, jsonb, timestamptz), sync_pending_settle(text, jsonb, timestamptz),
+	sync_pending_apply(text, jsonb, timestamptz, timestamptz),
+	sync_pending_settle(text, jsonb, timestamptz, timestamptz),
 	sync_pending_commit(), sync_pending_work(integer), sync_pending_faults(integer) FROM PUBLIC;

@@ -301,6 +301,61 @@ describe('the order of changes', () => {
 	});
 });
 
+describe('the daemon\'s job', () => {
+	let slow;
+	const note = (id) => [`SELECT scopewire.resource_put('note', $1, '{"n":1}', app => '${APP.id}')`, [id]];
+	const version = async (id) => (await slow.query('SELECT version::int FROM sync_entity WHERE resource_id = $1', [id]))[0]?.version;
+	const left = async () => Number((await slow.query('SELECT count(*) AS n FROM sync_pending'))[0].n);
+	/** Changes that the commit leaves to the job. */
+	async function leave(own, ids) {
+		await own.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+		for (const id of ids) await own.query(...note(id));
+		await own.query('COMMIT');
+	}
+	before(async () => {
+		slow = await startDaemon({ sections: { sync: { statement_timeout_ms: '2000', lock_wait_ms: '1000' } } });
+		await slow.query(`CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+				PERFORM pg_catalog.pg_sleep(CASE WHEN NEW.resource_id ~ '^endless' THEN 60 ELSE 0.05 END); RETURN NULL; END $$;
+			CREATE TRIGGER slow AFTER INSERT ON sync_change FOR EACH ROW EXECUTE FUNCTION public.slow()`);
+	});
+	after(() => slow?.stop());
+
+	test('applies many changes on a slow database', async (t) => {
+		// The first 100 of them in one statement would need five seconds.
+		await leave(await session(t, slow), Array.from({ length: 120 }, fresh));
+		await waitFor(async () => await left() === 0, 'all changes', 60000);
+	});
+
+	test('goes on behind changes that exceed the time of a statement, which are logged', async (t) => {
+		const own = await session(t, slow), id = fresh(), endless = [1, 2, 3].map((n) => `endless${n}`);
+		await leave(own, [...endless, id]);
+		await waitFor(async () => await version(id) === 1, 'the change behind them', 60000);
+		for (const one of endless)
+			await waitFor(() => new RegExp(`the change of note:${one} .* is not applied: canceling statement due to statement timeout`)
+				.test(slow.logText), `the line about ${one}`, 60000);
+		// They are due again, and come after what was not tried before.
+		const later = fresh();
+		await own.query('UPDATE scopewire.sync_pending SET retry_at = now()');
+		await leave(own, [later]);
+		await waitFor(async () => await version(later) === 1, 'the change after them', 60000);
+		assert.equal(await left(), 3);
+		await slow.query('DELETE FROM sync_pending');
+	});
+
+	test('goes on behind a change that waits for a row of edit locks', async (t) => {
+		const [holder, own] = [await session(t, slow), await session(t, slow)], [held, id] = [fresh(), fresh()];
+		ok(await Sync.server(slow).post('locks', { resource_type: 'note', resource_id: held, user_id: 1 }));
+		await holder.query('BEGIN');
+		await holder.query(`UPDATE scopewire.locks SET ttl = ttl WHERE resource_id = $1`, [held]);
+		await leave(own, [held, id]);
+		await waitFor(async () => await version(id) === 1, 'the change behind it', 60000);
+		assert.equal(await version(held), undefined);
+		await holder.query('ROLLBACK');
+		await waitFor(async () => await version(held) === 1, 'the change that waited', 60000);
+		assert.doesNotMatch(slow.logText, new RegExp(`the change of note:${held} `));
+	});
+});
+
 test('several nodes apply each change once', async (t) => {
 	const nodes = await startNodes(t, 2), own = await session(t, nodes[0]);
 	const ids = Array.from({ length: 300 }, fresh);
