@@ -71,19 +71,26 @@ COMMENT ON FUNCTION idempotency_find IS
 	'when the key is not in use.';
 
 CREATE FUNCTION idempotency_prune(p_max_rows integer) RETURNS bigint
-LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	WITH gone AS (
-		DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
-			SELECT ctid FROM idempotency_keys
-			WHERE created_at <= now() - interval '24 hours'
-			ORDER BY created_at LIMIT p_max_rows FOR UPDATE SKIP LOCKED))
-		RETURNING 1
-	)
-	SELECT count(*) FROM gone
+DECLARE
+	until CONSTANT timestamptz := sweep_until();
+	one record;
+	n bigint := 0;
+BEGIN
+	FOR one IN SELECT k.ctid AS row FROM idempotency_keys k WHERE k.created_at <= now() - interval '24 hours'
+		   ORDER BY k.created_at LIMIT p_max_rows FOR UPDATE SKIP LOCKED LOOP
+		DELETE FROM idempotency_keys k WHERE k.ctid = one.row;
+		n := n + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN p_max_rows;
+		END IF;
+	END LOOP;
+	RETURN n;
+END
 $$;
 COMMENT ON FUNCTION idempotency_prune IS
-	'Deletes at most p_max_rows expired keys. Returns how many.';
+	'Deletes at most p_max_rows expired keys, until sweep_until(). Returns how many; p_max_rows if there may be more.';
 
 CREATE TYPE idempotency_answer AS (
 	status integer,

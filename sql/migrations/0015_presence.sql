@@ -225,30 +225,40 @@ CREATE FUNCTION presence_expire(p_ttl_s integer, p_channels text[]) RETURNS inte
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	changed user_presence[];
+	until CONSTANT timestamptz := sweep_until();
+	due record;
+	one user_presence;
+	changed user_presence[] := '{}';
+	is_late boolean;
+	n integer := 0;
 BEGIN
-	WITH due AS (
-		SELECT p.app, p.user_id FROM user_presence p
-		WHERE p.status <> 'offline' AND p.last_seen_at < now() - p_ttl_s * interval '1 s'
-		ORDER BY p.app, p.user_id LIMIT 1000 FOR UPDATE SKIP LOCKED
-	), up AS (
+	FOR due IN SELECT p.app, p.user_id FROM user_presence p
+		   WHERE p.status <> 'offline' AND p.last_seen_at < now() - p_ttl_s * interval '1 s'
+		   ORDER BY p.app, p.user_id LIMIT 1000 FOR UPDATE SKIP LOCKED LOOP
 		UPDATE user_presence u SET status = 'offline', previous_status = u.status,
 			changed_at = now(), heartbeat_at = NULL, sockets = '{}', is_tied = false,
 			connected_at = NULL, nodes = '{}'
-		FROM due WHERE u.app = due.app AND u.user_id = due.user_id
-		RETURNING u
-	)
-	SELECT array_agg(u) INTO changed FROM up;
-	IF changed IS NULL THEN
-		RETURN 0;
+		WHERE u.app = due.app AND u.user_id = due.user_id RETURNING u.* INTO one;
+		n := n + 1;
+		changed := changed || one;
+		is_late := clock_timestamp() >= until;
+		IF is_late OR cardinality(changed) = 20 THEN
+			PERFORM presence_broadcast(changed, p_channels);
+			changed := '{}';
+		END IF;
+		IF is_late THEN
+			RETURN 1000;
+		END IF;
+	END LOOP;
+	IF cardinality(changed) > 0 THEN
+		PERFORM presence_broadcast(changed, p_channels);
 	END IF;
-	PERFORM presence_broadcast(changed, p_channels);
-	RETURN cardinality(changed);
+	RETURN n;
 END
 $$;
 COMMENT ON FUNCTION presence_expire IS
-	'Sets users offline who were not seen for p_ttl_s seconds, at most 1,000 in one call. '
-	'Returns how many.';
+	'Sets users offline who were not seen for p_ttl_s seconds, at most 1,000 in one call, and until '
+	'sweep_until(). Returns how many; 1,000 if there may be more.';
 
 CREATE FUNCTION presence_forget_sockets(p_ttl_s integer) RETURNS void
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off

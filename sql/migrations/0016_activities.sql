@@ -58,7 +58,9 @@ CREATE FUNCTION activities_place(p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	placed integer;
+	until CONSTANT timestamptz := sweep_until();
+	one bigint;
+	placed integer := 0;
 BEGIN
 	IF NOT EXISTS (SELECT FROM activities WHERE position IS NULL) THEN
 		RETURN 0;
@@ -66,35 +68,45 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(lock_key('activities'));
 	-- A crash must not give a position out twice, whatever the database's default is.
 	PERFORM set_config('synchronous_commit', 'on', true);
-	UPDATE activities a SET position = n.position
-	FROM (SELECT u.id, nextval('activities_position') AS position
-	      FROM (SELECT id FROM activities WHERE position IS NULL ORDER BY id LIMIT p_max) u) n
-	WHERE a.id = n.id;
-	GET DIAGNOSTICS placed = ROW_COUNT;
+	FOR one IN SELECT a.id FROM activities a WHERE a.position IS NULL ORDER BY a.id LIMIT p_max LOOP
+		UPDATE activities a SET position = nextval('activities_position') WHERE a.id = one;
+		placed := placed + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN p_max;
+		END IF;
+	END LOOP;
 	RETURN placed;
 END
 $$;
 COMMENT ON FUNCTION activities_place IS
-	'Assigns positions to at most p_max activities, lower ids first. Returns how many.';
+	'Assigns positions to at most p_max activities, lower ids first, until sweep_until(). Returns how many; p_max '
+	'if there may be more.';
 
 CREATE FUNCTION activities_expire(p_days integer, p_max integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	gone integer;
+	until CONSTANT timestamptz := sweep_until();
+	one bigint;
+	gone integer := 0;
 BEGIN
 	-- Not while the same rows are placed, or deleted by another node.
 	PERFORM pg_advisory_xact_lock(lock_key('activities'));
-	DELETE FROM activities WHERE id IN (
-		SELECT old.id FROM (SELECT a.id, a.created_at FROM activities a
-				    ORDER BY a.id LIMIT p_max) old
-		WHERE old.created_at < now() - p_days * interval '1 day');
-	GET DIAGNOSTICS gone = ROW_COUNT;
+	FOR one IN SELECT old.id FROM (SELECT a.id, a.created_at FROM activities a
+				       ORDER BY a.id LIMIT p_max) old
+		   WHERE old.created_at < now() - p_days * interval '1 day' LOOP
+		DELETE FROM activities a WHERE a.id = one;
+		gone := gone + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN p_max;
+		END IF;
+	END LOOP;
 	RETURN gone;
 END
 $$;
 COMMENT ON FUNCTION activities_expire IS
-	'Deletes at most p_max activities that are older than p_days days. Returns how many.';
+	'Deletes at most p_max activities that are older than p_days days, until sweep_until(). Returns how many; '
+	'p_max if there may be more.';
 
 -- In plpgsql, because it is called for each row of a page: its plans are cached.
 CREATE FUNCTION activity_json(p_row activities) RETURNS json

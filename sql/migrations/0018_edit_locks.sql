@@ -530,6 +530,7 @@ CREATE FUNCTION locks_expire(p_most integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
+	until CONSTANT timestamptz := sweep_until();
 	l locks;
 	n integer := 0;
 BEGIN
@@ -539,6 +540,9 @@ BEGIN
 	LOOP
 		PERFORM lock_end_quietly(l, 'expired');
 		n := n + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN p_most;
+		END IF;
 	END LOOP;
 	-- Without the rows of their locks, so it must not wait: those who have these wait for this.
 	DELETE FROM lock_requests r WHERE (r.app, r.resource_type, r.resource_id, r.field, r.user_id) IN (
@@ -548,22 +552,32 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION locks_expire IS
-	'Releases at most p_most expired locks and broadcasts it, and deletes expired requests. '
-	'Returns how many locks.';
+	'Releases at most p_most expired locks and broadcasts it, until sweep_until(), and then deletes expired '
+	'requests. Returns how many locks; p_most if there may be more.';
 
 CREATE FUNCTION locks_prune(p_most integer) RETURNS integer
-LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	WITH gone AS (
-		DELETE FROM locks x WHERE (x.app, x.resource_type, x.resource_id, x.field) IN (
-			SELECT y.app, y.resource_type, y.resource_id, y.field FROM locks y
-			WHERE y.user_id IS NULL AND y.expires_at < now() - interval '30 days'
-			ORDER BY y.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED)
-		RETURNING 1)
-	SELECT count(*)::integer FROM gone
+DECLARE
+	until CONSTANT timestamptz := sweep_until();
+	one record;
+	n integer := 0;
+BEGIN
+	FOR one IN SELECT x.ctid AS row FROM locks x
+		   WHERE x.user_id IS NULL AND x.expires_at < now() - interval '30 days'
+		   ORDER BY x.expires_at LIMIT p_most FOR UPDATE SKIP LOCKED LOOP
+		DELETE FROM locks x WHERE x.ctid = one.row;
+		n := n + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN p_most;
+		END IF;
+	END LOOP;
+	RETURN n;
+END
 $$;
 COMMENT ON FUNCTION locks_prune IS
-	'Deletes at most p_most resources that were not locked for 30 days. Returns how many.';
+	'Deletes at most p_most resources that were not locked for 30 days, until sweep_until(). Returns how many; '
+	'p_most if there may be more.';
 
 REVOKE EXECUTE ON FUNCTION lock_fence(text, text, text, user_key, bigint),
 	lock_check(text, text, bigint, text), locks_expire(integer), locks_prune(integer)

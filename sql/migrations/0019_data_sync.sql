@@ -858,34 +858,48 @@ LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	oldest CONSTANT timestamptz := now() - p_days * interval '1 day';
-	n_changes integer;
-	n_deleted integer;
+	until CONSTANT timestamptz := sweep_until();
+	one record;
+	part integer;
+	n_changes integer := 0;
+	n_deleted integer := 0;
 BEGIN
-	DELETE FROM sync_change c WHERE c.ctid = ANY (ARRAY(
-		SELECT o.ctid FROM sync_change o
-		WHERE o.at < oldest ORDER BY o.at LIMIT p_most FOR UPDATE SKIP LOCKED));
-	GET DIAGNOSTICS n_changes = ROW_COUNT;
-	WITH gone AS (
-		DELETE FROM sync_entity e WHERE (e.app, e.resource_type, e.resource_id) IN (
-			SELECT o.app, o.resource_type, o.resource_id FROM sync_entity o
-			WHERE o.data IS NULL AND o.updated_at < oldest
-			ORDER BY o.updated_at LIMIT p_most FOR UPDATE SKIP LOCKED)
-		RETURNING e.*
-	), kept AS (
-		INSERT INTO sync_version AS v (app, resource_type, version, horizon)
-		SELECT g.app, g.resource_type, max(g.version), max(g.position) FROM gone g
-		GROUP BY g.app, g.resource_type
-		ON CONFLICT ON CONSTRAINT sync_version_pkey DO UPDATE
-		SET version = greatest(v.version, excluded.version),
-		    horizon = greatest(v.horizon, excluded.horizon)
-	)
-	SELECT count(*) INTO n_deleted FROM gone;
+	FOR one IN SELECT o.ctid AS row FROM sync_change o
+		   WHERE o.at < oldest ORDER BY o.at LIMIT p_most FOR UPDATE SKIP LOCKED LOOP
+		DELETE FROM sync_change c WHERE c.ctid = one.row;
+		n_changes := n_changes + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN true;
+		END IF;
+	END LOOP;
+	WHILE n_deleted < p_most LOOP
+		WITH gone AS (
+			DELETE FROM sync_entity e WHERE (e.app, e.resource_type, e.resource_id) IN (
+				SELECT o.app, o.resource_type, o.resource_id FROM sync_entity o
+				WHERE o.data IS NULL AND o.updated_at < oldest
+				ORDER BY o.updated_at LIMIT least(20, p_most - n_deleted) FOR UPDATE SKIP LOCKED)
+			RETURNING e.*
+		), kept AS (
+			INSERT INTO sync_version AS v (app, resource_type, version, horizon)
+			SELECT g.app, g.resource_type, max(g.version), max(g.position) FROM gone g
+			GROUP BY g.app, g.resource_type
+			ON CONFLICT ON CONSTRAINT sync_version_pkey DO UPDATE
+			SET version = greatest(v.version, excluded.version),
+			    horizon = greatest(v.horizon, excluded.horizon)
+		)
+		SELECT count(*) INTO part FROM gone;
+		n_deleted := n_deleted + part;
+		EXIT WHEN part = 0;
+		IF clock_timestamp() >= until THEN
+			RETURN true;
+		END IF;
+	END LOOP;
 	RETURN greatest(n_changes, n_deleted) >= p_most;
 END
 $$;
 COMMENT ON FUNCTION sync_prune IS
 	'Deletes mutations and deleted resources that are older than p_days days, at most '
-	'p_most of each. Returns whether there may be more.';
+	'p_most of each, and until sweep_until(). Returns whether there may be more.';
 
 REVOKE EXECUTE ON FUNCTION sync_entity_broadcast(sync_batch, sync_entity, text, text),
 	sync_validate_with(text, regprocedure, text),

@@ -435,19 +435,28 @@ COMMENT ON FUNCTION admin_audit_add IS
 
 -- The daemon's role has no right to delete rows; this function deletes none of the last 30 days.
 CREATE FUNCTION admin_audit_prune(p_days integer, p_most integer) RETURNS integer
-LANGUAGE sql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	WITH gone AS (
-		DELETE FROM admin_audit x WHERE x.id IN (
-			SELECT y.id FROM admin_audit y
-			WHERE y.at < now() - greatest(p_days, 30) * interval '1 day'
-			ORDER BY y.at LIMIT p_most FOR UPDATE SKIP LOCKED)
-		RETURNING 1)
-	SELECT count(*)::integer FROM gone
+DECLARE
+	until CONSTANT timestamptz := sweep_until();
+	one record;
+	n integer := 0;
+BEGIN
+	FOR one IN SELECT x.ctid AS row FROM admin_audit x
+		   WHERE x.at < now() - greatest(p_days, 30) * interval '1 day'
+		   ORDER BY x.at LIMIT p_most FOR UPDATE SKIP LOCKED LOOP
+		DELETE FROM admin_audit x WHERE x.ctid = one.row;
+		n := n + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN p_most;
+		END IF;
+	END LOOP;
+	RETURN n;
+END
 $$;
 COMMENT ON FUNCTION admin_audit_prune IS
-	'Deletes at most p_most rows of admin_audit that are older than p_days, and than 30 days. '
-	'Returns their number.';
+	'Deletes at most p_most rows of admin_audit that are older than p_days, and than 30 days, until '
+	'sweep_until(). Returns their number; p_most if there may be more.';
 
 -- The change is in a subtransaction: when it is refused, the row about it remains.  What the daemon
 -- itself does (disconnect, reload, drain) is done after this has been committed.
