@@ -287,11 +287,11 @@ class Checker
             return Finding::wrong("the database $is->name has no schema $schema", 'The daemon makes it at its first start with this database: give it the '
                 .'same DB_HOST and DB_DATABASE. For another name set SCOPEWIRE_DB_SCHEMA to the daemon\'s database.schema.');
         }
-        $may = $database->run('SELECT has_schema_privilege(?, \'USAGE\') AS schema', [$schema])[0]->schema
-            && $database->run("SELECT has_function_privilege(to_regprocedure(?), 'EXECUTE') AS call",
-                ["$schema.broadcast(text,text,text,text,text,text)"])[0]->call;
+        $rights = ['publish' => 'broadcast(text,text,text,text,text,text)', 'change resources' => 'resource_put(text,text,jsonb,text,text)'];
+        $missing = array_keys(array_filter($rights, fn (string $function) => ! $database->run('SELECT CASE WHEN has_schema_privilege(?, \'USAGE\') '
+            ."THEN has_function_privilege(to_regprocedure(?), 'EXECUTE') END AS may", [$schema, "$schema.$function"])[0]->may));
 
-        return $may ? null : Finding::wrong("the role $is->role may not publish", "As the owner of the schema: psql -v role=$is->role -v schema=$schema "
+        return $missing === [] ? null : Finding::wrong("the role $is->role may not $missing[0]", "As the owner of the schema: psql -v role=$is->role -v schema=$schema "
             ."-f grants.sql $is->name. The file is installed with the daemon, in /usr/share/scopewire or /usr/local/share/scopewire.");
     }
 

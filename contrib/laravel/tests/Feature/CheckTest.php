@@ -67,6 +67,13 @@ class CheckTest extends TestCase
             DB::connection('superuser')->unprepared('CREATE ROLE check_stranger LOGIN');
             self::connect(['username' => 'check_stranger']);
         }, 'the role check_stranger may not publish', 'psql -v role=check_stranger'];
+        yield 'no right on resources' => [function () {
+            config(['database.connections.superuser' => ['username' => 'postgres'] + self::$daemon->connection()]);
+            DB::connection('superuser')->unprepared('CREATE ROLE check_old LOGIN; GRANT USAGE ON SCHEMA scopewire TO check_old;
+                GRANT ALL ON ALL TABLES IN SCHEMA scopewire TO check_old; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scopewire TO check_old;
+                REVOKE EXECUTE ON FUNCTION scopewire.resource_put(text, text, jsonb, text, text) FROM check_old');
+            self::connect(['username' => 'check_old']);
+        }, 'the role check_old may not change resources', 'psql -v role=check_old'];
         yield 'the schema in search_path' => [fn () => self::connect(['search_path' => 'public, scopewire']), 'scopewire is in the search_path', 'migrate:fresh drops'];
         yield 'a copy of the database' => [fn () => Http::fake(['*/api/sync/events*' => Http::response('{"events":[]}')]), 'does not arrive in the daemon', 'uses another database'];
     }

@@ -14,6 +14,9 @@ notifications to browsers, or syncs models that are edited offline.
 
 - An event class of Laravel needs no changes. Implement `Scopewire\Laravel\Broadcasting\BroadcastsInTransaction` for an
   event that must be delivered exactly when its transaction commits.
+- Changes of a model with `SyncsOffline` are published in the transaction that writes them, if `SCOPEWIRE_DB_CONNECTIONS`
+  names its connection: do not publish them after the commit. `increment()`, `saveQuietly()` and mass updates are not
+  published; call `Scopewire::data()->publish($model)` in their transaction.
 - Services return an empty result when the daemon cannot be reached. Call `->throw()` where a failure matters.
 - Do not send a notification that implements `ShouldQueue` by `RealtimeNotificationService`.
 - Rules of channels are in `routes/channels.php`, by `Scopewire::channels()`. After a change run
