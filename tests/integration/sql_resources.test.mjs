@@ -326,14 +326,14 @@ describe('the daemon\'s job', () => {
 		await waitFor(async () => await left() === 0, 'all changes', 60000);
 	});
 
-	test('goes on behind changes that exceed the time of a statement, which are logged', async (t) => {
+	test('goes on after changes that exceed the time of a statement, which are logged', async (t) => {
 		const own = await session(t, slow), id = fresh(), endless = [1, 2, 3].map((n) => `endless${n}`);
 		await leave(own, [...endless, id]);
-		await waitFor(async () => await version(id) === 1, 'the change behind them', 60000);
+		await waitFor(async () => await version(id) === 1, 'the change after them', 60000);
 		for (const one of endless)
 			await waitFor(() => new RegExp(`the change of note:${one} .* is not applied: canceling statement due to statement timeout`)
 				.test(slow.logText), `the line about ${one}`, 60000);
-		// They are due again, and come after what was not tried before.
+		// They are due again, and come after those not tried before.
 		const later = fresh();
 		await own.query('UPDATE scopewire.sync_pending SET retry_at = now()');
 		await leave(own, [later]);
@@ -342,13 +342,13 @@ describe('the daemon\'s job', () => {
 		await slow.query('DELETE FROM sync_pending');
 	});
 
-	test('goes on behind a change that waits for a row of edit locks', async (t) => {
+	test('goes on after a change that waits for a row of edit locks', async (t) => {
 		const [holder, own] = [await session(t, slow), await session(t, slow)], [held, id] = [fresh(), fresh()];
 		ok(await Sync.server(slow).post('locks', { resource_type: 'note', resource_id: held, user_id: 1 }));
 		await holder.query('BEGIN');
 		await holder.query(`UPDATE scopewire.locks SET ttl = ttl WHERE resource_id = $1`, [held]);
 		await leave(own, [held, id]);
-		await waitFor(async () => await version(id) === 1, 'the change behind it', 60000);
+		await waitFor(async () => await version(id) === 1, 'the change after it', 60000);
 		assert.equal(await version(held), undefined);
 		await holder.query('ROLLBACK');
 		await waitFor(async () => await version(held) === 1, 'the change that waited', 60000);
