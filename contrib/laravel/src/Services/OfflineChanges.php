@@ -7,6 +7,7 @@ namespace Scopewire\Laravel\Services;
 use Illuminate\Contracts\Auth\Access\Gate;
 use Illuminate\Contracts\Validation\Factory;
 use Illuminate\Database\Eloquent\Model;
+use Illuminate\Database\QueryException;
 use Illuminate\Support\Arr;
 use Scopewire\Laravel\Concerns\SyncsOffline;
 use Scopewire\Laravel\Support\Resource;
@@ -38,6 +39,11 @@ class OfflineChanges
         $rejected = [];
         foreach ($mutations as $mutation) {
             $mutation = (array) $mutation;
+            if ($field = Arr::first(['resource_type', 'resource_id', 'op'], fn ($one) => ! is_scalar($mutation[$one] ?? ''))) {
+                $results[] = $this->refusal($mutation, 400, 'invalid_value', "$field is no text.", $field);
+
+                continue;
+            }
             $name = ($mutation['resource_type'] ?? '').':'.($mutation['resource_id'] ?? '');
             // Later mutations of a resource were made on top of the rejected one.
             $result = isset($rejected[$name])
@@ -64,7 +70,10 @@ class OfflineChanges
             return $this->refusal($mutation, 400, 'invalid_value', $class === null ? 'No model of this type can be edited offline.'
                 : 'op is upsert, patch or delete.', $class === null ? 'resource_type' : 'op');
         }
-        $model = $class::query()->find($mutation['resource_id'] ?? null);
+        $model = $this->find($class, $mutation['resource_id'] ?? null);
+        if ($model === false) {
+            return $this->refusal($mutation, 400, 'invalid_value', 'resource_id is not a key of the model.', 'resource_id');
+        }
         $isNew = $model === null;
         $model ??= (new $class)->forceFill([(new $class)->getKeyName() => $mutation['resource_id'] ?? null]);
         $ability = $op === 'delete' ? 'delete' : ($isNew ? 'create' : 'update');
@@ -77,6 +86,31 @@ class OfflineChanges
         }
 
         return $this->save($model, $op, $data, $mutation, fn () => $this->data->apply($clientId, [$mutation], $user, $socketId)[0] ?? null);
+    }
+
+    /**
+     * The database takes 07 and 7 for one key; for the daemon they are two resources, each with its version.
+     *
+     * @param class-string<Model> $class
+     * @return Model|false|null false: it is no key, or not as the model writes it
+     */
+    private function find(string $class, mixed $id): Model|false|null
+    {
+        if (! is_int($id) && ! is_string($id) || (new $class)->getKeyType() === 'int' && (string) (int) $id !== (string) $id) {
+            return false;
+        }
+        try {
+            $model = $class::query()->find($id);
+        } catch (QueryException $e) {
+            // Data that the type of the column does not have (class 22).
+            if (! str_starts_with((string) $e->getCode(), '22')) {
+                throw $e;
+            }
+
+            return false;
+        }
+
+        return $model !== null && (string) $model->getKey() !== (string) $id ? false : $model;
     }
 
     /**
@@ -115,6 +149,12 @@ class OfflineChanges
             $result = $decide() ?? $this->refusal($mutation, 503, 'unavailable', 'The daemon did not answer; send the mutation again.');
         } catch (Throwable $e) {
             $connection->rollBack();
+            // Data (class 22) or a constraint (23): repeated, the batch would fail for ever.
+            if ($e instanceof QueryException && preg_match('/\A2[23]/', (string) $e->getCode())) {
+                report($e);
+
+                return $this->refusal($mutation, 422, 'invalid_data', 'The database does not accept this.', 'data');
+            }
 
             throw $e;
         }

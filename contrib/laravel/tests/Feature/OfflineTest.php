@@ -89,6 +89,37 @@ class OfflineTest extends TestCase
         $this->assertNull(Note::find($id));
     }
 
+    #[TestDox('what the database does not accept is refused, and the others of the batch are saved')]
+    public function test_database(): void
+    {
+        $id = $this->id();
+        DB::statement("ALTER TABLE public.notes ADD CONSTRAINT notes_title CHECK (title <> 'closed')");
+        try {
+            [$refused, $done] = $this->send($this->mutation($id, ['data' => ['title' => 'closed']]), $this->mutation($id + 1));
+        } finally {
+            DB::statement('ALTER TABLE public.notes DROP CONSTRAINT notes_title');
+        }
+        $this->assertSame([422, 'invalid_data', 200], [$refused['status'], $refused['error']['code'], $done['status']]);
+        $this->assertSame([0, 0, 1], [DB::transactionLevel(), $this->version($id), $this->version($id + 1)]);
+    }
+
+    #[TestDox('a key in another notation is not another resource of the same model, and what is no key is refused')]
+    public function test_keys(): void
+    {
+        $id = $this->id();
+        (new Note(['title' => 'old']))->forceFill(['id' => $id, 'user_id' => 0])->save();
+        foreach (["0$id", "+$id", "$id.0", 'abc', '', '99999999999999999999', [$id], 1.5, null] as $other) {
+            [$result, $valid] = $this->send($this->mutation($id, ['resource_id' => $other]), $this->mutation($id + 1, ['op' => 'patch']));
+            $this->assertSame([400, 'resource_id'], [$result['status'], $result['error']['field'] ?? null], json_encode($other));
+            $this->assertSame(409, $valid['status'], json_encode($valid));
+        }
+        foreach (['resource_type', 'op'] as $field) {
+            $this->assertSame([400, $field], [($result = $this->send($this->mutation($id, [$field => ['note']]))[0])['status'], $result['error']['field']]);
+        }
+        $this->assertSame('old', Note::find($id)->title);
+        $this->assertNull(Note::find($id + 1));
+    }
+
     #[TestDox('what the daemon, the policy or the validation rejects is not saved')]
     public function test_rejected(): void
     {
