@@ -252,7 +252,7 @@ START_TEST(a_row_holds_what_was_published)
 	char *id, *value, *sql;
 
 	begin("row");
-	b = make_batch(1, 5000);
+	b = make_batch(1, 60000);
 	b->events[0]->exclude_socket = (UINT64_C(12) << 32) | 34;
 	id = xstrdup(b->events[0]->id);
 	append(b);
@@ -292,7 +292,7 @@ START_TEST(payloads_are_kept_byte_for_byte)
 
 	begin("payloads");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct event_batch *b = make_batch(1, 5000);
+		struct event_batch *b = make_batch(1, 60000);
 		char *value;
 
 		event_unref(b->events[0]);
@@ -319,7 +319,7 @@ START_TEST(json_nested_too_deep_is_stored_as_text)
 	deep = xmalloc(200000);
 	memset(deep, '[', 100000);
 	memset(deep + 100000, ']', 100000);
-	b = make_batch(1, 5000);
+	b = make_batch(1, 60000);
 	event_unref(b->events[0]);
 	b->events[0] = make_event(SV("c"), SV("e"), sv_n(deep, 200000));
 	append(b);
@@ -390,13 +390,13 @@ START_TEST(a_commit_after_its_answer_is_delivered_late)
 	commit_timeout_ms = 60000;
 	begin("late");
 	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
-	append(make_batch(3, 8000)); /* the writer has sent it by then */
+	append(make_batch(3, 20000)); /* the writer has sent it by then */
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
 	ck_assert_uint_eq(delivered(), 0);
 	free(pg_fixture_value(w.c, "ROLLBACK"));
 	WAIT_UNTIL(delivered() == 3);
 	ck_assert_int_eq(rows(), 3);
-	append(make_batch(1, 5000));
+	append(make_batch(1, 60000));
 	WAIT_UNTIL(atomic_load(&w.ok) == 1);
 	ck_assert_int_eq(rows(), 4);
 	finish();
@@ -473,7 +473,7 @@ START_TEST(a_commit_found_after_its_answer_is_delivered_late)
 	commit_timeout_ms = 60000;
 	r = begin_with_relay("found_late");
 	pg_relay_set(r, RELAY_SWALLOW);
-	append(make_batch(4, 8000)); /* the writer has sent it by then */
+	append(make_batch(4, 20000)); /* the writer has sent it by then */
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 4);
 	WAIT_UNTIL(rows() == 4);
 	ck_assert_uint_eq(delivered(), 0);
@@ -626,7 +626,7 @@ START_TEST(an_existing_key_fails_its_own_batch_only)
 	struct event_batch *b;
 
 	begin("keys");
-	b = make_batch(2, 5000);
+	b = make_batch(2, 60000);
 	b->key = make_key("first", "id-1");
 	append(b);
 	WAIT_UNTIL(atomic_load(&w.ok) == 2);
@@ -683,7 +683,7 @@ START_TEST(a_missing_partition_is_made_and_the_batch_written)
 {
 	begin("partition");
 	free(pg_fixture_value(w.c, "SELECT setval('realtime_events_serial', 8000000)"));
-	append(make_batch(3, 5000));
+	append(make_batch(3, 60000));
 	WAIT_UNTIL(answered() == 3);
 	ck_assert_uint_eq(atomic_load(&w.ok), 3);
 	finish();
@@ -710,7 +710,7 @@ END_TEST
 START_TEST(each_event_gets_a_delivery_record)
 {
 	begin("deliveries");
-	append(make_batch(50, 5000));
+	append(make_batch(50, 60000));
 	append(make_batch(50, 0));
 	WAIT_UNTIL(answered() == 100);
 	WAIT_UNTIL(delivered() == 50 &&

@@ -186,4 +186,19 @@ export function violations(page) {
 	return violationsOf(page, { region: { enabled: false }, 'page-has-heading-one': { enabled: false } });
 }
 
+/**
+ * What the page's status shows from now on, also what it shows for a few seconds only: a function that waits until the text
+ * was there.
+ */
+export async function watchStatus(page) {
+	await page.evaluate(() => {
+		const { shadowRoot } = document.querySelector('scopewire-connection-status');
+		window.statusTexts = [];
+		new MutationObserver(() => window.statusTexts.push(shadowRoot.textContent))
+			.observe(shadowRoot, { subtree: true, childList: true, characterData: true });
+	});
+	return (text) => waitFor(() => page.evaluate((t) => window.statusTexts.some((shown) => shown.includes(t)), text),
+		`the status ${text}`);
+}
+
 export { waitFor };

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { compileScript, parse } from 'vue/compiler-sfc';
 import { APP } from '../../../../tests/lib/harness.mjs';
-import { startPortal, violations, waitFor } from '../portal.mjs';
+import { startPortal, violations, waitFor, watchStatus } from '../portal.mjs';
 import { startSite } from '../site.mjs';
 
 const JS = fileURLToPath(new URL('../..', import.meta.url));
@@ -94,10 +94,10 @@ async function followsInvoices(name, entry) {
 	portal.wires.cut();
 	await ada.waitForFunction(() => window.manager.status.state === 'reconnecting');
 	await portal.trigger('private-client.42', 'InvoiceCreated', { number: 'INV-1' });
-	// It is shown for a few seconds: the wait for it begins before.
-	const shown = ada.getByText('1 event recovered').waitFor();
+	const shown = await watchStatus(ada);
 	portal.wires.mend();
-	await Promise.all([shown, ...[ada, grace].map((page) => page.locator('#invoices li', { hasText: 'INV-1' }).waitFor())]);
+	for (const page of [ada, grace]) await page.locator('#invoices li', { hasText: 'INV-1' }).waitFor();
+	await shown('1 event recovered');
 	await grace.context().close();
 	await ada.getByRole('heading', { name: 'Online (1)' }).waitFor();
 	assert.deepEqual(ada.problems.filter((text) => !/WebSocket|net::/.test(text)), []);

@@ -2,7 +2,7 @@
 // RealtimeManager in a browser, with the real daemon.
 import test, { after } from 'node:test';
 import assert from 'node:assert/strict';
-import { startPortal, subscribed, violations, waitFor } from '../portal.mjs';
+import { startPortal, subscribed, violations, waitFor, watchStatus } from '../portal.mjs';
 
 const PAGE = '<main><scopewire-connection-status delay="300"></scopewire-connection-status></main>';
 const SCRIPT = `
@@ -24,10 +24,10 @@ test('events that were sent during a restart arrive once and in order, and their
 	await tab.locator('[data-state=reconnecting]').waitFor();
 	await portal.daemon.restart();
 	for (const n of [2, 3, 4]) await portal.trigger('private-project.7', 'ProjectUpdated', { n });
-	// It is shown for a few seconds: the wait for it begins before.
-	const shown = tab.getByText('3 events recovered').waitFor();
+	const shown = await watchStatus(tab);
 	portal.wires.mend();
-	await Promise.all([shown, tab.waitForFunction(() => window.seen.length === 4)]);
+	await tab.waitForFunction(() => window.seen.length === 4);
+	await shown('3 events recovered');
 	assert.deepEqual(await tab.evaluate(() => window.seen), [1, 2, 3, 4]);
 	assert.deepEqual(await tab.evaluate(() => window.recoveries.map((r) => r.events)), [3]);
 	assert.deepEqual(await violations(tab), []);
