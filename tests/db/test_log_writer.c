@@ -385,24 +385,6 @@ START_TEST(without_a_database_a_durable_batch_is_refused_after_its_deadline)
 }
 END_TEST
 
-START_TEST(a_commit_after_its_answer_is_delivered_late)
-{
-	commit_timeout_ms = 60000;
-	begin("late");
-	free(pg_fixture_value(w.c, "BEGIN; " PG_LOCK_SERIALS));
-	append(make_batch(3, 20000)); /* the writer has sent it by then */
-	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
-	ck_assert_uint_eq(delivered(), 0);
-	free(pg_fixture_value(w.c, "ROLLBACK"));
-	WAIT_UNTIL(delivered() == 3);
-	ck_assert_int_eq(rows(), 3);
-	append(make_batch(1, 60000));
-	WAIT_UNTIL(atomic_load(&w.ok) == 1);
-	ck_assert_int_eq(rows(), 4);
-	finish();
-}
-END_TEST
-
 static void end_writers_backend(void)
 {
 	free(pg_fixture_value(w.c, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
@@ -466,6 +448,28 @@ START_TEST(a_commit_whose_answer_is_lost_is_found)
 }
 END_TEST
 
+START_TEST(a_commit_after_its_answer_is_delivered_late)
+{
+	struct pg_relay *r;
+
+	commit_timeout_ms = 60000;
+	r = begin_with_relay("late");
+	pg_relay_set(r, RELAY_HOLD); /* a lock would end the statement after LOCK_TIMEOUT_MS */
+	append(make_batch(3, 8000));
+	WAIT_UNTIL(pg_relay_holds(r));
+	WAIT_UNTIL(atomic_load(&w.timed_out) == 3);
+	ck_assert_uint_eq(delivered(), 0);
+	pg_relay_set(r, RELAY_PASS);
+	WAIT_UNTIL(delivered() == 3);
+	ck_assert_int_eq(rows(), 3);
+	append(make_batch(1, 60000));
+	WAIT_UNTIL(atomic_load(&w.ok) == 1);
+	ck_assert_int_eq(rows(), 4);
+	finish();
+	pg_relay_free(r);
+}
+END_TEST
+
 START_TEST(a_commit_found_after_its_answer_is_delivered_late)
 {
 	struct pg_relay *r;
@@ -473,7 +477,7 @@ START_TEST(a_commit_found_after_its_answer_is_delivered_late)
 	commit_timeout_ms = 60000;
 	r = begin_with_relay("found_late");
 	pg_relay_set(r, RELAY_SWALLOW);
-	append(make_batch(4, 20000)); /* the writer has sent it by then */
+	append(make_batch(4, 8000)); /* the writer has sent it by then */
 	WAIT_UNTIL(atomic_load(&w.timed_out) == 4);
 	WAIT_UNTIL(rows() == 4);
 	ck_assert_uint_eq(delivered(), 0);
