@@ -200,8 +200,10 @@ static void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool
 	}
 }
 
-/* Forgets the channel if nothing here needs it.  That is no news for a watcher who comes meanwhile:
- * MEMBER_WATCHED is in the inbox then, and the state is read. */
+/*
+ * Forgets the channel if this node has no subscription to it any more.  Sends nothing: for a watcher
+ * who joins at this moment MEMBER_WATCHED is in the inbox, and the state is read again.
+ */
 static void cluster_prune(struct cluster *c, struct followed *of)
 {
 	if (!follow_is_unused(of))

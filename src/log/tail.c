@@ -631,7 +631,10 @@ static bool tail_keep_locked(struct log_tail *t, const struct log_slice *s) NEED
 	return true;
 }
 
-/* The first one, if its time has come or is over.  The caller frees it. */
+/*
+ * The kept slice with the lowest serials, if it follows the cursor now, is too old to be kept, or
+ * belongs to another log; else NULL.  The caller frees it.
+ */
 static struct log_slice *tail_take_first_kept(struct log_tail *t)
 {
 	struct log_slice *s;
