@@ -201,8 +201,8 @@ static void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool
 }
 
 /*
- * Forgets the channel if this node has no subscription to it any more.  Sends nothing: for a watcher
- * who joins at this moment MEMBER_WATCHED is in the inbox, and the state is read again.
+ * Forgets the channel if this node has no subscription to it any more.  Sends nothing: for a
+ * watcher who joins at this moment MEMBER_WATCHED is in the inbox, and the state is read again.
  */
 static void cluster_prune(struct cluster *c, struct followed *of)
 {
