@@ -254,20 +254,29 @@ COMMENT ON FUNCTION webhook_resend IS
 	'Queues dead letters again: the one with this id, those of an application or of an endpoint, '
 	'or all. Returns their number.';
 
-CREATE FUNCTION webhook_prune(p_days integer) RETURNS bigint
+CREATE FUNCTION webhook_prune(p_days integer, p_most integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	pruned bigint;
+	until CONSTANT timestamptz := sweep_until();
+	one record;
+	n integer := 0;
 BEGIN
-	DELETE FROM webhook_queue q WHERE p_days > 0
-		AND q.dead_at < clock_timestamp() - p_days * interval '1 day';
-	GET DIAGNOSTICS pruned = ROW_COUNT;
-	RETURN pruned;
+	FOR one IN SELECT q.id FROM webhook_queue q
+		   WHERE p_days > 0 AND q.dead_at < clock_timestamp() - p_days * interval '1 day'
+		   ORDER BY q.dead_at LIMIT p_most FOR UPDATE SKIP LOCKED LOOP
+		DELETE FROM webhook_queue q WHERE q.id = one.id;
+		n := n + 1;
+		IF clock_timestamp() >= until THEN
+			RETURN p_most;
+		END IF;
+	END LOOP;
+	RETURN n;
 END
 $$;
 COMMENT ON FUNCTION webhook_prune IS
-	'Deletes dead letters that are older than p_days; 0 deletes none. Returns their number.';
+	'Deletes at most p_most dead letters that are older than p_days, until sweep_until(); 0 days: none. Returns how '
+	'many; p_most if there may be more.';
 
 CREATE FUNCTION admin_webhooks(p_args jsonb) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -330,4 +339,4 @@ REVOKE EXECUTE ON FUNCTION admin_webhooks(jsonb), admin_webhook_resend(jsonb), w
 	webhook_settle(bigint[], bigint[],
 	text[], integer, integer, integer, bigint[], boolean[]), webhook_counts(),
 	webhook_undelivered(integer, integer, text[], text[], text[], text[], text[]),
-	webhook_resend(bigint, text, text), webhook_prune(integer) FROM PUBLIC;
+	webhook_resend(bigint, text, text), webhook_prune(integer, integer) FROM PUBLIC;

@@ -17,7 +17,8 @@
 #define CLAIM_EVERY  (1 * USEC_PER_SEC)
 #define COUNT_EVERY  (5 * USEC_PER_SEC)
 #define PRUNE_EVERY  (3600 * USEC_PER_SEC)
-#define DECIDE_MAX   1000 /* changes of one statement */
+#define PRUNE_PART   (1 * USEC_PER_SEC) /* while there may be more */
+#define DECIDE_MAX   1000		/* changes of one statement */
 #define DECIDE_EVERY (1 * USEC_PER_SEC)
 #define CHECK_MAX    1000 /* notifications of one statement */
 #define CHECK_EVERY  (1 * USEC_PER_SEC)
@@ -305,6 +306,8 @@ RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct q
 	case QUEUE_QUERIES:
 		db->is_pruning = false;
 		db->prune_at = now + PRUNE_EVERY;
+		if (a->rc == 0 && strtoll(queue_cell(a, 0, 0), NULL, 10) == QUEUE_PRUNE_MAX)
+			db->prune_at = now + PRUNE_PART;
 		break;
 	}
 	queue_answer_free(a);

@@ -37,7 +37,8 @@ static const struct pg_statement statements[QUEUE_QUERIES] = {
 	[QUEUE_COMPARE] = { .sql = "SELECT webhook_compare($1::text[], $2::text[], $3::text[], "
 				   "$4::text[], $5::text[], $6::integer)",
 			    .takes_locks = true },
-	[QUEUE_PRUNE] = { .sql = "SELECT webhook_prune($1::integer)", .takes_locks = true },
+	[QUEUE_PRUNE] = { .sql = "SELECT webhook_prune($1::integer, $2::integer)",
+			  .takes_locks = true },
 };
 
 const char *queue_cell(const struct queue_answer *a, int row, int column)
@@ -267,10 +268,11 @@ void queue_undelivered(struct queue *q, unsigned after_s, unsigned most, const s
 
 void queue_prune(struct queue *q, const struct conf_webhooks *conf)
 {
-	char days[12];
+	char days[12], most[12];
 
 	snprintf(days, sizeof(days), "%u", conf->dead_days);
-	queue_call(q, QUEUE_PRUNE, 1, (const char *const[]){ days });
+	snprintf(most, sizeof(most), "%d", QUEUE_PRUNE_MAX);
+	queue_call(q, QUEUE_PRUNE, 2, (const char *const[]){ days, most });
 }
 
 /* Columns 0 to 4: a row for each event of channels, members and counts that an endpoint is sent. */

@@ -63,6 +63,8 @@ void queue_count(struct queue *q);
  */
 void queue_undelivered(struct queue *q, unsigned after_s, unsigned most,
 		       const struct app_set *apps);
+#define QUEUE_PRUNE_MAX 1000
+/* Deletes old dead letters; the answer is QUEUE_PRUNE_MAX while there may be more. */
 void queue_prune(struct queue *q, const struct conf_webhooks *conf);
 /* In a cluster: at most `most` changes of channels and members that are due become webhooks. */
 void queue_decide(struct queue *q, unsigned most);

@@ -29,6 +29,8 @@ const jobs = [
 		values: `'note', n, n, n, now() - interval '60 d'` },
 	{ call: 'admin_audit_prune(30, 1000)', most: 1000, table: 'admin_audit', on: 'DELETE',
 		columns: 'token, address, action, result, at', values: `'', 'a', 'r', now() - interval '60 d'` },
+	{ call: 'webhook_prune(30, 1000)', most: 1000, table: 'webhook_queue', on: 'DELETE',
+		columns: 'app, endpoint, channel, event, dead_at', values: `'e', 'c', '{}', now() - interval '60 d'` },
 	{ call: 'idempotency_prune(50000)', most: 50000, table: 'idempotency_keys', on: 'DELETE',
 		columns: 'app, key, digest, event_id, answer, created_at', values: `n, '', n, '', now() - interval '2 d'` },
 ];
