@@ -35,7 +35,8 @@ export class Balanced extends Daemon {
 	}
 
 	async prepare() {
-		if (this.options.databaseMode !== 'none') this.database ??= await newDatabase(this.options.cluster);
+		if (this.options.databaseMode !== 'none')
+			this.database ??= await newDatabase(this.options.cluster, { isMigrated: !this.options.database });
 		this.port ||= this.portOfDotenv() ?? await freePort();
 		if (this.nodes) return;
 		this.nodes = [];

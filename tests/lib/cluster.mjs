@@ -120,12 +120,20 @@ export async function clusterSocket() {
 	return (await own).socket;
 }
 
-/** A new, empty database owned by the service role: {host, name, user}. */
-export async function newDatabase(cluster = undefined) {
+/**
+ * A new database owned by the service role: {host, name, user}.  It is empty; with isMigrated it has the schema
+ * where the runner has a template of it (template.mjs), because the migrations are most of a daemon's first start.
+ */
+export async function newDatabase(cluster = undefined, { isMigrated = false } = {}) {
 	const host = cluster?.socket ?? await clusterSocket();
+	const template = isMigrated && host === process.env.SCOPEWIRE_TEST_CLUSTER && process.env.SCOPEWIRE_TEST_TEMPLATE;
 	// At random, because the numbers of processes are used again in a long run.
 	const name = `t_${randomBytes(6).toString('hex')}`;
-	await query(host, 'postgres', `CREATE DATABASE ${name} OWNER ${ROLE}`, [], 'postgres');
+	await query(host, 'postgres', `CREATE DATABASE ${name} OWNER ${ROLE} ${template ? `TEMPLATE ${template}` : ''}`, [],
+		'postgres');
+	// What the migrations chose at random is not the same in two databases.
+	if (template) await query(host, name, `WITH log AS (UPDATE log_meta SET epoch = replace(gen_random_uuid()::text, '-', ''))
+		UPDATE node_secret SET secret = replace(gen_random_uuid()::text, '-', '')`);
 	return { host, name, user: ROLE };
 }
 

@@ -76,7 +76,7 @@ export class Daemon {
 	/** Spawns without waiting for readiness. */
 	async spawn() {
 		if (!this.options.embedded && this.options.databaseMode !== 'none')
-			this.database ??= await newDatabase(this.options.cluster);
+			this.database ??= await newDatabase(this.options.cluster, { isMigrated: !this.options.database });
 		// One of its own for all its starts: between two of them the kernel could give another program its port.
 		if (this.options.server?.port === undefined) this.port ||= await freePort();
 		if (this.options.config !== false) this.writeConfig();

@@ -34,7 +34,7 @@ export function node(t, database, name, { cluster, server, sections, ...options 
 
 /** n running nodes of one database. */
 export async function startNodes(t, n, { database, ...options } = {}) {
-	const at = database ?? await newDatabase();
+	const at = database ?? await newDatabase(undefined, { isMigrated: true });
 	const nodes = NAMES.slice(0, n).map((name) => node(t, at, name, options));
 	for (const one of nodes) await one.start();
 	if (n > 1) for (const one of nodes) await hasOthers(one);
