@@ -37,7 +37,8 @@ class Cluster {
 		this.socket = tempFolder('pg');
 		const all = { listen_addresses: '', unix_socket_directories: this.socket, fsync: 'off',
 			full_page_writes: 'off', max_connections: MAX_CONNECTIONS, shared_buffers: '64MB',
-			logging_collector: 'off', ...settings };
+			// With hundreds of databases it would start a worker ten times a second.
+			autovacuum_naptime: '30min', logging_collector: 'off', ...settings };
 		this.port = Number(settings.port ?? 5432);
 		this.flags = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 		this.how = { ...unprivileged(), cwd: this.socket,
