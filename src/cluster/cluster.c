@@ -6,10 +6,6 @@
  * succeed that waited for it.  What arrives during a round waits for the next one, so a busy node
  * makes fewer and larger calls.
  *
- * The database gives each channel a version.  A change is applied only to the version before it;
- * when that is another one, the members are read.  A gap shows only when another change follows, so
- * versions are compared from time to time, and whenever messages of the bus may have been missed.
- *
  * Without a connection, members of this node come and go within the node.  After each connection,
  * and when the node was registered again, all its members are registered again, and all members are
  * read. Subscriptions have a deadline of their own (core/sessions/session_proto.c).
@@ -78,21 +74,21 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 		return PG_FINE;
 	}
 	if (c->registrations != bus_registrations(c->bus))
-		fault = cluster_begin(c, conn);
+		fault = refresh_begin(c, conn);
 	while ((due = follow_take_due(&c->follow, now)))
-		cluster_count(c, due);
+		intake_count(c, due);
 	if (fault == PG_FINE)
-		fault = cluster_step(c, conn);
+		fault = submit_run(c, conn);
 	if (fault == PG_FINE)
-		fault = cluster_read(c, conn);
+		fault = refresh_read(c, conn);
 	if (fault == PG_FINE)
-		cluster_finish(c);
+		submit_finish(c);
 	else
-		cluster_put_back(c);
+		submit_put_back(c);
 	if (fault == PG_FINE && now >= c->reap_at)
-		fault = cluster_reap(c, conn);
+		fault = reap_run(c, conn);
 	if (fault == PG_FINE && now >= c->compare_at)
-		fault = cluster_compare(c, conn);
+		fault = refresh_compare(c, conn);
 	if (fault == PG_FINE)
 		fault = cluster_store(c, conn, now);
 	*until = c->reap_at < c->compare_at ? c->reap_at : c->compare_at;
@@ -125,7 +121,7 @@ static void cluster_forget_cached(struct cluster *c)
 static void cluster_begin_turn(struct cluster *c)
 {
 	c->apps = apps_current();
-	cluster_take_inbox(c);
+	intake_run(c);
 	cluster_forget_cached(c);
 }
 
@@ -168,9 +164,9 @@ static void cluster_on_away(void *ctx)
 
 	cluster_begin_turn(c);
 	while ((m = follow_dequeue(&c->follow)))
-		cluster_settle(c, m);
+		shown_settle(c, m);
 	while ((of = map_next(&c->follow.channels, &at)))
-		cluster_answer_watchers(c, of);
+		shown_answer_watchers(c, of);
 	cluster_end_turn(c);
 }
 

@@ -10,7 +10,7 @@
 
 #define COUNT_US USEC_PER_SEC /* between two counts of a channel that is occupied */
 
-static void cluster_take_watch(struct cluster *c, const struct inbox_item *item)
+static void intake_take_watch(struct cluster *c, const struct inbox_item *item)
 {
 	struct strbuf name;
 	struct followed *of;
@@ -20,17 +20,17 @@ static void cluster_take_watch(struct cluster *c, const struct inbox_item *item)
 	of = follow_get(&c->follow, item->app, strbuf_view(&name));
 	of->is_watched = of->is_answer_due = item->report == MEMBER_WATCHED;
 	if (of->is_watched && of->is_known && !of->must_read)
-		cluster_answer_watchers(c, of);
+		shown_answer_watchers(c, of);
 	else if (of->is_watched)
 		follow_read_later(&c->follow, of);
-	cluster_prune(c, of);
+	shown_prune(c, of);
 	strbuf_release(&name);
 }
 
 /* The number of subscriptions here is in the next call. */
-void cluster_count(struct cluster *c, struct own_member *m)
+void intake_count(struct cluster *c, struct own_member *m)
 {
-	struct app *app = cluster_app(c, m->channel);
+	struct app *app = shown_app(c, m->channel);
 	unsigned n = app ? directory_count_own(c->directory, app, m->channel->name, true) : 0;
 	char text[STR_U64_SIZE];
 
@@ -43,31 +43,31 @@ void cluster_count(struct cluster *c, struct own_member *m)
 
 /* The first and the last subscription are reported at once, what is between them from time to time.
  */
-static void cluster_take_count(struct cluster *c, const struct inbox_item *item)
+static void intake_take_count(struct cluster *c, const struct inbox_item *item)
 {
 	struct followed *of = follow_get(&c->follow, item->app, item->channel);
 	struct own_member *m = follow_member(of, SV(""));
-	struct app *app = cluster_app(c, of);
+	struct app *app = shown_app(c, of);
 	usec_t now = clock_mono();
 
 	if (app && m->is_here && m->counted_at + COUNT_US > now &&
 	    directory_count_own(c->directory, app, of->name, false))
 		follow_delay(&c->follow, m, now + COUNT_US);
 	else
-		cluster_count(c, m);
+		intake_count(c, m);
 }
 
-static void cluster_take_report(struct cluster *c, const struct inbox_item *item)
+static void intake_take_report(struct cluster *c, const struct inbox_item *item)
 {
 	struct followed *of;
 	struct own_member *m;
 
 	if (item->report == MEMBER_COUNTED) {
-		cluster_take_count(c, item);
+		intake_take_count(c, item);
 		return;
 	}
 	if (item->report == MEMBER_WATCHED || item->report == MEMBER_UNWATCHED) {
-		cluster_take_watch(c, item);
+		intake_take_watch(c, item);
 		return;
 	}
 	of = follow_get(&c->follow, item->app, item->channel);
@@ -87,16 +87,16 @@ static void cluster_take_report(struct cluster *c, const struct inbox_item *item
 	follow_enqueue(&c->follow, m);
 }
 
-static void cluster_take_change(struct cluster *c, const struct inbox_item *item)
+static void intake_take_change(struct cluster *c, const struct inbox_item *item)
 {
 	struct followed *of = follow_find(&c->follow, item->app, item->channel);
 	struct change change;
 
 	if (of && change_read(item->data, &change))
-		cluster_apply(c, of, &change);
+		shown_apply(c, of, &change);
 }
 
-void cluster_take_inbox(struct cluster *c)
+void intake_run(struct cluster *c)
 {
 	struct mailbox_entry *e = inbox_take(&c->inbox), *next;
 
@@ -109,9 +109,9 @@ void cluster_take_inbox(struct cluster *c)
 			continue;
 		}
 		if (item->kind == INBOX_REPORT)
-			cluster_take_report(c, item);
+			intake_take_report(c, item);
 		else
-			cluster_take_change(c, item);
+			intake_take_change(c, item);
 		inbox_item_free(&c->inbox, item);
 	}
 	if (atomic_exchange(&c->has_missed, false))

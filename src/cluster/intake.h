@@ -5,7 +5,7 @@
  * other nodes.  On the cluster's thread. */
 #include "cluster/cluster-private.h"
 
-void cluster_take_inbox(struct cluster *c);
+void intake_run(struct cluster *c);
 /* The number of subscriptions here is in the next call. */
-void cluster_count(struct cluster *c, struct own_member *m);
+void intake_count(struct cluster *c, struct own_member *m);
 #endif

@@ -6,7 +6,7 @@
 
 #define REAP_US USEC_PER_SEC
 
-enum pg_fault cluster_reap(struct cluster *c, struct pg_connection *conn)
+enum pg_fault reap_run(struct cluster *c, struct pg_connection *conn)
 {
 	struct pg_answer a = { 0 };
 	enum pg_fault fault = step_reap(conn, c->conf->webhooks.smoothing_ms, &a);
@@ -23,12 +23,12 @@ enum pg_fault cluster_reap(struct cluster *c, struct pg_connection *conn)
 			.info = pg_answer_view(&a, row, 6),
 		};
 
-		cluster_publish(c, app, name, &change);
+		submit_publish(c, app, name, &change);
 		if (of)
-			cluster_apply(c, of, &change);
+			shown_apply(c, of, &change);
 	}
 	if (pg_answer_rows(&a))
-		cluster_note_webhooks(c);
+		submit_note_webhooks(c);
 	pg_answer_release(&a);
-	return fault == PG_FINE ? fault : cluster_on_fault(c, conn, fault);
+	return fault == PG_FINE ? fault : submit_on_fault(c, conn, fault);
 }

@@ -5,5 +5,5 @@
 #include "cluster/cluster-private.h"
 
 /* Some of them; reap_at: when the next are due. */
-enum pg_fault cluster_reap(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
+enum pg_fault reap_run(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
 #endif

@@ -14,7 +14,7 @@
 #define READ_LONG_US  USEC_PER_SEC	    /* it must be smaller */
 
 /* The rows from *row on that are those of one channel. */
-static void cluster_take_members(struct cluster *c, struct followed *of, const struct pg_answer *a,
+static void refresh_take_members(struct cluster *c, struct followed *of, const struct pg_answer *a,
 				 int *row)
 {
 	int64_t index = pg_answer_int(a, *row, 0);
@@ -30,16 +30,16 @@ static void cluster_take_members(struct cluster *c, struct followed *of, const s
 		who[n++] = (struct directory_member){ pg_answer_view(a, *row, 2),
 						      pg_answer_view(a, *row, 3) };
 	}
-	cluster_drop_others(c, of, who, n);
+	shown_drop_others(c, of, who, n);
 	for (size_t i = 0; i < n; i++)
-		cluster_put(c, of, &who[i], false);
-	cluster_answer_watchers(c, of);
+		shown_put(c, of, &who[i], false);
+	shown_answer_watchers(c, of);
 	free(who);
 }
 
 /* All members of a channel are in one answer, and it is not known before how many that are: the
  * time of a read decides how many channels the next one has. */
-static void cluster_adapt_read(struct cluster *c, usec_t took, bool is_fine)
+static void refresh_adapt_read(struct cluster *c, usec_t took, bool is_fine)
 {
 	if (!is_fine || took > READ_LONG_US)
 		c->read_max = c->read_max > 1 ? c->read_max / 2 : 1;
@@ -50,7 +50,7 @@ static void cluster_adapt_read(struct cluster *c, usec_t took, bool is_fine)
 }
 
 /* Reads the members of the channels of which a change was missed. */
-enum pg_fault cluster_read(struct cluster *c, struct pg_connection *conn)
+enum pg_fault refresh_read(struct cluster *c, struct pg_connection *conn)
 {
 	struct followed *list[STEP_CHANNELS], *of;
 	usec_t started = clock_mono();
@@ -67,20 +67,20 @@ enum pg_fault cluster_read(struct cluster *c, struct pg_connection *conn)
 	if (!n)
 		return PG_FINE;
 	fault = step_read(&c->step, conn, &a);
-	cluster_adapt_read(c, clock_mono() - started, fault == PG_FINE);
+	refresh_adapt_read(c, clock_mono() - started, fault == PG_FINE);
 	while (fault == PG_FINE && row < pg_answer_rows(&a))
-		cluster_take_members(c, list[pg_answer_int(&a, row, 0) - 1], &a, &row);
+		refresh_take_members(c, list[pg_answer_int(&a, row, 0) - 1], &a, &row);
 	pg_answer_release(&a);
 	if (fault == PG_FINE)
 		return fault;
 	for (unsigned i = 0; i < n; i++)
 		follow_read_later(&c->follow, list[i]);
-	cluster_put_back(c);
-	return cluster_on_fault(c, conn, fault);
+	submit_put_back(c);
+	return submit_on_fault(c, conn, fault);
 }
 
 /* Registers all again. */
-enum pg_fault cluster_begin(struct cluster *c, struct pg_connection *conn)
+enum pg_fault refresh_begin(struct cluster *c, struct pg_connection *conn)
 {
 	unsigned registrations = bus_registrations(c->bus);
 	struct pg_answer a = { 0 };
@@ -98,14 +98,14 @@ enum pg_fault cluster_begin(struct cluster *c, struct pg_connection *conn)
 	}
 	pg_answer_release(&a);
 	if (fault != PG_FINE)
-		return cluster_on_fault(c, conn, fault);
+		return submit_on_fault(c, conn, fault);
 	c->registrations = registrations;
 	c->compare_at = clock_mono() + COMPARE_US;
 	return PG_FINE;
 }
 
 /* The versions in the database, and the number of members that it has of this node. */
-enum pg_fault cluster_compare(struct cluster *c, struct pg_connection *conn)
+enum pg_fault refresh_compare(struct cluster *c, struct pg_connection *conn)
 {
 	struct pg_answer a = { 0 };
 	enum pg_fault fault = step_count(conn, atomic_load(bus_node_number(c->bus)), &a);
@@ -127,10 +127,10 @@ enum pg_fault cluster_compare(struct cluster *c, struct pg_connection *conn)
 			fault = step_versions(&c->step, conn, &a);
 		for (unsigned i = 0; fault == PG_FINE && i < n; i++) {
 			follow_compare(&c->follow, list[i], (uint64_t)pg_answer_int(&a, (int)i, 0));
-			cluster_set_count(c, list[i], (unsigned)pg_answer_int(&a, (int)i, 1));
+			shown_set_count(c, list[i], (unsigned)pg_answer_int(&a, (int)i, 1));
 			follow_retry(&c->follow, list[i]);
 		}
 	} while (fault == PG_FINE && n == STEP_CHANNELS);
 	pg_answer_release(&a);
-	return fault == PG_FINE ? fault : cluster_on_fault(c, conn, fault);
+	return fault == PG_FINE ? fault : submit_on_fault(c, conn, fault);
 }

@@ -10,10 +10,10 @@
 #define READ_FIRST 100 /* channels of the first read of members */
 
 /* Registers all members again, after a connection or when the node was registered again. */
-enum pg_fault cluster_begin(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
+enum pg_fault refresh_begin(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
 /* Reads the members of the channels of which a change was missed. */
-enum pg_fault cluster_read(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
+enum pg_fault refresh_read(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
 /* Compares all versions, and the number of members that the database has of this node. */
-enum pg_fault cluster_compare(struct cluster *c, struct pg_connection *conn)
+enum pg_fault refresh_compare(struct cluster *c, struct pg_connection *conn)
 	MUSTCHECK RUNS_ON(on_db);
 #endif

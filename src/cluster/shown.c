@@ -9,7 +9,7 @@
 #include "core/channels/users.h"
 
 /* NULL: this node does not serve it any more. */
-struct app *cluster_app(const struct cluster *c, struct followed *of)
+struct app *shown_app(const struct cluster *c, struct followed *of)
 {
 	struct app *app = app_set_by_id(c->apps, of->app);
 
@@ -22,19 +22,19 @@ struct app *cluster_app(const struct cluster *c, struct followed *of)
 
 /* The same, or as it was while this node served it: members have to be removed then, too.  NULL:
  * it never did, so the directory has none. */
-static struct app *cluster_last_app(const struct cluster *c, struct followed *of)
+static struct app *shown_last_app(const struct cluster *c, struct followed *of)
 {
-	struct app *app = cluster_app(c, of);
+	struct app *app = shown_app(c, of);
 
 	return app ? app : of->served;
 }
 
 /* Watchers that will be answered are not notified before. */
-void cluster_put(struct cluster *c, struct followed *of, const struct directory_member *who,
-		 bool is_own)
+void shown_put(struct cluster *c, struct followed *of, const struct directory_member *who,
+	       bool is_own)
 {
 	struct own_member *own = map_get(&of->own, who->user_id);
-	struct app *app = cluster_app(c, of);
+	struct app *app = shown_app(c, of);
 
 	/* Another node may have given the user this info.  One that is queued has a newer report.
 	 */
@@ -46,9 +46,9 @@ void cluster_put(struct cluster *c, struct followed *of, const struct directory_
 		users_put(c->directory, app, of->name, who, is_own);
 }
 
-void cluster_drop(struct cluster *c, struct followed *of, struct str_view user_id)
+void shown_drop(struct cluster *c, struct followed *of, struct str_view user_id)
 {
-	struct app *app = cluster_last_app(c, of);
+	struct app *app = shown_last_app(c, of);
 
 	if (app && of->is_answer_due)
 		directory_drop_member(c->directory, app, of->name, user_id);
@@ -57,9 +57,9 @@ void cluster_drop(struct cluster *c, struct followed *of, struct str_view user_i
 }
 
 /* Clients that watch the user are answered. */
-void cluster_answer_watchers(struct cluster *c, struct followed *of)
+void shown_answer_watchers(struct cluster *c, struct followed *of)
 {
-	struct app *app = of->is_answer_due ? cluster_app(c, of) : NULL;
+	struct app *app = of->is_answer_due ? shown_app(c, of) : NULL;
 
 	if (app)
 		users_set_known(c->directory, app, of->name);
@@ -67,20 +67,20 @@ void cluster_answer_watchers(struct cluster *c, struct followed *of)
 }
 
 /* Drops the members that are not among who[0] to who[n - 1]. */
-void cluster_drop_others(struct cluster *c, struct followed *of, const struct directory_member *who,
-			 size_t n)
+void shown_drop_others(struct cluster *c, struct followed *of, const struct directory_member *who,
+		       size_t n)
 {
-	struct app *app = cluster_last_app(c, of);
+	struct app *app = shown_last_app(c, of);
 	char **others = app ? directory_other_members(c->directory, app, of->name, who, n) : NULL;
 
 	for (size_t i = 0; others && others[i]; i++) {
-		cluster_drop(c, of, sv(others[i]));
+		shown_drop(c, of, sv(others[i]));
 		free(others[i]);
 	}
 	free(others);
 }
 
-static unsigned cluster_number(struct str_view text)
+static unsigned shown_number(struct str_view text)
 {
 	uint64_t n = 0;
 
@@ -88,35 +88,35 @@ static unsigned cluster_number(struct str_view text)
 }
 
 /* The channel has so many subscriptions on all nodes. */
-void cluster_set_count(struct cluster *c, struct followed *of, unsigned total)
+void shown_set_count(struct cluster *c, struct followed *of, unsigned total)
 {
 	const struct own_member *m = map_get(&of->own, SV(""));
-	unsigned own = m && m->is_registered ? cluster_number(sv(m->info)) : 0;
-	struct app *app = m ? cluster_app(c, of) : NULL;
+	unsigned own = m && m->is_registered ? shown_number(sv(m->info)) : 0;
+	struct app *app = m ? shown_app(c, of) : NULL;
 
 	if (app)
 		directory_count_others(c->directory, app, of->name, total > own ? total - own : 0);
 }
 
-void cluster_apply(struct cluster *c, struct followed *of, const struct change *change)
+void shown_apply(struct cluster *c, struct followed *of, const struct change *change)
 {
 	const struct directory_member who = { change->user_id, change->info };
 
 	if (!change->user_id.len) {
-		cluster_set_count(c, of, cluster_number(change->info));
+		shown_set_count(c, of, shown_number(change->info));
 		return;
 	}
 	if (!follow_advance(&c->follow, of, change->before, change->version))
 		return;
 	if (change->outcome == CHANGE_REMOVED) {
-		cluster_drop(c, of, change->user_id);
+		shown_drop(c, of, change->user_id);
 		follow_retry(&c->follow, of);
 	} else {
-		cluster_put(c, of, &who, false);
+		shown_put(c, of, &who, false);
 	}
 }
 
-void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool is_full)
+void shown_answer_waiters(struct cluster *c, struct own_member *m, bool is_full)
 {
 	struct own_waiter *w;
 
@@ -131,25 +131,25 @@ void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool is_ful
  * Forgets the channel if this node has no subscription to it any more.  Sends nothing: for a
  * watcher who joins at this moment MEMBER_WATCHED is in the inbox, and the state is read again.
  */
-void cluster_prune(struct cluster *c, struct followed *of)
+void shown_prune(struct cluster *c, struct followed *of)
 {
 	if (!follow_is_unused(of))
 		return;
 	of->is_answer_due = true;
-	cluster_drop_others(c, of, NULL, 0);
+	shown_drop_others(c, of, NULL, 0);
 	follow_delete(&c->follow, of);
 }
 
 /* Shows clients its own member as this node has it; the database may change that later. */
-void cluster_settle(struct cluster *c, struct own_member *m)
+void shown_settle(struct cluster *c, struct own_member *m)
 {
 	const struct directory_member who = { sv(m->user_id), sv(m->info) };
 
 	if (!who.user_id.len)
 		return;
 	if (m->is_here)
-		cluster_put(c, m->channel, &who, true);
+		shown_put(c, m->channel, &who, true);
 	else
-		cluster_drop(c, m->channel, who.user_id);
-	cluster_answer_waiters(c, m, false);
+		shown_drop(c, m->channel, who.user_id);
+	shown_answer_waiters(c, m, false);
 }

@@ -9,25 +9,25 @@
 #include "cluster/cluster-private.h"
 
 /* The application of the channel; NULL: this node does not serve it any more. */
-struct app *cluster_app(const struct cluster *c, struct followed *of);
+struct app *shown_app(const struct cluster *c, struct followed *of);
 /* The user is a member; is_own: by a connection of this node. */
-void cluster_put(struct cluster *c, struct followed *of, const struct directory_member *who,
-		 bool is_own);
+void shown_put(struct cluster *c, struct followed *of, const struct directory_member *who,
+	       bool is_own);
 /* The user is no member. */
-void cluster_drop(struct cluster *c, struct followed *of, struct str_view user_id);
+void shown_drop(struct cluster *c, struct followed *of, struct str_view user_id);
 /* Drops the members that are not among who[0] to who[n - 1]. */
-void cluster_drop_others(struct cluster *c, struct followed *of, const struct directory_member *who,
-			 size_t n);
+void shown_drop_others(struct cluster *c, struct followed *of, const struct directory_member *who,
+		       size_t n);
 /* The channel has so many subscriptions on all nodes. */
-void cluster_set_count(struct cluster *c, struct followed *of, unsigned total);
+void shown_set_count(struct cluster *c, struct followed *of, unsigned total);
 /* A change that the database decided; one that does not follow has the members read. */
-void cluster_apply(struct cluster *c, struct followed *of, const struct change *change);
+void shown_apply(struct cluster *c, struct followed *of, const struct change *change);
 /* Clients that watch the user are answered. */
-void cluster_answer_watchers(struct cluster *c, struct followed *of);
+void shown_answer_watchers(struct cluster *c, struct followed *of);
 /* Subscriptions that waited for the member succeed, or fail because the channel is full. */
-void cluster_answer_waiters(struct cluster *c, struct own_member *m, bool is_full);
+void shown_answer_waiters(struct cluster *c, struct own_member *m, bool is_full);
 /* Shows clients its own member as this node has it; the database may change that later. */
-void cluster_settle(struct cluster *c, struct own_member *m);
+void shown_settle(struct cluster *c, struct own_member *m);
 /* Forgets the channel if this node has no subscription to it any more. */
-void cluster_prune(struct cluster *c, struct followed *of);
+void shown_prune(struct cluster *c, struct followed *of);
 #endif

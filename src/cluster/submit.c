@@ -14,8 +14,8 @@
 
 static struct log_gate refused_gate = LOG_GATE("changes of members refused");
 
-void cluster_publish(struct cluster *c, struct str_view app, struct str_view channel,
-		     const struct change *change)
+void submit_publish(struct cluster *c, struct str_view app, struct str_view channel,
+		    const struct change *change)
 {
 	struct strbuf b;
 
@@ -26,19 +26,19 @@ void cluster_publish(struct cluster *c, struct str_view app, struct str_view cha
 }
 
 /* Members that cannot be rows are members within the node. */
-static bool cluster_fits(const struct own_member *m)
+static bool submit_fits(const struct own_member *m)
 {
 	return m->channel->app.len + m->channel->name.len + strlen(m->user_id) <= KEY_MAX;
 }
 
 /* After how many milliseconds webhooks report its end; -1: none reports this change.  The first and
  * the last subscription of the node may be those of the cluster. */
-static int cluster_webhook_delay(const struct cluster *c, const struct own_member *m)
+static int submit_webhook_delay(const struct cluster *c, const struct own_member *m)
 {
 	usec_t waited = m->lost_at ? clock_mono() - m->lost_at : 0;
 	usec_t smoothing = c->conf->webhooks.smoothing_ms * USEC_PER_MSEC;
 	unsigned events = WEBHOOKS_OF_CHANNELS | 1U << WEBHOOK_SUBSCRIPTION_COUNT;
-	struct app *app = cluster_app(c, m->channel);
+	struct app *app = shown_app(c, m->channel);
 
 	if (*m->user_id)
 		events = WEBHOOKS_OF_MEMBERS;
@@ -50,7 +50,7 @@ static int cluster_webhook_delay(const struct cluster *c, const struct own_membe
 	return waited < smoothing ? (int)((smoothing - waited) / USEC_PER_MSEC) : 0;
 }
 
-static void cluster_take_batch(struct cluster *c)
+static void submit_take_batch(struct cluster *c)
 {
 	unsigned max = c->singles ? 1 : STEP_MEMBERS;
 	struct own_member *m;
@@ -61,31 +61,31 @@ static void cluster_take_batch(struct cluster *c)
 	c->is_noted = false;
 	while (c->n_batch < max && (m = follow_dequeue(&c->follow))) {
 		/* A channel that has come and gone since the last call costs none. */
-		if (!cluster_fits(m) || (!*m->user_id && !m->is_here && !m->is_registered)) {
+		if (!submit_fits(m) || (!*m->user_id && !m->is_here && !m->is_registered)) {
 			struct followed *of = m->channel;
 
-			cluster_settle(c, m);
+			shown_settle(c, m);
 			if (!m->is_here)
 				follow_delete_member(&c->follow, m);
-			cluster_prune(c, of);
+			shown_prune(c, of);
 			continue;
 		}
 		c->batch[c->n_batch++] = m;
-		delay_ms = cluster_webhook_delay(c, m);
+		delay_ms = submit_webhook_delay(c, m);
 		c->is_noted |= delay_ms >= 0 && !(m->is_leaving && m->is_registered);
 		step_add_member(&c->step, m, delay_ms);
 	}
 }
 
 /* The next round reports them. */
-void cluster_put_back(struct cluster *c)
+void submit_put_back(struct cluster *c)
 {
 	for (unsigned i = 0; i < c->n_batch; i++)
 		follow_enqueue(&c->follow, c->batch[i]);
 	c->n_batch = 0;
 }
 
-static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
+static void submit_take_outcomes(struct cluster *c, const struct pg_answer *a)
 {
 	for (int row = 0; row < pg_answer_rows(a); row++) {
 		unsigned at = (unsigned)pg_answer_int(a, row, 0) - 1;
@@ -104,7 +104,7 @@ static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
 			m->channel->has_refused = true;
 			if (!m->waiters)
 				follow_compare(&c->follow, m->channel, change.version);
-			cluster_answer_waiters(c, m, true);
+			shown_answer_waiters(c, m, true);
 			continue;
 		}
 		follow_set_registered(&c->follow, m, m->is_here);
@@ -113,36 +113,36 @@ static void cluster_take_outcomes(struct cluster *c, const struct pg_answer *a)
 		/* Also with the version that this node has: the database may have lost a user who
 		 * was shown for a connection here. */
 		if (change.outcome == CHANGE_GONE)
-			cluster_drop(c, m->channel, change.user_id);
+			shown_drop(c, m->channel, change.user_id);
 		if ((change.outcome == CHANGE_NONE && *m->user_id) ||
 		    change.outcome == CHANGE_GONE) {
 			follow_compare(&c->follow, m->channel, change.version);
 			continue;
 		}
 		if (change.outcome != CHANGE_NONE)
-			cluster_publish(c, m->channel->app, m->channel->name, &change);
-		cluster_apply(c, m->channel, &change);
+			submit_publish(c, m->channel->app, m->channel->name, &change);
+		shown_apply(c, m->channel, &change);
 	}
 }
 
 /* The database knows the members of the batch, and the directory what the database knows. */
-void cluster_finish(struct cluster *c)
+void submit_finish(struct cluster *c)
 {
 	for (unsigned i = 0; i < c->n_batch; i++) {
 		struct own_member *m = c->batch[i];
 		struct followed *of = m->channel;
 
 		if (m->is_here && m->is_registered)
-			cluster_settle(c, m);
+			shown_settle(c, m);
 		else if (!m->is_here)
 			follow_delete_member(&c->follow, m);
-		cluster_prune(c, of);
+		shown_prune(c, of);
 	}
 	c->n_batch = 0;
 }
 
 /* A fault of the statement, other than a lost connection. */
-enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *conn, enum pg_fault fault)
+enum pg_fault submit_on_fault(struct cluster *c, struct pg_connection *conn, enum pg_fault fault)
 {
 	if (fault == PG_LOST)
 		return fault;
@@ -150,8 +150,8 @@ enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *conn, en
 		log_gated(&refused_gate,
 			  "cluster: the database refused a member, which only this node has: %s",
 			  pg_conn_error(conn));
-		cluster_settle(c, c->batch[0]);
-		cluster_finish(c);
+		shown_settle(c, c->batch[0]);
+		submit_finish(c);
 		return PG_FINE;
 	}
 	if (fault == PG_REFUSED)
@@ -162,33 +162,33 @@ enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *conn, en
 	return PG_FINE;
 }
 
-void cluster_note_webhooks(struct cluster *c)
+void submit_note_webhooks(struct cluster *c)
 {
 	if (c->webhooks_noted)
 		c->webhooks_noted(c->webhooks_ctx);
 }
 
 /* Reports to the database what has changed here. */
-enum pg_fault cluster_step(struct cluster *c, struct pg_connection *conn)
+enum pg_fault submit_run(struct cluster *c, struct pg_connection *conn)
 {
 	struct pg_answer a = { 0 };
 	enum pg_fault fault;
 
-	cluster_take_batch(c);
+	submit_take_batch(c);
 	if (!c->n_batch)
 		return PG_FINE;
 	fault = step_run(&c->step, conn, atomic_load(bus_node_number(c->bus)), &a);
 	if (fault == PG_FINE && pg_answer_rows(&a)) {
 		c->singles -= c->singles > 0;
 		if (c->is_noted)
-			cluster_note_webhooks(c);
-		cluster_take_outcomes(c, &a);
+			submit_note_webhooks(c);
+		submit_take_outcomes(c, &a);
 	} else {
 		if (fault == PG_FINE)
 			c->retry_at = clock_mono() + RETRY_US; /* without a lease */
 		else
-			fault = cluster_on_fault(c, conn, fault);
-		cluster_put_back(c);
+			fault = submit_on_fault(c, conn, fault);
+		submit_put_back(c);
 	}
 	pg_answer_release(&a);
 	return fault;

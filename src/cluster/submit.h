@@ -8,19 +8,19 @@
 #include "cluster/change.h"
 #include "cluster/cluster-private.h"
 
-/* Submits the changes of a batch.  Its members are answered by cluster_finish() or put back by
- * cluster_put_back(), when what they miss has been read. */
-enum pg_fault cluster_step(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
+/* Submits the changes of a batch.  Its members are answered by submit_finish() or put back by
+ * submit_put_back(), when what they miss has been read. */
+enum pg_fault submit_run(struct cluster *c, struct pg_connection *conn) MUSTCHECK RUNS_ON(on_db);
 /* The database knows the members of the batch, and the directory what the database knows. */
-void cluster_finish(struct cluster *c);
+void submit_finish(struct cluster *c);
 /* The next round reports the batch again. */
-void cluster_put_back(struct cluster *c);
+void submit_put_back(struct cluster *c);
 /* A fault of a statement.  Returns it if the connection is lost; else a later round retries. */
-enum pg_fault cluster_on_fault(struct cluster *c, struct pg_connection *conn, enum pg_fault fault)
+enum pg_fault submit_on_fault(struct cluster *c, struct pg_connection *conn, enum pg_fault fault)
 	MUSTCHECK;
 /* Sends a change to the other nodes. */
-void cluster_publish(struct cluster *c, struct str_view app, struct str_view channel,
-		     const struct change *change);
+void submit_publish(struct cluster *c, struct str_view app, struct str_view channel,
+		    const struct change *change);
 /* Changes were noted for webhooks in the database. */
-void cluster_note_webhooks(struct cluster *c);
+void submit_note_webhooks(struct cluster *c);
 #endif
