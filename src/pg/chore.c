@@ -44,6 +44,38 @@ enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_connect
 	return PG_FINE;
 }
 
+void pg_delay_note(struct pg_delay *d, const char *name, const struct pg_answer *a)
+{
+	usec_t now = clock_mono();
+
+	if (a->rc == 0 || a->rc == -EINVAL)
+		d->runs = 0;
+	/* The others are logged by the pool: the connection was lost. */
+	if (a->rc != -ETIMEDOUT && a->rc != -EBUSY && a->rc != -EAGAIN)
+		return;
+	d->runs++;
+	if ((a->rc != -ETIMEDOUT && d->runs < PG_DELAY_RUNS) ||
+	    (d->logged_at && now - d->logged_at < PG_DELAY_LOG_S * USEC_PER_SEC))
+		return;
+	d->logged_at = now;
+	if (a->rc == -ETIMEDOUT)
+		log_warn("%s: exceeded the timeout of its statement, runs without success: %u; "
+			 "trying again. Raise sync.statement_timeout_ms, or look in "
+			 "pg_stat_activity for what makes the database slow",
+			 name, d->runs);
+	else if (a->rc == -EBUSY)
+		log_warn("%s: another transaction holds a lock that it needs, runs without "
+			 "success: %u; trying again. Look for a long transaction in "
+			 "pg_stat_activity (xact_start), and end it",
+			 name, d->runs);
+	else
+		log_warn(
+			"%s: no connection was free in time, runs without success: %u; trying "
+			"again. Raise sync.connections, or look in pg_stat_activity for what makes "
+			"the database slow",
+			name, d->runs);
+}
+
 RUNS_ON(on_pool) static void chore_run(void *ctx);
 
 static void on_chore_done(void *ctx, const struct pg_answer *a)
@@ -53,6 +85,7 @@ static void on_chore_done(void *ctx, const struct pg_answer *a)
 	ASSERT_ON(on_pool);
 	chore->is_open = false;
 	chore->is_done = chore->runs_once && a->rc == 0;
+	pg_delay_note(&chore->delay, chore->name, a);
 	if (a->rc == -EINVAL)
 		log_error("%s: the database refused: %s", chore->name, pg_answer_message(a));
 	else if (a->rc == 0 && chore->on_rows)

@@ -4,7 +4,8 @@
 /*
  * Statements that run at an interval: on a connection (of a pg_runner), or on a pool.
  *
- * When the server refuses one, that is logged, and the chore runs again at its next time.
+ * When the server refuses one, that is logged, and the chore runs again at its next time.  So is
+ * one that was not done in time (struct pg_delay).
  *
  * A statement whose values are collected for each run is not a chore: the function of
  * pg_pool_every() sends it when there is something to send (svc/presence_db.c, svc/socket_ties.c).
@@ -31,6 +32,22 @@ struct pg_chore {
 enum pg_fault pg_chores_run(struct pg_chore *chores, size_t n, struct pg_connection *c,
 			    const char *name, usec_t *next) MUSTCHECK;
 
+/*
+ * Runs of one statement on a pool that were not done in time.  One that exceeded its timeout is
+ * logged; of those that got no lock or no turn, which can be chance, the PG_DELAY_RUNSth without a
+ * success between them.  One line in PG_DELAY_LOG_S seconds.
+ */
+#define PG_DELAY_RUNS  10
+#define PG_DELAY_LOG_S 60
+
+struct pg_delay {
+	unsigned runs;	  /* since the last one with an answer of the server */
+	usec_t logged_at; /* mono; 0: never */
+};
+
+/* The answer of a run.  name is the statement's, for the log.  One thread at a time. */
+void pg_delay_note(struct pg_delay *d, const char *name, const struct pg_answer *a);
+
 #define PG_CHORE_VALUES_MAX 2
 
 /* On a pool: the pool's thread sends it, and one at a time is under way. */
@@ -48,6 +65,7 @@ struct pg_pool_chore {
 	/* the pool's thread only */
 	struct pg_pool *pool;
 	bool is_open, is_done;
+	struct pg_delay delay;
 };
 
 /* Before pg_pool_start().  The chore and its values outlive the pool's threads. */

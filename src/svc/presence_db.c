@@ -95,6 +95,7 @@ struct presence_db {
 	usec_t feed_at OWNED_BY(presence_held);
 
 	struct pg_pool_chore expire;
+	struct pg_delay delay OWNED_BY(on_pool); /* of batches */
 };
 
 static void presence_lock(struct presence_db *p) TSA(acquire_capability(presence_held)) NO_TSA
@@ -570,6 +571,7 @@ static void on_presence_batch(void *ctx, const struct pg_answer *a)
 	bool more = presence_note_end(p, b, again, a->rc);
 
 	ASSERT_ON(on_pool);
+	pg_delay_note(&p->delay, "presence", a);
 	if (!again)
 		batch_end_entries(b, a);
 	free(b);

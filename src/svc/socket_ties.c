@@ -73,6 +73,8 @@ struct socket_ties {
 
 	/* the pool's thread only */
 	bool is_sweeping OWNED_BY(on_pool);
+	struct pg_delay sweep_delay OWNED_BY(on_pool), list_delay OWNED_BY(on_pool);
+	struct pg_delay exchange_delay OWNED_BY(on_pool);
 	char left_ms[12] OWNED_BY(on_pool); /* since the sweep's first page was left */
 	usec_t sweep_at OWNED_BY(on_pool);
 	bool is_listing OWNED_BY(on_pool);
@@ -283,6 +285,7 @@ static void on_socket_ties_swept(void *ctx, const struct pg_answer *a)
 	if (a->rc == -EINVAL)
 		log_error("viewers and locks of closed sockets: the database refused: %s",
 			  pg_answer_message(a));
+	pg_delay_note(&t->sweep_delay, "viewers and locks of closed sockets", a);
 	t->is_sweeping = false;
 	if (a->rc == 0 && !is_all)
 		t->sweep_at = 0;
@@ -316,6 +319,7 @@ static void on_socket_ties_listed(void *ctx, const struct pg_answer *a)
 
 	ASSERT_ON(on_pool);
 	t->is_listing = false;
+	pg_delay_note(&t->list_delay, "viewers and locks of closed sockets", a);
 	if (a->rc != 0) {
 		if (a->rc == -EINVAL)
 			log_error("viewers and locks of closed sockets: the database refused: %s",
@@ -433,6 +437,7 @@ static void on_sockets_exchanged(void *ctx, const struct pg_answer *a)
 
 	ASSERT_ON(on_pool);
 	t->is_exchanging = false;
+	pg_delay_note(&t->exchange_delay, "viewers and locks of sockets of other nodes", a);
 	if (n)
 		socket_ties_take_nodes(t, a);
 	else if (a->rc != -EINVAL)

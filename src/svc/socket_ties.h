@@ -13,7 +13,7 @@
  */
 #include <stdatomic.h>
 #include "conf/conf.h"
-#include "pg/pool.h"
+#include "pg/chore.h"
 
 struct sockets;
 struct socket_ties;

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <unistd.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "database.h"
-#include "pg/pool.h"
+#include "pg/chore.h"
 
 static const struct pg_statement sum = { .sql = "SELECT $1::integer + $2::integer",
 					 .is_repeatable = true };
@@ -336,6 +338,102 @@ START_TEST(a_timer_for_open_statements_does_not_run_in_an_idle_pool)
 }
 END_TEST
 
+/* -- chores: their lines are read from a file -- */
+
+static char log_path[32], log_text[65536];
+static atomic_uint chore_runs;
+
+/* Called when no run is under way: what was counted before has its answer. */
+static bool count_run(void *ctx)
+{
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+	return true;
+}
+
+static unsigned count_in_log(const char *words)
+{
+	FILE *f = fopen(log_path, "r");
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(f);
+	log_text[fread(log_text, 1, sizeof(log_text) - 1, f)] = '\0';
+	fclose(f);
+	for (const char *at = log_text; (at = strstr(at, words)); at += strlen(words))
+		n++;
+	return n;
+}
+
+/* Every 5 ms; until the words are in the log. */
+static void run_chore(struct pg_pool_chore *chore, const char *words)
+{
+	struct pg_pool_conf conf = { .options.conninfo = conninfo,
+				     .options.schema = "public",
+				     .connections = 1,
+				     .max_open = 10,
+				     .options.connect_timeout_ms = 5000,
+				     .options.lock_timeout_ms = 10,
+				     .options.statement_timeout_ms = 10000 };
+	int fd;
+
+	snprintf(log_path, sizeof(log_path), "/tmp/test_pg_pool.XXXXXX");
+	fd = mkstemp(log_path);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	log_set_level(LOG_LEVEL_WARN);
+	ck_assert_int_eq(log_use_file(log_path), 0);
+	chore->every_ms = 5;
+	chore->is_due = count_run;
+	chore->ctx = &chore_runs;
+	pool = pg_pool_new(&conf);
+	pg_pool_chore_add(pool, chore);
+	ck_assert_int_eq(pg_pool_start(pool), 0);
+	WAIT_UNTIL(count_in_log(words));
+}
+
+static void finish_chore(void)
+{
+	finish();
+	ck_assert_int_eq(log_use_file(""), 0);
+	unlink(log_path);
+}
+
+START_TEST(a_chore_that_exceeds_its_timeout_is_logged_once)
+{
+	struct pg_pool_chore chore = { .name = "a long chore", .statement = &rest };
+	unsigned seen;
+
+	conninfo = pg_fixture_database(pg, "long_chore", NULL);
+	run_chore(&chore, "a long chore: exceeded the timeout of its statement");
+	ck_assert_ptr_nonnull(strstr(log_text, "Raise sync.statement_timeout_ms"));
+	seen = chore_runs;
+	WAIT_UNTIL(chore_runs > seen + 5);
+	ck_assert_uint_eq(count_in_log("a long chore"), 1);
+	finish_chore();
+}
+END_TEST
+
+START_TEST(a_chore_that_gets_no_lock_is_logged_after_some_runs)
+{
+	static const struct pg_statement write = { .sql = "INSERT INTO held VALUES (1)",
+						   .takes_locks = true };
+	struct pg_pool_chore chore = { .name = "a blocked chore", .statement = &write };
+	unsigned seen;
+	PGconn *holder;
+
+	conninfo = pg_fixture_database(pg, "blocked_chore", NULL);
+	holder = pg_fixture_connect(conninfo);
+	PQclear(PQexec(holder, "CREATE TABLE held (n integer)"));
+	PQclear(PQexec(holder, "BEGIN; LOCK TABLE held"));
+	run_chore(&chore, "a blocked chore: another transaction holds a lock");
+	seen = chore_runs;
+	ck_assert_uint_ge(seen, PG_DELAY_RUNS);
+	WAIT_UNTIL(chore_runs > seen + PG_DELAY_RUNS);
+	ck_assert_uint_eq(count_in_log("a blocked chore"), 1);
+	PQfinish(holder);
+	finish_chore();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("pg/pool");
@@ -352,6 +450,8 @@ int main(void)
 	tcase_add_test(t, payloads_and_gaps_are_passed_to_the_listener);
 	tcase_add_test(t, a_timer_runs_without_a_database);
 	tcase_add_test(t, a_timer_for_open_statements_does_not_run_in_an_idle_pool);
+	tcase_add_test(t, a_chore_that_exceeds_its_timeout_is_logged_once);
+	tcase_add_test(t, a_chore_that_gets_no_lock_is_logged_after_some_runs);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
