@@ -2,6 +2,7 @@
 // contrib/cluster/run: three nodes behind HAProxy, started by one command, used through the balancer.
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,6 +55,36 @@ for (const more of [[], ['--redis']]) test(`contrib/cluster/run${more.map((word)
 	await logged(child, /start node3: done/);
 	await waitFor(async () => (await nodes()).filter((one) => one.live).length === 3, 'three nodes');
 	await waitFor(() => /node3/.test(child.log.split('start node3: done')[1]), 'the list of nodes');
+
+	child.stdin.write('stop-db\n');
+	await logged(child, /the database is stopped/);
+	// The daemon's own answer, and not the balancer's page.
+	const refused = await waitFor(async () => {
+		const answer = await api.trigger('c', 'Erefused', '{}');
+		return answer.status === 503 && answer;
+	}, 'publishes are refused');
+	await waitFor(async () => (await request(`${url}/ready`)).status === 503, 'no node is ready');
+	assert.match((await api.trigger('c', 'Erefused', '{}')).text, /database/, refused.text);
+	const during = await connect();
+	t.after(() => during.terminate());
+	await during.subscribe('c');
+	child.stdin.write('nodes\n');
+	await logged(child, /the nodes cannot be listed: .*database/);
+	child.stdin.write('start-db\n');
+	await logged(child, /the database runs/);
+	await waitFor(async () => (await api.trigger('c', 'Eagain', '{}')).status === 200, 'publishes are accepted');
+	await during.next({ event: 'Eagain' });
+
+	if (more.length) {
+		const [, redis] = /process_id:(\d+)/.exec(execFileSync('redis-cli', ['-p', String(port + 20), 'info', 'server'], { encoding: 'utf8' }));
+		process.kill(Number(redis), 'SIGKILL');
+		await logged(child, /redis has ended; .*start it again with: start-redis/);
+		child.stdin.write('start-redis\n');
+		await logged(child, /Redis runs/);
+	} else {
+		child.stdin.write('stop-redis\n');
+		await logged(child, /no Redis: start it with --redis/);
+	}
 
 	child.stdin.write('quit\n');
 	const { code } = await end(child, 0);
