@@ -237,13 +237,16 @@ describe('the samples of the load balancer', { concurrency: 2 }, () => {
 				return wire;
 			};
 			await publish('E0');
-			const before = [await connect(), await connect(), await connect(), await connect()];
 			const [{ number }] = await rows(nodes[0]);
-			const isKilled = (wire) => Number(wire.socketId.split('.')[0]) >> 19 === number;
-			const killed = before.filter(isKilled), others = before.filter((wire) => !isKilled(wire));
-			assert.ok(killed.length && others.length, `${killed.length} clients on the first node, ${others.length} on the second`);
+			const killed = [], others = [];
+			// Usually two clients; on a busy machine a balancer can leave a node out for a moment.
+			while (!killed.length || !others.length) {
+				const wire = await connect();
+				(Number(wire.socketId.split('.')[0]) >> 19 === number ? killed : others).push(wire);
+				assert.ok(killed.length + others.length <= 100, 'clients are on both nodes');
+			}
 			await publish('E1');
-			for (const wire of before) await wire.next({ event: 'E1' });
+			for (const wire of [...killed, ...others]) await wire.next({ event: 'E1' });
 			await nodes[0].kill();
 			await publish('E2');
 			const after = await connect();
