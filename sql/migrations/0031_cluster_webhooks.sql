@@ -12,8 +12,10 @@ COMMENT ON TABLE webhook_decider IS 'Always empty: who locks it decides which we
 
 -- The notes are deleted first: a change that the next statement does not see is noted after that, and is decided by
 -- another call.  What is absent while there is a later note has not been absent for long enough and counts as
--- present.  A channel is not reported as vacated before its members as removed.  After a crash of the server, ends and
--- counts wait until all nodes have registered what they have.
+-- present.  A member is not reported as added before its channel as occupied, and a channel not as vacated before its
+-- members as removed: a node reports them in calls of their own, and a grace, or the lease of a node that has ended, may
+-- last longer than the delay of an end.  After a crash of the server, ends and counts wait until all nodes have
+-- registered what they have.
 CREATE FUNCTION webhook_decide(p_apps text[], p_endpoints text[], p_events text[], p_starts text[], p_ends text[],
 			       p_served text[], p_most integer, OUT queued integer, OUT wait_ms integer)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -56,7 +58,7 @@ BEGIN
 				WHERE c.app = u.app AND c.channel = u.channel AND c.user_id = u.user_id) m
 			LEFT JOIN LATERAL (SELECT * FROM webhook_reported s
 				WHERE s.app = u.app AND s.channel = u.channel AND s.user_id = u.user_id LIMIT 1) r ON true
-		), decided AS MATERIALIZED (
+		), changed AS MATERIALIZED (
 			SELECT s.*, NOT s.is_reported AND (s.total IS NOT NULL OR s.later IS NOT NULL) AND EXISTS (
 				SELECT FROM unnest(p_apps, p_events, p_starts, p_ends) w(app, event, starts, ends)
 				WHERE w.app = s.app AND (w.event IN ('member_added', 'member_removed')) = (s.user_id <> '')
@@ -64,12 +66,32 @@ BEGIN
 				s.total IS NULL AND s.is_reported AND s.later IS NULL AND known_from <= at AS is_gone,
 				s.total IS NOT NULL AND coalesce(s.count_at <= at, false) AS is_counted
 			FROM subject s
+		), waiting AS MATERIALIZED (
+			SELECT c.number FROM changed c
+			WHERE c.is_new AND c.user_id <> '' AND EXISTS (
+				SELECT FROM unnest(p_apps, p_events, p_starts, p_ends) w(app, event, starts, ends)
+				WHERE w.app = c.app AND w.event NOT IN ('member_added', 'member_removed')
+				AND starts_with(c.channel, w.starts) AND right(c.channel, length(w.ends)) = w.ends)
+			AND NOT EXISTS (SELECT FROM webhook_reported r
+				WHERE r.app = c.app AND r.channel = c.channel AND r.user_id = '')
+			AND (c.app, c.channel) NOT IN (SELECT o.app, o.channel FROM changed o WHERE o.is_new AND o.user_id = '')
+			UNION ALL
+			SELECT c.number FROM changed c
+			WHERE c.is_gone AND c.user_id = '' AND EXISTS (SELECT FROM webhook_reported r
+				WHERE r.app = c.app AND r.channel = c.channel AND r.user_id <> ''
+				AND (r.app, r.channel, r.user_id) NOT IN (SELECT g.app, g.channel, g.user_id FROM changed g
+					WHERE g.is_gone))
+		), decided AS MATERIALIZED (
+			SELECT c.app, c.channel, c.user_id, c.number, c.total, c.is_reported, c.later, c.count_at, c.is_counted,
+				c.is_new AND x.number IS NULL AS is_new, c.is_gone AND x.number IS NULL AS is_gone,
+				CASE WHEN x.number IS NOT NULL THEN at + interval '0.5 s' END AS again_at
+			FROM changed c LEFT JOIN waiting x ON x.number = c.number
 		), noted AS (
 			INSERT INTO webhook_changes (app, channel, user_id, due_at)
-			SELECT d.app, d.channel, d.user_id, CASE WHEN d.total IS NULL THEN coalesce(d.later, known_from)
-				ELSE d.count_at END
-			FROM decided d WHERE CASE WHEN d.total IS NULL THEN (d.is_reported OR d.is_new) AND NOT d.is_gone
-				ELSE d.count_at > at END
+			SELECT d.app, d.channel, d.user_id, coalesce(d.again_at, CASE WHEN d.total IS NULL
+				THEN coalesce(d.later, known_from) ELSE d.count_at END)
+			FROM decided d WHERE d.again_at IS NOT NULL OR CASE WHEN d.total IS NULL
+				THEN (d.is_reported OR d.is_new) AND NOT d.is_gone ELSE d.count_at > at END
 		), present AS (
 			INSERT INTO webhook_reported AS r (app, channel, user_id, subscriptions, counted_at)
 			SELECT d.app, d.channel, d.user_id, CASE WHEN d.is_counted THEN d.total END,

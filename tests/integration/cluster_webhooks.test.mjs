@@ -88,6 +88,29 @@ describe('webhooks of a cluster', { concurrency: 2 }, () => {
 		await to.is(CHANNEL, 'occupied', 'added u', 'event u', 'added w', 'removed u', 'removed w', 'vacated');
 	});
 
+	test('report a channel as vacated after its members, also when their grace is longer', async (t) => {
+		const { to, nodes } = await start(t, 2, { app: { member_removed_delay_ms: 1500 } });
+		const wire = await join(nodes[1], CHANNEL, 'u');
+		await to.is(CHANNEL, 'occupied', 'added u');
+		await wire.terminate();
+		await to.is(CHANNEL, 'occupied', 'added u', 'removed u', 'vacated');
+		assert.deepEqual(await nodes[0].query('SELECT FROM webhook_reported'), []);
+	});
+
+	test('report a member after its channel, whose node registers both in calls of their own', async (t) => {
+		const { to, nodes } = await start(t, 2);
+		const [{ number }] = await nodes[0].query(`SELECT number FROM nodes WHERE name = 'a'`);
+		const register = (channel, user) => nodes[0].query(`WITH member AS (
+			INSERT INTO cluster_members (app, channel, user_id, node, info, subscriptions)
+			VALUES ('client-portal', $1, $2, $3, '', CASE WHEN $2 = '' THEN 1 ELSE 0 END))
+			INSERT INTO webhook_changes VALUES ('client-portal', $1, $2, clock_timestamp())`, [channel, user, number]);
+		await register(CHANNEL, 'u');
+		await register('decided-later', '');
+		await to.is('decided-later', 'occupied');
+		await register(CHANNEL, '');
+		await to.is(CHANNEL, 'occupied', 'added u');
+	});
+
 	test('do not report a user who comes back on another node in time', async (t) => {
 		const { to, nodes } = await start(t, 3, { end: 4000, app: { member_removed_delay_ms: 500 } });
 		let wire = await join(nodes[0], CHANNEL, 'u');
@@ -207,6 +230,17 @@ describe('webhooks of a cluster, when something ends', { concurrency: 2 }, () =>
 		await to.settled('c', 1);
 		await to.is('c', 'occupied');
 		await to.is(CHANNEL, 'occupied', 'added u', 'added only', 'removed only');
+	});
+
+	test('report a channel as vacated after its members, whose node was killed within their grace', async (t) => {
+		const { to, nodes } = await start(t, 2, { app: { member_removed_delay_ms: 60000 } });
+		const wire = await join(nodes[1], CHANNEL, 'u');
+		await to.is(CHANNEL, 'occupied', 'added u');
+		await wire.terminate();
+		await waitFor(async () => (await nodes[0].query(`SELECT FROM cluster_members WHERE subscriptions > 0`)).length === 0,
+			'its subscription has ended in the database');
+		await nodes[1].kill();
+		await to.is(CHANNEL, 'occupied', 'added u', 'removed u', 'vacated');
 	});
 
 	test('report a node that stops as one whose clients have left', async (t) => {
