@@ -9,7 +9,7 @@ static struct log_gate dropped_gate = LOG_GATE("webhooks dropped");
 
 void backlog_add(struct backlog *b, struct hook *h)
 {
-	if (b->waiting.n + b->writing.n < b->max) {
+	if (b->waiting.n + b->writing.n + b->held.n < b->max) {
 		hook_list_add(&b->waiting, h);
 		return;
 	}
@@ -26,6 +26,7 @@ void backlog_make_lanes(struct backlog *b, struct lanes *lanes, usec_t now)
 	struct hook_list kept = { 0 };
 	struct hook *h;
 
+	hook_list_put_back(&b->waiting, &b->held);
 	while ((h = hook_list_take(&b->waiting))) {
 		struct lane *lane = h->endpoint ? lanes_get(lanes, h) : NULL;
 
@@ -64,4 +65,5 @@ void backlog_release(struct backlog *b)
 {
 	hook_list_free(&b->waiting);
 	hook_list_free(&b->writing);
+	hook_list_free(&b->held);
 }

@@ -14,6 +14,7 @@ struct backlog {
 	unsigned max;
 	struct hook_list waiting;
 	struct hook_list writing; /* in the statement that is running */
+	struct hook_list held;	  /* wait for the member_added of who sent them, see hook_db.c */
 };
 
 void backlog_release(struct backlog *b);

@@ -34,6 +34,7 @@ void hook_free(struct hook *h)
 	free(h->channel);
 	free(h->event);
 	free(h->user_id);
+	free(h->member);
 	free(h);
 }
 

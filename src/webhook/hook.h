@@ -6,6 +6,7 @@
  * All of it is used by one thread.
  */
 #include <stdbool.h>
+#include "base/clock.h"
 #include "base/str.h"
 
 /* A webhook, or (endpoint NULL) the note that a channel or member is reported as present. */
@@ -15,7 +16,10 @@ struct hook {
 	char *app, *endpoint, *channel;
 	char *event;   /* JSON text of the event, without its envelope */
 	char *user_id; /* of a note */
-	bool is_here;  /* of a note */
+	char *member;  /* whose member_added comes before it at the endpoint; NULL: no one's */
+	uint64_t held_after; /* it waits for that: decisions that had begun; 0: it did not wait */
+	usec_t held_at;	     /* mono: since then */
+	bool is_here;	     /* of a note */
 };
 
 struct hook *hook_new(const char *app, const char *endpoint, struct str_view channel,

@@ -7,6 +7,7 @@
 #include "base/log_gate.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "core/channels/members.h"
 #include "webhook/hook_db.h"
 
 #define WRITE_MAX    1000 /* rows of one statement */
@@ -20,7 +21,9 @@
 #define PRUNE_PART   (1 * USEC_PER_SEC) /* while there may be more */
 #define DECIDE_MAX   1000		/* changes of one statement */
 #define DECIDE_EVERY (1 * USEC_PER_SEC)
-#define CHECK_MAX    1000 /* notifications of one statement */
+#define HELD_EVERY   (200 * USEC_PER_MSEC) /* what is held is looked at again */
+#define HELD_MAX     (30 * USEC_PER_SEC)   /* a member that the cluster has no room for */
+#define CHECK_MAX    1000		   /* notifications of one statement */
 #define CHECK_EVERY  (1 * USEC_PER_SEC)
 #define CHECK_IDLE   (60 * USEC_PER_SEC) /* when no endpoint wants to know */
 
@@ -41,6 +44,7 @@ RUNS_ON(on_webhook) static bool hook_db_decide(struct hook_db *db, usec_t now, b
 		return false;
 	atomic_store(&db->is_noted, false);
 	db->is_deciding = true;
+	db->n_begun++;
 	queue_decide(&db->queue, DECIDE_MAX);
 	return true;
 }
@@ -53,16 +57,26 @@ void hook_db_compare(struct hook_db *db)
 	queue_compare(&db->queue, db->conf->smoothing_ms);
 }
 
-RUNS_ON(on_webhook) static void hook_db_write(struct hook_db *db, usec_t now)
+/* While the daemon stops, no more decisions follow: nothing is held. */
+RUNS_ON(on_webhook) static void hook_db_write(struct hook_db *db, usec_t now, bool is_stopping)
 {
+	struct backlog *b = db->backlog;
+	bool has_member = false, is_held_due = b->held.first && (is_stopping || now >= db->held_at);
 	struct hook *h;
 
-	if (db->backlog->writing.first || !db->backlog->waiting.first || now < db->write_at)
+	if (b->writing.first || !(b->waiting.first || is_held_due) || now < db->write_at)
 		return;
-	while (db->backlog->writing.n < WRITE_MAX && (h = hook_list_take(&db->backlog->waiting)))
-		hook_list_add(&db->backlog->writing, h);
+	/* In front of what the same members have sent later. */
+	hook_list_put_back(&b->waiting, &b->held);
+	while (b->writing.n < WRITE_MAX && (h = hook_list_take(&b->waiting))) {
+		has_member |= h->member != NULL;
+		hook_list_add(&b->writing, h);
+	}
 	db->must_write = false;
-	queue_write(&db->queue, &db->backlog->writing);
+	if (has_member && db->queue.is_cluster && !is_stopping)
+		queue_members(&db->queue, &b->writing);
+	else
+		queue_write(&db->queue, &b->writing);
 }
 
 RUNS_ON(on_webhook) static void hook_db_settle(struct hook_db *db, usec_t now)
@@ -117,7 +131,7 @@ void hook_db_run(struct hook_db *db, usec_t now, bool is_stopping)
 		queue_load(&db->queue);
 	}
 	if (!hook_db_decide(db, now, is_stopping))
-		hook_db_write(db, now);
+		hook_db_write(db, now, is_stopping);
 	hook_db_settle(db, now);
 	hook_db_claim(db, now, is_stopping);
 	if (!db->is_counting && now >= db->count_at) {
@@ -150,6 +164,66 @@ RUNS_ON(on_webhook) static void hook_db_on_loaded(struct hook_db *db, const stru
 		reported_load(db->reported, &s, due);
 	}
 	reported_release_hold(db->reported);
+}
+
+/*
+ * Whether a client event waits, whose member was not reported as added.  The database knows the
+ * member in a moment, if it has a connection here; and else, if at all, before a decision that
+ * begins now.
+ */
+RUNS_ON(on_webhook)
+static bool hook_db_must_hold(struct hook_db *db, struct hook *h, usec_t now)
+{
+	struct app_set *apps;
+	struct app *app;
+	bool is_here;
+
+	if (!h->held_at) {
+		h->held_at = now;
+		h->held_after = db->n_begun;
+		db->decide_at = now;
+		return true;
+	}
+	if (now - h->held_at >= HELD_MAX)
+		return false;
+	if (db->n_finished <= h->held_after)
+		return true;
+	apps = apps_current();
+	app = app_set_by_id(apps, sv(h->app));
+	is_here =
+		app && directory_has_own_member(db->directory, app, sv(h->channel), sv(h->member));
+	app_set_unref(apps);
+	return is_here;
+}
+
+/* What does not wait for a member is written. */
+RUNS_ON(on_webhook)
+static void hook_db_on_members(struct hook_db *db, const struct queue_answer *a)
+{
+	struct backlog *b = db->backlog;
+	struct hook_list all = b->writing;
+	usec_t now = clock_mono();
+	long long number = 0;
+	struct hook *h;
+	int row = 0;
+
+	if (a->rc && !a->is_refused) {
+		hook_list_put_back(&b->waiting, &b->writing);
+		db->write_at = now + HOOK_DB_RETRY;
+		return;
+	}
+	b->writing = (struct hook_list){ 0 };
+	while ((h = hook_list_take(&all))) {
+		bool is_unknown = h->member && row < a->rows &&
+				  strtoll(queue_cell(a, row, 0), NULL, 10) == ++number;
+
+		row += is_unknown;
+		hook_list_add(is_unknown && hook_db_must_hold(db, h, now) ? &b->held : &b->writing,
+			      h);
+	}
+	db->held_at = now + HELD_EVERY;
+	if (b->writing.first)
+		queue_write(&db->queue, &b->writing);
 }
 
 RUNS_ON(on_webhook)
@@ -253,6 +327,8 @@ static void hook_db_on_decided(struct hook_db *db, const struct queue_answer *a,
 			  "webhooks: the database refused to decide about changes: %s", a->message);
 	if (a->rc)
 		return;
+	db->n_finished = db->n_begun;
+	db->held_at = now;
 	if (*queue_cell(a, 0, 1)) {
 		usec_t due = now + strtoull(queue_cell(a, 0, 1), NULL, 10) * USEC_PER_MSEC;
 
@@ -274,6 +350,9 @@ RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct q
 	case QUEUE_LOAD:
 		hook_db_on_loaded(db, a);
 		break;
+	case QUEUE_MEMBERS:
+		hook_db_on_members(db, a);
+		break;
 	case QUEUE_WRITE:
 		hook_db_on_written(db, a);
 		break;
@@ -287,8 +366,9 @@ RUNS_ON(on_webhook) static void hook_db_take_answer(struct hook_db *db, struct q
 		db->is_counting = false;
 		db->count_at = now + COUNT_EVERY;
 		if (a->rc == 0) {
-			metric_set(METRIC_WEBHOOK_QUEUE,
-				   strtoll(queue_cell(a, 0, 0), NULL, 10) + db->backlog->waiting.n);
+			metric_set(METRIC_WEBHOOK_QUEUE, strtoll(queue_cell(a, 0, 0), NULL, 10) +
+								 db->backlog->waiting.n +
+								 db->backlog->held.n);
 			metric_set(METRIC_WEBHOOK_DEAD, strtoll(queue_cell(a, 0, 1), NULL, 10));
 		}
 		break;
@@ -326,8 +406,8 @@ void hook_db_take_answers(struct hook_db *db)
 bool hook_db_is_idle(const struct hook_db *db)
 {
 	return !(db->backlog->waiting.first || db->backlog->writing.first ||
-		 db->dispatcher->finished || db->settling || db->is_claiming ||
-		 lanes_count(&db->dispatcher->lanes));
+		 db->backlog->held.first || db->dispatcher->finished || db->settling ||
+		 db->is_claiming || lanes_count(&db->dispatcher->lanes));
 }
 
 usec_t hook_db_due(const struct hook_db *db, usec_t until)
@@ -337,8 +417,12 @@ usec_t hook_db_due(const struct hook_db *db, usec_t until)
 		until = db->claim_at;
 	if (db->dispatcher->finished && !db->settling && db->settle_at < until)
 		until = db->settle_at;
-	if (db->backlog->waiting.first && !db->backlog->writing.first && db->write_at < until)
-		until = db->write_at;
+	if (!db->is_deciding && !db->backlog->writing.first) {
+		if (db->backlog->waiting.first && db->write_at < until)
+			until = db->write_at;
+		if (db->backlog->held.first && db->write_at < until && db->held_at < until)
+			until = db->held_at > db->write_at ? db->held_at : db->write_at;
+	}
 	if (db->queue.is_cluster && !db->is_deciding && !db->backlog->writing.first &&
 	    db->decide_at < until)
 		until = db->decide_at;

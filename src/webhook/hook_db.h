@@ -9,7 +9,8 @@
  *
  * In a cluster the database decides about channels, members and counts (webhook_decide()): when
  * this node's changes were noted there, when the next one is due, and once a second because another
- * node may have ended.
+ * node may have ended.  A client event of a member that the database has not decided about is held
+ * until it has, see docs/decisions/0058-order-of-cluster-webhooks.md.
  */
 #include "base/mailbox.h"
 #include "base/thread.h"
@@ -46,6 +47,9 @@ struct hook_db {
 	bool is_deciding, is_comparing;
 	bool must_write; /* before the next decision */
 	usec_t decide_at;
+	uint64_t n_begun, n_finished; /* the last decision that has begun, and that has succeeded */
+	usec_t held_at;		      /* mono: what is held is looked at again */
+	struct directory *directory;  /* set before the thread runs */
 	usec_t write_at, claim_at, settle_at, load_at, count_at, prune_at, check_at; /* mono */
 };
 

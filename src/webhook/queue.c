@@ -13,6 +13,14 @@
 static const struct pg_statement statements[QUEUE_QUERIES] = {
 	[QUEUE_LOAD] = { .sql = "SELECT r.app, r.channel, r.user_id FROM webhook_reported r",
 			 .is_repeatable = true },
+	[QUEUE_MEMBERS] = { .sql = "SELECT u.number FROM unnest($1::text[], $2::text[], "
+				   "$3::text[]) "
+				   "WITH ORDINALITY u(app, channel, user_id, number) "
+				   "WHERE NOT EXISTS (SELECT FROM webhook_reported r WHERE r.app = "
+				   "u.app "
+				   "AND r.channel = u.channel AND r.user_id = u.user_id) ORDER BY "
+				   "1",
+			    .is_repeatable = true },
 	[QUEUE_WRITE] = { .sql = "SELECT webhook_write($1::text[], $2::text[], $3::text[], "
 				 "$4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[])",
 			  .takes_locks = true },
@@ -145,6 +153,24 @@ static void columns_release(struct columns *c)
 void queue_load(struct queue *q)
 {
 	queue_call(q, QUEUE_LOAD, 0, NULL);
+}
+
+void queue_members(struct queue *q, const struct hook_list *hooks)
+{
+	struct columns c;
+
+	columns_init(&c);
+	for (const struct hook *h = hooks->first; h; h = h->next) {
+		if (!h->member)
+			continue;
+		columns_add(&c, 0, h->app);
+		columns_add(&c, 1, h->channel);
+		columns_add(&c, 2, h->member);
+	}
+	queue_call(q, QUEUE_MEMBERS, 3,
+		   (const char *const[]){ columns_finish(&c, 0), columns_finish(&c, 1),
+					  columns_finish(&c, 2) });
+	columns_release(&c);
 }
 
 void queue_write(struct queue *q, const struct hook_list *hooks)

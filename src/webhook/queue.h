@@ -12,7 +12,8 @@
 #include "webhook/lane.h"
 
 enum queue_query {
-	QUEUE_LOAD, /* app, channel, user_id of what was reported as present */
+	QUEUE_LOAD,    /* app, channel, user_id of what was reported as present */
+	QUEUE_MEMBERS, /* numbers, from 1, of those that were not reported as added */
 	QUEUE_WRITE,
 	QUEUE_CLAIM,  /* id, app, endpoint, channel, event */
 	QUEUE_SETTLE, /* the number of new dead letters */
@@ -45,6 +46,9 @@ struct queue {
 };
 
 void queue_load(struct queue *q);
+/* In a cluster: which members of these client events were reported; those without one do not count.
+ */
+void queue_members(struct queue *q, const struct hook_list *hooks);
 /* Webhooks and notes in their order; the list is not changed. */
 void queue_write(struct queue *q, const struct hook_list *hooks);
 

@@ -78,12 +78,17 @@ RUNS_ON(on_webhook) static void transitions_emit(struct transitions *s, const st
 
 	strbuf_init(&b, 256);
 	for (size_t i = 0; i < l->n; i++) {
+		struct hook *h;
+
 		if (!webhook_endpoint_wants(&l->endpoints[i], t->event, t->channel))
 			continue;
 		if (!b.len)
 			transitions_event_json(&b, t);
-		backlog_add(s->backlog, hook_new(t->app->id, l->endpoints[i].name, t->channel,
-						 strbuf_view(&b)));
+		h = hook_new(t->app->id, l->endpoints[i].name, t->channel, strbuf_view(&b));
+		if (t->event == WEBHOOK_CLIENT_EVENT && t->user_id.len &&
+		    webhook_endpoint_wants(&l->endpoints[i], WEBHOOK_MEMBER_ADDED, t->channel))
+			h->member = sv_dup(t->user_id);
+		backlog_add(s->backlog, h);
 	}
 	strbuf_release(&b);
 }

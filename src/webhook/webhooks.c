@@ -185,7 +185,7 @@ int webhooks_start(struct webhooks *w, struct directory *d)
 {
 	int rc;
 
-	w->directory = d;
+	w->directory = w->db.directory = d;
 	rc = thread_start(&w->thread, "webhooks", &on_webhook, webhooks_run, w);
 	w->is_started = rc == 0;
 	return rc;

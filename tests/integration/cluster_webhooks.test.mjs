@@ -111,6 +111,34 @@ describe('webhooks of a cluster', { concurrency: 2 }, () => {
 		await to.is(CHANNEL, 'occupied', 'added u');
 	});
 
+	test('report what a member has sent after the member, also while the database does not know it', async (t) => {
+		const { to, nodes } = await start(t, 2, { events: [...STATES, 'client_event'] });
+		const wire = await join(nodes[0], 'private-other');
+		await to.is('private-other', 'occupied');
+		const session = await nodes[1].session();
+		await session.query('BEGIN; LOCK TABLE cluster_channels IN EXCLUSIVE MODE');
+		await wire.subscribe(CHANNEL, member('u'));      // succeeds within the node
+		for (const channel of [CHANNEL, 'private-other']) wire.send({ event: 'client-e', channel, data: '{}' });
+		await to.is('private-other', 'occupied', 'event');
+		assert.deepEqual(to.of(CHANNEL), []);
+		await session.query('COMMIT');
+		await to.is(CHANNEL, 'occupied', 'added u', 'event u');
+		wire.send({ event: 'client-e', channel: CHANNEL, data: '{}' });
+		await to.is(CHANNEL, 'occupied', 'added u', 'event u', 'event u');
+	});
+
+	test('report what a member has sent who left before the database knew it', async (t) => {
+		const { to, nodes } = await start(t, 2, { events: [...STATES, 'client_event'] });
+		const session = await nodes[1].session();
+		await session.query('BEGIN; LOCK TABLE cluster_channels IN EXCLUSIVE MODE');
+		const wire = await join(nodes[0], CHANNEL, 'u');
+		wire.send({ event: 'client-e', channel: CHANNEL, data: '{}' });
+		await wire.ping();
+		await wire.terminate();
+		await to.is(CHANNEL, 'event u');
+		await session.query('COMMIT');
+	});
+
 	test('do not report a user who comes back on another node in time', async (t) => {
 		const { to, nodes } = await start(t, 3, { end: 4000, app: { member_removed_delay_ms: 500 } });
 		let wire = await join(nodes[0], CHANNEL, 'u');

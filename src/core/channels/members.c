@@ -85,6 +85,17 @@ char **directory_other_members(struct directory *d, const struct app *app, struc
 	return others;
 }
 
+bool directory_has_own_member(struct directory *d, const struct app *app, struct str_view channel,
+			      struct str_view user_id)
+{
+	struct channel_lock lock;
+	struct dchannel *c = dchannel_lock(d, app, channel, &lock);
+	bool has = c && presence_is_held(&c->presence, user_id);
+
+	dchannel_unlock(d, &lock, 0);
+	return has;
+}
+
 unsigned directory_count_own(struct directory *d, const struct app *app, struct str_view channel,
 			     bool is_taken)
 {

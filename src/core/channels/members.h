@@ -66,6 +66,9 @@ enum presence_change directory_drop_member(struct directory *d, struct app *app,
 /* The members that are not among who[0] to who[n - 1]; the caller frees the array and each id. */
 char **directory_other_members(struct directory *d, const struct app *app, struct str_view channel,
 			       const struct directory_member *who, size_t n) MUSTCHECK;
+/* Whether the user is a member because of its connections here, grace included. */
+bool directory_has_own_member(struct directory *d, const struct app *app, struct str_view channel,
+			      struct str_view user_id);
 /* The subscriptions to the channel on this node.  is_taken: MEMBER_COUNTED is reported when it
  * changes again; before, only the first and the last one are. */
 unsigned directory_count_own(struct directory *d, const struct app *app, struct str_view channel,
