@@ -28,9 +28,8 @@ export class Model {
 	ended = false;
 	starting = new Set();
 
-	constructor(seed, nodes) {
+	constructor(seed) {
 		this.seed = seed;
-		this.nodes = nodes;
 	}
 
 	/** Running nodes, also paused ones: a client does not know. */
@@ -74,6 +73,7 @@ export class Model {
 				list.push(`${name}: ${error.message}`);
 			}
 		}
+		list.push(...await this.webhooks.differences(online));
 		for (const one of this.mustEnd.filter(({ isOver }) => !isOver())) list.push(one.what);
 		return list;
 	}

@@ -2,11 +2,12 @@
 // Three nodes under random faults against a model (cluster_model.mjs).  Publishers over HTTP (with idempotency
 // keys) and SQL repeat each publish on any node until it is acknowledged.  Clients (cluster_model_client.mjs)
 // move between nodes with their positions, come to a presence channel and leave it, and whisper; the application
-// terminates connections and revokes subscriptions of users.  Nodes are killed, paused and started, PostgreSQL
-// and Redis are restarted and killed, and the networks to them are cut, slow or silent (cluster_model_faults.mjs).
+// terminates connections and revokes subscriptions of users; its endpoints get webhooks (cluster_model_webhooks.mjs).  Nodes are killed, paused and started, PostgreSQL
+// and Redis are restarted and killed, the networks to them are cut, slow or silent, and the endpoints fail
+// (cluster_model_faults.mjs).
 //
-// When it is quiet: all nodes and all clients have the same members, counts and users who are online, and what was
-// ended for a user has ended.  At the end: the log has each publish once, and each client has received exactly what
+// When it is quiet: all nodes and all clients have the same members, counts and users who are online, the last webhooks
+// are of these, and what was ended for a user has ended.  At the end: the log has each publish once, and each client has received exactly what
 // the log has, each event once and in its order.
 //
 // SCOPEWIRE_MODEL_SECONDS, or SCOPEWIRE_MODEL_FAULTS, makes it longer; SCOPEWIRE_MODEL_SEED repeats its choices.
@@ -16,10 +17,11 @@ import assert from 'node:assert/strict';
 import { Wires } from '../lib/wires.mjs';
 import { newDatabase, pause, randomFrom, startCluster, waitFor, within } from '../lib/harness.mjs';
 import { live, node, redis } from '../lib/nodes.mjs';
-import { APP, ASYNC, CHANNELS, GRACE_MS, Model, ender, httpPublisher, loosePublisher, publisher,
+import { APP, ASYNC, CHANNELS, GRACE_MS, Model, ROOM, ender, httpPublisher, loosePublisher, publisher,
 	sqlPublisher } from './cluster_model.mjs';
 import { Client } from './cluster_model_client.mjs';
 import { Faults } from './cluster_model_faults.mjs';
+import { OPTIONS, Webhooks } from './cluster_model_webhooks.mjs';
 
 const FAULTS = Number(process.env.SCOPEWIRE_MODEL_FAULTS ?? 0);
 const SECONDS = FAULTS ? Infinity : Number(process.env.SCOPEWIRE_MODEL_SECONDS ?? 15);
@@ -30,17 +32,18 @@ const ROUND = 50;           // faults until it has to be quiet
 const PACE_MS = 900;        // most between two faults
 const QUIET_MS = 120000;
 
-/** Three nodes, each with its own networks. */
-async function startAll(t, cluster) {
+/** Three nodes, each with its own networks, and the endpoints of webhooks. */
+async function startAll(t, cluster, { endpoints, option }) {
 	const database = await newDatabase(cluster);
-	const targets = { nodes: [], postgres: [cluster], redis: redis ? [redis] : [], toPostgres: [], toRedis: [] };
+	const targets = { endpoints, nodes: [], postgres: [cluster], redis: redis ? [redis] : [], toPostgres: [], toRedis: [] };
 	for (const name of NODES) {
 		const toPostgres = await new Wires({ path: `${cluster.socket}/.s.PGSQL.5432` }).start(t);
 		const toRedis = redis && await new Wires(redis).start(t);
 		targets.toPostgres.push(toPostgres);
 		if (toRedis) targets.toRedis.push(toRedis);
 		targets.nodes.push(node(t, database, name, { database: { host: '127.0.0.1', port: toPostgres.port },
-			cluster: { lease_ms: 3000, ...toRedis && { redis_port: toRedis.port } }, log: { level: 'info' }, app: APP }));
+			cluster: { lease_ms: 3000, ...toRedis && { redis_port: toRedis.port } }, log: { level: 'info' }, app: { ...APP, webhooks: option },
+			sections: { webhooks: OPTIONS } }));
 	}
 	for (const one of targets.nodes) await one.start();
 	return targets;
@@ -66,6 +69,7 @@ async function calm(model) {
 	let differences;
 	await waitFor(async () => model.broken.length || !(differences = await model.differences()).length, 'all is the same', QUIET_MS)
 		.catch(() => model.broken.push(...differences));
+	if (!model.broken.length) await model.webhooks.check();
 	model.calmMs = Math.max(model.calmMs ?? 0, Date.now() - began);
 }
 
@@ -85,11 +89,13 @@ async function moveQuietly(model) {
 		JSON.parse(frame.data).user_id === user).length);
 	const until = (isSo, what) => waitFor(() => model.broken.length || isSo(), what, QUIET_MS)
 		.catch((error) => model.broken.push(error.message));
+	const reported = (name) => () => model.webhooks.endpoints.every((one) => one.last.get(`${ROOM} ${beyond.user}`) === name);
 	// On a busy machine a client may need longer than the grace to come back, as it sees it: then it moves again.
-	let before, awayMs = Infinity;
+	let before, id, awayMs = Infinity;
 	for (let tries = 0; tries < 5 && awayMs >= GRACE_MS && !model.broken.length; tries++) {
 		if (tries) await calm(model);
 		before = [seen(mover.user), seen(beyond.user)];
+		id = await model.webhooks.lastId();
 		const { wire } = mover, left = Date.now();
 		mover.move(0);
 		await until(() => mover.wire !== wire && mover.roster, 'the user who moves is back');
@@ -98,9 +104,12 @@ async function moveQuietly(model) {
 	beyond.setOnline(false);
 	const sees = (n) => () => seen(beyond.user).every((has, at) => has >= before[1][at] + n);
 	await until(sees(1), 'a user who is away for longer is removed');
+	await until(reported('member_removed'), 'the webhook that reports it');
 	beyond.setOnline(true);
 	await until(sees(2), 'one who is back is added');
-	return { moved: awayMs < GRACE_MS && seen(mover.user).map((n, at) => n - before[0][at]),
+	await until(reported('member_added'), 'the webhook that reports it');
+	const webhooks = await Promise.all(model.webhooks.endpoints.map((one) => model.webhooks.statesAfter(one, id)));
+	return { webhooks: awayMs < GRACE_MS && webhooks, beyond: beyond.user, moved: awayMs < GRACE_MS && seen(mover.user).map((n, at) => n - before[0][at]),
 		away: seen(beyond.user).map((n, at) => n - before[1][at]) };
 }
 
@@ -116,13 +125,15 @@ async function pollAsync(model, one) {
 	}, 'each client has all async events', QUIET_MS).catch(() => model.broken.push(`async events are missing:\n${missing.join('\n')}`));
 }
 
-test('committed events, presence, counts, whispers and ends of access are right, whatever fails', async (t) => {
+test('committed events, presence, counts, webhooks, whispers and ends of access are right, whatever fails', async (t) => {
 	console.log(`SCOPEWIRE_MODEL_SEED=${SEED}`);
 	const cluster = await startCluster();
 	t.after(() => cluster.stop());
-	const targets = await startAll(t, cluster), { nodes } = targets;
+	const model = new Model(SEED), webhooks = await Webhooks.start(t, model, randomFrom(SEED + 6));
+	const targets = await startAll(t, cluster, webhooks), { nodes } = targets;
 	t.after(async () => { for (const session of nodes[0].sessions ?? []) await session.end().catch(() => {}); });
-	const model = new Model(SEED, nodes);
+	model.nodes = nodes;
+	await webhooks.watch(nodes[0]);
 	model.clients = USERS.map((user, id) => new Client(model, id, user));
 	t.after(() => { model.ended = model.stopping = true; model.clients.forEach((one) => one.move()); });
 	const following = model.clients.flatMap((one) => [one.run(), one.disturb()]);
@@ -157,7 +168,7 @@ test('committed events, presence, counts, whispers and ends of access are right,
 	const log = await nodes[0].query(`SELECT channel, event_type AS event FROM realtime_events
 		WHERE serial > 0 AND event_type LIKE 'E%' ORDER BY serial`);
 	console.log(`${log.length} events, ${model.nWhispers} whispers, ${model.nEnds} ends of access, ${faults.n} faults ` +
-		`${JSON.stringify(faults.count)}, ${model.clients.reduce((n, one) => n + one.moves, 0)} connections`);
+		`${JSON.stringify(faults.count)}, ${model.clients.reduce((n, one) => n + one.moves, 0)} connections; ${webhooks.summary}`);
 	// With KEEP_TEST_FOLDERS=1 they can be read afterwards.
 	if (model.broken.length)
 		for (const one of nodes) fs.writeFileSync(`${one.folder}/log`, `${one.options.server.node}\n${one.logText}`);
@@ -175,6 +186,10 @@ test('committed events, presence, counts, whispers and ends of access are right,
 	}
 	if (moved) {
 		if (moved.moved) assert.deepEqual(moved.moved, moved.moved.map(() => 0), 'a user who moved within the grace was never away');
+		if (moved.webhooks) {
+			for (const states of moved.webhooks)
+				assert.deepEqual(states, ['removed', 'added'].map((what) => `member_${what} ${ROOM} ${moved.beyond}`), 'and so say webhooks');
+		}
 		assert.deepEqual(moved.away, moved.away.map(() => 2), 'one who was away for longer was removed and added once');
 	}
 	assert.ok(faults.n > 0 && log.length > 20, 'something happened');

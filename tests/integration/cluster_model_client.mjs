@@ -36,6 +36,7 @@ export class Client {
 		this.last = Object.fromEntries([...CHANNELS, ASYNC].map((channel) => [channel, 0]));
 		this.ids = new Set();        // of events of ASYNC
 		this.sockets = [];           // all socket ids, newest first
+		this.stays = [];             // in ROOM: {socket, from, until}
 		this.moves = 0;
 		this.wantsOnline = this.wantsRoom = true;
 		this.awayMs = 0;             // until it connects again
@@ -49,7 +50,7 @@ export class Client {
 	#begin(node) {
 		this.node = node;
 		this.wire = node.wire();
-		this.roster = undefined;     // while it is subscribed to ROOM
+		this.#setRoster();           // while it is subscribed to ROOM
 		this.secret = undefined;     // its subscription to SECRET
 		this.count = undefined;      // subscription_count of CHANNELS[0]
 		this.watched = {};           // user: 'online' or 'offline'
@@ -57,6 +58,12 @@ export class Client {
 		this.whispered = {};         // socket: the last whisper from it
 		this.replaying = new Set(CHANNELS);
 		this.isSignedIn = false;
+	}
+
+	#setRoster(roster) {
+		if (this.roster) this.stays.at(-1).until = Date.now();
+		this.roster = roster;
+		if (roster) this.stays.push({ socket: this.wire.socketId, from: Date.now(), until: Infinity });
 	}
 
 	// ---- what it receives ----------------------------------------------------------------
@@ -72,7 +79,7 @@ export class Client {
 			this.replaying.delete(channel);
 			break;
 		case 'pusher_internal:subscription_succeeded':
-			if (channel === ROOM && this.wantsRoom) this.roster = new Roster(data, this.user, this.broken);
+			if (channel === ROOM && this.wantsRoom) this.#setRoster(new Roster(data, this.user, this.broken));
 			else if (channel === SECRET) this.secret = { wire: this.wire };
 			break;
 		case 'pusher:subscription_error':
@@ -107,7 +114,7 @@ export class Client {
 		if (!this.model.revoked.has(this.user)) this.broken(`${channel} was revoked without a request`);
 		const { wire } = this;
 		if (channel === SECRET && this.secret) this.secret = void (this.secret.isEnded = true);
-		if (channel === ROOM) this.roster = undefined;
+		if (channel === ROOM) this.#setRoster();
 		setTimeout(() => {
 			if (wire.isOver) return;
 			if (channel !== ROOM) wire.sendSubscribe(channel);
@@ -192,7 +199,8 @@ export class Client {
 			if (code === 4009 && !this.model.terminated.has(this.user)) this.broken('terminated without a request');
 		} finally {
 			this.#end();
-			this.roster = this.secret = undefined;
+			this.secret = undefined;
+			this.#setRoster();
 		}
 	}
 
@@ -220,7 +228,7 @@ export class Client {
 		if (wants) {
 			this.#join();
 		} else {
-			this.roster = undefined;
+			this.#setRoster();
 			this.wire.unsubscribe(ROOM);
 		}
 	}
@@ -236,6 +244,8 @@ export class Client {
 		this.wire.send({ event: 'client-whisper', channel: WHISPERS,
 			data: { from: this.wire.socketId, n: this.wire.nWhispers } });
 		this.model.nWhispers++;
+		// For the webhook, which follows that of the member.
+		if (this.roster) this.wire.send({ event: 'client-wave', channel: ROOM, data: { from: this.wire.socketId, at: Date.now() } });
 	}
 
 	/** Comes, goes and whispers at random. */

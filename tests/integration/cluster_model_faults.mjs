@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The faults of cluster_model.test.mjs: of nodes, PostgreSQL, Redis, and the networks between them.
+// The faults of cluster_model.test.mjs: of nodes, PostgreSQL, Redis, the networks between them,
+// and endpoints of webhooks.
 import { end, pause } from '../lib/harness.mjs';
 import { pick } from './cluster_model.mjs';
 
@@ -76,13 +77,16 @@ const FAULTS = {
 		wires.stop(r < 0.5 ? 'there' : 'back');
 		return forAWhile(wires, (r * 2 % 1) ** 2 * 8000);
 	} },
+	'endpoint fails': { weight: 1, of: 'endpoints', run: (endpoint, r) => endpoint.fail(500, r * 3000) },
+	'endpoint hangs': { weight: 1, of: 'endpoints', run: (endpoint, r) => endpoint.fail(undefined, r * 3000) },
+	'endpoint away': { weight: 1, of: 'endpoints', run: (endpoint, r) => endpoint.leave(r * 3000) },
 };
 
 export class Faults {
 	count = {};
 	#busy = new Map();       // what has a fault now: its end
 
-	/** targets: {nodes, postgres, redis, toPostgres, toRedis}, lists; empty: no such faults. */
+	/** targets: {endpoints, nodes, postgres, redis, toPostgres, toRedis}, lists; empty: no such faults. */
 	constructor(model, targets, random) {
 		Object.assign(this, { model, targets, random });
 		this.names = Object.keys(FAULTS).filter((name) => targets[FAULTS[name].of]?.length)
