@@ -15,7 +15,8 @@
 #define QUERY_US       (10 * USEC_PER_SEC)
 #define IDLE_US	       (60 * USEC_PER_SEC)
 #define RELOAD_US      (1 * USEC_PER_SEC)
-#define AGAIN_US       (5 * USEC_PER_SEC) /* until the limits are stored */
+#define AGAIN_US       (5 * USEC_PER_SEC)  /* until the limits are stored */
+#define LOG_US	       (60 * USEC_PER_SEC) /* between two lines about that */
 #define LOCK_MS	       2000
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
@@ -37,6 +38,7 @@ struct apps_watch {
 	struct app_set *table_apps OWNED_BY(watch_held); /* as last read, NULL before */
 	bool is_read OWNED_BY(watch_held);		 /* the table, whether its rows are used */
 	bool is_unstored;	/* the limits could not be stored; the watch's thread only */
+	usec_t logged_at;	/* mono; when that was logged last; 0: they are; the same */
 	bool was_connected;	/* the watch's thread only */
 	atomic_bool is_settled; /* see apps_watch_is_settled() */
 };
@@ -137,6 +139,41 @@ static enum pg_fault apps_read_table(const struct apps_watch *w, struct pg_conne
 	return fault;
 }
 
+/* Sessions that hold log_apps, or rows of it, in a mode in which it cannot be written. */
+static void apps_add_holders(struct strbuf *text, struct pg_connection *c)
+{
+	static const char sql[] =
+		"SELECT string_agg(DISTINCT format('process %s of the role %s (%s)', l.pid, "
+		"coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'no name')), "
+		"', ') FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
+		"WHERE l.relation = 'log_apps'::regclass AND l.granted "
+		"AND l.mode <> 'AccessShareLock' AND l.pid <> pg_backend_pid()";
+	const struct pg_query q = { .sql = sql };
+	struct pg_answer a = { 0 };
+
+	if (pg_conn_run(c, clock_mono() + QUERY_US, &q, &a) == PG_FINE &&
+	    !pg_answer_is_null(&a, 0, 0))
+		strbuf_addf(text,
+			    ": the table log_apps is locked by %s; if it does not end, use "
+			    "pg_terminate_backend()",
+			    pg_answer_text(&a, 0, 0));
+	pg_answer_release(&a);
+}
+
+static void apps_log_unstored(struct apps_watch *w, struct pg_connection *c, enum pg_fault fault)
+{
+	struct strbuf why;
+
+	strbuf_init(&why, 256);
+	strbuf_add_str(&why, pg_conn_error(c));
+	if (fault == PG_BUSY)
+		apps_add_holders(&why, c);
+	log_warn("apps: the limits for SQL publishers are not stored: %s; trying again every %u s",
+		 why.ptr, (unsigned)(AGAIN_US / USEC_PER_SEC));
+	strbuf_release(&why);
+	w->logged_at = clock_mono();
+}
+
 /* Stores the limits of the applications in force for SQL publishers.  PG_FINE or PG_LOST. */
 static enum pg_fault apps_write_limits(struct apps_watch *w, struct pg_connection *c)
 {
@@ -168,10 +205,10 @@ static enum pg_fault apps_write_limits(struct apps_watch *w, struct pg_connectio
 	app_set_unref(apps);
 	if (fault == PG_LOST)
 		return fault;
-	if (fault != PG_FINE && !w->is_unstored)
-		log_warn("apps: the limits for SQL publishers are not stored: %s; trying again "
-			 "every %u s",
-			 pg_conn_error(c), (unsigned)(AGAIN_US / USEC_PER_SEC));
+	if (fault == PG_FINE)
+		w->logged_at = 0;
+	else if (!w->logged_at || clock_mono() - w->logged_at >= LOG_US)
+		apps_log_unstored(w, c, fault);
 	w->is_unstored = fault != PG_FINE;
 	return PG_FINE;
 }
@@ -253,23 +290,24 @@ RUNS_ON(on_db) static enum pg_fault apps_watch_serve(void *ctx, struct pg_connec
 {
 	struct apps_watch *w = ctx;
 	struct pg_news news = { .is_woken = true };
-	bool is_due = true;
+	bool must_read = true;
 	usec_t next = 0;
 	enum pg_fault fault = pg_listener_begin(c, clock_mono() + QUERY_US, "scopewire_apps");
 
 	w->was_connected = true;
 	while (fault == PG_FINE && !pg_runner_is_stopping(w->runner)) {
-		if (is_due && (news.is_woken || clock_mono() >= next)) {
-			fault = apps_watch_reload(w, c);
-			is_due = w->is_unstored;
-			next = clock_mono() + (is_due ? AGAIN_US : RELOAD_US);
-			if (fault == PG_FINE && !is_due)
+		if ((must_read || w->is_unstored) && (news.is_woken || clock_mono() >= next)) {
+			fault = must_read ? apps_watch_reload(w, c) : apps_write_limits(w, c);
+			must_read = false;
+			next = clock_mono() + (w->is_unstored ? AGAIN_US : RELOAD_US);
+			if (fault == PG_FINE && !w->is_unstored)
 				atomic_store(&w->is_settled, true);
 		}
 		if (fault == PG_FINE)
-			fault = pg_runner_wait(w->runner, c, is_due ? next : clock_mono() + IDLE_US,
-					       &news);
-		is_due = is_due || news.notifications || news.is_woken;
+			fault = pg_runner_wait(
+				w->runner, c,
+				must_read || w->is_unstored ? next : clock_mono() + IDLE_US, &news);
+		must_read = must_read || news.notifications || news.is_woken;
 	}
 	return fault;
 }

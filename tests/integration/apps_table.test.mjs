@@ -103,9 +103,22 @@ test('limits for SQL publishers that could not be stored are stored later', asyn
 	await waitFor(async () => (await daemon.query('SELECT FROM log_apps')).length === 1, 'the limits');
 	const session = await daemon.session();
 	t.after(() => session.end());
+	const { rows: [{ pid }] } = await session.query('SELECT pg_backend_pid() AS pid');
 	await session.query('BEGIN; LOCK TABLE log_apps IN ACCESS EXCLUSIVE MODE');
-	await daemon.query(`INSERT INTO apps (id, key, secret) VALUES ('late', 'late-key', 's')`);
+	await daemon.query(`INSERT INTO apps (id, key, secret) VALUES ('late', 'late-key', 's'), ('bad', 'bad-key', '')`);
+	const read = () => daemon.logText.match(/the app bad is left out/g)?.length ?? 0;
 	await waitFor(() => /the limits for SQL publishers are not stored/.test(daemon.logText), 'the warning');
+	assert.match(daemon.logText, new RegExp(`are not stored: .*lock timeout.*: the table log_apps is locked by process ${pid} of the role scopewire`));
+	// The table is read once for the notification, and not again for each attempt.
+	const before = read(), attempts = new Set();
+	assert.equal(before, 1);
+	await waitFor(async () => {
+		const [one] = await daemon.query(`SELECT query_start::text AS at FROM pg_stat_activity
+			WHERE datname = current_database() AND query LIKE '%log_apps_put%' AND wait_event_type = 'Lock'`);
+		if (one) attempts.add(one.at);
+		return attempts.size >= 3;
+	}, 'three attempts');
+	assert.equal(read(), before);
 	await session.query('COMMIT');
 	await waitFor(async () => (await daemon.query(`SELECT FROM log_apps WHERE app = 'late'`)).length === 1,
 		'the limits of the new application');
