@@ -75,6 +75,8 @@ $$;
 COMMENT ON FUNCTION cluster_cached IS
 	'As replay_cached(), in a cluster: also events that are not in the log, with the serial 0.';
 
+-- Reads the whole table, once a minute: an index on expires_at, which each update changes, would cost each
+-- update its place in the page (HOT), and updates are the frequent ones.
 CREATE FUNCTION cluster_cache_expire(p_limit integer) RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
