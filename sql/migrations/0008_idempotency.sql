@@ -210,25 +210,33 @@ COMMENT ON FUNCTION log_find_newest IS
 	'The serial of an event that was published a moment ago; 0 while it is pending, NULL when it does '
 	'not exist.';
 
-CREATE FUNCTION answer_with_serial(p_app text, p_body text) RETURNS text
+CREATE FUNCTION answer_with_serial(p_app text, p_body text, OUT body text, OUT drained integer,
+	OUT last_serial bigint)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	wanted CONSTANT text := p_body::json->>'event_id';
 	found bigint := log_find_newest(p_app, wanted);
+	n integer;
 BEGIN
+	drained := 0;
 	IF found = 0 THEN
 		PERFORM log_lock('serials');
 		LOOP
 			found := log_find_newest(p_app, wanted);
-			EXIT WHEN found > 0 OR drain_locked(500) = 0;
+			EXIT WHEN found > 0;
+			n := drain_locked(500);
+			EXIT WHEN n = 0;
+			drained := drained + n;
+			last_serial := currval('realtime_events_serial');
 		END LOOP;
 	END IF;
-	RETURN left(p_body, -1) || format(',"serial":%s}', coalesce(nullif(found, 0)::text, 'null'));
+	body := left(p_body, -1) || format(',"serial":%s}', coalesce(nullif(found, 0)::text, 'null'));
 END
 $$;
 COMMENT ON FUNCTION answer_with_serial IS
-	'The answer with the serial of its event. Drains if the event has none yet.';
+	'The answer with the serial of its event. Drains if the event has none yet: drained is the '
+	'number of events that got serials, and last_serial the last one.';
 
 REVOKE EXECUTE ON FUNCTION answer_with_event(text, text), answer_with_serial(text, text),
 	log_find_newest(text, text),

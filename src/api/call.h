@@ -48,6 +48,7 @@ struct api_services {
 	struct pg_pool *pool;	     /* of the sync API */
 	struct idempotency *once;    /* publishes with an idempotency key */
 	struct reader *replay;	     /* reads the log; NULL without a database */
+	struct log_tail *tail;	     /* the same */
 	struct presence_db *presence;
 	struct socket_ties *ties;
 	struct authorizer *authorizer; /* channel rules */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "log/tail.h"
 #include "svc/idempotency.h"
 #include "api/reply.h"
 #include "api/statement.h"
@@ -173,10 +174,20 @@ static void statement_squeeze_json(struct strbuf *b)
 }
 
 static const struct pg_statement serial_statement = {
-	.sql = "SELECT answer_with_serial($1::text, $2::text)",
+	.sql = "SELECT body, drained, last_serial FROM answer_with_serial($1::text, $2::text)",
 	.is_repeatable = true,
 	.takes_locks = true,
 };
+
+/* Events that the statement gave serials count on this node. */
+static void statement_note_drained(struct log_tail *tail, const struct pg_answer *a)
+{
+	int64_t n = pg_answer_int(a, 0, 1);
+
+	if (n > 0 && tail)
+		log_tail_note_drained(tail, (uint64_t)(pg_answer_int(a, 0, 2) - n + 1),
+				      (unsigned)n);
+}
 
 /* The write is committed; without a serial its answer has null. */
 static void on_serial(void *ctx, const struct pg_answer *a)
@@ -185,6 +196,7 @@ static void on_serial(void *ctx, const struct pg_answer *a)
 	struct strbuf body;
 
 	if (!a->rc && pg_answer_rows(a) == 1) {
+		statement_note_drained(sc->call.services->tail, a);
 		strbuf_init(&body, 0);
 		strbuf_add_sv(&body, pg_answer_view(a, 0, 0));
 	} else {

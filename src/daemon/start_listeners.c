@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/conf.h"
+#include "log/writer.h"
 #include "svc/admission.h"
 #include "api/call.h"
 #include "api/router.h"
@@ -107,6 +108,7 @@ int start_http(struct scopewired *d)
 					     .pool = d->pool,
 					     .once = d->once,
 					     .replay = d->replay,
+					     .tail = d->log ? log_writer_tail(d->log) : NULL,
 					     .presence = d->presence,
 					     .ties = d->ties,
 					     .authorizer = d->authorizer,

@@ -99,6 +99,12 @@ static enum pg_fault drainer_query(struct drainer *d, const char *sql, struct pg
 
 /* -- rows -- */
 
+/* How many rows got serials, and the last one: they are without a gap, because the lock "serials"
+ * is held. */
+static const char drain_sql[] =
+	"SELECT n, CASE WHEN n > 0 THEN currval('realtime_events_serial') END "
+	"FROM drain(" DRAIN_TEXT ") n";
+
 /* *found: rows got serials, perhaps by another session. */
 static enum pg_fault drainer_drain_page(struct drainer *d, bool *more, bool *found)
 {
@@ -115,10 +121,12 @@ static enum pg_fault drainer_drain_page(struct drainer *d, bool *more, bool *fou
 	if (fault != PG_FINE)
 		return fault;
 	n = pg_answer_int(&a, 0, 0);
+	if (n > 0)
+		log_tail_count_drained(d->tail, (uint64_t)(pg_answer_int(&a, 0, 1) - n + 1),
+				       (unsigned)n);
 	pg_answer_release(&a);
 	d->is_behind = n < 0; /* another session drains, and may not see all rows of now */
 	d->has_drained = d->has_drained || n > 0;
-	log_tail_count_drained(d->tail, n < 0 ? 0 : (unsigned)n);
 	*more = n == DRAIN_ROWS;
 	*found = n != 0;
 	return PG_FINE;
@@ -312,8 +320,7 @@ static usec_t drainer_wait_us(const struct drainer *d)
 /* Listens first, then reads: a commit between the two is notified. */
 RUNS_ON(on_db) static enum pg_fault drainer_prepare(struct drainer *d)
 {
-	static const struct pg_preparation drain = { .name = "drain",
-						     .sql = "SELECT drain(" DRAIN_TEXT ")" };
+	static const struct pg_preparation drain = { .name = "drain", .sql = drain_sql };
 	enum pg_fault fault = pg_listener_begin(d->conn, drainer_deadline(), "scopewire_pending");
 
 	if (fault == PG_FINE)

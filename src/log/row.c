@@ -51,12 +51,12 @@ struct app *log_row_app(const struct log_row *r, const struct app_set *apps)
 	return app_set_by_id(apps, r->app);
 }
 
-struct event *log_row_event(const struct log_row *r, struct app *app, struct deliveries *deliveries)
+/* What was published; one reference. */
+static struct msgbuf *log_row_data(const struct log_row *r)
 {
 	struct str_view published = r->payload.len || r->is_published ? r->payload : SV("{}");
 	json_t *string = NULL;
 	struct msgbuf *data;
-	struct event *e;
 
 	if (r->is_text)
 		string = json_loadb(r->payload.ptr, r->payload.len,
@@ -65,6 +65,23 @@ struct event *log_row_event(const struct log_row *r, struct app *app, struct del
 		published = sv_n(json_string_value(string), json_string_length(string));
 	data = msgbuf_from(published);
 	json_decref(string);
+	return data;
+}
+
+size_t log_row_bytes(const struct log_row *r)
+{
+	struct msgbuf *data = log_row_data(r);
+	size_t n = data->len;
+
+	msgbuf_unref(data);
+	return n;
+}
+
+struct event *log_row_event(const struct log_row *r, struct app *app, struct deliveries *deliveries)
+{
+	struct msgbuf *data = log_row_data(r);
+	struct event *e;
+
 	e = event_new(app, r->channel, r->name, data);
 	msgbuf_unref(data);
 	str_copy(e->id, sizeof(e->id), r->id);

@@ -48,6 +48,8 @@ void log_row_read_replayed(const struct pg_answer *a, int row, struct str_view c
 			   struct log_row *out);
 /* The row's application (counted by apps); one that names none is of the only one.  Or NULL. */
 struct app *log_row_app(const struct log_row *r, const struct app_set *apps);
+/* How long the data of its event is. */
+size_t log_row_bytes(const struct log_row *r);
 /* One reference.  Its delivery record is added to deliveries (may be NULL). */
 struct event *log_row_event(const struct log_row *r, struct app *app, struct deliveries *deliveries)
 	MUSTCHECK;

@@ -12,6 +12,7 @@
 #include "log/epoch.h"
 #include "log/row.h"
 #include "log/slice.h"
+#include "log/sql_counts.h"
 #include "log/tail.h"
 
 #define PART_ROWS 16 /* events between two checks of the workers */
@@ -23,8 +24,9 @@ extern struct TSA(capability("mutex")) tail_held {
 
 struct log_tail {
 	char *node;
-	bool expects_others;   /* nodes, with other applications */
-	struct log_seal *seal; /* of slices; NULL: there are none */
+	bool expects_others;			       /* nodes, with other applications */
+	struct sql_counts *counts OWNED_BY(tail_held); /* with other nodes; NULL: all rows count */
+	struct log_seal *seal;			       /* of slices; NULL: there are none */
 	struct directory *directory;
 	struct deliveries *deliveries; /* NULL: no records are kept */
 	atomic_uint_fast64_t drained, sql_rows;

@@ -43,6 +43,7 @@ void log_tail_free(struct log_tail *t) NO_TSA /* no other thread has it any more
 	pthread_mutex_destroy(&t->lock);
 	wake_release(&t->caught_up);
 	log_seal_free(t->seal);
+	sql_counts_free(t->counts);
 	tail_drop_kept_locked(t);
 	free(t->passed);
 	free(t->seen_path);
@@ -68,6 +69,9 @@ void log_tail_notify(struct log_tail *t, struct wake *drainer)
 void log_tail_expect_others(struct log_tail *t)
 {
 	t->expects_others = true;
+	tail_lock(t);
+	t->counts = sql_counts_new();
+	tail_unlock(t);
 }
 
 void log_tail_expect_slices(struct log_tail *t)
@@ -80,9 +84,18 @@ struct log_seal *log_tail_seal(struct log_tail *t)
 	return t->seal;
 }
 
-void log_tail_count_drained(struct log_tail *t, unsigned n)
+void log_tail_count_drained(struct log_tail *t, uint64_t first, unsigned n)
 {
 	atomic_fetch_add_explicit(&t->drained, n, memory_order_relaxed);
+	log_tail_note_drained(t, first, n);
+}
+
+void log_tail_note_drained(struct log_tail *t, uint64_t first, unsigned n)
+{
+	tail_lock(t);
+	if (t->counts)
+		sql_counts_note(t->counts, first, n, t->cursor);
+	tail_unlock(t);
 }
 
 uint64_t log_tail_drained(struct log_tail *t)
@@ -128,6 +141,8 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 		t->saved_at = 0;
 		t->is_set = true;
 		t->n_passed = 0;
+		if (t->counts)
+			sql_counts_reset(t->counts);
 		free(t->epoch);
 		t->epoch = xstrdup(epoch);
 	}

@@ -37,7 +37,8 @@ void log_tail_free(struct log_tail *t); /* NULL is fine */
  * other call. */
 void log_tail_keep(struct log_tail *t, const char *path);
 
-/* Other nodes may serve applications that this one does not: their rows are skipped and not logged.
+/* There are other nodes.  They may serve applications that this one does not: their rows are
+ * skipped and not logged.  A row of SQL counts in the metrics of the node that gave it its serial.
  * Before any other call. */
 void log_tail_expect_others(struct log_tail *t);
 
@@ -96,8 +97,11 @@ enum pg_fault log_tail_save(struct log_tail *t, struct pg_connection *c, usec_t 
 bool log_tail_take(struct log_tail *t, struct str_view slice) MUSTCHECK;
 /* The epoch and the cursor; false while they are not known. */
 bool log_tail_position(struct log_tail *t, struct position *out);
-/* Rows that this process gave serials to, for the drainer's pace; the sum since the start. */
-void log_tail_count_drained(struct log_tail *t, unsigned n);
+/* The log writer or the drainer gave n serials to rows of SQL, from first on. */
+void log_tail_count_drained(struct log_tail *t, uint64_t first, unsigned n);
+/* The same of another session of this process: not for the drainer's pace. */
+void log_tail_note_drained(struct log_tail *t, uint64_t first, unsigned n);
+/* Rows that log_tail_count_drained() counted, for the drainer's pace; the sum since the start. */
 uint64_t log_tail_drained(struct log_tail *t);
 /* How many events of SQL were delivered, whichever session drained them.  Any thread. */
 uint64_t log_tail_sql_rows(struct log_tail *t);

@@ -2,7 +2,6 @@
 /* The lock, the cursor's position, and the delivery of one row: what tail.c and tail_slices.c
  * share. */
 #include "base/log.h"
-#include "base/metric.h"
 #include "base/wake.h"
 #include "log/control.h"
 #include "log/tail-private.h"
@@ -77,6 +76,19 @@ void tail_fan_out(struct log_tail *t, struct event *e)
 		directory_fan_out(t->directory, e);
 }
 
+/* e NULL: this node does not serve its application. */
+static void tail_count_sql_locked(struct log_tail *t, const struct log_row *row,
+				  const struct event *e) NEEDS_LOCK(tail_held)
+{
+	struct sql_row sql = { .serial = row->serial, .is_sync = row->is_sync };
+
+	sql.bytes = e ? e->data->len : log_row_bytes(row);
+	if (t->counts)
+		sql_counts_deliver(t->counts, &sql);
+	else
+		sql_row_count(&sql);
+}
+
 void tail_deliver_row_locked(struct log_tail *t, const struct app_set *apps,
 			     const struct log_row *row)
 {
@@ -88,6 +100,8 @@ void tail_deliver_row_locked(struct log_tail *t, const struct app_set *apps,
 	if (!app && row->is_control && control_is_for_node(row->name) && app_set_count(apps))
 		app = app_set_at(apps, 0);
 	if (!app) {
+		if (t->expects_others && row->is_sql)
+			tail_count_sql_locked(t, row, NULL);
 		if (t->expects_others || clock_mono() - t->complained < COMPLAIN_US)
 			return;
 		t->complained = clock_mono();
@@ -99,8 +113,7 @@ void tail_deliver_row_locked(struct log_tail *t, const struct app_set *apps,
 	e = log_row_event(row, app, t->deliveries);
 	if (row->is_sql) {
 		atomic_fetch_add_explicit(&t->sql_rows, 1, memory_order_relaxed);
-		metric_add_at(METRIC_EVENTS_IN, row->is_sync ? VIA_SYNC : VIA_SQL, 1);
-		metric_observe(METRIC_PAYLOAD_BYTES, e->data->len, 1);
+		tail_count_sql_locked(t, row, e);
 	}
 	tail_fan_out(t, e);
 	event_unref(e);

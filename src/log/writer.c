@@ -402,11 +402,13 @@ static void writer_deliver_flight(struct log_writer *w, struct writer_serials *s
 RUNS_ON(on_db) static void writer_on_committed(struct log_writer *w)
 {
 	struct writer_serials serials = { .write = w->write };
+	uint64_t first = log_write_events(w->write) ? log_write_serial(w->write, 0) : 0;
+	unsigned drained = log_write_drained(w->write);
 
 	writer_count_commit(w);
-	log_tail_count_drained(w->tail, log_write_drained(w->write));
-	writer_deliver_flight(w, &serials,
-			      log_write_events(w->write) ? log_write_serial(w->write, 0) : 0);
+	if (drained) /* rows of SQL get the serials directly before those of the events */
+		log_tail_count_drained(w->tail, first - drained, drained);
+	writer_deliver_flight(w, &serials, first);
 	if (w->group_batches)
 		w->group_batches = w->group_batches > UINT_MAX / 4 ? 0 : w->group_batches * 2;
 	if (w->group_batches > w->conf->batch_events)

@@ -438,6 +438,97 @@ START_TEST(a_page_without_rows_ends_the_stop)
 }
 END_TEST
 
+/* -- counts of rows of SQL -- */
+
+static int64_t counted(unsigned via)
+{
+	return unit_metric(METRIC_EVENTS_IN, via);
+}
+
+static void start_tail_of_cluster(void)
+{
+	w.tail = log_tail_new("n", w.directory, w.deliveries);
+	log_tail_expect_others(w.tail);
+	connect_tail();
+	make_workers_fast();
+}
+
+START_TEST(alone_all_rows_of_sql_count)
+{
+	begin("counts_alone");
+	start_tail("n");
+	make_workers_fast();
+	add_rows(3, "sql");
+	add_rows(2, "http");
+	add_rows(4, "sync");
+	step();
+	log_tail_count_drained(w.tail, 1, 2);
+	ck_assert_int_eq(counted(VIA_SQL), 3);
+	ck_assert_int_eq(counted(VIA_SYNC), 4);
+	finish();
+}
+END_TEST
+
+START_TEST(in_a_cluster_rows_count_that_this_node_gave_serials)
+{
+	begin("counts_own");
+	start_tail_of_cluster();
+	add_rows(10, "sql");
+	/* the answers to two commits come in the wrong order */
+	log_tail_count_drained(w.tail, 7, 2);
+	log_tail_count_drained(w.tail, 2, 3);
+	step();
+	assert_seen(1, 10);
+	ck_assert_int_eq(counted(VIA_SQL), 5);
+	ck_assert_uint_eq(log_tail_drained(w.tail), 5);
+	/* another session of the node drained rows */
+	add_rows(5, "sync");
+	log_tail_note_drained(w.tail, 11, 1);
+	log_tail_note_drained(w.tail, 12, 2);
+	step();
+	ck_assert_int_eq(counted(VIA_SYNC), 3);
+	ck_assert_uint_eq(log_tail_drained(w.tail), 5);
+	finish();
+}
+END_TEST
+
+START_TEST(rows_count_that_were_delivered_before_the_answer_to_their_commit)
+{
+	begin("counts_late");
+	start_tail_of_cluster();
+	add_rows(10, "sql");
+	step();
+	ck_assert_int_eq(counted(VIA_SQL), 0);
+	/* some of them, and rows that are not delivered yet */
+	log_tail_count_drained(w.tail, 8, 5);
+	ck_assert_int_eq(counted(VIA_SQL), 3);
+	add_rows(10, "sql");
+	step();
+	ck_assert_int_eq(counted(VIA_SQL), 5);
+	log_tail_count_drained(w.tail, 1, 1);
+	ck_assert_int_eq(counted(VIA_SQL), 6);
+	finish();
+}
+END_TEST
+
+START_TEST(rows_count_whose_application_the_node_does_not_serve)
+{
+	begin("counts_unserved");
+	start_tail_of_cluster();
+	add_rows(1, "sql");
+	sql("INSERT INTO realtime_events (serial, channel, event_type, payload, payload_is_text, "
+	    "origin, app) SELECT nextval('realtime_events_serial'), 'c', 'E', '\"\\u00e9\"', "
+	    "true, 'sql', 'other' FROM generate_series(1, 3)");
+	log_tail_count_drained(w.tail, 1, 3);
+	step();
+	assert_seen(1, 1);
+	ck_assert_int_eq(counted(VIA_SQL), 3);
+	/* the bytes as they were published: {} and twice two of é */
+	ck_assert_int_eq(unit_metric(METRIC_PAYLOAD_BYTES, METRIC_BUCKETS + 1), 2 + 2 + 2);
+	finish();
+}
+END_TEST
+
 /* -- slices of other nodes -- */
 
 static void start_tail_with_slices(void)
@@ -832,6 +923,10 @@ int main(void)
 	tcase_add_test(t, a_page_is_read_by_the_index_also_when_its_plan_is_of_an_empty_partition);
 	tcase_add_test(t, a_log_of_another_epoch_is_delivered_from_its_end_on);
 	tcase_add_test(t, what_is_delivered_while_a_connection_begins_is_not_delivered_again);
+	tcase_add_test(t, alone_all_rows_of_sql_count);
+	tcase_add_test(t, in_a_cluster_rows_count_that_this_node_gave_serials);
+	tcase_add_test(t, rows_count_that_were_delivered_before_the_answer_to_their_commit);
+	tcase_add_test(t, rows_count_whose_application_the_node_does_not_serve);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -4,7 +4,10 @@
 // (cluster_redis.test.mjs) the nodes reach each other through a Redis.
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { bus, end, live, logged, newDatabase, node, query, redis, rows, startCluster, startNodes, waitFor } from '../lib/harness.mjs';
+import { Sync, bus, end, live, logged, newDatabase, node, query, redis, rows, startCluster, startNodes, waitFor } from '../lib/harness.mjs';
+import { request } from '../lib/api.mjs';
+import { TOKEN, bearer } from '../lib/ctl.mjs';
+import { adminUrl } from '../lib/nodes.mjs';
 
 const UNAVAILABLE = 69;
 const testOfPostgres = redis ? () => {} : test;
@@ -107,6 +110,51 @@ describe('committed events', { concurrency: 2 }, () => {
 		await back.subscribe('c', { since: `${wire.epoch}:${first.serial}` });
 		await back.next({ event: 'E20' });
 		assert.deepEqual(seen(back, 'c'), Array.from({ length: 19 }, (_, i) => `E${i + 2}`));
+	});
+});
+
+describe('metrics', () => {
+	/** The sum over the nodes of the series of a metric that match. */
+	async function sum(nodes, pattern) {
+		const texts = await Promise.all(nodes.map(async (one) =>
+			(await request(`${adminUrl(one)}/metrics`, { headers: bearer(TOKEN.metrics) })).text));
+		return texts.flatMap((text) => text.split('\n')).filter((line) => pattern.test(line))
+			.reduce((total, line) => total + Number(line.split(' ').at(-1)), 0);
+	}
+
+	test('an event of SQL counts once in the cluster, whichever node gives it its serial', async (t) => {
+		const nodes = await startNodes(t, 3);
+		const wires = await subscribers(nodes, 'c');
+		const n = 30;
+		await Promise.all([
+			(async () => {
+				for (let i = 0; i < n; i++) await nodes[0].query(`SELECT broadcast('c', $1, '{}')`, [`Esql${i}`]);
+			})(),
+			nodes[1].query(`SELECT broadcast('c', 'E' || n, '{"four": 4}') FROM generate_series(1, 1200) n`),
+			...nodes.map(async (one, at) => {
+				for (let i = 0; i < n; i++) await one.api().trigger('c', `Ehttp${at}.${i}`, '{}');
+			}),
+			...nodes.map(async (one, at) => {
+				for (let i = 0; i < n; i++) {
+					const answer = await Sync.server(one).call('POST', 'activities', { body: { type: `a${at}.${i}` }, headers: { Prefer: 'wait' } });
+					assert.ok(answer.json.serial, answer.text);
+				}
+			}),
+		]);
+		await sameEverywhere(wires, 'c', 1200 + n + 3 * n);
+		// The last row of the log, on all nodes: those of other channels are before it.
+		await nodes[0].query(`SELECT broadcast('c', 'Elast', '{}')`);
+		for (const wire of wires) await wire.next({ event: 'Elast' });
+		const [{ sql, sync, bytes }] = await nodes[0].query(`SELECT count(*) FILTER (WHERE origin = 'sql')::integer AS sql,
+			count(*) FILTER (WHERE origin = 'sync')::integer AS sync, sum(octet_length(payload::text))::integer AS bytes
+			FROM realtime_events WHERE origin IN ('sql', 'sync', 'http')`);
+		assert.deepEqual([sql, sync], [1200 + n + 1, 3 * n]);
+		await waitFor(async () => await sum(nodes, /^scopewire_events_in_total\{via="(sql|sync)"/) >= sql + sync, 'all are counted');
+		assert.equal(await sum(nodes, /^scopewire_events_in_total\{via="sql"/), sql);
+		assert.equal(await sum(nodes, /^scopewire_events_in_total\{via="sync"/), sync);
+		assert.equal(await sum(nodes, /^scopewire_payload_bytes_count/), sql + sync + 3 * n);
+		assert.equal(await sum(nodes, /^scopewire_payload_bytes_sum/), bytes);
+		for (const one of nodes) await one.stop();
 	});
 });
 

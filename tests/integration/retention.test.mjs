@@ -286,7 +286,7 @@ test('what needs the newest events locks the newest partitions only', async (t) 
 		['a cache channel without an event',
 			`SELECT count(*)::text AS v FROM replay_cached('${app}', true, 'cache-d', 3600)`, '0'],
 		['an answer with a serial',
-			`SELECT answer_with_serial('${app}', '{"event_id":"newest"}')::json->>'serial' AS v`,
+			`SELECT body::json->>'serial' AS v FROM answer_with_serial('${app}', '{"event_id":"newest"}')`,
 			String(last)],
 	];
 	for (const [name, sql, value] of calls) {
