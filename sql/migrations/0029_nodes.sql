@@ -43,14 +43,25 @@ COMMENT ON COLUMN nodes.started IS
 COMMENT ON COLUMN nodes.lease IS
 	'The end of its lease. A row whose lease has ended counts as that of no node.';
 
--- After a crash of the server the nodes register one by one.  Until all that run have had the time of a
--- lease to do so, the table does not show which have ended.
+-- After a crash of the server the nodes register one by one.  Until all that run have done so, or have had the
+-- time of a lease for it, the table does not show which have ended.  The same after all leases have ended
+-- because the server was away.
 CREATE UNLOGGED TABLE node_generation (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-	known_from timestamptz NOT NULL
+	known_from timestamptz NOT NULL,
+	has_expected boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE node_generation IS
 	'In one row, since when the table nodes has all running nodes. It is emptied when nodes is.';
+COMMENT ON COLUMN node_generation.has_expected IS
+	'Nodes were expected when it was set (node_expected): when all of them are registered again, it is known at once.';
+
+-- Logged, so that it lasts when nodes is emptied.  It is written when a node starts or ends only.
+CREATE TABLE node_expected (
+	name text PRIMARY KEY
+);
+COMMENT ON TABLE node_expected IS
+	'The names of the nodes that had a lease at last, also after a crash of the server: these register again.';
 
 CREATE FUNCTION nodes_are_known() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -59,8 +70,8 @@ AS $$
 	OR NOT EXISTS (SELECT FROM node_generation g WHERE g.known_from > clock_timestamp())
 $$;
 COMMENT ON FUNCTION nodes_are_known IS
-	'Whether a node without a row in nodes has ended. False for the time of a lease after a crash of the '
-	'server, while running nodes register again.';
+	'Whether a node without a row in nodes has ended. False after a crash of the server, while running nodes '
+	'register again, at most for the time of a lease.';
 
 CREATE FUNCTION admin_nodes(p_args jsonb) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -142,7 +153,12 @@ BEGIN
 		RETURN;
 	END IF;
 	DELETE FROM daemon;
-	INSERT INTO node_generation (known_from) VALUES (until) ON CONFLICT DO NOTHING;
+	INSERT INTO node_generation (known_from, has_expected) VALUES (until, EXISTS (SELECT FROM node_expected))
+	ON CONFLICT ON CONSTRAINT node_generation_pkey DO UPDATE
+	SET known_from = excluded.known_from, has_expected = excluded.has_expected
+	WHERE NOT EXISTS (SELECT FROM nodes n WHERE n.lease > clock_timestamp())
+	AND EXISTS (SELECT FROM node_expected e WHERE e.name <> p_name);
+	INSERT INTO node_expected (name) VALUES (p_name) ON CONFLICT DO NOTHING;
 	DELETE FROM nodes n WHERE n.name = p_name AND n.instance <> p_instance;
 	UPDATE nodes n SET backend = pg_backend_pid(), mark = chosen, lease = until
 	WHERE n.instance = p_instance AND n.lease > clock_timestamp() RETURNING n.number INTO number;
@@ -179,6 +195,10 @@ BEGIN
 	DELETE FROM nodes n WHERE n.instance IN (
 		SELECT x.instance FROM nodes x WHERE x.lease <= clock_timestamp()
 		FOR UPDATE SKIP LOCKED LIMIT 100);
+	DELETE FROM node_expected e WHERE e.name IN (
+		SELECT x.name FROM node_expected x WHERE nodes_are_known()
+		AND NOT EXISTS (SELECT FROM nodes n WHERE n.name = x.name AND n.lease > clock_timestamp())
+		FOR UPDATE SKIP LOCKED LIMIT 100);
 	others := node_others(p_instance);
 END
 $$;
@@ -189,7 +209,8 @@ COMMENT ON FUNCTION node_renew IS
 CREATE FUNCTION node_leave(p_instance text) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	DELETE FROM nodes n WHERE n.instance = p_instance
+	WITH ended AS (DELETE FROM nodes n WHERE n.instance = p_instance RETURNING n.name)
+	DELETE FROM node_expected e USING ended WHERE e.name = ended.name
 $$;
 COMMENT ON FUNCTION node_leave IS
 	'The node stops.';

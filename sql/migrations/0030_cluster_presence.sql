@@ -7,13 +7,17 @@
 -- next version, which the node sends to the others with the change.
 --
 -- Nothing here is logged: a change flushes nothing.  After a crash of the server the tables are empty, and
--- every node registers its members again.
+-- every node registers its members again.  Until all have done so, what is not in the tables may be on a node
+-- that is late: see cluster_settle().
 
 CREATE UNLOGGED TABLE cluster_nodes (
-	node integer PRIMARY KEY
+	node integer PRIMARY KEY,
+	is_complete boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE cluster_nodes IS
 	'The nodes that may have rows in cluster_members, by their number; some may have ended.';
+COMMENT ON COLUMN cluster_nodes.is_complete IS
+	'It has registered all members that it had when it registered.';
 
 CREATE UNLOGGED TABLE cluster_channels (
 	app text NOT NULL,
@@ -260,6 +264,32 @@ $$;
 COMMENT ON FUNCTION cluster_register IS
 	'The node may add members from now on. Those that it has already.';
 
+-- A node that the server knew before a crash (node_expected) is waited for until known_from.  When all of them are
+-- there again, what webhooks wait for (webhook_decide) and what is tied to sockets (nodes_are_known) need not
+-- wait any longer either.  They do wait when no node was expected: what ran before is not known then.
+CREATE FUNCTION cluster_settle(p_node integer, p_is_complete boolean) RETURNS boolean
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	are_complete boolean;
+BEGIN
+	IF p_is_complete THEN
+		UPDATE cluster_nodes n SET is_complete = true WHERE n.node = p_node AND NOT n.is_complete;
+	END IF;
+	are_complete := NOT EXISTS (SELECT FROM node_expected e WHERE NOT EXISTS (
+		SELECT FROM nodes n JOIN cluster_nodes c ON c.node = n.number AND c.is_complete
+		WHERE n.name = e.name AND n.lease > clock_timestamp()));
+	IF are_complete THEN
+		UPDATE node_generation g SET known_from = clock_timestamp()
+		WHERE g.known_from > clock_timestamp() AND g.has_expected;
+	END IF;
+	RETURN are_complete OR EXISTS (SELECT FROM node_generation g WHERE g.known_from <= clock_timestamp());
+END
+$$;
+COMMENT ON FUNCTION cluster_settle IS
+	'Whether cluster_members has the members of all running nodes; p_is_complete: it has those of the calling node. '
+	'False after a crash of the server, while running nodes register again, at most for the time of a lease.';
+
 CREATE FUNCTION cluster_count(p_node integer) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
@@ -279,7 +309,11 @@ DECLARE
 	channels text[];
 	users text[];
 BEGIN
+	-- When the server was away for so long that all leases ended, running nodes are given the time to register
+	-- again; the first of them sets known_from (node_take).
 	SELECT n.node INTO ended FROM cluster_nodes n WHERE NOT cluster_is_live(n.node)
+	AND EXISTS (SELECT FROM nodes o WHERE o.lease > clock_timestamp())
+	AND NOT EXISTS (SELECT FROM node_generation g WHERE g.has_expected AND g.known_from > clock_timestamp())
 	LIMIT 1 FOR UPDATE SKIP LOCKED;
 	IF ended IS NULL THEN
 		RETURN;
@@ -348,5 +382,5 @@ REVOKE EXECUTE ON FUNCTION cluster_is_live(integer),
 	cluster_step(integer, text[], text[], text[], text[], boolean[], integer[], integer[]), cluster_roster(text[], text[]),
 	cluster_subscribe(integer, text, text, integer), cluster_occupied(text, text),
 	cluster_occupancy(text, text[]), cluster_users(text, text),
-	cluster_versions(text[], text[]), cluster_register(integer), cluster_count(integer), cluster_reap(integer, integer)
+	cluster_versions(text[], text[]), cluster_register(integer), cluster_settle(integer, boolean), cluster_count(integer), cluster_reap(integer, integer)
 	FROM PUBLIC;

@@ -15,7 +15,7 @@ COMMENT ON TABLE webhook_decider IS 'Always empty: who locks it decides which we
 -- present.  A member is not reported as added before its channel as occupied, and a channel not as vacated before its
 -- members as removed: a node reports them in calls of their own, and a grace, or the lease of a node that has ended, may
 -- last longer than the delay of an end.  After a crash of the server, ends and counts wait until all nodes have
--- registered what they have.
+-- registered what they have (cluster_settle).
 CREATE FUNCTION webhook_decide(p_apps text[], p_endpoints text[], p_events text[], p_starts text[], p_ends text[],
 			       p_served text[], p_most integer, OUT queued integer, OUT wait_ms integer)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -29,7 +29,8 @@ DECLARE
 BEGIN
 	LOCK TABLE webhook_decider IN EXCLUSIVE MODE;
 	at := clock_timestamp();
-	known_from := coalesce((SELECT g.known_from FROM node_generation g), at + interval '1 s');
+	-- cluster_settle() may set an earlier time: what waits for it is decided again after a second.
+	known_from := least(coalesce((SELECT g.known_from FROM node_generation g), 'infinity'), at + interval '1 s');
 	queued := 0;
 	WITH due AS (
 		DELETE FROM webhook_changes c WHERE c.ctid = ANY (ARRAY(

@@ -37,5 +37,14 @@ struct cluster {
 	unsigned registrations; /* of the guard, when all was registered */
 	usec_t retry_at, reap_at, compare_at, store_at, expire_at, forget_at; /* mono */
 	unsigned read_max; /* channels of the next read of members */
+	/*
+	 * After a connection, until the database has the members of all running nodes.  After a
+	 * crash of the server its tables begin empty: what is not in them is not dropped, because
+	 * it may be on a node that has not registered its members yet.
+	 */
+	bool is_partial;
+	bool has_waited;  /* for other nodes: all is read again after that */
+	bool is_complete; /* the database knows that this node has registered all that it had */
+	usec_t settle_at; /* mono: when the next refresh_settle() is due, if one of these is open */
 };
 #endif

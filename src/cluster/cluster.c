@@ -61,6 +61,11 @@ static enum pg_fault cluster_store(struct cluster *c, struct pg_connection *conn
 	return fault;
 }
 
+static bool cluster_is_unsettled(const struct cluster *c)
+{
+	return c->is_partial || !c->is_complete;
+}
+
 /* What is due.  *until: when the next is. */
 RUNS_ON(on_db)
 static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn, usec_t *until)
@@ -75,6 +80,8 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 	}
 	if (c->registrations != bus_registrations(c->bus))
 		fault = refresh_begin(c, conn);
+	if (fault == PG_FINE && cluster_is_unsettled(c) && now >= c->settle_at)
+		fault = refresh_settle(c, conn);
 	while ((due = follow_take_due(&c->follow, now)))
 		intake_count(c, due);
 	if (fault == PG_FINE)
@@ -98,6 +105,8 @@ static enum pg_fault cluster_round(struct cluster *c, struct pg_connection *conn
 		*until = c->follow.delayed->counted_at;
 	if (c->cache.first && c->store_at < *until)
 		*until = c->store_at;
+	if (cluster_is_unsettled(c) && c->settle_at < *until)
+		*until = c->settle_at;
 	if (follow_has_queued(&c->follow) || c->follow.to_read)
 		*until = c->retry_at;
 	return fault;
@@ -140,7 +149,8 @@ RUNS_ON(on_db) static enum pg_fault cluster_serve(void *ctx, struct pg_connectio
 	if (fault == PG_FINE)
 		fault = cache_store_prepare(conn);
 	c->registrations = bus_registrations(c->bus) - 1;
-	c->retry_at = c->reap_at = 0;
+	c->retry_at = c->reap_at = c->settle_at = 0;
+	c->is_partial = true;
 	while (fault == PG_FINE && !pg_runner_is_stopping(c->runner)) {
 		usec_t until;
 
@@ -162,6 +172,7 @@ static void cluster_on_away(void *ctx)
 	struct followed *of;
 	size_t at = 0;
 
+	c->is_partial = true; /* a message may come from a node that is connected again before */
 	cluster_begin_turn(c);
 	while ((m = follow_dequeue(&c->follow)))
 		shown_settle(c, m);

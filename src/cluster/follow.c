@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A channel exists as long as it has members of this node (one that has left exists until the
- * database knows), or watchers.  Each operation is O(1), but follow_begin_again() and
- * follow_retry().
+ * database knows), or watchers.  Each operation is O(1), but follow_begin_again(),
+ * follow_read_all() and follow_retry().
  */
 #include <string.h>
 #include "base/mem.h"
@@ -142,6 +142,12 @@ void follow_set_registered(struct follow *f, struct own_member *m, bool is_regis
 	m->is_registered = is_registered;
 }
 
+void follow_set_reported(struct follow *f, struct own_member *m)
+{
+	f->n_unreported -= m->is_unreported;
+	m->is_unreported = m->was_registered = false;
+}
+
 /* Presence channels, and those of users who are signed in. */
 static struct own_queue *follow_queue_of(struct follow *f, const struct own_member *m)
 {
@@ -247,6 +253,7 @@ void follow_delete_member(struct follow *f, struct own_member *m)
 	follow_unqueue(f, m);
 	follow_undelay(f, m);
 	follow_set_registered(f, m, false);
+	follow_set_reported(f, m);
 	map_del(&m->channel->own, sv(m->user_id));
 	follow_free_member(m);
 }
@@ -303,6 +310,15 @@ void follow_compare(struct follow *f, struct followed *c, uint64_t version)
 		follow_read_later(f, c);
 }
 
+void follow_read_all(struct follow *f)
+{
+	struct followed *c;
+	size_t at = 0;
+
+	while ((c = map_next(&f->channels, &at)))
+		follow_read_later(f, c);
+}
+
 void follow_begin_again(struct follow *f)
 {
 	struct followed *c;
@@ -312,7 +328,10 @@ void follow_begin_again(struct follow *f)
 	while ((c = map_next(&f->channels, &at))) {
 		follow_read_later(f, c);
 		for (k = 0; (m = map_next(&c->own, &k));) {
+			m->was_registered |= m->is_registered;
 			follow_set_registered(f, m, false);
+			f->n_unreported += !m->is_unreported;
+			m->is_unreported = true;
 			follow_enqueue(f, m);
 		}
 	}

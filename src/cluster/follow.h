@@ -22,6 +22,7 @@ struct followed {
 	char *key;		   /* heap: the id of the application, NUL, the channel's name */
 	struct str_view app, name; /* inside key */
 	uint64_t version;	   /* of the members that the directory has */
+	unsigned n_others;	   /* subscriptions on other nodes, as the directory has them */
 	bool is_known;		   /* they were read at least once */
 	bool must_read;		   /* in the list below */
 	bool is_watched;	   /* clients watch its user */
@@ -41,14 +42,16 @@ struct own_waiter {
 
 struct own_member {
 	struct followed *channel;
-	char *user_id;	    /* empty: the subscriptions of this node to the channel */
-	char *info;	    /* JSON text, empty when absent; or the number of subscriptions */
-	unsigned max;	    /* members of the channel; 0: no limit */
-	bool is_here;	    /* it has a connection, or a grace, on this node */
-	bool is_leaving;    /* a grace */
-	int64_t lost_at;    /* mono; unless it is here: its last connection was lost; 0: unknown */
-	bool is_registered; /* the database has a row of it, as far as this node knows */
-	bool is_queued;	    /* the next calls report it */
+	char *user_id;	     /* empty: the subscriptions of this node to the channel */
+	char *info;	     /* JSON text, empty when absent; or the number of subscriptions */
+	unsigned max;	     /* members of the channel; 0: no limit */
+	bool is_here;	     /* it has a connection, or a grace, on this node */
+	bool is_leaving;     /* a grace */
+	int64_t lost_at;     /* mono; unless it is here: its last connection was lost; 0: unknown */
+	bool is_registered;  /* the database has a row of it, as far as this node knows */
+	bool is_queued;	     /* the next calls report it */
+	bool is_unreported;  /* it was not reported since all were to be registered again */
+	bool was_registered; /* and the database had a row of it before */
 	struct own_waiter *waiters;
 	struct own_member *next, *prev; /* in the queue */
 	int64_t counted_at;		/* mono: subscriptions were reported */
@@ -66,7 +69,7 @@ struct follow {
 	unsigned n_dequeued;
 	struct followed *to_read;
 	struct own_member *delayed, *delayed_last; /* counts, in the order of their time */
-	size_t n_registered;
+	size_t n_registered, n_unreported;
 };
 
 void follow_init(struct follow *f);
@@ -87,6 +90,8 @@ struct own_member *follow_member(struct followed *c, struct str_view user_id);
 void follow_set_info(struct own_member *m, struct str_view info);
 /* Whether the database has a row of it, as far as this node knows. */
 void follow_set_registered(struct follow *f, struct own_member *m, bool is_registered);
+/* It was reported since all were to be registered again. */
+void follow_set_reported(struct follow *f, struct own_member *m);
 /* Takes it out of the queue and the list of counts, and frees it. */
 void follow_delete_member(struct follow *f, struct own_member *m);
 /* Puts it at the end of its queue, or leaves it in its place there. */
@@ -115,6 +120,8 @@ bool follow_advance(struct follow *f, struct followed *c, uint64_t before, uint6
 void follow_retry(struct follow *f, struct followed *c);
 /* The channel has this version in the database. */
 void follow_compare(struct follow *f, struct followed *c, uint64_t version);
-/* All channels are to be read again, and all members to be registered. */
+/* All channels are to be read again. */
+void follow_read_all(struct follow *f);
+/* The same, and all members are to be registered: n_unreported of them are not yet. */
 void follow_begin_again(struct follow *f);
 #endif

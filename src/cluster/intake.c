@@ -19,7 +19,7 @@ static void intake_take_watch(struct cluster *c, const struct inbox_item *item)
 		return;
 	of = follow_get(&c->follow, item->app, strbuf_view(&name));
 	of->is_watched = of->is_answer_due = item->report == MEMBER_WATCHED;
-	if (of->is_watched && of->is_known && !of->must_read)
+	if (of->is_watched && of->is_known && !of->must_read && !c->is_partial)
 		shown_answer_watchers(c, of);
 	else if (of->is_watched)
 		follow_read_later(&c->follow, of);

@@ -3,6 +3,11 @@
  * The database gives each channel a version.  A gap between versions shows only when another change
  * follows, so they are compared from time to time, and whenever messages of the bus may have been
  * missed.
+ *
+ * After a crash of the server its tables are empty, and the nodes register their members one after
+ * the other.  Until all have done so, or a lease has passed (cluster_settle() in
+ * sql/migrations/0030_cluster_presence.sql), who is read is shown, and who is not read is not
+ * dropped; then all is read again (docs/decisions/0057-tables-that-are-new.md).
  */
 #include "base/mem.h"
 #include "cluster/refresh.h"
@@ -10,6 +15,7 @@
 #include "cluster/submit.h"
 
 #define COMPARE_US    (30 * USEC_PER_SEC)
+#define SETTLE_US     (100 * USEC_PER_MSEC)
 #define READ_SHORT_US (200 * USEC_PER_MSEC) /* a read of members: the next may be larger */
 #define READ_LONG_US  USEC_PER_SEC	    /* it must be smaller */
 
@@ -30,10 +36,13 @@ static void refresh_take_members(struct cluster *c, struct followed *of, const s
 		who[n++] = (struct directory_member){ pg_answer_view(a, *row, 2),
 						      pg_answer_view(a, *row, 3) };
 	}
-	shown_drop_others(c, of, who, n);
+	if (!c->is_partial)
+		shown_drop_others(c, of, who, n);
 	for (size_t i = 0; i < n; i++)
 		shown_put(c, of, &who[i], false);
-	shown_answer_watchers(c, of);
+	/* A user who is not read may be online on a node that is late. */
+	if (!c->is_partial || n)
+		shown_answer_watchers(c, of);
 	free(who);
 }
 
@@ -101,6 +110,36 @@ enum pg_fault refresh_begin(struct cluster *c, struct pg_connection *conn)
 		return submit_on_fault(c, conn, fault);
 	c->registrations = registrations;
 	c->compare_at = clock_mono() + COMPARE_US;
+	c->is_complete = false;
+	c->settle_at = 0;
+	return PG_FINE;
+}
+
+enum pg_fault refresh_settle(struct cluster *c, struct pg_connection *conn)
+{
+	bool is_complete = !c->follow.n_unreported && c->registrations == bus_registrations(c->bus);
+	struct pg_answer a = { 0 };
+	enum pg_fault fault =
+		step_settle(conn, atomic_load(bus_node_number(c->bus)), is_complete, &a);
+	bool is_known = fault == PG_FINE && pg_answer_bool(&a, 0, 0);
+
+	pg_answer_release(&a);
+	c->settle_at = clock_mono() + SETTLE_US;
+	if (fault != PG_FINE)
+		return submit_on_fault(c, conn, fault);
+	c->is_complete = is_complete;
+	if (!is_known) {
+		c->has_waited = c->is_partial;
+		return PG_FINE;
+	}
+	c->is_partial = false;
+	/* A change that was decided while the tables were not complete may arrive after this: the
+	 * channel has a later version when it has been read again. */
+	if (c->has_waited) {
+		follow_read_all(&c->follow);
+		c->compare_at = 0;
+	}
+	c->has_waited = false;
 	return PG_FINE;
 }
 

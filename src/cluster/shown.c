@@ -56,6 +56,12 @@ void shown_drop(struct cluster *c, struct followed *of, struct str_view user_id)
 		users_drop(c->directory, app, of->name, user_id);
 }
 
+void shown_drop_lost(struct cluster *c, struct followed *of, struct str_view user_id)
+{
+	if (!c->is_partial)
+		shown_drop(c, of, user_id);
+}
+
 /* Clients that watch the user are answered. */
 void shown_answer_watchers(struct cluster *c, struct followed *of)
 {
@@ -92,10 +98,13 @@ void shown_set_count(struct cluster *c, struct followed *of, unsigned total)
 {
 	const struct own_member *m = map_get(&of->own, SV(""));
 	unsigned own = m && m->is_registered ? shown_number(sv(m->info)) : 0;
+	unsigned others = total > own ? total - own : 0;
 	struct app *app = m ? shown_app(c, of) : NULL;
 
-	if (app)
-		directory_count_others(c->directory, app, of->name, total > own ? total - own : 0);
+	if (!app || (c->is_partial && others < of->n_others))
+		return;
+	of->n_others = others;
+	directory_count_others(c->directory, app, of->name, others);
 }
 
 void shown_apply(struct cluster *c, struct followed *of, const struct change *change)
@@ -109,7 +118,7 @@ void shown_apply(struct cluster *c, struct followed *of, const struct change *ch
 	if (!follow_advance(&c->follow, of, change->before, change->version))
 		return;
 	if (change->outcome == CHANGE_REMOVED) {
-		shown_drop(c, of, change->user_id);
+		shown_drop_lost(c, of, change->user_id);
 		follow_retry(&c->follow, of);
 	} else {
 		shown_put(c, of, &who, false);

@@ -15,10 +15,14 @@ void shown_put(struct cluster *c, struct followed *of, const struct directory_me
 	       bool is_own);
 /* The user is no member. */
 void shown_drop(struct cluster *c, struct followed *of, struct str_view user_id);
+/* The database has the user on no node.  While it does not have all nodes, nothing is dropped; the
+ * members are read again after that. */
+void shown_drop_lost(struct cluster *c, struct followed *of, struct str_view user_id);
 /* Drops the members that are not among who[0] to who[n - 1]. */
 void shown_drop_others(struct cluster *c, struct followed *of, const struct directory_member *who,
 		       size_t n);
-/* The channel has so many subscriptions on all nodes. */
+/* The channel has so many subscriptions on all nodes; at least, while the database does not have
+ * all nodes. */
 void shown_set_count(struct cluster *c, struct followed *of, unsigned total);
 /* A change that the database decided; one that does not follow has the members read. */
 void shown_apply(struct cluster *c, struct followed *of, const struct change *change);

@@ -74,7 +74,7 @@ void step_add_channel(struct step *s, const struct followed *c)
 	pg_array_add(&s->channels, c->name);
 }
 
-void step_add_member(struct step *s, const struct own_member *m, int delay_ms)
+void step_add_member(struct step *s, const struct own_member *m, unsigned max, int delay_ms)
 {
 	step_add_channel(s, m->channel);
 	pg_array_add(&s->users, sv(m->user_id));
@@ -83,7 +83,7 @@ void step_add_member(struct step *s, const struct own_member *m, int delay_ms)
 	else
 		pg_array_add_null(&s->infos);
 	pg_array_add_bool(&s->leaving, m->is_leaving);
-	pg_array_add_int4(&s->max, m->max < INT32_MAX ? (int32_t)m->max : INT32_MAX);
+	pg_array_add_int4(&s->max, max < INT32_MAX ? (int32_t)max : INT32_MAX);
 	if (delay_ms < 0)
 		pg_array_add_null(&s->delays);
 	else
@@ -161,6 +161,15 @@ enum pg_fault step_register(struct pg_connection *c, unsigned node, struct pg_an
 	return step_query_number(
 		c, "SELECT r.app, r.channel, r.user_id FROM cluster_register($1::integer) r", node,
 		out);
+}
+
+enum pg_fault step_settle(struct pg_connection *c, unsigned node, bool is_complete,
+			  struct pg_answer *out)
+{
+	return step_query_number(c,
+				 is_complete ? "SELECT cluster_settle($1::integer, true)"
+					     : "SELECT cluster_settle($1::integer, false)",
+				 node, out);
 }
 
 enum pg_fault step_count(struct pg_connection *c, unsigned node, struct pg_answer *out)

@@ -25,8 +25,9 @@ enum pg_fault step_prepare(struct pg_connection *c) MUSTCHECK RUNS_ON(on_db);
 
 void step_reset(struct step *s);
 void step_add_channel(struct step *s, const struct followed *c);
-/* delay_ms: after which webhooks report that it has ended; -1: none reports its change. */
-void step_add_member(struct step *s, const struct own_member *m, int delay_ms);
+/* max: members that the channel may have, 0: any number.  delay_ms: after which webhooks report
+ * that it has ended; -1: none reports its change. */
+void step_add_member(struct step *s, const struct own_member *m, unsigned max, int delay_ms);
 
 /* Columns: index (from 1), outcome, version before, version, info.  No row: the node has no lease.
  */
@@ -41,6 +42,9 @@ enum pg_fault step_versions(struct step *s, struct pg_connection *c, struct pg_a
 /* Application, channel, user id: what the database has of this node. */
 enum pg_fault step_register(struct pg_connection *c, unsigned node, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);
+/* Whether it has the members of all nodes; is_complete: it has those of this one. */
+enum pg_fault step_settle(struct pg_connection *c, unsigned node, bool is_complete,
+			  struct pg_answer *out) MUSTCHECK RUNS_ON(on_db);
 /* How many members it has of this node. */
 enum pg_fault step_count(struct pg_connection *c, unsigned node, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);

@@ -65,6 +65,7 @@ static void submit_take_batch(struct cluster *c)
 			struct followed *of = m->channel;
 
 			shown_settle(c, m);
+			follow_set_reported(&c->follow, m);
 			if (!m->is_here)
 				follow_delete_member(&c->follow, m);
 			shown_prune(c, of);
@@ -73,7 +74,10 @@ static void submit_take_batch(struct cluster *c)
 		c->batch[c->n_batch++] = m;
 		delay_ms = submit_webhook_delay(c, m);
 		c->is_noted |= delay_ms >= 0 && !(m->is_leaving && m->is_registered);
-		step_add_member(&c->step, m, delay_ms);
+		/* Others may have joined a channel before all that were on it are registered again.
+		 */
+		step_add_member(&c->step, m, c->is_partial && m->was_registered ? 0 : m->max,
+				delay_ms);
 	}
 }
 
@@ -113,7 +117,7 @@ static void submit_take_outcomes(struct cluster *c, const struct pg_answer *a)
 		/* Also with the version that this node has: the database may have lost a user who
 		 * was shown for a connection here. */
 		if (change.outcome == CHANGE_GONE)
-			shown_drop(c, m->channel, change.user_id);
+			shown_drop_lost(c, m->channel, change.user_id);
 		if ((change.outcome == CHANGE_NONE && *m->user_id) ||
 		    change.outcome == CHANGE_GONE) {
 			follow_compare(&c->follow, m->channel, change.version);
@@ -132,6 +136,7 @@ void submit_finish(struct cluster *c)
 		struct own_member *m = c->batch[i];
 		struct followed *of = m->channel;
 
+		follow_set_reported(&c->follow, m);
 		if (m->is_here && m->is_registered)
 			shown_settle(c, m);
 		else if (!m->is_here)

@@ -56,6 +56,30 @@ async function lost(nodes, wire, at) {
 const changes = (wire, id) => wire.frames.filter((one) => [ADDED, REMOVED].includes(one.event) &&
 	JSON.parse(one.data).user_id === id).map((one) => one.event);
 
+/** The states of each watched user that the client received. */
+const watchlist = (wire) => {
+	const states = {};
+	for (const frame of wire.all({ event: 'pusher_internal:watchlist_events' }))
+		for (const { name, user_ids } of frame.data?.events ?? JSON.parse(frame.data).events)
+			for (const id of user_ids) states[id] = [...states[id] ?? [], name];
+	return states;
+};
+const signIn = async (on, id, watch) => {
+	const wire = await on.connect();
+	wire.sendSignin({ id, ...watch && { watchlist: watch } });
+	await wire.next({ event: 'pusher:signin_success' });
+	return wire;
+};
+
+const subscribe = async (on, channel) => {
+	const wire = await on.connect();
+	await wire.subscribe(channel);
+	return wire;
+};
+/** The numbers of subscriptions that the client received. */
+const counts = (wire) => wire.all({ event: 'pusher_internal:subscription_count' })
+	.map((frame) => JSON.parse(frame.data).subscription_count);
+
 describe('members of a presence channel', { concurrency: 2 }, () => {
 	test('are those of all nodes, on each of them', async (t) => {
 		const nodes = await startNodes(t, 3);
@@ -381,31 +405,13 @@ describe('presence, when something ends', { concurrency: 2 }, () => {
 			await all([one, two, three], ['u1', 'u2', 'u3']);
 			const four = await join(nodes[1], 'u4');
 			await all([one, two, three, four], ['u1', 'u2', 'u3', 'u4']);
-			// A crash empties the tables: the members of a node that is the second to register again can leave and come.
-			const came = (wire, id) => changes(wire, id).slice(mode ? -1 : 0);
-			assert.deepEqual(came(one, 'u2'), [ADDED]);
-			assert.ok(!came(two, 'u1').includes(REMOVED));
-			for (const [wire, id] of [[one, 'u2'], [two, 'u1']])
-				assert.ok(changes(wire, id).every((event, i, all) => !i || event !== all[i - 1]), `${id} comes and goes in turn`);
+			assert.deepEqual(changes(one, 'u2'), [ADDED]);
+			assert.deepEqual(changes(two, 'u1'), []);
 		});
 	}
 });
 
 describe('users who are signed in', { concurrency: 2 }, () => {
-	const watchlist = (wire) => {
-		const states = {};
-		for (const frame of wire.all({ event: 'pusher_internal:watchlist_events' }))
-			for (const { name, user_ids } of frame.data?.events ?? JSON.parse(frame.data).events)
-				for (const id of user_ids) states[id] = [...states[id] ?? [], name];
-		return states;
-	};
-	const signIn = async (on, id, watch) => {
-		const wire = await on.connect();
-		wire.sendSignin({ id, ...watch && { watchlist: watch } });
-		await wire.next({ event: 'pusher:signin_success' });
-		return wire;
-	};
-
 	test('are online for watchers on all nodes until the last connection on any node has ended', async (t) => {
 		const nodes = await startNodes(t, 2, { app: { member_removed_delay_ms: 0 } });
 		const first = await signIn(nodes[0], 'u');
@@ -504,13 +510,6 @@ describe('subscriptions', { concurrency: 2 }, () => {
 		const [name, search] = path.split('?');
 		return (await on.api().get(name, Object.fromEntries(new URLSearchParams(search)))).json;
 	};
-	const subscribe = async (on, channel) => {
-		const wire = await on.connect();
-		await wire.subscribe(channel);
-		return wire;
-	};
-	const counts = (wire) => wire.all({ event: 'pusher_internal:subscription_count' })
-		.map((frame) => JSON.parse(frame.data).subscription_count);
 
 	test('are counted over all nodes: in frames, lists, attributes and the answers to publishes', async (t) => {
 		const nodes = await startNodes(t, 3);
@@ -557,5 +556,126 @@ describe('subscriptions', { concurrency: 2 }, () => {
 		await nodes[1].kill();
 		await waitFor(() => counts(wire).at(-1) === 1, 'the count of one');
 		await waitFor(async () => !(await get(nodes[0], '/channels/d')).occupied, 'the other channel is vacated');
+	});
+});
+
+describe('after PostgreSQL was away', { concurrency: 2 }, () => {
+	/** Three nodes, and what clients of the first one see of the others. */
+	async function start(t, cluster, app) {
+		const server = await startCluster();
+		t.after(() => server.stop());
+		const nodes = await startNodes(t, 3, { database: await newDatabase(server), cluster,
+			app: { member_removed_delay_ms: 0, ...app } });
+		const wires = await Promise.all(nodes.map((one, at) => join(one, `u${at}`)));
+		return { server, nodes, wires };
+	}
+	/** The last node is paused, and goes on when the others have registered again. */
+	async function restart({ server, nodes }, { mode = 'immediate', away }, meanwhile) {
+		nodes[2].child.kill('SIGSTOP');
+		await server.stop(mode);
+		await away?.();
+		await server.start();
+		await waitFor(async () => (await nodes[0].query(`SELECT DISTINCT m.node FROM cluster_members m JOIN nodes n ON n.number = m.node
+			WHERE m.user_id <> '' AND n.name IN ('a', 'b') AND n.lease > clock_timestamp()`)).length === 2, 'two nodes are registered again');
+		await meanwhile();
+		assert.deepEqual(await live(nodes[0]), ['a', 'b'], 'the paused node is not registered');
+		nodes[2].child.kill('SIGCONT');
+	}
+
+	test('members of a node that registers late are never away, and who has left is removed when it is there', async (t) => {
+		// With a lease so long that the test does not see its end.
+		const world = await start(t, { lease_ms: 600000 }), { nodes, wires } = world;
+		const [two, three] = [await join(nodes[1], 'both'), await join(nodes[2], 'both')];
+		const leaver = await join(nodes[1], 'leaver');
+		await all([...wires, two, three, leaver], ['both', 'leaver', 'u0', 'u1', 'u2']);
+		await restart(world, {}, async () => {
+			await two.terminate();
+			await leaver.terminate();
+			const late = await join(nodes[0], 'late');
+			assert.ok(members(late).has('u2'), 'the first list has the members of the paused node');
+			await waitFor(() => wires.slice(0, 2).every((wire) => members(wire).has('late')), 'a new member');
+			const other = await join(nodes[1], 'other');
+			assert.ok(members(other).has('u2'));
+			await waitFor(() => wires.slice(0, 2).every((wire) => members(wire).has('other')), 'another new member');
+			for (const wire of wires.slice(0, 2)) assert.deepEqual(changes(wire, 'both').slice(1), []);
+		});
+		await all([...wires, three], ['both', 'late', 'other', 'u0', 'u1', 'u2']);
+		for (const wire of wires) {
+			for (const id of ['u0', 'u1', 'u2', 'both']) assert.ok(!changes(wire, id).includes(REMOVED), `${id} never left`);
+			assert.deepEqual(changes(wire, 'leaver'), [ADDED, REMOVED]);
+		}
+		// The next changes are shown at once again.
+		await three.terminate();
+		await all(wires, ['late', 'other', 'u0', 'u1', 'u2']);
+	});
+
+	test('members of a node that registers late keep their place on a channel that was full', async (t) => {
+		const world = await start(t, { lease_ms: 600000 }, { max_presence_members: 3 }), { nodes, wires } = world;
+		await all(wires, ['u0', 'u1', 'u2']);
+		await restart(world, {}, () => join(nodes[0], 'late'));
+		await all(wires, ['late', 'u0', 'u1', 'u2']);
+		const count = async () => (await nodes[0].query('SELECT FROM cluster_nodes WHERE is_complete')).length;
+		await waitFor(async () => await count() === 3, 'all nodes are registered again');
+		const leaver = await join(nodes[1], 'u1');
+		await leaver.terminate();
+		await wires[1].terminate();
+		await all([wires[0], wires[2]], ['late', 'u0', 'u2']);
+		for (const wire of [wires[0], wires[2]])
+			for (const id of ['u0', 'u2']) assert.ok(!changes(wire, id).includes(REMOVED), `${id} never left`);
+	});
+
+	test('members are never away either when all leases have ended meanwhile', async (t) => {
+		const world = await start(t, { lease_ms: 20000 }), { nodes, wires } = world;
+		await all(wires, ['u0', 'u1', 'u2']);
+		const [{ end }] = await nodes[0].query(`SELECT clock_timestamp() + interval '20 s' AS end`);
+		await restart(world, { mode: 'fast', away: () => waitFor(() => Date.now() > end.getTime(), 'the end of all leases') }, async () => {
+			for (const [at, id] of [[0, 'late'], [1, 'other']]) {
+				await join(nodes[at], id);
+				await waitFor(() => wires.slice(0, 2).every((wire) => members(wire).has(id)), 'a new member');
+			}
+		});
+		await all(wires, ['late', 'other', 'u0', 'u1', 'u2']);
+		for (const wire of wires)
+			for (const id of ['u0', 'u1', 'u2']) assert.ok(!changes(wire, id).includes(REMOVED), `${id} never left`);
+	});
+
+	test('subscriptions of a node that registers late are counted, and its users are online', async (t) => {
+		const world = await start(t, { lease_ms: 600000 }), { nodes } = world;
+		const wires = [await subscribe(nodes[0], 'c'), await subscribe(nodes[1], 'c'), await subscribe(nodes[2], 'c')];
+		await signIn(nodes[2], 's');
+		const watcher = await signIn(nodes[0], 'w', ['s']);
+		await waitFor(() => watchlist(watcher).s && wires.every((wire) => counts(wire).at(-1) === 3), 'the first states');
+		let second;
+		await restart(world, {}, async () => {
+			second = await signIn(nodes[1], 'w2', ['s', 'w']);
+			await waitFor(() => watchlist(second).w, 'the state of a user who is registered again');
+			await waitFor(async () => (await nodes[0].query(`SELECT FROM cluster_members WHERE channel = 'c'`)).length === 2,
+				'the counts of two nodes');
+			await join(nodes[1], 'late');
+			await waitFor(() => members(world.wires[0]).has('late'), 'a change after them');
+		});
+		await waitFor(() => watchlist(second).s, 'the state of the user of the late node');
+		wires.push(await subscribe(nodes[0], 'c'));
+		await waitFor(() => wires.every((wire) => counts(wire).at(-1) === 4), 'the next count');
+		for (const wire of wires) {
+			const seen = counts(wire).slice(counts(wire).indexOf(3));
+			assert.ok(seen.every((n) => n >= 3), `the counts do not fall: ${seen}`);
+		}
+		assert.deepEqual(watchlist(watcher), { s: ['online'] });
+		assert.deepEqual(watchlist(second), { s: ['online'], w: ['online'] });
+	});
+
+	test('members of a node that was killed meanwhile are removed when its lease would have ended, and no others', async (t) => {
+		const { server, nodes, wires } = await start(t, { lease_ms: 15000 });
+		const both = [await join(nodes[1], 'both'), await join(nodes[2], 'both')];
+		await all([...wires, ...both], ['both', 'u0', 'u1', 'u2']);
+		await server.stop('immediate');
+		await nodes[2].kill();
+		await server.start();
+		await all(wires.slice(0, 2), ['both', 'u0', 'u1']);
+		for (const wire of wires.slice(0, 2)) {
+			for (const id of ['both', 'u0', 'u1']) assert.ok(!changes(wire, id).includes(REMOVED), `${id} never left`);
+			assert.equal(changes(wire, 'u2').at(-1), REMOVED);
+		}
 	});
 });

@@ -306,6 +306,33 @@ describe('webhooks of a cluster, when something ends', { concurrency: 2 }, () =>
 		await to.is('new', 'occupied', 'count');
 	});
 
+	test('report after a crash no end of what a node has that registers late, and other ends before a lease has passed', async (t) => {
+		const cluster = await startCluster();
+		t.after(() => cluster.stop());
+		const { to, nodes } = await start(t, 3, { database: await newDatabase(cluster), cluster: { lease_ms: 600000 } });
+		const leaver = await join(nodes[1], 'left');
+		for (const channel of ['c', 'late']) await join(nodes[2], channel);
+		await join(nodes[2], CHANNEL, 'u');
+		await to.is(CHANNEL, 'occupied', 'added u');
+		for (const channel of ['c', 'late', 'left']) await to.is(channel, 'occupied');
+		nodes[2].child.kill('SIGSTOP');
+		await cluster.stop('immediate');
+		await leaver.terminate();
+		await cluster.start();
+		await waitFor(async () => (await nodes[0].query(`SELECT FROM cluster_nodes WHERE is_complete`)).length === 2,
+			'two nodes are registered again');
+		await join(nodes[0], 'new');
+		await to.is('new', 'occupied');
+		// The comparison has found what is absent.
+		await waitFor(async () => (await nodes[0].query(`SELECT FROM webhook_changes WHERE channel IN ('late', 'left')`)).length === 2,
+			'both ends wait');
+		nodes[2].child.kill('SIGCONT');
+		await to.is('left', 'occupied', 'vacated');
+		await to.settled(CHANNEL, 1, 1);
+		await to.is(CHANNEL, 'occupied', 'added u');
+		for (const channel of ['c', 'late']) await to.is(channel, 'occupied');
+	});
+
 	test('are found by comparison when a change was not noted', async (t) => {
 		const { to, nodes } = await start(t, 2);
 		const wire = await join(nodes[0], CHANNEL, 'u');

@@ -54,7 +54,7 @@ test('a schema from before the first release is converted by the script', async 
 	await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
 		AS $$ BEGIN RAISE 'of an old version'; END $$`);
 	await sql(`DROP TRIGGER scopewire_watch_${id}_insert_send ON items`);
-	await sql('DROP TABLE log_lock_serials, log_lock_partitions, log_lock_drain, log_lock_retention, admin_tokens, admin_audit, webhook_queue, webhook_reported, webhook_changes, webhook_decider, daemon, sync_validators, nodes, node_generation, node_secret; DROP SEQUENCE node_number; DROP TABLE sync_pending CASCADE');
+	await sql('DROP TABLE log_lock_serials, log_lock_partitions, log_lock_drain, log_lock_retention, admin_tokens, admin_audit, webhook_queue, webhook_reported, webhook_changes, webhook_decider, daemon, sync_validators, nodes, node_generation, node_expected, node_secret; DROP SEQUENCE node_number; DROP TABLE sync_pending CASCADE');
 	await sql(`ALTER TABLE log_apps RENAME is_default TO is_only`);
 	await sql(`DROP TABLE notification_work, notification_checks; DROP INDEX notifications_new;
 		ALTER TABLE notifications DROP CONSTRAINT notifications_pkey,

@@ -117,9 +117,20 @@ START_TEST(members_are_reported_once_and_in_their_order)
 	follow_begin_again(&f);
 	ck_assert_uint_eq(f.n_registered, 0);
 	ck_assert(b->is_queued && d->is_queued && c->must_read);
+	follow_begin_again(&f);
+	ck_assert_uint_eq(f.n_unreported, 2);
+	ck_assert(b->was_registered && !d->was_registered);
+	follow_set_reported(&f, b);
+	follow_set_reported(&f, b);
+	ck_assert(!b->was_registered);
+	ck_assert_uint_eq(f.n_unreported, 1);
 	follow_delete_member(&f, b);
 	follow_delete_member(&f, d);
+	ck_assert_uint_eq(f.n_unreported, 0);
 	ck_assert(follow_is_unused(c));
+	ck_assert_ptr_eq(follow_take_to_read(&f), c);
+	follow_read_all(&f);
+	ck_assert_ptr_eq(follow_take_to_read(&f), c);
 	follow_release(&f);
 }
 END_TEST
