@@ -46,7 +46,7 @@ void shown_put(struct cluster *c, struct followed *of, const struct directory_me
 		users_put(c->directory, app, of->name, who, is_own);
 }
 
-void shown_drop(struct cluster *c, struct followed *of, struct str_view user_id)
+static void shown_drop(struct cluster *c, struct followed *of, struct str_view user_id)
 {
 	struct app *app = shown_last_app(c, of);
 

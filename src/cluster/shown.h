@@ -13,8 +13,6 @@ struct app *shown_app(const struct cluster *c, struct followed *of);
 /* The user is a member; is_own: by a connection of this node. */
 void shown_put(struct cluster *c, struct followed *of, const struct directory_member *who,
 	       bool is_own);
-/* The user is no member. */
-void shown_drop(struct cluster *c, struct followed *of, struct str_view user_id);
 /* The database has the user on no node.  While it does not have all nodes, nothing is dropped; the
  * members are read again after that. */
 void shown_drop_lost(struct cluster *c, struct followed *of, struct str_view user_id);
