@@ -281,12 +281,27 @@ $$;
 COMMENT ON FUNCTION sync_pending_settle IS
 	'Applies the changes that are pending for resources, whose locks "sync_entity" the caller holds.';
 
+-- With the setting of the function, sync_wait_until() changes lock_timeout for its duration only.
+CREATE FUNCTION sync_pending_try(p_app text, p_resources jsonb, p_until timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off SET lock_timeout = 0
+AS $$
+BEGIN
+	PERFORM sync_pending_lock(p_app, p_resources, p_until),
+		sync_pending_settle(p_app, p_resources, p_until);
+EXCEPTION WHEN OTHERS THEN
+	NULL;	-- the daemon does it
+END
+$$;
+COMMENT ON FUNCTION sync_pending_try IS
+	'Applies the changes that are pending for resources, unless it would wait for locks after p_until.';
+
 -- The first row of the transaction does the work of all: at the commit, unless constraints are
 -- IMMEDIATE.  A transaction with more than 100 changes, with changes of several applications, or
 -- with a snapshot that is too old to see the current versions leaves them to the daemon, and so does one
--- that would wait for locks longer than 250 ms.
+-- that would wait for locks longer than 250 ms.  For the rows of users it waits as long as the lock_timeout
+-- of the application allows, as a transaction without changes of resources does.
 CREATE FUNCTION sync_pending_commit() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off SET lock_timeout = 0
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	own CONSTANT xid8 := pg_current_xact_id();
@@ -307,12 +322,7 @@ BEGIN
 	IF EXISTS (SELECT FROM notification_work) THEN
 		PERFORM notifications_settle();
 	END IF;
-	BEGIN
-		PERFORM sync_pending_lock(work.app, work.resources, until),
-			sync_pending_settle(work.app, work.resources, until);
-	EXCEPTION WHEN OTHERS THEN
-		NULL;	-- the daemon does it
-	END;
+	PERFORM sync_pending_try(work.app, work.resources, until);
 	RETURN NULL;
 END
 $$;
@@ -374,4 +384,4 @@ REVOKE EXECUTE ON FUNCTION resource_put(text, text, jsonb, text, text), resource
 	sync_pending_add(sync_pending, text), sync_pending_lock(text, jsonb, timestamptz),
 	sync_pending_apply(text, jsonb, timestamptz, timestamptz),
 	sync_pending_settle(text, jsonb, timestamptz, timestamptz),
-	sync_pending_commit(), sync_pending_work(integer), sync_pending_faults(integer) FROM PUBLIC;
+	sync_pending_try(text, jsonb, timestamptz), sync_pending_commit(), sync_pending_work(integer), sync_pending_faults(integer) FROM PUBLIC;

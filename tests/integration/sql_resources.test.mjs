@@ -205,6 +205,21 @@ describe('what the commit leaves to the daemon', () => {
 			await becomes(id, [1, { n: 1 }]);
 		});
 
+	test('with a notification waits for the row of the user as long as the application\'s lock_timeout allows', async (t) => {
+		const [own, other] = [await session(t), await session(t)], id = fresh();
+		await own.query(`SELECT scopewire.notification_send('{4711}', 'a', app => '${APP.id}')`);
+		await other.query(`BEGIN; SELECT FROM scopewire.notification_boxes WHERE user_id = '4711' FOR UPDATE`);
+		await own.query(`SET lock_timeout = '300ms'; BEGIN`);
+		await own.query(...put(id, { n: 1 }));
+		await own.query(`SELECT scopewire.notification_send('{4711}', 'b', app => '${APP.id}')`);
+		let answer;
+		own.query('COMMIT').then(() => { answer = 'committed'; }, ({ code }) => { answer = code; });
+		await waitFor(() => answer, 'the end of the commit');
+		assert.equal(answer, '55P03');
+		await other.query('ROLLBACK');
+		assert.equal(await now(id), undefined);
+	});
+
 	test('many changes with a lock that is held wait once', async (t) => {
 		const [holder, own] = [await session(t), await session(t)], ids = Array.from({ length: 60 }, fresh);
 		await holder.query('BEGIN');
