@@ -101,7 +101,9 @@ COMMENT ON FUNCTION webhook_is_served IS
 	'it serves; NULL for a daemon that is alone, which decides about all.';
 
 -- Locked is the first row of a lane only.  Another node skips it, and with it the lane; once this
--- transaction has ended, next_at keeps the lane away from others.
+-- transaction has ended, next_at keeps the lane away from others.  A row can come in front of it: of a
+-- transaction that commits later although its id is lower, or a dead letter that is sent again.  Then the lane
+-- waits, too.
 CREATE FUNCTION webhook_claim(p_lanes integer, p_run integer, p_lease_ms integer, p_served text[] DEFAULT NULL,
 			      p_full_apps text[] DEFAULT '{}', p_full_endpoints text[] DEFAULT '{}')
 RETURNS TABLE (id bigint, app text, endpoint text, channel text, event text)
@@ -117,13 +119,19 @@ AS $$
 			AND e.channel = q.channel AND e.dead_at IS NULL AND e.id < q.id)
 		AND webhook_is_served(q.app, p_served)
 		ORDER BY q.next_at, q.id LIMIT p_lanes FOR UPDATE SKIP LOCKED
+	), free AS MATERIALIZED (
+		SELECT f.* FROM first f WHERE NOT EXISTS (SELECT FROM (
+			SELECT w.next_at FROM webhook_queue w
+			WHERE w.app = f.app AND w.endpoint = f.endpoint AND w.channel = f.channel
+			AND w.dead_at IS NULL ORDER BY w.id LIMIT p_run) r
+			WHERE r.next_at > clock_timestamp())
 	), leased AS (
 		UPDATE webhook_queue q SET next_at = clock_timestamp() + p_lease_ms * interval '1 ms',
 			first_at = coalesce(q.first_at, clock_timestamp())
-		FROM first f WHERE q.id = f.id
+		FROM free f WHERE q.id = f.id
 	)
 	SELECT r.id, f.app, f.endpoint, f.channel, r.event::text
-	FROM first f CROSS JOIN LATERAL (
+	FROM free f CROSS JOIN LATERAL (
 		SELECT w.id, w.event FROM webhook_queue w
 		WHERE w.app = f.app AND w.endpoint = f.endpoint AND w.channel = f.channel
 		AND w.dead_at IS NULL ORDER BY w.id LIMIT p_run) r

@@ -152,6 +152,19 @@ describe('webhooks of a cluster', { concurrency: 2 }, () => {
 		await to.is(CHANNEL, 'occupied', 'added u', 'removed u', 'vacated');
 	});
 
+	test('are sent by one node at a time for each channel, also when one with a lower id is committed later', async (t) => {
+		const { to, nodes } = await start(t, 2);
+		const times = [];
+		to.answer = () => { times.push(Date.now()); return 200; };
+		// The second one is under way at a node.
+		const rows = await nodes[0].query(`INSERT INTO webhook_queue (app, endpoint, channel, event, next_at)
+			SELECT 'client-portal', $1, 'c', json_build_object('name', name, 'channel', 'c'), clock_timestamp() + wait
+			FROM (VALUES (1, 'channel_occupied', interval '0'), (2, 'channel_vacated', interval '5 s')) v(n, name, wait)
+			ORDER BY n RETURNING extract(epoch FROM next_at) * 1000 AS at`, [to.url.replace(/\?.*/, '')]);
+		await to.is('c', 'occupied', 'vacated');
+		assert.ok(times[0] >= Number(rows[1].at), `${rows[1].at - times[0]} ms too early`);
+	});
+
 	test('report only to endpoints that want it', async (t) => {
 		const { to, nodes } = await start(t, 2, { events: ['member_removed'] });
 		const wire = await join(nodes[0], CHANNEL, 'u');
