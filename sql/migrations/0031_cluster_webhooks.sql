@@ -78,10 +78,12 @@ BEGIN
 			AND (c.app, c.channel) NOT IN (SELECT o.app, o.channel FROM changed o WHERE o.is_new AND o.user_id = '')
 			UNION ALL
 			SELECT c.number FROM changed c
-			WHERE c.is_gone AND c.user_id = '' AND EXISTS (SELECT FROM webhook_reported r
-				WHERE r.app = c.app AND r.channel = c.channel AND r.user_id <> ''
-				AND (r.app, r.channel, r.user_id) NOT IN (SELECT g.app, g.channel, g.user_id FROM changed g
-					WHERE g.is_gone))
+			WHERE c.is_gone AND c.user_id = '' AND (
+				(c.app, c.channel) IN (SELECT n.app, n.channel FROM changed n WHERE n.is_new AND n.user_id <> '')
+				OR EXISTS (SELECT FROM webhook_reported r
+					WHERE r.app = c.app AND r.channel = c.channel AND r.user_id <> ''
+					AND (r.app, r.channel, r.user_id) NOT IN (SELECT g.app, g.channel, g.user_id FROM changed g
+						WHERE g.is_gone)))
 		), decided AS MATERIALIZED (
 			SELECT c.app, c.channel, c.user_id, c.number, c.total, c.is_reported, c.later, c.count_at, c.is_counted,
 				c.is_new AND x.number IS NULL AS is_new, c.is_gone AND x.number IS NULL AS is_gone,

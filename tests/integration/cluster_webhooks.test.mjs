@@ -111,6 +111,20 @@ describe('webhooks of a cluster', { concurrency: 2 }, () => {
 		await to.is(CHANNEL, 'occupied', 'added u');
 	});
 
+	test('report no channel as vacated that has a new member, whose node has not registered the channel yet', async (t) => {
+		const { to, nodes } = await start(t, 2);
+		const [{ number }] = await nodes[0].query(`SELECT number FROM nodes WHERE name = 'a'`);
+		await waitFor(async () => (await nodes[0].query('SELECT FROM node_generation WHERE known_from < clock_timestamp()')).length,
+			'ends are reported');
+		const note = `INSERT INTO webhook_changes SELECT 'client-portal', '${CHANNEL}', id, clock_timestamp() FROM unnest('{"",u}'::text[]) id`;
+		await nodes[0].query(`WITH reported AS (INSERT INTO webhook_reported (app, channel) VALUES ('client-portal', '${CHANNEL}')),
+			member AS (INSERT INTO cluster_members (app, channel, user_id, node, info)
+				VALUES ('client-portal', '${CHANNEL}', 'u', ${number}, '')) ${note}`);
+		await to.is(CHANNEL, 'added u');
+		await nodes[0].query(`WITH gone AS (DELETE FROM cluster_members WHERE channel = '${CHANNEL}') ${note}`);
+		await to.is(CHANNEL, 'added u', 'removed u', 'vacated');
+	});
+
 	test('report what a member has sent after the member, also while the database does not know it', async (t) => {
 		const { to, nodes } = await start(t, 2, { events: [...STATES, 'client_event'] });
 		const wire = await join(nodes[0], 'private-other');
