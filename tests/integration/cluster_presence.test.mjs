@@ -561,11 +561,10 @@ describe('subscriptions', { concurrency: 2 }, () => {
 
 describe('after PostgreSQL was away', { concurrency: 2 }, () => {
 	/** Three nodes, and what clients of the first one see of the others. */
-	async function start(t, cluster, app) {
+	async function start(t, cluster) {
 		const server = await startCluster();
 		t.after(() => server.stop());
-		const nodes = await startNodes(t, 3, { database: await newDatabase(server), cluster,
-			app: { member_removed_delay_ms: 0, ...app } });
+		const nodes = await startNodes(t, 3, { database: await newDatabase(server), cluster, app: { member_removed_delay_ms: 0 } });
 		const wires = await Promise.all(nodes.map((one, at) => join(one, `u${at}`)));
 		return { server, nodes, wires };
 	}
@@ -609,21 +608,6 @@ describe('after PostgreSQL was away', { concurrency: 2 }, () => {
 		await all(wires, ['late', 'other', 'u0', 'u1', 'u2']);
 	});
 
-	test('members of a node that registers late keep their place on a channel that was full', async (t) => {
-		const world = await start(t, { lease_ms: 600000 }, { max_presence_members: 3 }), { nodes, wires } = world;
-		await all(wires, ['u0', 'u1', 'u2']);
-		await restart(world, {}, () => join(nodes[0], 'late'));
-		await all(wires, ['late', 'u0', 'u1', 'u2']);
-		const count = async () => (await nodes[0].query('SELECT FROM cluster_nodes WHERE is_complete')).length;
-		await waitFor(async () => await count() === 3, 'all nodes are registered again');
-		const leaver = await join(nodes[1], 'u1');
-		await leaver.terminate();
-		await wires[1].terminate();
-		await all([wires[0], wires[2]], ['late', 'u0', 'u2']);
-		for (const wire of [wires[0], wires[2]])
-			for (const id of ['u0', 'u2']) assert.ok(!changes(wire, id).includes(REMOVED), `${id} never left`);
-	});
-
 	test('members are never away either when all leases have ended meanwhile', async (t) => {
 		const world = await start(t, { lease_ms: 20000 }), { nodes, wires } = world;
 		await all(wires, ['u0', 'u1', 'u2']);
@@ -657,7 +641,9 @@ describe('after PostgreSQL was away', { concurrency: 2 }, () => {
 		await waitFor(() => watchlist(second).s, 'the state of the user of the late node');
 		wires.push(await subscribe(nodes[0], 'c'));
 		await waitFor(() => wires.every((wire) => counts(wire).at(-1) === 4), 'the next count');
-		for (const wire of wires) {
+		// Not on the late node: a count has no version, and it may receive those of the others before it notices that its
+		// connection is lost.
+		for (const wire of wires.filter((_, at) => at !== 2)) {
 			const seen = counts(wire).slice(counts(wire).indexOf(3));
 			assert.ok(seen.every((n) => n >= 3), `the counts do not fall: ${seen}`);
 		}
