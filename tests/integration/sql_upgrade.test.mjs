@@ -32,6 +32,11 @@ const USER_COLUMNS = `SELECT c.oid::regclass AS name, c.relkind, a.attname, t.ty
 	FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid
 	WHERE c.relkind IN ('r', 'c') AND coalesce(nullif(t.typelem, 0), t.oid) = 'user_key'::regtype
 	ORDER BY c.relname, a.attname`;
+/** The columns of the tables of a cluster. */
+const CLUSTER_COLUMNS = `SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+		|| CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END AS text
+	FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'scopewire'::regnamespace
+	AND c.relkind = 'r' AND c.relname LIKE 'cluster\\_%' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1`;
 /** The functions with their parameters, owners and rights; user_key_base() tells the type. */
 const FUNCTIONS = `SELECT p.oid::regprocedure::text AS name, p.proowner::regrole::text AS owner, p.proacl::text AS rights,
 	obj_description(p.oid) AS comment FROM pg_proc p WHERE p.pronamespace = 'scopewire'::regnamespace ORDER BY 1`;
@@ -49,6 +54,9 @@ test('a schema from before the first release is converted by the script', async 
 	assert.equal((await runDaemon(['--migrate', '--config', config])).code, 0);
 	const now = await applied(), columns = await sql(USER_COLUMNS);
 	assert.ok(columns.length >= 15, JSON.stringify(columns));
+	const clusterColumns = await sql(CLUSTER_COLUMNS);
+	assert.ok(clusterColumns.length >= 10, JSON.stringify(clusterColumns));
+	await sql('DROP TABLE cluster_nodes, cluster_channels, cluster_members');
 	await sql('CREATE TABLE public.items (id integer PRIMARY KEY)');
 	const [{ id }] = await sql(`SELECT watch('items', 'items') AS id`);
 	await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
@@ -106,6 +114,7 @@ test('a schema from before the first release is converted by the script', async 
 		[{ names: ['id'], regex: '^a\\.([^.]+)$' }]);
 
 	assert.deepEqual(await sql(USER_COLUMNS), columns);
+	assert.deepEqual(await sql(CLUSTER_COLUMNS), clusterColumns);
 	assert.deepEqual(await sql('SELECT user_id FROM sync_change ORDER BY 1'), [{ user_id: '7' }, { user_id: null }]);
 	assert.deepEqual(await sql(`SELECT conname FROM pg_constraint WHERE contype = 'c'
 		AND pg_get_constraintdef(oid) ~ 'id > 0'`), []);
