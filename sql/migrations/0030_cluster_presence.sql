@@ -44,6 +44,7 @@ CREATE UNLOGGED TABLE cluster_members (
 	info text NOT NULL,
 	is_leaving boolean NOT NULL DEFAULT false,
 	subscriptions integer NOT NULL DEFAULT 0,
+	version bigint NOT NULL DEFAULT 0,
 	PRIMARY KEY (app, channel, user_id, node)
 );
 CREATE INDEX cluster_members_node ON cluster_members (node);
@@ -61,6 +62,9 @@ COMMENT ON COLUMN cluster_members.is_leaving IS
 	'The user has no connection to the node any more, and may return within the grace.';
 COMMENT ON COLUMN cluster_members.subscriptions IS
 	'The node''s subscriptions to the channel; 0 in the rows of users.';
+COMMENT ON COLUMN cluster_members.version IS
+	'The largest one in a channel is that of the sum of its subscriptions. It grows with each change of the sum, as '
+	'cluster_channels.version does; 0 in the rows of users.';
 
 CREATE UNLOGGED TABLE webhook_changes (
 	app text NOT NULL,
@@ -86,15 +90,16 @@ COMMENT ON FUNCTION cluster_is_live IS
 	'Whether the node of this number has a lease.';
 
 CREATE FUNCTION cluster_subscribe(p_node integer, p_app text, p_channel text, p_subscriptions integer,
-				  OUT outcome text, OUT total bigint)
+				  OUT outcome text, OUT before bigint, OUT version bigint, OUT total bigint)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	own integer;
 	others bigint;
 BEGIN
-	SELECT max(m.subscriptions) FILTER (WHERE m.node = p_node), sum(m.subscriptions) FILTER (WHERE m.node <> p_node)
-	INTO own, others FROM cluster_members m
+	SELECT max(m.subscriptions) FILTER (WHERE m.node = p_node), sum(m.subscriptions) FILTER (WHERE m.node <> p_node),
+	       coalesce(max(m.version), 0)
+	INTO own, others, before FROM cluster_members m
 	WHERE m.app = p_app AND m.channel = p_channel AND m.user_id = '';
 	total := coalesce(others, 0) + coalesce(p_subscriptions, 0);
 	outcome := CASE WHEN own IS NOT DISTINCT FROM p_subscriptions THEN 'same'
@@ -102,19 +107,32 @@ BEGIN
 			WHEN own IS NULL THEN 'added'
 			WHEN p_subscriptions IS NULL THEN 'removed'
 			ELSE 'counted' END;
+	version := before;
+	IF outcome = 'same' THEN
+		RETURN;
+	END IF;
+	version := greatest(before + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
 	IF p_subscriptions IS NULL THEN
 		DELETE FROM cluster_members m
 		WHERE m.app = p_app AND m.channel = p_channel AND m.user_id = '' AND m.node = p_node;
-	ELSIF outcome <> 'same' THEN
-		INSERT INTO cluster_members AS m (app, channel, user_id, node, info, subscriptions)
-		VALUES (p_app, p_channel, '', p_node, '', p_subscriptions)
-		ON CONFLICT ON CONSTRAINT cluster_members_pkey DO UPDATE SET subscriptions = excluded.subscriptions;
+		-- The row of another node keeps the version.
+		UPDATE cluster_members m SET version = cluster_subscribe.version
+		WHERE m.app = p_app AND m.channel = p_channel AND m.user_id = '' AND m.node = (
+			SELECT min(o.node) FROM cluster_members o
+			WHERE o.app = p_app AND o.channel = p_channel AND o.user_id = '');
+	ELSE
+		INSERT INTO cluster_members AS m (app, channel, user_id, node, info, subscriptions, version)
+		VALUES (p_app, p_channel, '', p_node, '', p_subscriptions, cluster_subscribe.version)
+		ON CONFLICT ON CONSTRAINT cluster_members_pkey DO UPDATE
+		SET subscriptions = excluded.subscriptions, version = excluded.version;
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION cluster_subscribe IS
 	'The node has this number of subscriptions to the channel; NULL: none. Whether the channel is the first '
-	'time or not any more occupied in the cluster (added, removed), and all its subscriptions.';
+	'time or not any more occupied in the cluster (added, removed), and all its subscriptions, with the version of '
+	'this sum and the one before. The caller has locked the channel''s row in cluster_channels, so versions are in the '
+	'order of the changes.';
 
 -- The rows of the channels are locked first, in one order, so that no two calls wait for each other.  Each
 -- later statement sees what the calls before it have committed, and whether the node has a lease.
@@ -141,10 +159,9 @@ BEGIN
 	FOR i IN 1 .. cardinality(p_apps) LOOP
 		at := i;
 		IF p_users[at] = '' THEN
-			SELECT c.version, c.version, n.outcome, n.total
+			SELECT n.before, n.version, n.outcome, n.total
 			INTO before, version, outcome, info
-			FROM cluster_channels c, cluster_subscribe(p_node, p_apps[at], p_channels[at], p_infos[at]::integer) n
-			WHERE c.app = p_apps[at] AND c.channel = p_channels[at];
+			FROM cluster_subscribe(p_node, p_apps[at], p_channels[at], p_infos[at]::integer) n;
 			RETURN NEXT;
 			CONTINUE;
 		END IF;
@@ -202,7 +219,8 @@ COMMENT ON FUNCTION cluster_apply IS
 	'of subscriptions (see cluster_subscribe). p_leaving: the user is there within the grace only. p_max: how many members the channel may have, 0: any number. '
 	'A row for each change: whether the user was added to, removed from or replaced in the whole cluster, or '
 	'was on no node before (gone); '
-	'the channel''s version before and after; the user''s info, or all subscriptions.';
+	'the version of the channel''s members, or of its subscriptions, before and after; the user''s info, or all '
+	'subscriptions.';
 
 CREATE FUNCTION cluster_step(p_node integer, p_apps text[], p_channels text[], p_users text[], p_infos text[],
 			     p_leaving boolean[], p_max integer[], p_delays integer[],
@@ -239,17 +257,21 @@ $$;
 COMMENT ON FUNCTION cluster_roster IS
 	'The members of the channels, and the version of each: 0 when it has none.';
 
-CREATE FUNCTION cluster_versions(p_apps text[], p_channels text[], OUT version bigint, OUT subscriptions bigint)
+CREATE FUNCTION cluster_versions(p_apps text[], p_channels text[], OUT version bigint, OUT subscriptions bigint,
+				 OUT subscriptions_version bigint)
 RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
-	SELECT coalesce(c.version, 0), coalesce((SELECT sum(m.subscriptions) FROM cluster_members m
-		WHERE m.app = u.app AND m.channel = u.channel AND m.user_id = ''), 0)
+	SELECT coalesce(c.version, 0), coalesce(s.subscriptions, 0), coalesce(s.version, 0)
 	FROM unnest(p_apps, p_channels) WITH ORDINALITY AS u(app, channel, at)
-	LEFT JOIN cluster_channels c ON c.app = u.app AND c.channel = u.channel ORDER BY u.at
+	LEFT JOIN cluster_channels c ON c.app = u.app AND c.channel = u.channel
+	CROSS JOIN LATERAL (SELECT sum(m.subscriptions) AS subscriptions, max(m.version) AS version
+		FROM cluster_members m
+		WHERE m.app = u.app AND m.channel = u.channel AND m.user_id = '') s
+	ORDER BY u.at
 $$;
 COMMENT ON FUNCTION cluster_versions IS
-	'The version and the subscriptions of each channel, in their order.';
+	'Of each channel, in their order: the version of its members, its subscriptions, and their version.';
 
 CREATE FUNCTION cluster_register(p_node integer, OUT app text, OUT channel text, OUT user_id text)
 RETURNS SETOF record

@@ -34,6 +34,13 @@ void change_write(struct strbuf *out, const struct change *c)
 	strbuf_add_sv(out, c->info);
 }
 
+unsigned change_total(const struct change *c)
+{
+	uint64_t n = 0;
+
+	return sv_to_u64(c->info, UINT32_MAX, &n) ? (unsigned)n : 0;
+}
+
 bool change_read(struct str_view text, struct change *out)
 {
 	struct str_view letter, before, version, length, checked;

@@ -23,7 +23,7 @@ enum change_outcome {
 /* The views belong to the sender, or to the text that it was read from. */
 struct change {
 	enum change_outcome outcome;
-	uint64_t before, version; /* of the channel, before and after */
+	uint64_t before, version; /* before and after: of the members, or of the subscriptions */
 	struct str_view user_id;  /* empty: of the channel's subscriptions */
 	struct str_view info;	  /* JSON text, empty when absent; or the number of subscriptions */
 };
@@ -31,6 +31,8 @@ struct change {
 /* The outcome's name in the database. */
 enum change_outcome change_outcome_of(struct str_view name);
 void change_write(struct strbuf *out, const struct change *c);
+/* The number of subscriptions in it. */
+unsigned change_total(const struct change *c);
 /* False: the text is malformed. */
 bool change_read(struct str_view text, struct change *out) MUSTCHECK;
 #endif

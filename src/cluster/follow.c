@@ -319,6 +319,22 @@ void follow_read_all(struct follow *f)
 		follow_read_later(f, c);
 }
 
+bool follow_is_new_count(const struct followed *c, uint64_t version)
+{
+	const struct own_member *m = map_get(&c->own, SV(""));
+
+	return m && m->is_registered && version > c->count_version;
+}
+
+unsigned follow_take_count(struct followed *c, uint64_t version, unsigned total)
+{
+	const struct own_member *m = map_get(&c->own, SV(""));
+	unsigned own = m && m->is_registered ? m->n_counted : 0;
+
+	c->count_version = version;
+	return total > own ? total - own : 0;
+}
+
 void follow_begin_again(struct follow *f)
 {
 	struct followed *c;

@@ -23,6 +23,7 @@ struct followed {
 	struct str_view app, name; /* inside key */
 	uint64_t version;	   /* of the members that the directory has */
 	unsigned n_others;	   /* subscriptions on other nodes, as the directory has them */
+	uint64_t count_version;	   /* of the subscriptions of other nodes that it has */
 	bool is_known;		   /* they were read at least once */
 	bool must_read;		   /* in the list below */
 	bool is_watched;	   /* clients watch its user */
@@ -49,6 +50,7 @@ struct own_member {
 	bool is_leaving;     /* a grace */
 	int64_t lost_at;     /* mono; unless it is here: its last connection was lost; 0: unknown */
 	bool is_registered;  /* the database has a row of it, as far as this node knows */
+	unsigned n_counted;  /* while it is registered: the subscriptions that its row has */
 	bool is_queued;	     /* the next calls report it */
 	bool is_unreported;  /* it was not reported since all were to be registered again */
 	bool was_registered; /* and the database had a row of it before */
@@ -122,6 +124,14 @@ void follow_retry(struct follow *f, struct followed *c);
 void follow_compare(struct follow *f, struct followed *c, uint64_t version);
 /* All channels are to be read again. */
 void follow_read_all(struct follow *f);
-/* The same, and all members are to be registered: n_unreported of them are not yet. */
+/*
+ * Whether a sum of the channel's subscriptions that another node sent is newer than the one that
+ * this node has.  False while its own are not registered: the answer to their report has the sum.
+ */
+bool follow_is_new_count(const struct followed *c, uint64_t version) MUSTCHECK;
+/* The database has this sum.  Returns how many of them are on other nodes. */
+unsigned follow_take_count(struct followed *c, uint64_t version, unsigned total);
+/* All channels are to be read again, and all members to be registered: n_unreported of them are not
+ * yet. */
 void follow_begin_again(struct follow *f);
 #endif

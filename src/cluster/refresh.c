@@ -166,7 +166,8 @@ enum pg_fault refresh_compare(struct cluster *c, struct pg_connection *conn)
 			fault = step_versions(&c->step, conn, &a);
 		for (unsigned i = 0; fault == PG_FINE && i < n; i++) {
 			follow_compare(&c->follow, list[i], (uint64_t)pg_answer_int(&a, (int)i, 0));
-			shown_set_count(c, list[i], (unsigned)pg_answer_int(&a, (int)i, 1));
+			shown_set_count(c, list[i], (uint64_t)pg_answer_int(&a, (int)i, 2),
+					(unsigned)pg_answer_int(&a, (int)i, 1));
 			follow_retry(&c->follow, list[i]);
 		}
 	} while (fault == PG_FINE && n == STEP_CHANNELS);

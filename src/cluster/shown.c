@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A change is applied only to the version before it; when that is another one, the members are read
- * (cluster/refresh.h).  A channel that no application of this node has any more is still emptied.
+ * (cluster/refresh.h).  Messages with sums of subscriptions of several nodes arrive in any order:
+ * only a newer one is applied.  A channel that no application of this node has any more is still
+ * emptied.
  */
 #include <string.h>
 #include "base/mem.h"
@@ -86,20 +88,10 @@ void shown_drop_others(struct cluster *c, struct followed *of, const struct dire
 	free(others);
 }
 
-static unsigned shown_number(struct str_view text)
+void shown_set_count(struct cluster *c, struct followed *of, uint64_t version, unsigned total)
 {
-	uint64_t n = 0;
-
-	return sv_to_u64(text, UINT32_MAX, &n) ? (unsigned)n : 0;
-}
-
-/* The channel has so many subscriptions on all nodes. */
-void shown_set_count(struct cluster *c, struct followed *of, unsigned total)
-{
-	const struct own_member *m = map_get(&of->own, SV(""));
-	unsigned own = m && m->is_registered ? shown_number(sv(m->info)) : 0;
-	unsigned others = total > own ? total - own : 0;
-	struct app *app = m ? shown_app(c, of) : NULL;
+	unsigned others = follow_take_count(of, version, total);
+	struct app *app = map_get(&of->own, SV("")) ? shown_app(c, of) : NULL;
 
 	if (!app || (c->is_partial && others < of->n_others))
 		return;
@@ -112,7 +104,8 @@ void shown_apply(struct cluster *c, struct followed *of, const struct change *ch
 	const struct directory_member who = { change->user_id, change->info };
 
 	if (!change->user_id.len) {
-		shown_set_count(c, of, shown_number(change->info));
+		if (follow_is_new_count(of, change->version))
+			shown_set_count(c, of, change->version, change_total(change));
 		return;
 	}
 	if (!follow_advance(&c->follow, of, change->before, change->version))

@@ -19,10 +19,14 @@ void shown_drop_lost(struct cluster *c, struct followed *of, struct str_view use
 /* Drops the members that are not among who[0] to who[n - 1]. */
 void shown_drop_others(struct cluster *c, struct followed *of, const struct directory_member *who,
 		       size_t n);
-/* The channel has so many subscriptions on all nodes; at least, while the database does not have
- * all nodes. */
-void shown_set_count(struct cluster *c, struct followed *of, unsigned total);
-/* A change that the database decided; one that does not follow has the members read. */
+/*
+ * The channel has so many subscriptions on all nodes (at least, while the database does not have
+ * all nodes), as this node has read it: nothing that it has received before is newer, and what is
+ * newer is received later.
+ */
+void shown_set_count(struct cluster *c, struct followed *of, uint64_t version, unsigned total);
+/* A change that the database decided; one that does not follow has the members read.  A sum of
+ * subscriptions that is not newer than the known one is ignored. */
 void shown_apply(struct cluster *c, struct followed *of, const struct change *change);
 /* Clients that watch the user are answered. */
 void shown_answer_watchers(struct cluster *c, struct followed *of);

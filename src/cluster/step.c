@@ -46,7 +46,9 @@ enum pg_fault step_prepare(struct pg_connection *c)
 		{ "roster",
 		  "SELECT r.at, r.version, r.user_id, r.info FROM cluster_roster($1, $2) r", 2,
 		  names },
-		{ "versions", "SELECT v.version, v.subscriptions FROM cluster_versions($1, $2) v",
+		{ "versions",
+		  "SELECT v.version, v.subscriptions, v.subscriptions_version "
+		  "FROM cluster_versions($1, $2) v",
 		  2, names },
 	};
 	usec_t deadline = clock_mono() + QUERY_US;

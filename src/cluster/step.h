@@ -36,7 +36,7 @@ enum pg_fault step_run(struct step *s, struct pg_connection *c, unsigned node,
 /* Index, version, user id, info.  User id is NULL for a channel without members. */
 enum pg_fault step_read(struct step *s, struct pg_connection *c, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);
-/* Version and subscriptions of each channel. */
+/* Of each channel: the version of its members, its subscriptions, and their version. */
 enum pg_fault step_versions(struct step *s, struct pg_connection *c, struct pg_answer *out)
 	MUSTCHECK RUNS_ON(on_db);
 /* Application, channel, user id: what the database has of this node. */

@@ -89,6 +89,15 @@ void submit_put_back(struct cluster *c)
 	c->n_batch = 0;
 }
 
+/* The database has the number of subscriptions here that was submitted; change has all of them. */
+static void submit_take_count(struct cluster *c, struct own_member *m, const struct change *change)
+{
+	const struct change own = { .info = sv(m->info) };
+
+	m->n_counted = change_total(&own);
+	shown_set_count(c, m->channel, change->version, change_total(change));
+}
+
 static void submit_take_outcomes(struct cluster *c, const struct pg_answer *a)
 {
 	for (int row = 0; row < pg_answer_rows(a); row++) {
@@ -125,7 +134,10 @@ static void submit_take_outcomes(struct cluster *c, const struct pg_answer *a)
 		}
 		if (change.outcome != CHANGE_NONE)
 			submit_publish(c, m->channel->app, m->channel->name, &change);
-		shown_apply(c, m->channel, &change);
+		if (*m->user_id)
+			shown_apply(c, m->channel, &change);
+		else
+			submit_take_count(c, m, &change);
 	}
 }
 

@@ -548,6 +548,58 @@ describe('subscriptions', { concurrency: 2 }, () => {
 		await waitFor(async () => !(await get(nodes[2], '/channels/c')).occupied, 'no node has subscribers');
 	});
 
+	const lastCount = (wire, channel) => JSON.parse(wire.all({ event: 'pusher_internal:subscription_count', channel })
+		.at(-1)?.data ?? '{}').subscription_count;
+	/** No node can find a wrong count by comparing what it has with the database, every 30 s. */
+	const endComparisons = async (daemon) => {
+		const [{ body }] = await daemon.query(`SELECT pg_get_functiondef('cluster_versions'::regproc) AS body`);
+		await daemon.query(body.replace('LANGUAGE sql', 'LANGUAGE plpgsql')
+			.replace(/\$function\$[^]*\$function\$/, () => "$function$ BEGIN RAISE 'no comparison'; END $function$"));
+	};
+
+	for (const [n, each] of [[2, 2], [3, 3]]) {
+		test(`of ${each} clients on each of ${n} nodes, who come or leave at the same moment, are counted by all`, async (t) => {
+			const nodes = await startNodes(t, n);
+			await endComparisons(nodes[0]);
+			const wires = await Promise.all(Array.from({ length: n * each }, (_, i) => nodes[i % n].connect()));
+			const channels = Array.from({ length: 50 }, (_, i) => `c${i}`);
+			const counted = (by, wanted) => waitFor(
+				() => by.every((wire) => channels.every((channel) => lastCount(wire, channel) === wanted)),
+				`${by.length} clients count ${wanted} on all channels`);
+			for (const channel of channels) await Promise.all(wires.map((wire) => wire.subscribe(channel)));
+			await counted(wires, n * each);
+			// One of each node, and then all of one node.
+			const [leave, stay] = [wires.slice(0, n), wires.slice(n)];
+			await Promise.all(leave.map((wire) => wire.close()));
+			await counted(stay, n * (each - 1));
+			const ofFirst = stay.filter((_, i) => i % n === 0), others = stay.filter((_, i) => i % n);
+			await Promise.all(ofFirst.map((wire) => wire.close()));
+			await counted(others, (n - 1) * (each - 1));
+		});
+	}
+
+	test('have a sum whose version grows with each change, also when a node leaves and the clock went back', async (t) => {
+		const [one] = await startNodes(t, 1), { number } = (await rows(one))[0], ENDED = number + 1000;
+		const step = async (node, n) => {
+			const [row] = await one.query(`SELECT outcome, before::text, version::text, info FROM cluster_apply(
+				$1, $2, '{client-portal}', '{c}', '{""}', $3, '{f}', '{0}')`, [node, node === number, [n]]);
+			return { ...row, before: BigInt(row.before), version: BigInt(row.version) };
+		};
+		const first = await step(number, '2'), second = await step(ENDED, '3');
+		assert.deepEqual([first.before, first.outcome, first.info], [0n, 'added', '2']);
+		assert.deepEqual([second.before, second.outcome, second.info], [first.version, 'counted', '5']);
+		assert.ok(second.version > first.version);
+		assert.deepEqual(await step(number, '2'), { outcome: 'same', before: second.version, version: second.version, info: '5' });
+		await one.query(`UPDATE cluster_members SET version = 9000000000000000 WHERE node = $1`, [ENDED]);
+		assert.deepEqual(await step(ENDED, null),
+			{ outcome: 'counted', before: 9000000000000000n, version: 9000000000000001n, info: '2' });
+		assert.deepEqual(await step(number, '7'),
+			{ outcome: 'counted', before: 9000000000000001n, version: 9000000000000002n, info: '7' });
+		const [compared] = await one.query(`SELECT subscriptions::integer AS n, subscriptions_version::text AS version
+			FROM cluster_versions('{client-portal}', '{c}')`);
+		assert.deepEqual(compared, { n: 7, version: '9000000000000002' });
+	});
+
 	test('of a killed node count until its lease has ended', async (t) => {
 		const nodes = await startNodes(t, 2, { cluster: { lease_ms: 5000 } });
 		const wire = await subscribe(nodes[0], 'c');

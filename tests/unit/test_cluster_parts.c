@@ -91,6 +91,37 @@ START_TEST(a_change_is_applied_to_the_version_before_it_only)
 }
 END_TEST
 
+/* Messages of several nodes arrive in any order. */
+START_TEST(a_sum_of_subscriptions_is_taken_when_it_is_newer_only)
+{
+	struct follow f;
+	struct followed *c;
+	struct own_member *own;
+
+	follow_init(&f);
+	c = follow_get(&f, SV("app"), SV("c"));
+	ck_assert(!follow_is_new_count(c, 5)); /* the answer to its own report will have it */
+	own = follow_member(c, SV(""));
+	follow_set_info(own, SV("2"));
+	ck_assert(!follow_is_new_count(c, 5));
+	ck_assert_uint_eq(follow_take_count(c, 5, 3), 3); /* not registered: all are of others */
+	follow_set_registered(&f, own, true);
+	own->n_counted = 2;
+	ck_assert_uint_eq(follow_take_count(c, 8, 3), 1);
+	ck_assert(!follow_is_new_count(c, 7) && !follow_is_new_count(c, 8));
+	/* Its own number has changed, and the database does not know. */
+	follow_set_info(own, SV("6"));
+	ck_assert(follow_is_new_count(c, 9));
+	ck_assert_uint_eq(follow_take_count(c, 9, 5), 3);
+	/* Read from tables that are new, or by a clock that went back. */
+	ck_assert_uint_eq(follow_take_count(c, 4, 1), 0);
+	ck_assert(follow_is_new_count(c, 5));
+	follow_begin_again(&f);
+	ck_assert(!follow_is_new_count(c, 99));
+	follow_release(&f);
+}
+END_TEST
+
 START_TEST(members_are_reported_once_and_in_their_order)
 {
 	struct follow f;
@@ -343,6 +374,7 @@ int main(void)
 	tcase_add_test(t, a_change_is_read_as_it_was_written);
 	tcase_add_test(t, what_is_no_change_is_not_read);
 	tcase_add_test(t, a_change_is_applied_to_the_version_before_it_only);
+	tcase_add_test(t, a_sum_of_subscriptions_is_taken_when_it_is_newer_only);
 	tcase_add_test(t, members_are_reported_once_and_in_their_order);
 	tcase_add_test(t, counts_that_are_reported_later_come_in_their_order);
 	tcase_add_test(t, channels_that_need_no_right_do_not_hold_up_presence);
