@@ -68,6 +68,8 @@ struct redis_link {
 	uint64_t auth, select, login;  /* numbers of the commands of the login; 0: not sent */
 	usec_t opened_at, received_at; /* mono */
 	bool is_pinged;		       /* a PING has no answer yet */
+	bool has_received;	       /* a byte, of Redis's protocol or not */
+	bool is_reading;
 };
 
 static void link_free(struct redis_link *l)
@@ -125,6 +127,83 @@ static void link_fail(struct redis_link *l, char *why)
 
 static void on_link_event(uv_poll_t *poll, int status, int events);
 
+/* -- what is wrong, for the log -- */
+
+/* What names the server. */
+static const char *link_address_options(const struct redis_link *l)
+{
+	if (!l->conf.is_configured)
+		return "the addresses that CLUSTER SLOTS of the Redis Cluster has";
+	if (*l->conf.conf->redis_url)
+		return "cluster.redis_url (REDIS_URL)";
+	if (*l->host == '/')
+		return "cluster.redis_host (REDIS_HOST)";
+	return "cluster.redis_host and cluster.redis_port (REDIS_HOST, REDIS_PORT)";
+}
+
+static char *link_cannot_connect(const struct redis_link *l, const char *reason)
+{
+	return textf("cannot connect: %s; check %s", reason, link_address_options(l));
+}
+
+static char *link_cannot_resolve(const struct redis_link *l, const char *reason)
+{
+	return textf("its name cannot be resolved: %s; check %s", reason, link_address_options(l));
+}
+
+/*
+ * The connection has ended, for this reason.  Before its first answer a server closes it without a
+ * message when it expects TLS, or, with TLS, a certificate or fewer clients.
+ */
+static char *link_lost(const struct redis_link *l, const char *reason)
+{
+	if (l->state == LINK_UP || l->has_received)
+		return textf("the connection is lost: %s", reason);
+	if (!l->ssl)
+		return textf("the connection ended before an answer: %s; set cluster.redis_tls = "
+			     "yes if this port is one for TLS",
+			     reason);
+	if (l->state == LINK_TLS)
+		return textf("TLS: the connection ended before it was established: %s; check "
+			     "cluster.redis_tls, and whether this port is one for TLS and the "
+			     "server's maxclients is reached",
+			     reason);
+	return textf("TLS: the connection ended before an answer: %s; check "
+		     "cluster.redis_tls_certificate and cluster.redis_tls_key if the server "
+		     "requires a certificate, and whether its maxclients is reached",
+		     reason);
+}
+
+/* It has not logged in in time. */
+static char *link_late(const struct redis_link *l)
+{
+	switch (l->state) {
+	case LINK_RESOLVES:
+		return link_cannot_resolve(l, "there is no answer in time");
+	case LINK_CONNECTS:
+		return link_cannot_connect(l, "there is no answer in time");
+	case LINK_TLS:
+		return textf("it does not answer to TLS; check cluster.redis_tls, and whether "
+			     "this port is one for TLS");
+	default:
+		return textf("it does not answer; check %s, and cluster.redis_tls",
+			     link_address_options(l));
+	}
+}
+
+/* The first byte of a record of TLS that has an alert. */
+#define TLS_ALERT 0x15
+
+static char *link_no_protocol(const struct redis_link *l, char first)
+{
+	if (l->reply_parts > REPLY_PARTS)
+		return textf("it sends a reply of more than %d parts", REPLY_PARTS);
+	if (!l->ssl && first == TLS_ALERT)
+		return textf("this port is one for TLS; set cluster.redis_tls = yes");
+	return textf("it does not speak Redis's protocol; check cluster.redis_port and "
+		     "cluster.redis_tls");
+}
+
 /* -- sending -- */
 
 static void link_watch(struct redis_link *l)
@@ -152,7 +231,23 @@ static ssize_t link_send(struct redis_link *l, const char *from, size_t n)
 		return (ssize_t)sent;
 	rc = SSL_get_error(l->ssl, rc);
 	errno = rc == SSL_ERROR_WANT_WRITE || rc == SSL_ERROR_WANT_READ ? EAGAIN : EPIPE;
+	ERR_clear_error();
 	return -1;
+}
+
+static void link_read(struct redis_link *l);
+
+/*
+ * The socket is of no use any more.  What the server has sent before has the reason, if it gave
+ * one: an error of Redis, an alert of TLS.
+ */
+static void link_fail_socket(struct redis_link *l, int error)
+{
+	if (l->is_reading)
+		return; /* its caller reads on */
+	link_read(l);
+	if (l->state != LINK_DEAD)
+		link_fail(l, link_lost(l, strerror(error)));
 }
 
 void redis_link_flush(struct redis_link *l)
@@ -167,7 +262,7 @@ void redis_link_flush(struct redis_link *l)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0) {
-			link_fail(l, textf("the connection is lost: %s", strerror(errno)));
+			link_fail_socket(l, errno);
 			return;
 		}
 		l->sent += (size_t)n;
@@ -247,6 +342,15 @@ static char *link_login_error(const struct redis_link *l, const redisReply *r)
 {
 	struct str_view text = sv_n(r->str, r->len), word = SV("");
 
+	/* It sends these without reading a command, and closes the connection. */
+	if (sv_starts_with(text, SV("ERR max number of clients")))
+		return textf("its max number of clients is reached; raise maxclients there");
+	if (sv_starts_with(text, SV("DENIED")))
+		return textf("it is in protected mode, which refuses clients of other machines; "
+			     "give it a password");
+	if (l->n_replies == l->auth && strstr(r->str, "without any password configured"))
+		return textf("it refused the login, because it has no password; leave "
+			     "cluster.redis_password (REDIS_PASSWORD) empty");
 	if (l->n_replies == l->auth) {
 		sv_split(&text, ' ', &word);
 		return textf("it refused the login (%.*s); check cluster.redis_username and "
@@ -259,7 +363,9 @@ static char *link_login_error(const struct redis_link *l, const redisReply *r)
 		return textf("it refused cluster.redis_db = %u: %s", l->conf.conf->redis_db,
 			     r->str);
 	if (sv_starts_with(text, SV("NOPERM")))
-		return textf("its user may not use PING: %s", r->str);
+		return textf("%s; its user needs the commands publish, subscribe, unsubscribe, "
+			     "ping",
+			     r->str);
 	return textf("it is not ready: %s", r->str);
 }
 
@@ -278,6 +384,17 @@ static void link_take_reply(struct redis_link *l, const redisReply *r)
 
 /* -- receiving -- */
 
+/* The call for l->ssl failed with rc of SSL_get_error(). */
+static char *link_tls_error(const struct redis_link *l, int rc, int error)
+{
+	char *why = rc == SSL_ERROR_ZERO_RETURN ? NULL : redis_tls_error(l->ssl);
+
+	if (why)
+		return why;
+	return link_lost(l, rc == SSL_ERROR_SYSCALL && error ? strerror(error)
+							     : "the server closed it");
+}
+
 /* Bytes; 0: there are none now; -1: the connection has ended, for the reason *why (heap). */
 static ssize_t link_receive(struct redis_link *l, char *into, char **why)
 {
@@ -290,19 +407,18 @@ static ssize_t link_receive(struct redis_link *l, char *into, char **why)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return 0;
 		if (n <= 0)
-			*why = textf("the connection is lost: %s",
-				     n ? strerror(errno) : "the server closed it");
+			*why = link_lost(l, n ? strerror(errno) : "the server closed it");
 		return n > 0 ? n : -1;
 	}
 	ERR_clear_error();
+	errno = 0;
 	rc = SSL_read_ex(l->ssl, into, READ_BYTES, &got);
 	if (rc == 1)
 		return (ssize_t)got;
 	rc = SSL_get_error(l->ssl, rc);
 	if (rc == SSL_ERROR_WANT_READ || rc == SSL_ERROR_WANT_WRITE)
 		return 0;
-	*why = rc == SSL_ERROR_ZERO_RETURN ? xstrdup("the connection is lost: the server closed it")
-					   : redis_tls_error(l->ssl);
+	*why = link_tls_error(l, rc, errno);
 	return -1;
 }
 
@@ -315,17 +431,14 @@ static void *link_create_array(const redisReadTask *task, link_length n)
 	return l->reply_parts > REPLY_PARTS ? NULL : l->create_array(task, n);
 }
 
-static void link_take_replies(struct redis_link *l)
+/* first: the first byte of what was received last. */
+static void link_take_replies(struct redis_link *l, char first)
 {
 	void *reply;
 
 	while (l->state == LINK_LOGS_IN || l->state == LINK_UP) {
 		if (redisReaderGetReply(l->reader, &reply) != REDIS_OK) {
-			link_fail(l, l->reply_parts > REPLY_PARTS
-					     ? textf("it sends a reply of more than %d parts",
-						     REPLY_PARTS)
-					     : textf("it does not speak Redis's protocol; check "
-						     "cluster.redis_port and cluster.redis_tls"));
+			link_fail(l, link_no_protocol(l, first));
 			return;
 		}
 		if (!reply)
@@ -337,7 +450,7 @@ static void link_take_replies(struct redis_link *l)
 	}
 }
 
-static void link_read(struct redis_link *l)
+static void link_read_all(struct redis_link *l)
 {
 	char bytes[READ_BYTES], *why = NULL;
 
@@ -352,15 +465,23 @@ static void link_read(struct redis_link *l)
 		}
 		l->received_at = clock_mono();
 		l->is_pinged = false;
+		l->has_received = true;
 		redisReaderFeed(l->reader, bytes, (size_t)n);
 		l->reply_bytes += (size_t)n;
-		link_take_replies(l);
+		link_take_replies(l, *bytes);
 		if (l->reply_bytes > REPLY_BYTES)
 			link_fail(l,
 				  textf("it sends a reply of more than %zu MB", REPLY_BYTES >> 20));
 		if (l->state == LINK_DEAD || l->is_closed)
 			return;
 	}
+}
+
+static void link_read(struct redis_link *l)
+{
+	l->is_reading = true;
+	link_read_all(l);
+	l->is_reading = false;
 }
 
 /* -- opening -- */
@@ -370,6 +491,7 @@ static void link_handshake(struct redis_link *l)
 	int rc;
 
 	ERR_clear_error();
+	errno = 0;
 	rc = SSL_do_handshake(l->ssl);
 	if (rc == 1) {
 		l->wants_write = false;
@@ -379,7 +501,7 @@ static void link_handshake(struct redis_link *l)
 	rc = SSL_get_error(l->ssl, rc);
 	l->wants_write = rc == SSL_ERROR_WANT_WRITE;
 	if (rc != SSL_ERROR_WANT_READ && rc != SSL_ERROR_WANT_WRITE)
-		link_fail(l, redis_tls_error(l->ssl));
+		link_fail(l, link_tls_error(l, rc, errno));
 	else
 		link_watch(l);
 }
@@ -398,7 +520,7 @@ static void link_on_connected(struct redis_link *l)
 		if (l->address)
 			link_connect_next(l);
 		else
-			link_fail(l, textf("cannot connect: %s", strerror(error)));
+			link_fail(l, link_cannot_connect(l, strerror(error)));
 		return;
 	}
 	setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -458,7 +580,7 @@ static void link_connect_next(struct redis_link *l)
 		if (fd >= 0)
 			close(fd);
 	}
-	link_fail(l, textf("cannot connect: %s", strerror(error)));
+	link_fail(l, link_cannot_connect(l, strerror(error)));
 }
 
 static void link_connect_path(struct redis_link *l)
@@ -467,7 +589,7 @@ static void link_connect_path(struct redis_link *l)
 	int fd;
 
 	if (strlen(l->host) >= sizeof(a.sun_path)) {
-		link_fail(l, xstrdup("the path of its socket is too long"));
+		link_fail(l, link_cannot_connect(l, "the path of its socket is too long"));
 		return;
 	}
 	str_copy(a.sun_path, sizeof(a.sun_path), sv(l->host));
@@ -476,7 +598,7 @@ static void link_connect_path(struct redis_link *l)
 		link_use_socket(l, fd);
 		return;
 	}
-	link_fail(l, textf("cannot connect: %s", strerror(errno)));
+	link_fail(l, link_cannot_connect(l, strerror(errno)));
 	if (fd >= 0)
 		close(fd);
 }
@@ -488,7 +610,7 @@ static void link_on_resolved(struct redis_link *l)
 	link_close_socket(l);
 	l->address = l->addresses;
 	if (error)
-		link_fail(l, textf("its name cannot be resolved: %s", gai_strerror(error)));
+		link_fail(l, link_cannot_resolve(l, gai_strerror(error)));
 	else
 		link_connect_next(l);
 }
@@ -512,8 +634,28 @@ static void link_resolve(struct redis_link *l)
 		if (l->resolver)
 			(void)link_begin_watch(l, redis_resolver_fd(l->resolver), LINK_RESOLVES);
 		else
-			link_fail(l, xstrdup("its name cannot be resolved: no thread"));
+			link_fail(l, link_cannot_resolve(l, "no thread can be started"));
 	}
+}
+
+/* libuv reports each error of a socket as EBADF, and polls it no more. */
+static int link_socket_error(const struct redis_link *l)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	return error ? error : ECONNRESET;
+}
+
+static void link_on_socket(struct redis_link *l, int status, int events)
+{
+	if (l->state == LINK_TLS)
+		link_handshake(l);
+	else if (!status && events & UV_READABLE)
+		link_read(l);
+	if (status && l->state != LINK_DEAD)
+		link_fail_socket(l, link_socket_error(l));
 }
 
 static void on_link_event(uv_poll_t *poll, int status, int events)
@@ -525,12 +667,8 @@ static void on_link_event(uv_poll_t *poll, int status, int events)
 		link_on_resolved(l);
 	else if (l->state == LINK_CONNECTS)
 		link_on_connected(l);
-	else if (status)
-		link_fail(l, textf("the connection is lost: %s", uv_strerror(status)));
-	else if (l->state == LINK_TLS)
-		link_handshake(l);
-	else if (events & UV_READABLE)
-		link_read(l);
+	else
+		link_on_socket(l, status, events);
 	if (!l->is_closed && (events & UV_WRITABLE || redis_link_waiting(l)))
 		redis_link_flush(l);
 }
@@ -547,7 +685,7 @@ static void on_link_tick(uv_timer_t *timer)
 		uv_timer_start(timer, on_link_tick, TICK_MS, TICK_MS);
 		link_resolve(l);
 	} else if (l->state != LINK_UP && now - l->opened_at > OPEN_US) {
-		link_fail(l, xstrdup("it does not answer"));
+		link_fail(l, link_late(l));
 	} else if (l->state == LINK_UP && now - l->received_at > SILENCE_US) {
 		link_fail(l, xstrdup("it does not answer any more"));
 	} else if (l->state == LINK_UP && now - l->received_at > IDLE_US && !l->is_pinged) {

@@ -25,6 +25,7 @@ struct redis_link_conf {
 	SSL_CTX *tls;			 /* NULL: without */
 	const char *host;		 /* a name, an address, or the path of a Unix socket */
 	unsigned port;
+	bool is_configured; /* host and port are those of conf; else of CLUSTER SLOTS */
 	/* It has logged in. */
 	void (*on_up)(void *ctx, struct redis_link *l);
 	/* A reply, or what a subscription brings; number: how many there were with this one.  Of a

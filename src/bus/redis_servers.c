@@ -10,7 +10,10 @@
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 2000
-#define STEADY_US      USEC_PER_SEC /* a connection that lasted this long resets the backoff */
+/* A connection that lasted this long resets the backoff. */
+#define LASTING_US USEC_PER_SEC
+/* After this long the server is whole: all that is wrong after it is logged. */
+#define STEADY_US (5 * USEC_PER_SEC)
 
 bool redis_server_is_up(const struct redis_server *s)
 {
@@ -54,6 +57,29 @@ static usec_t redis_server_pause(unsigned ms)
 	return now + half + now % (half + 1);
 }
 
+static void redis_server_forget_troubles(struct redis_server *s)
+{
+	for (unsigned i = 0; i < REDIS_TROUBLES; i++) {
+		free(s->troubles[i]);
+		s->troubles[i] = NULL;
+	}
+}
+
+/*
+ * Whether it is to be logged.  A server can fail in turn for several reasons, which are one
+ * trouble: each is logged once.
+ */
+static bool redis_server_note_trouble(struct redis_server *s, const char *why)
+{
+	for (unsigned i = 0; i < REDIS_TROUBLES && s->troubles[i]; i++)
+		if (strcmp(s->troubles[i], why) == 0)
+			return false;
+	free(s->troubles[REDIS_TROUBLES - 1]);
+	memmove(s->troubles + 1, s->troubles, sizeof(s->troubles) - sizeof(*s->troubles));
+	s->troubles[0] = xstrdup(why);
+	return true;
+}
+
 void redis_server_fail(struct redis_server *s, const char *why)
 {
 	usec_t now = clock_mono();
@@ -61,15 +87,14 @@ void redis_server_fail(struct redis_server *s, const char *why)
 
 	if (redis_server_is_up(s))
 		metric_add(METRIC_BUS_LOST, 1);
-	if (s->up_at && now - s->up_at > STEADY_US)
+	if (s->up_at && now - s->up_at > LASTING_US)
 		backoff_reset(&s->backoff);
+	if (s->up_at && now - s->up_at < STEADY_US)
+		s->is_unsteady = true;
 	s->up_at = 0;
 	s->retry_at = redis_server_pause(backoff_next(&s->backoff));
-	if (!s->trouble || strcmp(s->trouble, why) != 0) {
+	if (redis_server_note_trouble(s, why))
 		log_warn("bus: Redis at %s: %s; connecting again", name, why);
-		free(s->trouble);
-		s->trouble = xstrdup(why);
-	}
 	free(name);
 	redis_server_close(s);
 	if (s->all->is_cluster)
@@ -113,7 +138,7 @@ static void redis_server_free(struct redis_server *s)
 		s->all->queried_last = NULL;
 	redis_server_close(s);
 	free(s->place.host);
-	free(s->trouble);
+	redis_server_forget_troubles(s);
 	free(s);
 }
 
@@ -200,7 +225,20 @@ static void redis_server_query(struct redis_server *s)
 
 /* -- connections -- */
 
-/* What was sent can follow the first word, as after ERR unknown command. */
+static char *redis_server_rights(const struct redis_server *s)
+{
+	const struct conf_cluster *c = s->all->conf;
+	char db[STR_U64_SIZE];
+
+	str_u64(db, c->redis_db);
+	return textf(
+		"it refused a message (NOPERM); its user needs the commands publish, subscribe, "
+		"unsubscribe, ping (in a cluster spublish, ssubscribe, sunsubscribe, "
+		"cluster|slots) and the channels &%s%s%s:*",
+		c->prefix, c->redis_db ? "/" : "", c->redis_db ? db : "");
+}
+
+/* What was sent can follow the first word, as after ERR unknown command: it is not repeated. */
 static void redis_server_refuse(struct redis_server *s, struct str_view error)
 {
 	struct str_view word = SV("");
@@ -208,7 +246,10 @@ static void redis_server_refuse(struct redis_server *s, struct str_view error)
 
 	if (!sv_split(&error, ' ', &word))
 		word = error;
-	why = textf("it refused a message (%.*s)", SV_ARG(word));
+	if (sv_eq_c(word, "NOPERM"))
+		why = redis_server_rights(s);
+	else
+		why = textf("it refused a message (%.*s)", SV_ARG(word));
 	redis_server_fail(s, why);
 	free(why);
 }
@@ -241,18 +282,24 @@ static void on_server_news(void *ctx, struct redis_link *l UNUSED, const redisRe
 	s->all->on_news(s->all->ctx, s, reply);
 }
 
+static void redis_server_report_up(struct redis_server *s)
+{
+	char *name = redis_server_name(s);
+
+	redis_server_forget_troubles(s);
+	log_info("bus: connected to %s at %s",
+		 s->all->is_cluster ? "the Redis Cluster's server" : "Redis", name);
+	free(name);
+}
+
 static void on_server_subscriber_up(void *ctx, struct redis_link *l UNUSED)
 {
 	struct redis_server *s = ctx;
 	struct redis_servers *all = s->all;
-	char *name = redis_server_name(s);
 
 	s->up_at = clock_mono();
-	free(s->trouble);
-	s->trouble = NULL;
-	log_info("bus: connected to %s at %s",
-		 all->is_cluster ? "the Redis Cluster's server" : "Redis", name);
-	free(name);
+	if (!s->is_unsteady)
+		redis_server_report_up(s);
 	for (unsigned i = 0; i < REDIS_PARTITIONS; i++)
 		if (all->of[i] == s)
 			all->on_partition(all->ctx, i);
@@ -265,6 +312,7 @@ static struct redis_link_conf redis_server_link_conf(struct redis_server *s)
 					 .tls = s->all->tls,
 					 .host = s->place.host,
 					 .port = s->place.port,
+					 .is_configured = s == s->all->list,
 					 .on_up = on_server_subscriber_up,
 					 .on_reply = on_server_news,
 					 .on_down = on_server_down,
@@ -329,8 +377,19 @@ static void redis_servers_query_next(struct redis_servers *all)
 		redis_server_query(s);
 }
 
+/* What was wrong with it does not come back at once. */
+static void redis_server_check_steady(struct redis_server *s, usec_t now)
+{
+	if (!s->is_unsteady || !redis_server_is_up(s) || now - s->up_at < STEADY_US)
+		return;
+	s->is_unsteady = false;
+	redis_server_report_up(s);
+}
+
 void redis_servers_tick(struct redis_servers *all, usec_t now)
 {
+	for (struct redis_server *s = all->list; s; s = s->next)
+		redis_server_check_steady(s, now);
 	for (struct redis_server *s = all->list; s; s = s->next)
 		if (!s->publisher && s->retry_at <= now && (s->has_partitions || all->wants_map))
 			redis_server_open(s);

@@ -12,6 +12,8 @@
 #include "bus/redis_link.h"
 #include "bus/redis_map.h"
 
+#define REDIS_TROUBLES 4
+
 struct redis_servers;
 
 struct redis_server {
@@ -24,7 +26,10 @@ struct redis_server {
 						    * has no answer for; 0: none */
 	usec_t up_at, retry_at;			   /* mono */
 	struct backoff backoff;
-	char *trouble; /* what was logged last, while it fails */
+	/* Reasons that are in the log since it was last whole, the newest first. */
+	char *troubles[REDIS_TROUBLES];
+	bool is_unsteady; /* was up, but not for long: its next connection is logged when it has
+			   * lasted */
 };
 
 struct redis_servers {

@@ -8,16 +8,23 @@
 #include "base/str.h"
 #include "bus/redis_tls.h"
 
-static const char *redis_tls_reason(void)
+/* A daemon cannot ask for a passphrase. */
+static int redis_tls_no_passphrase(char *buf UNUSED, int size UNUSED, int writing UNUSED,
+				   void *ctx UNUSED)
 {
-	const char *reason = ERR_reason_error_string(ERR_peek_error());
-
-	return reason ? reason : "the file cannot be used";
+	return 0;
 }
 
 static int redis_tls_refuse(SSL_CTX *ctx, const char *option, const char *file, char **why)
 {
-	*why = textf("cluster.%s: %s cannot be used: %s", option, file, redis_tls_reason());
+	unsigned long code = ERR_peek_error(); /* the first one is the cause */
+	const char *reason = ERR_reason_error_string(code);
+	char text[128];
+
+	if (ERR_SYSTEM_ERROR(code)) /* GNU's form, which need not use text */
+		reason = strerror_r(ERR_GET_REASON(code), text, sizeof(text));
+	*why = textf("cluster.%s: %s cannot be used: %s", option, file,
+		     reason ? reason : "it is no PEM file of the right kind");
 	ERR_clear_error();
 	SSL_CTX_free(ctx);
 	return -EINVAL;
@@ -33,6 +40,7 @@ int redis_tls_new(const struct conf_cluster *conf, SSL_CTX **out, char **why)
 	if (!ctx)
 		return redis_tls_refuse(NULL, "redis_tls", "OpenSSL", why);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_default_passwd_cb(ctx, redis_tls_no_passphrase);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -81,18 +89,45 @@ SSL *redis_tls_connect(SSL_CTX *ctx, int fd, const char *host)
 	return ssl;
 }
 
+/* The options to look at for an error of OpenSSL. */
+static const char *redis_tls_remedy(int reason)
+{
+	switch (reason) {
+	case SSL_R_WRONG_VERSION_NUMBER:
+		return "; check cluster.redis_tls, and whether this port is one for TLS";
+	/* Before TLS 1.3 a server that requires a certificate reports the failure of the handshake.
+	 */
+	case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+	case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
+	case SSL_R_SSLV3_ALERT_NO_CERTIFICATE:
+		return "; the server requires a certificate of its clients: set "
+		       "cluster.redis_tls_certificate and cluster.redis_tls_key";
+	case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+	case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+		return "; the server does not accept the certificate in "
+		       "cluster.redis_tls_certificate";
+	default:
+		return "";
+	}
+}
+
 char *redis_tls_error(const SSL *ssl)
 {
 	long verdict = SSL_get_verify_result(ssl);
-	const char *reason = ERR_reason_error_string(ERR_peek_error());
-	char *why;
+	unsigned long code = ERR_peek_error();
+	const char *reason = ERR_reason_error_string(code);
+	char *why = NULL;
 
 	if (verdict != X509_V_OK)
 		why = textf("TLS: its certificate is not accepted (%s); check cluster.redis_tls_ca "
 			    "and the name in cluster.redis_host",
 			    X509_verify_cert_error_string(verdict));
-	else
-		why = textf("TLS: %s", reason ? reason : "the connection was closed");
+	else if (reason && ERR_GET_REASON(code) != SSL_R_UNEXPECTED_EOF_WHILE_READING)
+		why = textf("TLS: %s%s", reason, redis_tls_remedy(ERR_GET_REASON(code)));
 	ERR_clear_error();
 	return why;
 }

@@ -11,6 +11,6 @@ int redis_tls_new(const struct conf_cluster *conf, SSL_CTX **out, char **why) MU
 void redis_tls_free(SSL_CTX *ctx); /* NULL is fine */
 /* A connection over fd to host, a name or an address; NULL: there is no memory. */
 SSL *redis_tls_connect(SSL_CTX *ctx, int fd, const char *host) MUSTCHECK;
-/* Why the last call for ssl failed (heap). */
+/* Why the last call for ssl failed (heap); NULL: the socket has the reason, or was closed. */
 char *redis_tls_error(const SSL *ssl) MUSTCHECK;
 #endif

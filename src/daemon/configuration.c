@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "bus/redis_tls.h"
 #include "conf/conf.h"
 #include "svc/apps_watch.h"
 #include "api/router.h"
@@ -38,6 +39,19 @@ static int configuration_load_tls(const char *certificate, const char *key, SSL_
 		log_warn("%s", warning);
 	free(warning);
 	return 0;
+}
+
+/* The files of TLS to Redis, which the bus reads again when it starts. */
+static int configuration_check_redis(const struct conf_cluster *c, char **why)
+{
+	SSL_CTX *context = NULL;
+	int rc;
+
+	if (c->driver != CLUSTER_REDIS || !c->redis_tls)
+		return 0;
+	rc = redis_tls_new(c, &context, why);
+	redis_tls_free(context);
+	return rc;
 }
 
 /* A dump of the memory would have the secrets of all applications. */
@@ -113,6 +127,8 @@ int start_conf(struct scopewired *d)
 	if (!conf_admin_is_off(&d->conf->admin) &&
 	    configuration_load_tls(d->conf->admin.tls_certificate, d->conf->admin.tls_key,
 				   &d->admin_tls_context, &why))
+		return give_up(EX_CONFIG, why);
+	if (configuration_check_redis(&d->conf->cluster, &why))
 		return give_up(EX_CONFIG, why);
 	for (char **note = d->conf->notes; note && *note; note++)
 		log_warn("%s", *note);

@@ -5,7 +5,8 @@ import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { Daemon, certificate, end, ini, logged, newDatabase, startCluster, startRedis, startRedisCluster, tempFolder, waitFor }
+import net from 'node:net';
+import { Daemon, certificate, end, ini, logged, newDatabase, runDaemon, startCluster, startRedis, startRedisCluster, tempFolder, waitFor }
 	from '../lib/harness.mjs';
 import { runCtl } from '../lib/ctl.mjs';
 
@@ -118,15 +119,20 @@ describe('the login', { concurrency: 2 }, () => {
 		for (const [name, more, pattern] of [
 			['c', { redis_tls_ca: strange.cert }, /TLS: its certificate is not accepted \(.*\); check cluster\.redis_tls_ca/],
 			['d', { redis_host: '127.0.0.2' }, /TLS: its certificate is not accepted \(IP address mismatch\)/],
-			['e', { redis_tls: 'no' }, /does not speak Redis's protocol|the connection is lost/]]) {
+			['e', { redis_tls: 'no' }, /set cluster\.redis_tls = yes/]]) {
 			const daemon = node(t, database, name, { ...options, ...more });
 			await daemon.start();
 			await logged(daemon.child, pattern);
 		}
 		const bad = node(t, database, 'f', { ...options, redis_tls_ca: '/no/such/file' });
 		await bad.spawn();
-		await bad.child.ended;
-		assert.match(bad.logText, /error: cluster\.redis_tls_ca: \/no\/such\/file cannot be used/);
+		const missing = /cluster\.redis_tls_ca: \/no\/such\/file cannot be used: No such file or directory/;
+		assert.equal((await bad.child.ended).code, 78);
+		assert.match(bad.logText, missing);
+		const { code, log } = await runDaemon(['--config', path.join(bad.folder, 'scopewire.conf'), '--check-config']);
+		assert.equal(code, 78, log);
+		assert.match(log, missing);
+		assert.doesNotMatch(log, /is valid/);
 	});
 
 	test('over a Unix socket', async (t) => {
@@ -135,6 +141,89 @@ describe('the login', { concurrency: 2 }, () => {
 		const nodes = await startNodes(t, { redis_host: socket, redis_port: 0 });
 		const wires = await subscribe(nodes);
 		await whisper(wires[0], wires[1]);
+	});
+});
+
+describe('the log names what is wrong with Redis and what to correct:', { concurrency: 2 }, () => {
+	/** Starts a node for each case [cluster, pattern, not], which has to log the pattern. */
+	async function logs(t, cases) {
+		const database = await newDatabase();
+		await Promise.all(cases.map(async ([cluster, pattern, not = /$^/], i) => {
+			const daemon = node(t, database, `n${i}`, cluster);
+			await daemon.start();
+			await logged(daemon.child, pattern);
+			assert.doesNotMatch(daemon.logText, /bad file descriptor/i);
+			assert.doesNotMatch(daemon.logText, not);
+		}));
+	}
+
+	test('a port with TLS and one without', async (t) => {
+		const files = certificate();
+		const [plain, tls] = await Promise.all([startRedis(t), startRedis(t, { tls: files })]);
+		await logs(t, [
+			[{ redis_port: tls.port }, /: (this port is one for TLS|the connection ended before an answer: .*); set cluster\.redis_tls = yes/],
+			[{ redis_port: tls.port, redis_password: 'p' }, /set cluster\.redis_tls = yes/, /refused the login/],
+			[{ redis_port: plain.port, redis_tls: 'yes', redis_tls_ca: files.cert },
+				/TLS.*check cluster\.redis_tls, and whether this port is one for TLS/]]);
+	});
+
+	test('a certificate that the server requires or does not accept', async (t) => {
+		const files = certificate(), strange = certificate();
+		const redis = await startRedis(t, { tls: files, settings: { 'tls-auth-clients': 'yes' } });
+		const old = await startRedis(t, { tls: files, settings: { 'tls-auth-clients': 'yes', 'tls-protocols': 'TLSv1.2' } });
+		const at = { redis_host: 'localhost', redis_port: redis.port, redis_tls: 'yes', redis_tls_ca: files.cert };
+		const required = /the server requires a certificate of its clients: set cluster\.redis_tls_certificate and cluster\.redis_tls_key/;
+		const other = { redis_tls_certificate: strange.cert, redis_tls_key: strange.key };
+		await logs(t, [[at, required], [{ ...at, redis_port: old.port }, required],
+			[{ ...at, ...other }, /the server does not accept the certificate in cluster\.redis_tls_certificate/, required],
+			[{ ...at, redis_tls_certificate: files.cert, redis_tls_key: files.key }, /bus: connected to Redis/]]);
+	});
+
+	test('no room for another client, which is no wrong password', async (t) => {
+		const redis = await startRedis(t, { settings: { maxclients: 1, requirepass: 'right' } });
+		const only = net.connect(redis.port, '127.0.0.1');
+		t.after(() => only.destroy());
+		only.write('AUTH right\r\n');
+		await new Promise((resolve, reject) => only.once('data', resolve).once('error', reject));
+		const full = /its max number of clients is reached; raise maxclients there/;
+		await logs(t, [[{ redis_port: redis.port, redis_password: 'right' }, full, /refused the login/],
+			[{ redis_port: redis.port }, full, /requires a password/]]);
+	});
+
+	test('no server, no such host, a password that the server does not have', async (t) => {
+		const redis = await startRedis(t);
+		await logs(t, [
+			[{ redis_port: 1 }, /cannot connect: Connection refused; check cluster\.redis_host and cluster\.redis_port \(REDIS_HOST, REDIS_PORT\)/],
+			[{ redis_url: 'redis://127.0.0.1:1' }, /cannot connect: Connection refused; check cluster\.redis_url \(REDIS_URL\)/],
+			[{ redis_host: '/no/such/socket' }, /cannot connect: No such file or directory; check cluster\.redis_host \(REDIS_HOST\)/],
+			[{ redis_host: 'no-such-host.invalid' }, /its name cannot be resolved: .*; check cluster\.redis_host and cluster\.redis_port \(REDIS_HOST/],
+			[{ redis_port: redis.port, redis_password: 'p' }, /it has no password; leave cluster\.redis_password \(REDIS_PASSWORD\) empty/]]);
+	});
+
+	test('rights that are missing to publish, once while it fails, and that it works again', async (t) => {
+		const redis = await startRedis(t);
+		await redis.call('ACL', 'SETUSER', 'portal', 'on', '>secret', 'resetchannels', '&portal/1:*', '-@all', '+subscribe', '+unsubscribe',
+			'+ping', '+select');
+		const one = node(t, await newDatabase(), 'a', { redis_port: redis.port, redis_username: 'portal', redis_password: 'secret',
+			prefix: 'portal', redis_db: 1 });
+		await one.start();
+		await logged(one.child, /refused a message \(NOPERM\); its user needs the commands publish.* and the channels &portal\/1:\*; connecting again/);
+		const count = (pattern) => one.logText.match(pattern)?.length ?? 0;
+		const attempts = async () => Number((await redis.call('INFO', 'commandstats')).match(/cmdstat_subscribe:calls=(\d+)/)[1]);
+		const connects = async (times) => {
+			const from = await attempts();
+			await waitFor(async () => await attempts() >= from + times, 'it has connected again');
+		};
+		await connects(2);
+		const before = one.logText.match(/bus: .*/g);
+		await connects(4);
+		assert.deepEqual(one.logText.match(/bus: .*/g), before);
+		await redis.call('ACL', 'SETUSER', 'portal', '+publish');
+		const connected = count(/bus: connected to/g);
+		await waitFor(() => count(/bus: connected to/g) === connected + 1, 'the connection that lasts is logged');
+		await redis.stop();
+		await logged(one.child, /bus: Redis at .*: (the connection is lost|cannot connect)/);
+		await redis.start();
 	});
 });
 

@@ -226,7 +226,7 @@ struct link_world {
 	struct conf_cluster conf;
 	char none[1]; /* an empty option */
 	unsigned n_down;
-	char why[128];
+	char why[256];
 };
 
 static void on_world_down(void *ctx, struct redis_link *l, const char *why)
@@ -244,10 +244,12 @@ static struct redis_link *link_world_open(struct link_world *w, const char *host
 					      .conf = &w->conf,
 					      .host = host,
 					      .port = port,
+					      .is_configured = true,
 					      .on_down = on_world_down,
 					      .ctx = w };
 
-	*w = (struct link_world){ .conf = { .redis_username = w->none,
+	*w = (struct link_world){ .conf = { .redis_url = w->none,
+					    .redis_username = w->none,
 					    .redis_password = w->none } };
 	lookups_reset();
 	uv_loop_init(&w->loop);
@@ -388,6 +390,8 @@ START_TEST(a_name_that_does_not_exist_is_the_reason_of_the_failure)
 	link_world_end(&w);
 	ck_assert_uint_eq(w.n_down, 1);
 	ck_assert_ptr_nonnull(strstr(w.why, "its name cannot be resolved: "));
+	ck_assert_ptr_nonnull(strstr(w.why, "; check cluster.redis_host and cluster.redis_port "
+					    "(REDIS_HOST, REDIS_PORT)"));
 }
 END_TEST
 
