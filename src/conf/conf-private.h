@@ -61,6 +61,8 @@ struct option_value {
 /* Remembers that this source set the option, of an application or (app_id NULL) of the daemon. */
 void conf_setting_put(struct conf *c, const char *app_id, const struct option_value *v);
 void conf_settings_release(struct conf *c);
+/* Where the option was set, or "[section] name" if no source has set it; heap. */
+char *conf_setting_label(struct conf *c, const char *section, const char *name);
 
 /* conf_loader.c */
 void conf_replace(char **at, const char *text);
@@ -68,6 +70,11 @@ void conf_replace(char **at, const char *text);
 void loader_note(struct conf *c, char *note);
 /* A problem, which makes the configuration invalid; takes it. */
 void loader_complain(struct loader *l, char *sentence);
+/* The same of an option that was set: complaint (taken) follows its place, and often its value. */
+void loader_complain_of(struct loader *l, const char *section, const char *name, char *complaint);
+/* Of two options that are of use together only. */
+void loader_check_pair(struct loader *l, const char *section, const char *const names[2],
+		       const char *const values[2]);
 void loader_cannot_read(struct loader *l, const char *path, int error);
 /* Warns when others can read a file that set a secret. */
 void loader_check_mode(struct loader *l, const char *path, int fd);
@@ -93,6 +100,9 @@ int loader_read_flags(struct loader *l, int argc, char **argv, struct conf_modes
 /* conf_app.c */
 /* Builds conf->apps from the drafts and the environment's application. */
 void loader_build_apps(struct loader *l);
+
+/* conf_cluster.c */
+void loader_check_cluster(struct loader *l); /* of the section [cluster] */
 
 /* conf_admin.c */
 void loader_check_admin(struct loader *l); /* of the section [admin] */

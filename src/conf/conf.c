@@ -17,8 +17,6 @@
 #define DEFAULT_DEMO   SCOPEWIRE_PKGDATADIR "/demo"
 #define APP_SECTION    "app "
 
-#define CLUSTER_PREFIX_MAX 30 /* node_channel() adds 33 bytes; a name of PostgreSQL has 63 */
-
 char *conf_node(const struct conf_server *s)
 {
 	char host[HOST_NAME_MAX + 1] = "";
@@ -220,25 +218,21 @@ static bool conf_is_path(const char *path)
 	return true;
 }
 
-static bool conf_is_identifier(const char *s)
-{
-	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_");
-
-	return n > 0 && n < 64 && !s[n] && !(*s >= '0' && *s <= '9');
-}
-
 static void conf_check_hosts(struct loader *l)
 {
 	const char *hosts = l->conf->server.host;
 
 	if (!hosts[strspn(hosts, ", ")])
-		loader_complain(l, xstrdup("[server] host: is empty; use * for all addresses"));
+		loader_complain_of(l, "server", "host",
+				   xstrdup(": is empty; use * for all addresses"));
 	else if (strpbrk(hosts, "[]"))
-		loader_complain(l, textf("[server] host = %s: write IPv6 addresses without "
+		loader_complain_of(l, "server", "host",
+				   textf(" = %s: write IPv6 addresses without "
 					 "brackets, such as ::1",
 					 hosts));
 	else if (strstr(hosts, "://") || strchr(hosts, '/'))
-		loader_complain(l, textf("[server] host = %s: must be addresses, not URLs", hosts));
+		loader_complain_of(l, "server", "host",
+				   textf(" = %s: must be addresses, not URLs", hosts));
 }
 
 /* libpq's own messages could repeat a part of the password: none is logged for a bad dsn. */
@@ -252,99 +246,10 @@ static void conf_check_dsn(struct loader *l)
 		return;
 	wrong = dsn_check(d->dsn, &password);
 	if (wrong)
-		loader_complain(l, textf("[database] dsn: %s", wrong));
+		loader_complain_of(l, "database", "dsn", textf(": %s", wrong));
 	if (password)
 		conf_replace(&d->password, password);
 	secret_free(password);
-}
-
-/* The value of the URL, if it has one. */
-static void conf_take_redis_part(struct loader *l, const char *option, const char *value)
-{
-	if (value && *value)
-		loader_set_named(l, "cluster", option, value, "[cluster] redis_url");
-}
-
-static void conf_take_redis_url(struct loader *l)
-{
-	struct conf_cluster *c = &l->conf->cluster;
-	struct db_url url;
-	const char *wrong;
-	bool is_tls;
-
-	if (!*c->redis_url)
-		return;
-	wrong = redis_url_parse(c->redis_url, &url, &is_tls);
-	/* Not shown: with a / in a password, this is a part of the password. */
-	if (!wrong && url.values[URL_NAME] &&
-	    !sv_to_u64(sv(url.values[URL_NAME]), UINT32_MAX, &(uint64_t){ 0 }))
-		wrong = "what follows the host and the / must be a number; write / in a password "
-			"as %2F";
-	if (wrong) {
-		loader_complain(l, textf("[cluster] redis_url: %s", wrong));
-	} else {
-		c->redis_tls |= is_tls;
-		conf_take_redis_part(l, "redis_host", url.values[URL_HOST]);
-		conf_take_redis_part(l, "redis_port", url.values[URL_PORT]);
-		conf_take_redis_part(l, "redis_username", url.values[URL_USER]);
-		conf_take_redis_part(l, "redis_password", url.values[URL_PASSWORD]);
-		conf_take_redis_part(l, "redis_db", url.values[URL_NAME]);
-	}
-	db_url_release(&url);
-}
-
-/* phpredis has the scheme in the host. */
-static void conf_take_redis_scheme(struct conf_cluster *c)
-{
-	static const struct str_view tls = SV("tls://"), tcp = SV("tcp://");
-	struct str_view host = sv(c->redis_host);
-	char *rest;
-
-	if (!sv_starts_with(host, tls) && !sv_starts_with(host, tcp))
-		return;
-	c->redis_tls |= sv_starts_with(host, tls);
-	rest = sv_dup(sv_skip(host, tls.len));
-	conf_replace(&c->redis_host, rest);
-	free(rest);
-}
-
-static bool conf_is_redis_prefix(const char *s)
-{
-	return *s &&
-	       !s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-")];
-}
-
-static void conf_check_redis(struct loader *l)
-{
-	struct conf_cluster *c = &l->conf->cluster;
-
-	conf_take_redis_url(l);
-	conf_take_redis_scheme(c);
-	if (!conf_is_redis_prefix(c->prefix) || strlen(c->prefix) > CLUSTER_PREFIX_MAX)
-		loader_complain(l,
-				textf("[cluster] prefix = %s: must be of letters, digits and any "
-				      "of _ . : -, and of at most %d bytes",
-				      c->prefix, CLUSTER_PREFIX_MAX));
-	if (!*c->redis_host)
-		loader_complain(l, xstrdup("[cluster] redis_host: is empty"));
-	else if (!c->redis_port && *c->redis_host != '/')
-		loader_complain(l, xstrdup("[cluster] redis_port = 0: is only for a Unix socket"));
-	if (!*c->redis_tls_certificate != !*c->redis_tls_key)
-		loader_complain(l, xstrdup("[cluster] redis_tls_certificate and redis_tls_key: set "
-					   "both or none"));
-}
-
-static void conf_check_cluster(struct loader *l)
-{
-	const struct conf_cluster *c = &l->conf->cluster;
-
-	if (c->driver == CLUSTER_REDIS)
-		conf_check_redis(l);
-	else if (c->driver == CLUSTER_POSTGRES &&
-		 (!conf_is_identifier(c->prefix) || strlen(c->prefix) > CLUSTER_PREFIX_MAX))
-		loader_complain(l, textf("[cluster] prefix = %s: must be of lower-case letters, "
-					 "digits and _, and of at most %d bytes",
-					 c->prefix, CLUSTER_PREFIX_MAX));
 }
 
 /* Checks that concern several options together. */
@@ -356,21 +261,23 @@ static void conf_check_whole(struct loader *l)
 	if (!*c->server.demo_dir)
 		conf_replace(&c->server.demo_dir, DEFAULT_DEMO);
 	if (!conf_is_path(c->server.path))
-		loader_complain(l, textf("[server] path = %s: must be without spaces, any of ? # "
+		loader_complain_of(l, "server", "path",
+				   textf(" = %s: must be without spaces, any of ? # "
 					 "%%, and the parts . and ..",
 					 c->server.path));
-	if (!*c->server.tls_certificate != !*c->server.tls_key)
-		loader_complain(l,
-				xstrdup("[server] tls_certificate and tls_key: set both or none"));
-	if (!conf_is_identifier(c->database.schema))
-		loader_complain(l, textf("[database] schema = %s: must be of lower-case letters, "
+	loader_check_pair(l, "server", (const char *const[]){ "tls_certificate", "tls_key" },
+			  (const char *const[]){ c->server.tls_certificate, c->server.tls_key });
+	if (!option_is_identifier(c->database.schema))
+		loader_complain_of(l, "database", "schema",
+				   textf(" = %s: must be of lower-case letters, "
 					 "digits and _",
 					 c->database.schema));
 	if (*c->log.file && *c->log.file != '/')
-		loader_complain(l, textf("[log] file = %s: must be an absolute path", c->log.file));
+		loader_complain_of(l, "log", "file",
+				   textf(" = %s: must be an absolute path", c->log.file));
 	conf_check_hosts(l);
 	conf_check_dsn(l);
-	conf_check_cluster(l);
+	loader_check_cluster(l);
 	loader_check_admin(l);
 }
 

@@ -54,14 +54,14 @@ static void admin_check_token(struct loader *l, const char *word)
 
 	if (!has_both || !name.len ||
 	    !(sv_eq(scope, SV("read")) || sv_eq(scope, SV("write")) || sv_eq(scope, SV("metrics"))))
-		loader_complain(l,
-				xstrdup("[admin] tokens: each is NAME:SCOPE:TOKEN, and the scope "
-					"is metrics, read or write"));
+		loader_complain_of(l, "admin", "tokens",
+				   xstrdup(": each is NAME:SCOPE:TOKEN, and the scope "
+					   "is metrics, read or write"));
 	else if (rest.len < TOKEN_MIN_BYTES)
-		loader_complain(l,
-				textf("[admin] tokens: the token %.*s is too short; use at least "
-				      "%d characters, such as those of openssl rand -hex 24",
-				      SV_ARG(name), TOKEN_MIN_BYTES));
+		loader_complain_of(l, "admin", "tokens",
+				   textf(": the token %.*s is too short; use at least "
+					 "%d characters, such as those of openssl rand -hex 24",
+					 SV_ARG(name), TOKEN_MIN_BYTES));
 }
 
 void loader_check_admin(struct loader *l)
@@ -74,28 +74,29 @@ void loader_check_admin(struct loader *l)
 
 	for (char **word = a->tokens; word && *word; word++)
 		admin_check_token(l, *word);
-	if (!*a->tls_certificate != !*a->tls_key)
-		loader_complain(l,
-				xstrdup("[admin] tls_certificate and tls_key: set both or none"));
+	loader_check_pair(l, "admin", (const char *const[]){ "tls_certificate", "tls_key" },
+			  (const char *const[]){ a->tls_certificate, a->tls_key });
 	if (conf_admin_is_off(a))
 		return;
 	if (!has_tokens && !a->local_read)
-		loader_complain(l,
-				xstrdup("[admin] listen: no request would be allowed; set tokens, "
-					"or local_read = yes for clients on this machine"));
+		loader_complain_of(l, "admin", "listen",
+				   xstrdup(": no request would be allowed; set tokens, "
+					   "or local_read = yes for clients on this machine"));
 	if (conf_admin_is_unix(a))
 		return;
 	if (!conf_admin_address(a, host, &port) ||
 	    (strcmp(host, "localhost") != 0 && !address_parse(sv(host), &address)))
-		loader_complain(l,
-				textf("[admin] listen = %s: must be off, an address with a port "
-				      "such as 127.0.0.1:8081 or [::1]:8081, or the path of a Unix "
-				      "socket",
-				      a->listen));
+		loader_complain_of(
+			l, "admin", "listen",
+			textf(" = %s: must be off, an address with a port "
+			      "such as 127.0.0.1:8081 or [::1]:8081, or the path of a Unix "
+			      "socket",
+			      a->listen));
 	else if (!admin_is_loopback(host) && (!*a->tls_certificate || !has_tokens))
-		loader_complain(l,
-				textf("[admin] listen = %s: other machines can reach this "
-				      "address; set tls_certificate, tls_key and tokens, or listen "
-				      "on 127.0.0.1",
-				      a->listen));
+		loader_complain_of(
+			l, "admin", "listen",
+			textf(" = %s: other machines can reach this "
+			      "address; set tls_certificate, tls_key and tokens, or listen "
+			      "on 127.0.0.1",
+			      a->listen));
 }

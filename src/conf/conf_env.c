@@ -200,11 +200,29 @@ static void env_complain_word(struct loader *l, const char *label)
 static void env_scaling(struct loader *l, const struct option *driver, const char *value,
 			const char *label)
 {
-	bool is_on = strcmp(value, "1") == 0 || strcasecmp(value, "true") == 0 ||
-		     strcasecmp(value, "(true)") == 0;
+	struct str_view text;
+	enum env_kind kind = env_convert(sv(value), &text);
 
-	if (is_on)
+	if (kind == ENV_TRUE || sv_eq_c(text, "1"))
 		loader_set(l, driver, "redis", 1, label);
+	else if (kind == ENV_TEXT && !sv_eq_c(text, "0"))
+		loader_note(l->conf,
+			    textf("%s = %s: has no effect; true sets cluster.driver = redis, and "
+				  "false changes nothing",
+				  label, value));
+}
+
+/*
+ * Words that are no here and that Laravel reads as text, which PHP takes for true unless it is
+ * empty or 0: Reverb and this daemon would differ.
+ */
+static void env_note_no(struct loader *l, const char *value, const char *label)
+{
+	if (strcasecmp(value, "no") == 0 || strcasecmp(value, "off") == 0)
+		loader_note(l->conf,
+			    textf("%s = %s: counts as no, but Laravel reads this word as true; "
+				  "write false or true",
+				  label, value));
 }
 
 /* A value as env() gives it to Laravel, for one of Laravel's or soketi's names. */
@@ -240,6 +258,8 @@ static void env_laravel(struct loader *l, const char *name, const char *raw, con
 		return;
 	}
 	value = sv_dup(text);
+	if (o && o->type == OPTION_BOOL && sv_starts_with(sv(name), SV("REVERB_")))
+		env_note_no(l, value, label);
 	if (id) {
 		conf_replace(&l->env.id, value);
 		l->env_origin = reverb_id ? APP_FROM_REVERB : APP_FROM_SOKETI;

@@ -36,6 +36,25 @@ void loader_complain(struct loader *l, char *sentence)
 		l->rc = -EINVAL;
 }
 
+void loader_complain_of(struct loader *l, const char *section, const char *name, char *complaint)
+{
+	char *label = conf_setting_label(l->conf, section, name);
+
+	loader_complain(l, textf("%s%s", label, complaint));
+	free(label);
+	free(complaint);
+}
+
+void loader_check_pair(struct loader *l, const char *section, const char *const names[2],
+		       const char *const values[2])
+{
+	bool is_second = *values[1];
+
+	if (!*values[0] != !*values[1])
+		loader_complain_of(l, section, names[is_second],
+				   textf(": %s is not set; set both or none", names[!is_second]));
+}
+
 void loader_cannot_read(struct loader *l, const char *path, int error)
 {
 	loader_complain(l, textf("%s: cannot be read: %s", path, strerror(error)));

@@ -431,6 +431,13 @@ void options_release(const struct option *options, size_t n, void *base)
 	}
 }
 
+bool option_is_identifier(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_");
+
+	return n > 0 && n < 64 && !s[n] && !(*s >= '0' && *s <= '9');
+}
+
 char *option_error(const struct option *o, const char *label, const char *value, char *complaint)
 {
 	char *text = o->flags & OPTION_SECRET ? textf("%s: %s", label, complaint)

@@ -38,6 +38,15 @@ void conf_setting_put(struct conf *c, const char *app_id, const struct option_va
 	s->label = xstrdup(v->label);
 }
 
+char *conf_setting_label(struct conf *c, const char *section, const char *name)
+{
+	unsigned scale;
+	const struct option *o = option_find(section, name, &scale);
+	const struct conf_setting *s = o ? setting_find(c, NULL, o) : NULL;
+
+	return s ? xstrdup(s->label) : textf("[%s] %s", section, name);
+}
+
 static void setting_release(struct conf_setting *s)
 {
 	free(s->app_id);

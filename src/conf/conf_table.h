@@ -64,6 +64,8 @@ char *option_unknown(const char *section, const char *name, const char *label) M
  * there once, and the number of lines has a bound.
  */
 void complaint_add(char **why, char *sentence);
+/* Is it a name of PostgreSQL that needs no quotes? */
+bool option_is_identifier(const char *s);
 /* Is word in list ("a b c")? */
 bool word_in_list(const char *list, const char *word);
 

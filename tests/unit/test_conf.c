@@ -132,32 +132,40 @@ START_TEST(an_error_in_the_file_has_its_line)
 		{ "[server] x\n", ":1: is neither [section] nor name = value" },
 		{ "[server]\nport\n", ":2: is neither [section] nor name = value" },
 		{ "[server]\ntls_key = x\n",
-		  "[server] tls_certificate and tls_key: set both or none" },
-		{ "[server]\npath = /a b\n", "[server] path = /a b: must be without spaces, any of "
-					     "? # %, and the parts . and .." },
-		{ "[server]\npath = /a/../b\n", "[server] path = /a/../b: must be without spaces, "
-						"any of ? # %, and the parts . and .." },
-		{ "[server]\npath = /a\\b\n", "[server] path = /a\\b: must be without spaces, any "
-					      "of ? # %, and the parts . and .." },
+		  ":2: [server] tls_key: tls_certificate is not set; set both or none" },
+		{ "[server]\npath = /a b\n",
+		  ":2: [server] path = /a b: must be without spaces, any of "
+		  "? # %, and the parts . and .." },
+		{ "[server]\npath = /a/../b\n",
+		  ":2: [server] path = /a/../b: must be without spaces, "
+		  "any of ? # %, and the parts . and .." },
+		{ "[server]\npath = /a\\b\n",
+		  ":2: [server] path = /a\\b: must be without spaces, any "
+		  "of ? # %, and the parts . and .." },
 		{ "[database]\nschema = a\"b\n",
-		  "[database] schema = a\"b: must be of lower-case letters, digits and _" },
+		  ":2: [database] schema = a\"b: must be of lower-case letters, digits and _" },
 		{ "[cluster]\ndriver = kafka\n",
 		  ":2: [cluster] driver = kafka: must be local, postgres or redis" },
 		{ "[cluster]\ndriver = redis\nprefix = {a}\n",
-		  "[cluster] prefix = {a}: must be of letters, digits and any of _ . : -, and of "
+		  ":3: [cluster] prefix = {a}: must be of letters, digits and any of _ . : -, and "
+		  "of "
 		  "at most 30 bytes" },
 		{ "[cluster]\ndriver = redis\nredis_port = 0\n",
-		  "[cluster] redis_port = 0: is only for a Unix socket" },
-		{ "[cluster]\ndriver = redis\nredis_host =\n", "[cluster] redis_host: is empty" },
+		  ":3: [cluster] redis_port = 0: is only for a Unix socket" },
+		{ "[cluster]\ndriver = redis\nredis_host =\n",
+		  ":3: [cluster] redis_host: is empty" },
 		{ "[cluster]\ndriver = redis\nredis_tls_key = k\n",
-		  "[cluster] redis_tls_certificate and redis_tls_key: set both or none" },
+		  ":3: [cluster] redis_tls_key: redis_tls_certificate is not set; set both or "
+		  "none" },
 		{ "[cluster]\ndriver = redis\nredis_url = redis://h/x\n",
-		  "[cluster] redis_url: what follows the host and the / must be a number; write / "
+		  ":3: [cluster] redis_url: what follows the host and the / must be a number; "
+		  "write / "
 		  "in a password as %2F" },
 		{ "[cluster]\nlease_ms = 100\n",
 		  ":2: [cluster] lease_ms = 100: must be from 2000 to 600000 milliseconds" },
 		{ "[cluster]\ndriver = postgres\nprefix = a b\n",
-		  "[cluster] prefix = a b: must be of lower-case letters, digits and _, and of at "
+		  ":3: [cluster] prefix = a b: must be of lower-case letters, digits and _, and of "
+		  "at "
 		  "most 30 bytes" },
 		{ "[app a]\nsecret = s\n", "[app a]: key is missing" },
 		{ "[app a]\nkey = k\n", "[app a]: secret is missing" },
@@ -189,6 +197,45 @@ START_TEST(an_error_in_the_file_has_its_line)
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		ck_refused(-EINVAL, cases[i].why, .file = cases[i].text);
+}
+END_TEST
+
+/* Notes of a file, and of the environment when it is not NULL; their number is n. */
+static void ck_notes(const char *file, const char *env, const char *const *notes, size_t n)
+{
+	size_t at = 0;
+
+	ck_load(.file = file, .env = { env });
+	for (; conf->notes && conf->notes[at]; at++)
+		ck_assert_msg(at < n && strstr(conf->notes[at], notes[at]), "%s", conf->notes[at]);
+	ck_assert_uint_eq(at, n);
+}
+
+START_TEST(options_of_the_cluster_without_effect_are_named)
+{
+#define LOCAL ": has no effect with cluster.driver = local; it is for "
+	ck_notes("[cluster]\nredis_host = x\nlease_ms = 5000\nprefix = p\nredis_tls_ca =\n", NULL,
+		 (const char *const[]){ ":2: [cluster] redis_host" LOCAL "redis",
+					":3: [cluster] lease_ms" LOCAL "postgres and redis",
+					":4: [cluster] prefix" LOCAL "postgres and redis" },
+		 3);
+	ck_notes(NULL, "SCOPEWIRE_CLUSTER_REDIS_PASSWORD=hunter2",
+		 (const char *const[]){ "SCOPEWIRE_CLUSTER_REDIS_PASSWORD" LOCAL "redis" }, 1);
+	ck_assert_ptr_null(strstr(conf->notes[0], "hunter2"));
+	ck_notes("[cluster]\ndriver = postgres\nlease_ms = 5000\nredis_url = redis://h\n", NULL,
+		 (const char *const[]){ ":4: [cluster] redis_url: has no effect with "
+					"cluster.driver = postgres; it is for redis" },
+		 1);
+	ck_notes("[cluster]\ndriver = redis\nredis_host = h\nredis_tls_ca = c\n", NULL,
+		 (const char *const[]){ ":4: [cluster] redis_tls_ca: has no effect without "
+					"cluster.redis_tls = yes, or rediss://" },
+		 1);
+	ck_notes("[cluster]\ndriver = redis\nredis_url = rediss://h\nredis_tls_ca = c\n", NULL,
+		 NULL, 0);
+	/* for Laravel's own purposes */
+	ck_notes("[cluster]\ndriver = postgres\n", "REDIS_HOST=h", NULL, 0);
+	ck_notes(NULL, "REVERB_SCALING_CHANNEL=reverb", NULL, 0);
+#undef LOCAL
 }
 END_TEST
 
@@ -562,6 +609,7 @@ static void add_loading(Suite *s)
 	tcase_add_test(t, a_wrong_flag_is_refused_and_named);
 	tcase_add_test(t, a_file_that_cannot_be_read_is_named);
 	tcase_add_test(t, an_error_in_the_file_has_its_line);
+	tcase_add_test(t, options_of_the_cluster_without_effect_are_named);
 	tcase_add_test(t, long_lines_are_refused_not_cut);
 	tcase_add_test(t, blanks_comments_and_continued_lines_are_accepted);
 	tcase_add_test(t, paths_are_made_even);

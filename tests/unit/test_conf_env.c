@@ -515,6 +515,64 @@ START_TEST(without_the_driver_redis_its_variables_do_no_harm)
 }
 END_TEST
 
+START_TEST(words_that_are_neither_true_nor_false_are_named)
+{
+	static const char *const words[] = { "on", "yes", "off", "2" };
+	static const char *const silent[] = { "false", "(FALSE)", "0", "null", "", "(empty)" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		char *text = textf("REVERB_SCALING_ENABLED=%s\n", words[i]);
+		char *note = textf(":1: REVERB_SCALING_ENABLED = %s: has no effect; true sets "
+				   "cluster.driver = redis, and false changes nothing",
+				   words[i]);
+
+		ck_load(.env_file = text);
+		ck_assert_int_eq(conf->cluster.driver, CLUSTER_LOCAL);
+		ck_assert_ptr_nonnull(conf->notes);
+		ck_assert_msg(strstr(conf->notes[0], note), "%s", conf->notes[0]);
+		ck_assert_ptr_null(conf->notes[1]);
+		free(text);
+		free(note);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(silent); i++) {
+		char *text = textf("REVERB_SCALING_ENABLED=%s\n", silent[i]);
+
+		ck_load(.env_file = text);
+		ck_assert_int_eq(conf->cluster.driver, CLUSTER_LOCAL);
+		ck_assert_ptr_null(conf->notes);
+		free(text);
+	}
+}
+END_TEST
+
+START_TEST(words_that_laravel_reads_otherwise_are_named)
+{
+#define OF_REVERB "REVERB_APP_ID=1\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=s\n"
+	static const char *const same[] = { "on", "yes", "true", "false", "0", "1" };
+
+	ck_load(.env_file = OF_REVERB "REVERB_APP_RATE_LIMITING_ENABLED=off\n"
+				      "REVERB_APP_RATE_LIMITING_TERMINATE_ON_LIMIT=no\n");
+	ck_assert(!app_of("1")->limits.message_rate);
+	ck_assert_ptr_nonnull(strstr(
+		conf->notes[0], ":4: REVERB_APP_RATE_LIMITING_ENABLED = off: counts as no, but "
+				"Laravel reads this word as true; write false or true"));
+	ck_assert_ptr_nonnull(strstr(conf->notes[1], ":5: REVERB_APP_RATE_LIMITING_TERMINATE_ON_"
+						     "LIMIT = no: counts as no"));
+	ck_assert_ptr_null(conf->notes[2]);
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		char *text = textf(OF_REVERB "REVERB_APP_RATE_LIMITING_ENABLED=%s\n", same[i]);
+
+		ck_load(.env_file = text);
+		ck_assert_ptr_null(conf->notes);
+		free(text);
+	}
+	/* of soketi, which has its own rules */
+	ck_load(.env_file = "SOKETI_WEBHOOKS_BATCHING=off\n");
+	ck_assert_ptr_null(conf->notes);
+#undef OF_REVERB
+}
+END_TEST
+
 START_TEST(a_url_of_redis_that_cannot_be_used_is_not_repeated)
 {
 	static const char *const urls[] = { "hunter2",
@@ -528,8 +586,7 @@ START_TEST(a_url_of_redis_that_cannot_be_used_is_not_repeated)
 		char *text = textf("REVERB_SCALING_ENABLED=true\nREDIS_URL='%s'\n", urls[i]);
 
 		ck_assert_int_eq(load(&(struct sources){ .env_file = text }), -EINVAL);
-		ck_assert_msg(strstr(why, "[cluster] redis_url: ") && !strstr(why, "hun"), "%s",
-			      why);
+		ck_assert_msg(strstr(why, ":2: REDIS_URL: ") && !strstr(why, "hun"), "%s", why);
 		free(text);
 	}
 }
@@ -578,6 +635,8 @@ static void add_variables(Suite *s)
 	tcase_add_test(t, env_file_expansion_is_bounded);
 	tcase_add_test(t, laravels_variables_of_redis_count_for_the_driver_redis);
 	tcase_add_test(t, without_the_driver_redis_its_variables_do_no_harm);
+	tcase_add_test(t, words_that_are_neither_true_nor_false_are_named);
+	tcase_add_test(t, words_that_laravel_reads_otherwise_are_named);
 	tcase_add_test(t, a_url_of_redis_that_cannot_be_used_is_not_repeated);
 	tcase_add_test(t, values_of_conninfo_are_quoted);
 	suite_add_tcase(s, t);
