@@ -91,6 +91,9 @@ static char *redis_check_answers(struct redis_check *k, bool has_auth, bool has_
 		if (!sv_starts_with(line, SV("-")))
 			continue;
 		line = sv_skip(line, 1);
+		if (sv_starts_with(line, SV("ERR max number of clients")))
+			return xstrdup("has reached its max number of clients; raise maxclients "
+				       "there");
 		sv_split(&line, ' ', &word);
 		if (has_auth && i == 0)
 			return textf("refused the login (%.*s); check cluster.redis_username and "

@@ -51,6 +51,14 @@ async function whisper(from, to, channel = CHANNEL) {
 	}, 'a client event arrives');
 }
 
+/** Occupies the one connection that Redis permits. */
+async function takeOnlyClient(t, redis, password) {
+	const only = net.connect(redis.port, '127.0.0.1');
+	t.after(() => only.destroy());
+	only.write(`AUTH ${password}\r\n`);
+	await new Promise((resolve, reject) => only.once('data', resolve).once('error', reject));
+}
+
 /** The value of a metric of the node. */
 async function metric(daemon, name) {
 	const { port } = daemon.admin ??= { port: Number((await logged(daemon.child, /admin: listening on \S+:(\d+)/))[1]) };
@@ -181,10 +189,7 @@ describe('the log names what is wrong with Redis and what to correct:', { concur
 
 	test('no room for another client, which is no wrong password', async (t) => {
 		const redis = await startRedis(t, { settings: { maxclients: 1, requirepass: 'right' } });
-		const only = net.connect(redis.port, '127.0.0.1');
-		t.after(() => only.destroy());
-		only.write('AUTH right\r\n');
-		await new Promise((resolve, reject) => only.once('data', resolve).once('error', reject));
+		await takeOnlyClient(t, redis, 'right');
 		const full = /its max number of clients is reached; raise maxclients there/;
 		await logs(t, [[{ redis_port: redis.port, redis_password: 'right' }, full, /refused the login/],
 			[{ redis_port: redis.port }, full, /requires a password/]]);
@@ -247,6 +252,13 @@ describe('scopewirectl check', { concurrency: 2 }, () => {
 		assert.match(await check({ ...at, redis_password: 'right', redis_db: 99 }), /^FAILED: .* refused cluster\.redis_db: ERR/);
 		assert.match(await check({ redis_port: 1 }), /^FAILED: .* cannot be reached: .*; check cluster\.redis_host/);
 		assert.equal(await check({ driver: 'postgres' }), undefined);
+	});
+
+	test('reports that Redis has no room for another client, and not a wrong password', async (t) => {
+		const redis = await startRedis(t, { settings: { maxclients: 1, requirepass: 'right' } });
+		await takeOnlyClient(t, redis, 'right');
+		assert.match(await check({ redis_port: redis.port, redis_password: 'right' }),
+			/^FAILED: .* has reached its max number of clients; raise maxclients there$/);
 	});
 
 	test('verifies the certificate of Redis', async (t) => {
