@@ -106,9 +106,14 @@ const struct metric_row metric_rows[METRIC_COUNT] = {
 	  .help = "Notifications that were received from other nodes." },
 	[METRIC_BUS_DROPPED] = { COUNTER("bus_dropped_total"),
 	  .help = "Messages between nodes that were dropped: too large, the queue was full, the "
-		  "database or Redis was not available, or the workers did not keep up." },
+		  "database or Redis was not available, the node did not know the secret of the database "
+		  "yet, or the workers did not keep up." },
 	[METRIC_BUS_UNKNOWN] = { COUNTER("bus_unknown_total"),
 	  .help = "Messages between nodes that this version does not know, and ignored." },
+	[METRIC_BUS_REFUSED] = { COUNTER("bus_refused_total"),
+	  .help = "Messages between nodes that were refused: in Redis, because no node of the cluster "
+		  "has signed them, they were repeated or are on a wrong channel; or because no node "
+		  "may send them." },
 	[METRIC_BUS_SLICES_SENT] = { COUNTER("bus_slices_sent_total"),
 	  .help = "With cluster.driver = redis: messages with committed events that were sent." },
 	[METRIC_BUS_SLICES_USED] = { COUNTER("bus_slices_used_total"),

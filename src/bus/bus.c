@@ -11,6 +11,7 @@
 #include "bus/postgres.h"
 #include "bus/receivers.h"
 #include "bus/redis.h"
+#include "bus/seal.h"
 
 struct bus {
 	const struct bus_driver *driver;
@@ -21,6 +22,7 @@ struct bus {
 	struct bus_receivers receivers;
 	atomic_uint number, registrations;
 	struct bus_others others;
+	struct bus_seal *seal;
 };
 
 static const struct bus_driver *const drivers[] = {
@@ -39,11 +41,13 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 	atomic_init(&b->registrations, 0);
 	bus_others_init(&b->others);
 	bus_receivers_init(&b->receivers);
+	b->seal = bus_seal_new();
 	b->conf = (struct bus_driver_conf){ .conf = conf,
 					    .conninfo = conninfo,
 					    .number = &b->number,
 					    .others = &b->others,
-					    .receivers = &b->receivers };
+					    .receivers = &b->receivers,
+					    .seal = b->seal };
 	return b;
 }
 
@@ -52,6 +56,7 @@ void bus_free(struct bus *b)
 	if (!b)
 		return;
 	bus_receivers_release(&b->receivers);
+	bus_seal_free(b->seal);
 	free(b);
 }
 
@@ -79,6 +84,11 @@ bool bus_is_cluster(const struct bus *b)
 bool bus_has_wants(const struct bus *b)
 {
 	return b->driver->want != NULL;
+}
+
+struct bus_seal *bus_get_seal(struct bus *b)
+{
+	return b->seal;
 }
 
 void bus_set_directory(struct bus *b, struct directory *d)

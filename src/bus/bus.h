@@ -18,6 +18,7 @@
 #include "core/channels/directory.h"
 
 struct bus;
+struct bus_seal;
 
 /* conf and conninfo outlive it. */
 struct bus *bus_new(const struct conf *conf, const char *conninfo) MUSTCHECK;
@@ -32,6 +33,10 @@ bool bus_is_cluster(const struct bus *b);
 /* Where messages of other nodes go.  NULL: they are dropped; when that call has returned, the
  * earlier directory is not in use any more. */
 void bus_set_directory(struct bus *b, struct directory *d);
+
+/* Who reads the secret of the database sets it here (bus/seal.h): before, the driver redis neither
+ * sends nor accepts anything.  As long as the bus. */
+struct bus_seal *bus_get_seal(struct bus *b);
 
 /* Whether the driver has to know which channels have subscribers on this node: see bus_want(). */
 bool bus_has_wants(const struct bus *b);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include "bus/others.h"
 #include "bus/receivers.h"
+#include "bus/seal.h"
 #include "conf/conf.h"
 
 /* What a driver needs.  All of it outlives the driver. */
@@ -16,6 +17,7 @@ struct bus_driver_conf {
 	atomic_uint *number;	   /* of this node; 0: none yet */
 	struct bus_others *others; /* a driver reports what it receives */
 	struct bus_receivers *receivers;
+	struct bus_seal *seal;
 };
 
 struct bus_driver {

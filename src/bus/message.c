@@ -3,6 +3,7 @@
 #include <string.h>
 #include "bus/field.h"
 #include "bus/message.h"
+#include "wire/channel_name.h"
 
 static const char kinds[] = {
 	[BUS_CLIENT_EVENT] = 'C', [BUS_EVENT] = 'E', [BUS_MEMBER] = 'P', [BUS_SLICE] = 'S'
@@ -26,6 +27,25 @@ bool bus_message_add(struct strbuf *out, const struct bus_message *m)
 	bus_field_add(out, m->id);
 	bus_field_add_number(out, m->exclude);
 	bus_field_add_number(out, (uint64_t)m->published_at);
+	return true;
+}
+
+bool bus_message_is_allowed(const struct bus_message *m)
+{
+	struct channel_traits t;
+
+	switch (m->kind) {
+	case BUS_CLIENT_EVENT: /* the frame is one of frame_event() */
+		return !channel_name_parse(m->channel, BUS_MESSAGE_MAX_BYTES, &t) && t.is_guarded &&
+		       !t.is_encrypted && sv_starts_with(m->data, SV("{\"event\":\"client-"));
+	case BUS_EVENT:
+		return !channel_name_parse(m->channel, BUS_MESSAGE_MAX_BYTES, &t) && m->name.len &&
+		       !sv_starts_with(m->name, SV("pusher:")) &&
+		       !sv_starts_with(m->name, SV("pusher_internal:"));
+	case BUS_MEMBER:
+	case BUS_SLICE:
+		break;
+	}
 	return true;
 }
 

@@ -33,6 +33,9 @@ struct bus_message {
 
 /* Appends the message.  False, with nothing appended: it has a NUL, or is too long. */
 bool bus_message_add(struct strbuf *out, const struct bus_message *m) MUSTCHECK;
+/* A node may send it, so far as one can see: the name and the channel of an event are such as
+ * clients and servers may use.  Others would be taken for what the daemon itself sends. */
+bool bus_message_is_allowed(const struct bus_message *m) MUSTCHECK;
 /* Takes one message from the front of text.  False: there is none, or it is malformed. */
 bool bus_message_take(struct str_view *text, struct bus_message *out) MUSTCHECK;
 #endif

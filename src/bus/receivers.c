@@ -5,6 +5,7 @@
  *
  * While the workers do not keep up, messages are dropped, because no sender could wait.
  */
+#include "base/log_gate.h"
 #include "base/metric.h"
 #include "base/str.h"
 #include "bus/receivers.h"
@@ -12,6 +13,8 @@
 #include "wire/pusher.h"
 
 struct bus_receivers_held bus_receivers_held;
+
+static struct log_gate refused_gate = LOG_GATE("messages that no node may send");
 
 static void receivers_lock(struct bus_receivers *r)
 	TSA(acquire_capability(bus_receivers_held)) NO_TSA
@@ -87,9 +90,19 @@ static void receivers_event(struct directory *d, struct app *app, const struct b
 
 void bus_receivers_message(struct bus_receivers *r, const struct bus_message *m)
 {
-	struct app_set *apps = apps_current();
-	struct app *app = app_set_by_id(apps, m->app);
+	struct app_set *apps;
+	struct app *app;
 
+	if (!bus_message_is_allowed(m)) {
+		metric_add(METRIC_BUS_REFUSED, 1);
+		log_gated(&refused_gate,
+			  "bus: a message was refused: no node may send such an event on the "
+			  "channel %.*s",
+			  SV_ARG(m->channel));
+		return;
+	}
+	apps = apps_current();
+	app = app_set_by_id(apps, m->app);
 	metric_add(METRIC_BUS_RECEIVED, 1);
 	receivers_lock(r);
 	if (m->kind == BUS_MEMBER) {

@@ -7,10 +7,9 @@
  *     PREFIX:{TAG}:nodes           J: a node has connected; L: the log has grown; messages without
  *                                  a channel
  *
- * A payload is "1 SENDER WORD", and for messages (WORD is M) a blank and the message as
- * bus/message.h has it.  L can be followed in the same way by a slice with the new rows, which
- * versions that do not know it ignore.  1 is the version, and SENDER the random number of the
- * sending process: a node receives what it sent itself, and leaves it out.
+ * A payload is as bus/redis_payload.h has it, and for messages (WORD is M) a blank and the message
+ * as bus/message.h has it.  L can be followed in the same way by a slice with the new rows.  A node
+ * receives what it sent itself, and leaves it out.
  *
  * The first message is sent at once, and what comes in the PAUSE_NS after it together.
  *
@@ -21,6 +20,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/log_gate.h"
 #include "base/macros.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -28,10 +28,11 @@
 #include "bus/outgoing.h"
 #include "bus/redis.h"
 #include "bus/redis_channels.h"
+#include "bus/redis_payload.h"
+#include "bus/redis_senders.h"
 #include "bus/redis_servers.h"
 #include "bus/redis_tls.h"
 
-#define VERSION_WORD   "1"
 #define NODES	       "nodes"
 #define PAUSE_NS       200000
 #define TICK_MS	       100
@@ -64,6 +65,9 @@ struct redis {
 	bool has_joined; /* the other nodes were notified */
 	struct redis_servers servers;
 	struct redis_channels channels;
+	struct redis_senders senders;
+	uint64_t count;			  /* of payloads that were made */
+	struct strbuf payload, name, key; /* of the message that is sent now */
 };
 
 /* A channel that is wanted, or no more. */
@@ -72,6 +76,10 @@ struct redis_want {
 	bool is_wanted;
 	char name[]; /* APP:CHANNEL */
 };
+
+static struct log_gate unsigned_gate = LOG_GATE("messages in Redis that no node has signed");
+static struct log_gate repeated_gate = LOG_GATE("messages in Redis that were repeated");
+static struct log_gate misplaced_gate = LOG_GATE("messages in Redis on a wrong channel");
 
 /* -- names -- */
 
@@ -101,15 +109,21 @@ static void redis_make_names(struct redis *r)
 
 /* -- sending -- */
 
-/* False: the server of the partition is away, or does not take more. */
-static bool redis_publish(struct redis *r, unsigned partition, struct str_view name,
-			  const struct strbuf *payload, size_t max)
+static void redis_begin_payload(struct redis *r, char word)
+{
+	redis_payload_begin(&r->payload, r->sender, ++r->count, word);
+}
+
+/* Signs and sends the payload.  False: the server of the partition is away, or does not take more,
+ * or the database did not give the secret yet. */
+static bool redis_publish(struct redis *r, unsigned partition, struct str_view name, size_t max)
 {
 	struct redis_server *s = r->servers.of[partition];
 	const struct str_view words[] = { r->servers.is_cluster ? SV("SPUBLISH") : SV("PUBLISH"),
-					  name, strbuf_view(payload) };
+					  name, strbuf_view(&r->payload) };
 
-	if (!redis_server_is_up(s) || redis_link_waiting(s->publisher) > max)
+	if (!redis_server_is_up(s) || redis_link_waiting(s->publisher) > max ||
+	    !redis_payload_sign(&r->payload, r->conf.seal, name))
 		return false;
 	redis_link_command(s->publisher, words, ARRAY_SIZE(words));
 	return true;
@@ -117,43 +131,40 @@ static bool redis_publish(struct redis *r, unsigned partition, struct str_view n
 
 static bool redis_publish_to_nodes(struct redis *r, char word)
 {
-	struct strbuf payload;
-	bool is_sent;
+	redis_begin_payload(r, word);
+	return redis_publish(r, r->nodes_partition, sv(r->nodes_name), LINK_MAX_BYTES);
+}
 
-	strbuf_init(&payload, 32);
-	strbuf_addf(&payload, VERSION_WORD " %llu %c", (unsigned long long)r->sender, word);
-	is_sent = redis_publish(r, r->nodes_partition, sv(r->nodes_name), &payload, LINK_MAX_BYTES);
-	strbuf_release(&payload);
-	return is_sent;
+/* The message is sent on the channel of Redis that has the name of its own.  Changes of members
+ * also concern nodes with watchers only, which are on another channel. */
+static bool redis_is_of_channel(const struct bus_message *m)
+{
+	return m->channel.len && (m->kind == BUS_EVENT || m->kind == BUS_CLIENT_EVENT);
 }
 
 /* Drops and counts what cannot be sent. */
 static void redis_publish_message(struct redis *r, struct str_view text)
 {
 	struct str_view rest = text;
-	struct strbuf payload, name, key;
 	unsigned partition = r->nodes_partition;
 	struct bus_message m;
 	bool is_sent;
 
 	if (!bus_message_take(&rest, &m))
 		return;
-	strbuf_init(&payload, text.len + 32);
-	strbuf_init(&name, m.channel.len + 128);
-	strbuf_init(&key, m.channel.len + 128);
-	strbuf_addf(&payload, VERSION_WORD " %llu %c ", (unsigned long long)r->sender,
-		    m.kind == BUS_SLICE ? 'L' : 'M');
-	strbuf_add_sv(&payload, text);
-	/* Changes of members also concern nodes with watchers only, which are on another channel.
-	 */
-	if (m.channel.len && (m.kind == BUS_EVENT || m.kind == BUS_CLIENT_EVENT)) {
-		strbuf_addf(&key, "%.*s:%.*s", SV_ARG(m.app), SV_ARG(m.channel));
-		partition = redis_partition(strbuf_view(&key));
-		redis_add_name(r, &name, strbuf_view(&key), partition);
+	strbuf_reset(&r->key);
+	strbuf_reset(&r->name);
+	if (redis_is_of_channel(&m)) {
+		strbuf_addf(&r->key, "%.*s:%.*s", SV_ARG(m.app), SV_ARG(m.channel));
+		partition = redis_partition(strbuf_view(&r->key));
+		redis_add_name(r, &r->name, strbuf_view(&r->key), partition);
 	} else {
-		strbuf_add_str(&name, r->nodes_name);
+		strbuf_add_str(&r->name, r->nodes_name);
 	}
-	is_sent = redis_publish(r, partition, strbuf_view(&name), &payload,
+	redis_begin_payload(r, m.kind == BUS_SLICE ? 'L' : 'M');
+	strbuf_add_c(&r->payload, ' ');
+	strbuf_add_sv(&r->payload, text);
+	is_sent = redis_publish(r, partition, strbuf_view(&r->name),
 				m.kind == BUS_SLICE ? LINK_MAX_BYTES / 2 : LINK_MAX_BYTES);
 	if (m.kind != BUS_SLICE)
 		metric_add(is_sent ? METRIC_BUS_SENT : METRIC_BUS_DROPPED, 1);
@@ -161,9 +172,6 @@ static void redis_publish_message(struct redis *r, struct str_view text)
 		atomic_store(&r->has_log, true); /* a slice is read from the log then */
 	else
 		metric_add(METRIC_BUS_SLICES_SENT, 1);
-	strbuf_release(&payload);
-	strbuf_release(&name);
-	strbuf_release(&key);
 }
 
 /* What waits is sent, or dropped while its server is away: it would be too old later.  True: there
@@ -280,43 +288,99 @@ static void redis_leave_channels(struct redis *r, usec_t now)
 
 /* -- receiving -- */
 
-/* Takes the head of a payload; false: it is not of this version. */
-static bool redis_take_head(struct str_view *payload, uint64_t *sender, char *word)
+static void redis_refuse_unsigned(const struct redis_channel *ch)
 {
-	struct str_view version, number, text;
-
-	if (!sv_is_utf8(*payload) || !sv_split(payload, ' ', &version) ||
-	    !sv_eq_c(version, VERSION_WORD) || !sv_split(payload, ' ', &number) ||
-	    !sv_to_u64(number, UINT64_MAX, sender) || !sv_split(payload, ' ', &text) ||
-	    text.len != 1 || !strchr("JLM", *text.ptr))
-		return false;
-	*word = *text.ptr;
-	return true;
+	metric_add(METRIC_BUS_REFUSED, 1);
+	log_gated(&unsigned_gate,
+		  "bus: a message in Redis was refused: no node of this cluster has signed it "
+		  "(channel "
+		  "%s); another installation uses this Redis with the same cluster.prefix, or "
+		  "another "
+		  "client publishes there: set another prefix, or limit the rights of other "
+		  "clients in "
+		  "Redis",
+		  ch->name);
 }
 
-static void redis_on_message(struct redis *r, struct str_view payload)
+/* A node has sent this payload, and this node did not take it yet. */
+static bool redis_accept(struct redis *r, const struct redis_channel *ch,
+			 const struct redis_payload *p)
 {
-	struct bus_message m = { .kind = BUS_SLICE };
-	uint64_t sender;
-	char word;
-
-	if (!redis_take_head(&payload, &sender, &word)) {
-		metric_add(METRIC_BUS_UNKNOWN, 1);
-		return;
+	switch (bus_seal_check(r->conf.seal, sv(ch->name), p->text, p->signature)) {
+	case BUS_NO_SECRET:
+		metric_add(METRIC_BUS_DROPPED, 1);
+		return false;
+	case BUS_NOT_SIGNED:
+		redis_refuse_unsigned(ch);
+		return false;
+	case BUS_SIGNED:
+		break;
 	}
-	if (sender == r->sender)
+	if (redis_senders_take(&r->senders, p->sender, ch->partition, p->count))
+		return true;
+	metric_add(METRIC_BUS_REFUSED, 1);
+	log_gated(
+		&repeated_gate,
+		"bus: a message in Redis was refused: it was received before (channel %s); another "
+		"client repeats messages there: limit the rights of other clients in Redis",
+		ch->name);
+	return false;
+}
+
+/* The message may come on this channel. */
+static bool redis_fits(const struct redis *r, const struct redis_channel *ch,
+		       const struct bus_message *m)
+{
+	struct str_view name = sv(ch->name);
+	size_t head = strlen(r->prefix) + strlen(r->tags.of[ch->partition]) + 4; /* :{}: */
+
+	if (!redis_is_of_channel(m))
+		return strcmp(ch->name, r->nodes_name) == 0;
+	name = sv_skip(name, head);
+	return name.len == m->app.len + 1 + m->channel.len && sv_starts_with(name, m->app) &&
+	       name.ptr[m->app.len] == ':' && sv_ends_with(name, m->channel);
+}
+
+static void redis_on_messages(struct redis *r, const struct redis_channel *ch,
+			      const struct redis_payload *p)
+{
+	struct str_view slice = SV(""), messages = p->messages;
+	struct bus_message m;
+
+	while (bus_message_take(&messages, &m)) {
+		if (!redis_fits(r, ch, &m) || (m.kind == BUS_SLICE) != (p->word == 'L')) {
+			metric_add(METRIC_BUS_REFUSED, 1);
+			log_gated(&misplaced_gate,
+				  "bus: a message in Redis was refused: it does not belong to the "
+				  "channel %s",
+				  ch->name);
+		} else if (m.kind == BUS_SLICE) {
+			slice = m.data;
+		} else {
+			bus_receivers_message(r->conf.receivers, &m);
+		}
+	}
+	if (p->word == 'L')
+		bus_receivers_log(r->conf.receivers, slice);
+	if (messages.len)
+		metric_add(METRIC_BUS_UNKNOWN, 1);
+}
+
+static void redis_on_payload(struct redis *r, const struct redis_channel *ch,
+			     struct str_view payload)
+{
+	struct redis_payload p;
+	enum redis_payload_kind kind = redis_payload_read(payload, &p);
+
+	if (kind == REDIS_PAYLOAD_UNKNOWN)
+		metric_add(METRIC_BUS_UNKNOWN, 1);
+	else if (kind == REDIS_PAYLOAD_MALFORMED)
+		redis_refuse_unsigned(ch);
+	if (kind != REDIS_PAYLOAD_READ || p.sender == r->sender || !redis_accept(r, ch, &p))
 		return;
 	metric_add(METRIC_BUS_NOTIFICATIONS, 1);
-	bus_others_received(r->conf.others, word == 'J');
-	while (word == 'M' && bus_message_take(&payload, &m) && m.kind != BUS_SLICE)
-		bus_receivers_message(r->conf.receivers, &m);
-	if (word == 'L') {
-		bool is_slice = bus_message_take(&payload, &m) && m.kind == BUS_SLICE;
-
-		bus_receivers_log(r->conf.receivers, is_slice ? m.data : SV(""));
-	}
-	if (payload.len)
-		metric_add(METRIC_BUS_UNKNOWN, 1);
+	bus_others_received(r->conf.others, p.word == 'J');
+	redis_on_messages(r, ch, &p);
 }
 
 /* What was sent before this node was subscribed is in the log, or lost. */
@@ -369,7 +433,7 @@ static void redis_on_news(void *ctx, struct redis_server *s, const redisReply *n
 		return;
 	if (sv_eq_c(kind, r->servers.is_cluster ? "smessage" : "message") &&
 	    news->element[2]->type == REDIS_REPLY_STRING)
-		redis_on_message(r, sv_n(news->element[2]->str, news->element[2]->len));
+		redis_on_payload(r, ch, sv_n(news->element[2]->str, news->element[2]->len));
 	else if (sv_ends_with(kind, SV("unsubscribe")) && ch->is_confirmed)
 		redis_servers_lost(&r->servers, ch->partition);
 	else if (sv_ends_with(kind, SV("unsubscribe")))
@@ -508,6 +572,10 @@ static void redis_free(struct redis *r)
 	mailbox_release(&r->wants);
 	bus_outgoing_release(&r->outgoing);
 	redis_channels_release(&r->channels);
+	redis_senders_release(&r->senders);
+	strbuf_release(&r->payload);
+	strbuf_release(&r->name);
+	strbuf_release(&r->key);
 	redis_tls_free(r->tls);
 	if (r->pause_fd >= 0)
 		close(r->pause_fd);
@@ -544,6 +612,9 @@ static int redis_start(const struct bus_driver_conf *conf, void **out)
 	bus_outgoing_init(&r->outgoing);
 	mailbox_init(&r->wants, 0);
 	redis_channels_init(&r->channels);
+	strbuf_init(&r->payload, 1024);
+	strbuf_init(&r->name, 256);
+	strbuf_init(&r->key, 256);
 	redis_make_names(r);
 	if (redis_channels_want(&r->channels, sv(r->nodes_name), r->nodes_partition))
 		log_debug("bus: the nodes' channel in Redis is %s", r->nodes_name);

@@ -428,7 +428,7 @@ int drainer_start(const struct conf *conf, const char *conninfo, struct log_tail
 	d->conf = &conf->database;
 	d->tail = tail;
 	d->bus = bus;
-	log_slicer_init(&d->slicer, log_tail_seal(tail), drainer_on_slice, d);
+	log_slicer_init(&d->slicer, drainer_on_slice, d);
 	rc.options.statement_timeout_ms = QUERY_US / USEC_PER_MSEC / 2;
 	rc.options.lock_timeout_ms = LOCK_TIMEOUT_MS;
 	err = pg_runner_start(&rc, &d->runner);

@@ -1,88 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* The secret has a lock; the rest has no state of its own. */
-#include <pthread.h>
+/* No state but that of the structs. */
 #include "base/mem.h"
 #include "bus/field.h"
 #include "bus/message.h"
 #include "log/control.h"
 #include "log/slice.h"
-#include "wire/auth.h"
 #include "wire/socket_id.h"
 
 #define SLICE_VERSION "1"
-/* So that nothing else which is signed with the secret is a slice. */
-#define SLICE_PURPOSE "slice:"
 /* What a message has beside the slice, with much to spare. */
 #define SLICE_MAX_BYTES (BUS_MESSAGE_MAX_BYTES - 4096)
 #define ROW_MAX_BYTES	256 /* of a row, without its texts; and of the slice's head */
 
-/* For clang: this thread holds the lock. */
-static struct TSA(capability("mutex")) seal_held {
-	char unused;
-} seal_held UNUSED;
-
-struct log_seal {
-	pthread_mutex_t lock;
-	struct auth_secret *secret OWNED_BY(seal_held); /* NULL: not known yet */
-};
-
-static void seal_lock(struct log_seal *s) TSA(acquire_capability(seal_held)) NO_TSA
-{
-	pthread_mutex_lock(&s->lock);
-}
-
-static void seal_unlock(struct log_seal *s) TSA(release_capability(seal_held)) NO_TSA
-{
-	pthread_mutex_unlock(&s->lock);
-}
-
-struct log_seal *log_seal_new(void)
-{
-	struct log_seal *s = xcalloc(1, sizeof(*s));
-
-	pthread_mutex_init(&s->lock, NULL);
-	return s;
-}
-
-void log_seal_free(struct log_seal *s) NO_TSA /* no other thread has it any more */
-{
-	if (!s)
-		return;
-	auth_secret_free(s->secret);
-	pthread_mutex_destroy(&s->lock);
-	free(s);
-}
-
-void log_seal_set(struct log_seal *s, struct str_view secret)
-{
-	struct auth_secret *made = auth_secret_new(secret), *old;
-
-	seal_lock(s);
-	old = s->secret;
-	s->secret = made;
-	seal_unlock(s);
-	auth_secret_free(old);
-}
-
-static bool seal_sign(struct log_seal *s, struct str_view text, char hex[AUTH_HEX_BYTES + 1])
-{
-	const struct str_view parts[] = { SV(SLICE_PURPOSE), text };
-	bool is_known;
-
-	seal_lock(s);
-	is_known = s->secret != NULL;
-	if (is_known)
-		auth_sign(s->secret, parts, ARRAY_SIZE(parts), hex);
-	seal_unlock(s);
-	return is_known;
-}
-
 /* -- making -- */
 
-void log_slicer_init(struct log_slicer *s, struct log_seal *seal,
-		     void (*emit)(void *ctx, struct str_view slice), void *ctx)
+void log_slicer_init(struct log_slicer *s, void (*emit)(void *ctx, struct str_view slice),
+		     void *ctx)
 {
-	*s = (struct log_slicer){ .seal = seal, .emit = emit, .ctx = ctx };
+	*s = (struct log_slicer){ .emit = emit, .ctx = ctx };
 	strbuf_init(&s->text, 4096);
 }
 
@@ -99,18 +34,9 @@ void log_slicer_connected(struct log_slicer *s, struct str_view timeline)
 
 void log_slicer_end(struct log_slicer *s)
 {
-	char hex[AUTH_HEX_BYTES + 1];
-	struct strbuf slice;
-
 	if (!s->text.len)
 		return;
-	strbuf_init(&slice, s->text.len + AUTH_HEX_BYTES + 8);
-	if (seal_sign(s->seal, strbuf_view(&s->text), hex)) {
-		bus_field_add(&slice, sv(hex));
-		strbuf_add_sv(&slice, strbuf_view(&s->text));
-	}
-	s->emit(s->ctx, strbuf_view(&slice));
-	strbuf_release(&slice);
+	s->emit(s->ctx, strbuf_view(&s->text));
 	strbuf_reset(&s->text);
 }
 
@@ -223,15 +149,13 @@ static bool slice_check_rows(struct str_view rows, uint64_t before, uint64_t *la
 	return true;
 }
 
-bool log_slice_read(struct log_seal *s, struct str_view text, struct log_slice *out)
+bool log_slice_read(struct str_view text, struct log_slice *out)
 {
-	char hex[AUTH_HEX_BYTES + 1];
-	struct str_view signature, version;
+	struct str_view version;
 
 	*out = (struct log_slice){ .next = NULL };
-	return bus_field_take(&text, &signature) && seal_sign(s, text, hex) &&
-	       auth_equal(sv(hex), signature) && bus_field_take(&text, &version) &&
-	       sv_eq_c(version, SLICE_VERSION) && bus_field_take(&text, &out->epoch) &&
+	return bus_field_take(&text, &version) && sv_eq_c(version, SLICE_VERSION) &&
+	       bus_field_take(&text, &out->epoch) &&
 	       bus_field_take_number(&text, INT64_MAX, &out->before) &&
 	       slice_check_rows(out->rows = text, out->before, &out->last);
 }

@@ -6,23 +6,15 @@
  * sends them to the other nodes (docs/decisions/0056-slices.md).  A node that has delivered the log
  * up to the first serial, or further, need not read these rows.
  *
- * It is text, of fields as bus/field.h has them: a signature, the version, the epoch of the log and
+ * It is text, of fields as bus/field.h has them: the version, the epoch of the log and
  * the timeline of the server as EPOCH/TIMELINE, the serial before; and for each row its serial,
  * event_id, application, channel, name, origin, excluded socket, form of the payload (P: as it was
- * published; J, T: as in the table, with payload_is_text false or true), and payload.  It is signed
- * with a secret of the database, because it is taken for the log: without that a client of Redis
- * could add events.
+ * published; J, T: as in the table, with payload_is_text false or true), and payload.  It is
+ * taken for the log, so the driver passes on only what a node has signed (bus/seal.h).
  */
 #include "core/event.h"
 #include "log/epoch.h"
 #include "log/row.h"
-
-/* The secret.  Any thread, but for new and free. */
-struct log_seal;
-struct log_seal *log_seal_new(void) MUSTCHECK;
-void log_seal_free(struct log_seal *s); /* NULL is fine */
-/* Until it is called, nothing can be signed or is accepted. */
-void log_seal_set(struct log_seal *s, struct str_view secret);
 
 /* -- making; one thread -- */
 
@@ -31,9 +23,7 @@ void log_seal_set(struct log_seal *s, struct str_view secret);
 
 /* Rows in serial order become slices, of which each is at most as long as a message can be. */
 struct log_slicer {
-	struct log_seal *seal;
-	/* What a slice is passed to; "": rows were left out, because one is too long or nothing can
-	 * be signed. */
+	/* What a slice is passed to; "": rows were left out, because one is too long. */
 	void (*emit)(void *ctx, struct str_view slice);
 	void *ctx;
 	char timeline[LOG_TIMELINE_MAX + 1]; /* of the server that the rows were committed on */
@@ -42,8 +32,8 @@ struct log_slicer {
 	struct strbuf text; /* of the slice that is being made; "": none yet */
 };
 
-void log_slicer_init(struct log_slicer *s, struct log_seal *seal,
-		     void (*emit)(void *ctx, struct str_view slice), void *ctx);
+void log_slicer_init(struct log_slicer *s, void (*emit)(void *ctx, struct str_view slice),
+		     void *ctx);
 void log_slicer_release(struct log_slicer *s);
 /* What follows is read and written on another connection. */
 void log_slicer_connected(struct log_slicer *s, struct str_view timeline);
@@ -68,8 +58,8 @@ struct log_slice {
 	usec_t kept_at; /* mono */
 };
 
-/* False: it is of another version, malformed, or not signed by a node.  The views are of text. */
-bool log_slice_read(struct log_seal *s, struct str_view text, struct log_slice *out) MUSTCHECK;
+/* False: it is of another version, or malformed.  The views are of text. */
+bool log_slice_read(struct str_view text, struct log_slice *out) MUSTCHECK;
 /* One block, with the views of its own. */
 struct log_slice *log_slice_copy(const struct log_slice *s) MUSTCHECK;
 /* Takes the first row, whose views are of rows; false: there is no more. */

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/wake.h"
+#include "bus/seal.h"
 #include "log/tail-private.h"
 
 #define PAGE_ROWS	 500
@@ -42,7 +43,6 @@ void log_tail_free(struct log_tail *t) NO_TSA /* no other thread has it any more
 		return;
 	pthread_mutex_destroy(&t->lock);
 	wake_release(&t->caught_up);
-	log_seal_free(t->seal);
 	sql_counts_free(t->counts);
 	tail_drop_kept_locked(t);
 	free(t->passed);
@@ -74,14 +74,9 @@ void log_tail_expect_others(struct log_tail *t)
 	tail_unlock(t);
 }
 
-void log_tail_expect_slices(struct log_tail *t)
+void log_tail_expect_slices(struct log_tail *t, struct bus_seal *seal)
 {
-	t->seal = log_seal_new();
-}
-
-struct log_seal *log_tail_seal(struct log_tail *t)
-{
-	return t->seal;
+	t->seal = seal;
 }
 
 void log_tail_count_drained(struct log_tail *t, uint64_t first, unsigned n)
@@ -149,10 +144,12 @@ static void tail_set(struct log_tail *t, const char *epoch, uint64_t start, uint
 	tail_unlock(t);
 }
 
-/* The secret that slices are signed with, if there are any. */
+/* The secret that nodes sign their messages with, if they do.  A copy of the database on another
+ * server has the same one, so the place is a part of it; a standby has the same place. */
 static enum pg_fault tail_read_secret(struct log_tail *t, struct pg_connection *c, usec_t deadline)
 {
-	const struct pg_query q = { .sql = "SELECT secret FROM node_secret" };
+	const struct pg_query q = { .sql = "SELECT secret || ' ' || log_place() "
+					   "FROM node_secret" };
 	struct pg_answer a = { 0 };
 	enum pg_fault fault;
 
@@ -160,7 +157,7 @@ static enum pg_fault tail_read_secret(struct log_tail *t, struct pg_connection *
 		return PG_FINE;
 	fault = pg_conn_run(c, deadline, &q, &a);
 	if (fault == PG_FINE && pg_answer_rows(&a) == 1)
-		log_seal_set(t->seal, pg_answer_view(&a, 0, 0));
+		bus_seal_set(t->seal, pg_answer_view(&a, 0, 0));
 	pg_answer_release(&a);
 	return fault;
 }

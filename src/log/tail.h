@@ -26,6 +26,7 @@
 #include "pg/conn.h"
 #include "wire/position.h"
 
+struct bus_seal;
 struct log_tail;
 struct log_slicer;
 
@@ -42,10 +43,9 @@ void log_tail_keep(struct log_tail *t, const char *path);
  * Before any other call. */
 void log_tail_expect_others(struct log_tail *t);
 
-/* Other nodes send slices of the log (log/slice.h).  Before any other call. */
-void log_tail_expect_slices(struct log_tail *t);
-/* NULL without log_tail_expect_slices().  As long as the tail. */
-struct log_seal *log_tail_seal(struct log_tail *t);
+/* Other nodes send slices of the log (log/slice.h), signed with the database's secret, which seal
+ * gets with each connection.  Before any other call; seal outlives the tail. */
+void log_tail_expect_slices(struct log_tail *t, struct bus_seal *seal);
 
 /*
  * Once for each connection, before anything else: prepares its statements, checks the log's epoch

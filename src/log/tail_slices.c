@@ -171,7 +171,7 @@ bool log_tail_take(struct log_tail *t, struct str_view slice)
 	struct log_slice s;
 	bool is_kept;
 
-	if (!t->seal || !log_slice_read(t->seal, slice, &s)) {
+	if (!t->seal || !log_slice_read(slice, &s)) {
 		metric_add(METRIC_BUS_UNKNOWN, 1);
 		return false;
 	}

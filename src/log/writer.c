@@ -768,8 +768,8 @@ int log_writer_start(const struct conf *conf, const char *conninfo, struct direc
 	if (bus && bus_is_cluster(bus))
 		log_tail_expect_others(w->tail);
 	if (bus && bus_has_slices(bus))
-		log_tail_expect_slices(w->tail);
-	log_slicer_init(&w->slicer, log_tail_seal(w->tail), writer_on_slice, w);
+		log_tail_expect_slices(w->tail, bus_get_seal(bus));
+	log_slicer_init(&w->slicer, writer_on_slice, w);
 	writer_keep_position(w, conf);
 	err = wake_init(&w->closed);
 	if (!err)

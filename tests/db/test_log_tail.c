@@ -6,6 +6,7 @@
 #include "unit.h"
 #include <string.h>
 #include "base/mem.h"
+#include "bus/seal.h"
 #include "database.h"
 #include "log/slice.h"
 #include "log/tail.h"
@@ -19,6 +20,7 @@ static struct world {
 	PGconn *c;		     /* to meddle */
 	struct pg_connection *conn;  /* the tail's */
 	struct log_slicer connected; /* for the timeline of conn */
+	struct bus_seal *seal;	     /* NULL: without slices */
 	struct log_tail *tail;
 	struct directory *directory;
 	struct deliveries *deliveries;
@@ -77,7 +79,7 @@ static void begin(const char *database)
 
 	thread_take_role(&on_db);
 	w.conninfo = database_new(database, &w.c);
-	log_slicer_init(&w.connected, NULL, NULL, NULL);
+	log_slicer_init(&w.connected, NULL, NULL);
 	w.app = UNIT_APP();
 	app = app_ref(w.app);
 	unit_apps_install(&app, 1);
@@ -91,6 +93,8 @@ static void finish(void)
 	log_slicer_release(&w.connected);
 	apps_install(NULL);
 	log_tail_free(w.tail);
+	bus_seal_free(w.seal);
+	w.seal = NULL;
 	fake_post_release();
 	directory_free(w.directory);
 	deliveries_free(w.deliveries);
@@ -534,7 +538,8 @@ END_TEST
 static void start_tail_with_slices(void)
 {
 	w.tail = log_tail_new("n", w.directory, w.deliveries);
-	log_tail_expect_slices(w.tail);
+	w.seal = bus_seal_new();
+	log_tail_expect_slices(w.tail, w.seal);
 	connect_tail();
 	make_workers_fast();
 }
@@ -556,7 +561,7 @@ static char *slice_of(uint64_t before, uint64_t first, unsigned n, const char *e
 	char *text = NULL;
 
 	ck_assert(log_tail_position(w.tail, &here));
-	log_slicer_init(&slicer, log_tail_seal(w.tail), keep_slice, &text);
+	log_slicer_init(&slicer, keep_slice, &text);
 	log_slicer_connected(&slicer, sv(w.connected.timeline));
 	log_slicer_begin(&slicer, epoch ? epoch : here.epoch, before);
 	for (unsigned i = 0; i < n; i++) {
@@ -776,10 +781,10 @@ START_TEST(only_rows_of_sql_become_slices_of_who_reads_them)
 	add_rows(3, "sql");
 	add_rows(1, "http");
 	add_rows(2, "sync");
-	log_slicer_init(&slicer, log_tail_seal(w.tail), keep_slice, &text);
+	log_slicer_init(&slicer, keep_slice, &text);
 	ck_assert_int_eq(log_tail_step(w.tail, w.conn, soon(), &slicer, &more), PG_FINE);
 	assert_seen(1, 6);
-	ck_assert(log_slice_read(log_tail_seal(w.tail), sv(text), &s));
+	ck_assert(log_slice_read(sv(text), &s));
 	ck_assert_uint_eq(s.before, 4);
 	ck_assert_uint_eq(s.last, 6);
 	/* With what the writer has committed after them, they are one slice. */
@@ -787,7 +792,7 @@ START_TEST(only_rows_of_sql_become_slices_of_who_reads_them)
 	ck_assert(log_tail_reach(w.tail, w.conn, soon(), 12, &slicer));
 	log_slicer_begin(&slicer, slicer.epoch, 11);
 	log_slicer_end(&slicer);
-	ck_assert(log_slice_read(log_tail_seal(w.tail), sv(text), &s));
+	ck_assert(log_slice_read(sv(text), &s));
 	ck_assert_uint_eq(s.before, 6);
 	ck_assert_uint_eq(s.last, 11);
 	log_slicer_release(&slicer);

@@ -7,6 +7,8 @@
 #include "bus/others.h"
 #include "bus/outgoing.h"
 #include "bus/packing.h"
+#include "bus/redis_payload.h"
+#include "bus/redis_senders.h"
 
 #define ck_same(a, b) ck_assert(sv_eq((a), (b)))
 
@@ -312,6 +314,180 @@ START_TEST(what_waits_has_a_bound_and_drops_are_counted)
 }
 END_TEST
 
+START_TEST(only_what_a_node_may_send_is_allowed)
+{
+	const struct bus_message client = { .kind = BUS_CLIENT_EVENT,
+					    .app = SV("portal"),
+					    .channel = SV("private-x"),
+					    .data = SV("{\"event\":\"client-a\",\"data\":1}") };
+	struct bus_message m = client;
+
+	ck_assert(bus_message_is_allowed(&event));
+	ck_assert(bus_message_is_allowed(&client));
+	m.channel = SV("presence-x");
+	ck_assert(bus_message_is_allowed(&m));
+	m.channel = SV("x");
+	ck_assert(!bus_message_is_allowed(&m));
+	m.channel = SV("private-encrypted-x");
+	ck_assert(!bus_message_is_allowed(&m));
+	m = client;
+	m.data = SV("{\"event\":\"Paid\"}");
+	ck_assert(!bus_message_is_allowed(&m));
+	m.data = SV("");
+	ck_assert(!bus_message_is_allowed(&m));
+	m = event;
+	m.name = SV("pusher:error");
+	ck_assert(!bus_message_is_allowed(&m));
+	m.name = SV("pusher_internal:member_removed");
+	ck_assert(!bus_message_is_allowed(&m));
+	m.name = SV("");
+	ck_assert(!bus_message_is_allowed(&m));
+	m = event;
+	m.channel = SV("a b");
+	ck_assert(!bus_message_is_allowed(&m));
+}
+END_TEST
+
+/* -- what is before the messages in Redis -- */
+
+/* A payload for channel, or "" without a secret; for the caller to free. */
+static char *payload_of(struct bus_seal *seal, const char *channel, uint64_t count)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 0);
+	redis_payload_begin(&b, 7, count, 'M');
+	strbuf_add_str(&b, " message");
+	if (!redis_payload_sign(&b, seal, sv(channel)))
+		strbuf_reset(&b);
+	return strbuf_detach(&b);
+}
+
+/* It is read, and signed for the channel. */
+static bool is_signed(struct bus_seal *seal, const char *channel, struct str_view payload)
+{
+	struct redis_payload p;
+
+	return redis_payload_read(payload, &p) == REDIS_PAYLOAD_READ &&
+	       bus_seal_check(seal, sv(channel), p.text, p.signature) == BUS_SIGNED;
+}
+
+START_TEST(a_payload_is_accepted_as_it_was_signed_and_in_no_other_way)
+{
+	struct bus_seal *seal = bus_seal_new();
+	struct redis_payload p;
+	char *text;
+	size_t len;
+
+	bus_seal_set(seal, SV("secret"));
+	text = payload_of(seal, "a", 12);
+	len = strlen(text);
+	ck_assert_int_eq(redis_payload_read(sv(text), &p), REDIS_PAYLOAD_READ);
+	ck_assert_uint_eq(p.sender, 7);
+	ck_assert_uint_eq(p.count, 12);
+	ck_assert_int_eq(p.word, 'M');
+	ck_assert(sv_eq_c(p.messages, "message"));
+	ck_assert(is_signed(seal, "a", sv(text)));
+	ck_assert(!is_signed(seal, "b", sv(text)));
+	ck_assert(!is_signed(seal, "", sv(text)));
+	for (size_t i = 0; i < len; i++) {
+		text[i] ^= 1;
+		ck_assert_msg(!is_signed(seal, "a", sv(text)), "byte %zu", i);
+		text[i] ^= 1;
+		ck_assert(!is_signed(seal, "a", sv_n(text, i)));
+	}
+	bus_seal_set(seal, SV("another"));
+	ck_assert(!is_signed(seal, "a", sv(text)));
+	free(text);
+	bus_seal_free(seal);
+}
+END_TEST
+
+/* Else a part of the name could be one of the text. */
+START_TEST(where_the_name_of_the_channel_ends_is_signed)
+{
+	struct bus_seal *seal = bus_seal_new();
+	char signature[BUS_SIGNATURE_BYTES];
+
+	bus_seal_set(seal, SV("secret"));
+	ck_assert(bus_seal_sign(seal, SV("ab"), SV("c"), signature));
+	ck_assert_int_eq(
+		bus_seal_check(seal, SV("ab"), SV("c"), sv_n(signature, sizeof(signature))),
+		BUS_SIGNED);
+	ck_assert_int_eq(
+		bus_seal_check(seal, SV("a"), SV("bc"), sv_n(signature, sizeof(signature))),
+		BUS_NOT_SIGNED);
+	bus_seal_free(seal);
+}
+END_TEST
+
+START_TEST(without_the_secret_nothing_is_signed_or_accepted)
+{
+	struct bus_seal *seal = bus_seal_new(), *none = bus_seal_new();
+	struct redis_payload p;
+	char *text;
+
+	bus_seal_set(seal, SV("secret"));
+	text = payload_of(none, "a", 1);
+	ck_assert_str_eq(text, "");
+	free(text);
+	text = payload_of(seal, "a", 1);
+	ck_assert_int_eq(redis_payload_read(sv(text), &p), REDIS_PAYLOAD_READ);
+	ck_assert_int_eq(bus_seal_check(none, SV("a"), p.text, p.signature), BUS_NO_SECRET);
+	free(text);
+	bus_seal_free(seal);
+	bus_seal_free(none);
+}
+END_TEST
+
+START_TEST(other_versions_are_not_malformed)
+{
+	struct redis_payload p;
+	static const char *const malformed[] = { "2 ",	      "2 x",	     "2 x 1 2 Z",
+						 "2 x a 2 M", "2 x 1 b M",   "2 x 1 2 MM",
+						 "2 x 1 2 ",  "2 \xff 1 2 M" };
+
+	ck_assert_int_eq(redis_payload_read(SV(""), &p), REDIS_PAYLOAD_UNKNOWN);
+	ck_assert_int_eq(redis_payload_read(SV("1 7 M x"), &p), REDIS_PAYLOAD_UNKNOWN);
+	ck_assert_int_eq(redis_payload_read(SV("3 7 M x"), &p), REDIS_PAYLOAD_UNKNOWN);
+	for (size_t i = 0; i < ARRAY_SIZE(malformed); i++)
+		ck_assert_msg(redis_payload_read(sv(malformed[i]), &p) == REDIS_PAYLOAD_MALFORMED,
+			      "%s", malformed[i]);
+}
+END_TEST
+
+START_TEST(a_count_is_taken_once_and_none_below_it)
+{
+	struct redis_senders s = { .n = 0 };
+
+	ck_assert(redis_senders_take(&s, 1, 0, 5));
+	ck_assert(!redis_senders_take(&s, 1, 0, 5));
+	ck_assert(!redis_senders_take(&s, 1, 0, 4));
+	ck_assert(redis_senders_take(&s, 1, 0, 9));
+	/* Another partition has another server, and another sender its own counts. */
+	ck_assert(redis_senders_take(&s, 1, 1, 4));
+	ck_assert(redis_senders_take(&s, 2, 0, 5));
+	ck_assert(!redis_senders_take(&s, 1, 0, 9));
+	redis_senders_release(&s);
+}
+END_TEST
+
+START_TEST(the_sender_that_was_silent_for_longest_is_forgotten)
+{
+	struct redis_senders s = { .n = 0 };
+
+	for (uint64_t i = 0; i < REDIS_SENDERS_MAX; i++)
+		ck_assert(redis_senders_take(&s, i, 3, 5));
+	ck_assert(!redis_senders_take(&s, 0, 3, 5)); /* the second one is the oldest now */
+	ck_assert(redis_senders_take(&s, UINT64_MAX, 3, 5));
+	ck_assert_uint_eq(s.n, REDIS_SENDERS_MAX);
+	ck_assert(!redis_senders_take(&s, 0, 3, 5));
+	ck_assert(!redis_senders_take(&s, 2, 3, 5));
+	ck_assert(redis_senders_take(&s, 1, 3, 5));
+	redis_senders_release(&s);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bus/parts");
@@ -326,6 +502,13 @@ int main(void)
 	tcase_add_test(t, what_is_no_payload_is_ignored);
 	tcase_add_test(t, a_count_of_before_a_node_registered_does_not_hide_it);
 	tcase_add_test(t, what_waits_has_a_bound_and_drops_are_counted);
+	tcase_add_test(t, only_what_a_node_may_send_is_allowed);
+	tcase_add_test(t, a_payload_is_accepted_as_it_was_signed_and_in_no_other_way);
+	tcase_add_test(t, where_the_name_of_the_channel_ends_is_signed);
+	tcase_add_test(t, without_the_secret_nothing_is_signed_or_accepted);
+	tcase_add_test(t, other_versions_are_not_malformed);
+	tcase_add_test(t, a_count_is_taken_once_and_none_below_it);
+	tcase_add_test(t, the_sender_that_was_silent_for_longest_is_forgotten);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -10,7 +10,6 @@
 #define SLICES_MAX 64
 
 static struct world {
-	struct log_seal *seal;
 	struct log_slicer slicer;
 	char *slices[SLICES_MAX];
 	unsigned n, left_out;
@@ -30,9 +29,8 @@ static void keep(void *ctx, struct str_view slice)
 
 static void begin(void)
 {
-	w = (struct world){ .seal = log_seal_new() };
-	log_seal_set(w.seal, SV("secret"));
-	log_slicer_init(&w.slicer, w.seal, keep, NULL);
+	w = (struct world){ .n = 0 };
+	log_slicer_init(&w.slicer, keep, NULL);
 }
 
 static void finish(void)
@@ -40,7 +38,6 @@ static void finish(void)
 	for (unsigned i = 0; i < w.n; i++)
 		free(w.slices[i]);
 	log_slicer_release(&w.slicer);
-	log_seal_free(w.seal);
 }
 
 static struct log_row row_of(uint64_t serial, struct str_view payload)
@@ -58,7 +55,7 @@ static struct log_slice read_slice(unsigned i)
 	struct log_slice s;
 
 	ck_assert_uint_lt(i, w.n);
-	ck_assert(log_slice_read(w.seal, sv(w.slices[i]), &s));
+	ck_assert(log_slice_read(sv(w.slices[i]), &s));
 	return s;
 }
 
@@ -246,42 +243,6 @@ START_TEST(a_slice_goes_on_only_where_the_last_row_was)
 }
 END_TEST
 
-START_TEST(what_no_node_has_signed_is_refused)
-{
-	struct log_row row = row_of(1, SV("{}"));
-	struct log_seal *none = log_seal_new();
-	struct log_slicer unable;
-	struct log_slice s;
-	size_t len;
-
-	begin();
-	log_slicer_begin(&w.slicer, "epoch", 0);
-	log_slicer_add(&w.slicer, &row);
-	log_slicer_end(&w.slicer);
-	len = strlen(w.slices[0]);
-	for (size_t i = 0; i < len; i++) {
-		w.slices[0][i] ^= 1;
-		ck_assert_msg(!log_slice_read(w.seal, sv(w.slices[0]), &s), "byte %zu", i);
-		w.slices[0][i] ^= 1;
-		ck_assert(!log_slice_read(w.seal, sv_n(w.slices[0], i), &s));
-	}
-	ck_assert(log_slice_read(w.seal, sv(w.slices[0]), &s));
-	ck_assert(!log_slice_read(none, sv(w.slices[0]), &s));
-	log_seal_set(w.seal, SV("another"));
-	ck_assert(!log_slice_read(w.seal, sv(w.slices[0]), &s));
-	/* Without the secret nothing is sent. */
-	log_slicer_init(&unable, none, keep, NULL);
-	log_slicer_begin(&unable, "epoch", 0);
-	log_slicer_add(&unable, &row);
-	log_slicer_end(&unable);
-	ck_assert_uint_eq(w.n, 1);
-	ck_assert_uint_eq(w.left_out, 1);
-	log_slicer_release(&unable);
-	log_seal_free(none);
-	finish();
-}
-END_TEST
-
 START_TEST(rows_that_are_not_in_order_are_refused)
 {
 	struct log_row two = row_of(2, SV("{}")), one = row_of(1, SV("{}"));
@@ -297,7 +258,7 @@ START_TEST(rows_that_are_not_in_order_are_refused)
 	log_slicer_end(&w.slicer);
 	ck_assert_uint_eq(w.n, 2);
 	for (unsigned i = 0; i < 2; i++)
-		ck_assert(!log_slice_read(w.seal, sv(w.slices[i]), &s));
+		ck_assert(!log_slice_read(sv(w.slices[i]), &s));
 	finish();
 }
 END_TEST
@@ -334,7 +295,6 @@ int main(void)
 	tcase_add_test(t, many_rows_are_cut_into_slices_that_follow_each_other);
 	tcase_add_test(t, a_row_that_is_too_long_or_has_a_nul_is_left_out);
 	tcase_add_test(t, a_slice_goes_on_only_where_the_last_row_was);
-	tcase_add_test(t, what_no_node_has_signed_is_refused);
 	tcase_add_test(t, rows_that_are_not_in_order_are_refused);
 	tcase_add_test(t, a_copy_has_bytes_of_its_own);
 	suite_add_tcase(s, t);
