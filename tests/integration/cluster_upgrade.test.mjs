@@ -127,8 +127,10 @@ describe('messages that a node does not know', { concurrency: 2 }, () => {
 		const unknown = (on) => metric(on, 'bus_unknown_total');
 		const forged = JSON.stringify({ event: 'client-forged', channel: 'private-c', data: '{}' });
 		const fields = ['client-portal', 'private-c', forged].map((text) => `${text.length}:${text}`).join('');
-		const word = redis ? 'M' : 'M1';
-		for (const payload of [`2 4000 ${word} C${fields}`, `1 4000 Z1 C${fields}`, `1 4000 ${word} Z${fields}`, 'nothing']) {
+		// What has the version of the nodes is refused in Redis, because it is not signed (cluster_forged.test.mjs).
+		const payloads = redis ? [`1 4000 M C${fields}`, `3 4000 M C${fields}`, 'nothing']
+			: [`2 4000 M1 C${fields}`, `1 4000 Z1 C${fields}`, `1 4000 M1 Z${fields}`, 'nothing'];
+		for (const payload of payloads) {
 			const had = await Promise.all(nodes.map(unknown));
 			await send(nodes[0], payload);
 			for (const [i, one] of nodes.entries())

@@ -333,8 +333,8 @@ describe('the channels', { concurrency: 2 }, () => {
 		const all = (await redis.call('PUBSUB', 'CHANNELS', '*:nodes')).trim();
 		const before = wires[1].frames.length;
 		for (const to of [name, all])
-			for (const text of ['', '1', '1 2', '1 x M C', '2 7 M C13:client-portal', '1 7 M', '1 7 M C99:x', '1 7 Z', '1 7 MM', '\xff\xfe',
-				'1 7 M C3:abc9:private-c2:{}', `1 7 M ${'9'.repeat(5000)}`])
+			for (const text of ['', '2', '2 2', '2 x M C', '1 7 M C13:client-portal', '2 7 M', '2 0 7 1 M C99:x', '2 0 7 1 Z', '2 0 7 1 MM',
+				'\xff\xfe', '2 \xff\xfe', `2 ${'0'.repeat(64)} 7 1 M C3:abc9:private-c2:{}`, `2 0 7 1 M ${'9'.repeat(5000)}`])
 				await redis.call('PUBLISH', to, text);
 		await whisper(wires[0], wires[1]);
 		assert.deepEqual(wires[1].frames.slice(before).filter((frame) => !/^client-|pong/.test(frame.event)), []);

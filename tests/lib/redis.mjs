@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Redis servers of a test's own: each with its port and folder, never the system's service.
+import net from 'node:net';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { freePort, tempFolder } from './temp.mjs';
@@ -41,6 +42,36 @@ export class Redis {
 		const { stdout } = await run('redis-cli', ['-h', '127.0.0.1', '-p', this.port, '--no-auth-warning',
 			...this.client, ...words]);
 		return stdout.trim();
+	}
+
+	/** All messages from now on, as [channel, payload]; until t ends. */
+	async watch(t) {
+		const all = [];
+		const socket = net.connect(this.port, '127.0.0.1').on('error', () => {});
+		t.after(() => socket.destroy());
+		let text = '';
+		let isSubscribed = false;
+		socket.on('data', (bytes) => {
+			text += bytes.toString('latin1');
+			// [kind, pattern, channel, payload]; the answer to the command ends with a number.
+			for (let match; (match = /^\*4\r\n\$8\r\npmessage\r\n\$1\r\n\*\r\n\$(\d+)\r\n/.exec(text) ?? /^\*3\r\n.*\r\n.*\r\n.*\r\n.*\r\n:1\r\n/.exec(text));) {
+				let at = match[0].length;
+				if (match[1]) {
+					const channel = text.slice(at, at += Number(match[1]));
+					const size = /^\r\n\$(\d+)\r\n/.exec(text.slice(at, at + 16));
+					if (!size || text.length < at + size[0].length + Number(size[1]) + 2) break;
+					const payload = text.slice(at += size[0].length, at += Number(size[1]));
+					all.push([channel, payload].map((part) => Buffer.from(part, 'latin1').toString()));
+					at += 2;
+				} else {
+					isSubscribed = true;
+				}
+				text = text.slice(at);
+			}
+		});
+		socket.write('PSUBSCRIBE *\r\n');
+		await waitFor(() => isSubscribed, 'the subscription to all channels');
+		return all;
 	}
 
 	/** How many connections are subscribed to the channel whose name ends so. */
