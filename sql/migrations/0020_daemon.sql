@@ -84,8 +84,10 @@ BEGIN
 	WHERE d.instance = excluded.instance OR NOT daemon_is_alive(d.backend, d.mark);
 	IF NOT FOUND THEN
 		PERFORM pg_advisory_unlock(lock_key('daemon'), chosen);
+		RETURN false;
 	END IF;
-	RETURN FOUND;
+	PERFORM node_sessions_end(0);
+	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION daemon_take IS

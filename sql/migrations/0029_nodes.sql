@@ -19,6 +19,9 @@ CREATE UNLOGGED TABLE nodes (
 	process integer NOT NULL,
 	address text NOT NULL,
 	version text NOT NULL,
+	driver text NOT NULL,
+	prefix text NOT NULL,
+	redis text NOT NULL,
 	started timestamptz NOT NULL DEFAULT now(),
 	lease timestamptz NOT NULL
 ) WITH (fillfactor = 50);
@@ -38,8 +41,15 @@ COMMENT ON COLUMN nodes.process IS
 	'Its process id on its machine.';
 COMMENT ON COLUMN nodes.address IS
 	'The address and port that it was configured to listen on.';
+COMMENT ON COLUMN nodes.driver IS
+	'Its cluster.driver.';
+COMMENT ON COLUMN nodes.prefix IS
+	'Its cluster.prefix.';
+COMMENT ON COLUMN nodes.redis IS
+	'With the driver redis the configured host, port and database; with "cluster" and a blank before them when '
+	'it is a Redis Cluster.';
 COMMENT ON COLUMN nodes.started IS
-	'When it registered first.';
+	'When its process started.';
 COMMENT ON COLUMN nodes.lease IS
 	'The end of its lease. A row whose lease has ended counts as that of no node.';
 
@@ -73,21 +83,100 @@ COMMENT ON FUNCTION nodes_are_known IS
 	'Whether a node without a row in nodes has ended. False after a crash of the server, while running nodes '
 	'register again, at most for the time of a lease.';
 
+-- A session that listens and whose client does not read, because its process is paused, keeps PostgreSQL's
+-- queue of notifications from being emptied.  When the queue is full, NOTIFY fails in all databases of the
+-- server.  So the sessions of a node that has ended are ended by another one.
+CREATE UNLOGGED TABLE node_sessions (
+	backend integer PRIMARY KEY,
+	backend_start timestamptz NOT NULL,
+	role oid NOT NULL,
+	instance text NOT NULL
+);
+COMMENT ON TABLE node_sessions IS
+	'The sessions of nodes that listen. A session that has ended may still have its row.';
+COMMENT ON COLUMN node_sessions.backend_start IS
+	'When its server process started: another one can have the same number later.';
+COMMENT ON COLUMN node_sessions.role IS
+	'The role that logged in.';
+COMMENT ON COLUMN node_sessions.instance IS
+	'nodes.instance of its node.';
+
+-- Another role's backend_start is NULL here, unless the calling role has the rights of that role.
+CREATE FUNCTION node_session_add(p_instance text) RETURNS void
+LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	DELETE FROM node_sessions s WHERE s.backend IN (
+		SELECT x.backend FROM node_sessions x
+		WHERE x.instance = p_instance AND NOT EXISTS (SELECT FROM pg_stat_activity a
+			WHERE a.pid = x.backend AND coalesce(a.backend_start, x.backend_start) = x.backend_start)
+		FOR UPDATE SKIP LOCKED);
+	INSERT INTO node_sessions AS s (backend, backend_start, role, instance)
+	SELECT a.pid, a.backend_start, a.usesysid, p_instance FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()
+	ON CONFLICT (backend) DO UPDATE SET
+		backend_start = excluded.backend_start, role = excluded.role, instance = excluded.instance
+$$;
+COMMENT ON FUNCTION node_session_add IS
+	'Notes that the calling session listens for a node, before it does.';
+
+-- What a node has open when it registers again is younger than a lease, or its own row is back.
+CREATE FUNCTION node_sessions_end(p_age_ms integer) RETURNS text
+LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+DECLARE
+	one node_sessions;
+	seen record;
+	missing text[] := '{}';
+BEGIN
+	IF NOT nodes_are_known() THEN
+		RETURN NULL;
+	END IF;
+	FOR one IN SELECT s.* FROM node_sessions s
+		WHERE s.backend_start < clock_timestamp() - p_age_ms * interval '1 ms'
+		AND NOT EXISTS (SELECT FROM nodes n WHERE n.instance = s.instance)
+		FOR UPDATE SKIP LOCKED LIMIT 100
+	LOOP
+		SELECT a.usename, a.backend_start IS NOT NULL AS is_visible INTO seen
+		FROM pg_stat_activity a
+		WHERE a.pid = one.backend AND a.usesysid = one.role AND a.datname = current_database()
+		AND coalesce(a.backend_start, one.backend_start) = one.backend_start;
+		IF NOT FOUND THEN
+			DELETE FROM node_sessions s WHERE s.backend = one.backend;
+		ELSIF seen.is_visible THEN
+			BEGIN
+				PERFORM pg_terminate_backend(one.backend);
+			EXCEPTION WHEN insufficient_privilege THEN
+				missing := missing || seen.usename::text;
+			END;
+		ELSE
+			missing := missing || seen.usename::text;
+		END IF;
+	END LOOP;
+	RETURN (SELECT string_agg(format('GRANT %I TO %I', m.role, current_user), '; ' ORDER BY m.role)
+		FROM (SELECT DISTINCT unnest(missing) AS role) m);
+END
+$$;
+COMMENT ON FUNCTION node_sessions_end IS
+	'Ends the sessions of nodes that have no row in nodes, unless they are younger than p_age_ms; returns '
+	'what to grant to the calling role, when it may not do that. The row of a session is deleted by a later '
+	'call, when the session has ended.';
+
 CREATE FUNCTION admin_nodes(p_args jsonb) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 	SELECT json_build_object('now', clock_timestamp(), 'nodes', coalesce(json_agg(json_build_object(
 		'name', x.name, 'number', x.number, 'address', x.address, 'version', x.version,
+		'driver', x.driver, 'prefix', x.prefix, 'redis', nullif(x.redis, ''),
 		'started', x.started, 'lease', x.lease, 'live', x.is_live) ORDER BY x.name), '[]'))
-	FROM (SELECT n.name, n.number, n.address, n.version, n.started, n.lease,
-		     n.lease > clock_timestamp() AS is_live FROM nodes n
+	FROM (SELECT n.name, n.number, n.address, n.version, n.driver, n.prefix, n.redis, n.started,
+		     n.lease, n.lease > clock_timestamp() AS is_live FROM nodes n
 	      UNION ALL
-	      SELECT d.node, NULL, d.address, NULL, d.since, NULL, daemon_is_alive(d.backend, d.mark)
+	      SELECT d.node, NULL, d.address, NULL, 'local', NULL, NULL, d.since, NULL,
+		     daemon_is_alive(d.backend, d.mark)
 	      FROM daemon d) x
 $$;
 COMMENT ON FUNCTION admin_nodes IS
 	'GET /admin/api/nodes: the nodes of the cluster, or the daemon that is alone, which has no number, '
-	'version and lease here.';
+	'version, prefix, Redis and lease here.';
 REVOKE EXECUTE ON FUNCTION nodes_are_known(), admin_nodes(jsonb) FROM PUBLIC;
 
 -- Every role of a database can listen and notify.  So the name of the nodes' channel has a secret.
@@ -116,6 +205,36 @@ $$;
 COMMENT ON FUNCTION node_others IS
 	'How many other nodes there are.';
 
+-- Nodes with other names of channels do not receive each other's messages.  The names have the prefix,
+-- with Redis also the number of the database.  A Redis Cluster has many addresses, and any of them may be
+-- configured; one server can have several, too, but that is rare.
+CREATE FUNCTION node_strangers(p_name text, p_driver text, p_prefix text, p_redis text) RETURNS text
+LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
+AS $$
+	SELECT string_agg(format('the node "%s" uses ', n.name) || CASE
+		WHEN n.driver <> p_driver THEN format(
+			'cluster.driver = %s, this node %s: they do not reach each other; set the same driver on all nodes',
+			n.driver, p_driver)
+		WHEN n.prefix <> p_prefix THEN format(
+			'cluster.prefix = %s, this node %s: they do not reach each other; set the same prefix on all nodes',
+			n.prefix, p_prefix)
+		WHEN substring(n.redis FROM '[^/]*$') <> substring(p_redis FROM '[^/]*$') THEN format(
+			'the database of Redis %s, this node %s: they do not reach each other; set the same '
+			'cluster.redis_db on all nodes',
+			substring(n.redis FROM '[^/]*$'), substring(p_redis FROM '[^/]*$'))
+		ELSE format(
+			'the Redis at %s, this node the one at %s: if that is not the same server, they do not reach each '
+			'other; set the same cluster.redis_host and cluster.redis_port on all nodes',
+			n.redis, p_redis)
+		END, '; ' ORDER BY n.name)
+	FROM nodes n WHERE n.name <> p_name AND n.lease > clock_timestamp()
+	AND (n.driver <> p_driver OR n.prefix <> p_prefix
+	     OR n.redis <> p_redis AND NOT starts_with(n.redis, 'cluster ') AND NOT starts_with(p_redis, 'cluster '))
+$$;
+COMMENT ON FUNCTION node_strangers IS
+	'The other nodes that a node with these settings (p_redis as in nodes.redis) does not reach, and why; NULL: '
+	'there are none.';
+
 CREATE FUNCTION node_conflict(p_instance text, p_name text, OUT is_alive boolean, OUT instance text,
 			      OUT name text)
 RETURNS SETOF record
@@ -138,14 +257,14 @@ COMMENT ON FUNCTION node_conflict IS
 -- registers again, after its lease has ended or the table was emptied, keeps its number (p_number; 0: it
 -- has none yet), because its open sockets have it in their ids.
 CREATE FUNCTION node_take(p_instance text, p_name text, p_process integer, p_address text,
-			  p_version text, p_lease_ms integer, p_prefix text, p_number integer,
+			  p_version text, p_lease_ms integer, p_driver text, p_prefix text,
+			  p_redis text, p_number integer, p_age_ms bigint,
 			  OUT number integer, OUT others integer)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
 	until CONSTANT timestamptz := clock_timestamp() + p_lease_ms * interval '1 ms';
 	chosen CONSTANT integer := daemon_mark();
-	since timestamptz;
 BEGIN
 	LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE;
 	IF EXISTS (SELECT FROM node_conflict(p_instance, p_name) c WHERE c.is_alive) THEN
@@ -163,15 +282,15 @@ BEGIN
 	UPDATE nodes n SET backend = pg_backend_pid(), mark = chosen, lease = until
 	WHERE n.instance = p_instance AND n.lease > clock_timestamp() RETURNING n.number INTO number;
 	IF number IS NULL THEN
-		DELETE FROM nodes n WHERE n.instance = p_instance RETURNING n.started INTO since;
+		DELETE FROM nodes n WHERE n.instance = p_instance;
 		number := p_number;
 		WHILE number = 0 OR EXISTS (SELECT FROM nodes n WHERE n.number = node_take.number) LOOP
 			number := nextval('node_number');
 		END LOOP;
-		INSERT INTO nodes (name, number, instance, backend, mark, process, address, version,
-				   started, lease)
-		VALUES (p_name, number, p_instance, pg_backend_pid(), chosen, p_process, p_address,
-			p_version, coalesce(since, now()), until);
+		INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, driver,
+				   prefix, redis, started, lease)
+		VALUES (p_name, number, p_instance, pg_backend_pid(), chosen, p_process, p_address, p_version,
+			p_driver, p_prefix, p_redis, clock_timestamp() - p_age_ms * interval '1 ms', until);
 	END IF;
 	others := node_others(p_instance);
 	IF others > 0 THEN
@@ -180,15 +299,19 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION node_take IS
-	'Registers the calling session''s daemon as a node and notifies the others. Its number, NULL when '
+	'Registers the calling session''s daemon, which started p_age_ms ago, as a node and notifies the others. '
+	'Its number, NULL when '
 	'another daemon is in its place; and how many other nodes there are.';
 
-CREATE FUNCTION node_renew(p_instance text, p_lease_ms integer, OUT others integer)
+CREATE FUNCTION node_renew(p_instance text, p_lease_ms integer, p_redis text, OUT others integer,
+			   OUT strangers text, OUT grants text)
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+DECLARE
+	own record;
 BEGIN
-	UPDATE nodes n SET lease = clock_timestamp() + p_lease_ms * interval '1 ms'
-	WHERE n.instance = p_instance AND n.lease > clock_timestamp();
+	UPDATE nodes n SET lease = clock_timestamp() + p_lease_ms * interval '1 ms', redis = p_redis
+	WHERE n.instance = p_instance AND n.lease > clock_timestamp() RETURNING n.name, n.driver, n.prefix INTO own;
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
@@ -199,16 +322,20 @@ BEGIN
 		SELECT x.name FROM node_expected x WHERE nodes_are_known()
 		AND NOT EXISTS (SELECT FROM nodes n WHERE n.name = x.name AND n.lease > clock_timestamp())
 		FOR UPDATE SKIP LOCKED LIMIT 100);
+	grants := node_sessions_end(p_lease_ms);
 	others := node_others(p_instance);
+	strangers := node_strangers(own.name, own.driver, own.prefix, p_redis);
 END
 $$;
 COMMENT ON FUNCTION node_renew IS
-	'Renews the node''s lease, and deletes nodes whose lease has ended. How many other nodes there '
-	'are; NULL when the lease had ended: the node registers again.';
+	'Renews the node''s lease, deletes nodes whose lease has ended, and ends their sessions that listen. How '
+	'many other nodes there are; NULL when the lease had ended: the node registers again. strangers: as '
+	'node_strangers(); grants: as node_sessions_end().';
 
 CREATE FUNCTION node_leave(p_instance text) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
+	DELETE FROM node_sessions s WHERE s.instance = p_instance;
 	WITH ended AS (DELETE FROM nodes n WHERE n.instance = p_instance RETURNING n.name)
 	DELETE FROM node_expected e USING ended WHERE e.name = ended.name
 $$;
@@ -318,5 +445,6 @@ COMMENT ON FUNCTION admin_connection IS
 	'without an application, the node that may have it.';
 
 REVOKE EXECUTE ON FUNCTION node_sockets_exchange(integer, json), admin_connection(jsonb), log_apps_put(text, json), node_channel(text), node_others(text), node_conflict(text, text),
-	node_take(text, text, integer, text, text, integer, text, integer), node_renew(text, integer),
-	node_leave(text) FROM PUBLIC;
+	node_take(text, text, integer, text, text, integer, text, text, text, integer, bigint),
+	node_renew(text, integer, text), node_leave(text), node_strangers(text, text, text, text),
+	node_session_add(text), node_sessions_end(integer) FROM PUBLIC;

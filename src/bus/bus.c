@@ -21,6 +21,7 @@ struct bus {
 	struct bus_driver_conf conf;
 	struct bus_receivers receivers;
 	atomic_uint number, registrations;
+	atomic_bool is_redis_cluster;
 	struct bus_others others;
 	struct bus_seal *seal;
 };
@@ -39,6 +40,7 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 	b->driver = drivers[conf->cluster.driver];
 	atomic_init(&b->number, 0);
 	atomic_init(&b->registrations, 0);
+	atomic_init(&b->is_redis_cluster, false);
 	bus_others_init(&b->others);
 	bus_receivers_init(&b->receivers);
 	b->seal = bus_seal_new();
@@ -46,6 +48,7 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 					    .conninfo = conninfo,
 					    .number = &b->number,
 					    .others = &b->others,
+					    .is_redis_cluster = &b->is_redis_cluster,
 					    .receivers = &b->receivers,
 					    .seal = b->seal };
 	return b;
@@ -110,6 +113,11 @@ void bus_set_number(struct bus *b, unsigned number)
 {
 	atomic_store(&b->number, number);
 	atomic_fetch_add(&b->registrations, 1);
+}
+
+bool bus_has_redis_cluster(const struct bus *b)
+{
+	return atomic_load(&b->is_redis_cluster);
 }
 
 unsigned bus_registrations(struct bus *b)

@@ -52,6 +52,9 @@ unsigned bus_joins(struct bus *b);
 /* The number; 0: none yet, or the daemon is alone.  As long as the bus. */
 const atomic_uint *bus_node_number(const struct bus *b);
 
+/* The driver is redis, and its servers are a Redis Cluster, as far as it knows yet. */
+bool bus_has_redis_cluster(const struct bus *b);
+
 /* How often the guard has registered this node: after each time, what the node has in the database
  * may be lost. */
 unsigned bus_registrations(struct bus *b);

@@ -14,8 +14,9 @@
 struct bus_driver_conf {
 	const struct conf *conf;
 	const char *conninfo;
-	atomic_uint *number;	   /* of this node; 0: none yet */
-	struct bus_others *others; /* a driver reports what it receives */
+	atomic_uint *number;	       /* of this node; 0: none yet */
+	struct bus_others *others;     /* a driver reports what it receives */
+	atomic_bool *is_redis_cluster; /* a driver reports it */
 	struct bus_receivers *receivers;
 	struct bus_seal *seal;
 };

@@ -507,6 +507,7 @@ static void on_redis_tick(uv_timer_t *tick)
 	redis_leave_channels(r, now);
 	redis_join(r);
 	redis_servers_flush(&r->servers);
+	atomic_store(r->conf.is_redis_cluster, r->servers.is_cluster);
 	metric_set(METRIC_BUS_CONNECTED, redis_servers_are_up(&r->servers));
 	metric_set(METRIC_BUS_CHANNELS, r->channels.n_confirmed);
 }

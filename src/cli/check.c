@@ -180,11 +180,9 @@ static void check_files(struct checks *k)
 
 /* ---- the database ---- */
 
-static bool check_select(struct checks *k, const char *sql, struct pg_answer *out)
+static bool check_run(struct checks *k, const struct pg_query *q, struct pg_answer *out)
 {
-	const char *schema = k->cli->conf->database.schema;
-	const struct pg_query q = { .sql = sql, .n = 1, .values = &schema };
-	enum pg_fault fault = pg_conn_run(k->db, clock_mono() + STATEMENT_US, &q, out);
+	enum pg_fault fault = pg_conn_run(k->db, clock_mono() + STATEMENT_US, q, out);
 	struct strbuf b;
 
 	if (fault == PG_FINE)
@@ -194,6 +192,14 @@ static bool check_select(struct checks *k, const char *sql, struct pg_answer *ou
 	pg_remedy_add(&b, k->db);
 	check_fail(k, strbuf_detach(&b));
 	return false;
+}
+
+static bool check_select(struct checks *k, const char *sql, struct pg_answer *out)
+{
+	const char *schema = k->cli->conf->database.schema;
+	const struct pg_query q = { .sql = sql, .n = 1, .values = &schema };
+
+	return check_run(k, &q, out);
 }
 
 static void check_database(struct checks *k)
@@ -354,6 +360,45 @@ static void check_redis(struct checks *k)
 	else
 		check_say(k, CHECK_OK, "%s lets the daemon log in", c->redis_host);
 	free(why);
+}
+
+/* Nodes that run, and that a daemon with this configuration does not reach. */
+static void check_nodes(struct checks *k)
+{
+	const struct conf *conf = k->cli->conf;
+	const char *values[4] = { NULL };
+	const struct pg_query q = {
+		.sql = "SELECT node_strangers($1::text, $2::text, $3::text, $4::text)",
+		.n = ARRAY_SIZE(values),
+		.values = values
+	};
+	struct pg_answer a = { 0 };
+	char *node, *redis;
+	bool has;
+
+	if (conf->cluster.driver == CLUSTER_LOCAL ||
+	    !check_select(k,
+			  "SELECT to_regprocedure(quote_ident($1) || "
+			  "'.node_strangers(text, text, text, text)') IS NOT NULL",
+			  &a))
+		return;
+	has = pg_answer_bool(&a, 0, 0);
+	pg_answer_release(&a);
+	if (!has)
+		return; /* no node has run with this schema yet */
+	values[0] = node = conf_node(&conf->server);
+	values[1] = conf_cluster_driver(&conf->cluster);
+	values[2] = conf->cluster.prefix;
+	values[3] = redis = conf_cluster_redis(&conf->cluster);
+	if (check_run(k, &q, &a)) {
+		if (pg_answer_is_null(&a, 0, 0))
+			check_say(k, CHECK_OK, "all that run have this driver, prefix and Redis");
+		else
+			check_say(k, CHECK_FAILED, "%s", pg_answer_text(&a, 0, 0));
+		pg_answer_release(&a);
+	}
+	free(node);
+	free(redis);
 }
 
 /* ---- the daemon ---- */
@@ -665,6 +710,7 @@ int command_on_check(struct cli *cli)
 		{ "database server", check_server, true },
 		{ "clock", check_clock, true },
 		{ "redis", check_redis, false },
+		{ "nodes", check_nodes, true },
 		{ "daemon", check_daemon, false },
 		{ "admin listener", check_admin, false },
 		{ "proxy", check_proxy, false },

@@ -28,6 +28,27 @@ char *conf_node(const struct conf_server *s)
 	return xstrdup(host);
 }
 
+const char *conf_cluster_driver(const struct conf_cluster *c)
+{
+	static const char *const names[] = {
+		[CLUSTER_LOCAL] = "local",
+		[CLUSTER_POSTGRES] = "postgres",
+		[CLUSTER_REDIS] = "redis",
+	};
+
+	return names[c->driver];
+}
+
+char *conf_cluster_redis(const struct conf_cluster *c)
+{
+	if (c->driver != CLUSTER_REDIS)
+		return xstrdup("");
+	if (*c->redis_host == '/')
+		return textf("%s/%u", c->redis_host, c->redis_db);
+	return textf(strchr(c->redis_host, ':') ? "[%s]:%u/%u" : "%s:%u/%u", c->redis_host,
+		     c->redis_port, c->redis_db);
+}
+
 /* Where the file set an option first; the key is owned. */
 struct ini_place {
 	char *key;

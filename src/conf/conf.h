@@ -127,6 +127,11 @@ struct conf_admin {
 
 /* The name of this node (heap): as configured, or the host's. */
 char *conf_node(const struct conf_server *s) MUSTCHECK;
+/* cluster.driver as it is written. */
+const char *conf_cluster_driver(const struct conf_cluster *c);
+/* The Redis of the nodes as HOST:PORT/DATABASE (heap), without the user and the password; "": none.
+ */
+char *conf_cluster_redis(const struct conf_cluster *c) MUSTCHECK;
 
 bool conf_admin_is_off(const struct conf_admin *a);
 bool conf_admin_is_unix(const struct conf_admin *a);

@@ -16,6 +16,7 @@
 #include "base/backoff.h"
 #include "base/hex.h"
 #include "base/log.h"
+#include "base/macros.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/thread.h"
@@ -25,6 +26,7 @@
 #include "daemon/guard.h"
 #include "pg/gate.h"
 #include "pg/hosts.h"
+#include "pg/listener.h"
 #include "pg/migrate.h"
 #include "pg/remedy.h"
 
@@ -54,7 +56,10 @@ struct guard {
 	struct bus *bus;
 	bool is_node;	     /* of a cluster; else it uses the database alone */
 	unsigned lease_ms;   /* of a node */
+	const char *driver;  /* cluster.driver */
 	char *prefix;	     /* cluster.prefix */
+	char *redis;	     /* conf_cluster_redis() */
+	usec_t started_at;   /* mono */
 	const char *user_id; /* sync.user_id */
 	bool is_migrate_only;
 	pthread_t thread;
@@ -78,8 +83,10 @@ struct guard {
 	char *logged_why;  /* the last one */
 	char *logged_lock; /* the last one */
 	usec_t lock_again_at;
-	usec_t renew_at;      /* mono; of a node */
-	bool has_lease_ended; /* the node's, in this session */
+	char *logged_strangers; /* nodes that this one does not reach, as logged; NULL: none */
+	char *logged_grants;	/* the last ones; NULL: none */
+	usec_t renew_at;	/* mono; of a node */
+	bool has_lease_ended;	/* the node's, in this session */
 };
 
 static void guard_lock(struct guard *g) TSA(acquire_capability(guard_held)) NO_TSA
@@ -316,26 +323,42 @@ static int guard_take_alone(struct guard *g, const char *process, bool *has, cha
 	return 0;
 }
 
+/* As nodes.redis has it (heap): other nodes may be configured with another server of the cluster.
+ */
+static char *guard_redis(const struct guard *g)
+{
+	return textf(bus_has_redis_cluster(g->bus) ? "cluster %s" : "%s", g->redis);
+}
+
 /* The same for a node. */
 static int guard_take_node(struct guard *g, const char *process, bool *has, char **why)
 {
-	char lease[12], kept[12];
-	const char *values[] = { g->instance,	  g->node, process,   g->address,
-				 PACKAGE_VERSION, lease,   g->prefix, kept };
+	char lease[12], kept[12], age[21], *redis;
+	const char *values[] = { g->instance, g->node,	 process,   g->address, PACKAGE_VERSION,
+				 lease,	      g->driver, g->prefix, NULL,	kept,
+				 age };
 	const struct pg_query q = {
 		.sql = "SELECT number, others FROM node_take($1::text, $2::text, $3::integer, "
-		       "$4::text, $5::text, $6::integer, $7::text, $8::integer)",
-		.n = 8,
+		       "$4::text, $5::text, $6::integer, $7::text, $8::text, $9::text, "
+		       "$10::integer, $11::bigint)",
+		.n = ARRAY_SIZE(values),
 		.values = values
 	};
 	struct pg_answer a = { 0 };
+	enum pg_fault fault;
 	unsigned joins;
 
 	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
 	snprintf(kept, sizeof(kept), "%u", atomic_load(bus_node_number(g->bus)));
 	joins = bus_joins(g->bus);
 	guard_set_wait(g, "the table \"nodes\", which another session has locked");
-	if (pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a) != PG_FINE)
+	/* An age, because the clocks of the machines need not agree. */
+	snprintf(age, sizeof(age), "%" PRIu64,
+		 (uint64_t)((clock_mono() - g->started_at) / USEC_PER_MSEC));
+	values[8] = redis = guard_redis(g);
+	fault = pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a);
+	free(redis);
+	if (fault != PG_FINE)
 		return guard_fail(g, why);
 	*has = !pg_answer_is_null(&a, 0, 0);
 	if (*has) {
@@ -449,14 +472,44 @@ static bool guard_check(struct guard *g)
 	return fault != PG_LOST;
 }
 
+/* Whether text, NULL for none, differs from *logged, which it replaces. */
+static bool guard_has_changed(char **logged, const char *text)
+{
+	if (text ? *logged && strcmp(*logged, text) == 0 : !*logged)
+		return false;
+	free(*logged);
+	*logged = text ? xstrdup(text) : NULL;
+	return true;
+}
+
+/* What the renewal of a lease has found; NULL: nothing. */
+static void guard_log_others(struct guard *g, const char *strangers, const char *grants)
+{
+	if (guard_has_changed(&g->logged_strangers, strangers)) {
+		if (strangers)
+			log_warn("cluster: settings of nodes differ: %s", strangers);
+		else
+			log_info("cluster: all nodes have the same driver, prefix and Redis");
+	}
+	/* The same GRANT is logged once, also when another node ends later. */
+	if (grants && guard_has_changed(&g->logged_grants, grants))
+		log_warn("cluster: a node has ended, and its sessions may not be ended by the "
+			 "role of this node; if it is paused, they can fill PostgreSQL's queue of "
+			 "notifications: %s",
+			 grants);
+}
+
 /* A node's lease.  False: the session is lost, or the lease has ended. */
 static bool guard_renew(struct guard *g)
 {
-	char lease[12];
-	const char *values[] = { g->instance, lease };
-	const struct pg_query q = { .sql = "SELECT node_renew($1::text, $2::integer)",
-				    .n = 2,
-				    .values = values };
+	char lease[12], *redis;
+	const char *values[] = { g->instance, lease, NULL };
+	const struct pg_query q = {
+		.sql = "SELECT others, strangers, grants FROM node_renew($1::text, $2::integer, "
+		       "$3::text)",
+		.n = ARRAY_SIZE(values),
+		.values = values
+	};
 	struct pg_answer a = { 0 };
 	enum pg_fault fault;
 	unsigned joins;
@@ -465,13 +518,17 @@ static bool guard_renew(struct guard *g)
 		return true;
 	joins = bus_joins(g->bus);
 	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
+	values[2] = redis = guard_redis(g);
 	fault = pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a);
+	free(redis);
 	if (fault == PG_FINE && pg_answer_is_null(&a, 0, 0)) {
 		log_warn("cluster: the lease of this node has ended; it registers again");
 		g->has_lease_ended = true;
 	} else if (fault == PG_FINE) {
 		bus_set_others(g->bus, joins, (unsigned)pg_answer_int(&a, 0, 0));
 		g->renew_at = clock_mono() + g->lease_ms * USEC_PER_MSEC / RENEWALS;
+		guard_log_others(g, pg_answer_is_null(&a, 0, 1) ? NULL : pg_answer_text(&a, 0, 1),
+				 pg_answer_is_null(&a, 0, 2) ? NULL : pg_answer_text(&a, 0, 2));
 	} else if (fault != PG_LOST) {
 		log_debug("guard: %s", pg_conn_error(g->conn));
 	}
@@ -615,6 +672,9 @@ static void guard_free(struct guard *g) NO_TSA /* no other thread has it any mor
 	free(g->server);
 	free(g->node);
 	free(g->prefix);
+	free(g->redis);
+	free(g->logged_strangers);
+	free(g->logged_grants);
 	free(g->address);
 	free(g->why);
 	free(g->waits_for);
@@ -638,7 +698,10 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
 	g->bus = bus;
 	g->is_node = conf->cluster.driver != CLUSTER_LOCAL;
 	g->lease_ms = conf->cluster.lease_ms;
+	g->driver = conf_cluster_driver(&conf->cluster);
 	g->prefix = xstrdup(conf->cluster.prefix);
+	g->redis = conf_cluster_redis(&conf->cluster);
+	g->started_at = clock_mono();
 	g->user_id = conf->sync.user_id == USER_ID_TEXT ? "text" : "bigint";
 	g->is_migrate_only = conf->migrate_only;
 	g->conninfo = xstrdup(conninfo);
@@ -653,6 +716,8 @@ int guard_start(const struct conf *conf, const char *conninfo, struct health *he
 	hex_encode(random, sizeof(random), g->instance);
 	pthread_mutex_init(&g->lock, NULL);
 	pg_gate_set(false);
+	if (g->is_node)
+		pg_listener_set_node(g->instance);
 	rc = wake_init(&g->wake);
 	if (rc == 0)
 		rc = wake_init(&g->changed);

@@ -9,6 +9,13 @@
  */
 #include "pg/conn.h"
 
+/*
+ * The node of a cluster that all sessions of this process listen for from now on: its
+ * nodes.instance, of at most 32 bytes.  Their search_path has the function node_session_add(),
+ * which lets the other nodes end them when this one has ended.  Before any session listens.
+ */
+void pg_listener_set_node(const char *instance);
+
 /* channel is a plain SQL name. */
 enum pg_fault pg_listener_begin(struct pg_connection *c, usec_t deadline, const char *channel)
 	MUSTCHECK;

@@ -579,8 +579,8 @@ describe('filters, names, and heartbeats without a wait', () => {
 });
 
 describe('in a cluster', () => {
-	const NODES = `INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, lease)
-		SELECT 'n' || i, 4000 + i, 'i' || i, 0, i, 0, '', '', clock_timestamp() + interval '1 h' FROM generate_series(1, 2) i`;
+	const NODES = `INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, driver, prefix, redis,
+		lease) SELECT 'n' || i, 4000 + i, 'i' || i, 0, i, 0, '', '', 'postgres', '', '', clock_timestamp() + interval '1 h' FROM generate_series(1, 2) i`;
 	const beat = (node, beats, came, gone) => [`SELECT presence_beat($1, $2, $3, 150, '{}', ${node})`,
 		[beats, came, gone].map((ids) => ids && JSON.stringify(ids.map((id) => ({ app: APP.id, id }))))];
 	let daemon;
