@@ -416,13 +416,13 @@ test('why did Ada not get the event: from a search to the rule that refused her'
 test('the nodes of a cluster are listed, with the one that is asked and those that have ended', async (t) => {
 	const dashboard = await startDashboard(t, {}, { server: { node: 'first' }, sections: { cluster: { driver: 'postgres' } } });
 	const { daemon } = dashboard;
-	await daemon.query(`INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, lease)
-		VALUES ('second <b>', 99, 'x', 1, 1, 1, '10.0.0.2:8080', '9.9', now() + interval '1 h')`);
+	await daemon.query(`INSERT INTO nodes (name, number, instance, backend, mark, process, address, version, driver, prefix, redis, lease)
+		VALUES ('second <b>', 99, 'x', 1, 1, 1, '10.0.0.2:8080', '9.9', 'redis', 'portal', '10.0.0.9:6379/0', now() + interval '1 h')`);
 	const page = await dashboard.open('#/nodes', { scope: 'read' });
 	const row = (text) => page.getByRole('row').filter({ hasText: text });
 	await row('first').filter({ hasText: 'this one' }).getByText('running').waitFor();
 	await row('second <b>').filter({ hasText: '10.0.0.2:8080' }).getByText('running').waitFor();
-	assert.match(await row('second <b>').innerText(), /99.*9\.9/s);
+	assert.match(await row('second <b>').innerText(), /99.*9\.9.*redis portal 10\.0\.0\.9:6379\/0/s);
 	assert.deepEqual(await violations(page), []);
 	assert.deepEqual(page.problems, []);
 });

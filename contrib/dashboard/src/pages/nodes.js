@@ -26,6 +26,7 @@ class Nodes extends Page {
 	#rows({ nodes, now, own }) {
 		return nodes.map((n) => [html`<code>${n.name}</code> ${n.name === own ? html`<span class="muted">this one</span>` : nothing}`,
 			n.number ?? '–', html`<code>${n.address}</code>`, n.version ?? '–',
+			html`${n.driver}${n.prefix ? html` <code>${n.prefix}</code>` : nothing}${n.redis ? html` <span class="muted">${n.redis}</span>` : nothing}`,
 			html`${time(n.started)} <span class="muted">${ago(n.started)}</span>`, lease(n, now),
 			n.live ? badge('running', 'good') : badge('ended', 'bad')]);
 	}
@@ -35,7 +36,7 @@ class Nodes extends Page {
 		return html`${heading('Nodes', 'The daemons that use the database together. Other pages show this node.')}
 			${data ? problem(error) : waiting(this.state)}
 			${data ? html`<section class="card">${data.nodes.length ? table('Nodes', [{ name: 'Node' }, { name: 'Number', class: 'number' },
-				{ name: 'Address' }, { name: 'Version' }, { name: 'Started' }, { name: 'Lease', class: 'number' }, { name: 'State' }],
+				{ name: 'Address' }, { name: 'Version' }, { name: 'Driver' }, { name: 'Started' }, { name: 'Lease', class: 'number' }, { name: 'State' }],
 				this.#rows(data)) : empty('No node is registered', 'The nodes register again: the database was started just now.')}</section>` : nothing}`;
 	}
 }
