@@ -140,7 +140,7 @@ describe('a copy of the database, with the Redis of the original', { concurrency
 	}
 
 	const cases = [['made from its files, with another prefix, receives nothing', snapshot, 'staging'],
-		['made as a template, with the same prefix, receives no committed event', template, 'scopewire']];
+		['made as a template, with the same prefix, receives nothing, and refuses it', template, 'scopewire']];
 	for (const [rule, copy, prefix] of cases) {
 		test(rule, async (t) => {
 			const redis = await startRedis(t);
@@ -161,9 +161,9 @@ describe('a copy of the database, with the Redis of the original', { concurrency
 					names[at].push(`E${at}.${i}`);
 					assert.equal((await nodes[i % 2].api().trigger('c', `E${at}.${i}`, '{}')).status, 200);
 				}
-			const crossed = async () => (await Promise.all([...first, ...second].map((one) => metric(one, 'bus_slices_unused_total'))))
+			const refused = async () => (await Promise.all([...first, ...second].map((one) => metric(one, 'bus_refused_total'))))
 				.every((n) => n > 0);
-			if (prefix === 'scopewire') await waitFor(crossed, 'each node has refused rows of the other log');
+			if (prefix === 'scopewire') await waitFor(refused, 'each node has refused what nodes of the other database send');
 			for (const [at, wires] of clients.entries())
 				for (const wire of wires) {
 					await waitFor(() => named(wire).length >= 20, 'the events of its own database');
