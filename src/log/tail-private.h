@@ -26,7 +26,7 @@ struct log_tail {
 	char *node;
 	bool expects_others;			       /* nodes, with other applications */
 	struct sql_counts *counts OWNED_BY(tail_held); /* with other nodes; NULL: all rows count */
-	struct bus_seal *seal;			       /* gets the secret; NULL: there are no slices */
+	struct bus_seal *seal; /* gets the secret; NULL: there are no slices */
 	struct directory *directory;
 	struct deliveries *deliveries; /* NULL: no records are kept */
 	atomic_uint_fast64_t drained, sql_rows;

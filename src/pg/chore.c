@@ -90,7 +90,7 @@ static void on_chore_done(void *ctx, const struct pg_answer *a)
 		log_error("%s: the database refused: %s", chore->name, pg_answer_message(a));
 	else if (a->rc == 0 && chore->on_rows)
 		chore->on_rows(chore->ctx, a);
-	else if (a->rc == 0 && pg_answer_bool(a, 0, 0))
+	else if (a->rc == 0 && pg_answer_rows(a) && pg_answer_bool(a, 0, 0))
 		chore_run(chore);
 }
 
