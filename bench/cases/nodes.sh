@@ -15,6 +15,7 @@ start_redis() {
 		if kill -0 "${pid[redis]}" 2>/dev/null && redis-cli -p $redis_port ping >/dev/null 2>&1; then
 			return 0
 		fi
+		end_process "${pid[redis]}"
 	done
 	die 'redis-server did not start'
 }
