@@ -36,7 +36,7 @@ const USER_COLUMNS = `SELECT c.oid::regclass AS name, c.relkind, a.attname, t.ty
 const CLUSTER_COLUMNS = `SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
 		|| CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END AS text
 	FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'scopewire'::regnamespace
-	AND c.relkind = 'r' AND c.relname LIKE 'cluster\\_%' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1`;
+	AND c.relkind = 'r' AND c.relname ~ '^(cluster_|nodes$|node_)' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1`;
 /** The functions with their parameters, owners and rights; user_key_base() tells the type. */
 const FUNCTIONS = `SELECT p.oid::regprocedure::text AS name, p.proowner::regrole::text AS owner, p.proacl::text AS rights,
 	obj_description(p.oid) AS comment FROM pg_proc p WHERE p.pronamespace = 'scopewire'::regnamespace ORDER BY 1`;
@@ -62,7 +62,7 @@ test('a schema from before the first release is converted by the script', async 
 	await sql(`CREATE OR REPLACE FUNCTION watch_${id}() RETURNS trigger LANGUAGE plpgsql
 		AS $$ BEGIN RAISE 'of an old version'; END $$`);
 	await sql(`DROP TRIGGER scopewire_watch_${id}_insert_send ON items`);
-	await sql('DROP TABLE log_lock_serials, log_lock_partitions, log_lock_drain, log_lock_retention, admin_tokens, admin_audit, webhook_queue, webhook_reported, webhook_changes, webhook_decider, daemon, sync_validators, nodes, node_generation, node_expected, node_secret; DROP SEQUENCE node_number; DROP TABLE sync_pending CASCADE');
+	await sql('DROP TABLE log_lock_serials, log_lock_partitions, log_lock_drain, log_lock_retention, admin_tokens, admin_audit, webhook_queue, webhook_reported, webhook_changes, webhook_decider, daemon, sync_validators, nodes, node_sessions, node_generation, node_expected, node_secret; DROP SEQUENCE node_number; DROP TABLE sync_pending CASCADE');
 	await sql(`ALTER TABLE log_apps RENAME is_default TO is_only`);
 	await sql(`DROP TABLE notification_work, notification_checks; DROP INDEX notifications_new;
 		ALTER TABLE notifications DROP CONSTRAINT notifications_pkey,
