@@ -36,7 +36,7 @@ export class Balanced extends Daemon {
 
 	async prepare() {
 		if (this.options.databaseMode !== 'none')
-			this.database ??= await newDatabase(this.options.cluster, { isMigrated: !this.options.database });
+			this.database ??= await newDatabase(this.options.cluster, { isMigrated: this.hasUsualSchema });
 		this.port ||= this.portOfDotenv() ?? await freePort();
 		if (this.nodes) return;
 		this.nodes = [];

@@ -76,7 +76,7 @@ export class Daemon {
 	/** Spawns without waiting for readiness. */
 	async spawn() {
 		if (!this.options.embedded && this.options.databaseMode !== 'none')
-			this.database ??= await newDatabase(this.options.cluster, { isMigrated: !this.options.database });
+			this.database ??= await newDatabase(this.options.cluster, { isMigrated: this.hasUsualSchema });
 		// One of its own for all its starts: between two of them the kernel could give another program its port.
 		if (this.options.server?.port === undefined) this.port ||= await freePort();
 		if (this.options.config !== false) this.writeConfig();
@@ -91,6 +91,11 @@ export class Daemon {
 		const ready = await logged(this.child, /ready: listening on (\S+):(\d+)/);
 		this.port = Number(ready[2]);
 		return this;
+	}
+
+	/** Nothing in its configuration decides what the migrations make. */
+	get hasUsualSchema() {
+		return !this.options.database && !this.options.sections?.sync?.user_id;
 	}
 
 	get pid() {
