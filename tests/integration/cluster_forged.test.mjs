@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import PusherJs from 'pusher-js';
 import { attach } from '../../contrib/js/scopewire.js';
 import { hmac, newDatabase, node, startRedis, waitFor } from '../lib/harness.mjs';
-import { adminUrl, subscribeEach } from '../lib/nodes.mjs';
+import { adminUrl, subscribeEach, whisper } from '../lib/nodes.mjs';
 
 const VERSION = '2', SIGNATURE = 64;
 const app = { durability: 'none', channel_durability: 'orders:commit', max_client_events_per_second: 0 };
@@ -32,18 +32,6 @@ async function startNodes(t, redis, database) {
 	const nodes = ['a', 'b'].map((name) => make(t, database, name, redis));
 	for (const one of nodes) await one.start();
 	return nodes;
-}
-
-let n = 0;
-/** Whispers until one arrives: what was sent before all were subscribed is lost. */
-async function whisper(from, to, channel) {
-	const event = `client-${++n}`;
-	await waitFor(async () => {
-		from.send({ event, channel, data: {} });
-		await from.ping();
-		await to.ping();
-		return to.all({ event }).length;
-	}, 'a client event arrives');
 }
 
 /** What a node of the database would have sent. */

@@ -9,6 +9,7 @@ import net from 'node:net';
 import { Daemon, certificate, end, ini, logged, newDatabase, runDaemon, startCluster, startRedis, startRedisCluster, tempFolder, waitFor }
 	from '../lib/harness.mjs';
 import { runCtl } from '../lib/ctl.mjs';
+import { whisper as whisperOn } from '../lib/nodes.mjs';
 
 const CHANNEL = 'private-c';
 
@@ -39,17 +40,7 @@ const subscribe = (nodes, channel = CHANNEL) => Promise.all(nodes.map(async (one
 	return wire;
 }));
 
-let n = 0;
-/** Whispers until one arrives: what was sent before all connections were there is lost. */
-async function whisper(from, to, channel = CHANNEL) {
-	const event = `client-${++n}`;
-	await waitFor(async () => {
-		from.send({ event, channel, data: {} });
-		await from.ping();
-		await to.ping();
-		return to.all({ event }).length;
-	}, 'a client event arrives');
-}
+const whisper = (from, to, channel = CHANNEL) => whisperOn(from, to, channel);
 
 /** Occupies the one connection that Redis permits. */
 async function takeOnlyClient(t, redis, password) {
@@ -279,8 +270,7 @@ describe('the channels', { concurrency: 2 }, () => {
 		const wires = [];
 		for (const one of clusters) wires.push(await subscribe(await startNodes(t, one)));
 		for (const [one, two] of wires) await whisper(one, two);
-		await whisper(wires[0][0], wires[0][1]);
-		const last = `client-${n}`;
+		const last = await whisper(wires[0][0], wires[0][1]);
 		for (const [one, two] of wires.slice(1)) {
 			await whisper(one, two);    // what was sent before it would have come before it
 			for (const wire of [one, two]) assert.equal(wire.all({ event: last }).length, 0);

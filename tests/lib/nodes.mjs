@@ -73,3 +73,19 @@ export async function eventsOfEach(wires, channel, n) {
 	for (const wire of wires) await wire.ping();
 	return wires.map(of);
 }
+
+let whispers = 0;
+/**
+ * Whispers from one client until another one has it, and gives the event's name: what was sent before their nodes knew of
+ * each other is lost.
+ */
+export async function whisper(from, to, channel) {
+	const event = `client-${++whispers}`;
+	await waitFor(async () => {
+		from.send({ event, channel, data: {} });
+		await from.ping();
+		await to.ping();
+		return to.all({ event }).length;
+	}, 'a client event arrives');
+	return event;
+}
