@@ -146,7 +146,8 @@ static void apps_add_holders(struct strbuf *text, struct pg_connection *c)
 		"SELECT string_agg(DISTINCT format('process %s of the role %s (%s)', l.pid, "
 		"coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'no name')), "
 		"', ') FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
-		"WHERE l.relation = 'log_apps'::regclass AND l.granted "
+		"WHERE l.relation = 'log_apps'::regclass AND l.granted AND l.database = "
+		"(SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) "
 		"AND l.mode <> 'AccessShareLock' AND l.pid <> pg_backend_pid()";
 	const struct pg_query q = { .sql = sql };
 	struct pg_answer a = { 0 };
