@@ -90,7 +90,8 @@ CREATE UNLOGGED TABLE node_sessions (
 	backend integer PRIMARY KEY,
 	backend_start timestamptz NOT NULL,
 	role oid NOT NULL,
-	instance text NOT NULL
+	instance text NOT NULL,
+	missing_since timestamptz
 );
 COMMENT ON TABLE node_sessions IS
 	'The sessions of nodes that listen. A session that has ended may still have its row.';
@@ -100,6 +101,8 @@ COMMENT ON COLUMN node_sessions.role IS
 	'The role that logged in.';
 COMMENT ON COLUMN node_sessions.instance IS
 	'nodes.instance of its node.';
+COMMENT ON COLUMN node_sessions.missing_since IS
+	'When it was first seen that its node has no row in nodes; NULL: the node has one.';
 
 -- Another role's backend_start is NULL here, unless the calling role has the rights of that role.
 CREATE FUNCTION node_session_add(p_instance text) RETURNS void
@@ -113,52 +116,69 @@ AS $$
 	INSERT INTO node_sessions AS s (backend, backend_start, role, instance)
 	SELECT a.pid, a.backend_start, a.usesysid, p_instance FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()
 	ON CONFLICT (backend) DO UPDATE SET
-		backend_start = excluded.backend_start, role = excluded.role, instance = excluded.instance
+		backend_start = excluded.backend_start, role = excluded.role, instance = excluded.instance,
+		missing_since = NULL
 $$;
 COMMENT ON FUNCTION node_session_add IS
 	'Notes that the calling session listens for a node, before it does.';
 
--- What a node has open when it registers again is younger than a lease, or its own row is back.
+-- A node that runs may have no row for a moment: its lease has ended because only the session that renews it
+-- was lost or slow.  So its sessions have the time of a lease from the moment when the row was first missing.
+--
+-- Without a limit: after the first statement there are not more rows than sessions, and those that may not be
+-- ended hold no others up.  A row whose process started in this transaction is kept, because
+-- pg_stat_activity shows one moment of a transaction only.
 CREATE FUNCTION node_sessions_end(p_age_ms integer) RETURNS text
 LANGUAGE plpgsql SET search_path = @SCHEMA@, pg_temp SET jit = off
 AS $$
 DECLARE
-	one node_sessions;
-	seen record;
-	missing text[] := '{}';
+	one record;
+	remedies text[] := '{}';
 BEGIN
 	IF NOT nodes_are_known() THEN
 		RETURN NULL;
 	END IF;
-	FOR one IN SELECT s.* FROM node_sessions s
-		WHERE s.backend_start < clock_timestamp() - p_age_ms * interval '1 ms'
+	DELETE FROM node_sessions s WHERE s.backend IN (
+		SELECT x.backend FROM node_sessions x
+		WHERE x.backend_start < now() AND NOT EXISTS (SELECT FROM nodes n WHERE n.instance = x.instance)
+		AND NOT EXISTS (SELECT FROM pg_stat_activity a
+			WHERE a.pid = x.backend AND a.usesysid = x.role AND a.datname = current_database()
+			AND coalesce(a.backend_start, x.backend_start) = x.backend_start)
+		FOR UPDATE SKIP LOCKED);
+	UPDATE node_sessions s SET missing_since = CASE WHEN s.missing_since IS NULL THEN clock_timestamp() END
+	WHERE s.backend IN (
+		SELECT x.backend FROM node_sessions x
+		WHERE (x.missing_since IS NULL) <> EXISTS (SELECT FROM nodes n WHERE n.instance = x.instance)
+		FOR UPDATE SKIP LOCKED);
+	FOR one IN SELECT s.backend, r.rolname, r.rolsuper, a.backend_start IS NOT NULL AS is_visible
+		FROM node_sessions s
+		JOIN pg_stat_activity a ON a.pid = s.backend AND a.usesysid = s.role AND a.datname = current_database()
+			AND coalesce(a.backend_start, s.backend_start) = s.backend_start
+		JOIN pg_roles r ON r.oid = s.role
+		WHERE s.missing_since <= clock_timestamp() - p_age_ms * interval '1 ms'
 		AND NOT EXISTS (SELECT FROM nodes n WHERE n.instance = s.instance)
-		FOR UPDATE SKIP LOCKED LIMIT 100
 	LOOP
-		SELECT a.usename, a.backend_start IS NOT NULL AS is_visible INTO seen
-		FROM pg_stat_activity a
-		WHERE a.pid = one.backend AND a.usesysid = one.role AND a.datname = current_database()
-		AND coalesce(a.backend_start, one.backend_start) = one.backend_start;
-		IF NOT FOUND THEN
-			DELETE FROM node_sessions s WHERE s.backend = one.backend;
-		ELSIF seen.is_visible THEN
-			BEGIN
+		BEGIN
+			IF one.is_visible THEN
 				PERFORM pg_terminate_backend(one.backend);
-			EXCEPTION WHEN insufficient_privilege THEN
-				missing := missing || seen.usename::text;
-			END;
-		ELSE
-			missing := missing || seen.usename::text;
-		END IF;
+				CONTINUE;
+			END IF;
+		EXCEPTION WHEN insufficient_privilege THEN
+			NULL;
+		END;
+		-- A GRANT of a superuser gives all of its rights, but not that to end its sessions.
+		remedies := remedies || CASE WHEN one.rolsuper THEN format('the role %I is a superuser, so that only '
+			'a superuser may end its sessions: use the same role for all nodes', one.rolname)
+			ELSE format('GRANT %I TO %I', one.rolname, current_user) END;
 	END LOOP;
-	RETURN (SELECT string_agg(format('GRANT %I TO %I', m.role, current_user), '; ' ORDER BY m.role)
-		FROM (SELECT DISTINCT unnest(missing) AS role) m);
+	RETURN (SELECT string_agg(m.remedy, '; ' ORDER BY m.remedy)
+		FROM (SELECT DISTINCT unnest(remedies) AS remedy) m);
 END
 $$;
 COMMENT ON FUNCTION node_sessions_end IS
-	'Ends the sessions of nodes that have no row in nodes, unless they are younger than p_age_ms; returns '
-	'what to grant to the calling role, when it may not do that. The row of a session is deleted by a later '
-	'call, when the session has ended.';
+	'Ends the sessions of nodes that have had no row in nodes for p_age_ms; returns what an operator has to do '
+	'when the calling role may not end one. The row of a session is deleted by a later call, when the session '
+	'has ended.';
 
 CREATE FUNCTION admin_nodes(p_args jsonb) RETURNS json
 LANGUAGE sql STABLE SET search_path = @SCHEMA@, pg_temp SET jit = off
@@ -292,6 +312,8 @@ BEGIN
 		VALUES (p_name, number, p_instance, pg_backend_pid(), chosen, p_process, p_address, p_version,
 			p_driver, p_prefix, p_redis, clock_timestamp() - p_age_ms * interval '1 ms', until);
 	END IF;
+	UPDATE node_sessions s SET missing_since = NULL
+	WHERE s.instance = p_instance AND s.missing_since IS NOT NULL;
 	others := node_others(p_instance);
 	IF others > 0 THEN
 		PERFORM pg_notify(node_channel(p_prefix), '1 ' || number || ' J');
@@ -328,9 +350,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION node_renew IS
-	'Renews the node''s lease, deletes nodes whose lease has ended, and ends their sessions that listen. How '
-	'many other nodes there are; NULL when the lease had ended: the node registers again. strangers: as '
-	'node_strangers(); grants: as node_sessions_end().';
+	'Renews the node''s lease, deletes nodes whose lease has ended, and, a lease later, ends their sessions that '
+	'listen. How many other nodes there are; NULL when the lease had ended: the node registers again. strangers: '
+	'as node_strangers(); grants: as node_sessions_end().';
 
 CREATE FUNCTION node_leave(p_instance text) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off

@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import pg from 'pg';
 import { APP, binaries, ini, live, newDatabase, node, query, redis, rows, startCluster, startNodes, startRedis, startRedisCluster,
 	tempFolder, waitFor } from '../lib/harness.mjs';
 import { TOKEN, bearer, runCtl } from '../lib/ctl.mjs';
@@ -26,6 +27,16 @@ function paused(t, one) {
 /** The server processes of the sessions of a node that listen, by its instance. */
 const sessions = async (at, instance) => (await at.query(`SELECT s.backend FROM node_sessions s JOIN pg_stat_activity a
 	ON a.pid = s.backend AND a.backend_start = s.backend_start WHERE s.instance = $1 ORDER BY 1`, [instance])).map((row) => row.backend);
+/** A session of this role that listens for the node with this instance, and is not one of a daemon. */
+async function listener(t, { host, name }, user, instance) {
+	const session = new pg.Client({ host, database: name, user, options: '-c search_path=scopewire' });
+	session.on('error', () => {}); // it is ended
+	await session.connect();
+	t.after(() => session.end());
+	await session.query(`SELECT node_session_add('${instance}')`);
+	await session.query('LISTEN x');
+	return session.processID;
+}
 const row = async (at, name) => (await at.query('SELECT * FROM nodes WHERE name = $1', [name]))[0];
 
 describe('a node that is paused for longer than its lease', { concurrency: 2 }, () => {
@@ -125,6 +136,29 @@ describe('a node that is paused for longer than its lease', { concurrency: 2 }, 
 		await waitFor(async () => !(await sessions(alone, instance)).length, 'its sessions are ended');
 		assert.deepEqual(await rows(alone), []);
 	});
+
+	testOfPostgres('has its sessions ended by a daemon that is alone, after many rows of sessions that have ended', async (t) => {
+		const database = await newDatabase();
+		const [first, alone] = ['first', 'alone'].map((name) => node(t, database, name, { cluster: { driver: 'local' } }));
+		await first.start();
+		await first.stop();
+		const admin = (sql) => query(database.host, database.name, `SET search_path = scopewire; ${sql}`, [], 'postgres');
+		await admin(`INSERT INTO node_sessions SELECT 5000000 + i, now() - interval '1 h', 10, 'crashed' FROM generate_series(1, 150) i`);
+		const backend = await listener(t, database, database.user, 'paused');
+		await alone.start();
+		await waitFor(async () => !(await sessions(alone, 'paused')).length, 'the session is ended');
+		assert.deepEqual((await alone.query('SELECT backend FROM node_sessions')).filter((one) => one.backend !== backend), []);
+	});
+
+	testOfPostgres('has its sessions ended also after many that may not be ended, and no GRANT of a superuser is named', async (t) => {
+		const [a] = await startNodes(t, 1, { cluster: { lease_ms: 2000 } });
+		for (let i = 0; i < 101; i++) await listener(t, a.database, 'postgres', 'superuser');
+		await listener(t, a.database, a.database.user, 'paused');
+		await waitFor(async () => !(await sessions(a, 'paused')).length, 'the session is ended');
+		await waitFor(() => /may not be ended by the role of this node/.test(a.logText), 'the warning');
+		assert.match(a.logText, /the role postgres is a superuser, so that only a superuser may end its sessions: use the same role/);
+		assert.doesNotMatch(a.logText, /GRANT/);
+	});
 });
 
 describe('sessions that listen', { concurrency: 2 }, () => {
@@ -146,6 +180,33 @@ describe('sessions that listen', { concurrency: 2 }, () => {
 		assert.deepEqual(await sessions(a, instance), before);
 		await b.stop();
 		assert.deepEqual(await a.query('SELECT FROM node_sessions WHERE instance = $1', [instance]), []);
+	});
+
+	testOfPostgres('of a node that registers again within a lease after its lease has ended stay', async (t) => {
+		const [a, b] = await startNodes(t, 2, { cluster: { lease_ms: 2000 } });
+		const { instance } = await row(a, 'b');
+		const missing = async () => (await a.query(`SELECT FROM node_sessions WHERE instance = $1
+			AND missing_since IS NOT NULL`, [instance])).length;
+		await waitFor(async () => (await a.query(`SELECT FROM node_sessions WHERE instance = $1
+			AND backend_start < clock_timestamp() - interval '2 s'`, [instance])).length >= 3, 'sessions that are older than a lease');
+		const before = await sessions(a, instance);
+		// Only the session that renews the lease was slow: another node deletes the row and looks for sessions.
+		const session = await a.session();
+		await session.query('BEGIN');
+		await session.query(`UPDATE nodes SET lease = clock_timestamp() - interval '1 s' WHERE name = 'b'`);
+		await session.query(`SELECT node_renew(instance, 2000, redis) FROM nodes WHERE name = 'a'`);
+		const { rows: [{ n }] } = await session.query(`SELECT count(missing_since)::int AS n FROM node_sessions WHERE instance = $1`,
+			[instance]);
+		await session.query('COMMIT');
+		await waitFor(async () => (await live(a)).includes('b'), 'it registers again');
+		const left = await missing();
+		const { lease } = await row(a, 'a');
+		await waitFor(async () => (await row(a, 'a')).lease - lease > 4000, 'renewals for longer than a lease');
+		assert.deepEqual(await sessions(a, instance), before);
+		assert.match(b.logText, /the lease of this node has ended/);
+		assert.doesNotMatch(b.logText, /terminating connection/);
+		assert.ok(n >= before.length, `${n} sessions were noted`);
+		assert.equal(left, 0);
 	});
 });
 
