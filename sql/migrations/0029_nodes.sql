@@ -252,8 +252,8 @@ AS $$
 	     OR n.redis <> p_redis AND NOT starts_with(n.redis, 'cluster ') AND NOT starts_with(p_redis, 'cluster '))
 $$;
 COMMENT ON FUNCTION node_strangers IS
-	'The other nodes that a node with these settings (p_redis as in nodes.redis) does not reach, and why; NULL: '
-	'there are none.';
+	'The other nodes that a node with these settings (p_redis as in nodes.redis; NULL: it is not compared) does '
+	'not reach, and why; NULL: there are none.';
 
 CREATE FUNCTION node_conflict(p_instance text, p_name text, OUT is_alive boolean, OUT instance text,
 			      OUT name text)
@@ -332,7 +332,8 @@ AS $$
 DECLARE
 	own record;
 BEGIN
-	UPDATE nodes n SET lease = clock_timestamp() + p_lease_ms * interval '1 ms', redis = p_redis
+	UPDATE nodes n SET lease = clock_timestamp() + p_lease_ms * interval '1 ms',
+		redis = coalesce(p_redis, n.redis)
 	WHERE n.instance = p_instance AND n.lease > clock_timestamp() RETURNING n.name, n.driver, n.prefix INTO own;
 	IF NOT FOUND THEN
 		RETURN;
@@ -351,8 +352,9 @@ END
 $$;
 COMMENT ON FUNCTION node_renew IS
 	'Renews the node''s lease, deletes nodes whose lease has ended, and, a lease later, ends their sessions that '
-	'listen. How many other nodes there are; NULL when the lease had ended: the node registers again. strangers: '
-	'as node_strangers(); grants: as node_sessions_end().';
+	'listen. How many other nodes there are; NULL when the lease had ended: the node registers again. p_redis: '
+	'NULL while the node does not know yet whether it is a Redis Cluster. strangers: as node_strangers(); '
+	'grants: as node_sessions_end().';
 
 CREATE FUNCTION node_leave(p_instance text) RETURNS void
 LANGUAGE sql SET search_path = @SCHEMA@, pg_temp SET jit = off

@@ -21,7 +21,7 @@ struct bus {
 	struct bus_driver_conf conf;
 	struct bus_receivers receivers;
 	atomic_uint number, registrations;
-	atomic_bool is_redis_cluster;
+	atomic_bool is_redis_cluster, has_connected;
 	struct bus_others others;
 	struct bus_seal *seal;
 };
@@ -41,6 +41,7 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 	atomic_init(&b->number, 0);
 	atomic_init(&b->registrations, 0);
 	atomic_init(&b->is_redis_cluster, false);
+	atomic_init(&b->has_connected, conf->cluster.driver != CLUSTER_REDIS);
 	bus_others_init(&b->others);
 	bus_receivers_init(&b->receivers);
 	b->seal = bus_seal_new();
@@ -49,6 +50,7 @@ struct bus *bus_new(const struct conf *conf, const char *conninfo)
 					    .number = &b->number,
 					    .others = &b->others,
 					    .is_redis_cluster = &b->is_redis_cluster,
+					    .has_connected = &b->has_connected,
 					    .receivers = &b->receivers,
 					    .seal = b->seal };
 	return b;
@@ -118,6 +120,11 @@ void bus_set_number(struct bus *b, unsigned number)
 bool bus_has_redis_cluster(const struct bus *b)
 {
 	return atomic_load(&b->is_redis_cluster);
+}
+
+bool bus_has_connected(const struct bus *b)
+{
+	return atomic_load(&b->has_connected);
 }
 
 unsigned bus_registrations(struct bus *b)

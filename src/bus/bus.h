@@ -54,6 +54,9 @@ const atomic_uint *bus_node_number(const struct bus *b);
 
 /* The driver is redis, and its servers are a Redis Cluster, as far as it knows yet. */
 bool bus_has_redis_cluster(const struct bus *b);
+/* The driver is not redis, or it has been connected to all servers once: from then on
+ * bus_has_redis_cluster() is known. */
+bool bus_has_connected(const struct bus *b);
 
 /* How often the guard has registered this node: after each time, what the node has in the database
  * may be lost. */

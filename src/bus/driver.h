@@ -16,7 +16,8 @@ struct bus_driver_conf {
 	const char *conninfo;
 	atomic_uint *number;	       /* of this node; 0: none yet */
 	struct bus_others *others;     /* a driver reports what it receives */
-	atomic_bool *is_redis_cluster; /* a driver reports it */
+	atomic_bool *is_redis_cluster; /* a driver reports it, before the next one */
+	atomic_bool *has_connected;    /* a driver of servers of its own reports it, once */
 	struct bus_receivers *receivers;
 	struct bus_seal *seal;
 };

@@ -508,6 +508,8 @@ static void on_redis_tick(uv_timer_t *tick)
 	redis_join(r);
 	redis_servers_flush(&r->servers);
 	atomic_store(r->conf.is_redis_cluster, r->servers.is_cluster);
+	if (redis_servers_are_up(&r->servers))
+		atomic_store(r->conf.has_connected, true);
 	metric_set(METRIC_BUS_CONNECTED, redis_servers_are_up(&r->servers));
 	metric_set(METRIC_BUS_CHANNELS, r->channels.n_confirmed);
 }

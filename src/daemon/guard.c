@@ -491,7 +491,7 @@ static void guard_log_others(struct guard *g, const char *strangers, const char 
 		else
 			log_info("cluster: all nodes have the same driver, prefix and Redis");
 	}
-	/* The same GRANT is logged once, also when another node ends later. */
+	/* The same remedy is logged once, also when another node ends later. */
 	if (grants && guard_has_changed(&g->logged_grants, grants))
 		log_warn("cluster: a node has ended, and its sessions may not be ended by the "
 			 "role of this node; if it is paused, they can fill PostgreSQL's queue of "
@@ -518,7 +518,9 @@ static bool guard_renew(struct guard *g)
 		return true;
 	joins = bus_joins(g->bus);
 	snprintf(lease, sizeof(lease), "%u", g->lease_ms);
-	values[2] = redis = guard_redis(g);
+	/* Until then, another server of the same Redis Cluster looks like another Redis. */
+	redis = bus_has_connected(g->bus) ? guard_redis(g) : NULL;
+	values[2] = redis;
 	fault = pg_conn_run(g->conn, clock_mono() + ANSWER_US, &q, &a);
 	free(redis);
 	if (fault == PG_FINE && pg_answer_is_null(&a, 0, 0)) {

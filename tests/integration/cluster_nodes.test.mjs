@@ -277,8 +277,17 @@ describe('nodes that do not reach each other', { concurrency: 2 }, () => {
 		const database = await newDatabase(undefined, { isMigrated: true });
 		const [a, b] = ['a', 'b'].map((name, i) => node(t, database, name,
 			{ cluster: { ...LEASE, driver: 'redis', prefix: 'one', redis_port: servers[i].port } }));
+		// Until a node has been connected, it does not know that the other address is of the same Redis Cluster.
+		const resume = () => servers.slice(0, 2).forEach((one) => one.child.kill('SIGCONT'));
+		servers.slice(0, 2).forEach((one) => one.child.kill('SIGSTOP'));
+		t.after(resume);
 		await a.start();
 		await b.start();
+		const first = await row(a, 'a');
+		await waitFor(async () => (await row(a, 'a')).lease - first.lease > 3000, 'two renewals');
+		assert.deepEqual((await listed(a)).map((one) => one[3]), [0, 1].map((i) => `127.0.0.1:${servers[i].port}/0`));
+		assert.deepEqual([...warnings(a), ...warnings(b)], []);
+		resume();
 		const at = (i) => `cluster 127.0.0.1:${servers[i].port}/0`;
 		await waitFor(async () => {
 			const seen = await listed(a);
