@@ -250,8 +250,11 @@ AS $$
 DECLARE
 	sent bigint;
 BEGIN
+	-- In front of a webhook that waits for its next attempt it waits as long: due at once, it would be looked at by each
+	-- webhook_claim() for nothing, and enough of them would leave no room for other channels.
 	UPDATE webhook_queue q SET dead_at = NULL, first_at = NULL, attempts = 0,
-		next_at = clock_timestamp()
+		next_at = greatest(clock_timestamp(), (SELECT max(w.next_at) FROM webhook_queue w WHERE w.app = q.app
+			AND w.endpoint = q.endpoint AND w.channel = q.channel AND w.dead_at IS NULL))
 	WHERE q.dead_at IS NOT NULL AND (p_id IS NULL OR q.id = p_id)
 	AND (p_app IS NULL OR q.app = p_app) AND (p_endpoint IS NULL OR q.endpoint = p_endpoint);
 	GET DIAGNOSTICS sent = ROW_COUNT;

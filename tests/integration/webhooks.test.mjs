@@ -366,6 +366,27 @@ describe('a receiver that fails', () => {
 		assert.ok((await queue(daemon)).length >= 900, 'the silent one has none yet');
 	});
 
+	test('and whose dead letters are sent again in front of what waits delays no other endpoint', async (t) => {
+		const [failing, other] = [await receiver(t, { answer: () => 500 }), await receiver(t)];
+		const daemon = await start(t, [{ name: 'failing', url: failing.url, event_types: ['client_event'] },
+			{ name: 'other', url: other.url, event_types: ['channel_occupied'] }]);
+		// More channels than one statement claims, and each waits for its second webhook.
+		await daemon.query(`INSERT INTO webhook_queue (app, endpoint, channel, event, dead_at, next_at)
+			SELECT $1, 'failing', 'private-' || i, '{"name":"client_event"}', dead_at, clock_timestamp() + wait
+			FROM (VALUES (1, clock_timestamp(), interval '0'), (2, NULL, interval '1 hour')) v(n, dead_at, wait),
+			generate_series(1, 200) i ORDER BY n`, [APP.id]);
+		assert.deepEqual(await daemon.query(`SELECT webhook_resend(p_endpoint => 'failing')::int AS n`), [{ n: 200 }]);
+		const client = await daemon.connect();
+		for (let i = 0; i < 3; i++) {
+			await client.subscribe(`c${i}`);
+			await waitFor(() => other.events.length === i + 1, 'the other endpoint is sent its webhooks');
+		}
+		assert.equal(failing.requests.length, 0, 'what is sent again keeps the order of its channel');
+		assert.equal((await queue(daemon)).filter((row) => row.endpoint === 'failing' && !row.dead_at).length, 400);
+		await daemon.query(`UPDATE webhook_queue SET next_at = clock_timestamp() WHERE channel = 'private-7'`);
+		await waitFor(() => failing.requests.length > 0, 'a channel whose time has come is sent');
+	});
+
 	test('leaves dead letters, which SQL sends again, and the next event goes on', async (t) => {
 		const to = await receiver(t);
 		to.answer = (rawBody) => (/client-bad/.test(rawBody) && !to.isRepaired ? 500 : 200);
