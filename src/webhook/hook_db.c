@@ -23,6 +23,7 @@
 #define DECIDE_EVERY (1 * USEC_PER_SEC)
 #define HELD_EVERY   (200 * USEC_PER_MSEC) /* what is held is looked at again */
 #define HELD_MAX     (30 * USEC_PER_SEC)   /* a member that the cluster has no room for */
+#define HELD_MOST    (WRITE_MAX / 4)	   /* events: others have room in each statement */
 #define CHECK_MAX    1000		   /* notifications of one statement */
 #define CHECK_EVERY  (1 * USEC_PER_SEC)
 #define CHECK_IDLE   (60 * USEC_PER_SEC) /* when no endpoint wants to know */
@@ -196,6 +197,14 @@ static bool hook_db_must_hold(struct hook_db *db, struct hook *h, usec_t now)
 	return is_here;
 }
 
+/* What is held is a small part of the backlog: more client events are written without waiting. */
+RUNS_ON(on_webhook) static bool hook_db_can_hold(const struct hook_db *db)
+{
+	const struct backlog *b = db->backlog;
+
+	return b->held.n < HELD_MOST && b->held.n < b->max / 4;
+}
+
 /* What does not wait for a member is written. */
 RUNS_ON(on_webhook)
 static void hook_db_on_members(struct hook_db *db, const struct queue_answer *a)
@@ -218,8 +227,8 @@ static void hook_db_on_members(struct hook_db *db, const struct queue_answer *a)
 				  strtoll(queue_cell(a, row, 0), NULL, 10) == ++number;
 
 		row += is_unknown;
-		hook_list_add(is_unknown && hook_db_must_hold(db, h, now) ? &b->held : &b->writing,
-			      h);
+		is_unknown = is_unknown && hook_db_can_hold(db) && hook_db_must_hold(db, h, now);
+		hook_list_add(is_unknown ? &b->held : &b->writing, h);
 	}
 	db->held_at = now + HELD_EVERY;
 	if (b->writing.first)

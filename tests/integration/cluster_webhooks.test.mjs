@@ -298,6 +298,27 @@ describe('webhooks of a cluster, when something ends', { concurrency: 2 }, () =>
 		await to.is(CHANNEL, 'occupied', 'added u', 'removed u', 'vacated');
 	});
 
+	test('of client events are not delayed by very many whose members the database does not know', async (t) => {
+		const { to, nodes: [one] } = await start(t, 1, { events: ['channel_occupied', 'member_added', 'client_event'],
+			app: { max_client_events_per_second: 0 } });
+		const [sender, other] = [await one.connect(), await one.connect()];
+		await other.subscribe('private-other');
+		await to.is('private-other', 'occupied');
+		const lock = await one.session();
+		await lock.query('BEGIN; LOCK TABLE cluster_channels IN EXCLUSIVE MODE');
+		await sender.subscribe(CHANNEL, member('u'));
+		for (let i = 0; i < 1200; i++) sender.send({ event: 'client-many', channel: CHANNEL, data: '{}' });
+		await sender.ping();
+		// While the lock is held nothing ends the wait of the others before 30 s.
+		for (let i = 0; i < 3; i++) {
+			other.send({ event: 'client-e', channel: 'private-other', data: '{}' });
+			await waitFor(() => to.of('private-other').length === 2 + i, 'the event of the other channel', 25000);
+		}
+		await lock.query('COMMIT');
+		await waitFor(() => to.of(CHANNEL).filter((name) => name === 'event u').length === 1200, 'all events of the member');
+		assert.equal(to.of(CHANNEL).filter((name) => name === 'added u').length, 1);
+	});
+
 	test('report a node that stops as one whose clients have left', async (t) => {
 		const { to, nodes } = await start(t, 2);
 		await join(nodes[0], 'c');
