@@ -34,8 +34,9 @@ bool bus_is_cluster(const struct bus *b);
  * earlier directory is not in use any more. */
 void bus_set_directory(struct bus *b, struct directory *d);
 
-/* Who reads the secret of the database sets it here (bus/seal.h): before, the driver redis neither
- * sends nor accepts anything.  As long as the bus. */
+/* The seal that signs messages (bus/seal.h).  The code that reads the database's secret sets the
+ * secret in it; until then the driver redis sends and accepts nothing.  It lives as long as the
+ * bus. */
 struct bus_seal *bus_get_seal(struct bus *b);
 
 /* Whether the driver has to know which channels have subscribers on this node: see bus_want(). */
